@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""First link of the chain: from a waveform to the int8 log-mel columns that a network sees.
+
+One :class:`FrontendConfig` feeds three implementations of the same numbers: the NumPy reference
+(:mod:`.reference`), the TensorFlow one for ``tf.data`` (:mod:`.graph`, imported on demand so that
+this room needs no TensorFlow) and the C one on CMSIS-DSP, whose tables :mod:`.ctables` writes.
+"""
+
+from m3net_tf.frontend.config import FrontendConfig
+from m3net_tf.frontend.ctables import write_c_tables
+from m3net_tf.frontend.reference import (
+    dequantize_features,
+    features_int8,
+    log_mel,
+    mel_filterbank,
+    mel_spectrogram,
+    quantize_features,
+)
+
+__all__ = [
+    "FrontendConfig",
+    "dequantize_features",
+    "features_int8",
+    "log_mel",
+    "mel_filterbank",
+    "mel_spectrogram",
+    "quantize_features",
+    "write_c_tables",
+]

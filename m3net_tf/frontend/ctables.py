@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""C tables of the front end, written from the config: never typed by hand, no dates in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from m3net_tf.artifacts import write_text
+from m3net_tf.errors import ConfigError
+from m3net_tf.frontend import reference
+from m3net_tf.frontend.config import FrontendConfig
+
+_NOTICE = (
+    "/* SPDX-License-Identifier: Apache-2.0 */\n"
+    "/* Generated from the front-end config; change that, not this file. */\n"
+)
+
+
+def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tuple[Path, Path]:
+    """Write ``frontend_config.h`` and ``frontend_tables.c``.
+
+    Args:
+        config: front-end settings.
+        folder: where the two files go; it must exist.
+        frames: columns of the network's input.
+
+    Returns:
+        The paths of the header and of the tables. The same config gives the same bytes.
+
+    Raises:
+        ConfigError: the config has a form that the device code lacks.
+    """
+    for name, needed in (("centred", False), ("log", "ln")):
+        if getattr(config, name) != needed:
+            raise ConfigError(
+                f"frontend.{name} is {getattr(config, name)!r}: the firmware needs {needed!r}; "
+                "train with a front end made for the device"
+            )
+    weights = reference.mel_filterbank(config).astype(np.float32)
+    first, count, packed = [], [], []
+    for row in weights:
+        used = np.flatnonzero(row)
+        start = int(used[0]) if used.size else 0
+        stop = int(used[-1]) + 1 if used.size else 0
+        first.append(start)
+        count.append(stop - start)
+        packed.extend(row[start:stop])
+
+    gain = 1.0 / config.feature_step
+    offset = -128.0 - config.feature_min / config.feature_step
+    defines: dict[str, int | str] = {
+        "SAMPLE_RATE_HZ": config.sample_rate_hz,
+        "FRAME_SAMPLES": config.frame_samples,
+        "HOP_SAMPLES": config.hop_samples,
+        "FFT_SAMPLES": config.fft_samples,
+        "MEL_BINS": config.mel_bins,
+        "MFCC_COEFFICIENTS": config.mfcc_coefficients,
+        "FEATURE_BINS": config.feature_bins,
+        "FRAMES": frames,
+        "MEL_WEIGHT_COUNT": len(packed),
+        "LOG_FLOOR": _literal(config.log_floor),
+        "QUANT_GAIN": _literal(gain),
+        "QUANT_OFFSET": _literal(offset),
+    }
+    header = [
+        _NOTICE,
+        "#ifndef M3NET_FRONTEND_CONFIG_H_",
+        "#define M3NET_FRONTEND_CONFIG_H_",
+        "",
+        "#include <stdint.h>",
+        "",
+        *(f"#define M3NET_FRONTEND_{name} {value}" for name, value in defines.items()),
+        "",
+        "#ifdef __cplusplus",
+        'extern "C" {',
+        "#endif",
+        "",
+        "extern const float m3net_frontend_window[M3NET_FRONTEND_FRAME_SAMPLES];",
+        "/* Filter b weighs the FFT bins first_bin[b] .. first_bin[b] + bin_count[b] - 1. */",
+        "extern const uint16_t m3net_frontend_mel_first_bin[M3NET_FRONTEND_MEL_BINS];",
+        "extern const uint16_t m3net_frontend_mel_bin_count[M3NET_FRONTEND_MEL_BINS];",
+        "extern const float m3net_frontend_mel_weights[M3NET_FRONTEND_MEL_WEIGHT_COUNT];",
+    ]
+    tables = [
+        _NOTICE,
+        '#include "frontend_config.h"',
+        "",
+        _array("float", "m3net_frontend_window", map(_literal, reference.window(config))),
+        _array("uint16_t", "m3net_frontend_mel_first_bin", map(str, first)),
+        _array("uint16_t", "m3net_frontend_mel_bin_count", map(str, count)),
+        _array("float", "m3net_frontend_mel_weights", map(_literal, packed)),
+    ]
+    if config.mfcc_coefficients:
+        header.append("/* Row by row: one row of MEL_BINS values a coefficient. */")
+        size = "M3NET_FRONTEND_MFCC_COEFFICIENTS * M3NET_FRONTEND_MEL_BINS"
+        header.append(f"extern const float m3net_frontend_dct[{size}];")
+        rows = reference.dct_matrix(config).ravel()
+        tables.append(_array("float", "m3net_frontend_dct", map(_literal, rows)))
+    header += ["", "#ifdef __cplusplus", "}", "#endif", "", "#endif", ""]
+
+    paths = folder / "frontend_config.h", folder / "frontend_tables.c"
+    write_text(paths[0], "\n".join(header))
+    write_text(paths[1], "\n".join(tables))
+    return paths
+
+
+def _literal(value: float) -> str:
+    """A float32 as the shortest C literal that reads back to the same bits."""
+    text = np.format_float_scientific(np.float32(value), unique=True, trim="0")
+    return f"{text}f"
+
+
+def _array(kind: str, name: str, literals: Iterable[str]) -> str:
+    items = list(literals)
+    rows = [", ".join(items[i : i + 6]) for i in range(0, len(items), 6)]
+    return f"const {kind} {name}[{len(items)}] = {{\n    " + ",\n    ".join(rows) + ",\n};\n"

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The front end in TensorFlow, for use inside ``tf.data``: the reference's numbers in float32."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from m3net_tf.frontend import reference
+from m3net_tf.frontend.config import FrontendConfig
+from m3net_tf.keras import tf
+
+
+def features_int8(config: FrontendConfig, audio: tf.Tensor) -> tf.Tensor:
+    """Waveforms to int8 features; the same eagerly and traced.
+
+    Args:
+        config: front-end settings.
+        audio: waveforms in [-1, 1), float32, shape (..., samples).
+
+    Returns:
+        int8 features, shape (..., feature_bins, frames).
+    """
+    taper = reference.window(config)
+    audio = tf.convert_to_tensor(audio, tf.float32)
+    if config.centred:
+        half = config.fft_samples // 2
+        audio = tf.pad(audio, [[0, 0]] * (audio.shape.rank - 1) + [[half, half]])
+        before = (config.fft_samples - config.frame_samples) // 2
+        taper = np.pad(taper, (before, config.fft_samples - config.frame_samples - before))
+    frames = tf.signal.frame(audio, taper.size, config.hop_samples)  # (..., frames, samples)
+    spectrum = tf.signal.rfft(frames * tf.constant(taper, tf.float32), [config.fft_samples])
+    power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
+    bank = tf.constant(reference.mel_filterbank(config).T, tf.float32)
+    features = tf.linalg.matmul(power, bank)  # (..., frames, mel_bins)
+    if config.log != "none":
+        features = tf.math.log(tf.maximum(features, config.log_floor))
+        if config.log == "db":
+            features *= 10.0 / np.log(10.0)
+    if config.mfcc_coefficients:
+        features = tf.linalg.matmul(
+            features, tf.constant(reference.dct_matrix(config).T, tf.float32)
+        )
+    steps = (features - config.feature_min) / config.feature_step - 128.0
+    quantized = tf.cast(tf.clip_by_value(tf.floor(steps + 0.5), -128.0, 127.0), tf.int8)
+    return tf.linalg.matrix_transpose(quantized)  # (..., feature_bins, frames)

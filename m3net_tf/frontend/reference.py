@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The front end in plain NumPy and double precision: the numbers that the others must match.
+
+Arrays are (frequency, time) throughout: axis 0 = bins, axis 1 = frames.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.errors import DataError
+from m3net_tf.frontend.config import FEATURE_SCALE, FrontendConfig
+
+Float = npt.NDArray[np.float64]
+
+
+def window(config: FrontendConfig) -> Float:
+    """The periodic analysis window, shape (frame_samples,)."""
+    phase = 2 * np.pi * np.arange(config.frame_samples) / config.frame_samples
+    a0 = {"hann": 0.5, "hamming": 0.54}[config.window]
+    return a0 - (1 - a0) * np.cos(phase)
+
+
+def _hz_to_mel(hz: Float, scale: str) -> Float:
+    if scale == "htk":
+        return 2595.0 * np.log10(1.0 + hz / 700.0)
+    # Slaney's Auditory Toolbox: 200/3 Hz a mel up to 1 kHz, then 27 mels to a factor of 6.4.
+    log_part = 15.0 + np.log(np.maximum(hz, 1000.0) / 1000.0) * 27.0 / np.log(6.4)
+    return np.where(hz < 1000.0, hz * 3.0 / 200.0, log_part)
+
+
+def _mel_to_hz(mel: Float, scale: str) -> Float:
+    if scale == "htk":
+        return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
+    log_part = 1000.0 * np.exp((mel - 15.0) * np.log(6.4) / 27.0)
+    return np.where(mel < 15.0, mel * 200.0 / 3.0, log_part)
+
+
+@functools.lru_cache(maxsize=16)
+def mel_filterbank(config: FrontendConfig) -> Float:
+    """Triangular filters, shape (mel_bins, fft_samples // 2 + 1)."""
+    ends = _hz_to_mel(np.array([config.mel_min_hz, config.mel_max_hz]), config.mel_scale)
+    edges_hz = _mel_to_hz(np.linspace(ends[0], ends[1], config.mel_bins + 2), config.mel_scale)
+    bins_hz = np.arange(config.fft_samples // 2 + 1) * config.sample_rate_hz / config.fft_samples
+    left, centre, right = (edges_hz[i : config.mel_bins + i, None] for i in range(3))
+    rising = (bins_hz - left) / (centre - left)
+    falling = (right - bins_hz) / (right - centre)
+    weights = np.maximum(0.0, np.minimum(rising, falling))
+    if config.mel_norm == "slaney":
+        weights *= 2.0 / (right - left)
+    weights.setflags(write=False)
+    return weights
+
+
+@functools.lru_cache(maxsize=16)
+def dct_matrix(config: FrontendConfig) -> Float:
+    """Orthonormal DCT-II, shape (mfcc_coefficients, mel_bins)."""
+    n = config.mel_bins
+    row = np.arange(config.mfcc_coefficients)[:, None]
+    matrix = np.sqrt(2.0 / n) * np.cos(np.pi * row * (2 * np.arange(n) + 1) / (2 * n))
+    matrix[0] /= np.sqrt(2.0)
+    matrix.setflags(write=False)
+    return matrix
+
+
+def mel_spectrogram(config: FrontendConfig, audio: npt.ArrayLike) -> Float:
+    """Mel powers of a waveform.
+
+    Args:
+        config: front-end settings.
+        audio: mono waveform in [-1, 1), shape (samples,).
+
+    Returns:
+        Mel powers, shape (mel_bins, frames).
+
+    Raises:
+        DataError: the waveform is not mono, shorter than a frame, or not finite.
+    """
+    wave = np.asarray(audio, dtype=np.float64)
+    if wave.ndim != 1:
+        raise DataError(f"audio has shape {wave.shape}: give a mono waveform of shape (samples,)")
+    frames = config.frame_count(wave.size)
+    if frames == 0:
+        raise DataError(
+            f"audio has {wave.size} samples, less than one frame of {config.frame_samples}: "
+            "pad it or leave it out"
+        )
+    if not np.isfinite(wave).all():
+        raise DataError("audio contains NaN or infinity: repair or leave out the recording")
+    taper = window(config)
+    if config.centred:
+        wave = np.pad(wave, config.fft_samples // 2)
+        before = (config.fft_samples - config.frame_samples) // 2
+        taper = np.pad(taper, (before, config.fft_samples - config.frame_samples - before))
+    cut = np.lib.stride_tricks.sliding_window_view(wave, taper.size)[:: config.hop_samples]
+    spectrum = np.fft.rfft(cut[:frames] * taper, config.fft_samples)  # (frames, bins)
+    power = spectrum.real**2 + spectrum.imag**2
+    return mel_filterbank(config) @ power.T
+
+
+def log_mel(config: FrontendConfig, audio: npt.ArrayLike) -> Float:
+    """Features before quantisation: log-mel, or MFCC, shape (feature_bins, frames)."""
+    mel = mel_spectrogram(config, audio)
+    if config.log != "none":
+        mel = np.log(np.maximum(mel, config.log_floor))
+        if config.log == "db":
+            mel *= 10.0 / np.log(10.0)
+    return dct_matrix(config) @ mel if config.mfcc_coefficients else mel
+
+
+def quantize_features(config: FrontendConfig, features: npt.ArrayLike) -> npt.NDArray[np.int8]:
+    """Map feature values onto int8: ``feature_min`` to -128, ``feature_max`` to 127."""
+    steps = (np.asarray(features) - config.feature_min) / config.feature_step - 128.0
+    # floor(x + 0.5) instead of round-half-even: the same in NumPy, TensorFlow and C.
+    return np.clip(np.floor(steps + 0.5), -128, 127).astype(np.int8)
+
+
+def dequantize_features(quantized: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """The real values in [-1, 1) that the network sees for int8 features."""
+    return np.asarray(quantized, dtype=np.float32) * np.float32(FEATURE_SCALE)
+
+
+def features_int8(config: FrontendConfig, audio: npt.ArrayLike) -> npt.NDArray[np.int8]:
+    """The whole front end: waveform (samples,) to int8 features (feature_bins, frames)."""
+    return quantize_features(config, log_mel(config, audio))

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one place where TensorFlow and Keras are imported.
+
+Keras 2 (``tf_keras``) is used throughout because ``tensorflow-model-optimization`` needs it.
+TensorFlow's start-up chatter is silenced unless ``TF_CPP_MIN_LOG_LEVEL`` is already set.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+
+from m3net_tf.native import native_stderr  # noqa: E402
+
+with native_stderr():
+    import tensorflow as tf
+    import tf_keras as keras
+
+__all__ = ["keras", "tf"]
