@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data sets by name, each one module of this package: ``load_dataset("synth")``.
+
+Importing this package needs neither TensorFlow nor any data. To add a data set, add one module
+(see :mod:`m3net_tf.datasets.base`).
+"""
+
+from m3net_tf.datasets.audio import fit_length, from_pcm16, read_audio, to_pcm16
+from m3net_tf.datasets.base import (
+    SPLITS,
+    AudioDataset,
+    Clip,
+    DatasetInfo,
+    dataset_info,
+    dataset_names,
+    dataset_options,
+    load_dataset,
+    register,
+)
+
+__all__ = [
+    "SPLITS",
+    "AudioDataset",
+    "Clip",
+    "DatasetInfo",
+    "dataset_info",
+    "dataset_names",
+    "dataset_options",
+    "fit_length",
+    "from_pcm16",
+    "load_dataset",
+    "read_audio",
+    "register",
+    "to_pcm16",
+]

@@ -1,0 +1,389 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every data set is made of, and the registry that finds them by name.
+
+A data set is one module of this package: a docstring (classes, clips, rate, licence, citation,
+size, protocols), a :class:`DatasetInfo` and a function that is decorated with :func:`register`
+and returns an :class:`AudioDataset`. Nothing else has to be edited. The function is called as
+``build(root, *, protocol, fold, seed, **options)``; its further keyword arguments are the data
+set's options, so their names and defaults stand in its signature alone.
+"""
+
+import dataclasses
+import hashlib
+import importlib
+import inspect
+import pkgutil
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.datasets.audio import Audio, FitRule, fit_length, from_pcm16, read_audio, to_pcm16
+from m3net_tf.errors import ConfigError, DataError
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Clip:
+    """One labelled piece of sound.
+
+    Attributes:
+        clip_id: name that is unique in the data set and the same on every machine.
+        label: class name, one of ``DatasetInfo.labels``.
+        split: ``train``, ``validation`` or ``test``.
+        group: what must not stand on two sides of a split (speaker, recording ...).
+        path: sound file, or None where the data set synthesises the clip.
+        start_s: start of the piece inside the file.
+        duration_s: length of the piece; None means to the end of the file.
+        gain: factor on the samples.
+        synthetic: made by us (for example silence cut out of noise), not listed by the publisher.
+    """
+
+    clip_id: str
+    label: str
+    split: str
+    group: str
+    path: Path | None = None
+    start_s: float = 0.0
+    duration_s: float | None = None
+    gain: float = 1.0
+    synthetic: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+    """What to know, and to print beside a result, about a data set.
+
+    Attributes:
+        name: registry name.
+        labels: class names; their order is the order of the network's outputs.
+        sample_rate_hz: rate at which clips are delivered.
+        clip_s: length at which clips are delivered.
+        protocols: names that ``load_dataset(protocol=...)`` takes, the default first.
+        licence, citation, url: of the data, as their publisher states them.
+        size: number of clips and bytes of the complete set, in words.
+        protocol: the protocol in use; it names the missing part of a partial copy.
+        fold: the test fold, where the protocol has folds.
+        folds: number of folds of the folded protocols (0 = none).
+        leaking_protocols: protocols that put a group on both sides by construction.
+        fit: how a clip is brought to ``clip_s``, see :func:`m3net_tf.datasets.audio.fit_length`.
+        resample: whether files of another rate are converted (otherwise they are errors).
+        needs_folder: whether ``data_dir`` must be given.
+        notes: remarks that belong beside every figure.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    sample_rate_hz: int
+    clip_s: float
+    protocols: tuple[str, ...]
+    licence: str
+    citation: str
+    url: str
+    size: str
+    protocol: str = ""
+    fold: int | None = None
+    folds: int = 0
+    leaking_protocols: tuple[str, ...] = ()
+    fit: FitRule = "pad"
+    resample: bool = True
+    needs_folder: bool = True
+    notes: tuple[str, ...] = ()
+
+    @property
+    def clip_samples(self) -> int:
+        """Samples of a delivered clip."""
+        return round(self.clip_s * self.sample_rate_hz)
+
+    @property
+    def leaking(self) -> bool:
+        """Whether the protocol in use puts a group on both sides by construction."""
+        return self.protocol.split(" (")[0] in self.leaking_protocols
+
+
+@dataclasses.dataclass(frozen=True)
+class AudioDataset:
+    """Clips with their splits; sound is read or made only when asked for.
+
+    Attributes:
+        info: description, with the protocol in use.
+        clips: all clips of all splits.
+        synthesise: makes the float samples of a clip that has no file.
+        noise: pieces of background noise that training may mix in (never the test's).
+    """
+
+    info: DatasetInfo
+    clips: tuple[Clip, ...]
+    synthesise: Callable[[Clip], Audio] | None = None
+    noise: tuple[Clip, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse repeated clips and strange labels or splits."""
+        name, labels = self.info.name, set(self.info.labels)
+        repeated = [
+            clip_id for clip_id, n in Counter(c.clip_id for c in self.clips).items() if n > 1
+        ]
+        if repeated:
+            raise DataError(f"{name}: clip {repeated[0]} is listed twice; correct the clip list")
+        for clip in self.clips:
+            if clip.label not in labels or clip.split not in SPLITS:
+                raise DataError(
+                    f"{name}: clip {clip.clip_id} has the unknown label or split "
+                    f"{clip.label!r}/{clip.split!r}; correct the clip list"
+                )
+
+    def split(self, name: str) -> tuple[Clip, ...]:
+        """The clips of ``train``, ``validation`` or ``test``."""
+        if name not in SPLITS:
+            raise ConfigError(f"split {name!r} is unknown; choose from {', '.join(SPLITS)}")
+        return tuple(clip for clip in self.clips if clip.split == name)
+
+    def label_ids(self, clips: Iterable[Clip]) -> npt.NDArray[np.int32]:
+        """Class indices of clips, shape (clips,)."""
+        index = {label: i for i, label in enumerate(self.info.labels)}
+        return np.array([index[clip.label] for clip in clips], np.int32)
+
+    def read(self, clip: Clip) -> Audio:
+        """Samples of a clip at ``info.sample_rate_hz``, in the length they have, (samples,)."""
+        if clip.path is None:
+            if self.synthesise is None:
+                raise DataError(f"{self.info.name}: clip {clip.clip_id} has no file; fetch it")
+            audio = self.synthesise(clip)
+        else:
+            audio = read_audio(
+                clip.path,
+                sample_rate_hz=self.info.sample_rate_hz,
+                resample=self.info.resample,
+                start_s=clip.start_s,
+                duration_s=clip.duration_s,
+            )
+        return audio if clip.gain == 1.0 else from_pcm16(to_pcm16(audio * clip.gain))
+
+    def load(self, clip: Clip) -> Audio:
+        """Samples of a clip, float32 of shape (info.clip_samples,)."""
+        return fit_length(self.read(clip), self.info.clip_samples, self.info.fit)
+
+    def noise_clips(self) -> tuple[Clip, ...]:
+        """Background noise for augmentation, to be read with :meth:`read` (may be empty)."""
+        return self.noise
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Clips per split and class."""
+        found = Counter((clip.split, clip.label) for clip in self.clips)
+        return {s: {label: found[s, label] for label in self.info.labels} for s in SPLITS}
+
+    def clip_list_hash(self) -> dict[str, str]:
+        """SHA-256 of each split's sorted ``clip_id TAB label`` lines: same hash, same clips."""
+        return {
+            name: hashlib.sha256(
+                "".join(sorted(f"{c.clip_id}\t{c.label}\n" for c in self.split(name))).encode()
+            ).hexdigest()
+            for name in SPLITS
+        }
+
+    def shared_groups(self) -> dict[str, tuple[str, ...]]:
+        """Groups that occur in more than one split, with those splits."""
+        where: dict[str, set[str]] = {}
+        for clip in self.clips:
+            where.setdefault(clip.group, set()).add(clip.split)
+        return {g: tuple(s for s in SPLITS if s in w) for g, w in where.items() if len(w) > 1}
+
+    def leak(self) -> float:
+        """Share of the test clips whose group is also trained on (0 under an honest protocol)."""
+        trained = {clip.group for clip in self.clips if clip.split == "train"}
+        test = self.split("test")
+        return sum(clip.group in trained for clip in test) / max(1, len(test))
+
+    def check_classes(self, folder: Path | None = None) -> None:
+        """Prove that every class has a training clip.
+
+        Raises:
+            DataError: naming a class that has none, and the folder.
+        """
+        trained = {clip.label for clip in self.clips if clip.split == "train"}
+        for label in self.info.labels:
+            if label not in trained:
+                raise DataError(
+                    f"{folder or self.info.name}: class {label!r} has no training clip; "
+                    "add its files, fetch the data again or choose another protocol or fold"
+                )
+
+    def check_disjoint(self) -> None:
+        """Prove that no group is on two sides.
+
+        Raises:
+            DataError: naming a group that is, and the splits it is in.
+        """
+        for group, splits in self.shared_groups().items():
+            raise DataError(
+                f"{self.info.name}: group {group} is in {' and '.join(splits)} under protocol "
+                f"{self.info.protocol}; correct the split lists or choose another protocol"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    info: DatasetInfo
+    build: Callable[..., AudioDataset]
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the data set's own options."""
+        names = inspect.signature(self.build).parameters
+        return tuple(n for n in names if n not in ("root", "protocol", "fold", "seed"))
+
+
+_REGISTRY: dict[str, _Entry] = {}
+
+
+def register(info: DatasetInfo) -> Callable[[Callable[..., AudioDataset]], Any]:
+    """Decorator: make a builder known under ``info.name``."""
+
+    def decorate(build: Callable[..., AudioDataset]) -> Callable[..., AudioDataset]:
+        _REGISTRY[info.name] = _Entry(info, build)
+        return build
+
+    return decorate
+
+
+def _entries() -> dict[str, _Entry]:
+    """Import every module of the package once, so that each can register itself."""
+    package = importlib.import_module("m3net_tf.datasets")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"m3net_tf.datasets.{module.name}")
+    return dict(sorted(_REGISTRY.items()))
+
+
+def _entry(name: str) -> _Entry:
+    entries = _entries()
+    if name not in entries:
+        raise ConfigError(f"data set {name!r} is unknown; choose from {', '.join(entries)}")
+    return entries[name]
+
+
+def dataset_names() -> tuple[str, ...]:
+    """Names of all data sets."""
+    return tuple(_entries())
+
+
+def dataset_info(name: str) -> DatasetInfo:
+    """Description of a data set under its default protocol, without touching any file."""
+    info = _entry(name).info
+    return dataclasses.replace(info, protocol=info.protocols[0])
+
+
+def dataset_options(name: str) -> tuple[str, ...]:
+    """Names of the options that :func:`load_dataset` takes for a data set."""
+    return _entry(name).options
+
+
+def load_dataset(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    protocol: str | None = None,
+    fold: int | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> AudioDataset:
+    """List a data set's clips under a protocol.
+
+    Args:
+        name: one of :func:`dataset_names`.
+        data_dir: folder of the unpacked data; not needed by ``synth``.
+        protocol: one of the data set's protocols; None takes its first.
+        fold: test fold, counted from 1, of a protocol that has folds; None takes fold 1.
+        seed: of whatever the protocol draws at random.
+        options: the data set's own, see its module.
+
+    Raises:
+        ConfigError: unknown name, protocol, fold or option.
+        DataError: missing folder or file, empty class, a group on both sides.
+    """
+    entry = _entry(name)
+    info = entry.info
+    check_number(name, "seed", seed, 0, 2**32 - 1)
+    for option in options:
+        if option not in entry.options:
+            raise ConfigError(
+                f"data set {name} has no option {option!r}; "
+                f"its options are {', '.join(entry.options) or '(none)'}"
+            )
+    protocol = info.protocols[0] if protocol is None else protocol
+    if protocol not in info.protocols:
+        raise ConfigError(
+            f"data set {name} has no protocol {protocol!r}; choose from {', '.join(info.protocols)}"
+        )
+    folded = "fold" in protocol
+    if fold is not None and not folded:
+        raise ConfigError(f"protocol {protocol} of data set {name} has no folds; leave fold out")
+    if folded:
+        fold = 1 if fold is None else fold
+        check_number(name, "fold", fold, 1, info.folds)
+    root = None
+    if info.needs_folder:
+        if data_dir is None:
+            raise DataError(f"data set {name} needs its folder; give DATA_DIR=<folder>")
+        root = Path(data_dir).expanduser()
+        if not root.is_dir():
+            raise DataError(
+                f"{root}: folder of data set {name} does not exist; "
+                f"correct DATA_DIR or get the data from {info.url}"
+            )
+    dataset = entry.build(root, protocol=protocol, fold=fold, seed=seed, **options)
+    dataset.check_classes(root)
+    if not dataset.info.leaking:
+        dataset.check_disjoint()
+    return dataset
+
+
+def check_number(
+    owner: str, name: str, value: object, low: float, high: float, *, whole: bool = True
+) -> None:
+    """Refuse an option that is not a (whole) number from ``low`` to ``high``.
+
+    Raises:
+        ConfigError: naming the data set, the option and the range.
+    """
+    kind = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+        raise ConfigError(
+            f"data set {owner}: {name} is {value!r}; "
+            f"give a {'whole ' if whole else ''}number from {low:g} to {high:g}"
+        )
+
+
+def rank(key: Hashable) -> str:
+    """A reproducible random order: sort by this hash of a name (and a seed) instead of drawing."""
+    return hashlib.sha256(str(key).encode()).hexdigest()
+
+
+def held_out_groups(
+    groups: Sequence[str], labels: Sequence[str], share: float, seed: int
+) -> set[str]:
+    """Choose whole groups that together hold about ``share`` of each class's clips.
+
+    Groups are taken in a seeded random order, class by class, while they fit into the share;
+    the first always does unless it is the class's only one, so that each class with two groups
+    or more is on both sides.
+    """
+    sizes: dict[str, Counter[str]] = {}
+    for group, label in zip(groups, labels, strict=True):
+        sizes.setdefault(group, Counter())[label] += 1
+    by_label: dict[str, list[str]] = {}
+    for group, count in sizes.items():
+        by_label.setdefault(min(count, key=lambda n: (-count[n], n)), []).append(group)
+    chosen: set[str] = set()
+    for members in by_label.values():
+        total = sum(sizes[group].total() for group in members)
+        taken = 0
+        for group in sorted(members, key=lambda g: rank((seed, g)))[: len(members) - 1]:
+            size = sizes[group].total()
+            if taken == 0 or taken + size <= share * total:
+                chosen.add(group)
+                taken += size
+    return chosen
