@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The export folder: everything that a firmware project needs of a trained network."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.artifacts import provenance, read_json, sha256_of, write_bytes, write_json, write_text
+from m3net_tf.datasets import AudioDataset, Clip
+from m3net_tf.datasets.audio import to_pcm16
+from m3net_tf.errors import ModelError
+from m3net_tf.export.carray import CModel
+from m3net_tf.export.operators import operators_of
+from m3net_tf.frontend import FrontendConfig, features_int8, write_c_tables
+from m3net_tf.quantization.ptq import choose_calibration, quantize_int8
+from m3net_tf.quantization.runtime import (
+    host_arena_bytes,
+    run_reference,
+    tensor_quantization,
+    tflm_unavailable_reason,
+)
+from m3net_tf.training.features import compute_features
+from m3net_tf.training.run import Run
+
+Log = Callable[[str], None]
+VECTOR_CLIPS = 16
+_UNPROVEN_ARENA_FACTOR = 10  # bytes of arena a byte of network, where nothing could measure it
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """An export folder that was read back.
+
+    Attributes:
+        folder: where it lies.
+        manifest: what it says of itself.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @classmethod
+    def load(cls, folder: Path) -> Bundle:
+        """Read an export folder and check that it is whole.
+
+        Raises:
+            ModelError: it is none, or its network is not the one that the manifest names.
+            DataError: its manifest is damaged.
+        """
+        path = folder / "manifest.json"
+        if not path.exists():
+            raise ModelError(f"{folder} is no export (no manifest.json): run the export first")
+        bundle = cls(folder, read_json(path))
+        try:
+            actual = sha256_of(bundle.tflite)
+        except OSError:
+            actual = "nothing"
+        if actual != bundle.manifest["model"]["sha256"]:
+            raise ModelError(
+                f"{folder / 'model.tflite'} is not the network that manifest.json names: export again"
+            )
+        return bundle
+
+    @property
+    def tflite(self) -> bytes:
+        """The network."""
+        return (self.folder / "model.tflite").read_bytes()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the outputs."""
+        return tuple(self.manifest["labels"])
+
+    @property
+    def frontend(self) -> FrontendConfig:
+        """Front-end settings."""
+        return FrontendConfig.from_dict(self.manifest["frontend"])
+
+    def set_arena(self, arena_bytes: int, source: str) -> None:
+        """Record an arena that was measured on a target, in the manifest and in ``model.h``."""
+        if self.manifest["arena"] == {"bytes": arena_bytes, "source": source}:
+            return
+        self.manifest["arena"] = {"bytes": arena_bytes, "source": source}
+        _c_model(self.tflite, self.manifest).write(self.folder)
+        write_json(self.folder / "manifest.json", self.manifest)
+
+
+def pcm_and_features(
+    dataset: AudioDataset, clips: tuple[Clip, ...], config: FrontendConfig
+) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int8]]:
+    """Clips as a device hears and should see them.
+
+    Args:
+        dataset: where the clips come from.
+        clips: which ones.
+        config: front-end settings.
+
+    Returns:
+        int16 samples, shape (clips, samples), and the reference's int8 features of exactly these
+        samples, shape (clips, bins, frames, 1).
+    """
+    pcm = np.stack([to_pcm16(dataset.load(clip)) for clip in clips])
+    features = np.stack([features_int8(config, wave / 32768.0) for wave in pcm])
+    return pcm, features[..., None]
+
+
+def export_run(
+    run: Run, data_dir: Path | None, folder: Path | None = None, log: Log = lambda _: None
+) -> Bundle:
+    """Quantise a trained run and write everything that a device needs.
+
+    The folder holds ``model.tflite``, ``model.h`` and ``model.cc``, ``frontend_config.h`` and
+    ``frontend_tables.c``, ``labels.txt``, ``vectors/`` and ``manifest.json``. It appears whole or
+    not at all, and the same run gives the same bytes.
+
+    Args:
+        run: finished run.
+        data_dir: where its data set lies: calibration and test vectors come from it.
+        folder: where to write; default: ``export`` in the run's folder.
+        log: takes lines of progress.
+
+    Returns:
+        The bundle.
+
+    Raises:
+        ModelError: the run is unfinished, or the network has no int8 form for the device.
+        ConfigError: the front end has a form that the device code lacks.
+        DataError: the data set is missing or broken.
+    """
+    folder = folder or run.folder / "export"
+    recipe = run.recipe()
+    model = run.load_model()
+    dataset = run.dataset(data_dir)
+    train_set = compute_features(dataset, "train", recipe.frontend, log=log)
+    chosen = choose_calibration(
+        train_set.labels, recipe.quantization.calibration_clips, recipe.quantization.seed
+    )
+    log(f"quantising {model.name} with {len(chosen)} calibration clips")
+    tflite = quantize_int8(model, train_set.clean[chosen])
+    operators = operators_of(tflite)
+    if reason := tflm_unavailable_reason():
+        log(reason)
+        arena = {"bytes": _UNPROVEN_ARENA_FACTOR * len(tflite), "source": "guess; TFLM is missing"}
+    else:
+        arena = {"bytes": host_arena_bytes(tflite), "source": "TFLite Micro on a 64-bit host"}
+    info = dataset.info
+    manifest: dict[str, Any] = {
+        "format": 1,
+        "arena": arena,
+        "calibration": {
+            "clips": [train_set.clips[i].clip_id for i in chosen],
+            "features_sha256": hashlib.sha256(train_set.clean[chosen].tobytes()).hexdigest(),
+        },
+        "dataset": {"name": info.name, "protocol": info.protocol, "fold": info.fold},
+        "frontend": recipe.frontend.to_dict(),
+        "labels": list(info.labels),
+        "licence": f"Apache-2.0; trained on {info.name} ({info.licence})",
+        "model": {
+            "name": f"{recipe.model.name}-{recipe.model.preset}",
+            "sha256": sha256_of(tflite),
+            "bytes": len(tflite),
+            "input_shape": list(model.input_shape[1:]),
+            "input_quantization": tensor_quantization(tflite, "input"),
+            "output_quantization": tensor_quantization(tflite, "output"),
+        },
+        "operators": operators,
+        **provenance(),
+    }
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        scratch.chmod(0o755)
+        write_bytes(scratch / "model.tflite", tflite)
+        _c_model(tflite, manifest).write(scratch)
+        write_c_tables(recipe.frontend, scratch, frames=model.input_shape[2])
+        write_text(scratch / "labels.txt", "".join(f"{label}\n" for label in info.labels))
+        _write_vectors(dataset, recipe.frontend, tflite, scratch / "vectors")
+        write_json(scratch / "manifest.json", manifest)
+        if folder.exists():
+            shutil.rmtree(folder)
+        scratch.replace(folder)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    return Bundle.load(folder)
+
+
+def _c_model(tflite: bytes, manifest: dict[str, Any]) -> CModel:
+    bins, frames, channels = manifest["model"]["input_shape"]
+    return CModel(
+        name=manifest["model"]["name"],
+        tflite=tflite,
+        labels=tuple(manifest["labels"]),
+        operators=tuple(manifest["operators"]),
+        input_bytes=bins * frames * channels,
+        input_quantization=tuple(manifest["model"]["input_quantization"]),
+        output_quantization=tuple(manifest["model"]["output_quantization"]),
+        arena_bytes=manifest["arena"]["bytes"],
+        arena_source=manifest["arena"]["source"],
+        licence=manifest["licence"],
+    )
+
+
+def _write_vectors(
+    dataset: AudioDataset, config: FrontendConfig, tflite: bytes, folder: Path
+) -> None:
+    """Test vectors: a few held-out clips with what each link of the chain must make of them."""
+    held_out = dataset.split("test")
+    spread = np.linspace(0, len(held_out) - 1, min(VECTOR_CLIPS, len(held_out))).astype(int)
+    clips = tuple(held_out[i] for i in spread)
+    pcm, features = pcm_and_features(dataset, clips, config)
+    outputs = run_reference(tflite, features)
+    write_bytes(folder / "pcm_int16.bin", pcm.astype("<i2").tobytes())
+    write_bytes(folder / "features_int8.bin", features.tobytes())
+    write_bytes(folder / "outputs_int8.bin", outputs.tobytes())
+    write_json(
+        folder / "vectors.json",
+        {
+            "clips": [clip.clip_id for clip in clips],
+            "true_labels": [clip.label for clip in clips],
+            "predicted_labels": [dataset.info.labels[i] for i in outputs.argmax(1)],
+            "pcm_int16.bin": {"dtype": "<i2", "shape": list(pcm.shape)},
+            "features_int8.bin": {"dtype": "int8", "shape": list(features.shape)},
+            "outputs_int8.bin": {"dtype": "int8", "shape": list(outputs.shape)},
+        },
+    )

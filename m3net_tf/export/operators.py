@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which operators a network uses, and how TFLite Micro's resolver calls them."""
+
+from __future__ import annotations
+
+from ai_edge_litert import schema_py_generated as schema
+
+from m3net_tf.errors import ModelError
+
+# What MicroMutableOpResolver of the pinned TFLite Micro can register (firmware/third_party.lock);
+# tests/firmware compares this list with its header.
+TFLM_OPERATORS = frozenset(
+    """
+    ABS ADD ADD_N ARG_MAX ARG_MIN ASSIGN_VARIABLE AVERAGE_POOL_2D BATCH_MATMUL BATCH_TO_SPACE_ND
+    BROADCAST_ARGS BROADCAST_TO CALL_ONCE CAST CEIL CONCATENATION CONV_2D COS CUMSUM
+    DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE DIV DYNAMIC_UPDATE_SLICE ELU EMBEDDING_LOOKUP EQUAL
+    EXP EXPAND_DIMS FILL FLOOR FLOOR_DIV FLOOR_MOD FULLY_CONNECTED GATHER GATHER_ND GREATER
+    GREATER_EQUAL HARD_SWISH IF L2_NORMALIZATION L2_POOL_2D LEAKY_RELU LESS LESS_EQUAL LOG
+    LOGICAL_AND LOGICAL_NOT LOGICAL_OR LOGISTIC LOG_SOFTMAX MAXIMUM MAX_POOL_2D MEAN MINIMUM
+    MIRROR_PAD MUL NEG NOT_EQUAL PACK PAD PADV2 PRELU QUANTIZE READ_VARIABLE REDUCE_ALL REDUCE_MAX
+    REDUCE_MIN RELU RELU6 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR REVERSE_V2 ROUND RSQRT
+    SELECT_V2 SHAPE SIN SLICE SOFTMAX SPACE_TO_BATCH_ND SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE
+    SQUARED_DIFFERENCE SQUEEZE STRIDED_SLICE SUB SUM SVDF TANH TRANSPOSE TRANSPOSE_CONV
+    UNIDIRECTIONAL_SEQUENCE_LSTM UNPACK VAR_HANDLE WHILE ZEROS_LIKE
+    """.split()
+)
+
+_IRREGULAR = {
+    "AVERAGE_POOL_2D": "AveragePool2D",
+    "BATCH_MATMUL": "BatchMatMul",
+    "CONV_2D": "Conv2D",
+    "CUMSUM": "CumSum",
+    "DEPTHWISE_CONV_2D": "DepthwiseConv2D",
+    "L2_POOL_2D": "L2Pool2D",
+    "MAX_POOL_2D": "MaxPool2D",
+    "PADV2": "PadV2",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTM",
+}
+
+_NAMES = {
+    value: name
+    for name, value in vars(schema.BuiltinOperator).items()
+    if isinstance(value, int) and not name.startswith("_")
+}
+
+
+def resolver_method(operator: str) -> str:
+    """Suffix of the resolver's method: ``CONV_2D`` is registered by ``AddConv2D``."""
+    regular = "".join(word.capitalize() for word in operator.split("_"))
+    return _IRREGULAR.get(operator, regular)
+
+
+def operators_of(tflite: bytes) -> list[str]:
+    """Builtin operators of a network, each once, sorted.
+
+    Raises:
+        ModelError: the file is no TFLite model, or has an operator that the firmware lacks; the
+            message names the layer.
+    """
+    if tflite[4:8] != b"TFL3":
+        raise ModelError("the file is no TFLite model (its identifier is missing): export it again")
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
+    found = set()
+    for graph in model.subgraphs:
+        for operation in graph.operators:
+            code = model.operatorCodes[operation.opcodeIndex]
+            name = _NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
+            if name == "CUSTOM":
+                name = f"CUSTOM {code.customCode.decode()}"
+            if name not in TFLM_OPERATORS:
+                layer = graph.tensors[operation.outputs[0]].name.decode()
+                raise ModelError(
+                    f"layer {layer!r} becomes operator {name}, which TFLite Micro lacks: replace "
+                    "the layer by one that it has (docs/decisions.md lists them)"
+                )
+            found.add(name)
+    return sorted(found)

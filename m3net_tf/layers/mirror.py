@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mirrors of a time-frequency map."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.keras import keras, tf
+
+FREQUENCY_AXIS, TIME_AXIS = 1, 2
+
+
+@keras.utils.register_keras_serializable("m3net_tf")
+class Mirror(keras.layers.Layer):
+    """Reverse a map along time, frequency or both; each mirror is its own inverse.
+
+    HMF (time), VMF (frequency) and CSF (both) of M3Net, section 2.2, equations 2, 3 and 5.
+
+    Args:
+        time: reverse the frames (HMF).
+        frequency: reverse the bins (VMF).
+
+    Shapes:
+        (batch, frequency, time, channels) in and out.
+
+    Raises:
+        ConfigError: neither axis is to be reversed.
+    """
+
+    def __init__(self, *, time: bool = False, frequency: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not (time or frequency):
+            raise ConfigError("Mirror reverses nothing: set time, frequency or both")
+        self.time = time
+        self.frequency = frequency
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Reverse the chosen axes. One operator an axis: TFLite Micro's takes a single one."""
+        if self.frequency:
+            inputs = tf.reverse(inputs, [FREQUENCY_AXIS])
+        return tf.reverse(inputs, [TIME_AXIS]) if self.time else inputs
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {**super().get_config(), "time": self.time, "frequency": self.frequency}

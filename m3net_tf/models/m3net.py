@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""M3Net: a few convolutions around one mirror attention.
+
+Jiang et al., "M3Net: Efficient Time-Frequency Integration Network with Mirror Attention for Audio
+Classification on Edge", AAAI 2025. The authors publish no code; where the paper is silent the
+choice that gives the published number of parameters was taken (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.keras import keras, tf
+from m3net_tf.layers import EfficientChannelAttention, Mirror, classifier, conv_block, ds_conv
+from m3net_tf.models.registry import Preset
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One row of the table of convolutions before (SFP) or after the mirror attention.
+
+    Attributes:
+        filters: channels out.
+        kernel: extent in (frequency, time).
+        strides: step in (frequency, time).
+        pool: extent of a max pooling after it; 1 = none.
+        separable: depthwise separable (DSConv) or a standard convolution.
+    """
+
+    filters: int
+    kernel: tuple[int, int] = (3, 3)
+    strides: tuple[int, int] = (1, 1)
+    pool: int = 1
+    separable: bool = True
+
+    def __call__(self, x: tf.Tensor, name: str) -> tf.Tensor:
+        block = ds_conv if self.separable else conv_block
+        x = block(x, self.filters, self.kernel, self.strides, name)
+        if self.pool > 1:
+            x = keras.layers.MaxPooling2D(self.pool, name=f"{name}_pool")(x)
+        return x
+
+
+def mirror_feature_processing(
+    x: tf.Tensor, *, horizontal: bool = True, vertical: bool = True
+) -> tf.Tensor:
+    """MFP (equation 4): both single mirrors, joined, narrowed to C, plus X, convolved.
+
+    Args:
+        x: map of shape (batch, F, T, C).
+        horizontal: mirror time (HMF); without it that view is X itself.
+        vertical: mirror frequency (VMF); without it that view is X itself.
+
+    Returns:
+        X_MFP of the same shape.
+    """
+    channels = x.shape[-1]
+    hmf = Mirror(time=True, name="mfp_hmf")(x) if horizontal else x
+    vmf = Mirror(frequency=True, name="mfp_vmf")(x) if vertical else x
+    views = keras.layers.Concatenate(name="mfp_views")([hmf, vmf])  # (F, T, 2C)
+    narrowed = ds_conv(views, channels, name="mfp_align")  # (F, T, C)
+    summed = keras.layers.Add(name="mfp_skip")([narrowed, x])
+    return ds_conv(summed, channels, name="mfp_out")  # (F, T, C)
+
+
+def diagonal_feature_processing(
+    x: tf.Tensor, *, centre: bool = True, eca: bool = True
+) -> tf.Tensor:
+    """DFP (equation 6): the map turned by 180 degrees, convolved (CB), channels weighed (ECA).
+
+    Args:
+        x: map of shape (batch, F, T, C).
+        centre: mirror both axes (CSF); without it the branch sees X itself.
+        eca: weigh the channels.
+
+    Returns:
+        X_DFP of the same shape.
+    """
+    if centre:
+        x_csf = Mirror(time=True, frequency=True, name="dfp_csf")(x)
+    else:
+        x_csf = x
+    features = ds_conv(x_csf, x.shape[-1], name="dfp_cb")  # (F, T, C)
+    return EfficientChannelAttention(name="dfp_eca")(features) if eca else features
+
+
+def build(
+    input_shape: tuple[int, int, int],
+    classes: int,
+    *,
+    sfp: Sequence[Stage | Mapping[str, Any]],
+    tail: Sequence[Stage | Mapping[str, Any]],
+    dropout: float = 0.0,
+    mirror_attention: bool = True,
+    mfp: bool = True,
+    dfp: bool = True,
+    eca: bool = True,
+    csf: bool = True,
+    vmf: bool = True,
+    hmf: bool = True,
+) -> keras.Model:
+    """Build M3Net from top to bottom as in the paper's figure 2.
+
+    Args:
+        input_shape: (bins, frames, channels).
+        classes: number of classes.
+        sfp: shallow feature processing, the convolutions before the mirror attention; the
+            ablation "w/o SFP" leaves one out.
+        tail: the "standard" convolutions after it.
+        dropout: share of the pooled features dropped in training.
+        mirror_attention: False gives "w/o MA" (table 3).
+        mfp: False gives "w/o MFP" (table 4).
+        dfp: False gives "w/o DFP" (table 4).
+        eca: channel attention in DFP (table 5).
+        csf: centre-symmetric mirror in DFP (table 5).
+        vmf: frequency mirror in MFP (table 5).
+        hmf: time mirror in MFP (table 5).
+
+    Returns:
+        Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.
+
+    Raises:
+        ConfigError: the mirror attention is asked for with neither branch.
+    """
+    if mirror_attention and not (mfp or dfp):
+        raise ConfigError("model.mfp and model.dfp are both off: set model.mirror_attention: false")
+    inputs = x = keras.Input(input_shape, name="features")  # (F, T, channels)
+    for index, stage in enumerate(_stages(sfp, "sfp"), start=1):
+        x = stage(x, f"sfp{index}")
+    if mirror_attention:  # (F', T', C) throughout
+        branches = []
+        if mfp:
+            branches.append(mirror_feature_processing(x, horizontal=hmf, vertical=vmf))
+        if dfp:
+            branches.append(diagonal_feature_processing(x, centre=csf, eca=eca))
+        if len(branches) == 2:
+            branches = [keras.layers.Multiply(name="ma_product")(branches)]  # equation 7
+        x = keras.layers.Add(name="ma_skip")([*branches, x])  # second stage of the skip
+    for index, stage in enumerate(_stages(tail, "tail"), start=1):
+        x = stage(x, f"tail{index}")
+    outputs = classifier(x, classes, dropout)
+    return keras.Model(inputs, outputs, name="m3net")
+
+
+def _stages(rows: Sequence[Stage | Mapping[str, Any]], section: str) -> list[Stage]:
+    """Rows of a recipe as stages; a recipe has plain mappings."""
+    known = [field.name for field in dataclasses.fields(Stage)]
+    stages = []
+    for row in rows:
+        if not isinstance(row, Stage):
+            for key in row:
+                if key not in known:
+                    raise ConfigError(
+                        f"unknown key {key!r} in section 'model.{section}': known keys are "
+                        f"{', '.join(known)}"
+                    )
+            row = Stage(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()})
+        stages.append(row)
+    return stages
+
+
+_PAPER = {
+    "sfp": (Stage(40, strides=(2, 2), pool=2), Stage(64, strides=(2, 2), pool=2)),
+    "tail": (Stage(64),),
+}
+
+PRESETS = {
+    "paper": Preset(
+        input_shape=(256, 256, 3),
+        classes=10,
+        parameters=29_246,
+        macs=0,
+        summary="the paper's network on a 256 x 256 x 3 image of the mel spectrogram",
+        arguments=_PAPER,
+    ),
+    "mcu": Preset(
+        input_shape=(40, 49, 1),
+        classes=12,
+        parameters=0,
+        macs=0,
+        summary="for a Cortex-M4: int8 log-mel columns straight from the device's front end",
+        arguments={
+            "sfp": (
+                Stage(48, kernel=(4, 10), strides=(2, 2), separable=False),
+                Stage(48, strides=(2, 2)),
+            ),
+            "tail": (Stage(64),),
+        },
+    ),
+}

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks by name and preset. A new network is one new file in this folder.
+
+A network's module has a dict ``PRESETS`` of :class:`Preset` and a function
+``build(input_shape, classes, **arguments)`` that returns an uncompiled Keras model with logits'
+softmax as output.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.keras import keras
+
+_NOT_NETWORKS = {"registry", "complexity"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A named configuration of a network, with what it is known to cost.
+
+    Attributes:
+        input_shape: (bins, frames, channels) that ``parameters`` and ``macs`` hold for.
+        classes: number of classes that they hold for.
+        parameters: all parameters, normalisation statistics included, as Keras counts them.
+        macs: multiply-accumulates of one inference in convolutions and dense layers.
+        arguments: keyword arguments of the network's ``build``.
+        summary: one line for ``m3net model list``.
+    """
+
+    input_shape: tuple[int, int, int]
+    classes: int
+    parameters: int
+    macs: int
+    summary: str
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def model_names() -> list[str]:
+    """Names of all networks, sorted."""
+    package = importlib.import_module("m3net_tf.models")
+    return sorted(
+        module.name
+        for module in pkgutil.iter_modules(package.__path__)
+        if module.name not in _NOT_NETWORKS
+    )
+
+
+def _module(name: str) -> ModuleType:
+    names = model_names()
+    if name not in names:
+        raise ConfigError(f"unknown model {name!r}: choose one of {', '.join(names)}")
+    return importlib.import_module(f"m3net_tf.models.{name}")
+
+
+def presets_of(name: str) -> dict[str, Preset]:
+    """Presets of one network by name.
+
+    Raises:
+        ConfigError: there is no such network.
+    """
+    return dict(_module(name).PRESETS)
+
+
+def build_model(
+    name: str,
+    preset: str,
+    *,
+    input_shape: tuple[int, int, int] | None = None,
+    classes: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> keras.Model:
+    """Build a network.
+
+    Args:
+        name: network, one of :func:`model_names`.
+        preset: one of its presets.
+        input_shape: (bins, frames, channels); default: the preset's.
+        classes: number of classes; default: the preset's.
+        overrides: arguments of the network that differ from the preset's (ablations).
+
+    Returns:
+        A Keras model from (batch, bins, frames, channels) to (batch, classes) probabilities.
+
+    Raises:
+        ConfigError: an unknown network, preset or argument, or a shape that does not fit.
+    """
+    module = _module(name)
+    if preset not in module.PRESETS:
+        raise ConfigError(
+            f"unknown preset {preset!r} of model {name}: choose one of {', '.join(module.PRESETS)}"
+        )
+    chosen = module.PRESETS[preset]
+    accepted = [
+        parameter
+        for parameter in inspect.signature(module.build).parameters
+        if parameter not in ("input_shape", "classes")
+    ]
+    for key in overrides or {}:
+        if key not in accepted:
+            raise ConfigError(
+                f"unknown argument {key!r} of model {name}: known are {', '.join(accepted)}"
+            )
+    return module.build(
+        tuple(input_shape or chosen.input_shape),
+        classes or chosen.classes,
+        **{**chosen.arguments, **(overrides or {})},
+    )

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Variation of the training clips: as waveforms (NumPy, stored) and as features (TensorFlow)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.keras import tf
+from m3net_tf.training.recipe import AugmentationSection
+
+Wave = npt.NDArray[np.float32]
+
+
+def vary_waveform(
+    audio: Wave,
+    settings: AugmentationSection,
+    noises: Sequence[Wave],
+    sample_rate_hz: int,
+    rng: np.random.Generator,
+) -> Wave:
+    """Shift, gain and noise.
+
+    Args:
+        audio: waveform in [-1, 1), shape (samples,).
+        settings: how far to go.
+        noises: background recordings of at least ``samples`` samples; white noise if empty.
+        sample_rate_hz: rate of all waveforms.
+        rng: source of chance; the same state gives the same result.
+
+    Returns:
+        A new waveform of the same shape, clipped to [-1, 1].
+    """
+    reach = int(settings.shift_s * sample_rate_hz)
+    shift = int(rng.integers(-reach, reach + 1))
+    shifted = np.zeros_like(audio)
+    if shift >= 0:
+        shifted[shift:] = audio[: audio.size - shift]
+    else:
+        shifted[:shift] = audio[-shift:]
+    shifted *= np.float32(10.0 ** (rng.uniform(*settings.gain_db) / 20.0))
+    if rng.random() < settings.noise_probability:
+        noise = _cut_noise(noises, audio.size, rng)
+        snr = 10.0 ** (rng.uniform(*settings.noise_snr_db) / 20.0)
+        power = np.sqrt(np.mean(shifted**2) / (np.mean(noise**2) + 1e-12) + 1e-12)
+        shifted += noise * np.float32(power / snr)
+    return np.clip(shifted, -1.0, 1.0)
+
+
+def _cut_noise(noises: Sequence[Wave], samples: int, rng: np.random.Generator) -> Wave:
+    if not noises:
+        return rng.standard_normal(samples).astype(np.float32)
+    noise = noises[int(rng.integers(len(noises)))]
+    start = int(rng.integers(noise.size - samples + 1))
+    return noise[start : start + samples]
+
+
+def spec_augment(features: tf.Tensor, settings: AugmentationSection, seed: tf.Tensor) -> tf.Tensor:
+    """Mask random bands of frames and bins with each clip's mean.
+
+    Park et al., "SpecAugment", Interspeech 2019, section 2, without time warping.
+
+    Args:
+        features: float32, shape (batch, bins, frames, channels).
+        settings: number and size of the masks.
+        seed: int32, shape (2,); the same seed gives the same masks.
+
+    Returns:
+        Features of the same shape.
+    """
+    mean = tf.reduce_mean(features, axis=[1, 2, 3], keepdims=True)
+    keep = tf.ones_like(features[:, :, :, :1])
+    rows = (
+        (1, settings.frequency_masks, settings.frequency_mask_bins),
+        (2, settings.time_masks, settings.time_mask_frames),
+    )
+    for axis, masks, largest in rows:
+        for number in range(masks):
+            kept = _kept(features.shape[axis], largest, tf.shape(features)[0], seed, axis, number)
+            keep *= kept[:, :, None, None] if axis == 1 else kept[:, None, :, None]
+    return features * keep + mean * (1.0 - keep)
+
+
+def _kept(
+    size: int, largest: int, batch: tf.Tensor, seed: tf.Tensor, axis: int, number: int
+) -> tf.Tensor:
+    """One random band a clip: 0 inside it, 1 outside, shape (batch, size)."""
+    seeds = tf.random.experimental.stateless_split(seed + [axis, number], 2)
+    largest = min(largest, size)
+    width = tf.random.stateless_uniform([batch, 1], seeds[0], 0, largest + 1, tf.int32)
+    room = tf.cast(size - width + 1, tf.float32)
+    start = tf.cast(tf.random.stateless_uniform([batch, 1], seeds[1]) * room, tf.int32)
+    index = tf.range(size)[None]
+    return tf.cast((index < start) | (index >= start + width), tf.float32)
+
+
+def mixup(
+    features: tf.Tensor, targets: tf.Tensor, settings: AugmentationSection, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mix some clips of a batch with their mirror image in it, targets alike.
+
+    Zhang et al., "mixup", ICLR 2018, equation 1, the weight drawn evenly from
+    ``mixup_min`` to 1 so that the first clip stays the louder one.
+
+    Args:
+        features: float32, shape (batch, bins, frames, channels).
+        targets: float32, shape (batch, classes).
+        settings: share of mixed clips and smallest weight.
+        seed: int32, shape (2,).
+
+    Returns:
+        Mixed features and targets of the same shapes.
+    """
+    batch = tf.shape(features)[0]
+    seeds = tf.random.experimental.stateless_split(seed, 2)
+    mixed = tf.random.stateless_uniform([batch, 1], seeds[0]) < settings.mixup_probability
+    weight = tf.random.stateless_uniform([batch, 1], seeds[1], settings.mixup_min, 1.0)
+    weight = tf.where(mixed, weight, 1.0)
+    map_weight = weight[:, :, None, None]
+    features = features * map_weight + tf.reverse(features, [0]) * (1.0 - map_weight)
+    return features, targets * weight + tf.reverse(targets, [0]) * (1.0 - weight)

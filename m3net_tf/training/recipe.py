@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recipes: everything that decides a result, in one validated YAML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.frontend import FrontendConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSection:
+    """Which clips are used, and by which protocol they are split.
+
+    Attributes:
+        name: data set, as ``m3net data list`` prints it.
+        protocol: how clips are split; the data set's official one by default.
+        fold: held-out fold, for protocols with folds.
+        seed: seed of random splits and of procedural sounds.
+        options: further options of that data set.
+    """
+
+    name: str
+    protocol: str | None = None
+    fold: int | None = None
+    seed: int = 0
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSection:
+    """Which network is trained.
+
+    Attributes:
+        name: network.
+        preset: one of its presets.
+        arguments: arguments of the network that differ from the preset's (ablations).
+    """
+
+    name: str
+    preset: str = "mcu"
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentationSection:
+    """What is varied in training.
+
+    Attributes:
+        copies: stored copies of each training clip, varied as waveforms; each epoch takes one of
+            these or the clean clip at random. 0 trains on clean clips alone.
+        shift_s: largest shift in time, either way.
+        gain_db: lowest and highest gain.
+        noise_probability: share of copies with added noise.
+        noise_snr_db: lowest and highest signal-to-noise ratio. The noise is the data set's own
+            background recordings where it has some, else white.
+        time_masks: masks of SpecAugment along time; their bins take the clip's mean.
+        time_mask_frames: longest of them.
+        frequency_masks: masks along frequency.
+        frequency_mask_bins: widest of them.
+        mixup_probability: share of clips that are mixed with another one of their batch.
+        mixup_min: smallest weight of the first of the two.
+    """
+
+    copies: int = 0
+    shift_s: float = 0.1
+    gain_db: tuple[float, float] = (-12.0, 8.0)
+    noise_probability: float = 0.8
+    noise_snr_db: tuple[float, float] = (0.0, 30.0)
+    time_masks: int = 0
+    time_mask_frames: int = 10
+    frequency_masks: int = 0
+    frequency_mask_bins: int = 6
+    mixup_probability: float = 0.0
+    mixup_min: float = 0.6
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSection:
+    """How the network is trained: Adam on cross-entropy, best epoch by validation accuracy.
+
+    Attributes:
+        epochs: passes over the training clips.
+        batch_size: clips a step.
+        learning_rate: peak rate of Adam.
+        learning_rate_floor: lowest rate that a schedule goes down to.
+        schedule: ``cosine`` (one warm-up epoch, then half a cosine), ``plateau`` (halved after
+            ``plateau_patience`` epochs without a better validation loss) or ``constant``.
+        plateau_patience: see ``schedule``.
+        label_smoothing: share of each target spread over all classes.
+        weight_average: decay of the exponential moving average of the weights that is validated
+            and exported; 0 uses the weights themselves.
+        seed: seed of initial weights, order and augmentation.
+    """
+
+    epochs: int = 60
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    learning_rate_floor: float = 0.0
+    schedule: str = "cosine"
+    plateau_patience: int = 5
+    label_smoothing: float = 0.1
+    weight_average: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.schedule not in ("cosine", "plateau", "constant"):
+            raise ConfigError(
+                f"training.schedule is {self.schedule!r}: choose cosine, plateau or constant"
+            )
+        for name in ("epochs", "batch_size", "plateau_patience"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"training.{name} is {getattr(self, name)}: give at least 1")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"training.learning_rate is {self.learning_rate}: give more than 0")
+        for name in ("label_smoothing", "weight_average"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"training.{name} is {getattr(self, name)}: give 0 up to 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizationSection:
+    """How the trained network becomes int8.
+
+    Attributes:
+        calibration_clips: training clips that set the ranges, drawn evenly over the classes.
+        seed: seed of that draw.
+    """
+
+    calibration_clips: int = 200
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.calibration_clips < 1:
+            raise ConfigError(
+                f"quantization.calibration_clips is {self.calibration_clips}: give at least 1"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A whole experiment; see the sections for what each key means."""
+
+    dataset: DatasetSection
+    model: ModelSection
+    frontend: FrontendConfig = dataclasses.field(default_factory=FrontendConfig)
+    augmentation: AugmentationSection = dataclasses.field(default_factory=AugmentationSection)
+    training: TrainingSection = dataclasses.field(default_factory=TrainingSection)
+    quantization: QuantizationSection = dataclasses.field(default_factory=QuantizationSection)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All sections as plain values; YAML and JSON have lists for tuples."""
+        return _plain(dataclasses.asdict(self))
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Recipe:
+        """Build a recipe from plain values.
+
+        Raises:
+            ConfigError: an unknown or missing key, or a value of the wrong kind; the message
+                names the section and the keys that exist.
+        """
+        return _build(cls, values, "recipe")
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe from YAML.
+
+    Raises:
+        ConfigError: the file is missing, not YAML, or not a valid recipe.
+    """
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        beside = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        have = f"; {path.parent} has {', '.join(beside)}" if beside else ""
+        raise ConfigError(f"{path} is missing: name an existing recipe{have}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}): name a YAML file") from None
+    except yaml.YAMLError as error:
+        text = " ".join(str(error).split())
+        raise ConfigError(f"{path} is not valid YAML: {text}") from None
+    try:
+        return Recipe.from_dict(values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """Write a recipe as YAML that :func:`load_recipe` reads back to an equal one."""
+    from m3net_tf.artifacts import write_text
+
+    write_text(path, yaml.safe_dump(recipe.to_dict(), sort_keys=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _build(kind: type, values: Any, section: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"section {section!r} is {values!r}: give keys and values")
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind)
+    for key in values:
+        if key not in fields:
+            raise ConfigError(
+                f"unknown key {key!r} in section {section!r}: known keys are {', '.join(fields)}"
+            )
+    arguments = {}
+    for name, field in fields.items():
+        if name in values:
+            key = name if section == "recipe" else f"{section}.{name}"
+            arguments[name] = _convert(hints[name], values[name], key)
+        elif (
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        ):
+            raise ConfigError(f"key {name!r} is missing in section {section!r}: add it")
+    return kind(**arguments)
+
+
+def _convert(kind: Any, value: Any, key: str) -> Any:
+    """Check one value against its annotation; YAML's whole numbers may stand for floats."""
+    if dataclasses.is_dataclass(kind):
+        return _build(typing.cast(type, kind), value, key)
+    origin = typing.get_origin(kind)
+    if origin is types.UnionType:
+        if value is None:
+            return None
+        (kind,) = (option for option in typing.get_args(kind) if option is not types.NoneType)
+        return _convert(kind, value, key)
+    if origin is tuple:
+        kinds = typing.get_args(kind)
+        if not isinstance(value, list | tuple) or len(value) != len(kinds):
+            raise ConfigError(f"{key} is {value!r}: give a list of {len(kinds)} values")
+        return tuple(_convert(k, v, key) for k, v in zip(kinds, value, strict=True))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{key} is {value!r}: give keys and values")
+        return value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is float and isinstance(value, str):  # YAML 1.1 reads 2e-3 as text
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ConfigError(f"{key} is {value!r}: give a value of type {kind.__name__}")
+    return value

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder that a training leaves behind, and how to read it again."""
+
+from __future__ import annotations
+
+import dataclasses
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from m3net_tf.artifacts import read_json
+from m3net_tf.datasets import AudioDataset, load_dataset
+from m3net_tf.errors import ModelError
+from m3net_tf.keras import keras
+from m3net_tf.training.recipe import Recipe, load_recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run folder.
+
+    Attributes:
+        folder: ``runs/<name>``; it holds ``recipe.yaml``, ``model.keras`` (best epoch by
+            validation), ``metrics.json``, ``history.csv``, ``curves.png``,
+            ``confusion_matrix.csv`` and, while training, ``state.npz``.
+    """
+
+    folder: Path
+
+    @property
+    def recipe_path(self) -> Path:
+        """The recipe that the run was made by."""
+        return self.folder / "recipe.yaml"
+
+    @property
+    def model_path(self) -> Path:
+        """The trained network."""
+        return self.folder / "model.keras"
+
+    @property
+    def metrics_path(self) -> Path:
+        """Result, and what made it."""
+        return self.folder / "metrics.json"
+
+    @property
+    def state_path(self) -> Path:
+        """Where an unfinished training stopped."""
+        return self.folder / "state.npz"
+
+    @property
+    def finished(self) -> bool:
+        """Whether training came to its end."""
+        return self.metrics_path.exists() and self.model_path.exists()
+
+    def recipe(self) -> Recipe:
+        """The recipe.
+
+        Raises:
+            ModelError: the folder is not a run.
+        """
+        if not self.recipe_path.exists():
+            raise ModelError(
+                f"{self.folder} is no run folder (no recipe.yaml): train first, or name one of runs/"
+            )
+        return load_recipe(self.recipe_path)
+
+    def metrics(self) -> dict[str, Any]:
+        """The result as :func:`m3net_tf.training.train` wrote it."""
+        self._require_finished()
+        return read_json(self.metrics_path)
+
+    def dataset(self, data_dir: Path | None) -> AudioDataset:
+        """The data set that the recipe names."""
+        section = self.recipe().dataset
+        return load_dataset(
+            section.name,
+            data_dir,
+            protocol=section.protocol,
+            fold=section.fold,
+            seed=section.seed,
+            **section.options,
+        )
+
+    def load_model(self) -> keras.Model:
+        """The trained network.
+
+        Raises:
+            ModelError: training has not finished or the file is damaged.
+        """
+        self._require_finished()
+        try:
+            return keras.models.load_model(self.model_path, compile=False)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise ModelError(
+                f"{self.model_path} cannot be read ({type(error).__name__}): delete "
+                f"{self.folder} and train again"
+            ) from None
+
+    def _require_finished(self) -> None:
+        self.recipe()
+        if not self.finished:
+            raise ModelError(
+                f"{self.folder} has not finished training: run the same training again to resume"
+            )
