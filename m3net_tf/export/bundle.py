@@ -120,7 +120,8 @@ def export_run(
 
     The folder holds ``model.tflite``, ``model.h`` and ``model.cc``, ``frontend_config.h`` and
     ``frontend_tables.c``, ``labels.txt``, ``vectors/`` and ``manifest.json``. It appears whole or
-    not at all, and the same run gives the same bytes.
+    not at all, and the same run gives the same bytes. An export of this very network is left as
+    it is.
 
     Args:
         run: finished run.
@@ -139,6 +140,12 @@ def export_run(
     folder = folder or run.folder / "export"
     recipe = run.recipe()
     model = run.load_model()
+    trained = sha256_of(run.model_path.read_bytes())
+    if (folder / "manifest.json").exists():
+        bundle = Bundle.load(folder)
+        if bundle.manifest["trained_model_sha256"] == trained:
+            log(f"{folder} is already exported")
+            return bundle
     dataset = run.dataset(data_dir)
     train_set = compute_features(dataset, "train", recipe.frontend, log=log)
     chosen = choose_calibration(
@@ -173,6 +180,7 @@ def export_run(
             "output_quantization": tensor_quantization(tflite, "output"),
         },
         "operators": operators,
+        "trained_model_sha256": trained,
         **provenance(),
     }
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -184,8 +184,8 @@ PRESETS = {
         summary="for a Cortex-M4: int8 log-mel columns straight from the device's front end",
         arguments={
             "sfp": (
-                Stage(48, kernel=(4, 10), strides=(2, 2), separable=False),
-                Stage(48, strides=(2, 2)),
+                Stage(32, kernel=(8, 10), strides=(4, 2), separable=False),
+                Stage(64, strides=(2, 2)),
             ),
             "tail": (Stage(64),),
         },

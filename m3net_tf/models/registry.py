@@ -108,8 +108,13 @@ def build_model(
             raise ConfigError(
                 f"unknown argument {key!r} of model {name}: known are {', '.join(accepted)}"
             )
-    return module.build(
-        tuple(input_shape or chosen.input_shape),
-        classes or chosen.classes,
-        **{**chosen.arguments, **(overrides or {})},
-    )
+    shape = tuple(input_shape or chosen.input_shape)
+    arguments = {**chosen.arguments, **(overrides or {})}
+    try:
+        return module.build(shape, classes or chosen.classes, **arguments)
+    except (TypeError, ValueError) as error:  # Keras's way to say that a layer does not fit
+        text = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"model {name} {preset} cannot be built for features of shape {shape} ({text}): change "
+            "its arguments or the front end"
+        ) from None

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: thin, one function a command. Errors that a user can mend exit with 2."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from m3net_tf import __version__
+from m3net_tf.errors import M3NetError
+
+app = typer.Typer(
+    name="m3net",
+    help="Sound recognition, from a paper to a microcontroller.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="Data sets.")
+model_app = typer.Typer(help="Networks.")
+app.add_typer(data_app, name="data")
+app.add_typer(model_app, name="model")
+
+console = Console()
+
+DataDir = Annotated[
+    Path | None, typer.Option(envvar="DATA_DIR", help="Folder that holds the data set.")
+]
+RunFolder = Annotated[Path, typer.Argument(help="Run folder, such as runs/demo.")]
+Board = Annotated[str, typer.Option(envvar="BOARD", help="Board, a folder of firmware/boards.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DEFAULT_BOARD = "mps2_an386"
+# Click's UsageError; newer typers carry a copy of click of their own, so it is reached from here.
+UsageError = typer.BadParameter.__mro__[1]
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="Recipe, a YAML file of experiments/.")],
+    run: Annotated[Path | None, typer.Option(help="Run folder; default runs/<recipe>.")] = None,
+    data_dir: DataDir = None,
+    seed: Annotated[int | None, typer.Option(help="Instead of the recipe's seed.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's epochs.")] = None,
+) -> None:
+    """Train a network by a recipe; a stopped training goes on where it was."""
+    import dataclasses
+
+    from m3net_tf import training
+
+    plan = training.load_recipe(recipe)
+    changes = {k: v for k, v in {"seed": seed, "epochs": epochs}.items() if v is not None}
+    plan = dataclasses.replace(plan, training=dataclasses.replace(plan.training, **changes))
+    folder = run or Path("runs") / recipe.stem
+    metrics = training.train(plan, folder, data_dir, _say)
+    test = metrics["test"]
+    _say(
+        f"{folder}: test accuracy {100 * test['accuracy']:.2f} % "
+        f"(95 %: {100 * test['accuracy_95_low']:.1f} to {100 * test['accuracy_95_high']:.1f}) "
+        f"on {test['clips']} clips of {metrics['dataset']['name']}, "
+        f"{metrics['dataset']['protocol']}"
+    )
+
+
+@app.command("export")
+def export_command(
+    run: RunFolder, board: Board = DEFAULT_BOARD, data_dir: DataDir = None
+) -> None:
+    """Quantise a trained run to int8 and write what the firmware needs."""
+    from m3net_tf.export import export_run
+    from m3net_tf.reports.chain import prove_arena, why_no_emulation
+    from m3net_tf.training import Run
+
+    bundle = export_run(Run(run), data_dir, log=_say)
+    if reason := why_no_emulation(board):
+        _say(f"the arena is not proven on a board: {reason}")
+    else:
+        prove_arena(bundle, board, run / "firmware" / board, _say)
+    manifest = bundle.manifest
+    _say(
+        f"{bundle.folder}: network {manifest['model']['bytes']} bytes, arena "
+        f"{manifest['arena']['bytes']} bytes ({manifest['arena']['source']}), operators "
+        f"{', '.join(manifest['operators'])}"
+    )
+
+
+@app.command()
+def firmware(run: RunFolder, board: Board = DEFAULT_BOARD) -> None:
+    """Build the firmware of an exported run for a board."""
+    from m3net_tf.export import Bundle
+    from m3net_tf.firmware.build import build_firmware
+
+    bundle = Bundle.load(run / "export")
+    image = build_firmware(bundle.folder, board, run / "firmware" / board, report=_say)
+    _say(f"{image.elf}: flash {image.flash_bytes} bytes, RAM {image.ram_bytes} bytes")
+
+
+@app.command()
+def emulate(
+    run: RunFolder,
+    board: Board = DEFAULT_BOARD,
+    data_dir: DataDir = None,
+    clips: Annotated[int | None, typer.Option(help="Held-out clips; default: all.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run held-out clips through every stage, the emulated board included, and compare."""
+    from m3net_tf.reports.chain import chain_table, run_chain
+    from m3net_tf.training import Run
+
+    summary = run_chain(Run(run), board, data_dir, clips, (lambda _: None) if as_json else _say)
+    if as_json:
+        _say(json.dumps(summary, indent=2, sort_keys=True))
+    else:
+        console.print(chain_table(summary))
+    if summary["bytes_equal"] is False:
+        raise M3NetError(f"{run}: the stages do not give the same bytes; see summary.json")
+
+
+@app.command()
+def demo(
+    recipe: Annotated[Path, typer.Argument(help="Recipe of the demonstration.")],
+    run: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
+    board: Board = DEFAULT_BOARD,
+    data_dir: DataDir = None,
+) -> None:
+    """Train, quantise, export and emulate; what is already done is not done again."""
+    from m3net_tf import training
+    from m3net_tf.export import export_run
+    from m3net_tf.reports.chain import chain_table, run_chain, saved_summary
+
+    training.train(training.load_recipe(recipe), run, data_dir, _say)
+    finished = training.Run(run)
+    export_run(finished, data_dir, log=_say)
+    summary = saved_summary(finished, board) or run_chain(finished, board, data_dir, log=_say)
+    console.print(chain_table(summary))
+    if summary["bytes_equal"] is False:
+        raise M3NetError(f"{run}: the stages do not give the same bytes; see summary.json")
+
+
+@app.command()
+def flash(run: RunFolder, board: Board = DEFAULT_BOARD) -> None:
+    """Build the firmware of an exported run and write it to a board."""
+    from m3net_tf.export import Bundle
+    from m3net_tf.firmware.build import build_firmware
+    from m3net_tf.firmware.flash import flash_image
+
+    bundle = Bundle.load(run / "export")
+    image = build_firmware(bundle.folder, board, run / "firmware" / board, report=_say)
+    flash_image(image)
+
+
+@app.command()
+def bench(run: RunFolder, board: Board = DEFAULT_BOARD, data_dir: DataDir = None) -> None:
+    """Cost of a run: instructions and memory on the emulated board, speed on this machine."""
+    from m3net_tf.reports.bench import run_bench
+    from m3net_tf.training import Run
+
+    _say(json.dumps(run_bench(Run(run), board, data_dir), indent=2, sort_keys=True))
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """Names of the data sets."""
+    from m3net_tf.datasets import dataset_info, dataset_names
+
+    table = Table("name", "classes", "rate", "protocols", "licence")
+    for name in dataset_names():
+        info = dataset_info(name)
+        table.add_row(
+            name,
+            str(len(info.labels)),
+            f"{info.sample_rate_hz} Hz",
+            ", ".join(info.protocols),
+            info.licence,
+        )
+    console.print(table)
+
+
+@data_app.command("info")
+def data_info(name: str, data_dir: DataDir = None) -> None:
+    """What a data set is; with its folder also the clips of each split and class."""
+    from m3net_tf.datasets import dataset_info, load_dataset
+
+    info = dataset_info(name)
+    for key in ("name", "size", "sample_rate_hz", "clip_s", "protocols", "licence", "citation"):
+        _say(f"{key}: {getattr(info, key)}")
+    if data_dir or not info.needs_folder:
+        dataset = load_dataset(name, data_dir)
+        for split, counts in dataset.counts().items():
+            _say(f"{split}: {sum(counts.values())} clips, {counts}")
+
+
+@model_app.command("list")
+def model_list() -> None:
+    """Networks and their presets."""
+    from m3net_tf.models import model_names, presets_of
+
+    table = Table("network", "preset", "input", "parameters", "MACs", "")
+    for name in model_names():
+        for preset_name, preset in presets_of(name).items():
+            table.add_row(
+                name,
+                preset_name,
+                " x ".join(map(str, preset.input_shape)),
+                f"{preset.parameters:,}",
+                f"{preset.macs:,}",
+                preset.summary,
+            )
+    console.print(table)
+
+
+@model_app.command("info")
+def model_info(
+    name: str,
+    preset: Annotated[str, typer.Option(help="Preset of the network.")] = "mcu",
+    classes: Annotated[int | None, typer.Option(help="Instead of the preset's.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Layers, parameters and multiply-accumulates of a network."""
+    from m3net_tf.models import build_model
+    from m3net_tf.models.complexity import count_macs
+
+    model = build_model(name, preset, classes=classes)
+    facts: dict[str, Any] = {
+        "name": name,
+        "preset": preset,
+        "input_shape": list(model.input_shape[1:]),
+        "classes": model.output_shape[-1],
+        "parameters": model.count_params(),
+        "macs": count_macs(model),
+        "layers": [
+            {
+                "name": layer.name,
+                "type": type(layer).__name__,
+                "output_shape": [list(model.input_shape), list(layer.output_shape)][
+                    not isinstance(layer.output_shape, list)
+                ][1:],
+                "parameters": layer.count_params(),
+            }
+            for layer in model.layers
+        ],
+    }
+    if as_json:
+        _say(json.dumps(facts, indent=2))
+        return
+    table = Table("layer", "type", "output", "parameters", title=f"{name} {preset}")
+    for layer in facts["layers"]:
+        shape = " x ".join(map(str, layer["output_shape"]))
+        table.add_row(layer["name"], layer["type"], shape, f"{layer['parameters']:,}")
+    console.print(table)
+    _say(f"{facts['parameters']:,} parameters, {facts['macs']:,} MACs")
+
+
+@app.command()
+def version() -> None:
+    """Version of the package."""
+    _say(__version__)
+
+
+def main() -> None:
+    """Entry point: one line and status 2 for what the user can mend."""
+    try:
+        app(standalone_mode=False)
+    except M3NetError as error:
+        _fail(str(error))
+    except UsageError as error:
+        path = error.ctx.command_path if error.ctx else "m3net"  # type: ignore[attr-defined]
+        _fail(f"{error.format_message()} (see {path} --help)")  # type: ignore[attr-defined]
+    except (KeyboardInterrupt, typer.Abort):
+        print("stopped: the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+def _fail(text: str) -> None:
+    print(f"error: {' '.join(text.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
