@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= python3
+VENV ?= .venv
+DATASET ?= synth
+MODEL ?= m3net
+BOARD ?= mps2_an386
+DATA_DIR ?=
+RECIPE ?= experiments/mcu/$(MODEL)_$(DATASET).yaml
+RUN ?= runs/$(MODEL)_$(DATASET)
+PYTEST_WORKERS ?= 2
+export BOARD DATA_DIR
+
+M3NET := $(VENV)/bin/m3net
+# Each tool that the chain calls, with the Debian package that brings it.
+TOOLS := git:git cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm-none-eabi \
+  arm-none-eabi-g++:libstdc++-arm-none-eabi-newlib qemu-system-arm:qemu-system-arm \
+  clang-format:clang-format
+
+.PHONY: help setup system demo train export-mcu firmware emulate flash test lint format bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "variables: DATASET=$(DATASET) MODEL=$(MODEL) BOARD=$(BOARD) DATA_DIR= RUN=$(RUN) INSTALL_SYSTEM=1"
+
+setup: $(VENV)/.ready ## make the virtual environment with pinned packages
+
+system: # say which system packages are missing, and install them where that is wanted
+	@missing=""; for pair in $(TOOLS); do \
+	  command -v $${pair%%:*} >/dev/null 2>&1 || missing="$$missing $${pair#*:}"; done; \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is older than 3.11: make PYTHON=python3.11"; exit 2; }; \
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$(INSTALL_SYSTEM)" = 1 ] || { [ -n "$$CI" ] && [ "$$(id -u)" = 0 ]; }; then \
+	    sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	    $$sudo apt-get update -qq && \
+	    $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	  else \
+	    echo "missing system packages: sudo apt-get install$$missing (or: make $(MAKECMDGOALS) INSTALL_SYSTEM=1)"; \
+	  fi; \
+	fi
+
+$(VENV)/.ready: constraints.txt setup.cfg pyproject.toml | system
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## train, quantise, export and emulate on the built-in sounds, in minutes
+	$(M3NET) demo experiments/demo.yaml --run runs/demo
+
+train: setup ## train MODEL on DATASET (files in DATA_DIR) into RUN
+	$(M3NET) train $(RECIPE) --run $(RUN)
+
+export-mcu: setup ## quantise RUN to int8 and write C arrays, tables and test vectors
+	$(M3NET) export $(RUN)
+
+firmware: setup ## build the firmware of RUN for BOARD
+	$(M3NET) firmware $(RUN)
+
+emulate: setup ## run RUN's held-out clips on the emulated BOARD and compare with the desktop
+	$(M3NET) emulate $(RUN)
+
+flash: setup ## build the firmware of RUN and write it to BOARD
+	$(M3NET) flash $(RUN)
+
+test: setup ## run the tests
+	$(VENV)/bin/python -m pytest -n $(PYTEST_WORKERS)
+
+lint: setup ## check style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	clang-format --dry-run -Werror $$(git ls-files 'firmware/*.c' 'firmware/*.h' 'firmware/*.cc')
+
+format: setup # rewrite sources to the style
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+	clang-format -i $$(git ls-files 'firmware/*.c' 'firmware/*.h' 'firmware/*.cc')
+
+bench: setup ## cost of RUN on the emulated BOARD and on this machine, as JSON
+	$(M3NET) bench $(RUN)
+
+clean: ## remove the virtual environment and build folders; runs stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache runs/*/firmware
