@@ -36,8 +36,9 @@ RunFolder = Annotated[Path, typer.Argument(help="Run folder, such as runs/demo."
 Board = Annotated[str, typer.Option(envvar="BOARD", help="Board, a folder of firmware/boards.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_BOARD = "mps2_an386"
+INTERRUPTED = 130
 # Click's UsageError; newer typers carry a copy of click of their own, so it is reached from here.
-UsageError = typer.BadParameter.__mro__[1]
+UsageError: Any = typer.BadParameter.__mro__[1]
 
 
 def _say(line: str) -> None:
@@ -58,7 +59,8 @@ def train(
     from m3net_tf import training
 
     plan = training.load_recipe(recipe)
-    changes = {k: v for k, v in {"seed": seed, "epochs": epochs}.items() if v is not None}
+    given = {"seed": seed, "epochs": epochs}
+    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     plan = dataclasses.replace(plan, training=dataclasses.replace(plan.training, **changes))
     folder = run or Path("runs") / recipe.stem
     metrics = training.train(plan, folder, data_dir, _say)
@@ -72,9 +74,7 @@ def train(
 
 
 @app.command("export")
-def export_command(
-    run: RunFolder, board: Board = DEFAULT_BOARD, data_dir: DataDir = None
-) -> None:
+def export_command(run: RunFolder, board: Board = DEFAULT_BOARD, data_dir: DataDir = None) -> None:
     """Quantise a trained run to int8 and write what the firmware needs."""
     from m3net_tf.export import export_run
     from m3net_tf.reports.chain import prove_arena, why_no_emulation
@@ -269,15 +269,17 @@ def version() -> None:
 def main() -> None:
     """Entry point: one line and status 2 for what the user can mend."""
     try:
-        app(standalone_mode=False)
+        status = app(standalone_mode=False)
     except M3NetError as error:
         _fail(str(error))
     except UsageError as error:
-        path = error.ctx.command_path if error.ctx else "m3net"  # type: ignore[attr-defined]
-        _fail(f"{error.format_message()} (see {path} --help)")  # type: ignore[attr-defined]
+        path = error.ctx.command_path if error.ctx else "m3net"
+        _fail(f"{error.format_message()} (see {path} --help)")
     except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    if status == INTERRUPTED:
         print("stopped: the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(status)
 
 
 def _fail(text: str) -> None:

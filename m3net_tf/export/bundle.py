@@ -66,7 +66,7 @@ class Bundle:
             actual = "nothing"
         if actual != bundle.manifest["model"]["sha256"]:
             raise ModelError(
-                f"{folder / 'model.tflite'} is not the network that manifest.json names: export again"
+                f"{folder / 'model.tflite'} is not the network of manifest.json: export again"
             )
         return bundle
 

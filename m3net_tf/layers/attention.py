@@ -30,7 +30,7 @@ class EfficientChannelAttention(keras.layers.Layer):
     def __init__(self, kernel_size: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if kernel_size < 0 or (kernel_size and kernel_size % 2 == 0):
-            raise ConfigError(f"ECA kernel_size is {kernel_size}: give an odd number, or 0 for auto")
+            raise ConfigError(f"ECA kernel_size is {kernel_size}: give an odd number, or 0")
         self.kernel_size = kernel_size
 
     def build(self, input_shape: tf.TensorShape) -> None:

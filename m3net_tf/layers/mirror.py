@@ -36,10 +36,9 @@ class Mirror(keras.layers.Layer):
         self.frequency = frequency
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Reverse the chosen axes. One operator an axis: TFLite Micro's takes a single one."""
-        if self.frequency:
-            inputs = tf.reverse(inputs, [FREQUENCY_AXIS])
-        return tf.reverse(inputs, [TIME_AXIS]) if self.time else inputs
+        """Reverse the chosen axes."""
+        axes = {FREQUENCY_AXIS: self.frequency, TIME_AXIS: self.time}
+        return tf.reverse(inputs, [axis for axis, reversed_ in axes.items() if reversed_])
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""

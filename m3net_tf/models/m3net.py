@@ -37,6 +37,7 @@ class Stage:
     separable: bool = True
 
     def __call__(self, x: tf.Tensor, name: str) -> tf.Tensor:
+        """Apply the stage; ``name`` is the prefix of its layers' names."""
         block = ds_conv if self.separable else conv_block
         x = block(x, self.filters, self.kernel, self.strides, name)
         if self.pool > 1:
@@ -79,10 +80,7 @@ def diagonal_feature_processing(
     Returns:
         X_DFP of the same shape.
     """
-    if centre:
-        x_csf = Mirror(time=True, frequency=True, name="dfp_csf")(x)
-    else:
-        x_csf = x
+    x_csf = Mirror(time=True, frequency=True, name="dfp_csf")(x) if centre else x
     features = ds_conv(x_csf, x.shape[-1], name="dfp_cb")  # (F, T, C)
     return EfficientChannelAttention(name="dfp_eca")(features) if eca else features
 
@@ -157,7 +155,11 @@ def _stages(rows: Sequence[Stage | Mapping[str, Any]], section: str) -> list[Sta
                         f"unknown key {key!r} in section 'model.{section}': known keys are "
                         f"{', '.join(known)}"
                     )
-            row = Stage(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()})
+            plain: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in row.items()
+            }
+            row = Stage(**plain)
         stages.append(row)
     return stages
 

@@ -98,15 +98,20 @@ def build_model(
             f"unknown preset {preset!r} of model {name}: choose one of {', '.join(module.PRESETS)}"
         )
     chosen = module.PRESETS[preset]
-    accepted = [
-        parameter
-        for parameter in inspect.signature(module.build).parameters
-        if parameter not in ("input_shape", "classes")
-    ]
-    for key in overrides or {}:
+    accepted = {
+        key: parameter.default
+        for key, parameter in inspect.signature(module.build).parameters.items()
+        if key not in ("input_shape", "classes")
+    }
+    for key, value in (overrides or {}).items():
         if key not in accepted:
             raise ConfigError(
                 f"unknown argument {key!r} of model {name}: known are {', '.join(accepted)}"
+            )
+        if not _fits(value, accepted[key]):
+            kind = type(accepted[key]).__name__
+            raise ConfigError(
+                f"argument {key!r} of model {name} is {value!r}: give a value of type {kind}"
             )
     shape = tuple(input_shape or chosen.input_shape)
     arguments = {**chosen.arguments, **(overrides or {})}
@@ -118,3 +123,11 @@ def build_model(
             f"model {name} {preset} cannot be built for features of shape {shape} ({text}): change "
             "its arguments or the front end"
         ) from None
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Whether a value is of its default's kind; Keras would take ``"off"`` for true."""
+    if isinstance(default, bool) or not isinstance(default, int | float):
+        return isinstance(value, bool) or not isinstance(default, bool)
+    kind = int if isinstance(default, int) else (int, float)
+    return isinstance(value, kind) and not isinstance(value, bool)

@@ -76,10 +76,7 @@ def tflm_unavailable_reason() -> str:
     try:
         _tflm()
     except ImportError as error:
-        return (
-            f"the tflite-micro package does not load ({error}): "
-            "pip install 'm3net_tf[firmware]'"
-        )
+        return f"the tflite-micro package does not load ({error}): pip install 'm3net_tf[firmware]'"
     return ""
 
 

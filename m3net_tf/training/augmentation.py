@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import soxr
 
 from m3net_tf.keras import tf
 from m3net_tf.training.recipe import AugmentationSection
@@ -21,7 +22,7 @@ def vary_waveform(
     sample_rate_hz: int,
     rng: np.random.Generator,
 ) -> Wave:
-    """Shift, gain and noise.
+    """Speed, shift, gain and noise.
 
     Args:
         audio: waveform in [-1, 1), shape (samples,).
@@ -33,7 +34,9 @@ def vary_waveform(
     Returns:
         A new waveform of the same shape, clipped to [-1, 1].
     """
-    reach = int(settings.shift_s * sample_rate_hz)
+    if rng.random() < settings.speed_probability:
+        audio = _change_speed(audio, rng.uniform(*settings.speed), rng)
+    reach = min(int(settings.shift_s * sample_rate_hz), audio.size)
     shift = int(rng.integers(-reach, reach + 1))
     shifted = np.zeros_like(audio)
     if shift >= 0:
@@ -47,6 +50,16 @@ def vary_waveform(
         power = np.sqrt(np.mean(shifted**2) / (np.mean(noise**2) + 1e-12) + 1e-12)
         shifted += noise * np.float32(power / snr)
     return np.clip(shifted, -1.0, 1.0)
+
+
+def _change_speed(audio: Wave, speed: float, rng: np.random.Generator) -> Wave:
+    """Resample; what is too long loses both ends, what is too short lies at a random place."""
+    played = soxr.resample(audio, 1000.0 * speed, 1000.0)
+    spare = audio.size - played.size
+    if spare <= 0:
+        return played[-spare // 2 :][: audio.size]
+    start = int(rng.integers(spare + 1))
+    return np.pad(played, (start, spare - start))
 
 
 def _cut_noise(noises: Sequence[Wave], samples: int, rng: np.random.Generator) -> Wave:
@@ -87,7 +100,7 @@ def _kept(
     size: int, largest: int, batch: tf.Tensor, seed: tf.Tensor, axis: int, number: int
 ) -> tf.Tensor:
     """One random band a clip: 0 inside it, 1 outside, shape (batch, size)."""
-    seeds = tf.random.experimental.stateless_split(seed + [axis, number], 2)
+    seeds = tf.random.experimental.stateless_split(seed + tf.constant([axis, number]), 2)
     largest = min(largest, size)
     width = tf.random.stateless_uniform([batch, 1], seeds[0], 0, largest + 1, tf.int32)
     room = tf.cast(size - width + 1, tf.float32)

@@ -167,7 +167,11 @@ def _key(
         (clip.path.stat().st_size, clip.path.stat().st_mtime_ns) if clip.path else None
         for clip in dataset.split(split)
     ]
-    waveform_keys = ("copies", "shift_s", "gain_db", "noise_probability", "noise_snr_db")
+    waveform_keys = [
+        field.name
+        for field in dataclasses.fields(AugmentationSection)
+        if not field.name.startswith(("time_", "frequency_", "mixup_"))
+    ]
     varied = {k: getattr(augmentation, k) for k in waveform_keys} if augmentation else {"copies": 0}
     if varied["copies"] == 0:
         varied, seed = {}, 0

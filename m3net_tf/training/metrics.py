@@ -20,8 +20,8 @@ def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
         return 0.0, 1.0
     share, z2 = hits / trials, _Z_95**2
     centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
-    half = _Z_95 / (1 + z2 / trials) * math.sqrt(
-        share * (1 - share) / trials + z2 / (4 * trials**2)
+    half = (
+        _Z_95 / (1 + z2 / trials) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
     )
     return max(0.0, centre - half), min(1.0, centre + half)
 

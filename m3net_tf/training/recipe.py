@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -14,6 +15,17 @@ import yaml
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.frontend import FrontendConfig
+
+_LARGEST_SEED = 2**32 - 1  # of NumPy's global generator, which Keras seeds too
+_LOUDEST_DB = 200  # beyond it float32 samples overflow
+
+
+def _require_range(
+    section: str, name: str, value: float, low: float, high: float = math.inf
+) -> None:
+    if not low <= value <= high or value == math.inf:
+        wanted = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:.10g}"
+        raise ConfigError(f"{section}.{name} is {value}: give {wanted}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +69,8 @@ class AugmentationSection:
     Attributes:
         copies: stored copies of each training clip, varied as waveforms; each epoch takes one of
             these or the clean clip at random. 0 trains on clean clips alone.
+        speed_probability: share of copies that are played faster or slower (pitch goes along).
+        speed: lowest and highest speed.
         shift_s: largest shift in time, either way.
         gain_db: lowest and highest gain.
         noise_probability: share of copies with added noise.
@@ -71,6 +85,8 @@ class AugmentationSection:
     """
 
     copies: int = 0
+    speed_probability: float = 0.0
+    speed: tuple[float, float] = (0.9, 1.12)
     shift_s: float = 0.1
     gain_db: tuple[float, float] = (-12.0, 8.0)
     noise_probability: float = 0.8
@@ -81,6 +97,20 @@ class AugmentationSection:
     frequency_mask_bins: int = 6
     mixup_probability: float = 0.0
     mixup_min: float = 0.6
+
+    def __post_init__(self) -> None:
+        counts = ("copies", "time_masks", "time_mask_frames", "frequency_masks")
+        for name in (*counts, "frequency_mask_bins", "shift_s"):
+            _require_range("augmentation", name, getattr(self, name), 0)
+        for name in ("noise_probability", "mixup_probability", "mixup_min"):
+            _require_range("augmentation", name, getattr(self, name), 0, 1)
+        for name in ("gain_db", "noise_snr_db"):
+            low, high = getattr(self, name)
+            if not -_LOUDEST_DB <= low <= high <= _LOUDEST_DB:
+                raise ConfigError(
+                    f"augmentation.{name} is {(low, high)}: give the lower and the upper end, "
+                    f"within -{_LOUDEST_DB} to {_LOUDEST_DB}"
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,13 +147,16 @@ class TrainingSection:
                 f"training.schedule is {self.schedule!r}: choose cosine, plateau or constant"
             )
         for name in ("epochs", "batch_size", "plateau_patience"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"training.{name} is {getattr(self, name)}: give at least 1")
-        if not self.learning_rate > 0:
+            _require_range("training", name, getattr(self, name), 1)
+        if not 0 < self.learning_rate < math.inf:
             raise ConfigError(f"training.learning_rate is {self.learning_rate}: give more than 0")
+        _require_range(
+            "training", "learning_rate_floor", self.learning_rate_floor, 0, self.learning_rate
+        )
         for name in ("label_smoothing", "weight_average"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"training.{name} is {getattr(self, name)}: give 0 up to 1")
+        _require_range("training", "seed", self.seed, 0, _LARGEST_SEED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,10 +172,8 @@ class QuantizationSection:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.calibration_clips < 1:
-            raise ConfigError(
-                f"quantization.calibration_clips is {self.calibration_clips}: give at least 1"
-            )
+        _require_range("quantization", "calibration_clips", self.calibration_clips, 1)
+        _require_range("quantization", "seed", self.seed, 0, _LARGEST_SEED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,9 +253,7 @@ def _build(kind: type, values: Any, section: str) -> Any:
         if name in values:
             key = name if section == "recipe" else f"{section}.{name}"
             arguments[name] = _convert(hints[name], values[name], key)
-        elif (
-            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        ):
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"key {name!r} is missing in section {section!r}: add it")
     return kind(**arguments)
 

@@ -15,6 +15,19 @@ from m3net_tf.keras import keras
 from m3net_tf.training.recipe import Recipe, load_recipe
 
 
+def load_recipe_dataset(recipe: Recipe, data_dir: Path | None) -> AudioDataset:
+    """The data set that a recipe names, split by its protocol."""
+    section = recipe.dataset
+    return load_dataset(
+        section.name,
+        data_dir,
+        protocol=section.protocol,
+        fold=section.fold,
+        seed=section.seed,
+        **section.options,
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """One run folder.
@@ -60,7 +73,7 @@ class Run:
         """
         if not self.recipe_path.exists():
             raise ModelError(
-                f"{self.folder} is no run folder (no recipe.yaml): train first, or name one of runs/"
+                f"{self.folder} is no run folder (no recipe.yaml): train first, or name a run"
             )
         return load_recipe(self.recipe_path)
 
@@ -71,15 +84,7 @@ class Run:
 
     def dataset(self, data_dir: Path | None) -> AudioDataset:
         """The data set that the recipe names."""
-        section = self.recipe().dataset
-        return load_dataset(
-            section.name,
-            data_dir,
-            protocol=section.protocol,
-            fold=section.fold,
-            seed=section.seed,
-            **section.options,
-        )
+        return load_recipe_dataset(self.recipe(), data_dir)
 
     def load_model(self) -> keras.Model:
         """The trained network.

@@ -3,13 +3,10 @@
 
 from __future__ import annotations
 
-from __future__ import annotations
-
 import dataclasses
 import io
 import json
 import math
-import os
 import tempfile
 import time
 import zipfile
@@ -30,7 +27,7 @@ from m3net_tf.training.augmentation import mixup, spec_augment
 from m3net_tf.training.features import FeatureSet, compute_features, input_shape
 from m3net_tf.training.metrics import Evaluation
 from m3net_tf.training.recipe import Recipe, TrainingSection, load_recipe, save_recipe
-from m3net_tf.training.run import Run
+from m3net_tf.training.run import Run, load_recipe_dataset
 
 Log = Callable[[str], None]
 _EVALUATION_BATCH = 256
@@ -73,9 +70,7 @@ def train(
         if run.finished:
             log(f"{folder} is already trained")
             return run.metrics()
-    folder.mkdir(parents=True, exist_ok=True)
-    save_recipe(recipe, run.recipe_path)
-    dataset = run.dataset(data_dir)
+    dataset = load_recipe_dataset(recipe, data_dir)
     shape = input_shape(dataset, recipe.frontend)
 
     keras.utils.set_random_seed(recipe.training.seed)
@@ -87,9 +82,7 @@ def train(
         overrides=recipe.model.arguments,
     )
     seed = recipe.training.seed
-    train_set = compute_features(
-        dataset, "train", recipe.frontend, recipe.augmentation, seed, log
-    )
+    train_set = compute_features(dataset, "train", recipe.frontend, recipe.augmentation, seed, log)
     validation = compute_features(dataset, "validation", recipe.frontend, log=log)
     state = _State(model, recipe.training, len(train_set.clips))
     if run.state_path.exists():
@@ -99,6 +92,7 @@ def train(
         f"{model.name} {recipe.model.preset}: {model.count_params()} parameters, "
         f"{count_macs(model)} MACs, {len(train_set.clips)} training clips"
     )
+    save_recipe(recipe, run.recipe_path)
     step = _train_step(model, state, recipe)
     while state.epoch < recipe.training.epochs:
         _run_epoch(state, step, train_set, validation, recipe, log)
@@ -143,7 +137,9 @@ def _evaluate(
     evaluation = Evaluation.of(features.labels, predicted, labels)
     summary = evaluation.to_dict()
     listed = np.array([not clip.synthetic for clip in features.clips])
-    if listed.any() and not listed.all():  # clips that the publisher does not list, such as cuts of silence
+    if (
+        listed.any() and not listed.all()
+    ):  # clips that the publisher does not list, such as cuts of silence
         subset = Evaluation.of(features.labels[listed], predicted[listed], labels)
         summary["listed_clips"] = subset.to_dict()
     return evaluation, summary
@@ -182,9 +178,7 @@ def _train_step(model: keras.Model, state: _State, recipe: Recipe) -> Callable[.
         done = tf.cast(state.optimizer.iterations, tf.float32)
         rate = _learning_rate(settings, done, state.steps_per_epoch) * factor
         state.optimizer.learning_rate.assign(tf.maximum(rate, settings.learning_rate_floor))
-        state.optimizer.apply_gradients(
-            zip(tape.gradient(loss, weights), weights, strict=True)
-        )
+        state.optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
         if state.average:
             # Young averages follow closely, or the random start would linger in them.
             decay = tf.minimum(settings.weight_average, (1.0 + done) / (10.0 + done))
@@ -209,7 +203,7 @@ def _run_epoch(
     rng = np.random.default_rng([settings.seed, state.epoch])
     copies, clips = train_set.features.shape[:2]
     order = rng.permutation(clips)
-    copy = rng.integers(copies, size=clips)
+    copy = rng.integers(copies, size=(clips,))
     losses = []
     for first in range(0, clips, settings.batch_size):
         chosen = order[first : first + settings.batch_size]
@@ -360,7 +354,7 @@ class _Averaged:
 def _save_model(model: keras.Model, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         model.save(Path(scratch) / path.name)
-        os.replace(Path(scratch) / path.name, path)
+        (Path(scratch) / path.name).replace(path)
 
 
 def _history_csv(history: list[dict[str, float]]) -> str:
