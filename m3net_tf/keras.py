@@ -10,10 +10,13 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
-from m3net_tf.native import native_stderr  # noqa: E402
+from m3net_tf.native import native_stderr
 
 with native_stderr():
     import tensorflow as tf
     import tf_keras as keras
+
+# Dropout draws from a generator that can be reset, so that a stopped training can be resumed.
+keras.backend.experimental.enable_tf_random_generator()
 
 __all__ = ["keras", "tf"]

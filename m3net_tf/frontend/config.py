@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,6 +68,12 @@ class FrontendConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigError(f"frontend.{name} is {value!r}: give a whole number above 0")
+        for name in ("mel_min_hz", "mel_max_hz", "log_floor", "feature_min", "feature_max"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ConfigError(f"frontend.{name} is {value!r}: give a number")
+            if not math.isfinite(value):
+                raise ConfigError(f"frontend.{name} is {value!r}: give a finite number")
         self._require_choice("window", ("hann", "hamming"))
         self._require_choice("mel_scale", ("slaney", "htk"))
         self._require_choice("mel_norm", ("slaney", "none"))
@@ -88,10 +95,15 @@ class FrontendConfig:
             )
         if not self.log_floor > 0:
             raise ConfigError(f"frontend.log_floor is {self.log_floor}: give a value above 0")
-        if not 0 <= self.mfcc_coefficients <= self.mel_bins:
+        coefficients = self.mfcc_coefficients
+        if (
+            isinstance(coefficients, bool)
+            or not isinstance(coefficients, int)
+            or not 0 <= coefficients <= self.mel_bins
+        ):
             raise ConfigError(
-                f"frontend.mfcc_coefficients is {self.mfcc_coefficients}: give 0 (log-mel) to "
-                f"mel_bins ({self.mel_bins})"
+                f"frontend.mfcc_coefficients is {coefficients!r}: give a whole number from 0 "
+                f"(log-mel) to mel_bins ({self.mel_bins})"
             )
         if not self.feature_min < self.feature_max:
             raise ConfigError(
@@ -121,7 +133,7 @@ class FrontendConfig:
 
     def frame_count(self, samples: int) -> int:
         """Number of frames that ``samples`` samples of audio give (0 if there are too few)."""
-        if self.centred:
+        if self.centred and samples > 0:
             samples += 2 * (self.fft_samples // 2)
         length = self.fft_samples if self.centred else self.frame_samples
         return 0 if samples < length else 1 + (samples - length) // self.hop_samples

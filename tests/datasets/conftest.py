@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small sounds for the tests, and real ones where somebody has put them."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,21 +21,3 @@ def write_wav() -> Callable[..., Path]:
         return path
 
     return write
-
-
-@pytest.fixture(scope="session")
-def real_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Folder of an unpacked subset: in $M3NET_TEST_DATA, or unpacked from ../shared/data."""
-    packed = Path(__file__).parents[3] / "shared" / "data"
-
-    def find(name: str) -> Path:
-        folder = os.environ.get("M3NET_TEST_DATA")
-        if folder and (Path(folder) / name).is_dir():
-            return Path(folder) / name
-        if not (packed / f"{name}.tar").is_file():
-            pytest.skip(f"no real data: set M3NET_TEST_DATA to a folder with {name}/")
-        target = tmp_path_factory.getbasetemp() / "real"
-        subprocess.run([sys.executable, packed / "unpack", name, target], check=True)
-        return target / name if (target / name).is_dir() else target
-
-    return find

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What several rooms' tests share: a tiny recipe, its trained run, and a cache of their own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from m3net_tf.training.recipe import Recipe
+
+
+@pytest.fixture(scope="session")
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Cache folder of all tests that ask for :func:`private_cache`."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def private_cache(session_cache: Path) -> Iterator[Path]:
+    """Point M3NET_CACHE at a temporary folder while a module's tests run.
+
+    By request only (``pytestmark = pytest.mark.usefixtures("private_cache")``): tests of the
+    firmware want the user's cache, where third-party sources and compiled libraries lie.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("M3NET_CACHE", str(session_cache))
+        yield session_cache
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe() -> Callable[..., Recipe]:
+    """Make a recipe of 60 clips and a network of 1 400 parameters that trains in seconds.
+
+    Keyword arguments change keys of the sections of the same names.
+    """
+
+    def make(**sections: dict) -> Recipe:
+        values: dict[str, dict] = {
+            "dataset": {"name": "synth", "options": {"clips_per_class": 6}},
+            "model": {
+                "name": "m3net",
+                "preset": "mcu",
+                "arguments": {
+                    "sfp": [{"filters": 8, "kernel": [5, 5], "strides": [4, 4]}],
+                    "tail": [{"filters": 8}],
+                    "dropout": 0.2,
+                },
+            },
+            "augmentation": {
+                "copies": 1,
+                "time_masks": 1,
+                "frequency_masks": 1,
+                "mixup_probability": 0.5,
+            },
+            "training": {"epochs": 2, "batch_size": 16, "weight_average": 0.9},
+            "quantization": {"calibration_clips": 20},
+        }
+        for name, changes in sections.items():
+            values[name] = {**values.get(name, {}), **changes}
+        return Recipe.from_dict(values)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_run(
+    tiny_recipe: Callable[..., Recipe],
+    session_cache: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """Folder of a finished run of :func:`tiny_recipe`; do not write into it."""
+    from m3net_tf.training import train
+
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("M3NET_CACHE", str(session_cache))
+        train(tiny_recipe(), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sounds() -> np.ndarray:
+    """Eight seconds of 16 kHz sound, one a row: tones, noise, clicks, silence, full scale."""
+    rng = np.random.default_rng(0)
+    time_s = np.arange(16_000) / 16_000
+    rows = [
+        0.5 * np.sin(2 * np.pi * 440 * time_s),
+        0.9 * np.sin(2 * np.pi * (200 + 3000 * time_s) * time_s),
+        0.1 * rng.standard_normal(16_000),
+        1e-3 * rng.standard_normal(16_000),
+        (np.arange(16_000) % 1000 == 0).astype(float),
+        np.zeros(16_000),
+        np.sign(np.sin(2 * np.pi * 100.5 * time_s)),
+        0.3 * rng.standard_normal(16_000) * np.exp(-5 * time_s),
+    ]
+    pcm = np.clip(np.floor(32768 * np.array(rows) + 0.5), -32768, 32767)
+    return (pcm / 32768).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def real_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folder of an unpacked subset: in $M3NET_TEST_DATA, or unpacked from ../shared/data."""
+    packed = Path(__file__).parents[2] / "shared" / "data"
+
+    def find(name: str) -> Path:
+        folder = os.environ.get("M3NET_TEST_DATA")
+        if folder and (Path(folder) / name).is_dir():
+            return Path(folder) / name
+        if not (packed / f"{name}.tar").is_file():
+            pytest.skip(f"no real data: set M3NET_TEST_DATA to a folder with {name}/")
+        target = tmp_path_factory.getbasetemp() / "real"
+        subprocess.run([sys.executable, packed / "unpack", name, target], check=True)
+        return target / name if (target / name).is_dir() else target
+
+    return find
