@@ -3,6 +3,14 @@
 
 from m3net_tf.layers.attention import EfficientChannelAttention
 from m3net_tf.layers.convolution import classifier, conv_block, ds_conv
+from m3net_tf.layers.image import SpectrogramImage
 from m3net_tf.layers.mirror import Mirror
 
-__all__ = ["EfficientChannelAttention", "Mirror", "classifier", "conv_block", "ds_conv"]
+__all__ = [
+    "EfficientChannelAttention",
+    "Mirror",
+    "SpectrogramImage",
+    "classifier",
+    "conv_block",
+    "ds_conv",
+]

@@ -14,7 +14,14 @@ from typing import Any
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
-from m3net_tf.layers import EfficientChannelAttention, Mirror, classifier, conv_block, ds_conv
+from m3net_tf.layers import (
+    EfficientChannelAttention,
+    Mirror,
+    SpectrogramImage,
+    classifier,
+    conv_block,
+    ds_conv,
+)
 from m3net_tf.models.registry import Preset
 
 
@@ -102,6 +109,8 @@ def build(
     *,
     sfp: Sequence[Stage | Mapping[str, Any]],
     tail: Sequence[Stage | Mapping[str, Any]],
+    image: tuple[int, int] | None = None,
+    image_channels: str = "delta",
     dropout: float = 0.0,
     depthwise_norm: bool = False,
     mirror_attention: bool = True,
@@ -120,6 +129,9 @@ def build(
         sfp: shallow feature processing, the convolutions before the mirror attention; the
             ablation "w/o SFP" leaves one out.
         tail: the "standard" convolutions after it.
+        image: (height, width) to which one-channel features are resized, with three channels;
+            features that have this form already are taken as they are.
+        image_channels: what the three channels are; see ``SpectrogramImage``.
         dropout: share of the pooled features dropped in training.
         depthwise_norm: normalise and rectify between the two parts of every DSConv, which makes
             small networks train better; the paper's have it only at the end.
@@ -140,6 +152,8 @@ def build(
     if mirror_attention and not (mfp or dfp):
         raise ConfigError("model.mfp and model.dfp are both off: set model.mirror_attention: false")
     inputs = x = keras.Input(input_shape, name="features")  # (F, T, channels)
+    if image and input_shape != (*image, 3):
+        x = SpectrogramImage(*image, image_channels, name="image")(x)
     for index, stage in enumerate(_stages(sfp, "sfp"), start=1):
         x = stage(x, f"sfp{index}", depthwise_norm=depthwise_norm)
     if mirror_attention:  # (F', T', C) throughout
@@ -182,6 +196,7 @@ def _stages(rows: Sequence[Stage | Mapping[str, Any]], section: str) -> list[Sta
 
 
 _PAPER = {
+    "image": (256, 256),
     "sfp": (Stage(40, strides=(2, 2), pool=2), Stage(64, strides=(2, 2), pool=2)),
     "tail": (Stage(64),),
 }
