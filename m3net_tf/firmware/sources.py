@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pinned third-party C and C++ sources: read the lock file, fetch by commit into the cache.
+
+The cache lies outside the tree (:func:`m3net_tf.artifacts.cache_folder`). A checkout appears under
+its final name only once it is complete: it is made in a temporary folder beside it and renamed, so
+a fetch that is killed leaves nothing that a later one would take for good, and two processes may
+fetch at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from m3net_tf.artifacts import cache_folder
+from m3net_tf.errors import FirmwareError
+
+#: Folder of the firmware's C and CMake sources in this repository.
+FIRMWARE_DIR = Path(__file__).resolve().parents[2] / "firmware"
+#: The one lock file of third-party sources.
+LOCK_FILE = FIRMWARE_DIR / "third_party.lock"
+
+_FETCH_TIMEOUT_S = 600.0
+_PROBE_TIMEOUT_S = 20.0
+_STALE_AFTER_S = 2 * _FETCH_TIMEOUT_S + _PROBE_TIMEOUT_S
+_MARKER = ".m3net-complete"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One pinned repository: where it is, at which commit, and which folders the build needs.
+
+    Without ``folders`` the whole tree is checked out.
+    """
+
+    name: str
+    url: str
+    commit: str
+    licence: str = ""
+    folders: tuple[str, ...] = ()
+
+    @property
+    def folder_name(self) -> str:
+        """Name of the checkout in the cache; it holds the commit, so versions never mix."""
+        return f"{self.name}-{self.commit[:12]}"
+
+    @property
+    def cmake_variable(self) -> str:
+        """Name of the CMake variable that carries the path of this checkout."""
+        return "M3NET_SRC_" + self.name.upper().replace("-", "_")
+
+
+def read_lock(path: Path = LOCK_FILE) -> tuple[Source, ...]:
+    """Read the lock file.
+
+    Raises:
+        FirmwareError: the file is missing, is not TOML, or an entry lacks a key, repeats a name
+            or pins anything but a full commit.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FirmwareError(
+            f"{path}: lock file not found; restore it from the repository"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise FirmwareError(f"{path}: not valid TOML ({error}); restore the lock file") from None
+    sources: list[Source] = []
+    for entry in document.get("source", []):
+        name = entry.get("name", "?")
+        missing = [key for key in ("name", "url", "commit") if not entry.get(key)]
+        if missing:
+            raise FirmwareError(f"{path}: source {name!r} lacks {', '.join(missing)}; add it")
+        if not re.fullmatch(r"[0-9a-f]{40}", entry["commit"]):
+            raise FirmwareError(
+                f"{path}: source {name!r}: commit {entry['commit']!r} is not a full 40-digit hash"
+            )
+        sources.append(
+            Source(
+                name=name,
+                url=entry["url"],
+                commit=entry["commit"],
+                licence=entry.get("licence", ""),
+                folders=tuple(entry.get("folders", ())),
+            )
+        )
+    names = [source.name for source in sources]
+    if not sources or len(set(names)) != len(names):
+        raise FirmwareError(f"{path}: needs at least one [[source]], each name once")
+    return tuple(sources)
+
+
+def lock_digest(sources: Sequence[Source] | None = None) -> str:
+    """SHA-256 of names and commits: changes exactly when a pinned source changes."""
+    digest = hashlib.sha256()
+    for source in sorted(sources or read_lock(), key=lambda one: one.name):
+        digest.update(f"{source.name} {source.commit}\n".encode())
+    return digest.hexdigest()
+
+
+def source_dir(source: Source, cache: Path | None = None) -> Path:
+    """Where the checkout of ``source`` lies (or will lie) in the cache."""
+    return (cache or cache_folder()) / "sources" / source.folder_name
+
+
+def is_fetched(source: Source, cache: Path | None = None) -> bool:
+    """Whether a complete checkout of ``source`` is in the cache."""
+    folder = source_dir(source, cache)
+    marker = folder / _MARKER
+    try:
+        marked = marker.read_text(encoding="ascii").strip()
+    except OSError:
+        return False
+    return marked == source.commit and all((folder / need).exists() for need in source.folders)
+
+
+def _git(arguments: Sequence[str], cwd: Path | None, timeout_s: float) -> str:
+    """Run git without prompts; returns its standard output, raises FirmwareError on failure."""
+    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    # A GIT_DIR left by a hook would redirect the fetch into somebody else's repository.
+    for key in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        environment.pop(key, None)
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=cwd,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise FirmwareError("git not found; install it: apt-get install git") from None
+    except subprocess.TimeoutExpired:
+        raise FirmwareError(f"git {arguments[0]} did not end within {timeout_s:.0f} s") from None
+    if done.returncode != 0:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        raise FirmwareError(lines[-1] if lines else f"git {arguments[0]} failed")
+    return done.stdout
+
+
+def _remove_stale(folder: Path, prefix: str) -> None:
+    """Remove what fetches that were killed have left, long enough ago to be dead for sure."""
+    for left in folder.glob(f"{prefix}*"):
+        with contextlib.suppress(OSError):  # another process removes it too
+            if time.time() - left.stat().st_mtime > _STALE_AFTER_S:
+                shutil.rmtree(left)
+
+
+def _checkout(source: Source, scratch: Path) -> None:
+    """Check the pinned commit out in the empty folder ``scratch``, only the folders it needs.
+
+    The fetch leaves file contents out and the checkout asks for those of the chosen folders
+    alone; a server without that ability sends everything, which git takes as well.
+    """
+    _git(["init", "--quiet"], scratch, _PROBE_TIMEOUT_S)
+    _git(["remote", "add", "origin", source.url], scratch, _PROBE_TIMEOUT_S)
+    if Path(_git(["ls-remote", "--get-url", "origin"], scratch, _PROBE_TIMEOUT_S).strip()).is_dir():
+        # A folder (git's url.insteadOf) is served by our own git, which by default sends no parts.
+        server = "git -c uploadpack.allowFilter=true upload-pack"
+        _git(["config", "remote.origin.uploadpack", server], scratch, _PROBE_TIMEOUT_S)
+    if source.folders:
+        _git(["config", "core.sparseCheckout", "true"], scratch, _PROBE_TIMEOUT_S)
+        patterns = [f"/{folder}" for folder in source.folders] + ["/LICENSE*", "/NOTICE*"]
+        (scratch / ".git" / "info").mkdir(exist_ok=True)
+        (scratch / ".git" / "info" / "sparse-checkout").write_text("\n".join(patterns) + "\n")
+    _git(
+        [
+            "fetch",
+            "--quiet",
+            "--depth=1",
+            "--no-tags",
+            "--filter=blob:none",
+            "origin",
+            source.commit,
+        ],
+        scratch,
+        _FETCH_TIMEOUT_S,
+    )
+    _git(
+        ["-c", "advice.detachedHead=false", "checkout", "--quiet", source.commit],
+        scratch,
+        _FETCH_TIMEOUT_S,
+    )
+
+
+def fetch_source(source: Source, cache: Path | None = None) -> Path:
+    """Fetch one source by its commit unless the cache has it; returns the checkout's path.
+
+    Raises:
+        FirmwareError: git is missing, the URL or the commit is unreachable, what arrived is not
+            the pinned commit, or a folder that the build needs is absent from it.
+    """
+    final = source_dir(source, cache)
+    if is_fetched(source, cache):
+        return final
+    final.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(final.parent, f".{source.name}-")
+    scratch = Path(tempfile.mkdtemp(prefix=f".{source.name}-", dir=final.parent))
+    try:
+        try:
+            _checkout(source, scratch)
+            head = _git(["rev-parse", "HEAD"], scratch, _PROBE_TIMEOUT_S).strip()
+        except FirmwareError as error:
+            raise FirmwareError(
+                f"cannot fetch {source.name} {source.commit[:12]} from {source.url}: {error}; "
+                "check the network, or set M3NET_CACHE to a cache that has it"
+            ) from None
+        if head != source.commit:
+            raise FirmwareError(
+                f"{source.url}: fetched {head[:12]} instead of {source.commit[:12]}; "
+                f"correct {LOCK_FILE.name}"
+            )
+        absent = [need for need in source.folders if not (scratch / need).exists()]
+        if absent:
+            raise FirmwareError(
+                f"{source.name} {source.commit[:12]} has no {absent[0]}; correct {LOCK_FILE.name}"
+            )
+        shutil.rmtree(scratch / ".git")
+        (scratch / _MARKER).write_text(source.commit + "\n", encoding="ascii")
+        if final.exists() and not is_fetched(source, cache):
+            shutil.rmtree(final)
+        try:
+            scratch.rename(final)
+        except OSError:
+            if not is_fetched(source, cache):  # otherwise another process was quicker
+                raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return final
+
+
+def fetch_sources(
+    sources: Sequence[Source] | None = None,
+    cache: Path | None = None,
+    report: Callable[[str], None] | None = None,
+) -> dict[str, Path]:
+    """Fetch all pinned sources; returns ``name -> checkout``.
+
+    Args:
+        sources: what to fetch; the lock file's by default.
+        cache: cache folder; :func:`~m3net_tf.artifacts.cache_folder` by default.
+        report: called with one line for each source that is really fetched.
+
+    Raises:
+        FirmwareError: as :func:`fetch_source`.
+    """
+    folders: dict[str, Path] = {}
+    for source in sources or read_lock():
+        if report and not is_fetched(source, cache):
+            report(f"fetching {source.name} {source.commit[:12]} from {source.url}")
+        folders[source.name] = fetch_source(source, cache)
+    return folders
+
+
+def why_sources_unavailable(
+    sources: Sequence[Source] | None = None, cache: Path | None = None
+) -> str | None:
+    """``None`` when every source is in the cache or its repository answers, else one line why."""
+    for source in sources or read_lock():
+        if is_fetched(source, cache):
+            continue
+        try:
+            _git(["ls-remote", "--quiet", source.url, "HEAD"], None, _PROBE_TIMEOUT_S)
+        except FirmwareError as error:
+            return f"{source.name} is not in the cache and {source.url} is unreachable: {error}"
+    return None
+
+
+def sources_available(sources: Sequence[Source] | None = None, cache: Path | None = None) -> bool:
+    """Whether every pinned source is in the cache or can be reached."""
+    return why_sources_unavailable(sources, cache) is None

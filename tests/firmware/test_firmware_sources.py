@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lock file and fetching by commit, against a repository on disk."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from m3net_tf.errors import FirmwareError
+from m3net_tf.firmware import sources
+from m3net_tf.firmware.sources import Source
+
+
+def git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments]
+    return subprocess.run(
+        command, cwd=folder, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.fixture()
+def upstream(tmp_path: Path) -> tuple[Path, list[str]]:
+    """A repository of two commits, and their hashes."""
+    folder = tmp_path / "upstream"
+    folder.mkdir()
+    git(folder, "init", "--quiet")
+    git(folder, "config", "uploadpack.allowFilter", "true")
+    git(folder, "config", "uploadpack.allowAnySHA1InWant", "true")
+    commits = []
+    for version in ("one", "two"):
+        (folder / "code").mkdir(exist_ok=True)
+        (folder / "code" / "file.c").write_text(f"// {version}\n")
+        (folder / "docs").mkdir(exist_ok=True)
+        (folder / "docs" / "page.md").write_text(version)
+        (folder / "LICENSE").write_text("free")
+        git(folder, "add", ".")
+        git(folder, "commit", "--quiet", "-m", version)
+        commits.append(git(folder, "rev-parse", "HEAD"))
+    return folder, commits
+
+
+def test_lock_pins_seven_sources_by_full_commit():
+    pinned = sources.read_lock()
+    assert len(pinned) == 7
+    assert {source.url.rsplit("/", 2)[0] for source in pinned} == {"https://github.com"}
+    assert all(len(source.commit) == 40 and source.licence and source.folders for source in pinned)
+
+
+def test_lock_digest_follows_commits_not_order():
+    pinned = list(sources.read_lock())
+    assert sources.lock_digest(pinned) == sources.lock_digest(pinned[::-1])
+    changed = [Source(pinned[0].name, pinned[0].url, "0" * 40), *pinned[1:]]
+    assert sources.lock_digest(pinned) != sources.lock_digest(changed)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[[source]\n", "not valid TOML"),
+        ("", "at least one"),
+        ('[[source]]\nname = "a"\nurl = "u"\n', "lacks commit"),
+        ('[[source]]\nname = "a"\nurl = "u"\ncommit = "main"\n', "not a full 40-digit hash"),
+    ],
+)
+def test_broken_lock_is_named(tmp_path: Path, text: str, words: str):
+    path = tmp_path / "third_party.lock"
+    path.write_text(text)
+    with pytest.raises(FirmwareError, match=words) as caught:
+        sources.read_lock(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_missing_lock_is_named(tmp_path: Path):
+    with pytest.raises(FirmwareError, match="not found"):
+        sources.read_lock(tmp_path / "none.lock")
+
+
+def test_fetch_takes_the_pinned_commit_and_only_its_folders(tmp_path, upstream):
+    folder, commits = upstream
+    source = Source("lib", str(folder), commits[0], folders=("code",))
+    cache = tmp_path / "cache"
+    assert not sources.is_fetched(source, cache)
+    checkout = sources.fetch_source(source, cache)
+    assert (checkout / "code" / "file.c").read_text() == "// one\n"
+    assert (checkout / "LICENSE").exists()
+    assert not (checkout / "docs").exists() and not (checkout / ".git").exists()
+    assert sources.is_fetched(source, cache)
+
+
+def test_second_fetch_needs_no_network(tmp_path, upstream):
+    folder, commits = upstream
+    source = Source("lib", str(folder), commits[1], folders=("code",))
+    first = sources.fetch_source(source, tmp_path / "cache")
+    folder.rename(tmp_path / "gone")
+    lines: list[str] = []
+    found = sources.fetch_sources([source], tmp_path / "cache", lines.append)
+    assert found == {"lib": first} and lines == []
+    assert sources.sources_available([source], tmp_path / "cache")
+
+
+def test_unknown_commit_leaves_nothing(tmp_path, upstream):
+    folder, _ = upstream
+    source = Source("lib", str(folder), "f" * 40)
+    with pytest.raises(FirmwareError, match="cannot fetch lib") as caught:
+        sources.fetch_source(source, tmp_path / "cache")
+    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+    assert list((tmp_path / "cache" / "sources").iterdir()) == []
+
+
+def test_unreachable_repository_is_said(tmp_path):
+    source = Source("lib", str(tmp_path / "nowhere"), "f" * 40)
+    with pytest.raises(FirmwareError, match="M3NET_CACHE"):
+        sources.fetch_source(source, tmp_path / "cache")
+    assert not sources.sources_available([source], tmp_path / "cache")
+    assert "unreachable" in (sources.why_sources_unavailable([source], tmp_path / "cache") or "")
+
+
+def test_missing_folder_is_refused(tmp_path, upstream):
+    folder, commits = upstream
+    source = Source("lib", str(folder), commits[0], folders=("code", "include"))
+    with pytest.raises(FirmwareError, match="has no include"):
+        sources.fetch_source(source, tmp_path / "cache")
+    assert not sources.is_fetched(source, tmp_path / "cache")
+
+
+def test_fetch_killed_half_way_is_made_good(tmp_path, upstream):
+    """A process dies between checkout and renaming; the next fetch is whole."""
+    folder, commits = upstream
+    source = Source("lib", str(folder), commits[0], folders=("code",))
+    script = (
+        "import os, pathlib, sys\n"
+        "from m3net_tf.firmware import sources\n"
+        "original = sources._checkout\n"
+        "def dying(source, scratch):\n"
+        "    original(source, scratch)\n"
+        "    os._exit(9)\n"
+        "sources._checkout = dying\n"
+        "sources.fetch_source(sources.Source('lib', sys.argv[1], sys.argv[2],"
+        " folders=('code',)), pathlib.Path(sys.argv[3]))\n"
+    )
+    cache = tmp_path / "cache"
+    arguments = [sys.executable, "-c", script, str(folder), commits[0], str(cache)]
+    assert subprocess.run(arguments, check=False).returncode == 9
+    assert not sources.is_fetched(source, cache)
+    (left,) = (cache / "sources").iterdir()
+    os.utime(left, (0, 0))
+    assert (sources.fetch_source(source, cache) / "code" / "file.c").exists()
+    assert sources.is_fetched(source, cache) and not left.exists()
+
+
+def test_damaged_checkout_is_fetched_again(tmp_path, upstream):
+    folder, commits = upstream
+    source = Source("lib", str(folder), commits[0], folders=("code",))
+    checkout = sources.fetch_source(source, tmp_path / "cache")
+    (checkout / "code" / "file.c").unlink()
+    (checkout / "code").rmdir()
+    assert not sources.is_fetched(source, tmp_path / "cache")
+    assert (sources.fetch_source(source, tmp_path / "cache") / "code" / "file.c").exists()
