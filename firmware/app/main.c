@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs the job image in the board's memory: every clip goes through front end and model, and the
+// console says what came out and what it cost.
+
+#include <string.h>
+
+#include "console.h"
+#include "crc32.h"
+#include "job.h"
+#include "model.h"
+#include "platform.h"
+#include "recognizer.h"
+
+// Size of the tensor arena; the exporter's expectation unless the build says otherwise.
+#ifndef M3NET_ARENA_BYTES
+#define M3NET_ARENA_BYTES M3NET_MODEL_ARENA_BYTES
+#endif
+
+#define HOP M3NET_FRONTEND_HOP_SAMPLES
+#define WINDOW_SAMPLES \
+  ((M3NET_FRONTEND_FRAMES - 1) * M3NET_FRONTEND_HOP_SAMPLES + M3NET_FRONTEND_FRAME_SAMPLES)
+
+_Alignas(M3NET_MODEL_ALIGNMENT) static uint8_t arena[M3NET_ARENA_BYTES];
+static m3net_recognizer recognizer;
+
+static uint32_t cost_since(uint32_t start) {
+  return (m3net_board_counter() - start) * m3net_board_info.counter_scale;
+}
+
+static void print_boot(void) {
+  console_begin("boot board=");
+  console_text(m3net_board_info.name);
+  console_text(" model=");
+  console_text(M3NET_MODEL_NAME);
+  console_text(" sha256=");
+  const char sha256[] = M3NET_MODEL_SHA256;
+  m3net_board_write(sha256, sizeof(sha256) - 1 < 16 ? sizeof(sha256) - 1 : 16);
+  console_field("frames", M3NET_FRONTEND_FRAMES);
+  console_field("bins", M3NET_FRONTEND_FEATURE_BINS);
+  console_field("classes", M3NET_MODEL_CLASS_COUNT);
+  console_text(" counter=");
+  console_text(m3net_board_info.counter_unit);
+  console_end();
+}
+
+static void print_memory(void) {
+  console_begin("memory");
+  console_field("arena_used", (uint32_t)m3net_model_arena_used(recognizer.model));
+  console_field("arena_size", sizeof(arena));
+  console_field("stack_used", (uint32_t)m3net_platform_stack_used());
+  console_field("stack_size", (uint32_t)m3net_platform_stack_size());
+  console_field("frontend_bytes", (uint32_t)m3net_recognizer_frontend_bytes());
+  console_end();
+}
+
+static void print_runtime_message(void) {
+  if (m3net_model_message()[0] != '\0') {
+    console_text("; TFLM says: ");
+    console_text(m3net_model_message());
+  }
+}
+
+static void fail_init(m3net_status status) {
+  console_error_begin(m3net_status_name(status));
+  if (status == M3NET_ERROR_ARENA) {
+    // The exporter's figure if the build asked for less; else half as much again, or what the
+    // runtime was short of if that is more.
+    const bool below_export = sizeof(arena) < M3NET_MODEL_ARENA_BYTES;
+    const size_t missing = m3net_model_arena_missing();
+    const size_t more = missing > sizeof(arena) / 2u ? missing : sizeof(arena) / 2u;
+    const size_t needed = below_export ? (size_t)M3NET_MODEL_ARENA_BYTES : sizeof(arena) + more;
+    console_text("the tensor arena of ");
+    console_u32(sizeof(arena));
+    console_text(" bytes is too small: build with -DM3NET_ARENA_BYTES=");
+    console_u32((uint32_t)((needed + 15u) & ~(size_t)15u));
+    console_text(below_export ? "" : " and read arena_used");
+  } else if (status == M3NET_ERROR_OPERATOR) {
+    console_text("the model has an operator that M3NET_MODEL_OPERATORS lacks: export it again");
+  } else {
+    console_text("the firmware cannot start: build it from one complete export");
+  }
+  print_runtime_message();
+  console_end();
+  m3net_platform_halt();
+}
+
+static void fail_job(const m3net_job_problem* found) {
+  console_error_begin(found->code);
+  console_text(found->text);
+  console_text(" (found ");
+  console_u32(found->found);
+  console_text(", expected ");
+  console_u32(found->expected);
+  console_text(")");
+  console_end();
+  m3net_platform_halt();
+}
+
+// Feeds one PCM clip hop by hop; the last hop is filled up with silence, which no complete frame
+// of the clip reaches. Returns the columns made.
+static uint32_t hear(const uint8_t* clip, uint32_t samples) {
+  int16_t hop[HOP];
+  uint32_t columns = 0;
+  const uint32_t wanted = 1u + (samples - M3NET_FRONTEND_FRAME_SAMPLES) / HOP;
+  for (uint32_t at = 0; at < samples && columns < wanted; at += HOP) {
+    const uint32_t count = samples - at < HOP ? samples - at : HOP;
+    memcpy(hop, clip + 2u * at, 2u * count);
+    if (count < HOP) memset(&hop[count], 0, 2u * (HOP - count));
+    columns += m3net_recognizer_push(&recognizer, hop) ? 1u : 0u;
+  }
+  return columns;
+}
+
+static void load_clip(const m3net_job* job, const uint8_t* clip) {
+  if (job->kind == M3NET_JOB_PCM) {
+    m3net_recognizer_load_window(&recognizer);
+  } else {
+    m3net_recognizer_load_features(&recognizer, (const int8_t*)clip);
+  }
+}
+
+// Returns the CRC of all outputs up to this clip, given that of those before it.
+static uint32_t run_clip(const m3net_job* job, uint32_t index, uint32_t crc) {
+  const uint8_t* clip = job->payload + (size_t)index * job->clip_bytes;
+  uint32_t frames = M3NET_FRONTEND_FRAMES;
+  uint32_t frontend_cost = 0;
+  if (job->kind == M3NET_JOB_PCM) {
+    m3net_recognizer_reset(&recognizer);
+    const uint32_t start = m3net_board_counter();
+    frames = hear(clip, job->clip_bytes / 2u);
+    frontend_cost = cost_since(start);
+  }
+  load_clip(job, clip);
+  const uint32_t start = m3net_board_counter();
+  const m3net_status status = m3net_recognizer_run(&recognizer);
+  const uint32_t model_cost = cost_since(start);
+  if (status != M3NET_OK) {
+    console_error_begin(m3net_status_name(status));
+    console_text("the model failed on a clip: export it again");
+    print_runtime_message();
+    console_end();
+    m3net_platform_halt();
+  }
+  const int8_t* scores = m3net_model_output(recognizer.model);
+  crc = m3net_crc32(crc, scores, M3NET_MODEL_CLASS_COUNT);
+  console_begin("clip ");
+  console_u32(index);
+  console_field("label", m3net_recognizer_label(&recognizer));
+  console_text(" out=");
+  console_hex(scores, M3NET_MODEL_CLASS_COUNT);
+  if ((job->flags & M3NET_JOB_FLAG_FEATURES) != 0u) {
+    load_clip(job, clip);  // anew: the model may have used its input's memory
+    console_text(" feat=");
+    console_hex(m3net_model_input(recognizer.model), M3NET_MODEL_INPUT_BYTES);
+  }
+  if ((job->flags & M3NET_JOB_FLAG_INSTRUCTIONS) != 0u) {
+    console_field("frontend_instr", frontend_cost);
+    console_field("model_instr", model_cost);
+  }
+  console_field("frames", frames);
+  console_end();
+  return crc;
+}
+
+int main(void) {
+  m3net_board_init();
+  print_boot();
+  const m3net_status status = m3net_recognizer_init(&recognizer, arena, sizeof(arena));
+  if (status != M3NET_OK) fail_init(status);
+
+  m3net_job job;
+  const m3net_job_problem found =
+      m3net_job_read(m3net_board_info.job, m3net_board_info.job_capacity_bytes,
+                     M3NET_MODEL_INPUT_BYTES, 2u * WINDOW_SAMPLES, &job);
+  if (found.text != NULL) fail_job(&found);
+
+  uint32_t crc = 0;
+  for (uint32_t index = 0; index < job.clip_count; ++index) {
+    crc = run_clip(&job, index, crc);
+  }
+  print_memory();
+  console_begin("done");
+  console_field("clips", job.clip_count);
+  console_text(" crc=");
+  console_hex32(crc);
+  console_end();
+  m3net_platform_halt();
+}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// MPS2 with the AN386 image: Cortex-M4F at 25 MHz. QEMU runs it as machine mps2-an386.
+#ifndef M3NET_BOARD_H_
+#define M3NET_BOARD_H_
+
+#define BOARD_NAME "mps2_an386"
+#define BOARD_CLOCK_HZ 25000000u
+
+// CMSDK APB UART 0 and timer 0.
+#define BOARD_UART_BASE 0x40004000u
+#define BOARD_TIMER_BASE 0x40000000u
+#define BOARD_UART_BAUD 115200u
+
+// 16 MB of PSRAM hold the job image.
+#define BOARD_JOB_ADDRESS 0x21000000u
+#define BOARD_JOB_CAPACITY_BYTES 0x01000000u
+
+// Under `-icount shift=0` QEMU takes one nanosecond for each instruction, and the timer runs at
+// 25 MHz: 40 instructions a tick. The board itself counts 1 clock cycle a tick.
+#define BOARD_COUNTER_UNIT "instructions"
+#define BOARD_COUNTER_SCALE 40u
+
+#endif  // M3NET_BOARD_H_

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// Streaming mel front end: one hop of audio in, one column of int8 features out. Its settings and
+// tables are generated from the Python FrontendConfig, whose numbers it reproduces.
+#ifndef M3NET_CORE_FRONTEND_H_
+#define M3NET_CORE_FRONTEND_H_
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "frontend_config.h"
+#include "status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/// Room for one front end (a compile-time bound on m3net_frontend_size()).
+#define M3NET_FRONTEND_BYTES                                               \
+  (128 + 2 * (M3NET_FRONTEND_FRAME_SAMPLES + M3NET_FRONTEND_HOP_SAMPLES) + \
+   4 * (2 * M3NET_FRONTEND_FFT_SAMPLES + M3NET_FRONTEND_MEL_BINS))
+
+/// Alignment of the caller's memory.
+#define M3NET_FRONTEND_ALIGNMENT 8
+
+typedef struct m3net_frontend m3net_frontend;
+
+/// Bytes that m3net_frontend_init() needs.
+size_t m3net_frontend_size(void);
+
+/// Builds a front end in the caller's memory and checks the generated tables.
+///
+/// @param memory  aligned to M3NET_FRONTEND_ALIGNMENT; must stay valid while it is used.
+/// @return M3NET_OK, M3NET_ERROR_ARGUMENT (null or misaligned), M3NET_ERROR_MEMORY (too small) or
+///         M3NET_ERROR_CONFIG (tables that do not fit the configuration).
+m3net_status m3net_frontend_init(void* memory, size_t memory_bytes, m3net_frontend** frontend);
+
+/// Forgets the audio heard so far.
+void m3net_frontend_reset(m3net_frontend* frontend);
+
+/// Takes M3NET_FRONTEND_HOP_SAMPLES samples.
+///
+/// @param column  receives M3NET_FRONTEND_FEATURE_BINS values when a frame is full.
+/// @return whether a column was written.
+bool m3net_frontend_push(m3net_frontend* frontend, const int16_t* hop, int8_t* column);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // M3NET_CORE_FRONTEND_H_

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// The exported model behind TensorFlow Lite Micro, as C. The caller owns the object and the arena;
+// nothing is allocated.
+#ifndef M3NET_CORE_INFERENCE_H_
+#define M3NET_CORE_INFERENCE_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "model.h"
+#include "status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/// Room for one model object (a compile-time bound on m3net_model_size()).
+#define M3NET_MODEL_OBJECT_BYTES (512 + 64 * M3NET_MODEL_OPERATOR_COUNT)
+
+/// Alignment of object and arena.
+#define M3NET_MODEL_ALIGNMENT 16
+
+typedef struct m3net_model m3net_model;
+
+/// Bytes that m3net_model_init() needs for the object itself.
+size_t m3net_model_size(void);
+
+/// Builds the model in the caller's memory and plans its tensors in the caller's arena.
+///
+/// Both must stay valid while the model is used and be aligned to M3NET_MODEL_ALIGNMENT. On
+/// M3NET_ERROR_ARENA, m3net_model_arena_missing() tells by how much the arena is too small.
+m3net_status m3net_model_init(void* memory, size_t memory_bytes, uint8_t* arena, size_t arena_bytes,
+                              m3net_model** model);
+
+/// The int8 input tensor, M3NET_MODEL_INPUT_BYTES long. To be filled anew before each run: the
+/// planner may use its memory for other tensors.
+int8_t* m3net_model_input(m3net_model* model);
+
+/// The int8 scores, M3NET_MODEL_CLASS_COUNT of them, valid until the next run.
+const int8_t* m3net_model_output(const m3net_model* model);
+
+/// Runs the model once.
+m3net_status m3net_model_run(m3net_model* model);
+
+/// Bytes of the arena that are in use.
+size_t m3net_model_arena_used(const m3net_model* model);
+
+/// After M3NET_ERROR_ARENA: bytes that the first request that failed was short of; 0 if unknown.
+size_t m3net_model_arena_missing(void);
+
+/// First message of the runtime since the last call of init or run; empty if none.
+const char* m3net_model_message(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // M3NET_CORE_INFERENCE_H_

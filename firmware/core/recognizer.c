@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "recognizer.h"
+
+#include <string.h>
+
+_Static_assert(M3NET_MODEL_INPUT_BYTES == M3NET_RING_WINDOW_BYTES,
+               "the model's input is not one window of features: export both from one run");
+
+size_t m3net_recognizer_frontend_bytes(void) { return m3net_frontend_size() + m3net_ring_size(); }
+
+m3net_status m3net_recognizer_init(m3net_recognizer* recognizer, uint8_t* arena,
+                                   size_t arena_bytes) {
+  if (recognizer == NULL) return M3NET_ERROR_ARGUMENT;
+  const m3net_status status = m3net_frontend_init(
+      recognizer->frontend_memory, sizeof(recognizer->frontend_memory), &recognizer->frontend);
+  if (status != M3NET_OK) return status;
+  m3net_ring_reset(&recognizer->ring);
+  return m3net_model_init(recognizer->model_memory, sizeof(recognizer->model_memory), arena,
+                          arena_bytes, &recognizer->model);
+}
+
+void m3net_recognizer_reset(m3net_recognizer* recognizer) {
+  m3net_frontend_reset(recognizer->frontend);
+  m3net_ring_reset(&recognizer->ring);
+}
+
+bool m3net_recognizer_push(m3net_recognizer* recognizer, const int16_t* hop) {
+  int8_t column[M3NET_FRONTEND_FEATURE_BINS];
+  if (!m3net_frontend_push(recognizer->frontend, hop, column)) return false;
+  m3net_ring_push(&recognizer->ring, column);
+  return true;
+}
+
+void m3net_recognizer_load_window(m3net_recognizer* recognizer) {
+  m3net_ring_copy(&recognizer->ring, m3net_model_input(recognizer->model));
+}
+
+void m3net_recognizer_load_features(m3net_recognizer* recognizer, const int8_t* features) {
+  memcpy(m3net_model_input(recognizer->model), features, M3NET_MODEL_INPUT_BYTES);
+}
+
+m3net_status m3net_recognizer_run(m3net_recognizer* recognizer) {
+  return m3net_model_run(recognizer->model);
+}
+
+uint32_t m3net_recognizer_label(const m3net_recognizer* recognizer) {
+  const int8_t* scores = m3net_model_output(recognizer->model);
+  uint32_t best = 0;
+  for (uint32_t label = 1; label < M3NET_MODEL_CLASS_COUNT; ++label) {
+    if (scores[label] > scores[best]) best = label;
+  }
+  return best;
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// Audio in, label out: front end, ring of columns and model in one object.
+#ifndef M3NET_CORE_RECOGNIZER_H_
+#define M3NET_CORE_RECOGNIZER_H_
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "frontend.h"
+#include "inference.h"
+#include "ring.h"
+#include "status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/// A recognizer; all memory is the caller's, the arena is passed to m3net_recognizer_init().
+typedef struct {
+  uint8_t frontend_memory[M3NET_FRONTEND_BYTES] __attribute__((aligned(M3NET_FRONTEND_ALIGNMENT)));
+  uint8_t model_memory[M3NET_MODEL_OBJECT_BYTES] __attribute__((aligned(M3NET_MODEL_ALIGNMENT)));
+  m3net_ring ring;
+  m3net_frontend* frontend;
+  m3net_model* model;
+} m3net_recognizer;
+
+/// Bytes of front end and ring: what hearing needs besides the model.
+size_t m3net_recognizer_frontend_bytes(void);
+
+/// Sets up front end, ring and model. The arena must be aligned to M3NET_MODEL_ALIGNMENT.
+m3net_status m3net_recognizer_init(m3net_recognizer* recognizer, uint8_t* arena,
+                                   size_t arena_bytes);
+
+/// Forgets the audio heard so far.
+void m3net_recognizer_reset(m3net_recognizer* recognizer);
+
+/// Hears one hop of M3NET_FRONTEND_HOP_SAMPLES samples; returns whether it completed a column.
+bool m3net_recognizer_push(m3net_recognizer* recognizer, const int16_t* hop);
+
+/// Gives the model the columns heard.
+void m3net_recognizer_load_window(m3net_recognizer* recognizer);
+
+/// Gives the model a window of features from elsewhere, features[bin * FRAMES + frame].
+void m3net_recognizer_load_features(m3net_recognizer* recognizer, const int8_t* features);
+
+/// Runs the model on what was loaded; load again before the next run.
+m3net_status m3net_recognizer_run(m3net_recognizer* recognizer);
+
+/// Index of the class with the highest score; the first one if several share it.
+uint32_t m3net_recognizer_label(const m3net_recognizer* recognizer);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // M3NET_CORE_RECOGNIZER_H_
