@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running the firmware on emulated boards: job images, QEMU, and reading what the UART says."""
+
+from m3net_tf.emulation.machines import MACHINES, Machine, find_machine
+from m3net_tf.emulation.qemu import EmulationResult, run_job
+
+__all__ = ["MACHINES", "EmulationResult", "Machine", "find_machine", "run_job"]

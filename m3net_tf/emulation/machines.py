@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The emulated boards, as data: one entry a machine, no code for each.
+
+``job_address`` and ``job_bytes`` must agree with ``board.h`` of the board's folder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from m3net_tf.errors import FirmwareError
+
+
+@dataclass(frozen=True)
+class Machine:
+    """An emulated board.
+
+    Attributes:
+        board: folder of ``firmware/boards`` whose ELF it runs.
+        emulator: program that emulates it.
+        package: Debian package that brings the emulator.
+        machine: the emulator's name for it.
+        arguments: further arguments for the emulator.
+        job_address: where the job image goes in the board's memory.
+        job_bytes: room there.
+        uart: index of the serial port that is the console.
+        success_line: start of the console line that ends a run well.
+        error_line: start of the console line that ends a run with an error.
+        stall_timeout_s: longest wait for the next console line, in seconds of the host's clock.
+    """
+
+    board: str
+    emulator: str
+    package: str
+    machine: str
+    arguments: tuple[str, ...]
+    job_address: int
+    job_bytes: int
+    uart: int
+    success_line: str
+    error_line: str
+    stall_timeout_s: float
+
+
+MACHINES: tuple[Machine, ...] = (
+    Machine(
+        board="mps2_an386",
+        emulator="qemu-system-arm",
+        package="qemu-system-arm",
+        machine="mps2-an386",
+        # One nanosecond an instruction: the board's 25 MHz timer advances once in 40 of them.
+        arguments=("-icount", "shift=0"),
+        job_address=0x2100_0000,
+        job_bytes=0x0100_0000,
+        uart=0,
+        success_line="m3net done ",
+        error_line="m3net error ",
+        stall_timeout_s=120.0,
+    ),
+)
+
+
+def find_machine(board: str) -> Machine:
+    """The emulated machine for a board.
+
+    Raises:
+        FirmwareError: no machine emulates that board; the message lists those that do.
+    """
+    for machine in MACHINES:
+        if machine.board == board:
+            return machine
+    raise FirmwareError(
+        f"no emulator for board {board!r}; emulated boards: "
+        + ", ".join(machine.board for machine in MACHINES)
+    )

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a firmware on an emulated board and collect what it says of each clip."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from m3net_tf.emulation import job
+from m3net_tf.emulation.machines import Machine
+from m3net_tf.emulation.uart import ClipLine, UartLog
+from m3net_tf.errors import FirmwareError
+
+_POLL_S = 0.02
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class EmulationResult:
+    """What an emulated board answered.
+
+    Attributes:
+        labels: (n,) int64, index of the best class of each clip, as the firmware chose it.
+        outputs: (n, classes) int8, the model's output bytes.
+        features: (n, bins, frames) int8 as the model received them, or ``None`` unless asked for.
+        frontend_instructions: (n,) int64, executed in the front end for each clip (0 for clips
+            that came as features).
+        clip_model_instructions: (n,) int64, executed in one run of the model for each clip.
+        frontend_instructions_per_frame: mean over all frames, rounded up; 0 for features.
+        model_instructions: the largest of ``clip_model_instructions``.
+        arena_used_bytes: tensor arena in use.
+        arena_size_bytes: tensor arena there is.
+        stack_used_bytes: high-water mark of the stack.
+        frontend_bytes: RAM of front end and feature ring.
+        boot: fields of the firmware's boot line (board, model, sha256, frames, bins, classes).
+    """
+
+    labels: np.ndarray
+    outputs: np.ndarray
+    features: np.ndarray | None
+    frontend_instructions: np.ndarray
+    clip_model_instructions: np.ndarray
+    frontend_instructions_per_frame: int
+    model_instructions: int
+    arena_used_bytes: int
+    arena_size_bytes: int
+    stack_used_bytes: int
+    frontend_bytes: int
+    boot: dict[str, str]
+
+
+def run_job(
+    elf: Path,
+    machine: Machine,
+    clips: np.ndarray,
+    *,
+    report_features: bool = False,
+    report_instructions: bool = True,
+    progress: Progress | None = None,
+) -> EmulationResult:
+    """Give clips to a firmware on an emulated board, in as many runs as its memory asks for.
+
+    Args:
+        elf: the firmware.
+        machine: the board to emulate.
+        clips: (n, ...) int8 features as the model's input has them, or (n, samples) int16 PCM.
+        report_features: also return the features that the model received.
+        report_instructions: also return instruction counts.
+        progress: called with (clips done, clips in all) while the firmware works.
+
+    Raises:
+        FirmwareError: the emulator is missing or stops, the firmware reports an error or falls
+            silent, or its output is damaged.
+    """
+    logs: list[UartLog] = []
+    done = 0
+    for part in job.split_clips(clips, machine.job_bytes):
+        image = job.job_image(
+            part, report_features=report_features, report_instructions=report_instructions
+        )
+
+        def advance(count: int, before: int = done) -> None:
+            if progress:
+                progress(before + count, len(clips))
+
+        logs.append(run_image(elf, machine, image, advance))
+        done += len(part)
+    return _collect(logs, len(clips))
+
+
+def run_image(
+    elf: Path,
+    machine: Machine,
+    image: bytes,
+    advance: Callable[[int], None] | None = None,
+) -> UartLog:
+    """Run a firmware once on one job image until its success line.
+
+    Raises:
+        FirmwareError: as :func:`run_job`.
+    """
+    if not elf.is_file():
+        raise FirmwareError(f"{elf}: no such firmware; build it first")
+    if shutil.which(machine.emulator) is None:
+        raise FirmwareError(
+            f"{machine.emulator} not found; install it: apt-get install {machine.package}"
+        )
+    with tempfile.TemporaryDirectory(prefix="m3net-emulation-") as folder:
+        image_path = Path(folder) / "job.bin"
+        console_path = Path(folder) / "console.log"
+        image_path.write_bytes(image)
+        console_path.touch()
+        command = emulator_command(elf, machine, image_path, console_path)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        try:
+            log = _follow(process, console_path, machine, advance)
+        finally:
+            process.kill()
+            process.communicate()
+    if log.error is not None:
+        code, text = log.error
+        raise FirmwareError(f"firmware on {machine.board} reports {code}: {text}")
+    return log
+
+
+def emulator_command(elf: Path, machine: Machine, image: Path, console: Path) -> list[str]:
+    """Command line of the emulator.
+
+    The console goes to a file: a file never makes the emulated UART wait for its reader, so
+    instruction counts do not depend on the host.
+    """
+    # The emulator must not outlive this process, even if that is killed.
+    guard = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
+    serial: list[str] = []
+    for _ in range(machine.uart):
+        serial += ["-serial", "null"]
+    return [
+        *guard,
+        machine.emulator,
+        "-machine",
+        machine.machine,
+        *machine.arguments,
+        "-display",
+        "none",
+        "-monitor",
+        "none",
+        *serial,
+        "-serial",
+        f"file:{console}",
+        "-device",
+        f"loader,file={image},addr={machine.job_address:#x},force-raw=on",
+        "-kernel",
+        str(elf),
+    ]
+
+
+def _follow(
+    process: subprocess.Popen[bytes],
+    console: Path,
+    machine: Machine,
+    advance: Callable[[int], None] | None,
+) -> UartLog:
+    """Read the console until the success or error line."""
+    log = UartLog()
+    last_line_s = time.monotonic()
+    with console.open("rb") as stream:
+        while True:
+            ended = process.poll() is not None
+            clips_before = len(log.clips)
+            if log.feed(stream.read()):
+                last_line_s = time.monotonic()
+            if advance and len(log.clips) > clips_before:
+                advance(len(log.clips))
+            if log.done is not None or log.error is not None:
+                return log
+            if ended:
+                errors = process.stderr.read() if process.stderr else b""
+                reason = errors.decode(errors="replace").strip().replace("\n", "; ")
+                raise FirmwareError(
+                    f"{machine.emulator} stopped with status {process.returncode}: "
+                    f"{reason or 'no message'}; console: {log.tail()}"
+                )
+            if time.monotonic() - last_line_s > machine.stall_timeout_s:
+                raise FirmwareError(
+                    f"firmware on {machine.board} was silent for {machine.stall_timeout_s:g} s; "
+                    f"last console lines: {log.tail()}"
+                )
+            time.sleep(_POLL_S)
+
+
+def _collect(logs: Sequence[UartLog], clip_count: int) -> EmulationResult:
+    """Join the logs of several runs of one firmware."""
+    lines: list[ClipLine] = [clip for log in logs for clip in log.clips]
+    boot, memory = logs[-1].boot, logs[-1].memory
+    try:
+        classes, bins, frames = (int(boot[key]) for key in ("classes", "bins", "frames"))
+        outputs = np.frombuffer(b"".join(line.output for line in lines), np.int8)
+        outputs = outputs.reshape(clip_count, classes)
+        features = None
+        if all(line.features is not None for line in lines):
+            joined = b"".join(line.features or b"" for line in lines)
+            features = np.frombuffer(joined, np.int8).reshape(clip_count, bins, frames)
+        arena_used, arena_size = memory["arena_used"], memory["arena_size"]
+        frontend_bytes = memory["frontend_bytes"]
+        stack_used = max(log.memory["stack_used"] for log in logs)
+    except (KeyError, ValueError):
+        raise FirmwareError(
+            "the firmware's report is incomplete; build it from this release's sources"
+        ) from None
+    frontend = np.array([line.frontend_instructions or 0 for line in lines], np.int64)
+    model = np.array([line.model_instructions or 0 for line in lines], np.int64)
+    frame_count = sum(line.frames for line in lines)
+    return EmulationResult(
+        labels=np.array([line.label for line in lines], np.int64),
+        outputs=outputs,
+        features=features,
+        frontend_instructions=frontend,
+        clip_model_instructions=model,
+        frontend_instructions_per_frame=math.ceil(int(frontend.sum()) / max(frame_count, 1)),
+        model_instructions=int(model.max()),
+        arena_used_bytes=arena_used,
+        arena_size_bytes=arena_size,
+        stack_used_bytes=stack_used,
+        frontend_bytes=frontend_bytes,
+        boot=boot,
+    )

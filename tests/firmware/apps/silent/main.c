@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// Says half a line and no more.
+
+#include "console.h"
+#include "platform.h"
+
+int main(void) {
+  m3net_board_init();
+  console_text("half a li");
+  for (;;) {
+  }
+}

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the firmware tests share besides fixtures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from m3net_tf.emulation import Machine, find_machine
+from m3net_tf.export.carray import CModel
+from m3net_tf.export.operators import operators_of
+from m3net_tf.firmware.build import FirmwareImage, missing_packages
+from m3net_tf.firmware.sources import why_sources_unavailable
+from m3net_tf.frontend import FrontendConfig, write_c_tables
+
+BOARD = "mps2_an386"
+FRAMES = 49
+CLASSES = 6
+#: Generous for the small network; the tests of a too small arena use less.
+ARENA_BYTES = 48 * 1024
+
+
+def why_firmware_cannot_run() -> str | None:
+    """One line why firmware can be neither built nor emulated here, or ``None``."""
+    packages = missing_packages()
+    machine = find_machine(BOARD)
+    if shutil.which(machine.emulator) is None:
+        packages.append(machine.package)
+    if packages:
+        return "missing: apt-get install " + " ".join(packages)
+    return why_sources_unavailable()
+
+
+def skip_or_fail(reason: str) -> None:
+    """Skip with a reason, or fail with it where M3NET_REQUIRE_TFLM=1."""
+    if os.environ.get("M3NET_REQUIRE_TFLM") == "1":
+        pytest.fail(f"M3NET_REQUIRE_TFLM=1, but: {reason}")
+    pytest.skip(f"firmware tests need more: {reason}")
+
+
+def random_features(count: int, seed: int) -> np.ndarray:
+    """int8 feature maps (count, bins, frames)."""
+    shape = (count, FrontendConfig().mel_bins, FRAMES)
+    return np.random.default_rng(seed).integers(-128, 128, shape).astype(np.int8)
+
+
+def write_bundle(
+    folder: Path,
+    tflite: bytes,
+    config: FrontendConfig | None = None,
+    arena_bytes: int = ARENA_BYTES,
+    operators: tuple[str, ...] | None = None,
+) -> Path:
+    """The files of an export that a firmware build reads."""
+    config = config or FrontendConfig()
+    folder.mkdir(parents=True, exist_ok=True)
+    CModel(
+        name="small",
+        tflite=tflite,
+        labels=tuple(f"label{index}" for index in range(CLASSES)),
+        operators=operators or tuple(operators_of(tflite)),
+        input_bytes=config.feature_bins * FRAMES,
+        input_quantization=(1 / 128, 0),
+        output_quantization=(1 / 256, -128),
+        arena_bytes=arena_bytes,
+        arena_source="the tests",
+        licence="Apache-2.0",
+    ).write(folder)
+    write_c_tables(config, folder, frames=FRAMES)
+    return folder
+
+
+@dataclass(frozen=True)
+class BuiltFirmware:
+    """The shared firmware and what it was made of."""
+
+    bundle: Path
+    image: FirmwareImage
+    machine: Machine
+    tflite: bytes

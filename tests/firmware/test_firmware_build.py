@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Building firmware: what it contains, and what is said when it cannot be built."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from firmware_helpers import BOARD, BuiltFirmware, write_bundle
+
+from m3net_tf.emulation import MACHINES
+from m3net_tf.errors import FirmwareError
+from m3net_tf.export.operators import TFLM_OPERATORS, resolver_method
+from m3net_tf.firmware import build
+from m3net_tf.firmware.sources import FIRMWARE_DIR, fetch_sources
+
+
+def symbols(elf: Path) -> str:
+    command = ["arm-none-eabi-nm", "-C", str(elf)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_every_machine_has_its_board():
+    assert {machine.board for machine in MACHINES} <= set(build.list_boards())
+
+
+def test_job_memory_of_machines_is_that_of_the_boards():
+    for machine in MACHINES:
+        text = (FIRMWARE_DIR / "boards" / machine.board / "board.h").read_text()
+        values = dict(re.findall(r"#define (BOARD_JOB_\w+) (0x[0-9A-Fa-f]+)u", text))
+        assert int(values["BOARD_JOB_ADDRESS"], 16) == machine.job_address
+        assert int(values["BOARD_JOB_CAPACITY_BYTES"], 16) == machine.job_bytes
+
+
+def test_portable_code_names_no_board():
+    words = [*build.list_boards(), "mps2", "board.h", "cmsdk"]
+    for path in [*(FIRMWARE_DIR / "core").iterdir(), *(FIRMWARE_DIR / "app").iterdir()]:
+        text = path.read_text().lower()
+        assert not [word for word in words if word in text], path
+
+
+def test_unknown_board_lists_those_there_are(tmp_path):
+    with pytest.raises(FirmwareError, match=rf"unknown board 'toaster'.*{BOARD}"):
+        build.build_firmware(tmp_path, "toaster", tmp_path / "build")
+    assert not (tmp_path / "build").exists()
+
+
+def test_unknown_board_is_a_cmake_error_too(tmp_path, firmware_possible):
+    command = build._cmake(FIRMWARE_DIR, tmp_path, ["-DBOARD=toaster"], fetch_sources())
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    words = " ".join(done.stderr.split())
+    assert "unknown board 'toaster'; boards that exist:" in words and BOARD in words
+
+
+def test_incomplete_bundle_names_the_file(tmp_path, firmware_possible):
+    (tmp_path / "bundle").mkdir()
+    with pytest.raises(FirmwareError, match=r"has no model\.h.*export") as caught:
+        build.build_firmware(tmp_path / "bundle", BOARD, tmp_path / "build")
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_tools_name_their_packages(monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(FirmwareError) as caught:
+        build.check_toolchain()
+    assert "apt-get install gcc-arm-none-eabi" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_compile_error_is_one_line(tmp_path, built: BuiltFirmware, small_tflite):
+    bundle = write_bundle(tmp_path / "bundle", small_tflite)
+    with (bundle / "model.h").open("a") as stream:
+        stream.write("#error broken on purpose\n")
+    with pytest.raises(FirmwareError, match="broken on purpose") as caught:
+        build.build_firmware(bundle, BOARD, tmp_path / "build")
+    assert "\n" not in str(caught.value) and "build.log" in str(caught.value)
+
+
+def test_not_an_elf(tmp_path, firmware_possible):
+    path = tmp_path / "x.elf"
+    path.write_text("no")
+    with pytest.raises(FirmwareError, match="not a firmware ELF"):
+        build.inspect_elf(path, BOARD)
+
+
+def test_sizes(built: BuiltFirmware):
+    image = built.image
+    assert image.flash_bytes == image.sections[".text"] + image.sections[".data"]
+    assert len(built.tflite) < image.flash_bytes < len(built.tflite) + 150_000
+    assert image.sections[".stack"] == 8192
+    assert image.ram_bytes < 100_000
+
+
+def test_only_the_operators_of_the_model_are_linked(built: BuiltFirmware):
+    names = symbols(built.image.elf)
+    assert "arm_convolve_wrapper_s8" in names
+    for absent in (
+        "Register_TRANSPOSE",
+        "Register_SVDF",
+        "arm_svdf_s8",
+        "LSTM",
+        "malloc",
+        "printf",
+    ):
+        assert absent not in names
+
+
+def test_only_the_tables_of_one_fft_are_linked(built: BuiltFirmware):
+    names = symbols(built.image.elf)
+    assert "twiddleCoef_rfft_512" in names
+    assert "twiddleCoef_rfft_1024" not in names and "twiddleCoef_4096" not in names
+
+
+def test_library_is_reused(built: BuiltFirmware):
+    path = build.library_path("cortex-m4f")
+    before = path.stat().st_mtime_ns
+    lines: list[str] = []
+    assert build.build_library("cortex-m4f", report=lines.append) == path
+    assert path.stat().st_mtime_ns == before and lines == []
+
+
+def test_exporter_knows_what_the_pinned_resolver_can_register(firmware_possible):
+    """The operator table of the exporter is TFLM's own, method by method."""
+    header = fetch_sources()["tflite-micro"] / "tensorflow/lite/micro/micro_mutable_op_resolver.h"
+    pairs = re.findall(
+        r"TfLiteStatus Add(\w+)\([^{]*\{[^}]*?BuiltinOperator_(\w+)", header.read_text()
+    )
+    methods = {operator: method for method, operator in pairs}
+    assert set(methods) >= TFLM_OPERATORS
+    assert {name: resolver_method(name) for name in TFLM_OPERATORS} == {
+        name: methods[name] for name in TFLM_OPERATORS
+    }
