@@ -33,7 +33,7 @@ def private_cache(session_cache: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def tiny_recipe() -> Callable[..., Recipe]:
-    """Make a recipe of 60 clips and a network of 1 400 parameters that trains in seconds.
+    """Make a recipe of 60 clips and a small network that trains in seconds.
 
     Keyword arguments change keys of the sections of the same names.
     """

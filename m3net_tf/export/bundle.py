@@ -17,7 +17,7 @@ import numpy.typing as npt
 from m3net_tf.artifacts import provenance, read_json, sha256_of, write_bytes, write_json, write_text
 from m3net_tf.datasets import AudioDataset, Clip
 from m3net_tf.datasets.audio import to_pcm16
-from m3net_tf.errors import ModelError
+from m3net_tf.errors import M3NetError, ModelError
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.operators import operators_of
 from m3net_tf.frontend import FrontendConfig, features_int8, write_c_tables
@@ -33,6 +33,18 @@ from m3net_tf.training.run import Run
 
 Log = Callable[[str], None]
 VECTOR_CLIPS = 16
+_FILES = (
+    "model.tflite",
+    "model.h",
+    "model.cc",
+    "frontend_config.h",
+    "frontend_tables.c",
+    "labels.txt",
+    "vectors/vectors.json",
+    "vectors/pcm_int16.bin",
+    "vectors/features_int8.bin",
+    "vectors/outputs_int8.bin",
+)
 _UNPROVEN_ARENA_FACTOR = 10  # bytes of arena a byte of network, where nothing could measure it
 
 
@@ -61,10 +73,12 @@ class Bundle:
             raise ModelError(f"{folder} is no export (no manifest.json): run the export first")
         bundle = cls(folder, read_json(path))
         try:
-            actual = sha256_of(bundle.tflite)
-        except OSError:
-            actual = "nothing"
-        if actual != bundle.manifest["model"]["sha256"]:
+            named = bundle.manifest["model"]["sha256"]
+        except (KeyError, TypeError):
+            raise ModelError(f"{path} is no manifest of an export: export again") from None
+        if missing := [name for name in _FILES if not (folder / name).is_file()]:
+            raise ModelError(f"{folder} lacks {', '.join(missing)}: export again")
+        if sha256_of(bundle.tflite) != named:
             raise ModelError(
                 f"{folder / 'model.tflite'} is not the network of manifest.json: export again"
             )
@@ -142,10 +156,16 @@ def export_run(
     model = run.load_model()
     trained = sha256_of(run.model_path.read_bytes())
     if (folder / "manifest.json").exists():
-        bundle = Bundle.load(folder)
-        if bundle.manifest["trained_model_sha256"] == trained:
-            log(f"{folder} is already exported")
-            return bundle
+        try:
+            bundle = Bundle.load(folder)
+        except M3NetError as error:
+            log(f"{error}: doing so")
+        else:
+            if bundle.manifest.get("trained_model_sha256") == trained:
+                log(f"{folder} is already exported")
+                return bundle
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ModelError(f"{folder} holds something else than an export: name another folder")
     dataset = run.dataset(data_dir)
     train_set = compute_features(dataset, "train", recipe.frontend, log=log)
     chosen = choose_calibration(

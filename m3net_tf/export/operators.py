@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import struct
+
 from ai_edge_litert import schema_py_generated as schema
 
 from m3net_tf.errors import ModelError
@@ -59,7 +61,10 @@ def operators_of(tflite: bytes) -> list[str]:
     """
     if tflite[4:8] != b"TFL3":
         raise ModelError("the file is no TFLite model (its identifier is missing): export it again")
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
+    try:
+        model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
+    except (struct.error, IndexError, TypeError, ValueError):  # flatbuffers checks nothing
+        raise ModelError("the file is no TFLite model (it is cut off): export it again") from None
     found = set()
     for graph in model.subgraphs:
         for operation in graph.operators:

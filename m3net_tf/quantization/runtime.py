@@ -19,6 +19,7 @@ from m3net_tf.native import native_stderr
 
 Int8 = npt.NDArray[np.int8]
 ARENA_LIMIT_BYTES = 64 << 20
+_ARENA_STEP_BYTES = 64
 
 
 def _reference(tflite: bytes) -> Interpreter:
@@ -121,13 +122,25 @@ def host_arena_bytes(tflite: bytes) -> int:
     total = re.search(r"Arena allocation total (\d+) bytes", text)
     if not total:
         raise ModelError("TFLite Micro did not report its arena: install the pinned tflite-micro")
-    return int(total[1])
+    arena_bytes = int(total[1])
+    # What TFLM needs for a moment while it plans the memory is not in that figure.
+    while arena_bytes < ARENA_LIMIT_BYTES and not _loads(tflite, arena_bytes):
+        arena_bytes += _ARENA_STEP_BYTES
+    return arena_bytes
 
 
 def _tflm() -> Any:
     with native_stderr():  # the wheel's own imports of TensorFlow are noisy
         from tflite_micro.python.tflite_micro import runtime
     return runtime
+
+
+def _loads(tflite: bytes, arena_bytes: int) -> bool:
+    try:
+        _load_tflm(tflite, arena_bytes)
+    except ModelError:
+        return False
+    return True
 
 
 def _load_tflm(tflite: bytes, arena_bytes: int) -> Any:

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from m3net_tf.artifacts import cache_folder, write_bytes
 from m3net_tf.datasets import AudioDataset, Clip
-from m3net_tf.errors import ConfigError, DataError
+from m3net_tf.errors import ConfigError, DataError, M3NetError
 from m3net_tf.frontend import FrontendConfig, graph
 from m3net_tf.keras import tf
 from m3net_tf.training.augmentation import vary_waveform
@@ -128,14 +128,19 @@ def _fill(
         noises = [dataset.read(clip) for clip in dataset.noise_clips()]
         noises = [noise for noise in noises if noise.size >= samples]
 
-    def waves() -> object:
-        for index, clip in enumerate(clips):
-            audio = dataset.load(clip)
-            yield audio
-            for copy in range(1, copies):
-                rng = np.random.default_rng([seed, copy, index])
-                assert augmentation is not None
-                yield vary_waveform(audio, augmentation, noises, config.sample_rate_hz, rng)
+    failures: list[M3NetError] = []
+
+    def waves() -> Iterator[npt.NDArray[np.float32]]:
+        try:
+            for index, clip in enumerate(clips):
+                audio = dataset.load(clip)
+                yield audio
+                for copy in range(1, copies):
+                    rng = np.random.default_rng([seed, copy, index])
+                    assert augmentation is not None
+                    yield vary_waveform(audio, augmentation, noises, config.sample_rate_hz, rng)
+        except M3NetError as error:  # tf.data would wrap it into an error of its own
+            failures.append(error)
 
     stream = (
         tf.data.Dataset.from_generator(
@@ -153,6 +158,8 @@ def _fill(
         if done * 10 // total > shown:
             shown = done * 10 // total
             log(f"  {done}/{total}")
+    if failures:
+        raise failures[0]
 
 
 def _key(
@@ -177,7 +184,7 @@ def _key(
         varied, seed = {}, 0
     parts = {
         "layout": 1,
-        "dataset": dataset.info.name,
+        "dataset": repr(dataset.info),  # its notes hold the seed that synth's sounds hang on
         "clips": [repr(clip) for clip in dataset.split(split)],
         "noise": [repr(clip) for clip in dataset.noise_clips()] if varied else [],
         "samples": dataset.info.clip_samples,
@@ -192,7 +199,7 @@ def _key(
 def _load(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.int8] | None:
     """Read a cache file; a damaged one counts as absent and is written anew."""
     try:
-        features = np.load(path, mmap_mode="r")
-    except (FileNotFoundError, ValueError, EOFError):
+        features = np.lib.format.open_memmap(path, mode="r")
+    except (FileNotFoundError, ValueError):
         return None
     return features if features.shape == shape and features.dtype == np.int8 else None

@@ -17,7 +17,6 @@ from m3net_tf.errors import ConfigError
 from m3net_tf.frontend import FrontendConfig
 
 _LARGEST_SEED = 2**32 - 1  # of NumPy's global generator, which Keras seeds too
-_LOUDEST_DB = 200  # beyond it float32 samples overflow
 
 
 def _require_range(
@@ -45,6 +44,13 @@ class DatasetSection:
     fold: int | None = None
     seed: int = 0
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in self.options:
+            if key in ("name", "data_dir", "protocol", "fold", "seed"):
+                raise ConfigError(
+                    f"dataset.options.{key} is no data set option: give dataset.{key}"
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,14 +108,16 @@ class AugmentationSection:
         counts = ("copies", "time_masks", "time_mask_frames", "frequency_masks")
         for name in (*counts, "frequency_mask_bins", "shift_s"):
             _require_range("augmentation", name, getattr(self, name), 0)
-        for name in ("noise_probability", "mixup_probability", "mixup_min"):
+        for name in ("speed_probability", "noise_probability", "mixup_probability", "mixup_min"):
             _require_range("augmentation", name, getattr(self, name), 0, 1)
-        for name in ("gain_db", "noise_snr_db"):
+        # The limits: float32 samples overflow beyond 200 dB, and no sound is left at speed 10.
+        limits = {"speed": (0.1, 10), "gain_db": (-200, 200), "noise_snr_db": (-200, 200)}
+        for name, (lowest, highest) in limits.items():
             low, high = getattr(self, name)
-            if not -_LOUDEST_DB <= low <= high <= _LOUDEST_DB:
+            if not lowest <= low <= high <= highest:
                 raise ConfigError(
-                    f"augmentation.{name} is {(low, high)}: give the lower and the upper end, "
-                    f"within -{_LOUDEST_DB} to {_LOUDEST_DB}"
+                    f"augmentation.{name} is {(low, high)}: give its lower and its upper end, "
+                    f"both within {lowest} to {highest}"
                 )
 
 

@@ -201,6 +201,7 @@ def _run_epoch(
     settings = recipe.training
     start = time.perf_counter()
     rng = np.random.default_rng([settings.seed, state.epoch])
+    _reseed_dropout(state.model, rng)
     copies, clips = train_set.features.shape[:2]
     order = rng.permutation(clips)
     copy = rng.integers(copies, size=(clips,))
@@ -242,6 +243,13 @@ def _run_epoch(
         f"validation {100 * accuracy:.1f} %  best {100 * state.best_accuracy:.1f} %  "
         f"{state.history[-1]['seconds']:.1f} s"
     )
+
+
+def _reseed_dropout(model: keras.Model, rng: np.random.Generator) -> None:
+    """Make dropout hang on seed and epoch alone, as all else: a resumed training needs no more."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer._random_generator._generator.reset_from_seed(int(rng.integers(2**31)))
 
 
 class _State:
@@ -322,7 +330,7 @@ class _State:
 
     def load(self, path: Path) -> None:
         try:
-            with np.load(path) as arrays:
+            with np.load(io.BytesIO(path.read_bytes())) as arrays:
                 for key, value in json.loads(str(arrays["figures"])).items():
                     setattr(self, key, value)
                 for kind, variables in self._arrays().items():

@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The export folder: complete, the same twice, and refused when it is damaged."""
+
+import dataclasses
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from m3net_tf import artifacts
+from m3net_tf.errors import ConfigError, DataError, ModelError
+from m3net_tf.export import Bundle, bundle, export_run
+from m3net_tf.export.carray import CModel
+from m3net_tf.export.operators import operators_of
+from m3net_tf.frontend import features_int8
+from m3net_tf.quantization.ptq import choose_calibration
+from m3net_tf.quantization.runtime import run_reference, run_tflm, tflm_unavailable_reason
+from m3net_tf.training import Run, load_recipe, save_recipe
+from m3net_tf.training.features import compute_features
+
+pytestmark = pytest.mark.usefixtures("private_cache")
+
+FILES = {
+    "model.tflite",
+    "model.h",
+    "model.cc",
+    "frontend_config.h",
+    "frontend_tables.c",
+    "labels.txt",
+    "manifest.json",
+    "vectors/vectors.json",
+    "vectors/pcm_int16.bin",
+    "vectors/features_int8.bin",
+    "vectors/outputs_int8.bin",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fixed_commit():
+    """Versions and commit that stay while somebody works in the tree."""
+    made_with = artifacts.provenance()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundle, "provenance", lambda: made_with)
+        yield made_with
+
+
+@pytest.fixture(scope="module")
+def exported(private_cache, fixed_commit, tiny_run, tmp_path_factory) -> Bundle:
+    """An export of the tiny run; do not write into it."""
+    return export_run(Run(tiny_run), None, tmp_path_factory.mktemp("exports") / "tiny")
+
+
+@pytest.fixture
+def copy(exported, tmp_path) -> Path:
+    """An export that may be damaged."""
+    return shutil.copytree(exported.folder, tmp_path / "copy")
+
+
+@pytest.fixture
+def quantized(exported, monkeypatch) -> None:
+    """Skip the slow part of an export: hand out the network that it gives anyway."""
+    monkeypatch.setattr(bundle, "quantize_int8", lambda *_: exported.tflite)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def vectors(exported: Bundle) -> tuple[dict, dict[str, np.ndarray]]:
+    folder = exported.folder / "vectors"
+    index = json.loads((folder / "vectors.json").read_text())
+    arrays = {
+        path.stem: np.frombuffer(path.read_bytes(), index[path.name]["dtype"]).reshape(
+            index[path.name]["shape"]
+        )
+        for path in folder.glob("*.bin")
+    }
+    return index, arrays
+
+
+def test_it_is_complete_and_nothing_lies_beside_it(exported):
+    assert set(contents(exported.folder)) == FILES
+    assert [path.name for path in exported.folder.parent.iterdir()] == ["tiny"]
+
+
+def test_a_second_export_gives_the_same_bytes(exported, tiny_run, tmp_path):
+    again = export_run(Run(tiny_run), None, tmp_path / "again")
+    assert contents(again.folder) == contents(exported.folder)
+
+
+def test_no_date_and_no_path_of_this_machine(exported, tiny_run):
+    for name, data in contents(exported.folder).items():
+        assert str(tiny_run.parent).encode() not in data, name
+        if name.endswith((".h", ".c", ".cc")):
+            assert not re.search(rb"20\d\d-\d\d|__DATE__", data), name
+
+
+def test_manifest(exported, tiny_run, fixed_commit):
+    manifest = exported.manifest
+    assert manifest.items() >= fixed_commit.items()
+    assert manifest == json.loads((exported.folder / "manifest.json").read_text())
+    assert manifest["model"]["name"] == "m3net-mcu"
+    assert manifest["model"]["sha256"] == hashlib.sha256(exported.tflite).hexdigest()
+    assert manifest["model"]["bytes"] == len(exported.tflite)
+    assert manifest["model"]["input_shape"] == [40, 49, 1]
+    assert manifest["model"]["input_quantization"] == [1 / 128, 0]
+    assert manifest["model"]["output_quantization"] == [1 / 256, -128]
+    assert manifest["operators"] == operators_of(exported.tflite)
+    assert manifest["dataset"] == {"name": "synth", "protocol": "generated-split", "fold": None}
+    assert manifest["licence"].startswith("Apache-2.0")
+    trained = (tiny_run / "model.keras").read_bytes()
+    assert manifest["trained_model_sha256"] == hashlib.sha256(trained).hexdigest()
+    assert exported.frontend == Run(tiny_run).recipe().frontend
+    assert exported.labels == Run(tiny_run).dataset(None).info.labels
+    assert (exported.folder / "labels.txt").read_text().splitlines() == list(exported.labels)
+
+
+def test_calibration_is_recorded(exported, tiny_run):
+    run = Run(tiny_run)
+    train_set = compute_features(run.dataset(None), "train", run.recipe().frontend)
+    chosen = choose_calibration(train_set.labels, 20, 0)
+    recorded = exported.manifest["calibration"]
+    assert recorded["clips"] == [train_set.clips[i].clip_id for i in chosen]
+    digest = hashlib.sha256(train_set.clean[chosen].tobytes()).hexdigest()
+    assert recorded["features_sha256"] == digest
+    assert {clip.split("/")[0] for clip in recorded["clips"]} == {"train"}
+
+
+def test_vectors_are_held_out_clips_with_what_each_link_makes_of_them(exported, tiny_run):
+    index, arrays = vectors(exported)
+    dataset = Run(tiny_run).dataset(None)
+    assert index["clips"] == [clip.clip_id for clip in dataset.split("test")]
+    assert index["true_labels"] == [clip.label for clip in dataset.split("test")]
+    pcm, features = arrays["pcm_int16"], arrays["features_int8"]
+    assert pcm.shape == (10, 16_000)
+    assert features.shape == (10, 40, 49, 1)
+    for clip, wave, expected in zip(dataset.split("test"), pcm, features, strict=True):
+        np.testing.assert_array_equal(wave / 32768, dataset.load(clip))
+        np.testing.assert_array_equal(
+            features_int8(exported.frontend, wave / 32768), expected[..., 0]
+        )
+    outputs = arrays["outputs_int8"]
+    np.testing.assert_array_equal(outputs, run_reference(exported.tflite, features))
+    assert index["predicted_labels"] == [exported.labels[i] for i in outputs.argmax(1)]
+    if reason := tflm_unavailable_reason():
+        pytest.skip(reason)
+    np.testing.assert_array_equal(outputs, run_tflm(exported.tflite, features))
+
+
+def test_header_says_what_the_manifest_says(exported):
+    header = (exported.folder / "model.h").read_text()
+    known = dict(re.findall(r"#define M3NET_MODEL_(\w+) (.+)", header))
+    model = exported.manifest["model"]
+    assert known["NAME"] == '"m3net-mcu"'
+    assert known["SHA256"] == f'"{model["sha256"]}"'
+    assert int(known["SIZE_BYTES"]) == model["bytes"]
+    assert int(known["INPUT_BYTES"]) == 40 * 49
+    assert known["INPUT_SCALE"] == "0.0078125f"
+    assert int(known["INPUT_ZERO_POINT"]) == 0
+    assert known["OUTPUT_SCALE"] == "0.00390625f"
+    assert int(known["OUTPUT_ZERO_POINT"]) == -128
+    assert int(known["CLASS_COUNT"]) == 10
+    assert int(known["ARENA_BYTES"]) == exported.manifest["arena"]["bytes"]
+    assert int(known["OPERATOR_COUNT"]) == len(exported.manifest["operators"])
+    methods = re.search(r"M3NET_MODEL_OPERATORS\(ADD\) (.+)", header)[1]
+    assert methods.count("ADD(") == len(exported.manifest["operators"])
+    for method in ("Conv2D", "DepthwiseConv2D", "ReverseV2"):
+        assert f"ADD({method})" in methods
+
+
+def test_the_c_array_is_the_network(exported):
+    source = (exported.folder / "model.cc").read_text()
+    body = re.search(r"m3net_model_data\[\w+\] = \{(.*?)\};", source, re.S)[1]
+    assert bytes(int(item, 16) for item in re.findall(r"0x[0-9a-f]{2}", body)) == exported.tflite
+    assert re.findall(r'^    "(\w+)",$', source, re.M) == list(exported.labels)
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc: apt install gcc")
+def test_the_c_side_compiles(exported, tmp_path):
+    flags = ["-Wall", "-Wextra", "-Werror", f"-I{exported.folder}"]
+    for compiler, standard, suffix in (("gcc", "-std=c99", "c"), ("g++", "-std=c++17", "cc")):
+        use = tmp_path / f"use.{suffix}"
+        use.write_text(
+            '#include "model.h"\n#include "frontend_config.h"\n'
+            "#define COUNT(name) +1\n"
+            "typedef char operators[(0 M3NET_MODEL_OPERATORS(COUNT)) == "
+            "M3NET_MODEL_OPERATOR_COUNT ? 1 : -1];\n"
+            "const float scale = M3NET_MODEL_INPUT_SCALE * M3NET_FRONTEND_QUANT_GAIN;\n"
+        )
+        subprocess.run([compiler, standard, *flags, "-fsyntax-only", use], check=True)
+    for compiler, standard, name in (
+        ("g++", "-std=c++17", "model.cc"),
+        ("gcc", "-std=c99", "frontend_tables.c"),
+    ):
+        source = exported.folder / name
+        subprocess.run([compiler, standard, *flags, "-fsyntax-only", source], check=True)
+
+
+def test_strange_labels_become_valid_c(tmp_path):
+    labels = ('say "hi"', "back\\slash", "ünïcode", "what??/", "tab\t1")
+    model = CModel("a", b"1234", labels, ("CONV_2D",), 1, (0.5, 0), (0.25, -128), 64, "a test", "b")
+    model.write(tmp_path)
+    literals = re.findall(r'^    "(.*)",$', (tmp_path / "model.cc").read_text(), re.M)
+    # As a C compiler reads them: octal escapes of three digits are the only ones.
+    read = [re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), text) for text in literals]
+    assert tuple(text.encode("latin-1").decode() for text in read) == labels
+    assert not re.search(r"[^\x20-\x7e\n]|\?\?", (tmp_path / "model.cc").read_text())
+
+
+def test_an_export_is_not_repeated(exported, tiny_run, monkeypatch):
+    def fail(*_: object) -> None:
+        raise AssertionError("quantised again")
+
+    monkeypatch.setattr(bundle, "quantize_int8", fail)
+    lines: list[str] = []
+    again = export_run(Run(tiny_run), None, exported.folder, lines.append)
+    assert again.manifest == exported.manifest
+    assert "already exported" in lines[-1]
+
+
+def test_a_measured_arena_is_kept(copy, tiny_run):
+    Bundle.load(copy).set_arena(12_345, "mps2_an386")
+    manifest = Bundle.load(copy).manifest
+    assert manifest["arena"] == {"bytes": 12_345, "source": "mps2_an386"}
+    header = (copy / "model.h").read_text()
+    assert "#define M3NET_MODEL_ARENA_BYTES 12345\n" in header
+    assert "mps2_an386" in header
+    before = contents(copy)
+    Bundle.load(copy).set_arena(12_345, "mps2_an386")
+    assert contents(copy) == before
+    # Nothing else changed.
+    export_run(Run(tiny_run), None, copy)
+    assert contents(copy) == before
+
+
+def test_no_export(tmp_path):
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(ModelError, match=r"is no export \(no manifest\.json\): run the export"):
+            Bundle.load(folder)
+
+
+def damage_manifest(folder: Path) -> None:
+    path = folder / "manifest.json"
+    path.write_text(path.read_text()[:-50])
+
+
+def empty_manifest(folder: Path) -> None:
+    (folder / "manifest.json").write_text("{}")
+
+
+def swap_model(folder: Path) -> None:
+    (folder / "model.tflite").write_bytes(b"another network")
+
+
+def lose(name: str):
+    def remove(folder: Path) -> None:
+        (folder / name).unlink()
+
+    return remove
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind", "message"),
+    [
+        (damage_manifest, DataError, r"manifest\.json is not valid JSON"),
+        (empty_manifest, ModelError, r"manifest\.json is no manifest of an export: export again"),
+        (swap_model, ModelError, r"model\.tflite is not the network of manifest\.json"),
+        (lose("model.tflite"), ModelError, r"copy lacks model\.tflite: export again"),
+        (lose("vectors/pcm_int16.bin"), ModelError, r"copy lacks vectors/pcm_int16\.bin"),
+    ],
+)
+def test_a_damaged_export_is_refused_and_exporting_again_mends_it(
+    damage, kind, message, copy, exported, tiny_run, quantized
+):
+    damage(copy)
+    with pytest.raises(kind, match=message) as caught:
+        Bundle.load(copy)
+    assert "\n" not in str(caught.value)
+    export_run(Run(tiny_run), None, copy)
+    assert contents(copy) == contents(exported.folder)
+
+
+def test_a_folder_of_something_else_is_left_alone(tiny_run, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ModelError, match="holds something else than an export: name another"):
+        export_run(Run(tiny_run), None, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_an_unfinished_run(tiny_run, tmp_path):
+    shutil.copy(tiny_run / "recipe.yaml", tmp_path / "recipe.yaml")
+    with pytest.raises(ModelError, match="has not finished training"):
+        export_run(Run(tmp_path), None)
+    with pytest.raises(ModelError, match="is no run folder"):
+        export_run(Run(tmp_path / "nowhere"), None)
+
+
+def test_a_failure_leaves_nothing_and_keeps_the_old_export(
+    copy, tiny_run, tmp_path, quantized, monkeypatch
+):
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    swap_model(copy)
+    before = contents(copy)
+    monkeypatch.setattr(bundle, "_write_vectors", fail)
+    with pytest.raises(OSError, match="No space left"):
+        export_run(Run(tiny_run), None, copy)
+    assert contents(copy) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+
+
+def test_a_front_end_that_the_device_lacks(tiny_run, tmp_path, quantized):
+    run = Run(shutil.copytree(tiny_run, tmp_path / "run"))
+    recipe = load_recipe(run.recipe_path)
+    frontend = dataclasses.replace(recipe.frontend, log="db", feature_min=-60.0, feature_max=22.0)
+    save_recipe(dataclasses.replace(recipe, frontend=frontend), run.recipe_path)
+    with pytest.raises(ConfigError, match=r"frontend\.log is 'db': the firmware needs 'ln'"):
+        export_run(run, None)
+    assert not (run.folder / "export").exists()
+    assert not list(run.folder.glob(".*"))
+
+
+def test_without_tflm_the_arena_is_a_guess(tiny_run, tmp_path, quantized, monkeypatch):
+    monkeypatch.setattr(bundle, "tflm_unavailable_reason", lambda: "the wheel is missing")
+    lines: list[str] = []
+    guessed = export_run(Run(tiny_run), None, tmp_path / "export", lines.append)
+    assert "the wheel is missing" in lines
+    assert guessed.manifest["arena"]["source"].startswith("guess")

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+
+from m3net_tf.errors import ModelError
+from m3net_tf.export.operators import TFLM_OPERATORS, operators_of, resolver_method
+from m3net_tf.keras import keras, tf
+from m3net_tf.layers import EfficientChannelAttention, Mirror, classifier, conv_block, ds_conv
+from m3net_tf.quantization.ptq import quantize_int8
+
+
+def convert(function, *, flex: bool = False) -> bytes:
+    """Float ``.tflite`` of a network with one peculiar layer, called ``odd_one``."""
+    inputs = keras.Input((8, 4))
+    odd_one = keras.layers.Lambda(function, name="odd_one")(keras.layers.Dense(4)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(4)(odd_one))
+    traced = tf.function(model, input_signature=[tf.TensorSpec((1, 8, 4), tf.float32)])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [traced.get_concrete_function()], model
+    )
+    if flex:
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.TFLITE_BUILTINS,
+            tf.lite.OpsSet.SELECT_TF_OPS,
+        ]
+    return converter.convert()
+
+
+@pytest.mark.parametrize(
+    ("function", "flex", "operator"),
+    [
+        (lambda x: tf.reverse_sequence(x, [3], 1, 0), False, "REVERSE_SEQUENCE"),
+        (lambda x: tf.math.atan2(x, x + 1), False, "ATAN2"),
+        (tf.math.erf, True, "CUSTOM FlexErf"),
+    ],
+)
+def test_an_operator_that_the_firmware_lacks(function, flex, operator):
+    with pytest.raises(
+        ModelError, match=rf"layer '.*odd_one.*' becomes operator {operator}, "
+    ) as e:
+        operators_of(convert(function, flex=flex))
+    assert "\n" not in str(e.value)
+
+
+def test_operators_of_our_layers():
+    inputs = keras.Input((8, 10, 1))
+    x = ds_conv(conv_block(inputs, 4), 4, (3, 3), (2, 2))
+    x = Mirror(time=True)(Mirror(frequency=True)(x)) + EfficientChannelAttention()(x)
+    model = keras.Model(inputs, classifier(x, 3))
+    rng = np.random.default_rng(0)
+    tflite = quantize_int8(model, rng.integers(-128, 128, (8, 8, 10, 1)).astype(np.int8))
+    found = operators_of(tflite)
+    assert found == sorted(set(found))
+    assert set(found) <= TFLM_OPERATORS
+    assert {"CONV_2D", "DEPTHWISE_CONV_2D", "REVERSE_V2", "AVERAGE_POOL_2D", "SOFTMAX"} <= set(
+        found
+    )
+
+
+@pytest.mark.parametrize("cut", [0, 4, 8, 20, 200])
+def test_what_is_no_network(cut):
+    whole = convert(tf.nn.relu)
+    assert operators_of(whole)
+    with pytest.raises(ModelError, match="no TFLite model .*: export it again"):
+        operators_of(whole[:cut])
+    with pytest.raises(ModelError, match="no TFLite model"):
+        operators_of(b"nonsense" * 99)
+
+
+@pytest.mark.parametrize(
+    ("operator", "method"),
+    [
+        ("CONV_2D", "Conv2D"),
+        ("DEPTHWISE_CONV_2D", "DepthwiseConv2D"),
+        ("AVERAGE_POOL_2D", "AveragePool2D"),
+        ("MAX_POOL_2D", "MaxPool2D"),
+        ("REVERSE_V2", "ReverseV2"),
+        ("FULLY_CONNECTED", "FullyConnected"),
+        ("SOFTMAX", "Softmax"),
+        ("ADD_N", "AddN"),
+        ("PADV2", "PadV2"),
+        ("BATCH_MATMUL", "BatchMatMul"),
+        ("RELU6", "Relu6"),
+    ],
+)
+def test_names_of_the_resolvers_methods(operator, method):
+    # Origin: MicroMutableOpResolver of the pinned TFLite Micro; tests/firmware checks them all.
+    assert operator in TFLM_OPERATORS
+    assert resolver_method(operator) == method

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C tables say what the reference says."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.frontend import FrontendConfig, mel_filterbank, write_c_tables
+from m3net_tf.frontend.reference import dct_matrix, window
+
+CONFIGS = {
+    "mcu": FrontendConfig(),
+    "mfcc": FrontendConfig(mfcc_coefficients=10, feature_min=-80.0, feature_max=40.0),
+    "narrow filters": FrontendConfig(mel_bins=128, mel_min_hz=0.0),
+    "short frame": FrontendConfig(frame_samples=400, hop_samples=160, window="hamming"),
+}
+
+
+def defines(text: str) -> dict[str, str]:
+    return dict(re.findall(r"#define M3NET_FRONTEND_(\w+) (.+)", text))
+
+
+def array(text: str, name: str) -> list[str]:
+    size, body = re.search(rf"\b{name}\[(\d+)\] = \{{(.*?)\}};", text, re.S).groups()
+    items = body.replace(",", " ").split()
+    assert len(items) == int(size)
+    return items
+
+
+def floats(items: list[str]) -> np.ndarray:
+    """Read C literals as float32, as a compiler does: one rounding, from the decimal text."""
+    assert all(re.fullmatch(r"-?\d+\.\d+(e[+-]\d+)?f", item) for item in items)
+    return np.array([np.float32(item[:-1]) for item in items])
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_tables_read_back_to_the_same_numbers(config, tmp_path):
+    header, source = (path.read_text() for path in write_c_tables(config, tmp_path, frames=49))
+    known = defines(header)
+    for key in ("sample_rate_hz", "frame_samples", "hop_samples", "fft_samples", "mel_bins"):
+        assert int(known[key.upper()]) == getattr(config, key)
+    assert int(known["FEATURE_BINS"]) == config.feature_bins
+    assert int(known["MFCC_COEFFICIENTS"]) == config.mfcc_coefficients
+    assert int(known["FRAMES"]) == 49
+    np.testing.assert_array_equal(floats([known["LOG_FLOOR"]]), np.float32(config.log_floor))
+
+    taper = floats(array(source, "m3net_frontend_window"))
+    np.testing.assert_array_equal(taper, window(config).astype(np.float32))
+
+    first = [int(item) for item in array(source, "m3net_frontend_mel_first_bin")]
+    count = [int(item) for item in array(source, "m3net_frontend_mel_bin_count")]
+    packed = floats(array(source, "m3net_frontend_mel_weights"))
+    assert packed.size == sum(count) == int(known["MEL_WEIGHT_COUNT"])
+    bank = np.zeros((config.mel_bins, config.fft_samples // 2 + 1), np.float32)
+    at = 0
+    for row, start, length in zip(bank, first, count, strict=True):
+        row[start : start + length] = packed[at : at + length]
+        at += length
+    np.testing.assert_array_equal(bank, mel_filterbank(config).astype(np.float32))
+
+    if config.mfcc_coefficients:
+        dct = floats(array(source, "m3net_frontend_dct")).reshape(dct_matrix(config).shape)
+        np.testing.assert_array_equal(dct, dct_matrix(config).astype(np.float32))
+    else:
+        assert "m3net_frontend_dct" not in header + source
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_gain_and_offset_map_the_range_onto_int8(config, tmp_path):
+    known = defines(write_c_tables(config, tmp_path, frames=49)[0].read_text())
+    gain, offset = floats([known["QUANT_GAIN"], known["QUANT_OFFSET"]])
+    for value, expected in ((config.feature_min, -128), (config.feature_max, 127)):
+        assert gain * np.float32(value) + offset == pytest.approx(expected, abs=1e-4)
+
+
+def test_same_bytes_twice_and_no_date(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    for config in CONFIGS.values():
+        one = [p.read_bytes() for p in write_c_tables(config, tmp_path / "a", frames=49)]
+        two = [p.read_bytes() for p in write_c_tables(config, tmp_path / "b", frames=49)]
+        assert one == two
+        assert not re.search(rb"20\d\d-\d\d|__DATE__|/tmp/", b"".join(one))
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc: apt install gcc")
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_tables_compile(config, tmp_path):
+    _, source = write_c_tables(config, tmp_path, frames=49)
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only"]
+    subprocess.run(["gcc", *flags, source], check=True)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (FrontendConfig(centred=True), r"frontend\.centred is True: the firmware needs False"),
+        (FrontendConfig(log="db"), r"frontend\.log is 'db': the firmware needs 'ln'"),
+        (FrontendConfig(log="none"), r"frontend\.log is 'none': the firmware needs 'ln'"),
+    ],
+)
+def test_a_form_that_the_device_lacks(config, message, tmp_path: Path):
+    with pytest.raises(ConfigError, match=message):
+        write_c_tables(config, tmp_path, frames=49)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The TensorFlow front end: eager and traced alike, and next to the reference."""
+
+import numpy as np
+import pytest
+
+from m3net_tf.frontend import FrontendConfig, features_int8, graph
+from m3net_tf.keras import tf
+
+CONFIGS = {
+    "mcu": FrontendConfig(),
+    "mfcc": FrontendConfig(mfcc_coefficients=10, feature_min=-80.0, feature_max=40.0),
+    "db, htk, centred": FrontendConfig(
+        log="db", mel_scale="htk", centred=True, feature_min=-60.0, feature_max=22.0
+    ),
+    "short frame, hamming": FrontendConfig(
+        frame_samples=400, hop_samples=160, window="hamming", mel_bins=64
+    ),
+    "short frame, centred": FrontendConfig(frame_samples=480, hop_samples=160, centred=True),
+}
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_eager_traced_and_reference(config, sounds):
+    eager = graph.features_int8(config, sounds).numpy()
+    stream = tf.data.Dataset.from_tensor_slices(sounds).batch(len(sounds))
+    (traced,) = stream.map(lambda batch: graph.features_int8(config, batch)).as_numpy_iterator()
+    np.testing.assert_array_equal(traced, eager)
+
+    reference = np.stack([features_int8(config, audio) for audio in sounds])
+    assert eager.shape == reference.shape
+    assert eager.dtype == np.int8
+    difference = np.abs(eager.astype(int) - reference)
+    # float32 against double: values that lie on the border of two steps may fall to either side.
+    assert difference.max() <= 1
+    assert (difference == 0).mean() >= 0.999
+
+
+def test_one_waveform_without_a_batch(sounds):
+    config = FrontendConfig()
+    one = graph.features_int8(config, sounds[0])
+    assert one.shape == (40, 49)
+    np.testing.assert_array_equal(one, graph.features_int8(config, sounds)[0])

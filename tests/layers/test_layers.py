@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One base test that every layer and block goes through, and what each does of its own.
+
+A new layer is one line in ``BLOCKS``.
+"""
+
+import inspect
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.keras import keras, tf
+from m3net_tf.layers import (
+    EfficientChannelAttention,
+    Mirror,
+    SpectrogramImage,
+    classifier,
+    conv_block,
+    ds_conv,
+)
+from m3net_tf.quantization.ptq import quantize_int8
+from m3net_tf.quantization.runtime import run_reference, run_tflm, tflm_unavailable_reason
+
+BINS, FRAMES, CHANNELS, CLASSES = 8, 10, 4, 3
+
+Block = Callable[[tf.Tensor], tf.Tensor]
+# What stands between the features and the classifier.
+BLOCKS: dict[str, Block] = {
+    "mirror_time": Mirror(time=True),
+    "mirror_frequency": Mirror(frequency=True),
+    "mirror_both": Mirror(time=True, frequency=True),
+    "eca": EfficientChannelAttention(),
+    "eca_5": EfficientChannelAttention(5),
+    "conv_block": lambda x: conv_block(x, 6),
+    "conv_block_strided": lambda x: conv_block(x, 6, (4, 5), (2, 1)),
+    "ds_conv": lambda x: ds_conv(x, 6),
+    "ds_conv_strided": lambda x: ds_conv(x, 6, (3, 5), (2, 2)),
+    "ds_conv_norm": lambda x: ds_conv(x, 6, depthwise_norm=True),
+    "classifier": lambda x: x,
+    "image_delta": lambda x: SpectrogramImage(12, 15)(conv_block(x, 1)),
+    "image_replicate": lambda x: SpectrogramImage(12, 15, "replicate")(conv_block(x, 1)),
+}
+LAYERS = {name: block for name, block in BLOCKS.items() if isinstance(block, keras.layers.Layer)}
+LAYERS["image"] = SpectrogramImage(12, 15, "colormap")
+
+
+@pytest.fixture(params=BLOCKS)
+def model(request: pytest.FixtureRequest) -> keras.Model:
+    keras.utils.set_random_seed(1)
+    block = BLOCKS[request.param]
+    if isinstance(block, keras.layers.Layer):
+        block = type(block).from_config(block.get_config())
+    x = inputs = keras.Input((BINS, FRAMES, CHANNELS))
+    return keras.Model(inputs, classifier(block(x), CLASSES), name=request.param)
+
+
+def features(clips: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.integers(-128, 128, (clips, BINS, FRAMES, CHANNELS)).astype(np.int8)
+
+
+def real(clips: int, seed: int = 0) -> tf.Tensor:
+    return tf.constant(features(clips, seed) / 128, tf.float32)
+
+
+def train_steps(model: keras.Model, steps: int) -> list[float]:
+    """Loss before each of a few steps on one batch."""
+    maps, targets = real(8), tf.one_hot(np.arange(8) % CLASSES, CLASSES)
+    optimizer = keras.optimizers.Adam(0.01)
+    losses = []
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(
+                keras.losses.categorical_crossentropy(targets, model(maps, training=True))
+            )
+        gradients = tape.gradient(loss, model.trainable_variables)
+        assert all(gradient is not None for gradient in gradients)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        losses.append(float(loss))
+    return losses
+
+
+class TestEveryLayer:
+    def test_eager_and_graph_agree(self, model):
+        maps = real(5)
+        eager = model(maps, training=False)
+        traced = tf.function(model)(maps, training=False)
+        np.testing.assert_allclose(traced, eager, rtol=1e-5, atol=1e-6)  # kernels may fuse
+        assert eager.shape == (5, CLASSES)
+        np.testing.assert_allclose(tf.reduce_sum(eager, 1), 1, rtol=1e-6)
+
+    def test_training_lowers_the_loss(self, model):
+        before = [weight.numpy() for weight in model.trainable_variables]
+        losses = train_steps(model, 4)
+        assert losses[-1] < losses[0]
+        for old, weight in zip(before, model.trainable_variables, strict=True):
+            assert np.isfinite(weight.numpy()).all()
+            if "kernel" in weight.name:
+                assert np.abs(weight.numpy() - old).max() > 1e-4, weight.name
+
+    def test_saved_and_loaded(self, model, tmp_path):
+        train_steps(model, 1)
+        model.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+        assert loaded.get_config() == model.get_config()
+        np.testing.assert_array_equal(loaded(real(5)), model(real(5)))
+
+    def test_int8_is_the_same_on_reference_kernels_and_tflm(self, model):
+        train_steps(model, 2)
+        tflite = quantize_int8(model, features(32))
+        fresh = features(24, seed=1)
+        scores = run_reference(tflite, fresh)
+        assert scores.shape == (24, CLASSES)
+        expected = model(tf.constant(fresh / 128, tf.float32)).numpy()
+        # Softmax comes out in steps of 1/256; a few steps are lost on the way through int8.
+        np.testing.assert_allclose((scores + 128.0) / 256, expected, atol=0.04)
+        if reason := tflm_unavailable_reason():
+            pytest.skip(reason)
+        np.testing.assert_array_equal(run_tflm(tflite, fresh), scores)
+
+
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+def test_config_round_trip(layer):
+    again = type(layer).from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+    for name, parameter in inspect.signature(type(layer).__init__).parameters.items():
+        if name != "self" and parameter.kind is not parameter.VAR_KEYWORD:
+            assert getattr(again, name) == getattr(layer, name)
+
+
+@pytest.mark.parametrize("axes", [(1,), (2,), (1, 2)])
+def test_mirrors_reverse_and_are_their_own_inverses(axes):
+    mirror = Mirror(frequency=1 in axes, time=2 in axes)
+    x = real(2)
+    np.testing.assert_array_equal(mirror(x), np.flip(x, axes))
+    np.testing.assert_array_equal(mirror(mirror(x)), x)
+
+
+def test_centre_symmetric_mirror_is_both_mirrors_in_turn():
+    x = real(2)
+    vmf, hmf = Mirror(frequency=True), Mirror(time=True)
+    csf = Mirror(time=True, frequency=True)(x)
+    np.testing.assert_array_equal(csf, hmf(vmf(x)))
+    np.testing.assert_array_equal(csf, vmf(hmf(x)))
+
+
+def test_a_mirror_of_nothing():
+    with pytest.raises(ConfigError, match="reverses nothing: set time, frequency or both"):
+        Mirror()
+
+
+@pytest.mark.parametrize(
+    ("channels", "width"), [(1, 1), (2, 1), (4, 1), (8, 3), (32, 3), (64, 3), (128, 5), (512, 5)]
+)
+def test_eca_kernel_follows_the_papers_rule(channels, width):
+    # Origin: ECA-Net, equation 12, gamma = 2, b = 1, as the authors' code rounds it: t = int(
+    # (log2(C) + 1) / 2), then t if it is odd, else t + 1.
+    layer = EfficientChannelAttention()
+    layer.build((None, 4, 4, channels))
+    assert layer.kernel.shape == (1, width, 1, 1)
+    assert layer.count_params() == width
+
+
+def test_eca_weighs_channels_by_their_neighbours():
+    layer = EfficientChannelAttention(3)
+    x = real(2)
+    layer.build(x.shape)
+    layer.kernel.assign(np.array([1.0, 2.0, -1.0]).reshape(1, 3, 1, 1))
+    padded = np.pad(x.numpy().mean(axis=(1, 2)), [(0, 0), (1, 1)])
+    mixed = padded[:, :-2] + 2 * padded[:, 1:-1] - padded[:, 2:]
+    gate = 1 / (1 + np.exp(-mixed))
+    np.testing.assert_allclose(layer(x), x * gate[:, None, None], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [2, -1, -3])
+def test_a_bad_eca_kernel(size):
+    with pytest.raises(ConfigError, match=f"kernel_size is {size}: give an odd number"):
+        EfficientChannelAttention(size)
+
+
+@pytest.mark.parametrize("block", [conv_block, ds_conv])
+def test_strides_round_the_shape_up(block):
+    inputs = keras.Input((9, 11, 2))
+    assert block(inputs, 5, (3, 3), (2, 2)).shape == (None, 5, 6, 5)
+    assert block(inputs, 5, (3, 3), (4, 4)).shape == (None, 3, 3, 5)
+
+
+def test_parameters_of_the_blocks():
+    inputs = keras.Input((9, 11, 64))
+    # Origin: M3Net's DSConv(64 to 64) = 640 + 4 160 + 256 (paper, section 2.2).
+    assert keras.Model(inputs, ds_conv(inputs, 64)).count_params() == 640 + 4160 + 256
+    with_norm = keras.Model(inputs, ds_conv(inputs, 64, depthwise_norm=True))
+    assert with_norm.count_params() == 640 + 256 + 4160 + 256
+    standard = keras.Model(inputs, conv_block(inputs, 10, (2, 3)))
+    assert standard.count_params() == 64 * 6 * 10 + 10 + 40
+    assert keras.Model(inputs, classifier(inputs, 12)).count_params() == 65 * 12
+
+
+def test_dropout_acts_in_training_alone():
+    inputs = keras.Input((BINS, FRAMES, CHANNELS))
+    model = keras.Model(inputs, classifier(inputs, CLASSES, dropout=0.5))
+    x = real(4)
+    np.testing.assert_array_equal(model(x), model(x, training=False))
+    keras.utils.set_random_seed(0)
+    assert not np.array_equal(model(x, training=True), model(x))
+
+
+def test_channels_of_an_image():
+    ramp = tf.reshape(tf.range(20.0) / 20, (1, 1, 20, 1)) * tf.ones((1, 6, 1, 1))
+    same = SpectrogramImage(6, 20, "replicate")(ramp)
+    np.testing.assert_allclose(same, np.repeat(ramp, 3, axis=-1), rtol=1e-6)
+    delta = SpectrogramImage(6, 20, "delta")(ramp).numpy()
+    np.testing.assert_allclose(delta[..., 0], ramp[..., 0], rtol=1e-6)
+    np.testing.assert_allclose(delta[:, :, 4:-4, 1], 1 / 20, rtol=1e-5)  # a steady slope
+    np.testing.assert_allclose(delta[:, :, 8:-8, 2], 0, atol=1e-6)
+    colour = SpectrogramImage(6, 20, "colormap")(ramp).numpy()
+    assert colour.shape == (1, 6, 20, 3)
+    assert (np.abs(colour) <= 1).all()
+    large = SpectrogramImage(12, 40, "replicate")(ramp)
+    assert large.shape == (1, 12, 40, 3)
+
+
+def test_a_bad_image():
+    with pytest.raises(ConfigError, match="'rgb': choose one of delta, replicate, colormap"):
+        SpectrogramImage(4, 4, "rgb")
+    with pytest.raises(ConfigError, match="map with 1 channel, not 4: leave it out"):
+        SpectrogramImage(4, 4)(real(1))

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds for every preset of every network, present and future."""
+
+import numpy as np
+import pytest
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.keras import keras, tf
+from m3net_tf.layers import EfficientChannelAttention
+from m3net_tf.models import build_model, model_names, presets_of
+from m3net_tf.models.complexity import count_macs
+
+EVERY_PRESET = [(name, preset) for name in model_names() for preset in presets_of(name)]
+
+
+@pytest.mark.parametrize(("name", "preset"), EVERY_PRESET)
+def test_a_preset_costs_what_it_says_and_sums_to_one(name, preset):
+    keras.backend.clear_session()
+    card = presets_of(name)[preset]
+    model = build_model(name, preset)
+    assert model.count_params() == card.parameters
+    assert count_macs(model) == card.macs
+    assert model.input_shape == (None, *card.input_shape)
+    assert model.output_shape == (None, card.classes)
+    assert card.summary
+    assert "\n" not in card.summary
+    maps = np.random.default_rng(0).uniform(-1, 1, (2, *card.input_shape)).astype(np.float32)
+    probabilities = model(maps).numpy()
+    assert (probabilities >= 0).all()
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_shape_and_classes_can_be_chosen(name):
+    preset = next(iter(presets_of(name)))
+    model = build_model(name, preset, input_shape=(64, 98, 1), classes=7)
+    assert model.input_shape == (None, 64, 98, 1)
+    assert model.output_shape == (None, 7)
+
+
+def test_names():
+    assert "m3net" in model_names()
+    assert {"paper", "mcu"} <= set(presets_of("m3net"))
+    assert model_names() == sorted(model_names())
+
+
+@pytest.mark.parametrize("function", [presets_of, lambda name: build_model(name, "mcu")])
+def test_unknown_model(function):
+    known = ", ".join(model_names())
+    with pytest.raises(ConfigError, match=f"unknown model 'm4net': choose one of {known}$"):
+        function("m4net")
+    for helper in ("registry", "complexity"):
+        with pytest.raises(ConfigError, match=f"unknown model '{helper}'"):
+            function(helper)
+
+
+def test_unknown_preset():
+    known = ", ".join(presets_of("m3net"))
+    message = f"unknown preset 'huge' of model m3net: choose one of {known}$"
+    with pytest.raises(ConfigError, match=message):
+        build_model("m3net", "huge")
+
+
+def test_unknown_argument():
+    message = "unknown argument 'mirrors' of model m3net: known are sfp, tail, .*dropout, "
+    with pytest.raises(ConfigError, match=message):
+        build_model("m3net", "mcu", overrides={"mirrors": 3})
+    with pytest.raises(ConfigError, match="unknown argument 'classes' of model m3net"):
+        build_model("m3net", "mcu", overrides={"classes": 3})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"overrides": {"sfp": [{"filters": 8, "pool": 64}]}},
+        {"overrides": {"sfp": 3}},
+        {"overrides": {"sfp": [3]}},
+        {"overrides": {"sfp": [{"kernel": [3, 3]}]}},
+        {"overrides": {"sfp": [{"filters": "many"}]}},
+        {"overrides": {"sfp": [{"filters": 8, "strides": [2, 1]}]}},
+        {"overrides": {"dropout": 1.5}},
+        {"overrides": {"dropout": "half"}},
+        {"overrides": {"dropout": True}},
+        {"overrides": {"mirror_attention": "off"}},
+    ],
+)
+def test_arguments_that_fit_no_network(changes):
+    with pytest.raises(ConfigError, match="model m3net") as caught:
+        build_model("m3net", **{"preset": "mcu", **changes})
+    assert "\n" not in str(caught.value)
+
+
+def test_macs_of_each_kind_of_layer():
+    inputs = keras.Input((8, 10, 4))
+    x = keras.layers.Conv2D(6, (3, 5), (2, 1), padding="same")(inputs)  # (4, 10, 6)
+    x = keras.layers.DepthwiseConv2D((3, 3), padding="valid")(x)  # (2, 8, 6)
+    x = keras.layers.Conv2D(4, 1, groups=2)(x)  # (2, 8, 4)
+    x = EfficientChannelAttention(3)(x)
+    x = keras.layers.Dense(5)(keras.layers.Flatten()(x))
+    by_hand = (
+        4 * 10 * 6 * 3 * 5 * 4  # convolution
+        + 2 * 8 * 6 * 3 * 3  # depthwise convolution
+        + 2 * 8 * 4 * 6 // 2  # two groups
+        + 4 * 3  # attention
+        + 2 * 8 * 4 * 5  # dense
+    )
+    assert count_macs(keras.Model(inputs, x)) == by_hand
+
+
+def test_the_same_seed_gives_the_same_network():
+    shape = (16, 16, 1)
+    maps = tf.random.stateless_uniform((2, *shape), (1, 2))
+    outputs = []
+    for seed in (1, 1, 2):
+        keras.utils.set_random_seed(seed)
+        outputs.append(build_model("m3net", "mcu", input_shape=shape)(maps).numpy())
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+    assert not np.array_equal(outputs[0], outputs[2])

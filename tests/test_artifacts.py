@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import os
+
+import pytest
+
+from m3net_tf import artifacts
+from m3net_tf.errors import DataError
+
+
+def test_write_makes_folders_and_replaces(tmp_path):
+    path = tmp_path / "a" / "b" / "file.bin"
+    artifacts.write_bytes(path, b"one")
+    artifacts.write_bytes(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert [p.name for p in path.parent.iterdir()] == ["file.bin"]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("function", ["fsync", "chmod", "replace"])
+def test_a_write_that_fails_leaves_the_old_file_alone(function, tmp_path, monkeypatch):
+    path = tmp_path / "file.txt"
+    artifacts.write_text(path, "old")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, function, fail)
+    with pytest.raises(OSError, match="No space left"):
+        artifacts.write_text(path, "new")
+    monkeypatch.undo()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_interrupt_leaves_nothing_either(tmp_path, monkeypatch):
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        artifacts.write_bytes(tmp_path / "file.bin", b"new")
+    assert not list(tmp_path.iterdir())
+
+
+def test_json_is_the_same_for_the_same_value(tmp_path):
+    artifacts.write_json(tmp_path / "a.json", {"b": [1, 2.5], "a": "ü"})
+    artifacts.write_json(tmp_path / "b.json", {"a": "ü", "b": [1, 2.5]})
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    assert artifacts.read_json(tmp_path / "a.json") == {"a": "ü", "b": [1, 2.5]}
+
+
+def test_json_has_no_nan(tmp_path):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        artifacts.write_json(tmp_path / "a.json", {"loss": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def test_read_json_names_the_file_and_the_mend(tmp_path):
+    path = tmp_path / "metrics.json"
+    with pytest.raises(DataError, match=r"metrics\.json is missing: run the step"):
+        artifacts.read_json(path)
+    whole = json.dumps({"accuracy": 0.5})
+    for damaged in (whole[:-3].encode(), b"", b"\xff\xfe\x00"):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"metrics\.json is not valid JSON .*: delete it"):
+            artifacts.read_json(path)
+
+
+def test_cache_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("M3NET_CACHE", str(tmp_path))
+    assert artifacts.cache_folder() == tmp_path
+    monkeypatch.setenv("M3NET_CACHE", "")
+    assert artifacts.cache_folder().name == "m3net_tf"
+
+
+def test_provenance(monkeypatch):
+    made = artifacts.provenance()
+    assert {"python", "tf_keras", "numpy"} <= set(made["versions"])
+
+    def no_git(*_: object, **__: object) -> None:
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(artifacts.subprocess, "run", no_git)
+    assert artifacts.provenance()["git_commit"] == ""
+
+
+def test_sha256():
+    # Origin: printf 'abc' | sha256sum
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert artifacts.sha256_of(b"abc") == expected

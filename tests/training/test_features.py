@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Features of a split: right numbers, computed once, never mistaken for another's."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from m3net_tf.datasets import AudioDataset, load_dataset
+from m3net_tf.errors import ConfigError, DataError
+from m3net_tf.frontend import FrontendConfig, features_int8
+from m3net_tf.training import features as features_module
+from m3net_tf.training.features import compute_features, input_shape
+from m3net_tf.training.recipe import AugmentationSection
+
+CONFIG = FrontendConfig()
+VARIED = AugmentationSection(copies=2)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("M3NET_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def dataset() -> AudioDataset:
+    return load_dataset("synth", clips_per_class=6)
+
+
+@pytest.fixture
+def filled(monkeypatch) -> list:
+    """Gets one entry whenever features are computed instead of read from the cache."""
+    calls: list = []
+    compute = features_module._fill
+    monkeypatch.setattr(
+        features_module, "_fill", lambda *args: (calls.append(args[1].info.name), compute(*args))
+    )
+    return calls
+
+
+def test_clean_features_are_those_of_the_reference(cache, dataset):
+    found = compute_features(dataset, "validation", CONFIG)
+    assert found.features.shape == (1, 10, 40, 49)
+    assert found.clean.shape == (10, 40, 49, 1)
+    assert found.labels.tolist() == list(range(10))
+    reference = np.stack([features_int8(CONFIG, dataset.load(clip)) for clip in found.clips])
+    difference = np.abs(found.features[0].astype(int) - reference)
+    assert difference.max() <= 1  # float32 against double, as in the front end's own test
+    assert (difference == 0).mean() >= 0.999
+
+
+def test_varied_copies_differ_from_the_clip_and_from_each_other(cache, dataset):
+    found = compute_features(dataset, "validation", CONFIG, VARIED, seed=1)
+    clean = compute_features(dataset, "validation", CONFIG)
+    assert found.features.shape == (3, 10, 40, 49)
+    np.testing.assert_array_equal(found.clean, clean.clean)
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        same = (found.features[a] == found.features[b]).all((1, 2))
+        assert not same.any()
+
+
+def test_the_second_call_computes_nothing(cache, dataset, filled):
+    first = compute_features(dataset, "validation", CONFIG, VARIED, seed=1)
+    second = compute_features(dataset, "validation", CONFIG, VARIED, seed=1)
+    assert len(filled) == 1
+    np.testing.assert_array_equal(first.features, second.features)
+    assert first.clips == second.clips
+    assert [p.suffix for p in (cache / "features").iterdir()] == [".npy"]
+
+
+def test_the_seed_alone_decides_the_copies(cache, dataset):
+    first = compute_features(dataset, "validation", CONFIG, VARIED, seed=1).features.copy()
+    (path,) = (cache / "features").iterdir()
+    path.unlink()
+    again = compute_features(dataset, "validation", CONFIG, VARIED, seed=1).features
+    np.testing.assert_array_equal(first, again)
+    other = compute_features(dataset, "validation", CONFIG, VARIED, seed=2).features
+    np.testing.assert_array_equal(first[0], other[0])
+    assert not np.array_equal(first[1], other[1])
+
+
+def test_what_changes_the_features_is_computed_anew(cache, dataset, filled):
+    compute_features(dataset, "validation", CONFIG)
+    others = [
+        (dataset, "test", CONFIG, None, 0),
+        (load_dataset("synth", clips_per_class=6, seed=1), "validation", CONFIG, None, 0),
+        (dataset, "validation", dataclasses.replace(CONFIG, log_floor=1e-5), None, 0),
+        (dataset, "validation", CONFIG, VARIED, 0),
+        (dataset, "validation", CONFIG, VARIED, 1),
+        (dataset, "validation", CONFIG, dataclasses.replace(VARIED, shift_s=0.2), 0),
+        (dataset, "validation", CONFIG, dataclasses.replace(VARIED, speed_probability=1.0), 0),
+    ]
+    found = [compute_features(*arguments).features for arguments in others]
+    assert len(filled) == 1 + len(others)
+    assert len({array.tobytes() for array in found}) == len(others)
+
+
+def test_what_changes_no_feature_is_not(cache, dataset, filled):
+    compute_features(dataset, "validation", CONFIG)
+    compute_features(dataset, "validation", CONFIG, AugmentationSection(), seed=5)
+    compute_features(dataset, "validation", CONFIG, AugmentationSection(time_masks=2))
+    assert len(filled) == 1
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "other shape", "zip"])
+def test_a_damaged_cache_file_is_made_anew(damage, cache, dataset, filled):
+    first = compute_features(dataset, "validation", CONFIG).features.copy()
+    (path,) = (cache / "features").iterdir()
+    whole = path.read_bytes()
+    if damage == "other shape":
+        np.save(path, first[:, :1])
+    else:
+        contents = {
+            "truncated": whole[:-100],
+            "empty": b"",
+            "garbage": b"x" * 999,
+            "zip": b"PK\3\4",
+        }
+        path.write_bytes(contents[damage])
+    again = compute_features(dataset, "validation", CONFIG).features
+    np.testing.assert_array_equal(first, again)
+    assert len(filled) == 2
+    assert path.read_bytes() == whole
+
+
+def test_a_changed_file_is_read_again(cache, filled, tmp_path):
+    import soundfile
+
+    clip = dataclasses.replace(
+        load_dataset("synth", clips_per_class=6).split("validation")[0],
+        path=tmp_path / "clip.wav",
+    )
+    info = load_dataset("synth", clips_per_class=6).info
+    for level in (1000, 2000):
+        soundfile.write(clip.path, np.full(16_000 + level, level, np.int16), 16_000)
+        compute_features(AudioDataset(info, (clip,)), "validation", CONFIG)
+    assert len(filled) == 2
+
+
+def test_a_broken_clip_leaves_no_cache_file(cache, tmp_path):
+    clips = load_dataset("synth", clips_per_class=6).split("validation")
+    broken = dataclasses.replace(clips[1], path=tmp_path / "broken.wav")
+    broken.path.write_bytes(b"RIFF")
+    dataset = load_dataset("synth", clips_per_class=6)
+    dataset = dataclasses.replace(dataset, clips=(clips[0], broken))
+    with pytest.raises(DataError, match=r"broken\.wav") as caught:
+        compute_features(dataset, "validation", CONFIG)
+    assert "\n" not in str(caught.value)
+    assert not list(cache.glob("features/*"))
+
+
+def test_an_empty_split(cache, dataset):
+    training = dataclasses.replace(dataset, clips=dataset.split("train"))
+    with pytest.raises(DataError, match="synth has no test clips under protocol generated-split"):
+        compute_features(training, "test", CONFIG)
+
+
+def test_data_set_and_front_end_must_fit(dataset):
+    assert input_shape(dataset, CONFIG) == (40, 49, 1)
+    assert input_shape(dataset, FrontendConfig(mfcc_coefficients=10)) == (10, 49, 1)
+    with pytest.raises(ConfigError, match=r"sample_rate_hz is 44100 but data set synth .* 16000"):
+        input_shape(dataset, FrontendConfig(sample_rate_hz=44_100))
+    with pytest.raises(ConfigError, match=r"frame_samples is 32768 but .* has only 16000 samples"):
+        input_shape(dataset, FrontendConfig(frame_samples=32_768, fft_samples=32_768))

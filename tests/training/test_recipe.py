@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+
+import pytest
+import yaml
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.training import Recipe, load_recipe, save_recipe
+
+LEAST = {"dataset": {"name": "synth"}, "model": {"name": "m3net"}}
+SECTIONS = {field.name: field.default_factory for field in dataclasses.fields(Recipe)}
+
+
+def with_(section: str, **changes: object) -> dict:
+    return {**LEAST, section: {**LEAST.get(section, {}), **changes}}
+
+
+def test_defaults():
+    recipe = Recipe.from_dict(LEAST)
+    assert recipe.model.preset == "mcu"
+    assert recipe.training.epochs == 60
+    assert recipe.frontend.mel_bins == 40
+    assert recipe.dataset.options == {}
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_an_unknown_key_names_the_section_and_its_keys(section):
+    kind = type(getattr(Recipe.from_dict(LEAST), section))
+    known = ", ".join(field.name for field in dataclasses.fields(kind))
+    message = f"unknown key 'epoch' in section '{section}': known keys are {known}$"
+    with pytest.raises(ConfigError, match=message):
+        Recipe.from_dict(with_(section, epoch=3))
+
+
+def test_an_unknown_section():
+    known = ", ".join(SECTIONS)
+    message = f"unknown key 'optimiser' in section 'recipe': known keys are {known}$"
+    with pytest.raises(ConfigError, match=message):
+        Recipe.from_dict({**LEAST, "optimiser": {}})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "key 'dataset' is missing in section 'recipe'"),
+        ({"dataset": {"name": "synth"}}, "key 'model' is missing in section 'recipe'"),
+        ({**LEAST, "dataset": {}}, "key 'name' is missing in section 'dataset'"),
+        ({**LEAST, "model": {"preset": "mcu"}}, "key 'name' is missing in section 'model'"),
+        (None, "section 'recipe' is None: give keys and values"),
+        ([1], r"section 'recipe' is \[1\]"),
+        ({**LEAST, "training": 3}, "section 'training' is 3: give keys and values"),
+        ({**LEAST, "training": None}, "section 'training' is None"),
+        (with_("dataset", name=3), r"dataset\.name is 3: give a value of type str"),
+        (with_("dataset", fold="one"), r"dataset\.fold is 'one': give a value of type int"),
+        (with_("dataset", options={"seed": 1}), r"dataset\.options\.seed is no data set option"),
+        (with_("dataset", options=[1]), r"dataset\.options is \[1\]: give keys and values"),
+        (with_("training", epochs="many"), r"training\.epochs is 'many': .* type int"),
+        (with_("training", epochs=2.0), r"training\.epochs is 2\.0: .* type int"),
+        (with_("training", epochs=True), r"training\.epochs is True: .* type int"),
+        (with_("training", learning_rate="fast"), r"training\.learning_rate is 'fast': .* float"),
+        (with_("training", learning_rate=True), r"training\.learning_rate is True: .* float"),
+        (with_("training", epochs=0), r"training\.epochs is 0: give at least 1"),
+        (with_("training", batch_size=0), r"training\.batch_size is 0: give at least 1"),
+        (with_("training", learning_rate=0), r"training\.learning_rate is 0\.0: give more than 0"),
+        (with_("training", learning_rate=-1), r"training\.learning_rate is -1\.0"),
+        (with_("training", learning_rate=float("inf")), r"training\.learning_rate is inf"),
+        (with_("training", learning_rate_floor=-1), r"training\.learning_rate_floor is -1\.0"),
+        (with_("training", label_smoothing=1), r"training\.label_smoothing is 1\.0"),
+        (with_("training", weight_average=-0.1), r"training\.weight_average is -0\.1"),
+        (with_("training", seed=-1), r"training\.seed is -1"),
+        (with_("training", schedule="step"), r"training\.schedule is 'step': choose cosine, plat"),
+        (with_("quantization", calibration_clips=0), r"quantization\.calibration_clips is 0"),
+        (with_("quantization", seed=-1), r"quantization\.seed is -1"),
+        (with_("augmentation", gain_db=3), r"augmentation\.gain_db is 3: give a list of 2 values"),
+        (with_("augmentation", gain_db=[1, 2, 3]), r"augmentation\.gain_db is \[1, 2, 3\]"),
+        (with_("augmentation", gain_db=["a", 2]), r"augmentation\.gain_db is 'a': .* float"),
+        (with_("augmentation", gain_db=[2, 1]), r"augmentation\.gain_db is \(2\.0, 1\.0\)"),
+        (with_("augmentation", noise_snr_db=[9, 1]), r"augmentation\.noise_snr_db is \(9\.0, 1\."),
+        (with_("augmentation", speed=[0, 1]), r"augmentation\.speed is \(0\.0, 1\.0\)"),
+        (with_("augmentation", speed_probability=2), r"augmentation\.speed_probability is 2\.0"),
+        (with_("augmentation", copies=-1), r"augmentation\.copies is -1"),
+        (with_("augmentation", shift_s=-0.1), r"augmentation\.shift_s is -0\.1"),
+        (with_("augmentation", time_masks=-1), r"augmentation\.time_masks is -1"),
+        (with_("augmentation", time_mask_frames=-1), r"augmentation\.time_mask_frames is -1"),
+        (with_("augmentation", frequency_masks=-1), r"augmentation\.frequency_masks is -1"),
+        (with_("augmentation", frequency_mask_bins=-1), r"augmentation\.frequency_mask_bins is -1"),
+        (with_("augmentation", noise_probability=2), r"augmentation\.noise_probability is 2\.0"),
+        (with_("augmentation", mixup_probability=-1), r"augmentation\.mixup_probability is -1\.0"),
+        (with_("augmentation", mixup_min=1.5), r"augmentation\.mixup_min is 1\.5"),
+        (with_("frontend", mel_bins=0), r"frontend\.mel_bins is 0"),
+        (with_("frontend", mel_min_hz="low"), r"frontend\.mel_min_hz is 'low': .* float"),
+    ],
+)
+def test_wrong_values(values, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        Recipe.from_dict(values)
+    assert "\n" not in str(caught.value)
+
+
+def test_whole_numbers_and_yamls_exponents_may_stand_for_floats():
+    text = "learning_rate: 2e-3\nlabel_smoothing: 0\n"
+    recipe = Recipe.from_dict({**LEAST, "training": yaml.safe_load(text)})
+    assert recipe.training.learning_rate == 0.002
+    assert isinstance(recipe.training.label_smoothing, float)
+
+
+def test_round_trip(tmp_path, tiny_recipe):
+    recipe = tiny_recipe(dataset={"fold": 3, "protocol": "p"}, augmentation={"gain_db": [-3, 3]})
+    save_recipe(recipe, tmp_path / "recipe.yaml")
+    assert load_recipe(tmp_path / "recipe.yaml") == recipe
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    first = (tmp_path / "recipe.yaml").read_bytes()
+    save_recipe(load_recipe(tmp_path / "recipe.yaml"), tmp_path / "again.yaml")
+    assert (tmp_path / "again.yaml").read_bytes() == first
+
+
+def test_a_missing_file_lists_the_recipes_beside_it(tmp_path):
+    path = tmp_path / "mine.yaml"
+    with pytest.raises(ConfigError, match=r"mine\.yaml is missing: name an existing recipe$"):
+        load_recipe(path)
+    for name in ("b.yaml", "a.yaml", "notes.txt"):
+        (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=r"mine\.yaml is missing: .*; .* has a, b$"):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"dataset: [", "is not valid YAML: "),
+        (b"dataset: {name: synth}\n\tmodel: x", "is not valid YAML: "),
+        (b"\xff\xfe\xfa", "cannot be read"),
+        (b"", "section 'recipe' is None"),
+        (b"dataset: {name: synth}\nmodel: {name: m3net}\ntraining: {epochs: 0}", "epochs is 0"),
+        (b"dataset: {name: synth}\nmodel: {nam: m3net}", "unknown key 'nam' in section 'model'"),
+    ],
+)
+def test_a_bad_file_is_named(content, message, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"mine\.yaml.*{message}") as caught:
+        load_recipe(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_is_no_recipe(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_recipe(tmp_path)

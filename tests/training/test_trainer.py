@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole trainings, of seconds: what they leave behind, and that they can be stopped anywhere."""
+
+import csv
+import dataclasses
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from m3net_tf.errors import ConfigError, DataError, ModelError
+from m3net_tf.keras import keras, tf
+from m3net_tf.training import Run, load_recipe, train, trainer
+from m3net_tf.training.features import compute_features
+
+pytestmark = pytest.mark.usefixtures("private_cache")
+
+
+class StopError(Exception):
+    """Stands for a killed process."""
+
+
+def stop_in_epoch(number: int):
+    """A log that stops the training when it reports an epoch, before that epoch is saved."""
+
+    def log(line: str) -> None:
+        if line.startswith(f"epoch {number}/"):
+            raise StopError
+
+    return log
+
+
+def history(folder) -> list[dict[str, str]]:
+    rows = list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def same(one, two) -> bool:
+    """Whether two finished runs are the same in all but the time they took."""
+    results = [{**Run(folder).metrics(), "training_s": 0} for folder in (one, two)]
+    assert results[0] == results[1]
+    assert history(one) == history(two)
+    weights = [Run(folder).load_model().get_weights() for folder in (one, two)]
+    return all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+def test_a_run_leaves_its_files(tiny_run, tiny_recipe):
+    assert {path.name for path in tiny_run.iterdir()} >= {
+        "recipe.yaml",
+        "model.keras",
+        "metrics.json",
+        "history.csv",
+        "curves.png",
+        "confusion_matrix.csv",
+    }
+    assert not (tiny_run / "state.npz").exists()  # it served its purpose
+    assert not list(tiny_run.glob(".*"))
+    assert load_recipe(tiny_run / "recipe.yaml") == tiny_recipe()
+    assert (tiny_run / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_metrics_say_what_made_them(tiny_run, tiny_recipe):
+    run = Run(tiny_run)
+    metrics = run.metrics()
+    assert metrics["recipe"] == tiny_recipe().to_dict()
+    assert metrics["parameters"] == run.load_model().count_params()
+    assert metrics["macs"] > 0
+    assert metrics["best_epoch"] in (1, 2)
+    assert {"python", "tf_keras", "numpy"} <= set(metrics["versions"])
+    assert "git_commit" in metrics
+    data = metrics["dataset"]
+    assert data["name"] == "synth"
+    assert data["protocol"] == "generated-split"
+    assert not data["leaking"]
+    assert len(data["labels"]) == 10
+    assert set(data["clip_list_sha256"]) == {"train", "validation", "test"}
+    for split in ("validation", "test"):
+        figures = metrics[split]
+        assert figures["clips"] == 10
+        assert figures["accuracy_95_low"] <= figures["accuracy"] <= figures["accuracy_95_high"]
+        assert set(figures["recall"]) == set(data["labels"])
+
+
+def test_the_kept_network_is_the_best_epochs(tiny_run):
+    run = Run(tiny_run)
+    rows = history(tiny_run)
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    best = max(
+        rows, key=lambda row: (float(row["validation_accuracy"]), -float(row["validation_loss"]))
+    )
+    assert int(best["epoch"]) == run.metrics()["best_epoch"]
+    model, dataset = run.load_model(), run.dataset(None)
+    for split in ("validation", "test"):
+        found = compute_features(dataset, split, run.recipe().frontend)
+        accuracy = (trainer.predict(model, found.clean).argmax(1) == found.labels).mean()
+        assert run.metrics()[split]["accuracy"] == pytest.approx(accuracy)
+    assert run.metrics()["validation"]["accuracy"] == pytest.approx(
+        float(best["validation_accuracy"])
+    )
+    matrix = list(csv.reader((tiny_run / "confusion_matrix.csv").read_text().splitlines()))
+    counts = np.array([row[1:] for row in matrix[1:]], int)
+    assert counts.sum() == 10
+    assert np.trace(counts) / 10 == pytest.approx(run.metrics()["test"]["accuracy"])
+
+
+def test_a_finished_run_is_not_repeated(tiny_run, tiny_recipe):
+    before = {path: path.stat().st_mtime_ns for path in tiny_run.iterdir()}
+    lines: list[str] = []
+    metrics = train(tiny_recipe(), tiny_run, log=lines.append)
+    assert metrics == Run(tiny_run).metrics()
+    assert len(lines) == 1
+    assert "already trained" in lines[0]
+    assert {path: path.stat().st_mtime_ns for path in tiny_run.iterdir()} == before
+
+
+def test_another_recipe_in_the_same_folder(tiny_run, tiny_recipe):
+    other = tiny_recipe(training={"seed": 1})
+    with pytest.raises(ConfigError, match="tiny holds a run of another recipe: choose another na"):
+        train(other, tiny_run)
+    assert load_recipe(tiny_run / "recipe.yaml") == tiny_recipe()
+
+
+@pytest.fixture(scope="module")
+def stopped(private_cache, tiny_recipe, tmp_path_factory):
+    """Folder of a run that was killed in its second epoch; do not write into it."""
+    folder = tmp_path_factory.mktemp("runs") / "stopped"
+    with pytest.raises(StopError):
+        train(tiny_recipe(), folder, log=stop_in_epoch(2))
+    return folder
+
+
+def test_a_stopped_run_says_so(stopped):
+    run = Run(stopped)
+    assert not run.finished
+    for read in (run.metrics, run.load_model):
+        with pytest.raises(ModelError, match="stopped has not finished training: run the same"):
+            read()
+
+
+def test_a_stopped_run_resumed_equals_one_in_one_go(
+    stopped, tiny_run, tiny_recipe, tmp_path, monkeypatch
+):
+    folder = tmp_path / "run"
+    shutil.copytree(stopped, folder)
+    lines: list[str] = []
+
+    def stop(*_: object) -> None:
+        raise StopError
+
+    with monkeypatch.context() as patch:  # and killed again, before it is finished
+        patch.setattr(trainer, "_save_model", stop)
+        with pytest.raises(StopError):
+            train(tiny_recipe(), folder, log=lines.append)
+    assert any("resuming after epoch 1" in line for line in lines)
+    assert not Run(folder).finished
+
+    metrics = train(tiny_recipe(), folder, log=lines.append)
+    assert any("resuming after epoch 2" in line for line in lines)
+    assert not Run(folder).state_path.exists()
+    assert same(folder, tiny_run)
+    assert metrics == Run(folder).metrics()
+
+
+def test_the_same_seed_twice_gives_the_same_run(tiny_run, tiny_recipe, tmp_path):
+    train(tiny_recipe(), tmp_path / "run")
+    assert same(tmp_path / "run", tiny_run)
+
+
+def test_a_damaged_state_names_the_file(stopped, tiny_recipe, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(stopped, folder)
+    path = Run(folder).state_path
+    whole = path.read_bytes()
+    for damaged in (whole[:-10], b"not a zip file"):
+        path.write_bytes(damaged)
+        with pytest.raises(ModelError, match=r"state\.npz is damaged .*: delete it") as caught:
+            train(tiny_recipe(), folder)
+        assert "\n" not in str(caught.value)
+    with np.load(io.BytesIO(whole)) as arrays:
+        np.savez(path, **{key: arrays[key] for key in arrays if key != "optimizer_1"})
+    with pytest.raises(ModelError, match=r"state\.npz is damaged \(KeyError\)"):
+        train(tiny_recipe(), folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"),
+    [
+        ({"dataset": {"name": "us9k"}}, ConfigError, "'us9k' is unknown"),
+        ({"dataset": {"options": {"clips": 6}}}, ConfigError, "no option 'clips'"),
+        ({"dataset": {"name": "us8k", "options": {}}}, DataError, "needs its folder"),
+        ({"model": {"name": "m4net"}}, ConfigError, "unknown model 'm4net'"),
+        ({"model": {"preset": "huge"}}, ConfigError, "unknown preset 'huge'"),
+        ({"model": {"arguments": {"sfp": 3}}}, ConfigError, "model m3net"),
+        ({"frontend": {"sample_rate_hz": 44_100}}, ConfigError, "sample_rate_hz is 44100 but"),
+    ],
+)
+def test_a_recipe_that_cannot_be_trained_leaves_no_folder(
+    changes, kind, message, tiny_recipe, tmp_path
+):
+    with pytest.raises(kind, match=message):
+        train(tiny_recipe(**changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_explodes(tiny_recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "_train_step", lambda *_: lambda *_: tf.constant(float("nan")))
+    with pytest.raises(ModelError, match=r"the loss became nan in epoch 1: lower training\.learn"):
+        train(tiny_recipe(), tmp_path / "run")
+
+
+def test_no_run_folder(tmp_path):
+    with pytest.raises(ModelError, match=r"is no run folder \(no recipe\.yaml\)"):
+        Run(tmp_path).recipe()
+    with pytest.raises(ModelError, match="is no run folder"):
+        Run(tmp_path / "nowhere").load_model()
+
+
+def test_a_damaged_model_file(tiny_run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(tiny_run, folder)
+    path = Run(folder).model_path
+    whole = path.read_bytes()
+    for damaged in (whole[:1000], b"", b"nonsense"):
+        path.write_bytes(damaged)
+        with pytest.raises(ModelError, match=r"model\.keras cannot be read .*: delete") as caught:
+            Run(folder).load_model()
+        assert "\n" not in str(caught.value)
+
+
+def test_metrics_are_plain_json(tiny_run):
+    text = (tiny_run / "metrics.json").read_text()
+    assert json.loads(text) == Run(tiny_run).metrics()
+    assert "NaN" not in text
+
+
+def test_learning_rates(tiny_recipe):
+    def rates(**changes: object) -> list[float]:
+        settings = dataclasses.replace(tiny_recipe().training, **changes)
+        return [
+            float(trainer._learning_rate(settings, tf.constant(float(s)), 4)) for s in range(12)
+        ]
+
+    cosine = rates(epochs=3, learning_rate=1.0, schedule="cosine")
+    assert cosine[:3] == sorted(cosine[:3])  # one epoch of warm-up
+    assert cosine[3:] == sorted(cosine[3:], reverse=True)
+    assert max(cosine) < 1
+    assert 0 < cosine[-1] < 0.05
+    floor = rates(epochs=3, learning_rate=1.0, learning_rate_floor=0.5, schedule="cosine")
+    assert min(floor[4:]) >= 0.5
+    for schedule in ("constant", "plateau"):
+        assert set(rates(schedule=schedule, learning_rate=0.25)) == {0.25}
+
+
+def test_plateau_halves_the_rate_and_training_goes_without_extras(tiny_recipe, tmp_path):
+    recipe = tiny_recipe(
+        training={
+            "schedule": "plateau",
+            "epochs": 4,
+            "plateau_patience": 1,
+            "learning_rate": 3e-2,  # too much: the validation loss soon rises
+            "weight_average": 0.0,
+        },
+        augmentation={"copies": 0, "time_masks": 0, "frequency_masks": 0, "mixup_probability": 0.0},
+    )
+    train(recipe, tmp_path / "run")
+    rows = history(tmp_path / "run")
+    best, factor = float("inf"), 1.0
+    for row in rows:
+        assert float(row["learning_rate"]) == pytest.approx(3e-2 * factor)
+        loss = float(row["validation_loss"])
+        factor, best = (factor, loss) if loss < best else (factor / 2, best)
+    assert factor < 1
+
+
+def test_saved_networks_need_no_python_of_ours_but_the_layers(tiny_run):
+    model = keras.models.load_model(tiny_run / "model.keras", compile=False)
+    assert model.name == "m3net"
