@@ -16,8 +16,7 @@ export BOARD DATA_DIR
 M3NET := $(VENV)/bin/m3net
 # Each tool that the chain calls, with the Debian package that brings it.
 TOOLS := git:git cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm-none-eabi \
-  arm-none-eabi-g++:libstdc++-arm-none-eabi-newlib qemu-system-arm:qemu-system-arm \
-  clang-format:clang-format
+  arm-none-eabi-g++:libstdc++-arm-none-eabi-newlib qemu-system-arm:qemu-system-arm
 
 .PHONY: help setup system demo train export-mcu firmware emulate flash test lint format bench clean
 
@@ -74,12 +73,12 @@ lint: setup ## check style and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	clang-format --dry-run -Werror $$(git ls-files 'firmware/*.c' 'firmware/*.h' 'firmware/*.cc')
+	$(VENV)/bin/clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h' '*.cc')
 
 format: setup # rewrite sources to the style
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
-	clang-format -i $$(git ls-files 'firmware/*.c' 'firmware/*.h' 'firmware/*.cc')
+	$(VENV)/bin/clang-format -i $$(git ls-files '*.c' '*.h' '*.cc')
 
 bench: setup ## cost of RUN on the emulated BOARD and on this machine, as JSON
 	$(M3NET) bench $(RUN)

@@ -86,8 +86,8 @@ def prove_arena(bundle: Bundle, board: str, folder: Path, log: Log) -> FirmwareI
             bundle.set_arena(size, source)
             return build_firmware(bundle.folder, board, folder, report=log)
     raise FirmwareError(
-        f"{bundle.folder}: no arena up to {used + ARENA_SLACK_BYTES} bytes lets the network start on "
-        f"{board}: export it again"
+        f"{bundle.folder}: the network does not start on {board} with an arena of up to "
+        f"{used + ARENA_SLACK_BYTES} bytes: export it again"
     )
 
 
