@@ -40,7 +40,8 @@ system: # say which system packages are missing, and install them where that is 
 	  else \
 	    echo "missing system packages: sudo apt-get install$$missing (or: make $(MAKECMDGOALS) INSTALL_SYSTEM=1)"; \
 	  fi; \
-	fi
+	fi; \
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "error: no virtual environment without python3-venv"; exit 2; }
 
 $(VENV)/.ready: constraints.txt setup.cfg pyproject.toml | system
 	$(PYTHON) -m venv $(VENV)
@@ -49,7 +50,7 @@ $(VENV)/.ready: constraints.txt setup.cfg pyproject.toml | system
 	@touch $@
 
 demo: setup ## train, quantise, export and emulate on the built-in sounds, in minutes
-	$(M3NET) demo experiments/demo.yaml --run runs/demo
+	$(M3NET) demo experiments/mcu/m3net_synth.yaml --run runs/demo
 
 train: setup ## train MODEL on DATASET (files in DATA_DIR) into RUN
 	$(M3NET) train $(RECIPE) --run $(RUN)
