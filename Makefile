@@ -15,7 +15,7 @@ export BOARD DATA_DIR
 
 M3NET := $(VENV)/bin/m3net
 # Each tool that the chain calls, with the Debian package that brings it.
-TOOLS := git:git cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm-none-eabi \
+TOOLS := git:git gcc:gcc cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm-none-eabi \
   arm-none-eabi-g++:libstdc++-arm-none-eabi-newlib qemu-system-arm:qemu-system-arm
 
 .PHONY: help setup system demo train export-mcu firmware emulate flash test lint format bench clean

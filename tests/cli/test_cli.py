@@ -4,7 +4,9 @@
 import json
 import sys
 
+import numpy as np
 import pytest
+import soundfile
 
 from m3net_tf import cli
 
@@ -121,3 +123,84 @@ def test_interrupted_training_says_how_to_go_on(monkeypatch, capsys, recipe, tmp
     monkeypatch.setattr("m3net_tf.training.train", stop)
     status, _, err = run(monkeypatch, capsys, "train", recipe, "--run", tmp_path / "run")
     assert status == 130 and "same command" in err
+
+
+WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go", "bed")
+SPLITS = {"train": "aa", "validation": "bb", "test": "cc"}
+
+
+@pytest.fixture
+def words(tmp_path):
+    """A tiny copy of Speech Commands in the official layout: one clip a word and split."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "speech_commands"
+    for word in (*WORDS, "_background_noise_"):
+        (root / word).mkdir(parents=True)
+    for word in WORDS:
+        for speaker in SPLITS.values():
+            samples = rng.integers(-9000, 9000, 16_000).astype(np.int16)
+            soundfile.write(root / word / f"{speaker}_nohash_0.wav", samples, 16_000)
+    noise = rng.integers(-900, 900, 20 * 16_000).astype(np.int16)
+    soundfile.write(root / "_background_noise_" / "hum.wav", noise, 16_000)
+    for split in ("validation", "test"):
+        name = f"{split}_list.txt".replace("test_", "testing_")
+        (root / name).write_text("".join(f"{w}/{SPLITS[split]}_nohash_0.wav\n" for w in WORDS))
+    (tmp_path / "words.yaml").write_text(
+        "dataset: {name: speech_commands}\nmodel: {name: m3net}\ntraining: {epochs: 1}\n"
+    )
+    return root
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:9000])
+
+
+def wrong_rate(path):
+    soundfile.write(path, np.zeros(8000, np.int16), 8000)
+
+
+def two_channels(path):
+    soundfile.write(path, np.zeros((16_000, 2), np.int16), 16_000)
+
+
+def not_a_number(path):
+    soundfile.write(path, np.full(16_000, np.nan, np.float32), 16_000, subtype="FLOAT")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        cut,
+        lambda path: path.write_text("no sound at all"),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.unlink(),
+        wrong_rate,
+        two_channels,
+        not_a_number,
+    ],
+    ids=["truncated", "text", "empty", "missing", "rate", "channels", "nan"],
+)
+def test_broken_audio_is_named_and_nothing_is_written(
+    monkeypatch, capsys, tmp_path, words, spoil, private_cache
+):
+    victim = words / "stop" / "aa_nohash_0.wav"
+    spoil(victim)
+    status, _, err = run(
+        monkeypatch, capsys, "train", tmp_path / "words.yaml", "--run", tmp_path / "run",
+        "--data-dir", words,
+    )  # fmt: skip
+    assert status == 2
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert "stop" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_empty_class_is_named(monkeypatch, capsys, tmp_path, words):
+    for path in (words / "stop").iterdir():
+        path.unlink()
+    status, _, err = run(
+        monkeypatch, capsys, "train", tmp_path / "words.yaml", "--run", tmp_path / "run",
+        "--data-dir", words,
+    )  # fmt: skip
+    assert status == 2 and "stop" in err and err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
