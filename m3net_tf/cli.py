@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -167,36 +168,105 @@ def bench(run: RunFolder, board: Board = DEFAULT_BOARD, data_dir: DataDir = None
     _say(json.dumps(run_bench(Run(run), board, data_dir), indent=2, sort_keys=True))
 
 
+DataOptions = Annotated[
+    list[str] | None, typer.Option("--option", help="The data set's own option, NAME=VALUE.")
+]
+SkipBroken = Annotated[bool, typer.Option(help="Leave out files that cannot be decoded.")]
+
+
+def _print_table(table: Any) -> None:
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for i, column in enumerate(table.columns):
+        words = " ".join((column, *(row[i] for row in table.rows))).split()
+        shown.add_column(column, overflow="fold", min_width=max(map(len, words)))
+    for row in table.rows:
+        shown.add_row(*row)
+    console.print(shown)
+
+
 @data_app.command("list")
 def data_list() -> None:
     """Names of the data sets."""
-    from m3net_tf.datasets import dataset_info, dataset_names
+    from m3net_tf.datasets import report
 
-    table = Table("name", "classes", "rate", "protocols", "licence")
-    for name in dataset_names():
-        info = dataset_info(name)
-        table.add_row(
-            name,
-            str(len(info.labels)),
-            f"{info.sample_rate_hz} Hz",
-            ", ".join(info.protocols),
-            info.licence,
-        )
-    console.print(table)
+    _print_table(report.list_table())
 
 
 @data_app.command("info")
 def data_info(name: str, data_dir: DataDir = None) -> None:
-    """What a data set is; with its folder also the clips of each split and class."""
-    from m3net_tf.datasets import dataset_info, load_dataset
+    """What a data set is, how it is split and fetched; with its folder also what is there."""
+    from m3net_tf.datasets import report
 
-    info = dataset_info(name)
-    for key in ("name", "size", "sample_rate_hz", "clip_s", "protocols", "licence", "citation"):
-        _say(f"{key}: {getattr(info, key)}")
-    if data_dir or not info.needs_folder:
-        dataset = load_dataset(name, data_dir)
-        for split, counts in dataset.counts().items():
-            _say(f"{split}: {sum(counts.values())} clips, {counts}")
+    for line in report.info_lines(name, data_dir):
+        _say(line)
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: str,
+    data_dir: DataDir = None,
+    url: Annotated[
+        str | None, typer.Option(help="Mirror: an archive, or a folder of them ending in /.")
+    ] = None,
+    keep_archives: Annotated[bool, typer.Option(help="Keep the archives.")] = False,
+) -> None:
+    """Download, check and unpack a data set; a stopped download goes on where it was."""
+    from m3net_tf.datasets.fetch import fetch
+
+    folder = fetch(name, data_dir, url=url, keep_archives=keep_archives, log=_say)
+    _say(f"{folder}: now run m3net data check {name}")
+
+
+@data_app.command("check")
+def data_check(
+    name: str,
+    data_dir: DataDir = None,
+    decode: Annotated[bool, typer.Option(help="Decode every file, not its header alone.")] = False,
+    seed: Annotated[int, typer.Option(help="Of random splits.")] = 0,
+    option: DataOptions = None,
+    skip_broken: SkipBroken = False,
+) -> None:
+    """Prove that no group is on both sides, print the leak, look for broken files."""
+    from m3net_tf.datasets import report
+    from m3net_tf.errors import DataError
+
+    options = report.parse_options(option or [])
+    found = report.check(
+        name, data_dir, decode=decode, seed=seed, skip_broken=skip_broken, **options
+    )
+    _print_table(found.table())
+    for line in found.lines():
+        _say(line)
+    if not found.passed:
+        raise DataError(f"{name}: the check did not pass; mend what is listed above")
+
+
+@data_app.command("stats")
+def data_stats(
+    name: str,
+    data_dir: DataDir = None,
+    protocol: Annotated[str | None, typer.Option(help="Instead of the default.")] = None,
+    fold: Annotated[int | None, typer.Option(help="Test fold.")] = None,
+    seed: Annotated[int, typer.Option(help="Of random splits.")] = 0,
+    option: DataOptions = None,
+    skip_broken: SkipBroken = False,
+) -> None:
+    """Clips of each class and split; lengths, rates, channels and formats of the files."""
+    from m3net_tf.datasets import report
+
+    options = report.parse_options(option or [])
+    table, lines = report.stats(
+        name,
+        data_dir,
+        protocol=protocol,
+        fold=fold,
+        seed=seed,
+        skip_broken=skip_broken,
+        **options,
+    )
+    _print_table(table)
+    for line in lines:
+        _say(line)
 
 
 @model_app.command("list")

@@ -112,7 +112,7 @@ def real_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
             return Path(folder) / name
         if not (packed / f"{name}.tar").is_file():
             pytest.skip(f"no real data: set M3NET_TEST_DATA to a folder with {name}/")
-        target = tmp_path_factory.getbasetemp() / "real"
+        target = tmp_path_factory.getbasetemp() / "real" / name
         subprocess.run([sys.executable, packed / "unpack", name, target], check=True)
         return target / name if (target / name).is_dir() else target
 

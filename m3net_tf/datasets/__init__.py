@@ -8,9 +8,11 @@ Importing this package needs neither TensorFlow nor any data. To add a data set,
 from m3net_tf.datasets.audio import fit_length, from_pcm16, read_audio, to_pcm16
 from m3net_tf.datasets.base import (
     SPLITS,
+    Archive,
     AudioDataset,
     Clip,
     DatasetInfo,
+    data_folder,
     dataset_info,
     dataset_names,
     dataset_options,
@@ -20,9 +22,11 @@ from m3net_tf.datasets.base import (
 
 __all__ = [
     "SPLITS",
+    "Archive",
     "AudioDataset",
     "Clip",
     "DatasetInfo",
+    "data_folder",
     "dataset_info",
     "dataset_names",
     "dataset_options",

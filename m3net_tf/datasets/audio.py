@@ -53,7 +53,7 @@ def read_audio(
             count, holds NaN or infinity, or ends before the asked piece.
     """
     path = Path(path)
-    _check_file(path)
+    check_file(path)
     try:
         with soundfile.SoundFile(path) as file:
             rate_hz, channels, frames = file.samplerate, file.channels, file.frames
@@ -142,8 +142,12 @@ def _truncated(path: Path, how: str) -> DataError:
     return DataError(f"{path}: is truncated ({how}); delete it or fetch it again")
 
 
-def _check_file(path: Path) -> None:
-    """Refuse what libsndfile would report badly or, like a cut WAV, accept in silence."""
+def check_file(path: Path) -> None:
+    """Refuse what libsndfile would report badly or, like a cut WAV, accept in silence.
+
+    Raises:
+        DataError: missing, empty, cut or not a file.
+    """
     if path.is_dir():
         raise DataError(f"{path}: is a folder, not a sound file; name the file itself")
     try:
@@ -153,6 +157,8 @@ def _check_file(path: Path) -> None:
                 raise DataError(f"{path}: is empty (0 bytes); delete it or fetch it again")
             file.seek(0)
             head = file.read(12)
+            if head == b"version http":
+                raise DataError(f"{path}: is a git-lfs pointer; run git lfs pull in its folder")
             if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
                 return
             while len(chunk := file.read(8)) == 8:

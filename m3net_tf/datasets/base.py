@@ -8,6 +8,7 @@ and returns an :class:`AudioDataset`. Nothing else has to be edited. The functio
 set's options, so their names and defaults stand in its signature alone.
 """
 
+import csv
 import dataclasses
 import hashlib
 import importlib
@@ -15,16 +16,55 @@ import inspect
 import pkgutil
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.datasets.audio import Audio, FitRule, fit_length, from_pcm16, read_audio, to_pcm16
+from m3net_tf.artifacts import cache_folder
+from m3net_tf.datasets.audio import (
+    FIT_RULES,
+    Audio,
+    FitRule,
+    fit_length,
+    from_pcm16,
+    read_audio,
+    to_pcm16,
+)
 from m3net_tf.errors import ConfigError, DataError
 
 SPLITS = ("train", "validation", "test")
+READERS = 4  # threads that decode files side by side; libsndfile works outside Python's lock
+
+
+class MissingFoldError(DataError):
+    """A partial copy lacks the fold that was asked for."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Archive:
+    """One file of a data set's download.
+
+    Attributes:
+        url: where its publisher keeps it.
+        checksum: ``md5:...`` or ``sha256:...`` as published; empty where none is, so that the
+            first download is trusted and its SHA-256 recorded.
+        size_bytes: published size, 0 where unknown.
+        unpack: false for the further volumes (``.z01`` ...) of a split zip, which are read
+            together with their ``.zip``.
+    """
+
+    url: str
+    checksum: str = ""
+    size_bytes: int = 0
+    unpack: bool = True
+
+    @property
+    def file_name(self) -> str:
+        """Name of the file on disk: the last part of the URL without its query."""
+        return self.url.split("?")[0].rstrip("/").rsplit("/", 1)[-1]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,7 +73,7 @@ class Clip:
 
     Attributes:
         clip_id: name that is unique in the data set and the same on every machine.
-        label: class name, one of ``DatasetInfo.labels``.
+        label: class name, one of ``DatasetInfo.labels``; of several the first.
         split: ``train``, ``validation`` or ``test``.
         group: what must not stand on two sides of a split (speaker, recording ...).
         path: sound file, or None where the data set synthesises the clip.
@@ -41,6 +81,7 @@ class Clip:
         duration_s: length of the piece; None means to the end of the file.
         gain: factor on the samples.
         synthetic: made by us (for example silence cut out of noise), not listed by the publisher.
+        labels: all class names of a multi-label clip; empty where ``label`` is the only one.
     """
 
     clip_id: str
@@ -52,6 +93,12 @@ class Clip:
     duration_s: float | None = None
     gain: float = 1.0
     synthetic: bool = False
+    labels: tuple[str, ...] = ()
+
+    @property
+    def all_labels(self) -> tuple[str, ...]:
+        """The clip's class names, one or more."""
+        return self.labels or (self.label,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +107,8 @@ class DatasetInfo:
 
     Attributes:
         name: registry name.
-        labels: class names; their order is the order of the network's outputs.
+        labels: class names; their order is the order of the network's outputs. Empty in the
+            registry where they come with the data.
         sample_rate_hz: rate at which clips are delivered.
         clip_s: length at which clips are delivered.
         protocols: names that ``load_dataset(protocol=...)`` takes, the default first.
@@ -69,11 +117,21 @@ class DatasetInfo:
         protocol: the protocol in use; it names the missing part of a partial copy.
         fold: the test fold, where the protocol has folds.
         folds: number of folds of the folded protocols (0 = none).
+        folded_protocols: protocols that take a fold.
         leaking_protocols: protocols that put a group on both sides by construction.
         fit: how a clip is brought to ``clip_s``, see :func:`m3net_tf.datasets.audio.fit_length`.
-        resample: whether files of another rate are converted (otherwise they are errors).
+        resample: whether files of another rate or with several channels are converted (otherwise
+            they are errors).
         needs_folder: whether ``data_dir`` must be given.
         notes: remarks that belong beside every figure.
+        group: what ``Clip.group`` is, in words.
+        multi_label: whether a clip may have several labels (scored by mean average precision).
+        held_out_may_share: whether validation and test may share groups, as the publisher has it;
+            training never shares one with either.
+        class_count: number of classes of the complete set where ``labels`` come with the data.
+        archives: what ``m3net data fetch`` downloads; empty where that has to be done by hand.
+        fetch_hint: how to get the data by hand.
+        folder: folder that ``fetch`` makes; the name unless several data sets share one.
     """
 
     name: str
@@ -93,6 +151,19 @@ class DatasetInfo:
     resample: bool = True
     needs_folder: bool = True
     notes: tuple[str, ...] = ()
+    folded_protocols: tuple[str, ...] = ()
+    group: str = "clip"
+    multi_label: bool = False
+    held_out_may_share: bool = False
+    class_count: int = 0
+    archives: tuple[Archive, ...] = ()
+    fetch_hint: str = ""
+    folder: str = ""
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, 0 where only the data tell."""
+        return len(self.labels) or self.class_count
 
     @property
     def clip_samples(self) -> int:
@@ -130,10 +201,11 @@ class AudioDataset:
         if repeated:
             raise DataError(f"{name}: clip {repeated[0]} is listed twice; correct the clip list")
         for clip in self.clips:
-            if clip.label not in labels or clip.split not in SPLITS:
+            strange = [label for label in clip.all_labels if label not in labels]
+            if strange or clip.split not in SPLITS:
                 raise DataError(
                     f"{name}: clip {clip.clip_id} has the unknown label or split "
-                    f"{clip.label!r}/{clip.split!r}; correct the clip list"
+                    f"{(strange or [clip.label])[0]!r}/{clip.split!r}; correct the clip list"
                 )
 
     def split(self, name: str) -> tuple[Clip, ...]:
@@ -143,9 +215,27 @@ class AudioDataset:
         return tuple(clip for clip in self.clips if clip.split == name)
 
     def label_ids(self, clips: Iterable[Clip]) -> npt.NDArray[np.int32]:
-        """Class indices of clips, shape (clips,)."""
+        """Class indices of clips, shape (clips,).
+
+        Raises:
+            ConfigError: the clips have several labels each; take :meth:`label_matrix`.
+        """
+        if self.info.multi_label:
+            raise ConfigError(
+                f"data set {self.info.name} has several labels a clip, so there is no one class "
+                "index; choose a single-label data set or use label_matrix"
+            )
         index = {label: i for i, label in enumerate(self.info.labels)}
         return np.array([index[clip.label] for clip in clips], np.int32)
+
+    def label_matrix(self, clips: Iterable[Clip]) -> npt.NDArray[np.float32]:
+        """1 where a clip has a class, else 0, shape (clips, classes); for any data set."""
+        clips = tuple(clips)
+        index = {label: i for i, label in enumerate(self.info.labels)}
+        matrix = np.zeros((len(clips), len(index)), np.float32)
+        for row, clip in zip(matrix, clips, strict=True):
+            row[[index[label] for label in clip.all_labels]] = 1.0
+        return matrix
 
     def read(self, clip: Clip) -> Audio:
         """Samples of a clip at ``info.sample_rate_hz``, in the length they have, (samples,)."""
@@ -158,6 +248,7 @@ class AudioDataset:
                 clip.path,
                 sample_rate_hz=self.info.sample_rate_hz,
                 resample=self.info.resample,
+                mix=self.info.resample,
                 start_s=clip.start_s,
                 duration_s=clip.duration_s,
             )
@@ -172,25 +263,37 @@ class AudioDataset:
         return self.noise
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Clips per split and class."""
-        found = Counter((clip.split, clip.label) for clip in self.clips)
+        """Clips per split and class; a clip counts in each of its classes."""
+        found = Counter((clip.split, label) for clip in self.clips for label in clip.all_labels)
         return {s: {label: found[s, label] for label in self.info.labels} for s in SPLITS}
 
     def clip_list_hash(self) -> dict[str, str]:
-        """SHA-256 of each split's sorted ``clip_id TAB label`` lines: same hash, same clips."""
+        """SHA-256 of each split's sorted ``clip_id TAB labels`` lines: same hash, same clips."""
         return {
             name: hashlib.sha256(
-                "".join(sorted(f"{c.clip_id}\t{c.label}\n" for c in self.split(name))).encode()
+                "".join(
+                    sorted(f"{c.clip_id}\t{','.join(c.all_labels)}\n" for c in self.split(name))
+                ).encode()
             ).hexdigest()
             for name in SPLITS
         }
 
+    def clip_list_digest(self) -> str:
+        """One SHA-256 over the three splits' clip lists."""
+        lists = "".join(f"{name} {value}\n" for name, value in self.clip_list_hash().items())
+        return hashlib.sha256(lists.encode()).hexdigest()
+
     def shared_groups(self) -> dict[str, tuple[str, ...]]:
-        """Groups that occur in more than one split, with those splits."""
+        """Groups that occur in more splits than they may, with those splits."""
         where: dict[str, set[str]] = {}
         for clip in self.clips:
             where.setdefault(clip.group, set()).add(clip.split)
-        return {g: tuple(s for s in SPLITS if s in w) for g, w in where.items() if len(w) > 1}
+        allowed = {"validation", "test"} if self.info.held_out_may_share else set()
+        return {
+            g: tuple(s for s in SPLITS if s in w)
+            for g, w in where.items()
+            if len(w) > 1 and w != allowed
+        }
 
     def leak(self) -> float:
         """Share of the test clips whose group is also trained on (0 under an honest protocol)."""
@@ -199,18 +302,52 @@ class AudioDataset:
         return sum(clip.group in trained for clip in test) / max(1, len(test))
 
     def check_classes(self, folder: Path | None = None) -> None:
-        """Prove that every class has a training clip.
+        """Prove that there is something to train on, and every class of a single-label set in it.
 
         Raises:
-            DataError: naming a class that has none, and the folder.
+            DataError: naming a class that has no training clip, and the folder.
         """
-        trained = {clip.label for clip in self.clips if clip.split == "train"}
+        trained = {
+            label for clip in self.clips if clip.split == "train" for label in clip.all_labels
+        }
+        if not trained:
+            raise DataError(
+                f"{folder or self.info.name}: there is no training clip; "
+                "add files, fetch the data again or choose another protocol or fold"
+            )
         for label in self.info.labels:
-            if label not in trained:
+            if label not in trained and not self.info.multi_label:
                 raise DataError(
                     f"{folder or self.info.name}: class {label!r} has no training clip; "
                     "add its files, fetch the data again or choose another protocol or fold"
                 )
+
+    def broken(self) -> dict[str, str]:
+        """Clips that cannot be read, with the reason; decodes every file."""
+
+        def reason(clip: Clip) -> str:
+            try:
+                self.read(clip)
+            except DataError as error:
+                return str(error)
+            return ""
+
+        with ThreadPoolExecutor(READERS) as pool:
+            reasons = pool.map(reason, self.clips)
+            return {c.clip_id: r for c, r in zip(self.clips, reasons, strict=True) if r}
+
+    def without_broken(self) -> "AudioDataset":
+        """The same data set less what cannot be read; its protocol and notes say what is gone."""
+        broken = self.broken()
+        if not broken:
+            return self
+        info = dataclasses.replace(
+            self.info,
+            protocol=f"{self.info.protocol} (without {len(broken)} broken clips)",
+            notes=(*self.info.notes, *(f"skipped: {reason}" for reason in broken.values())),
+        )
+        clips = tuple(clip for clip in self.clips if clip.clip_id not in broken)
+        return dataclasses.replace(self, info=info, clips=clips)
 
     def check_disjoint(self) -> None:
         """Prove that no group is on two sides.
@@ -281,6 +418,25 @@ def dataset_options(name: str) -> tuple[str, ...]:
     return _entry(name).options
 
 
+def dataset_module(name: str) -> str:
+    """The docstring of a data set's module."""
+    return (inspect.getmodule(_entry(name).build).__doc__ or "").strip()
+
+
+def data_folder(name: str, data_dir: str | Path | None = None) -> Path:
+    """Folder of a data set, whether or not it exists.
+
+    ``DATA_DIR`` may be the data set's own folder or hold one folder for each data set, as
+    ``m3net data fetch`` makes them; without it those lie in the user's cache.
+    """
+    info = _entry(name).info
+    parent = cache_folder() / "datasets" if data_dir is None else Path(data_dir).expanduser()
+    for folder in (name, info.folder):
+        if folder and any((parent / folder).glob("[!.]*")):
+            return parent / folder
+    return parent / (info.folder or name) if data_dir is None else parent
+
+
 def load_dataset(
     name: str,
     data_dir: str | Path | None = None,
@@ -288,16 +444,20 @@ def load_dataset(
     protocol: str | None = None,
     fold: int | None = None,
     seed: int = 0,
+    skip_broken: bool = False,
     **options: Any,
 ) -> AudioDataset:
     """List a data set's clips under a protocol.
 
     Args:
         name: one of :func:`dataset_names`.
-        data_dir: folder of the unpacked data; not needed by ``synth``.
+        data_dir: folder of the unpacked data, or one that holds a folder of the data set's name;
+            None takes what was fetched into the user's cache. ``synth`` needs none.
         protocol: one of the data set's protocols; None takes its first.
         fold: test fold, counted from 1, of a protocol that has folds; None takes fold 1.
         seed: of whatever the protocol draws at random.
+        skip_broken: decode every file now and leave out those that cannot be; ``info.notes``
+            lists them. Otherwise a broken file is an error when it is read.
         options: the data set's own, see its module.
 
     Raises:
@@ -318,7 +478,7 @@ def load_dataset(
         raise ConfigError(
             f"data set {name} has no protocol {protocol!r}; choose from {', '.join(info.protocols)}"
         )
-    folded = "fold" in protocol
+    folded = protocol in info.folded_protocols
     if fold is not None and not folded:
         raise ConfigError(f"protocol {protocol} of data set {name} has no folds; leave fold out")
     if folded:
@@ -326,19 +486,35 @@ def load_dataset(
         check_number(name, "fold", fold, 1, info.folds)
     root = None
     if info.needs_folder:
-        if data_dir is None:
-            raise DataError(f"data set {name} needs its folder; give DATA_DIR=<folder>")
-        root = Path(data_dir).expanduser()
+        root = data_folder(name, data_dir)
+        if data_dir is None and not root.is_dir():
+            how = f" or run m3net data fetch {name}" if info.archives else ""
+            raise DataError(f"data set {name} needs its folder; give DATA_DIR=<folder>{how}")
         if not root.is_dir():
             raise DataError(
                 f"{root}: folder of data set {name} does not exist; "
                 f"correct DATA_DIR or get the data from {info.url}"
             )
     dataset = entry.build(root, protocol=protocol, fold=fold, seed=seed, **options)
+    if skip_broken:
+        dataset = dataset.without_broken()
     dataset.check_classes(root)
+    if info.multi_label:
+        dataset = _name_untrained(dataset)
     if not dataset.info.leaking:
         dataset.check_disjoint()
     return dataset
+
+
+def _name_untrained(dataset: AudioDataset) -> AudioDataset:
+    """Note how many classes of a multi-label data set have no training clip."""
+    trained = {label for clip in dataset.split("train") for label in clip.all_labels}
+    missing = len(set(dataset.info.labels) - trained)
+    if not missing:
+        return dataset
+    note = f"{missing} of {len(dataset.info.labels)} classes have no training clip"
+    info = dataclasses.replace(dataset.info, notes=(*dataset.info.notes, note))
+    return dataclasses.replace(dataset, info=info)
 
 
 def check_number(
@@ -355,6 +531,70 @@ def check_number(
             f"data set {owner}: {name} is {value!r}; "
             f"give a {'whole ' if whole else ''}number from {low:g} to {high:g}"
         )
+
+
+def delivered(
+    info: DatasetInfo,
+    *,
+    fit: FitRule | None = None,
+    sample_rate_hz: int | None = None,
+    clip_s: float | None = None,
+) -> DatasetInfo:
+    """The description with another length rule, rate or clip length, each checked.
+
+    Raises:
+        ConfigError: unknown rule, or a number outside its range.
+    """
+    if fit is not None:
+        if fit not in FIT_RULES:
+            raise ConfigError(
+                f"{info.name}: fit {fit!r} is unknown; choose from {', '.join(FIT_RULES)}"
+            )
+        info = dataclasses.replace(info, fit=fit)
+    if sample_rate_hz is not None:
+        check_number(info.name, "sample_rate_hz", sample_rate_hz, 4_000, 192_000)
+        info = dataclasses.replace(info, sample_rate_hz=sample_rate_hz)
+    if clip_s is not None:
+        check_number(info.name, "clip_s", clip_s, 0.01, 3600, whole=False)
+        info = dataclasses.replace(info, clip_s=clip_s)
+    return info
+
+
+def partial_copy(info: DatasetInfo, part: str, clips: int, total: int) -> DatasetInfo:
+    """The description of a copy that lacks something: its protocol's name says so."""
+    note = f"partial copy: {part}, {clips} of {total} clips"
+    return dataclasses.replace(
+        info, protocol=f"{info.protocol} ({part})", notes=(*info.notes, note)
+    )
+
+
+def find_root(folder: Path, marker: str) -> Path:
+    """The folder itself if the glob ``marker`` matches in it, else its only subfolder with one."""
+    if any(folder.glob(marker)):
+        return folder
+    folders = [p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".")]
+    inside = [path for path in folders if any(path.glob(marker))]
+    return inside[0] if len(inside) == 1 else folder
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a CSV table with a header; missing cells are empty.
+
+    Raises:
+        DataError: the table is missing, unreadable or lacks one of ``columns``.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: metadata is missing; fetch the data again")
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            table = csv.DictReader(file, restval="")
+            found, rows = table.fieldnames or (), list(table)
+    except csv.Error as error:
+        raise DataError(f"{path}: is not a CSV table; fetch the data again") from error
+    for column in columns:
+        if column not in found:
+            raise DataError(f"{path}: has no column {column!r}; fetch the data again")
+    return rows
 
 
 def rank(key: Hashable) -> str:

@@ -10,8 +10,12 @@ Licence: CC BY 4.0.
 Citation: P. Warden, "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition",
     arXiv:1804.03209, 2018.
 Size: 2.4 GB compressed, 3.4 GB unpacked.
-Protocol: ``official-split``: ``validation_list.txt`` and ``testing_list.txt`` as published, every
-    other clip trains. Group = speaker, the part of the file name before ``_nohash_``.
+Protocols:
+    ``official-split`` (default): ``validation_list.txt`` and ``testing_list.txt`` as published,
+    every other clip trains. Group = speaker, the part of the file name before ``_nohash_``.
+    ``paper-random``: 6:2:2 at random over all clips, as several papers do. It LEAKS: one
+    speaker's clips land on both sides.
+Download: one archive; SHA-256 as TensorFlow Datasets and torchaudio publish it.
 
 Layout: ``<word>/<speaker>_nohash_<n>.wav``, the two lists and ``_background_noise_/*.wav`` in
 ``DATA_DIR`` or in one ``speech_commands*`` folder inside it.
@@ -36,6 +40,7 @@ import soundfile
 
 from m3net_tf.datasets.base import (
     SPLITS,
+    Archive,
     AudioDataset,
     Clip,
     DatasetInfo,
@@ -43,6 +48,7 @@ from m3net_tf.datasets.base import (
     rank,
     register,
 )
+from m3net_tf.datasets.protocols import random_split
 from m3net_tf.errors import ConfigError, DataError
 
 SILENCE, UNKNOWN, NOISE_FOLDER = "_silence_", "_unknown_", "_background_noise_"
@@ -64,13 +70,23 @@ INFO = DatasetInfo(
     labels=TASKS["12"],
     sample_rate_hz=16_000,
     clip_s=1.0,
-    protocols=("official-split",),
+    protocols=("official-split", "paper-random"),
     licence="CC BY 4.0",
     citation="P. Warden, Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition, "
     "arXiv:1804.03209, 2018",
     url="https://www.tensorflow.org/datasets/catalog/speech_commands",
     size="105 829 clips of 1 s, 2.4 GB compressed",
     resample=False,
+    leaking_protocols=("paper-random",),
+    group="speaker",
+    archives=(
+        Archive(
+            "https://storage.googleapis.com/download.tensorflow.org/data/"
+            "speech_commands_v0.02.tar.gz",
+            "sha256:af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
+            2_428_923_189,
+        ),
+    ),
 )
 
 
@@ -118,6 +134,9 @@ def build(
     if len(clips) != CLIPS:
         part = f"{len(clips)} of {CLIPS} clips"
         protocol, notes = f"{protocol} ({part})", (f"partial copy: {part}",)
+    if protocol.startswith("paper-random"):
+        clips = random_split(clips, seed)
+        notes += ("leaks: clips of one speaker are on both sides of this random split",)
     labels, noise = TASKS[task], _noise(root)
     if task == "35":
         clips = [clip for clip in clips if clip.label in labels]
@@ -175,7 +194,7 @@ def _scan(root: Path, labels: tuple[str, ...]) -> Iterator[tuple[str, tuple[str,
             continue
         folder = root / word
         files = [e.name for e in os.scandir(folder)] if word in words else []
-        names = [name for name in files if name.endswith(".wav")]
+        names = [name for name in files if name.endswith(".wav") and "_nohash_" in name]
         if not names and word in labels:
             raise DataError(f"{folder}: class has no WAV file; fetch the data again")
         yield from ((f"{word}/{name}", (word, folder / name)) for name in names)

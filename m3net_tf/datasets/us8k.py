@@ -12,9 +12,12 @@ Size: about 6 GB compressed, 7 GB unpacked.
 Protocols:
     ``official-10fold`` (default): ``fold`` tests, the next one (after 10 comes 1) validates, the
     others train. Group = fsID, the recording; no recording is in two folds.
+    ``grouped``: 6:2:2 at random, whole recordings.
     ``paper-random``: 6:2:2 at random over all slices, as several papers do. It LEAKS: slices of
     one recording land on both sides, which lifts accuracy by more than ten points. Never compare
     it with the official folds.
+
+Download: one archive from Zenodo, MD5 as published there.
 
 Layout: ``audio/fold<n>/*.wav`` and ``metadata/UrbanSound8K.csv`` in ``DATA_DIR`` or in
 ``DATA_DIR/UrbanSound8K``. A partial copy works with the folds whose folders exist; the protocol's
@@ -25,26 +28,25 @@ A slice shorter than 4 s is looped (``fit="loop"``; ``fit="pad"`` appends zeros)
 keeps its first 4 s.
 """
 
-import csv
 import dataclasses
 from pathlib import Path
 
-from m3net_tf.datasets.audio import FIT_RULES, FitRule
+from m3net_tf.datasets import protocols
+from m3net_tf.datasets.audio import FitRule
 from m3net_tf.datasets.base import (
+    Archive,
     AudioDataset,
     Clip,
     DatasetInfo,
-    check_number,
-    held_out_groups,
-    rank,
+    delivered,
+    partial_copy,
+    read_table,
     register,
 )
-from m3net_tf.errors import ConfigError, DataError
+from m3net_tf.errors import DataError
 
 CLIPS, FOLDS = 8_732, 10
 COLUMNS = ("slice_file_name", "fsID", "fold", "class")
-VALIDATION_SHARE = 0.2
-RANDOM_SHARES = (0.6, 0.8)  # train up to here, validation up to here, the rest tests
 
 INFO = DatasetInfo(
     name="us8k",
@@ -62,15 +64,23 @@ INFO = DatasetInfo(
     ),
     sample_rate_hz=16_000,
     clip_s=4.0,
-    protocols=("official-10fold", "paper-random"),
+    protocols=("official-10fold", "grouped", "paper-random"),
     licence="CC BY-NC 3.0",
     citation="J. Salamon, C. Jacoby, J. P. Bello, A Dataset and Taxonomy for Urban Sound "
     "Research, ACM Multimedia 2014",
     url="https://urbansounddataset.weebly.com/urbansound8k.html",
     size="8 732 clips of up to 4 s, about 6 GB compressed",
     folds=FOLDS,
+    folded_protocols=("official-10fold",),
     leaking_protocols=("paper-random",),
     fit="loop",
+    group="recording (fsID)",
+    archives=(
+        Archive(
+            "https://zenodo.org/records/1203745/files/UrbanSound8K.tar.gz",
+            "md5:9aa69802bbf37fb986f71ec1483a196e",
+        ),
+    ),
 )
 
 
@@ -90,9 +100,7 @@ def build(
         fit: ``loop``, ``pad`` or ``crop`` to 4 s.
         sample_rate_hz: rate of delivery.
     """
-    if fit not in FIT_RULES:
-        raise ConfigError(f"us8k: fit {fit!r} is unknown; choose from {', '.join(FIT_RULES)}")
-    check_number("us8k", "sample_rate_hz", sample_rate_hz, 4_000, 192_000)
+    info = delivered(INFO, fit=fit, sample_rate_hz=sample_rate_hz)
     root = root / "UrbanSound8K" if (root / "UrbanSound8K").is_dir() else root
     folds = [n for n in range(1, FOLDS + 1) if (root / f"audio/fold{n}").is_dir()]
     if not folds:
@@ -101,65 +109,27 @@ def build(
             "point DATA_DIR at the unpacked UrbanSound8K folder or fetch it again"
         )
     clips = _read_metadata(root, folds)
-    info = dataclasses.replace(
-        INFO, protocol=protocol, fold=fold, fit=fit, sample_rate_hz=sample_rate_hz
-    )
-    notes = []
+    info = dataclasses.replace(info, protocol=protocol, fold=fold)
     if len(clips) != CLIPS:
         part = f"folds {', '.join(map(str, folds))} of {FOLDS}"
-        info = dataclasses.replace(info, protocol=f"{protocol} ({part})")
-        notes.append(f"partial copy: {part}, {len(clips)} of {CLIPS} clips")
-    if info.leaking:
-        order = sorted(clips, key=lambda clip: rank((seed, clip.clip_id)))
-        ends = [round(share * len(clips)) for share in RANDOM_SHARES]
-        of = {
-            clip.clip_id: ("train", "validation", "test")[sum(i >= end for end in ends)]
-            for i, clip in enumerate(order)
-        }
-        notes.append("leaks: slices of one recording are on both sides of this random split")
+        info = partial_copy(info, part, len(clips), CLIPS)
+    notes: tuple[str, ...] = ()
+    if protocol == "official-10fold":
+        fold_of = {c.clip_id: int(c.clip_id.split("/")[0].removeprefix("fold")) for c in clips}
+        where = root / f"audio/fold{fold}"
+        clips, notes = protocols.fold_split(clips, fold_of, fold or 1, seed, where)
+    elif protocol == "grouped":
+        clips = protocols.grouped_split(clips, seed)
     else:
-        of = _fold_splits(root, clips, folds, fold or 1, seed, notes)
-    clips = [dataclasses.replace(clip, split=of[clip.clip_id]) for clip in clips]
-    return AudioDataset(dataclasses.replace(info, notes=tuple(notes)), tuple(clips))
-
-
-def _fold_splits(
-    root: Path, clips: list[Clip], folds: list[int], fold: int, seed: int, notes: list[str]
-) -> dict[str, str]:
-    """Clip id -> split when ``fold`` tests."""
-    if fold not in folds:
-        raise DataError(
-            f"{root / f'audio/fold{fold}'}: folder of the test fold is missing; "
-            f"fetch it or choose from the folds {', '.join(map(str, folds))}"
-        )
-    if len(folds) == 1:
-        raise DataError(f"{root / 'audio'}: only fold {fold} is there; fetch one more to train on")
-    fold_of = {clip.clip_id: int(clip.clip_id.split("/")[0].removeprefix("fold")) for clip in clips}
-    if len(folds) > 2:
-        following = folds[(folds.index(fold) + 1) % len(folds)]
-        name = {fold: "test", following: "validation"}
-        return {clip_id: name.get(n, "train") for clip_id, n in fold_of.items()}
-    rest = [clip for clip in clips if fold_of[clip.clip_id] != fold]
-    held = held_out_groups([c.group for c in rest], [c.label for c in rest], VALIDATION_SHARE, seed)
-    notes.append("validation: about a fifth of the training fold's recordings")
-    of = {clip.clip_id: "test" for clip in clips}
-    return of | {c.clip_id: "validation" if c.group in held else "train" for c in rest}
+        clips = protocols.random_split(clips, seed)
+        notes = ("leaks: slices of one recording are on both sides of this random split",)
+    return AudioDataset(dataclasses.replace(info, notes=(*info.notes, *notes)), tuple(clips))
 
 
 def _read_metadata(root: Path, folds: list[int]) -> list[Clip]:
     """The clips of the folds that are there, all in split ``train`` for now."""
     path = root / "metadata/UrbanSound8K.csv"
-    if not path.is_file():
-        raise DataError(f"{path}: metadata is missing; fetch the data again")
-    try:
-        with path.open(encoding="utf-8", errors="replace", newline="") as file:
-            table = csv.DictReader(file)
-            columns, rows = table.fieldnames or (), list(table)
-    except csv.Error as error:
-        raise DataError(f"{path}: is not a CSV table; fetch the data again") from error
-    for column in COLUMNS:
-        if column not in columns:
-            raise DataError(f"{path}: has no column {column!r}; fetch the data again")
+    rows = read_table(path, COLUMNS)
     present = {f"{n}/{p.name}" for n in folds for p in (root / f"audio/fold{n}").iterdir()}
     clips = []
     for line, row in enumerate(rows, start=2):

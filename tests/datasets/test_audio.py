@@ -57,6 +57,17 @@ def test_formats(tmp_path, suffix, subtype, step):
     np.testing.assert_allclose(read_audio(path, sample_rate_hz=16_000), wave, rtol=0, atol=step)
 
 
+def test_ogg(tmp_path):
+    path = tmp_path / "a.ogg"
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(48_000) / 48_000)
+    soundfile.write(path, np.stack([tone, tone], axis=1), 48_000, subtype="VORBIS")
+    audio = read_audio(path, sample_rate_hz=16_000)
+    assert audio.shape == (16_000,)
+    error = audio - 0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
+    # Vorbis is lossy: 20 dB is what its default quality holds with room to spare on a tone.
+    assert np.square(error[500:-500]).mean() < 0.01 * np.square(audio).mean()
+
+
 def test_stereo_is_averaged(tmp_path, write_wav):
     path = write_wav(tmp_path / "a.wav", np.array([[100, 300], [-4, 4]], np.int16))
     np.testing.assert_array_equal(

@@ -39,12 +39,14 @@ def change(index: int, **changes: object) -> AudioDataset:
 
 
 def test_every_data_set_describes_itself():
-    assert {"speech_commands", "synth", "us8k"} <= set(base.dataset_names())
+    expected = "audioset cremad esc10 esc50 folder fsd50k nsynth ravdess speech_commands synth us8k"
+    assert " ".join(base.dataset_names()) == expected
     for name in base.dataset_names():
         info = base.dataset_info(name)
         assert info.name == name
         assert info.protocol == info.protocols[0]
-        assert all([info.labels, info.licence, info.citation, info.url, info.size])
+        assert all([info.classes or name == "folder", info.licence, info.citation])
+        assert all([info.url, info.size, info.group])
         text = importlib.import_module(f"m3net_tf.datasets.{name}").__doc__
         for field in ("Classes", "Clips", "Rate", "Licence", "Citation", "Size", "Protocol"):
             assert f"\n{field}" in text, (name, field)
@@ -63,7 +65,7 @@ def test_import_needs_no_tensorflow():
     [
         ({"name": "us9k"}, "'us9k' is unknown; choose from .*speech_commands.*synth.*us8k"),
         ({"name": "synth", "clips": 3}, "no option 'clips'; its options are clips_per_class"),
-        ({"name": "us8k", "protocol": "mine"}, "'mine'; choose from official-10fold, paper-random"),
+        ({"name": "us8k", "protocol": "mine"}, "'mine'; choose from official-10fold, grouped"),
         ({"name": "synth", "fold": 1}, "has no folds; leave fold out"),
         ({"name": "us8k", "fold": 11}, "fold is 11; give a whole number from 1 to 10"),
         ({"name": "synth", "seed": -1}, "seed is -1"),
@@ -164,3 +166,59 @@ def test_the_only_group_of_a_class_is_not_held_out():
     held = held_out_groups(groups, labels, 0.2, 0)
     assert "x" not in held
     assert len(held & {"y", "z"}) == 1
+
+
+def test_several_labels(tmp_path):
+    info = dataclasses.replace(INFO, labels=("a", "b", "c"), multi_label=True)
+    clips = (CLIPS[0], dataclasses.replace(CLIPS[1], labels=("b", "c")))
+    dataset = AudioDataset(info, clips)
+    assert dataset.label_matrix(clips).tolist() == [[1, 0, 0], [0, 1, 1]]
+    assert dataset.label_matrix(clips).dtype == np.float32
+    assert dataset.label_matrix(()).shape == (0, 3)
+    assert dataset.counts()["train"] == {"a": 1, "b": 1, "c": 1}
+    assert dataset.clip_list_hash() != AudioDataset(info, CLIPS[:2]).clip_list_hash()
+    with pytest.raises(ConfigError, match="several labels a clip.* use label_matrix"):
+        dataset.label_ids(clips)
+    with pytest.raises(DataError, match="unknown label or split 'd'"):
+        AudioDataset(info, (dataclasses.replace(CLIPS[1], labels=("b", "d")),))
+    one = AudioDataset(INFO, CLIPS)
+    assert one.label_matrix(CLIPS).argmax(axis=1).tolist() == one.label_ids(CLIPS).tolist()
+
+
+def test_held_out_parts_may_share_groups_where_published_so():
+    info = dataclasses.replace(INFO, held_out_may_share=True)
+    clips = (*CLIPS[:2], CLIPS[2], dataclasses.replace(CLIPS[3], group="g2"))
+    assert AudioDataset(INFO, clips).shared_groups() == {"g2": ("validation", "test")}
+    AudioDataset(info, clips).check_disjoint()
+    trained = dataclasses.replace(CLIPS[3], group="g1")
+    assert "g1" in AudioDataset(info, (*CLIPS[:3], trained)).shared_groups()
+
+
+def test_broken_files_are_an_error_or_skipped_by_name(tmp_path, make_layout):
+    root = make_layout("ravdess")
+    names = ("Actor_05/03-01-01-01-01-01-05.wav", "Actor_06/03-01-02-01-01-01-06.wav")
+    paths = [next(root.rglob(name)) for name in names]
+    paths[0].write_bytes(paths[0].read_bytes()[:1000])
+    paths[1].write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    dataset = load_dataset("ravdess", root)
+    with pytest.raises(DataError, match="is truncated"):
+        dataset.load(next(clip for clip in dataset.clips if clip.clip_id == names[0]))
+    skipped = load_dataset("ravdess", root, skip_broken=True)
+    assert {c.clip_id for c in dataset.clips} - {c.clip_id for c in skipped.clips} == set(names)
+    assert skipped.info.protocol.endswith("(without 2 broken clips)")
+    assert all(any(str(path) in note for note in skipped.info.notes) for path in paths)
+    assert any("is a git-lfs pointer; run git lfs pull" in note for note in skipped.info.notes)
+    assert dataset.clip_list_hash() != skipped.clip_list_hash()
+
+
+def test_a_folder_for_each_data_set(make_layout, monkeypatch, tmp_path):
+    root = make_layout("esc10", tmp_path / "cache/datasets")
+    for data_dir in (root, root.parent, None):
+        assert len(load_dataset("esc10", data_dir).clips) == 200
+    root.rename(root.parent / "esc50")  # ESC-10 comes in ESC-50's archive
+    assert base.data_folder("esc10") == root.parent / "esc50"
+    assert len(load_dataset("esc10").clips) == 200
+    with pytest.raises(DataError, match="class 'pig' has no training clip"):
+        load_dataset("esc50")
+    (root.parent / "esc50/esc10/.downloads").mkdir(parents=True)  # a fetch that was given up
+    assert len(load_dataset("esc10", root.parent / "esc50").clips) == 200

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,14 @@ SPEAKERS = {"train": range(10), "validation": range(10, 12), "test": range(12, 1
 def folder(tmp_path, write_wav) -> Path:
     """The official layout: 14 speakers say each of the 35 words once; two noise files."""
     root = tmp_path / "speech_commands_v0.02"
+    sound = write_wav(tmp_path / "sound.wav", 100).read_bytes()
     lists: dict[str, list[str]] = {split: [] for split in SPEAKERS}
     for word in WORDS_35:
+        (root / word).mkdir(parents=True)
         for split, speakers in SPEAKERS.items():
             for speaker in speakers:
                 name = f"{word}/{speaker:08x}_nohash_0.wav"
-                write_wav(root / name, 100)
+                (root / name).write_bytes(sound)
                 lists[split].append(name)
     (root / "validation_list.txt").write_text("\n".join(lists["validation"]) + "\n")
     (root / "testing_list.txt").write_text("\n".join(lists["test"]) + "\n")
@@ -187,6 +190,12 @@ def test_real_subset(real_data):
         "validation": 70,
         "test": 31,
     }
+    for split, name in (("validation", "validation_list.txt"), ("test", "testing_list.txt")):
+        lines = (real_data("speech_commands_v2_mini") / name).read_text().split()
+        words = Counter(line.split("/")[0] for line in lines)
+        counts = dataset.counts()[split]
+        assert {word: counts[word] for word in WORDS_10} == {w: words[w] for w in WORDS_10}
+        assert counts[UNKNOWN] == sum(words.values()) - sum(words[w] for w in WORDS_10)
     speakers = [{clip.group for clip in clips} for clips in listed.values()]
     assert not (speakers[0] & speakers[1] or speakers[0] & speakers[2] or speakers[1] & speakers[2])
     for clip in dataset.split("test"):

@@ -2,6 +2,7 @@
 import csv
 import itertools
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ def make_folder(tmp_path, write_wav) -> Callable[..., Path]:
 
     def make(folds: int) -> Path:
         root = tmp_path / "UrbanSound8K"
+        sound = write_wav(tmp_path / "sound.wav", 800, rate_hz=8000).read_bytes()
         rows: list[tuple] = [
             ("slice_file_name", "fsID", "start", "end", "salience", "fold", "classID", "class")
         ]
@@ -27,7 +29,9 @@ def make_folder(tmp_path, write_wav) -> Callable[..., Path]:
         ):
             recording = fold * 1000 + label * 10 + take
             name = f"{recording}-{label}-0-{cut}.wav"
-            write_wav(root / f"audio/fold{fold}" / name, 800, rate_hz=8000)
+            path = root / f"audio/fold{fold}" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(sound)
             rows.append((name, recording, 0, 4, 1, fold, label, LABELS[label]))
         (root / "metadata").mkdir()
         with (root / "metadata/UrbanSound8K.csv").open("w", newline="") as file:
@@ -144,10 +148,13 @@ def test_wrong_options(make_folder):
 
 def test_real_subset(real_data):
     root = real_data("urbansound8k_folds_1_2")
+    with next(root.rglob("UrbanSound8K.csv")).open() as file:
+        listed = Counter((row["fold"], row["class"]) for row in csv.DictReader(file))
     for fold, count, other in ((1, 873, 888), (2, 888, 873)):
         dataset = load_dataset("us8k", root, fold=fold)
         assert dataset.info.protocol == "official-10fold (folds 1, 2 of 10)"
         assert len(dataset.split("test")) == count
+        assert dataset.counts()["test"] == {n: listed[str(fold), n] for n in dataset.info.labels}
         assert len(dataset.split("train") + dataset.split("validation")) == other
         assert dataset.shared_groups() == {}
         assert min(dataset.counts()["validation"].values()) > 0

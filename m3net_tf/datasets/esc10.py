@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ESC-10: the ten easily told classes of ESC-50.
+
+Classes: dog, rooster, rain, sea_waves, crackling_fire, crying_baby, sneezing, clock_tick,
+    helicopter, chainsaw.
+Clips: 400 of 5 s (40 a class), in ESC-50's five folds of 80.
+Rate: 44.1 kHz, 16 bit, mono; delivered at 16 kHz (soxr).
+Licence: CC BY 3.0.
+Citation: K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multimedia 2015.
+Size: about 600 MB compressed, as it comes with ESC-50.
+Protocols: those of :mod:`m3net_tf.datasets.esc50`, ``official-5fold`` first.
+Download: that of ESC-50, one folder ``esc50`` for both.
+
+Layout: as ESC-50's; other classes' clips may be there or not.
+"""
+
+import dataclasses
+from pathlib import Path
+
+from m3net_tf.datasets import esc50
+from m3net_tf.datasets.audio import FitRule
+from m3net_tf.datasets.base import AudioDataset, delivered, register
+
+INFO = dataclasses.replace(
+    esc50.INFO,
+    name="esc10",
+    labels=(
+        *("dog", "rooster", "rain", "sea_waves", "crackling_fire", "crying_baby", "sneezing"),
+        *("clock_tick", "helicopter", "chainsaw"),
+    ),
+    licence="CC BY 3.0",
+    size="400 clips of 5 s, about 600 MB compressed (with ESC-50)",
+    folder="esc50",
+)
+
+
+@register(INFO)
+def build(
+    root: Path,
+    *,
+    protocol: str,
+    fold: int | None,
+    seed: int,
+    fit: FitRule = "pad",
+    sample_rate_hz: int = 16_000,
+) -> AudioDataset:
+    """List the clips.
+
+    Options:
+        fit: ``pad``, ``loop`` or ``crop`` to 5 s.
+        sample_rate_hz: rate of delivery.
+    """
+    info = delivered(INFO, fit=fit, sample_rate_hz=sample_rate_hz)
+    return esc50.listed(dataclasses.replace(info, protocol=protocol, fold=fold), root, seed)

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ESC-50: fifty kinds of environmental sound.
+
+Classes: 50, ten each of animals, nature and water, human non-speech, interior and domestic, and
+    urban sounds; ``labels`` are in the order of the table's ``target``.
+Clips: 2 000 of 5 s (40 a class), short sounds padded with zeros by the publisher, in five folds.
+Rate: 44.1 kHz, 16 bit, mono; delivered at 16 kHz (soxr).
+Licence: CC BY-NC 3.0.
+Citation: K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multimedia 2015.
+Size: about 600 MB compressed, 880 MB unpacked.
+Protocols:
+    ``official-5fold`` (default): ``fold`` tests, the next one (after 5 comes 1) validates, the
+    others train. Group = src_file, the Freesound recording; no recording is in two folds.
+    ``grouped``: 6:2:2 at random, whole recordings.
+    ``paper-random``: 6:2:2 at random over all clips. It LEAKS: clips out of one recording land on
+    both sides. Never compare it with the official folds.
+Download: GitHub's archive of the repository. GitHub makes it anew from time to time, so it has no
+    lasting checksum: the first download is trusted and its SHA-256 recorded.
+
+Layout: ``audio/*.wav`` and ``meta/esc50.csv`` in ``DATA_DIR`` or in one folder inside it. A
+partial copy works with the folds that are there.
+"""
+
+import dataclasses
+from pathlib import Path
+
+from m3net_tf.datasets import protocols
+from m3net_tf.datasets.audio import FitRule
+from m3net_tf.datasets.base import (
+    Archive,
+    AudioDataset,
+    Clip,
+    DatasetInfo,
+    delivered,
+    find_root,
+    partial_copy,
+    read_table,
+    register,
+)
+from m3net_tf.errors import DataError
+
+TABLE, FOLDS, CLIPS_PER_CLASS = "meta/esc50.csv", 5, 40
+COLUMNS = ("filename", "fold", "category", "src_file")
+
+INFO = DatasetInfo(
+    name="esc50",
+    labels=(
+        *("dog", "rooster", "pig", "cow", "frog", "cat", "hen", "insects", "sheep", "crow"),
+        *("rain", "sea_waves", "crackling_fire", "crickets", "chirping_birds", "water_drops"),
+        *("wind", "pouring_water", "toilet_flush", "thunderstorm", "crying_baby", "sneezing"),
+        *("clapping", "breathing", "coughing", "footsteps", "laughing", "brushing_teeth"),
+        *("snoring", "drinking_sipping", "door_wood_knock", "mouse_click", "keyboard_typing"),
+        *("door_wood_creaks", "can_opening", "washing_machine", "vacuum_cleaner", "clock_alarm"),
+        *("clock_tick", "glass_breaking", "helicopter", "chainsaw", "siren", "car_horn"),
+        *("engine", "train", "church_bells", "airplane", "fireworks", "hand_saw"),
+    ),
+    sample_rate_hz=16_000,
+    clip_s=5.0,
+    protocols=("official-5fold", "grouped", "paper-random"),
+    licence="CC BY-NC 3.0",
+    citation="K. J. Piczak, ESC: Dataset for Environmental Sound Classification, "
+    "ACM Multimedia 2015",
+    url="https://github.com/karolpiczak/ESC-50",
+    size="2 000 clips of 5 s, about 600 MB compressed",
+    folds=FOLDS,
+    folded_protocols=("official-5fold",),
+    leaking_protocols=("paper-random",),
+    group="recording (src_file)",
+    archives=(Archive("https://github.com/karolpiczak/ESC-50/archive/master.zip"),),
+)
+
+
+@register(INFO)
+def build(
+    root: Path,
+    *,
+    protocol: str,
+    fold: int | None,
+    seed: int,
+    fit: FitRule = "pad",
+    sample_rate_hz: int = 16_000,
+) -> AudioDataset:
+    """List the clips.
+
+    Options:
+        fit: ``pad``, ``loop`` or ``crop`` to 5 s.
+        sample_rate_hz: rate of delivery.
+    """
+    info = delivered(INFO, fit=fit, sample_rate_hz=sample_rate_hz)
+    return listed(dataclasses.replace(info, protocol=protocol, fold=fold), root, seed)
+
+
+def listed(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
+    """The clips of the classes in ``info.labels``, split by ``info.protocol`` and ``info.fold``."""
+    root = find_root(root, TABLE)
+    total = CLIPS_PER_CLASS * len(info.labels)
+    clips, fold_of = _read_metadata(root, info)
+    notes: tuple[str, ...] = ()
+    protocol, fold = info.protocol, info.fold or 1
+    if len(clips) != total:
+        folds = ", ".join(map(str, sorted(set(fold_of.values()))))
+        info = partial_copy(info, f"folds {folds} of {FOLDS}", len(clips), total)
+    if protocol == "official-5fold":
+        where = root / f"audio/{fold}-*.wav"
+        clips, notes = protocols.fold_split(clips, fold_of, fold, seed, where)
+    elif protocol == "grouped":
+        clips = protocols.grouped_split(clips, seed)
+    else:
+        clips = protocols.random_split(clips, seed)
+        notes = ("leaks: clips of one recording are on both sides of this random split",)
+    return AudioDataset(dataclasses.replace(info, notes=(*info.notes, *notes)), tuple(clips))
+
+
+def _read_metadata(root: Path, info: DatasetInfo) -> tuple[list[Clip], dict[str, int]]:
+    """The clips of the folds that are there, and clip name -> fold."""
+    path = root / TABLE
+    rows = read_table(path, COLUMNS)
+    present = {p.name for p in (root / "audio").glob("*.wav")}
+    folds = {row["fold"] for row in rows if row["filename"] in present}
+    if not folds:
+        raise DataError(
+            f"{root / 'audio'}: has none of the WAV files of {TABLE}; "
+            "point DATA_DIR at the unpacked ESC-50 folder or fetch it again"
+        )
+    clips, fold_of = [], {}
+    for line, row in enumerate(rows, start=2):
+        name, fold, label = row["filename"], row["fold"], row["category"]
+        if label not in INFO.labels or fold not in {str(n) for n in range(1, FOLDS + 1)}:
+            raise DataError(
+                f"{path}: line {line} has the unknown class or fold {label!r}/{fold!r}; "
+                "fetch the data again"
+            )
+        if label not in info.labels or fold not in folds:
+            continue
+        file_path = root / "audio" / name
+        if name not in present:
+            raise DataError(f"{file_path}: is in the metadata but missing; fetch the data again")
+        clips.append(Clip(name, label, "train", f"src_file {row['src_file']}", file_path))
+        fold_of[name] = int(fold)
+    return clips, fold_of

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RAVDESS, speech: eight acted emotions.
+
+Classes: neutral, calm, happy, sad, angry, fearful, disgust, surprised.
+Clips: 1 440 of 3 to 5 s: 24 actors (odd numbers male, even female) say two sentences twice, at
+    two intensities (neutral at one).
+Rate: 48 kHz, 16 bit, mono (a few stereo); delivered mono at 16 kHz (soxr).
+Licence: CC BY-NC-SA 4.0.
+Citation: S. R. Livingstone, F. A. Russo, "The Ryerson Audio-Visual Database of Emotional Speech
+    and Song (RAVDESS)", PLoS ONE 13(5): e0196391, 2018.
+Size: 208 MB compressed, about 510 MB unpacked.
+Protocols:
+    ``speaker-independent`` (default): six folds of four actors in the order of their numbers, two
+    male and two female each. ``fold`` tests, the next one (after 6 comes 1) validates, the others
+    train. Group = actor. The publisher gives no split; these folds are ours.
+    ``paper-random``: 80:20 at random over all clips, an eighth of the 80 validating, as the
+    bilateral raw-audio paper does. It LEAKS: every actor is on both sides.
+Download: one archive from Zenodo (audio only, speech), MD5 as published there.
+
+Layout: ``Actor_<nn>/03-01-<emotion>-<intensity>-<sentence>-<repetition>-<actor>.wav`` in
+``DATA_DIR`` or in one folder inside it; songs (``03-02-``) are left out. A partial copy works
+with the actors that are there.
+
+A clip is padded or cut at its end to 4 s (``fit="pad"``); the paper does so at 22.05 kHz.
+"""
+
+import dataclasses
+from pathlib import Path
+
+from m3net_tf.datasets import protocols
+from m3net_tf.datasets.audio import FitRule
+from m3net_tf.datasets.base import (
+    Archive,
+    AudioDataset,
+    Clip,
+    DatasetInfo,
+    delivered,
+    find_root,
+    partial_copy,
+    register,
+)
+from m3net_tf.errors import DataError
+
+CLIPS, ACTORS, ACTORS_PER_FOLD = 1_440, 24, 4
+PAPER_SHARES = (0.7, 0.8)  # train up to here, validation up to here, the rest tests
+
+INFO = DatasetInfo(
+    name="ravdess",
+    labels=("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"),
+    sample_rate_hz=16_000,
+    clip_s=4.0,
+    protocols=("speaker-independent", "paper-random"),
+    licence="CC BY-NC-SA 4.0",
+    citation="S. R. Livingstone, F. A. Russo, The Ryerson Audio-Visual Database of Emotional "
+    "Speech and Song (RAVDESS), PLoS ONE 13(5): e0196391, 2018",
+    url="https://zenodo.org/records/1188976",
+    size="1 440 clips of 3 to 5 s, 208 MB compressed",
+    folds=ACTORS // ACTORS_PER_FOLD,
+    folded_protocols=("speaker-independent",),
+    leaking_protocols=("paper-random",),
+    group="actor",
+    archives=(
+        Archive(
+            "https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip",
+            "md5:bc696df654c87fed845eb13823edef8a",
+            208_468_073,
+        ),
+    ),
+)
+
+
+@register(INFO)
+def build(
+    root: Path,
+    *,
+    protocol: str,
+    fold: int | None,
+    seed: int,
+    fit: FitRule = "pad",
+    sample_rate_hz: int = 16_000,
+    clip_s: float = 4.0,
+) -> AudioDataset:
+    """List the clips.
+
+    Options:
+        fit: ``pad``, ``loop`` or ``crop`` to ``clip_s``.
+        sample_rate_hz: rate of delivery.
+        clip_s: length of delivery.
+    """
+    info = delivered(INFO, fit=fit, sample_rate_hz=sample_rate_hz, clip_s=clip_s)
+    info = dataclasses.replace(info, protocol=protocol, fold=fold)
+    root = find_root(root, "Actor_*/03-01-*.wav")
+    clips = [_clip(path) for path in sorted(root.glob("Actor_*/03-01-*.wav"))]
+    if not clips:
+        raise DataError(
+            f"{root}: has no Actor_<nn>/03-01-*.wav; "
+            "point DATA_DIR at the unpacked RAVDESS speech folder or fetch it again"
+        )
+    if len(clips) != CLIPS:
+        actors = {clip.group for clip in clips}
+        info = partial_copy(info, f"{len(actors)} of {ACTORS} actors", len(clips), CLIPS)
+    if protocol == "speaker-independent":
+        fold_of = {c.clip_id: (int(c.group[-2:]) - 1) // ACTORS_PER_FOLD + 1 for c in clips}
+        first = ((fold or 1) - 1) * ACTORS_PER_FOLD + 1
+        where = root / f"Actor_{first:02d} to _{first + ACTORS_PER_FOLD - 1:02d}"
+        clips, notes = protocols.fold_split(clips, fold_of, fold or 1, seed, where)
+    else:
+        clips = protocols.random_split(clips, seed, PAPER_SHARES)
+        notes = ("leaks: clips of one actor are on both sides of this random split",)
+    return AudioDataset(dataclasses.replace(info, notes=(*info.notes, *notes)), tuple(clips))
+
+
+def _clip(path: Path) -> Clip:
+    """A clip from its file's name, in split ``train`` for now."""
+    fields = path.stem.split("-")
+    numbers = [int(field) if field.isdecimal() else 0 for field in fields]
+    if (
+        len(numbers) != 7
+        or not 1 <= numbers[2] <= len(INFO.labels)
+        or not 1 <= numbers[6] <= ACTORS
+        or path.parent.name != f"Actor_{numbers[6]:02d}"
+    ):
+        raise DataError(
+            f"{path}: name is not 03-01-<emotion>-<intensity>-<sentence>-<repetition>-<actor>.wav "
+            "of its folder's actor; remove the file or fetch the data again"
+        )
+    label = INFO.labels[numbers[2] - 1]
+    return Clip(f"{path.parent.name}/{path.name}", label, "train", f"actor {fields[6]}", path)

@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Archives to folders, trusting nothing that stands in them.
+
+An archive is unpacked into a hidden folder beside its place and moved there by one rename, so the
+place holds nothing or everything, whenever the process dies. Refused are absolute paths, ``..``,
+links, devices, names for another system, a name that comes twice, encryption, and bombs: more
+bytes than :class:`Limits` allows for the size of the archive.
+"""
+
+import bz2
+import dataclasses
+import gzip
+import io
+import lzma
+import re
+import shutil
+import stat
+import struct
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from m3net_tf.errors import DataError
+
+SCRATCH = ".unpack-"
+JUNK = ("__MACOSX", ".DS_Store")
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_BLOCK = 1 << 20
+_STRANGE = re.compile(r"[\x00-\x1f\\]|^[A-Za-z]:")
+_BROKEN = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    struct.error,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What an archive may grow to.
+
+    Attributes:
+        ratio: bytes out for each byte of the archive; sound compresses to a half at best.
+        slack_bytes: granted on top, for small archives of text.
+        max_bytes: bytes out in all.
+        max_files: files and folders in all.
+    """
+
+    ratio: float = 100.0
+    slack_bytes: int = 1 << 20
+    max_bytes: int = 1 << 40
+    max_files: int = 5_000_000
+
+    def allowed(self, archive_bytes: int) -> int:
+        """Bytes that an archive of this size may hold."""
+        return min(self.max_bytes, int(self.ratio * archive_bytes) + self.slack_bytes)
+
+
+def unpack(
+    archive: Path,
+    parent: Path,
+    *,
+    limits: Limits = Limits(),
+    before_move: Callable[[Path], None] = lambda _: None,
+) -> Path:
+    """Unpack a tar (plain, gz, bz2, xz) or zip archive (also split: .z01 ... .zip) into a folder.
+
+    The folder is the archive's only top-level folder, or one named after the archive.
+
+    Args:
+        archive: the file; of a split zip the last volume, ``.zip``.
+        parent: where the folder goes; it must exist.
+        limits: what the archive may grow to.
+        before_move: called with the folder's final path when everything is on disk, right before
+            the rename.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: hostile, broken or unknown archive, full disk, or the folder exists already.
+    """
+    scratch = Path(tempfile.mkdtemp(dir=parent, prefix=SCRATCH))
+    try:
+        try:
+            if archive.name.lower().endswith(".zip"):
+                _unpack_zip(archive, scratch, limits)
+            elif archive.name.lower().endswith(TAR_SUFFIXES):
+                _unpack_tar(archive, scratch, limits)
+            else:
+                raise DataError(
+                    f"{archive}: is not a known kind of archive; give {', '.join(TAR_SUFFIXES)} "
+                    "or .zip"
+                )
+        except _BROKEN as error:
+            raise DataError(
+                f"{archive}: is a broken archive ({str(error) or type(error).__name__}); "
+                "delete it and fetch it again"
+            ) from error
+        except OSError as error:
+            raise DataError(
+                f"{archive}: cannot be unpacked ({error.strerror or error}); "
+                "free some room or correct the folder's permissions and run again"
+            ) from error
+        top = sorted(scratch.iterdir())
+        if not top:
+            raise DataError(f"{archive}: holds no files; fetch another one")
+        source = top[0] if len(top) == 1 and top[0].is_dir() else scratch
+        target = parent / (source.name if source != scratch else stem(archive.name))
+        if target.exists():
+            raise DataError(
+                f"{target}: exists already, so {archive.name} is not unpacked over it; "
+                "move it away or choose another folder"
+            )
+        source.chmod(0o755)
+        before_move(target)
+        source.rename(target)
+        return target
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def stem(name: str) -> str:
+    """Name of an archive without its suffix."""
+    for suffix in (*TAR_SUFFIXES, ".zip"):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def volumes(archive: Path) -> list[Path]:
+    """The volumes of a zip in their order, ``.z01`` first, the ``.zip`` last (often alone)."""
+    found: list[Path] = []
+    while (path := archive.with_suffix(f".z{len(found) + 1:02d}")).is_file():
+        found.append(path)
+    return [*found, archive]
+
+
+class _Budget:
+    """Counts what comes out of an archive and stops it at the limit."""
+
+    def __init__(self, archive: Path, limits: Limits, archive_bytes: int) -> None:
+        self._archive, self._limits = archive, limits
+        self._left = limits.allowed(archive_bytes)
+        self._files = 0
+
+    def spend(self, count: int) -> None:
+        """Take bytes from the budget."""
+        self._left -= count
+        if self._left < 0:
+            raise DataError(
+                f"{self._archive}: grows beyond {self._limits.ratio:g} times its size or "
+                f"{self._limits.max_bytes} bytes, as an archive bomb does; it is not unpacked: "
+                "fetch it from its publisher"
+            )
+
+    def place(self, name: str, folder: Path) -> Path | None:
+        """Where a member goes, or None for files that file managers leave behind."""
+        self._files += 1
+        if self._files > self._limits.max_files:
+            raise DataError(
+                f"{self._archive}: has more than {self._limits.max_files} files; "
+                "fetch it from its publisher"
+            )
+        parts = PurePosixPath(name).parts
+        if not name or _STRANGE.search(name) or name.startswith("/") or ".." in parts:
+            raise self.refuse(name, "leads outside its folder or is no portable name")
+        if parts and (parts[0] in JUNK or parts[-1] in JUNK or parts[-1].startswith("._")):
+            return None
+        return folder.joinpath(*parts)
+
+    def refuse(self, name: str, why: str) -> DataError:
+        """The error for a member that must not be unpacked."""
+        return DataError(
+            f"{self._archive}: member {name!r} {why}; nothing of it is unpacked: "
+            "fetch it from its publisher"
+        )
+
+    def write(self, source: IO[bytes], path: Path, name: str) -> None:
+        """Copy a member to its place."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with path.open("xb") as file:
+                shutil.copyfileobj(source, file, _BLOCK)
+        except FileExistsError:
+            raise self.refuse(name, "comes twice") from None
+
+
+class _Counted(io.RawIOBase):
+    """A stream that takes what is read from it out of a budget."""
+
+    def __init__(self, stream: IO[bytes], budget: _Budget) -> None:
+        self._stream, self._budget = stream, budget
+        self.tail = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._stream.read(_BLOCK if size < 0 else min(size, _BLOCK))
+        self._budget.spend(len(block))
+        self.tail = (self.tail + block)[-tarfile.BLOCKSIZE :]
+        return block
+
+
+def _unpack_tar(archive: Path, folder: Path, limits: Limits) -> None:
+    budget = _Budget(archive, limits, archive.stat().st_size)
+    with _plain(archive) as plain:
+        stream = _Counted(plain, budget)
+        with tarfile.open(fileobj=stream, mode="r|") as tar:
+            _write_members(tar, folder, budget)
+        while stream.read():
+            pass
+    if any(stream.tail):  # tarfile takes a cut or broken header for the end
+        raise tarfile.ReadError("its end is missing")
+
+
+def _write_members(tar: tarfile.TarFile, folder: Path, budget: _Budget) -> None:
+    for member in tar:
+        path = budget.place(member.name, folder)
+        if member.issym() or member.islnk():
+            raise budget.refuse(member.name, "is a link")
+        if not (member.isreg() or member.isdir()) or member.issparse():
+            raise budget.refuse(member.name, "is a device or another special file")
+        if path is None:
+            continue
+        if member.isdir():
+            path.mkdir(parents=True, exist_ok=True)
+            continue
+        source = tar.extractfile(member)
+        assert source is not None  # a regular file
+        budget.write(source, path, member.name)
+        if path.stat().st_size != member.size:
+            raise tarfile.ReadError("unexpected end of data")
+
+
+def _plain(archive: Path) -> IO[bytes]:
+    """The archive without its compression, told by its first bytes."""
+    with archive.open("rb") as file:
+        head = file.read(6)
+    if head[:2] == b"\x1f\x8b":
+        return gzip.open(archive)  # type: ignore[return-value]
+    if head[:3] == b"BZh":
+        return bz2.open(archive)
+    if head == b"\xfd7zXZ\0":
+        return lzma.open(archive)
+    return archive.open("rb")
+
+
+def _unpack_zip(archive: Path, folder: Path, limits: Limits) -> None:
+    parts = volumes(archive)
+    budget = _Budget(archive, limits, sum(path.stat().st_size for path in parts))
+    with _Volumes(parts) as joined, zipfile.ZipFile(joined) as file:
+        members = file.infolist()
+        _correct_offsets(file, joined)
+        places = []
+        for member in members:  # everything is looked at before anything is written
+            budget.spend(member.file_size)
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            places.append(budget.place(member.orig_filename, folder))
+            if kind == stat.S_IFLNK:
+                raise budget.refuse(member.filename, "is a link")
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise budget.refuse(member.filename, "is a device or another special file")
+            if member.flag_bits & 1:
+                raise budget.refuse(member.filename, "is encrypted")
+        for member, path in zip(members, places, strict=True):
+            if path is None:
+                continue
+            if member.is_dir():
+                path.mkdir(parents=True, exist_ok=True)
+                continue
+            with file.open(member) as source:
+                budget.write(source, path, member.filename)
+
+
+class _Volumes(io.RawIOBase):
+    """Several files read as one."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._files = [path.open("rb") for path in paths]
+        sizes = [path.stat().st_size for path in paths]
+        self.starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        self._size, self._place = sum(sizes), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        place = offset + (0, self._place, self._size)[whence]
+        if place < 0:
+            raise OSError("seek before the start")
+        self._place = place
+        return place
+
+    def read(self, size: int = -1) -> bytes:
+        size = max(0, self._size - self._place) if size < 0 else size
+        blocks = []
+        while size > 0 and self._place < self._size:
+            index = max(i for i, start in enumerate(self.starts) if start <= self._place)
+            self._files[index].seek(self._place - self.starts[index])
+            block = self._files[index].read(size)
+            if not block:
+                raise EOFError("a volume ends early")
+            blocks.append(block)
+            self._place += len(block)
+            size -= len(block)
+        return b"".join(blocks)
+
+    def close(self) -> None:
+        for file in self._files:
+            file.close()
+        super().close()
+
+
+def _correct_offsets(file: zipfile.ZipFile, joined: _Volumes) -> None:
+    """In a split zip a member's place counts from its volume's start; make it the whole's.
+
+    zipfile takes the places as those of one file and adds what it finds in front of the archive.
+    """
+    if len(joined.starts) == 1:
+        return
+    joined.seek(max(0, joined.seek(0, 2) - 65_557))
+    tail = joined.read()
+    (directory,) = struct.unpack_from("<I", tail, tail.rindex(b"PK\5\6") + 16)
+    added = file.start_dir - directory
+    end = file.start_dir
+    for member in file.infolist():
+        if member.volume >= len(joined.starts):
+            raise zipfile.BadZipFile(f"volume {member.volume + 1} is missing")
+        member.header_offset += joined.starts[member.volume] - added
+    for member in _backwards(file):
+        if hasattr(member, "_end_offset"):  # newer Pythons look for overlaps with it
+            member._end_offset = end
+        end = member.header_offset
+
+
+def _backwards(file: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
+    yield from sorted(file.infolist(), key=lambda member: -member.header_offset)
