@@ -8,7 +8,9 @@ DATASET ?= synth
 MODEL ?= m3net
 BOARD ?= mps2_an386
 DATA_DIR ?=
-RECIPE ?= experiments/mcu/$(MODEL)_$(DATASET).yaml
+# A recipe of the data set's own, else the one for sounds of a few seconds.
+RECIPE ?= $(firstword $(wildcard experiments/mcu/$(MODEL)_$(DATASET).yaml) \
+  experiments/mcu/$(MODEL)_sounds.yaml)
 RUN ?= runs/$(MODEL)_$(DATASET)
 PYTEST_WORKERS ?= 2
 export BOARD DATA_DIR
@@ -52,8 +54,9 @@ $(VENV)/.ready: constraints.txt setup.cfg pyproject.toml | system
 demo: setup ## train, quantise, export and emulate on the built-in sounds, in minutes
 	$(M3NET) demo experiments/mcu/m3net_synth.yaml --run runs/demo
 
-train: setup ## train MODEL on DATASET (files in DATA_DIR) into RUN
-	$(M3NET) train $(RECIPE) --run $(RUN)
+train: setup ## train MODEL on DATASET into RUN (files in DATA_DIR, else fetched)
+	@[ -n "$(DATA_DIR)" ] || $(M3NET) data fetch $(DATASET)
+	$(M3NET) train $(RECIPE) --dataset $(DATASET) --run $(RUN)
 
 export-mcu: setup ## quantise RUN to int8 and write C arrays, tables and test vectors
 	$(M3NET) export $(RUN)

@@ -51,6 +51,9 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="Recipe, a YAML file of experiments/.")],
     run: Annotated[Path | None, typer.Option(help="Run folder; default runs/<recipe>.")] = None,
     data_dir: DataDir = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Instead of the recipe's; by its official protocol.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the recipe's seed.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's epochs.")] = None,
 ) -> None:
@@ -63,6 +66,8 @@ def train(
     given = {"seed": seed, "epochs": epochs}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     plan = dataclasses.replace(plan, training=dataclasses.replace(plan.training, **changes))
+    if dataset and dataset != plan.dataset.name:
+        plan = dataclasses.replace(plan, dataset=training.recipe.DatasetSection(dataset))
     folder = run or Path("runs") / recipe.stem
     metrics = training.train(plan, folder, data_dir, _say)
     test = metrics["test"]
@@ -214,7 +219,8 @@ def data_fetch(
     from m3net_tf.datasets.fetch import fetch
 
     folder = fetch(name, data_dir, url=url, keep_archives=keep_archives, log=_say)
-    _say(f"{folder}: now run m3net data check {name}")
+    if folder.exists():
+        _say(f"{folder}: now run m3net data check {name}")
 
 
 @data_app.command("check")

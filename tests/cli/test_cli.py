@@ -204,3 +204,14 @@ def test_empty_class_is_named(monkeypatch, capsys, tmp_path, words):
     )  # fmt: skip
     assert status == 2 and "stop" in err and err.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_dataset_option_replaces_the_recipes_data_set(monkeypatch, capsys, tmp_path, words):
+    plans = []
+    monkeypatch.setattr(
+        "m3net_tf.training.train", lambda plan, *_: plans.append(plan) or {"test": {}}
+    )
+    path = tmp_path / "words.yaml"
+    with pytest.raises(KeyError):  # the stand-in's metrics are empty
+        run(monkeypatch, capsys, "train", path, "--dataset", "us8k", "--run", tmp_path / "run")
+    assert plans[0].dataset.name == "us8k" and plans[0].model.name == "m3net"
