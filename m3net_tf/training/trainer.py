@@ -174,6 +174,8 @@ def _train_step(model: keras.Model, state: _State, recipe: Recipe) -> Callable[.
             maps, targets = mixup(maps, targets, augmentation, seeds[1])
         with tf.GradientTape() as tape:
             loss = loss_of(targets, model(maps, training=True))
+            if model.losses:  # penalties that layers put on their own weights
+                loss += tf.add_n([tf.cast(penalty, loss.dtype) for penalty in model.losses])
         weights = model.trainable_variables
         done = tf.cast(state.optimizer.iterations, tf.float32)
         rate = _learning_rate(settings, done, state.steps_per_epoch) * factor
@@ -246,9 +248,9 @@ def _run_epoch(
 
 
 def _reseed_dropout(model: keras.Model, rng: np.random.Generator) -> None:
-    """Make dropout hang on seed and epoch alone, as all else: a resumed training needs no more."""
+    """Make random layers hang on seed and epoch alone, as all else: what resuming needs."""
     for layer in model.layers:
-        if isinstance(layer, keras.layers.Dropout):
+        if isinstance(layer, keras.__internal__.layers.BaseRandomLayer):
             layer._random_generator._generator.reset_from_seed(int(rng.integers(2**31)))
 
 

@@ -20,6 +20,11 @@ from m3net_tf.layers import (
     conv_block,
     ds_conv,
 )
+from m3net_tf.layers.block_mask import BlockMask
+from m3net_tf.layers.fusion import WeightedFusion
+from m3net_tf.layers.global_attention import global_attention
+from m3net_tf.layers.local_attention import local_attention
+from m3net_tf.layers.masked import FrameMask, GroupNorm, MapMean, PointNorm
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.quantization.runtime import run_reference, run_tflm, tflm_unavailable_reason
 
@@ -41,9 +46,23 @@ BLOCKS: dict[str, Block] = {
     "classifier": lambda x: x,
     "image_delta": lambda x: SpectrogramImage(12, 15)(conv_block(x, 1)),
     "image_replicate": lambda x: SpectrogramImage(12, 15, "replicate")(conv_block(x, 1)),
+    "mask_random": BlockMask("random", 2, 0.2),
+    "mask_grid": BlockMask("grid", 3),
+    "mask_high_energy": BlockMask("high_energy", 3, 0.3),
+    "mask_learnable": BlockMask("high_energy", learnable=True, largest_block=4),
+    "group_norm": GroupNorm(2),
+    "point_norm": PointNorm(),
+    "mean_over_frequency": MapMean(time=False),
+    "mean_over_time": MapMean(frequency=False),
+    "fusion": lambda x: WeightedFusion()([x, Mirror(time=True)(x)]),
+    "global_attention": lambda x: global_attention(x, kernel=3, groups=2),
+    "global_attention_se": lambda x: global_attention(x, kernel=3, attention="se"),
+    "local_attention": lambda x: local_attention(x, expansion=2),
+    "local_attention_none": lambda x: local_attention(x, attention="none"),
 }
 LAYERS = {name: block for name, block in BLOCKS.items() if isinstance(block, keras.layers.Layer)}
 LAYERS["image"] = SpectrogramImage(12, 15, "colormap")
+LAYERS |= {"fusion": WeightedFusion(0.3), "frames": FrameMask(2)}
 
 
 @pytest.fixture(params=BLOCKS)
