@@ -85,7 +85,7 @@ format: setup # rewrite sources to the style
 	$(VENV)/bin/clang-format -i $$(git ls-files '*.c' '*.h' '*.cc')
 
 bench: setup ## cost of RUN on the emulated BOARD and on this machine, as JSON
-	$(M3NET) bench $(RUN)
+	$(M3NET) bench run $(RUN)
 
 clean: ## remove the virtual environment and build folders; runs stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache runs/*/firmware

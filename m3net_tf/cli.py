@@ -25,7 +25,9 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Data sets.")
 model_app = typer.Typer(help="Networks.")
+bench_app = typer.Typer(help="Measurements, as JSON.")
 app.add_typer(data_app, name="data")
+app.add_typer(bench_app, name="bench")
 app.add_typer(model_app, name="model")
 
 console = Console()
@@ -164,13 +166,30 @@ def flash(run: RunFolder, board: Board = DEFAULT_BOARD) -> None:
     flash_image(image)
 
 
-@app.command()
-def bench(run: RunFolder, board: Board = DEFAULT_BOARD, data_dir: DataDir = None) -> None:
+@bench_app.command("run")
+def bench_run(run: RunFolder, board: Board = DEFAULT_BOARD, data_dir: DataDir = None) -> None:
     """Cost of a run: instructions and memory on the emulated board, speed on this machine."""
     from m3net_tf.reports.bench import run_bench
     from m3net_tf.training import Run
 
     _say(json.dumps(run_bench(Run(run), board, data_dir), indent=2, sort_keys=True))
+
+
+@bench_app.command("data")
+def bench_data(
+    name: Annotated[str, typer.Argument(help="Data set.")] = "synth",
+    data_dir: DataDir = None,
+    clips: Annotated[int, typer.Option(help="Clips to time.")] = 1000,
+    epoch: Annotated[bool, typer.Option(help="Also time an epoch of M3Net mcu.")] = True,
+) -> None:
+    """Clips a second of the input pipeline, cold and warm, beside librosa and beside tf.io."""
+    from m3net_tf.reports.bench_data import run_bench_data
+
+    _say(
+        json.dumps(
+            run_bench_data(name, data_dir, clips=clips, epoch=epoch), indent=2, sort_keys=True
+        )
+    )
 
 
 DataOptions = Annotated[

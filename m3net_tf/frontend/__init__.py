@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""First link of the chain: from a waveform to the int8 log-mel columns that a network sees.
+"""First link of the chain: from a waveform to the int8 feature map that a network sees.
 
 One :class:`FrontendConfig` feeds three implementations of the same numbers: the NumPy reference
 (:mod:`.reference`), the TensorFlow one for ``tf.data`` (:mod:`.graph`, imported on demand so that
@@ -8,22 +8,29 @@ this room needs no TensorFlow) and the C one on CMSIS-DSP, whose tables :mod:`.c
 
 from m3net_tf.frontend.config import FrontendConfig
 from m3net_tf.frontend.ctables import write_c_tables
+from m3net_tf.frontend.presets import PRESETS, frontend_preset
 from m3net_tf.frontend.reference import (
     dequantize_features,
+    features,
     features_int8,
     log_mel,
     mel_filterbank,
     mel_spectrogram,
     quantize_features,
+    spectrogram,
 )
 
 __all__ = [
+    "PRESETS",
     "FrontendConfig",
     "dequantize_features",
+    "features",
     "features_int8",
+    "frontend_preset",
     "log_mel",
     "mel_filterbank",
     "mel_spectrogram",
     "quantize_features",
+    "spectrogram",
     "write_c_tables",
 ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings of the mel front end, with the unit in every name."""
+"""The settings of the front end, with the unit in every name."""
 
 from __future__ import annotations
 
@@ -18,25 +18,43 @@ FEATURE_SCALE = 1.0 / 128.0
 
 @dataclasses.dataclass(frozen=True)
 class FrontendConfig:
-    """Mel front end: what Python computes for training and C computes on the device.
+    """Front end: what Python computes for training and C computes on the device.
 
     The defaults are those of a microcontroller: 16 kHz, frames of 512 samples every 20 ms,
-    40 mel bins, 49 frames in a second of audio.
+    40 mel bins, 49 frames in a second of audio. Those of the papers and of Kaldi's FBank stand
+    in :mod:`m3net_tf.frontend.presets`.
+
+    The order of the steps: level, framing, mean removal, pre-emphasis, window, spectrum, mel
+    bank, logarithm, range relative to the clip, DCT, int8.
 
     Attributes:
+        kind: ``mel`` (mel bank; with ``mfcc_coefficients`` its cepstrum), ``spectrogram`` (the
+            FFT's ``fft_samples / 2 + 1`` bins as they are) or ``waveform`` (the samples
+            themselves as one row, shape (1, samples): only the rate, the level and the range
+            count, and ``feature_min`` -1 with ``feature_max`` 127/128 rounds to 8 bits).
         sample_rate_hz: rate of the waveform.
         frame_samples: samples under one window.
         hop_samples: samples from one frame to the next.
         fft_samples: length of the FFT; a power of two, at least ``frame_samples``.
-        window: ``hann`` or ``hamming``, both periodic as in spectral analysis.
+        window: ``hann`` or ``hamming``, both periodic as in spectral analysis, or Kaldi's
+            ``povey``: a symmetric Hann to the power of 0.85.
+        level_db: scale each clip to this RMS level first, in dB of full scale; None leaves it
+            as it is. Silence stays silence. It needs the whole clip, so no device has it.
+        remove_mean: take each frame's mean off.
+        preemphasis: x[n] - preemphasis * x[n - 1] within each frame, whose first sample counts
+            as its own predecessor; 0 = none.
+        power: 2 for power spectra, 1 for magnitudes.
         centred: pad half an FFT of zeros on both sides (librosa's default; not on a device).
         mel_bins: number of triangular filters.
-        mel_scale: ``slaney`` (linear below 1 kHz) or ``htk``.
+        mel_scale: ``slaney`` (linear below 1 kHz), ``htk`` (both with triangles over Hz) or
+            ``kaldi`` (HTK's scale with triangles over mel).
         mel_norm: ``slaney`` (filters of unit area) or ``none``.
         mel_min_hz: lower edge of the first filter.
         mel_max_hz: upper edge of the last filter.
         log: ``ln``, ``db`` (10 log10) or ``none``.
         log_floor: mel powers below this count as this, before the logarithm.
+        clip_range_db: above 0, features are decibels below the clip's maximum, cut off at this
+            many (librosa's ``power_to_db(ref=max, top_db=...)``); 0 keeps absolute levels.
         mfcc_coefficients: 0 gives log-mel features; n gives the first n of an orthonormal
             DCT-II over the log-mel bins.
         feature_min: feature value (after log and DCT) that becomes int8 -128.
@@ -50,8 +68,13 @@ class FrontendConfig:
     frame_samples: int = 512
     hop_samples: int = 320
     fft_samples: int = 512
+    kind: str = "mel"
     window: str = "hann"
     centred: bool = False
+    level_db: float | None = None
+    remove_mean: bool = False
+    preemphasis: float = 0.0
+    power: int = 2
     mel_bins: int = 40
     mel_scale: str = "slaney"
     mel_norm: str = "slaney"
@@ -59,6 +82,7 @@ class FrontendConfig:
     mel_max_hz: float = 7600.0
     log: str = "ln"
     log_floor: float = 1e-6
+    clip_range_db: float = 0.0
     mfcc_coefficients: int = 0
     feature_min: float = -14.0
     feature_max: float = 5.0
@@ -68,14 +92,19 @@ class FrontendConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigError(f"frontend.{name} is {value!r}: give a whole number above 0")
-        for name in ("mel_min_hz", "mel_max_hz", "log_floor", "feature_min", "feature_max"):
+        numbers = ("mel_min_hz", "mel_max_hz", "log_floor", "feature_min", "feature_max")
+        for name in (*numbers, "preemphasis", "clip_range_db", "level_db"):
             value = getattr(self, name)
+            if name == "level_db" and value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ConfigError(f"frontend.{name} is {value!r}: give a number")
             if not math.isfinite(value):
                 raise ConfigError(f"frontend.{name} is {value!r}: give a finite number")
-        self._require_choice("window", ("hann", "hamming"))
-        self._require_choice("mel_scale", ("slaney", "htk"))
+        self._require_choice("kind", ("mel", "spectrogram", "waveform"))
+        self._require_choice("window", ("hann", "hamming", "povey"))
+        self._require_choice("power", (1, 2))
+        self._require_choice("mel_scale", ("slaney", "htk", "kaldi"))
         self._require_choice("mel_norm", ("slaney", "none"))
         self._require_choice("log", ("ln", "db", "none"))
         if self.fft_samples < self.frame_samples or self.fft_samples & (self.fft_samples - 1):
@@ -93,6 +122,17 @@ class FrontendConfig:
                 f"frontend.mel_min_hz and mel_max_hz are {self.mel_min_hz} and {self.mel_max_hz}: "
                 f"they must satisfy 0 <= min < max <= {self.sample_rate_hz / 2}"
             )
+        if not 0 <= self.preemphasis <= 1:
+            raise ConfigError(f"frontend.preemphasis is {self.preemphasis}: give 0 to 1")
+        if self.level_db is not None and not -120 <= self.level_db <= 0:
+            raise ConfigError(
+                f"frontend.level_db is {self.level_db}: give -120 to 0 dB of full scale, or null"
+            )
+        if self.clip_range_db < 0 or (self.clip_range_db > 0 and self.log != "db"):
+            raise ConfigError(
+                f"frontend.clip_range_db is {self.clip_range_db} with log {self.log!r}: give "
+                "0 (none), or more than 0 with log db"
+            )
         if not self.log_floor > 0:
             raise ConfigError(f"frontend.log_floor is {self.log_floor}: give a value above 0")
         coefficients = self.mfcc_coefficients
@@ -105,21 +145,36 @@ class FrontendConfig:
                 f"frontend.mfcc_coefficients is {coefficients!r}: give a whole number from 0 "
                 f"(log-mel) to mel_bins ({self.mel_bins})"
             )
+        if coefficients and self.kind != "mel":
+            raise ConfigError(
+                f"frontend.mfcc_coefficients is {coefficients} with kind {self.kind!r}: "
+                "cepstra are made of mel bins; give 0 or kind mel"
+            )
         if not self.feature_min < self.feature_max:
             raise ConfigError(
                 f"frontend.feature_min and feature_max are {self.feature_min} and "
                 f"{self.feature_max}: min must be below max"
             )
 
-    def _require_choice(self, name: str, choices: tuple[str, ...]) -> None:
+    def _require_choice(self, name: str, choices: tuple[Any, ...]) -> None:
         value = getattr(self, name)
-        if value not in choices:
-            raise ConfigError(f"frontend.{name} is {value!r}: choose one of {', '.join(choices)}")
+        if value not in choices or isinstance(value, bool):
+            known = ", ".join(map(str, choices))
+            raise ConfigError(f"frontend.{name} is {value!r}: choose one of {known}")
 
     @property
     def feature_bins(self) -> int:
-        """Rows of a feature map: mel bins, or cepstral coefficients."""
+        """Rows of a feature map: mel bins, cepstral coefficients, FFT bins, or 1 (waveform)."""
+        if self.kind == "waveform":
+            return 1
+        if self.kind == "spectrogram":
+            return self.fft_samples // 2 + 1
         return self.mfcc_coefficients or self.mel_bins
+
+    @property
+    def shows_energies(self) -> bool:
+        """Whether features are logarithms of energies, which mixing by energy needs."""
+        return self.kind != "waveform" and self.log != "none" and not self.mfcc_coefficients
 
     @property
     def hop_s(self) -> float:
@@ -133,6 +188,8 @@ class FrontendConfig:
 
     def frame_count(self, samples: int) -> int:
         """Number of frames that ``samples`` samples of audio give (0 if there are too few)."""
+        if self.kind == "waveform":
+            return samples
         if self.centred and samples > 0:
             samples += 2 * (self.fft_samples // 2)
         length = self.fft_samples if self.centred else self.frame_samples

@@ -19,6 +19,19 @@ _NOTICE = (
 )
 
 
+_DEVICE_FORM = {
+    "kind": "mel",
+    "centred": False,
+    "level_db": None,
+    "remove_mean": False,
+    "preemphasis": 0.0,
+    "power": 2,
+    "log": "ln",
+    "clip_range_db": 0.0,
+}
+"""What ``firmware/core/frontend.c`` computes; windows and mel banks are tables and thus free."""
+
+
 def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tuple[Path, Path]:
     """Write ``frontend_config.h`` and ``frontend_tables.c``.
 
@@ -33,7 +46,7 @@ def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tupl
     Raises:
         ConfigError: the config has a form that the device code lacks.
     """
-    for name, needed in (("centred", False), ("log", "ln")):
+    for name, needed in _DEVICE_FORM.items():
         if getattr(config, name) != needed:
             raise ConfigError(
                 f"frontend.{name} is {getattr(config, name)!r}: the firmware needs {needed!r}; "

@@ -20,26 +20,46 @@ def features_int8(config: FrontendConfig, audio: tf.Tensor) -> tf.Tensor:
     Returns:
         int8 features, shape (..., feature_bins, frames).
     """
-    taper = reference.window(config)
     audio = tf.convert_to_tensor(audio, tf.float32)
+    if config.level_db is not None:
+        mean_square = tf.reduce_mean(tf.square(audio), axis=-1, keepdims=True)
+        audio *= 10.0 ** (config.level_db / 20.0) * tf.where(
+            mean_square > 0, tf.math.rsqrt(tf.maximum(mean_square, 1e-37)), 1.0
+        )
+    if config.kind == "waveform":
+        return _quantized(config, audio)[..., None, :]
+    taper = reference.window(config)
     if config.centred:
         half = config.fft_samples // 2
         audio = tf.pad(audio, [[0, 0]] * (audio.shape.rank - 1) + [[half, half]])
         before = (config.fft_samples - config.frame_samples) // 2
         taper = np.pad(taper, (before, config.fft_samples - config.frame_samples - before))
     frames = tf.signal.frame(audio, taper.size, config.hop_samples)  # (..., frames, samples)
+    if config.remove_mean:
+        frames -= tf.reduce_mean(frames, axis=-1, keepdims=True)
+    if config.preemphasis:
+        frames -= config.preemphasis * tf.concat([frames[..., :1], frames[..., :-1]], axis=-1)
     spectrum = tf.signal.rfft(frames * tf.constant(taper, tf.float32), [config.fft_samples])
-    power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
-    bank = tf.constant(reference.mel_filterbank(config).T, tf.float32)
-    features = tf.linalg.matmul(power, bank)  # (..., frames, mel_bins)
+    features = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
+    if config.power == 1:
+        features = tf.sqrt(features)
+    if config.kind == "mel":
+        bank = tf.constant(reference.mel_filterbank(config).T, tf.float32)
+        features = tf.linalg.matmul(features, bank)  # (..., frames, mel_bins)
     if config.log != "none":
         features = tf.math.log(tf.maximum(features, config.log_floor))
         if config.log == "db":
             features *= 10.0 / np.log(10.0)
+    if config.clip_range_db:
+        loudest = tf.reduce_max(features, axis=[-2, -1], keepdims=True)
+        features = tf.maximum(features - loudest, -config.clip_range_db)
     if config.mfcc_coefficients:
         features = tf.linalg.matmul(
             features, tf.constant(reference.dct_matrix(config).T, tf.float32)
         )
+    return tf.linalg.matrix_transpose(_quantized(config, features))  # (..., feature_bins, frames)
+
+
+def _quantized(config: FrontendConfig, features: tf.Tensor) -> tf.Tensor:
     steps = (features - config.feature_min) / config.feature_step - 128.0
-    quantized = tf.cast(tf.clip_by_value(tf.floor(steps + 0.5), -128.0, 127.0), tf.int8)
-    return tf.linalg.matrix_transpose(quantized)  # (..., feature_bins, frames)
+    return tf.cast(tf.clip_by_value(tf.floor(steps + 0.5), -128.0, 127.0), tf.int8)

@@ -76,6 +76,7 @@ def build_model(
     input_shape: tuple[int, int, int] | None = None,
     classes: int | None = None,
     overrides: Mapping[str, Any] | None = None,
+    feature_range: Mapping[str, Any] | None = None,
 ) -> keras.Model:
     """Build a network.
 
@@ -85,6 +86,8 @@ def build_model(
         input_shape: (bins, frames, channels); default: the preset's.
         classes: number of classes; default: the preset's.
         overrides: arguments of the network that differ from the preset's (ablations).
+        feature_range: ``feature_min``, ``feature_max`` and ``log`` of the front end, for networks
+            that must know what their features stand for (DiffRes).
 
     Returns:
         A Keras model from (batch, bins, frames, channels) to (batch, classes) probabilities.
@@ -114,7 +117,12 @@ def build_model(
                 f"argument {key!r} of model {name} is {value!r}: give a value of type {kind}"
             )
     shape = tuple(input_shape or chosen.input_shape)
-    arguments = {**chosen.arguments, **(overrides or {})}
+    known_range = {"feature_range": feature_range} if feature_range else {}
+    arguments = {
+        **chosen.arguments,
+        **{key: value for key, value in known_range.items() if key in accepted},
+        **(overrides or {}),
+    }
     try:
         return module.build(shape, classes or chosen.classes, **arguments)
     except (TypeError, ValueError) as error:  # Keras's way to say that a layer does not fit

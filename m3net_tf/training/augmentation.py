@@ -6,13 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import soxr
 
 from m3net_tf.keras import tf
 from m3net_tf.training.recipe import AugmentationSection
-
-Wave = npt.NDArray[np.float32]
+from m3net_tf.training.rooms import Wave, make_room, reverberate
 
 
 def vary_waveform(
@@ -21,19 +19,34 @@ def vary_waveform(
     noises: Sequence[Wave],
     sample_rate_hz: int,
     rng: np.random.Generator,
+    rooms: Sequence[Wave] = (),
 ) -> Wave:
-    """Speed, shift, gain and noise.
+    """Stretch, pitch, room, speed, shift, gain and noise.
 
     Args:
         audio: waveform in [-1, 1), shape (samples,).
         settings: how far to go.
         noises: background recordings of at least ``samples`` samples; white noise if empty.
         sample_rate_hz: rate of all waveforms.
-        rng: source of chance; the same state gives the same result.
+        rng: source of chance; the same state gives the same result. What is switched off by its
+            probability draws nothing, except for speed and noise.
+        rooms: recorded room responses; where there are none, rooms are made of noise.
 
     Returns:
         A new waveform of the same shape, clipped to [-1, 1].
     """
+    if settings.stretch_probability and rng.random() < settings.stretch_probability:
+        audio = change_tempo(audio, rng.uniform(*settings.stretch), rng)
+    if settings.pitch_probability and rng.random() < settings.pitch_probability:
+        audio = change_pitch(audio, rng.uniform(*settings.pitch_semitones), sample_rate_hz)
+    if settings.room_probability and rng.random() < settings.room_probability:
+        if rooms:
+            room = rooms[int(rng.integers(len(rooms)))]
+        else:
+            reverberation_s = rng.uniform(*settings.room_s)
+            direct_db = rng.uniform(*settings.room_direct_db)
+            room = make_room(reverberation_s, direct_db, sample_rate_hz, rng)
+        audio = reverberate(audio, room)
     if rng.random() < settings.speed_probability:
         audio = _change_speed(audio, rng.uniform(*settings.speed), rng)
     reach = min(int(settings.shift_s * sample_rate_hz), audio.size)
@@ -52,12 +65,44 @@ def vary_waveform(
     return np.clip(shifted, -1.0, 1.0)
 
 
+def cut_at_random(audio: Wave, samples: int, rng: np.random.Generator) -> Wave:
+    """A random piece of ``samples`` samples of a longer sound; a shorter one comes back whole."""
+    spare = audio.size - samples
+    return audio if spare <= 0 else audio[int(rng.integers(spare + 1)) :][:samples]
+
+
+def change_tempo(audio: Wave, tempo: float, rng: np.random.Generator) -> Wave:
+    """Play faster or slower at the same pitch (librosa's phase vocoder), at the same length."""
+    import librosa
+
+    played = librosa.effects.time_stretch(audio, rate=tempo, n_fft=_vocoder_samples(audio))
+    return _fit_played(played.astype(np.float32), audio.size, rng)
+
+
+def change_pitch(audio: Wave, semitones: float, sample_rate_hz: int) -> Wave:
+    """Move the pitch at the same tempo (librosa: phase vocoder and resampling)."""
+    import librosa
+
+    size = _vocoder_samples(audio)
+    moved = librosa.effects.pitch_shift(audio, sr=sample_rate_hz, n_steps=semitones, n_fft=size)
+    return moved.astype(np.float32)
+
+
+def _vocoder_samples(audio: Wave) -> int:
+    """Librosa's 2048-sample frames, or shorter ones for a sound that is shorter."""
+    return min(2048, 1 << (max(audio.size, 16).bit_length() - 1))
+
+
 def _change_speed(audio: Wave, speed: float, rng: np.random.Generator) -> Wave:
-    """Resample; what is too long loses both ends, what is too short lies at a random place."""
-    played = soxr.resample(audio, 1000.0 * speed, 1000.0)
-    spare = audio.size - played.size
+    """Resample: tempo and pitch change together."""
+    return _fit_played(soxr.resample(audio, 1000.0 * speed, 1000.0), audio.size, rng)
+
+
+def _fit_played(played: Wave, samples: int, rng: np.random.Generator) -> Wave:
+    """What is too long loses both ends, what is too short lies at a random place."""
+    spare = samples - played.size
     if spare <= 0:
-        return played[-spare // 2 :][: audio.size]
+        return played[-spare // 2 :][:samples]
     start = int(rng.integers(spare + 1))
     return np.pad(played, (start, spare - start))
 

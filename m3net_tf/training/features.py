@@ -1,28 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Features of a data set's clips, computed once and kept."""
+"""Features of a data set's clips: computed once, in parallel, and kept.
+
+Each feature map has a key of its own (see :func:`row_keys`), made of what its clip sounds like and
+of the front end, so that runs, splits and folds share what they have in common. Varied copies are
+keyed by the settings and the seed of their variation as well; nothing that changes a waveform can
+meet a map of another one.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
-import io
+import inspect
 import json
+import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.artifacts import cache_folder, write_bytes
 from m3net_tf.datasets import AudioDataset, Clip
-from m3net_tf.errors import ConfigError, DataError, M3NetError
+from m3net_tf.datasets.audio import fit_length
+from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.frontend import FrontendConfig, graph
+from m3net_tf.frontend.store import (
+    KEY_BYTES,
+    FeatureRows,
+    RowStore,
+    RowWriter,
+    content_hashes,
+)
 from m3net_tf.keras import tf
-from m3net_tf.training.augmentation import vary_waveform
+from m3net_tf.training.augmentation import cut_at_random, vary_waveform
 from m3net_tf.training.recipe import AugmentationSection
+from m3net_tf.training.rooms import read_rooms, room_paths
 
 Log = Callable[[str], None]
-_BATCH = 128
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+WORKERS = os.cpu_count() or 1
+_IN_GRAPH = ("time_", "frequency_", "mixup_", "cutmix_", "between_class_")
+_LAYOUT = 1  # counts up when the same settings come to mean other features
+_TASK_WAVES = 64
+_TASK_SAMPLES = 2**22
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +57,13 @@ class FeatureSet:
     Attributes:
         clips: the clips, in order.
         labels: class indices, shape (clips,).
-        features: int8, shape (copies, clips, bins, frames); copy 0 is the clean clip.
+        features: int8, shape (copies, clips, bins, frames); copy 0 is the clean clip. They stay
+            on disk and are read where they are indexed.
     """
 
     clips: tuple[Clip, ...]
     labels: npt.NDArray[np.int32]
-    features: npt.NDArray[np.int8]
+    features: FeatureRows | npt.NDArray[np.int8]
 
     @property
     def clean(self) -> npt.NDArray[np.int8]:
@@ -52,6 +78,11 @@ def input_shape(dataset: AudioDataset, config: FrontendConfig) -> tuple[int, int
         ConfigError: data set and front end differ in rate, or a clip is shorter than a frame.
     """
     info = dataset.info
+    if info.multi_label:
+        raise ConfigError(
+            f"data set {info.name} has several labels a clip, which training does not take yet: "
+            "choose a single-label data set"
+        )
     if info.sample_rate_hz != config.sample_rate_hz:
         raise ConfigError(
             f"frontend.sample_rate_hz is {config.sample_rate_hz} but data set {info.name} delivers "
@@ -99,107 +130,177 @@ def compute_features(
             "choose another protocol or fold, or complete the copy"
         )
     copies = augmentation.copies if augmentation else 0
-    path = cache_folder() / "features" / f"{_key(dataset, split, config, augmentation, seed)}.npy"
-    shape = (copies + 1, len(clips), bins, frames)
-    features = _load(path, shape)
-    if features is None:
-        log(f"features of {len(clips)} {split} clips, {copies} varied copies each")
-        features = np.empty(shape, np.int8)
-        _fill(features, dataset, clips, config, augmentation, seed, log)
-        buffer = io.BytesIO()
-        np.save(buffer, features)
-        write_bytes(path, buffer.getvalue())
-    return FeatureSet(clips, dataset.label_ids(clips), features)
+    keys = row_keys(dataset, split, config, augmentation, seed)
+    name = hashlib.sha256(f"{_LAYOUT} {config.fingerprint()} {frames}".encode()).hexdigest()[:16]
+    store = RowStore(name, (bins, frames))
+    rows = store.rows(keys)
+    if rows is None:
+        with store.writing(log) as writer:
+            missing = store.missing(key for copy in keys for key in copy)
+            if missing:  # another process may have made them while this one waited
+                log(f"features of {len(clips)} {split} clips, {copies} varied copies each")
+                _fill(writer, dataset, clips, keys, missing, config, augmentation, seed, log)
+        rows = store.rows(keys)
+    if rows is None:
+        raise DataError(f"{store.folder} loses what is written to it: check that disk")
+    return FeatureSet(clips, dataset.label_ids(clips), rows)
 
 
 def _fill(
-    features: npt.NDArray[np.int8],
+    writer: RowWriter,
     dataset: AudioDataset,
     clips: Sequence[Clip],
+    keys: Sequence[Sequence[bytes]],
+    missing: set[bytes],
     config: FrontendConfig,
     augmentation: AugmentationSection | None,
     seed: int,
     log: Log,
 ) -> None:
-    copies = features.shape[0]
+    """Compute the missing maps, several clips side by side.
+
+    Threads, not processes: decoding, resampling and TensorFlow work outside Python's lock, and
+    a process would have to load TensorFlow first. A map does not depend on its batch.
+    """
     samples = dataset.info.clip_samples
-    noises = []
-    if augmentation and copies > 1:
+    noises, rooms = [], []
+    if augmentation and len(keys) > 1:
+        if augmentation.room_probability and augmentation.room_folder:
+            rooms = read_rooms(Path(augmentation.room_folder), config.sample_rate_hz)
         noises = [dataset.read(clip) for clip in dataset.noise_clips()]
         noises = [noise for noise in noises if noise.size >= samples]
 
-    failures: list[M3NetError] = []
+    def compute(task: list[tuple[int, list[int]]]) -> tuple[list[bytes], npt.NDArray[np.int8]]:
+        waves, names = [], []
+        for index, copies in task:
+            sound = dataset.read(clips[index])
+            for copy in copies:
+                rng = np.random.default_rng([seed, copy, index])
+                varied = augmentation if copy else None
+                wave = (
+                    cut_at_random(sound, samples, rng) if varied and varied.random_crop else sound
+                )
+                wave = fit_length(wave, samples, dataset.info.fit)
+                if varied:
+                    wave = vary_waveform(wave, varied, noises, config.sample_rate_hz, rng, rooms)
+                waves.append(wave)
+                names.append(keys[copy][index])
+        # Eagerly: tf.function would turn the division by a constant into a multiplication, which
+        # rounds one value in a million otherwise.
+        return names, graph.features_int8(config, tf.constant(np.stack(waves))).numpy()
 
-    def waves() -> Iterator[npt.NDArray[np.float32]]:
-        try:
-            for index, clip in enumerate(clips):
-                audio = dataset.load(clip)
-                yield audio
-                for copy in range(1, copies):
-                    rng = np.random.default_rng([seed, copy, index])
-                    assert augmentation is not None
-                    yield vary_waveform(audio, augmentation, noises, config.sample_rate_hz, rng)
-        except M3NetError as error:  # tf.data would wrap it into an error of its own
-            failures.append(error)
-
-    stream = (
-        tf.data.Dataset.from_generator(
-            waves, output_signature=tf.TensorSpec((samples,), tf.float32)
-        )
-        .batch(_BATCH)
-        .map(lambda batch: graph.features_int8(config, batch), num_parallel_calls=2)
-        .prefetch(2)
-    )
-    done, total, shown = 0, copies * len(clips), 0
-    for batch in stream.as_numpy_iterator():
-        for row in batch:
-            features[done % copies, done // copies] = row
-            done += 1
+    done, shown, total = 0, 0, len(missing)
+    tasks = _tasks(keys, missing, max(1, min(_TASK_WAVES, _TASK_SAMPLES // samples)))
+    for names, rows in _side_by_side(compute, tasks):
+        writer.add(names, rows)
+        done += len(names)
         if done * 10 // total > shown:
             shown = done * 10 // total
             log(f"  {done}/{total}")
-    if failures:
-        raise failures[0]
 
 
-def _key(
+def _tasks(
+    keys: Sequence[Sequence[bytes]], missing: set[bytes], waves: int
+) -> Iterator[list[tuple[int, list[int]]]]:
+    """Pieces of work of about ``waves`` maps: clips with the copies that they still need."""
+    left, task, size = set(missing), [], 0
+    for index, of_clip in enumerate(zip(*keys, strict=True)):
+        copies = [copy for copy, key in enumerate(of_clip) if key in left]
+        left.difference_update(of_clip)  # clips that sound alike have one map
+        if copies:
+            task.append((index, copies))
+            size += len(copies)
+        if size >= waves:
+            yield task
+            task, size = [], 0
+    if task:
+        yield task
+
+
+def _side_by_side(function: Callable[[_T], _R], tasks: Iterator[_T]) -> Iterator[_R]:
+    """``map`` on all cores in the order of the tasks, a few of them ahead."""
+    pool = ThreadPoolExecutor(WORKERS)
+    try:
+        ahead: deque[Future[_R]] = deque()
+        for task in tasks:
+            ahead.append(pool.submit(function, task))
+            if len(ahead) > 2 * WORKERS:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def row_keys(
     dataset: AudioDataset,
     split: str,
     config: FrontendConfig,
-    augmentation: AugmentationSection | None,
-    seed: int,
-) -> str:
-    """Name of the cache file: equal only where the features are."""
-    stamps = [
-        (clip.path.stat().st_size, clip.path.stat().st_mtime_ns) if clip.path else None
-        for clip in dataset.split(split)
-    ]
-    waveform_keys = [
-        field.name
-        for field in dataclasses.fields(AugmentationSection)
-        if not field.name.startswith(("time_", "frequency_", "mixup_"))
-    ]
-    varied = {k: getattr(augmentation, k) for k in waveform_keys} if augmentation else {"copies": 0}
-    if varied["copies"] == 0:
-        varied, seed = {}, 0
-    parts = {
-        "layout": 1,
-        "dataset": repr(dataset.info),  # its notes hold the seed that synth's sounds hang on
-        "clips": [repr(clip) for clip in dataset.split(split)],
-        "noise": [repr(clip) for clip in dataset.noise_clips()] if varied else [],
-        "samples": dataset.info.clip_samples,
-        "stamps": stamps,
-        "frontend": config.fingerprint(),
-        "augmentation": varied,
-        "seed": seed,
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+    augmentation: AugmentationSection | None = None,
+    seed: int = 0,
+) -> list[list[bytes]]:
+    """Names of a split's feature maps, copies x clips: equal only where the maps are.
+
+    A clean map's key holds the content of the clip's file (or the code and seed that synthesise
+    it), the piece of it, its length and the front end. A varied one's further holds the settings
+    of the variation, its seed, the clip's number in the split (with the seed it starts the
+    random stream) and all noise that could have been mixed in.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    clips = dataset.split(split)
+    copies = augmentation.copies if augmentation else 0
+    noise = dataset.noise_clips() if copies else ()
+    sounds = _sound_keys(dataset, (*clips, *noise))
+    base = hashlib.sha256(f"{_LAYOUT} {config.fingerprint()}".encode())
+    keys = [[_key(base, sound) for sound in sounds[: len(clips)]]]
+    if not copies:
+        return keys
+    values = dataclasses.asdict(augmentation) if augmentation else {}
+    settings = {k: v for k, v in values.items() if k != "copies" and not k.startswith(_IN_GRAPH)}
+    parts = [json.dumps(settings, sort_keys=True), str(seed), *map(bytes.hex, sounds[len(clips) :])]
+    if augmentation and augmentation.room_probability and augmentation.room_folder:
+        parts += content_hashes(room_paths(Path(augmentation.room_folder)), WORKERS).values()
+    varied = base.copy()
+    varied.update("\n".join(parts).encode())
+    for copy in range(1, copies + 1):
+        numbered = enumerate(sounds[: len(clips)])
+        keys.append([_key(varied, sound, b"%d %d" % (copy, i)) for i, sound in numbered])
+    return keys
 
 
-def _load(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.int8] | None:
-    """Read a cache file; a damaged one counts as absent and is written anew."""
+def _key(base: hashlib._Hash, *parts: bytes) -> bytes:
+    state = base.copy()
+    for part in parts:
+        state.update(part)
+    return state.digest()[:KEY_BYTES]
+
+
+def _sound_keys(dataset: AudioDataset, clips: Sequence[Clip]) -> list[bytes]:
+    """What each clip sounds like as delivered, 32 bytes each."""
+    info = dataset.info
+    contents = content_hashes((clip.path for clip in clips if clip.path), WORKERS)
+    delivered = f"{info.sample_rate_hz} {info.clip_samples} {info.fit}"
+    recipe = ""
+    if any(clip.path is None for clip in clips) and dataset.synthesise is not None:
+        recipe = f"{info.name} {info.notes} {_code_stamp(dataset.synthesise)}"
+    keys = []
+    for clip in clips:
+        source = contents[clip.path] if clip.path else f"{recipe} {clip.clip_id} {clip.label}"
+        text = f"{delivered}|{source}|{clip.start_s!r} {clip.duration_s!r} {clip.gain!r}"
+        keys.append(hashlib.sha256(text.encode()).digest())
+    return keys
+
+
+def _code_stamp(function: Callable[..., object]) -> str:
+    """What a function that makes sounds hangs on: its arguments and its module's source."""
+    arguments = ""
+    while isinstance(function, functools.partial):
+        arguments += f"{function.args} {sorted(function.keywords.items())}"
+        function = function.func
     try:
-        features = np.lib.format.open_memmap(path, mode="r")
-    except (FileNotFoundError, ValueError):
-        return None
-    return features if features.shape == shape and features.dtype == np.int8 else None
+        source = Path(inspect.getfile(function)).read_bytes()
+    except (TypeError, OSError):
+        source = b""
+    return f"{function.__qualname__} {arguments} {hashlib.sha256(source).hexdigest()}"

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from m3net_tf.errors import ConfigError
-from m3net_tf.frontend import FrontendConfig
+from m3net_tf.frontend import FrontendConfig, frontend_preset
 
 _LARGEST_SEED = 2**32 - 1  # of NumPy's global generator, which Keras seeds too
 
@@ -72,9 +72,23 @@ class ModelSection:
 class AugmentationSection:
     """What is varied in training.
 
+    Waveforms are varied in stored copies, in this order: random crop, stretch, pitch, room,
+    speed, shift, gain, noise. Masks and mixtures are drawn anew in every step, from feature maps.
+
     Attributes:
         copies: stored copies of each training clip, varied as waveforms; each epoch takes one of
             these or the clean clip at random. 0 trains on clean clips alone.
+        random_crop: cut copies of clips that are longer than the data set delivers them from a
+            random place, instead of by its length rule.
+        stretch_probability: share of copies whose tempo changes while their pitch stays.
+        stretch: lowest and highest tempo.
+        pitch_probability: share of copies whose pitch changes while their tempo stays.
+        pitch_semitones: lowest and highest change of pitch.
+        room_probability: share of copies that sound as in a room, at the same level.
+        room_s: shortest and longest reverberation time (to -60 dB) of rooms made of decaying
+            noise.
+        room_direct_db: lowest and highest level of the direct sound over such a room's echoes.
+        room_folder: folder of recorded room responses (WAV); they replace the made ones.
         speed_probability: share of copies that are played faster or slower (pitch goes along).
         speed: lowest and highest speed.
         shift_s: largest shift in time, either way.
@@ -88,9 +102,23 @@ class AugmentationSection:
         frequency_mask_bins: widest of them.
         mixup_probability: share of clips that are mixed with another one of their batch.
         mixup_min: smallest weight of the first of the two.
+        between_class_probability: share of clips that are mixed with another one as sounds are:
+            their energies add up, and the label follows how loud each is heard.
+        cutmix_probability: share of clips that get a rectangle of another one's map; labels go by
+            area.
+        cutmix_min: smallest share of its map that a clip keeps.
     """
 
     copies: int = 0
+    random_crop: bool = False
+    stretch_probability: float = 0.0
+    stretch: tuple[float, float] = (0.8, 1.25)
+    pitch_probability: float = 0.0
+    pitch_semitones: tuple[float, float] = (-2.0, 2.0)
+    room_probability: float = 0.0
+    room_s: tuple[float, float] = (0.1, 0.6)
+    room_direct_db: tuple[float, float] = (0.0, 15.0)
+    room_folder: str | None = None
     speed_probability: float = 0.0
     speed: tuple[float, float] = (0.9, 1.12)
     shift_s: float = 0.1
@@ -103,15 +131,27 @@ class AugmentationSection:
     frequency_mask_bins: int = 6
     mixup_probability: float = 0.0
     mixup_min: float = 0.6
+    between_class_probability: float = 0.0
+    cutmix_probability: float = 0.0
+    cutmix_min: float = 0.5
 
     def __post_init__(self) -> None:
         counts = ("copies", "time_masks", "time_mask_frames", "frequency_masks")
         for name in (*counts, "frequency_mask_bins", "shift_s"):
             _require_range("augmentation", name, getattr(self, name), 0)
-        for name in ("speed_probability", "noise_probability", "mixup_probability", "mixup_min"):
+        shares = [field.name for field in dataclasses.fields(self) if "probability" in field.name]
+        for name in (*shares, "mixup_min", "cutmix_min"):
             _require_range("augmentation", name, getattr(self, name), 0, 1)
         # The limits: float32 samples overflow beyond 200 dB, and no sound is left at speed 10.
-        limits = {"speed": (0.1, 10), "gain_db": (-200, 200), "noise_snr_db": (-200, 200)}
+        limits = {
+            "speed": (0.1, 10),
+            "stretch": (0.1, 10),
+            "pitch_semitones": (-24, 24),
+            "room_s": (0.01, 10),
+            "room_direct_db": (-60, 60),
+            "gain_db": (-200, 200),
+            "noise_snr_db": (-200, 200),
+        }
         for name, (lowest, highest) in limits.items():
             low, high = getattr(self, name)
             if not lowest <= low <= high <= highest:
@@ -186,7 +226,12 @@ class QuantizationSection:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A whole experiment; see the sections for what each key means."""
+    """A whole experiment; see the sections for what each key means.
+
+    Section ``frontend`` may start from a named front end, ``preset: kaldi_fbank`` (also with
+    ``hop_ms``, and at another ``sample_rate_hz``); its other keys then change that one. A run
+    folder's recipe has all keys written out.
+    """
 
     dataset: DatasetSection
     model: ModelSection
@@ -194,6 +239,13 @@ class Recipe:
     augmentation: AugmentationSection = dataclasses.field(default_factory=AugmentationSection)
     training: TrainingSection = dataclasses.field(default_factory=TrainingSection)
     quantization: QuantizationSection = dataclasses.field(default_factory=QuantizationSection)
+
+    def __post_init__(self) -> None:
+        if self.augmentation.between_class_probability and not self.frontend.shows_energies:
+            raise ConfigError(
+                "augmentation.between_class_probability adds energies: it needs frontend.log ln "
+                "or db and no mfcc_coefficients; use mixup_probability instead"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """All sections as plain values; YAML and JSON have lists for tuples."""
@@ -249,6 +301,8 @@ def _plain(value: Any) -> Any:
 def _build(kind: type, values: Any, section: str) -> Any:
     if not isinstance(values, Mapping):
         raise ConfigError(f"section {section!r} is {values!r}: give keys and values")
+    if kind is FrontendConfig and "preset" in values:
+        values = _named_frontend(values)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     hints = typing.get_type_hints(kind)
     for key in values:
@@ -264,6 +318,15 @@ def _build(kind: type, values: Any, section: str) -> Any:
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"key {name!r} is missing in section {section!r}: add it")
     return kind(**arguments)
+
+
+def _named_frontend(values: Mapping[str, Any]) -> dict[str, Any]:
+    """All keys of the front end that ``preset`` names, under those that are given beside it."""
+    given = dict(values)
+    name = _convert(str, given.pop("preset"), "frontend.preset")
+    rate_hz = _convert(int | None, given.get("sample_rate_hz"), "frontend.sample_rate_hz")
+    hop_ms = _convert(float | None, given.pop("hop_ms", None), "frontend.hop_ms")
+    return {**frontend_preset(name, sample_rate_hz=rate_hz, hop_ms=hop_ms).to_dict(), **given}
 
 
 def _convert(kind: Any, value: Any, key: str) -> Any:

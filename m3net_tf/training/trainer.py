@@ -26,6 +26,7 @@ from m3net_tf.models.complexity import count_macs
 from m3net_tf.training.augmentation import mixup, spec_augment
 from m3net_tf.training.features import FeatureSet, compute_features, input_shape
 from m3net_tf.training.metrics import Evaluation
+from m3net_tf.training.mixing import between_class, cutmix
 from m3net_tf.training.recipe import Recipe, TrainingSection, load_recipe, save_recipe
 from m3net_tf.training.run import Run, load_recipe_dataset
 
@@ -80,6 +81,9 @@ def train(
         input_shape=shape,
         classes=len(dataset.info.labels),
         overrides=recipe.model.arguments,
+        feature_range={
+            key: getattr(recipe.frontend, key) for key in ("feature_min", "feature_max", "log")
+        },
     )
     seed = recipe.training.seed
     train_set = compute_features(dataset, "train", recipe.frontend, recipe.augmentation, seed, log)
@@ -172,6 +176,10 @@ def _train_step(model: keras.Model, state: _State, recipe: Recipe) -> Callable[.
             maps = spec_augment(maps, augmentation, seeds[0])
         if augmentation.mixup_probability:
             maps, targets = mixup(maps, targets, augmentation, seeds[1])
+        if augmentation.between_class_probability:
+            maps, targets = between_class(maps, targets, augmentation, recipe.frontend, seed + 1)
+        if augmentation.cutmix_probability:
+            maps, targets = cutmix(maps, targets, augmentation, seed + 2)
         with tf.GradientTape() as tape:
             loss = loss_of(targets, model(maps, training=True))
             if model.losses:  # penalties that layers put on their own weights

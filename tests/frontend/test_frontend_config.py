@@ -13,8 +13,13 @@ OTHER_VALUES = {
     "frame_samples": 400,
     "hop_samples": 160,
     "fft_samples": 1024,
+    "kind": "spectrogram",
     "window": "hamming",
     "centred": True,
+    "level_db": -20.0,
+    "remove_mean": True,
+    "preemphasis": 0.97,
+    "power": 1,
     "mel_bins": 64,
     "mel_scale": "htk",
     "mel_norm": "none",
@@ -22,6 +27,7 @@ OTHER_VALUES = {
     "mel_max_hz": 8000.0,
     "log": "db",
     "log_floor": 1e-10,
+    "clip_range_db": 80.0,
     "mfcc_coefficients": 10,
     "feature_min": -20.0,
     "feature_max": 20.0,
@@ -39,8 +45,23 @@ OTHER_VALUES = {
         ({"fft_samples": 500}, r"frontend\.fft_samples is 500: .*power of two"),
         ({"fft_samples": 256}, r"frontend\.fft_samples is 256: .*frame_samples \(512\)"),
         ({"hop_samples": 513}, r"frontend\.hop_samples is 513: .*at most frame_samples \(512\)"),
-        ({"window": "kaiser"}, r"frontend\.window is 'kaiser': choose one of hann, hamming"),
-        ({"mel_scale": "bark"}, r"frontend\.mel_scale is 'bark': choose one of slaney, htk"),
+        (
+            {"window": "kaiser"},
+            r"frontend\.window is 'kaiser': choose one of hann, hamming, povey$",
+        ),
+        ({"kind": "cqt"}, r"frontend\.kind is 'cqt': choose one of mel, spectrogram, waveform"),
+        ({"power": 3}, r"frontend\.power is 3: choose one of 1, 2"),
+        ({"power": True}, r"frontend\.power is True: choose one of 1, 2"),
+        ({"preemphasis": 1.5}, r"frontend\.preemphasis is 1\.5: give 0 to 1"),
+        ({"level_db": 3.0}, r"frontend\.level_db is 3\.0: give -120 to 0"),
+        ({"level_db": "loud"}, r"frontend\.level_db is 'loud': give a number"),
+        ({"clip_range_db": -1.0, "log": "db"}, r"frontend\.clip_range_db is -1\.0 with log 'db'"),
+        ({"clip_range_db": 80.0}, r"frontend\.clip_range_db is 80\.0 with log 'ln': .* log db"),
+        (
+            {"kind": "spectrogram", "mfcc_coefficients": 10},
+            r"frontend\.mfcc_coefficients is 10 with kind 'spectrogram': .* kind mel",
+        ),
+        ({"mel_scale": "bark"}, r"frontend\.mel_scale is 'bark': choose one of slaney, htk, kaldi"),
         ({"mel_norm": None}, r"frontend\.mel_norm is None: choose one of slaney, none"),
         ({"log": "log2"}, r"frontend\.log is 'log2': choose one of ln, db, none"),
         ({"mel_min_hz": -1.0}, r"frontend\.mel_min_hz and mel_max_hz are -1\.0"),
@@ -65,7 +86,7 @@ def test_bad_values_name_the_key(values, message):
 
 def test_round_trip():
     assert FrontendConfig.from_dict(FrontendConfig().to_dict()) == FrontendConfig()
-    other = FrontendConfig(**OTHER_VALUES)
+    other = FrontendConfig(**{**OTHER_VALUES, "kind": "mel"})
     assert FrontendConfig.from_dict(other.to_dict()) == other
 
 
@@ -78,8 +99,14 @@ def test_unknown_key_lists_the_known_ones():
 
 def test_fingerprint_hangs_on_every_setting():
     assert set(OTHER_VALUES) == {field.name for field in dataclasses.fields(FrontendConfig)}
-    prints = {FrontendConfig(**{key: value}).fingerprint() for key, value in OTHER_VALUES.items()}
-    prints.add(FrontendConfig().fingerprint())
+    decibels = FrontendConfig(log="db")  # clip_range_db needs them
+    others = [
+        dataclasses.replace(
+            decibels if key == "clip_range_db" else FrontendConfig(), **{key: value}
+        )
+        for key, value in OTHER_VALUES.items()
+    ]
+    prints = {config.fingerprint() for config in (FrontendConfig(), *others)}
     assert len(prints) == len(OTHER_VALUES) + 1
     assert FrontendConfig().fingerprint() == FrontendConfig.from_dict({}).fingerprint()
 

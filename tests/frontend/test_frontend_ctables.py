@@ -16,6 +16,9 @@ from m3net_tf.frontend.reference import dct_matrix, window
 CONFIGS = {
     "mcu": FrontendConfig(),
     "mfcc": FrontendConfig(mfcc_coefficients=10, feature_min=-80.0, feature_max=40.0),
+    "povey, kaldi": FrontendConfig(
+        frame_samples=400, hop_samples=160, window="povey", mel_scale="kaldi", mel_norm="none"
+    ),
     "narrow filters": FrontendConfig(mel_bins=128, mel_min_hz=0.0),
     "short frame": FrontendConfig(frame_samples=400, hop_samples=160, window="hamming"),
 }
@@ -99,6 +102,13 @@ def test_tables_compile(config, tmp_path):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
+        (FrontendConfig(kind="spectrogram"), r"frontend\.kind is 'spectrogram': .* needs 'mel'"),
+        (FrontendConfig(kind="waveform"), r"frontend\.kind is 'waveform': .* needs 'mel'"),
+        (FrontendConfig(level_db=-20.0), r"frontend\.level_db is -20\.0: .* needs None"),
+        (FrontendConfig(remove_mean=True), r"frontend\.remove_mean is True: .* needs False"),
+        (FrontendConfig(preemphasis=0.97), r"frontend\.preemphasis is 0\.97: .* needs 0\.0"),
+        (FrontendConfig(power=1), r"frontend\.power is 1: the firmware needs 2"),
+        (FrontendConfig(log="db", clip_range_db=80.0), r"the firmware needs"),
         (FrontendConfig(centred=True), r"frontend\.centred is True: the firmware needs False"),
         (FrontendConfig(log="db"), r"frontend\.log is 'db': the firmware needs 'ln'"),
         (FrontendConfig(log="none"), r"frontend\.log is 'none': the firmware needs 'ln'"),

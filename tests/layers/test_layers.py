@@ -21,10 +21,12 @@ from m3net_tf.layers import (
     ds_conv,
 )
 from m3net_tf.layers.block_mask import BlockMask
+from m3net_tf.layers.frame_importance import conv_encoder, res_conv_1d
 from m3net_tf.layers.fusion import WeightedFusion
 from m3net_tf.layers.global_attention import global_attention
 from m3net_tf.layers.local_attention import local_attention
 from m3net_tf.layers.masked import FrameMask, GroupNorm, MapMean, PointNorm
+from m3net_tf.layers.time_pooling import AdaptiveAveragePooling, FrameSampling
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.quantization.runtime import run_reference, run_tflm, tflm_unavailable_reason
 
@@ -59,6 +61,10 @@ BLOCKS: dict[str, Block] = {
     "global_attention_se": lambda x: global_attention(x, kernel=3, attention="se"),
     "local_attention": lambda x: local_attention(x, expansion=2),
     "local_attention_none": lambda x: local_attention(x, attention="none"),
+    "res_conv_1d": lambda x: res_conv_1d(x, 6),
+    "conv_encoder": lambda x: conv_encoder(conv_block(x, 1)),
+    "adaptive_average_pooling": AdaptiveAveragePooling(7),
+    "frame_sampling": FrameSampling(7),
 }
 LAYERS = {name: block for name, block in BLOCKS.items() if isinstance(block, keras.layers.Layer)}
 LAYERS["image"] = SpectrogramImage(12, 15, "colormap")

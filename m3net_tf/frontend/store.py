@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Feature maps on disk: found by key, memory-mapped, shared by runs, safe against kills.
+
+One file of the cache holds many maps of one shape ("rows"). It is an ordinary ``.npy`` array of
+shape (rows, bins, frames) with its keys and a checksum behind it, appears under its name whole or
+not at all, and is never changed afterwards. So a kill loses what was not yet written and nothing
+else, readers need no lock, and two writers can at worst do the same work twice; the lock that
+keeps them from it is the operating system's and dies with its holder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import json
+import mmap
+import os
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.artifacts import cache_folder, write_bytes
+from m3net_tf.errors import DataError
+
+KEY_BYTES = 16
+FILE_BYTES = 16 * 2**20
+"""A file is written when this much is there ..."""
+FILE_S = 5.0
+"""... or after this many seconds: what a kill can cost."""
+
+_HASH_FILES = 32  # a thread's piece of work
+_FOOTER = struct.Struct("<8sQI4x")  # magic, rows, CRC-32 of all that stands before
+_MAGIC = b"m3netrow"
+Rows = npt.NDArray[np.int8]
+
+
+class FeatureRows:
+    """int8 feature maps that lie in memory-mapped files, shape (copies, clips, bins, frames).
+
+    Indexing the first two axes, as with an array, reads the maps that are asked for.
+    """
+
+    def __init__(self, files: Sequence[Rows], file: npt.NDArray, row: npt.NDArray) -> None:
+        self._files = files
+        self._file = file
+        self._row = row
+
+    dtype = np.dtype(np.int8)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(copies, clips, bins, frames)."""
+        return (*self._file.shape, *self._files[0].shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._file)
+
+    def __getitem__(self, index: Any) -> Rows:
+        file, row = np.asarray(self._file[index]), np.asarray(self._row[index])
+        found = np.empty((*file.shape, *self._files[0].shape[1:]), np.int8)
+        for number in np.unique(file):
+            here = file == number
+            found[here] = self._files[number][row[here]]
+        return found
+
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray:
+        return self[:].astype(dtype or np.int8, copy=False)
+
+    def copy(self) -> Rows:
+        """All maps, in memory."""
+        return self[:]
+
+    def tobytes(self) -> bytes:
+        """All maps as bytes."""
+        return self[:].tobytes()
+
+
+class RowStore:
+    """The cached feature maps of one front end.
+
+    Args:
+        name: what the maps have in common (front end and shape), as a file name's first part.
+        row_shape: (bins, frames).
+    """
+
+    def __init__(self, name: str, row_shape: tuple[int, int]) -> None:
+        self.folder = cache_folder() / "features"
+        self.name = name
+        self.row_shape = row_shape
+
+    def rows(self, keys: Sequence[Sequence[bytes]]) -> FeatureRows | None:
+        """The maps of ``keys`` (copies x clips), or None while one is missing or damaged."""
+        files, where = self._find({key for copy in keys for key in copy})
+        try:
+            places = [[where[key] for key in copy] for copy in keys]
+        except KeyError:
+            return None
+        table = np.array(places, np.int64)  # (copies, clips, 2)
+        return FeatureRows(files, table[..., 0], table[..., 1])
+
+    def missing(self, keys: Iterable[bytes]) -> set[bytes]:
+        """Those of ``keys`` that have no map, or a damaged one."""
+        wanted = set(keys)
+        return wanted - set(self._find(wanted)[1])
+
+    @contextlib.contextmanager
+    def writing(self, log: Callable[[str], None] = lambda _: None) -> Iterator[RowWriter]:
+        """Be the only process that adds maps; what was added last is written at the end.
+
+        After an exception only the files that were full by then remain.
+        """
+        path = cache_folder() / "locks" / f"features-{self.name}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as lock:
+            if _lock(lock.fileno(), log):
+                for left in self.folder.glob(f".{self.name}-*"):  # of a writer that was killed
+                    left.unlink(missing_ok=True)
+            writer = RowWriter(self)
+            yield writer
+            writer.flush()
+
+    def _find(self, wanted: set[bytes]) -> tuple[list[Rows], dict[bytes, tuple[int, int]]]:
+        files: list[Rows] = []
+        where: dict[bytes, tuple[int, int]] = {}
+        for path in sorted(self.folder.glob(f"{self.name}-*.npy")):
+            try:
+                rows, keys = _read(path, self.row_shape, wanted - where.keys())
+            except FileNotFoundError:
+                continue
+            except _DamagedError:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                continue
+            if keys:
+                where |= {key: (len(files), row) for key, row in keys.items()}
+                files.append(rows)
+        return files, where
+
+
+class RowWriter:
+    """Collects maps and writes them file by file; see :meth:`RowStore.writing`."""
+
+    def __init__(self, store: RowStore) -> None:
+        self._store = store
+        self._keys: list[bytes] = []
+        self._rows: list[Rows] = []
+        self._since = time.monotonic()
+
+    def add(self, keys: Sequence[bytes], rows: Rows) -> None:
+        """Add maps of shape (len(keys), bins, frames)."""
+        if not self._keys:
+            self._since = time.monotonic()
+        self._keys += keys
+        self._rows.append(rows)
+        size = len(self._keys) * rows[0].size
+        if size >= FILE_BYTES or time.monotonic() - self._since >= FILE_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is there."""
+        if not self._keys:
+            return
+        keys = b"".join(self._keys)
+        buffer = io.BytesIO()
+        np.save(buffer, np.concatenate(self._rows))
+        buffer.write(keys)
+        content = buffer.getvalue()
+        content += _FOOTER.pack(_MAGIC, len(self._keys), zlib.crc32(content))
+        name = f"{self._store.name}-{hashlib.sha256(keys).hexdigest()[:16]}.npy"
+        path = self._store.folder / name
+        try:
+            write_bytes(path, content)
+        except OSError as error:
+            raise DataError(
+                f"{path} cannot be written ({error.strerror}): make room, or set M3NET_CACHE"
+            ) from None
+        self._keys, self._rows = [], []
+
+
+class _DamagedError(Exception):
+    """A file of the cache is not what it should be."""
+
+
+def _read(
+    path: Path, row_shape: tuple[int, int], wanted: set[bytes]
+) -> tuple[Rows, dict[bytes, int]]:
+    """A file's maps, and where in it those of ``wanted`` stand; its checksum only if they do."""
+    with path.open("rb") as file:
+        try:
+            version = np.lib.format.read_magic(file)
+            if version != (1, 0):
+                raise _DamagedError
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        except ValueError:
+            raise _DamagedError from None
+        start = file.tell()
+        keys_at = start + int(np.prod(shape))
+        size = keys_at + shape[0] * KEY_BYTES + _FOOTER.size if shape else 0
+        if shape[1:] != row_shape or dtype != np.int8 or os.fstat(file.fileno()).st_size != size:
+            raise _DamagedError
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    magic, count, checksum = _FOOTER.unpack_from(content, size - _FOOTER.size)
+    if magic != _MAGIC or count != shape[0]:
+        raise _DamagedError
+    keys = content[keys_at : size - _FOOTER.size]
+    every = (keys[i : i + KEY_BYTES] for i in range(0, len(keys), KEY_BYTES))
+    found = {key: row for row, key in enumerate(every) if key in wanted}
+    if found:
+        with memoryview(content) as view, view[: size - _FOOTER.size] as part:
+            if zlib.crc32(part) != checksum:
+                raise _DamagedError
+    rows = np.frombuffer(content, np.int8, keys_at - start, start).reshape(shape)
+    return rows, found
+
+
+def _lock(handle: int, log: Callable[[str], None]) -> bool:
+    """Wait for the lock; false where the file system has none."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        log("waiting for another process that computes features of this front end")
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError:
+        return False
+    return True
+
+
+def content_hashes(paths: Iterable[Path], threads: int) -> dict[Path, str]:
+    """SHA-256 of files, read only where path, size or time of change is new.
+
+    Args:
+        paths: the files.
+        threads: how many read side by side.
+
+    Returns:
+        The hash of each path, in hex.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    folders: dict[Path, dict[Path, list[int]]] = {}  # size and time of change of each file
+    for path in dict.fromkeys(paths):
+        try:
+            state = path.stat()
+        except OSError as error:
+            raise DataError(
+                f"{path}: cannot be read ({error.strerror}); check the path or fetch the data again"
+            ) from None
+        folders.setdefault(path.parent, {})[path] = [state.st_size, state.st_mtime_ns]
+    found: dict[Path, str] = {}
+    for folder, stamps in folders.items():
+        known = _read_notes(_notes_of(folder))
+        for path, stamp in stamps.items():
+            entry = known.get(path.name)
+            if isinstance(entry, list) and entry[:2] == stamp and len(entry) == 3:
+                found[path] = entry[2]
+    fresh = [path for stamps in folders.values() for path in stamps if path not in found]
+    if fresh:
+        chunks = [fresh[i : i + _HASH_FILES] for i in range(0, len(fresh), _HASH_FILES)]
+        with ThreadPoolExecutor(threads) as pool:
+            for chunk, hashes in zip(chunks, pool.map(_hash_files, chunks), strict=True):
+                found |= zip(chunk, hashes, strict=True)
+        new = set(fresh)
+        for folder, stamps in folders.items():
+            rows = {p.name: [*stamp, found[p]] for p, stamp in stamps.items() if p in new}
+            if rows:
+                _add_notes(_notes_of(folder), rows)
+    return found
+
+
+def _notes_of(folder: Path) -> Path:
+    name = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]
+    return cache_folder() / "audio-hashes" / f"{name}.json"
+
+
+def _add_notes(path: Path, rows: dict[str, Any]) -> None:
+    """Neither forced to the disk nor locked: at worst a file is read again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    scratch.write_text(json.dumps(_read_notes(path) | rows, separators=(",", ":")))
+    scratch.replace(path)
+
+
+def _read_notes(path: Path) -> dict[str, Any]:
+    try:
+        notes = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return notes if isinstance(notes, dict) else {}
+
+
+def _hash_files(paths: Sequence[Path]) -> list[str]:
+    return [_hash_file(path) for path in paths]
+
+
+def _hash_file(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); check its permissions"
+        ) from None

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DiffRes's network that scores frames, from stock layers in the form that becomes int8.
+
+One-dimensional convolutions are convolutions of 1 x k over a map of one row, whose channels are
+the bins: the only form of them in TFLite Micro.
+"""
+
+from __future__ import annotations
+
+from m3net_tf.keras import keras, tf
+from m3net_tf.layers.convolution import NORM_MOMENTUM
+
+KERNEL_SIZE = 5
+LEAK = 0.01
+CONV_POOL_BLOCKS = 3
+
+
+def res_conv_1d(
+    x: tf.Tensor, filters: int, name: str = "res_conv", *, last_activation: bool = True
+) -> tf.Tensor:
+    """ResConv1D (DiffRes, section 2.2.1, figure 3): two convolutions over time, one skip.
+
+    Each convolution is followed by batch normalisation and a leaky ReLU. The paper's number of
+    parameters leaves none for the skip although most blocks change the number of channels: it
+    goes around the second convolution.
+
+    Args:
+        x: rows of shape (batch, 1, T, channels).
+        filters: channels out.
+        name: prefix of the layers' names.
+        last_activation: False leaves out the second leaky ReLU.
+
+    Returns:
+        Rows of shape (batch, 1, T, filters).
+    """
+    for part in ("a", "b"):
+        skip = x
+        layer = f"{name}_{part}"
+        x = keras.layers.Conv2D(filters, (1, KERNEL_SIZE), padding="same", name=f"{layer}_conv")(x)
+        x = keras.layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"{layer}_bn")(x)
+        if part == "a" or last_activation:
+            x = keras.layers.LeakyReLU(LEAK, name=f"{layer}_relu")(x)
+    return keras.layers.Add(name=f"{name}_skip")([x, skip])
+
+
+def frame_importance(x: tf.Tensor, name: str = "importance") -> tf.Tensor:
+    """Score of each frame between 0 and 1 (DiffRes, equation 3 and table 6).
+
+    Five ResConv1D that halve the channels, the last to one: (128, 64), (64, 32), (32, 16),
+    (16, 8), (8, 1) and 82 371 trainable parameters for 128 bins. The last leaky ReLU is left out:
+    behind it no score could fall below one half.
+
+    Args:
+        x: feature map of shape (batch, F, T, 1).
+        name: prefix of the layers' names.
+
+    Returns:
+        Scores of shape (batch, T).
+    """
+    _, bins, frames, _ = x.shape
+    widths = [max(1, bins // 2**halvings) for halvings in range(1, 5)]
+    x = keras.layers.Permute((3, 2, 1), name=f"{name}_rows")(x)  # (1, T, F)
+    for index, filters in enumerate(widths, start=1):
+        x = res_conv_1d(x, filters, f"{name}{index}")
+    x = res_conv_1d(x, 1, f"{name}5", last_activation=False)  # (1, T, 1)
+    x = keras.layers.Reshape((frames,), name=f"{name}_logits")(x)
+    return keras.layers.Activation("sigmoid", name=f"{name}_scores")(x)
+
+
+def conv_encoder(x: tf.Tensor, name: str = "encoder") -> tf.Tensor:
+    """Encoder of the baseline ConvAvgPool (table 6): three ResConv1D that keep the bins.
+
+    493 824 trainable parameters for 128 bins.
+
+    Args:
+        x: feature map of shape (batch, F, T, 1).
+        name: prefix of the layers' names.
+
+    Returns:
+        Map of the same shape.
+    """
+    bins = x.shape[1]
+    x = keras.layers.Permute((3, 2, 1), name=f"{name}_rows")(x)  # (1, T, F)
+    for index in range(1, CONV_POOL_BLOCKS + 1):
+        x = res_conv_1d(x, bins, f"{name}{index}")
+    return keras.layers.Permute((3, 2, 1), name=f"{name}_map")(x)  # (F, T, 1)

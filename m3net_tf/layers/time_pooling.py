@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fewer frames at a fixed resolution: what DiffRes is compared with (section 3.1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.keras import keras, tf
+
+
+def check_frames_out(frames_out: int) -> int:
+    """Check a layer's number of frames out.
+
+    Raises:
+        ConfigError: it is below 1.
+    """
+    if frames_out < 1:
+        raise ConfigError(f"frames_out is {frames_out}: give at least 1 frame")
+    return frames_out
+
+
+def check_frames_in(frames_out: int, frames: int | None) -> None:
+    """Check a layer's frames out against those that come in.
+
+    Raises:
+        ConfigError: fewer frames come in than are to go out, or their number is open.
+    """
+    if frames is None or frames_out > frames:
+        raise ConfigError(f"{frames_out} frames cannot be made of {frames}: give at most as many")
+
+
+@keras.utils.register_keras_serializable("m3net_tf")
+class AdaptiveAveragePooling(keras.layers.Layer):
+    """Average over time to a given number of frames (AvgPool).
+
+    Frame i is the mean of the frames from floor(i T / t) up to, not with, ceil((i + 1) T / t), so
+    that neighbours share a frame where T / t is no whole number.
+
+    Args:
+        frames_out: frames t that go out.
+
+    Shapes:
+        (batch, frequency, T, channels) to (batch, frequency, t, channels).
+
+    Raises:
+        ConfigError: fewer frames come in than are to go out.
+    """
+
+    def __init__(self, frames_out: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.frames_out = check_frames_out(frames_out)
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Tabulate each frame's weights."""
+        frames = input_shape[2]
+        check_frames_in(self.frames_out, frames)
+        self._table = np.zeros((frames, self.frames_out), np.float32)
+        for i in range(self.frames_out):
+            first, end = i * frames // self.frames_out, -(-(i + 1) * frames // self.frames_out)
+            self._table[first:end, i] = 1.0 / (end - first)
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Pool."""
+        # A 1 x 1 convolution over frames as channels: one quick kernel in float and in int8.
+        rows = tf.transpose(inputs, (0, 1, 3, 2))  # (batch, F, C, T)
+        kernel = tf.constant(self._table[None, None], rows.dtype)
+        return tf.transpose(tf.nn.conv2d(rows, kernel, 1, "VALID"), (0, 1, 3, 2))
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {**super().get_config(), "frames_out": self.frames_out}
+
+
+@keras.utils.register_keras_serializable("m3net_tf")
+class FrameSampling(keras.layers.Layer):
+    """Keep frames at regular steps (change hop): frame i is frame floor(i T / t) of the input.
+
+    Where T / t is a whole number these are the frames that a front end with a hop of that many
+    times the length gives.
+
+    Args:
+        frames_out: frames t that go out.
+
+    Shapes:
+        (batch, frequency, T, channels) to (batch, frequency, t, channels).
+
+    Raises:
+        ConfigError: fewer frames come in than are to go out.
+    """
+
+    def __init__(self, frames_out: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.frames_out = check_frames_out(frames_out)
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Choose the frames."""
+        frames = input_shape[2]
+        check_frames_in(self.frames_out, frames)
+        self._kept = [i * frames // self.frames_out for i in range(self.frames_out)]
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Pick."""
+        return tf.gather(inputs, self._kept, axis=2)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {**super().get_config(), "frames_out": self.frames_out}

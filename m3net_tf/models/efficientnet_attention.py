@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""EfficientNet with attention pooling, the classifier behind DiffRes.
+
+Liu et al. (DiffRes), section 3, take it from Gong et al., "PSLA", TASLP 2021: EfficientNet-B2 with
+four attention heads, 13.6 M trainable parameters for AudioSet's 527 classes; for table 3 B0.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.keras import keras
+from m3net_tf.layers.attention_pooling import attention_classifier
+from m3net_tf.models.registry import Preset
+
+BACKBONES = {
+    "b0": keras.applications.EfficientNetB0,
+    "b2": keras.applications.EfficientNetB2,
+}
+
+
+def build(
+    input_shape: tuple[int, int, int],
+    classes: int,
+    *,
+    backbone: str = "b2",
+    heads: int = 4,
+    multi_label: bool = False,
+    weights: str = "",
+) -> keras.Model:
+    """Build EfficientNet without its own head, then attention pooling over time.
+
+    Args:
+        input_shape: (bins, frames, channels); one channel is taken three times.
+        classes: number of classes.
+        backbone: ``b0`` or ``b2``.
+        heads: attention heads.
+        multi_label: sigmoid per class instead of softmax.
+        weights: file with ImageNet weights of the backbone without its head, as Keras publishes
+            it (``efficientnetb2_notop.h5``). Nothing is ever downloaded; without a file the
+            network starts at random.
+
+    Returns:
+        Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.
+
+    Raises:
+        ConfigError: an unknown backbone, a number of channels other than 1 or 3, or a file of
+            weights that is missing or does not fit.
+    """
+    if backbone not in BACKBONES:
+        raise ConfigError(f"backbone is {backbone!r}: choose one of {', '.join(BACKBONES)}")
+    if input_shape[2] not in (1, 3):
+        raise ConfigError(f"EfficientNet takes 1 or 3 channels, not {input_shape[2]}")
+    inputs = x = keras.Input(input_shape, name="features")  # (F, T, channels)
+    if input_shape[2] == 1:
+        x = keras.layers.Concatenate(name="three_channels")([x] * 3)
+    # Keras's EfficientNet divides by 255: this undoes it, features are in [-1, 1) already.
+    x = keras.layers.Rescaling(255.0, name="unscaled")(x)
+    network = BACKBONES[backbone](include_top=False, weights=None, input_tensor=x)
+    if weights:
+        _load_backbone(network, backbone, Path(weights))
+    outputs = attention_classifier(
+        network.output,  # (ceil(F / 32), ceil(T / 32), 1280 or 1408)
+        classes,
+        heads,
+        multi_label=multi_label,
+    )
+    return keras.Model(inputs, outputs, name="efficientnet_attention")
+
+
+def _load_backbone(network: keras.Model, backbone: str, path: Path) -> None:
+    if not path.is_file():
+        raise ConfigError(f"model.weights: there is no file {path}: download it or leave it out")
+    try:
+        network.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        text = " ".join(str(error).split())[:150]
+        raise ConfigError(
+            f"model.weights: {path} does not fit EfficientNet-{backbone.upper()} without head "
+            f"({text}): give Keras's efficientnet{backbone}_notop.h5"
+        ) from None
+    # The file brings the mean and variance of photographs: features keep their own scale.
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            mean, variance, count = layer.get_weights()
+            layer.set_weights([np.zeros_like(mean), np.ones_like(variance), np.zeros_like(count)])
+            layer.finalize_state()
+
+
+PRESETS = {
+    "paper": Preset(
+        input_shape=(128, 1000, 3),
+        classes=527,
+        parameters=13_708_917,
+        macs=1_885_009_472,
+        summary="EfficientNet-B2 with 4 attention heads on 10 s at 100 frames a second (AudioSet)",
+    ),
+    "b0": Preset(
+        input_shape=(40, 98, 3),
+        classes=35,
+        parameters=4_408_255,
+        macs=46_979_440,
+        summary="EfficientNet-B0 with 4 attention heads, of DiffRes's table 3 (Speech Commands)",
+        arguments={"backbone": "b0"},
+    ),
+}

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mixtures of two clips of a batch, made anew in every step: cutmix and between-class."""
+
+from __future__ import annotations
+
+import math
+
+from m3net_tf.frontend import FrontendConfig
+from m3net_tf.keras import tf
+from m3net_tf.training.recipe import AugmentationSection
+
+
+def cutmix(
+    features: tf.Tensor, targets: tf.Tensor, settings: AugmentationSection, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Paste a rectangle of a clip's mirror image in the batch into it; targets go by area.
+
+    Yun et al., "CutMix", ICCV 2019, equations 1 and 2, the kept share drawn evenly from
+    ``cutmix_min`` to 1.
+
+    Args:
+        features: float32, shape (batch, bins, frames, channels).
+        targets: float32, shape (batch, classes).
+        settings: share of such clips and smallest share that is kept.
+        seed: int32, shape (2,).
+
+    Returns:
+        Features and targets of the same shapes.
+    """
+    batch = tf.shape(features)[0]
+    seeds = tf.random.experimental.stateless_split(seed, 4)
+    chosen = tf.random.stateless_uniform([batch], seeds[0]) < settings.cutmix_probability
+    kept = tf.random.stateless_uniform([batch], seeds[1], settings.cutmix_min, 1.0)
+    side = tf.where(chosen, tf.sqrt(1.0 - kept), 0.0)
+    inside = []
+    for axis in (1, 2):
+        size = tf.shape(features)[axis]
+        # Rounded down, so that a clip keeps its smallest share.
+        length = tf.cast(side * tf.cast(size, tf.float32), tf.int32)[:, None]
+        room = tf.cast(size - length + 1, tf.float32)
+        place = tf.random.stateless_uniform([batch, 1], seeds[1 + axis])
+        start = tf.minimum(tf.cast(place * room, tf.int32), size - length)
+        index = tf.range(size)[None]
+        inside.append((index >= start) & (index < start + length))
+    box = tf.cast(inside[0][:, :, None] & inside[1][:, None, :], features.dtype)
+    weight = 1.0 - tf.reduce_mean(box, axis=[1, 2])[:, None]
+    box = box[..., None]
+    mixed = features * (1.0 - box) + tf.reverse(features, [0]) * box
+    return mixed, targets * weight + tf.reverse(targets, [0]) * (1.0 - weight)
+
+
+def between_class(
+    features: tf.Tensor,
+    targets: tf.Tensor,
+    settings: AugmentationSection,
+    config: FrontendConfig,
+    seed: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mix some clips with their mirror image in the batch as sounds mix in the air.
+
+    Tokozume et al., "Between-class learning", ICLR 2018, equation 2: a ratio r is drawn evenly
+    and the label follows it, the louder clip being turned down so that r is what is heard. There
+    the waveforms add up; here, where only maps are at hand, their energies do (which is what the
+    waveforms of unrelated sounds do on average). Louder is the clip with the higher mean power.
+
+    Args:
+        features: what the network sees, float32, shape (batch, bins, frames, channels).
+        targets: float32, shape (batch, classes).
+        settings: share of such clips.
+        config: front end of the features; :class:`~m3net_tf.training.recipe.Recipe` checks that
+            they show energies.
+        seed: int32, shape (2,).
+
+    Returns:
+        Features and targets of the same shapes.
+    """
+    batch = tf.shape(features)[0]
+    seeds = tf.random.experimental.stateless_split(seed, 2)
+    shape = [batch, 1, 1, 1]
+    chosen = tf.random.stateless_uniform(shape, seeds[0]) < settings.between_class_probability
+    ratio = tf.random.stateless_uniform(shape, seeds[1], 1e-3, 1.0)
+    # From what the network sees back to natural logarithms of power.
+    unit = (math.log(10.0) / 10.0 if config.log == "db" else 1.0) * (2.0 / config.power)
+    step = 128.0 * config.feature_step * unit
+    level = config.feature_min * unit + step  # of a feature of 0
+    own = features * step + level
+    other = tf.reverse(own, [0])
+
+    def loudness(powers: tf.Tensor) -> tf.Tensor:  # ln of the mean power
+        count = tf.cast(tf.size(powers[0]), tf.float32)
+        return tf.reduce_logsumexp(powers, axis=[1, 2, 3], keepdims=True) - tf.math.log(count)
+
+    difference = 0.5 * (loudness(own) - loudness(other))  # ln of the ratio of amplitudes
+    share = 1.0 / (1.0 + tf.exp(difference) * (1.0 - ratio) / ratio)  # p of the paper
+    scale = -tf.math.log(tf.square(share) + tf.square(1.0 - share))
+    mixed = scale + tf.reduce_logsumexp(
+        tf.stack([own + 2.0 * tf.math.log(share), other + 2.0 * tf.math.log(1.0 - share)]), axis=0
+    )
+    mixed = tf.clip_by_value((mixed - level) / step, -1.0, 127.0 / 128.0)
+    weight = tf.where(chosen, ratio, 1.0)[:, :, 0, 0]
+    soft = targets * weight + tf.reverse(targets, [0]) * (1.0 - weight)
+    return tf.where(chosen, mixed, features), soft

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Room responses: made of decaying noise or read from recordings, and sound as heard in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.datasets.audio import read_audio
+from m3net_tf.errors import DataError
+
+Wave = npt.NDArray[np.float32]
+_LONGEST_S = 4.0
+_SUFFIXES = (".wav", ".flac", ".ogg")
+
+
+def make_room(
+    reverberation_s: float, direct_db: float, sample_rate_hz: int, rng: np.random.Generator
+) -> Wave:
+    """A room of its own: the direct sound, then white noise that dies away exponentially.
+
+    Args:
+        reverberation_s: time in which the echoes fall by 60 dB.
+        direct_db: energy of the direct sound over that of all echoes.
+        sample_rate_hz: rate of the response.
+        rng: source of chance; the same state gives the same room.
+
+    Returns:
+        The response, shape (samples,); its first sample is the direct sound, 1.
+    """
+    samples = max(2, round(min(reverberation_s, _LONGEST_S) * sample_rate_hz))
+    echoes = rng.standard_normal(samples)
+    echoes *= 10.0 ** (-3.0 * np.arange(samples) / (reverberation_s * sample_rate_hz))
+    echoes[0] = 0.0
+    echoes *= 10.0 ** (-direct_db / 20.0) / np.sqrt(np.sum(echoes**2))
+    echoes[0] = 1.0
+    return echoes.astype(np.float32)
+
+
+def read_rooms(folder: Path, sample_rate_hz: int) -> list[Wave]:
+    """Recorded responses of a folder, in the order of their names.
+
+    Each starts with its loudest sample (the direct sound), which becomes 1, and ends after
+    four seconds at the latest.
+
+    Raises:
+        DataError: the folder is missing or has no recording, or one is broken or silent.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: is no folder; correct augmentation.room_folder")
+    paths = room_paths(folder)
+    if not paths:
+        raise DataError(f"{folder}: has no WAV, FLAC or OGG; correct augmentation.room_folder")
+    rooms = []
+    for path in paths:
+        response = read_audio(path, sample_rate_hz=sample_rate_hz)
+        direct = int(np.abs(response).argmax())
+        if response[direct] == 0:
+            raise DataError(f"{path}: is silent, no room response; delete it")
+        rooms.append(response[direct:][: round(_LONGEST_S * sample_rate_hz)] / response[direct])
+    return rooms
+
+
+def room_paths(folder: Path) -> list[Path]:
+    """The recordings of a folder and its subfolders, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+
+
+def reverberate(audio: Wave, room: Wave) -> Wave:
+    """The sound in a room, of the same length and RMS level (silence stays silence)."""
+    size = 1 << (audio.size + room.size - 2).bit_length()
+    spectrum = np.fft.rfft(audio.astype(np.float64), size) * np.fft.rfft(room, size)
+    heard = np.fft.irfft(spectrum, size)[: audio.size]
+    power = np.mean(heard**2)
+    if power > 0:
+        heard *= np.sqrt(np.mean(audio.astype(np.float64) ** 2) / power)
+    return heard.astype(np.float32)

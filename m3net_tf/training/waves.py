@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Variation of waveforms in the graph: new in every epoch, without stored copies or cache.
+
+The operations are those of :func:`m3net_tf.training.augmentation.vary_waveform` in TensorFlow,
+with stateless seeds: the same eagerly, traced and inside ``tf.data``. What needs resampling or a
+phase vocoder (speed, stretch, pitch) exists in stored copies alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.datasets import AudioDataset
+from m3net_tf.datasets.audio import FitRule, fit_length
+from m3net_tf.errors import M3NetError
+from m3net_tf.frontend import FrontendConfig, graph
+from m3net_tf.keras import tf
+from m3net_tf.training.recipe import AugmentationSection
+
+
+def crop_waves(waves: tf.Tensor, samples: int, seed: tf.Tensor) -> tf.Tensor:
+    """Cut a random piece of ``samples`` samples out of each waveform.
+
+    Args:
+        waves: float32, shape (..., longer).
+        samples: length of the piece; at most the waveforms' own.
+        seed: int32, shape (2,).
+
+    Returns:
+        float32, shape (..., samples).
+    """
+    spare = tf.shape(waves)[-1] - samples
+    places = tf.random.stateless_uniform(tf.shape(waves)[:-1], seed, 0, spare + 1, tf.int32)
+    index = places[..., None] + tf.range(samples)
+    return tf.gather(waves, index, batch_dims=waves.shape.rank - 1)
+
+
+def vary_waves(
+    waves: tf.Tensor,
+    settings: AugmentationSection,
+    sample_rate_hz: int,
+    seed: tf.Tensor,
+    noises: tf.Tensor | None = None,
+    rooms: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Room, shift, gain and noise.
+
+    Args:
+        waves: waveforms in [-1, 1), float32, shape (batch, samples).
+        settings: how far to go.
+        sample_rate_hz: rate of all waveforms.
+        seed: int32, shape (2,); the same seed gives the same result.
+        noises: background recordings, float32, shape (recordings, at least samples); white
+            noise if None.
+        rooms: recorded room responses, float32, shape (responses, samples); made of noise if
+            None.
+
+    Returns:
+        float32, shape (batch, samples), clipped to [-1, 1].
+    """
+    seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 8))
+    batch, samples = tf.shape(waves)[0], tf.shape(waves)[1]
+    if settings.room_probability:
+        if rooms is None:
+            rooms = make_rooms(batch, settings, sample_rate_hz, seeds[0])
+        else:
+            which = tf.random.stateless_uniform([batch], seeds[0], 0, tf.shape(rooms)[0], tf.int32)
+            rooms = tf.gather(rooms, which)
+        chosen = tf.random.stateless_uniform([batch, 1], seeds[1]) < settings.room_probability
+        waves = tf.where(chosen, reverberate_waves(waves, rooms), waves)
+
+    reach = tf.minimum(int(settings.shift_s * sample_rate_hz), samples)
+    shift = tf.random.stateless_uniform([batch, 1], seeds[2], -reach, reach + 1, tf.int32)
+    index = tf.range(samples)[None] - shift
+    inside = (index >= 0) & (index < samples)
+    waves = tf.gather(waves, tf.clip_by_value(index, 0, samples - 1), batch_dims=1)
+    waves = tf.where(inside, waves, 0.0)
+
+    waves *= _factor(tf.random.stateless_uniform([batch, 1], seeds[3], *settings.gain_db))
+
+    if settings.noise_probability:
+        if noises is None:
+            noise = tf.random.stateless_normal(tf.shape(waves), seeds[4])
+        else:
+            which = tf.random.stateless_uniform([batch], seeds[4], 0, tf.shape(noises)[0], tf.int32)
+            noise = crop_waves(tf.gather(noises, which), samples, seeds[5])
+        ratio = _factor(-tf.random.stateless_uniform([batch, 1], seeds[6], *settings.noise_snr_db))
+        level = tf.sqrt(_power(waves) / (_power(noise) + 1e-12) + 1e-12)
+        chosen = tf.random.stateless_uniform([batch, 1], seeds[7]) < settings.noise_probability
+        waves += tf.where(chosen, noise * level * ratio, 0.0)
+    return tf.clip_by_value(waves, -1.0, 1.0)
+
+
+def _factor(decibels: tf.Tensor) -> tf.Tensor:
+    return tf.pow(10.0, decibels / 20.0)
+
+
+def _power(waves: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(tf.square(waves), axis=-1, keepdims=True)
+
+
+def make_rooms(
+    count: tf.Tensor | int, settings: AugmentationSection, sample_rate_hz: int, seed: tf.Tensor
+) -> tf.Tensor:
+    """Room responses of decaying noise, shape (count, longest); see :mod:`.rooms`."""
+    seeds = tf.random.experimental.stateless_split(seed, 3)
+    samples = max(2, round(settings.room_s[1] * sample_rate_hz))
+    decay_s = tf.random.stateless_uniform([count, 1], seeds[0], *settings.room_s)
+    direct = tf.random.stateless_uniform([count, 1], seeds[1], *settings.room_direct_db)
+    time_s = tf.range(1, samples, dtype=tf.float32) / sample_rate_hz
+    echoes = tf.random.stateless_normal([count, samples - 1], seeds[2])
+    echoes *= tf.pow(10.0, -3.0 * time_s / decay_s)
+    echoes *= _factor(-direct) / tf.norm(echoes, axis=1, keepdims=True)
+    return tf.concat([tf.ones([count, 1]), echoes], axis=1)
+
+
+def reverberate_waves(waves: tf.Tensor, rooms: tf.Tensor) -> tf.Tensor:
+    """Each waveform in its room, at the same length and RMS level.
+
+    Args:
+        waves: float32, shape (batch, samples).
+        rooms: float32, shape (batch, response samples).
+
+    Returns:
+        float32, shape (batch, samples).
+    """
+    samples = tf.shape(waves)[1]
+    size = samples + tf.shape(rooms)[1]
+    spectrum = tf.signal.rfft(waves, [size]) * tf.signal.rfft(rooms, [size])
+    heard = tf.signal.irfft(spectrum, [size])[:, :samples]
+    return heard * tf.sqrt(_power(waves) / tf.maximum(_power(heard), 1e-20))
+
+
+def mix_waves(
+    waves: tf.Tensor, targets: tf.Tensor, probability: float, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Between-class mixing of waveforms with their mirror image in the batch.
+
+    Tokozume et al., ICLR 2018, equation 2, with the RMS level for the sound pressure; see
+    :func:`m3net_tf.training.mixing.between_class` for the same on feature maps.
+
+    Args:
+        waves: float32, shape (batch, samples).
+        targets: float32, shape (batch, classes).
+        probability: share of clips that are mixed.
+        seed: int32, shape (2,).
+
+    Returns:
+        Waveforms and targets of the same shapes.
+    """
+    seeds = tf.random.experimental.stateless_split(seed, 2)
+    shape = [tf.shape(waves)[0], 1]
+    chosen = tf.random.stateless_uniform(shape, seeds[0]) < probability
+    ratio = tf.random.stateless_uniform(shape, seeds[1], 1e-3, 1.0)
+    other = tf.reverse(waves, [0])
+    louder = tf.sqrt((_power(waves) + 1e-12) / (_power(other) + 1e-12))
+    share = 1.0 / (1.0 + louder * (1.0 - ratio) / ratio)
+    mixed = share * waves + (1.0 - share) * other
+    mixed /= tf.sqrt(tf.square(share) + tf.square(1.0 - share))
+    weight = tf.where(chosen, ratio, 1.0)
+    soft = targets * weight + tf.reverse(targets, [0]) * (1.0 - weight)
+    return tf.where(chosen, mixed, waves), soft
+
+
+def epoch_stream(
+    dataset: AudioDataset,
+    split: str,
+    config: FrontendConfig,
+    settings: AugmentationSection,
+    *,
+    seed: int,
+    epoch: int,
+    batch_size: int,
+    rooms: Sequence[npt.NDArray[np.float32]] = (),
+) -> tf.data.Dataset:
+    """One epoch of batches whose waveforms are varied on the way; nothing is cached.
+
+    Args:
+        dataset: where the clips come from.
+        split: ``train``, ``validation`` or ``test``.
+        config: front end.
+        settings: variation of waveforms; ``copies`` and what needs stored copies do not count.
+        seed: with ``epoch`` it decides order and variation.
+        epoch: number of the epoch.
+        batch_size: clips a batch; a last one that is smaller is left out.
+        rooms: recorded room responses.
+
+    Returns:
+        Batches of int8 features (batch, bins, frames) and class indices (batch,), int32. A clip
+        that cannot be read ends the stream with TensorFlow's error, which ends in ours.
+    """
+    clips = dataset.split(split)
+    samples = dataset.info.clip_samples
+    order = np.random.default_rng([seed, epoch]).permutation(len(clips))
+    noises = [dataset.read(clip) for clip in dataset.noise_clips()]
+    noises = [noise for noise in noises if noise.size >= samples]
+    noise = tf.constant(_stack(noises, "loop")) if noises else None
+    room = tf.constant(_stack(rooms, "pad")) if rooms else None
+    start = tf.constant([seed & 0x7FFFFFFF, epoch], tf.int32)
+
+    def read(index: int) -> npt.NDArray[np.float32]:
+        try:
+            sound = dataset.read(clips[index])
+        except M3NetError as error:
+            raise ValueError(str(error)) from None
+        longer = settings.random_crop and sound.size > samples
+        return sound if longer else fit_length(sound, samples, dataset.info.fit)
+
+    def wave(number: tf.Tensor, index: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        sound = tf.ensure_shape(tf.numpy_function(read, [index], tf.float32), [None])
+        place = tf.random.experimental.stateless_fold_in(start, 2 * number)
+        return crop_waves(sound, samples, place), label
+
+    def features(
+        number: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        chance = tf.random.experimental.stateless_fold_in(start, 2 * number + 1)
+        varied = vary_waves(batch[0], settings, config.sample_rate_hz, chance, noise, room)
+        return graph.features_int8(config, varied), batch[1]
+
+    numbers = np.arange(len(clips), dtype=np.int64)
+    rows = numbers, order, dataset.label_ids(clips)[order]
+    return (
+        tf.data.Dataset.from_tensor_slices(rows)
+        .map(wave, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .batch(batch_size, drop_remainder=True)
+        .enumerate()
+        .map(features, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .prefetch(2)
+    )
+
+
+def _stack(waves: Sequence[npt.NDArray[np.float32]], rule: FitRule) -> npt.NDArray[np.float32]:
+    """Waveforms of different lengths as one array, the shorter ones brought to the longest."""
+    longest = max(wave.size for wave in waves)
+    return np.stack([fit_length(wave, longest, rule) for wave in waves])

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cutmix and between-class mixing: eager, traced and inside tf.data alike."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.frontend import FrontendConfig, features, graph, quantize_features
+from m3net_tf.keras import tf
+from m3net_tf.training.mixing import between_class, cutmix
+from m3net_tf.training.recipe import AugmentationSection, Recipe
+
+RNG = np.random.default_rng(0)
+MAPS = RNG.uniform(-1, 0.9, (64, 12, 15, 1)).astype(np.float32)
+TARGETS = np.eye(10, dtype=np.float32)[RNG.integers(10, size=64)]
+
+
+def three_ways(function, seed=(5, 6)):
+    """Eagerly, after proving that a traced function and tf.data do the same."""
+    seed = tf.constant(seed, tf.int32)
+    eager = [part.numpy() for part in function(tf.constant(MAPS), tf.constant(TARGETS), seed)]
+    traced = tf.function(function)(tf.constant(MAPS), tf.constant(TARGETS), seed)
+    stream = tf.data.Dataset.from_tensors((MAPS, TARGETS)).map(lambda m, t: function(m, t, seed))
+    for other in (traced, next(iter(stream))):
+        for a, b in zip(eager, other, strict=True):
+            np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(eager[1].sum(1), 1, rtol=1e-5)
+    return eager
+
+
+def test_cutmix_pastes_one_rectangle_and_counts_its_area():
+    settings = AugmentationSection(cutmix_probability=0.5, cutmix_min=0.4)
+    mixed, soft = three_ways(lambda m, t, s: cutmix(m, t, settings, s))
+    shares = []
+    for clip, own, other, target, mine, theirs in zip(
+        mixed, MAPS, MAPS[::-1], soft, TARGETS, TARGETS[::-1], strict=True
+    ):
+        pasted = (clip != own)[..., 0]
+        rows, columns = pasted.any(1), pasted.any(0)
+        assert (pasted == rows[:, None] & columns[None]).all()
+        for inside in (rows, columns):
+            assert (np.diff(np.flatnonzero(inside)) == 1).all()
+        np.testing.assert_array_equal(clip[pasted], other[pasted])
+        share = pasted.mean()
+        np.testing.assert_allclose(target, mine * (1 - share) + theirs * share, atol=1e-6)
+        shares.append(share)
+    assert max(shares) <= 0.6
+    assert 0.25 < np.mean(np.array(shares) > 0) < 0.6
+    assert len(set(shares)) > 8
+
+
+def test_mixtures_hang_on_the_seed_alone():
+    settings = AugmentationSection(cutmix_probability=1.0, between_class_probability=1.0)
+    config = FrontendConfig()
+    for function in (
+        lambda s: cutmix(MAPS, TARGETS, settings, s),
+        lambda s: between_class(tf.constant(MAPS), tf.constant(TARGETS), settings, config, s),
+    ):
+        one, two, other = (
+            function(tf.constant(seed))[0].numpy() for seed in ([1, 2], [1, 2], [2, 1])
+        )
+        np.testing.assert_array_equal(one, two)
+        assert not np.array_equal(one, other)
+
+
+def test_nothing_to_do():
+    off, config, seed = AugmentationSection(), FrontendConfig(), tf.constant([1, 2])
+    for mixed, soft in (
+        cutmix(MAPS, TARGETS, off, seed),
+        between_class(tf.constant(MAPS), tf.constant(TARGETS), off, config, seed),
+    ):
+        np.testing.assert_array_equal(mixed, MAPS)
+        np.testing.assert_array_equal(soft, TARGETS)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        FrontendConfig(),
+        FrontendConfig(log="db", feature_min=-60.0, feature_max=22.0),
+        FrontendConfig(power=1, feature_min=-7.0, feature_max=3.0),
+    ],
+    ids=["ln", "db", "magnitude"],
+)
+def test_between_class_adds_energies(config, sounds):
+    """Against the paper's formula on the powers themselves."""
+    batch = sounds[[0, 2, 7, 3]]
+    plain = np.stack([features(config, audio) for audio in batch])
+    # Without rounding to int8, so that the formula shows exactly.
+    maps = (plain - config.feature_min) / (128 * config.feature_step) - 1
+    targets = np.eye(4, dtype=np.float32)
+    settings = AugmentationSection(between_class_probability=1.0)
+    wide = np.clip(maps, -1, 127 / 128).astype(np.float32)[..., None]
+    mixed, soft = between_class(
+        tf.constant(wide), tf.constant(targets), settings, config, tf.constant([3, 4])
+    )
+    to_ln = {"ln": 1.0, "db": np.log(10) / 10}[config.log] * 2 / config.power
+    values = config.feature_min + (wide[..., 0] + 1) * 128 * config.feature_step
+    powers = np.exp(values.astype(float) * to_ln)
+    for i in range(4):
+        r = float(soft[i, i])
+        own, other = powers[i], powers[3 - i]
+        amplitude = np.sqrt(own.mean() / other.mean())
+        p = 1 / (1 + amplitude * (1 - r) / r)
+        expected = np.log((p**2 * own + (1 - p) ** 2 * other) / (p**2 + (1 - p) ** 2)) / to_ln
+        expected = (expected - config.feature_min) / (128 * config.feature_step) - 1
+        np.testing.assert_allclose(mixed[i, ..., 0], np.clip(expected, -1, 127 / 128), atol=2e-4)
+        assert float(soft[i, 3 - i]) == pytest.approx(1 - r, abs=1e-6)
+
+
+def test_between_class_on_maps_is_near_that_on_waveforms(sounds):
+    """Energies add on average where sounds are unrelated."""
+    config = FrontendConfig()
+    one, two = sounds[2], sounds[3] * 50
+    settings = AugmentationSection(between_class_probability=1.0)
+    maps = tf.cast(graph.features_int8(config, np.stack([one, two])), tf.float32)[..., None] / 128
+    mixed, soft = between_class(maps, tf.eye(2), settings, config, tf.constant([1, 5]))
+    r = float(soft[0, 0])
+    p = 1 / (1 + np.sqrt(np.mean(one**2) / np.mean(two**2)) * (1 - r) / r)
+    waves = (p * one + (1 - p) * two) / np.sqrt(p**2 + (1 - p) ** 2)
+    known = quantize_features(config, features(config, waves)) / 128
+    assert np.mean(mixed[0, ..., 0] - known) * 128 * config.feature_step == pytest.approx(
+        0, abs=0.3
+    )
+
+
+@pytest.mark.parametrize(
+    "frontend",
+    [{"log": "none"}, {"mfcc_coefficients": 10}, {"kind": "waveform"}],
+)
+def test_between_class_needs_energies(frontend):
+    values = {"dataset": {"name": "synth"}, "model": {"name": "m3net"}, "frontend": frontend}
+    Recipe.from_dict(values)
+    with pytest.raises(ConfigError, match=r"it needs frontend\.log ln or db"):
+        Recipe.from_dict({**values, "augmentation": {"between_class_probability": 0.5}})
+
+
+def test_three_ways_of_between_class():
+    settings = AugmentationSection(between_class_probability=0.5)
+    mixed, soft = three_ways(lambda m, t, s: between_class(m, t, settings, FrontendConfig(), s))
+    changed = np.abs(mixed - MAPS).max((1, 2, 3)) > 1e-6
+    assert 0.3 < changed.mean() < 0.7
+    np.testing.assert_array_equal(soft[~changed], TARGETS[~changed])
+    assert mixed.min() >= -1 and mixed.max() <= 127 / 128
+
+
+@pytest.mark.parametrize("key", ["cutmix_probability", "cutmix_min", "between_class_probability"])
+def test_shares_are_checked(key):
+    with pytest.raises(ConfigError, match=rf"augmentation\.{key} is 1\.5: give 0 to 1"):
+        AugmentationSection(**{key: 1.5})
+    assert dataclasses.asdict(AugmentationSection())[key] in (0.0, 0.5)
