@@ -160,6 +160,8 @@ const int8_t* m3net_model_output(const m3net_model* model) { return model->outpu
 
 m3net_status m3net_model_run(m3net_model* model) {
   m3net_runtime_log_clear();
+  // An LSTM's state must not go over from one clip to the next.
+  if (model->interpreter.Reset() != kTfLiteOk) return M3NET_ERROR_INVOKE;
   return model->interpreter.Invoke() == kTfLiteOk ? M3NET_OK : M3NET_ERROR_INVOKE;
 }
 

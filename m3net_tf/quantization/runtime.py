@@ -66,6 +66,7 @@ def run_reference(tflite: bytes, features: Int8) -> Int8:
     target = interpreter.get_output_details()[0]["index"]
     outputs = []
     for clip in features:
+        interpreter.reset_all_variables()  # an LSTM's state must not go over to the next clip
         interpreter.set_tensor(source, clip[None])
         interpreter.invoke()
         outputs.append(interpreter.get_tensor(target)[0].copy())
@@ -98,6 +99,7 @@ def run_tflm(tflite: bytes, features: Int8, arena_bytes: int = ARENA_LIMIT_BYTES
     interpreter = _load_tflm(tflite, arena_bytes)
     outputs = []
     for clip in features:
+        interpreter.reset()  # an LSTM's state must not go over to the next clip
         interpreter.set_input(np.ascontiguousarray(clip[None]), 0)
         interpreter.invoke()
         outputs.append(interpreter.get_output(0)[0].copy())

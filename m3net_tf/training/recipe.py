@@ -16,6 +16,7 @@ import yaml
 from m3net_tf.errors import ConfigError
 from m3net_tf.frontend import FrontendConfig, frontend_preset
 
+SCHEDULES = ("cosine", "one_cycle", "plateau", "constant")
 _LARGEST_SEED = 2**32 - 1  # of NumPy's global generator, which Keras seeds too
 
 
@@ -170,12 +171,16 @@ class TrainingSection:
         batch_size: clips a step.
         learning_rate: peak rate of Adam.
         learning_rate_floor: lowest rate that a schedule goes down to.
-        schedule: ``cosine`` (one warm-up epoch, then half a cosine), ``plateau`` (halved after
-            ``plateau_patience`` epochs without a better validation loss) or ``constant``.
+        schedule: ``cosine`` (one warm-up epoch, then half a cosine), ``one_cycle`` (up to the
+            peak and down again, cosines both), ``plateau`` (halved after ``plateau_patience``
+            epochs without a better validation loss) or ``constant``.
         plateau_patience: see ``schedule``.
         label_smoothing: share of each target spread over all classes.
         weight_average: decay of the exponential moving average of the weights that is validated
             and exported; 0 uses the weights themselves.
+        exit_weight: share of the last exit's answer in what early exits learn, in networks that
+            have them; the labels have the rest.
+        exit_temperature: softens both answers for that.
         seed: seed of initial weights, order and augmentation.
     """
 
@@ -187,12 +192,19 @@ class TrainingSection:
     plateau_patience: int = 5
     label_smoothing: float = 0.1
     weight_average: float = 0.0
+    exit_weight: float = 0.3
+    exit_temperature: float = 3.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.schedule not in ("cosine", "plateau", "constant"):
+        if self.schedule not in SCHEDULES:
             raise ConfigError(
-                f"training.schedule is {self.schedule!r}: choose cosine, plateau or constant"
+                f"training.schedule is {self.schedule!r}: choose one of {', '.join(SCHEDULES)}"
+            )
+        _require_range("training", "exit_weight", self.exit_weight, 0, 1)
+        if not 0 < self.exit_temperature < math.inf:
+            raise ConfigError(
+                f"training.exit_temperature is {self.exit_temperature}: give more than 0"
             )
         for name in ("epochs", "batch_size", "plateau_patience"):
             _require_range("training", name, getattr(self, name), 1)

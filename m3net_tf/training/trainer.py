@@ -27,8 +27,10 @@ from m3net_tf.training.augmentation import mixup, spec_augment
 from m3net_tf.training.features import FeatureSet, compute_features, input_shape
 from m3net_tf.training.metrics import Evaluation
 from m3net_tf.training.mixing import between_class, cutmix
+from m3net_tf.training.one_cycle import one_cycle
 from m3net_tf.training.recipe import Recipe, TrainingSection, load_recipe, save_recipe
 from m3net_tf.training.run import Run, load_recipe_dataset
+from m3net_tf.training.self_distillation import self_distillation_loss
 
 Log = Callable[[str], None]
 _EVALUATION_BATCH = 256
@@ -116,18 +118,18 @@ def train(
             "labels": list(dataset.info.labels),
             "clip_list_sha256": dataset.clip_list_hash(),
         },
-        "parameters": model.count_params(),
-        "macs": count_macs(model),
+        "parameters": state.answer.count_params(),
+        "macs": count_macs(state.answer),
         "best_epoch": state.best_epoch,
         "training_s": round(sum(row["seconds"] for row in state.history), 1),
         **provenance(),
     }
     for name, features in (("validation", validation), ("test", test)):
-        evaluation, summary = _evaluate(model, features, dataset.info.labels)
+        evaluation, summary = _evaluate(state.answer, features, dataset.info.labels)
         metrics[name] = summary
         if name == "test":
             write_text(folder / "confusion_matrix.csv", evaluation.to_csv())
-    _save_model(model, run.model_path)
+    _save_model(state.answer, run.model_path)
     _plot_curves(state.history, folder / "curves.png")
     write_json(run.metrics_path, metrics)  # last: its presence says that the run is finished
     run.state_path.unlink(missing_ok=True)
@@ -151,6 +153,8 @@ def _evaluate(
 
 def _learning_rate(settings: TrainingSection, step: tf.Tensor, steps_per_epoch: int) -> tf.Tensor:
     """Rate of a step under the schedules that depend on nothing else."""
+    if settings.schedule == "one_cycle":
+        return one_cycle(step, settings.epochs * steps_per_epoch, settings.learning_rate)
     if settings.schedule != "cosine":
         return tf.constant(settings.learning_rate)
     total = float(settings.epochs * steps_per_epoch)
@@ -162,7 +166,7 @@ def _learning_rate(settings: TrainingSection, step: tf.Tensor, steps_per_epoch: 
 
 def _train_step(model: keras.Model, state: _State, recipe: Recipe) -> Callable[..., tf.Tensor]:
     settings, augmentation = recipe.training, recipe.augmentation
-    classes = model.output_shape[-1]
+    classes = state.answer.output_shape[-1]
     loss_of = keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing)
 
     @tf.function(reduce_retracing=True)
@@ -181,7 +185,17 @@ def _train_step(model: keras.Model, state: _State, recipe: Recipe) -> Callable[.
         if augmentation.cutmix_probability:
             maps, targets = cutmix(maps, targets, augmentation, seed + 2)
         with tf.GradientTape() as tape:
-            loss = loss_of(targets, model(maps, training=True))
+            answers = model(maps, training=True)
+            if isinstance(answers, list):
+                loss = self_distillation_loss(
+                    targets,
+                    answers,
+                    temperature=settings.exit_temperature,
+                    weight=settings.exit_weight,
+                    label_smoothing=settings.label_smoothing,
+                )
+            else:
+                loss = loss_of(targets, answers)
             if model.losses:  # penalties that layers put on their own weights
                 loss += tf.add_n([tf.cast(penalty, loss.dtype) for penalty in model.losses])
         weights = model.trainable_variables
@@ -234,7 +248,7 @@ def _run_epoch(
             f"the loss became {loss} in epoch {state.epoch + 1}: lower training.learning_rate"
         )
     with state.averaged():
-        probabilities = predict(state.model, validation.clean)
+        probabilities = predict(state.answer, validation.clean)
         accuracy = float((probabilities.argmax(1) == validation.labels).mean())
         picked = probabilities[np.arange(len(probabilities)), validation.labels]
         validation_loss = float(-np.log(np.maximum(picked, 1e-7)).mean())
@@ -267,6 +281,12 @@ class _State:
 
     def __init__(self, model: keras.Model, settings: TrainingSection, clips: int) -> None:
         self.model = model
+        # Without early exits, which only teach; it shares the weights.
+        self.answer = (
+            model
+            if len(model.outputs) == 1
+            else keras.Model(model.inputs, model.outputs[0], name=model.name)
+        )
         self.settings = settings
         self.steps_per_epoch = max(1, clips // settings.batch_size)
         self.optimizer = keras.optimizers.Adam(settings.learning_rate)

@@ -23,16 +23,33 @@ from m3net_tf.layers import (
 from m3net_tf.layers.block_mask import BlockMask
 from m3net_tf.layers.frame_importance import conv_encoder, res_conv_1d
 from m3net_tf.layers.fusion import WeightedFusion
+from m3net_tf.layers.garm import audio_refinement
 from m3net_tf.layers.global_attention import global_attention
+from m3net_tf.layers.guided_aggregation import guided_aggregation
 from m3net_tf.layers.local_attention import local_attention
+from m3net_tf.layers.macem import audio_context_embedding
 from m3net_tf.layers.masked import FrameMask, GroupNorm, MapMean, PointNorm
+from m3net_tf.layers.sequence import bidirectional_lstm, conv1d, conv1d_block
 from m3net_tf.layers.time_pooling import AdaptiveAveragePooling, FrameSampling
+from m3net_tf.layers.transformer import (
+    DotProductAttention,
+    SinusoidalPositions,
+    self_attention,
+    transformer_encoder,
+)
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.quantization.runtime import run_reference, run_tflm, tflm_unavailable_reason
 
 BINS, FRAMES, CHANNELS, CLASSES = 8, 10, 4, 3
 
 Block = Callable[[tf.Tensor], tf.Tensor]
+
+
+def one_row(x: tf.Tensor) -> tf.Tensor:
+    """The map's rows one behind the other: a sequence."""
+    return keras.layers.Reshape((1, BINS * FRAMES, CHANNELS))(x)
+
+
 # What stands between the features and the classifier.
 BLOCKS: dict[str, Block] = {
     "mirror_time": Mirror(time=True),
@@ -48,6 +65,15 @@ BLOCKS: dict[str, Block] = {
     "classifier": lambda x: x,
     "image_delta": lambda x: SpectrogramImage(12, 15)(conv_block(x, 1)),
     "image_replicate": lambda x: SpectrogramImage(12, 15, "replicate")(conv_block(x, 1)),
+    "positions": SinusoidalPositions(),
+    "self_attention": lambda x: self_attention(one_row(x), 2),
+    "transformer_encoder": lambda x: transformer_encoder(one_row(x), heads=2),
+    "bidirectional_lstm": lambda x: bidirectional_lstm(one_row(x), 3),
+    "conv1d_block": lambda x: conv1d_block(one_row(x), 6, 5, stride=2, name="conv1d"),
+    "macem_a": lambda x: audio_context_embedding(one_row(x), "a"),
+    "macem_b": lambda x: audio_context_embedding(one_row(x), "b"),
+    "garm": lambda x: audio_refinement(one_row(x)),
+    "guided_aggregation": lambda x: guided_aggregation(one_row(x), conv1d(one_row(x), 4, name="d")),
     "mask_random": BlockMask("random", 2, 0.2),
     "mask_grid": BlockMask("grid", 3),
     "mask_high_energy": BlockMask("high_energy", 3, 0.3),
@@ -67,6 +93,7 @@ BLOCKS: dict[str, Block] = {
     "frame_sampling": FrameSampling(7),
 }
 LAYERS = {name: block for name, block in BLOCKS.items() if isinstance(block, keras.layers.Layer)}
+LAYERS["attention"] = DotProductAttention(2)
 LAYERS["image"] = SpectrogramImage(12, 15, "colormap")
 LAYERS |= {"fusion": WeightedFusion(0.3), "frames": FrameMask(2)}
 

@@ -277,3 +277,17 @@ def test_plateau_halves_the_rate_and_training_goes_without_extras(tiny_recipe, t
 def test_saved_networks_need_no_python_of_ours_but_the_layers(tiny_run):
     model = keras.models.load_model(tiny_run / "model.keras", compile=False)
     assert model.name == "m3net"
+
+
+def test_early_exits_teach_and_are_left_out_of_the_result(tiny_recipe, tmp_path):
+    recipe = tiny_recipe(
+        frontend={"kind": "waveform", "feature_min": -1.0, "feature_max": 127 / 128},
+        model={"name": "bilateral", "preset": "small", "arguments": {"early_exits": True}},
+        augmentation={"copies": 0, "time_masks": 0, "frequency_masks": 0},
+        training={"epochs": 1, "schedule": "one_cycle"},
+    )
+    folder = tmp_path / "run"
+    metrics = train(recipe, folder)
+    model = Run(folder).load_model()
+    assert len(model.outputs) == 1
+    assert metrics["parameters"] == model.count_params()

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Guided aggregation module (GAM) of the bilateral raw-audio network, and what it is held against.
+
+Sun et al., "End-to-End Audio Pattern Recognition Network for Overcoming Feature Limitations in
+Human-Machine Interaction", 2025, section 3.3, equations 10 and 11, and table 7. Sequences are maps
+of one row, (batch, 1, time, channel).
+"""
+
+from __future__ import annotations
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.keras import keras, tf
+from m3net_tf.layers.sequence import conv1d, leaky_relu
+
+FUSIONS = ("gam", "sum", "concat")
+
+
+def guided_aggregation(semantic: tf.Tensor, detail: tf.Tensor, name: str = "gam") -> tf.Tensor:
+    """Let the detail branch weigh the channels of the semantic one: O = S D' + S.
+
+    The equations give D' one value a channel without saying how time goes: it is averaged first,
+    as the other modules do before their scores.
+
+    Args:
+        semantic: S, shape (batch, 1, T, C).
+        detail: D, shape (batch, 1, any length, C).
+        name: prefix of the layers' names.
+
+    Returns:
+        O of S's shape.
+    """
+    channels = semantic.shape[-1]
+    d = keras.layers.AveragePooling2D(detail.shape[1:3], name=f"{name}_avg")(detail)
+    for index in (1, 2):
+        d = leaky_relu(conv1d(d, channels, name=f"{name}_conv{index}"), f"{name}_lrelu{index}")
+    scores = keras.layers.Activation("sigmoid", name=f"{name}_scores")(d)  # (batch, 1, 1, C)
+    guided = keras.layers.Multiply(name=f"{name}_guided")([semantic, scores])
+    return keras.layers.Add(name=f"{name}_out")([guided, semantic])
+
+
+def fuse(semantic: tf.Tensor, detail: tf.Tensor, kind: str, name: str = "fusion") -> tf.Tensor:
+    """Join both branches (table 7).
+
+    Args:
+        semantic: S, shape (batch, 1, T, C).
+        detail: D of the same shape.
+        kind: ``gam`` (:func:`guided_aggregation`), ``sum``, or ``concat`` on the channels.
+        name: prefix of the layers' names.
+
+    Returns:
+        Sequence of shape (batch, 1, T, C), or 2C channels for ``concat``.
+
+    Raises:
+        ConfigError: an unknown kind.
+    """
+    if kind not in FUSIONS:
+        raise ConfigError(f"fusion is {kind!r}: choose one of {', '.join(FUSIONS)}")
+    if kind == "gam":
+        return guided_aggregation(semantic, detail, name)
+    join = keras.layers.Add if kind == "sum" else keras.layers.Concatenate
+    return join(name=f"{name}_{kind}")([semantic, detail])

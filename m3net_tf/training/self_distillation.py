@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Self-distillation: a network's early exits learn from its own last answer.
+
+Zhang et al., "Be Your Own Teacher", ICCV 2019, section 3.2, losses 1 (labels) and 2 (the last
+exit's answer); the bilateral network is trained with it (section 4.1.2 of its paper). Loss 3, on
+the features, is left out: there the exits have bottlenecks that bring them to the last one's
+width, which the bilateral paper does not mention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.keras import keras, tf
+
+_SMALLEST_PROBABILITY = 1e-7  # as Keras clips probabilities in its cross-entropy
+
+
+def self_distillation_loss(
+    targets: tf.Tensor,
+    outputs: Sequence[tf.Tensor],
+    *,
+    temperature: float = 3.0,
+    weight: float = 0.3,
+    label_smoothing: float = 0.0,
+) -> tf.Tensor:
+    """Cross-entropy of every exit, and the divergence of the early ones from the last.
+
+    The last exit costs its cross-entropy. An early one costs (1 - weight) of its own and weight
+    times temperature squared times KL(last || early), both softened by the temperature; its square
+    keeps the gradients' size (Hinton et al., "Distilling the Knowledge in a Neural Network").
+    No gradient flows into the last exit from what it teaches.
+
+    Args:
+        targets: true classes as probabilities, shape (batch, classes).
+        outputs: probabilities, each (batch, classes): the network's own (last) answer first, then
+            the early exits, as a network with ``early_exits`` gives them.
+        temperature: above 1 lets small probabilities count for more.
+        weight: share of the teacher in what an early exit learns, 0 to 1.
+        label_smoothing: share of each target spread over all classes.
+
+    Returns:
+        Mean over the batch of the sum over the exits, a scalar.
+
+    Raises:
+        ConfigError: there is no early exit, or ``temperature`` or ``weight`` is out of range.
+    """
+    if len(outputs) < 2:
+        raise ConfigError(
+            "self-distillation needs early exits: set early_exits: true in model.arguments"
+        )
+    if temperature <= 0:
+        raise ConfigError(f"self-distillation temperature is {temperature}: give more than 0")
+    if not 0 <= weight <= 1:
+        raise ConfigError(f"self-distillation weight is {weight}: give 0 to 1")
+    cross_entropy = keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing)
+    last, *early = outputs
+    teacher = _soften(tf.stop_gradient(last), temperature)
+    total = cross_entropy(targets, last)
+    for probabilities in early:
+        difference = teacher - _soften(probabilities, temperature)
+        divergence = tf.reduce_mean(tf.reduce_sum(tf.exp(teacher) * difference, axis=-1))
+        total += (1.0 - weight) * cross_entropy(targets, probabilities)
+        total += weight * temperature**2 * divergence
+    return total
+
+
+def _soften(probabilities: tf.Tensor, temperature: float) -> tf.Tensor:
+    """Logarithms of the probabilities that the logits would give at another temperature."""
+    logs = tf.math.log(tf.maximum(probabilities, _SMALLEST_PROBABILITY))
+    return tf.nn.log_softmax(logs / temperature)
