@@ -27,7 +27,7 @@ from m3net_tf.training.features import compute_features
 from m3net_tf.training.recipe import DatasetSection, ModelSection, Recipe, TrainingSection
 
 Log = Callable[[str], None]
-_WARM_ROUNDS = 5
+_ROUNDS = 5
 
 
 def run_bench_data(
@@ -90,7 +90,7 @@ def run_bench_data(
 
     log("librosa, one process")
     _librosa_clip(librosa, dataset, config, chosen[0])  # the first call compiles
-    rates["librosa"] = _rate(
+    rates["librosa"] = _median_rate(
         lambda: [_librosa_clip(librosa, dataset, config, c) for c in chosen], chosen
     )
     log("tf.io and tf.signal, no cache")
@@ -99,15 +99,19 @@ def run_bench_data(
     except tf.errors.OpError as error:
         rates["tf_io"] = None
         result["missing"]["tf_io"] = str(error.message).splitlines()[0][:200]
+    log("this pipeline, cold")
+
+    def cold() -> None:
+        with _temporary_cache():
+            compute_features(dataset, "train", config)
+
+    rates["cold"] = _median_rate(cold, chosen)
     with _temporary_cache():
-        log("this pipeline, cold")
-        rates["cold"] = _rate(lambda: compute_features(dataset, "train", config), chosen)
         log("this pipeline, warm")
-        warm = [
-            _rate(lambda: np.asarray(compute_features(dataset, "train", config).features), chosen)
-            for _ in range(_WARM_ROUNDS)
-        ]
-        rates["warm"] = statistics.median(warm)
+        compute_features(dataset, "train", config)
+        rates["warm"] = _median_rate(
+            lambda: np.asarray(compute_features(dataset, "train", config).features), chosen
+        )
         result["ratio_to_librosa"] = {
             key: round(rates[key] / rates["librosa"], 2) for key in ("cold", "warm")
         }
@@ -122,6 +126,10 @@ def _rate(work: Callable[[], object], clips: tuple[Clip, ...]) -> float:
     start = time.perf_counter()
     work()
     return round(len(clips) / (time.perf_counter() - start), 1)
+
+
+def _median_rate(work: Callable[[], object], clips: tuple[Clip, ...]) -> float:
+    return statistics.median(_rate(work, clips) for _ in range(_ROUNDS))
 
 
 def _librosa_clip(librosa: Any, dataset: AudioDataset, config: FrontendConfig, clip: Clip) -> Any:

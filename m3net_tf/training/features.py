@@ -46,8 +46,9 @@ _R = TypeVar("_R")
 WORKERS = os.cpu_count() or 1
 _IN_GRAPH = ("time_", "frequency_", "mixup_", "cutmix_", "between_class_")
 _LAYOUT = 1  # counts up when the same settings come to mean other features
-_TASK_WAVES = 64
+_TASK_WAVES = 128
 _TASK_SAMPLES = 2**22
+_SHORT_SAMPLES = 2**15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +158,7 @@ def _fill(
     seed: int,
     log: Log,
 ) -> None:
-    """Compute the missing maps, several clips side by side.
+    """Compute the missing maps: sounds are read side by side while this thread transforms.
 
     Threads, not processes: decoding, resampling and TensorFlow work outside Python's lock, and
     a process would have to load TensorFlow first. A map does not depend on its batch.
@@ -170,7 +171,7 @@ def _fill(
         noises = [dataset.read(clip) for clip in dataset.noise_clips()]
         noises = [noise for noise in noises if noise.size >= samples]
 
-    def compute(task: list[tuple[int, list[int]]]) -> tuple[list[bytes], npt.NDArray[np.int8]]:
+    def hear(task: list[tuple[int, list[int]]]) -> tuple[list[bytes], npt.NDArray[np.float32]]:
         waves, names = [], []
         for index, copies in task:
             sound = dataset.read(clips[index])
@@ -185,14 +186,16 @@ def _fill(
                     wave = vary_waveform(wave, varied, noises, config.sample_rate_hz, rng, rooms)
                 waves.append(wave)
                 names.append(keys[copy][index])
-        # Eagerly: tf.function would turn the division by a constant into a multiplication, which
-        # rounds one value in a million otherwise.
-        return names, graph.features_int8(config, tf.constant(np.stack(waves))).numpy()
+        return names, np.stack(waves)
 
     done, shown, total = 0, 0, len(missing)
     tasks = _tasks(keys, missing, max(1, min(_TASK_WAVES, _TASK_SAMPLES // samples)))
-    for names, rows in _side_by_side(compute, tasks):
-        writer.add(names, rows)
+    # Short clips are mostly Python's work: more threads would only wait for its lock.
+    readers = WORKERS if samples > _SHORT_SAMPLES else max(1, WORKERS - 1)
+    for names, waves in _side_by_side(hear, tasks, readers):
+        # Eagerly: tf.function would turn the division by a constant into a multiplication, which
+        # rounds one value in a million otherwise.
+        writer.add(names, graph.features_int8(config, tf.constant(waves)).numpy())
         done += len(names)
         if done * 10 // total > shown:
             shown = done * 10 // total
@@ -217,9 +220,9 @@ def _tasks(
         yield task
 
 
-def _side_by_side(function: Callable[[_T], _R], tasks: Iterator[_T]) -> Iterator[_R]:
-    """``map`` on all cores in the order of the tasks, a few of them ahead."""
-    pool = ThreadPoolExecutor(WORKERS)
+def _side_by_side(function: Callable[[_T], _R], tasks: Iterator[_T], threads: int) -> Iterator[_R]:
+    """``map`` in threads, in the order of the tasks, a few of them ahead."""
+    pool = ThreadPoolExecutor(threads)
     try:
         ahead: deque[Future[_R]] = deque()
         for task in tasks:
