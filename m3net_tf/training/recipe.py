@@ -79,6 +79,8 @@ class AugmentationSection:
     Attributes:
         copies: stored copies of each training clip, varied as waveforms; each epoch takes one of
             these or the clean clip at random. 0 trains on clean clips alone.
+        fresh: vary the waveforms anew in every epoch instead: slower, past the feature cache, and
+            without stretch, pitch and speed, which need stored copies.
         random_crop: cut copies of clips that are longer than the data set delivers them from a
             random place, instead of by its length rule.
         stretch_probability: share of copies whose tempo changes while their pitch stays.
@@ -111,6 +113,7 @@ class AugmentationSection:
     """
 
     copies: int = 0
+    fresh: bool = False
     random_crop: bool = False
     stretch_probability: float = 0.0
     stretch: tuple[float, float] = (0.8, 1.25)
@@ -140,6 +143,12 @@ class AugmentationSection:
         counts = ("copies", "time_masks", "time_mask_frames", "frequency_masks")
         for name in (*counts, "frequency_mask_bins", "shift_s"):
             _require_range("augmentation", name, getattr(self, name), 0)
+        for name in ("copies", "stretch_probability", "pitch_probability", "speed_probability"):
+            if self.fresh and getattr(self, name):
+                raise ConfigError(
+                    f"augmentation.{name} is {getattr(self, name)} with fresh: set it to 0, or "
+                    "set fresh to false"
+                )
         shares = [field.name for field in dataclasses.fields(self) if "probability" in field.name]
         for name in (*shares, "mixup_min", "cutmix_min"):
             _require_range("augmentation", name, getattr(self, name), 0, 1)

@@ -10,7 +10,7 @@ import math
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.artifacts import provenance, write_bytes, write_json, write_text
-from m3net_tf.errors import ConfigError, ModelError
+from m3net_tf.datasets import AudioDataset
+from m3net_tf.errors import ConfigError, DataError, ModelError
 from m3net_tf.frontend import dequantize_features
 from m3net_tf.keras import keras, tf
 from m3net_tf.models import build_model
@@ -29,8 +30,10 @@ from m3net_tf.training.metrics import Evaluation
 from m3net_tf.training.mixing import between_class, cutmix
 from m3net_tf.training.one_cycle import one_cycle
 from m3net_tf.training.recipe import Recipe, TrainingSection, load_recipe, save_recipe
+from m3net_tf.training.rooms import read_rooms
 from m3net_tf.training.run import Run, load_recipe_dataset
 from m3net_tf.training.self_distillation import self_distillation_loss
+from m3net_tf.training.waves import epoch_stream
 
 Log = Callable[[str], None]
 _EVALUATION_BATCH = 256
@@ -101,7 +104,7 @@ def train(
     save_recipe(recipe, run.recipe_path)
     step = _train_step(model, state, recipe)
     while state.epoch < recipe.training.epochs:
-        _run_epoch(state, step, train_set, validation, recipe, log)
+        _run_epoch(state, step, dataset, train_set, validation, recipe, log)
         state.save(run.state_path)
         write_text(folder / "history.csv", _history_csv(state.history))
 
@@ -143,9 +146,8 @@ def _evaluate(
     evaluation = Evaluation.of(features.labels, predicted, labels)
     summary = evaluation.to_dict()
     listed = np.array([not clip.synthetic for clip in features.clips])
-    if (
-        listed.any() and not listed.all()
-    ):  # clips that the publisher does not list, such as cuts of silence
+    # The publisher does not list some clips, such as cuts of silence.
+    if listed.any() and not listed.all():
         subset = Evaluation.of(features.labels[listed], predicted[listed], labels)
         summary["listed_clips"] = subset.to_dict()
     return evaluation, summary
@@ -213,35 +215,73 @@ def _train_step(model: keras.Model, state: _State, recipe: Recipe) -> Callable[.
     return step
 
 
+def _stored_batches(
+    train_set: FeatureSet, batch_size: int, rng: np.random.Generator
+) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+    """Features and class indices of all training clips in a new order, each in one of its copies.
+
+    A short last batch is left out: it would give normalisation a noisy estimate.
+    """
+    copies, clips = train_set.features.shape[:2]
+    batch_size = min(batch_size, clips)
+    order = rng.permutation(clips)
+    copy = rng.integers(copies, size=(clips,))
+    for first in range(0, clips - batch_size + 1, batch_size):
+        chosen = order[first : first + batch_size]
+        features = train_set.features[copy[chosen], chosen]
+        yield tf.constant(features), tf.constant(train_set.labels[chosen])
+
+
+def _fresh_batches(
+    dataset: AudioDataset, recipe: Recipe, epoch: int
+) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+    """The same with waveforms that are varied anew, past the cache."""
+    rooms = []
+    if recipe.augmentation.room_folder:
+        rooms = read_rooms(Path(recipe.augmentation.room_folder), dataset.info.sample_rate_hz)
+    stream = epoch_stream(
+        dataset,
+        "train",
+        recipe.frontend,
+        recipe.augmentation,
+        seed=recipe.training.seed,
+        epoch=epoch,
+        batch_size=min(recipe.training.batch_size, len(dataset.split("train"))),
+        rooms=rooms,
+    )
+    try:
+        yield from stream
+    except tf.errors.OpError as error:  # tf.data wraps what a broken file raises
+        raise DataError(str(error.message).strip().splitlines()[-1]) from None
+
+
 def _run_epoch(
     state: _State,
     step: Callable[..., tf.Tensor],
+    dataset: AudioDataset,
     train_set: FeatureSet,
     validation: FeatureSet,
     recipe: Recipe,
     log: Log,
 ) -> None:
-    """One pass over the training clips, each in one of its copies, and a validation."""
+    """One pass over the training clips and a validation."""
     settings = recipe.training
     start = time.perf_counter()
     rng = np.random.default_rng([settings.seed, state.epoch])
     _reseed_dropout(state.model, rng)
-    copies, clips = train_set.features.shape[:2]
-    order = rng.permutation(clips)
-    copy = rng.integers(copies, size=(clips,))
-    losses = []
-    for first in range(0, clips, settings.batch_size):
-        chosen = order[first : first + settings.batch_size]
-        if len(chosen) < min(settings.batch_size, clips):
-            break  # a short last batch would give normalisation a noisy estimate
-        losses.append(
-            step(
-                tf.constant(train_set.features[copy[chosen], chosen]),
-                tf.constant(train_set.labels[chosen]),
-                tf.constant(rng.integers(2**31, size=2), tf.int32),
-                tf.constant(state.plateau_factor, tf.float32),
-            )
+    if recipe.augmentation.fresh:
+        batches = _fresh_batches(dataset, recipe, state.epoch)
+    else:
+        batches = _stored_batches(train_set, settings.batch_size, rng)
+    losses = [
+        step(
+            features,
+            labels,
+            tf.constant(rng.integers(2**31, size=2), tf.int32),
+            tf.constant(state.plateau_factor, tf.float32),
         )
+        for features, labels in batches
+    ]
     loss = float(np.mean([value.numpy() for value in losses]))
     if not math.isfinite(loss):
         raise ModelError(

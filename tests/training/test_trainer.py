@@ -291,3 +291,21 @@ def test_early_exits_teach_and_are_left_out_of_the_result(tiny_recipe, tmp_path)
     model = Run(folder).load_model()
     assert len(model.outputs) == 1
     assert metrics["parameters"] == model.count_params()
+
+
+def test_fresh_waveforms_are_varied_in_every_epoch_and_repeatable(tiny_recipe, tmp_path):
+    recipe = tiny_recipe(augmentation={"copies": 0, "fresh": True, "room_probability": 0.5})
+    first = train(recipe, tmp_path / "first")
+    again = train(recipe, tmp_path / "again")
+    assert first["validation"] == again["validation"] and first["test"] == again["test"]
+    clean = train(tiny_recipe(augmentation={"copies": 0}), tmp_path / "clean")
+    histories = [(tmp_path / name / "history.csv").read_text() for name in ("first", "clean")]
+    losses = [[row.split(",")[1] for row in text.splitlines()[1:]] for text in histories]
+    assert losses[0] != losses[1]
+    assert clean["test"]["clips"] == first["test"]["clips"]
+
+
+@pytest.mark.parametrize("key", ["copies", "pitch_probability"])
+def test_fresh_refuses_what_needs_stored_copies(tiny_recipe, key):
+    with pytest.raises(ConfigError, match=f"augmentation.{key} .* fresh"):
+        tiny_recipe(augmentation={"copies": 0, "fresh": True, key: 1})
