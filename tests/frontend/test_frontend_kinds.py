@@ -62,7 +62,7 @@ def test_eager_traced_and_reference(config, sounds):
 def knf_fbank(config: FrontendConfig, audio: np.ndarray) -> np.ndarray:
     """The features of kaldi-native-fbank, shape (mel_bins, frames).
 
-    Origin: https://pypi.org/project/kaldi-native-fbank 1.22.4, Kaldi's own feature code without
+    Origin: the package kaldi-native-fbank 1.22.4, Kaldi's own feature code without
     Kaldi; its options below are Kaldi's defaults, except for dither.
     """
     knf = pytest.importorskip("kaldi_native_fbank", reason="pip install kaldi-native-fbank")
