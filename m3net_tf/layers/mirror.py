@@ -37,8 +37,11 @@ class Mirror(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Reverse the chosen axes."""
-        axes = {FREQUENCY_AXIS: self.frequency, TIME_AXIS: self.time}
-        return tf.reverse(inputs, [axis for axis, reversed_ in axes.items() if reversed_])
+        # One operator an axis: tflite-runtime 2.14 reverses the first of several axes and keeps
+        # silent about the others.
+        if self.frequency:
+            inputs = tf.reverse(inputs, [FREQUENCY_AXIS])
+        return tf.reverse(inputs, [TIME_AXIS]) if self.time else inputs
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
@@ -279,3 +280,23 @@ def test_a_bad_image():
         SpectrogramImage(4, 4, "rgb")
     with pytest.raises(ConfigError, match="map with 1 channel, not 4: leave it out"):
         SpectrogramImage(4, 4)(real(1))
+
+
+def test_each_mirror_operator_reverses_one_axis():
+    """Older runtimes get several axes wrong without an error (seen with tflite-runtime 2.14)."""
+    x = inputs = keras.Input((BINS, FRAMES, CHANNELS))
+    x = Mirror(time=True, frequency=True)(x)
+    model = keras.Model(inputs, classifier(x, CLASSES))
+    samples = np.random.default_rng(0).integers(-128, 128, (4, BINS, FRAMES, CHANNELS))
+    tflite = quantize_int8(model, samples.astype(np.int8))
+    graph = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
+    (subgraph,) = graph.subgraphs
+    mirrors = [
+        operation
+        for operation in subgraph.operators
+        if graph.operatorCodes[operation.opcodeIndex].builtinCode
+        == schema.BuiltinOperator.REVERSE_V2
+    ]
+    assert len(mirrors) == 2
+    for operation in mirrors:
+        assert list(subgraph.tensors[operation.inputs[1]].shape) == [1]
