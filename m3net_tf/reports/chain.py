@@ -17,7 +17,7 @@ from m3net_tf.emulation import EmulationResult, find_machine, run_job
 from m3net_tf.errors import DataError, FirmwareError
 from m3net_tf.export import Bundle
 from m3net_tf.export.bundle import pcm_and_features
-from m3net_tf.firmware.build import FirmwareImage, build_firmware, check_toolchain
+from m3net_tf.firmware.build import TOOLS, FirmwareImage, build_firmware, check_toolchain
 from m3net_tf.firmware.sources import why_sources_unavailable
 from m3net_tf.quantization.runtime import run_reference, run_tflm, tflm_unavailable_reason
 from m3net_tf.training.metrics import wilson_interval
@@ -35,14 +35,12 @@ def why_no_emulation(board: str) -> str:
     Raises:
         FirmwareError: there is no such emulated board.
     """
-    find_machine(board)
-    if reason := why_sources_unavailable():
-        return reason
+    machine = find_machine(board)
     try:
-        check_toolchain()
+        check_toolchain({**TOOLS, machine.emulator: machine.package})
     except FirmwareError as error:
         return str(error)
-    return ""
+    return why_sources_unavailable() or ""
 
 
 def prove_arena(bundle: Bundle, board: str, folder: Path, log: Log) -> FirmwareImage:

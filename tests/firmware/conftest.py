@@ -16,20 +16,19 @@ from firmware_helpers import (
     BuiltFirmware,
     random_features,
     skip_or_fail,
-    why_firmware_cannot_run,
     write_bundle,
 )
 
 from m3net_tf.emulation import find_machine
 from m3net_tf.firmware.build import build_firmware
 from m3net_tf.frontend import FrontendConfig
+from m3net_tf.reports.chain import why_no_emulation
 
 
 @pytest.fixture(scope="session")
 def firmware_possible() -> None:
     """Skip where tools or sources are out of reach; fail there if M3NET_REQUIRE_TFLM=1."""
-    reason = why_firmware_cannot_run()
-    if reason is not None:
+    if reason := why_no_emulation(BOARD):
         skip_or_fail(reason)
 
 

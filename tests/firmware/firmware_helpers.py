@@ -4,18 +4,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from m3net_tf.emulation import Machine, find_machine
+from m3net_tf.emulation import Machine
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.operators import operators_of
-from m3net_tf.firmware.build import FirmwareImage, missing_packages
-from m3net_tf.firmware.sources import why_sources_unavailable
+from m3net_tf.firmware.build import FirmwareImage
 from m3net_tf.frontend import FrontendConfig, write_c_tables
 
 BOARD = "mps2_an386"
@@ -23,17 +21,6 @@ FRAMES = 49
 CLASSES = 6
 #: Generous for the small network; the tests of a too small arena use less.
 ARENA_BYTES = 48 * 1024
-
-
-def why_firmware_cannot_run() -> str | None:
-    """One line why firmware can be neither built nor emulated here, or ``None``."""
-    packages = missing_packages()
-    machine = find_machine(BOARD)
-    if shutil.which(machine.emulator) is None:
-        packages.append(machine.package)
-    if packages:
-        return "missing: apt-get install " + " ".join(packages)
-    return why_sources_unavailable()
 
 
 def skip_or_fail(reason: str) -> None:

@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -111,6 +112,14 @@ def test_without_sources_the_rest_still_works(run, monkeypatch):
     terminal = Console(record=True, width=100)
     terminal.print(chain.chain_table(summary))
     assert "out of reach" in terminal.export_text()
+
+
+def test_a_missing_emulator_is_a_reason_not_an_error(monkeypatch):
+    installed = shutil.which
+    monkeypatch.setattr(
+        "shutil.which", lambda tool: None if tool == "qemu-system-arm" else installed(tool)
+    )
+    assert "qemu-system-arm" in chain.why_no_emulation(BOARD)
 
 
 def test_unknown_board_lists_those_that_exist(run):
