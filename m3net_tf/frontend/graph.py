@@ -3,19 +3,56 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
+import numpy.typing as npt
 
 from m3net_tf.frontend import reference
 from m3net_tf.frontend.config import FrontendConfig
 from m3net_tf.keras import tf
 
 
-def features_int8(config: FrontendConfig, audio: tf.Tensor) -> tf.Tensor:
+def batch_features_int8(
+    config: FrontendConfig, audio: npt.NDArray[np.float32]
+) -> npt.NDArray[np.int8]:
+    """:func:`features_int8` of a batch, compiled: the same values at half the time.
+
+    Args:
+        config: front-end settings.
+        audio: waveforms in [-1, 1), shape (batch, samples).
+
+    Returns:
+        int8 features, shape (batch, feature_bins, frames).
+    """
+    return _compiled(config)(audio, np.float32(config.feature_step)).numpy()
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled(config: FrontendConfig) -> tf.types.experimental.PolymorphicFunction:
+    # The step is an argument: the graph's optimiser turns the division by a constant into a
+    # multiplication, which rounds one value in a million otherwise.
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, None), tf.float32),
+            tf.TensorSpec((), tf.float32),
+        ]
+    )
+    def compiled(audio: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        return features_int8(config, audio, step)
+
+    return compiled
+
+
+def features_int8(
+    config: FrontendConfig, audio: tf.Tensor, step: tf.Tensor | float | None = None
+) -> tf.Tensor:
     """Waveforms to int8 features; the same eagerly and traced.
 
     Args:
         config: front-end settings.
         audio: waveforms in [-1, 1), float32, shape (..., samples).
+        step: the configuration's ``feature_step``, where it must not be a constant.
 
     Returns:
         int8 features, shape (..., feature_bins, frames).
@@ -26,8 +63,9 @@ def features_int8(config: FrontendConfig, audio: tf.Tensor) -> tf.Tensor:
         audio *= 10.0 ** (config.level_db / 20.0) * tf.where(
             mean_square > 0, tf.math.rsqrt(tf.maximum(mean_square, 1e-37)), 1.0
         )
+    step = config.feature_step if step is None else step
     if config.kind == "waveform":
-        return _quantized(config, audio)[..., None, :]
+        return _quantized(config, audio, step)[..., None, :]
     taper = reference.window(config)
     if config.centred:
         half = config.fft_samples // 2
@@ -57,9 +95,10 @@ def features_int8(config: FrontendConfig, audio: tf.Tensor) -> tf.Tensor:
         features = tf.linalg.matmul(
             features, tf.constant(reference.dct_matrix(config).T, tf.float32)
         )
-    return tf.linalg.matrix_transpose(_quantized(config, features))  # (..., feature_bins, frames)
+    quantized = _quantized(config, features, step)
+    return tf.linalg.matrix_transpose(quantized)  # (..., feature_bins, frames)
 
 
-def _quantized(config: FrontendConfig, features: tf.Tensor) -> tf.Tensor:
-    steps = (features - config.feature_min) / config.feature_step - 128.0
+def _quantized(config: FrontendConfig, features: tf.Tensor, step: tf.Tensor | float) -> tf.Tensor:
+    steps = (features - config.feature_min) / step - 128.0
     return tf.cast(tf.clip_by_value(tf.floor(steps + 0.5), -128.0, 127.0), tf.int8)

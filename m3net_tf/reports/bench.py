@@ -9,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from m3net_tf.artifacts import provenance, write_json
 from m3net_tf.emulation import find_machine, run_job
 from m3net_tf.export import Bundle
 from m3net_tf.export.bundle import pcm_and_features
 from m3net_tf.frontend import features_int8, graph
-from m3net_tf.keras import tf
 from m3net_tf.quantization.runtime import run_reference
 from m3net_tf.reports.chain import prove_arena, spread_clips, why_no_emulation
 from m3net_tf.training.run import Run
@@ -42,8 +43,7 @@ def run_bench(run: Run, board: str, data_dir: Path | None = None) -> dict[str, A
     dataset = run.dataset(data_dir)
     config = bundle.frontend
     pcm, features = pcm_and_features(dataset, spread_clips(dataset, _CLIPS), config)
-    waves = tf.constant(pcm / 32768.0, tf.float32)
-    traced = tf.function(lambda batch: graph.features_int8(config, batch))
+    waves = np.asarray(pcm / 32768.0, np.float32)
     result: dict[str, Any] = {
         "run": run.folder.name,
         "model_sha256": bundle.manifest["model"]["sha256"],
@@ -53,7 +53,9 @@ def run_bench(run: Run, board: str, data_dir: Path | None = None) -> dict[str, A
             "frontend_numpy_clips_per_s": _rate(
                 lambda: [features_int8(config, clip / 32768.0) for clip in pcm]
             ),
-            "frontend_tensorflow_clips_per_s": _rate(lambda: traced(waves).numpy()),
+            "frontend_tensorflow_clips_per_s": _rate(
+                lambda: graph.batch_features_int8(config, waves)
+            ),
             "int8_reference_clips_per_s": _rate(lambda: run_reference(bundle.tflite, features)),
         },
         **provenance(),

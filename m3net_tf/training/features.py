@@ -35,7 +35,6 @@ from m3net_tf.frontend.store import (
     RowWriter,
     content_hashes,
 )
-from m3net_tf.keras import tf
 from m3net_tf.training.augmentation import cut_at_random, vary_waveform
 from m3net_tf.training.recipe import AugmentationSection
 from m3net_tf.training.rooms import read_rooms, room_paths
@@ -193,9 +192,7 @@ def _fill(
     # Short clips are mostly Python's work: more threads would only wait for its lock.
     readers = WORKERS if samples > _SHORT_SAMPLES else max(1, WORKERS - 1)
     for names, waves in _side_by_side(hear, tasks, readers):
-        # Eagerly: tf.function would turn the division by a constant into a multiplication, which
-        # rounds one value in a million otherwise.
-        writer.add(names, graph.features_int8(config, tf.constant(waves)).numpy())
+        writer.add(names, graph.batch_features_int8(config, waves))
         done += len(names)
         if done * 10 // total > shown:
             shown = done * 10 // total

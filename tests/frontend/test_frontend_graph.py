@@ -26,6 +26,7 @@ def test_eager_traced_and_reference(config, sounds):
     stream = tf.data.Dataset.from_tensor_slices(sounds).batch(len(sounds))
     (traced,) = stream.map(lambda batch: graph.features_int8(config, batch)).as_numpy_iterator()
     np.testing.assert_array_equal(traced, eager)
+    np.testing.assert_array_equal(graph.batch_features_int8(config, sounds), eager)
 
     reference = np.stack([features_int8(config, audio) for audio in sounds])
     assert eager.shape == reference.shape
@@ -41,3 +42,14 @@ def test_one_waveform_without_a_batch(sounds):
     one = graph.features_int8(config, sounds[0])
     assert one.shape == (40, 49)
     np.testing.assert_array_equal(one, graph.features_int8(config, sounds)[0])
+
+
+def test_compiled_rounds_as_eager_over_millions_of_values():
+    """A multiplication by the step's reciprocal would differ in about one value of a million."""
+    config = FrontendConfig()
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        level = 10.0 ** rng.uniform(-4, 0, (64, 1))
+        waves = (level * rng.standard_normal((64, 16_000))).astype(np.float32)
+        eager = graph.features_int8(config, waves).numpy()
+        np.testing.assert_array_equal(graph.batch_features_int8(config, waves), eager)

@@ -43,6 +43,7 @@ def test_eager_traced_and_reference(config, sounds):
     stream = tf.data.Dataset.from_tensor_slices(sounds).batch(len(sounds))
     (traced,) = stream.map(lambda batch: graph.features_int8(config, batch)).as_numpy_iterator()
     np.testing.assert_array_equal(traced, eager)
+    np.testing.assert_array_equal(graph.batch_features_int8(config, sounds), eager)
     reference = np.stack([features_int8(config, audio) for audio in sounds])
     assert eager.shape == reference.shape
     assert eager.shape[1:] == (config.feature_bins, config.frame_count(16_000))
