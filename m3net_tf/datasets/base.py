@@ -15,7 +15,7 @@ import importlib
 import inspect
 import pkgutil
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -116,8 +116,7 @@ class DatasetInfo:
         size: number of clips and bytes of the complete set, in words.
         protocol: the protocol in use; it names the missing part of a partial copy.
         fold: the test fold, where the protocol has folds.
-        folds: number of folds of the folded protocols (0 = none).
-        folded_protocols: protocols that take a fold.
+        folds: number of folds of each folded protocol, the protocols that take a fold.
         leaking_protocols: protocols that put a group on both sides by construction.
         fit: how a clip is brought to ``clip_s``, see :func:`m3net_tf.datasets.audio.fit_length`.
         resample: whether files of another rate or with several channels are converted (otherwise
@@ -145,13 +144,12 @@ class DatasetInfo:
     size: str
     protocol: str = ""
     fold: int | None = None
-    folds: int = 0
+    folds: Mapping[str, int] = dataclasses.field(default_factory=dict)
     leaking_protocols: tuple[str, ...] = ()
     fit: FitRule = "pad"
     resample: bool = True
     needs_folder: bool = True
     notes: tuple[str, ...] = ()
-    folded_protocols: tuple[str, ...] = ()
     group: str = "clip"
     multi_label: bool = False
     held_out_may_share: bool = False
@@ -478,12 +476,12 @@ def load_dataset(
         raise ConfigError(
             f"data set {name} has no protocol {protocol!r}; choose from {', '.join(info.protocols)}"
         )
-    folded = protocol in info.folded_protocols
-    if fold is not None and not folded:
+    folds = info.folds.get(protocol)
+    if fold is not None and not folds:
         raise ConfigError(f"protocol {protocol} of data set {name} has no folds; leave fold out")
-    if folded:
+    if folds:
         fold = 1 if fold is None else fold
-        check_number(name, "fold", fold, 1, info.folds)
+        check_number(name, "fold", fold, 1, folds)
     root = None
     if info.needs_folder:
         root = data_folder(name, data_dir)

@@ -208,9 +208,7 @@ def check(
     errors: list[str] = []
     loaded: AudioDataset | None = None
     for protocol in info.protocols:
-        folds: list[int | None] = [None]
-        if protocol in info.folded_protocols:
-            folds = list(range(1, info.folds + 1))
+        folds: list[int | None] = [*range(1, info.folds.get(protocol, 0) + 1)] or [None]
         for fold in folds:
             try:
                 dataset = load_dataset(

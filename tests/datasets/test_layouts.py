@@ -83,6 +83,9 @@ def test_ravdess_folds_are_four_actors(make_layout):
     assert {c.group for c in dataset.split("validation")} == {f"actor 0{n}" for n in range(1, 5)}
     assert dataset.counts()["test"] == dict.fromkeys(dataset.info.labels, 4)
     assert "(24 of 24 actors)" in dataset.info.protocol  # 192 of 1 440 clips
+    pairs = load_dataset("ravdess", root, protocol="leave-two-actors-out", fold=12)
+    assert {c.group for c in pairs.split("test")} == {"actor 23", "actor 24"}
+    assert {c.group for c in pairs.split("validation")} == {"actor 01", "actor 02"}
     random = load_dataset("ravdess", root, protocol="paper-random", seed=3)
     assert sizes(random) == [134, 20, 38]
     assert random.leak() == 1.0
@@ -99,6 +102,9 @@ def test_real_ravdess(real_data):
         assert counts.pop("neutral") == 16  # one intensity only
         assert set(counts.values()) == {32}
     assert dataset.load(dataset.clips[0]).shape == (64_000,)
+    pairs = load_dataset("ravdess", root, protocol="leave-two-actors-out", fold=4)
+    assert sizes(pairs) == [240, 120, 120]
+    assert {int(c.group[-2:]) for c in pairs.split("test")} == {7, 8}
 
 
 @pytest.mark.parametrize(
