@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
+from m3net_tf.layers.precision import Float32Layer
 from m3net_tf.layers.time_pooling import check_frames_in, check_frames_out
 
 LOGARITHMS = {"ln": 1.0, "db": 10.0 / math.log(10.0)}
@@ -198,16 +199,15 @@ def guide_loss(
     return tf.math.divide_no_nan(tf.reduce_sum(excess * chosen, axis=1), count)
 
 
-class _LogFeatures(keras.layers.Layer):
-    """A layer that needs mel powers and gets features: logarithms mapped onto [-1, 1).
+class _LogFeatures(Float32Layer):
+    """A layer that needs mel powers and gets features: logarithms mapped onto [-1, 1)."""
 
-    Computes in single precision whatever the policy: powers do not fit into half precision.
-    """
+    why_float32 = "mel powers do not fit into half precision"
 
     def __init__(
         self, feature_min: float = -14.0, feature_max: float = 5.0, log: str = "ln", **kwargs: Any
     ) -> None:
-        super().__init__(**{**kwargs, "dtype": "float32"})
+        super().__init__(**kwargs)
         if log not in LOGARITHMS:
             raise ConfigError(f"log is {log!r}: choose one of {', '.join(LOGARITHMS)}")
         if not feature_min < feature_max:
@@ -230,10 +230,8 @@ class _LogFeatures(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""
-        config = super().get_config()
-        config.pop("dtype")
         own = {key: getattr(self, key) for key in ("feature_min", "feature_max", "log")}
-        return {**config, **own}
+        return {**super().get_config(), **own}
 
 
 @keras.utils.register_keras_serializable("m3net_tf")

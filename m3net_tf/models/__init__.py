@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks, one file each; :mod:`.registry` finds them by name."""
 
-from m3net_tf.models.registry import Preset, build_model, model_names, presets_of
+from m3net_tf.models.registry import (
+    Preset,
+    build_model,
+    learnt_figures,
+    model_names,
+    presets_of,
+)
 
-__all__ = ["Preset", "build_model", "model_names", "presets_of"]
+__all__ = ["Preset", "build_model", "learnt_figures", "model_names", "presets_of"]

@@ -22,10 +22,10 @@ from m3net_tf.layers.diffres import (
 )
 from m3net_tf.layers.frame_importance import conv_encoder, frame_importance
 from m3net_tf.layers.time_pooling import AdaptiveAveragePooling, FrameSampling
-from m3net_tf.models.registry import Preset, build_model
+from m3net_tf.models.registry import Preset
+from m3net_tf.models.stacking import put_in_front
 
 SCORES = "diffres_scores"
-_CLASSIFIER_KEYS = ("name", "preset", "arguments")
 
 
 def diffres(
@@ -161,38 +161,7 @@ def build(
     )
     if one_channel and x.shape[-1] > 1:
         x = keras.layers.Conv2D(1, 1, name="one_channel")(x)
-    _, bins, frames, channels = x.shape
-    network = _classifier(classifier, (bins, frames, channels), classes)
-    # Called layer by layer, so that the classifier's layers are this network's own: counted,
-    # quantised and trained like those of any other network.
-    joined = keras.Model(inputs, network.call(x), name="diffres")
-    weights = joined.get_weights()
-    model = keras.Model.from_config(joined.get_config())  # forgets the classifier's own input
-    model.set_weights(weights)
-    return model
-
-
-def _classifier(
-    settings: Mapping[str, Any], input_shape: tuple[int, int, int], classes: int
-) -> keras.Model:
-    for key in settings:
-        if key not in _CLASSIFIER_KEYS:
-            raise ConfigError(
-                f"unknown key {key!r} in section 'model.classifier': known keys are "
-                f"{', '.join(_CLASSIFIER_KEYS)}"
-            )
-    for key in ("name", "preset"):
-        if key not in settings:
-            raise ConfigError(f"section 'model.classifier' lacks {key!r}: name a network")
-    if settings["name"] == "diffres":
-        raise ConfigError("model.classifier is diffres itself: name the network behind it")
-    return build_model(
-        settings["name"],
-        settings["preset"],
-        input_shape=input_shape,
-        classes=classes,
-        overrides=settings.get("arguments"),
-    )
+    return put_in_front(inputs, x, classifier, classes, name="diffres")
 
 
 def probe(model: keras.Model) -> keras.Model:
@@ -221,6 +190,17 @@ def probe(model: keras.Model) -> keras.Model:
             "guide_loss": guide_loss(scores, empty, layer.reduction, layer.guide_threshold),
         },
     )
+
+
+def learnt(model: keras.Model, features: tf.Tensor) -> dict[str, float]:
+    """For a training's log: activeness and guide loss, means over the clips; see :func:`probe`.
+
+    Nothing for a rival of DiffRes.
+    """
+    if not any(layer.name == SCORES for layer in model.layers):
+        return {}
+    found = probe(model)(features, training=False)
+    return {key: float(tf.reduce_mean(found[key])) for key in ("activeness", "guide_loss")}
 
 
 def importance_network(model: keras.Model) -> keras.Model:

@@ -82,7 +82,11 @@ def _load_backbone(network: keras.Model, backbone: str, path: Path) -> None:
             f"model.weights: {path} does not fit EfficientNet-{backbone.upper()} without head "
             f"({text}): give Keras's efficientnet{backbone}_notop.h5"
         ) from None
-    # The file brings the mean and variance of photographs: features keep their own scale.
+    forget_photographs(network)
+
+
+def forget_photographs(network: keras.Model) -> None:
+    """Undo the mean and variance of photographs that weights bring: features keep their scale."""
     for layer in network.layers:
         if isinstance(layer, keras.layers.Normalization):
             mean, variance, count = layer.get_weights()

@@ -3,7 +3,8 @@
 
 A network's module has a dict ``PRESETS`` of :class:`Preset` and a function
 ``build(input_shape, classes, **arguments)`` that returns an uncompiled Keras model with logits'
-softmax as output.
+softmax as output. A function ``learnt(model, features)`` may report what the network learns of
+itself, as numbers by name, for a training's log.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from types import ModuleType
 from typing import Any
 
 from m3net_tf.errors import ConfigError
-from m3net_tf.keras import keras
+from m3net_tf.keras import keras, tf
 
-_NOT_NETWORKS = {"registry", "complexity"}
+HEADS = ("softmax", "sigmoid")
+_NOT_NETWORKS = {"registry", "complexity", "stacking"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +79,7 @@ def build_model(
     classes: int | None = None,
     overrides: Mapping[str, Any] | None = None,
     feature_range: Mapping[str, Any] | None = None,
+    head: str = "softmax",
 ) -> keras.Model:
     """Build a network.
 
@@ -88,6 +91,9 @@ def build_model(
         overrides: arguments of the network that differ from the preset's (ablations).
         feature_range: ``feature_min``, ``feature_max`` and ``log`` of the front end, for networks
             that must know what their features stand for (DiffRes).
+        head: ``softmax``, or ``sigmoid`` for clips of several labels: each class a probability of
+            its own. A network whose ``build`` has an argument ``multi_label`` (its head is another
+            one then) gets that; in any other one a softmax at the end is exchanged.
 
     Returns:
         A Keras model from (batch, bins, frames, channels) to (batch, classes) probabilities.
@@ -95,6 +101,8 @@ def build_model(
     Raises:
         ConfigError: an unknown network, preset or argument, or a shape that does not fit.
     """
+    if head not in HEADS:
+        raise ConfigError(f"head is {head!r}: choose one of {', '.join(HEADS)}")
     module = _module(name)
     if preset not in module.PRESETS:
         raise ConfigError(
@@ -123,14 +131,52 @@ def build_model(
         **{key: value for key, value in known_range.items() if key in accepted},
         **(overrides or {}),
     }
+    if head == "sigmoid" and "multi_label" in accepted:
+        arguments["multi_label"] = True
     try:
-        return module.build(shape, classes or chosen.classes, **arguments)
+        model = module.build(shape, classes or chosen.classes, **arguments)
     except (TypeError, ValueError) as error:  # Keras's way to say that a layer does not fit
         text = " ".join(str(error).split())[:200]
         raise ConfigError(
             f"model {name} {preset} cannot be built for features of shape {shape} ({text}): change "
             "its arguments or the front end"
         ) from None
+    return _with_head(model, head)
+
+
+def _with_head(model: keras.Model, head: str) -> keras.Model:
+    """The network with the wanted last layer, in single precision whatever the policy."""
+    if head == "sigmoid" and len(model.outputs) > 1:
+        raise ConfigError(
+            f"model {model.name} has early exits, which need one label a clip: set early_exits to "
+            "false"
+        )
+    outputs = []
+    for output in model.outputs:
+        layer = output.node.layer
+        if isinstance(layer, keras.layers.Softmax) and head == "sigmoid":
+            kind = keras.layers.Activation("sigmoid", dtype="float32", name=layer.name)
+            output = kind(layer.input)
+        elif isinstance(layer, keras.layers.Softmax) and layer.compute_dtype != "float32":
+            output = keras.layers.Softmax(dtype="float32", name=layer.name)(layer.input)
+        elif layer.compute_dtype != "float32":
+            output = keras.layers.Activation("linear", dtype="float32", name="answers")(output)
+        outputs.append(output)
+    if all(new is old for new, old in zip(outputs, model.outputs, strict=True)):
+        return model
+    return keras.Model(model.input, outputs if len(outputs) > 1 else outputs[0], name=model.name)
+
+
+def learnt_figures(name: str, model: keras.Model, features: tf.Tensor) -> dict[str, float]:
+    """What a network reports of itself in training: its module's ``learnt``, if it has one.
+
+    Args:
+        name: network, one of :func:`model_names`.
+        model: the network as :func:`build_model` built it, trained or not.
+        features: some clips' features, float32, shape (clips, bins, frames, channels).
+    """
+    report = getattr(_module(name), "learnt", None)
+    return report(model, features) if report else {}
 
 
 def _fits(value: Any, default: Any) -> bool:

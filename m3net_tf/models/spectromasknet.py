@@ -11,10 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from m3net_tf.errors import ConfigError, DataError
+from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
 from m3net_tf.layers.block_mask import BlockMask
 from m3net_tf.layers.fusion import WeightedFusion
@@ -71,8 +68,8 @@ def build(
         groups: groups of the normalisation.
         dropout: share of the fused features dropped in training.
         lengths: add a second input ``lengths``, (batch, 1), with each clip's own frames: what
-            lies behind them changes nothing in the output (see :func:`pad_batch`). The weights are
-            those of the network without it, by name; their order may differ.
+            lies behind them changes nothing in the output. The weights are those of the network
+            without it, by name; their order may differ.
 
     Returns:
         Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities; with
@@ -118,6 +115,11 @@ def build(
     return keras.Model(feeds, outputs, name="spectromasknet")
 
 
+def learnt(model: keras.Model, features: tf.Tensor) -> dict[str, float]:
+    """For a training's log, see :func:`learnt_values`; they hang on no features."""
+    return learnt_values(model)
+
+
 def learnt_values(model: keras.Model) -> dict[str, float]:
     """What the network has learnt of itself: ``lambda``, ``mask_block``, ``mask_ratio``.
 
@@ -128,32 +130,6 @@ def learnt_values(model: keras.Model) -> dict[str, float]:
         if isinstance(layer, WeightedFusion | BlockMask):
             values.update(layer.learnt())
     return values
-
-
-def pad_batch(
-    maps: Sequence[npt.NDArray[np.generic]],
-) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """Join maps of unequal length: longest first, zeros behind the shorter ("Data preprocessing").
-
-    Args:
-        maps: one or more of shape (bins, frames, channels), with equal bins and channels.
-
-    Returns:
-        The batch (clips, bins, most frames, channels), the lengths in frames (clips, 1), and the
-        places of its clips in ``maps``, (clips,).
-
-    Raises:
-        DataError: there are no maps, or their bins or channels differ.
-    """
-    if len({(one.shape[0], one.shape[2]) for one in maps}) != 1:
-        raise DataError("a batch needs maps of the same bins and channels: compute them alike")
-    frames = np.array([one.shape[1] for one in maps])
-    order = np.argsort(-frames, kind="stable")
-    first = maps[0]
-    batch = np.zeros((len(maps), first.shape[0], frames.max(), first.shape[2]), first.dtype)
-    for row, index in enumerate(order):
-        batch[row, :, : frames[index]] = maps[index]
-    return batch, frames[order, None].astype(np.int32), order
 
 
 def _stages(

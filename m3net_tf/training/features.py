@@ -23,6 +23,7 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import soundfile
 
 from m3net_tf.datasets import AudioDataset, Clip
 from m3net_tf.datasets.audio import fit_length
@@ -56,14 +57,20 @@ class FeatureSet:
 
     Attributes:
         clips: the clips, in order.
-        labels: class indices, shape (clips,).
+        labels: class indices, shape (clips,); of several labels the first.
         features: int8, shape (copies, clips, bins, frames); copy 0 is the clean clip. They stay
             on disk and are read where they are indexed.
+        matrix: 1 where a clip has a class, else 0, shape (clips, classes); None where each has
+            one label.
+        lengths: frames of the clips' own, before zeros lengthen them, shape (2, clips): as
+            recorded, and the most that a varied copy has. None = all, see :func:`with_lengths`.
     """
 
     clips: tuple[Clip, ...]
     labels: npt.NDArray[np.int32]
     features: FeatureRows | npt.NDArray[np.int8]
+    matrix: npt.NDArray[np.uint8] | None = None
+    lengths: npt.NDArray[np.int32] | None = None
 
     @property
     def clean(self) -> npt.NDArray[np.int8]:
@@ -78,11 +85,6 @@ def input_shape(dataset: AudioDataset, config: FrontendConfig) -> tuple[int, int
         ConfigError: data set and front end differ in rate, or a clip is shorter than a frame.
     """
     info = dataset.info
-    if info.multi_label:
-        raise ConfigError(
-            f"data set {info.name} has several labels a clip, which training does not take yet: "
-            "choose a single-label data set"
-        )
     if info.sample_rate_hz != config.sample_rate_hz:
         raise ConfigError(
             f"frontend.sample_rate_hz is {config.sample_rate_hz} but data set {info.name} delivers "
@@ -143,7 +145,61 @@ def compute_features(
         rows = store.rows(keys)
     if rows is None:
         raise DataError(f"{store.folder} loses what is written to it: check that disk")
-    return FeatureSet(clips, dataset.label_ids(clips), rows)
+    index = {label: i for i, label in enumerate(dataset.info.labels)}
+    labels = np.array([index[clip.label] for clip in clips], np.int32)
+    several = dataset.info.multi_label
+    matrix = dataset.label_matrix(clips).astype(np.uint8) if several else None
+    return FeatureSet(clips, labels, rows, matrix)
+
+
+def with_lengths(
+    features: FeatureSet,
+    dataset: AudioDataset,
+    config: FrontendConfig,
+    augmentation: AugmentationSection | None = None,
+) -> FeatureSet:
+    """The same features with the frames of the clips' own, for networks that are told them.
+
+    Args:
+        features: features of some clips of the data set.
+        dataset: where they come from; only its rule ``pad`` puts zeros behind a clip, under the
+            others all frames count.
+        config: front end.
+        augmentation: variation of the copies.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    info, clips = dataset.info, features.clips
+    own = np.full(len(clips), info.clip_samples, float)
+    if info.fit == "pad":
+        with ThreadPoolExecutor(WORKERS) as pool:
+            own = np.array(list(pool.map(lambda clip: _samples(dataset, clip), clips)), float)
+    varied = own
+    if augmentation:
+        tempo = min(1.0, augmentation.stretch[0]) if augmentation.stretch_probability else 1.0
+        speed = min(1.0, augmentation.speed[0]) if augmentation.speed_probability else 1.0
+        varied = own / (tempo * speed) + augmentation.shift_s * info.sample_rate_hz
+    samples = np.minimum(np.ceil([own, varied]), info.clip_samples).astype(int)
+    frames = [[max(1, config.frame_count(count)) for count in row] for row in samples.tolist()]
+    return dataclasses.replace(features, lengths=np.array(frames, np.int32))
+
+
+def _samples(dataset: AudioDataset, clip: Clip) -> float:
+    """Samples of a clip as delivered, before any are added or cut."""
+    info = dataset.info
+    if clip.path is None:
+        return info.clip_samples
+    duration_s = clip.duration_s
+    if duration_s is None:
+        try:
+            duration_s = soundfile.info(clip.path).duration - clip.start_s
+        except (soundfile.LibsndfileError, RuntimeError):
+            raise DataError(
+                f"{clip.path}: cannot be decoded as sound (broken, truncated or not an audio "
+                "file); delete it or fetch it again"
+            ) from None
+    return round(duration_s * info.sample_rate_hz)
 
 
 def _fill(

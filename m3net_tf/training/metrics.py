@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 _Z_95 = 1.959963984540054
 
@@ -93,3 +94,106 @@ class Evaluation:
         for label, row in zip(self.labels, self.matrix, strict=True):
             rows.append(",".join([label, *map(str, row)]))
         return "\n".join(rows) + "\n"
+
+
+def average_precision(
+    truth: npt.NDArray[np.generic], scores: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float64]:
+    """Average precision of each class: the mean, over its clips, of the precision at their rank.
+
+    Clips of equal scores share the last one's rank; nothing is interpolated. So FSD50K (Fonseca
+    et al., 2022, section V.C) and AudioSet are scored.
+
+    Args:
+        truth: not 0 where a clip has a class, shape (clips, classes).
+        scores: higher where it is likelier, of the same shape.
+
+    Returns:
+        Shape (classes,); NaN for classes without a clip.
+    """
+    order = np.argsort(-scores, axis=0, kind="stable")
+    ranked = np.take_along_axis(scores, order, axis=0)
+    hits = np.take_along_axis(np.asarray(truth) != 0, order, axis=0)
+    clips, classes = hits.shape
+    result = np.full(classes, np.nan)
+    for index in range(classes):
+        if not hits[:, index].any():
+            continue
+        last = np.append(np.flatnonzero(np.diff(ranked[:, index])), clips - 1)  # of equal scores
+        found = np.cumsum(hits[:, index])[last]
+        precision = found / (last + 1)
+        result[index] = np.sum(np.diff(found, prepend=0) * precision) / found[-1]
+    return result
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiLabelEvaluation:
+    """How well a set of clips with several labels each was recognised.
+
+    Attributes:
+        truth: not 0 where a clip has a class, shape (clips, classes).
+        probabilities: what the network says, of the same shape.
+        labels: names of the classes.
+    """
+
+    truth: npt.NDArray[np.generic]
+    probabilities: npt.NDArray[np.floating]
+    labels: tuple[str, ...]
+
+    @property
+    def mean_average_precision(self) -> float:
+        """Mean of :func:`average_precision` over the classes that have a clip."""
+        values = average_precision(self.truth, self.probabilities)
+        return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: mAP, macro averages at a probability of 0.5, and each class's precision.
+
+        Classes without a clip count nowhere.
+        """
+        truth, found = np.asarray(self.truth) != 0, self.probabilities >= 0.5
+        present = truth.any(0)
+        hits = (truth & found).sum(0).astype(float)
+        recall = hits / np.maximum(truth.sum(0), 1)
+        precision = hits / np.maximum(found.sum(0), 1)
+        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+        values = average_precision(truth, self.probabilities)
+        return {
+            "clips": len(truth),
+            "mean_average_precision": self.mean_average_precision,
+            "macro_precision": float(precision[present].mean()) if present.any() else 0.0,
+            "macro_recall": float(recall[present].mean()) if present.any() else 0.0,
+            "macro_f1": float(f1[present].mean()) if present.any() else 0.0,
+            "average_precision": {
+                label: float(value)
+                for label, value, there in zip(self.labels, values, present, strict=True)
+                if there
+            },
+        }
+
+
+def summarise_folds(summaries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Mean, spread and 95 % interval of each figure over folds or seeds.
+
+    Args:
+        summaries: what ``metrics.json`` holds of one split (``metrics["test"]``), one of each
+            fold; figures that not all of them have are left out.
+
+    Returns:
+        For each figure ``runs``, ``mean``, ``std`` (of the sample) and the mean's 95 % interval
+        by Student's t, ``low`` and ``high``; of a single run these three are None.
+    """
+    result: dict[str, dict[str, Any]] = {}
+    for key in summaries[0] if summaries else ():
+        values = [summary.get(key) for summary in summaries]
+        if key.startswith("accuracy_95") or not all(isinstance(v, int | float) for v in values):
+            continue
+        figures, count = np.array(values, float), len(values)
+        mean = float(figures.mean())
+        row: dict[str, Any] = {"runs": count, "mean": mean, "std": None, "low": None, "high": None}
+        if count > 1:
+            spread = float(figures.std(ddof=1))
+            half = float(stats.t.ppf(0.975, count - 1)) * spread / math.sqrt(count)
+            row.update(std=spread, low=mean - half, high=mean + half)
+        result[key] = row
+    return result

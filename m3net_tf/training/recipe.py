@@ -5,19 +5,29 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import types
-import typing
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from m3net_tf.errors import ConfigError
-from m3net_tf.frontend import FrontendConfig, frontend_preset
+from m3net_tf.frontend import FrontendConfig
+from m3net_tf.training.values import build_section, to_plain
 
-SCHEDULES = ("cosine", "one_cycle", "plateau", "constant")
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("cosine", "one_cycle", "plateau", "step", "constant")
+CLASS_WEIGHTS = ("none", "balanced")
 _LARGEST_SEED = 2**32 - 1  # of NumPy's global generator, which Keras seeds too
+
+
+def _require_choice(section: str, name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{section}.{name} is {value!r}: choose one of {', '.join(choices)}")
+
+
+def _require_positive(section: str, name: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise ConfigError(f"{section}.{name} is {value}: give more than 0")
 
 
 def _require_range(
@@ -173,59 +183,143 @@ class AugmentationSection:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSection:
-    """How the network is trained: Adam on cross-entropy, best epoch by validation accuracy.
+    """How the network is trained: on cross-entropy, best epoch by validation.
+
+    The figure that chooses is accuracy, or mean average precision where clips have several labels
+    (then each class has a cross-entropy of its own); of equal ones the lower loss wins.
 
     Attributes:
         epochs: passes over the training clips.
         batch_size: clips a step.
-        learning_rate: peak rate of Adam.
+        optimizer: ``adam``, ``adamw`` or ``sgd``.
+        momentum: of ``sgd``.
+        weight_decay: share of itself, times the learning rate, that each kernel loses in a step
+            (Loshchilov and Hutter, 2019); not under ``adam``. Biases, normalisation and other
+            vectors and scalars lose nothing.
+        gradient_norm: gradients are scaled down to this global norm where they are larger; 0 =
+            never.
+        learning_rate: peak rate.
         learning_rate_floor: lowest rate that a schedule goes down to.
-        schedule: ``cosine`` (one warm-up epoch, then half a cosine), ``one_cycle`` (up to the
-            peak and down again, cosines both), ``plateau`` (halved after ``plateau_patience``
-            epochs without a better validation loss) or ``constant``.
+        schedule: ``cosine`` (half a cosine down), ``one_cycle`` (up to the peak and down again,
+            cosines both), ``plateau`` (halved after ``plateau_patience`` epochs without a better
+            validation loss), ``step`` or ``constant``.
+        warm_up_epochs: epochs over which the rate first climbs from 0, within ``epochs``; by
+            default one under ``cosine`` and none else. ``one_cycle`` has its own.
         plateau_patience: see ``schedule``.
+        step_start: first epoch, counted from 1, of the lower rate under ``step``.
+        step_factor: the rate is multiplied by it then ...
+        step_every: ... and again after each so many epochs.
         label_smoothing: share of each target spread over all classes.
+        class_weights: ``none``, or ``balanced``: a clip counts in inverse proportion to the number
+            of training clips of its class. For single-label data sets.
         weight_average: decay of the exponential moving average of the weights that is validated
             and exported; 0 uses the weights themselves.
+        early_stopping: training ends after so many epochs without a better validation figure; 0 =
+            never.
         exit_weight: share of the last exit's answer in what early exits learn, in networks that
             have them; the labels have the rest.
         exit_temperature: softens both answers for that.
+        mixed_precision: compute in half precision (float16 on a GPU, bfloat16 on a CPU, where it
+            is slow), with weights and probabilities in single precision. The network that is
+            kept computes in single precision.
+        tensorboard: also write each epoch's figures for TensorBoard.
         seed: seed of initial weights, order and augmentation.
     """
 
     epochs: int = 60
     batch_size: int = 64
+    optimizer: str = "adam"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    gradient_norm: float = 0.0
     learning_rate: float = 2e-3
     learning_rate_floor: float = 0.0
     schedule: str = "cosine"
+    warm_up_epochs: float | None = None
     plateau_patience: int = 5
+    step_start: int = 11
+    step_factor: float = 0.5
+    step_every: int = 5
     label_smoothing: float = 0.1
+    class_weights: str = "none"
     weight_average: float = 0.0
+    early_stopping: int = 0
     exit_weight: float = 0.3
     exit_temperature: float = 3.0
+    mixed_precision: bool = False
+    tensorboard: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise ConfigError(
-                f"training.schedule is {self.schedule!r}: choose one of {', '.join(SCHEDULES)}"
-            )
+        _require_choice("training", "optimizer", self.optimizer, OPTIMIZERS)
+        _require_choice("training", "schedule", self.schedule, SCHEDULES)
+        _require_choice("training", "class_weights", self.class_weights, CLASS_WEIGHTS)
         _require_range("training", "exit_weight", self.exit_weight, 0, 1)
-        if not 0 < self.exit_temperature < math.inf:
-            raise ConfigError(
-                f"training.exit_temperature is {self.exit_temperature}: give more than 0"
-            )
-        for name in ("epochs", "batch_size", "plateau_patience"):
+        for name in ("exit_temperature", "learning_rate"):
+            _require_positive("training", name, getattr(self, name))
+        for name in ("epochs", "batch_size", "plateau_patience", "step_start", "step_every"):
             _require_range("training", name, getattr(self, name), 1)
-        if not 0 < self.learning_rate < math.inf:
-            raise ConfigError(f"training.learning_rate is {self.learning_rate}: give more than 0")
+        for name in ("weight_decay", "gradient_norm", "early_stopping"):
+            _require_range("training", name, getattr(self, name), 0)
+        if self.weight_decay and self.optimizer == "adam":
+            raise ConfigError(
+                f"training.weight_decay is {self.weight_decay} with optimizer adam: choose adamw "
+                "or sgd, or leave it out"
+            )
+        if self.warm_up_epochs is not None:
+            _require_range("training", "warm_up_epochs", self.warm_up_epochs, 0)
+            if self.schedule == "one_cycle":
+                raise ConfigError(
+                    f"training.warm_up_epochs is {self.warm_up_epochs} with schedule one_cycle, "
+                    "which warms up by itself: leave it out"
+                )
+        if not 0 < self.step_factor <= 1:
+            raise ConfigError(
+                f"training.step_factor is {self.step_factor}: give more than 0, at most 1"
+            )
         _require_range(
             "training", "learning_rate_floor", self.learning_rate_floor, 0, self.learning_rate
         )
-        for name in ("label_smoothing", "weight_average"):
+        for name in ("momentum", "label_smoothing", "weight_average"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"training.{name} is {getattr(self, name)}: give 0 up to 1")
         _require_range("training", "seed", self.seed, 0, _LARGEST_SEED)
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillationSection:
+    """A trained network as a teacher, beside the labels (Hinton et al., 2015).
+
+    Attributes:
+        run: folder of the teacher's finished run; none by default.
+        weight: share of the teacher in what is learnt; the labels have the rest.
+        temperature: softens both networks' answers for that.
+    """
+
+    run: str | None = None
+    weight: float = 0.5
+    temperature: float = 3.0
+
+    def __post_init__(self) -> None:
+        _require_range("distillation", "weight", self.weight, 0, 1)
+        _require_positive("distillation", "temperature", self.temperature)
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuningSection:
+    """A trained network to start from; its head, which hangs on its classes, starts anew.
+
+    Attributes:
+        run: folder of that network's finished run; none by default.
+        freeze: beginnings of the names of layers that are not trained.
+    """
+
+    run: str | None = None
+    freeze: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.freeze and not self.run:
+            raise ConfigError("fine_tuning.freeze needs trained layers: name fine_tuning.run")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,6 +353,8 @@ class Recipe:
     frontend: FrontendConfig = dataclasses.field(default_factory=FrontendConfig)
     augmentation: AugmentationSection = dataclasses.field(default_factory=AugmentationSection)
     training: TrainingSection = dataclasses.field(default_factory=TrainingSection)
+    distillation: DistillationSection = dataclasses.field(default_factory=DistillationSection)
+    fine_tuning: FineTuningSection = dataclasses.field(default_factory=FineTuningSection)
     quantization: QuantizationSection = dataclasses.field(default_factory=QuantizationSection)
 
     def __post_init__(self) -> None:
@@ -270,7 +366,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """All sections as plain values; YAML and JSON have lists for tuples."""
-        return _plain(dataclasses.asdict(self))
+        return to_plain(dataclasses.asdict(self))
 
     @classmethod
     def from_dict(cls, values: Any) -> Recipe:
@@ -280,7 +376,7 @@ class Recipe:
             ConfigError: an unknown or missing key, or a value of the wrong kind; the message
                 names the section and the keys that exist.
         """
-        return _build(cls, values, "recipe")
+        return build_section(cls, values, "recipe")
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -311,71 +407,3 @@ def save_recipe(recipe: Recipe, path: Path) -> None:
     from m3net_tf.artifacts import write_text
 
     write_text(path, yaml.safe_dump(recipe.to_dict(), sort_keys=False))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _build(kind: type, values: Any, section: str) -> Any:
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"section {section!r} is {values!r}: give keys and values")
-    if kind is FrontendConfig and "preset" in values:
-        values = _named_frontend(values)
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    hints = typing.get_type_hints(kind)
-    for key in values:
-        if key not in fields:
-            raise ConfigError(
-                f"unknown key {key!r} in section {section!r}: known keys are {', '.join(fields)}"
-            )
-    arguments = {}
-    for name, field in fields.items():
-        if name in values:
-            key = name if section == "recipe" else f"{section}.{name}"
-            arguments[name] = _convert(hints[name], values[name], key)
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise ConfigError(f"key {name!r} is missing in section {section!r}: add it")
-    return kind(**arguments)
-
-
-def _named_frontend(values: Mapping[str, Any]) -> dict[str, Any]:
-    """All keys of the front end that ``preset`` names, under those that are given beside it."""
-    given = dict(values)
-    name = _convert(str, given.pop("preset"), "frontend.preset")
-    rate_hz = _convert(int | None, given.get("sample_rate_hz"), "frontend.sample_rate_hz")
-    hop_ms = _convert(float | None, given.pop("hop_ms", None), "frontend.hop_ms")
-    return {**frontend_preset(name, sample_rate_hz=rate_hz, hop_ms=hop_ms).to_dict(), **given}
-
-
-def _convert(kind: Any, value: Any, key: str) -> Any:
-    """Check one value against its annotation; YAML's whole numbers may stand for floats."""
-    if dataclasses.is_dataclass(kind):
-        return _build(typing.cast(type, kind), value, key)
-    origin = typing.get_origin(kind)
-    if origin is types.UnionType:
-        if value is None:
-            return None
-        (kind,) = (option for option in typing.get_args(kind) if option is not types.NoneType)
-        return _convert(kind, value, key)
-    if origin is tuple:
-        kinds = typing.get_args(kind)
-        if not isinstance(value, list | tuple) or len(value) != len(kinds):
-            raise ConfigError(f"{key} is {value!r}: give a list of {len(kinds)} values")
-        return tuple(_convert(k, v, key) for k, v in zip(kinds, value, strict=True))
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise ConfigError(f"{key} is {value!r}: give keys and values")
-        return value
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if kind is float and isinstance(value, str):  # YAML 1.1 reads 2e-3 as text
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ConfigError(f"{key} is {value!r}: give a value of type {kind.__name__}")
-    return value

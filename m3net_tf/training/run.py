@@ -10,7 +10,7 @@ from typing import Any
 
 from m3net_tf.artifacts import read_json
 from m3net_tf.datasets import AudioDataset, load_dataset
-from m3net_tf.errors import ModelError
+from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.keras import keras
 from m3net_tf.training.recipe import Recipe, load_recipe
 
@@ -35,7 +35,8 @@ class Run:
     Attributes:
         folder: ``runs/<name>``; it holds ``recipe.yaml``, ``model.keras`` (best epoch by
             validation), ``metrics.json``, ``history.csv``, ``curves.png``,
-            ``confusion_matrix.csv`` and, while training, ``state.npz``.
+            ``confusion_matrix.csv`` and, while training, ``state.npz``; ``detector.yaml`` once live
+            detection was tuned.
     """
 
     folder: Path
@@ -59,6 +60,11 @@ class Run:
     def state_path(self) -> Path:
         """Where an unfinished training stopped."""
         return self.folder / "state.npz"
+
+    @property
+    def detector_path(self) -> Path:
+        """Settings of live detection, where a tuning or the user wrote them."""
+        return self.folder / "detector.yaml"
 
     @property
     def finished(self) -> bool:
@@ -107,3 +113,20 @@ class Run:
             raise ModelError(
                 f"{self.folder} has not finished training: run the same training again to resume"
             )
+
+
+def require_same_held_out(run: Run, dataset: AudioDataset, key: str) -> None:
+    """Refuse a run that may have been trained on clips that are held out now.
+
+    Raises:
+        ConfigError: the run is of the same data set, split otherwise; ``key`` is what names it.
+        ModelError: it is unfinished.
+    """
+    known, own = run.metrics()["dataset"], dataset.clip_list_hash()
+    held_out = ("validation", "test")
+    differ = any(known["clip_list_sha256"][name] != own[name] for name in held_out)
+    if known["name"] == dataset.info.name and differ:
+        raise ConfigError(
+            f"{key} {run.folder} held out other clips of {known['name']}, so it may have been "
+            "trained on this recipe's: name a run of the same protocol, fold, seed and options"
+        )

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
 
-_SMALLEST_PROBABILITY = 1e-7  # as Keras clips probabilities in its cross-entropy
+SMALLEST_PROBABILITY = 1e-7  # as Keras clips probabilities in its cross-entropy
 
 
 def self_distillation_loss(
@@ -24,6 +24,7 @@ def self_distillation_loss(
     temperature: float = 3.0,
     weight: float = 0.3,
     label_smoothing: float = 0.0,
+    clip_weights: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Cross-entropy of every exit, and the divergence of the early ones from the last.
 
@@ -39,6 +40,7 @@ def self_distillation_loss(
         temperature: above 1 lets small probabilities count for more.
         weight: share of the teacher in what an early exit learns, 0 to 1.
         label_smoothing: share of each target spread over all classes.
+        clip_weights: what each clip counts in the cross-entropies, shape (batch,).
 
     Returns:
         Mean over the batch of the sum over the exits, a scalar.
@@ -56,17 +58,17 @@ def self_distillation_loss(
         raise ConfigError(f"self-distillation weight is {weight}: give 0 to 1")
     cross_entropy = keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing)
     last, *early = outputs
-    teacher = _soften(tf.stop_gradient(last), temperature)
-    total = cross_entropy(targets, last)
+    teacher = soften(tf.stop_gradient(last), temperature)
+    total = cross_entropy(targets, last, clip_weights)
     for probabilities in early:
-        difference = teacher - _soften(probabilities, temperature)
+        difference = teacher - soften(probabilities, temperature)
         divergence = tf.reduce_mean(tf.reduce_sum(tf.exp(teacher) * difference, axis=-1))
-        total += (1.0 - weight) * cross_entropy(targets, probabilities)
+        total += (1.0 - weight) * cross_entropy(targets, probabilities, clip_weights)
         total += weight * temperature**2 * divergence
     return total
 
 
-def _soften(probabilities: tf.Tensor, temperature: float) -> tf.Tensor:
+def soften(probabilities: tf.Tensor, temperature: float) -> tf.Tensor:
     """Logarithms of the probabilities that the logits would give at another temperature."""
-    logs = tf.math.log(tf.maximum(probabilities, _SMALLEST_PROBABILITY))
+    logs = tf.math.log(tf.maximum(probabilities, SMALLEST_PROBABILITY))
     return tf.nn.log_softmax(logs / temperature)

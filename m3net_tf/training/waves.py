@@ -189,8 +189,9 @@ def epoch_stream(
         rooms: recorded room responses.
 
     Returns:
-        Batches of int8 features (batch, bins, frames) and class indices (batch,), int32. A clip
-        that cannot be read ends the stream with TensorFlow's error, which ends in ours.
+        Batches of int8 features (batch, bins, frames) and the clips' places in the split
+        (batch,). A clip that cannot be read ends the stream with TensorFlow's error, which ends
+        in ours.
     """
     clips = dataset.split(split)
     samples = dataset.info.clip_samples
@@ -209,10 +210,10 @@ def epoch_stream(
         longer = settings.random_crop and sound.size > samples
         return sound if longer else fit_length(sound, samples, dataset.info.fit)
 
-    def wave(number: tf.Tensor, index: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def wave(number: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         sound = tf.ensure_shape(tf.numpy_function(read, [index], tf.float32), [None])
         place = tf.random.experimental.stateless_fold_in(start, 2 * number)
-        return crop_waves(sound, samples, place), label
+        return crop_waves(sound, samples, place), index
 
     def features(
         number: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]
@@ -222,9 +223,8 @@ def epoch_stream(
         return graph.features_int8(config, varied), batch[1]
 
     numbers = np.arange(len(clips), dtype=np.int64)
-    rows = numbers, order, dataset.label_ids(clips)[order]
     return (
-        tf.data.Dataset.from_tensor_slices(rows)
+        tf.data.Dataset.from_tensor_slices((numbers, order))
         .map(wave, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size, drop_remainder=True)
         .enumerate()

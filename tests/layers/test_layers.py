@@ -5,13 +5,13 @@ A new layer is one line in ``BLOCKS``.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from m3net_tf.errors import ConfigError
+from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.keras import keras, tf
 from m3net_tf.layers import (
     EfficientChannelAttention,
@@ -21,7 +21,16 @@ from m3net_tf.layers import (
     conv_block,
     ds_conv,
 )
+from m3net_tf.layers.attention_pooling import AttentionHeads
 from m3net_tf.layers.block_mask import BlockMask
+from m3net_tf.layers.broadcasted import SubSpectralNorm, broadcasted_residual
+from m3net_tf.layers.filterbank import (
+    PCEN,
+    GaborEnergy,
+    LogEnergy,
+    LowpassPooling,
+    SincMagnitude,
+)
 from m3net_tf.layers.frame_importance import conv_encoder, res_conv_1d
 from m3net_tf.layers.fusion import WeightedFusion
 from m3net_tf.layers.garm import audio_refinement
@@ -30,6 +39,7 @@ from m3net_tf.layers.guided_aggregation import guided_aggregation
 from m3net_tf.layers.local_attention import local_attention
 from m3net_tf.layers.macem import audio_context_embedding
 from m3net_tf.layers.masked import FrameMask, GroupNorm, MapMean, PointNorm
+from m3net_tf.layers.precision import Float32Layer
 from m3net_tf.layers.sequence import bidirectional_lstm, conv1d, conv1d_block
 from m3net_tf.layers.time_pooling import AdaptiveAveragePooling, FrameSampling
 from m3net_tf.layers.transformer import (
@@ -38,6 +48,7 @@ from m3net_tf.layers.transformer import (
     self_attention,
     transformer_encoder,
 )
+from m3net_tf.models.diffres import diffres
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.quantization.runtime import run_reference, run_tflm, tflm_unavailable_reason
 
@@ -49,6 +60,11 @@ Block = Callable[[tf.Tensor], tf.Tensor]
 def one_row(x: tf.Tensor) -> tf.Tensor:
     """The map's rows one behind the other: a sequence."""
     return keras.layers.Reshape((1, BINS * FRAMES, CHANNELS))(x)
+
+
+def one_wave(x: tf.Tensor) -> tf.Tensor:
+    """The map's points one behind the other: a waveform."""
+    return keras.layers.Reshape((1, BINS * FRAMES * CHANNELS, 1))(x)
 
 
 # What stands between the features and the classifier.
@@ -92,21 +108,58 @@ BLOCKS: dict[str, Block] = {
     "conv_encoder": lambda x: conv_encoder(conv_block(x, 1)),
     "adaptive_average_pooling": AdaptiveAveragePooling(7),
     "frame_sampling": FrameSampling(7),
+    "diffres": lambda x: diffres(conv_block(x, 1), 0.5),
+    "attention_heads": lambda x: AttentionHeads(2)(
+        [keras.layers.Activation("sigmoid")(one_row(x)), conv1d(one_row(x), 4, name="scores")]
+    ),
+    "sub_spectral_norm": SubSpectralNorm(3),
+    "broadcasted_residual": lambda x: broadcasted_residual(x, CHANNELS, dilation=2),
+    "broadcasted_transition": lambda x: broadcasted_residual(x, 6, stride=2, bands=2),
+    "gabor": lambda x: GaborEnergy(6, 21)(one_wave(x)),
+    "gabor_free_taps": lambda x: GaborEnergy(6, 21, free_taps=True)(one_wave(x)),
+    "sinc": lambda x: SincMagnitude(6, 21)(one_wave(x)),
+    "gaussian_pooling": lambda x: LowpassPooling(20, 8)(GaborEnergy(6, 21)(one_wave(x))),
+    "hann_pooling": lambda x: LowpassPooling(20, 8, "hann_squared")(
+        SincMagnitude(6, 21)(one_wave(x))
+    ),
+    "pcen": lambda x: PCEN()(SincMagnitude(6, 21)(one_wave(x))),
+    "log_energy": lambda x: LogEnergy(0.01)(SincMagnitude(6, 21)(one_wave(x))),
 }
+# Fourier transforms and DiffRes's sums over segments run on a computer alone.
+NO_INT8 = {"diffres", "gabor", "gabor_free_taps", "sinc", "gaussian_pooling", "hann_pooling"}
+NO_INT8 |= {"pcen", "log_energy"}
 LAYERS = {name: block for name, block in BLOCKS.items() if isinstance(block, keras.layers.Layer)}
 LAYERS["attention"] = DotProductAttention(2)
 LAYERS["image"] = SpectrogramImage(12, 15, "colormap")
 LAYERS |= {"fusion": WeightedFusion(0.3), "frames": FrameMask(2)}
+LAYERS["gabor"] = GaborEnergy(6, 21, 8000, 50.0, 3000.0, free_taps=True)
+LAYERS["sinc"] = SincMagnitude(6, 21, 8000, 50.0, 3000.0)
+LAYERS["pooling"] = LowpassPooling(20, 8, "hann_squared")
+LAYERS |= {"pcen": PCEN(0.9, 0.1, 1.0, 3.0, 1e-3), "log_energy": LogEnergy(0.01)}
+
+
+def build(name: str) -> keras.Model:
+    keras.utils.set_random_seed(1)
+    block = BLOCKS[name]
+    if isinstance(block, keras.layers.Layer):
+        config = block.get_config()
+        config.pop("dtype", None)  # the policy's
+        block = type(block).from_config(config)
+    x = inputs = keras.Input((BINS, FRAMES, CHANNELS))
+    return keras.Model(inputs, classifier(block(x), CLASSES), name=name)
 
 
 @pytest.fixture(params=BLOCKS)
 def model(request: pytest.FixtureRequest) -> keras.Model:
-    keras.utils.set_random_seed(1)
-    block = BLOCKS[request.param]
-    if isinstance(block, keras.layers.Layer):
-        block = type(block).from_config(block.get_config())
-    x = inputs = keras.Input((BINS, FRAMES, CHANNELS))
-    return keras.Model(inputs, classifier(block(x), CLASSES), name=request.param)
+    return build(request.param)
+
+
+@pytest.fixture
+def half_precision() -> Iterator[None]:
+    """bfloat16: on a CPU float16 lacks kernels."""
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    yield
+    keras.mixed_precision.set_global_policy("float32")
 
 
 def features(clips: int, seed: int = 0) -> np.ndarray:
@@ -126,7 +179,9 @@ def train_steps(model: keras.Model, steps: int) -> list[float]:
     for _ in range(steps):
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(
-                keras.losses.categorical_crossentropy(targets, model(maps, training=True))
+                keras.losses.categorical_crossentropy(
+                    targets, tf.cast(model(maps, training=True), tf.float32)
+                )
             )
         gradients = tape.gradient(loss, model.trainable_variables)
         assert all(gradient is not None for gradient in gradients)
@@ -160,8 +215,28 @@ class TestEveryLayer:
         assert loaded.get_config() == model.get_config()
         np.testing.assert_array_equal(loaded(real(5)), model(real(5)))
 
+    def test_mixed_precision(self, model, half_precision):
+        """A training step under the policy, near the one without it."""
+        half = build(model.name)
+        half.set_weights(model.get_weights())
+        for layer in half.layers[1:]:  # the input is no layer of ours
+            whole = isinstance(layer, Float32Layer)
+            assert layer.compute_dtype == ("float32" if whole else "bfloat16"), layer.name
+            assert not whole or layer.why_float32
+            assert all(weight.dtype == tf.float32 for weight in layer.weights)
+        outputs = tf.cast(half(real(5)), tf.float32)
+        np.testing.assert_allclose(outputs, model(real(5)), atol=0.02)
+        train_steps(half, 1)
+        assert all(np.isfinite(weight).all() for weight in half.get_weights())
+        kernels = [net.get_layer("dense").kernel.numpy() for net in (half, model)]
+        assert np.abs(kernels[0] - kernels[1]).max() > 1e-3
+
     def test_int8_is_the_same_on_reference_kernels_and_tflm(self, model):
         train_steps(model, 2)
+        if model.name in NO_INT8:
+            with pytest.raises(ModelError, match=f"{model.name} has a layer without int8 form"):
+                quantize_int8(model, features(4))
+            return
         tflite = quantize_int8(model, features(32))
         fresh = features(24, seed=1)
         scores = run_reference(tflite, fresh)

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from m3net_tf.errors import ConfigError
+from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.keras import keras, tf
 from m3net_tf.layers import EfficientChannelAttention
 from m3net_tf.models import build_model, model_names, presets_of
@@ -51,7 +51,7 @@ def test_unknown_model(function):
     known = ", ".join(model_names())
     with pytest.raises(ConfigError, match=f"unknown model 'm4net': choose one of {known}$"):
         function("m4net")
-    for helper in ("registry", "complexity"):
+    for helper in ("registry", "complexity", "stacking"):
         with pytest.raises(ConfigError, match=f"unknown model '{helper}'"):
             function(helper)
 
@@ -107,6 +107,23 @@ def test_macs_of_each_kind_of_layer():
         + 2 * 8 * 4 * 5  # dense
     )
     assert count_macs(keras.Model(inputs, x)) == by_hand
+
+
+@pytest.mark.parametrize(
+    "layer", [keras.layers.GRU(3), keras.layers.Conv1D(3, 2), keras.layers.PReLU()]
+)
+def test_macs_of_an_unknown_layer_are_not_taken_for_none(layer):
+    inputs = keras.Input((8, 4))
+    model = keras.Model(inputs, layer(inputs))
+    with pytest.raises(ModelError, match=rf"layer '{layer.name}' .* of unknown cost: give it"):
+        count_macs(model)
+
+
+def test_macs_of_a_transposed_convolution_are_not_those_of_a_convolution():
+    inputs = keras.Input((8, 4, 2))
+    model = keras.Model(inputs, keras.layers.Conv2DTranspose(3, 2, 2)(inputs))
+    with pytest.raises(ModelError, match="Conv2DTranspose.* of unknown cost"):
+        count_macs(model)
 
 
 def test_the_same_seed_gives_the_same_network():

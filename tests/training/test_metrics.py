@@ -4,9 +4,17 @@ import io
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_1samp
+from sklearn.metrics import average_precision_score
 
-from m3net_tf.training.metrics import Evaluation, confusion_matrix, wilson_interval
+from m3net_tf.training.metrics import (
+    Evaluation,
+    MultiLabelEvaluation,
+    average_precision,
+    confusion_matrix,
+    summarise_folds,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize(
@@ -56,3 +64,64 @@ def test_csv():
     evaluation = Evaluation.of([0, 0, 1], [0, 1, 1], ["yes", "no"])
     rows = list(csv.reader(io.StringIO(evaluation.to_csv())))
     assert rows == [["true\\predicted", "yes", "no"], ["yes", "1", "1"], ["no", "0", "1"]]
+
+
+@pytest.mark.parametrize("steps", [2, 5, 1000])
+def test_average_precision_same_as_scikit_learn(steps):
+    rng = np.random.default_rng(steps)
+    truth = rng.random((200, 6)) < rng.random(6)
+    truth[:, 0] = False
+    truth[0, 1:] = True
+    scores = rng.integers(0, steps, (200, 6)) / steps  # few steps: many equal scores
+    found = average_precision(truth, scores)
+    assert np.isnan(found[0])  # no clip, no figure
+    expected = average_precision_score(truth[:, 1:], scores[:, 1:], average=None)
+    np.testing.assert_allclose(found[1:], expected, rtol=1e-12)
+
+
+def test_summary_of_several_labels():
+    truth = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]])
+    found = np.array([[0.9, 0.1, 0.6], [0.4, 0.8, 0.1], [0.6, 0.7, 0.1], [0.1, 0.1, 0.1]])
+    summary = MultiLabelEvaluation(truth, found, ("a", "b", "c")).to_dict()
+    assert summary["clips"] == 4
+    assert summary["average_precision"] == {
+        "a": pytest.approx((1 + 2 / 3) / 2),  # at ranks 1 and 3
+        "b": pytest.approx(1),
+    }  # no clip of c
+    assert summary["mean_average_precision"] == pytest.approx((5 / 6 + 1) / 2)
+    assert summary["macro_recall"] == pytest.approx((1 / 2 + 1) / 2)
+    assert summary["macro_precision"] == pytest.approx((1 / 2 + 1) / 2)
+    assert summary["macro_f1"] == pytest.approx((1 / 2 + 1) / 2)
+
+
+def test_several_labels_of_nothing():
+    none = MultiLabelEvaluation(np.zeros((3, 2)), np.full((3, 2), 0.2), ("a", "b"))
+    assert none.mean_average_precision == none.to_dict()["macro_f1"] == 0.0
+
+
+def test_folds():
+    rng = np.random.default_rng(0)
+    folds = []
+    for _ in range(5):
+        truth = rng.integers(0, 2, 50)
+        found = np.where(rng.random(50) < 0.7, truth, 1 - truth)
+        folds.append(Evaluation.of(truth, found, ["a", "b"]).to_dict())
+    summary = summarise_folds(folds)
+    accuracies = [fold["accuracy"] for fold in folds]
+    row = summary["accuracy"]
+    assert row["runs"] == 5
+    assert row["mean"] == pytest.approx(np.mean(accuracies))
+    assert row["std"] == pytest.approx(np.std(accuracies, ddof=1))
+    expected = ttest_1samp(accuracies, 0).confidence_interval(0.95)
+    assert (row["low"], row["high"]) == (pytest.approx(expected.low), pytest.approx(expected.high))
+    assert set(summary) == {"clips", "accuracy", "macro_precision", "macro_recall", "macro_f1"}
+
+
+def test_one_fold_has_no_spread():
+    assert summarise_folds([{"accuracy": 0.5, "recall": {}}]) == {
+        "accuracy": {"runs": 1, "mean": 0.5, "std": None, "low": None, "high": None}
+    }
+    assert summarise_folds([{"accuracy": 0.5, "extra": 1.0}, {"accuracy": 0.5}]).keys() == {
+        "accuracy"
+    }
+    assert summarise_folds([]) == {}

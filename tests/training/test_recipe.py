@@ -68,7 +68,32 @@ def test_an_unknown_section():
         (with_("training", label_smoothing=1), r"training\.label_smoothing is 1\.0"),
         (with_("training", weight_average=-0.1), r"training\.weight_average is -0\.1"),
         (with_("training", seed=-1), r"training\.seed is -1"),
-        (with_("training", schedule="step"), r"training\.schedule is 'step': choose one of cosine"),
+        (with_("training", schedule="steps"), r"training\.schedule is 'steps': choose one of cos"),
+        (
+            with_("training", optimizer="lion"),
+            r"training\.optimizer is 'lion': .* adam, adamw, sgd",
+        ),
+        (with_("training", momentum=1), r"training\.momentum is 1\.0: give 0 up to 1"),
+        (with_("training", weight_decay=-1), r"training\.weight_decay is -1\.0: give at least 0"),
+        (with_("training", weight_decay=0.1), r"weight_decay is 0\.1 with optimizer adam: choose"),
+        (with_("training", gradient_norm=-1), r"training\.gradient_norm is -1\.0: give at least 0"),
+        (with_("training", warm_up_epochs=-1), r"training\.warm_up_epochs is -1\.0"),
+        (
+            with_("training", warm_up_epochs=2, schedule="one_cycle"),
+            r"warm_up_epochs is 2\.0 with schedule one_cycle, which warms up by itself",
+        ),
+        (with_("training", step_start=0), r"training\.step_start is 0: give at least 1"),
+        (with_("training", step_every=0), r"training\.step_every is 0: give at least 1"),
+        (with_("training", step_factor=0), r"training\.step_factor is 0\.0: give more than 0, at"),
+        (with_("training", class_weights="even"), r"class_weights is 'even': .* none, balanced"),
+        (with_("training", early_stopping=-1), r"training\.early_stopping is -1: give at least 0"),
+        (with_("training", mixed_precision=1), r"training\.mixed_precision is 1: .* type bool"),
+        (with_("distillation", run=1), r"distillation\.run is 1: give a value of type str"),
+        (with_("distillation", weight=2), r"distillation\.weight is 2\.0: give 0 to 1"),
+        (with_("distillation", temperature=0), r"distillation\.temperature is 0\.0: give more th"),
+        (with_("fine_tuning", run="a", freeze="b"), r"fine_tuning\.freeze is 'b': give a list"),
+        (with_("fine_tuning", run="a", freeze=[1]), r"fine_tuning\.freeze is 1: .* type str"),
+        (with_("fine_tuning", freeze=["b"]), r"fine_tuning\.freeze needs trained layers: name"),
         (with_("quantization", calibration_clips=0), r"quantization\.calibration_clips is 0"),
         (with_("quantization", seed=-1), r"quantization\.seed is -1"),
         (with_("augmentation", gain_db=3), r"augmentation\.gain_db is 3: give a list of 2 values"),
@@ -105,7 +130,11 @@ def test_whole_numbers_and_yamls_exponents_may_stand_for_floats():
 
 
 def test_round_trip(tmp_path, tiny_recipe):
-    recipe = tiny_recipe(dataset={"fold": 3, "protocol": "p"}, augmentation={"gain_db": [-3, 3]})
+    recipe = tiny_recipe(
+        dataset={"fold": 3, "protocol": "p"},
+        augmentation={"gain_db": [-3, 3]},
+        fine_tuning={"run": "runs/a", "freeze": ["b", "c", "d"]},
+    )
     save_recipe(recipe, tmp_path / "recipe.yaml")
     assert load_recipe(tmp_path / "recipe.yaml") == recipe
     assert Recipe.from_dict(recipe.to_dict()) == recipe

@@ -2,7 +2,6 @@
 """Whole trainings, of seconds: what they leave behind, and that they can be stopped anywhere."""
 
 import csv
-import dataclasses
 import io
 import json
 import shutil
@@ -205,7 +204,7 @@ def test_a_recipe_that_cannot_be_trained_leaves_no_folder(
 
 
 def test_a_loss_that_explodes(tiny_recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "_train_step", lambda *_: lambda *_: tf.constant(float("nan")))
+    monkeypatch.setattr(trainer, "make_step", lambda *_: lambda *_: tf.constant(float("nan")))
     with pytest.raises(ModelError, match=r"the loss became nan in epoch 1: lower training\.learn"):
         train(tiny_recipe(), tmp_path / "run")
 
@@ -233,24 +232,6 @@ def test_metrics_are_plain_json(tiny_run):
     text = (tiny_run / "metrics.json").read_text()
     assert json.loads(text) == Run(tiny_run).metrics()
     assert "NaN" not in text
-
-
-def test_learning_rates(tiny_recipe):
-    def rates(**changes: object) -> list[float]:
-        settings = dataclasses.replace(tiny_recipe().training, **changes)
-        return [
-            float(trainer._learning_rate(settings, tf.constant(float(s)), 4)) for s in range(12)
-        ]
-
-    cosine = rates(epochs=3, learning_rate=1.0, schedule="cosine")
-    assert cosine[:3] == sorted(cosine[:3])  # one epoch of warm-up
-    assert cosine[3:] == sorted(cosine[3:], reverse=True)
-    assert max(cosine) < 1
-    assert 0 < cosine[-1] < 0.05
-    floor = rates(epochs=3, learning_rate=1.0, learning_rate_floor=0.5, schedule="cosine")
-    assert min(floor[4:]) >= 0.5
-    for schedule in ("constant", "plateau"):
-        assert set(rates(schedule=schedule, learning_rate=0.25)) == {0.25}
 
 
 def test_plateau_halves_the_rate_and_training_goes_without_extras(tiny_recipe, tmp_path):

@@ -1,0 +1,522 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Filter banks over the waveform whose filters are learnt, and what follows them up to a map.
+
+A waveform is a map of one row, (batch, 1, samples, 1). A filter bank gives a row for each filter
+at the waveform's own rate, a pooling makes frames of 25 ms every 10 ms of it. All start out near a
+mel filter bank.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.fft import next_fast_len
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.keras import keras, tf
+from m3net_tf.layers.precision import Float32Layer
+
+HALF_WIDTH = math.sqrt(2.0 * math.log(2.0)) / math.pi
+"""Full width at half maximum of a Gaussian's spectrum in cycles a sample, times its deviation."""
+SINC_MIN_HZ = 50.0
+"""SincNet's lowest edge and narrowest band."""
+ENERGY_FLOOR = 1e-7
+"""Of mean energies in a window; LEAF's code has 1e-5 for sums whose windows add up to some 200."""
+
+
+def mel_edges_hz(bins: int, min_hz: float, max_hz: float) -> npt.NDArray[np.float64]:
+    """Edges of triangular filters on HTK's mel scale: filter n lies from edge n to edge n + 2."""
+    low, high = 2595.0 * np.log10(1.0 + np.array([min_hz, max_hz]) / 700.0)
+    return 700.0 * (10.0 ** (np.linspace(low, high, bins + 2) / 2595.0) - 1.0)
+
+
+def convolve(waves: tf.Tensor, taps: tf.Tensor) -> tf.Tensor:
+    """Every filter over every waveform, centred, with zeros around the waveform.
+
+    Through the Fourier transform, in half the time of a direct convolution with 401 taps.
+
+    Args:
+        waves: shape (batch, samples), float32.
+        taps: shape (filters, width), float32; the width is odd.
+
+    Returns:
+        Shape (batch, filters, samples).
+    """
+    samples, width = waves.shape[1], taps.shape[1]
+    centre = width // 2
+    # What wraps around falls on the first samples of the full convolution, which are cut off.
+    length = next_fast_len(samples + centre, real=True)
+
+    # With a gradient of its own, since both ways together take twice as long with TensorFlow's.
+    @tf.custom_gradient
+    def transformed(waves: tf.Tensor, taps: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        wave_spectra = tf.signal.rfft(waves, [length])  # (batch, half)
+        tap_spectra = tf.signal.rfft(taps, [length])  # (filters, half)
+        full = tf.signal.irfft(wave_spectra[:, None] * tap_spectra[None], [length])
+
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            padded = tf.pad(upstream, [[0, 0], [0, 0], [centre, length - centre - samples]])
+            spectra = tf.signal.rfft(padded, [length])  # (batch, filters, half)
+            to_waves = tf.einsum("bfh,fh->bh", spectra, tf.math.conj(tap_spectra))
+            to_taps = tf.einsum("bfh,bh->fh", spectra, tf.math.conj(wave_spectra))
+            return (
+                tf.signal.irfft(to_waves, [length])[:, :samples],
+                tf.signal.irfft(to_taps, [length])[:, :width],
+            )
+
+        return full[:, :, centre : centre + samples], gradient
+
+    return transformed(waves, taps)
+
+
+def direct_macs(input_shape: tuple[int, ...], filters: int, width: int) -> int:
+    """Multiply-accumulates of :func:`convolve` as the convolution that it stands for."""
+    return input_shape[2] * filters * width
+
+
+class _FilterBank(Float32Layer):
+    """What the filter banks have in common: their arguments and the mel scale they start on.
+
+    Args:
+        bins: filters.
+        width_samples: length of a filter, odd.
+        sample_rate_hz: rate of the waveform.
+        min_hz: lower edge of the first mel filter.
+        max_hz: upper edge of the last one.
+
+    Shapes:
+        (batch, 1, samples, 1) to (batch, bins, samples, 1).
+
+    Raises:
+        ConfigError: a value is out of range, or the input is no waveform.
+    """
+
+    why_float32 = "Fourier transforms have no kernels for half precision"
+
+    def __init__(
+        self,
+        bins: int = 40,
+        width_samples: int = 401,
+        sample_rate_hz: int = 16_000,
+        min_hz: float = 60.0,
+        max_hz: float = 7800.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if bins < 1:
+            raise ConfigError(f"filter bank bins is {bins}: give at least 1")
+        if width_samples < 3 or width_samples % 2 == 0:
+            raise ConfigError(
+                f"filter bank width_samples is {width_samples}: give an odd number from 3 on"
+            )
+        if not 0 <= min_hz < max_hz <= sample_rate_hz / 2:
+            raise ConfigError(
+                f"filter bank from min_hz {min_hz:g} to max_hz {max_hz:g}: give rising edges of at "
+                f"most half the sample rate, {sample_rate_hz / 2:g}"
+            )
+        self.bins = bins
+        self.width_samples = width_samples
+        self.sample_rate_hz = sample_rate_hz
+        self.min_hz = min_hz
+        self.max_hz = max_hz
+        self._time = np.arange(width_samples, dtype=np.float32) - width_samples // 2
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Check the input's form."""
+        if input_shape[1] != 1 or input_shape[3] != 1:
+            raise ConfigError(
+                "a filter bank takes a waveform of shape (1, samples, 1), not "
+                f"{tuple(input_shape[1:])}: set frontend.kind: waveform"
+            )
+        super().build(input_shape)
+
+    def _filtered(self, inputs: tf.Tensor, taps: tf.Tensor) -> tf.Tensor:
+        return convolve(inputs[:, 0, :, 0], taps)[..., None]  # (batch, filters, samples, 1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        own = ("bins", "width_samples", "sample_rate_hz", "min_hz", "max_hz")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+
+
+class _Between(keras.constraints.Constraint):
+    """Weights from one number to another."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self.low = low
+        self.high = high
+
+    def __call__(self, weights: tf.Tensor) -> tf.Tensor:
+        return tf.clip_by_value(weights, self.low, self.high)
+
+
+@keras.utils.register_keras_serializable("m3net_tf")
+class GaborEnergy(_FilterBank):
+    """Squared modulus of complex Gabor filters of a learnt frequency and width, or of free taps.
+
+    Zeghidour et al., "LEAF: A Learnable Frontend for Audio Classification", ICLR 2021, section
+    3.1: the frequency stays between 0 and half the sample rate, and the filter's spectrum between
+    one cycle in its length and half a cycle a sample wide. With ``free_taps`` the filters only
+    start as these and every tap is learnt: Zeghidour et al., "Learning Filterbanks from Raw
+    Speech for Phone Recognition", ICASSP 2018, section 2.
+
+    The square root of a mel filter is half as high as its peak, or more, over three quarters of
+    its base: so wide each filter's spectrum starts, since energies are squares.
+
+    Args:
+        free_taps: learn real and imaginary part of each tap instead of frequency and width.
+
+    Shapes:
+        (batch, 1, samples, 1) to (batch, bins, samples, 1).
+    """
+
+    def __init__(
+        self,
+        bins: int = 40,
+        width_samples: int = 401,
+        sample_rate_hz: int = 16_000,
+        min_hz: float = 60.0,
+        max_hz: float = 7800.0,
+        free_taps: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(bins, width_samples, sample_rate_hz, min_hz, max_hz, **kwargs)
+        self.free_taps = free_taps
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Create the filters on the mel scale."""
+        edges = mel_edges_hz(self.bins, self.min_hz, self.max_hz) / self.sample_rate_hz
+        centres = edges[1:-1].astype(np.float32)
+        base = edges[2:] - edges[:-2]
+        least, most = 2.0 * HALF_WIDTH, self.width_samples * HALF_WIDTH
+        deviations = np.clip(HALF_WIDTH / (0.75 * base), least, most).astype(np.float32)
+        if self.free_taps:
+            self.taps = self.add_weight(
+                "taps",
+                (2 * self.bins, self.width_samples),
+                initializer=_Given(self._gabor(centres, deviations)),
+            )
+        else:
+            self.centres = self.add_weight(
+                "centres", (self.bins,), initializer=_Given(centres), constraint=_Between(0.0, 0.5)
+            )
+            self.deviations = self.add_weight(
+                "deviations",
+                (self.bins,),
+                initializer=_Given(deviations),
+                constraint=_Between(least, most),
+            )
+        super().build(input_shape)
+
+    def _gabor(self, centres: tf.Tensor, deviations: tf.Tensor) -> tf.Tensor:
+        """Real parts of all filters, then the imaginary ones: shape (2 bins, width)."""
+        shape = tf.exp(-0.5 * tf.square(self._time / deviations[:, None]))
+        shape /= math.sqrt(2.0 * math.pi) * deviations[:, None]
+        angle = 2.0 * math.pi * centres[:, None] * self._time
+        return tf.concat([shape * tf.cos(angle), shape * tf.sin(angle)], axis=0)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Filter, then add the squares of both parts."""
+        taps = self.taps if self.free_taps else self._gabor(self.centres, self.deviations)
+        real, imaginary = tf.split(self._filtered(inputs, taps), 2, axis=1)
+        return tf.square(real) + tf.square(imaginary)  # (batch, bins, samples, 1)
+
+    def macs(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
+        """Multiply-accumulates of one inference, as of a direct convolution."""
+        del output_shape
+        return direct_macs(input_shape, 2 * self.bins, self.width_samples)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {**super().get_config(), "free_taps": self.free_taps}
+
+
+@keras.utils.register_keras_serializable("m3net_tf")
+class SincMagnitude(_FilterBank):
+    """Magnitude of band-pass filters whose two edges are learnt.
+
+    Ravanelli and Bengio, "Speaker Recognition from Raw Waveform with SincNet", SLT 2018, section
+    2: a difference of two low-pass filters under a Hamming window. The lower edge is |a| + 50 Hz
+    and the band |b| + 50 Hz wide, with learnt a and b, and both stay below half the sample rate.
+    """
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Create the edges: bands side by side, of equal width in mel."""
+        least = SINC_MIN_HZ / self.sample_rate_hz
+        edges = mel_edges_hz(self.bins - 1, self.min_hz, self.max_hz) / self.sample_rate_hz
+        low = np.maximum(edges[:-1] - least, 0.0)
+        band = np.maximum(np.diff(edges) - least, 0.0)
+        self.low = self.add_weight("low", (self.bins,), initializer=_Given(low))
+        self.band = self.add_weight("band", (self.bins,), initializer=_Given(band))
+        super().build(input_shape)
+
+    def edges(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Lower and upper edges in cycles a sample, each of shape (bins,)."""
+        least = SINC_MIN_HZ / self.sample_rate_hz
+        low = tf.minimum(tf.abs(self.low) + least, 0.5)
+        return low, tf.minimum(low + tf.abs(self.band) + least, 0.5)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Filter, then take the magnitude."""
+        low, high = (_low_pass(edge, self._time) for edge in self.edges())
+        taps = (high - low) * np.hamming(self.width_samples).astype(np.float32)
+        return tf.abs(self._filtered(inputs, taps))  # (batch, bins, samples, 1)
+
+    def macs(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
+        """Multiply-accumulates of one inference, as of a direct convolution."""
+        del output_shape
+        return direct_macs(input_shape, self.bins, self.width_samples)
+
+
+def _low_pass(edges: tf.Tensor, time: npt.NDArray[np.float32]) -> tf.Tensor:
+    """Taps 2 f sinc(2 f t) of ideal low-pass filters, shape (bins, width)."""
+    angle = 2.0 * math.pi * edges[:, None] * time
+    safe = tf.where(time == 0, 1.0, angle)
+    return 2.0 * edges[:, None] * tf.where(time == 0, 1.0, tf.sin(safe) / safe)
+
+
+class _Given(keras.initializers.Initializer):
+    """Weights that are known."""
+
+    def __init__(self, values: npt.ArrayLike) -> None:
+        self.values = values
+
+    def __call__(self, shape: tf.TensorShape, dtype: Any = None, **_: Any) -> tf.Tensor:
+        return tf.reshape(tf.cast(self.values, dtype or tf.float32), shape)
+
+
+POOLINGS = ("gaussian", "hann_squared")
+
+
+@keras.utils.register_keras_serializable("m3net_tf")
+class LowpassPooling(Float32Layer):
+    """Weighted mean over windows at a hop: each row's low-pass filter and its lower rate in one.
+
+    - ``gaussian``: each row has a Gaussian whose deviation is learnt, from one sample to a quarter
+      of the window (LEAF, section 3.2, and its code); it starts at a fifth of the window.
+    - ``hann_squared``: the square of a Hann window for all, not learnt (TD-filterbanks).
+
+    Args:
+        window_samples: length of a window.
+        hop_samples: from one window to the next.
+        shape: ``gaussian`` or ``hann_squared``.
+
+    Shapes:
+        (batch, bins, samples, 1) to (batch, bins, frames, 1), with as many frames as there are
+        whole windows.
+
+    Raises:
+        ConfigError: an unknown shape, or no window fits.
+    """
+
+    why_float32 = "energies of soft sounds vanish in half precision"
+
+    def __init__(
+        self,
+        window_samples: int = 400,
+        hop_samples: int = 160,
+        shape: str = "gaussian",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if shape not in POOLINGS:
+            raise ConfigError(f"pooling is {shape!r}: choose one of {', '.join(POOLINGS)}")
+        if window_samples < 4 or hop_samples < 1:
+            raise ConfigError(
+                f"pooling has windows of {window_samples} samples at a hop of {hop_samples}: give "
+                "at least 4 and 1"
+            )
+        self.window_samples = window_samples
+        self.hop_samples = hop_samples
+        self.shape = shape
+        self._time = np.arange(window_samples, dtype=np.float32) - (window_samples - 1) / 2
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Count the frames; create the deviations as shares of half a window."""
+        _, bins, samples, _ = input_shape
+        if samples < self.window_samples:
+            raise ConfigError(
+                f"{samples} samples hold no window of {self.window_samples}: give longer clips"
+            )
+        self._frames = 1 + (samples - self.window_samples) // self.hop_samples
+        if self.shape == "gaussian":
+            low = 2.0 / self.window_samples  # a sample
+            self.deviations = self.add_weight(
+                "deviations",
+                (bins,),
+                initializer=keras.initializers.Constant(0.4),
+                constraint=_Between(low, 0.5),
+            )
+        super().build(input_shape)
+
+    def taps(self) -> tf.Tensor:
+        """The windows, shape (bins or 1, window_samples)."""
+        if self.shape == "gaussian":
+            deviation = self.deviations[:, None] * (self.window_samples / 2)
+            height = 1.0 / (math.sqrt(2.0 * math.pi) * deviation)
+            return height * tf.exp(-0.5 * tf.square(self._time / deviation))
+        window = np.cos(math.pi * self._time / self.window_samples) ** 4
+        return tf.constant((window / window.sum())[None], tf.float32)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Pool: a sum over each hop's samples for each place it may have in a window."""
+        x = inputs[..., 0]  # (batch, bins, samples)
+        bins, samples = x.shape[1:]
+        places = -(-self.window_samples // self.hop_samples)  # hops in a window
+        hops = self._frames + places - 1
+        taps = tf.pad(self.taps(), [[0, 0], [0, places * self.hop_samples - self.window_samples]])
+        taps = tf.reshape(taps, (-1, places, self.hop_samples))
+        taps = tf.broadcast_to(taps, (bins, places, self.hop_samples))
+        wanted = hops * self.hop_samples
+        x = tf.pad(x[..., :wanted], [[0, 0], [0, 0], [0, max(0, wanted - samples)]])
+        x = tf.reshape(x, (-1, bins, hops, self.hop_samples))
+        # Not matmul: TensorFlow 2.21's writes past its memory where it broadcasts a single matrix.
+        sums = tf.einsum("bnhs,nps->bnhp", x, taps)  # (batch, bins, hops, places)
+        return tf.add_n(
+            [sums[:, :, place : place + self._frames, place, None] for place in range(places)]
+        )
+
+    def macs(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
+        """Multiply-accumulates of one inference."""
+        del input_shape
+        return math.prod(output_shape[1:]) * self.window_samples
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        own = ("window_samples", "hop_samples", "shape")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+
+
+@keras.utils.register_keras_serializable("m3net_tf")
+class PCEN(Float32Layer):
+    """Per-channel energy normalisation with four learnt numbers for each row.
+
+    Wang et al., "Trainable Frontend for Robust and Far-Field Keyword Spotting", ICASSP 2017, as
+    LEAF learns it (its section 3.3): (E / M^alpha + delta)^(1/root) - delta^(1/root), where
+    M[t] = (1 - s) M[t - 1] + s E[t] starts at the first frame. alpha stays from 0 to 1, root from
+    1 on, s from 0 to 1 and delta above 0.
+
+    Args:
+        alpha: first value of alpha.
+        smoothing: first value of s.
+        delta: first value of delta.
+        root: first value of root.
+        floor: least energy; lower ones are raised to it.
+
+    Shapes:
+        energies (batch, bins, frames, 1) to a map of the same shape.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    why_float32 = "energies of soft sounds vanish in half precision"
+
+    def __init__(
+        self,
+        alpha: float = 0.96,
+        smoothing: float = 0.04,
+        delta: float = 2.0,
+        root: float = 2.0,
+        floor: float = ENERGY_FLOOR,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not (0 <= alpha <= 1 and 0 <= smoothing <= 1):
+            raise ConfigError(f"PCEN alpha {alpha} and smoothing {smoothing}: give both in [0, 1]")
+        if not (delta > 0 and root >= 1 and floor > 0):
+            raise ConfigError(
+                f"PCEN delta {delta}, root {root} and floor {floor}: give delta and floor above 0 "
+                "and root from 1 on"
+            )
+        self.alpha = alpha
+        self.smoothing = smoothing
+        self.delta = delta
+        self.root = root
+        self.floor = floor
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Create the numbers, within their bounds."""
+        bounds = {
+            "alpha": (0.0, 1.0),
+            "smoothing": (0.0, 1.0),
+            "delta": (1e-3, math.inf),
+            "root": (1.0, math.inf),
+        }
+        self._numbers = {
+            name: self.add_weight(
+                name,
+                (input_shape[1], 1, 1),
+                initializer=keras.initializers.Constant(getattr(self, name)),
+                constraint=_Between(*span),
+            )
+            for name, span in bounds.items()
+        }
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Divide by the smoothed energy, then compress."""
+        numbers = self._numbers
+        energy = tf.maximum(inputs, self.floor)
+        smooth = exponential_average(energy, numbers["smoothing"])
+        gain = tf.pow(smooth, -numbers["alpha"])
+        delta, exponent = numbers["delta"], 1.0 / numbers["root"]
+        return tf.pow(energy * gain + delta, exponent) - tf.pow(delta, exponent)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        own = ("alpha", "smoothing", "delta", "root", "floor")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+
+
+def exponential_average(x: tf.Tensor, smoothing: tf.Tensor) -> tf.Tensor:
+    """M[t] = (1 - s) M[t - 1] + s x[t] with M[0] = x[0], in log2 T steps over all frames at once.
+
+    Args:
+        x: shape (batch, bins, T, 1).
+        smoothing: s, shape (bins, 1, 1).
+
+    Returns:
+        M, shape (batch, bins, T, 1).
+    """
+    average = tf.concat([x[:, :, :1], smoothing * x[:, :, 1:]], axis=2)
+    keep, reach, frames = 1.0 - smoothing, 1, x.shape[2]
+    while reach < frames:  # each frame knows the last ``reach`` of them; now twice as many
+        earlier = tf.pad(average[:, :, :-reach], [[0, 0], [0, 0], [reach, 0], [0, 0]])
+        average += keep * earlier
+        keep, reach = keep * keep, 2 * reach
+    return average
+
+
+@keras.utils.register_keras_serializable("m3net_tf")
+class LogEnergy(Float32Layer):
+    """ln(E + offset) of energies.
+
+    Args:
+        offset: added, above 0.
+
+    Shapes:
+        (batch, bins, frames, 1) in and out.
+
+    Raises:
+        ConfigError: the offset is not above 0.
+    """
+
+    why_float32 = "energies of soft sounds vanish in half precision"
+
+    def __init__(self, offset: float = ENERGY_FLOOR, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if offset <= 0:
+            raise ConfigError(f"LogEnergy offset is {offset}: give a number above 0")
+        self.offset = offset
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Compress."""
+        return tf.math.log(inputs + self.offset)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {**super().get_config(), "offset": self.offset}

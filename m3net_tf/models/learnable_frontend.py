@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LEAF, SincNet or TD-filterbanks between the waveform and any network.
+
+The rivals of DiffRes's table 3: filter banks that are learnt with the classifier. With the 64
+filters of its AudioSet row they have the table's parameters: 448, 256 and 51 k.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.keras import keras, tf
+from m3net_tf.layers.filterbank import (
+    PCEN,
+    GaborEnergy,
+    LogEnergy,
+    LowpassPooling,
+    SincMagnitude,
+)
+from m3net_tf.models.registry import Preset
+from m3net_tf.models.stacking import put_in_front
+
+LEAK = 0.2
+"""Slope of SincNet's LeakyReLU below zero, as the authors' code has it."""
+
+
+def _leaf(x: tf.Tensor, window: int, hop: int, bank: Mapping[str, Any]) -> tf.Tensor:
+    """Zeghidour et al., "LEAF", ICLR 2021: Gabor filters, Gaussian pooling, PCEN."""
+    x = GaborEnergy(**bank, name="leaf_filters")(x)  # (bins, samples, 1)
+    x = LowpassPooling(window, hop, name="leaf_pool")(x)  # (bins, frames, 1)
+    return PCEN(name="leaf_pcen")(x)
+
+
+def _sincnet(x: tf.Tensor, window: int, hop: int, bank: Mapping[str, Any]) -> tf.Tensor:
+    """Ravanelli and Bengio, SLT 2018: sinc filters, maximum, layer normalisation, LeakyReLU."""
+    x = SincMagnitude(**bank, name="sincnet_filters")(x)  # (bins, samples, 1)
+    x = keras.layers.MaxPooling2D((1, window), (1, hop), name="sincnet_pool")(x)
+    # In frames whose channels are the filters: normalised over these.
+    x = keras.layers.Permute((3, 2, 1), name="sincnet_frames")(x)  # (1, frames, bins)
+    x = keras.layers.LayerNormalization(name="sincnet_norm")(x)
+    x = keras.layers.LeakyReLU(LEAK, name="sincnet_lrelu")(x)
+    return keras.layers.Permute((3, 2, 1), name="sincnet_map")(x)  # (bins, frames, 1)
+
+
+def _td_fbank(x: tf.Tensor, window: int, hop: int, bank: Mapping[str, Any]) -> tf.Tensor:
+    """Zeghidour et al., ICASSP 2018: free complex filters, fixed squared Hann pooling, log."""
+    x = GaborEnergy(**bank, free_taps=True, name="td_fbank_filters")(x)  # (bins, samples, 1)
+    x = LowpassPooling(window, hop, "hann_squared", name="td_fbank_pool")(x)  # (bins, frames, 1)
+    return LogEnergy(name="td_fbank_log")(x)
+
+
+FRONTENDS: dict[str, Callable[[tf.Tensor, int, int, Mapping[str, Any]], tf.Tensor]] = {
+    "leaf": _leaf,
+    "sincnet": _sincnet,
+    "td_fbank": _td_fbank,
+}
+
+
+def build(
+    input_shape: tuple[int, int, int],
+    classes: int,
+    *,
+    classifier: Mapping[str, Any],
+    frontend: str = "leaf",
+    bins: int = 40,
+    sample_rate_hz: int = 16_000,
+    window_s: float = 0.025,
+    hop_s: float = 0.010,
+    min_hz: float = 60.0,
+    max_hz: float = 7800.0,
+) -> keras.Model:
+    """Build a classifier behind a learnt filter bank.
+
+    Args:
+        input_shape: (1, samples, 1).
+        classes: number of classes.
+        classifier: network behind it: ``name``, ``preset`` and, if wanted, ``arguments``.
+        frontend: ``leaf``, ``sincnet`` or ``td_fbank``.
+        bins: filters.
+        sample_rate_hz: rate of the waveform; the recipe's front end must have the same.
+        window_s: length of a pooling window; filters are one sample longer, or none if that is odd.
+        hop_s: from one frame to the next.
+        min_hz: lower edge of the mel filters that the filters start near.
+        max_hz: their upper edge.
+
+    Returns:
+        Keras model, (batch, 1, samples, 1) to (batch, classes) probabilities. The classifier gets
+        a map (bins, frames, 1) with as many frames as there are whole windows.
+
+    Raises:
+        ConfigError: an unknown front end or classifier, no waveform, or a value out of range.
+    """
+    if frontend not in FRONTENDS:
+        raise ConfigError(f"model.frontend is {frontend!r}: choose one of {', '.join(FRONTENDS)}")
+    if input_shape[0] != 1 or input_shape[2] != 1:
+        raise ConfigError(
+            f"a learnable front end takes a waveform of shape (1, samples, 1), not {input_shape}: "
+            "set frontend.kind: waveform"
+        )
+    window, hop = round(window_s * sample_rate_hz), round(hop_s * sample_rate_hz)
+    if not 4 <= window <= input_shape[1] or hop < 1:
+        raise ConfigError(
+            f"model.window_s {window_s} and hop_s {hop_s} make windows of {window} samples at a "
+            f"hop of {hop} in clips of {input_shape[1]}: give windows of at least 4 samples and "
+            "at most a clip, and a hop of at least 1"
+        )
+    bank = {
+        "bins": bins,
+        "width_samples": window + 1 - window % 2,
+        "sample_rate_hz": sample_rate_hz,
+        "min_hz": min_hz,
+        "max_hz": max_hz,
+    }
+    inputs = keras.Input(input_shape, name="features")  # (1, samples, 1)
+    x = FRONTENDS[frontend](inputs, window, hop, bank)  # (bins, frames, 1)
+    return put_in_front(
+        inputs, x, classifier, classes, name="learnable_frontend", refused=("bilateral", "diffres")
+    )
+
+
+def _preset(frontend: str, parameters: int, macs: int, title: str) -> Preset:
+    return Preset(
+        input_shape=(1, 16_000, 1),
+        classes=35,
+        parameters=parameters,
+        macs=macs,
+        summary=f"{title} on 1 s of waveform, EfficientNet-B0 behind it (DiffRes's table 3)",
+        arguments={
+            "frontend": frontend,
+            "classifier": {"name": "efficientnet_attention", "preset": "b0"},
+        },
+    )
+
+
+PRESETS = {
+    "leaf": _preset("leaf", 4_408_535, 561_827_440, "LEAF"),
+    "sincnet": _preset("sincnet", 4_408_415, 303_619_440, "SincNet"),
+    "td_fbank": _preset("td_fbank", 4_440_335, 561_827_440, "TD-filterbanks"),
+}

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training clips of an epoch in batches: from stored copies, or varied on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.datasets import AudioDataset
+from m3net_tf.errors import DataError
+from m3net_tf.keras import tf
+from m3net_tf.training.features import FeatureSet
+from m3net_tf.training.recipe import Recipe
+from m3net_tf.training.rooms import read_rooms
+from m3net_tf.training.steps import Batch
+from m3net_tf.training.waves import epoch_stream
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingClips:
+    """What is known of the training clips.
+
+    Attributes:
+        features: their features, labels and, for networks that are told them, lengths.
+        answers: a teacher's answers to them as recorded, shape (clips, classes).
+    """
+
+    features: FeatureSet
+    answers: npt.NDArray[np.float32] | None = None
+
+    def batch(
+        self,
+        features: tf.Tensor | npt.NDArray[np.int8],
+        clips: npt.NDArray[np.integer],
+        varied: npt.NDArray[np.bool_],
+    ) -> Batch:
+        """A batch for :func:`m3net_tf.training.steps.make_step` of some of the clips.
+
+        Args:
+            features: int8, shape (batch, bins, frames).
+            clips: their places in the split, shape (batch,).
+            varied: which of them are varied copies, shape (batch,).
+        """
+        matrix = self.features.matrix
+        labels = self.features.labels if matrix is None else matrix
+        batch = {"features": tf.constant(features), "labels": tf.constant(labels[clips])}
+        if (lengths := self.features.lengths) is not None:
+            batch["lengths"] = tf.constant(lengths[varied.astype(int), clips])
+        if self.answers is not None:
+            batch["answers"] = tf.constant(self.answers[clips])
+        return batch
+
+
+def stored_batches(
+    clips: TrainingClips, batch_size: int, rng: np.random.Generator
+) -> Iterator[Batch]:
+    """All training clips in a new order, each in one of its stored copies.
+
+    A short last batch is left out: it would give normalisation a noisy estimate.
+    """
+    features = clips.features.features
+    copies, count = features.shape[:2]
+    batch_size = min(batch_size, count)
+    order = rng.permutation(count)
+    copy = rng.integers(copies, size=(count,))
+    for first in range(0, count - batch_size + 1, batch_size):
+        chosen = order[first : first + batch_size]
+        yield clips.batch(features[copy[chosen], chosen], chosen, copy[chosen] > 0)
+
+
+def fresh_batches(
+    clips: TrainingClips, dataset: AudioDataset, recipe: Recipe, epoch: int
+) -> Iterator[Batch]:
+    """The same with waveforms that are varied anew, past the cache."""
+    rooms = []
+    if recipe.augmentation.room_folder:
+        rooms = read_rooms(Path(recipe.augmentation.room_folder), dataset.info.sample_rate_hz)
+    batch_size = min(recipe.training.batch_size, len(clips.features.clips))
+    stream = epoch_stream(
+        dataset,
+        "train",
+        recipe.frontend,
+        recipe.augmentation,
+        seed=recipe.training.seed,
+        epoch=epoch,
+        batch_size=batch_size,
+        rooms=rooms,
+    )
+    try:
+        for features, chosen in stream:
+            yield clips.batch(features, chosen.numpy(), np.ones(batch_size, bool))
+    except tf.errors.OpError as error:  # tf.data wraps what a broken file raises
+        raise DataError(str(error.message).strip().splitlines()[-1]) from None

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The figures of each epoch: as a table, as curves, and for TensorBoard."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from m3net_tf.artifacts import write_bytes, write_text
+from m3net_tf.keras import tf
+from m3net_tf.training.state import score_of
+
+Row = dict[str, float]
+
+
+def write_history(history: list[Row], path: Path) -> None:
+    """One line an epoch as CSV; a figure that an epoch lacks is left empty."""
+    columns = list(dict.fromkeys(key for row in history for key in row))
+    lines = [",".join(columns)]
+    for row in history:
+        lines.append(",".join(f"{row[key]:.6g}" if key in row else "" for key in columns))
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def plot_curves(history: list[Row], path: Path) -> None:
+    """Losses, and the figure by which epochs are compared, over the epochs (PNG)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in history]
+    for key, label in (("loss", "training"), ("validation_loss", "validation")):
+        left.plot(epochs, [row[key] for row in history], label=label)
+    right.plot(epochs, [100 * score_of(row) for row in history])
+    name = "accuracy" if "validation_accuracy" in history[0] else "mAP"
+    left.set(xlabel="epoch", ylabel="cross-entropy")
+    right.set(xlabel="epoch", ylabel=f"validation {name} (%)")
+    left.legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    write_bytes(path, buffer.getvalue())
+
+
+@contextmanager
+def tensorboard(folder: Path, *, wanted: bool) -> Iterator[Callable[[Row], None]]:
+    """Function that writes an epoch's figures for TensorBoard, or does nothing.
+
+    Written in TensorFlow's own operators: ``tf.summary.scalar`` would need TensorBoard itself,
+    which only reading does.
+    """
+    if not wanted:
+        yield lambda _: None
+        return
+    kind = tf.compat.v1.SummaryMetadata()
+    kind.plugin_data.plugin_name = "scalars"
+    writer = tf.summary.create_file_writer(str(folder))
+
+    def note(row: Row) -> None:
+        with writer.as_default():
+            for key, value in row.items():
+                if key != "epoch":
+                    tf.summary.write(key, tf.constant(value), int(row["epoch"]), metadata=kind)
+        writer.flush()
+
+    try:
+        yield note
+    finally:
+        writer.close()

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One optimiser step: masks and mixtures, loss, gradients, moving average."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from m3net_tf.keras import keras, tf
+from m3net_tf.training.augmentation import mixup, spec_augment
+from m3net_tf.training.evaluation import feed
+from m3net_tf.training.losses import LabelLoss, teacher_loss
+from m3net_tf.training.mixing import between_class, cutmix
+from m3net_tf.training.recipe import Recipe
+from m3net_tf.training.schedules import learning_rate
+from m3net_tf.training.state import TrainingState
+
+Batch = dict[str, tf.Tensor]
+Step = Callable[[Batch, tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+def make_step(
+    state: TrainingState, recipe: Recipe, label_loss: LabelLoss, teacher: keras.Model | None = None
+) -> Step:
+    """The compiled step of a training.
+
+    Args:
+        state: what is trained.
+        recipe: how.
+        label_loss: function of targets and answers.
+        teacher: network that hears what the trained one hears, and teaches it.
+
+    Returns:
+        Function of a batch, a seed (2,) and a factor of the learning rate that gives the loss. A
+        batch has ``features``, int8 (batch, bins, frames); ``labels``, class indices (batch,) or
+        0 and 1 (batch, classes); where they are wanted ``lengths`` in frames (batch,) and a
+        teacher's ``answers`` (batch, classes) to the clips as recorded.
+    """
+    settings, model, optimizer = recipe.training, state.model, state.optimizer
+    classes = state.answer.output_shape[-1]
+
+    @tf.function(reduce_retracing=True)
+    def step(batch: Batch, seed: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+        maps = tf.cast(batch["features"], tf.float32)[..., None] / 128.0
+        labels = batch["labels"]
+        multi_label = labels.shape.rank == 2
+        targets = tf.cast(labels, tf.float32) if multi_label else tf.one_hot(labels, classes)
+        maps, targets, answers, lengths = _vary(batch, maps, targets, recipe, seed)
+        with tf.GradientTape() as tape:
+            outputs = model(feed(model, maps, lengths), training=True)
+            loss = label_loss(targets, outputs)
+            if teacher is not None:
+                answers = teacher(maps, training=False)
+            if answers is not None:
+                own = outputs[0] if isinstance(outputs, list) else outputs
+                loss = teacher_loss(
+                    loss, answers, own, recipe.distillation, multi_label=multi_label
+                )
+            if model.losses:  # penalties that layers put on their own weights
+                loss += tf.add_n([tf.cast(penalty, loss.dtype) for penalty in model.losses])
+            scaled = optimizer.get_scaled_loss(loss) if settings.mixed_precision else loss
+        weights = model.trainable_variables
+        gradients = tape.gradient(scaled, weights)
+        if settings.mixed_precision:
+            gradients = optimizer.get_unscaled_gradients(gradients)
+        if settings.gradient_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, settings.gradient_norm)
+        done = tf.cast(optimizer.iterations, tf.float32)
+        rate = learning_rate(settings, done, state.steps_per_epoch) * factor
+        optimizer.learning_rate.assign(tf.maximum(rate, settings.learning_rate_floor))
+        optimizer.apply_gradients(zip(gradients, weights, strict=True))
+        if state.average:
+            # Young averages follow closely, or the random start would linger in them.
+            decay = tf.minimum(settings.weight_average, (1.0 + done) / (10.0 + done))
+            for mean, weight in zip(state.average, model.weights, strict=True):
+                mean.assign(decay * mean + (1.0 - decay) * weight)
+        return loss
+
+    return step
+
+
+def _vary(
+    batch: Batch, maps: tf.Tensor, targets: tf.Tensor, recipe: Recipe, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None, tf.Tensor | None]:
+    """Masks, then mixtures: maps, targets, a teacher's answers and lengths, mixed alike.
+
+    A mixture is as long as its longest clip. Which clips it is of is what mixing makes of the
+    identity matrix.
+    """
+    augmentation = recipe.augmentation
+    classes, size = targets.shape[-1], tf.shape(targets)[0]
+    answers, lengths = batch.get("answers"), batch.get("lengths")
+    mixed = targets
+    if answers is not None:
+        mixed = tf.concat([mixed, answers], axis=1)
+    if lengths is not None:
+        mixed = tf.concat([mixed, tf.eye(size)], axis=1)
+    seeds = tf.random.experimental.stateless_split(seed, 2)
+    if augmentation.time_masks or augmentation.frequency_masks:
+        maps = spec_augment(maps, augmentation, seeds[0])
+    if augmentation.mixup_probability:
+        maps, mixed = mixup(maps, mixed, augmentation, seeds[1])
+    if augmentation.between_class_probability:
+        maps, mixed = between_class(maps, mixed, augmentation, recipe.frontend, seed + 1)
+    if augmentation.cutmix_probability:
+        maps, mixed = cutmix(maps, mixed, augmentation, seed + 2)
+    if answers is not None:
+        answers = mixed[:, classes : 2 * classes]
+    if lengths is not None:
+        share = mixed[:, -size:]
+        lengths = tf.reduce_max(tf.where(share > 0, lengths[None], 0), axis=1, keepdims=True)
+    return maps, mixed[:, :classes], answers, lengths

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.keras import keras, tf
+from m3net_tf.training.features import FeatureSet
+from m3net_tf.training.losses import balanced_weights, label_loss, teacher_loss
+from m3net_tf.training.recipe import DistillationSection, TrainingSection
+
+LABELS = np.array([0, 0, 0, 1, 1, 3], np.int32)
+RNG = np.random.default_rng(0)
+ANSWERS = RNG.dirichlet(np.ones(4), 6).astype(np.float32)
+MIXED = (0.7 * np.eye(4)[LABELS] + 0.3 * np.eye(4)[LABELS[::-1]]).astype(np.float32)
+
+
+def clips(*, several: bool = False) -> FeatureSet:
+    matrix = np.eye(4, dtype=np.uint8)[LABELS] if several else None
+    return FeatureSet((), LABELS, np.zeros((1, 6, 2, 2), np.int8), matrix)
+
+
+def test_balanced_weights():
+    np.testing.assert_allclose(balanced_weights(LABELS, 4), [6 / 9, 1, 0, 2])
+    assert balanced_weights(LABELS, 4)[LABELS].mean() == pytest.approx(1)
+
+
+def test_clips_of_rare_classes_count_more_mixed_ones_in_proportion():
+    loss = label_loss(TrainingSection(class_weights="balanced", label_smoothing=0), clips(), 4)
+    weights = np.array([6 / 9, 1, 0, 2])
+    expected = np.mean(-(MIXED * np.log(ANSWERS)).sum(1) * (MIXED @ weights))
+    np.testing.assert_allclose(loss(tf.constant(MIXED), tf.constant(ANSWERS)), expected, rtol=1e-5)
+    plain = label_loss(TrainingSection(label_smoothing=0), clips(), 4)
+    expected = np.mean(-(MIXED * np.log(ANSWERS)).sum(1))
+    np.testing.assert_allclose(plain(tf.constant(MIXED), tf.constant(ANSWERS)), expected, rtol=1e-5)
+
+
+def test_class_weights_reach_early_exits():
+    settings = TrainingSection(class_weights="balanced", exit_weight=0.0, label_smoothing=0)
+    loss = label_loss(settings, clips(), 4)
+    answers = tf.constant(ANSWERS)
+    targets = tf.constant(MIXED)
+    np.testing.assert_allclose(loss(targets, [answers] * 3), 3 * loss(targets, answers), rtol=1e-5)
+
+
+def test_each_class_by_itself_where_clips_have_several_labels():
+    loss = label_loss(TrainingSection(label_smoothing=0.2), clips(several=True), 4)
+    soft = MIXED * 0.8 + 0.1
+    expected = -(soft * np.log(ANSWERS) + (1 - soft) * np.log(1 - ANSWERS)).mean()
+    np.testing.assert_allclose(loss(tf.constant(MIXED), tf.constant(ANSWERS)), expected, rtol=1e-4)
+
+
+def test_class_weights_need_one_label():
+    with pytest.raises(ConfigError, match="class_weights is 'balanced', which needs one label a"):
+        label_loss(TrainingSection(class_weights="balanced"), clips(several=True), 4)
+
+
+def softened(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    powers = probabilities.astype(float) ** (1 / temperature)
+    return powers / powers.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize(("weight", "temperature"), [(0.0, 2.0), (0.5, 1.0), (0.3, 4.0)])
+def test_divergence_from_a_teacher(multi_label, weight, temperature):
+    teacher = RNG.dirichlet(np.ones(4), 6).astype(np.float32)
+    settings = DistillationSection("run", weight, temperature)
+    p, q = teacher, ANSWERS
+    if multi_label:
+        p, q = (np.stack([x, 1 - x], axis=-1) for x in (p, q))
+    p, q = softened(p, temperature), softened(q, temperature)
+    divergence = (p * np.log(p / q)).sum(-1).mean()
+    expected = (1 - weight) * 0.25 + weight * temperature**2 * divergence
+    found = teacher_loss(
+        tf.constant(0.25),
+        tf.constant(teacher),
+        tf.constant(ANSWERS),
+        settings,
+        multi_label=multi_label,
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_a_teacher_that_is_agreed_with_says_nothing_and_learns_nothing():
+    logits = tf.Variable(RNG.normal(size=(6, 4)).astype(np.float32))
+    settings = DistillationSection("run", weight=1.0)
+    with tf.GradientTape() as tape:
+        answers = tf.nn.softmax(logits)
+        loss = teacher_loss(tf.constant(9.0), answers, answers, settings)
+    assert float(loss) == pytest.approx(0, abs=1e-6)
+    np.testing.assert_allclose(tape.gradient(loss, logits), np.zeros((6, 4)), atol=1e-6)
+
+
+def test_keras_agrees_on_the_plain_loss():
+    loss = label_loss(TrainingSection(), clips(), 4)
+    plain = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)
+    assert float(loss(MIXED, ANSWERS)) == float(plain(MIXED, ANSWERS))

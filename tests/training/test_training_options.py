@@ -1,0 +1,397 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trainings that start from other runs, are taught by them, end early or report more."""
+
+import csv
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+
+from m3net_tf.errors import ConfigError, DataError, ModelError
+from m3net_tf.frontend import FrontendConfig
+from m3net_tf.keras import keras, tf
+from m3net_tf.models import build_model, learnt_figures
+from m3net_tf.training import Recipe, Run, save_recipe, train
+from m3net_tf.training.distillation import load_teacher
+from m3net_tf.training.evaluation import answers, predict
+from m3net_tf.training.features import compute_features, with_lengths
+from m3net_tf.training.fine_tuning import start_from
+from m3net_tf.training.recipe import AugmentationSection, FineTuningSection
+from m3net_tf.training.run import load_recipe_dataset
+from m3net_tf.training.state import TrainingState
+from m3net_tf.training.steps import _vary
+
+pytestmark = pytest.mark.usefixtures("private_cache")
+
+SHAPE = (40, 49, 1)
+ONE_EPOCH = {"epochs": 1, "weight_average": 0.0}
+
+
+def student(tiny_recipe, tiny_run, **sections: dict) -> Recipe:
+    """A recipe that the tiny run teaches."""
+    return tiny_recipe(**{"distillation": {"run": str(tiny_run)}, **sections})
+
+
+def teacher_of(recipe: Recipe):
+    dataset = load_recipe_dataset(recipe, None)
+    return load_teacher(recipe, dataset, SHAPE, None, lambda _: None)
+
+
+# Distillation
+
+
+def test_a_teacher_of_the_same_front_end_hears_the_same_maps(tiny_recipe, tiny_run):
+    teacher = teacher_of(student(tiny_recipe, tiny_run))
+    assert teacher.answers is None
+    expected = Run(tiny_run).load_model().get_weights()
+    for found, weight in zip(teacher.model.get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(found, weight)
+
+
+def test_another_front_end_has_the_answers_to_the_clips_as_recorded(
+    tiny_recipe, tiny_run, tmp_path
+):
+    recipe = student(
+        tiny_recipe, tiny_run, frontend={"mel_bins": 24, "hop_samples": 512}, training=ONE_EPOCH
+    )
+    teacher = teacher_of(recipe)
+    assert teacher.model is None
+    run = Run(tiny_run)
+    own = compute_features(run.dataset(None), "train", run.recipe().frontend)
+    np.testing.assert_array_equal(teacher.answers, predict(run.load_model(), own.clean))
+    taught = train(recipe, tmp_path / "taught")
+    alone = dataclasses.replace(
+        recipe, distillation=dataclasses.replace(recipe.distillation, weight=0.0)
+    )
+    train(alone, tmp_path / "alone")
+    histories = [(tmp_path / name / "history.csv").read_text() for name in ("taught", "alone")]
+    losses = [float(next(csv.DictReader(text.splitlines()))["loss"]) for text in histories]
+    assert losses[0] != pytest.approx(losses[1], rel=1e-3)
+    assert taught["recipe"]["distillation"]["run"] == str(tiny_run)
+
+
+def test_mixing_mixes_a_teachers_answers_as_it_mixes_targets(tiny_recipe):
+    recipe = tiny_recipe(
+        augmentation={
+            "mixup_probability": 0.5,
+            "between_class_probability": 0.5,
+            "cutmix_probability": 0.5,
+        }
+    )
+    rng = np.random.default_rng(0)
+    maps = tf.constant(rng.uniform(-1, 1, (16, *SHAPE)), tf.float32)
+    targets = tf.constant(rng.dirichlet(np.ones(10), 16), tf.float32)
+    lengths = tf.range(1, 17)
+    seed = tf.constant([1, 2])
+    plain = _vary({}, maps, targets, recipe, seed)
+    found = _vary({"answers": targets, "lengths": lengths}, maps, targets, recipe, seed)
+    np.testing.assert_array_equal(found[0], plain[0])
+    np.testing.assert_array_equal(found[1], plain[1])
+    np.testing.assert_array_equal(found[2], plain[1])
+    assert plain[2] is plain[3] is None
+    # A mixture is as long as the longer clip; what stayed as it was keeps its own length.
+    mixed = ~np.all(np.isclose(found[1], targets), axis=1)
+    assert 0 < mixed.sum() < 16
+    own = np.arange(1, 17)
+    expected = np.where(mixed, np.maximum(own, own[::-1]), own)
+    np.testing.assert_array_equal(found[3][:, 0], expected)
+
+
+@pytest.fixture
+def copied(tiny_run, tmp_path):
+    """Copy of the tiny run whose metrics can be changed."""
+
+    def copy(**changes: object):
+        folder = tmp_path / "copy"
+        shutil.copytree(tiny_run, folder)
+        metrics = json.loads((folder / "metrics.json").read_text())
+        metrics["dataset"].update(changes)
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        return folder
+
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("changes", "frontend", "message"),
+    [
+        ({"labels": ["a", "b"]}, {}, "copy knows 2 classes that are not the 10 of synth: name"),
+        (
+            {"clip_list_sha256": {"validation": "0", "test": "0"}},
+            {},
+            "distillation.run .*copy held out other clips of synth, so it may have been trained",
+        ),
+        ({"name": "us8k"}, {"mel_bins": 24}, "copy was trained on us8k with another front end"),
+    ],
+)
+def test_teachers_that_do_not_fit(changes, frontend, message, tiny_recipe, copied):
+    with pytest.raises(ConfigError, match=message):
+        teacher_of(student(tiny_recipe, copied(**changes), frontend=frontend))
+
+
+@pytest.mark.parametrize("section", ["distillation", "fine_tuning"])
+def test_an_unfinished_run_neither_teaches_nor_begins(section, tiny_recipe, tmp_path):
+    save_recipe(tiny_recipe(), tmp_path / "begun/recipe.yaml")
+    with pytest.raises(ModelError, match="begun has not finished training"):
+        train(tiny_recipe(**{section: {"run": str(tmp_path / "begun")}}), tmp_path / "run")
+    with pytest.raises(ModelError, match="nowhere is no run folder"):
+        train(tiny_recipe(**{section: {"run": str(tmp_path / "nowhere")}}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+# Fine-tuning
+
+
+def test_fine_tuning_begins_with_the_runs_layers_and_a_new_head(tiny_recipe, tiny_run, tmp_path):
+    recipe = tiny_recipe(
+        training=ONE_EPOCH, fine_tuning={"run": str(tiny_run), "freeze": ["sfp", "mfp_align"]}
+    )
+    lines: list[str] = []
+    metrics = train(recipe, tmp_path / "run", log=lines.append)
+    told = metrics["fine_tuning"]
+    assert told["layers_new"] == ["dense"]
+    assert told["layers_frozen"]
+    assert told["parameters_taken"] == metrics["parameters"] - 90  # 8 channels to 10 classes
+    assert any(line.startswith(f"{told['layers_taken']} layers with ") for line in lines)
+    before, after = (Run(folder).load_model() for folder in (tiny_run, tmp_path / "run"))
+    for layer in after.layers:
+        same = [
+            np.array_equal(a, b)
+            for a, b in zip(
+                layer.get_weights(), before.get_layer(layer.name).get_weights(), strict=True
+            )
+        ]
+        assert all(same) if layer.name in told["layers_frozen"] else not all(same) or not same
+
+
+def begin(tiny_run, tiny_recipe, classes: int = 10, **settings: object) -> dict:
+    overrides = tiny_recipe().model.arguments
+
+    def build(count: int) -> keras.Model:
+        return build_model("m3net", "mcu", input_shape=SHAPE, classes=count, overrides=overrides)
+
+    section = FineTuningSection(str(tiny_run), **settings)
+    dataset = load_recipe_dataset(tiny_recipe(), None)
+    return start_from(build(classes), section, dataset, build, lambda _: None)
+
+
+def test_freezing_what_is_not_there(tiny_run, tiny_recipe):
+    with pytest.raises(ConfigError, match="freeze names 'stem', with which no layer begins: .*sfp"):
+        begin(tiny_run, tiny_recipe, freeze=("stem",))
+    with pytest.raises(ConfigError, match="freeze leaves nothing to be trained: freeze less"):
+        begin(tiny_run, tiny_recipe, freeze=("",))
+
+
+def test_a_run_of_another_network(tiny_run, tiny_recipe, tmp_path):
+    recipe = tiny_recipe(
+        model={"name": "ds_cnn", "arguments": {}}, fine_tuning={"run": str(tiny_run)}
+    )
+    source = Run(tiny_run).load_model()
+    for layer in source.layers:
+        layer._name = f"other_{layer.name}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "load_model", lambda _: source)
+        with pytest.raises(ConfigError, match="has no layer that fits ds_cnn by name and shape"):
+            train(recipe, tmp_path / "run")
+
+
+# Lengths, early stopping, learnt figures, TensorBoard
+
+
+@pytest.fixture(scope="module")
+def short_clips(tmp_path_factory):
+    """Two classes of clips of a tenth to half a second."""
+    root = tmp_path_factory.mktemp("short")
+    rng = np.random.default_rng(0)
+    for label, number in [(label, n) for label in ("hiss", "hum") for n in range(8)]:
+        samples = 800 * (number + 2)
+        wave = 0.1 * rng.standard_normal(samples)
+        if label == "hum":
+            wave = 0.3 * np.sin(2 * np.pi * 400 * np.arange(samples) / 8000)
+        (root / label).mkdir(exist_ok=True)
+        soundfile.write(root / label / f"{number}.wav", wave, 8000, subtype="PCM_16")
+    return root
+
+
+@pytest.fixture(scope="module")
+def short_recipe(tiny_recipe) -> Recipe:
+    return tiny_recipe(
+        dataset={"name": "folder", "options": {"sample_rate_hz": 8000, "clip_s": 0.6}},
+        frontend={"sample_rate_hz": 8000, "mel_max_hz": 4000.0, "mel_bins": 16},
+        model={
+            "name": "spectromasknet",
+            "arguments": {
+                "modules": [1],
+                "channels": [8],
+                "strides": [2],
+                "mask_parameters": "learnable",
+                "lengths": True,
+            },
+        },
+        training={
+            "epochs": 9,
+            "batch_size": 4,
+            "early_stopping": 2,
+            "learning_rate": 1e-30,  # nothing gets better
+            "optimizer": "adamw",
+            "gradient_norm": 1.0,
+            "weight_average": 0.0,
+            "tensorboard": True,
+        },
+    )
+
+
+def test_own_lengths(short_recipe, short_clips):
+    dataset = load_recipe_dataset(short_recipe, short_clips)
+    config = short_recipe.frontend
+    features = compute_features(dataset, "train", config)
+    varied = AugmentationSection(shift_s=0.05, speed_probability=0.5, speed=(0.8, 1.2))
+    lengths = with_lengths(features, dataset, config, varied).lengths
+    for clip, own, longest in zip(features.clips, *lengths, strict=True):
+        samples = dataset.read(clip).size
+        assert own == config.frame_count(min(samples, 4800))
+        assert longest == config.frame_count(min(int(np.ceil(samples / 0.8 + 400)), 4800))
+    assert len(set(lengths[0])) > 3
+    looped = dataclasses.replace(dataset, info=dataclasses.replace(dataset.info, fit="loop"))
+    assert set(with_lengths(features, looped, config).lengths.flat) == {config.frame_count(4800)}
+    missing = dataclasses.replace(features.clips[0], path=short_clips / "missing.wav")
+    gone = dataclasses.replace(features, clips=(missing,))
+    with pytest.raises(DataError, match=r"missing\.wav: cannot be decoded"):
+        with_lengths(gone, dataset, config)
+
+
+def test_a_run_with_lengths_that_ends_early_and_says_what_it_learns(
+    short_recipe, short_clips, tmp_path
+):
+    lines: list[str] = []
+    folder = tmp_path / "run"
+    metrics = train(short_recipe, folder, short_clips, lines.append)
+    assert metrics["epochs"] == 3 and metrics["best_epoch"] == 1
+    assert "no better epoch than 1 for 2: ended early" in lines
+    rows = list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
+    assert len(rows) == 3
+    assert set(metrics["learnt"]) == {"lambda", "mask_block", "mask_ratio"}
+    for key, value in metrics["learnt"].items():
+        assert float(rows[-1][key]) == pytest.approx(value, rel=1e-4)
+    assert metrics["learnt"]["lambda"] == pytest.approx(0.5)
+
+    model, dataset = Run(folder).load_model(), Run(folder).dataset(short_clips)
+    features = compute_features(dataset, "test", short_recipe.frontend)
+    told = answers(model, with_lengths(features, dataset, short_recipe.frontend))
+    assert not np.allclose(told, answers(model, features), atol=1e-4)
+    accuracy = (told.argmax(1) == features.labels).mean()
+    assert metrics["test"]["accuracy"] == pytest.approx(accuracy)
+
+    (written,) = (folder / "tensorboard").iterdir()
+    found = {}
+    for record in tf.data.TFRecordDataset(str(written)):
+        event = tf.compat.v1.Event.FromString(record.numpy())
+        for value in event.summary.value:
+            assert value.metadata.plugin_data.plugin_name in ("scalars", "")
+            found[value.tag, event.step] = float(tf.make_ndarray(value.tensor))
+    for row in rows:
+        for key in ("loss", "validation_accuracy", "lambda"):
+            assert found[key, int(row["epoch"])] == pytest.approx(float(row[key]), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "ended"),
+    [
+        ([3, 2, 1], 1, False),
+        ([3, 2, 2], 1, True),
+        ([3, 2, 2], 2, False),
+        ([3, 2, 4, 5], 2, True),
+        ([3, 2, 4, 5], 0, False),
+    ],
+)
+def test_when_a_training_ends(losses, patience, ended, tiny_recipe):
+    settings = dataclasses.replace(tiny_recipe().training, epochs=9, early_stopping=patience)
+    model = keras.Sequential([keras.layers.Dense(1, input_shape=(1,))])
+    state = TrainingState(model, settings, 1)
+    for loss in losses:
+        state.close_epoch({"validation_accuracy": 0.5, "validation_loss": loss})
+    assert state.ended is ended
+    assert state.best_epoch == 1 + losses.index(min(losses))
+
+
+def test_what_diffres_reports():
+    model = build_model("diffres", "mcu")
+    rng = np.random.default_rng(0)
+    found = learnt_figures("diffres", model, rng.uniform(-1, 1, (4, *SHAPE)).astype(np.float32))
+    assert set(found) == {"activeness", "guide_loss"}
+    assert found["activeness"] > 0 and found["guide_loss"] >= 0
+    rival = build_model("diffres", "mcu", overrides={"method": "avgpool"})
+    assert learnt_figures("diffres", rival, np.zeros((1, *SHAPE), np.float32)) == {}
+    assert learnt_figures("m3net", rival, np.zeros((1, *SHAPE), np.float32)) == {}
+
+
+# Half precision, and memory
+
+
+def test_half_precision_in_training_alone(tiny_recipe, tmp_path):
+    recipe = tiny_recipe(training={**ONE_EPOCH, "mixed_precision": True, "gradient_norm": 5.0})
+    metrics = train(recipe, tmp_path / "run")
+    assert keras.mixed_precision.global_policy().name == "float32"
+    rows = list(csv.DictReader((tmp_path / "run/history.csv").read_text().splitlines()))
+    assert 0 < float(rows[0]["loss"]) < 10
+    model = Run(tmp_path / "run").load_model()
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+    assert metrics["parameters"] == model.count_params()
+
+
+def test_the_policy_is_reset_after_an_error(tiny_recipe, tmp_path):
+    recipe = tiny_recipe(
+        model={"arguments": {"sfp": 3}}, training={**ONE_EPOCH, "mixed_precision": True}
+    )
+    with pytest.raises(ConfigError, match="model m3net"):
+        train(recipe, tmp_path / "run")
+    assert keras.mixed_precision.global_policy().name == "float32"
+
+
+class Listener:
+    """Stands for a network, and notes how many clips it gets at once."""
+
+    input = None
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def __call__(self, maps: tf.Tensor, training: bool) -> tf.Tensor:
+        self.batches.append(maps.shape[0])
+        return maps[:, 0, :2, 0]
+
+
+def test_large_inputs_are_answered_few_at_a_time():
+    config = FrontendConfig()
+    small = np.zeros((300, config.feature_bins, config.frame_count(16_000), 1), np.int8)
+    waves = np.arange(-15, 15).astype(np.int8)[:, None, None, None] * np.ones(
+        (1, 1, 88_200, 1), np.int8
+    )
+    listener = Listener()
+    predict(listener, small)
+    assert listener.batches == [256, 44]
+    listener = Listener()
+    found = predict(listener, waves)
+    assert max(listener.batches) * 88_200 <= 2**20
+    np.testing.assert_array_equal(found[:, 0] * 128, np.arange(-15, 15))
+
+
+def test_the_loss_scale_survives_a_stop(tiny_recipe, tmp_path):
+    settings = dataclasses.replace(tiny_recipe().training, mixed_precision=True)
+
+    def state() -> TrainingState:
+        model = keras.Sequential([keras.layers.Dense(1, input_shape=(1,))])
+        return TrainingState(model, settings, 1)
+
+    stopped, resumed = state(), state()
+    stopped.optimizer._loss_scale._current_loss_scale.assign(64.0)
+    stopped.close_epoch({"validation_accuracy": 0.5, "validation_loss": 1.0})
+    stopped.save(tmp_path / "state.npz")
+    resumed.load(tmp_path / "state.npz")
+    assert float(resumed.optimizer.loss_scale) == 64.0
+    assert resumed.best_epoch == 1
+    for a, b in zip(resumed.model.weights, stopped.model.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
