@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from m3net_tf.errors import FirmwareError
 
@@ -42,21 +42,26 @@ class Machine:
     stall_timeout_s: float
 
 
+# One nanosecond an instruction: timers of the board advance with the instructions, and boot, clip
+# and error lines are the same on each.
+_FIRST = Machine(
+    board="mps2_an386",
+    emulator="qemu-system-arm",
+    package="qemu-system-arm",
+    machine="mps2-an386",
+    arguments=("-icount", "shift=0"),
+    job_address=0x2100_0000,
+    job_bytes=0x0100_0000,
+    uart=0,
+    success_line="m3net done ",
+    error_line="m3net error ",
+    stall_timeout_s=120.0,
+)
+
 MACHINES: tuple[Machine, ...] = (
-    Machine(
-        board="mps2_an386",
-        emulator="qemu-system-arm",
-        package="qemu-system-arm",
-        machine="mps2-an386",
-        # One nanosecond an instruction: the board's 25 MHz timer advances once in 40 of them.
-        arguments=("-icount", "shift=0"),
-        job_address=0x2100_0000,
-        job_bytes=0x0100_0000,
-        uart=0,
-        success_line="m3net done ",
-        error_line="m3net error ",
-        stall_timeout_s=120.0,
-    ),
+    _FIRST,
+    replace(_FIRST, board="mps2_an500", machine="mps2-an500", job_address=0x6000_0000),
+    replace(_FIRST, board="mps3_an547", machine="mps3-an547", job_address=0x7000_0000),
 )
 
 

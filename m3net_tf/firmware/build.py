@@ -22,12 +22,16 @@ from pathlib import Path
 
 from m3net_tf.artifacts import cache_folder
 from m3net_tf.errors import FirmwareError
+from m3net_tf.firmware.pdm import write_pdm_filter
 from m3net_tf.firmware.sources import (
     FIRMWARE_DIR,
+    Source,
     fetch_sources,
+    library_sources,
     lock_digest,
     read_lock,
 )
+from m3net_tf.firmware.uf2 import write_uf2
 
 #: Program -> Debian package that brings it.
 TOOLS: dict[str, str] = {
@@ -57,7 +61,8 @@ class FirmwareImage:
     """A linked firmware.
 
     Attributes:
-        elf: path of the ELF file.
+        elf: path of the ELF file; beside it lie the same image as ``.hex`` and ``.bin``, and as
+            ``.uf2`` where the board's boot loader takes that.
         board: board that it is for.
         sections: bytes of each section that takes memory on the board, by name.
         flash_bytes: what lies in flash: code, constants and the initial values of variables.
@@ -119,17 +124,44 @@ def board_file(board: str) -> Path:
     return FIRMWARE_DIR / "boards" / board / "board.cmake"
 
 
+def board_setting(board: str, name: str) -> list[str]:
+    """Values of ``set(M3NET_BOARD_<name> ...)`` in a ``board.cmake``; empty if it has none.
+
+    Raises:
+        FirmwareError: there is no such board.
+    """
+    text = re.sub(r"(?m)\s+#.*$", "", board_file(board).read_text(encoding="utf-8"))
+    found = re.search(rf'set\(M3NET_BOARD_{name}\b((?:[^")]|"[^"]*")*)\)', text)
+    values = re.findall(r'"([^"]*)"|(\S+)', found[1]) if found else []
+    return [quoted or plain for quoted, plain in values]
+
+
 def board_core(board: str) -> str:
     """Name of the core of ``board``, as its ``board.cmake`` says.
 
     Raises:
         FirmwareError: there is no such board, or it names no core.
     """
-    path = board_file(board)
-    found = re.search(r"set\(M3NET_BOARD_CORE\s+([^\s)]+)", path.read_text(encoding="utf-8"))
+    found = board_setting(board, "CORE")
     if not found:
-        raise FirmwareError(f"{path}: sets no M3NET_BOARD_CORE; add it")
-    return found.group(1)
+        raise FirmwareError(f"{board_file(board)}: sets no M3NET_BOARD_CORE; add it")
+    return found[0]
+
+
+def board_sources(board: str) -> tuple[Source, ...]:
+    """The third-party sources of a firmware for ``board``: the library's and the chip's.
+
+    Raises:
+        FirmwareError: there is no such board, or it names a source that the lock file lacks.
+    """
+    pinned = {source.name: source for source in read_lock()}
+    names = board_setting(board, "THIRD_PARTY")
+    for name in names:
+        if name not in pinned:
+            raise FirmwareError(
+                f"{board_file(board)}: third_party.lock has no {name}; pin it there"
+            )
+    return (*library_sources(), *(pinned[name] for name in names))
 
 
 def _run(command: Sequence[str | Path], log: Path, what: str) -> None:
@@ -166,7 +198,9 @@ def _first_error(log: Path) -> str:
 
 
 def _source_arguments(folders: dict[str, Path]) -> list[str]:
-    return [f"-D{one.cmake_variable}={folders[one.name]}" for one in read_lock()]
+    return [
+        f"-D{one.cmake_variable}={folders[one.name]}" for one in read_lock() if one.name in folders
+    ]
 
 
 def _cmake(
@@ -258,6 +292,7 @@ def build_firmware(
     arena_bytes: int | None = None,
     *,
     app_dir: Path | None = None,
+    settings: Sequence[str] = (),
     cache: Path | None = None,
     report: Report | None = None,
 ) -> FirmwareImage:
@@ -269,6 +304,7 @@ def build_firmware(
         build_dir: folder for CMake's files; reused when it is from the same settings.
         arena_bytes: size of the tensor arena; the exporter's expectation by default.
         app_dir: folder with another application instead of ``firmware/app``.
+        settings: choices of the board, ``NAME=VALUE``, as its ``board.cmake`` has them.
         cache: cache folder; :func:`m3net_tf.artifacts.cache_folder` by default.
         report: called with a line for each slow step.
 
@@ -279,14 +315,23 @@ def build_firmware(
     core = board_core(board)
     check_toolchain()
     library = build_library(core, cache, report)
-    folders = fetch_sources(cache=cache, report=report)
+    folders = fetch_sources(board_sources(board), cache=cache, report=report)
     build_dir = build_dir.resolve()
+    generated = build_dir / "generated"
+    generated.mkdir(parents=True, exist_ok=True)
+    write_pdm_filter(generated)
+    chosen = build_dir / "settings.txt"
+    if not chosen.is_file() or chosen.read_text(encoding="utf-8") != "\n".join(settings):
+        (build_dir / "CMakeCache.txt").unlink(missing_ok=True)  # it keeps choices of before
+        chosen.write_text("\n".join(settings), encoding="utf-8")
     arguments = [
         f"-DBOARD={board}",
         f"-DM3NET_BUNDLE_DIR={bundle_dir.resolve()}",
         f"-DM3NET_LIBRARY={library}",
         f"-DM3NET_ARENA_BYTES={'' if arena_bytes is None else arena_bytes}",
         f"-DM3NET_APP_DIR={(app_dir or FIRMWARE_DIR / 'app').resolve()}",
+        f"-DM3NET_GENERATED_DIR={generated}",
+        *(f"-D{setting}" for setting in settings),
     ]
     _run(
         _cmake(FIRMWARE_DIR, build_dir, arguments, folders),
@@ -294,7 +339,10 @@ def build_firmware(
         f"configuring the firmware for {board}",
     )
     _run(["ninja", "-C", build_dir], build_dir / "build.log", f"building the firmware for {board}")
-    return inspect_elf(build_dir / "m3net_firmware.elf", board)
+    elf = build_dir / "m3net_firmware.elf"
+    for family in board_setting(board, "UF2_FAMILY"):
+        write_uf2(elf.with_suffix(".hex"), elf.with_suffix(".uf2"), int(family, 0))
+    return inspect_elf(elf, board)
 
 
 def inspect_elf(elf: Path, board: str) -> FirmwareImage:
@@ -310,14 +358,14 @@ def inspect_elf(elf: Path, board: str) -> FirmwareImage:
     if done.returncode != 0:
         raise FirmwareError(f"{elf}: not a firmware ELF ({done.stderr.strip()}); build it again")
     rows = re.findall(r"^(\.[\w.]+)\s+(\d+)\s+(\d+)\s*$", done.stdout, flags=re.MULTILINE)
-    loaded = (".text", ".data", ".stack", ".bss")
+    loaded = (".text", ".data", ".stack", ".bss", ".noinit", ".dma")
     sections = {name: int(size) for name, size, _ in rows if name in loaded}
     return FirmwareImage(
         elf=elf,
         board=board,
         sections=sections,
         flash_bytes=sections.get(".text", 0) + sections.get(".data", 0),
-        ram_bytes=sum(sections.get(name, 0) for name in (".data", ".stack", ".bss")),
+        ram_bytes=sum(size for name, size in sections.items() if name != ".text"),
     )
 
 
@@ -328,10 +376,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--board", default="mps2_an386", help="one of: " + ", ".join(list_boards()))
     parser.add_argument("--build-dir", type=Path, default=Path("build/firmware"))
     parser.add_argument("--arena-bytes", type=int, default=None)
+    parser.add_argument(
+        "--define", action="append", default=[], help="a choice of the board, NAME=VALUE"
+    )
     options = parser.parse_args(arguments)
     try:
         image = build_firmware(
-            options.bundle, options.board, options.build_dir, options.arena_bytes, report=print
+            options.bundle,
+            options.board,
+            options.build_dir,
+            options.arena_bytes,
+            settings=options.define,
+            report=print,
         )
     except FirmwareError as error:
         parser.exit(2, f"error: {error}\n")

@@ -1,36 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write a firmware to a board, with the tool that the board's folder names."""
+"""Write a firmware to a board, with the first tool of those that its folder names."""
 
 from __future__ import annotations
 
-import re
 import shlex
 import shutil
 import subprocess
 
 from m3net_tf.errors import FirmwareError
-from m3net_tf.firmware.build import FirmwareImage, board_file
+from m3net_tf.firmware.build import FirmwareImage, board_file, board_setting
 
 
 def flash_command(image: FirmwareImage) -> list[str]:
-    """Command line that writes an image: ``M3NET_BOARD_FLASH`` of ``board.cmake``, ``{elf}`` set.
+    """Command line that writes an image.
+
+    ``M3NET_BOARD_FLASH`` of ``board.cmake`` lists the ways, the best first; ``{elf}``, ``{hex}``
+    and ``{bin}`` stand for the image's files. The first one whose program is installed is taken.
 
     Raises:
-        FirmwareError: the board cannot be flashed, or its tool is not installed.
+        FirmwareError: the board cannot be flashed, or none of its tools is installed.
     """
-    path = board_file(image.board)
-    found = re.search(r'set\(M3NET_BOARD_FLASH\s+"([^"]+)"\)', path.read_text(encoding="utf-8"))
-    if not found:
+    ways = [shlex.split(way) for way in board_setting(image.board, "FLASH")]
+    if not ways:
         raise FirmwareError(
-            f"board {image.board} is not flashed ({path} names no tool): run it by "
-            f"make emulate BOARD={image.board}"
+            f"board {image.board} is not flashed ({board_file(image.board)} names no tool): run it "
+            f"by make emulate BOARD={image.board}"
         )
-    command = [part.replace("{elf}", str(image.elf)) for part in shlex.split(found.group(1))]
-    if shutil.which(command[0]) is None:
-        raise FirmwareError(
-            f"{command[0]} is not installed but writes {image.board}: apt-get install {command[0]}"
-        )
-    return command
+    files = {
+        f"{{{form}}}": str(image.elf.with_suffix(f".{form}")) for form in ("elf", "hex", "bin")
+    }
+    for way in ways:
+        if shutil.which(way[0]) is None:
+            continue
+        for placeholder, file in files.items():
+            way = [part.replace(placeholder, file) for part in way]
+        return way
+    tools = ", ".join(dict.fromkeys(way[0] for way in ways))
+    raise FirmwareError(
+        f"no tool that writes {image.board} is installed; install one of: {tools} "
+        f"(for instance: apt-get install openocd)"
+    )
 
 
 def flash_image(image: FirmwareImage) -> None:

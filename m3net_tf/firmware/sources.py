@@ -40,7 +40,8 @@ _MARKER = ".m3net-complete"
 class Source:
     """One pinned repository: where it is, at which commit, and which folders the build needs.
 
-    Without ``folders`` the whole tree is checked out.
+    Without ``folders`` the whole tree is checked out. ``boards`` says that only the boards which
+    name it need it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Source:
     commit: str
     licence: str = ""
     folders: tuple[str, ...] = ()
+    boards: bool = False
 
     @property
     def folder_name(self) -> str:
@@ -92,6 +94,7 @@ def read_lock(path: Path = LOCK_FILE) -> tuple[Source, ...]:
                 commit=entry["commit"],
                 licence=entry.get("licence", ""),
                 folders=tuple(entry.get("folders", ())),
+                boards=bool(entry.get("boards", False)),
             )
         )
     names = [source.name for source in sources]
@@ -100,10 +103,15 @@ def read_lock(path: Path = LOCK_FILE) -> tuple[Source, ...]:
     return tuple(sources)
 
 
+def library_sources() -> tuple[Source, ...]:
+    """The sources that every firmware needs: those of the library."""
+    return tuple(source for source in read_lock() if not source.boards)
+
+
 def lock_digest(sources: Sequence[Source] | None = None) -> str:
-    """SHA-256 of names and commits: changes exactly when a pinned source changes."""
+    """SHA-256 of names and commits, the library's by default: changes when a pinned one changes."""
     digest = hashlib.sha256()
-    for source in sorted(sources or read_lock(), key=lambda one: one.name):
+    for source in sorted(sources or library_sources(), key=lambda one: one.name):
         digest.update(f"{source.name} {source.commit}\n".encode())
     return digest.hexdigest()
 
@@ -249,7 +257,7 @@ def fetch_sources(
     """Fetch all pinned sources; returns ``name -> checkout``.
 
     Args:
-        sources: what to fetch; the lock file's by default.
+        sources: what to fetch; :func:`library_sources` by default.
         cache: cache folder; :func:`~m3net_tf.artifacts.cache_folder` by default.
         report: called with one line for each source that is really fetched.
 
@@ -257,7 +265,7 @@ def fetch_sources(
         FirmwareError: as :func:`fetch_source`.
     """
     folders: dict[str, Path] = {}
-    for source in sources or read_lock():
+    for source in sources or library_sources():
         if report and not is_fetched(source, cache):
             report(f"fetching {source.name} {source.commit[:12]} from {source.url}")
         folders[source.name] = fetch_source(source, cache)
@@ -268,7 +276,7 @@ def why_sources_unavailable(
     sources: Sequence[Source] | None = None, cache: Path | None = None
 ) -> str | None:
     """``None`` when every source is in the cache or its repository answers, else one line why."""
-    for source in sources or read_lock():
+    for source in sources or library_sources():
         if is_fetched(source, cache):
             continue
         try:

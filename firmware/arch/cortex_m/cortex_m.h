@@ -3,7 +3,10 @@
 #ifndef M3NET_ARCH_CORTEX_M_H_
 #define M3NET_ARCH_CORTEX_M_H_
 
+#include <stdbool.h>
 #include <stdint.h>
+
+#include "platform.h"
 
 /// An entry of the vector table.
 typedef void (*m3net_vector)(void);
@@ -15,5 +18,45 @@ extern const uint32_t m3net_board_interrupt_count;
 
 /// Common entry of all exceptions that nobody serves: reports what failed and stops.
 void m3net_fault_entry(void);
+
+/// The NMI; a board whose watchdog warns by it defines this. By default m3net_fault_entry().
+void m3net_nmi(void);
+
+/// Notes what a reset would mean from now on. The note outlives the reset, not the power.
+void m3net_reset_note(m3net_reset_reason reason);
+
+/// Takes the note that was left before this start; M3NET_RESET_UNKNOWN if there is none.
+m3net_reset_reason m3net_reset_take_note(void);
+
+/// Restarts core and peripherals.
+__attribute__((noreturn)) void m3net_core_restart(void);
+
+/// Lets an interrupt of the chip through, at a priority from 0 (first) to 15 as far as the core has
+/// so many.
+void m3net_interrupt_enable(uint32_t interrupt, uint32_t priority);
+
+/// Holds an interrupt of the chip back and forgets that it was pending.
+void m3net_interrupt_disable(uint32_t interrupt);
+
+/// Waits for bits of a register; false if they do not come within a million looks.
+bool m3net_wait_for(const volatile uint32_t* address, uint32_t mask, uint32_t value);
+
+/// Sleeps until an interrupt is pending: m3net_board_idle() of most boards.
+static inline void m3net_core_sleep(void) { __asm volatile("dsb\n\twfi" ::: "memory"); }
+
+/// Starts the cycle counter of the DWT; it stands still while the core sleeps.
+void m3net_cycles_start(void);
+
+/// Cycles since m3net_cycles_start(), modulo 2^32.
+static inline uint32_t m3net_cycles(void) { return *(volatile uint32_t*)0xE0001004u; }
+
+/// Starts SysTick as a clock; the core's clock must be a multiple of 1 MHz.
+void m3net_systick_start(uint32_t clock_hz);
+
+/// Microseconds since m3net_systick_start(); never goes back.
+uint64_t m3net_systick_time_us(void);
+
+/// Makes 2^size_log2 bytes from `base` (a multiple of that) uncached, for a DMA; PMSAv7 only.
+void m3net_mpu_uncached(uintptr_t base, uint32_t size_log2);
 
 #endif  // M3NET_ARCH_CORTEX_M_H_

@@ -18,6 +18,9 @@
 #define CFSR_MEMORY_ADDRESS_VALID (1u << 7)
 #define CFSR_BUS_STACKING ((1u << 12) | (1u << 13))
 #define CFSR_BUS_ADDRESS_VALID (1u << 15)
+#define CFSR_STACK_LIMIT (1u << 20)  // ARMv8-M
+
+#define EXCEPTION_NMI 2u
 
 extern uint8_t m3net_ram_start[], m3net_ram_end[];
 extern uint8_t m3net_guard_start[], m3net_stack_bottom[], m3net_stack_top[];
@@ -27,7 +30,7 @@ __attribute__((used)) uint64_t m3net_fault_stack[128];
 
 static const char* fault_name(uint32_t exception) {
   switch (exception) {
-    case 2:
+    case EXCEPTION_NMI:
       return "nmi";
     case 3:
       return "hard_fault";
@@ -37,6 +40,8 @@ static const char* fault_name(uint32_t exception) {
       return "bus_fault";
     case 6:
       return "usage_fault";
+    case 7:
+      return "secure_fault";
     default:
       return "exception";
   }
@@ -72,8 +77,9 @@ __attribute__((used, noreturn)) void m3net_fault_report(const uint32_t* frame,
   const uintptr_t address = (cfsr & CFSR_MEMORY_ADDRESS_VALID) ? MMFAR : BFAR;
   const bool in_guard = address_known && address < (uintptr_t)m3net_stack_bottom &&
                         address >= (uintptr_t)m3net_guard_start;
-  const bool overflow = in_guard || (cfsr & (CFSR_MEMORY_STACKING | CFSR_BUS_STACKING)) != 0u ||
-                        at < (uintptr_t)m3net_stack_bottom;
+  const uint32_t stacking = CFSR_MEMORY_STACKING | CFSR_BUS_STACKING | CFSR_STACK_LIMIT;
+  const bool overflow = in_guard || (cfsr & stacking) != 0u || at < (uintptr_t)m3net_stack_bottom;
+  if ((exception & 0x1FFu) != EXCEPTION_NMI) m3net_reset_note(M3NET_RESET_FAULT);
   MPU_CTRL = 0;  // the guard has done its work; the frame may lie in it
   const bool frame_readable =
       at >= (uintptr_t)m3net_ram_start && at + 32u <= (uintptr_t)m3net_ram_end && (at & 3u) == 0u;
@@ -116,6 +122,7 @@ __attribute__((naked)) void m3net_fault_entry(void) {
 }
 
 void m3net_platform_panic(const char* code, const char* text, uint32_t value) {
+  m3net_reset_note(M3NET_RESET_FAULT);
   console_error_begin(code);
   console_text(text);
   console_text(" value=");

@@ -28,10 +28,18 @@ void m3net_reset(void);
 #define MPU_RBAR (*(volatile uint32_t*)0xE000ED9Cu)
 #define MPU_RASR (*(volatile uint32_t*)0xE000EDA0u)
 
-// A board that serves interrupts fills its entries from board.c by defining this table.
-__attribute__((weak)) const m3net_vector m3net_board_interrupts[1] = {0};
-__attribute__((weak)) const uint32_t m3net_board_interrupt_count = 0;
+#define CCR_TRAP_DIVISION_BY_ZERO (1u << 4)
+#define CCR_LOW_OVERHEAD_LOOPS (1u << 19)  // ARMv8.1-M
 
+// A board that serves interrupts defines this table in board.c. Weak by declaration only: of a weak
+// definition the compiler would take the zeros for granted.
+#pragma weak m3net_board_interrupts
+#pragma weak m3net_board_interrupt_count
+
+// A jump: m3net_fault_entry wants the core's frame on top of the stack.
+__attribute__((weak, naked)) void m3net_nmi(void) { __asm volatile("b m3net_fault_entry"); }
+
+void m3net_systick_interrupt(void);
 static void other_interrupt(void);
 
 // The core reads words 0 and 1 at reset, the rest on exceptions; 16 core entries, then the
@@ -40,12 +48,12 @@ __attribute__((section(".vectors"),
                used)) static const m3net_vector vectors[16 + INTERRUPT_COUNT] = {
     (m3net_vector)(uintptr_t)m3net_stack_top,
     m3net_reset,
-    m3net_fault_entry,  // NMI
+    m3net_nmi,
     m3net_fault_entry,  // HardFault
     m3net_fault_entry,  // MemManage
     m3net_fault_entry,  // BusFault
     m3net_fault_entry,  // UsageFault
-    m3net_fault_entry,
+    m3net_fault_entry,  // SecureFault
     m3net_fault_entry,
     m3net_fault_entry,
     m3net_fault_entry,
@@ -53,7 +61,7 @@ __attribute__((section(".vectors"),
     m3net_fault_entry,  // DebugMonitor
     m3net_fault_entry,
     m3net_fault_entry,  // PendSV
-    m3net_fault_entry,  // SysTick
+    m3net_systick_interrupt,
     [16 ... 16 + INTERRUPT_COUNT - 1] = other_interrupt,
 };
 
@@ -61,32 +69,52 @@ static void other_interrupt(void) {
   uint32_t exception = 0;
   __asm volatile("mrs %0, ipsr" : "=r"(exception));
   const uint32_t interrupt = (exception & 0x1FFu) - 16u;
-  if (interrupt < m3net_board_interrupt_count && m3net_board_interrupts[interrupt]) {
+  if (&m3net_board_interrupt_count != NULL && interrupt < m3net_board_interrupt_count &&
+      m3net_board_interrupts[interrupt]) {
     m3net_board_interrupts[interrupt]();
     return;
   }
   m3net_platform_panic("interrupt", "an interrupt that no driver serves; see board.c", interrupt);
 }
 
-// Makes the 32 KB below the stack inaccessible where the core has an MPU (PMSAv7), so that an
-// overflow faults at once, even if a large frame steps over some of it.
+// Makes what lies below the stack out of reach, so that an overflow faults at once: by the stack
+// limit where the core has one (ARMv8-M), else by an MPU region (PMSAv7) of 32 KB, which a large
+// frame does not step over.
 static void guard_stack(void) {
+#if __ARM_ARCH >= 8
+  __asm volatile("msr msplim, %0" ::"r"(m3net_stack_bottom));
+#else
   const uint32_t regions = (MPU_TYPE >> 8) & 0xFFu;
   if (regions == 0u) return;
   MPU_RNR = 0;
   MPU_RBAR = (uint32_t)(uintptr_t)m3net_guard_start;
   MPU_RASR = (1u << 28) | (14u << 1) | 1u;  // no execution, no access, 2^15 bytes, on
   MPU_CTRL = 4u | 1u;                       // the default map elsewhere
+#endif
   __asm volatile("dsb\n\tisb" ::: "memory");
 }
 
+#if __ARM_ARCH < 8
+void m3net_mpu_uncached(uintptr_t base, uint32_t size_log2) {
+  MPU_RNR = 1;
+  MPU_RBAR = (uint32_t)base;
+  // No execution, full access, normal memory that is shared and in no cache, on.
+  MPU_RASR = (1u << 28) | (3u << 24) | (1u << 19) | (1u << 18) | ((size_log2 - 1u) << 1) | 1u;
+  MPU_CTRL = 4u | 1u;
+  __asm volatile("dsb\n\tisb" ::: "memory");
+}
+#endif
+
 // Runs before any variable has its value: only registers, linker symbols and the stack.
 __attribute__((noreturn)) void m3net_reset(void) {
-  CPACR |= 0xFu << 20;  // full access to the FPU
+  CPACR |= 0xFu << 20;  // full access to the FPU and to the vector unit
   __asm volatile("dsb\n\tisb" ::: "memory");
   VTOR = (uint32_t)(uintptr_t)vectors;
-  SHCSR |= 7u << 16;  // MemManage, BusFault and UsageFault under their own names
-  CCR |= 1u << 4;     // division by zero is a fault, not a zero
+  SHCSR |= 15u << 16;  // MemManage, BusFault, UsageFault and SecureFault under their own names
+  CCR |= CCR_TRAP_DIVISION_BY_ZERO;
+#if defined(__ARM_FEATURE_MVE)
+  CCR |= CCR_LOW_OVERHEAD_LOOPS;
+#endif
 
   const uint32_t* load = m3net_data_load;
   for (uint32_t* word = m3net_data_start; word < m3net_data_end; ++word) *word = *load++;

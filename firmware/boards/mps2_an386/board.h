@@ -4,12 +4,23 @@
 #define M3NET_BOARD_H_
 
 #define BOARD_NAME "mps2_an386"
+#define BOARD_CPU_CORE "cortex-m4f"
 #define BOARD_CLOCK_HZ 25000000u
 
-// CMSDK APB UART 0 and timer 0.
+// CMSDK APB UART 0, timers 0 and 1 and watchdog; the LEDs of the FPGA's I/O block.
 #define BOARD_UART_BASE 0x40004000u
-#define BOARD_TIMER_BASE 0x40000000u
+#define BOARD_UART_RX_INTERRUPT 0
+#define BOARD_UART_CLOCK_HZ BOARD_CLOCK_HZ
 #define BOARD_UART_BAUD 115200u
+#define BOARD_TIMER_BASE 0x40000000u
+#define BOARD_AUDIO_TIMER_BASE 0x40001000u
+#define BOARD_AUDIO_TIMER_INTERRUPT 9
+#define BOARD_WATCHDOG_BASE 0x40008000u
+#define BOARD_WATCHDOG_HZ BOARD_CLOCK_HZ
+#define BOARD_FPGAIO_BASE 0x40028000u
+
+// LED 0 is the energy meter's pin.
+#define BOARD_PIN_LOW_US 100u
 
 // 16 MB of PSRAM hold the job image.
 #define BOARD_JOB_ADDRESS 0x21000000u

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Restarting, and the note that tells the next start why.
+
+#include "cortex_m.h"
+
+#define AIRCR (*(volatile uint32_t*)0xE000ED0Cu)
+#define AIRCR_KEY 0x05FA0000u
+#define AIRCR_RESET (1u << 2)
+#define CCR (*(volatile uint32_t*)0xE000ED14u)
+#define CCR_DATA_CACHE (1u << 16)
+#define DCCMVAC (*(volatile uint32_t*)0xE000EF68u)  // writes the cache line of an address back
+
+// The word and its complement: what memory holds after power-up does not look like a note.
+__attribute__((section(".noinit"))) static volatile uint32_t note, note_complement;
+
+#define NOTE_OF(reason) (0x4D335200u | (uint32_t)(reason))
+
+static void write_note(uint32_t word, uint32_t complement) {
+  note = word;
+  note_complement = complement;
+  if (CCR & CCR_DATA_CACHE) {  // a reset forgets what has not reached the memory
+    __asm volatile("dsb" ::: "memory");
+    DCCMVAC = (uint32_t)(uintptr_t)&note;
+    DCCMVAC = (uint32_t)(uintptr_t)&note_complement;
+  }
+  __asm volatile("dsb" ::: "memory");
+}
+
+void m3net_reset_note(m3net_reset_reason reason) { write_note(NOTE_OF(reason), ~NOTE_OF(reason)); }
+
+m3net_reset_reason m3net_reset_take_note(void) {
+  const uint32_t found = note;
+  const bool valid = found == ~note_complement && (found & ~0xFFu) == NOTE_OF(0) &&
+                     (found & 0xFFu) <= M3NET_RESET_FAULT;
+  write_note(0, 0);
+  return valid ? (m3net_reset_reason)(found & 0xFFu) : M3NET_RESET_UNKNOWN;
+}
+
+void m3net_core_restart(void) {
+  __asm volatile("dsb" ::: "memory");
+  AIRCR = AIRCR_KEY | AIRCR_RESET;
+  for (;;) {
+  }
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "board.h"
+
+#include "cmsdk_uart.h"
+#include "cortex_m.h"
+#include "platform.h"
+
+typedef struct {
+  volatile uint32_t low, high;
+} sse_counter;
+
+#define COUNTER ((sse_counter*)BOARD_COUNTER_BASE)
+#define COUNTER_CONTROL (*(volatile uint32_t*)BOARD_COUNTER_CONTROL_BASE)
+#define TICKS_A_US (BOARD_CLOCK_HZ / 1000000u)
+
+const m3net_vector m3net_board_interrupts[] = {
+    [BOARD_UART_RX_INTERRUPT] = cmsdk_uart_received,
+    [BOARD_UART_RX_INTERRUPT_QEMU] = cmsdk_uart_received,
+};
+const uint32_t m3net_board_interrupt_count =
+    sizeof(m3net_board_interrupts) / sizeof(m3net_board_interrupts[0]);
+
+const m3net_board m3net_board_info = {
+    .name = BOARD_NAME,
+    .cpu_core = BOARD_CPU_CORE,
+    .counter_unit = BOARD_COUNTER_UNIT,
+    .counter_scale = 1,
+    .job = (const uint8_t*)BOARD_JOB_ADDRESS,
+    .job_capacity_bytes = BOARD_JOB_CAPACITY_BYTES,
+    .clock_hz = BOARD_CLOCK_HZ,
+    .uart_baud = BOARD_UART_BAUD,
+    .has_audio = false,
+};
+
+static m3net_reset_reason reset_reason;
+
+static uint64_t ticks(void) {
+  uint32_t high, low;
+  do {
+    high = COUNTER->high;
+    low = COUNTER->low;
+  } while (high != COUNTER->high);
+  return ((uint64_t)high << 32) | low;
+}
+
+void m3net_board_init(void) {
+  cmsdk_uart_start();
+  m3net_interrupt_enable(BOARD_UART_RX_INTERRUPT_QEMU, 1);
+  COUNTER_CONTROL |= 1u;
+  const m3net_reset_reason noted = m3net_reset_take_note();
+  reset_reason = noted == M3NET_RESET_UNKNOWN ? M3NET_RESET_POWER : noted;
+  m3net_reset_note(M3NET_RESET_PIN);
+}
+
+uint32_t m3net_board_counter(void) {
+  return (uint32_t)(ticks() * BOARD_COUNTER_UNITS / BOARD_COUNTER_TICKS);
+}
+
+uint64_t m3net_board_time_us(void) { return ticks() / TICKS_A_US; }
+
+int m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong, size_t half_samples,
+                            void (*half_ready)(const int16_t* half)) {
+  (void)sample_rate_hz;
+  (void)ping_pong;
+  (void)half_samples;
+  (void)half_ready;
+  return -1;
+}
+
+void m3net_board_audio_stop(void) {}
+
+uint32_t m3net_board_audio_overruns(void) { return 0; }
+
+void m3net_board_idle(void) { m3net_core_sleep(); }
+
+void m3net_board_reset(void) {
+  m3net_reset_note(M3NET_RESET_SOFTWARE);
+  m3net_core_restart();
+}
+
+m3net_reset_reason m3net_board_reset_reason(void) { return reset_reason; }

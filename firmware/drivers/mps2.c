@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the MPS2 boards with a CMSDK image share: timers, a microphone that plays the job memory,
+// resets. UART and watchdog are in cmsdk_uart.c and cmsdk_watchdog.c.
+
+#include <string.h>
+
+#include "board.h"
+#include "cmsdk_uart.h"
+#include "cortex_m.h"
+#include "platform.h"
+
+typedef struct {
+  volatile uint32_t control;
+  volatile uint32_t value;
+  volatile uint32_t reload;
+  volatile uint32_t interrupt;
+} cmsdk_timer;
+
+#define TIMER ((cmsdk_timer*)BOARD_TIMER_BASE)
+#define AUDIO_TIMER ((cmsdk_timer*)BOARD_AUDIO_TIMER_BASE)
+#define LEDS (*(volatile uint32_t*)BOARD_FPGAIO_BASE)
+
+#define TIMER_CONTROL_ON 1u
+#define TIMER_CONTROL_INTERRUPT 8u
+#define TIMER_START 0xFFFFFFFFu
+
+static void audio_due(void);
+
+const m3net_vector m3net_board_interrupts[] = {
+    [BOARD_UART_RX_INTERRUPT] = cmsdk_uart_received,
+    [BOARD_AUDIO_TIMER_INTERRUPT] = audio_due,
+};
+const uint32_t m3net_board_interrupt_count =
+    sizeof(m3net_board_interrupts) / sizeof(m3net_board_interrupts[0]);
+
+const m3net_board m3net_board_info = {
+    .name = BOARD_NAME,
+    .cpu_core = BOARD_CPU_CORE,
+    .counter_unit = BOARD_COUNTER_UNIT,
+    .counter_scale = BOARD_COUNTER_SCALE,
+    .job = (const uint8_t*)BOARD_JOB_ADDRESS,
+    .job_capacity_bytes = BOARD_JOB_CAPACITY_BYTES,
+    .clock_hz = BOARD_CLOCK_HZ,
+    .uart_baud = BOARD_UART_BAUD,
+    .has_audio = true,
+};
+
+static m3net_reset_reason reset_reason;
+
+static struct {
+  const uint8_t* next;  // samples of the job memory that were not heard yet
+  uint32_t left;        // how many
+  int16_t* halves;      // 2 * half_samples
+  uint32_t half_samples;
+  uint32_t period_ticks;   // of a half
+  uint64_t elapsed_ticks;  // since the start
+  uint32_t last_ticks;     // counter when they were last added to
+  uint32_t served;         // halves handed over or lost
+  uint32_t lost;
+  void (*half_ready)(const int16_t* half);
+} audio;
+
+void m3net_board_init(void) {
+  cmsdk_uart_start();
+  TIMER->control = 0;
+  TIMER->reload = TIMER_START;
+  TIMER->value = TIMER_START;
+  TIMER->control = TIMER_CONTROL_ON;
+  m3net_systick_start(BOARD_CLOCK_HZ);
+  LEDS |= 1u;
+  const m3net_reset_reason noted = m3net_reset_take_note();
+  reset_reason = noted == M3NET_RESET_UNKNOWN ? M3NET_RESET_POWER : noted;
+  m3net_reset_note(M3NET_RESET_PIN);
+  m3net_interrupt_enable(BOARD_AUDIO_TIMER_INTERRUPT, 2);
+}
+
+uint32_t m3net_board_counter(void) { return TIMER_START - TIMER->value; }
+
+uint64_t m3net_board_time_us(void) { return m3net_systick_time_us(); }
+
+// The board's microphone is the job memory: a job image of kind 2 is heard in the board's time,
+// then silence. A half that is not handed over before the next is due is lost, as with a DMA.
+#define JOB_MAGIC 0x4A4E334Du
+#define JOB_KIND_STREAM 2u
+#define JOB_HEADER_BYTES 32u
+
+static uint32_t job_word(uint32_t index) {
+  return ((const volatile uint32_t*)BOARD_JOB_ADDRESS)[index];
+}
+
+int m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong, size_t half_samples,
+                            void (*half_ready)(const int16_t* half)) {
+  const uint32_t bytes = job_word(3);
+  if (job_word(0) != JOB_MAGIC || job_word(1) >> 16 != JOB_KIND_STREAM ||
+      bytes > BOARD_JOB_CAPACITY_BYTES - JOB_HEADER_BYTES) {
+    return -1;
+  }
+  if (sample_rate_hz == 0u || half_samples == 0u || half_samples > 65536u) return -2;
+  m3net_board_audio_stop();
+  audio.next = (const uint8_t*)BOARD_JOB_ADDRESS + JOB_HEADER_BYTES;
+  audio.left = bytes / 2u;
+  audio.halves = ping_pong;
+  audio.half_samples = (uint32_t)half_samples;
+  audio.period_ticks = (uint32_t)((uint64_t)half_samples * BOARD_CLOCK_HZ / sample_rate_hz);
+  audio.elapsed_ticks = 0;
+  audio.last_ticks = m3net_board_counter();
+  audio.served = 0;
+  audio.half_ready = half_ready;
+  AUDIO_TIMER->reload = audio.period_ticks - 1u;
+  AUDIO_TIMER->value = audio.period_ticks - 1u;
+  AUDIO_TIMER->control = TIMER_CONTROL_ON | TIMER_CONTROL_INTERRUPT;
+  return 0;
+}
+
+void m3net_board_audio_stop(void) {
+  AUDIO_TIMER->control = 0;
+  AUDIO_TIMER->interrupt = 1u;
+}
+
+uint32_t m3net_board_audio_overruns(void) { return audio.lost; }
+
+static void take_half(int16_t* half) {
+  const uint32_t count = audio.left < audio.half_samples ? audio.left : audio.half_samples;
+  memcpy(half, audio.next, 2u * count);
+  memset(&half[count], 0, 2u * (audio.half_samples - count));
+  audio.next += 2u * count;
+  audio.left -= count;
+}
+
+static void audio_due(void) {
+  AUDIO_TIMER->interrupt = 1u;
+  const uint32_t now_ticks = m3net_board_counter();
+  audio.elapsed_ticks += now_ticks - audio.last_ticks;
+  audio.last_ticks = now_ticks;
+  // The interrupt comes when the timer reaches 0, one tick before its period is over.
+  const uint32_t due = (uint32_t)((audio.elapsed_ticks + 1u) / audio.period_ticks);
+  while (audio.served != due) {
+    int16_t* half = audio.halves + (audio.served & 1u) * audio.half_samples;
+    take_half(half);
+    ++audio.served;
+    if (due - audio.served >= 1u) {
+      ++audio.lost;
+    } else {
+      audio.half_ready(half);
+    }
+  }
+}
+
+void m3net_board_idle(void) { m3net_core_sleep(); }
+
+void m3net_board_reset(void) {
+  m3net_reset_note(M3NET_RESET_SOFTWARE);
+  m3net_core_restart();
+}
+
+m3net_reset_reason m3net_board_reset_reason(void) { return reset_reason; }
+
+bool m3net_board_timestamp_pin(void) {
+  const uint64_t until_us = m3net_board_time_us() + BOARD_PIN_LOW_US;
+  LEDS &= ~1u;
+  while (m3net_board_time_us() < until_us) {
+  }
+  LEDS |= 1u;
+  return true;
+}

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every board of the tree compiles; those that an emulator runs keep the promises of a board."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import selectors
+import shutil
+import subprocess
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from firmware_helpers import BOARD, FRAMES, BuiltFirmware, random_features
+
+from m3net_tf.emulation import MACHINES, find_machine, run_job
+from m3net_tf.emulation.qemu import emulator_command, run_image
+from m3net_tf.errors import FirmwareError
+from m3net_tf.firmware import build
+from m3net_tf.firmware.build import FirmwareImage, build_firmware
+from m3net_tf.firmware.sources import FIRMWARE_DIR, library_sources, read_lock
+from m3net_tf.firmware.uf2 import read_hex
+from m3net_tf.frontend import FrontendConfig
+
+APPS = Path(__file__).parent / "apps"
+EMULATED = [machine.board for machine in MACHINES]
+#: Boards whose folder offers a choice, with each other choice.
+CHOICES = {"nucleo_h753zi": ["M3NET_MICROPHONE=analog"], "nrf52840dk": ["M3NET_FLASH_START=0x1000"]}
+VECTORS_BYTES = 1024
+FRONTEND_RAM_BYTES = 6 * 1024
+#: The ring of columns and its two counters, which the firmware counts with the front end.
+RING_BYTES = FrontendConfig().mel_bins * FRAMES + 8
+#: Executed instructions a frame at 40 mel bins on the Cortex-M4F.
+FRONTEND_BUDGET = 40_000
+
+
+@pytest.fixture(scope="module")
+def images(
+    built: BuiltFirmware,
+    build_variant: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., FirmwareImage]:
+    """Builds the small network's firmware for a board, with a choice or another application.
+
+    Each board has one build folder, so that little is compiled anew, and its images are copied; the
+    first board's are those of the other tests.
+    """
+    folder = tmp_path_factory.mktemp("boards")
+    made: dict[tuple[str, tuple[str, ...], Path | None], FirmwareImage] = {
+        (BOARD, (), None): built.image
+    }
+
+    def make(board: str, *settings: str, app_dir: Path | None = None) -> FirmwareImage:
+        key = board, settings, app_dir
+        if key not in made and board == BOARD:
+            made[key] = dataclasses.replace(built.image, elf=build_variant(app_dir=app_dir))
+        elif key not in made:
+            image = build_firmware(
+                built.bundle, board, folder / board, settings=settings, app_dir=app_dir
+            )
+            target = folder / f"{board}-{len(made)}"
+            target.mkdir()
+            for file in image.elf.parent.glob("m3net_firmware.*"):
+                shutil.copy(file, target)
+            made[key] = dataclasses.replace(image, elf=target / image.elf.name)
+        return made[key]
+
+    return make
+
+
+@pytest.mark.parametrize("board", build.list_boards())
+def test_every_board_compiles_with_warnings_as_errors(
+    images: Callable[..., FirmwareImage], board: str
+):
+    for choice in ([], *([setting] for setting in CHOICES.get(board, []))):
+        image = images(board, *choice)
+        hexadecimal = read_hex(image.elf.with_suffix(".hex"))
+        start = min(hexadecimal)
+        binary = image.elf.with_suffix(".bin").read_bytes()
+        assert {address - start: value for address, value in hexadecimal.items()}.items() <= dict(
+            enumerate(binary)
+        ).items()
+        # The table of vectors comes first: where the stack ends, then the start, in Thumb state.
+        stack_top, reset = (int.from_bytes(binary[at : at + 4], "little") for at in (0, 4))
+        assert reset % 2 == 1 and start + VECTORS_BYTES <= reset < start + image.flash_bytes
+        assert stack_top % 8 == 0 and image.sections[".stack"] == 8192
+        assert image.elf.with_suffix(".uf2").is_file() == (board == "nrf52840dk")
+        if choice == ["M3NET_FLASH_START=0x1000"]:
+            assert start == 0x1000
+
+
+@pytest.mark.parametrize("board", build.list_boards())
+def test_a_board_is_a_folder_that_says_what_it_is(board: str):
+    assert build.board_setting(board, "LINKER_SCRIPT") == [f"{board}.ld"]
+    header = (FIRMWARE_DIR / "boards" / board / "board.h").read_text()
+    assert f'#define BOARD_NAME "{board}"' in header
+    (name,) = re.findall(r'#define BOARD_CPU_CORE "([\w-]+)"', header)
+    assert name == build.board_core(board)
+    for driver in build.board_setting(board, "DRIVERS"):
+        assert (FIRMWARE_DIR / "drivers" / f"{driver}.c").is_file()
+
+
+def test_register_definitions_are_fetched_for_their_boards_only():
+    chips = {source.name for source in read_lock() if source.boards}
+    assert chips == {"cmsis-device-f4", "cmsis-device-h7", "nrfx"}
+    assert build.board_sources(BOARD) == library_sources()
+    named = {
+        board: {one.name for one in build.board_sources(board)} for board in build.list_boards()
+    }
+    assert named["nrf52840dk"] & chips == {"nrfx"}
+    assert set().union(*named.values()) >= chips
+
+
+def test_a_source_that_is_not_pinned_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "boards" / "odd").mkdir(parents=True)
+    (tmp_path / "boards" / "odd" / "board.cmake").write_text(
+        "set(M3NET_BOARD_CORE  # which\n  cortex-m4f)\nset(M3NET_BOARD_THIRD_PARTY nowhere other)\n"
+        'set(M3NET_BOARD_FLASH "a {elf}"\n  "b (c) {hex}")\n'
+    )
+    monkeypatch.setattr(build, "FIRMWARE_DIR", tmp_path)
+    assert build.board_core("odd") == "cortex-m4f"
+    assert build.board_setting("odd", "FLASH") == ["a {elf}", "b (c) {hex}"]
+    assert build.board_setting("odd", "DRIVERS") == []
+    with pytest.raises(FirmwareError, match=r"odd.board\.cmake: third_party\.lock has no nowhere"):
+        build.board_sources("odd")
+
+
+def test_a_wrong_choice_is_named(built: BuiltFirmware, tmp_path: Path):
+    with pytest.raises(FirmwareError, match="M3NET_MICROPHONE=none: choose pdm or analog"):
+        build_firmware(built.bundle, "nucleo_h753zi", tmp_path, settings=["M3NET_MICROPHONE=none"])
+
+
+@pytest.mark.parametrize("board", EMULATED)
+def test_each_core_gives_the_same_bytes(
+    images: Callable[..., FirmwareImage], built: BuiltFirmware, board: str
+):
+    """The same scores, and columns within a step of the first board's."""
+    features = random_features(3, seed=9)
+    rng = np.random.default_rng(4)
+    clips = np.clip(rng.normal(0, 3000, (2, 16_000)), -32768, 32767).astype(np.int16)
+    first = built.image.elf, built.machine
+    other = images(board).elf, find_machine(board)
+    np.testing.assert_array_equal(
+        run_job(*other, features).outputs, run_job(*first, features).outputs
+    )
+    heard, expected = (run_job(*one, clips, report_features=True) for one in (other, first))
+    assert heard.features is not None and expected.features is not None
+    assert np.abs(heard.features.astype(int) - expected.features).max() <= 1
+    assert heard.frontend_bytes - RING_BYTES <= FRONTEND_RAM_BYTES
+    m4 = expected.frontend_instructions_per_frame
+    limit = {"mps3_an547": m4 / 2}.get(board, FRONTEND_BUDGET)
+    assert 5_000 < heard.frontend_instructions_per_frame <= limit
+    assert heard.stack_used_bytes < 4096
+
+
+@pytest.mark.parametrize("board", EMULATED)
+def test_a_stack_overflow_is_caught_on_each_core(images: Callable[..., FirmwareImage], board: str):
+    """By an MPU region on some, by the stack limit of ARMv8-M on others."""
+    image = images(board, app_dir=APPS / "faults")
+    with pytest.raises(FirmwareError, match="stack_overflow: the stack of 8192 bytes overflowed"):
+        run_image(image.elf, find_machine(board), bytes([3]) + bytes(31))
+
+
+class Session:
+    """An emulator whose standard input and output are a board's console."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._lines: list[str] = []
+        self._rest = b""
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def send(self, data: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
+    def line(self, timeout_s: float = 60.0) -> str:
+        """The next line of the console."""
+        assert self.process.stdout is not None
+        end_s = time.monotonic() + timeout_s
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            while b"\r\n" not in self._rest:
+                ready = selector.select(max(0.0, end_s - time.monotonic()))
+                data = self.process.stdout.read1() if ready else b""  # type: ignore[attr-defined]
+                assert data, f"no further line; before: {self._lines}, half: {self._rest!r}"
+                self._rest += data
+        line, _, self._rest = self._rest.partition(b"\r\n")
+        self._lines.append(line.decode())
+        return line.decode()
+
+
+def numbers(line: str) -> dict[str, int]:
+    return {key: int(value, 0) for key, value in re.findall(r"(\w+)=(0x\w+|\d+)\b", line)}
+
+
+@pytest.mark.parametrize("board", EMULATED)
+def test_clocks_sleep_reception_and_resets(
+    images: Callable[..., FirmwareImage], tmp_path: Path, board: str
+):
+    image = images(board, app_dir=APPS / "board")
+    job, console = tmp_path / "no_job.bin", tmp_path / "console"
+    job.write_bytes(bytes(4))
+    command = emulator_command(image.elf, find_machine(board), job, console)
+    command[command.index(f"file:{console}")] = "stdio"
+    core = build.board_core(board)
+    with Session(command) as session:
+        boot = session.line()
+        assert boot.startswith(f"m3net started board={board} core={core} clock_hz=")
+        assert boot.endswith(" baud=115200 reset=power")
+
+        awake = numbers(session.line())
+        assert 20_000 <= awake["board_us"] < 21_000
+        assert abs(awake["systick_us"] - awake["board_us"]) < 500
+        # A nanosecond an instruction: the counter's unit.
+        assert abs(awake["counted"] - 20_000_000) < 200_000
+        asleep = numbers(session.line())
+        assert asleep["slept_us"] > 400_000 and asleep["awake_ppm"] < 50_000
+        assert asleep["backwards"] == 0
+
+        assert session.line().endswith("reset=software")
+        assert session.line().startswith("m3net error usage_fault undefined instruction; pc=0x")
+        assert session.line().startswith("m3net error nmi ")  # the watchdog's first time-out
+        assert session.line().endswith("reset=fault")
+        assert session.line().startswith("m3net error nmi ")
+        assert session.line().endswith("reset=watchdog")
+
+        assert session.line() == "m3net listening"
+        data = np.random.default_rng(6).bytes(3000)
+        for start in range(0, len(data), 700):
+            session.send(data[start : start + 700])
+        heard = session.line()
+        assert numbers(heard) == {"bytes": 3000, "crc": zlib.crc32(data), "lost": 0}
+        assert session.line() == "m3net finished"
+
+
+def test_a_clock_that_never_comes_is_an_error_not_a_hang(images: Callable[..., FirmwareImage]):
+    """QEMU knows a board with an STM32F4, but no crystal of it."""
+    elf = images("stm32f4_discovery").elf
+    command = ["qemu-system-arm", "-machine", "netduinoplus2", "-icount", "shift=0"]
+    command += ["-display", "none", "-monitor", "none"]
+    command += ["-serial", "null", "-serial", "stdio", "-kernel", str(elf)]
+    with Session(command) as session:
+        line = session.line()
+    assert line == "m3net error clock the crystal does not start; value=0"
