@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from m3net_tf.artifacts import provenance, read_json, sha256_of, write_bytes, write_json, write_text
 from m3net_tf.datasets import AudioDataset, Clip
 from m3net_tf.datasets.audio import to_pcm16
-from m3net_tf.errors import M3NetError, ModelError
+from m3net_tf.errors import ConfigError, M3NetError, ModelError
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.operators import operators_of
 from m3net_tf.frontend import FrontendConfig, features_int8, write_c_tables
@@ -28,6 +28,7 @@ from m3net_tf.quantization.runtime import (
     tensor_quantization,
     tflm_unavailable_reason,
 )
+from m3net_tf.streaming.config import DetectorConfig, load_detector, write_c_header
 from m3net_tf.training.features import compute_features
 from m3net_tf.training.run import Run
 
@@ -39,6 +40,7 @@ _FILES = (
     "model.cc",
     "frontend_config.h",
     "frontend_tables.c",
+    "detector_config.h",
     "labels.txt",
     "vectors/vectors.json",
     "vectors/pcm_int16.bin",
@@ -99,6 +101,25 @@ class Bundle:
         """Front-end settings."""
         return FrontendConfig.from_dict(self.manifest["frontend"])
 
+    @property
+    def detector(self) -> DetectorConfig:
+        """Settings of live detection."""
+        return DetectorConfig.from_dict(self.manifest["detector"])
+
+    def set_detector(self, config: DetectorConfig) -> None:
+        """Change the settings of live detection, in the manifest and in ``detector_config.h``.
+
+        Raises:
+            ConfigError: they do not fit the network.
+        """
+        frames = self.manifest["model"]["input_shape"][1]
+        config.check_fits(self.frontend, frames, self.labels)
+        if config == self.detector:
+            return
+        self.manifest["detector"] = config.to_dict()
+        write_c_header(config, self.folder)
+        write_json(self.folder / "manifest.json", self.manifest)
+
     def set_arena(self, arena_bytes: int, source: str) -> None:
         """Record an arena that was measured on a target, in the manifest and in ``model.h``."""
         if self.manifest["arena"] == {"bytes": arena_bytes, "source": source}:
@@ -133,9 +154,10 @@ def export_run(
     """Quantise a trained run and write everything that a device needs.
 
     The folder holds ``model.tflite``, ``model.h`` and ``model.cc``, ``frontend_config.h`` and
-    ``frontend_tables.c``, ``labels.txt``, ``vectors/`` and ``manifest.json``. It appears whole or
-    not at all, and the same run gives the same bytes. An export of this very network is left as
-    it is.
+    ``frontend_tables.c``, ``detector_config.h``, ``labels.txt``, ``vectors/`` and
+    ``manifest.json``. It appears whole or not at all, and the same run gives the same bytes. An
+    export of this very network is left as it is, but for the settings of live detection: those
+    are ``detector.yaml`` of the run's folder, or the defaults where it has none.
 
     Args:
         run: finished run.
@@ -163,10 +185,15 @@ def export_run(
         else:
             if bundle.manifest.get("trained_model_sha256") == trained:
                 log(f"{folder} is already exported")
+                bundle.set_detector(
+                    detector_of_run(run, bundle.manifest["model"]["input_shape"][1], bundle.labels)
+                )
                 return bundle
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ModelError(f"{folder} holds something else than an export: name another folder")
     dataset = run.dataset(data_dir)
+    info = dataset.info
+    detector = detector_of_run(run, model.input_shape[2], info.labels)
     train_set = compute_features(dataset, "train", recipe.frontend, log=log)
     chosen = choose_calibration(
         train_set.labels, recipe.quantization.calibration_clips, recipe.quantization.seed
@@ -179,7 +206,6 @@ def export_run(
         arena = {"bytes": _UNPROVEN_ARENA_FACTOR * len(tflite), "source": "guess; TFLM is missing"}
     else:
         arena = {"bytes": host_arena_bytes(tflite), "source": "TFLite Micro on a 64-bit host"}
-    info = dataset.info
     manifest: dict[str, Any] = {
         "format": 1,
         "arena": arena,
@@ -187,6 +213,7 @@ def export_run(
             "clips": [train_set.clips[i].clip_id for i in chosen],
             "features_sha256": hashlib.sha256(train_set.clean[chosen].tobytes()).hexdigest(),
         },
+        "detector": detector.to_dict(),
         "dataset": {"name": info.name, "protocol": info.protocol, "fold": info.fold},
         "frontend": recipe.frontend.to_dict(),
         "labels": list(info.labels),
@@ -210,6 +237,7 @@ def export_run(
         write_bytes(scratch / "model.tflite", tflite)
         _c_model(tflite, manifest).write(scratch)
         write_c_tables(recipe.frontend, scratch, frames=model.input_shape[2])
+        write_c_header(detector, scratch)
         write_text(scratch / "labels.txt", "".join(f"{label}\n" for label in info.labels))
         _write_vectors(dataset, recipe.frontend, tflite, scratch / "vectors")
         write_json(scratch / "manifest.json", manifest)
@@ -220,6 +248,23 @@ def export_run(
         shutil.rmtree(scratch, ignore_errors=True)
         raise
     return Bundle.load(folder)
+
+
+def detector_of_run(run: Run, window_columns: int, labels: Sequence[str]) -> DetectorConfig:
+    """Settings of live detection of a run: its ``detector.yaml``, else the defaults.
+
+    Raises:
+        ConfigError: the file is damaged or was made for another network.
+    """
+    frontend = run.recipe().frontend
+    if not run.detector_path.exists():
+        return DetectorConfig.default(frontend, window_columns, labels)
+    config = load_detector(run.detector_path)
+    try:
+        config.check_fits(frontend, window_columns, labels)
+    except ConfigError as error:
+        raise ConfigError(f"{run.detector_path}: {error}") from None
+    return config
 
 
 def _c_model(tflite: bytes, manifest: dict[str, Any]) -> CModel:

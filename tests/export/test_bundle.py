@@ -31,6 +31,7 @@ FILES = {
     "model.cc",
     "frontend_config.h",
     "frontend_tables.c",
+    "detector_config.h",
     "labels.txt",
     "manifest.json",
     "vectors/vectors.json",

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of live detection: one object for Python and, generated from it, for C."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from m3net_tf.artifacts import write_text
+from m3net_tf.errors import ConfigError
+from m3net_tf.frontend import FrontendConfig
+
+FULL_SCALE = 65_536
+"""Scores inside the detector: an int8 score q counts as 256 * (q + 128)."""
+
+SILENCE_LABELS = frozenset({"silence", "background", "background_noise", "noise"})
+OTHER_LABELS = frozenset({"unknown", "other"})
+LEAST_HISTORY_RUNS = 16  # so that a monitor may lengthen a window on the device
+_LARGEST = {"window_runs": 255, "hits": 255, "suppression_columns": 65_535}
+
+
+def label_word(label: str) -> str:
+    """A class name without what marks it: ``_silence_`` is ``silence``."""
+    return label.strip("_").lower()
+
+
+def _require_whole(name: str, value: Any, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ConfigError(f"{name} is {value!r}: give a whole number from {low} to {high}")
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassSettings:
+    """How one class is detected.
+
+    Attributes:
+        label: class name.
+        event: whether it makes events; silence and unknown sounds do not.
+        threshold: a smoothed score of at least this is a hit, 0 to 1; as no score is more than
+            255/256, at 1 the class is never detected.
+        release: below this the event is over and the next one may begin.
+        suppression_columns: no further event within so many columns of one.
+        window_runs: the score is smoothed (averaged) over so many runs of the model.
+        hits: hits in a row that make an event.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    label: str
+    event: bool = True
+    threshold: float = 0.6
+    release: float = 0.4
+    suppression_columns: int = 50
+    window_runs: int = 3
+    hits: int = 2
+
+    def __post_init__(self) -> None:
+        name = f"detector.classes.{self.label}"
+        if not isinstance(self.label, str) or not isinstance(self.event, bool):
+            raise ConfigError(f"{name}: give label as text and event as true or false")
+        for key in ("threshold", "release"):
+            value = getattr(self, key)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+                raise ConfigError(f"{name}.{key} is {value!r}: give more than 0 and at most 1")
+        if self.release > self.threshold:
+            raise ConfigError(
+                f"{name}.release is {self.release}: give at most threshold ({self.threshold})"
+            )
+        for key, high in _LARGEST.items():
+            _require_whole(
+                f"{name}.{key}", getattr(self, key), int(key != "suppression_columns"), high
+            )
+
+    @functools.cached_property
+    def threshold_units(self) -> int:
+        """The threshold as the detector compares it."""
+        return _units(self.threshold)
+
+    @functools.cached_property
+    def release_units(self) -> int:
+        """The release threshold as the detector compares it."""
+        return _units(self.release)
+
+
+def _units(share: float) -> int:
+    return min(max(int(share * FULL_SCALE + 0.5), 1), FULL_SCALE - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectorConfig:
+    """All settings of live detection.
+
+    Attributes:
+        window_columns: columns of the model's input; it first runs once so many were heard.
+        run_columns: from then on the model runs once in so many columns.
+        gate_bins: a column's level is the mean of its first so many features: all of a mel
+            spectrum, one of a cepstrum.
+        gate_level: a column below this level (int8 features) is silence; None opens the gate.
+        gate_hold_columns: the gate stays open so many columns behind the last loud one.
+        classes: settings of each class, in the order of the model's outputs.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    window_columns: int
+    gate_bins: int
+    classes: tuple[ClassSettings, ...]
+    run_columns: int = 5
+    gate_level: int | None = None
+    gate_hold_columns: int = 50
+
+    def __post_init__(self) -> None:
+        for name, low in (("window_columns", 1), ("run_columns", 1), ("gate_hold_columns", 0)):
+            _require_whole(f"detector.{name}", getattr(self, name), low, 65_535)
+        _require_whole("detector.gate_bins", self.gate_bins, 1, 65_535)
+        if self.gate_level is not None:
+            _require_whole("detector.gate_level", self.gate_level, -128, 127)
+        if not self.classes or len(set(self.labels)) < len(self.classes):
+            raise ConfigError("detector.classes: give each class once, and at least one")
+
+    @classmethod
+    def default(
+        cls, frontend: FrontendConfig, window_columns: int, labels: Sequence[str]
+    ) -> DetectorConfig:
+        """Settings to start from: an open gate, and all classes but silence and unknown.
+
+        One event is suppressed and the gate held open for as long as a sound stays in the
+        model's window.
+        """
+        quiet = SILENCE_LABELS | OTHER_LABELS
+        return cls(
+            window_columns=window_columns,
+            gate_bins=1 if frontend.mfcc_coefficients else frontend.feature_bins,
+            gate_hold_columns=window_columns,
+            classes=tuple(
+                ClassSettings(
+                    label, label_word(label) not in quiet, suppression_columns=window_columns
+                )
+                for label in labels
+            ),
+        )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the model's outputs."""
+        return tuple(settings.label for settings in self.classes)
+
+    @property
+    def gate_sum(self) -> int:
+        """The sum of ``gate_bins`` features that is not silence any more."""
+        return self.gate_bins * (-128 if self.gate_level is None else self.gate_level)
+
+    @property
+    def history_runs(self) -> int:
+        """Runs whose scores the detector keeps."""
+        return max(LEAST_HISTORY_RUNS, *(settings.window_runs for settings in self.classes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings as plain values."""
+        return {
+            **dataclasses.asdict(self),
+            "classes": [dataclasses.asdict(c) for c in self.classes],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Any) -> DetectorConfig:
+        """Build a config from plain values.
+
+        Raises:
+            ConfigError: an unknown or missing key, or a value that the config refuses.
+        """
+        known = _checked_keys(cls, values, "detector")
+        classes = known["classes"]
+        if not isinstance(classes, list | tuple):
+            raise ConfigError(f"detector.classes is {classes!r}: give a list")
+        known["classes"] = tuple(
+            ClassSettings(**_checked_keys(ClassSettings, one, "detector.classes"))
+            for one in classes
+        )
+        return cls(**known)
+
+    def check_fits(
+        self, frontend: FrontendConfig, window_columns: int, labels: Sequence[str]
+    ) -> None:
+        """Compare with the network that it is to serve.
+
+        Raises:
+            ConfigError: it was made for another one.
+        """
+        if self.labels != tuple(labels):
+            raise ConfigError(
+                f"detector.classes are {', '.join(self.labels)}, but the network has "
+                f"{', '.join(labels)}: give these in this order"
+            )
+        if self.window_columns != window_columns:
+            raise ConfigError(
+                f"detector.window_columns is {self.window_columns}: the network's input has "
+                f"{window_columns}"
+            )
+        if self.gate_bins > frontend.feature_bins:
+            raise ConfigError(
+                f"detector.gate_bins is {self.gate_bins}: a column has {frontend.feature_bins} "
+                "features"
+            )
+
+
+def _checked_keys(kind: type, values: Any, section: str) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"section {section!r} is {values!r}: give keys and values")
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    for key in values:
+        if key not in fields:
+            raise ConfigError(
+                f"unknown key {key!r} in section {section!r}: known keys are {', '.join(fields)}"
+            )
+    for name, field in fields.items():
+        if field.default is dataclasses.MISSING and name not in values:
+            raise ConfigError(f"key {name!r} is missing in section {section!r}: add it")
+    return dict(values)
+
+
+def load_detector(path: Path) -> DetectorConfig:
+    """Read a detector's settings from YAML.
+
+    Raises:
+        ConfigError: the file is missing, not YAML, or not valid settings.
+    """
+    try:
+        return DetectorConfig.from_dict(yaml.safe_load(path.read_text()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}): name a YAML file") from None
+    except yaml.YAMLError as error:
+        text = " ".join(str(error).split())
+        raise ConfigError(f"{path} is not valid YAML: {text}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def save_detector(config: DetectorConfig, path: Path) -> None:
+    """Write settings as YAML that :func:`load_detector` reads back to equal ones."""
+    write_text(path, yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True))
+
+
+def write_c_header(config: DetectorConfig, folder: Path) -> Path:
+    """Write ``detector_config.h``, which ``firmware/core/detector.c`` is compiled with.
+
+    Returns:
+        Its path. The same config gives the same bytes.
+    """
+    defines = {
+        "CLASS_COUNT": len(config.classes),
+        "HISTORY_RUNS": config.history_runs,
+        "FIRST_RUN_COLUMNS": config.window_columns,
+        "RUN_COLUMNS": config.run_columns,
+        "GATE_BINS": config.gate_bins,
+        "GATE_HOLD_COLUMNS": config.gate_hold_columns,
+        "GATE_SUM": f"({config.gate_sum})",
+    }
+    rows = [
+        f"  {{{one.threshold_units}, {one.release_units}, {one.suppression_columns}, "
+        f"{one.window_runs}, {one.hits if one.event else 0}}},"
+        for one in config.classes
+    ]
+    opening = "#define M3NET_DETECTOR_CLASSES"
+    width = max(map(len, [opening, *rows])) + 1
+    lines = [
+        "/* SPDX-License-Identifier: Apache-2.0 */",
+        "/* Generated from the detector's config; change that, not this file. */",
+        "",
+        "#ifndef M3NET_DETECTOR_CONFIG_H_",
+        "#define M3NET_DETECTOR_CONFIG_H_",
+        "",
+        *(f"#define M3NET_DETECTOR_{name} {value}" for name, value in defines.items()),
+        "/* Threshold, release, suppression in columns, window in runs, hits (0 = no event). */",
+        f"{opening:{width}}\\",
+        *(f"{row:{width}}\\" for row in rows[:-1]),
+        rows[-1],
+        "",
+        "#endif",
+        "",
+    ]
+    path = folder / "detector_config.h"
+    write_text(path, "\n".join(lines))
+    return path
