@@ -32,9 +32,10 @@ m3net_job_problem m3net_job_read(const uint8_t* image, size_t capacity_bytes,
     return problem("job_version", "job image of another version: write it with this release",
                    version, M3NET_JOB_VERSION);
   }
-  if (kind != M3NET_JOB_FEATURES && kind != M3NET_JOB_PCM) {
-    return problem("job_kind", "unknown kind of clips: 0 is int8 features, 1 is int16 PCM", kind,
-                   M3NET_JOB_PCM);
+  if (kind > M3NET_JOB_STREAM) {
+    return problem("job_kind",
+                   "unknown kind of clips: 0 is int8 features, 1 is int16 PCM, 2 is one long PCM",
+                   kind, M3NET_JOB_STREAM);
   }
   if ((flags & ~M3NET_JOB_FLAGS_KNOWN) != 0u || read_u32(image + 24) != 0u ||
       read_u32(image + 28) != 0u) {
@@ -50,6 +51,10 @@ m3net_job_problem m3net_job_read(const uint8_t* image, size_t capacity_bytes,
     return problem("job_clip_size",
                    "a clip is an odd number of bytes or too short for one window: pad the audio",
                    clip_bytes, min_clip_bytes);
+  }
+  if (kind == M3NET_JOB_STREAM && (clip_count != 1u || clip_bytes == 0u || clip_bytes % 2u != 0u)) {
+    return problem("job_clip_size", "a stream is one clip of whole samples: write it as such",
+                   clip_count, 1u);
   }
   const size_t room = capacity_bytes - M3NET_JOB_HEADER_BYTES;
   if (clip_count == 0u || clip_count > room / clip_bytes) {

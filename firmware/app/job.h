@@ -16,7 +16,11 @@
 #define M3NET_JOB_FLAG_INSTRUCTIONS 2u  // report what front end and model cost
 #define M3NET_JOB_FLAGS_KNOWN 3u
 
-typedef enum { M3NET_JOB_FEATURES = 0, M3NET_JOB_PCM = 1 } m3net_job_kind;
+typedef enum {
+  M3NET_JOB_FEATURES = 0,
+  M3NET_JOB_PCM = 1,
+  M3NET_JOB_STREAM = 2,  // one clip of PCM, which an emulated board's microphone hears
+} m3net_job_kind;
 
 /// A job whose image was found good.
 typedef struct {

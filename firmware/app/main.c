@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs the job image in the board's memory: every clip goes through front end and model, and the
-// console says what came out and what it cost.
+// Runs the job image in the board's memory, if there is one: every clip goes through front end and
+// model, and the console says what came out and what it cost. Else the monitor listens.
 
 #include <string.h>
 
 #include "console.h"
 #include "crc32.h"
 #include "job.h"
+#include "live.h"
 #include "model.h"
+#include "monitor.h"
 #include "platform.h"
 #include "recognizer.h"
 
@@ -16,12 +18,22 @@
 #define M3NET_ARENA_BYTES M3NET_MODEL_ARENA_BYTES
 #endif
 
-#define HOP M3NET_FRONTEND_HOP_SAMPLES
 #define WINDOW_SAMPLES \
   ((M3NET_FRONTEND_FRAMES - 1) * M3NET_FRONTEND_HOP_SAMPLES + M3NET_FRONTEND_FRAME_SAMPLES)
 
+// The monitor's buffer holds a second of sound, or a window if that is longer; where this is more
+// than many boards have, only features.
+#define MAX_PCM_BYTES 65536
+#define SECOND_BYTES (2 * M3NET_FRONTEND_SAMPLE_RATE_HZ)
+#define PCM_BYTES (2 * WINDOW_SAMPLES > SECOND_BYTES ? 2 * WINDOW_SAMPLES : SECOND_BYTES)
+#define LEAST_BYTES (PCM_BYTES <= MAX_PCM_BYTES ? PCM_BYTES : 2)
+#define BUFFER_BYTES (M3NET_MODEL_INPUT_BYTES > LEAST_BYTES ? M3NET_MODEL_INPUT_BYTES : LEAST_BYTES)
+
 _Alignas(M3NET_MODEL_ALIGNMENT) static uint8_t arena[M3NET_ARENA_BYTES];
 static m3net_recognizer recognizer;
+static m3net_live live;
+static m3net_monitor monitor;
+_Alignas(4) static uint8_t buffer[BUFFER_BYTES];
 
 static uint32_t cost_since(uint32_t start) {
   return (m3net_board_counter() - start) * m3net_board_info.counter_scale;
@@ -84,7 +96,7 @@ static void fail_init(m3net_status status) {
   m3net_platform_halt();
 }
 
-static void fail_job(const m3net_job_problem* found) {
+static void print_job_problem(const m3net_job_problem* found) {
   console_error_begin(found->code);
   console_text(found->text);
   console_text(" (found ");
@@ -93,22 +105,6 @@ static void fail_job(const m3net_job_problem* found) {
   console_u32(found->expected);
   console_text(")");
   console_end();
-  m3net_platform_halt();
-}
-
-// Feeds one PCM clip hop by hop; the last hop is filled up with silence, which no complete frame
-// of the clip reaches. Returns the columns made.
-static uint32_t hear(const uint8_t* clip, uint32_t samples) {
-  int16_t hop[HOP];
-  uint32_t columns = 0;
-  const uint32_t wanted = 1u + (samples - M3NET_FRONTEND_FRAME_SAMPLES) / HOP;
-  for (uint32_t at = 0; at < samples && columns < wanted; at += HOP) {
-    const uint32_t count = samples - at < HOP ? samples - at : HOP;
-    memcpy(hop, clip + 2u * at, 2u * count);
-    if (count < HOP) memset(&hop[count], 0, 2u * (HOP - count));
-    columns += m3net_recognizer_push(&recognizer, hop) ? 1u : 0u;
-  }
-  return columns;
 }
 
 static void load_clip(const m3net_job* job, const uint8_t* clip) {
@@ -127,7 +123,7 @@ static uint32_t run_clip(const m3net_job* job, uint32_t index, uint32_t crc) {
   if (job->kind == M3NET_JOB_PCM) {
     m3net_recognizer_reset(&recognizer);
     const uint32_t start = m3net_board_counter();
-    frames = hear(clip, job->clip_bytes / 2u);
+    frames = m3net_recognizer_hear(&recognizer, clip, job->clip_bytes / 2u);
     frontend_cost = cost_since(start);
   }
   load_clip(job, clip);
@@ -162,27 +158,53 @@ static uint32_t run_clip(const m3net_job* job, uint32_t index, uint32_t crc) {
   return crc;
 }
 
-int main(void) {
-  m3net_board_init();
-  print_boot();
-  const m3net_status status = m3net_recognizer_init(&recognizer, arena, sizeof(arena));
-  if (status != M3NET_OK) fail_init(status);
-
-  m3net_job job;
-  const m3net_job_problem found =
-      m3net_job_read(m3net_board_info.job, m3net_board_info.job_capacity_bytes,
-                     M3NET_MODEL_INPUT_BYTES, 2u * WINDOW_SAMPLES, &job);
-  if (found.text != NULL) fail_job(&found);
-
+static void run_job(const m3net_job* job) {
   uint32_t crc = 0;
-  for (uint32_t index = 0; index < job.clip_count; ++index) {
-    crc = run_clip(&job, index, crc);
+  for (uint32_t index = 0; index < job->clip_count; ++index) {
+    crc = run_clip(job, index, crc);
   }
   print_memory();
   console_begin("done");
-  console_field("clips", job.clip_count);
+  console_field("clips", job->clip_count);
   console_text(" crc=");
   console_hex32(crc);
   console_end();
   m3net_platform_halt();
+}
+
+// Runs the job image, if there is one. Memory that is cleared holds none and is passed over in
+// silence, as after power-up under an emulator; other memory without the magic is reported, for
+// it may be an image at the wrong place.
+static void run_job_image(void) {
+  const uint8_t* image = m3net_board_info.job;
+  static const uint8_t cleared[4] = {0};
+  if (m3net_board_info.job_capacity_bytes < M3NET_JOB_HEADER_BYTES ||
+      memcmp(image, cleared, sizeof(cleared)) == 0) {
+    return;
+  }
+  m3net_job job;
+  const m3net_job_problem found =
+      m3net_job_read(image, m3net_board_info.job_capacity_bytes, M3NET_MODEL_INPUT_BYTES,
+                     2u * WINDOW_SAMPLES, &job);
+  if (found.text != NULL) {
+    print_job_problem(&found);
+    if (strcmp(found.code, "job_magic") != 0) m3net_platform_halt();
+  } else if (job.kind != M3NET_JOB_STREAM) {
+    run_job(&job);
+  }
+}
+
+int main(void) {
+  m3net_board_init();
+  print_boot();
+  m3net_status status = m3net_recognizer_init(&recognizer, arena, sizeof(arena));
+  if (status != M3NET_OK) fail_init(status);
+
+  run_job_image();
+
+  status = m3net_live_init(&live, &recognizer);
+  if (status != M3NET_OK) fail_init(status);
+  m3net_monitor_init(&monitor, &recognizer, &live, buffer, sizeof(buffer), sizeof(arena));
+  m3net_monitor_greet(&monitor);
+  for (;;) m3net_monitor_work(&monitor);
 }

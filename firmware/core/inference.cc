@@ -5,9 +5,11 @@
 #include <cstring>
 #include <new>
 
+#include "platform.h"
 #include "runtime_log.h"
 #include "tensorflow/lite/micro/micro_interpreter.h"
 #include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
+#include "tensorflow/lite/micro/micro_profiler_interface.h"
 #include "tensorflow/lite/schema/schema_generated.h"
 #include "tensorflow/lite/schema/schema_utils.h"
 
@@ -55,6 +57,35 @@ TfLiteStatus AddOperators(Resolver* resolver) {
 #undef M3NET_ADD_OPERATOR
   return kTfLiteOk;
 }
+
+// Times operators while somebody wants to know, and costs next to nothing otherwise.
+class Profiler : public tflite::MicroProfilerInterface {
+ public:
+  uint32_t BeginEvent(const char* tag) override {
+    if (report_ == nullptr) return 0;
+    tag_ = tag;
+    start_ = m3net_board_counter();
+    return 0;
+  }
+  void EndEvent(uint32_t) override {
+    if (report_ == nullptr) return;
+    const uint32_t steps = m3net_board_counter() - start_;
+    report_(index_++, tag_, steps);
+  }
+  void Start(m3net_layer_report report) {
+    report_ = report;
+    index_ = 0;
+  }
+  void Stop() { report_ = nullptr; }
+  // Lives in the caller's memory and is never deleted; there is no heap to delete from.
+  static void operator delete(void*) {}
+
+ private:
+  m3net_layer_report report_ = nullptr;
+  const char* tag_ = nullptr;
+  uint32_t start_ = 0;
+  uint32_t index_ = 0;
+};
 
 bool IsAligned(const void* pointer) {
   return reinterpret_cast<uintptr_t>(pointer) % M3NET_MODEL_ALIGNMENT == 0;
@@ -105,10 +136,11 @@ bool IsShortage() {
 struct m3net_model {
   m3net_model(const tflite::Model* flatbuffer, uint8_t* arena, size_t arena_bytes)
       : operators_added(AddOperators(&resolver)),
-        interpreter(flatbuffer, resolver, arena, arena_bytes) {}
+        interpreter(flatbuffer, resolver, arena, arena_bytes, nullptr, &profiler) {}
 
   Resolver resolver;
   TfLiteStatus operators_added;
+  Profiler profiler;
   tflite::MicroInterpreter interpreter;
   int8_t* input = nullptr;
   const int8_t* output = nullptr;
@@ -163,6 +195,13 @@ m3net_status m3net_model_run(m3net_model* model) {
   // An LSTM's state must not go over from one clip to the next.
   if (model->interpreter.Reset() != kTfLiteOk) return M3NET_ERROR_INVOKE;
   return model->interpreter.Invoke() == kTfLiteOk ? M3NET_OK : M3NET_ERROR_INVOKE;
+}
+
+m3net_status m3net_model_profile(m3net_model* model, m3net_layer_report report) {
+  model->profiler.Start(report);
+  const m3net_status status = m3net_model_run(model);
+  model->profiler.Stop();
+  return status;
 }
 
 size_t m3net_model_arena_used(const m3net_model* model) {

@@ -42,6 +42,14 @@ const int8_t* m3net_model_output(const m3net_model* model);
 /// Runs the model once.
 m3net_status m3net_model_run(m3net_model* model);
 
+/// Takes what one operator of the model cost: its place in the order of execution, its name, and
+/// the steps of m3net_board_counter() that it took.
+typedef void (*m3net_layer_report)(uint32_t index, const char* name, uint32_t steps);
+
+/// Runs the model once and reports each operator as it ends. What the report itself takes is in no
+/// operator's figure. As m3net_model_run() otherwise.
+m3net_status m3net_model_profile(m3net_model* model, m3net_layer_report report);
+
 /// Bytes of the arena that are in use.
 size_t m3net_model_arena_used(const m3net_model* model);
 

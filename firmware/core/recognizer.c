@@ -32,6 +32,22 @@ bool m3net_recognizer_push(m3net_recognizer* recognizer, const int16_t* hop) {
   return true;
 }
 
+uint32_t m3net_recognizer_hear(m3net_recognizer* recognizer, const uint8_t* clip,
+                               uint32_t samples) {
+  int16_t hop[M3NET_FRONTEND_HOP_SAMPLES];
+  uint32_t columns = 0;
+  const uint32_t wanted =
+      1u + (samples - M3NET_FRONTEND_FRAME_SAMPLES) / M3NET_FRONTEND_HOP_SAMPLES;
+  for (uint32_t at = 0; at < samples && columns < wanted; at += M3NET_FRONTEND_HOP_SAMPLES) {
+    const uint32_t left = samples - at;
+    const uint32_t count = left < M3NET_FRONTEND_HOP_SAMPLES ? left : M3NET_FRONTEND_HOP_SAMPLES;
+    memcpy(hop, clip + 2u * at, 2u * count);
+    memset(&hop[count], 0, 2u * (M3NET_FRONTEND_HOP_SAMPLES - count));
+    columns += m3net_recognizer_push(recognizer, hop) ? 1u : 0u;
+  }
+  return columns;
+}
+
 void m3net_recognizer_load_window(m3net_recognizer* recognizer) {
   m3net_ring_copy(&recognizer->ring, m3net_model_input(recognizer->model));
 }

@@ -38,6 +38,13 @@ void m3net_recognizer_reset(m3net_recognizer* recognizer);
 /// Hears one hop of M3NET_FRONTEND_HOP_SAMPLES samples; returns whether it completed a column.
 bool m3net_recognizer_push(m3net_recognizer* recognizer, const int16_t* hop);
 
+/// Hears a whole clip of little-endian samples; reset before. The last hop is filled up with
+/// silence, which no complete frame of the clip reaches.
+///
+/// @param samples  at least M3NET_FRONTEND_FRAME_SAMPLES.
+/// @return the columns made.
+uint32_t m3net_recognizer_hear(m3net_recognizer* recognizer, const uint8_t* clip, uint32_t samples);
+
 /// Gives the model the columns heard.
 void m3net_recognizer_load_window(m3net_recognizer* recognizer);
 

@@ -18,6 +18,7 @@ MAGIC = b"M3NJ"
 VERSION = 1
 KIND_FEATURES = 0
 KIND_PCM = 1
+KIND_STREAM = 2
 FLAG_FEATURES = 1
 FLAG_INSTRUCTIONS = 2
 HEADER = struct.Struct("<4sHHIIII2I")
@@ -53,6 +54,27 @@ def job_image(clips: np.ndarray, *, report_features: bool, report_instructions: 
         MAGIC, VERSION, kind, len(clips), clip_bytes, zlib.crc32(payload), flags, 0, 0
     )
     return header + payload
+
+
+def stream_image(samples: bytes, capacity_bytes: int) -> bytes:
+    """The image of a long sound, which an emulated board's microphone hears.
+
+    Args:
+        samples: little-endian int16 samples.
+        capacity_bytes: room in the board's memory.
+
+    Raises:
+        FirmwareError: it has no whole samples, or does not fit.
+    """
+    if not samples or len(samples) % 2:
+        raise FirmwareError("the sound has no whole 16-bit samples: give int16 PCM")
+    if HEADER.size + len(samples) > capacity_bytes:
+        raise FirmwareError(
+            f"a sound of {len(samples)} bytes exceeds the board's job memory of {capacity_bytes} "
+            "bytes; cut it"
+        )
+    crc = zlib.crc32(samples)
+    return HEADER.pack(MAGIC, VERSION, KIND_STREAM, 1, len(samples), crc, 0, 0, 0) + samples
 
 
 def split_clips(clips: np.ndarray, capacity_bytes: int) -> list[np.ndarray]:

@@ -108,12 +108,6 @@ def run_image(
     Raises:
         FirmwareError: as :func:`run_job`.
     """
-    if not elf.is_file():
-        raise FirmwareError(f"{elf}: no such firmware; build it first")
-    if shutil.which(machine.emulator) is None:
-        raise FirmwareError(
-            f"{machine.emulator} not found; install it: apt-get install {machine.package}"
-        )
     with tempfile.TemporaryDirectory(prefix="m3net-emulation-") as folder:
         image_path = Path(folder) / "job.bin"
         console_path = Path(folder) / "console.log"
@@ -140,26 +134,55 @@ def emulator_command(elf: Path, machine: Machine, image: Path, console: Path) ->
     The console goes to a file: a file never makes the emulated UART wait for its reader, so
     instruction counts do not depend on the host.
     """
+    return console_command(elf, machine, f"file:{console}", image=image)
+
+
+def console_command(
+    elf: Path,
+    machine: Machine,
+    console: str,
+    *,
+    image: Path | None = None,
+    arguments: tuple[str, ...] | None = None,
+) -> list[str]:
+    """Command line of the emulator with its console anywhere.
+
+    Args:
+        elf: the firmware.
+        machine: the board to emulate.
+        console: QEMU's name for where the console goes, such as ``tcp:127.0.0.1:3456``.
+        image: job image for the board's memory, if any.
+        arguments: instead of the machine's own.
+
+    Raises:
+        FirmwareError: the firmware or the emulator is missing.
+    """
+    if not elf.is_file():
+        raise FirmwareError(f"{elf}: no such firmware; build it first")
+    if shutil.which(machine.emulator) is None:
+        raise FirmwareError(
+            f"{machine.emulator} not found; install it: apt-get install {machine.package}"
+        )
     # The emulator must not outlive this process, even if that is killed.
     guard = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
     serial: list[str] = []
     for _ in range(machine.uart):
         serial += ["-serial", "null"]
+    loader = f"loader,file={image},addr={machine.job_address:#x},force-raw=on"
     return [
         *guard,
         machine.emulator,
         "-machine",
         machine.machine,
-        *machine.arguments,
+        *(machine.arguments if arguments is None else arguments),
         "-display",
         "none",
         "-monitor",
         "none",
         *serial,
         "-serial",
-        f"file:{console}",
-        "-device",
-        f"loader,file={image},addr={machine.job_address:#x},force-raw=on",
+        console,
+        *(["-device", loader] if image else []),
         "-kernel",
         str(elf),
     ]

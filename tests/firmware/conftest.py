@@ -18,6 +18,7 @@ from firmware_helpers import (
     skip_or_fail,
     write_bundle,
 )
+from monitor_host import build_monitor
 
 from m3net_tf.emulation import find_machine
 from m3net_tf.firmware.build import build_firmware
@@ -91,6 +92,12 @@ def build_variant(
         return elf
 
     return build
+
+
+@pytest.fixture(scope="session")
+def monitor_host(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The monitor compiled for the host, under sanitisers, over a stand-in for a model."""
+    return build_monitor(tmp_path_factory.mktemp("monitor"))
 
 
 @pytest.fixture()

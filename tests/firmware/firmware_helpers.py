@@ -15,6 +15,7 @@ from m3net_tf.export.carray import CModel
 from m3net_tf.export.operators import operators_of
 from m3net_tf.firmware.build import FirmwareImage
 from m3net_tf.frontend import FrontendConfig, write_c_tables
+from m3net_tf.streaming.config import DetectorConfig, write_c_header
 
 BOARD = "mps2_an386"
 FRAMES = 49
@@ -59,6 +60,8 @@ def write_bundle(
         licence="Apache-2.0",
     ).write(folder)
     write_c_tables(config, folder, frames=FRAMES)
+    labels = [f"label{index}" for index in range(CLASSES)]
+    write_c_header(DetectorConfig.default(config, FRAMES, labels), folder)
     return folder
 
 

@@ -91,7 +91,8 @@ def test_sizes(built: BuiltFirmware):
     assert image.flash_bytes == image.sections[".text"] + image.sections[".data"]
     assert len(built.tflite) < image.flash_bytes < len(built.tflite) + 150_000
     assert image.sections[".stack"] == 8192
-    assert image.ram_bytes < 100_000
+    # An arena of 48 kB, a second of sound for the monitor (32 kB), queues of live detection (12 kB).
+    assert image.ram_bytes < 120_000
 
 
 def test_only_the_operators_of_the_model_are_linked(built: BuiltFirmware):

@@ -146,6 +146,7 @@ def test_longer_clips_give_their_last_window(built: BuiltFirmware):
         ({"crc": 1}, "job_crc"),
         ({"clip_bytes": 99}, "job_clip_size"),
         ({"kind": 1}, "job_clip_size"),
+        ({"kind": 2}, "job_clip_size"),
         ({"count": 0}, "job_clip_count"),
         ({"count": 0xFFFFFFFF}, "job_clip_count"),
         ({"flags": 0x80}, "job_flags"),

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "eembc.h"
+
+#include <string.h>
+
+#include "console.h"
+#include "platform.h"
+
+#define FIRMWARE_VERSION "ULPMark for tinyML Firmware V0.0.1"
+#define DEFAULT_RUNS 1
+#define DEFAULT_WARMUP 10
+#define WINDOW_SAMPLES \
+  ((M3NET_FRONTEND_FRAMES - 1) * M3NET_FRONTEND_HOP_SAMPLES + M3NET_FRONTEND_FRAME_SAMPLES)
+
+static void line(const char* text) {
+  console_text(text);
+  console_end();
+}
+
+// Whatever came in goes out again as printable text.
+static void echo(const char* text) {
+  for (; *text != '\0'; ++text) {
+    const char letter = *text >= ' ' && *text <= '~' ? *text : '?';
+    m3net_board_write(&letter, 1);
+  }
+}
+
+static void quoted(const char* before, const char* text, const char* after) {
+  console_text(before);
+  echo(text);
+  line(after);
+}
+
+static void number_line(const char* before, uint32_t value) {
+  console_text(before);
+  console_u32(value);
+  console_end();
+}
+
+static void ready(void) { line("m-ready"); }
+
+// In performance mode a line, in energy mode a falling edge.
+static void timestamp(const m3net_eembc* eembc) {
+  if (eembc->energy) {
+    (void)m3net_board_timestamp_pin();
+  } else {
+    number_line("m-lap-us-", (uint32_t)m3net_board_time_us());
+  }
+}
+
+// The next word of `*at`, terminated; NULL if there is none.
+static char* next_word(char** at) {
+  char* start = *at;
+  while (*start == ' ') ++start;
+  if (*start == '\0') return NULL;
+  char* end = start;
+  while (*end != ' ' && *end != '\0') ++end;
+  *at = *end == '\0' ? end : end + 1;
+  *end = '\0';
+  return start;
+}
+
+// As atoi(), but limited to [-1, limit + 1] instead of undefined beyond an int.
+static int32_t number(const char* text, int32_t limit) {
+  const bool negative = *text == '-';
+  if (*text == '-' || *text == '+') ++text;
+  int32_t value = 0;
+  for (; *text >= '0' && *text <= '9'; ++text) {
+    value = value * 10 + (*text - '0');
+    if (value > limit) value = limit + 1;
+  }
+  return negative && value != 0 ? -1 : value;
+}
+
+static int hex_digit(char letter) {
+  if (letter >= '0' && letter <= '9') return letter - '0';
+  if (letter >= 'a' && letter <= 'f') return letter - 'a' + 10;
+  if (letter >= 'A' && letter <= 'F') return letter - 'A' + 10;
+  return -1;
+}
+
+// 0 to 1 with three decimals, cut off.
+static void score(int8_t value) {
+  const float real =
+      ((float)value - (float)M3NET_MODEL_OUTPUT_ZERO_POINT) * M3NET_MODEL_OUTPUT_SCALE;
+  const int32_t thousandths = (int32_t)((real < 0.0f ? -real : real) * 1000.0f);
+  char decimals[5] = {'.'};
+  decimals[1] = (char)('0' + thousandths / 100 % 10);
+  decimals[2] = (char)('0' + thousandths / 10 % 10);
+  decimals[3] = (char)('0' + thousandths % 10);
+  if (real < 0.0f) console_text("-");
+  console_u32((uint32_t)(thousandths / 1000));
+  console_text(decimals);
+}
+
+static void results(const m3net_eembc* eembc) {
+  console_text("m-results-[");
+  for (uint32_t label = 0; label < M3NET_MODEL_CLASS_COUNT; ++label) {
+    if (label > 0u) console_text(",");
+    score(eembc->scores[label]);
+  }
+  line("]");
+}
+
+static void load(m3net_eembc* eembc, char** rest) {
+  const char* word = next_word(rest);
+  if (word == NULL) {
+    line("e-[Command 'db load' requires the # of bytes]");
+    return;
+  }
+  const int32_t limit = eembc->capacity < 0x00FFFFFFu ? (int32_t)eembc->capacity : 0x00FFFFFF;
+  const int32_t bytes = number(word, limit);
+  eembc->size = 0;
+  eembc->position = 0;
+  if (bytes <= 0) {
+    line("e-[Command 'db load' must be >0 bytes]");
+  } else if (bytes > limit) {
+    console_text("Supplied buffer size ");
+    echo(word);
+    console_text(" exceeds maximum of ");
+    console_u32((uint32_t)limit);
+    console_text("\n");
+  } else {
+    eembc->size = (uint32_t)bytes;
+    console_text("m-[Expecting ");
+    console_u32(eembc->size);
+    line(" bytes]");
+  }
+}
+
+static void print_buffer(const m3net_eembc* eembc) {
+  uint32_t i = 0;
+  for (; i < eembc->size; ++i) {
+    console_text(i % 8u == 0u ? "m-buffer-" : "-");
+    console_hex(&eembc->buffer[i], 1);
+    if ((i + 1u) % 8u == 0u || i + 1u == eembc->size) console_end();
+  }
+  if (i % 8u != 0u) console_end();
+}
+
+static void fill(m3net_eembc* eembc, const char* digits) {
+  if (strlen(digits) % 2u != 0u) {
+    line("e-[Insufficent number of hex digits]");
+    return;
+  }
+  for (; *digits != '\0'; digits += 2) {
+    const int high = hex_digit(digits[0]);
+    const int low = hex_digit(digits[1]);
+    if (high < 0 || low < 0) {
+      const char pair[3] = {digits[0], digits[1], '\0'};
+      quoted("e-[Invalid hex digit '", pair, "']");
+      return;
+    }
+    if (eembc->position >= eembc->size) return;  // surplus, or nothing was announced
+    eembc->buffer[eembc->position++] = (uint8_t)(high * 16 + low);
+    if (eembc->position == eembc->size) line("m-load-done");
+  }
+}
+
+static void buffer_command(m3net_eembc* eembc, char** rest) {
+  const char* word = next_word(rest);
+  if (word == NULL) {
+    line("e-[Command 'db' requires a subcommand]");
+  } else if (strcmp(word, "load") == 0) {
+    load(eembc, rest);
+  } else if (strcmp(word, "print") == 0) {
+    print_buffer(eembc);
+  } else {
+    fill(eembc, word);
+  }
+}
+
+static bool is_features(const m3net_eembc* eembc) { return eembc->size == M3NET_MODEL_INPUT_BYTES; }
+
+static bool is_pcm(const m3net_eembc* eembc) {
+  return eembc->size % 2u == 0u && eembc->size >= 2u * WINDOW_SAMPLES;
+}
+
+// One inference as the benchmark counts it: with the front end if samples were loaded.
+static bool infer_once(m3net_eembc* eembc) {
+  if (is_features(eembc)) {
+    m3net_recognizer_load_features(eembc->recognizer, (const int8_t*)eembc->buffer);
+  } else {
+    m3net_recognizer_reset(eembc->recognizer);
+    (void)m3net_recognizer_hear(eembc->recognizer, eembc->buffer, eembc->size / 2u);
+    m3net_recognizer_load_window(eembc->recognizer);
+  }
+  return m3net_recognizer_run(eembc->recognizer) == M3NET_OK;
+}
+
+static bool infer_times(m3net_eembc* eembc, int32_t times) {
+  for (int32_t i = 0; i < times; ++i) {
+    if (!infer_once(eembc)) {
+      line("e-[The model failed]");
+      return false;
+    }
+  }
+  return true;
+}
+
+static void infer(m3net_eembc* eembc, char** rest) {
+  const char* word = next_word(rest);
+  const int32_t runs = word == NULL ? DEFAULT_RUNS : number(word, M3NET_EEMBC_MAX_RUNS);
+  word = word == NULL ? NULL : next_word(rest);
+  const int32_t warmup = word == NULL ? DEFAULT_WARMUP : number(word, M3NET_EEMBC_MAX_RUNS);
+  if (runs <= 0) {
+    line("e-[Inference iterations must be >0]");
+    return;
+  }
+  if (warmup < 0) {
+    line("e-[Inference warmup must be >=0]");
+    return;
+  }
+  if (runs > M3NET_EEMBC_MAX_RUNS || warmup > M3NET_EEMBC_MAX_RUNS) {
+    console_text("e-[Inference iterations and warmup must be <=");
+    console_u32(M3NET_EEMBC_MAX_RUNS);
+    line("]");
+    return;
+  }
+  if (eembc->position != eembc->size || (!is_features(eembc) && !is_pcm(eembc))) {
+    console_text("Input db has ");
+    console_u32(eembc->position);
+    console_text(" elemented, expected ");
+    console_u32(M3NET_MODEL_INPUT_BYTES);
+    console_text("\n");
+    return;
+  }
+  number_line("m-warmup-start-", (uint32_t)warmup);
+  if (!infer_times(eembc, warmup)) return;
+  line("m-warmup-done");
+  number_line("m-infer-start-", (uint32_t)runs);
+  timestamp(eembc);
+  const bool good = infer_times(eembc, runs);
+  timestamp(eembc);
+  if (!good) return;
+  line("m-infer-done");
+  memcpy(eembc->scores, m3net_model_output(eembc->recognizer->model), sizeof(eembc->scores));
+  results(eembc);
+}
+
+void m3net_eembc_init(m3net_eembc* eembc, m3net_recognizer* recognizer, uint8_t* buffer,
+                      uint32_t capacity) {
+  memset(eembc, 0, sizeof(*eembc));
+  eembc->recognizer = recognizer;
+  eembc->buffer = buffer;
+  eembc->capacity = capacity;
+  memset(eembc->scores, M3NET_MODEL_OUTPUT_ZERO_POINT, sizeof(eembc->scores));
+}
+
+void m3net_eembc_boot(m3net_eembc* eembc) {
+  line(eembc->energy ? "m-timestamp-mode-energy" : "m-timestamp-mode-performance");
+  timestamp(eembc);
+  line("m-init-done");
+  ready();
+}
+
+void m3net_eembc_command(m3net_eembc* eembc, char* command) {
+  char* rest = command;
+  const char* word = next_word(&rest);
+  if (word == NULL) word = "";
+  if (strcmp(word, "name") == 0) {
+    quoted("m-name-dut-[", m3net_board_info.name, "]");
+  } else if (strcmp(word, "timestamp") == 0) {
+    timestamp(eembc);
+  } else if (strcmp(word, "profile") == 0) {
+    line("m-profile-[" FIRMWARE_VERSION "]");
+    line("m-model-[" M3NET_EEMBC_MODEL_ID "]");
+  } else if (strcmp(word, "help") == 0) {
+    line(FIRMWARE_VERSION);
+    line("name, timestamp, profile, help, results, infer [N [WARMUP]],");
+    line("db load BYTES, db HEX, db print; each ends in a percent sign");
+  } else if (strcmp(word, "results") == 0) {
+    results(eembc);
+  } else if (strcmp(word, "infer") == 0) {
+    infer(eembc, &rest);
+  } else if (strcmp(word, "db") == 0) {
+    buffer_command(eembc, &rest);
+  } else {
+    quoted("e-[Unknown command: ", word, "]");
+  }
+  ready();
+}
+
+void m3net_eembc_too_long(void) {
+  line("e-[Command too long]");
+  ready();
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "live.h"
+
+#include <string.h>
+
+#include "platform.h"
+
+#define HOP M3NET_FRONTEND_HOP_SAMPLES
+#define QUEUE M3NET_LIVE_QUEUE_HOPS
+#define WAITING_MOST (QUEUE - 1u)  // the hop worked on last keeps its place
+
+_Static_assert((QUEUE & (QUEUE - 1u)) == 0u, "the queue's counters wrap: a power of two");
+_Static_assert(M3NET_DETECTOR_CLASS_COUNT == M3NET_MODEL_CLASS_COUNT,
+               "the detector's classes are not the model's: export both from one run");
+
+// The microphone's callback has no argument of its own.
+static m3net_live* listening;
+
+// One side of the queue reads what the other writes.
+static uint32_t load(const uint32_t* counter) { return __atomic_load_n(counter, __ATOMIC_ACQUIRE); }
+
+static void store(uint32_t* counter, uint32_t value) {
+  __atomic_store_n(counter, value, __ATOMIC_RELEASE);
+}
+
+m3net_status m3net_live_init(m3net_live* live, m3net_recognizer* recognizer) {
+  if (live == NULL || recognizer == NULL) return M3NET_ERROR_ARGUMENT;
+  memset(live, 0, sizeof(*live));
+  live->recognizer = recognizer;
+  return m3net_detector_init(&live->detector, &m3net_detector_defaults);
+}
+
+static void half_ready(const int16_t* half) { (void)m3net_live_hear(listening, half); }
+
+int m3net_live_start(m3net_live* live, bool microphone) {
+  m3net_live_stop(live);
+  m3net_recognizer_reset(live->recognizer);
+  m3net_detector_reset(&live->detector);
+  memset(&live->statistics, 0, sizeof(live->statistics));
+  store(&live->head, 0);
+  store(&live->tail, 0);
+  listening = live;
+  if (microphone) {
+    const int refused =
+        m3net_board_audio_start(M3NET_FRONTEND_SAMPLE_RATE_HZ, live->halves, HOP, half_ready);
+    if (refused != 0) return refused;
+  }
+  live->microphone = microphone;
+  live->on = true;
+  return 0;
+}
+
+void m3net_live_stop(m3net_live* live) {
+  if (live->on && live->microphone) m3net_board_audio_stop();
+  live->on = false;
+  live->microphone = false;
+}
+
+bool m3net_live_hear(m3net_live* live, const int16_t* hop) {
+  const uint32_t head = live->head;
+  if (head - load(&live->tail) >= WAITING_MOST) {
+    ++live->statistics.lost_hops;
+    return false;
+  }
+  memcpy(live->queue[head % QUEUE], hop, HOP * sizeof(int16_t));
+  live->heard_us[head % QUEUE] = m3net_board_time_us();
+  store(&live->head, head + 1u);
+  return true;
+}
+
+bool m3net_live_waiting(const m3net_live* live) {
+  return live->on && load(&live->head) != live->tail;
+}
+
+static void run(m3net_live* live, uint64_t heard_us, m3net_live_result* result) {
+  m3net_live_statistics* statistics = &live->statistics;
+  const uint64_t start_us = m3net_board_time_us();
+  m3net_recognizer_load_window(live->recognizer);
+  result->status = m3net_recognizer_run(live->recognizer);
+  const uint32_t run_us = (uint32_t)(m3net_board_time_us() - start_us);
+  if (run_us > statistics->max_run_us) statistics->max_run_us = run_us;
+  if (result->status != M3NET_OK) return;
+  result->ran = true;
+  const int8_t* scores = m3net_model_output(live->recognizer->model);
+  result->has_event = m3net_detector_step(&live->detector, scores, &result->event);
+  if (!result->has_event) return;
+  result->latency_us = (uint32_t)(m3net_board_time_us() - heard_us);
+  ++statistics->events;
+  statistics->latency_us = result->latency_us;
+  if (result->latency_us > statistics->max_latency_us) {
+    statistics->max_latency_us = result->latency_us;
+  }
+}
+
+bool m3net_live_step(m3net_live* live, m3net_live_result* result) {
+  if (!m3net_live_waiting(live)) return false;
+  const uint32_t place = live->tail % QUEUE;
+  const uint32_t waiting = load(&live->head) - live->tail;
+  if (waiting > live->statistics.max_queue_hops) live->statistics.max_queue_hops = waiting;
+  memset(result, 0, sizeof(*result));
+  result->hop = live->queue[place];
+  ++live->statistics.hops;
+  const uint64_t heard_us = live->heard_us[place];
+  result->has_column =
+      m3net_frontend_push(live->recognizer->frontend, live->queue[place], result->column);
+  if (result->has_column) {
+    ++live->statistics.columns;
+    m3net_ring_push(&live->recognizer->ring, result->column);
+    if (m3net_detector_wants_inference(&live->detector, result->column)) {
+      run(live, heard_us, result);
+    }
+  }
+  store(&live->tail, live->tail + 1u);
+  return true;
+}

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""New labelled clips from the board's own microphone, into a ``folder`` data set."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from m3net_tf.artifacts import write_bytes
+from m3net_tf.device.client import Device
+from m3net_tf.errors import ConfigError
+
+Log = Callable[[str], None]
+
+
+def wav_bytes(samples: npt.NDArray[np.int16], rate_hz: int) -> bytes:
+    """Mono 16-bit WAV file."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate_hz, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
+def level_db(samples: npt.NDArray[np.int16]) -> float:
+    """Root mean square in decibels below full scale; -100 for silence."""
+    rms = float(np.sqrt(np.mean((samples.astype(np.float64) / 32768) ** 2)))
+    return max(-100.0, 20 * float(np.log10(max(rms, 1e-12))))
+
+
+def next_index(folder: Path) -> int:
+    """Number of the next clip: behind the highest one that is there."""
+    numbers = [
+        int(found[1]) for path in folder.glob("*.wav") if (found := re.search(r"(\d+)$", path.stem))
+    ]
+    return max(numbers, default=-1) + 1
+
+
+def capture(
+    device: Device,
+    folder: Path,
+    label: str,
+    count: int,
+    seconds: float,
+    log: Log = lambda _: None,
+    before_each: Callable[[int], None] = lambda _: None,
+) -> list[Path]:
+    """Record clips of one class.
+
+    Args:
+        device: board with a microphone.
+        folder: data set; the clips go into its sub-folder ``label``.
+        label: class name.
+        count: number of clips.
+        seconds: length of each.
+        log: takes a line for each clip.
+        before_each: called with the clip's number, for instance to wait for a key.
+
+    Returns:
+        The files, each of which appeared whole.
+
+    Raises:
+        ConfigError: the label is no name of a folder, or the clips are too long for the board.
+        FirmwareError: the board has no microphone, or stops answering.
+    """
+    if not label or label != Path(label).name or label.startswith("."):
+        raise ConfigError(f"label {label!r}: give a name that a folder can have")
+    if count < 1:
+        raise ConfigError(f"count {count}: give at least 1 clip")
+    info = device.info()
+    rate_hz = info.frontend["rate_hz"]
+    samples = round(seconds * rate_hz)
+    if not 0 < samples <= info.buffer_bytes // 2:
+        raise ConfigError(
+            f"{seconds:g} s: the board records up to {info.buffer_bytes // 2 / rate_hz:g} s at once"
+        )
+    target = folder / label
+    first = next_index(target)
+    paths = []
+    for index in range(first, first + count):
+        before_each(index)
+        recorded = device.record(samples)
+        path = target / f"{label}_{index:05d}.wav"
+        write_bytes(path, wav_bytes(recorded, rate_hz))
+        log(f"{path}: {seconds:g} s, {level_db(recorded):.0f} dB")
+        paths.append(path)
+    return paths

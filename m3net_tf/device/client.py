@@ -1,0 +1,438 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The host's side of the monitor protocol (``docs/monitor.md``)."""
+
+from __future__ import annotations
+
+import re
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.device.ports import Port
+from m3net_tf.errors import FirmwareError
+
+PROTOCOL = 1
+PREFIX = "m3net "
+#: What a board says without being asked, while it streams.
+STREAM_WORDS = frozenset({"event", "column", "scores", "audio", "overrun", "stopped"})
+REPLY_TIMEOUT_S = 5.0
+RUN_TIMEOUT_S = 60.0
+_SYNC_TRIES = 4
+_SYNC_TIMEOUT_S = 1.5
+_QUIET_S = 0.15
+_BLOCK_TRIES = 5
+_MAX_LINE_BYTES = 1 << 16
+#: The board's words for a block that was damaged on the way.
+_DAMAGED = frozenset({"block_crc", "block_short", "block_header", "line", "command"})
+_FIELD = re.compile(r"(\w+)=(\S*)")
+
+
+class BoardError(FirmwareError):
+    """The board refused a command.
+
+    Attributes:
+        code: its word for why.
+    """
+
+    def __init__(self, port: str, code: str, text: str) -> None:
+        super().__init__(f"{port}: the board reports {code}: {text}")
+        self.code = code
+
+
+class NoAnswerError(FirmwareError):
+    """The board did not answer in time."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """A line of the board.
+
+    Attributes:
+        word: first word behind ``m3net``.
+        rest: what follows it.
+        data: the bytes that followed a ``data`` or ``audio`` line, else empty.
+    """
+
+    word: str
+    rest: str
+    data: bytes = b""
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The ``key=value`` words."""
+        return dict(_FIELD.findall(self.rest))
+
+    def number(self, key: str) -> int:
+        """A field as a number.
+
+        Raises:
+            FirmwareError: the line has no such number.
+        """
+        try:
+            return int(self.fields[key], 0)
+        except (KeyError, ValueError):
+            raise FirmwareError(
+                f"the board's line 'm3net {self.word} {self.rest[:80]}' lacks the number {key}; "
+                "build the firmware from this release"
+            ) from None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The answer to a command: its last line, and those before it."""
+
+    last: Message
+    lines: list[Message] = field(default_factory=list)
+
+    def number(self, key: str) -> int:
+        """A number of the last line."""
+        return self.last.number(key)
+
+    def numbers(self) -> dict[str, int]:
+        """All numbers of the last line."""
+        return {key: int(value) for key, value in self.last.fields.items() if value.isdigit()}
+
+
+@dataclass(frozen=True)
+class DeviceInfo:
+    """What a board says of itself.
+
+    Attributes:
+        board: name of the board.
+        version: fields of its version line (core, clock_hz, counter, audio, baud, reset).
+        model: fields of the model (name, sha256, bytes, input_bytes, classes).
+        frontend: rate_hz, frame_samples, hop_samples, bins, frames.
+        labels: class names.
+        block_bytes: most bytes of a block.
+        buffer_bytes: room for recordings.
+    """
+
+    board: str
+    version: dict[str, str]
+    model: dict[str, str]
+    frontend: dict[str, int]
+    labels: tuple[str, ...]
+    block_bytes: int
+    buffer_bytes: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """One inference on the board.
+
+    Attributes:
+        label: index of the best class.
+        output: int8 scores, shape (classes,).
+        run_us: time of loading and running by the board's own clock, microseconds a run.
+        model_cost: of one run, in the counter's unit.
+        frontend_cost: of all columns of the clip, in the counter's unit; 0 for features.
+        frames: columns that the front end made; 0 for features.
+    """
+
+    label: int
+    output: npt.NDArray[np.int8]
+    run_us: float
+    model_cost: int
+    frontend_cost: int
+    frames: int
+
+
+class Device:
+    """A board at a port.
+
+    Use as a context manager; leaving it stops the board's stream and closes the port.
+    """
+
+    def __init__(self, port: Port) -> None:
+        self.port = port
+        self.streamed: deque[Message] = deque()
+        self._bytes = bytearray()
+        self._wanted: tuple[Message, int] | None = None
+        self._info: DeviceInfo | None = None
+
+    def __enter__(self) -> Device:
+        try:
+            self.connect()
+        except BaseException:
+            self.port.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            if self._wanted is None:
+                self.port.write(b"\nstream off\n")
+        except FirmwareError:
+            pass  # the board is gone already
+        finally:
+            self.port.close()
+
+    # --- lines -----------------------------------------------------------------------------------
+
+    def _complete(self) -> Message | None:
+        """The next message that is whole, from the bytes at hand."""
+        while True:
+            if self._wanted is not None:
+                message, count = self._wanted
+                if len(self._bytes) < count:
+                    return None
+                data = bytes(self._bytes[:count])
+                del self._bytes[:count]
+                self._wanted = None
+                if zlib.crc32(data) != message.number("crc"):
+                    continue  # damaged: whoever waits for it asks again
+                return Message(message.word, message.rest, data)
+            end = self._bytes.find(b"\n")
+            if end < 0:
+                if len(self._bytes) > _MAX_LINE_BYTES:
+                    raise FirmwareError(
+                        f"{self.port.name}: a line without end; is it the right port and speed?"
+                    )
+                return None
+            line = self._bytes[:end].decode("ascii", errors="replace").strip("\r")
+            del self._bytes[: end + 1]
+            if not line.startswith(PREFIX):
+                continue
+            word, _, rest = line[len(PREFIX) :].partition(" ")
+            message = Message(word, rest)
+            if word in ("data", "audio"):
+                self._wanted = (message, message.number("bytes"))
+                continue
+            return message
+
+    def next_message(self, timeout_s: float) -> Message | None:
+        """The next line of the board; ``None`` if none comes in time.
+
+        Raises:
+            FirmwareError: the board is gone, or sends what is no line.
+        """
+        until_s = time.monotonic() + timeout_s
+        while True:
+            if (message := self._complete()) is not None:
+                return message
+            left_s = until_s - time.monotonic()
+            if left_s <= 0:
+                return None
+            self._bytes += self.port.read(left_s)
+
+    def stream(self, timeout_s: float) -> Message | None:
+        """The next line of a stream (an event, a column, ...); ``None`` if none comes in time."""
+        if self.streamed:
+            return self.streamed.popleft()
+        message = self.next_message(timeout_s)
+        return message if message is not None and message.word in STREAM_WORDS else None
+
+    def _answer(self, word: str, timeout_s: float) -> Reply:
+        """Wait for the last line of the answer to ``word``; the time-out is between lines."""
+        lines: list[Message] = []
+        while True:
+            message = self.next_message(timeout_s)
+            if message is None:
+                raise NoAnswerError(
+                    f"{self.port.name}: no answer to {word!r} within {timeout_s:g} s; reset the "
+                    "board and try again"
+                )
+            if message.word in STREAM_WORDS:
+                self.streamed.append(message)
+            elif message.word == "error":
+                code, _, text = message.rest.partition(" ")
+                raise BoardError(self.port.name, code, text)
+            elif message.word == "ok" and message.rest.split(" ")[0] == word:
+                return Reply(message, lines)
+            else:
+                lines.append(message)
+
+    def request(self, command: str, timeout_s: float = REPLY_TIMEOUT_S) -> Reply:
+        """Send a command and wait for its answer.
+
+        Raises:
+            BoardError: the board refuses it.
+            FirmwareError: no answer in time, or the board is gone.
+        """
+        self.port.write(command.encode("ascii") + b"\n")
+        return self._answer(command.split()[0], timeout_s)
+
+    # --- commands --------------------------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Find the board's voice, whatever it was doing.
+
+        Raises:
+            FirmwareError: nobody answers, or a firmware of another protocol.
+        """
+        last_words = ""
+        for _ in range(_SYNC_TRIES):
+            self.port.write(b"\nstream off\n")
+            last_words = self._drop_until_quiet() or last_words
+            self.port.write(b"version\n")
+            try:
+                reply = self._answer("version", _SYNC_TIMEOUT_S)
+            except (BoardError, NoAnswerError):
+                continue  # it may have been in the middle of something
+            if (found := reply.number("protocol")) != PROTOCOL:
+                raise FirmwareError(
+                    f"{self.port.name}: the board speaks protocol {found}, this release "
+                    f"{PROTOCOL}: build and flash its firmware anew"
+                )
+            self.streamed.clear()
+            return
+        if last_words:
+            raise FirmwareError(f"{self.port.name}: the board stopped: {last_words}")
+        raise FirmwareError(
+            f"{self.port.name}: no answer; is the firmware of this release on the board, and is "
+            "this its port and speed?"
+        )
+
+    def _drop_until_quiet(self) -> str:
+        """Pass over what comes; returns the text of its last error line, if any."""
+        until_s = time.monotonic() + _SYNC_TIMEOUT_S
+        while time.monotonic() < until_s and (data := self.port.read(_QUIET_S)):
+            self._bytes += data
+        errors = re.findall(r"m3net error \w+ ([^\r\n]+)", self._bytes.decode("ascii", "replace"))
+        self._bytes.clear()
+        self._wanted = None
+        return errors[-1] if errors else ""
+
+    def info(self) -> DeviceInfo:
+        """What the board is and which model it runs (asked once)."""
+        if self._info is None:
+            version = self.request("version").last.fields
+            reply = self.request("info")
+            by_word = {line.word: line for line in reply.lines}
+            labels = [line.rest.partition(" ")[2] for line in reply.lines if line.word == "label"]
+            if {"model", "frontend"} - by_word.keys():
+                raise FirmwareError(f"{self.port.name}: the board's info is incomplete; try again")
+            frontend = {key: int(value) for key, value in by_word["frontend"].fields.items()}
+            self._info = DeviceInfo(
+                board=version.get("board", ""),
+                version=version,
+                model=by_word["model"].fields,
+                frontend=frontend,
+                labels=tuple(labels),
+                block_bytes=reply.number("block_bytes"),
+                buffer_bytes=reply.number("buffer_bytes"),
+            )
+        return self._info
+
+    def require_model(self, sha256: str, owner: str) -> None:
+        """Check that the board runs a certain network.
+
+        Raises:
+            FirmwareError: it runs another one.
+        """
+        if (found := self.info().model.get("sha256")) != sha256:
+            raise FirmwareError(
+                f"{self.port.name}: the board runs another model ({str(found)[:12]}) than {owner} "
+                f"({sha256[:12]}): flash that run's firmware"
+            )
+
+    def send_block(self, offset: int, data: bytes, timeout_s: float = REPLY_TIMEOUT_S) -> None:
+        """Send one block, again if it was damaged.
+
+        Raises:
+            BoardError: the board refuses it for another reason than damage.
+            FirmwareError: it never arrives.
+        """
+        header = f"block {offset & 0xFFFFFFFF} {len(data)} {zlib.crc32(data):#010x}\n"
+        behind = (offset + len(data)) & 0xFFFFFFFF
+        for _ in range(_BLOCK_TRIES):
+            self.port.write(header.encode("ascii") + data)
+            try:
+                # What was sent twice is answered twice: skip the answer to an earlier block.
+                while self._answer("block", timeout_s).number("next") != behind:
+                    pass
+            except NoAnswerError:
+                continue  # if only the answer was lost, the board takes it as a repetition
+            except BoardError as error:
+                if error.code not in _DAMAGED:
+                    raise
+            else:
+                return
+        raise FirmwareError(f"{self.port.name}: blocks arrive damaged; check cable and speed")
+
+    def load(self, clip: npt.NDArray[Any], progress: Callable[[int], None] | None = None) -> None:
+        """Give the board an input.
+
+        Args:
+            clip: int8 features, shape (bins, frames), or int16 samples, shape (samples,).
+            progress: called with the bytes sent so far.
+        """
+        if clip.dtype == np.int8:
+            self.request("load features")
+            data = np.ascontiguousarray(clip).tobytes()
+        else:
+            self.request(f"load pcm {clip.size}")
+            data = np.ascontiguousarray(clip, dtype="<i2").tobytes()
+        self.send(data, progress)
+
+    def send(self, data: bytes, progress: Callable[[int], None] | None = None) -> None:
+        """Send all blocks of ``data``."""
+        size = self.info().block_bytes
+        for offset in range(0, len(data), size):
+            self.send_block(offset, data[offset : offset + size])
+            if progress:
+                progress(offset + size)
+
+    def infer(self, runs: int = 1) -> Result:
+        """Run the network on the input that was loaded.
+
+        Raises:
+            FirmwareError: the answer was damaged on the way, three times.
+        """
+        reply = self.request(f"infer {runs}", RUN_TIMEOUT_S * runs)
+        for _ in range(3):
+            try:
+                output = bytes.fromhex(reply.last.fields["out"])
+            except (KeyError, ValueError):
+                output = b""
+            if output and zlib.crc32(output) == int(reply.last.fields.get("crc", "0"), 16):
+                break
+            reply = self.request(f"infer {runs}", RUN_TIMEOUT_S * runs)
+        else:
+            raise FirmwareError(f"{self.port.name}: results arrive damaged; check cable and speed")
+        return Result(
+            label=reply.number("label"),
+            output=np.frombuffer(output, np.int8),
+            run_us=reply.number("us") / runs,
+            model_cost=reply.number("model_cost"),
+            frontend_cost=reply.number("frontend_cost"),
+            frames=reply.number("frames"),
+        )
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Read the board's buffer."""
+        size = self.info().block_bytes
+        data = b""
+        while len(data) < count:
+            bytes_now = min(size, count - len(data))
+            for _ in range(_BLOCK_TRIES):
+                reply = self.request(f"read {offset + len(data)} {bytes_now}")
+                if blocks := [line.data for line in reply.lines if line.word == "data"]:
+                    break
+            else:
+                raise FirmwareError(f"{self.port.name}: blocks arrive damaged; check the cable")
+            data += blocks[-1]
+        return data
+
+    def record(self, samples: int) -> npt.NDArray[np.int16]:
+        """Record from the board's microphone; int16, shape (samples,)."""
+        rate_hz = self.info().frontend["rate_hz"]
+        self.request(f"record {samples}", REPLY_TIMEOUT_S + 2 * samples / rate_hz)
+        return np.frombuffer(self.read(0, 2 * samples), "<i2").astype(np.int16)
+
+    def set_baud(self, baud: int) -> bool:
+        """Change the speed of board and port; false, and the old speed, if the board cannot."""
+        try:
+            self.request(f"baud {baud}")
+        except BoardError:
+            return False
+        self.port.set_baud(baud)
+        self.connect()
+        self._info = None
+        return True

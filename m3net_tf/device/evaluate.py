@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accuracy of a run's test set, measured on the board itself."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+from m3net_tf.artifacts import provenance, read_json, write_json
+from m3net_tf.datasets import AudioDataset, Clip
+from m3net_tf.device.client import Device, Result
+from m3net_tf.device.session import connect
+from m3net_tf.errors import ConfigError, DataError
+from m3net_tf.export import Bundle
+from m3net_tf.export.bundle import pcm_and_features
+from m3net_tf.quantization.runtime import run_reference
+from m3net_tf.reports.chain import spread_clips
+from m3net_tf.training.metrics import wilson_interval
+from m3net_tf.training.run import Run
+
+INPUTS = ("features", "pcm")
+_SAVE_EVERY_S = 2.0
+_CLIPS_AT_ONCE = 32
+
+Log = Callable[[str], None]
+Progress = Callable[[int, int], None]
+
+
+def results_path(run: Path, board: str, source: str) -> Path:
+    """Where the results of a board lie: ``device/<board>-<input>.json`` in the run's folder."""
+    return run / "device" / f"{board}-{source}.json"
+
+
+def evaluate(
+    device: Device,
+    bundle: Bundle,
+    dataset: AudioDataset,
+    clips: tuple[Clip, ...],
+    path: Path,
+    source: str = "features",
+    log: Log = lambda _: None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Run clips on the board and compare with the desktop.
+
+    What was measured is in ``path`` every few seconds, whole or not at all; an evaluation that was
+    stopped goes on there if model, board, clips and input are the same.
+
+    Args:
+        device: board that runs the firmware of ``bundle``.
+        bundle: the export.
+        dataset: where the clips come from.
+        clips: which ones.
+        path: results file.
+        source: ``features`` gives the board Python's int8 features, which leaves the network to
+            it; ``pcm`` the samples, so that its own front end works as well.
+        log: takes lines of progress.
+        progress: called with (clips done, clips in all).
+
+    Returns:
+        The summary, which is in the results file too.
+
+    Raises:
+        ConfigError: there is no such input.
+        DataError: there are no clips.
+        FirmwareError: the board runs another model, stops answering or fails.
+    """
+    if source not in INPUTS:
+        raise ConfigError(f"input {source!r}: choose one of {', '.join(INPUTS)}")
+    if not clips:
+        raise DataError(f"{dataset.info.name} has no such clips: choose another protocol or fold")
+    sha256 = bundle.manifest["model"]["sha256"]
+    device.require_model(sha256, str(bundle.folder))
+    info = device.info()
+    identity = {
+        "board": info.board,
+        "model_sha256": sha256,
+        "input": source,
+        "dataset": dataset.info.name,
+        "protocol": dataset.info.protocol,
+        "clips": len(clips),
+        "clips_sha256": hashlib.sha256(
+            "\n".join(clip.clip_id for clip in clips).encode()
+        ).hexdigest(),
+    }
+    rows = _resume(path, identity, log)
+    truth = dataset.label_ids(clips)
+    saved_s = time.monotonic()
+    try:
+        for start in range(len(rows), len(clips), _CLIPS_AT_ONCE):
+            part = clips[start : start + _CLIPS_AT_ONCE]
+            pcm, features = pcm_and_features(dataset, part, bundle.frontend)
+            desktop = run_reference(bundle.tflite, features)
+            inputs = pcm if source == "pcm" else features[..., 0]
+            for index, clip in enumerate(part):
+                device.load(inputs[index])
+                result = device.infer()
+                rows.append(_row(clip, int(truth[start + index]), result, desktop[index]))
+                if time.monotonic() - saved_s > _SAVE_EVERY_S:
+                    write_json(path, {"identity": identity, "results": rows})
+                    saved_s = time.monotonic()
+                if progress:
+                    progress(len(rows), len(clips))
+    finally:
+        write_json(path, {"identity": identity, "results": rows})
+    summary = _summary(rows, identity, device)
+    write_json(path, {"identity": identity, "results": rows, "summary": summary})
+    return summary
+
+
+def evaluate_port(
+    port: str,
+    run_folder: Path,
+    data_dir: Path | None,
+    count: int | None,
+    source: str,
+    *,
+    baud: int,
+    console: Console | None,
+) -> dict[str, Any]:
+    """Connect to a board and :func:`evaluate` the run's test split, or ``count`` clips of it.
+
+    Args:
+        port: where the board is.
+        run_folder: exported run.
+        data_dir: where its data set lies.
+        count: number of clips, spread over the split; None takes all.
+        source: as in :func:`evaluate`.
+        baud: speed of a serial device.
+        console: for progress; None says nothing.
+    """
+    run = Run(run_folder)
+    bundle = Bundle.load(run.folder / "export")
+    dataset = run.dataset(data_dir)
+    clips = spread_clips(dataset, count)
+
+    def log(line: str) -> None:
+        if console:
+            console.print(line, markup=False, highlight=False)
+
+    with (
+        connect(port, run.folder, baud=baud, log=log) as device,
+        RichProgress(console=console, disable=console is None, transient=True) as bar,
+    ):
+        task = bar.add_task(f"{len(clips)} clips", total=len(clips))
+        path = results_path(run.folder, device.info().board, source)
+        summary = evaluate(
+            device,
+            bundle,
+            dataset,
+            clips,
+            path,
+            source,
+            log,
+            lambda done, _: bar.update(task, completed=done),
+        )
+    log(f"{path}: results of each clip")
+    return summary
+
+
+def _resume(path: Path, identity: dict[str, Any], log: Log) -> list[dict[str, Any]]:
+    """Results that an earlier evaluation of the same thing left."""
+    if not path.exists():
+        return []
+    earlier = read_json(path)
+    if earlier.get("identity") != identity:
+        log(f"{path} is of another model, board or set of clips: starting anew")
+        return []
+    rows: list[dict[str, Any]] = earlier["results"]
+    if rows:
+        log(f"{path}: going on behind {len(rows)} clips")
+    return rows
+
+
+def _row(clip: Clip, truth: int, result: Result, desktop: np.ndarray) -> dict[str, Any]:
+    return {
+        "clip": clip.clip_id,
+        "truth": truth,
+        "label": result.label,
+        "output": result.output.tobytes().hex(),
+        "desktop_label": int(desktop.argmax()),
+        "desktop_output": desktop.tobytes().hex(),
+        "run_us": result.run_us,
+        "model_cost": result.model_cost,
+        "frontend_cost": result.frontend_cost,
+        "frames": result.frames,
+    }
+
+
+def _summary(
+    rows: list[dict[str, Any]], identity: dict[str, Any], device: Device
+) -> dict[str, Any]:
+    info = device.info()
+    count = len(rows)
+    hits = sum(row["label"] == row["truth"] for row in rows)
+    frames = sum(row["frames"] for row in rows)
+    frontend = sum(row["frontend_cost"] for row in rows)
+    return {
+        **identity,
+        "accuracy": hits / count,
+        "accuracy_95": list(wilson_interval(hits, count)),
+        "accuracy_int8_desktop": sum(row["desktop_label"] == row["truth"] for row in rows) / count,
+        "same_label_as_desktop": sum(row["label"] == row["desktop_label"] for row in rows) / count,
+        "same_bytes_as_desktop": sum(row["output"] == row["desktop_output"] for row in rows)
+        / count,
+        "run_us": {
+            "median": float(np.median([row["run_us"] for row in rows])),
+            "largest": max(row["run_us"] for row in rows),
+        },
+        "cost": {
+            "unit": info.version["counter"],
+            "model": max(row["model_cost"] for row in rows),
+            "frontend_per_frame": frontend / frames if frames else None,
+        },
+        "clock_hz": int(info.version["clock_hz"]),
+        **provenance(),
+    }
+
+
+def evaluation_table(summary: dict[str, Any]) -> Table:
+    """The summary as a table for the terminal."""
+    title = f"{summary['clips']} {summary['dataset']} clips on {summary['board']}"
+    table = Table("", "", title=title, show_header=False)
+    low, high = summary["accuracy_95"]
+    unit = summary["cost"]["unit"]
+    table.add_row(
+        "accuracy on the board",
+        f"{100 * summary['accuracy']:.2f} % (95 %: {100 * low:.1f} to {100 * high:.1f})",
+    )
+    table.add_row(
+        "accuracy, int8 on the desktop", f"{100 * summary['accuracy_int8_desktop']:.2f} %"
+    )
+    table.add_row("same label", f"{100 * summary['same_label_as_desktop']:.2f} %")
+    table.add_row("same output bytes", f"{100 * summary['same_bytes_as_desktop']:.2f} %")
+    table.add_row(
+        "a run by the board's clock",
+        f"{summary['run_us']['median'] / 1000:.2f} ms median, "
+        f"{summary['run_us']['largest'] / 1000:.2f} ms at most",
+    )
+    table.add_row(f"{unit} a run, network", f"{summary['cost']['model']:,}")
+    if summary["cost"]["frontend_per_frame"] is not None:
+        table.add_row(f"{unit} a frame, front end", f"{summary['cost']['frontend_per_frame']:,.0f}")
+    return table

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each operator costs on the board, beside what it computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from rich.table import Table
+
+from m3net_tf.device.client import Device
+from m3net_tf.errors import FirmwareError, ModelError
+
+_BUILTINS = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator of a network.
+
+    Attributes:
+        name: as TFLite calls it.
+        output: shape of its first output.
+        macs: multiply-accumulates; 0 for operators that have none.
+    """
+
+    name: str
+    output: tuple[int, ...]
+    macs: int
+
+
+def operators_in_order(tflite: bytes) -> list[Operator]:
+    """The operators of a network in the order in which they run, with their MACs.
+
+    Raises:
+        ModelError: the file is not a TFLite model.
+    """
+    try:
+        model = schema.ModelT.InitFromPackedBuf(tflite, 0)
+        graph = model.subgraphs[0]
+    except Exception as error:  # the flatbuffer reader raises whatever its bytes lead it to
+        raise ModelError(f"the .tflite file cannot be read ({error}): export it again") from None
+    found = []
+    for operator in graph.operators:
+        code = model.operatorCodes[operator.opcodeIndex]
+        name = _BUILTINS[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        shapes = [
+            tuple(int(size) for size in graph.tensors[index].shape) if index >= 0 else ()
+            for index in operator.inputs
+        ]
+        output = tuple(int(size) for size in graph.tensors[operator.outputs[0]].shape)
+        found.append(Operator(name, output, _macs(name, shapes, output)))
+    return found
+
+
+def _macs(name: str, inputs: list[tuple[int, ...]], output: tuple[int, ...]) -> int:
+    """MACs of one operator from the shapes of its inputs and of its output."""
+    size = int(np.prod(output))
+    if name == "CONV_2D":  # weights: (out, height, width, in)
+        return size * int(np.prod(inputs[1][1:]))
+    if name == "DEPTHWISE_CONV_2D":  # weights: (1, height, width, out)
+        return size * int(np.prod(inputs[1][1:3]))
+    if name == "TRANSPOSE_CONV":  # shape, weights (out, height, width, in), input
+        return int(np.prod(inputs[2])) * int(np.prod(inputs[1][:3]))
+    if name == "FULLY_CONNECTED":  # weights: (out, in)
+        return size * inputs[1][-1]
+    if name == "BATCH_MATMUL":
+        return size * inputs[0][-1]
+    if name == "UNIDIRECTIONAL_SEQUENCE_LSTM":  # weights: eight matrices (units, in or units)
+        steps = int(np.prod(inputs[0][:-1]))
+        return steps * sum(int(np.prod(shape)) for shape in inputs[1:9] if len(shape) == 2)
+    return 0
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """An operator and what it took on the board, in the counter's unit."""
+
+    operator: Operator
+    cost: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A run of the network, operator by operator.
+
+    Attributes:
+        board: name of the board.
+        unit: ``instructions`` or ``cycles``.
+        layers: operators in order.
+        total: cost of a run without measuring, in ``unit``.
+    """
+
+    board: str
+    unit: str
+    layers: tuple[LayerCost, ...]
+    total: int
+
+
+def profile(device: Device, tflite: bytes) -> Profile:
+    """Measure each operator on the board.
+
+    Raises:
+        FirmwareError: the board does not answer, or its operators are not those of ``tflite``.
+    """
+    reply = device.request("profile", timeout_s=60.0)
+    operators = operators_in_order(tflite)
+    lines = [line for line in reply.lines if line.word == "layer"]
+    names = [line.fields.get("op", "") for line in lines]
+    if names != [operator.name for operator in operators]:
+        raise FirmwareError(
+            f"{device.port.name}: the board runs {len(names)} operators that are not those of the "
+            "run's network: flash that run's firmware"
+        )
+    return Profile(
+        board=device.info().board,
+        unit=reply.last.fields["unit"],
+        layers=tuple(
+            LayerCost(operator, line.number("cost"))
+            for operator, line in zip(operators, lines, strict=True)
+        ),
+        total=reply.number("total"),
+    )
+
+
+def profile_table(found: Profile) -> Table:
+    """The profile as a table for the terminal."""
+    table = Table(title=f"one run on {found.board}")
+    for column in ("", "operator", "output"):
+        table.add_column(column)
+    for column in ("MACs", found.unit, "share", "per MAC"):
+        table.add_column(column, justify="right")
+    measured = sum(layer.cost for layer in found.layers)
+    for index, layer in enumerate(found.layers):
+        operator = layer.operator
+        table.add_row(
+            str(index),
+            operator.name,
+            " x ".join(map(str, operator.output[1:])) or "1",
+            f"{operator.macs:,}" if operator.macs else "",
+            f"{layer.cost:,}",
+            f"{100 * layer.cost / max(measured, 1):.1f} %",
+            f"{layer.cost / operator.macs:.2f}" if operator.macs else "",
+        )
+    macs = sum(layer.operator.macs for layer in found.layers)
+    table.add_section()
+    table.add_row("", "whole run", "", f"{macs:,}", f"{found.total:,}", "", "")
+    return table

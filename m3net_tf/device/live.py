@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a board hears, as it hears it: bars, spectrogram and events in the terminal, or on disk."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from m3net_tf.device.client import Device, DeviceInfo, Message
+from m3net_tf.errors import FirmwareError
+
+FULL_SCALE = 65_536
+#: Speed that carries audio beside everything else.
+AUDIO_BAUD = 921_600
+_BAR = 30
+_STRIP_COLUMNS = 75
+_STRIP_ROWS = 8
+_EVENTS_SHOWN = 6
+_SHADES = " .:-=+*#%@"
+_WAIT_S = 0.25
+_SILENCE_S = 15.0
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that the board heard.
+
+    Attributes:
+        time_s: since the stream's start, when the column that completed it ended.
+        label: class name.
+        score: smoothed score, 0 to 1.
+        latency_ms: from the last sample until the board knew.
+    """
+
+    time_s: float
+    label: str
+    score: float
+    latency_ms: float
+
+
+class LiveView:
+    """Everything a stream told, ready to be drawn.
+
+    Attributes:
+        scores: newest scores of all classes, 0 to 1.
+        columns: newest columns of features, int8.
+        events: newest events.
+        event_count: events in all.
+        lost_hops: hops that the board could not take in time.
+        heard_s: time of the newest column, in seconds of audio.
+        damaged_lines: lines that could not be read.
+    """
+
+    def __init__(self, info: DeviceInfo) -> None:
+        self.info = info
+        self.scores = np.zeros(len(info.labels))
+        self.columns: deque[npt.NDArray[np.int8]] = deque(maxlen=_STRIP_COLUMNS)
+        self.events: deque[Event] = deque(maxlen=_EVENTS_SHOWN)
+        self.event_count = 0
+        self.lost_hops = 0
+        self.heard_s = 0.0
+        self.damaged_lines = 0
+
+    def time_of(self, column: int) -> float:
+        """When a column of features ends, in seconds of audio."""
+        frontend = self.info.frontend
+        samples = column * frontend["hop_samples"] + frontend["frame_samples"]
+        return samples / frontend["rate_hz"]
+
+    def event_of(self, message: Message) -> Event:
+        """The event that a line tells of.
+
+        Raises:
+            FirmwareError: the line is damaged.
+        """
+        label = message.number("label")
+        if not 0 <= label < len(self.info.labels):
+            raise FirmwareError(f"the board speaks of class {label}, but has fewer; check the line")
+        return Event(
+            self.time_of(message.number("column")),
+            self.info.labels[label],
+            message.number("score") / FULL_SCALE,
+            message.number("latency_us") / 1000,
+        )
+
+    def feed(self, message: Message) -> None:
+        """Take a line of the stream.
+
+        Raises:
+            FirmwareError: it is damaged; then it changes nothing.
+        """
+        if message.word == "column":
+            time_s = self.time_of(message.number("column"))
+            self.columns.append(_int8(message, "values", self.info.frontend["bins"]))
+            self.heard_s = time_s
+        elif message.word == "scores":
+            self.scores = (_int8(message, "out", len(self.scores)).astype(float) + 128) / 256
+        elif message.word == "event":
+            self.events.append(self.event_of(message))
+            self.event_count += 1
+        elif message.word == "overrun":
+            self.lost_hops = message.number("lost_hops")
+
+    def render(self) -> RenderableType:
+        """Bars, strip and events for the terminal."""
+        bars = Table.grid(padding=(0, 1))
+        best = int(self.scores.argmax()) if len(self.scores) else -1
+        for index, (label, score) in enumerate(zip(self.info.labels, self.scores, strict=True)):
+            filled = round(_BAR * float(score))
+            style = "bold" if index == best else ""
+            bar = "#" * filled + "." * (_BAR - filled)
+            bars.add_row(Text(label, style), Text(bar, style), Text(f"{100 * score:3.0f} %", style))
+        events = Table.grid(padding=(0, 1))
+        for event in reversed(self.events):
+            events.add_row(
+                f"{event.time_s:8.2f} s",
+                Text(event.label, "bold"),
+                f"{100 * event.score:.0f} %",
+                f"{event.latency_ms:.1f} ms",
+            )
+        model = self.info.model.get("name", "?")
+        head = (
+            f"{self.info.board}, {model}: {self.heard_s:.1f} s heard, {self.event_count} events"
+            + (f", {self.lost_hops} hops LOST" if self.lost_hops else "")
+        )
+        return Group(Text(head), bars, Text(self._strip()), events)
+
+    def _strip(self) -> str:
+        """The newest columns as shades, low frequencies at the bottom."""
+        if not self.columns:
+            return "\n" * (_STRIP_ROWS - 1)
+        values = np.stack(list(self.columns), axis=1).astype(float)  # (bins, columns)
+        bands = [band.mean(axis=0) for band in np.array_split(values, _STRIP_ROWS)]
+        lines = []
+        for band in reversed(bands):
+            shades = ((band + 128) / 256 * len(_SHADES)).astype(int).clip(0, len(_SHADES) - 1)
+            lines.append("".join(_SHADES[shade] for shade in shades))
+        return "\n".join(lines)
+
+
+def _int8(message: Message, key: str, count: int) -> npt.NDArray[np.int8]:
+    """The ``count`` values that a field has in hexadecimal."""
+    try:
+        values = np.frombuffer(bytes.fromhex(message.fields[key]), np.int8)
+    except (KeyError, ValueError):
+        values = np.zeros(0, np.int8)
+    if len(values) != count:
+        raise FirmwareError(f"a line of the board was damaged: 'm3net {message.word}' lacks {key}")
+    return values
+
+
+class Recorder:
+    """Writes a stream to ``<stem>.wav`` (where the board sends audio) and ``<stem>.csv``.
+
+    The table has a row for each run of the model: time in seconds of audio, the score of each
+    class from 0 to 1, and the event if there was one. Audio that got lost is silence in the WAV
+    file, so that both keep the same time.
+    """
+
+    def __init__(self, stem: Path, view: LiveView, audio: bool) -> None:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        self._view = view
+        self._file = stem.with_name(stem.name + ".csv").open("w", newline="", encoding="utf-8")
+        self._csv = csv.writer(self._file)
+        self._csv.writerow(["time_s", *view.info.labels, "event", "latency_ms"])
+        self._row: list[Any] | None = None
+        self._wav: soundfile.SoundFile | None = None
+        self._written = 0
+        if audio:
+            self._wav = soundfile.SoundFile(
+                stem.with_name(stem.name + ".wav"),
+                "w",
+                view.info.frontend["rate_hz"],
+                1,
+                "PCM_16",
+            )
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._write_row()
+        self._file.close()
+        if self._wav:
+            self._wav.close()
+
+    def _write_row(self) -> None:
+        if self._row:
+            self._csv.writerow(self._row)
+            self._file.flush()
+        self._row = None
+
+    def feed(self, message: Message) -> None:
+        """Take a line of the stream, behind :meth:`LiveView.feed`."""
+        if message.word == "scores":
+            self._write_row()
+            time_s = self._view.time_of(message.number("column"))
+            scores = [f"{score:.4f}" for score in self._view.scores]
+            self._row = [f"{time_s:.3f}", *scores, "", ""]
+        elif message.word == "event" and self._row:
+            event = self._view.events[-1]
+            self._row[-2:] = [event.label, f"{event.latency_ms:.1f}"]
+        elif message.word == "audio" and self._wav:
+            gap = message.number("offset") - self._written
+            if gap > 0:
+                self._wav.write(np.zeros(gap, np.int16))
+            samples = np.frombuffer(message.data, "<i2").astype(np.int16)
+            self._wav.write(samples)
+            self._written = message.number("offset") + len(samples)
+
+
+def start_stream(device: Device, source: str, *, audio: bool, log: Callable[[str], None]) -> bool:
+    """Start a stream with columns and scores, and with audio if that is wanted and possible.
+
+    Args:
+        device: the board.
+        source: ``mic``, or ``host`` for sound that :func:`play` sends.
+        audio: whether audio is wanted.
+        log: takes a line if it is not possible.
+
+    Returns:
+        Whether the stream has audio.
+
+    Raises:
+        FirmwareError: the board has no microphone, or does not answer.
+    """
+    wanted = f"stream {source} columns scores"
+    if audio and source == "mic":
+        if device.port.physical and int(device.info().version["baud"]) < AUDIO_BAUD:
+            audio = device.set_baud(AUDIO_BAUD)
+        elif not device.port.physical:
+            device.set_baud(AUDIO_BAUD)  # what counts is the figure: bits do not travel
+        if audio:
+            device.request(f"{wanted} audio")
+            return True
+        log(f"{device.port.name} is too slow for audio: recording scores and events only")
+    device.request(wanted)
+    return False
+
+
+def listen(device: Device) -> Iterator[Message | None]:
+    """Lines of a stream with columns, without end; ``None`` now and then while none comes.
+
+    Raises:
+        FirmwareError: the stream stops by itself, or the board falls silent.
+    """
+    heard_s = time.monotonic()
+    while True:
+        message = device.stream(_WAIT_S)
+        yield message
+        if message is not None:
+            heard_s = time.monotonic()
+            if message.word == "stopped":
+                raise FirmwareError(
+                    f"{device.port.name}: the board stopped listening ({message.rest}); reset it"
+                )
+        elif time.monotonic() - heard_s > _SILENCE_S:
+            raise FirmwareError(f"{device.port.name}: the board fell silent; reset it")
+
+
+def play(device: Device, samples: npt.NDArray[np.int16]) -> Iterator[Message]:
+    """Send sound to a stream of the source ``host``; yields the lines that come of it."""
+    data = samples.astype("<i2").tobytes()
+    size = device.info().block_bytes
+    for offset in range(0, len(data), size):
+        device.send_block(offset, data[offset : offset + size])
+        while device.streamed:
+            yield device.streamed.popleft()
+
+
+def watch(
+    messages: Iterable[Message | None],
+    view: LiveView,
+    recorder: Recorder | None = None,
+    draw: Callable[[], None] = lambda: None,
+    *,
+    seconds: float | None = None,
+    every_s: float = 0.1,
+) -> None:
+    """Let a stream fill the view (and a recorder), and draw it now and then.
+
+    It ends with the stream, or when ``seconds`` of audio have been heard. Lines that were damaged
+    on the way are passed over and counted.
+    """
+    drawn_s = 0.0
+    for message in messages:
+        if message is not None:
+            try:
+                view.feed(message)
+                if recorder:
+                    recorder.feed(message)
+            except FirmwareError:
+                view.damaged_lines += 1
+        if time.monotonic() - drawn_s >= every_s:
+            draw()
+            drawn_s = time.monotonic()
+        if seconds is not None and view.heard_s >= seconds:
+            break
+    draw()

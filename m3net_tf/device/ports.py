@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a board is: a serial device, a pty, ``tcp:host:port``, or ``qemu:BOARD``."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from m3net_tf.emulation import find_machine
+from m3net_tf.emulation.qemu import console_command
+from m3net_tf.errors import FirmwareError
+
+DEFAULT_BAUD = 115_200
+_CONNECT_TIMEOUT_S = 30.0
+_CHUNK_BYTES = 65_536
+
+
+class Port:
+    """Bytes to and from a board.
+
+    Attributes:
+        name: as the user gave it, for messages.
+        physical: whether bits really travel at a baud rate.
+    """
+
+    physical = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def read(self, timeout_s: float) -> bytes:
+        """What has come, after at most ``timeout_s`` if nothing has; ``b''`` if still nothing.
+
+        Raises:
+            FirmwareError: the board is gone.
+        """
+        try:
+            return self._receive(max(0.0, timeout_s))
+        except OSError as error:
+            raise self._gone(error) from None
+
+    def write(self, data: bytes) -> None:
+        """Send all of ``data``.
+
+        Raises:
+            FirmwareError: the board is gone.
+        """
+        try:
+            self._send(data)
+        except OSError as error:
+            raise self._gone(error) from None
+
+    def set_baud(self, baud: int) -> None:
+        """Change the speed, once all is sent; nothing where there is none."""
+        try:
+            self._change_baud(baud)
+        except OSError as error:
+            raise self._gone(error) from None
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._end()
+
+    def _receive(self, timeout_s: float) -> bytes:
+        raise NotImplementedError
+
+    def _send(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def _change_baud(self, baud: int) -> None:
+        pass
+
+    def _end(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Port:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _gone(self, reason: object) -> FirmwareError:
+        return FirmwareError(f"{self.name}: the connection broke ({reason}); connect again")
+
+
+class SerialPort(Port):
+    """A serial device or a pty."""
+
+    physical = True
+
+    def __init__(self, path: str, baud: int) -> None:
+        super().__init__(path)
+        import serial
+
+        try:
+            self._serial: Any = serial.Serial(path, baud, timeout=0, exclusive=True)
+        except (serial.SerialException, ValueError) as error:
+            raise FirmwareError(_why_no_serial(path, str(error))) from None
+
+    def _receive(self, timeout_s: float) -> bytes:
+        ready, _, _ = select.select([self._serial.fileno()], [], [], timeout_s)
+        return self._serial.read(_CHUNK_BYTES) if ready else b""
+
+    def _send(self, data: bytes) -> None:
+        self._serial.write(data)
+
+    def _change_baud(self, baud: int) -> None:
+        self._serial.flush()
+        self._serial.baudrate = baud
+
+    def _end(self) -> None:
+        self._serial.close()
+
+
+class SocketPort(Port):
+    """A TCP connection, with whatever must end with it."""
+
+    def __init__(
+        self, name: str, connection: socket.socket, on_close: Callable[[], None] | None = None
+    ) -> None:
+        super().__init__(name)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.settimeout(_CONNECT_TIMEOUT_S)
+        self._socket = connection
+        self._on_close = on_close
+
+    def _receive(self, timeout_s: float) -> bytes:
+        ready, _, _ = select.select([self._socket], [], [], timeout_s)
+        if not ready:
+            return b""
+        if data := self._socket.recv(_CHUNK_BYTES):
+            return data
+        raise ConnectionResetError("the other side closed it")
+
+    def _send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def _end(self) -> None:
+        self._socket.close()
+        if self._on_close:
+            self._on_close()
+
+
+def open_port(
+    name: str,
+    *,
+    baud: int = DEFAULT_BAUD,
+    firmware: Callable[[str], Path] | None = None,
+    sound: bytes | None = None,
+    emulator_arguments: tuple[str, ...] | None = None,
+) -> Port:
+    """Open a port by its name.
+
+    Args:
+        name: path of a serial device or pty, ``tcp:HOST:PORT``, or ``qemu:BOARD``.
+        baud: speed of a serial device.
+        firmware: gives the ELF for a board, for ``qemu:``.
+        sound: int16 samples that the emulated board's microphone hears, as bytes.
+        emulator_arguments: instead of those of the machine, for ``qemu:``.
+
+    Raises:
+        FirmwareError: there is no such port, or it does not open.
+    """
+    kind, _, rest = name.partition(":")
+    if kind == "qemu" and rest:
+        if firmware is None:
+            raise FirmwareError(f"{name}: say which run's firmware is to be emulated: --run RUN")
+        return _open_emulator(name, rest, firmware(rest), sound, emulator_arguments)
+    if sound is not None:
+        raise FirmwareError(f"{name}: only an emulated board (qemu:BOARD) can be given a sound")
+    if kind == "tcp":
+        return _open_tcp(name, rest)
+    return SerialPort(name, baud)
+
+
+def _why_no_serial(path: str, text: str) -> str:
+    if not Path(path).exists():
+        there = sorted(str(one) for one in Path("/dev").glob("tty[AU][CS][MB]*"))
+        found = f"serial devices here: {', '.join(there)}" if there else "no board is plugged in"
+        return f"{path}: no such port ({found}); or say tcp:HOST:PORT, qemu:BOARD"
+    if "ermission" in text:
+        return f"{path}: no permission; add yourself to the group that owns it (often dialout)"
+    return f"{path}: cannot be opened as a serial port ({' '.join(text.split())[:120]})"
+
+
+def _open_tcp(name: str, address: str) -> Port:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise FirmwareError(
+            f"{name}: not an address; say tcp:HOST:PORT, such as tcp:localhost:3456"
+        )
+    try:
+        connection = socket.create_connection((host, int(port)), _CONNECT_TIMEOUT_S)
+    except OSError as error:
+        raise FirmwareError(f"{name}: nobody listens there ({error}); start the emulator") from None
+    return SocketPort(name, connection)
+
+
+def _open_emulator(
+    name: str, board: str, elf: Path, sound: bytes | None, arguments: tuple[str, ...] | None
+) -> Port:
+    """Start QEMU, which connects its console to a socket of ours."""
+    from m3net_tf.emulation.job import stream_image
+
+    machine = find_machine(board)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="m3net-emulation-"))
+        image = None
+        if sound is not None:
+            image = Path(folder) / "sound.bin"
+            image.write_bytes(stream_image(sound, machine.job_bytes))
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            console = f"tcp:127.0.0.1:{listener.getsockname()[1]},nodelay=on"
+            command = console_command(elf, machine, console, image=image, arguments=arguments)
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            )
+            stack.callback(_stop, process)
+            connection = _accept(name, listener, process)
+        return SocketPort(name, connection, stack.pop_all().close)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.communicate()
+
+
+def _accept(name: str, listener: socket.socket, process: subprocess.Popen[bytes]) -> socket.socket:
+    """Wait until the emulator connects."""
+    listener.settimeout(0.1)
+    until_s = time.monotonic() + _CONNECT_TIMEOUT_S
+    while True:
+        try:
+            return listener.accept()[0]
+        except TimeoutError:
+            ended = process.poll() is not None
+            if not ended and time.monotonic() < until_s:
+                continue
+            errors = process.stderr.read() if ended and process.stderr else b""
+            reason = " ".join(errors.decode(errors="replace").split())
+            raise FirmwareError(
+                f"{name}: the emulator did not start ({reason or 'no message'})"
+            ) from None

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MACs of each TFLite operator, and the table of a profile."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from m3net_tf.device.client import Message, Reply
+from m3net_tf.device.layers import operators_in_order, profile, profile_table
+from m3net_tf.errors import FirmwareError, ModelError
+from m3net_tf.quantization.ptq import quantize_int8
+
+
+@pytest.fixture(scope="module")
+def network():
+    from m3net_tf.keras import keras
+
+    keras.utils.set_random_seed(3)
+    layers = keras.layers
+    inputs = layers.Input((12, 10, 1))
+    x = layers.Conv2D(6, (5, 3), strides=2, padding="same", activation="relu")(inputs)
+    x = layers.DepthwiseConv2D(3, padding="same", activation="relu")(x)
+    x = layers.Conv2DTranspose(4, 3, strides=2, padding="same")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    outputs = layers.Softmax()(layers.Dense(5)(x))
+    return keras.Model(inputs, outputs)
+
+
+@pytest.fixture(scope="module")
+def tflite(network) -> bytes:
+    rng = np.random.default_rng(0)
+    return quantize_int8(network, rng.integers(-128, 128, (8, 12, 10, 1)).astype(np.int8))
+
+
+def test_macs_follow_from_the_shapes(tflite: bytes):
+    operators = operators_in_order(tflite)
+    macs = {operator.name: operator.macs for operator in operators if operator.macs}
+    assert macs == {
+        "CONV_2D": 6 * 5 * 6 * (5 * 3),
+        "DEPTHWISE_CONV_2D": 6 * 5 * 6 * (3 * 3),
+        "TRANSPOSE_CONV": 6 * 5 * 6 * (3 * 3 * 4),
+        "FULLY_CONNECTED": 4 * 5,
+    }
+    assert operators[-1].name == "SOFTMAX" and operators[-1].output == (1, 5)
+
+
+def test_no_tflite():
+    with pytest.raises(ModelError, match="cannot be read .*export it again") as caught:
+        operators_in_order(b"nothing of the kind")
+    assert "\n" not in str(caught.value)
+
+
+class Board:
+    """Answers ``profile`` from a list of operators."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+        self.port = type("Port", (), {"name": "here"})
+
+    def request(self, command: str, timeout_s: float) -> Reply:
+        assert command == "profile"
+        lines = [
+            Message("layer", f"{index} op={name} cost={1000 * (index + 1)}")
+            for index, name in enumerate(self.names)
+        ]
+        return Reply(Message("ok", "profile total=123456 unit=cycles"), lines)
+
+    def info(self):
+        return type("Info", (), {"board": "fast_one"})
+
+
+def test_profile_has_cost_beside_macs(tflite: bytes):
+    names = [operator.name for operator in operators_in_order(tflite)]
+    found = profile(Board(names), tflite)  # type: ignore[arg-type]
+    assert found.unit == "cycles" and found.total == 123_456
+    assert [layer.cost for layer in found.layers] == [1000 * (i + 1) for i in range(len(names))]
+    console = Console(record=True, width=120)
+    console.print(profile_table(found))
+    text = console.export_text()
+    assert "one run on fast_one" in text and "123,456" in text and "CONV_2D" in text
+
+
+def test_profile_of_another_network(tflite: bytes):
+    with pytest.raises(FirmwareError, match="not those of the run's network"):
+        profile(Board(["CONV_2D", "SOFTMAX"]), tflite)  # type: ignore[arg-type]

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A runner of the MLPerf Tiny serial protocol, written from its description alone.
+
+It knows what the benchmark's runner does on the wire, and nothing of this firmware: commands end
+in ``%``, an answer ends with the line that contains ``m-ready``, inputs go out as hexadecimal in
+pieces of 31 bytes, and the lines that carry values are matched whole.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+CHUNK_BYTES = 31
+LINE_TIMEOUT_S = 5.0
+INFER_TIMEOUT_S = 30.0
+LOOPS = 5
+
+_NAME = re.compile(r"^m-(name)-dut-\[([^\]]+)\]$")
+_PROFILE = re.compile(r"^m-(model|profile)-\[([^\]]+)\]$")
+_RESULTS = re.compile(r"^m-results-\[([^\]]+)\]$")
+_LAP = re.compile(r"^m-lap-us-([0-9]+)$")
+
+
+class Wire(Protocol):
+    def read(self, timeout_s: float) -> bytes: ...
+
+    def write(self, data: bytes) -> None: ...
+
+
+@dataclass(frozen=True)
+class Infer:
+    """What one ``infer`` command told."""
+
+    lines: list[str]
+    laps_us: list[int]
+    results: np.ndarray
+
+
+class Runner:
+    """The benchmark's runner at a wire; ``slow`` stretches its time-outs for emulated boards."""
+
+    def __init__(self, wire: Wire, slow: float = 1.0) -> None:
+        self._wire = wire
+        self._slow = slow
+        self._bytes = b""
+
+    def _line(self, timeout_s: float) -> str:
+        until_s = time.monotonic() + timeout_s * self._slow
+        while b"\n" not in self._bytes:
+            left_s = until_s - time.monotonic()
+            assert left_s > 0, f"no line in time; so far {self._bytes!r}"
+            self._bytes += self._wire.read(left_s)
+        line, _, self._bytes = self._bytes.partition(b"\n")
+        return line.replace(b"\r", b"").replace(b"\0", b"").decode("ascii")
+
+    def until_ready(self, timeout_s: float = LINE_TIMEOUT_S) -> list[str]:
+        lines = [self._line(timeout_s)]
+        while "m-ready" not in lines[-1]:
+            lines.append(self._line(timeout_s))
+        return lines[:-1]
+
+    def command(self, text: str, timeout_s: float = LINE_TIMEOUT_S) -> list[str]:
+        """Lines of the answer, without ``m-ready``."""
+        self._wire.write(text.encode("ascii") + b"%")
+        return self.until_ready(timeout_s)
+
+    def identify(self) -> tuple[str, str]:
+        """Name of the device and id of its model."""
+        (name,) = self.command("name")
+        match = _NAME.match(name)
+        assert match, name
+        found = [_PROFILE.match(line) for line in self.command("profile")]
+        values = {one[1]: one[2] for one in found if one}
+        return match[2], values["model"]
+
+    def download(self, data: bytes) -> None:
+        lines = self.command(f"db load {len(data)}")
+        assert lines == [f"m-[Expecting {len(data)} bytes]"], lines
+        for start in range(0, len(data), CHUNK_BYTES):
+            last = start + CHUNK_BYTES >= len(data)
+            lines = self.command("db " + data[start : start + CHUNK_BYTES].hex())
+            assert lines == (["m-load-done"] if last else []), lines
+
+    def infer(self, runs: int, warmup: int) -> Infer:
+        lines = self.command(f"infer {runs} {warmup}", INFER_TIMEOUT_S)
+        results = [match[1] for line in lines if (match := _RESULTS.match(line))]
+        assert len(results) == 1, lines
+        return Infer(
+            lines,
+            [int(match[1]) for line in lines if (match := _LAP.match(line))],
+            np.array([float(value) for value in results[0].split(",")]),
+        )
+
+    def accuracy(self, inputs: list[bytes]) -> np.ndarray:
+        """Accuracy mode: scores of every input, each row divided by its sum."""
+        rows = []
+        for data in inputs:
+            self.download(data)
+            found = self.infer(1, 0)
+            assert found.results.sum() > 0
+            rows.append(found.results / found.results.sum())
+        return np.array(rows)
+
+    def performance(self, data: bytes, runs: int, warmup: int) -> float:
+        """Performance mode: the median throughput of five loops, in inferences a second."""
+        rates = []
+        for _ in range(LOOPS):
+            self.download(data)
+            first_us, last_us = self.infer(runs, warmup).laps_us
+            assert last_us > first_us
+            rates.append(runs / ((last_us - first_us) * 1e-6))
+        return float(np.median(rates))

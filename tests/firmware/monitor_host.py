@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The host build of the monitor, and what its stand-in for a model computes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+from firmware_helpers import CLASSES, FRAMES, skip_or_fail, write_bundle
+
+from m3net_tf.firmware.sources import (
+    FIRMWARE_DIR,
+    fetch_source,
+    read_lock,
+    why_sources_unavailable,
+)
+from m3net_tf.frontend import FrontendConfig, features_int8
+
+WINDOW_SAMPLES = (FRAMES - 1) * 320 + 512
+
+__all__ = ["CLASSES", "WINDOW_SAMPLES", "build_monitor", "expected_output", "host_features"]
+
+
+def build_monitor(folder: Path) -> Path:
+    """Compile the monitor for the host under sanitisers; skips where that is not possible."""
+    absent = [tool for tool in ("cmake", "ninja", "gcc", "git") if shutil.which(tool) is None]
+    if absent:
+        skip_or_fail("missing: " + " ".join(absent))
+    source = next(one for one in read_lock() if one.name == "cmsis-dsp")
+    if reason := why_sources_unavailable([source]):
+        skip_or_fail(reason)
+    # Never run, for firmware/host/model.c stands in: any bytes and operators will do.
+    bundle = write_bundle(folder / "bundle", b"no model", operators=("SOFTMAX",))
+    settings = [f"-DM3NET_BUNDLE_DIR={bundle}", f"-DM3NET_SRC_CMSIS_DSP={fetch_source(source)}"]
+    build = str(folder / "build")
+    for command in (
+        ["cmake", "-G", "Ninja", "-S", str(FIRMWARE_DIR / "host"), "-B", build, *settings],
+        ["ninja", "-C", build, "m3net_monitor_host"],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "build" / "m3net_monitor_host"
+
+
+def expected_output(features: np.ndarray) -> np.ndarray:
+    """Scores of firmware/host/model.c for features (bins, frames): int8, shape (classes,)."""
+    values = features.astype(int).ravel()
+    sums = np.array([values[label::CLASSES].sum() for label in range(CLASSES)])
+    return np.clip(sums // 64, -128, 127).astype(np.int8)
+
+
+def host_features(pcm: np.ndarray) -> np.ndarray:
+    """int8 features (bins, frames) of int16 samples, by the reference."""
+    return features_int8(FrontendConfig(), pcm / 32768.0)

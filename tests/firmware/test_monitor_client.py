@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The host's side of the protocol against the host's monitor: a pty, TCP, and a bad line."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from monitor_host import CLASSES, expected_output
+from rich.console import Console
+
+from m3net_tf.device import Device, Port, open_port
+from m3net_tf.device.capture import capture
+from m3net_tf.device.client import BoardError, Message
+from m3net_tf.device.live import LiveView, Recorder, listen, play, start_stream, watch
+from m3net_tf.device.monitor import run_monitor
+from m3net_tf.errors import ConfigError, FirmwareError
+
+
+@pytest.fixture()
+def pty(monitor_host: Path) -> Iterator[Callable[..., str]]:
+    """Starts a board behind a pty; gives the pty's path."""
+    processes, files = [], []
+
+    def start(*words: str | Path) -> str:
+        ours, theirs = os.openpty()
+        files.extend([ours, theirs])
+        processes.append(
+            subprocess.Popen(
+                [monitor_host, "serve", *words], stdin=ours, stdout=ours, stderr=subprocess.PIPE
+            )
+        )
+        return os.ttyname(theirs)
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+    for file in files:
+        os.close(file)
+
+
+def features_of(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-128, 128, (40, 49)).astype(np.int8)
+
+
+def test_a_board_behind_a_pty(pty):
+    with Device(open_port(pty())) as device:
+        info = device.info()
+        assert info.board == "host" and len(info.labels) == CLASSES
+        assert info.labels[0] == "some label" and info.buffer_bytes == 32_000
+        for seed in range(3):
+            features = features_of(seed)
+            device.load(features)
+            result = device.infer(2)
+            np.testing.assert_array_equal(result.output, expected_output(features))
+            assert result.label == expected_output(features).argmax()
+            assert result.model_cost > 0 and result.frontend_cost == result.frames == 0
+        device.load(np.zeros(16_000, np.int16))
+        assert device.infer().frames == 49
+        assert device.request("stat").number("bad_blocks") == 0
+        assert device.set_baud(57_600) and device.info().version["baud"] == "57600"
+        assert not device.set_baud(4_000_000)
+    with pytest.raises(FirmwareError, match="another model"), Device(open_port(pty())) as device:
+        device.require_model("0" * 64, "runs/other")
+
+
+def test_a_board_behind_tcp(monitor_host: Path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = open_port(f"tcp:127.0.0.1:{listener.getsockname()[1]}")
+        connection, _ = listener.accept()
+    with connection:
+        process = subprocess.Popen([monitor_host, "serve"], stdin=connection, stdout=connection)
+    with Device(port) as device:
+        assert device.info().board == "host"
+        process.kill()
+        process.wait()
+        with pytest.raises(FirmwareError, match="the connection broke .*connect again"):
+            device.request("version")
+
+
+class BadLine(Port):
+    """A port that spoils what passes: drops or changes a byte of every so many."""
+
+    def __init__(self, port: Port, every: int) -> None:
+        super().__init__(port.name)
+        self._port = port
+        self._every = every
+        self._rng = np.random.default_rng(4)
+        self.spoilt = 0
+
+    def _receive(self, timeout_s: float) -> bytes:
+        return self._port.read(timeout_s)
+
+    def _send(self, data: bytes) -> None:
+        if len(data) > 100 and self._rng.integers(self._every) == 0:
+            self.spoilt += 1
+            at = int(self._rng.integers(len(data)))
+            changed = b"" if self._rng.random() < 0.5 else bytes([data[at] ^ 0x10])
+            data = data[:at] + changed + data[at + 1 :]
+        self._port.write(data)
+
+    def _end(self) -> None:
+        self._port.close()
+
+
+def test_a_bad_line_costs_time_but_changes_nothing(pty):
+    line = BadLine(open_port(pty()), every=3)
+    with Device(line) as device:
+        for seed in range(4):
+            features = features_of(seed)
+            device.load(features)
+            np.testing.assert_array_equal(device.infer().output, expected_output(features))
+        assert line.spoilt >= 5
+        assert device.request("stat").number("bad_commands") >= line.spoilt
+
+
+def test_it_finds_a_board_in_the_midst_of_something(pty):
+    port = open_port(pty())
+    port.write(b"load features\nblock 0 256 0x1\nhalf a bl")
+    with Device(port) as device:
+        assert device.info().board == "host"
+    port = open_port(pty())
+    port.write(b"stream host columns\nvers")
+    with Device(port) as device:
+        assert device.request("stat").number("streaming") == 0
+
+
+def test_nobody_there():
+    ours, theirs = os.openpty()
+    try:
+        with (
+            pytest.raises(FirmwareError, match="no answer; is the firmware of this release on"),
+            Device(open_port(os.ttyname(theirs))),
+        ):
+            pass
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_a_board_that_stopped_at_start_says_why():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = open_port(f"tcp:127.0.0.1:{listener.getsockname()[1]}")
+        board, _ = listener.accept()
+    with board:
+        board.sendall(b"m3net boot board=x\r\nm3net error arena too small: build with more\r\n")
+        with (
+            pytest.raises(FirmwareError, match="stopped: too small: build with more$"),
+            Device(port),
+        ):
+            pass
+
+
+def test_errors_of_the_board_have_its_code(pty):
+    with Device(open_port(pty())) as device:
+        with pytest.raises(BoardError, match="the board reports no_audio: ") as caught:
+            device.request("stream mic")
+        assert caught.value.code == "no_audio" and "\n" not in str(caught.value)
+
+
+def test_clips_are_captured_into_a_data_set(pty, tmp_path: Path):
+    from m3net_tf.datasets import load_dataset
+
+    pcm = np.random.default_rng(6).integers(-9000, 9000, 16_000).astype("<i2")
+    (tmp_path / "pcm").write_bytes(pcm.tobytes())
+    folder = tmp_path / "mine"
+    lines: list[str] = []
+    with Device(open_port(pty(tmp_path / "pcm"))) as device:
+        first = capture(device, folder, "clap", 2, 0.5, lines.append)
+        second = capture(device, folder, "clap", 1, 1.0)
+        capture(device, folder, "quiet", 1, 1.0)
+        with pytest.raises(ConfigError, match="records up to 1 s at once"):
+            capture(device, folder, "clap", 1, 1.5)
+        with pytest.raises(ConfigError, match="a name that a folder can have"):
+            capture(device, folder, "../clap", 1, 1.0)
+    assert [path.name for path in first + second] == [f"clap_{i:05d}.wav" for i in range(3)]
+    samples, rate_hz = soundfile.read(second[0], dtype="int16")
+    assert rate_hz == 16_000
+    np.testing.assert_array_equal(samples, pcm)
+    assert len(lines) == 2 and "0.5 s, " in lines[0]
+    dataset = load_dataset("folder", folder, protocol="stratified-random")
+    assert dataset.info.labels == ("clap", "quiet")
+
+
+def test_a_stream_is_shown_and_recorded(pty, tmp_path: Path):
+    pcm = np.random.default_rng(7).integers(-20_000, 20_000, 40_000).astype("<i2")
+    (tmp_path / "pcm").write_bytes(pcm.tobytes())
+    with Device(open_port(pty(tmp_path / "pcm"))) as device:
+        for label in range(CLASSES):  # so that there are events
+            device.request(f"threshold {label} {25_000 + 3000 * label} 20000")
+        view = LiveView(device.info())
+        drawn: list[object] = []
+        with Recorder(tmp_path / "out" / "take", view, audio=True) as recorder:
+            assert start_stream(device, "mic", audio=True, log=drawn.append)
+            watch(listen(device), view, recorder, lambda: drawn.append(view.render()), seconds=2.0)
+        assert device.info().version["baud"] == "921600"
+    assert view.heard_s >= 2.0 and view.lost_hops == 0 and len(view.columns) == 75
+    assert view.event_count > 0 and view.events[-1].label == "some label"
+    heard, _ = soundfile.read(tmp_path / "out" / "take.wav", dtype="int16")
+    assert len(heard) >= 32_000
+    np.testing.assert_array_equal(heard[:32_000], pcm[:32_000])
+    rows = (tmp_path / "out" / "take.csv").read_text().splitlines()
+    assert rows[0].startswith("time_s,some label,") and rows[0].endswith(",event,latency_ms")
+    assert len(rows) > 5 and rows[1].startswith("0.992,")
+    assert sum(",some label," in row for row in rows[1:]) == view.event_count
+    assert len(drawn) >= 1
+
+
+def test_sound_is_played_over_the_line(pty):
+    pcm = np.random.default_rng(8).integers(-20_000, 20_000, 20_000).astype(np.int16)
+    with Device(open_port(pty())) as device:
+        view = LiveView(device.info())
+        assert not start_stream(device, "host", audio=False, log=print)
+        watch(play(device, pcm), view)
+        statistics = device.request("stat").numbers()
+    assert statistics["hops"] == len(pcm) // 320 and statistics["lost_hops"] == 0
+    assert view.heard_s == pytest.approx((61 * 320) / 16_000 + 0.012, abs=0.02)
+    assert statistics["runs"] == len(range(48, statistics["columns"], 5))
+
+
+def test_monitor_command_tells_events_and_records(pty, tmp_path: Path, capsys):
+    """In a pipe, not a terminal: a line for each event, and a summary."""
+    from m3net_tf import cli
+
+    pcm = np.random.default_rng(9).integers(-20_000, 20_000, 48_000).astype("<i2")
+    (tmp_path / "pcm").write_bytes(pcm.tobytes())
+    path = pty(tmp_path / "pcm")
+    with Device(open_port(path)) as device:
+        for label in range(CLASSES):
+            device.request(f"threshold {label} 25000 20000")
+    stem = str(tmp_path / "take")
+    command = ["monitor", path, "--seconds", "2", "--record", stem]
+    assert not cli.app(command, standalone_mode=False)
+    lines = capsys.readouterr().out.splitlines()
+    heard = [line for line in lines if " some label " in line]
+    assert heard and lines[-1].startswith("2.0")
+    assert f" s heard, {len(heard)} events, 0 hops lost" in lines[-1]
+    samples, _ = soundfile.read(stem + ".wav", dtype="int16")
+    np.testing.assert_array_equal(samples[:32_000], pcm[:32_000])
+    soundfile.write(stem + "-in.wav", pcm[:24_000], 16_000)
+    command = ["monitor", path, "--play", stem + "-in.wav", "--record", stem + "2"]
+    assert not cli.app(command, standalone_mode=False)
+    assert "1.5 s heard, " in capsys.readouterr().out
+    screen = Console(file=io.StringIO(), force_terminal=True, width=100, height=40)
+    run_monitor(path, tmp_path, screen, seconds=1.2, baud=115_200, log=print)
+    shown = screen.file.getvalue()  # type: ignore[attr-defined]
+    assert "host, small: " in shown and "#" in shown and "some label" in shown
+    assert (tmp_path / "take2.csv").exists() and not (tmp_path / "take2.wav").exists()
+
+
+def test_damaged_lines_of_a_stream_are_passed_over(pty, tmp_path: Path):
+    with Device(open_port(pty())) as device:
+        view = LiveView(device.info())
+    good = "column=48 out=" + "7f" * CLASSES
+    lines = [
+        Message("column", "column=1 values=00"),
+        Message("column", "column=x values=" + "00" * 40),
+        Message("scores", "column=48 out=7z"),
+        Message("scores", "out="),
+        Message("event", "column=48 label=99 score=1 latency_us=1"),
+        Message("event", "column=48"),
+        Message("overrun", ""),
+        Message("scores", good),
+        Message("event", "column=48 label=1 score=60000 latency_us=1500"),
+    ]
+    with Recorder(tmp_path / "take", view, audio=False) as recorder:
+        watch(lines, view, recorder)
+    assert view.damaged_lines == 7 and view.event_count == 1
+    assert view.scores.tolist() == [255 / 256] * CLASSES
+    rows = (tmp_path / "take.csv").read_text().splitlines()
+    assert len(rows) == 2 and rows[1].endswith(",some label,1.5")

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The MLPerf Tiny protocol: every answer, and whole sessions of an independent runner."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from eembc_client import Runner
+from firmware_helpers import BuiltFirmware, random_features
+from monitor_host import CLASSES, WINDOW_SAMPLES, expected_output, host_features
+
+INPUT_BYTES = 40 * 49
+
+
+class Pipe:
+    """The host's monitor as a wire."""
+
+    def __init__(self, program: Path) -> None:
+        self.process = subprocess.Popen(
+            [program, "serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        )
+
+    def read(self, timeout_s: float) -> bytes:
+        assert self.process.stdout
+        ready, _, _ = select.select([self.process.stdout], [], [], timeout_s)
+        return os.read(self.process.stdout.fileno(), 65536) if ready else b""
+
+    def write(self, data: bytes) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(data)
+
+
+@pytest.fixture()
+def runner(monitor_host: Path) -> Iterator[Runner]:
+    pipe = Pipe(monitor_host)
+    made = Runner(pipe)
+    boot = made.until_ready()
+    assert boot[0] == "m3net ready protocol=1"
+    assert boot[1] == "m-timestamp-mode-performance" and boot[2].startswith("m-lap-us-")
+    assert boot[3:] == ["m-init-done"]
+    yield made
+    pipe.process.kill()
+    pipe.process.communicate()
+
+
+def reals(scores: np.ndarray) -> np.ndarray:
+    """Scores as the benchmark prints them: thousandths, cut off."""
+    return ((scores.astype(int) + 128) * 1000 // 256) / 1000
+
+
+@pytest.mark.parametrize(
+    ("command", "lines"),
+    [
+        ("name", ["m-name-dut-[host]"]),
+        ("profile", ["m-profile-[ULPMark for tinyML Firmware V0.0.1]", "m-model-[kws01]"]),
+        (" name  and more", ["m-name-dut-[host]"]),
+        ("results", ["m-results-[" + ",".join(["0.000"] * CLASSES) + "]"]),
+        ("", ["e-[Unknown command: ]"]),
+        ("   ", ["e-[Unknown command: ]"]),
+        ("Name", ["e-[Unknown command: Name]"]),
+        ("nam\x01e", ["e-[Unknown command: nam?e]"]),
+        ("infer 0", ["e-[Inference iterations must be >0]"]),
+        ("infer -3 2", ["e-[Inference iterations must be >0]"]),
+        ("infer many", ["e-[Inference iterations must be >0]"]),
+        ("infer 1 -1", ["e-[Inference warmup must be >=0]"]),
+        ("infer 10001 1", ["e-[Inference iterations and warmup must be <=10000]"]),
+        ("infer 99999999999999999999 1", ["e-[Inference iterations and warmup must be <=10000]"]),
+        ("infer 1 0", ["Input db has 0 elemented, expected 1960"]),
+        ("db", ["e-[Command 'db' requires a subcommand]"]),
+        ("db load", ["e-[Command 'db load' requires the # of bytes]"]),
+        ("db load 0", ["e-[Command 'db load' must be >0 bytes]"]),
+        ("db load -5", ["e-[Command 'db load' must be >0 bytes]"]),
+        ("db load x", ["e-[Command 'db load' must be >0 bytes]"]),
+        ("db load 32001", ["Supplied buffer size 32001 exceeds maximum of 32000"]),
+        ("db load 99999999999", ["Supplied buffer size 99999999999 exceeds maximum of 32000"]),
+        ("db 123", ["e-[Insufficent number of hex digits]"]),
+        ("db 1234", []),
+        ("db print", []),
+        ("db " + "00" * 60, ["e-[Command too long]"]),
+    ],
+)
+def test_answers(runner: Runner, command: str, lines: list[str]):
+    assert runner.command(command) == lines
+
+
+def test_help_starts_with_the_version(runner: Runner):
+    assert runner.command("help")[0] == "ULPMark for tinyML Firmware V0.0.1"
+
+
+def test_timestamp_goes_up(runner: Runner):
+    times = [int(runner.command("timestamp")[0].removeprefix("m-lap-us-")) for _ in range(3)]
+    assert times == sorted(set(times))
+
+
+def test_buffer_takes_both_cases_and_drops_what_is_too_much(runner: Runner):
+    assert runner.command("db load 10") == ["m-[Expecting 10 bytes]"]
+    assert runner.command("db 00fFAb7F") == []
+    assert runner.command("db 1020304050607080") == ["m-load-done"]
+    assert runner.command("db 99") == []
+    runner.command("db load 4")
+    assert runner.command("db 12zz") == ["e-[Invalid hex digit 'zz']"]
+    runner.command("db load 10")
+    runner.command("db 00fFAb7F1020304050" + "60")
+    # An extra empty line, as the benchmark's own firmware has it where a row is not full.
+    rows = ["m-buffer-00-ff-ab-7f-10-20-30-40", "m-buffer-50-60", ""]
+    assert runner.command("db print") == rows
+    assert runner.command("db load 99999") == [
+        "Supplied buffer size 99999 exceeds maximum of 32000"
+    ]
+    assert runner.command("db 0102030405") == []  # nothing is announced any more
+    assert runner.command("db print") == []
+
+
+def test_wrong_size_is_told_and_not_run(runner: Runner):
+    runner.command("db load 490")
+    for _ in range(49):
+        runner.command("db " + "01" * 10)
+    assert runner.command("infer 1 0") == ["Input db has 490 elemented, expected 1960"]
+
+
+def test_lines_of_an_inference(runner: Runner):
+    features = random_features(1, seed=4)[0]
+    runner.download(features.tobytes())
+    found = runner.infer(3, 2)
+    assert [line.rstrip("0123456789") for line in found.lines[:-1]] == [
+        "m-warmup-start-", "m-warmup-done", "m-infer-start-", "m-lap-us-", "m-lap-us-",
+        "m-infer-done",
+    ]  # fmt: skip
+    assert found.lines[0].endswith("-2") and found.lines[2].endswith("-3")
+    expected = reals(expected_output(features))
+    np.testing.assert_array_equal(found.results, expected)
+    text = ",".join(f"{value:.3f}" for value in expected)
+    assert found.lines[-1] == f"m-results-[{text}]"
+    assert runner.command("results") == [f"m-results-[{text}]"]
+    assert runner.command("infer 1")[0] == "m-warmup-start-10"
+    assert runner.command("infer")[2] == "m-infer-start-1"
+
+
+def test_samples_instead_of_features(runner: Runner):
+    pcm = np.random.default_rng(5).integers(-9000, 9000, WINDOW_SAMPLES).astype("<i2")
+    runner.download(pcm.tobytes())
+    found = runner.infer(2, 0)
+    expected = reals(expected_output(host_features(pcm)))
+    np.testing.assert_allclose(found.results, expected, atol=2.5 / 256)  # features: one step off
+
+
+def test_energy_mode_tells_time_by_the_pin_alone(runner: Runner):
+    runner._wire.write(b"mode energy\n")
+    lines = runner.until_ready()
+    assert lines == ["m3net ok mode baud=9600", "m-timestamp-mode-energy", "m-init-done"]
+    assert runner.command("timestamp") == []
+    runner.download(bytes(INPUT_BYTES))
+    assert [line for line in runner.command("infer 1 1") if "lap" in line] == []
+    runner._wire.write(b"mode performance\n")
+    assert runner.until_ready()[0] == "m3net ok mode baud=115200"
+
+
+def test_sessions_with_the_host(runner: Runner):
+    assert runner.identify() == ("host", "kws01")
+    clips = random_features(5, seed=6)
+    rows = runner.accuracy([clip.tobytes() for clip in clips])
+    for clip, row in zip(clips, rows, strict=True):
+        expected = reals(expected_output(clip))
+        np.testing.assert_allclose(row, expected / expected.sum())
+    assert runner.performance(clips[0].tobytes(), runs=70, warmup=10) > 0
+
+
+def test_sessions_with_the_emulated_board(built: BuiltFirmware):
+    """Accuracy and performance mode; the scores are those of the desktop."""
+    from m3net_tf.device import open_port
+    from m3net_tf.quantization.runtime import run_reference
+
+    with open_port("qemu:mps2_an386", firmware=lambda _: built.image.elf) as port:
+        runner = Runner(port, slow=10)
+        boot = runner.until_ready()
+        assert boot[2:] == ["m-timestamp-mode-performance", boot[3], "m-init-done"]
+        assert runner.identify() == ("mps2_an386", "kws01")
+        clips = random_features(3, seed=7)
+        rows = runner.accuracy([clip.tobytes() for clip in clips])
+        expected = reals(run_reference(built.tflite, clips[..., None]))
+        np.testing.assert_allclose(rows, expected / expected.sum(axis=1, keepdims=True))
+        rate = runner.performance(clips[0].tobytes(), runs=7, warmup=1)
+        # A billion instructions a second, and about half a million for this network.
+        assert 500 < rate < 10_000
+        port.write(b"mode energy\n")
+        assert "m-timestamp-mode-energy" in runner.until_ready()
+        assert runner.infer(1, 0).laps_us == []
