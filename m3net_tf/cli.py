@@ -26,8 +26,10 @@ app = typer.Typer(
 data_app = typer.Typer(help="Data sets.")
 model_app = typer.Typer(help="Networks.")
 bench_app = typer.Typer(help="Measurements, as JSON.")
+device_app = typer.Typer(help="A board that runs the firmware.")
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
+app.add_typer(device_app, name="device")
 app.add_typer(model_app, name="model")
 
 console = Console()
@@ -73,10 +75,15 @@ def train(
     folder = run or Path("runs") / recipe.stem
     metrics = training.train(plan, folder, data_dir, _say)
     test = metrics["test"]
+    if "accuracy" in test:
+        reached = (
+            f"accuracy {100 * test['accuracy']:.2f} % (95 %: "
+            f"{100 * test['accuracy_95_low']:.1f} to {100 * test['accuracy_95_high']:.1f})"
+        )
+    else:
+        reached = f"mAP {100 * test['mean_average_precision']:.2f} %"
     _say(
-        f"{folder}: test accuracy {100 * test['accuracy']:.2f} % "
-        f"(95 %: {100 * test['accuracy_95_low']:.1f} to {100 * test['accuracy_95_high']:.1f}) "
-        f"on {test['clips']} clips of {metrics['dataset']['name']}, "
+        f"{folder}: test {reached} on {test['clips']} clips of {metrics['dataset']['name']}, "
         f"{metrics['dataset']['protocol']}"
     )
 
@@ -155,6 +162,49 @@ def demo(
 
 
 @app.command()
+def evaluate(
+    run: RunFolder,
+    data_dir: DataDir = None,
+    split: Annotated[str, typer.Option(help="validation or test.")] = "test",
+    streaming: Annotated[
+        bool, typer.Option("--streaming", help="Live detection in long recordings.")
+    ] = False,
+    hours: Annotated[float, typer.Option(help="Length of these recordings.")] = 1.0,
+    target_false_accepts_per_hour: Annotated[
+        float | None,
+        typer.Option(help="Find the detector's settings on validation, and keep them."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the recordings.", min=0)] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Accuracy on held-out clips; with --streaming false accepts an hour, misses and latency."""
+    from m3net_tf.reports import evaluate as report
+    from m3net_tf.streaming.scenes import SceneSettings
+    from m3net_tf.training import Run
+
+    if target_false_accepts_per_hour is not None and not streaming:
+        raise typer.BadParameter("--target-false-accepts-per-hour needs --streaming")
+    log = (lambda _: None) if as_json else _say
+    if streaming:
+        result = report.evaluate_streaming(
+            Run(run),
+            data_dir,
+            split=split,
+            target_false_accepts_per_hour=target_false_accepts_per_hour,
+            scenes=SceneSettings(hours=hours, seed=seed),
+            log=log,
+        )
+    else:
+        result = report.evaluate_clips(Run(run), data_dir, split, log)
+    if as_json:
+        _say(json.dumps(result, indent=2, sort_keys=True))
+    elif streaming:
+        console.print(report.streaming_table(result))
+    else:
+        console.print(report.clips_table(result))
+
+
+@app.command()
 def flash(run: RunFolder, board: Board = DEFAULT_BOARD) -> None:
     """Build the firmware of an exported run and write it to a board."""
     from m3net_tf.export import Bundle
@@ -164,6 +214,42 @@ def flash(run: RunFolder, board: Board = DEFAULT_BOARD) -> None:
     bundle = Bundle.load(run / "export")
     image = build_firmware(bundle.folder, board, run / "firmware" / board, report=_say)
     flash_image(image)
+
+
+@app.command()
+def table(
+    name: Annotated[str, typer.Argument(help="<paper>/<table>, or the path of its YAML file.")],
+    budget: Annotated[str, typer.Option(help="tiny, small or paper.")] = "small",
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that train at once.")] = 1,
+    data_dir: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=FOLDER of a data set; FOLDER alone for all others (DATA_DIR)."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the table is written.")] = Path(
+        "experiments/results"
+    ),
+    runs: Annotated[Path, typer.Option(help="Where the runs of all tables are kept.")] = Path(
+        "runs/tables"
+    ),
+) -> None:
+    """Run what is missing of a paper's table; write it beside the paper's values."""
+    from m3net_tf.reports.tables import make_table, parse_data_folders
+
+    report = make_table(
+        name,
+        budget,
+        data_folders=parse_data_folders(data_dir or []),
+        jobs=jobs,
+        runs_folder=runs,
+        out=out,
+        command=f"m3net table {name} --budget {budget}",
+        log=_say,
+    )
+    if report["failed"]:
+        raise M3NetError(
+            f"{report['failed']} of {report['runs']} runs of {name} failed: the table says why; "
+            "the same command tries them again"
+        )
 
 
 @bench_app.command("run")
@@ -190,6 +276,158 @@ def bench_data(
             run_bench_data(name, data_dir, clips=clips, epoch=epoch), indent=2, sort_keys=True
         )
     )
+
+
+@bench_app.command("train")
+def bench_train(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="NETWORK/PRESET or diffres_layer, several times; default: all."),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Timed steps of each.")] = 10,
+) -> None:
+    """Training step of each network beside the same one written naively in stock Keras layers."""
+    from m3net_tf.reports.bench_train import run_bench_train
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    _say(json.dumps(run_bench_train(model or (), steps=steps, log=tell), indent=2, sort_keys=True))
+
+
+@app.command()
+def figure(
+    name: Annotated[
+        str | None, typer.Argument(help="Figure, such as diffres/fig4; without it: list all.")
+    ] = None,
+    run: Annotated[list[Path] | None, typer.Option(help="Finished run; several times.")] = None,
+    data_dir: DataDir = None,
+    clips: Annotated[int | None, typer.Option(help="Clips shown, not its own number.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the picture and its numbers.")] = Path(
+        "experiments/results"
+    ),
+) -> None:
+    """Draw a paper's figure from finished runs: a PNG, a CSV of its numbers, a JSON."""
+    from m3net_tf.reports import figures
+
+    if name is None:
+        table = Table("figure", "runs", "shows")
+        for key, kind in figures.FIGURES.items():
+            table.add_row(key, kind.runs, kind.summary)
+        console.print(table)
+        return
+    for path in figures.draw_figure(name, run or (), out, data_dir=data_dir, clips=clips, log=_say):
+        _say(str(path))
+
+
+PortName = Annotated[str, typer.Argument(help="Serial device, pty, tcp:HOST:PORT, or qemu:BOARD.")]
+DeviceRun = Annotated[Path, typer.Option("--run", envvar="RUN", help="Run whose model it is.")]
+Baud = Annotated[int, typer.Option(help="Speed of a serial device.")]
+DEFAULT_RUN = Path("runs/demo")
+DEFAULT_BAUD = 115_200
+
+
+@app.command()
+def monitor(
+    port: PortName,
+    run: DeviceRun = DEFAULT_RUN,
+    play: Annotated[
+        Path | None, typer.Option(help="Sound file that the board hears instead of a microphone.")
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Write <RECORD>.csv and, from a microphone, <RECORD>.wav.")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="Stop after so much audio.")] = None,
+    baud: Baud = DEFAULT_BAUD,
+) -> None:
+    """Show live what a board hears: scores, spectrogram, events. Ctrl-C ends it."""
+    from m3net_tf.device.monitor import run_monitor
+
+    run_monitor(port, run, console, play=play, record=record, seconds=seconds, baud=baud, log=_say)
+
+
+@device_app.command("info")
+def device_info(port: PortName, run: DeviceRun = DEFAULT_RUN, baud: Baud = DEFAULT_BAUD) -> None:
+    """Board, model, memory and statistics, as JSON."""
+    from m3net_tf.device.session import connect
+
+    with connect(port, run, baud=baud) as device:
+        info = device.info()
+        facts = {
+            "board": info.version,
+            "model": info.model,
+            "frontend": info.frontend,
+            "labels": list(info.labels),
+            "memory": device.request("memory").numbers(),
+            "statistics": device.request("stat").numbers(),
+        }
+    _say(json.dumps(facts, indent=2, sort_keys=True))
+
+
+@device_app.command("evaluate")
+def device_evaluate(
+    port: PortName,
+    run: DeviceRun = DEFAULT_RUN,
+    data_dir: DataDir = None,
+    clips: Annotated[int | None, typer.Option(help="Held-out clips; default: all.")] = None,
+    source: Annotated[
+        str, typer.Option("--input", help="features, or pcm for the board's own front end.")
+    ] = "features",
+    baud: Baud = DEFAULT_BAUD,
+    as_json: AsJson = False,
+) -> None:
+    """Accuracy of the test set on the board; a stopped evaluation goes on where it was."""
+    from m3net_tf.device.evaluate import evaluate_port, evaluation_table
+
+    summary = evaluate_port(
+        port,
+        run,
+        data_dir,
+        clips,
+        source,
+        baud=baud,
+        console=None if as_json else console,
+    )
+    if as_json:
+        _say(json.dumps(summary, indent=2, sort_keys=True))
+    else:
+        console.print(evaluation_table(summary))
+
+
+@device_app.command("profile")
+def device_profile(port: PortName, run: DeviceRun = DEFAULT_RUN, baud: Baud = DEFAULT_BAUD) -> None:
+    """What each operator costs on the board, beside its multiply-accumulates."""
+    from m3net_tf.device.layers import profile, profile_table
+    from m3net_tf.device.session import connect
+    from m3net_tf.export import Bundle
+
+    bundle = Bundle.load(run / "export")
+    with connect(port, run, baud=baud, log=_say) as device:
+        device.require_model(bundle.manifest["model"]["sha256"], str(run))
+        console.print(profile_table(profile(device, bundle.tflite)))
+
+
+@device_app.command("capture")
+def device_capture(
+    port: PortName,
+    label: Annotated[str, typer.Option(help="Class of the clips.")],
+    folder: Annotated[Path, typer.Option(help="Data set of the kind folder.")],
+    count: Annotated[int, typer.Option(help="Number of clips.")] = 10,
+    seconds: Annotated[float, typer.Option(help="Length of a clip.")] = 1.0,
+    ask: Annotated[bool, typer.Option(help="Wait for Enter before each.")] = True,
+    run: DeviceRun = DEFAULT_RUN,
+    baud: Baud = DEFAULT_BAUD,
+) -> None:
+    """Record labelled clips with the board's microphone, for training with the folder data set."""
+    from m3net_tf.device.capture import capture
+    from m3net_tf.device.session import connect
+
+    def wait(index: int) -> None:
+        if ask:
+            typer.prompt(f"clip {index}: Enter, then {label}", default="", show_default=False)
+
+    with connect(port, run, baud=baud, log=_say) as device:
+        capture(device, folder, label, count, seconds, _say, wait)
 
 
 DataOptions = Annotated[
@@ -316,14 +554,16 @@ def model_list() -> None:
 @model_app.command("info")
 def model_info(
     name: str,
-    preset: Annotated[str, typer.Option(help="Preset of the network.")] = "mcu",
+    preset: Annotated[str | None, typer.Option(help="Default: mcu, or the first there is.")] = None,
     classes: Annotated[int | None, typer.Option(help="Instead of the preset's.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Layers, parameters and multiply-accumulates of a network."""
-    from m3net_tf.models import build_model
+    from m3net_tf.models import build_model, presets_of
     from m3net_tf.models.complexity import count_macs
 
+    presets = presets_of(name)
+    preset = preset or ("mcu" if "mcu" in presets else next(iter(presets)))
     model = build_model(name, preset, classes=classes)
     facts: dict[str, Any] = {
         "name": name,

@@ -109,6 +109,12 @@ def test_model_info_json(monkeypatch, capsys):
     assert facts["parameters"] == sum(layer["parameters"] for layer in facts["layers"])
 
 
+def test_model_info_of_a_network_without_an_mcu_preset(monkeypatch, capsys):
+    status, out, _ = run(monkeypatch, capsys, "model", "info", "bc_resnet", "--json")
+    assert status == 0
+    assert json.loads(out)["preset"] == "tau1"
+
+
 def test_lists(monkeypatch, capsys):
     status, out, _ = run(monkeypatch, capsys, "model", "list")
     assert status == 0 and "ds_cnn" in out and "m3net" in out

@@ -91,7 +91,7 @@ def test_sizes(built: BuiltFirmware):
     assert image.flash_bytes == image.sections[".text"] + image.sections[".data"]
     assert len(built.tflite) < image.flash_bytes < len(built.tflite) + 150_000
     assert image.sections[".stack"] == 8192
-    # An arena of 48 kB, a second of sound for the monitor (32 kB), queues of live detection (12 kB).
+    # Arena 48 kB, a second of sound for the monitor 32 kB, queues of live detection 12 kB.
     assert image.ram_bytes < 120_000
 
 

@@ -16,7 +16,11 @@ SAMPLES, CLASSES = 1600, 3
 SMALL = {
     "name": "m3net",
     "preset": "mcu",
-    "arguments": {"sfp": [{"filters": 8, "strides": [4, 4]}], "tail": [{"filters": 8}]},
+    "arguments": {
+        "sfp": [{"filters": 8, "strides": [4, 4]}],
+        "tail": [{"filters": 8}],
+        "dropout": 0.0,  # the loss of a step shall hang on the weights alone
+    },
 }
 # Origin: DiffRes, table 3; 64 filters are those of its AudioSet row.
 PRINTED = {"leaf": "448", "sincnet": "256", "td_fbank": "51k"}
@@ -90,7 +94,7 @@ class TestEveryFrontend:
             return loss, gradients
 
         losses = []
-        for _ in range(10):
+        for _ in range(15):
             loss, gradients = step()
             losses.append(float(loss))
             assert all(np.isfinite(gradient).all() for gradient in gradients)

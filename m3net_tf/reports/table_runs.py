@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runs that tables need: each trained once, resumable, side by side where asked."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import gc
+import logging
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from m3net_tf.artifacts import read_json
+from m3net_tf.errors import ConfigError, DataError, M3NetError
+from m3net_tf.reports.grid import LINKS, Training, fingerprint
+from m3net_tf.training.recipe import Recipe, load_recipe
+from m3net_tf.training.run import Run
+
+Log = Callable[[str], None]
+DataFolders = Mapping[str, Path]
+ANY_DATA = ""
+"""Key of :data:`DataFolders` for the data sets that it does not name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a training.
+
+    Attributes:
+        folder: its run folder, finished unless there is an error.
+        error: why it failed, in one line; '' if it did not.
+    """
+
+    folder: Path
+    error: str = ""
+
+
+def run_trainings(
+    trainings: Iterable[Training],
+    root: Path,
+    data_folders: DataFolders,
+    *,
+    jobs: int = 1,
+    log: Log = lambda _: None,
+) -> dict[str, Outcome]:
+    """Train what is not finished yet; one that fails does not stop the others.
+
+    Args:
+        trainings: what is wanted; what they need is trained first.
+        root: folder of all tables' runs. A finished run of an equal recipe anywhere in it is used.
+        data_folders: where data sets lie, by name.
+        jobs: processes; 1 trains in this one.
+        log: takes lines of progress. What a training itself says goes to ``train.log`` in its
+            folder.
+
+    Returns:
+        Outcomes by the trainings' keys.
+
+    Raises:
+        DataError: several processes are asked for and Ray is not installed.
+    """
+    plan = _in_order(trainings)
+    finished = _finished_runs(root)
+    outcomes: dict[str, Outcome] = {}
+    waiting = []
+    for training in plan:
+        if training.key in finished:
+            outcomes[training.key] = Outcome(finished[training.key])
+        else:
+            waiting.append(training)
+    log(f"{len(plan)} runs: {len(outcomes)} finished, {len(waiting)} to train")
+    if not waiting:
+        return outcomes
+    pool = _ray_pool if jobs > 1 and len(waiting) > 1 else _own_process
+    start = time.perf_counter()
+    done = pool(waiting, outcomes, root, data_folders, jobs)
+    for count, (training, outcome, seconds) in enumerate(done, start=1):
+        told = f"failed: {outcome.error}" if outcome.error else _result(outcome.folder)
+        log(
+            f"[{count}/{len(waiting)}] {training.place}: {told} "
+            f"({seconds:.0f} s; {time.perf_counter() - start:.0f} s in all)"
+        )
+    return outcomes
+
+
+_Done = Iterator[tuple[Training, Outcome, float]]
+
+
+def _own_process(
+    waiting: list[Training],
+    outcomes: dict[str, Outcome],
+    root: Path,
+    data_folders: DataFolders,
+    jobs: int,
+) -> _Done:
+    """Train one after the other, here; fills ``outcomes`` as it goes."""
+    for training in waiting:
+        folder, seconds = _folder(training, root), 0.0
+        error = _blocked(training, outcomes)
+        if not error:
+            error, seconds = _train(_resolved(training, outcomes), folder, data_folders)
+        outcomes[training.key] = Outcome(folder, error)
+        yield training, outcomes[training.key], seconds
+
+
+def _ray_pool(
+    waiting: list[Training],
+    outcomes: dict[str, Outcome],
+    root: Path,
+    data_folders: DataFolders,
+    jobs: int,
+) -> _Done:
+    """Train in ``jobs`` processes, each run as soon as what it needs is there."""
+    ray = _start_ray(jobs)
+    try:
+        devices = ray.cluster_resources().get("GPU", 0.0)
+        share = min(1.0, devices / jobs) if devices else 0.0
+        task = ray.remote(num_cpus=1, num_gpus=share, max_retries=0)(_train)
+        left = list(waiting)
+        running: dict[Any, tuple[Training, Path]] = {}
+        while left or running:
+            for training in list(left):
+                if any(need.key not in outcomes for need in training.needs.values()):
+                    continue
+                left.remove(training)
+                folder = _folder(training, root)
+                if reason := _blocked(training, outcomes):
+                    outcomes[training.key] = Outcome(folder, reason)
+                    yield training, outcomes[training.key], 0.0
+                else:
+                    recipe = _resolved(training, outcomes)
+                    handle = task.remote(recipe, folder.resolve(), dict(data_folders))
+                    running[handle] = training, folder
+            if not running:
+                continue
+            (handle,), _ = ray.wait(list(running))
+            training, folder = running.pop(handle)
+            try:
+                error, seconds = ray.get(handle)
+            except ray.exceptions.RayError as problem:  # the process died, of memory for one
+                error, seconds = f"{type(problem).__name__}: {_line(problem)}", 0.0
+            outcomes[training.key] = Outcome(folder, error)
+            yield training, outcomes[training.key], seconds
+    finally:
+        ray.shutdown()
+
+
+def _start_ray(jobs: int) -> Any:
+    # Without it Ray hides the accelerators from tasks that ask for none, and warns that it does.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise DataError("several processes need Ray: pip install 'm3net_tf[many]'") from None
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    settings = {
+        "OMP_NUM_THREADS": threads,
+        "TF_NUM_INTRAOP_THREADS": threads,
+        "TF_NUM_INTEROP_THREADS": "1",
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    }
+    ray.init(
+        num_cpus=jobs,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env={"env_vars": settings},
+    )
+    return ray
+
+
+def _train(recipe: Recipe, folder: Path, data_folders: DataFolders) -> tuple[str, float]:
+    """Train one run; why it failed, or '', and how many seconds it took."""
+    from m3net_tf.keras import keras, tf
+    from m3net_tf.training import train
+
+    tf.get_logger().setLevel("ERROR")  # each run traces its own step, of which it would warn
+    start, error = time.perf_counter(), ""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = data_folders.get(recipe.dataset.name, data_folders.get(ANY_DATA))
+    with (folder / "train.log").open("a", buffering=1) as file:
+
+        def log(line: str) -> None:
+            print(line, file=file)
+
+        try:
+            train(recipe, folder, data, log)
+        except M3NetError as problem:
+            log(f"error: {problem}")
+            error = _line(problem)
+        # Whatever it is, the other runs go on; the log has the traceback.
+        except Exception as problem:
+            log(traceback.format_exc())
+            error = f"{type(problem).__name__}: {_line(problem)} (see train.log in its folder)"
+        finally:
+            keras.backend.clear_session()
+            gc.collect()
+    return error, time.perf_counter() - start
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _result(folder: Path) -> str:
+    test = Run(folder).metrics()["test"]
+    return f"test accuracy {100 * test['accuracy']:.2f} %" if "accuracy" in test else "done"
+
+
+def _in_order(trainings: Iterable[Training]) -> list[Training]:
+    """Each training once, behind all that it needs."""
+    ordered: dict[str, Training] = {}
+
+    def add(training: Training) -> None:
+        for need in training.needs.values():
+            add(need)
+        ordered.setdefault(training.key, training)
+
+    for training in trainings:
+        add(training)
+    return list(ordered.values())
+
+
+def _blocked(training: Training, outcomes: Mapping[str, Outcome]) -> str:
+    for section, need in training.needs.items():
+        if error := outcomes[need.key].error:
+            return f"the run for {section} failed: {error}"
+    return ""
+
+
+def _resolved(training: Training, outcomes: Mapping[str, Outcome]) -> Recipe:
+    """The recipe with the folders of the runs that it needs."""
+    recipe = training.recipe
+    for section, need in training.needs.items():
+        folder = str(outcomes[need.key].folder.resolve())
+        named = dataclasses.replace(getattr(recipe, section), run=folder)
+        recipe = dataclasses.replace(recipe, **{section: named})
+    return recipe
+
+
+def _folder(training: Training, root: Path) -> Path:
+    """Where a run goes on or starts; a run of another recipe in its place is left alone."""
+    folder = root / training.place
+    held = _held_key(folder)
+    return folder if held in ("", training.key) else Path(f"{folder}-{training.key[:8]}")
+
+
+def _finished_runs(root: Path) -> dict[str, Path]:
+    """Key -> folder of all finished runs."""
+    found: dict[str, Path] = {}
+    for path in sorted(root.rglob("metrics.json")):
+        if Run(path.parent).finished:
+            found.setdefault(_key_of(functools.partial(_recorded, path)), path.parent)
+    return found
+
+
+def _recorded(metrics_path: Path) -> Recipe:
+    """The recipe as JSON has it: to read thousands in YAML would take minutes."""
+    return Recipe.from_dict(read_json(metrics_path)["recipe"])
+
+
+def _held_key(folder: Path) -> str:
+    """Key of the run in a folder, as its :class:`Training` had it; '' if there is none."""
+    path = Run(folder).recipe_path
+    return _key_of(lambda: load_recipe(path)) if path.exists() else ""
+
+
+def _key_of(read: Callable[[], Recipe]) -> str:
+    try:
+        recipe = read()
+    except (ConfigError, DataError, KeyError):  # of an older version: nothing to use again
+        return "unreadable"
+    for section in LINKS:
+        link = getattr(recipe, section)
+        if link.run:
+            named = dataclasses.replace(link, run=f"recipe {_held_key(Path(link.run))}")
+            recipe = dataclasses.replace(recipe, **{section: named})
+    return fingerprint(recipe)
