@@ -20,7 +20,7 @@ M3NET := $(VENV)/bin/m3net
 TOOLS := git:git gcc:gcc cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm-none-eabi \
   arm-none-eabi-g++:libstdc++-arm-none-eabi-newlib qemu-system-arm:qemu-system-arm
 
-.PHONY: help setup system demo train export-mcu firmware emulate flash test lint format bench clean
+.PHONY: help setup system demo train export-mcu firmware emulate flash test test-all lint format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,8 +70,11 @@ emulate: setup ## run RUN's held-out clips on the emulated BOARD and compare wit
 flash: setup ## build the firmware of RUN and write it to BOARD
 	$(M3NET) flash $(RUN)
 
-test: setup ## run the tests
+test: setup ## run the tests that are not slow, minutes
 	$(VENV)/bin/python -m pytest -n $(PYTEST_WORKERS)
+
+test-all: setup ## run all tests
+	$(VENV)/bin/python -m pytest -n $(PYTEST_WORKERS) -m ""
 
 lint: setup ## check style and types
 	$(VENV)/bin/ruff check .

@@ -37,6 +37,7 @@ def copy_weights(ours: keras.Model, plain: keras.Model) -> None:
         layer.set_weights([v.reshape(s) for v, s in zip(values, shapes, strict=True)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case", [case for case in CASES if case.label not in SHAPES], ids=lambda case: case.label
 )
@@ -48,6 +49,7 @@ def test_same_parameters(case: Case):
     assert plain.output_shape == (None, preset.classes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", SHAPES)
 def test_same_parameters_and_answers(label: str):
     keras.utils.set_random_seed(1)

@@ -179,7 +179,7 @@ def test_trains_with_self_distillation_and_reaches_every_weight():
     assert not [name for name in still if "squeeze" not in name and "expand" not in name]
 
 
-@pytest.mark.parametrize("step", [1, 4])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_int8_on_the_operators_of_tflite_micro(step):
     model = tiny(token_step=step, **SHORT)
     calibration, fresh = sounds(48), sounds(9, seed=1)

@@ -204,6 +204,7 @@ def test_confusion_matrix(with_reduction, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_tsne_of_both_branches(bilateral_run, tmp_path):
     picture, table, facts = figures.draw_figure("bilateral/fig7", [bilateral_run], tmp_path)
     assert is_picture(picture)
@@ -227,6 +228,7 @@ def test_tsne_of_both_branches(bilateral_run, tmp_path):
         figures.draw_figure("bilateral/fig7", [bilateral_run], tmp_path, clips=5)
 
 
+@pytest.mark.slow
 def test_throughput(tmp_path):
     drawing = throughput.draw_throughput(
         frames_per_s=(50, 100), clips=1, clip_s=0.3, rounds=1, classifier=SMALL_M3NET

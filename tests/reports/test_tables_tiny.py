@@ -15,7 +15,7 @@ from m3net_tf.reports.grid import find_grid, grid_names, load_grid
 from m3net_tf.training.features import input_shape
 from m3net_tf.training.run import load_recipe_dataset
 
-pytestmark = pytest.mark.usefixtures("private_cache")
+pytestmark = [pytest.mark.usefixtures("private_cache"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

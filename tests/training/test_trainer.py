@@ -263,7 +263,19 @@ def test_saved_networks_need_no_python_of_ours_but_the_layers(tiny_run):
 def test_early_exits_teach_and_are_left_out_of_the_result(tiny_recipe, tmp_path):
     recipe = tiny_recipe(
         frontend={"kind": "waveform", "feature_min": -1.0, "feature_max": 127 / 128},
-        model={"name": "bilateral", "preset": "small", "arguments": {"early_exits": True}},
+        model={
+            "name": "bilateral",
+            "preset": "small",
+            "arguments": {
+                "early_exits": True,
+                "fd_modules": "AB",
+                "semantic_filters": [4, 8],
+                "detail_filters": [4, 8],
+                "token_filters": 8,
+                "token_step": 16,
+                "heads": 2,
+            },
+        },
         augmentation={"copies": 0, "time_masks": 0, "frequency_masks": 0},
         training={"epochs": 1, "schedule": "one_cycle"},
     )
