@@ -40,6 +40,7 @@ def test_stages_are_those_of_table_1():
         assert model.get_layer(f"stage{stage}_1_f1_dw").dilation_rate == (1, dilation)
 
 
+@pytest.mark.slow
 def test_int8_on_the_operators_of_tflite_micro():
     keras.utils.set_random_seed(0)
     model = build_model("bc_resnet", "tau1", input_shape=(40, 24, 1), classes=4)

@@ -92,6 +92,7 @@ TABLE_6 = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", TABLE_6)
 def test_rows_of_table_6_leave_out_what_they_say(row):
     changes, prefixes = TABLE_6[row]
@@ -108,6 +109,7 @@ def test_rows_of_table_6_leave_out_what_they_say(row):
     assert model(sounds(2) / np.float32(128)).shape == (2, CLASSES)
 
 
+@pytest.mark.slow
 def test_fusions_of_table_7():
     waves = sounds(4) / np.float32(128)
     sizes = {}
@@ -179,7 +181,8 @@ def test_trains_with_self_distillation_and_reaches_every_weight():
     assert not [name for name in still if "squeeze" not in name and "expand" not in name]
 
 
-@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 4])
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [1, 4])
 def test_int8_on_the_operators_of_tflite_micro(step):
     model = tiny(token_step=step, **SHORT)
     calibration, fresh = sounds(48), sounds(9, seed=1)
