@@ -7,8 +7,6 @@
 #include "platform.h"
 
 #define PIN_OUTPUT 1u
-#define PIN_ALTERNATE 2u
-#define PIN_FAST 2u
 #define FUNCTION_USART3 7u
 
 #define DMA_FLAGS \
@@ -89,13 +87,6 @@ static void start_caches(void) {
   m3net_mpu_uncached(BOARD_DMA_BASE, BOARD_DMA_BYTES_LOG2);
   SCB_EnableICache();
   SCB_EnableDCache();
-}
-
-void board_pin_function(GPIO_TypeDef* port, uint32_t pin, uint32_t function) {
-  const uint32_t shift = 4u * (pin % 8u);
-  port->AFR[pin / 8u] = (port->AFR[pin / 8u] & ~(15u << shift)) | (function << shift);
-  port->OSPEEDR = (port->OSPEEDR & ~(3u << (2u * pin))) | (PIN_FAST << (2u * pin));
-  port->MODER = (port->MODER & ~(3u << (2u * pin))) | (PIN_ALTERNATE << (2u * pin));
 }
 
 static void start_uart(void) {

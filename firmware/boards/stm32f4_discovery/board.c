@@ -7,8 +7,6 @@
 #include "platform.h"
 
 #define PIN_OUTPUT 1u
-#define PIN_ALTERNATE 2u
-#define PIN_FAST 2u
 #define FUNCTION_USART2 7u
 
 static void uart_received(void);
@@ -55,13 +53,6 @@ static const char* start_clocks(void) {
     return "the clock does not change over to the PLL;";
   }
   return NULL;
-}
-
-void board_pin_function(GPIO_TypeDef* port, uint32_t pin, uint32_t function) {
-  const uint32_t shift = 4u * (pin % 8u);
-  port->AFR[pin / 8u] = (port->AFR[pin / 8u] & ~(15u << shift)) | (function << shift);
-  port->OSPEEDR = (port->OSPEEDR & ~(3u << (2u * pin))) | (PIN_FAST << (2u * pin));
-  port->MODER = (port->MODER & ~(3u << (2u * pin))) | (PIN_ALTERNATE << (2u * pin));
 }
 
 static void start_uart(void) {

@@ -2,7 +2,7 @@
 set(M3NET_BOARD_CORE cortex-m4f)
 set(M3NET_BOARD_ARCH cortex_m)
 set(M3NET_BOARD_SOURCES board.c microphone.c)
-set(M3NET_BOARD_DRIVERS stm32_watchdog)
+set(M3NET_BOARD_DRIVERS stm32_pins stm32_watchdog)
 set(M3NET_BOARD_PDM ON)
 set(M3NET_BOARD_LINKER_SCRIPT stm32f4_discovery.ld)
 set(M3NET_BOARD_THIRD_PARTY cmsis-device-f4)   # names of third_party.lock
