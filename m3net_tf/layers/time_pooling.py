@@ -32,8 +32,25 @@ def check_frames_in(frames_out: int, frames: int | None) -> None:
         raise ConfigError(f"{frames_out} frames cannot be made of {frames}: give at most as many")
 
 
+class _FewerFrames(keras.layers.Layer):
+    """A layer of ``frames_out`` frames."""
+
+    def __init__(self, frames_out: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.frames_out = check_frames_out(frames_out)
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Check that there are frames enough."""
+        check_frames_in(self.frames_out, input_shape[2])
+        super().build(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {**super().get_config(), "frames_out": self.frames_out}
+
+
 @keras.utils.register_keras_serializable("m3net_tf")
-class AdaptiveAveragePooling(keras.layers.Layer):
+class AdaptiveAveragePooling(_FewerFrames):
     """Average over time to a given number of frames (AvgPool).
 
     Frame i is the mean of the frames from floor(i T / t) up to, not with, ceil((i + 1) T / t), so
@@ -49,19 +66,14 @@ class AdaptiveAveragePooling(keras.layers.Layer):
         ConfigError: fewer frames come in than are to go out.
     """
 
-    def __init__(self, frames_out: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.frames_out = check_frames_out(frames_out)
-
     def build(self, input_shape: tf.TensorShape) -> None:
         """Tabulate each frame's weights."""
+        super().build(input_shape)
         frames = input_shape[2]
-        check_frames_in(self.frames_out, frames)
         self._table = np.zeros((frames, self.frames_out), np.float32)
         for i in range(self.frames_out):
             first, end = i * frames // self.frames_out, -(-(i + 1) * frames // self.frames_out)
             self._table[first:end, i] = 1.0 / (end - first)
-        super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Pool."""
@@ -70,13 +82,9 @@ class AdaptiveAveragePooling(keras.layers.Layer):
         kernel = tf.constant(self._table[None, None], rows.dtype)
         return tf.transpose(tf.nn.conv2d(rows, kernel, 1, "VALID"), (0, 1, 3, 2))
 
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        return {**super().get_config(), "frames_out": self.frames_out}
-
 
 @keras.utils.register_keras_serializable("m3net_tf")
-class FrameSampling(keras.layers.Layer):
+class FrameSampling(_FewerFrames):
     """Keep frames at regular steps (change hop): frame i is frame floor(i T / t) of the input.
 
     Where T / t is a whole number these are the frames that a front end with a hop of that many
@@ -92,21 +100,12 @@ class FrameSampling(keras.layers.Layer):
         ConfigError: fewer frames come in than are to go out.
     """
 
-    def __init__(self, frames_out: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.frames_out = check_frames_out(frames_out)
-
     def build(self, input_shape: tf.TensorShape) -> None:
         """Choose the frames."""
-        frames = input_shape[2]
-        check_frames_in(self.frames_out, frames)
-        self._kept = [i * frames // self.frames_out for i in range(self.frames_out)]
         super().build(input_shape)
+        frames = input_shape[2]
+        self._kept = [i * frames // self.frames_out for i in range(self.frames_out)]
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Pick."""
         return tf.gather(inputs, self._kept, axis=2)
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        return {**super().get_config(), "frames_out": self.frames_out}
