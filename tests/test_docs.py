@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""README and docs name what exists: targets of the Makefile, files of the tree."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "firmware" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+#: What the README's commands make.
+MADE = ("runs/", "build/", "dist/")
+
+
+def ids(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def commands(text: str) -> list[str]:
+    """Lines of code blocks, and code between backticks."""
+    fenced = re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    indented = re.findall(r"^ {4}(\S.*)$", text, re.MULTILINE)
+    blocks = [line for block in fenced for line in block.splitlines()]
+    return [*blocks, *indented, *re.findall(r"`([^`\n]+)`", text)]
+
+
+def test_code_is_found_in_all_its_forms():
+    text = "Say `make a`:\n\n    make b c X=1  # d\n\n```\nexport X=1\nmake e\n```\n"
+    assert [one for one in commands(text) if one.startswith("make")] == [
+        "make e",
+        "make b c X=1  # d",
+        "make a",
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_make_targets_exist(page: Path):
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    for command in commands(page.read_text()):
+        if command.startswith("make "):
+            words = command.partition("#")[0].split()[1:]
+            assert {word for word in words if "=" not in word} <= targets, command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_files_exist(page: Path):
+    """Paths in code that begin with a folder of the tree; ``<x>`` and ``*`` stand for any."""
+    for code in re.findall(r"`([\w.-]+/[^`\s]*)`", page.read_text()):
+        base = page.parent if (page.parent / code.partition("/")[0]).is_dir() else ROOT
+        if code.startswith(MADE) or not (base / code.partition("/")[0]).is_dir():
+            continue
+        pattern = re.sub(r"<[^>]+>", "*", code).rstrip("/")
+        assert list(base.glob(pattern)), f"{ids(page)}: {code}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_links_lead_somewhere(page: Path):
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if not link.startswith(("http://", "https://", "#")):
+            assert (page.parent / link.partition("#")[0]).exists(), f"{ids(page)}: {link}"
