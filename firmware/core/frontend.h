@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Streaming mel front end: one hop of audio in, one column of int8 features out. Its settings and
-// tables are generated from the Python FrontendConfig, whose numbers it reproduces.
+// tables are generated from the Python FrontendConfig, whose numbers it reproduces: in single
+// precision, or in whole numbers where the core's file defines M3NET_FRONTEND_FIXED.
 #ifndef M3NET_CORE_FRONTEND_H_
 #define M3NET_CORE_FRONTEND_H_
 
@@ -15,10 +16,17 @@
 extern "C" {
 #endif
 
+/// Arrays of an FFT's length: the fixed-point FFT works in place.
+#ifdef M3NET_FRONTEND_FIXED
+#define M3NET_FRONTEND_SPECTRA 1
+#else
+#define M3NET_FRONTEND_SPECTRA 2
+#endif
+
 /// Room for one front end (a compile-time bound on m3net_frontend_size()).
 #define M3NET_FRONTEND_BYTES                                               \
   (128 + 2 * (M3NET_FRONTEND_FRAME_SAMPLES + M3NET_FRONTEND_HOP_SAMPLES) + \
-   4 * (2 * M3NET_FRONTEND_FFT_SAMPLES + M3NET_FRONTEND_MEL_BINS))
+   4 * (M3NET_FRONTEND_SPECTRA * M3NET_FRONTEND_FFT_SAMPLES + M3NET_FRONTEND_MEL_BINS))
 
 /// Alignment of the caller's memory.
 #define M3NET_FRONTEND_ALIGNMENT 8

@@ -4,10 +4,12 @@
 One :class:`FrontendConfig` feeds three implementations of the same numbers: the NumPy reference
 (:mod:`.reference`), the TensorFlow one for ``tf.data`` (:mod:`.graph`, imported on demand so that
 this room needs no TensorFlow) and the C one on CMSIS-DSP, whose tables :mod:`.ctables` writes.
+Cores without FPU compute in whole numbers, and :mod:`.fixed` gives their bits.
 """
 
 from m3net_tf.frontend.config import FrontendConfig
 from m3net_tf.frontend.ctables import write_c_tables
+from m3net_tf.frontend.fixed import fixed_features_int8
 from m3net_tf.frontend.presets import PRESETS, frontend_preset
 from m3net_tf.frontend.reference import (
     dequantize_features,
@@ -26,6 +28,7 @@ __all__ = [
     "dequantize_features",
     "features",
     "features_int8",
+    "fixed_features_int8",
     "frontend_preset",
     "log_mel",
     "mel_filterbank",

@@ -15,6 +15,9 @@ from m3net_tf.errors import ConfigError
 FEATURE_SCALE = 1.0 / 128.0
 """Real value of one int8 step at the network's input (its zero point is 0)."""
 
+MU = 255.0
+"""Strength of mu-law companding: sign(x) ln(1 + MU |x|) / ln(1 + MU)."""
+
 
 @dataclasses.dataclass(frozen=True)
 class FrontendConfig:
@@ -30,8 +33,8 @@ class FrontendConfig:
     Attributes:
         kind: ``mel`` (mel bank; with ``mfcc_coefficients`` its cepstrum), ``spectrogram`` (the
             FFT's ``fft_samples / 2 + 1`` bins as they are) or ``waveform`` (the samples
-            themselves as one row, shape (1, samples): only the rate, the level and the range
-            count, and ``feature_min`` -1 with ``feature_max`` 127/128 rounds to 8 bits).
+            themselves as one row, shape (1, samples): only the rate, the level, ``log: mu`` and
+            the range count, and ``feature_min`` -1 with ``feature_max`` 127/128 rounds to 8 bits).
         sample_rate_hz: rate of the waveform.
         frame_samples: samples under one window.
         hop_samples: samples from one frame to the next.
@@ -51,7 +54,9 @@ class FrontendConfig:
         mel_norm: ``slaney`` (filters of unit area) or ``none``.
         mel_min_hz: lower edge of the first filter.
         mel_max_hz: upper edge of the last filter.
-        log: ``ln``, ``db`` (10 log10) or ``none``.
+        log: ``ln``, ``db`` (10 log10) or ``none``; for waveforms ``mu``, the companding of
+            telephony (ITU-T G.711's formula, :data:`MU`), without which 8 bits leave quiet
+            recordings a step or two, and any other for samples as they are.
         log_floor: mel powers below this count as this, before the logarithm.
         clip_range_db: above 0, features are decibels below the clip's maximum, cut off at this
             many (librosa's ``power_to_db(ref=max, top_db=...)``); 0 keeps absolute levels.
@@ -106,7 +111,12 @@ class FrontendConfig:
         self._require_choice("power", (1, 2))
         self._require_choice("mel_scale", ("slaney", "htk", "kaldi"))
         self._require_choice("mel_norm", ("slaney", "none"))
-        self._require_choice("log", ("ln", "db", "none"))
+        self._require_choice("log", ("ln", "db", "none", "mu"))
+        if self.log == "mu" and self.kind != "waveform":
+            raise ConfigError(
+                f"frontend.log is 'mu' with kind {self.kind!r}: companding is for waveforms; give "
+                "ln, db or none"
+            )
         if self.fft_samples < self.frame_samples or self.fft_samples & (self.fft_samples - 1):
             raise ConfigError(
                 f"frontend.fft_samples is {self.fft_samples}: give a power of two of at least "

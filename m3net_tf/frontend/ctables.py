@@ -9,27 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from m3net_tf.artifacts import write_text
-from m3net_tf.errors import ConfigError
 from m3net_tf.frontend import reference
 from m3net_tf.frontend.config import FrontendConfig
+from m3net_tf.frontend.fixed import FixedTables, Int64, fixed_tables
 
 _NOTICE = (
     "/* SPDX-License-Identifier: Apache-2.0 */\n"
     "/* Generated from the front-end config; change that, not this file. */\n"
 )
-
-
-_DEVICE_FORM = {
-    "kind": "mel",
-    "centred": False,
-    "level_db": None,
-    "remove_mean": False,
-    "preemphasis": 0.0,
-    "power": 2,
-    "log": "ln",
-    "clip_range_db": 0.0,
-}
-"""What ``firmware/core/frontend.c`` computes; windows and mel banks are tables and thus free."""
 
 
 def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tuple[Path, Path]:
@@ -46,21 +33,17 @@ def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tupl
     Raises:
         ConfigError: the config has a form that the device code lacks.
     """
-    for name, needed in _DEVICE_FORM.items():
-        if getattr(config, name) != needed:
-            raise ConfigError(
-                f"frontend.{name} is {getattr(config, name)!r}: the firmware needs {needed!r}; "
-                "train with a front end made for the device"
-            )
+    fixed = fixed_tables(config)
     weights = reference.mel_filterbank(config).astype(np.float32)
-    first, count, packed = [], [], []
-    for row in weights:
+    first, count, packed, packed_fixed = [], [], [], []
+    for row, fixed_row in zip(weights, fixed.mel_weights, strict=True):
         used = np.flatnonzero(row)
         start = int(used[0]) if used.size else 0
         stop = int(used[-1]) + 1 if used.size else 0
         first.append(start)
         count.append(stop - start)
         packed.extend(row[start:stop])
+        packed_fixed.extend(fixed_row[start:stop])
 
     gain = 1.0 / config.feature_step
     offset = -128.0 - config.feature_min / config.feature_step
@@ -77,6 +60,10 @@ def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tupl
         "LOG_FLOOR": _literal(config.log_floor),
         "QUANT_GAIN": _literal(gain),
         "QUANT_OFFSET": _literal(offset),
+        "FIXED_SAMPLE_SHIFT": fixed.sample_shift,
+        "FIXED_LOG2_FLOOR": f"({fixed.log2_floor})",
+        "FIXED_QUANT_GAIN": fixed.quant_gain,
+        "FIXED_QUANT_OFFSET": f"({fixed.quant_offset}LL)",
     }
     header = [
         _NOTICE,
@@ -112,12 +99,39 @@ def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tupl
         header.append(f"extern const float m3net_frontend_dct[{size}];")
         rows = reference.dct_matrix(config).ravel()
         tables.append(_array("float", "m3net_frontend_dct", map(_literal, rows)))
+    _add_fixed(header, tables, fixed, np.array(packed_fixed))
     header += ["", "#ifdef __cplusplus", "}", "#endif", "", "#endif", ""]
 
     paths = folder / "frontend_config.h", folder / "frontend_tables.c"
     write_text(paths[0], "\n".join(header))
     write_text(paths[1], "\n".join(tables))
     return paths
+
+
+def _add_fixed(
+    header: list[str], tables: list[str], fixed: FixedTables, mel_weights: Int64
+) -> None:
+    """Declare and define the arrays of ``frontend_fixed.h``; who does not use them links none."""
+    twiddles = np.concatenate([stage.ravel() for stage in fixed.stages])
+    arrays = {
+        # Even in length: the device takes pairs.
+        "int32_t m3net_frontend_fixed_window": np.pad(fixed.window, (0, fixed.window.size % 2)),
+        "uint16_t m3net_frontend_fixed_order": fixed.order,
+        "int32_t m3net_frontend_fixed_twiddles": twiddles,
+        "int32_t m3net_frontend_fixed_unpack": fixed.unpack.ravel(),
+        "uint16_t m3net_frontend_fixed_mel_weights": mel_weights,
+        "uint8_t m3net_frontend_fixed_mel_exponent": fixed.mel_exponents,
+        "int32_t m3net_frontend_fixed_log2": fixed.log2,
+    }
+    if fixed.dct.size:
+        arrays["int16_t m3net_frontend_fixed_dct"] = fixed.dct.ravel()
+    header.append(
+        "/* The same in whole numbers, and the FFT's own: see m3net_tf/frontend/fixed.py. */"
+    )
+    for declaration, values in arrays.items():
+        kind, name = declaration.split()
+        header.append(f"extern const {kind} {name}[{len(values)}];")
+        tables.append(_array(kind, name, map(str, values)))
 
 
 def _literal(value: float) -> str:

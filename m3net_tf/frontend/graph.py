@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.frontend import reference
-from m3net_tf.frontend.config import FrontendConfig
+from m3net_tf.frontend.config import MU, FrontendConfig
 from m3net_tf.keras import tf
 
 
@@ -65,6 +65,8 @@ def features_int8(
         )
     step = config.feature_step if step is None else step
     if config.kind == "waveform":
+        if config.log == "mu":
+            audio = tf.sign(audio) * tf.math.log1p(MU * tf.abs(audio)) / np.log1p(MU)
         return _quantized(config, audio, step)[..., None, :]
     taper = reference.window(config)
     if config.centred:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.errors import DataError
-from m3net_tf.frontend.config import FEATURE_SCALE, FrontendConfig
+from m3net_tf.frontend.config import FEATURE_SCALE, MU, FrontendConfig
 
 Float = npt.NDArray[np.float64]
 
@@ -142,7 +142,10 @@ def features(config: FrontendConfig, audio: npt.ArrayLike) -> Float:
         DataError: as :func:`spectrogram`.
     """
     if config.kind == "waveform":
-        return _checked(config, audio)[None]
+        wave = _checked(config, audio)[None]
+        if config.log == "mu":
+            return np.sign(wave) * np.log1p(MU * np.abs(wave)) / np.log1p(MU)
+        return wave
     found = (mel_spectrogram if config.kind == "mel" else spectrogram)(config, audio)
     if config.log != "none":
         found = np.log(np.maximum(found, config.log_floor))

@@ -160,6 +160,25 @@ def test_waveform_is_itself(sounds):
         features_int8(config, np.zeros(0))
 
 
+def test_companded_waveform_keeps_quiet_sounds(sounds):
+    plain = frontend_preset("bilateral", sample_rate_hz=16_000)
+    config = dataclasses.replace(plain, log="mu")
+    quiet = 0.005 * np.sin(np.arange(16_000) / 7.0)  # what RAVDESS is recorded at
+    errors = []
+    for each in (plain, config):
+        seen = dequantize_features(features_int8(each, quiet))[0].astype(np.float64)
+        if each.log == "mu":  # G.711's expansion
+            seen = np.sign(seen) * np.expm1(np.abs(seen) * np.log(256.0)) / 255.0
+        errors.append(10 * np.log10(np.mean(quiet**2) / np.mean((seen - quiet) ** 2)))
+    assert errors[0] < 6 < 24 < errors[1]  # decibels: a step or two against some forty
+    for audio in sounds:
+        found = features_int8(config, audio).astype(int)
+        assert np.abs(found - graph.features_int8(config, audio).numpy()).max() <= 1
+        np.testing.assert_array_equal(np.sign(found[found != 0]), np.sign(audio[found[0] != 0]))
+    with pytest.raises(ConfigError, match="frontend.log is 'mu' with kind 'mel'"):
+        FrontendConfig(log="mu")
+
+
 def test_level_makes_gain_vanish(sounds):
     config = frontend_preset("spectromasknet")
     bilateral = frontend_preset("bilateral", sample_rate_hz=16_000, level_db=-20.0)

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fixed-point front end in C gives the bits of its model in Python: on the host under the
+sanitisers, and on the emulated cores without FPU."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from firmware_helpers import FRAMES, BuiltFirmware, random_features, skip_or_fail
+
+from m3net_tf.emulation import find_machine, run_job
+from m3net_tf.firmware.build import FirmwareImage, build_firmware
+from m3net_tf.firmware.sources import FIRMWARE_DIR
+from m3net_tf.frontend import FrontendConfig, fixed_features_int8, write_c_tables
+
+#: They run the same code; the second one takes another build.
+BOARDS = ("mps2_an385", pytest.param("mps2_an505", marks=pytest.mark.slow))
+#: Executed instructions a frame at 40 mel bins.
+FRONTEND_BUDGET = 32_000
+#: Of the front end and of the ring of columns with its two counters.
+FRONTEND_RAM_BYTES = 4 * 1024
+RING_BYTES = FrontendConfig().mel_bins * FRAMES + 8
+
+CONFIGS = {
+    "default": FrontendConfig(),
+    "mfcc": FrontendConfig(
+        frame_samples=401, hop_samples=160, mel_bins=64, mel_scale="htk", window="hamming",
+        mfcc_coefficients=13, feature_min=-60.0, feature_max=40.0,
+    ),
+    "odd power of two": FrontendConfig(frame_samples=256, hop_samples=256, fft_samples=256),
+    "large": FrontendConfig(
+        sample_rate_hz=44_100, frame_samples=2048, hop_samples=441, fft_samples=2048,
+        mel_bins=128, mel_norm="none", mel_max_hz=20_000.0, mel_min_hz=0.0, log_floor=1e-12,
+        feature_min=-26.0, feature_max=9.0,
+    ),
+}  # fmt: skip
+HOST_SOURCES = (
+    "host/main.c", "app/job.c", "core/frontend.c", "core/ring.c", "core/crc32.c",
+    "core/console.c", "core/status.c",
+)  # fmt: skip
+
+
+def extremes(config: FrontendConfig, frames: int) -> list[np.ndarray]:
+    """int16 clips; the last ones are the loudest there are, each in step with one FFT bin."""
+    rng = np.random.default_rng(12)
+    at = np.arange(frames * config.hop_samples)
+    waves = [
+        np.zeros(at.size),
+        rng.integers(0, 2, at.size),
+        rng.normal(0, 3000, at.size),
+        rng.integers(-32768, 32768, at.size),
+        np.where(at > at.size // 2, 32767, 0),
+        np.full(at.size, -32768),
+    ]
+    for number in (1, 5, config.fft_samples // 8, config.fft_samples // 4, config.fft_samples // 2):
+        phase = np.cos(2 * np.pi * (number * at / config.fft_samples + 0.1))
+        waves.append(np.where(phase >= 0, 32767, -32768))
+    return [np.clip(np.round(wave), -32768, 32767).astype(np.int16) for wave in waves]
+
+
+def compile_host(bundle: Path, program: Path) -> subprocess.CompletedProcess[str]:
+    if shutil.which("gcc") is None:
+        skip_or_fail("missing: gcc")
+    command = ["gcc", "-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror"]
+    command += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-static-libasan"]
+    command += ["-DM3NET_FRONTEND_FIXED=1", f"-I{FIRMWARE_DIR / 'core'}"]
+    command += [f"-I{FIRMWARE_DIR / 'app'}", f"-I{bundle}", "-o", str(program)]
+    command += [str(FIRMWARE_DIR / source) for source in HOST_SOURCES]
+    command.append(str(bundle / "frontend_tables.c"))
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_host_gives_the_model_s_bits(tmp_path: Path, name: str):
+    config = CONFIGS[name]
+    write_c_tables(config, tmp_path, frames=FRAMES)
+    done = compile_host(tmp_path, tmp_path / "host")
+    assert done.returncode == 0, done.stderr
+    for clip in extremes(config, 12):
+        heard = subprocess.run(
+            [tmp_path / "host", "features"], input=clip.tobytes(), capture_output=True, check=False
+        )
+        assert heard.returncode == 0, heard.stderr.decode(errors="replace")
+        actual = np.frombuffer(heard.stdout, np.int8).reshape(-1, config.feature_bins).T
+        np.testing.assert_array_equal(actual, fixed_features_int8(config, clip))
+
+
+def test_an_export_without_the_tables_names_the_mend(tmp_path: Path):
+    header, _ = write_c_tables(FrontendConfig(), tmp_path, frames=FRAMES)
+    lines = header.read_text().splitlines(keepends=True)
+    header.write_text("".join(line for line in lines if "_FIXED_" not in line))
+    done = compile_host(tmp_path, tmp_path / "host")
+    assert done.returncode != 0 and "no fixed-point settings: export the model again" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def images(
+    built: BuiltFirmware, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], FirmwareImage]:
+    folder = tmp_path_factory.mktemp("fixed")
+    made: dict[str, FirmwareImage] = {}
+
+    def make(board: str) -> FirmwareImage:
+        if board not in made:
+            made[board] = build_firmware(built.bundle, board, folder / board)
+        return made[board]
+
+    return make
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_an_emulated_core_gives_the_model_s_bits(
+    images: Callable[[str], FirmwareImage], built: BuiltFirmware, board: str
+):
+    from m3net_tf.quantization.runtime import run_reference
+
+    config = FrontendConfig()
+    clips = np.stack(extremes(config, 51))
+    result = run_job(images(board).elf, find_machine(board), clips, report_features=True)
+    expected = np.stack([fixed_features_int8(config, clip)[:, -FRAMES:] for clip in clips])
+    np.testing.assert_array_equal(result.features, expected)
+    np.testing.assert_array_equal(result.outputs, run_reference(built.tflite, expected[..., None]))
+    assert 10_000 < result.frontend_instructions_per_frame <= FRONTEND_BUDGET
+    assert result.frontend_bytes - RING_BYTES <= FRONTEND_RAM_BYTES
+    assert result.stack_used_bytes < 4096
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_the_desktop_s_bytes_from_features(
+    images: Callable[[str], FirmwareImage], built: BuiltFirmware, board: str
+):
+    from m3net_tf.quantization.runtime import run_reference
+
+    features = random_features(8, seed=21)
+    result = run_job(images(board).elf, find_machine(board), features)
+    expected = run_reference(built.tflite, features[..., None])
+    np.testing.assert_array_equal(result.outputs, expected)
+    np.testing.assert_array_equal(result.labels, expected.argmax(1))
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_real_speech_on_a_core_without_fpu(
+    images: Callable[[str], FirmwareImage], real_data, board: str
+):
+    from m3net_tf.datasets import load_dataset, to_pcm16
+
+    dataset = load_dataset("speech_commands", real_data("speech_commands_v2_mini"))
+    clips = np.stack([to_pcm16(dataset.load(clip)) for clip in dataset.split("test")[::10]])
+    result = run_job(images(board).elf, find_machine(board), clips, report_features=True)
+    expected = np.stack([fixed_features_int8(FrontendConfig(), clip) for clip in clips])
+    np.testing.assert_array_equal(result.features, expected)
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_no_float_is_computed_for_a_frame(images: Callable[[str], FirmwareImage], board: str):
+    """The compiler's functions for float arithmetic are not called from the front end."""
+    if shutil.which("arm-none-eabi-objdump") is None:
+        skip_or_fail("missing: arm-none-eabi-objdump")
+    command = ["arm-none-eabi-objdump", "-d", "--disassemble=m3net_frontend_push"]
+    done = subprocess.run([*command, images(board).elf], capture_output=True, text=True, check=True)
+    called = set(re.findall(r"\tbl\s+\w+ <(\w+)", done.stdout))
+    assert "smlal" in done.stdout
+    assert called == {"memcpy", "memmove"}
