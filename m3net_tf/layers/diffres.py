@@ -17,12 +17,12 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
 from m3net_tf.layers.precision import Float32Layer
 from m3net_tf.layers.time_pooling import check_frames_in, check_frames_out
+from m3net_tf.positions import positional_encoding
 
 LOGARITHMS = {"ln": 1.0, "db": 10.0 / math.log(10.0)}
 """Units of the features in one unit of the natural logarithm."""
@@ -148,13 +148,6 @@ def warp(
     # Rows without a frame come out as the lowest number there is.
     largest = tf.math.unsorted_segment_max(weighted[..., :maxima], rows, batch * frames_out)
     return sums, tf.reshape(tf.maximum(largest, 0.0), (-1, frames_out, maxima))
-
-
-def positional_encoding(frames: int, bins: int) -> npt.NDArray[np.float32]:
-    """Sines and cosines of Vaswani et al. (2017), section 3.5, shape (frames, bins)."""
-    even = np.arange(bins) // 2 * 2
-    angle = np.arange(frames)[:, None] / 10_000.0 ** (even / bins)
-    return np.where(np.arange(bins) % 2 == 0, np.sin(angle), np.cos(angle)).astype(np.float32)
 
 
 def activeness(scores: tf.Tensor, empty: tf.Tensor, reduction: float) -> tf.Tensor:

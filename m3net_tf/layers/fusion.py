@@ -51,7 +51,7 @@ class WeightedFusion(keras.layers.Layer):
 
     def learnt(self) -> dict[str, float]:
         """Values for a training's report."""
-        return {"lambda": float(self.weight)}
+        return {"lambda": float(self.weight.numpy())}
 
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         """Weigh and add."""

@@ -152,7 +152,14 @@ class GroupNorm(keras.layers.Layer):
         centred = x - mean
         if valid is not None:
             centred *= valid
-        power = map_mean(centred * centred, valid, training=training)
+        power = centred * centred
+        extent = power.shape[1]
+        if not training and extent is not None:
+            # In int8 a pooling keeps its input's scale, which the largest square decides: small
+            # variances would round to nothing. A convolution's mean has a scale of its own.
+            kernel = tf.fill((extent, 1, power.shape[-1], 1), 1.0 / extent)
+            power = tf.nn.depthwise_conv2d(power, kernel, (1, 1, 1, 1), "VALID")
+        power = map_mean(power, valid, training=training)
         variance = tf.nn.conv2d(power, spread, 1, "VALID")  # (batch, 1, 1, channels)
         scale = tf.math.rsqrt(variance + self.epsilon) * tf.cast(self.gamma, tf.float32)
         outputs = centred * scale + tf.cast(self.beta, tf.float32)

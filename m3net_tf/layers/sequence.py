@@ -7,6 +7,9 @@ TFLite Micro knows no 1-D convolution; one of kernel (1, k) over such a map is t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from m3net_tf.keras import keras, tf
 from m3net_tf.layers.convolution import NORM_MOMENTUM
@@ -117,3 +120,93 @@ def bidirectional_lstm(x: tf.Tensor, units: int, name: str = "bilstm") -> tf.Ten
         directions.append(padding(image))  # (batch, T, 2 units, 1)
     joined = keras.layers.Add(name=f"{name}_join")(directions)
     return keras.layers.Reshape((1, steps, 2 * units), name=f"{name}_row")(joined)
+
+
+@keras.utils.register_keras_serializable("m3net_tf")
+class UnrolledBiLSTM(keras.layers.Layer):
+    """BiLSTM written out step by step, both directions side by side in one state.
+
+    TFLite's and TFLite Micro's int8 LSTM round differently; the operators of which this one is
+    made give the same bytes in both. Their number grows with the steps: it is for short sequences.
+    It has the weights of Keras's ``Bidirectional(LSTM)``, in its order and under its rules of
+    initialisation, and no state that would have to be reset.
+
+    Args:
+        units: channels of each direction.
+
+    Shapes:
+        (batch, 1, T, channels) to (batch, 1, T, 2 * units), the forward direction's channels
+        first; T must be known when the network is built.
+    """
+
+    def __init__(self, units: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Create both directions' weights; gates in Keras's order: input, forget, cell, output."""
+        channels, units = input_shape[-1], self.units
+        self.directions = []
+        for name in ("forward", "backward"):
+            kernel = self.add_weight(f"{name}_kernel", (channels, 4 * units))
+            recurrent = self.add_weight(
+                f"{name}_recurrent", (units, 4 * units), initializer="orthogonal"
+            )
+            forget = np.repeat([0.0, 1.0, 0.0, 0.0], units)
+            bias = self.add_weight(
+                f"{name}_bias", (4 * units,), initializer=keras.initializers.Constant(forget)
+            )
+            self.directions.append((kernel, recurrent, bias))
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Run both directions, the backward one over the mirrored sequence."""
+        steps, units = inputs.shape[2], self.units
+        kernels, recurrents, biases = (
+            [tf.cast(weight, inputs.dtype) for weight in kind]
+            for kind in zip(*self.directions, strict=True)
+        )
+        both = tf.concat([inputs, tf.reverse(inputs, [2])], -1)  # (batch, 1, T, 2 channels)
+        fed = tf.nn.conv2d(both, _side_by_side(kernels), 1, "VALID") + _gates(biases)
+        recurrent = _side_by_side(recurrents)
+        cell = state = None
+        states = []
+        for gates in tf.split(fed, steps, axis=2):  # (batch, 1, 1, 8 units)
+            if state is not None:
+                gates = gates + tf.nn.conv2d(state, recurrent, 1, "VALID")
+            shares, news = tf.split(gates, [6 * units, 2 * units], -1)
+            shares, news = tf.sigmoid(shares), tf.tanh(news)
+            if cell is None:  # no cell to keep; a share without use would have no int8 form
+                take, show = shares[..., : 2 * units], shares[..., 4 * units :]
+                cell = take * news
+            else:
+                take, keep, show = tf.split(shares, 3, -1)
+                cell = keep * cell + take * news
+            state = show * tf.tanh(cell)  # (batch, 1, 1, 2 units)
+            states.append(state)
+        joined = tf.concat(states, 2)
+        forward, backward = tf.split(joined, 2, -1)
+        return tf.concat([forward, tf.reverse(backward, [2])], -1)
+
+    def macs(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
+        """Multiply-accumulates of one inference in both directions' matrices."""
+        del output_shape
+        _, _, steps, channels = input_shape
+        return 2 * steps * (channels + self.units) * 4 * self.units
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {**super().get_config(), "units": self.units}
+
+
+def _gates(values: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Both directions' last axes as input, forget, output, cell, each forward then backward."""
+    ours = [tf.split(value, 4, -1) for value in values]
+    return tf.concat([one[gate] for gate in (0, 1, 3, 2) for one in ours], -1)
+
+
+def _side_by_side(matrices: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Two matrices of one shape as the kernel that runs both on two inputs side by side."""
+    none = tf.zeros_like(matrices[0])
+    rows = [_gates([matrices[0], none]), _gates([none, matrices[1]])]
+    return tf.concat(rows, 0)[None, None]

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
+from m3net_tf.layers.masked import PointNorm
 
 _LONGEST_WAVE = 10_000.0
 _NORM_EPSILON = 1e-5
@@ -58,9 +59,12 @@ class DotProductAttention(keras.layers.Layer):
 
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         """Attend."""
-        queries, keys, values = (self._split(x) for x in inputs)  # (batch, heads, T, d)
-        width = queries.shape[-1]
-        scores = tf.matmul(queries * width**-0.5, keys, transpose_b=True)  # (batch, heads, T, T)
+        queries, keys, values = inputs
+        width = queries.shape[-1] // self.heads
+        # Scaled before it is split, so that the converter folds the factor into the projection.
+        queries = self._split(queries * width**-0.5)  # (batch, heads, T, d)
+        keys, values = self._split(keys), self._split(values)
+        scores = tf.matmul(queries, keys, transpose_b=True)  # (batch, heads, T, T)
         mixed = tf.matmul(tf.nn.softmax(scores), values)  # (batch, heads, T, d)
         joined = tf.transpose(mixed, [0, 2, 1, 3])  # (batch, T, heads, d)
         return tf.reshape(joined, [-1, 1, joined.shape[1], self.heads * width])
@@ -174,4 +178,4 @@ def _add_and_norm(x: tf.Tensor, change: tf.Tensor, dropout: float, name: str) ->
     if dropout:
         change = keras.layers.Dropout(dropout, name=f"{name}_dropout")(change)
     summed = keras.layers.Add(name=f"{name}_skip")([x, change])
-    return keras.layers.LayerNormalization(epsilon=_NORM_EPSILON, name=f"{name}_norm")(summed)
+    return PointNorm(epsilon=_NORM_EPSILON, name=f"{name}_norm")(summed)

@@ -24,11 +24,12 @@ from m3net_tf.layers.convolution import classifier
 from m3net_tf.layers.garm import audio_refinement
 from m3net_tf.layers.guided_aggregation import fuse
 from m3net_tf.layers.macem import audio_context_embedding
-from m3net_tf.layers.sequence import bidirectional_lstm, conv1d_block
+from m3net_tf.layers.sequence import UnrolledBiLSTM, bidirectional_lstm, conv1d_block
 from m3net_tf.layers.transformer import transformer_encoder
 from m3net_tf.models.registry import Preset
 
 STEM_KERNEL = 7
+DETAIL_KERNEL = 3
 FD_MODULES = {"A": "ab", "B": "bb", "R": "a"}
 """Kinds of MACEM in each fast downsampling module of the semantic branch (section 3.1)."""
 
@@ -67,6 +68,8 @@ def build(
     detail_filters: Sequence[int] = (64, 64, 128, 128, 256),
     token_filters: int = 128,
     token_step: int = 1,
+    stem_step: int = 1,
+    unrolled_lstm: bool = False,
     encoder_layers: int = 1,
     heads: int = 4,
     encoder_dropout: float = 0.1,
@@ -92,6 +95,10 @@ def build(
         token_filters: channels of both branches' sequences from the encoders on; an even number.
         token_step: steps of the sequence that a strided convolution makes one before the encoders
             and the BiLSTM, whose cost grows with its length; the paper's network has 1.
+        stem_step: how many times further than the paper's the first convolution of each branch
+            steps; its kernel covers two steps then. The first maps are the largest.
+        unrolled_lstm: write the BiLSTM out step by step (:class:`UnrolledBiLSTM`), which gives the
+            same int8 bytes everywhere; for few steps.
         encoder_layers: layers of each branch's Transformer encoder.
         heads: heads of its attention; divides ``token_filters``.
         encoder_dropout: share dropped in it in training.
@@ -115,6 +122,8 @@ def build(
             does not exist.
     """
     _check(input_shape, fd_modules, semantic_filters, detail_filters, token_filters, token_step)
+    if stem_step < 1:
+        raise ConfigError(f"model.stem_step is {stem_step}: give 1 or more")
     if not (semantic or detail):
         raise ConfigError("model.semantic and model.detail are both off: leave one on")
     encoder: dict[str, Any] = {"layers": encoder_layers, "heads": heads, "dropout": encoder_dropout}
@@ -122,7 +131,10 @@ def build(
     branches, exits = [], []
 
     if semantic:
-        x = conv1d_block(inputs, semantic_filters[0], STEM_KERNEL, name="semantic_up")
+        kernel = max(STEM_KERNEL, 2 * stem_step)
+        x = conv1d_block(
+            inputs, semantic_filters[0], kernel, stride=stem_step, name="semantic_up"
+        )  # (1, L / stem_step, filters)
         for index, (kind, filters) in enumerate(
             zip(fd_modules, semantic_filters, strict=True), start=1
         ):
@@ -141,13 +153,18 @@ def build(
         x, found = inputs, []
         plain = len(detail_filters) - 2
         for index, filters in enumerate(detail_filters, start=1):
-            x = conv1d_block(x, filters, stride=2, name=f"detail_down{index}")
+            step = 2 * stem_step if index == 1 else 2
+            kernel = DETAIL_KERNEL if step == 2 else 2 * step
+            x = conv1d_block(x, filters, kernel, stride=step, name=f"detail_down{index}")
             if index > plain and garm:  # FD-C
                 x = audio_refinement(x, name=f"detail_garm{index}")
             found.append((f"detail{index}", x))  # (1, L/2^index, filters)
         if token_step > 1:
             x = conv1d_block(x, x.shape[-1], token_step, stride=token_step, name="detail_shorten")
-        x = bidirectional_lstm(x, token_filters // 2, name="detail_bilstm")  # (1, L/32, C)
+        if unrolled_lstm:
+            x = UnrolledBiLSTM(token_filters // 2, name="detail_bilstm")(x)  # (1, L/32, C)
+        else:
+            x = bidirectional_lstm(x, token_filters // 2, name="detail_bilstm")
         x = transformer_encoder(x, name="detail_encoder", **encoder)
         x = keras.layers.Activation("linear", name="detail")(x)
         exits += [*found[-2:], ("detail", x)]
@@ -209,6 +226,37 @@ _SMALL = {
     "token_step": 8,
 }
 
+# For microcontrollers, whose operators each cost some 150 B of arena: a second of sound, long first
+# steps (a window of 8 ms every 4 ms in s), fewer FD modules, few tokens.
+_S = {
+    "fd_modules": "AR",
+    "semantic_filters": (8, 16),
+    "detail_filters": (8, 16),
+    "token_filters": 16,
+    "token_step": 13,
+    "stem_step": 64,
+    "unrolled_lstm": True,
+    "heads": 2,
+}
+_M = {
+    **_S,
+    "fd_modules": "ABR",
+    "semantic_filters": (8, 16, 32),
+    "detail_filters": (8, 16, 32),
+    "token_filters": 32,
+    "token_step": 16,
+    "stem_step": 16,
+    "heads": 4,
+}
+_L = {
+    **_M,
+    "fd_modules": "AABR",
+    "semantic_filters": (16, 24, 32, 64),
+    "detail_filters": (16, 24, 32, 64),
+    "token_filters": 64,
+    "token_step": 8,
+}
+
 PRESETS = {
     "paper": Preset(
         input_shape=(1, 88_200, 1),
@@ -224,5 +272,29 @@ PRESETS = {
         macs=824_171_728,
         summary="the same form with an eighth of the channels, to be trained on two cores",
         arguments=_SMALL,
+    ),
+    "s": Preset(
+        input_shape=(1, 16_000, 1),
+        classes=12,
+        parameters=56_744,
+        macs=3_147_648,
+        summary="64 kB of arena, 200 kB of weights: a second of sound, 4 ms steps",
+        arguments=_S,
+    ),
+    "m": Preset(
+        input_shape=(1, 16_000, 1),
+        classes=12,
+        parameters=216_864,
+        macs=22_651_264,
+        summary="192 kB of arena, 500 kB of weights: the same with 1 ms steps, three FD modules",
+        arguments=_M,
+    ),
+    "l": Preset(
+        input_shape=(1, 16_000, 1),
+        classes=12,
+        parameters=845_588,
+        macs=64_844_288,
+        summary="512 kB of arena, 1.5 MB of weights: twice the channels of m, four FD modules",
+        arguments=_L,
     ),
 }

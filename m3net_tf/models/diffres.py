@@ -26,6 +26,7 @@ from m3net_tf.models.registry import Preset
 from m3net_tf.models.stacking import put_in_front
 
 SCORES = "diffres_scores"
+WARP = "diffres_warp"
 
 
 def diffres(
@@ -67,7 +68,7 @@ def diffres(
         maximum,
         encoding,
         **span,
-        name="diffres_warp",
+        name=WARP,
     )
     return warp([x, scores])  # (F, t, 3)
 
@@ -185,7 +186,7 @@ def probe(model: keras.Model) -> keras.Model:
         inputs,
         {
             "scores": scores,
-            "features": model.get_layer("diffres_warp").output,
+            "features": model.get_layer(WARP).output,
             "activeness": activeness(scores, empty, layer.reduction),
             "guide_loss": guide_loss(scores, empty, layer.reduction, layer.guide_threshold),
         },
@@ -197,10 +198,15 @@ def learnt(model: keras.Model, features: tf.Tensor) -> dict[str, float]:
 
     Nothing for a rival of DiffRes.
     """
-    if not any(layer.name == SCORES for layer in model.layers):
+    if not has_diffres(model):
         return {}
     found = probe(model)(features, training=False)
     return {key: float(tf.reduce_mean(found[key])) for key in ("activeness", "guide_loss")}
+
+
+def has_diffres(model: keras.Model) -> bool:
+    """Whether a network has DiffRes, which on a device becomes two networks and a warp."""
+    return any(layer.name == SCORES for layer in model.layers)
 
 
 def importance_network(model: keras.Model) -> keras.Model:
@@ -234,12 +240,12 @@ def classifier_network(model: keras.Model) -> keras.Model:
         ConfigError: the network has no DiffRes.
     """
     _scores_layer(model)
-    warped = model.get_layer("diffres_warp").output
+    warped = model.get_layer(WARP).output
     return keras.Model(warped, model.output, name="classifier")
 
 
 def _scores_layer(model: keras.Model) -> FrameScores:
-    if not any(layer.name == SCORES for layer in model.layers):
+    if not has_diffres(model):
         raise ConfigError(f"model {model.name} has no DiffRes: build it with method diffres")
     return model.get_layer(SCORES)
 
@@ -263,5 +269,29 @@ PRESETS = {
         macs=1_468_504,
         summary="DiffRes at half the frames, M3Net mcu behind it",
         arguments={"classifier": {"name": "m3net", "preset": "mcu"}},
+    ),
+    "s": Preset(
+        input_shape=(40, 49, 1),
+        classes=12,
+        parameters=43_139,
+        macs=1_468_504,
+        summary="64 kB of arena, 200 kB of weights: half the frames of 20 ms, M3Net s behind it",
+        arguments={"classifier": {"name": "m3net", "preset": "s"}},
+    ),
+    "m": Preset(
+        input_shape=(40, 98, 1),
+        classes=12,
+        parameters=141_797,
+        macs=10_591_216,
+        summary="192 kB of arena, 500 kB of weights: half the frames of 10 ms, M3Net m behind it",
+        arguments={"classifier": {"name": "m3net", "preset": "m"}},
+    ),
+    "l": Preset(
+        input_shape=(40, 197, 1),
+        classes=12,
+        parameters=417_221,
+        macs=106_043_928,
+        summary="512 kB of arena, 1.5 MB of weights: half the frames of 5 ms, M3Net l behind it",
+        arguments={"classifier": {"name": "m3net", "preset": "l"}},
     ),
 }

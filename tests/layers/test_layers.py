@@ -40,7 +40,7 @@ from m3net_tf.layers.local_attention import local_attention
 from m3net_tf.layers.macem import audio_context_embedding
 from m3net_tf.layers.masked import FrameMask, GroupNorm, MapMean, PointNorm
 from m3net_tf.layers.precision import Float32Layer
-from m3net_tf.layers.sequence import bidirectional_lstm, conv1d, conv1d_block
+from m3net_tf.layers.sequence import UnrolledBiLSTM, bidirectional_lstm, conv1d, conv1d_block
 from m3net_tf.layers.time_pooling import AdaptiveAveragePooling, FrameSampling
 from m3net_tf.layers.transformer import (
     DotProductAttention,
@@ -86,6 +86,9 @@ BLOCKS: dict[str, Block] = {
     "self_attention": lambda x: self_attention(one_row(x), 2),
     "transformer_encoder": lambda x: transformer_encoder(one_row(x), heads=2),
     "bidirectional_lstm": lambda x: bidirectional_lstm(one_row(x), 3),
+    "unrolled_bilstm": lambda x: UnrolledBiLSTM(3)(
+        keras.layers.Cropping2D(((0, BINS - 1), (0, 0)))(x)
+    ),
     "conv1d_block": lambda x: conv1d_block(one_row(x), 6, 5, stride=2, name="conv1d"),
     "macem_a": lambda x: audio_context_embedding(one_row(x), "a"),
     "macem_b": lambda x: audio_context_embedding(one_row(x), "b"),
@@ -130,6 +133,7 @@ NO_INT8 = {"diffres", "gabor", "gabor_free_taps", "sinc", "gaussian_pooling", "h
 NO_INT8 |= {"pcen", "log_energy"}
 LAYERS = {name: block for name, block in BLOCKS.items() if isinstance(block, keras.layers.Layer)}
 LAYERS["attention"] = DotProductAttention(2)
+LAYERS["unrolled_bilstm"] = UnrolledBiLSTM(3)
 LAYERS["image"] = SpectrogramImage(12, 15, "colormap")
 LAYERS |= {"fusion": WeightedFusion(0.3), "frames": FrameMask(2)}
 LAYERS["gabor"] = GaborEnergy(6, 21, 8000, 50.0, 3000.0, free_taps=True)

@@ -9,7 +9,7 @@ from m3net_tf.keras import keras, tf
 from m3net_tf.layers.garm import audio_refinement
 from m3net_tf.layers.guided_aggregation import fuse, guided_aggregation
 from m3net_tf.layers.macem import audio_context_embedding
-from m3net_tf.layers.sequence import LEAK, bidirectional_lstm, conv1d
+from m3net_tf.layers.sequence import LEAK, UnrolledBiLSTM, bidirectional_lstm, conv1d
 from m3net_tf.layers.transformer import DotProductAttention, sinusoids, transformer_encoder
 
 STEPS, CHANNELS = 11, 8
@@ -96,6 +96,23 @@ def test_bilstm_same_as_keras_own():
     own.build((None, STEPS, CHANNELS))
     own.set_weights([*forward.get_weights(), *backward.get_weights()])
     np.testing.assert_allclose(model(x)[:, 0], own(x[:, 0]), rtol=1e-5, atol=1e-6)
+
+
+def test_unrolled_bilstm_same_as_keras_own():
+    layer = UnrolledBiLSTM(5)
+    model = keras.Model(INPUTS, layer(INPUTS))
+    own = keras.layers.Bidirectional(keras.layers.LSTM(5, return_sequences=True))
+    own.build((None, STEPS, CHANNELS))
+    assert [w.shape for w in layer.get_weights()] == [w.shape for w in own.get_weights()]
+    _, _, forward_bias, _, _, backward_bias = own.get_weights()
+    np.testing.assert_array_equal(layer.get_weights()[2], forward_bias)
+    np.testing.assert_array_equal(layer.get_weights()[5], backward_bias)
+    own.set_weights([w + 0.1 * i for i, w in enumerate(own.get_weights())])
+    layer.set_weights(own.get_weights())
+    x = sequence(5)
+    np.testing.assert_allclose(model(x)[:, 0], own(x[:, 0]), rtol=1e-5, atol=1e-6)
+    assert layer.macs((None, 1, STEPS, CHANNELS), (None, 1, STEPS, 10)) == 2 * STEPS * 13 * 20
+    assert UnrolledBiLSTM.from_config(layer.get_config()).units == 5
 
 
 @pytest.mark.parametrize("kind", ["a", "b"])

@@ -11,6 +11,8 @@ from m3net_tf.layers.fusion import WeightedFusion
 from m3net_tf.layers.global_attention import global_attention, three_way_attention
 from m3net_tf.layers.local_attention import local_attention
 from m3net_tf.layers.masked import FrameMask, GroupNorm, MapMean, PointNorm
+from m3net_tf.quantization.ptq import quantize_int8
+from m3net_tf.quantization.runtime import run_reference, tensor_quantization
 
 F, T, C = 40, 50, 4
 
@@ -231,6 +233,21 @@ def test_group_norm_ignores_padding():
     out = layer(x, valid=valid).numpy()
     np.testing.assert_allclose(out[1:, :, :17], layer(x[1:, :, :17]), atol=1e-5)
     assert (out[1, :, 17:] == 0).all()
+
+
+def test_group_norm_in_int8_knows_a_variance_far_below_the_largest_square():
+    inputs = keras.Input((16, 20, 4))
+    model = keras.Model(inputs, keras.layers.Flatten()(GroupNorm(1)(inputs)))
+    rng = np.random.default_rng(0)
+    clips = rng.integers(-8, 9, (6, 16, 20, 4)).astype(np.int8)
+    clips[:, 3, 4, 1] = 127  # one square of 1 among many of a thousandth
+    tflite = quantize_int8(model, clips)
+    scale, zero_point = tensor_quantization(tflite, "output")
+    answers = (run_reference(tflite, clips).astype(float) - zero_point) * scale
+    expected = model(clips / np.float32(128)).numpy()
+    quiet = np.abs(expected) < 2
+    share = (answers * expected)[quiet].sum() / (expected**2)[quiet].sum()
+    assert share == pytest.approx(1, abs=0.05)  # pooled squares would make 0.8 of it
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(6, 3), (7, 1), (3, 3), (16, 4)])

@@ -181,6 +181,20 @@ def test_trains_with_self_distillation_and_reaches_every_weight():
     assert not [name for name in still if "squeeze" not in name and "expand" not in name]
 
 
+def test_a_longer_first_step_and_an_unrolled_lstm():
+    plain, model = tiny(**SHORT), tiny(stem_step=5, unrolled_lstm=True, **SHORT)
+    layers = {layer.name: layer for layer in model.layers}
+    for branch, kernel in (("semantic_up", 10), ("detail_down1", 20)):
+        assert layers[f"{branch}_conv"].kernel_size == (1, kernel)
+    for branch in ("semantic", "detail"):
+        assert plain.get_layer(branch).output_shape == (None, 1, SAMPLES // 4, 8)
+        assert layers[branch].output_shape == (None, 1, SAMPLES // 20, 8)
+    assert not [layer for layer in model.layers if isinstance(layer, keras.layers.LSTM)]
+    extra = 4 * 3 + 4 * 17  # taps more of the first convolutions, of 4 channels each
+    assert model.count_params() == plain.count_params() + extra
+    assert model(sounds(2) / np.float32(128)).shape == (2, CLASSES)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 4])
 def test_int8_on_the_operators_of_tflite_micro(step):
@@ -210,6 +224,7 @@ def test_int8_on_the_operators_of_tflite_micro(step):
         ({"detail_filters": [4, 4, 8]}, "detail_filters 3: give both as many"),
         ({"token_filters": 7}, "token_filters is 7: give an even number"),
         ({"token_step": 0}, "token_step is 0: give 1 or more"),
+        ({"stem_step": 0}, "stem_step is 0: give 1 or more"),
         ({"heads": 3}, "3 attention heads cannot share 8 channels: give a divisor"),
         ({"heads": 0}, "attention heads is 0: give 1 or more"),
         ({"garm": "yes"}, "'garm' of model bilateral is 'yes': give a value of type bool"),

@@ -45,11 +45,11 @@ def test_paper_sizes():
 
 # Each ablation of tables 3 to 5: layers that go and whether the parameters become fewer.
 ABLATIONS = {
-    "mirror_attention": (("mfp_", "dfp_", "ma_"), True),
+    "mirror_attention": (("mfp_", "dfp_", "turn_", "ma_"), True),
     "mfp": (("mfp_", "ma_product"), True),
-    "dfp": (("dfp_", "ma_product"), True),
+    "dfp": (("dfp_", "turn_", "ma_product"), True),
     "eca": (("dfp_eca",), True),
-    "csf": (("dfp_csf",), False),
+    "csf": (("turn_csf",), False),
     "vmf": (("mfp_vmf",), False),
     "hmf": (("mfp_hmf",), False),
 }
