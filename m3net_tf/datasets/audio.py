@@ -94,13 +94,18 @@ def read_audio(
         raise DataError(f"{path}: holds NaN or infinite samples; delete or re-export the file")
     mono: Audio = audio[:, 0] if channels == 1 else audio.mean(axis=1, dtype=np.float32)
     if rate_hz != sample_rate_hz:
-        mono = np.asarray(soxr.resample(mono, rate_hz, sample_rate_hz), np.float32)
+        mono = resampled(mono, rate_hz, sample_rate_hz)
         if not len(mono):
             raise DataError(
                 f"{path}: is too short to resample from {rate_hz} Hz to {sample_rate_hz} Hz; "
                 "delete or replace the file"
             )
     return np.ascontiguousarray(mono)
+
+
+def resampled(audio: Audio, rate_hz: int, new_rate_hz: int) -> Audio:
+    """Samples at another rate (soxr, high quality), float32 of shape (samples,)."""
+    return np.asarray(soxr.resample(audio, rate_hz, new_rate_hz), np.float32)
 
 
 def fit_length(audio: npt.NDArray, samples: int, rule: FitRule = "pad") -> npt.NDArray:

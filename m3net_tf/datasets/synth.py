@@ -29,8 +29,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.datasets.audio import Audio, from_pcm16, to_pcm16
-from m3net_tf.datasets.base import AudioDataset, Clip, DatasetInfo, check_number, register
+from m3net_tf.datasets.audio import Audio, from_pcm16, resampled, to_pcm16
+from m3net_tf.datasets.base import (
+    AudioDataset,
+    Clip,
+    DatasetInfo,
+    check_number,
+    delivered,
+    register,
+)
 
 Float = npt.NDArray[np.float64]
 Rng = np.random.Generator
@@ -206,12 +213,19 @@ INFO = DatasetInfo(
 
 @register(INFO)
 def build(
-    root: Path | None, *, protocol: str, fold: int | None, seed: int, clips_per_class: int = 240
+    root: Path | None,
+    *,
+    protocol: str,
+    fold: int | None,
+    seed: int,
+    clips_per_class: int = 240,
+    sample_rate_hz: int = RATE_HZ,
 ) -> AudioDataset:
     """List the clips.
 
     Options:
         clips_per_class: at least 6; four sixths train, one validates, one tests.
+        sample_rate_hz: rate of delivery; the sounds are made at 16 kHz.
     """
     sixths = sum(SHARES.values())
     check_number("synth", "clips_per_class", clips_per_class, sixths, 60_000)
@@ -220,12 +234,14 @@ def build(
         count = round(clips_per_class * share / sixths)
         names = [f"{split}/{label}/{i:05d}" for label in SOUNDS for i in range(count)]
         clips += [Clip(n, n.split("/")[1], split, n, synthetic=True) for n in names]
-    info = dataclasses.replace(INFO, protocol=protocol, notes=(f"data seed {seed}",))
-    return AudioDataset(info, tuple(clips), functools.partial(synthesise, seed=seed))
+    info = delivered(INFO, sample_rate_hz=sample_rate_hz)
+    info = dataclasses.replace(info, protocol=protocol, notes=(f"data seed {seed}",))
+    make = functools.partial(synthesise, seed=seed, sample_rate_hz=sample_rate_hz)
+    return AudioDataset(info, tuple(clips), make)
 
 
-def synthesise(clip: Clip, *, seed: int = 0) -> Audio:
-    """Make a clip: float32 on the 16-bit grid, shape (16000,)."""
+def synthesise(clip: Clip, *, seed: int = 0, sample_rate_hz: int = RATE_HZ) -> Audio:
+    """Make a clip of a second: float32 on the 16-bit grid, shape (sample_rate_hz,)."""
     rng = np.random.default_rng([zlib.crc32(clip.clip_id.encode()), seed])
     sound = _equalise(rng, _reverberate(rng, SOUNDS[clip.label](rng)))
     noise = _equalise(rng, rng.standard_normal(SAMPLES))
@@ -234,6 +250,8 @@ def synthesise(clip: Clip, *, seed: int = 0) -> Audio:
     noise *= level / np.sqrt(np.square(noise).mean()) * _decibels(rng, -SNR_DB[1], -SNR_DB[0])
     mix = sound + noise
     mix *= _decibels(rng, *GAIN_DB) / np.abs(mix).max()
+    if sample_rate_hz != RATE_HZ:
+        mix = resampled(mix, RATE_HZ, sample_rate_hz)
     return from_pcm16(to_pcm16(mix))
 
 

@@ -13,7 +13,7 @@ from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
 from m3net_tf.training.features import FeatureSet
 from m3net_tf.training.recipe import DistillationSection, TrainingSection
-from m3net_tf.training.self_distillation import self_distillation_loss, soften
+from m3net_tf.training.self_distillation import cross_entropy, self_distillation_loss, soften
 
 LabelLoss = Callable[[tf.Tensor, Any], tf.Tensor]
 
@@ -34,8 +34,9 @@ def label_loss(settings: TrainingSection, train_set: FeatureSet, classes: int) -
                 f"training.class_weights is {settings.class_weights!r}, which needs one label a "
                 "clip: set it to none"
             )
-        return keras.losses.BinaryCrossentropy(label_smoothing=smoothing)
-    loss_of = keras.losses.CategoricalCrossentropy(label_smoothing=smoothing)
+        return lambda targets, answers: tf.reduce_mean(
+            keras.losses.binary_crossentropy(targets, answers, label_smoothing=smoothing)
+        )
     weights = None
     if settings.class_weights == "balanced":
         weights = tf.constant(balanced_weights(train_set.labels, classes))[:, None]
@@ -43,7 +44,7 @@ def label_loss(settings: TrainingSection, train_set: FeatureSet, classes: int) -
     def loss(targets: tf.Tensor, answers: Any) -> tf.Tensor:
         clip_weights = None if weights is None else tf.matmul(targets, weights)[:, 0]
         if not isinstance(answers, list):
-            return loss_of(targets, answers, clip_weights)
+            return cross_entropy(targets, answers, smoothing, clip_weights)
         return self_distillation_loss(
             targets,
             answers,

@@ -56,16 +56,37 @@ def self_distillation_loss(
         raise ConfigError(f"self-distillation temperature is {temperature}: give more than 0")
     if not 0 <= weight <= 1:
         raise ConfigError(f"self-distillation weight is {weight}: give 0 to 1")
-    cross_entropy = keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing)
     last, *early = outputs
     teacher = soften(tf.stop_gradient(last), temperature)
-    total = cross_entropy(targets, last, clip_weights)
+    total = cross_entropy(targets, last, label_smoothing, clip_weights)
     for probabilities in early:
         difference = teacher - soften(probabilities, temperature)
         divergence = tf.reduce_mean(tf.reduce_sum(tf.exp(teacher) * difference, axis=-1))
-        total += (1.0 - weight) * cross_entropy(targets, probabilities, clip_weights)
+        total += (1.0 - weight) * cross_entropy(
+            targets, probabilities, label_smoothing, clip_weights
+        )
         total += weight * temperature**2 * divergence
     return total
+
+
+def cross_entropy(
+    targets: tf.Tensor,
+    probabilities: tf.Tensor,
+    label_smoothing: float,
+    clip_weights: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Mean cross-entropy over a batch, a scalar; a device's part of a batch is a batch, too.
+
+    Args:
+        targets: shape (batch, classes).
+        probabilities: the answers, of the same shape.
+        label_smoothing: share of each target spread over all classes.
+        clip_weights: what each clip counts, shape (batch,).
+    """
+    losses = keras.losses.categorical_crossentropy(
+        targets, probabilities, label_smoothing=label_smoothing
+    )
+    return tf.reduce_mean(losses if clip_weights is None else losses * clip_weights)
 
 
 def soften(probabilities: tf.Tensor, temperature: float) -> tf.Tensor:

@@ -37,19 +37,28 @@ def make_step(
     """
     settings, model, optimizer = recipe.training, state.model, state.optimizer
     classes = state.answer.output_shape[-1]
+    strategy = tf.distribute.get_strategy()
+    replicas = strategy.num_replicas_in_sync
 
-    @tf.function(reduce_retracing=True)
-    def step(batch: Batch, seed: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-        maps = tf.cast(batch["features"], tf.float32)[..., None] / 128.0
-        labels = batch["labels"]
-        multi_label = labels.shape.rank == 2
-        targets = tf.cast(labels, tf.float32) if multi_label else tf.one_hot(labels, classes)
-        maps, targets, answers, lengths = _vary(batch, maps, targets, recipe, seed)
+    def part(tensor: tf.Tensor | None) -> tf.Tensor | None:
+        """What of a batch belongs to this replica."""
+        if replicas == 1 or tensor is None:
+            return tensor
+        number = tf.distribute.get_replica_context().replica_id_in_sync_group
+        size = tf.shape(tensor)[0] // replicas
+        return tensor[number * size : (number + 1) * size]
+
+    def learn(
+        maps: tf.Tensor,
+        targets: tf.Tensor,
+        answers: tf.Tensor | None,
+        lengths: tf.Tensor | None,
+        multi_label: bool,
+    ) -> tf.Tensor:
+        maps, targets, answers = part(maps), part(targets), part(answers)
         with tf.GradientTape() as tape:
-            outputs = model(feed(model, maps, lengths), training=True)
+            outputs = model(feed(model, maps, part(lengths)), training=True)
             loss = label_loss(targets, outputs)
-            if teacher is not None:
-                answers = teacher(maps, training=False)
             if answers is not None:
                 own = outputs[0] if isinstance(outputs, list) else outputs
                 loss = teacher_loss(
@@ -62,12 +71,30 @@ def make_step(
         gradients = tape.gradient(scaled, weights)
         if settings.mixed_precision:
             gradients = optimizer.get_unscaled_gradients(gradients)
+        if replicas > 1:  # here, as the norm is that of the mean
+            context = tf.distribute.get_replica_context()
+            gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
         if settings.gradient_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, settings.gradient_norm)
+        optimizer.apply_gradients(
+            zip(gradients, weights, strict=True), skip_gradients_aggregation=True
+        )
+        return loss
+
+    @tf.function(reduce_retracing=True)
+    def step(batch: Batch, seed: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+        maps = tf.cast(batch["features"], tf.float32)[..., None] / 128.0
+        labels = batch["labels"]
+        multi_label = labels.shape.rank == 2
+        targets = tf.cast(labels, tf.float32) if multi_label else tf.one_hot(labels, classes)
+        maps, targets, answers, lengths = _vary(batch, maps, targets, recipe, seed)
+        if teacher is not None:
+            answers = teacher(maps, training=False)
         done = tf.cast(optimizer.iterations, tf.float32)
         rate = learning_rate(settings, done, state.steps_per_epoch) * factor
         optimizer.learning_rate.assign(tf.maximum(rate, settings.learning_rate_floor))
-        optimizer.apply_gradients(zip(gradients, weights, strict=True))
+        losses = strategy.run(learn, (maps, targets, answers, lengths, multi_label))
+        loss = strategy.reduce(tf.distribute.ReduceOp.MEAN, losses, axis=None)
         if state.average:
             # Young averages follow closely, or the random start would linger in them.
             decay = tf.minimum(settings.weight_average, (1.0 + done) / (10.0 + done))

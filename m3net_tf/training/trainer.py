@@ -22,6 +22,7 @@ from m3net_tf.keras import keras, tf
 from m3net_tf.models import build_model, learnt_figures
 from m3net_tf.models.complexity import count_macs
 from m3net_tf.training.batches import TrainingClips, fresh_batches, stored_batches
+from m3net_tf.training.devices import strategy_for
 from m3net_tf.training.distillation import load_teacher
 from m3net_tf.training.evaluation import answers, evaluate, predict, score, takes_lengths
 from m3net_tf.training.features import FeatureSet, compute_features, input_shape, with_lengths
@@ -41,7 +42,11 @@ _LEARNT_CLIPS = 32
 
 
 def train(
-    recipe: Recipe, folder: Path, data_dir: Path | None = None, log: Log = lambda _: None
+    recipe: Recipe,
+    folder: Path,
+    data_dir: Path | None = None,
+    log: Log = lambda _: None,
+    devices: int = 1,
 ) -> dict[str, Any]:
     """Train by a recipe, or go on where an earlier call was stopped.
 
@@ -50,6 +55,8 @@ def train(
         folder: run folder; made if needed. A finished run of the same recipe is left as it is.
         data_dir: where the data set lies, if it is one of files.
         log: takes lines of progress.
+        devices: how many devices share each batch; see :mod:`m3net_tf.training.devices`. Batch
+            normalisation takes the statistics of each device's part.
 
     Returns:
         The metrics, as they stand in ``metrics.json``.
@@ -70,6 +77,12 @@ def train(
         if run.finished:
             log(f"{folder} is already trained")
             return run.metrics()
+    with strategy_for(devices, recipe.training.batch_size).scope():
+        return _train(recipe, run, data_dir, log)
+
+
+def _train(recipe: Recipe, run: Run, data_dir: Path | None, log: Log) -> dict[str, Any]:
+    folder = run.folder
     dataset = load_recipe_dataset(recipe, data_dir)
     labels, settings = dataset.info.labels, recipe.training
     shape = input_shape(dataset, recipe.frontend)
@@ -125,6 +138,7 @@ def train(
         "macs": count_macs(final),
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
+        "devices": tf.distribute.get_strategy().num_replicas_in_sync,
         "training_s": round(sum(row["seconds"] for row in state.history), 1),
         **provenance(),
     }

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from m3net_tf.datasets import from_pcm16, load_dataset, to_pcm16
+from m3net_tf.errors import ConfigError
 from m3net_tf.frontend import FrontendConfig, log_mel
 
 
@@ -78,3 +79,16 @@ def test_a_linear_model_on_mean_features_stays_below_75_percent(mean_features, r
     weights = np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ np.eye(10)[y])
     accuracy = np.mean(np.argmax(x_test @ weights, axis=1) == y_test)
     assert 0.15 < accuracy < 0.75  # above chance, so the model is not broken
+
+
+def test_another_rate_of_delivery():
+    sounds = load_dataset("synth", clips_per_class=6)
+    slower = load_dataset("synth", clips_per_class=6, sample_rate_hz=8_000)
+    clip = slower.clips[0]
+    audio = slower.load(clip)
+    assert audio.shape == (8_000,)
+    np.testing.assert_array_equal(from_pcm16(to_pcm16(audio)), audio)
+    full = np.abs(np.fft.rfft(sounds.load(clip)))[100:3_500]  # Hz, as both last a second
+    assert np.corrcoef(full, np.abs(np.fft.rfft(audio))[100:3_500])[0, 1] > 0.999
+    with pytest.raises(ConfigError, match="synth: sample_rate_hz"):
+        load_dataset("synth", sample_rate_hz=0)
