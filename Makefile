@@ -20,7 +20,7 @@ M3NET := $(VENV)/bin/m3net
 TOOLS := git:git gcc:gcc cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm-none-eabi \
   arm-none-eabi-g++:libstdc++-arm-none-eabi-newlib qemu-system-arm:qemu-system-arm
 
-.PHONY: help setup system demo train export-mcu firmware emulate flash test test-all lint format bench clean
+.PHONY: help setup system demo train export-mcu firmware emulate emulate-all renode dist flash test test-all docs coverage mutations lint format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,20 @@ firmware: setup ## build the firmware of RUN for BOARD
 emulate: setup ## run RUN's held-out clips on the emulated BOARD and compare with the desktop
 	$(M3NET) emulate $(RUN)
 
+emulate-all: setup ## every network on every emulated board: same bytes, and costs within budgets
+	$(M3NET) matrix
+
+renode: setup ## run RUN's firmware for the STM32 and nRF boards in Renode, if that is installed
+	$(VENV)/bin/python -m m3net_tf.emulation.renode $(RUN)/export
+
+dist: setup ## wheel and RUN's firmware for every board, with their sizes, in dist/
+	rm -rf dist build/lib && mkdir dist
+	$(VENV)/bin/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .
+	for board in $(notdir $(patsubst %/,%,$(wildcard firmware/boards/*/))); do \
+	  $(M3NET) firmware $(RUN) --board $$board && \
+	  cp $(RUN)/firmware/$$board/m3net_firmware.elf dist/m3net_$(notdir $(RUN))_$$board.elf || exit; done
+	cd dist && arm-none-eabi-size *.elf >sizes.txt
+
 flash: setup ## build the firmware of RUN and write it to BOARD
 	$(M3NET) flash $(RUN)
 
@@ -75,6 +89,15 @@ test: setup ## run the tests that are not slow, minutes
 
 test-all: setup ## run all tests
 	$(VENV)/bin/python -m pytest -n $(PYTEST_WORKERS) -m ""
+
+docs: setup ## hold README and docs against the tree
+	$(VENV)/bin/python -m pytest -q tests/test_docs.py tests/firmware/test_porting.py
+
+coverage: setup ## lines of the portable firmware that the tests on the host run, a table
+	$(VENV)/bin/python tests/firmware/host_coverage.py
+
+mutations: setup ## break the tree in ten ways, each of which its test must catch
+	$(VENV)/bin/python tests/mutations.py
 
 lint: setup ## check style and types
 	$(VENV)/bin/ruff check .

@@ -13,8 +13,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from m3net_tf.errors import DataError
 
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "tf_keras", "numpy", "ai-edge-litert", "tflite-micro")
@@ -62,6 +60,8 @@ def read_json(path: Path) -> Any:
 
 def cache_folder() -> Path:
     """Where things that can be made again are kept: ``M3NET_CACHE``, else the user's cache."""
+    import platformdirs  # not on small machines, which keep nothing
+
     return Path(os.environ.get("M3NET_CACHE") or platformdirs.user_cache_dir("m3net_tf"))
 
 

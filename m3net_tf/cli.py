@@ -60,6 +60,7 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the recipe's seed.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's epochs.")] = None,
+    devices: Annotated[int, typer.Option(min=1, help="GPUs that share each batch.")] = 1,
 ) -> None:
     """Train a network by a recipe; a stopped training goes on where it was."""
     import dataclasses
@@ -73,7 +74,7 @@ def train(
     if dataset and dataset != plan.dataset.name:
         plan = dataclasses.replace(plan, dataset=training.recipe.DatasetSection(dataset))
     folder = run or Path("runs") / recipe.stem
-    metrics = training.train(plan, folder, data_dir, _say)
+    metrics = training.train(plan, folder, data_dir, _say, devices)
     test = metrics["test"]
     if "accuracy" in test:
         reached = (
@@ -88,23 +89,90 @@ def train(
     )
 
 
-@app.command("export")
-def export_command(run: RunFolder, board: Board = DEFAULT_BOARD, data_dir: DataDir = None) -> None:
-    """Quantise a trained run to int8 and write what the firmware needs."""
-    from m3net_tf.export import export_run
-    from m3net_tf.reports.chain import prove_arena, why_no_emulation
+@app.command()
+def quantize(
+    run: RunFolder,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="ptq, then any of +least-error or +p99.99, +equalize, +bias; or int16x8. "
+            "Default: ptq."
+        ),
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Try methods until the accuracy holds.")
+    ] = False,
+    bound: Annotated[
+        float, typer.Option(help="With --repair: points of validation accuracy it may lose.")
+    ] = 0.5,
+    calibration_clips: Annotated[
+        int | None, typer.Option(min=1, help="Instead of the recipe's number.")
+    ] = None,
+    ranking_clips: Annotated[
+        int, typer.Option(min=0, help="Validation clips that rank the layers; 0: no ranking.")
+    ] = 500,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Quantise a run; report what each tensor, layer and class loses; export takes the result."""
+    from m3net_tf.quantization.methods import Method
+    from m3net_tf.quantization.pipeline import quantize_run
+    from m3net_tf.quantization.report import summary_table
     from m3net_tf.training import Run
 
-    bundle = export_run(Run(run), data_dir, log=_say)
-    if reason := why_no_emulation(board):
-        _say(f"the arena is not proven on a board: {reason}")
+    if repair and method:
+        raise typer.BadParameter("--repair finds the method itself: leave --method out")
+    report = quantize_run(
+        Run(run),
+        data_dir,
+        None if repair else Method.parse(method or "ptq"),
+        bound_points=bound if repair else None,
+        calibration_clips=calibration_clips,
+        ranking_clips=ranking_clips,
+        log=(lambda _: None) if as_json else _say,
+    )
+    if as_json:
+        _say(json.dumps(report, indent=2, sort_keys=True))
     else:
-        prove_arena(bundle, board, run / "firmware" / board, _say)
+        console.print(summary_table(report))
+        _say(f"{run / 'quantized' / 'report.md'} has all figures; m3net export takes this network")
+    if repair and not report["within_bound"]:
+        raise M3NetError(
+            f"{run}: no method keeps within {bound:g} points on validation; {report['method']} "
+            f"loses least, {report['validation']['drop_points']:.2f}: raise --bound, or train on"
+        )
+
+
+@app.command("export")
+def export_command(
+    run: RunFolder,
+    board: Board = DEFAULT_BOARD,
+    data_dir: DataDir = None,
+    layout: Annotated[
+        list[str] | None,
+        typer.Option(help="Also as cmsis-pack, arduino, platformio or zephyr; several times."),
+    ] = None,
+) -> None:
+    """Quantise a trained run to int8, write what the firmware needs, and certify it."""
+    from m3net_tf.export import export_run
+    from m3net_tf.firmware.layouts import LAYOUTS, write_layout
+    from m3net_tf.reports.chain import certify_export
+    from m3net_tf.training import Run
+
+    for name in layout or ():
+        if name not in LAYOUTS:
+            raise typer.BadParameter(
+                f"layout {name!r} is unknown: choose from {', '.join(LAYOUTS)}"
+            )
+    bundle = export_run(Run(run), data_dir, log=_say)
+    certificate = certify_export(bundle, board, run / "firmware" / board, _say)
+    for name in layout or ():
+        _say(str(write_layout(bundle, name, run / "layouts")))
     manifest = bundle.manifest
     _say(
         f"{bundle.folder}: network {manifest['model']['bytes']} bytes, arena "
         f"{manifest['arena']['bytes']} bytes ({manifest['arena']['source']}), operators "
-        f"{', '.join(manifest['operators'])}"
+        f"{', '.join(manifest['operators'])}; certificate: {certificate['scope']}"
     )
 
 
@@ -136,8 +204,8 @@ def emulate(
         _say(json.dumps(summary, indent=2, sort_keys=True))
     else:
         console.print(chain_table(summary))
-    if summary["bytes_equal"] is False:
-        raise M3NetError(f"{run}: the stages do not give the same bytes; see summary.json")
+    if summary["drift"]:
+        raise M3NetError(f"{run}: {'; '.join(summary['drift'])}; see export/certificate.md")
 
 
 @app.command()
@@ -157,8 +225,8 @@ def demo(
     export_run(finished, data_dir, log=_say)
     summary = saved_summary(finished, board) or run_chain(finished, board, data_dir, log=_say)
     console.print(chain_table(summary))
-    if summary["bytes_equal"] is False:
-        raise M3NetError(f"{run}: the stages do not give the same bytes; see summary.json")
+    if summary["drift"]:
+        raise M3NetError(f"{run}: {'; '.join(summary['drift'])}; see export/certificate.md")
 
 
 @app.command()
@@ -202,6 +270,67 @@ def evaluate(
         console.print(report.streaming_table(result))
     else:
         console.print(report.clips_table(result))
+
+
+@app.command()
+def matrix(
+    boards: Annotated[
+        list[str] | None, typer.Option("--board", help="Emulated board; all by default.")
+    ] = None,
+    recipes: Annotated[Path, typer.Option(help="Folder of the networks' recipes.")] = Path(
+        "experiments/matrix"
+    ),
+    folder: Annotated[Path, typer.Option(help="Where runs and builds are kept.")] = Path(
+        "runs/matrix"
+    ),
+    jobs: Annotated[int, typer.Option(min=1, help="Boards at once.")] = 2,
+    data_dir: DataDir = None,
+    update_budgets: Annotated[
+        bool, typer.Option("--update-budgets", help="Make the figures the boards' budgets.")
+    ] = False,
+) -> None:
+    """Emulate every network on every board; compare bytes, and costs with their budgets."""
+    from m3net_tf.reports import budgets
+    from m3net_tf.reports.matrix import matrix_table, run_matrix
+
+    result = run_matrix(
+        folder, recipes=recipes, boards=boards or (), data_dir=data_dir, jobs=jobs, log=_say
+    )
+    console.print(matrix_table(result))
+    if different := [cell for cell in result["cells"] if not cell["bytes_equal"]]:
+        named = ", ".join(f"{cell['network']} on {cell['board']}" for cell in different)
+        raise M3NetError(f"other bytes than on the desktop: {named} ({folder}/matrix.json)")
+    changes = budgets.compare(result) if budgets.BUDGETS.exists() or not update_budgets else []
+    if changes:
+        console.print(budgets.changes_table(changes))
+    if update_budgets:
+        budgets.update(result)
+        _say(f"{budgets.BUDGETS} has these figures now")
+    elif failing := budgets.exceeded(changes):
+        raise M3NetError(
+            f"{len(failing)} costs are above {budgets.BUDGETS} by more than "
+            f"{100 * budgets.ALLOWANCE:g} %: make them cheaper, or accept them by "
+            "m3net matrix --update-budgets"
+        )
+
+
+@app.command()
+def fit(
+    run: RunFolder,
+    boards: Annotated[
+        list[str] | None,
+        typer.Option("--board", help="Board, several times; all by default."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What an exported run takes of each board: memory, share of the clock, real time or not."""
+    from m3net_tf.reports.fit import fit_table, run_fit
+
+    result = run_fit(run, boards or (), (lambda _: None) if as_json else _say)
+    if as_json:
+        _say(json.dumps(result, indent=2, sort_keys=True))
+    else:
+        console.print(fit_table(result))
 
 
 @app.command()
@@ -293,6 +422,45 @@ def bench_train(
         print(line, file=sys.stderr, flush=True)
 
     _say(json.dumps(run_bench_train(model or (), steps=steps, log=tell), indent=2, sort_keys=True))
+
+
+@bench_app.command("quantize")
+def bench_quantize(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    board: Board = DEFAULT_BOARD,
+    data_dir: DataDir = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Also quantised so, as int16x8; several times.")
+    ] = None,
+    against: Annotated[Path | None, typer.Option(help="File of budgets to compare with.")] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Make the figures that file's budgets.")
+    ] = False,
+) -> None:
+    """Accuracy, bytes and instructions of quantised runs, compared with what they were."""
+    from m3net_tf.reports import bench_quantize as report
+    from m3net_tf.reports import budgets
+    from m3net_tf.training import Run
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    if update and against is None:
+        raise typer.BadParameter("--update needs --against")
+    result = report.run_bench_quantize(
+        [Run(run) for run in runs], board, data_dir, method or (), tell
+    )
+    _say(json.dumps(result, indent=2, sort_keys=True))
+    if against is None:
+        return
+    if update:
+        budgets.update(result, against)
+    elif failing := report.costlier(result, against):
+        named = ", ".join(f"{cost} of {name}" for _, name, cost, *_ in failing)
+        raise M3NetError(
+            f"above {against} by more than {100 * budgets.ALLOWANCE:g} %: {named}; make them "
+            "cheaper, or accept them by --update"
+        )
 
 
 @app.command()
@@ -404,7 +572,7 @@ def device_profile(port: PortName, run: DeviceRun = DEFAULT_RUN, baud: Baud = DE
     bundle = Bundle.load(run / "export")
     with connect(port, run, baud=baud, log=_say) as device:
         device.require_model(bundle.manifest["model"]["sha256"], str(run))
-        console.print(profile_table(profile(device, bundle.tflite)))
+        console.print(profile_table(profile(device, *bundle.network.parts)))
 
 
 @device_app.command("capture")
@@ -593,6 +761,20 @@ def model_info(
         table.add_row(layer["name"], layer["type"], shape, f"{layer['parameters']:,}")
     console.print(table)
     _say(f"{facts['parameters']:,} parameters, {facts['macs']:,} MACs")
+
+
+@app.command(
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "help_option_names": [],
+    }
+)
+def classify(context: typer.Context) -> None:
+    """Say what sounds are, from files or the microphone; needs no TensorFlow."""
+    from m3net_tf.runtime.command import run
+
+    run(context.args)
 
 
 @app.command()

@@ -35,6 +35,10 @@ static m3net_live live;
 static m3net_monitor monitor;
 _Alignas(4) static uint8_t buffer[BUFFER_BYTES];
 
+// Longer than any run of a model that a board can hear with; STM32 chips count to 32 s. The
+// watchdog starts behind the job, whose end is a halt.
+#define WATCHDOG_MS 30000u
+
 static uint32_t cost_since(uint32_t start) {
   return (m3net_board_counter() - start) * m3net_board_info.counter_scale;
 }
@@ -47,11 +51,13 @@ static void print_boot(void) {
   console_text(" sha256=");
   const char sha256[] = M3NET_MODEL_SHA256;
   m3net_board_write(sha256, sizeof(sha256) - 1 < 16 ? sizeof(sha256) - 1 : 16);
-  console_field("frames", M3NET_FRONTEND_FRAMES);
-  console_field("bins", M3NET_FRONTEND_FEATURE_BINS);
+  console_field("frames", M3NET_RING_INPUT_FRAMES);
+  console_field("bins", M3NET_RING_INPUT_BINS);
   console_field("classes", M3NET_MODEL_CLASS_COUNT);
   console_text(" counter=");
   console_text(m3net_board_info.counter_unit);
+  console_text(" reset=");
+  console_text(m3net_reset_reason_name(m3net_board_reset_reason()));
   console_end();
 }
 
@@ -88,6 +94,9 @@ static void fail_init(m3net_status status) {
     console_text(below_export ? "" : " and read arena_used");
   } else if (status == M3NET_ERROR_OPERATOR) {
     console_text("the model has an operator that M3NET_MODEL_OPERATORS lacks: export it again");
+  } else if (status == M3NET_ERROR_CRC) {
+    console_text(
+        "the model's bytes have changed since the export: write the firmware to the board again");
   } else {
     console_text("the firmware cannot start: build it from one complete export");
   }
@@ -206,5 +215,6 @@ int main(void) {
   if (status != M3NET_OK) fail_init(status);
   m3net_monitor_init(&monitor, &recognizer, &live, buffer, sizeof(buffer), sizeof(arena));
   m3net_monitor_greet(&monitor);
+  m3net_board_watchdog_start(WATCHDOG_MS);
   for (;;) m3net_monitor_work(&monitor);
 }

@@ -113,11 +113,20 @@ m3net_status m3net_detector_set_class(m3net_detector* detector, uint32_t label,
   return M3NET_OK;
 }
 
+// What a feature adds to its column's level: samples swing about zero.
+static inline int32_t loudness(int8_t feature) {
+#ifdef M3NET_FRONTEND_WAVEFORM
+  return feature < 0 ? -feature : feature;
+#else
+  return feature;
+#endif
+}
+
 bool m3net_detector_wants_inference(m3net_detector* detector, const int8_t* column) {
   const m3net_detector_config* config = &detector->config;
   ++detector->columns;
   int32_t level = 0;
-  for (uint32_t bin = 0; bin < config->gate_bins; ++bin) level += column[bin];
+  for (uint32_t bin = 0; bin < config->gate_bins; ++bin) level += loudness(column[bin]);
   bool open = true;
   if (level >= config->gate_sum) {
     detector->open_columns = config->gate_hold_columns;

@@ -33,7 +33,8 @@ typedef struct {
 typedef struct {
   uint16_t first_run_columns;  ///< Columns heard before the first run: the model's window.
   uint16_t run_columns;        ///< From then on the model runs once in so many columns.
-  uint16_t gate_bins;          ///< A column's level is the sum of its first so many features.
+  uint16_t gate_bins;          ///< A column's level is the sum of its first so many features, or,
+                               ///< if these are samples, of their magnitudes.
   uint16_t gate_hold_columns;  ///< The gate stays open so many columns behind the last loud one.
   int32_t gate_sum;            ///< A column whose level is below this is silence.
   m3net_detector_class classes[M3NET_DETECTOR_CLASS_COUNT];

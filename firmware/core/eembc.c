@@ -132,6 +132,7 @@ static void load(m3net_eembc* eembc, char** rest) {
 static void print_buffer(const m3net_eembc* eembc) {
   uint32_t i = 0;
   for (; i < eembc->size; ++i) {
+    m3net_board_watchdog_feed();  // at 9 600 baud this takes minutes
     console_text(i % 8u == 0u ? "m-buffer-" : "-");
     console_hex(&eembc->buffer[i], 1);
     if ((i + 1u) % 8u == 0u || i + 1u == eembc->size) console_end();

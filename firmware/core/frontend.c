@@ -11,17 +11,16 @@
 #define BINS M3NET_FRONTEND_FEATURE_BINS
 
 // Each has frontend_work, the memory of one column, work_init() and work_column(), from samples to
-// features. The core's file chooses (firmware/cmake/cores).
-#ifdef M3NET_FRONTEND_FIXED
+// features. The export chooses the waveform, else the core's file chooses (firmware/cmake/cores).
+#if defined(M3NET_FRONTEND_WAVEFORM)
+#include "frontend_waveform.h"
+#elif defined(M3NET_FRONTEND_FIXED)
 #include "frontend_fixed.h"
 #else
 #include "frontend_f32.h"
 #endif
 
-_Static_assert(FRAME <= FFT, "a frame must fit the FFT");
 _Static_assert(HOP <= FRAME, "hops must not leave audio out");
-_Static_assert(BINS == (M3NET_FRONTEND_MFCC_COEFFICIENTS ? M3NET_FRONTEND_MFCC_COEFFICIENTS : MEL),
-               "feature bins are mel bins or cepstral coefficients");
 
 struct m3net_frontend {
   frontend_work work;
@@ -30,6 +29,12 @@ struct m3net_frontend {
 };
 
 _Static_assert(sizeof(struct m3net_frontend) <= M3NET_FRONTEND_BYTES, "raise M3NET_FRONTEND_BYTES");
+
+#ifndef M3NET_FRONTEND_WAVEFORM
+
+_Static_assert(FRAME <= FFT, "a frame must fit the FFT");
+_Static_assert(BINS == (M3NET_FRONTEND_MFCC_COEFFICIENTS ? M3NET_FRONTEND_MFCC_COEFFICIENTS : MEL),
+               "feature bins are mel bins or cepstral coefficients");
 
 static bool tables_fit(void) {
   uint32_t weights = 0;
@@ -40,6 +45,8 @@ static bool tables_fit(void) {
   }
   return weights == M3NET_FRONTEND_MEL_WEIGHT_COUNT;
 }
+
+#endif
 
 size_t m3net_frontend_size(void) { return sizeof(m3net_frontend); }
 

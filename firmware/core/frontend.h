@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Streaming mel front end: one hop of audio in, one column of int8 features out. Its settings and
-// tables are generated from the Python FrontendConfig, whose numbers it reproduces: in single
-// precision, or in whole numbers where the core's file defines M3NET_FRONTEND_FIXED.
+// Streaming front end: one hop of audio in, one column of int8 features out. Its settings and
+// tables are generated from the Python FrontendConfig, whose numbers it reproduces: mel features in
+// single precision, or in whole numbers where the core's file defines M3NET_FRONTEND_FIXED; or
+// where the settings define M3NET_FRONTEND_WAVEFORM the samples themselves, a hop a column.
 #ifndef M3NET_CORE_FRONTEND_H_
 #define M3NET_CORE_FRONTEND_H_
 
@@ -23,10 +24,18 @@ extern "C" {
 #define M3NET_FRONTEND_SPECTRA 2
 #endif
 
+/// Of one column's arithmetic.
+#ifdef M3NET_FRONTEND_WAVEFORM
+#define M3NET_FRONTEND_WORK_BYTES 0
+#else
+#define M3NET_FRONTEND_WORK_BYTES \
+  (4 * (M3NET_FRONTEND_SPECTRA * M3NET_FRONTEND_FFT_SAMPLES + M3NET_FRONTEND_MEL_BINS))
+#endif
+
 /// Room for one front end (a compile-time bound on m3net_frontend_size()).
 #define M3NET_FRONTEND_BYTES                                               \
   (128 + 2 * (M3NET_FRONTEND_FRAME_SAMPLES + M3NET_FRONTEND_HOP_SAMPLES) + \
-   4 * (M3NET_FRONTEND_SPECTRA * M3NET_FRONTEND_FFT_SAMPLES + M3NET_FRONTEND_MEL_BINS))
+   M3NET_FRONTEND_WORK_BYTES)
 
 /// Alignment of the caller's memory.
 #define M3NET_FRONTEND_ALIGNMENT 8

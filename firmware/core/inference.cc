@@ -5,47 +5,61 @@
 #include <cstring>
 #include <new>
 
+#include "crc32.h"
 #include "platform.h"
 #include "runtime_log.h"
+#include "tensorflow/lite/micro/micro_allocator.h"
 #include "tensorflow/lite/micro/micro_interpreter.h"
 #include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
 #include "tensorflow/lite/micro/micro_profiler_interface.h"
 #include "tensorflow/lite/schema/schema_generated.h"
 #include "tensorflow/lite/schema/schema_utils.h"
 
+#ifndef M3NET_MODEL_CRC32
+#error "model.h has no M3NET_MODEL_CRC32: export the run again with this release"
+#endif
+
 namespace {
 
-// Registers the kernels' int8 forms where TFLM has one: exported models are int8 throughout, and
-// the general forms would link int4 and int16 code that never runs.
+// Width of the model's activations, and the kernels' forms for it.
+#if M3NET_MODEL_ACTIVATION_BITS == 16
+using Activation = int16_t;
+constexpr TfLiteType kActivationType = kTfLiteInt16;
+#define M3NET_KERNEL(name) tflite::Register_##name##_INT16()
+#define M3NET_KERNEL_INT8_OR_ANY(name) tflite::Register_##name()
+#else
+using Activation = int8_t;
+constexpr TfLiteType kActivationType = kTfLiteInt8;
+#define M3NET_KERNEL(name) tflite::Register_##name##_INT8()
+#define M3NET_KERNEL_INT8_OR_ANY(name) M3NET_KERNEL(name)
+#endif
+
+// Registers the kernels' forms for one width where TFLM has one: exported models have one width
+// throughout, and the general forms would link code that never runs.
 class Resolver : public tflite::MicroMutableOpResolver<M3NET_MODEL_OPERATOR_COUNT> {
   using Base = tflite::MicroMutableOpResolver<M3NET_MODEL_OPERATOR_COUNT>;
 
  public:
-  TfLiteStatus AddAdd() { return Base::AddAdd(tflite::Register_ADD_INT8()); }
-  TfLiteStatus AddAveragePool2D() {
-    return Base::AddAveragePool2D(tflite::Register_AVERAGE_POOL_2D_INT8());
-  }
-  TfLiteStatus AddBatchMatMul() {
-    return Base::AddBatchMatMul(tflite::Register_BATCH_MATMUL_INT8());
-  }
-  TfLiteStatus AddConv2D() { return Base::AddConv2D(tflite::Register_CONV_2D_INT8()); }
+  TfLiteStatus AddAdd() { return Base::AddAdd(M3NET_KERNEL(ADD)); }
+  TfLiteStatus AddAveragePool2D() { return Base::AddAveragePool2D(M3NET_KERNEL(AVERAGE_POOL_2D)); }
+  TfLiteStatus AddBatchMatMul() { return Base::AddBatchMatMul(M3NET_KERNEL(BATCH_MATMUL)); }
+  TfLiteStatus AddConv2D() { return Base::AddConv2D(M3NET_KERNEL(CONV_2D)); }
   TfLiteStatus AddDepthwiseConv2D() {
-    return Base::AddDepthwiseConv2D(tflite::Register_DEPTHWISE_CONV_2D_INT8());
+    return Base::AddDepthwiseConv2D(M3NET_KERNEL(DEPTHWISE_CONV_2D));
   }
   TfLiteStatus AddFullyConnected() {
-    return Base::AddFullyConnected(tflite::Register_FULLY_CONNECTED_INT8());
+    return Base::AddFullyConnected(M3NET_KERNEL(FULLY_CONNECTED));
   }
-  TfLiteStatus AddMaximum() { return Base::AddMaximum(tflite::Register_MAXIMUM_INT8()); }
-  TfLiteStatus AddMaxPool2D() { return Base::AddMaxPool2D(tflite::Register_MAX_POOL_2D_INT8()); }
-  TfLiteStatus AddMinimum() { return Base::AddMinimum(tflite::Register_MINIMUM_INT8()); }
-  TfLiteStatus AddMul() { return Base::AddMul(tflite::Register_MUL_INT8()); }
-  TfLiteStatus AddSoftmax() { return Base::AddSoftmax(tflite::Register_SOFTMAX_INT8()); }
+  TfLiteStatus AddMaximum() { return Base::AddMaximum(M3NET_KERNEL_INT8_OR_ANY(MAXIMUM)); }
+  TfLiteStatus AddMaxPool2D() { return Base::AddMaxPool2D(M3NET_KERNEL(MAX_POOL_2D)); }
+  TfLiteStatus AddMinimum() { return Base::AddMinimum(M3NET_KERNEL_INT8_OR_ANY(MINIMUM)); }
+  TfLiteStatus AddMul() { return Base::AddMul(M3NET_KERNEL_INT8_OR_ANY(MUL)); }
+  TfLiteStatus AddSoftmax() { return Base::AddSoftmax(M3NET_KERNEL(SOFTMAX)); }
   TfLiteStatus AddTransposeConv() {
-    return Base::AddTransposeConv(tflite::Register_TRANSPOSE_CONV_INT8());
+    return Base::AddTransposeConv(M3NET_KERNEL_INT8_OR_ANY(TRANSPOSE_CONV));
   }
   TfLiteStatus AddUnidirectionalSequenceLSTM() {
-    return Base::AddUnidirectionalSequenceLSTM(
-        tflite::Register_UNIDIRECTIONAL_SEQUENCE_LSTM_INT8());
+    return Base::AddUnidirectionalSequenceLSTM(M3NET_KERNEL(UNIDIRECTIONAL_SEQUENCE_LSTM));
   }
 };
 
@@ -87,6 +101,9 @@ class Profiler : public tflite::MicroProfilerInterface {
   uint32_t index_ = 0;
 };
 
+// The runtime puts its own objects at the arena's end before it checks anything.
+constexpr size_t kLeastArenaBytes = 1024;
+
 bool IsAligned(const void* pointer) {
   return reinterpret_cast<uintptr_t>(pointer) % M3NET_MODEL_ALIGNMENT == 0;
 }
@@ -107,8 +124,9 @@ bool OperatorsKnown(const tflite::Model* model, const Resolver& resolver) {
   return true;
 }
 
-bool IsInt8(const TfLiteTensor* tensor, size_t bytes) {
-  return tensor != nullptr && tensor->type == kTfLiteInt8 && tensor->bytes == bytes;
+bool HasValues(const TfLiteTensor* tensor, size_t count) {
+  return tensor != nullptr && tensor->type == kActivationType &&
+         tensor->bytes == count * sizeof(Activation);
 }
 
 // Reads the number behind "missing:" in the runtime's message; 0 if there is none.
@@ -131,19 +149,141 @@ bool IsShortage() {
   return false;
 }
 
+m3net_status CheckBytes(const unsigned char* data, size_t bytes, uint32_t crc32) {
+  // The runtime trusts the file: damaged offsets would lead it anywhere.
+  if (m3net_crc32(0, data, bytes) != crc32) return M3NET_ERROR_CRC;
+  if (!tflite::ModelBufferHasIdentifier(data) ||
+      tflite::GetModel(data)->version() != TFLITE_SCHEMA_VERSION) {
+    return M3NET_ERROR_MODEL;
+  }
+  return M3NET_OK;
+}
+
+// One network and its interpreter; several share an arena, for they run one after the other.
+class Network {
+ public:
+  Network(const unsigned char* data, const Resolver& resolver, tflite::MicroAllocator* allocator,
+          Profiler* profiler)
+      : interpreter_(tflite::GetModel(data), resolver, allocator, nullptr, profiler) {}
+
+  m3net_status Init(size_t arena_bytes, size_t input_count, size_t output_count) {
+    if (interpreter_.initialization_status() != kTfLiteOk ||
+        interpreter_.AllocateTensors() != kTfLiteOk) {
+      const bool shortage = arena_bytes < M3NET_MODEL_ARENA_BYTES || IsShortage();
+      return shortage ? M3NET_ERROR_ARENA : M3NET_ERROR_MODEL;
+    }
+    TfLiteTensor* input = interpreter_.input(0);
+    const TfLiteTensor* output = interpreter_.output(0);
+    if (interpreter_.inputs_size() != 1 || !HasValues(input, input_count) ||
+        !HasValues(output, output_count)) {
+      return M3NET_ERROR_TENSOR;
+    }
+    // int8 features go into the upper half of a 16-bit tensor, which Widen() then fills.
+    input_ = input->data.int8 + (sizeof(Activation) - 1) * input_count;
+    output_ = output->data.int8;
+    input_count_ = input_count;
+    output_count_ = output_count;
+    return M3NET_OK;
+  }
+
+  m3net_status Run() {
+    // An LSTM's state must not go over from one clip to the next.
+    if (interpreter_.Reset() != kTfLiteOk) return M3NET_ERROR_INVOKE;
+    Widen();
+    if (interpreter_.Invoke() != kTfLiteOk) return M3NET_ERROR_INVOKE;
+    Narrow();
+    return M3NET_OK;
+  }
+
+  int8_t* input() const { return input_; }
+  const int8_t* output() const { return output_; }
+
+ private:
+  // Both go through a 16-bit tensor in place, in the order that overwrites nothing still to be
+  // read, and do nothing to an int8 one.
+  void Widen() {
+    if (sizeof(Activation) == 1) return;
+    auto* wide = reinterpret_cast<Activation*>(input_ - input_count_);
+    for (size_t i = 0; i < input_count_; ++i) wide[i] = static_cast<Activation>(input_[i] * 256);
+  }
+  // Scores of 0 to 32767 become int8 of scale 1/256 and zero point -128.
+  void Narrow() {
+    if (sizeof(Activation) == 1) return;
+    const auto* wide = reinterpret_cast<const Activation*>(output_);
+    for (size_t i = 0; i < output_count_; ++i) {
+      output_[i] = static_cast<int8_t>(wide[i] / 128 - 128);
+    }
+  }
+
+  tflite::MicroInterpreter interpreter_;
+  int8_t* input_ = nullptr;
+  int8_t* output_ = nullptr;
+  size_t input_count_ = 0;
+  size_t output_count_ = 0;
+};
+
+#ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
+
+static_assert(M3NET_MODEL_INPUT_BYTES == M3NET_WARP_BINS * M3NET_WARP_FRAMES_IN,
+              "the warp is not the model's: export both from one run");
+#define M3NET_NETWORK_INPUT_BYTES (M3NET_WARP_BINS * M3NET_WARP_FRAMES_OUT * M3NET_WARP_CHANNELS)
+
+// DiffRes: a network of its own scores the frames, which are then merged by their scores. Features
+// and scores have their own memory, for the arena is the next network's by then.
+class FrameMerger {
+ public:
+  FrameMerger(const Resolver& resolver, tflite::MicroAllocator* allocator, Profiler* profiler)
+      : network_(m3net_importance_data, resolver, allocator, profiler), profiler_(profiler) {}
+
+  m3net_status Init(size_t arena_bytes) {
+    return network_.Init(arena_bytes, sizeof(features_), sizeof(scores_));
+  }
+
+  m3net_status Run(int8_t* merged) {
+    std::memcpy(network_.input(), features_, sizeof(features_));
+    const m3net_status status = network_.Run();
+    if (status != M3NET_OK) return status;
+    std::memcpy(scores_, network_.output(), sizeof(scores_));
+    const uint32_t event = profiler_->BeginEvent("WARP");
+    m3net_warp_run(&m3net_model_warp, features_, scores_, bins_, merged);
+    profiler_->EndEvent(event);
+    return M3NET_OK;
+  }
+
+  int8_t* features() { return features_; }
+
+ private:
+  Network network_;
+  Profiler* profiler_;
+  m3net_warp_bin bins_[M3NET_WARP_BINS];
+  int8_t features_[M3NET_MODEL_INPUT_BYTES];
+  int8_t scores_[M3NET_WARP_FRAMES_IN];
+};
+
+#else
+#define M3NET_NETWORK_INPUT_BYTES M3NET_MODEL_INPUT_BYTES
+#endif
+
 }  // namespace
 
 struct m3net_model {
-  m3net_model(const tflite::Model* flatbuffer, uint8_t* arena, size_t arena_bytes)
+  m3net_model(uint8_t* arena, size_t arena_bytes)
       : operators_added(AddOperators(&resolver)),
-        interpreter(flatbuffer, resolver, arena, arena_bytes, nullptr, &profiler) {}
+        allocator(tflite::MicroAllocator::Create(arena, arena_bytes)),
+#ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
+        merger(resolver, allocator, &profiler),
+#endif
+        network(m3net_model_data, resolver, allocator, &profiler) {
+  }
 
   Resolver resolver;
   TfLiteStatus operators_added;
   Profiler profiler;
-  tflite::MicroInterpreter interpreter;
-  int8_t* input = nullptr;
-  const int8_t* output = nullptr;
+  tflite::MicroAllocator* allocator;
+#ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
+  FrameMerger merger;
+#endif
+  Network network;
 };
 
 static_assert(sizeof(m3net_model) <= M3NET_MODEL_OBJECT_BYTES, "raise M3NET_MODEL_OBJECT_BYTES");
@@ -160,41 +300,49 @@ m3net_status m3net_model_init(void* memory, size_t memory_bytes, uint8_t* arena,
   *model = nullptr;
   m3net_runtime_log_clear();
 
-  const tflite::Model* flatbuffer = tflite::GetModel(m3net_model_data);
-  if (!tflite::ModelBufferHasIdentifier(m3net_model_data) ||
-      flatbuffer->version() != TFLITE_SCHEMA_VERSION) {
-    return M3NET_ERROR_MODEL;
-  }
-  auto* made = new (memory) m3net_model(flatbuffer, arena, arena_bytes);
-  if (made->operators_added != kTfLiteOk || !OperatorsKnown(flatbuffer, made->resolver)) {
+  m3net_status status = CheckBytes(m3net_model_data, M3NET_MODEL_SIZE_BYTES, M3NET_MODEL_CRC32);
+  if (status != M3NET_OK) return status;
+#ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
+  status = CheckBytes(m3net_importance_data, M3NET_MODEL_IMPORTANCE_SIZE_BYTES,
+                      M3NET_MODEL_IMPORTANCE_CRC32);
+  if (status != M3NET_OK) return status;
+#endif
+  if (arena_bytes < kLeastArenaBytes) return M3NET_ERROR_ARENA;
+  auto* made = new (memory) m3net_model(arena, arena_bytes);
+  if (made->operators_added != kTfLiteOk ||
+      !OperatorsKnown(tflite::GetModel(m3net_model_data), made->resolver)) {
     return M3NET_ERROR_OPERATOR;
   }
-  if (made->interpreter.initialization_status() != kTfLiteOk ||
-      made->interpreter.AllocateTensors() != kTfLiteOk) {
-    const bool shortage = arena_bytes < M3NET_MODEL_ARENA_BYTES || IsShortage();
-    return shortage ? M3NET_ERROR_ARENA : M3NET_ERROR_MODEL;
+#ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
+  if (!OperatorsKnown(tflite::GetModel(m3net_importance_data), made->resolver)) {
+    return M3NET_ERROR_OPERATOR;
   }
-  TfLiteTensor* input = made->interpreter.input(0);
-  const TfLiteTensor* output = made->interpreter.output(0);
-  if (made->interpreter.inputs_size() != 1 || !IsInt8(input, M3NET_MODEL_INPUT_BYTES) ||
-      !IsInt8(output, M3NET_MODEL_CLASS_COUNT)) {
-    return M3NET_ERROR_TENSOR;
-  }
-  made->input = input->data.int8;
-  made->output = output->data.int8;
+  status = made->merger.Init(arena_bytes);
+  if (status != M3NET_OK) return status;
+#endif
+  status = made->network.Init(arena_bytes, M3NET_NETWORK_INPUT_BYTES, M3NET_MODEL_CLASS_COUNT);
+  if (status != M3NET_OK) return status;
   *model = made;
   return M3NET_OK;
 }
 
-int8_t* m3net_model_input(m3net_model* model) { return model->input; }
+int8_t* m3net_model_input(m3net_model* model) {
+#ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
+  return model->merger.features();
+#else
+  return model->network.input();
+#endif
+}
 
-const int8_t* m3net_model_output(const m3net_model* model) { return model->output; }
+const int8_t* m3net_model_output(const m3net_model* model) { return model->network.output(); }
 
 m3net_status m3net_model_run(m3net_model* model) {
   m3net_runtime_log_clear();
-  // An LSTM's state must not go over from one clip to the next.
-  if (model->interpreter.Reset() != kTfLiteOk) return M3NET_ERROR_INVOKE;
-  return model->interpreter.Invoke() == kTfLiteOk ? M3NET_OK : M3NET_ERROR_INVOKE;
+#ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
+  const m3net_status status = model->merger.Run(model->network.input());
+  if (status != M3NET_OK) return status;
+#endif
+  return model->network.Run();
 }
 
 m3net_status m3net_model_profile(m3net_model* model, m3net_layer_report report) {
@@ -204,9 +352,7 @@ m3net_status m3net_model_profile(m3net_model* model, m3net_layer_report report) 
   return status;
 }
 
-size_t m3net_model_arena_used(const m3net_model* model) {
-  return model->interpreter.arena_used_bytes();
-}
+size_t m3net_model_arena_used(const m3net_model* model) { return model->allocator->used_bytes(); }
 
 size_t m3net_model_arena_missing(void) { return MissingBytes(m3net_runtime_log_message()); }
 

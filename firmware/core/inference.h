@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The exported model behind TensorFlow Lite Micro, as C. The caller owns the object and the arena;
-// nothing is allocated.
+// nothing is allocated. With DiffRes the model is two networks and a warp between them.
 #ifndef M3NET_CORE_INFERENCE_H_
 #define M3NET_CORE_INFERENCE_H_
 
@@ -10,12 +10,26 @@
 #include "model.h"
 #include "status.h"
 
+#ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
+#include "warp_config.h"
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 /// Room for one model object (a compile-time bound on m3net_model_size()).
-#define M3NET_MODEL_OBJECT_BYTES (512 + 64 * M3NET_MODEL_OPERATOR_COUNT)
+#define M3NET_MODEL_OBJECT_BYTES \
+  (sizeof(void*) * (128 + 16 * M3NET_MODEL_OPERATOR_COUNT) + M3NET_MODEL_MERGER_BYTES)
+
+// What DiffRes needs besides: a second interpreter, the features and their scores, a row in work.
+#ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
+#define M3NET_MODEL_MERGER_BYTES                                          \
+  (sizeof(void*) * 128 + M3NET_MODEL_INPUT_BYTES + M3NET_WARP_FRAMES_IN + \
+   M3NET_WARP_BINS * sizeof(m3net_warp_bin))
+#else
+#define M3NET_MODEL_MERGER_BYTES 0
+#endif
 
 /// Alignment of object and arena.
 #define M3NET_MODEL_ALIGNMENT 16
@@ -28,11 +42,12 @@ size_t m3net_model_size(void);
 /// Builds the model in the caller's memory and plans its tensors in the caller's arena.
 ///
 /// Both must stay valid while the model is used and be aligned to M3NET_MODEL_ALIGNMENT. On
-/// M3NET_ERROR_ARENA, m3net_model_arena_missing() tells by how much the arena is too small.
+/// M3NET_ERROR_ARENA, m3net_model_arena_missing() tells by how much the arena is too small; on
+/// M3NET_ERROR_CRC, the model's bytes have changed since the export.
 m3net_status m3net_model_init(void* memory, size_t memory_bytes, uint8_t* arena, size_t arena_bytes,
                               m3net_model** model);
 
-/// The int8 input tensor, M3NET_MODEL_INPUT_BYTES long. To be filled anew before each run: the
+/// The int8 features, M3NET_MODEL_INPUT_BYTES long. To be filled anew before each run: the
 /// planner may use its memory for other tensors.
 int8_t* m3net_model_input(m3net_model* model);
 

@@ -113,10 +113,14 @@ static void stop_stream(m3net_monitor* monitor) { m3net_live_stop(monitor->live)
 static void tell_hop(m3net_monitor* monitor, const m3net_live_result* heard) {
   const m3net_live_statistics* statistics = &monitor->live->statistics;
   const uint32_t column = statistics->columns - 1u;
-  if (statistics->lost_hops != monitor->lost_hops_told) {
+  const uint32_t audio_overruns = m3net_board_audio_overruns();
+  if (statistics->lost_hops != monitor->lost_hops_told ||
+      audio_overruns != monitor->audio_overruns_told) {
     monitor->lost_hops_told = statistics->lost_hops;
+    monitor->audio_overruns_told = audio_overruns;
     console_begin("overrun");
     console_field("lost_hops", statistics->lost_hops);
+    console_field("audio_overruns", audio_overruns);
     console_end();
   }
   if (monitor->stream_audio) {
@@ -279,8 +283,6 @@ static void bad_number(m3net_monitor* monitor) {
 static void command_version(m3net_monitor* monitor, const words* given) {
   (void)monitor;
   (void)given;
-  static const char* const reasons[] = {"unknown", "power", "pin", "software", "watchdog", "fault"};
-  const unsigned reason = (unsigned)m3net_board_reset_reason();
   ok("version");
   console_field("protocol", M3NET_MONITOR_PROTOCOL);
   text_field("board", m3net_board_info.name);
@@ -289,7 +291,7 @@ static void command_version(m3net_monitor* monitor, const words* given) {
   text_field("counter", m3net_board_info.counter_unit);
   console_field("audio", m3net_board_info.has_audio ? 1u : 0u);
   console_field("baud", monitor->baud);
-  text_field("reset", reasons[reason < sizeof(reasons) / sizeof(reasons[0]) ? reason : 0u]);
+  text_field("reset", m3net_reset_reason_name(m3net_board_reset_reason()));
   console_end();
 }
 
@@ -542,6 +544,7 @@ static void command_stream(m3net_monitor* monitor, const words* given) {
   monitor->stream_scores = scores;
   monitor->stream_audio = audio;
   monitor->lost_hops_told = 0;
+  monitor->audio_overruns_told = m3net_board_audio_overruns();
   m3net_duty_start(&monitor->duty);
   if (m3net_live_start(monitor->live, microphone) != 0) {
     error(monitor, "no_audio", "the board hears nothing: see docs/monitor.md, or stream host");
@@ -866,6 +869,7 @@ bool m3net_monitor_poll(m3net_monitor* monitor) {
 
 void m3net_monitor_work(m3net_monitor* monitor) {
   uint8_t bytes[64];
+  m3net_board_watchdog_feed();
   bool busy = m3net_monitor_poll(monitor);
   // With interrupts held back, nothing can come between the last look and the sleep.
   const uint32_t state = m3net_platform_lock();

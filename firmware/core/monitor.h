@@ -86,6 +86,7 @@ typedef struct {
   bool stream_scores;
   bool stream_audio;
   uint32_t lost_hops_told;
+  uint32_t audio_overruns_told;
   uint32_t baud;
 
   m3net_duty duty;  ///< Since the last start of a stream.
@@ -112,7 +113,8 @@ void m3net_monitor_receive(m3net_monitor* monitor, const uint8_t* bytes, size_t 
 /// anything to do.
 bool m3net_monitor_poll(m3net_monitor* monitor);
 
-/// Receives, polls, and sleeps if there was nothing to do: the body of the main loop.
+/// Feeds the watchdog, receives, polls, and sleeps if there was nothing to do: the body of the main
+/// loop.
 void m3net_monitor_work(m3net_monitor* monitor);
 
 #ifdef __cplusplus

@@ -76,7 +76,8 @@ void m3net_board_audio_stop(void);
 /// Halves that the hardware filled anew before `half_ready` had returned, since the start.
 uint32_t m3net_board_audio_overruns(void);
 
-/// Sleeps until an interrupt is pending, even one that m3net_platform_lock() holds back.
+/// Sleeps until an interrupt is pending, even one that m3net_platform_lock() holds back. There must
+/// be one every 10 s at least, or the watchdog is not fed.
 void m3net_board_idle(void);
 
 /// Starts anew, as after power-up but for m3net_board_reset_reason().
@@ -85,7 +86,11 @@ __attribute__((noreturn)) void m3net_board_reset(void);
 /// Why the board started this time.
 m3net_reset_reason m3net_board_reset_reason(void);
 
-/// Starts the watchdog: the board restarts unless it is fed at least so often.
+/// Short name for a log line, e.g. "watchdog".
+const char* m3net_reset_reason_name(m3net_reset_reason reason);
+
+/// Starts the watchdog: the board restarts unless it is fed at least so often; 30 s must be
+/// possible.
 void m3net_board_watchdog_start(uint32_t timeout_ms);
 
 /// Feeds the watchdog.

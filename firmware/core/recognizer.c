@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "platform.h"
+
 _Static_assert(M3NET_MODEL_INPUT_BYTES == M3NET_RING_WINDOW_BYTES,
                "the model's input is not one window of features: export both from one run");
 
@@ -57,6 +59,7 @@ void m3net_recognizer_load_features(m3net_recognizer* recognizer, const int8_t* 
 }
 
 m3net_status m3net_recognizer_run(m3net_recognizer* recognizer) {
+  m3net_board_watchdog_feed();  // one command may ask for many runs
   return m3net_model_run(recognizer->model);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The last M3NET_FRONTEND_FRAMES columns of features, kept so that the model's input
-// (bin by bin, the oldest column first) is a matter of two block copies a bin.
+// (bin by bin, the oldest column first) is a matter of two block copies a bin. Columns of samples
+// lie one behind the other, a single row: two block copies in all.
 #ifndef M3NET_CORE_RING_H_
 #define M3NET_CORE_RING_H_
 
@@ -16,9 +17,18 @@ extern "C" {
 /// Bytes of one window of features, the model's input.
 #define M3NET_RING_WINDOW_BYTES (M3NET_FRONTEND_FEATURE_BINS * M3NET_FRONTEND_FRAMES)
 
+/// Rows and columns of the model's input.
+#ifdef M3NET_FRONTEND_WAVEFORM
+#define M3NET_RING_INPUT_BINS 1
+#define M3NET_RING_INPUT_FRAMES M3NET_RING_WINDOW_BYTES
+#else
+#define M3NET_RING_INPUT_BINS M3NET_FRONTEND_FEATURE_BINS
+#define M3NET_RING_INPUT_FRAMES M3NET_FRONTEND_FRAMES
+#endif
+
 /// Columns of features; owned by the caller, set up by m3net_ring_reset().
 typedef struct {
-  int8_t values[M3NET_RING_WINDOW_BYTES];  ///< values[bin * FRAMES + place]
+  int8_t values[M3NET_RING_WINDOW_BYTES];  ///< values[bin * FRAMES + place]; [place * BINS + bin]
   uint32_t next;                           ///< place that the next column takes: the oldest one
   uint32_t columns;                        ///< columns pushed since the reset
 } m3net_ring;
@@ -37,7 +47,8 @@ static inline int m3net_ring_full(const m3net_ring* ring) {
   return ring->columns >= M3NET_FRONTEND_FRAMES;
 }
 
-/// Writes the window as the model wants it: input[bin * FRAMES + frame], the oldest frame first.
+/// Writes the window as the model wants it: input[bin * FRAMES + frame], the oldest frame first; of
+/// samples the oldest one first.
 void m3net_ring_copy(const m3net_ring* ring, int8_t* input);
 
 #ifdef __cplusplus

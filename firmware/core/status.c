@@ -4,6 +4,6 @@
 
 const char* m3net_status_name(m3net_status status) {
   static const char* const names[] = {"ok",       "argument", "memory", "config", "model",
-                                      "operator", "arena",    "tensor", "invoke"};
+                                      "operator", "arena",    "tensor", "invoke", "model_crc"};
   return (unsigned)status < sizeof(names) / sizeof(names[0]) ? names[status] : "unknown";
 }

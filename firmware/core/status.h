@@ -17,6 +17,7 @@ typedef enum {
   M3NET_ERROR_ARENA,     ///< The tensor arena is too small.
   M3NET_ERROR_TENSOR,    ///< The model's input or output is not what model.h says.
   M3NET_ERROR_INVOKE,    ///< The model failed while it ran.
+  M3NET_ERROR_CRC,       ///< The model's bytes are not those that were exported.
 } m3net_status;
 
 /// Short name for a log line, e.g. "arena".

@@ -19,11 +19,14 @@ const m3net_board m3net_board_info = {
     .cpu_core = "host",
     .counter_unit = "instructions",
     .counter_scale = 1,
+    .job = host_job,
+    .job_capacity_bytes = HOST_JOB_BYTES,
     .clock_hz = 1000000,
     .uart_baud = 115200,
     .has_audio = true,
 };
 
+uint8_t host_job[HOST_JOB_BYTES];
 jmp_buf host_restart;
 void (*host_sink)(const char* bytes, size_t count);
 FILE* host_microphone;
@@ -40,6 +43,8 @@ static struct {
   bool on, in_callback;
   void (*half_ready)(const int16_t* half);
 } audio;
+
+void m3net_board_init(void) {}
 
 void m3net_board_write(const char* bytes, size_t count) {
   if (host_sink != NULL) {
@@ -124,6 +129,11 @@ void m3net_board_reset(void) {
 }
 
 m3net_reset_reason m3net_board_reset_reason(void) { return reason; }
+
+// A test that hangs is ended by whoever waits for it.
+void m3net_board_watchdog_start(uint32_t timeout_ms) { (void)timeout_ms; }
+
+void m3net_board_watchdog_feed(void) {}
 
 uint32_t m3net_platform_lock(void) { return 0; }
 

@@ -17,6 +17,10 @@ extern void (*host_sink)(const char* bytes, size_t count);
 /// What the microphone hears: int16 samples; NULL if there is none.
 extern FILE* host_microphone;
 
+/// What m3net_board_info.job points to.
+#define HOST_JOB_BYTES (1u << 20)
+extern uint8_t host_job[HOST_JOB_BYTES];
+
 /// Lets time pass.
 void host_advance(uint64_t us);
 

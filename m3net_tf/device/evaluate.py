@@ -21,7 +21,6 @@ from m3net_tf.device.session import connect
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.export import Bundle
 from m3net_tf.export.bundle import pcm_and_features
-from m3net_tf.quantization.runtime import run_reference
 from m3net_tf.reports.chain import spread_clips
 from m3net_tf.training.metrics import wilson_interval
 from m3net_tf.training.run import Run
@@ -98,7 +97,7 @@ def evaluate(
         for start in range(len(rows), len(clips), _CLIPS_AT_ONCE):
             part = clips[start : start + _CLIPS_AT_ONCE]
             pcm, features = pcm_and_features(dataset, part, bundle.frontend)
-            desktop = run_reference(bundle.tflite, features)
+            desktop = bundle.run_reference(features)
             inputs = pcm if source == "pcm" else features[..., 0]
             for index, clip in enumerate(part):
                 device.load(inputs[index])

@@ -36,11 +36,8 @@ def operators_in_order(tflite: bytes) -> list[Operator]:
     Raises:
         ModelError: the file is not a TFLite model.
     """
-    try:
-        model = schema.ModelT.InitFromPackedBuf(tflite, 0)
-        graph = model.subgraphs[0]
-    except Exception as error:  # the flatbuffer reader raises whatever its bytes lead it to
-        raise ModelError(f"the .tflite file cannot be read ({error}): export it again") from None
+    model = _read(tflite)
+    graph = model.subgraphs[0]
     found = []
     for operator in graph.operators:
         code = model.operatorCodes[operator.opcodeIndex]
@@ -52,6 +49,20 @@ def operators_in_order(tflite: bytes) -> list[Operator]:
         output = tuple(int(size) for size in graph.tensors[operator.outputs[0]].shape)
         found.append(Operator(name, output, _macs(name, shapes, output)))
     return found
+
+
+def _read(tflite: bytes) -> schema.ModelT:
+    try:
+        model = schema.ModelT.InitFromPackedBuf(tflite, 0)
+        model.subgraphs[0]  # nobody checks the bytes: the first look may fail
+    except Exception as error:  # the flatbuffer reader raises whatever its bytes lead it to
+        raise ModelError(f"the .tflite file cannot be read ({error}): export it again") from None
+    return model
+
+
+def _input_shape(tflite: bytes) -> tuple[int, ...]:
+    graph = _read(tflite).subgraphs[0]
+    return tuple(int(size) for size in graph.tensors[graph.inputs[0]].shape)
 
 
 def _macs(name: str, inputs: list[tuple[int, ...]], output: tuple[int, ...]) -> int:
@@ -98,14 +109,23 @@ class Profile:
     total: int
 
 
-def profile(device: Device, tflite: bytes) -> Profile:
+def profile(device: Device, *networks: bytes) -> Profile:
     """Measure each operator on the board.
 
+    Args:
+        device: the board.
+        networks: the ``.tflite`` files in the order in which they run; between DiffRes's two its
+            warp counts as an operator.
+
     Raises:
-        FirmwareError: the board does not answer, or its operators are not those of ``tflite``.
+        FirmwareError: the board does not answer, or its operators are not those of ``networks``.
     """
     reply = device.request("profile", timeout_s=60.0)
-    operators = operators_in_order(tflite)
+    operators: list[Operator] = []
+    for tflite in networks:
+        if operators:
+            operators.append(Operator("WARP", _input_shape(tflite), 0))
+        operators += operators_in_order(tflite)
     lines = [line for line in reply.lines if line.word == "layer"]
     names = [line.fields.get("op", "") for line in lines]
     if names != [operator.name for operator in operators]:

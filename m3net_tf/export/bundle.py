@@ -20,15 +20,25 @@ from m3net_tf.datasets.audio import to_pcm16
 from m3net_tf.errors import ConfigError, M3NetError, ModelError
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.operators import operators_of
-from m3net_tf.frontend import FrontendConfig, features_int8, write_c_tables
+from m3net_tf.export.warp_tables import write_warp_tables
+from m3net_tf.frontend import FrontendConfig, column_count, features_int8, write_c_tables
+from m3net_tf.models.diffres import has_diffres
+from m3net_tf.quantization.diffres import Int8Network, quantize_diffres
+from m3net_tf.quantization.pipeline import Choice, chosen_network
 from m3net_tf.quantization.ptq import choose_calibration, quantize_int8
 from m3net_tf.quantization.runtime import (
+    Int8,
+    activation_bits,
     host_arena_bytes,
     run_reference,
+    run_tflm,
     tensor_quantization,
     tflm_unavailable_reason,
 )
+from m3net_tf.quantization.warp import WarpConfig
+from m3net_tf.runtime.metadata import attach_metadata, network_of
 from m3net_tf.streaming.config import DetectorConfig, load_detector, write_c_header
+from m3net_tf.training.evaluation import takes_lengths
 from m3net_tf.training.features import compute_features
 from m3net_tf.training.run import Run
 
@@ -47,6 +57,7 @@ _FILES = (
     "vectors/features_int8.bin",
     "vectors/outputs_int8.bin",
 )
+_WARP_FILES = ("importance.tflite", "warp_config.h", "warp_tables.c")  # where there is DiffRes
 _UNPROVEN_ARENA_FACTOR = 10  # bytes of arena a byte of network, where nothing could measure it
 
 
@@ -78,18 +89,44 @@ class Bundle:
             named = bundle.manifest["model"]["sha256"]
         except (KeyError, TypeError):
             raise ModelError(f"{path} is no manifest of an export: export again") from None
-        if missing := [name for name in _FILES if not (folder / name).is_file()]:
+        files = _FILES + (_WARP_FILES if "warp" in bundle.manifest else ())
+        if missing := [name for name in files if not (folder / name).is_file()]:
             raise ModelError(f"{folder} lacks {', '.join(missing)}: export again")
-        if sha256_of(bundle.tflite) != named:
-            raise ModelError(
-                f"{folder / 'model.tflite'} is not the network of manifest.json: export again"
-            )
+        hashes = {"model.tflite": named}
+        if "warp" in bundle.manifest:
+            hashes["importance.tflite"] = bundle.manifest["importance"]["sha256"]
+        for name, sha256 in hashes.items():
+            if sha256_of(network_of((folder / name).read_bytes())) != sha256:
+                raise ModelError(
+                    f"{folder / name} is not the network of manifest.json: export again"
+                )
         return bundle
 
     @property
     def tflite(self) -> bytes:
-        """The network."""
-        return (self.folder / "model.tflite").read_bytes()
+        """The network without its metadata; with DiffRes the one that classifies."""
+        return network_of((self.folder / "model.tflite").read_bytes())
+
+    @property
+    def network(self) -> Int8Network:
+        """All that the device runs behind the front end."""
+        if "warp" not in self.manifest:
+            return Int8Network(self.tflite)
+        importance = (self.folder / "importance.tflite").read_bytes()
+        warp = WarpConfig.from_dict(self.manifest["warp"])
+        return Int8Network(self.tflite, importance, warp)
+
+    def run_reference(self, features: Int8) -> Int8:
+        """Scores of int8 features by TFLite's reference kernels: the bytes that a device gives."""
+        return self.network.run(run_reference, features)
+
+    def run_tflm(self, features: Int8) -> Int8:
+        """Scores of int8 features by TFLite Micro on the host."""
+        return self.network.run(run_tflm, features)
+
+    def describe(self) -> None:
+        """Let the file of the network say what the manifest says."""
+        _write_tflite(self.network, self.manifest, self.folder)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -113,11 +150,12 @@ class Bundle:
             ConfigError: they do not fit the network.
         """
         frames = self.manifest["model"]["input_shape"][1]
-        config.check_fits(self.frontend, frames, self.labels)
+        config.check_fits(self.frontend, column_count(self.frontend, frames), self.labels)
         if config == self.detector:
             return
         self.manifest["detector"] = config.to_dict()
         write_c_header(config, self.folder)
+        self.describe()
         write_json(self.folder / "manifest.json", self.manifest)
 
     def set_arena(self, arena_bytes: int, source: str) -> None:
@@ -125,7 +163,7 @@ class Bundle:
         if self.manifest["arena"] == {"bytes": arena_bytes, "source": source}:
             return
         self.manifest["arena"] = {"bytes": arena_bytes, "source": source}
-        _c_model(self.tflite, self.manifest).write(self.folder)
+        _c_model(self.network, self.manifest).write(self.folder)
         write_json(self.folder / "manifest.json", self.manifest)
 
 
@@ -153,10 +191,13 @@ def export_run(
 ) -> Bundle:
     """Quantise a trained run and write everything that a device needs.
 
+    A network that ``m3net quantize`` left in the run's folder is taken as it is.
+
     The folder holds ``model.tflite``, ``model.h`` and ``model.cc``, ``frontend_config.h`` and
     ``frontend_tables.c``, ``detector_config.h``, ``labels.txt``, ``vectors/`` and
-    ``manifest.json``. It appears whole or not at all, and the same run gives the same bytes. An
-    export of this very network is left as it is, but for the settings of live detection: those
+    ``manifest.json``; with DiffRes ``importance.tflite``, ``warp_config.h`` and
+    ``warp_tables.c``, too. It appears whole or not at all, and the same run gives the same bytes.
+    An export of this very network is left as it is, but for the settings of live detection: those
     are ``detector.yaml`` of the run's folder, or the defaults where it has none.
 
     Args:
@@ -177,42 +218,66 @@ def export_run(
     recipe = run.recipe()
     model = run.load_model()
     trained = sha256_of(run.model_path.read_bytes())
+    choice = chosen_network(run)
     if (folder / "manifest.json").exists():
         try:
             bundle = Bundle.load(folder)
         except M3NetError as error:
             log(f"{error}: doing so")
         else:
-            if bundle.manifest.get("trained_model_sha256") == trained:
+            if _is_current(bundle, trained, choice):
                 log(f"{folder} is already exported")
                 bundle.set_detector(
                     detector_of_run(run, bundle.manifest["model"]["input_shape"][1], bundle.labels)
                 )
+                bundle.describe()  # an export of before may say nothing
                 return bundle
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ModelError(f"{folder} holds something else than an export: name another folder")
+    if takes_lengths(model):
+        raise ModelError(
+            f"{run.folder} takes the lengths of clips, which the device lacks: train with "
+            "model.arguments.lengths: false"
+        )
     dataset = run.dataset(data_dir)
     info = dataset.info
+    if info.multi_label:
+        raise ModelError(
+            f"{info.name} has clips with several labels, and the device gives one: train on a "
+            "data set with one label a clip"
+        )
     detector = detector_of_run(run, model.input_shape[2], info.labels)
-    train_set = compute_features(dataset, "train", recipe.frontend, log=log)
-    chosen = choose_calibration(
-        train_set.labels, recipe.quantization.calibration_clips, recipe.quantization.seed
-    )
-    log(f"quantising {model.name} with {len(chosen)} calibration clips")
-    tflite = quantize_int8(model, train_set.clean[chosen])
-    operators = operators_of(tflite)
+    if choice:
+        log(f"taking the network that {run.folder / 'quantized'} has: {choice.report['method']}")
+        network, calibration = Int8Network(choice.tflite), choice.report["calibration"]
+    else:
+        train_set = compute_features(dataset, "train", recipe.frontend, log=log)
+        chosen = choose_calibration(
+            train_set.labels, recipe.quantization.calibration_clips, recipe.quantization.seed
+        )
+        log(f"quantising {model.name} with {len(chosen)} calibration clips")
+        if has_diffres(model):
+            network = quantize_diffres(model, train_set.clean[chosen])
+        else:
+            network = Int8Network(quantize_int8(model, train_set.clean[chosen]))
+        calibration = {
+            "clips": [train_set.clips[i].clip_id for i in chosen],
+            "features_sha256": hashlib.sha256(train_set.clean[chosen].tobytes()).hexdigest(),
+        }
+    tflite = network.tflite
+    operators = sorted({name for part in network.parts for name in operators_of(part)})
     if reason := tflm_unavailable_reason():
         log(reason)
-        arena = {"bytes": _UNPROVEN_ARENA_FACTOR * len(tflite), "source": "guess; TFLM is missing"}
+        size = _UNPROVEN_ARENA_FACTOR * sum(map(len, network.parts))
+        arena = {"bytes": size, "source": "guess; TFLM is missing"}
     else:
-        arena = {"bytes": host_arena_bytes(tflite), "source": "TFLite Micro on a 64-bit host"}
+        # On the device two networks share one arena: the sum is more than they need.
+        size = sum(map(host_arena_bytes, network.parts))
+        arena = {"bytes": size, "source": "TFLite Micro on a 64-bit host"}
     manifest: dict[str, Any] = {
         "format": 1,
         "arena": arena,
-        "calibration": {
-            "clips": [train_set.clips[i].clip_id for i in chosen],
-            "features_sha256": hashlib.sha256(train_set.clean[chosen].tobytes()).hexdigest(),
-        },
+        "calibration": calibration,
         "detector": detector.to_dict(),
         "dataset": {"name": info.name, "protocol": info.protocol, "fold": info.fold},
         "frontend": recipe.frontend.to_dict(),
@@ -227,19 +292,30 @@ def export_run(
             "output_quantization": tensor_quantization(tflite, "output"),
         },
         "operators": operators,
+        "quantization": {
+            "method": choice.report["method"] if choice else "ptq",
+            "chosen": choice is not None,
+        },
         "trained_model_sha256": trained,
         **provenance(),
     }
+    if network.warp:
+        importance = network.importance
+        manifest["importance"] = {"sha256": sha256_of(importance), "bytes": len(importance)}
+        manifest["warp"] = network.warp.to_dict()
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         scratch.chmod(0o755)
-        write_bytes(scratch / "model.tflite", tflite)
-        _c_model(tflite, manifest).write(scratch)
+        _write_tflite(network, manifest, scratch)
+        _c_model(network, manifest).write(scratch)
+        if network.warp:
+            write_bytes(scratch / "importance.tflite", network.importance)
+            write_warp_tables(network.warp, scratch)
         write_c_tables(recipe.frontend, scratch, frames=model.input_shape[2])
         write_c_header(detector, scratch)
         write_text(scratch / "labels.txt", "".join(f"{label}\n" for label in info.labels))
-        _write_vectors(dataset, recipe.frontend, tflite, scratch / "vectors")
+        _write_vectors(dataset, recipe.frontend, network, scratch / "vectors")
         write_json(scratch / "manifest.json", manifest)
         if folder.exists():
             shutil.rmtree(folder)
@@ -250,13 +326,25 @@ def export_run(
     return Bundle.load(folder)
 
 
-def detector_of_run(run: Run, window_columns: int, labels: Sequence[str]) -> DetectorConfig:
+def _is_current(bundle: Bundle, trained_sha256: str, choice: Choice | None) -> bool:
+    """Whether an export is of the network that the run has now, quantised as the run says."""
+    manifest = bundle.manifest
+    if manifest.get("trained_model_sha256") != trained_sha256:
+        return False
+    if choice:
+        return bool(manifest["model"]["sha256"] == sha256_of(choice.tflite))
+    return not manifest.get("quantization", {}).get("chosen", False)
+
+
+def detector_of_run(run: Run, frames: int, labels: Sequence[str]) -> DetectorConfig:
     """Settings of live detection of a run: its ``detector.yaml``, else the defaults.
 
     Raises:
-        ConfigError: the file is damaged or was made for another network.
+        ConfigError: the file is damaged or was made for another network, or a device cannot cut
+            its input of so many frames into columns.
     """
     frontend = run.recipe().frontend
+    window_columns = column_count(frontend, frames)
     if not run.detector_path.exists():
         return DetectorConfig.default(frontend, window_columns, labels)
     config = load_detector(run.detector_path)
@@ -267,11 +355,11 @@ def detector_of_run(run: Run, window_columns: int, labels: Sequence[str]) -> Det
     return config
 
 
-def _c_model(tflite: bytes, manifest: dict[str, Any]) -> CModel:
+def _c_model(network: Int8Network, manifest: dict[str, Any]) -> CModel:
     bins, frames, channels = manifest["model"]["input_shape"]
     return CModel(
         name=manifest["model"]["name"],
-        tflite=tflite,
+        tflite=network.tflite,
         labels=tuple(manifest["labels"]),
         operators=tuple(manifest["operators"]),
         input_bytes=bins * frames * channels,
@@ -279,19 +367,28 @@ def _c_model(tflite: bytes, manifest: dict[str, Any]) -> CModel:
         output_quantization=tuple(manifest["model"]["output_quantization"]),
         arena_bytes=manifest["arena"]["bytes"],
         arena_source=manifest["arena"]["source"],
+        activation_bits=activation_bits(network.tflite),
         licence=manifest["licence"],
+        importance=network.importance,
     )
 
 
+def _write_tflite(network: Int8Network, manifest: dict[str, Any], folder: Path) -> None:
+    path = folder / "model.tflite"
+    data = attach_metadata(network.tflite, manifest, network.importance)
+    if not path.exists() or path.read_bytes() != data:
+        write_bytes(path, data)
+
+
 def _write_vectors(
-    dataset: AudioDataset, config: FrontendConfig, tflite: bytes, folder: Path
+    dataset: AudioDataset, config: FrontendConfig, network: Int8Network, folder: Path
 ) -> None:
     """Test vectors: a few held-out clips with what each link of the chain must make of them."""
     held_out = dataset.split("test")
     spread = np.linspace(0, len(held_out) - 1, min(VECTOR_CLIPS, len(held_out))).astype(int)
     clips = tuple(held_out[i] for i in spread)
     pcm, features = pcm_and_features(dataset, clips, config)
-    outputs = run_reference(tflite, features)
+    outputs = network.run(run_reference, features)
     write_bytes(folder / "pcm_int16.bin", pcm.astype("<i2").tobytes())
     write_bytes(folder / "features_int8.bin", features.tobytes())
     write_bytes(folder / "outputs_int8.bin", outputs.tobytes())

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from pathlib import Path
 
 from m3net_tf.artifacts import sha256_of, write_text
@@ -27,6 +28,8 @@ class CModel:
         arena_bytes: memory to give the interpreter.
         arena_source: who measured ``arena_bytes``.
         licence: of network and training data.
+        importance: DiffRes's network that scores frames, if there is one before ``tflite``.
+        activation_bits: width of the network's activations, 8 or 16.
     """
 
     name: str
@@ -39,6 +42,8 @@ class CModel:
     arena_bytes: int
     arena_source: str
     licence: str
+    importance: bytes = b""
+    activation_bits: int = 8
 
     def write(self, folder: Path) -> None:
         """Write ``model.h`` and ``model.cc``."""
@@ -51,6 +56,8 @@ class CModel:
             "LICENCE": _quote(self.licence),
             "SHA256": _quote(sha256_of(self.tflite)),
             "SIZE_BYTES": len(self.tflite),
+            "CRC32": f"{zlib.crc32(self.tflite):#010x}u",
+            "ACTIVATION_BITS": self.activation_bits,
             "INPUT_BYTES": self.input_bytes,
             "INPUT_SCALE": f"{self.input_quantization[0]!r}f",
             "INPUT_ZERO_POINT": self.input_quantization[1],
@@ -59,6 +66,9 @@ class CModel:
             "CLASS_COUNT": len(self.labels),
             "OPERATOR_COUNT": len(self.operators),
         }
+        if self.importance:
+            defines["IMPORTANCE_SIZE_BYTES"] = len(self.importance)
+            defines["IMPORTANCE_CRC32"] = f"{zlib.crc32(self.importance):#010x}u"
         methods = " ".join(f"ADD({resolver_method(name)})" for name in self.operators)
         return "\n".join(
             [
@@ -76,7 +86,10 @@ class CModel:
                 'extern "C" {',
                 "#endif",
                 "",
-                "extern const unsigned char m3net_model_data[M3NET_MODEL_SIZE_BYTES];",
+                *(
+                    f"extern const unsigned char {name}[{size}];"
+                    for name, size, _ in self._arrays()
+                ),
                 "extern const char *const m3net_model_labels[M3NET_MODEL_CLASS_COUNT];",
                 "",
                 "#ifdef __cplusplus",
@@ -88,27 +101,36 @@ class CModel:
             ]
         )
 
+    def _arrays(self) -> list[tuple[str, str, bytes]]:
+        """Name, size and bytes of each network."""
+        found = [("m3net_model_data", "M3NET_MODEL_SIZE_BYTES", self.tflite)]
+        if self.importance:
+            size = "M3NET_MODEL_IMPORTANCE_SIZE_BYTES"
+            found.append(("m3net_importance_data", size, self.importance))
+        return found
+
     def _source(self) -> str:
-        rows = [
-            "    " + " ".join(f"0x{byte:02x}," for byte in self.tflite[i : i + 16])
-            for i in range(0, len(self.tflite), 16)
-        ]
         labels = "\n".join(f"    {_quote(label)}," for label in self.labels)
         return "\n".join(
             [
                 _NOTICE,
                 '#include "model.h"',
                 "",
-                "alignas(16) const unsigned char m3net_model_data[M3NET_MODEL_SIZE_BYTES] = {",
-                *rows,
-                "};",
-                "",
+                *(line for array in self._arrays() for line in _array(*array)),
                 "const char *const m3net_model_labels[M3NET_MODEL_CLASS_COUNT] = {",
                 labels,
                 "};",
                 "",
             ]
         )
+
+
+def _array(name: str, size: str, data: bytes) -> list[str]:
+    rows = (
+        "    " + " ".join(f"0x{byte:02x}," for byte in data[i : i + 16])
+        for i in range(0, len(data), 16)
+    )
+    return [f"alignas(16) const unsigned char {name}[{size}] = {{", *rows, "};", ""]
 
 
 def _quote(text: str) -> str:

@@ -4,7 +4,8 @@
 One :class:`FrontendConfig` feeds three implementations of the same numbers: the NumPy reference
 (:mod:`.reference`), the TensorFlow one for ``tf.data`` (:mod:`.graph`, imported on demand so that
 this room needs no TensorFlow) and the C one on CMSIS-DSP, whose tables :mod:`.ctables` writes.
-Cores without FPU compute in whole numbers, and :mod:`.fixed` gives their bits.
+Cores without FPU compute in whole numbers, and :mod:`.fixed` gives their bits; :mod:`.waveform` says
+how a device takes samples as they are.
 """
 
 from m3net_tf.frontend.config import FrontendConfig
@@ -21,10 +22,13 @@ from m3net_tf.frontend.reference import (
     quantize_features,
     spectrogram,
 )
+from m3net_tf.frontend.waveform import column_bins, column_count
 
 __all__ = [
     "PRESETS",
     "FrontendConfig",
+    "column_bins",
+    "column_count",
     "dequantize_features",
     "features",
     "features_int8",

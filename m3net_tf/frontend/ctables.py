@@ -12,6 +12,7 @@ from m3net_tf.artifacts import write_text
 from m3net_tf.frontend import reference
 from m3net_tf.frontend.config import FrontendConfig
 from m3net_tf.frontend.fixed import FixedTables, Int64, fixed_tables
+from m3net_tf.frontend.waveform import column_count, is_rounded, waveform_levels, waveform_steps
 
 _NOTICE = (
     "/* SPDX-License-Identifier: Apache-2.0 */\n"
@@ -25,7 +26,7 @@ def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tupl
     Args:
         config: front-end settings.
         folder: where the two files go; it must exist.
-        frames: columns of the network's input.
+        frames: columns of the network's input; of a waveform its samples.
 
     Returns:
         The paths of the header and of the tables. The same config gives the same bytes.
@@ -33,6 +34,8 @@ def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tupl
     Raises:
         ConfigError: the config has a form that the device code lacks.
     """
+    if config.kind == "waveform":
+        return _write_waveform(config, folder, frames)
     fixed = fixed_tables(config)
     weights = reference.mel_filterbank(config).astype(np.float32)
     first, count, packed, packed_fixed = [], [], [], []
@@ -66,18 +69,7 @@ def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tupl
         "FIXED_QUANT_OFFSET": f"({fixed.quant_offset}LL)",
     }
     header = [
-        _NOTICE,
-        "#ifndef M3NET_FRONTEND_CONFIG_H_",
-        "#define M3NET_FRONTEND_CONFIG_H_",
-        "",
-        "#include <stdint.h>",
-        "",
-        *(f"#define M3NET_FRONTEND_{name} {value}" for name, value in defines.items()),
-        "",
-        "#ifdef __cplusplus",
-        'extern "C" {',
-        "#endif",
-        "",
+        *_header_start(defines),
         "extern const float m3net_frontend_window[M3NET_FRONTEND_FRAME_SAMPLES];",
         "/* Filter b weighs the FFT bins first_bin[b] .. first_bin[b] + bin_count[b] - 1. */",
         "extern const uint16_t m3net_frontend_mel_first_bin[M3NET_FRONTEND_MEL_BINS];",
@@ -100,10 +92,56 @@ def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tupl
         rows = reference.dct_matrix(config).ravel()
         tables.append(_array("float", "m3net_frontend_dct", map(_literal, rows)))
     _add_fixed(header, tables, fixed, np.array(packed_fixed))
-    header += ["", "#ifdef __cplusplus", "}", "#endif", "", "#endif", ""]
+    return _write(folder, header, tables)
 
+
+def _write_waveform(config: FrontendConfig, folder: Path, samples: int) -> tuple[Path, Path]:
+    """What ``frontend_waveform.h`` needs: a column is a hop of samples."""
+    levels = waveform_levels(config)
+    defines: dict[str, int | str] = {
+        "WAVEFORM": 1,
+        "SAMPLE_RATE_HZ": config.sample_rate_hz,
+        "FRAME_SAMPLES": config.hop_samples,
+        "HOP_SAMPLES": config.hop_samples,
+        "FEATURE_BINS": config.hop_samples,
+        "FRAMES": column_count(config, samples),
+    }
+    tables = [_NOTICE, '#include "frontend_config.h"', ""]
+    if is_rounded(levels):
+        defines["WAVEFORM_ROUNDED"] = 1
+        return _write(folder, _header_start(defines), tables)
+    defines["WAVEFORM_LOWEST"] = f"({levels[0]})"
+    steps = waveform_steps(levels)
+    header = [
+        *_header_start(defines),
+        "/* The last sample of each level from WAVEFORM_LOWEST on, but for the highest one. */",
+        f"extern const int16_t m3net_frontend_waveform_last[{steps.size}];",
+    ]
+    tables.append(_array("int16_t", "m3net_frontend_waveform_last", map(str, steps)))
+    return _write(folder, header, tables)
+
+
+def _header_start(defines: dict[str, int | str]) -> list[str]:
+    return [
+        _NOTICE,
+        "#ifndef M3NET_FRONTEND_CONFIG_H_",
+        "#define M3NET_FRONTEND_CONFIG_H_",
+        "",
+        "#include <stdint.h>",
+        "",
+        *(f"#define M3NET_FRONTEND_{name} {value}" for name, value in defines.items()),
+        "",
+        "#ifdef __cplusplus",
+        'extern "C" {',
+        "#endif",
+        "",
+    ]
+
+
+def _write(folder: Path, header: list[str], tables: list[str]) -> tuple[Path, Path]:
+    end = ["", "#ifdef __cplusplus", "}", "#endif", "", "#endif", ""]
     paths = folder / "frontend_config.h", folder / "frontend_tables.c"
-    write_text(paths[0], "\n".join(header))
+    write_text(paths[0], "\n".join([*header, *end]))
     write_text(paths[1], "\n".join(tables))
     return paths
 

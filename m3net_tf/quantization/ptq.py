@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Post-training quantisation to full int8: int8 in, int8 out, int8 between."""
+"""Post-training quantisation to full int8 (in, out and between), or to 16-bit activations."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from m3net_tf.frontend import dequantize_features
 from m3net_tf.frontend.config import FEATURE_SCALE
 from m3net_tf.keras import keras, tf
 from m3net_tf.native import native_stderr
+from m3net_tf.quantization.products import align_products
 from m3net_tf.quantization.runtime import tensor_quantization
 
 
@@ -53,33 +55,136 @@ def quantize_int8(model: keras.Model, calibration: npt.NDArray[np.int8]) -> byte
     Raises:
         ModelError: a layer has no int8 form, or the input's scale did not come out.
     """
-    shape = (1, *model.input_shape[1:])
-    spec = tf.TensorSpec(shape, tf.float32, name="features")
+    converter = _converter(model, lambda: _samples(calibration))
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    return _checked(_converted(converter.convert, model.name), model.name)
+
+
+def quantize_int16x8(model: keras.Model, calibration: npt.NDArray[np.int8]) -> bytes:
+    """Convert a network to 16-bit activations and 8-bit weights.
+
+    Args:
+        model: network from (batch, bins, frames, channels) to (batch, classes).
+        calibration: int8 features of training clips, shape (clips, bins, frames, channels).
+
+    Returns:
+        The ``.tflite`` file. Its input has exactly the scale 1/32 768, so that an int8 feature
+        shifted left by 8 bits goes in.
+
+    Raises:
+        ModelError: a layer has no such form, or the input's scale did not come out.
+    """
+    # The scale follows from the largest magnitude over 32 767: -1 itself would give 1/32 767.
+    largest = np.float32(32767 / 32768)
+
+    def samples() -> Iterator[list[npt.NDArray[np.float32]]]:
+        for sample in _samples(calibration):
+            yield [np.maximum(sample[0], -largest)]
+
+    converter = _converter(model, samples)
+    converter.target_spec.supported_ops = [
+        tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+    ]
+    converter.inference_input_type = converter.inference_output_type = tf.int16
+    return _checked(_converted(converter.convert, model.name), model.name)
+
+
+def calibrate(model: keras.Model, calibration: npt.NDArray[np.int8]) -> bytes:
+    """Convert a network to a float graph that knows the range of each of its tensors.
+
+    :func:`quantize_calibrated` makes of it what :func:`quantize_int8` makes of the network; in
+    between, weights and ranges can be changed.
+
+    Args:
+        model: network from (batch, bins, frames, channels) to (batch, classes).
+        calibration: int8 features of training clips, shape (clips, bins, frames, channels).
+
+    Returns:
+        A float ``.tflite``, for quantisation only.
+
+    Raises:
+        ModelError: a layer has no TFLite form.
+    """
+    converter = _converter(model, lambda: _samples(calibration))
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter._experimental_calibrate_only = True
+    return _converted(converter.convert, model.name)
+
+
+def quantize_calibrated(tflite: bytes, name: str) -> bytes:
+    """Quantise what :func:`calibrate` made.
+
+    Args:
+        tflite: float graph with ranges.
+        name: network's name, for messages.
+
+    Raises:
+        ModelError: a layer has no int8 form, or the input's scale did not come out.
+    """
+    return _checked(_converted(lambda: _quantize(tflite, tf.int8, ()), name), name)
+
+
+def quantize_except(tflite: bytes, name: str, float_tensors: Sequence[str]) -> bytes:
+    """Quantise what :func:`calibrate` made but for some operators; both ends stay float.
+
+    Args:
+        tflite: float graph with ranges.
+        name: network's name, for messages.
+        float_tensors: names of tensors; the operators that compute them stay float.
+
+    Raises:
+        ModelError: a layer has no int8 form.
+    """
+    return _converted(lambda: _quantize(tflite, tf.float32, float_tensors), name)
+
+
+def _quantize(tflite: bytes, ends: tf.DType, float_tensors: Sequence[str]) -> bytes:
+    # TensorFlow's own QuantizationDebugger goes this way; setup.cfg pins its minor version.
+    from tensorflow.lite.python.convert import mlir_quantize
+
+    return mlir_quantize(
+        tflite,
+        fully_quantize=ends == tf.int8,
+        input_data_type=ends,
+        output_data_type=ends,
+        denylisted_nodes=list(float_tensors),
+    )
+
+
+def _converter(
+    model: keras.Model, samples: Callable[[], Iterator[list[npt.NDArray[np.float32]]]]
+) -> Any:
+    spec = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="features")
     # A fixed batch of one: an open one adds shape arithmetic that costs the device operators.
     function = tf.function(lambda features: model(features, training=False), input_signature=[spec])
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [function.get_concrete_function()], model
     )
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = tf.int8
-    converter.inference_output_type = tf.int8
-    converter.representative_dataset = lambda: _samples(calibration)
+    converter.representative_dataset = samples
+    return converter
+
+
+def _converted(convert: Callable[[], bytes], name: str) -> bytes:
     try:
         with native_stderr():
-            tflite = converter.convert()
+            return convert()
     except Exception as error:  # the converter raises bare Exceptions of several kinds
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"{model.name} has a layer without int8 form: replace it ({first[:200]})"
+            f"{name} has a layer without int8 form: replace it ({first[:200]})"
         ) from error
+
+
+def _checked(tflite: bytes, name: str) -> bytes:
     scale, zero_point = tensor_quantization(tflite, "input")
     if scale != FEATURE_SCALE or zero_point != 0:
         raise ModelError(
-            f"{model.name}'s int8 input has scale {scale} and zero point {zero_point} instead of "
+            f"{name}'s int8 input has scale {scale} and zero point {zero_point} instead of "
             f"{FEATURE_SCALE} and 0: let its first layer take the features unchanged"
         )
-    return tflite
+    return align_products(tflite)
 
 
 def _samples(calibration: npt.NDArray[np.int8]) -> Iterator[list[npt.NDArray[np.float32]]]:

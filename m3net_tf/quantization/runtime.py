@@ -3,6 +3,9 @@
 
 Both must give the bytes that the microcontroller gives. The XNNPACK delegate is kept out: it
 rounds differently.
+
+A network with 16-bit activations has the same int8 ends here as on the device: a feature goes in
+shifted left by 8 bits, and of a score, which is never negative, the upper 8 bits come out.
 """
 
 from __future__ import annotations
@@ -12,10 +15,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from m3net_tf.errors import ModelError
+from m3net_tf.frontend import dequantize_features
 from m3net_tf.native import native_stderr
+
+try:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+except ImportError:  # small machines may have its predecessor
+    from tflite_runtime.interpreter import Interpreter, OpResolverType
 
 Int8 = npt.NDArray[np.int8]
 ARENA_LIMIT_BYTES = 64 << 20
@@ -23,29 +31,64 @@ _ARENA_STEP_BYTES = 64
 
 
 def _reference(tflite: bytes) -> Interpreter:
+    return load_interpreter(tflite, OpResolverType.BUILTIN_REF)
+
+
+def load_interpreter(tflite: bytes, kernels: OpResolverType) -> Interpreter:
+    """A network with the kernels that are asked for, ready to run on one thread.
+
+    Raises:
+        ModelError: the network cannot be loaded.
+    """
     try:
         interpreter = Interpreter(
             model_content=tflite,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+            experimental_op_resolver_type=kernels,
             num_threads=1,
         )
         interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         text = " ".join(str(error).split())[:200]
+        if "find op" in text:
+            raise ModelError(
+                f"the TFLite interpreter lacks an operator of the network ({text}): install a "
+                "newer one, pip install -U ai-edge-litert"
+            ) from None
         raise ModelError(f"the .tflite file cannot be run ({text}): export it again") from None
     return interpreter
 
 
 def tensor_quantization(tflite: bytes, which: str) -> tuple[float, int]:
-    """Scale and zero point of the ``input`` or ``output`` tensor.
+    """Scale and zero point of the int8 values at the network's ``input`` or ``output``.
 
     Raises:
         ModelError: the file is not a TFLite model.
     """
     interpreter = _reference(tflite)
     details = getattr(interpreter, f"get_{which}_details")()[0]
-    scale, zero_point = details["quantization"]
-    return float(scale), int(zero_point)
+    scale, zero_point = (float(details["quantization"][0]), int(details["quantization"][1]))
+    if details["dtype"] != np.int16:
+        return scale, zero_point
+    return (scale * 256, zero_point) if which == "input" else (scale * 128, zero_point - 128)
+
+
+def activation_bits(tflite: bytes) -> int:
+    """Width of the network's activations: 8 or 16.
+
+    Raises:
+        ModelError: the file is not a TFLite model.
+    """
+    return 8 * np.dtype(_reference(tflite).get_input_details()[0]["dtype"]).itemsize
+
+
+def widen(features: Int8) -> npt.NDArray[np.int16]:
+    """int8 features as a network with 16-bit activations takes them."""
+    return features.astype(np.int16) << 8
+
+
+def narrow(scores: npt.NDArray[np.int16]) -> Int8:
+    """int8 scores of 16-bit ones, which are 0 to 32 767: scale 1/256, zero point -128."""
+    return ((scores >> 7) - 128).astype(np.int8)
 
 
 def run_reference(tflite: bytes, features: Int8) -> Int8:
@@ -61,16 +104,28 @@ def run_reference(tflite: bytes, features: Int8) -> Int8:
     Raises:
         ModelError: the network cannot be loaded.
     """
-    interpreter = _reference(tflite)
-    source = interpreter.get_input_details()[0]["index"]
+    scores = run_raw(_reference(tflite), features)
+    return narrow(scores) if scores.dtype == np.int16 else scores
+
+
+def run_raw(interpreter: Interpreter, features: Int8) -> npt.NDArray[Any]:
+    """Run a network of any width; the output is in its own numbers, shape (clips, classes)."""
+    source = interpreter.get_input_details()[0]
     target = interpreter.get_output_details()[0]["index"]
     outputs = []
     for clip in features:
         interpreter.reset_all_variables()  # an LSTM's state must not go over to the next clip
-        interpreter.set_tensor(source, clip[None])
+        interpreter.set_tensor(source["index"], as_input(clip, source["dtype"])[None])
         interpreter.invoke()
         outputs.append(interpreter.get_tensor(target)[0].copy())
     return np.stack(outputs)
+
+
+def as_input(features: Int8, dtype: type) -> npt.NDArray[Any]:
+    """int8 features as a network's input tensor takes them: float, int8 or int16."""
+    if dtype == np.float32:
+        return dequantize_features(features)
+    return widen(features) if dtype == np.int16 else features
 
 
 def tflm_unavailable_reason() -> str:
@@ -97,13 +152,36 @@ def run_tflm(tflite: bytes, features: Int8, arena_bytes: int = ARENA_LIMIT_BYTES
         ModelError: the wheel is missing, an operator is unknown to it, or the arena is too small.
     """
     interpreter = _load_tflm(tflite, arena_bytes)
+    dtype = interpreter.get_input_details(0)["dtype"]
     outputs = []
     for clip in features:
         interpreter.reset()  # an LSTM's state must not go over to the next clip
-        interpreter.set_input(np.ascontiguousarray(clip[None]), 0)
+        interpreter.set_input(np.ascontiguousarray(as_input(clip, dtype)[None]), 0)
         interpreter.invoke()
         outputs.append(interpreter.get_output(0)[0].copy())
-    return np.stack(outputs)
+    scores = np.stack(outputs)
+    return narrow(scores) if scores.dtype == np.int16 else scores
+
+
+def host_allocations(tflite: bytes) -> tuple[int, int]:
+    """What TFLite Micro's recording allocator tells of a network on this host, in bytes.
+
+    Returns:
+        Head of the arena, where tensors and scratch memory lie, and tail, with all that stays.
+
+    Raises:
+        ModelError: the wheel is missing or the network cannot be loaded.
+    """
+    interpreter = _load_tflm(tflite, ARENA_LIMIT_BYTES)
+    with native_stderr() as report:  # the wheel can only print its figures
+        interpreter.invoke()
+        interpreter.print_allocations()
+        report.seek(0)
+        text = report.read().decode(errors="replace")
+    found = re.search(r"head (\d+) bytes.*?tail (\d+) bytes", text, flags=re.DOTALL)
+    if not found:
+        raise ModelError("TFLite Micro did not report its arena: install the pinned tflite-micro")
+    return int(found[1]), int(found[2])
 
 
 def host_arena_bytes(tflite: bytes) -> int:
@@ -115,16 +193,7 @@ def host_arena_bytes(tflite: bytes) -> int:
     Raises:
         ModelError: the wheel is missing or the network cannot be loaded.
     """
-    interpreter = _load_tflm(tflite, ARENA_LIMIT_BYTES)
-    with native_stderr() as report:  # the wheel can only print its figures
-        interpreter.invoke()
-        interpreter.print_allocations()
-        report.seek(0)
-        text = report.read().decode(errors="replace")
-    total = re.search(r"Arena allocation total (\d+) bytes", text)
-    if not total:
-        raise ModelError("TFLite Micro did not report its arena: install the pinned tflite-micro")
-    arena_bytes = int(total[1])
+    arena_bytes = sum(host_allocations(tflite))
     # What TFLM needs for a moment while it plans the memory is not in that figure.
     while arena_bytes < ARENA_LIMIT_BYTES and not _loads(tflite, arena_bytes):
         arena_bytes += _ARENA_STEP_BYTES

@@ -16,7 +16,6 @@ from m3net_tf.emulation import find_machine, run_job
 from m3net_tf.export import Bundle
 from m3net_tf.export.bundle import pcm_and_features
 from m3net_tf.frontend import features_int8, graph
-from m3net_tf.quantization.runtime import run_reference
 from m3net_tf.reports.chain import prove_arena, spread_clips, why_no_emulation
 from m3net_tf.training.run import Run
 
@@ -56,7 +55,7 @@ def run_bench(run: Run, board: str, data_dir: Path | None = None) -> dict[str, A
             "frontend_tensorflow_clips_per_s": _rate(
                 lambda: graph.batch_features_int8(config, waves)
             ),
-            "int8_reference_clips_per_s": _rate(lambda: run_reference(bundle.tflite, features)),
+            "int8_reference_clips_per_s": _rate(lambda: bundle.run_reference(features)),
         },
         **provenance(),
     }

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,15 +13,30 @@ import numpy as np
 import numpy.typing as npt
 from rich.table import Table
 
-from m3net_tf.artifacts import provenance, read_json, write_json
+from m3net_tf.artifacts import provenance, read_json, sha256_of, write_json
 from m3net_tf.datasets import AudioDataset, Clip
 from m3net_tf.emulation import EmulationResult, find_machine, run_job
 from m3net_tf.errors import DataError, FirmwareError
 from m3net_tf.export import Bundle
 from m3net_tf.export.bundle import pcm_and_features
-from m3net_tf.firmware.build import TOOLS, FirmwareImage, build_firmware, check_toolchain
-from m3net_tf.firmware.sources import why_sources_unavailable
-from m3net_tf.quantization.runtime import run_reference, run_tflm, tflm_unavailable_reason
+from m3net_tf.export.certificate import (
+    BoardAnswer,
+    Expected,
+    read_vectors,
+    require_parity,
+    valid_certificate,
+    write_certificate,
+)
+from m3net_tf.firmware.build import (
+    TOOLS,
+    FirmwareImage,
+    board_core,
+    build_firmware,
+    check_toolchain,
+)
+from m3net_tf.firmware.sources import FIRMWARE_DIR, why_sources_unavailable
+from m3net_tf.frontend import FrontendConfig, fixed_features_int8
+from m3net_tf.quantization.runtime import tflm_unavailable_reason
 from m3net_tf.training.metrics import wilson_interval
 from m3net_tf.training.run import Run
 from m3net_tf.training.trainer import predict
@@ -65,12 +82,27 @@ def prove_arena(bundle: Bundle, board: str, folder: Path, log: Log) -> FirmwareI
     arena = bundle.manifest["arena"]
     if arena["source"] == source:
         return build_firmware(bundle.folder, board, folder, report=log)
+    size, _ = least_arena(bundle, board, folder, log)
+    bundle.set_arena(size, source)
+    return build_firmware(bundle.folder, board, folder, report=log)
+
+
+def least_arena(
+    bundle: Bundle, board: str, folder: Path, log: Log = lambda _: None
+) -> tuple[int, FirmwareImage]:
+    """Find the least arena with which the network starts on an emulated board.
+
+    Returns:
+        Its bytes, and the firmware that has it; the bundle stays as it is.
+
+    Raises:
+        FirmwareError: the firmware does not build or does not run.
+    """
     machine = find_machine(board)
     shape = bundle.manifest["model"]["input_shape"]
     silence = np.zeros((1, int(np.prod(shape))), np.int8)
-    image = build_firmware(
-        bundle.folder, board, folder, arena["bytes"] + ARENA_SLACK_BYTES, report=log
-    )
+    spare = bundle.manifest["arena"]["bytes"] + ARENA_SLACK_BYTES
+    image = build_firmware(bundle.folder, board, folder, spare, report=log)
     used = run_job(image.elf, machine, silence).arena_used_bytes
     # What is used in the end may be less than what planning needs for a moment.
     for size in range(-(-used // 16) * 16, used + ARENA_SLACK_BYTES, ARENA_STEP_BYTES):
@@ -81,11 +113,99 @@ def prove_arena(bundle: Bundle, board: str, folder: Path, log: Log) -> FirmwareI
             if "arena" not in str(error):
                 raise
         else:
-            bundle.set_arena(size, source)
-            return build_firmware(bundle.folder, board, folder, report=log)
+            return size, image
     raise FirmwareError(
         f"{bundle.folder}: the network does not start on {board} with an arena of up to "
         f"{used + ARENA_SLACK_BYTES} bytes: export it again"
+    )
+
+
+def certify_export(
+    bundle: Bundle, board: str, folder: Path, log: Log = lambda _: None
+) -> dict[str, Any]:
+    """Prove the arena and hold Python against the compiled C over the export's test vectors.
+
+    A certificate that the export has of this very firmware is left as it is.
+
+    Args:
+        bundle: the export.
+        board: board to emulate.
+        folder: where the firmware's build files go.
+        log: takes lines of progress.
+
+    Returns:
+        The certificate; without an emulator it says "host only" and why.
+
+    Raises:
+        FirmwareError: the firmware does not build or run, or its numbers drift from Python's.
+    """
+    expected = read_vectors(bundle)
+    if reason := why_no_emulation(board):
+        log(
+            f"the arena is not proven on a board, and the certificate is of the host only: {reason}"
+        )
+        certificate = write_certificate(bundle, _with_host(bundle, expected), None, reason)
+    else:
+        image = prove_arena(bundle, board, folder, log)
+        if found := valid_certificate(bundle, board, _image_sha256(image)):
+            return found
+        log(f"running {len(expected.pcm)} test vectors on the emulated {board}")
+        machine = find_machine(board)
+        on_board = run_job(image.elf, machine, expected.features[..., 0])
+        from_pcm = run_job(image.elf, machine, expected.pcm, report_features=True)
+        certificate = write_certificate(
+            bundle,
+            _with_fixed(bundle.frontend, board, _with_host(bundle, expected)),
+            _board_answer(image, on_board, from_pcm),
+        )
+    require_parity(bundle, certificate)
+    return certificate
+
+
+def _with_host(bundle: Bundle, expected: Expected) -> Expected:
+    if tflm_unavailable_reason():
+        return expected
+    return dataclasses.replace(expected, host_scores=bundle.run_tflm(expected.features))
+
+
+def _with_fixed(frontend: FrontendConfig, board: str, expected: Expected) -> Expected:
+    """Features in whole numbers, too, where the board's core computes so; samples are so on all."""
+    if frontend.kind == "waveform":
+        return dataclasses.replace(expected, fixed_features=expected.features[..., 0])
+    core = FIRMWARE_DIR / "cmake" / "cores" / f"{board_core(board)}.cmake"
+    if "M3NET_FRONTEND_FIXED" not in core.read_text():
+        return expected
+    fixed = np.stack([fixed_features_int8(frontend, wave) for wave in expected.pcm])
+    return dataclasses.replace(expected, fixed_features=fixed)
+
+
+def _image_sha256(image: FirmwareImage) -> str:
+    return sha256_of(image.elf.with_suffix(".bin").read_bytes())
+
+
+def _board_answer(
+    image: FirmwareImage, on_board: EmulationResult, from_pcm: EmulationResult | None
+) -> BoardAnswer:
+    heard = from_pcm or on_board
+    emulator = find_machine(image.board).emulator
+    version = subprocess.run([emulator, "--version"], capture_output=True, text=True, check=False)
+    return BoardAnswer(
+        board=image.board,
+        emulator=version.stdout.partition("\n")[0] or emulator,
+        firmware_sha256=_image_sha256(image),
+        outputs=on_board.outputs,
+        features=from_pcm.features if from_pcm else None,
+        labels=from_pcm.labels if from_pcm else None,
+        figures={
+            "arena_used_bytes": on_board.arena_used_bytes,
+            "flash_bytes": image.flash_bytes,
+            "ram_bytes": image.ram_bytes,
+            "stack_used_bytes": heard.stack_used_bytes,
+            "frontend_bytes": heard.frontend_bytes,
+            "frontend_instructions_per_frame": heard.frontend_instructions_per_frame,
+            "model_instructions": on_board.model_instructions,
+            **{f"section{name}_bytes": size for name, size in image.sections.items()},
+        },
     )
 
 
@@ -98,7 +218,8 @@ def saved_summary(run: Run, board: str) -> dict[str, Any] | None:
     sha256 = Bundle.load(run.folder / "export").manifest["model"]["sha256"]
     if summary["board"] != board or summary["model_sha256"] != sha256:
         return None
-    return None if "emulation_missing" in summary else summary
+    certified = "drift" in summary and (run.folder / "export" / "certificate.json").exists()
+    return summary if certified and "emulation_missing" not in summary else None
 
 
 def spread_clips(dataset: AudioDataset, count: int | None) -> tuple[Clip, ...]:
@@ -133,7 +254,8 @@ def run_chain(
 
     Returns:
         The summary; it is also written to ``summary.json`` in the run's folder. Where the board
-        cannot be emulated its figures are None and ``emulation_missing`` says why.
+        cannot be emulated its figures are None and ``emulation_missing`` says why. The export's
+        certificate is made anew from the same runs; ``drift`` has what it names.
 
     Raises:
         M3NetError: as the stages raise.
@@ -148,7 +270,7 @@ def run_chain(
     def accuracy(labels: npt.NDArray[Any]) -> float:
         return float((labels == truth).mean())
 
-    scores = run_reference(bundle.tflite, features)
+    scores = bundle.run_reference(features)
     summary: dict[str, Any] = {
         "run": run.folder.name,
         "board": board,
@@ -174,10 +296,13 @@ def run_chain(
     hits = int((scores.argmax(1) == truth).sum())
     summary["int8_accuracy_95"] = list(wilson_interval(hits, len(clips)))
     equal = []
+    source = f"held-out clips of {dataset.info.name}, {dataset.info.protocol}"
+    expected, answer = Expected(source, pcm, features, scores), None
     if reason := tflm_unavailable_reason():
         summary["tflm_host_missing"] = reason
     else:
-        tflm = run_tflm(bundle.tflite, features)
+        tflm = bundle.run_tflm(features)
+        expected = dataclasses.replace(expected, host_scores=tflm)
         summary["accuracy"]["tflm_host"] = accuracy(tflm.argmax(1))
         equal.append(np.array_equal(tflm, scores))
     if reason := why_no_emulation(board):
@@ -192,8 +317,12 @@ def run_chain(
         equal.append(np.array_equal(on_board.outputs, scores))
         summary["accuracy"]["emulated"] = accuracy(on_board.labels)
         summary |= _board_figures(on_board, from_pcm, image)
+        expected = _with_fixed(bundle.frontend, board, expected)
+        answer = _board_answer(image, on_board, from_pcm)
         summary["end_to_end"] = _end_to_end(from_pcm, features[..., 0], scores, truth)
     summary["bytes_equal"] = all(equal) if equal else None
+    missing = summary.get("emulation_missing", "")
+    summary["drift"] = write_certificate(bundle, expected, answer, missing)["drift"]
     write_json(run.folder / "summary.json", summary)
     return summary
 

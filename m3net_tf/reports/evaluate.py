@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import functools
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,6 @@ from m3net_tf.datasets import AudioDataset
 from m3net_tf.errors import ConfigError
 from m3net_tf.export import Bundle
 from m3net_tf.export.bundle import detector_of_run
-from m3net_tf.quantization.runtime import run_reference
 from m3net_tf.reports.chain import Log
 from m3net_tf.streaming.config import DetectorConfig, save_detector
 from m3net_tf.streaming.recognizer import Pcm, listen
@@ -61,7 +59,7 @@ def evaluate_clips(
     stages: dict[str, npt.NDArray[Any]] = {"float": predict(run.load_model(), held_out.clean)}
     if (run.folder / "export" / "manifest.json").exists():
         bundle = Bundle.load(run.folder / "export")
-        stages["int8_desktop"] = run_reference(bundle.tflite, held_out.clean)
+        stages["int8_desktop"] = bundle.run_reference(held_out.clean)
     result: dict[str, Any] = {
         "run": run.folder.name,
         "dataset": dataset.info.name,
@@ -185,7 +183,7 @@ def record(
             yield scene.pcm
 
     ungated = dataclasses.replace(config, gate_level=None)
-    tape = listen(frontend, functools.partial(run_reference, bundle.tflite), ungated, pieces())
+    tape = listen(frontend, bundle.run_reference, ungated, pieces())
     tolerance_s = config.window_columns * frontend.hop_s
     return Recording(frontend, tape, tuple(truth), scenes.total_hours, tolerance_s)
 

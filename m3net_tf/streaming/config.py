@@ -9,11 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from m3net_tf.artifacts import write_text
 from m3net_tf.errors import ConfigError
-from m3net_tf.frontend import FrontendConfig
+from m3net_tf.frontend import FrontendConfig, column_bins
 
 FULL_SCALE = 65_536
 """Scores inside the detector: an int8 score q counts as 256 * (q + 128)."""
@@ -100,7 +98,7 @@ class DetectorConfig:
         window_columns: columns of the model's input; it first runs once so many were heard.
         run_columns: from then on the model runs once in so many columns.
         gate_bins: a column's level is the mean of its first so many features: all of a mel
-            spectrum, one of a cepstrum.
+            spectrum, one of a cepstrum; where they are samples, of their magnitudes.
         gate_level: a column below this level (int8 features) is silence; None opens the gate.
         gate_hold_columns: the gate stays open so many columns behind the last loud one.
         classes: settings of each class, in the order of the model's outputs.
@@ -137,7 +135,7 @@ class DetectorConfig:
         quiet = SILENCE_LABELS | OTHER_LABELS
         return cls(
             window_columns=window_columns,
-            gate_bins=1 if frontend.mfcc_coefficients else frontend.feature_bins,
+            gate_bins=1 if frontend.mfcc_coefficients else column_bins(frontend),
             gate_hold_columns=window_columns,
             classes=tuple(
                 ClassSettings(
@@ -204,9 +202,9 @@ class DetectorConfig:
                 f"detector.window_columns is {self.window_columns}: the network's input has "
                 f"{window_columns}"
             )
-        if self.gate_bins > frontend.feature_bins:
+        if self.gate_bins > column_bins(frontend):
             raise ConfigError(
-                f"detector.gate_bins is {self.gate_bins}: a column has {frontend.feature_bins} "
+                f"detector.gate_bins is {self.gate_bins}: a column has {column_bins(frontend)} "
                 "features"
             )
 
@@ -232,6 +230,8 @@ def load_detector(path: Path) -> DetectorConfig:
     Raises:
         ConfigError: the file is missing, not YAML, or not valid settings.
     """
+    import yaml  # the classifier of small machines does without
+
     try:
         return DetectorConfig.from_dict(yaml.safe_load(path.read_text()))
     except (OSError, UnicodeDecodeError) as error:
@@ -245,6 +245,8 @@ def load_detector(path: Path) -> DetectorConfig:
 
 def save_detector(config: DetectorConfig, path: Path) -> None:
     """Write settings as YAML that :func:`load_detector` reads back to equal ones."""
+    import yaml
+
     write_text(path, yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True))
 
 

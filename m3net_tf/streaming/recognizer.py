@@ -9,14 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.errors import ConfigError
-from m3net_tf.frontend import FrontendConfig, features_int8
+from m3net_tf.frontend import FrontendConfig, column_bins, features_int8
 from m3net_tf.streaming.config import DetectorConfig
 from m3net_tf.streaming.detector import Detector, Event, Tape, due_columns, gate_open
 
 Int8 = npt.NDArray[np.int8]
+Int32 = npt.NDArray[np.int32]
 Pcm = npt.NDArray[np.int16]
 Model = Callable[[Int8], Int8]
-"""int8 windows, shape (runs, bins, columns, 1), to int8 scores, shape (runs, classes)."""
+"""int8 windows, shape (runs, bins, columns, 1), or (runs, 1, samples, 1) of a waveform, to int8
+scores, shape (runs, classes)."""
 
 _STREAMED = {"centred": False, "level_db": None, "clip_range_db": 0.0}
 
@@ -31,21 +33,37 @@ class ColumnStream:
                     f"frontend.{name} is {getattr(frontend, name)!r}: live detection needs "
                     f"{needed!r}, for it never hears a whole clip"
                 )
-        if frontend.kind == "waveform":
-            raise ConfigError(
-                "frontend.kind is 'waveform': live detection needs columns; train with mel"
-            )
         self.frontend = frontend
         self._rest = np.zeros(0, np.int16)
 
     def push(self, pcm: Pcm) -> Int8:
         """Take samples; returns the columns that they complete, shape (bins, columns)."""
         heard = np.concatenate([self._rest, pcm])
-        count = self.frontend.frame_count(len(heard))
-        self._rest = heard[count * self.frontend.hop_samples :]
+        bins, hop = column_bins(self.frontend), self.frontend.hop_samples
+        raw = self.frontend.kind == "waveform"
+        count = len(heard) // hop if raw else self.frontend.frame_count(len(heard))
+        self._rest = heard[count * hop :]
         if count == 0:
-            return np.zeros((self.frontend.feature_bins, 0), np.int8)
+            return np.zeros((bins, 0), np.int8)
+        if raw:
+            heard = heard[: count * hop]
+            return features_int8(self.frontend, heard / 32768.0).reshape(count, bins).T
         return features_int8(self.frontend, heard / 32768.0)
+
+
+def column_levels(frontend: FrontendConfig, config: DetectorConfig, columns: Int8) -> Int32:
+    """What the gate compares of columns, shape (bins, columns): a sum each, shape (columns,)."""
+    gated = columns[: config.gate_bins].astype(np.int32)
+    if frontend.kind == "waveform":  # samples swing about zero
+        gated = np.abs(gated)
+    return gated.sum(0, dtype=np.int32)
+
+
+def _model_input(frontend: FrontendConfig, windows: Int8) -> Int8:
+    """Windows (runs, bins, columns) as the network takes them: samples in one row."""
+    if frontend.kind == "waveform":
+        windows = windows.transpose(0, 2, 1).reshape(len(windows), 1, -1)
+    return np.ascontiguousarray(windows[..., None])
 
 
 class StreamingRecognizer:
@@ -64,15 +82,17 @@ class StreamingRecognizer:
         self.detector = Detector(config)
         self._columns = ColumnStream(frontend)
         self._model = model
-        self._window = np.full((frontend.feature_bins, config.window_columns), -128, np.int8)
+        self._window = np.full((column_bins(frontend), config.window_columns), -128, np.int8)
 
     def push(self, pcm: Pcm) -> list[Event]:
         """Take int16 samples, any number; returns the events that they complete."""
         found = []
-        for column in self._columns.push(pcm).T:
+        frontend, columns = self._columns.frontend, self._columns.push(pcm)
+        levels = column_levels(frontend, self.detector.config, columns)
+        for column, level in zip(columns.T, levels.tolist(), strict=True):
             self._window = np.concatenate([self._window[:, 1:], column[:, None]], axis=1)
-            if self.detector.wants_inference(column):
-                scores = self._model(self._window[None, ..., None])
+            if self.detector.wants_inference_at(level):
+                scores = self._model(_model_input(frontend, self._window[None]))
                 if event := self.detector.step(scores[0]):
                     found.append(event)
         return found
@@ -80,7 +100,9 @@ class StreamingRecognizer:
 
 def event_time_s(frontend: FrontendConfig, column: int) -> float:
     """When the last sample of a column was heard, in seconds from the start."""
-    return (column * frontend.hop_samples + frontend.frame_samples) / frontend.sample_rate_hz
+    hop = frontend.hop_samples
+    last = hop if frontend.kind == "waveform" else frontend.frame_samples
+    return (column * hop + last) / frontend.sample_rate_hz
 
 
 def listen(
@@ -102,15 +124,15 @@ def listen(
     """
     stream = ColumnStream(frontend)
     window, hold = config.window_columns, config.gate_hold_columns
-    past = np.zeros((frontend.feature_bins, 0), np.int8)
+    past = np.zeros((column_bins(frontend), 0), np.int8)
     levels = [np.zeros(0, np.int32)]
     scores = [np.zeros((0, len(config.classes)), np.int8)]
     first = 0  # index of the first column of `held`
     for piece in pieces:
         columns = stream.push(piece)
         held = np.concatenate([past, columns], axis=1)
-        levels.append(columns[: config.gate_bins].sum(0, dtype=np.int32))
-        held_levels = held[: config.gate_bins].sum(0, dtype=np.int32)
+        levels.append(column_levels(frontend, config, columns))
+        held_levels = column_levels(frontend, config, held)
         due = due_columns(config, first + held.shape[1]) - first
         due = due[due >= past.shape[1]]
         ran = gate_open(config, held_levels)[due]
@@ -118,7 +140,7 @@ def listen(
         if ran.any():
             windows = np.lib.stride_tricks.sliding_window_view(held, window, axis=1)
             chosen = windows[:, due[ran] - window + 1]  # (bins, runs, columns)
-            found[ran] = model(np.ascontiguousarray(chosen.transpose(1, 0, 2)[..., None]))
+            found[ran] = model(_model_input(frontend, chosen.transpose(1, 0, 2)))
         scores.append(found)
         past = held[:, max(0, held.shape[1] - max(window - 1, hold)) :]
         first += held.shape[1] - past.shape[1]

@@ -15,6 +15,7 @@ from m3net_tf.export.carray import CModel
 from m3net_tf.export.operators import operators_of
 from m3net_tf.firmware.build import FirmwareImage
 from m3net_tf.frontend import FrontendConfig, write_c_tables
+from m3net_tf.quantization.runtime import activation_bits
 from m3net_tf.streaming.config import DetectorConfig, write_c_header
 
 BOARD = "mps2_an386"
@@ -58,6 +59,8 @@ def write_bundle(
         arena_bytes=arena_bytes,
         arena_source="the tests",
         licence="Apache-2.0",
+        # Some tests give bytes that are no network, for they never run them.
+        activation_bits=activation_bits(tflite) if tflite[4:8] == b"TFL3" else 8,
     ).write(folder)
     write_c_tables(config, folder, frames=FRAMES)
     labels = [f"label{index}" for index in range(CLASSES)]

@@ -193,7 +193,7 @@ def test_damaged_model_is_refused(built: BuiltFirmware, build_variant):
         (bundle / "model.cc").write_text(source.replace("0x54, 0x46", "0x58, 0x46", 1))
 
     elf = build_variant(change=damage)
-    with pytest.raises(FirmwareError, match="reports model: "):
+    with pytest.raises(FirmwareError, match="reports model_crc: "):
         run_job(elf, built.machine, random_features(1, seed=1))
 
 

@@ -120,14 +120,14 @@ def test_settings_found_go_into_the_export(tuned, exported):
 def test_an_edited_file_comes_into_the_next_export(copy):
     lines: list[str] = []
     bundle = Bundle.load(copy.folder / "export")
-    before = (bundle.folder / "model.tflite").read_bytes()
+    before = bundle.tflite
     config = dataclasses.replace(bundle.detector, run_columns=10, gate_level=-90)
     save_detector(config, copy.detector_path)
     assert export_run(copy, None, log=lines.append).detector == config
     assert "already exported" in lines[0]
     assert "RUN_COLUMNS 10\n" in (bundle.folder / "detector_config.h").read_text()
     assert Bundle.load(bundle.folder).detector == config
-    assert (bundle.folder / "model.tflite").read_bytes() == before
+    assert Bundle.load(bundle.folder).tflite == before
 
 
 def test_a_file_of_another_network_is_named(copy):

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Provokes the fault that the first byte of the job memory names.
+// Provokes the fault that the first byte of the job memory names; a job image ('M') is a sound of
+// which halves are missed.
 
 #include "console.h"
+#include "crc32.h"
 #include "platform.h"
 
 static volatile uint32_t sink;
@@ -12,6 +14,76 @@ __attribute__((noinline)) static uint32_t overflow(uint32_t depth) {
   filler[depth % 64u] = depth;
   if (bottomless == 0u) return depth;
   return overflow(depth + 1u) + filler[(depth + 1u) % 64u];
+}
+
+// Goes as deep as it is told.
+__attribute__((noinline)) static uint32_t descend(uint32_t depth) {
+  volatile uint32_t filler[64];
+  filler[depth % 64u] = depth;
+  if (depth == 0u) return filler[0];
+  return descend(depth - 1u) + filler[depth % 64u];
+}
+
+static void report_watermark(void) {
+  const size_t before = m3net_platform_stack_used();
+  sink = descend(8);
+  const size_t after = m3net_platform_stack_used();
+  sink = descend(4);
+  console_begin("watermark");
+  console_field("before", (uint32_t)before);
+  console_field("after", (uint32_t)after);
+  console_field("later", (uint32_t)m3net_platform_stack_used());
+  console_end();
+}
+
+// Takes no byte until 100 were lost, then those that are left.
+static void overrun_console(void) {
+  uint8_t bytes[64];
+  uint32_t crc = 0, total = 0;
+  console_begin("listening");
+  console_end();
+  while (m3net_board_read_overruns() < 100u) m3net_board_idle();
+  for (size_t count; (count = m3net_board_read(bytes, sizeof(bytes))) > 0u; total += count) {
+    crc = m3net_crc32(crc, bytes, count);
+  }
+  console_begin("heard");
+  console_field("bytes", total);
+  console_field("lost", m3net_board_read_overruns());
+  console_field("crc", crc);
+  console_end();
+}
+
+static volatile uint32_t halves_heard;
+
+static void half_ready(const int16_t* half) {
+  (void)half;
+  ++halves_heard;
+}
+
+static void spin_us(uint32_t time_us) {
+  const uint64_t until_us = m3net_board_time_us() + time_us;
+  while (m3net_board_time_us() < until_us) {
+  }
+}
+
+// Holds interrupts back for three and a half halves of 1 ms.
+static void miss_halves(void) {
+  static int16_t halves[2 * 16] __attribute__((aligned(4)));
+  if (m3net_board_audio_start(16000, halves, 16, half_ready) != 0) {
+    m3net_platform_panic("audio", "it does not start;", 0);
+  }
+  spin_us(2500);
+  const uint32_t overruns_before = m3net_board_audio_overruns();
+  const uint32_t state = m3net_platform_lock();
+  spin_us(3500);
+  m3net_platform_unlock(state);
+  spin_us(2500);
+  m3net_board_audio_stop();
+  console_begin("audio");
+  console_field("heard", halves_heard);
+  console_field("before", overruns_before);
+  console_field("overruns", m3net_board_audio_overruns());
+  console_end();
 }
 
 int main(void) {
@@ -35,6 +107,15 @@ int main(void) {
       break;
     case 5:
       ((void (*)(void))0xA0000001u)();
+      break;
+    case 6:
+      report_watermark();
+      break;
+    case 7:
+      overrun_console();
+      break;
+    case 'M':
+      miss_halves();
       break;
     default:
       m3net_platform_panic("panic", "asked for;", 7);

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// DiffRes's warp: merges the frames of a map of features by their scores, in one pass over them and
+// in whole numbers, so that every compiler gives the bytes of m3net_tf/quantization/warp.py.
+#ifndef M3NET_CORE_WARP_H_
+#define M3NET_CORE_WARP_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/// Cells of the table of logarithms.
+#define M3NET_WARP_LOG2_CELLS 128
+
+/// Channels that go out: mean, maximum, resolution encoding.
+#define M3NET_WARP_CHANNELS 3
+
+/// A warp; the export generates it.
+typedef struct {
+  uint16_t bins;
+  uint16_t frames_in;
+  uint16_t frames_out;
+  uint16_t top_bits;         ///< the power of feature 127 is 2 to this; sums of weights fit above
+  uint32_t gain;             ///< steps of the feature in an octave, times 65536
+  const uint64_t* powers;    ///< powers of the features -128 to 127
+  const int16_t* positions;  ///< positional encoding, positions[frame * bins + bin], 32768 for 1
+  const uint32_t* log2;      ///< log2(1 + i / CELLS) times 65536, i = 0 to CELLS
+} m3net_warp;
+
+/// What one bin of the row in work has gathered.
+typedef struct {
+  uint64_t sum;      ///< of powers times weights
+  uint64_t largest;  ///< of powers times weights
+  int64_t encoding;  ///< of positions times weights
+} m3net_warp_bin;
+
+/// Merges frames.
+///
+/// @param features  features[bin * frames_in + frame].
+/// @param scores    the frames' scores, scale 1/256 and zero point -128.
+/// @param work      one for each bin; holds nothing between two calls.
+/// @param merged    receives merged[(bin * frames_out + row) * CHANNELS + channel].
+void m3net_warp_run(const m3net_warp* warp, const int8_t* features, const int8_t* scores,
+                    m3net_warp_bin* work, int8_t* merged);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // M3NET_CORE_WARP_H_

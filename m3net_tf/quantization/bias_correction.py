@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Biases that take back the mean error of int8: rounded weights shift a channel's average.
+
+Layer by layer from the input on, a channel's bias is raised by how far its mean over the
+calibration clips falls behind the float network's (Nagel et al., 2019, section 4.2, in its form
+with data). Errors that come in from the layers before are taken back with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from m3net_tf.quantization.graph import Graph, Operator
+from m3net_tf.quantization.observation import Float, watch
+from m3net_tf.quantization.ptq import quantize_calibrated
+from m3net_tf.quantization.runtime import Int8
+
+_CORRECTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+_LEAST_ACTIVE = 0.1  # share of a ReLU's outputs above 0, below which its mean says too little
+
+
+@dataclasses.dataclass(frozen=True)
+class Corrected:
+    """A network with corrected biases.
+
+    Attributes:
+        tflite: float graph with ranges, to be quantised; in float it is not what it was.
+        layers: layers whose biases were changed.
+    """
+
+    tflite: bytes
+    layers: tuple[str, ...]
+
+
+def correct_biases(tflite: bytes, calibration: Int8, name: str) -> Corrected:
+    """Correct the biases of all convolutions and dense layers.
+
+    Args:
+        tflite: float graph of :func:`.ptq.calibrate`.
+        calibration: int8 features, shape (clips, bins, frames, channels).
+        name: network's name, for messages.
+
+    Raises:
+        ModelError: a layer has no int8 form.
+    """
+    graph = Graph(tflite)
+    corrected = [operator for operator in graph.operators if _can_correct(graph, operator)]
+    targets = {graph.name(operator.outputs[0]): operator for operator in corrected}
+    expected = _means(tflite, calibration, list(targets))
+    active = _active_shares(tflite, calibration, corrected)
+    layers = []
+    for tensor, operator in targets.items():
+        reached = _means(quantize_calibrated(graph.pack(), name), calibration, [tensor])
+        if tensor not in reached:  # fused into another operator on the way to int8
+            continue
+        bias = graph.constant(operator.inputs[2])
+        assert bias is not None
+        graph.set_constant(
+            operator.inputs[2], bias + (expected[tensor] - reached[tensor]) / active[tensor]
+        )
+        layers.append(graph.layer(operator))
+    return Corrected(graph.pack(), tuple(layers))
+
+
+def _can_correct(graph: Graph, operator: Operator) -> bool:
+    if operator.kind not in _CORRECTED or operator.activation not in ("NONE", "RELU", "RELU6"):
+        return False
+    bias = operator.inputs[2] if len(operator.inputs) > 2 else -1
+    shared = sum(bias in other.inputs for other in graph.operators) > 1
+    return bias >= 0 and not shared and graph.constant(bias) is not None
+
+
+def _means(tflite: bytes, features: Int8, names: list[str]) -> dict[str, Float]:
+    """Mean of each channel of tensors, by their names; those that are not there are left out."""
+    graph = Graph(tflite)
+    tensors = {t: graph.name(t) for one in graph.operators for t in one.outputs}
+    found = {t: name for t, name in tensors.items() if name in names}
+    sums: dict[str, Float] = {}
+    for values in watch(tflite, features, list(found)):
+        for tensor, value in values.items():
+            mean = value.reshape(-1, value.shape[-1]).mean(0, dtype=float)
+            sums[found[tensor]] = sums.get(found[tensor], np.zeros_like(mean)) + mean
+    return {name: total / len(features) for name, total in sums.items()}
+
+
+def _active_shares(
+    tflite: bytes, features: Int8, operators: list[Operator]
+) -> dict[str, Float | float]:
+    """How far a channel's mean moves with its bias: the share of outputs that ReLU lets through."""
+    graph = Graph(tflite)
+    rectified = {one.outputs[0] for one in operators if one.activation != "NONE"}
+    counts: dict[int, Float] = {}
+    for values in watch(tflite, features, rectified):
+        for tensor, value in values.items():
+            share = (value.reshape(-1, value.shape[-1]) > 0).mean(0)
+            counts[tensor] = counts.get(tensor, np.zeros_like(share)) + share / len(features)
+    return {
+        graph.name(one.outputs[0]): np.maximum(counts[one.outputs[0]], _LEAST_ACTIVE)
+        if one.outputs[0] in counts
+        else 1.0
+        for one in operators
+    }

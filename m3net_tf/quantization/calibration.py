@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ranges of activations that leave rare large values out: finer steps for all the others."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from m3net_tf.frontend.config import FEATURE_SCALE
+from m3net_tf.quantization.graph import Graph
+from m3net_tf.quantization.observation import Float, histograms, observe
+from m3net_tf.quantization.runtime import Int8
+
+_SHARES = np.linspace(1.0, 0.3, 29)  # of the full range, tried for the smallest squared error
+_STEPS = 255
+
+
+def set_full_ranges(tflite: bytes, calibration: Int8) -> bytes:
+    """Give each tensor the range that it takes over the calibration clips.
+
+    Args:
+        tflite: float graph of :func:`.ptq.calibrate`, perhaps with other weights since.
+        calibration: int8 features, shape (clips, bins, frames, channels).
+    """
+    graph = Graph(tflite)
+    for tensor, one in observe(tflite, calibration).items():
+        graph.set_range(tensor, min(one.low, 0.0), max(one.high, 0.0))
+    return _with_input(graph)
+
+
+def clip_at_percentile(tflite: bytes, calibration: Int8, percentile: float) -> bytes:
+    """Ranges that leave out ``100 - percentile`` % of the values at each end.
+
+    Args:
+        tflite: float graph of :func:`.ptq.calibrate`.
+        calibration: int8 features, shape (clips, bins, frames, channels).
+        percentile: above 50, at most 100.
+    """
+    graph = Graph(tflite)
+    for tensor, (counts, centres) in _histograms(tflite, calibration).items():
+        below = np.cumsum(counts) / counts.sum()
+        first = int(np.searchsorted(below, 1 - percentile / 100))
+        last = min(int(np.searchsorted(below, percentile / 100)), len(centres) - 1)
+        graph.set_range(tensor, min(centres[first], 0.0), max(centres[last], 0.0))
+    return _with_input(graph)
+
+
+def clip_at_least_error(tflite: bytes, calibration: Int8) -> bytes:
+    """Ranges of the smallest squared error, rounding and clipping taken together.
+
+    Args:
+        tflite: float graph of :func:`.ptq.calibrate`.
+        calibration: int8 features, shape (clips, bins, frames, channels).
+    """
+    graph = Graph(tflite)
+    for tensor, (counts, centres) in _histograms(tflite, calibration).items():
+        low, high = min(centres[0], 0.0), max(centres[-1], 0.0)
+        errors = [_squared_error(counts, centres, share * low, share * high) for share in _SHARES]
+        share = _SHARES[int(np.argmin(errors))]
+        graph.set_range(tensor, share * low, share * high)
+    return _with_input(graph)
+
+
+def _histograms(tflite: bytes, calibration: Int8) -> dict[int, tuple[Float, Float]]:
+    return histograms(tflite, calibration, observe(tflite, calibration))
+
+
+def _squared_error(counts: Float, centres: Float, low: float, high: float) -> float:
+    step = max(high - low, 1e-12) / _STEPS
+    rounded = np.clip(np.round(centres / step) * step, low, high)
+    return float((counts * (centres - rounded) ** 2).sum())
+
+
+def _with_input(graph: Graph) -> bytes:
+    """The input keeps the front end's range, whatever the clips reach."""
+    graph.set_range(graph.inputs[0], -128 * FEATURE_SCALE, 127 * FEATURE_SCALE)
+    return graph.pack()

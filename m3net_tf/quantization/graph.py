@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A ``.tflite`` as a graph that can be read and changed: its operators, constants and ranges.
+
+The converter has folded BatchNorm and fused activations there, and has taken every layer of a
+network apart, custom ones too: what works on this graph works for all networks alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+
+from m3net_tf.errors import ModelError
+
+Array = npt.NDArray[Any]
+
+
+def _names_of(enumeration: type) -> dict[int, str]:
+    return {v: k for k, v in vars(enumeration).items() if isinstance(v, int) and k[0] != "_"}
+
+
+_OPERATORS = _names_of(schema.BuiltinOperator)
+_ACTIVATIONS = _names_of(schema.ActivationFunctionType)
+_DTYPES: dict[int, np.dtype[Any]] = {
+    schema.TensorType.FLOAT32: np.dtype("<f4"),
+    schema.TensorType.INT64: np.dtype("<i8"),
+    schema.TensorType.INT32: np.dtype("<i4"),
+    schema.TensorType.INT16: np.dtype("<i2"),
+    schema.TensorType.INT8: np.dtype("i1"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Operator:
+    """One step of the graph.
+
+    Attributes:
+        kind: TFLite's name, such as ``CONV_2D``.
+        inputs: tensors; -1 for an optional one that is left out.
+        outputs: tensors.
+        activation: fused into it: ``NONE``, ``RELU``, ``RELU6``, …
+        options: its further settings, as the schema has them.
+    """
+
+    kind: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    activation: str
+    options: Any
+
+
+class Graph:
+    """First subgraph of a ``.tflite``; tensors are named by their number.
+
+    Raises:
+        ModelError: the bytes are no TFLite model.
+    """
+
+    def __init__(self, tflite: bytes) -> None:
+        try:
+            root = schema.Model.GetRootAsModel(tflite, 0)
+            self._model = schema.ModelT.InitFromObj(root)
+            graph = self._model.subgraphs[0]
+        except (struct.error, IndexError, TypeError, ValueError):  # flatbuffers checks nothing
+            raise ModelError("the file is no TFLite model: quantise the run again") from None
+        self._tensors = graph.tensors
+        self.inputs = tuple(int(i) for i in graph.inputs)
+        self.outputs = tuple(int(i) for i in graph.outputs)
+        self.operators = tuple(self._operator(operation) for operation in graph.operators)
+
+    def _operator(self, operation: Any) -> Operator:
+        code = self._model.operatorCodes[operation.opcodeIndex]
+        fused = getattr(operation.builtinOptions, "fusedActivationFunction", 0)
+        return Operator(
+            _OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)],
+            tuple(int(i) for i in operation.inputs),
+            tuple(int(i) for i in operation.outputs),
+            _ACTIVATIONS[fused],
+            operation.builtinOptions,
+        )
+
+    def pack(self) -> bytes:
+        """The graph as a ``.tflite``."""
+        builder = flatbuffers.Builder(1 << 16)
+        builder.Finish(self._model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+    def name(self, tensor: int) -> str:
+        """Name of a tensor; the converter joins those of all layers that went into it by ``;``."""
+        return self._tensors[tensor].name.decode()
+
+    def layer(self, operator: Operator) -> str:
+        """Keras's name of the layer that an operator comes from, without the network's."""
+        last = self.name(operator.outputs[0]).split(";")[-1]
+        steps = [step for step in last.split("/") if not step.startswith("ReadVariableOp")]
+        if len(steps) > 2:
+            return "/".join(steps[1:-1])
+        return "output" if operator.outputs[0] in self.outputs else last
+
+    def shape(self, tensor: int) -> tuple[int, ...]:
+        """Extents of a tensor."""
+        shape = self._tensors[tensor].shape
+        return () if shape is None else tuple(int(extent) for extent in shape)
+
+    def constant(self, tensor: int) -> Array | None:
+        """Values of a constant; None if the tensor is computed, or is of a kind without numbers."""
+        entry = self._tensors[tensor]
+        data = self._model.buffers[entry.buffer].data
+        if data is None or len(data) == 0 or entry.type not in _DTYPES:
+            return None
+        return np.frombuffer(bytes(data), _DTYPES[entry.type]).reshape(self.shape(tensor))
+
+    def set_constant(self, tensor: int, values: Array) -> None:
+        """Change a constant; tensors that shared its memory keep the old values."""
+        entry = self._tensors[tensor]
+        data = np.frombuffer(values.astype(_DTYPES[entry.type]).tobytes(), np.uint8)
+        if sum(other.buffer == entry.buffer for other in self._tensors) > 1:
+            self._model.buffers.append(schema.BufferT())
+            entry.buffer = len(self._model.buffers) - 1
+        self._model.buffers[entry.buffer].data = data
+
+    def is_float(self, tensor: int) -> bool:
+        """Whether a tensor holds single-precision numbers."""
+        return bool(self._tensors[tensor].type == schema.TensorType.FLOAT32)
+
+    def set_range(self, tensor: int, low: float, high: float) -> None:
+        """Say which values a computed tensor takes: quantisation covers these."""
+        entry = self._tensors[tensor]
+        if entry.quantization is None:
+            entry.quantization = schema.QuantizationParametersT()
+        entry.quantization.min = np.array([low], np.float32)
+        entry.quantization.max = np.array([high], np.float32)
+
+    def quantization(self, tensor: int) -> tuple[float, int] | None:
+        """Scale and zero point of a tensor; None if it is not quantised, or by channels."""
+        found = self._tensors[tensor].quantization
+        if found is None or found.scale is None or len(found.scale) != 1:
+            return None
+        return float(found.scale[0]), int(found.zeroPoint[0])

@@ -1,0 +1,405 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a quantised network loses accuracy: tensor by tensor, layer by layer, class by class."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.table import Table
+
+from m3net_tf.quantization.graph import Graph, Operator
+from m3net_tf.quantization.methods import Quantized
+from m3net_tf.quantization.observation import Float, Single, open_quick, watch
+from m3net_tf.quantization.ptq import quantize_except
+from m3net_tf.quantization.runtime import Int8, activation_bits, run_raw, run_reference
+from m3net_tf.training.metrics import Evaluation
+
+_SMALLEST = 1 / 512  # half a step of int8 probabilities: below, they say nothing
+_MOVERS = frozenset(
+    """
+    CONCATENATION DEQUANTIZE EXPAND_DIMS GATHER MIRROR_PAD PACK PAD QUANTIZE RESHAPE REVERSE_V2
+    SLICE SPACE_TO_BATCH_ND BATCH_TO_SPACE_ND SPLIT SPLIT_V SQUEEZE STRIDED_SLICE TRANSPOSE UNPACK
+    """.split()
+)
+
+
+def probabilities(scores: npt.NDArray[Any]) -> Float:
+    """Scores of a network of any width as numbers from 0 to 1."""
+    if scores.dtype == np.int8:
+        return (scores.astype(float) + 128) / 256
+    return scores / 32768 if scores.dtype == np.int16 else scores.astype(float)
+
+
+def points(share: float) -> float:
+    """A difference of shares in percentage points, free of the last bits: 0.90 - 0.89 is 1."""
+    return round(100 * float(share), 6)
+
+
+def divergence(of: Float, to: Float) -> float:
+    """Mean Kullback-Leibler divergence of answers from the float network's, in nats.
+
+    Far finer than accuracy, which moves only where a clip's best class changes.
+    """
+    known = np.clip(of, _SMALLEST, 1)
+    answer = np.clip(to, _SMALLEST, 1)
+    known /= known.sum(1, keepdims=True)
+    answer /= answer.sum(1, keepdims=True)
+    return float((known * np.log(known / answer)).sum(1).mean())
+
+
+def float_scores(calibrated: bytes, features: Int8) -> Float:
+    """Answers of the float graph, shape (clips, classes)."""
+    return run_raw(open_quick(calibrated), features).astype(float)
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorReport:
+    """How a layer's output differs from the float network's.
+
+    Attributes:
+        layer: Keras's name of the layer.
+        operator: what it became.
+        sqnr_db: signal to quantisation noise; None if the two are equal.
+        low: smallest value of the float network.
+        high: largest value.
+        covered_low: smallest value that the quantised tensor can hold.
+        covered_high: largest one.
+        step: one step of the quantised tensor.
+        clipped_share: share of the float values outside of what it can hold.
+        max_error: largest difference.
+        mean_error: quantised less float.
+    """
+
+    layer: str
+    operator: str
+    sqnr_db: float | None
+    low: float
+    high: float
+    covered_low: float
+    covered_high: float
+    step: float
+    clipped_share: float
+    max_error: float
+    mean_error: float
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerCost:
+    """What it costs to quantise one operator and nothing else.
+
+    Attributes:
+        layer: Keras's name of the layer.
+        operator: what it became.
+        accuracy_points: float accuracy less that, in percentage points.
+        divergence: of its answers from the float ones, in nats a clip.
+    """
+
+    layer: str
+    operator: str
+    accuracy_points: float
+    divergence: float
+
+
+def compare_tensors(quantized: Quantized, features: Int8) -> list[TensorReport]:
+    """Compare each computed tensor with the float network's, in the order of execution.
+
+    Errors of earlier layers are in the later ones' figures.
+
+    Args:
+        quantized: network and the float graph that it comes from.
+        features: int8 clips, shape (clips, bins, frames, channels).
+    """
+    plain, small = Graph(quantized.calibrated), Graph(quantized.tflite)
+    known = {plain.name(t): t for one in plain.operators for t in one.outputs}
+    pairs: list[tuple[Operator, int, int]] = []
+    for one in small.operators:
+        tensor = one.outputs[0]
+        twin = known.get(small.name(tensor))
+        if one.kind in _MOVERS or twin is None or small.quantization(tensor) is None:
+            continue
+        if plain.shape(twin) == small.shape(tensor):
+            pairs.append((one, twin, tensor))
+    sums = {tensor: _Sums() for _, _, tensor in pairs}
+    limits = {tensor: _limits(quantized.tflite, small, tensor) for _, _, tensor in pairs}
+    expected = watch(quantized.calibrated, features, [twin for _, twin, _ in pairs])
+    reached = watch(quantized.tflite, features, [tensor for _, _, tensor in pairs])
+    for ours, theirs in zip(expected, reached, strict=True):
+        for _, twin, tensor in pairs:
+            sums[tensor].add(ours[twin], theirs[tensor], *limits[tensor])
+    return [
+        sums[tensor].report(small.layer(one), one.kind, *limits[tensor]) for one, _, tensor in pairs
+    ]
+
+
+def rank_layers(
+    quantized: Quantized, features: Int8, labels: npt.NDArray[np.int32], name: str
+) -> list[LayerCost]:
+    """Quantise one operator at a time and sort by what that costs, the dearest first.
+
+    Args:
+        quantized: int8 network and its float graph.
+        features: int8 validation clips, shape (clips, bins, frames, channels).
+        labels: their classes, shape (clips,).
+        name: network's name, for messages.
+    """
+    graph = Graph(quantized.calibrated)
+    outputs = [graph.name(one.outputs[0]) for one in graph.operators]
+    known = float_scores(quantized.calibrated, features)
+    accuracy = (known.argmax(1) == labels).mean()
+    costs = []
+    for one, output in zip(graph.operators, outputs, strict=True):
+        if one.kind in _MOVERS:
+            continue
+        others = [other for other in outputs if other != output]
+        alone = quantize_except(quantized.calibrated, name, others)
+        scores = probabilities(run_raw(open_quick(alone), features))
+        costs.append(
+            LayerCost(
+                graph.layer(one),
+                one.kind,
+                points(accuracy - (scores.argmax(1) == labels).mean()),
+                divergence(known, scores),
+            )
+        )
+    return sorted(costs, key=lambda cost: (-cost.accuracy_points, -cost.divergence))
+
+
+def compare_split(
+    quantized: Quantized, features: Int8, labels: npt.NDArray[np.int32], names: tuple[str, ...]
+) -> dict[str, Any]:
+    """Accuracy, confusion and recall of each class, float beside quantised.
+
+    Args:
+        quantized: network and the float graph that it comes from.
+        features: int8 clips of a split, shape (clips, bins, frames, channels).
+        labels: their classes, shape (clips,).
+        names: of the classes.
+    """
+    known = float_scores(quantized.calibrated, features)
+    scores = run_reference(quantized.tflite, features)
+    both = {"float": known.argmax(1), "quantized": scores.argmax(1)}
+    found = {key: Evaluation.of(labels, answers, names) for key, answers in both.items()}
+    recall = {key: one.to_dict()["recall"] for key, one in found.items()}
+    return {
+        "clips": len(labels),
+        "accuracy": {key: one.accuracy for key, one in found.items()},
+        "drop_points": points(found["float"].accuracy - found["quantized"].accuracy),
+        "same_answer": float((both["float"] == both["quantized"]).mean()),
+        "divergence": divergence(known, probabilities(scores)),
+        "confusion": {key: one.matrix.tolist() for key, one in found.items()},
+        "recall": {
+            label: {
+                "float": recall["float"][label],
+                "quantized": recall["quantized"][label],
+                "drop_points": points(recall["float"][label] - recall["quantized"][label]),
+            }
+            for label in recall["float"]
+        },
+    }
+
+
+class _Sums:
+    """Running sums over clips of one tensor."""
+
+    def __init__(self) -> None:
+        self.count = self.outside = 0
+        self.signal = self.noise = self.bias = self.largest = 0.0
+        self.low, self.high = np.inf, -np.inf
+
+    def add(self, ours: Single, theirs: Single, low: float, high: float, step: float) -> None:
+        error = theirs.astype(float) - ours
+        self.count += error.size
+        self.outside += int(((ours < low - step / 2) | (ours > high + step / 2)).sum())
+        self.signal += float((ours.astype(float) ** 2).sum())
+        self.noise += float((error**2).sum())
+        self.bias += float(error.sum())
+        self.largest = max(self.largest, float(np.abs(error).max()))
+        self.low, self.high = min(self.low, float(ours.min())), max(self.high, float(ours.max()))
+
+    def report(
+        self, layer: str, operator: str, low: float, high: float, step: float
+    ) -> TensorReport:
+        ratio_db = None
+        if self.noise > 0:
+            ratio_db = float(10 * np.log10(max(self.signal, 1e-30) / self.noise))
+        return TensorReport(
+            layer,
+            operator,
+            ratio_db,
+            float(self.low),
+            float(self.high),
+            low,
+            high,
+            step,
+            self.outside / self.count,
+            self.largest,
+            self.bias / self.count,
+        )
+
+
+def _limits(tflite: bytes, graph: Graph, tensor: int) -> tuple[float, float, float]:
+    """Smallest and largest number that a quantised tensor can hold, and its step."""
+    found = graph.quantization(tensor)
+    assert found is not None
+    step, zero_point = found
+    half = 1 << (activation_bits(tflite) - 1)
+    return (-half - zero_point) * step, (half - 1 - zero_point) * step, step
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The report of :func:`.pipeline.quantize_run` as a page."""
+    lines = [
+        f"# Quantisation of {report['run']}",
+        "",
+        f"Method `{report['method']}`, calibrated on {len(report['calibration']['clips'])} "
+        f"training clips of {report['dataset']['name']} ({report['dataset']['protocol']}); "
+        f"{report['bytes']:,} bytes.",
+        "",
+    ]
+    if report["tried"]:
+        lines += [
+            f"Repair to within {report['bound_points']:g} points on validation: "
+            + ("reached." if report["within_bound"] else "NOT reached; this is the best one."),
+            "",
+            *_rows(
+                ("method", "drop, points", "divergence", "outcome"),
+                [
+                    (
+                        one["method"],
+                        "" if one["drop_points"] is None else f"{one['drop_points']:.2f}",
+                        "" if one["divergence"] is None else f"{one['divergence']:.5f}",
+                        one["outcome"],
+                    )
+                    for one in report["tried"]
+                ],
+            ),
+        ]
+    splits = {key: report[key] for key in ("validation", "test") if key in report}
+    lines += [
+        "Validation chooses; test only reports. Divergence: mean Kullback-Leibler divergence of "
+        "the answers from the float network's, in nats.",
+        "",
+        *_rows(
+            ("split", "clips", "float", "quantised", "drop, points", "same answer", "divergence"),
+            [
+                (
+                    key,
+                    one["clips"],
+                    f"{100 * one['accuracy']['float']:.2f} %",
+                    f"{100 * one['accuracy']['quantized']:.2f} %",
+                    f"{one['drop_points']:.2f}",
+                    f"{100 * one['same_answer']:.1f} %",
+                    f"{one['divergence']:.5f}",
+                )
+                for key, one in splits.items()
+            ],
+        ),
+    ]
+    if report["ranking"]:
+        lines += [
+            f"## Layers by what each costs alone ({report['ranking_clips']} validation clips)",
+            "",
+            "One operator is int8 and all others are float; the dearest comes first.",
+            "",
+            *_rows(
+                ("layer", "operator", "accuracy, points", "divergence"),
+                [
+                    (
+                        one["layer"],
+                        one["operator"],
+                        f"{one['accuracy_points']:.2f}",
+                        f"{one['divergence']:.5f}",
+                    )
+                    for one in report["ranking"]
+                ],
+            ),
+        ]
+    lines += [
+        "## Tensors, in the order of execution",
+        "",
+        "Errors of earlier layers are in the later ones' figures.",
+        "",
+        *_rows(
+            ("layer", "operator", "SQNR, dB", "range", "covered", "clipped", "largest error"),
+            [
+                (
+                    one["layer"],
+                    one["operator"],
+                    "exact" if one["sqnr_db"] is None else f"{one['sqnr_db']:.1f}",
+                    f"{one['low']:.4g} to {one['high']:.4g}",
+                    f"{one['covered_low']:.4g} to {one['covered_high']:.4g}",
+                    f"{100 * one['clipped_share']:.3f} %",
+                    f"{one['max_error']:.4g}",
+                )
+                for one in report["tensors"]
+            ],
+        ),
+    ]
+    for key, one in splits.items():
+        names = list(report["labels"])
+        lines += [
+            f"## Classes, {key}",
+            "",
+            *_rows(
+                ("class", "float", "quantised", "drop, points"),
+                [
+                    (
+                        label,
+                        f"{100 * of['float']:.1f} %",
+                        f"{100 * of['quantized']:.1f} %",
+                        f"{of['drop_points']:.1f}",
+                    )
+                    for label, of in one["recall"].items()
+                ],
+            ),
+            f"Confusions that changed on {key} (true class, answer, float clips, quantised clips):",
+            "",
+            *_rows(("true", "answer", "float", "quantised"), _changes(one["confusion"], names)),
+        ]
+    return "\n".join(lines)
+
+
+def _changes(confusion: dict[str, list[list[int]]], names: list[str]) -> list[tuple[Any, ...]]:
+    one, other = np.array(confusion["float"]), np.array(confusion["quantized"])
+    return [(names[i], names[j], one[i, j], other[i, j]) for i, j in np.argwhere(one != other)]
+
+
+def _rows(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> list[str]:
+    if not rows:
+        return ["None.", ""]
+    return [
+        f"| {' | '.join(head)} |",
+        f"|{'---|' * len(head)}",
+        *(f"| {' | '.join(map(str, row))} |" for row in rows),
+        "",
+    ]
+
+
+def summary_table(report: dict[str, Any], layers: int = 10) -> Table:
+    """The report in short for the terminal: accuracy and the dearest layers.
+
+    Args:
+        report: as :func:`.pipeline.quantize_run` gives it.
+        layers: how many of these.
+    """
+    table = Table("", "float", "quantised", "drop", title=f"{report['run']}: {report['method']}")
+    for key in ("validation", "test"):
+        if key in report:
+            one = report[key]
+            table.add_row(
+                f"accuracy, {one['clips']} {key} clips",
+                f"{100 * one['accuracy']['float']:.2f} %",
+                f"{100 * one['accuracy']['quantized']:.2f} %",
+                f"{one['drop_points']:.2f}",
+            )
+    for one in report["ranking"][:layers]:
+        table.add_row(
+            f"{one['layer']} ({one['operator']}) alone",
+            "",
+            f"divergence {one['divergence']:.5f}",
+            f"{one['accuracy_points']:.2f}",
+        )
+    return table

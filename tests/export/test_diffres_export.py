@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The export of a network with DiffRes: two networks, the warp between them, refusals."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from m3net_tf.device.client import Message, Reply
+from m3net_tf.device.layers import Operator, operators_in_order, profile
+from m3net_tf.errors import ModelError
+from m3net_tf.export import Bundle, export_run
+from m3net_tf.export.operators import operators_of
+from m3net_tf.firmware.sources import FIRMWARE_DIR
+from m3net_tf.models import build_model
+from m3net_tf.quantization.diffres import warp_of
+from m3net_tf.quantization.runtime import host_arena_bytes, tflm_unavailable_reason
+from m3net_tf.quantization.warp import WarpConfig, warp_int8
+from m3net_tf.training import Run, train
+from m3net_tf.training.evaluation import predict
+
+pytestmark = pytest.mark.usefixtures("private_cache")
+
+CLASSIFIER = {
+    "name": "m3net",
+    "preset": "s",
+    "arguments": {
+        "sfp": [{"filters": 8, "kernel": [5, 5], "strides": [4, 4], "separable": False}],
+        "tail": [{"filters": 8}],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def diffres_run(private_cache, tiny_recipe, tmp_path_factory) -> Path:
+    """A run of two epochs; do not write into it."""
+    folder = tmp_path_factory.mktemp("diffres") / "run"
+    model = {"name": "diffres", "preset": "s", "arguments": {"classifier": CLASSIFIER}}
+    train(tiny_recipe(model=model), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(diffres_run, tmp_path_factory) -> Bundle:
+    """Its export; do not write into it."""
+    return export_run(Run(diffres_run), None, tmp_path_factory.mktemp("exports") / "diffres")
+
+
+def test_it_holds_both_networks_and_the_warp(exported):
+    manifest = exported.manifest
+    names = {path.name for path in exported.folder.iterdir()}
+    assert {"model.tflite", "importance.tflite", "warp_config.h", "warp_tables.c"} < names
+    network = exported.network
+    assert network.parts == (network.importance, exported.tflite)
+    assert manifest["importance"]["bytes"] == len(network.importance)
+    assert network.warp == WarpConfig(40, 49, 24, -14.0, 5.0)
+    assert manifest["model"]["input_shape"] == [40, 49, 1]
+    united = set(operators_of(network.importance)) | set(operators_of(network.tflite))
+    assert manifest["operators"] == sorted(united)
+    assert {"LEAKY_RELU", "REVERSE_V2"} < united
+    if not tflm_unavailable_reason():
+        assert manifest["arena"]["bytes"] == sum(map(host_arena_bytes, network.parts))
+
+
+def test_vectors_are_what_the_chain_makes(exported, diffres_run):
+    folder = exported.folder / "vectors"
+    index = json.loads((folder / "vectors.json").read_text())
+    features, outputs = (
+        np.frombuffer((folder / name).read_bytes(), np.int8).reshape(index[name]["shape"])
+        for name in ("features_int8.bin", "outputs_int8.bin")
+    )
+    np.testing.assert_array_equal(exported.run_reference(features), outputs)
+    real = predict(Run(diffres_run).load_model(), features)
+    np.testing.assert_allclose((outputs + 128.0) / 256, real, atol=0.1)
+    if reason := tflm_unavailable_reason():
+        pytest.skip(reason)
+    np.testing.assert_array_equal(exported.run_tflm(features), outputs)
+
+
+def test_the_warp_counts_as_an_operator_in_a_profile(exported):
+    first, second = map(operators_in_order, exported.network.parts)
+    names = [*(one.name for one in first), "WARP", *(one.name for one in second)]
+    lines = [Message("layer", f"{i} op={name} cost={i}") for i, name in enumerate(names)]
+    reply = Reply(Message("ok", "profile total=9 unit=cycles"), lines)
+    board = SimpleNamespace(
+        request=lambda *_, **__: reply, info=lambda: SimpleNamespace(board="fast_one")
+    )
+    found = profile(board, *exported.network.parts)
+    warp = Operator("WARP", (1, 40, 24, 3), 0)
+    assert [layer.operator for layer in found.layers] == [*first, warp, *second]
+
+
+def test_the_c_arrays_are_the_networks(exported):
+    header = (exported.folder / "model.h").read_text()
+    source = (exported.folder / "model.cc").read_text()
+    for name, data in (
+        ("m3net_model_data", exported.tflite),
+        ("m3net_importance_data", exported.network.importance),
+    ):
+        assert f"extern const unsigned char {name}[" in header
+        body = re.search(rf"{name}\[\w+\] = \{{(.*?)\}};", source, re.S)[1]
+        assert bytes(int(item, 16) for item in re.findall(r"0x[0-9a-f]{2}", body)) == data
+    size = len(exported.network.importance)
+    assert f"#define M3NET_MODEL_IMPORTANCE_SIZE_BYTES {size}\n" in header
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc: apt install gcc")
+def test_the_c_side_compiles(exported):
+    folders = [f"-I{folder}" for folder in (exported.folder, FIRMWARE_DIR / "core")]
+    for compiler, standard, name in (
+        ("g++", "-std=c++17", "model.cc"),
+        ("gcc", "-std=c99", "warp_tables.c"),
+    ):
+        command = [compiler, standard, "-Wall", "-Wextra", "-Werror", "-fsyntax-only", *folders]
+        subprocess.run([*command, exported.folder / name], check=True)
+
+
+def test_a_measured_arena_keeps_both_networks(exported, tmp_path):
+    copy = shutil.copytree(exported.folder, tmp_path / "copy")
+    before = (copy / "model.cc").read_bytes()
+    Bundle.load(copy).set_arena(23_456, "mps2_an386")
+    assert (copy / "model.cc").read_bytes() == before
+    assert "#define M3NET_MODEL_ARENA_BYTES 23456\n" in (copy / "model.h").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("importance.tflite", None, r"copy lacks importance\.tflite: export again"),
+        ("warp_tables.c", None, r"copy lacks warp_tables\.c: export again"),
+        ("importance.tflite", b"another", r"importance\.tflite is not the network of manifest"),
+    ],
+)
+def test_a_damaged_export_is_refused(name, data, message, exported, tmp_path):
+    copy = shutil.copytree(exported.folder, tmp_path / "copy")
+    (copy / name).unlink() if data is None else (copy / name).write_bytes(data)
+    with pytest.raises(ModelError, match=message):
+        Bundle.load(copy)
+
+
+@pytest.mark.parametrize("ablation", ["fill_rows", "maximum", "encoding"])
+def test_ablations_are_refused(ablation):
+    model = build_model(
+        "diffres",
+        "s",
+        input_shape=(40, 49, 1),
+        overrides={"classifier": CLASSIFIER, ablation: False},
+    )
+    with pytest.raises(ModelError, match=f"{ablation}: false, which the device lacks: train with"):
+        warp_of(model)
+
+
+def test_a_warp_follows_the_layers_own_range():
+    overrides = {
+        "classifier": CLASSIFIER,
+        "feature_range": {"feature_min": -60.0, "feature_max": 20.0, "log": "db"},
+    }
+    warp = warp_of(build_model("diffres", "s", overrides=overrides))
+    assert warp.ln_min == pytest.approx(-6 * np.log(10))
+    assert warp.ln_max == pytest.approx(2 * np.log(10))
+    silence = np.full((1, 40, 49, 1), -128, np.int8)
+    merged = warp_int8(warp, silence, np.zeros((1, 49), np.int8))
+    assert (merged[..., :2] == -128).all()
+
+
+def test_networks_that_take_lengths_are_refused(tiny_run, tmp_path, monkeypatch):
+    def with_lengths(self):
+        return build_model("spectromasknet", "mcu", overrides={"lengths": True})
+
+    monkeypatch.setattr(Run, "load_model", with_lengths)
+    with pytest.raises(ModelError, match=r"train with model\.arguments\.lengths: false"):
+        export_run(Run(tiny_run), None, tmp_path / "export")
+    assert not (tmp_path / "export").exists()
+
+
+def test_several_labels_a_clip_are_refused(tiny_run, tmp_path, monkeypatch):
+    info = SimpleNamespace(name="fsd50k", multi_label=True, labels=("a", "b"))
+    monkeypatch.setattr(Run, "dataset", lambda *_: SimpleNamespace(info=info))
+    with pytest.raises(ModelError, match="fsd50k has clips with several labels, .* one label a"):
+        export_run(Run(tiny_run), None, tmp_path / "export")
+    assert not (tmp_path / "export").exists()

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The product's application with TFLite Micro, compiled for the host under sanitisers."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from firmware_helpers import skip_or_fail
+
+from m3net_tf.artifacts import cache_folder
+from m3net_tf.emulation.uart import UartLog
+from m3net_tf.firmware.sources import (
+    FIRMWARE_DIR,
+    Source,
+    fetch_source,
+    lock_digest,
+    read_lock,
+    why_sources_unavailable,
+)
+
+_SOURCES = ("tflite-micro", "flatbuffers", "gemmlowp", "ruy", "cmsis-dsp")
+_LIBRARY = "libm3net_host_tflm.a"
+
+
+def _sources() -> list[Source]:
+    absent = [name for name in ("cmake", "ninja", "gcc", "g++", "git") if not shutil.which(name)]
+    if absent:
+        skip_or_fail("missing: " + " ".join(absent))
+    sources = [one for one in read_lock() if one.name in _SOURCES]
+    if reason := why_sources_unavailable(sources):
+        skip_or_fail(reason)
+    return sources
+
+
+def run_steps(*commands: Sequence[str | Path]) -> None:
+    """Run the steps of a build one after the other; each must succeed."""
+    for command in commands:
+        done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+
+
+def host_library() -> Path:
+    """TFLite Micro for the host: compiled once, into the cache (minutes)."""
+    folders = [f"-D{one.cmake_variable}={fetch_source(one)}" for one in _sources()]
+    digest = hashlib.sha256(lock_digest().encode())
+    version = subprocess.run(["g++", "--version"], capture_output=True, check=True).stdout
+    digest.update(version.partition(b"\n")[0])
+    for name in ("CMakeLists.txt", "tflm.cmake"):
+        digest.update((FIRMWARE_DIR / "host" / "tflm" / name).read_bytes())
+    final = cache_folder() / "libraries" / f"host-{digest.hexdigest()[:16]}" / _LIBRARY
+    final.parent.parent.mkdir(parents=True, exist_ok=True)
+    with (final.parent.parent / ".host.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be compiling it
+        if final.is_file():
+            return final
+        with tempfile.TemporaryDirectory(dir=final.parent.parent, prefix=".host-") as scratch:
+            source = FIRMWARE_DIR / "host" / "tflm"
+            # What coverage and others ask of our own code is not for the library in the cache.
+            clean = ["env", "-u", "CFLAGS", "-u", "CXXFLAGS", "-u", "LDFLAGS"]
+            run_steps(
+                [*clean, "cmake", "-G", "Ninja", "-S", source, "-B", scratch, *folders],
+                [*clean, "ninja", "-C", scratch],
+            )
+            final.parent.mkdir(exist_ok=True)
+            (Path(scratch) / _LIBRARY).replace(final)
+    return final
+
+
+def build_app(bundle: Path, build: Path, arena_bytes: int | None = None) -> Path:
+    """Compile the application of a bundle for the host; a second call compiles what changed."""
+    settings = [f"-D{one.cmake_variable}={fetch_source(one)}" for one in _sources()]
+    settings += [f"-DM3NET_BUNDLE_DIR={bundle}", f"-DM3NET_HOST_LIBRARY={host_library()}"]
+    settings += [f"-DM3NET_ARENA_BYTES={arena_bytes or ''}"]
+    run_steps(
+        ["cmake", "-G", "Ninja", "-S", FIRMWARE_DIR / "host", "-B", build, *settings],
+        ["ninja", "-C", build, "m3net_app_host"],
+    )
+    return build / "m3net_app_host"
+
+
+def run_app(program: Path, image: bytes = b"", commands: bytes = b"") -> UartLog:
+    """What the application says of a job image, and of commands behind it."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(image)
+        file.flush()
+        words = [str(program), file.name] if image else [str(program)]
+        done = subprocess.run(words, input=commands, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[-4000:]
+    log = UartLog()
+    log.feed(done.stdout)
+    return log

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Line coverage of the portable firmware by the tests that need no board.
+
+``python tests/firmware/host_coverage.py`` prints a table (``make coverage``). The tests run as they
+are; environment variables and a compiler in front of the real one make their builds count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+from app_host import host_library
+
+from m3net_tf.firmware.sources import FIRMWARE_DIR
+
+TESTS = (
+    "test_firmware_host.py",
+    "test_monitor_protocol.py",
+    "test_monitor_eembc.py",
+    "test_detector.py",
+    "test_pdm.py",
+    "test_warp.py",
+    "test_faults_host.py",
+    "test_warp.py",
+)
+#: Folders of portable code: all of it counts, whether a test reaches it or not.
+PORTABLE = ("core", "app")
+_BATTER_LINES = 20_000
+
+
+@dataclasses.dataclass(frozen=True)
+class FileCoverage:
+    """Lines of one source file.
+
+    Attributes:
+        name: path below ``firmware``.
+        missed: numbers of the lines that no test ran.
+        lines: lines with code.
+    """
+
+    name: str
+    missed: tuple[int, ...]
+    lines: int
+
+
+def measure(folder: Path) -> list[FileCoverage]:
+    """Run the tests in ``folder``, an empty one; returns the files in order of their names.
+
+    Raises:
+        RuntimeError: a test failed.
+    """
+    host_library()  # not to be counted: it goes into the cache
+    tools, counts = folder / "bin", folder / "counts"
+    tools.mkdir(parents=True)
+    counts.mkdir()
+    environment = {**os.environ, "M3NET_BATTER_LINES": str(_BATTER_LINES)}
+    for name, variable in (("gcc", "CC"), ("g++", "CXX")):
+        # Each run has counters of its own, or a program would fall out with one built after it.
+        compiler = tools / name
+        compiler.write_text(
+            f'#!/bin/sh\nexec {shutil.which(name)} --coverage -dumpdir "{counts}/$$-" "$@"\n'
+        )
+        compiler.chmod(0o755)
+        environment[variable] = str(compiler)
+    environment["PATH"] = f"{tools}{os.pathsep}{os.environ['PATH']}"
+    tests = [str(Path(__file__).with_name(name)) for name in TESTS]
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", ""]
+    # No boards, no million of lines for minutes, no test that looks into what was compiled.
+    words += ["-k", "not emulated and not million and not no_memory_is_asked_for"]
+    done = subprocess.run([*words, *tests], env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"the tests fail:\n{done.stdout[-4000:]}")
+    return _read(counts)
+
+
+def _read(folder: Path) -> list[FileCoverage]:
+    """Join what all programs counted: a line is run if one of them ran it."""
+    counts: dict[Path, dict[int, int]] = defaultdict(dict)
+    for data in sorted(folder.glob("*.gcda")):
+        done = subprocess.run(
+            ["gcov", "--json-format", "--stdout", str(data)],
+            cwd=data.parent, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        for line in done.stdout.splitlines():
+            report = json.loads(line)
+            for file in report["files"]:
+                path = (Path(report["current_working_directory"]) / file["file"]).resolve()
+                known = counts[path]
+                for one in file["lines"]:
+                    number = one["line_number"]
+                    known[number] = known.get(number, 0) + one["count"]
+    found = []
+    for room in PORTABLE:
+        folder = FIRMWARE_DIR / room
+        for path in sorted([*folder.glob("*.c"), *folder.glob("*.cc")]):
+            # A file that no program was made of counts with all its lines.
+            unseen = dict.fromkeys(range(1, 1 + len(path.read_text().splitlines())), 0)
+            known = counts.get(path) or unseen
+            missed = tuple(sorted(number for number, count in known.items() if count == 0))
+            found.append(FileCoverage(str(path.relative_to(FIRMWARE_DIR)), missed, len(known)))
+    return found
+
+
+def percent(files: list[FileCoverage]) -> float:
+    """Share of the lines of all files that were run."""
+    lines = sum(file.lines for file in files)
+    return 100.0 * (lines - sum(len(file.missed) for file in files)) / lines
+
+
+def table(files: list[FileCoverage]) -> str:
+    """A line a file: share, lines, and the ones missed."""
+    rows = [f"{'file':28}{'lines':>7}{'run':>9}  not run"]
+    for file in files:
+        missed = " ".join(map(str, file.missed[:16])) + (" ..." if len(file.missed) > 16 else "")
+        rows.append(f"{file.name:28}{file.lines:7}{percent([file]):8.1f}%  {missed}".rstrip())
+    total = sum(file.lines for file in files)
+    return "\n".join([*rows, f"{'all':28}{total:7}{percent(files):8.1f}%"])
+
+
+def main() -> int:
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
+    with tempfile.TemporaryDirectory(prefix="m3net-coverage-") as folder:
+        print(table(measure(Path(folder))))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

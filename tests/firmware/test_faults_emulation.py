@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes wrong on an emulated board is caught, counted and told, and the board goes on."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+import struct
+import subprocess
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from firmware_helpers import BOARD, BuiltFirmware, random_features
+
+from m3net_tf.device import Port, open_port
+from m3net_tf.emulation import run_job
+from m3net_tf.emulation.job import stream_image
+from m3net_tf.emulation.qemu import console_command, run_image
+from m3net_tf.errors import FirmwareError
+from m3net_tf.firmware.build import build_firmware
+
+APPS = Path(__file__).parent / "apps"
+#: A hundred times as many go through the host build (test_faults_host.py).
+GARBAGE_LINES = 10_000
+LINES_BETWEEN_CHECKS = 200
+RING_BYTES = 1024
+#: A microsecond an instruction, and time goes on at once where the core sleeps: half a minute until
+#: the watchdog bites takes a moment.
+FAST_TIME = ("-icount", "shift=10,sleep=off")
+SLOW = ("-icount", "shift=10")
+WATCHDOG_US = 30_000_000
+ENDLESS_LOOP = b"\xfe\xe7"
+UNDEFINED = b"\x07\xde"
+
+
+def with_bytes(elf: Path, target: Path, address: int, data: bytes) -> Path:
+    """A copy of a firmware with other bytes at an address of its flash."""
+    image = bytearray(elf.read_bytes())
+    (table,) = struct.unpack_from("<I", image, 28)
+    (entries,) = struct.unpack_from("<H", image, 44)
+    for index in range(entries):
+        kind, offset, _, start, file_bytes = struct.unpack_from("<5I", image, table + 32 * index)
+        if kind == 1 and start <= address < start + file_bytes:
+            at = offset + address - start
+            image[at : at + len(data)] = data
+            target.write_bytes(image)
+            return target
+    raise AssertionError(f"{elf} has nothing at {address:#x}")
+
+
+def function_address(elf: Path, name: str) -> int:
+    symbols = subprocess.run(
+        ["arm-none-eabi-nm", elf], capture_output=True, text=True, check=True
+    ).stdout
+    (found,) = re.findall(rf"^(\w+) [tT] {name}$", symbols, flags=re.MULTILINE)
+    return int(found, 16) & ~1
+
+
+def numbers(line: str) -> dict[str, int]:
+    return {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)\b", line)}
+
+
+class Console:
+    """The console of an emulated board with bare hands."""
+
+    def __init__(self, port: Port) -> None:
+        self.port = port
+        self.seen = ""
+
+    def until(self, pattern: str, timeout_s: float = 60.0) -> str:
+        """What is said up to the end of ``pattern``."""
+        end_s = time.monotonic() + timeout_s
+        while not (found := re.search(pattern, self.seen)):
+            left_s = end_s - time.monotonic()
+            assert left_s > 0, f"no {pattern!r} in {self.seen[-2000:]!r}"
+            self.seen += self.port.read(min(left_s, 1.0)).decode("latin1")
+        text, self.seen = self.seen[: found.end()], self.seen[found.end() :]
+        return text
+
+    def ask(self, command: str) -> dict[str, int]:
+        """The numbers of the answer to a command."""
+        self.port.write(command.encode() + b"\n")
+        answer = self.until(rf"m3net ok {command.split()[0]}[^\r\n]*\r\n")
+        last = answer[answer.rindex("m3net ok") :]
+        return numbers(last)
+
+    def insist_on(self, command: str) -> dict[str, int]:
+        """The answer to a command, repeated until it is no longer lost behind garbage."""
+        for _ in range(60):
+            self.port.write(f"\n{command}\n".encode())
+            end_s = time.monotonic() + 1.0
+            while (left_s := end_s - time.monotonic()) > 0:
+                self.seen = (self.seen + self.port.read(left_s).decode("latin1"))[-8192:]
+                if found := re.search(rf"m3net ok {command} ([^\r\n]*)\r\n", self.seen):
+                    self.seen = ""
+                    return {
+                        key: int(value) for key, value in re.findall(r"(\w+)=(\d+)\b", found[1])
+                    }
+        raise AssertionError(f"no answer to {command}: {self.seen[-2000:]!r}")
+
+    def load_features(self) -> None:
+        self.ask("load features")
+        features = random_features(1, seed=3).tobytes()
+        for at in range(0, len(features), 256):
+            piece = features[at : at + 256]
+            header = f"block {at} {len(piece)} {zlib.crc32(piece):#x}\n"
+            self.port.write(header.encode() + piece)
+            self.until(rf"m3net ok block next={at + len(piece)}\r\n")
+
+    def version(self) -> str:
+        self.port.write(b"version\n")
+        return self.until(r"m3net ok version [^\r\n]*\r\n")
+
+
+@contextmanager
+def console(
+    elf: Path, board: str = BOARD, pace: tuple[str, ...] | None = None, sound: bytes | None = None
+) -> Iterator[Console]:
+    port = open_port(f"qemu:{board}", firmware=lambda _: elf, sound=sound, emulator_arguments=pace)
+    try:
+        yield Console(port)
+    finally:
+        port.close()
+
+
+@pytest.fixture(scope="module")
+def faults_elf(build_variant: Callable[..., Path]) -> Path:
+    return build_variant(app_dir=APPS / "faults")
+
+
+# --- stack -------------------------------------------------------------------------------------
+
+
+def test_the_watermark_is_the_deepest_use(built: BuiltFirmware, faults_elf: Path):
+    """Nine frames of 64 words and a few registers each; less deep use later changes nothing."""
+    log = run_image(faults_elf, built.machine, bytes([6]) + bytes(31))
+    (line,) = [line for line in log.lines if line.startswith("m3net watermark ")]
+    before, after, later = (int(value) for value in re.findall(r"=(\d+)", line))
+    assert 0 < before < 9 * 256 < after < before + 9 * 320 and later == after
+
+
+# --- arena -------------------------------------------------------------------------------------
+
+
+def test_an_arena_16_bytes_too_small_is_refused(
+    built: BuiltFirmware, build_variant: Callable[..., Path]
+):
+    clips = random_features(1, seed=1)
+    enough = -(-run_job(built.image.elf, built.machine, clips).arena_used_bytes // 16) * 16
+    fits = run_job(build_variant(arena_bytes=enough), built.machine, clips)
+    assert fits.arena_size_bytes == enough and fits.arena_used_bytes > enough - 16
+    with pytest.raises(FirmwareError, match=rf"reports arena: the tensor arena of {enough - 16} "):
+        run_job(build_variant(arena_bytes=enough - 16), built.machine, clips)
+
+
+# --- model -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", [0.0, 0.5, 1.0])
+def test_a_flipped_bit_of_the_model_is_told(built: BuiltFirmware, tmp_path: Path, place: float):
+    elf = built.image.elf.read_bytes()
+    assert elf.count(built.tflite) == 1
+    damaged = bytearray(elf)
+    damaged[elf.index(built.tflite) + round(place * (len(built.tflite) - 1))] ^= 1 << 3
+    (tmp_path / "damaged.elf").write_bytes(damaged)
+    with pytest.raises(FirmwareError, match="reports model_crc: the model's bytes have changed"):
+        run_job(tmp_path / "damaged.elf", built.machine, random_features(1, seed=1))
+
+
+# --- console -----------------------------------------------------------------------------------
+
+
+def malformed_lines(count: int) -> Iterator[bytes]:
+    """Noise, cut and changed commands, nothing that makes the board wait for silence."""
+    rng = random.Random(12)
+    seeds = (
+        b"version|info|stat|load pcm 160|infer|results|stream host|stream off|threshold 1 2|"
+        b"read 0 2|baud 1|baud 99999999|name%|db load 19%|db 00ff%|db zz%|%"
+    ).split(b"|")
+    while count:
+        kind = rng.randrange(10)
+        line = bytearray(rng.choice(seeds))
+        if kind < 3:
+            line = bytearray(rng.randbytes(rng.randrange(12)))
+        elif kind < 5:
+            del line[rng.randrange(len(line)) :]
+        else:
+            for _ in range(1 + kind % 3):
+                line[rng.randrange(len(line))] = rng.randrange(256)
+        if not line.startswith(b"block"):
+            yield bytes(line) + rng.choice([b"\n", b"\n", b"\r\n", b"%"])
+            count -= 1
+
+
+@pytest.mark.slow
+def test_garbage_from_the_console_leaves_it_answering(built: BuiltFirmware):
+    """Ten thousand bad lines; and blocks and lines after which it waits for silence."""
+    ends = [b"block 0 9\n" + b"reset\n" * 9, b"version " * 20 + b"\n", b"block 0 200 0x1\nreset\n"]
+    with console(built.image.elf) as board:
+        board.until("m-ready\r\n")
+        lines = malformed_lines(GARBAGE_LINES)
+        for end in itertools.cycle(ends):
+            if not (chunk := b"".join(itertools.islice(lines, LINES_BETWEEN_CHECKS))):
+                break
+            board.port.write(chunk + end)
+            board.insist_on("version")
+        statistics = board.insist_on("stat")
+        assert statistics["bad_commands"] > GARBAGE_LINES / 10
+        assert statistics["bad_blocks"] >= GARBAGE_LINES / LINES_BETWEEN_CHECKS / 2
+        assert " reset=power\r\n" in board.version()
+
+
+def test_bytes_that_nobody_takes_in_time_are_counted(
+    faults_elf: Path, tmp_path: Path, built: BuiltFirmware
+):
+    """The ring keeps the first ones; the rest is lost, not mixed in."""
+    image = tmp_path / "image"
+    image.write_bytes(bytes([7]) + bytes(31))
+    data = np.random.default_rng(4).bytes(RING_BYTES + 100)
+    command = console_command(faults_elf, built.machine, "stdio", image=image)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout
+        try:
+            while process.stdout.readline() != b"m3net listening\r\n":
+                pass
+            process.stdin.write(data)
+            process.stdin.flush()
+            heard = process.stdout.readline().decode()
+        finally:
+            process.kill()
+    crc = zlib.crc32(data[:RING_BYTES])
+    assert heard == f"m3net heard bytes={RING_BYTES} lost=100 crc={crc}\r\n"
+
+
+# --- audio -------------------------------------------------------------------------------------
+
+
+def test_halves_that_were_missed_are_counted(built: BuiltFirmware, faults_elf: Path):
+    """Of three that fell due while interrupts were held back, the last is still there."""
+    sound = stream_image(bytes(64_000), built.machine.job_bytes)
+    log = run_image(faults_elf, built.machine, sound)
+    (line,) = [line for line in log.lines if line.startswith("m3net audio ")]
+    heard, before, overruns = (int(value) for value in re.findall(r"=(\d+)", line))
+    assert (before, overruns) == (0, 2) and heard in (5, 6)
+
+
+def test_a_board_too_slow_for_its_microphone_says_so(built: BuiltFirmware):
+    sound = np.random.default_rng(3).normal(0, 3000, 48_000).astype("<i2").tobytes()
+    with console(built.image.elf, pace=SLOW, sound=sound) as board:
+        board.until("m-ready\r\n")
+        board.ask("stream mic")
+        told = board.until(r"m3net overrun lost_hops=\d+ audio_overruns=\d+\r\n")
+        assert int(told.partition("lost_hops=")[2].split()[0]) > 0
+        assert board.ask("stat")["lost_hops"] > 0
+
+
+# --- watchdog ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("instruction", "told", "reason"),
+    [
+        (ENDLESS_LOOP, "m3net error nmi ", "watchdog"),
+        (UNDEFINED, "m3net error usage_fault undefined instruction; ", "fault"),
+    ],
+)
+def test_a_main_loop_that_stands_still_starts_anew(
+    built: BuiltFirmware, tmp_path: Path, instruction: bytes, told: str, reason: str
+):
+    """The product itself, but for one instruction of a command of its monitor."""
+    address = function_address(built.image.elf, "command_profile")
+    elf = with_bytes(built.image.elf, tmp_path / "hangs.elf", address, instruction)
+    with console(elf, pace=FAST_TIME) as board:
+        assert " reset=power\r\n" in board.until("m-ready\r\n")
+        board.port.write(b"profile\n")
+        restarted = board.until("m-ready\r\n")
+        assert told in restarted
+        assert f" reset={reason}\r\n" in restarted and "m3net ready protocol=1" in restarted
+        assert f" reset={reason}\r\n" in board.version()
+
+
+@pytest.mark.parametrize("board_name", [BOARD, "mps3_an547"])
+def test_a_board_that_waits_is_left_alone(built: BuiltFirmware, tmp_path: Path, board_name: str):
+    """Minutes without a word."""
+    elf = built.image.elf
+    if board_name != BOARD:
+        elf = build_firmware(built.bundle, board_name, tmp_path).elf
+    with console(elf, board_name, pace=FAST_TIME) as board:
+        board.until("m-ready\r\n")
+        while board.ask("stat")["uptime_ms"] < 180_000:
+            time.sleep(0.1)
+        assert " reset=power\r\n" in board.version()
+
+
+def test_a_board_that_works_is_left_alone(built: BuiltFirmware):
+    """One command that takes longer than the watchdog waits."""
+    with console(built.image.elf, pace=SLOW) as board:
+        board.until("m-ready\r\n")
+        board.load_features()
+        assert board.ask("infer 60")["us"] > 1.1 * WATCHDOG_US
+        assert " reset=power\r\n" in board.version()

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quick checks of what the export writes and the firmware is linked from; no network is run."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import shutil
+import subprocess
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from firmware_helpers import BOARD, skip_or_fail, write_bundle
+
+from m3net_tf.export.carray import CModel
+from m3net_tf.firmware.build import build_firmware
+
+LABELS = ("yes", "no", "up", "silence")
+
+
+@pytest.fixture()
+def model() -> CModel:
+    return CModel(
+        name="some",
+        tflite=np.random.default_rng(1).bytes(1001),
+        labels=LABELS,
+        operators=("SOFTMAX",),
+        input_bytes=1960,
+        input_quantization=(1 / 128, 0),
+        output_quantization=(1 / 256, -128),
+        arena_bytes=1024,
+        arena_source="the tests",
+        licence="Apache-2.0",
+    )
+
+
+def test_the_c_side_has_the_networks_bytes_and_labels(model: CModel, tmp_path: Path):
+    if shutil.which("g++") is None:
+        skip_or_fail("missing: g++")
+    model.write(tmp_path)
+    library = tmp_path / "model.so"
+    command = ["g++", "-shared", "-fPIC", f"-I{tmp_path}", tmp_path / "model.cc", "-o", library]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    loaded = ctypes.CDLL(str(library))
+    size = len(model.tflite)
+    assert bytes((ctypes.c_ubyte * size).in_dll(loaded, "m3net_model_data")) == model.tflite
+    labels = (ctypes.c_char_p * len(LABELS)).in_dll(loaded, "m3net_model_labels")
+    assert [label.decode() for label in labels] == list(LABELS)
+
+
+def test_the_header_has_each_scale_in_its_place(model: CModel, tmp_path: Path):
+    model.write(tmp_path)
+    header = (tmp_path / "model.h").read_text()
+    known = dict(re.findall(r"#define M3NET_MODEL_(\w+) (\S+)", header))
+    for place, (scale, zero_point) in {
+        "INPUT": model.input_quantization,
+        "OUTPUT": model.output_quantization,
+    }.items():
+        assert float(known[f"{place}_SCALE"].removesuffix("f")) == scale
+        assert int(known[f"{place}_ZERO_POINT"]) == zero_point
+    assert int(known["CRC32"].removesuffix("u"), 0) == zlib.crc32(model.tflite)
+    assert int(known["CLASS_COUNT"]) == len(LABELS)
+
+
+def test_a_firmware_links_with_its_library(firmware_possible: None, tmp_path: Path):
+    """The whole product for the first board, over bytes that are no network."""
+    bundle = write_bundle(tmp_path / "bundle", b"no network", operators=("SOFTMAX",))
+    elf = build_firmware(bundle, BOARD, tmp_path / "build").elf
+    done = subprocess.run(
+        ["arm-none-eabi-readelf", "-A", elf], capture_output=True, text=True, check=True
+    )
+    assert "Tag_ABI_VFP_args: VFP registers" in done.stdout

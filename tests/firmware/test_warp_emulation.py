@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DiffRes on the emulated Cortex-M4: two networks and the warp give the desktop's bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from firmware_helpers import BOARD, FRAMES, random_features
+
+from m3net_tf.emulation import find_machine, run_job
+from m3net_tf.export.carray import CModel
+from m3net_tf.export.operators import operators_of
+from m3net_tf.export.warp_tables import write_warp_tables
+from m3net_tf.firmware.build import FirmwareImage, build_firmware
+from m3net_tf.frontend import FrontendConfig, write_c_tables
+from m3net_tf.quantization.diffres import Int8Network, quantize_diffres
+from m3net_tf.quantization.runtime import host_arena_bytes, run_reference
+from m3net_tf.streaming.config import DetectorConfig, write_c_header
+
+LABELS = tuple(f"label{index}" for index in range(12))
+#: The budget of preset ``s``.
+ARENA_BYTES, WEIGHTS_BYTES = 64_000, 200_000
+
+
+def clips(count: int, seed: int) -> np.ndarray:
+    """Int8 maps whose frames differ in loudness, (clips, bins, frames, 1)."""
+    rng = np.random.default_rng(seed)
+    loudness = rng.normal(-40, 40, (count, 1, FRAMES))
+    noise = rng.normal(0, 25, (count, FrontendConfig().mel_bins, FRAMES))
+    return np.clip(loudness + noise, -128, 127).astype(np.int8)[..., None]
+
+
+@pytest.fixture(scope="module")
+def network(firmware_possible: None) -> Int8Network:
+    """Preset ``s`` with weights as they start, its normalisations fitted to the clips."""
+    from m3net_tf.keras import keras
+    from m3net_tf.models import build_model
+
+    keras.utils.set_random_seed(5)
+    model = build_model("diffres", "s")
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.5
+    calibration = clips(16, seed=1)
+    for _ in range(8):
+        model(calibration / np.float32(128), training=True)
+    head = model.get_layer("dense")
+    head.set_weights([20 * one for one in head.get_weights()])
+    return quantize_diffres(model, calibration)
+
+
+@pytest.fixture(scope="module")
+def firmware(network: Int8Network, tmp_path_factory: pytest.TempPathFactory) -> FirmwareImage:
+    folder = tmp_path_factory.mktemp("diffres")
+    write_bundle(folder, network)
+    return build_firmware(folder, BOARD, folder / "build")
+
+
+def write_bundle(folder: Path, network: Int8Network) -> None:
+    config = FrontendConfig()
+    assert network.warp
+    CModel(
+        name="diffres-s",
+        tflite=network.tflite,
+        labels=LABELS,
+        operators=tuple(sorted({name for part in network.parts for name in operators_of(part)})),
+        input_bytes=config.feature_bins * FRAMES,
+        input_quantization=(1 / 128, 0),
+        output_quantization=(1 / 256, -128),
+        arena_bytes=ARENA_BYTES,
+        arena_source="the tests",
+        licence="Apache-2.0",
+        importance=network.importance,
+    ).write(folder)
+    write_warp_tables(network.warp, folder)
+    write_c_tables(config, folder, frames=FRAMES)
+    write_c_header(DetectorConfig.default(config, FRAMES, LABELS), folder)
+
+
+def test_same_bytes_as_the_desktop(network: Int8Network, firmware: FirmwareImage):
+    features = np.concatenate([clips(6, seed=2), random_features(2, seed=3)[..., None]])
+    features[-1] = -128
+    expected = network.run(run_reference, features)
+    assert len(np.unique(expected, axis=0)) >= 6
+    result = run_job(firmware.elf, find_machine(BOARD), features[..., 0], report_features=True)
+    np.testing.assert_array_equal(result.outputs, expected)
+    np.testing.assert_array_equal(result.features, features[..., 0])
+    # One arena for both: less than the two need apart.
+    apart = sum(map(host_arena_bytes, network.parts))
+    assert result.arena_used_bytes < min(ARENA_BYTES, apart)
+    assert sum(map(len, network.parts)) < WEIGHTS_BYTES

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples as features on the device: every sample's level, live detection and the emulated cores."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from firmware_helpers import ARENA_BYTES, CLASSES, skip_or_fail
+from monitor_host import expected_output
+
+from m3net_tf.emulation import find_machine, run_job
+from m3net_tf.export.carray import CModel
+from m3net_tf.export.operators import operators_of
+from m3net_tf.firmware.build import build_firmware
+from m3net_tf.firmware.sources import FIRMWARE_DIR
+from m3net_tf.frontend import FrontendConfig, features_int8, frontend_preset, write_c_tables
+from m3net_tf.streaming import ClassSettings, DetectorConfig, StreamingRecognizer
+from m3net_tf.streaming.config import write_c_header
+from m3net_tf.streaming.recognizer import ColumnStream
+
+HOP = 320
+COLUMNS = 10
+SAMPLES = HOP * COLUMNS
+LABELS = tuple(f"label{index}" for index in range(CLASSES))
+COMPANDED = frontend_preset("bilateral", sample_rate_hz=16_000, log="mu")
+CONFIGS = {
+    "rounded": frontend_preset("bilateral", sample_rate_hz=16_000),
+    "companded": COMPANDED,
+    "lowest level above -128": FrontendConfig(kind="waveform", feature_max=3.0),
+    "half the range": FrontendConfig(kind="waveform", feature_min=-0.25, feature_max=0.75),
+}
+DETECTOR = DetectorConfig(
+    window_columns=COLUMNS,
+    gate_bins=HOP,
+    gate_level=20,
+    gate_hold_columns=4,
+    run_columns=3,
+    classes=tuple(
+        ClassSettings(label, threshold=0.53, release=0.5, suppression_columns=6, window_runs=2)
+        for label in LABELS
+    ),
+)
+HOST = ("host/main.c", "app/job.c", *(f"core/{name}.c" for name in (
+    "frontend", "ring", "crc32", "console", "status",
+)))  # fmt: skip
+MONITOR = ("host/monitor.c", "host/board.c", "host/model.c", *(f"core/{name}.c" for name in (
+    "console", "crc32", "detector", "duty", "eembc", "frontend", "live", "monitor",
+    "platform_defaults", "recognizer", "ring", "status",
+)))  # fmt: skip
+#: They need no FPU for this; the second one takes another build.
+BOARDS = ("mps2_an386", "mps2_an385", pytest.param("mps2_an505", marks=pytest.mark.slow))
+#: Executed instructions a sample, with what cuts the clip into hops.
+SAMPLE_BUDGET = 60
+
+
+def compile_host(bundle: Path, sources: tuple[str, ...]) -> Path:
+    """One of the host's programs, under sanitisers; it needs no third-party source."""
+    if shutil.which("gcc") is None:
+        skip_or_fail("missing: gcc")
+    program = bundle / "host"
+    command = ["gcc", "-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror"]
+    command += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-static-libasan"]
+    command += [f"-I{FIRMWARE_DIR / 'core'}", f"-I{FIRMWARE_DIR / 'app'}", f"-I{bundle}"]
+    command += ["-o", str(program), *(str(FIRMWARE_DIR / source) for source in sources)]
+    command.append(str(bundle / "frontend_tables.c"))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return program
+
+
+def write_bundle(folder: Path, tflite: bytes, operators: tuple[str, ...]) -> Path:
+    """The files of an export that a build reads."""
+    folder.mkdir()
+    CModel(
+        name="waves",
+        tflite=tflite,
+        labels=LABELS,
+        operators=operators,
+        input_bytes=SAMPLES,
+        input_quantization=(1 / 128, 0),
+        output_quantization=(1 / 256, -128),
+        arena_bytes=ARENA_BYTES,
+        arena_source="the tests",
+        licence="Apache-2.0",
+    ).write(folder)
+    write_c_tables(COMPANDED, folder, frames=SAMPLES)
+    write_c_header(DETECTOR, folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_each_of_the_65536_samples_has_the_reference_s_level(tmp_path: Path, name: str):
+    write_c_tables(CONFIGS[name], tmp_path, frames=SAMPLES)
+    samples = np.resize(np.arange(-32_768, 32_768), 205 * HOP).astype("<i2")
+    program = compile_host(tmp_path, HOST)
+    heard = subprocess.run(
+        [program, "features"], input=samples.tobytes(), capture_output=True, check=False
+    )
+    assert heard.returncode == 0, heard.stderr.decode(errors="replace")
+    expected = features_int8(CONFIGS[name], samples / 32_768.0)[0]
+    assert len(np.unique(expected)) > 60
+    np.testing.assert_array_equal(np.frombuffer(heard.stdout, np.int8), expected)
+
+
+def test_a_table_that_falls_is_refused(tmp_path: Path):
+    _, tables = write_c_tables(COMPANDED, tmp_path, frames=SAMPLES)
+    tables.write_text(tables.read_text().replace("{\n    -", "{\n    ", 1))
+    done = subprocess.run(
+        [compile_host(tmp_path, HOST), "features"], input=b"", capture_output=True, check=False
+    )
+    assert done.returncode != 0 and b"the front end refuses its tables" in done.stderr
+
+
+@pytest.mark.parametrize("columns", [1, COLUMNS, COLUMNS + 3, 3 * COLUMNS - 1])
+def test_the_window_is_the_last_samples_in_one_row(tmp_path: Path, columns: int):
+    write_c_tables(COMPANDED, tmp_path, frames=SAMPLES)
+    heard = np.random.default_rng(columns).integers(-128, 128, columns * HOP).astype(np.int8)
+    window = subprocess.run(
+        [compile_host(tmp_path, HOST), "window"],
+        input=heard.tobytes(),
+        capture_output=True,
+        check=True,
+    )
+    before = np.full(SAMPLES, -128, np.int8)
+    expected = np.concatenate([before, heard])[-SAMPLES:]
+    np.testing.assert_array_equal(np.frombuffer(window.stdout, np.int8), expected)
+
+
+def scene() -> np.ndarray:
+    """Noise that comes and goes, with an offset that no microphone should have; int16."""
+    rng = np.random.default_rng(5)
+    loudness = np.repeat(rng.choice([0, 0, 30, 3000, 20_000], 60), 4 * HOP)
+    sound = rng.normal(0, 1, len(loudness)) * loudness - 40
+    return np.clip(np.round(sound), -32768, 32767).astype("<i2")
+
+
+def test_live_detection_is_python_s_step_by_step(tmp_path: Path):
+    """Over a stand-in for a network, on the host: columns, scores and events."""
+    # Never run, for firmware/host/model.c stands in: any bytes and operators will do.
+    bundle = write_bundle(tmp_path / "bundle", b"no model", ("SOFTMAX",))
+    pcm, seen = scene(), []
+    (tmp_path / "pcm").write_bytes(pcm.tobytes())
+
+    def model(windows: np.ndarray) -> np.ndarray:
+        assert windows.shape == (1, 1, SAMPLES, 1)
+        seen.append(expected_output(windows))
+        return seen[-1][None]
+
+    recognizer = StreamingRecognizer(COMPANDED, model, DETECTOR)
+    events = [event for at in range(0, len(pcm), 777) for event in recognizer.push(pcm[at:][:777])]
+    found: dict[str, list[dict[str, str]]] = {"column": [], "scores": [], "event": []}
+    with subprocess.Popen(
+        [compile_host(bundle, MONITOR), "serve", tmp_path / "pcm"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as board:
+        assert board.stdin and board.stdout
+        board.stdin.write("stream mic columns scores\n")
+        board.stdin.flush()
+        for line in board.stdout:
+            if match := re.match(r"m3net (column|scores|event) (.*)", line):
+                found[match[1]].append(dict(field.split("=") for field in match[2].split()))
+            if len(found["column"]) > len(pcm) // HOP:  # all that the last one led to is told
+                break
+        board.kill()
+    values = "".join(one["values"] for one in found["column"][:-1])
+    columns = ColumnStream(COMPANDED).push(pcm)
+    assert columns.shape == (HOP, len(pcm) // HOP)
+    np.testing.assert_array_equal(np.frombuffer(bytes.fromhex(values), np.int8), columns.T.ravel())
+    assert [bytes.fromhex(one["out"]) for one in found["scores"]][: len(seen)] == [
+        scores.tobytes() for scores in seen
+    ]
+    assert [
+        tuple(int(one[key]) for key in ("column", "label", "score")) for one in found["event"]
+    ][: len(events)] == [(event.column, event.label, event.score) for event in events]
+    assert len(events) > 3 and len({event.label for event in events}) > 1
+    assert recognizer.detector.skipped_runs > 5 and len(seen) > 20
+
+
+@pytest.fixture(scope="module")
+def bundle(firmware_possible: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network that takes samples, quantised on random ones."""
+    from m3net_tf.keras import keras
+    from m3net_tf.quantization.ptq import quantize_int8
+
+    keras.utils.set_random_seed(3)
+    layers = keras.layers
+    inputs = layers.Input((1, SAMPLES, 1))
+    x = layers.Conv2D(8, (1, 16), strides=(1, 8), padding="same", activation="relu")(inputs)
+    x = layers.Conv2D(16, (1, 3), strides=(2, 2), padding="same", activation="relu")(x)
+    x = layers.AveragePooling2D((1, SAMPLES // 16))(x)
+    outputs = layers.Softmax()(layers.Flatten()(layers.Conv2D(CLASSES, 1)(x)))
+    network = keras.Model(inputs, outputs)
+    sounds = np.random.default_rng(1).integers(-128, 128, (20, 1, SAMPLES, 1)).astype(np.int8)
+    tflite = quantize_int8(network, sounds)
+    folder = tmp_path_factory.mktemp("waves") / "bundle"
+    write_bundle(folder, tflite, tuple(operators_of(tflite)))
+    (folder / "model.tflite").write_bytes(tflite)
+    return folder
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_an_emulated_core_gives_the_desktop_s_bytes_from_samples(
+    bundle: Path, tmp_path: Path, board: str
+):
+    from m3net_tf.quantization.runtime import run_reference
+
+    rng = np.random.default_rng(6)
+    length = SAMPLES + 2 * HOP + 100  # of a long clip the last whole hops count
+    clips = [np.zeros(length), np.arange(length) * 17 % 65_536 - 32_768]
+    clips += [rng.normal(0, level, length) for level in (2, 300, 9000)]
+    pcm = np.clip(np.round(clips), -32768, 32767).astype(np.int16)
+    heard = pcm[:, 2 * HOP :][:, :SAMPLES]
+    features = np.stack([features_int8(COMPANDED, clip / 32_768.0) for clip in heard])
+    scores = run_reference((bundle / "model.tflite").read_bytes(), features[..., None])
+    assert len(np.unique(scores, axis=0)) > 3
+    image = build_firmware(bundle, board, tmp_path / "build")
+    result = run_job(image.elf, find_machine(board), pcm, report_features=True)
+    np.testing.assert_array_equal(result.features, features)
+    np.testing.assert_array_equal(result.outputs, scores)
+    per_hop = result.frontend_instructions_per_frame
+    assert 5 * HOP < per_hop <= SAMPLE_BUDGET * HOP, per_hop
+    np.testing.assert_array_equal(
+        run_job(image.elf, find_machine(board), features).outputs, scores
+    )

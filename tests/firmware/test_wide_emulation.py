@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""16-bit activations on the emulated Cortex-M4: int8 at both ends, the desktop's bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from firmware_helpers import BOARD, CLASSES, FRAMES, random_features, write_bundle
+
+from m3net_tf.emulation import find_machine, run_job
+from m3net_tf.firmware.build import build_firmware
+from m3net_tf.frontend import FrontendConfig
+from m3net_tf.quantization.runtime import activation_bits, run_reference
+
+
+@pytest.fixture(scope="module")
+def wide_tflite() -> bytes:
+    """M3Net with its mirrors, gate, product and sums, some 2 000 parameters."""
+    from m3net_tf.keras import keras
+    from m3net_tf.models import build_model
+    from m3net_tf.quantization.ptq import quantize_int16x8
+
+    keras.utils.set_random_seed(11)
+    overrides = {
+        "sfp": [{"filters": 8, "kernel": (5, 5), "strides": (4, 4), "separable": False}],
+        "tail": [{"filters": 8}],
+    }
+    shape = (FrontendConfig().mel_bins, FRAMES, 1)
+    model = build_model("m3net", "mcu", input_shape=shape, classes=CLASSES, overrides=overrides)
+    return quantize_int16x8(model, random_features(20, seed=1)[..., None])
+
+
+def test_the_board_gives_the_desktops_bytes(
+    firmware_possible: None, wide_tflite: bytes, tmp_path: Path
+):
+    assert activation_bits(wide_tflite) == 16
+    bundle = write_bundle(tmp_path / "bundle", wide_tflite)
+    assert "#define M3NET_MODEL_ACTIVATION_BITS 16" in (bundle / "model.h").read_text()
+    image = build_firmware(bundle, BOARD, tmp_path / "build")
+    features = random_features(6, seed=2)
+    features[0], features[1] = -128, 127
+    result = run_job(image.elf, find_machine(BOARD), features)
+    np.testing.assert_array_equal(result.outputs, run_reference(wide_tflite, features[..., None]))
+    assert len(np.unique(result.outputs, axis=0)) > 1

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from quantization_helpers import clips, outputs, separable, unbalance
+
+from m3net_tf import cli
+from m3net_tf.artifacts import read_json, sha256_of
+from m3net_tf.errors import ConfigError, M3NetError, ModelError
+from m3net_tf.export import export_run
+from m3net_tf.quantization import pipeline, report
+from m3net_tf.quantization.graph import Graph
+from m3net_tf.quantization.methods import Method, Quantized, Quantizer
+from m3net_tf.quantization.pipeline import chosen_network, quantize_run
+from m3net_tf.quantization.ptq import quantize_except
+from m3net_tf.quantization.report import compare_tensors, rank_layers
+from m3net_tf.training.run import Run
+
+pytestmark = pytest.mark.usefixtures("private_cache")
+
+
+@pytest.fixture(scope="module")
+def run(tiny_run, tmp_path_factory) -> Run:
+    """A trained run, quantised."""
+    folder = tmp_path_factory.mktemp("quantized") / "tiny"
+    shutil.copytree(tiny_run, folder)
+    quantize_run(Run(folder), method=Method.parse("ptq+equalize+bias"), ranking_clips=10)
+    return Run(folder)
+
+
+@pytest.fixture()
+def copy(run, tmp_path) -> Run:
+    shutil.copytree(run.folder, tmp_path / "run")
+    return Run(tmp_path / "run")
+
+
+def test_the_report(run):
+    found = read_json(run.folder / "quantized" / "report.json")
+    assert found["method"] == "ptq+equalize+bias"
+    assert found["sha256"] == sha256_of((run.folder / "quantized" / "model.tflite").read_bytes())
+    for split in ("validation", "test"):
+        one = found[split]
+        assert np.sum(one["confusion"]["float"]) == one["clips"]
+        assert np.trace(one["confusion"]["quantized"]) == round(
+            one["accuracy"]["quantized"] * one["clips"]
+        )
+    layers = [one["layer"] for one in found["tensors"]]
+    assert layers[0] == "sfp1_dw" and layers[-1] == "output"
+    assert all(one["sqnr_db"] > 10 for one in found["tensors"])
+    assert all(one["covered_low"] <= one["covered_high"] for one in found["tensors"])
+    ranked = [(one["accuracy_points"], one["divergence"]) for one in found["ranking"]]
+    assert ranked == sorted(ranked, reverse=True)
+    assert {"sfp1_dw", "dense", "ma_product"} <= {one["layer"] for one in found["ranking"]}
+    page = (run.folder / "quantized" / "report.md").read_text()
+    assert "| sfp1_dw | DEPTHWISE_CONV_2D |" in page and "## Classes, test" in page
+
+
+def test_export_takes_it_and_notices_another(copy):
+    chosen = chosen_network(copy)
+    bundle = export_run(copy, None)
+    assert bundle.tflite == chosen.tflite
+    assert bundle.manifest["quantization"] == {"method": "ptq+equalize+bias", "chosen": True}
+    assert bundle.manifest["calibration"] == chosen.report["calibration"]
+    lines = []
+    export_run(copy, None, log=lines.append)
+    assert lines == [f"{bundle.folder} is already exported"]
+    shutil.rmtree(copy.folder / "quantized")
+    assert chosen_network(copy) is None
+    plain = export_run(copy, None)
+    assert plain.manifest["quantization"] == {"method": "ptq", "chosen": False}
+    assert plain.tflite != chosen.tflite
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("model.keras", lambda b: b + b"x", "was made before the run was trained anew"),
+        ("quantized/model.tflite", lambda b: b[:-1], "is not the network of report.json"),
+        ("quantized/report.json", lambda _: b"[]", "is no report of a network"),
+    ],
+)
+def test_a_network_that_does_not_fit_the_run(copy, name, change, message):
+    path = copy.folder / name
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(ModelError, match=rf"{message}: quantise .* again, or delete"):
+        chosen_network(copy)
+
+
+LABELS = np.array([0, 1] * 50, np.int32)
+WIDE = "int16x8"
+
+
+def answers(right: int) -> np.ndarray:
+    """Scores of 100 clips of which so many are recognised."""
+    picked = np.where(np.arange(100) < right, LABELS, 1 - LABELS)
+    return np.where(np.eye(2, dtype=bool)[picked], 100, -100).astype(np.int8)
+
+
+def repair(monkeypatch, right: dict[str, int], bound: float, unlike: bool = False):
+    """Repair a network whose float answers are 90 of 100; ``right`` is by method."""
+    tried = []
+
+    def quantize(method: Method) -> Quantized:
+        tried.append(str(method))
+        if str(method) not in right:
+            raise ModelError("a layer has no such form")
+        return Quantized(str(method).encode(), b"", ())
+
+    run = lambda tflite, features: answers(right[tflite.decode()])[: len(features)]  # noqa: E731
+    monkeypatch.setattr(pipeline, "float_scores", lambda *_: answers(90) / 256 + 0.5)
+    monkeypatch.setattr(pipeline, "run_reference", run)
+    monkeypatch.setattr(
+        pipeline, "run_tflm", lambda *given: -run(*given) if unlike else run(*given)
+    )
+    monkeypatch.setattr(pipeline, "tflm_unavailable_reason", lambda: "")
+    validation = SimpleNamespace(clean=np.zeros((100, 1), np.int8), labels=LABELS)
+    quantizer = SimpleNamespace(
+        quantize=quantize, calibrated=b"", model=SimpleNamespace(name="network")
+    )
+    method, steps = pipeline._repair(quantizer, validation, bound, lambda _: None)
+    assert [one["method"] for one in steps] == tried
+    return str(method), steps
+
+
+def test_repair_stops_at_the_first_that_holds(monkeypatch):
+    right = {"ptq": 80, "ptq+p99.99": 88, "ptq+least-error": 89}
+    method, steps = repair(monkeypatch, right, 1.0)
+    assert method == "ptq+least-error"
+    assert [one["outcome"] for one in steps] == ["loses too much"] * 2 + ["within the bound"]
+    assert [one["drop_points"] for one in steps] == pytest.approx([10, 2, 1])
+
+
+def test_repair_takes_the_best_where_none_holds(monkeypatch):
+    right = {"ptq": 80, "ptq+p99.99": 86, "ptq+least-error": 86, "int16x8": 85}
+    method, steps = repair(monkeypatch, right, 1.0)
+    assert method == "ptq+p99.99"  # the cheaper of two alike
+    assert len(steps) == len(pipeline.MENDS)
+    assert steps[3]["outcome"] == "a layer has no such form"
+
+
+def test_repair_leaves_out_what_the_device_rounds_otherwise(monkeypatch):
+    method, steps = repair(monkeypatch, {"ptq": 80, WIDE: 90}, 1.0, unlike=True)
+    assert method == "ptq"
+    assert steps[-1]["outcome"] == "TFLite Micro rounds a layer otherwise than TFLite"
+
+
+def test_repair_without_any_form(monkeypatch):
+    with pytest.raises(ModelError, match="network: a layer has no such form"):
+        repair(monkeypatch, {}, 1.0)
+
+
+def test_either_a_method_or_a_bound(run):
+    for given in ({}, {"method": Method(), "bound_points": 1.0}):
+        with pytest.raises(ConfigError, match="either by a method or by a repair"):
+            quantize_run(run, **given)
+    with pytest.raises(ConfigError, match=r"the bound of -1 points is none: give 0 to 100"):
+        quantize_run(run, bound_points=-1)
+
+
+def test_command_that_repairs_in_vain(monkeypatch, run):
+    found = read_json(run.folder / "quantized" / "report.json")
+    found |= {"within_bound": False, "method": "ptq"}
+    found["validation"]["drop_points"] = 7.0
+    given = []
+    monkeypatch.setattr(
+        pipeline, "quantize_run", lambda *a, **k: given.append((a[2], k["bound_points"])) or found
+    )
+    with pytest.raises(M3NetError, match=r"no method keeps within 0.5 points .* 7.00: raise"):
+        cli.quantize(run.folder, repair=True)
+    cli.quantize(run.folder, method="int16x8")
+    assert given == [(None, 0.5), (Method(wide=True), None)]
+
+
+def test_ranking_and_tensors_of_an_unbalanced_network():
+    """The layers that lose most are found; a plain SQNR does not show them."""
+    model = separable()
+    unbalance(model, "stem_bn", "ds_dw", reach=1000.0)
+    quantized = Quantizer(model, clips(32)).quantize(Method())
+    costs = rank_layers(quantized, clips(40, seed=4), np.zeros(40, np.int32), "network")
+    assert {one.layer for one in costs[:2]} == {"stem_conv", "ds_dw"}
+    worst = min(compare_tensors(quantized, clips(20, seed=4)), key=lambda one: one.sqnr_db)
+    assert worst.layer != "stem_conv"  # its large channels hide the small ones
+
+
+def test_a_tensor_that_int8_holds_exactly_has_no_ratio():
+    sums = report._Sums()
+    sums.add(np.ones((1, 4), np.float32), np.ones((1, 4), np.float32), -1.0, 0.5, 0.1)
+    found = sums.report("layer", "ADD", -1.0, 0.5, 0.1)
+    assert found.sqnr_db is None and found.max_error == 0
+    assert found.clipped_share == 1
+
+
+def test_nothing_quantised_costs_nothing():
+    quantizer = Quantizer(separable(), clips(32))
+    graph = Graph(quantizer.calibrated)
+    every = [graph.name(one.outputs[0]) for one in graph.operators]
+    features = clips(10, seed=4)
+    known = outputs(quantizer.calibrated, features)
+    untouched = quantize_except(quantizer.calibrated, "network", every)
+    np.testing.assert_array_equal(outputs(untouched, features), known)
+
+
+def test_a_bound_that_the_first_method_keeps(tiny_run, tmp_path):
+    shutil.copytree(tiny_run, tmp_path / "run")
+    lines: list[str] = []
+    found = quantize_run(
+        Run(tmp_path / "run"), bound_points=100.0, ranking_clips=0, log=lines.append
+    )
+    assert found["within_bound"] and found["method"] == "ptq"
+    drop_points = found["validation"]["drop_points"]
+    assert found["tried"][0]["drop_points"] == pytest.approx(drop_points)
+    assert f"ptq: {drop_points:.2f} points: within the bound" in lines
+    page = (tmp_path / "run" / "quantized" / "report.md").read_text()
+    assert "Repair to within 100 points on validation: reached." in page
+    assert "## Layers" not in page
+    assert read_json(tmp_path / "run" / "quantized" / "report.json") == found

@@ -1,0 +1,486 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The light runtime: metadata in the ``.tflite``, scores of files, events, and what it imports."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import shutil
+import struct
+import subprocess
+import sys
+import types
+import wave
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from m3net_tf import __main__ as entry
+from m3net_tf import cli
+from m3net_tf.datasets.audio import read_audio, to_pcm16
+from m3net_tf.errors import DataError, ModelError
+from m3net_tf.export import Bundle, export_run
+from m3net_tf.frontend import FrontendConfig, features_int8, quantize_features
+from m3net_tf.keras import keras
+from m3net_tf.quantization import runtime
+from m3net_tf.quantization.diffres import Int8Network
+from m3net_tf.quantization.ptq import quantize_int8
+from m3net_tf.quantization.runtime import (
+    run_reference,
+    run_tflm,
+    tensor_quantization,
+    tflm_unavailable_reason,
+)
+from m3net_tf.quantization.warp import WarpConfig
+from m3net_tf.runtime import Classifier, attach_metadata, network_of, read_metadata, sound
+from m3net_tf.streaming import DetectorConfig, detect, listen, save_detector
+from m3net_tf.training import Run
+
+pytestmark = pytest.mark.usefixtures("private_cache")
+
+
+@pytest.fixture(scope="module")
+def exported(private_cache, tiny_run, tmp_path_factory) -> Bundle:
+    """An export of the tiny run; do not write into it."""
+    return export_run(Run(tiny_run), None, tmp_path_factory.mktemp("light") / "export")
+
+
+@pytest.fixture(scope="module")
+def vectors(exported) -> tuple[np.ndarray, np.ndarray]:
+    """Samples and scores of the export's test vectors."""
+    index = json.loads((exported.folder / "vectors" / "vectors.json").read_text())
+
+    def load(name: str) -> np.ndarray:
+        data = (exported.folder / "vectors" / name).read_bytes()
+        return np.frombuffer(data, index[name]["dtype"]).reshape(index[name]["shape"])
+
+    return load("pcm_int16.bin"), load("outputs_int8.bin")
+
+
+def write_wav(path: Path, pcm: np.ndarray, rate_hz: int = 16_000, width: int = 2) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1 if pcm.ndim == 1 else pcm.shape[1])
+        file.setsampwidth(width)
+        file.setframerate(rate_hz)
+        file.writeframes(pcm.tobytes())
+    return path
+
+
+def changed(exported: Bundle, path: Path, change) -> Path:
+    """The exported file with other metadata."""
+    manifest = json.loads(json.dumps(exported.manifest))
+    change(manifest)
+    path.write_bytes(attach_metadata(exported.tflite, manifest))
+    return path
+
+
+# --- metadata ----------------------------------------------------------------------------------
+
+
+def test_the_file_says_what_the_manifest_says(exported):
+    network, metadata = read_metadata(exported.folder / "model.tflite")
+    manifest = exported.manifest
+    assert network == exported.tflite
+    assert metadata.name == manifest["model"]["name"]
+    assert metadata.labels == exported.labels
+    assert metadata.frontend == exported.frontend
+    assert metadata.detector == exported.detector
+    assert metadata.licence == manifest["licence"]
+    assert metadata.frames == manifest["model"]["input_shape"][1]
+    with zipfile.ZipFile(exported.folder / "model.tflite") as archive:
+        assert archive.testzip() is None
+        assert archive.read("labels.txt").decode().splitlines() == list(exported.labels)
+        normalisation = json.loads(archive.read("m3net.json"))["normalisation"]
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    # The formula as it is written there, against the front end.
+    feature = np.linspace(-20, 10, 301)
+    q = np.floor((feature - normalisation["minimum"]) / normalisation["step"] + 0.5) - 128
+    np.testing.assert_array_equal(
+        np.clip(q, -128, 127), quantize_features(exported.frontend, feature)
+    )
+
+
+def test_every_runtime_passes_over_it(exported, vectors):
+    file = (exported.folder / "model.tflite").read_bytes()
+    assert file.startswith(exported.tflite) and len(file) > len(exported.tflite)
+    features = np.stack([features_int8(exported.frontend, pcm / 32768) for pcm in vectors[0][:2]])
+    np.testing.assert_array_equal(run_reference(file, features[..., None]), vectors[1][:2])
+    if reason := tflm_unavailable_reason():
+        pytest.skip(reason)
+    np.testing.assert_array_equal(run_tflm(file, features[..., None]), vectors[1][:2])
+
+
+def test_the_c_array_is_without_it(exported):
+    header = (exported.folder / "model.h").read_text()
+    assert f"#define M3NET_MODEL_SIZE_BYTES {len(exported.tflite)}\n" in header
+
+
+def test_attaching_again_changes_nothing(exported):
+    file = (exported.folder / "model.tflite").read_bytes()
+    assert attach_metadata(network_of(file), exported.manifest) == file
+
+
+def test_settings_of_the_detector_go_into_the_file(exported, tiny_run, tmp_path):
+    run = Run(shutil.copytree(tiny_run, tmp_path / "run"))
+    shutil.copytree(exported.folder, run.folder / "export")
+    config = dataclasses.replace(exported.detector, run_columns=9)
+    save_detector(config, run.detector_path)
+    export_run(run, None)
+    assert Classifier(run.folder).metadata.detector == config
+
+
+def test_an_export_of_before_learns_to_speak(exported, tiny_run, tmp_path):
+    folder = Path(shutil.copytree(exported.folder, tmp_path / "export"))
+    (folder / "model.tflite").write_bytes(exported.tflite)
+    with pytest.raises(ModelError, match=r"model\.tflite does not say .* export again if it is"):
+        Classifier(folder)
+    export_run(Run(tiny_run), None, folder)
+    assert Classifier(folder).labels == exported.labels
+
+
+def test_bad_files(exported, tmp_path):
+    file = (exported.folder / "model.tflite").read_bytes()
+    path = tmp_path / "model.tflite"
+    with pytest.raises(ModelError, match=r"cannot be read \(No such file"):
+        Classifier(path)
+    with pytest.raises(ModelError, match=r"has no model\.tflite: name an export's folder"):
+        Classifier(tmp_path)
+    at = file.index(b'"labels"')
+    path.write_bytes(file[:at] + b"?" + file[at + 1 :])
+    with pytest.raises(ModelError, match="damaged metadata: export again"):
+        Classifier(path)
+    for cut in (len(file) - 1, len(exported.tflite) + 10, 100):
+        path.write_bytes(file[:cut])
+        with pytest.raises(ModelError, match="does not say what its inputs"):
+            Classifier(path)
+    with zipfile.ZipFile(io.BytesIO(file)) as archive:
+        values = json.loads(archive.read("m3net.json"))
+    values["format"] = 99
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("m3net.json", json.dumps(values))
+    with pytest.raises(ModelError, match="metadata of format 99, this release reads 1"):
+        Classifier(path)
+    path.write_bytes(attach_metadata(b"\0\0\0\0TFL3 no network", exported.manifest))
+    with pytest.raises(ModelError, match=r"the \.tflite file cannot be run"):
+        Classifier(path)
+
+
+# --- scores --------------------------------------------------------------------------------------
+
+
+def test_scores_are_the_devices(exported, vectors):
+    classifier = Classifier(exported.folder)
+    for pcm, expected in zip(*vectors, strict=True):
+        found = classifier.classify(pcm)
+        assert found.starts_s.tolist() == [0.0]
+        np.testing.assert_array_equal(found.window_scores[0] * 256 - 128, expected)
+        np.testing.assert_array_equal(found.scores, found.window_scores[0])
+        assert found.label == expected.argmax()
+
+
+def test_windows_of_a_long_sound(exported, vectors):
+    classifier = Classifier(exported.folder / "model.tflite")
+    length = classifier.window_samples
+    assert length == 48 * 320 + 512
+    pcm = np.concatenate(vectors[0][:3])
+    found = classifier.classify(pcm)
+    starts = [0, length // 2, length, 3 * length // 2, 2 * length, len(pcm) - length]
+    assert (found.starts_s * 16_000).round().astype(int).tolist() == starts
+    for start, scores in zip(starts, found.window_scores, strict=True):
+        alone = classifier.classify(pcm[start : start + length])
+        np.testing.assert_array_equal(alone.scores, scores)
+    np.testing.assert_allclose(found.scores, found.window_scores.mean(axis=0))
+    assert found.label == found.scores.argmax()
+
+
+def test_a_short_sound_ends_in_silence(exported, vectors):
+    classifier = Classifier(exported.folder)
+    short = vectors[0][0][:5000]
+    padded = np.pad(short, (0, 16_000 - 5000))
+    np.testing.assert_array_equal(
+        classifier.classify(short).scores, classifier.classify(padded).scores
+    )
+
+
+def test_fast_kernels_give_nearly_the_same(exported, vectors):
+    exact, fast = Classifier(exported.folder), Classifier(exported.folder, fast=True)
+    for pcm in vectors[0]:
+        # XNNPACK rounds other sums: a few steps of 1/256 each.
+        np.testing.assert_allclose(
+            fast.classify(pcm).scores, exact.classify(pcm).scores, atol=16 / 256
+        )
+
+
+def test_events_are_those_of_the_reference(exported, vectors, tmp_path):
+    def low(manifest: dict) -> None:  # hardly trained, the network is never sure
+        for settings in manifest["detector"]["classes"]:
+            settings |= {"threshold": 0.1, "release": 0.09, "hits": 1, "suppression_columns": 10}
+
+    classifier = Classifier(changed(exported, tmp_path / "low.tflite", low))
+    pcm = np.concatenate(vectors[0])
+    recognizer = classifier.recognizer()
+    events = [e for i in range(0, len(pcm), 1600) for e in recognizer.push(pcm[i : i + 1600])]
+    config = classifier.metadata.detector
+    tape = listen(
+        exported.frontend, lambda windows: run_reference(exported.tflite, windows), config, [pcm]
+    )
+    assert events == detect(config, tape) and events
+
+
+def test_a_network_with_diffres_is_one_file(tmp_path):
+    keras.utils.set_random_seed(2)
+    layers = keras.layers
+    rng = np.random.default_rng(1)
+    features = rng.integers(-128, 128, (6, 40, 49, 1)).astype(np.int8)
+    merged = rng.integers(-128, 128, (6, 40, 24, 3)).astype(np.int8)
+    parts = [
+        keras.Sequential(
+            [layers.Input(calibration.shape[1:]), layers.Conv2D(*conv), layers.Flatten(), end]
+        )
+        for calibration, conv, end in (
+            (features, (1, (40, 1)), layers.Activation("sigmoid")),
+            (merged, (4, (40, 24)), layers.Softmax()),
+        )
+    ]
+    network = Int8Network(
+        quantize_int8(parts[1], merged),
+        quantize_int8(parts[0], features),
+        WarpConfig(40, 49, 24, -14.0, 5.0),
+    )
+    frontend, labels = FrontendConfig(), ["a", "b", "c", "d"]
+    manifest = {
+        "dataset": {"name": "none"},
+        "detector": DetectorConfig.default(frontend, 49, labels).to_dict(),
+        "frontend": frontend.to_dict(),
+        "labels": labels,
+        "licence": "none",
+        "model": {
+            "name": "diffres-s",
+            "input_shape": [40, 49, 1],
+            "input_quantization": tensor_quantization(network.importance, "input"),
+        },
+        "warp": network.warp.to_dict(),
+    }
+    path = tmp_path / "model.tflite"
+    path.write_bytes(attach_metadata(network.tflite, manifest, network.importance))
+    found = Classifier(path)
+    assert found.metadata.warp == network.warp
+    np.testing.assert_array_equal(found.run(features), network.run(run_reference, features))
+
+
+# --- sound ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_standard_library_reads_the_same_samples(tmp_path, channels):
+    rng = np.random.default_rng(3)
+    pcm = rng.integers(-32768, 32768, (4000, channels)).astype(np.int16)
+    path = write_wav(tmp_path / "a.wav", pcm)
+    expected = to_pcm16(read_audio(path, sample_rate_hz=16_000))
+    np.testing.assert_array_equal(sound._read_wave(path, 16_000), expected)
+    np.testing.assert_array_equal(sound.read_pcm(path, 16_000), expected)
+
+
+def test_other_rates_are_converted_where_soxr_is_there(tmp_path):
+    tone = (8000 * np.sin(2 * np.pi * 440 * np.arange(44_100) / 44_100)).astype(np.int16)
+    path = write_wav(tmp_path / "a.wav", tone, 44_100)
+    assert sound.read_pcm(path, 16_000).shape == (16_000,)
+    with pytest.raises(DataError, match=r"44100 Hz, 16000 Hz is needed; .* pip install soundfile"):
+        sound._read_wave(path, 16_000)
+
+
+def test_what_the_standard_library_cannot_read(tmp_path):
+    pcm = np.zeros(100, np.int16)
+    whole = write_wav(tmp_path / "whole.wav", pcm).read_bytes()
+    cases = {
+        "float.wav": "no whole WAV file of plain samples",
+        "text.wav": "no whole WAV file of plain samples",
+        "wide.wav": "32-bit samples",
+        "cut.wav": "is truncated",
+        "empty.wav": "holds no samples",
+        "nowhere.wav": r"cannot be read \(No such file",
+    }
+    soundfile.write(tmp_path / "float.wav", np.zeros(100), 16_000, "FLOAT")
+    (tmp_path / "text.wav").write_text("no sound")
+    write_wav(tmp_path / "wide.wav", np.zeros(100, np.int32), width=4)
+    (tmp_path / "cut.wav").write_bytes(whole[:-20])
+    write_wav(tmp_path / "empty.wav", pcm[:0])
+    for name, message in cases.items():
+        with pytest.raises(DataError, match=message) as caught:
+            sound._read_wave(tmp_path / name, 16_000)
+        assert str(tmp_path / name) in str(caught.value)
+
+
+class PortAudioError(Exception):
+    pass
+
+
+def fake_sounddevice(pcm: np.ndarray, refuse: bool = False) -> types.ModuleType:
+    """A microphone that hears ``pcm`` and is then unplugged."""
+
+    class InputStream:
+        def __init__(self, **settings) -> None:
+            assert settings["samplerate"] == 16_000 and settings["dtype"] == "int16"
+            if refuse:
+                raise PortAudioError("Invalid sample rate")
+            self.at = 0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_) -> None:
+            pass
+
+        def read(self, count: int):
+            if self.at >= len(pcm):
+                raise KeyboardInterrupt
+            self.at += count
+            return pcm[self.at - count : self.at, None], False
+
+    module = types.ModuleType("sounddevice")
+    module.InputStream, module.PortAudioError = InputStream, PortAudioError
+    return module
+
+
+def test_the_microphone_is_heard_until_ctrl_c(exported, vectors, tmp_path, monkeypatch, capsys):
+    def low(manifest: dict) -> None:
+        for settings in manifest["detector"]["classes"]:
+            settings |= {"threshold": 0.1, "release": 0.09, "hits": 1, "suppression_columns": 10}
+
+    model = changed(exported, tmp_path / "low.tflite", low)
+    pcm = np.concatenate(vectors[0])
+    path = write_wav(tmp_path / "a.wav", pcm)
+    monkeypatch.setitem(sys.modules, "sounddevice", fake_sounddevice(pcm))
+    assert classify("--microphone", "--json", "--model", model) == 0
+    heard = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert classify(path, "--stream", "--json", "--model", model) == 0
+    streamed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert heard and {event.pop("source") for event in heard} == {"microphone"}
+    assert {event.pop("source") for event in streamed} == {str(path)}
+    assert heard == streamed
+
+
+def test_without_a_microphone(exported, monkeypatch, capsys):
+    model = exported.folder
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    assert classify("--microphone", "--model", model) == 2
+    assert "pip install sounddevice" in capsys.readouterr().err
+    silent = fake_sounddevice(np.zeros(0, np.int16), refuse=True)
+    monkeypatch.setitem(sys.modules, "sounddevice", silent)
+    assert classify("--microphone", "--model", model) == 2
+    assert "cannot be opened at 16000 Hz (Invalid sample rate)" in capsys.readouterr().err
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def classify(*words: object) -> int:
+    """Status of ``m3net classify``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["m3net", "classify", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            entry.main()
+    return stop.value.code
+
+
+def test_what_it_prints(exported, vectors, tmp_path, capsys):
+    path = write_wav(tmp_path / "a.wav", np.concatenate(vectors[0][:2]))
+    found = Classifier(exported.folder).classify(np.concatenate(vectors[0][:2]))
+    labels = exported.labels
+    assert classify(path, path, "--model", exported.folder, "--top", 1) == 0
+    line = f"{path}: {labels[found.label]} {100 * found.scores[found.label]:.1f} %"
+    assert capsys.readouterr().out.splitlines() == [line, line]
+    assert classify(path, "--model", exported.folder, "--json", "--windows") == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["label"] == labels[found.label]
+    assert values["scores"] == dict(zip(labels, found.scores.tolist(), strict=True))
+    assert [w["start_s"] for w in values["windows"]] == found.starts_s.tolist()
+    assert classify(path, "--model", exported.folder, "--windows") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + len(found.starts_s)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a.wav"], "required: --model"),
+        (["--model", "m"], "name sound files, or --microphone"),
+        (["a.wav", "--microphone", "--model", "m"], "name sound files, or --microphone"),
+        (["a.wav", "--model", "m", "--top", "0"], "--top is the number of classes"),
+        (["a.wav", "--model", "nowhere"], "error: nowhere cannot be read"),
+    ],
+)
+def test_wrong_words(words, message, capsys):
+    assert classify(*words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_command_line_knows_it_too(exported, vectors, tmp_path, monkeypatch, capsys):
+    path = write_wav(tmp_path / "a.wav", vectors[0][0])
+    assert classify(path, "--model", exported.folder) == 0
+    expected = capsys.readouterr().out
+    for words, status in (
+        ([path, "--model", exported.folder], 0),
+        ([path, "--model", tmp_path / "none.tflite"], 2),
+    ):
+        monkeypatch.setattr(sys, "argv", ["m3net", "classify", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert stop.value.code in ((None, 0) if status == 0 else (2,))
+    assert capsys.readouterr().out == expected
+
+
+_ALONE = """
+import sys
+for name in {blocked!r}:
+    sys.modules[name] = None  # as if it were not installed
+sys.argv = ["m3net", "classify", *{words!r}]
+try:
+    from m3net_tf.__main__ import main
+    main()
+finally:
+    print(*sorted({{name.partition(".")[0] for name in sys.modules}}), file=sys.stderr)
+"""
+HEAVY = {"tensorflow", "tf_keras", "keras", "librosa", "scipy", "pandas", "matplotlib", "typer"}
+ABSENT = ("soundfile", "soxr", "yaml", "platformdirs", "typer", "rich", "requests", "pooch")
+
+
+def test_numpy_and_an_interpreter_are_enough(exported, vectors, tmp_path):
+    path = write_wav(tmp_path / "a.wav", vectors[0][0])
+    words = [str(path), "--model", str(exported.folder / "model.tflite"), "--json"]
+    printed = []
+    for blocked in ((), ABSENT):
+        code = _ALONE.format(blocked=blocked, words=words)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        imported = set(done.stderr.splitlines()[-1].split())
+        assert "numpy" in imported and not imported & (HEAVY - set(blocked))
+        printed.append(json.loads(done.stdout))
+    assert printed[0] == printed[1]
+    scores = np.array(list(printed[0]["scores"].values()))
+    np.testing.assert_array_equal(scores * 256 - 128, vectors[1][0])
+
+
+def test_an_interpreter_that_is_too_old_says_so(exported, monkeypatch):
+    class Old:
+        def __init__(self, **_) -> None:
+            raise ValueError("Didn't find op for builtin opcode 'REVERSE_V2' version '3'.")
+
+    monkeypatch.setattr(runtime, "Interpreter", Old)
+    with pytest.raises(ModelError, match=r"lacks an operator .*REVERSE_V2.* -U ai-edge-litert"):
+        Classifier(exported.folder)
+
+
+def test_a_wav_without_a_length_is_not_taken_for_whole(tmp_path):
+    """Writers to a pipe leave the length open; the standard library then promises too much."""
+    path = write_wav(tmp_path / "a.wav", np.ones(100, np.int16))
+    data = bytearray(path.read_bytes())
+    data[40:44] = struct.pack("<I", 0x7FFFFFFE)
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="is truncated"):
+        sound._read_wave(path, 16_000)
