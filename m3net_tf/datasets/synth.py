@@ -250,9 +250,9 @@ def synthesise(clip: Clip, *, seed: int = 0, sample_rate_hz: int = RATE_HZ) -> A
     noise *= level / np.sqrt(np.square(noise).mean()) * _decibels(rng, -SNR_DB[1], -SNR_DB[0])
     mix = sound + noise
     mix *= _decibels(rng, *GAIN_DB) / np.abs(mix).max()
-    if sample_rate_hz != RATE_HZ:
-        mix = resampled(mix, RATE_HZ, sample_rate_hz)
-    return from_pcm16(to_pcm16(mix))
+    if sample_rate_hz == RATE_HZ:
+        return from_pcm16(to_pcm16(mix))
+    return from_pcm16(to_pcm16(resampled(mix.astype(np.float32), RATE_HZ, sample_rate_hz)))
 
 
 def _decibels(rng: Rng, low_db: float, high_db: float) -> float:

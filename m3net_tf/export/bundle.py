@@ -58,6 +58,7 @@ _FILES = (
     "vectors/outputs_int8.bin",
 )
 _WARP_FILES = ("importance.tflite", "warp_config.h", "warp_tables.c")  # where there is DiffRes
+_FORMAT = 2  # raised when the firmware comes to need what older exports lack
 _UNPROVEN_ARENA_FACTOR = 10  # bytes of arena a byte of network, where nothing could measure it
 
 
@@ -275,7 +276,7 @@ def export_run(
         size = sum(map(host_arena_bytes, network.parts))
         arena = {"bytes": size, "source": "TFLite Micro on a 64-bit host"}
     manifest: dict[str, Any] = {
-        "format": 1,
+        "format": _FORMAT,
         "arena": arena,
         "calibration": calibration,
         "detector": detector.to_dict(),
@@ -329,7 +330,7 @@ def export_run(
 def _is_current(bundle: Bundle, trained_sha256: str, choice: Choice | None) -> bool:
     """Whether an export is of the network that the run has now, quantised as the run says."""
     manifest = bundle.manifest
-    if manifest.get("trained_model_sha256") != trained_sha256:
+    if manifest.get("format") != _FORMAT or manifest.get("trained_model_sha256") != trained_sha256:
         return False
     if choice:
         return bool(manifest["model"]["sha256"] == sha256_of(choice.tflite))

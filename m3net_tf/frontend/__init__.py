@@ -4,8 +4,8 @@
 One :class:`FrontendConfig` feeds three implementations of the same numbers: the NumPy reference
 (:mod:`.reference`), the TensorFlow one for ``tf.data`` (:mod:`.graph`, imported on demand so that
 this room needs no TensorFlow) and the C one on CMSIS-DSP, whose tables :mod:`.ctables` writes.
-Cores without FPU compute in whole numbers, and :mod:`.fixed` gives their bits; :mod:`.waveform` says
-how a device takes samples as they are.
+Cores without FPU compute in whole numbers, and :mod:`.fixed` gives their bits; :mod:`.waveform`
+says how a device takes samples as they are.
 """
 
 from m3net_tf.frontend.config import FrontendConfig

@@ -34,7 +34,8 @@ class FrontendConfig:
         kind: ``mel`` (mel bank; with ``mfcc_coefficients`` its cepstrum), ``spectrogram`` (the
             FFT's ``fft_samples / 2 + 1`` bins as they are) or ``waveform`` (the samples
             themselves as one row, shape (1, samples): only the rate, the level, ``log: mu`` and
-            the range count, and ``feature_min`` -1 with ``feature_max`` 127/128 rounds to 8 bits).
+            the range count, and ``feature_min`` -1 with ``feature_max`` 127/128 rounds to 8 bits;
+            a device hears ``hop_samples`` at a time, which must divide the clip).
         sample_rate_hz: rate of the waveform.
         frame_samples: samples under one window.
         hop_samples: samples from one frame to the next.

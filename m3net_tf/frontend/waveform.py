@@ -2,8 +2,8 @@
 """Samples as features, as a device takes them: a hop of samples is a column, each sample a level.
 
 The network's input is (1, samples, 1): one row whose frames are samples. A device hears it in
-columns of ``hop_samples``, which follow one another without overlap, and turns each sample into int8
-by what :func:`waveform_levels` says of all of them, so that no rounding is computed twice.
+columns of ``hop_samples``, which follow one another without overlap, and turns each sample into
+int8 by what :func:`waveform_levels` says of all of them: it never computes a logarithm.
 """
 
 from __future__ import annotations

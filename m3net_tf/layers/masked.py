@@ -148,8 +148,9 @@ class GroupNorm(keras.layers.Layer):
             valid = tf.cast(valid, tf.float32)
             x *= valid
         spread = tf.constant(self.spread, tf.float32)
-        mean = tf.nn.conv2d(map_mean(x, valid, training=training), spread, 1, "VALID")
-        centred = x - mean
+        # The negative mean is added: TFLite and TFLite Micro round int8 differences apart, sums alike.
+        minus_mean = tf.nn.conv2d(map_mean(x, valid, training=training), -spread, 1, "VALID")
+        centred = x + minus_mean
         if valid is not None:
             centred *= valid
         power = centred * centred
@@ -201,7 +202,7 @@ class PointNorm(keras.layers.Layer):
         x = tf.cast(inputs, tf.float32)  # half precision is too narrow for squares
         channels = x.shape[-1]
         average = tf.fill((1, 1, channels, 1), 1.0 / channels)
-        centred = x - tf.nn.conv2d(x, average, 1, "VALID")  # a mean, (batch, F, T, 1)
+        centred = x + tf.nn.conv2d(x, -average, 1, "VALID")  # as in GroupNorm; (batch, F, T, 1)
         variance = tf.nn.conv2d(centred * centred, average, 1, "VALID")
         outputs = centred * tf.math.rsqrt(variance + self.epsilon)
         outputs = outputs * tf.cast(self.gamma, tf.float32) + tf.cast(self.beta, tf.float32)

@@ -190,23 +190,23 @@ class Graph:
 
     def _scratch_bytes(self, operator: Any, kernels: str) -> int:
         """As CMSIS-NN's functions ``arm_..._get_buffer_size`` have it."""
+        kinds = schema.BuiltinOperator
         code = self._codes[operator.opcodeIndex]
+        if code not in (kinds.AVERAGE_POOL_2D, kinds.CONV_2D, kinds.DEPTHWISE_CONV_2D):
+            return 0
         wide = self._tensors[operator.outputs[0]].type == schema.TensorType.INT16
         channels = int(self._tensors[operator.inputs[0]].shape[-1])
-        if code == schema.BuiltinOperator.AVERAGE_POOL_2D:
+        if code == kinds.AVERAGE_POOL_2D:
             return 4 * channels if kernels == "dsp" else 0
-        if code == schema.BuiltinOperator.CONV_2D:
-            _, height, width, depth = map(int, self._tensors[operator.inputs[1]].shape)
+        _, height, width, depth = map(int, self._tensors[operator.inputs[1]].shape)
+        if code == kinds.CONV_2D:
             if height == width == 1 and depth == channels and not wide:
                 return 0
             return _convolution_bytes(height * width * channels, kernels, wide)
-        if code == schema.BuiltinOperator.DEPTHWISE_CONV_2D:
-            _, height, width, depth = map(int, self._tensors[operator.inputs[1]].shape)
-            options = operator.builtinOptions
-            if depth != channels or (options.dilationHFactor, options.dilationWFactor) != (1, 1):
-                return 0
-            return _depthwise_bytes(height, width, channels, kernels, wide)
-        return 0
+        options = operator.builtinOptions
+        if depth != channels or (options.dilationHFactor, options.dilationWFactor) != (1, 1):
+            return 0
+        return _depthwise_bytes(height, width, channels, kernels, wide)
 
     @staticmethod
     def _size(tensor: Any) -> int:

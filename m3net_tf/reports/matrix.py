@@ -37,14 +37,13 @@ class Heard:
 
     Attributes:
         bundle: the network.
-        pcm: int16 samples, shape (clips, samples); None for a network on raw samples, which has no
-            front end to test.
+        pcm: int16 samples, shape (clips, samples).
         features: the reference's int8 features of them, shape (clips, bins, frames).
         scores: the desktop's int8 answers to these, shape (clips, classes).
     """
 
     bundle: Bundle
-    pcm: npt.NDArray[np.int16] | None
+    pcm: npt.NDArray[np.int16]
     features: npt.NDArray[np.int8]
     scores: npt.NDArray[np.int8]
 
@@ -106,8 +105,7 @@ def _prepare(plan: Path, folder: Path, data_dir: Path | None, log: Log) -> Heard
     dataset = run.dataset(data_dir)
     clips = spread_clips(dataset, CLIPS)
     pcm, features = pcm_and_features(dataset, clips, bundle.frontend)
-    raw = bundle.frontend.kind == "waveform"
-    return Heard(bundle, None if raw else pcm, features[..., 0], bundle.run_reference(features))
+    return Heard(bundle, pcm, features[..., 0], bundle.run_reference(features))
 
 
 def _cell(board: str, heard: Heard, folder: Path) -> dict[str, Any]:
@@ -116,25 +114,22 @@ def _cell(board: str, heard: Heard, folder: Path) -> dict[str, Any]:
     arena = bundle.manifest["arena"]["bytes"] + ARENA_SLACK_BYTES
     image = build_firmware(bundle.folder, board, folder, arena)
     answered = run_job(image.elf, machine, heard.features)
-    found: dict[str, Any] = {
+    told = run_job(image.elf, machine, heard.pcm, report_features=True)
+    if told.features is None:
+        raise FirmwareError("the firmware reported no features: build it from this release")
+    apart = np.abs(told.features.astype(int) - heard.features)
+    return {
         "bytes_equal": bool(np.array_equal(answered.outputs, heard.scores)),
         "label": bundle.labels[int(answered.labels[0])],
         "label_of_desktop": bundle.labels[int(heard.scores[0].argmax())],
         "instructions": answered.model_instructions,
         "arena_bytes": answered.arena_used_bytes,
-        "stack_bytes": answered.stack_used_bytes,
+        "stack_bytes": max(answered.stack_used_bytes, told.stack_used_bytes),
         "flash_bytes": image.flash_bytes,
+        "frontend_instructions": told.frontend_instructions_per_frame,
+        "frontend_largest_lsb": int(apart.max()),
+        "frontend_equal": float((apart == 0).mean()),
     }
-    if heard.pcm is not None:
-        told = run_job(image.elf, machine, heard.pcm, report_features=True)
-        if told.features is None:
-            raise FirmwareError("the firmware reported no features: build it from this release")
-        apart = np.abs(told.features.astype(int) - heard.features)
-        found["frontend_instructions"] = told.frontend_instructions_per_frame
-        found["frontend_largest_lsb"] = int(apart.max())
-        found["frontend_equal"] = float((apart == 0).mean())
-        found["stack_bytes"] = max(found["stack_bytes"], told.stack_used_bytes)
-    return found
 
 
 def matrix_table(result: dict[str, Any]) -> Table:
@@ -142,15 +137,14 @@ def matrix_table(result: dict[str, Any]) -> Table:
     names = ("board", "network", "same bytes", "instructions", "arena", "stack", "flash")
     table = Table(*names, "front end, a frame", "its equal values", "label")
     for cell in result["cells"]:
-        frontend = cell.get("frontend_instructions")
         table.add_row(
             cell["board"],
             cell["network"],
             "yes" if cell["bytes_equal"] else "NO",
             *(f"{cell[name]:,}" for name in ("instructions", "arena_bytes", "stack_bytes")),
             f"{cell['flash_bytes']:,}",
-            "none" if frontend is None else f"{frontend:,}",
-            "" if frontend is None else f"{100 * cell['frontend_equal']:.2f} %",
+            f"{cell['frontend_instructions']:,}",
+            f"{100 * cell['frontend_equal']:.2f} %",
             cell["label"],
         )
     return table

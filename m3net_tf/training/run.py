@@ -12,6 +12,7 @@ from m3net_tf.artifacts import read_json
 from m3net_tf.datasets import AudioDataset, load_dataset
 from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.keras import keras
+from m3net_tf.models import model_names, presets_of
 from m3net_tf.training.recipe import Recipe, load_recipe
 
 
@@ -99,6 +100,8 @@ class Run:
             ModelError: training has not finished or the file is damaged.
         """
         self._require_finished()
+        for name in model_names():
+            presets_of(name)  # imports its module, which registers the layers
         try:
             return keras.models.load_model(self.model_path, compile=False)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:

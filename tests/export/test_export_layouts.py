@@ -22,7 +22,7 @@ from m3net_tf.export import Bundle
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.warp_tables import write_warp_tables
 from m3net_tf.firmware.layouts import LAYOUTS, library_name, write_layout
-from m3net_tf.frontend import FrontendConfig, write_c_tables
+from m3net_tf.frontend import FrontendConfig, frontend_preset, write_c_tables
 from m3net_tf.quantization.warp import WarpConfig
 from m3net_tf.streaming import DetectorConfig, write_c_header
 
@@ -229,6 +229,20 @@ def test_cmsis_pack(bundle, tmp_path):
     assert listed["src/inference.cc"] == "sourceCpp"
     assert listed["src/frontend.c"] == "sourceC"
     assert listed["include/m3net.h"] == "header"
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc: apt install gcc")
+def test_a_network_on_samples_brings_their_arithmetic(bundle, tmp_path):
+    raw = frontend_preset("bilateral", log="mu", hop_samples=280)  # 7 hops are the network's input
+    folder = shutil.copytree(bundle.folder, tmp_path / "export")
+    write_c_tables(raw, folder, frames=40 * 49)
+    write_c_header(DetectorConfig.default(raw, 7, LABELS), folder)
+    export = Bundle(folder, {**bundle.manifest, "frontend": raw.to_dict()})
+    write_layout(export, "zephyr", tmp_path / "layouts")
+    names = {path.name for path in (tmp_path / "layouts").rglob("*.h")}
+    assert "frontend_waveform.h" in names
+    done = compile_all(tmp_path / "layouts")
+    assert {"frontend.c", "recognizer.c", "ring.c", "detector.c"} < done
 
 
 def test_wrong_names_and_exports(bundle, tmp_path):

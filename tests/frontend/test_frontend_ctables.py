@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 
 from m3net_tf.errors import ConfigError
-from m3net_tf.frontend import FrontendConfig, mel_filterbank, write_c_tables
+from m3net_tf.frontend import (
+    FrontendConfig,
+    features_int8,
+    frontend_preset,
+    mel_filterbank,
+    write_c_tables,
+)
 from m3net_tf.frontend.reference import dct_matrix, window
 
 CONFIGS = {
@@ -21,6 +27,11 @@ CONFIGS = {
     ),
     "narrow filters": FrontendConfig(mel_bins=128, mel_min_hz=0.0),
     "short frame": FrontendConfig(frame_samples=400, hop_samples=160, window="hamming"),
+}
+WAVEFORMS = {
+    "rounded": frontend_preset("bilateral"),
+    "companded": frontend_preset("bilateral", log="mu"),
+    "any range": FrontendConfig(kind="waveform", feature_min=-2.0, feature_max=0.5),
 }
 
 
@@ -81,20 +92,40 @@ def test_gain_and_offset_map_the_range_onto_int8(config, tmp_path):
         assert gain * np.float32(value) + offset == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.parametrize("name", WAVEFORMS)
+def test_steps_of_a_waveform_give_the_level_of_each_sample(name, tmp_path):
+    config = WAVEFORMS[name]
+    header, source = (path.read_text() for path in write_c_tables(config, tmp_path, frames=8000))
+    known = defines(header)
+    assert int(known["SAMPLE_RATE_HZ"]) == config.sample_rate_hz
+    for key in ("FRAME_SAMPLES", "HOP_SAMPLES", "FEATURE_BINS"):
+        assert int(known[key]) == 320
+    assert int(known["FRAMES"]) == 25 and known["WAVEFORM"] == "1" and "MEL_BINS" not in known
+    samples = np.arange(-32_768, 32_768)
+    if name == "rounded":
+        assert known["WAVEFORM_ROUNDED"] == "1" and "waveform_last" not in source
+        found = np.minimum((samples + 128) // 256, 127)
+    else:
+        last = np.array([int(item) for item in array(source, "m3net_frontend_waveform_last")])
+        above = (samples[:, None] > last).sum(1)
+        found = int(known["WAVEFORM_LOWEST"].strip("()")) + above
+    np.testing.assert_array_equal(found, features_int8(config, samples / 32_768.0)[0])
+
+
 def test_same_bytes_twice_and_no_date(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    for config in CONFIGS.values():
-        one = [p.read_bytes() for p in write_c_tables(config, tmp_path / "a", frames=49)]
-        two = [p.read_bytes() for p in write_c_tables(config, tmp_path / "b", frames=49)]
+    for config in (*CONFIGS.values(), *WAVEFORMS.values()):
+        one = [p.read_bytes() for p in write_c_tables(config, tmp_path / "a", frames=640)]
+        two = [p.read_bytes() for p in write_c_tables(config, tmp_path / "b", frames=640)]
         assert one == two
         assert not re.search(rb"20\d\d-\d\d|__DATE__|/tmp/", b"".join(one))
 
 
 @pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc: apt install gcc")
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+@pytest.mark.parametrize("config", (CONFIGS | WAVEFORMS).values(), ids=CONFIGS | WAVEFORMS)
 def test_tables_compile(config, tmp_path):
-    _, source = write_c_tables(config, tmp_path, frames=49)
+    _, source = write_c_tables(config, tmp_path, frames=640)
     flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only"]
     subprocess.run(["gcc", *flags, source], check=True)
 
@@ -103,7 +134,8 @@ def test_tables_compile(config, tmp_path):
     ("config", "message"),
     [
         (FrontendConfig(kind="spectrogram"), r"frontend\.kind is 'spectrogram': .* needs 'mel'"),
-        (FrontendConfig(kind="waveform"), r"frontend\.kind is 'waveform': .* needs 'mel'"),
+        (FrontendConfig(kind="waveform", level_db=-20.0), r"frontend\.level_db is -20\.0: .* None"),
+        (FrontendConfig(kind="waveform"), r"hop_samples is 320,.* 49 samples .* hop_samples 49 or"),
         (FrontendConfig(level_db=-20.0), r"frontend\.level_db is -20\.0: .* needs None"),
         (FrontendConfig(remove_mean=True), r"frontend\.remove_mean is True: .* needs False"),
         (FrontendConfig(preemphasis=0.97), r"frontend\.preemphasis is 0\.97: .* needs 0\.0"),

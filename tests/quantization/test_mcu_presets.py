@@ -24,6 +24,7 @@ from m3net_tf.quantization.runtime import (
     run_tflm,
     tflm_unavailable_reason,
 )
+from m3net_tf.reports.arena import estimate_arena
 from m3net_tf.reports.chain import why_no_emulation
 from m3net_tf.streaming.config import DetectorConfig, write_c_header
 
@@ -119,6 +120,8 @@ def test_s_on_the_emulated_board(name, tmp_path):
     result = run_job(image.elf, find_machine(BOARD), columns)
     np.testing.assert_array_equal(result.outputs, expected)
     assert result.arena_used_bytes <= ARENA_BYTES["s"]
+    estimate = estimate_arena([tflite], "dsp").used_bytes
+    assert result.arena_used_bytes == pytest.approx(estimate, rel=0.02)
     if name == "m3net":  # 0.85 and 1.3 times what DS-CNN, MLPerf Tiny's, needs: 7.7 M, 22.8 kB
         assert result.model_instructions <= 0.85 * 7.7e6
         assert result.arena_used_bytes <= 1.3 * 22_800

@@ -87,6 +87,9 @@ def test_settings_of_another_network_are_refused():
         CONFIG.check_fits(frontend, 49, ("yes", "no"))
     with pytest.raises(ConfigError, match="window_columns is 49: the network's input has 98"):
         CONFIG.check_fits(frontend, 98, LABELS)
+    raw = FrontendConfig(kind="waveform")
+    DetectorConfig.default(raw, 50, LABELS).check_fits(raw, 50, LABELS)
+    assert DetectorConfig.default(raw, 50, LABELS).gate_bins == raw.hop_samples
     with pytest.raises(ConfigError, match="gate_bins is 40: a column has 20"):
         CONFIG.check_fits(FrontendConfig(mel_bins=20), 49, LABELS)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from m3net_tf.errors import ConfigError
-from m3net_tf.frontend import FrontendConfig, features_int8
+from m3net_tf.frontend import FrontendConfig, features_int8, frontend_preset
 from m3net_tf.streaming import (
     ClassSettings,
     DetectorConfig,
@@ -90,7 +90,35 @@ def test_the_windows_are_the_last_columns_oldest_first(pcm):
     np.testing.assert_array_equal(np.stack(seen), [columns[:, end - 49 : end] for end in ends])
 
 
+def test_samples_are_heard_hop_by_hop_and_their_magnitudes_open_the_gate(pcm):
+    raw = frontend_preset("bilateral", sample_rate_hz=16_000, log="mu")
+    config = dataclasses.replace(CONFIG, window_columns=50, gate_bins=320, gate_level=3)
+    seen: list[np.ndarray] = []
+
+    def ear(windows: np.ndarray) -> np.ndarray:
+        assert windows.dtype == np.int8 and windows.shape[1:] == (1, 16_000, 1)
+        seen.extend(windows[:, 0, :, 0])
+        means = np.abs(windows.astype(int)).reshape(len(windows), -1, 4000).mean(2)
+        return np.clip(4 * means[:, :3] - 100, -128, 127).astype(np.int8)
+
+    recognizer = StreamingRecognizer(raw, ear, config)
+    events = [e for at in range(0, len(pcm), 501) for e in recognizer.push(pcm[at : at + 501])]
+    stepwise, seen = seen, []
+    tape = listen(raw, ear, config, np.split(pcm, 4))
+    assert detect(config, tape) == events and len(events) >= 3
+    assert 0 < len(seen) < len(tape.scores)
+    np.testing.assert_array_equal(np.stack(seen), np.stack(stepwise))
+
+    row = features_int8(raw, pcm / 32768.0)[0]
+    np.testing.assert_array_equal(tape.levels, np.abs(row.astype(int)).reshape(-1, 320).sum(1))
+    seen = []
+    listen(raw, ear, dataclasses.replace(config, gate_level=None), [pcm])
+    ends = range(16_000, len(row) + 1, 320 * config.run_columns)
+    np.testing.assert_array_equal(np.stack(seen), [row[end - 16_000 : end] for end in ends])
+
+
 def test_time_of_an_event_is_that_of_its_last_sample():
+    assert event_time_s(FrontendConfig(kind="waveform"), 49) == 1.0
     assert event_time_s(FRONTEND, 0) == 512 / 16_000
     assert event_time_s(FRONTEND, 48) == (48 * 320 + 512) / 16_000
 
@@ -101,7 +129,7 @@ def test_time_of_an_event_is_that_of_its_last_sample():
         (FrontendConfig(centred=True), "frontend.centred is True: live detection needs False"),
         (FrontendConfig(level_db=-20.0), "frontend.level_db is -20.0"),
         (FrontendConfig(log="db", clip_range_db=80.0), "frontend.clip_range_db is 80.0"),
-        (FrontendConfig(kind="waveform"), "frontend.kind is 'waveform'"),
+        (FrontendConfig(kind="waveform", level_db=-20.0), "frontend.level_db is -20.0"),
     ],
 )
 def test_front_ends_that_need_the_whole_clip_are_refused(frontend, message):

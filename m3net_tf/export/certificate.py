@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``certificate.json`` and ``certificate.md``: Python held against the compiled C, in figures.
+
+The export's own front-end settings and network, over real clips: each value of the features that
+the board's C computes beside Python's, and each output byte beside the desktop's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.artifacts import provenance, read_json, sha256_of, write_json, write_text
+from m3net_tf.errors import FirmwareError, M3NetError
+from m3net_tf.export.bundle import Bundle
+
+Int8 = npt.NDArray[np.int8]
+FORMAT = 1
+#: Single precision against double: so many values may be a step apart, and none further.
+WITHIN_1_LSB_SHARE = 0.999
+LARGEST_LSB = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """What Python makes of the clips.
+
+    Attributes:
+        source: where the clips come from, for the reader.
+        pcm: int16 samples, shape (clips, samples).
+        features: int8 features, shape (clips, bins, frames, 1).
+        scores: int8 scores by TFLite's reference kernels, shape (clips, classes).
+        host_scores: those by TFLite Micro on the host; None where it is missing.
+        fixed_features: features in whole numbers, for a board that computes so.
+    """
+
+    source: str
+    pcm: npt.NDArray[np.int16]
+    features: Int8
+    scores: Int8
+    host_scores: Int8 | None = None
+    fixed_features: Int8 | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class BoardAnswer:
+    """What the emulated board makes of the same clips.
+
+    Attributes:
+        board: its name.
+        emulator: name and version of what emulates it.
+        firmware_sha256: of the firmware's image.
+        outputs: int8 scores of Python's features, shape (clips, classes).
+        features: int8 features of the samples, shape (clips, bins, frames); None if the network
+            takes samples as they are.
+        labels: classes from the samples, shape (clips,); None as ``features``.
+        figures: memory and cost, by name.
+    """
+
+    board: str
+    emulator: str
+    firmware_sha256: str
+    outputs: Int8
+    features: Int8 | None
+    labels: npt.NDArray[np.int64] | None
+    figures: dict[str, int]
+
+
+def read_vectors(bundle: Bundle) -> Expected:
+    """The export's test vectors."""
+    folder = bundle.folder / "vectors"
+    index = read_json(folder / "vectors.json")
+
+    def load(name: str) -> npt.NDArray[Any]:
+        data = np.frombuffer((folder / name).read_bytes(), index[name]["dtype"])
+        return data.reshape(index[name]["shape"])
+
+    dataset = bundle.manifest["dataset"]["name"]
+    return Expected(
+        source=f"the export's test vectors, held-out clips of {dataset}",
+        pcm=load("pcm_int16.bin").astype(np.int16),
+        features=load("features_int8.bin"),
+        scores=load("outputs_int8.bin"),
+    )
+
+
+def write_certificate(
+    bundle: Bundle, expected: Expected, answer: BoardAnswer | None, missing: str = ""
+) -> dict[str, Any]:
+    """Compare, and write both files into the bundle.
+
+    Args:
+        bundle: the export.
+        expected: what Python makes of the clips.
+        answer: what the board makes of them; None where nothing emulates it.
+        missing: then, why.
+
+    Returns:
+        What ``certificate.json`` has; ``drift`` names what is out of bounds.
+    """
+    drift: list[str] = []
+    manifest = bundle.manifest
+    certificate: dict[str, Any] = {
+        "format": FORMAT,
+        "scope": "emulated board" if answer else "host only",
+        "network": {"name": manifest["model"]["name"], "sha256": manifest["model"]["sha256"]},
+        "frontend": bundle.frontend.to_dict(),
+        "frontend_sha256": bundle.frontend.fingerprint(),
+        "clips": {
+            "count": len(expected.pcm),
+            "source": expected.source,
+            "sha256": sha256_of(expected.pcm.astype("<i2").tobytes()),
+        },
+        "arena": manifest["arena"],
+        "outputs": {
+            "bytes": expected.scores.size,
+            "different_in_tflm_on_the_host": _differences(
+                "TFLite Micro on the host", expected.host_scores, expected.scores, drift
+            ),
+            "different_on_the_board": None,
+        },
+        "features": None,
+        "labels_equal_share": None,
+        **provenance(),
+    }
+    if answer is None:
+        certificate["missing"] = missing
+    else:
+        certificate["outputs"]["different_on_the_board"] = _differences(
+            answer.board, answer.outputs, expected.scores, drift
+        )
+        certificate["board"] = {
+            "name": answer.board,
+            "emulator": answer.emulator,
+            "firmware_sha256": answer.firmware_sha256,
+            **answer.figures,
+        }
+        if answer.features is not None and answer.labels is not None:
+            certificate["features"] = _features(answer.features, expected, drift)
+            same = answer.labels == expected.scores.argmax(1)
+            certificate["labels_equal_share"] = float(same.mean())
+    certificate["drift"] = drift
+    certificate["holds"] = not drift
+    write_json(bundle.folder / "certificate.json", certificate)
+    write_text(bundle.folder / "certificate.md", _markdown(certificate))
+    return certificate
+
+
+def _differences(where: str, found: Int8 | None, expected: Int8, drift: list[str]) -> int | None:
+    """Output bytes that differ; None where there are none to compare."""
+    if found is None:
+        return None
+    different = found != expected
+    count = int(different.sum())
+    if count:
+        first = int(different.any(1).argmax())
+        drift.append(
+            f"network: {count} of {expected.size} output bytes of {where} are not the desktop's, "
+            f"first in clip {first}"
+        )
+    return count
+
+
+def _features(found: Int8, expected: Expected, drift: list[str]) -> dict[str, Any]:
+    reference = expected.features[..., 0]
+    apart = np.abs(found.astype(int) - reference)
+    within = float((apart <= 1).mean())
+    if within < WITHIN_1_LSB_SHARE or apart.max() > LARGEST_LSB:
+        clip, row, column = np.unravel_index(int(apart.argmax()), apart.shape)
+        drift.append(
+            f"front end: {100 * (1 - within):.2f} % of {apart.size} features are more than 1 LSB "
+            f"from Python's, the furthest {apart.max()} (clip {clip}, bin {row}, frame {column}); "
+            f"{100 * (1 - WITHIN_1_LSB_SHARE):.1f} % and {LARGEST_LSB} are allowed"
+        )
+    figures = {
+        "values": apart.size,
+        "equal_share": float((apart == 0).mean()),
+        "within_1_lsb_share": within,
+        "largest_lsb": int(apart.max()),
+        "allowed": {"within_1_lsb_share": WITHIN_1_LSB_SHARE, "largest_lsb": LARGEST_LSB},
+        "arithmetic": "single precision",
+    }
+    if expected.fixed_features is not None:
+        count = int((found != expected.fixed_features).sum())
+        figures["arithmetic"] = "whole numbers"
+        figures["different_from_python_in_whole_numbers"] = count
+        if count:
+            drift.append(
+                f"front end: {count} of {apart.size} features are not those that Python computes "
+                "in whole numbers"
+            )
+    return figures
+
+
+def valid_certificate(bundle: Bundle, board: str, firmware_sha256: str) -> dict[str, Any] | None:
+    """The certificate that the bundle has, if it holds and is of this network and firmware."""
+    try:
+        found = read_json(bundle.folder / "certificate.json")
+        same = (
+            found["format"] == FORMAT
+            and found["holds"]
+            and found["network"]["sha256"] == bundle.manifest["model"]["sha256"]
+            and found["frontend_sha256"] == bundle.frontend.fingerprint()
+            and found["board"]["name"] == board
+            and found["board"]["firmware_sha256"] == firmware_sha256
+        )
+    except (M3NetError, KeyError, TypeError):
+        return None
+    return found if same else None
+
+
+def require_parity(bundle: Bundle, certificate: dict[str, Any]) -> None:
+    """Refuse an export whose certificate does not hold.
+
+    Raises:
+        FirmwareError: it names what drifted.
+    """
+    if certificate["drift"]:
+        raise FirmwareError(
+            f"{bundle.folder / 'certificate.md'}: {'; '.join(certificate['drift'])}: do not use "
+            "this export; use the pinned compiler and sources, and export again"
+        )
+
+
+def _markdown(certificate: dict[str, Any]) -> str:
+    clips, outputs = certificate["clips"], certificate["outputs"]
+    verdict = "holds" if certificate["holds"] else "DOES NOT HOLD"
+    board = certificate.get("board")
+    rows: list[tuple[str, Any]] = [
+        (
+            "network",
+            f"{certificate['network']['name']}, SHA-256 {certificate['network']['sha256']}",
+        ),
+        ("front end, SHA-256 of its settings", certificate["frontend_sha256"]),
+        ("clips", f"{clips['count']}: {clips['source']}"),
+        ("board", f"{board['name']}, {board['emulator']}" if board else certificate["missing"]),
+    ]
+    if features := certificate["features"]:
+        rows += [
+            ("front end in C", features["arithmetic"]),
+            ("features compared with Python's", features["values"]),
+            ("equal", _share(features["equal_share"])),
+            ("within 1 LSB", _share(features["within_1_lsb_share"])),
+            ("largest difference, LSB", features["largest_lsb"]),
+            ("same label from sound as on the desktop", _share(certificate["labels_equal_share"])),
+        ]
+    rows.append(("output bytes compared with the desktop's", outputs["bytes"]))
+    for key, where in (
+        ("different_in_tflm_on_the_host", "different in TFLite Micro on the host"),
+        ("different_on_the_board", "different on the board"),
+    ):
+        rows.append((where, "not compared" if outputs[key] is None else outputs[key]))
+    arena = certificate["arena"]
+    rows.append((f"tensor arena, bytes ({arena['source']})", arena["bytes"]))
+    if board:
+        figures = {k: v for k, v in board.items() if isinstance(v, int)}
+        rows += [(name.replace("_", " "), value) for name, value in figures.items()]
+    lines = [
+        f"# Parity certificate: {verdict} ({certificate['scope']})",
+        "",
+        *(f"- DRIFT: {text}" for text in certificate["drift"]),
+        *([""] if certificate["drift"] else []),
+        "| what | figure |",
+        "|---|---|",
+        *(f"| {name} | {_shown(value)} |" for name, value in rows),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.3f} %"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|")

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From sound to scores with an exported ``.tflite`` alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.errors import ModelError
+from m3net_tf.frontend import features_int8
+from m3net_tf.native import native_stderr
+from m3net_tf.quantization.runtime import Int8, OpResolverType, load_interpreter, narrow, run_raw
+from m3net_tf.quantization.warp import warp_int8
+from m3net_tf.runtime.metadata import read_metadata
+from m3net_tf.streaming import StreamingRecognizer
+
+Pcm = npt.NDArray[np.int16]
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification:
+    """What a sound was taken for.
+
+    Attributes:
+        label: index of the class with the highest mean score, the first of equals.
+        scores: mean score of each class over the windows, 0 to 1, shape (classes,).
+        starts_s: where each window begins, in seconds, shape (windows,).
+        window_scores: scores of each window, 0 to 1, shape (windows, classes).
+    """
+
+    label: int
+    scores: npt.NDArray[np.float64]
+    starts_s: npt.NDArray[np.float64]
+    window_scores: npt.NDArray[np.float64]
+
+
+class Classifier:
+    """An exported network with all that leads to its scores.
+
+    Args:
+        path: the ``.tflite``, or the folder of an export or a run that has it.
+        fast: XNNPACK's kernels instead of TFLite's reference kernels, whose bytes are the device's.
+
+    Attributes:
+        metadata: what the file says of itself.
+
+    Raises:
+        ModelError: there is no such file, it lacks metadata, or its network cannot be run.
+    """
+
+    def __init__(self, path: Path, *, fast: bool = False) -> None:
+        network, self.metadata = read_metadata(find_model(path))
+        kernels = OpResolverType.AUTO if fast else OpResolverType.BUILTIN_REF
+        parts = [self.metadata.importance, network] if self.metadata.warp else [network]
+        with native_stderr():  # XNNPACK announces itself
+            self._interpreters = [load_interpreter(part, kernels) for part in parts]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the scores."""
+        return self.metadata.labels
+
+    @property
+    def window_samples(self) -> int:
+        """Samples that the network hears at once."""
+        frontend = self.metadata.frontend
+        if frontend.kind == "waveform":
+            return self.metadata.frames
+        length = (self.metadata.frames - 1) * frontend.hop_samples
+        if frontend.centred:
+            return length
+        return length + frontend.frame_samples
+
+    def run(self, features: Int8) -> Int8:
+        """int8 scores of int8 features: (clips, bins, frames, 1) to (clips, classes)."""
+        if self.metadata.warp:
+            scores = run_raw(self._interpreters[0], features)
+            features = warp_int8(self.metadata.warp, features, scores)
+        found = run_raw(self._interpreters[-1], features)
+        return narrow(found) if found.dtype == np.int16 else found
+
+    def classify(self, pcm: Pcm) -> Classification:
+        """Classify a sound by its windows, half of each under the next; short ones end in silence.
+
+        Args:
+            pcm: int16 samples at the front end's rate, shape (samples,).
+        """
+        frontend, length = self.metadata.frontend, self.window_samples
+        pcm = np.pad(pcm, (0, max(0, length - len(pcm))))
+        last = len(pcm) - length
+        starts = list(range(0, last + 1, max(length // 2, 1)))
+        if last - starts[-1] >= frontend.hop_samples:
+            starts.append(last)
+        windows = (pcm[start : start + length] / 32768.0 for start in starts)
+        scores = np.concatenate(
+            [self.run(features_int8(frontend, window)[None, ..., None]) for window in windows]
+        )
+        window_scores = (scores.astype(np.float64) + 128.0) / 256.0
+        mean = window_scores.mean(axis=0)
+        starts_s = np.array(starts) / frontend.sample_rate_hz
+        return Classification(int(mean.argmax()), mean, starts_s, window_scores)
+
+    def recognizer(self) -> StreamingRecognizer:
+        """Live detection from the start, with the settings that the file has.
+
+        Raises:
+            ConfigError: the front end needs the whole clip.
+        """
+        return StreamingRecognizer(self.metadata.frontend, self.run, self.metadata.detector)
+
+
+def find_model(path: Path) -> Path:
+    """The ``.tflite`` that is meant: a file, or the one in the folder of an export or a run.
+
+    Raises:
+        ModelError: the folder has none.
+    """
+    if not path.is_dir():
+        return path
+    for folder in (path, path / "export"):
+        if (folder / "model.tflite").is_file():
+            return folder / "model.tflite"
+    raise ModelError(f"{path} has no model.tflite: name an export's folder, or export the run")

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a ``.tflite`` says of itself: a ZIP archive behind the network, as TFLite's own tools do.
+
+The network's bytes stay as they are, and every TFLite runtime passes over what follows them; the C
+array is made without it. ``unzip model.tflite`` shows ``m3net.json`` (name, labels, front end,
+normalisation, detector, licence), ``labels.txt`` and, with DiffRes, ``importance.tflite``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from m3net_tf.errors import ModelError
+from m3net_tf.frontend import FrontendConfig
+from m3net_tf.quantization.warp import WarpConfig
+from m3net_tf.streaming.config import DetectorConfig
+
+FORMAT = 1
+_NAME = "m3net.json"
+_IMPORTANCE = "importance.tflite"
+_FROM_MANIFEST = ("dataset", "detector", "frontend", "labels", "licence", "model")
+_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that ZIP knows: the same input gives the same bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Metadata:
+    """What a ``.tflite`` says of itself.
+
+    Attributes:
+        name: network and preset.
+        licence: of network and training data.
+        labels: class names in the order of the outputs.
+        frontend: front-end settings.
+        frames: columns of the front end that the network sees at once.
+        detector: settings of live detection.
+        warp: DiffRes's, between ``importance`` and the network.
+        importance: DiffRes's network that scores frames; empty without DiffRes.
+    """
+
+    name: str
+    licence: str
+    labels: tuple[str, ...]
+    frontend: FrontendConfig
+    frames: int
+    detector: DetectorConfig
+    warp: WarpConfig | None = None
+    importance: bytes = b""
+
+
+def stored_archive(files: Mapping[str, bytes], before: bytes = b"") -> bytes:
+    """A ZIP archive without dates, the same bytes for the same files.
+
+    Args:
+        files: contents by name.
+        before: bytes that the archive follows.
+    """
+    # Compressed bytes would hang on the version of zlib.
+    target = io.BytesIO(before)
+    with zipfile.ZipFile(target, "a") as archive:
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(name, _DATE)
+            entry.create_system, entry.external_attr = 3, 0o644 << 16
+            archive.writestr(entry, files[name])
+    return target.getvalue()
+
+
+def attach_metadata(network: bytes, manifest: Mapping[str, Any], importance: bytes = b"") -> bytes:
+    """A network with its metadata behind it.
+
+    Args:
+        network: the ``.tflite`` as the device has it.
+        manifest: the export's manifest.
+        importance: DiffRes's network that scores frames.
+    """
+    frontend = FrontendConfig.from_dict(manifest["frontend"])
+    scale, zero_point = manifest["model"]["input_quantization"]
+    values = {key: manifest[key] for key in (*_FROM_MANIFEST, "warp") if key in manifest}
+    values["format"] = FORMAT
+    values["normalisation"] = {
+        "formula": "q = floor((feature - minimum) / step + 0.5) - 128, limited to int8; the "
+        "network's real input is (q - zero_point) * scale",
+        "minimum": frontend.feature_min,
+        "step": frontend.feature_step,
+        "scale": scale,
+        "zero_point": zero_point,
+    }
+    text = json.dumps(values, indent=1, sort_keys=True, allow_nan=False)
+    labels = "".join(f"{label}\n" for label in manifest["labels"])
+    files = {_NAME: text.encode(), "labels.txt": labels.encode()}
+    if importance:
+        files[_IMPORTANCE] = importance
+    return stored_archive(files, network)
+
+
+def _archive(data: bytes) -> zipfile.ZipFile | None:
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):
+        return None
+    return archive if _NAME in archive.namelist() else None
+
+
+def network_of(data: bytes) -> bytes:
+    """The network alone: what :func:`attach_metadata` was given."""
+    archive = _archive(data)
+    if archive is None:
+        return data
+    return data[: min(entry.header_offset for entry in archive.infolist())]
+
+
+def read_metadata(path: Path) -> tuple[bytes, Metadata]:
+    """The network of a file and what the file says of it.
+
+    Raises:
+        ModelError: the file is missing, has no metadata, or it is damaged.
+        ConfigError: it has settings that this release does not know.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ModelError(f"{path} cannot be read ({reason}): name an exported .tflite") from None
+    archive = _archive(data)
+    if archive is None:
+        raise ModelError(
+            f"{path} does not say what its inputs and outputs are (no {_NAME} in it): name the "
+            "model.tflite of an export, and export again if it is an old one"
+        )
+    try:
+        values = json.loads(archive.read(_NAME))
+        if values["format"] != FORMAT:
+            raise ModelError(
+                f"{path} has metadata of format {values['format']!r}, this release reads "
+                f"{FORMAT}: install the release that exported it, or export again"
+            )
+        metadata = Metadata(
+            name=values["model"]["name"],
+            licence=values["licence"],
+            labels=tuple(values["labels"]),
+            frontend=FrontendConfig.from_dict(values["frontend"]),
+            frames=values["model"]["input_shape"][1],
+            detector=DetectorConfig.from_dict(values["detector"]),
+            warp=WarpConfig.from_dict(values["warp"]) if "warp" in values else None,
+            importance=archive.read(_IMPORTANCE) if "warp" in values else b"",
+        )
+    except (zipfile.BadZipFile, KeyError, TypeError, ValueError):
+        raise ModelError(f"{path} has damaged metadata: export again") from None
+    return network_of(data), metadata
