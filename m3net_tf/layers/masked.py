@@ -148,7 +148,8 @@ class GroupNorm(keras.layers.Layer):
             valid = tf.cast(valid, tf.float32)
             x *= valid
         spread = tf.constant(self.spread, tf.float32)
-        # The negative mean is added: TFLite and TFLite Micro round int8 differences apart, sums alike.
+        # The negative mean is added: TFLite and TFLite Micro round int8 sums alike, but not
+        # differences.
         minus_mean = tf.nn.conv2d(map_mean(x, valid, training=training), -spread, 1, "VALID")
         centred = x + minus_mean
         if valid is not None:
