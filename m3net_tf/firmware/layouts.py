@@ -29,11 +29,10 @@ Files = dict[str, bytes]
 # runtime_log.cc stays out: these worlds bring TFLM's log sink.
 _CORE = (
     "crc32.c", "crc32.h", "detector.c", "detector.h", "frontend.c", "frontend.h", "frontend_f32.h",
-    "frontend_fixed.h", "inference.cc", "inference.h", "platform.h", "recognizer.c",
-    "recognizer.h", "ring.c", "ring.h", "runtime_log.h", "status.c", "status.h",
+    "frontend_fixed.h", "frontend_waveform.h", "inference.cc", "inference.h", "platform.h",
+    "recognizer.c", "recognizer.h", "ring.c", "ring.h", "runtime_log.h", "status.c", "status.h",
 )  # fmt: skip
 _WARP = ("warp.c", "warp.h")
-_WAVEFORM = ("frontend_waveform.h",)
 _GUARD = "#define M3NET_FRONTEND_CONFIG_H_\n"
 _ARITHMETIC = """
 #ifndef M3NET_FRONTEND_F32
@@ -143,7 +142,7 @@ def _sources(bundle: Bundle) -> Files:
 
 def _code(bundle: Bundle, suffixes: tuple[str, ...]) -> Files:
     raw = bundle.frontend.kind == "waveform"
-    names = _CORE + (_WARP if "warp" in bundle.manifest else ()) + (_WAVEFORM if raw else ())
+    names = _CORE + (_WARP if "warp" in bundle.manifest else ())
     paths = [*(FIRMWARE_DIR / "core" / name for name in names), *bundle.folder.iterdir()]
     code = {path.name: path.read_bytes() for path in paths if path.suffix in suffixes}
     config = code.get("frontend_config.h", b"").decode()
