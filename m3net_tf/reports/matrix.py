@@ -20,7 +20,12 @@ from m3net_tf.errors import ConfigError, FirmwareError
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.export.bundle import pcm_and_features
 from m3net_tf.firmware.build import build_firmware
-from m3net_tf.reports.chain import ARENA_SLACK_BYTES, spread_clips, why_no_emulation
+from m3net_tf.reports.chain import (
+    ARENA_SLACK_BYTES,
+    feature_parity,
+    spread_clips,
+    why_no_emulation,
+)
 from m3net_tf.training import load_recipe, train
 from m3net_tf.training.run import Run
 
@@ -115,9 +120,7 @@ def _cell(board: str, heard: Heard, folder: Path) -> dict[str, Any]:
     image = build_firmware(bundle.folder, board, folder, arena)
     answered = run_job(image.elf, machine, heard.features)
     told = run_job(image.elf, machine, heard.pcm, report_features=True)
-    if told.features is None:
-        raise FirmwareError("the firmware reported no features: build it from this release")
-    apart = np.abs(told.features.astype(int) - heard.features)
+    parity = feature_parity(told, heard.features)
     return {
         "bytes_equal": bool(np.array_equal(answered.outputs, heard.scores)),
         "label": bundle.labels[int(answered.labels[0])],
@@ -127,8 +130,8 @@ def _cell(board: str, heard: Heard, folder: Path) -> dict[str, Any]:
         "stack_bytes": max(answered.stack_used_bytes, told.stack_used_bytes),
         "flash_bytes": image.flash_bytes,
         "frontend_instructions": told.frontend_instructions_per_frame,
-        "frontend_largest_lsb": int(apart.max()),
-        "frontend_equal": float((apart == 0).mean()),
+        "frontend_largest_lsb": parity["features_largest_lsb"],
+        "frontend_equal": parity["features_equal"],
     }
 
 
