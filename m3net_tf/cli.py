@@ -296,7 +296,9 @@ def matrix(
     result = run_matrix(
         folder, recipes=recipes, boards=boards or (), data_dir=data_dir, jobs=jobs, log=_say
     )
-    console.print(matrix_table(result), width=max(console.width, 120))  # a log has 80 columns
+    if not console.is_terminal:
+        console.width = 140  # a log need not be cut at 80 columns
+    console.print(matrix_table(result))
     if different := [cell for cell in result["cells"] if not cell["bytes_equal"]]:
         named = ", ".join(f"{cell['network']} on {cell['board']}" for cell in different)
         raise M3NetError(f"other bytes than on the desktop: {named} ({folder}/matrix.json)")
