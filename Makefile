@@ -68,7 +68,7 @@ emulate: setup ## run RUN's held-out clips on the emulated BOARD and compare wit
 	$(M3NET) emulate $(RUN)
 
 emulate-all: setup ## every network on every emulated board: same bytes, and costs within budgets
-	$(M3NET) matrix
+	$(M3NET) matrix $(if $(filter 1,$(M3NET_REQUIRE_TFLM)),,--if-possible)
 
 renode: setup ## run RUN's firmware for the STM32 and nRF boards in Renode, if that is installed
 	$(VENV)/bin/python -m m3net_tf.emulation.renode $(RUN)/export

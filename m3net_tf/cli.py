@@ -288,11 +288,17 @@ def matrix(
     update_budgets: Annotated[
         bool, typer.Option("--update-budgets", help="Make the figures the boards' budgets.")
     ] = False,
+    if_possible: Annotated[
+        bool, typer.Option("--if-possible", help="No error where nothing can be emulated.")
+    ] = False,
 ) -> None:
     """Emulate every network on every board; compare bytes, and costs with their budgets."""
     from m3net_tf.reports import budgets
-    from m3net_tf.reports.matrix import matrix_table, run_matrix
+    from m3net_tf.reports.matrix import matrix_table, run_matrix, why_no_matrix
 
+    if if_possible and (reason := why_no_matrix(boards or ())):
+        _say(f"nothing is emulated here: {reason}")
+        return
     result = run_matrix(
         folder, recipes=recipes, boards=boards or (), data_dir=data_dir, jobs=jobs, log=_say
     )

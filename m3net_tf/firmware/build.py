@@ -225,7 +225,7 @@ def library_key(core: str) -> str:
     digest.update(lock_digest().encode())
     digest.update(_compiler_version().encode())
     for path in (
-        FIRMWARE_DIR / "library" / "CMakeLists.txt",
+        *sorted((FIRMWARE_DIR / "library").iterdir()),
         FIRMWARE_DIR / "cmake" / "options.cmake",
         FIRMWARE_DIR / "cmake" / "cores" / f"{core}.cmake",
         _TOOLCHAIN_FILE,

@@ -81,9 +81,8 @@ def run_matrix(
         M3NetError: as the stages raise.
     """
     boards = boards or [machine.board for machine in MACHINES]
-    for board in boards:
-        if reason := why_no_emulation(board):
-            raise FirmwareError(f"{board} cannot be emulated: {reason}")
+    if reason := why_no_matrix(boards):
+        raise FirmwareError(reason)
     plans = sorted(recipes.glob("*.yaml"))
     if not plans:
         raise ConfigError(f"{recipes} has no recipe: name a folder of recipes")
@@ -100,6 +99,18 @@ def run_matrix(
     result = {"cells": cells, **provenance()}
     write_json(folder / "matrix.json", result)
     return result
+
+
+def why_no_matrix(boards: Sequence[str] = ()) -> str:
+    """Why a board cannot be emulated here, the first of those given; '' if all can.
+
+    Raises:
+        FirmwareError: there is no such emulated board.
+    """
+    for board in boards or [machine.board for machine in MACHINES]:
+        if reason := why_no_emulation(board):
+            return f"{board} cannot be emulated: {reason}"
+    return ""
 
 
 def _prepare(plan: Path, folder: Path, data_dir: Path | None, log: Log) -> Heard:

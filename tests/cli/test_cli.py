@@ -221,3 +221,14 @@ def test_dataset_option_replaces_the_recipes_data_set(monkeypatch, capsys, tmp_p
     with pytest.raises(KeyError):  # the stand-in's metrics are empty
         run(monkeypatch, capsys, "train", path, "--dataset", "us8k", "--run", tmp_path / "run")
     assert plans[0].dataset.name == "us8k" and plans[0].model.name == "m3net"
+
+
+def test_matrix_says_why_nothing_is_emulated(monkeypatch, capsys):
+    """A machine without the tools: an error, or a reason where that is allowed."""
+    monkeypatch.setenv("PATH", "")
+    status, _, error = run(monkeypatch, capsys, "matrix")
+    assert (status, error.count("\n")) == (2, 1)
+    assert "mps2_an386 cannot be emulated: firmware tools are missing" in error
+    status, output, _ = run(monkeypatch, capsys, "matrix", "--if-possible")
+    assert status == 0
+    assert "nothing is emulated here: mps2_an386 cannot be emulated" in output
