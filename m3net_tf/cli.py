@@ -95,8 +95,8 @@ def quantize(
     method: Annotated[
         str | None,
         typer.Option(
-            help="ptq, then any of +least-error or +p99.99, +equalize, +bias; or int16x8. "
-            "Default: ptq."
+            help="ptq or qat, then any of +prune50, +cluster16, +least-error or +p99.99, "
+            "+equalize, +bias; or int16x8. Default: ptq."
         ),
     ] = None,
     repair: Annotated[
@@ -111,17 +111,26 @@ def quantize(
     ranking_clips: Annotated[
         int, typer.Option(min=0, help="Validation clips that rank the layers; 0: no ranking.")
     ] = 500,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Of each training for int8; instead of the recipe's.")
+    ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Run that teaches in it; the run itself may be it.")
+    ] = None,
+    first_layer: Annotated[
+        str | None, typer.Option(help="First layer that qat changes; default: all.")
+    ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Quantise a run; report what each tensor, layer and class loses; export takes the result."""
-    from m3net_tf.quantization.methods import Method
+    from m3net_tf.quantization.methods import FineTuning, Method
     from m3net_tf.quantization.pipeline import quantize_run
     from m3net_tf.quantization.report import summary_table
     from m3net_tf.training import Run
 
-    if repair and method:
-        raise typer.BadParameter("--repair finds the method itself: leave --method out")
+    if repair and (method or first_layer):
+        raise typer.BadParameter("--repair finds both itself: leave --method, --first-layer out")
     report = quantize_run(
         Run(run),
         data_dir,
@@ -129,6 +138,7 @@ def quantize(
         bound_points=bound if repair else None,
         calibration_clips=calibration_clips,
         ranking_clips=ranking_clips,
+        fine_tuning=FineTuning(epochs, str(teacher) if teacher else None, first_layer),
         log=(lambda _: None) if as_json else _say,
     )
     if as_json:
@@ -389,6 +399,48 @@ def table(
         )
 
 
+@app.command()
+def deployment(
+    name: Annotated[str, typer.Argument(help="Finished grid, such as mcu/keywords.")],
+    budget: Annotated[str, typer.Option(help="tiny, small or paper.")] = "small",
+    board: Board = DEFAULT_BOARD,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Also quantised so, as qat; several times.")
+    ] = None,
+    data_dir: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=FOLDER of a data set; FOLDER alone for all others (DATA_DIR)."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the table is written.")] = Path(
+        "experiments/results"
+    ),
+    runs: Annotated[Path, typer.Option(help="Where the runs of all tables are kept.")] = Path(
+        "runs/tables"
+    ),
+) -> None:
+    """Table of what the runs of a grid reach and cost on a board; m3net table trains them."""
+    from m3net_tf.reports.deployment import make_deployment
+    from m3net_tf.reports.tables import parse_data_folders
+
+    options = [f"--budget {budget} --board {board}", *(f"--method {one}" for one in method or ())]
+    report = make_deployment(
+        name,
+        budget,
+        board,
+        data_folders=parse_data_folders(data_dir or []),
+        methods=method or (),
+        runs_folder=runs,
+        out=out,
+        command=f"m3net deployment {name} {' '.join(options)}",
+        log=_say,
+    )
+    if report["failed"]:
+        raise M3NetError(
+            f"{report['failed']} runs of {name} failed: the table says why; the same command "
+            "tries them again"
+        )
+
+
 @bench_app.command("run")
 def bench_run(run: RunFolder, board: Board = DEFAULT_BOARD, data_dir: DataDir = None) -> None:
     """Cost of a run: instructions and memory on the emulated board, speed on this machine."""
@@ -432,6 +484,41 @@ def bench_train(
     _say(json.dumps(run_bench_train(model or (), steps=steps, log=tell), indent=2, sort_keys=True))
 
 
+@bench_app.command("conversion")
+def bench_conversion(
+    network: Annotated[
+        list[str] | None, typer.Argument(help="NETWORK/PRESET, several; default: all.")
+    ] = None,
+    board: Annotated[
+        str | None, typer.Option(help="Also count instructions on this emulated board.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Operators and cost of stock Keras layers by the plain converter, and of ours."""
+    from m3net_tf.reports.conversion import conversion_table, run_bench_conversion
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    result = run_bench_conversion(network or (), board, tell)
+    if as_json:
+        _say(json.dumps(result, indent=2, sort_keys=True))
+    else:
+        for label, found in result["networks"].items():
+            console.print(conversion_table(label, found))
+
+
+@bench_app.command("classify")
+def bench_classify(
+    model: Annotated[Path, typer.Argument(help="Exported .tflite, or folder of export or run.")],
+    starts: Annotated[int, typer.Option(min=1, help="Timed starts; the median counts.")] = 7,
+) -> None:
+    """Start-up of m3net classify in processes of its own, and what it imports."""
+    from m3net_tf.reports.bench_classify import run_bench_classify
+
+    _say(json.dumps(run_bench_classify(model, starts), indent=2, sort_keys=True))
+
+
 @bench_app.command("quantize")
 def bench_quantize(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
@@ -462,7 +549,7 @@ def bench_quantize(
     if against is None:
         return
     if update:
-        budgets.update(result, against)
+        budgets.update(result, against, keep=True)
     elif failing := report.costlier(result, against):
         named = ", ".join(f"{cost} of {name}" for _, name, cost, *_ in failing)
         raise M3NetError(

@@ -22,10 +22,9 @@ from m3net_tf.export.carray import CModel
 from m3net_tf.export.operators import operators_of
 from m3net_tf.export.warp_tables import write_warp_tables
 from m3net_tf.frontend import FrontendConfig, column_count, features_int8, write_c_tables
-from m3net_tf.models.diffres import has_diffres
-from m3net_tf.quantization.diffres import Int8Network, quantize_diffres
+from m3net_tf.quantization.diffres import Int8Network, quantize_network
 from m3net_tf.quantization.pipeline import Choice, chosen_network
-from m3net_tf.quantization.ptq import choose_calibration, quantize_int8
+from m3net_tf.quantization.ptq import choose_calibration
 from m3net_tf.quantization.runtime import (
     Int8,
     activation_bits,
@@ -250,17 +249,14 @@ def export_run(
     detector = detector_of_run(run, model.input_shape[2], info.labels)
     if choice:
         log(f"taking the network that {run.folder / 'quantized'} has: {choice.report['method']}")
-        network, calibration = Int8Network(choice.tflite), choice.report["calibration"]
+        network, calibration = choice.network, choice.report["calibration"]
     else:
         train_set = compute_features(dataset, "train", recipe.frontend, log=log)
         chosen = choose_calibration(
             train_set.labels, recipe.quantization.calibration_clips, recipe.quantization.seed
         )
         log(f"quantising {model.name} with {len(chosen)} calibration clips")
-        if has_diffres(model):
-            network = quantize_diffres(model, train_set.clean[chosen])
-        else:
-            network = Int8Network(quantize_int8(model, train_set.clean[chosen]))
+        network = quantize_network(model, train_set.clean[chosen])
         calibration = {
             "clips": [train_set.clips[i].clip_id for i in chosen],
             "features_sha256": hashlib.sha256(train_set.clean[chosen].tobytes()).hexdigest(),
@@ -333,7 +329,7 @@ def _is_current(bundle: Bundle, trained_sha256: str, choice: Choice | None) -> b
     if manifest.get("format") != _FORMAT or manifest.get("trained_model_sha256") != trained_sha256:
         return False
     if choice:
-        return bool(manifest["model"]["sha256"] == sha256_of(choice.tflite))
+        return bundle.network.parts == choice.network.parts
     return not manifest.get("quantization", {}).get("chosen", False)
 
 

@@ -3,8 +3,8 @@
 
 Each holds the exported C files, the portable code of ``firmware/core`` that they need, and the
 tool's own description; TensorFlow Lite Micro comes from that tool's world. The front end computes
-in whole numbers, so that it needs no library, unless ``M3NET_FRONTEND_F32`` is defined. The same
-export gives the same bytes.
+in whole numbers, so that it needs no library, unless ``M3NET_FRONTEND_F32`` is defined; that of
+samples as they are has no other form. The same export gives the same bytes.
 """
 
 from __future__ import annotations
@@ -82,6 +82,18 @@ const char* hear(const int16_t* hop) {
   return m3net_model_labels[m3net_recognizer_label(&recognizer)];
 }
 """
+_ZEPHYR_F32_CMAKE = """\
+  if(CONFIG_M3NET_FRONTEND_F32)
+    zephyr_compile_definitions(M3NET_FRONTEND_F32)
+  endif()
+"""
+_ZEPHYR_F32_KCONFIG = """\
+
+config M3NET_FRONTEND_F32
+\tbool "Front end in single precision"
+\tdepends on M3NET && FPU && CMSIS_DSP
+\tselect CMSIS_DSP_TRANSFORM
+"""
 
 
 def write_layout(bundle: Bundle, layout: str, folder: Path) -> Path:
@@ -141,12 +153,11 @@ def _sources(bundle: Bundle) -> Files:
 
 
 def _code(bundle: Bundle, suffixes: tuple[str, ...]) -> Files:
-    raw = bundle.frontend.kind == "waveform"
     names = _CORE + (_WARP if "warp" in bundle.manifest else ())
     paths = [*(FIRMWARE_DIR / "core" / name for name in names), *bundle.folder.iterdir()]
     code = {path.name: path.read_bytes() for path in paths if path.suffix in suffixes}
     config = code.get("frontend_config.h", b"").decode()
-    if config and not raw:
+    if config and not _takes_samples(bundle):
         if "M3NET_FRONTEND_FIXED_SAMPLE_SHIFT" not in config or _GUARD not in config:
             raise ConfigError(f"{bundle.folder}: its front end has no whole numbers; export again")
         code["frontend_config.h"] = config.replace(_GUARD, _GUARD + _ARITHMETIC).encode()
@@ -179,15 +190,27 @@ def _readme(bundle: Bundle, name: str) -> str:
             f" tested with commit `{tflm.commit}`. Define `TF_LITE_STATIC_MEMORY` for all code or "
             "for none, as your TensorFlow Lite Micro was compiled.",
             "",
-            "The front end computes in whole numbers. Where the core has an FPU and CMSIS-DSP is "
-            "there, `M3NET_FRONTEND_F32`, defined for all code, makes it compute in single "
-            "precision; features differ by at most one step.",
+            _arithmetic(bundle),
             "",
             "```c",
             _EXAMPLE.rstrip(),
             "```",
             "",
         ]
+    )
+
+
+def _takes_samples(bundle: Bundle) -> bool:
+    return bundle.frontend.kind == "waveform"
+
+
+def _arithmetic(bundle: Bundle) -> str:
+    if _takes_samples(bundle):
+        return "The network takes samples as they are: all arithmetic is in whole numbers."
+    return (
+        "The front end computes in whole numbers. Where the core has an FPU and CMSIS-DSP is "
+        "there, `M3NET_FRONTEND_F32`, defined for all code, makes it compute in single "
+        "precision; features differ by at most one step."
     )
 
 
@@ -238,12 +261,11 @@ def _zephyr(bundle: Bundle, name: str, headers: Files, sources: Files) -> Files:
     notice = "# SPDX-License-Identifier: Apache-2.0\n"
     module = f"{notice}name: {name}\nbuild:\n  cmake: zephyr\n  kconfig: zephyr/Kconfig\n"
     listed = "\n".join(f"    ../src/{path}" for path in sources)
+    has_choice = not _takes_samples(bundle)
     cmake = (
         f"{notice}if(CONFIG_M3NET)\n"
         "  zephyr_include_directories(../include)\n"
-        "  if(CONFIG_M3NET_FRONTEND_F32)\n"
-        "    zephyr_compile_definitions(M3NET_FRONTEND_F32)\n"
-        "  endif()\n"
+        f"{_ZEPHYR_F32_CMAKE if has_choice else ''}"
         "  zephyr_library_named(m3net)\n"
         f"  zephyr_library_sources(\n{listed})\n"
         "endif()\n"
@@ -254,11 +276,7 @@ def _zephyr(bundle: Bundle, name: str, headers: Files, sources: Files) -> Files:
         "\tdepends on TENSORFLOW_LITE_MICRO\n"
         "\thelp\n"
         f"\t  {_sentence(bundle)}\n"
-        "\n"
-        "config M3NET_FRONTEND_F32\n"
-        '\tbool "Front end in single precision"\n'
-        "\tdepends on M3NET && FPU && CMSIS_DSP\n"
-        "\tselect CMSIS_DSP_TRANSFORM\n"
+        f"{_ZEPHYR_F32_KCONFIG if has_choice else ''}"
     )
     texts = {
         "zephyr/module.yml": module,

@@ -1,20 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DiffRes in int8: a network that scores frames, the warp, and the classifier behind it."""
+"""What a network becomes on a device: one part, or DiffRes's two and the warp between them.
+
+All that differs between the two forms is here; methods, report and export see parts.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 
+import numpy as np
+
 from m3net_tf.errors import ModelError
-from m3net_tf.keras import keras
+from m3net_tf.frontend import dequantize_features
+from m3net_tf.keras import keras, tf
 from m3net_tf.layers.diffres import LOGARITHMS
-from m3net_tf.models.diffres import WARP, classifier_network, importance_network
+from m3net_tf.models.diffres import (
+    SCORES,
+    WARP,
+    classifier_network,
+    has_diffres,
+    importance_network,
+)
+from m3net_tf.quantization.observation import Float, Single, open_quick
 from m3net_tf.quantization.ptq import quantize_int8
-from m3net_tf.quantization.runtime import Int8, run_reference, tensor_quantization
+from m3net_tf.quantization.runtime import Int8, run_raw, run_reference, tensor_quantization
 from m3net_tf.quantization.warp import WarpConfig, warp_int8
 
+FloatWarp = Callable[[Single, Single], Single]
 _SCORE_QUANTIZATION = (1 / 256, -128)  # a sigmoid's in TFLite, as the warp reads it
+_CLIPS_AT_ONCE = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +51,17 @@ class Int8Network:
         """The networks in the order in which they run."""
         return (self.importance, self.tflite) if self.importance else (self.tflite,)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the parts are called; one alone has no name."""
+        return ("importance", "classifier") if self.importance else ("",)
+
+    def inputs(self, runtime: Callable[[bytes, Int8], Int8], features: Int8) -> list[Int8]:
+        """What each part is given when clips run; arguments as for :meth:`run`."""
+        if not self.warp:
+            return [features]
+        return [features, warp_int8(self.warp, features, runtime(self.importance, features))]
+
     def run(self, runtime: Callable[[bytes, Int8], Int8], features: Int8) -> Int8:
         """Run clips.
 
@@ -46,25 +72,94 @@ class Int8Network:
         Returns:
             int8 scores, shape (clips, classes).
         """
-        if self.warp:
-            features = warp_int8(self.warp, features, runtime(self.importance, features))
-        return runtime(self.tflite, features)
+        return runtime(self.tflite, self.inputs(runtime, features)[-1])
 
 
-def quantize_diffres(model: keras.Model, calibration: Int8) -> Int8Network:
-    """Convert a network with DiffRes to int8 in two parts.
+@dataclasses.dataclass(frozen=True)
+class FloatNetwork:
+    """The float graphs that an :class:`Int8Network` was made of.
 
-    The classifier is calibrated on what the int8 scores and the warp make of the clips.
+    Attributes:
+        parts: ``.tflite`` of each part, in the order in which they run.
+        warp: what stands between two parts: of real features and scores it makes the second's
+            input.
+    """
+
+    parts: tuple[bytes, ...]
+    warp: FloatWarp | None = None
+
+    def inputs(self, features: Int8) -> list[Single]:
+        """What each part is given, in real numbers."""
+        found = [dequantize_features(features)]
+        for index in range(len(self.parts) - 1):
+            found.append(self.between(found[-1], self.answers_of(index, found[-1])))
+        return found
+
+    def answers_of(self, index: int, given: Single) -> Single:
+        """What one part makes of its input."""
+        return _answers(self.parts[index], given)
+
+    def between(self, features: Single, scores: Single) -> Single:
+        """What the second part is given."""
+        assert self.warp
+        return self.warp(features, scores)
+
+    def answers_with(self, index: int, part: bytes, given: Single) -> Float:
+        """Answers with another network in one part's place.
+
+        Args:
+            index: which part.
+            part: what runs there, with float ends.
+            given: that part's input, as :meth:`inputs` has it.
+
+        Returns:
+            Shape (clips, classes).
+        """
+        scores = _answers(part, given)
+        for behind in self.parts[index + 1 :]:
+            given = self.between(given, scores)
+            scores = _answers(behind, given)
+        return scores.astype(float)
+
+    def run(self, features: Int8) -> Float:
+        """Answers of the float graphs, shape (clips, classes)."""
+        return self.answers_with(0, self.parts[0], dequantize_features(features))
+
+
+def _answers(part: bytes, features: Single) -> Single:
+    return run_raw(open_quick(part), features).astype(np.float32)
+
+
+def quantize_network(model: keras.Model, calibration: Int8) -> Int8Network:
+    """Convert a network to int8 as the converter does by itself.
 
     Args:
-        model: network with ``method="diffres"``.
-        calibration: int8 features of training clips, shape (clips, bins, frames, 1).
+        model: network from (batch, bins, frames, channels) to (batch, classes).
+        calibration: int8 features of training clips, shape (clips, bins, frames, channels).
 
     Raises:
         ModelError: its warp has a form that the device lacks, or a layer has no int8 form.
     """
+    return quantize_parts(model, calibration, quantize_int8)
+
+
+def quantize_parts(
+    model: keras.Model, calibration: Int8, quantize: Callable[[keras.Model, Int8], bytes]
+) -> Int8Network:
+    """Quantise each part of a network on what the part before it and the warp make of the clips.
+
+    Args:
+        model: network from (batch, bins, frames, channels) to (batch, classes).
+        calibration: int8 features of training clips, shape (clips, bins, frames, channels).
+        quantize: makes a ``.tflite`` of a part and of its int8 inputs.
+
+    Raises:
+        ModelError: its warp has a form that the device lacks, or a layer has no int8 form.
+    """
+    if not has_diffres(model):
+        return Int8Network(quantize(model, calibration))
     warp = warp_of(model)
-    importance = quantize_int8(importance_network(model), calibration)
+    importance = quantize(importance_network(model), calibration)
     found = tensor_quantization(importance, "output")
     if found != _SCORE_QUANTIZATION:
         raise ModelError(
@@ -72,7 +167,24 @@ def quantize_diffres(model: keras.Model, calibration: Int8) -> Int8Network:
             "a sigmoid be the last layer of the network that scores frames"
         )
     merged = warp_int8(warp, calibration, run_reference(importance, calibration))
-    return Int8Network(quantize_int8(classifier_network(model), merged), importance, warp)
+    return Int8Network(quantize(classifier_network(model), merged), importance, warp)
+
+
+def float_warp_of(model: keras.Model) -> FloatWarp | None:
+    """What trained layers make of features and scores between two parts; None with one part."""
+    if not has_diffres(model):
+        return None
+    rescale, warp = model.get_layer(SCORES), model.get_layer(WARP)
+
+    def merge(features: Single, scores: Single) -> Single:
+        merged = []
+        for start in range(0, len(features), _CLIPS_AT_ONCE):
+            chosen = slice(start, start + _CLIPS_AT_ONCE)
+            maps = tf.constant(features[chosen])
+            merged.append(warp([maps, rescale([maps, tf.constant(scores[chosen])])]).numpy())
+        return np.concatenate(merged)
+
+    return merge
 
 
 def warp_of(model: keras.Model) -> WarpConfig:

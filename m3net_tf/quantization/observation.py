@@ -44,12 +44,14 @@ def open_quick(tflite: bytes, *, keep_tensors: bool = False) -> Interpreter:
     return interpreter
 
 
-def watch(tflite: bytes, features: Int8, tensors: Collection[int]) -> Iterator[dict[int, Single]]:
+def watch(
+    tflite: bytes, features: Int8 | Single, tensors: Collection[int]
+) -> Iterator[dict[int, Single]]:
     """Run clips and show tensors after each, in real numbers.
 
     Args:
         tflite: float or quantised network.
-        features: int8, shape (clips, bins, frames, channels).
+        features: int8, or real ones of a float network; shape (clips, bins, frames, channels).
         tensors: which ones.
 
     Yields:

@@ -87,7 +87,7 @@ def quantize_int16x8(model: keras.Model, calibration: npt.NDArray[np.int8]) -> b
         tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
     ]
     converter.inference_input_type = converter.inference_output_type = tf.int16
-    return _checked(_converted(converter.convert, model.name), model.name)
+    return _checked(_converted(converter.convert, model.name, bits=16), model.name)
 
 
 def calibrate(model: keras.Model, calibration: npt.NDArray[np.int8]) -> bytes:
@@ -166,14 +166,14 @@ def _converter(
     return converter
 
 
-def _converted(convert: Callable[[], bytes], name: str) -> bytes:
+def _converted(convert: Callable[[], bytes], name: str, bits: int = 8) -> bytes:
     try:
         with native_stderr():
             return convert()
     except Exception as error:  # the converter raises bare Exceptions of several kinds
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"{name} has a layer without int8 form: replace it ({first[:200]})"
+            f"{name} has a layer without int{bits} form: replace it ({first[:200]})"
         ) from error
 
 

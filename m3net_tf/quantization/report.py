@@ -10,11 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from rich.table import Table
 
+from m3net_tf.frontend import dequantize_features
+from m3net_tf.models.diffres import WARP
 from m3net_tf.quantization.graph import Graph, Operator
 from m3net_tf.quantization.methods import Quantized
-from m3net_tf.quantization.observation import Float, Single, open_quick, watch
+from m3net_tf.quantization.observation import Float, Single, watch
 from m3net_tf.quantization.ptq import quantize_except
-from m3net_tf.quantization.runtime import Int8, activation_bits, run_raw, run_reference
+from m3net_tf.quantization.runtime import Int8, activation_bits, run_reference
+from m3net_tf.quantization.warp import warp_int8
 from m3net_tf.training.metrics import Evaluation
 
 _SMALLEST = 1 / 512  # half a step of int8 probabilities: below, they say nothing
@@ -50,17 +53,12 @@ def divergence(of: Float, to: Float) -> float:
     return float((known * np.log(known / answer)).sum(1).mean())
 
 
-def float_scores(calibrated: bytes, features: Int8) -> Float:
-    """Answers of the float graph, shape (clips, classes)."""
-    return run_raw(open_quick(calibrated), features).astype(float)
-
-
 @dataclasses.dataclass(frozen=True)
 class TensorReport:
     """How a layer's output differs from the float network's.
 
     Attributes:
-        layer: Keras's name of the layer.
+        layer: Keras's name of the layer, behind the part's where there are several.
         operator: what it became.
         sqnr_db: signal to quantisation noise; None if the two are equal.
         low: smallest value of the float network.
@@ -91,8 +89,8 @@ class LayerCost:
     """What it costs to quantise one operator and nothing else.
 
     Attributes:
-        layer: Keras's name of the layer.
-        operator: what it became.
+        layer: Keras's name of the layer, behind the part's where there are several.
+        operator: what it became; ``WARP`` for the one between two parts.
         accuracy_points: float accuracy less that, in percentage points.
         divergence: of its answers from the float ones, in nats a clip.
     """
@@ -109,10 +107,28 @@ def compare_tensors(quantized: Quantized, features: Int8) -> list[TensorReport]:
     Errors of earlier layers are in the later ones' figures.
 
     Args:
-        quantized: network and the float graph that it comes from.
+        quantized: network and the float graphs that it comes from.
         features: int8 clips, shape (clips, bins, frames, channels).
     """
-    plain, small = Graph(quantized.calibrated), Graph(quantized.tflite)
+    network, floats = quantized.network, quantized.floats
+    reports = []
+    for name, tflite, graph, ours, theirs in zip(
+        network.names,
+        network.parts,
+        floats.parts,
+        floats.inputs(features),
+        network.inputs(run_reference, features),
+        strict=True,
+    ):
+        reports += _compare_part(name, graph, tflite, ours, theirs)
+    return reports
+
+
+def _compare_part(
+    name: str, calibrated: bytes, tflite: bytes, ours: Single, theirs: Int8
+) -> list[TensorReport]:
+    """Compare one part's tensors; ``ours`` goes into the float graph, ``theirs`` into the other."""
+    plain, small, bits = Graph(calibrated), Graph(tflite), activation_bits(tflite)
     known = {plain.name(t): t for one in plain.operators for t in one.outputs}
     pairs: list[tuple[Operator, int, int]] = []
     for one in small.operators:
@@ -123,15 +139,21 @@ def compare_tensors(quantized: Quantized, features: Int8) -> list[TensorReport]:
         if plain.shape(twin) == small.shape(tensor):
             pairs.append((one, twin, tensor))
     sums = {tensor: _Sums() for _, _, tensor in pairs}
-    limits = {tensor: _limits(quantized.tflite, small, tensor) for _, _, tensor in pairs}
-    expected = watch(quantized.calibrated, features, [twin for _, twin, _ in pairs])
-    reached = watch(quantized.tflite, features, [tensor for _, _, tensor in pairs])
-    for ours, theirs in zip(expected, reached, strict=True):
+    limits = {tensor: _limits(small, tensor, bits) for _, _, tensor in pairs}
+    expected = watch(calibrated, ours, [twin for _, twin, _ in pairs])
+    reached = watch(tflite, theirs, [tensor for _, _, tensor in pairs])
+    for mine, other in zip(expected, reached, strict=True):
         for _, twin, tensor in pairs:
-            sums[tensor].add(ours[twin], theirs[tensor], *limits[tensor])
+            sums[tensor].add(mine[twin], other[tensor], *limits[tensor])
     return [
-        sums[tensor].report(small.layer(one), one.kind, *limits[tensor]) for one, _, tensor in pairs
+        sums[tensor].report(_named(name, small, one), one.kind, *limits[tensor])
+        for one, _, tensor in pairs
     ]
+
+
+def _named(part: str, graph: Graph, operator: Operator) -> str:
+    """A layer's name, behind its part's."""
+    return "/".join(filter(None, (part, graph.layer(operator))))
 
 
 def rank_layers(
@@ -139,47 +161,54 @@ def rank_layers(
 ) -> list[LayerCost]:
     """Quantise one operator at a time and sort by what that costs, the dearest first.
 
+    All else is float, the warp between two parts included; it has a cost of its own, with the
+    int8 scores and maps that it takes and gives.
+
     Args:
-        quantized: int8 network and its float graph.
+        quantized: int8 network and its float graphs.
         features: int8 validation clips, shape (clips, bins, frames, channels).
         labels: their classes, shape (clips,).
         name: network's name, for messages.
     """
-    graph = Graph(quantized.calibrated)
-    outputs = [graph.name(one.outputs[0]) for one in graph.operators]
-    known = float_scores(quantized.calibrated, features)
+    network, floats = quantized.network, quantized.floats
+    known = floats.run(features)
     accuracy = (known.argmax(1) == labels).mean()
+
+    def cost(layer: str, operator: str, scores: Float) -> LayerCost:
+        drop = points(accuracy - (scores.argmax(1) == labels).mean())
+        return LayerCost(layer, operator, drop, divergence(known, probabilities(scores)))
+
     costs = []
-    for one, output in zip(graph.operators, outputs, strict=True):
-        if one.kind in _MOVERS:
-            continue
-        others = [other for other in outputs if other != output]
-        alone = quantize_except(quantized.calibrated, name, others)
-        scores = probabilities(run_raw(open_quick(alone), features))
-        costs.append(
-            LayerCost(
-                graph.layer(one),
-                one.kind,
-                points(accuracy - (scores.argmax(1) == labels).mean()),
-                divergence(known, scores),
-            )
-        )
-    return sorted(costs, key=lambda cost: (-cost.accuracy_points, -cost.divergence))
+    given = floats.inputs(features)
+    for index, calibrated in enumerate(floats.parts):
+        graph = Graph(calibrated)
+        outputs = [graph.name(one.outputs[0]) for one in graph.operators]
+        for one, output in zip(graph.operators, outputs, strict=True):
+            if one.kind in _MOVERS:
+                continue
+            others = [other for other in outputs if other != output]
+            alone = quantize_except(calibrated, name, others)
+            scores = floats.answers_with(index, alone, given[index])
+            costs.append(cost(_named(network.names[index], graph, one), one.kind, scores))
+    if network.warp:
+        rated = np.round(256 * floats.answers_of(0, given[0]) - 128).clip(-128, 127)
+        merged = warp_int8(network.warp, features, rated.astype(np.int8))
+        scores = floats.answers_with(1, floats.parts[1], dequantize_features(merged))
+        costs.append(cost(WARP, "WARP", scores))
+    return sorted(costs, key=lambda one: (-one.accuracy_points, -one.divergence))
 
 
 def compare_split(
-    quantized: Quantized, features: Int8, labels: npt.NDArray[np.int32], names: tuple[str, ...]
+    known: Float, scores: Int8, labels: npt.NDArray[np.int32], names: tuple[str, ...]
 ) -> dict[str, Any]:
     """Accuracy, confusion and recall of each class, float beside quantised.
 
     Args:
-        quantized: network and the float graph that it comes from.
-        features: int8 clips of a split, shape (clips, bins, frames, channels).
-        labels: their classes, shape (clips,).
+        known: probabilities by the trained network, shape (clips, classes).
+        scores: of the quantised one, the same shape.
+        labels: the clips' classes, shape (clips,).
         names: of the classes.
     """
-    known = float_scores(quantized.calibrated, features)
-    scores = run_reference(quantized.tflite, features)
     both = {"float": known.argmax(1), "quantized": scores.argmax(1)}
     found = {key: Evaluation.of(labels, answers, names) for key, answers in both.items()}
     recall = {key: one.to_dict()["recall"] for key, one in found.items()}
@@ -240,12 +269,12 @@ class _Sums:
         )
 
 
-def _limits(tflite: bytes, graph: Graph, tensor: int) -> tuple[float, float, float]:
+def _limits(graph: Graph, tensor: int, bits: int) -> tuple[float, float, float]:
     """Smallest and largest number that a quantised tensor can hold, and its step."""
     found = graph.quantization(tensor)
     assert found is not None
     step, zero_point = found
-    half = 1 << (activation_bits(tflite) - 1)
+    half = 1 << (bits - 1)
     return (-half - zero_point) * step, (half - 1 - zero_point) * step, step
 
 
@@ -256,8 +285,9 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         f"Method `{report['method']}`, calibrated on {len(report['calibration']['clips'])} "
         f"training clips of {report['dataset']['name']} ({report['dataset']['protocol']}); "
-        f"{report['bytes']:,} bytes.",
+        f"{report['bytes']:,} bytes, {report['compression']['gzip_bytes']:,} after gzip.",
         "",
+        *(_training(one) for one in report["fine_tuning"]),
     ]
     if report["tried"]:
         lines += [
@@ -317,6 +347,24 @@ def markdown(report: dict[str, Any]) -> str:
                 ],
             ),
         ]
+    if any(one["kind"] != "qat" for one in report["fine_tuning"]):
+        lines += [
+            "## Weights in int8",
+            "",
+            *_rows(
+                ("layer", "operator", "weights", "zeros", "different values"),
+                [
+                    (
+                        one["layer"],
+                        one["operator"],
+                        f"{one['weights']:,}",
+                        f"{100 * one['zero_share']:.1f} %",
+                        one["values"],
+                    )
+                    for one in report["compression"]["layers"]
+                ],
+            ),
+        ]
     lines += [
         "## Tensors, in the order of execution",
         "",
@@ -360,6 +408,18 @@ def markdown(report: dict[str, Any]) -> str:
             *_rows(("true", "answer", "float", "quantised"), _changes(one["confusion"], names)),
         ]
     return "\n".join(lines)
+
+
+def _training(done: dict[str, Any]) -> str:
+    """A sentence on a training for int8."""
+    kind = {
+        "prune": f"until {done.get('percent')} % of the weights of convolutions are 0",
+        "qat": "with int8's rounding"
+        + (f", from layer {done['first_layer']} on" if done.get("first_layer") else ""),
+        "cluster": f"with {done.get('centroids')} values for the weights of a convolution",
+    }[done["kind"]]
+    teacher = f", taught by {done['teacher']}" if done["teacher"] else ""
+    return f"Trained {kind}: {done['epochs']} epochs, rate {done['learning_rate']:g}{teacher}.\n"
 
 
 def _changes(confusion: dict[str, list[list[int]]], names: list[str]) -> list[tuple[Any, ...]]:

@@ -108,7 +108,7 @@ def run_reference(tflite: bytes, features: Int8) -> Int8:
     return narrow(scores) if scores.dtype == np.int16 else scores
 
 
-def run_raw(interpreter: Interpreter, features: Int8) -> npt.NDArray[Any]:
+def run_raw(interpreter: Interpreter, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Run a network of any width; the output is in its own numbers, shape (clips, classes)."""
     source = interpreter.get_input_details()[0]
     target = interpreter.get_output_details()[0]["index"]
@@ -121,8 +121,13 @@ def run_raw(interpreter: Interpreter, features: Int8) -> npt.NDArray[Any]:
     return np.stack(outputs)
 
 
-def as_input(features: Int8, dtype: type) -> npt.NDArray[Any]:
-    """int8 features as a network's input tensor takes them: float, int8 or int16."""
+def as_input(features: npt.NDArray[Any], dtype: type) -> npt.NDArray[Any]:
+    """int8 features as a network's input tensor takes them: float, int8 or int16.
+
+    Real features, which a float network alone takes, stay as they are.
+    """
+    if features.dtype == np.float32:
+        return features
     if dtype == np.float32:
         return dequantize_features(features)
     return widen(features) if dtype == np.int16 else features

@@ -10,14 +10,13 @@ from typing import Any
 from m3net_tf.artifacts import provenance
 from m3net_tf.errors import ConfigError, FirmwareError
 from m3net_tf.export import export_run
-from m3net_tf.models.diffres import has_diffres
+from m3net_tf.quantization.diffres import Int8Network
 from m3net_tf.quantization.methods import Method, Quantizer
 from m3net_tf.quantization.ptq import choose_calibration
 from m3net_tf.quantization.runtime import run_reference
 from m3net_tf.reports import budgets
 from m3net_tf.reports.chain import run_chain, saved_summary
-from m3net_tf.training.evaluation import takes_lengths
-from m3net_tf.training.features import compute_features
+from m3net_tf.training.features import FeatureSet, compute_features
 from m3net_tf.training.run import Run
 
 Log = Callable[[str], None]
@@ -60,7 +59,7 @@ def run_bench_quantize(
 def _cell(
     run: Run, board: str, data_dir: Path | None, methods: Sequence[Method], log: Log
 ) -> dict[str, Any]:
-    export_run(run, data_dir, log=log)
+    bundle = export_run(run, data_dir, log=log)
     summary = saved_summary(run, board) or run_chain(run, board, data_dir, log=log)
     if "emulation_missing" in summary:
         raise FirmwareError(f"{board} cannot be emulated: {summary['emulation_missing']}")
@@ -72,27 +71,41 @@ def _cell(
         "arena_bytes": summary["arena_bytes"],
         "stack_bytes": summary["stack_bytes"],
         "flash_bytes": summary["flash_bytes"],
-        "model_bytes": summary["model_bytes"],
+        "model_bytes": sum(map(len, bundle.network.parts)),
         "clips": summary["clips"],
         "accuracy": {
             "float": summary["accuracy"]["float"],
             "exported": summary["accuracy"]["int8_desktop"],
         },
-        "methods": _methods(run, data_dir, methods, log) if methods else {},
+        "methods": method_figures(run, data_dir, methods, log) if methods else {},
     }
 
 
-def _methods(
-    run: Run, data_dir: Path | None, methods: Sequence[Method], log: Log
+def method_figures(
+    run: Run,
+    data_dir: Path | None,
+    methods: Sequence[Method],
+    log: Log = lambda _: None,
 ) -> dict[str, dict[str, Any]]:
-    """Test accuracy and bytes of the network by each method."""
+    """What a run's network reaches by each method; nothing of it stays.
+
+    Args:
+        run: finished run.
+        data_dir: where its data set lies.
+        methods: of quantisation.
+        log: takes lines of progress.
+
+    Returns:
+        By method ``accuracy`` on the test split, ``validation_accuracy`` and ``model_bytes``.
+
+    Raises:
+        M3NetError: as the stages raise.
+    """
     model, recipe = run.load_model(), run.recipe()
-    if has_diffres(model) or takes_lengths(model):
-        log(f"{run.folder}: a network of several parts or inputs has no other method")
-        return {}
     dataset = run.dataset(data_dir)
-    train, test = (
-        compute_features(dataset, name, recipe.frontend, log=log) for name in ("train", "test")
+    train, validation, test = (
+        compute_features(dataset, name, recipe.frontend, log=log)
+        for name in ("train", "validation", "test")
     )
     settings = recipe.quantization
     chosen = choose_calibration(train.labels, settings.calibration_clips, settings.seed)
@@ -100,11 +113,22 @@ def _methods(
     found = {}
     for method in methods:
         log(f"{run.folder}: quantising by {method}")
-        tflite = quantizer.quantize(method).tflite
-        labels = run_reference(tflite, test.clean).argmax(1)
+        own = quantizer
+        if method.fine_tunes:
+            from m3net_tf.quantization.fine_tuning import FineTuner  # takes seconds
+
+            tuner = FineTuner(run, dataset, data_dir, quantizer.calibration, validation, log=log)
+            own = Quantizer(tuner.fine_tune(method).model, quantizer.calibration)
+        network = own.quantize(method).network
+
+        def accuracy(clips: FeatureSet, network: Int8Network = network) -> float:
+            scores = network.run(run_reference, clips.clean)
+            return float((scores.argmax(1) == clips.labels).mean())
+
         found[str(method)] = {
-            "accuracy": float((labels == test.labels).mean()),
-            "model_bytes": len(tflite),
+            "accuracy": accuracy(test),
+            "validation_accuracy": accuracy(validation),
+            "model_bytes": sum(map(len, network.parts)),
         }
     return found
 

@@ -58,15 +58,20 @@ def exceeded(changes: list[Change]) -> list[Change]:
     ]
 
 
-def update(result: dict[str, Any], path: Path = BUDGETS) -> None:
+def update(result: dict[str, Any], path: Path = BUDGETS, *, keep: bool = False) -> None:
     """Make the figures of a matrix the budgets of its boards; those of others stay.
+
+    Args:
+        result: what :func:`m3net_tf.reports.matrix.run_matrix` returned.
+        path: the budgets.
+        keep: also keep those of networks that were not measured on these boards.
 
     Raises:
         ConfigError: the file is there and not one of budgets.
     """
     budgets = _read(path) if path.exists() else {}
     for board in {cell["board"] for cell in result["cells"]}:
-        budgets[board] = {
+        budgets[board] = (budgets.get(board, {}) if keep else {}) | {
             cell["network"]: {cost: cell[cost] for cost in COSTS if cost in cell}
             for cell in result["cells"]
             if cell["board"] == board

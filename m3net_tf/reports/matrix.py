@@ -32,7 +32,10 @@ from m3net_tf.training.run import Run
 Log = Callable[[str], None]
 RECIPES = Path("experiments/matrix")
 CLIPS = 4
-COSTS = ("instructions", "frontend_instructions", "arena_bytes", "stack_bytes", "flash_bytes")
+COSTS = (
+    *("instructions", "frontend_instructions"),
+    *("arena_bytes", "stack_bytes", "flash_bytes", "model_bytes"),
+)
 """Figures of a cell that are the same on every computer, and have a budget."""
 
 
@@ -140,6 +143,7 @@ def _cell(board: str, heard: Heard, folder: Path) -> dict[str, Any]:
         "arena_bytes": answered.arena_used_bytes,
         "stack_bytes": max(answered.stack_used_bytes, told.stack_used_bytes),
         "flash_bytes": image.flash_bytes,
+        "model_bytes": sum(map(len, bundle.network.parts)),
         "frontend_instructions": told.frontend_instructions_per_frame,
         "frontend_largest_lsb": parity["features_largest_lsb"],
         "frontend_equal": parity["features_equal"],

@@ -17,6 +17,7 @@ from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
 from m3net_tf.layers.diffres import frames_after, positional_encoding
 from m3net_tf.layers.transformer import sinusoids
+from m3net_tf.models import presets_of
 from m3net_tf.models.m3net import Stage
 
 _LEAK = 0.01
@@ -243,6 +244,8 @@ def bilateral(
     detail_filters: Sequence[int] = (64, 64, 128, 128, 256),
     token_filters: int = 128,
     token_step: int = 1,
+    stem_step: int = 1,
+    unrolled_lstm: bool = False,
     heads: int = 4,
 ) -> keras.Model:
     """The bilateral network on Conv1D, Bidirectional(LSTM) and MultiHeadAttention.
@@ -255,11 +258,14 @@ def bilateral(
         detail_filters: channels out of the detail branch's strided convolutions.
         token_filters: channels of the sequences from the encoders on.
         token_step: steps of the sequence that become one before the encoders.
+        stem_step: how many times further than the paper's the first convolution of each branch
+            steps; its kernel covers two steps then.
+        unrolled_lstm: taken, and of no effect: the naive LSTM is Keras's own.
         heads: heads of their attention.
     """
     inputs = keras.Input(input_shape)
     wave = keras.layers.Reshape((input_shape[1], 1))(inputs)  # (L, 1)
-    s = _conv_1d_block(wave, semantic_filters[0], 7, 1, "semantic_up")
+    s = _conv_1d_block(wave, semantic_filters[0], max(7, 2 * stem_step), stem_step, "semantic_up")
     for index, (kind, filters) in enumerate(zip(fd_modules, semantic_filters, strict=True), 1):
         name = f"semantic_fd{index}"
         s = _conv_1d_block(s, s.shape[-1], 3, 1, f"{name}_gather")
@@ -270,7 +276,9 @@ def bilateral(
     s = _encoder(s, heads, "semantic_encoder1")
     d = wave
     for index, filters in enumerate(detail_filters, start=1):
-        d = _conv_1d_block(d, filters, 3, 2, f"detail_down{index}")
+        step = 2 * stem_step if index == 1 else 2
+        kernel = 3 if step == 2 else 2 * step
+        d = _conv_1d_block(d, filters, kernel, step, f"detail_down{index}")
         if index > len(detail_filters) - 2:
             d = _garm(d, f"detail_garm{index}")
     if token_step > 1:
@@ -401,28 +409,38 @@ def diffres(
     reduction: float = 0.5,
     feature_range: Mapping[str, float] | None = None,
 ) -> keras.Model:
-    """DiffRes by the paper's matrices in front of EfficientNet-B2.
+    """DiffRes by the paper's matrices in front of EfficientNet-B2 or M3Net.
 
     Args:
         input_shape: (bins, frames, 1).
         classes: number of classes.
-        classifier: the preset's entry for what stands behind it: EfficientNet with attention.
+        classifier: the preset's entry for what stands behind it.
         reduction: share of the frames that goes, delta.
         feature_range: ``feature_min`` and ``feature_max`` of the front end, natural logarithm.
 
     Raises:
         ConfigError: another classifier is asked for.
     """
-    if classifier["name"] != "efficientnet_attention":
+    behind = classifier["name"]
+    if behind not in ("efficientnet_attention", "m3net"):
         raise ConfigError(
-            f"the naive DiffRes has efficientnet_attention behind it, not {classifier['name']}: "
-            "choose preset paper"
+            f"the naive DiffRes has efficientnet_attention or m3net behind it, not {behind}: "
+            "choose a preset"
         )
     inputs = keras.Input(input_shape)
     layer = DiffResLayer(reduction, warp_by_matrix, **(feature_range or {}))
     warped = layer([inputs, frame_scores(inputs)])
-    network = efficientnet_attention(warped.shape[1:], classes)
+    if behind == "m3net":
+        network = m3net(warped.shape[1:], classes, **preset_arguments(classifier))
+    else:
+        network = efficientnet_attention(warped.shape[1:], classes)
     return keras.Model(inputs, network(warped))
+
+
+def preset_arguments(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a network that is named by ``name``, ``preset`` and, if wanted, changes."""
+    preset = presets_of(entry["name"])[entry["preset"]]
+    return {**preset.arguments, **entry.get("arguments", {})}
 
 
 def frame_scores(x: tf.Tensor) -> tf.Tensor:

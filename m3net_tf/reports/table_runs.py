@@ -64,7 +64,7 @@ def run_trainings(
         DataError: several processes are asked for and Ray is not installed.
     """
     plan = _in_order(trainings)
-    finished = _finished_runs(root)
+    finished = finished_runs(root)
     outcomes: dict[str, Outcome] = {}
     waiting = []
     for training in plan:
@@ -250,8 +250,8 @@ def _folder(training: Training, root: Path) -> Path:
     return folder if held in ("", training.key) else Path(f"{folder}-{training.key[:8]}")
 
 
-def _finished_runs(root: Path) -> dict[str, Path]:
-    """Key -> folder of all finished runs."""
+def finished_runs(root: Path) -> dict[str, Path]:
+    """Key of its :class:`Training` -> folder, of all finished runs in a folder of runs."""
     found: dict[str, Path] = {}
     for path in sorted(root.rglob("metrics.json")):
         if Run(path.parent).finished:

@@ -329,13 +329,20 @@ class QuantizationSection:
     Attributes:
         calibration_clips: training clips that set the ranges, drawn evenly over the classes.
         seed: seed of that draw.
+        epochs: of each training for int8, where the method has some (``qat``, ``prune50``,
+            ``cluster16``).
+        learning_rate: peak rate of these; Adam, half a cosine down.
     """
 
     calibration_clips: int = 200
     seed: int = 0
+    epochs: int = 5
+    learning_rate: float = 5e-4
 
     def __post_init__(self) -> None:
         _require_range("quantization", "calibration_clips", self.calibration_clips, 1)
+        _require_range("quantization", "epochs", self.epochs, 1)
+        _require_positive("quantization", "learning_rate", self.learning_rate)
         _require_range("quantization", "seed", self.seed, 0, _LARGEST_SEED)
 
 

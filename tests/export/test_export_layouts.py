@@ -243,6 +243,12 @@ def test_a_network_on_samples_brings_their_arithmetic(bundle, tmp_path):
     assert "frontend_waveform.h" in names
     done = compile_all(tmp_path / "layouts")
     assert {"frontend.c", "recognizer.c", "ring.c", "detector.c"} < done
+    # Single precision is no choice there.
+    zephyr = tmp_path / "layouts" / "zephyr" / NAME
+    readme = (zephyr / "README.md").read_text()
+    assert "samples as they are: all arithmetic is in whole numbers" in readme
+    for path in ("README.md", "zephyr/CMakeLists.txt", "zephyr/Kconfig"):
+        assert "F32" not in (zephyr / path).read_text(), path
 
 
 def test_wrong_names_and_exports(bundle, tmp_path):

@@ -15,8 +15,9 @@ from m3net_tf.export.operators import operators_of
 from m3net_tf.export.warp_tables import write_warp_tables
 from m3net_tf.firmware.build import FirmwareImage, build_firmware
 from m3net_tf.frontend import FrontendConfig, write_c_tables
-from m3net_tf.quantization.diffres import Int8Network, quantize_diffres
-from m3net_tf.quantization.runtime import host_arena_bytes, run_reference
+from m3net_tf.quantization.diffres import Int8Network
+from m3net_tf.quantization.methods import Method, Quantizer
+from m3net_tf.quantization.runtime import activation_bits, host_arena_bytes, run_reference
 from m3net_tf.streaming.config import DetectorConfig, write_c_header
 
 LABELS = tuple(f"label{index}" for index in range(12))
@@ -32,8 +33,8 @@ def clips(count: int, seed: int) -> np.ndarray:
     return np.clip(loudness + noise, -128, 127).astype(np.int8)[..., None]
 
 
-@pytest.fixture(scope="module")
-def network(firmware_possible: None) -> Int8Network:
+@pytest.fixture(scope="module", params=["ptq+least-error+equalize+bias", "int16x8"])
+def network(firmware_possible: None, request: pytest.FixtureRequest) -> Int8Network:
     """Preset ``s`` with weights as they start, its normalisations fitted to the clips."""
     from m3net_tf.keras import keras
     from m3net_tf.models import build_model
@@ -48,7 +49,7 @@ def network(firmware_possible: None) -> Int8Network:
         model(calibration / np.float32(128), training=True)
     head = model.get_layer("dense")
     head.set_weights([20 * one for one in head.get_weights()])
-    return quantize_diffres(model, calibration)
+    return Quantizer(model, calibration).quantize(Method.parse(request.param)).network
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,7 @@ def write_bundle(folder: Path, network: Int8Network) -> None:
         arena_source="the tests",
         licence="Apache-2.0",
         importance=network.importance,
+        activation_bits=activation_bits(network.tflite),
     ).write(folder)
     write_warp_tables(network.warp, folder)
     write_c_tables(config, folder, frames=FRAMES)

@@ -14,21 +14,33 @@ from m3net_tf.firmware.build import build_firmware
 from m3net_tf.frontend import FrontendConfig
 from m3net_tf.quantization.runtime import activation_bits, run_reference
 
+# Mirrors, gate, product and sums; normalisations and their reciprocal roots.
+NETWORKS: dict[str, dict[str, object]] = {
+    "m3net": {
+        "sfp": [{"filters": 8, "kernel": (5, 5), "strides": (4, 4), "separable": False}],
+        "tail": [{"filters": 8}],
+    },
+    "spectromasknet": {
+        "modules": (1,),
+        "channels": (4,),
+        "strides": (4,),
+        "expansion": 2,
+        "groups": 2,
+    },
+}
 
-@pytest.fixture(scope="module")
-def wide_tflite() -> bytes:
-    """M3Net with its mirrors, gate, product and sums, some 2 000 parameters."""
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def wide_tflite(request: pytest.FixtureRequest) -> bytes:
+    """A network of some 2 000 parameters."""
     from m3net_tf.keras import keras
     from m3net_tf.models import build_model
     from m3net_tf.quantization.ptq import quantize_int16x8
 
     keras.utils.set_random_seed(11)
-    overrides = {
-        "sfp": [{"filters": 8, "kernel": (5, 5), "strides": (4, 4), "separable": False}],
-        "tail": [{"filters": 8}],
-    }
     shape = (FrontendConfig().mel_bins, FRAMES, 1)
-    model = build_model("m3net", "mcu", input_shape=shape, classes=CLASSES, overrides=overrides)
+    name = request.param
+    model = build_model(name, "mcu", input_shape=shape, classes=CLASSES, overrides=NETWORKS[name])
     return quantize_int16x8(model, random_features(20, seed=1)[..., None])
 
 

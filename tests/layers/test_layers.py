@@ -41,6 +41,7 @@ from m3net_tf.layers.macem import audio_context_embedding
 from m3net_tf.layers.masked import FrameMask, GroupNorm, MapMean, PointNorm
 from m3net_tf.layers.precision import Float32Layer
 from m3net_tf.layers.sequence import UnrolledBiLSTM, bidirectional_lstm, conv1d, conv1d_block
+from m3net_tf.layers.sparse_gate import SparseGate, time_channel_conv
 from m3net_tf.layers.time_pooling import AdaptiveAveragePooling, FrameSampling
 from m3net_tf.layers.transformer import (
     DotProductAttention,
@@ -118,6 +119,8 @@ BLOCKS: dict[str, Block] = {
     "sub_spectral_norm": SubSpectralNorm(3),
     "broadcasted_residual": lambda x: broadcasted_residual(x, CHANNELS, dilation=2),
     "broadcasted_transition": lambda x: broadcasted_residual(x, 6, stride=2, bands=2),
+    "sparse_gate": lambda x: SparseGate(0.05)(conv1d(one_row(x), 4, name="mu")),
+    "time_channel_conv": lambda x: time_channel_conv(one_row(x), 6, 5, residual=True),
     "gabor": lambda x: GaborEnergy(6, 21)(one_wave(x)),
     "gabor_free_taps": lambda x: GaborEnergy(6, 21, free_taps=True)(one_wave(x)),
     "sinc": lambda x: SincMagnitude(6, 21)(one_wave(x)),
@@ -139,6 +142,7 @@ LAYERS |= {"fusion": WeightedFusion(0.3), "frames": FrameMask(2)}
 LAYERS["gabor"] = GaborEnergy(6, 21, 8000, 50.0, 3000.0, free_taps=True)
 LAYERS["sinc"] = SincMagnitude(6, 21, 8000, 50.0, 3000.0)
 LAYERS["pooling"] = LowpassPooling(20, 8, "hann_squared")
+LAYERS["sparse_gate"] = SparseGate(0.3, 0.1, seed=4)
 LAYERS |= {"pcen": PCEN(0.9, 0.1, 1.0, 3.0, 1e-3), "log_energy": LogEnergy(0.01)}
 
 

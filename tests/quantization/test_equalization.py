@@ -7,6 +7,7 @@ from m3net_tf.keras import keras
 from m3net_tf.layers import classifier, conv_block
 from m3net_tf.models import build_model
 from m3net_tf.quantization.bias_correction import correct_biases
+from m3net_tf.quantization.diffres import FloatNetwork, Int8Network
 from m3net_tf.quantization.equalization import equalize
 from m3net_tf.quantization.graph import Graph
 from m3net_tf.quantization.methods import Quantized
@@ -20,7 +21,8 @@ CALIBRATION, HELD_OUT = clips(32), clips(64, seed=9)
 def sqnr_db(calibrated: bytes, layer: str) -> float:
     """Signal to noise of a layer's output when the network is int8."""
     small = quantize_calibrated(calibrated, "network")
-    tensors = compare_tensors(Quantized(small, calibrated, ()), HELD_OUT)
+    quantized = Quantized(Int8Network(small), FloatNetwork((calibrated,)), ())
+    tensors = compare_tensors(quantized, HELD_OUT)
     return next(one.sqnr_db for one in tensors if one.layer == layer)
 
 

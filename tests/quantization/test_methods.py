@@ -32,12 +32,20 @@ def quantizer() -> Quantizer:
     return Quantizer(separable(), CALIBRATION)
 
 
+def calibrated(quantizer: Quantizer) -> bytes:
+    """The float graph with the converter's ranges."""
+    return quantizer.quantize(Method()).floats.parts[0]
+
+
 @given(
     st.builds(
         Method,
         clip=st.one_of(st.none(), st.just("least-error"), st.sampled_from([99.0, 99.99, 100.0])),
         equalize=st.booleans(),
         bias=st.booleans(),
+        qat=st.booleans(),
+        prune=st.sampled_from([None, 1, 50, 99]),
+        cluster=st.sampled_from([None, 3, 128]),
     )
 )
 def test_a_methods_name_says_all_of_it(method):
@@ -47,14 +55,26 @@ def test_a_methods_name_says_all_of_it(method):
 def test_the_order_of_its_parts_is_free():
     assert Method.parse("ptq+bias+p99.9") == Method(clip=99.9, bias=True)
     assert Method.parse("int16x8") == Method(wide=True)
+    assert Method.parse("qat+cluster16+prune50") == Method(qat=True, prune=50, cluster=16)
+
+
+def test_which_methods_train():
+    assert all(Method.parse(name).fine_tunes for name in ("qat", "ptq+prune50", "ptq+cluster16"))
+    assert not any(Method.parse(name).fine_tunes for name in ("ptq+equalize+bias", "int16x8"))
+
+
+@pytest.mark.parametrize("part", ["prune0", "prune100", "cluster2", "cluster129"])
+def test_counts_out_of_range(part):
+    with pytest.raises(ConfigError, match=f"'{part}' in method .* is out of range: give "):
+        Method.parse(f"qat+{part}")
 
 
 @pytest.mark.parametrize(
     "name",
-    ["", "qat", "int8", "ptq+", "ptq+p99+least-error", "ptq+bias+bias", "int16x8+bias", "qat+bias"],
+    ["", "int8", "ptq+", "ptq+p99+least-error", "qat+bias+bias", "int16x8+bias", "ptq+prune"],
 )
 def test_what_is_no_method(name):
-    with pytest.raises(ConfigError, match=r"method '.*' is unknown: give ptq, then any of"):
+    with pytest.raises(ConfigError, match=r"method '.*' is unknown: give ptq or qat, then any of"):
         Method.parse(name)
 
 
@@ -68,13 +88,14 @@ def test_each_method_is_done_once(quantizer):
     first = quantizer.quantize(Method.parse("ptq"))
     assert quantizer.quantize(Method.parse("ptq")) is first
     assert first.changed_layers == ()
-    assert first.calibrated is quantizer.calibrated
+    wide = quantizer.quantize(Method.parse("int16x8"))
+    assert wide.floats.parts[0] is first.floats.parts[0]
 
 
 def test_all_parts_together_stay_close_to_float(quantizer):
-    known = outputs(quantizer.calibrated, HELD_OUT)
+    known = outputs(calibrated(quantizer), HELD_OUT)
     for name in ("ptq", "ptq+p99.99+equalize+bias", "ptq+least-error", "int16x8"):
-        made = quantizer.quantize(Method.parse(name))
+        made = quantizer.quantize(Method.parse(name)).network
         assert tensor_quantization(made.tflite, "input") == (1 / 128, 0), name
         assert tensor_quantization(made.tflite, "output") == (1 / 256, -128), name
         scores = (run_reference(made.tflite, HELD_OUT).astype(float) + 128) / 256
@@ -84,9 +105,9 @@ def test_all_parts_together_stay_close_to_float(quantizer):
 
 
 def test_sixteen_bits_give_the_same_bytes_on_tflite_micro(quantizer):
-    wide = quantizer.quantize(Method.parse("int16x8")).tflite
+    wide = quantizer.quantize(Method.parse("int16x8")).network.tflite
     assert activation_bits(wide) == 16
-    assert activation_bits(quantizer.quantize(Method.parse("ptq")).tflite) == 8
+    assert activation_bits(quantizer.quantize(Method.parse("ptq")).network.tflite) == 8
     scores = run_reference(wide, HELD_OUT)
     assert scores.dtype == np.int8
     if reason := tflm_unavailable_reason():
@@ -95,10 +116,10 @@ def test_sixteen_bits_give_the_same_bytes_on_tflite_micro(quantizer):
 
 
 def test_sixteen_bits_are_closer_to_float_inside(quantizer):
-    known = outputs(quantizer.calibrated, HELD_OUT)
+    known = outputs(calibrated(quantizer), HELD_OUT)
     apart = {}
     for name in ("ptq", "int16x8"):
-        raw = outputs(quantizer.quantize(Method.parse(name)).tflite, HELD_OUT)
+        raw = outputs(quantizer.quantize(Method.parse(name)).network.tflite, HELD_OUT)
         real = raw / 32768 if raw.dtype == np.int16 else (raw.astype(float) + 128) / 256
         apart[name] = np.abs(real - known).mean()
     assert apart["int16x8"] < apart["ptq"] / 2
@@ -120,16 +141,17 @@ def steps(tflite: bytes) -> list[float]:
 
 def test_ranges(quantizer):
     """Full ranges are the converter's; the 100th percentile is as wide; others are narrower."""
-    full = steps(set_full_ranges(quantizer.calibrated, CALIBRATION))
-    np.testing.assert_allclose(full[:3], steps(quantizer.calibrated)[:3], rtol=1e-3)
-    widest = steps(clip_at_percentile(quantizer.calibrated, CALIBRATION, 100.0))
+    graph = calibrated(quantizer)
+    full = steps(set_full_ranges(graph, CALIBRATION))
+    np.testing.assert_allclose(full[:3], steps(graph)[:3], rtol=1e-3)
+    widest = steps(clip_at_percentile(graph, CALIBRATION, 100.0))
     np.testing.assert_allclose(widest, full, rtol=2e-3)
-    narrower = steps(clip_at_percentile(quantizer.calibrated, CALIBRATION, 99.0))
+    narrower = steps(clip_at_percentile(graph, CALIBRATION, 99.0))
     assert (np.array(narrower[:3]) < np.array(full[:3])).all()
 
 
 def test_least_error_is_the_least(quantizer):
-    graph = quantizer.calibrated
+    graph = calibrated(quantizer)
     tensor = Graph(graph).operators[0].outputs[0]
     seen = observe(graph, CALIBRATION)
     counts, centres = histograms(graph, CALIBRATION, seen)[tensor]

@@ -10,7 +10,9 @@ from m3net_tf import cli
 from m3net_tf.artifacts import read_json, sha256_of
 from m3net_tf.errors import ConfigError, M3NetError, ModelError
 from m3net_tf.export import export_run
+from m3net_tf.models import build_model
 from m3net_tf.quantization import pipeline, report
+from m3net_tf.quantization.diffres import FloatNetwork, Int8Network
 from m3net_tf.quantization.graph import Graph
 from m3net_tf.quantization.methods import Method, Quantized, Quantizer
 from m3net_tf.quantization.pipeline import chosen_network, quantize_run
@@ -60,7 +62,7 @@ def test_the_report(run):
 def test_export_takes_it_and_notices_another(copy):
     chosen = chosen_network(copy)
     bundle = export_run(copy, None)
-    assert bundle.tflite == chosen.tflite
+    assert bundle.network == chosen.network
     assert bundle.manifest["quantization"] == {"method": "ptq+equalize+bias", "chosen": True}
     assert bundle.manifest["calibration"] == chosen.report["calibration"]
     lines = []
@@ -70,7 +72,7 @@ def test_export_takes_it_and_notices_another(copy):
     assert chosen_network(copy) is None
     plain = export_run(copy, None)
     assert plain.manifest["quantization"] == {"method": "ptq", "chosen": False}
-    assert plain.tflite != chosen.tflite
+    assert plain.tflite != chosen.network.tflite
 
 
 @pytest.mark.parametrize(
@@ -106,20 +108,18 @@ def repair(monkeypatch, right: dict[str, int], bound: float, unlike: bool = Fals
         tried.append(str(method))
         if str(method) not in right:
             raise ModelError("a layer has no such form")
-        return Quantized(str(method).encode(), b"", ())
+        return Quantized(Int8Network(str(method).encode()), FloatNetwork((b"",)), ())
 
     run = lambda tflite, features: answers(right[tflite.decode()])[: len(features)]  # noqa: E731
-    monkeypatch.setattr(pipeline, "float_scores", lambda *_: answers(90) / 256 + 0.5)
     monkeypatch.setattr(pipeline, "run_reference", run)
     monkeypatch.setattr(
         pipeline, "run_tflm", lambda *given: -run(*given) if unlike else run(*given)
     )
     monkeypatch.setattr(pipeline, "tflm_unavailable_reason", lambda: "")
     validation = SimpleNamespace(clean=np.zeros((100, 1), np.int8), labels=LABELS)
-    quantizer = SimpleNamespace(
-        quantize=quantize, calibrated=b"", model=SimpleNamespace(name="network")
-    )
-    method, steps = pipeline._repair(quantizer, validation, bound, lambda _: None)
+    quantizer = SimpleNamespace(quantize=quantize, model=SimpleNamespace(name="network"))
+    known = answers(90) / 256 + 0.5
+    method, steps = pipeline._repair(quantizer, validation, known, bound, lambda _: None)
     assert [one["method"] for one in steps] == tried
     return str(method), steps
 
@@ -159,6 +159,24 @@ def test_either_a_method_or_a_bound(run):
         quantize_run(run, bound_points=-1)
 
 
+def test_networks_that_take_lengths_are_refused(run, monkeypatch):
+    def with_lengths(self):
+        return build_model("spectromasknet", "s", overrides={"lengths": True})
+
+    monkeypatch.setattr(Run, "load_model", with_lengths)
+    with pytest.raises(ModelError, match=r"which the device lacks: train with model\.arguments"):
+        quantize_run(run, method=Method())
+
+
+def test_wide_activations_that_the_device_rounds_otherwise(copy, monkeypatch):
+    before = chosen_network(copy).network
+    monkeypatch.setattr(pipeline, "run_tflm", lambda *given: -pipeline.run_reference(*given))
+    monkeypatch.setattr(pipeline, "tflm_unavailable_reason", lambda: "")
+    with pytest.raises(ModelError, match="cannot have 16-bit activations: TFLite Micro rounds"):
+        quantize_run(copy, method=Method(wide=True))
+    assert chosen_network(copy).network == before
+
+
 def test_command_that_repairs_in_vain(monkeypatch, run):
     found = read_json(run.folder / "quantized" / "report.json")
     found |= {"within_bound": False, "method": "ptq"}
@@ -193,12 +211,12 @@ def test_a_tensor_that_int8_holds_exactly_has_no_ratio():
 
 
 def test_nothing_quantised_costs_nothing():
-    quantizer = Quantizer(separable(), clips(32))
-    graph = Graph(quantizer.calibrated)
+    calibrated = Quantizer(separable(), clips(32)).quantize(Method()).floats.parts[0]
+    graph = Graph(calibrated)
     every = [graph.name(one.outputs[0]) for one in graph.operators]
     features = clips(10, seed=4)
-    known = outputs(quantizer.calibrated, features)
-    untouched = quantize_except(quantizer.calibrated, "network", every)
+    known = outputs(calibrated, features)
+    untouched = quantize_except(calibrated, "network", every)
     np.testing.assert_array_equal(outputs(untouched, features), known)
 
 

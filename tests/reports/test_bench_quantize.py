@@ -4,6 +4,7 @@
 import json
 import shutil
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from m3net_tf import cli
 from m3net_tf.errors import ConfigError, FirmwareError
 from m3net_tf.export import Bundle
+from m3net_tf.quantization.diffres import Int8Network
 from m3net_tf.quantization.runtime import run_reference
 from m3net_tf.reports import bench_quantize as bench
 from m3net_tf.training import Run
@@ -61,6 +63,7 @@ def test_figures_are_those_of_the_chain_and_of_each_method(run, chain):
     test = compute_features(run.dataset(None), "test", bundle.frontend)
     right = run_reference(bundle.tflite, test.clean).argmax(1) == test.labels
     assert cell["methods"]["ptq"]["accuracy"] == pytest.approx(np.mean(right))
+    assert cell["model_bytes"] == len(bundle.tflite)
     assert set(cell["methods"]) == {"ptq", "int16x8"}
     assert not (run.folder / "quantized").exists()
 
@@ -79,9 +82,17 @@ def test_more_than_one_percent_fails(run, chain, monkeypatch, capsys, tmp_path):
     assert status == 0 and json.loads(out)["cells"][0]["arena_bytes"] == 20_200
     chain["arena_bytes"] += 1
     chain["instructions"]["model"] = 6_000_000
+    grown = Int8Network(Bundle.load(run.folder / "export").tflite + bytes(4_000))
+    monkeypatch.setattr(bench, "export_run", lambda *_, **__: SimpleNamespace(network=grown))
     status, _, err = command(monkeypatch, capsys, *arguments)
     assert status == 2
-    assert "by more than 1 %: instructions of tiny, arena_bytes of tiny" in err
+    named = "instructions of tiny, arena_bytes of tiny, model_bytes of tiny"
+    assert f"by more than 1 %: {named}" in err
+    assert command(monkeypatch, capsys, *arguments, "--update")[0] == 0
+    updated = json.loads(against.read_text())[BOARD]
+    assert updated["tiny"]["arena_bytes"] == 20_201
+    assert updated["other"] == known[BOARD]["other"]  # not measured, so kept
+    assert command(monkeypatch, capsys, *arguments)[0] == 0
 
 
 def test_update_needs_a_file(run, monkeypatch, capsys):

@@ -19,6 +19,7 @@ CELL = {
     "arena_bytes": 29_000,
     "stack_bytes": 1_500,
     "flash_bytes": 190_000,
+    "model_bytes": 60_000,
 }
 
 
@@ -68,6 +69,15 @@ def test_boards_that_were_not_run_keep_their_budgets(path):
     assert _compare(path, CELL) == _compare(path, other) == ([], [])
 
 
+def test_networks_that_were_not_measured_are_kept_only_if_asked(path):
+    other = CELL | {"network": "other"}
+    budgets.update({"cells": [other]}, path, keep=True)
+    assert _compare(path, CELL, other) == ([], [])
+    budgets.update({"cells": [other]}, path)
+    assert {change[1] for change in _compare(path, other)[1]} == set()
+    assert {change[1] for change in _compare(path, CELL, other)[1]} == {"m3net"}
+
+
 @pytest.mark.parametrize("text", ["[]", '{"mps2_an386": 3}', '{"mps2_an386": {"m3net": 3}}'])
 def test_a_damaged_file(path, text):
     path.write_text(text)
@@ -85,3 +95,4 @@ def test_the_shipped_budgets_cover_every_emulated_board_and_network():
     assert set(found) == {machine.board for machine in MACHINES}
     networks = {"m3net", "spectromasknet", "bilateral", "diffres"}
     assert all(set(cells) == networks for cells in found.values())
+    assert all(set(cell) == set(COSTS) for cells in found.values() for cell in cells.values())

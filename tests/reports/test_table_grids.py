@@ -239,6 +239,7 @@ def test_all_papers_tables_are_shipped():
     wanted |= {f"spectromasknet/table{n}" for n in range(1, 8)}
     wanted |= {f"bilateral/table{n}" for n in range(1, 8)}
     wanted |= {f"diffres/table{n}" for n in range(1, 4)} | {"diffres/figure8"}
+    wanted |= {"mcu/keywords", "mcu/presets"}
     assert set(SHIPPED) == wanted
 
 

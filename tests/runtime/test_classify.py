@@ -22,7 +22,7 @@ import soundfile
 from m3net_tf import __main__ as entry
 from m3net_tf import cli
 from m3net_tf.datasets.audio import read_audio, to_pcm16
-from m3net_tf.errors import DataError, ModelError
+from m3net_tf.errors import ConfigError, DataError, ModelError
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.frontend import FrontendConfig, features_int8, quantize_features
 from m3net_tf.keras import keras
@@ -36,6 +36,7 @@ from m3net_tf.quantization.runtime import (
     tflm_unavailable_reason,
 )
 from m3net_tf.quantization.warp import WarpConfig
+from m3net_tf.reports.bench_classify import run_bench_classify
 from m3net_tf.runtime import Classifier, attach_metadata, network_of, read_metadata, sound
 from m3net_tf.streaming import DetectorConfig, detect, listen, save_detector
 from m3net_tf.training import Run
@@ -464,6 +465,18 @@ def test_numpy_and_an_interpreter_are_enough(exported, vectors, tmp_path):
     assert printed[0] == printed[1]
     scores = np.array(list(printed[0]["scores"].values()))
     np.testing.assert_array_equal(scores * 256 - 128, vectors[1][0])
+
+
+def test_the_start_up_is_timed_and_its_imports_named(exported):
+    found = run_bench_classify(exported.folder, starts=1)
+    for kind in ("start_up", "first_answer"):  # the wall's clock also hangs on other work
+        assert 0 < found["bare_python_cpu_s"] < found[f"{kind}_cpu_s"]
+        assert found[f"{kind}_s"] > 0
+    assert found["within_limit"] == (found["start_up_s"] < found["limit_s"] == 1.0)
+    assert {"m3net_tf", "numpy"} < set(found["imports"]) and not HEAVY & set(found["imports"])
+    assert all(seconds >= 0 for seconds in found["imports"].values())
+    with pytest.raises(ConfigError, match="starts is 0: give at least 1"):
+        run_bench_classify(exported.folder, starts=0)
 
 
 def test_an_interpreter_that_is_too_old_says_so(exported, monkeypatch):

@@ -96,6 +96,8 @@ def test_an_unknown_section():
         (with_("fine_tuning", freeze=["b"]), r"fine_tuning\.freeze needs trained layers: name"),
         (with_("quantization", calibration_clips=0), r"quantization\.calibration_clips is 0"),
         (with_("quantization", seed=-1), r"quantization\.seed is -1"),
+        (with_("quantization", epochs=0), r"quantization\.epochs is 0: give at least 1"),
+        (with_("quantization", learning_rate=0), r"quantization\.learning_rate is 0"),
         (with_("augmentation", gain_db=3), r"augmentation\.gain_db is 3: give a list of 2 values"),
         (with_("augmentation", gain_db=[1, 2, 3]), r"augmentation\.gain_db is \[1, 2, 3\]"),
         (with_("augmentation", gain_db=["a", 2]), r"augmentation\.gain_db is 'a': .* float"),

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How small a quantised network becomes when it is compressed, and why."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from m3net_tf.quantization.graph import Graph
+
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
+
+def compression(parts: Sequence[bytes]) -> dict[str, Any]:
+    """Size of a network after ``gzip -9``, and what of its weights makes it so.
+
+    Args:
+        parts: its quantised ``.tflite`` files.
+
+    Returns:
+        ``gzip_bytes`` of all parts; ``zero_share`` of all weights; for each of ``layers`` with
+        weights their number, their share of zeros and how many different values they have.
+    """
+    layers: list[dict[str, Any]] = []
+    for graph in map(Graph, parts):
+        for operator in graph.operators:
+            values = graph.constant(operator.inputs[1]) if operator.kind in _WEIGHTED else None
+            if values is not None:
+                layers.append(
+                    {
+                        "layer": graph.layer(operator),
+                        "operator": operator.kind,
+                        "weights": int(values.size),
+                        "zero_share": float((values == 0).mean()),
+                        "values": int(np.unique(values).size),
+                    }
+                )
+    weights = sum(one["weights"] for one in layers)
+    zeros = sum(one["weights"] * one["zero_share"] for one in layers)
+    return {
+        "gzip_bytes": sum(len(gzip.compress(part, 9, mtime=0)) for part in parts),
+        "zero_share": zeros / max(1, weights),
+        "layers": layers,
+    }

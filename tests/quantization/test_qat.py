@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+import shutil
+
+import numpy as np
+import pytest
+from quantization_helpers import clips, outputs, separable
+
+from m3net_tf import cli
+from m3net_tf.artifacts import read_json
+from m3net_tf.errors import ConfigError
+from m3net_tf.frontend import dequantize_features
+from m3net_tf.keras import keras, tf
+from m3net_tf.layers.sequence import UnrolledBiLSTM
+from m3net_tf.models import build_model, presets_of
+from m3net_tf.quantization import pipeline
+from m3net_tf.quantization.graph import Graph
+from m3net_tf.quantization.methods import FineTuning, Method, Quantized, Quantizer
+from m3net_tf.quantization.observation import watch
+from m3net_tf.quantization.pipeline import first_of_the_dearest, quantize_run
+from m3net_tf.quantization.qat import LEFT_OUT, SIMULATED, ChannelQuantizer, simulate_int8
+from m3net_tf.quantization.wrapping import copy_wrapped, plain_copy
+from m3net_tf.training.evaluation import predict
+from m3net_tf.training.run import Run
+
+pytestmark = pytest.mark.usefixtures("private_cache")
+CALIBRATION, HELD_OUT = clips(32), clips(24, seed=9)
+NETWORKS = ("m3net", "spectromasknet", "bilateral", "diffres")
+
+
+@pytest.mark.parametrize(
+    "presets",
+    [("s",), pytest.param(("mcu", "small", "m", "l", "paper"), marks=pytest.mark.slow)],
+)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_each_layer_is_simulated_or_left_out_with_a_reason(network, presets):
+    known = presets_of(network)
+    for preset in presets:
+        if preset in known:
+            for layer in build_model(network, preset).layers:
+                assert (type(layer) in SIMULATED) != (type(layer) in LEFT_OUT), layer.name
+    assert not SIMULATED.keys() & LEFT_OUT.keys()
+    assert all(LEFT_OUT.values())
+
+
+@pytest.fixture(scope="module")
+def quantized() -> tuple[keras.Model, Quantized]:
+    model = separable()
+    return model, Quantizer(model, CALIBRATION).quantize(Method())
+
+
+def test_normalisation_is_folded(quantized):
+    """Convolutions alone are left of it, and the answers are Keras's."""
+    model, made = quantized
+    graph = Graph(made.network.tflite)
+    kinds = [operator.kind for operator in graph.operators]
+    assert sorted(set(kinds)) == [
+        *("AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "RESHAPE", "SOFTMAX")
+    ]
+    assert kinds.count("CONV_2D") == 3
+    known = predict(model, HELD_OUT)
+    np.testing.assert_allclose(outputs(made.floats.parts[0], HELD_OUT), known, atol=1e-5)
+    scores = (outputs(made.network.tflite, HELD_OUT).astype(float) + 128) / 256
+    np.testing.assert_allclose(scores, known, atol=0.03)
+
+
+def rounded(kernel: tf.Variable, axes: int) -> np.ndarray:
+    quantizer = ChannelQuantizer(axes)
+    layer = keras.layers.Layer()
+    weights = quantizer.build(kernel.shape, "kernel", layer)
+    return quantizer(kernel, True, weights).numpy()
+
+
+@pytest.mark.parametrize(
+    ("name", "attribute", "axes"), [("stem_conv", "kernel", 1), ("ds_dw", "depthwise_kernel", 2)]
+)
+def test_weights_are_rounded_as_the_converter_rounds_the_folded_ones(
+    quantized, name, attribute, axes
+):
+    kernel = getattr(quantized[0].get_layer(name), attribute)
+    graph = Graph(quantized[1].network.tflite)
+    weights = next(
+        graph.constant(one.inputs[1]) for one in graph.operators if graph.layer(one) == name
+    )
+    channels = weights.shape[-1] if axes == 2 else weights.shape[0]
+    theirs = np.moveaxis(weights, 0, -1) if axes == 1 else weights
+    theirs = theirs.reshape(-1, channels).astype(float)
+    ours = rounded(kernel, axes).reshape(-1, channels)
+    ours = ours / np.abs(ours).max(0) * np.abs(theirs).max(0)
+    # Folding is in single precision: a weight between two steps may go either way.
+    assert np.abs(ours - theirs).max() < 1.01
+    assert (np.abs(ours - theirs) < 0.01).mean() > 0.98
+
+
+def test_a_simulated_network_computes_what_int8_computes(quantized):
+    """Weights and two tensors are rounded up to the layer that is compared."""
+    model, tflite = quantized[0], quantized[1].network.tflite
+    graph = Graph(tflite)
+    tensor = next(one.outputs[0] for one in graph.operators if graph.layer(one) == "ds_pw")
+    int8 = np.concatenate([values[tensor] for values in watch(tflite, HELD_OUT, [tensor])])
+    simulated = simulate_int8(model, CALIBRATION).model
+    simulated(tf.constant(dequantize_features(CALIBRATION)), training=True)  # ranges of weights
+
+    def error(network: keras.Model, layer: str) -> float:
+        inner = keras.Model(network.input, network.get_layer(layer).output)
+        return float(np.abs(predict(inner, HELD_OUT) - int8).mean())
+
+    assert error(simulated, "quant_ds_relu") < 0.3 * error(model, "ds_relu")
+
+
+def test_stripped_untrained_it_is_what_it_was():
+    model = separable()
+    wrapped = simulate_int8(model, CALIBRATION)
+    wrapped.model(tf.constant(dequantize_features(CALIBRATION)), training=True)
+    stripped = wrapped.strip()
+    assert [layer.name for layer in stripped.layers] == [layer.name for layer in model.layers]
+    for ours, theirs in zip(stripped.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_what_is_trained():
+    """Normalisations never; layers before the first one that is named neither."""
+    model = separable()
+    count = len([layer for layer in model.layers if layer.weights])
+    assert count == 7
+    assert len(simulate_int8(model, CALIBRATION).model.trainable_variables) == 2 * 4
+    later = simulate_int8(model, CALIBRATION, "ds_pw").model.trainable_variables
+    assert len(later) == 2 * 2
+    with pytest.raises(ConfigError, match="separable has no layer 'ds_px': choose one of"):
+        simulate_int8(model, CALIBRATION, "ds_px")
+
+
+def test_a_layer_that_is_in_neither_table():
+    inputs = keras.Input((4, 4, 1))
+    model = keras.Model(inputs, keras.layers.GaussianNoise(0.1, name="noise")(inputs), name="odd")
+    with pytest.raises(ConfigError, match="layer noise of odd is a GaussianNoise, which"):
+        simulate_int8(model, np.zeros((1, 4, 4, 1), np.int8))
+
+
+def test_a_recurrent_layer_keeps_its_weights_and_learns():
+    """Its kernels lie in a list, which the wrapper exchanges for rounded ones."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((1, 3, 4))
+    x = UnrolledBiLSTM(2, name="lstm")(inputs)
+    x = keras.layers.Conv2D(3, (1, 3), name="dense")(x)
+    outputs_ = keras.layers.Softmax(name="probabilities")(keras.layers.Flatten()(x))
+    model = keras.Model(inputs, outputs_, name="recurrent")
+    features = np.random.default_rng(0).integers(-128, 128, (8, 1, 3, 4)).astype(np.int8)
+    wrapped = simulate_int8(model, features)
+    maps = tf.constant(dequantize_features(features))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(wrapped.model(maps, training=True)[:, 0])
+    weights = wrapped.model.trainable_variables
+    assert len(weights) == 6 + 2
+    gradients = tape.gradient(loss, weights)
+    for weight, gradient in zip(weights, gradients, strict=True):
+        assert np.abs(gradient.numpy()).max() > 0, weight.name
+        weight.assign(weight + 0.1 * gradient)
+    stripped = wrapped.strip().get_layer("lstm")
+    before = model.get_layer("lstm").get_weights()
+    assert [one.shape for one in stripped.get_weights()] == [one.shape for one in before]
+    assert all(
+        (ours != theirs).any() for ours, theirs in zip(stripped.get_weights(), before, strict=True)
+    )
+
+
+def test_copies_have_weights_of_their_own():
+    model = separable()
+    copy, weights = copy_wrapped(model, lambda layer: layer)
+    weights["dense"][0].assign(tf.zeros_like(weights["dense"][0]))
+    assert np.abs(model.get_layer("dense").kernel.numpy()).max() > 0
+    plain = plain_copy(model, weights)
+    np.testing.assert_array_equal(predict(plain, HELD_OUT), predict(copy, HELD_OUT))
+
+
+def test_where_a_repair_by_training_begins():
+    model = separable()
+    assert (
+        first_of_the_dearest(["output", "dense", "ds_pw", "ds_dw", "stem_conv"], model) == "ds_dw"
+    )
+    assert first_of_the_dearest(["stem_conv", "dense"], model) is None
+    assert first_of_the_dearest(["output", "classifier/ds_pw"], model) == "ds_pw"
+
+
+@pytest.fixture(scope="module")
+def run(tiny_run, tmp_path_factory) -> Run:
+    """A run that was pruned, rounded and clustered, with itself as teacher."""
+    folder = tmp_path_factory.mktemp("qat") / "tiny"
+    shutil.copytree(tiny_run, folder)
+    quantize_run(
+        Run(folder),
+        method=Method.parse("qat+cluster8+prune50"),
+        fine_tuning=FineTuning(1, str(folder), "dfp_cb_pw"),
+        ranking_clips=0,
+    )
+    return Run(folder)
+
+
+def test_a_run_is_pruned_then_rounded_then_clustered(run):
+    report = read_json(run.folder / "quantized" / "report.json")
+    assert report["method"] == "qat+prune50+cluster8"
+    prune, qat, cluster = report["fine_tuning"]
+    assert (prune["kind"], prune["percent"]) == ("prune", 50)
+    assert (qat["kind"], qat["first_layer"]) == ("qat", "dfp_cb_pw")
+    assert (cluster["kind"], cluster["centroids"]) == ("cluster", 8)
+    for one in report["fine_tuning"]:
+        assert (one["epochs"], one["teacher"]) == (1, str(run.folder))
+        assert np.isfinite(one["loss"])
+    layers = {one["layer"]: one for one in report["compression"]["layers"]}
+    assert layers["mfp_align_pw"]["zero_share"] >= 0.5
+    assert layers["mfp_align_pw"]["values"] <= 16
+    assert report["compression"]["gzip_bytes"] < report["bytes"]
+    # What it is compared with is the run's network, not the trained copy.
+    known = read_json(run.metrics_path)["validation"]["accuracy"]
+    assert report["validation"]["accuracy"]["float"] == pytest.approx(known)
+    page = (run.folder / "quantized" / "report.md").read_text()
+    assert "## Weights in int8" in page and "after gzip" in page
+    assert "Trained until 50 % of the weights of convolutions are 0: 1 epochs, rate" in page
+    assert "Trained with int8's rounding, from layer dfp_cb_pw on: 1 epochs" in page
+
+
+def test_repair_trains_where_nothing_else_holds(run, monkeypatch):
+    """From the dearest layers on first, then all; the best of all tries is taken."""
+    trained: list[str | None] = []
+    drops = iter([2.0, 1.0])
+    monkeypatch.setattr(pipeline, "rank_layers", lambda *_: [type("C", (), {"layer": "ds_pw"})])
+    monkeypatch.setattr(
+        pipeline,
+        "_try",
+        lambda *given: {"method": "qat", "drop_points": next(drops), "outcome": "loses too much"},
+    )
+    model = separable()
+    made = type("Made", (), {"model": model})
+    quantizer = type(
+        "Q", (), {"model": model, "calibration": CALIBRATION, "quantize": lambda *_: None}
+    )()
+    validation = type("V", (), {"clean": HELD_OUT, "labels": np.zeros(24, np.int32)})
+    tried = [{"method": "ptq", "drop_points": 3.0}, {"method": "int16x8", "drop_points": None}]
+
+    def training(method, first_layer):
+        trained.append(first_layer)
+        return made
+
+    found = pipeline._repair_by_training(
+        quantizer, training, validation, np.zeros((24, 4)), 0.5, tried, lambda _: None
+    )
+    assert trained == ["ds_pw", None]
+    assert found == (Method(qat=True), made)
+    assert [one["drop_points"] for one in tried] == [3.0, None, 2.0, 1.0]
+
+
+def test_command_hands_the_settings_on(run, monkeypatch):
+    given = []
+    found = read_json(run.folder / "quantized" / "report.json")
+    monkeypatch.setattr(
+        pipeline, "quantize_run", lambda *a, **k: given.append((a[2], k["fine_tuning"])) or found
+    )
+    cli.quantize(run.folder, method="qat+prune50", epochs=3, teacher=run.folder)
+    assert given == [(Method(qat=True, prune=50), FineTuning(3, str(run.folder), None))]
