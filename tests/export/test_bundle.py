@@ -65,7 +65,7 @@ def copy(exported, tmp_path) -> Path:
 @pytest.fixture
 def quantized(exported, monkeypatch) -> None:
     """Skip the slow part of an export: hand out the network that it gives anyway."""
-    monkeypatch.setattr(bundle, "quantize_int8", lambda *_: exported.tflite)
+    monkeypatch.setattr(bundle, "quantize_network", lambda *_: exported.network)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -218,7 +218,7 @@ def test_an_export_is_not_repeated(exported, tiny_run, monkeypatch):
     def fail(*_: object) -> None:
         raise AssertionError("quantised again")
 
-    monkeypatch.setattr(bundle, "quantize_int8", fail)
+    monkeypatch.setattr(bundle, "quantize_network", fail)
     lines: list[str] = []
     again = export_run(Run(tiny_run), None, exported.folder, lines.append)
     assert again.manifest == exported.manifest

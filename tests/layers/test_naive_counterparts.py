@@ -102,8 +102,8 @@ def test_naive_masks_hide_half_the_cells_in_training_alone():
 
 
 def test_what_the_naive_networks_do_not_take():
-    with pytest.raises(ConfigError, match="choose preset paper"):
-        naive.diffres((40, 49, 1), 12, classifier={"name": "m3net", "preset": "mcu"})
+    with pytest.raises(ConfigError, match="not ds_cnn: choose a preset"):
+        naive.diffres((40, 49, 1), 12, classifier={"name": "ds_cnn", "preset": "mcu"})
     with pytest.raises(ConfigError, match="resize first"):
         naive.m3net((128, 32, 1), 10, sfp=(), tail=(), image=(256, 256))
 
