@@ -195,6 +195,7 @@ def run(tiny_run, tmp_path_factory) -> Run:
     return Run(folder)
 
 
+@pytest.mark.slow
 def test_a_run_is_pruned_then_rounded_then_clustered(run):
     report = read_json(run.folder / "quantized" / "report.json")
     assert report["method"] == "qat+prune50+cluster8"

@@ -12,6 +12,7 @@ from m3net_tf.quantization.report import compare_tensors, rank_layers
 from m3net_tf.quantization.runtime import run_reference, run_tflm, tflm_unavailable_reason
 from m3net_tf.training.evaluation import predict
 
+pytestmark = pytest.mark.slow  # a minute and a half
 needs_tflm = pytest.mark.skipif(bool(tflm_unavailable_reason()), reason="TFLite Micro is missing")
 METHODS = ("ptq", "ptq+least-error+equalize")
 CLASSES = 3

@@ -53,6 +53,7 @@ def command(monkeypatch, capsys, *arguments):
     return stop.value.code or 0, caught.out, caught.err
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_the_chain_and_of_each_method(run, chain):
     result = bench.run_bench_quantize([run], BOARD, methods=["ptq", "int16x8"])
     (cell,) = result["cells"]

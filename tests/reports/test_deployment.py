@@ -325,6 +325,7 @@ def test_unfinished_runs_are_told_with_the_command(world, make, tmp_path):
     assert world.on_board == []
 
 
+@pytest.mark.slow
 def test_a_real_export(tiny_run, tiny_recipe, private_cache, tmp_path, monkeypatch):
     """Accuracy of the exported network over the test clips; the board is stood in for."""
     stand_in = World()
