@@ -363,21 +363,25 @@ def flash(run: RunFolder, board: Board = DEFAULT_BOARD) -> None:
     flash_image(image)
 
 
+TableBudget = Annotated[str, typer.Option(help="tiny, small or paper.")]
+TableData = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=FOLDER of a data set; FOLDER alone for all others (DATA_DIR)."),
+]
+TableOut = Annotated[Path, typer.Option(help="Where the table is written.")]
+TableRuns = Annotated[Path, typer.Option(help="Where the runs of all tables are kept.")]
+DEFAULT_RESULTS = Path("experiments/results")
+DEFAULT_TABLE_RUNS = Path("runs/tables")
+
+
 @app.command()
 def table(
     name: Annotated[str, typer.Argument(help="<paper>/<table>, or the path of its YAML file.")],
-    budget: Annotated[str, typer.Option(help="tiny, small or paper.")] = "small",
+    budget: TableBudget = "small",
     jobs: Annotated[int, typer.Option(min=1, help="Processes that train at once.")] = 1,
-    data_dir: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=FOLDER of a data set; FOLDER alone for all others (DATA_DIR)."),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Where the table is written.")] = Path(
-        "experiments/results"
-    ),
-    runs: Annotated[Path, typer.Option(help="Where the runs of all tables are kept.")] = Path(
-        "runs/tables"
-    ),
+    data_dir: TableData = None,
+    out: TableOut = DEFAULT_RESULTS,
+    runs: TableRuns = DEFAULT_TABLE_RUNS,
 ) -> None:
     """Run what is missing of a paper's table; write it beside the paper's values."""
     from m3net_tf.reports.tables import make_table, parse_data_folders
@@ -402,21 +406,14 @@ def table(
 @app.command()
 def deployment(
     name: Annotated[str, typer.Argument(help="Finished grid, such as mcu/keywords.")],
-    budget: Annotated[str, typer.Option(help="tiny, small or paper.")] = "small",
+    budget: TableBudget = "small",
     board: Board = DEFAULT_BOARD,
     method: Annotated[
         list[str] | None, typer.Option(help="Also quantised so, as qat; several times.")
     ] = None,
-    data_dir: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=FOLDER of a data set; FOLDER alone for all others (DATA_DIR)."),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Where the table is written.")] = Path(
-        "experiments/results"
-    ),
-    runs: Annotated[Path, typer.Option(help="Where the runs of all tables are kept.")] = Path(
-        "runs/tables"
-    ),
+    data_dir: TableData = None,
+    out: TableOut = DEFAULT_RESULTS,
+    runs: TableRuns = DEFAULT_TABLE_RUNS,
 ) -> None:
     """Table of what the runs of a grid reach and cost on a board; m3net table trains them."""
     from m3net_tf.reports.deployment import make_deployment
@@ -566,9 +563,9 @@ def figure(
     run: Annotated[list[Path] | None, typer.Option(help="Finished run; several times.")] = None,
     data_dir: DataDir = None,
     clips: Annotated[int | None, typer.Option(help="Clips shown, not its own number.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the picture and its numbers.")] = Path(
-        "experiments/results"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder of the picture and its numbers.")
+    ] = DEFAULT_RESULTS,
 ) -> None:
     """Draw a paper's figure from finished runs: a PNG, a CSV of its numbers, a JSON."""
     from m3net_tf.reports import figures

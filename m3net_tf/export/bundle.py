@@ -265,7 +265,7 @@ def export_run(
     operators = sorted({name for part in network.parts for name in operators_of(part)})
     if reason := tflm_unavailable_reason():
         log(reason)
-        size = _UNPROVEN_ARENA_FACTOR * sum(map(len, network.parts))
+        size = _UNPROVEN_ARENA_FACTOR * network.size_bytes
         arena = {"bytes": size, "source": "guess; TFLM is missing"}
     else:
         # On the device two networks share one arena: the sum is more than they need.

@@ -52,6 +52,11 @@ class Int8Network:
         return (self.importance, self.tflite) if self.importance else (self.tflite,)
 
     @property
+    def size_bytes(self) -> int:
+        """All networks together, as they lie in flash."""
+        return sum(map(len, self.parts))
+
+    @property
     def names(self) -> tuple[str, ...]:
         """What the parts are called; one alone has no name."""
         return ("importance", "classifier") if self.importance else ("",)

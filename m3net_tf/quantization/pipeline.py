@@ -198,7 +198,7 @@ def quantize_run(
         method, tried = _repair(quantizer, validation, known["validation"], bound_points, log)
         if tried[-1]["outcome"] != _HOLDS:
             method, trained = _repair_by_training(
-                quantizer, train, validation, known["validation"], bound_points, tried, log
+                method, quantizer, train, validation, known["validation"], bound_points, tried, log
             )
     else:
         log(f"quantising by {method}")
@@ -223,7 +223,7 @@ def quantize_run(
         "bound_points": bound_points,
         "tried": tried,
         "sha256": sha256_of(network.tflite),
-        "bytes": sum(map(len, network.parts)),
+        "bytes": network.size_bytes,
         "compression": compression(network.parts),
         "trained_model_sha256": sha256_of(run.model_path.read_bytes()),
         "calibration": {
@@ -319,6 +319,7 @@ def _try(
 
 
 def _repair_by_training(
+    best_so_far: Method,
     quantizer: Quantizer,
     train: Callable[[Method, str | None], FineTuned],
     validation: FeatureSet,
@@ -330,6 +331,7 @@ def _repair_by_training(
     """The last mend: train with int8's rounding, from the first of the dearest layers on, then all.
 
     Args:
+        best_so_far: the method that loses least of those tried without training.
         quantizer: of the run's network.
         train: trains it; takes the method and the first layer that changes.
         validation: validation clips.
@@ -351,10 +353,8 @@ def _repair_by_training(
             quantizer.model.name,
         )
         first = first_of_the_dearest([one.layer for one in costs], quantizer.model)
-    plain = [one for one in tried if one["drop_points"] is not None]
-    best = min(one["drop_points"] for one in plain)
-    chosen = next(one["method"] for one in plain if one["drop_points"] == best)
-    found: tuple[Method, FineTuned | None] = Method.parse(chosen), None
+    best = min(one["drop_points"] for one in tried if one["drop_points"] is not None)
+    found: tuple[Method, FineTuned | None] = best_so_far, None
     for first_layer in (first, None) if first else (None,):
         made = train(method, first_layer)
         mended = Quantizer(made.model, quantizer.calibration)

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from m3net_tf.artifacts import provenance
 from m3net_tf.errors import ConfigError, FirmwareError
@@ -18,6 +19,9 @@ from m3net_tf.reports import budgets
 from m3net_tf.reports.chain import run_chain, saved_summary
 from m3net_tf.training.features import FeatureSet, compute_features
 from m3net_tf.training.run import Run
+
+if TYPE_CHECKING:  # tfmot takes seconds
+    from m3net_tf.quantization.fine_tuning import FineTuner
 
 Log = Callable[[str], None]
 
@@ -71,7 +75,7 @@ def _cell(
         "arena_bytes": summary["arena_bytes"],
         "stack_bytes": summary["stack_bytes"],
         "flash_bytes": summary["flash_bytes"],
-        "model_bytes": sum(map(len, bundle.network.parts)),
+        "model_bytes": bundle.network.size_bytes,
         "clips": summary["clips"],
         "accuracy": {
             "float": summary["accuracy"]["float"],
@@ -110,15 +114,19 @@ def method_figures(
     settings = recipe.quantization
     chosen = choose_calibration(train.labels, settings.calibration_clips, settings.seed)
     quantizer = Quantizer(model, train.clean[chosen])
+
+    @functools.cache
+    def tuner() -> FineTuner:
+        from m3net_tf.quantization.fine_tuning import FineTuner
+
+        return FineTuner(run, dataset, data_dir, quantizer.calibration, validation, log=log)
+
     found = {}
     for method in methods:
         log(f"{run.folder}: quantising by {method}")
         own = quantizer
         if method.fine_tunes:
-            from m3net_tf.quantization.fine_tuning import FineTuner  # takes seconds
-
-            tuner = FineTuner(run, dataset, data_dir, quantizer.calibration, validation, log=log)
-            own = Quantizer(tuner.fine_tune(method).model, quantizer.calibration)
+            own = Quantizer(tuner().fine_tune(method).model, quantizer.calibration)
         network = own.quantize(method).network
 
         def accuracy(clips: FeatureSet, network: Int8Network = network) -> float:
@@ -128,7 +136,7 @@ def method_figures(
         found[str(method)] = {
             "accuracy": accuracy(test),
             "validation_accuracy": accuracy(validation),
-            "model_bytes": sum(map(len, network.parts)),
+            "model_bytes": network.size_bytes,
         }
     return found
 

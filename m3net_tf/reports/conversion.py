@@ -72,8 +72,8 @@ def run_bench_conversion(
         ``instructions``, the last two None where ``problem`` says that no device can run it.
 
     Raises:
-        ConfigError: an unknown label.
-        FirmwareError: the board cannot be emulated.
+        ConfigError: an unknown label, or the board cannot be emulated.
+        FirmwareError: there is no such emulated board.
     """
     for label in labels:
         if label not in LABELS:
@@ -172,7 +172,7 @@ def _cost(
     return {
         "operators": len(_kinds(network)),
         "macs": sum(one.macs for one in operators),
-        "model_bytes": sum(map(len, network.parts)),
+        "model_bytes": network.size_bytes,
         "arena_bytes": arena_bytes,
         "instructions": instructions,
         "problem": problem,

@@ -23,6 +23,7 @@ from m3net_tf.reports.bench_quantize import method_figures
 from m3net_tf.reports.chain import certify_export
 from m3net_tf.reports.fit import BUDGETS
 from m3net_tf.reports.grid import Cell, Grid, find_grid, load_grid
+from m3net_tf.reports.matrix import COSTS
 from m3net_tf.reports.table_runs import ANY_DATA, DataFolders, finished_runs
 from m3net_tf.reports.tables import RESULTS_DIR, RUNS_DIR, machine
 from m3net_tf.training.features import compute_features
@@ -36,7 +37,7 @@ KEPT = "deployment.json"
 """File in a run's folder with what was measured on the desktop."""
 _FORMAT = 1
 _MEANS = ("float", "int8", "lost_points")
-_COSTS = ("instructions", "frontend_instructions", "arena_bytes", "stack_bytes", "flash_bytes")
+_COSTS = tuple(cost for cost in COSTS if cost != "model_bytes")  # those of the board
 
 
 def make_deployment(
@@ -194,7 +195,7 @@ def _figures(
     return {
         "parameters": metrics["parameters"],
         "macs": metrics["macs"],
-        "model_bytes": sum(map(len, bundle.network.parts)),
+        "model_bytes": bundle.network.size_bytes,
         "exported_by": bundle.manifest["quantization"]["method"],
         "clips": kept["clips"],
         "float": 100 * metrics["test"]["accuracy"],

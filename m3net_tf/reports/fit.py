@@ -159,7 +159,7 @@ def run_fit(folder: Path, boards: Sequence[str] = (), log: Log = lambda _: None)
     found = []
     for one in facts:
         emulated = _emulated_board(one)
-        row = {**dataclasses.asdict(one), "network_bytes": sum(map(len, bundle.network.parts))}
+        row = {**dataclasses.asdict(one), "network_bytes": bundle.network.size_bytes}
         row["arena_estimate_bytes"] = _estimate(bundle, one.core)
         missing = why_no_emulation(emulated) if emulated else f"nothing emulates a {one.core}"
         if not missing and emulated not in measured:
@@ -240,7 +240,7 @@ def _told(
     share = per_second / facts.clock_hz
     free_per_s = BUSY_SHARE * facts.clock_hz - measured.frame_instructions * frames_per_s
     keeps_up = _keeps_up(bundle, model / facts.clock_hz)
-    network = sum(map(len, bundle.network.parts))
+    network = bundle.network.size_bytes
     return {
         "measured_on": measured.image.board,
         "arena_bytes": measured.arena_bytes,

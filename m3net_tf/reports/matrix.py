@@ -31,6 +31,7 @@ from m3net_tf.training.run import Run
 
 Log = Callable[[str], None]
 RECIPES = Path("experiments/matrix")
+EMULATED = tuple(machine.board for machine in MACHINES)
 CLIPS = 4
 COSTS = (
     *("instructions", "frontend_instructions"),
@@ -83,7 +84,7 @@ def run_matrix(
         FirmwareError: an unknown board, or nothing can be built or emulated here.
         M3NetError: as the stages raise.
     """
-    boards = boards or [machine.board for machine in MACHINES]
+    boards = boards or EMULATED
     if reason := why_no_matrix(boards):
         raise FirmwareError(reason)
     plans = sorted(recipes.glob("*.yaml"))
@@ -110,7 +111,7 @@ def why_no_matrix(boards: Sequence[str] = ()) -> str:
     Raises:
         FirmwareError: there is no such emulated board.
     """
-    for board in boards or [machine.board for machine in MACHINES]:
+    for board in boards or EMULATED:
         if reason := why_no_emulation(board):
             return f"{board} cannot be emulated: {reason}"
     return ""
@@ -143,7 +144,7 @@ def _cell(board: str, heard: Heard, folder: Path) -> dict[str, Any]:
         "arena_bytes": answered.arena_used_bytes,
         "stack_bytes": max(answered.stack_used_bytes, told.stack_used_bytes),
         "flash_bytes": image.flash_bytes,
-        "model_bytes": sum(map(len, bundle.network.parts)),
+        "model_bytes": bundle.network.size_bytes,
         "frontend_instructions": told.frontend_instructions_per_frame,
         "frontend_largest_lsb": parity["features_largest_lsb"],
         "frontend_equal": parity["features_equal"],

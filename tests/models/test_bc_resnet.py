@@ -3,13 +3,11 @@
 
 import numpy as np
 import pytest
+from int8_model_helpers import check_int8
 
 from m3net_tf.errors import ConfigError
-from m3net_tf.export.operators import operators_of
-from m3net_tf.keras import keras, tf
+from m3net_tf.keras import keras
 from m3net_tf.models import build_model
-from m3net_tf.quantization.ptq import quantize_int8
-from m3net_tf.quantization.runtime import run_reference, run_tflm, tflm_unavailable_reason
 
 # Origin: the paper's table 3, trainable parameters for 12 classes.
 PRINTED = {
@@ -44,20 +42,13 @@ def test_stages_are_those_of_table_1():
 def test_int8_on_the_operators_of_tflite_micro():
     keras.utils.set_random_seed(0)
     model = build_model("bc_resnet", "tau1", input_shape=(40, 24, 1), classes=4)
-    maps = np.random.default_rng(0).integers(-128, 128, (40, 40, 24, 1)).astype(np.int8)
-    for _ in range(10):
-        model(tf.constant(maps[:16] / 128, tf.float32), training=True)
-    tflite = quantize_int8(model, maps[:32])
-    assert set(operators_of(tflite)) <= {  # refuses what TFLite Micro lacks
-        *("ADD", "AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "LOGISTIC", "MAX_POOL_2D"),
-        *("MUL", "PAD", "RESHAPE", "SOFTMAX"),
-    }
-    scores = run_reference(tflite, maps[32:])
-    expected = model(maps[32:] / np.float32(128)).numpy()
-    np.testing.assert_allclose((scores + 128.0) / 256, expected, atol=0.02)
-    if reason := tflm_unavailable_reason():
-        pytest.skip(reason)
-    np.testing.assert_array_equal(run_tflm(tflite, maps[32:]), scores)
+    check_int8(
+        model,
+        {
+            *("ADD", "AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "LOGISTIC", "MAX_POOL_2D"),
+            *("MUL", "PAD", "RESHAPE", "SOFTMAX"),
+        },
+    )
 
 
 def test_bad_arguments():

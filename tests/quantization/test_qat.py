@@ -242,7 +242,7 @@ def test_repair_trains_where_nothing_else_holds(run, monkeypatch):
         return made
 
     found = pipeline._repair_by_training(
-        quantizer, training, validation, np.zeros((24, 4)), 0.5, tried, lambda _: None
+        Method(), quantizer, training, validation, np.zeros((24, 4)), 0.5, tried, lambda _: None
     )
     assert trained == ["ds_pw", None]
     assert found == (Method(qat=True), made)

@@ -17,6 +17,7 @@ import yaml
 from m3net_tf import cli
 from m3net_tf.artifacts import write_json
 from m3net_tf.errors import ConfigError, FirmwareError, ModelError
+from m3net_tf.quantization.diffres import Int8Network
 from m3net_tf.reports import deployment
 from m3net_tf.reports.deployment import make_deployment
 from m3net_tf.reports.grid import load_grid
@@ -70,7 +71,7 @@ class World:
 
         return types.SimpleNamespace(
             name=name,
-            network=types.SimpleNamespace(parts=(name.encode().ljust(self.costs[name][2]),)),
+            network=Int8Network(name.encode().ljust(self.costs[name][2])),
             manifest={"quantization": {"method": "ptq"}},
             frontend=recipe.frontend,
             run_reference=run_reference,
