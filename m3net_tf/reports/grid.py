@@ -31,8 +31,9 @@ starts anew.
 
 ``seeds`` become ``training.seed`` and ``folds`` ``dataset.fold``; a cell has one run for each pair.
 A split that is drawn at random stays the same: ``dataset.seed`` is not touched. A step has the seed
-of the run that needs it, and on the same data set its fold, so that no test clip is trained on; on
-another data set it has the first of its own ``folds``.
+of the run that needs it, or the first of its own ``seeds``, so that one run serves all; on the same
+data set it has that run's fold, so that no test clip is trained on, on another the first of its own
+``folds``.
 """
 
 from __future__ import annotations
@@ -105,11 +106,13 @@ class Step:
         name: its name in the grid.
         values: the recipe as plain values, without seed and fold.
         fold: test fold, where its data set is not that of the cell.
+        seed: its seed, where that is not that of the run that needs it.
     """
 
     name: str
     values: Patch
     fold: int | None
+    seed: int | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,7 +198,8 @@ class Grid:
         needs, links = {}, {}
         for section, step in cell.steps.items():
             same_data = step.values["dataset"]["name"] == cell.values["dataset"]["name"]
-            drawn = Repeat(repeat.seed, repeat.fold if same_data else step.fold)
+            seed = repeat.seed if step.seed is None else step.seed
+            drawn = Repeat(seed, repeat.fold if same_data else step.fold)
             where = f"{self.name} ({self.budget}), step {step.name} of cell {cell.slug}"
             recipe = _recipe(step.values, drawn, where)
             key = fingerprint(recipe)
@@ -351,7 +355,8 @@ def _expand(path: Path, values: Patch, budget: str) -> Grid:
                     raise ConfigError(f"{section}.run is {run}: known steps are {', '.join(steps)}")
                 own, scaled_step = steps[name]
                 step = merge(first, base, *patches, own, last, *finer, scaled_step)
-                needed[section] = _step(name, step)
+                seeds = _whole_numbers(merge(own, scaled_step), "seeds")
+                needed[section] = _step(name, step, seeds)
         cells.append(_cell(labels, cell, needed, _expected(values.get("expected"), combination)))
     return Grid(
         name=f"{path.resolve().parent.name}/{path.stem}",
@@ -387,10 +392,10 @@ def _cell(
     return cell if cell.trained else dataclasses.replace(cell, repeats=(), steps={})
 
 
-def _step(name: str, values: Patch) -> Step:
+def _step(name: str, values: Patch, seeds: Sequence[int] | None) -> Step:
     folds = _whole_numbers(values, "folds")
     kept = {key: value for key, value in values.items() if key in _SECTIONS and key not in LINKS}
-    return Step(name, kept, folds[0] if folds else None)
+    return Step(name, kept, folds[0] if folds else None, seeds[0] if seeds else None)
 
 
 def _whole_numbers(values: Patch, key: str) -> list[int] | None:

@@ -141,6 +141,14 @@ def test_patches_reach_the_recipe(write):
     assert recipe.model.arguments == {"dfp": False}
 
 
+def test_one_step_with_a_seed_of_its_own_serves_all(write):
+    own = ("before: {dataset: {name: us8k}, folds: [2]", "before: {seeds: [3]")
+    cell = (grid := load_grid(write(own), "small")).cell({"Data": "second", "Network": "taught"})
+    needed = [grid.training(cell, repeat).needs["fine_tuning"] for repeat in cell.repeats]
+    assert len(needed) == 3
+    assert {(one.recipe.training.seed, one.place) for one in needed} == {(3, needed[0].place)}
+
+
 def test_a_budget_has_the_last_word(write):
     grid = load_grid(write(), "small")
     assert {cell.labels["Data"] for cell in grid.cells} == {"second"}
