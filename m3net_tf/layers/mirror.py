@@ -37,11 +37,10 @@ class Mirror(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Reverse the chosen axes."""
-        # One operator an axis: tflite-runtime 2.14 reverses the first of several axes and keeps
-        # silent about the others.
-        if self.frequency:
-            inputs = tf.reverse(inputs, [FREQUENCY_AXIS])
-        return tf.reverse(inputs, [TIME_AXIS]) if self.time else inputs
+        # Both axes by one operator: by two, the converter takes VMF's map as the first one's output
+        # too, which keeps a whole map in the arena until DFP is reached.
+        chosen = {FREQUENCY_AXIS: self.frequency, TIME_AXIS: self.time}
+        return tf.reverse(inputs, [axis for axis, wanted in chosen.items() if wanted])
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""

@@ -26,6 +26,7 @@ except ImportError:  # small machines may have its predecessor
     from tflite_runtime.interpreter import Interpreter, OpResolverType
 
 Int8 = npt.NDArray[np.int8]
+PREDECESSOR = Interpreter.__module__.startswith("tflite_runtime")
 ARENA_LIMIT_BYTES = 64 << 20
 _ARENA_STEP_BYTES = 64
 
@@ -55,7 +56,20 @@ def load_interpreter(tflite: bytes, kernels: OpResolverType) -> Interpreter:
                 "newer one, pip install -U ai-edge-litert"
             ) from None
         raise ModelError(f"the .tflite file cannot be run ({text}): export it again") from None
+    if PREDECESSOR:
+        _require_single_axes(interpreter)
     return interpreter
+
+
+def _require_single_axes(interpreter: Interpreter) -> None:
+    """tflite-runtime 2.14 reverses the first of several axes and keeps silent about the others."""
+    for operator in interpreter._get_ops_details():
+        if operator["op_name"] == "REVERSE_V2":
+            if interpreter.get_tensor(operator["inputs"][1]).size > 1:
+                raise ModelError(
+                    "tflite-runtime reverses one axis where this network's REVERSE_V2 has two: "
+                    "install its successor, pip install ai-edge-litert"
+                )
 
 
 def tensor_quantization(tflite: bytes, which: str) -> tuple[float, int]:

@@ -365,10 +365,11 @@ def test_a_bad_image():
         SpectrogramImage(4, 4)(real(1))
 
 
-def test_each_mirror_operator_reverses_one_axis():
-    """Older runtimes get several axes wrong without an error (seen with tflite-runtime 2.14)."""
-    x = inputs = keras.Input((BINS, FRAMES, CHANNELS))
-    x = Mirror(time=True, frequency=True)(x)
+def test_a_mirror_of_both_axes_is_one_operator():
+    """Two would share the first with VMF, whose map stayed in the arena until DFP is reached."""
+    inputs = keras.Input((BINS, FRAMES, CHANNELS))
+    x = Mirror(frequency=True)(inputs)
+    x = keras.layers.Add()([x, Mirror(time=True, frequency=True)(inputs)])
     model = keras.Model(inputs, classifier(x, CLASSES))
     samples = np.random.default_rng(0).integers(-128, 128, (4, BINS, FRAMES, CHANNELS))
     tflite = quantize_int8(model, samples.astype(np.int8))
@@ -380,6 +381,5 @@ def test_each_mirror_operator_reverses_one_axis():
         if graph.operatorCodes[operation.opcodeIndex].builtinCode
         == schema.BuiltinOperator.REVERSE_V2
     ]
-    assert len(mirrors) == 2
-    for operation in mirrors:
-        assert list(subgraph.tensors[operation.inputs[1]].shape) == [1]
+    axes = [list(subgraph.tensors[operation.inputs[1]].shape) for operation in mirrors]
+    assert sorted(axes) == [[1], [2]]

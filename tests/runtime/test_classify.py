@@ -489,6 +489,12 @@ def test_an_interpreter_that_is_too_old_says_so(exported, monkeypatch):
         Classifier(exported.folder)
 
 
+def test_a_runtime_that_reverses_one_axis_only_says_so(exported, monkeypatch):
+    monkeypatch.setattr(runtime, "PREDECESSOR", True)
+    with pytest.raises(ModelError, match="reverses one axis .* pip install ai-edge-litert"):
+        Classifier(exported.folder)
+
+
 def test_a_wav_without_a_length_is_not_taken_for_whole(tmp_path):
     """Writers to a pipe leave the length open; the standard library then promises too much."""
     path = write_wav(tmp_path / "a.wav", np.ones(100, np.int16))
