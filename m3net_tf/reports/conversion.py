@@ -46,11 +46,12 @@ class Converted:
     """A network after conversion.
 
     Attributes:
-        network: the ``.tflite``, or DiffRes's two with the warp between them.
+        network: the ``.tflite``, or DiffRes's two with the warp between them; None where the
+            converter has none at all.
         problem: why it is not int8 throughout; '' if it is.
     """
 
-    network: Int8Network
+    network: Int8Network | None
     problem: str = ""
 
 
@@ -69,7 +70,8 @@ def run_bench_conversion(
     Returns:
         ``networks``: by label ``operators`` (of each kind how many before and after) and
         ``before`` and ``after``: ``operators``, ``macs``, ``model_bytes``, ``arena_bytes`` and
-        ``instructions``, the last two None where ``problem`` says that no device can run it.
+        ``instructions``, the last two None where ``problem`` says that no device can run it, all
+        where the converter fails.
 
     Raises:
         ConfigError: an unknown label, or the board cannot be emulated.
@@ -115,14 +117,14 @@ def convert_plainly(model: keras.Model, calibration: Int8) -> Converted:
     Args:
         model: network from (batch, bins, frames, channels) to (batch, classes).
         calibration: int8 features, shape (clips, bins, frames, channels).
-
-    Raises:
-        ModelError: the converter cannot take it at all.
     """
-    try:
-        return Converted(Int8Network(_convert(model, calibration, whole=True)))
-    except ModelError as error:
-        return Converted(Int8Network(_convert(model, calibration, whole=False)), str(error))
+    problem = ""
+    for whole in (True, False):
+        try:
+            return Converted(Int8Network(_convert(model, calibration, whole=whole)), problem)
+        except ModelError as error:
+            problem = str(error)
+    return Converted(None, problem)
 
 
 def _convert(model: keras.Model, calibration: Int8, *, whole: bool) -> bytes:
@@ -147,8 +149,10 @@ def _convert(model: keras.Model, calibration: Int8, *, whole: bool) -> bytes:
         raise ModelError(f"{model.name} has no int8 form by the plain converter ({text})") from None
 
 
-def _kinds(network: Int8Network) -> list[str]:
+def _kinds(network: Int8Network | None) -> list[str]:
     """Operators in order, the warp between two networks among them."""
+    if network is None:
+        return []
     found = [[one.name for one in operators_in_order(part)] for part in network.parts]
     return [*found[0], *(kind for part in found[1:] for kind in ("WARP", *part))]
 
@@ -157,6 +161,9 @@ def _cost(
     converted: Converted, clip: Int8, classes: int, board: str | None, log: Log
 ) -> dict[str, Any]:
     network, problem = converted.network, converted.problem
+    if network is None:
+        figures = ("operators", "macs", "model_bytes", "arena_bytes", "instructions")
+        return {**dict.fromkeys(figures), "problem": problem}
     operators = [one for part in network.parts for one in operators_in_order(part)]
     if lacking := sorted({one.name for one in operators} - TFLM_OPERATORS):
         problem = f"TFLite Micro lacks {', '.join(lacking)}"

@@ -80,8 +80,12 @@ def test_what_the_converter_refuses(monkeypatch):
     )
     model = keras.Sequential([keras.layers.Flatten(input_shape=(2, 2, 1))], name="odd")
     clips = np.zeros((1, 2, 2, 1), np.int8)
-    with pytest.raises(ModelError, match=r"odd has no int8 form by the plain .* layer in TFLite"):
-        conversion.convert_plainly(model, clips)
+    found = conversion.convert_plainly(model, clips)
+    assert found.network is None
+    assert "odd has no int8 form by the plain" in found.problem
+    assert "no such layer in TFLite" in found.problem
+    cost = conversion._cost(found, clips, 2, "mps2_an386", print)
+    assert {cost.pop("problem"), *cost.values()} == {found.problem, None}
 
 
 def test_command(m3net, monkeypatch, capsys):
