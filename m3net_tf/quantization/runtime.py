@@ -64,12 +64,12 @@ def load_interpreter(tflite: bytes, kernels: OpResolverType) -> Interpreter:
 def _require_single_axes(interpreter: Interpreter) -> None:
     """tflite-runtime 2.14 reverses the first of several axes and keeps silent about the others."""
     for operator in interpreter._get_ops_details():
-        if operator["op_name"] == "REVERSE_V2":
-            if interpreter.get_tensor(operator["inputs"][1]).size > 1:
-                raise ModelError(
-                    "tflite-runtime reverses one axis where this network's REVERSE_V2 has two: "
-                    "install its successor, pip install ai-edge-litert"
-                )
+        is_reversal = operator["op_name"] == "REVERSE_V2"
+        if is_reversal and interpreter.get_tensor(operator["inputs"][1]).size > 1:
+            raise ModelError(
+                "tflite-runtime reverses one axis where this network's REVERSE_V2 has two: "
+                "install its successor, pip install ai-edge-litert"
+            )
 
 
 def tensor_quantization(tflite: bytes, which: str) -> tuple[float, int]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from m3net_tf import cli
-from m3net_tf.errors import ConfigError, ModelError
+from m3net_tf.errors import ConfigError
 from m3net_tf.export.operators import TFLM_OPERATORS
 from m3net_tf.keras import keras, tf
 from m3net_tf.quantization.runtime import tflm_unavailable_reason
