@@ -208,6 +208,14 @@ def _check(
         )
 
 
+_MCU = {
+    "modules": (1, 1, 1, 1),
+    "channels": (8, 16, 24, 32),
+    "strides": (2, 2, 2, 1),
+    "mask_block": 5.0,
+    "expansion": 4,
+}
+
 PRESETS = {
     "paper": Preset(
         input_shape=(80, 498, 1),
@@ -222,13 +230,7 @@ PRESETS = {
         parameters=293_301,
         macs=17_328_784,
         summary="for a Cortex-M4, on the int8 log-mel columns of the device's front end",
-        arguments={
-            "modules": (1, 1, 1, 1),
-            "channels": (8, 16, 24, 32),
-            "strides": (2, 2, 2, 1),
-            "mask_block": 5.0,
-            "expansion": 4,
-        },
+        arguments=_MCU,
     ),
     "s": Preset(
         input_shape=(40, 49, 1),
@@ -247,16 +249,10 @@ PRESETS = {
     "m": Preset(
         input_shape=(40, 49, 1),
         classes=12,
-        parameters=367_983,
-        macs=19_920_680,
-        summary="192 kB of arena, 500 kB of weights: four stages",
-        arguments={
-            "modules": (1, 1, 1, 1),
-            "channels": (8, 16, 24, 40),
-            "strides": (2, 2, 2, 1),
-            "mask_block": 5.0,
-            "expansion": 4,
-        },
+        parameters=293_301,
+        macs=17_328_784,
+        summary="192 kB of arena, 500 kB of weights: the same network as mcu",
+        arguments=_MCU,
     ),
     "l": Preset(
         input_shape=(40, 49, 1),
