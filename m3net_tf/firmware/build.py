@@ -321,9 +321,11 @@ def build_firmware(
     generated.mkdir(parents=True, exist_ok=True)
     write_pdm_filter(generated)
     chosen = build_dir / "settings.txt"
-    if not chosen.is_file() or chosen.read_text(encoding="utf-8") != "\n".join(settings):
-        (build_dir / "CMakeCache.txt").unlink(missing_ok=True)  # it keeps choices of before
-        chosen.write_text("\n".join(settings), encoding="utf-8")
+    # CMake keeps choices of before, and refuses a cache of another checkout or of a moved folder.
+    fixed = "\n".join([str(FIRMWARE_DIR), str(build_dir), *settings])
+    if not chosen.is_file() or chosen.read_text(encoding="utf-8") != fixed:
+        (build_dir / "CMakeCache.txt").unlink(missing_ok=True)
+        chosen.write_text(fixed, encoding="utf-8")
     arguments = [
         f"-DBOARD={board}",
         f"-DM3NET_BUNDLE_DIR={bundle_dir.resolve()}",

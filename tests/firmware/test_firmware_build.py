@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -121,6 +122,15 @@ def test_library_is_reused(built: BuiltFirmware):
     lines: list[str] = []
     assert build.build_library("cortex-m4f", report=lines.append) == path
     assert path.stat().st_mtime_ns == before and lines == []
+
+
+def test_a_moved_build_folder_is_configured_anew(tmp_path, built: BuiltFirmware):
+    """CMake refuses a cache of another folder, as it does one of another checkout."""
+    moved = tmp_path / "moved"
+    shutil.copytree(built.image.elf.parent, moved)
+    again = build.build_firmware(built.bundle, BOARD, moved)
+    assert again.elf == moved / built.image.elf.name
+    assert again.flash_bytes == built.image.flash_bytes
 
 
 def test_exporter_knows_what_the_pinned_resolver_can_register(firmware_possible):
