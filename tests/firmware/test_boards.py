@@ -73,7 +73,14 @@ def images(
     return make
 
 
-@pytest.mark.parametrize("board", build.list_boards())
+# make emulate-all compiles the emulated boards, too.
+@pytest.mark.parametrize(
+    "board",
+    [
+        pytest.param(board, marks=pytest.mark.slow if board in EMULATED else ())
+        for board in build.list_boards()
+    ],
+)
 def test_every_board_compiles_with_warnings_as_errors(
     images: Callable[..., FirmwareImage], board: str
 ):

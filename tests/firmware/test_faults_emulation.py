@@ -148,6 +148,7 @@ def test_the_watermark_is_the_deepest_use(built: BuiltFirmware, faults_elf: Path
 # --- arena -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_arena_16_bytes_too_small_is_refused(
     built: BuiltFirmware, build_variant: Callable[..., Path]
 ):

@@ -33,7 +33,13 @@ def clips(count: int, seed: int) -> np.ndarray:
     return np.clip(loudness + noise, -128, 127).astype(np.int8)[..., None]
 
 
-@pytest.fixture(scope="module", params=["ptq+least-error+equalize+bias", "int16x8"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "ptq+least-error+equalize+bias",
+        pytest.param("int16x8", marks=pytest.mark.slow),
+    ],
+)
 def network(firmware_possible: None, request: pytest.FixtureRequest) -> Int8Network:
     """Preset ``s`` with weights as they start, its normalisations fitted to the clips."""
     from m3net_tf.keras import keras

@@ -255,6 +255,7 @@ def test_mixed_precision(policy):
         keras.mixed_precision.set_global_policy("float32")
 
 
+@pytest.mark.slow
 def test_int8():
     model = tiny()
     rng = np.random.default_rng(0)

@@ -168,6 +168,7 @@ def test_networks_that_take_lengths_are_refused(run, monkeypatch):
         quantize_run(run, method=Method())
 
 
+@pytest.mark.slow
 def test_wide_activations_that_the_device_rounds_otherwise(copy, monkeypatch):
     before = chosen_network(copy).network
     monkeypatch.setattr(pipeline, "run_tflm", lambda *given: -pipeline.run_reference(*given))

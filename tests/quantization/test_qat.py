@@ -219,6 +219,7 @@ def test_a_run_is_pruned_then_rounded_then_clustered(run):
     assert "Trained with int8's rounding, from layer dfp_cb_pw on: 1 epochs" in page
 
 
+@pytest.mark.slow
 def test_repair_trains_where_nothing_else_holds(run, monkeypatch):
     """From the dearest layers on first, then all; the best of all tries is taken."""
     trained: list[str | None] = []

@@ -164,6 +164,7 @@ def test_a_run_of_another_recipe_is_left_alone(trainer, run_table, tmp_path):
     assert folder.name.startswith("seed0-") and (folder.parent / "seed0/metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_a_failing_run_stops_no_other(trainer, run_table, tmp_path):
     trainer.failing = {1: DataError("clip.wav is broken: fetch it"), 2: ValueError("two\nlines")}
     report = run_table()

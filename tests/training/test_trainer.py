@@ -260,6 +260,7 @@ def test_saved_networks_need_no_python_of_ours_but_the_layers(tiny_run):
     assert model.name == "m3net"
 
 
+@pytest.mark.slow
 def test_early_exits_teach_and_are_left_out_of_the_result(tiny_recipe, tmp_path):
     recipe = tiny_recipe(
         frontend={"kind": "waveform", "feature_min": -1.0, "feature_max": 127 / 128},
@@ -286,6 +287,7 @@ def test_early_exits_teach_and_are_left_out_of_the_result(tiny_recipe, tmp_path)
     assert metrics["parameters"] == model.count_params()
 
 
+@pytest.mark.slow
 def test_fresh_waveforms_are_varied_in_every_epoch_and_repeatable(tiny_recipe, tmp_path):
     recipe = tiny_recipe(augmentation={"copies": 0, "fresh": True, "room_probability": 0.5})
     first = train(recipe, tmp_path / "first")
