@@ -26,7 +26,7 @@ from m3net_tf.quantization.warp import WarpConfig, warp_int8
 from m3net_tf.training import Run, train
 from m3net_tf.training.evaluation import predict
 
-pytestmark = pytest.mark.usefixtures("private_cache")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("private_cache")]
 
 CLASSIFIER = {
     "name": "m3net",

@@ -29,7 +29,7 @@ from m3net_tf.quantization.warp import warp_int8
 from m3net_tf.training.evaluation import predict
 from m3net_tf.training.run import Run
 
-pytestmark = pytest.mark.usefixtures("private_cache")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("private_cache")]
 METHOD = "ptq+least-error+equalize"
 CLASSES = 10
 
