@@ -39,6 +39,14 @@ Log = Callable[[str], None]
 CASES = tuple(Case(name, "s", 1) for name in ("m3net", "spectromasknet", "bilateral", "diffres"))
 LABELS = tuple(case.label for case in CASES)
 _CALIBRATION_CLIPS = 4
+_COSTS = {
+    "operators": "operators",
+    "macs": "MACs",
+    "model_bytes": "network, bytes",
+    "arena_bytes": "arena, bytes",
+    "instructions": "instructions a run",
+}
+"""Figure -> how the table names it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,29 +169,24 @@ def _cost(
     converted: Converted, clip: Int8, classes: int, board: str | None, log: Log
 ) -> dict[str, Any]:
     network, problem = converted.network, converted.problem
+    found: dict[str, Any] = dict.fromkeys(_COSTS)
     if network is None:
-        figures = ("operators", "macs", "model_bytes", "arena_bytes", "instructions")
-        return {**dict.fromkeys(figures), "problem": problem}
+        return {**found, "problem": problem}
     operators = [one for part in network.parts for one in operators_in_order(part)]
+    found["operators"] = len(_kinds(network))
+    found["macs"] = sum(one.macs for one in operators)
+    found["model_bytes"] = network.size_bytes
     if lacking := sorted({one.name for one in operators} - TFLM_OPERATORS):
         problem = f"TFLite Micro lacks {', '.join(lacking)}"
-    arena_bytes = instructions = None
     if not problem and not (problem := tflm_unavailable_reason()):
         try:
-            arena_bytes = sum(map(host_arena_bytes, network.parts))
+            found["arena_bytes"] = arena_bytes = sum(map(host_arena_bytes, network.parts))
             if board:
                 log(f"{len(operators)} operators on {board}")
-                instructions = _instructions(network, clip, classes, arena_bytes, board)
+                found["instructions"] = _instructions(network, clip, classes, arena_bytes, board)
         except M3NetError as error:
             problem = str(error)
-    return {
-        "operators": len(_kinds(network)),
-        "macs": sum(one.macs for one in operators),
-        "model_bytes": network.size_bytes,
-        "arena_bytes": arena_bytes,
-        "instructions": instructions,
-        "problem": problem,
-    }
+    return {**found, "problem": problem}
 
 
 def _instructions(
@@ -230,13 +233,7 @@ def conversion_table(label: str, found: dict[str, Any]) -> Table:
     for kind, counts in found["operators"].items():
         table.add_row(kind, *(str(count or "") for count in counts))
     table.add_section()
-    for key, name in (
-        ("operators", "operators"),
-        ("macs", "MACs"),
-        ("model_bytes", "network, bytes"),
-        ("arena_bytes", "arena, bytes"),
-        ("instructions", "instructions a run"),
-    ):
+    for key, name in _COSTS.items():
         figures = [found[side][key] for side in ("before", "after")]
         table.add_row(name, *("" if one is None else f"{one:,}" for one in figures))
     problems = [
