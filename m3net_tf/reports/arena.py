@@ -206,7 +206,7 @@ class Graph:
         options = operator.builtinOptions
         if depth != channels or (options.dilationHFactor, options.dilationWFactor) != (1, 1):
             return 0
-        return _depthwise_bytes(height, width, channels, kernels, wide)
+        return _depthwise_bytes(height, width, channels, kernels)
 
     @staticmethod
     def _size(tensor: Any) -> int:
@@ -220,11 +220,12 @@ def _convolution_bytes(columns: int, kernels: str, wide: bool) -> int:
     return 4 * (columns if wide else -(-columns // 4) * 4)
 
 
-def _depthwise_bytes(height: int, width: int, channels: int, kernels: str, wide: bool) -> int:
+def _depthwise_bytes(height: int, width: int, channels: int, kernels: str) -> int:
+    # TFLM asks by the type of the weights, which are int8 under 16-bit activations too.
     taps = height * width
     if kernels == "helium":
-        return 8 * channels * taps + 8 if wide else 4 * 124 * taps
-    if kernels == "plain" or (not wide and height == width == 3):
+        return 4 * 124 * taps
+    if kernels == "plain" or height == width == 3:
         return 0
     return 2 * channels * taps
 

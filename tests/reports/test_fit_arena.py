@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from m3net_tf.keras import keras
-from m3net_tf.quantization.ptq import quantize_int8
+from m3net_tf.quantization.ptq import quantize_int8, quantize_int16x8
 from m3net_tf.quantization.runtime import host_allocations, tflm_unavailable_reason
 from m3net_tf.reports.arena import Buffer, Graph, estimate_arena, planned_bytes
 
@@ -15,7 +15,7 @@ needs_tflm = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def tflite():
+def network():
     """Two branches and a depthwise convolution that CMSIS-NN gives scratch memory, 5 x 5."""
     keras.utils.set_random_seed(3)
     layers = keras.layers
@@ -24,9 +24,15 @@ def tflite():
     y = layers.DepthwiseConv2D(5, padding="same")(x)
     x = layers.Conv2D(8, 1)(layers.Concatenate()([x, y]))
     x = layers.Conv2D(4, 1)(layers.AveragePooling2D(8)(x))
-    network = keras.Model(inputs, layers.Softmax()(layers.Flatten()(x)))
-    features = np.random.default_rng(0).integers(-128, 128, (8, 16, 16, 1)).astype(np.int8)
-    return quantize_int8(network, features)
+    return keras.Model(inputs, layers.Softmax()(layers.Flatten()(x)))
+
+
+FEATURES = np.random.default_rng(0).integers(-128, 128, (8, 16, 16, 1)).astype(np.int8)
+
+
+@pytest.fixture(scope="module")
+def tflite(network):
+    return quantize_int8(network, FEATURES)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +69,12 @@ SCRATCH = {
     "dsp": [48, 800, 32],
     "helium": [64, 4 * 124 * 25],
 }
+
+
+def test_scratch_memory_under_16_bit_activations(network):
+    # Convolutions ask for 4 bytes a weight of a filter, 1 x 1 too; a depthwise one asks as in int8.
+    wide = Graph(quantize_int16x8(network, FEATURES))
+    assert [b.size for b in wide.scratch("dsp")] == [48, 800, 128, 32, 32]
 
 
 @needs_tflm
