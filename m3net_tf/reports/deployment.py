@@ -199,6 +199,7 @@ def _figures(
         "exported_by": bundle.manifest["quantization"]["method"],
         "clips": kept["clips"],
         "float": 100 * metrics["test"]["accuracy"],
+        "float_validation": 100 * metrics["validation"]["accuracy"],
         "int8": kept["int8"],
         "methods": tried,
     }
@@ -228,7 +229,8 @@ def _summary(found: Mapping[str, Any]) -> dict[str, Any]:
     if not runs:
         return {"summary": None, "budget": None}
     figures = [{**run, "lost_points": run["float"] - run["int8"]} for run in runs]
-    spread = summarise_folds([{key: run[key] for key in _MEANS} for run in figures])
+    keys = (*_MEANS, "float_validation")
+    spread = summarise_folds([{key: run[key] for key in keys} for run in figures])
     methods = {
         name: summarise_folds([run["methods"][name] for run in runs])
         for name in runs[0]["methods"]
@@ -310,7 +312,17 @@ def _csv(report: Mapping[str, Any]) -> str:
     """One line a run; the board's figures stand in the line of the run that was on it."""
     cells = report["cells"]
     axes = list(cells[0]["labels"]) if cells else []
-    of_run = ("seed", "fold", "float", "int8", "clips", "parameters", "macs", "model_bytes")
+    of_run = (
+        "seed",
+        "fold",
+        "float_validation",
+        "float",
+        "int8",
+        "clips",
+        "parameters",
+        "macs",
+        "model_bytes",
+    )
     of_board = (*_COSTS, "bytes_equal")
     of_methods = [
         f"{method} {split}" for method in report["methods"] for split in ("validation", "test")
@@ -443,15 +455,18 @@ def _methods_table(report: Mapping[str, Any]) -> list[str]:
     if not report["methods"]:
         return []
     axes = list(report["cells"][0]["labels"]) if report["cells"] else []
-    splits = [f"{one}, {split}" for one in report["methods"] for split in ("validation", "test")]
+    shown = ("float", *report["methods"])
+    splits = [f"{one}, {split}" for one in shown for split in ("validation", "test")]
     head = [*axes, *splits, "chosen"]
     lines = ["## Methods of quantisation", "", _row(head), _row(["---"] * len(head))]
     for cell in report["cells"]:
         if not cell["summary"]:
             continue
+        summary = cell["summary"]
         row = [*cell["labels"].values()]
+        row += [_spread(summary[key]) for key in ("float_validation", "float")]
         for method in report["methods"]:
-            found = cell["summary"]["methods"].get(method)
+            found = summary["methods"].get(method)
             keys = ("validation_accuracy", "accuracy")
             row += [_percent(found[key]) if found else "failed" for key in keys]
         lines.append(_row([*row, cell["chosen_method"] or "none"]))

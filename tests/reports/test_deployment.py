@@ -137,7 +137,8 @@ def grid(tmp_path):
             run = Run(tmp_path / "runs" / training.place)
             recipes.save_recipe(training.recipe, run.recipe_path)
             run.model_path.write_bytes(b"")
-            metrics = {"parameters": 100, "macs": 1000, "test": {"accuracy": 0.9}}
+            shares = {"validation": {"accuracy": 0.95}, "test": {"accuracy": 0.9}}
+            metrics = {"parameters": 100, "macs": 1000, **shares}
             write_json(run.metrics_path, {"recipe": training.recipe.to_dict(), **metrics})
     return path
 
@@ -260,6 +261,7 @@ def test_validation_chooses_the_method(world, make, tmp_path):
     assert report["cells"][0]["chosen_method"] == "ptq+bias"
     methods = read(tmp_path, "md").split("## Methods of quantisation")[1]
     assert row(methods, "Ours")[1:] == [
+        *("95.00 ± 0.00", "90.00 ± 0.00"),  # float
         *("70.00 ± 0.00", "90.00 ± 0.00", "80.00 ± 0.00", "60.00 ± 0.00", "ptq+bias"),
     ]
     line = next(csv.DictReader(read(tmp_path, "csv").splitlines()))
@@ -275,7 +277,7 @@ def test_a_method_without_a_form_is_told(world, make, tmp_path):
     text = read(tmp_path, "md")
     assert "- Ours, seed 1, int16x8: no such form" in text
     methods = text.split("## Methods of quantisation")[1]
-    assert row(methods, "Ours")[1:3] == ["failed", "failed"]
+    assert row(methods, "Ours")[3:5] == ["failed", "failed"]
     line = next(csv.DictReader(read(tmp_path, "csv").splitlines()))
     assert (line["int16x8 test"], line["ptq test"]) == ("", "90")
     make(methods=["int16x8"])
