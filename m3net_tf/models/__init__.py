@@ -4,9 +4,10 @@
 from m3net_tf.models.registry import (
     Preset,
     build_model,
+    design_sha256,
     learnt_figures,
     model_names,
     presets_of,
 )
 
-__all__ = ["Preset", "build_model", "learnt_figures", "model_names", "presets_of"]
+__all__ = ["Preset", "build_model", "design_sha256", "learnt_figures", "model_names", "presets_of"]

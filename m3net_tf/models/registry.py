@@ -12,11 +12,13 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+import json
 import pkgutil
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+from m3net_tf.artifacts import sha256_of
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
 
@@ -71,6 +73,47 @@ def presets_of(name: str) -> dict[str, Preset]:
     return dict(_module(name).PRESETS)
 
 
+def design_sha256(name: str, preset: str, overrides: Mapping[str, Any] | None = None) -> str:
+    """Hash of what a network is built from: its arguments, with the presets written out.
+
+    It tells a run of today's ``s`` from one of an older version's, which has the same recipe.
+
+    Args:
+        name: network, one of :func:`model_names`.
+        preset: one of its presets.
+        overrides: arguments that differ from the preset's.
+
+    Raises:
+        ConfigError: there is no such network or preset.
+    """
+    design = _written_out({"name": name, "preset": preset, "arguments": overrides or {}})
+    return sha256_of(json.dumps(design, sort_keys=True).encode())
+
+
+def _written_out(value: Any) -> Any:
+    """A value of a preset as plain ones; networks in it by their arguments, not their presets."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _written_out(dataclasses.asdict(value))
+    if isinstance(value, Mapping):
+        if {"name", "preset"} <= set(value):
+            chosen = _preset(value["name"], value["preset"]).arguments
+            arguments = {**chosen, **(value.get("arguments") or {})}
+            value = {"name": value["name"], "arguments": arguments}
+        return {str(key): _written_out(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_written_out(one) for one in value]
+    return value
+
+
+def _preset(name: str, preset: str) -> Preset:
+    presets = presets_of(name)
+    if preset not in presets:
+        raise ConfigError(
+            f"unknown preset {preset!r} of model {name}: choose one of {', '.join(presets)}"
+        )
+    return presets[preset]
+
+
 def build_model(
     name: str,
     preset: str,
@@ -103,12 +146,7 @@ def build_model(
     """
     if head not in HEADS:
         raise ConfigError(f"head is {head!r}: choose one of {', '.join(HEADS)}")
-    module = _module(name)
-    if preset not in module.PRESETS:
-        raise ConfigError(
-            f"unknown preset {preset!r} of model {name}: choose one of {', '.join(module.PRESETS)}"
-        )
-    chosen = module.PRESETS[preset]
+    module, chosen = _module(name), _preset(name, preset)
     accepted = {
         key: parameter.default
         for key, parameter in inspect.signature(module.build).parameters.items()

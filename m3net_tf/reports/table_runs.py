@@ -16,6 +16,7 @@ from typing import Any
 
 from m3net_tf.artifacts import read_json
 from m3net_tf.errors import ConfigError, DataError, M3NetError
+from m3net_tf.models import design_sha256
 from m3net_tf.reports.grid import LINKS, Training, fingerprint
 from m3net_tf.training.recipe import Recipe, load_recipe
 from m3net_tf.training.run import Run
@@ -51,7 +52,8 @@ def run_trainings(
 
     Args:
         trainings: what is wanted; what they need is trained first.
-        root: folder of all tables' runs. A finished run of an equal recipe anywhere in it is used.
+        root: folder of all tables' runs. A finished run of an equal recipe anywhere in it is used,
+            unless a preset of its model has changed since.
         data_folders: where data sets lie, by name.
         jobs: processes; 1 trains in this one.
         log: takes lines of progress. What a training itself says goes to ``train.log`` in its
@@ -245,9 +247,14 @@ def _resolved(training: Training, outcomes: Mapping[str, Outcome]) -> Recipe:
 
 def _folder(training: Training, root: Path) -> Path:
     """Where a run goes on or starts; a run of another recipe in its place is left alone."""
-    folder = root / training.place
-    held = _held_key(folder)
-    return folder if held in ("", training.key) else Path(f"{folder}-{training.key[:8]}")
+    model = training.recipe.model
+    design = design_sha256(model.name, model.preset, model.arguments)
+    place = root / training.place
+    for suffix in ("", f"-{training.key[:8]}"):
+        folder = Path(f"{place}{suffix}")
+        if _held_key(folder) in ("", training.key) and not Run(folder).outdated:
+            return folder
+    return Path(f"{place}-{training.key[:8]}-{design[:8]}")
 
 
 def finished_runs(root: Path) -> dict[str, Path]:
@@ -261,6 +268,8 @@ def finished_runs(root: Path) -> dict[str, Path]:
 
 def _recorded(metrics_path: Path) -> Recipe:
     """The recipe as JSON has it: to read thousands in YAML would take minutes."""
+    if Run(metrics_path.parent).outdated:
+        raise ConfigError("a preset of its model has changed")
     return Recipe.from_dict(read_json(metrics_path)["recipe"])
 
 

@@ -12,7 +12,7 @@ from m3net_tf.artifacts import read_json
 from m3net_tf.datasets import AudioDataset, load_dataset
 from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.keras import keras
-from m3net_tf.models import model_names, presets_of
+from m3net_tf.models import design_sha256, model_names, presets_of
 from m3net_tf.training.recipe import Recipe, load_recipe
 
 
@@ -71,6 +71,19 @@ class Run:
     def finished(self) -> bool:
         """Whether training came to its end."""
         return self.metrics_path.exists() and self.model_path.exists()
+
+    @property
+    def outdated(self) -> bool:
+        """Whether its recipe builds another network today: a preset of its model has changed.
+
+        Runs of versions that did not note what they built are taken for good.
+        """
+        if not self.finished:
+            return False
+        metrics = read_json(self.metrics_path)
+        model = Recipe.from_dict(metrics["recipe"]).model
+        now = design_sha256(model.name, model.preset, model.arguments)
+        return metrics.get("design_sha256", now) != now
 
     def recipe(self) -> Recipe:
         """The recipe.

@@ -19,7 +19,7 @@ from m3net_tf.datasets import AudioDataset
 from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.frontend import dequantize_features
 from m3net_tf.keras import keras, tf
-from m3net_tf.models import build_model, learnt_figures
+from m3net_tf.models import build_model, design_sha256, learnt_figures
 from m3net_tf.models.complexity import count_macs
 from m3net_tf.training.batches import TrainingClips, fresh_batches, stored_batches
 from m3net_tf.training.devices import strategy_for
@@ -62,8 +62,8 @@ def train(
         The metrics, as they stand in ``metrics.json``.
 
     Raises:
-        ConfigError: the folder holds a run of another recipe, or the recipe does not fit the data
-            or the runs that it names.
+        ConfigError: the folder holds a run of another recipe, or of a preset that has changed
+            since; or the recipe does not fit the data or the runs that it names.
         DataError: the data set is missing or broken.
         ModelError: the saved state of a stopped run, or a run that the recipe names, is damaged
             or unfinished.
@@ -73,6 +73,11 @@ def train(
         if load_recipe(run.recipe_path) != recipe:
             raise ConfigError(
                 f"{folder} holds a run of another recipe: choose another name, or delete it"
+            )
+        if run.outdated:
+            raise ConfigError(
+                f"{folder} holds a network that this version of {recipe.model.name} "
+                f"{recipe.model.preset} is not: choose another name, or delete it"
             )
         if run.finished:
             log(f"{folder} is already trained")
@@ -136,6 +141,9 @@ def _train(recipe: Recipe, run: Run, data_dir: Path | None, log: Log) -> dict[st
         },
         "parameters": final.count_params(),
         "macs": count_macs(final),
+        "design_sha256": design_sha256(
+            recipe.model.name, recipe.model.preset, recipe.model.arguments
+        ),
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
         "devices": tf.distribute.get_strategy().num_replicas_in_sync,

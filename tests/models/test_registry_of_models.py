@@ -7,7 +7,7 @@ import pytest
 from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.keras import keras, tf
 from m3net_tf.layers import EfficientChannelAttention
-from m3net_tf.models import build_model, model_names, presets_of
+from m3net_tf.models import build_model, design_sha256, m3net, model_names, presets_of
 from m3net_tf.models.complexity import count_macs
 
 EVERY_PRESET = [(name, preset) for name in model_names() for preset in presets_of(name)]
@@ -54,6 +54,20 @@ def test_unknown_model(function):
     for helper in ("registry", "complexity", "stacking"):
         with pytest.raises(ConfigError, match=f"unknown model '{helper}'"):
             function(helper)
+
+
+def test_a_design_is_its_arguments_whatever_the_preset_is_called(monkeypatch):
+    before = {name: design_sha256(name, "s") for name in ("m3net", "diffres")}
+    written_out = design_sha256("m3net", "mcu", dict(presets_of("m3net")["s"].arguments))
+    assert written_out == before["m3net"] != design_sha256("m3net", "mcu")
+    assert design_sha256("m3net", "s", {"dropout": 0.5}) != before["m3net"]
+    # DiffRes s names M3Net s, so a change of the one is a change of the other.
+    changed = {**presets_of("m3net"), "s": presets_of("m3net")["mcu"]}
+    monkeypatch.setattr(m3net, "PRESETS", changed)
+    assert design_sha256("m3net", "s") == design_sha256("m3net", "mcu")
+    assert design_sha256("diffres", "s") != before["diffres"]
+    with pytest.raises(ConfigError, match="unknown preset 'xl' of model m3net: choose one of"):
+        design_sha256("m3net", "xl")
 
 
 def test_unknown_preset():

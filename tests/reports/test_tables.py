@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from m3net_tf import cli, training
-from m3net_tf.artifacts import write_json
+from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.reports import footprint, tables
 from m3net_tf.reports.tables import make_table, parse_data_folders
@@ -162,6 +162,18 @@ def test_a_run_of_another_recipe_is_left_alone(trainer, run_table, tmp_path):
     ((recipe, folder, _),) = trainer.trained
     assert recipe.model.arguments == {"dfp": False, "dropout": 0.5}
     assert folder.name.startswith("seed0-") and (folder.parent / "seed0/metrics.json").exists()
+
+
+def test_a_run_whose_preset_has_changed_is_left_alone(trainer, run_table, tmp_path):
+    run_table("tiny")
+    path = tmp_path / "runs/paper/table9/tiny/less--accuracy/seed0/metrics.json"
+    write_json(path, {**read_json(path), "design_sha256": "0" * 64})
+    trainer.trained.clear()
+    run_table("tiny")
+    ((recipe, folder, _),) = trainer.trained
+    assert recipe.model.arguments == {"dfp": False}
+    assert folder.parent == path.parent.parent and folder.name.count("-") == 1
+    assert path.exists()
 
 
 @pytest.mark.slow

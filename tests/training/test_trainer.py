@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
+from m3net_tf.artifacts import write_json
 from m3net_tf.errors import ConfigError, DataError, ModelError
 from m3net_tf.keras import keras, tf
 from m3net_tf.training import Run, load_recipe, train, trainer
@@ -119,6 +120,20 @@ def test_another_recipe_in_the_same_folder(tiny_run, tiny_recipe):
     with pytest.raises(ConfigError, match="tiny holds a run of another recipe: choose another na"):
         train(other, tiny_run)
     assert load_recipe(tiny_run / "recipe.yaml") == tiny_recipe()
+
+
+def test_a_preset_that_has_changed_since(tiny_run, tiny_recipe, tmp_path):
+    folder = tmp_path / "older"
+    shutil.copytree(tiny_run, folder)
+    metrics = Run(folder).metrics()
+    assert not Run(folder).outdated
+    write_json(Run(folder).metrics_path, {**metrics, "design_sha256": "0" * 64})
+    assert Run(folder).outdated
+    with pytest.raises(ConfigError, match="older holds a network that this version of m3net"):
+        train(tiny_recipe(), folder)
+    metrics.pop("design_sha256")  # of a version that did not note it
+    write_json(Run(folder).metrics_path, metrics)
+    assert not Run(folder).outdated
 
 
 @pytest.fixture(scope="module")
