@@ -73,6 +73,13 @@ def images(
     return make
 
 
+# One core with Helium and one without; make test-all and make emulate-all have the others.
+CORES = [
+    pytest.param(board, marks=() if board in ("mps2_an386", "mps3_an547") else pytest.mark.slow)
+    for board in EMULATED
+]
+
+
 # make emulate-all compiles the emulated boards, too.
 @pytest.mark.parametrize(
     "board",
@@ -142,7 +149,7 @@ def test_a_wrong_choice_is_named(built: BuiltFirmware, tmp_path: Path):
         build_firmware(built.bundle, "nucleo_h753zi", tmp_path, settings=["M3NET_MICROPHONE=none"])
 
 
-@pytest.mark.parametrize("board", EMULATED)
+@pytest.mark.parametrize("board", CORES)
 def test_each_core_gives_the_same_bytes(
     images: Callable[..., FirmwareImage], built: BuiltFirmware, board: str
 ):
@@ -165,7 +172,7 @@ def test_each_core_gives_the_same_bytes(
     assert heard.stack_used_bytes < 4096
 
 
-@pytest.mark.parametrize("board", EMULATED)
+@pytest.mark.parametrize("board", CORES)
 def test_a_stack_overflow_is_caught_on_each_core(images: Callable[..., FirmwareImage], board: str):
     """By an MPU region on some, by the stack limit of ARMv8-M on others."""
     image = images(board, app_dir=APPS / "faults")
@@ -213,7 +220,7 @@ def numbers(line: str) -> dict[str, int]:
     return {key: int(value, 0) for key, value in re.findall(r"(\w+)=(0x\w+|\d+)\b", line)}
 
 
-@pytest.mark.parametrize("board", EMULATED)
+@pytest.mark.parametrize("board", CORES)
 def test_clocks_sleep_reception_and_resets(
     images: Callable[..., FirmwareImage], tmp_path: Path, board: str
 ):

@@ -53,7 +53,10 @@ MONITOR = ("host/monitor.c", "host/board.c", "host/model.c", *(f"core/{name}.c" 
     "platform_defaults", "recognizer", "ring", "status",
 )))  # fmt: skip
 #: They need no FPU for this; the second one takes another build.
-BOARDS = ("mps2_an386", "mps2_an385", pytest.param("mps2_an505", marks=pytest.mark.slow))
+BOARDS = (
+    "mps2_an386",
+    *(pytest.param(board, marks=pytest.mark.slow) for board in ("mps2_an385", "mps2_an505")),
+)
 #: Executed instructions a sample, with what cuts the clip into hops.
 SAMPLE_BUDGET = 60
 

@@ -10,7 +10,12 @@ from m3net_tf.layers import EfficientChannelAttention
 from m3net_tf.models import build_model, design_sha256, m3net, model_names, presets_of
 from m3net_tf.models.complexity import count_macs
 
-EVERY_PRESET = [(name, preset) for name in model_names() for preset in presets_of(name)]
+LONG = {("bilateral", "paper"), ("diffres", "paper")}
+EVERY_PRESET = [
+    pytest.param(name, preset, marks=pytest.mark.slow if (name, preset) in LONG else ())
+    for name in model_names()
+    for preset in presets_of(name)
+]
 
 
 @pytest.mark.parametrize(("name", "preset"), EVERY_PRESET)

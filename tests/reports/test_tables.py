@@ -291,6 +291,7 @@ def test_the_command_writes_the_table_and_tells_failures(
     assert "failed (90 ± 0.5)" in read(tmp_path, "md", "tiny")
 
 
+@pytest.mark.slow
 def test_untrained_networks_are_measured(tmp_path, trainer, monkeypatch):
     path = tmp_path / "sizes.yaml"
     path.write_text(

@@ -13,6 +13,7 @@ from m3net_tf.training.recipe import DatasetSection
 ROOT = Path(__file__).parents[2] / "experiments/mcu"  # tables, here and of papers: tests/reports
 TABLES = {Path(name).name for name in grid_names()}
 RECIPES = [path for path in sorted(ROOT.glob("*.yaml")) if path.stem not in TABLES]
+LONG = {"bilateral_speech_commands"}
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -21,7 +22,13 @@ def test_recipes_are_found():
     assert RECIPES
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.name, marks=pytest.mark.slow if path.stem in LONG else ())
+        for path in RECIPES
+    ],
+)
 def test_recipe_trains(path, tmp_path):
     recipe = load_recipe(path)
     assert "# Command: make " in path.read_text()
