@@ -36,7 +36,7 @@ def clips(count: int, seed: int) -> np.ndarray:
 @pytest.fixture(
     scope="module",
     params=[
-        "ptq+least-error+equalize+bias",
+        pytest.param("ptq+least-error+equalize+bias", marks=pytest.mark.slow),
         pytest.param("int16x8", marks=pytest.mark.slow),
     ],
 )

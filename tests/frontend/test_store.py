@@ -161,6 +161,7 @@ def check_whole(rows: RowStore, wanted: int) -> int:
     return len(there)
 
 
+@pytest.mark.slow
 def test_20_kills_lose_nothing_that_was_written():
     rows, chance = RowStore("a", (100, 200)), random.Random(3)
     there, progress = 0, []

@@ -113,7 +113,9 @@ class TestEveryMethod:
         assert [float(loss) for loss in loaded.losses] == [float(loss) for loss in model.losses]
 
 
-@pytest.mark.parametrize("method", ["change_hop", "conv_avgpool"])  # the latter has avgpool
+@pytest.mark.parametrize(  # the latter has avgpool
+    "method", ["change_hop", pytest.param("conv_avgpool", marks=pytest.mark.slow)]
+)
 def test_rivals_in_int8(method):
     model = tiny(method=method)
     train(model, 2)
@@ -125,14 +127,17 @@ def test_rivals_in_int8(method):
     np.testing.assert_array_equal(run_tflm(tflite, maps()), scores)
 
 
+B0 = {"name": "efficientnet_attention", "preset": "b0"}
+
+
 @pytest.mark.parametrize(
     ("classifier", "more"),
     [
         ({"name": "ds_cnn", "preset": "mcu"}, {}),
         ({"name": "m3net", "preset": "mcu"}, {}),
         ({"name": "m3net", "preset": "paper"}, {"one_channel": True}),
-        ({"name": "efficientnet_attention", "preset": "b0"}, {}),
-        ({"name": "efficientnet_attention", "preset": "b0"}, {"maximum": False}),
+        pytest.param(B0, {}, marks=pytest.mark.slow),
+        pytest.param(B0, {"maximum": False}, marks=pytest.mark.slow),
     ],
     ids=lambda value: value.get("name") or "_".join(value) or "whole",
 )
