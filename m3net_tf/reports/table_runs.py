@@ -16,10 +16,9 @@ from typing import Any
 
 from m3net_tf.artifacts import read_json
 from m3net_tf.errors import ConfigError, DataError, M3NetError
-from m3net_tf.models import design_sha256
 from m3net_tf.reports.grid import LINKS, Training, fingerprint
 from m3net_tf.training.recipe import Recipe, load_recipe
-from m3net_tf.training.run import Run
+from m3net_tf.training.run import Run, built_otherwise, design_of
 
 Log = Callable[[str], None]
 DataFolders = Mapping[str, Path]
@@ -247,14 +246,12 @@ def _resolved(training: Training, outcomes: Mapping[str, Outcome]) -> Recipe:
 
 def _folder(training: Training, root: Path) -> Path:
     """Where a run goes on or starts; a run of another recipe in its place is left alone."""
-    model = training.recipe.model
-    design = design_sha256(model.name, model.preset, model.arguments)
     place = root / training.place
     for suffix in ("", f"-{training.key[:8]}"):
         folder = Path(f"{place}{suffix}")
         if _held_key(folder) in ("", training.key) and not Run(folder).outdated:
             return folder
-    return Path(f"{place}-{training.key[:8]}-{design[:8]}")
+    return Path(f"{place}-{training.key[:8]}-{design_of(training.recipe)[:8]}")
 
 
 def finished_runs(root: Path) -> dict[str, Path]:
@@ -268,9 +265,11 @@ def finished_runs(root: Path) -> dict[str, Path]:
 
 def _recorded(metrics_path: Path) -> Recipe:
     """The recipe as JSON has it: to read thousands in YAML would take minutes."""
-    if Run(metrics_path.parent).outdated:
+    metrics = read_json(metrics_path)
+    recipe = Recipe.from_dict(metrics["recipe"])
+    if built_otherwise(metrics, recipe):
         raise ConfigError("a preset of its model has changed")
-    return Recipe.from_dict(read_json(metrics_path)["recipe"])
+    return recipe
 
 
 def _held_key(folder: Path) -> str:

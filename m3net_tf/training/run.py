@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +82,7 @@ class Run:
         if not self.finished:
             return False
         metrics = read_json(self.metrics_path)
-        model = Recipe.from_dict(metrics["recipe"]).model
-        now = design_sha256(model.name, model.preset, model.arguments)
-        return metrics.get("design_sha256", now) != now
+        return built_otherwise(metrics, Recipe.from_dict(metrics["recipe"]))
 
     def recipe(self) -> Recipe:
         """The recipe.
@@ -129,6 +128,18 @@ class Run:
             raise ModelError(
                 f"{self.folder} has not finished training: run the same training again to resume"
             )
+
+
+def design_of(recipe: Recipe) -> str:
+    """Hash of the network that a recipe builds today; see :func:`m3net_tf.models.design_sha256`."""
+    model = recipe.model
+    return design_sha256(model.name, model.preset, model.arguments)
+
+
+def built_otherwise(metrics: Mapping[str, Any], recipe: Recipe) -> bool:
+    """Whether a run's metrics note another network than its recipe builds today."""
+    now = design_of(recipe)
+    return bool(metrics.get("design_sha256", now) != now)
 
 
 def require_same_held_out(run: Run, dataset: AudioDataset, key: str) -> None:

@@ -19,7 +19,7 @@ from m3net_tf.datasets import AudioDataset
 from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.frontend import dequantize_features
 from m3net_tf.keras import keras, tf
-from m3net_tf.models import build_model, design_sha256, learnt_figures
+from m3net_tf.models import build_model, learnt_figures
 from m3net_tf.models.complexity import count_macs
 from m3net_tf.training.batches import TrainingClips, fresh_batches, stored_batches
 from m3net_tf.training.devices import strategy_for
@@ -31,7 +31,7 @@ from m3net_tf.training.logbook import plot_curves, tensorboard, write_history
 from m3net_tf.training.losses import label_loss
 from m3net_tf.training.metrics import Evaluation
 from m3net_tf.training.recipe import Recipe, load_recipe, save_recipe
-from m3net_tf.training.run import Run, load_recipe_dataset
+from m3net_tf.training.run import Run, design_of, load_recipe_dataset
 from m3net_tf.training.state import TrainingState, answer_of
 from m3net_tf.training.steps import Step, make_step
 
@@ -141,9 +141,7 @@ def _train(recipe: Recipe, run: Run, data_dir: Path | None, log: Log) -> dict[st
         },
         "parameters": final.count_params(),
         "macs": count_macs(final),
-        "design_sha256": design_sha256(
-            recipe.model.name, recipe.model.preset, recipe.model.arguments
-        ),
+        "design_sha256": design_of(recipe),
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
         "devices": tf.distribute.get_strategy().num_replicas_in_sync,

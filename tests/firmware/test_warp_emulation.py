@@ -33,13 +33,7 @@ def clips(count: int, seed: int) -> np.ndarray:
     return np.clip(loudness + noise, -128, 127).astype(np.int8)[..., None]
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param("ptq+least-error+equalize+bias", marks=pytest.mark.slow),
-        pytest.param("int16x8", marks=pytest.mark.slow),
-    ],
-)
+@pytest.fixture(scope="module", params=["ptq+least-error+equalize+bias", "int16x8"])
 def network(firmware_possible: None, request: pytest.FixtureRequest) -> Int8Network:
     """Preset ``s`` with weights as they start, its normalisations fitted to the clips."""
     from m3net_tf.keras import keras
@@ -87,6 +81,7 @@ def write_bundle(folder: Path, network: Int8Network) -> None:
     write_c_header(DetectorConfig.default(config, FRAMES, LABELS), folder)
 
 
+@pytest.mark.slow
 def test_same_bytes_as_the_desktop(network: Int8Network, firmware: FirmwareImage):
     features = np.concatenate([clips(6, seed=2), random_features(2, seed=3)[..., None]])
     features[-1] = -128
