@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from m3net_tf.artifacts import provenance, read_json, sha256_of, write_json, write_text
 from m3net_tf.errors import ConfigError, M3NetError, ModelError
 from m3net_tf.export import Bundle, export_run
@@ -94,6 +96,7 @@ def make_deployment(
         "failed": sum(1 for cell in cells for run in cell["runs"] if "error" in run),
         "machine": machine(),
         "cells": cells,
+        "chosen_lost_points": _lost_by_network(cells),
         **provenance(),
     }
     stem = out / f"{grid.name}.{grid.budget}.deployment"
@@ -237,9 +240,13 @@ def _summary(found: Mapping[str, Any]) -> dict[str, Any]:
         if not any("error" in run["methods"][name] for run in runs)
     }
     model_bytes = max(run["model_bytes"] for run in runs)
+    chosen = _chosen(methods)
     return {
         "summary": {**spread, "model_bytes": model_bytes, "methods": methods},
-        "chosen_method": _chosen(methods),
+        "chosen_method": chosen,
+        "chosen_lost_points": (
+            spread["float"]["mean"] - 100 * methods[chosen]["accuracy"]["mean"] if chosen else None
+        ),
         "budget": _budget(found["model"], found["board"], model_bytes),
     }
 
@@ -247,6 +254,22 @@ def _summary(found: Mapping[str, Any]) -> dict[str, Any]:
 def _chosen(methods: Mapping[str, Any]) -> str | None:
     """The method of the best validation accuracy; of equal ones the first."""
     return max(methods, key=lambda name: methods[name]["validation_accuracy"]["mean"], default=None)
+
+
+def _lost_by_network(cells: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What the chosen methods lose on the test split, over all cells of a network."""
+    lost: dict[str, list[float]] = {}
+    answers: dict[str, int] = {}
+    for cell in cells:
+        if cell["summary"] and cell["chosen_method"]:
+            name = cell["model"]["name"]
+            lost.setdefault(name, []).append(cell["chosen_lost_points"])
+            clips = sum(run["clips"] for run in cell["runs"] if "error" not in run)
+            answers[name] = answers.get(name, 0) + clips
+    return {
+        name: {"cells": len(points), "answers": answers[name], "points": float(np.mean(points))}
+        for name, points in lost.items()
+    }
 
 
 def _budget(
@@ -457,7 +480,7 @@ def _methods_table(report: Mapping[str, Any]) -> list[str]:
     axes = list(report["cells"][0]["labels"]) if report["cells"] else []
     shown = ("float", *report["methods"])
     splits = [f"{one}, {split}" for one in shown for split in ("validation", "test")]
-    head = [*axes, *splits, "chosen"]
+    head = [*axes, *splits, "chosen", "lost by it, test"]
     lines = ["## Methods of quantisation", "", _row(head), _row(["---"] * len(head))]
     for cell in report["cells"]:
         if not cell["summary"]:
@@ -469,8 +492,16 @@ def _methods_table(report: Mapping[str, Any]) -> list[str]:
             found = summary["methods"].get(method)
             keys = ("validation_accuracy", "accuracy")
             row += [_percent(found[key]) if found else "failed" for key in keys]
-        lines.append(_row([*row, cell["chosen_method"] or "none"]))
-    return [*lines, "", "Validation chooses; test only reports.", ""]
+        lost = cell["chosen_lost_points"]
+        row += [cell["chosen_method"] or "none", "" if lost is None else f"{lost:.2f}"]
+        lines.append(_row(row))
+    told = "Validation chooses; test only reports. Points lost over all cells of a network:"
+    lines += ["", told, ""]
+    lines += [
+        f"- {name}: {one['points']:.2f} (cells: {one['cells']}, answers: {one['answers']:,})"
+        for name, one in report["chosen_lost_points"].items()
+    ]
+    return [*lines, ""]
 
 
 def _percent(figure: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from m3net_tf.training.values import build_section, to_plain
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("cosine", "one_cycle", "plateau", "step", "constant")
 CLASS_WEIGHTS = ("none", "balanced")
+KEPT_EPOCHS = ("best", "last")
 _LARGEST_SEED = 2**32 - 1  # of NumPy's global generator, which Keras seeds too
 
 
@@ -214,6 +215,8 @@ class TrainingSection:
             of training clips of its class. For single-label data sets.
         weight_average: decay of the exponential moving average of the weights that is validated
             and exported; 0 uses the weights themselves.
+        keep: ``best``, the weights of the epoch with the best validation figure, or ``last``, those
+            at the end of the schedule: for data sets with too few validation clips to choose by.
         early_stopping: training ends after so many epochs without a better validation figure; 0 =
             never.
         exit_weight: share of the last exit's answer in what early exits learn, in networks that
@@ -243,6 +246,7 @@ class TrainingSection:
     label_smoothing: float = 0.1
     class_weights: str = "none"
     weight_average: float = 0.0
+    keep: str = "best"
     early_stopping: int = 0
     exit_weight: float = 0.3
     exit_temperature: float = 3.0
@@ -254,6 +258,12 @@ class TrainingSection:
         _require_choice("training", "optimizer", self.optimizer, OPTIMIZERS)
         _require_choice("training", "schedule", self.schedule, SCHEDULES)
         _require_choice("training", "class_weights", self.class_weights, CLASS_WEIGHTS)
+        _require_choice("training", "keep", self.keep, KEPT_EPOCHS)
+        if self.keep == "last" and self.early_stopping:
+            raise ConfigError(
+                f"training.early_stopping is {self.early_stopping} with keep last, which takes the "
+                "end of the schedule: leave one of them out"
+            )
         _require_range("training", "exit_weight", self.exit_weight, 0, 1)
         for name in ("exit_temperature", "learning_rate"):
             _require_positive("training", name, getattr(self, name))

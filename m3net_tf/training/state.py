@@ -45,7 +45,7 @@ class TrainingState:
         average: moving average of its weights; empty where none is wanted.
         steps_per_epoch: optimiser steps in an epoch.
         history: figures of each epoch done.
-        best: weights of the best epoch, the averaged ones where there are any.
+        kept: weights of the epoch that is kept, the averaged ones where there are any.
         plateau_factor: what the learning rate is multiplied by under ``plateau``.
     """
 
@@ -61,7 +61,7 @@ class TrainingState:
             else []
         )
         self.history: list[dict[str, float]] = []
-        self.best: list[npt.NDArray[Any]] = []
+        self.kept: list[npt.NDArray[Any]] = []
         self.plateau_factor = 1.0
         self.plateau_best = math.inf
         self.plateau_epochs = 0
@@ -83,6 +83,11 @@ class TrainingState:
         return best
 
     @property
+    def kept_epoch(self) -> int:
+        """Number of the epoch that is kept so far, from 1."""
+        return self.epoch if self.settings.keep == "last" else self.best_epoch
+
+    @property
     def best_score(self) -> float:
         """Figure of the best epoch."""
         return score_of(self.history[self.best_epoch - 1])
@@ -99,10 +104,10 @@ class TrainingState:
         return Averaged(self)
 
     def close_epoch(self, row: dict[str, float]) -> None:
-        """Note an epoch's figures; keep its weights if it is the best so far."""
+        """Note an epoch's figures; keep its weights if they are those wanted so far."""
         self.history.append(row)
-        if self.best_epoch == self.epoch:
-            self.best = self.model.get_weights()
+        if self.kept_epoch == self.epoch:
+            self.kept = self.model.get_weights()
         if self.settings.schedule == "plateau":
             self.plateau_epochs += 1
             if row["validation_loss"] < self.plateau_best:
@@ -110,9 +115,9 @@ class TrainingState:
             elif self.plateau_epochs >= self.settings.plateau_patience:
                 self.plateau_factor, self.plateau_epochs = self.plateau_factor / 2, 0
 
-    def use_best(self) -> None:
-        """Give the model the weights of the best epoch."""
-        self.model.set_weights(self.best)
+    def use_kept(self) -> None:
+        """Give the model the weights of the epoch that is kept."""
+        self.model.set_weights(self.kept)
 
     def _arrays(self) -> dict[str, list[tf.Variable]]:
         return {
@@ -129,7 +134,7 @@ class TrainingState:
             for kind, variables in self._arrays().items()
             for index, variable in enumerate(variables)
         }
-        arrays |= {f"best_{index}": value for index, value in enumerate(self.best)}
+        arrays |= {f"best_{index}": value for index, value in enumerate(self.kept)}
         arrays["figures"] = np.array(json.dumps({key: getattr(self, key) for key in self._FIGURES}))
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
@@ -149,7 +154,7 @@ class TrainingState:
                 for kind, variables in self._arrays().items():
                     for index, variable in enumerate(variables):
                         variable.assign(arrays[f"{kind}_{index}"])
-                self.best = [arrays[f"best_{i}"] for i in range(len(self.model.weights))]
+                self.kept = [arrays[f"best_{i}"] for i in range(len(self.model.weights))]
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ModelError(
                 f"{path} is damaged ({type(error).__name__}): delete it to train from the start"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop: seeded, resumable after every epoch, best epoch chosen by validation."""
+"""The training loop: seeded, resumable after every epoch, validated after each."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _train(recipe: Recipe, run: Run, data_dir: Path | None, log: Log) -> dict[st
     if state.epoch < settings.epochs:
         log(f"no better epoch than {state.best_epoch} for {settings.early_stopping}: ended early")
 
-    state.use_best()
+    state.use_kept()
     final = state.answer
     if settings.mixed_precision:  # what is kept computes in single precision
         whole = build(len(labels))

@@ -262,8 +262,15 @@ def test_validation_chooses_the_method(world, make, tmp_path):
     methods = read(tmp_path, "md").split("## Methods of quantisation")[1]
     assert row(methods, "Ours")[1:] == [
         *("95.00 ± 0.00", "90.00 ± 0.00"),  # float
-        *("70.00 ± 0.00", "90.00 ± 0.00", "80.00 ± 0.00", "60.00 ± 0.00", "ptq+bias"),
+        *("70.00 ± 0.00", "90.00 ± 0.00", "80.00 ± 0.00", "60.00 ± 0.00"),
+        *("ptq+bias", "30.00"),
     ]
+    assert report["chosen_lost_points"]["m3net"] == {
+        "cells": 1,
+        "answers": 2 * CLIPS,
+        "points": pytest.approx(30),
+    }
+    assert "- m3net: 30.00 (cells: 1, answers: 20)" in methods
     line = next(csv.DictReader(read(tmp_path, "csv").splitlines()))
     assert (line["ptq validation"], line["ptq test"]) == ("70", "90")
     assert "## Methods" not in (make() and read(tmp_path, "md"))

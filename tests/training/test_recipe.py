@@ -87,6 +87,11 @@ def test_an_unknown_section():
         (with_("training", step_factor=0), r"training\.step_factor is 0\.0: give more than 0, at"),
         (with_("training", class_weights="even"), r"class_weights is 'even': .* none, balanced"),
         (with_("training", early_stopping=-1), r"training\.early_stopping is -1: give at least 0"),
+        (with_("training", keep="first"), r"training\.keep is 'first': .* best, last"),
+        (
+            with_("training", keep="last", early_stopping=3),
+            r"early_stopping is 3 with keep last, which takes the end",
+        ),
         (with_("training", mixed_precision=1), r"training\.mixed_precision is 1: .* type bool"),
         (with_("distillation", run=1), r"distillation\.run is 1: give a value of type str"),
         (with_("distillation", weight=2), r"distillation\.weight is 2\.0: give 0 to 1"),
