@@ -30,7 +30,9 @@ NETWORKS: dict[str, dict[str, object]] = {
 }
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(
+    scope="module", params=["m3net", pytest.param("spectromasknet", marks=pytest.mark.slow)]
+)
 def wide_tflite(request: pytest.FixtureRequest) -> bytes:
     """A network of some 2 000 parameters."""
     from m3net_tf.keras import keras

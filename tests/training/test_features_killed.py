@@ -72,7 +72,8 @@ def play(folder, mode: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("mode", ["kill", pytest.param("race", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["kill", "race"])
 def test_features_are_those_of_an_undisturbed_run(mode, tmp_path):
     result = play(tmp_path, mode)
     assert result["shape"] == [3, 300, 40, 49]
