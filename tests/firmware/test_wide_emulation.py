@@ -31,7 +31,11 @@ NETWORKS: dict[str, dict[str, object]] = {
 
 
 @pytest.fixture(
-    scope="module", params=["m3net", pytest.param("spectromasknet", marks=pytest.mark.slow)]
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.slow if name == "spectromasknet" else ())
+        for name in NETWORKS
+    ],
 )
 def wide_tflite(request: pytest.FixtureRequest) -> bytes:
     """A network of some 2 000 parameters."""
