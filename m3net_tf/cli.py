@@ -370,6 +370,12 @@ TableData = Annotated[
 ]
 TableOut = Annotated[Path, typer.Option(help="Where the table is written.")]
 TableRuns = Annotated[Path, typer.Option(help="Where the runs of all tables are kept.")]
+KeepResults = Annotated[
+    bool,
+    typer.Option(
+        "--keep-results", help="Take what the written table says of runs that --runs lacks."
+    ),
+]
 DEFAULT_RESULTS = Path("experiments/results")
 DEFAULT_TABLE_RUNS = Path("runs/tables")
 
@@ -382,6 +388,7 @@ def table(
     data_dir: TableData = None,
     out: TableOut = DEFAULT_RESULTS,
     runs: TableRuns = DEFAULT_TABLE_RUNS,
+    keep_results: KeepResults = False,
 ) -> None:
     """Run what is missing of a paper's table; write it beside the paper's values."""
     from m3net_tf.reports.tables import make_table, parse_data_folders
@@ -393,6 +400,7 @@ def table(
         jobs=jobs,
         runs_folder=runs,
         out=out,
+        keep_results=keep_results,
         command=f"m3net table {name} --budget {budget}",
         log=_say,
     )
@@ -414,6 +422,7 @@ def deployment(
     data_dir: TableData = None,
     out: TableOut = DEFAULT_RESULTS,
     runs: TableRuns = DEFAULT_TABLE_RUNS,
+    keep_results: KeepResults = False,
 ) -> None:
     """Table of what the runs of a grid reach and cost on a board; m3net table trains them."""
     from m3net_tf.reports.deployment import make_deployment
@@ -428,6 +437,7 @@ def deployment(
         methods=method or (),
         runs_folder=runs,
         out=out,
+        keep_results=keep_results,
         command=f"m3net deployment {name} {' '.join(options)}",
         log=_say,
     )

@@ -8,16 +8,17 @@ and emulated. What lies in a run's folder is not made again.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import gc
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from m3net_tf.artifacts import provenance, read_json, sha256_of, write_json, write_text
-from m3net_tf.errors import ConfigError, M3NetError, ModelError
+from m3net_tf.errors import ConfigError, DataError, M3NetError, ModelError
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.keras import keras
 from m3net_tf.quantization.methods import Method
@@ -30,7 +31,7 @@ from m3net_tf.reports.table_runs import ANY_DATA, DataFolders, finished_runs
 from m3net_tf.reports.tables import RESULTS_DIR, RUNS_DIR, machine
 from m3net_tf.training.features import compute_features
 from m3net_tf.training.metrics import summarise_folds
-from m3net_tf.training.run import Run
+from m3net_tf.training.run import Run, design_of
 
 Log = Callable[[str], None]
 OURS = ("m3net", "spectromasknet", "bilateral", "diffres")
@@ -51,6 +52,7 @@ def make_deployment(
     methods: Sequence[str] = (),
     runs_folder: Path = RUNS_DIR,
     out: Path = RESULTS_DIR,
+    keep_results: bool = False,
     command: str = "",
     log: Log = lambda _: None,
 ) -> dict[str, Any]:
@@ -65,6 +67,8 @@ def make_deployment(
         methods: methods of quantisation to try besides; validation chooses among them.
         runs_folder: where the runs of all tables are kept.
         out: where ``<paper>/<table>.<budget>.deployment.md``, ``.csv`` and ``.json`` go.
+        keep_results: take what the table in ``out`` says of a run that ``runs_folder`` lacks, if
+            its recipe and its network are still the same and it has the board and the methods.
         command: the command, as the header quotes it.
         log: takes lines of progress.
 
@@ -74,13 +78,16 @@ def make_deployment(
 
     Raises:
         ConfigError: there is no such table, budget or method, or a run is not finished.
+        DataError: results are to be kept and there are none.
         FirmwareError: there is no such emulated board.
     """
     grid = load_grid(find_grid(name), budget)
     wanted = [Method.parse(text) for text in methods]
-    folders = _folders(grid, runs_folder)
+    stem = out / f"{grid.name}.{grid.budget}.deployment"
+    known = _known_rows(Path(f"{stem}.json"), grid, board, wanted) if keep_results else {}
+    folders = _folders(grid, runs_folder, known)
     cells = [
-        _cell(cell, grid, folders, runs_folder, board, data_folders, wanted, log)
+        _cell(cell, grid, folders, known, runs_folder, board, data_folders, wanted, log)
         for cell in grid.cells
         if cell.trained
     ]
@@ -93,13 +100,13 @@ def make_deployment(
         "reference": dict(grid.reference),
         "methods": [str(method) for method in wanted],
         "command": command,
+        "kept": sum(1 for cell in cells for run in cell["runs"] if "kept" in run),
         "failed": sum(1 for cell in cells for run in cell["runs"] if "error" in run),
         "machine": machine(),
         "cells": cells,
         "chosen_lost_points": _lost_by_network(cells),
         **provenance(),
     }
-    stem = out / f"{grid.name}.{grid.budget}.deployment"
     write_json(Path(f"{stem}.json"), report)
     write_text(Path(f"{stem}.csv"), _csv(report))
     write_text(Path(f"{stem}.md"), _markdown(report))
@@ -107,8 +114,47 @@ def make_deployment(
     return report
 
 
-def _folders(grid: Grid, root: Path) -> dict[str, Path]:
-    """Folders of all runs of the grid by their trainings' keys."""
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What a written table says of a run.
+
+    Attributes:
+        row: the run's figures.
+        board: those of its cell on the board, if this was the run that was on it.
+    """
+
+    row: Mapping[str, Any]
+    board: Mapping[str, Any] | None
+
+
+def _known_rows(path: Path, grid: Grid, board: str, methods: Sequence[Method]) -> dict[str, Known]:
+    """What a written table says of runs of today's recipes and networks, by the trainings' keys."""
+    if not path.exists():
+        raise DataError(f"{path} is missing, so it has no results to keep: leave that out")
+    report = read_json(path)
+    if report["board"] != board:
+        return {}
+    designs = {
+        training.key: design_of(training.recipe)
+        for cell in grid.cells
+        if cell.trained
+        for training in (grid.training(cell, repeat) for repeat in cell.repeats)
+    }
+    known: dict[str, Known] = {}
+    for cell in report["cells"]:
+        done = [run for run in cell["runs"] if "error" not in run]
+        for run in done:
+            key = run.get("recipe_sha256", "")
+            tried = [str(method) for method in methods]
+            same = key in designs and designs[key] == run["design_sha256"]
+            if same and {*tried} <= {*run["methods"]}:
+                row = {**run, "methods": {name: run["methods"][name] for name in tried}}
+                known[key] = Known({**row, "kept": True}, cell["board"] if run is done[0] else None)
+    return known
+
+
+def _folders(grid: Grid, root: Path, known: Collection[str]) -> dict[str, Path]:
+    """Folders of the grid's runs by their trainings' keys; a known one need not have any."""
     finished = finished_runs(root)
     keys = [
         grid.training(cell, repeat).key
@@ -116,18 +162,19 @@ def _folders(grid: Grid, root: Path) -> dict[str, Path]:
         if cell.trained
         for repeat in cell.repeats
     ]
-    if missing := sum(key not in finished for key in keys):
+    if missing := sum(key not in finished and key not in known for key in keys):
         raise ConfigError(
             f"{missing} of {len(keys)} runs of {grid.name} are not finished in {root}: train them "
             f"by m3net table {grid.name} --budget {grid.budget} --runs {root}"
         )
-    return {key: finished[key] for key in keys}
+    return {key: finished[key] for key in keys if key in finished}
 
 
 def _cell(
     cell: Cell,
     grid: Grid,
     folders: Mapping[str, Path],
+    known: Mapping[str, Known],
     root: Path,
     board: str,
     data_folders: DataFolders,
@@ -143,9 +190,15 @@ def _cell(
         "board": None,
     }
     for repeat in cell.repeats:
-        run = Run(folders[grid.training(cell, repeat).key])
+        training = grid.training(cell, repeat)
+        if training.key not in folders:
+            found["runs"].append(known[training.key].row)
+            found["board"] = found["board"] or known[training.key].board
+            continue
+        run = Run(folders[training.key])
         place = run.folder.relative_to(root).as_posix()
         row: dict[str, Any] = {"seed": repeat.seed, "fold": repeat.fold, "run": place}
+        row |= {"recipe_sha256": training.key, "design_sha256": design_of(training.recipe)}
         data = data_folders.get(run.recipe().dataset.name, data_folders.get(ANY_DATA))
         try:
             bundle = export_run(run, data, log=log)
@@ -398,6 +451,11 @@ def _markdown(report: Mapping[str, Any]) -> str:
         "## How",
         "",
         f"- command: `{report['command']}`",
+        *(
+            [f"- {report['kept']} of the runs: as an earlier call wrote them"]
+            if report["kept"]
+            else []
+        ),
         f"- written on {report['machine']['processor']}, {report['machine']['cores']} cores",
         f"- commit: {report['git_commit'] or 'unknown'}",
         f"- versions: {', '.join(f'{name} {v}' for name, v in report['versions'].items())}",

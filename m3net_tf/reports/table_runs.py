@@ -10,7 +10,7 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ def run_trainings(
     root: Path,
     data_folders: DataFolders,
     *,
+    known: Collection[str] = (),
     jobs: int = 1,
     log: Log = lambda _: None,
 ) -> dict[str, Outcome]:
@@ -54,18 +55,19 @@ def run_trainings(
         root: folder of all tables' runs. A finished run of an equal recipe anywhere in it is used,
             unless a preset of its model has changed since.
         data_folders: where data sets lie, by name.
+        known: keys of trainings whose results are known; they are not trained for their own sake.
         jobs: processes; 1 trains in this one.
         log: takes lines of progress. What a training itself says goes to ``train.log`` in its
             folder.
 
     Returns:
-        Outcomes by the trainings' keys.
+        Outcomes by the trainings' keys; none of a known one that is not finished here.
 
     Raises:
         DataError: several processes are asked for and Ray is not installed.
     """
-    plan = _in_order(trainings)
     finished = finished_runs(root)
+    plan = _in_order(one for one in trainings if one.key in finished or one.key not in known)
     outcomes: dict[str, Outcome] = {}
     waiting = []
     for training in plan:

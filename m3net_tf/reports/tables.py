@@ -15,19 +15,21 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from m3net_tf.artifacts import provenance, write_json, write_text
+from m3net_tf.artifacts import provenance, read_json, write_json, write_text
 from m3net_tf.datasets import dataset_names
-from m3net_tf.errors import ConfigError, M3NetError
+from m3net_tf.errors import ConfigError, DataError, M3NetError
 from m3net_tf.reports.footprint import measure
 from m3net_tf.reports.grid import Cell, Grid, Repeat, Training, find_grid, load_grid
 from m3net_tf.reports.statistics import FEWEST_PAIRS, Comparison, compare
 from m3net_tf.reports.table_runs import ANY_DATA, DataFolders, Outcome, run_trainings
 from m3net_tf.training.metrics import summarise_folds
-from m3net_tf.training.run import Run
+from m3net_tf.training.run import Run, built_otherwise
 
 Log = Callable[[str], None]
 RESULTS_DIR = Path("experiments/results")
 RUNS_DIR = Path("runs/tables")
+_NOTED_DATA = ("name", "protocol", "leaking")
+_NOTED = ("parameters", "macs", "best_epoch", "training_s", "git_commit", "design_sha256")
 _ABOUT = {
     "tiny": "Built-in sounds, few clips, one epoch: it shows that everything runs, and no more.",
     "small": "Small real subsets, short trainings: compare within the table, not with the paper.",
@@ -43,9 +45,10 @@ class RunRow:
         repeat: its seed and fold.
         key: hash of its recipe.
         value: the cell's metric, in percent where it is a share; None if the run failed.
-        metrics: all that ``metrics.json`` has; None if the run failed.
+        metrics: all that ``metrics.json`` has, or what a table keeps of it; None if the run failed.
         error: why it failed; '' if it did not.
         place: its folder, below the folder of all tables' runs.
+        kept: it is the result of an earlier call; its folder is not at hand.
     """
 
     repeat: Repeat
@@ -54,6 +57,7 @@ class RunRow:
     metrics: Mapping[str, Any] | None
     error: str
     place: str
+    kept: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +90,7 @@ def make_table(
     jobs: int = 1,
     runs_folder: Path = RUNS_DIR,
     out: Path = RESULTS_DIR,
+    keep_results: bool = False,
     command: str = "",
     log: Log = lambda _: None,
 ) -> dict[str, Any]:
@@ -98,6 +103,8 @@ def make_table(
         jobs: processes that train at once.
         runs_folder: where runs are kept, those of all tables together.
         out: where ``<paper>/<table>.<budget>.md``, ``.csv`` and ``.json`` go.
+        keep_results: take what the table in ``out`` says of a run that ``runs_folder`` lacks, if
+            its recipe and its network are still the same, in place of training it.
         command: the command, as the header quotes it.
         log: takes lines of progress.
 
@@ -106,29 +113,33 @@ def make_table(
 
     Raises:
         ConfigError: there is no such table or budget, or the grid or a recipe of it is wrong.
-        DataError: several processes are asked for and Ray is not installed.
+        DataError: several processes are asked for and Ray is not installed, or results are to be
+            kept and there are none.
     """
     start = time.perf_counter()
     grid = load_grid(find_grid(name), budget)
+    stem = out / f"{grid.name}.{budget}"
     trainings = {
         (index, repeat): grid.training(cell, repeat)
         for index, cell in enumerate(grid.cells)
         for repeat in cell.repeats
     }
     log(f"{grid.name} at {budget} budget: {len(grid.cells)} cells, {len(trainings)} runs in them")
-    outcomes = run_trainings(trainings.values(), runs_folder, data_folders, jobs=jobs, log=log)
+    known = _known_rows(Path(f"{stem}.json"), grid, trainings) if keep_results else {}
+    outcomes = run_trainings(
+        trainings.values(), runs_folder, data_folders, known=known, jobs=jobs, log=log
+    )
     results = []
     measured: dict[str, dict[str, Any]] = {}
     for index, cell in enumerate(grid.cells):
         runs = tuple(
-            _run_row(cell, repeat, trainings[index, repeat], outcomes, runs_folder)
+            _run_row(cell, repeat, trainings[index, repeat], outcomes, known, runs_folder)
             for repeat in cell.repeats
         )
         results.append(_result(cell, runs) if cell.trained else _measured(cell, measured, log))
     results = [_compared(grid, results, result) for result in results]
     report = _report(grid, results, trainings.values(), command)
     report["wall_s"] = round(time.perf_counter() - start, 1)
-    stem = out / f"{grid.name}.{budget}"
     write_json(Path(f"{stem}.json"), report)
     write_text(Path(f"{stem}.csv"), _csv(grid, results))
     write_text(Path(f"{stem}.md"), _markdown(grid, results, report))
@@ -154,13 +165,41 @@ def parse_data_folders(texts: Sequence[str]) -> dict[str, Path]:
     return folders
 
 
+def _known_rows(
+    path: Path, grid: Grid, trainings: Mapping[tuple[int, Repeat], Training]
+) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """What a written table says of runs of today's recipes and networks: key -> metric -> run."""
+    if not path.exists():
+        raise DataError(f"{path} is missing, so it has no results to keep: leave that out")
+    noted = {
+        (run["recipe_sha256"], cell["metric"]): run
+        for cell in read_json(path)["cells"]
+        for run in cell["runs"]
+        if "metrics" in run
+    }
+    known: dict[str, dict[str, Mapping[str, Any]]] = {}
+    unknown = set()
+    for (index, _), training in trainings.items():
+        metric = grid.cells[index].metric
+        run = noted.get((training.key, metric))
+        if run is None or built_otherwise(run["metrics"], training.recipe):
+            unknown.add(training.key)
+        else:
+            known.setdefault(training.key, {})[metric] = run
+    return {key: rows for key, rows in known.items() if key not in unknown}
+
+
 def _run_row(
     cell: Cell,
     repeat: Repeat,
     training: Training,
     outcomes: Mapping[str, Outcome],
+    known: Mapping[str, Mapping[str, Mapping[str, Any]]],
     runs_folder: Path,
 ) -> RunRow:
+    if training.key not in outcomes:
+        run = known[training.key][cell.metric]
+        return RunRow(repeat, training.key, run["value"], run["metrics"], "", run["run"], True)
     outcome = outcomes[training.key]
     place = outcome.folder.relative_to(runs_folder).as_posix()
     if outcome.error:
@@ -210,7 +249,7 @@ def _result(cell: Cell, runs: tuple[RunRow, ...]) -> CellResult:
     facts = {
         "parameters": first["parameters"],
         "macs": first["macs"],
-        **{key: first["dataset"][key] for key in ("name", "protocol", "leaking")},
+        **{key: first["dataset"][key] for key in _NOTED_DATA},
     }
     return CellResult(cell, runs, summary, None, facts)
 
@@ -243,9 +282,11 @@ def _report(
 ) -> dict[str, Any]:
     keys = sorted({training.key for training in trainings})
     seen: dict[str, float] = {}
-    failed = set()
+    failed, kept = set(), set()
     for result in results:
         for run in result.runs:
+            if run.kept:
+                kept.add(run.key)
             if run.metrics:
                 seen[run.key] = run.metrics.get("training_s", 0.0)
             if run.error:
@@ -262,6 +303,7 @@ def _report(
         "command": command,
         "recipes_sha256": hashlib.sha256(json.dumps(keys).encode()).hexdigest(),
         "runs": len(keys),
+        "kept": len(kept),
         "failed": len(failed) + unmeasured,
         "training_s": round(sum(seen.values()), 1),
         "machine": machine(),
@@ -307,11 +349,23 @@ def _plain(result: CellResult) -> dict[str, Any]:
                 "value": run.value,
                 "recipe_sha256": run.key,
                 "run": run.place,
+                **({"metrics": _noted(run.metrics, cell.metric)} if run.metrics else {}),
+                **({"kept": True} if run.kept else {}),
                 **({"error": run.error} if run.error else {}),
             }
             for run in result.runs
         ],
     }
+
+
+def _noted(metrics: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    """What a table needs of a run's metrics to be written again without its folder."""
+    figures = (metric, "accuracy_95_low", "accuracy_95_high")
+    noted: dict[str, Any] = {key: metrics[key] for key in _NOTED if key in metrics}
+    for part, keys in (("dataset", _NOTED_DATA), ("test", figures), ("validation", figures)):
+        known = metrics.get(part, {})
+        noted[part] = {key: known[key] for key in keys if key in known}
+    return noted
 
 
 def _csv(grid: Grid, results: Sequence[CellResult]) -> str:
@@ -341,7 +395,7 @@ def _csv(grid: Grid, results: Sequence[CellResult]) -> str:
                     _blank(run.repeat.fold),
                     _blank(run.value),
                     _blank(_percent(validation.get(cell.metric))),
-                    *(_blank(data.get(key)) for key in ("name", "protocol", "leaking")),
+                    *(_blank(data.get(key)) for key in _NOTED_DATA),
                     *(_blank(metrics.get(key)) for key in more[1:]),
                     run.key,
                     run.place,
@@ -514,6 +568,11 @@ def _provenance_lines(report: Mapping[str, Any]) -> list[str]:
         f"- command: `{report['command']}`",
         f"- {report['runs']} runs, {report['training_s']:.0f} s of training; this call took "
         f"{report['wall_s']:.0f} s (finished runs are used again)",
+        *(
+            [f"- {report['kept']} of the runs: as an earlier call wrote them"]
+            if report["kept"]
+            else []
+        ),
         f"- written on {machine['processor']}, {machine['cores']} cores, {devices}",
         f"- recipes: SHA-256 {report['recipes_sha256']}",
         f"- commit: {report['git_commit'] or 'unknown'}",

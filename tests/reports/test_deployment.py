@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from m3net_tf import cli
-from m3net_tf.artifacts import write_json
-from m3net_tf.errors import ConfigError, FirmwareError, ModelError
+from m3net_tf.artifacts import read_json, write_json
+from m3net_tf.errors import ConfigError, DataError, FirmwareError, ModelError
 from m3net_tf.quantization.diffres import Int8Network
 from m3net_tf.reports import deployment
 from m3net_tf.reports.deployment import make_deployment
@@ -197,6 +197,40 @@ def test_means_and_costs_of_each_network(world, make, tmp_path):
         ("Rival", "0", "80"),
     ]
     assert [line["instructions"] for line in lines] == ["5000000", "", "8000000", "2000000"]
+
+
+def test_results_are_kept_without_their_runs(world, make, grid, tmp_path):
+    before = make(methods=["ptq"])
+    shutil.rmtree(tmp_path / "runs/mcu/keywords/tiny/known")
+    shutil.rmtree(tmp_path / "runs/mcu/keywords/tiny/ours/seed1")
+    world.on_board.clear()
+    report = make(methods=["ptq"], keep_results=True)
+    assert world.on_board == ["m3net", "sparknet"]
+    assert report["kept"] == 2
+    assert "2 of the runs: as an earlier call wrote them" in read(tmp_path, "md")
+    assert [bool(run.pop("kept", False)) for cell in report["cells"] for run in cell["runs"]] == [
+        *(False, True, True, False)
+    ]
+    assert report["cells"] == before["cells"]
+
+
+@pytest.mark.parametrize("change", ["network", "method", "board"])
+def test_results_of_something_else_are_not_kept(world, make, tmp_path, change):
+    make()
+    path = tmp_path / "out/mcu/keywords.tiny.deployment.json"
+    report = read_json(path)
+    if change == "network":
+        report["cells"][1]["runs"][0]["design_sha256"] = "0" * 64
+    report["board"] = "another" if change == "board" else BOARD
+    write_json(path, report)
+    shutil.rmtree(tmp_path / "runs/mcu/keywords/tiny/known")
+    with pytest.raises(ConfigError, match="1 of 4 runs of mcu/keywords are not finished"):
+        make(keep_results=True, methods=["ptq"] if change == "method" else [])
+
+
+def test_results_to_keep_must_be_there(world, make):
+    with pytest.raises(DataError, match="deployment.json is missing, so it has no results"):
+        make(keep_results=True)
 
 
 def test_beside_the_reference(world, make, tmp_path):

@@ -176,6 +176,44 @@ def test_a_run_whose_preset_has_changed_is_left_alone(trainer, run_table, tmp_pa
     assert path.exists()
 
 
+def test_results_are_kept_without_their_runs(trainer, run_table, tmp_path):
+    before = run_table("tiny")
+    text = read(tmp_path, "csv", "tiny")
+    path = tmp_path / "paper/table9.yaml"
+    path.write_text(GRID.replace("[whole, less]", "[whole, less, taught]"))
+    trainer.trained.clear()
+    report = run_table("tiny", runs_folder=tmp_path / "elsewhere", keep_results=True)
+    # Only the new cell, and what it starts from.
+    assert [bool(recipe.fine_tuning.run) for recipe, _, _ in trainer.trained] == [False, True]
+    assert report["kept"] == 2 and report["runs"] == 3 and report["training_s"] == 6.0
+    assert "2 of the runs: as an earlier call wrote them" in read(tmp_path, "md", "tiny")
+    whole, less = (report["cells"][index] for index in (0, 2))
+    assert whole["runs"][0].pop("kept") and less["runs"][0].pop("kept")
+    assert [whole, less] == [before["cells"][index] for index in (0, 2)]
+    assert set(text.splitlines()) <= set(read(tmp_path, "csv", "tiny").splitlines())
+
+
+def test_results_of_another_network_or_recipe_are_not_kept(trainer, run_table, tmp_path):
+    run_table("tiny")
+    path = tmp_path / "out/paper/table9.tiny.json"
+    report = read_json(path)
+    for cell in report["cells"]:
+        if cell["labels"]["Network"] == "whole":
+            cell["runs"][0]["metrics"]["design_sha256"] = "0" * 64
+    write_json(path, report)
+    grid = tmp_path / "paper/table9.yaml"
+    grid.write_text(GRID.replace("dfp: false", "dfp: false, dropout: 0.5"))
+    trainer.trained.clear()
+    report = run_table("tiny", runs_folder=tmp_path / "elsewhere", keep_results=True)
+    assert report["kept"] == 0 and len(trainer.trained) == 2
+
+
+def test_results_to_keep_must_be_there(trainer, run_table):
+    with pytest.raises(DataError, match="table9.tiny.json is missing, so it has no results"):
+        run_table("tiny", keep_results=True)
+    assert not trainer.trained
+
+
 @pytest.mark.slow
 def test_a_failing_run_stops_no_other(trainer, run_table, tmp_path):
     trainer.failing = {1: DataError("clip.wav is broken: fetch it"), 2: ValueError("two\nlines")}
