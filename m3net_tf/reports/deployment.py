@@ -130,7 +130,9 @@ class Known:
 def _known_rows(path: Path, grid: Grid, board: str, methods: Sequence[Method]) -> dict[str, Known]:
     """What a written table says of runs of today's recipes and networks, by the trainings' keys."""
     if not path.exists():
-        raise DataError(f"{path} is missing, so it has no results to keep: leave that out")
+        raise DataError(
+            f"{path} is missing, so there are no results to keep: run it without --keep-results"
+        )
     report = read_json(path)
     if report["board"] != board:
         return {}

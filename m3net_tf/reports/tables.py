@@ -170,7 +170,9 @@ def _known_rows(
 ) -> dict[str, dict[str, Mapping[str, Any]]]:
     """What a written table says of runs of today's recipes and networks: key -> metric -> run."""
     if not path.exists():
-        raise DataError(f"{path} is missing, so it has no results to keep: leave that out")
+        raise DataError(
+            f"{path} is missing, so there are no results to keep: run it without --keep-results"
+        )
     noted = {
         (run["recipe_sha256"], cell["metric"]): run
         for cell in read_json(path)["cells"]

@@ -229,7 +229,7 @@ def test_results_of_something_else_are_not_kept(world, make, tmp_path, change):
 
 
 def test_results_to_keep_must_be_there(world, make):
-    with pytest.raises(DataError, match="deployment.json is missing, so it has no results"):
+    with pytest.raises(DataError, match="deployment.json is missing, so there are no results"):
         make(keep_results=True)
 
 

@@ -209,7 +209,7 @@ def test_results_of_another_network_or_recipe_are_not_kept(trainer, run_table, t
 
 
 def test_results_to_keep_must_be_there(trainer, run_table):
-    with pytest.raises(DataError, match="table9.tiny.json is missing, so it has no results"):
+    with pytest.raises(DataError, match="table9.tiny.json is missing, so there are no results"):
         run_table("tiny", keep_results=True)
     assert not trainer.trained
 
