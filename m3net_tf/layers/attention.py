@@ -8,6 +8,7 @@ from typing import Any
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
+from m3net_tf.layers.precision import mean_pool
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
@@ -48,7 +49,7 @@ class EfficientChannelAttention(keras.layers.Layer):
         """Gate the channels."""
         _, bins, frames, channels = inputs.shape
         # Pooling over the whole map: on a device its kernel is far quicker than the mean's.
-        pooled = tf.nn.avg_pool2d(inputs, (bins, frames), 1, "VALID")  # (batch, 1, 1, C)
+        pooled = mean_pool(inputs, (bins, frames))  # (batch, 1, 1, C)
         # A 1 x C map of one channel: the only form of 1-D convolution in TFLite Micro.
         row = tf.reshape(pooled, [-1, 1, channels, 1])
         mixed = tf.nn.conv2d(row, tf.cast(self.kernel, row.dtype), strides=1, padding="SAME")

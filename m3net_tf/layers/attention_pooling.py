@@ -7,6 +7,7 @@ from typing import Any
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
+from m3net_tf.layers.precision import average_pooling, mean_pool
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
@@ -50,11 +51,11 @@ class AttentionHeads(keras.layers.Layer):
         """Pool over time, then over the heads."""
         attention, scores = inputs
         whole = (1, scores.shape[2])
-        mean = tf.nn.avg_pool2d(attention, whole, 1, "VALID")
+        mean = mean_pool(attention, whole)
         # Over the mean, which int8 cannot divide by: its inverse root squared. The floor keeps
         # half precision finite where nothing is attended to.
         root = tf.math.rsqrt(tf.maximum(mean, 1e-4))
-        pooled = tf.nn.avg_pool2d(attention * scores, whole, 1, "VALID") * (root * root)
+        pooled = mean_pool(attention * scores, whole) * (root * root)
         parts = tf.split(pooled, self.heads, axis=-1)  # each (batch, 1, 1, classes)
         weights = tf.cast(self.head_weights, pooled.dtype)
         # Summed pair by pair: ADD has an int8 form, ADD_N has none.
@@ -80,7 +81,7 @@ def attention_classifier(
     Returns:
         Probabilities of shape (batch, classes); 2 heads (C + 1) classes + heads parameters.
     """
-    x = keras.layers.AveragePooling2D((x.shape[1], 1), name="frequency_pool")(x)  # (1, T, C)
+    x = average_pooling(x, (x.shape[1], 1), "frequency_pool")  # (1, T, C)
     attention = keras.layers.Conv2D(heads * classes, 1, name="attention")(x)
     attention = keras.layers.Activation("sigmoid", name="attention_gate")(attention)
     scores = keras.layers.Conv2D(heads * classes, 1, name="class_scores")(x)

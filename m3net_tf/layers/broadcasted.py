@@ -13,6 +13,7 @@ import numpy as np
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
 from m3net_tf.layers.convolution import NORM_MOMENTUM
+from m3net_tf.layers.precision import average_pooling
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
@@ -139,7 +140,7 @@ def broadcasted_residual(
         x = keras.layers.MaxPooling2D((1, 1), (stride, 1), name=f"{name}_f2_rows")(x)
     f2 = SubSpectralNorm(bands, name=f"{name}_f2_ssn")(x)  # (F / stride, T, filters)
 
-    y = keras.layers.AveragePooling2D((f2.shape[1], 1), name=f"{name}_mean")(f2)  # (1, T, filters)
+    y = average_pooling(f2, (f2.shape[1], 1), f"{name}_mean")  # (1, T, filters)
     y = keras.layers.DepthwiseConv2D(
         (1, 3), padding="same", dilation_rate=(1, dilation), use_bias=False, name=f"{name}_f1_dw"
     )(y)

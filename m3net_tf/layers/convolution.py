@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from m3net_tf.keras import keras, tf
+from m3net_tf.layers.precision import average_pooling
 
 Pair = tuple[int, int]
 NORM_MOMENTUM = 0.9
@@ -42,7 +43,7 @@ def classifier(x: tf.Tensor, classes: int, dropout: float = 0.0) -> tf.Tensor:
         classes: number of classes.
         dropout: share of the pooled channels dropped in training.
     """
-    x = keras.layers.AveragePooling2D(x.shape[1:3], name="pool")(x)  # (batch, 1, 1, C)
+    x = average_pooling(x, x.shape[1:3], "pool")  # (batch, 1, 1, C)
     if dropout:
         x = keras.layers.Dropout(dropout, name="dropout")(x)
     x = keras.layers.Conv2D(classes, 1, name="dense")(x)  # (batch, 1, 1, classes)

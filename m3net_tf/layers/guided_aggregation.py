@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
+from m3net_tf.layers.precision import average_pooling
 from m3net_tf.layers.sequence import conv1d, leaky_relu
 
 FUSIONS = ("gam", "sum", "concat")
@@ -30,7 +31,7 @@ def guided_aggregation(semantic: tf.Tensor, detail: tf.Tensor, name: str = "gam"
         O of S's shape.
     """
     channels = semantic.shape[-1]
-    d = keras.layers.AveragePooling2D(detail.shape[1:3], name=f"{name}_avg")(detail)
+    d = average_pooling(detail, detail.shape[1:3], f"{name}_avg")
     for index in (1, 2):
         d = leaky_relu(conv1d(d, channels, name=f"{name}_conv{index}"), f"{name}_lrelu{index}")
     scores = keras.layers.Activation("sigmoid", name=f"{name}_scores")(d)  # (batch, 1, 1, C)

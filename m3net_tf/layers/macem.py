@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
+from m3net_tf.layers.precision import average_pooling
 from m3net_tf.layers.sequence import LeakySum, conv1d, leaky_relu
 
 KERNELS = (1, 7, 15)
@@ -65,7 +66,7 @@ def compressed_pools(x: tf.Tensor, name: str) -> tf.Tensor:
         What became of the mean and of the maximum, shape (batch, 1, 2, C).
     """
     channels = x.shape[-1]
-    average = keras.layers.AveragePooling2D(x.shape[1:3], name=f"{name}_avg")(x)
+    average = average_pooling(x, x.shape[1:3], f"{name}_avg")
     largest = keras.layers.MaxPooling2D(x.shape[1:3], name=f"{name}_max")(x)
     pools = keras.layers.Concatenate(axis=2, name=f"{name}_pools")([average, largest])
     hidden = conv1d(

@@ -9,6 +9,7 @@ import numpy as np
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
+from m3net_tf.layers.precision import mean_pool
 
 
 def map_mean(
@@ -29,7 +30,7 @@ def map_mean(
     if training or None in extent:
         mean = tf.reduce_mean(x, axis=axes, keepdims=True)
     else:  # on a device the pooling's kernel is far quicker than the mean's
-        mean = tf.nn.avg_pool2d(x, extent, extent, "VALID")
+        mean = mean_pool(x, extent)
     if valid is not None and 2 in axes:
         mean /= tf.reduce_mean(tf.cast(valid, x.dtype), axis=2, keepdims=True)
     return mean

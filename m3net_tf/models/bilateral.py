@@ -24,6 +24,7 @@ from m3net_tf.layers.convolution import classifier
 from m3net_tf.layers.garm import audio_refinement
 from m3net_tf.layers.guided_aggregation import fuse
 from m3net_tf.layers.macem import audio_context_embedding
+from m3net_tf.layers.precision import average_pooling
 from m3net_tf.layers.sequence import UnrolledBiLSTM, bidirectional_lstm, conv1d_block
 from m3net_tf.layers.transformer import transformer_encoder
 from m3net_tf.models.registry import Preset
@@ -180,7 +181,7 @@ def build(
 
 def _early_exit(x: tf.Tensor, classes: int, name: str) -> tf.Tensor:
     """A classifier of its own over what the network knows so far."""
-    x = keras.layers.AveragePooling2D(x.shape[1:3], name=f"{name}_pool")(x)  # (1, 1, C)
+    x = average_pooling(x, x.shape[1:3], f"{name}_pool")  # (1, 1, C)
     x = keras.layers.Conv2D(classes, 1, name=f"{name}_dense")(x)
     x = keras.layers.Flatten(name=f"{name}_logits")(x)
     return keras.layers.Softmax(name=f"{name}_probabilities")(x)

@@ -39,7 +39,7 @@ from m3net_tf.layers.guided_aggregation import guided_aggregation
 from m3net_tf.layers.local_attention import local_attention
 from m3net_tf.layers.macem import audio_context_embedding
 from m3net_tf.layers.masked import FrameMask, GroupNorm, MapMean, PointNorm
-from m3net_tf.layers.precision import Float32Layer
+from m3net_tf.layers.precision import Float32Layer, average_pooling, mean_pool
 from m3net_tf.layers.sequence import UnrolledBiLSTM, bidirectional_lstm, conv1d, conv1d_block
 from m3net_tf.layers.sparse_gate import SparseGate, time_channel_conv
 from m3net_tf.layers.time_pooling import AdaptiveAveragePooling, FrameSampling
@@ -228,9 +228,9 @@ class TestEveryLayer:
         half = build(model.name)
         half.set_weights(model.get_weights())
         for layer in half.layers[1:]:  # the input is no layer of ours
-            whole = isinstance(layer, Float32Layer)
+            whole = isinstance(layer, Float32Layer | keras.layers.AveragePooling2D)
             assert layer.compute_dtype == ("float32" if whole else "bfloat16"), layer.name
-            assert not whole or layer.why_float32
+            assert not isinstance(layer, Float32Layer) or layer.why_float32
             assert all(weight.dtype == tf.float32 for weight in layer.weights)
         outputs = tf.cast(half(real(5)), tf.float32)
         np.testing.assert_allclose(outputs, model(real(5)), atol=0.02)
@@ -255,6 +255,23 @@ class TestEveryLayer:
         if reason := tflm_unavailable_reason():
             pytest.skip(reason)
         np.testing.assert_array_equal(run_tflm(tflite, fresh), scores)
+
+
+@pytest.mark.parametrize(
+    "mean",
+    [
+        lambda x: average_pooling(x, x.shape[1:3], "pool"),
+        lambda x: mean_pool(x, x.shape[1:3]),
+        MapMean(dtype="mixed_bfloat16"),
+    ],
+    ids=["average_pooling", "mean_pool", "map_mean"],
+)
+def test_means_over_many_points_in_half_precision(mean, half_precision):
+    """Summed up in bfloat16 as some processors do it, these are out by as much as they are."""
+    waves = np.random.default_rng(0).uniform(1, 5, (2, 1, 3000, 5))
+    maps = tf.constant(waves, tf.bfloat16)
+    expected = tf.cast(maps, tf.float32).numpy().mean((1, 2), keepdims=True)
+    np.testing.assert_allclose(tf.cast(mean(maps), tf.float32), expected, rtol=1 / 128)
 
 
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
