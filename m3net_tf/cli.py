@@ -363,6 +363,7 @@ def flash(run: RunFolder, board: Board = DEFAULT_BOARD) -> None:
     flash_image(image)
 
 
+TableName = Annotated[str, typer.Argument(help="<paper>/<table>, or the path of its YAML file.")]
 TableBudget = Annotated[str, typer.Option(help="tiny, small or paper.")]
 TableData = Annotated[
     list[str] | None,
@@ -382,7 +383,7 @@ DEFAULT_TABLE_RUNS = Path("runs/tables")
 
 @app.command()
 def table(
-    name: Annotated[str, typer.Argument(help="<paper>/<table>, or the path of its YAML file.")],
+    name: TableName,
     budget: TableBudget = "small",
     jobs: Annotated[int, typer.Option(min=1, help="Processes that train at once.")] = 1,
     data_dir: TableData = None,
@@ -489,6 +490,21 @@ def bench_train(
         print(line, file=sys.stderr, flush=True)
 
     _say(json.dumps(run_bench_train(model or (), steps=steps, log=tell), indent=2, sort_keys=True))
+
+
+@bench_app.command("table")
+def bench_table(
+    name: TableName,
+    budget: Annotated[str, typer.Option(help="small or paper.")] = "paper",
+    steps: Annotated[int, typer.Option(help="Timed steps of each network.")] = 2,
+) -> None:
+    """Hours that a table's trainings would take here; needs no data and trains nothing."""
+    from m3net_tf.reports.bench_table import run_bench_table
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    _say(json.dumps(run_bench_table(name, budget, steps=steps, log=tell), indent=2, sort_keys=True))
 
 
 @bench_app.command("conversion")

@@ -67,7 +67,7 @@ INFO = DatasetInfo(
     citation="J. F. Gemmeke et al., Audio Set: An ontology and human-labeled dataset for audio "
     "events, ICASSP 2017",
     url="https://research.google.com/audioset/download.html",
-    size="22 160 (balanced) or 2 041 789 training and 20 371 evaluation clips of 10 s, as lists",
+    clips=2_084_320,
     group="video",
     multi_label=True,
     class_count=CLASSES,

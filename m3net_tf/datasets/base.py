@@ -113,7 +113,7 @@ class DatasetInfo:
         clip_s: length at which clips are delivered.
         protocols: names that ``load_dataset(protocol=...)`` takes, the default first.
         licence, citation, url: of the data, as their publisher states them.
-        size: number of clips and bytes of the complete set, in words.
+        clips: number of clips of the complete set, 0 where there is no such number.
         protocol: the protocol in use; it names the missing part of a partial copy.
         fold: the test fold, where the protocol has folds.
         folds: number of folds of each folded protocol, the protocols that take a fold.
@@ -141,7 +141,7 @@ class DatasetInfo:
     licence: str
     citation: str
     url: str
-    size: str
+    clips: int = 0
     protocol: str = ""
     fold: int | None = None
     folds: Mapping[str, int] = dataclasses.field(default_factory=dict)

@@ -67,7 +67,7 @@ INFO = DatasetInfo(
     citation="H. Cao et al., CREMA-D: Crowd-sourced Emotional Multimodal Actors Dataset, "
     "IEEE Transactions on Affective Computing 5(4), 2014",
     url="https://github.com/CheyneyComputerScience/CREMA-D",
-    size="7 442 clips of 1 to 5 s, about 600 MB",
+    clips=CLIPS,
     folds={"speaker-independent": ACTORS // ACTORS_PER_FOLD},
     leaking_protocols=("paper-random",),
     group="actor",

@@ -29,7 +29,7 @@ INFO = dataclasses.replace(
         *("clock_tick", "helicopter", "chainsaw"),
     ),
     licence="CC BY 3.0",
-    size="400 clips of 5 s, about 600 MB compressed (with ESC-50)",
+    clips=400,
     folder="esc50",
 )
 

@@ -52,7 +52,6 @@ INFO = DatasetInfo(
     licence="yours",
     citation="none: your own sounds",
     url="your own folder",
-    size="yours",
     leaking_protocols=("stratified-random",),
     group="column group or group_pattern",
     fetch_hint="put your sounds into one folder for each class",

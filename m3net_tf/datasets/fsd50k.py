@@ -65,7 +65,7 @@ INFO = DatasetInfo(
     citation="E. Fonseca et al., FSD50K: An Open Dataset of Human-Labeled Sound Events, "
     "IEEE/ACM TASLP 30, 2022",
     url="https://zenodo.org/records/4060432",
-    size="51 197 clips of 0.3 to 30 s, about 25 GB compressed",
+    clips=CLIPS,
     group="Freesound sound",
     multi_label=True,
     class_count=CLASSES,

@@ -55,7 +55,7 @@ INFO = DatasetInfo(
     citation="J. Engel et al., Neural Audio Synthesis of Musical Notes with WaveNet "
     "Autoencoders, ICML 2017",
     url="https://magenta.tensorflow.org/datasets/nsynth",
-    size="305 979 clips of 4 s, about 25 GB compressed",
+    clips=CLIPS,
     leaking_protocols=("paper-random",),
     group="instrument",
     held_out_may_share=True,

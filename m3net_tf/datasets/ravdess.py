@@ -57,7 +57,7 @@ INFO = DatasetInfo(
     citation="S. R. Livingstone, F. A. Russo, The Ryerson Audio-Visual Database of Emotional "
     "Speech and Song (RAVDESS), PLoS ONE 13(5): e0196391, 2018",
     url="https://zenodo.org/records/1188976",
-    size="1 440 clips of 3 to 5 s, 208 MB compressed",
+    clips=CLIPS,
     folds={protocol: ACTORS // actors for protocol, actors in ACTORS_PER_FOLD.items()},
     leaking_protocols=("paper-random",),
     group="actor",

@@ -206,7 +206,6 @@ INFO = DatasetInfo(
     licence="Apache-2.0",
     citation="none: made by m3net_tf.datasets.synth",
     url="m3net_tf/datasets/synth.py",
-    size="240 clips of 1 s per class by default, nothing on disk",
     needs_folder=False,
 )
 

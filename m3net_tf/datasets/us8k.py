@@ -69,7 +69,7 @@ INFO = DatasetInfo(
     citation="J. Salamon, C. Jacoby, J. P. Bello, A Dataset and Taxonomy for Urban Sound "
     "Research, ACM Multimedia 2014",
     url="https://urbansounddataset.weebly.com/urbansound8k.html",
-    size="8 732 clips of up to 4 s, about 6 GB compressed",
+    clips=CLIPS,
     folds={"official-10fold": FOLDS},
     leaking_protocols=("paper-random",),
     fit="loop",

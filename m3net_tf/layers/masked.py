@@ -26,11 +26,11 @@ def map_mean(
         axes: 1 (frequency), 2 (time) or both.
         training: whether the network is being trained.
     """
-    extent = tuple(x.shape[axis] if axis in axes else 1 for axis in (1, 2))
-    if training or None in extent:
+    bins, frames = (x.shape[axis] if axis in axes else 1 for axis in (1, 2))
+    if training or None in (bins, frames):
         mean = tf.reduce_mean(x, axis=axes, keepdims=True)
     else:  # on a device the pooling's kernel is far quicker than the mean's
-        mean = mean_pool(x, extent)
+        mean = mean_pool(x, (bins, frames))
     if valid is not None and 2 in axes:
         mean /= tf.reduce_mean(tf.cast(valid, x.dtype), axis=2, keepdims=True)
     return mean

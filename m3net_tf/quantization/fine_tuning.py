@@ -92,7 +92,7 @@ class FineTuner:
     @functools.cached_property
     def _teaching(self) -> tuple[TrainingClips, keras.Model | None]:
         recipe, dataset = self._recipe, self._dataset
-        shape = input_shape(dataset, recipe.frontend)
+        shape = input_shape(dataset.info, recipe.frontend)
         teacher = load_teacher(recipe, dataset, shape, self._data_dir, self._log)
         features = compute_features(
             dataset, "train", recipe.frontend, recipe.augmentation, recipe.training.seed, self._log

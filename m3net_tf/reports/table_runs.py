@@ -67,7 +67,7 @@ def run_trainings(
         DataError: several processes are asked for and Ray is not installed.
     """
     finished = finished_runs(root)
-    plan = _in_order(one for one in trainings if one.key in finished or one.key not in known)
+    plan = in_order(one for one in trainings if one.key in finished or one.key not in known)
     outcomes: dict[str, Outcome] = {}
     waiting = []
     for training in plan:
@@ -215,7 +215,7 @@ def _result(folder: Path) -> str:
     return f"test accuracy {100 * test['accuracy']:.2f} %" if "accuracy" in test else "done"
 
 
-def _in_order(trainings: Iterable[Training]) -> list[Training]:
+def in_order(trainings: Iterable[Training]) -> list[Training]:
     """Each training once, behind all that it needs."""
     ordered: dict[str, Training] = {}
 

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from m3net_tf.datasets import AudioDataset, Clip
+from m3net_tf.datasets import AudioDataset, Clip, DatasetInfo
 from m3net_tf.datasets.audio import fit_length
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.frontend import FrontendConfig, graph
@@ -78,13 +78,12 @@ class FeatureSet:
         return self.features[0][..., None]
 
 
-def input_shape(dataset: AudioDataset, config: FrontendConfig) -> tuple[int, int, int]:
+def input_shape(info: DatasetInfo, config: FrontendConfig) -> tuple[int, int, int]:
     """(bins, frames, 1) of the features of one clip.
 
     Raises:
         ConfigError: data set and front end differ in rate, or a clip is shorter than a frame.
     """
-    info = dataset.info
     if info.sample_rate_hz != config.sample_rate_hz:
         raise ConfigError(
             f"frontend.sample_rate_hz is {config.sample_rate_hz} but data set {info.name} delivers "
@@ -124,7 +123,7 @@ def compute_features(
         DataError: the split is empty or a clip cannot be read.
         ConfigError: data set and front end do not fit together.
     """
-    bins, frames, _ = input_shape(dataset, config)
+    bins, frames, _ = input_shape(dataset.info, config)
     clips = dataset.split(split)
     if not clips:
         raise DataError(

@@ -90,11 +90,11 @@ def _train(recipe: Recipe, run: Run, data_dir: Path | None, log: Log) -> dict[st
     folder = run.folder
     dataset = load_recipe_dataset(recipe, data_dir)
     labels, settings = dataset.info.labels, recipe.training
-    shape = input_shape(dataset, recipe.frontend)
-    build = functools.partial(_build, recipe, shape, dataset.info.multi_label)
+    shape = input_shape(dataset.info, recipe.frontend)
+    build = functools.partial(build_network, recipe, shape, dataset.info.multi_label)
 
     keras.utils.set_random_seed(settings.seed)
-    with _precision(mixed=settings.mixed_precision):
+    with half_precision(mixed=settings.mixed_precision):
         model = build(len(labels))
     teacher = load_teacher(recipe, dataset, shape, data_dir, log)
     started = start_from(model, recipe.fine_tuning, dataset, build, log)
@@ -163,9 +163,17 @@ def _train(recipe: Recipe, run: Run, data_dir: Path | None, log: Log) -> dict[st
     return metrics
 
 
-def _build(
+def build_network(
     recipe: Recipe, shape: tuple[int, int, int], multi_label: bool, classes: int
 ) -> keras.Model:
+    """The untrained network of a recipe.
+
+    Args:
+        recipe: recipe.
+        shape: (bins, frames, 1) of its features.
+        multi_label: whether clips have several labels.
+        classes: number of classes.
+    """
     return build_model(
         recipe.model.name,
         recipe.model.preset,
@@ -180,7 +188,7 @@ def _build(
 
 
 @contextmanager
-def _precision(*, mixed: bool) -> Iterator[None]:
+def half_precision(*, mixed: bool) -> Iterator[None]:
     """Layers that are made inside compute in half precision if ``mixed``."""
     if not mixed:
         yield

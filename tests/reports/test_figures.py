@@ -68,7 +68,7 @@ def finish(folder: Path, values: dict, *, network: bool = False) -> Path:
         build_model(
             recipe.model.name,
             recipe.model.preset,
-            input_shape=input_shape(dataset, recipe.frontend),
+            input_shape=input_shape(dataset.info, recipe.frontend),
             classes=len(dataset.info.labels),
             overrides=recipe.model.arguments,
         ).save(run.model_path)

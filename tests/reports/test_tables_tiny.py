@@ -80,7 +80,7 @@ def test_table_runs(name, folder, built, monkeypatch):
             network = build_model(
                 recipe.model.name,
                 recipe.model.preset,
-                input_shape=input_shape(dataset, recipe.frontend),
+                input_shape=input_shape(dataset.info, recipe.frontend),
                 classes=len(dataset.info.labels),
                 overrides=recipe.model.arguments,
             )

@@ -157,9 +157,9 @@ def test_an_empty_split(cache, dataset):
 
 
 def test_data_set_and_front_end_must_fit(dataset):
-    assert input_shape(dataset, CONFIG) == (40, 49, 1)
-    assert input_shape(dataset, FrontendConfig(mfcc_coefficients=10)) == (10, 49, 1)
+    assert input_shape(dataset.info, CONFIG) == (40, 49, 1)
+    assert input_shape(dataset.info, FrontendConfig(mfcc_coefficients=10)) == (10, 49, 1)
     with pytest.raises(ConfigError, match=r"sample_rate_hz is 44100 but data set synth .* 16000"):
-        input_shape(dataset, FrontendConfig(sample_rate_hz=44_100))
+        input_shape(dataset.info, FrontendConfig(sample_rate_hz=44_100))
     with pytest.raises(ConfigError, match=r"frame_samples is 32768 but .* has only 16000 samples"):
-        input_shape(dataset, FrontendConfig(frame_samples=32_768, fft_samples=32_768))
+        input_shape(dataset.info, FrontendConfig(frame_samples=32_768, fft_samples=32_768))

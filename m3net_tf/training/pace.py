@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long a training takes here: its own step, timed on noise, so that no data are needed."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+
+import numpy as np
+
+from m3net_tf.datasets import DatasetInfo
+from m3net_tf.errors import ConfigError
+from m3net_tf.keras import keras, tf
+from m3net_tf.training.batches import TrainingClips
+from m3net_tf.training.evaluation import takes_lengths
+from m3net_tf.training.features import FeatureSet, input_shape
+from m3net_tf.training.losses import label_loss
+from m3net_tf.training.recipe import Recipe
+from m3net_tf.training.state import TrainingState
+from m3net_tf.training.steps import make_step
+from m3net_tf.training.trainer import build_network, half_precision
+
+
+def seconds_per_clip(
+    recipe: Recipe,
+    info: DatasetInfo,
+    *,
+    teacher: Recipe | None = None,
+    clips: int = 0,
+    steps: int = 2,
+) -> float:
+    """Median time of a training step, for each of its clips.
+
+    Masks and mixtures, loss, gradients, optimiser and moving average are those of a training;
+    features and waveforms are not computed.
+
+    Args:
+        recipe: what would be trained.
+        info: its data set as the recipe has it delivered: rate, length, classes.
+        teacher: recipe of the network that teaches it; it takes part in each step.
+        clips: clips a step, at most the recipe's; 0 takes the recipe's.
+        steps: timed steps, after one that traces the graph.
+
+    Raises:
+        ConfigError: the network does not fit its input, or there is nothing to time.
+    """
+    if steps < 1 or clips < 0:
+        raise ConfigError(f"steps is {steps} and clips {clips}: give at least 1 and 0")
+    batch_size = min(clips or recipe.training.batch_size, recipe.training.batch_size)
+    shape, classes = input_shape(info, recipe.frontend), info.classes
+    keras.backend.clear_session()
+    with half_precision(mixed=recipe.training.mixed_precision):
+        model = build_network(recipe, shape, info.multi_label, classes)
+    taught = None if teacher is None else build_network(teacher, shape, info.multi_label, classes)
+    noise = _noise(batch_size, shape, classes, info, with_lengths=takes_lengths(model))
+    settings = dataclasses.replace(recipe.training, batch_size=batch_size)
+    state = TrainingState(model, settings, batch_size)
+    step = make_step(state, recipe, label_loss(settings, noise.features, classes), taught)
+    everything = np.arange(batch_size)
+    batch = noise.batch(noise.features.features[0], everything, everything > 0)
+    spans = []
+    for _ in range(steps + 1):
+        start = time.perf_counter()
+        step(batch, tf.constant([1, 2], tf.int32), tf.constant(1.0)).numpy()
+        spans.append(time.perf_counter() - start)
+    return statistics.median(spans[1:]) / batch_size
+
+
+def _noise(
+    clips: int, shape: tuple[int, int, int], classes: int, info: DatasetInfo, *, with_lengths: bool
+) -> TrainingClips:
+    rng = np.random.default_rng(0)
+    bins, frames, _ = shape
+    labels = np.arange(clips, dtype=np.int32) % classes
+    return TrainingClips(
+        FeatureSet(
+            clips=(),
+            labels=labels,
+            features=rng.integers(-128, 128, (1, clips, bins, frames)).astype(np.int8),
+            matrix=np.eye(classes, dtype=np.uint8)[labels] if info.multi_label else None,
+            lengths=np.full((2, clips), frames, np.int32) if with_lengths else None,
+        )
+    )
