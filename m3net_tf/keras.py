@@ -2,13 +2,16 @@
 """The one place where TensorFlow and Keras are imported.
 
 Keras 2 (``tf_keras``) is used throughout because ``tensorflow-model-optimization`` needs it.
-TensorFlow's start-up chatter is silenced unless ``TF_CPP_MIN_LOG_LEVEL`` is already set.
+Two of its environment variables are set here unless they are set already: ``TF_CPP_MIN_LOG_LEVEL``,
+for its start-up chatter, and ``TF_ENABLE_ONEDNN_OPTS``, as without AVX-512 it leaves oneDNN's
+kernels aside, which are up to three times as quick in training there, too.
 """
 
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 from m3net_tf.native import native_stderr
 
