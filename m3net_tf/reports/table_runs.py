@@ -288,6 +288,8 @@ def _key_of(read: Callable[[], Recipe]) -> str:
     for section in LINKS:
         link = getattr(recipe, section)
         if link.run:
+            if Run(Path(link.run)).outdated:  # what it gave came from another network
+                return "outdated"
             named = dataclasses.replace(link, run=f"recipe {_held_key(Path(link.run))}")
             recipe = dataclasses.replace(recipe, **{section: named})
     return fingerprint(recipe)

@@ -176,6 +176,23 @@ def test_a_run_whose_preset_has_changed_is_left_alone(trainer, run_table, tmp_pa
     assert path.exists()
 
 
+def test_a_run_whose_teacher_has_changed_is_left_alone(trainer, run_table, tmp_path):
+    path = tmp_path / "paper/table9.yaml"
+    path.write_text(GRID.replace("[whole, less]", "[taught]"))
+    run_table("tiny")
+    ((_, before, _), (_, taught, _)) = trainer.trained
+    metrics = read_json(Run(before).metrics_path)
+    write_json(Run(before).metrics_path, {**metrics, "design_sha256": "0" * 64})
+    trainer.trained.clear()
+    run_table("tiny")
+    ((_, again, _), (recipe, folder, _)) = trainer.trained
+    assert again != before and recipe.fine_tuning.run == str(again.resolve())
+    assert folder != taught and Run(taught).finished
+    trainer.trained.clear()
+    run_table("tiny")
+    assert not trainer.trained
+
+
 def test_results_are_kept_without_their_runs(trainer, run_table, tmp_path):
     before = run_table("tiny")
     text = read(tmp_path, "csv", "tiny")
