@@ -21,6 +21,8 @@ from m3net_tf.training.recipe import Recipe
 Log = Callable[[str], None]
 CLIPS_A_STEP = 4
 """Clips of a timed step without an accelerator, where a clip takes the same in any batch."""
+_OF_CHANCE = (("training", "seed"), ("dataset", "fold"), ("dataset", "seed"))
+_OF_NO_STEP = (("training", "epochs"), ("dataset", "protocol"))
 
 
 def run_bench_table(
@@ -53,13 +55,18 @@ def run_bench_table(
         for repeat in cell.repeats
         if cell.trained
     )
+    tf.get_logger().setLevel("ERROR")  # each network traces its own step, of which it would warn
     gpus = len(tf.config.list_physical_devices("GPU"))
     alike: dict[str, list[Training]] = {}
     for training in trainings:
-        alike.setdefault(_without_chance(training), []).append(training)
+        alike.setdefault(_alike(training, *_OF_CHANCE), []).append(training)
+    paces: dict[str, float] = {}
     rows = []
     for runs in alike.values():
-        row = _row(runs, 0 if gpus else CLIPS_A_STEP, steps)
+        step = _alike(runs[0], *_OF_CHANCE, *_OF_NO_STEP)
+        if step not in paces:
+            paces[step] = _seconds_per_clip(runs[0], 0 if gpus else CLIPS_A_STEP, steps)
+        row = _row(runs, paces[step])
         rows.append(row)
         log(
             f"[{len(rows)}/{len(alike)}] {row['place']}: {1000 * row['clip_s']:.1f} ms a clip, "
@@ -79,23 +86,19 @@ def run_bench_table(
     }
 
 
-def _row(runs: list[Training], clips_a_step: int, steps: int) -> dict[str, Any]:
-    first = runs[0]
-    recipe, teacher = first.recipe, first.needs.get("distillation")
-    info = delivered(recipe)
-    if not info.clips:
-        raise ConfigError(f"data set {info.name} has no certain number of clips: time a training")
+def _seconds_per_clip(training: Training, clips: int, steps: int) -> float:
+    recipe, teacher = training.recipe, training.needs.get("distillation")
+    # A teacher that hears other features has answered before the training.
     hears = teacher is not None and teacher.recipe.frontend == recipe.frontend
-    clip_s = seconds_per_clip(
-        recipe,
-        info,
-        teacher=teacher.recipe if teacher is not None and hears else None,
-        clips=clips_a_step,
-        steps=steps,
-    )
+    taught_by = teacher.recipe if teacher is not None and hears else None
+    return seconds_per_clip(recipe, delivered(recipe), teacher=taught_by, clips=clips, steps=steps)
+
+
+def _row(runs: list[Training], clip_s: float) -> dict[str, Any]:
+    recipe, info = runs[0].recipe, delivered(runs[0].recipe)
     hours = len(runs) * recipe.training.epochs * info.clips * clip_s / 3600
     return {
-        "place": first.place.rpartition("/")[0],
+        "place": runs[0].place.rpartition("/")[0],
         "dataset": info.name,
         "clips": info.clips,
         "runs": len(runs),
@@ -106,9 +109,15 @@ def _row(runs: list[Training], clips_a_step: int, steps: int) -> dict[str, Any]:
 
 
 def delivered(recipe: Recipe) -> DatasetInfo:
-    """The data set as a recipe's options have it delivered, which only its files tell otherwise."""
+    """The data set as a recipe's options have it delivered, which only its files tell otherwise.
+
+    Raises:
+        ConfigError: it has no certain number of clips.
+    """
     options = recipe.dataset.options
     info = dataset_info(recipe.dataset.name)
+    if not info.clips:
+        raise ConfigError(f"data set {info.name} has no certain number of clips: time a training")
     named = options.get("classes")
     return dataclasses.replace(
         info,
@@ -119,12 +128,11 @@ def delivered(recipe: Recipe) -> DatasetInfo:
     )
 
 
-def _without_chance(training: Training) -> str:
-    """What runs of the same network on the same data have in common: all but seeds and folds."""
+def _alike(training: Training, *left_out: tuple[str, str]) -> str:
+    """What runs have in common that differ in these keys of these sections at most."""
     values = training.recipe.to_dict()
-    values["training"].pop("seed")
-    for key in ("fold", "seed"):
-        values["dataset"].pop(key)
     for section in LINKS:
         values[section]["run"] = section in training.needs
+    for section, key in left_out:
+        values[section].pop(key)
     return json.dumps(values, sort_keys=True)
