@@ -132,7 +132,8 @@ def _alike(training: Training, *left_out: tuple[str, str]) -> str:
     """What runs have in common that differ in these keys of these sections at most."""
     values = training.recipe.to_dict()
     for section in LINKS:
-        values[section]["run"] = section in training.needs
+        need = training.needs.get(section)
+        values[section]["run"] = need and need.recipe.to_dict()["model"]
     for section, key in left_out:
         values[section].pop(key)
     return json.dumps(values, sort_keys=True)
