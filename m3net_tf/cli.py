@@ -50,6 +50,11 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
+def _tell(line: str) -> None:
+    """Progress of what prints JSON."""
+    print(line, file=sys.stderr, flush=True)
+
+
 @app.command()
 def train(
     recipe: Annotated[Path, typer.Argument(help="Recipe, a YAML file of experiments/.")],
@@ -486,10 +491,7 @@ def bench_train(
     """Training step of each network beside the same one written naively in stock Keras layers."""
     from m3net_tf.reports.bench_train import run_bench_train
 
-    def tell(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    _say(json.dumps(run_bench_train(model or (), steps=steps, log=tell), indent=2, sort_keys=True))
+    _say(json.dumps(run_bench_train(model or (), steps=steps, log=_tell), indent=2, sort_keys=True))
 
 
 @bench_app.command("table")
@@ -501,10 +503,8 @@ def bench_table(
     """Hours that a table's trainings would take here; needs no data and trains nothing."""
     from m3net_tf.reports.bench_table import run_bench_table
 
-    def tell(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    _say(json.dumps(run_bench_table(name, budget, steps=steps, log=tell), indent=2, sort_keys=True))
+    result = run_bench_table(name, budget, steps=steps, log=_tell)
+    _say(json.dumps(result, indent=2, sort_keys=True))
 
 
 @bench_app.command("conversion")
@@ -520,10 +520,7 @@ def bench_conversion(
     """Operators and cost of stock Keras layers by the plain converter, and of ours."""
     from m3net_tf.reports.conversion import conversion_table, run_bench_conversion
 
-    def tell(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    result = run_bench_conversion(network or (), board, tell)
+    result = run_bench_conversion(network or (), board, _tell)
     if as_json:
         _say(json.dumps(result, indent=2, sort_keys=True))
     else:
@@ -560,13 +557,10 @@ def bench_quantize(
     from m3net_tf.reports import budgets
     from m3net_tf.training import Run
 
-    def tell(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
     if update and against is None:
         raise typer.BadParameter("--update needs --against")
     result = report.run_bench_quantize(
-        [Run(run) for run in runs], board, data_dir, method or (), tell
+        [Run(run) for run in runs], board, data_dir, method or (), _tell
     )
     _say(json.dumps(result, indent=2, sort_keys=True))
     if against is None:

@@ -29,7 +29,7 @@ INFO = dataclasses.replace(
         *("clock_tick", "helicopter", "chainsaw"),
     ),
     licence="CC BY 3.0",
-    clips=400,
+    clips=10 * esc50.CLIPS_PER_CLASS,
     folder="esc50",
 )
 

@@ -61,7 +61,7 @@ INFO = DatasetInfo(
     citation="K. J. Piczak, ESC: Dataset for Environmental Sound Classification, "
     "ACM Multimedia 2015",
     url="https://github.com/karolpiczak/ESC-50",
-    clips=2_000,
+    clips=50 * CLIPS_PER_CLASS,
     folds={"official-5fold": FOLDS},
     leaking_protocols=("paper-random",),
     group="recording (src_file)",
