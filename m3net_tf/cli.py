@@ -499,11 +499,15 @@ def bench_table(
     name: TableName,
     budget: Annotated[str, typer.Option(help="small or paper.")] = "paper",
     steps: Annotated[int, typer.Option(help="Timed steps of each network.")] = 2,
+    tflops: Annotated[
+        float,
+        typer.Option(help="Time nothing: reckon for a machine of so many TFLOP/s, sustained."),
+    ] = 0.0,
 ) -> None:
-    """Hours that a table's trainings would take here; needs no data and trains nothing."""
+    """Hours that a table's trainings take, here or at a rate; needs no data and trains nothing."""
     from m3net_tf.reports.bench_table import run_bench_table
 
-    result = run_bench_table(name, budget, steps=steps, log=_tell)
+    result = run_bench_table(name, budget, steps=steps, tflops=tflops, log=_tell)
     _say(json.dumps(result, indent=2, sort_keys=True))
 
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a table's trainings would take on this machine."""
+"""How long a table's trainings would take: on this machine, or at a given rate on another."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,7 @@ from m3net_tf.errors import ConfigError
 from m3net_tf.keras import tf
 from m3net_tf.reports.grid import LINKS, Training, find_grid, load_grid
 from m3net_tf.reports.table_runs import in_order
-from m3net_tf.training.pace import seconds_per_clip
+from m3net_tf.training.pace import operations_per_clip, seconds_per_clip
 from m3net_tf.training.recipe import Recipe
 
 Log = Callable[[str], None]
@@ -26,9 +27,18 @@ _OF_NO_STEP = (("training", "epochs"), ("dataset", "protocol"))
 
 
 def run_bench_table(
-    name: str, budget: str, *, steps: int = 2, log: Log = lambda _: None
+    name: str,
+    budget: str,
+    *,
+    steps: int = 2,
+    tflops: float = 0.0,
+    log: Log = lambda _: None,
 ) -> dict[str, Any]:
     """Time a step of each network that a table trains, and reckon the whole from that.
+
+    With ``tflops`` nothing is timed: the hours are those of a machine that sustains so many
+    operations, and hold as far as it does. Recurrent networks and small ones keep far below what
+    large convolutions reach.
 
     Each epoch is taken to have all clips of the complete data set, those that validate and test
     too, as their own share goes by protocol: the hours are an upper bound, but for the time that
@@ -38,16 +48,20 @@ def run_bench_table(
         name: ``<paper>/<table>``, or the path of its YAML file.
         budget: ``small`` or ``paper``.
         steps: timed steps of each network, after one to warm up.
+        tflops: rate of another machine, in 10^12 floating-point operations a second; 0 times
+            this one.
         log: takes lines of progress.
 
     Returns:
         ``hours`` of all runs one after the other, ``runs``, and under ``networks`` what each of
-        them comes to; and what it was measured on.
+        them comes to; and what it was measured on, or ``tflops``.
 
     Raises:
-        ConfigError: there is no such table or budget, the grid or a recipe of it is wrong, or a
-            data set has no certain number of clips.
+        ConfigError: ``tflops`` is negative, there is no such table or budget, the grid or a
+            recipe of it is wrong, or a data set has no certain number of clips.
     """
+    if not 0 <= tflops < math.inf:
+        raise ConfigError(f"tflops is {tflops}: give a rate, or 0 to time this machine")
     grid = load_grid(find_grid(name), budget)
     trainings = in_order(
         grid.training(cell, repeat)
@@ -65,33 +79,39 @@ def run_bench_table(
     for runs in alike.values():
         step = _alike(runs[0], *_OF_CHANCE, *_OF_NO_STEP)
         if step not in paces:
-            paces[step] = _seconds_per_clip(runs[0], 0 if gpus else CLIPS_A_STEP, steps)
+            paces[step] = _seconds_per_clip(runs[0], 0 if gpus else CLIPS_A_STEP, steps, tflops)
         row = _row(runs, paces[step])
         rows.append(row)
         log(
-            f"[{len(rows)}/{len(alike)}] {row['place']}: {1000 * row['clip_s']:.1f} ms a clip, "
+            f"[{len(rows)}/{len(alike)}] {row['place']}: {1000 * row['clip_s']:.3g} ms a clip, "
             f"{row['runs']} runs of {row['epochs']} epochs: {row['hours']:.1f} h"
         )
+    measured = {
+        "steps": steps,
+        "cores": os.cpu_count(),
+        "gpus": gpus,
+        "load_average_after": [round(value, 2) for value in os.getloadavg()],
+    }
     return {
         "table": grid.name,
         "budget": budget,
         "runs": len(trainings),
         "hours": round(sum(row["hours"] for row in rows), 2),
         "networks": rows,
-        "steps": steps,
-        "cores": os.cpu_count(),
-        "gpus": gpus,
-        "load_average_after": [round(value, 2) for value in os.getloadavg()],
+        **({"tflops": tflops} if tflops else measured),
         **provenance(),
     }
 
 
-def _seconds_per_clip(training: Training, clips: int, steps: int) -> float:
+def _seconds_per_clip(training: Training, clips: int, steps: int, tflops: float) -> float:
     recipe, teacher = training.recipe, training.needs.get("distillation")
     # A teacher that hears other features has answered before the training.
     hears = teacher is not None and teacher.recipe.frontend == recipe.frontend
     taught_by = teacher.recipe if teacher is not None and hears else None
-    return seconds_per_clip(recipe, delivered(recipe), teacher=taught_by, clips=clips, steps=steps)
+    info = delivered(recipe)
+    if tflops:
+        return operations_per_clip(recipe, info, teacher=taught_by) / (tflops * 1e12)
+    return seconds_per_clip(recipe, info, teacher=taught_by, clips=clips, steps=steps)
 
 
 def _row(runs: list[Training], clip_s: float) -> dict[str, Any]:
@@ -103,7 +123,7 @@ def _row(runs: list[Training], clip_s: float) -> dict[str, Any]:
         "clips": info.clips,
         "runs": len(runs),
         "epochs": recipe.training.epochs,
-        "clip_s": round(clip_s, 6),
+        "clip_s": round(clip_s, 9),
         "hours": round(hours, 3),
     }
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a training takes here: its own step, timed on noise, so that no data are needed."""
+"""What a training step costs: its own, timed on noise, or its operations counted; needs no data."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from m3net_tf.datasets import DatasetInfo
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
+from m3net_tf.models.complexity import count_macs
 from m3net_tf.training.batches import TrainingClips
 from m3net_tf.training.evaluation import takes_lengths
 from m3net_tf.training.features import FeatureSet, input_shape
@@ -65,6 +66,28 @@ def seconds_per_clip(
         step(batch, tf.constant([1, 2], tf.int32), tf.constant(1.0)).numpy()
         spans.append(time.perf_counter() - start)
     return statistics.median(spans[1:]) / batch_size
+
+
+def operations_per_clip(
+    recipe: Recipe, info: DatasetInfo, *, teacher: Recipe | None = None
+) -> float:
+    """Floating-point operations of a training step, for each of its clips.
+
+    Two to a multiply-accumulate, and three times those of an inference: forward, then gradients by
+    the weights and by what came in. A teacher's inference is added. What joins no inputs
+    (normalisation, activations, optimiser) does not count.
+
+    Args:
+        recipe: what would be trained.
+        info: its data set as the recipe has it delivered: rate, length, classes.
+        teacher: recipe of the network that teaches it.
+    """
+    shape, classes = input_shape(info, recipe.frontend), info.classes
+    keras.backend.clear_session()
+    operations = 6 * count_macs(build_network(recipe, shape, info.multi_label, classes))
+    if teacher is not None:
+        operations += 2 * count_macs(build_network(teacher, shape, info.multi_label, classes))
+    return float(operations)
 
 
 def _noise(

@@ -6,15 +6,19 @@ import json
 import sys
 
 import pytest
+import yaml
 
 from m3net_tf import cli
 from m3net_tf.datasets import dataset_info
 from m3net_tf.errors import ConfigError
+from m3net_tf.models.complexity import count_macs
 from m3net_tf.reports import bench_table
 from m3net_tf.reports.bench_table import run_bench_table
 from m3net_tf.reports.grid import find_grid, grid_names, load_grid
 from m3net_tf.training import pace
+from m3net_tf.training.features import input_shape
 from m3net_tf.training.recipe import Recipe
+from m3net_tf.training.trainer import build_network
 
 GRID = """
 title: Taught and untaught
@@ -63,6 +67,23 @@ def test_hours_are_those_of_all_runs(grid, monkeypatch):
     assert result["hours"] == pytest.approx(sum(expected), abs=0.01)
     assert result["runs"] == 8 and len(lines) == 3
     json.dumps(result, allow_nan=False)
+
+
+def test_hours_at_a_rate_are_those_of_the_operations(grid, monkeypatch):
+    monkeypatch.setattr(bench_table, "seconds_per_clip", None)  # nothing may be timed
+    result = run_bench_table(grid, "paper", tflops=0.001)
+    recipe, info = Recipe.from_dict(yaml.safe_load(GRID)["base"]), dataset_info("esc10")
+    shape = input_shape(info, recipe.frontend)
+    macs = count_macs(build_network(recipe, shape, multi_label=False, classes=info.classes))
+    clips = [runs * epochs * 400 for runs, epochs in ((4, 3), (2, 5), (2, 3))]
+    # Three inferences a step, and one of the teacher in the last; two operations to a MAC.
+    operations = [macs * n * count for n, count in zip((6, 6, 8), clips, strict=True)]
+    assert [row["hours"] for row in result["networks"]] == pytest.approx(
+        [count / 1e9 / 3600 for count in operations], abs=1e-3
+    )
+    assert result["tflops"] == 0.001 and "cores" not in result
+    with pytest.raises(ConfigError, match="tflops is -1"):
+        run_bench_table(grid, "paper", tflops=-1)
 
 
 def test_a_data_set_without_a_number_of_clips(grid):
@@ -124,15 +145,17 @@ def test_several_labels_and_lengths():
 
 
 def test_command(monkeypatch, capsys):
-    def fake(name, budget, *, steps, log):
+    def fake(name, budget, *, steps, tflops, log):
         log("timing")
-        return {"table": name, "budget": budget, "steps": steps}
+        return {"table": name, "budget": budget, "steps": steps, "tflops": tflops}
 
     monkeypatch.setattr("m3net_tf.reports.bench_table.run_bench_table", fake)
-    monkeypatch.setattr(sys, "argv", ["m3net", "bench", "table", "m3net/table4", "--steps", "1"])
+    line = "m3net bench table m3net/table4 --steps 1 --tflops 5"
+    monkeypatch.setattr(sys, "argv", line.split())
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert not stop.value.code
     caught = capsys.readouterr()
-    assert json.loads(caught.out) == {"table": "m3net/table4", "budget": "paper", "steps": 1}
+    expected = {"table": "m3net/table4", "budget": "paper", "steps": 1, "tflops": 5}
+    assert json.loads(caught.out) == expected
     assert "timing" in caught.err
