@@ -37,8 +37,7 @@ def run_bench_table(
     """Time a step of each network that a table trains, and reckon the whole from that.
 
     With ``tflops`` nothing is timed: the hours are those of a machine that sustains so many
-    operations, and hold as far as it does. Recurrent networks and small ones keep far below what
-    large convolutions reach.
+    operations, and hold as far as it does: small networks keep far below what large ones reach.
 
     Each epoch is taken to have all clips of the complete data set, those that validate and test
     too, as their own share goes by protocol: the hours are an upper bound, but for the time that
