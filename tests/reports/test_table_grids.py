@@ -260,6 +260,9 @@ def test_shipped_headers_say_what_a_reader_needs(name):
         assert word in header
     if name != "spectromasknet/table2":  # nothing is trained there
         assert "Protocol: " in header
+        running = re.sub(r"\n#\s*", " ", header)
+        assert re.search(r"2 cores \d[\d .]* h at most", running)
+        assert re.search(r"one GPU \d[\d .]* h", running)
     number = yaml.safe_load(text)["table"]
     assert number.lower() in header.lower()
 
