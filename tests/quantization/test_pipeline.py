@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from quantization_helpers import clips, outputs, separable, unbalance
 
-from m3net_tf import cli
 from m3net_tf.artifacts import read_json, sha256_of
+from m3net_tf.cli import training
 from m3net_tf.errors import ConfigError, M3NetError, ModelError
 from m3net_tf.export import export_run
 from m3net_tf.models import build_model
@@ -187,8 +187,8 @@ def test_command_that_repairs_in_vain(monkeypatch, run):
         pipeline, "quantize_run", lambda *a, **k: given.append((a[2], k["bound_points"])) or found
     )
     with pytest.raises(M3NetError, match=r"no method keeps within 0.5 points .* 7.00: raise"):
-        cli.quantize(run.folder, repair=True)
-    cli.quantize(run.folder, method="int16x8")
+        training.quantize(run.folder, repair=True)
+    training.quantize(run.folder, method="int16x8")
     assert given == [(None, 0.5), (Method(wide=True), None)]
 
 

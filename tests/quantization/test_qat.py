@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from quantization_helpers import clips, outputs, separable
 
-from m3net_tf import cli
 from m3net_tf.artifacts import read_json
+from m3net_tf.cli import training
 from m3net_tf.errors import ConfigError
 from m3net_tf.frontend import dequantize_features
 from m3net_tf.keras import keras, tf
@@ -256,5 +256,5 @@ def test_command_hands_the_settings_on(run, monkeypatch):
     monkeypatch.setattr(
         pipeline, "quantize_run", lambda *a, **k: given.append((a[2], k["fine_tuning"])) or found
     )
-    cli.quantize(run.folder, method="qat+prune50", epochs=3, teacher=run.folder)
+    training.quantize(run.folder, method="qat+prune50", epochs=3, teacher=run.folder)
     assert given == [(Method(qat=True, prune=50), FineTuning(3, str(run.folder), None))]

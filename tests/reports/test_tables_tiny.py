@@ -113,7 +113,7 @@ def test_processes_work_side_by_side(folder):
     path = folder / "many.yaml"
     path.write_text(GRID)
     runs, out = folder / "many_runs", folder / "many_out"
-    command = [sys.executable, "-m", "m3net_tf.cli", "table", path, "--budget", "tiny"]
+    command = [sys.executable, "-m", "m3net_tf", "table", path, "--budget", "tiny"]
     command += ["--jobs", "2", "--runs", runs, "--out", out]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stderr.startswith("error: 1 of 2 runs")

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands ``m3net bench …``: measurements, as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from m3net_tf.cli.common import (
+    DEFAULT_BOARD,
+    AsJson,
+    Board,
+    DataDir,
+    RunFolder,
+    TableName,
+    bench_app,
+    console,
+    say,
+    say_progress,
+)
+from m3net_tf.errors import M3NetError
+
+
+@bench_app.command("run")
+def bench_run(run: RunFolder, board: Board = DEFAULT_BOARD, data_dir: DataDir = None) -> None:
+    """Cost of a run: instructions and memory on the emulated board, speed on this machine."""
+    from m3net_tf.reports.bench import run_bench
+    from m3net_tf.training import Run
+
+    say(json.dumps(run_bench(Run(run), board, data_dir), indent=2, sort_keys=True))
+
+
+@bench_app.command("data")
+def bench_data(
+    name: Annotated[str, typer.Argument(help="Data set.")] = "synth",
+    data_dir: DataDir = None,
+    clips: Annotated[int, typer.Option(help="Clips to time.")] = 1000,
+    epoch: Annotated[bool, typer.Option(help="Also time an epoch of M3Net mcu.")] = True,
+) -> None:
+    """Clips a second of the input pipeline, cold and warm, beside librosa and beside tf.io."""
+    from m3net_tf.reports.bench_data import run_bench_data
+
+    say(
+        json.dumps(
+            run_bench_data(name, data_dir, clips=clips, epoch=epoch), indent=2, sort_keys=True
+        )
+    )
+
+
+@bench_app.command("train")
+def bench_train(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="NETWORK/PRESET or diffres_layer, several times; default: all."),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Timed steps of each.")] = 10,
+) -> None:
+    """Training step of each network beside the same one written naively in stock Keras layers."""
+    from m3net_tf.reports.bench_train import run_bench_train
+
+    say(
+        json.dumps(
+            run_bench_train(model or (), steps=steps, log=say_progress), indent=2, sort_keys=True
+        )
+    )
+
+
+@bench_app.command("table")
+def bench_table(
+    name: TableName,
+    budget: Annotated[str, typer.Option(help="small or paper.")] = "paper",
+    steps: Annotated[int, typer.Option(help="Timed steps of each network.")] = 2,
+    tflops: Annotated[
+        float,
+        typer.Option(help="Time nothing: reckon for a machine of so many TFLOP/s, sustained."),
+    ] = 0.0,
+) -> None:
+    """Hours that a table's trainings take, here or at a rate; needs no data and trains nothing."""
+    from m3net_tf.reports.bench_table import run_bench_table
+
+    result = run_bench_table(name, budget, steps=steps, tflops=tflops, log=say_progress)
+    say(json.dumps(result, indent=2, sort_keys=True))
+
+
+@bench_app.command("conversion")
+def bench_conversion(
+    network: Annotated[
+        list[str] | None, typer.Argument(help="NETWORK/PRESET, several; default: all.")
+    ] = None,
+    board: Annotated[
+        str | None, typer.Option(help="Also count instructions on this emulated board.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Operators and cost of stock Keras layers by the plain converter, and of ours."""
+    from m3net_tf.reports.conversion import conversion_table, run_bench_conversion
+
+    result = run_bench_conversion(network or (), board, say_progress)
+    if as_json:
+        say(json.dumps(result, indent=2, sort_keys=True))
+    else:
+        for label, found in result["networks"].items():
+            console.print(conversion_table(label, found))
+
+
+@bench_app.command("classify")
+def bench_classify(
+    model: Annotated[Path, typer.Argument(help="Exported .tflite, or folder of export or run.")],
+    starts: Annotated[int, typer.Option(min=1, help="Timed starts; the median counts.")] = 7,
+) -> None:
+    """Start-up of m3net classify in processes of its own, and what it imports."""
+    from m3net_tf.reports.bench_classify import run_bench_classify
+
+    say(json.dumps(run_bench_classify(model, starts), indent=2, sort_keys=True))
+
+
+@bench_app.command("quantize")
+def bench_quantize(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    board: Board = DEFAULT_BOARD,
+    data_dir: DataDir = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Also quantised so, as int16x8; several times.")
+    ] = None,
+    against: Annotated[Path | None, typer.Option(help="File of budgets to compare with.")] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Make the figures that file's budgets.")
+    ] = False,
+) -> None:
+    """Accuracy, bytes and instructions of quantised runs, compared with what they were."""
+    from m3net_tf.reports import bench_quantize as report
+    from m3net_tf.reports import budgets
+    from m3net_tf.training import Run
+
+    if update and against is None:
+        raise typer.BadParameter("--update needs --against")
+    result = report.run_bench_quantize(
+        [Run(run) for run in runs], board, data_dir, method or (), say_progress
+    )
+    say(json.dumps(result, indent=2, sort_keys=True))
+    if against is None:
+        return
+    if update:
+        budgets.update(result, against, keep=True)
+    elif failing := report.costlier(result, against):
+        named = ", ".join(f"{cost} of {name}" for _, name, cost, *_ in failing)
+        raise M3NetError(
+            f"above {against} by more than {100 * budgets.ALLOWANCE:g} %: {named}; make them "
+            "cheaper, or accept them by --update"
+        )

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands ``m3net data …``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from m3net_tf.cli.common import (
+    DataDir,
+    data_app,
+    print_table,
+    say,
+)
+
+DataOptions = Annotated[
+    list[str] | None, typer.Option("--option", help="The data set's own option, NAME=VALUE.")
+]
+SkipBroken = Annotated[bool, typer.Option(help="Leave out files that cannot be decoded.")]
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """Names of the data sets."""
+    from m3net_tf.datasets import report
+
+    print_table(report.list_table())
+
+
+@data_app.command("info")
+def data_info(name: str, data_dir: DataDir = None) -> None:
+    """What a data set is, how it is split and fetched; with its folder also what is there."""
+    from m3net_tf.datasets import report
+
+    for line in report.info_lines(name, data_dir):
+        say(line)
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: str,
+    data_dir: DataDir = None,
+    url: Annotated[
+        str | None, typer.Option(help="Mirror: an archive, or a folder of them ending in /.")
+    ] = None,
+    keep_archives: Annotated[bool, typer.Option(help="Keep the archives.")] = False,
+) -> None:
+    """Download, check and unpack a data set; a stopped download goes on where it was."""
+    from m3net_tf.datasets.fetch import fetch
+
+    folder = fetch(name, data_dir, url=url, keep_archives=keep_archives, log=say)
+    if folder.exists():
+        say(f"{folder}: now run m3net data check {name}")
+
+
+@data_app.command("check")
+def data_check(
+    name: str,
+    data_dir: DataDir = None,
+    decode: Annotated[bool, typer.Option(help="Decode every file, not its header alone.")] = False,
+    seed: Annotated[int, typer.Option(help="Of random splits.")] = 0,
+    option: DataOptions = None,
+    skip_broken: SkipBroken = False,
+) -> None:
+    """Prove that no group is on both sides, print the leak, look for broken files."""
+    from m3net_tf.datasets import report
+    from m3net_tf.errors import DataError
+
+    options = report.parse_options(option or [])
+    found = report.check(
+        name, data_dir, decode=decode, seed=seed, skip_broken=skip_broken, **options
+    )
+    print_table(found.table())
+    for line in found.lines():
+        say(line)
+    if not found.passed:
+        raise DataError(f"{name}: the check did not pass; mend what is listed above")
+
+
+@data_app.command("stats")
+def data_stats(
+    name: str,
+    data_dir: DataDir = None,
+    protocol: Annotated[str | None, typer.Option(help="Instead of the default.")] = None,
+    fold: Annotated[int | None, typer.Option(help="Test fold.")] = None,
+    seed: Annotated[int, typer.Option(help="Of random splits.")] = 0,
+    option: DataOptions = None,
+    skip_broken: SkipBroken = False,
+) -> None:
+    """Clips of each class and split; lengths, rates, channels and formats of the files."""
+    from m3net_tf.datasets import report
+
+    options = report.parse_options(option or [])
+    table, lines = report.stats(
+        name,
+        data_dir,
+        protocol=protocol,
+        fold=fold,
+        seed=seed,
+        skip_broken=skip_broken,
+        **options,
+    )
+    print_table(table)
+    for line in lines:
+        say(line)

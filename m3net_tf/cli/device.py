@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands ``m3net monitor`` and ``m3net device …``: a board on a port."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from m3net_tf.cli.common import (
+    AsJson,
+    DataDir,
+    app,
+    console,
+    device_app,
+    say,
+)
+
+PortName = Annotated[str, typer.Argument(help="Serial device, pty, tcp:HOST:PORT, or qemu:BOARD.")]
+DeviceRun = Annotated[Path, typer.Option("--run", envvar="RUN", help="Run whose model it is.")]
+Baud = Annotated[int, typer.Option(help="Speed of a serial device.")]
+DEFAULT_RUN = Path("runs/demo")
+DEFAULT_BAUD = 115_200
+
+
+@app.command()
+def monitor(
+    port: PortName,
+    run: DeviceRun = DEFAULT_RUN,
+    play: Annotated[
+        Path | None, typer.Option(help="Sound file that the board hears instead of a microphone.")
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Write <RECORD>.csv and, from a microphone, <RECORD>.wav.")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="Stop after so much audio.")] = None,
+    baud: Baud = DEFAULT_BAUD,
+) -> None:
+    """Show live what a board hears: scores, spectrogram, events. Ctrl-C ends it."""
+    from m3net_tf.device.monitor import run_monitor
+
+    run_monitor(port, run, console, play=play, record=record, seconds=seconds, baud=baud, log=say)
+
+
+@device_app.command("info")
+def device_info(port: PortName, run: DeviceRun = DEFAULT_RUN, baud: Baud = DEFAULT_BAUD) -> None:
+    """Board, model, memory and statistics, as JSON."""
+    from m3net_tf.device.session import connect
+
+    with connect(port, run, baud=baud) as device:
+        info = device.info()
+        facts = {
+            "board": info.version,
+            "model": info.model,
+            "frontend": info.frontend,
+            "labels": list(info.labels),
+            "memory": device.request("memory").numbers(),
+            "statistics": device.request("stat").numbers(),
+        }
+    say(json.dumps(facts, indent=2, sort_keys=True))
+
+
+@device_app.command("evaluate")
+def device_evaluate(
+    port: PortName,
+    run: DeviceRun = DEFAULT_RUN,
+    data_dir: DataDir = None,
+    clips: Annotated[int | None, typer.Option(help="Held-out clips; default: all.")] = None,
+    source: Annotated[
+        str, typer.Option("--input", help="features, or pcm for the board's own front end.")
+    ] = "features",
+    baud: Baud = DEFAULT_BAUD,
+    as_json: AsJson = False,
+) -> None:
+    """Accuracy of the test set on the board; a stopped evaluation goes on where it was."""
+    from m3net_tf.device.evaluate import evaluate_port, evaluation_table
+
+    summary = evaluate_port(
+        port,
+        run,
+        data_dir,
+        clips,
+        source,
+        baud=baud,
+        console=None if as_json else console,
+    )
+    if as_json:
+        say(json.dumps(summary, indent=2, sort_keys=True))
+    else:
+        console.print(evaluation_table(summary))
+
+
+@device_app.command("profile")
+def device_profile(port: PortName, run: DeviceRun = DEFAULT_RUN, baud: Baud = DEFAULT_BAUD) -> None:
+    """What each operator costs on the board, beside its multiply-accumulates."""
+    from m3net_tf.device.layers import profile, profile_table
+    from m3net_tf.device.session import connect
+    from m3net_tf.export import Bundle
+
+    bundle = Bundle.load(run / "export")
+    with connect(port, run, baud=baud, log=say) as device:
+        device.require_model(bundle.manifest["model"]["sha256"], str(run))
+        console.print(profile_table(profile(device, *bundle.network.parts)))
+
+
+@device_app.command("capture")
+def device_capture(
+    port: PortName,
+    label: Annotated[str, typer.Option(help="Class of the clips.")],
+    folder: Annotated[Path, typer.Option(help="Data set of the kind folder.")],
+    count: Annotated[int, typer.Option(help="Number of clips.")] = 10,
+    seconds: Annotated[float, typer.Option(help="Length of a clip.")] = 1.0,
+    ask: Annotated[bool, typer.Option(help="Wait for Enter before each.")] = True,
+    run: DeviceRun = DEFAULT_RUN,
+    baud: Baud = DEFAULT_BAUD,
+) -> None:
+    """Record labelled clips with the board's microphone, for training with the folder data set."""
+    from m3net_tf.device.capture import capture
+    from m3net_tf.device.session import connect
+
+    def wait(index: int) -> None:
+        if ask:
+            typer.prompt(f"clip {index}: Enter, then {label}", default="", show_default=False)
+
+    with connect(port, run, baud=baud, log=say) as device:
+        capture(device, folder, label, count, seconds, say, wait)

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands of the papers' tables and figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from m3net_tf.cli.common import (
+    DEFAULT_BOARD,
+    DEFAULT_RESULTS,
+    DEFAULT_TABLE_RUNS,
+    Board,
+    DataDir,
+    KeepResults,
+    TableBudget,
+    TableData,
+    TableName,
+    TableOut,
+    TableRuns,
+    app,
+    console,
+    say,
+)
+from m3net_tf.errors import M3NetError
+
+
+@app.command()
+def table(
+    name: TableName,
+    budget: TableBudget = "small",
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that train at once.")] = 1,
+    data_dir: TableData = None,
+    out: TableOut = DEFAULT_RESULTS,
+    runs: TableRuns = DEFAULT_TABLE_RUNS,
+    keep_results: KeepResults = False,
+) -> None:
+    """Run what is missing of a paper's table; write it beside the paper's values."""
+    from m3net_tf.reports.tables import make_table, parse_data_folders
+
+    report = make_table(
+        name,
+        budget,
+        data_folders=parse_data_folders(data_dir or []),
+        jobs=jobs,
+        runs_folder=runs,
+        out=out,
+        keep_results=keep_results,
+        command=f"m3net table {name} --budget {budget}",
+        log=say,
+    )
+    if report["failed"]:
+        raise M3NetError(
+            f"{report['failed']} of {report['runs']} runs of {name} failed: the table says why; "
+            "the same command tries them again"
+        )
+
+
+@app.command()
+def deployment(
+    name: Annotated[str, typer.Argument(help="Finished grid, such as mcu/keywords.")],
+    budget: TableBudget = "small",
+    board: Board = DEFAULT_BOARD,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Also quantised so, as qat; several times.")
+    ] = None,
+    data_dir: TableData = None,
+    out: TableOut = DEFAULT_RESULTS,
+    runs: TableRuns = DEFAULT_TABLE_RUNS,
+    keep_results: KeepResults = False,
+) -> None:
+    """Table of what the runs of a grid reach and cost on a board; m3net table trains them."""
+    from m3net_tf.reports.deployment import make_deployment
+    from m3net_tf.reports.tables import parse_data_folders
+
+    options = [f"--budget {budget} --board {board}", *(f"--method {one}" for one in method or ())]
+    report = make_deployment(
+        name,
+        budget,
+        board,
+        data_folders=parse_data_folders(data_dir or []),
+        methods=method or (),
+        runs_folder=runs,
+        out=out,
+        keep_results=keep_results,
+        command=f"m3net deployment {name} {' '.join(options)}",
+        log=say,
+    )
+    if report["failed"]:
+        raise M3NetError(
+            f"{report['failed']} runs of {name} failed: the table says why; the same command "
+            "tries them again"
+        )
+
+
+@app.command()
+def figure(
+    name: Annotated[
+        str | None, typer.Argument(help="Figure, such as diffres/fig4; without it: list all.")
+    ] = None,
+    run: Annotated[list[Path] | None, typer.Option(help="Finished run; several times.")] = None,
+    data_dir: DataDir = None,
+    clips: Annotated[int | None, typer.Option(help="Clips shown, not its own number.")] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder of the picture and its numbers.")
+    ] = DEFAULT_RESULTS,
+) -> None:
+    """Draw a paper's figure from finished runs: a PNG, a CSV of its numbers, a JSON."""
+    from m3net_tf.reports import figures
+
+    if name is None:
+        table = Table("figure", "runs", "shows")
+        for key, kind in figures.FIGURES.items():
+            table.add_row(key, kind.runs, kind.summary)
+        console.print(table)
+        return
+    for path in figures.draw_figure(name, run or (), out, data_dir=data_dir, clips=clips, log=say):
+        say(str(path))

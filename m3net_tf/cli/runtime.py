@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands that need no TensorFlow: ``m3net classify``, ``m3net version``."""
+
+from __future__ import annotations
+
+import typer
+
+from m3net_tf import __version__
+from m3net_tf.cli.common import (
+    app,
+    say,
+)
+
+
+@app.command(
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "help_option_names": [],
+    }
+)
+def classify(context: typer.Context) -> None:
+    """Say what sounds are, from files or the microphone; needs no TensorFlow."""
+    from m3net_tf.runtime.command import run
+
+    run(context.args)
+
+
+@app.command()
+def version() -> None:
+    """Version of the package."""
+    say(__version__)

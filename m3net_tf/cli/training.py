@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands that train, quantise and evaluate a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from m3net_tf.cli.common import (
+    AsJson,
+    DataDir,
+    RunFolder,
+    app,
+    console,
+    say,
+)
+from m3net_tf.errors import M3NetError
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="Recipe, a YAML file of experiments/.")],
+    run: Annotated[Path | None, typer.Option(help="Run folder; default runs/<recipe>.")] = None,
+    data_dir: DataDir = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Instead of the recipe's; by its official protocol.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Instead of the recipe's seed.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's epochs.")] = None,
+    devices: Annotated[int, typer.Option(min=1, help="GPUs that share each batch.")] = 1,
+) -> None:
+    """Train a network by a recipe; a stopped training goes on where it was."""
+    import dataclasses
+
+    from m3net_tf import training
+
+    plan = training.load_recipe(recipe)
+    given = {"seed": seed, "epochs": epochs}
+    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    plan = dataclasses.replace(plan, training=dataclasses.replace(plan.training, **changes))
+    if dataset and dataset != plan.dataset.name:
+        plan = dataclasses.replace(plan, dataset=training.recipe.DatasetSection(dataset))
+    folder = run or Path("runs") / recipe.stem
+    metrics = training.train(plan, folder, data_dir, say, devices)
+    test = metrics["test"]
+    if "accuracy" in test:
+        reached = (
+            f"accuracy {100 * test['accuracy']:.2f} % (95 %: "
+            f"{100 * test['accuracy_95_low']:.1f} to {100 * test['accuracy_95_high']:.1f})"
+        )
+    else:
+        reached = f"mAP {100 * test['mean_average_precision']:.2f} %"
+    say(
+        f"{folder}: test {reached} on {test['clips']} clips of {metrics['dataset']['name']}, "
+        f"{metrics['dataset']['protocol']}"
+    )
+
+
+@app.command()
+def quantize(
+    run: RunFolder,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="ptq or qat, then any of +prune50, +cluster16, +least-error or +p99.99, "
+            "+equalize, +bias; or int16x8. Default: ptq."
+        ),
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Try methods until the accuracy holds.")
+    ] = False,
+    bound: Annotated[
+        float, typer.Option(help="With --repair: points of validation accuracy it may lose.")
+    ] = 0.5,
+    calibration_clips: Annotated[
+        int | None, typer.Option(min=1, help="Instead of the recipe's number.")
+    ] = None,
+    ranking_clips: Annotated[
+        int, typer.Option(min=0, help="Validation clips that rank the layers; 0: no ranking.")
+    ] = 500,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Of each training for int8; instead of the recipe's.")
+    ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Run that teaches in it; the run itself may be it.")
+    ] = None,
+    first_layer: Annotated[
+        str | None, typer.Option(help="First layer that qat changes; default: all.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Quantise a run; report what each tensor, layer and class loses; export takes the result."""
+    from m3net_tf.quantization.methods import FineTuning, Method
+    from m3net_tf.quantization.pipeline import quantize_run
+    from m3net_tf.quantization.report import summary_table
+    from m3net_tf.training import Run
+
+    if repair and (method or first_layer):
+        raise typer.BadParameter("--repair finds both itself: leave --method, --first-layer out")
+    report = quantize_run(
+        Run(run),
+        data_dir,
+        None if repair else Method.parse(method or "ptq"),
+        bound_points=bound if repair else None,
+        calibration_clips=calibration_clips,
+        ranking_clips=ranking_clips,
+        fine_tuning=FineTuning(epochs, str(teacher) if teacher else None, first_layer),
+        log=(lambda _: None) if as_json else say,
+    )
+    if as_json:
+        say(json.dumps(report, indent=2, sort_keys=True))
+    else:
+        console.print(summary_table(report))
+        say(f"{run / 'quantized' / 'report.md'} has all figures; m3net export takes this network")
+    if repair and not report["within_bound"]:
+        raise M3NetError(
+            f"{run}: no method keeps within {bound:g} points on validation; {report['method']} "
+            f"loses least, {report['validation']['drop_points']:.2f}: raise --bound, or train on"
+        )
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    data_dir: DataDir = None,
+    split: Annotated[str, typer.Option(help="validation or test.")] = "test",
+    streaming: Annotated[
+        bool, typer.Option("--streaming", help="Live detection in long recordings.")
+    ] = False,
+    hours: Annotated[float, typer.Option(help="Length of these recordings.")] = 1.0,
+    target_false_accepts_per_hour: Annotated[
+        float | None,
+        typer.Option(help="Find the detector's settings on validation, and keep them."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the recordings.", min=0)] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Accuracy on held-out clips; with --streaming false accepts an hour, misses and latency."""
+    from m3net_tf.reports import evaluate as report
+    from m3net_tf.streaming.scenes import SceneSettings
+    from m3net_tf.training import Run
+
+    if target_false_accepts_per_hour is not None and not streaming:
+        raise typer.BadParameter("--target-false-accepts-per-hour needs --streaming")
+    log = (lambda _: None) if as_json else say
+    if streaming:
+        result = report.evaluate_streaming(
+            Run(run),
+            data_dir,
+            split=split,
+            target_false_accepts_per_hour=target_false_accepts_per_hour,
+            scenes=SceneSettings(hours=hours, seed=seed),
+            log=log,
+        )
+    else:
+        result = report.evaluate_clips(Run(run), data_dir, split, log)
+    if as_json:
+        say(json.dumps(result, indent=2, sort_keys=True))
+    elif streaming:
+        console.print(report.streaming_table(result))
+    else:
+        console.print(report.clips_table(result))
