@@ -94,6 +94,18 @@ class FrontendConfig:
     feature_max: float = 5.0
 
     def __post_init__(self) -> None:
+        self._check_numbers()
+        self._require_choice("kind", ("mel", "spectrogram", "waveform"))
+        self._require_choice("window", ("hann", "hamming", "povey"))
+        self._require_choice("power", (1, 2))
+        self._require_choice("mel_scale", ("slaney", "htk", "kaldi"))
+        self._require_choice("mel_norm", ("slaney", "none"))
+        self._require_choice("log", ("ln", "db", "none", "mu"))
+        self._check_framing()
+        self._check_ranges()
+        self._check_cepstra()
+
+    def _check_numbers(self) -> None:
         for name in ("sample_rate_hz", "frame_samples", "hop_samples", "fft_samples", "mel_bins"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -107,17 +119,8 @@ class FrontendConfig:
                 raise ConfigError(f"frontend.{name} is {value!r}: give a number")
             if not math.isfinite(value):
                 raise ConfigError(f"frontend.{name} is {value!r}: give a finite number")
-        self._require_choice("kind", ("mel", "spectrogram", "waveform"))
-        self._require_choice("window", ("hann", "hamming", "povey"))
-        self._require_choice("power", (1, 2))
-        self._require_choice("mel_scale", ("slaney", "htk", "kaldi"))
-        self._require_choice("mel_norm", ("slaney", "none"))
-        self._require_choice("log", ("ln", "db", "none", "mu"))
-        if self.log == "mu" and self.kind != "waveform":
-            raise ConfigError(
-                f"frontend.log is 'mu' with kind {self.kind!r}: companding is for waveforms; give "
-                "ln, db or none"
-            )
+
+    def _check_framing(self) -> None:
         if self.fft_samples < self.frame_samples or self.fft_samples & (self.fft_samples - 1):
             raise ConfigError(
                 f"frontend.fft_samples is {self.fft_samples}: give a power of two of at least "
@@ -127,6 +130,13 @@ class FrontendConfig:
             raise ConfigError(
                 f"frontend.hop_samples is {self.hop_samples}: give at most frame_samples "
                 f"({self.frame_samples}), or samples between frames would go unheard"
+            )
+
+    def _check_ranges(self) -> None:
+        if self.log == "mu" and self.kind != "waveform":
+            raise ConfigError(
+                f"frontend.log is 'mu' with kind {self.kind!r}: companding is for waveforms; give "
+                "ln, db or none"
             )
         if not 0 <= self.mel_min_hz < self.mel_max_hz <= self.sample_rate_hz / 2:
             raise ConfigError(
@@ -146,6 +156,13 @@ class FrontendConfig:
             )
         if not self.log_floor > 0:
             raise ConfigError(f"frontend.log_floor is {self.log_floor}: give a value above 0")
+        if not self.feature_min < self.feature_max:
+            raise ConfigError(
+                f"frontend.feature_min and feature_max are {self.feature_min} and "
+                f"{self.feature_max}: min must be below max"
+            )
+
+    def _check_cepstra(self) -> None:
         coefficients = self.mfcc_coefficients
         if (
             isinstance(coefficients, bool)
@@ -160,11 +177,6 @@ class FrontendConfig:
             raise ConfigError(
                 f"frontend.mfcc_coefficients is {coefficients} with kind {self.kind!r}: "
                 "cepstra are made of mel bins; give 0 or kind mel"
-            )
-        if not self.feature_min < self.feature_max:
-            raise ConfigError(
-                f"frontend.feature_min and feature_max are {self.feature_min} and "
-                f"{self.feature_max}: min must be below max"
             )
 
     def _require_choice(self, name: str, choices: tuple[Any, ...]) -> None:

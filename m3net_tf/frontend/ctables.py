@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,39 +38,9 @@ def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tupl
     if config.kind == "waveform":
         return _write_waveform(config, folder, frames)
     fixed = fixed_tables(config)
-    weights = reference.mel_filterbank(config).astype(np.float32)
-    first, count, packed, packed_fixed = [], [], [], []
-    for row, fixed_row in zip(weights, fixed.mel_weights, strict=True):
-        used = np.flatnonzero(row)
-        start = int(used[0]) if used.size else 0
-        stop = int(used[-1]) + 1 if used.size else 0
-        first.append(start)
-        count.append(stop - start)
-        packed.extend(row[start:stop])
-        packed_fixed.extend(fixed_row[start:stop])
-
-    gain = 1.0 / config.feature_step
-    offset = -128.0 - config.feature_min / config.feature_step
-    defines: dict[str, int | str] = {
-        "SAMPLE_RATE_HZ": config.sample_rate_hz,
-        "FRAME_SAMPLES": config.frame_samples,
-        "HOP_SAMPLES": config.hop_samples,
-        "FFT_SAMPLES": config.fft_samples,
-        "MEL_BINS": config.mel_bins,
-        "MFCC_COEFFICIENTS": config.mfcc_coefficients,
-        "FEATURE_BINS": config.feature_bins,
-        "FRAMES": frames,
-        "MEL_WEIGHT_COUNT": len(packed),
-        "LOG_FLOOR": _literal(config.log_floor),
-        "QUANT_GAIN": _literal(gain),
-        "QUANT_OFFSET": _literal(offset),
-        "FIXED_SAMPLE_SHIFT": fixed.sample_shift,
-        "FIXED_LOG2_FLOOR": f"({fixed.log2_floor})",
-        "FIXED_QUANT_GAIN": fixed.quant_gain,
-        "FIXED_QUANT_OFFSET": f"({fixed.quant_offset}LL)",
-    }
+    filters = _packed_filters(config, fixed)
     header = [
-        *_header_start(defines),
+        *_header_start(_mel_defines(config, fixed, frames, len(filters.weights))),
         "extern const float m3net_frontend_window[M3NET_FRONTEND_FRAME_SAMPLES];",
         "/* Filter b weighs the FFT bins first_bin[b] .. first_bin[b] + bin_count[b] - 1. */",
         "extern const uint16_t m3net_frontend_mel_first_bin[M3NET_FRONTEND_MEL_BINS];",
@@ -81,9 +52,9 @@ def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tupl
         '#include "frontend_config.h"',
         "",
         _array("float", "m3net_frontend_window", map(_literal, reference.window(config))),
-        _array("uint16_t", "m3net_frontend_mel_first_bin", map(str, first)),
-        _array("uint16_t", "m3net_frontend_mel_bin_count", map(str, count)),
-        _array("float", "m3net_frontend_mel_weights", map(_literal, packed)),
+        _array("uint16_t", "m3net_frontend_mel_first_bin", map(str, filters.first_bin)),
+        _array("uint16_t", "m3net_frontend_mel_bin_count", map(str, filters.bin_count)),
+        _array("float", "m3net_frontend_mel_weights", map(_literal, filters.weights)),
     ]
     if config.mfcc_coefficients:
         header.append("/* Row by row: one row of MEL_BINS values a coefficient. */")
@@ -91,8 +62,54 @@ def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tupl
         header.append(f"extern const float m3net_frontend_dct[{size}];")
         rows = reference.dct_matrix(config).ravel()
         tables.append(_array("float", "m3net_frontend_dct", map(_literal, rows)))
-    _add_fixed(header, tables, fixed, np.array(packed_fixed))
+    _add_fixed(header, tables, fixed, np.array(filters.fixed_weights))
     return _write(folder, header, tables)
+
+
+class _PackedFilters(NamedTuple):
+    """Mel filters without their zeros, one behind the other."""
+
+    first_bin: list[int]
+    bin_count: list[int]
+    weights: list[np.float32]
+    fixed_weights: list[np.int64]
+
+
+def _packed_filters(config: FrontendConfig, fixed: FixedTables) -> _PackedFilters:
+    filters = _PackedFilters([], [], [], [])
+    weights = reference.mel_filterbank(config).astype(np.float32)
+    for row, fixed_row in zip(weights, fixed.mel_weights, strict=True):
+        used = np.flatnonzero(row)
+        start = int(used[0]) if used.size else 0
+        stop = int(used[-1]) + 1 if used.size else 0
+        filters.first_bin.append(start)
+        filters.bin_count.append(stop - start)
+        filters.weights.extend(row[start:stop])
+        filters.fixed_weights.extend(fixed_row[start:stop])
+    return filters
+
+
+def _mel_defines(
+    config: FrontendConfig, fixed: FixedTables, frames: int, mel_weights: int
+) -> dict[str, int | str]:
+    return {
+        "SAMPLE_RATE_HZ": config.sample_rate_hz,
+        "FRAME_SAMPLES": config.frame_samples,
+        "HOP_SAMPLES": config.hop_samples,
+        "FFT_SAMPLES": config.fft_samples,
+        "MEL_BINS": config.mel_bins,
+        "MFCC_COEFFICIENTS": config.mfcc_coefficients,
+        "FEATURE_BINS": config.feature_bins,
+        "FRAMES": frames,
+        "MEL_WEIGHT_COUNT": mel_weights,
+        "LOG_FLOOR": _literal(config.log_floor),
+        "QUANT_GAIN": _literal(1.0 / config.feature_step),
+        "QUANT_OFFSET": _literal(-128.0 - config.feature_min / config.feature_step),
+        "FIXED_SAMPLE_SHIFT": fixed.sample_shift,
+        "FIXED_LOG2_FLOOR": f"({fixed.log2_floor})",
+        "FIXED_QUANT_GAIN": fixed.quant_gain,
+        "FIXED_QUANT_OFFSET": f"({fixed.quant_offset}LL)",
+    }
 
 
 def _write_waveform(config: FrontendConfig, folder: Path, samples: int) -> tuple[Path, Path]:
@@ -172,7 +189,7 @@ def _add_fixed(
         tables.append(_array(kind, name, map(str, values)))
 
 
-def _literal(value: float) -> str:
+def _literal(value: float | np.float32) -> str:
     """A float32 as the shortest C literal that reads back to the same bits."""
     text = np.format_float_scientific(np.float32(value), unique=True, trim="0")
     return f"{text}f"

@@ -1,15 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers that more than one network may use. Maps are (batch, frequency, time, channel)."""
 
-from m3net_tf.layers.attention import EfficientChannelAttention
 from m3net_tf.layers.convolution import classifier, conv_block, ds_conv
-from m3net_tf.layers.image import SpectrogramImage
 from m3net_tf.layers.mirror import Mirror
 
 __all__ = [
-    "EfficientChannelAttention",
     "Mirror",
-    "SpectrogramImage",
     "classifier",
     "conv_block",
     "ds_conv",

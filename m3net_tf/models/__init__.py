@@ -4,10 +4,19 @@
 from m3net_tf.models.registry import (
     Preset,
     build_model,
+    design_defaults,
     design_sha256,
     learnt_figures,
     model_names,
     presets_of,
 )
 
-__all__ = ["Preset", "build_model", "design_sha256", "learnt_figures", "model_names", "presets_of"]
+__all__ = [
+    "Preset",
+    "build_model",
+    "design_defaults",
+    "design_sha256",
+    "learnt_figures",
+    "model_names",
+    "presets_of",
+]

@@ -61,26 +61,32 @@ BODIES = {
 }
 
 
-def build(
-    input_shape: tuple[int, int, int],
-    classes: int,
-    *,
-    body: str = "efficientnet_b0",
-    channels: str = "replicate",
-    imagenet: bool = False,
-    dropout: float = 0.0,
-) -> keras.Model:
-    """Build one of :data:`BODIES` with global pooling and a classifier.
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """What an image network is built from.
 
-    Args:
-        input_shape: (bins, frames, channels); a map of three channels is taken as it is.
-        classes: number of classes.
+    Attributes:
         body: one of :data:`BODIES`.
         channels: how another number of channels becomes three: ``replicate`` (one, three times)
             or ``convolution`` (any, by a learnt 1 x 1 convolution).
         imagenet: start from Keras's ImageNet weights, which it downloads once into its own folder
             (environment variable ``KERAS_HOME``).
         dropout: share of the pooled features dropped in training.
+    """
+
+    body: str = "efficientnet_b0"
+    channels: str = "replicate"
+    imagenet: bool = False
+    dropout: float = 0.0
+
+
+def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
+    """Build one of :data:`BODIES` with global pooling and a classifier.
+
+    Args:
+        input_shape: (bins, frames, channels); a map of three channels is taken as it is.
+        classes: number of classes.
+        design: what to build.
 
     Returns:
         Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.
@@ -88,14 +94,16 @@ def build(
     Raises:
         ConfigError: an unknown body, channels that do not fit, or weights out of reach.
     """
-    if body not in BODIES:
-        raise ConfigError(f"model.body is {body!r}: choose one of {', '.join(BODIES)}")
+    if design.body not in BODIES:
+        raise ConfigError(f"model.body is {design.body!r}: choose one of {', '.join(BODIES)}")
     inputs = keras.Input(input_shape, name="features")  # (F, T, channels)
-    x = _three_channels(inputs, channels)
-    if BODIES[body].unscale != 1.0:
-        x = keras.layers.Rescaling(BODIES[body].unscale, name="unscaled")(x)
-    x = _body(BODIES[body], x, imagenet).output  # (ceil(F / 32), ceil(T / 32), features)
-    return keras.Model(inputs, classifier(x, classes, dropout), name=body)
+    x = _three_channels(inputs, design.channels)
+    if BODIES[design.body].unscale != 1.0:
+        x = keras.layers.Rescaling(BODIES[design.body].unscale, name="unscaled")(x)
+    x = _body(
+        BODIES[design.body], x, design.imagenet
+    ).output  # (ceil(F / 32), ceil(T / 32), features)
+    return keras.Model(inputs, classifier(x, classes, design.dropout), name=design.body)
 
 
 def _three_channels(x: tf.Tensor, channels: str) -> tf.Tensor:

@@ -7,13 +7,13 @@ import math
 
 from m3net_tf.errors import ModelError
 from m3net_tf.keras import keras
-from m3net_tf.layers import EfficientChannelAttention
-from m3net_tf.layers.attention_pooling import AttentionHeads
-from m3net_tf.layers.block_mask import BlockMask
-from m3net_tf.layers.broadcasted import SubSpectralNorm
-from m3net_tf.layers.filterbank import PCEN
-from m3net_tf.layers.fusion import WeightedFusion
 from m3net_tf.layers.masked import GroupNorm, PointNorm
+from m3net_tf.models.bc_resnet.broadcasted import SubSpectralNorm
+from m3net_tf.models.efficientnet_attention.attention_pooling import AttentionHeads
+from m3net_tf.models.learnable_frontend.compression import PCEN
+from m3net_tf.models.m3net.channel_attention import EfficientChannelAttention
+from m3net_tf.models.spectromasknet.block_mask import BlockMask
+from m3net_tf.models.spectromasknet.fusion import WeightedFusion
 
 _SCALE_ONLY = (
     keras.layers.BatchNormalization,

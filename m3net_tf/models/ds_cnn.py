@@ -7,39 +7,47 @@ the size and with the dropout of MLPerf Tiny's keyword benchmark.
 
 from __future__ import annotations
 
+import dataclasses
+
 from m3net_tf.keras import keras
 from m3net_tf.layers import classifier, conv_block, ds_conv
 from m3net_tf.models.registry import Preset
 
 
-def build(
-    input_shape: tuple[int, int, int],
-    classes: int,
-    *,
-    filters: int = 64,
-    blocks: int = 4,
-    stem_dropout: float = 0.2,
-    dropout: float = 0.4,
-) -> keras.Model:
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """What DS-CNN is built from.
+
+    Attributes:
+        filters: channels of every convolution.
+        blocks: number of depthwise separable blocks.
+        stem_dropout: share dropped after the first convolution, in training.
+        dropout: share of the pooled features dropped in training.
+    """
+
+    filters: int = 64
+    blocks: int = 4
+    stem_dropout: float = 0.2
+    dropout: float = 0.4
+
+
+def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
     """Build DS-CNN: a strided convolution, depthwise separable blocks, pooling, dense layer.
 
     Args:
         input_shape: (bins, frames, channels); made for 10 cepstral coefficients by 49 frames.
         classes: number of classes.
-        filters: channels of every convolution.
-        blocks: number of depthwise separable blocks.
-        stem_dropout: share dropped after the first convolution, in training.
-        dropout: share of the pooled features dropped in training.
+        design: what to build.
 
     Returns:
         Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.
     """
     inputs = keras.Input(input_shape, name="features")  # (F, T, channels)
-    x = conv_block(inputs, filters, (4, 10), (2, 2), name="stem")  # (F/2, T/2, filters)
-    x = keras.layers.Dropout(stem_dropout, name="stem_dropout")(x)
-    for index in range(1, blocks + 1):
-        x = ds_conv(x, filters, name=f"ds{index}", depthwise_norm=True)
-    return keras.Model(inputs, classifier(x, classes, dropout), name="ds_cnn")
+    x = conv_block(inputs, design.filters, (4, 10), (2, 2), name="stem")  # (F/2, T/2, filters)
+    x = keras.layers.Dropout(design.stem_dropout, name="stem_dropout")(x)
+    for index in range(1, design.blocks + 1):
+        x = ds_conv(x, design.filters, name=f"ds{index}", depthwise_norm=True)
+    return keras.Model(inputs, classifier(x, classes, design.dropout), name="ds_cnn")
 
 
 PRESETS = {

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks by name and preset. A new network is one new file in this folder.
+"""Networks by name and preset. A new network is one new module in this folder: a file,
+or a folder where the network has layers of its own.
 
-A network's module has a dict ``PRESETS`` of :class:`Preset` and a function
-``build(input_shape, classes, **arguments)`` that returns an uncompiled Keras model with logits'
-softmax as output. A function ``learnt(model, features)`` may report what the network learns of
-itself, as numbers by name, for a training's log.
+A network's module has a frozen dataclass ``Design`` of its arguments, a dict ``PRESETS`` of
+:class:`Preset` and a function ``build(input_shape, classes, design)`` that returns an uncompiled
+Keras model with logits' softmax as output. A function ``learnt(model, features)`` may report what
+the network learns of itself, as numbers by name, for a training's log.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
-import inspect
 import json
 import pkgutil
 from collections.abc import Mapping
@@ -23,7 +24,6 @@ from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
 
 HEADS = ("softmax", "sigmoid")
-_NOT_NETWORKS = {"registry", "complexity", "stacking"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Preset:
         classes: number of classes that they hold for.
         parameters: all parameters, normalisation statistics included, as Keras counts them.
         macs: multiply-accumulates of one inference in convolutions and dense layers.
-        arguments: keyword arguments of the network's ``build``.
+        arguments: arguments of the network's ``Design``.
         summary: one line for ``m3net model list``.
     """
 
@@ -48,20 +48,25 @@ class Preset:
 
 
 def model_names() -> list[str]:
-    """Names of all networks, sorted."""
+    """Names of all networks, sorted: the modules of this folder that have ``PRESETS``."""
+    return sorted(_networks())
+
+
+@functools.cache
+def _networks() -> dict[str, ModuleType]:
     package = importlib.import_module("m3net_tf.models")
-    return sorted(
-        module.name
-        for module in pkgutil.iter_modules(package.__path__)
-        if module.name not in _NOT_NETWORKS
-    )
+    modules = {
+        info.name: importlib.import_module(f"{package.__name__}.{info.name}")
+        for info in pkgutil.iter_modules(package.__path__)
+    }
+    return {name: module for name, module in modules.items() if hasattr(module, "PRESETS")}
 
 
 def _module(name: str) -> ModuleType:
-    names = model_names()
-    if name not in names:
-        raise ConfigError(f"unknown model {name!r}: choose one of {', '.join(names)}")
-    return importlib.import_module(f"m3net_tf.models.{name}")
+    networks = _networks()
+    if name not in networks:
+        raise ConfigError(f"unknown model {name!r}: choose one of {', '.join(sorted(networks))}")
+    return networks[name]
 
 
 def presets_of(name: str) -> dict[str, Preset]:
@@ -71,6 +76,15 @@ def presets_of(name: str) -> dict[str, Preset]:
         ConfigError: there is no such network.
     """
     return dict(_module(name).PRESETS)
+
+
+def design_defaults(name: str) -> dict[str, Any]:
+    """Arguments that a network knows, each with its default (``dataclasses.MISSING``: required).
+
+    Raises:
+        ConfigError: there is no such network.
+    """
+    return {field.name: field.default for field in dataclasses.fields(_module(name).Design)}
 
 
 def design_sha256(name: str, preset: str, overrides: Mapping[str, Any] | None = None) -> str:
@@ -135,7 +149,7 @@ def build_model(
         feature_range: ``feature_min``, ``feature_max`` and ``log`` of the front end, for networks
             that must know what their features stand for (DiffRes).
         head: ``softmax``, or ``sigmoid`` for clips of several labels: each class a probability of
-            its own. A network whose ``build`` has an argument ``multi_label`` (its head is another
+            its own. A network whose ``Design`` has ``multi_label`` (its head is another
             one then) gets that; in any other one a softmax at the end is exchanged.
 
     Returns:
@@ -147,21 +161,7 @@ def build_model(
     if head not in HEADS:
         raise ConfigError(f"head is {head!r}: choose one of {', '.join(HEADS)}")
     module, chosen = _module(name), _preset(name, preset)
-    accepted = {
-        key: parameter.default
-        for key, parameter in inspect.signature(module.build).parameters.items()
-        if key not in ("input_shape", "classes")
-    }
-    for key, value in (overrides or {}).items():
-        if key not in accepted:
-            raise ConfigError(
-                f"unknown argument {key!r} of model {name}: known are {', '.join(accepted)}"
-            )
-        if not _fits(value, accepted[key]):
-            kind = type(accepted[key]).__name__
-            raise ConfigError(
-                f"argument {key!r} of model {name} is {value!r}: give a value of type {kind}"
-            )
+    accepted = _require_arguments(name, overrides or {})
     shape = tuple(input_shape or chosen.input_shape)
     known_range = {"feature_range": feature_range} if feature_range else {}
     arguments = {
@@ -172,7 +172,7 @@ def build_model(
     if head == "sigmoid" and "multi_label" in accepted:
         arguments["multi_label"] = True
     try:
-        model = module.build(shape, classes or chosen.classes, **arguments)
+        model = module.build(shape, classes or chosen.classes, module.Design(**arguments))
     except (TypeError, ValueError) as error:  # Keras's way to say that a layer does not fit
         text = " ".join(str(error).split())[:200]
         raise ConfigError(
@@ -180,6 +180,22 @@ def build_model(
             "its arguments or the front end"
         ) from None
     return _with_head(model, head)
+
+
+def _require_arguments(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that a network knows; an error for one that it lacks or of another type."""
+    accepted = design_defaults(name)
+    for key, value in arguments.items():
+        if key not in accepted:
+            raise ConfigError(
+                f"unknown argument {key!r} of model {name}: known are {', '.join(accepted)}"
+            )
+        if not _fits(value, accepted[key]):
+            kind = type(accepted[key]).__name__
+            raise ConfigError(
+                f"argument {key!r} of model {name} is {value!r}: give a value of type {kind}"
+            )
+    return accepted
 
 
 def _with_head(model: keras.Model, head: str) -> keras.Model:

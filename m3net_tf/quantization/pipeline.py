@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,27 +25,17 @@ from m3net_tf.artifacts import (
     write_json,
     write_text,
 )
+from m3net_tf.datasets import AudioDataset
 from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.keras import keras
+from m3net_tf.quantization.comparison import compare_split, compare_tensors, rank_layers
 from m3net_tf.quantization.compression import compression
 from m3net_tf.quantization.diffres import Int8Network
 from m3net_tf.quantization.methods import FineTuning, Method, Quantized, Quantizer
-from m3net_tf.quantization.ptq import choose_calibration
-from m3net_tf.quantization.report import (
-    compare_split,
-    compare_tensors,
-    divergence,
-    markdown,
-    points,
-    probabilities,
-    rank_layers,
-)
-from m3net_tf.quantization.runtime import (
-    Int8,
-    run_reference,
-    run_tflm,
-    tflm_unavailable_reason,
-)
+from m3net_tf.quantization.ptq import choose_calibration, evenly_spaced
+from m3net_tf.quantization.repair import Repair, why_not_on_device
+from m3net_tf.quantization.report import markdown
+from m3net_tf.quantization.runtime import Int8, run_reference, tflm_unavailable_reason
 from m3net_tf.quantization.warp import WarpConfig
 from m3net_tf.training.evaluation import predict, takes_lengths
 from m3net_tf.training.features import FeatureSet, compute_features
@@ -55,23 +45,9 @@ if TYPE_CHECKING:  # tfmot takes seconds
     from m3net_tf.quantization.fine_tuning import FineTuned, FineTuner
 
 Log = Callable[[str], None]
-#: Tried by a repair, in the order of what they cost: nothing on the device; the last one about
-#: doubles arena and time of the network.
-MENDS = (
-    "ptq",
-    "ptq+p99.99",
-    "ptq+least-error",
-    "ptq+equalize+bias",
-    "ptq+least-error+equalize+bias",
-    "int16x8",
-)
 _IMPORTANCE = "importance.tflite"
-_HOLDS = "within the bound"
-_DEAREST = 3  # layers, with the first of which a repair by training begins
-_RANKED_CLIPS = 200
 _AS_THE_RECIPE = FineTuning()
 _TENSOR_CLIPS = 64
-_PARITY_CLIPS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +73,7 @@ def chosen_network(run: Run) -> Choice | None:
     if not (folder / "model.tflite").exists():
         return None
     report = read_json(folder / "report.json")
-    mend = f"quantise {run.folder} again, or delete {folder}"
+    remedy = f"quantise {run.folder} again, or delete {folder}"
     try:
         trained, hashes = report["trained_model_sha256"], {"model.tflite": report["sha256"]}
         warp = None
@@ -105,19 +81,45 @@ def chosen_network(run: Run) -> Choice | None:
             hashes[_IMPORTANCE] = report["importance_sha256"]
             warp = WarpConfig.from_dict(report["warp"])
     except (KeyError, TypeError):
-        raise ModelError(f"{folder / 'report.json'} is no report of a network: {mend}") from None
+        raise ModelError(f"{folder / 'report.json'} is no report of a network: {remedy}") from None
     parts = {}
     for name, sha256 in hashes.items():
         path = folder / name
         parts[name] = path.read_bytes() if path.exists() else b""
         if sha256_of(parts[name]) != sha256:
-            raise ModelError(f"{path} is not the network of report.json: {mend}")
+            raise ModelError(f"{path} is not the network of report.json: {remedy}")
     if trained != sha256_of(run.model_path.read_bytes()):
         raise ModelError(
-            f"{folder / 'model.tflite'} was made before the run was trained anew: {mend}"
+            f"{folder / 'model.tflite'} was made before the run was trained anew: {remedy}"
         )
     network = Int8Network(parts["model.tflite"], parts.get(_IMPORTANCE, b""), warp)
     return Choice(network, report)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Material:
+    """What a run is quantised with.
+
+    Attributes:
+        run: the run.
+        dataset: its data set.
+        splits: int8 features of ``train``, ``validation`` and ``test``.
+        model: the trained network.
+        calibration_clips: indices of training clips.
+        answers: the float network's probabilities on ``validation`` and ``test``.
+    """
+
+    run: Run
+    dataset: AudioDataset
+    splits: dict[str, FeatureSet]
+    model: keras.Model
+    calibration_clips: npt.NDArray[np.int64]
+    answers: dict[str, npt.NDArray[np.float64]]
+
+    @property
+    def calibration(self) -> Int8:
+        """Features of the calibration clips, shape (clips, bins, frames, channels)."""
+        return self.splits["train"].clean[self.calibration_clips]
 
 
 def quantize_run(
@@ -135,12 +137,12 @@ def quantize_run(
 
     Args:
         run: finished run.
-        data_dir: where its data set lies.
-        method: how; None tries :data:`MENDS` in turn, then ``qat``.
+        data_dir: folder of its data set.
+        method: how; None tries :data:`.repair.REPAIR_METHODS` in turn, then ``qat``.
         bound_points: without a method: percentage points of validation accuracy that int8 may
             lose; the first method that keeps to it is taken, else the one that loses least.
         calibration_clips: instead of the recipe's number.
-        ranking_clips: validation clips by which layers are ranked; 0 spares that.
+        ranking_clips: validation clips by which layers are ranked; 0 skips the ranking.
         fine_tuning: how the network is trained for int8, where the method asks for it.
         log: takes lines of progress.
 
@@ -148,14 +150,40 @@ def quantize_run(
         The report, as ``quantized/report.json`` has it.
 
     Raises:
-        ConfigError: neither or both of method and bound are given, or the bound is none.
+        ConfigError: neither or both of method and bound are given, or the bound is out of range.
         ModelError: the run is unfinished, or its network has no int8 form.
         DataError: the data set is missing or broken.
     """
     if (method is None) == (bound_points is None):
         raise ConfigError("a run is quantised either by a method or by a repair to a bound")
     if bound_points is not None and not 0 <= bound_points <= 100:
-        raise ConfigError(f"the bound of {bound_points} points is none: give 0 to 100")
+        raise ConfigError(f"the bound is {bound_points} points: give 0 to 100")
+    material = _material(run, data_dir, calibration_clips, log)
+    method, trained, attempts = _settle(material, data_dir, method, bound_points, fine_tuning, log)
+    quantizer = Quantizer(trained.model if trained else material.model, material.calibration)
+    quantized = quantizer.quantize(method)
+    if method.wide:
+        _check_wide(run, quantized.network, material.splits["validation"].clean, log)
+    log("comparing with the float network")
+    report = {
+        "method": str(method),
+        "fine_tuning": trained.done if trained else [],
+        "bound_points": bound_points,
+        "tried": attempts,
+        **_report(material, quantized),
+        **_ranking(material, quantized, method, ranking_clips, log),
+        **provenance(),
+    }
+    if bound_points is not None:
+        report["within_bound"] = report["validation"]["drop_points"] <= bound_points
+    _write(run.folder / "quantized", quantized.network, report)
+    return report
+
+
+def _material(
+    run: Run, data_dir: Path | None, calibration_clips: int | None, log: Log
+) -> _Material:
+    """Load what a run is quantised with; refuses what the device cannot run."""
     recipe, model = run.recipe(), run.load_model()
     if takes_lengths(model):
         raise ModelError(
@@ -172,87 +200,100 @@ def quantize_run(
         name: compute_features(dataset, name, recipe.frontend, log=log)
         for name in ("train", "validation", "test")
     }
-    train_set, validation = splits["train"], splits["validation"]
     count = calibration_clips or recipe.quantization.calibration_clips
-    chosen = choose_calibration(train_set.labels, count, recipe.quantization.seed)
+    chosen = choose_calibration(splits["train"].labels, count, recipe.quantization.seed)
     log(f"calibrating {model.name} with {len(chosen)} training clips")
-    calibration = train_set.clean[chosen]
-    quantizer = Quantizer(model, calibration)
-    trained: FineTuned | None = None
+    answers = {
+        name: predict(model, splits[name].clean).astype(float) for name in ("validation", "test")
+    }
+    return _Material(run, dataset, splits, model, chosen, answers)
+
+
+def _settle(
+    material: _Material,
+    data_dir: Path | None,
+    method: Method | None,
+    bound_points: float | None,
+    fine_tuning: FineTuning,
+    log: Log,
+) -> tuple[Method, FineTuned | None, list[dict[str, Any]]]:
+    """The method, given or found by a repair; the network trained for it; the repair's attempts."""
+    validation = material.splits["validation"]
 
     @functools.cache
     def tuner() -> FineTuner:
         from m3net_tf.quantization.fine_tuning import FineTuner
 
-        return FineTuner(run, dataset, data_dir, calibration, validation, fine_tuning, log)
+        return FineTuner(
+            material.run,
+            material.dataset,
+            data_dir,
+            material.calibration,
+            validation,
+            fine_tuning,
+            log,
+        )
 
     def train(method: Method, first_layer: str | None) -> FineTuned:
         return tuner().fine_tune(method, first_layer)
 
-    known = {
-        name: predict(model, splits[name].clean).astype(float) for name in ("validation", "test")
-    }
-    tried: list[dict[str, Any]] = []
-    if method is None:
-        assert bound_points is not None
-        method, tried = _repair(quantizer, validation, known["validation"], bound_points, log)
-        if tried[-1]["outcome"] != _HOLDS:
-            method, trained = _repair_by_training(
-                method, quantizer, train, validation, known["validation"], bound_points, tried, log
-            )
-    else:
+    if method is not None:
         log(f"quantising by {method}")
-        if method.fine_tunes:
-            trained = train(method, fine_tuning.first_layer)
-    if trained:
-        quantizer = Quantizer(trained.model, calibration)
-    quantized = quantizer.quantize(method)
-    network = quantized.network
-    if method.wide and (reason := _why_not_on_device(network, validation.clean)):
-        if reason != tflm_unavailable_reason():
-            raise ModelError(f"{run.folder} cannot have 16-bit activations: {reason}")
+        trained = train(method, fine_tuning.first_layer) if method.fine_tunes else None
+        return method, trained, []
+    assert bound_points is not None
+    quantizer = Quantizer(material.model, material.calibration)
+    repair = Repair(quantizer, validation, material.answers["validation"], bound_points, log)
+    method, trained = repair.without_training(), None
+    if not repair.holds:
+        method, trained = repair.by_training(method, train)
+    return method, trained, repair.attempts
+
+
+def _check_wide(run: Run, network: Int8Network, features: Int8, log: Log) -> None:
+    reason = why_not_on_device(network, features)
+    if reason and reason != tflm_unavailable_reason():
+        raise ModelError(f"{run.folder} cannot have 16-bit activations: {reason}")
+    if reason:
         log(f"not checked on TFLite Micro: {reason}")
-    log("comparing with the float network")
-    labels = dataset.info.labels
-    report: dict[str, Any] = {
+
+
+def _report(material: _Material, quantized: Quantized) -> dict[str, Any]:
+    """What ``report.json`` says of the network, beside how it was found."""
+    run, info, network = material.run, material.dataset.info, quantized.network
+    train_set, validation = material.splits["train"], material.splits["validation"]
+    return {
         "format": 1,
         "run": run.folder.name,
-        "method": str(method),
-        "fine_tuning": trained.done if trained else [],
         "changed_layers": list(quantized.changed_layers),
-        "bound_points": bound_points,
-        "tried": tried,
         "sha256": sha256_of(network.tflite),
         "bytes": network.size_bytes,
         "compression": compression(network.parts),
         "trained_model_sha256": sha256_of(run.model_path.read_bytes()),
         "calibration": {
-            "clips": [train_set.clips[i].clip_id for i in chosen],
-            "features_sha256": hashlib.sha256(train_set.clean[chosen].tobytes()).hexdigest(),
+            "clips": [train_set.clips[i].clip_id for i in material.calibration_clips],
+            "features_sha256": hashlib.sha256(material.calibration.tobytes()).hexdigest(),
         },
-        "dataset": {
-            "name": dataset.info.name,
-            "protocol": dataset.info.protocol,
-            "fold": dataset.info.fold,
-        },
-        "labels": list(labels),
+        "dataset": {"name": info.name, "protocol": info.protocol, "fold": info.fold},
+        "labels": list(info.labels),
         **{
             name: compare_split(
-                scores, network.run(run_reference, splits[name].clean), splits[name].labels, labels
+                answers,
+                network.run(run_reference, material.splits[name].clean),
+                material.splits[name].labels,
+                info.labels,
             )
-            for name, scores in known.items()
+            for name, answers in material.answers.items()
         },
         "tensors": [
-            dataclasses.asdict(one)
-            for one in compare_tensors(quantized, _spread(validation.clean, _TENSOR_CLIPS))
+            dataclasses.asdict(tensor)
+            for tensor in compare_tensors(quantized, evenly_spaced(validation.clean, _TENSOR_CLIPS))
         ],
-        **_ranking(quantized, method, validation, ranking_clips, model.name, log),
-        **provenance(),
     }
-    if bound_points is not None:
-        report["within_bound"] = report["validation"]["drop_points"] <= bound_points
-    folder = run.folder / "quantized"
-    # The report names the networks' hashes, so a half-written folder is noticed by its reader.
+
+
+def _write(folder: Path, network: Int8Network, report: dict[str, Any]) -> None:
+    """Write network and report; the report, last, has the hashes that show a half-written one."""
     if network.warp:
         report["importance_sha256"] = sha256_of(network.importance)
         report["warp"] = network.warp.to_dict()
@@ -260,153 +301,18 @@ def quantize_run(
     write_bytes(folder / "model.tflite", network.tflite)
     write_text(folder / "report.md", markdown(report))
     write_json(folder / "report.json", report)
-    return report
-
-
-def _repair(
-    quantizer: Quantizer,
-    validation: FeatureSet,
-    known: npt.NDArray[Any],
-    bound_points: float,
-    log: Log,
-) -> tuple[Method, list[dict[str, Any]]]:
-    """The first mend that keeps to the bound, else the one that loses least, and all tries."""
-    tried: list[dict[str, Any]] = []
-    for name in MENDS:
-        method = Method.parse(name)
-        tried.append(_try(quantizer, method, validation, known, bound_points, log))
-        if tried[-1]["outcome"] == _HOLDS:
-            return method, tried
-    possible = [one for one in tried if one["drop_points"] is not None]
-    if not possible:
-        raise ModelError(f"{quantizer.model.name}: {tried[0]['outcome']}")
-    best = min(possible, key=lambda one: one["drop_points"])
-    return Method.parse(best["method"]), tried
-
-
-def _try(
-    quantizer: Quantizer,
-    method: Method,
-    validation: FeatureSet,
-    known: npt.NDArray[Any],
-    bound_points: float,
-    log: Log,
-    first_layer: str | None = None,
-) -> dict[str, Any]:
-    """What a mend comes to, as the report has it."""
-    drop_points, apart, outcome = None, None, ""
-    try:
-        network = quantizer.quantize(method).network
-        if method.wide:
-            outcome = _why_not_on_device(network, validation.clean)
-    except ModelError as error:
-        outcome = str(error)
-    if not outcome:
-        scores = network.run(run_reference, validation.clean)
-        accuracy = (known.argmax(1) == validation.labels).mean()
-        drop_points = points(accuracy - (scores.argmax(1) == validation.labels).mean())
-        apart = divergence(known, probabilities(scores))
-        outcome = _HOLDS if drop_points <= bound_points else "loses too much"
-    name = f"{method} from {first_layer} on" if first_layer else str(method)
-    told = "" if drop_points is None else f"{drop_points:.2f} points: "
-    log(f"{name}: {told}{outcome}")
-    return {
-        "method": name,
-        "drop_points": drop_points,
-        "divergence": apart,
-        "outcome": outcome,
-    }
-
-
-def _repair_by_training(
-    best_so_far: Method,
-    quantizer: Quantizer,
-    train: Callable[[Method, str | None], FineTuned],
-    validation: FeatureSet,
-    known: npt.NDArray[Any],
-    bound_points: float,
-    tried: list[dict[str, Any]],
-    log: Log,
-) -> tuple[Method, FineTuned | None]:
-    """The last mend: train with int8's rounding, from the first of the dearest layers on, then all.
-
-    Args:
-        best_so_far: the method that loses least of those tried without training.
-        quantizer: of the run's network.
-        train: trains it; takes the method and the first layer that changes.
-        validation: validation clips.
-        known: the float network's answers to them.
-        bound_points: what int8 may lose.
-        tried: what was tried without training; these tries are added.
-        log: takes lines of progress.
-
-    Returns:
-        The method that loses least of all tried, and what training made if that is one.
-    """
-    method, first = Method(qat=True), None
-    if tried[0]["drop_points"] is not None:
-        log(f"quantising one layer at a time on {_RANKED_CLIPS} validation clips")
-        costs = rank_layers(
-            quantizer.quantize(Method()),
-            _spread(validation.clean, _RANKED_CLIPS),
-            _spread(validation.labels, _RANKED_CLIPS),
-            quantizer.model.name,
-        )
-        first = first_of_the_dearest([one.layer for one in costs], quantizer.model)
-    best = min(one["drop_points"] for one in tried if one["drop_points"] is not None)
-    found: tuple[Method, FineTuned | None] = best_so_far, None
-    for first_layer in (first, None) if first else (None,):
-        made = train(method, first_layer)
-        mended = Quantizer(made.model, quantizer.calibration)
-        tried.append(_try(mended, method, validation, known, bound_points, log, first_layer))
-        lost = tried[-1]["drop_points"]
-        if lost is not None and lost < best:
-            best, found = lost, (method, made)
-        if tried[-1]["outcome"] == _HOLDS:
-            break
-    return found
-
-
-def first_of_the_dearest(ranked: Sequence[str], model: keras.Model) -> str | None:
-    """The earliest of the layers that cost most; None if that is where the network begins.
-
-    Args:
-        ranked: names of layers as the ranking gives them, the dearest first.
-        model: the network.
-    """
-    names = [layer.name for layer in model.layers if layer.weights]
-    known = [part for name in ranked for part in name.split("/") if part in names]
-    places = [names.index(name) for name in known[:_DEAREST]]
-    return names[min(places)] if places and min(places) > 0 else None
-
-
-def _why_not_on_device(network: Int8Network, features: Int8) -> str:
-    """Why TFLite Micro cannot run the network with equal bytes; '' if it can."""
-    if reason := tflm_unavailable_reason():
-        return reason
-    clips = _spread(features, _PARITY_CLIPS)
-    if not np.array_equal(network.run(run_tflm, clips), network.run(run_reference, clips)):
-        return "TFLite Micro rounds a layer otherwise than TFLite"
-    return ""
 
 
 def _ranking(
-    quantized: Quantized,
-    method: Method,
-    validation: FeatureSet,
-    clips: int,
-    name: str,
-    log: Log,
+    material: _Material, quantized: Quantized, method: Method, clips: int, log: Log
 ) -> dict[str, Any]:
+    validation = material.splits["validation"]
     count = 0 if method.wide else min(clips, len(validation.labels))
     if not count:
         return {"ranking": [], "ranking_clips": 0}
     log(f"quantising one layer at a time on {count} validation clips")
-    labels = _spread(validation.labels, count)
-    costs = rank_layers(quantized, _spread(validation.clean, count), labels, name)
-    return {"ranking": [dataclasses.asdict(one) for one in costs], "ranking_clips": count}
-
-
-def _spread(values: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
-    """At most so many rows, spread evenly."""
-    return values[np.linspace(0, len(values) - 1, min(count, len(values))).astype(int)]
+    features, labels = (
+        evenly_spaced(values, count) for values in (validation.clean, validation.labels)
+    )
+    costs = rank_layers(quantized, features, labels, material.model.name)
+    return {"ranking": [dataclasses.asdict(cost) for cost in costs], "ranking_clips": count}

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -41,65 +42,89 @@ def align_products(tflite: bytes) -> bytes:
     Returns:
         The same network with such scales.
     """
-    patched = bytearray(tflite)
-    root = schema.Model.GetRootAsModel(patched, 0)
-    graph = root.Subgraphs(0)
-    codes = [root.OperatorCodes(index) for index in range(root.OperatorCodesLength())]
-    kinds = [max(code.BuiltinCode(), code.DeprecatedBuiltinCode()) for code in codes]
-    places = {}  # where each tensor's scale stands in the file
-    for index in range(graph.TensorsLength()):
-        quantization = graph.Tensors(index).Quantization()
-        if quantization is not None and quantization.ScaleLength() == 1:
-            table = quantization._tab
-            places[index] = table.Vector(table.Offset(_SCALE_FIELD))
-    operators = []  # kind, inputs, outputs
-    for index in range(graph.OperatorsLength()):
-        operator = graph.Operators(index)
+    scales = _Scales(tflite)
+    for _ in range(_PASSES):  # a later scale may be an earlier product's factor
+        for inputs, output in scales.products():
+            if not _alike(*map(scales.get, (*inputs, output))):
+                scales.align(inputs, output)
+    return bytes(scales.tflite)
+
+
+class _Operator(NamedTuple):
+    """An operator, with those of its tensors that have one scale."""
+
+    kind: int
+    inputs: list[int]
+    outputs: list[int]
+
+
+class _Scales:
+    """The scales of a network's tensors, changed in place."""
+
+    def __init__(self, tflite: bytes) -> None:
+        self.tflite = bytearray(tflite)
+        root = schema.Model.GetRootAsModel(self.tflite, 0)
+        graph = root.Subgraphs(0)
+        self._offsets = {}  # of each tensor's scale in the file
+        for index in range(graph.TensorsLength()):
+            quantization = graph.Tensors(index).Quantization()
+            if quantization is not None and quantization.ScaleLength() == 1:
+                table = quantization._tab
+                self._offsets[index] = table.Vector(table.Offset(_SCALE_FIELD))
+        self._operators = [
+            self._operator(root, graph.Operators(index)) for index in range(graph.OperatorsLength())
+        ]
+        self._fixed = {graph.Inputs(i) for i in range(graph.InputsLength())}
+        self._fixed |= {graph.Outputs(i) for i in range(graph.OutputsLength())}
+        for operator in self._operators:
+            if operator.kind in _FIXED_SCALE:
+                self._fixed |= set(operator.outputs)
+
+    def _operator(self, root: schema.Model, operator: schema.Operator) -> _Operator:
+        code = root.OperatorCodes(operator.OpcodeIndex())
         inputs = [operator.Inputs(i) for i in range(operator.InputsLength())]
         outputs = [operator.Outputs(i) for i in range(operator.OutputsLength())]
         # Constants of shapes and axes, which many operators share, have no scale.
-        scaled = ([i for i in tensors if i in places] for tensors in (inputs, outputs))
-        operators.append((kinds[operator.OpcodeIndex()], *scaled))
-    ends = {graph.Inputs(i) for i in range(graph.InputsLength())}
-    ends |= {graph.Outputs(i) for i in range(graph.OutputsLength())}
-    fixed = ends | {i for kind, _, outs in operators if kind in _FIXED_SCALE for i in outs}
+        scaled = ([i for i in tensors if i in self._offsets] for tensors in (inputs, outputs))
+        return _Operator(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), *scaled)
 
-    def scale(index: int) -> np.float32:
-        return np.float32(struct.unpack_from("<f", patched, places[index])[0])
+    def products(self) -> list[tuple[list[int], int]]:
+        """Inputs and output of each product of two tensors."""
+        return [
+            (operator.inputs, operator.outputs[0])
+            for operator in self._operators
+            if operator.kind == _OPERATOR.MUL and len(operator.inputs) == 2 and operator.outputs
+        ]
 
-    def move(joined: set[int], value: np.float32) -> None:
-        for index in joined:
-            struct.pack_into("<f", patched, places[index], value)
+    def get(self, tensor: int) -> np.float32:
+        """Scale of a tensor."""
+        return np.float32(struct.unpack_from("<f", self.tflite, self._offsets[tensor])[0])
 
-    products = [
-        (inputs, outputs[0])
-        for kind, inputs, outputs in operators
-        if kind == _OPERATOR.MUL and len(inputs) == 2 and outputs
-    ]
-    for _ in range(_PASSES):  # a later scale may be an earlier product's factor
-        for inputs, output in products:
-            if _alike(scale(inputs[0]), scale(inputs[1]), scale(output)):
-                continue
-            joined = _joined(output, operators)
-            if not joined & fixed and not joined & set(inputs):
-                factors = [[scale(i) for i in pair] for pair, to in products if to in joined]
-                found = (
-                    candidate
-                    for candidate in _neighbours(scale(output), _CANDIDATES)
-                    if all(_alike(first, second, candidate) for first, second in factors)
-                )
-                if candidate := next(found, None):
-                    move(joined, candidate)
-                    continue
-            for index in inputs:  # another factor, and the next pass tries again
-                joined = _joined(index, operators)
-                if not joined & fixed:
-                    move(joined, next(_neighbours(scale(index), 1)))
-                    break
-    return bytes(patched)
+    def align(self, inputs: list[int], output: int) -> None:
+        """Move the scale of a product, or of a factor, which another pass may profit from."""
+        joined = _joined(output, self._operators)
+        if not joined & self._fixed and not joined & set(inputs):
+            factors = [[self.get(i) for i in pair] for pair, to in self.products() if to in joined]
+            fitting = (
+                candidate
+                for candidate in _neighbours(self.get(output), _CANDIDATES)
+                if all(_alike(first, second, candidate) for first, second in factors)
+            )
+            if candidate := next(fitting, None):
+                self._move(joined, candidate)
+                return
+        for index in inputs:
+            joined = _joined(index, self._operators)
+            if not joined & self._fixed:
+                self._move(joined, next(_neighbours(self.get(index), 1)))
+                return
+
+    def _move(self, tensors: set[int], scale: np.float32) -> None:
+        for index in tensors:
+            struct.pack_into("<f", self.tflite, self._offsets[index], scale)
 
 
-def _joined(start: int, operators: list[tuple[int, list[int], list[int]]]) -> set[int]:
+def _joined(start: int, operators: Sequence[_Operator]) -> set[int]:
     """Tensors that must have the scale of ``start``."""
     joined, waiting = set(), {start}
     while waiting:

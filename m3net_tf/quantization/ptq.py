@@ -193,3 +193,8 @@ def _samples(calibration: npt.NDArray[np.int8]) -> Iterator[list[npt.NDArray[np.
         if index == 0:  # both ends of the scale: they fix the input's range
             sample.flat[0], sample.flat[1] = -128 * FEATURE_SCALE, 127 * FEATURE_SCALE
         yield [sample]
+
+
+def evenly_spaced(values: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    """At most ``count`` rows, evenly spaced from the first to the last."""
+    return values[np.linspace(0, len(values) - 1, min(count, len(values))).astype(int)]

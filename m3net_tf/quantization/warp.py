@@ -3,7 +3,7 @@
 
 What ``firmware/core/warp.c`` computes, bit for bit: int8 features and int8 scores of the frames in,
 the classifier's int8 map of mean, maximum and resolution encoding out. Against the float layer
-(:class:`m3net_tf.layers.diffres.FrameWarp`) only the last rounding differs.
+(:class:`m3net_tf.models.diffres.warp.FrameWarp`) only the last rounding differs.
 
 Scores p of T frames, 0 to 255, become pieces of t p units, and a row of the t that go out holds
 ``whole = max(sum(p), t max(p))`` of them: the rescaling of section 2.2.1 without a division.

@@ -15,8 +15,8 @@ import numpy as np
 from m3net_tf.artifacts import provenance
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
-from m3net_tf.layers.diffres import FrameScores, FrameWarp, frames_after
 from m3net_tf.models import build_model, presets_of
+from m3net_tf.models.diffres.warp import FrameScores, FrameWarp, frames_after
 from m3net_tf.reports import naive
 
 Log = Callable[[str], None]

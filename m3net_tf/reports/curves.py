@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 import csv
-import inspect
 import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
 from m3net_tf.errors import ConfigError, DataError
-from m3net_tf.models import presets_of
-from m3net_tf.models.diffres import build as build_diffres
+from m3net_tf.models import design_defaults, presets_of
 from m3net_tf.reports.plotting import COLOURS, Drawing, new_figure
 from m3net_tf.training.run import Run
 
@@ -44,10 +42,9 @@ def frames_per_second(run: Run) -> float:
     if recipe.model.name != "diffres":
         raise ConfigError(f"{run.folder} has network {recipe.model.name}: name runs of diffres")
     preset = presets_of("diffres")[recipe.model.preset]
-    default = inspect.signature(build_diffres).parameters["reduction"].default
-    given = {**preset.arguments, **recipe.model.arguments}
+    arguments = {**design_defaults("diffres"), **preset.arguments, **recipe.model.arguments}
     config = recipe.frontend
-    left = 1.0 - float(given.get("reduction", default))
+    left = 1.0 - float(arguments["reduction"])
     return left * config.sample_rate_hz / config.hop_samples
 
 

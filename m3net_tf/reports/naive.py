@@ -15,10 +15,10 @@ import numpy as np
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
-from m3net_tf.layers.diffres import frames_after, positional_encoding
-from m3net_tf.layers.transformer import sinusoids
 from m3net_tf.models import presets_of
+from m3net_tf.models.diffres.warp import frames_after
 from m3net_tf.models.m3net import Stage
+from m3net_tf.positions import positional_encoding
 
 _LEAK = 0.01
 
@@ -359,7 +359,7 @@ def _garm(x: tf.Tensor, name: str) -> tf.Tensor:
 def _encoder(x: tf.Tensor, heads: int, name: str, dropout: float = 0.1) -> tf.Tensor:
     """One layer of the Transformer's encoder over (T, C)."""
     _, tokens, channels = x.shape
-    waves = sinusoids(tokens, channels)
+    waves = positional_encoding(tokens, channels)
     x = keras.layers.Lambda(lambda y: y + waves)(x)
     mixed = keras.layers.MultiHeadAttention(heads, channels // heads, name=f"{name}_attention")(
         x, x

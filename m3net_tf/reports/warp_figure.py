@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from m3net_tf.frontend import dequantize_features
-from m3net_tf.layers.diffres import warp_matrix
 from m3net_tf.models.diffres import probe
+from m3net_tf.models.diffres.warp import warp_matrix
 from m3net_tf.reports.plotting import COLOURS, Drawing, new_figure
 from m3net_tf.reports.samples import spread_over_classes
 from m3net_tf.training.features import compute_features

@@ -5,7 +5,8 @@ import pytest
 from m3net_tf.errors import ModelError
 from m3net_tf.export.operators import TFLM_OPERATORS, operators_of, resolver_method
 from m3net_tf.keras import keras, tf
-from m3net_tf.layers import EfficientChannelAttention, Mirror, classifier, conv_block, ds_conv
+from m3net_tf.layers import Mirror, classifier, conv_block, ds_conv
+from m3net_tf.models.m3net.channel_attention import EfficientChannelAttention
 from m3net_tf.quantization.ptq import quantize_int8
 
 

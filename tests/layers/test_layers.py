@@ -14,42 +14,43 @@ from ai_edge_litert import schema_py_generated as schema
 from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.keras import keras, tf
 from m3net_tf.layers import (
-    EfficientChannelAttention,
     Mirror,
-    SpectrogramImage,
     classifier,
     conv_block,
     ds_conv,
 )
-from m3net_tf.layers.attention_pooling import AttentionHeads
-from m3net_tf.layers.block_mask import BlockMask
-from m3net_tf.layers.broadcasted import SubSpectralNorm, broadcasted_residual
-from m3net_tf.layers.filterbank import (
-    PCEN,
-    GaborEnergy,
-    LogEnergy,
-    LowpassPooling,
-    SincMagnitude,
-)
-from m3net_tf.layers.frame_importance import conv_encoder, res_conv_1d
-from m3net_tf.layers.fusion import WeightedFusion
-from m3net_tf.layers.garm import audio_refinement
-from m3net_tf.layers.global_attention import global_attention
-from m3net_tf.layers.guided_aggregation import guided_aggregation
-from m3net_tf.layers.local_attention import local_attention
-from m3net_tf.layers.macem import audio_context_embedding
 from m3net_tf.layers.masked import FrameMask, GroupNorm, MapMean, PointNorm
 from m3net_tf.layers.precision import Float32Layer, average_pooling, mean_pool
-from m3net_tf.layers.sequence import UnrolledBiLSTM, bidirectional_lstm, conv1d, conv1d_block
-from m3net_tf.layers.sparse_gate import SparseGate, time_channel_conv
-from m3net_tf.layers.time_pooling import AdaptiveAveragePooling, FrameSampling
-from m3net_tf.layers.transformer import (
+from m3net_tf.models.bc_resnet.broadcasted import SubSpectralNorm, broadcasted_residual
+from m3net_tf.models.bilateral.garm import audio_refinement
+from m3net_tf.models.bilateral.guided_aggregation import guided_aggregation
+from m3net_tf.models.bilateral.macem import audio_context_embedding
+from m3net_tf.models.bilateral.sequence import (
+    UnrolledBiLSTM,
+    bidirectional_lstm,
+    conv1d,
+    conv1d_block,
+)
+from m3net_tf.models.bilateral.transformer import (
     DotProductAttention,
     SinusoidalPositions,
     self_attention,
     transformer_encoder,
 )
 from m3net_tf.models.diffres import diffres
+from m3net_tf.models.diffres.frame_importance import conv_encoder, res_conv_1d
+from m3net_tf.models.diffres.time_pooling import AdaptiveAveragePooling, FrameSampling
+from m3net_tf.models.efficientnet_attention.attention_pooling import AttentionHeads
+from m3net_tf.models.learnable_frontend.compression import PCEN, LogEnergy
+from m3net_tf.models.learnable_frontend.filterbank import GaborEnergy, SincMagnitude
+from m3net_tf.models.learnable_frontend.pooling import LowpassPooling
+from m3net_tf.models.m3net.channel_attention import EfficientChannelAttention
+from m3net_tf.models.m3net.image import SpectrogramImage
+from m3net_tf.models.sparknet.sparse_gate import SparseGate, time_channel_conv
+from m3net_tf.models.spectromasknet.block_mask import BlockMask
+from m3net_tf.models.spectromasknet.fusion import WeightedFusion
+from m3net_tf.models.spectromasknet.global_attention import global_attention
+from m3net_tf.models.spectromasknet.local_attention import local_attention
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.quantization.runtime import run_reference, run_tflm, tflm_unavailable_reason
 

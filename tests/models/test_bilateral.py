@@ -222,7 +222,7 @@ def test_int8_on_the_operators_of_tflite_micro(step):
         ({"fusion": "mean"}, "fusion is 'mean': choose one of gam, sum, concat"),
         ({"fd_modules": "AAXBR"}, "fd_modules is 'AAXBR': give one of the letters A, B, R"),
         ({"fd_modules": "AAB"}, "for each of the 5 semantic_filters"),
-        ({"detail_filters": [4, 4, 8]}, "detail_filters 3: give both as many"),
+        ({"detail_filters": [4, 4, 8]}, "detail_filters 3: give both the same number"),
         ({"token_filters": 7}, "token_filters is 7: give an even number"),
         ({"token_step": 0}, "token_step is 0: give 1 or more"),
         ({"stem_step": 0}, "stem_step is 0: give 1 or more"),

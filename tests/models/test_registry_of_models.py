@@ -6,9 +6,9 @@ import pytest
 
 from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.keras import keras, tf
-from m3net_tf.layers import EfficientChannelAttention
 from m3net_tf.models import build_model, design_sha256, m3net, model_names, presets_of
 from m3net_tf.models.complexity import count_macs
+from m3net_tf.models.m3net.channel_attention import EfficientChannelAttention
 
 LONG = {("bilateral", "paper"), ("diffres", "paper")}
 EVERY_PRESET = [

@@ -9,9 +9,9 @@ from int8_model_helpers import check_int8
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
-from m3net_tf.layers.sparse_gate import SparseGate
 from m3net_tf.models import build_model
 from m3net_tf.models.complexity import count_macs
+from m3net_tf.models.sparknet.sparse_gate import SparseGate
 
 
 # Origin: the paper's table 4, trainable parameters for 12 classes.

@@ -11,13 +11,14 @@ from m3net_tf.cli import training
 from m3net_tf.errors import ConfigError, M3NetError, ModelError
 from m3net_tf.export import export_run
 from m3net_tf.models import build_model
-from m3net_tf.quantization import pipeline, report
+from m3net_tf.quantization import comparison, pipeline, repair
+from m3net_tf.quantization.comparison import compare_tensors, rank_layers
 from m3net_tf.quantization.diffres import FloatNetwork, Int8Network
 from m3net_tf.quantization.graph import Graph
 from m3net_tf.quantization.methods import Method, Quantized, Quantizer
 from m3net_tf.quantization.pipeline import chosen_network, quantize_run
 from m3net_tf.quantization.ptq import quantize_except
-from m3net_tf.quantization.report import compare_tensors, rank_layers
+from m3net_tf.quantization.repair import Repair
 from m3net_tf.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("private_cache")
@@ -100,7 +101,7 @@ def answers(right: int) -> np.ndarray:
     return np.where(np.eye(2, dtype=bool)[picked], 100, -100).astype(np.int8)
 
 
-def repair(monkeypatch, right: dict[str, int], bound: float, unlike: bool = False):
+def repair_network(monkeypatch, right: dict[str, int], bound: float, unlike: bool = False):
     """Repair a network whose float answers are 90 of 100; ``right`` is by method."""
     tried = []
 
@@ -111,22 +112,21 @@ def repair(monkeypatch, right: dict[str, int], bound: float, unlike: bool = Fals
         return Quantized(Int8Network(str(method).encode()), FloatNetwork((b"",)), ())
 
     run = lambda tflite, features: answers(right[tflite.decode()])[: len(features)]  # noqa: E731
-    monkeypatch.setattr(pipeline, "run_reference", run)
-    monkeypatch.setattr(
-        pipeline, "run_tflm", lambda *given: -run(*given) if unlike else run(*given)
-    )
-    monkeypatch.setattr(pipeline, "tflm_unavailable_reason", lambda: "")
+    monkeypatch.setattr(repair, "run_reference", run)
+    monkeypatch.setattr(repair, "run_tflm", lambda *given: -run(*given) if unlike else run(*given))
+    monkeypatch.setattr(repair, "tflm_unavailable_reason", lambda: "")
     validation = SimpleNamespace(clean=np.zeros((100, 1), np.int8), labels=LABELS)
     quantizer = SimpleNamespace(quantize=quantize, model=SimpleNamespace(name="network"))
     known = answers(90) / 256 + 0.5
-    method, steps = pipeline._repair(quantizer, validation, known, bound, lambda _: None)
-    assert [one["method"] for one in steps] == tried
-    return str(method), steps
+    attempted = Repair(quantizer, validation, known, bound, lambda _: None)
+    method = attempted.without_training()
+    assert [attempt["method"] for attempt in attempted.attempts] == tried
+    return str(method), attempted.attempts
 
 
 def test_repair_stops_at_the_first_that_holds(monkeypatch):
     right = {"ptq": 80, "ptq+p99.99": 88, "ptq+least-error": 89}
-    method, steps = repair(monkeypatch, right, 1.0)
+    method, steps = repair_network(monkeypatch, right, 1.0)
     assert method == "ptq+least-error"
     assert [one["outcome"] for one in steps] == ["loses too much"] * 2 + ["within the bound"]
     assert [one["drop_points"] for one in steps] == pytest.approx([10, 2, 1])
@@ -134,28 +134,28 @@ def test_repair_stops_at_the_first_that_holds(monkeypatch):
 
 def test_repair_takes_the_best_where_none_holds(monkeypatch):
     right = {"ptq": 80, "ptq+p99.99": 86, "ptq+least-error": 86, "int16x8": 85}
-    method, steps = repair(monkeypatch, right, 1.0)
+    method, steps = repair_network(monkeypatch, right, 1.0)
     assert method == "ptq+p99.99"  # the cheaper of two alike
-    assert len(steps) == len(pipeline.MENDS)
+    assert len(steps) == len(repair.REPAIR_METHODS)
     assert steps[3]["outcome"] == "a layer has no such form"
 
 
 def test_repair_leaves_out_what_the_device_rounds_otherwise(monkeypatch):
-    method, steps = repair(monkeypatch, {"ptq": 80, WIDE: 90}, 1.0, unlike=True)
+    method, steps = repair_network(monkeypatch, {"ptq": 80, WIDE: 90}, 1.0, unlike=True)
     assert method == "ptq"
     assert steps[-1]["outcome"] == "TFLite Micro rounds a layer otherwise than TFLite"
 
 
 def test_repair_without_any_form(monkeypatch):
     with pytest.raises(ModelError, match="network: a layer has no such form"):
-        repair(monkeypatch, {}, 1.0)
+        repair_network(monkeypatch, {}, 1.0)
 
 
 def test_either_a_method_or_a_bound(run):
     for given in ({}, {"method": Method(), "bound_points": 1.0}):
         with pytest.raises(ConfigError, match="either by a method or by a repair"):
             quantize_run(run, **given)
-    with pytest.raises(ConfigError, match=r"the bound of -1 points is none: give 0 to 100"):
+    with pytest.raises(ConfigError, match=r"the bound is -1 points: give 0 to 100"):
         quantize_run(run, bound_points=-1)
 
 
@@ -171,8 +171,8 @@ def test_networks_that_take_lengths_are_refused(run, monkeypatch):
 @pytest.mark.slow
 def test_wide_activations_that_the_device_rounds_otherwise(copy, monkeypatch):
     before = chosen_network(copy).network
-    monkeypatch.setattr(pipeline, "run_tflm", lambda *given: -pipeline.run_reference(*given))
-    monkeypatch.setattr(pipeline, "tflm_unavailable_reason", lambda: "")
+    monkeypatch.setattr(repair, "run_tflm", lambda *given: -repair.run_reference(*given))
+    monkeypatch.setattr(repair, "tflm_unavailable_reason", lambda: "")
     with pytest.raises(ModelError, match="cannot have 16-bit activations: TFLite Micro rounds"):
         quantize_run(copy, method=Method(wide=True))
     assert chosen_network(copy).network == before
@@ -204,7 +204,7 @@ def test_ranking_and_tensors_of_an_unbalanced_network():
 
 
 def test_a_tensor_that_int8_holds_exactly_has_no_ratio():
-    sums = report._Sums()
+    sums = comparison._Sums()
     sums.add(np.ones((1, 4), np.float32), np.ones((1, 4), np.float32), -1.0, 0.5, 0.1)
     found = sums.report("layer", "ADD", -1.0, 0.5, 0.1)
     assert found.sqnr_db is None and found.max_error == 0

@@ -10,14 +10,15 @@ from m3net_tf.cli import training
 from m3net_tf.errors import ConfigError
 from m3net_tf.frontend import dequantize_features
 from m3net_tf.keras import keras, tf
-from m3net_tf.layers.sequence import UnrolledBiLSTM
 from m3net_tf.models import build_model, presets_of
-from m3net_tf.quantization import pipeline
+from m3net_tf.models.bilateral.sequence import UnrolledBiLSTM
+from m3net_tf.quantization import pipeline, repair
 from m3net_tf.quantization.graph import Graph
 from m3net_tf.quantization.methods import FineTuning, Method, Quantized, Quantizer
 from m3net_tf.quantization.observation import watch
-from m3net_tf.quantization.pipeline import first_of_the_dearest, quantize_run
+from m3net_tf.quantization.pipeline import quantize_run
 from m3net_tf.quantization.qat import LEFT_OUT, SIMULATED, ChannelQuantizer, simulate_int8
+from m3net_tf.quantization.repair import Repair, first_expensive_layer
 from m3net_tf.quantization.wrapping import copy_wrapped, plain_copy
 from m3net_tf.training.evaluation import predict
 from m3net_tf.training.run import Run
@@ -175,10 +176,10 @@ def test_copies_have_weights_of_their_own():
 def test_where_a_repair_by_training_begins():
     model = separable()
     assert (
-        first_of_the_dearest(["output", "dense", "ds_pw", "ds_dw", "stem_conv"], model) == "ds_dw"
+        first_expensive_layer(["output", "dense", "ds_pw", "ds_dw", "stem_conv"], model) == "ds_dw"
     )
-    assert first_of_the_dearest(["stem_conv", "dense"], model) is None
-    assert first_of_the_dearest(["output", "classifier/ds_pw"], model) == "ds_pw"
+    assert first_expensive_layer(["stem_conv", "dense"], model) is None
+    assert first_expensive_layer(["output", "classifier/ds_pw"], model) == "ds_pw"
 
 
 @pytest.fixture(scope="module")
@@ -221,13 +222,13 @@ def test_a_run_is_pruned_then_rounded_then_clustered(run):
 
 @pytest.mark.slow
 def test_repair_trains_where_nothing_else_holds(run, monkeypatch):
-    """From the dearest layers on first, then all; the best of all tries is taken."""
+    """From the most expensive layers on first, then all; the best of all tries is taken."""
     trained: list[str | None] = []
     drops = iter([2.0, 1.0])
-    monkeypatch.setattr(pipeline, "rank_layers", lambda *_: [type("C", (), {"layer": "ds_pw"})])
+    monkeypatch.setattr(repair, "rank_layers", lambda *_: [type("C", (), {"layer": "ds_pw"})])
     monkeypatch.setattr(
-        pipeline,
-        "_try",
+        Repair,
+        "_attempt",
         lambda *given: {"method": "qat", "drop_points": next(drops), "outcome": "loses too much"},
     )
     model = separable()
@@ -238,15 +239,14 @@ def test_repair_trains_where_nothing_else_holds(run, monkeypatch):
     validation = type("V", (), {"clean": HELD_OUT, "labels": np.zeros(24, np.int32)})
     tried = [{"method": "ptq", "drop_points": 3.0}, {"method": "int16x8", "drop_points": None}]
 
-    def training(method, first_layer):
+    def train(method, first_layer):
         trained.append(first_layer)
         return made
 
-    found = pipeline._repair_by_training(
-        Method(), quantizer, training, validation, np.zeros((24, 4)), 0.5, tried, lambda _: None
-    )
+    attempted = Repair(quantizer, validation, np.zeros((24, 4)), 0.5, lambda _: None)
+    attempted.attempts = tried
+    assert attempted.by_training(Method(), train) == (Method(qat=True), made)
     assert trained == ["ds_pw", None]
-    assert found == (Method(qat=True), made)
     assert [one["drop_points"] for one in tried] == [3.0, None, 2.0, 1.0]
 
 

@@ -12,12 +12,12 @@ from m3net_tf.export import export_run
 from m3net_tf.keras import keras
 from m3net_tf.models import build_model
 from m3net_tf.quantization import diffres
+from m3net_tf.quantization.comparison import rank_layers
 from m3net_tf.quantization.diffres import quantize_parts
 from m3net_tf.quantization.graph import Graph
 from m3net_tf.quantization.methods import Method, Quantizer
 from m3net_tf.quantization.pipeline import chosen_network, quantize_run
 from m3net_tf.quantization.ptq import quantize_except
-from m3net_tf.quantization.report import rank_layers
 from m3net_tf.quantization.runtime import (
     activation_bits,
     run_reference,
@@ -186,14 +186,14 @@ def test_a_part_that_does_not_fit_is_refused(run, tmp_path, damage):
 
 def test_ranking_asks_what_each_part_alone_costs(quantizer, monkeypatch):
     """With nothing but the warp in whole numbers, only the warp costs something."""
-    from m3net_tf.quantization import report
+    from m3net_tf.quantization import comparison
 
     def nothing(calibrated, name, others):
         graph = Graph(calibrated)
         every = [graph.name(one.outputs[0]) for one in graph.operators]
         return quantize_except(calibrated, name, every)
 
-    monkeypatch.setattr(report, "quantize_except", nothing)
+    monkeypatch.setattr(comparison, "quantize_except", nothing)
     quantized = quantizer.quantize(Method())
     costs = rank_layers(quantized, clips(4, seed=4), np.zeros(4, np.int32), "network")
     found = {one.layer: one.divergence for one in costs}

@@ -14,9 +14,9 @@ from m3net_tf import cli
 from m3net_tf.artifacts import write_json, write_text
 from m3net_tf.errors import ConfigError, DataError, ModelError
 from m3net_tf.keras import keras
-from m3net_tf.layers.diffres import warp_matrix
 from m3net_tf.models import build_model
 from m3net_tf.models.diffres import probe
+from m3net_tf.models.diffres.warp import warp_matrix
 from m3net_tf.reports import figures, throughput
 from m3net_tf.reports.samples import spread_over_classes
 from m3net_tf.training.features import compute_features, input_shape

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables as YAML: patches over patches, cells, runs and what they need; the shipped ones."""
 
-import importlib
-import inspect
 import itertools
 import re
 
@@ -11,7 +9,7 @@ import yaml
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.frontend import FrontendConfig
-from m3net_tf.models import presets_of
+from m3net_tf.models import design_defaults, presets_of
 from m3net_tf.reports.grid import BUDGETS, Repeat, find_grid, grid_names, load_grid, merge, slug
 
 GRID = """
@@ -284,10 +282,8 @@ def test_shipped_tables_expand_to_valid_recipes(name, budget):
 
 
 def _require_known_arguments(model):
-    module = importlib.import_module(f"m3net_tf.models.{model.name}")
     assert model.preset in presets_of(model.name)
-    known = set(inspect.signature(module.build).parameters) - {"input_shape", "classes"}
-    assert set(model.arguments) <= known
+    assert set(model.arguments) <= set(design_defaults(model.name))
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -6,7 +6,7 @@ import sys
 
 from m3net_tf.artifacts import write_json
 from m3net_tf.keras import keras
-from m3net_tf.layers.sequence import LeakySum
+from m3net_tf.models.bilateral.sequence import LeakySum
 from m3net_tf.training.recipe import Recipe, save_recipe
 from m3net_tf.training.run import Run
 

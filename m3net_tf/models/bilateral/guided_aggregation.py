@@ -11,7 +11,7 @@ from __future__ import annotations
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
 from m3net_tf.layers.precision import average_pooling
-from m3net_tf.layers.sequence import conv1d, leaky_relu
+from m3net_tf.models.bilateral.sequence import conv1d, leaky_relu
 
 FUSIONS = ("gam", "sum", "concat")
 

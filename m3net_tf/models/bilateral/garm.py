@@ -9,8 +9,8 @@ Human-Machine Interaction", 2025, section 3.2.1, equations 5 to 9. Sequences are
 from __future__ import annotations
 
 from m3net_tf.keras import keras, tf
-from m3net_tf.layers.macem import WIDE_KERNEL, compressed_pools, weigh_channels
-from m3net_tf.layers.sequence import LeakySum, conv1d, leaky_relu
+from m3net_tf.models.bilateral.macem import WIDE_KERNEL, compressed_pools, weigh_channels
+from m3net_tf.models.bilateral.sequence import LeakySum, conv1d, leaky_relu
 
 SCALES = ((1, 1), (15, 3), (15, 9))
 """Kernel and dilation of the three convolutions of equation 5."""

@@ -9,17 +9,19 @@ import pytest
 from m3net_tf.errors import ConfigError
 from m3net_tf.frontend import FrontendConfig
 from m3net_tf.keras import keras, tf
-from m3net_tf.layers.filterbank import (
+from m3net_tf.models.learnable_frontend.compression import (
     ENERGY_FLOOR,
     PCEN,
-    GaborEnergy,
     LogEnergy,
-    LowpassPooling,
+    exponential_average,
+)
+from m3net_tf.models.learnable_frontend.filterbank import (
+    GaborEnergy,
     SincMagnitude,
     convolve,
-    exponential_average,
     mel_edges_hz,
 )
+from m3net_tf.models.learnable_frontend.pooling import LowpassPooling
 
 RATE_HZ = 16_000
 

@@ -8,11 +8,13 @@ hop of 10 ms.
 
 from __future__ import annotations
 
+import dataclasses
+
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras
 from m3net_tf.layers import classifier
-from m3net_tf.layers.broadcasted import broadcasted_residual
 from m3net_tf.layers.convolution import NORM_MOMENTUM
+from m3net_tf.models.bc_resnet.broadcasted import broadcasted_residual
 from m3net_tf.models.registry import Preset
 
 BASE_FILTERS = 8
@@ -23,22 +25,28 @@ FEWEST_BINS = 33
 """Three halvings leave 5 of them, which the last depthwise convolution is high."""
 
 
-def build(
-    input_shape: tuple[int, int, int],
-    classes: int,
-    *,
-    tau: float = 1.0,
-    bands: int = 5,
-    dropout: float = 0.1,
-) -> keras.Model:
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """What BC-ResNet is built from.
+
+    Attributes:
+        tau: width.
+        bands: frequency bands of the sub-spectral normalisation.
+        dropout: share of the channels dropped in each block in training.
+    """
+
+    tau: float = 1.0
+    bands: int = 5
+    dropout: float = 0.1
+
+
+def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
     """Build BC-ResNet: a convolution, four stages of BC-ResBlocks, a convolution over what is left.
 
     Args:
         input_shape: (bins, frames, channels) with at least 33 bins; the paper's has 40.
         classes: number of classes.
-        tau: width.
-        bands: frequency bands of the sub-spectral normalisation.
-        dropout: share of the channels dropped in each block in training.
+        design: what to build.
 
     Returns:
         Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.
@@ -51,11 +59,11 @@ def build(
             f"BC-ResNet takes maps of at least {FEWEST_BINS} bins, not {input_shape[0]}: change "
             "frontend.mel_bins"
         )
-    if BASE_FILTERS * tau < 1:
-        raise ConfigError(f"model.tau is {tau}: give at least {1 / BASE_FILTERS}")
+    if BASE_FILTERS * design.tau < 1:
+        raise ConfigError(f"model.tau is {design.tau}: give at least {1 / BASE_FILTERS}")
 
     def width(multiple: float) -> int:
-        return int(BASE_FILTERS * tau * multiple)
+        return int(BASE_FILTERS * design.tau * multiple)
 
     inputs = keras.Input(input_shape, name="features")  # (F, T, channels)
     x = keras.layers.Conv2D(
@@ -70,8 +78,8 @@ def build(
                 width(multiple),
                 stride=stride if block == 1 else 1,
                 dilation=dilation,
-                bands=bands,
-                dropout=dropout,
+                bands=design.bands,
+                dropout=design.dropout,
                 name=f"stage{stage}_{block}",
             )  # in the end (F/8, T, 20 tau)
     x = keras.layers.ZeroPadding2D((0, 2), name="last_pad")(x)

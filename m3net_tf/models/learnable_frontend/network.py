@@ -7,18 +7,15 @@ filters of its AudioSet row they have the table's parameters: 448, 256 and 51 k.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
-from m3net_tf.layers.filterbank import (
-    PCEN,
-    GaborEnergy,
-    LogEnergy,
-    LowpassPooling,
-    SincMagnitude,
-)
+from m3net_tf.models.learnable_frontend.compression import PCEN, LogEnergy
+from m3net_tf.models.learnable_frontend.filterbank import GaborEnergy, SincMagnitude
+from m3net_tf.models.learnable_frontend.pooling import LowpassPooling
 from m3net_tf.models.registry import Preset
 from m3net_tf.models.stacking import put_in_front
 
@@ -58,24 +55,11 @@ FRONTENDS: dict[str, Callable[[tf.Tensor, int, int, Mapping[str, Any]], tf.Tenso
 }
 
 
-def build(
-    input_shape: tuple[int, int, int],
-    classes: int,
-    *,
-    classifier: Mapping[str, Any],
-    frontend: str = "leaf",
-    bins: int = 40,
-    sample_rate_hz: int = 16_000,
-    window_s: float = 0.025,
-    hop_s: float = 0.010,
-    min_hz: float = 60.0,
-    max_hz: float = 7800.0,
-) -> keras.Model:
-    """Build a classifier behind a learnt filter bank.
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """What is built: a learnt filter bank, and the classifier behind it.
 
-    Args:
-        input_shape: (1, samples, 1).
-        classes: number of classes.
+    Attributes:
         classifier: network behind it: ``name``, ``preset`` and, if wanted, ``arguments``.
         frontend: ``leaf``, ``sincnet`` or ``td_fbank``.
         bins: filters.
@@ -84,6 +68,25 @@ def build(
         hop_s: from one frame to the next.
         min_hz: lower edge of the mel filters that the filters start near.
         max_hz: their upper edge.
+    """
+
+    classifier: Mapping[str, Any]
+    frontend: str = "leaf"
+    bins: int = 40
+    sample_rate_hz: int = 16_000
+    window_s: float = 0.025
+    hop_s: float = 0.010
+    min_hz: float = 60.0
+    max_hz: float = 7800.0
+
+
+def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
+    """Build a classifier behind a learnt filter bank.
+
+    Args:
+        input_shape: (1, samples, 1).
+        classes: number of classes.
+        design: what to build.
 
     Returns:
         Keras model, (batch, 1, samples, 1) to (batch, classes) probabilities. The classifier gets
@@ -92,31 +95,41 @@ def build(
     Raises:
         ConfigError: an unknown front end or classifier, no waveform, or a value out of range.
     """
-    if frontend not in FRONTENDS:
-        raise ConfigError(f"model.frontend is {frontend!r}: choose one of {', '.join(FRONTENDS)}")
+    if design.frontend not in FRONTENDS:
+        raise ConfigError(
+            f"model.frontend is {design.frontend!r}: choose one of {', '.join(FRONTENDS)}"
+        )
     if input_shape[0] != 1 or input_shape[2] != 1:
         raise ConfigError(
             f"a learnable front end takes a waveform of shape (1, samples, 1), not {input_shape}: "
             "set frontend.kind: waveform"
         )
-    window, hop = round(window_s * sample_rate_hz), round(hop_s * sample_rate_hz)
+    window, hop = (
+        round(design.window_s * design.sample_rate_hz),
+        round(design.hop_s * design.sample_rate_hz),
+    )
     if not 4 <= window <= input_shape[1] or hop < 1:
         raise ConfigError(
-            f"model.window_s {window_s} and hop_s {hop_s} make windows of {window} samples at a "
-            f"hop of {hop} in clips of {input_shape[1]}: give windows of at least 4 samples and "
-            "at most a clip, and a hop of at least 1"
+            f"model.window_s {design.window_s} and hop_s {design.hop_s} make windows of {window} "
+            f"samples at a hop of {hop} in clips of {input_shape[1]}: give windows of at least 4 "
+            "samples and at most a clip, and a hop of at least 1"
         )
     bank = {
-        "bins": bins,
+        "bins": design.bins,
         "width_samples": window + 1 - window % 2,
-        "sample_rate_hz": sample_rate_hz,
-        "min_hz": min_hz,
-        "max_hz": max_hz,
+        "sample_rate_hz": design.sample_rate_hz,
+        "min_hz": design.min_hz,
+        "max_hz": design.max_hz,
     }
     inputs = keras.Input(input_shape, name="features")  # (1, samples, 1)
-    x = FRONTENDS[frontend](inputs, window, hop, bank)  # (bins, frames, 1)
+    x = FRONTENDS[design.frontend](inputs, window, hop, bank)  # (bins, frames, 1)
     return put_in_front(
-        inputs, x, classifier, classes, name="learnable_frontend", refused=("bilateral", "diffres")
+        inputs,
+        x,
+        design.classifier,
+        classes,
+        name="learnable_frontend",
+        refused=("bilateral", "diffres"),
     )
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
 from m3net_tf.layers.precision import Float32Layer
-from m3net_tf.layers.time_pooling import check_frames_in, check_frames_out
+from m3net_tf.models.diffres.time_pooling import check_frames_in, check_frames_out
 from m3net_tf.positions import positional_encoding
 
 LOGARITHMS = {"ln": 1.0, "db": 10.0 / math.log(10.0)}

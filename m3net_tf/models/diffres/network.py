@@ -8,20 +8,21 @@ that gives the published number of parameters was taken (docs/decisions.md).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
-from m3net_tf.layers.diffres import (
+from m3net_tf.models.diffres.frame_importance import conv_encoder, frame_importance
+from m3net_tf.models.diffres.time_pooling import AdaptiveAveragePooling, FrameSampling
+from m3net_tf.models.diffres.warp import (
     FrameScores,
     FrameWarp,
     activeness,
     frames_after,
     guide_loss,
 )
-from m3net_tf.layers.frame_importance import conv_encoder, frame_importance
-from m3net_tf.layers.time_pooling import AdaptiveAveragePooling, FrameSampling
 from m3net_tf.models.registry import Preset
 from m3net_tf.models.stacking import put_in_front
 
@@ -94,27 +95,11 @@ METHODS: dict[str, Callable[..., tf.Tensor]] = {
 }
 
 
-def build(
-    input_shape: tuple[int, int, int],
-    classes: int,
-    *,
-    classifier: Mapping[str, Any],
-    method: str = "diffres",
-    reduction: float = 0.5,
-    guide_weight: float = 1.0,
-    guide_threshold: float = 0.5,
-    energy_floor: float = 1e-4,
-    fill_rows: bool = True,
-    maximum: bool = True,
-    encoding: bool = True,
-    one_channel: bool = False,
-    feature_range: Mapping[str, Any] | None = None,
-) -> keras.Model:
-    """Build a classifier behind DiffRes or one of its rivals (table 1).
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """What is built: DiffRes or a rival of it, and the classifier behind it.
 
-    Args:
-        input_shape: (bins, frames, 1).
-        classes: number of classes.
+    Attributes:
         classifier: network behind it: ``name``, ``preset`` and, if wanted, ``arguments``.
         method: ``diffres``, ``avgpool``, ``change_hop``, ``conv_avgpool`` or ``none`` (the
             classifier alone).
@@ -130,6 +115,28 @@ def build(
             take no more.
         feature_range: the front end's ``feature_min``, ``feature_max`` and ``log``, if they are
             not those of the microcontroller's.
+    """
+
+    classifier: Mapping[str, Any]
+    method: str = "diffres"
+    reduction: float = 0.5
+    guide_weight: float = 1.0
+    guide_threshold: float = 0.5
+    energy_floor: float = 1e-4
+    fill_rows: bool = True
+    maximum: bool = True
+    encoding: bool = True
+    one_channel: bool = False
+    feature_range: Mapping[str, Any] | None = None
+
+
+def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
+    """Build a classifier behind DiffRes or one of its rivals (table 1).
+
+    Args:
+        input_shape: (bins, frames, 1).
+        classes: number of classes.
+        design: what to build.
 
     Returns:
         Keras model, (batch, bins, frames, 1) to (batch, classes) probabilities.
@@ -138,9 +145,9 @@ def build(
         ConfigError: an unknown method, classifier or key, a share of frames out of range, or
             features of more than one channel.
     """
-    if method not in METHODS:
-        raise ConfigError(f"model.method is {method!r}: choose one of {', '.join(METHODS)}")
-    for key in feature_range or {}:
+    if design.method not in METHODS:
+        raise ConfigError(f"model.method is {design.method!r}: choose one of {', '.join(METHODS)}")
+    for key in design.feature_range or {}:
         if key not in (known := ("feature_min", "feature_max", "log")):
             raise ConfigError(
                 f"unknown key {key!r} in section 'model.feature_range': known keys are "
@@ -149,20 +156,20 @@ def build(
     if input_shape[2] != 1:
         raise ConfigError(f"DiffRes takes a map with 1 channel, not {input_shape[2]}")
     inputs = keras.Input(input_shape, name="features")  # (F, T, 1)
-    x = METHODS[method](
+    x = METHODS[design.method](
         inputs,
-        reduction,
-        guide_weight=guide_weight,
-        guide_threshold=guide_threshold,
-        energy_floor=energy_floor,
-        fill_rows=fill_rows,
-        maximum=maximum,
-        encoding=encoding,
-        feature_range=feature_range,
+        design.reduction,
+        guide_weight=design.guide_weight,
+        guide_threshold=design.guide_threshold,
+        energy_floor=design.energy_floor,
+        fill_rows=design.fill_rows,
+        maximum=design.maximum,
+        encoding=design.encoding,
+        feature_range=design.feature_range,
     )
-    if one_channel and x.shape[-1] > 1:
+    if design.one_channel and x.shape[-1] > 1:
         x = keras.layers.Conv2D(1, 1, name="one_channel")(x)
-    return put_in_front(inputs, x, classifier, classes, name="diffres")
+    return put_in_front(inputs, x, design.classifier, classes, name="diffres")
 
 
 def probe(model: keras.Model) -> keras.Model:

@@ -11,14 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
 from m3net_tf.layers.masked import PointNorm
+from m3net_tf.positions import positional_encoding
 
-_LONGEST_WAVE = 10_000.0
 _NORM_EPSILON = 1e-5
 
 
@@ -98,14 +95,7 @@ class SinusoidalPositions(keras.layers.Layer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Add the waves."""
         _, _, tokens, channels = inputs.shape
-        return inputs + tf.constant(sinusoids(tokens, channels)[None, None], inputs.dtype)
-
-
-def sinusoids(tokens: int, channels: int) -> npt.NDArray[np.float32]:
-    """Waves of :class:`SinusoidalPositions`, shape (tokens, channels)."""
-    pair = np.arange(channels) // 2
-    angle = np.arange(tokens)[:, None] / _LONGEST_WAVE ** (2 * pair / channels)
-    return np.where(np.arange(channels) % 2, np.cos(angle), np.sin(angle)).astype(np.float32)
+        return inputs + tf.constant(positional_encoding(tokens, channels)[None, None], inputs.dtype)
 
 
 def self_attention(x: tf.Tensor, heads: int, name: str = "attention") -> tf.Tensor:

@@ -6,11 +6,11 @@ import pytest
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
-from m3net_tf.layers.block_mask import MASKS, BlockMask
-from m3net_tf.layers.fusion import WeightedFusion
-from m3net_tf.layers.global_attention import global_attention, three_way_attention
-from m3net_tf.layers.local_attention import local_attention
 from m3net_tf.layers.masked import FrameMask, GroupNorm, MapMean, PointNorm
+from m3net_tf.models.spectromasknet.block_mask import MASKS, BlockMask
+from m3net_tf.models.spectromasknet.fusion import WeightedFusion
+from m3net_tf.models.spectromasknet.global_attention import global_attention, three_way_attention
+from m3net_tf.models.spectromasknet.local_attention import local_attention
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.quantization.runtime import run_reference, tensor_quantization
 

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from m3net_tf.keras import keras, tf
-from m3net_tf.layers.global_attention import squeeze_excite
 from m3net_tf.layers.masked import GroupNorm, PointNorm
+from m3net_tf.models.spectromasknet.global_attention import squeeze_excite
 
 
 def local_feature_enhancement(x: tf.Tensor, expansion: int, name: str = "lfe") -> tf.Tensor:

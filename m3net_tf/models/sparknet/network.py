@@ -10,32 +10,40 @@ coefficients the trainable parameters are its 4 636 and 11 500 for 16 and 32 cha
 
 from __future__ import annotations
 
+import dataclasses
+
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras
 from m3net_tf.layers import classifier
 from m3net_tf.layers.convolution import NORM_MOMENTUM
-from m3net_tf.layers.sparse_gate import SparseGate, time_channel_conv
 from m3net_tf.models.registry import Preset
+from m3net_tf.models.sparknet.sparse_gate import SparseGate, time_channel_conv
 
 KERNELS = (11, 15, 19, 29)
 
 
-def build(
-    input_shape: tuple[int, int, int],
-    classes: int,
-    *,
-    filters: int = 32,
-    noise: float = 0.5,
-    sparsity: float = 0.01,
-) -> keras.Model:
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """What SparkNet is built from.
+
+    Attributes:
+        filters: channels C of the convolutions.
+        noise: standard deviation of the gates' noise in training.
+        sparsity: weight of the share of open gates in what is learnt.
+    """
+
+    filters: int = 32
+    noise: float = 0.5
+    sparsity: float = 0.01
+
+
+def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
     """Build SparkNet: four convolutions over time, gates, their mean over time, a linear layer.
 
     Args:
         input_shape: (bins, frames, 1); the paper's are 32 cepstral coefficients by 101 frames.
         classes: number of classes.
-        filters: channels C of the convolutions.
-        noise: standard deviation of the gates' noise in training.
-        sparsity: weight of the share of open gates in what is learnt.
+        design: what to build.
 
     Returns:
         Keras model, (batch, bins, frames, 1) to (batch, classes) probabilities.
@@ -48,17 +56,17 @@ def build(
         raise ConfigError(
             f"SparkNet takes maps of one channel, not {channels}: change the front end"
         )
-    if filters < 1:
-        raise ConfigError(f"model.filters is {filters}: give at least 1")
+    if design.filters < 1:
+        raise ConfigError(f"model.filters is {design.filters}: give at least 1")
     inputs = keras.Input(input_shape, name="features")  # (F, T, 1)
     x = keras.layers.Permute((3, 2, 1), name="rows")(inputs)  # (1, T, F)
     for index, kernel in enumerate(KERNELS, start=1):
-        x = time_channel_conv(x, filters, kernel, residual=index > 1, name=f"tcs{index}")
+        x = time_channel_conv(x, design.filters, kernel, residual=index > 1, name=f"tcs{index}")
     # (1, T, C), and a gate for each bin and frame:
     x = keras.layers.Conv2D(bins, 1, name="gate_conv")(x)  # (1, T, F)
     x = keras.layers.BatchNormalization(momentum=NORM_MOMENTUM, name="gate_bn")(x)
     x = keras.layers.Activation("tanh", name="gate_tanh")(x)
-    x = SparseGate(noise, sparsity, name="gates")(x)  # (1, T, F)
+    x = SparseGate(design.noise, design.sparsity, name="gates")(x)  # (1, T, F)
     return keras.Model(inputs, classifier(x, classes), name="sparknet")
 
 

@@ -7,13 +7,14 @@ four attention heads, 13.6 M trainable parameters for AudioSet's 527 classes; fo
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras
-from m3net_tf.layers.attention_pooling import attention_classifier
+from m3net_tf.models.efficientnet_attention.attention_pooling import attention_classifier
 from m3net_tf.models.registry import Preset
 
 BACKBONES = {
@@ -22,26 +23,32 @@ BACKBONES = {
 }
 
 
-def build(
-    input_shape: tuple[int, int, int],
-    classes: int,
-    *,
-    backbone: str = "b2",
-    heads: int = 4,
-    multi_label: bool = False,
-    weights: str = "",
-) -> keras.Model:
-    """Build EfficientNet without its own head, then attention pooling over time.
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """What EfficientNet with attention pooling is built from.
 
-    Args:
-        input_shape: (bins, frames, channels); one channel is taken three times.
-        classes: number of classes.
+    Attributes:
         backbone: ``b0`` or ``b2``.
         heads: attention heads.
         multi_label: sigmoid per class instead of softmax.
         weights: file with ImageNet weights of the backbone without its head, as Keras publishes
             it (``efficientnetb2_notop.h5``). Nothing is ever downloaded; without a file the
             network starts at random.
+    """
+
+    backbone: str = "b2"
+    heads: int = 4
+    multi_label: bool = False
+    weights: str = ""
+
+
+def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
+    """Build EfficientNet without its own head, then attention pooling over time.
+
+    Args:
+        input_shape: (bins, frames, channels); one channel is taken three times.
+        classes: number of classes.
+        design: what to build.
 
     Returns:
         Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.
@@ -50,8 +57,8 @@ def build(
         ConfigError: an unknown backbone, a number of channels other than 1 or 3, or a file of
             weights that is missing or does not fit.
     """
-    if backbone not in BACKBONES:
-        raise ConfigError(f"backbone is {backbone!r}: choose one of {', '.join(BACKBONES)}")
+    if design.backbone not in BACKBONES:
+        raise ConfigError(f"backbone is {design.backbone!r}: choose one of {', '.join(BACKBONES)}")
     if input_shape[2] not in (1, 3):
         raise ConfigError(f"EfficientNet takes 1 or 3 channels, not {input_shape[2]}")
     inputs = x = keras.Input(input_shape, name="features")  # (F, T, channels)
@@ -59,14 +66,14 @@ def build(
         x = keras.layers.Concatenate(name="three_channels")([x] * 3)
     # Keras's EfficientNet divides by 255: this undoes it, features are in [-1, 1) already.
     x = keras.layers.Rescaling(255.0, name="unscaled")(x)
-    network = BACKBONES[backbone](include_top=False, weights=None, input_tensor=x)
-    if weights:
-        _load_backbone(network, backbone, Path(weights))
+    network = BACKBONES[design.backbone](include_top=False, weights=None, input_tensor=x)
+    if design.weights:
+        _load_backbone(network, design.backbone, Path(design.weights))
     outputs = attention_classifier(
         network.output,  # (ceil(F / 32), ceil(T / 32), 1280 or 1408)
         classes,
-        heads,
-        multi_label=multi_label,
+        design.heads,
+        multi_label=design.multi_label,
     )
     return keras.Model(inputs, outputs, name="efficientnet_attention")
 

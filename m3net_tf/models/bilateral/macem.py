@@ -11,7 +11,7 @@ from __future__ import annotations
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
 from m3net_tf.layers.precision import average_pooling
-from m3net_tf.layers.sequence import LeakySum, conv1d, leaky_relu
+from m3net_tf.models.bilateral.sequence import LeakySum, conv1d, leaky_relu
 
 KERNELS = (1, 7, 15)
 WIDE_KERNEL = 7

@@ -6,7 +6,7 @@ import pytest
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
-from m3net_tf.layers.broadcasted import SubSpectralNorm, broadcasted_residual
+from m3net_tf.models.bc_resnet.broadcasted import SubSpectralNorm, broadcasted_residual
 
 
 def maps(bins: int = 10) -> np.ndarray:

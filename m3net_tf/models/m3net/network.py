@@ -15,13 +15,13 @@ from typing import Any
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
 from m3net_tf.layers import (
-    EfficientChannelAttention,
     Mirror,
-    SpectrogramImage,
     classifier,
     conv_block,
     ds_conv,
 )
+from m3net_tf.models.m3net.channel_attention import EfficientChannelAttention
+from m3net_tf.models.m3net.image import SpectrogramImage
 from m3net_tf.models.registry import Preset
 
 
@@ -105,29 +105,11 @@ def diagonal_feature_processing(
     return EfficientChannelAttention(name="dfp_eca")(features) if eca else features
 
 
-def build(
-    input_shape: tuple[int, int, int],
-    classes: int,
-    *,
-    sfp: Sequence[Stage | Mapping[str, Any]],
-    tail: Sequence[Stage | Mapping[str, Any]],
-    image: tuple[int, int] | None = None,
-    image_channels: str = "delta",
-    dropout: float = 0.0,
-    depthwise_norm: bool = False,
-    mirror_attention: bool = True,
-    mfp: bool = True,
-    dfp: bool = True,
-    eca: bool = True,
-    csf: bool = True,
-    vmf: bool = True,
-    hmf: bool = True,
-) -> keras.Model:
-    """Build M3Net from top to bottom as in the paper's figure 2.
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """What M3Net is built from: its convolutions and its ablations.
 
-    Args:
-        input_shape: (bins, frames, channels).
-        classes: number of classes.
+    Attributes:
         sfp: shallow feature processing, the convolutions before the mirror attention; the
             ablation "w/o SFP" leaves one out.
         tail: the "standard" convolutions after it.
@@ -145,34 +127,71 @@ def build(
         vmf: frequency mirror in MFP (table 5).
         hmf: time mirror in MFP (table 5).
 
-    Returns:
-        Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.
-
     Raises:
         ConfigError: the mirror attention is asked for with neither branch.
     """
-    if mirror_attention and not (mfp or dfp):
-        raise ConfigError("model.mfp and model.dfp are both off: set model.mirror_attention: false")
-    inputs = x = keras.Input(input_shape, name="features")  # (F, T, channels)
-    if image and input_shape != (*image, 3):
-        x = SpectrogramImage(*image, image_channels, name="image")(x)
-    for index, stage in enumerate(_stages(sfp, "sfp"), start=1):
-        x = stage(x, f"sfp{index}", depthwise_norm=depthwise_norm)
-    if mirror_attention:  # (F', T', C) throughout
-        branches = []
-        if mfp:
-            views = {"horizontal": hmf, "vertical": vmf}
-            branches.append(mirror_feature_processing(x, **views, depthwise_norm=depthwise_norm))
-        if dfp:
-            branches.append(
-                diagonal_feature_processing(x, centre=csf, eca=eca, depthwise_norm=depthwise_norm)
+
+    sfp: Sequence[Stage | Mapping[str, Any]]
+    tail: Sequence[Stage | Mapping[str, Any]]
+    image: tuple[int, int] | None = None
+    image_channels: str = "delta"
+    dropout: float = 0.0
+    depthwise_norm: bool = False
+    mirror_attention: bool = True
+    mfp: bool = True
+    dfp: bool = True
+    eca: bool = True
+    csf: bool = True
+    vmf: bool = True
+    hmf: bool = True
+
+    def __post_init__(self) -> None:
+        if self.mirror_attention and not (self.mfp or self.dfp):
+            raise ConfigError(
+                "model.mfp and model.dfp are both off: set model.mirror_attention: false"
             )
-        if len(branches) == 2:
-            branches = [keras.layers.Multiply(name="ma_product")(branches)]  # equation 7
-        x = keras.layers.Add(name="ma_skip")([*branches, x])  # second stage of the skip
-    for index, stage in enumerate(_stages(tail, "tail"), start=1):
-        x = stage(x, f"tail{index}", depthwise_norm=depthwise_norm)
-    outputs = classifier(x, classes, dropout)
+
+
+def mirror_attention(x: tf.Tensor, design: Design) -> tf.Tensor:
+    """MA: MFP times DFP (equation 7), plus X; (batch, F, T, C) throughout."""
+    norm = design.depthwise_norm
+    branches = []
+    if design.mfp:
+        branches.append(
+            mirror_feature_processing(
+                x, horizontal=design.hmf, vertical=design.vmf, depthwise_norm=norm
+            )
+        )
+    if design.dfp:
+        branches.append(
+            diagonal_feature_processing(x, centre=design.csf, eca=design.eca, depthwise_norm=norm)
+        )
+    if len(branches) == 2:
+        branches = [keras.layers.Multiply(name="ma_product")(branches)]  # equation 7
+    return keras.layers.Add(name="ma_skip")([*branches, x])  # second stage of the skip
+
+
+def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
+    """Build M3Net from top to bottom as in the paper's figure 2.
+
+    Args:
+        input_shape: (bins, frames, channels).
+        classes: number of classes.
+        design: what to build.
+
+    Returns:
+        Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.
+    """
+    inputs = x = keras.Input(input_shape, name="features")  # (F, T, channels)
+    if design.image and input_shape != (*design.image, 3):
+        x = SpectrogramImage(*design.image, design.image_channels, name="image")(x)
+    for index, stage in enumerate(_stages(design.sfp, "sfp"), start=1):
+        x = stage(x, f"sfp{index}", depthwise_norm=design.depthwise_norm)
+    if design.mirror_attention:
+        x = mirror_attention(x, design)
+    for index, stage in enumerate(_stages(design.tail, "tail"), start=1):
+        x = stage(x, f"tail{index}", depthwise_norm=design.depthwise_norm)
+    outputs = classifier(x, classes, design.dropout)
     return keras.Model(inputs, outputs, name="m3net")
 
 

@@ -6,11 +6,15 @@ import pytest
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
-from m3net_tf.layers.garm import audio_refinement
-from m3net_tf.layers.guided_aggregation import fuse, guided_aggregation
-from m3net_tf.layers.macem import audio_context_embedding
-from m3net_tf.layers.sequence import LEAK, UnrolledBiLSTM, bidirectional_lstm, conv1d
-from m3net_tf.layers.transformer import DotProductAttention, sinusoids, transformer_encoder
+from m3net_tf.models.bilateral.garm import audio_refinement
+from m3net_tf.models.bilateral.guided_aggregation import fuse, guided_aggregation
+from m3net_tf.models.bilateral.macem import audio_context_embedding
+from m3net_tf.models.bilateral.sequence import LEAK, UnrolledBiLSTM, bidirectional_lstm, conv1d
+from m3net_tf.models.bilateral.transformer import (
+    DotProductAttention,
+    transformer_encoder,
+)
+from m3net_tf.positions import positional_encoding
 
 STEPS, CHANNELS = 11, 8
 INPUTS = keras.Input((1, STEPS, CHANNELS))
@@ -67,7 +71,7 @@ def test_bad_attention():
 
 
 def test_sinusoids_follow_the_transformers_formula():
-    waves = sinusoids(50, 6)
+    waves = positional_encoding(50, 6)
     assert waves.shape == (50, 6)
     for t, i in ((0, 0), (7, 1), (49, 2)):
         angle = t / 10_000 ** (2 * i / 6)

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Filter banks over the waveform whose filters are learnt, and what follows them up to a map.
+"""Filter banks over the waveform whose filters are learnt; they start near a mel filter bank.
 
 A waveform is a map of one row, (batch, 1, samples, 1). A filter bank gives a row for each filter
-at the waveform's own rate, a pooling makes frames of 25 ms every 10 ms of it. All start out near a
-mel filter bank.
+at the waveform's own rate.
 """
 
 from __future__ import annotations
@@ -18,13 +17,12 @@ from scipy.fft import next_fast_len
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
 from m3net_tf.layers.precision import Float32Layer
+from m3net_tf.models.learnable_frontend.bounds import Between
 
 HALF_WIDTH = math.sqrt(2.0 * math.log(2.0)) / math.pi
 """Full width at half maximum of a Gaussian's spectrum in cycles a sample, times its deviation."""
 SINC_MIN_HZ = 50.0
 """SincNet's lowest edge and narrowest band."""
-ENERGY_FLOOR = 1e-7
-"""Of mean energies in a window; LEAF's code has 1e-5 for sums whose windows add up to some 200."""
 
 
 def mel_edges_hz(bins: int, min_hz: float, max_hz: float) -> npt.NDArray[np.float64]:
@@ -142,17 +140,6 @@ class _FilterBank(Float32Layer):
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
-class _Between(keras.constraints.Constraint):
-    """Weights from one number to another."""
-
-    def __init__(self, low: float, high: float) -> None:
-        self.low = low
-        self.high = high
-
-    def __call__(self, weights: tf.Tensor) -> tf.Tensor:
-        return tf.clip_by_value(weights, self.low, self.high)
-
-
 @keras.utils.register_keras_serializable("m3net_tf")
 class GaborEnergy(_FilterBank):
     """Squared modulus of complex Gabor filters of a learnt frequency and width, or of free taps.
@@ -201,13 +188,13 @@ class GaborEnergy(_FilterBank):
             )
         else:
             self.centres = self.add_weight(
-                "centres", (self.bins,), initializer=_Given(centres), constraint=_Between(0.0, 0.5)
+                "centres", (self.bins,), initializer=_Given(centres), constraint=Between(0.0, 0.5)
             )
             self.deviations = self.add_weight(
                 "deviations",
                 (self.bins,),
                 initializer=_Given(deviations),
-                constraint=_Between(least, most),
+                constraint=Between(least, most),
             )
         super().build(input_shape)
 
@@ -286,237 +273,3 @@ class _Given(keras.initializers.Initializer):
 
     def __call__(self, shape: tf.TensorShape, dtype: Any = None, **_: Any) -> tf.Tensor:
         return tf.reshape(tf.cast(self.values, dtype or tf.float32), shape)
-
-
-POOLINGS = ("gaussian", "hann_squared")
-
-
-@keras.utils.register_keras_serializable("m3net_tf")
-class LowpassPooling(Float32Layer):
-    """Weighted mean over windows at a hop: each row's low-pass filter and its lower rate in one.
-
-    - ``gaussian``: each row has a Gaussian whose deviation is learnt, from one sample to a quarter
-      of the window (LEAF, section 3.2, and its code); it starts at a fifth of the window.
-    - ``hann_squared``: the square of a Hann window for all, not learnt (TD-filterbanks).
-
-    Args:
-        window_samples: length of a window.
-        hop_samples: from one window to the next.
-        shape: ``gaussian`` or ``hann_squared``.
-
-    Shapes:
-        (batch, bins, samples, 1) to (batch, bins, frames, 1), with as many frames as there are
-        whole windows.
-
-    Raises:
-        ConfigError: an unknown shape, or no window fits.
-    """
-
-    why_float32 = "energies of soft sounds vanish in half precision"
-
-    def __init__(
-        self,
-        window_samples: int = 400,
-        hop_samples: int = 160,
-        shape: str = "gaussian",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        if shape not in POOLINGS:
-            raise ConfigError(f"pooling is {shape!r}: choose one of {', '.join(POOLINGS)}")
-        if window_samples < 4 or hop_samples < 1:
-            raise ConfigError(
-                f"pooling has windows of {window_samples} samples at a hop of {hop_samples}: give "
-                "at least 4 and 1"
-            )
-        self.window_samples = window_samples
-        self.hop_samples = hop_samples
-        self.shape = shape
-        self._time = np.arange(window_samples, dtype=np.float32) - (window_samples - 1) / 2
-
-    def build(self, input_shape: tf.TensorShape) -> None:
-        """Count the frames; create the deviations as shares of half a window."""
-        _, bins, samples, _ = input_shape
-        if samples < self.window_samples:
-            raise ConfigError(
-                f"{samples} samples hold no window of {self.window_samples}: give longer clips"
-            )
-        self._frames = 1 + (samples - self.window_samples) // self.hop_samples
-        if self.shape == "gaussian":
-            low = 2.0 / self.window_samples  # a sample
-            self.deviations = self.add_weight(
-                "deviations",
-                (bins,),
-                initializer=keras.initializers.Constant(0.4),
-                constraint=_Between(low, 0.5),
-            )
-        super().build(input_shape)
-
-    def taps(self) -> tf.Tensor:
-        """The windows, shape (bins or 1, window_samples)."""
-        if self.shape == "gaussian":
-            deviation = self.deviations[:, None] * (self.window_samples / 2)
-            height = 1.0 / (math.sqrt(2.0 * math.pi) * deviation)
-            return height * tf.exp(-0.5 * tf.square(self._time / deviation))
-        window = np.cos(math.pi * self._time / self.window_samples) ** 4
-        return tf.constant((window / window.sum())[None], tf.float32)
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Pool: a sum over each hop's samples for each place it may have in a window."""
-        x = inputs[..., 0]  # (batch, bins, samples)
-        bins, samples = x.shape[1:]
-        places = -(-self.window_samples // self.hop_samples)  # hops in a window
-        hops = self._frames + places - 1
-        taps = tf.pad(self.taps(), [[0, 0], [0, places * self.hop_samples - self.window_samples]])
-        taps = tf.reshape(taps, (-1, places, self.hop_samples))
-        taps = tf.broadcast_to(taps, (bins, places, self.hop_samples))
-        wanted = hops * self.hop_samples
-        x = tf.pad(x[..., :wanted], [[0, 0], [0, 0], [0, max(0, wanted - samples)]])
-        x = tf.reshape(x, (-1, bins, hops, self.hop_samples))
-        # Not matmul: TensorFlow 2.21's writes past its memory where it broadcasts a single matrix.
-        sums = tf.einsum("bnhs,nps->bnhp", x, taps)  # (batch, bins, hops, places)
-        return tf.add_n(
-            [sums[:, :, place : place + self._frames, place, None] for place in range(places)]
-        )
-
-    def macs(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
-        """Multiply-accumulates of one inference."""
-        del input_shape
-        return math.prod(output_shape[1:]) * self.window_samples
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        own = ("window_samples", "hop_samples", "shape")
-        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
-
-
-@keras.utils.register_keras_serializable("m3net_tf")
-class PCEN(Float32Layer):
-    """Per-channel energy normalisation with four learnt numbers for each row.
-
-    Wang et al., "Trainable Frontend for Robust and Far-Field Keyword Spotting", ICASSP 2017, as
-    LEAF learns it (its section 3.3): (E / M^alpha + delta)^(1/root) - delta^(1/root), where
-    M[t] = (1 - s) M[t - 1] + s E[t] starts at the first frame. alpha stays from 0 to 1, root from
-    1 on, s from 0 to 1 and delta above 0.
-
-    Args:
-        alpha: first value of alpha.
-        smoothing: first value of s.
-        delta: first value of delta.
-        root: first value of root.
-        floor: least energy; lower ones are raised to it.
-
-    Shapes:
-        energies (batch, bins, frames, 1) to a map of the same shape.
-
-    Raises:
-        ConfigError: a value is out of range.
-    """
-
-    why_float32 = "energies of soft sounds vanish in half precision"
-
-    def __init__(
-        self,
-        alpha: float = 0.96,
-        smoothing: float = 0.04,
-        delta: float = 2.0,
-        root: float = 2.0,
-        floor: float = ENERGY_FLOOR,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        if not (0 <= alpha <= 1 and 0 <= smoothing <= 1):
-            raise ConfigError(f"PCEN alpha {alpha} and smoothing {smoothing}: give both in [0, 1]")
-        if not (delta > 0 and root >= 1 and floor > 0):
-            raise ConfigError(
-                f"PCEN delta {delta}, root {root} and floor {floor}: give delta and floor above 0 "
-                "and root from 1 on"
-            )
-        self.alpha = alpha
-        self.smoothing = smoothing
-        self.delta = delta
-        self.root = root
-        self.floor = floor
-
-    def build(self, input_shape: tf.TensorShape) -> None:
-        """Create the numbers, within their bounds."""
-        bounds = {
-            "alpha": (0.0, 1.0),
-            "smoothing": (0.0, 1.0),
-            "delta": (1e-3, math.inf),
-            "root": (1.0, math.inf),
-        }
-        self._numbers = {
-            name: self.add_weight(
-                name,
-                (input_shape[1], 1, 1),
-                initializer=keras.initializers.Constant(getattr(self, name)),
-                constraint=_Between(*span),
-            )
-            for name, span in bounds.items()
-        }
-        super().build(input_shape)
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Divide by the smoothed energy, then compress."""
-        numbers = self._numbers
-        energy = tf.maximum(inputs, self.floor)
-        smooth = exponential_average(energy, numbers["smoothing"])
-        gain = tf.pow(smooth, -numbers["alpha"])
-        delta, exponent = numbers["delta"], 1.0 / numbers["root"]
-        return tf.pow(energy * gain + delta, exponent) - tf.pow(delta, exponent)
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        own = ("alpha", "smoothing", "delta", "root", "floor")
-        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
-
-
-def exponential_average(x: tf.Tensor, smoothing: tf.Tensor) -> tf.Tensor:
-    """M[t] = (1 - s) M[t - 1] + s x[t] with M[0] = x[0], in log2 T steps over all frames at once.
-
-    Args:
-        x: shape (batch, bins, T, 1).
-        smoothing: s, shape (bins, 1, 1).
-
-    Returns:
-        M, shape (batch, bins, T, 1).
-    """
-    average = tf.concat([x[:, :, :1], smoothing * x[:, :, 1:]], axis=2)
-    keep, reach, frames = 1.0 - smoothing, 1, x.shape[2]
-    while reach < frames:  # each frame knows the last ``reach`` of them; now twice as many
-        earlier = tf.pad(average[:, :, :-reach], [[0, 0], [0, 0], [reach, 0], [0, 0]])
-        average += keep * earlier
-        keep, reach = keep * keep, 2 * reach
-    return average
-
-
-@keras.utils.register_keras_serializable("m3net_tf")
-class LogEnergy(Float32Layer):
-    """ln(E + offset) of energies.
-
-    Args:
-        offset: added, above 0.
-
-    Shapes:
-        (batch, bins, frames, 1) in and out.
-
-    Raises:
-        ConfigError: the offset is not above 0.
-    """
-
-    why_float32 = "energies of soft sounds vanish in half precision"
-
-    def __init__(self, offset: float = ENERGY_FLOOR, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if offset <= 0:
-            raise ConfigError(f"LogEnergy offset is {offset}: give a number above 0")
-        self.offset = offset
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Compress."""
-        return tf.math.log(inputs + self.offset)
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        return {**super().get_config(), "offset": self.offset}

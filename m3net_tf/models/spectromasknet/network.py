@@ -8,48 +8,28 @@ that gives this number was taken (docs/decisions.md).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
-from m3net_tf.layers.block_mask import BlockMask
-from m3net_tf.layers.fusion import WeightedFusion
-from m3net_tf.layers.global_attention import global_attention
-from m3net_tf.layers.local_attention import local_attention
 from m3net_tf.layers.masked import FrameMask, GroupNorm, MapMean
 from m3net_tf.models.registry import Preset
+from m3net_tf.models.spectromasknet.block_mask import BlockMask
+from m3net_tf.models.spectromasknet.fusion import WeightedFusion
+from m3net_tf.models.spectromasknet.global_attention import global_attention
+from m3net_tf.models.spectromasknet.local_attention import local_attention
 
 ATTENTIONS = ("global", "local", "se", "none", "off")
 MASK_PARAMETERS = ("fixed", "learnable")
 
 
-def build(
-    input_shape: tuple[int, int | None, int],
-    classes: int,
-    *,
-    modules: Sequence[int] = (2, 3, 3, 2),
-    channels: Sequence[int] = (16, 32, 48, 64),
-    strides: Sequence[int] = (1, 2, 2, 1),
-    complete: str = "global",
-    masked: str = "local",
-    mask: str = "random",
-    mask_parameters: str = "fixed",
-    mask_block: float = 10.0,
-    mask_ratio: float = 0.5,
-    fusion_l2: float = 1e-4,
-    expansion: int = 12,
-    reduction: int = 8,
-    groups: int = 4,
-    dropout: float = 0.0,
-    lengths: bool = False,
-) -> keras.Model:
-    """Build SpectroMaskNet from top to bottom as in the paper's figures 1 and 2.
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """What SpectroMaskNet is built from: its sizes, attentions and masks.
 
-    Args:
-        input_shape: (bins, frames, channels); frames may be None, for batches padded to their
-            longest clip.
-        classes: number of classes.
+    Attributes:
         modules: attention modules in each stage.
         channels: channels of each stage.
         strides: step of the convolution that opens each stage, along both axes.
@@ -71,47 +51,103 @@ def build(
             lies behind them changes nothing in the output. The weights are those of the network
             without it, by name; their order may differ.
 
+    Raises:
+        ConfigError: an unknown attention, tables of unequal length, no branch at all.
+    """
+
+    modules: Sequence[int] = (2, 3, 3, 2)
+    channels: Sequence[int] = (16, 32, 48, 64)
+    strides: Sequence[int] = (1, 2, 2, 1)
+    complete: str = "global"
+    masked: str = "local"
+    mask: str = "random"
+    mask_parameters: str = "fixed"
+    mask_block: float = 10.0
+    mask_ratio: float = 0.5
+    fusion_l2: float = 1e-4
+    expansion: int = 12
+    reduction: int = 8
+    groups: int = 4
+    dropout: float = 0.0
+    lengths: bool = False
+
+    def __post_init__(self) -> None:
+        tables = {"modules": self.modules, "channels": self.channels, "strides": self.strides}
+        if len({len(table) for table in tables.values()}) != 1 or not self.modules:
+            counts = ", ".join(f"model.{name} has {len(table)}" for name, table in tables.items())
+            raise ConfigError(f"stages differ in number ({counts}): give each the same, at least 1")
+        for name, table in tables.items():
+            if any(not isinstance(value, int) or value < 1 for value in table):
+                raise ConfigError(
+                    f"model.{name} is {list(table)}: give whole numbers of at least 1"
+                )
+        for name, attention in (("complete", self.complete), ("masked", self.masked)):
+            if attention not in ATTENTIONS:
+                raise ConfigError(
+                    f"model.{name} is {attention!r}: choose one of {', '.join(ATTENTIONS)}"
+                )
+        if self.complete == self.masked == "off":
+            raise ConfigError("model.complete and model.masked are both off: leave one on")
+        if self.mask_parameters not in MASK_PARAMETERS:
+            raise ConfigError(
+                f"model.mask_parameters is {self.mask_parameters!r}: choose "
+                f"{' or '.join(MASK_PARAMETERS)}"
+            )
+
+
+def build(
+    input_shape: tuple[int, int | None, int],
+    classes: int,
+    design: Design,
+) -> keras.Model:
+    """Build SpectroMaskNet from top to bottom as in the paper's figures 1 and 2.
+
+    Args:
+        input_shape: (bins, frames, channels); frames may be None, for batches padded to their
+            longest clip.
+        classes: number of classes.
+        design: what to build.
+
     Returns:
         Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities; with
         ``lengths`` from a dict of ``features`` and ``lengths``.
 
     Raises:
-        ConfigError: an unknown attention or mask, tables of unequal length, no branch at all.
+        ConfigError: an unknown mask.
     """
-    _check(modules, channels, strides, complete, masked, mask_parameters)
     inputs = x = keras.Input(input_shape, name="features")  # (F, T, channels)
-    count = keras.Input((1,), dtype="int32", name="lengths") if lengths else None
+    count = keras.Input((1,), dtype="int32", name="lengths") if design.lengths else None
     valid = None
-    if lengths:
+    if design.lengths:
         valid = FrameMask(name="frames")(x, lengths=count)  # (batch, 1, T, 1)
         x = keras.layers.Multiply(name="features_keep")([x, valid])
-    size = {"expansion": expansion, "reduction": reduction, "groups": groups}
-    stages = list(zip(modules, channels, strides, strict=True))
+    size = {"expansion": design.expansion, "reduction": design.reduction, "groups": design.groups}
+    stages = list(zip(design.modules, design.channels, design.strides, strict=True))
 
     branches = []
-    if complete != "off":
-        is_global = complete != "local"
-        y, y_valid = _stages(x, count, stages, complete, is_global, "complete", size)
+    if design.complete != "off":
+        is_global = design.complete != "local"
+        y, y_valid = _stages(x, count, stages, design.complete, is_global, "complete", size)
         branches.append(MapMean(name="complete_pool")(y, valid=y_valid))  # (1, 1, 64)
-    if masked != "off":
-        if mask != "none":
-            learnable = mask_parameters == "learnable"
-            x = BlockMask(mask, mask_block, mask_ratio, learnable=learnable, name="mask")(
-                x, valid=valid
-            )
-        is_global = masked == "global"
-        y, y_valid = _stages(x, count, stages, masked, is_global, "masked", size)
+    if design.masked != "off":
+        if design.mask != "none":
+            learnable = design.mask_parameters == "learnable"
+            x = BlockMask(
+                design.mask, design.mask_block, design.mask_ratio, learnable=learnable, name="mask"
+            )(x, valid=valid)
+        is_global = design.masked == "global"
+        y, y_valid = _stages(x, count, stages, design.masked, is_global, "masked", size)
         branches.append(MapMean(name="masked_pool")(y, valid=y_valid))  # (1, 1, 64)
 
     fused = branches[0]
     if len(branches) == 2:
-        fused = WeightedFusion(l2=fusion_l2, name="fusion")(branches)
-    if dropout:
-        fused = keras.layers.Dropout(dropout, name="dropout")(fused)
+        fused = WeightedFusion(l2=design.fusion_l2, name="fusion")(branches)
+    if design.dropout:
+        fused = keras.layers.Dropout(design.dropout, name="dropout")(fused)
     logits = keras.layers.Conv2D(classes, 1, name="dense")(fused)  # (1, 1, classes)
     logits = keras.layers.Flatten(name="logits")(logits)
     outputs = keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
-    feeds = {"features": inputs, "lengths": count} if lengths else inputs
+    feeds = {"features": inputs, "lengths": count} if design.lengths else inputs
     return keras.Model(feeds, outputs, name="spectromasknet")
 
 
@@ -178,34 +214,6 @@ def _strided_conv(x: tf.Tensor, filters: int, kernel: int, stride: int, name: st
     return keras.layers.Conv2D(
         filters, kernel, stride, padding=padding, use_bias=False, name=f"{name}_conv"
     )(x)
-
-
-def _check(
-    modules: Sequence[int],
-    channels: Sequence[int],
-    strides: Sequence[int],
-    complete: str,
-    masked: str,
-    mask_parameters: str,
-) -> None:
-    tables = {"modules": modules, "channels": channels, "strides": strides}
-    if len({len(table) for table in tables.values()}) != 1 or not modules:
-        told = ", ".join(f"model.{name} has {len(table)}" for name, table in tables.items())
-        raise ConfigError(f"stages differ in number ({told}): give each the same, at least 1")
-    for name, table in tables.items():
-        if any(not isinstance(value, int) or value < 1 for value in table):
-            raise ConfigError(f"model.{name} is {list(table)}: give whole numbers of at least 1")
-    for name, attention in (("complete", complete), ("masked", masked)):
-        if attention not in ATTENTIONS:
-            raise ConfigError(
-                f"model.{name} is {attention!r}: choose one of {', '.join(ATTENTIONS)}"
-            )
-    if complete == masked == "off":
-        raise ConfigError("model.complete and model.masked are both off: leave one on")
-    if mask_parameters not in MASK_PARAMETERS:
-        raise ConfigError(
-            f"model.mask_parameters is {mask_parameters!r}: choose {' or '.join(MASK_PARAMETERS)}"
-        )
 
 
 _MCU = {

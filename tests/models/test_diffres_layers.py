@@ -11,21 +11,24 @@ from hypothesis import strategies as st
 from m3net_tf.errors import ConfigError
 from m3net_tf.export.operators import operators_of
 from m3net_tf.keras import keras, tf
-from m3net_tf.layers.attention_pooling import AttentionHeads, attention_classifier
-from m3net_tf.layers.diffres import (
+from m3net_tf.models.diffres.frame_importance import conv_encoder, frame_importance, res_conv_1d
+from m3net_tf.models.diffres.time_pooling import AdaptiveAveragePooling, FrameSampling
+from m3net_tf.models.diffres.warp import (
     FrameScores,
     FrameWarp,
     activeness,
     frames_after,
     guide_loss,
-    positional_encoding,
     rescale_scores,
     warp,
     warp_matrix,
     warp_weights,
 )
-from m3net_tf.layers.frame_importance import conv_encoder, frame_importance, res_conv_1d
-from m3net_tf.layers.time_pooling import AdaptiveAveragePooling, FrameSampling
+from m3net_tf.models.efficientnet_attention.attention_pooling import (
+    AttentionHeads,
+    attention_classifier,
+)
+from m3net_tf.positions import positional_encoding
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.quantization.runtime import run_reference, run_tflm, tflm_unavailable_reason
 

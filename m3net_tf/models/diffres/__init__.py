@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DiffRes, and the rivals of its paper."""
+
+from m3net_tf.models.diffres.network import (
+    METHODS,
+    PRESETS,
+    SCORES,
+    WARP,
+    Design,
+    build,
+    classifier_network,
+    diffres,
+    has_diffres,
+    importance_network,
+    learnt,
+    probe,
+)
+
+__all__ = [
+    "METHODS",
+    "PRESETS",
+    "SCORES",
+    "WARP",
+    "Design",
+    "build",
+    "classifier_network",
+    "diffres",
+    "has_diffres",
+    "importance_network",
+    "learnt",
+    "probe",
+]

@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+"""EfficientNet with attention pooling."""
+
+from m3net_tf.models.efficientnet_attention.network import (
+    PRESETS,
+    Design,
+    build,
+    forget_photographs,
+)
+
+__all__ = ["PRESETS", "Design", "build", "forget_photographs"]

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Find the cheapest method that keeps a network's accuracy: first without training, then by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.errors import ModelError
+from m3net_tf.keras import keras
+from m3net_tf.quantization.comparison import divergence, points, probabilities, rank_layers
+from m3net_tf.quantization.diffres import Int8Network
+from m3net_tf.quantization.methods import Method, Quantizer
+from m3net_tf.quantization.ptq import evenly_spaced
+from m3net_tf.quantization.runtime import Int8, run_reference, run_tflm, tflm_unavailable_reason
+from m3net_tf.training.features import FeatureSet
+
+if TYPE_CHECKING:  # tfmot takes seconds
+    from m3net_tf.quantization.fine_tuning import FineTuned
+
+Log = Callable[[str], None]
+#: In the order of their cost: nothing on the device; the last about doubles the network's arena
+#: and time.
+REPAIR_METHODS = (
+    "ptq",
+    "ptq+p99.99",
+    "ptq+least-error",
+    "ptq+equalize+bias",
+    "ptq+least-error+equalize+bias",
+    "int16x8",
+)
+WITHIN_BOUND = "within the bound"
+_MOST_EXPENSIVE = 3  # layers; a repair by training begins with the first of them
+_RANKED_CLIPS = 200
+_PARITY_CLIPS = 4
+
+
+class Repair:
+    """Tries methods until int8 answers nearly as many validation clips right as float does.
+
+    Args:
+        quantizer: of the run's network.
+        validation: validation clips.
+        answers: the float network's probabilities for them, shape (clips, classes).
+        bound_points: percentage points of accuracy that int8 may lose.
+        log: takes lines of progress.
+
+    Attributes:
+        attempts: what was tried, as the report has it.
+    """
+
+    def __init__(
+        self,
+        quantizer: Quantizer,
+        validation: FeatureSet,
+        answers: npt.NDArray[Any],
+        bound_points: float,
+        log: Log,
+    ) -> None:
+        self.quantizer = quantizer
+        self.validation = validation
+        self.answers = answers
+        self.bound_points = bound_points
+        self.log = log
+        self.attempts: list[dict[str, Any]] = []
+
+    @property
+    def holds(self) -> bool:
+        """Whether the last attempt keeps to the bound."""
+        return bool(self.attempts) and self.attempts[-1]["outcome"] == WITHIN_BOUND
+
+    def without_training(self) -> Method:
+        """The first of :data:`REPAIR_METHODS` within the bound, else the one that loses least.
+
+        Raises:
+            ModelError: the network has no int8 form.
+        """
+        for name in REPAIR_METHODS:
+            method = Method.parse(name)
+            self.attempts.append(self._attempt(self.quantizer, method))
+            if self.holds:
+                return method
+        possible = self._possible()
+        if not possible:
+            raise ModelError(f"{self.quantizer.model.name}: {self.attempts[0]['outcome']}")
+        return Method.parse(min(possible, key=lambda attempt: attempt["drop_points"])["method"])
+
+    def by_training(
+        self, best_method: Method, train: Callable[[Method, str | None], FineTuned]
+    ) -> tuple[Method, FineTuned | None]:
+        """Train with int8's rounding: from the first of the most expensive layers on, then all.
+
+        Args:
+            best_method: the method that loses least without training.
+            train: trains the network; takes the method and the first layer that changes.
+
+        Returns:
+            The method that loses least of all attempts, and the trained network if it has one.
+        """
+        method, start = Method(qat=True), self._first_layer()
+        smallest_drop = min(attempt["drop_points"] for attempt in self._possible())
+        best: tuple[Method, FineTuned | None] = best_method, None
+        for first_layer in (start, None) if start else (None,):
+            trained = train(method, first_layer)
+            quantizer = Quantizer(trained.model, self.quantizer.calibration)
+            attempt = self._attempt(quantizer, method, first_layer)
+            self.attempts.append(attempt)
+            drop = attempt["drop_points"]
+            if drop is not None and drop < smallest_drop:
+                smallest_drop, best = drop, (method, trained)
+            if self.holds:
+                break
+        return best
+
+    def _possible(self) -> list[dict[str, Any]]:
+        return [attempt for attempt in self.attempts if attempt["drop_points"] is not None]
+
+    def _first_layer(self) -> str | None:
+        if self.attempts[0]["drop_points"] is None:
+            return None
+        self.log(f"quantising one layer at a time on {_RANKED_CLIPS} validation clips")
+        costs = rank_layers(
+            self.quantizer.quantize(Method()),
+            evenly_spaced(self.validation.clean, _RANKED_CLIPS),
+            evenly_spaced(self.validation.labels, _RANKED_CLIPS),
+            self.quantizer.model.name,
+        )
+        return first_expensive_layer([cost.layer for cost in costs], self.quantizer.model)
+
+    def _attempt(
+        self, quantizer: Quantizer, method: Method, first_layer: str | None = None
+    ) -> dict[str, Any]:
+        """What a method loses, as the report has it."""
+        drop_points, apart, outcome = None, None, ""
+        labels = self.validation.labels
+        try:
+            network = quantizer.quantize(method).network
+            if method.wide:
+                outcome = why_not_on_device(network, self.validation.clean)
+        except ModelError as error:
+            outcome = str(error)
+        if not outcome:
+            scores = network.run(run_reference, self.validation.clean)
+            accuracy = (self.answers.argmax(1) == labels).mean()
+            drop_points = points(accuracy - (scores.argmax(1) == labels).mean())
+            apart = divergence(self.answers, probabilities(scores))
+            outcome = WITHIN_BOUND if drop_points <= self.bound_points else "loses too much"
+        name = f"{method} from {first_layer} on" if first_layer else str(method)
+        drop = "" if drop_points is None else f"{drop_points:.2f} points: "
+        self.log(f"{name}: {drop}{outcome}")
+        return {
+            "method": name,
+            "drop_points": drop_points,
+            "divergence": apart,
+            "outcome": outcome,
+        }
+
+
+def first_expensive_layer(ranking: Sequence[str], model: keras.Model) -> str | None:
+    """The earliest of the most expensive layers; None if the network begins with it.
+
+    Args:
+        ranking: names of layers, the most expensive first.
+        model: the network.
+    """
+    names = [layer.name for layer in model.layers if layer.weights]
+    ranked = [part for name in ranking for part in name.split("/") if part in names]
+    places = [names.index(name) for name in ranked[:_MOST_EXPENSIVE]]
+    return names[min(places)] if places and min(places) > 0 else None
+
+
+def why_not_on_device(network: Int8Network, features: Int8) -> str:
+    """Why TFLite Micro cannot run the network with equal bytes; '' if it can."""
+    if reason := tflm_unavailable_reason():
+        return reason
+    clips = evenly_spaced(features, _PARITY_CLIPS)
+    if not np.array_equal(network.run(run_tflm, clips), network.run(run_reference, clips)):
+        return "TFLite Micro rounds a layer otherwise than TFLite"
+    return ""
