@@ -242,14 +242,18 @@ class AudioDataset:
                 raise DataError(f"{self.info.name}: clip {clip.clip_id} has no file; fetch it")
             audio = self.synthesise(clip)
         else:
-            audio = read_audio(
-                clip.path,
-                sample_rate_hz=self.info.sample_rate_hz,
-                resample=self.info.resample,
-                mix=self.info.resample,
-                start_s=clip.start_s,
-                duration_s=clip.duration_s,
-            )
+            try:
+                audio = read_audio(
+                    clip.path,
+                    sample_rate_hz=self.info.sample_rate_hz,
+                    resample=self.info.resample,
+                    mix=self.info.resample,
+                    start_s=clip.start_s,
+                    duration_s=clip.duration_s,
+                )
+            except DataError as error:
+                again = ", or fetch the data again" if self.info.archives else ""
+                raise DataError(f"{error}{again}") from error
         return audio if clip.gain == 1.0 else from_pcm16(to_pcm16(audio * clip.gain))
 
     def load(self, clip: Clip) -> Audio:

@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 import yaml
 
-from m3net_tf.datasets.audio import check_file
+from m3net_tf.datasets.audio import check_file, header_of
 from m3net_tf.datasets.base import (
     READERS,
     SPLITS,
@@ -287,7 +287,7 @@ def _bad_headers(dataset: AudioDataset) -> dict[str, str]:
     def reason(path: Path) -> str:
         try:
             check_file(path)
-            if soundfile.info(path).frames > 0:
+            if header_of(path).frames > 0:
                 return ""
             return f"{path}: holds no samples; delete or replace the file"
         except DataError as error:
@@ -309,7 +309,7 @@ def _file_facts(dataset: AudioDataset) -> list[str]:
     bad = _bad_headers(dataset)
     with ThreadPoolExecutor(READERS) as pool:
         good = [path for path in paths if not any(str(path) in reason for reason in bad.values())]
-        facts = list(pool.map(soundfile.info, good))
+        facts = list(pool.map(header_of, good))
     lengths_s = np.array([fact.duration for fact in facts] or [0.0])
     size = sum(path.stat().st_size for path in paths)
     return [
