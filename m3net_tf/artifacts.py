@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -56,6 +57,11 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path} is missing: run the step that writes it again") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DataError(f"{path} is not valid JSON ({error}): delete it and run again") from None
+
+
+def markdown_text(text: str) -> str:
+    """A name of the user's as it reads, whatever Markdown makes of its characters."""
+    return re.sub(r"([\\|<>*`\[\]])", r"\\\1", text)
 
 
 def cache_folder() -> Path:

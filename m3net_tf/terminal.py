@@ -13,7 +13,7 @@ from m3net_tf.errors import M3NetError
 
 USER_ERROR = 2
 INTERRUPTED = 130
-_PIPE_CLOSED = 1
+_PIPE_CLOSED = 141
 
 
 def run_command(command: Callable[[], int | None]) -> int:

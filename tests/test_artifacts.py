@@ -89,3 +89,10 @@ def test_sha256():
     # Origin: printf 'abc' | sha256sum
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert artifacts.sha256_of(b"abc") == expected
+
+
+def test_markdown_shows_names_as_they_are():
+    assert artifacts.markdown_text("a_b, c d") == "a_b, c d"
+    assert artifacts.markdown_text(r"a|b [x](y) *c* `d` <b> \\") == (
+        r"a\|b \[x\](y) \*c\* \`d\` \<b\> \\\\"
+    )

@@ -29,7 +29,7 @@ def main() -> None:
 
 def _run() -> int | None:
     try:
-        return app(standalone_mode=False)
+        return app(prog_name="m3net", standalone_mode=False)
     except UsageError as error:
         path = error.ctx.command_path if error.ctx else "m3net"
         raise ConfigError(f"{error.format_message()} (see {path} --help)") from None

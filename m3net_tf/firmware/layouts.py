@@ -18,7 +18,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
 from m3net_tf import __version__
-from m3net_tf.artifacts import write_bytes
+from m3net_tf.artifacts import markdown_text, write_bytes
 from m3net_tf.errors import ConfigError
 from m3net_tf.export import Bundle
 from m3net_tf.firmware.sources import FIRMWARE_DIR, read_lock
@@ -179,7 +179,7 @@ def _readme(bundle: Bundle, name: str) -> str:
         [
             f"# {name}",
             "",
-            f"{_sentence(bundle)} Classes: {', '.join(bundle.labels)}.",
+            f"{_sentence(bundle)} Classes: {markdown_text(', '.join(bundle.labels))}.",
             f"Licence: {manifest['licence']}.",
             "",
             f"It hears {frontend.sample_rate_hz} Hz, {frontend.hop_samples} samples at a time, and "

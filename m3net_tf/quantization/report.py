@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.table import Table
 
+from m3net_tf.artifacts import markdown_text
 from m3net_tf.frontend import dequantize_features
 from m3net_tf.models.diffres import WARP
 from m3net_tf.quantization.graph import Graph, Operator
@@ -433,7 +434,7 @@ def _rows(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> list[str]:
     return [
         f"| {' | '.join(head)} |",
         f"|{'---|' * len(head)}",
-        *(f"| {' | '.join(map(str, row))} |" for row in rows),
+        *(f"| {' | '.join(markdown_text(str(cell)) for cell in row)} |" for row in rows),
         "",
     ]
 

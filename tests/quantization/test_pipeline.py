@@ -235,3 +235,7 @@ def test_a_bound_that_the_first_method_keeps(tiny_run, tmp_path):
     assert "Repair to within 100 points on validation: reached." in page
     assert "## Layers" not in page
     assert read_json(tmp_path / "run" / "quantized" / "report.json") == found
+
+
+def test_names_do_not_break_the_tables_of_the_page():
+    assert report._rows(("class",), [("a|b",)])[2] == r"| a\|b |"

@@ -264,7 +264,7 @@ sys.exit(run_command(lambda: print("a line")))
 
 def test_a_closed_pipe_is_quiet():
     done = subprocess.run([sys.executable, "-c", _READER_GONE], capture_output=True, check=False)
-    assert (done.returncode, done.stderr) == (1, b"")
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_a_name_that_is_not_utf_8_is_printed_as_it_is(exported, tmp_path, write_wav):
