@@ -8,13 +8,18 @@ import sys
 
 def main() -> None:
     """Entry point."""
-    if sys.argv[1:2] == ["classify"]:
-        from m3net_tf.runtime.command import main as classify
+    try:
+        if sys.argv[1:2] == ["classify"]:
+            from m3net_tf.runtime.command import main as classify
 
-        sys.exit(classify(sys.argv[2:]))
-    from m3net_tf.cli import main as others
+            sys.exit(classify(sys.argv[2:]))
+        from m3net_tf.cli import main as others
 
-    others()
+        others()
+    except KeyboardInterrupt:  # while the packages are loaded
+        from m3net_tf.terminal import INTERRUPTED
+
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables in Markdown."""
+"""Markdown: names as they read, and tables."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+
+
+def markdown_text(text: str) -> str:
+    """A user's name, with the characters escaped that Markdown would interpret."""
+    return re.sub(r"([\\|<>*`\[\]])", r"\\\1", text)
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
@@ -11,13 +17,9 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> lis
 
     Args:
         head: column heads.
-        rows: a value for each column; bars in them are escaped.
+        rows: a value for each column, escaped by :func:`markdown_text`.
     """
-    lines = [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows]
+    lines = [f"| {' | '.join(markdown_text(str(cell)) for cell in row)} |" for row in rows]
     if not lines:
         return ["None.", ""]
     return [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *lines, ""]
-
-
-def _cell(value: object) -> str:
-    return str(value).replace("|", r"\|")

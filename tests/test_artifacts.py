@@ -6,6 +6,7 @@ import pytest
 
 from m3net_tf import artifacts
 from m3net_tf.errors import DataError
+from m3net_tf.markdown import markdown_text
 
 
 def test_write_makes_folders_and_replaces(tmp_path):
@@ -89,3 +90,8 @@ def test_sha256():
     # Origin: printf 'abc' | sha256sum
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert artifacts.sha256_of(b"abc") == expected
+
+
+def test_markdown_shows_names_as_they_are():
+    assert markdown_text("a_b, c d") == "a_b, c d"
+    assert markdown_text(r"a|b [x](y) *c* `d` <b> \\") == (r"a\|b \[x\](y) \*c\* \`d\` \<b\> \\\\")

@@ -13,29 +13,25 @@ from m3net_tf.cli import training, deploy, papers, device, runtime, data, bench,
 
 # isort: on
 from m3net_tf.cli.common import UsageError, app
-from m3net_tf.errors import M3NetError
+from m3net_tf.errors import ConfigError
+from m3net_tf.terminal import INTERRUPTED, run_command
 
 __all__ = ["app", "main"]
-
-INTERRUPTED = 130
 
 
 def main() -> None:
     """Entry point: one line and status 2 for what the user can mend."""
-    try:
-        status = app(standalone_mode=False)
-    except M3NetError as error:
-        _fail(str(error))
-    except UsageError as error:
-        path = error.ctx.command_path if error.ctx else "m3net"
-        _fail(f"{error.format_message()} (see {path} --help)")
-    except (KeyboardInterrupt, typer.Abort):
-        status = INTERRUPTED
+    status = run_command(_run)
     if status == INTERRUPTED:
         print("stopped: the same command goes on from here", file=sys.stderr)
     sys.exit(status)
 
 
-def _fail(text: str) -> None:
-    print(f"error: {' '.join(text.split())}", file=sys.stderr)
-    sys.exit(2)
+def _run() -> int | None:
+    try:
+        return app(prog_name="m3net", standalone_mode=False)
+    except UsageError as error:
+        path = error.ctx.command_path if error.ctx else "m3net"
+        raise ConfigError(f"{error.format_message()} (see {path} --help)") from None
+    except typer.Abort:
+        raise KeyboardInterrupt from None

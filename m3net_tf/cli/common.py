@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,23 +16,68 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from m3net_tf import __version__
+
+_PIPE_WIDTH = 10_000  # of columns: no table is as wide, so none is cut or wrapped
+_NUMBER = re.compile(r"[\d.,]*( %)?")
+
+
+def show_help(context: typer.Context) -> None:
+    """Print the help of a group that is called without a command."""
+    if context.invoked_subcommand is None:
+        say(context.get_help())
+
+
+def show_version_or_help(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """What the application does before, or without, a command."""
+    if version:
+        say(f"m3net {__version__}")
+        raise typer.Exit
+    show_help(context)
+
+
+def make_console() -> Console:
+    """The console that tables are printed on.
+
+    Words are printed as they are, for names of classes may look like markup. Outside of a terminal
+    a table takes the width that it needs, unless COLUMNS says another. NO_COLOR means no styles.
+    """
+    fits_itself = not (sys.stdout and sys.stdout.isatty()) and "COLUMNS" not in os.environ
+    return Console(
+        markup=False,
+        emoji=False,
+        highlight=False,
+        width=_PIPE_WIDTH if fits_itself else None,
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+    )
+
+
+def _group(words: str) -> typer.Typer:
+    return typer.Typer(help=words, callback=show_help, invoke_without_command=True)
+
+
 app = typer.Typer(
     name="m3net",
     help="Sound recognition, from a paper to a microcontroller.",
-    add_completion=False,
+    callback=show_version_or_help,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data_app = typer.Typer(help="Data sets.")
-model_app = typer.Typer(help="Networks.")
-bench_app = typer.Typer(help="Measurements, as JSON.")
-device_app = typer.Typer(help="A board that runs the firmware.")
+data_app = _group("Data sets.")
+model_app = _group("Networks.")
+bench_app = _group("Measurements, as JSON.")
+device_app = _group("A board that runs the firmware.")
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 app.add_typer(device_app, name="device")
 app.add_typer(model_app, name="model")
 
-console = Console()
+console = make_console()
 
 DataDir = Annotated[
     Path | None, typer.Option(envvar="DATA_DIR", help="Folder that holds the data set.")
@@ -68,12 +117,28 @@ def say_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def progress_beside(as_json: bool) -> Callable[[str], None]:
+    """Where progress goes: beside the result, unless that is JSON."""
+    return say_progress if as_json else say
+
+
+def say_json(value: Any) -> None:
+    """Print a result as JSON, the same value as the same text."""
+    say(json.dumps(value, indent=2, sort_keys=True))
+
+
 def print_table(table: Any) -> None:
-    """Print a table of data sets, its columns as wide as their longest word."""
-    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    """Print a table with ``columns`` and ``rows``; columns are as wide as their longest word."""
+    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for i, column in enumerate(table.columns):
-        words = " ".join((column, *(row[i] for row in table.rows))).split()
-        shown.add_column(column, overflow="fold", min_width=max(map(len, words)))
+        cells = [row[i] for row in table.rows]
+        words = " ".join((column, *cells)).split()
+        shown.add_column(
+            column,
+            overflow="fold",
+            min_width=max(map(len, words)),
+            justify="right" if all(map(_NUMBER.fullmatch, cells)) else "left",
+        )
     for row in table.rows:
         shown.add_row(*row)
     console.print(shown)

@@ -8,10 +8,13 @@ from typing import Annotated
 import typer
 
 from m3net_tf.cli.common import (
+    AsJson,
     DataDir,
     data_app,
     print_table,
+    progress_beside,
     say,
+    say_json,
 )
 
 DataOptions = Annotated[
@@ -21,18 +24,24 @@ SkipBroken = Annotated[bool, typer.Option(help="Leave out files that cannot be d
 
 
 @data_app.command("list")
-def data_list() -> None:
+def data_list(as_json: AsJson = False) -> None:
     """Names of the data sets."""
     from m3net_tf.datasets import report
 
-    print_table(report.list_table())
+    if as_json:
+        say_json(report.list_facts())
+    else:
+        print_table(report.list_table())
 
 
 @data_app.command("info")
-def data_info(name: str, data_dir: DataDir = None) -> None:
+def data_info(name: str, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """What a data set is, how it is split and fetched; with its folder also what is there."""
     from m3net_tf.datasets import report
 
+    if as_json:
+        say_json(report.info_facts(name, data_dir))
+        return
     for line in report.info_lines(name, data_dir):
         say(line)
 
@@ -45,12 +54,16 @@ def data_fetch(
         str | None, typer.Option(help="Mirror: an archive, or a folder of them ending in /.")
     ] = None,
     keep_archives: Annotated[bool, typer.Option(help="Keep the archives.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Download, check and unpack a data set; a stopped download goes on where it was."""
     from m3net_tf.datasets.fetch import fetch
 
-    folder = fetch(name, data_dir, url=url, keep_archives=keep_archives, log=say)
-    if folder.exists():
+    log = progress_beside(as_json)
+    folder = fetch(name, data_dir, url=url, keep_archives=keep_archives, log=log)
+    if as_json:
+        say_json({"name": name, "folder": str(folder), "exists": folder.exists()})
+    elif folder.exists():
         say(f"{folder}: now run m3net data check {name}")
 
 
@@ -62,6 +75,7 @@ def data_check(
     seed: Annotated[int, typer.Option(help="Of random splits.")] = 0,
     option: DataOptions = None,
     skip_broken: SkipBroken = False,
+    as_json: AsJson = False,
 ) -> None:
     """Prove that no group is on both sides, print the leak, look for broken files."""
     from m3net_tf.datasets import report
@@ -71,9 +85,12 @@ def data_check(
     found = report.check(
         name, data_dir, decode=decode, seed=seed, skip_broken=skip_broken, **options
     )
-    print_table(found.table())
-    for line in found.lines():
-        say(line)
+    if as_json:
+        say_json(found.to_dict())
+    else:
+        print_table(found.table())
+        for line in found.lines():
+            say(line)
     if not found.passed:
         raise DataError(f"{name}: the check did not pass; mend what is listed above")
 
@@ -87,12 +104,13 @@ def data_stats(
     seed: Annotated[int, typer.Option(help="Of random splits.")] = 0,
     option: DataOptions = None,
     skip_broken: SkipBroken = False,
+    as_json: AsJson = False,
 ) -> None:
     """Clips of each class and split; lengths, rates, channels and formats of the files."""
     from m3net_tf.datasets import report
 
     options = report.parse_options(option or [])
-    table, lines = report.stats(
+    facts = report.stats(
         name,
         data_dir,
         protocol=protocol,
@@ -101,6 +119,9 @@ def data_stats(
         skip_broken=skip_broken,
         **options,
     )
-    print_table(table)
-    for line in lines:
+    if as_json:
+        say_json(facts)
+        return
+    print_table(report.stats_table(facts))
+    for line in report.stats_lines(facts):
         say(line)

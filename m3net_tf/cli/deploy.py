@@ -17,7 +17,9 @@ from m3net_tf.cli.common import (
     RunFolder,
     app,
     console,
+    progress_beside,
     say,
+    say_json,
 )
 from m3net_tf.errors import M3NetError
 
@@ -31,6 +33,7 @@ def export_command(
         list[str] | None,
         typer.Option(help="Also as cmsis-pack, arduino, platformio or zephyr; several times."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Quantise a trained run to int8, write what the firmware needs, and certify it."""
     from m3net_tf.export import export_run
@@ -43,11 +46,18 @@ def export_command(
             raise typer.BadParameter(
                 f"layout {name!r} is unknown: choose from {', '.join(LAYOUTS)}"
             )
-    bundle = export_run(Run(run), data_dir, log=say)
-    certificate = certify_export(bundle, board, run / "firmware" / board, say)
-    for name in layout or ():
-        say(str(write_layout(bundle, name, run / "layouts")))
+    log = progress_beside(as_json)
+    bundle = export_run(Run(run), data_dir, log=log)
+    certificate = certify_export(bundle, board, run / "firmware" / board, log)
+    layouts = [str(write_layout(bundle, name, run / "layouts")) for name in layout or ()]
     manifest = bundle.manifest
+    if as_json:
+        facts = {key: manifest[key] for key in ("arena", "labels", "model", "operators")}
+        folder = str(bundle.folder)
+        say_json({"folder": folder, **facts, "certificate": certificate, "layouts": layouts})
+        return
+    for path in layouts:
+        say(path)
     say(
         f"{bundle.folder}: network {manifest['model']['bytes']} bytes, arena "
         f"{manifest['arena']['bytes']} bytes ({manifest['arena']['source']}), operators "
@@ -138,8 +148,6 @@ def matrix(
     result = run_matrix(
         folder, recipes=recipes, boards=boards or (), data_dir=data_dir, jobs=jobs, log=say
     )
-    if not console.is_terminal:
-        console.width = 140  # a log need not be cut at 80 columns
     console.print(matrix_table(result))
     if different := [cell for cell in result["cells"] if not cell["bytes_equal"]]:
         named = ", ".join(f"{cell['network']} on {cell['board']}" for cell in different)

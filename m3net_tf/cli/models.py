@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -13,27 +12,46 @@ from m3net_tf.cli.common import (
     AsJson,
     console,
     model_app,
+    print_table,
     say,
+    say_json,
 )
+
+if TYPE_CHECKING:
+    from m3net_tf.models import Preset
 
 
 @model_app.command("list")
-def model_list() -> None:
-    """Networks and their presets."""
+def model_list(as_json: AsJson = False) -> None:
+    """Networks and their presets; what a preset is for, model info says."""
+    from m3net_tf.datasets.report import Table as Columns
     from m3net_tf.models import model_names, presets_of
 
-    table = Table("network", "preset", "input", "parameters", "MACs", "")
-    for name in model_names():
-        for preset_name, preset in presets_of(name).items():
-            table.add_row(
-                name,
-                preset_name,
-                " x ".join(map(str, preset.input_shape)),
-                f"{preset.parameters:,}",
-                f"{preset.macs:,}",
-                preset.summary,
-            )
-    console.print(table)
+    presets = [(name, key, of) for name in model_names() for key, of in presets_of(name).items()]
+    if as_json:
+        say_json([{"network": name, "preset": key, **_facts(of)} for name, key, of in presets])
+        return
+    rows = [
+        (
+            name,
+            key,
+            " x ".join(map(str, of.input_shape)),
+            f"{of.parameters:,}",
+            f"{of.macs / 1e6:,.1f}",
+        )
+        for name, key, of in presets
+    ]
+    print_table(Columns(("network", "preset", "input", "parameters", "MACs, M"), tuple(rows)))
+
+
+def _facts(preset: Preset) -> dict[str, Any]:
+    return {
+        "input_shape": list(preset.input_shape),
+        "classes": preset.classes,
+        "parameters": preset.parameters,
+        "macs": preset.macs,
+        "summary": preset.summary,
+    }
 
 
 @model_app.command("info")
@@ -53,6 +71,7 @@ def model_info(
     facts: dict[str, Any] = {
         "name": name,
         "preset": preset,
+        "summary": presets[preset].summary,
         "input_shape": list(model.input_shape[1:]),
         "classes": model.output_shape[-1],
         "parameters": model.count_params(),
@@ -70,7 +89,7 @@ def model_info(
         ],
     }
     if as_json:
-        say(json.dumps(facts, indent=2))
+        say_json(facts)
         return
     table = Table("layer", "type", "output", "parameters", title=f"{name} {preset}")
     for layer in facts["layers"]:
@@ -78,3 +97,4 @@ def model_info(
         table.add_row(layer["name"], layer["type"], shape, f"{layer['parameters']:,}")
     console.print(table)
     say(f"{facts['parameters']:,} parameters, {facts['macs']:,} MACs")
+    say(facts["summary"])

@@ -23,7 +23,7 @@ def classify(context: typer.Context) -> None:
     """Say what sounds are, from files or the microphone; needs no TensorFlow."""
     from m3net_tf.runtime.command import run
 
-    run(context.args)
+    raise typer.Exit(run(context.args))
 
 
 @app.command()

@@ -14,6 +14,7 @@ import hashlib
 import importlib
 import inspect
 import pkgutil
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,7 @@ from m3net_tf.datasets.audio import (
 from m3net_tf.errors import ConfigError, DataError
 
 SPLITS = ("train", "validation", "test")
+_NO_LABEL = frozenset({"Cc", "Cs", "Zl", "Zp"})  # controls, surrogates, line breaks
 READERS = 4  # threads that decode files side by side; libsndfile works outside Python's lock
 
 
@@ -94,6 +96,12 @@ class Clip:
     gain: float = 1.0
     synthetic: bool = False
     labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Escape in the name what is not UTF-8: it is printed, hashed and stored."""
+        if not self.clip_id.isascii():
+            name = self.clip_id.encode("utf-8", "surrogateescape")
+            object.__setattr__(self, "clip_id", name.decode("utf-8", "backslashreplace"))
 
     @property
     def all_labels(self) -> tuple[str, ...]:
@@ -193,6 +201,12 @@ class AudioDataset:
     def __post_init__(self) -> None:
         """Refuse repeated clips and strange labels or splits."""
         name, labels = self.info.name, set(self.info.labels)
+        for label in self.info.labels:
+            if not is_label(label):
+                raise DataError(
+                    f"{name}: class {label!r} has a line break or control character, or is not "
+                    "UTF-8; rename its folder, or correct the table"
+                )
         repeated = [
             clip_id for clip_id, n in Counter(c.clip_id for c in self.clips).items() if n > 1
         ]
@@ -242,14 +256,18 @@ class AudioDataset:
                 raise DataError(f"{self.info.name}: clip {clip.clip_id} has no file; fetch it")
             audio = self.synthesise(clip)
         else:
-            audio = read_audio(
-                clip.path,
-                sample_rate_hz=self.info.sample_rate_hz,
-                resample=self.info.resample,
-                mix=self.info.resample,
-                start_s=clip.start_s,
-                duration_s=clip.duration_s,
-            )
+            try:
+                audio = read_audio(
+                    clip.path,
+                    sample_rate_hz=self.info.sample_rate_hz,
+                    resample=self.info.resample,
+                    mix=self.info.resample,
+                    start_s=clip.start_s,
+                    duration_s=clip.duration_s,
+                )
+            except DataError as error:
+                again = ", or fetch the data again" if self.info.archives else ""
+                raise DataError(f"{error}{again}") from error
         return audio if clip.gain == 1.0 else from_pcm16(to_pcm16(audio * clip.gain))
 
     def load(self, clip: Clip) -> Audio:
@@ -593,6 +611,11 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         if column not in found:
             raise DataError(f"{path}: has no column {column!r}; fetch the data again")
     return rows
+
+
+def is_label(text: str) -> bool:
+    """Whether a text can name a class on a line of its own: in a list, a protocol, a terminal."""
+    return bool(text) and not any(unicodedata.category(mark) in _NO_LABEL for mark in text)
 
 
 def rank(key: Hashable) -> str:

@@ -3,7 +3,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 import yaml
 
-from m3net_tf.datasets.audio import check_file
+from m3net_tf.datasets.audio import check_file, header_of
 from m3net_tf.datasets.base import (
     READERS,
     SPLITS,
@@ -109,6 +109,13 @@ class DatasetCheck:
         columns = ("protocol", "fold", "train", "val", "test", self.group, "leaked", "clip list")
         return Table(columns, tuple(rows))
 
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        values = dataclasses.asdict(self)
+        for line in values["protocols"]:
+            line["clips"] = dict(zip(SPLITS, line["clips"], strict=True))
+        return {**values, "passed": self.passed}
+
     def lines(self) -> list[str]:
         """What the table does not say."""
         lines = [*self.remarks, *self.errors, *self.broken.values()]
@@ -134,21 +141,72 @@ def parse_options(given: Sequence[str]) -> dict[str, Any]:
     return options
 
 
+def list_facts() -> list[dict[str, Any]]:
+    """All data sets as plain values; ``classes`` is 0 where only the data tell."""
+    keys = ("sample_rate_hz", "clip_s", "protocols", "licence", "clips", "multi_label")
+    return [
+        {
+            "name": name,
+            "classes": info.classes,
+            **{key: getattr(info, key) for key in (*keys, "needs_folder")},
+        }
+        for name, info in ((name, dataset_info(name)) for name in dataset_names())
+    ]
+
+
 def list_table() -> Table:
     """All data sets, one row each."""
-    rows = []
-    for name in dataset_names():
-        info = dataset_info(name)
-        rows.append(
-            (
-                name,
-                f"{info.classes or 'yours'}{', multi' if info.multi_label else ''}",
-                f"{info.sample_rate_hz / 1000:g} kHz",
-                "\n".join(info.protocols),
-                info.licence,
-            )
+    rows = [
+        (
+            facts["name"],
+            f"{facts['classes'] or 'yours'}{', multi' if facts['multi_label'] else ''}",
+            f"{facts['sample_rate_hz'] / 1000:g} kHz",
+            "\n".join(facts["protocols"]),
+            facts["licence"],
         )
+        for facts in list_facts()
+    ]
     return Table(("name", "classes", "rate", "protocols", "licence"), tuple(rows))
+
+
+def info_facts(name: str, data_dir: str | Path | None = None) -> dict[str, Any]:
+    """A data set as plain values: its description and, where it is there, its splits.
+
+    Returns:
+        Among others ``here``: None where there is no copy, else ``protocol``, ``fold``, the clips
+        of each of the ``splits`` and ``notes``, or the ``error`` that keeps it from being used.
+
+    Raises:
+        DataError: ``data_dir`` does not exist.
+        ConfigError: unknown name.
+    """
+    info = dataset_info(name)
+    keys = ("labels", "sample_rate_hz", "clip_s", "protocols", "licence", "citation", "url")
+    facts: dict[str, Any] = {
+        "name": name,
+        "description": dataset_module(name),
+        **{key: getattr(info, key) for key in (*keys, "folds", "clips", "multi_label")},
+        "options": dataset_options(name),
+        "archives": [dataclasses.asdict(archive) for archive in info.archives],
+        "fetch_hint": info.fetch_hint,
+        "here": None,
+    }
+    folder = data_folder(name, data_dir)
+    if info.needs_folder and not folder.is_dir():
+        if data_dir is not None:
+            raise DataError(f"{folder}: does not exist; correct DATA_DIR")
+        return facts
+    try:
+        dataset = load_dataset(name, data_dir)
+    except DataError as error:
+        return {**facts, "here": {"error": str(error)}}
+    facts["here"] = {
+        "protocol": dataset.info.protocol,
+        "fold": dataset.info.fold,
+        "splits": {split: len(dataset.split(split)) for split in SPLITS},
+        "notes": dataset.info.notes,
+    }
+    return facts
 
 
 def info_lines(name: str, data_dir: str | Path | None = None) -> list[str]:
@@ -158,27 +216,23 @@ def info_lines(name: str, data_dir: str | Path | None = None) -> list[str]:
         DataError: ``data_dir`` does not exist.
         ConfigError: unknown name.
     """
-    info = dataset_info(name)
-    lines = [*dataset_module(name).splitlines(), ""]
-    lines.append(f"Options: {', '.join(dataset_options(name)) or 'none'}")
-    for archive in info.archives:
-        size = f"{archive.size_bytes / 1e6:.0f} MB, " if archive.size_bytes else ""
-        checksum = archive.checksum or "no published checksum"
-        lines.append(f"Archive: {archive.url} ({size}{checksum})")
-    if not info.archives and info.fetch_hint:
-        lines.append(f"By hand: {info.fetch_hint}")
-    folder = data_folder(name, data_dir)
-    if info.needs_folder and not folder.is_dir():
-        if data_dir is not None:
-            raise DataError(f"{folder}: does not exist; correct DATA_DIR")
+    facts = info_facts(name, data_dir)
+    lines = [*facts["description"].splitlines(), ""]
+    lines.append(f"Options: {', '.join(facts['options']) or 'none'}")
+    for archive in facts["archives"]:
+        size = f"{archive['size_bytes'] / 1e6:.0f} MB, " if archive["size_bytes"] else ""
+        checksum = archive["checksum"] or "no published checksum"
+        lines.append(f"Archive: {archive['url']} ({size}{checksum})")
+    if not facts["archives"] and facts["fetch_hint"]:
+        lines.append(f"By hand: {facts['fetch_hint']}")
+    here = facts["here"]
+    if here is None:
         return lines
-    try:
-        dataset = load_dataset(name, data_dir)
-    except DataError as error:
-        return [*lines, f"Here: {error}"]
-    lines.append(f"Here: {dataset.info.protocol}" + _fold_words(dataset))
-    lines += [f"  {split}: {len(dataset.split(split))} clips" for split in SPLITS]
-    return [*lines, *(f"  {note}" for note in dataset.info.notes)]
+    if "error" in here:
+        return [*lines, f"Here: {here['error']}"]
+    lines.append(f"Here: {here['protocol']}{_fold_words(here['fold'])}")
+    lines += [f"  {split}: {clips} clips" for split, clips in here["splits"].items()]
+    return [*lines, *(f"  {note}" for note in here["notes"])]
 
 
 def check(
@@ -239,33 +293,68 @@ def stats(
     fold: int | None = None,
     seed: int = 0,
     **options: Any,
-) -> tuple[Table, list[str]]:
-    """Clips of each class and split, and the files' lengths, rates, channels and formats."""
+) -> dict[str, Any]:
+    """Clips of each class and split, and the files' lengths, rates, channels and formats.
+
+    Returns:
+        ``protocol``, ``fold`` and ``notes``; ``classes`` (clips of each split, by class), ``clips``
+        and ``groups`` (by split, and ``all``), ``group`` (what one is), ``delivered`` (what becomes
+        of a file), and ``files``, None where the clips are made by the program.
+    """
     dataset = load_dataset(name, data_dir, protocol=protocol, fold=fold, seed=seed, **options)
     info, counts = dataset.info, dataset.counts()
+    splits = {split: dataset.split(split) for split in SPLITS} | {"all": dataset.clips}
+    return {
+        "name": name,
+        "protocol": info.protocol,
+        "fold": info.fold,
+        "notes": info.notes,
+        "classes": {label: {s: counts[s][label] for s in SPLITS} for label in info.labels},
+        "clips": {split: len(clips) for split, clips in splits.items()},
+        "group": info.group,
+        "groups": {split: len({clip.group for clip in clips}) for split, clips in splits.items()},
+        "delivered": {
+            "clip_s": info.clip_s,
+            "fit": info.fit,
+            "sample_rate_hz": info.sample_rate_hz,
+        },
+        "files": _file_facts(dataset),
+    }
+
+
+def stats_table(facts: dict[str, Any]) -> Table:
+    """Clips of each class and split, from :func:`stats`."""
     rows = [
-        (label, *(str(counts[split][label]) for split in SPLITS), str(_total(counts, label)))
-        for label in info.labels
+        (label, *map(str, counts.values()), str(sum(counts.values())))
+        for label, counts in facts["classes"].items()
     ]
-    sums = [len(dataset.split(split)) for split in SPLITS]
-    rows.append(("clips", *map(str, sums), str(sum(sums))))
-    groups = [len({clip.group for clip in dataset.split(split)}) for split in SPLITS]
-    rows.append((f"groups ({info.group})", *map(str, groups), str(_groups(dataset))))
-    lines = [f"{name}, {info.protocol}{_fold_words(dataset)}", *info.notes]
-    lines += _file_facts(dataset)
-    return Table(("class", *SPLITS, "all"), tuple(rows)), lines
+    rows.append(("clips", *map(str, facts["clips"].values())))
+    rows.append((f"groups ({facts['group']})", *map(str, facts["groups"].values())))
+    return Table(("class", *SPLITS, "all"), tuple(rows))
 
 
-def _total(counts: dict[str, dict[str, int]], label: str) -> int:
-    return sum(counts[split][label] for split in SPLITS)
+def stats_lines(facts: dict[str, Any]) -> list[str]:
+    """What the table of :func:`stats` does not say."""
+    lines = [f"{facts['name']}, {facts['protocol']}{_fold_words(facts['fold'])}", *facts["notes"]]
+    files, delivered = facts["files"], facts["delivered"]
+    if files is None:
+        return [*lines, "files: none, the clips are made by the program"]
+    length = files["length_s"]
+    rates = {f"{rate} Hz": count for rate, count in files["rates_hz"].items()}
+    return [
+        *lines,
+        f"files: {files['count']}, {files['bytes'] / 1e6:.1f} MB, {files['hours']:.2f} h",
+        f"length: {length['min']:.3f} to {length['max']:.3f} s, median {length['median']:.3f} s; "
+        f"delivered {delivered['clip_s']:g} s ({delivered['fit']})",
+        f"rates: {_shares(rates)}; delivered {delivered['sample_rate_hz']} Hz",
+        f"channels: {_shares(files['channels'])}",
+        f"formats: {_shares(files['formats'])}",
+        *(f"broken: {reason}" for reason in files["broken"]),
+    ]
 
 
-def _groups(dataset: AudioDataset) -> int:
-    return len({clip.group for clip in dataset.clips})
-
-
-def _fold_words(dataset: AudioDataset) -> str:
-    return "" if dataset.info.fold is None else f", fold {dataset.info.fold} tests"
+def _fold_words(fold: int | None) -> str:
+    return "" if fold is None else f", fold {fold} tests"
 
 
 def _protocol_check(dataset: AudioDataset) -> ProtocolCheck:
@@ -287,7 +376,7 @@ def _bad_headers(dataset: AudioDataset) -> dict[str, str]:
     def reason(path: Path) -> str:
         try:
             check_file(path)
-            if soundfile.info(path).frames > 0:
+            if header_of(path).frames > 0:
                 return ""
             return f"{path}: holds no samples; delete or replace the file"
         except DataError as error:
@@ -301,29 +390,31 @@ def _bad_headers(dataset: AudioDataset) -> dict[str, str]:
         return {c: r for c, r in zip(clip_of.values(), reasons, strict=True) if r}
 
 
-def _file_facts(dataset: AudioDataset) -> list[str]:
+def _file_facts(dataset: AudioDataset) -> dict[str, Any] | None:
     """Lengths, rates, channels and formats of the clips' files, from their headers."""
     paths = sorted({clip.path for clip in dataset.clips if clip.path})
     if not paths:
-        return ["files: none, the clips are made by the program"]
+        return None
     bad = _bad_headers(dataset)
     with ThreadPoolExecutor(READERS) as pool:
         good = [path for path in paths if not any(str(path) in reason for reason in bad.values())]
-        facts = list(pool.map(soundfile.info, good))
-    lengths_s = np.array([fact.duration for fact in facts] or [0.0])
-    size = sum(path.stat().st_size for path in paths)
-    return [
-        f"files: {len(paths)}, {size / 1e6:.1f} MB, {lengths_s.sum() / 3600:.2f} h",
-        f"length: {lengths_s.min():.3f} to {lengths_s.max():.3f} s, "
-        f"median {np.median(lengths_s):.3f} s; delivered {dataset.info.clip_s:g} s "
-        f"({dataset.info.fit})",
-        f"rates: {_shares(f'{fact.samplerate} Hz' for fact in facts)}; "
-        f"delivered {dataset.info.sample_rate_hz} Hz",
-        f"channels: {_shares(str(fact.channels) for fact in facts)}",
-        f"formats: {_shares(f'{fact.format} {fact.subtype}' for fact in facts)}",
-        *(f"broken: {reason}" for reason in bad.values()),
-    ]
+        headers = list(pool.map(header_of, good))
+    lengths_s = np.array([header.duration for header in headers] or [0.0])
+    return {
+        "count": len(paths),
+        "bytes": sum(path.stat().st_size for path in paths),
+        "hours": float(lengths_s.sum() / 3600),
+        "length_s": {
+            "min": float(lengths_s.min()),
+            "median": float(np.median(lengths_s)),
+            "max": float(lengths_s.max()),
+        },
+        "rates_hz": Counter(header.samplerate for header in headers),
+        "channels": Counter(header.channels for header in headers),
+        "formats": Counter(f"{header.format} {header.subtype}" for header in headers),
+        "broken": list(bad.values()),
+    }
 
 
-def _shares(values: Any) -> str:
-    return ", ".join(f"{value} ({count})" for value, count in Counter(values).most_common())
+def _shares(counts: Mapping[Any, int]) -> str:
+    return ", ".join(f"{value} ({count})" for value, count in Counter(counts).most_common())

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import soundfile
 
 from m3net_tf.artifacts import write_bytes
+from m3net_tf.datasets.base import is_label
 from m3net_tf.device.client import Device
 from m3net_tf.errors import ConfigError
 
@@ -67,7 +68,7 @@ def capture(
         ConfigError: the label is no name of a folder, or the clips are too long for the board.
         FirmwareError: the board has no microphone, or stops answering.
     """
-    if not label or label != Path(label).name or label.startswith("."):
+    if not is_label(label) or label != Path(label).name or label.startswith("."):
         raise ConfigError(f"label {label!r}: give a name that a folder can have")
     if count < 1:
         raise ConfigError(f"count {count}: give at least 1 clip")

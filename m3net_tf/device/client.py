@@ -195,7 +195,7 @@ class Device:
                         f"{self.port.name}: a line without end; is it the right port and speed?"
                     )
                 return None
-            line = self._bytes[:end].decode("ascii", errors="replace").strip("\r")
+            line = self._bytes[:end].decode("utf-8", errors="replace").strip("\r")
             del self._bytes[: end + 1]
             if not line.startswith(PREFIX):
                 continue

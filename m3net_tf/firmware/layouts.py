@@ -22,6 +22,7 @@ from m3net_tf.artifacts import write_bytes
 from m3net_tf.errors import ConfigError
 from m3net_tf.export import Bundle
 from m3net_tf.firmware.sources import FIRMWARE_DIR, read_lock
+from m3net_tf.markdown import markdown_text
 from m3net_tf.runtime.metadata import stored_archive
 
 Files = dict[str, bytes]
@@ -179,7 +180,7 @@ def _readme(bundle: Bundle, name: str) -> str:
         [
             f"# {name}",
             "",
-            f"{_sentence(bundle)} Classes: {', '.join(bundle.labels)}.",
+            f"{_sentence(bundle)} Classes: {markdown_text(', '.join(bundle.labels))}.",
             f"Licence: {manifest['licence']}.",
             "",
             f"It hears {frontend.sample_rate_hz} Hz, {frontend.hop_samples} samples at a time, and "

@@ -154,8 +154,8 @@ def draw_confusion(runs: Sequence[Run]) -> Drawing:
     axes = figure.subplots()
     image = axes.imshow(shares, cmap=COLOURS, vmin=0, vmax=1)
     places = range(len(labels))
-    axes.set_xticks(places, labels, rotation=90)
-    axes.set_yticks(places, labels)
+    axes.set_xticks(places, labels, rotation=90, parse_math=False)
+    axes.set_yticks(places, labels, parse_math=False)
     axes.set(xlabel="predicted", ylabel="true")
     figure.colorbar(image, label="share of the true class")
     rows = [

@@ -120,5 +120,9 @@ def _scatter(
             for clip, label, (x, y) in zip(clip_ids, labels, plane, strict=True)
         ]
     handles, texts = axes.get_legend_handles_labels()
-    figure.legend(handles, texts, loc="outside right upper", fontsize="small", markerscale=2)
+    legend = figure.legend(
+        handles, texts, loc="outside right upper", fontsize="small", markerscale=2
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     return Drawing(figure, ("panel", "clip", "label", "x", "y"), rows, {"silhouette": facts})

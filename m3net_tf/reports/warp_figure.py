@@ -52,7 +52,7 @@ def draw_warp(run: Run, data_dir: Path | None = None, clips: int = CLIPS) -> Dra
         scores, matrix = seen["scores"][i].numpy(), matrices[i]
         frames = maps.shape[2]
         end_s = frames * hop_s
-        column[0].set_title(clip.label)
+        column[0].set_title(clip.label, parse_math=False)
         _show(column[0], maps[i, ..., 0], end_s, "spectrogram")
         column[1].stairs(scores, np.arange(frames + 1) * hop_s, fill=True)
         column[1].set(xlim=(0, end_s), ylim=(0, 1), ylabel="importance")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -88,17 +89,24 @@ class Classifier:
         Args:
             pcm: int16 samples at the front end's rate, shape (samples,).
         """
-        frontend, length = self.metadata.frontend, self.window_samples
-        pcm = np.pad(pcm, (0, max(0, length - len(pcm))))
-        last = len(pcm) - length
-        starts = list(range(0, last + 1, max(length // 2, 1)))
-        if last - starts[-1] >= frontend.hop_samples:
-            starts.append(last)
-        windows = (pcm[start : start + length] / 32768.0 for start in starts)
-        scores = np.concatenate(
-            [self.run(features_int8(frontend, window)[None, ..., None]) for window in windows]
-        )
-        window_scores = (scores.astype(np.float64) + 128.0) / 256.0
+        return self.classify_pieces([pcm])
+
+    def classify_pieces(self, pieces: Iterable[Pcm]) -> Classification:
+        """:meth:`classify` of a sound that comes piece by piece, with the same result.
+
+        No more than a window and a piece are kept, beside the scores.
+
+        Args:
+            pieces: int16 samples at the front end's rate, each of shape (samples,).
+        """
+        frontend = self.metadata.frontend
+        starts: list[int] = []
+        scores: list[Int8] = []
+        for start, window in _windows(pieces, self.window_samples, frontend.hop_samples):
+            starts.append(start)
+            features = features_int8(frontend, window / 32768.0)
+            scores.append(self.run(features[None, ..., None]))
+        window_scores = (np.concatenate(scores).astype(np.float64) + 128.0) / 256.0
         mean = window_scores.mean(axis=0)
         starts_s = np.array(starts) / frontend.sample_rate_hz
         return Classification(int(mean.argmax()), mean, starts_s, window_scores)
@@ -110,6 +118,30 @@ class Classifier:
             ConfigError: the front end needs the whole clip.
         """
         return StreamingRecognizer(self.metadata.frontend, self.run, self.metadata.detector)
+
+
+def _windows(pieces: Iterable[Pcm], length: int, hop: int) -> Iterator[tuple[int, Pcm]]:
+    """Windows of a sound with their starts, in samples.
+
+    Each begins half a window behind the one before. Where at least ``hop`` samples follow the last
+    one, a further window ends with the sound.
+    """
+    step = max(length // 2, 1)
+    first = 0  # of the samples that are held
+    held = np.zeros(0, np.int16)
+    start = 0  # of the next window
+    for piece in pieces:
+        held = np.concatenate([held, piece])
+        while start + length <= first + len(held):
+            yield start, held[start - first : start - first + length]
+            start += step
+        # The window that ends with the sound may begin right behind the newest one.
+        kept_from = max(start - step, 0)
+        held, first = held[kept_from - first :], kept_from
+    if not start:
+        yield 0, np.pad(held, (0, length - len(held)))
+    elif (last := first + len(held) - length) - (start - step) >= hop:
+        yield last, held[last - first :]
 
 
 def find_model(path: Path) -> Path:

@@ -5,17 +5,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from m3net_tf.errors import M3NetError
+from m3net_tf.errors import DataError
 from m3net_tf.runtime.classifier import Classifier, Pcm
-from m3net_tf.runtime.sound import hear_microphone, read_pcm
+from m3net_tf.runtime.sound import hear_microphone, pcm_pieces, sound_files
 from m3net_tf.streaming import event_time_s
+from m3net_tf.terminal import USER_ERROR, print_error, run_command
 
-_PIECES_A_SECOND = 10
 _FULL_SCALE = 65_536
 
 
@@ -24,7 +23,13 @@ def _parser() -> argparse.ArgumentParser:
         prog="m3net classify",
         description="Say what sounds are, with an exported network; needs no TensorFlow.",
     )
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="sound files")
+    parser.add_argument(
+        "files",
+        nargs="*",
+        type=Path,
+        metavar="SOUND",
+        help="sound file, folder, pipe, or - for standard input",
+    )
     parser.add_argument(
         "--model", type=Path, required=True, help="exported .tflite, or folder of export or run"
     )
@@ -41,11 +46,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run(arguments: Sequence[str]) -> None:
-    """Do what the words ask for.
+def run(arguments: Sequence[str]) -> int:
+    """Do what the words ask for; a sound that cannot be read is one line, and the others go on.
+
+    Returns:
+        Exit status: 2 if a sound could not be read.
 
     Raises:
-        M3NetError: model or sound cannot be used.
+        M3NetError: the model or the microphone cannot be used.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -55,31 +63,43 @@ def run(arguments: Sequence[str]) -> None:
         parser.error("--top is the number of classes to print: 1 or more")
     classifier = Classifier(options.model, fast=options.fast)
     rate_hz = classifier.metadata.frontend.sample_rate_hz
-    piece = rate_hz // _PIECES_A_SECOND
     if options.microphone:
-        _stream(classifier, "microphone", hear_microphone(rate_hz, piece), options.json)
+        _stream(classifier, "microphone", hear_microphone(rate_hz), options.json)
+    faults = 0
+
+    def report(error: DataError) -> None:
+        nonlocal faults
+        faults += 1
+        print_error(str(error))
+
     for path in options.files:
-        pcm = read_pcm(path, rate_hz)
-        if options.stream:
-            pieces = (pcm[start : start + piece] for start in range(0, len(pcm), piece))
-            _stream(classifier, str(path), pieces, options.json)
-        else:
-            _classify(classifier, str(path), pcm, options)
+        for file in sound_files(path, report):
+            try:
+                pieces = pcm_pieces(file, rate_hz)
+                if options.stream:
+                    _stream(classifier, str(file), pieces, options.json)
+                else:
+                    _classify(classifier, str(file), pieces, options)
+            except DataError as error:
+                report(error)
+    return USER_ERROR if faults else 0
 
 
 def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _classify(classifier: Classifier, name: str, pcm: Pcm, options: argparse.Namespace) -> None:
+def _classify(
+    classifier: Classifier, name: str, pieces: Iterable[Pcm], options: argparse.Namespace
+) -> None:
     labels = classifier.labels
-    found = classifier.classify(pcm)
-    windows = list(zip(found.starts_s.tolist(), found.window_scores, strict=True))
+    result = classifier.classify_pieces(pieces)
+    windows = list(zip(result.starts_s.tolist(), result.window_scores, strict=True))
     if options.json:
         values: dict[str, Any] = {
             "file": name,
-            "label": labels[found.label],
-            "scores": dict(zip(labels, found.scores.tolist(), strict=True)),
+            "label": labels[result.label],
+            "scores": dict(zip(labels, result.scores.tolist(), strict=True)),
         }
         if options.windows:
             values["windows"] = [
@@ -87,7 +107,7 @@ def _classify(classifier: Classifier, name: str, pcm: Pcm, options: argparse.Nam
             ]
         _say(json.dumps(values))
         return
-    _say(f"{name}: {_best(labels, found.scores, options.top)}")
+    _say(f"{name}: {_best(labels, result.scores, options.top)}")
     if options.windows:
         for start_s, scores in windows:
             _say(f"  {start_s:8.2f} s: {_best(labels, scores, options.top)}")
@@ -113,11 +133,4 @@ def _stream(classifier: Classifier, name: str, pieces: Iterable[Pcm], as_json: b
 
 def main(arguments: Sequence[str]) -> int:
     """:func:`run` with one line and status 2 for what the user can mend."""
-    try:
-        run(arguments)
-    except M3NetError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:  # the way in which hearing a microphone ends
-        return 0
-    return 0
+    return run_command(lambda: run(arguments))

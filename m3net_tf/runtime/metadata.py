@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from m3net_tf.artifacts import sha256_of
 from m3net_tf.errors import ModelError
 from m3net_tf.frontend import FrontendConfig
 from m3net_tf.quantization.warp import WarpConfig
@@ -117,8 +118,10 @@ def network_of(data: bytes) -> bytes:
 def read_metadata(path: Path) -> tuple[bytes, Metadata]:
     """The network of a file and what the file says of it.
 
+    The network is checked by the SHA-256 in the metadata, all else by the archive's checksums.
+
     Raises:
-        ModelError: the file is missing, has no metadata, or it is damaged.
+        ModelError: the file is missing, has no metadata, or it or the network is damaged.
         ConfigError: it has settings that this release does not know.
     """
     try:
@@ -132,12 +135,18 @@ def read_metadata(path: Path) -> tuple[bytes, Metadata]:
             f"{path} does not say what its inputs and outputs are (no {_NAME} in it): name the "
             "model.tflite of an export, and export again if it is an old one"
         )
+    network = network_of(data)
     try:
         values = json.loads(archive.read(_NAME))
         if values["format"] != FORMAT:
             raise ModelError(
                 f"{path} has metadata of format {values['format']!r}, this release reads "
                 f"{FORMAT}: install the release that exported it, or export again"
+            )
+        if values["model"]["sha256"] != sha256_of(network):
+            raise ModelError(
+                f"{path} is damaged: its network has another SHA-256 than its metadata; copy the "
+                "file again, or export again"
             )
         metadata = Metadata(
             name=values["model"]["name"],
@@ -151,4 +160,4 @@ def read_metadata(path: Path) -> tuple[bytes, Metadata]:
         )
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError):
         raise ModelError(f"{path} has damaged metadata: export again") from None
-    return network_of(data), metadata
+    return network, metadata

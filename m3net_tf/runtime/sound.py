@@ -1,11 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sound files and the microphone as 16-bit samples; packages beyond NumPy are used if present."""
+"""Sound files, pipes and the microphone as 16-bit samples, piece by piece.
+
+Packages beyond NumPy are used where they are installed.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,53 +22,193 @@ import numpy.typing as npt
 from m3net_tf.errors import DataError
 
 Pcm = npt.NDArray[np.int16]
+STANDARD_INPUT = Path("-")
 _PACKAGES = "pip install soundfile soxr"
+_PIECES_A_SECOND = 10
+_PIECE_BYTES = 1 << 20
+_ENDLESS_BYTES = 0x7FFFF000  # writers to a pipe that do not know the length promise at least this
 
 
-def read_pcm(path: Path, sample_rate_hz: int) -> Pcm:
-    """Read a sound file as mono samples, shape (samples,).
+def sound_files(path: Path, on_error: Callable[[DataError], None]) -> list[Path]:
+    """The sound files that are meant: the file itself, or all below a folder, sorted.
+
+    Hidden files and folders are passed over.
+
+    Args:
+        path: a file, ``-`` or a folder.
+        on_error: called for a folder that cannot be listed or has no sound file.
+    """
+    if path == STANDARD_INPUT or not path.is_dir():
+        return [path]
+    suffixes: tuple[str, ...] = (".wav",)  # what the standard library reads
+    with contextlib.suppress(ImportError):
+        from m3net_tf.datasets import folder as own_sounds
+
+        suffixes = own_sounds.SUFFIXES
+
+    def unlisted(error: OSError) -> None:
+        on_error(DataError(f"{error.filename}: cannot be listed ({error.strerror})"))
+
+    paths: list[Path] = []
+    for folder, folders, files in os.walk(path, onerror=unlisted):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        sounds = (name for name in files if name.lower().endswith(suffixes))
+        paths += (Path(folder, name) for name in sounds if not name.startswith("."))
+    if not paths:
+        on_error(DataError(f"{path}: has no sound file ({', '.join(suffixes)}) in it"))
+    return sorted(paths)
+
+
+def pcm_pieces(path: Path, sample_rate_hz: int) -> Iterator[Pcm]:
+    """Read a sound as mono samples, piece by piece: one of any length takes little memory.
 
     With the packages soundfile and soxr any format and rate; without them 16-bit WAV files of
-    this rate, by the standard library.
+    this rate, by the standard library. A 16-bit WAV is heard from a pipe as it comes; other
+    formats are first copied from there to a temporary file.
+
+    Args:
+        path: a file, a pipe, or ``-`` for standard input.
+        sample_rate_hz: rate of the result.
+
+    Yields:
+        Samples of shape (samples,).
 
     Raises:
-        DataError: the file is missing or broken, or of a form that needs these packages.
+        DataError: the file is missing or broken, or of a form that needs these packages; not
+            before the faulty piece.
     """
-    try:
-        from m3net_tf.datasets.audio import read_audio, to_pcm16
-    except ImportError:
-        return _read_wave(path, sample_rate_hz)
-    return to_pcm16(read_audio(path, sample_rate_hz=sample_rate_hz))
+    if path == STANDARD_INPUT:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise DataError("standard input has no sound: pipe a sound file into the command")
+        yield from _pieces_of_stream(sys.stdin.buffer, "standard input", sample_rate_hz)
+    elif path.exists() and not path.is_file() and not path.is_dir():
+        with _opened(path) as file:
+            yield from _pieces_of_stream(file, str(path), sample_rate_hz)
+    elif _can_decode():
+        yield from _decoded(path, str(path), sample_rate_hz)
+    else:
+        with _opened(path) as file:
+            yield from _pieces_of_wave(_wave_of(file, str(path)), str(path), sample_rate_hz)
 
 
-def _read_wave(path: Path, sample_rate_hz: int) -> Pcm:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
     try:
-        with wave.open(str(path), "rb") as file:
-            width, rate_hz, channels = file.getsampwidth(), file.getframerate(), file.getnchannels()
-            frames = file.getnframes()
-            data = file.readframes(frames)
-    except (wave.Error, EOFError):
-        raise DataError(
-            f"{path}: is no whole WAV file of plain samples; replace it, or for other formats "
-            f"{_PACKAGES}"
-        ) from None
+        with path.open("rb") as file:
+            yield file
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise DataError(f"{path}: cannot be read ({reason}); check the path") from None
-    if width != 2:
-        raise DataError(f"{path}: has {8 * width}-bit samples; convert it to 16, or {_PACKAGES}")
-    if rate_hz != sample_rate_hz:
+
+
+def _can_decode() -> bool:
+    try:
+        import m3net_tf.datasets.audio  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _decoded(path: Path, name: str, sample_rate_hz: int) -> Iterator[Pcm]:
+    from m3net_tf.datasets.audio import audio_pieces, to_pcm16
+
+    return map(to_pcm16, audio_pieces(path, sample_rate_hz=sample_rate_hz, name=name))
+
+
+class _Kept:
+    """A stream that is read once, with the bytes that were read of it until :meth:`forget`."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.bytes = bytearray()
+        self._keeps = True
+
+    def read(self, count: int) -> bytes:
+        data = self._file.read(count)
+        if self._keeps:
+            self.bytes += data
+        return data
+
+    def forget(self) -> None:
+        self._keeps = False
+        self.bytes.clear()
+
+
+def _pieces_of_stream(file: IO[bytes], name: str, sample_rate_hz: int) -> Iterator[Pcm]:
+    """Samples of a pipe, which cannot be wound back."""
+    kept = _Kept(file)
+    try:
+        opened = _wave_of(cast("IO[bytes]", kept), name)
+    except DataError:
+        if not kept.bytes or not _can_decode():
+            raise
+    else:
+        kept.forget()
+        yield from _pieces_of_wave(opened, name, sample_rate_hz)
+        return
+    with tempfile.NamedTemporaryFile(prefix="m3net-") as copy:
+        copy.write(kept.bytes)
+        shutil.copyfileobj(file, copy)
+        copy.flush()
+        yield from _decoded(Path(copy.name), name, sample_rate_hz)
+
+
+def _wave_of(file: IO[bytes], name: str) -> wave.Wave_read:
+    """The standard library's reader of a WAV file with 16-bit samples.
+
+    Raises:
+        DataError: it is of another form.
+    """
+    try:
+        opened = wave.Wave_read(file)
+    except (wave.Error, EOFError):
         raise DataError(
-            f"{path}: sample rate is {rate_hz} Hz, {sample_rate_hz} Hz is needed; convert the "
+            f"{name}: is no whole WAV file of plain samples; replace it, or for other formats "
+            f"{_PACKAGES}"
+        ) from None
+    if opened.getsampwidth() != 2:
+        bits = 8 * opened.getsampwidth()
+        raise DataError(f"{name}: has {bits}-bit samples; convert it to 16, or {_PACKAGES}")
+    return opened
+
+
+def _pieces_of_wave(opened: wave.Wave_read, name: str, sample_rate_hz: int) -> Iterator[Pcm]:
+    rate_hz, channels = opened.getframerate(), opened.getnchannels()
+    frames = (samples.reshape(-1, channels) for samples in _wave_samples(opened, name))
+    if rate_hz == sample_rate_hz:
+        for piece in frames:
+            yield np.floor(piece.mean(axis=1) + 0.5).astype(np.int16)
+        return
+    if not _can_decode():
+        raise DataError(
+            f"{name}: sample rate is {rate_hz} Hz, {sample_rate_hz} Hz is needed; convert the "
             f"file, or {_PACKAGES}"
         )
-    if not frames or len(data) != 2 * channels * frames:
-        raise DataError(f"{path}: holds no samples, or is truncated; delete or replace the file")
-    samples = np.frombuffer(data, "<i2").reshape(-1, channels)
-    return np.floor(samples.mean(axis=1) + 0.5).astype(np.int16)
+    from m3net_tf.datasets import audio
+
+    audio.check_rate(rate_hz, name)
+    mono = (audio.mixed(audio.from_pcm16(piece)) for piece in frames)
+    yield from map(audio.to_pcm16, audio.resampled_pieces(mono, rate_hz, sample_rate_hz, name))
 
 
-def hear_microphone(sample_rate_hz: int, piece_samples: int) -> Iterator[Pcm]:
+def _wave_samples(opened: wave.Wave_read, name: str) -> Iterator[Pcm]:
+    """The interleaved samples of a WAV file, as they come."""
+    frame_bytes = 2 * opened.getnchannels()
+    promised = opened.getnframes()
+    piece = min(opened.getframerate() // _PIECES_A_SECOND, _PIECE_BYTES // frame_bytes)
+    read = 0
+    while data := opened.readframes(max(1, piece)):
+        whole = len(data) // frame_bytes
+        read += whole
+        yield np.frombuffer(data[: whole * frame_bytes], "<i2")
+    endless = promised * frame_bytes >= _ENDLESS_BYTES - frame_bytes
+    if not read or (read < promised and not endless):
+        raise DataError(
+            f"{name}: holds no samples, or is truncated; replace the file or leave it out"
+        )
+
+
+def hear_microphone(sample_rate_hz: int) -> Iterator[Pcm]:
     """Samples of the microphone, piece by piece without end.
 
     Raises:
@@ -75,6 +224,7 @@ def hear_microphone(sample_rate_hz: int, piece_samples: int) -> Iterator[Pcm]:
         raise DataError(
             "the microphone needs the library PortAudio: apt-get install libportaudio2"
         ) from None
+    piece_samples = sample_rate_hz // _PIECES_A_SECOND
     try:
         with sounddevice.InputStream(
             samplerate=sample_rate_hz, channels=1, dtype="int16", blocksize=piece_samples

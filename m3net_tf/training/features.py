@@ -26,7 +26,7 @@ import numpy.typing as npt
 import soundfile
 
 from m3net_tf.datasets import AudioDataset, Clip, DatasetInfo
-from m3net_tf.datasets.audio import fit_length
+from m3net_tf.datasets.audio import fit_length, header_of
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.frontend import FrontendConfig, graph
 from m3net_tf.frontend.store import (
@@ -192,11 +192,11 @@ def _samples(dataset: AudioDataset, clip: Clip) -> float:
     duration_s = clip.duration_s
     if duration_s is None:
         try:
-            duration_s = soundfile.info(clip.path).duration - clip.start_s
+            duration_s = header_of(clip.path).duration - clip.start_s
         except (soundfile.LibsndfileError, RuntimeError):
             raise DataError(
                 f"{clip.path}: cannot be decoded as sound (broken, truncated or not an audio "
-                "file); delete it or fetch it again"
+                "file); replace the file or leave it out"
             ) from None
     return round(duration_s * info.sample_rate_hz)
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -90,10 +92,11 @@ class Evaluation:
 
     def to_csv(self) -> str:
         """The confusion matrix as CSV, true classes down, predicted ones across."""
-        rows = [",".join(["true\\predicted", *self.labels])]
-        for label, row in zip(self.labels, self.matrix, strict=True):
-            rows.append(",".join([label, *map(str, row)]))
-        return "\n".join(rows) + "\n"
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(["true\\predicted", *self.labels])
+        rows.writerows([label, *row] for label, row in zip(self.labels, self.matrix, strict=True))
+        return text.getvalue()
 
 
 def average_precision(

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import json
+
 import pytest
 
 from m3net_tf.datasets import base, dataset_names, load_dataset, report
@@ -87,24 +89,29 @@ def test_check_finds_a_group_on_both_sides(make_layout):
 
 
 def test_stats(make_layout):
-    table, lines = report.stats("nsynth", make_layout("nsynth"))
-    rows = {row[0]: row[1:] for row in table.rows}
+    facts = report.stats("nsynth", make_layout("nsynth"))
+    assert json.loads(json.dumps(facts))["classes"]["synth_lead"]["train"] == 4
+    assert facts["files"]["rates_hz"] == {16_000: 84}
+    rows = {row[0]: row[1:] for row in report.stats_table(facts).rows}
     assert rows["synth_lead"] == ("4", "0", "0", "4")
     assert rows["clips"] == ("44", "20", "20", "84")
     assert rows["groups (instrument)"] == ("22", "10", "10", "32")
-    text = "\n".join(lines)
+    text = "\n".join(report.stats_lines(facts))
     assert "rates: 16000 Hz (84); delivered 16000 Hz" in text
     assert "formats: WAV PCM_16 (84)" in text
     assert "length: 0.006 to 0.006 s" in text
-    assert report.stats("synth")[1][-1] == "files: none, the clips are made by the program"
+    lines = report.stats_lines(report.stats("synth"))
+    assert lines[-1] == "files: none, the clips are made by the program"
 
 
 def test_stats_of_a_broken_file(make_layout):
     root = make_layout("esc10")
     path = next(root.rglob("*.wav"))
     path.write_bytes(b"no sound")
-    _, lines = report.stats("esc10", root)
+    lines = report.stats_lines(report.stats("esc10", root))
     assert any(line.startswith(f"broken: {path}") for line in lines)
+    (reason,) = report.check("esc10", root, decode=True).broken.values()
+    assert reason.endswith("; replace the file or leave it out, or fetch the data again")
 
 
 def test_options_in_words():

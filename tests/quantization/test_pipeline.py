@@ -10,6 +10,7 @@ from m3net_tf.artifacts import read_json, sha256_of
 from m3net_tf.cli import training
 from m3net_tf.errors import ConfigError, M3NetError, ModelError
 from m3net_tf.export import export_run
+from m3net_tf.markdown import markdown_table
 from m3net_tf.models import build_model
 from m3net_tf.quantization import comparison, pipeline, repair
 from m3net_tf.quantization.comparison import compare_tensors, rank_layers
@@ -235,3 +236,7 @@ def test_a_bound_that_the_first_method_keeps(tiny_run, tmp_path):
     assert "Repair to within 100 points on validation: reached." in page
     assert "## Layers" not in page
     assert read_json(tmp_path / "run" / "quantized" / "report.json") == found
+
+
+def test_names_do_not_break_the_tables_of_the_page():
+    assert markdown_table(("class",), [("a|b",)])[2] == r"| a\|b |"

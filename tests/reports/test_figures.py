@@ -20,6 +20,7 @@ from m3net_tf.models.diffres.warp import warp_matrix
 from m3net_tf.reports import figures, throughput
 from m3net_tf.reports.samples import spread_over_classes
 from m3net_tf.training.features import compute_features, input_shape
+from m3net_tf.training.metrics import Evaluation
 from m3net_tf.training.recipe import Recipe, save_recipe
 from m3net_tf.training.run import Run
 
@@ -202,6 +203,17 @@ def test_confusion_matrix(with_reduction, tmp_path):
         ("0", "0"),
         ("0", "0"),
     ]
+
+
+def test_confusion_matrix_of_strange_names(with_reduction, tmp_path):
+    """Commas are not columns, and dollars no formulas."""
+    run = with_reduction("a", 0.5)
+    names = ("on, off", r"$\oops$", '"q"')
+    evaluation = Evaluation(np.eye(3, dtype=np.int64), names)
+    (run / "confusion_matrix.csv").write_text(evaluation.to_csv())
+    picture, table, _ = figures.draw_figure("confusion", [run], tmp_path)
+    assert is_picture(picture)
+    assert [row["true"] for row in read_csv(table)][::3] == list(names)
 
 
 @pytest.mark.slow

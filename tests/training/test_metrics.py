@@ -66,6 +66,13 @@ def test_csv():
     assert rows == [["true\\predicted", "yes", "no"], ["yes", "1", "1"], ["no", "0", "1"]]
 
 
+def test_csv_of_strange_names():
+    names = ["on, off", 'the "q"', "[b]"]
+    rows = list(csv.reader(io.StringIO(Evaluation.of([0], [1], names).to_csv())))
+    assert rows[0][1:] == names and [row[0] for row in rows[1:]] == names
+    assert rows[1][1:] == ["0", "1", "0"]
+
+
 @pytest.mark.parametrize("steps", [2, 5, 1000])
 def test_average_precision_same_as_scikit_learn(steps):
     rng = np.random.default_rng(steps)

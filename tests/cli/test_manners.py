@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the command line behaves: help, version, completion, pipes, colours, names and JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+import soundfile
+from rich.console import Console
+from rich.table import Table
+
+from m3net_tf import __version__, cli
+from m3net_tf.cli import common
+from m3net_tf.cli.common import app, make_console, print_table
+
+GROUPS = ("data", "bench", "device", "model")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run ``m3net WORDS``; returns exit status, output, error output."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["m3net", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        caught = capsys.readouterr()
+        return stop.value.code, caught.out, caught.err
+
+    return call
+
+
+@pytest.fixture
+def printed(monkeypatch):
+    """Print on a console of ours that is a terminal of 80 columns, or a pipe."""
+
+    def show(what: object, *, terminal: bool = False, **environment: str) -> str:
+        for name in ("NO_COLOR", "COLUMNS", "FORCE_COLOR"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("TERM", "xterm-256color")
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        output = io.StringIO()
+        output.isatty = lambda: terminal
+        monkeypatch.setattr(sys, "stdout", output)
+        make_console().print(what)
+        return output.getvalue()
+
+    return show
+
+
+# --- help, version, completion -------------------------------------------------------------------
+
+
+def test_the_version(run):
+    assert run("--version") == (0, f"m3net {__version__}\n", "")
+
+
+@pytest.mark.parametrize("words", [(), *((group,) for group in GROUPS)])
+def test_without_a_command_there_is_the_help(run, words):
+    status, output, error = run(*words)
+    assert (status, error) == (0, "")
+    assert output.startswith(" ".join(("Usage: m3net", *words))) and "Commands:" in output
+    assert run(*words, "--help")[1] == output
+
+
+def commands() -> list[tuple[str, ...]]:
+    """The words of every command."""
+    own = [(command.name or command.callback.__name__,) for command in app.registered_commands]
+    for group in app.registered_groups:
+        own += [
+            (group.name, command.name or command.callback.__name__.split("_")[-1])
+            for command in group.typer_instance.registered_commands
+        ]
+    return own
+
+
+@pytest.mark.parametrize("words", [words for words in commands() if words != ("classify",)])
+def test_every_command_takes_h(run, words):
+    status, output, error = run(*words, "-h")
+    assert (status, error) == (0, "")
+    assert output.startswith(" ".join(("Usage: m3net", *words))) and "-h, --help" in output
+
+
+def test_the_shell_completes(run, monkeypatch):
+    monkeypatch.setenv("_M3NET_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "m3net data ")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    status, output, _ = run()
+    assert status == 0
+    assert output.split() == ["list", "info", "fetch", "check", "stats"]
+    monkeypatch.setenv("_M3NET_COMPLETE", "source_bash")
+    assert "complete -o default -F _m3net_completion m3net" in run()[1]
+
+
+# --- pipes and colours ---------------------------------------------------------------------------
+
+
+def wide_table() -> Table:
+    table = Table(*(f"column {index}" for index in range(10)), title="[red]title[/red]")
+    table.add_row(*("word " * 6 for _ in range(10)))
+    return table
+
+
+def test_a_table_in_a_pipe_has_the_width_that_it_needs(printed):
+    in_pipe = printed(wide_table())
+    assert in_pipe.count("word " * 5 + "word") == 10 and len(in_pipe.splitlines()) == 6
+    narrow = printed(wide_table(), COLUMNS="80")
+    assert max(map(len, narrow.splitlines())) <= 80
+
+
+def test_no_color_is_not_even_bold(printed):
+    assert "\x1b[" in printed(wide_table(), terminal=True)
+    assert "\x1b[" not in printed(wide_table(), terminal=True, NO_COLOR="1")
+    assert "\x1b[" not in printed(wide_table())
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+NAMES = ["[bold]x", "[/]", "a, b", ':dog: "c"', "https://x", "\u0635\u0648\u062a"]
+
+
+def test_names_are_printed_as_they_are(printed, monkeypatch):
+    table = Table("name", title="run [1]")
+    for name in NAMES:
+        table.add_row(name)
+    assert all(name in printed(table) for name in [*NAMES, "run [1]"])
+    output = io.StringIO()
+    monkeypatch.setattr(common, "console", make_console())
+    monkeypatch.setattr(sys, "stdout", output)
+    print_table(SimpleNamespace(columns=("[i]name",), rows=[(name,) for name in NAMES]))
+    assert all(name in output.getvalue() for name in [*NAMES, "[i]name"])
+
+
+def test_a_folder_of_such_names_is_shown(run, tmp_path):
+    names = [name for name in NAMES if "/" not in name]
+    for name in names:
+        (tmp_path / name).mkdir()
+        for index in range(5):
+            soundfile.write(tmp_path / name / f"{index}.wav", [0.1] * 800, 16_000)
+    status, output, _ = run("data", "stats", "folder", "--data-dir", tmp_path)
+    assert status == 0 and all(name in output for name in names)
+
+
+# --- JSON ----------------------------------------------------------------------------------------
+
+
+def test_model_list_fits_80_columns(run, monkeypatch):
+    monkeypatch.setattr(common, "console", Console(width=80, markup=False))
+    status, output, _ = run("model", "list")
+    lines = output.splitlines()
+    assert status == 0 and max(map(len, lines)) <= 80
+    assert ["m3net", "mcu", "40", "x", "49"] in [line.split()[:5] for line in lines]
+    _, output, _ = run("model", "list", "--json")
+    presets = json.loads(output)
+    assert len(presets) == len(lines) - 2  # each has a line of its own
+    mcu = next(one for one in presets if (one["network"], one["preset"]) == ("m3net", "mcu"))
+    assert mcu["input_shape"] == [40, 49, 1] and mcu["parameters"] == 31_599
+    assert mcu["summary"] in run("model", "info", "m3net")[1]
+
+
+def test_data_commands_in_json(run, tmp_path):
+    def value(*words: object) -> object:
+        status, output, _ = run("data", *words, "--json")
+        assert status == 0
+        return json.loads(output)
+
+    listed = {one["name"]: one for one in value("list")}
+    assert listed["us8k"]["classes"] == 10 and listed["us8k"]["protocols"][0] == "official-10fold"
+    info = value("info", "synth")
+    assert info["licence"] == "Apache-2.0" and info["here"]["splits"]["test"] == 400
+    assert value("info", "fsd50k")["here"] is None
+    assert value("fetch", "synth", "--data-dir", tmp_path)["name"] == "synth"
+    checked = value("check", "synth")
+    assert checked["passed"] and checked["protocols"][0]["clips"]["train"] == 1600
+    stats = value("stats", "synth")
+    assert stats["clips"]["all"] == 2400 and stats["files"] is None
+    assert stats["classes"]["siren"] == {"train": 160, "validation": 40, "test": 40}
+
+
+def test_export_in_json(run, monkeypatch, tmp_path):
+    """One JSON value on standard output; the progress is beside it."""
+    manifest = {"model": {"bytes": 5}, "arena": {"bytes": 6}, "operators": ["ADD"], "labels": ["a"]}
+    bundle = SimpleNamespace(folder=tmp_path / "export", manifest=manifest)
+
+    def export_run(_run, _data_dir, log):
+        log("quantising")
+        return bundle
+
+    monkeypatch.setattr("m3net_tf.export.export_run", export_run)
+    monkeypatch.setattr("m3net_tf.reports.chain.certify_export", lambda *_: {"scope": "host only"})
+    finished = SimpleNamespace(check=lambda *_: None)
+    monkeypatch.setattr("m3net_tf.training.Run", lambda _folder: finished)
+    status, output, error = run("export", tmp_path, "--json")
+    assert (status, error) == (0, "quantising\n")
+    facts = json.loads(output)
+    assert facts.pop("folder") == str(tmp_path / "export")
+    assert facts == {**manifest, "certificate": {"scope": "host only"}, "layouts": []}

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An export for the light runtime, its test vectors, and the command itself."""
+
+from __future__ import annotations
+
+import json
+import sys
+import wave
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from m3net_tf import __main__ as entry
+from m3net_tf.export import Bundle, export_run
+from m3net_tf.training import Run
+
+
+@pytest.fixture(scope="session")
+def exported(session_cache, tiny_run, tmp_path_factory) -> Bundle:
+    """An export of the tiny run; do not write into it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("M3NET_CACHE", str(session_cache))
+        return export_run(Run(tiny_run), None, tmp_path_factory.mktemp("light") / "export")
+
+
+@pytest.fixture(scope="session")
+def vectors(exported) -> tuple[np.ndarray, np.ndarray]:
+    """Samples and scores of the export's test vectors."""
+    index = json.loads((exported.folder / "vectors" / "vectors.json").read_text())
+
+    def load(name: str) -> np.ndarray:
+        data = (exported.folder / "vectors" / name).read_bytes()
+        return np.frombuffer(data, index[name]["dtype"]).reshape(index[name]["shape"])
+
+    return load("pcm_int16.bin"), load("outputs_int8.bin")
+
+
+@pytest.fixture(scope="session")
+def write_wav() -> Callable[..., Path]:
+    """Write a WAV file of whole numbers by the standard library."""
+
+    def write(path: Path, pcm: np.ndarray, rate_hz: int = 16_000, width: int = 2) -> Path:
+        with wave.open(str(path), "wb") as file:
+            file.setnchannels(1 if pcm.ndim == 1 else pcm.shape[1])
+            file.setsampwidth(width)
+            file.setframerate(rate_hz)
+            file.writeframes(pcm.tobytes())
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def classify() -> Callable[..., int]:
+    """Run ``m3net classify WORDS``; returns its status."""
+
+    def call(*words: object) -> int:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["m3net", "classify", *map(str, words)])
+            with pytest.raises(SystemExit) as stop:
+                entry.main()
+        return stop.value.code
+
+    return call
