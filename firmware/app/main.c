@@ -6,6 +6,7 @@
 
 #include "console.h"
 #include "crc32.h"
+#include "eembc.h"
 #include "job.h"
 #include "live.h"
 #include "model.h"
@@ -205,6 +206,7 @@ static void run_job_image(void) {
 
 int main(void) {
   m3net_board_init();
+  (void)m3net_eembc_start_console();
   print_boot();
   m3net_status status = m3net_recognizer_init(&recognizer, arena, sizeof(arena));
   if (status != M3NET_OK) fail_init(status);

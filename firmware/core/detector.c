@@ -82,13 +82,16 @@ size_t m3net_detector_size(void) { return sizeof(m3net_detector); }
 m3net_status m3net_detector_init(m3net_detector* detector, const m3net_detector_config* config) {
   if (detector == NULL || config == NULL) return M3NET_ERROR_ARGUMENT;
   if (!config_is_valid(config)) return M3NET_ERROR_CONFIG;
-  memset(detector, 0, sizeof(*detector));
   detector->config = *config;
   m3net_detector_reset(detector);
   return M3NET_OK;
 }
 
 void m3net_detector_reset(m3net_detector* detector) {
+  detector->columns = 0u;
+  detector->runs = 0u;
+  detector->skipped_runs = 0u;
+  detector->events = 0u;
   detector->until_run = detector->config.first_run_columns;
   detector->open_columns = 0u;
   detector->newest = 0u;

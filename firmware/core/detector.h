@@ -45,13 +45,14 @@ extern const m3net_detector_config m3net_detector_defaults;
 
 /// Something was heard.
 typedef struct {
-  uint32_t column;  ///< Columns heard before the one that completed it; wraps at 2^32.
+  uint32_t column;  ///< Columns heard since init or reset before the one that completed it; wraps
+                    ///< at 2^32.
   uint16_t label;   ///< Index of the class.
   uint16_t score;   ///< Its smoothed score.
 } m3net_event;
 
-/// A detector; owned by the caller, set up by m3net_detector_init(). The counters wrap at 2^32,
-/// and no decision hangs on them.
+/// A detector; owned by the caller, set up by m3net_detector_init(). The counters start at init or
+/// reset and wrap at 2^32; no decision hangs on them.
 typedef struct {
   m3net_detector_config config;
   uint32_t columns;       ///< Columns heard.
@@ -79,7 +80,7 @@ size_t m3net_detector_size(void);
 ///         above its threshold).
 m3net_status m3net_detector_init(m3net_detector* detector, const m3net_detector_config* config);
 
-/// Forgets what was heard; settings and counters stay.
+/// Forgets what was heard: columns, runs and events are counted from 0 again. Settings stay.
 void m3net_detector_reset(m3net_detector* detector);
 
 /// Changes how one class is detected, from the next run on.

@@ -7,6 +7,14 @@
 #include "console.h"
 #include "platform.h"
 
+// The build chooses both: cmake/eembc.cmake.
+#ifndef M3NET_EEMBC_MODEL_ID
+#define M3NET_EEMBC_MODEL_ID "kws01"
+#endif
+#ifndef M3NET_EEMBC_STARTS_IN_ENERGY_MODE
+#define M3NET_EEMBC_STARTS_IN_ENERGY_MODE 0
+#endif
+
 #define FIRMWARE_VERSION "ULPMark for tinyML Firmware V0.0.1"
 #define DEFAULT_RUNS 1
 #define DEFAULT_WARMUP 10
@@ -246,7 +254,15 @@ void m3net_eembc_init(m3net_eembc* eembc, m3net_recognizer* recognizer, uint8_t*
   eembc->recognizer = recognizer;
   eembc->buffer = buffer;
   eembc->capacity = capacity;
+  eembc->energy = M3NET_EEMBC_STARTS_IN_ENERGY_MODE;
   memset(eembc->scores, M3NET_MODEL_OUTPUT_ZERO_POINT, sizeof(eembc->scores));
+}
+
+uint32_t m3net_eembc_start_console(void) {
+  if (M3NET_EEMBC_STARTS_IN_ENERGY_MODE && m3net_board_set_baud(M3NET_EEMBC_ENERGY_BAUD) == 0) {
+    return M3NET_EEMBC_ENERGY_BAUD;
+  }
+  return m3net_board_info.uart_baud;
 }
 
 void m3net_eembc_boot(m3net_eembc* eembc) {

@@ -13,11 +13,6 @@
 extern "C" {
 #endif
 
-/// The benchmark's name for the model, by which its runner chooses a data set.
-#ifndef M3NET_EEMBC_MODEL_ID
-#define M3NET_EEMBC_MODEL_ID "kws01"
-#endif
-
 /// Longest command, its end included.
 #define M3NET_EEMBC_COMMAND_BYTES 80u
 
@@ -41,6 +36,10 @@ typedef struct {
 /// Sets up the protocol over a buffer of at least M3NET_MODEL_INPUT_BYTES bytes.
 void m3net_eembc_init(m3net_eembc* eembc, m3net_recognizer* recognizer, uint8_t* buffer,
                       uint32_t capacity);
+
+/// Gives the console the speed of the mode in which the firmware starts; returns the speed. To be
+/// called ahead of the first line that is printed; further calls change nothing.
+uint32_t m3net_eembc_start_console(void);
 
 /// Prints what the benchmark expects at start.
 void m3net_eembc_boot(m3net_eembc* eembc);

@@ -827,7 +827,7 @@ void m3net_monitor_init(m3net_monitor* monitor, m3net_recognizer* recognizer, m3
   monitor->buffer = buffer;
   monitor->buffer_bytes = buffer_bytes;
   monitor->arena_bytes = arena_bytes;
-  monitor->baud = m3net_board_info.uart_baud;
+  monitor->baud = m3net_eembc_start_console();
   m3net_duty_start(&monitor->duty);
   m3net_eembc_init(&monitor->eembc, recognizer, buffer, buffer_bytes);
 }

@@ -23,6 +23,17 @@ from m3net_tf.cli.common import (
 )
 from m3net_tf.errors import M3NetError
 
+MlperfMode = Annotated[
+    str, typer.Option(help="Mode of MLPerf Tiny at the start: performance or energy.")
+]
+MlperfModelId = Annotated[
+    str | None, typer.Option(help="MLPerf Tiny's id of the model, such as ic01.  [default: kws01]")
+]
+Define = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="A choice of the board's board.cmake; several times."),
+]
+
 
 @app.command("export")
 def export_command(
@@ -66,14 +77,20 @@ def export_command(
 
 
 @app.command()
-def firmware(run: RunFolder, board: Board = DEFAULT_BOARD) -> None:
+def firmware(
+    run: RunFolder,
+    board: Board = DEFAULT_BOARD,
+    mlperf_mode: MlperfMode = "performance",
+    mlperf_model_id: MlperfModelId = None,
+    define: Define = None,
+) -> None:
     """Build the firmware of an exported run for a board."""
-    from m3net_tf.export import Bundle
-    from m3net_tf.firmware.build import build_firmware
+    from m3net_tf.firmware.run import build_run, mlperf_settings
+    from m3net_tf.firmware.summary import summary_lines
 
-    bundle = Bundle.load(run / "export")
-    image = build_firmware(bundle.folder, board, run / "firmware" / board, report=say)
-    say(f"{image.elf}: flash {image.flash_bytes} bytes, RAM {image.ram_bytes} bytes")
+    settings = [*mlperf_settings(mlperf_mode, mlperf_model_id), *(define or ())]
+    for line in summary_lines(build_run(run, board, settings, say)):
+        say(line)
 
 
 @app.command()
@@ -186,12 +203,17 @@ def fit(
 
 
 @app.command()
-def flash(run: RunFolder, board: Board = DEFAULT_BOARD) -> None:
+def flash(
+    run: RunFolder,
+    board: Board = DEFAULT_BOARD,
+    mlperf_mode: MlperfMode = "performance",
+    mlperf_model_id: MlperfModelId = None,
+    define: Define = None,
+) -> None:
     """Build the firmware of an exported run and write it to a board."""
-    from m3net_tf.export import Bundle
-    from m3net_tf.firmware.build import build_firmware
-    from m3net_tf.firmware.flash import flash_image
+    from m3net_tf.firmware.flash import flash_image, flash_way
+    from m3net_tf.firmware.run import build_run, mlperf_settings
 
-    bundle = Bundle.load(run / "export")
-    image = build_firmware(bundle.folder, board, run / "firmware" / board, report=say)
-    flash_image(image)
+    flash_way(board)  # a missing tool is reported before the build
+    settings = [*mlperf_settings(mlperf_mode, mlperf_model_id), *(define or ())]
+    flash_image(build_run(run, board, settings, say), say)

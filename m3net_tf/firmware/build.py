@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from m3net_tf.artifacts import cache_folder
+from m3net_tf.artifacts import cache_folder, write_bytes
 from m3net_tf.errors import FirmwareError
 from m3net_tf.firmware.pdm import write_pdm_filter
 from m3net_tf.firmware.sources import (
@@ -31,7 +31,7 @@ from m3net_tf.firmware.sources import (
     lock_digest,
     read_lock,
 )
-from m3net_tf.firmware.uf2 import write_uf2
+from m3net_tf.firmware.uf2 import read_hex, uf2_blocks
 
 #: Program -> Debian package that brings it.
 TOOLS: dict[str, str] = {
@@ -62,7 +62,7 @@ class FirmwareImage:
 
     Attributes:
         elf: path of the ELF file; beside it lie the same image as ``.hex`` and ``.bin``, and as
-            ``.uf2`` where the board's boot loader takes that.
+            ``.uf2`` where it starts behind a boot loader that takes that.
         board: board that it is for.
         sections: bytes of each section that takes memory on the board, by name.
         flash_bytes: what lies in flash: code, constants and the initial values of variables.
@@ -304,15 +304,18 @@ def build_firmware(
         build_dir: folder for CMake's files; reused when it is from the same settings.
         arena_bytes: size of the tensor arena; the exporter's expectation by default.
         app_dir: folder with another application instead of ``firmware/app``.
-        settings: choices of the board, ``NAME=VALUE``, as its ``board.cmake`` has them.
+        settings: choices, ``NAME=VALUE``, as ``board.cmake`` and ``cmake/eembc.cmake`` have them.
         cache: cache folder; :func:`m3net_tf.artifacts.cache_folder` by default.
         report: called with a line for each slow step.
 
     Raises:
-        FirmwareError: unknown board, missing tool, unreachable sources, or code that fails to
-            compile or to fit.
+        FirmwareError: unknown board or choice, missing tool, unreachable sources, or code that
+            fails to compile or to fit.
     """
     core = board_core(board)
+    for setting in settings:
+        if not re.fullmatch(r"\w+=.*", setting):
+            raise FirmwareError(f"{setting!r} is no choice: give NAME=VALUE")
     check_toolchain()
     library = build_library(core, cache, report)
     folders = fetch_sources(board_sources(board), cache=cache, report=report)
@@ -340,11 +343,28 @@ def build_firmware(
         build_dir / "configure.log",
         f"configuring the firmware for {board}",
     )
+    _refuse_unused(settings, build_dir / "configure.log", board)
     _run(["ninja", "-C", build_dir], build_dir / "build.log", f"building the firmware for {board}")
     elf = build_dir / "m3net_firmware.elf"
+    uf2 = elf.with_suffix(".uf2")
+    uf2.unlink(missing_ok=True)
     for family in board_setting(board, "UF2_FAMILY"):
-        write_uf2(elf.with_suffix(".hex"), elf.with_suffix(".uf2"), int(family, 0))
+        image = read_hex(elf.with_suffix(".hex"))
+        # Such a boot loader keeps what is below to itself, and would leave that part out.
+        if min(image) >= int(board_setting(board, "UF2_FIRST_ADDRESS")[0], 0):
+            write_bytes(uf2, uf2_blocks(image, int(family, 0)))
     return inspect_elf(elf, board)
+
+
+def _refuse_unused(settings: Sequence[str], log: Path, board: str) -> None:
+    """CMake only warns of a choice that nothing asks for, such as another board's."""
+    text = log.read_text(encoding="utf-8", errors="replace")
+    unused = text.partition("Manually-specified variables were not used by the project:")[2].split()
+    for setting in settings:
+        if (name := setting.partition("=")[0]) in unused:
+            raise FirmwareError(
+                f"{board} has no choice {name}: see {board_file(board)} for those that it has"
+            )
 
 
 def inspect_elf(elf: Path, board: str) -> FirmwareImage:
@@ -393,7 +413,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     except FirmwareError as error:
         parser.exit(2, f"error: {error}\n")
-    print(f"{image.elf}: flash {image.flash_bytes} bytes, RAM {image.ram_bytes} bytes")
+    from m3net_tf.firmware.summary import summary_lines
+
+    for line in summary_lines(image):
+        print(line)
     return 0
 
 

@@ -6,51 +6,66 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
+from collections.abc import Callable
+from pathlib import Path
 
 from m3net_tf.errors import FirmwareError
 from m3net_tf.firmware.build import FirmwareImage, board_file, board_setting
 
 
-def flash_command(image: FirmwareImage) -> list[str]:
-    """Command line that writes an image.
+def flash_way(board: str) -> list[str]:
+    """Command line that writes a board, with ``{elf}``, ``{hex}`` or ``{bin}`` for the image.
 
-    ``M3NET_BOARD_FLASH`` of ``board.cmake`` lists the ways, the best first; ``{elf}``, ``{hex}``
-    and ``{bin}`` stand for the image's files. The first one whose program is installed is taken.
+    ``M3NET_BOARD_FLASH`` of ``board.cmake`` lists the ways, the best first; the first one whose
+    program is installed is taken.
 
     Raises:
         FirmwareError: the board cannot be flashed, or none of its tools is installed.
     """
-    ways = [shlex.split(way) for way in board_setting(image.board, "FLASH")]
+    ways = [shlex.split(way) for way in board_setting(board, "FLASH")]
     if not ways:
         raise FirmwareError(
-            f"board {image.board} is not flashed ({board_file(image.board)} names no tool): run it "
-            f"by make emulate BOARD={image.board}"
+            f"board {board} is not flashed ({board_file(board)} names no tool): run it "
+            f"by make emulate BOARD={board}"
         )
-    files = {
-        f"{{{form}}}": str(image.elf.with_suffix(f".{form}")) for form in ("elf", "hex", "bin")
-    }
     for way in ways:
-        if shutil.which(way[0]) is None:
-            continue
-        for placeholder, file in files.items():
-            way = [part.replace(placeholder, file) for part in way]
-        return way
+        if shutil.which(way[0]):
+            return way
     tools = ", ".join(dict.fromkeys(way[0] for way in ways))
     raise FirmwareError(
-        f"no tool that writes {image.board} is installed; install one of: {tools} "
+        f"no tool that writes {board} is installed; install one of: {tools} "
         f"(for instance: apt-get install openocd)"
     )
 
 
-def flash_image(image: FirmwareImage) -> None:
+def flash_command(image: FirmwareImage) -> tuple[list[str], Path]:
+    """Command line that writes an image, and the file of it that the command sends.
+
+    Raises:
+        FirmwareError: as :func:`flash_way`, or the command names no file.
+    """
+    way = flash_way(image.board)
+    for form in ("elf", "hex", "bin"):
+        placeholder, file = f"{{{form}}}", image.elf.with_suffix(f".{form}")
+        if any(placeholder in part for part in way):
+            return [part.replace(placeholder, str(file)) for part in way], file
+    raise FirmwareError(
+        f"{board_file(image.board)}: {shlex.join(way)} names no file; add {{elf}} or {{hex}}"
+    )
+
+
+def flash_image(image: FirmwareImage, report: Callable[[str], None]) -> None:
     """Write an image to its board.
 
     Raises:
         FirmwareError: as :func:`flash_command`, or the tool reports a failure.
     """
-    command = flash_command(image)
+    command, file = flash_command(image)
+    report(f"writing {file} to {image.board} with {command[0]}")
     status = subprocess.run(command, check=False).returncode
     if status:
         raise FirmwareError(
-            f"{command[0]} failed with status {status} on {image.elf}: check cable and power"
+            f"{command[0]} failed with status {status} on {file}: see what it says above, and "
+            "check cable and power"
         )
+    report(f"{image.board} has the firmware")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from m3net_tf.artifacts import write_bytes
 from m3net_tf.errors import FirmwareError
 
 PAGE_BYTES = 256
@@ -52,7 +51,12 @@ def read_hex(path: Path) -> dict[int, int]:
 
 
 def uf2_blocks(image: dict[int, int], family: int) -> bytes:
-    """The UF2 file of an image; gaps within a page are filled with 0xFF, as in erased flash."""
+    """The UF2 file of an image; gaps within a page are filled with 0xFF, as in erased flash.
+
+    Args:
+        image: bytes by their address, as :func:`read_hex` gives them.
+        family: number of the chip family, which the boot loader checks.
+    """
     pages = sorted({address // PAGE_BYTES for address in image})
     blocks = []
     for number, page in enumerate(pages):
@@ -63,17 +67,3 @@ def uf2_blocks(image: dict[int, int], family: int) -> bytes:
         )
         blocks.append(header + data.ljust(_DATA_BYTES, b"\0") + _MAGIC_END)
     return b"".join(blocks)
-
-
-def write_uf2(hex_file: Path, uf2_file: Path, family: int) -> None:
-    """Write the UF2 form of an image.
-
-    Args:
-        hex_file: Intel HEX, as the build leaves it.
-        uf2_file: where the result goes.
-        family: number of the chip family, which the boot loader checks.
-
-    Raises:
-        FirmwareError: as :func:`read_hex`.
-    """
-    write_bytes(uf2_file, uf2_blocks(read_hex(hex_file), family))

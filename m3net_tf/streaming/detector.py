@@ -27,7 +27,8 @@ class Event:
     """Something was heard.
 
     Attributes:
-        column: columns heard before the one that completed it; wraps at 2^32.
+        column: columns heard since the start or the last reset before the one that completed it;
+            wraps at 2^32.
         label: index of the class.
         score: its smoothed score, in 65536ths of full scale.
     """
@@ -42,11 +43,11 @@ class Detector:
 
     def __init__(self, config: DetectorConfig) -> None:
         self.config = config
-        self.columns = self.runs = self.skipped_runs = self.events = 0
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was heard; the counters stay."""
+        """Forget what was heard: columns, runs and events are counted from 0 again."""
+        self.columns = self.runs = self.skipped_runs = self.events = 0
         classes = len(self.config.classes)
         self._until_run = self.config.window_columns
         self._open_columns = 0

@@ -80,13 +80,16 @@ def build_variant(
         exported_arena_bytes: int = ARENA_BYTES,
         operators: tuple[str, ...] | None = None,
         app_dir: Path | None = None,
+        settings: tuple[str, ...] = (),
     ) -> Path:
         bundle = write_bundle(
             folder / "bundle", built.tflite, config, exported_arena_bytes, operators
         )
         if change:
             change(bundle)
-        image = build_firmware(bundle, BOARD, folder / "build", arena_bytes, app_dir=app_dir)
+        image = build_firmware(
+            bundle, BOARD, folder / "build", arena_bytes, app_dir=app_dir, settings=settings
+        )
         elf = folder / f"{next(elf_count)}.elf"
         shutil.copyfile(image.elf, elf)
         return elf
@@ -98,6 +101,13 @@ def build_variant(
 def monitor_host(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The monitor compiled for the host, under sanitisers, over a stand-in for a model."""
     return build_monitor(tmp_path_factory.mktemp("monitor"))
+
+
+@pytest.fixture(scope="session")
+def energy_monitor_host(monitor_host: Path) -> Path:
+    """The same, but it starts in the benchmark's energy mode, as a model with another id."""
+    choices = ("M3NET_EEMBC_MODE=energy", "M3NET_EEMBC_MODEL_ID=ic01")
+    return build_monitor(monitor_host.parent, *choices)
 
 
 @pytest.fixture()

@@ -23,8 +23,12 @@ WINDOW_SAMPLES = (FRAMES - 1) * 320 + 512
 __all__ = ["CLASSES", "WINDOW_SAMPLES", "build_monitor", "expected_output", "host_features"]
 
 
-def build_monitor(folder: Path) -> Path:
-    """Compile the monitor for the host under sanitisers; skips where that is not possible."""
+def build_monitor(folder: Path, *choices: str) -> Path:
+    """Compile the monitor for the host under sanitisers; skips where that is not possible.
+
+    ``choices`` are CMake settings, ``NAME=VALUE``. Another call for a folder compiles only what
+    they change, and leaves the program of the call before as it is.
+    """
     absent = [tool for tool in ("cmake", "ninja", "gcc", "git") if shutil.which(tool) is None]
     if absent:
         skip_or_fail("missing: " + " ".join(absent))
@@ -34,6 +38,7 @@ def build_monitor(folder: Path) -> Path:
     # Never run, for firmware/host/model.c stands in: any bytes and operators will do.
     bundle = write_bundle(folder / "bundle", b"no model", operators=("SOFTMAX",))
     settings = [f"-DM3NET_BUNDLE_DIR={bundle}", f"-DM3NET_SRC_CMSIS_DSP={fetch_source(source)}"]
+    settings += [f"-D{choice}" for choice in choices]
     build = str(folder / "build")
     for command in (
         ["cmake", "-G", "Ninja", "-S", str(FIRMWARE_DIR / "host"), "-B", build, *settings],
@@ -41,7 +46,9 @@ def build_monitor(folder: Path) -> Path:
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "build" / "m3net_monitor_host"
+    program = folder / "-".join(["m3net_monitor_host", *choices])
+    shutil.copy(folder / "build" / "m3net_monitor_host", program)
+    return program
 
 
 def expected_output(features: np.ndarray) -> np.ndarray:

@@ -2,9 +2,10 @@
 """Those of Renode's keywords that firmware/renode uses, with Renode's arguments, over QEMU.
 
 Names, order and defaults are those of Renode 1.16.1 (commit d66b0c2aa3d4, the classes
-``UartKeywords`` and ``RenodeKeywords`` of its RobotFrameworkEngine); 1.15.0 has all arguments that
-firmware/renode gives. A dry run sees the signatures only; a real one drives an emulated MPS2 board
-in the place of Renode's, so that all but Renode itself is tried.
+``UartKeywords`` and ``RenodeKeywords`` of its RobotFrameworkEngine). The suites need 1.16.1 or
+later: before, the field of a line that came is ``line`` instead of ``Line``. A dry run sees the
+signatures only; a real one drives an emulated MPS2 board in the place of Renode's, so that all but
+Renode itself is tried.
 
 Time-outs are of the host's clock, pauses do nothing, and executed instructions are what the
 firmware says that its clips cost.
@@ -24,6 +25,8 @@ from m3net_tf.emulation import find_machine, job
 from m3net_tf.emulation.qemu import console_command
 
 BOARD = "mps2_an386"
+#: Counted for each line beside what it says that front end and network cost; about Renode's.
+LINE_INSTRUCTIONS = 3000
 
 
 class renode_keywords:  # noqa: N801 Robot Framework wants the module's name
@@ -89,7 +92,8 @@ class renode_keywords:  # noqa: N801 Robot Framework wants the module's name
         end_s = time.monotonic() + self._timeout_s
         while True:
             line = self._line(end_s, content)
-            self._executed += 1000 + sum(int(n) for n in re.findall(r"_instr=(\d+)", line))
+            costs = [int(cost) for cost in re.findall(r"_instr=(\d+)", line)]
+            self._executed += LINE_INSTRUCTIONS + sum(costs)
             if content in line:
                 return DotDict(Line=line, Timestamp=0.0, Groups=[])
 

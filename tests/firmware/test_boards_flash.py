@@ -12,8 +12,8 @@ import pytest
 from m3net_tf.errors import FirmwareError
 from m3net_tf.firmware import build
 from m3net_tf.firmware.build import FirmwareImage
-from m3net_tf.firmware.flash import flash_command, flash_image
-from m3net_tf.firmware.uf2 import read_hex, write_uf2
+from m3net_tf.firmware.flash import flash_command, flash_image, flash_way
+from m3net_tf.firmware.uf2 import read_hex, uf2_blocks
 
 HARDWARE = [board for board in build.list_boards() if build.board_setting(board, "FLASH")]
 
@@ -51,10 +51,13 @@ def test_the_first_tool_that_is_there_is_taken(board: str, tools: Path, tmp_path
     assert len(set(programs)) == len(programs) >= 3
     for program in reversed(programs):  # each is better than those before
         said = add_tool(tools, program)
-        assert flash_command(image)[0] == program
-        flash_image(image)
+        command, file = flash_command(image)
+        assert command[0] == program and file.with_suffix(".elf") == image.elf
+        lines: list[str] = []
+        flash_image(image, lines.append)
         arguments = said.read_text()
-        assert str(image.elf.parent / "m3net_firmware.") in arguments and "{" not in arguments
+        assert str(file) in arguments and "{" not in arguments
+        assert lines == [f"writing {file} to {board} with {program}", f"{board} has the firmware"]
 
 
 def test_openocd_gets_its_script_in_one_piece(tools: Path, tmp_path: Path):
@@ -62,25 +65,39 @@ def test_openocd_gets_its_script_in_one_piece(tools: Path, tmp_path: Path):
     image = image_for("stm32f4_discovery", tmp_path)
     script = f"program {image.elf} verify reset exit"
     expected = ["openocd", "-f", "board/stm32f4discovery.cfg", "-c", script]
-    assert flash_command(image) == expected
+    assert flash_command(image) == (expected, image.elf)
 
 
 @pytest.mark.parametrize("board", HARDWARE)
-def test_no_tool_lists_those_that_would_do(board: str, tools: Path, tmp_path: Path):
+def test_no_tool_lists_those_that_would_do(board: str, tools: Path):
     with pytest.raises(FirmwareError, match=rf"{board}.*install one of: .*openocd") as caught:
-        flash_command(image_for(board, tmp_path))
+        flash_way(board)
     assert "\n" not in str(caught.value)
 
 
-def test_emulated_boards_say_how_to_run_them(tools: Path, tmp_path: Path):
+def test_emulated_boards_say_how_to_run_them(tools: Path):
     with pytest.raises(FirmwareError, match="mps2_an386 is not flashed.*make emulate"):
-        flash_command(image_for("mps2_an386", tmp_path))
+        flash_way("mps2_an386")
 
 
-def test_a_tool_that_fails_is_named(tools: Path, tmp_path: Path):
-    add_tool(tools, "st-flash", status=3)
-    with pytest.raises(FirmwareError, match="st-flash failed with status 3.*cable"):
-        flash_image(image_for("nucleo_h753zi", tmp_path))
+@pytest.mark.parametrize(
+    ("board", "tool", "form"),
+    [
+        ("nrf52840dk", "nrfjprog", "hex"),
+        ("nucleo_h753zi", "st-flash", "hex"),
+        ("stm32f4_discovery", "openocd", "elf"),
+    ],
+)
+def test_a_tool_that_fails_is_named_with_the_file_that_it_got(
+    board: str, tool: str, form: str, tools: Path, tmp_path: Path
+):
+    said = add_tool(tools, tool, status=3)
+    with pytest.raises(
+        FirmwareError, match=rf"{tool} failed with status 3 on (\S.*): .*cable"
+    ) as e:
+        flash_image(image_for(board, tmp_path), lambda _: None)
+    file = tmp_path / "an image" / f"m3net_firmware.{form}"
+    assert f" on {file}: " in str(e.value) and str(file) in said.read_text()
 
 
 def record(address: int, kind: int, data: bytes) -> str:
@@ -128,8 +145,7 @@ def test_uf2_blocks(tmp_path: Path):
     data = bytes(range(200)) * 3  # from the middle of a page over two more
     lines = [record(0x1080 + at, 0, data[at : at + 16]) for at in range(0, len(data), 16)]
     (tmp_path / "image.hex").write_text("".join(lines) + record(0x8000, 0, b"\x55") + END)
-    write_uf2(tmp_path / "image.hex", tmp_path / "image.uf2", 0xADA52840)
-    file = (tmp_path / "image.uf2").read_bytes()
+    file = uf2_blocks(read_hex(tmp_path / "image.hex"), 0xADA52840)
     assert len(file) == 4 * 512
     memory: dict[int, int] = {}
     for number in range(4):

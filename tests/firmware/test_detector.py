@@ -134,12 +134,16 @@ class Driver:
         full: bool = True,
         changes: tuple[Change, ...] = (),
         packed: bytes | None = None,
+        reset: bool = False,
     ) -> Heard:
-        """Features (columns, bins) and, for each column, the scores of a run at it."""
+        """Features (columns, bins) and, for each column, the scores of a run at it.
+
+        ``reset``: by the detector of the call before, reset; its settings stay.
+        """
         process = self._process
         rest = sorted(changes, key=lambda change: change[0])
         record = [
-            struct.pack("<BIII", full, counted, len(columns), len(rest)),
+            struct.pack("<BIII", full | reset << 1, counted, len(columns), len(rest)),
             packed or pack_config(config),
         ]
         if rest:
@@ -285,6 +289,19 @@ def test_much_happens_in_these_sequences():
         events += detector.events
         skipped += detector.skipped_runs
     assert events > 40 and skipped > 40
+
+
+def test_after_a_reset_all_is_as_at_the_start(driver):
+    columns, scores = random_sound(1, 300)
+    change = (10, 1, dataclasses.replace(CONFIG.classes[1], threshold=0.9))
+    first = driver.hear(CONFIG, columns, scores, changes=(change,))
+    detector, _ = trace_in_python(CONFIG, columns, scores, changes=(change,))
+    assert min(first.counters) > 0
+    again = driver.hear(CONFIG, columns, scores, reset=True)
+    detector.reset()
+    fresh, trace = trace_in_python(detector.config, columns, scores)
+    assert again.trace == trace
+    assert again.counters == counters(fresh)
 
 
 def test_counters_wrap_and_nothing_else_does(driver):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import select
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +161,30 @@ def test_energy_mode_tells_time_by_the_pin_alone(runner: Runner):
     assert runner.until_ready()[0] == "m3net ok mode baud=115200"
 
 
+def test_a_build_starts_in_energy_mode(energy_monitor_host: Path):
+    """The benchmark's runner switches the board off and on, and nobody asks for the mode."""
+    pipe = Pipe(energy_monitor_host)
+    runner = Runner(pipe)
+    ready = ["m3net ready protocol=1", "m-timestamp-mode-energy", "m-init-done"]
+    assert runner.until_ready() == ready
+    assert runner.identify() == ("host", "ic01")
+    pipe.write(b"version\n")
+    assert " baud=9600 reset=power" in runner._line(5)
+    assert runner.command("timestamp") == []
+    runner.download(bytes(INPUT_BYTES))
+    assert runner.infer(2, 1).laps_us == []
+    pipe.write(b"mode performance\n")
+    assert runner.until_ready()[:2] == [
+        "m3net ok mode baud=115200",
+        "m-timestamp-mode-performance",
+    ]
+    assert runner.command("timestamp")[0].startswith("m-lap-us-")
+    pipe.write(b"reset\n")  # as power-up does
+    assert runner.until_ready() == ["m3net ok reset", *ready]
+    pipe.process.kill()
+    pipe.process.communicate()
+
+
 def test_sessions_with_the_host(runner: Runner):
     assert runner.identify() == ("host", "kws01")
     clips = random_features(5, seed=6)
@@ -191,3 +215,18 @@ def test_sessions_with_the_emulated_board(built: BuiltFirmware):
         port.write(b"mode energy\n")
         assert "m-timestamp-mode-energy" in runner.until_ready()
         assert runner.infer(1, 0).laps_us == []
+
+
+@pytest.mark.slow
+def test_a_build_for_a_board_starts_in_energy_mode(
+    built: BuiltFirmware, build_variant: Callable[..., Path]
+):
+    from m3net_tf.device import open_port
+
+    elf = build_variant(settings=("M3NET_EEMBC_MODE=energy", "M3NET_EEMBC_MODEL_ID=ic01"))
+    with open_port("qemu:mps2_an386", firmware=lambda _: elf) as port:
+        runner = Runner(port, slow=10)
+        assert runner.until_ready()[2:] == ["m-timestamp-mode-energy", "m-init-done"]
+        assert runner.identify() == ("mps2_an386", "ic01")
+        port.write(b"version\n")
+        assert " baud=9600 " in runner._line(5)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import subprocess
 import time
@@ -217,6 +218,25 @@ def test_thresholds_change_and_are_told(wire: Wire):
     text = wire.until(b"m3net ok threshold")
     assert "m3net class label=2 threshold=3000 release=3000 " in text
     assert text.count("m3net class ") == CLASSES
+
+
+def test_each_stream_counts_its_columns_from_zero(wire: Wire):
+    """The time of an event is its column: it must not hang on the streams before."""
+    noise = np.random.default_rng(4).integers(-9000, 9000, 2 * WINDOW_SAMPLES).astype("<i2")
+    wire.ask("threshold 0 20000 10000")
+    heard = []
+    for _ in range(2):
+        assert wire.ask("stream host scores") == "m3net ok stream"
+        lines = []
+        for at in range(0, noise.nbytes, BLOCK):
+            piece = noise.tobytes()[at : at + BLOCK]
+            wire.send(f"block {at} {len(piece)} {zlib.crc32(piece):#x}\n".encode() + piece)
+            lines += wire.until(f"m3net ok block next={at + len(piece)}\r\n".encode()).splitlines()
+        numbers = re.findall(r" (?:columns|runs|skipped_runs|events)=\d+", wire.ask("stat"))
+        told = [line.partition(" latency_us=")[0] for line in lines if " block " not in line]
+        heard.append((told, numbers))
+    assert any(line.startswith("m3net event ") for line in heard[0][0])
+    assert heard[1] == heard[0]
 
 
 def test_buffer_is_read_back_with_its_checksum(wire: Wire):

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import renode_keywords
 from firmware_helpers import BOARD, CLASSES, BuiltFirmware
 from robot import running
 
@@ -49,6 +50,21 @@ PLATFORMS = {
         "cpu": "CPU.CortexM",
         "nvic": "IRQControllers.NVIC",
         "usart3": "UART.STM32F7_USART",
+    },
+}
+#: Renode's board files one of whose includes fetches registers' descriptions (``ApplySVD @https``)
+#: in an entry of ``sysbus``, and the tags of that entry.
+FETCHING = {
+    "platforms/boards/stm32f4_discovery.repl": {
+        '<0x40021000, 0x40021003> "GPIOE_MODER" 0xFFFFFFFF',
+        '<0x40021004, 0x40021007> "GPIOE_OTYPER" 0x00000008',
+        '<0x50000010, 0x5000003F> "USB:RESET" 0x80000000',
+    },
+    "platforms/boards/nrf52840dk_nrf52840.repl": {
+        '<0x10000000, 0x10000FFF> "FICR"',
+        '<0x100000A0, 0x100000A3> "DEVICEADDRTYPE" 0x1',
+        '<0x100000A4, 0x100000A7> "DEVICEADDR[0]" 0xAABBCCDD',
+        '<0x10001200, 0x10001203> "PSELRESET"',
     },
 }
 #: Class -> arguments of its constructor that are given here.
@@ -161,6 +177,13 @@ def test_the_suites_pass_over_another_emulator(work: Path):
     assert all(int(count) > 0 for _, count in rows)
 
 
+def test_a_report_that_costs_too_much_fails(work: Path, monkeypatch: pytest.MonkeyPatch):
+    """Renode executes about 3 000 instructions for the report of a clip."""
+    monkeypatch.setattr("renode_keywords.LINE_INSTRUCTIONS", 10_001)
+    failed, said = run_over_qemu("nrf52840dk", work, names="*Same Bytes*")
+    assert failed == 1 and re.search(r"'0 < (\d+) <= (\d+) <= \1 \+ 10000' should be true", said)
+
+
 @pytest.mark.slow
 def test_a_file_of_sound_goes_through_the_console(work: Path):
     failed, said = run_over_qemu("nucleo_h753zi", work, names="*Over Its Console")
@@ -213,9 +236,16 @@ def test_labels_that_a_step_may_change_are_not_asked_for(tmp_path: Path, vectors
 # --- names and numbers ---------------------------------------------------------------------------
 
 
+def uncommented(board: str) -> str:
+    return re.sub(r"//.*", "", (renode.RENODE_DIR / f"{board}.repl").read_text())
+
+
 def description(board: str) -> tuple[str, dict[str, tuple[str, dict[str, int]]]]:
-    """A board's .repl: Renode's platform file, and its entries with class (if new) and values."""
-    text = re.sub(r"//.*", "", (renode.RENODE_DIR / f"{board}.repl").read_text())
+    """A board's .repl: Renode's platform file, and its entries with class (if new) and values.
+
+    Commands to the bus (:func:`bus_tags`) are none of these entries.
+    """
+    text = uncommented(board)
     (platform,) = re.findall(r'^using "(.+)"$', text, flags=re.MULTILINE)
     entries: dict[str, tuple[str, dict[str, int]]] = {}
     for name, kind, body in re.findall(
@@ -223,8 +253,21 @@ def description(board: str) -> tuple[str, dict[str, tuple[str, dict[str, int]]]]
     ):
         values = {key: int(value, 0) for key, value in re.findall(r"(\w+): (\S+)", body)}
         entries[name] = (kind, values)
-    assert len(entries) == len(re.findall(r"^\w+:", text, flags=re.MULTILINE))
+    names = re.findall(r"^(\w+):", text, flags=re.MULTILINE)
+    assert sorted(names) == sorted([*entries, *["sysbus"] * bool(bus_tags(board))])
     return platform, entries
+
+
+def bus_tags(board: str) -> list[str]:
+    """Tags of the one ``init:`` of ``sysbus`` in a board's .repl, all of whose lines are tags.
+
+    Such an ``init:`` takes the place of those in the included files (``init add:`` would not).
+    """
+    inits = re.findall(r"^sysbus:\n {4}init:\n((?: {8}.+\n)+)", uncommented(board), re.MULTILINE)
+    tag = r'Tag (<0x[0-9A-F]{8}, 0x[0-9A-F]{8}> "[\w:\[\]]+"(?: 0x[0-9A-F]+)?)'
+    matches = [re.fullmatch(tag, line.strip()) for body in inits for line in body.splitlines()]
+    assert len(inits) <= 1 and all(matches)
+    return [match[1] for match in matches if match]
 
 
 @pytest.mark.parametrize("board", SUITES)
@@ -233,6 +276,30 @@ def test_descriptions_name_what_renode_has(board: str):
     for name, (kind, values) in entries.items():
         assert (kind == "") == (name in PLATFORMS[platform])  # changed, or added
         assert set(values) <= ARGUMENTS[kind or PLATFORMS[platform][name]]
+
+
+@pytest.mark.parametrize("board", SUITES)
+def test_no_suite_needs_the_network(board: str):
+    """What Renode's files would fetch is replaced, and nothing here fetches."""
+    platform, _ = description(board)
+    tags = bus_tags(board)
+    assert bool(tags) == (platform in FETCHING)
+    assert set(tags) <= FETCHING.get(platform, set())
+    for path in (*renode.RENODE_DIR.glob(f"{board}.*"), renode.RENODE_DIR / "m3net.resource"):
+        assert not re.search(r"https?://|ApplySVD", path.read_text()), path
+
+
+def test_the_documents_say_which_release_and_how_to_start():
+    page = (FIRMWARE_DIR.parent / "docs" / "emulation.md").read_text()
+    for text in (page, renode_keywords.__doc__):
+        assert f"{renode.RENODE_VERSION} or later" in text.replace("\n", " ")
+        assert "1.15" not in text
+    counts = r"^\| `(\w+)` \| 5 8\d\d \d{3} to 5 8\d\d \d{3} \| 35 \d{3} \|$"
+    assert sorted(re.findall(counts, page, re.MULTILINE)) == SUITES
+    assert "renode --disable-xwt --console firmware/renode/" in page
+    assert "until `start` is typed" in page
+    for board in SUITES:
+        assert "type start" in (renode.RENODE_DIR / f"{board}.resc").read_text()
 
 
 def script(board: str) -> dict[str, str]:

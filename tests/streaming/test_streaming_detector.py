@@ -101,17 +101,23 @@ def test_the_gate_spares_runs_in_silence():
     assert columns_of(events(one, [LOW, HIGH, HIGH, HIGH, HIGH, HIGH, HIGH], levels)) == [1, 6]
 
 
-def test_reset_forgets_all_but_the_counters():
+def test_after_a_reset_columns_and_events_are_counted_from_zero():
     detector = Detector(config(PLAIN, window_columns=2))
-    for _ in range(3):
-        if detector.wants_inference([0]):
-            detector.step([HIGH])
-    before = detector.columns, detector.runs, detector.events
+
+    def hear() -> Event | None:
+        event = None
+        for _ in range(3):
+            if detector.wants_inference([0]):
+                event = detector.step([HIGH]) or event
+        return event
+
+    first = hear()
+    counted = detector.columns, detector.runs, detector.events
+    assert first == Event(1, 0, 65_280) and counted == (3, 2, 1)
     detector.reset()
-    assert (detector.columns, detector.runs, detector.events) == before == (3, 2, 1)
-    assert not detector.wants_inference([0])
-    assert detector.wants_inference([0])
-    assert detector.step([HIGH]) == Event(4, 0, 65_280)
+    assert (detector.columns, detector.runs, detector.events) == (0, 0, 0)
+    assert hear() == first
+    assert (detector.columns, detector.runs, detector.events) == counted
 
 
 def test_settings_of_a_class_may_change_while_it_listens():

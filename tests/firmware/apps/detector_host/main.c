@@ -2,9 +2,10 @@
 // Drives the detector on a host with records from standard input, and writes what it does to
 // standard output; both binary, little endian. test_detector.py writes and reads them.
 //
-//   record  u8 full trace, u32 columns counted before, u32 columns, u32 changes, settings,
-//           changes (u32 column, u32 label, class), for each column its features and the scores
-//           of a run
+//   record  u8 bit 0 = full trace, bit 1 = reset the detector of the record before instead of
+//           setting up one with these settings and counters; u32 columns counted before,
+//           u32 columns, u32 changes, settings, changes (u32 column, u32 label, class), for each
+//           column its features and the scores of a run
 //   answer  u32 bytes, then for each column the trace, then counters and largest memory in KiB
 //   trace   u8 bit 0 = inference wanted, bit 1 = event; smoothed scores; the event if there is one
 //           (without the full trace: events alone)
@@ -96,8 +97,13 @@ int main(int count, char** words) {
     const uint32_t columns = get_u32();
     uint32_t changes = get_u32();
     const m3net_detector_config config = get_config();
-    const uint8_t status = (uint8_t)m3net_detector_init(&detector, &config);
-    detector.columns = detector.runs = detector.skipped_runs = detector.events = counted;
+    uint8_t status = M3NET_OK;
+    if ((first & 2) != 0) {
+      m3net_detector_reset(&detector);
+    } else {
+      status = (uint8_t)m3net_detector_init(&detector, &config);
+      detector.columns = detector.runs = detector.skipped_runs = detector.events = counted;
+    }
     uint32_t change_at = changes > 0 ? get_u32() : columns;
     for (uint32_t i = 0; i < columns; ++i) {
       while (changes > 0 && change_at == i) {
@@ -106,7 +112,7 @@ int main(int count, char** words) {
         if (m3net_detector_set_class(&detector, label, &one) != M3NET_OK) return 5;
         change_at = --changes > 0 ? get_u32() : columns;
       }
-      hear(&detector, first != 0);
+      hear(&detector, (first & 1) != 0);
     }
     put(&status, 1);
     put(&detector.columns, 4);

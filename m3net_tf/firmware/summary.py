@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a build made: its files, and how much of the board's memories the image takes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from m3net_tf.errors import FirmwareError
+from m3net_tf.firmware.build import FirmwareImage, board_setting
+
+FORMS = ("elf", "hex", "bin", "uf2")
+
+
+def image_files(image: FirmwareImage) -> dict[str, Path]:
+    """The files of an image that exist, by their form (``elf``, ``hex``, ``bin``, ``uf2``)."""
+    files = {form: image.elf.with_suffix(f".{form}") for form in FORMS}
+    return {form: path for form, path in files.items() if path.is_file()}
+
+
+def memory_bytes(image: FirmwareImage) -> dict[str, int]:
+    """Bytes of each memory that the linker had for an image, by the linker script's name for it.
+
+    Raises:
+        FirmwareError: the map of the linker is not beside the ELF file, or has no such table.
+    """
+    path = image.elf.with_suffix(".map")
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    table = text.partition("\nMemory Configuration\n")[2].partition("\nLinker script")[0]
+    rows = re.findall(r"^(\w+) +0x[0-9a-f]+ +(0x[0-9a-f]+)", table, flags=re.MULTILINE)
+    if "FLASH" not in dict(rows):
+        raise FirmwareError(f"{path}: no table of memories; build the firmware again")
+    return {name: int(length, 0) for name, length in rows}
+
+
+def summary_lines(image: FirmwareImage) -> list[str]:
+    """A line for each file of an image, and for flash and RAM: bytes, the board's, the share.
+
+    Flash is what the image may use of it: without what lies below its first address. RAM is all
+    memories that variables, arena and stack lie in.
+
+    Raises:
+        FirmwareError: as :func:`memory_bytes`.
+    """
+    files = image_files(image)
+    lines = [f"{_shown(path)}: {path.stat().st_size:,} bytes" for path in files.values()]
+    memories = memory_bytes(image)
+    flash_bytes = memories.pop("FLASH")
+    lines.append(_share("flash", image.flash_bytes, flash_bytes))
+    lines.append(_share("RAM", image.ram_bytes, sum(memories.values())))
+    if board_setting(image.board, "UF2_FAMILY") and "uf2" not in files:
+        lines += [
+            "no .uf2: the image starts where a UF2 boot loader keeps its own code; to have one",
+            "behind it, build with --define M3NET_FLASH_START=0x26000 (see docs/porting.md)",
+        ]
+    return lines
+
+
+def _share(memory: str, used_bytes: int, total_bytes: int) -> str:
+    share = 100 * used_bytes / total_bytes
+    return f"{memory}: {used_bytes:,} of {total_bytes:,} bytes ({share:.1f} %)"
+
+
+def _shown(path: Path) -> Path:
+    """A path below the current folder without that."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""m3net firmware and m3net flash: the choices that a build gets, and what is said of its result."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from firmware_helpers import BuiltFirmware
+
+from m3net_tf import cli
+from m3net_tf.errors import FirmwareError
+from m3net_tf.export import Bundle
+from m3net_tf.firmware import flash, run
+from m3net_tf.firmware.build import FirmwareImage
+from m3net_tf.firmware.summary import image_files, memory_bytes, summary_lines
+
+MAP = """
+Archive member included to satisfy reference by file (symbol)
+
+Memory Configuration
+
+Name             Origin             Length             Attributes
+FLASH            0x0000000008000000 0x0000000000200000 xr
+RAM              0x0000000024000000 0x0000000000050000 xrw
+DMA              0x0000000030000000 0x0000000000008000 rw
+*default*        0x0000000000000000 0xffffffffffffffff
+
+Linker script and memory map
+
+OTHER            0x0000000000000000 0x1
+"""
+
+
+def write_image(folder: Path, board: str, forms: Sequence[str] = ("elf", "hex", "bin")) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for size, form in enumerate(forms):
+        (folder / f"m3net_firmware.{form}").write_bytes(bytes(1000 + size))
+    (folder / "m3net_firmware.map").write_text(MAP)
+    return folder / "m3net_firmware.elf"
+
+
+@pytest.fixture()
+def built_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Path, list[str]]]:
+    """Folder and choices of each build; nothing is compiled."""
+    calls: list[tuple[Path, list[str]]] = []
+
+    def build(bundle, board, folder, *, settings, report):
+        calls.append((folder, list(settings)))
+        report("compiling")
+        return FirmwareImage(write_image(folder, board), board, {}, 186_848, 95_296)
+
+    monkeypatch.setattr(run, "build_firmware", build)
+    monkeypatch.setattr(Bundle, "load", lambda folder: Bundle(folder, {}))
+    monkeypatch.chdir(tmp_path)
+    return calls
+
+
+def m3net(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["m3net", *words])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return int(stop.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "folder", "settings"),
+    [
+        ([], "nucleo_h753zi", []),
+        (["--mlperf-mode", "performance"], "nucleo_h753zi", []),
+        (["--mlperf-mode", "energy"], "nucleo_h753zi-custom", ["M3NET_EEMBC_MODE=energy"]),
+        (["--mlperf-model-id", "ic01"], "nucleo_h753zi-custom", ["M3NET_EEMBC_MODEL_ID=ic01"]),
+        (
+            ["--define", "M3NET_MICROPHONE=analog", "--mlperf-mode", "energy", "--define", "A=b c"],
+            "nucleo_h753zi-custom",
+            ["M3NET_EEMBC_MODE=energy", "M3NET_MICROPHONE=analog", "A=b c"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", ["firmware", "flash"])
+def test_choices_reach_the_build(
+    monkeypatch, built_with, command: str, options: list[str], folder: str, settings: list[str]
+):
+    """A build with choices has a folder of its own: other commands build the plain one again."""
+    monkeypatch.setattr(flash, "flash_image", lambda image, report: None)
+    monkeypatch.setattr(flash, "flash_way", lambda board: ["tool"])
+    assert m3net(monkeypatch, command, "a_run", "--board", "nucleo_h753zi", *options) == 0
+    assert built_with == [(Path("a_run/firmware") / folder, settings)]
+
+
+def test_firmware_names_each_file_and_the_share_of_each_memory(monkeypatch, built_with, capsys):
+    assert m3net(monkeypatch, "firmware", "a_run", "--board", "nucleo_h753zi") == 0
+    folder = "a_run/firmware/nucleo_h753zi"
+    assert capsys.readouterr().out.splitlines() == [
+        "compiling",
+        f"{folder}/m3net_firmware.elf: 1,000 bytes",
+        f"{folder}/m3net_firmware.hex: 1,001 bytes",
+        f"{folder}/m3net_firmware.bin: 1,002 bytes",
+        "flash: 186,848 of 2,097,152 bytes (8.9 %)",
+        "RAM: 95,296 of 360,448 bytes (26.4 %)",
+    ]
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_an_image_below_a_uf2_boot_loader_says_why_it_has_no_uf2(tmp_path: Path, behind: bool):
+    forms = ["elf", "hex", "bin", *["uf2"] * behind]
+    elf = write_image(tmp_path / "nrf52840dk", "nrf52840dk", forms)
+    image = FirmwareImage(elf, "nrf52840dk", {}, 1, 1)
+    assert list(image_files(image)) == forms
+    lines = summary_lines(image)
+    assert any(line.endswith(".uf2: 1,003 bytes") for line in lines) == behind
+    note = "\n".join(lines[lines.index(f"RAM: 1 of {0x58000:,} bytes (0.0 %)") + 1 :])
+    assert note.startswith("no .uf2: ") == ("--define M3NET_FLASH_START=0x" in note) == (not behind)
+
+
+def test_memories_are_those_of_the_linker(built: BuiltFirmware, tmp_path: Path):
+    assert memory_bytes(built.image) == {"FLASH": 4 << 20, "RAM": 4 << 20}
+    elsewhere = FirmwareImage(tmp_path / "m3net_firmware.elf", "mps2_an386", {}, 1, 1)
+    with pytest.raises(FirmwareError, match=r"m3net_firmware\.map: no table of memories; build"):
+        memory_bytes(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["firmware", "a_run", "--mlperf-mode", "slow"],
+            "MLPerf Tiny has no mode 'slow': choose one of performance, energy",
+        ),
+        (
+            ["flash", "a_run", "--board", "nrf52840dk"],
+            "no tool that writes nrf52840dk is installed; install one of: nrfjprog, pyocd, openocd",
+        ),
+    ],
+)
+def test_what_cannot_work_is_said_before_the_build(
+    monkeypatch, built_with, capsys, tmp_path: Path, words: list[str], message: str
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert m3net(monkeypatch, *words) == 2
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+    assert built_with == []
