@@ -161,6 +161,7 @@ class Grid:
     """A table under one budget.
 
     Attributes:
+        path: its file.
         name: ``<paper>/<table>``, from the file's place.
         budget: one of :data:`BUDGETS`.
         title: what the table shows.
@@ -171,6 +172,7 @@ class Grid:
         reference: axis -> label of the cells that others are compared with.
     """
 
+    path: Path
     name: str
     budget: str
     title: str
@@ -359,6 +361,7 @@ def _expand(path: Path, values: Patch, budget: str) -> Grid:
                 needed[section] = _step(name, step, seeds)
         cells.append(_cell(labels, cell, needed, _expected(values.get("expected"), combination)))
     return Grid(
+        path=path,
         name=f"{path.resolve().parent.name}/{path.stem}",
         budget=budget,
         title=str(values["title"]),
