@@ -18,6 +18,7 @@ from m3net_tf.cli.common import (
     app,
     console,
     say,
+    say_progress,
 )
 from m3net_tf.errors import M3NetError
 
@@ -168,13 +169,14 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """What an exported run takes of each board: memory, share of the clock, real time or not."""
-    from m3net_tf.reports.fit import fit_table, run_fit
+    from m3net_tf.reports.fit import run_fit
+    from m3net_tf.reports.fit_text import fit_report
 
-    result = run_fit(run, boards or (), (lambda _: None) if as_json else say)
+    result = run_fit(run, boards or (), say_progress)
     if as_json:
         say(json.dumps(result, indent=2, sort_keys=True))
     else:
-        console.print(fit_table(result))
+        console.print(fit_report(result))
 
 
 @app.command()
