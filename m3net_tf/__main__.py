@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import sys
 
+_USER_ERROR = 2
+
 
 def main() -> None:
     """Entry point."""
@@ -12,9 +14,22 @@ def main() -> None:
         from m3net_tf.runtime.command import main as classify
 
         sys.exit(classify(sys.argv[2:]))
-    from m3net_tf.cli import main as others
+    try:
+        from m3net_tf.cli import main as others
 
-    others()
+        others()
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.partition(".")[0] == __package__:
+            raise
+        _name_install(error.name.partition(".")[0])
+
+
+def _name_install(package: str) -> None:
+    """Say in one line how to come by what a light installation leaves out."""
+    text = f"error: this command needs the Python package {package}, which is not installed: "
+    text += "pip install . in the folder of the sources brings all; m3net classify does without"
+    print(text, file=sys.stderr)
+    sys.exit(_USER_ERROR)
 
 
 if __name__ == "__main__":

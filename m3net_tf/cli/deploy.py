@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from m3net_tf.checkout import require_sources
 from m3net_tf.cli.common import (
     DEFAULT_BOARD,
     AsJson,
@@ -34,6 +35,7 @@ def export_command(
     ] = None,
 ) -> None:
     """Quantise a trained run to int8, write what the firmware needs, and certify it."""
+    require_sources("firmware")
     from m3net_tf.export import export_run
     from m3net_tf.firmware.layouts import LAYOUTS, write_layout
     from m3net_tf.reports.chain import certify_export
@@ -59,6 +61,7 @@ def export_command(
 @app.command()
 def firmware(run: RunFolder, board: Board = DEFAULT_BOARD) -> None:
     """Build the firmware of an exported run for a board."""
+    require_sources("firmware")
     from m3net_tf.export import Bundle
     from m3net_tf.firmware.build import build_firmware
 
@@ -76,6 +79,7 @@ def emulate(
     as_json: AsJson = False,
 ) -> None:
     """Run held-out clips through every stage, the emulated board included, and compare."""
+    require_sources("firmware")
     from m3net_tf.reports.chain import chain_table, run_chain
     from m3net_tf.training import Run
 
@@ -96,6 +100,7 @@ def demo(
     data_dir: DataDir = None,
 ) -> None:
     """Train, quantise, export and emulate; what is already done is not done again."""
+    require_sources("firmware")
     from m3net_tf import training
     from m3net_tf.export import export_run
     from m3net_tf.reports.chain import chain_table, run_chain, saved_summary
@@ -114,9 +119,10 @@ def matrix(
     boards: Annotated[
         list[str] | None, typer.Option("--board", help="Emulated board; all by default.")
     ] = None,
-    recipes: Annotated[Path, typer.Option(help="Folder of the networks' recipes.")] = Path(
-        "experiments/matrix"
-    ),
+    recipes: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the networks' recipes; default: experiments/matrix."),
+    ] = None,
     folder: Annotated[Path, typer.Option(help="Where runs and builds are kept.")] = Path(
         "runs/matrix"
     ),
@@ -130,6 +136,7 @@ def matrix(
     ] = False,
 ) -> None:
     """Emulate every network on every board; compare bytes, and costs with their budgets."""
+    require_sources("firmware")
     from m3net_tf.reports import budgets
     from m3net_tf.reports.matrix import matrix_table, run_matrix, why_no_matrix
 
@@ -169,6 +176,7 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """What an exported run takes of each board: memory, share of the clock, real time or not."""
+    require_sources("firmware")
     from m3net_tf.reports.fit import run_fit
     from m3net_tf.reports.fit_text import fit_report
 
@@ -182,6 +190,7 @@ def fit(
 @app.command()
 def flash(run: RunFolder, board: Board = DEFAULT_BOARD) -> None:
     """Build the firmware of an exported run and write it to a board."""
+    require_sources("firmware")
     from m3net_tf.export import Bundle
     from m3net_tf.firmware.build import build_firmware
     from m3net_tf.firmware.flash import flash_image
