@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import sys
 
+_USER_ERROR = 2
+
 
 def main() -> None:
     """Entry point."""
@@ -16,10 +18,22 @@ def main() -> None:
         from m3net_tf.cli import main as others
 
         others()
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.partition(".")[0] == __package__:
+            raise
+        _name_install(error.name.partition(".")[0])
     except KeyboardInterrupt:  # while the packages are loaded
         from m3net_tf.terminal import INTERRUPTED
 
         sys.exit(INTERRUPTED)
+
+
+def _name_install(package: str) -> None:
+    """Say in one line how to come by what a light installation leaves out."""
+    text = f"error: this command needs the Python package {package}, which is not installed: "
+    text += "install everything by pip install . in the source folder (m3net classify works without)"
+    print(text, file=sys.stderr)
+    sys.exit(_USER_ERROR)
 
 
 if __name__ == "__main__":

@@ -79,10 +79,11 @@ def bench_table(
     ] = 0.0,
 ) -> None:
     """Hours that a table's trainings take, here or at a rate; needs no data and trains nothing."""
-    from m3net_tf.reports.bench_table import run_bench_table
+    from m3net_tf.reports.bench_table import run_bench_table, total_line
 
     result = run_bench_table(name, budget, steps=steps, tflops=tflops, log=say_progress)
     say(json.dumps(result, indent=2, sort_keys=True))
+    say_progress(total_line(result))
 
 
 @bench_app.command("conversion")

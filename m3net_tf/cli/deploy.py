@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from m3net_tf.checkout import require_sources
 from m3net_tf.cli.common import (
     DEFAULT_BOARD,
     AsJson,
@@ -20,6 +21,7 @@ from m3net_tf.cli.common import (
     progress_beside,
     say,
     say_json,
+    say_progress,
 )
 from m3net_tf.errors import M3NetError
 
@@ -47,6 +49,7 @@ def export_command(
     as_json: AsJson = False,
 ) -> None:
     """Quantise a trained run to int8, write what the firmware needs, and certify it."""
+    require_sources("firmware")
     from m3net_tf.export import export_run
     from m3net_tf.firmware.layouts import LAYOUTS, write_layout
     from m3net_tf.reports.chain import certify_export
@@ -85,6 +88,7 @@ def firmware(
     define: Define = None,
 ) -> None:
     """Build the firmware of an exported run for a board."""
+    require_sources("firmware")
     from m3net_tf.firmware.run import build_run, mlperf_settings
     from m3net_tf.firmware.summary import summary_lines
 
@@ -102,6 +106,7 @@ def emulate(
     as_json: AsJson = False,
 ) -> None:
     """Run held-out clips through every stage, the emulated board included, and compare."""
+    require_sources("firmware")
     from m3net_tf.reports.chain import chain_table, run_chain
     from m3net_tf.training import Run
 
@@ -122,6 +127,7 @@ def demo(
     data_dir: DataDir = None,
 ) -> None:
     """Train, quantise, export and emulate; what is already done is not done again."""
+    require_sources("firmware")
     from m3net_tf import training
     from m3net_tf.export import export_run
     from m3net_tf.reports.chain import chain_table, run_chain, saved_summary
@@ -140,9 +146,10 @@ def matrix(
     boards: Annotated[
         list[str] | None, typer.Option("--board", help="Emulated board; all by default.")
     ] = None,
-    recipes: Annotated[Path, typer.Option(help="Folder of the networks' recipes.")] = Path(
-        "experiments/matrix"
-    ),
+    recipes: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the networks' recipes; default: experiments/matrix."),
+    ] = None,
     folder: Annotated[Path, typer.Option(help="Where runs and builds are kept.")] = Path(
         "runs/matrix"
     ),
@@ -156,6 +163,7 @@ def matrix(
     ] = False,
 ) -> None:
     """Emulate every network on every board; compare bytes, and costs with their budgets."""
+    require_sources("firmware")
     from m3net_tf.reports import budgets
     from m3net_tf.reports.matrix import matrix_table, run_matrix, why_no_matrix
 
@@ -193,13 +201,15 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """What an exported run takes of each board: memory, share of the clock, real time or not."""
-    from m3net_tf.reports.fit import fit_table, run_fit
+    require_sources("firmware")
+    from m3net_tf.reports.fit import run_fit
+    from m3net_tf.reports.fit_text import fit_report
 
-    result = run_fit(run, boards or (), (lambda _: None) if as_json else say)
+    result = run_fit(run, boards or (), say_progress)
     if as_json:
         say(json.dumps(result, indent=2, sort_keys=True))
     else:
-        console.print(fit_table(result))
+        console.print(fit_report(result))
 
 
 @app.command()
@@ -211,6 +221,7 @@ def flash(
     define: Define = None,
 ) -> None:
     """Build the firmware of an exported run and write it to a board."""
+    require_sources("firmware")
     from m3net_tf.firmware.flash import flash_image, flash_way
     from m3net_tf.firmware.run import build_run, mlperf_settings
 

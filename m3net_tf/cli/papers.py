@@ -37,14 +37,24 @@ def table(
     out: TableOut = DEFAULT_RESULTS,
     runs: TableRuns = DEFAULT_TABLE_RUNS,
     keep_results: KeepResults = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print runs, recipes and missing data; write nothing.")
+    ] = False,
 ) -> None:
     """Run what is missing of a paper's table; write it beside the paper's values."""
-    from m3net_tf.reports.tables import make_table, parse_data_folders
+    from m3net_tf.reports.table_plan import plan_lines
+    from m3net_tf.reports.tables import make_table, parse_data_folders, plan_table
 
+    folders = parse_data_folders(data_dir or [])
+    if dry_run:
+        plan = plan_table(name, budget, runs_folder=runs, out=out, keep_results=keep_results)
+        for line in plan_lines(plan, folders, runs):
+            say(line)
+        return
     report = make_table(
         name,
         budget,
-        data_folders=parse_data_folders(data_dir or []),
+        data_folders=folders,
         jobs=jobs,
         runs_folder=runs,
         out=out,

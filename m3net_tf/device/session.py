@@ -14,8 +14,7 @@ from m3net_tf.datasets.audio import read_audio, to_pcm16
 from m3net_tf.device.client import Device
 from m3net_tf.device.ports import DEFAULT_BAUD, open_port
 from m3net_tf.export import Bundle
-from m3net_tf.firmware.build import build_firmware
-from m3net_tf.reports.chain import ARENA_SLACK_BYTES
+from m3net_tf.reports.chain import starting_firmware
 
 #: The emulator keeps to the wall clock, at 125 million instructions a second: for listening live.
 LIVE_ARGUMENTS = ("-icount", "shift=3")
@@ -26,12 +25,7 @@ def firmware_of(run: Path, log: Callable[[str], None]) -> Callable[[str], Path]:
 
     def build(board: str) -> Path:
         bundle = Bundle.load(run / "export")
-        arena = bundle.manifest["arena"]
-        # Another board's kernels may want another arena; emulated ones have room to spare.
-        proven = arena["source"] == f"TFLite Micro on {board}"
-        size = None if proven else arena["bytes"] + ARENA_SLACK_BYTES
-        folder = run / "firmware" / board
-        return build_firmware(bundle.folder, board, folder, size, report=log).elf
+        return starting_firmware(bundle, board, run / "firmware" / board, log).elf
 
     return build
 

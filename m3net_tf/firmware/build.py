@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from m3net_tf.artifacts import cache_folder, write_bytes
+from m3net_tf.checkout import require_sources
 from m3net_tf.errors import FirmwareError
 from m3net_tf.firmware.pdm import write_pdm_filter
 from m3net_tf.firmware.sources import (
@@ -107,7 +108,12 @@ def check_toolchain(tools: dict[str, str] | None = None) -> None:
 
 
 def list_boards() -> list[str]:
-    """Names of the boards there are: the folders of ``firmware/boards``."""
+    """Names of the boards there are: the folders of ``firmware/boards``.
+
+    Raises:
+        ConfigError: there is no source checkout.
+    """
+    require_sources("firmware")
     return sorted(path.parent.name for path in (FIRMWARE_DIR / "boards").glob("*/board.cmake"))
 
 

@@ -23,10 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from m3net_tf.artifacts import cache_folder
+from m3net_tf.checkout import find_sources, require_sources
 from m3net_tf.errors import FirmwareError
 
 #: Folder of the firmware's C and CMake sources in this repository.
-FIRMWARE_DIR = Path(__file__).resolve().parents[2] / "firmware"
+FIRMWARE_DIR = find_sources("firmware")
 #: The one lock file of third-party sources.
 LOCK_FILE = FIRMWARE_DIR / "third_party.lock"
 
@@ -66,12 +67,14 @@ def read_lock(path: Path = LOCK_FILE) -> tuple[Source, ...]:
     """Read the lock file.
 
     Raises:
+        ConfigError: there is no source checkout.
         FirmwareError: the file is missing, is not TOML, or an entry lacks a key, repeats a name
             or pins anything but a full commit.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        require_sources("firmware")
         raise FirmwareError(
             f"{path}: lock file not found; restore it from the repository"
         ) from None

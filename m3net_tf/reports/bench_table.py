@@ -7,7 +7,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from m3net_tf.artifacts import provenance
@@ -100,6 +100,26 @@ def run_bench_table(
         **({"tflops": tflops} if tflops else measured),
         **provenance(),
     }
+
+
+def total_line(result: Mapping[str, Any]) -> str:
+    """All hours of a table in one line, and what they were reckoned for.
+
+    Args:
+        result: what :func:`run_bench_table` returned.
+    """
+    hours = result["hours"]
+    if "tflops" in result:
+        place = f"at {result['tflops']:g} TFLOP/s"
+    elif result["gpus"]:
+        place = "on this machine, GPU" + (f"s: {result['gpus']}" if result["gpus"] > 1 else "")
+    else:
+        place = f"on this machine, {result['cores']} cores"
+    days = f" ({hours / 24:.1f} days)" if hours >= 48 else ""
+    return (
+        f"{result['table']} at {result['budget']} budget, in all: {result['runs']} runs, at most "
+        f"{hours:.1f} h{days} one after the other {place}"
+    )
 
 
 def _seconds_per_clip(training: Training, clips: int, steps: int, tflops: float) -> float:

@@ -9,10 +9,11 @@ from typing import Any
 from rich.table import Table
 
 from m3net_tf.artifacts import read_json, write_json
+from m3net_tf.checkout import find_sources
 from m3net_tf.errors import ConfigError
 from m3net_tf.reports.matrix import COSTS
 
-BUDGETS = Path("firmware/budgets.json")
+BUDGETS = find_sources("firmware") / "budgets.json"
 ALLOWANCE = 0.01
 """Share by which a figure may exceed its budget: compilers differ in a few bytes."""
 

@@ -33,6 +33,7 @@ from m3net_tf.firmware.build import (
     board_core,
     build_firmware,
     check_toolchain,
+    library_path,
 )
 from m3net_tf.firmware.sources import FIRMWARE_DIR, why_sources_unavailable
 from m3net_tf.frontend import FrontendConfig, fixed_features_int8
@@ -107,17 +108,55 @@ def least_arena(
     # What is used in the end may be less than what planning needs for a moment.
     for size in range(-(-used // 16) * 16, used + ARENA_SLACK_BYTES, ARENA_STEP_BYTES):
         image = build_firmware(bundle.folder, board, folder, size, report=log)
-        try:
-            run_job(image.elf, machine, silence)
-        except FirmwareError as error:
-            if "arena" not in str(error):
-                raise
-        else:
+        if _starts(bundle, image):
             return size, image
     raise FirmwareError(
         f"{bundle.folder}: the network does not start on {board} with an arena of up to "
         f"{used + ARENA_SLACK_BYTES} bytes: export it again"
     )
+
+
+def starting_firmware(
+    bundle: Bundle, board: str, folder: Path, log: Log = lambda _: None
+) -> FirmwareImage:
+    """Build the firmware for an emulated board, with an arena that the network starts with.
+
+    That is the export's, and the firmware is the one of ``m3net firmware``, unless the kernels of
+    this board's core want more: then it is the least that they start with. What was found is noted
+    in the folder for the next time.
+
+    Raises:
+        FirmwareError: the firmware does not build or does not run.
+    """
+    arena = bundle.manifest["arena"]
+    if arena["source"] == f"TFLite Micro on {board}":
+        return build_firmware(bundle.folder, board, folder, report=log)
+    path = folder / "arena.json"
+    tried = {
+        "model_sha256": bundle.manifest["model"]["sha256"],
+        "arena": arena,
+        "library": library_path(board_core(board)).parent.name,
+    }
+    noted = read_json(path) if path.exists() else {}
+    if noted.get("tried") == tried:
+        return build_firmware(bundle.folder, board, folder, noted["arena_bytes"], report=log)
+    image, size = build_firmware(bundle.folder, board, folder, report=log), None
+    if not _starts(bundle, image):
+        size, image = least_arena(bundle, board, folder, log)
+    write_json(path, {"tried": tried, "arena_bytes": size})
+    return image
+
+
+def _starts(bundle: Bundle, image: FirmwareImage) -> bool:
+    """Whether the network starts on the emulated board with the arena that the firmware has."""
+    silence = np.zeros((1, int(np.prod(bundle.manifest["model"]["input_shape"]))), np.int8)
+    try:
+        run_job(image.elf, find_machine(image.board), silence)
+    except FirmwareError as error:
+        if "arena" not in str(error):
+            raise
+        return False
+    return True
 
 
 def certify_export(

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from m3net_tf.artifacts import provenance, read_json, sha256_of, write_json, write_text
+from m3net_tf.artifacts import provenance, read_json, sha256_of, write_json
 from m3net_tf.errors import ConfigError, DataError, M3NetError, ModelError
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.keras import keras
@@ -27,8 +27,9 @@ from m3net_tf.reports.chain import certify_export
 from m3net_tf.reports.fit import BUDGETS
 from m3net_tf.reports.grid import Cell, Grid, find_grid, load_grid
 from m3net_tf.reports.matrix import COSTS
-from m3net_tf.reports.table_runs import ANY_DATA, DataFolders, finished_runs
+from m3net_tf.reports.table_runs import ANY_DATA, DataFolders, finished_runs, require_data
 from m3net_tf.reports.tables import RESULTS_DIR, RUNS_DIR, machine
+from m3net_tf.reports.written import recipes_link, stem_to_write, write_report
 from m3net_tf.training.features import compute_features
 from m3net_tf.training.metrics import summarise_folds
 from m3net_tf.training.run import Run, design_of
@@ -58,6 +59,9 @@ def make_deployment(
 ) -> dict[str, Any]:
     """Export and measure a grid's runs, and write the table.
 
+    Where runs fail that the written table has results of, it stays as it is, and the new one goes
+    beside it, as ``<paper>/<table>.<budget>.deployment.incomplete.*``.
+
     Args:
         name: ``<paper>/<table>``, or the path of its YAML file.
         budget: ``tiny``, ``small`` or ``paper``.
@@ -78,7 +82,8 @@ def make_deployment(
 
     Raises:
         ConfigError: there is no such table, budget or method, or a run is not finished.
-        DataError: results are to be kept and there are none.
+        DataError: results are to be kept and there are none, or a data set of a run that is not
+            measured yet is not there; nothing was exported or written.
         FirmwareError: there is no such emulated board.
     """
     grid = load_grid(find_grid(name), budget)
@@ -86,6 +91,9 @@ def make_deployment(
     stem = out / f"{grid.name}.{grid.budget}.deployment"
     known = _known_rows(Path(f"{stem}.json"), grid, board, wanted) if keep_results else {}
     folders = _folders(grid, runs_folder, known)
+    unmeasured = [Run(folder) for folder in folders.values() if _needs_data(folder, wanted)]
+    recipes = [run.recipe() for run in unmeasured]
+    require_data(recipes, data_folders, f"{grid.name} at {budget} budget")
     cells = [
         _cell(cell, grid, folders, known, runs_folder, board, data_folders, wanted, log)
         for cell in grid.cells
@@ -107,11 +115,17 @@ def make_deployment(
         "chosen_lost_points": _lost_by_network(cells),
         **provenance(),
     }
-    write_json(Path(f"{stem}.json"), report)
-    write_text(Path(f"{stem}.csv"), _csv(report))
-    write_text(Path(f"{stem}.md"), _markdown(report))
-    log(f"{stem}.md")
+    place = stem_to_write(stem, cells, _finished)
+    if place != stem:
+        log(f"{stem}.md stays as it is: it has results of runs that failed now")
+    markdown = _markdown(report, recipes_link(grid.path, place))
+    log(str(write_report(place, report, _csv(report), markdown)))
     return report
+
+
+def _finished(cell: Mapping[str, Any]) -> int:
+    """How many finished runs a written cell has."""
+    return sum("error" not in run for run in cell["runs"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,6 +231,14 @@ def _cell(
             gc.collect()
         found["runs"].append(row)
     return {**found, **_summary(found)}
+
+
+def _needs_data(folder: Path, methods: Sequence[Method]) -> bool:
+    """Whether a run must hear its clips, since not all that is asked for lies in its folder."""
+    path = folder / KEPT
+    if not path.exists() or not (folder / "export" / "manifest.json").exists():
+        return True
+    return not {*map(str, methods)} <= {*read_json(path).get("methods", ())}
 
 
 def _figures(
@@ -431,7 +453,7 @@ def _blank(value: Any) -> Any:
     return "" if value is None else value
 
 
-def _markdown(report: Mapping[str, Any]) -> str:
+def _markdown(report: Mapping[str, Any], recipes: str) -> str:
     cells = report["cells"]
     clips = sorted({run["clips"] for cell in cells for run in cell["runs"] if "clips" in run})
     tested = f" Accuracy on {' or '.join(map(str, clips))} test clips," if clips else " Accuracy"
@@ -458,6 +480,7 @@ def _markdown(report: Mapping[str, Any]) -> str:
             if report["kept"]
             else []
         ),
+        f"- recipes come from the grid {recipes}",
         f"- written on {report['machine']['processor']}, {report['machine']['cores']} cores",
         f"- commit: {report['git_commit'] or 'unknown'}",
         f"- versions: {', '.join(f'{name} {v}' for name, v in report['versions'].items())}",

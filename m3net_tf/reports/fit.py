@@ -8,13 +8,12 @@ the board's own linked firmware. Without the firmware tools only the arena is to
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-from rich.table import Table
 
 from m3net_tf.artifacts import provenance, write_json
 from m3net_tf.emulation import EmulationResult, find_machine, run_job
@@ -27,13 +26,14 @@ from m3net_tf.firmware.build import (
     board_core,
     board_file,
     board_setting,
+    board_sources,
     build_firmware,
     list_boards,
 )
-from m3net_tf.firmware.sources import FIRMWARE_DIR
+from m3net_tf.firmware.sources import FIRMWARE_DIR, why_sources_unavailable
 from m3net_tf.quantization.runtime import tflm_unavailable_reason
 from m3net_tf.reports.arena import estimate_arena
-from m3net_tf.reports.chain import least_arena, why_no_emulation
+from m3net_tf.reports.chain import starting_firmware, why_no_emulation
 
 Log = Callable[[str], None]
 CLIPS = 2
@@ -47,7 +47,8 @@ BUDGETS = {"s": (64 << 10, 200_000), "m": (192 << 10, 500_000), "l": (512 << 10,
 _MEASURED = tuple(
     """
     measured_on arena_bytes arena_used_bytes flash_used_bytes ram_used_bytes sections
-    stack_used_bytes frontend_bytes instructions cpu_share real_time least_run_columns fits preset
+    stack_used_bytes frontend_bytes instructions cpu_share real_time least_run_columns fits room
+    preset
     """.split()
 )
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
@@ -62,7 +63,8 @@ class BoardFacts:
         core: a file of ``firmware/cmake/cores``.
         clock_hz: clock of the core.
         flash_bytes: flash for the image; a boot loader's share counts as free.
-        ram_bytes: RAM for variables, arena and stack.
+        ram_bytes: RAM, in all memories that the linker script has.
+        dma_bytes: the share of it that only buffers of the DMA lie in.
         stack_bytes: stack in it.
     """
 
@@ -71,6 +73,7 @@ class BoardFacts:
     clock_hz: int
     flash_bytes: int
     ram_bytes: int
+    dma_bytes: int
     stack_bytes: int
 
 
@@ -78,10 +81,13 @@ class BoardFacts:
 class _Measured:
     """What the emulated board with a core reports."""
 
-    arena_bytes: int
     image: FirmwareImage
     features: EmulationResult
     sound: EmulationResult
+
+    @property
+    def arena_bytes(self) -> int:
+        return self.features.arena_size_bytes
 
     @property
     def stack_bytes(self) -> int:
@@ -106,12 +112,15 @@ def read_board(board: str) -> BoardFacts:
     def length(region: str) -> int:
         return _number(script, rf"(?m)^\s*{region}\b.*LENGTH\s*=\s*{size}")
 
+    has_dma = re.search(r"(?m)^\s*DMA\b.*LENGTH", script.read_text(encoding="utf-8"))
+    dma_bytes = length("DMA") if has_dma else 0
     return BoardFacts(
         board=board,
         core=board_core(board),
         clock_hz=_define(folder / "board.h", "BOARD_CLOCK_HZ"),
         flash_bytes=length("FLASH"),
-        ram_bytes=length("RAM"),
+        ram_bytes=length("RAM") + dma_bytes,
+        dma_bytes=dma_bytes,
         stack_bytes=_number(script, rf"m3net_stack_bytes\s*=\s*{size}"),
     )
 
@@ -138,14 +147,18 @@ def kernels_of(core: str) -> str:
 def run_fit(folder: Path, boards: Sequence[str] = (), log: Log = lambda _: None) -> dict[str, Any]:
     """Tell what a run's export takes of boards; also written to ``fit.json`` in its folder.
 
+    The firmware of each is built as ``m3net firmware`` and ``m3net device`` build it, in the same
+    folder, ``firmware/<board>`` of the run.
+
     Args:
         folder: folder of a run with an export.
         boards: which boards; all by default.
         log: takes lines of progress.
 
     Returns:
-        ``boards``, a dict for each; ``sound``, what a second of sound asks for. Where nothing can
-        be built and emulated ``missing`` says why, and figures that this asks for are None.
+        ``boards``, a dict for each; ``sound``, what a second of sound asks for; ``arena``, the
+        export's. Where nothing can be built and emulated ``missing`` says why, and figures that
+        this asks for are None.
 
     Raises:
         ModelError: there is no export.
@@ -155,36 +168,52 @@ def run_fit(folder: Path, boards: Sequence[str] = (), log: Log = lambda _: None)
         raise ModelError(f"{folder} has no export: m3net export {folder}")
     facts = [read_board(board) for board in boards or list_boards()]
     bundle = Bundle.load(folder / "export")
-    measured: dict[str, _Measured] = {}
-    found = []
-    for one in facts:
-        emulated = _emulated_board(one)
+    cores: dict[str, _Measured | str] = {}
+    why_not = _asked_once()
+    rows = []
+    for count, one in enumerate(facts, start=1):
+        told = functools.partial(_told_of, log, f"[{count}/{len(facts)}] {one.board}")
+        told("building its firmware")
         row = {**dataclasses.asdict(one), "network_bytes": bundle.network.size_bytes}
         row["arena_estimate_bytes"] = _estimate(bundle, one.core)
-        missing = why_no_emulation(emulated) if emulated else f"nothing emulates a {one.core}"
-        if not missing and emulated not in measured:
-            log(f"measuring on the emulated {emulated}")
-            try:
-                measured[emulated] = _measure(bundle, emulated, folder / "fit" / emulated, log)
-            except FirmwareError as error:
-                if "overflowed" not in str(error):
-                    raise
-                missing = f"the emulated {emulated} has no room to measure it ({error})"
-        if missing:
+        emulated = _emulated_board(one)
+        if emulated not in cores:
+            cores[emulated] = _measure_core(bundle, emulated, one.core, why_not, folder, told)
+        measured = cores[emulated]
+        missing = measured if isinstance(measured, str) else _why_no_link(one.board)
+        if missing or isinstance(measured, str):
             row |= _untold("; ".join(filter(None, (missing, tflm_unavailable_reason()))))
         else:
-            row |= _told(bundle, one, measured[emulated], folder / "fit" / one.board, log)
-        found.append(row)
+            row |= _told(bundle, one, measured, folder / "firmware" / one.board, told)
+        rows.append(row)
     result = {
         "run": folder.name,
         "network": bundle.manifest["model"]["name"],
         "model_sha256": bundle.manifest["model"]["sha256"],
+        "arena": bundle.manifest["arena"],
         "sound": dict(zip(("frames_per_s", "runs_per_s"), _rates(bundle), strict=True)),
-        "boards": found,
+        "boards": rows,
         **provenance(),
     }
     write_json(folder / "fit.json", result)
     return result
+
+
+def _asked_once() -> Callable[[str], str]:
+    """:func:`why_no_emulation`, asked once of each emulator: without a network it takes long."""
+    reasons: dict[str, str] = {}
+
+    def why_not(board: str) -> str:
+        emulator = find_machine(board).emulator
+        if emulator not in reasons:
+            reasons[emulator] = why_no_emulation(board)
+        return reasons[emulator]
+
+    return why_not
+
+
+def _told_of(log: Log, owner: str, line: str) -> None:
+    log(f"{owner}: {line}")
 
 
 def _emulated_board(facts: BoardFacts) -> str:
@@ -199,16 +228,33 @@ def _estimate(bundle: Bundle, core: str) -> int | None:
     return estimate_arena(bundle.network.parts, kernels_of(core)).needed_bytes
 
 
-def _measure(bundle: Bundle, board: str, folder: Path, log: Log) -> _Measured:
-    arena = bundle.manifest["arena"]
-    if arena["source"] == f"TFLite Micro on {board}":
-        size, image = arena["bytes"], build_firmware(bundle.folder, board, folder, report=log)
-    else:
-        size, image = least_arena(bundle, board, folder, log)
-    machine, clips = find_machine(board), read_vectors(bundle)
+def _measure_core(
+    bundle: Bundle,
+    emulated: str,
+    core: str,
+    why_not: Callable[[str], str],
+    folder: Path,
+    log: Log,
+) -> _Measured | str:
+    """What a core takes, on the emulated board that has it; or why nothing can be measured."""
+    reason = why_not(emulated) if emulated else f"nothing emulates a {core}"
+    if reason:
+        return reason
+    try:
+        image = starting_firmware(bundle, emulated, folder / "firmware" / emulated, log)
+    except FirmwareError as error:
+        if "overflowed" not in str(error):
+            raise
+        return f"the emulated {emulated} has no room to measure it ({error})"
+    log(f"measuring on the emulated {emulated}")
+    machine, clips = find_machine(emulated), read_vectors(bundle)
     sound = run_job(image.elf, machine, clips.pcm[:CLIPS])
-    features = run_job(image.elf, machine, clips.features[:CLIPS, ..., 0])
-    return _Measured(size, image, features, sound)
+    return _Measured(image, run_job(image.elf, machine, clips.features[:CLIPS, ..., 0]), sound)
+
+
+def _why_no_link(board: str) -> str:
+    """Why the sources of the board's own chip cannot be had; '' if they can."""
+    return why_sources_unavailable(board_sources(board)) or ""
 
 
 def _untold(reason: str) -> dict[str, Any]:
@@ -220,27 +266,25 @@ def _told(
 ) -> dict[str, Any]:
     image, overflow = measured.image, dict[str, int]()
     if image.board != facts.board:
+        # The export's, as m3net firmware takes it, unless that is too small for the core.
+        exported = bundle.manifest["arena"]["bytes"]
+        size = None if measured.arena_bytes == exported else measured.arena_bytes
         try:
-            image = build_firmware(
-                bundle.folder, facts.board, folder, measured.arena_bytes, report=log
-            )
+            image = build_firmware(bundle.folder, facts.board, folder, size, report=log)
         except FirmwareError as error:
             if "overflowed" not in str(error):
                 raise
             overflow = _overflow(folder / "build.log")
-    flash = image.flash_bytes
-    ram = sum(size for name, size in image.sections.items() if name not in (".text", ".dma"))
+    flash, ram = image.flash_bytes, image.ram_bytes
     if "FLASH" in overflow:
         flash = facts.flash_bytes + overflow["FLASH"]
     if "RAM" in overflow:
         ram = facts.ram_bytes + overflow["RAM"]
-    frames_per_s, runs_per_s = _rates(bundle)
-    model = measured.features.model_instructions
-    per_second = math.ceil(model * runs_per_s + measured.frame_instructions * frames_per_s)
-    share = per_second / facts.clock_hz
-    free_per_s = BUSY_SHARE * facts.clock_hz - measured.frame_instructions * frames_per_s
-    keeps_up = _keeps_up(bundle, model / facts.clock_hz)
-    network = bundle.network.size_bytes
+    apart = image.sections.get(".dma", 0) if facts.dma_bytes else 0
+    room = {
+        "arena_bytes": facts.ram_bytes - facts.dma_bytes - (ram - apart) + measured.arena_bytes,
+        "network_bytes": facts.flash_bytes - flash + bundle.network.size_bytes,
+    }
     return {
         "measured_on": measured.image.board,
         "arena_bytes": measured.arena_bytes,
@@ -250,6 +294,22 @@ def _told(
         "sections": None if overflow else image.sections,
         "stack_used_bytes": measured.stack_bytes,
         "frontend_bytes": measured.features.frontend_bytes,
+        **_pace(bundle, facts, measured),
+        "fits": not overflow,
+        "room": room,
+        "preset": _preset(bundle, room, fits=not overflow),
+    }
+
+
+def _pace(bundle: Bundle, facts: BoardFacts, measured: _Measured) -> dict[str, Any]:
+    """Instructions for a second of sound, and whether the board keeps up with it."""
+    frames_per_s, runs_per_s = _rates(bundle)
+    model = measured.features.model_instructions
+    per_second = math.ceil(model * runs_per_s + measured.frame_instructions * frames_per_s)
+    share = per_second / facts.clock_hz
+    free_per_s = BUSY_SHARE * facts.clock_hz - measured.frame_instructions * frames_per_s
+    keeps_up = _keeps_up(bundle, model / facts.clock_hz)
+    return {
         "instructions": {
             "model": model,
             "frontend_per_frame": measured.frame_instructions,
@@ -258,11 +318,15 @@ def _told(
         "cpu_share": share,
         "real_time": share <= BUSY_SHARE and keeps_up,
         "least_run_columns": _least_run_columns(bundle, model, free_per_s) if keeps_up else None,
-        "fits": not overflow,
-        "preset": largest_preset(
-            facts.ram_bytes - ram + measured.arena_bytes, facts.flash_bytes - flash + network
-        ),
     }
+
+
+def _preset(bundle: Bundle, room: dict[str, int], *, fits: bool) -> str | None:
+    """The largest preset that a board has room for; the export's own fits if its firmware does."""
+    largest = largest_preset(room["arena_bytes"], room["network_bytes"])
+    own = bundle.manifest["model"]["name"].rpartition("-")[2]
+    known = [name for name in BUDGETS if name == largest or (fits and name == own)]
+    return known[-1] if known else None
 
 
 def _overflow(log: Path) -> dict[str, int]:
@@ -306,61 +370,3 @@ def largest_preset(arena_bytes: int, network_bytes: int) -> str | None:
         if arena <= arena_bytes and network <= network_bytes
     ]
     return fitting[-1] if fitting else None
-
-
-def fit_table(result: dict[str, Any]) -> Table:
-    """The figures for the terminal, one board a row."""
-    sound = result["sound"]
-    names = ("board", "clock", "arena", "RAM", "flash", "stack", "front end", "instructions/s")
-    table = Table(*names, "of the clock", "real time", "largest preset")
-    table.title = f"{result['run']}: {result['network']}, {sound['runs_per_s']:g} runs a second"
-    for row in result["boards"]:
-        clock = f"{row['clock_hz'] / 1e6:g} MHz"
-        if row["measured_on"] is None:
-            table.add_row(row["board"], clock, _bytes(row["arena_estimate_bytes"], "about "))
-            continue
-        table.add_row(
-            row["board"],
-            clock,
-            _bytes(row["arena_bytes"]),
-            f"{_bytes(row['ram_used_bytes'])} of {_bytes(row['ram_bytes'])}",
-            f"{_bytes(row['flash_used_bytes'])} of {_bytes(row['flash_bytes'])}",
-            f"{_bytes(row['stack_used_bytes'])} of {_bytes(row['stack_bytes'])}",
-            _bytes(row["frontend_bytes"]),
-            f"{row['instructions']['per_second']:,}",
-            f"{100 * row['cpu_share']:.1f} %",
-            _verdict(row),
-            row["preset"] or "none",
-            style=None if row["fits"] and row["real_time"] else "red",
-        )
-    table.caption = "\n".join(_remarks(result["boards"]))
-    return table
-
-
-def _verdict(row: dict[str, Any]) -> str:
-    if not row["fits"]:
-        return "does not fit"
-    if row["real_time"]:
-        return "yes"
-    columns = row["least_run_columns"]
-    return f"no; with run_columns {columns}" if columns else "no"
-
-
-def _bytes(size: int | None, before: str = "") -> str:
-    return "" if size is None else f"{before}{size:,}"
-
-
-def _remarks(rows: list[dict[str, Any]]) -> list[str]:
-    remarks = [
-        f"{row['board']}: instructions, arena and stack of the emulated {row['measured_on']}, "
-        "which has the same core"
-        for row in rows
-        if row["measured_on"] not in (None, row["board"])
-    ]
-    remarks += [f"{row['board']}: {row['missing']}" for row in rows if "missing" in row]
-    if any(row["measured_on"] for row in rows):
-        remarks.append(
-            "Memory in bytes. Instructions are not cycles: real time is up to "
-            f"{100 * BUSY_SHARE:g} % of the clock in instructions, with the gate open."
-        )
-    return remarks

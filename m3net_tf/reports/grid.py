@@ -49,10 +49,10 @@ from typing import Any
 
 import yaml
 
+from m3net_tf.checkout import find_sources, require_sources
 from m3net_tf.errors import ConfigError
 from m3net_tf.training.recipe import Recipe
 
-EXPERIMENTS_DIR = Path(__file__).resolve().parents[2] / "experiments"
 BUDGETS = ("tiny", "small", "paper")
 _KEYS = (
     *("title", "paper", "table", "base", "axes", "steps", "expected", "reference", "skip"),
@@ -161,6 +161,7 @@ class Grid:
     """A table under one budget.
 
     Attributes:
+        path: its file.
         name: ``<paper>/<table>``, from the file's place.
         budget: one of :data:`BUDGETS`.
         title: what the table shows.
@@ -171,6 +172,7 @@ class Grid:
         reference: axis -> label of the cells that others are compared with.
     """
 
+    path: Path
     name: str
     budget: str
     title: str
@@ -256,20 +258,23 @@ def find_grid(name: str) -> Path:
     """File of a grid, from its path or from ``<paper>/<table>``.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or no source checkout to look for it.
     """
-    here = Path("experiments")
-    for path in (Path(name), here / f"{name}.yaml", EXPERIMENTS_DIR / f"{name}.yaml"):
+    for path in (Path(name), Path("experiments") / f"{name}.yaml"):
         if path.is_file():
             return path
+    path = require_sources("experiments") / f"{name}.yaml"
+    if path.is_file():
+        return path
     raise ConfigError(f"there is no table {name!r}: choose from {', '.join(grid_names())}")
 
 
 def grid_names() -> list[str]:
     """Names of the shipped tables, sorted: ``<paper>/<table>``."""
-    paths = EXPERIMENTS_DIR.glob("*/*.yaml")
+    folder = find_sources("experiments")
+    paths = folder.glob("*/*.yaml")
     return sorted(
-        path.relative_to(EXPERIMENTS_DIR).with_suffix("").as_posix()
+        path.relative_to(folder).with_suffix("").as_posix()
         for path in paths
         if re.search(r"^axes:", path.read_text(), re.MULTILINE)
     )
@@ -359,6 +364,7 @@ def _expand(path: Path, values: Patch, budget: str) -> Grid:
                 needed[section] = _step(name, step, seeds)
         cells.append(_cell(labels, cell, needed, _expected(values.get("expected"), combination)))
     return Grid(
+        path=path,
         name=f"{path.resolve().parent.name}/{path.stem}",
         budget=budget,
         title=str(values["title"]),

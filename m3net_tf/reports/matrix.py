@@ -14,6 +14,7 @@ import numpy.typing as npt
 from rich.table import Table
 
 from m3net_tf.artifacts import provenance, write_json
+from m3net_tf.checkout import require_sources
 from m3net_tf.emulation import find_machine, run_job
 from m3net_tf.emulation.machines import MACHINES
 from m3net_tf.errors import ConfigError, FirmwareError
@@ -30,7 +31,6 @@ from m3net_tf.training import load_recipe, train
 from m3net_tf.training.run import Run
 
 Log = Callable[[str], None]
-RECIPES = Path("experiments/matrix")
 EMULATED = tuple(machine.board for machine in MACHINES)
 CLIPS = 4
 COSTS = (
@@ -60,7 +60,7 @@ class Heard:
 def run_matrix(
     folder: Path,
     *,
-    recipes: Path = RECIPES,
+    recipes: Path | None = None,
     boards: Sequence[str] = (),
     data_dir: Path | None = None,
     jobs: int = 2,
@@ -70,7 +70,8 @@ def run_matrix(
 
     Args:
         folder: where runs, builds and ``matrix.json`` go; what is there is not made again.
-        recipes: folder of the networks' recipes; a recipe's name is the network's.
+        recipes: folder of the networks' recipes, ``experiments/matrix`` by default; a recipe's
+            name is the network's.
         boards: which of the emulated boards; all by default.
         data_dir: where the recipes' data set lies, if it is one of files.
         jobs: boards that are built and emulated at once.
@@ -87,6 +88,7 @@ def run_matrix(
     boards = boards or EMULATED
     if reason := why_no_matrix(boards):
         raise FirmwareError(reason)
+    recipes = recipes or require_sources("experiments") / "matrix"
     plans = sorted(recipes.glob("*.yaml"))
     if not plans:
         raise ConfigError(f"{recipes} has no recipe: name a folder of recipes")

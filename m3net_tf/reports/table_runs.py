@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gc
+import json
 import logging
 import os
 import time
@@ -15,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from m3net_tf.artifacts import read_json
+from m3net_tf.datasets import data_folder, dataset_info
 from m3net_tf.errors import ConfigError, DataError, M3NetError
 from m3net_tf.reports.grid import LINKS, Training, fingerprint
 from m3net_tf.training.recipe import Recipe, load_recipe
-from m3net_tf.training.run import Run, built_otherwise, design_of
+from m3net_tf.training.run import Run, built_otherwise, design_of, load_recipe_dataset
 
 Log = Callable[[str], None]
 DataFolders = Mapping[str, Path]
@@ -39,43 +41,106 @@ class Outcome:
     error: str = ""
 
 
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Which runs there are and which must be trained.
+
+    Attributes:
+        runs: each training once, behind all that it needs.
+        finished: folders of those that are finished, by the trainings' keys.
+    """
+
+    runs: tuple[Training, ...]
+    finished: Mapping[str, Path]
+
+    @property
+    def waiting(self) -> list[Training]:
+        """What must be trained, in order."""
+        return [training for training in self.runs if training.key not in self.finished]
+
+
+def plan_trainings(trainings: Iterable[Training], root: Path, known: Collection[str] = ()) -> Plan:
+    """Look which trainings are finished.
+
+    Args:
+        trainings: what is wanted, without what that needs.
+        root: folder of all tables' runs. A finished run of an equal recipe anywhere in it is used,
+            unless a preset of its model has changed since.
+        known: keys of trainings whose results are known; they are not trained for their own sake.
+    """
+    finished = finished_runs(root)
+    runs = in_order(one for one in trainings if one.key in finished or one.key not in known)
+    keys = {training.key for training in runs}
+    return Plan(tuple(runs), {key: finished[key] for key in finished if key in keys})
+
+
+def require_data(recipes: Iterable[Recipe], data_folders: DataFolders, owner: str) -> None:
+    """Refuse to start anything before the data of all runs are there.
+
+    Raises:
+        DataError: they are not; the message names each data set and the option to give.
+    """
+    if missing := missing_data(recipes, data_folders):
+        raise DataError(f"{owner} needs data that are not there: {'; '.join(missing)}")
+
+
+def missing_data(recipes: Iterable[Recipe], data_folders: DataFolders) -> list[str]:
+    """What is wrong with the data of recipes, a line for each data set; empty if nothing is."""
+    reasons: dict[str, str] = {}
+    sections = {json.dumps(recipe.to_dict()["dataset"]): recipe for recipe in recipes}
+    for recipe in sections.values():
+        name = recipe.dataset.name
+        if name not in reasons and (reason := _why_no_data(recipe, data_folders)):
+            reasons[name] = f"{name}: {reason}"
+    return list(reasons.values())
+
+
+def _why_no_data(recipe: Recipe, data_folders: DataFolders) -> str:
+    name = recipe.dataset.name
+    info, given = dataset_info(name), _data_folder(recipe, data_folders)
+    option = f"give --data-dir {name}=FOLDER"
+    if info.needs_folder and not (folder := data_folder(name, given)).is_dir():
+        if given is not None:
+            return f"{folder} does not exist; {option}"
+        return f"{option}{f' or run m3net data fetch {name}' if info.archives else ''}"
+    try:
+        load_recipe_dataset(recipe, given)
+    except M3NetError as error:
+        return f"{_line(error)}{f' ({option})' if info.needs_folder else ''}"
+    return ""
+
+
+def _data_folder(recipe: Recipe, data_folders: DataFolders) -> Path | None:
+    return data_folders.get(recipe.dataset.name, data_folders.get(ANY_DATA))
+
+
 def run_trainings(
-    trainings: Iterable[Training],
+    plan: Plan,
     root: Path,
     data_folders: DataFolders,
     *,
-    known: Collection[str] = (),
     jobs: int = 1,
     log: Log = lambda _: None,
 ) -> dict[str, Outcome]:
     """Train what is not finished yet; one that fails does not stop the others.
 
     Args:
-        trainings: what is wanted; what they need is trained first.
-        root: folder of all tables' runs. A finished run of an equal recipe anywhere in it is used,
-            unless a preset of its model has changed since.
+        plan: what is finished and what is not.
+        root: folder of all tables' runs.
         data_folders: where data sets lie, by name.
-        known: keys of trainings whose results are known; they are not trained for their own sake.
         jobs: processes; 1 trains in this one.
         log: takes lines of progress. What a training itself says goes to ``train.log`` in its
             folder.
 
     Returns:
-        Outcomes by the trainings' keys; none of a known one that is not finished here.
+        Outcomes by the trainings' keys.
 
     Raises:
         DataError: several processes are asked for and Ray is not installed.
     """
-    finished = finished_runs(root)
-    plan = in_order(one for one in trainings if one.key in finished or one.key not in known)
-    outcomes: dict[str, Outcome] = {}
-    waiting = []
-    for training in plan:
-        if training.key in finished:
-            outcomes[training.key] = Outcome(finished[training.key])
-        else:
-            waiting.append(training)
-    log(f"{len(plan)} runs: {len(outcomes)} finished, {len(waiting)} to train")
+    outcomes = {key: Outcome(folder) for key, folder in plan.finished.items()}
+    waiting = plan.waiting
+    log(f"{len(plan.runs)} runs: {len(outcomes)} finished, {len(waiting)} to train")
     if not waiting:
         return outcomes
     pool = _ray_pool if jobs > 1 and len(waiting) > 1 else _own_process
@@ -185,7 +250,7 @@ def _train(recipe: Recipe, folder: Path, data_folders: DataFolders) -> tuple[str
     tf.get_logger().setLevel("ERROR")  # each run traces its own step, of which it would warn
     start, error = time.perf_counter(), ""
     folder.mkdir(parents=True, exist_ok=True)
-    data = data_folders.get(recipe.dataset.name, data_folders.get(ANY_DATA))
+    data = _data_folder(recipe, data_folders)
     with (folder / "train.log").open("a", buffering=1) as file:
 
         def log(line: str) -> None:

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
-import io
 import json
 import os
 import platform
@@ -15,26 +13,30 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from m3net_tf.artifacts import provenance, read_json, write_json, write_text
+from m3net_tf.artifacts import provenance, read_json
 from m3net_tf.datasets import dataset_names
 from m3net_tf.errors import ConfigError, DataError, M3NetError
 from m3net_tf.reports.footprint import measure
 from m3net_tf.reports.grid import Cell, Grid, Repeat, Training, find_grid, load_grid
-from m3net_tf.reports.statistics import FEWEST_PAIRS, Comparison, compare
-from m3net_tf.reports.table_runs import ANY_DATA, DataFolders, Outcome, run_trainings
+from m3net_tf.reports.statistics import Comparison, compare
+from m3net_tf.reports.table_runs import (
+    ANY_DATA,
+    DataFolders,
+    Outcome,
+    Plan,
+    plan_trainings,
+    require_data,
+    run_trainings,
+)
+from m3net_tf.reports.table_text import NOTED_DATA, table_csv, table_markdown
+from m3net_tf.reports.written import stem_to_write, write_report
 from m3net_tf.training.metrics import summarise_folds
 from m3net_tf.training.run import Run, built_otherwise
 
 Log = Callable[[str], None]
 RESULTS_DIR = Path("experiments/results")
 RUNS_DIR = Path("runs/tables")
-_NOTED_DATA = ("name", "protocol", "leaking")
 _NOTED = ("parameters", "macs", "best_epoch", "training_s", "git_commit", "design_sha256")
-_ABOUT = {
-    "tiny": "Built-in sounds, few clips, one epoch: it shows that everything runs, and no more.",
-    "small": "Small real subsets, short trainings: compare within the table, not with the paper.",
-    "paper": "Data, protocol and training as in the paper, as far as it tells.",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +48,10 @@ class RunRow:
         key: hash of its recipe.
         value: the cell's metric, in percent where it is a share; None if the run failed.
         metrics: all that ``metrics.json`` has, or what a table keeps of it; None if the run failed.
-        error: why it failed; '' if it did not.
+        error: why it failed in this call; '' if it did not.
         place: its folder, below the folder of all tables' runs.
-        kept: it is the result of an earlier call; its folder is not at hand.
+        kept: it is the result of an earlier call: its folder is not at hand, or it was tried again
+            and failed, which ``error`` tells then.
     """
 
     repeat: Repeat
@@ -82,6 +85,58 @@ class CellResult:
     error: str = ""
 
 
+@dataclasses.dataclass(frozen=True)
+class TablePlan:
+    """What a table consists of, before anything is run.
+
+    Attributes:
+        grid: the table.
+        stem: path of the written table, without its ending.
+        trainings: one for each cell's number and repeat.
+        earlier: what the written table says of runs of today's recipes and networks: key ->
+            metric -> run.
+        known: keys of those that need not be trained.
+        runs: what is finished, and what must be trained.
+    """
+
+    grid: Grid
+    stem: Path
+    trainings: Mapping[tuple[int, Repeat], Training]
+    earlier: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    known: frozenset[str]
+    runs: Plan
+
+
+def plan_table(
+    name: str,
+    budget: str,
+    *,
+    runs_folder: Path = RUNS_DIR,
+    out: Path = RESULTS_DIR,
+    keep_results: bool = False,
+) -> TablePlan:
+    """Find out what is missing of a table; reads, and writes nothing.
+
+    Args and errors are those of :func:`make_table`.
+    """
+    grid = load_grid(find_grid(name), budget)
+    stem = out / f"{grid.name}.{budget}"
+    trainings = {
+        (index, repeat): grid.training(cell, repeat)
+        for index, cell in enumerate(grid.cells)
+        for repeat in cell.repeats
+    }
+    written = Path(f"{stem}.json")
+    if keep_results and not written.exists():
+        raise DataError(
+            f"{written} is missing, so there are no results to keep: run it without --keep-results"
+        )
+    earlier = _earlier_rows(written, grid, trainings) if written.exists() else {}
+    known = frozenset(earlier if keep_results else ())
+    runs = plan_trainings(trainings.values(), runs_folder, known)
+    return TablePlan(grid, stem, trainings, earlier, known, runs)
+
+
 def make_table(
     name: str,
     budget: str,
@@ -95,6 +150,10 @@ def make_table(
     log: Log = lambda _: None,
 ) -> dict[str, Any]:
     """Run what is missing of a table and write it.
+
+    A run that fails keeps the result that the written table has of it. Where there is one that
+    cannot be kept, as it is of another recipe or network, the written table stays as it is and
+    the new one goes beside it, as ``<paper>/<table>.<budget>.incomplete.*``.
 
     Args:
         name: ``<paper>/<table>``, or the path of its YAML file.
@@ -113,38 +172,39 @@ def make_table(
 
     Raises:
         ConfigError: there is no such table or budget, or the grid or a recipe of it is wrong.
-        DataError: several processes are asked for and Ray is not installed, or results are to be
-            kept and there are none.
+        DataError: a data set of a run that must be trained is not there, several processes are
+            asked for and Ray is not installed, or results are to be kept and there are none.
+            Nothing was trained or written.
     """
     start = time.perf_counter()
-    grid = load_grid(find_grid(name), budget)
-    stem = out / f"{grid.name}.{budget}"
-    trainings = {
-        (index, repeat): grid.training(cell, repeat)
-        for index, cell in enumerate(grid.cells)
-        for repeat in cell.repeats
-    }
+    plan = plan_table(name, budget, runs_folder=runs_folder, out=out, keep_results=keep_results)
+    grid, trainings = plan.grid, plan.trainings
     log(f"{grid.name} at {budget} budget: {len(grid.cells)} cells, {len(trainings)} runs in them")
-    known = _known_rows(Path(f"{stem}.json"), grid, trainings) if keep_results else {}
-    outcomes = run_trainings(
-        trainings.values(), runs_folder, data_folders, known=known, jobs=jobs, log=log
-    )
+    waiting = [training.recipe for training in plan.runs.waiting]
+    require_data(waiting, data_folders, f"{grid.name} at {budget} budget")
+    outcomes = run_trainings(plan.runs, runs_folder, data_folders, jobs=jobs, log=log)
     results = []
     measured: dict[str, dict[str, Any]] = {}
     for index, cell in enumerate(grid.cells):
         runs = tuple(
-            _run_row(cell, repeat, trainings[index, repeat], outcomes, known, runs_folder)
+            _run_row(cell, repeat, trainings[index, repeat], outcomes, plan.earlier, runs_folder)
             for repeat in cell.repeats
         )
         results.append(_result(cell, runs) if cell.trained else _measured(cell, measured, log))
     results = [_compared(grid, results, result) for result in results]
     report = _report(grid, results, trainings.values(), command)
     report["wall_s"] = round(time.perf_counter() - start, 1)
-    write_json(Path(f"{stem}.json"), report)
-    write_text(Path(f"{stem}.csv"), _csv(grid, results))
-    write_text(Path(f"{stem}.md"), _markdown(grid, results, report))
-    log(f"{stem}.md")
+    stem = stem_to_write(plan.stem, report["cells"], _finished)
+    if stem != plan.stem:
+        log(f"{plan.stem}.md stays as it is: it has results of runs that failed now")
+    markdown = table_markdown(grid, results, report, stem)
+    log(str(write_report(stem, report, table_csv(grid, results), markdown)))
     return report
+
+
+def _finished(cell: Mapping[str, Any]) -> int:
+    """How many values a written cell has."""
+    return sum(run["value"] is not None for run in cell["runs"]) or int(cell["ours"] is not None)
 
 
 def parse_data_folders(texts: Sequence[str]) -> dict[str, Path]:
@@ -165,21 +225,17 @@ def parse_data_folders(texts: Sequence[str]) -> dict[str, Path]:
     return folders
 
 
-def _known_rows(
+def _earlier_rows(
     path: Path, grid: Grid, trainings: Mapping[tuple[int, Repeat], Training]
 ) -> dict[str, dict[str, Mapping[str, Any]]]:
     """What a written table says of runs of today's recipes and networks: key -> metric -> run."""
-    if not path.exists():
-        raise DataError(
-            f"{path} is missing, so there are no results to keep: run it without --keep-results"
-        )
     noted = {
         (run["recipe_sha256"], cell["metric"]): run
         for cell in read_json(path)["cells"]
         for run in cell["runs"]
-        if "metrics" in run
+        if "metrics" in run and run["value"] is not None
     }
-    known: dict[str, dict[str, Mapping[str, Any]]] = {}
+    rows: dict[str, dict[str, Mapping[str, Any]]] = {}
     unknown = set()
     for (index, _), training in trainings.items():
         metric = grid.cells[index].metric
@@ -187,8 +243,8 @@ def _known_rows(
         if run is None or built_otherwise(run["metrics"], training.recipe):
             unknown.add(training.key)
         else:
-            known.setdefault(training.key, {})[metric] = run
-    return {key: rows for key, rows in known.items() if key not in unknown}
+            rows.setdefault(training.key, {})[metric] = run
+    return {key: metrics for key, metrics in rows.items() if key not in unknown}
 
 
 def _run_row(
@@ -196,20 +252,23 @@ def _run_row(
     repeat: Repeat,
     training: Training,
     outcomes: Mapping[str, Outcome],
-    known: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    earlier: Mapping[str, Mapping[str, Mapping[str, Any]]],
     runs_folder: Path,
 ) -> RunRow:
-    if training.key not in outcomes:
-        run = known[training.key][cell.metric]
-        return RunRow(repeat, training.key, run["value"], run["metrics"], "", run["run"], True)
-    outcome = outcomes[training.key]
+    outcome = outcomes.get(training.key)
+    error = outcome.error if outcome else ""
+    if outcome and not error:
+        metrics = Run(outcome.folder).metrics()
+        place = outcome.folder.relative_to(runs_folder).as_posix()
+        value = _value(metrics, cell.metric)
+        error = "" if value is not None else f"its metrics.json has no {cell.metric}"
+        return RunRow(repeat, training.key, value, metrics, error, place)
+    if training.key in earlier:
+        run = earlier[training.key][cell.metric]
+        return RunRow(repeat, training.key, run["value"], run["metrics"], error, run["run"], True)
+    assert outcome is not None, "a run that is not known was planned"
     place = outcome.folder.relative_to(runs_folder).as_posix()
-    if outcome.error:
-        return RunRow(repeat, training.key, None, None, outcome.error, place)
-    metrics = Run(outcome.folder).metrics()
-    value = _value(metrics, cell.metric)
-    error = "" if value is not None else f"its metrics.json has no {cell.metric}"
-    return RunRow(repeat, training.key, value, metrics, error, place)
+    return RunRow(repeat, training.key, None, None, error, place)
 
 
 def _value(metrics: Mapping[str, Any], metric: str) -> float | None:
@@ -251,7 +310,7 @@ def _result(cell: Cell, runs: tuple[RunRow, ...]) -> CellResult:
     facts = {
         "parameters": first["parameters"],
         "macs": first["macs"],
-        **{key: first["dataset"][key] for key in _NOTED_DATA},
+        **{key: first["dataset"][key] for key in NOTED_DATA},
     }
     return CellResult(cell, runs, summary, None, facts)
 
@@ -364,219 +423,7 @@ def _noted(metrics: Mapping[str, Any], metric: str) -> dict[str, Any]:
     """What a table needs of a run's metrics to be written again without its folder."""
     figures = (metric, "accuracy_95_low", "accuracy_95_high")
     noted: dict[str, Any] = {key: metrics[key] for key in _NOTED if key in metrics}
-    for part, keys in (("dataset", _NOTED_DATA), ("test", figures), ("validation", figures)):
+    for part, keys in (("dataset", NOTED_DATA), ("test", figures), ("validation", figures)):
         known = metrics.get(part, {})
         noted[part] = {key: known[key] for key in keys if key in known}
     return noted
-
-
-def _csv(grid: Grid, results: Sequence[CellResult]) -> str:
-    """One line a run; cells without runs have one line, too."""
-    axes = list(grid.axes)
-    fixed = ("metric", "paper", "seed", "fold", "value", "validation", "dataset", "protocol")
-    more = ("leaking", "parameters", "macs", "best_epoch", "training_s", "git_commit")
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*axes, *fixed, *more, "recipe_sha256", "run", "error"])
-    for result in results:
-        cell = result.cell
-        head = [*(cell.labels[axis] for axis in axes), cell.metric, _blank(cell.expected)]
-        if not result.runs:
-            value = result.summary["mean"] if result.summary else None
-            facts = [_blank(result.facts.get(key)) for key in ("parameters", "macs")]
-            row = ["", "", _blank(value), "", "", "", "", *facts, "", "", "", "", ""]
-            writer.writerow([*head, *row, result.error or ("quoted" if cell.quoted else "")])
-        for run in result.runs:
-            metrics = run.metrics or {}
-            data = metrics.get("dataset", {})
-            validation = metrics.get("validation", {})
-            writer.writerow(
-                [
-                    *head,
-                    run.repeat.seed,
-                    _blank(run.repeat.fold),
-                    _blank(run.value),
-                    _blank(_percent(validation.get(cell.metric))),
-                    *(_blank(data.get(key)) for key in _NOTED_DATA),
-                    *(_blank(metrics.get(key)) for key in more[1:]),
-                    run.key,
-                    run.place,
-                    run.error,
-                ]
-            )
-    return buffer.getvalue()
-
-
-def _percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share
-
-
-def _blank(value: Any) -> Any:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return "" if value is None else value
-
-
-def _markdown(grid: Grid, results: Sequence[CellResult], report: Mapping[str, Any]) -> str:
-    lines = [
-        f"# {grid.table}: {grid.title}",
-        "",
-        f"{grid.paper}. Budget `{grid.budget}`. {_ABOUT.get(grid.budget, '')}",
-        "",
-        "Mean ± standard deviation over the runs; in brackets the paper's value.",
-        "",
-        *_reader_table(grid, results),
-        "",
-        "## Cells",
-        "",
-        *_cell_table(grid, results),
-        "",
-    ]
-    if grid.reference:
-        told = ", ".join(f"{axis}: {label}" for axis, label in grid.reference.items())
-        lines += [
-            f"Compared with {told} by Wilcoxon's signed-rank test (two-sided, exact, paired by "
-            f"seed and fold). With fewer than {FEWEST_PAIRS} pairs p cannot fall below 0.05; the "
-            "least possible value stands in brackets then.",
-            "",
-        ]
-    lines += [
-        "95 %: Student's t over the runs; of one run, Wilson's interval over its clips.",
-        "",
-        *_failures(grid, results),
-        "## How",
-        "",
-        *_provenance_lines(report),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _reader_table(grid: Grid, results: Sequence[CellResult]) -> list[str]:
-    """Rows and columns as the paper prints them: the last of several axes goes across."""
-    if len(grid.axes) == 1:
-        lines = _row([*grid.axes, _title(results[0].cell.metric)]) + _row(["---", "---"])
-        for result in results:
-            lines += _row([*result.cell.labels.values(), _shown(result)])
-        return lines
-    *down, across = grid.axes
-    columns = grid.axes[across]
-    by_labels = {tuple(result.cell.labels.values()): result for result in results}
-    lines = _row([*down, *columns]) + _row(["---"] * (len(down) + len(columns)))
-    for row in dict.fromkeys(labels[:-1] for labels in by_labels):
-        lines += _row([*row, *(_shown(by_labels.get((*row, column))) for column in columns)])
-    return lines
-
-
-def _row(values: Sequence[str]) -> list[str]:
-    return [f"| {' | '.join(values)} |"]
-
-
-def _shown(result: CellResult | None) -> str:
-    if result is None:
-        return ""
-    cell, summary = result.cell, result.summary
-    paper = _paper(cell)
-    if cell.quoted:
-        return f"({paper})" if paper else ""
-    if summary is None:
-        return "failed" + (f" ({paper})" if paper else "")
-    ours = _number(summary["mean"], cell.metric)
-    if summary["std"] is not None:
-        ours += f" ± {_number(summary['std'], cell.metric)}"
-    failed = sum(1 for run in result.runs if run.value is None)
-    if failed:
-        ours += f", {failed} of {len(result.runs)} runs failed"
-    leaks = " †" if cell.scored and result.facts.get("leaking") else ""
-    return ours + leaks + (f" ({paper})" if paper else "")
-
-
-def _paper(cell: Cell) -> str:
-    if cell.expected is None:
-        return ""
-    spread = "" if cell.expected_std is None else f" ± {cell.expected_std:g}"
-    whole = cell.expected == round(cell.expected) and cell.expected >= 1000
-    return (f"{cell.expected:,.0f}" if whole else f"{cell.expected:g}") + spread
-
-
-def _number(value: float, metric: str) -> str:
-    if "." not in metric:  # percent
-        return f"{value:.2f}"
-    return f"{round(value):,}" if metric.endswith(("parameters", "macs")) else f"{value:.4g}"
-
-
-def _title(metric: str) -> str:
-    name = metric.split(".")[-1].replace("_", " ")
-    return f"{name} (%)" if "." not in metric else name
-
-
-def _cell_table(grid: Grid, results: Sequence[CellResult]) -> list[str]:
-    head = [*grid.axes, "metric", "paper", "ours", "95 %", "runs"]
-    if grid.reference:
-        head += ["difference", "p"]
-    head += ["data and protocol", "parameters", "MACs"]
-    lines = _row(head) + _row(["---"] * len(head))
-    for result in results:
-        cell, summary, facts = result.cell, result.summary, result.facts
-        if cell.quoted:
-            continue
-        row = [*cell.labels.values(), _title(cell.metric), _paper(cell)]
-        if summary is None:
-            row += ["failed", "", f"0 of {len(result.runs)}"]
-        else:
-            spread = summary["std"]
-            row.append(
-                _number(summary["mean"], cell.metric)
-                + ("" if spread is None else f" ± {_number(spread, cell.metric)}")
-            )
-            ends = [summary["low"], summary["high"]]
-            known = [_number(end, cell.metric) for end in ends if end is not None]
-            row += [" to ".join(known), str(summary["runs"]) if result.runs else ""]
-        if grid.reference:
-            row += _test(grid, result)
-        protocol = " ".join(str(facts[key]) for key in ("name", "protocol") if key in facts)
-        row.append(protocol + (" †" if facts.get("leaking") else ""))
-        row += [f"{facts[key]:,}" if key in facts else "" for key in ("parameters", "macs")]
-        lines += _row(row)
-    if any(result.facts.get("leaking") for result in results):
-        lines += ["", "† This split leaks: clips of one recording or speaker are on both sides."]
-    return lines
-
-
-def _test(grid: Grid, result: CellResult) -> list[str]:
-    if grid.reference_of(result.cell) is None:
-        return ["reference", ""]
-    test = result.comparison
-    if test is None:
-        return ["", ""]
-    least = f" (≥ {test.smallest_p:.3g})" if test.pairs < FEWEST_PAIRS else ""
-    return [f"{test.difference:+.2f}", f"{test.p:.3g}{least}"]
-
-
-def _failures(grid: Grid, results: Sequence[CellResult]) -> list[str]:
-    told = []
-    for result in results:
-        where = " / ".join(result.cell.labels.values())
-        if result.error and not result.runs:
-            told.append(f"- {where}: {result.error}")
-        told += [f"- {where}, {run.repeat.name}: {run.error}" for run in result.runs if run.error]
-    return ["## Failed", "", *told, ""] if told else []
-
-
-def _provenance_lines(report: Mapping[str, Any]) -> list[str]:
-    machine = report["machine"]
-    devices = ", ".join(machine["accelerators"]) or "no accelerator"
-    versions = ", ".join(f"{name} {value}" for name, value in report["versions"].items())
-    return [
-        f"- command: `{report['command']}`",
-        f"- {report['runs']} runs, {report['training_s']:.0f} s of training; this call took "
-        f"{report['wall_s']:.0f} s (finished runs are used again)",
-        *(
-            [f"- {report['kept']} of the runs: as an earlier call wrote them"]
-            if report["kept"]
-            else []
-        ),
-        f"- written on {machine['processor']}, {machine['cores']} cores, {devices}",
-        f"- recipes: SHA-256 {report['recipes_sha256']}",
-        f"- commit: {report['git_commit'] or 'unknown'}",
-        f"- versions: {versions}",
-    ]

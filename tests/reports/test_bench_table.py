@@ -147,7 +147,8 @@ def test_several_labels_and_lengths():
 def test_command(monkeypatch, capsys):
     def fake(name, budget, *, steps, tflops, log):
         log("timing")
-        return {"table": name, "budget": budget, "steps": steps, "tflops": tflops}
+        result = {"table": name, "budget": budget, "steps": steps, "tflops": tflops}
+        return {**result, "hours": 72.0, "runs": 42}
 
     monkeypatch.setattr("m3net_tf.reports.bench_table.run_bench_table", fake)
     line = "m3net bench table m3net/table4 --steps 1 --tflops 5"
@@ -157,5 +158,17 @@ def test_command(monkeypatch, capsys):
     assert not stop.value.code
     caught = capsys.readouterr()
     expected = {"table": "m3net/table4", "budget": "paper", "steps": 1, "tflops": 5}
-    assert json.loads(caught.out) == expected
-    assert "timing" in caught.err
+    assert json.loads(caught.out) == {**expected, "hours": 72.0, "runs": 42}
+    assert caught.err.splitlines() == [
+        "timing",
+        "m3net/table4 at paper budget, in all: 42 runs, at most 72.0 h (3.0 days) one after the "
+        "other at 5 TFLOP/s",
+    ]
+
+
+def test_the_total_names_the_machine():
+    here = {"table": "a/b", "budget": "small", "runs": 6, "hours": 1.25, "cores": 2, "gpus": 0}
+    start = "a/b at small budget, in all: 6 runs, at most 1.2 h one after the other on this machine"
+    assert bench_table.total_line(here) == f"{start}, 2 cores"
+    assert bench_table.total_line({**here, "gpus": 1}) == f"{start}, GPU"
+    assert bench_table.total_line({**here, "gpus": 2}) == f"{start}, GPUs: 2"

@@ -18,7 +18,7 @@ from m3net_tf import cli
 from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.errors import ConfigError, DataError, FirmwareError, ModelError
 from m3net_tf.quantization.diffres import Int8Network
-from m3net_tf.reports import deployment
+from m3net_tf.reports import deployment, table_runs
 from m3net_tf.reports.deployment import make_deployment
 from m3net_tf.reports.grid import load_grid
 from m3net_tf.training import recipe as recipes
@@ -360,6 +360,34 @@ def test_without_an_emulator_the_table_says_why(world, make, tmp_path):
     text = read(tmp_path, "md")
     assert "No board: install qemu-system-arm." in text
     assert row(text, "Ours")[-1].startswith("not measured")
+
+
+def test_missing_data_are_told_before_anything_is_exported(world, make, tmp_path, monkeypatch):
+    make()
+
+    def missing(*_args, **_options):
+        raise DataError("no folder")
+
+    monkeypatch.setattr(table_runs, "load_recipe_dataset", missing)
+    world.on_board.clear()
+    shutil.rmtree(tmp_path / "out")
+    with pytest.raises(DataError, match=r"mcu/keywords at tiny budget needs data .* synth: no fol"):
+        make()
+    assert not world.on_board and not (tmp_path / "out").exists()
+
+
+def test_a_failing_run_leaves_the_written_table(world, make, tmp_path):
+    make()
+    before = {ending: read(tmp_path, ending) for ending in ("json", "csv", "md")}
+    world.failing = {("sparknet", 0): FirmwareError("no room")}
+    lines = []
+    assert make(log=lines.append)["failed"] == 1
+    assert before == {ending: read(tmp_path, ending) for ending in before}
+    assert any("deployment.md stays as it is" in line for line in lines)
+    assert "seed 0: no room" in read(tmp_path, "incomplete.md")
+    world.failing = {}
+    assert make()["failed"] == 0
+    assert not list((tmp_path / "out").rglob("*incomplete*"))
 
 
 def test_unfinished_runs_are_told_with_the_command(world, make, tmp_path):

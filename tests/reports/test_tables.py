@@ -7,6 +7,7 @@ test_tables_tiny.py has real ones.
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from m3net_tf import cli, training
 from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.errors import ConfigError, DataError
-from m3net_tf.reports import footprint, tables
+from m3net_tf.reports import footprint, table_runs, tables, written
 from m3net_tf.reports.tables import make_table, parse_data_folders
 from m3net_tf.training import recipe as recipes
 from m3net_tf.training.run import Run
@@ -90,6 +91,7 @@ def finished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         stand_in = Trainer()
         patch.setattr(training, "train", stand_in)
+        patch.setattr(table_runs.gc, "collect", lambda: 0)  # most of what a run takes here
         report = make_table(
             str(folder / "paper/table9.yaml"),
             "small",
@@ -105,6 +107,7 @@ def finished(tmp_path_factory):
 def trainer(monkeypatch):
     stand_in = Trainer()
     monkeypatch.setattr(training, "train", stand_in)
+    monkeypatch.setattr(table_runs.gc, "collect", lambda: 0)
     return stand_in
 
 
@@ -255,6 +258,158 @@ def test_a_failing_run_stops_no_other(trainer, run_table, tmp_path):
     assert {recipe.training.seed for recipe, _, _ in trainer.trained} == {1, 2}
 
 
+WITHOUT_DATA = "base: {dataset: {name: us8k}, "
+
+
+def without_data(tmp_path):
+    """Make the grid one of a data set that is not there, with another for one network."""
+    path = tmp_path / "paper/table9.yaml"
+    other = "less: {dataset: {name: speech_commands}, model:"
+    text = GRID.replace("base: {dataset: {name: synth}, ", WITHOUT_DATA)
+    path.write_text(text.replace("less: {model:", other))
+    return path
+
+
+def test_missing_data_are_told_before_anything_is_run(
+    trainer, run_table, tmp_path, monkeypatch, private_cache
+):
+    monkeypatch.delenv("DATA_DIR", raising=False)
+    run_table("tiny")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    grid = without_data(tmp_path)
+    before[grid] = grid.read_bytes()
+    trainer.trained.clear()
+    with pytest.raises(DataError) as error:
+        run_table("tiny")
+    assert str(error.value) == (
+        "paper/table9 at tiny budget needs data that are not there: us8k: give --data-dir "
+        "us8k=FOLDER or run m3net data fetch us8k; speech_commands: give --data-dir "
+        "speech_commands=FOLDER or run m3net data fetch speech_commands"
+    )
+    with pytest.raises(DataError) as error:
+        run_table("tiny", data_folders={"us8k": tmp_path, "": tmp_path / "no"})
+    assert "UrbanSound8K" in str(error.value) and "(give --data-dir us8k=" in str(error.value)
+    assert f"speech_commands: {tmp_path / 'no'} does not exist; give" in str(error.value)
+    assert not trainer.trained
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_finished_runs_need_no_data(trainer, run_table, tmp_path, monkeypatch, private_cache):
+    monkeypatch.delenv("DATA_DIR", raising=False)
+    without_data(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "require_data", lambda *_: None)
+        run_table("tiny")
+    assert run_table("tiny")["failed"] == 0
+
+
+def test_a_failing_run_keeps_the_written_result(trainer, run_table, tmp_path):
+    before = run_table("tiny")
+    trainer.failing = {0: DataError("clip.wav is broken: fetch it")}
+    report = run_table("tiny", runs_folder=tmp_path / "elsewhere")
+    assert report["failed"] == 2 and report["kept"] == 2
+    for now, then in zip(report["cells"], before["cells"], strict=True):
+        assert now["ours"] == then["ours"]
+    (run,) = report["cells"][0]["runs"]
+    assert (run["value"], run["kept"]) == (80, True)
+    assert run["error"] == "clip.wav is broken: fetch it"
+    text = read(tmp_path, "md", "tiny")
+    assert "| whole | 80.00 † ‡ (90 ± 0.5) |" in text
+    assert (
+        "- whole / accuracy, seed0: clip.wav is broken: fetch it (kept: 80, of commit abc)" in text
+    )
+    # Kept again, and no longer once it succeeds.
+    assert run_table("tiny", runs_folder=tmp_path / "elsewhere")["kept"] == 2
+    trainer.failing = {}
+    report = run_table("tiny", runs_folder=tmp_path / "elsewhere")
+    assert (report["failed"], report["kept"]) == (0, 0)
+    assert "‡" not in read(tmp_path, "md", "tiny")
+
+
+def test_a_failing_run_of_another_recipe_leaves_the_written_table(trainer, run_table, tmp_path):
+    run_table("tiny")
+    endings = ("json", "csv", "md")
+    before = [read(tmp_path, ending, "tiny") for ending in endings]
+    path = tmp_path / "paper/table9.yaml"
+    path.write_text(GRID.replace("dfp: false", "dfp: false, dropout: 0.5"))
+    trainer.failing = {0: DataError("gone: fetch it")}
+    lines = []
+    report = run_table("tiny", log=lines.append)
+    assert report["failed"] == 1
+    assert [read(tmp_path, ending, "tiny") for ending in endings] == before
+    assert any("table9.tiny.md stays as it is" in line for line in lines)
+    assert "failed (80.25)" in read(tmp_path, "incomplete.md", "tiny")
+    # A complete one takes its place, and clears the other away.
+    trainer.failing = {}
+    run_table("tiny")
+    assert read(tmp_path, "md", "tiny") != before[2]
+    assert not list((tmp_path / "out").rglob("*incomplete*"))
+
+
+def test_a_table_stopped_while_it_is_written_stays_whole(trainer, run_table, tmp_path, monkeypatch):
+    run_table("tiny")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
+
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(tables, "table_csv", lambda *_: "new")
+    monkeypatch.setattr(tables, "table_markdown", full)
+    with pytest.raises(OSError, match="no space"):
+        run_table("tiny")
+    monkeypatch.setattr(tables, "table_markdown", lambda *_: "new")
+    whole = written.write_text
+    monkeypatch.setattr(
+        written, "write_text", lambda path, text: full() if "md" in path.name else whole(path, text)
+    )
+    with pytest.raises(OSError, match="no space"):
+        run_table("tiny")
+    assert before == {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
+
+
+def test_a_dry_run_tells_runs_recipes_and_data_and_writes_nothing(
+    trainer, run_table, tmp_path, monkeypatch, capsys, private_cache
+):
+    monkeypatch.delenv("DATA_DIR", raising=False)
+    run_table("tiny")
+    path = tmp_path / "paper/table9.yaml"
+    path.write_text(GRID.replace("less: {model:", "less: {dataset: {name: us8k}, model:"))
+    before = sorted(tmp_path.rglob("*"))
+    places = ["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs"), "--dry-run"]
+    monkeypatch.setattr("sys.argv", ["m3net", "table", str(path), "--budget", "tiny", *places])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "paper/table9 at tiny budget: 4 cells, 2 runs, 1 to train"
+    start = lines.index("paper/table9/tiny/whole--accuracy")
+    assert lines[start + 1].startswith("  synth, generated-split; m3net mcu;")
+    assert lines[start + 2].split()[:2] == ["seed0", "recipe"]
+    assert lines[start + 2].endswith("finished")
+    start = lines.index("paper/table9/tiny/less--accuracy")
+    assert lines[start + 1].startswith("  us8k, official-10fold; m3net mcu (dfp: False);")
+    assert lines[start + 2].endswith("to train")
+    assert lines[-2:] == [
+        "data that are missing:",
+        "  us8k: give --data-dir us8k=FOLDER or run m3net data fetch us8k",
+    ]
+    assert sorted(tmp_path.rglob("*")) == before and len(trainer.trained) == 2
+
+
+def test_the_markdown_links_its_recipes(finished):
+    folder = finished[0]
+    links = re.findall(r"recipes come from the grid \[(.*)\]\((.*)\)", read(folder, "md"))
+    ((name, target),) = links
+    assert name == "paper/table9.yaml"
+    assert (folder / "out/paper" / target).resolve() == folder / "paper/table9.yaml"
+
+
+@pytest.mark.parametrize("path", sorted(Path("experiments/results").rglob("*.md")), ids=str)
+def test_committed_tables_link_their_recipes(path):
+    ((_, target),) = re.findall(r"come from the grid \[(.*)\]\((.*)\)", path.read_text())
+    assert (path.parent / target).is_file()
+
+
 def test_the_readers_table_has_ours_and_the_papers(finished):
     lines = read(finished[0], "md").splitlines()
     assert lines[0] == "# Table 9: Something left out"
@@ -337,13 +492,13 @@ def test_the_command_writes_the_table_and_tells_failures(
     out = capsys.readouterr().out
     assert "2 runs: 0 finished, 2 to train" in out and "[2/2]" in out
     trainer.failing = {0: DataError("gone: fetch it")}
-    other = ["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs2")]
+    other = ["--out", str(tmp_path / "out2"), "--runs", str(tmp_path / "runs2")]
     monkeypatch.setattr("sys.argv", ["m3net", "table", str(path), "--budget", "tiny", *other])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 2
     assert "2 of 2 runs" in capsys.readouterr().err
-    assert "failed (90 ± 0.5)" in read(tmp_path, "md", "tiny")
+    assert "failed (90 ± 0.5)" in (tmp_path / "out2/paper/table9.tiny.md").read_text()
 
 
 @pytest.mark.slow

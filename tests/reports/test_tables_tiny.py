@@ -101,7 +101,7 @@ base:
 axes:
   Network:
     taught: {fine_tuning: {run: {step: before}}}
-    broken: {dataset: {options: {clips_per_class: 1}}}
+    broken: {model: {arguments: {colour: red}}}
 steps:
   before: {model: {arguments: {dropout: 0.1}}}
 budgets: {tiny: {}}
@@ -122,7 +122,7 @@ def test_processes_work_side_by_side(folder):
     report = json.loads(json_path.read_text())
     taught, broken = report["cells"]
     assert taught["ours"]["runs"] == 1
-    assert "clips_per_class" in broken["runs"][0]["error"]
+    assert "colour" in broken["runs"][0]["error"]
     place = runs / taught["runs"][0]["run"]
     start = json.loads((place / "metrics.json").read_text())["fine_tuning"]
     assert start["layers_taken"] > 0 and "/step--before-" in start["run"]
