@@ -29,10 +29,12 @@ def main() -> None:
 
 
 def _name_install(package: str) -> None:
-    """Say in one line how to come by what a light installation leaves out."""
-    text = f"error: this command needs the Python package {package}, which is not installed: "
-    text += "install everything by pip install . in the source folder (m3net classify works without)"
-    print(text, file=sys.stderr)
+    """Say in one line how to install what a light installation leaves out."""
+    print(
+        f"error: this command needs the Python package {package}: run pip install . in the source "
+        "folder (m3net classify works without it)",
+        file=sys.stderr,
+    )
     sys.exit(_USER_ERROR)
 
 
