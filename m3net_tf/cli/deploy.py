@@ -20,9 +20,11 @@ from m3net_tf.cli.common import (
     say,
 )
 from m3net_tf.errors import M3NetError
+from m3net_tf.locks import writes_into
 
 
 @app.command("export")
+@writes_into("run")
 def export_command(
     run: RunFolder,
     board: Board = DEFAULT_BOARD,
@@ -56,6 +58,7 @@ def export_command(
 
 
 @app.command()
+@writes_into("run")
 def firmware(run: RunFolder, board: Board = DEFAULT_BOARD) -> None:
     """Build the firmware of an exported run for a board."""
     from m3net_tf.export import Bundle
@@ -88,6 +91,7 @@ def emulate(
 
 
 @app.command()
+@writes_into("run", makes=True)
 def demo(
     recipe: Annotated[Path, typer.Argument(help="Recipe of the demonstration.")],
     run: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
@@ -178,6 +182,7 @@ def fit(
 
 
 @app.command()
+@writes_into("run")
 def flash(run: RunFolder, board: Board = DEFAULT_BOARD) -> None:
     """Build the firmware of an exported run and write it to a board."""
     from m3net_tf.export import Bundle

@@ -27,6 +27,7 @@ from m3net_tf.artifacts import (
 )
 from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.keras import keras
+from m3net_tf.locks import writes_into
 from m3net_tf.quantization.compression import compression
 from m3net_tf.quantization.diffres import Int8Network
 from m3net_tf.quantization.methods import FineTuning, Method, Quantized, Quantizer
@@ -120,6 +121,7 @@ def chosen_network(run: Run) -> Choice | None:
     return Choice(network, report)
 
 
+@writes_into("run")
 def quantize_run(
     run: Run,
     data_dir: Path | None = None,
@@ -148,6 +150,7 @@ def quantize_run(
         The report, as ``quantized/report.json`` has it.
 
     Raises:
+        InUseError: another process writes into the run.
         ConfigError: neither or both of method and bound are given, or the bound is none.
         ModelError: the run is unfinished, or its network has no int8 form.
         DataError: the data set is missing or broken.
