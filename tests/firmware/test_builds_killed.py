@@ -96,7 +96,7 @@ def test_a_stopped_library_build_stops_its_compilers(tmp_path, library_of_nothin
     with pytest.raises(SystemExit), ends_cleanly():
         build.build_library(CORE, tmp_path)
     assert (tmp_path / "told").exists()
-    assert not os.path.exists(f"/proc/{pid.read_text().strip()}/exe")
+    assert not Path(f"/proc/{pid.read_text().strip()}/exe").exists()
     assert {path.name for path in (tmp_path / "libraries").iterdir()} == {f"{CORE}.log"}
 
 
