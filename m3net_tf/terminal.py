@@ -9,7 +9,8 @@ import os
 import sys
 from collections.abc import Callable
 
-from m3net_tf.errors import M3NetError
+from m3net_tf.errors import M3NetError, os_error_line
+from m3net_tf.processes import ENDED, ends_cleanly
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -19,15 +20,16 @@ _PIPE_CLOSED = 141
 def run_command(command: Callable[[], int | None]) -> int:
     """Call a command and return its exit status.
 
-    What the user can mend is one line and status 2, Ctrl-C is 130. Where the reader of the output
-    has gone, as ``head`` does, nothing is said.
+    An error that the user can fix is one line and status 2; Ctrl-C is 130, SIGTERM 143. If the
+    reader of the output has gone, as ``head`` does, nothing is printed.
 
     Args:
         command: returns its status; None is 0.
     """
     _print_all_names()
     try:
-        status = command() or 0
+        with ends_cleanly():
+            status = command() or 0
         sys.stdout.flush()
         return status
     except M3NetError as error:
@@ -39,10 +41,20 @@ def run_command(command: Callable[[], int | None]) -> int:
         # Python flushes the output once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _PIPE_CLOSED
+    except OSError as error:
+        line = os_error_line(error)
+        if not line:
+            raise
+        print_error(line)
+        return USER_ERROR
+    except SystemExit as end:
+        if end.code not in ENDED:
+            raise
+        return end.code
 
 
 def print_error(text: str) -> None:
-    """Print what the user can mend, as one line."""
+    """Print an error that the user can fix, as one line."""
     print(f"error: {' '.join(text.split())}", file=sys.stderr, flush=True)
 
 

@@ -14,6 +14,7 @@ from m3net_tf.cli import training, deploy, papers, device, runtime, data, bench,
 # isort: on
 from m3net_tf.cli.common import UsageError, app
 from m3net_tf.errors import ConfigError
+from m3net_tf.processes import ENDED
 from m3net_tf.terminal import INTERRUPTED, run_command
 
 __all__ = ["app", "main"]
@@ -22,7 +23,7 @@ __all__ = ["app", "main"]
 def main() -> None:
     """Entry point: one line and status 2 for what the user can mend."""
     status = run_command(_run)
-    if status == INTERRUPTED:
+    if status in (INTERRUPTED, *ENDED):
         print("stopped: the same command goes on from here", file=sys.stderr)
     sys.exit(status)
 

@@ -24,6 +24,7 @@ from m3net_tf.cli.common import (
     say_progress,
 )
 from m3net_tf.errors import M3NetError
+from m3net_tf.locks import writes_into
 
 MlperfMode = Annotated[
     str, typer.Option(help="Mode of MLPerf Tiny at the start: performance or energy.")
@@ -38,6 +39,7 @@ Define = Annotated[
 
 
 @app.command("export")
+@writes_into("run")
 def export_command(
     run: RunFolder,
     board: Board = DEFAULT_BOARD,
@@ -80,6 +82,7 @@ def export_command(
 
 
 @app.command()
+@writes_into("run")
 def firmware(
     run: RunFolder,
     board: Board = DEFAULT_BOARD,
@@ -120,6 +123,7 @@ def emulate(
 
 
 @app.command()
+@writes_into("run", makes=True)
 def demo(
     recipe: Annotated[Path, typer.Argument(help="Recipe of the demonstration.")],
     run: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
@@ -213,6 +217,7 @@ def fit(
 
 
 @app.command()
+@writes_into("run")
 def flash(
     run: RunFolder,
     board: Board = DEFAULT_BOARD,

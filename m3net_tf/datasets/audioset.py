@@ -35,6 +35,7 @@ from m3net_tf.datasets.base import (
     Clip,
     DatasetInfo,
     delivered,
+    files_below,
     find_root,
     partial_copy,
     rank,
@@ -140,9 +141,9 @@ def build(
 def _files(root: Path) -> dict[tuple[str, int | None], Path]:
     """(video, start in seconds or None) -> sound file below the folder."""
     files: dict[tuple[str, int | None], Path] = {}
-    for path in sorted(root.rglob("*")):
+    for path in files_below(root, SUFFIXES):
         match = STEM.fullmatch(path.stem)
-        if match is None or path.suffix.lower() not in SUFFIXES:
+        if match is None:
             continue
         start = match["start"]
         if start is None:

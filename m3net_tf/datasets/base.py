@@ -13,10 +13,11 @@ import dataclasses
 import hashlib
 import importlib
 import inspect
+import os
 import pkgutil
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -591,6 +592,23 @@ def find_root(folder: Path, marker: str) -> Path:
     folders = [p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".")]
     inside = [path for path in folders if any(path.glob(marker))]
     return inside[0] if len(inside) == 1 else folder
+
+
+def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """Files with one of these endings, in small letters, anywhere in a folder, sorted.
+
+    However deep folders lie in one another; links to folders are not followed.
+    """
+    found: list[Path] = []
+    folders = [str(folder)] if folder.is_dir() else []
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif Path(entry.name).suffix.lower() in suffixes:
+                    found.append(Path(entry.path))
+    return sorted(found)
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:

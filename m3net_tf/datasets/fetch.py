@@ -4,17 +4,17 @@
 A data set lies in ``DATA_DIR/<name>`` (without ``DATA_DIR`` in the user's cache). Archives come by
 way of pooch, which checks them, with a downloader of ours, since pooch's own starts anew after
 each break: bytes go to ``.downloads/<file>.part`` and a broken connection, or a later run, goes on
-behind them. ``.m3net-fetch.json`` records where each archive came from, its checksum and the
-folder it became. A second ``fetch`` of the same folder waits for nobody: it is refused.
+behind them. ``.m3net-fetch.json`` records where each archive came from and, once it is unpacked,
+its checksum and the folder it became; one that is refused is thrown away. A second ``fetch`` of the
+same folder waits for nobody: it is refused.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -26,11 +26,13 @@ import urllib3
 
 from m3net_tf.artifacts import cache_folder, read_json, write_json
 from m3net_tf.datasets.base import Archive, dataset_info, load_dataset
-from m3net_tf.datasets.unpack import SCRATCH, unpack, volumes
+from m3net_tf.datasets.unpack import SCRATCH, ArchiveRefusedError, unpack, volumes
 from m3net_tf.errors import ConfigError, DataError
+from m3net_tf.locks import in_use
 
 Log = Callable[[str], None]
-RECORD, LOCK, DOWNLOADS = ".m3net-fetch.json", ".m3net-fetch.lock", ".downloads"
+Facts = dict[str, Any]
+RECORD, DOWNLOADS = ".m3net-fetch.json", ".downloads"
 TIMEOUT_S, PROGRESS_S = 30.0, 2.0
 TRIES = 5  # in a row without a new byte
 _BLOCK = 1 << 16
@@ -51,7 +53,7 @@ def fetch(
         data_dir: folder that gets the data set's folder; None takes the user's cache.
         url: a mirror instead of the publisher: the archive itself (``https://``, ``file://`` or a
             local path), or, ending in ``/``, the folder with all of the data set's archives. The
-            published checksums still hold.
+            published checksums still hold; one that a first download from elsewhere left does not.
         keep_archives: keep the archives after unpacking.
         log: takes lines of progress.
 
@@ -59,8 +61,8 @@ def fetch(
         The data set's folder.
 
     Raises:
-        DataError: no archive to fetch, server or disk trouble, wrong checksum, hostile archive,
-            or another fetch is under way.
+        DataError: no archive to fetch, server or disk trouble, wrong checksum, hostile archive.
+        InUseError: another fetch is under way.
         ConfigError: unknown name, or a mirror of one file for several archives.
     """
     info = dataset_info(name)
@@ -113,9 +115,10 @@ def fetch_archives(
         raise DataError(
             f"{folder}: cannot be made ({error.strerror}); choose another DATA_DIR"
         ) from error
-    with _locked(folder):
+    with in_use(folder):
         _tidy(folder)
         record = _Record(folder / RECORD)
+        fetched: dict[str, Facts] = {}  # of the volumes of an archive that is not unpacked yet
         for archive in archives:
             # The volumes of a split zip share the fate of their .zip, which comes last.
             key = archive.file_name if archive.unpack else _zip_name(archive.file_name)
@@ -125,12 +128,23 @@ def fetch_archives(
                 if archive.unpack:
                     log(f"{folder / record.get(key)['folder']}: is there already")
                 continue
-            path = _download(archive, _source(archive, url), downloads, record, log, pause_s)
+            source = _source(archive, url)
+            path, facts = _download(archive, source, downloads, record, key, log, pause_s)
+            fetched[archive.file_name] = facts
             if not archive.unpack:
                 continue
             log(f"unpacking {path.name}")
             held = volumes(path)
-            target = unpack(path, folder, before_move=partial(record.place, key))
+            try:
+                target = unpack(path, folder, before_move=partial(record.place, key, fetched))
+            except ArchiveRefusedError as error:
+                for part in held:
+                    part.unlink(missing_ok=True)
+                raise DataError(
+                    f"{error}. What came from {source} is thrown away: the same command fetches "
+                    "it anew, --url takes another mirror"
+                ) from error
+            fetched = {}
             log(f"{target}: unpacked")
             if not keep_archives:
                 for part in held:
@@ -149,29 +163,48 @@ def _complete(name: str, parent: Path) -> bool:
 
 
 class _Record:
-    """What was downloaded and what became of it, kept in one JSON file."""
+    """Where archives come from and what became of them, kept in one JSON file."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._archives: dict[str, dict[str, Any]] = (
-            read_json(path)["archives"] if path.is_file() else {}
-        )
+        self.path = path
+        archives = read_json(path).get("archives") if path.is_file() else {}
+        if not isinstance(archives, dict):
+            raise DataError(f"{path} is no record of downloads: delete it and run again")
+        self._archives: dict[str, Facts] = archives
 
-    def get(self, name: str) -> dict[str, Any]:
+    def get(self, name: str) -> Facts:
         return self._archives.get(name, {})
 
-    def update(self, name: str, **facts: Any) -> None:
-        self._archives[name] = self.get(name) | facts
-        write_json(self._path, {"archives": self._archives})
+    def checksum(self, name: str, key: str) -> str:
+        """Checksum of a volume of the archive ``key`` that was once unpacked well, else ''."""
+        return self.get(name).get("checksum", "") if "folder" in self.get(key) else ""
 
-    def place(self, name: str, place: Path) -> None:
-        """Note the folder that an archive becomes, right before it does."""
-        self.update(name, folder=place.name)
+    def begin(self, name: str, source: str) -> None:
+        """Note where an archive is about to come from."""
+        if self.get(name).get("url") != source:
+            self._archives[name] = {"url": source}
+            self._write()
+
+    def place(self, key: str, fetched: Mapping[str, Facts], place: Path) -> None:
+        """Note the folder that an archive becomes, right before it does: it is good, then.
+
+        Args:
+            key: name of the archive.
+            fetched: what is known of each of its volumes.
+            place: the folder.
+        """
+        for name, facts in fetched.items():
+            self._archives[name] = {**facts}
+        self._archives[key]["folder"] = place.name
+        self._write()
 
     def unpacked(self, name: str) -> bool:
         """Whether the archive's folder is there; it comes by one rename, so it is whole."""
         place = self.get(name).get("folder")
-        return place is not None and (self._path.parent / place).is_dir()
+        return place is not None and (self.path.parent / place).is_dir()
+
+    def _write(self) -> None:
+        write_json(self.path, {"archives": self._archives})
 
 
 def _zip_name(volume: str) -> str:
@@ -185,13 +218,27 @@ def _source(archive: Archive, url: str | None) -> str:
 
 
 def _download(
-    archive: Archive, source: str, downloads: Path, record: _Record, log: Log, pause_s: float
-) -> Path:
-    """The archive on disk, whole and with the right checksum."""
+    archive: Archive,
+    source: str,
+    downloads: Path,
+    record: _Record,
+    key: str,
+    log: Log,
+    pause_s: float,
+) -> tuple[Path, Facts]:
+    """The archive on disk, whole and with the right checksum, and what to record of it.
+
+    What an earlier download from elsewhere left counts only where a published checksum vouches
+    for it.
+    """
     name = archive.file_name
     part = downloads / f"{name}.part"
-    known = archive.checksum or record.get(name).get("checksum", "")
-    origin = "published" if archive.checksum else "first download"
+    elsewhere = record.get(name).get("url", source) != source
+    if elsewhere and not archive.checksum:
+        (downloads / name).unlink(missing_ok=True)
+    remembered = record.checksum(name, key)
+    known = archive.checksum or ("" if elsewhere else remembered)
+    record.begin(name, source)
     pooch.get_logger().setLevel("ERROR")
     try:
         path = Path(
@@ -205,10 +252,14 @@ def _download(
         )
     except ValueError as error:
         _forget(part)
+        if archive.checksum:
+            expected, mend = f"the published one ({known})", "fetch it again"
+        else:
+            expected = f"that of the first download ({known}), which {record.path} remembers"
+            mend = f"if its publisher has changed it, remove {name} from that file"
         raise DataError(
-            f"{source}: its checksum is not the {origin} one ({known}), so it was thrown away; "
-            "fetch it again, choose another mirror with --url, or unpack your own copy and give "
-            "DATA_DIR=<folder>"
+            f"{source}: its checksum is not {expected}, so it was thrown away; {mend}, choose "
+            "another mirror with --url, or unpack your own copy and give DATA_DIR=<folder>"
         ) from error
     except OSError as error:
         raise DataError(
@@ -218,11 +269,17 @@ def _download(
     if not known:
         with path.open("rb") as file:
             known = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-        log(f"{name}: no checksum is published; {known} is recorded")
-    size = path.stat().st_size
-    record.update(name, url=source, checksum=known, checksum_origin=origin, bytes=size)
+        log(f"{name}: no checksum is published; {known} is recorded once it is unpacked")
+        if remembered not in ("", known):
+            log(f"{name}: these are other bytes than those of before ({remembered})")
     _forget(part)
-    return path
+    facts = {
+        "url": source,
+        "checksum": known,
+        "checksum_origin": "published" if archive.checksum else "first download",
+        "bytes": path.stat().st_size,
+    }
+    return path, facts
 
 
 def _forget(part: Path) -> None:
@@ -354,19 +411,6 @@ def _content_range(reply: requests.Response, size: int) -> tuple[int, int | None
         return int(span.split("-")[0]), None if total == "*" else int(total)
     except ValueError:
         return size, None
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep a second fetch out of the folder; the lock goes with the process."""
-    with (folder / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise DataError(
-                f"{folder}: another fetch is under way there; wait for it or end it"
-            ) from None
-        yield
 
 
 def _tidy(folder: Path) -> None:

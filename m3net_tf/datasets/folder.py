@@ -35,6 +35,7 @@ from m3net_tf.datasets.base import (
     Clip,
     DatasetInfo,
     delivered,
+    files_below,
     read_table,
     register,
 )
@@ -136,8 +137,7 @@ def _folders(root: Path) -> Iterator[Clip]:
                 yield dataclasses.replace(clip, clip_id=clip_id, split=SPLIT_NAMES[folder.name])
         return
     for folder in folders:
-        files = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES]
-        files = [path for path in files if _visible(path)]
+        files = [path for path in files_below(folder, SUFFIXES) if _visible(path)]
         if not files:
             raise DataError(
                 f"{folder}: class has no sound file; add some ({', '.join(SUFFIXES)}) or remove "

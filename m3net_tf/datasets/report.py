@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import soundfile
-import yaml
 
 from m3net_tf.datasets.audio import check_file, header_of
 from m3net_tf.datasets.base import (
@@ -26,6 +25,7 @@ from m3net_tf.datasets.base import (
     load_dataset,
 )
 from m3net_tf.errors import ConfigError, DataError
+from m3net_tf.yaml_files import parse_yaml
 
 HASH_SHOWN = 8
 
@@ -132,12 +132,9 @@ def parse_options(given: Sequence[str]) -> dict[str, Any]:
     options = {}
     for word in given:
         name, equals, value = word.partition("=")
-        try:
-            options[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            equals = ""
         if not equals or not name.strip():
             raise ConfigError(f"option {word!r} is not NAME=VALUE; write it like clip_s=2.5")
+        options[name.strip()] = parse_yaml(value, f"option {word!r}")
     return options
 
 

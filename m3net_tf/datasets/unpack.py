@@ -30,6 +30,7 @@ SCRATCH = ".unpack-"
 JUNK = ("__MACOSX", ".DS_Store")
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _BLOCK = 1 << 20
+_DEEPEST = 64  # folders within one another; the deepest data set of ours has 5
 _STRANGE = re.compile(r"[\x00-\x1f\\]|^[A-Za-z]:")
 _BROKEN = (
     tarfile.TarError,
@@ -40,6 +41,10 @@ _BROKEN = (
     NotImplementedError,
     struct.error,
 )
+
+
+class ArchiveRefusedError(DataError):
+    """An archive is broken or hostile: unpacking it again will not help."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +90,8 @@ def unpack(
         The folder.
 
     Raises:
-        DataError: hostile, broken or unknown archive, full disk, or the folder exists already.
+        ArchiveRefusedError: hostile, broken or unknown archive.
+        DataError: full disk, or the folder exists already.
     """
     scratch = Path(tempfile.mkdtemp(dir=parent, prefix=SCRATCH))
     try:
@@ -95,23 +101,22 @@ def unpack(
             elif archive.name.lower().endswith(TAR_SUFFIXES):
                 _unpack_tar(archive, scratch, limits)
             else:
-                raise DataError(
+                raise ArchiveRefusedError(
                     f"{archive}: is not a known kind of archive; give {', '.join(TAR_SUFFIXES)} "
                     "or .zip"
                 )
         except _BROKEN as error:
-            raise DataError(
-                f"{archive}: is a broken archive ({str(error) or type(error).__name__}); "
-                "delete it and fetch it again"
-            ) from error
+            raise _broken(archive, error) from error
         except OSError as error:
+            if error.errno is None:  # what gzip and bz2 say of bytes that are not theirs
+                raise _broken(archive, error) from error
             raise DataError(
                 f"{archive}: cannot be unpacked ({error.strerror or error}); "
                 "free some room or correct the folder's permissions and run again"
             ) from error
         top = sorted(scratch.iterdir())
         if not top:
-            raise DataError(f"{archive}: holds no files; fetch another one")
+            raise ArchiveRefusedError(f"{archive}: holds no files; fetch another one")
         source = top[0] if len(top) == 1 and top[0].is_dir() else scratch
         target = parent / (source.name if source != scratch else stem(archive.name))
         if target.exists():
@@ -125,6 +130,13 @@ def unpack(
         return target
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _broken(archive: Path, error: Exception) -> ArchiveRefusedError:
+    return ArchiveRefusedError(
+        f"{archive}: is a broken archive ({str(error) or type(error).__name__}); "
+        "fetch it from its publisher"
+    )
 
 
 def stem(name: str) -> str:
@@ -155,7 +167,7 @@ class _Budget:
         """Take bytes from the budget."""
         self._left -= count
         if self._left < 0:
-            raise DataError(
+            raise ArchiveRefusedError(
                 f"{self._archive}: grows beyond {self._limits.ratio:g} times its size or "
                 f"{self._limits.max_bytes} bytes, as an archive bomb does; it is not unpacked: "
                 "fetch it from its publisher"
@@ -165,20 +177,22 @@ class _Budget:
         """Where a member goes, or None for files that file managers leave behind."""
         self._files += 1
         if self._files > self._limits.max_files:
-            raise DataError(
+            raise ArchiveRefusedError(
                 f"{self._archive}: has more than {self._limits.max_files} files; "
                 "fetch it from its publisher"
             )
         parts = PurePosixPath(name).parts
         if not name or _STRANGE.search(name) or name.startswith("/") or ".." in parts:
             raise self.refuse(name, "leads outside its folder or is no portable name")
+        if len(parts) > _DEEPEST:
+            raise self.refuse(f"{name[:40]}...", f"lies more than {_DEEPEST} folders deep")
         if parts and (parts[0] in JUNK or parts[-1] in JUNK or parts[-1].startswith("._")):
             return None
         return folder.joinpath(*parts)
 
-    def refuse(self, name: str, why: str) -> DataError:
+    def refuse(self, name: str, why: str) -> ArchiveRefusedError:
         """The error for a member that must not be unpacked."""
-        return DataError(
+        return ArchiveRefusedError(
             f"{self._archive}: member {name!r} {why}; nothing of it is unpacked: "
             "fetch it from its publisher"
         )

@@ -7,16 +7,17 @@ import contextlib
 import select
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from m3net_tf.artifacts import naming
 from m3net_tf.emulation import find_machine
-from m3net_tf.emulation.qemu import console_command
+from m3net_tf.emulation.qemu import SCRATCH, console_command
 from m3net_tf.errors import FirmwareError
+from m3net_tf.locks import scratch_folder
 
 DEFAULT_BAUD = 115_200
 _CONNECT_TIMEOUT_S = 30.0
@@ -217,11 +218,12 @@ def _open_emulator(
 
     machine = find_machine(board)
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="m3net-emulation-"))
+        folder = stack.enter_context(scratch_folder(SCRATCH))
         image = None
         if sound is not None:
-            image = Path(folder) / "sound.bin"
-            image.write_bytes(stream_image(sound, machine.job_bytes))
+            image = folder / "sound.bin"
+            with naming(image):
+                image.write_bytes(stream_image(sound, machine.job_bytes))
         with socket.create_server(("127.0.0.1", 0)) as listener:
             console = f"tcp:127.0.0.1:{listener.getsockname()[1]},nodelay=on"
             command = console_command(elf, machine, console, image=image, arguments=arguments)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
+from m3net_tf.artifacts import naming
 from m3net_tf.emulation import job
 from m3net_tf.emulation.machines import Machine
 from m3net_tf.emulation.uart import ClipLine, UartLog
 from m3net_tf.errors import FirmwareError
+from m3net_tf.locks import scratch_folder
+from m3net_tf.processes import with_parent
 
+SCRATCH = "m3net-emulation-"
+"""Start of the names of the temporary folders of emulations."""
 _POLL_S = 0.02
 
 Progress = Callable[[int, int], None]
@@ -108,10 +112,11 @@ def run_image(
     Raises:
         FirmwareError: as :func:`run_job`.
     """
-    with tempfile.TemporaryDirectory(prefix="m3net-emulation-") as folder:
-        image_path = Path(folder) / "job.bin"
-        console_path = Path(folder) / "console.log"
-        image_path.write_bytes(image)
+    with scratch_folder(SCRATCH) as folder:
+        image_path = folder / "job.bin"
+        console_path = folder / "console.log"
+        with naming(image_path):
+            image_path.write_bytes(image)
         console_path.touch()
         command = emulator_command(elf, machine, image_path, console_path)
         process = subprocess.Popen(
@@ -163,14 +168,11 @@ def console_command(
         raise FirmwareError(
             f"{machine.emulator} not found; install it: apt-get install {machine.package}"
         )
-    # The emulator must not outlive this process, even if that is killed.
-    guard = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
     serial: list[str] = []
     for _ in range(machine.uart):
         serial += ["-serial", "null"]
     loader = f"loader,file={image},addr={machine.job_address:#x},force-raw=on"
-    return [
-        *guard,
+    command = [
         machine.emulator,
         "-machine",
         machine.machine,
@@ -186,6 +188,7 @@ def console_command(
         "-kernel",
         str(elf),
     ]
+    return with_parent(command)
 
 
 def _follow(

@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from m3net_tf.export.carray import CModel
 from m3net_tf.export.operators import operators_of
 from m3net_tf.export.warp_tables import write_warp_tables
 from m3net_tf.frontend import FrontendConfig, column_count, features_int8, write_c_tables
+from m3net_tf.locks import scratch_folder, writes_into
 from m3net_tf.quantization.diffres import Int8Network, quantize_network
 from m3net_tf.quantization.pipeline import Choice, chosen_network
 from m3net_tf.quantization.ptq import choose_calibration
@@ -186,6 +186,7 @@ def pcm_and_features(
     return pcm, features[..., None]
 
 
+@writes_into("run")
 def export_run(
     run: Run, data_dir: Path | None, folder: Path | None = None, log: Log = lambda _: None
 ) -> Bundle:
@@ -210,6 +211,7 @@ def export_run(
         The bundle.
 
     Raises:
+        InUseError: another process writes into the run.
         ModelError: the run is unfinished, or the network has no int8 form for the device.
         ConfigError: the front end has a form that the device code lacks.
         DataError: the data set is missing or broken.
@@ -301,8 +303,7 @@ def export_run(
         manifest["importance"] = {"sha256": sha256_of(importance), "bytes": len(importance)}
         manifest["warp"] = network.warp.to_dict()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
+    with scratch_folder(f".{folder.name}.", folder.parent) as scratch:
         scratch.chmod(0o755)
         _write_tflite(network, manifest, scratch)
         _c_model(network, manifest).write(scratch)
@@ -317,9 +318,6 @@ def export_run(
         if folder.exists():
             shutil.rmtree(folder)
         scratch.replace(folder)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
     return Bundle.load(folder)
 
 

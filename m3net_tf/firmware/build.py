@@ -9,18 +9,15 @@ files and the compiler's version.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import hashlib
 import re
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from m3net_tf.artifacts import cache_folder, write_bytes
+from m3net_tf.artifacts import cache_folder, write_bytes, write_text
 from m3net_tf.checkout import require_sources
 from m3net_tf.errors import FirmwareError
 from m3net_tf.firmware.pdm import write_pdm_filter
@@ -33,6 +30,8 @@ from m3net_tf.firmware.sources import (
     read_lock,
 )
 from m3net_tf.firmware.uf2 import read_hex, uf2_blocks
+from m3net_tf.locks import locked, scratch_folder, writes_into
+from m3net_tf.processes import run_group
 
 #: Program -> Debian package that brings it.
 TOOLS: dict[str, str] = {
@@ -174,13 +173,7 @@ def _run(command: Sequence[str | Path], log: Path, what: str) -> None:
     """Run a build step with its output in ``log``; a failure names the first error line in it."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as stream:
-        code = subprocess.run(
-            [str(part) for part in command],
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        ).returncode
+        code = run_group([str(part) for part in command], stream)
     if code != 0:
         raise FirmwareError(f"{what} failed: {_first_error(log)} (all of it: {log})")
 
@@ -245,15 +238,6 @@ def library_path(core: str, cache: Path | None = None) -> Path:
     return (cache or cache_folder()) / "libraries" / f"{core}-{library_key(core)}" / _LIBRARY_FILE
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on ``path``; the system frees it if the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
-
-
 def build_library(core: str, cache: Path | None = None, report: Report | None = None) -> Path:
     """Compile the third-party library for ``core`` unless the cache has it; returns its path.
 
@@ -265,14 +249,16 @@ def build_library(core: str, cache: Path | None = None, report: Report | None = 
     if final.is_file():
         return final
     folders = fetch_sources(cache=cache, report=report)
-    with _locked(final.parent.parent / f".{core}.lock"):
+    libraries = final.parent.parent
+    libraries.mkdir(parents=True, exist_ok=True)
+    told = report or (lambda _: None)
+    with locked(libraries / f".{core}.lock", f"the library for {core}", told):
         if final.is_file():  # another process compiled it while this one waited
             return final
         if report:
             report(f"compiling TensorFlow Lite Micro and CMSIS for {core}, once (a few minutes)")
-        scratch = Path(tempfile.mkdtemp(prefix=f".{core}-", dir=final.parent.parent))
-        try:
-            log = final.parent.parent / f"{core}.log"
+        with scratch_folder(f".{core}-", libraries) as scratch:
+            log = libraries / f"{core}.log"
             _run(
                 _cmake(
                     FIRMWARE_DIR / "library", scratch / "build", [f"-DM3NET_CORE={core}"], folders
@@ -286,11 +272,10 @@ def build_library(core: str, cache: Path | None = None, report: Report | None = 
             (scratch / "build" / _LIBRARY_FILE).rename(made / _LIBRARY_FILE)
             shutil.rmtree(final.parent, ignore_errors=True)
             made.rename(final.parent)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
     return final
 
 
+@writes_into("build_dir", makes=True)
 def build_firmware(
     bundle_dir: Path,
     board: str,
@@ -315,6 +300,7 @@ def build_firmware(
         report: called with a line for each slow step.
 
     Raises:
+        InUseError: another process builds in ``build_dir``.
         FirmwareError: unknown board or choice, missing tool, unreachable sources, or code that
             fails to compile or to fit.
     """
@@ -334,7 +320,7 @@ def build_firmware(
     fixed = "\n".join([str(FIRMWARE_DIR), str(build_dir), *settings])
     if not chosen.is_file() or chosen.read_text(encoding="utf-8") != fixed:
         (build_dir / "CMakeCache.txt").unlink(missing_ok=True)
-        chosen.write_text(fixed, encoding="utf-8")
+        write_text(chosen, fixed)
     arguments = [
         f"-DBOARD={board}",
         f"-DM3NET_BUNDLE_DIR={bundle_dir.resolve()}",

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
@@ -22,6 +21,7 @@ from m3net_tf.artifacts import write_bytes
 from m3net_tf.errors import ConfigError
 from m3net_tf.export import Bundle
 from m3net_tf.firmware.sources import FIRMWARE_DIR, read_lock
+from m3net_tf.locks import scratch_folder
 from m3net_tf.markdown import markdown_text
 from m3net_tf.runtime.metadata import stored_archive
 
@@ -118,8 +118,7 @@ def write_layout(bundle: Bundle, layout: str, folder: Path) -> Path:
     files["LICENSE"] = (FIRMWARE_DIR.parent / "LICENSE").read_bytes()
     files["README.md"] = _readme(bundle, name).encode()
     folder.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=folder, prefix=f".{layout}."))
-    try:
+    with scratch_folder(f".{layout}.", folder) as scratch:
         scratch.chmod(0o755)
         for path, data in files.items():
             write_bytes(scratch / name / path, data)
@@ -132,9 +131,6 @@ def write_layout(bundle: Bundle, layout: str, folder: Path) -> Path:
             write_bytes(archive, stored_archive(files))
         shutil.rmtree(folder / layout, ignore_errors=True)
         scratch.replace(folder / layout)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
     return folder / layout / archive.name
 
 

@@ -9,14 +9,11 @@ fetch at once.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
 import shutil
 import subprocess
-import tempfile
-import time
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +22,7 @@ from pathlib import Path
 from m3net_tf.artifacts import cache_folder
 from m3net_tf.checkout import find_sources, require_sources
 from m3net_tf.errors import FirmwareError
+from m3net_tf.locks import scratch_folder
 
 #: Folder of the firmware's C and CMake sources in this repository.
 FIRMWARE_DIR = find_sources("firmware")
@@ -33,7 +31,6 @@ LOCK_FILE = FIRMWARE_DIR / "third_party.lock"
 
 _FETCH_TIMEOUT_S = 600.0
 _PROBE_TIMEOUT_S = 20.0
-_STALE_AFTER_S = 2 * _FETCH_TIMEOUT_S + _PROBE_TIMEOUT_S
 _MARKER = ".m3net-complete"
 
 
@@ -161,14 +158,6 @@ def _git(arguments: Sequence[str], cwd: Path | None, timeout_s: float) -> str:
     return done.stdout
 
 
-def _remove_stale(folder: Path, prefix: str) -> None:
-    """Remove what fetches that were killed have left, long enough ago to be dead for sure."""
-    for left in folder.glob(f"{prefix}*"):
-        with contextlib.suppress(OSError):  # another process removes it too
-            if time.time() - left.stat().st_mtime > _STALE_AFTER_S:
-                shutil.rmtree(left)
-
-
 def _checkout(source: Source, scratch: Path) -> None:
     """Check the pinned commit out in the empty folder ``scratch``, only the folders it needs.
 
@@ -217,9 +206,7 @@ def fetch_source(source: Source, cache: Path | None = None) -> Path:
     if is_fetched(source, cache):
         return final
     final.parent.mkdir(parents=True, exist_ok=True)
-    _remove_stale(final.parent, f".{source.name}-")
-    scratch = Path(tempfile.mkdtemp(prefix=f".{source.name}-", dir=final.parent))
-    try:
+    with scratch_folder(f".{source.name}-", final.parent) as scratch:
         try:
             _checkout(source, scratch)
             head = _git(["rev-parse", "HEAD"], scratch, _PROBE_TIMEOUT_S).strip()
@@ -247,8 +234,6 @@ def fetch_source(source: Source, cache: Path | None = None) -> Path:
         except OSError:
             if not is_fetched(source, cache):  # otherwise another process was quicker
                 raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return final
 
 

@@ -28,6 +28,7 @@ from m3net_tf.artifacts import (
 from m3net_tf.datasets import AudioDataset
 from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.keras import keras
+from m3net_tf.locks import writes_into
 from m3net_tf.quantization.comparison import compare_split, compare_tensors, rank_layers
 from m3net_tf.quantization.compression import compression
 from m3net_tf.quantization.diffres import Int8Network
@@ -122,6 +123,7 @@ class _Material:
         return self.splits["train"].clean[self.calibration_clips]
 
 
+@writes_into("run")
 def quantize_run(
     run: Run,
     data_dir: Path | None = None,
@@ -150,6 +152,7 @@ def quantize_run(
         The report, as ``quantized/report.json`` has it.
 
     Raises:
+        InUseError: another process writes into the run.
         ConfigError: neither or both of method and bound are given, or the bound is out of range.
         ModelError: the run is unfinished, or its network has no int8 form.
         DataError: the data set is missing or broken.

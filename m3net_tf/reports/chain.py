@@ -37,6 +37,7 @@ from m3net_tf.firmware.build import (
 )
 from m3net_tf.firmware.sources import FIRMWARE_DIR, why_sources_unavailable
 from m3net_tf.frontend import FrontendConfig, fixed_features_int8
+from m3net_tf.locks import writes_into
 from m3net_tf.quantization.runtime import tflm_unavailable_reason
 from m3net_tf.training.metrics import wilson_interval
 from m3net_tf.training.run import Run
@@ -274,6 +275,7 @@ def spread_clips(dataset: AudioDataset, count: int | None) -> tuple[Clip, ...]:
     return tuple(clips[i] for i in np.linspace(0, len(clips) - 1, count).astype(int))
 
 
+@writes_into("run")
 def run_chain(
     run: Run,
     board: str,

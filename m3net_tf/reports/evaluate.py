@@ -19,6 +19,7 @@ from m3net_tf.datasets import AudioDataset
 from m3net_tf.errors import ConfigError
 from m3net_tf.export import Bundle
 from m3net_tf.export.bundle import detector_of_run
+from m3net_tf.locks import writes_into
 from m3net_tf.reports.chain import Log
 from m3net_tf.streaming.config import DetectorConfig, save_detector
 from m3net_tf.streaming.recognizer import Pcm, listen
@@ -77,6 +78,7 @@ def evaluate_clips(
     return result
 
 
+@writes_into("run")
 def evaluate_streaming(
     run: Run,
     data_dir: Path | None = None,

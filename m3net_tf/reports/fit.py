@@ -31,6 +31,7 @@ from m3net_tf.firmware.build import (
     list_boards,
 )
 from m3net_tf.firmware.sources import FIRMWARE_DIR, why_sources_unavailable
+from m3net_tf.locks import writes_into
 from m3net_tf.quantization.runtime import tflm_unavailable_reason
 from m3net_tf.reports.arena import estimate_arena
 from m3net_tf.reports.chain import starting_firmware, why_no_emulation
@@ -144,6 +145,7 @@ def kernels_of(core: str) -> str:
     return "plain" if re.search(r"-mcpu=cortex-m(0|0plus|1|3|23)\b", text) else "dsp"
 
 
+@writes_into("folder")
 def run_fit(folder: Path, boards: Sequence[str] = (), log: Log = lambda _: None) -> dict[str, Any]:
     """Tell what a run's export takes of boards; also written to ``fit.json`` in its folder.
 

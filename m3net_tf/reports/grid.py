@@ -47,11 +47,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from m3net_tf.checkout import find_sources, require_sources
 from m3net_tf.errors import ConfigError
 from m3net_tf.training.recipe import Recipe
+from m3net_tf.yaml_files import read_yaml
 
 BUDGETS = ("tiny", "small", "paper")
 _KEYS = (
@@ -298,12 +297,7 @@ def load_grid(path: Path, budget: str) -> Grid:
 
 
 def _read(path: Path) -> Patch:
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}): name a YAML file") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise ConfigError(f"{path} has no keys: write a grid or a patch")
     return values

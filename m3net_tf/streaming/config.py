@@ -230,15 +230,11 @@ def load_detector(path: Path) -> DetectorConfig:
     Raises:
         ConfigError: the file is missing, not YAML, or not valid settings.
     """
-    import yaml  # the classifier of small machines does without
+    from m3net_tf.yaml_files import read_yaml  # the classifier of small machines has no YAML
 
+    values = read_yaml(path)
     try:
-        return DetectorConfig.from_dict(yaml.safe_load(path.read_text()))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}): name a YAML file") from None
-    except yaml.YAMLError as error:
-        text = " ".join(str(error).split())
-        raise ConfigError(f"{path} is not valid YAML: {text}") from None
+        return DetectorConfig.from_dict(values)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 

@@ -13,6 +13,7 @@ import yaml
 from m3net_tf.errors import ConfigError
 from m3net_tf.frontend import FrontendConfig
 from m3net_tf.training.values import build_section, to_plain
+from m3net_tf.yaml_files import read_yaml
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("cosine", "one_cycle", "plateau", "step", "constant")
@@ -402,17 +403,11 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         ConfigError: the file is missing, not YAML, or not a valid recipe.
     """
-    try:
-        values = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
+    if not path.exists():
         beside = sorted(p.stem for p in path.parent.glob("*.yaml"))
         have = f"; {path.parent} has {', '.join(beside)}" if beside else ""
-        raise ConfigError(f"{path} is missing: name an existing recipe{have}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}): name a YAML file") from None
-    except yaml.YAMLError as error:
-        text = " ".join(str(error).split())
-        raise ConfigError(f"{path} is not valid YAML: {text}") from None
+        raise ConfigError(f"{path} is missing: name an existing recipe{have}")
+    values = read_yaml(path)
     try:
         return Recipe.from_dict(values)
     except ConfigError as error:

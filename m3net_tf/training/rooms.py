@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.datasets.audio import read_audio
+from m3net_tf.datasets.base import files_below
 from m3net_tf.errors import DataError
 
 Wave = npt.NDArray[np.float32]
@@ -65,7 +66,7 @@ def read_rooms(folder: Path, sample_rate_hz: int) -> list[Wave]:
 
 def room_paths(folder: Path) -> list[Path]:
     """The recordings of a folder and its subfolders, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    return files_below(folder, _SUFFIXES)
 
 
 def reverberate(audio: Wave, room: Wave) -> Wave:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 import math
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from m3net_tf.artifacts import provenance, write_json, write_text
+from m3net_tf.artifacts import naming, provenance, write_json, write_text
 from m3net_tf.datasets import AudioDataset
 from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.frontend import dequantize_features
 from m3net_tf.keras import keras, tf
+from m3net_tf.locks import scratch_folder, writes_into
 from m3net_tf.models import build_model, learnt_figures
 from m3net_tf.models.complexity import count_macs
 from m3net_tf.training.batches import TrainingClips, fresh_batches, stored_batches
@@ -41,6 +41,7 @@ Log = Callable[[str], None]
 _LEARNT_CLIPS = 32
 
 
+@writes_into("folder", makes=True)
 def train(
     recipe: Recipe,
     folder: Path,
@@ -62,6 +63,7 @@ def train(
         The metrics, as they stand in ``metrics.json``.
 
     Raises:
+        InUseError: another process writes into the folder.
         ConfigError: the folder holds a run of another recipe, or of a preset that has changed
             since; or the recipe does not fit the data or the runs that it names.
         DataError: the data set is missing or broken.
@@ -282,6 +284,6 @@ def _reseed_dropout(model: keras.Model, rng: np.random.Generator) -> None:
 
 
 def _save_model(model: keras.Model, path: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        model.save(Path(scratch) / path.name)
-        (Path(scratch) / path.name).replace(path)
+    with naming(path), scratch_folder(f".{path.name}.", path.parent) as scratch:
+        model.save(scratch / path.name)
+        (scratch / path.name).replace(path)

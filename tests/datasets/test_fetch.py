@@ -22,11 +22,12 @@ import numpy as np
 import pooch
 import pytest
 
-from m3net_tf.artifacts import read_json
+from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.datasets import Archive, base, dataset_info, load_dataset
 from m3net_tf.datasets.fetch import DOWNLOADS, RECORD, fetch, fetch_archives
 from m3net_tf.datasets.unpack import SCRATCH
-from m3net_tf.errors import ConfigError, DataError
+from m3net_tf.errors import ConfigError, DataError, InUseError
+from m3net_tf.locks import LOCK_NAME, locked
 
 
 class Server:
@@ -222,7 +223,7 @@ def test_fetch_a_real_layout(name, publish, server, tmp_path):
     origins = {facts["checksum_origin"] for facts in record.values()}
     assert origins == {"published" if info.archives[0].checksum else "first download"}
     assert any("100 %" in line for line in lines)
-    assert hidden(folder) == {RECORD, ".m3net-fetch.lock"}
+    assert hidden(folder) == {RECORD}
     requests = len(server.asked)
     fetch(name, tmp_path / "data")  # nothing to do
     assert len(server.asked) == requests
@@ -366,36 +367,111 @@ def test_trust_on_first_use(noise_archive, tmp_path):
     assert digest and record["checksum"] == digest[1]
     shutil.rmtree(tmp_path / "data/top")
     noise_archive(files=30)  # another file at the same address
-    with pytest.raises(DataError, match="its checksum is not the first download one"):
+    message = rf"not that of the first download \(sha256:\w+\), which {tmp_path / 'data' / RECORD}"
+    with pytest.raises(DataError, match=message):
         fetch_archives((archive,), tmp_path / "data")
 
 
-def test_hostile_archive(server, tmp_path):
-    with tarfile.open(server.folder / "set.tar.gz", "w:gz") as tar:
-        info = tarfile.TarInfo("../../evil")
-        tar.addfile(info)
-    archive = Archive(server.url + "set.tar.gz")
-    with pytest.raises(DataError, match="member '../../evil' leads outside its folder"):
-        fetch_archives((archive,), tmp_path / "deep/data")
+def hostile(path: Path) -> str:
+    with tarfile.open(path, "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("../../evil"))
+    return "member '../../evil' leads outside its folder"
+
+
+def page(path: Path) -> str:
+    path.write_text("<html>Please log in</html>")
+    return "set.tar.gz: is a broken archive"
+
+
+def cut(path: Path) -> str:
+    path.write_bytes(path.read_bytes()[:50_000])
+    return "set.tar.gz: is a broken archive"
+
+
+def no_gzip_within(path: Path) -> str:
+    data = bytearray(path.read_bytes())
+    data[2] = 99  # a compression method that there is none of
+    path.write_bytes(data)
+    return "set.tar.gz: is a broken archive"
+
+
+def deep(path: Path) -> str:
+    with tarfile.open(path, "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("d/" * 2000 + "file"))
+    return r"member '(d/){20}\.\.\.' lies more than 64 folders deep"
+
+
+@pytest.mark.parametrize("spoil", [hostile, page, cut, no_gzip_within, deep])
+def test_a_refused_archive_is_forgotten(noise_archive, server, tmp_path, spoil):
+    """Nothing of it is kept, not even its checksum: the next fetch takes what is there then."""
+    archive = dataclasses.replace(noise_archive(), checksum="")
+    good = (server.folder / "set.tar.gz").read_bytes()
+    message = spoil(server.folder / "set.tar.gz")
+    folder = tmp_path / "deep/data"
+    with pytest.raises(DataError, match=f"{message}.*from {archive.url} is thrown away"):
+        fetch_archives((archive,), folder)
     assert not list(tmp_path.rglob("evil"))
-    assert not list((tmp_path / "deep/data").glob(f"{SCRATCH}*"))
+    assert not list(folder.glob(f"{SCRATCH}*"))
+    assert not (folder / DOWNLOADS / "set.tar.gz").exists()
+    assert "checksum" not in read_json(folder / RECORD)["archives"]["set.tar.gz"]
+    (server.folder / "set.tar.gz").write_bytes(good)
+    fetch_archives((archive,), folder)
+    assert contents(folder / "top") == contents(server.folder / "top")
+    assert hidden(folder) == {RECORD}
 
 
-def test_a_page_instead_of_an_archive(server, tmp_path):
-    (server.folder / "set.tar.gz").write_text("<html>Please log in</html>")
-    archive = Archive(server.url + "set.tar.gz")
-    with pytest.raises(DataError, match="set.tar.gz: is a broken archive"):
-        fetch_archives((archive,), tmp_path / "data")
+def test_what_an_earlier_release_remembers_of_a_refused_archive(noise_archive, tmp_path):
+    archive = dataclasses.replace(noise_archive(), checksum="")
+    (tmp_path / "data" / DOWNLOADS).mkdir(parents=True)
+    bad = {
+        "url": archive.url,
+        "checksum": f"sha256:{'0' * 64}",
+        "checksum_origin": "first download",
+    }
+    write_json(tmp_path / "data" / RECORD, {"archives": {"set.tar.gz": bad}})
+    fetch_archives((archive,), tmp_path / "data")
+    assert (tmp_path / "data/top").is_dir()
+
+
+def test_a_record_of_another_form_is_named(noise_archive, tmp_path):
+    (tmp_path / "data").mkdir()
+    write_json(tmp_path / "data" / RECORD, {"files": []})
+    with pytest.raises(DataError, match=rf"{RECORD} is no record of downloads: delete it"):
+        fetch_archives((noise_archive(),), tmp_path / "data")
+
+
+def test_another_url_is_taken_at_its_word(noise_archive, server, tmp_path):
+    """Neither the archive that is kept nor its checksum stands for what the mirror has."""
+    archive = dataclasses.replace(noise_archive(), checksum="")
+    fetch_archives((archive,), tmp_path / "data", keep_archives=True)
+    shutil.rmtree(tmp_path / "data/top")
+    (server.folder / "mirror").mkdir()
+    noise_archive(files=30, name="mirror/set.tar.gz")
+    server.asked.clear()
+    lines: list[str] = []
+    fetch_archives((archive,), tmp_path / "data", url=server.url + "mirror/", log=lines.append)
+    assert [path for path, _, _ in server.asked] == ["/mirror/set.tar.gz"]
+    assert contents(tmp_path / "data/top") == contents(server.folder / "top")
+    assert any("other bytes than those of before (sha256:" in line for line in lines)
+
+
+def test_a_kept_archive_with_a_published_checksum_stands_for_any_url(
+    noise_archive, server, tmp_path
+):
+    archive = noise_archive()
+    fetch_archives((archive,), tmp_path / "data", keep_archives=True)
+    shutil.rmtree(tmp_path / "data/top")
+    server.asked.clear()
+    fetch_archives((archive,), tmp_path / "data", url=server.url + "mirror/")
+    assert server.asked == [] and (tmp_path / "data/top").is_dir()
 
 
 def test_two_at_once(noise_archive, tmp_path):
-    import fcntl
-
     archive = noise_archive()
     (tmp_path / "data").mkdir()
-    with (tmp_path / "data/.m3net-fetch.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(DataError, match="data: another fetch is under way there; wait"):
+    with locked(tmp_path / "data" / LOCK_NAME, "another fetch"):
+        message = rf"data is in use by process {os.getpid()} \(.*\); wait for it or stop it"
+        with pytest.raises(InUseError, match=message):
             fetch_archives((archive,), tmp_path / "data")
     fetch_archives((archive,), tmp_path / "data")
 
@@ -504,5 +580,5 @@ def test_kills_at_random_moments(noise_archive, server, tmp_path):
             held = 0
     fetch_archives((archive,), folder)
     assert contents(folder / "top") == expected
-    assert hidden(folder) == {RECORD, ".m3net-fetch.lock"}
+    assert hidden(folder) == {RECORD}
     assert killed == {"download": KILLS // 2, "unpack": KILLS // 2}

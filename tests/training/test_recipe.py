@@ -165,6 +165,11 @@ def test_a_missing_file_lists_the_recipes_beside_it(tmp_path):
     [
         (b"dataset: [", "is not valid YAML: "),
         (b"dataset: {name: synth}\n\tmodel: x", "is not valid YAML: "),
+        (
+            b"training: {epochs: 1}\ntraining: {seed: 1}",
+            "'training' stands twice, in lines 1 and 2",
+        ),
+        (b"dataset: " + b"{a: " * 300 + b"}" * 300, "is nested more than 50 levels deep"),
         (b"\xff\xfe\xfa", "cannot be read"),
         (b"", "section 'recipe' is None"),
         (b"dataset: {name: synth}\nmodel: {name: m3net}\ntraining: {epochs: 0}", "epochs is 0"),

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs that this one starts, and its own end: nothing is left running or lying about."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import IO
+
+_GRACE_S = 5.0
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+#: Exit statuses of a process that such a signal ended, as shells have them.
+ENDED = tuple(128 + number for number in _ENDING)
+
+
+def with_parent(command: Sequence[str], sent: str = "KILL") -> list[str]:
+    """A command that gets a signal when the process that starts it dies, even if that is killed.
+
+    Args:
+        command: program and arguments.
+        sent: name of the signal.
+    """
+    guard = ["setpriv", "--pdeathsig", sent, "--"] if shutil.which("setpriv") else []
+    return [*guard, *command]
+
+
+def run_group(command: Sequence[str], output: IO[bytes]) -> int:
+    """Run a program to its end; it and the programs that it starts end with this one.
+
+    Args:
+        command: program and arguments.
+        output: takes what it prints.
+
+    Returns:
+        Its exit status.
+    """
+    # SIGTERM, for ninja passes that on to the compilers: they have process groups of their own.
+    process = subprocess.Popen(
+        with_parent(command, "TERM"),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        process_group=0,
+    )
+    try:
+        return process.wait()
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE_S)
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+
+
+@contextlib.contextmanager
+def ends_cleanly() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal raise SystemExit, so that every ``finally`` runs.
+
+    A second signal ends the process at once. Signals that are ignored, as under ``nohup``, stay so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise SystemExit(128 + number)
+
+    changed = [number for number in _ENDING if signal.getsignal(number) == signal.SIG_DFL]
+    for number in changed:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in changed:
+            signal.signal(number, signal.SIG_DFL)

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""YAML that users write, read strictly: no key twice, no depth or aliases without bound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from m3net_tf.errors import ConfigError
+
+DEEPEST = 50
+"""Levels of lists and mappings within one another; the deepest grid of ours has 13."""
+MOST_VALUES = 50_000
+"""Values in a file, what an alias stands for counted each time."""
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file.
+
+    Raises:
+        ConfigError: it cannot be read or is not valid; the message names it and the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}): name a YAML file") from None
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """Plain values of a YAML text.
+
+    Args:
+        text: the text.
+        name: what it is, for messages.
+
+    Raises:
+        ConfigError: it is not valid YAML, gives a key twice, or is nested or repeats itself
+            without measure.
+    """
+    try:
+        return yaml.load(text, _StrictLoader)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: the 31st of February, for one
+        raise ConfigError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from None
+    except _RefusedError as error:
+        raise ConfigError(f"{name}: {error}") from None
+
+
+class _RefusedError(Exception):
+    """Valid YAML that is not taken."""
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, which lets the last of equal keys win and follows any alias."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._depth = 0
+        self._sizes: dict[yaml.Node, int] = {}  # values of a node and of all below it
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()
+        line = event.start_mark.line + 1
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise _RefusedError(
+                f"line {line} is nested more than {DEEPEST} levels deep: write it flatter"
+            )
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if node is None:
+            return None
+        if isinstance(event, yaml.AliasEvent):
+            if node not in self._sizes:
+                raise _RefusedError(f"*{event.anchor} in line {line} stands for itself: remove it")
+            return node
+        if isinstance(node, yaml.MappingNode):
+            self._require_keys_once(node)
+        self._sizes[node] = 1 + self._size_below(node)
+        if self._sizes[node] > MOST_VALUES:
+            raise _RefusedError(
+                f"what begins in line {line} has more than {MOST_VALUES} values, aliases counted "
+                "as often as they stand: write it shorter"
+            )
+        return node
+
+    def _size_below(self, node: yaml.Node) -> int:
+        if isinstance(node, yaml.SequenceNode):
+            return sum(self._sizes[item] for item in node.value)
+        if isinstance(node, yaml.MappingNode):
+            return sum(self._sizes[key] + self._sizes[value] for key, value in node.value)
+        return 0
+
+    def _require_keys_once(self, node: yaml.MappingNode) -> None:
+        first_lines: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            # ``<<`` gives no key of its own: what it merges, the mapping's own keys replace.
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag.endswith(":merge"):
+                continue
+            key, line = self.construct_object(key_node), key_node.start_mark.line + 1
+            if key in first_lines:
+                first = first_lines[key]
+                where = f"lines {first} and {line}" if first != line else f"line {line}"
+                raise _RefusedError(f"the key {key!r} stands twice, in {where}: remove one")
+            first_lines[key] = line

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What builds and emulations that are stopped leave: nothing, at the latest for the next one."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from m3net_tf.emulation import find_machine
+from m3net_tf.emulation.qemu import run_image
+from m3net_tf.errors import FirmwareError
+from m3net_tf.firmware import build
+from m3net_tf.processes import ends_cleanly
+
+CORE = "cortex-m4f"
+
+
+def script(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """The system's temporary folder."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_a_stopped_emulation_leaves_nothing(tmp_path, temporary):
+    elf = tmp_path / "firmware.elf"
+    elf.touch()
+    stopping = f"kill -TERM {os.getpid()}"
+    emulator = script(tmp_path / "emulator", f"echo $$ > {tmp_path}/pid", stopping, "exec sleep 60")
+    machine = dataclasses.replace(find_machine("mps2_an386"), emulator=str(emulator))
+    with pytest.raises(SystemExit) as caught, ends_cleanly():
+        run_image(elf, machine, b"job")
+    assert caught.value.code == 128 + signal.SIGTERM
+    assert list(temporary.iterdir()) == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_an_emulation_removes_what_killed_ones_left(tmp_path, temporary):
+    elf = tmp_path / "firmware.elf"
+    elf.touch()
+    (temporary / "m3net-emulation-left").mkdir()
+    (temporary / "m3net-emulation-left" / "job.bin").touch()
+    machine = dataclasses.replace(find_machine("mps2_an386"), emulator="false")
+    with pytest.raises(FirmwareError, match="false stopped with status 1"):
+        run_image(elf, machine, b"job")
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.fixture
+def library_of_nothing(tmp_path, monkeypatch):
+    """Let a library build run without compiler: ninja is a shell script."""
+    monkeypatch.setattr(build, "check_toolchain", lambda: None)
+    monkeypatch.setattr(build, "fetch_sources", lambda **_: {})
+    monkeypatch.setattr(build, "library_key", lambda _: "key")
+    monkeypatch.setattr(build, "_cmake", lambda _, folder, *__: ["mkdir", folder])
+    (tmp_path / "programs").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "programs"), prepend=os.pathsep)
+    return tmp_path / "programs" / "ninja"
+
+
+def test_a_library_build_removes_what_killed_ones_left(tmp_path, library_of_nothing):
+    script(library_of_nothing, f"touch $2/{build._LIBRARY_FILE}")
+    libraries = tmp_path / "libraries"
+    (libraries / f".{CORE}-left" / "build").mkdir(parents=True)
+    (libraries / f".{CORE}.lock").touch()
+    library = build.build_library(CORE, tmp_path)
+    assert library.is_file()
+    assert {path.name for path in libraries.iterdir()} == {f"{CORE}-key", f"{CORE}.log"}
+
+
+def test_a_stopped_library_build_stops_its_compilers(tmp_path, library_of_nothing):
+    """The compiler is no child of ours, so nothing but ninja's end can end it."""
+    pid = tmp_path / "pid"
+    script(
+        library_of_nothing,
+        "sleep 60 &",
+        f"echo $! > {pid}",
+        f"trap 'kill $!; touch {tmp_path}/told; exit 2' TERM",
+        f"kill -TERM {os.getpid()}",
+        "wait",
+    )
+    with pytest.raises(SystemExit), ends_cleanly():
+        build.build_library(CORE, tmp_path)
+    assert (tmp_path / "told").exists()
+    assert not Path(f"/proc/{pid.read_text().strip()}/exe").exists()
+    assert {path.name for path in (tmp_path / "libraries").iterdir()} == {f"{CORE}.log"}
+
+
+def test_a_second_library_build_says_that_it_waits(tmp_path, library_of_nothing, monkeypatch):
+    lines: list[str] = []
+    library = build.library_path(CORE, tmp_path)
+
+    def flock(handle: int, operation: int) -> None:
+        if operation & build_locks.LOCK_NB:
+            raise BlockingIOError
+        library.parent.mkdir()
+        library.touch()  # the other process has compiled it meanwhile
+
+    from m3net_tf.locks import fcntl as build_locks
+
+    monkeypatch.setattr("m3net_tf.locks.fcntl.flock", flock)
+    assert build.build_library(CORE, tmp_path, lines.append) == library
+    assert lines == [f"the library for {CORE} is in use by another process: waiting for it"]

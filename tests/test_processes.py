@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs that are started end with their starter, however that ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from m3net_tf.processes import ends_cleanly, run_group
+
+#: As ninja does: it stops, when it is asked to, what it has started in a group of its own.
+NINJA = """
+import os, pathlib, signal, subprocess, sys
+compiler = subprocess.Popen(["sleep", "60"], process_group=0)
+signal.signal(signal.SIGTERM, lambda *_: os.killpg(compiler.pid, signal.SIGTERM))
+pathlib.Path(sys.argv[1]).write_text(f"{os.getpid()} {compiler.pid} ")
+compiler.wait()
+"""
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def wait_for_pids(path: Path) -> list[int]:
+    while not path.exists() or not path.read_text().endswith(" "):
+        time.sleep(0.005)
+    return [int(word) for word in path.read_text().split()]
+
+
+def all_end(pids: list[int]) -> bool:
+    deadline_s = time.monotonic() + 5
+    while any(map(alive, pids)) and time.monotonic() < deadline_s:
+        time.sleep(0.005)
+    return not any(map(alive, pids))
+
+
+def test_an_interrupted_build_stops_its_compilers(tmp_path):
+    pids = tmp_path / "pids"
+
+    def interrupt(*_: object) -> None:
+        if pids.exists() and pids.read_text().endswith(" "):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+    try:
+        with (tmp_path / "log").open("wb") as log, pytest.raises(KeyboardInterrupt):
+            run_group([sys.executable, "-S", "-c", NINJA, str(pids)], log)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert all_end(wait_for_pids(pids))
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="util-linux's setpriv is missing")
+def test_a_killed_build_stops_its_compilers(tmp_path):
+    pids = tmp_path / "pids"
+    code = (
+        "import sys; from m3net_tf.processes import run_group\n"
+        "run_group([sys.executable, '-S', '-c', *sys.argv[1:]], open('/dev/null', 'wb'))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, NINJA, str(pids)])
+    started = wait_for_pids(pids)
+    process.kill()
+    process.wait()
+    assert all_end(started)
+
+
+def test_status_and_output_of_a_program(tmp_path):
+    with (tmp_path / "log").open("wb") as log:
+        assert run_group(["sh", "-c", "echo out; echo err >&2; exit 3"], log) == 3
+    assert (tmp_path / "log").read_text() == "out\nerr\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_runs_what_must_run_at_the_end(number):
+    tidied = []
+    with pytest.raises(SystemExit) as caught, ends_cleanly():
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+        finally:
+            tidied.append(signal.getsignal(number))
+    assert caught.value.code == 128 + number
+    assert tidied == [signal.SIG_DFL]  # a second one ends it at once
+
+
+def test_signals_that_are_ignored_stay_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ends_cleanly():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

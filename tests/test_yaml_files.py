@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""YAML of users: what PyYAML takes silently, or never comes to an end with."""
+
+import pytest
+import yaml
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.yaml_files import DEEPEST, parse_yaml, read_yaml
+
+
+def bomb(line: str) -> str:
+    """Nine lines of ten aliases each of the line before."""
+    lines = [f"a0: &a0 {line.format('1, 2, 3')}" if "[" in line else "a0: &a0 {k: 1}"]
+    for i in range(1, 9):
+        aliases = ", ".join([f"*a{i - 1}"] * 10)
+        lines.append(f"a{i}: &a{i} {line.format(aliases)}")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "epochs: 1\nseed: 2\nepochs: 3",
+            "the key 'epochs' stands twice, in lines 1 and 3: remove",
+        ),
+        ("training: {seed: 1, 'seed': 1}", "the key 'seed' stands twice, in line 1"),
+        ("1: a\n0x1: b", "the key 1 stands twice, in lines 1 and 2"),
+        ("a:\n  - b: 1\n    b: 2", "the key 'b' stands twice, in lines 2 and 3"),
+        ("a:\n " + "[" * 60 + "]" * 60, f"line 2 is nested more than {DEEPEST} levels deep"),
+        ("".join(f"{' ' * i}a:\n" for i in range(2000)), "line 50 is nested more than 50"),
+        ("a: &a [1, *a]", r"\*a in line 1 stands for itself"),
+        (bomb("[{}]"), "more than 50000 values, aliases counted as often as they stand"),
+        (bomb("{{<<: [{}]}}"), "more than 50000 values"),
+        ("day: 2001-02-31", "is not valid YAML: day is out of range"),
+        ("number: 0b_", "is not valid YAML: invalid literal"),
+    ],
+)
+def test_refused(text, message, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"mine\.yaml.*{message}") as caught:
+        read_yaml(path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+def test_merge_keys_may_be_replaced():
+    text = """
+    base: &base {lr: 1, seed: 2}
+    deep: {deeper: {deepest: &second {<<: *base, seed: 3}}}
+    both: {<<: [*second, *base], lr: 5}
+    """
+    assert parse_yaml(text, "text") == yaml.safe_load(text)
+    assert parse_yaml(text, "text")["both"] == {"lr": 5, "seed": 3}

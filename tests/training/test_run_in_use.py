@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whoever writes into a run folder has it alone."""
+
+import os
+
+import pytest
+
+from m3net_tf.errors import InUseError
+from m3net_tf.locks import LOCK_NAME, in_use, locked
+from m3net_tf.training import Run, train
+
+
+def quantize(folder, _):
+    from m3net_tf.quantization.methods import Method
+    from m3net_tf.quantization.pipeline import quantize_run
+
+    quantize_run(Run(folder), method=Method())
+
+
+def export(folder, _):
+    from m3net_tf.export import export_run
+
+    export_run(Run(folder), None)
+
+
+def emulate(folder, _):
+    from m3net_tf.reports.chain import run_chain
+
+    run_chain(Run(folder), "mps2_an386")
+
+
+def fit(folder, _):
+    from m3net_tf.reports.fit import run_fit
+
+    run_fit(folder)
+
+
+def detect(folder, _):
+    from m3net_tf.reports.evaluate import evaluate_streaming
+
+    evaluate_streaming(Run(folder))
+
+
+def build(folder, _):
+    from m3net_tf.firmware.build import build_firmware
+
+    build_firmware(folder / "export", "mps2_an386", folder)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda folder, make: train(make(), folder),
+        quantize,
+        export,
+        emulate,
+        fit,
+        detect,
+        build,
+    ],
+    ids=["train", "quantize", "export", "emulate", "fit", "detect", "build"],
+)
+def test_a_second_writer_is_refused(write, tiny_recipe, tmp_path):
+    before = sorted(tmp_path.iterdir())
+    with locked(tmp_path / LOCK_NAME, "the run"):
+        message = rf"{tmp_path} is in use by process {os.getpid()} \(.*, since .*\); wait for it"
+        with pytest.raises(InUseError, match=message):
+            write(tmp_path, tiny_recipe)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_writer_may_call_another(tiny_run):
+    """As a demonstration does, which holds the run from training to emulation."""
+    recipe = Run(tiny_run).recipe()
+    before = sorted(tiny_run.iterdir())
+    with in_use(tiny_run):
+        assert train(recipe, tiny_run)["test"]
+    assert sorted(tiny_run.iterdir()) == before
