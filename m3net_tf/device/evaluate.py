@@ -20,7 +20,7 @@ from m3net_tf.device.client import Device, Result
 from m3net_tf.device.session import connect
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.export import Bundle
-from m3net_tf.export.bundle import pcm_and_features
+from m3net_tf.export.reading import pcm_and_features
 from m3net_tf.reports.chain import spread_clips
 from m3net_tf.training.metrics import wilson_interval
 from m3net_tf.training.run import Run

@@ -28,8 +28,8 @@ from m3net_tf.artifacts import (
 from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.keras import keras
 from m3net_tf.quantization.compression import compression
-from m3net_tf.quantization.diffres import Int8Network
 from m3net_tf.quantization.methods import FineTuning, Method, Quantized, Quantizer
+from m3net_tf.quantization.network import Int8Network
 from m3net_tf.quantization.ptq import choose_calibration
 from m3net_tf.quantization.report import (
     compare_split,

@@ -18,7 +18,6 @@ from m3net_tf.datasets import AudioDataset, Clip
 from m3net_tf.emulation import EmulationResult, find_machine, run_job
 from m3net_tf.errors import DataError, FirmwareError
 from m3net_tf.export import Bundle
-from m3net_tf.export.bundle import pcm_and_features
 from m3net_tf.export.certificate import (
     BoardAnswer,
     Expected,
@@ -27,6 +26,7 @@ from m3net_tf.export.certificate import (
     valid_certificate,
     write_certificate,
 )
+from m3net_tf.export.reading import pcm_and_features
 from m3net_tf.firmware.build import (
     TOOLS,
     FirmwareImage,
@@ -39,7 +39,6 @@ from m3net_tf.frontend import FrontendConfig, fixed_features_int8
 from m3net_tf.quantization.runtime import tflm_unavailable_reason
 from m3net_tf.training.metrics import wilson_interval
 from m3net_tf.training.run import Run
-from m3net_tf.training.trainer import predict
 
 Log = Callable[[str], None]
 ARENA_SLACK_BYTES = 64 * 1024  # for measuring: kernels' scratch memory that the host knows not of
@@ -259,6 +258,8 @@ def run_chain(
     Raises:
         M3NetError: as the stages raise.
     """
+    from m3net_tf.training.evaluation import predict  # TensorFlow takes seconds to import
+
     bundle = Bundle.load(run.folder / "export")
     dataset = run.dataset(data_dir)
     clips = spread_clips(dataset, count)

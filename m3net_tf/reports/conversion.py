@@ -29,7 +29,8 @@ from m3net_tf.firmware.build import build_firmware
 from m3net_tf.frontend import FrontendConfig, dequantize_features, write_c_tables
 from m3net_tf.keras import keras, tf
 from m3net_tf.native import native_stderr
-from m3net_tf.quantization.diffres import Int8Network, quantize_network
+from m3net_tf.quantization.diffres import quantize_network
+from m3net_tf.quantization.network import Int8Network
 from m3net_tf.quantization.runtime import Int8, host_arena_bytes, tflm_unavailable_reason
 from m3net_tf.reports.bench_train import Case, build_pair
 from m3net_tf.reports.chain import ARENA_SLACK_BYTES, why_no_emulation
