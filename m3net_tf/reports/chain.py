@@ -258,6 +258,7 @@ def run_chain(
     Raises:
         M3NetError: as the stages raise.
     """
+    find_machine(board)  # before the slow stages, for a board that nothing emulates
     from m3net_tf.training.evaluation import predict  # TensorFlow takes seconds to import
 
     bundle = Bundle.load(run.folder / "export")
