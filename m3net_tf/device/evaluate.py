@@ -243,7 +243,10 @@ def _summary(
 
 def evaluation_table(summary: dict[str, Any]) -> Table:
     """The summary as a table for the terminal."""
-    title = f"{summary['clips']} {summary['dataset']} clips on {summary['board']}"
+    title = (
+        f"{summary['clips']} {summary['dataset']} clips ({summary['protocol']}) "
+        f"on {summary['board']}"
+    )
     table = Table("", "", title=title, show_header=False)
     low, high = summary["accuracy_95"]
     unit = summary["cost"]["unit"]

@@ -16,8 +16,7 @@ from m3net_tf.device.ports import DEFAULT_BAUD, is_emulated, open_port
 from m3net_tf.emulation import find_machine
 from m3net_tf.errors import FirmwareError
 from m3net_tf.export import Bundle
-from m3net_tf.firmware.build import build_firmware
-from m3net_tf.reports.chain import ARENA_SLACK_BYTES
+from m3net_tf.firmware.build import ARENA_SLACK_BYTES, build_firmware
 
 #: The emulator keeps to the wall clock, at 125 million instructions a second: for listening live.
 LIVE_ARGUMENTS = ("-icount", "shift=3")

@@ -28,6 +28,7 @@ from m3net_tf.export.certificate import (
 )
 from m3net_tf.export.reading import pcm_and_features
 from m3net_tf.firmware.build import (
+    ARENA_SLACK_BYTES,
     TOOLS,
     FirmwareImage,
     board_core,
@@ -41,7 +42,6 @@ from m3net_tf.training.metrics import wilson_interval
 from m3net_tf.training.run import Run
 
 Log = Callable[[str], None]
-ARENA_SLACK_BYTES = 64 * 1024  # for measuring: kernels' scratch memory that the host knows not of
 ARENA_STEP_BYTES = 256
 
 

@@ -90,7 +90,8 @@ def test_a_stopped_evaluation_goes_on(bundle: Bundle, dataset, tmp_path: Path):
     assert read_json(path)["summary"] == json.loads(json.dumps(summary))
     console = Console(record=True, width=100)
     console.print(evaluation_table(summary))
-    assert "1.50 ms median" in console.export_text()
+    text = console.export_text()
+    assert "1.50 ms median" in text and f"clips ({dataset.info.protocol}) on desk" in text
 
 
 def test_another_number_of_clips_keeps_what_is_measured(bundle: Bundle, dataset, tmp_path: Path):
