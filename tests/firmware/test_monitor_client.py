@@ -260,6 +260,25 @@ def test_monitor_command_tells_events_and_records(pty, tmp_path: Path, capsys):
     assert (tmp_path / "take2.csv").exists() and not (tmp_path / "take2.wav").exists()
 
 
+def test_an_emulated_board_without_microphone_hears_by_the_line(pty, tmp_path: Path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", np.zeros(4800, np.int16), 16_000)
+    path = pty()
+
+    @contextlib.contextmanager
+    def connect(*_: object, **__: object) -> Iterator[Device]:
+        with Device(open_port(path)) as device:
+            device.info().version["audio"] = "0"
+            yield device
+
+    monkeypatch.setattr(monitor, "is_emulated", lambda _: True)
+    monkeypatch.setattr(monitor, "emulated_sound", lambda *_: np.zeros(4800, np.int16))
+    monkeypatch.setattr(monitor, "connect", connect)
+    lines: list[str] = []
+    screen = Console(file=io.StringIO())
+    run_monitor(path, tmp_path, screen, play=tmp_path / "a.wav", baud=115_200, log=lines.append)
+    assert lines[-1] == "1.3 s heard, 0 events, 0 hops lost"
+
+
 def test_the_monitor_of_an_emulated_board_ends_with_its_sound(pty, tmp_path: Path, monkeypatch):
     """Its microphone goes on for ever; the end of the sound passes through the model first."""
     pcm = np.random.default_rng(10).integers(-20_000, 20_000, 12_000).astype("<i2")
