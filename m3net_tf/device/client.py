@@ -439,8 +439,10 @@ class Device:
         An emulated board's microphone goes on in its sound where the last recording ended.
         """
         rate_hz = self.info().frontend["rate_hz"]
-        advice = "use a board with a microphone (table in docs/porting.md)"
-        if is_emulated(self.port.name) and self.info().version.get("audio") == "1":
+        advice = "check its microphone (table in docs/porting.md)"
+        if self.info().version.get("audio") == "0":
+            advice = "use a board with a microphone (table in docs/porting.md)"
+        elif is_emulated(self.port.name):
             advice = "give its microphone a sound by --play FILE"
         timeout_s = REPLY_TIMEOUT_S + 2 * samples / rate_hz
         self.request_sound(f"record {samples}", advice, timeout_s)

@@ -223,12 +223,15 @@ def read_thresholds(device: Device) -> list[float]:
     """For each class the score from which it is detected, 0 to 1; NaN for one that never is.
 
     Raises:
-        FirmwareError: the board does not answer.
+        FirmwareError: the board does not answer, or a line was damaged.
     """
-    lines = [line for line in device.request("threshold").lines if line.word == "class"]
-    return [
-        line.number("threshold") / FULL_SCALE if line.number("hits") else np.nan for line in lines
-    ]
+    thresholds = [np.nan] * len(device.info().labels)
+    for line in device.request("threshold").lines:
+        if line.word == "class" and line.number("hits"):
+            label = line.number("label")
+            if 0 <= label < len(thresholds):
+                thresholds[label] = line.number("threshold") / FULL_SCALE
+    return thresholds
 
 
 def start_stream(device: Device, source: str, *, audio: bool, log: Callable[[str], None]) -> bool:

@@ -21,7 +21,15 @@ from rich.console import Console
 from m3net_tf.device import Device, Port, monitor, open_port
 from m3net_tf.device.capture import capture
 from m3net_tf.device.client import BoardError, Message
-from m3net_tf.device.live import LiveView, Recorder, listen, play, start_stream, watch
+from m3net_tf.device.live import (
+    LiveView,
+    Recorder,
+    listen,
+    play,
+    read_thresholds,
+    start_stream,
+    watch,
+)
 from m3net_tf.device.monitor import run_monitor
 from m3net_tf.errors import ConfigError, FirmwareError
 
@@ -313,11 +321,21 @@ def test_a_board_without_sound_is_advised_its_option(pty, tmp_path: Path):
         run_monitor(path, tmp_path, Console(file=io.StringIO()), baud=115_200, log=print)
     assert "stream host" not in str(no.value)
     with Device(open_port(path)) as device:
-        with pytest.raises(FirmwareError, match="hears nothing: use a board with a microphone"):
+        with pytest.raises(FirmwareError, match="hears nothing: check its microphone"):
             capture(device, tmp_path, "clap", 1, 0.5)
         device.port.name = "qemu:some_board"
         with pytest.raises(FirmwareError, match="give its microphone a sound by --play FILE"):
             capture(device, tmp_path, "clap", 1, 0.5)
+        device.info().version["audio"] = "0"
+        with pytest.raises(FirmwareError, match="hears nothing: use a board with a microphone"):
+            capture(device, tmp_path, "clap", 1, 0.5)
+
+
+def test_thresholds_are_read_from_the_board(pty):
+    with Device(open_port(pty())) as device:
+        device.request("threshold 1 32768 20000")
+        thresholds = read_thresholds(device)
+        assert len(thresholds) == CLASSES and thresholds[1] == 0.5
 
 
 def test_facts_of_a_board_have_numbers_as_numbers(pty, capsys):
