@@ -79,7 +79,8 @@ uint32_t m3net_board_counter(void) { return TIMER_START - TIMER->value; }
 uint64_t m3net_board_time_us(void) { return m3net_systick_time_us(); }
 
 // The board's microphone is the job memory: a job image of kind 2 is heard in the board's time,
-// then silence. A half that is not handed over before the next is due is lost, as with a DMA.
+// then silence. Started again it goes on where it was stopped. A half that is not handed over
+// before the next is due is lost, as with a DMA.
 #define JOB_MAGIC 0x4A4E334Du
 #define JOB_KIND_STREAM 2u
 #define JOB_HEADER_BYTES 32u
@@ -97,8 +98,10 @@ int m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong, size_t 
   }
   if (sample_rate_hz == 0u || half_samples == 0u || half_samples > 65536u) return -2;
   m3net_board_audio_stop();
-  audio.next = (const uint8_t*)BOARD_JOB_ADDRESS + JOB_HEADER_BYTES;
-  audio.left = bytes / 2u;
+  if (audio.next == NULL) {
+    audio.next = (const uint8_t*)BOARD_JOB_ADDRESS + JOB_HEADER_BYTES;
+    audio.left = bytes / 2u;
+  }
   audio.halves = ping_pong;
   audio.half_samples = (uint32_t)half_samples;
   audio.period_ticks = (uint32_t)((uint64_t)half_samples * BOARD_CLOCK_HZ / sample_rate_hz);

@@ -105,7 +105,7 @@ def emulate(
     run: RunFolder,
     board: Board = DEFAULT_BOARD,
     data_dir: DataDir = None,
-    clips: Annotated[int | None, typer.Option(help="Held-out clips; default: all.")] = None,
+    clips: Annotated[int | None, typer.Option(min=1, help="Held-out clips; default: all.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run held-out clips through every stage, the emulated board included, and compare."""

@@ -16,6 +16,7 @@ from m3net_tf.cli.common import (
     console,
     device_app,
     say,
+    say_progress,
 )
 
 PortName = Annotated[str, typer.Argument(help="Serial device, pty, tcp:HOST:PORT, or qemu:BOARD.")]
@@ -45,21 +46,22 @@ def monitor(
 
 
 @device_app.command("info")
-def device_info(port: PortName, run: DeviceRun = DEFAULT_RUN, baud: Baud = DEFAULT_BAUD) -> None:
-    """Board, model, memory and statistics, as JSON."""
+def device_info(
+    port: PortName,
+    run: DeviceRun = DEFAULT_RUN,
+    baud: Baud = DEFAULT_BAUD,
+    as_json: AsJson = False,
+) -> None:
+    """Board, model, memory and statistics."""
+    from m3net_tf.device.facts import device_facts, facts_table
     from m3net_tf.device.session import connect
 
-    with connect(port, run, baud=baud) as device:
-        info = device.info()
-        facts = {
-            "board": info.version,
-            "model": info.model,
-            "frontend": info.frontend,
-            "labels": list(info.labels),
-            "memory": device.request("memory").numbers(),
-            "statistics": device.request("stat").numbers(),
-        }
-    say(json.dumps(facts, indent=2, sort_keys=True))
+    with connect(port, run, baud=baud, log=say_progress if as_json else say) as device:
+        facts = device_facts(device)
+    if as_json:
+        say(json.dumps(facts, indent=2, sort_keys=True))
+    else:
+        console.print(facts_table(facts))
 
 
 @device_app.command("evaluate")
@@ -67,14 +69,14 @@ def device_evaluate(
     port: PortName,
     run: DeviceRun = DEFAULT_RUN,
     data_dir: DataDir = None,
-    clips: Annotated[int | None, typer.Option(help="Held-out clips; default: all.")] = None,
+    clips: Annotated[int | None, typer.Option(min=1, help="Held-out clips; default: all.")] = None,
     source: Annotated[
         str, typer.Option("--input", help="features, or pcm for the board's own front end.")
     ] = "features",
     baud: Baud = DEFAULT_BAUD,
     as_json: AsJson = False,
 ) -> None:
-    """Accuracy of the test set on the board; a stopped evaluation goes on where it was."""
+    """Accuracy of the test set on the board; clips that are done are not run again."""
     from m3net_tf.device.evaluate import evaluate_port, evaluation_table
 
     summary = evaluate_port(
@@ -93,16 +95,25 @@ def device_evaluate(
 
 
 @device_app.command("profile")
-def device_profile(port: PortName, run: DeviceRun = DEFAULT_RUN, baud: Baud = DEFAULT_BAUD) -> None:
+def device_profile(
+    port: PortName,
+    run: DeviceRun = DEFAULT_RUN,
+    baud: Baud = DEFAULT_BAUD,
+    as_json: AsJson = False,
+) -> None:
     """What each operator costs on the board, beside its multiply-accumulates."""
-    from m3net_tf.device.layers import profile, profile_table
+    from m3net_tf.device.layers import profile, profile_facts, profile_table
     from m3net_tf.device.session import connect
     from m3net_tf.export import Bundle
 
     bundle = Bundle.load(run / "export")
-    with connect(port, run, baud=baud, log=say) as device:
+    with connect(port, run, baud=baud, log=say_progress if as_json else say) as device:
         device.require_model(bundle.manifest["model"]["sha256"], str(run))
-        console.print(profile_table(profile(device, *bundle.network.parts)))
+        measured = profile(device, *bundle.network.parts)
+    if as_json:
+        say(json.dumps(profile_facts(measured), indent=2, sort_keys=True))
+    else:
+        console.print(profile_table(measured))
 
 
 @device_app.command("capture")
@@ -110,19 +121,25 @@ def device_capture(
     port: PortName,
     label: Annotated[str, typer.Option(help="Class of the clips.")],
     folder: Annotated[Path, typer.Option(help="Data set of the kind folder.")],
-    count: Annotated[int, typer.Option(help="Number of clips.")] = 10,
+    count: Annotated[int, typer.Option(min=1, help="Number of clips.")] = 10,
     seconds: Annotated[float, typer.Option(help="Length of a clip.")] = 1.0,
-    ask: Annotated[bool, typer.Option(help="Wait for Enter before each.")] = True,
+    play: Annotated[
+        Path | None,
+        typer.Option(help="Sound file that an emulated board records, clip behind clip."),
+    ] = None,
+    ask: Annotated[
+        bool, typer.Option(help="Wait for Enter before each, unless a file is played.")
+    ] = True,
     run: DeviceRun = DEFAULT_RUN,
     baud: Baud = DEFAULT_BAUD,
 ) -> None:
     """Record labelled clips with the board's microphone, for training with the folder data set."""
-    from m3net_tf.device.capture import capture
-    from m3net_tf.device.session import connect
+    from m3net_tf.device.capture import capture_port
 
     def wait(index: int) -> None:
         if ask:
             typer.prompt(f"clip {index}: Enter, then {label}", default="", show_default=False)
 
-    with connect(port, run, baud=baud, log=say) as device:
-        capture(device, folder, label, count, seconds, say, wait)
+    capture_port(
+        port, run, folder, label, count, seconds, baud=baud, play=play, log=say, before_each=wait
+    )

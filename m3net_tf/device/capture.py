@@ -15,6 +15,8 @@ import soundfile
 from m3net_tf.artifacts import write_bytes
 from m3net_tf.datasets.base import is_label
 from m3net_tf.device.client import Device
+from m3net_tf.device.ports import require_emulated
+from m3net_tf.device.session import connect, emulated_sound
 from m3net_tf.errors import ConfigError
 
 Log = Callable[[str], None]
@@ -41,6 +43,48 @@ def next_index(folder: Path) -> int:
     return max(numbers, default=-1) + 1
 
 
+def capture_port(
+    port: str,
+    run: Path,
+    folder: Path,
+    label: str,
+    count: int,
+    seconds: float,
+    *,
+    baud: int,
+    play: Path | None,
+    log: Log,
+    before_each: Callable[[int], None],
+) -> list[Path]:
+    """Connect to a board and :func:`capture` clips.
+
+    Args:
+        port: where the board is.
+        run: exported run whose firmware ``qemu:BOARD`` runs.
+        folder: as in :func:`capture`, like the following.
+        label: class name.
+        count: number of clips.
+        seconds: length of each.
+        baud: speed of a serial device.
+        play: sound file that an emulated board records, clip behind clip.
+        log: takes a line for each clip.
+        before_each: not called where a file is played.
+    """
+    if play is not None:
+        require_emulated(port)
+        before_each = _no_wait
+    sound = emulated_sound(port, run, play)
+    with connect(port, run, baud=baud, sound=sound, log=log) as device:
+        length = None if sound is None else len(sound)
+        return capture(
+            device, folder, label, count, seconds, log, before_each, sound_samples=length
+        )
+
+
+def _no_wait(_: int) -> None:
+    pass
+
+
 def capture(
     device: Device,
     folder: Path,
@@ -48,7 +92,9 @@ def capture(
     count: int,
     seconds: float,
     log: Log = lambda _: None,
-    before_each: Callable[[int], None] = lambda _: None,
+    before_each: Callable[[int], None] = _no_wait,
+    *,
+    sound_samples: int | None = None,
 ) -> list[Path]:
     """Record clips of one class.
 
@@ -60,12 +106,14 @@ def capture(
         seconds: length of each.
         log: takes a line for each clip.
         before_each: called with the clip's number, for instance to wait for a key.
+        sound_samples: length of what an emulated microphone hears; None for a real one.
 
     Returns:
         The files, each of which appeared whole.
 
     Raises:
-        ConfigError: the label is no name of a folder, or the clips are too long for the board.
+        ConfigError: the label is no name of a folder, or the clips are too long for the board
+            or, all together, for the sound.
         FirmwareError: the board has no microphone, or stops answering.
     """
     if not is_label(label) or label != Path(label).name or label.startswith("."):
@@ -79,6 +127,13 @@ def capture(
         raise ConfigError(
             f"{seconds:g} s: the board records up to {info.buffer_bytes // 2 / rate_hz:g} s at once"
         )
+    if sound_samples is not None:
+        taken = -(-samples // info.frontend["hop_samples"]) * info.frontend["hop_samples"]
+        if count > (possible := (sound_samples + taken - samples) // taken):
+            raise ConfigError(
+                f"the sound has {sound_samples / rate_hz:.2f} s, enough for {possible} clips of "
+                f"{seconds:g} s: play a longer one, or give a lower --count"
+            )
     target = folder / label
     first = next_index(target)
     paths = []

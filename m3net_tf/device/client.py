@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.device.ports import Port
+from m3net_tf.device.ports import Port, is_emulated
 from m3net_tf.errors import FirmwareError
 
 PROTOCOL = 1
@@ -258,6 +258,19 @@ class Device:
         self.port.write(command.encode("ascii") + b"\n")
         return self._answer(command.split()[0], timeout_s)
 
+    def request_sound(self, command: str, advice: str, timeout_s: float = REPLY_TIMEOUT_S) -> Reply:
+        """Send a command that needs the microphone; ``advice`` is for a board without one.
+
+        Raises:
+            FirmwareError: the board has no microphone, or as :meth:`request`.
+        """
+        try:
+            return self.request(command, timeout_s)
+        except BoardError as error:
+            if error.code != "no_audio":
+                raise
+            raise FirmwareError(f"{self.port.name}: the board hears nothing: {advice}") from None
+
     # --- commands --------------------------------------------------------------------------------
 
     def connect(self) -> None:
@@ -421,9 +434,18 @@ class Device:
         return data
 
     def record(self, samples: int) -> npt.NDArray[np.int16]:
-        """Record from the board's microphone; int16, shape (samples,)."""
+        """Record from the board's microphone; int16, shape (samples,).
+
+        An emulated board's microphone goes on in its sound where the last recording ended.
+        """
         rate_hz = self.info().frontend["rate_hz"]
-        self.request(f"record {samples}", REPLY_TIMEOUT_S + 2 * samples / rate_hz)
+        advice = "check its microphone (table in docs/porting.md)"
+        if self.info().version.get("audio") == "0":
+            advice = "use a board with a microphone (table in docs/porting.md)"
+        elif is_emulated(self.port.name):
+            advice = "give its microphone a sound by --play FILE"
+        timeout_s = REPLY_TIMEOUT_S + 2 * samples / rate_hz
+        self.request_sound(f"record {samples}", advice, timeout_s)
         return np.frombuffer(self.read(0, 2 * samples), "<i2").astype(np.int16)
 
     def set_baud(self, baud: int) -> bool:

@@ -20,7 +20,7 @@ from m3net_tf.device.client import Device, Result
 from m3net_tf.device.session import connect
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.export import Bundle
-from m3net_tf.export.bundle import pcm_and_features
+from m3net_tf.export.reading import pcm_and_features
 from m3net_tf.reports.chain import spread_clips
 from m3net_tf.training.metrics import wilson_interval
 from m3net_tf.training.run import Run
@@ -50,8 +50,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Run clips on the board and compare with the desktop.
 
-    What was measured is in ``path`` every few seconds, whole or not at all; an evaluation that was
-    stopped goes on there if model, board, clips and input are the same.
+    What was measured is in ``path`` every few seconds, whole or not at all. Clips that it has of
+    the same model, board, data and input are not run again, and stay there if ``clips`` lacks them.
 
     Args:
         device: board that runs the firmware of ``bundle``.
@@ -85,34 +85,50 @@ def evaluate(
         "input": source,
         "dataset": dataset.info.name,
         "protocol": dataset.info.protocol,
-        "clips": len(clips),
-        "clips_sha256": hashlib.sha256(
-            "\n".join(clip.clip_id for clip in clips).encode()
-        ).hexdigest(),
     }
-    rows = _resume(path, identity, log)
-    truth = dataset.label_ids(clips)
+    rows = _finished(path, identity, log)
+    missing = tuple(clip for clip in clips if clip.clip_id not in rows)
+    done = len(clips) - len(missing)
+    if done:
+        log(f"{path}: has {done} of {len(clips)} clips")
+    truth = dataset.label_ids(missing)
     saved_s = time.monotonic()
     try:
-        for start in range(len(rows), len(clips), _CLIPS_AT_ONCE):
-            part = clips[start : start + _CLIPS_AT_ONCE]
+        for start in range(0, len(missing), _CLIPS_AT_ONCE):
+            part = missing[start : start + _CLIPS_AT_ONCE]
             pcm, features = pcm_and_features(dataset, part, bundle.frontend)
             desktop = bundle.run_reference(features)
             inputs = pcm if source == "pcm" else features[..., 0]
             for index, clip in enumerate(part):
                 device.load(inputs[index])
                 result = device.infer()
-                rows.append(_row(clip, int(truth[start + index]), result, desktop[index]))
+                rows[clip.clip_id] = _row(clip, int(truth[start + index]), result, desktop[index])
+                done += 1
                 if time.monotonic() - saved_s > _SAVE_EVERY_S:
-                    write_json(path, {"identity": identity, "results": rows})
+                    write_json(path, {"identity": identity, "results": list(rows.values())})
                     saved_s = time.monotonic()
                 if progress:
-                    progress(len(rows), len(clips))
+                    progress(done, len(clips))
     finally:
-        write_json(path, {"identity": identity, "results": rows})
-    summary = _summary(rows, identity, device)
-    write_json(path, {"identity": identity, "results": rows, "summary": summary})
+        write_json(path, {"identity": identity, "results": list(rows.values())})
+    summary = _summary([rows[clip.clip_id] for clip in clips], identity, device)
+    write_json(path, {"identity": identity, "results": list(rows.values()), "summary": summary})
     return summary
+
+
+def nested_clips(dataset: AudioDataset, count: int | None) -> tuple[Clip, ...]:
+    """The first ``count`` held-out clips of an order in which every beginning is spread evenly.
+
+    So the clips of a smaller count are among those of a larger one, and an evaluation of either
+    goes on with the results of the other. None takes all.
+
+    Raises:
+        DataError: the data set has no test clips.
+    """
+    clips = spread_clips(dataset, None)
+    bits = (len(clips) - 1).bit_length()
+    reversed_bits = (int(f"{index:0{bits}b}"[::-1], 2) for index in range(2**bits))
+    return tuple(clips[index] for index in reversed_bits if index < len(clips))[:count]
 
 
 def evaluate_port(
@@ -131,7 +147,7 @@ def evaluate_port(
         port: where the board is.
         run_folder: exported run.
         data_dir: where its data set lies.
-        count: number of clips, spread over the split; None takes all.
+        count: number of clips, spread over the split (:func:`nested_clips`); None takes all.
         source: as in :func:`evaluate`.
         baud: speed of a serial device.
         console: for progress; None says nothing.
@@ -139,7 +155,7 @@ def evaluate_port(
     run = Run(run_folder)
     bundle = Bundle.load(run.folder / "export")
     dataset = run.dataset(data_dir)
-    clips = spread_clips(dataset, count)
+    clips = nested_clips(dataset, count)
 
     def log(line: str) -> None:
         if console:
@@ -165,18 +181,16 @@ def evaluate_port(
     return summary
 
 
-def _resume(path: Path, identity: dict[str, Any], log: Log) -> list[dict[str, Any]]:
-    """Results that an earlier evaluation of the same thing left."""
+def _finished(path: Path, identity: dict[str, Any], log: Log) -> dict[str, dict[str, Any]]:
+    """Results by clip that earlier evaluations of the same thing left."""
     if not path.exists():
-        return []
+        return {}
     earlier = read_json(path)
-    if earlier.get("identity") != identity:
-        log(f"{path} is of another model, board or set of clips: starting anew")
-        return []
-    rows: list[dict[str, Any]] = earlier["results"]
-    if rows:
-        log(f"{path}: going on behind {len(rows)} clips")
-    return rows
+    known = earlier.get("identity", {})
+    if any(known.get(key) != value for key, value in identity.items()):
+        log(f"{path} is of another model, board or data set: starting anew")
+        return {}
+    return {row["clip"]: row for row in earlier["results"]}
 
 
 def _row(clip: Clip, truth: int, result: Result, desktop: np.ndarray) -> dict[str, Any]:
@@ -199,11 +213,14 @@ def _summary(
 ) -> dict[str, Any]:
     info = device.info()
     count = len(rows)
+    clip_ids = "\n".join(row["clip"] for row in rows)
     hits = sum(row["label"] == row["truth"] for row in rows)
     frames = sum(row["frames"] for row in rows)
     frontend = sum(row["frontend_cost"] for row in rows)
     return {
         **identity,
+        "clips": count,
+        "clips_sha256": hashlib.sha256(clip_ids.encode()).hexdigest(),
         "accuracy": hits / count,
         "accuracy_95": list(wilson_interval(hits, count)),
         "accuracy_int8_desktop": sum(row["desktop_label"] == row["truth"] for row in rows) / count,
@@ -226,7 +243,10 @@ def _summary(
 
 def evaluation_table(summary: dict[str, Any]) -> Table:
     """The summary as a table for the terminal."""
-    title = f"{summary['clips']} {summary['dataset']} clips on {summary['board']}"
+    title = (
+        f"{summary['clips']} {summary['dataset']} clips ({summary['protocol']}) "
+        f"on {summary['board']}"
+    )
     table = Table("", "", title=title, show_header=False)
     low, high = summary["accuracy_95"]
     unit = summary["cost"]["unit"]

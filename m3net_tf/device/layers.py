@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+from rich import box
 from rich.table import Table
 
 from m3net_tf.device.client import Device
@@ -144,13 +146,33 @@ def profile(device: Device, *networks: bytes) -> Profile:
     )
 
 
+def profile_facts(found: Profile) -> dict[str, Any]:
+    """The profile as plain values, for JSON; costs are in ``unit``, ``output`` is a shape."""
+    return {
+        "board": found.board,
+        "unit": found.unit,
+        "total": found.total,
+        "macs": sum(layer.operator.macs for layer in found.layers),
+        "layers": [
+            {
+                "operator": layer.operator.name,
+                "output": list(layer.operator.output),
+                "macs": layer.operator.macs,
+                "cost": layer.cost,
+            }
+            for layer in found.layers
+        ],
+    }
+
+
 def profile_table(found: Profile) -> Table:
-    """The profile as a table for the terminal."""
-    table = Table(title=f"one run on {found.board}")
-    for column in ("", "operator", "output"):
-        table.add_column(column)
+    """The profile as a table for the terminal; at 80 columns long names go on in a second line."""
+    table = Table(title=f"one run on {found.board}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("operator", overflow="fold")
+    table.add_column("output", no_wrap=True)
     for column in ("MACs", found.unit, "share", "per MAC"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     measured = sum(layer.cost for layer in found.layers)
     for index, layer in enumerate(found.layers):
         operator = layer.operator

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a board hears, as it hears it: bars, spectrogram and events in the terminal, or on disk."""
+"""What a board hears, as it hears it; :mod:`.screen` draws it, and a recorder writes it to disk."""
 
 from __future__ import annotations
 
 import csv
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,9 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import soundfile
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from m3net_tf.device.client import Device, DeviceInfo, Message
 from m3net_tf.errors import FirmwareError
@@ -25,11 +22,10 @@ from m3net_tf.errors import FirmwareError
 FULL_SCALE = 65_536
 #: Speed that carries audio beside everything else.
 AUDIO_BAUD = 921_600
-_BAR = 30
-_STRIP_COLUMNS = 75
-_STRIP_ROWS = 8
-_EVENTS_SHOWN = 6
-_SHADES = " .:-=+*#%@"
+_COLUMNS_KEPT = 400
+_EVENTS_KEPT = 100
+#: What comes of a run of the model, behind the column that completed its window.
+_OF_A_RUN = frozenset({"scores", "event"})
 _WAIT_S = 0.25
 _SILENCE_S = 15.0
 
@@ -55,6 +51,8 @@ class LiveView:
     """Everything a stream told, ready to be drawn.
 
     Attributes:
+        info: the board.
+        thresholds: for each class the score that makes an event, 0 to 1; NaN where none does.
         scores: newest scores of all classes, 0 to 1.
         columns: newest columns of features, int8.
         events: newest events.
@@ -64,15 +62,39 @@ class LiveView:
         damaged_lines: lines that could not be read.
     """
 
-    def __init__(self, info: DeviceInfo) -> None:
+    def __init__(self, info: DeviceInfo, thresholds: Sequence[float] = ()) -> None:
         self.info = info
+        self.thresholds = np.array(thresholds or [np.nan] * len(info.labels))
         self.scores = np.zeros(len(info.labels))
-        self.columns: deque[npt.NDArray[np.int8]] = deque(maxlen=_STRIP_COLUMNS)
-        self.events: deque[Event] = deque(maxlen=_EVENTS_SHOWN)
+        self.columns: deque[npt.NDArray[np.int8]] = deque(maxlen=_COLUMNS_KEPT)
+        self.events: deque[Event] = deque(maxlen=_EVENTS_KEPT)
         self.event_count = 0
         self.lost_hops = 0
         self.heard_s = 0.0
         self.damaged_lines = 0
+        self._newest_column = -1
+        self._scored_column: int | None = None
+        self._run_columns: int | None = None  # least gap seen between two runs of the model
+
+    @property
+    def window_s(self) -> float:
+        """Length of the model's window, in seconds of audio."""
+        return self.time_of(self.info.frontend["frames"] - 1)
+
+    @property
+    def filling(self) -> bool:
+        """Whether the model's first window is not full yet."""
+        return self._newest_column < self.info.frontend["frames"] - 1
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the energy gate is closed: runs of the model were due and did not come."""
+        frames = self.info.frontend["frames"]
+        if self._scored_column is None:
+            return self._newest_column >= frames
+        # Twice the gap: a line may have been lost on the way.
+        patience = frames if self._run_columns is None else 2 * self._run_columns
+        return self._newest_column - self._scored_column > patience
 
     def time_of(self, column: int) -> float:
         """When a column of features ends, in seconds of audio."""
@@ -103,52 +125,22 @@ class LiveView:
             FirmwareError: it is damaged; then it changes nothing.
         """
         if message.word == "column":
-            time_s = self.time_of(message.number("column"))
+            column = message.number("column")
             self.columns.append(_int8(message, "values", self.info.frontend["bins"]))
-            self.heard_s = time_s
+            self._newest_column = column
+            self.heard_s = self.time_of(column)
         elif message.word == "scores":
+            column = message.number("column")
             self.scores = (_int8(message, "out", len(self.scores)).astype(float) + 128) / 256
+            if self._scored_column is not None:
+                gap = column - self._scored_column
+                self._run_columns = min(gap, self._run_columns or gap)
+            self._scored_column = column
         elif message.word == "event":
             self.events.append(self.event_of(message))
             self.event_count += 1
         elif message.word == "overrun":
             self.lost_hops = message.number("lost_hops")
-
-    def render(self) -> RenderableType:
-        """Bars, strip and events for the terminal."""
-        bars = Table.grid(padding=(0, 1))
-        best = int(self.scores.argmax()) if len(self.scores) else -1
-        for index, (label, score) in enumerate(zip(self.info.labels, self.scores, strict=True)):
-            filled = round(_BAR * float(score))
-            style = "bold" if index == best else ""
-            bar = "#" * filled + "." * (_BAR - filled)
-            bars.add_row(Text(label, style), Text(bar, style), Text(f"{100 * score:3.0f} %", style))
-        events = Table.grid(padding=(0, 1))
-        for event in reversed(self.events):
-            events.add_row(
-                f"{event.time_s:8.2f} s",
-                Text(event.label, "bold"),
-                f"{100 * event.score:.0f} %",
-                f"{event.latency_ms:.1f} ms",
-            )
-        model = self.info.model.get("name", "?")
-        head = (
-            f"{self.info.board}, {model}: {self.heard_s:.1f} s heard, {self.event_count} events"
-            + (f", {self.lost_hops} hops LOST" if self.lost_hops else "")
-        )
-        return Group(Text(head), bars, Text(self._strip()), events)
-
-    def _strip(self) -> str:
-        """The newest columns as shades, low frequencies at the bottom."""
-        if not self.columns:
-            return "\n" * (_STRIP_ROWS - 1)
-        values = np.stack(list(self.columns), axis=1).astype(float)  # (bins, columns)
-        bands = [band.mean(axis=0) for band in np.array_split(values, _STRIP_ROWS)]
-        lines = []
-        for band in reversed(bands):
-            shades = ((band + 128) / 256 * len(_SHADES)).astype(int).clip(0, len(_SHADES) - 1)
-            lines.append("".join(_SHADES[shade] for shade in shades))
-        return "\n".join(lines)
 
 
 def _int8(message: Message, key: str, count: int) -> npt.NDArray[np.int8]:
@@ -227,6 +219,21 @@ class Recorder:
             self._written = message.number("offset") + len(samples)
 
 
+def read_thresholds(device: Device) -> list[float]:
+    """For each class the score from which it is detected, 0 to 1; NaN for one that never is.
+
+    Raises:
+        FirmwareError: the board does not answer, or a line was damaged.
+    """
+    thresholds = [np.nan] * len(device.info().labels)
+    for line in device.request("threshold").lines:
+        if line.word == "class" and line.number("hits"):
+            label = line.number("label")
+            if 0 <= label < len(thresholds):
+                thresholds[label] = line.number("threshold") / FULL_SCALE
+    return thresholds
+
+
 def start_stream(device: Device, source: str, *, audio: bool, log: Callable[[str], None]) -> bool:
     """Start a stream with columns and scores, and with audio if that is wanted and possible.
 
@@ -243,16 +250,17 @@ def start_stream(device: Device, source: str, *, audio: bool, log: Callable[[str
         FirmwareError: the board has no microphone, or does not answer.
     """
     wanted = f"stream {source} columns scores"
+    advice = "give it a sound by --play FILE"
     if audio and source == "mic":
         if device.port.physical and int(device.info().version["baud"]) < AUDIO_BAUD:
             audio = device.set_baud(AUDIO_BAUD)
         elif not device.port.physical:
             device.set_baud(AUDIO_BAUD)  # what counts is the figure: bits do not travel
         if audio:
-            device.request(f"{wanted} audio")
+            device.request_sound(f"{wanted} audio", advice)
             return True
         log(f"{device.port.name} is too slow for audio: recording scores and events only")
-    device.request(wanted)
+    device.request_sound(wanted, advice)
     return False
 
 
@@ -297,11 +305,14 @@ def watch(
 ) -> None:
     """Let a stream fill the view (and a recorder), and draw it now and then.
 
-    It ends with the stream, or when ``seconds`` of audio have been heard. Lines that were damaged
-    on the way are passed over and counted.
+    It ends with the stream, or when ``seconds`` of audio have been heard and what the model made of
+    them was told. Lines that were damaged on the way are passed over and counted.
     """
     drawn_s = 0.0
     for message in messages:
+        enough = seconds is not None and view.heard_s >= seconds
+        if enough and (message is None or message.word not in _OF_A_RUN):
+            break
         if message is not None:
             try:
                 view.feed(message)
@@ -312,6 +323,4 @@ def watch(
         if time.monotonic() - drawn_s >= every_s:
             draw()
             drawn_s = time.monotonic()
-        if seconds is not None and view.heard_s >= seconds:
-            break
     draw()

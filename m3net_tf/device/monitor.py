@@ -4,16 +4,25 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.live import Live
 
 from m3net_tf.device import live as streams
-from m3net_tf.device.client import Device, Message
+from m3net_tf.device.client import DeviceInfo, Message
 from m3net_tf.device.live import LiveView, Recorder
-from m3net_tf.device.session import connect, read_sound
+from m3net_tf.device.ports import is_emulated
+from m3net_tf.device.screen import Screen
+from m3net_tf.device.session import connect, emulated_sound, read_sound
+from m3net_tf.errors import M3NetError
+from m3net_tf.export import Bundle
+from m3net_tf.frontend import FrontendConfig
+
+_LINES_BELOW = 2  # of the last picture: the summary and the prompt
 
 
 def run_monitor(
@@ -29,12 +38,15 @@ def run_monitor(
 ) -> None:
     """Show what a board hears until Ctrl-C, ``seconds``, or the end of the sound.
 
+    Behind a sound comes silence for as long as the model's window, so that the sound's end passes
+    through it, too.
+
     Args:
         port: where the board is.
         run: run whose firmware is emulated, for ``qemu:BOARD``.
         console: where to draw; a pipe gets a line for each event instead.
-        play: sound file for the board to hear: by its microphone if it is emulated, else sent to
-            it over the line.
+        play: sound file for the board to hear: by its microphone if it is emulated and has one,
+            else sent to it over the line.
         record: path without suffix for CSV and WAV.
         seconds: audio to hear.
         baud: speed of a serial device.
@@ -44,53 +56,74 @@ def run_monitor(
         FirmwareError: as connecting and streaming do.
         DataError: the sound cannot be read.
     """
-    emulated = port.startswith("qemu:")
-    sound = play if emulated else None
+    emulated = is_emulated(port)
+    sound = emulated_sound(port, run, play)
     with contextlib.ExitStack() as stack:
         device = stack.enter_context(
             connect(port, run, baud=baud, sound=sound, live=emulated, log=log)
         )
-        by_line = play is not None and not emulated
+        info = device.info()
+        rate_hz = info.frontend["rate_hz"]
+        view = LiveView(info, streams.read_thresholds(device))
+        by_line = play is not None and (not emulated or info.version.get("audio") == "0")
         source = "host" if by_line else "mic"
         audio = streams.start_stream(device, source, audio=record is not None, log=log)
-        view = LiveView(device.info())
         recorder = None
         if record is not None:
             recorder = stack.enter_context(Recorder(record, view, audio))
-        messages = _messages(device, play if by_line else None)
-        draw = _drawing(stack, console, view, log)
+        messages: Iterable[Message | None]
+        if by_line and play is not None:
+            silence = np.zeros(round(view.window_s * rate_hz), np.int16)
+            played = np.concatenate([read_sound(play, rate_hz), silence])
+            messages = streams.play(device, played)
+        else:
+            messages = streams.listen(device)
+            if sound is not None:
+                seconds = min(seconds or math.inf, len(sound) / rate_hz + view.window_s)
+        draw = _drawing(stack, console, Screen(view, _frontend_of(run, info)), log)
         with contextlib.suppress(KeyboardInterrupt):
             streams.watch(messages, view, recorder, draw, seconds=seconds)
     log(f"{view.heard_s:.1f} s heard, {view.event_count} events, {view.lost_hops} hops lost")
 
 
-def _messages(device: Device, sound: Path | None) -> Iterable[Message | None]:
-    if sound is None:
-        return streams.listen(device)
-    return streams.play(device, read_sound(sound, device.info().frontend["rate_hz"]))
+def _frontend_of(run: Path, info: DeviceInfo) -> FrontendConfig | None:
+    """The front end of the board's model, where ``run`` is an export of that."""
+    try:
+        bundle = Bundle.load(run / "export")
+    except M3NetError:
+        return None
+    same = bundle.manifest["model"]["sha256"] == info.model.get("sha256")
+    return bundle.frontend if same else None
 
 
 def _drawing(
-    stack: contextlib.ExitStack, console: Console, view: LiveView, log: Callable[[str], None]
+    stack: contextlib.ExitStack, console: Console, screen: Screen, log: Callable[[str], None]
 ) -> Callable[[], None]:
-    """How the view is shown: drawn in a terminal, else a line for each new event."""
+    """How the view is shown: drawn in a terminal, else a line for each new event.
+
+    A screen of its own is whole again after each change of the terminal's size; the last picture
+    stays when it is left.
+    """
+    view = screen.view
     if console.is_terminal:
-        live = stack.enter_context(Live(console=console, auto_refresh=False, transient=False))
 
-        def draw() -> None:
-            live.update(view.render(), refresh=True)
+        def leave_last_picture() -> None:
+            screen.ended = True
+            console.print(screen, height=max(console.height - _LINES_BELOW, 1))
 
-        return draw
-    told = 0
+        stack.callback(leave_last_picture)
+        live = stack.enter_context(Live(console=console, auto_refresh=False, screen=True))
+        return lambda: live.update(screen, refresh=True)
+    shown_count = 0
 
-    def tell() -> None:
-        nonlocal told
-        new = min(view.event_count - told, len(view.events))
-        for event in list(view.events)[len(view.events) - new :]:
+    def show_new() -> None:
+        nonlocal shown_count
+        new_count = min(view.event_count - shown_count, len(view.events))
+        for event in list(view.events)[len(view.events) - new_count :]:
             log(
                 f"{event.time_s:.2f} s {event.label} {100 * event.score:.0f} % "
                 f"after {event.latency_ms:.1f} ms"
             )
-        told = view.event_count
+        shown_count = view.event_count
 
-    return tell
+    return show_new

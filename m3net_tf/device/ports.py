@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from m3net_tf.artifacts import naming
-from m3net_tf.emulation import find_machine
+from m3net_tf.emulation import Machine, find_machine
 from m3net_tf.emulation.qemu import SCRATCH, console_command
 from m3net_tf.errors import FirmwareError
 from m3net_tf.locks import scratch_folder
@@ -155,6 +155,21 @@ class SocketPort(Port):
             self._on_close()
 
 
+def is_emulated(name: str) -> bool:
+    """Whether a port is the console of an emulator that :func:`open_port` starts."""
+    return name.startswith("qemu:")
+
+
+def require_emulated(name: str) -> None:
+    """Refuse a port whose board hears the world.
+
+    Raises:
+        FirmwareError: it is no emulated board's.
+    """
+    if not is_emulated(name):
+        raise FirmwareError(f"{name}: only an emulated board (qemu:BOARD) can be given a sound")
+
+
 def open_port(
     name: str,
     *,
@@ -179,9 +194,10 @@ def open_port(
     if kind == "qemu" and rest:
         if firmware is None:
             raise FirmwareError(f"{name}: say which run's firmware is to be emulated: --run RUN")
-        return _open_emulator(name, rest, firmware(rest), sound, emulator_arguments)
+        machine = find_machine(rest)  # before a build for a board that nothing emulates
+        return _open_emulator(name, machine, firmware(rest), sound, emulator_arguments)
     if sound is not None:
-        raise FirmwareError(f"{name}: only an emulated board (qemu:BOARD) can be given a sound")
+        require_emulated(name)
     if kind == "tcp":
         return _open_tcp(name, rest)
     return SerialPort(name, baud)
@@ -211,12 +227,11 @@ def _open_tcp(name: str, address: str) -> Port:
 
 
 def _open_emulator(
-    name: str, board: str, elf: Path, sound: bytes | None, arguments: tuple[str, ...] | None
+    name: str, machine: Machine, elf: Path, sound: bytes | None, arguments: tuple[str, ...] | None
 ) -> Port:
     """Start QEMU, which connects its console to a socket of ours."""
     from m3net_tf.emulation.job import stream_image
 
-    machine = find_machine(board)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(scratch_folder(SCRATCH))
         image = None

@@ -12,27 +12,55 @@ import numpy.typing as npt
 
 from m3net_tf.datasets.audio import read_audio, to_pcm16
 from m3net_tf.device.client import Device
-from m3net_tf.device.ports import DEFAULT_BAUD, open_port
+from m3net_tf.device.ports import DEFAULT_BAUD, is_emulated, open_port
+from m3net_tf.emulation import find_machine
+from m3net_tf.errors import FirmwareError
 from m3net_tf.export import Bundle
 from m3net_tf.reports.chain import starting_firmware
 
 #: The emulator keeps to the wall clock, at 125 million instructions a second: for listening live.
 LIVE_ARGUMENTS = ("-icount", "shift=3")
 
+Samples = npt.NDArray[np.int16]
+
 
 def firmware_of(run: Path, log: Callable[[str], None]) -> Callable[[str], Path]:
     """Gives the ELF of an exported run for an emulated board, built if need be."""
 
     def build(board: str) -> Path:
+        log(f"building the firmware of {run} for {board}")
         bundle = Bundle.load(run / "export")
         return starting_firmware(bundle, board, run / "firmware" / board, log).elf
 
     return build
 
 
-def read_sound(path: Path, rate_hz: int) -> npt.NDArray[np.int16]:
-    """A sound file as the board would hear it."""
+def read_sound(path: Path, rate_hz: int) -> Samples:
+    """A sound file as the board would hear it: int16, shape (samples,)."""
     return to_pcm16(read_audio(path, sample_rate_hz=rate_hz))
+
+
+def emulated_sound(port: str, run: Path, path: Path | None) -> Samples | None:
+    """What the emulated board at ``port`` hears with an exported run's firmware.
+
+    Args:
+        port: as :func:`m3net_tf.device.ports.open_port` takes it.
+        run: exported run, whose front end has the sample rate.
+        path: sound file.
+
+    Returns:
+        int16, shape (samples,); None for a board that is not emulated: it hears the world.
+
+    Raises:
+        FirmwareError: no emulator runs the board, or there is no sound for it.
+        DataError: the sound cannot be read.
+    """
+    if not is_emulated(port):
+        return None
+    find_machine(port.partition(":")[2])
+    if path is None:
+        raise FirmwareError(f"{port}: an emulated board hears a file: name one by --play FILE")
+    return read_sound(path, Bundle.load(run / "export").frontend.sample_rate_hz)
 
 
 @contextlib.contextmanager
@@ -41,7 +69,7 @@ def connect(
     run: Path,
     *,
     baud: int = DEFAULT_BAUD,
-    sound: Path | None = None,
+    sound: Samples | None = None,
     live: bool = False,
     log: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Device]:
@@ -51,22 +79,18 @@ def connect(
         port: as :func:`m3net_tf.device.ports.open_port` takes it.
         run: exported run whose firmware ``qemu:BOARD`` runs.
         baud: speed of a serial device.
-        sound: file that an emulated board's microphone hears.
+        sound: what an emulated board's microphone hears, then silence; int16, shape (samples,).
         live: emulate at the pace of the wall clock instead of counting instructions exactly.
         log: takes lines of progress.
 
     Raises:
         FirmwareError: there is no such port, or nobody answers there.
     """
-    heard = None
-    if sound is not None:
-        rate_hz = Bundle.load(run / "export").frontend.sample_rate_hz
-        heard = read_sound(sound, rate_hz).astype("<i2").tobytes()
     opened = open_port(
         port,
         baud=baud,
         firmware=firmware_of(run, log),
-        sound=heard,
+        sound=None if sound is None else sound.astype("<i2").tobytes(),
         emulator_arguments=LIVE_ARGUMENTS if live else None,
     )
     with Device(opened) as device:

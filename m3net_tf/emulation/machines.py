@@ -91,6 +91,6 @@ def find_machine(board: str) -> Machine:
         if machine.board == board:
             return machine
     raise FirmwareError(
-        f"no emulator for board {board!r}; emulated boards: "
+        f"{board}: no emulator runs this board; emulated boards: "
         + ", ".join(machine.board for machine in MACHINES)
     )

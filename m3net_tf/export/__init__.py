@@ -1,6 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """From an int8 ``.tflite`` to the folder that the firmware is compiled with."""
 
-from m3net_tf.export.bundle import Bundle, export_run
+from typing import TYPE_CHECKING, Any
+
+from m3net_tf.export.reading import Bundle
+
+if TYPE_CHECKING:
+    from m3net_tf.export.bundle import export_run
 
 __all__ = ["Bundle", "export_run"]
+
+
+def __getattr__(name: str) -> Any:
+    """Exporting needs TensorFlow, which takes seconds to import; reading an export does not."""
+    if name == "export_run":
+        from m3net_tf.export.bundle import export_run
+
+        return export_run
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

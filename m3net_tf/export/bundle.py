@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import shutil
 from collections.abc import Callable, Sequence
@@ -11,31 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from m3net_tf.artifacts import provenance, read_json, sha256_of, write_bytes, write_json, write_text
-from m3net_tf.datasets import AudioDataset, Clip
-from m3net_tf.datasets.audio import to_pcm16
+from m3net_tf.artifacts import provenance, sha256_of, write_bytes, write_json, write_text
+from m3net_tf.datasets import AudioDataset
 from m3net_tf.errors import ConfigError, M3NetError, ModelError
-from m3net_tf.export.carray import CModel
 from m3net_tf.export.operators import operators_of
+from m3net_tf.export.reading import Bundle, c_model, pcm_and_features, write_tflite
 from m3net_tf.export.warp_tables import write_warp_tables
-from m3net_tf.frontend import FrontendConfig, column_count, features_int8, write_c_tables
+from m3net_tf.frontend import FrontendConfig, column_count, write_c_tables
 from m3net_tf.locks import scratch_folder, writes_into
-from m3net_tf.quantization.diffres import Int8Network, quantize_network
+from m3net_tf.quantization.diffres import quantize_network
+from m3net_tf.quantization.network import Int8Network
 from m3net_tf.quantization.pipeline import Choice, chosen_network
 from m3net_tf.quantization.ptq import choose_calibration
 from m3net_tf.quantization.runtime import (
-    Int8,
-    activation_bits,
     host_arena_bytes,
     run_reference,
-    run_tflm,
     tensor_quantization,
     tflm_unavailable_reason,
 )
-from m3net_tf.quantization.warp import WarpConfig
-from m3net_tf.runtime.metadata import attach_metadata, network_of
 from m3net_tf.streaming.config import DetectorConfig, load_detector, write_c_header
 from m3net_tf.training.evaluation import takes_lengths
 from m3net_tf.training.features import compute_features
@@ -43,147 +36,8 @@ from m3net_tf.training.run import Run
 
 Log = Callable[[str], None]
 VECTOR_CLIPS = 16
-_FILES = (
-    "model.tflite",
-    "model.h",
-    "model.cc",
-    "frontend_config.h",
-    "frontend_tables.c",
-    "detector_config.h",
-    "labels.txt",
-    "vectors/vectors.json",
-    "vectors/pcm_int16.bin",
-    "vectors/features_int8.bin",
-    "vectors/outputs_int8.bin",
-)
-_WARP_FILES = ("importance.tflite", "warp_config.h", "warp_tables.c")  # where there is DiffRes
 _FORMAT = 2  # raised when the firmware comes to need what older exports lack
 _UNPROVEN_ARENA_FACTOR = 10  # bytes of arena a byte of network, where nothing could measure it
-
-
-@dataclasses.dataclass(frozen=True)
-class Bundle:
-    """An export folder that was read back.
-
-    Attributes:
-        folder: where it lies.
-        manifest: what it says of itself.
-    """
-
-    folder: Path
-    manifest: dict[str, Any]
-
-    @classmethod
-    def load(cls, folder: Path) -> Bundle:
-        """Read an export folder and check that it is whole.
-
-        Raises:
-            ModelError: it is none, or its network is not the one that the manifest names.
-            DataError: its manifest is damaged.
-        """
-        path = folder / "manifest.json"
-        if not path.exists():
-            raise ModelError(f"{folder} is no export (no manifest.json): run the export first")
-        bundle = cls(folder, read_json(path))
-        try:
-            named = bundle.manifest["model"]["sha256"]
-        except (KeyError, TypeError):
-            raise ModelError(f"{path} is no manifest of an export: export again") from None
-        files = _FILES + (_WARP_FILES if "warp" in bundle.manifest else ())
-        if missing := [name for name in files if not (folder / name).is_file()]:
-            raise ModelError(f"{folder} lacks {', '.join(missing)}: export again")
-        hashes = {"model.tflite": named}
-        if "warp" in bundle.manifest:
-            hashes["importance.tflite"] = bundle.manifest["importance"]["sha256"]
-        for name, sha256 in hashes.items():
-            if sha256_of(network_of((folder / name).read_bytes())) != sha256:
-                raise ModelError(
-                    f"{folder / name} is not the network of manifest.json: export again"
-                )
-        return bundle
-
-    @property
-    def tflite(self) -> bytes:
-        """The network without its metadata; with DiffRes the one that classifies."""
-        return network_of((self.folder / "model.tflite").read_bytes())
-
-    @property
-    def network(self) -> Int8Network:
-        """All that the device runs behind the front end."""
-        if "warp" not in self.manifest:
-            return Int8Network(self.tflite)
-        importance = (self.folder / "importance.tflite").read_bytes()
-        warp = WarpConfig.from_dict(self.manifest["warp"])
-        return Int8Network(self.tflite, importance, warp)
-
-    def run_reference(self, features: Int8) -> Int8:
-        """Scores of int8 features by TFLite's reference kernels: the bytes that a device gives."""
-        return self.network.run(run_reference, features)
-
-    def run_tflm(self, features: Int8) -> Int8:
-        """Scores of int8 features by TFLite Micro on the host."""
-        return self.network.run(run_tflm, features)
-
-    def describe(self) -> None:
-        """Let the file of the network say what the manifest says."""
-        _write_tflite(self.network, self.manifest, self.folder)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Class names in the order of the outputs."""
-        return tuple(self.manifest["labels"])
-
-    @property
-    def frontend(self) -> FrontendConfig:
-        """Front-end settings."""
-        return FrontendConfig.from_dict(self.manifest["frontend"])
-
-    @property
-    def detector(self) -> DetectorConfig:
-        """Settings of live detection."""
-        return DetectorConfig.from_dict(self.manifest["detector"])
-
-    def set_detector(self, config: DetectorConfig) -> None:
-        """Change the settings of live detection, in the manifest and in ``detector_config.h``.
-
-        Raises:
-            ConfigError: they do not fit the network.
-        """
-        frames = self.manifest["model"]["input_shape"][1]
-        config.check_fits(self.frontend, column_count(self.frontend, frames), self.labels)
-        if config == self.detector:
-            return
-        self.manifest["detector"] = config.to_dict()
-        write_c_header(config, self.folder)
-        self.describe()
-        write_json(self.folder / "manifest.json", self.manifest)
-
-    def set_arena(self, arena_bytes: int, source: str) -> None:
-        """Record an arena that was measured on a target, in the manifest and in ``model.h``."""
-        if self.manifest["arena"] == {"bytes": arena_bytes, "source": source}:
-            return
-        self.manifest["arena"] = {"bytes": arena_bytes, "source": source}
-        _c_model(self.network, self.manifest).write(self.folder)
-        write_json(self.folder / "manifest.json", self.manifest)
-
-
-def pcm_and_features(
-    dataset: AudioDataset, clips: tuple[Clip, ...], config: FrontendConfig
-) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int8]]:
-    """Clips as a device hears and should see them.
-
-    Args:
-        dataset: where the clips come from.
-        clips: which ones.
-        config: front-end settings.
-
-    Returns:
-        int16 samples, shape (clips, samples), and the reference's int8 features of exactly these
-        samples, shape (clips, bins, frames, 1).
-    """
-    pcm = np.stack([to_pcm16(dataset.load(clip)) for clip in clips])
-    features = np.stack([features_int8(config, wave / 32768.0) for wave in pcm])
-    return pcm, features[..., None]
 
 
 @writes_into("run")
@@ -305,8 +159,8 @@ def export_run(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(f".{folder.name}.", folder.parent) as scratch:
         scratch.chmod(0o755)
-        _write_tflite(network, manifest, scratch)
-        _c_model(network, manifest).write(scratch)
+        write_tflite(network, manifest, scratch)
+        c_model(network, manifest).write(scratch)
         if network.warp:
             write_bytes(scratch / "importance.tflite", network.importance)
             write_warp_tables(network.warp, scratch)
@@ -348,31 +202,6 @@ def detector_of_run(run: Run, frames: int, labels: Sequence[str]) -> DetectorCon
     except ConfigError as error:
         raise ConfigError(f"{run.detector_path}: {error}") from None
     return config
-
-
-def _c_model(network: Int8Network, manifest: dict[str, Any]) -> CModel:
-    bins, frames, channels = manifest["model"]["input_shape"]
-    return CModel(
-        name=manifest["model"]["name"],
-        tflite=network.tflite,
-        labels=tuple(manifest["labels"]),
-        operators=tuple(manifest["operators"]),
-        input_bytes=bins * frames * channels,
-        input_quantization=tuple(manifest["model"]["input_quantization"]),
-        output_quantization=tuple(manifest["model"]["output_quantization"]),
-        arena_bytes=manifest["arena"]["bytes"],
-        arena_source=manifest["arena"]["source"],
-        activation_bits=activation_bits(network.tflite),
-        licence=manifest["licence"],
-        importance=network.importance,
-    )
-
-
-def _write_tflite(network: Int8Network, manifest: dict[str, Any], folder: Path) -> None:
-    path = folder / "model.tflite"
-    data = attach_metadata(network.tflite, manifest, network.importance)
-    if not path.exists() or path.read_bytes() != data:
-        write_bytes(path, data)
 
 
 def _write_vectors(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from m3net_tf.artifacts import provenance, read_json, sha256_of, write_json, write_text
 from m3net_tf.errors import FirmwareError, M3NetError
-from m3net_tf.export.bundle import Bundle
+from m3net_tf.export.reading import Bundle
 
 Int8 = npt.NDArray[np.int8]
 FORMAT = 1

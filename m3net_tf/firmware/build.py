@@ -50,6 +50,9 @@ LIBRARIES: dict[str, str] = {
     "libstdc++.a": "libstdc++-arm-none-eabi-newlib",
 }
 
+#: For measuring: kernels' scratch memory that the host knows not of.
+ARENA_SLACK_BYTES = 64 * 1024
+
 _LIBRARY_FILE = "libm3net_thirdparty.a"
 _TOOLCHAIN_FILE = FIRMWARE_DIR / "cmake" / "toolchain-arm-none-eabi.cmake"
 

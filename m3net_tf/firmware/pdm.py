@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import signal
 
 from m3net_tf.artifacts import write_text
 
@@ -59,6 +58,8 @@ class PdmFilter:
 
     def fir(self) -> np.ndarray:
         """Taps (float32), 1 at zero frequency: least squares over pass and stop band."""
+        from scipy import signal  # takes half a second to import
+
         edges_hz = np.linspace(0.0, self.pass_hz, 33)
         levels = 1.0 / self.cic_gain(edges_hz)
         bands_hz = [*np.repeat(edges_hz, 2)[1:-1], self.stop_hz, self.fir_rate_hz / 2]

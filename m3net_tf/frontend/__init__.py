@@ -14,6 +14,7 @@ from m3net_tf.frontend.fixed import fixed_features_int8
 from m3net_tf.frontend.presets import PRESETS, frontend_preset
 from m3net_tf.frontend.reference import (
     dequantize_features,
+    feature_hz,
     features,
     features_int8,
     log_mel,
@@ -30,6 +31,7 @@ __all__ = [
     "column_bins",
     "column_count",
     "dequantize_features",
+    "feature_hz",
     "features",
     "features_int8",
     "fixed_features_int8",

@@ -41,11 +41,25 @@ def _mel_to_hz(mel: Float, scale: str) -> Float:
     return np.where(mel < 15.0, mel * 200.0 / 3.0, log_part)
 
 
+def _mel_edges(config: FrontendConfig) -> Float:
+    """Where the mel filters start, peak and end, in mel, shape (mel_bins + 2,)."""
+    ends = _hz_to_mel(np.array([config.mel_min_hz, config.mel_max_hz]), config.mel_scale)
+    return np.linspace(ends[0], ends[1], config.mel_bins + 2)
+
+
+def feature_hz(config: FrontendConfig) -> Float | None:
+    """Frequency of each feature of a column, ascending; None where features are no bands."""
+    if config.kind == "waveform" or config.mfcc_coefficients:
+        return None
+    if config.kind == "spectrogram":
+        return np.arange(config.feature_bins) * config.sample_rate_hz / config.fft_samples
+    return _mel_to_hz(_mel_edges(config), config.mel_scale)[1:-1]
+
+
 @functools.lru_cache(maxsize=16)
 def mel_filterbank(config: FrontendConfig) -> Float:
     """Triangular filters, shape (mel_bins, fft_samples // 2 + 1)."""
-    ends = _hz_to_mel(np.array([config.mel_min_hz, config.mel_max_hz]), config.mel_scale)
-    edges_mel = np.linspace(ends[0], ends[1], config.mel_bins + 2)
+    edges_mel = _mel_edges(config)
     edges_hz = _mel_to_hz(edges_mel, config.mel_scale)
     bins_hz = np.arange(config.fft_samples // 2 + 1) * config.sample_rate_hz / config.fft_samples
     edges, bins = edges_hz, bins_hz

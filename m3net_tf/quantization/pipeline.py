@@ -31,8 +31,8 @@ from m3net_tf.keras import keras
 from m3net_tf.locks import writes_into
 from m3net_tf.quantization.comparison import compare_split, compare_tensors, rank_layers
 from m3net_tf.quantization.compression import compression
-from m3net_tf.quantization.diffres import Int8Network
 from m3net_tf.quantization.methods import FineTuning, Method, Quantized, Quantizer
+from m3net_tf.quantization.network import Int8Network
 from m3net_tf.quantization.ptq import choose_calibration, evenly_spaced
 from m3net_tf.quantization.repair import Repair, why_not_on_device
 from m3net_tf.quantization.report import markdown

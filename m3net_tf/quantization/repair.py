@@ -12,8 +12,8 @@ import numpy.typing as npt
 from m3net_tf.errors import ModelError
 from m3net_tf.keras import keras
 from m3net_tf.quantization.comparison import divergence, points, probabilities, rank_layers
-from m3net_tf.quantization.diffres import Int8Network
 from m3net_tf.quantization.methods import Method, Quantizer
+from m3net_tf.quantization.network import Int8Network
 from m3net_tf.quantization.ptq import evenly_spaced
 from m3net_tf.quantization.runtime import Int8, run_reference, run_tflm, tflm_unavailable_reason
 from m3net_tf.training.features import FeatureSet

@@ -14,7 +14,7 @@ import numpy as np
 from m3net_tf.artifacts import provenance, write_json
 from m3net_tf.emulation import find_machine, run_job
 from m3net_tf.export import Bundle
-from m3net_tf.export.bundle import pcm_and_features
+from m3net_tf.export.reading import pcm_and_features
 from m3net_tf.frontend import features_int8, graph
 from m3net_tf.reports.chain import prove_arena, spread_clips, why_no_emulation
 from m3net_tf.training.run import Run

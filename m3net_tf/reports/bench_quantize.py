@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from m3net_tf.artifacts import provenance
 from m3net_tf.errors import ConfigError, FirmwareError
 from m3net_tf.export import export_run
-from m3net_tf.quantization.diffres import Int8Network
 from m3net_tf.quantization.methods import Method, Quantizer
+from m3net_tf.quantization.network import Int8Network
 from m3net_tf.quantization.ptq import choose_calibration
 from m3net_tf.quantization.runtime import run_reference
 from m3net_tf.reports import budgets

@@ -18,7 +18,6 @@ from m3net_tf.datasets import AudioDataset, Clip
 from m3net_tf.emulation import EmulationResult, find_machine, run_job
 from m3net_tf.errors import DataError, FirmwareError
 from m3net_tf.export import Bundle
-from m3net_tf.export.bundle import pcm_and_features
 from m3net_tf.export.certificate import (
     BoardAnswer,
     Expected,
@@ -27,7 +26,9 @@ from m3net_tf.export.certificate import (
     valid_certificate,
     write_certificate,
 )
+from m3net_tf.export.reading import pcm_and_features
 from m3net_tf.firmware.build import (
+    ARENA_SLACK_BYTES,
     TOOLS,
     FirmwareImage,
     board_core,
@@ -41,10 +42,8 @@ from m3net_tf.locks import writes_into
 from m3net_tf.quantization.runtime import tflm_unavailable_reason
 from m3net_tf.training.metrics import wilson_interval
 from m3net_tf.training.run import Run
-from m3net_tf.training.trainer import predict
 
 Log = Callable[[str], None]
-ARENA_SLACK_BYTES = 64 * 1024  # for measuring: kernels' scratch memory that the host knows not of
 ARENA_STEP_BYTES = 256
 
 
@@ -300,6 +299,9 @@ def run_chain(
     Raises:
         M3NetError: as the stages raise.
     """
+    find_machine(board)  # before the slow stages, for a board that nothing emulates
+    from m3net_tf.training.evaluation import predict  # TensorFlow takes seconds to import
+
     bundle = Bundle.load(run.folder / "export")
     dataset = run.dataset(data_dir)
     clips = spread_clips(dataset, count)

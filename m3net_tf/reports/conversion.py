@@ -25,14 +25,15 @@ from m3net_tf.errors import ConfigError, M3NetError, ModelError
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.operators import TFLM_OPERATORS, operators_of
 from m3net_tf.export.warp_tables import write_warp_tables
-from m3net_tf.firmware.build import build_firmware
+from m3net_tf.firmware.build import ARENA_SLACK_BYTES, build_firmware
 from m3net_tf.frontend import FrontendConfig, dequantize_features, write_c_tables
 from m3net_tf.keras import keras, tf
 from m3net_tf.native import native_stderr
-from m3net_tf.quantization.diffres import Int8Network, quantize_network
+from m3net_tf.quantization.diffres import quantize_network
+from m3net_tf.quantization.network import Int8Network
 from m3net_tf.quantization.runtime import Int8, host_arena_bytes, tflm_unavailable_reason
 from m3net_tf.reports.bench_train import Case, build_pair
-from m3net_tf.reports.chain import ARENA_SLACK_BYTES, why_no_emulation
+from m3net_tf.reports.chain import why_no_emulation
 from m3net_tf.streaming.config import DetectorConfig, write_c_header
 
 Log = Callable[[str], None]

@@ -19,10 +19,9 @@ from m3net_tf.emulation import find_machine, run_job
 from m3net_tf.emulation.machines import MACHINES
 from m3net_tf.errors import ConfigError, FirmwareError
 from m3net_tf.export import Bundle, export_run
-from m3net_tf.export.bundle import pcm_and_features
-from m3net_tf.firmware.build import build_firmware
+from m3net_tf.export.reading import pcm_and_features
+from m3net_tf.firmware.build import ARENA_SLACK_BYTES, build_firmware
 from m3net_tf.reports.chain import (
-    ARENA_SLACK_BYTES,
     feature_parity,
     spread_clips,
     why_no_emulation,

@@ -7,14 +7,15 @@ import dataclasses
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from m3net_tf.artifacts import read_json
 from m3net_tf.datasets import AudioDataset, load_dataset
 from m3net_tf.errors import ConfigError, ModelError
-from m3net_tf.keras import keras
-from m3net_tf.models import design_sha256, model_names, presets_of
 from m3net_tf.training.recipe import Recipe, load_recipe
+
+if TYPE_CHECKING:  # TensorFlow takes seconds to import, and most readers of a run do without
+    from m3net_tf.keras import keras
 
 
 def load_recipe_dataset(recipe: Recipe, data_dir: Path | None) -> AudioDataset:
@@ -112,6 +113,9 @@ class Run:
             ModelError: training has not finished or the file is damaged.
         """
         self._require_finished()
+        from m3net_tf.keras import keras
+        from m3net_tf.models import model_names, presets_of
+
         for name in model_names():
             presets_of(name)  # imports its module, which registers the layers
         try:
@@ -132,6 +136,8 @@ class Run:
 
 def design_of(recipe: Recipe) -> str:
     """Hash of the network that a recipe builds today; see :func:`m3net_tf.models.design_sha256`."""
+    from m3net_tf.models import design_sha256
+
     model = recipe.model
     return design_sha256(model.name, model.preset, model.arguments)
 

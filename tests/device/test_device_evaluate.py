@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from rich.console import Console
 
-from m3net_tf.artifacts import read_json
+from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.datasets import load_dataset
 from m3net_tf.device.client import DeviceInfo, Result
-from m3net_tf.device.evaluate import evaluate, evaluation_table, results_path
+from m3net_tf.device.evaluate import evaluate, evaluation_table, nested_clips, results_path
 from m3net_tf.errors import ConfigError, DataError, FirmwareError
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.quantization.runtime import run_reference
@@ -80,7 +82,7 @@ def test_a_stopped_evaluation_goes_on(bundle: Bundle, dataset, tmp_path: Path):
         board, bundle, dataset, clips, path, log=lines.append,  # type: ignore[arg-type]
         progress=lambda done, total: calls.append((done, total)),
     )  # fmt: skip
-    assert board.runs == 9 and lines == [f"{path}: going on behind 4 clips"]
+    assert board.runs == 9 and lines == [f"{path}: has 4 of 9 clips"]
     assert calls == [(done, 9) for done in range(5, 10)]
     assert summary["accuracy"] == summary["accuracy_int8_desktop"]
     assert summary["same_bytes_as_desktop"] == 1.0 and summary["clips"] == 9
@@ -88,18 +90,62 @@ def test_a_stopped_evaluation_goes_on(bundle: Bundle, dataset, tmp_path: Path):
     assert read_json(path)["summary"] == json.loads(json.dumps(summary))
     console = Console(record=True, width=100)
     console.print(evaluation_table(summary))
-    assert "1.50 ms median" in console.export_text()
+    text = console.export_text()
+    assert "1.50 ms median" in text and f"clips ({dataset.info.protocol}) on desk" in text
 
 
-def test_results_of_other_clips_are_not_taken(bundle: Bundle, dataset, tmp_path: Path):
+def test_another_number_of_clips_keeps_what_is_measured(bundle: Bundle, dataset, tmp_path: Path):
+    board = DesktopBoard(bundle)
+    path = results_path(tmp_path, "desk", "features")
+
+    def run(count: int) -> dict:
+        return evaluate(board, bundle, dataset, nested_clips(dataset, count), path)  # type: ignore[arg-type]
+
+    first = run(3)
+    assert board.runs == 3 and first["clips"] == 3
+    more = run(7)
+    assert board.runs == 7 and more["clips"] == 7
+    fewer = run(3)
+    assert board.runs == 7 and len(read_json(path)["results"]) == 7
+    assert {**fewer, "clips_sha256": 0} == {**first, "clips_sha256": 0}
+    assert fewer["clips_sha256"] == first["clips_sha256"] != more["clips_sha256"]
+    run(9)
+    assert board.runs == 9
+
+
+def test_results_of_another_model_are_not_taken(bundle: Bundle, dataset, tmp_path: Path):
     board = DesktopBoard(bundle)
     path = results_path(tmp_path, "desk", "features")
     evaluate(board, bundle, dataset, dataset.split("test")[:2], path)  # type: ignore[arg-type]
+    results = read_json(path)
+    results["identity"]["model_sha256"] = "0" * 64
+    write_json(path, results)
     lines: list[str] = []
     evaluate(
-        board, bundle, dataset, dataset.split("test")[2:5], path, log=lines.append  # type: ignore[arg-type]
+        board, bundle, dataset, dataset.split("test")[:2], path, log=lines.append  # type: ignore[arg-type]
     )  # fmt: skip
-    assert board.runs == 5 and "starting anew" in lines[0]
+    assert board.runs == 4 and "starting anew" in lines[0]
+
+
+def test_every_beginning_of_the_clips_is_spread(dataset):
+    clips = dataset.split("test")
+    order = nested_clips(dataset, None)
+    assert sorted(order, key=clips.index) == list(clips)
+    for count in range(1, len(clips)):
+        assert nested_clips(dataset, count) == order[:count]
+    at = sorted(clips.index(clip) for clip in order[:8])
+    assert max(np.diff(at)) <= 2 * -(-len(clips) // 8)
+
+
+@pytest.mark.parametrize("command", ["device evaluate qemu:mps2_an386", "emulate no_run"])
+def test_no_clips_are_refused_by_the_options_own_name(command: str, capsys, monkeypatch):
+    from m3net_tf import cli
+
+    monkeypatch.setattr("sys.argv", ["m3net", *command.split(), "--clips", "0"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and error.startswith("error: Invalid value for '--clips': ")
 
 
 def test_what_cannot_be_evaluated(bundle: Bundle, dataset, tmp_path: Path):
@@ -110,20 +156,24 @@ def test_what_cannot_be_evaluated(bundle: Bundle, dataset, tmp_path: Path):
         evaluate(board, bundle, dataset, (), tmp_path / "r")  # type: ignore[arg-type]
 
 
-@pytest.fixture()
-def emulated_run(tiny_run: Path, bundle: Bundle, tmp_path: Path, monkeypatch) -> Path:
-    """A copy of the tiny run with its export, and its firmware built in the user's cache."""
-    import shutil
+@pytest.fixture(scope="module")
+def copied_run(tiny_run: Path, bundle: Bundle, tmp_path_factory) -> Path:
+    """A copy of the tiny run with its export, in which its firmware is built once."""
+    folder = tmp_path_factory.mktemp("emulated") / "run"
+    shutil.copytree(tiny_run, folder)
+    shutil.copytree(bundle.folder, folder / "export")
+    return folder
 
+
+@pytest.fixture()
+def emulated_run(copied_run: Path, monkeypatch) -> Path:
+    """The copied run, with the user's cache, where compiled libraries lie."""
     monkeypatch.delenv("M3NET_CACHE")
     if reason := why_no_emulation(BOARD):
         if os.environ.get("M3NET_REQUIRE_TFLM") == "1":
             pytest.fail(f"M3NET_REQUIRE_TFLM=1, but: {reason}")
         pytest.skip(reason)
-    folder = tmp_path / "run"
-    shutil.copytree(tiny_run, folder)
-    shutil.copytree(bundle.folder, folder / "export")
-    return folder
+    return copied_run
 
 
 def test_emulated_board_has_exactly_the_desktops_accuracy(emulated_run: Path, capsys):
@@ -142,12 +192,40 @@ def test_emulated_board_has_exactly_the_desktops_accuracy(emulated_run: Path, ca
     heard = json.loads(run("evaluate", "--clips", "1", "--input", "pcm", "--json"))
     assert 10_000 < heard["cost"]["frontend_per_frame"] <= 40_000
     assert heard["same_label_as_desktop"] == 1.0
-    facts = json.loads(run("info"))
+    facts = json.loads(run("info", "--json"))
     assert facts["board"]["board"] == BOARD and facts["statistics"]["bad_commands"] == 0
+    assert facts["board"]["clock_hz"] == 25_000_000 and facts["board"]["audio"] == 1
+    assert facts["model"]["classes"] == 10 and facts["model"]["sha256"] == summary["model_sha256"]
     assert facts["labels"] == list(load_dataset("synth").info.labels)
-    assert "whole run" in run("profile")
+    costs = json.loads(run("profile", "--json"))
+    assert costs["unit"] == "instructions" and costs["total"] == summary["cost"]["model"]
+    assert costs["layers"][-1]["operator"] == "SOFTMAX" and costs["macs"] > 50_000
     results = emulated_run / "device" / f"{BOARD}-features.json"
     assert len(read_json(results)["results"]) == 10
     manifest = emulated_run / "export" / "manifest.json"
     other = read_json(manifest)
     assert other["model"]["sha256"] == summary["model_sha256"]
+
+
+def test_an_emulated_board_hears_a_file(emulated_run: Path, tmp_path: Path, capsys):
+    """Recordings go on in the sound, and the monitor ends with it by itself."""
+    from m3net_tf import cli
+
+    sound = tmp_path / "sound.wav"
+    pcm = np.random.default_rng(3).integers(-9000, 9000, 9600).astype(np.int16)
+    soundfile.write(sound, pcm, 16_000)
+    run = ["--run", str(emulated_run), "--play", str(sound)]
+    target = ["--label", "clap", "--folder", str(tmp_path / "mine"), "--seconds", "0.2"]
+    command = ["device", "capture", f"qemu:{BOARD}", *target, *run]
+    with pytest.raises(ConfigError, match="0.60 s, enough for 3 clips of 0.2 s"):
+        cli.app([*command, "--count", "4"], standalone_mode=False)
+    assert not cli.app([*command, "--count", "3"], standalone_mode=False)
+    clips = sorted((tmp_path / "mine" / "clap").iterdir())
+    recorded = [soundfile.read(clip, dtype="int16")[0] for clip in clips]
+    np.testing.assert_array_equal(np.concatenate(recorded), pcm)
+    capsys.readouterr()
+    assert not cli.app(["monitor", f"qemu:{BOARD}", *run], standalone_mode=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"building the firmware of {emulated_run} for {BOARD}"
+    # The sound, and silence for as long as the model's window.
+    assert lines[-1].startswith("1.6 s heard, ") and lines[-1].endswith(" 0 hops lost")

@@ -3,12 +3,22 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from rich.console import Console
 
 from m3net_tf.device.client import Message, Reply
-from m3net_tf.device.layers import operators_in_order, profile, profile_table
+from m3net_tf.device.layers import (
+    LayerCost,
+    Operator,
+    Profile,
+    operators_in_order,
+    profile,
+    profile_facts,
+    profile_table,
+)
 from m3net_tf.errors import FirmwareError, ModelError
 from m3net_tf.quantization.ptq import quantize_int8
 
@@ -80,6 +90,32 @@ def test_profile_has_cost_beside_macs(tflite: bytes):
     console.print(profile_table(found))
     text = console.export_text()
     assert "one run on fast_one" in text and "123,456" in text and "CONV_2D" in text
+
+
+def test_profile_as_plain_values(tflite: bytes):
+    names = [operator.name for operator in operators_in_order(tflite)]
+    facts = profile_facts(profile(Board(names), tflite))  # type: ignore[arg-type]
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["board"] == "fast_one" and facts["unit"] == "cycles"
+    assert facts["total"] == 123_456 and [row["operator"] for row in facts["layers"]] == names
+    assert facts["layers"][0]["output"] == [1, 6, 5, 6] and facts["layers"][0]["cost"] == 1000
+    assert facts["macs"] == sum(row["macs"] for row in facts["layers"]) > 0
+
+
+def test_names_and_figures_are_whole_at_80_columns():
+    name = "UNIDIRECTIONAL_SEQUENCE_LSTM"
+    layer = LayerCost(Operator(name, (1, 125, 40, 172), 12_345_678), 123_456_789)
+    console = Console(record=True, width=80)
+    console.print(profile_table(Profile("some_board", "instructions", (layer,) * 11, 1)))
+    text = console.export_text()
+    assert "…" not in text and max(map(len, text.splitlines())) <= 80
+    rows = [line.split() for line in text.splitlines() if "12,345,678" in line]
+    assert all(row[0] == str(index) for index, row in enumerate(rows[:11]))
+    for figure in ("125 x 40 x 172", "123,456,789", "9.1 %", "10.00"):
+        assert text.count(figure) == 11
+    # What does not fit stands below.
+    folded = [line.split() for line in text.splitlines()]
+    assert "".join(rows[0][1] + folded[folded.index(rows[0]) + 1][0]) == name
 
 
 def test_profile_of_another_network(tflite: bytes):

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from m3net_tf.device import open_port
+from m3net_tf.device.session import emulated_sound, firmware_of
 from m3net_tf.emulation import job
-from m3net_tf.errors import FirmwareError
+from m3net_tf.errors import FirmwareError, ModelError
+from m3net_tf.reports.chain import run_chain
+from m3net_tf.training import Run
 
 
 @pytest.mark.parametrize(
@@ -45,8 +48,39 @@ def test_nobody_listens():
 
 
 def test_unknown_emulated_board(tmp_path: Path):
-    with pytest.raises(FirmwareError, match="no emulator for board 'toaster'"):
+    with pytest.raises(FirmwareError, match="toaster: no emulator runs this board"):
         open_port("qemu:toaster", firmware=lambda board: tmp_path / board)
+
+
+def test_nothing_is_built_for_a_board_that_nothing_emulates():
+    """Not even for one that exists, which would fail in the linker instead."""
+
+    def build(board: str) -> Path:
+        raise AssertionError("built")
+
+    words = "stm32f4_discovery: no emulator runs this board; emulated boards: mps2_an386, "
+    with pytest.raises(FirmwareError, match=words):
+        open_port("qemu:stm32f4_discovery", firmware=build)
+    with pytest.raises(FirmwareError, match=words):
+        emulated_sound("qemu:stm32f4_discovery", Path("no_run"), None)
+
+
+def test_the_chain_refuses_such_a_board_before_its_slow_stages(tmp_path: Path):
+    with pytest.raises(FirmwareError, match="no emulator runs this board"):
+        run_chain(Run(tmp_path / "no_run"), "stm32f4_discovery")
+
+
+def test_an_emulated_board_hears_a_file_and_a_real_one_the_world():
+    with pytest.raises(FirmwareError, match="hears a file: name one by --play FILE"):
+        emulated_sound("qemu:mps2_an386", Path("no_run"), None)
+    assert emulated_sound("/dev/ttyACM0", Path("no_run"), Path("no.wav")) is None
+
+
+def test_what_is_built_is_said_first(tmp_path: Path):
+    lines: list[str] = []
+    with pytest.raises(ModelError):
+        firmware_of(tmp_path / "no_run", lines.append)("mps2_an386")
+    assert lines == [f"building the firmware of {tmp_path / 'no_run'} for mps2_an386"]
 
 
 def test_missing_firmware(tmp_path: Path):

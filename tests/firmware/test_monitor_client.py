@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import json
 import os
 import socket
 import subprocess
@@ -16,10 +18,18 @@ import soundfile
 from monitor_host import CLASSES, expected_output
 from rich.console import Console
 
-from m3net_tf.device import Device, Port, open_port
+from m3net_tf.device import Device, Port, monitor, open_port
 from m3net_tf.device.capture import capture
 from m3net_tf.device.client import BoardError, Message
-from m3net_tf.device.live import LiveView, Recorder, listen, play, start_stream, watch
+from m3net_tf.device.live import (
+    LiveView,
+    Recorder,
+    listen,
+    play,
+    read_thresholds,
+    start_stream,
+    watch,
+)
 from m3net_tf.device.monitor import run_monitor
 from m3net_tf.errors import ConfigError, FirmwareError
 
@@ -200,9 +210,9 @@ def test_a_stream_is_shown_and_recorded(pty, tmp_path: Path):
         drawn: list[object] = []
         with Recorder(tmp_path / "out" / "take", view, audio=True) as recorder:
             assert start_stream(device, "mic", audio=True, log=drawn.append)
-            watch(listen(device), view, recorder, lambda: drawn.append(view.render()), seconds=2.0)
+            watch(listen(device), view, recorder, lambda: drawn.append(view.heard_s), seconds=2.0)
         assert device.info().version["baud"] == "921600"
-    assert view.heard_s >= 2.0 and view.lost_hops == 0 and len(view.columns) == 75
+    assert view.heard_s >= 2.0 and view.lost_hops == 0 and len(view.columns) == 100
     assert view.event_count > 0 and view.events[-1].label == "some label"
     heard, _ = soundfile.read(tmp_path / "out" / "take.wav", dtype="int16")
     assert len(heard) >= 32_000
@@ -248,12 +258,118 @@ def test_monitor_command_tells_events_and_records(pty, tmp_path: Path, capsys):
     soundfile.write(stem + "-in.wav", pcm[:24_000], 16_000)
     command = ["monitor", path, "--play", stem + "-in.wav", "--record", stem + "2"]
     assert not cli.app(command, standalone_mode=False)
-    assert "1.5 s heard, " in capsys.readouterr().out
+    # The sound, and silence for as long as the model's window.
+    assert "2.5 s heard, " in capsys.readouterr().out
     screen = Console(file=io.StringIO(), force_terminal=True, width=100, height=40)
     run_monitor(path, tmp_path, screen, seconds=1.2, baud=115_200, log=print)
     shown = screen.file.getvalue()  # type: ignore[attr-defined]
     assert "host, small: " in shown and "#" in shown and "some label" in shown
+    assert "|" in shown and "Ctrl-C ends" in shown and shown.count("ended") == 1
     assert (tmp_path / "take2.csv").exists() and not (tmp_path / "take2.wav").exists()
+
+
+def test_an_emulated_board_without_microphone_hears_by_the_line(pty, tmp_path: Path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", np.zeros(4800, np.int16), 16_000)
+    path = pty()
+
+    @contextlib.contextmanager
+    def connect(*_: object, **__: object) -> Iterator[Device]:
+        with Device(open_port(path)) as device:
+            device.info().version["audio"] = "0"
+            yield device
+
+    monkeypatch.setattr(monitor, "is_emulated", lambda _: True)
+    monkeypatch.setattr(monitor, "emulated_sound", lambda *_: np.zeros(4800, np.int16))
+    monkeypatch.setattr(monitor, "connect", connect)
+    lines: list[str] = []
+    screen = Console(file=io.StringIO())
+    run_monitor(path, tmp_path, screen, play=tmp_path / "a.wav", baud=115_200, log=lines.append)
+    assert lines[-1] == "1.3 s heard, 0 events, 0 hops lost"
+
+
+def test_the_monitor_of_an_emulated_board_ends_with_its_sound(pty, tmp_path: Path, monkeypatch):
+    """Its microphone goes on for ever; the end of the sound passes through the model first."""
+    pcm = np.random.default_rng(10).integers(-20_000, 20_000, 12_000).astype("<i2")
+    (tmp_path / "pcm").write_bytes(pcm.tobytes())
+    path = pty(tmp_path / "pcm")
+
+    @contextlib.contextmanager
+    def connect(*_: object, **__: object) -> Iterator[Device]:
+        with Device(open_port(path)) as device:
+            yield device
+
+    monkeypatch.setattr(monitor, "is_emulated", lambda _: True)
+    monkeypatch.setattr(monitor, "emulated_sound", lambda *_: pcm)
+    monkeypatch.setattr(monitor, "connect", connect)
+    lines: list[str] = []
+    stem = tmp_path / "take"
+    run_monitor(
+        path, tmp_path, Console(file=io.StringIO()), play=tmp_path / "a.wav", record=stem,
+        baud=115_200, log=lines.append,
+    )  # fmt: skip
+    assert lines[-1].startswith("1.8 s heard")  # 0.75 s and the window's 0.99 s: column 86
+    rows = (tmp_path / "take.csv").read_text().splitlines()
+    # A run at each fifth column from the 48th: those that were due until the end were told.
+    last_column = round((float(rows[-1].split(",")[0]) * 16_000 - 512) / 320)
+    assert last_column == 83 and len(rows) - 1 == len(range(48, 84, 5))
+
+
+def test_a_board_without_sound_is_advised_its_option(pty, tmp_path: Path):
+    """In words of the command line: the board's own advice is a request of its protocol."""
+    path = pty()
+    with pytest.raises(FirmwareError, match="hears nothing: give it a sound by --play FILE") as no:
+        run_monitor(path, tmp_path, Console(file=io.StringIO()), baud=115_200, log=print)
+    assert "stream host" not in str(no.value)
+    with Device(open_port(path)) as device:
+        with pytest.raises(FirmwareError, match="hears nothing: check its microphone"):
+            capture(device, tmp_path, "clap", 1, 0.5)
+        device.port.name = "qemu:some_board"
+        with pytest.raises(FirmwareError, match="give its microphone a sound by --play FILE"):
+            capture(device, tmp_path, "clap", 1, 0.5)
+        device.info().version["audio"] = "0"
+        with pytest.raises(FirmwareError, match="hears nothing: use a board with a microphone"):
+            capture(device, tmp_path, "clap", 1, 0.5)
+
+
+def test_thresholds_are_read_from_the_board(pty):
+    with Device(open_port(pty())) as device:
+        device.request("threshold 1 32768 20000")
+        thresholds = read_thresholds(device)
+        assert len(thresholds) == CLASSES and thresholds[1] == 0.5
+
+
+def test_facts_of_a_board_have_numbers_as_numbers(pty, capsys):
+    from m3net_tf import cli
+
+    path = pty()
+    assert not cli.app(["device", "info", path, "--json"], standalone_mode=False)
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["board"]["baud"] == 115_200 and facts["board"]["protocol"] == 1
+    assert facts["model"]["classes"] == CLASSES and isinstance(facts["model"]["sha256"], str)
+    assert facts["frontend"]["rate_hz"] == 16_000 and facts["memory"]["buffer_bytes"] == 32_000
+    assert not cli.app(["device", "info", path], standalone_mode=False)
+    table = capsys.readouterr().out
+    assert "115200 baud" in table and "32,000 bytes" in table and "{" not in table
+    assert max(map(len, table.splitlines())) <= 80 and "…" not in table
+
+
+def test_only_an_emulated_board_records_a_file(tmp_path: Path):
+    from m3net_tf import cli
+
+    words = ["--label", "a", "--folder", str(tmp_path), "--play", "a.wav"]
+    with pytest.raises(FirmwareError, match="only an emulated board .* can be given a sound"):
+        cli.app(["device", "capture", "/dev/ttyACM0", *words], standalone_mode=False)
+
+
+def test_clips_must_fit_the_sound(pty, tmp_path: Path):
+    pcm = np.random.default_rng(6).integers(-9000, 9000, 16_000).astype("<i2")
+    (tmp_path / "pcm").write_bytes(pcm.tobytes())
+    folder = tmp_path / "mine"
+    with Device(open_port(pty(tmp_path / "pcm"))) as device:
+        with pytest.raises(ConfigError, match="1.00 s, enough for 2 clips of 0.5 s: .*--count"):
+            capture(device, folder, "clap", 3, 0.5, sound_samples=16_000)
+        assert not folder.exists()
+        assert len(capture(device, folder, "clap", 2, 0.5, sound_samples=16_000)) == 2
 
 
 def test_damaged_lines_of_a_stream_are_passed_over(pty, tmp_path: Path):

@@ -8,10 +8,11 @@ from m3net_tf.layers import classifier, conv_block
 from m3net_tf.models import build_model
 from m3net_tf.quantization.bias_correction import correct_biases
 from m3net_tf.quantization.comparison import compare_tensors
-from m3net_tf.quantization.diffres import FloatNetwork, Int8Network
+from m3net_tf.quantization.diffres import FloatNetwork
 from m3net_tf.quantization.equalization import equalize
 from m3net_tf.quantization.graph import Graph
 from m3net_tf.quantization.methods import Quantized
+from m3net_tf.quantization.network import Int8Network
 from m3net_tf.quantization.observation import observe, watch
 from m3net_tf.quantization.ptq import calibrate, quantize_calibrated
 

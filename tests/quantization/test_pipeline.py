@@ -14,9 +14,10 @@ from m3net_tf.markdown import markdown_table
 from m3net_tf.models import build_model
 from m3net_tf.quantization import comparison, pipeline, repair
 from m3net_tf.quantization.comparison import compare_tensors, rank_layers
-from m3net_tf.quantization.diffres import FloatNetwork, Int8Network
+from m3net_tf.quantization.diffres import FloatNetwork
 from m3net_tf.quantization.graph import Graph
 from m3net_tf.quantization.methods import Method, Quantized, Quantizer
+from m3net_tf.quantization.network import Int8Network
 from m3net_tf.quantization.pipeline import chosen_network, quantize_run
 from m3net_tf.quantization.ptq import quantize_except
 from m3net_tf.quantization.repair import Repair

@@ -12,7 +12,7 @@ import pytest
 from m3net_tf import cli
 from m3net_tf.errors import ConfigError, FirmwareError
 from m3net_tf.export import Bundle
-from m3net_tf.quantization.diffres import Int8Network
+from m3net_tf.quantization.network import Int8Network
 from m3net_tf.quantization.runtime import run_reference
 from m3net_tf.reports import bench_quantize as bench
 from m3net_tf.training import Run

@@ -13,7 +13,7 @@ from m3net_tf.datasets import load_dataset
 from m3net_tf.emulation import find_machine, run_job
 from m3net_tf.errors import FirmwareError
 from m3net_tf.export import Bundle, export_run
-from m3net_tf.export.bundle import pcm_and_features
+from m3net_tf.export.reading import pcm_and_features
 from m3net_tf.firmware.build import build_firmware
 from m3net_tf.quantization.runtime import tflm_unavailable_reason
 from m3net_tf.reports import chain

@@ -17,7 +17,7 @@ import yaml
 from m3net_tf import cli
 from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.errors import ConfigError, DataError, FirmwareError, ModelError
-from m3net_tf.quantization.diffres import Int8Network
+from m3net_tf.quantization.network import Int8Network
 from m3net_tf.reports import deployment, table_runs
 from m3net_tf.reports.deployment import make_deployment
 from m3net_tf.reports.grid import load_grid

@@ -25,7 +25,7 @@ from m3net_tf.export import Bundle, export_run
 from m3net_tf.frontend import FrontendConfig, features_int8, quantize_features
 from m3net_tf.keras import keras
 from m3net_tf.quantization import runtime
-from m3net_tf.quantization.diffres import Int8Network
+from m3net_tf.quantization.network import Int8Network
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.quantization.runtime import (
     run_reference,
