@@ -62,6 +62,9 @@ def data_check(
     seed: Annotated[int, typer.Option(help="Of random splits.")] = 0,
     option: DataOptions = None,
     skip_broken: SkipBroken = False,
+    suggest: Annotated[
+        bool, typer.Option("--suggest", help="Guess group_pattern from the names of a folder.")
+    ] = False,
 ) -> None:
     """Prove that no group is on both sides, print the leak, look for broken files."""
     from m3net_tf.datasets import report
@@ -74,6 +77,11 @@ def data_check(
     print_table(found.table())
     for line in found.lines():
         say(line)
+    if suggest:
+        table, lines = report.suggestions(name, data_dir, seed=seed, **options)
+        print_table(table)
+        for line in lines:
+            say(line)
     if not found.passed:
         raise DataError(f"{name}: the check did not pass; mend what is listed above")
 

@@ -7,7 +7,18 @@ from m3net_tf.models.registry import (
     design_sha256,
     learnt_figures,
     model_names,
+    preset_names,
     presets_of,
+    require_preset,
 )
 
-__all__ = ["Preset", "build_model", "design_sha256", "learnt_figures", "model_names", "presets_of"]
+__all__ = [
+    "Preset",
+    "build_model",
+    "design_sha256",
+    "learnt_figures",
+    "model_names",
+    "preset_names",
+    "presets_of",
+    "require_preset",
+]

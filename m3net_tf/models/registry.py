@@ -9,18 +9,22 @@ itself, as numbers by name, for a training's log.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import inspect
 import json
 import pkgutil
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from m3net_tf.artifacts import sha256_of
 from m3net_tf.errors import ConfigError
-from m3net_tf.keras import keras, tf
+
+if TYPE_CHECKING:  # names are known without TensorFlow; the networks' modules import it
+    from m3net_tf.keras import keras, tf
 
 HEADS = ("softmax", "sigmoid")
 _NOT_NETWORKS = {"registry", "complexity", "stacking"}
@@ -58,10 +62,45 @@ def model_names() -> list[str]:
 
 
 def _module(name: str) -> ModuleType:
+    _require_model(name)
+    return importlib.import_module(f"m3net_tf.models.{name}")
+
+
+def _require_model(name: str) -> None:
     names = model_names()
     if name not in names:
         raise ConfigError(f"unknown model {name!r}: choose one of {', '.join(names)}")
-    return importlib.import_module(f"m3net_tf.models.{name}")
+
+
+def preset_names(name: str) -> list[str]:
+    """Presets of one network, read from its source, so without TensorFlow.
+
+    Raises:
+        ConfigError: there is no such network.
+    """
+    _require_model(name)
+    source = (Path(__file__).parent / f"{name}.py").read_text()
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.Assign) and any(
+            isinstance(target, ast.Name) and target.id == "PRESETS" for target in statement.targets
+        ):
+            keys = statement.value.keys if isinstance(statement.value, ast.Dict) else []
+            if keys and all(isinstance(key, ast.Constant) for key in keys):
+                return [str(key.value) for key in keys if isinstance(key, ast.Constant)]
+    return list(presets_of(name))
+
+
+def require_preset(name: str, preset: str) -> None:
+    """Refuse a network or preset that does not exist, without TensorFlow.
+
+    Raises:
+        ConfigError: naming those that do.
+    """
+    presets = preset_names(name)
+    if preset not in presets:
+        raise ConfigError(
+            f"unknown preset {preset!r} of model {name}: choose one of {', '.join(presets)}"
+        )
 
 
 def presets_of(name: str) -> dict[str, Preset]:
@@ -106,12 +145,8 @@ def _written_out(value: Any) -> Any:
 
 
 def _preset(name: str, preset: str) -> Preset:
-    presets = presets_of(name)
-    if preset not in presets:
-        raise ConfigError(
-            f"unknown preset {preset!r} of model {name}: choose one of {', '.join(presets)}"
-        )
-    return presets[preset]
+    require_preset(name, preset)
+    return presets_of(name)[preset]
 
 
 def build_model(
@@ -184,6 +219,8 @@ def build_model(
 
 def _with_head(model: keras.Model, head: str) -> keras.Model:
     """The network with the wanted last layer, in single precision whatever the policy."""
+    from m3net_tf.keras import keras
+
     if head == "sigmoid" and len(model.outputs) > 1:
         raise ConfigError(
             f"model {model.name} has early exits, which need one label a clip: set early_exits to "

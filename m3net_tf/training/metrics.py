@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 _Z_95 = 1.959963984540054
 
@@ -183,6 +182,8 @@ def summarise_folds(summaries: Sequence[Mapping[str, Any]]) -> dict[str, dict[st
         For each figure ``runs``, ``mean``, ``std`` (of the sample) and the mean's 95 % interval
         by Student's t, ``low`` and ``high``; of a single run these three are None.
     """
+    from scipy import stats  # a second that intervals of single runs do without
+
     result: dict[str, dict[str, Any]] = {}
     for key in summaries[0] if summaries else ():
         values = [summary.get(key) for summary in summaries]
