@@ -34,6 +34,7 @@ noise, unknown or other (also as ``_unknown_``) make no events in live detection
 import dataclasses
 import functools
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -299,11 +300,15 @@ def _require_class_folders(root: Path, folders: list[Path]) -> None:
     Class folders without a file of their own hold folders of speakers or recordings, whose names
     come again from class to class. Where they do not, the folder is probably one level too high.
     """
-    inside = [[path.name for path in _subfolders(folder)] for folder in folders]
     if any(_sounds(folder, deep=False) for folder in folders):
         return
-    names = [name for part in inside for name in part]
-    if len(set(names)) < len(names):
+    inside = [
+        {path.name for path in _subfolders(folder) if _sounds(path, deep=False)}
+        for folder in folders
+    ]
+    names = Counter(name for part in inside for name in part)
+    shared = sum(count for count in names.values() if count > 1)
+    if all(inside) and shared >= names.total() / 2:
         return
     found = _data_sets_below(root)
     if found:

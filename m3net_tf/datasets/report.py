@@ -119,6 +119,8 @@ class DatasetCheck:
         """What the table does not say."""
         lines = [*self.remarks, *self.errors, *self.broken.values()]
         part = ", for the part that is there" if self.partial else ""
+        if any(line.leak is None for line in self.protocols):
+            part += "; groups are unknown, so no leak can be measured"
         return [*lines, f"{'passed' if self.passed else 'NOT passed'}{part}"]
 
 
@@ -225,7 +227,7 @@ def check(
                 missing.setdefault(protocol, []).append(str(fold))
                 continue
             except UnsuitedProtocolError as error:
-                skipped.append(f"skipped: {error}")
+                skipped.append(f"{protocol} skipped: {error}")
                 break
             except DataError as error:
                 errors.append(f"{protocol}{'' if fold is None else f', fold {fold}'}: {error}")

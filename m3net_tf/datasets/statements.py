@@ -81,10 +81,8 @@ def cut_statement(dataset: AudioDataset) -> str | None:
     cut = int((lengths_s > info.clip_s + _ROUNDING_S).sum())
     if not cut:
         return None
-    most, all_of_them = (
-        math.ceil(round(10 * length_s, 3)) / 10
-        for length_s in (float(np.percentile(lengths_s, 95)), float(lengths_s.max()))
-    )
+    shares = np.percentile(lengths_s, [95, 100], method="higher").tolist()
+    most, all_of_them = (math.ceil(round(10 * length_s, 3)) / 10 for length_s in shares)
     part = "their middle" if info.fit == "crop" else "their beginning"
     wanted = f"clip_s={all_of_them:g} keeps all of them whole"
     if info.clip_s < most < all_of_them:

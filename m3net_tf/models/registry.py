@@ -15,7 +15,7 @@ import importlib
 import inspect
 import json
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -96,7 +96,10 @@ def require_preset(name: str, preset: str) -> None:
     Raises:
         ConfigError: naming those that do.
     """
-    presets = preset_names(name)
+    _require_among(preset_names(name), name, preset)
+
+
+def _require_among(presets: Iterable[str], name: str, preset: str) -> None:
     if preset not in presets:
         raise ConfigError(
             f"unknown preset {preset!r} of model {name}: choose one of {', '.join(presets)}"
@@ -145,8 +148,9 @@ def _written_out(value: Any) -> Any:
 
 
 def _preset(name: str, preset: str) -> Preset:
-    require_preset(name, preset)
-    return presets_of(name)[preset]
+    presets = presets_of(name)
+    _require_among(presets, name, preset)
+    return presets[preset]
 
 
 def build_model(

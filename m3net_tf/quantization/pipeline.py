@@ -233,6 +233,7 @@ def quantize_run(
         "dataset": {
             "name": dataset.info.name,
             "protocol": dataset.info.protocol,
+            "statement": run.protocol_statement(dataset),
             "fold": dataset.info.fold,
         },
         "labels": list(labels),

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.table import Table
 
+from m3net_tf.datasets import protocol_statement
 from m3net_tf.frontend import dequantize_features
 from m3net_tf.models.diffres import WARP
 from m3net_tf.quantization.graph import Graph, Operator
@@ -462,4 +463,5 @@ def summary_table(report: dict[str, Any], layers: int = 10) -> Table:
             f"divergence {one['divergence']:.5f}",
             f"{one['accuracy_points']:.2f}",
         )
+    table.caption = f"Protocol: {protocol_statement(report['dataset'])}."
     return table
