@@ -75,6 +75,9 @@ def data_check(
     seed: Annotated[int, typer.Option(help="Of random splits.")] = 0,
     option: DataOptions = None,
     skip_broken: SkipBroken = False,
+    suggest: Annotated[
+        bool, typer.Option("--suggest", help="Guess group_pattern from the names of a folder.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Prove that no group is on both sides, print the leak, look for broken files."""
@@ -85,11 +88,17 @@ def data_check(
     found = report.check(
         name, data_dir, decode=decode, seed=seed, skip_broken=skip_broken, **options
     )
+    suggested = report.suggestions(name, data_dir, seed=seed, **options) if suggest else (None, [])
     if as_json:
-        say_json(found.to_dict())
+        facts = found.to_dict()
+        say_json({**facts, "suggestions": suggested[1]} if suggest else facts)
     else:
         print_table(found.table())
         for line in found.lines():
+            say(line)
+        if suggested[0]:
+            print_table(suggested[0])
+        for line in suggested[1]:
             say(line)
     if not found.passed:
         raise DataError(f"{name}: the check did not pass; mend what is listed above")

@@ -52,10 +52,13 @@ def export_command(
 ) -> None:
     """Quantise a trained run to int8, write what the firmware needs, and certify it."""
     require_sources("firmware")
-    from m3net_tf.export import export_run
+    from m3net_tf.training import Run
+
+    finished = Run(run)
+    finished.check(data_dir)
+    from m3net_tf.export import export_run  # loads TensorFlow
     from m3net_tf.firmware.layouts import LAYOUTS, write_layout
     from m3net_tf.reports.chain import certify_export
-    from m3net_tf.training import Run
 
     for name in layout or ():
         if name not in LAYOUTS:
@@ -63,7 +66,7 @@ def export_command(
                 f"layout {name!r} is unknown: choose from {', '.join(LAYOUTS)}"
             )
     log = progress_beside(as_json)
-    bundle = export_run(Run(run), data_dir, log=log)
+    bundle = export_run(finished, data_dir, log=log)
     certificate = certify_export(bundle, board, run / "firmware" / board, log)
     layouts = [str(write_layout(bundle, name, run / "layouts")) for name in layout or ()]
     manifest = bundle.manifest
@@ -110,10 +113,13 @@ def emulate(
 ) -> None:
     """Run held-out clips through every stage, the emulated board included, and compare."""
     require_sources("firmware")
-    from m3net_tf.reports.chain import chain_table, run_chain
     from m3net_tf.training import Run
 
-    summary = run_chain(Run(run), board, data_dir, clips, (lambda _: None) if as_json else say)
+    finished = Run(run)
+    finished.check(data_dir)
+    from m3net_tf.reports.chain import chain_table, run_chain  # load TensorFlow
+
+    summary = run_chain(finished, board, data_dir, clips, (lambda _: None) if as_json else say)
     if as_json:
         say(json.dumps(summary, indent=2, sort_keys=True))
     else:

@@ -28,6 +28,10 @@ def train(
     dataset: Annotated[
         str | None, typer.Option(help="Instead of the recipe's; by its official protocol.")
     ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", help="NAME=VALUE of the data set, as clip_s=2; several times."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the recipe's seed.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's epochs.")] = None,
     devices: Annotated[int, typer.Option(min=1, help="GPUs that share each batch.")] = 1,
@@ -36,6 +40,8 @@ def train(
     import dataclasses
 
     from m3net_tf import training
+    from m3net_tf.datasets import protocol_statement
+    from m3net_tf.datasets.report import parse_options
 
     plan = training.load_recipe(recipe)
     given = {"seed": seed, "epochs": epochs}
@@ -43,6 +49,10 @@ def train(
     plan = dataclasses.replace(plan, training=dataclasses.replace(plan.training, **changes))
     if dataset and dataset != plan.dataset.name:
         plan = dataclasses.replace(plan, dataset=training.recipe.DatasetSection(dataset))
+    if option:
+        options = {**plan.dataset.options, **parse_options(option)}
+        section = dataclasses.replace(plan.dataset, options=options)
+        plan = dataclasses.replace(plan, dataset=section)
     folder = run or Path("runs") / recipe.stem
     metrics = training.train(plan, folder, data_dir, say, devices)
     test = metrics["test"]
@@ -55,7 +65,7 @@ def train(
         reached = f"mAP {100 * test['mean_average_precision']:.2f} %"
     say(
         f"{folder}: test {reached} on {test['clips']} clips of {metrics['dataset']['name']}, "
-        f"{metrics['dataset']['protocol']}"
+        f"{protocol_statement(metrics['dataset'])}"
     )
 
 
@@ -94,15 +104,18 @@ def quantize(
     as_json: AsJson = False,
 ) -> None:
     """Quantise a run; report what each tensor, layer and class loses; export takes the result."""
-    from m3net_tf.quantization.methods import FineTuning, Method
-    from m3net_tf.quantization.pipeline import quantize_run
-    from m3net_tf.quantization.report import summary_table
     from m3net_tf.training import Run
 
     if repair and (method or first_layer):
         raise typer.BadParameter("--repair finds both itself: leave --method, --first-layer out")
+    finished = Run(run)
+    finished.check(data_dir)
+    from m3net_tf.quantization.methods import FineTuning, Method  # load TensorFlow
+    from m3net_tf.quantization.pipeline import quantize_run
+    from m3net_tf.quantization.report import summary_table
+
     report = quantize_run(
-        Run(run),
+        finished,
         data_dir,
         None if repair else Method.parse(method or "ptq"),
         bound_points=bound if repair else None,
@@ -140,24 +153,30 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Accuracy on held-out clips; with --streaming false accepts an hour, misses and latency."""
-    from m3net_tf.reports import evaluate as report
     from m3net_tf.streaming.scenes import SceneSettings
     from m3net_tf.training import Run
+    from m3net_tf.training.checks import require_held_out
 
     if target_false_accepts_per_hour is not None and not streaming:
         raise typer.BadParameter("--target-false-accepts-per-hour needs --streaming")
+    require_held_out(split)
+    scenes = SceneSettings(hours=hours, seed=seed) if streaming else None
+    finished = Run(run)
+    finished.check(data_dir)
+    from m3net_tf.reports import evaluate as report  # loads TensorFlow
+
     log = (lambda _: None) if as_json else say
     if streaming:
         result = report.evaluate_streaming(
-            Run(run),
+            finished,
             data_dir,
             split=split,
             target_false_accepts_per_hour=target_false_accepts_per_hour,
-            scenes=SceneSettings(hours=hours, seed=seed),
+            scenes=scenes,
             log=log,
         )
     else:
-        result = report.evaluate_clips(Run(run), data_dir, split, log)
+        result = report.evaluate_clips(finished, data_dir, split, log)
     if as_json:
         say(json.dumps(result, indent=2, sort_keys=True))
     elif streaming:

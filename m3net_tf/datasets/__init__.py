@@ -19,6 +19,7 @@ from m3net_tf.datasets.base import (
     load_dataset,
     register,
 )
+from m3net_tf.datasets.statements import cut_statement, protocol_statement, split_facts
 
 __all__ = [
     "SPLITS",
@@ -26,6 +27,7 @@ __all__ = [
     "AudioDataset",
     "Clip",
     "DatasetInfo",
+    "cut_statement",
     "data_folder",
     "dataset_info",
     "dataset_names",
@@ -33,7 +35,9 @@ __all__ = [
     "fit_length",
     "from_pcm16",
     "load_dataset",
+    "protocol_statement",
     "read_audio",
     "register",
+    "split_facts",
     "to_pcm16",
 ]

@@ -46,6 +46,10 @@ class MissingFoldError(DataError):
     """A partial copy lacks the fold that was asked for."""
 
 
+class UnsuitedProtocolError(ConfigError):
+    """The clips lack what a protocol splits by, as groups or a listed split."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Archive:
     """One file of a data set's download.
@@ -133,6 +137,8 @@ class DatasetInfo:
         needs_folder: whether ``data_dir`` must be given.
         notes: remarks that belong beside every figure.
         group: what ``Clip.group`` is, in words.
+        groups_known: whether ``Clip.group`` tells what belongs together; where it does not, each
+            clip is a group, and no leak can be measured.
         multi_label: whether a clip may have several labels (scored by mean average precision).
         held_out_may_share: whether validation and test may share groups, as the publisher has it;
             training never shares one with either.
@@ -160,6 +166,7 @@ class DatasetInfo:
     needs_folder: bool = True
     notes: tuple[str, ...] = ()
     group: str = "clip"
+    groups_known: bool = True
     multi_label: bool = False
     held_out_may_share: bool = False
     class_count: int = 0
@@ -337,6 +344,27 @@ class AudioDataset:
                 raise DataError(
                     f"{folder or self.info.name}: class {label!r} has no training clip; "
                     "add its files, fetch the data again or choose another protocol or fold"
+                )
+
+    def check_trainable(self) -> None:
+        """Prove that there are classes to tell apart, and clips in each split.
+
+        Raises:
+            DataError: one class, or a split without clips, with the counts and what to do.
+        """
+        name, labels = self.info.name, self.info.labels
+        if len(labels) < 2:
+            raise DataError(
+                f"{name}: there is one class only, {labels[0]!r} ({len(self.clips)} clips): add a "
+                "folder of other sounds, such as 'other', to tell it from"
+            )
+        counts = {split: len(self.split(split)) for split in SPLITS}
+        for split, count in counts.items():
+            if not count:
+                numbers = ", ".join(f"{n} {part}" for part, n in counts.items())
+                raise DataError(
+                    f"{name} has no {split} clips under protocol {self.info.protocol} ({numbers}): "
+                    "choose another protocol or fold, or add clips"
                 )
 
     def broken(self) -> dict[str, str]:

@@ -17,6 +17,7 @@ from m3net_tf.datasets.base import (
     SPLITS,
     AudioDataset,
     MissingFoldError,
+    UnsuitedProtocolError,
     data_folder,
     dataset_info,
     dataset_module,
@@ -24,6 +25,8 @@ from m3net_tf.datasets.base import (
     dataset_options,
     load_dataset,
 )
+from m3net_tf.datasets.grouping import suggest_groups
+from m3net_tf.datasets.statements import cut_statement
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.yaml_files import parse_yaml
 
@@ -47,7 +50,7 @@ class ProtocolCheck:
         fold: test fold, None where the protocol has none.
         clips: clips in train, validation and test.
         shared_groups: groups on two sides that must not be.
-        leak: share of the test clips whose group is trained on.
+        leak: share of the test clips whose group is trained on; None where groups are unknown.
         allowed: whether the protocol leaks by construction and says so.
         clip_list: SHA-256 over the three splits' clip lists.
     """
@@ -56,7 +59,7 @@ class ProtocolCheck:
     fold: int | None
     clips: tuple[int, int, int]
     shared_groups: int
-    leak: float
+    leak: float | None
     allowed: bool
     clip_list: str
 
@@ -68,7 +71,8 @@ class DatasetCheck:
     Attributes:
         group: what a group is.
         protocols: one line for each protocol and fold that is there.
-        remarks: what a partial copy lacks, which folds cannot be used, which protocols leak.
+        remarks: what a partial copy lacks, which folds or protocols cannot be used, which protocols
+            leak, which clips are cut.
         broken: clip -> what is wrong with its file.
         errors: protocols that cannot be used, with the reason.
     """
@@ -95,14 +99,16 @@ class DatasetCheck:
         rows = []
         for line in self.protocols:
             verdict = "disjoint" if not line.shared_groups else f"{line.shared_groups} shared"
+            if line.leak is None:
+                verdict = "unknown"
             name = line.protocol.replace(" (", "\n(")
             rows.append(
                 (
-                    f"{name}\nLEAKS" if line.allowed else name,
+                    f"{name}\nLEAKS" if line.allowed and line.leak is not None else name,
                     "" if line.fold is None else str(line.fold),
                     *map(str, line.clips),
                     verdict,
-                    f"{100 * line.leak:.1f} %",
+                    "unknown" if line.leak is None else f"{100 * line.leak:.1f} %",
                     line.clip_list[:HASH_SHOWN],
                 )
             )
@@ -120,6 +126,8 @@ class DatasetCheck:
         """What the table does not say."""
         lines = [*self.remarks, *self.errors, *self.broken.values()]
         part = ", for the part that is there" if self.partial else ""
+        if any(line.leak is None for line in self.protocols):
+            part += "; groups are unknown, so no leak can be measured"
         return [*lines, f"{'passed' if self.passed else 'NOT passed'}{part}"]
 
 
@@ -257,6 +265,7 @@ def check(
     notes: dict[str, None] = {}
     missing: dict[str, list[str]] = {}
     errors: list[str] = []
+    skipped: list[str] = []
     loaded: AudioDataset | None = None
     for protocol in info.protocols:
         folds: list[int | None] = [*range(1, info.folds.get(protocol, 0) + 1)] or [None]
@@ -268,18 +277,62 @@ def check(
             except MissingFoldError:
                 missing.setdefault(protocol, []).append(str(fold))
                 continue
+            except UnsuitedProtocolError as error:
+                skipped.append(f"{protocol} skipped: {error}")
+                break
             except DataError as error:
                 errors.append(f"{protocol}{'' if fold is None else f', fold {fold}'}: {error}")
                 continue
             loaded = loaded or dataset
             notes |= dict.fromkeys(dataset.info.notes)
-            lines.append(_protocol_check(dataset))
+            line = _protocol_check(dataset)
+            if line not in lines:  # a default such as "auto" is one of the others
+                lines.append(line)
     if loaded is None:
         raise DataError(errors[0].split(": ", 1)[1])
     broken = loaded.broken() if decode else _bad_headers(loaded)
     absent = [f"{protocol}: no fold {', '.join(folds)}" for protocol, folds in missing.items()]
-    remarks = (*notes, *absent)
-    return DatasetCheck(info.group, tuple(lines), remarks, broken, tuple(errors))
+    remarks = [*notes, *skipped, *absent, *filter(None, [cut_statement(loaded)])]
+    try:
+        loaded.check_trainable()
+    except DataError as error:
+        partial = any(note.startswith("partial copy") for note in notes)
+        (remarks if partial else errors).append(str(error))
+    return DatasetCheck(info.group, tuple(lines), tuple(remarks), broken, tuple(errors))
+
+
+def suggestions(
+    name: str, data_dir: str | Path | None = None, *, seed: int = 0, **options: Any
+) -> tuple[Table, list[str]]:
+    """What may name the groups of a folder's clips, and the lines that make use of the first.
+
+    Raises:
+        ConfigError: the data set takes no ``group_pattern``.
+    """
+    if "group_pattern" not in dataset_options(name):
+        raise ConfigError(f"data set {name} knows its groups: --suggest is for the data set folder")
+    found = suggest_groups(load_dataset(name, data_dir, seed=seed, **options).clips)
+    rows = [
+        (
+            one.pattern,
+            str(one.groups),
+            "-".join(map(str, dict.fromkeys(one.clips))),
+            f"{one.classes:.1f}",
+            " -> ".join(one.example),
+        )
+        for one in found
+    ]
+    columns = ("group_pattern", "groups", "clips each", "classes each", "example")
+    if not found:
+        return Table(columns, ()), [
+            "no part of the file names tells groups apart: name them in a table (table=clips.csv)"
+        ]
+    best = found[0]
+    return Table(columns, tuple(rows)), [
+        "a guess: look at the example, then give " + best.option,
+        "or, in a recipe:",
+        *best.recipe.splitlines(),
+    ]
 
 
 def stats(
@@ -361,7 +414,7 @@ def _protocol_check(dataset: AudioDataset) -> ProtocolCheck:
         fold=dataset.info.fold,
         clips=(train, validation, test),
         shared_groups=len(dataset.shared_groups()),
-        leak=dataset.leak(),
+        leak=dataset.leak() if dataset.info.groups_known else None,
         allowed=dataset.info.leaking,
         clip_list=dataset.clip_list_digest(),
     )

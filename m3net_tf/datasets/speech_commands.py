@@ -36,8 +36,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import soundfile
-
 from m3net_tf.datasets.base import (
     SPLITS,
     Archive,
@@ -48,10 +46,11 @@ from m3net_tf.datasets.base import (
     rank,
     register,
 )
+from m3net_tf.datasets.noise import NOISE_FOLDER, SILENCE, cut_silence, noise_parts
 from m3net_tf.datasets.protocols import random_split
 from m3net_tf.errors import ConfigError, DataError
 
-SILENCE, UNKNOWN, NOISE_FOLDER = "_silence_", "_unknown_", "_background_noise_"
+UNKNOWN = "_unknown_"
 WORDS_10 = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 WORDS_35 = (
     *("backward", "bed", "bird", "cat", "dog", "down", "eight", "five", "follow", "forward"),
@@ -62,7 +61,6 @@ WORDS_35 = (
 TASKS = {"12": (SILENCE, UNKNOWN, *WORDS_10), "35": WORDS_35}
 CLIPS = 105_829
 LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
-NOISE_PARTS = {"train": (0.0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1.0)}
 ALREADY_DRAWN = 1.5
 
 INFO = DatasetInfo(
@@ -137,7 +135,8 @@ def build(
     if protocol.startswith("paper-random"):
         clips = random_split(clips, seed)
         notes += ("leaks: clips of one speaker are on both sides of this random split",)
-    labels, noise = TASKS[task], _noise(root)
+    labels = TASKS[task]
+    noise = noise_parts(root / NOISE_FOLDER, INFO.sample_rate_hz, INFO.clip_samples)
     if task == "35":
         clips = [clip for clip in clips if clip.label in labels]
     else:
@@ -217,53 +216,12 @@ def _draw_unknown(clips: list[Clip], percentage: float, seed: int) -> Iterator[C
                 yield dataclasses.replace(clip, label=UNKNOWN)
 
 
-def _noise(root: Path) -> list[Clip]:
-    """Each split's part of each noise file, one clip per part."""
-    clips = []
-    for path in sorted((root / NOISE_FOLDER).glob("*.wav")):
-        try:
-            length_s = soundfile.info(path).duration
-        except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise DataError(f"{path}: is not a readable sound file; fetch it again") from error
-        for split, (start, stop) in NOISE_PARTS.items():
-            first = round(start * length_s * INFO.sample_rate_hz)
-            samples = int(stop * length_s * INFO.sample_rate_hz) - first
-            if samples < INFO.clip_samples:
-                raise DataError(f"{path}: is shorter than 10 s, too short for silence; replace it")
-            clips.append(
-                Clip(
-                    f"{NOISE_FOLDER}/{path.name}#{split}",
-                    SILENCE,
-                    split,
-                    f"{path.stem}#{split}",
-                    path,
-                    first / INFO.sample_rate_hz,
-                    samples / INFO.sample_rate_hz,
-                    synthetic=True,
-                )
-            )
-    return clips
-
-
 def _silence(noise: list[Clip], root: Path, split: str, count: int, seed: int) -> Iterator[Clip]:
-    """Cut ``count`` one-second pieces, at random places and volumes, from a split's noise."""
-    parts = [clip for clip in noise if clip.split == split]
-    if not parts:
+    """Cut ``count`` one-second pieces from a split's noise; held-out ones the same for any seed."""
+    if not any(clip.split == split for clip in noise):
         raise DataError(
             f"{root / NOISE_FOLDER}: class has no WAV file; "
             "fetch the data again or set silence_percentage to 0"
         )
     salt = seed if split == "train" else 0
-    for i in range(count):
-        part = parts[i % len(parts)]
-        draw = rank((salt, split, i))
-        place, volume = int(draw[:12], 16) / 16**12, int(draw[12:24], 16) / 16**12
-        room = round((part.duration_s or 0.0) * INFO.sample_rate_hz) - INFO.clip_samples
-        offset = round(place * room) / INFO.sample_rate_hz
-        yield dataclasses.replace(
-            part,
-            clip_id=f"{SILENCE}/{split}-{i:04d}",
-            start_s=part.start_s + offset,
-            duration_s=INFO.clip_s,
-            gain=round(volume, 3),
-        )
+    yield from cut_silence(noise, split, count, salt, INFO.sample_rate_hz, INFO.clip_s)

@@ -8,7 +8,9 @@ from m3net_tf.models.registry import (
     design_sha256,
     learnt_figures,
     model_names,
+    preset_names,
     presets_of,
+    require_preset,
 )
 
 __all__ = [
@@ -18,5 +20,7 @@ __all__ = [
     "design_sha256",
     "learnt_figures",
     "model_names",
+    "preset_names",
     "presets_of",
+    "require_preset",
 ]

@@ -10,18 +10,21 @@ the network learns of itself, as numbers by name, for a training's log.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
 import importlib
 import json
-import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from m3net_tf.artifacts import sha256_of
 from m3net_tf.errors import ConfigError
-from m3net_tf.keras import keras, tf
+
+if TYPE_CHECKING:  # names are known without TensorFlow; the networks' modules import it
+    from m3net_tf.keras import keras, tf
 
 HEADS = ("softmax", "sigmoid")
 
@@ -49,24 +52,66 @@ class Preset:
 
 def model_names() -> list[str]:
     """Names of all networks, sorted: the modules of this folder that have ``PRESETS``."""
-    return sorted(_networks())
+    return sorted(_preset_tables())
 
 
 @functools.cache
-def _networks() -> dict[str, ModuleType]:
-    package = importlib.import_module("m3net_tf.models")
-    modules = {
-        info.name: importlib.import_module(f"{package.__name__}.{info.name}")
-        for info in pkgutil.iter_modules(package.__path__)
-    }
-    return {name: module for name, module in modules.items() if hasattr(module, "PRESETS")}
+def _preset_tables() -> dict[str, ast.expr]:
+    """The value of each network's ``PRESETS`` in its source: importing it would take seconds."""
+    tables = {}
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        source = path.read_text()
+        if "\nPRESETS = " not in source:
+            continue
+        for statement in ast.parse(source).body:
+            if isinstance(statement, ast.Assign) and any(
+                isinstance(target, ast.Name) and target.id == "PRESETS"
+                for target in statement.targets
+            ):
+                name = path.relative_to(Path(__file__).parent).parts[0].removesuffix(".py")
+                tables[name] = statement.value
+    return tables
 
 
 def _module(name: str) -> ModuleType:
-    networks = _networks()
-    if name not in networks:
-        raise ConfigError(f"unknown model {name!r}: choose one of {', '.join(sorted(networks))}")
-    return networks[name]
+    _require_model(name)
+    return importlib.import_module(f"m3net_tf.models.{name}")
+
+
+def _require_model(name: str) -> None:
+    names = model_names()
+    if name not in names:
+        raise ConfigError(f"unknown model {name!r}: choose one of {', '.join(names)}")
+
+
+def preset_names(name: str) -> list[str]:
+    """Presets of one network, read from its source, so without TensorFlow.
+
+    Raises:
+        ConfigError: there is no such network.
+    """
+    _require_model(name)
+    table = _preset_tables()[name]
+    keys = table.keys if isinstance(table, ast.Dict) else []
+    if keys and all(isinstance(key, ast.Constant) for key in keys):
+        return [str(key.value) for key in keys if isinstance(key, ast.Constant)]
+    return list(presets_of(name))
+
+
+def require_preset(name: str, preset: str) -> None:
+    """Refuse a network or preset that does not exist, without TensorFlow.
+
+    Raises:
+        ConfigError: naming those that do.
+    """
+    _require_among(preset_names(name), name, preset)
+
+
+def _require_among(presets: Iterable[str], name: str, preset: str) -> None:
+    if preset not in presets:
+        raise ConfigError(
+            f"unknown preset {preset!r} of model {name}: choose one of {', '.join(presets)}"
+        )
 
 
 def presets_of(name: str) -> dict[str, Preset]:
@@ -121,10 +166,7 @@ def _written_out(value: Any) -> Any:
 
 def _preset(name: str, preset: str) -> Preset:
     presets = presets_of(name)
-    if preset not in presets:
-        raise ConfigError(
-            f"unknown preset {preset!r} of model {name}: choose one of {', '.join(presets)}"
-        )
+    _require_among(presets, name, preset)
     return presets[preset]
 
 
@@ -200,6 +242,8 @@ def _require_arguments(name: str, arguments: Mapping[str, Any]) -> dict[str, Any
 
 def _with_head(model: keras.Model, head: str) -> keras.Model:
     """The network with the wanted last layer, in single precision whatever the policy."""
+    from m3net_tf.keras import keras
+
     if head == "sigmoid" and len(model.outputs) > 1:
         raise ConfigError(
             f"model {model.name} has early exits, which need one label a clip: set early_exits to "

@@ -26,9 +26,10 @@ from m3net_tf.quantization.runtime import Int8
 from m3net_tf.quantization.sparsity import cluster, prune
 from m3net_tf.quantization.wrapping import Wrapped
 from m3net_tf.training.batches import TrainingClips, fresh_batches, stored_batches
+from m3net_tf.training.checks import input_shape
 from m3net_tf.training.distillation import load_teacher
 from m3net_tf.training.evaluation import answers, score, takes_lengths
-from m3net_tf.training.features import FeatureSet, compute_features, input_shape, with_lengths
+from m3net_tf.training.features import FeatureSet, compute_features, with_lengths
 from m3net_tf.training.losses import label_loss
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run

@@ -277,7 +277,12 @@ def _report(material: _Material, quantized: Quantized) -> dict[str, Any]:
             "clips": [train_set.clips[i].clip_id for i in material.calibration_clips],
             "features_sha256": hashlib.sha256(material.calibration.tobytes()).hexdigest(),
         },
-        "dataset": {"name": info.name, "protocol": info.protocol, "fold": info.fold},
+        "dataset": {
+            "name": info.name,
+            "protocol": info.protocol,
+            "statement": run.protocol_statement(material.dataset),
+            "fold": info.fold,
+        },
         "labels": list(info.labels),
         **{
             name: compare_split(

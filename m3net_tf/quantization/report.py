@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from m3net_tf.datasets import protocol_statement
 from m3net_tf.markdown import markdown_table
 
 Report = dict[str, Any]
@@ -224,4 +225,5 @@ def summary_table(report: Report, layers: int = 10) -> Table:
             f"divergence {cost['divergence']:.5f}",
             f"{cost['accuracy_points']:.2f}",
         )
+    table.caption = f"Protocol: {protocol_statement(report['dataset'])}."
     return table

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rich.table import Table
 
 from m3net_tf.artifacts import provenance, read_json, sha256_of, write_json
-from m3net_tf.datasets import AudioDataset, Clip
+from m3net_tf.datasets import AudioDataset, Clip, protocol_statement
 from m3net_tf.emulation import EmulationResult, find_machine, run_job
 from m3net_tf.errors import DataError, FirmwareError
 from m3net_tf.export import Bundle
@@ -318,6 +318,7 @@ def run_chain(
         "board": board,
         "dataset": dataset.info.name,
         "protocol": dataset.info.protocol,
+        "statement": run.protocol_statement(dataset),
         "clips": len(clips),
         "accuracy": {
             "float": accuracy(predict(run.load_model(), features).argmax(1)),
@@ -431,13 +432,13 @@ def chain_table(summary: dict[str, Any]) -> Table:
             value = f"{100 * value:.2f} %"
         table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
 
-    board = summary["board"]
+    board, caption = summary["board"], [f"Protocol: {protocol_statement(summary)}."]
     row("accuracy, float", accuracy["float"])
     row("accuracy, int8 on the desktop", accuracy["int8_desktop"])
     row("accuracy, TFLite Micro on the host", accuracy["tflm_host"] or "not run")
     if "emulation_missing" in summary:
         row(f"accuracy, emulated {board}", "not run")
-        table.caption = f"Not emulated: {summary['emulation_missing']}"
+        caption.append(f"Not emulated: {summary['emulation_missing']}")
     else:
         end_to_end, instructions = summary["end_to_end"], summary["instructions"]
         row(f"accuracy, emulated {board}", accuracy["emulated"])
@@ -450,4 +451,5 @@ def chain_table(summary: dict[str, Any]) -> Table:
         row("instructions a frame, front end", instructions["frontend_per_frame"])
         row("instructions a run, network", instructions["model"])
     row("parameters", summary["parameters"])
+    table.caption = "\n".join(caption)
     return table

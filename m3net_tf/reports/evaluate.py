@@ -15,7 +15,7 @@ import numpy.typing as npt
 from rich.table import Column, Table
 
 from m3net_tf.artifacts import provenance, write_bytes, write_json, write_text
-from m3net_tf.datasets import AudioDataset
+from m3net_tf.datasets import AudioDataset, protocol_statement
 from m3net_tf.errors import ConfigError
 from m3net_tf.export import Bundle
 from m3net_tf.export.bundle import detector_of_run
@@ -26,18 +26,13 @@ from m3net_tf.streaming.recognizer import Pcm, listen
 from m3net_tf.streaming.scenes import SceneSettings, TrueEvent, make_scenes
 from m3net_tf.streaming.scoring import Tally
 from m3net_tf.streaming.tuning import Recording, operating_points, total, tune
+from m3net_tf.training.checks import HELD_OUT, require_held_out
 from m3net_tf.training.features import compute_features
 from m3net_tf.training.metrics import wilson_interval
 from m3net_tf.training.run import Run
 from m3net_tf.training.trainer import predict
 
-SPLITS = ("validation", "test")
 Point = tuple[float, dict[str, Tally]]
-
-
-def _require_split(split: str) -> None:
-    if split not in SPLITS:
-        raise ConfigError(f"split {split!r} is unknown: choose one of {', '.join(SPLITS)}")
 
 
 def evaluate_clips(
@@ -54,7 +49,7 @@ def evaluate_clips(
     Raises:
         M3NetError: as the stages raise.
     """
-    _require_split(split)
+    require_held_out(split)
     dataset = run.dataset(data_dir)
     held_out = compute_features(dataset, split, run.recipe().frontend, log=log)
     stages: dict[str, npt.NDArray[Any]] = {"float": predict(run.load_model(), held_out.clean)}
@@ -65,6 +60,7 @@ def evaluate_clips(
         "run": run.folder.name,
         "dataset": dataset.info.name,
         "protocol": dataset.info.protocol,
+        "statement": run.protocol_statement(dataset),
         "split": split,
         "clips": len(held_out.labels),
         **provenance(),
@@ -108,7 +104,7 @@ def evaluate_streaming(
     Raises:
         M3NetError: as the stages raise.
     """
-    _require_split(split)
+    require_held_out(split)
     target = target_false_accepts_per_hour
     if target is not None and not 0 <= target < float("inf"):
         raise ConfigError(
@@ -136,8 +132,9 @@ def evaluate_streaming(
         "model_sha256": bundle.manifest["model"]["sha256"],
         "dataset": dataset.info.name,
         "protocol": dataset.info.protocol,
+        "statement": run.protocol_statement(dataset),
         "split": split,
-        "clip_list_sha256": {name: dataset.clip_list_hash()[name] for name in SPLITS},
+        "clip_list_sha256": {name: dataset.clip_list_hash()[name] for name in HELD_OUT},
         "scenes": dataclasses.asdict(scenes),
         "target_false_accepts_per_hour": target,
         "detector": config.to_dict(),
@@ -248,6 +245,7 @@ def clips_table(result: dict[str, Any]) -> Table:
             low, high = (100 * one for one in result[name]["accuracy_95"])
             accuracy = 100 * result[name]["accuracy"]
             table.add_row(words, f"{accuracy:.2f} %", f"{low:.1f} to {high:.1f} %")
+    table.caption = f"Protocol: {protocol_statement(result)}."
     return table
 
 
@@ -273,6 +271,6 @@ def streaming_table(result: dict[str, Any]) -> Table:
         )
     table.caption = (
         f"The gate spares {100 * result['spared_runs']:.0f} % of the runs. Latency: median, from "
-        "the sound's end."
+        f"the sound's end. Protocol: {protocol_statement(result)}."
     )
     return table

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.datasets import AudioDataset, Clip, to_pcm16
+from m3net_tf.datasets.noise import made_noise
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.streaming.config import SILENCE_LABELS, label_word
 
@@ -28,7 +29,6 @@ _ACTIVE_DB = 20.0  # a clip's sound is where it is at most so far below its loud
 _LEVEL_CLIPS = 64  # clips whose median level the background is set against
 _SILENT_DB = -90.0
 _FADE_S = 0.05  # over which pieces of background go over into each other
-_SLOPES = (0.0, 1.5)  # made noise: power falls with frequency to this power
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,7 +220,7 @@ def _evenly(rng: Rng, clips: list[Clip]) -> Iterator[Clip]:
 def _background(rng: Rng, dataset: AudioDataset, clips: tuple[Clip, ...]) -> Callable[[int], Audio]:
     """Makes background of a number of samples, of any level: of one recording's clips, or noise."""
     if not clips:
-        return functools.partial(_made_noise, rng)
+        return functools.partial(made_noise, rng)
     by_group: dict[str, list[Clip]] = {}
     for clip in clips:
         by_group.setdefault(clip.group, []).append(clip)
@@ -241,12 +241,3 @@ def _background(rng: Rng, dataset: AudioDataset, clips: tuple[Clip, ...]) -> Cal
         return mix
 
     return joined
-
-
-def _made_noise(rng: Rng, samples: int) -> Audio:
-    """Noise whose power falls with frequency, by a random slope."""
-    spectrum = np.fft.rfft(rng.standard_normal(samples))
-    steps = np.maximum(np.arange(len(spectrum)), len(spectrum) / 400)  # flat below 20 Hz at 16 kHz
-    return np.fft.irfft(spectrum * steps ** (-rng.uniform(*_SLOPES) / 2), samples).astype(
-        np.float32
-    )

@@ -48,7 +48,7 @@ def load_teacher(
         recipe: recipe of the network that learns.
         dataset: its data set.
         shape: its input, (bins, frames, channels).
-        data_dir: where the data set lies.
+        data_dir: where the data set lies; None: where the teacher's was.
         log: takes lines of progress.
 
     Raises:
@@ -81,7 +81,8 @@ def load_teacher(
         )
     options = taught.dataset.options
     section = dataclasses.replace(recipe.dataset, options=options)
-    own = load_recipe_dataset(dataclasses.replace(recipe, dataset=section), data_dir)
+    folder = run.data_folder(data_dir)
+    own = load_recipe_dataset(dataclasses.replace(recipe, dataset=section), folder)
     clips = dataset.split("train")
     if [clip.clip_id for clip in own.split("train")] != [clip.clip_id for clip in clips]:
         raise ConfigError(

@@ -25,9 +25,9 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from m3net_tf.datasets import AudioDataset, Clip, DatasetInfo
+from m3net_tf.datasets import AudioDataset, Clip
 from m3net_tf.datasets.audio import fit_length, header_of
-from m3net_tf.errors import ConfigError, DataError
+from m3net_tf.errors import DataError
 from m3net_tf.frontend import FrontendConfig, graph
 from m3net_tf.frontend.store import (
     KEY_BYTES,
@@ -37,6 +37,7 @@ from m3net_tf.frontend.store import (
     content_hashes,
 )
 from m3net_tf.training.augmentation import cut_at_random, vary_waveform
+from m3net_tf.training.checks import input_shape
 from m3net_tf.training.recipe import AugmentationSection
 from m3net_tf.training.rooms import read_rooms, room_paths
 
@@ -76,26 +77,6 @@ class FeatureSet:
     def clean(self) -> npt.NDArray[np.int8]:
         """Features of the clips as recorded, shape (clips, bins, frames, 1)."""
         return self.features[0][..., None]
-
-
-def input_shape(info: DatasetInfo, config: FrontendConfig) -> tuple[int, int, int]:
-    """(bins, frames, 1) of the features of one clip.
-
-    Raises:
-        ConfigError: data set and front end differ in rate, or a clip is shorter than a frame.
-    """
-    if info.sample_rate_hz != config.sample_rate_hz:
-        raise ConfigError(
-            f"frontend.sample_rate_hz is {config.sample_rate_hz} but data set {info.name} delivers "
-            f"{info.sample_rate_hz}: set them to the same rate"
-        )
-    frames = config.frame_count(info.clip_samples)
-    if frames == 0:
-        raise ConfigError(
-            f"frontend.frame_samples is {config.frame_samples} but a clip of {info.name} has only "
-            f"{info.clip_samples} samples: choose a shorter frame"
-        )
-    return config.feature_bins, frames, 1
 
 
 def compute_features(

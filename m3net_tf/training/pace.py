@@ -14,8 +14,9 @@ from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
 from m3net_tf.models.complexity import count_macs
 from m3net_tf.training.batches import TrainingClips
+from m3net_tf.training.checks import input_shape
 from m3net_tf.training.evaluation import takes_lengths
-from m3net_tf.training.features import FeatureSet, input_shape
+from m3net_tf.training.features import FeatureSet
 from m3net_tf.training.losses import label_loss
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.state import TrainingState

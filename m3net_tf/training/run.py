@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m3net_tf.artifacts import read_json
-from m3net_tf.datasets import AudioDataset, load_dataset
-from m3net_tf.errors import ConfigError, ModelError
+from m3net_tf.artifacts import read_json, write_json
+from m3net_tf.datasets import AudioDataset, dataset_info, load_dataset, protocol_statement
+from m3net_tf.errors import ConfigError, DataError, ModelError
+from m3net_tf.models import design_sha256, model_names, presets_of
 from m3net_tf.training.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import, and most readers of a run do without
@@ -39,10 +40,13 @@ class Run:
         folder: ``runs/<name>``; it holds ``recipe.yaml``, ``model.keras`` (best epoch by
             validation), ``metrics.json``, ``history.csv``, ``curves.png``,
             ``confusion_matrix.csv`` and, while training, ``state.npz``; ``detector.yaml`` once live
-            detection was tuned.
+            detection was tuned; ``data.json`` where the data set was given as a folder.
     """
 
     folder: Path
+    _loaded: dict[Path | None, AudioDataset] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def recipe_path(self) -> Path:
@@ -68,6 +72,11 @@ class Run:
     def detector_path(self) -> Path:
         """Settings of live detection, where a tuning or the user wrote them."""
         return self.folder / "detector.yaml"
+
+    @property
+    def data_path(self) -> Path:
+        """Where the data set lay at the training: of this machine, so not part of the result."""
+        return self.folder / "data.json"
 
     @property
     def finished(self) -> bool:
@@ -102,9 +111,60 @@ class Run:
         self._require_finished()
         return read_json(self.metrics_path)
 
+    def data_folder(self, data_dir: Path | None) -> Path | None:
+        """Folder of the data set: the given one, else that of the training; None: the cache's.
+
+        Raises:
+            DataError: the training's is not there any more.
+        """
+        if data_dir is not None or not self.data_path.exists():
+            return data_dir
+        folder = Path(str(read_json(self.data_path)["folder"]))
+        if not folder.is_dir():
+            raise DataError(
+                f"{folder}: {self.folder} was trained on this folder, which is not there any "
+                "more: give the new one by --data-dir or DATA_DIR"
+            )
+        return folder
+
+    def remember_data_folder(self, data_dir: Path | None) -> None:
+        """Note where the data set lies, for later commands that are not told."""
+        if data_dir is not None and dataset_info(self.recipe().dataset.name).needs_folder:
+            write_json(self.data_path, {"folder": str(data_dir.expanduser().resolve())})
+
     def dataset(self, data_dir: Path | None) -> AudioDataset:
-        """The data set that the recipe names."""
-        return load_recipe_dataset(self.recipe(), data_dir)
+        """The data set that the recipe names, from :meth:`data_folder`.
+
+        Raises:
+            DataError, ConfigError: as :func:`m3net_tf.datasets.load_dataset` and
+                :meth:`data_folder` raise.
+        """
+        if data_dir not in self._loaded:
+            folder = self.data_folder(data_dir)
+            self._loaded[data_dir] = load_recipe_dataset(self.recipe(), folder)
+        return self._loaded[data_dir]
+
+    def check(self, data_dir: Path | None) -> None:
+        """Prove, without TensorFlow, that the run is finished and its data set is there.
+
+        Raises:
+            ModelError: the folder is no finished run.
+            DataError, ConfigError: as :meth:`dataset` raises.
+        """
+        self._require_finished()
+        self.dataset(data_dir)
+
+    def protocol_statement(self, dataset: AudioDataset) -> str:
+        """How the run's clips were held out, and whether ``dataset`` still has the same split.
+
+        Args:
+            dataset: what :meth:`dataset` gave.
+        """
+        statement = protocol_statement(dataset)
+        trained = self.metrics()["dataset"].get("clip_list_sha256")
+        if trained is None or trained == dataset.clip_list_hash():
+            return statement
+        return f"{statement}; CHANGED since the training, so some of these clips may be trained on"
 
     def load_model(self) -> keras.Model:
         """The trained network.
@@ -114,7 +174,6 @@ class Run:
         """
         self._require_finished()
         from m3net_tf.keras import keras
-        from m3net_tf.models import model_names, presets_of
 
         for name in model_names():
             presets_of(name)  # imports its module, which registers the layers
@@ -136,7 +195,6 @@ class Run:
 
 def design_of(recipe: Recipe) -> str:
     """Hash of the network that a recipe builds today; see :func:`m3net_tf.models.design_sha256`."""
-    from m3net_tf.models import design_sha256
 
     model = recipe.model
     return design_sha256(model.name, model.preset, model.arguments)

@@ -14,83 +14,52 @@ from typing import Any
 import numpy as np
 
 from m3net_tf.artifacts import naming, provenance, write_json, write_text
-from m3net_tf.datasets import AudioDataset
-from m3net_tf.errors import ConfigError, ModelError
+from m3net_tf.datasets import AudioDataset, split_facts
+from m3net_tf.errors import ModelError
 from m3net_tf.frontend import dequantize_features
 from m3net_tf.keras import keras, tf
-from m3net_tf.locks import scratch_folder, writes_into
+from m3net_tf.locks import scratch_folder
 from m3net_tf.models import build_model, learnt_figures
 from m3net_tf.models.complexity import count_macs
 from m3net_tf.training.batches import TrainingClips, fresh_batches, stored_batches
-from m3net_tf.training.devices import strategy_for
+from m3net_tf.training.checks import input_shape
 from m3net_tf.training.distillation import load_teacher
 from m3net_tf.training.evaluation import answers, evaluate, predict, score, takes_lengths
-from m3net_tf.training.features import FeatureSet, compute_features, input_shape, with_lengths
+from m3net_tf.training.features import FeatureSet, compute_features, with_lengths
 from m3net_tf.training.fine_tuning import start_from
 from m3net_tf.training.logbook import plot_curves, tensorboard, write_history
 from m3net_tf.training.losses import label_loss
 from m3net_tf.training.metrics import Evaluation
-from m3net_tf.training.recipe import Recipe, load_recipe, save_recipe
-from m3net_tf.training.run import Run, design_of, load_recipe_dataset
+from m3net_tf.training.recipe import Recipe, save_recipe
+from m3net_tf.training.run import Run, design_of
 from m3net_tf.training.state import TrainingState, answer_of
 from m3net_tf.training.steps import Step, make_step
 
-__all__ = ["predict", "train"]
+__all__ = ["predict", "run_training"]
 
 Log = Callable[[str], None]
 _LEARNT_CLIPS = 32
 
 
-@writes_into("folder", makes=True)
-def train(
-    recipe: Recipe,
-    folder: Path,
-    data_dir: Path | None = None,
-    log: Log = lambda _: None,
-    devices: int = 1,
+def run_training(
+    recipe: Recipe, run: Run, dataset: AudioDataset, data_dir: Path | None, log: Log
 ) -> dict[str, Any]:
-    """Train by a recipe, or go on where an earlier call was stopped.
+    """Train from the start or the saved state, and write all of the run; see :func:`.start.train`.
 
     Args:
         recipe: what to do.
-        folder: run folder; made if needed. A finished run of the same recipe is left as it is.
-        data_dir: where the data set lies, if it is one of files.
+        run: where to.
+        dataset: the recipe's, checked.
+        data_dir: where it lies.
         log: takes lines of progress.
-        devices: how many devices share each batch; see :mod:`m3net_tf.training.devices`. Batch
-            normalisation takes the statistics of each device's part.
 
     Returns:
         The metrics, as they stand in ``metrics.json``.
 
     Raises:
-        InUseError: another process writes into the folder.
-        ConfigError: the folder holds a run of another recipe, or of a preset that has changed
-            since; or the recipe does not fit the data or the runs that it names.
-        DataError: the data set is missing or broken.
-        ModelError: the saved state of a stopped run, or a run that the recipe names, is damaged
-            or unfinished.
+        M3NetError: as :func:`.start.train` says.
     """
-    run = Run(folder)
-    if run.recipe_path.exists():
-        if load_recipe(run.recipe_path) != recipe:
-            raise ConfigError(
-                f"{folder} holds a run of another recipe: choose another name, or delete it"
-            )
-        if run.outdated:
-            raise ConfigError(
-                f"{folder} holds a network that this version of {recipe.model.name} "
-                f"{recipe.model.preset} is not: choose another name, or delete it"
-            )
-        if run.finished:
-            log(f"{folder} is already trained")
-            return run.metrics()
-    with strategy_for(devices, recipe.training.batch_size).scope():
-        return _train(recipe, run, data_dir, log)
-
-
-def _train(recipe: Recipe, run: Run, data_dir: Path | None, log: Log) -> dict[str, Any]:
     folder = run.folder
-    dataset = load_recipe_dataset(recipe, data_dir)
     labels, settings = dataset.info.labels, recipe.training
     shape = input_shape(dataset.info, recipe.frontend)
     build = functools.partial(build_network, recipe, shape, dataset.info.multi_label)
@@ -113,6 +82,7 @@ def _train(recipe: Recipe, run: Run, data_dir: Path | None, log: Log) -> dict[st
         f"{count_macs(model)} MACs, {len(clips.features.clips)} training clips"
     )
     save_recipe(recipe, run.recipe_path)
+    run.remember_data_folder(data_dir)
     step = make_step(state, recipe, loss, teacher.model)
     with tensorboard(folder / "tensorboard", wanted=settings.tensorboard) as note:
         while not state.ended:
@@ -133,10 +103,7 @@ def _train(recipe: Recipe, run: Run, data_dir: Path | None, log: Log) -> dict[st
     metrics = {
         "recipe": recipe.to_dict(),
         "dataset": {
-            "name": dataset.info.name,
-            "protocol": dataset.info.protocol,
-            "leaking": dataset.info.leaking,
-            "fold": dataset.info.fold,
+            **split_facts(dataset),
             "notes": list(dataset.info.notes),
             "labels": list(labels),
             "clip_list_sha256": dataset.clip_list_hash(),

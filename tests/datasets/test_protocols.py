@@ -8,7 +8,7 @@ import pytest
 from m3net_tf.datasets import SPLITS, dataset_info, dataset_names, load_dataset
 from m3net_tf.datasets.base import Clip
 from m3net_tf.datasets.protocols import grouped_split, random_split, stratified_split
-from m3net_tf.errors import DataError
+from m3net_tf.errors import ConfigError, DataError
 
 REAL = {
     "speech_commands": "speech_commands_v2_mini",
@@ -47,7 +47,7 @@ def prove(dataset) -> None:
 def test_no_group_on_both_sides(name, protocol, make_layout):
     root = make_layout(name)
     if (name, protocol) == ("folder", "listed-split"):
-        with pytest.raises(DataError, match="has no split; give a column split or folders"):
+        with pytest.raises(ConfigError, match="has no split; give a column split or folders"):
             load_dataset(name, root, protocol=protocol)
         return
     options = {"group_pattern": "(speaker[0-9])"} if name == "folder" else {}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from m3net_tf.datasets import load_dataset
-from m3net_tf.datasets.speech_commands import NOISE_PARTS, SILENCE, UNKNOWN, WORDS_10, WORDS_35
+from m3net_tf.datasets.noise import NOISE_PARTS, SILENCE
+from m3net_tf.datasets.speech_commands import UNKNOWN, WORDS_10, WORDS_35
 from m3net_tf.errors import ConfigError, DataError
 
 NAME = "speech_commands"

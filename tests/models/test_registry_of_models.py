@@ -6,7 +6,15 @@ import pytest
 
 from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.keras import keras, tf
-from m3net_tf.models import build_model, design_sha256, m3net, model_names, presets_of
+from m3net_tf.models import (
+    build_model,
+    design_sha256,
+    m3net,
+    model_names,
+    preset_names,
+    presets_of,
+    require_preset,
+)
 from m3net_tf.models.complexity import count_macs
 from m3net_tf.models.m3net.channel_attention import EfficientChannelAttention
 
@@ -59,6 +67,12 @@ def test_unknown_model(function):
     for helper in ("registry", "complexity", "stacking"):
         with pytest.raises(ConfigError, match=f"unknown model '{helper}'"):
             function(helper)
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_presets_are_known_without_their_modules(name):
+    assert preset_names(name) == list(presets_of(name))
+    require_preset(name, preset_names(name)[0])
 
 
 def test_a_design_is_its_arguments_whatever_the_preset_is_called(monkeypatch):

@@ -114,6 +114,29 @@ def test_without_sources_the_rest_still_works(run, monkeypatch):
     assert "out of reach" in terminal.export_text()
 
 
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"protocol": "stratified-random (groups unknown)"}, "speakers unknown: this figure may"),
+        ({"protocol": "grouped", "statement": "grouped: no group is in both"}, "no group is in"),
+    ],
+    ids=["older", "today"],
+)
+def test_the_table_says_how_its_clips_were_held_out(facts, said):
+    stages = ("float", "int8_desktop", "tflm_host")
+    summary = {
+        **facts,
+        **{"run": "own", "board": BOARD, "dataset": "folder", "clips": 4, "parameters": 1},
+        "accuracy": dict.fromkeys(stages, 0.5),
+        "emulation_missing": "no emulator",
+    }
+    terminal = Console(record=True, width=100)
+    terminal.print(chain.chain_table(summary))
+    text = " ".join(terminal.export_text().split())
+    assert f"Protocol: {facts['protocol'].split()[0]}" in text and said in text
+    assert "Not emulated: no emulator" in text
+
+
 def test_a_missing_emulator_is_a_reason_not_an_error(monkeypatch):
     installed = shutil.which
     monkeypatch.setattr(

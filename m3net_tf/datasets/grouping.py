@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which clips of a folder belong together, guessed from their names: ``group_pattern``."""
+
+import dataclasses
+import re
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import yaml
+
+from m3net_tf.datasets.base import Clip
+
+SHOWN = 3
+_FIELDS = 5
+_FIELD, _BREAK, _END = "[^/_.-]+", "[_-]", r"\.[^./]+$"
+_SPEAKER_WORDS = (
+    *("actor", "author", "child", "id", "p", "person", "rec", "recording", "s", "sess", "session"),
+    *("sp", "speaker", "spk", "spkr", "sub", "subj", "subject", "user"),
+)
+_KNOWN = ("([^/]+)_nohash_", "/([^/]+)/[^/]+$")
+
+
+@dataclasses.dataclass(frozen=True)
+class Suggestion:
+    """A pattern that may name the groups, and what it makes of the clips.
+
+    Attributes:
+        pattern: for option ``group_pattern``.
+        groups: number of groups.
+        clips: fewest and most clips of a group.
+        classes: mean number of classes of a group.
+        example: a clip and the group that it gets.
+    """
+
+    pattern: str
+    groups: int
+    clips: tuple[int, int]
+    classes: float
+    example: tuple[str, str]
+
+    @property
+    def option(self) -> str:
+        """What a command line takes."""
+        return f"--option {shlex.quote(f'group_pattern={self.pattern}')}"
+
+    @property
+    def recipe(self) -> str:
+        """What a recipe takes, YAML."""
+        section = {"dataset": {"name": "folder", "options": {"group_pattern": self.pattern}}}
+        return yaml.safe_dump(section, sort_keys=False).rstrip()
+
+
+def suggest_groups(clips: Sequence[Clip]) -> list[Suggestion]:
+    """Patterns that split the clips into groups which may be speakers or recordings, best first.
+
+    A pattern counts if it matches every clip and leaves each class at least three groups, so that
+    whole groups can train, validate and test. Groups that have clips of several classes, names
+    such as ``spk03`` and the beginning of a name speak for a pattern; a short number, which may
+    count the takes, speaks against it.
+
+    Args:
+        clips: clips of the data set ``folder``; their names are compared, their groups are not.
+    """
+    listed = [clip for clip in clips if not clip.synthetic]
+    found: dict[tuple[str, ...], tuple[float, Suggestion]] = {}
+    for order, pattern in enumerate(_candidates(listed)):
+        groups = _groups(pattern, listed)
+        if not groups or not _can_be_split(groups, listed):
+            continue
+        score = _score(pattern, groups, listed) - 1e-3 * order
+        if groups not in found or score > found[groups][0]:
+            found[groups] = (score, _suggestion(pattern, groups, listed))
+    ranked = sorted(found.values(), key=lambda scored: -scored[0])
+    return [suggestion for _, suggestion in ranked[:SHOWN]]
+
+
+def _candidates(clips: Sequence[Clip]) -> list[str]:
+    """Patterns to be tried: known forms, then the fields of the file's name, named ones first."""
+    first, behind = "(?:^|/)", f"{_FIELD}{_BREAK}"
+    fields = [f"{first}{i * behind}({_FIELD}){_BREAK}[^/]*$" for i in range(_FIELDS)]
+    fields += [f"({_FIELD}){i * (_BREAK + _FIELD)}{_END}" for i in range(_FIELDS)]
+    fields.append(f"{first}([0-9]+)[^/0-9][^/]*$")
+    named = []
+    for field in (*fields, *_KNOWN):
+        groups = _groups(field, clips)
+        forms = [re.fullmatch("([A-Za-z]+)[0-9]+", group) for group in groups]
+        words = {form[1] for form in forms if form}
+        if groups and all(forms) and len(words) == 1:
+            named.append(f"({words.pop()}[0-9]+)")
+    return [*dict.fromkeys(named), *_KNOWN, *fields]
+
+
+def _groups(pattern: str, clips: Sequence[Clip]) -> tuple[str, ...]:
+    """Each clip's group; empty where the pattern misses one."""
+    expression = re.compile(pattern)
+    matches = [expression.search(clip.clip_id) for clip in clips]
+    if not all(match and match[1] for match in matches):
+        return ()
+    return tuple(match[1] for match in matches if match)
+
+
+def _can_be_split(groups: Sequence[str], clips: Sequence[Clip]) -> bool:
+    """Whether each class has three groups or more, and groups more than one clip.
+
+    Numbers that come once in a class count its clips.
+    """
+    of_class: dict[str, set[str]] = {}
+    for group, clip in zip(groups, clips, strict=True):
+        of_class.setdefault(clip.label, set()).add(group)
+    enough = min(map(len, of_class.values())) >= 3
+    counts = all(map(str.isdigit, groups)) and sum(map(len, of_class.values())) == len(groups)
+    return enough and not counts and len(clips) >= 1.5 * len(set(groups))
+
+
+def _score(pattern: str, groups: Sequence[str], clips: Sequence[Clip]) -> float:
+    labels = {clip.label for clip in clips}
+    spanning = (_classes(groups, clips) - 1) / max(1, len(labels) - 1)
+    word = re.fullmatch(r"\(([A-Za-z]+)\[0-9\]\+\)", pattern)
+    sizes = np.array([*Counter(groups).values()], float)
+    return (
+        spanning
+        + 1.0 * bool(word and word[1].lower() in _SPEAKER_WORDS)
+        + 0.5 * (pattern in _KNOWN)
+        + 0.5 * all(re.fullmatch("[0-9]{4,}", group) for group in groups)  # Freesound's, say
+        - 1.0 * all(re.fullmatch("[0-9]{1,2}", group) for group in groups)  # takes, perhaps
+        - 0.1 * float(sizes.std() / sizes.mean())
+    )
+
+
+def _classes(groups: Sequence[str], clips: Sequence[Clip]) -> float:
+    """Mean number of classes of a group."""
+    pairs = {(group, clip.label) for group, clip in zip(groups, clips, strict=True)}
+    return len(pairs) / len(set(groups))
+
+
+def _suggestion(pattern: str, groups: Sequence[str], clips: Sequence[Clip]) -> Suggestion:
+    sizes = Counter(groups).values()
+    return Suggestion(
+        pattern=pattern,
+        groups=len(set(groups)),
+        clips=(min(sizes), max(sizes)),
+        classes=_classes(groups, clips),
+        example=(clips[0].clip_id, groups[0]),
+    )

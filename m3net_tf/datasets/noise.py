@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Silence clips: pieces cut out of background recordings, or made of noise.
+
+A recogniser hears silence most of its time, and without a class for it each quiet moment is given
+to one of the others.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from m3net_tf.datasets.audio import Audio
+from m3net_tf.datasets.base import Clip, rank
+from m3net_tf.errors import DataError
+
+SILENCE, NOISE_FOLDER = "_silence_", "_background_noise_"
+NOISE_PARTS = {"train": (0.0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1.0)}
+_SLOPES = (0.0, 1.5)  # of made noise: power falls with frequency to this power
+_MADE_DB = (-90.0, -30.0)  # level of made silence, from a quiet microphone to a loud room
+
+
+def noise_parts(folder: Path, sample_rate_hz: int, clip_samples: int) -> list[Clip]:
+    """Each split's part of each noise file in a folder, one clip a part.
+
+    Args:
+        folder: the folder, which need not exist.
+        sample_rate_hz: rate at which clips are delivered.
+        clip_samples: samples of a delivered clip.
+
+    Raises:
+        DataError: a file is unreadable or too short for a clip of each split.
+    """
+    clips = []
+    for path in sorted(folder.glob("*.wav")):
+        try:
+            file = soundfile.info(path)
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            raise DataError(f"{path}: is not a readable sound file; fetch it again") from error
+        # What is resampled may round to one sample less.
+        spare = int(file.samplerate != sample_rate_hz)
+        for split, (start, stop) in NOISE_PARTS.items():
+            first = round(start * file.duration * sample_rate_hz)
+            samples = int(stop * file.duration * sample_rate_hz) - first - spare
+            if samples < clip_samples:
+                shortest_s = 10 * clip_samples / sample_rate_hz
+                raise DataError(
+                    f"{path}: is shorter than {shortest_s:g} s, too short for silence; replace it"
+                )
+            clips.append(
+                Clip(
+                    f"{folder.name}/{path.name}#{split}",
+                    SILENCE,
+                    split,
+                    f"{path.stem}#{split}",
+                    path,
+                    first / sample_rate_hz,
+                    samples / sample_rate_hz,
+                    synthetic=True,
+                )
+            )
+    return clips
+
+
+def cut_silence(
+    parts: Sequence[Clip], split: str, count: int, salt: int, sample_rate_hz: int, clip_s: float
+) -> Iterator[Clip]:
+    """Cut pieces at random places and volumes from a split's noise, in turn from each file.
+
+    Args:
+        parts: what :func:`noise_parts` gave; at least one is of the split.
+        split: whose silence it is.
+        count: number of pieces.
+        salt: of the draw.
+        sample_rate_hz: rate at which clips are delivered.
+        clip_s: length of a piece.
+    """
+    parts = [clip for clip in parts if clip.split == split]
+    clip_samples = round(clip_s * sample_rate_hz)
+    for i in range(count):
+        part = parts[i % len(parts)]
+        draw = rank((salt, split, i))
+        place, volume = int(draw[:12], 16) / 16**12, int(draw[12:24], 16) / 16**12
+        room = round((part.duration_s or 0.0) * sample_rate_hz) - clip_samples
+        offset = round(place * room) / sample_rate_hz
+        yield dataclasses.replace(
+            part,
+            clip_id=f"{SILENCE}/{split}-{i:04d}",
+            start_s=part.start_s + offset,
+            duration_s=clip_s,
+            gain=round(volume, 3),
+        )
+
+
+def made_silence(split: str, count: int, salt: int) -> Iterator[Clip]:
+    """Clips without a file, to be made by :func:`synthesise_silence`; each is its own group."""
+    for i in range(count):
+        name = f"{SILENCE}/made-{salt}-{split}-{i:04d}"
+        yield Clip(name, SILENCE, split, name, synthetic=True)
+
+
+def synthesise_silence(samples: int, clip: Clip) -> Audio:
+    """The sound of a clip of :func:`made_silence`, float32 of shape (samples,).
+
+    Its name decides level and spectrum, so it is the same on every machine of the same NumPy.
+    """
+    rng = np.random.default_rng(int(rank(clip.clip_id)[:16], 16))
+    noise = made_noise(rng, samples)
+    level_db = rng.uniform(*_MADE_DB)
+    rms = float(np.sqrt(np.mean(np.square(noise, dtype=np.float64))))
+    return noise * np.float32(10 ** (level_db / 20) / rms)
+
+
+def made_noise(rng: np.random.Generator, samples: int) -> Audio:
+    """Noise whose power falls with frequency, by a random slope, float32 of shape (samples,)."""
+    spectrum = np.fft.rfft(rng.standard_normal(samples))
+    steps = np.maximum(np.arange(len(spectrum)), len(spectrum) / 400)  # flat below 20 Hz at 16 kHz
+    return np.fft.irfft(spectrum * steps ** (-rng.uniform(*_SLOPES) / 2), samples).astype(
+        np.float32
+    )

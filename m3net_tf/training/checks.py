@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be wrong with a recipe and its data, found without TensorFlow, so in a second."""
+
+from __future__ import annotations
+
+from m3net_tf.datasets import AudioDataset, DatasetInfo
+from m3net_tf.errors import ConfigError
+from m3net_tf.frontend import FrontendConfig
+from m3net_tf.models import require_preset
+from m3net_tf.training.recipe import Recipe
+
+HELD_OUT = ("validation", "test")
+
+
+def require_held_out(split: str) -> None:
+    """Refuse a split that a network was trained on.
+
+    Raises:
+        ConfigError: naming those that are held out.
+    """
+    if split not in HELD_OUT:
+        raise ConfigError(f"split {split!r} is unknown: choose one of {', '.join(HELD_OUT)}")
+
+
+def check_training(recipe: Recipe, dataset: AudioDataset) -> None:
+    """Refuse what would fail after TensorFlow is loaded, or after an hour of training.
+
+    Args:
+        recipe: what is to be trained.
+        dataset: the clips that its data set section names.
+
+    Raises:
+        ConfigError: an unknown network or preset, or a front end that does not fit the clips.
+        DataError: fewer than two classes, or a split without clips.
+    """
+    require_preset(recipe.model.name, recipe.model.preset)
+    input_shape(dataset.info, recipe.frontend)
+    dataset.check_trainable()
+
+
+def input_shape(info: DatasetInfo, config: FrontendConfig) -> tuple[int, int, int]:
+    """(bins, frames, 1) of the features of one clip.
+
+    Raises:
+        ConfigError: data set and front end differ in rate, or a clip is shorter than a frame.
+    """
+    if info.sample_rate_hz != config.sample_rate_hz:
+        raise ConfigError(
+            f"frontend.sample_rate_hz is {config.sample_rate_hz} but data set {info.name} delivers "
+            f"{info.sample_rate_hz}: set them to the same rate"
+        )
+    frames = config.frame_count(info.clip_samples)
+    if frames == 0:
+        raise ConfigError(
+            f"frontend.frame_samples is {config.frame_samples} but a clip of {info.name} has only "
+            f"{info.clip_samples} samples: choose a shorter frame"
+        )
+    return config.feature_bins, frames, 1

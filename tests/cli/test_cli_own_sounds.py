@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Own sounds by the command line: early errors, a run that knows its data and its protocol."""
+
+import contextlib
+import io
+import itertools
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from m3net_tf import cli
+from m3net_tf.quantization.report import summary_table
+from m3net_tf.training import Run, load_recipe, save_recipe
+
+pytestmark = pytest.mark.usefixtures("private_cache")
+
+EARLY = """
+import contextlib, io, sys
+from m3net_tf import cli
+for words in {commands!r}:
+    sys.argv = ["m3net", *words]
+    told = io.StringIO()
+    with contextlib.redirect_stderr(told), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            cli.main()
+        except SystemExit as stop:
+            assert stop.code == 2, (words, stop.code)
+    print(told.getvalue().strip())
+    assert "tensorflow" not in sys.modules, words
+"""
+
+
+def command(*words: object) -> tuple[int, str]:
+    """Exit status and all output of ``m3net WORDS``."""
+    told = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["m3net", *map(str, words)])
+        patch.delenv("DATA_DIR", raising=False)
+        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+            try:
+                cli.main()
+            except SystemExit as stop:
+                return int(stop.code or 0), told.getvalue()
+    return 0, told.getvalue()
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory) -> Path:
+    """Two classes by five speakers with two takes each; do not write into it."""
+    root = tmp_path_factory.mktemp("own") / "words"
+    rng = np.random.default_rng(0)
+    for label, speaker, take in itertools.product(("clap", "snap"), range(5), range(2)):
+        path = root / label / f"speaker{speaker}_{take}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = rng.integers(-9000, 9000, 24_000 if take else 12_000).astype(np.int16)
+        soundfile.write(path, noise, 16_000)
+    return root
+
+
+@pytest.fixture(scope="module")
+def plan(tiny_recipe, tmp_path_factory) -> Path:
+    """A recipe of the data set ``folder``, which names no options."""
+    recipe = tiny_recipe(
+        dataset={"name": "folder", "options": {}},
+        training={"epochs": 1, "batch_size": 4, "weight_average": 0.0},
+    )
+    path = tmp_path_factory.mktemp("plan") / "own.yaml"
+    save_recipe(recipe, path)
+    return path
+
+
+def no_steps(state, *_: object) -> dict[str, float]:
+    """An epoch that learns nothing, in no time."""
+    figures = ("loss", "validation_loss", "validation_accuracy", "learning_rate", "seconds")
+    row = {"epoch": 1.0, **dict.fromkeys(figures, 0.5)}
+    state.close_epoch(row)
+    return row
+
+
+@pytest.fixture(scope="module")
+def trained(private_cache, sounds, plan, tmp_path_factory) -> tuple[Path, str]:
+    """A run on the sounds whose speakers are not named, and what its training printed."""
+    folder = tmp_path_factory.mktemp("runs") / "own"
+    words = ("train", plan, "--run", folder, "--data-dir", sounds, "--option", "fit=crop")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("m3net_tf.training.trainer._run_epoch", no_steps)
+        status, told = command(*words)
+    assert status == 0, told
+    return folder, told
+
+
+def test_training_says_what_its_figure_is_worth(trained):
+    _, told = trained
+    warning = "stratified-random, speakers unknown: this figure may be too high; set group_pattern"
+    first, second, *_, last = told.splitlines()
+    assert first == f"folder: {warning}"
+    assert second.startswith("folder: 10 of 20 clips are longer than the window of 1 s")
+    assert "test accuracy" in last and last.endswith(warning)
+
+
+def test_option_becomes_part_of_the_recipe(trained, plan):
+    folder, _ = trained
+    assert load_recipe(folder / "recipe.yaml").dataset.options == {"fit": "crop"}
+    assert load_recipe(plan).dataset.options == {}
+    status, told = command("train", plan, "--run", folder, "--option", "fit=pad")
+    assert status == 2 and "holds a run of another recipe" in told
+    status, told = command("train", plan, "--option", "seed=3")
+    assert status == 2 and "dataset.options.seed is no data set option" in told
+
+
+def test_a_run_remembers_where_its_data_were(trained, sounds):
+    folder, _ = trained
+    assert Run(folder).data_folder(None) == sounds
+    status, told = command("evaluate", folder)
+    assert status == 0, told
+    said = " ".join(told.split())
+    assert "4 test clips of folder" in said
+    assert "stratified-random, speakers unknown: this figure may be too high;" in said
+    assert "CHANGED" not in said
+
+
+def test_quantising_says_what_its_figures_are_worth():
+    dataset = {"protocol": "stratified-random (groups unknown)"}
+    report = {"run": "own", "method": "ptq", "ranking": [], "dataset": dataset}
+    assert "speakers unknown: this figure may be too high" in str(summary_table(report).caption)
+
+
+def test_a_given_folder_comes_before_the_remembered_one(trained, sounds, tmp_path):
+    folder, _ = trained
+    moved = shutil.copytree(sounds, tmp_path / "moved")
+    for path in moved.rglob("speaker0_0.wav"):
+        path.rename(path.with_name("speaker9_0.wav"))
+    run = Run(folder)
+    assert {clip.path.parents[1] for clip in run.dataset(moved).clips} == {moved}
+    assert "CHANGED since the training" in run.protocol_statement(run.dataset(moved))
+    status, told = command("evaluate", folder, "--data-dir", tmp_path / "void")
+    assert status == 2 and "void: folder of data set folder does not exist" in told
+
+
+def test_a_folder_that_vanished_is_named(trained, sounds, tmp_path):
+    folder = shutil.copytree(trained[0], tmp_path / "own")
+    Run(folder).remember_data_folder(tmp_path / "gone")
+    for words in (("evaluate", folder), ("export", folder), ("emulate", folder)):
+        status, told = command(*words)
+        assert status == 2 and told.count("\n") == 1
+        assert f"{tmp_path / 'gone'}: {folder} was trained on this folder" in told
+        assert "--data-dir or DATA_DIR" in told
+    (folder / "data.json").unlink()
+    status, told = command("evaluate", folder)
+    assert status == 2 and "give DATA_DIR=<folder>" in told
+
+
+def test_errors_come_before_tensorflow_is_loaded(trained, sounds, plan, tmp_path):
+    folder, _ = trained
+    for name, changes in {
+        "network": {"model": {"name": "m4net"}},
+        "preset": {"model": {"name": "m3net", "preset": "huge"}},
+    }.items():
+        values = {**yaml.safe_load(plan.read_text()), **changes}
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(values))
+    shutil.copytree(sounds / "clap", tmp_path / "alone" / "clap")
+    at = ("--run", str(tmp_path / "run"), "--data-dir", str(sounds))
+    commands = [
+        ("train", str(tmp_path / "absent.yaml")),
+        ("train", str(plan), "--run", at[1], "--data-dir", str(tmp_path / "void")),
+        ("train", str(plan), "--run", at[1], "--data-dir", str(tmp_path / "alone")),
+        ("train", str(plan), *at, "--option", "colour=red"),
+        ("train", str(tmp_path / "network.yaml"), *at),
+        ("train", str(tmp_path / "preset.yaml"), *at),
+        ("train", str(plan), *at, "--option", "sample_rate_hz=8000"),
+        ("evaluate", str(folder), "--split", "train"),
+        ("evaluate", str(tmp_path)),
+        ("export", str(folder), "--data-dir", str(tmp_path / "void")),
+        ("emulate", str(folder), "--data-dir", str(tmp_path / "void")),
+        ("quantize", str(folder), "--data-dir", str(tmp_path / "void")),
+    ]
+    script = EARLY.format(commands=commands)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    named = (
+        *("absent.yaml is missing", "void: folder of", "one class only", "no option 'colour'"),
+        *("unknown model 'm4net'", "preset 'huge'", "sample_rate_hz is 16000", "one of validation"),
+        *("no run folder", "void: folder of", "void: folder of", "void: folder of"),
+    )
+    for line, words in zip(done.stdout.splitlines(), named, strict=True):
+        assert line.startswith("error: ") and words in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_check_suggests_groups(sounds):
+    status, told = command("data", "check", "folder", "--data-dir", sounds, "--suggest")
+    assert status == 0
+    assert "passed; groups are unknown" in told
+    assert "--option 'group_pattern=(speaker[0-9]+)'" in told
