@@ -26,13 +26,13 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from m3net_tf.errors import InUseError
+from m3net_tf.progress import Log
 
 LOCK_NAME = ".m3net-lock"
 _LONGEST_COMMAND = 80
 _BUSY = (BlockingIOError, PermissionError)  # the latter from NFS, which has flock by other means
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
-Report = Callable[[str], None]
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -115,7 +115,7 @@ def writes_into(
 
 
 @contextlib.contextmanager
-def locked(path: Path, name: str, waiting: Report | None = None) -> Iterator[None]:
+def locked(path: Path, name: str, waiting: Log | None = None) -> Iterator[None]:
     """Hold a lock file; it names its holder and is removed at the end.
 
     Args:
@@ -139,7 +139,7 @@ def locked(path: Path, name: str, waiting: Report | None = None) -> Iterator[Non
         os.close(handle)
 
 
-def _take(path: Path, name: str, waiting: Report | None) -> int | None:
+def _take(path: Path, name: str, waiting: Log | None) -> int | None:
     """The opened and locked file; None where nothing can be written."""
     while True:
         try:
@@ -163,7 +163,7 @@ def _take(path: Path, name: str, waiting: Report | None) -> int | None:
         os.close(handle)
 
 
-def _flock(handle: int, path: Path, name: str, waiting: Report | None) -> None:
+def _flock(handle: int, path: Path, name: str, waiting: Log | None) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except _BUSY:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // DiffRes's warp: merges the frames of a map of features by their scores, in one pass over them and
-// in whole numbers, so that every compiler gives the bytes of m3net_tf/quantization/warp.py.
+// in whole numbers, so that every compiler gives the bytes of m3net_tf/runtime/warp.py.
 #ifndef M3NET_CORE_WARP_H_
 #define M3NET_CORE_WARP_H_
 

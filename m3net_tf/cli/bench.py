@@ -27,7 +27,7 @@ from m3net_tf.errors import M3NetError
 @bench_app.command("run")
 def bench_run(run: RunFolder, board: Board = DEFAULT_BOARD, data_dir: DataDir = None) -> None:
     """Cost of a run: instructions and memory on the emulated board, speed on this machine."""
-    from m3net_tf.reports.bench import run_bench
+    from m3net_tf.bench.run import run_bench
     from m3net_tf.training import Run
 
     say(json.dumps(run_bench(Run(run), board, data_dir), indent=2, sort_keys=True))
@@ -41,7 +41,7 @@ def bench_data(
     epoch: Annotated[bool, typer.Option(help="Also time an epoch of M3Net mcu.")] = True,
 ) -> None:
     """Clips a second of the input pipeline, cold and warm, beside librosa and beside tf.io."""
-    from m3net_tf.reports.bench_data import run_bench_data
+    from m3net_tf.bench.data import run_bench_data
 
     say(
         json.dumps(
@@ -59,7 +59,7 @@ def bench_train(
     steps: Annotated[int, typer.Option(help="Timed steps of each.")] = 10,
 ) -> None:
     """Training step of each network beside the same one written naively in stock Keras layers."""
-    from m3net_tf.reports.bench_train import run_bench_train
+    from m3net_tf.bench.training import run_bench_train
 
     say(
         json.dumps(
@@ -79,7 +79,7 @@ def bench_table(
     ] = 0.0,
 ) -> None:
     """Hours that a table's trainings take, here or at a rate; needs no data and trains nothing."""
-    from m3net_tf.reports.bench_table import run_bench_table, total_line
+    from m3net_tf.bench.table import run_bench_table, total_line
 
     result = run_bench_table(name, budget, steps=steps, tflops=tflops, log=say_progress)
     say(json.dumps(result, indent=2, sort_keys=True))
@@ -97,7 +97,7 @@ def bench_conversion(
     as_json: AsJson = False,
 ) -> None:
     """Operators and cost of stock Keras layers by the plain converter, and of ours."""
-    from m3net_tf.reports.conversion import conversion_table, run_bench_conversion
+    from m3net_tf.bench.conversion import conversion_table, run_bench_conversion
 
     result = run_bench_conversion(network or (), board, say_progress)
     if as_json:
@@ -113,7 +113,7 @@ def bench_classify(
     starts: Annotated[int, typer.Option(min=1, help="Timed starts; the median counts.")] = 7,
 ) -> None:
     """Start-up of m3net classify in processes of its own, and what it imports."""
-    from m3net_tf.reports.bench_classify import run_bench_classify
+    from m3net_tf.bench.classify import run_bench_classify
 
     say(json.dumps(run_bench_classify(model, starts), indent=2, sort_keys=True))
 
@@ -132,8 +132,8 @@ def bench_quantize(
     ] = False,
 ) -> None:
     """Accuracy, bytes and instructions of quantised runs, compared with what they were."""
-    from m3net_tf.reports import bench_quantize as report
-    from m3net_tf.reports import budgets
+    from m3net_tf.bench import quantize as report
+    from m3net_tf.deployment import budgets
     from m3net_tf.training import Run
 
     if update and against is None:

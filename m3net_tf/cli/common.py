@@ -7,7 +7,6 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from m3net_tf import __version__
+from m3net_tf.progress import Log
 
 _PIPE_WIDTH = 10_000  # of columns: no table is as wide, so none is cut or wrapped
 _NUMBER = re.compile(r"[\d.,]*( %)?")
@@ -117,7 +117,7 @@ def say_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def progress_beside(as_json: bool) -> Callable[[str], None]:
+def progress_beside(as_json: bool) -> Log:
     """Where progress goes: beside the result, unless that is JSON."""
     return say_progress if as_json else say
 

@@ -25,6 +25,7 @@ from m3net_tf.cli.common import (
 )
 from m3net_tf.errors import M3NetError
 from m3net_tf.locks import writes_into
+from m3net_tf.progress import silent
 
 MlperfMode = Annotated[
     str, typer.Option(help="Mode of MLPerf Tiny at the start: performance or energy.")
@@ -56,9 +57,9 @@ def export_command(
 
     finished = Run(run)
     finished.check(data_dir)
+    from m3net_tf.deployment.certification import certify_export
     from m3net_tf.export import export_run  # loads TensorFlow
     from m3net_tf.firmware.layouts import LAYOUTS, write_layout
-    from m3net_tf.reports.chain import certify_export
 
     for name in layout or ():
         if name not in LAYOUTS:
@@ -117,9 +118,9 @@ def emulate(
 
     finished = Run(run)
     finished.check(data_dir)
-    from m3net_tf.reports.chain import chain_table, run_chain  # load TensorFlow
+    from m3net_tf.deployment.chain import chain_table, run_chain  # load TensorFlow
 
-    summary = run_chain(finished, board, data_dir, clips, (lambda _: None) if as_json else say)
+    summary = run_chain(finished, board, data_dir, clips, silent if as_json else say)
     if as_json:
         say(json.dumps(summary, indent=2, sort_keys=True))
     else:
@@ -139,8 +140,8 @@ def demo(
     """Train, quantise, export and emulate; what is already done is not done again."""
     require_sources("firmware")
     from m3net_tf import training
+    from m3net_tf.deployment.chain import chain_table, run_chain, saved_summary
     from m3net_tf.export import export_run
-    from m3net_tf.reports.chain import chain_table, run_chain, saved_summary
 
     training.train(training.load_recipe(recipe), run, data_dir, say)
     finished = training.Run(run)
@@ -174,8 +175,8 @@ def matrix(
 ) -> None:
     """Emulate every network on every board; compare bytes, and costs with their budgets."""
     require_sources("firmware")
-    from m3net_tf.reports import budgets
-    from m3net_tf.reports.matrix import matrix_table, run_matrix, why_no_matrix
+    from m3net_tf.deployment import budgets
+    from m3net_tf.deployment.matrix import matrix_table, run_matrix, why_no_matrix
 
     if if_possible and (reason := why_no_matrix(boards or ())):
         say(f"nothing is emulated here: {reason}")
@@ -212,8 +213,8 @@ def fit(
 ) -> None:
     """What an exported run takes of each board: memory, share of the clock, real time or not."""
     require_sources("firmware")
-    from m3net_tf.reports.fit import run_fit
-    from m3net_tf.reports.fit_text import fit_report
+    from m3net_tf.deployment.fit import run_fit
+    from m3net_tf.deployment.fit_text import fit_report
 
     result = run_fit(run, boards or (), say_progress)
     if as_json:

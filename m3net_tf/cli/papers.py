@@ -42,8 +42,8 @@ def table(
     ] = False,
 ) -> None:
     """Run what is missing of a paper's table; write it beside the paper's values."""
-    from m3net_tf.reports.table_plan import plan_lines
-    from m3net_tf.reports.tables import make_table, parse_data_folders, plan_table
+    from m3net_tf.studies.table_plan import plan_lines
+    from m3net_tf.studies.tables import make_table, parse_data_folders, plan_table
 
     folders = parse_data_folders(data_dir or [])
     if dry_run:
@@ -83,8 +83,8 @@ def deployment(
     keep_results: KeepResults = False,
 ) -> None:
     """Table of what the runs of a grid reach and cost on a board; m3net table trains them."""
-    from m3net_tf.reports.deployment import make_deployment
-    from m3net_tf.reports.tables import parse_data_folders
+    from m3net_tf.studies.deployment import make_deployment
+    from m3net_tf.studies.tables import parse_data_folders
 
     options = [f"--budget {budget} --board {board}", *(f"--method {one}" for one in method or ())]
     report = make_deployment(
@@ -119,7 +119,7 @@ def figure(
     ] = DEFAULT_RESULTS,
 ) -> None:
     """Draw a paper's figure from finished runs: a PNG, a CSV of its numbers, a JSON."""
-    from m3net_tf.reports import figures
+    from m3net_tf.figures import catalogue as figures
 
     if name is None:
         table = Table("figure", "runs", "shows")

@@ -18,6 +18,7 @@ from m3net_tf.cli.common import (
     say,
 )
 from m3net_tf.errors import M3NetError
+from m3net_tf.progress import silent
 
 
 @app.command()
@@ -122,7 +123,7 @@ def quantize(
         calibration_clips=calibration_clips,
         ranking_clips=ranking_clips,
         fine_tuning=FineTuning(epochs, str(teacher) if teacher else None, first_layer),
-        log=(lambda _: None) if as_json else say,
+        log=silent if as_json else say,
     )
     if as_json:
         say(json.dumps(report, indent=2, sort_keys=True))
@@ -153,7 +154,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Accuracy on held-out clips; with --streaming false accepts an hour, misses and latency."""
-    from m3net_tf.streaming.scenes import SceneSettings
+    from m3net_tf.evaluation.scenes import SceneSettings
     from m3net_tf.training import Run
     from m3net_tf.training.checks import require_held_out
 
@@ -163,9 +164,9 @@ def evaluate(
     scenes = SceneSettings(hours=hours, seed=seed) if streaming else None
     finished = Run(run)
     finished.check(data_dir)
-    from m3net_tf.reports import evaluate as report  # loads TensorFlow
+    from m3net_tf.evaluation import evaluate as report  # loads TensorFlow
 
-    log = (lambda _: None) if as_json else say
+    log = silent if as_json else say
     if streaming:
         result = report.evaluate_streaming(
             finished,

@@ -14,7 +14,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -29,8 +29,8 @@ from m3net_tf.datasets.base import Archive, dataset_info, load_dataset
 from m3net_tf.datasets.unpack import SCRATCH, ArchiveRefusedError, unpack, volumes
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.locks import in_use
+from m3net_tf.progress import Log, silent
 
-Log = Callable[[str], None]
 Facts = dict[str, Any]
 RECORD, DOWNLOADS = ".m3net-fetch.json", ".downloads"
 TIMEOUT_S, PROGRESS_S = 30.0, 2.0
@@ -44,7 +44,7 @@ def fetch(
     *,
     url: str | None = None,
     keep_archives: bool = False,
-    log: Log = lambda _: None,
+    log: Log = silent,
 ) -> Path:
     """Download and unpack a data set; what is there already is not fetched again.
 
@@ -90,7 +90,7 @@ def fetch_archives(
     *,
     url: str | None = None,
     keep_archives: bool = False,
-    log: Log = lambda _: None,
+    log: Log = silent,
     pause_s: float = 1.0,
 ) -> None:
     """Download and unpack archives into a folder; see :func:`fetch`.

@@ -18,8 +18,7 @@ from m3net_tf.device.client import Device
 from m3net_tf.device.ports import require_emulated
 from m3net_tf.device.session import connect, emulated_sound
 from m3net_tf.errors import ConfigError
-
-Log = Callable[[str], None]
+from m3net_tf.progress import Log, silent
 
 
 def wav_bytes(samples: npt.NDArray[np.int16], rate_hz: int) -> bytes:
@@ -91,7 +90,7 @@ def capture(
     label: str,
     count: int,
     seconds: float,
-    log: Log = lambda _: None,
+    log: Log = silent,
     before_each: Callable[[int], None] = _no_wait,
     *,
     sound_samples: int | None = None,

@@ -16,12 +16,13 @@ from rich.table import Table
 
 from m3net_tf.artifacts import provenance, read_json, write_json
 from m3net_tf.datasets import AudioDataset, Clip
+from m3net_tf.datasets.selection import spread_clips
 from m3net_tf.device.client import Device, Result
 from m3net_tf.device.session import connect
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.export import Bundle
 from m3net_tf.export.reading import pcm_and_features
-from m3net_tf.reports.chain import spread_clips
+from m3net_tf.progress import Log, silent
 from m3net_tf.training.metrics import wilson_interval
 from m3net_tf.training.run import Run
 
@@ -29,7 +30,6 @@ INPUTS = ("features", "pcm")
 _SAVE_EVERY_S = 2.0
 _CLIPS_AT_ONCE = 32
 
-Log = Callable[[str], None]
 Progress = Callable[[int, int], None]
 
 
@@ -45,7 +45,7 @@ def evaluate(
     clips: tuple[Clip, ...],
     path: Path,
     source: str = "features",
-    log: Log = lambda _: None,
+    log: Log = silent,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Run clips on the board and compare with the desktop.

@@ -18,6 +18,7 @@ import soundfile
 
 from m3net_tf.device.client import Device, DeviceInfo, Message
 from m3net_tf.errors import FirmwareError
+from m3net_tf.progress import Log
 
 FULL_SCALE = 65_536
 #: Speed that carries audio beside everything else.
@@ -234,7 +235,7 @@ def read_thresholds(device: Device) -> list[float]:
     return thresholds
 
 
-def start_stream(device: Device, source: str, *, audio: bool, log: Callable[[str], None]) -> bool:
+def start_stream(device: Device, source: str, *, audio: bool, log: Log) -> bool:
     """Start a stream with columns and scores, and with audio if that is wanted and possible.
 
     Args:

@@ -21,6 +21,7 @@ from m3net_tf.device.session import connect, emulated_sound, read_sound
 from m3net_tf.errors import M3NetError
 from m3net_tf.export import Bundle
 from m3net_tf.frontend import FrontendConfig
+from m3net_tf.progress import Log
 
 _LINES_BELOW = 2  # of the last picture: the summary and the prompt
 
@@ -34,7 +35,7 @@ def run_monitor(
     record: Path | None = None,
     seconds: float | None = None,
     baud: int,
-    log: Callable[[str], None],
+    log: Log,
 ) -> None:
     """Show what a board hears until Ctrl-C, ``seconds``, or the end of the sound.
 
@@ -97,7 +98,7 @@ def _frontend_of(run: Path, info: DeviceInfo) -> FrontendConfig | None:
 
 
 def _drawing(
-    stack: contextlib.ExitStack, console: Console, screen: Screen, log: Callable[[str], None]
+    stack: contextlib.ExitStack, console: Console, screen: Screen, log: Log
 ) -> Callable[[], None]:
     """How the view is shown: drawn in a terminal, else a line for each new event.
 

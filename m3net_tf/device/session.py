@@ -14,9 +14,10 @@ from m3net_tf.datasets.audio import read_audio, to_pcm16
 from m3net_tf.device.client import Device
 from m3net_tf.device.ports import DEFAULT_BAUD, is_emulated, open_port
 from m3net_tf.emulation import find_machine
+from m3net_tf.emulation.starting import starting_firmware
 from m3net_tf.errors import FirmwareError
 from m3net_tf.export import Bundle
-from m3net_tf.reports.chain import starting_firmware
+from m3net_tf.progress import Log, silent
 
 #: The emulator keeps to the wall clock, at 125 million instructions a second: for listening live.
 LIVE_ARGUMENTS = ("-icount", "shift=3")
@@ -24,7 +25,7 @@ LIVE_ARGUMENTS = ("-icount", "shift=3")
 Samples = npt.NDArray[np.int16]
 
 
-def firmware_of(run: Path, log: Callable[[str], None]) -> Callable[[str], Path]:
+def firmware_of(run: Path, log: Log) -> Callable[[str], Path]:
     """Gives the ELF of an exported run for an emulated board, built if need be."""
 
     def build(board: str) -> Path:
@@ -71,7 +72,7 @@ def connect(
     baud: int = DEFAULT_BAUD,
     sound: Samples | None = None,
     live: bool = False,
-    log: Callable[[str], None] = lambda _: None,
+    log: Log = silent,
 ) -> Iterator[Device]:
     """Open a port and find the board behind it.
 

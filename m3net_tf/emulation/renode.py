@@ -27,7 +27,7 @@ import re
 import shutil
 import subprocess
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,7 @@ from m3net_tf.emulation import job
 from m3net_tf.errors import FirmwareError
 from m3net_tf.firmware.build import board_file, build_firmware
 from m3net_tf.firmware.sources import FIRMWARE_DIR
+from m3net_tf.progress import Log
 
 #: The release that ``firmware/renode`` was checked against, and its commit.
 RENODE_VERSION = "1.16.1"
@@ -49,8 +50,6 @@ _HEX_COMMAND_BYTES = 31  # in one command of the benchmark, as its own runner se
 _READ_BYTES = 256  # in one block of the monitor
 _MONITOR_PCM_BYTES = 65_536  # most that firmware/app/main.c keeps of sound
 _CLEAR_MARGIN = 32  # int8 steps from the best score to the next that a step of a feature spares
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -167,7 +166,7 @@ def results_line(scores: npt.NDArray[np.int8], scale: float, zero_point: int) ->
     return f"m-results-[{','.join(values)}]"
 
 
-def prepare(export: Path, work: Path, boards: Sequence[str], report: Report) -> None:
+def prepare(export: Path, work: Path, boards: Sequence[str], report: Log) -> None:
     """Build the firmware of an export for boards and write the work folder.
 
     Raises:

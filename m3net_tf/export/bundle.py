@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,22 @@ from m3net_tf.export.reading import Bundle, c_model, pcm_and_features, write_tfl
 from m3net_tf.export.warp_tables import write_warp_tables
 from m3net_tf.frontend import FrontendConfig, column_count, write_c_tables
 from m3net_tf.locks import scratch_folder, writes_into
+from m3net_tf.progress import Log, silent
 from m3net_tf.quantization.diffres import quantize_network
-from m3net_tf.quantization.network import Int8Network
 from m3net_tf.quantization.pipeline import Choice, chosen_network
 from m3net_tf.quantization.ptq import choose_calibration
-from m3net_tf.quantization.runtime import (
+from m3net_tf.runtime.detector_config import DetectorConfig, load_detector, write_c_header
+from m3net_tf.runtime.interpreter import (
     host_arena_bytes,
     run_reference,
     tensor_quantization,
     tflm_unavailable_reason,
 )
-from m3net_tf.streaming.config import DetectorConfig, load_detector, write_c_header
+from m3net_tf.runtime.network import Int8Network
 from m3net_tf.training.evaluation import takes_lengths
 from m3net_tf.training.features import compute_features
 from m3net_tf.training.run import Run
 
-Log = Callable[[str], None]
 VECTOR_CLIPS = 16
 _FORMAT = 2  # raised when the firmware comes to need what older exports lack
 _UNPROVEN_ARENA_FACTOR = 10  # bytes of arena a byte of network, where nothing could measure it
@@ -42,7 +42,7 @@ _UNPROVEN_ARENA_FACTOR = 10  # bytes of arena a byte of network, where nothing c
 
 @writes_into("run")
 def export_run(
-    run: Run, data_dir: Path | None, folder: Path | None = None, log: Log = lambda _: None
+    run: Run, data_dir: Path | None, folder: Path | None = None, log: Log = silent
 ) -> Bundle:
     """Quantise a trained run and write everything that a device needs.
 

@@ -16,11 +16,11 @@ from m3net_tf.datasets.audio import to_pcm16
 from m3net_tf.errors import ModelError
 from m3net_tf.export.carray import CModel
 from m3net_tf.frontend import FrontendConfig, column_count, features_int8
-from m3net_tf.quantization.network import Int8Network
-from m3net_tf.quantization.runtime import Int8, activation_bits, run_reference, run_tflm
-from m3net_tf.quantization.warp import WarpConfig
+from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
+from m3net_tf.runtime.interpreter import Int8, activation_bits, run_reference, run_tflm
 from m3net_tf.runtime.metadata import attach_metadata, network_of
-from m3net_tf.streaming.config import DetectorConfig, write_c_header
+from m3net_tf.runtime.network import Int8Network
+from m3net_tf.runtime.warp import WarpConfig
 
 _FILES = (
     "model.tflite",

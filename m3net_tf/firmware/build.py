@@ -13,7 +13,7 @@ import hashlib
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from m3net_tf.firmware.sources import (
 from m3net_tf.firmware.uf2 import read_hex, uf2_blocks
 from m3net_tf.locks import locked, scratch_folder, writes_into
 from m3net_tf.processes import run_group
+from m3net_tf.progress import Log, silent
 
 #: Program -> Debian package that brings it.
 TOOLS: dict[str, str] = {
@@ -55,8 +56,6 @@ ARENA_SLACK_BYTES = 64 * 1024
 
 _LIBRARY_FILE = "libm3net_thirdparty.a"
 _TOOLCHAIN_FILE = FIRMWARE_DIR / "cmake" / "toolchain-arm-none-eabi.cmake"
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -241,7 +240,7 @@ def library_path(core: str, cache: Path | None = None) -> Path:
     return (cache or cache_folder()) / "libraries" / f"{core}-{library_key(core)}" / _LIBRARY_FILE
 
 
-def build_library(core: str, cache: Path | None = None, report: Report | None = None) -> Path:
+def build_library(core: str, cache: Path | None = None, report: Log | None = None) -> Path:
     """Compile the third-party library for ``core`` unless the cache has it; returns its path.
 
     Raises:
@@ -254,7 +253,7 @@ def build_library(core: str, cache: Path | None = None, report: Report | None = 
     folders = fetch_sources(cache=cache, report=report)
     libraries = final.parent.parent
     libraries.mkdir(parents=True, exist_ok=True)
-    told = report or (lambda _: None)
+    told = report or silent
     with locked(libraries / f".{core}.lock", f"the library for {core}", told):
         if final.is_file():  # another process compiled it while this one waited
             return final
@@ -288,7 +287,7 @@ def build_firmware(
     app_dir: Path | None = None,
     settings: Sequence[str] = (),
     cache: Path | None = None,
-    report: Report | None = None,
+    report: Log | None = None,
 ) -> FirmwareImage:
     """Build the firmware of one exported model for one board.
 

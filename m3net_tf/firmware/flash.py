@@ -6,11 +6,11 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 from m3net_tf.errors import FirmwareError
 from m3net_tf.firmware.build import FirmwareImage, board_file, board_setting
+from m3net_tf.progress import Log
 
 
 def flash_way(board: str) -> list[str]:
@@ -54,7 +54,7 @@ def flash_command(image: FirmwareImage) -> tuple[list[str], Path]:
     )
 
 
-def flash_image(image: FirmwareImage, report: Callable[[str], None]) -> None:
+def flash_image(image: FirmwareImage, report: Log) -> None:
     """Write an image to its board.
 
     Raises:

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from m3net_tf.errors import FirmwareError
 from m3net_tf.export import Bundle
 from m3net_tf.firmware.build import FirmwareImage, build_firmware
+from m3net_tf.progress import Log
 
 MLPERF_MODES = ("performance", "energy")
 
@@ -31,9 +32,7 @@ def mlperf_settings(mode: str, model_id: str | None) -> list[str]:
     return settings + ([f"M3NET_EEMBC_MODEL_ID={model_id}"] if model_id is not None else [])
 
 
-def build_run(
-    run: Path, board: str, settings: Sequence[str], report: Callable[[str], None]
-) -> FirmwareImage:
+def build_run(run: Path, board: str, settings: Sequence[str], report: Log) -> FirmwareImage:
     """Build the firmware of an exported run, below ``RUN/firmware``.
 
     With choices it goes into ``<board>-custom``, so that neither it nor the plain firmware, which

@@ -15,7 +15,7 @@ import re
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from m3net_tf.artifacts import cache_folder
 from m3net_tf.checkout import find_sources, require_sources
 from m3net_tf.errors import FirmwareError
 from m3net_tf.locks import scratch_folder
+from m3net_tf.progress import Log
 
 #: Folder of the firmware's C and CMake sources in this repository.
 FIRMWARE_DIR = find_sources("firmware")
@@ -240,7 +241,7 @@ def fetch_source(source: Source, cache: Path | None = None) -> Path:
 def fetch_sources(
     sources: Sequence[Source] | None = None,
     cache: Path | None = None,
-    report: Callable[[str], None] | None = None,
+    report: Log | None = None,
 ) -> dict[str, Path]:
     """Fetch all pinned sources; returns ``name -> checkout``.
 

@@ -21,7 +21,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ import numpy.typing as npt
 
 from m3net_tf.artifacts import cache_folder, write_bytes
 from m3net_tf.errors import DataError
+from m3net_tf.progress import Log, silent
 
 KEY_BYTES = 16
 FILE_BYTES = 16 * 2**20
@@ -116,7 +117,7 @@ class RowStore:
         return wanted - set(self._find(wanted)[1])
 
     @contextlib.contextmanager
-    def writing(self, log: Callable[[str], None] = lambda _: None) -> Iterator[RowWriter]:
+    def writing(self, log: Log = silent) -> Iterator[RowWriter]:
         """Be the only process that adds maps; what was added last is written at the end.
 
         After an exception only the files that were full by then remain.
@@ -225,7 +226,7 @@ def _read(
     return rows, found
 
 
-def _lock(handle: int, log: Callable[[str], None]) -> bool:
+def _lock(handle: int, log: Log) -> bool:
     """Wait for the lock; false where the file system has none."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,7 +15,7 @@ import numpy as np
 from m3net_tf.quantization.graph import Graph, Operator
 from m3net_tf.quantization.observation import Float, watch
 from m3net_tf.quantization.ptq import quantize_calibrated
-from m3net_tf.quantization.runtime import Int8
+from m3net_tf.runtime.interpreter import Int8
 
 _CORRECTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _LEAST_ACTIVE = 0.1  # share of a ReLU's outputs above 0, below which its mean says too little

@@ -8,7 +8,7 @@ import numpy as np
 from m3net_tf.frontend.config import FEATURE_SCALE
 from m3net_tf.quantization.graph import Graph
 from m3net_tf.quantization.observation import Float, histograms, observe
-from m3net_tf.quantization.runtime import Int8
+from m3net_tf.runtime.interpreter import Int8
 
 _SHARES = np.linspace(1.0, 0.3, 29)  # of the full range, tried for the smallest squared error
 _STEPS = 255

@@ -15,8 +15,8 @@ from m3net_tf.quantization.graph import Graph, Operator
 from m3net_tf.quantization.methods import Quantized
 from m3net_tf.quantization.observation import Float, Single, watch
 from m3net_tf.quantization.ptq import quantize_except
-from m3net_tf.quantization.runtime import Int8, activation_bits, run_reference
-from m3net_tf.quantization.warp import warp_int8
+from m3net_tf.runtime.interpreter import Int8, activation_bits, run_reference
+from m3net_tf.runtime.warp import warp_int8
 from m3net_tf.training.metrics import Evaluation
 
 _SMALLEST = 1 / 512  # half a step of int8 probabilities: below, they say nothing

@@ -22,11 +22,11 @@ from m3net_tf.models.diffres import (
     importance_network,
 )
 from m3net_tf.models.diffres.warp import LOGARITHMS
-from m3net_tf.quantization.network import Int8Network
 from m3net_tf.quantization.observation import Float, Single, open_quick
 from m3net_tf.quantization.ptq import quantize_int8
-from m3net_tf.quantization.runtime import Int8, run_raw, run_reference, tensor_quantization
-from m3net_tf.quantization.warp import WarpConfig, warp_int8
+from m3net_tf.runtime.interpreter import Int8, run_raw, run_reference, tensor_quantization
+from m3net_tf.runtime.network import Int8Network
+from m3net_tf.runtime.warp import WarpConfig, warp_int8
 
 FloatWarp = Callable[[Single, Single], Single]
 _SCORE_QUANTIZATION = (1 / 256, -128)  # a sigmoid's in TFLite, as the warp reads it

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from m3net_tf.quantization.calibration import set_full_ranges
 from m3net_tf.quantization.graph import Graph, Operator
 from m3net_tf.quantization.observation import Float, Observation, observe
-from m3net_tf.quantization.runtime import Int8
+from m3net_tf.runtime.interpreter import Int8
 
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _SAME_CHANNELS = ("AVERAGE_POOL_2D", "LEAKY_RELU", "MAX_POOL_2D", "RELU")

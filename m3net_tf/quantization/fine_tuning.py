@@ -20,11 +20,12 @@ import numpy as np
 from m3net_tf.datasets import AudioDataset
 from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.keras import keras, tf
+from m3net_tf.progress import Log, silent
 from m3net_tf.quantization.methods import FineTuning, Method
 from m3net_tf.quantization.qat import simulate_int8
-from m3net_tf.quantization.runtime import Int8
 from m3net_tf.quantization.sparsity import cluster, prune
 from m3net_tf.quantization.wrapping import Wrapped
+from m3net_tf.runtime.interpreter import Int8
 from m3net_tf.training.batches import TrainingClips, fresh_batches, stored_batches
 from m3net_tf.training.checks import input_shape
 from m3net_tf.training.distillation import load_teacher
@@ -36,7 +37,6 @@ from m3net_tf.training.run import Run
 from m3net_tf.training.state import TrainingState
 from m3net_tf.training.steps import make_step
 
-Log = Callable[[str], None]
 _AS_THE_RECIPE = FineTuning()
 
 
@@ -79,7 +79,7 @@ class FineTuner:
         calibration: Int8,
         validation: FeatureSet,
         settings: FineTuning = _AS_THE_RECIPE,
-        log: Log = lambda _: None,
+        log: Log = silent,
     ) -> None:
         self.model = run.load_model()
         self.settings = settings

@@ -20,7 +20,7 @@ from m3net_tf.quantization.diffres import (
 )
 from m3net_tf.quantization.equalization import equalize
 from m3net_tf.quantization.ptq import calibrate, quantize_calibrated, quantize_int16x8
-from m3net_tf.quantization.runtime import Int8
+from m3net_tf.runtime.interpreter import Int8
 
 INT16X8 = "int16x8"
 _FORM = (

@@ -13,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from m3net_tf.errors import ModelError
 from m3net_tf.native import native_stderr
 from m3net_tf.quantization.graph import Graph
-from m3net_tf.quantization.runtime import Int8, as_input
+from m3net_tf.runtime.interpreter import Int8, as_input
 
 Float = npt.NDArray[np.float64]
 Single = npt.NDArray[np.float32]

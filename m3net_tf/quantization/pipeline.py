@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,15 +28,16 @@ from m3net_tf.datasets import AudioDataset
 from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.keras import keras
 from m3net_tf.locks import writes_into
+from m3net_tf.progress import Log, silent
 from m3net_tf.quantization.comparison import compare_split, compare_tensors, rank_layers
 from m3net_tf.quantization.compression import compression
 from m3net_tf.quantization.methods import FineTuning, Method, Quantized, Quantizer
-from m3net_tf.quantization.network import Int8Network
 from m3net_tf.quantization.ptq import choose_calibration, evenly_spaced
 from m3net_tf.quantization.repair import Repair, why_not_on_device
 from m3net_tf.quantization.report import markdown
-from m3net_tf.quantization.runtime import Int8, run_reference, tflm_unavailable_reason
-from m3net_tf.quantization.warp import WarpConfig
+from m3net_tf.runtime.interpreter import Int8, run_reference, tflm_unavailable_reason
+from m3net_tf.runtime.network import Int8Network
+from m3net_tf.runtime.warp import WarpConfig
 from m3net_tf.training.evaluation import predict, takes_lengths
 from m3net_tf.training.features import FeatureSet, compute_features
 from m3net_tf.training.run import Run
@@ -45,7 +45,6 @@ from m3net_tf.training.run import Run
 if TYPE_CHECKING:  # tfmot takes seconds
     from m3net_tf.quantization.fine_tuning import FineTuned, FineTuner
 
-Log = Callable[[str], None]
 _IMPORTANCE = "importance.tflite"
 _AS_THE_RECIPE = FineTuning()
 _TENSOR_CLIPS = 64
@@ -133,7 +132,7 @@ def quantize_run(
     calibration_clips: int | None = None,
     ranking_clips: int = 500,
     fine_tuning: FineTuning = _AS_THE_RECIPE,
-    log: Log = lambda _: None,
+    log: Log = silent,
 ) -> dict[str, Any]:
     """Quantise a run and report on it.
 

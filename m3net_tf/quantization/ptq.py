@@ -15,7 +15,7 @@ from m3net_tf.frontend.config import FEATURE_SCALE
 from m3net_tf.keras import keras, tf
 from m3net_tf.native import native_stderr
 from m3net_tf.quantization.products import align_products
-from m3net_tf.quantization.runtime import tensor_quantization
+from m3net_tf.runtime.interpreter import tensor_quantization
 
 
 def choose_calibration(

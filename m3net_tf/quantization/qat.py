@@ -36,9 +36,9 @@ from m3net_tf.models.m3net.channel_attention import EfficientChannelAttention
 from m3net_tf.models.m3net.image import SpectrogramImage
 from m3net_tf.models.spectromasknet.block_mask import BlockMask
 from m3net_tf.models.spectromasknet.fusion import WeightedFusion
-from m3net_tf.quantization.runtime import Int8
 from m3net_tf.quantization.tfmot import tfmot
 from m3net_tf.quantization.wrapping import Wrapped, copy_wrapped, plain_copy
+from m3net_tf.runtime.interpreter import Int8
 
 _OBSERVED_CLIPS = 16  # at once: the outputs of all layers are kept
 _FIXED = {"sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}  # TFLite's scales of these

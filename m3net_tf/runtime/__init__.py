@@ -7,13 +7,34 @@ goes from sound to scores, :mod:`.sound` reads files and the microphone, and :mo
 """
 
 from m3net_tf.runtime.classifier import Classification, Classifier
+from m3net_tf.runtime.detector import Detector, Event, Tape, detect
+from m3net_tf.runtime.detector_config import (
+    ClassSettings,
+    DetectorConfig,
+    load_detector,
+    save_detector,
+    write_c_header,
+)
 from m3net_tf.runtime.metadata import Metadata, attach_metadata, network_of, read_metadata
+from m3net_tf.runtime.recognizer import StreamingRecognizer, event_time_s, listen
 
 __all__ = [
+    "ClassSettings",
     "Classification",
     "Classifier",
+    "Detector",
+    "DetectorConfig",
+    "Event",
     "Metadata",
+    "StreamingRecognizer",
+    "Tape",
     "attach_metadata",
+    "detect",
+    "event_time_s",
+    "listen",
+    "load_detector",
     "network_of",
     "read_metadata",
+    "save_detector",
+    "write_c_header",
 ]

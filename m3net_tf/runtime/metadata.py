@@ -19,8 +19,8 @@ from typing import Any
 from m3net_tf.artifacts import sha256_of
 from m3net_tf.errors import ModelError
 from m3net_tf.frontend import FrontendConfig
-from m3net_tf.quantization.warp import WarpConfig
-from m3net_tf.streaming.config import DetectorConfig
+from m3net_tf.runtime.detector_config import DetectorConfig
+from m3net_tf.runtime.warp import WarpConfig
 
 FORMAT = 1
 _NAME = "m3net.json"

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,11 @@ import numpy.typing as npt
 from m3net_tf.datasets import AudioDataset
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras
+from m3net_tf.progress import Log
 from m3net_tf.training.evaluation import answers, takes_lengths
 from m3net_tf.training.features import compute_features, with_lengths
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run, load_recipe_dataset, require_same_held_out
-
-Log = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)

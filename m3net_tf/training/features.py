@@ -36,12 +36,12 @@ from m3net_tf.frontend.store import (
     RowWriter,
     content_hashes,
 )
+from m3net_tf.progress import Log, silent
 from m3net_tf.training.augmentation import cut_at_random, vary_waveform
 from m3net_tf.training.checks import input_shape
 from m3net_tf.training.recipe import AugmentationSection
 from m3net_tf.training.rooms import read_rooms, room_paths
 
-Log = Callable[[str], None]
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 WORKERS = os.cpu_count() or 1
@@ -85,7 +85,7 @@ def compute_features(
     config: FrontendConfig,
     augmentation: AugmentationSection | None = None,
     seed: int = 0,
-    log: Log = lambda _: None,
+    log: Log = silent,
 ) -> FeatureSet:
     """Features of a split, from the cache where the same ones were computed before.
 

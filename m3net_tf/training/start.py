@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from m3net_tf.datasets import cut_statement, protocol_statement
 from m3net_tf.errors import ConfigError
 from m3net_tf.locks import writes_into
+from m3net_tf.progress import Log, silent
 from m3net_tf.training.checks import check_training
 from m3net_tf.training.recipe import Recipe, load_recipe
 from m3net_tf.training.run import Run, load_recipe_dataset
-
-Log = Callable[[str], None]
 
 
 @writes_into("folder", makes=True)
@@ -22,7 +20,7 @@ def train(
     recipe: Recipe,
     folder: Path,
     data_dir: Path | None = None,
-    log: Log = lambda _: None,
+    log: Log = silent,
     devices: int = 1,
 ) -> dict[str, Any]:
     """Train by a recipe, or go on where an earlier call was stopped.

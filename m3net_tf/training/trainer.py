@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from m3net_tf.keras import keras, tf
 from m3net_tf.locks import scratch_folder
 from m3net_tf.models import build_model, learnt_figures
 from m3net_tf.models.complexity import count_macs
+from m3net_tf.progress import Log
 from m3net_tf.training.batches import TrainingClips, fresh_batches, stored_batches
 from m3net_tf.training.checks import input_shape
 from m3net_tf.training.distillation import load_teacher
@@ -37,7 +38,6 @@ from m3net_tf.training.steps import Step, make_step
 
 __all__ = ["predict", "run_training"]
 
-Log = Callable[[str], None]
 _LEARNT_CLIPS = 32
 
 

@@ -32,7 +32,7 @@ ROOMS = (
     "m3net_tf.device.layers",
     "m3net_tf.device.monitor",
     "m3net_tf.firmware.flash",
-    "m3net_tf.reports.fit",
+    "m3net_tf.deployment.fit",
 )
 SCRIPT = """
 import contextlib, importlib, io, json, sys

@@ -192,7 +192,9 @@ def test_export_in_json(run, monkeypatch, tmp_path):
         return bundle
 
     monkeypatch.setattr("m3net_tf.export.export_run", export_run)
-    monkeypatch.setattr("m3net_tf.reports.chain.certify_export", lambda *_: {"scope": "host only"})
+    monkeypatch.setattr(
+        "m3net_tf.deployment.certification.certify_export", lambda *_: {"scope": "host only"}
+    )
     finished = SimpleNamespace(check=lambda *_: None)
     monkeypatch.setattr("m3net_tf.training.Run", lambda _folder: finished)
     status, output, error = run("export", tmp_path, "--json")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from m3net_tf.deployment.chain import run_chain
 from m3net_tf.device import open_port
 from m3net_tf.device.session import emulated_sound, firmware_of
 from m3net_tf.emulation import job
 from m3net_tf.errors import FirmwareError, ModelError
-from m3net_tf.reports.chain import run_chain
 from m3net_tf.training import Run
 
 

@@ -19,7 +19,7 @@ from m3net_tf.export.carray import CModel
 from m3net_tf.export.operators import operators_of
 from m3net_tf.frontend import features_int8
 from m3net_tf.quantization.ptq import choose_calibration
-from m3net_tf.quantization.runtime import run_reference, run_tflm, tflm_unavailable_reason
+from m3net_tf.runtime.interpreter import run_reference, run_tflm, tflm_unavailable_reason
 from m3net_tf.training import Run, load_recipe, save_recipe
 from m3net_tf.training.features import compute_features
 

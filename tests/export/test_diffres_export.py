@@ -21,8 +21,8 @@ from m3net_tf.export.operators import operators_of
 from m3net_tf.firmware.sources import FIRMWARE_DIR
 from m3net_tf.models import build_model
 from m3net_tf.quantization.diffres import warp_of
-from m3net_tf.quantization.runtime import host_arena_bytes, tflm_unavailable_reason
-from m3net_tf.quantization.warp import WarpConfig, warp_int8
+from m3net_tf.runtime.interpreter import host_arena_bytes, tflm_unavailable_reason
+from m3net_tf.runtime.warp import WarpConfig, warp_int8
 from m3net_tf.training import Run, train
 from m3net_tf.training.evaluation import predict
 

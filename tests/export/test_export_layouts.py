@@ -23,8 +23,8 @@ from m3net_tf.export.carray import CModel
 from m3net_tf.export.warp_tables import write_warp_tables
 from m3net_tf.firmware.layouts import LAYOUTS, library_name, write_layout
 from m3net_tf.frontend import FrontendConfig, frontend_preset, write_c_tables
-from m3net_tf.quantization.warp import WarpConfig
-from m3net_tf.streaming import DetectorConfig, write_c_header
+from m3net_tf.runtime import DetectorConfig, write_c_header
+from m3net_tf.runtime.warp import WarpConfig
 
 LABELS = ("yes", "no", "up & down")
 NAME = "m3net_mcu_speech_commands"

@@ -21,9 +21,9 @@ from firmware_helpers import (
 from monitor_host import build_monitor
 
 from m3net_tf.emulation import find_machine
+from m3net_tf.emulation.starting import why_no_emulation
 from m3net_tf.firmware.build import build_firmware
 from m3net_tf.frontend import FrontendConfig
-from m3net_tf.reports.chain import why_no_emulation
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,8 @@ from m3net_tf.export.carray import CModel
 from m3net_tf.export.operators import operators_of
 from m3net_tf.firmware.build import FirmwareImage
 from m3net_tf.frontend import FrontendConfig, write_c_tables
-from m3net_tf.quantization.runtime import activation_bits
-from m3net_tf.streaming.config import DetectorConfig, write_c_header
+from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
+from m3net_tf.runtime.interpreter import activation_bits
 
 BOARD = "mps2_an386"
 FRAMES = 49

@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 from m3net_tf.datasets import load_dataset, to_pcm16
 from m3net_tf.firmware.sources import FIRMWARE_DIR
 from m3net_tf.frontend import FrontendConfig, features_int8, write_c_tables
-from m3net_tf.quantization.runtime import run_reference
-from m3net_tf.streaming import (
+from m3net_tf.runtime import (
     ClassSettings,
     Detector,
     DetectorConfig,
@@ -29,7 +28,8 @@ from m3net_tf.streaming import (
     detect,
     write_c_header,
 )
-from m3net_tf.streaming.detector import due_columns, gate_open
+from m3net_tf.runtime.detector import due_columns, gate_open
+from m3net_tf.runtime.interpreter import run_reference
 
 BINS, CLASSES, WINDOW = 3, 4, 7
 OK, ERROR_CONFIG = 0, 3

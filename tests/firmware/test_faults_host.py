@@ -75,7 +75,7 @@ def error_of(program: Path) -> str:
 
 
 def test_same_bytes_as_the_desktop(app: App):
-    from m3net_tf.quantization.runtime import run_reference
+    from m3net_tf.runtime.interpreter import run_reference
 
     clips = random_features(6, seed=2)
     log = app.job(clips)
@@ -87,7 +87,7 @@ def test_same_bytes_as_the_desktop(app: App):
 
 
 def test_samples_become_the_same_features_and_scores(app: App):
-    from m3net_tf.quantization.runtime import run_reference
+    from m3net_tf.runtime.interpreter import run_reference
 
     rng = np.random.default_rng(5)
     clips = rng.normal(0, 3000, (3, 16_000)).astype(np.int16)
@@ -160,7 +160,7 @@ def test_bad_images_stop_it_and_garbage_does_not(app: App):
 
 
 def test_commands_reach_the_real_model(app: App):
-    from m3net_tf.quantization.runtime import run_reference
+    from m3net_tf.runtime.interpreter import run_reference
 
     features = random_features(1, seed=4)
     data = features.tobytes()

@@ -64,7 +64,7 @@ def image_of(clips: np.ndarray, **changes: int) -> bytes:
 
 
 def test_same_bytes_as_the_desktop_from_features(built: BuiltFirmware):
-    from m3net_tf.quantization.runtime import run_reference
+    from m3net_tf.runtime.interpreter import run_reference
 
     clips = random_features(8, seed=2)
     result = run_job(built.image.elf, built.machine, clips, report_features=True)
@@ -76,7 +76,7 @@ def test_same_bytes_as_the_desktop_from_features(built: BuiltFirmware):
 
 
 def test_features_and_bytes_from_audio(built: BuiltFirmware):
-    from m3net_tf.quantization.runtime import run_reference
+    from m3net_tf.runtime.interpreter import run_reference
 
     clips = sounds()
     result = run_job(built.image.elf, built.machine, clips, report_features=True)
@@ -89,7 +89,7 @@ def test_features_and_bytes_from_audio(built: BuiltFirmware):
 def test_real_speech(built: BuiltFirmware, real_data):
     """All test clips of the Speech Commands subset: features and scores."""
     from m3net_tf.datasets import load_dataset, to_pcm16
-    from m3net_tf.quantization.runtime import run_reference
+    from m3net_tf.runtime.interpreter import run_reference
 
     dataset = load_dataset("speech_commands", real_data("speech_commands_v2_mini"))
     clips = np.stack([to_pcm16(dataset.load(clip)) for clip in dataset.split("test")])

@@ -118,7 +118,7 @@ def images(
 def test_an_emulated_core_gives_the_model_s_bits(
     images: Callable[[str], FirmwareImage], built: BuiltFirmware, board: str
 ):
-    from m3net_tf.quantization.runtime import run_reference
+    from m3net_tf.runtime.interpreter import run_reference
 
     config = FrontendConfig()
     clips = np.stack(extremes(config, 51))
@@ -135,7 +135,7 @@ def test_an_emulated_core_gives_the_model_s_bits(
 def test_the_desktop_s_bytes_from_features(
     images: Callable[[str], FirmwareImage], built: BuiltFirmware, board: str
 ):
-    from m3net_tf.quantization.runtime import run_reference
+    from m3net_tf.runtime.interpreter import run_reference
 
     features = random_features(8, seed=21)
     result = run_job(images(board).elf, find_machine(board), features)

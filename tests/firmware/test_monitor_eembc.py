@@ -198,7 +198,7 @@ def test_sessions_with_the_host(runner: Runner):
 def test_sessions_with_the_emulated_board(built: BuiltFirmware):
     """Accuracy and performance mode; the scores are those of the desktop."""
     from m3net_tf.device import open_port
-    from m3net_tf.quantization.runtime import run_reference
+    from m3net_tf.runtime.interpreter import run_reference
 
     with open_port("qemu:mps2_an386", firmware=lambda _: built.image.elf) as port:
         runner = Runner(port, slow=10)

@@ -15,9 +15,9 @@ from firmware_helpers import CLASSES, FRAMES, BuiltFirmware
 from m3net_tf.device import Device, open_port
 from m3net_tf.emulation.qemu import console_command
 from m3net_tf.frontend import FrontendConfig
-from m3net_tf.streaming.config import DetectorConfig, write_c_header
-from m3net_tf.streaming.detector import Detector
-from m3net_tf.streaming.recognizer import listen
+from m3net_tf.runtime.detector import Detector
+from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
+from m3net_tf.runtime.recognizer import listen
 
 #: Sixty for the figure in the documentation.
 SECONDS = float(os.environ.get("M3NET_LIVE_SECONDS", "6"))
@@ -62,7 +62,7 @@ def lively(config: DetectorConfig, scores: np.ndarray) -> DetectorConfig:
 @pytest.fixture(scope="module")
 def heard(built: BuiltFirmware, build_variant):
     """What the board says of the scene: columns, scores and events, statistics and memory."""
-    from m3net_tf.quantization.runtime import run_reference
+    from m3net_tf.runtime.interpreter import run_reference
 
     pcm = scene()
     frontend = FrontendConfig()

@@ -27,7 +27,7 @@ from m3net_tf.errors import FirmwareError
 from m3net_tf.firmware.build import FirmwareImage, list_boards
 from m3net_tf.firmware.sources import FIRMWARE_DIR
 from m3net_tf.frontend import FrontendConfig, features_int8
-from m3net_tf.quantization.runtime import run_reference
+from m3net_tf.runtime.interpreter import run_reference
 
 SUITES = renode.list_boards()
 #: The least job memory of Renode's boards.

@@ -15,7 +15,7 @@ import pytest
 from m3net_tf.errors import ModelError
 from m3net_tf.export.warp_tables import write_warp_tables
 from m3net_tf.firmware.sources import FIRMWARE_DIR
-from m3net_tf.quantization.warp import WarpConfig, warp_int8
+from m3net_tf.runtime.warp import WarpConfig, warp_int8
 
 CONFIGS = {
     "device": WarpConfig(bins=40, frames_in=49, frames_out=24, ln_min=-14.0, ln_max=5.0),

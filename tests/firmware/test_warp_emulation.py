@@ -16,9 +16,9 @@ from m3net_tf.export.warp_tables import write_warp_tables
 from m3net_tf.firmware.build import FirmwareImage, build_firmware
 from m3net_tf.frontend import FrontendConfig, write_c_tables
 from m3net_tf.quantization.methods import Method, Quantizer
-from m3net_tf.quantization.network import Int8Network
-from m3net_tf.quantization.runtime import activation_bits, host_arena_bytes, run_reference
-from m3net_tf.streaming.config import DetectorConfig, write_c_header
+from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
+from m3net_tf.runtime.interpreter import activation_bits, host_arena_bytes, run_reference
+from m3net_tf.runtime.network import Int8Network
 
 LABELS = tuple(f"label{index}" for index in range(12))
 #: The budget of preset ``s``.

@@ -19,9 +19,9 @@ from m3net_tf.export.operators import operators_of
 from m3net_tf.firmware.build import build_firmware
 from m3net_tf.firmware.sources import FIRMWARE_DIR
 from m3net_tf.frontend import FrontendConfig, features_int8, frontend_preset, write_c_tables
-from m3net_tf.streaming import ClassSettings, DetectorConfig, StreamingRecognizer
-from m3net_tf.streaming.config import write_c_header
-from m3net_tf.streaming.recognizer import ColumnStream
+from m3net_tf.runtime import ClassSettings, DetectorConfig, StreamingRecognizer
+from m3net_tf.runtime.detector_config import write_c_header
+from m3net_tf.runtime.recognizer import ColumnStream
 
 HOP = 320
 COLUMNS = 10
@@ -210,7 +210,7 @@ def bundle(firmware_possible: None, tmp_path_factory: pytest.TempPathFactory) ->
 def test_an_emulated_core_gives_the_desktop_s_bytes_from_samples(
     bundle: Path, tmp_path: Path, board: str
 ):
-    from m3net_tf.quantization.runtime import run_reference
+    from m3net_tf.runtime.interpreter import run_reference
 
     rng = np.random.default_rng(6)
     length = SAMPLES + 2 * HOP + 100  # of a long clip the last whole hops count

@@ -12,7 +12,7 @@ from firmware_helpers import BOARD, CLASSES, FRAMES, random_features, write_bund
 from m3net_tf.emulation import find_machine, run_job
 from m3net_tf.firmware.build import build_firmware
 from m3net_tf.frontend import FrontendConfig
-from m3net_tf.quantization.runtime import activation_bits, run_reference
+from m3net_tf.runtime.interpreter import activation_bits, run_reference
 
 # Mirrors, gate, product and sums; normalisations and their reciprocal roots.
 NETWORKS: dict[str, dict[str, object]] = {

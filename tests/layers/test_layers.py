@@ -52,7 +52,7 @@ from m3net_tf.models.spectromasknet.fusion import WeightedFusion
 from m3net_tf.models.spectromasknet.global_attention import global_attention
 from m3net_tf.models.spectromasknet.local_attention import local_attention
 from m3net_tf.quantization.ptq import quantize_int8
-from m3net_tf.quantization.runtime import run_reference, run_tflm, tflm_unavailable_reason
+from m3net_tf.runtime.interpreter import run_reference, run_tflm, tflm_unavailable_reason
 
 BINS, FRAMES, CHANNELS, CLASSES = 8, 10, 4, 3
 

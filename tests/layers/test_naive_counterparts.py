@@ -6,14 +6,14 @@ import dataclasses
 import numpy as np
 import pytest
 
+from m3net_tf.bench import naive
+from m3net_tf.bench.training import CASES, Case, build_pair
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
 from m3net_tf.models import presets_of
 from m3net_tf.models.diffres.frame_importance import frame_importance
 from m3net_tf.models.diffres.warp import FrameScores, FrameWarp, frames_after
 from m3net_tf.models.efficientnet_attention.attention_pooling import attention_classifier
-from m3net_tf.reports import naive
-from m3net_tf.reports.bench_train import CASES, Case, build_pair
 
 # Smaller maps than those that are timed; the weights do not hang on them. The paper's sizes have
 # the same layers as these, only more of them.

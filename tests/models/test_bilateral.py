@@ -9,7 +9,7 @@ from m3net_tf.export.operators import operators_of
 from m3net_tf.keras import keras, tf
 from m3net_tf.models import build_model
 from m3net_tf.quantization.ptq import quantize_int8
-from m3net_tf.quantization.runtime import run_reference, run_tflm, tflm_unavailable_reason
+from m3net_tf.runtime.interpreter import run_reference, run_tflm, tflm_unavailable_reason
 from m3net_tf.training.self_distillation import self_distillation_loss
 
 SAMPLES, CLASSES = 320, 3

@@ -30,7 +30,7 @@ from m3net_tf.models.efficientnet_attention.attention_pooling import (
 )
 from m3net_tf.positions import positional_encoding
 from m3net_tf.quantization.ptq import quantize_int8
-from m3net_tf.quantization.runtime import run_reference, run_tflm, tflm_unavailable_reason
+from m3net_tf.runtime.interpreter import run_reference, run_tflm, tflm_unavailable_reason
 
 BINS, FRAMES = 6, 24
 # Kinds of scores before rescaling, as functions of a generator and a number of frames.

@@ -10,7 +10,7 @@ from m3net_tf.models import build_model
 from m3net_tf.models.complexity import count_macs
 from m3net_tf.models.diffres import METHODS, classifier_network, importance_network, probe
 from m3net_tf.quantization.ptq import quantize_int8
-from m3net_tf.quantization.runtime import run_reference, run_tflm, tflm_unavailable_reason
+from m3net_tf.runtime.interpreter import run_reference, run_tflm, tflm_unavailable_reason
 
 SHAPE, CLASSES, LEFT = (40, 50, 1), 4, 25
 SMALL = {

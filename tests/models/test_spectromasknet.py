@@ -10,7 +10,7 @@ from m3net_tf.keras import keras, tf
 from m3net_tf.models import build_model
 from m3net_tf.models.spectromasknet import learnt_values
 from m3net_tf.quantization.ptq import quantize_int8
-from m3net_tf.quantization.runtime import run_reference, run_tflm, tflm_unavailable_reason
+from m3net_tf.runtime.interpreter import run_reference, run_tflm, tflm_unavailable_reason
 
 SHAPE, CLASSES = (24, 30, 1), 4
 TINY = {

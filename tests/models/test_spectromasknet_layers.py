@@ -12,7 +12,7 @@ from m3net_tf.models.spectromasknet.fusion import WeightedFusion
 from m3net_tf.models.spectromasknet.global_attention import global_attention, three_way_attention
 from m3net_tf.models.spectromasknet.local_attention import local_attention
 from m3net_tf.quantization.ptq import quantize_int8
-from m3net_tf.quantization.runtime import run_reference, tensor_quantization
+from m3net_tf.runtime.interpreter import run_reference, tensor_quantization
 
 F, T, C = 40, 50, 4
 

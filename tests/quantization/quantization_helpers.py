@@ -8,7 +8,7 @@ import numpy as np
 from m3net_tf.keras import keras
 from m3net_tf.layers import classifier, conv_block, ds_conv
 from m3net_tf.quantization.observation import open_quick
-from m3net_tf.quantization.runtime import run_raw
+from m3net_tf.runtime.interpreter import run_raw
 
 SHAPE = (12, 16, 1)
 CLASSES = 4

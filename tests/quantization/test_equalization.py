@@ -12,9 +12,9 @@ from m3net_tf.quantization.diffres import FloatNetwork
 from m3net_tf.quantization.equalization import equalize
 from m3net_tf.quantization.graph import Graph
 from m3net_tf.quantization.methods import Quantized
-from m3net_tf.quantization.network import Int8Network
 from m3net_tf.quantization.observation import observe, watch
 from m3net_tf.quantization.ptq import calibrate, quantize_calibrated
+from m3net_tf.runtime.network import Int8Network
 
 CALIBRATION, HELD_OUT = clips(32), clips(64, seed=9)
 

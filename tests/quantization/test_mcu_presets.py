@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from m3net_tf.deployment.arena_estimate import estimate_arena
 from m3net_tf.emulation import find_machine, run_job
+from m3net_tf.emulation.starting import why_no_emulation
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.operators import operators_of
 from m3net_tf.firmware.build import build_firmware
@@ -17,15 +19,13 @@ from m3net_tf.frontend import FrontendConfig, write_c_tables
 from m3net_tf.keras import keras
 from m3net_tf.models import build_model, presets_of
 from m3net_tf.quantization.ptq import quantize_int8
-from m3net_tf.quantization.runtime import (
+from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
+from m3net_tf.runtime.interpreter import (
     host_arena_bytes,
     run_reference,
     run_tflm,
     tflm_unavailable_reason,
 )
-from m3net_tf.reports.arena import estimate_arena
-from m3net_tf.reports.chain import why_no_emulation
-from m3net_tf.streaming.config import DetectorConfig, write_c_header
 
 BOARD = "mps2_an386"
 NETWORKS = ("m3net", "spectromasknet", "bilateral")

@@ -14,7 +14,7 @@ from m3net_tf.quantization.calibration import (
 from m3net_tf.quantization.graph import Graph
 from m3net_tf.quantization.methods import Method, Quantizer
 from m3net_tf.quantization.observation import histograms, observe
-from m3net_tf.quantization.runtime import (
+from m3net_tf.runtime.interpreter import (
     activation_bits,
     narrow,
     run_reference,

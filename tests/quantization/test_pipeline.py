@@ -17,10 +17,10 @@ from m3net_tf.quantization.comparison import compare_tensors, rank_layers
 from m3net_tf.quantization.diffres import FloatNetwork
 from m3net_tf.quantization.graph import Graph
 from m3net_tf.quantization.methods import Method, Quantized, Quantizer
-from m3net_tf.quantization.network import Int8Network
 from m3net_tf.quantization.pipeline import chosen_network, quantize_run
 from m3net_tf.quantization.ptq import quantize_except
 from m3net_tf.quantization.repair import Repair
+from m3net_tf.runtime.network import Int8Network
 from m3net_tf.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("private_cache")

@@ -9,7 +9,7 @@ from m3net_tf.keras import keras, tf
 from m3net_tf.layers import classifier, conv_block
 from m3net_tf.quantization import ptq
 from m3net_tf.quantization.ptq import choose_calibration, quantize_int8
-from m3net_tf.quantization.runtime import run_reference, tensor_quantization
+from m3net_tf.runtime.interpreter import run_reference, tensor_quantization
 
 SHAPE = (8, 10, 1)
 

@@ -13,7 +13,7 @@ from m3net_tf.quantization.ptq import (
     quantize_except,
     quantize_int8,
 )
-from m3net_tf.quantization.runtime import run_reference
+from m3net_tf.runtime.interpreter import run_reference
 
 
 @pytest.fixture(scope="module")

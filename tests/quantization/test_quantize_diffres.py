@@ -18,14 +18,14 @@ from m3net_tf.quantization.graph import Graph
 from m3net_tf.quantization.methods import Method, Quantizer
 from m3net_tf.quantization.pipeline import chosen_network, quantize_run
 from m3net_tf.quantization.ptq import quantize_except
-from m3net_tf.quantization.runtime import (
+from m3net_tf.runtime.interpreter import (
     activation_bits,
     run_reference,
     run_tflm,
     tensor_quantization,
     tflm_unavailable_reason,
 )
-from m3net_tf.quantization.warp import warp_int8
+from m3net_tf.runtime.warp import warp_int8
 from m3net_tf.training.evaluation import predict
 from m3net_tf.training.run import Run
 

@@ -9,7 +9,7 @@ from m3net_tf.models import build_model
 from m3net_tf.models.bilateral.transformer import DotProductAttention
 from m3net_tf.quantization.comparison import compare_tensors, rank_layers
 from m3net_tf.quantization.methods import Method, Quantizer
-from m3net_tf.quantization.runtime import run_reference, run_tflm, tflm_unavailable_reason
+from m3net_tf.runtime.interpreter import run_reference, run_tflm, tflm_unavailable_reason
 from m3net_tf.training.evaluation import predict
 
 pytestmark = pytest.mark.slow  # a minute and a half

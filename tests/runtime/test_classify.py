@@ -19,24 +19,33 @@ import soundfile
 
 from m3net_tf import cli
 from m3net_tf.artifacts import sha256_of
+from m3net_tf.bench.classify import run_bench_classify
 from m3net_tf.datasets.audio import read_audio, to_pcm16
 from m3net_tf.errors import ConfigError, DataError, ModelError
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.frontend import FrontendConfig, features_int8, quantize_features
 from m3net_tf.keras import keras
-from m3net_tf.quantization import runtime
-from m3net_tf.quantization.network import Int8Network
 from m3net_tf.quantization.ptq import quantize_int8
-from m3net_tf.quantization.runtime import (
+from m3net_tf.runtime import (
+    Classifier,
+    DetectorConfig,
+    attach_metadata,
+    detect,
+    listen,
+    network_of,
+    read_metadata,
+    save_detector,
+    sound,
+)
+from m3net_tf.runtime import interpreter as runtime
+from m3net_tf.runtime.interpreter import (
     run_reference,
     run_tflm,
     tensor_quantization,
     tflm_unavailable_reason,
 )
-from m3net_tf.quantization.warp import WarpConfig
-from m3net_tf.reports.bench_classify import run_bench_classify
-from m3net_tf.runtime import Classifier, attach_metadata, network_of, read_metadata, sound
-from m3net_tf.streaming import DetectorConfig, detect, listen, save_detector
+from m3net_tf.runtime.network import Int8Network
+from m3net_tf.runtime.warp import WarpConfig
 from m3net_tf.training import Run
 
 pytestmark = pytest.mark.usefixtures("private_cache")

@@ -24,19 +24,19 @@ def export(folder, _):
 
 
 def emulate(folder, _):
-    from m3net_tf.reports.chain import run_chain
+    from m3net_tf.deployment.chain import run_chain
 
     run_chain(Run(folder), "mps2_an386")
 
 
 def fit(folder, _):
-    from m3net_tf.reports.fit import run_fit
+    from m3net_tf.deployment.fit import run_fit
 
     run_fit(folder)
 
 
 def detect(folder, _):
-    from m3net_tf.reports.evaluate import evaluate_streaming
+    from m3net_tf.evaluation.evaluate import evaluate_streaming
 
     evaluate_streaming(Run(folder))
 

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What our layers and our conversion spare a device: operators and cost before and after.
+
+Before: the network as one first writes it in stock Keras layers (:mod:`m3net_tf.bench.naive`),
+made int8 by TFLite's converter as it comes. After: ours of the same preset, made int8 as the
+export does. Weights are as they start; operators and cost do not hang on them.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from m3net_tf.artifacts import provenance
+from m3net_tf.bench.training import Case, build_pair
+from m3net_tf.device.layers import operators_in_order
+from m3net_tf.emulation import find_machine, run_job
+from m3net_tf.emulation.starting import why_no_emulation
+from m3net_tf.errors import ConfigError, M3NetError, ModelError
+from m3net_tf.export.carray import CModel
+from m3net_tf.export.operators import TFLM_OPERATORS, operators_of
+from m3net_tf.export.warp_tables import write_warp_tables
+from m3net_tf.firmware.build import ARENA_SLACK_BYTES, build_firmware
+from m3net_tf.frontend import FrontendConfig, dequantize_features, write_c_tables
+from m3net_tf.keras import keras, tf
+from m3net_tf.native import native_stderr
+from m3net_tf.progress import Log, silent
+from m3net_tf.quantization.diffres import quantize_network
+from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
+from m3net_tf.runtime.interpreter import Int8, host_arena_bytes, tflm_unavailable_reason
+from m3net_tf.runtime.network import Int8Network
+
+CASES = tuple(Case(name, "s", 1) for name in ("m3net", "spectromasknet", "bilateral", "diffres"))
+LABELS = tuple(case.label for case in CASES)
+_CALIBRATION_CLIPS = 4
+_COSTS = {
+    "operators": "operators",
+    "macs": "MACs",
+    "model_bytes": "network, bytes",
+    "arena_bytes": "arena, bytes",
+    "instructions": "instructions a run",
+}
+"""Figure -> how the table names it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """A network after conversion.
+
+    Attributes:
+        network: the ``.tflite``, or DiffRes's two with the warp between them; None where the
+            converter has none at all.
+        problem: why it is not int8 throughout; '' if it is.
+    """
+
+    network: Int8Network | None
+    problem: str = ""
+
+
+def run_bench_conversion(
+    labels: Sequence[str] = (),
+    board: str | None = None,
+    log: Log = silent,
+) -> dict[str, Any]:
+    """Convert networks from both forms and count.
+
+    Args:
+        labels: which of :data:`LABELS`; default: all.
+        board: emulated board that counts instructions; None: none are counted.
+        log: takes lines of progress.
+
+    Returns:
+        ``networks``: by label ``operators`` (of each kind how many before and after) and
+        ``before`` and ``after``: ``operators``, ``macs``, ``model_bytes``, ``arena_bytes`` and
+        ``instructions``, the last two None where ``problem`` says that no device can run it, all
+        where the converter fails.
+
+    Raises:
+        ConfigError: an unknown label, or the board cannot be emulated.
+        FirmwareError: there is no such emulated board.
+    """
+    for label in labels:
+        if label not in LABELS:
+            raise ConfigError(f"nothing to convert is called {label!r}: choose {', '.join(LABELS)}")
+    if board and (reason := why_no_emulation(board)):
+        raise ConfigError(f"{board} cannot be emulated ({reason}): leave --board out")
+    networks = {}
+    for case in CASES:
+        if not labels or case.label in labels:
+            log(f"converting {case.label} from both forms")
+            networks[case.label] = compare_forms(case, board, log)
+    return {"board": board, "networks": networks, **provenance()}
+
+
+def compare_forms(case: Case, board: str | None, log: Log = silent) -> dict[str, Any]:
+    """Operators and cost of one network from both forms, as :func:`run_bench_conversion` has it."""
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(0)
+    ours, plain = build_pair(case)
+    calibration = np.random.default_rng(0).integers(
+        -128, 128, (_CALIBRATION_CLIPS, *ours.input_shape[1:]), np.int8
+    )
+    before = convert_plainly(plain, calibration)
+    after = Converted(quantize_network(ours, calibration))
+    kinds = [collections.Counter(_kinds(one.network)) for one in (before, after)]
+    classes = ours.output_shape[1]
+    return {
+        "operators": {kind: [one[kind] for one in kinds] for kind in sorted(kinds[0] | kinds[1])},
+        "before": _cost(before, calibration[:1], classes, board, log),
+        "after": _cost(after, calibration[:1], classes, board, log),
+    }
+
+
+def convert_plainly(model: keras.Model, calibration: Int8) -> Converted:
+    """Make a network int8 by TFLite's converter with the settings that its manual gives.
+
+    Where some operators have no int8 form they stay float, as the manual's next step has it.
+
+    Args:
+        model: network from (batch, bins, frames, channels) to (batch, classes).
+        calibration: int8 features, shape (clips, bins, frames, channels).
+    """
+    problem = ""
+    for whole in (True, False):
+        try:
+            return Converted(Int8Network(_convert(model, calibration, whole=whole)), problem)
+        except ModelError as error:
+            problem = str(error)
+    return Converted(None, problem)
+
+
+def _convert(model: keras.Model, calibration: Int8, *, whole: bool) -> bytes:
+    # As TFLiteConverter.from_keras_model does: with an open batch.
+    spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="features")
+    function = tf.function(lambda features: model(features, training=False), input_signature=[spec])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [function.get_concrete_function()], model
+    )
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: (
+        [dequantize_features(clip)[None]] for clip in calibration
+    )
+    if whole:
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    try:
+        with native_stderr():
+            return bytes(converter.convert())
+    except Exception as error:  # the converter raises bare Exceptions of several kinds
+        text = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ModelError(f"{model.name} has no int8 form by the plain converter ({text})") from None
+
+
+def _kinds(network: Int8Network | None) -> list[str]:
+    """Operators in order, the warp between two networks among them."""
+    if network is None:
+        return []
+    found = [[one.name for one in operators_in_order(part)] for part in network.parts]
+    return [*found[0], *(kind for part in found[1:] for kind in ("WARP", *part))]
+
+
+def _cost(
+    converted: Converted, clip: Int8, classes: int, board: str | None, log: Log
+) -> dict[str, Any]:
+    network, problem = converted.network, converted.problem
+    found: dict[str, Any] = dict.fromkeys(_COSTS)
+    if network is None:
+        return {**found, "problem": problem}
+    operators = [one for part in network.parts for one in operators_in_order(part)]
+    found["operators"] = len(_kinds(network))
+    found["macs"] = sum(one.macs for one in operators)
+    found["model_bytes"] = network.size_bytes
+    if lacking := sorted({one.name for one in operators} - TFLM_OPERATORS):
+        problem = f"TFLite Micro lacks {', '.join(lacking)}"
+    if not problem and not (problem := tflm_unavailable_reason()):
+        try:
+            found["arena_bytes"] = arena_bytes = sum(map(host_arena_bytes, network.parts))
+            if board:
+                log(f"{len(operators)} operators on {board}")
+                found["instructions"] = _instructions(network, clip, classes, arena_bytes, board)
+        except M3NetError as error:
+            problem = str(error)
+    return {**found, "problem": problem}
+
+
+def _instructions(
+    network: Int8Network, clip: Int8, classes: int, arena_bytes: int, board: str
+) -> int:
+    """Instructions that a run takes on an emulated board."""
+    config = FrontendConfig()
+    # A waveform, too, comes as int8 features: as many columns as hold its bytes.
+    columns = clip.reshape(1, config.feature_bins, -1)
+    labels = tuple(f"class{index}" for index in range(classes))
+    frames = columns.shape[2]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "bundle"
+        folder.mkdir()
+        CModel(
+            name="conversion",
+            tflite=network.tflite,
+            labels=labels,
+            operators=tuple(
+                sorted({kind for part in network.parts for kind in operators_of(part)})
+            ),
+            input_bytes=clip.size,
+            input_quantization=(1 / 128, 0),
+            output_quantization=(1 / 256, -128),
+            arena_bytes=arena_bytes + ARENA_SLACK_BYTES,
+            arena_source="TFLite Micro on a 64-bit host, with room to spare",
+            licence="Apache-2.0",
+            importance=network.importance,
+        ).write(folder)
+        if network.warp:
+            write_warp_tables(network.warp, folder)
+        write_c_tables(config, folder, frames=frames)
+        write_c_header(DetectorConfig.default(config, frames, labels), folder)
+        image = build_firmware(folder, board, Path(scratch) / "build")
+        return run_job(image.elf, find_machine(board), columns).model_instructions
+
+
+def conversion_table(label: str, found: dict[str, Any]) -> Table:
+    """One network's figures for the terminal."""
+    table = Table(title=f"{label}: stock layers and the plain converter, and ours")
+    table.add_column("operator")
+    for column in ("before", "after"):
+        table.add_column(column, justify="right")
+    for kind, counts in found["operators"].items():
+        table.add_row(kind, *(str(count or "") for count in counts))
+    table.add_section()
+    for key, name in _COSTS.items():
+        figures = [found[side][key] for side in ("before", "after")]
+        table.add_row(name, *("" if one is None else f"{one:,}" for one in figures))
+    problems = [
+        f"{side}: {text}" for side in ("before", "after") if (text := found[side]["problem"])
+    ]
+    table.caption = "; ".join(problems) or None
+    return table

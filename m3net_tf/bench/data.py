@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How fast features come: through our cache, by plain librosa, and by tf.io without a cache."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m3net_tf.artifacts import provenance
+from m3net_tf.datasets import AudioDataset, Clip, load_dataset
+from m3net_tf.datasets.audio import fit_length
+from m3net_tf.errors import ConfigError, DataError
+from m3net_tf.frontend import FrontendConfig, frontend_preset, graph
+from m3net_tf.frontend.store import FeatureRows
+from m3net_tf.keras import tf
+from m3net_tf.progress import Log, silent
+from m3net_tf.training import train
+from m3net_tf.training.features import compute_features
+from m3net_tf.training.recipe import DatasetSection, ModelSection, Recipe, TrainingSection
+
+_ROUNDS = 5
+
+
+def run_bench_data(
+    name: str,
+    data_dir: Path | None = None,
+    *,
+    clips: int = 1000,
+    epoch: bool = True,
+    log: Log = silent,
+) -> dict[str, Any]:
+    """Measure the way from sound files to features, on the same clips by each route.
+
+    All routes make log-mel maps by the microcontroller's front end at the data set's rate. The
+    files are read once beforehand, so that none pays for the disk; TensorFlow has started. Our
+    cache lies in a temporary folder.
+
+    Args:
+        name: data set.
+        data_dir: where it lies.
+        clips: how many clips, spread over the data set; fewer where it has fewer.
+        epoch: also train M3Net ``mcu`` on the data set's training clips for two epochs, and
+            measure the share of the second one that is spent on getting batches.
+        log: takes lines of progress.
+
+    Returns:
+        ``clips_per_s`` of each route (None with a reason in ``missing``), ``ratio_to_librosa``,
+        ``epoch`` and what they were measured on.
+
+    Raises:
+        ConfigError: the data set has no files.
+        DataError: librosa is not installed, or the data are missing or broken.
+    """
+    try:
+        import librosa
+    except ImportError:
+        raise DataError("librosa is missing, the mark to measure by: pip install librosa") from None
+    dataset = load_dataset(name, data_dir)
+    with_files = [clip for clip in dataset.clips if clip.path]
+    if not with_files:
+        raise ConfigError(f"data set {name} has no files to read: choose one that has")
+    spread = np.linspace(0, len(with_files) - 1, min(clips, len(with_files))).astype(int)
+    chosen = tuple(dataclasses.replace(with_files[i], split="train") for i in spread)
+    dataset = dataclasses.replace(dataset, clips=chosen, noise=())
+    config = frontend_preset("mcu", sample_rate_hz=dataset.info.sample_rate_hz)
+    for clip in chosen:
+        assert clip.path
+        clip.path.read_bytes()
+    graph.batch_features_int8(config, np.zeros((1, dataset.info.clip_samples), np.float32))
+    result: dict[str, Any] = {
+        "dataset": name,
+        "clips": len(chosen),
+        "clip_s": dataset.info.clip_s,
+        "sample_rate_hz": config.sample_rate_hz,
+        "cores": os.cpu_count(),
+        "load_average_before": [round(value, 2) for value in os.getloadavg()],
+        "clips_per_s": {},
+        "missing": {},
+    }
+    rates = result["clips_per_s"]
+
+    log("librosa, one process")
+    _librosa_clip(librosa, dataset, config, chosen[0])  # the first call compiles
+    rates["librosa"] = _median_rate(
+        lambda: [_librosa_clip(librosa, dataset, config, c) for c in chosen], chosen
+    )
+    log("tf.io and tf.signal, no cache")
+    try:
+        rates["tf_io"] = _rate(lambda: _tf_io(dataset, config, chosen), chosen)
+    except tf.errors.OpError as error:
+        rates["tf_io"] = None
+        result["missing"]["tf_io"] = str(error.message).splitlines()[0][:200]
+    log("this pipeline, cold")
+
+    def cold() -> None:
+        with _temporary_cache():
+            compute_features(dataset, "train", config)
+
+    rates["cold"] = _median_rate(cold, chosen)
+    with _temporary_cache():
+        log("this pipeline, warm")
+        compute_features(dataset, "train", config)
+        rates["warm"] = _median_rate(
+            lambda: np.asarray(compute_features(dataset, "train", config).features), chosen
+        )
+        result["ratio_to_librosa"] = {
+            key: round(rates[key] / rates["librosa"], 2) for key in ("cold", "warm")
+        }
+        if epoch:
+            log("an epoch of M3Net mcu")
+            result["epoch"] = _epoch(name, data_dir, config)
+    result["load_average_after"] = [round(value, 2) for value in os.getloadavg()]
+    return {**result, **provenance()}
+
+
+def _rate(work: Callable[[], object], clips: tuple[Clip, ...]) -> float:
+    start = time.perf_counter()
+    work()
+    return round(len(clips) / (time.perf_counter() - start), 1)
+
+
+def _median_rate(work: Callable[[], object], clips: tuple[Clip, ...]) -> float:
+    return statistics.median(_rate(work, clips) for _ in range(_ROUNDS))
+
+
+def _librosa_clip(librosa: Any, dataset: AudioDataset, config: FrontendConfig, clip: Clip) -> Any:
+    """What a script without this package does, for one clip."""
+    audio, _ = librosa.load(
+        clip.path, sr=config.sample_rate_hz, offset=clip.start_s, duration=clip.duration_s
+    )
+    mel = librosa.feature.melspectrogram(
+        y=fit_length(audio, dataset.info.clip_samples),
+        sr=config.sample_rate_hz,
+        n_fft=config.fft_samples,
+        win_length=config.frame_samples,
+        hop_length=config.hop_samples,
+        n_mels=config.mel_bins,
+        fmin=config.mel_min_hz,
+        fmax=config.mel_max_hz,
+        center=False,
+    )
+    return np.log(np.maximum(mel, config.log_floor))
+
+
+def _tf_io(dataset: AudioDataset, config: FrontendConfig, clips: tuple[Clip, ...]) -> None:
+    """Whole files by tf.io and tf.audio; they are not resampled, for TensorFlow cannot."""
+    samples = dataset.info.clip_samples
+
+    def wave(path: tf.Tensor) -> tf.Tensor:
+        sound, _ = tf.audio.decode_wav(tf.io.read_file(path))
+        sound = tf.reduce_mean(sound, axis=1)[:samples]
+        return tf.ensure_shape(tf.pad(sound, [[0, samples - tf.shape(sound)[0]]]), (samples,))
+
+    stream = (
+        tf.data.Dataset.from_tensor_slices([str(clip.path) for clip in clips])
+        .map(wave, num_parallel_calls=tf.data.AUTOTUNE)
+        .batch(64)
+        .map(lambda waves: graph.features_int8(config, waves), num_parallel_calls=tf.data.AUTOTUNE)
+        .prefetch(2)
+    )
+    for _ in stream:
+        pass
+
+
+def _epoch(name: str, data_dir: Path | None, config: FrontendConfig) -> dict[str, Any]:
+    """Share of the second epoch's time that goes into getting batches, in the training loop."""
+    recipe = Recipe(
+        dataset=DatasetSection(name),
+        model=ModelSection("m3net", "mcu"),
+        frontend=config,
+        training=TrainingSection(epochs=2),
+    )
+    spans: list[float] = []
+    with tempfile.TemporaryDirectory() as scratch, _timed_batches(spans):
+        folder = Path(scratch) / "run"
+        train(recipe, folder, data_dir)
+        rows = (folder / "history.csv").read_text().splitlines()
+    columns = dict(zip(rows[0].split(","), rows[2].split(","), strict=True))
+    seconds = float(columns["seconds"])
+    # Epoch 1 and 2 read the same number of batches; behind them the test clips are read.
+    batches = len(spans)
+    reading = sum(spans[batches // 2 :])
+    return {
+        "epoch_s": seconds,
+        "batch_reads": batches - batches // 2,
+        "input_s": round(reading, 4),
+        "input_share": round(reading / seconds, 4),
+    }
+
+
+@contextlib.contextmanager
+def _timed_batches(spans: list[float]) -> Iterator[None]:
+    """Note how long each reading of feature maps takes."""
+    plain = FeatureRows.__getitem__
+
+    def timed(self: FeatureRows, index: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return plain(self, index)
+        finally:
+            spans.append(time.perf_counter() - start)
+
+    FeatureRows.__getitem__ = timed  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        FeatureRows.__getitem__ = plain  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def _temporary_cache() -> Iterator[None]:
+    before = os.environ.get("M3NET_CACHE")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["M3NET_CACHE"] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["M3NET_CACHE"]
+            else:
+                os.environ["M3NET_CACHE"] = before

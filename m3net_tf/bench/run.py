@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run costs: exact counts on the emulated board, times on this machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m3net_tf.artifacts import provenance, write_json
+from m3net_tf.datasets.selection import spread_clips
+from m3net_tf.emulation import find_machine, run_job
+from m3net_tf.emulation.starting import prove_arena, why_no_emulation
+from m3net_tf.export import Bundle
+from m3net_tf.export.reading import pcm_and_features
+from m3net_tf.frontend import features_int8, graph
+from m3net_tf.progress import silent
+from m3net_tf.training.run import Run
+
+_CLIPS = 32
+_MIN_S = 1.0
+
+
+def run_bench(run: Run, board: str, data_dir: Path | None = None) -> dict[str, Any]:
+    """Measure a run's cost; the result is also written to ``bench.json`` in its folder.
+
+    Args:
+        run: finished run with an export.
+        board: emulated board.
+        data_dir: where the data set lies.
+
+    Returns:
+        ``board``: instructions and bytes, the same on every machine (None where the board cannot
+        be emulated; ``emulation_missing`` says why); ``host``: clips a second on this machine.
+
+    Raises:
+        M3NetError: as the stages raise.
+    """
+    bundle = Bundle.load(run.folder / "export")
+    dataset = run.dataset(data_dir)
+    config = bundle.frontend
+    pcm, features = pcm_and_features(dataset, spread_clips(dataset, _CLIPS), config)
+    waves = np.asarray(pcm / 32768.0, np.float32)
+    result: dict[str, Any] = {
+        "run": run.folder.name,
+        "model_sha256": bundle.manifest["model"]["sha256"],
+        "board": None,
+        "host": {
+            "cores": os.cpu_count(),
+            "frontend_numpy_clips_per_s": _rate(
+                lambda: [features_int8(config, clip / 32768.0) for clip in pcm]
+            ),
+            "frontend_tensorflow_clips_per_s": _rate(
+                lambda: graph.batch_features_int8(config, waves)
+            ),
+            "int8_reference_clips_per_s": _rate(lambda: bundle.run_reference(features)),
+        },
+        **provenance(),
+    }
+    if reason := why_no_emulation(board):
+        result["emulation_missing"] = reason
+    else:
+        image = prove_arena(bundle, board, run.folder / "firmware" / board, silent)
+        sound = run_job(image.elf, find_machine(board), pcm)
+        result["board"] = {
+            "name": board,
+            "frontend_instructions_per_frame": sound.frontend_instructions_per_frame,
+            "model_instructions": sound.model_instructions,
+            "arena_bytes": sound.arena_size_bytes,
+            "stack_bytes": sound.stack_used_bytes,
+            "frontend_bytes": sound.frontend_bytes,
+            "flash_bytes": image.flash_bytes,
+            "ram_bytes": image.ram_bytes,
+            "sections": image.sections,
+        }
+    write_json(run.folder / "bench.json", result)
+    return result
+
+
+def _rate(work: Callable[[], object]) -> float:
+    """Clips a second of a function that handles ``_CLIPS`` clips, after one run to warm up."""
+    work()
+    start, rounds = time.perf_counter(), 0
+    while time.perf_counter() - start < _MIN_S:
+        work()
+        rounds += 1
+    return round(rounds * _CLIPS / (time.perf_counter() - start), 1)

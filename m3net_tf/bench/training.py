@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long a training step takes: our networks beside the same ones written naively."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from m3net_tf.artifacts import provenance
+from m3net_tf.bench import naive
+from m3net_tf.errors import ConfigError
+from m3net_tf.keras import keras, tf
+from m3net_tf.models import build_model, presets_of
+from m3net_tf.models.diffres.warp import FrameScores, FrameWarp, frames_after
+from m3net_tf.progress import Log, silent
+
+Step = Callable[[], tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A network that is measured.
+
+    Attributes:
+        name: network.
+        preset: its preset.
+        clips: clips a step.
+        input_shape: (bins, frames, channels) instead of the preset's.
+    """
+
+    name: str
+    preset: str
+    clips: int
+    input_shape: tuple[int, int, int] | None = None
+
+    @property
+    def label(self) -> str:
+        """How the command line calls it."""
+        return f"{self.name}/{self.preset}"
+
+
+# SpectroMaskNet on a second and the bilateral network at an eighth of its channels: their paper's
+# input and size take two cores minutes a step.
+CASES = (
+    Case("m3net", "paper", 16),
+    Case("m3net", "mcu", 64),
+    Case("spectromasknet", "paper", 4, (80, 98, 1)),
+    Case("spectromasknet", "mcu", 32),
+    Case("bilateral", "small", 8),
+    Case("diffres", "paper", 8),
+)
+LAYER = "diffres_layer"
+LABELS = (*(case.label for case in CASES), LAYER)
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerSize:
+    """Input of the DiffRes layer that is measured.
+
+    Attributes:
+        clips: clips in the batch.
+        bins: mel bins F.
+        frames: frames T.
+        reduction: share of the frames that goes, delta.
+    """
+
+    clips: int = 4
+    bins: int = 128
+    frames: int = 300
+    reduction: float = 0.5
+
+
+def run_bench_train(
+    labels: Sequence[str] = (),
+    *,
+    steps: int = 10,
+    cases: Sequence[Case] = CASES,
+    layer: LayerSize = LayerSize(),
+    log: Log = silent,
+) -> dict[str, Any]:
+    """Time training steps of each network and of its naive counterpart, by turns in one process.
+
+    A step is what training does: forward, cross-entropy and the layers' penalties, backward, Adam,
+    in one graph. Both get the same batch. The DiffRes layer alone, forward and backward, is
+    measured beside the paper's algorithm as a loop and beside its matrix form.
+
+    Args:
+        labels: which of :data:`LABELS`; default: all.
+        steps: timed steps of each, after two to warm up.
+        cases: networks to choose from.
+        layer: size of the DiffRes layer's input.
+        log: takes lines of progress.
+
+    Returns:
+        ``networks``: medians in milliseconds and ``ratio`` (ours to naive; below 1 ours is
+        faster) by label; ``diffres_layer``: medians and how many times faster ours is; and what
+        they were measured on.
+
+    Raises:
+        ConfigError: an unknown label or fewer than one step.
+    """
+    known = (*(case.label for case in cases), LAYER)
+    for label in labels:
+        if label not in known:
+            raise ConfigError(f"nothing to measure is called {label!r}: choose {', '.join(known)}")
+    if steps < 1:
+        raise ConfigError(f"steps is {steps}: give at least 1")
+    result: dict[str, Any] = {
+        "steps": steps,
+        "cores": os.cpu_count(),
+        "gpus": len(tf.config.list_physical_devices("GPU")),
+        "load_average_before": [round(value, 2) for value in os.getloadavg()],
+        "networks": {},
+    }
+    for case in cases:
+        if not labels or case.label in labels:
+            row = _network(case, steps)
+            result["networks"][case.label] = row
+            log(
+                f"{case.label}: {row['ours_ms']} ms a step, naive {row['naive_ms']} ms, "
+                f"ratio {row['ratio']}"
+            )
+    if not labels or LAYER in labels:
+        row = result[LAYER] = _layer(layer, steps)
+        log(
+            f"{LAYER}: {row['ours_ms']} ms forward and backward, {row['times_faster_than_loop']} "
+            f"times faster than the loop, {row['times_faster_than_matrix']} than the matrices"
+        )
+    result["load_average_after"] = [round(value, 2) for value in os.getloadavg()]
+    return {**result, **provenance()}
+
+
+def build_pair(case: Case) -> tuple[keras.Model, keras.Model]:
+    """Our network of a case, and the naive one."""
+    preset = presets_of(case.name)[case.preset]
+    shape = case.input_shape or preset.input_shape
+    ours = build_model(case.name, case.preset, input_shape=shape)
+    return ours, naive.NETWORKS[case.name](shape, preset.classes, **preset.arguments)
+
+
+def _network(case: Case, steps: int) -> dict[str, Any]:
+    keras.backend.clear_session()
+    models = build_pair(case)
+    rng = np.random.default_rng(0)
+    classes = models[0].output_shape[-1]
+    maps = tf.constant(rng.uniform(-1, 1, (case.clips, *models[0].input_shape[1:])), tf.float32)
+    targets = tf.one_hot(rng.integers(classes, size=case.clips), classes)
+    ours, plain = _medians_ms([_training_step(model, maps, targets) for model in models], steps)
+    return {
+        "clips": case.clips,
+        "input_shape": list(models[0].input_shape[1:]),
+        "parameters": models[0].count_params(),
+        "ours_ms": ours,
+        "naive_ms": plain,
+        "ratio": round(ours / plain, 3),
+    }
+
+
+def _training_step(model: keras.Model, maps: tf.Tensor, targets: tf.Tensor) -> Step:
+    optimizer = keras.optimizers.Adam(1e-3)
+    optimizer.build(model.trainable_variables)
+    loss_of = keras.losses.CategoricalCrossentropy()
+
+    @tf.function
+    def step(maps: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = loss_of(targets, model(maps, training=True))
+            if model.losses:
+                loss += tf.add_n(model.losses)
+        weights = model.trainable_variables
+        optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+        return loss
+
+    return lambda: step(maps, targets)
+
+
+def _layer(size: LayerSize, steps: int) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    maps = tf.constant(rng.uniform(-1, 1, (size.clips, size.bins, size.frames, 1)), tf.float32)
+    scores = tf.constant(rng.uniform(0.1, 1, (size.clips, size.frames)), tf.float32)
+    rescale = FrameScores(size.reduction)
+    warp = FrameWarp(frames_after(size.frames, size.reduction))
+    by_loop = naive.DiffResLayer(size.reduction, naive.warp_by_loop)
+    by_matrix = naive.DiffResLayer(size.reduction, naive.warp_by_matrix)
+    ours, loop, matrix = _medians_ms(
+        [
+            _layer_step(lambda x: warp([x[0], rescale(x)]), rescale, maps, scores),
+            _layer_step(by_loop, by_loop, maps, scores),
+            _layer_step(by_matrix, by_matrix, maps, scores),
+        ],
+        steps,
+    )
+    return {
+        **dataclasses.asdict(size),
+        "ours_ms": ours,
+        "loop_ms": loop,
+        "matrix_ms": matrix,
+        "times_faster_than_loop": round(loop / ours, 2),
+        "times_faster_than_matrix": round(matrix / ours, 2),
+    }
+
+
+def _layer_step(
+    call: Callable[[list[tf.Tensor]], tf.Tensor],
+    layer: keras.layers.Layer,
+    maps: tf.Tensor,
+    scores: tf.Tensor,
+) -> Step:
+    """Outputs and the scores' gradient; ``layer`` holds the guide loss."""
+
+    @tf.function
+    def step(maps: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(scores)
+            outputs = call([maps, scores])
+            loss = tf.reduce_sum(tf.square(outputs)) + tf.add_n(layer.losses)
+        return tape.gradient(loss, scores)
+
+    return lambda: step(maps, scores)
+
+
+def _medians_ms(steps: Sequence[Step], rounds: int) -> list[float]:
+    """Median time of each in milliseconds, all by turns so that a busy machine slows each alike."""
+    for step in steps:
+        for _ in range(2):  # the first call traces the graph
+            step().numpy()
+    spans: list[list[float]] = [[] for _ in steps]
+    for _ in range(rounds):
+        for step, own in zip(steps, spans, strict=True):
+            start = time.perf_counter()
+            step().numpy()
+            own.append(1000.0 * (time.perf_counter() - start))
+    return [round(statistics.median(own), 3) for own in spans]

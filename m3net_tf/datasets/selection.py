@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which clips of a split are taken where not all are."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from m3net_tf.datasets.base import AudioDataset, Clip
+from m3net_tf.errors import DataError
+
+
+def spread_clips(dataset: AudioDataset, count: int | None) -> tuple[Clip, ...]:
+    """Held-out clips: all, or ``count`` of them spread evenly over the test split.
+
+    Raises:
+        DataError: there are none.
+    """
+    clips = dataset.split("test")
+    if not clips:
+        raise DataError(f"{dataset.info.name} has no test clips: choose another protocol or fold")
+    if count is None or count >= len(clips):
+        return clips
+    return tuple(clips[i] for i in np.linspace(0, len(clips) - 1, count).astype(int))

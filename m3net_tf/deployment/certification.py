@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The certificate of an export: Python against the compiled C over its test vectors."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m3net_tf.artifacts import sha256_of
+from m3net_tf.emulation import EmulationResult, find_machine, run_job
+from m3net_tf.emulation.starting import prove_arena, why_no_emulation
+from m3net_tf.export import Bundle
+from m3net_tf.export.certificate import (
+    BoardAnswer,
+    Expected,
+    read_vectors,
+    require_parity,
+    valid_certificate,
+    write_certificate,
+)
+from m3net_tf.firmware.build import FirmwareImage, board_core
+from m3net_tf.firmware.sources import FIRMWARE_DIR
+from m3net_tf.frontend import FrontendConfig, fixed_features_int8
+from m3net_tf.progress import Log, silent
+from m3net_tf.runtime.interpreter import tflm_unavailable_reason
+
+
+def certify_export(bundle: Bundle, board: str, folder: Path, log: Log = silent) -> dict[str, Any]:
+    """Prove the arena and hold Python against the compiled C over the export's test vectors.
+
+    A certificate that the export has of this very firmware is left as it is.
+
+    Args:
+        bundle: the export.
+        board: board to emulate.
+        folder: where the firmware's build files go.
+        log: takes lines of progress.
+
+    Returns:
+        The certificate; without an emulator it says "host only" and why.
+
+    Raises:
+        FirmwareError: the firmware does not build or run, or its numbers drift from Python's.
+    """
+    expected = read_vectors(bundle)
+    if reason := why_no_emulation(board):
+        log(
+            f"the arena is not proven on a board, and the certificate is of the host only: {reason}"
+        )
+        certificate = write_certificate(bundle, _with_host(bundle, expected), None, reason)
+    else:
+        image = prove_arena(bundle, board, folder, log)
+        if found := valid_certificate(bundle, board, _image_sha256(image)):
+            return found
+        log(f"running {len(expected.pcm)} test vectors on the emulated {board}")
+        machine = find_machine(board)
+        on_board = run_job(image.elf, machine, expected.features[..., 0])
+        from_pcm = run_job(image.elf, machine, expected.pcm, report_features=True)
+        certificate = write_certificate(
+            bundle,
+            with_fixed_features(bundle.frontend, board, _with_host(bundle, expected)),
+            board_answer(image, on_board, from_pcm),
+        )
+    require_parity(bundle, certificate)
+    return certificate
+
+
+def _with_host(bundle: Bundle, expected: Expected) -> Expected:
+    if tflm_unavailable_reason():
+        return expected
+    return dataclasses.replace(expected, host_scores=bundle.run_tflm(expected.features))
+
+
+def with_fixed_features(frontend: FrontendConfig, board: str, expected: Expected) -> Expected:
+    """Features in whole numbers, too, where the board's core computes so; samples are so on all."""
+    if frontend.kind == "waveform":
+        return dataclasses.replace(expected, fixed_features=expected.features[..., 0])
+    core = FIRMWARE_DIR / "cmake" / "cores" / f"{board_core(board)}.cmake"
+    if "M3NET_FRONTEND_FIXED" not in core.read_text():
+        return expected
+    fixed = np.stack([fixed_features_int8(frontend, wave) for wave in expected.pcm])
+    return dataclasses.replace(expected, fixed_features=fixed)
+
+
+def _image_sha256(image: FirmwareImage) -> str:
+    return sha256_of(image.elf.with_suffix(".bin").read_bytes())
+
+
+def board_answer(
+    image: FirmwareImage, on_board: EmulationResult, from_pcm: EmulationResult
+) -> BoardAnswer:
+    """What a board answered to features and to samples, with its figures, for a certificate."""
+    emulator = find_machine(image.board).emulator
+    version = subprocess.run([emulator, "--version"], capture_output=True, text=True, check=False)
+    return BoardAnswer(
+        board=image.board,
+        emulator=version.stdout.partition("\n")[0] or emulator,
+        firmware_sha256=_image_sha256(image),
+        outputs=on_board.outputs,
+        features=from_pcm.features,
+        labels=from_pcm.labels,
+        figures={
+            "arena_used_bytes": on_board.arena_used_bytes,
+            "flash_bytes": image.flash_bytes,
+            "ram_bytes": image.ram_bytes,
+            "stack_used_bytes": from_pcm.stack_used_bytes,
+            "frontend_bytes": from_pcm.frontend_bytes,
+            "frontend_instructions_per_frame": from_pcm.frontend_instructions_per_frame,
+            "model_instructions": on_board.model_instructions,
+            **{f"section{name}_bytes": size for name, size in image.sections.items()},
+        },
+    )

@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an export takes of each board: arena, flash, RAM, stack and share of the processor.
+
+What a core executes and needs is measured on the emulated board that has this core, the sizes on
+the board's own linked firmware. Without the firmware tools only the arena is told, by estimate.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from m3net_tf.artifacts import provenance, write_json
+from m3net_tf.deployment.arena_estimate import estimate_arena
+from m3net_tf.emulation import EmulationResult, find_machine, run_job
+from m3net_tf.emulation.machines import MACHINES
+from m3net_tf.emulation.starting import starting_firmware, why_no_emulation
+from m3net_tf.errors import FirmwareError, ModelError
+from m3net_tf.export import Bundle
+from m3net_tf.export.certificate import read_vectors
+from m3net_tf.firmware.build import (
+    FirmwareImage,
+    board_core,
+    board_file,
+    board_setting,
+    board_sources,
+    build_firmware,
+    list_boards,
+)
+from m3net_tf.firmware.sources import FIRMWARE_DIR, why_sources_unavailable
+from m3net_tf.locks import writes_into
+from m3net_tf.progress import Log, silent
+from m3net_tf.runtime.interpreter import tflm_unavailable_reason
+
+CLIPS = 2
+BUSY_SHARE = 0.5
+"""A board counts as real-time up to this share of its clock: an instruction may take more than a
+cycle, and how many more depends on the chip's memories."""
+
+BUDGETS = {"s": (64 << 10, 200_000), "m": (192 << 10, 500_000), "l": (512 << 10, 1_500_000)}
+"""Arena and network, in bytes, that the presets of these names keep to."""
+
+_MEASURED = tuple(
+    """
+    measured_on arena_bytes arena_used_bytes flash_used_bytes ram_used_bytes sections
+    stack_used_bytes frontend_bytes instructions cpu_share real_time least_run_columns fits room
+    preset
+    """.split()
+)
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
+
+
+@dataclasses.dataclass(frozen=True)
+class BoardFacts:
+    """What a board's own files say of it.
+
+    Attributes:
+        board: its name.
+        core: a file of ``firmware/cmake/cores``.
+        clock_hz: clock of the core.
+        flash_bytes: flash for the image; a boot loader's share counts as free.
+        ram_bytes: RAM, in all memories that the linker script has.
+        dma_bytes: the share of it that only buffers of the DMA lie in.
+        stack_bytes: stack in it.
+    """
+
+    board: str
+    core: str
+    clock_hz: int
+    flash_bytes: int
+    ram_bytes: int
+    dma_bytes: int
+    stack_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Measured:
+    """What the emulated board with a core reports."""
+
+    image: FirmwareImage
+    features: EmulationResult
+    sound: EmulationResult
+
+    @property
+    def arena_bytes(self) -> int:
+        return self.features.arena_size_bytes
+
+    @property
+    def stack_bytes(self) -> int:
+        results = (self.features, self.sound)
+        return max(result.stack_used_bytes for result in results)
+
+    @property
+    def frame_instructions(self) -> int:
+        return self.sound.frontend_instructions_per_frame
+
+
+def read_board(board: str) -> BoardFacts:
+    """Read a board's facts from its ``board.h`` and linker script.
+
+    Raises:
+        FirmwareError: there is no such board, or one of its files does not tell.
+    """
+    folder = board_file(board).parent
+    script = folder / "".join(board_setting(board, "LINKER_SCRIPT"))
+    size = r"(\d+)([KM]?)\b"
+
+    def length(region: str) -> int:
+        return _number(script, rf"(?m)^\s*{region}\b.*LENGTH\s*=\s*{size}")
+
+    has_dma = re.search(r"(?m)^\s*DMA\b.*LENGTH", script.read_text(encoding="utf-8"))
+    dma_bytes = length("DMA") if has_dma else 0
+    return BoardFacts(
+        board=board,
+        core=board_core(board),
+        clock_hz=_define(folder / "board.h", "BOARD_CLOCK_HZ"),
+        flash_bytes=length("FLASH"),
+        ram_bytes=length("RAM") + dma_bytes,
+        dma_bytes=dma_bytes,
+        stack_bytes=_number(script, rf"m3net_stack_bytes\s*=\s*{size}"),
+    )
+
+
+def _define(header: Path, name: str) -> int:
+    return _number(header, rf"#define {name} (\d+)(?=u?\b)()")
+
+
+def _number(path: Path, pattern: str) -> int:
+    found = re.search(pattern, path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not found:
+        raise FirmwareError(f"{path} has nothing like {pattern}: write the number there")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def kernels_of(core: str) -> str:
+    """Form of CMSIS-NN's kernels on a core, one of :data:`.arena_estimate.KERNELS`."""
+    text = (FIRMWARE_DIR / "cmake" / "cores" / f"{core}.cmake").read_text(encoding="utf-8")
+    if "__MVE_PRESENT=1" in text:
+        return "helium"
+    return "plain" if re.search(r"-mcpu=cortex-m(0|0plus|1|3|23)\b", text) else "dsp"
+
+
+@writes_into("folder")
+def run_fit(folder: Path, boards: Sequence[str] = (), log: Log = silent) -> dict[str, Any]:
+    """Tell what a run's export takes of boards; also written to ``fit.json`` in its folder.
+
+    The firmware of each is built as ``m3net firmware`` and ``m3net device`` build it, in the same
+    folder, ``firmware/<board>`` of the run.
+
+    Args:
+        folder: folder of a run with an export.
+        boards: which boards; all by default.
+        log: takes lines of progress.
+
+    Returns:
+        ``boards``, a dict for each; ``sound``, what a second of sound asks for; ``arena``, the
+        export's. Where nothing can be built and emulated ``missing`` says why, and figures that
+        this asks for are None.
+
+    Raises:
+        ModelError: there is no export.
+        FirmwareError: an unknown board, or the firmware does not build or run.
+    """
+    if not (folder / "export" / "manifest.json").is_file():
+        raise ModelError(f"{folder} has no export: m3net export {folder}")
+    facts = [read_board(board) for board in boards or list_boards()]
+    bundle = Bundle.load(folder / "export")
+    cores: dict[str, _Measured | str] = {}
+    why_not = _asked_once()
+    rows = []
+    for count, one in enumerate(facts, start=1):
+        told = functools.partial(_told_of, log, f"[{count}/{len(facts)}] {one.board}")
+        told("building its firmware")
+        row = {**dataclasses.asdict(one), "network_bytes": bundle.network.size_bytes}
+        row["arena_estimate_bytes"] = _estimate(bundle, one.core)
+        emulated = _emulated_board(one)
+        if emulated not in cores:
+            cores[emulated] = _measure_core(bundle, emulated, one.core, why_not, folder, told)
+        measured = cores[emulated]
+        missing = measured if isinstance(measured, str) else _why_no_link(one.board)
+        if missing or isinstance(measured, str):
+            row |= _untold("; ".join(filter(None, (missing, tflm_unavailable_reason()))))
+        else:
+            row |= _told(bundle, one, measured, folder / "firmware" / one.board, told)
+        rows.append(row)
+    result = {
+        "run": folder.name,
+        "network": bundle.manifest["model"]["name"],
+        "model_sha256": bundle.manifest["model"]["sha256"],
+        "arena": bundle.manifest["arena"],
+        "sound": dict(zip(("frames_per_s", "runs_per_s"), _rates(bundle), strict=True)),
+        "boards": rows,
+        **provenance(),
+    }
+    write_json(folder / "fit.json", result)
+    return result
+
+
+def _asked_once() -> Callable[[str], str]:
+    """:func:`why_no_emulation`, asked once of each emulator: without a network it takes long."""
+    reasons: dict[str, str] = {}
+
+    def why_not(board: str) -> str:
+        emulator = find_machine(board).emulator
+        if emulator not in reasons:
+            reasons[emulator] = why_no_emulation(board)
+        return reasons[emulator]
+
+    return why_not
+
+
+def _told_of(log: Log, owner: str, line: str) -> None:
+    log(f"{owner}: {line}")
+
+
+def _emulated_board(facts: BoardFacts) -> str:
+    """The board itself if it is emulated, else one that has its core; '' if there is none."""
+    names = [machine.board for machine in MACHINES if board_core(machine.board) == facts.core]
+    return facts.board if facts.board in names else next(iter(names), "")
+
+
+def _estimate(bundle: Bundle, core: str) -> int | None:
+    if tflm_unavailable_reason():
+        return None
+    return estimate_arena(bundle.network.parts, kernels_of(core)).needed_bytes
+
+
+def _measure_core(
+    bundle: Bundle,
+    emulated: str,
+    core: str,
+    why_not: Callable[[str], str],
+    folder: Path,
+    log: Log,
+) -> _Measured | str:
+    """What a core takes, on the emulated board that has it; or why nothing can be measured."""
+    reason = why_not(emulated) if emulated else f"nothing emulates a {core}"
+    if reason:
+        return reason
+    try:
+        image = starting_firmware(bundle, emulated, folder / "firmware" / emulated, log)
+    except FirmwareError as error:
+        if "overflowed" not in str(error):
+            raise
+        return f"the emulated {emulated} has no room to measure it ({error})"
+    log(f"measuring on the emulated {emulated}")
+    machine, clips = find_machine(emulated), read_vectors(bundle)
+    sound = run_job(image.elf, machine, clips.pcm[:CLIPS])
+    return _Measured(image, run_job(image.elf, machine, clips.features[:CLIPS, ..., 0]), sound)
+
+
+def _why_no_link(board: str) -> str:
+    """Why the sources of the board's own chip cannot be had; '' if they can."""
+    return why_sources_unavailable(board_sources(board)) or ""
+
+
+def _untold(reason: str) -> dict[str, Any]:
+    return {**dict.fromkeys(_MEASURED), "missing": reason}
+
+
+def _told(
+    bundle: Bundle, facts: BoardFacts, measured: _Measured, folder: Path, log: Log
+) -> dict[str, Any]:
+    image, overflow = measured.image, dict[str, int]()
+    if image.board != facts.board:
+        # The export's, as m3net firmware takes it, unless that is too small for the core.
+        exported = bundle.manifest["arena"]["bytes"]
+        size = None if measured.arena_bytes == exported else measured.arena_bytes
+        try:
+            image = build_firmware(bundle.folder, facts.board, folder, size, report=log)
+        except FirmwareError as error:
+            if "overflowed" not in str(error):
+                raise
+            overflow = _overflow(folder / "build.log")
+    flash, ram = image.flash_bytes, image.ram_bytes
+    if "FLASH" in overflow:
+        flash = facts.flash_bytes + overflow["FLASH"]
+    if "RAM" in overflow:
+        ram = facts.ram_bytes + overflow["RAM"]
+    apart = image.sections.get(".dma", 0) if facts.dma_bytes else 0
+    room = {
+        "arena_bytes": facts.ram_bytes - facts.dma_bytes - (ram - apart) + measured.arena_bytes,
+        "network_bytes": facts.flash_bytes - flash + bundle.network.size_bytes,
+    }
+    return {
+        "measured_on": measured.image.board,
+        "arena_bytes": measured.arena_bytes,
+        "arena_used_bytes": measured.features.arena_used_bytes,
+        "flash_used_bytes": flash,
+        "ram_used_bytes": ram,
+        "sections": None if overflow else image.sections,
+        "stack_used_bytes": measured.stack_bytes,
+        "frontend_bytes": measured.features.frontend_bytes,
+        **_pace(bundle, facts, measured),
+        "fits": not overflow,
+        "room": room,
+        "preset": _preset(bundle, room, fits=not overflow),
+    }
+
+
+def _pace(bundle: Bundle, facts: BoardFacts, measured: _Measured) -> dict[str, Any]:
+    """Instructions for a second of sound, and whether the board keeps up with it."""
+    frames_per_s, runs_per_s = _rates(bundle)
+    model = measured.features.model_instructions
+    per_second = math.ceil(model * runs_per_s + measured.frame_instructions * frames_per_s)
+    share = per_second / facts.clock_hz
+    free_per_s = BUSY_SHARE * facts.clock_hz - measured.frame_instructions * frames_per_s
+    keeps_up = _keeps_up(bundle, model / facts.clock_hz)
+    return {
+        "instructions": {
+            "model": model,
+            "frontend_per_frame": measured.frame_instructions,
+            "per_second": per_second,
+        },
+        "cpu_share": share,
+        "real_time": share <= BUSY_SHARE and keeps_up,
+        "least_run_columns": _least_run_columns(bundle, model, free_per_s) if keeps_up else None,
+    }
+
+
+def _preset(bundle: Bundle, room: dict[str, int], *, fits: bool) -> str | None:
+    """The largest preset that a board has room for; the export's own fits if its firmware does."""
+    largest = largest_preset(room["arena_bytes"], room["network_bytes"])
+    own = bundle.manifest["model"]["name"].rpartition("-")[2]
+    known = [name for name in BUDGETS if name == largest or (fits and name == own)]
+    return known[-1] if known else None
+
+
+def _overflow(log: Path) -> dict[str, int]:
+    """By how many bytes a firmware was too large for a board's memories, by region."""
+    text = log.read_text(encoding="utf-8", errors="replace")
+    found = re.findall(r"region `(\w+)' overflowed by (\d+) byte", text)
+    return {region: int(size) for region, size in found}
+
+
+def _rates(bundle: Bundle) -> tuple[float, float]:
+    """Frames of the front end and runs of the network in a second, with the gate open."""
+    frontend = bundle.frontend
+    frames = frontend.sample_rate_hz / frontend.hop_samples
+    return frames, frames / bundle.detector.run_columns
+
+
+def _keeps_up(bundle: Bundle, run_s: float) -> bool:
+    """Whether the queue between microphone and main loop holds what is heard during a run."""
+    hops = _define(FIRMWARE_DIR / "core" / "live.h", "M3NET_LIVE_QUEUE_HOPS") - 1
+    return run_s <= BUSY_SHARE * hops * bundle.frontend.hop_s
+
+
+def _least_run_columns(bundle: Bundle, model: int, free_per_s: float) -> int | None:
+    """Columns from run to run with which the network takes what the front end leaves."""
+    frames_per_s, _ = _rates(bundle)
+    if free_per_s <= 0:
+        return None
+    return math.ceil(model * frames_per_s / free_per_s)
+
+
+def largest_preset(arena_bytes: int, network_bytes: int) -> str | None:
+    """The largest of :data:`BUDGETS` that a board has room for.
+
+    Args:
+        arena_bytes: RAM that is left for the arena.
+        network_bytes: flash that is left for the network.
+    """
+    fitting = [
+        name
+        for name, (arena, network) in BUDGETS.items()
+        if arena <= arena_bytes and network <= network_bytes
+    ]
+    return fitting[-1] if fitting else None

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an export takes of each board, for a terminal of 80 columns or a pipe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from m3net_tf.deployment.fit import BUDGETS, BUSY_SHARE
+
+_WORDS = ("board", "real time")  # columns that are no figures
+
+
+def fit_report(result: dict[str, Any]) -> Group:
+    """The figures for the terminal, within 80 columns: memory, time, and what they rest on."""
+    sound, rows = result["sound"], result["boards"]
+    title = f"{result['run']}: {result['network']}, {sound['runs_per_s']:g} runs a second"
+    measured = [row for row in rows if row["measured_on"]]
+    parts: list[RenderableType] = [title, "", _memory_table(rows)]
+    if measured:
+        parts += ["", _time_table(measured)]
+    for remark in _remarks(result):
+        parts += ["", remark]
+    return Group(*(Text(part) if isinstance(part, str) else part for part in parts))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0)
+    for column in columns:
+        table.add_column(column, justify="left" if column in _WORDS else "right", no_wrap=True)
+    return table
+
+
+def _memory_table(rows: list[dict[str, Any]]) -> Table:
+    table = _table("board", "arena", "RAM", "flash", "stack", "front end", "preset")
+    for row in rows:
+        if row["measured_on"] is None:
+            table.add_row(row["board"], _bytes(row["arena_estimate_bytes"], "~"))
+            continue
+        table.add_row(
+            row["board"],
+            _bytes(row["arena_bytes"]),
+            _share(row["ram_used_bytes"], row["ram_bytes"]),
+            _share(row["flash_used_bytes"], row["flash_bytes"]),
+            _bytes(row["stack_used_bytes"]),
+            _bytes(row["frontend_bytes"]),
+            row["preset"] or f"< {next(iter(BUDGETS))}",
+            style=None if row["fits"] else "red",
+        )
+    return table
+
+
+def _time_table(rows: list[dict[str, Any]]) -> Table:
+    table = _table("board", "instructions/s", "of the clock", "real time")
+    for row in rows:
+        table.add_row(
+            row["board"],
+            f"{row['instructions']['per_second']:,}",
+            f"{100 * row['cpu_share']:.1f} % of {row['clock_hz'] / 1e6:g} MHz",
+            _verdict(row),
+            style=None if row["fits"] and row["real_time"] else "red",
+        )
+    return table
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    if not row["fits"]:
+        return "does not fit"
+    if row["real_time"]:
+        return "yes"
+    columns = row["least_run_columns"]
+    return f"no; with run_columns {columns}" if columns else "no"
+
+
+def _bytes(size: int | None, before: str = "") -> str:
+    return "" if size is None else f"{before}{size:,}"
+
+
+def _share(used: int, size: int) -> str:
+    return f"{used:,} {100 * used / size:3.0f} %"
+
+
+def _remarks(result: dict[str, Any]) -> list[str]:
+    rows, exported = result["boards"], result["arena"]["bytes"]
+    remarks, measured = [], [row for row in rows if row["measured_on"]]
+    for emulated, names in _grouped(measured, "measured_on").items():
+        if others := [name for name in names if name != emulated]:
+            remarks.append(
+                f"{', '.join(others)}: instructions, arena and stack are those of the emulated "
+                f"{emulated}, which has the same core."
+            )
+    for emulated in _grouped(
+        [row for row in measured if row["arena_bytes"] > exported], "measured_on"
+    ):
+        remarks.append(
+            f"{emulated}: the export's arena of {exported:,} bytes is too small for this core; "
+            f"m3net export RUN --board {emulated} proves one."
+        )
+    missing = [row for row in rows if "missing" in row]
+    for reason, names in _grouped(missing, "missing").items():
+        owner = "no board is measured" if len(names) == len(rows) > 1 else ", ".join(names)
+        remarks.append(f"{owner}: {reason}")
+    if any(row["arena_estimate_bytes"] for row in missing):
+        remarks.append("~: estimated on this computer.")
+    if measured:
+        budgets = ", ".join(f"{name} {a:,} + {n:,}" for name, (a, n) in BUDGETS.items())
+        remarks += [
+            "Memory is in bytes, with the share of the board's. The preset is the largest whose "
+            f"budget of arena and network ({budgets}) there is memory for, whatever its pace.",
+            "Instructions are not cycles: real time is up to "
+            f"{100 * BUSY_SHARE:g} % of the clock in instructions, with the gate open.",
+        ]
+    return remarks
+
+
+def _grouped(rows: list[dict[str, Any]], key: str) -> dict[str, list[str]]:
+    """Names of the boards by what they have under a key, in their order."""
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        groups.setdefault(row[key], []).append(row["board"])
+    return groups

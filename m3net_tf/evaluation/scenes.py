@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Long recordings of known truth, mixed from held-out clips and noise.
+
+A scene is a minute or so of background with clips at random gaps. Classes that make events come
+evenly; between them stand clips of the other classes (unknown words), which must not be taken for
+events. Same seed, same bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.datasets import AudioDataset, Clip, to_pcm16
+from m3net_tf.datasets.noise import made_noise
+from m3net_tf.errors import ConfigError, DataError
+from m3net_tf.runtime.detector_config import SILENCE_LABELS, label_word
+
+Audio = npt.NDArray[np.float32]
+Rng = np.random.Generator
+
+_FRAME_S = 0.02
+_ACTIVE_DB = 20.0  # a clip's sound is where it is at most so far below its loudest frame
+_LEVEL_CLIPS = 64  # clips whose median level the background is set against
+_SILENT_DB = -90.0
+_FADE_S = 0.05  # over which pieces of background go over into each other
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneSettings:
+    """How scenes are mixed.
+
+    Attributes:
+        hours: length of all scenes together, rounded up to whole scenes.
+        scene_s: length of one; each has a background and a level of its own.
+        gap_s: shortest and longest time from one clip to the next.
+        snr_db: lowest and highest level of a scene's clips, in the median, over its background.
+        gain_db: lowest and highest gain of a clip.
+        quiet_share: share of the scenes that have next to no background (-90 dB of full scale).
+        other_share: share of the clips that make no event, where the data set has such.
+        seed: of all that is drawn.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    hours: float = 1.0
+    scene_s: float = 60.0
+    gap_s: tuple[float, float] = (1.0, 8.0)
+    snr_db: tuple[float, float] = (5.0, 25.0)
+    gain_db: tuple[float, float] = (-6.0, 6.0)
+    quiet_share: float = 0.2
+    other_share: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("hours", 0.0, 1000.0), ("scene_s", 1.0, 600.0)):
+            if not low < getattr(self, name) <= high:
+                raise ConfigError(
+                    f"scenes.{name} is {getattr(self, name)}: give more than {low:g}, "
+                    f"at most {high:g}"
+                )
+        for name in ("quiet_share", "other_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"scenes.{name} is {getattr(self, name)}: give 0 to 1")
+        for name, limit in (("gap_s", 600.0), ("snr_db", 100.0), ("gain_db", 100.0)):
+            low, high = getattr(self, name)
+            if not (0.0 if name == "gap_s" else -limit) <= low <= high <= limit:
+                raise ConfigError(
+                    f"scenes.{name} is {(low, high)}: give its lower and its upper end, up to "
+                    f"{limit:g}"
+                )
+
+    @property
+    def count(self) -> int:
+        """Number of scenes."""
+        return math.ceil(self.hours * 3600 / self.scene_s - 1e-9)
+
+    @property
+    def total_hours(self) -> float:
+        """Length of all scenes."""
+        return self.count * self.scene_s / 3600
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TrueEvent:
+    """One clip in a scene.
+
+    Attributes:
+        label: index of its class.
+        start_s: when its sound begins, from the start of the first scene.
+        end_s: when its sound ends.
+    """
+
+    label: int
+    start_s: float
+    end_s: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """A piece of a long recording.
+
+    Attributes:
+        pcm: int16 samples, shape (samples,).
+        events: its clips in the order of time, those without an event too.
+    """
+
+    pcm: npt.NDArray[np.int16]
+    events: tuple[TrueEvent, ...]
+
+
+def make_scenes(
+    dataset: AudioDataset, split: str, events: frozenset[str], settings: SceneSettings
+) -> Iterator[Scene]:
+    """Mix scenes that follow each other without a gap.
+
+    Args:
+        dataset: where clips and background come from: the split's own silence clips, else the
+            data set's noise, else made noise.
+        split: ``validation`` or ``test``.
+        events: labels that make events.
+        settings: how scenes are mixed.
+
+    Raises:
+        DataError: the split has no clip of an event, or clips longer than a scene.
+        ConfigError: the data set has several labels a clip.
+    """
+    if dataset.info.multi_label:
+        raise ConfigError(
+            f"data set {dataset.info.name} has several labels a clip: scenes need one each"
+        )
+    clips = dataset.split(split)
+    quiet = [clip for clip in clips if label_word(clip.label) in SILENCE_LABELS]
+    wanted = [clip for clip in clips if clip.label in events]
+    others = [clip for clip in clips if clip.label not in events and clip not in quiet]
+    if not wanted:
+        raise DataError(
+            f"{dataset.info.name} has no {split} clip of a class that makes events: choose "
+            "another split, protocol or fold"
+        )
+    if dataset.info.clip_s > settings.scene_s:
+        raise DataError(
+            f"clips of {dataset.info.name} last {dataset.info.clip_s:g} s: give scenes.scene_s "
+            "of more"
+        )
+    rng = np.random.default_rng([settings.seed, ("validation", "test", "train").index(split)])
+    rate_hz = dataset.info.sample_rate_hz
+    background = _background(rng, dataset, tuple(quiet) or dataset.noise_clips())
+    usual_db = _median_level_db(dataset, [*wanted, *others])
+    next_wanted, next_other = _evenly(rng, wanted), _evenly(rng, others)
+    labels = {label: i for i, label in enumerate(dataset.info.labels)}
+    samples = round(settings.scene_s * rate_hz)
+    for index in range(settings.count):
+        is_quiet = rng.random() < settings.quiet_share
+        level_db = _SILENT_DB if is_quiet else usual_db - rng.uniform(*settings.snr_db)
+        mix = _at_level(background(samples), level_db).astype(np.float64)
+        found = []
+        at = round(rng.uniform(*settings.gap_s) * rate_hz)
+        while at + dataset.info.clip_samples <= samples:
+            is_other = bool(others) and rng.random() < settings.other_share
+            clip = next(next_other if is_other else next_wanted)
+            sound = dataset.load(clip)
+            mix[at : at + len(sound)] += sound * 10 ** (rng.uniform(*settings.gain_db) / 20)
+            start_s = index * settings.scene_s + at / rate_hz
+            first_s, last_s = active_part_s(sound, rate_hz)
+            found.append(TrueEvent(labels[clip.label], start_s + first_s, start_s + last_s))
+            at += len(sound) + round(rng.uniform(*settings.gap_s) * rate_hz)
+        yield Scene(to_pcm16(mix), tuple(found))
+
+
+def active_part_s(sound: Audio, rate_hz: int) -> tuple[float, float]:
+    """Where a clip sounds: from its first to its last loud frame, in seconds."""
+    powers = _frame_powers(sound, rate_hz)
+    loud = np.flatnonzero(powers >= powers.max() * 10 ** (-_ACTIVE_DB / 10))
+    step_s = round(_FRAME_S * rate_hz) / rate_hz
+    return float(loud[0] * step_s), float(min((loud[-1] + 1) * step_s, len(sound) / rate_hz))
+
+
+def _frame_powers(sound: Audio, rate_hz: int) -> npt.NDArray[np.float64]:
+    step = round(_FRAME_S * rate_hz)
+    padded = np.pad(sound.astype(np.float64), (0, -len(sound) % step))
+    return np.square(padded).reshape(-1, step).mean(axis=1)
+
+
+def _median_level_db(dataset: AudioDataset, clips: list[Clip]) -> float:
+    """Median over clips of the level of their loudest third, in dB of full scale."""
+    spread = np.linspace(0, len(clips) - 1, min(len(clips), _LEVEL_CLIPS)).astype(int)
+    levels = []
+    for i in spread:
+        powers = np.sort(_frame_powers(dataset.load(clips[i]), dataset.info.sample_rate_hz))
+        levels.append(powers[-max(1, len(powers) // 3) :].mean())
+    return 10 * math.log10(max(float(np.median(levels)), 1e-9))
+
+
+def _at_level(sound: Audio, level_db: float) -> Audio:
+    rms = math.sqrt(float(np.mean(np.square(sound, dtype=np.float64))))
+    return sound * np.float32(10 ** (level_db / 20) / rms) if rms > 0 else sound
+
+
+def _evenly(rng: Rng, clips: list[Clip]) -> Iterator[Clip]:
+    """Clips without end: class after class in turn, each class's clips in random order."""
+    by_label: dict[str, list[Clip]] = {}
+    for clip in clips:
+        by_label.setdefault(clip.label, []).append(clip)
+    waiting: dict[str, list[Clip]] = {label: [] for label in by_label}
+    while by_label:
+        for label in rng.permutation(sorted(by_label)).tolist():
+            if not waiting[label]:
+                known = by_label[label]
+                waiting[label] = [known[i] for i in rng.permutation(len(known))]
+            yield waiting[label].pop()
+
+
+def _background(rng: Rng, dataset: AudioDataset, clips: tuple[Clip, ...]) -> Callable[[int], Audio]:
+    """Makes background of a number of samples, of any level: of one recording's clips, or noise."""
+    if not clips:
+        return functools.partial(made_noise, rng)
+    by_group: dict[str, list[Clip]] = {}
+    for clip in clips:
+        by_group.setdefault(clip.group, []).append(clip)
+    groups = [by_group[name] for name in sorted(by_group)]
+
+    def joined(samples: int) -> Audio:
+        group = groups[int(rng.integers(len(groups)))]
+        mix, at = np.zeros(samples, np.float32), 0
+        while at < samples:
+            piece = _at_level(dataset.read(group[int(rng.integers(len(group)))]), 0.0)
+            fade = min(round(_FADE_S * dataset.info.sample_rate_hz), len(piece) // 2)
+            ramp = np.sqrt(np.arange(1, fade + 1, dtype=np.float32) / (fade + 1))
+            piece = piece.copy()
+            piece[:fade] *= ramp
+            piece[len(piece) - fade :] *= ramp[::-1]
+            mix[at : at + len(piece)] += piece[: samples - at]
+            at += len(piece) - fade
+        return mix
+
+    return joined

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events against the truth: false accepts an hour, misses, latency."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.stats
+
+from m3net_tf.evaluation.scenes import TrueEvent
+from m3net_tf.training.metrics import wilson_interval
+
+
+@dataclasses.dataclass(frozen=True)
+class Tally:
+    """What became of some true events.
+
+    Attributes:
+        true_events: number of them.
+        found: how many were detected.
+        false_accepts: events without a true one, second detections of the same one included.
+        latencies_s: from the end of each found sound to its event; negative where it was
+            recognised before its end.
+    """
+
+    true_events: int
+    found: int
+    false_accepts: int
+    latencies_s: tuple[float, ...]
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.true_events + other.true_events,
+            self.found + other.found,
+            self.false_accepts + other.false_accepts,
+            self.latencies_s + other.latencies_s,
+        )
+
+    @property
+    def missed(self) -> int:
+        """True events that were not detected."""
+        return self.true_events - self.found
+
+    @property
+    def miss_rate(self) -> float:
+        """Share of the true events that were not detected."""
+        return self.missed / max(1, self.true_events)
+
+    def to_dict(self, hours: float) -> dict[str, Any]:
+        """Plain values: counts, rates with their 95 % intervals, latency."""
+        latencies = np.array(self.latencies_s)
+        return {
+            "true_events": self.true_events,
+            "missed": self.missed,
+            "miss_rate": self.miss_rate,
+            "miss_rate_95": list(wilson_interval(self.missed, self.true_events)),
+            "false_accepts": self.false_accepts,
+            "false_accepts_per_hour": self.false_accepts / hours,
+            "false_accepts_per_hour_95": [n / hours for n in poisson_interval(self.false_accepts)],
+            "latency_s": {
+                name: float(np.percentile(latencies, share)) if self.found else None
+                for name, share in (("median", 50), ("percentile_95", 95), ("largest", 100))
+            },
+        }
+
+
+def poisson_interval(count: int) -> tuple[float, float]:
+    """95 % interval of a Poisson mean of which ``count`` was seen (exact; Garwood, 1936)."""
+    low = float(scipy.stats.chi2.ppf(0.025, 2 * count)) / 2 if count else 0.0
+    return low, float(scipy.stats.chi2.ppf(0.975, 2 * count + 2)) / 2
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassTruth:
+    """The true events of one class, shape (events,), in the order of time."""
+
+    starts_s: npt.NDArray[np.float64]
+    ends_s: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, truth: Sequence[TrueEvent], label: int) -> ClassTruth:
+        """Pick one class's events."""
+        own = sorted((one.start_s, one.end_s) for one in truth if one.label == label)
+        starts_s, ends_s = np.array(own, np.float64).reshape(-1, 2).T
+        return cls(starts_s, ends_s)
+
+    def tally(self, times_s: Sequence[float], tolerance_s: float) -> Tally:
+        """Compare with the times of one class's events, in order.
+
+        An event belongs to the first true one of its class that has begun, is not yet found and
+        ended at most ``tolerance_s`` ago.
+        """
+        last_s = self.ends_s + tolerance_s
+        latencies = []
+        at = 0  # first true event that may still be found
+        for time_s in times_s:
+            while at < len(last_s) and last_s[at] < time_s:
+                at += 1
+            if at < len(last_s) and self.starts_s[at] <= time_s:
+                latencies.append(float(time_s - self.ends_s[at]))
+                at += 1
+        found = len(latencies)
+        return Tally(len(self.starts_s), found, len(times_s) - found, tuple(latencies))

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operating points, and the settings that meet a target of false accepts an hour.
+
+Each class is searched on its own: threshold, window, hits in a row and suppression. A threshold
+is judged by the worst within two steps either way, so that what is found does not hang on single
+scores and holds on other recordings too. Of all ways to share the allowed false accepts among the
+classes, the one with the fewest misses is taken (exactly, by dynamic programming). Of settings
+that do equally well the strictest threshold wins, then the shortest window.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.evaluation.scenes import TrueEvent
+from m3net_tf.evaluation.scoring import ClassTruth, Tally
+from m3net_tf.frontend import FrontendConfig
+from m3net_tf.runtime.detector import (
+    Tape,
+    detect,
+    due_columns,
+    event_runs,
+    gate_open,
+    smooth,
+)
+from m3net_tf.runtime.detector_config import ClassSettings, DetectorConfig
+from m3net_tf.runtime.recognizer import event_time_s
+
+WINDOW_RUNS = (1, 2, 3, 4, 6, 8)
+HITS = (1, 2, 3)
+SUPPRESSION_S = (0.5, 1.0, 2.0)
+THRESHOLDS = tuple(
+    round(float(one), 4)
+    for one in np.concatenate([np.arange(0.3, 0.9, 0.05), 1 - 0.1 * 0.75 ** np.arange(14)])
+)
+RELEASE_SHARE = 0.75  # of the threshold
+MARGIN_STEPS = 2  # of THRESHOLDS, either way
+GATE_MARGIN = 4  # int8 steps below the quietest event's loudest column
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """A long recording as a detector hears it, with its truth.
+
+    Attributes:
+        frontend: front-end settings.
+        tape: levels and scores, made with an open gate.
+        truth: true events.
+        hours: length.
+        tolerance_s: an event may come so long after its sound's end: for as long as the model's
+            window holds it.
+    """
+
+    frontend: FrontendConfig
+    tape: Tape
+    truth: tuple[TrueEvent, ...]
+    hours: float
+    tolerance_s: float
+
+    def score(self, config: DetectorConfig) -> dict[str, Tally]:
+        """What a detector makes of it, for each class that makes events."""
+        times: dict[int, list[float]] = {label: [] for label in range(len(config.classes))}
+        for event in detect(config, self.tape):
+            times[event.label].append(event_time_s(self.frontend, event.column))
+        return {
+            settings.label: ClassTruth.of(self.truth, label).tally(times[label], self.tolerance_s)
+            for label, settings in enumerate(config.classes)
+            if settings.event
+        }
+
+    def spared_runs(self, config: DetectorConfig) -> float:
+        """Share of the model's runs that the gate spares."""
+        due = due_columns(config, len(self.tape.levels))
+        return 1.0 - float(gate_open(config, self.tape.levels)[due].mean())
+
+
+def total(tallies: dict[str, Tally]) -> Tally:
+    """All classes together."""
+    return sum(tallies.values(), Tally(0, 0, 0, ()))
+
+
+def _at_threshold(settings: ClassSettings, threshold: float, **others: Any) -> ClassSettings:
+    release = round(threshold * RELEASE_SHARE, 4)
+    return dataclasses.replace(settings, threshold=threshold, release=release, **others)
+
+
+def with_threshold(config: DetectorConfig, threshold: float) -> DetectorConfig:
+    """The same detector with one threshold for all classes."""
+    return dataclasses.replace(
+        config,
+        classes=tuple(_at_threshold(one, threshold) for one in config.classes),
+    )
+
+
+def operating_points(
+    recording: Recording, config: DetectorConfig
+) -> list[tuple[float, dict[str, Tally]]]:
+    """What comes of each threshold, set alike for all classes."""
+    return [(one, recording.score(with_threshold(config, one))) for one in THRESHOLDS]
+
+
+def find_gate_level(recording: Recording, config: DetectorConfig) -> int:
+    """The highest level that leaves the gate open for each true event, less a margin."""
+    hop_s = recording.frontend.hop_s
+    levels = recording.tape.levels
+    loudest = []
+    for one in recording.truth:
+        if config.classes[one.label].event:
+            first, last = int(one.start_s / hop_s), int(one.end_s / hop_s) + 1
+            loudest.append(int(levels[first:last].max(initial=-128 * config.gate_bins)))
+    quietest = min(loudest, default=-128 * config.gate_bins)
+    return max(-128, quietest // config.gate_bins - GATE_MARGIN)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Option:
+    false_accepts: int
+    missed: int
+    settings: ClassSettings
+
+    @property
+    def rank(self) -> tuple[int, int, float, int, int, int]:
+        """The better the smaller."""
+        one = self.settings
+        return (
+            self.false_accepts,
+            self.missed,
+            -one.threshold,
+            one.window_runs,
+            one.hits,
+            one.suppression_columns,
+        )
+
+
+def _class_options(
+    recording: Recording, config: DetectorConfig, label: int, ran: npt.NDArray[np.bool_]
+) -> Iterator[_Option]:
+    """All settings of one class with what comes of them; the first never makes an event."""
+    truth = ClassTruth.of(recording.truth, label)
+    columns = due_columns(config, len(recording.tape.levels))
+    plain = dataclasses.replace(config.classes[label], threshold=1.0, release=1.0)
+    yield _Option(0, len(truth.starts_s), plain)
+    for window_runs in WINDOW_RUNS:
+        smoothed = smooth(recording.tape.scores[:, label], ran, window_runs)
+        for hits, suppression_s in itertools.product(HITS, SUPPRESSION_S):
+            row = [
+                _at_threshold(
+                    plain,
+                    threshold,
+                    suppression_columns=round(suppression_s / recording.frontend.hop_s),
+                    window_runs=window_runs,
+                    hits=hits,
+                )
+                for threshold in THRESHOLDS
+            ]
+            tallies = []
+            for settings in row:
+                runs = event_runs(settings, config.run_columns, smoothed, ran)
+                times_s = [event_time_s(recording.frontend, columns[run]) for run in runs]
+                tallies.append(truth.tally(times_s, recording.tolerance_s))
+            for i, settings in enumerate(row):
+                near = tallies[max(0, i - MARGIN_STEPS) : i + MARGIN_STEPS + 1]
+                yield _Option(
+                    max(one.false_accepts for one in near),
+                    max(one.missed for one in near),
+                    settings,
+                )
+
+
+def _best_of_each_count(options: Sequence[_Option], most: int) -> list[_Option]:
+    """For each number of false accepts the best option, where more of them buys fewer misses."""
+    kept: list[_Option] = []
+    for option in sorted(options, key=lambda one: one.rank):
+        if option.false_accepts <= most and (not kept or option.missed < kept[-1].missed):
+            kept.append(option)
+    return kept
+
+
+def _share(options: Sequence[Sequence[_Option]], allowed: int) -> list[_Option]:
+    """One option of each class, with the fewest misses for at most ``allowed`` false accepts."""
+    # best[n]: misses and choice with at most n false accepts among the classes so far
+    best: list[tuple[int, list[_Option]]] = [(0, [])] * (allowed + 1)
+    for own in options:
+        best = [
+            min(
+                (
+                    (
+                        best[n - one.false_accepts][0] + one.missed,
+                        [*best[n - one.false_accepts][1], one],
+                    )
+                    for one in own
+                    if one.false_accepts <= n
+                ),
+                key=lambda pair: pair[0],
+            )
+            for n in range(allowed + 1)
+        ]
+    return best[allowed][1]
+
+
+def tune(
+    recording: Recording, config: DetectorConfig, target_false_accepts_per_hour: float
+) -> DetectorConfig:
+    """Settings with the fewest misses that keep to a target on a recording.
+
+    Args:
+        recording: validation scenes, never the test's.
+        config: window and rate of the runs; the rest is searched.
+        target_false_accepts_per_hour: of all classes together.
+
+    Returns:
+        The config with a gate, and threshold, window, hits and suppression of each class. A class
+        whose threshold is 1 has no setting that keeps to the target: it is switched off.
+    """
+    gated = dataclasses.replace(config, gate_level=find_gate_level(recording, config))
+    ran = gate_open(gated, recording.tape.levels)[due_columns(gated, len(recording.tape.levels))]
+    allowed = int(target_false_accepts_per_hour * recording.hours + 1e-9)
+    events = [label for label, one in enumerate(gated.classes) if one.event]
+    options = [
+        _best_of_each_count(list(_class_options(recording, gated, label, ran)), allowed)
+        for label in events
+    ]
+    classes = list(gated.classes)
+    for label, option in zip(events, _share(options, allowed), strict=True):
+        classes[label] = option.settings
+    return dataclasses.replace(gated, classes=tuple(classes))

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The papers' figures, drawn from finished runs."""

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Seconds of sound that are classified in a second, against frames a second: DiffRes's figure 5."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from m3net_tf.figures.plotting import Drawing, new_figure
+from m3net_tf.frontend import FrontendConfig, frontend_preset, graph
+from m3net_tf.keras import keras, tf
+from m3net_tf.models import build_model
+from m3net_tf.models.diffres.time_pooling import AdaptiveAveragePooling
+from m3net_tf.models.diffres.warp import frames_after
+from m3net_tf.models.learnable_frontend import FRONTENDS
+from m3net_tf.models.stacking import put_in_front
+from m3net_tf.progress import Log, silent
+
+EFFICIENTNET_B2 = {"name": "efficientnet_attention", "preset": "paper"}
+CLASSES = 527
+"""AudioSet's, as in the paper's largest experiment."""
+
+Classify = Callable[[tf.Tensor], tf.Tensor]
+
+
+def draw_throughput(
+    *,
+    frames_per_s: Sequence[int] = (25, 50, 75, 100),
+    clips: int = 4,
+    clip_s: float = 10.0,
+    rounds: int = 5,
+    classifier: Mapping[str, Any] = EFFICIENTNET_B2,
+    log: Log = silent,
+) -> Drawing:
+    """Measure from waveform to class probabilities on this machine, all front ends by turns.
+
+    The mel spectrogram and LEAF come to fewer frames by average pooling, as in the paper; DiffRes
+    leaves nothing out at the full frame rate, so it is measured below that. All have 128 filters
+    and a hop of 10 ms.
+
+    Args:
+        frames_per_s: frames a second that the classifier gets, up to 100.
+        clips: clips in a batch.
+        clip_s: length of a clip.
+        rounds: timed batches of each, after one to warm up.
+        classifier: network behind the front ends, as for ``diffres``.
+        log: takes lines of progress.
+    """
+    config = frontend_preset("diffres")
+    full = config.sample_rate_hz // config.hop_samples
+    rng = np.random.default_rng(0)
+    samples = round(clip_s * config.sample_rate_hz)
+    sound = tf.constant(rng.uniform(-0.1, 0.1, (clips, samples)), tf.float32)
+    ways: dict[tuple[str, int], tuple[Classify, int]] = {}
+    for rate in frames_per_s:
+        share = 1.0 - rate / full
+        for front_end in ("mel", "leaf", "diffres"):
+            if front_end == "diffres" and rate == full:
+                continue
+            log(f"{front_end} at {rate} FPS")
+            if front_end == "leaf":
+                model = _leaf(config, samples, share, classifier)
+                classify = _compiled(model, None, sound.shape)
+            else:
+                model = _behind_mel(config, samples, share, front_end, classifier)
+                classify = _compiled(model, config, sound.shape)
+            classify(sound).numpy()
+            ways[front_end, rate] = classify, model.count_params()
+    spans: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way, (classify, _) in ways.items():
+            start = time.perf_counter()
+            classify(sound).numpy()
+            spans[way].append(time.perf_counter() - start)
+    rows = [
+        (*way, ways[way][1], clips * clip_s / (median := statistics.median(own)), 1000 * median)
+        for way, own in spans.items()
+    ]
+    figure = new_figure(5, 3.2)
+    axes = figure.subplots()
+    for front_end in ("mel", "diffres", "leaf"):
+        points = [(rate, speed) for name, rate, _, speed, _ in rows if name == front_end]
+        axes.plot(*zip(*points, strict=True), "o-", label=front_end)
+    axes.set(xlabel="frames a second", ylabel="sound classified a second (s)", ylim=(0, None))
+    axes.legend()
+    facts = {
+        "clips": clips,
+        "clip_s": clip_s,
+        "rounds": rounds,
+        "classifier": classifier["name"],
+        "cores": os.cpu_count(),
+        "gpus": len(tf.config.list_physical_devices("GPU")),
+        "load_average_after": [round(value, 2) for value in os.getloadavg()],
+    }
+    columns = ("front_end", "frames_per_s", "parameters", "sound_s_per_s", "batch_ms")
+    return Drawing(figure, columns, rows, facts)
+
+
+def _behind_mel(
+    config: FrontendConfig,
+    samples: int,
+    share: float,
+    front_end: str,
+    classifier: Mapping[str, Any],
+) -> keras.Model:
+    span = {"feature_min": config.feature_min, "feature_max": config.feature_max}
+    method = "diffres" if front_end == "diffres" else "avgpool" if share else "none"
+    return build_model(
+        "diffres",
+        "paper",
+        input_shape=(config.feature_bins, config.frame_count(samples), 1),
+        classes=CLASSES,
+        overrides={"method": method, "classifier": classifier}
+        | ({"reduction": share} if share else {}),
+        feature_range=span,
+    )
+
+
+def _leaf(
+    config: FrontendConfig, samples: int, share: float, classifier: Mapping[str, Any]
+) -> keras.Model:
+    inputs = keras.Input((1, samples, 1))
+    bank = {
+        "bins": config.mel_bins,
+        "width_samples": config.frame_samples + 1,
+        "sample_rate_hz": config.sample_rate_hz,
+        "min_hz": 60.0,
+        "max_hz": 7800.0,
+    }
+    x = FRONTENDS["leaf"](inputs, config.frame_samples, config.hop_samples, bank)
+    if share:
+        x = AdaptiveAveragePooling(frames_after(x.shape[2], share))(x)
+    return put_in_front(inputs, x, classifier, CLASSES, name="leaf")
+
+
+def _compiled(model: keras.Model, config: FrontendConfig | None, shape: tf.TensorShape) -> Classify:
+    """Waveforms of a shape to probabilities in one graph, by way of the mel map if given."""
+
+    @tf.function
+    def classify(sound: tf.Tensor) -> tf.Tensor:
+        if config is None:
+            return model(sound[:, None, :, None], training=False)
+        maps = tf.cast(graph.features_int8(config, sound), tf.float32) / 128.0
+        return model(maps[..., None], training=False)
+
+    return classify.get_concrete_function(tf.TensorSpec(shape, tf.float32))

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a network's branches put the clips: the bilateral paper's figure 7 (t-SNE)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.figures.plotting import Drawing, new_figure
+from m3net_tf.figures.samples import spread_over_classes
+from m3net_tf.frontend import dequantize_features
+from m3net_tf.keras import keras, tf
+from m3net_tf.training.features import compute_features
+from m3net_tf.training.run import Run
+
+Values = npt.NDArray[np.float32]
+CLIPS = 500
+FEWEST = 8
+PANELS = {"detail": "detail branch", "semantic": "semantic branch", "pool": "last layer"}
+"""Layers of the network and what they are called; the raw audio comes before them."""
+_BATCH = 8
+_COMPONENTS = 50  # the t-SNE paper's own reduction of wide data before the distances
+_PERPLEXITY = 30.0
+
+
+def draw_tsne(run: Run, data_dir: Path | None = None, clips: int = CLIPS, seed: int = 0) -> Drawing:
+    """Test clips in the plane, by raw audio, each branch and the last layer.
+
+    Sequences are averaged over time. The mean silhouette in the plane (1: classes apart, 0: mixed)
+    stands above each panel.
+
+    Args:
+        run: run of the bilateral network with both branches.
+        data_dir: where its data set lies.
+        clips: how many test clips, evenly over the classes; at least 8.
+        seed: seed of t-SNE.
+
+    Raises:
+        ConfigError: too few clips, or a network without these branches.
+        M3NetError: as reading the data and the run raises.
+    """
+    dataset = run.dataset(data_dir)
+    if min(clips, len(dataset.split("test"))) < FEWEST:
+        raise ConfigError(
+            f"t-SNE needs at least {FEWEST} test clips: raise --clips, or name a run "
+            "of a larger data set"
+        )
+    model = run.load_model()
+    own = {layer.name for layer in model.layers}
+    for name in PANELS:
+        if name not in own:
+            raise ConfigError(
+                f"{run.folder}: the network has no layer {name!r}: name a run of the bilateral "
+                "network with both branches"
+            )
+    found = compute_features(dataset, "test", run.recipe().frontend)
+    chosen = spread_over_classes(found.labels, clips)
+    sounds: list[Values] = []
+    branches: dict[str, list[Values]] = {name: [] for name in PANELS}
+    inside = keras.Model(model.input, {name: model.get_layer(name).output for name in PANELS})
+    for first in range(0, len(chosen), _BATCH):
+        part = chosen[first : first + _BATCH]
+        maps = dequantize_features(found.features[np.zeros_like(part), part])[..., None]
+        sounds.append(maps.reshape(len(part), -1))
+        for name, values in inside(maps, training=False).items():
+            branches[name].append(tf.reduce_mean(values, axis=(1, 2)).numpy())
+    points = {"raw audio": _plane(np.concatenate(sounds), seed)}
+    points |= {
+        title: _plane(np.concatenate(branches[name]), seed) for name, title in PANELS.items()
+    }
+    clip_ids = [found.clips[i].clip_id for i in chosen]
+    return _scatter(points, found.labels[chosen], clip_ids, dataset.info.labels)
+
+
+def _plane(values: Values, seed: int) -> Values:
+    """t-SNE (van der Maaten and Hinton, 2008): (clips, any number) to (clips, 2)."""
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    kept = min(_COMPONENTS, *values.shape)
+    perplexity = min(_PERPLEXITY, (len(values) - 1) / 3)
+    with threadpool_limits(1):  # sums in one order, whatever the number of cores
+        if values.shape[1] > kept:
+            values = PCA(kept, svd_solver="randomized", random_state=seed).fit_transform(values)
+        return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(values)
+
+
+def _scatter(
+    points: dict[str, Values],
+    labels: npt.NDArray[np.int32],
+    clip_ids: list[str],
+    names: tuple[str, ...],
+) -> Drawing:
+    from matplotlib import colormaps
+    from sklearn.metrics import silhouette_score
+
+    present = np.unique(labels)
+    colours = colormaps["tab20"](np.arange(len(present)) % 20)
+    figure = new_figure(8.5, 7)
+    rows, facts = [], {}
+    for axes, (title, plane) in zip(np.ravel(figure.subplots(2, 2)), points.items(), strict=True):
+        if 1 < len(present) < len(labels):
+            facts[title] = round(float(silhouette_score(plane, labels)), 4)
+            title_text = f"{title} (silhouette {facts[title]:.2f})"
+        else:
+            title_text = title
+        for colour, label in zip(colours, present, strict=True):
+            axes.scatter(
+                *plane[labels == label].T, s=12, color=colour, label=names[label], linewidths=0
+            )
+        axes.set_title(title_text)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        rows += [
+            (title, clip, names[label], float(x), float(y))
+            for clip, label, (x, y) in zip(clip_ids, labels, plane, strict=True)
+        ]
+    handles, texts = axes.get_legend_handles_labels()
+    legend = figure.legend(
+        handles, texts, loc="outside right upper", fontsize="small", markerscale=2
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return Drawing(figure, ("panel", "clip", "label", "x", "y"), rows, {"silhouette": facts})

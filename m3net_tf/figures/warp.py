@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What DiffRes makes of a spectrogram: its paper's figure 4 (also 12 and 13)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m3net_tf.figures.plotting import COLOURS, Drawing, new_figure
+from m3net_tf.figures.samples import spread_over_classes
+from m3net_tf.frontend import dequantize_features
+from m3net_tf.models.diffres import probe
+from m3net_tf.models.diffres.warp import warp_matrix
+from m3net_tf.training.features import compute_features
+from m3net_tf.training.run import Run
+
+CLIPS = 3
+
+
+def draw_warp(run: Run, data_dir: Path | None = None, clips: int = CLIPS) -> Drawing:
+    """Spectrogram, scores, warp matrix and the classifier's input, a column for each clip.
+
+    Args:
+        run: run of a network with DiffRes.
+        data_dir: where its data set lies.
+        clips: test clips, spread over the classes.
+
+    Raises:
+        ConfigError: the run's network has no DiffRes.
+        M3NetError: as reading the data and the run raises.
+    """
+    model = run.load_model()
+    inside = probe(model)
+    layer = model.get_layer("diffres_warp")
+    config = run.recipe().frontend
+    found = compute_features(run.dataset(data_dir), "test", config)
+    chosen = spread_over_classes(found.labels, clips)
+    maps = dequantize_features(found.features[np.zeros_like(chosen), chosen])[..., None]
+    seen = inside(maps, training=False)
+    matrices = warp_matrix(seen["scores"], layer.frames_out, layer.fill_rows).numpy()
+    channels = ["mean", *["maximum"] * layer.maximum, *["encoding"] * layer.encoding]
+
+    hop_s = config.hop_samples / config.sample_rate_hz
+    heights = [2, 1, 2, *[2] * len(channels)]
+    figure = new_figure(3 * len(chosen) + 1, 0.8 * sum(heights))
+    axes = figure.subplots(len(heights), len(chosen), squeeze=False, height_ratios=heights)
+    rows: list[tuple[Any, ...]] = []
+    for i, (column, index) in enumerate(zip(axes.T, chosen, strict=True)):
+        clip = found.clips[index]
+        scores, matrix = seen["scores"][i].numpy(), matrices[i]
+        frames = maps.shape[2]
+        end_s = frames * hop_s
+        column[0].set_title(clip.label, parse_math=False)
+        _show(column[0], maps[i, ..., 0], end_s, "spectrogram")
+        column[1].stairs(scores, np.arange(frames + 1) * hop_s, fill=True)
+        column[1].set(xlim=(0, end_s), ylim=(0, 1), ylabel="importance")
+        _show(column[2], matrix, end_s, "frame out")
+        parts = [("spectrogram", maps[i, ..., 0]), ("importance", scores[None])]
+        for place, name, values in zip(
+            column[3:], channels, np.moveaxis(seen["features"][i].numpy(), -1, 0), strict=True
+        ):
+            _show(place, values, layer.frames_out, name)
+            parts.append((name, values))
+        column[2].set_xlabel("s")
+        column[3].set_title("input of the classifier", fontsize="medium")
+        column[-1].set_xlabel("frame out")
+        rows += [
+            (clip.clip_id, clip.label, part, *place, float(value))
+            for part, values in parts
+            for place, value in np.ndenumerate(values)
+        ]
+        rows += [  # most of it is zero
+            (clip.clip_id, clip.label, "warp", int(row), int(frame), float(matrix[row, frame]))
+            for row, frame in np.argwhere(matrix > 0)
+        ]
+    facts = {
+        "activeness": [round(float(value), 6) for value in seen["activeness"]],
+        "guide_loss": [round(float(value), 6) for value in seen["guide_loss"]],
+    }
+    return Drawing(figure, ("clip", "label", "part", "row", "frame", "value"), rows, facts)
+
+
+def _show(axes: Any, values: np.ndarray, width: float, label: str) -> None:
+    axes.imshow(
+        values,
+        cmap=COLOURS,
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        extent=(0, width, 0, len(values)),
+    )
+    axes.set_ylabel(label)

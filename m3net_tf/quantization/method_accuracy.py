@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accuracy of a run's network by several methods of quantisation; nothing is written."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from m3net_tf.progress import Log, silent
+from m3net_tf.quantization.methods import Method, Quantizer
+from m3net_tf.quantization.ptq import choose_calibration
+from m3net_tf.runtime.interpreter import run_reference
+from m3net_tf.runtime.network import Int8Network
+from m3net_tf.training.features import FeatureSet, compute_features
+from m3net_tf.training.run import Run
+
+if TYPE_CHECKING:  # tfmot takes seconds
+    from m3net_tf.quantization.fine_tuning import FineTuner
+
+
+def method_figures(
+    run: Run,
+    data_dir: Path | None,
+    methods: Sequence[Method],
+    log: Log = silent,
+) -> dict[str, dict[str, Any]]:
+    """What a run's network reaches by each method; nothing of it stays.
+
+    Args:
+        run: finished run.
+        data_dir: where its data set lies.
+        methods: of quantisation.
+        log: takes lines of progress.
+
+    Returns:
+        By method ``accuracy`` on the test split, ``validation_accuracy`` and ``model_bytes``.
+
+    Raises:
+        M3NetError: as the stages raise.
+    """
+    model, recipe = run.load_model(), run.recipe()
+    dataset = run.dataset(data_dir)
+    train, validation, test = (
+        compute_features(dataset, name, recipe.frontend, log=log)
+        for name in ("train", "validation", "test")
+    )
+    settings = recipe.quantization
+    chosen = choose_calibration(train.labels, settings.calibration_clips, settings.seed)
+    quantizer = Quantizer(model, train.clean[chosen])
+
+    @functools.cache
+    def tuner() -> FineTuner:
+        from m3net_tf.quantization.fine_tuning import FineTuner
+
+        return FineTuner(run, dataset, data_dir, quantizer.calibration, validation, log=log)
+
+    found = {}
+    for method in methods:
+        log(f"{run.folder}: quantising by {method}")
+        own = quantizer
+        if method.fine_tunes:
+            own = Quantizer(tuner().fine_tune(method).model, quantizer.calibration)
+        network = own.quantize(method).network
+
+        def accuracy(clips: FeatureSet, network: Int8Network = network) -> float:
+            scores = network.run(run_reference, clips.clean)
+            return float((scores.argmax(1) == clips.labels).mean())
+
+        found[str(method)] = {
+            "accuracy": accuracy(test),
+            "validation_accuracy": accuracy(validation),
+            "model_bytes": network.size_bytes,
+        }
+    return found

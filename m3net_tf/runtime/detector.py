@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From scores to events: the reference of ``firmware/core/detector.c``, equal step by step.
+
+:class:`Detector` goes column by column as the device does. :func:`detect` gives the same events of
+a whole recording at once, which tuning needs. All arithmetic is on integers.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import heapq
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.runtime.detector_config import ClassSettings, DetectorConfig
+
+_WRAP = 2**32
+_NEVER = np.iinfo(np.int64).max
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Event:
+    """Something was heard.
+
+    Attributes:
+        column: columns heard since the start or the last reset before the one that completed it;
+            wraps at 2^32.
+        label: index of the class.
+        score: its smoothed score, in 65536ths of full scale.
+    """
+
+    column: int
+    label: int
+    score: int
+
+
+class Detector:
+    """When to run the model, and what its scores amount to; see ``firmware/core/detector.h``."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        self.config = config
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was heard: columns, runs and events are counted from 0 again."""
+        self.columns = self.runs = self.skipped_runs = self.events = 0
+        classes = len(self.config.classes)
+        self._until_run = self.config.window_columns
+        self._open_columns = 0
+        self._newest = 0
+        self._history = [[0] * classes for _ in range(self.config.history_runs)]
+        self._sums = [0] * classes
+        self._quiet_columns = [0] * classes
+        self._hits = [0] * classes
+        self._active = [False] * classes
+
+    def set_class(self, label: int, settings: ClassSettings) -> None:
+        """Change how one class is detected, from the next run on.
+
+        Raises:
+            ConfigError: its window is longer than the history that the detector keeps.
+        """
+        rows = len(self._history)
+        if settings.window_runs > rows:
+            raise ConfigError(
+                f"detector.classes.{settings.label}.window_runs is {settings.window_runs}: the "
+                f"detector keeps the scores of {rows} runs; give at most that"
+            )
+        classes = list(self.config.classes)
+        classes[label] = settings
+        self.config = dataclasses.replace(self.config, classes=tuple(classes))
+        self._hits[label] = 0
+        newest = (self._history[(self._newest - i) % rows] for i in range(settings.window_runs))
+        self._sums[label] = sum(row[label] for row in newest)
+
+    def wants_inference(self, column: Sequence[int] | npt.NDArray[np.int8]) -> bool:
+        """Hear the next column of features.
+
+        Returns:
+            Whether the model is to be run on the window that ends with this column; its scores
+            must go to :meth:`step` before the next column comes.
+        """
+        return self.wants_inference_at(sum(map(int, column[: self.config.gate_bins])))
+
+    def wants_inference_at(self, level: int) -> bool:
+        """:meth:`wants_inference` for a column whose first ``gate_bins`` features add up so."""
+        self.columns = (self.columns + 1) % _WRAP
+        is_open = True
+        if level >= self.config.gate_sum:
+            self._open_columns = self.config.gate_hold_columns
+        elif self._open_columns > 0:
+            self._open_columns -= 1
+        else:
+            is_open = False
+        self._until_run -= 1
+        if self._until_run > 0:
+            return False
+        self._until_run = self.config.run_columns
+        if is_open:
+            return True
+        self.skipped_runs = (self.skipped_runs + 1) % _WRAP
+        self._advance(None)
+        return False
+
+    def step(self, scores: Sequence[int] | npt.NDArray[np.int8]) -> Event | None:
+        """Take the int8 scores of a run, shape (classes,)."""
+        self.runs = (self.runs + 1) % _WRAP
+        self._advance([int(score) for score in scores])
+        due = [label for label in range(len(self._hits)) if self._is_due(label)]
+        if not due:
+            return None
+        best = max(due, key=self.score)  # the first of equals
+        self.events = (self.events + 1) % _WRAP
+        self._active[best] = True
+        self._quiet_columns[best] = self.config.classes[best].suppression_columns
+        return Event((self.columns - 1) % _WRAP, best, self.score(best))
+
+    def score(self, label: int) -> int:
+        """Smoothed score of a class after the last run, in 65536ths of full scale."""
+        return 256 * self._sums[label] // self.config.classes[label].window_runs
+
+    def _advance(self, scores: list[int] | None) -> None:
+        """What all runs do, those that the gate spared (None) too."""
+        rows = len(self._history)
+        self._newest = (self._newest + 1) % rows
+        newest = self._history[self._newest]
+        for label, settings in enumerate(self.config.classes):
+            leaving = self._history[(self._newest - settings.window_runs) % rows][label]
+            newest[label] = 0 if scores is None else scores[label] + 128
+            self._sums[label] += newest[label] - leaving
+            quiet = self._quiet_columns[label] - self.config.run_columns
+            self._quiet_columns[label] = max(quiet, 0)
+            score = self.score(label)
+            if score < settings.release_units:
+                self._active[label] = False
+            if scores is None or score < settings.threshold_units:
+                self._hits[label] = 0
+            else:
+                self._hits[label] += 1
+
+    def _is_due(self, label: int) -> bool:
+        settings = self.config.classes[label]
+        return (
+            settings.event
+            and self._hits[label] >= settings.hits
+            and not self._active[label]
+            and self._quiet_columns[label] == 0
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Tape:
+    """All that a detector hears of a recording.
+
+    Attributes:
+        levels: sum of each column's first ``gate_bins`` features, shape (columns,).
+        scores: int8 scores of the runs that fell due, spared or not, shape (runs, classes).
+    """
+
+    levels: npt.NDArray[np.int32]
+    scores: npt.NDArray[np.int8]
+
+
+def due_columns(config: DetectorConfig, columns: int) -> npt.NDArray[np.int64]:
+    """Indices of the columns of a recording with which a run of the model falls due."""
+    return np.arange(config.window_columns - 1, columns, config.run_columns)
+
+
+def gate_open(config: DetectorConfig, levels: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    """Whether the gate is open at each column, shape (columns,)."""
+    index = np.arange(len(levels))
+    far = -config.gate_hold_columns - 1
+    last_loud = np.maximum.accumulate(np.where(levels >= config.gate_sum, index, far))
+    return index - last_loud <= config.gate_hold_columns
+
+
+def smooth(
+    scores: npt.NDArray[np.int8], ran: npt.NDArray[np.bool_], window_runs: int
+) -> npt.NDArray[np.int64]:
+    """Scores of one class averaged over the last runs, in 65536ths of full scale, (runs,)."""
+    values = np.where(ran, scores.astype(np.int64) + 128, 0)
+    total = np.concatenate([np.zeros(window_runs, np.int64), np.cumsum(values)])
+    return 256 * (total[window_runs:] - total[:-window_runs]) // window_runs
+
+
+class _ClassEvents:
+    """Where one class's events may stand in a recording."""
+
+    def __init__(
+        self,
+        settings: ClassSettings,
+        run_columns: int,
+        smoothed: npt.NDArray[np.int64],
+        ran: npt.NDArray[np.bool_],
+    ) -> None:
+        hit = ran & (smoothed >= settings.threshold_units) & settings.event
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], hit, [False]]).astype(np.int8)))
+        first, stops = edges[::2] + settings.hits - 1, edges[1::2]
+        long_enough = first < stops
+        # Stretches of hits: the first run with an event, and the one behind the stretch.
+        self._stretches = collections.deque(np.stack([first, stops], axis=1)[long_enough].tolist())
+        self._below = np.flatnonzero(smoothed < settings.release_units)
+        self._apart = -(-settings.suppression_columns // run_columns)
+        self._allowed = 0
+
+    def next_run(self, at_least: int) -> int | None:
+        """The first run from ``at_least`` on with which an event is due."""
+        while self._stretches:
+            first, stop = self._stretches[0]
+            run = max(first, self._allowed, at_least)
+            if run < stop:
+                return run
+            self._stretches.popleft()
+        return None
+
+    def fire(self, run: int) -> None:
+        """The event was made: there is no other one before release and end of suppression."""
+        after = int(np.searchsorted(self._below, run))
+        released = int(self._below[after]) if after < len(self._below) else _NEVER
+        self._allowed = max(run + self._apart, released)
+
+
+def event_runs(
+    settings: ClassSettings,
+    run_columns: int,
+    smoothed: npt.NDArray[np.int64],
+    ran: npt.NDArray[np.bool_],
+) -> list[int]:
+    """Runs with which one class makes events, were it alone."""
+    events = _ClassEvents(settings, run_columns, smoothed, ran)
+    found: list[int] = []
+    while (run := events.next_run(0)) is not None:
+        found.append(run)
+        events.fire(run)
+    return found
+
+
+def detect(config: DetectorConfig, tape: Tape) -> list[Event]:
+    """Events of a whole recording, those that a fresh :class:`Detector` gives."""
+    columns = due_columns(config, len(tape.levels))
+    ran = gate_open(config, tape.levels)[columns]
+    smoothed = [
+        smooth(tape.scores[:, label], ran, settings.window_runs)
+        for label, settings in enumerate(config.classes)
+    ]
+    classes = [
+        _ClassEvents(settings, config.run_columns, smoothed[label], ran)
+        for label, settings in enumerate(config.classes)
+    ]
+    waiting: list[tuple[int, int, int]] = []  # run, score (negative), label
+
+    def wait(label: int, at_least: int) -> None:
+        if (run := classes[label].next_run(at_least)) is not None:
+            heapq.heappush(waiting, (run, -int(smoothed[label][run]), label))
+
+    for label in range(len(classes)):
+        wait(label, 0)
+    found = []
+    while waiting:
+        run, score, label = heapq.heappop(waiting)
+        found.append(Event(int(columns[run]) % _WRAP, label, -score))
+        classes[label].fire(run)
+        wait(label, run + 1)
+        while waiting and waiting[0][0] == run:  # only one event comes of a run
+            wait(heapq.heappop(waiting)[2], run + 1)
+    return found

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The int8 network as a device has it; :mod:`.diffres` makes it, which needs TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from m3net_tf.runtime.interpreter import Int8
+from m3net_tf.runtime.warp import WarpConfig, warp_int8
+
+
+@dataclasses.dataclass(frozen=True)
+class Int8Network:
+    """What a device runs: one network, or DiffRes's two with the warp between them.
+
+    Attributes:
+        tflite: the network that classifies.
+        importance: the network that scores frames; empty without DiffRes.
+        warp: what merges frames by those scores.
+    """
+
+    tflite: bytes
+    importance: bytes = b""
+    warp: WarpConfig | None = None
+
+    @property
+    def parts(self) -> tuple[bytes, ...]:
+        """The networks in the order in which they run."""
+        return (self.importance, self.tflite) if self.importance else (self.tflite,)
+
+    @property
+    def size_bytes(self) -> int:
+        """All networks together, as they lie in flash."""
+        return sum(map(len, self.parts))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the parts are called; one alone has no name."""
+        return ("importance", "classifier") if self.importance else ("",)
+
+    def inputs(self, runtime: Callable[[bytes, Int8], Int8], features: Int8) -> list[Int8]:
+        """What each part is given when clips run; arguments as for :meth:`run`."""
+        if not self.warp:
+            return [features]
+        return [features, warp_int8(self.warp, features, runtime(self.importance, features))]
+
+    def run(self, runtime: Callable[[bytes, Int8], Int8], features: Int8) -> Int8:
+        """Run clips.
+
+        Args:
+            runtime: runs one network: ``run_reference`` or ``run_tflm``.
+            features: int8, shape (clips, bins, frames, channels).
+
+        Returns:
+            int8 scores, shape (clips, classes).
+        """
+        return runtime(self.tflite, self.inputs(runtime, features)[-1])

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From samples that keep coming to events, as the firmware does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.frontend import FrontendConfig, column_bins, features_int8
+from m3net_tf.runtime.detector import Detector, Event, Tape, due_columns, gate_open
+from m3net_tf.runtime.detector_config import DetectorConfig
+
+Int8 = npt.NDArray[np.int8]
+Int32 = npt.NDArray[np.int32]
+Pcm = npt.NDArray[np.int16]
+Model = Callable[[Int8], Int8]
+"""int8 windows, shape (runs, bins, columns, 1), or (runs, 1, samples, 1) of a waveform, to int8
+scores, shape (runs, classes)."""
+
+_STREAMED = {"centred": False, "level_db": None, "clip_range_db": 0.0}
+
+
+class ColumnStream:
+    """The reference front end on samples that come in pieces of any length."""
+
+    def __init__(self, frontend: FrontendConfig) -> None:
+        for name, needed in _STREAMED.items():
+            if getattr(frontend, name) != needed:
+                raise ConfigError(
+                    f"frontend.{name} is {getattr(frontend, name)!r}: live detection needs "
+                    f"{needed!r}, for it never hears a whole clip"
+                )
+        self.frontend = frontend
+        self._rest = np.zeros(0, np.int16)
+
+    def push(self, pcm: Pcm) -> Int8:
+        """Take samples; returns the columns that they complete, shape (bins, columns)."""
+        heard = np.concatenate([self._rest, pcm])
+        bins, hop = column_bins(self.frontend), self.frontend.hop_samples
+        raw = self.frontend.kind == "waveform"
+        count = len(heard) // hop if raw else self.frontend.frame_count(len(heard))
+        self._rest = heard[count * hop :]
+        if count == 0:
+            return np.zeros((bins, 0), np.int8)
+        if raw:
+            heard = heard[: count * hop]
+            return features_int8(self.frontend, heard / 32768.0).reshape(count, bins).T
+        return features_int8(self.frontend, heard / 32768.0)
+
+
+def column_levels(frontend: FrontendConfig, config: DetectorConfig, columns: Int8) -> Int32:
+    """What the gate compares of columns, shape (bins, columns): a sum each, shape (columns,)."""
+    gated = columns[: config.gate_bins].astype(np.int32)
+    if frontend.kind == "waveform":  # samples swing about zero
+        gated = np.abs(gated)
+    return gated.sum(0, dtype=np.int32)
+
+
+def _model_input(frontend: FrontendConfig, windows: Int8) -> Int8:
+    """Windows (runs, bins, columns) as the network takes them: samples in one row."""
+    if frontend.kind == "waveform":
+        windows = windows.transpose(0, 2, 1).reshape(len(windows), 1, -1)
+    return np.ascontiguousarray(windows[..., None])
+
+
+class StreamingRecognizer:
+    """Samples in, events out, one column after the other.
+
+    Args:
+        frontend: front-end settings.
+        model: runs the int8 network.
+        config: settings of the detector.
+
+    Raises:
+        ConfigError: the front end needs the whole clip.
+    """
+
+    def __init__(self, frontend: FrontendConfig, model: Model, config: DetectorConfig) -> None:
+        self.detector = Detector(config)
+        self._columns = ColumnStream(frontend)
+        self._model = model
+        self._window = np.full((column_bins(frontend), config.window_columns), -128, np.int8)
+
+    def push(self, pcm: Pcm) -> list[Event]:
+        """Take int16 samples, any number; returns the events that they complete."""
+        found = []
+        frontend, columns = self._columns.frontend, self._columns.push(pcm)
+        levels = column_levels(frontend, self.detector.config, columns)
+        for column, level in zip(columns.T, levels.tolist(), strict=True):
+            self._window = np.concatenate([self._window[:, 1:], column[:, None]], axis=1)
+            if self.detector.wants_inference_at(level):
+                scores = self._model(_model_input(frontend, self._window[None]))
+                if event := self.detector.step(scores[0]):
+                    found.append(event)
+        return found
+
+
+def event_time_s(frontend: FrontendConfig, column: int) -> float:
+    """When the last sample of a column was heard, in seconds from the start."""
+    hop = frontend.hop_samples
+    last = hop if frontend.kind == "waveform" else frontend.frame_samples
+    return (column * hop + last) / frontend.sample_rate_hz
+
+
+def listen(
+    frontend: FrontendConfig, model: Model, config: DetectorConfig, pieces: Iterable[Pcm]
+) -> Tape:
+    """Hear a long recording at once: what a :class:`StreamingRecognizer` hears step by step.
+
+    The model runs where the gate is open; other runs have the lowest scores. Memory grows with
+    the scores alone, a few bytes for each column.
+
+    Args:
+        frontend: front-end settings.
+        model: runs the int8 network.
+        config: gate, window and rate of the runs; thresholds play no part.
+        pieces: int16 samples, piece by piece.
+
+    Raises:
+        ConfigError: the front end needs the whole clip.
+    """
+    stream = ColumnStream(frontend)
+    window, hold = config.window_columns, config.gate_hold_columns
+    past = np.zeros((column_bins(frontend), 0), np.int8)
+    levels = [np.zeros(0, np.int32)]
+    scores = [np.zeros((0, len(config.classes)), np.int8)]
+    first = 0  # index of the first column of `held`
+    for piece in pieces:
+        columns = stream.push(piece)
+        held = np.concatenate([past, columns], axis=1)
+        levels.append(column_levels(frontend, config, columns))
+        held_levels = column_levels(frontend, config, held)
+        due = due_columns(config, first + held.shape[1]) - first
+        due = due[due >= past.shape[1]]
+        ran = gate_open(config, held_levels)[due]
+        found = np.full((len(due), len(config.classes)), -128, np.int8)
+        if ran.any():
+            windows = np.lib.stride_tricks.sliding_window_view(held, window, axis=1)
+            chosen = windows[:, due[ran] - window + 1]  # (bins, runs, columns)
+            found[ran] = model(_model_input(frontend, chosen.transpose(1, 0, 2)))
+        scores.append(found)
+        past = held[:, max(0, held.shape[1] - max(window - 1, hold)) :]
+        first += held.shape[1] - past.shape[1]
+    return Tape(np.concatenate(levels), np.concatenate(scores))

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a network costs before it is trained: parameters, MACs, and on this machine time and memory.
+
+Run as a program (``python -m m3net_tf.studies.footprint FILE.tflite``) it prints time and memory of
+one ``.tflite`` as JSON: a process of its own, so that nothing but the interpreter is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from m3net_tf.errors import ConfigError, ModelError
+
+FIGURES = ("parameters", "macs", "latency_ms", "memory_mb")
+_RUNS = 11
+_LONGEST_S = 20.0
+
+
+def measure(model: Mapping[str, Any], figure: str) -> dict[str, Any]:
+    """Measure a network with its preset's input and classes.
+
+    Args:
+        model: section ``model`` of a recipe.
+        figure: one of :data:`FIGURES`.
+
+    Returns:
+        ``parameters`` and ``macs``, and with ``latency_ms`` or ``memory_mb`` both: the median time
+        of one clip, and the largest memory of the process, both of the float network in TensorFlow
+        Lite on one thread.
+
+    Raises:
+        ConfigError: an unknown figure, network or argument.
+        ModelError: TensorFlow Lite cannot take the network.
+    """
+    from m3net_tf.keras import keras
+    from m3net_tf.models import build_model
+    from m3net_tf.models.complexity import count_macs
+
+    if figure not in FIGURES:
+        raise ConfigError(f"metric model.{figure} is unknown: choose from {', '.join(FIGURES)}")
+    network = build_model(
+        model["name"], model.get("preset", "mcu"), overrides=model.get("arguments")
+    )
+    facts: dict[str, Any] = {"parameters": network.count_params(), "macs": count_macs(network)}
+    if figure in ("latency_ms", "memory_mb"):
+        facts.update(_measured(network))
+    keras.backend.clear_session()
+    return facts
+
+
+def _measured(network: Any) -> dict[str, float]:
+    from m3net_tf.keras import tf
+    from m3net_tf.native import native_stderr
+
+    with native_stderr():
+        content = tf.lite.TFLiteConverter.from_keras_model(network).convert()
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "model.tflite"
+        path.write_bytes(content)
+        command = [sys.executable, "-m", "m3net_tf.studies.footprint", str(path)]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        text = " ".join(answer.stderr.split())[-200:]
+        raise ModelError(f"TensorFlow Lite cannot run {network.name} ({text}): leave the cell out")
+    return json.loads(answer.stdout)
+
+
+def _run_tflite(path: Path) -> dict[str, float]:
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    rng = np.random.default_rng(0)
+    for tensor in interpreter.get_input_details():
+        interpreter.set_tensor(
+            tensor["index"], rng.uniform(-1, 1, tensor["shape"]).astype(tensor["dtype"])
+        )
+    interpreter.invoke()  # the first call prepares the kernels
+    times: list[float] = []
+    while len(times) < _RUNS and sum(times) < _LONGEST_S:
+        start = time.perf_counter()
+        interpreter.invoke()
+        times.append(time.perf_counter() - start)
+    latency_ms = 1000 * statistics.median(times)
+    return {"latency_ms": round(latency_ms, 2), "memory_mb": round(_peak_memory_mb(), 1)}
+
+
+def _peak_memory_mb() -> float:
+    """Largest resident memory of this process.
+
+    Linux's getrusage would count in what the process that started this one held.
+    """
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise ModelError("/proc/self/status does not tell VmHWM: memory is measured on Linux alone")
+
+
+if __name__ == "__main__":
+    print(json.dumps(_run_tflite(Path(sys.argv[1]))))

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a table would run: each run's recipe and state, and the data that are missing."""
+
+from __future__ import annotations
+
+import itertools
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from m3net_tf.datasets import dataset_info
+from m3net_tf.studies.grid import Training
+from m3net_tf.studies.table_runs import DataFolders, in_order, missing_data
+from m3net_tf.studies.tables import TablePlan
+from m3net_tf.training.recipe import Recipe
+from m3net_tf.training.run import Run
+
+_COLUMNS = 80
+
+
+def plan_lines(plan: TablePlan, data_folders: DataFolders, runs_folder: Path) -> list[str]:
+    """A plan for the terminal: the runs by cell, then data that are missing.
+
+    Args:
+        plan: what :func:`m3net_tf.studies.tables.plan_table` gives.
+        data_folders: where data sets lie, by name.
+        runs_folder: where runs are kept.
+    """
+    runs = in_order(plan.trainings.values())
+    states = {one.key: _state(one, plan, runs_folder) for one in runs}
+    waiting = plan.runs.waiting
+    lines = [
+        f"{plan.grid.name} at {plan.grid.budget} budget: {len(plan.grid.cells)} cells, "
+        f"{len(runs)} runs, {len(waiting)} to train",
+        f"grid: {plan.grid.path}",
+        f"table: {plan.stem}.md{'' if Path(f'{plan.stem}.md').exists() else ' (not there yet)'}",
+    ]
+    for folder, group in itertools.groupby(runs, lambda one: one.place.rpartition("/")[0]):
+        members = list(group)
+        lines += ["", folder, *_wrapped(_recipe_text(members[0].recipe))]
+        for one in members:
+            name = one.place.rpartition("/")[2]
+            lines.append(f"  {name:<14} recipe {one.key[:12]}  {states[one.key]}")
+    missing = missing_data((one.recipe for one in waiting), data_folders)
+    return [*lines, "", *_data_lines(missing, waiting)]
+
+
+def _state(training: Training, plan: TablePlan, runs_folder: Path) -> str:
+    if folder := plan.runs.finished.get(training.key):
+        place = folder.relative_to(runs_folder).as_posix()
+        return "finished" + ("" if place == training.place else f" in {place}")
+    if training.key in plan.known:
+        return "kept from the written table"
+    started = Run(runs_folder / training.place).state_path.exists()
+    return "started" if started else "to train"
+
+
+def _recipe_text(recipe: Recipe) -> str:
+    data, model, training = recipe.dataset, recipe.model, recipe.training
+    protocol = data.protocol or dataset_info(data.name).protocols[0]
+    parts = [
+        f"{data.name}, {protocol}{_settings(data.options)}",
+        f"{model.name} {model.preset}{_settings(model.arguments)}",
+        f"{training.epochs} epochs, batches of {training.batch_size}",
+    ]
+    return "; ".join(parts)
+
+
+def _settings(values: dict[str, Any]) -> str:
+    told = ", ".join(f"{key}: {value}" for key, value in values.items())
+    return f" ({told})" if told else ""
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _COLUMNS - 2, initial_indent="  ", subsequent_indent="    ")
+
+
+def _data_lines(missing: Iterable[str], waiting: Iterable[Training]) -> list[str]:
+    if told := [f"  {line}" for line in missing]:
+        return ["data that are missing:", *told]
+    names = sorted({one.recipe.dataset.name for one in waiting})
+    return [f"data: {', '.join(names)}: there" if names else "data: none needed"]

@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runs that tables need: each trained once, resumable, side by side where asked."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import gc
+import json
+import logging
+import os
+import time
+import traceback
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from m3net_tf.artifacts import read_json
+from m3net_tf.datasets import data_folder, dataset_info
+from m3net_tf.errors import ConfigError, DataError, M3NetError
+from m3net_tf.progress import Log, silent
+from m3net_tf.studies.grid import LINKS, Training, fingerprint
+from m3net_tf.training.recipe import Recipe, load_recipe
+from m3net_tf.training.run import Run, built_otherwise, design_of, load_recipe_dataset
+
+DataFolders = Mapping[str, Path]
+ANY_DATA = ""
+"""Key of :data:`DataFolders` for the data sets that it does not name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a training.
+
+    Attributes:
+        folder: its run folder, finished unless there is an error.
+        error: why it failed, in one line; '' if it did not.
+    """
+
+    folder: Path
+    error: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Which runs there are and which must be trained.
+
+    Attributes:
+        runs: each training once, behind all that it needs.
+        finished: folders of those that are finished, by the trainings' keys.
+    """
+
+    runs: tuple[Training, ...]
+    finished: Mapping[str, Path]
+
+    @property
+    def waiting(self) -> list[Training]:
+        """What must be trained, in order."""
+        return [training for training in self.runs if training.key not in self.finished]
+
+
+def plan_trainings(trainings: Iterable[Training], root: Path, known: Collection[str] = ()) -> Plan:
+    """Look which trainings are finished.
+
+    Args:
+        trainings: what is wanted, without what that needs.
+        root: folder of all tables' runs. A finished run of an equal recipe anywhere in it is used,
+            unless a preset of its model has changed since.
+        known: keys of trainings whose results are known; they are not trained for their own sake.
+    """
+    finished = finished_runs(root)
+    runs = in_order(one for one in trainings if one.key in finished or one.key not in known)
+    keys = {training.key for training in runs}
+    return Plan(tuple(runs), {key: finished[key] for key in finished if key in keys})
+
+
+def require_data(recipes: Iterable[Recipe], data_folders: DataFolders, owner: str) -> None:
+    """Refuse to start anything before the data of all runs are there.
+
+    Raises:
+        DataError: they are not; the message names each data set and the option to give.
+    """
+    if missing := missing_data(recipes, data_folders):
+        raise DataError(f"{owner} needs data that are not there: {'; '.join(missing)}")
+
+
+def missing_data(recipes: Iterable[Recipe], data_folders: DataFolders) -> list[str]:
+    """What is wrong with the data of recipes, a line for each data set; empty if nothing is."""
+    reasons: dict[str, str] = {}
+    sections = {json.dumps(recipe.to_dict()["dataset"]): recipe for recipe in recipes}
+    for recipe in sections.values():
+        name = recipe.dataset.name
+        if name not in reasons and (reason := _why_no_data(recipe, data_folders)):
+            reasons[name] = f"{name}: {reason}"
+    return list(reasons.values())
+
+
+def _why_no_data(recipe: Recipe, data_folders: DataFolders) -> str:
+    name = recipe.dataset.name
+    info, given = dataset_info(name), _data_folder(recipe, data_folders)
+    option = f"give --data-dir {name}=FOLDER"
+    if info.needs_folder and not (folder := data_folder(name, given)).is_dir():
+        if given is not None:
+            return f"{folder} does not exist; {option}"
+        return f"{option}{f' or run m3net data fetch {name}' if info.archives else ''}"
+    try:
+        load_recipe_dataset(recipe, given)
+    except M3NetError as error:
+        return f"{_line(error)}{f' ({option})' if info.needs_folder else ''}"
+    return ""
+
+
+def _data_folder(recipe: Recipe, data_folders: DataFolders) -> Path | None:
+    return data_folders.get(recipe.dataset.name, data_folders.get(ANY_DATA))
+
+
+def run_trainings(
+    plan: Plan,
+    root: Path,
+    data_folders: DataFolders,
+    *,
+    jobs: int = 1,
+    log: Log = silent,
+) -> dict[str, Outcome]:
+    """Train what is not finished yet; one that fails does not stop the others.
+
+    Args:
+        plan: what is finished and what is not.
+        root: folder of all tables' runs.
+        data_folders: where data sets lie, by name.
+        jobs: processes; 1 trains in this one.
+        log: takes lines of progress. What a training itself says goes to ``train.log`` in its
+            folder.
+
+    Returns:
+        Outcomes by the trainings' keys.
+
+    Raises:
+        DataError: several processes are asked for and Ray is not installed.
+    """
+    outcomes = {key: Outcome(folder) for key, folder in plan.finished.items()}
+    waiting = plan.waiting
+    log(f"{len(plan.runs)} runs: {len(outcomes)} finished, {len(waiting)} to train")
+    if not waiting:
+        return outcomes
+    pool = _ray_pool if jobs > 1 and len(waiting) > 1 else _own_process
+    start = time.perf_counter()
+    done = pool(waiting, outcomes, root, data_folders, jobs)
+    for count, (training, outcome, seconds) in enumerate(done, start=1):
+        told = f"failed: {outcome.error}" if outcome.error else _result(outcome.folder)
+        log(
+            f"[{count}/{len(waiting)}] {training.place}: {told} "
+            f"({seconds:.0f} s; {time.perf_counter() - start:.0f} s in all)"
+        )
+    return outcomes
+
+
+_Done = Iterator[tuple[Training, Outcome, float]]
+
+
+def _own_process(
+    waiting: list[Training],
+    outcomes: dict[str, Outcome],
+    root: Path,
+    data_folders: DataFolders,
+    jobs: int,
+) -> _Done:
+    """Train one after the other, here; fills ``outcomes`` as it goes."""
+    for training in waiting:
+        folder, seconds = _folder(training, root), 0.0
+        error = _blocked(training, outcomes)
+        if not error:
+            error, seconds = _train(_resolved(training, outcomes), folder, data_folders)
+        outcomes[training.key] = Outcome(folder, error)
+        yield training, outcomes[training.key], seconds
+
+
+def _ray_pool(
+    waiting: list[Training],
+    outcomes: dict[str, Outcome],
+    root: Path,
+    data_folders: DataFolders,
+    jobs: int,
+) -> _Done:
+    """Train in ``jobs`` processes, each run as soon as what it needs is there."""
+    ray = _start_ray(jobs)
+    try:
+        devices = ray.cluster_resources().get("GPU", 0.0)
+        share = min(1.0, devices / jobs) if devices else 0.0
+        task = ray.remote(num_cpus=1, num_gpus=share, max_retries=0)(_train)
+        left = list(waiting)
+        running: dict[Any, tuple[Training, Path]] = {}
+        while left or running:
+            for training in list(left):
+                if any(need.key not in outcomes for need in training.needs.values()):
+                    continue
+                left.remove(training)
+                folder = _folder(training, root)
+                if reason := _blocked(training, outcomes):
+                    outcomes[training.key] = Outcome(folder, reason)
+                    yield training, outcomes[training.key], 0.0
+                else:
+                    recipe = _resolved(training, outcomes)
+                    handle = task.remote(recipe, folder.resolve(), dict(data_folders))
+                    running[handle] = training, folder
+            if not running:
+                continue
+            (handle,), _ = ray.wait(list(running))
+            training, folder = running.pop(handle)
+            try:
+                error, seconds = ray.get(handle)
+            except ray.exceptions.RayError as problem:  # the process died, of memory for one
+                error, seconds = f"{type(problem).__name__}: {_line(problem)}", 0.0
+            outcomes[training.key] = Outcome(folder, error)
+            yield training, outcomes[training.key], seconds
+    finally:
+        ray.shutdown()
+
+
+def _start_ray(jobs: int) -> Any:
+    # Without it Ray hides the accelerators from tasks that ask for none, and warns that it does.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise DataError("several processes need Ray: pip install 'm3net_tf[many]'") from None
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    settings = {
+        "OMP_NUM_THREADS": threads,
+        "TF_NUM_INTRAOP_THREADS": threads,
+        "TF_NUM_INTEROP_THREADS": "1",
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    }
+    ray.init(
+        num_cpus=jobs,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env={"env_vars": settings},
+    )
+    return ray
+
+
+def _train(recipe: Recipe, folder: Path, data_folders: DataFolders) -> tuple[str, float]:
+    """Train one run; why it failed, or '', and how many seconds it took."""
+    from m3net_tf.keras import keras, tf
+    from m3net_tf.training import train
+
+    tf.get_logger().setLevel("ERROR")  # each run traces its own step, of which it would warn
+    start, error = time.perf_counter(), ""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = _data_folder(recipe, data_folders)
+    with (folder / "train.log").open("a", buffering=1) as file:
+
+        def log(line: str) -> None:
+            print(line, file=file)
+
+        try:
+            train(recipe, folder, data, log)
+        except M3NetError as problem:
+            log(f"error: {problem}")
+            error = _line(problem)
+        # Whatever it is, the other runs go on; the log has the traceback.
+        except Exception as problem:
+            log(traceback.format_exc())
+            error = f"{type(problem).__name__}: {_line(problem)} (see train.log in its folder)"
+        finally:
+            keras.backend.clear_session()
+            gc.collect()
+    return error, time.perf_counter() - start
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _result(folder: Path) -> str:
+    test = Run(folder).metrics()["test"]
+    return f"test accuracy {100 * test['accuracy']:.2f} %" if "accuracy" in test else "done"
+
+
+def in_order(trainings: Iterable[Training]) -> list[Training]:
+    """Each training once, behind all that it needs."""
+    ordered: dict[str, Training] = {}
+
+    def add(training: Training) -> None:
+        for need in training.needs.values():
+            add(need)
+        ordered.setdefault(training.key, training)
+
+    for training in trainings:
+        add(training)
+    return list(ordered.values())
+
+
+def _blocked(training: Training, outcomes: Mapping[str, Outcome]) -> str:
+    for section, need in training.needs.items():
+        if error := outcomes[need.key].error:
+            return f"the run for {section} failed: {error}"
+    return ""
+
+
+def _resolved(training: Training, outcomes: Mapping[str, Outcome]) -> Recipe:
+    """The recipe with the folders of the runs that it needs."""
+    recipe = training.recipe
+    for section, need in training.needs.items():
+        folder = str(outcomes[need.key].folder.resolve())
+        named = dataclasses.replace(getattr(recipe, section), run=folder)
+        recipe = dataclasses.replace(recipe, **{section: named})
+    return recipe
+
+
+def _folder(training: Training, root: Path) -> Path:
+    """Where a run goes on or starts; a run of another recipe in its place is left alone."""
+    place = root / training.place
+    for suffix in ("", f"-{training.key[:8]}"):
+        folder = Path(f"{place}{suffix}")
+        if _held_key(folder) in ("", training.key) and not Run(folder).outdated:
+            return folder
+    return Path(f"{place}-{training.key[:8]}-{design_of(training.recipe)[:8]}")
+
+
+def finished_runs(root: Path) -> dict[str, Path]:
+    """Key of its :class:`Training` -> folder, of all finished runs in a folder of runs."""
+    found: dict[str, Path] = {}
+    for path in sorted(root.rglob("metrics.json")):
+        if Run(path.parent).finished:
+            found.setdefault(_key_of(functools.partial(_recorded, path)), path.parent)
+    return found
+
+
+def _recorded(metrics_path: Path) -> Recipe:
+    """The recipe as JSON has it: to read thousands in YAML would take minutes."""
+    metrics = read_json(metrics_path)
+    recipe = Recipe.from_dict(metrics["recipe"])
+    if built_otherwise(metrics, recipe):
+        raise ConfigError("a preset of its model has changed")
+    return recipe
+
+
+def _held_key(folder: Path) -> str:
+    """Key of the run in a folder, as its :class:`Training` had it; '' if there is none."""
+    path = Run(folder).recipe_path
+    return _key_of(lambda: load_recipe(path)) if path.exists() else ""
+
+
+def _key_of(read: Callable[[], Recipe]) -> str:
+    try:
+        recipe = read()
+    except (ConfigError, DataError, KeyError):  # of an older version: nothing to use again
+        return "unreadable"
+    for section in LINKS:
+        link = getattr(recipe, section)
+        if link.run:
+            if Run(Path(link.run)).outdated:  # what it gave came from another network
+                return "outdated"
+            named = dataclasses.replace(link, run=f"recipe {_held_key(Path(link.run))}")
+            recipe = dataclasses.replace(recipe, **{section: named})
+    return fingerprint(recipe)

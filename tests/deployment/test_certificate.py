@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parity certificate: figures that are right, drift that is named, files that stay the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+
+import numpy as np
+import pytest
+
+from m3net_tf.deployment import certification
+from m3net_tf.errors import FirmwareError
+from m3net_tf.export import Bundle, certificate, export_run
+from m3net_tf.export.certificate import (
+    BoardAnswer,
+    Expected,
+    require_parity,
+    valid_certificate,
+    write_certificate,
+)
+from m3net_tf.frontend import FrontendConfig
+from m3net_tf.training import Run
+
+BOARD = "mps2_an386"
+CLIPS, BINS, FRAMES, CLASSES = 5, 40, 49, 3
+
+
+@pytest.fixture(autouse=True)
+def fixed_commit(monkeypatch):
+    """Versions and commit that stay while somebody works in the tree."""
+    monkeypatch.setattr(certificate, "provenance", lambda: {"versions": {}, "git_commit": "none"})
+
+
+@pytest.fixture
+def bundle(tmp_path) -> Bundle:
+    """What a certificate reads of an export."""
+    manifest = {
+        "arena": {"bytes": 1024, "source": "the tests"},
+        "frontend": FrontendConfig().to_dict(),
+        "model": {"name": "m3net-mcu", "sha256": "ab" * 32},
+    }
+    return Bundle(tmp_path, manifest)
+
+
+@pytest.fixture
+def expected() -> Expected:
+    rng = np.random.default_rng(4)
+    scores = rng.integers(-128, 128, (CLIPS, CLASSES)).astype(np.int8)
+    return Expected(
+        source="made for the tests",
+        pcm=rng.integers(-999, 999, (CLIPS, 16_000)).astype(np.int16),
+        features=rng.integers(-100, 100, (CLIPS, BINS, FRAMES, 1)).astype(np.int8),
+        scores=scores,
+        host_scores=scores.copy(),
+    )
+
+
+@pytest.fixture
+def answer(expected) -> BoardAnswer:
+    return BoardAnswer(
+        board=BOARD,
+        emulator="an emulator 1.0",
+        firmware_sha256="cd" * 32,
+        outputs=expected.scores.copy(),
+        features=expected.features[..., 0].copy(),
+        labels=expected.scores.argmax(1),
+        figures={"flash_bytes": 12_345},
+    )
+
+
+def test_equal_numbers_hold(bundle, expected, answer):
+    found = write_certificate(bundle, expected, answer)
+    require_parity(bundle, found)
+    assert found == json.loads((bundle.folder / "certificate.json").read_text())
+    assert found["holds"] is True and found["drift"] == []
+    assert found["scope"] == "emulated board"
+    assert found["outputs"] == {
+        "bytes": CLIPS * CLASSES,
+        "different_in_tflm_on_the_host": 0,
+        "different_on_the_board": 0,
+    }
+    features = found["features"]
+    assert features["values"] == CLIPS * BINS * FRAMES
+    assert features["equal_share"] == features["within_1_lsb_share"] == 1.0
+    assert features["largest_lsb"] == 0 and features["arithmetic"] == "single precision"
+    assert found["labels_equal_share"] == 1.0
+    assert found["frontend"] == bundle.frontend.to_dict()
+    text = (bundle.folder / "certificate.md").read_text()
+    assert text.startswith("# Parity certificate: holds (emulated board)\n")
+    for part in ("| flash bytes | 12,345 |", "an emulator 1.0", "made for the tests", "ab" * 32):
+        assert part in text
+    before = {path.name: path.read_bytes() for path in bundle.folder.iterdir()}
+    write_certificate(bundle, expected, answer)
+    assert {path.name: path.read_bytes() for path in bundle.folder.iterdir()} == before
+
+
+def test_a_step_here_and_there_is_allowed(bundle, expected, answer):
+    features = answer.features.copy()
+    features[0, :10, 0] += 1
+    features[1, 2, 3] += 2
+    labels = answer.labels.copy()
+    labels[0] = (labels[0] + 1) % CLASSES
+    answer = dataclasses.replace(answer, features=features, labels=labels)
+    found = write_certificate(bundle, expected, answer)
+    values = CLIPS * BINS * FRAMES
+    assert found["holds"]
+    assert found["features"]["equal_share"] == pytest.approx(1 - 11 / values)
+    assert found["features"]["within_1_lsb_share"] == pytest.approx(1 - 1 / values)
+    assert found["features"]["largest_lsb"] == 2
+    assert found["labels_equal_share"] == pytest.approx(0.8)
+
+
+def far(answer: BoardAnswer, expected: Expected):
+    features = answer.features.copy()
+    features[2, 7, 11] += 3
+    return dataclasses.replace(answer, features=features), expected
+
+
+def often(answer: BoardAnswer, expected: Expected):
+    features = answer.features.copy()
+    features[:, :, 0] += 2
+    return dataclasses.replace(answer, features=features), expected
+
+
+def other_bytes(answer: BoardAnswer, expected: Expected):
+    outputs = answer.outputs.copy()
+    outputs[3] ^= 1
+    return dataclasses.replace(answer, outputs=outputs), expected
+
+
+def other_host(answer: BoardAnswer, expected: Expected):
+    scores = expected.host_scores.copy()
+    scores[1, 0] ^= 1
+    return answer, dataclasses.replace(expected, host_scores=scores)
+
+
+def other_whole_numbers(answer: BoardAnswer, expected: Expected):
+    fixed = expected.features[..., 0].copy()
+    fixed[0, 0, 0] += 1
+    return answer, dataclasses.replace(expected, fixed_features=fixed)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (far, r"front end: 0\.01 % of 9800 .* the furthest 3 \(clip 2, bin 7, frame 11\)"),
+        (often, r"front end: 2\.04 % of 9800 features are more than 1 LSB"),
+        (other_bytes, r"network: 3 of 15 output bytes of mps2_an386 .* first in clip 3"),
+        (other_host, r"network: 1 of 15 output bytes of TFLite Micro on the host .* in clip 1"),
+        (other_whole_numbers, r"front end: 1 of 9800 features are not those .* whole numbers"),
+    ],
+)
+def test_drift_is_named(bundle, expected, answer, change, message):
+    answer, expected = change(answer, expected)
+    found = write_certificate(bundle, expected, answer)
+    assert found["holds"] is False
+    with pytest.raises(FirmwareError, match=message) as caught:
+        require_parity(bundle, found)
+    assert str(bundle.folder / "certificate.md") in str(caught.value)
+    text = (bundle.folder / "certificate.md").read_text()
+    assert "DOES NOT HOLD" in text and f"- DRIFT: {found['drift'][0]}" in text
+    assert valid_certificate(bundle, BOARD, answer.firmware_sha256) is None
+
+
+def test_whole_numbers_must_be_equal_to_the_bit(bundle, expected, answer):
+    fixed = expected.features[..., 0].copy()
+    fixed[0, 0, :5] += 1
+    answer = dataclasses.replace(answer, features=fixed)
+    expected = dataclasses.replace(expected, fixed_features=fixed.copy())
+    found = write_certificate(bundle, expected, answer)
+    assert found["holds"] and found["features"]["arithmetic"] == "whole numbers"
+    assert found["features"]["different_from_python_in_whole_numbers"] == 0
+    assert found["features"]["largest_lsb"] == 1
+
+
+def test_without_an_emulator_it_says_so(bundle, expected):
+    found = write_certificate(bundle, expected, None, "there is no emulator")
+    assert found["scope"] == "host only" and found["holds"]
+    assert found["outputs"]["different_on_the_board"] is None and found["features"] is None
+    assert found["outputs"]["different_in_tflm_on_the_host"] == 0
+    text = (bundle.folder / "certificate.md").read_text()
+    assert "(host only)" in text and "| board | there is no emulator |" in text
+    assert "| different on the board | not compared |" in text
+    assert valid_certificate(bundle, BOARD, "cd" * 32) is None
+
+
+def test_without_tflm_the_host_is_not_compared(bundle, expected, answer):
+    expected = dataclasses.replace(expected, host_scores=None)
+    found = write_certificate(bundle, expected, answer)
+    assert found["outputs"]["different_in_tflm_on_the_host"] is None and found["holds"]
+
+
+def test_a_network_on_samples_has_no_features_to_compare(bundle, expected, answer):
+    answer = dataclasses.replace(answer, features=None, labels=None)
+    found = write_certificate(bundle, expected, answer)
+    assert found["features"] is None and found["labels_equal_share"] is None and found["holds"]
+
+
+def test_it_is_valid_for_its_own_network_and_firmware_alone(bundle, expected, answer):
+    assert valid_certificate(bundle, BOARD, "cd" * 32) is None
+    found = write_certificate(bundle, expected, answer)
+    assert valid_certificate(bundle, BOARD, "cd" * 32) == found
+    assert valid_certificate(bundle, BOARD, "ef" * 32) is None
+    assert valid_certificate(bundle, "mps2_an500", "cd" * 32) is None
+    for part, change in (("model", {"sha256": "00"}), ("frontend", {"log_floor": 1e-5})):
+        manifest = {**bundle.manifest, part: {**bundle.manifest[part], **change}}
+        assert valid_certificate(Bundle(bundle.folder, manifest), BOARD, "cd" * 32) is None
+    (bundle.folder / "certificate.json").write_text("{")
+    assert valid_certificate(bundle, BOARD, "cd" * 32) is None
+
+
+# --- the whole way --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_run, tmp_path_factory) -> Bundle:
+    """An export of the tiny run that may be certified."""
+    return export_run(Run(tiny_run), None, tmp_path_factory.mktemp("certified") / "export")
+
+
+def test_an_export_without_an_emulator(exported, monkeypatch, tmp_path):
+    monkeypatch.setattr(certification, "why_no_emulation", lambda _: "the emulator is missing")
+    lines: list[str] = []
+    found = certification.certify_export(exported, BOARD, tmp_path, lines.append)
+    assert found["scope"] == "host only" and found["missing"] == "the emulator is missing"
+    assert "the emulator is missing" in lines[0]
+    assert found["clips"]["count"] == 10 and found["outputs"]["bytes"] == 100
+
+
+@pytest.mark.slow
+def test_an_export_is_certified_on_the_emulated_board(exported, monkeypatch, tmp_path):
+    if reason := certification.why_no_emulation(BOARD):
+        if os.environ.get("M3NET_REQUIRE_TFLM") == "1":
+            pytest.fail(f"M3NET_REQUIRE_TFLM=1, but: {reason}")
+        pytest.skip(reason)
+    found = certification.certify_export(exported, BOARD, tmp_path)
+    assert found["scope"] == "emulated board" and found["holds"]
+    assert found["features"]["values"] == 10 * 40 * 49
+    assert found["board"]["arena_used_bytes"] <= found["arena"]["bytes"]
+    assert found["arena"]["source"] == f"TFLite Micro on {BOARD}"
+    assert found["board"]["flash_bytes"] > exported.manifest["model"]["bytes"]
+    # It is not measured again for the same firmware.
+    monkeypatch.setattr(certification, "run_job", None)
+    assert certification.certify_export(exported, BOARD, tmp_path) == found
+    # A board that drifts fails the export.
+    damaged = certification.read_vectors(exported)
+    damaged = dataclasses.replace(damaged, scores=damaged.scores ^ 1)
+    monkeypatch.undo()
+    monkeypatch.setattr(certification, "read_vectors", lambda _: damaged)
+    (exported.folder / "certificate.json").unlink()
+    with pytest.raises(FirmwareError, match=f"100 of 100 output bytes of {BOARD}"):
+        certification.certify_export(exported, BOARD, tmp_path)

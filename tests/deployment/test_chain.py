@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole chain: the same bytes on the desktop, in TFLite Micro and on the emulated board."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from m3net_tf.bench.run import run_bench
+from m3net_tf.datasets import load_dataset
+from m3net_tf.deployment import chain
+from m3net_tf.emulation import find_machine, run_job, starting
+from m3net_tf.errors import FirmwareError
+from m3net_tf.export import Bundle, export_run
+from m3net_tf.export.reading import pcm_and_features
+from m3net_tf.firmware.build import build_firmware
+from m3net_tf.runtime.interpreter import tflm_unavailable_reason
+from m3net_tf.training import Run, train
+
+BOARD = "mps2_an386"
+PARITY_CLIPS = 100
+
+
+@pytest.fixture(scope="module")
+def emulation():
+    """Skip where the board cannot be emulated; fail there if M3NET_REQUIRE_TFLM=1."""
+    if reason := chain.why_no_emulation(BOARD):
+        if os.environ.get("M3NET_REQUIRE_TFLM") == "1":
+            pytest.fail(f"M3NET_REQUIRE_TFLM=1, but: {reason}")
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def run(tiny_recipe, tmp_path_factory):
+    """A run of the real `mcu` network, hardly trained, with 100 held-out clips."""
+    recipe = tiny_recipe(
+        dataset={"options": {"clips_per_class": 60}},
+        model={"arguments": {}},
+        augmentation={"copies": 0},
+        training={"epochs": 3},
+    )
+    finished = Run(tmp_path_factory.mktemp("chain") / "run")
+    train(recipe, finished.folder)
+    export_run(finished, None)
+    return finished
+
+
+@pytest.fixture(scope="module")
+def summary(run, emulation):
+    return chain.run_chain(run, BOARD)
+
+
+def test_bytes_are_equal_on_desktop_host_and_board(summary):
+    assert summary["clips"] >= PARITY_CLIPS
+    assert summary["bytes_equal"] is True
+    accuracy = summary["accuracy"]
+    assert accuracy["int8_desktop"] == accuracy["emulated"]
+    if not tflm_unavailable_reason():
+        assert accuracy["tflm_host"] == accuracy["emulated"]
+
+
+def test_board_hears_what_python_computes(summary):
+    end_to_end = summary["end_to_end"]
+    assert end_to_end["features_within_1_lsb"] >= 0.999
+    assert end_to_end["features_largest_lsb"] <= 2
+    assert end_to_end["same_label_as_desktop"] >= 0.99
+
+
+def test_cost_is_within_the_issue_limits_and_repeatable(run, summary):
+    board = run_bench(run, BOARD)["board"]
+    assert board["frontend_instructions_per_frame"] <= 45_000
+    assert board["model_instructions"] <= 7_700_000
+    assert board["arena_bytes"] <= 40 * 1024
+    again = run_bench(run, BOARD)["board"]
+    assert again == board
+    for key in ("arena_bytes", "flash_bytes"):
+        assert summary[key] == board[key]
+
+
+def test_summary_file_has_the_promised_keys(run, summary):
+    saved = json.loads((run.folder / "summary.json").read_text())
+    assert saved == json.loads(json.dumps(summary))
+    assert set(saved["accuracy"]) == {"float", "int8_desktop", "tflm_host", "emulated"}
+    assert set(saved["instructions"]) == {"frontend_per_frame", "model"}
+    for key in ("clips", "bytes_equal", "parameters", "arena_bytes", "flash_bytes", "git_commit"):
+        assert key in saved
+    assert chain.saved_summary(run, BOARD) == saved
+
+
+def test_arena_is_proven_and_one_step_less_is_refused(run, summary, tmp_path):
+    bundle = Bundle.load(run.folder / "export")
+    assert bundle.manifest["arena"]["source"] == f"TFLite Micro on {BOARD}"
+    proven = bundle.manifest["arena"]["bytes"]
+    assert f"#define M3NET_MODEL_ARENA_BYTES {proven}\n" in (bundle.folder / "model.h").read_text()
+    image = build_firmware(bundle.folder, BOARD, tmp_path / "build", proven - 256)
+    clip = np.zeros((1, 40 * 49), np.int8)
+    with pytest.raises(FirmwareError, match="arena") as error:
+        run_job(image.elf, find_machine(BOARD), clip)
+    assert "\n" not in str(error.value)
+
+
+def test_without_sources_the_rest_still_works(run, monkeypatch):
+    monkeypatch.setattr(starting, "why_sources_unavailable", lambda: "the sources are out of reach")
+    summary = chain.run_chain(run, BOARD, count=20)
+    assert summary["emulation_missing"] == "the sources are out of reach"
+    assert summary["accuracy"]["emulated"] is None and summary["instructions"]["model"] is None
+    assert summary["accuracy"]["int8_desktop"] is not None
+    assert chain.saved_summary(run, BOARD) is None
+    terminal = Console(record=True, width=100)
+    terminal.print(chain.chain_table(summary))
+    assert "out of reach" in terminal.export_text()
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"protocol": "stratified-random (groups unknown)"}, "speakers unknown: this figure may"),
+        ({"protocol": "grouped", "statement": "grouped: no group is in both"}, "no group is in"),
+    ],
+    ids=["older", "today"],
+)
+def test_the_table_says_how_its_clips_were_held_out(facts, said):
+    stages = ("float", "int8_desktop", "tflm_host")
+    summary = {
+        **facts,
+        **{"run": "own", "board": BOARD, "dataset": "folder", "clips": 4, "parameters": 1},
+        "accuracy": dict.fromkeys(stages, 0.5),
+        "emulation_missing": "no emulator",
+    }
+    terminal = Console(record=True, width=100)
+    terminal.print(chain.chain_table(summary))
+    text = " ".join(terminal.export_text().split())
+    assert f"Protocol: {facts['protocol'].split()[0]}" in text and said in text
+    assert "Not emulated: no emulator" in text
+
+
+def test_a_missing_emulator_is_a_reason_not_an_error(monkeypatch):
+    installed = shutil.which
+    monkeypatch.setattr(
+        "shutil.which", lambda tool: None if tool == "qemu-system-arm" else installed(tool)
+    )
+    assert "qemu-system-arm" in chain.why_no_emulation(BOARD)
+
+
+def test_unknown_board_lists_those_that_exist(run):
+    with pytest.raises(FirmwareError, match=f"toaster.*{BOARD}"):
+        chain.run_chain(run, "toaster")
+
+
+def test_front_end_agrees_on_all_347_keyword_test_clips(run, emulation, real_data):
+    """Issue limit: within 1 LSB for 99.9 % of the values, within 2 for all."""
+    folder = real_data("speech_commands_v2_mini")
+    dataset = load_dataset("speech_commands", folder, silence_test=False)
+    bundle = Bundle.load(run.folder / "export")
+    clips = dataset.split("test")
+    assert len(clips) == 347
+    pcm, features = pcm_and_features(dataset, clips, bundle.frontend)
+    image = chain.prove_arena(bundle, BOARD, run.folder / "firmware" / BOARD, lambda _: None)
+    heard = run_job(image.elf, find_machine(BOARD), pcm, report_features=True).features
+    apart = np.abs(heard.astype(int) - features[..., 0])
+    assert (apart <= 1).mean() >= 0.999
+    assert apart.max() <= 2

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run from its export to measured live detection, and the settings on their way into C."""
+
+import csv
+import dataclasses
+import functools
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from m3net_tf import cli
+from m3net_tf.errors import ConfigError
+from m3net_tf.evaluation import evaluate
+from m3net_tf.evaluation.scenes import SceneSettings, make_scenes
+from m3net_tf.export import Bundle, export_run
+from m3net_tf.runtime import StreamingRecognizer, detect, load_detector, save_detector
+from m3net_tf.runtime.interpreter import run_reference
+from m3net_tf.training import Run
+
+pytestmark = pytest.mark.usefixtures("private_cache")
+
+SCENES = SceneSettings(hours=60 / 3600, scene_s=30.0, seed=1)
+
+
+@pytest.fixture(scope="module")
+def exported(private_cache, tiny_run, tmp_path_factory) -> Path:
+    """An exported run; do not write into it."""
+    folder = shutil.copytree(tiny_run, tmp_path_factory.mktemp("live") / "tiny")
+    export_run(Run(folder), None)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tuned(exported, tmp_path_factory) -> tuple[Run, dict]:
+    run = Run(shutil.copytree(exported, tmp_path_factory.mktemp("tuned") / "tiny"))
+    result = evaluate.evaluate_streaming(run, target_false_accepts_per_hour=300.0, scenes=SCENES)
+    return run, result
+
+
+@pytest.fixture
+def copy(exported, tmp_path) -> Run:
+    return Run(shutil.copytree(exported, tmp_path / "tiny"))
+
+
+def test_clip_accuracy_is_that_of_the_training(exported):
+    run = Run(exported)
+    result = evaluate.evaluate_clips(run)
+    assert result["float"]["accuracy"] == run.metrics()["test"]["accuracy"]
+    low, high = result["int8_desktop"]["accuracy_95"]
+    assert low <= result["int8_desktop"]["accuracy"] <= high
+    assert result["clips"] == 10 and result["split"] == "test"
+    terminal = Console(record=True, width=100)
+    terminal.print(evaluate.clips_table(result))
+    assert "int8 on the desktop" in terminal.export_text()
+
+
+def test_clip_accuracy_without_an_export(tiny_run):
+    result = evaluate.evaluate_clips(Run(tiny_run), split="validation")
+    assert "float" in result and "int8_desktop" not in result
+
+
+def test_result_names_what_it_was_measured_on(tuned):
+    run, result = tuned
+    assert json.loads((run.folder / "streaming.json").read_text()) == json.loads(json.dumps(result))
+    assert result["model_sha256"] == Bundle.load(run.folder / "export").manifest["model"]["sha256"]
+    assert result["target_false_accepts_per_hour"] == 300.0
+    assert result["split"] == "test" and result["hours"] == pytest.approx(1 / 60)
+    assert result["scenes"]["seed"] == 1
+    assert "git_commit" in result and "python" in result["versions"]
+    assert set(result["classes"]) == set(run.dataset(None).info.labels)
+    for one in (result["all"], *result["classes"].values()):
+        assert 0 <= one["missed"] <= one["true_events"]
+    assert result["all"]["true_events"] == sum(
+        one["true_events"] for one in result["classes"].values()
+    )
+    assert result["all"]["true_events"] >= 5
+
+
+def test_target_is_kept_on_validation(tuned):
+    _, result = tuned
+    assert result["tuned_on_validation"]["all"]["false_accepts_per_hour"] <= 300.0
+
+
+def test_curve_is_written_as_table_and_picture(tuned):
+    run, result = tuned
+    with (run.folder / "streaming_curve.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    everything = [row for row in rows if row["class"] == "all"]
+    assert {row["class"] for row in rows} == {"all", *result["classes"]}
+    assert {row["true_events"] for row in everything} == {str(result["all"]["true_events"])}
+    thresholds = [float(row["threshold"]) for row in everything]
+    assert thresholds == sorted(thresholds) and len(thresholds) > 20
+    assert (run.folder / "streaming_curve.png").read_bytes().startswith(b"\x89PNG")
+    terminal = Console(record=True, width=120)
+    terminal.print(evaluate.streaming_table(result))
+    text = terminal.export_text()
+    assert "siren" in text and "false accepts" in text and "spares" in text
+
+
+def test_settings_found_go_into_the_export(tuned, exported):
+    run, result = tuned
+    config = load_detector(run.detector_path)
+    bundle = Bundle.load(run.folder / "export")
+    assert config.to_dict() == result["detector"]
+    assert bundle.detector == config
+    header = (bundle.folder / "detector_config.h").read_text()
+    assert header != (exported / "export" / "detector_config.h").read_text()
+    first = config.classes[0]
+    assert f"{{{first.threshold_units}, {first.release_units}, " in header
+    # Measured again without a target: the settings that the run has.
+    again = evaluate.evaluate_streaming(run, scenes=SCENES)
+    assert again["all"] == result["all"] and again["tuned_on_validation"] is None
+
+
+def test_an_edited_file_comes_into_the_next_export(copy):
+    lines: list[str] = []
+    bundle = Bundle.load(copy.folder / "export")
+    before = bundle.tflite
+    config = dataclasses.replace(bundle.detector, run_columns=10, gate_level=-90)
+    save_detector(config, copy.detector_path)
+    assert export_run(copy, None, log=lines.append).detector == config
+    assert "already exported" in lines[0]
+    assert "RUN_COLUMNS 10\n" in (bundle.folder / "detector_config.h").read_text()
+    assert Bundle.load(bundle.folder).detector == config
+    assert Bundle.load(bundle.folder).tflite == before
+
+
+def test_a_file_of_another_network_is_named(copy):
+    bundle = Bundle.load(copy.folder / "export")
+    save_detector(dataclasses.replace(bundle.detector, window_columns=7), copy.detector_path)
+    for work in (lambda: export_run(copy, None), lambda: evaluate.evaluate_streaming(copy)):
+        with pytest.raises(ConfigError, match=r"detector\.yaml: detector.window_columns is 7"):
+            work()
+
+
+def test_recording_is_what_a_recognizer_hears_step_by_step(exported):
+    bundle = Bundle.load(exported / "export")
+    dataset = Run(exported).dataset(None)
+    short = dataclasses.replace(SCENES, hours=12 / 3600, scene_s=12.0)
+    config = dataclasses.replace(bundle.detector, run_columns=10)
+    recording = evaluate.record(bundle, dataset, "test", config, short)
+    # Hardly trained, the network is never sure: thresholds that its scores cross.
+    lows, highs = (np.percentile(recording.tape.scores, [40, 75], axis=0) + 128) / 256
+    config = dataclasses.replace(
+        config,
+        classes=tuple(
+            dataclasses.replace(one, threshold=high, release=low, window_runs=2, hits=1)
+            for one, low, high in zip(config.classes, lows.tolist(), highs.tolist(), strict=True)
+        ),
+    )
+    (scene,) = make_scenes(dataset, "test", frozenset(config.labels), short)
+    model = functools.partial(run_reference, bundle.tflite)
+    recognizer = StreamingRecognizer(bundle.frontend, model, config)
+    events = [e for at in range(0, 192_000, 320) for e in recognizer.push(scene.pcm[at : at + 320])]
+    assert detect(config, recording.tape) == events
+    assert len(events) >= 3
+    assert recording.truth == scene.events
+
+
+def command(monkeypatch, capsys, *words) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["m3net", "evaluate", *map(str, words)])
+    try:
+        cli.main()
+        status = 0
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    caught = capsys.readouterr()
+    return status, caught.out, caught.err
+
+
+def test_command_prints_json(monkeypatch, capsys, exported):
+    status, out, _ = command(monkeypatch, capsys, exported, "--json")
+    assert status == 0
+    assert json.loads(out)["int8_desktop"]["accuracy"] >= 0
+
+
+def test_command_measures_live_detection(monkeypatch, capsys, copy):
+    words = (copy.folder, "--streaming", "--hours", 0.016, "--split", "validation")
+    status, out, _ = command(monkeypatch, capsys, *words)
+    assert status == 0 and "validation scenes" in out
+    assert (copy.folder / "streaming.json").exists()
+    assert not copy.detector_path.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--split", "train"], "choose one of validation, test"),
+        (["--target-false-accepts-per-hour", "1"], "needs --streaming"),
+        (["--streaming", "--target-false-accepts-per-hour", "-1"], "give 0 or a number above"),
+        (["--streaming", "--hours", "0"], "scenes.hours is 0"),
+    ],
+)
+def test_errors_are_one_line(monkeypatch, capsys, exported, words, named):
+    before = sorted(exported.rglob("*"))
+    status, _, err = command(monkeypatch, capsys, exported, *words)
+    assert status == 2 and named in err
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert sorted(exported.rglob("*")) == before
+
+
+def test_without_an_export(monkeypatch, capsys, tiny_run):
+    status, _, err = command(monkeypatch, capsys, tiny_run, "--streaming")
+    assert status == 2 and "is no export" in err

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+
+from m3net_tf.errors import ModelError
+from m3net_tf.keras import keras
+from m3net_tf.layers import classifier, conv_block
+from m3net_tf.quantization.ptq import quantize_int8
+from m3net_tf.runtime import interpreter as runtime
+from m3net_tf.runtime.interpreter import (
+    host_arena_bytes,
+    run_reference,
+    run_tflm,
+    tensor_quantization,
+    tflm_unavailable_reason,
+)
+
+needs_tflm = pytest.mark.skipif(
+    bool(tflm_unavailable_reason()), reason=tflm_unavailable_reason() or "TFLite Micro is there"
+)
+FEATURES = np.random.default_rng(0).integers(-128, 128, (6, 8, 10, 1)).astype(np.int8)
+
+
+@pytest.fixture(scope="module")
+def tflite() -> bytes:
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((8, 10, 1))
+    return quantize_int8(keras.Model(inputs, classifier(conv_block(inputs, 4), 3)), FEATURES)
+
+
+def test_clips_do_not_touch_each_other(tflite):
+    scores = run_reference(tflite, FEATURES)
+    np.testing.assert_array_equal(run_reference(tflite, FEATURES[::-1])[::-1], scores)
+    np.testing.assert_array_equal(run_reference(tflite, FEATURES[2:3])[0], scores[2])
+
+
+@needs_tflm
+def test_tflm_gives_the_same_bytes(tflite):
+    np.testing.assert_array_equal(run_tflm(tflite, FEATURES), run_reference(tflite, FEATURES))
+
+
+@needs_tflm
+def test_the_arena_that_is_reported_is_enough_and_little_less_is_not(tflite):
+    needed = host_arena_bytes(tflite)
+    assert 500 < needed < 50_000
+    enough = run_tflm(tflite, FEATURES, arena_bytes=needed)
+    np.testing.assert_array_equal(enough, run_reference(tflite, FEATURES))
+    with pytest.raises(ModelError, match=r"arena of \d+ bytes .*: enlarge the arena") as caught:
+        run_tflm(tflite, FEATURES, arena_bytes=needed // 2)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:200], lambda b: b"", lambda b: b"nonsense" * 99])
+def test_what_is_no_network(damage, tflite):
+    broken = damage(tflite)
+    with pytest.raises(ModelError, match=r"cannot be run .*: export it again") as caught:
+        run_reference(broken, FEATURES)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ModelError, match="cannot be run"):
+        tensor_quantization(broken, "input")
+
+
+def test_without_the_wheel(monkeypatch, tflite):
+    def missing() -> None:
+        raise ImportError("No module named 'tflite_micro'")
+
+    monkeypatch.setattr(runtime, "_tflm", missing)
+    assert (
+        "does not load (No module named 'tflite_micro'): pip install" in tflm_unavailable_reason()
+    )
+    for use in (host_arena_bytes, lambda model: run_tflm(model, FEATURES)):
+        with pytest.raises(ModelError, match=r"pip install 'm3net_tf\[firmware\]'"):
+            use(tflite)

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The detector's settings: YAML and back, refused where they are wrong, and as a C header."""
+
+import dataclasses
+import re
+
+import pytest
+import yaml
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.frontend import FrontendConfig
+from m3net_tf.runtime import (
+    ClassSettings,
+    DetectorConfig,
+    load_detector,
+    save_detector,
+    write_c_header,
+)
+
+LABELS = ("_silence_", "_unknown_", "yes", "Noise", "noisy", "ünïcode")
+CONFIG = DetectorConfig.default(FrontendConfig(), 49, LABELS)
+
+
+def test_default_listens_for_all_but_silence_and_unknown():
+    assert CONFIG.labels == LABELS
+    assert [one.event for one in CONFIG.classes] == [False, False, True, False, True, True]
+    assert CONFIG.gate_bins == 40 and CONFIG.gate_level is None
+    assert CONFIG.gate_sum == -128 * 40  # open for every column
+    cepstra = FrontendConfig(mfcc_coefficients=13, feature_min=-60.0, feature_max=40.0)
+    assert DetectorConfig.default(cepstra, 49, LABELS).gate_bins == 1
+
+
+def test_yaml_reads_back_to_the_same_settings(tmp_path):
+    config = dataclasses.replace(CONFIG, gate_level=-70, run_columns=10)
+    save_detector(config, tmp_path / "detector.yaml")
+    assert load_detector(tmp_path / "detector.yaml") == config
+    assert DetectorConfig.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"colour": 1}, "unknown key 'colour' in section 'detector': known keys are window_col"),
+        ({"run_columns": 0}, "detector.run_columns is 0: give a whole number from 1"),
+        ({"run_columns": 2.5}, r"detector.run_columns is 2\.5"),
+        ({"gate_level": -129}, "detector.gate_level is -129"),
+        ({"gate_hold_columns": True}, "detector.gate_hold_columns is True"),
+        ({"classes": []}, "give each class once"),
+        ({"classes": "all"}, "detector.classes is 'all': give a list"),
+        ({"classes": [{"label": "a"}, {"label": "a"}]}, "give each class once"),
+        ({"classes": [{"threshold": 0.5}]}, "key 'label' is missing in section 'detector.classes'"),
+        ({"classes": [{"label": "a", "size": 1}]}, "unknown key 'size'"),
+        ({"classes": [{"label": "a", "threshold": 0}]}, "a.threshold is 0: give more than 0"),
+        ({"classes": [{"label": "a", "threshold": 1.1}]}, "a.threshold is 1.1"),
+        ({"classes": [{"label": "a", "threshold": "high"}]}, "a.threshold is 'high'"),
+        ({"classes": [{"label": "a", "release": 0.9}]}, r"a.release is 0\.9: give at most thresh"),
+        ({"classes": [{"label": "a", "window_runs": 0}]}, "a.window_runs is 0"),
+        ({"classes": [{"label": "a", "window_runs": 256}]}, "a.window_runs is 256"),
+        ({"classes": [{"label": "a", "hits": 0}]}, "a.hits is 0"),
+        ({"classes": [{"label": "a", "suppression_columns": -1}]}, "suppression_columns is -1"),
+        ({"classes": [{"label": "a", "event": "yes"}]}, "event as true or false"),
+    ],
+)
+def test_wrong_settings_are_named_in_one_line(tmp_path, change, message):
+    path = tmp_path / "detector.yaml"
+    path.write_text(yaml.safe_dump({**CONFIG.to_dict(), **change}))
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_detector(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a: [", "", "\x00", "- 1"])
+def test_what_is_no_settings_file(tmp_path, text):
+    path = tmp_path / "detector.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"detector\.yaml") as caught:
+        load_detector(path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_detector(tmp_path / "absent.yaml")
+
+
+def test_settings_of_another_network_are_refused():
+    frontend = FrontendConfig()
+    CONFIG.check_fits(frontend, 49, LABELS)
+    with pytest.raises(ConfigError, match="but the network has yes, no"):
+        CONFIG.check_fits(frontend, 49, ("yes", "no"))
+    with pytest.raises(ConfigError, match="window_columns is 49: the network's input has 98"):
+        CONFIG.check_fits(frontend, 98, LABELS)
+    raw = FrontendConfig(kind="waveform")
+    DetectorConfig.default(raw, 50, LABELS).check_fits(raw, 50, LABELS)
+    assert DetectorConfig.default(raw, 50, LABELS).gate_bins == raw.hop_samples
+    with pytest.raises(ConfigError, match="gate_bins is 40: a column has 20"):
+        CONFIG.check_fits(FrontendConfig(mel_bins=20), 49, LABELS)
+
+
+def test_header_has_the_integers_that_python_compares_with(tmp_path):
+    config = DetectorConfig(
+        window_columns=49,
+        gate_bins=40,
+        gate_level=-100,
+        classes=(
+            ClassSettings("yes", threshold=0.5, release=0.25, window_runs=30, hits=3),
+            ClassSettings("no", threshold=1.0, release=1e-9, suppression_columns=0),
+            ClassSettings("rest", event=False),
+        ),
+    )
+    write_c_header(config, tmp_path)
+    text = (tmp_path / "detector_config.h").read_text()
+    known = dict(re.findall(r"#define M3NET_DETECTOR_(\w+) +(\S+)", text))
+    assert known["CLASS_COUNT"] == "3"
+    assert known["HISTORY_RUNS"] == "30"
+    assert known["GATE_SUM"] == "(-4000)"
+    rows = [tuple(map(int, row.split(", "))) for row in re.findall(r"\{(.+)\}", text)]
+    # At a threshold of 1 no score is a hit: the largest is 255 / 256.
+    assert rows == [(32768, 16384, 50, 30, 3), (65535, 1, 0, 3, 2), (39322, 26214, 50, 3, 0)]
+    first = text
+    write_c_header(config, tmp_path)
+    assert (tmp_path / "detector_config.h").read_text() == first

@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables as YAML: patches over patches, cells, runs and what they need; the shipped ones."""
+
+import itertools
+import re
+
+import pytest
+import yaml
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.frontend import FrontendConfig
+from m3net_tf.models import design_defaults, presets_of
+from m3net_tf.studies.grid import BUDGETS, Repeat, find_grid, grid_names, load_grid, merge, slug
+
+GRID = """
+title: Something left out
+paper: Somebody, 2025
+table: Table 9
+seeds: [0, 1]
+base: [shared/base.yaml, {training: {epochs: 7}}]
+axes:
+  Data:
+    first: {dataset: {name: us8k, protocol: official-10fold}, folds: [3, 4], seeds: [5]}
+    second: {dataset: {name: speech_commands, options: {classes: "35"}}}
+  Network:
+    whole:
+    less: {model: {arguments: {dfp: false}}}
+    taught: {fine_tuning: {run: {step: before}}}
+    rival: {quoted: true}
+steps:
+  before: {dataset: {name: us8k}, folds: [2], training: {epochs: 3}}
+expected:
+  first: {whole: 90, less: [80.5, 0.5], rival: 70}
+reference: {Network: whole}
+skip:
+  - {Data: second, Network: [rival]}
+budgets:
+  paper: {}
+  small:
+    patch: {training: {epochs: 2}, folds: null, seeds: [0, 1, 2]}
+    only: {Data: [second]}
+    axes:
+      Network: {less: {model: {arguments: {mfp: false}}}}
+    steps: {before: {training: {epochs: 1}}}
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a grid with text replaced; returns its path."""
+    (tmp_path / "shared").mkdir()
+    base = "dataset: {name: synth}\nmodel: {name: m3net, preset: mcu}\n"
+    (tmp_path / "shared/base.yaml").write_text(base)
+
+    def make(*replacements):
+        text = GRID
+        for old, new in replacements:
+            assert old in text
+            text = text.replace(old, new)
+        path = tmp_path / "table9.yaml"
+        path.write_text(text)
+        return path
+
+    return make
+
+
+def test_merge_goes_key_by_key():
+    low = {"training": {"epochs": 1, "seed": 2}, "seeds": [1, 2]}
+    high = {"training": {"epochs": 3}, "seeds": [4], "folds": None}
+    assert merge(low, high) == {
+        "training": {"epochs": 3, "seed": 2},
+        "seeds": [4],
+        "folds": None,
+    }
+    assert low["training"]["epochs"] == 1
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "merged"),
+    [
+        (
+            {"dataset": {"name": "us8k", "protocol": "grouped"}},
+            {"dataset": {"name": "synth"}},
+            {"dataset": {"name": "synth"}},
+        ),
+        (
+            {"dataset": {"name": "us8k", "protocol": "grouped"}},
+            {"dataset": {"name": "us8k", "seed": 1}},
+            {"dataset": {"name": "us8k", "protocol": "grouped", "seed": 1}},
+        ),
+        (
+            {"model": {"name": "m3net", "preset": "paper", "arguments": {"dfp": False}}},
+            {"model": {"preset": "mcu"}},
+            {"model": {"name": "m3net", "preset": "mcu", "arguments": {"dfp": False}}},
+        ),
+        (
+            {"frontend": {"preset": "m3net", "hop_ms": 3.0}},
+            {"frontend": {"preset": "diffres"}},
+            {"frontend": {"preset": "diffres"}},
+        ),
+    ],
+)
+def test_another_name_starts_its_section_anew(low, high, merged):
+    assert merge(low, high) == merged
+
+
+def test_cells_come_in_order_with_what_the_paper_says(write):
+    grid = load_grid(write(), "paper")
+    assert [tuple(cell.labels.values()) for cell in grid.cells] == [
+        ("first", "whole"),
+        ("first", "less"),
+        ("first", "taught"),
+        ("first", "rival"),
+        ("second", "whole"),
+        ("second", "less"),
+        ("second", "taught"),
+    ]
+    assert [(cell.expected, cell.expected_std) for cell in grid.cells[:4]] == [
+        (90.0, None),
+        (80.5, 0.5),
+        (None, None),
+        (70.0, None),
+    ]
+    assert grid.cells[3].quoted and not grid.cells[3].repeats
+    assert grid.cells[0].repeats == (Repeat(5, 3), Repeat(5, 4))
+    assert grid.cells[4].repeats == (Repeat(0, None), Repeat(1, None))
+    assert grid.reference_of(grid.cells[1]) is grid.cells[0]
+    assert grid.reference_of(grid.cells[0]) is None
+
+
+def test_patches_reach_the_recipe(write):
+    grid = load_grid(write(), "paper")
+    recipe = grid.training(grid.cells[1], Repeat(5, 4)).recipe
+    assert (recipe.dataset.name, recipe.dataset.protocol, recipe.dataset.fold) == (
+        "us8k",
+        "official-10fold",
+        4,
+    )
+    assert (recipe.training.epochs, recipe.training.seed) == (7, 5)
+    assert recipe.model.arguments == {"dfp": False}
+
+
+def test_one_step_with_a_seed_of_its_own_serves_all(write):
+    own = ("before: {dataset: {name: us8k}, folds: [2]", "before: {seeds: [3]")
+    cell = (grid := load_grid(write(own), "small")).cell({"Data": "second", "Network": "taught"})
+    needed = [grid.training(cell, repeat).needs["fine_tuning"] for repeat in cell.repeats]
+    assert len(needed) == 3
+    assert {(one.recipe.training.seed, one.place) for one in needed} == {(3, needed[0].place)}
+
+
+def test_a_budget_has_the_last_word(write):
+    grid = load_grid(write(), "small")
+    assert {cell.labels["Data"] for cell in grid.cells} == {"second"}
+    assert grid.axes["Data"] == ("second",)
+    less = grid.cell({"Data": "second", "Network": "less"})
+    assert less.repeats == (Repeat(0, None), Repeat(1, None), Repeat(2, None))
+    recipe = grid.training(less, less.repeats[2]).recipe
+    assert recipe.training.epochs == 2
+    assert recipe.model.arguments == {"dfp": False, "mfp": False}
+
+
+def test_a_step_keeps_the_fold_of_its_own_data_set_only(write):
+    grid = load_grid(write(), "paper")
+    same = grid.training(grid.cells[2], Repeat(5, 4))
+    assert same.needs["fine_tuning"].recipe.dataset.fold == 4
+    other = grid.training(grid.cells[6], Repeat(1, None))
+    step = other.needs["fine_tuning"].recipe
+    assert (step.dataset.name, step.dataset.fold) == ("us8k", 2)
+    assert (step.training.epochs, step.training.seed) == (3, 1)
+    assert step.fine_tuning.run is None
+    assert other.recipe.fine_tuning.run == f"recipe {other.needs['fine_tuning'].key}"
+    small = load_grid(write(), "small")
+    cell = small.cell({"Data": "second", "Network": "taught"})
+    assert small.training(cell, cell.repeats[0]).needs["fine_tuning"].recipe.training.epochs == 1
+
+
+def test_keys_are_equal_where_recipes_are(write):
+    grid = load_grid(write(("dfp: false", "dfp: true")), "paper")
+    whole, less = grid.cells[4], grid.cells[5]
+    assert grid.training(whole, Repeat(0, None)).key != grid.training(whole, Repeat(1, None)).key
+    assert grid.training(whole, Repeat(0, None)).key != grid.training(less, Repeat(0, None)).key
+    changed = load_grid(write(("less: {model: {arguments: {dfp: false}}}", "less:")), "paper")
+    again = changed.training(changed.cells[5], Repeat(0, None))
+    assert grid.training(whole, Repeat(0, None)).key == again.key
+    # A run that starts from another one differs where that one does.
+    longer = load_grid(write(("{epochs: 3}", "{epochs: 4}")), "paper")
+    cells = (grid.cells[6], longer.cells[6])
+    keys = [g.training(c, Repeat(0, None)).key for g, c in zip((grid, longer), cells, strict=True)]
+    assert keys[0] != keys[1]
+
+
+@pytest.mark.parametrize(
+    ("replacement", "told"),
+    [
+        (("title: Something left out\n", ""), "'title' is missing"),
+        (("title:", "titel:"), "unknown key 'titel'"),
+        (("seeds: [0, 1, 2]", "seeds: [0, 0]"), "seeds is [0, 0]"),
+        (("seeds: [0, 1, 2]", "seeds: 3"), "seeds is 3"),
+        (("folds: null", "folds: [true]"), "folds is [True]"),
+        (("less: {model: {arguments: {dfp: false}}}", "less: {colour: red}"), "'colour'"),
+        (("quoted: true", "quotes: true"), "unknown key 'quotes'"),
+        (("step: before", "step: after"), "known steps are before"),
+        (("{Network: whole}", "{Net: whole}"), "reference names the axis 'Net'"),
+        (("{Network: whole}", "{Network: full}"), "reference names 'full'"),
+        (("Network: [rival]", "Network: [foe]"), "skip names 'foe'"),
+        (("only: {Data: [second]}", "only: {Data: [third]}"), "budgets.small.only names 'third'"),
+        (("{less: {model", "{lees: {model"), "budgets.small.axes names 'lees'"),
+        (("less: [80.5, 0.5]", "lees: 80.5"), "expected names 'lees'"),
+        (("less: [80.5, 0.5]", "less: good"), "give a number"),
+        (("whole: 90", "whole: {a: 90}"), "expected has {'a': 90}"),
+        (("shared/base.yaml", "shared/bass.yaml"), "bass.yaml cannot be read"),
+        (("  small:\n", "  large:\n"), "no budget 'small'"),
+        (("patch: {training: {epochs: 2}", "patches: {training: {epochs: 2}"), "'patches'"),
+    ],
+)
+def test_wrong_grids_are_told_in_one_line_that_names_the_file(write, replacement, told):
+    path = write(replacement)
+    with pytest.raises(ConfigError) as caught:
+        load_grid(path, "small")
+    text = str(caught.value)
+    assert told in text and "\n" not in text and text.startswith(str(path.parent))
+
+
+def test_a_wrong_recipe_is_told_with_its_cell(write):
+    grid = load_grid(write(("epochs: 7", "epochs: 0")), "paper")
+    with pytest.raises(ConfigError, match=r"cell first--whole: training.epochs is 0"):
+        grid.training(grid.cells[0], Repeat(0, None))
+
+
+def test_unknown_tables_are_told_with_those_that_exist():
+    with pytest.raises(ConfigError, match=r"m3net/table99.*m3net/table4"):
+        find_grid("m3net/table99")
+
+
+def test_slugs_are_safe_and_different():
+    labels = [("+ ECA",), ("+ ECA + CSF",), ("a/b", "c d"), ("..",), ("2.5",)]
+    slugs = [slug(label) for label in labels]
+    assert slugs == ["eca", "eca-csf", "a-b--c-d", "x", "2.5"]
+
+
+SHIPPED = grid_names()
+
+
+def test_all_papers_tables_are_shipped():
+    wanted = {f"m3net/table{n}" for n in range(1, 6)}
+    wanted |= {f"spectromasknet/table{n}" for n in range(1, 8)}
+    wanted |= {f"bilateral/table{n}" for n in range(1, 8)}
+    wanted |= {f"diffres/table{n}" for n in range(1, 4)} | {"diffres/figure8"}
+    wanted |= {"mcu/keywords", "mcu/presets"}
+    assert set(SHIPPED) == wanted
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_headers_say_what_a_reader_needs(name):
+    text = find_grid(name).read_text()
+    header = "".join(re.findall(r"^#.*\n", text, re.MULTILINE))
+    for word in ("Expected: ", "Time", "2 cores", "GPU", f"# Command: m3net table {name} "):
+        assert word in header
+    if name != "spectromasknet/table2":  # nothing is trained there
+        assert "Protocol: " in header
+        running = re.sub(r"\n#\s*", " ", header)
+        assert re.search(r"2 cores \d[\d .]* h at most", running)
+        assert re.search(r"one GPU \d[\d .]* h", running)
+    number = yaml.safe_load(text)["table"]
+    assert number.lower() in header.lower()
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_tables_expand_to_valid_recipes(name, budget):
+    grid = load_grid(find_grid(name), budget)
+    folders = [cell.slug for cell in grid.cells]
+    assert len(set(folders)) == len(folders)
+    for cell in grid.cells:
+        for repeat in cell.repeats[:1]:
+            training = grid.training(cell, repeat)
+            for one in (training, *training.needs.values()):
+                _require_known_arguments(one.recipe.model)
+                if budget == "tiny":
+                    assert one.recipe.dataset.name == "synth"
+                    assert one.recipe.training.epochs == 1
+
+
+def _require_known_arguments(model):
+    assert model.preset in presets_of(model.name)
+    assert set(model.arguments) <= set(design_defaults(model.name))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_small_budget_leaves_cells_apart(name):
+    # Its patch comes after the cells' own: mask ratios of a table that compares them had been lost.
+    wanted, small = (
+        {tuple(cell.labels.items()): (cell.metric, cell.values) for cell in grid.cells}
+        for grid in (load_grid(find_grid(name), budget) for budget in ("paper", "small"))
+    )
+    for one, other in itertools.combinations(small, 2):
+        assert small[one] != small[other] or wanted[one] == wanted[other], (one, other)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_files_have_no_unused_neighbours(name):
+    folder = find_grid(name).parent
+    used = "".join(path.read_text() for path in folder.glob("*.yaml"))
+    for path in (folder / "shared").glob("*.yaml"):
+        assert f"shared/{path.name}" in used
+
+
+def test_diffres_has_the_papers_table_of_settings():
+    expected = {  # Liu et al., table 4: rate, epochs, batch, first epoch, factor, every
+        "audioset": (1.0e-4, 30, 22, 11, 0.5, 5),
+        "fsd50k": (5.0e-4, 40, 15, 21, 0.5, 5),
+        "esc50": (2.5e-4, 80, 32, 41, 0.95, 1),
+        "speech_commands": (2.5e-4, 60, 128, 25, 0.9, 1),
+        "nsynth": (1.0e-4, 30, 48, 11, 0.85, 1),
+    }
+    grid = load_grid(find_grid("diffres/table1"), "paper")
+    found = {}
+    for cell in grid.cells:
+        recipe = grid.training(cell, cell.repeats[0]).recipe
+        t = recipe.training
+        found[recipe.dataset.name] = (
+            *(t.learning_rate, t.epochs, t.batch_size),
+            *(t.step_start, t.step_factor, t.step_every),
+        )
+        assert (t.optimizer, t.schedule, len({r.seed for r in cell.repeats})) == (
+            "adam",
+            "step",
+            3,
+        )
+        assert isinstance(recipe.frontend, FrontendConfig) and recipe.frontend.mel_bins == 128
+    assert found == expected
+
+
+def test_bilateral_has_the_papers_training():
+    grid = load_grid(find_grid("bilateral/table7"), "paper")
+    recipe = grid.training(grid.cells[-1], Repeat(0, 1)).recipe
+    t = recipe.training
+    assert (t.optimizer, t.learning_rate, t.schedule, t.weight_decay) == (
+        "adamw",
+        3e-4,
+        "one_cycle",
+        1e-5,
+    )
+    assert (t.batch_size, t.weight_average, t.epochs) == (64, 0.995, 1500)
+    assert recipe.model.arguments["early_exits"] is True

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every shipped table at tiny budget: each kind of network is trained, all others are built."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+from m3net_tf.keras import keras, tf
+from m3net_tf.models import build_model
+from m3net_tf.studies import tables
+from m3net_tf.studies.grid import find_grid, grid_names, load_grid
+from m3net_tf.training.features import input_shape
+from m3net_tf.training.run import load_recipe_dataset
+
+pytestmark = [pytest.mark.usefixtures("private_cache"), pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Runs of all tables, which share equal ones as they do for a user."""
+    return tmp_path_factory.mktemp("tables")
+
+
+@pytest.fixture(scope="module")
+def built():
+    """Networks that were built already."""
+    return set()
+
+
+@pytest.fixture(autouse=True)
+def eager():
+    """Two steps a run: to trace them takes longer than to run them. Others test the graph."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+    keras.backend.clear_session()
+
+
+def of_each_kind(grid):
+    """The first cell of each kind of network, metric and preparation."""
+    chosen = {}
+    for cell in grid.cells:
+        kind = (cell.quoted, cell.values["model"]["name"], cell.metric, tuple(cell.steps))
+        chosen.setdefault(kind, cell)
+    return dataclasses.replace(grid, cells=tuple(chosen.values()))
+
+
+@pytest.mark.parametrize("name", grid_names())
+def test_table_runs(name, folder, built, monkeypatch):
+    whole = load_grid(find_grid(name), "tiny")
+    grid = of_each_kind(whole)
+    monkeypatch.setattr(tables, "load_grid", lambda path, budget: grid)
+    report = tables.make_table(
+        name, "tiny", data_folders={}, runs_folder=folder / "runs", out=folder / "out"
+    )
+    assert [cell["runs"] for cell in report["cells"] if cell.get("error")] == []
+    assert report["failed"] == 0
+    for cell in report["cells"]:
+        if cell["quoted"]:
+            assert cell["ours"] is None
+        elif "." not in cell["metric"]:
+            assert 0 <= cell["ours"]["mean"] <= 100
+        else:
+            assert cell["ours"]["mean"] >= 0
+    text = (folder / f"out/{name}.tiny.md").read_text()
+    assert "## Cells" in text and "failed" not in text
+
+    for cell in whole.cells:
+        for repeat in cell.repeats:
+            recipe = whole.training(cell, repeat).recipe
+            section = dataclasses.asdict(recipe.model)
+            key = json.dumps([section, recipe.frontend.to_dict()], sort_keys=True)
+            if key in built:
+                continue
+            built.add(key)
+            dataset = load_recipe_dataset(recipe, None)
+            network = build_model(
+                recipe.model.name,
+                recipe.model.preset,
+                input_shape=input_shape(dataset.info, recipe.frontend),
+                classes=len(dataset.info.labels),
+                overrides=recipe.model.arguments,
+            )
+            assert network.count_params() > 0
+
+
+GRID = """
+title: Of several processes
+paper: Somebody, 2025
+table: Table 9
+base:
+  dataset: {name: synth, options: {clips_per_class: 6}}
+  model:
+    name: m3net
+    preset: mcu
+    arguments: {sfp: [{filters: 8, strides: [4, 4]}], tail: [{filters: 8}]}
+  training: {epochs: 1, batch_size: 20}
+axes:
+  Network:
+    taught: {fine_tuning: {run: {step: before}}}
+    broken: {model: {arguments: {colour: red}}}
+steps:
+  before: {model: {arguments: {dropout: 0.1}}}
+budgets: {tiny: {}}
+"""
+
+
+def test_processes_work_side_by_side(folder):
+    pytest.importorskip("ray", reason="several processes need pip install 'm3net_tf[many]'")
+    path = folder / "many.yaml"
+    path.write_text(GRID)
+    runs, out = folder / "many_runs", folder / "many_out"
+    command = [sys.executable, "-m", "m3net_tf", "table", path, "--budget", "tiny"]
+    command += ["--jobs", "2", "--runs", runs, "--out", out]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.startswith("error: 1 of 2 runs")
+    assert "3 runs: 0 finished, 3 to train" in done.stdout
+    (json_path,) = out.rglob("*.json")
+    report = json.loads(json_path.read_text())
+    taught, broken = report["cells"]
+    assert taught["ours"]["runs"] == 1
+    assert "colour" in broken["runs"][0]["error"]
+    place = runs / taught["runs"][0]["run"]
+    start = json.loads((place / "metrics.json").read_text())["fine_tuning"]
+    assert start["layers_taken"] > 0 and "/step--before-" in start["run"]
