@@ -15,6 +15,7 @@ from m3net_tf.device.client import Device
 from m3net_tf.device.ports import DEFAULT_BAUD, open_port
 from m3net_tf.export import Bundle
 from m3net_tf.firmware.build import build_firmware
+from m3net_tf.locks import in_use
 from m3net_tf.reports.chain import ARENA_SLACK_BYTES
 
 #: The emulator keeps to the wall clock, at 125 million instructions a second: for listening live.
@@ -24,6 +25,7 @@ LIVE_ARGUMENTS = ("-icount", "shift=3")
 def firmware_of(run: Path, log: Callable[[str], None]) -> Callable[[str], Path]:
     """Gives the ELF of an exported run for an emulated board, built if need be."""
 
+    @in_use(run)
     def build(board: str) -> Path:
         bundle = Bundle.load(run / "export")
         arena = bundle.manifest["arena"]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from m3net_tf.artifacts import cache_folder, write_text
-from m3net_tf.errors import FirmwareError
+from m3net_tf.errors import FirmwareError, M3NetError
 from m3net_tf.firmware.pdm import write_pdm_filter
 from m3net_tf.firmware.sources import (
     FIRMWARE_DIR,
@@ -377,7 +377,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             settings=options.define,
             report=print,
         )
-    except FirmwareError as error:
+    except M3NetError as error:
         parser.exit(2, f"error: {error}\n")
     print(f"{image.elf}: flash {image.flash_bytes} bytes, RAM {image.ram_bytes} bytes")
     return 0

@@ -121,6 +121,7 @@ def least_arena(
     )
 
 
+@writes_into("folder", makes=True)
 def certify_export(
     bundle: Bundle, board: str, folder: Path, log: Log = lambda _: None
 ) -> dict[str, Any]:
