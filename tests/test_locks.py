@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import gc
 import json
 import os
 import signal
@@ -84,7 +83,6 @@ def test_a_forked_child_holds_nothing(tmp_path):
     with in_use(tmp_path), scratch_folder("m3net-x-", tmp_path) as scratch:
         child = os.fork()
         if child == 0:
-            gc.collect()
             try:
                 with in_use(tmp_path):
                     os._exit(1)
