@@ -50,7 +50,9 @@ class _Held:
         """In a forked child: the locks are its parent's, and must go when that ends."""
         for handle in self.handles:
             os.close(handle)
-        self.__init__()  # type: ignore[misc]
+        self.handles = set()  # before the ends go, which would free what they hold
+        self.guard = threading.Lock()
+        self.depths, self.ends = {}, {}
 
 
 _held = _Held()
@@ -79,10 +81,11 @@ def in_use(folder: Path) -> Iterator[None]:
         yield
     finally:
         with _held.guard:
-            _held.depths[place] -= 1
-            if not _held.depths[place]:
-                del _held.depths[place]
-                _held.ends.pop(place).close()
+            if place in _held.depths:  # not so in a forked child
+                _held.depths[place] -= 1
+                if not _held.depths[place]:
+                    del _held.depths[place]
+                    _held.ends.pop(place).close()
 
 
 def writes_into(
@@ -134,9 +137,10 @@ def locked(path: Path, name: str, waiting: Log | None = None) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is held: see _take
-        _held.handles.discard(handle)
-        os.close(handle)
+        if handle in _held.handles:  # not so in a forked child
+            path.unlink(missing_ok=True)  # while it is held: see _take
+            _held.handles.discard(handle)
+            os.close(handle)
 
 
 def _take(path: Path, name: str, waiting: Log | None) -> int | None:
@@ -272,9 +276,10 @@ def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        _held.handles.discard(handle)
-        os.close(handle)
+        if handle in _held.handles:  # not so in a forked child
+            shutil.rmtree(folder, ignore_errors=True)
+            _held.handles.discard(handle)
+            os.close(handle)
 
 
 def _own(folder: Path) -> int | None:

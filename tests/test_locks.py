@@ -77,13 +77,20 @@ def test_an_empty_folder_is_not_left(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_holds_nothing(tmp_path):
-    """It may outlive its parent, whose lock must not outlive that."""
-    with in_use(tmp_path):
+    """It may outlive its parent, whose lock must not; and it frees nothing of its parent's."""
+    with in_use(tmp_path), scratch_folder("m3net-x-", tmp_path) as scratch:
         child = os.fork()
         if child == 0:
-            os._exit(0 if not locks._held.ends and not locks._held.handles else 1)
+            try:
+                with in_use(tmp_path):
+                    os._exit(1)
+            except InUseError:
+                os._exit(2 if locks._held.ends or locks._held.handles else 0)
         assert os.waitpid(child, 0)[1] == 0
+        assert (tmp_path / LOCK_NAME).exists() and scratch.exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_waiting_process_says_for_whom(tmp_path):

@@ -46,22 +46,18 @@ def all_end(pids: list[int]) -> bool:
     return not any(map(alive, pids))
 
 
-def test_an_interrupted_build_stops_its_compilers(tmp_path):
+def test_an_interrupted_build_stops_its_compilers(tmp_path, monkeypatch):
     pids = tmp_path / "pids"
+    wait = subprocess.Popen.wait
 
     def interrupt(*_: object) -> None:
-        if pids.exists() and pids.read_text().endswith(" "):
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            raise KeyboardInterrupt
+        wait_for_pids(pids)
+        monkeypatch.setattr(subprocess.Popen, "wait", wait)
+        raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
-    try:
-        with (tmp_path / "log").open("wb") as log, pytest.raises(KeyboardInterrupt):
-            run_group([sys.executable, "-S", "-c", NINJA, str(pids)], log)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    monkeypatch.setattr(subprocess.Popen, "wait", interrupt)
+    with (tmp_path / "log").open("wb") as log, pytest.raises(KeyboardInterrupt):
+        run_group([sys.executable, "-S", "-c", NINJA, str(pids)], log)
     assert all_end(wait_for_pids(pids))
 
 

@@ -18,6 +18,7 @@ from m3net_tf.emulation.starting import prove_arena, why_no_emulation
 from m3net_tf.export import Bundle
 from m3net_tf.export.reading import pcm_and_features
 from m3net_tf.frontend import features_int8, graph
+from m3net_tf.locks import writes_into
 from m3net_tf.progress import silent
 from m3net_tf.training.run import Run
 
@@ -25,6 +26,7 @@ _CLIPS = 32
 _MIN_S = 1.0
 
 
+@writes_into("run")
 def run_bench(run: Run, board: str, data_dir: Path | None = None) -> dict[str, Any]:
     """Measure a run's cost; the result is also written to ``bench.json`` in its folder.
 

@@ -25,10 +25,12 @@ from m3net_tf.export.certificate import (
 from m3net_tf.firmware.build import FirmwareImage, board_core
 from m3net_tf.firmware.sources import FIRMWARE_DIR
 from m3net_tf.frontend import FrontendConfig, fixed_features_int8
+from m3net_tf.locks import writes_into
 from m3net_tf.progress import Log, silent
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 
 
+@writes_into("folder", makes=True)
 def certify_export(bundle: Bundle, board: str, folder: Path, log: Log = silent) -> dict[str, Any]:
     """Prove the arena and hold Python against the compiled C over the export's test vectors.
 

@@ -17,6 +17,7 @@ from m3net_tf.emulation import find_machine
 from m3net_tf.emulation.starting import starting_firmware
 from m3net_tf.errors import FirmwareError
 from m3net_tf.export import Bundle
+from m3net_tf.locks import in_use
 from m3net_tf.progress import Log, silent
 
 #: The emulator keeps to the wall clock, at 125 million instructions a second: for listening live.
@@ -28,6 +29,7 @@ Samples = npt.NDArray[np.int16]
 def firmware_of(run: Path, log: Log) -> Callable[[str], Path]:
     """Gives the ELF of an exported run for an emulated board, built if need be."""
 
+    @in_use(run)
     def build(board: str) -> Path:
         log(f"building the firmware of {run} for {board}")
         bundle = Bundle.load(run / "export")

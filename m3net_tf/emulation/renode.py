@@ -36,7 +36,7 @@ import numpy.typing as npt
 
 from m3net_tf.artifacts import read_json, write_bytes, write_text
 from m3net_tf.emulation import job
-from m3net_tf.errors import FirmwareError
+from m3net_tf.errors import FirmwareError, M3NetError
 from m3net_tf.firmware.build import board_file, build_firmware
 from m3net_tf.firmware.sources import FIRMWARE_DIR
 from m3net_tf.progress import Log
@@ -248,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         prepare(options.export, work, boards, print)
-    except FirmwareError as error:
+    except M3NetError as error:
         parser.exit(2, f"error: {error}\n")
     if options.prepare or program is None:
         print(f"{work} is ready")

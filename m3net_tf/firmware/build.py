@@ -19,7 +19,7 @@ from pathlib import Path
 
 from m3net_tf.artifacts import cache_folder, write_bytes, write_text
 from m3net_tf.checkout import require_sources
-from m3net_tf.errors import FirmwareError
+from m3net_tf.errors import FirmwareError, M3NetError
 from m3net_tf.firmware.pdm import write_pdm_filter
 from m3net_tf.firmware.sources import (
     FIRMWARE_DIR,
@@ -405,7 +405,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             settings=options.define,
             report=print,
         )
-    except FirmwareError as error:
+    except M3NetError as error:
         parser.exit(2, f"error: {error}\n")
     from m3net_tf.firmware.summary import summary_lines
 

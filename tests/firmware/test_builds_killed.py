@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import os
 import signal
+import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from m3net_tf.emulation import find_machine
 from m3net_tf.emulation.qemu import run_image
 from m3net_tf.errors import FirmwareError
 from m3net_tf.firmware import build
+from m3net_tf.locks import LOCK_NAME, locked
 from m3net_tf.processes import ends_cleanly
 
 CORE = "cortex-m4f"
@@ -35,11 +39,30 @@ def temporary(tmp_path, monkeypatch):
     return folder
 
 
-def test_a_stopped_emulation_leaves_nothing(tmp_path, temporary):
+@pytest.fixture
+def stop_once_started(monkeypatch):
+    """Let this process get SIGTERM when it looks at a program that has said its number."""
+
+    def arrange(method: str, pid: Path) -> None:
+        look = getattr(subprocess.Popen, method)
+
+        def stop(*arguments: object, **options: object) -> object:
+            monkeypatch.setattr(subprocess.Popen, method, look)
+            while not pid.exists() or not pid.read_text().endswith("\n"):
+                time.sleep(0.005)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return look(*arguments, **options)
+
+        monkeypatch.setattr(subprocess.Popen, method, stop)
+
+    return arrange
+
+
+def test_a_stopped_emulation_leaves_nothing(tmp_path, temporary, stop_once_started):
     elf = tmp_path / "firmware.elf"
     elf.touch()
-    stopping = f"kill -TERM {os.getpid()}"
-    emulator = script(tmp_path / "emulator", f"echo $$ > {tmp_path}/pid", stopping, "exec sleep 60")
+    emulator = script(tmp_path / "emulator", f"echo $$ > {tmp_path}/pid", "exec sleep 60")
+    stop_once_started("poll", tmp_path / "pid")
     machine = dataclasses.replace(find_machine("mps2_an386"), emulator=str(emulator))
     with pytest.raises(SystemExit) as caught, ends_cleanly():
         run_image(elf, machine, b"job")
@@ -82,17 +105,26 @@ def test_a_library_build_removes_what_killed_ones_left(tmp_path, library_of_noth
     assert {path.name for path in libraries.iterdir()} == {f"{CORE}-key", f"{CORE}.log"}
 
 
-def test_a_stopped_library_build_stops_its_compilers(tmp_path, library_of_nothing):
+def test_a_stopped_library_build_stops_its_compilers(
+    tmp_path, library_of_nothing, stop_once_started, monkeypatch
+):
     """The compiler is no child of ours, so nothing but ninja's end can end it."""
     pid = tmp_path / "pid"
     script(
         library_of_nothing,
         "sleep 60 &",
-        f"echo $! > {pid}",
         f"trap 'kill $!; touch {tmp_path}/told; exit 2' TERM",
-        f"kill -TERM {os.getpid()}",
+        f"echo $! > {pid}",
         "wait",
     )
+    run = build._run
+
+    def run_step(command: list, *rest: object) -> None:
+        if command[0] == "ninja":
+            stop_once_started("wait", pid)
+        run(command, *rest)
+
+    monkeypatch.setattr(build, "_run", run_step)
     with pytest.raises(SystemExit), ends_cleanly():
         build.build_library(CORE, tmp_path)
     assert (tmp_path / "told").exists()
@@ -105,13 +137,22 @@ def test_a_second_library_build_says_that_it_waits(tmp_path, library_of_nothing,
     library = build.library_path(CORE, tmp_path)
 
     def flock(handle: int, operation: int) -> None:
-        if operation & build_locks.LOCK_NB:
+        if operation & fcntl.LOCK_NB:
             raise BlockingIOError
         library.parent.mkdir()
         library.touch()  # the other process has compiled it meanwhile
 
-    from m3net_tf.locks import fcntl as build_locks
-
-    monkeypatch.setattr("m3net_tf.locks.fcntl.flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     assert build.build_library(CORE, tmp_path, lines.append) == library
     assert lines == [f"the library for {CORE} is in use by another process: waiting for it"]
+
+
+def test_a_build_folder_in_use_is_one_line(tmp_path, capsys):
+    """By the module's own command line, too."""
+    arguments = [str(tmp_path), "--build-dir", str(tmp_path / "build")]
+    (tmp_path / "build").mkdir()
+    with locked(tmp_path / "build" / LOCK_NAME, "it"), pytest.raises(SystemExit) as caught:
+        build.main(arguments)
+    error = capsys.readouterr().err
+    assert (caught.value.code, error.count("\n")) == (2, 1)
+    assert f"error: {tmp_path / 'build'} is in use by process {os.getpid()} (" in error

@@ -47,6 +47,24 @@ def build(folder, _):
     build_firmware(folder / "export", "mps2_an386", folder)
 
 
+def certify(folder, _):
+    from m3net_tf.deployment.certification import certify_export
+
+    certify_export(None, "mps2_an386", folder)
+
+
+def listen(folder, _):
+    from m3net_tf.device.session import firmware_of
+
+    firmware_of(folder, print)("mps2_an386")
+
+
+def bench(folder, _):
+    from m3net_tf.bench.run import run_bench
+
+    run_bench(Run(folder), "mps2_an386")
+
+
 @pytest.mark.parametrize(
     "write",
     [
@@ -57,8 +75,14 @@ def build(folder, _):
         fit,
         detect,
         build,
+        certify,
+        listen,
+        bench,
     ],
-    ids=["train", "quantize", "export", "emulate", "fit", "detect", "build"],
+    ids=[
+        *("train", "quantize", "export", "emulate", "fit", "detect", "build"),
+        *("certify", "listen", "bench"),
+    ],
 )
 def test_a_second_writer_is_refused(write, tiny_recipe, tmp_path):
     before = sorted(tmp_path.iterdir())
