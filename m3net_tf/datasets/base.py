@@ -536,9 +536,9 @@ def load_dataset(
             how = f" or run m3net data fetch {name}" if info.archives else ""
             raise DataError(f"data set {name} needs its folder; give DATA_DIR=<folder>{how}")
         if not root.is_dir():
+            how = f" or get the data from {info.url}" if info.url.startswith("http") else ""
             raise DataError(
-                f"{root}: folder of data set {name} does not exist; "
-                f"correct DATA_DIR or get the data from {info.url}"
+                f"{root}: folder of data set {name} does not exist; correct DATA_DIR{how}"
             )
     dataset = entry.build(root, protocol=protocol, fold=fold, seed=seed, **options)
     if skip_broken:

@@ -169,7 +169,7 @@ def _split(
         return protocols.grouped_split(clips, seed), notes
     if protocol == "stratified-random":
         if known:
-            notes = ("leaks: clips of one group are on both sides of this random split",)
+            notes = ("stratified-random leaks: clips of one group are on both sides",)
         return protocols.stratified_split(clips, seed), notes
     if not any(clip.split == "validation" for clip in clips):
         clips = protocols.hold_out_validation(clips, seed, protocols.HELD_OUT_SHARE)

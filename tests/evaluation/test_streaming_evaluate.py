@@ -56,7 +56,8 @@ def test_clip_accuracy_is_that_of_the_training(exported):
     assert result["clips"] == 10 and result["split"] == "test"
     terminal = Console(record=True, width=100)
     terminal.print(evaluate.clips_table(result))
-    assert "int8 on the desktop" in terminal.export_text()
+    text = terminal.export_text()
+    assert "int8 on the desktop" in text and "Protocol: generated-split." in text
 
 
 def test_clip_accuracy_without_an_export(tiny_run):
@@ -100,6 +101,7 @@ def test_curve_is_written_as_table_and_picture(tuned):
     terminal.print(evaluate.streaming_table(result))
     text = terminal.export_text()
     assert "siren" in text and "false accepts" in text and "spares" in text
+    assert "Protocol: generated-split." in text
 
 
 def test_settings_found_go_into_the_export(tuned, exported):
