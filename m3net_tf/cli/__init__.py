@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: thin, one file a group of commands. Errors of the user exit with status 2."""
+"""The command line, one file a group of commands: it parses, calls and prints."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets by name, each one module of this package: ``load_dataset("synth")``.
+"""Data sets by name, a module each: ``load_dataset("synth")``.
 
 Importing this package needs neither TensorFlow nor any data. To add a data set, add one module
 (see :mod:`m3net_tf.datasets.base`).

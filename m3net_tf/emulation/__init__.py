@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running the firmware on emulated boards: job images, QEMU, and reading what the UART says."""
+"""The firmware on emulated boards: job images, QEMU, Renode, and the UART's lines."""
 
 from m3net_tf.emulation.machines import MACHINES, Machine, find_machine
 from m3net_tf.emulation.qemu import EmulationResult, run_job

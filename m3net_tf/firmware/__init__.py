@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetching the pinned third-party sources and building the firmware from an export bundle."""
+"""Fetch the pinned third-party sources, build the firmware of an export, flash it."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""First link of the chain: from a waveform to the int8 feature map that a network sees.
+"""From a waveform to the int8 feature map that a network sees, in Python and in C.
 
 One :class:`FrontendConfig` feeds three implementations of the same numbers: the NumPy reference
 (:mod:`.reference`), the TensorFlow one for ``tf.data`` (:mod:`.graph`, imported on demand so that

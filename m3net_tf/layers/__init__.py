@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers that more than one network may use. Maps are (batch, frequency, time, channel)."""
+"""Layers that several networks share. Maps are (batch, frequency, time, channel)."""
 
 from m3net_tf.layers.convolution import classifier, conv_block, ds_conv
 from m3net_tf.layers.mirror import Mirror

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks, one file each; :mod:`.registry` finds them by name."""
+"""Networks, a file or folder each, found by name."""
 
 from m3net_tf.models.registry import (
     Preset,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a small computer needs to use an export: NumPy and a TFLite interpreter, nothing more.
+"""Run an exported network with NumPy and a TFLite interpreter: scores, live detection, classify.
 
 :mod:`.metadata` puts labels and settings into a ``.tflite`` and reads them back, :mod:`.classifier`
 goes from sound to scores, :mod:`.sound` reads files and the microphone, and :mod:`.command` is

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The papers' tables: grids, their runs, tables, statistics, costs of a whole grid on a board."""
+"""The papers' tables: grids, runs, tables, statistics, costs of a grid on a board."""
