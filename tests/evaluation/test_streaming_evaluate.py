@@ -101,7 +101,7 @@ def test_curve_is_written_as_table_and_picture(tuned):
     terminal.print(evaluate.streaming_table(result))
     text = terminal.export_text()
     assert "siren" in text and "false accepts" in text and "spares" in text
-    assert "Protocol: generated-split." in text
+    assert "Protocol: generated-split." in " ".join(text.split())
 
 
 def test_settings_found_go_into_the_export(tuned, exported):
