@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from m3net_tf.errors import DataError
-from m3net_tf.runtime.recognizer import event_time_s
 from m3net_tf.runtime.classifier import Classifier, Pcm
+from m3net_tf.runtime.recognizer import event_time_s
 from m3net_tf.runtime.sound import hear_microphone, pcm_pieces, sound_files
 from m3net_tf.terminal import USER_ERROR, print_error, run_command
 
