@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw ``docs/rooms.svg`` from the table of rooms in ``setup.cfg``: ``python docs/draw_rooms.py``."""
+"""Draw ``docs/rooms.svg`` from the rooms in ``setup.cfg``: ``python docs/draw_rooms.py``."""
 
 from __future__ import annotations
 
