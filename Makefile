@@ -115,4 +115,4 @@ bench: setup ## cost of RUN on the emulated BOARD and on this machine, as JSON
 	$(M3NET) bench run $(RUN)
 
 clean: ## remove the virtual environment and build folders; runs stay
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache runs/*/firmware
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache runs/*/firmware

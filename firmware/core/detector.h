@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // From scores to events: when to run the model, and what its scores amount to. All arithmetic is
-// on integers, so that m3net_tf.streaming.Detector gives the same events step by step.
+// on integers, so that m3net_tf.runtime.Detector gives the same events step by step.
 //
 // For each column of features: m3net_detector_wants_inference(); where that says yes, run the
 // model on the window and hand its scores to m3net_detector_step().

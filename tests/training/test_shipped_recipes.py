@@ -10,7 +10,7 @@ from m3net_tf.studies.grid import grid_names
 from m3net_tf.training import load_recipe, train
 from m3net_tf.training.recipe import DatasetSection
 
-ROOT = Path(__file__).parents[2] / "experiments/mcu"  # tables, here and of papers: tests/reports
+ROOT = Path(__file__).parents[2] / "experiments/mcu"  # tables, here and of papers: tests/studies
 TABLES = {Path(name).name for name in grid_names()}
 RECIPES = [path for path in sorted(ROOT.glob("*.yaml")) if path.stem not in TABLES]
 LONG = {"bilateral_speech_commands"}
