@@ -53,19 +53,19 @@ def export_command(
 ) -> None:
     """Quantise a trained run to int8, write what the firmware needs, and certify it."""
     require_sources("firmware")
-    from m3net_tf.training import Run
-
-    finished = Run(run)
-    finished.check(data_dir)
-    from m3net_tf.deployment.certification import certify_export
-    from m3net_tf.export import export_run  # loads TensorFlow
     from m3net_tf.firmware.layouts import LAYOUTS, write_layout
+    from m3net_tf.training import Run
 
     for name in layout or ():
         if name not in LAYOUTS:
             raise typer.BadParameter(
                 f"layout {name!r} is unknown: choose from {', '.join(LAYOUTS)}"
             )
+    finished = Run(run)
+    finished.check(data_dir)
+    from m3net_tf.deployment.certification import certify_export
+    from m3net_tf.export import export_run  # loads TensorFlow
+
     log = progress_beside(as_json)
     bundle = export_run(finished, data_dir, log=log)
     certificate = certify_export(bundle, board, run / "firmware" / board, log)
