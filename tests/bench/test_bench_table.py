@@ -14,7 +14,7 @@ from m3net_tf.bench.table import run_bench_table
 from m3net_tf.datasets import dataset_info
 from m3net_tf.errors import ConfigError
 from m3net_tf.models.complexity import count_macs
-from m3net_tf.studies.grid import find_grid, grid_names, load_grid
+from m3net_tf.studies.grid_file import find_grid, grid_names, load_grid
 from m3net_tf.training import pace
 from m3net_tf.training.features import input_shape
 from m3net_tf.training.recipe import Recipe

@@ -206,7 +206,7 @@ def test_results_are_kept_without_their_runs(trainer, run_table, tmp_path):
     # Only the new cell, and what it starts from.
     assert [bool(recipe.fine_tuning.run) for recipe, _, _ in trainer.trained] == [False, True]
     assert report["kept"] == 2 and report["runs"] == 3 and report["training_s"] == 6.0
-    assert "2 of the runs: as an earlier call wrote them" in read(tmp_path, "md", "tiny")
+    assert "2 of the runs: results kept from an earlier call" in read(tmp_path, "md", "tiny")
     whole, less = (report["cells"][index] for index in (0, 2))
     assert whole["runs"][0].pop("kept") and less["runs"][0].pop("kept")
     assert [whole, less] == [before["cells"][index] for index in (0, 2)]
