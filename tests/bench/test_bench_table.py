@@ -87,7 +87,7 @@ def test_hours_at_a_rate_are_those_of_the_operations(grid, monkeypatch):
 
 
 def test_a_data_set_without_a_number_of_clips(grid):
-    with pytest.raises(ConfigError, match="synth has no certain number of clips"):
+    with pytest.raises(ConfigError, match="synth has no fixed number of clips"):
         run_bench_table(grid, "small")
 
 
