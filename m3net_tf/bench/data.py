@@ -53,15 +53,13 @@ def run_bench_data(
         log: receives lines of progress.
 
     Returns:
-        ``clips_per_s`` of each route (or None and a reason in ``missing``), ``ratio_to_librosa``,
-        ``epoch`` and the machine.
+        ``clips_per_s`` by route (else a reason in ``missing``), ``ratio_to_librosa``, ``epoch``.
 
     Raises:
         ConfigError: the data set has no files.
         DataError: librosa is not installed, or the data are missing or broken.
     """
-    librosa = _import_librosa()
-    dataset = _files_only(load_dataset(name, data_dir), clips)
+    librosa, dataset = _import_librosa(), _files_only(load_dataset(name, data_dir), clips)
     chosen = dataset.clips
     config = frontend_preset("mcu", sample_rate_hz=dataset.info.sample_rate_hz)
     _warm_up(dataset, config)
@@ -76,7 +74,6 @@ def run_bench_data(
         "missing": {},
     }
     rates = result["clips_per_s"]
-
     log("librosa, one process")
     rates["librosa"] = _librosa_rate(librosa, dataset, config)
     log("tf.io and tf.signal, no cache")

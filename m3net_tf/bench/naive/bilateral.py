@@ -24,20 +24,20 @@ def bilateral(
     unrolled_lstm: bool = False,
     heads: int = 4,
 ) -> keras.Model:
-    """The bilateral network on Conv1D, Bidirectional(LSTM) and MultiHeadAttention.
+    """The bilateral network with Conv1D, Bidirectional(LSTM) and MultiHeadAttention.
 
     Args:
         input_shape: (1, samples, 1).
         classes: number of classes.
-        fd_modules: kinds of the FD modules.
-        semantic_filters: channels out of each of them.
-        detail_filters: channels out of the detail branch's strided convolutions.
+        fd_modules: kinds of the FD modules, one letter each.
+        semantic_filters: output channels of each FD module.
+        detail_filters: output channels of the detail branch's strided convolutions.
         token_filters: channels of the sequences from the encoders on.
-        token_step: steps of the sequence that become one before the encoders.
-        stem_step: how many times further than the paper's the first convolution of each branch
-            steps; its kernel covers two steps then.
-        unrolled_lstm: taken, and of no effect: the naive LSTM is Keras's own.
-        heads: heads of their attention.
+        token_step: factor by which the sequence is shortened before the encoders.
+        stem_step: factor on the stride of each branch's first convolution in the paper; its kernel
+            then covers two strides.
+        unrolled_lstm: accepted and ignored: the LSTM is Keras's own.
+        heads: attention heads of the encoders.
     """
     inputs = keras.Input(input_shape)
     wave = keras.layers.Reshape((input_shape[1], 1))(inputs)  # (L, 1)

@@ -26,17 +26,17 @@ def diffres(
     reduction: float = 0.5,
     feature_range: Mapping[str, float] | None = None,
 ) -> keras.Model:
-    """DiffRes by the paper's matrices in front of EfficientNet-B2 or M3Net.
+    """DiffRes in matrix form in front of EfficientNet-B2 or M3Net.
 
     Args:
         input_shape: (bins, frames, 1).
         classes: number of classes.
-        classifier: the preset's entry for what stands behind it.
-        reduction: share of the frames that goes, delta.
+        classifier: the preset's entry for the network behind it.
+        reduction: share of the frames that is removed, delta.
         feature_range: ``feature_min`` and ``feature_max`` of the front end, natural logarithm.
 
     Raises:
-        ConfigError: another classifier is asked for.
+        ConfigError: the classifier is a different network.
     """
     behind = classifier["name"]
     if behind not in ("efficientnet_attention", "m3net"):
@@ -55,13 +55,13 @@ def diffres(
 
 
 def preset_arguments(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of a network that is named by ``name``, ``preset`` and, if wanted, changes."""
+    """Arguments of a network given by ``name``, ``preset`` and optional ``arguments``."""
     preset = presets_of(entry["name"])[entry["preset"]]
     return {**preset.arguments, **entry.get("arguments", {})}
 
 
 def frame_scores(x: tf.Tensor) -> tf.Tensor:
-    """DiffRes's score network on Conv1D: map (batch, F, T, 1) to (batch, T)."""
+    """DiffRes's score network with Conv1D: map (batch, F, T, 1) to (batch, T)."""
     _, bins, frames, _ = x.shape
     x = keras.layers.Permute((2, 1))(keras.layers.Reshape((bins, frames))(x))  # (T, F)
     for index, filters in enumerate((bins // 2, bins // 4, bins // 8, bins // 16, 1), start=1):
@@ -76,10 +76,10 @@ def frame_scores(x: tf.Tensor) -> tf.Tensor:
 
 
 class DiffResLayer(keras.layers.Layer):
-    """Rescale, penalise scores of empty frames, warp: all of DiffRes behind its score network.
+    """DiffRes behind its score network: rescale, penalise scores of empty frames, warp.
 
     Args:
-        reduction: share of the frames that goes, delta.
+        reduction: share of the frames that is removed, delta.
         warp: :func:`warp_by_loop` or :func:`warp_by_matrix`.
         feature_min: natural logarithm of the mel power that is the feature -1.
         feature_max: that of the feature 127/128.
@@ -98,7 +98,7 @@ class DiffResLayer(keras.layers.Layer):
         self.step = (feature_max - feature_min) / 255.0 * 128.0
 
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Warp."""
+        """Warp the features."""
         features, scores = inputs
         _, bins, frames, _ = features.shape
         left = frames_after(frames, self.reduction)
@@ -114,7 +114,7 @@ class DiffResLayer(keras.layers.Layer):
         positions = tf.constant(positional_encoding(frames, bins))  # (T, F)
         mean, largest, encoding = self.warp(power, scores, left, positions)
         maps = [self._logarithm(mean), self._logarithm(largest), encoding]
-        return tf.stack([tf.transpose(one, (0, 2, 1)) for one in maps], axis=-1)
+        return tf.stack([tf.transpose(channel, (0, 2, 1)) for channel in maps], axis=-1)
 
     def _logarithm(self, power: tf.Tensor) -> tf.Tensor:
         floored = tf.maximum(tf.math.log(power + 1e-37), self.lowest)

@@ -9,7 +9,7 @@ from m3net_tf.keras import keras, tf
 
 
 def efficientnet_attention(input_shape: tuple[int, int, int], classes: int) -> keras.Model:
-    """EfficientNet-B2 and attention over time in four heads.
+    """EfficientNet-B2 with attention over time in four heads.
 
     Args:
         input_shape: (bins, frames, 3).

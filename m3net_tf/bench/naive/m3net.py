@@ -23,19 +23,19 @@ def m3net(
     dropout: float = 0.0,
     depthwise_norm: bool = False,
 ) -> keras.Model:
-    """M3Net: mirrors by ``tf.reverse`` in Lambdas, ECA by Conv1D.
+    """M3Net with ``tf.reverse`` in Lambda layers as mirrors and Conv1D as ECA.
 
     Args:
         input_shape: (bins, frames, channels).
         classes: number of classes.
         sfp: convolutions before the mirror attention.
         tail: convolutions after it.
-        image: (height, width) that the three-channel input has already.
+        image: (height, width) that the input of three channels must have.
         dropout: share of the pooled features dropped in training.
-        depthwise_norm: normalise inside the DSConvs too.
+        depthwise_norm: also normalise inside the DSConvs.
 
     Raises:
-        ConfigError: the input is not of the form that ``image`` asks for.
+        ConfigError: the input does not have the shape that ``image`` requires.
     """
     if image and input_shape != (*image, 3):
         raise ConfigError(f"the naive M3Net takes {(*image, 3)}, not {input_shape}: resize first")

@@ -29,11 +29,11 @@ def spectromasknet(
         classes: number of classes.
         modules: attention modules in each stage.
         channels: channels of each stage.
-        strides: step of the convolution that opens each stage.
-        mask_block: edge of a masked cell in bins and frames.
-        mask_ratio: share of the cells that is masked.
+        strides: stride of the first convolution of each stage.
+        mask_block: size of a masked cell in bins and frames.
+        mask_ratio: share of masked cells.
         expansion: factor of the inner channels of local feature enhancement.
-        reduction: factor of the hidden layer of channel attentions.
+        reduction: factor by which the hidden layer of channel attention is smaller.
         groups: groups of the normalisation.
     """
     inputs = keras.Input(input_shape)
@@ -70,7 +70,7 @@ def spectromasknet(
 
 
 class _Blend(keras.layers.Layer):
-    """lambda a + (1 - lambda) b."""
+    """The sum lambda a + (1 - lambda) b with a learned lambda."""
 
     def build(self, input_shape: Any) -> None:
         self.share = self.add_weight(

@@ -13,20 +13,20 @@ Warp = Callable[[tf.Tensor, tf.Tensor, int, tf.Tensor], tuple[tf.Tensor, tf.Tens
 def warp_by_loop(
     power: tf.Tensor, scores: tf.Tensor, frames_out: int, positions: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The warp as the paper tells it: clip by clip, frame by frame, then row by row.
+    """The warp as the paper describes it: clip by clip, frame by frame, then row by row.
 
     Args:
         power: shape (batch, T, F).
         scores: rescaled scores of shape (batch, T).
-        frames_out: rows t.
+        frames_out: number of rows t.
         positions: positional encoding, shape (T, F).
 
     Returns:
         Sums, maxima and encoding, each (batch, t, F).
     """
 
-    def clip(given: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        frames, weights = given
+    def clip(inputs: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        frames, weights = inputs
         count = frames.shape[0]
         columns = tf.TensorArray(tf.float32, count)
 
@@ -62,10 +62,10 @@ def warp_by_loop(
 def warp_by_matrix(
     power: tf.Tensor, scores: tf.Tensor, frames_out: int, positions: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The warp by equation 5 and appendix A.5 (equations 9 to 12); arguments as the loop's."""
+    """The warp by equation 5 and appendix A.5 (equations 9 to 12); arguments as for the loop."""
     ends = tf.cumsum(scores, axis=1)[:, None]  # (batch, 1, T)
     rows = tf.range(frames_out, dtype=tf.float32)[:, None]
-    last = rows == frames_out - 1  # it also takes what rounding puts above t
+    last = rows == frames_out - 1  # also takes sums that rounding puts above t
     inside = tf.logical_and(ends > rows, tf.logical_or(ends <= rows + 1.0, last))
     matrix = tf.where(inside, scores[:, None], 0.0)  # W_0, (batch, t, T)
     lack = tf.cumsum(1.0 - tf.reduce_sum(matrix, axis=2, keepdims=True), axis=1)
