@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an export does and costs on a board: chain, arena, fit, matrix, budgets."""
+"""Results and costs of an export on a board: chain, arena, fit, matrix, accepted costs."""
