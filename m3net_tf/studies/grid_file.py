@@ -227,7 +227,7 @@ def _axes(path: Path, axes: Mapping[Any, Mapping[Any, Any]]) -> dict[str, dict[s
 
 
 def _plan(values: Patch, budget: str) -> Patch:
-    """What a table changes under a budget."""
+    """The changes of a table under a budget."""
     budgets = _mapping(values["budgets"], "budgets")
     if budget not in budgets:
         raise ConfigError(f"there is no budget {budget!r}: choose from {', '.join(budgets)}")

@@ -211,9 +211,7 @@ def _ray_pool(
             training, folder = running.pop(handle)
             try:
                 error, seconds = ray.get(handle)
-            except (
-                ray.exceptions.RayError
-            ) as problem:  # the process died, for example out of memory
+            except ray.exceptions.RayError as problem:  # the process died, e.g. out of memory
                 error, seconds = f"{type(problem).__name__}: {_line(problem)}", 0.0
             outcomes[training.key] = Outcome(folder, error)
             yield training, outcomes[training.key], seconds

@@ -282,7 +282,7 @@ def test_missing_data_are_told_before_anything_is_run(
     with pytest.raises(DataError) as error:
         run_table("tiny")
     assert str(error.value) == (
-        "paper/table9 at tiny budget needs data that are not there: us8k: give --data-dir "
+        "paper/table9 at tiny budget needs data that are missing: us8k: give --data-dir "
         "us8k=FOLDER or run m3net data fetch us8k; speech_commands: give --data-dir "
         "speech_commands=FOLDER or run m3net data fetch speech_commands"
     )
@@ -390,7 +390,7 @@ def test_a_dry_run_tells_runs_recipes_and_data_and_writes_nothing(
     assert lines[start + 1].startswith("  us8k, official-10fold; m3net mcu (dfp: False);")
     assert lines[start + 2].endswith("to train")
     assert lines[-2:] == [
-        "data that are missing:",
+        "missing data:",
         "  us8k: give --data-dir us8k=FOLDER or run m3net data fetch us8k",
     ]
     assert sorted(tmp_path.rglob("*")) == before and len(trainer.trained) == 2
