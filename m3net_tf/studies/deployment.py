@@ -20,10 +20,10 @@ from m3net_tf.studies.deployment_summary import add_comparisons, lost_by_network
 from m3net_tf.studies.deployment_text import deployment_csv, deployment_markdown
 from m3net_tf.studies.grid import Grid
 from m3net_tf.studies.grid_file import find_grid, load_grid
+from m3net_tf.studies.report_files import stem_to_write, write_report
 from m3net_tf.studies.table_report import machine
 from m3net_tf.studies.table_runs import DataFolders, finished_runs, require_data
 from m3net_tf.studies.tables import RESULTS_DIR, RUNS_DIR
-from m3net_tf.studies.written import stem_to_write, write_report
 from m3net_tf.training.run import Run
 
 

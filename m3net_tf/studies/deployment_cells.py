@@ -42,7 +42,7 @@ class KeptRun:
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What the cells of a grid are measured with.
+    """Inputs of the measurement of a grid's cells.
 
     Attributes:
         grid: the grid.

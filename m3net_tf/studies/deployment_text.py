@@ -13,7 +13,7 @@ from m3net_tf.deployment.matrix import COSTS
 from m3net_tf.markdown import markdown_table
 from m3net_tf.studies.deployment_summary import MEANS, is_measured, is_ours, labels_text
 from m3net_tf.studies.grid import Grid
-from m3net_tf.studies.written import csv_value, kept_lines, recipes_link
+from m3net_tf.studies.report_files import csv_value, kept_lines, recipes_link
 
 _COSTS = tuple(cost for cost in COSTS if cost != "model_bytes")  # those measured on the board
 

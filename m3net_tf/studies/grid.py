@@ -31,7 +31,7 @@ class Training:
     Attributes:
         key: hash of all that determines the result; trainings of one key run once.
         recipe: what to do; ``run`` of the sections in ``needs`` is filled in before the training.
-        place: where its folder lies, below the folder of all tables' runs.
+        place: its folder, relative to the folder of all tables' runs.
         needs: section of the recipe -> training that must be finished first.
     """
 

@@ -4,7 +4,7 @@
 A grid has these keys:
 
 ``title``, ``paper``, ``table``
-    What the table shows, its paper, and its number there.
+    Content of the table, its paper, and its number there.
 ``base``
     The recipe that all cells start from.
 ``axes``

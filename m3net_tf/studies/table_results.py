@@ -19,7 +19,7 @@ from m3net_tf.training.metrics import summarise_folds
 from m3net_tf.training.run import Run
 
 NOTED_DATA = ("name", "protocol", "leaking")
-"""What a table says of a data set."""
+"""Facts of a data set that a table has."""
 
 
 EarlierRuns = Mapping[str, Mapping[str, Mapping[str, Any]]]

@@ -131,7 +131,7 @@ def run_trainings(
         root: folder of all tables' runs.
         data_folders: folders of the data sets, by name.
         jobs: number of processes; 1 trains in this process.
-        log: receives lines of progress. What a training itself says goes to ``train.log`` in its
+        log: receives lines of progress. The lines of a training go to ``train.log`` in its
             folder.
 
     Returns:

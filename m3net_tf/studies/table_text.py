@@ -11,9 +11,9 @@ from typing import Any
 
 from m3net_tf.markdown import markdown_table
 from m3net_tf.studies.grid import Cell, Grid
+from m3net_tf.studies.report_files import csv_value, kept_lines, recipes_link
 from m3net_tf.studies.statistics import FEWEST_PAIRS
 from m3net_tf.studies.table_results import NOTED_DATA, CellResult, RunRow
-from m3net_tf.studies.written import csv_value, kept_lines, recipes_link
 
 _ABOUT = {
     "tiny": "Built-in sounds, few clips, one epoch: it only shows that everything runs.",

@@ -16,6 +16,7 @@ from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.progress import Log, silent
 from m3net_tf.studies.grid import Grid, Repeat, Training
 from m3net_tf.studies.grid_file import find_grid, load_grid
+from m3net_tf.studies.report_files import stem_to_write, write_report
 from m3net_tf.studies.table_report import table_report
 from m3net_tf.studies.table_results import cell_results
 from m3net_tf.studies.table_runs import (
@@ -27,7 +28,6 @@ from m3net_tf.studies.table_runs import (
     run_trainings,
 )
 from m3net_tf.studies.table_text import table_csv, table_markdown
-from m3net_tf.studies.written import stem_to_write, write_report
 from m3net_tf.training.run import built_otherwise
 
 RESULTS_DIR = Path("experiments/results")

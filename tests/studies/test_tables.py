@@ -15,7 +15,7 @@ import pytest
 from m3net_tf import cli, training
 from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.errors import ConfigError, DataError
-from m3net_tf.studies import footprint, table_runs, tables, written
+from m3net_tf.studies import footprint, report_files, table_runs, tables
 from m3net_tf.studies.tables import make_table, parse_data_folders
 from m3net_tf.training import recipe as recipes
 from m3net_tf.training.run import Run
@@ -358,7 +358,7 @@ def test_a_table_stopped_while_it_is_written_stays_whole(trainer, run_table, tmp
     with pytest.raises(OSError, match="no space"):
         run_table("tiny")
     monkeypatch.setattr(tables, "table_markdown", lambda *_: "new")
-    whole = written.write_text
+    whole = report_files.write_text
     monkeypatch.setattr(
         written, "write_text", lambda path, text: full() if "md" in path.name else whole(path, text)
     )
