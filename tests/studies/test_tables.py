@@ -360,7 +360,9 @@ def test_a_table_stopped_while_it_is_written_stays_whole(trainer, run_table, tmp
     monkeypatch.setattr(tables, "table_markdown", lambda *_: "new")
     whole = report_files.write_text
     monkeypatch.setattr(
-        written, "write_text", lambda path, text: full() if "md" in path.name else whole(path, text)
+        report_files,
+        "write_text",
+        lambda path, text: full() if "md" in path.name else whole(path, text),
     )
     with pytest.raises(OSError, match="no space"):
         run_table("tiny")
