@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long ``m3net classify`` takes to start, and what it imports."""
+"""Start-up time of ``m3net classify``, and the packages that it imports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from m3net_tf.errors import ConfigError
 from m3net_tf.runtime import Classifier
 
 LIMIT_S = 1.0
-"""What a start-up may take."""
+"""Limit of the start-up time."""
 _IMPORT = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)$")
 _LOADED = """
 import pathlib, sys
@@ -30,23 +30,23 @@ Classifier(pathlib.Path(sys.argv[1]))
 
 
 def run_bench_classify(model: Path, starts: int = 7) -> dict[str, Any]:
-    """Start processes of their own and time them by the wall's clock.
+    """Time the start of new processes by the wall clock.
 
     Args:
         model: exported ``.tflite``, or folder of an export or a run.
-        starts: of each kind; the median counts.
+        starts: processes of each kind; their median counts.
 
     Returns:
-        Seconds of a bare Python, ``bare_python_s``, until the network is loaded, ``start_up_s``,
-        and until the command has answered for a second of silence and ended, ``first_answer_s``;
-        the processor's share of each, ``..._cpu_s``, which other work on the machine does not
-        lengthen; ``within_limit``, whether the start-up takes less than ``limit_s``; and
-        ``imports``, the packages beyond the standard library with the seconds that each one's own
-        modules took.
+        Seconds of a bare Python (``bare_python_s``), until the network is loaded
+        (``start_up_s``), and until the command has classified a second of silence and ended
+        (``first_answer_s``); the processor time of each (``..._cpu_s``), which does not depend on
+        the load of the machine; ``within_limit``, whether the start-up takes less than
+        ``limit_s``; and ``imports``, the packages outside the standard library with the seconds
+        that their own modules took.
 
     Raises:
         ConfigError: ``starts`` is below 1.
-        ModelError: ``model`` is no export.
+        ModelError: ``model`` is not an export.
     """
     if starts < 1:
         raise ConfigError(f"starts is {starts}: give at least 1")
@@ -60,18 +60,18 @@ def run_bench_classify(model: Path, starts: int = 7) -> dict[str, Any]:
             file.writeframes(bytes(2 * rate_hz))
         command = ["-m", "m3net_tf", "classify", str(silence), "--model", str(model)]
         loaded = ["-c", _LOADED, str(model)]
-        found = {
+        seconds = {
             **_medians("bare_python", ["-c", ""], starts),
             **_medians("start_up", loaded, starts),
             **_medians("first_answer", command, starts),
         }
-        told = _run(["-X", "importtime", *command]).stderr
+        import_times = _run(["-X", "importtime", *command]).stderr
     return {
         "starts": starts,
         "limit_s": LIMIT_S,
-        "within_limit": found["start_up_s"] < LIMIT_S,
-        **found,
-        "imports": _packages(told),
+        "within_limit": seconds["start_up_s"] < LIMIT_S,
+        **seconds,
+        "imports": _packages(import_times),
         **provenance(),
     }
 
@@ -81,7 +81,7 @@ def _run(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 
 def _medians(name: str, arguments: Sequence[str], starts: int) -> dict[str, float]:
-    """Medians of several runs' seconds; one before them fills the disk's cache."""
+    """Median seconds of several runs, after one that fills the disk cache."""
     _run(arguments)
     wall_s, cpu_s = [], []
     for _ in range(starts):
@@ -94,17 +94,17 @@ def _medians(name: str, arguments: Sequence[str], starts: int) -> dict[str, floa
 
 
 def _children_s() -> float:
-    """Processor time of all processes that this one has started and that have ended."""
+    """Processor time of all child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
-def _packages(told: str) -> dict[str, float]:
-    """Package -> seconds of its own modules, from what ``-X importtime`` prints."""
+def _packages(import_times: str) -> dict[str, float]:
+    """Package -> seconds of its own modules, from the output of ``-X importtime``."""
     spent: dict[str, int] = {}
-    for line in told.splitlines():
-        if found := _IMPORT.match(line):
-            package = found[2].partition(".")[0]
+    for line in import_times.splitlines():
+        if match := _IMPORT.match(line):
+            package = match[2].partition(".")[0]
             if package not in sys.stdlib_module_names:
-                spent[package] = spent.get(package, 0) + int(found[1])
+                spent[package] = spent.get(package, 0) + int(match[1])
     return {package: round(spent[package] / 1e6, 4) for package in sorted(spent)}

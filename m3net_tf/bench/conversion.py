@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What our layers and our conversion spare a device: operators and cost before and after.
+"""What this package's layers and conversion save on a device: operators and cost.
 
-Before: the network as one first writes it in stock Keras layers (:mod:`m3net_tf.bench.naive`),
-made int8 by TFLite's converter as it comes. After: ours of the same preset, made int8 as the
-export does. Weights are as they start; operators and cost do not hang on them.
+Before: the network in stock Keras layers (:mod:`m3net_tf.bench.naive`), converted to int8 by the
+plain TFLite converter. After: this package's network of the same preset, converted as the export
+does. The weights are untrained: operators and cost do not depend on them.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ _COSTS = {
     "macs": "MACs",
     "model_bytes": "network, bytes",
     "arena_bytes": "arena, bytes",
-    "instructions": "instructions a run",
+    "instructions": "instructions per run",
 }
-"""Figure -> how the table names it."""
+"""Figure -> its name in the table."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Converted:
     """A network after conversion.
 
     Attributes:
-        network: the ``.tflite``, or DiffRes's two with the warp between them; None where the
-            converter has none at all.
-        problem: why it is not int8 throughout; '' if it is.
+        network: the ``.tflite``, or DiffRes's two with the warp between them; None if the
+            converter failed.
+        problem: why the network is not int8 throughout; '' if it is.
     """
 
     network: Int8Network | None
@@ -69,18 +69,18 @@ def run_bench_conversion(
     board: str | None = None,
     log: Log = silent,
 ) -> dict[str, Any]:
-    """Convert networks from both forms and count.
+    """Convert networks from both forms and count operators and costs.
 
     Args:
-        labels: which of :data:`LABELS`; default: all.
-        board: emulated board that counts instructions; None: none are counted.
-        log: takes lines of progress.
+        labels: some of :data:`LABELS`; all by default.
+        board: emulated board that counts instructions; None counts none.
+        log: receives lines of progress.
 
     Returns:
-        ``networks``: by label ``operators`` (of each kind how many before and after) and
-        ``before`` and ``after``: ``operators``, ``macs``, ``model_bytes``, ``arena_bytes`` and
-        ``instructions``, the last two None where ``problem`` says that no device can run it, all
-        where the converter fails.
+        ``networks``: by label ``operators`` (kind -> numbers before and after), ``before`` and
+        ``after``: ``operators``, ``macs``, ``model_bytes``, ``arena_bytes`` and
+        ``instructions``. The last two are None if no device can run the network, all are None if
+        the converter failed; ``problem`` gives the reason.
 
     Raises:
         ConfigError: an unknown label, or the board cannot be emulated.
@@ -88,7 +88,9 @@ def run_bench_conversion(
     """
     for label in labels:
         if label not in LABELS:
-            raise ConfigError(f"nothing to convert is called {label!r}: choose {', '.join(LABELS)}")
+            raise ConfigError(
+                f"there is no case {label!r} to convert: choose from {', '.join(LABELS)}"
+            )
     if board and (reason := why_no_emulation(board)):
         raise ConfigError(f"{board} cannot be emulated ({reason}): leave --board out")
     networks = {}
@@ -100,7 +102,7 @@ def run_bench_conversion(
 
 
 def compare_forms(case: Case, board: str | None, log: Log = silent) -> dict[str, Any]:
-    """Operators and cost of one network from both forms, as :func:`run_bench_conversion` has it."""
+    """Operators and cost of one network from both forms, as in :func:`run_bench_conversion`."""
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)
     ours, plain = build_pair(case)
@@ -109,19 +111,21 @@ def compare_forms(case: Case, board: str | None, log: Log = silent) -> dict[str,
     )
     before = convert_plainly(plain, calibration)
     after = Converted(quantize_network(ours, calibration))
-    kinds = [collections.Counter(_kinds(one.network)) for one in (before, after)]
+    kinds = [collections.Counter(_kinds(form.network)) for form in (before, after)]
     classes = ours.output_shape[1]
     return {
-        "operators": {kind: [one[kind] for one in kinds] for kind in sorted(kinds[0] | kinds[1])},
+        "operators": {
+            kind: [counts[kind] for counts in kinds] for kind in sorted(kinds[0] | kinds[1])
+        },
         "before": _cost(before, calibration[:1], classes, board, log),
         "after": _cost(after, calibration[:1], classes, board, log),
     }
 
 
 def convert_plainly(model: keras.Model, calibration: Int8) -> Converted:
-    """Make a network int8 by TFLite's converter with the settings that its manual gives.
+    """Convert a network to int8 by TFLite's converter with the settings in its manual.
 
-    Where some operators have no int8 form they stay float, as the manual's next step has it.
+    Operators without an int8 form stay float, which is the manual's next step.
 
     Args:
         model: network from (batch, bins, frames, channels) to (batch, classes).
@@ -137,7 +141,7 @@ def convert_plainly(model: keras.Model, calibration: Int8) -> Converted:
 
 
 def _convert(model: keras.Model, calibration: Int8, *, whole: bool) -> bytes:
-    # As TFLiteConverter.from_keras_model does: with an open batch.
+    # Like TFLiteConverter.from_keras_model, without a fixed batch size.
     spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="features")
     function = tf.function(lambda features: model(features, training=False), input_signature=[spec])
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
@@ -159,43 +163,43 @@ def _convert(model: keras.Model, calibration: Int8, *, whole: bool) -> bytes:
 
 
 def _kinds(network: Int8Network | None) -> list[str]:
-    """Operators in order, the warp between two networks among them."""
+    """Operators in order, including the warp between two networks."""
     if network is None:
         return []
-    found = [[one.name for one in operators_in_order(part)] for part in network.parts]
-    return [*found[0], *(kind for part in found[1:] for kind in ("WARP", *part))]
+    kinds = [[step.name for step in operators_in_order(part)] for part in network.parts]
+    return [*kinds[0], *(kind for part in kinds[1:] for kind in ("WARP", *part))]
 
 
 def _cost(
     converted: Converted, clip: Int8, classes: int, board: str | None, log: Log
 ) -> dict[str, Any]:
     network, problem = converted.network, converted.problem
-    found: dict[str, Any] = dict.fromkeys(_COSTS)
+    cost: dict[str, Any] = dict.fromkeys(_COSTS)
     if network is None:
-        return {**found, "problem": problem}
-    operators = [one for part in network.parts for one in operators_in_order(part)]
-    found["operators"] = len(_kinds(network))
-    found["macs"] = sum(one.macs for one in operators)
-    found["model_bytes"] = network.size_bytes
-    if lacking := sorted({one.name for one in operators} - TFLM_OPERATORS):
+        return {**cost, "problem": problem}
+    operators = [step for part in network.parts for step in operators_in_order(part)]
+    cost["operators"] = len(_kinds(network))
+    cost["macs"] = sum(step.macs for step in operators)
+    cost["model_bytes"] = network.size_bytes
+    if lacking := sorted({step.name for step in operators} - TFLM_OPERATORS):
         problem = f"TFLite Micro lacks {', '.join(lacking)}"
     if not problem and not (problem := tflm_unavailable_reason()):
         try:
-            found["arena_bytes"] = arena_bytes = sum(map(host_arena_bytes, network.parts))
+            cost["arena_bytes"] = arena_bytes = sum(map(host_arena_bytes, network.parts))
             if board:
                 log(f"{len(operators)} operators on {board}")
-                found["instructions"] = _instructions(network, clip, classes, arena_bytes, board)
+                cost["instructions"] = _instructions(network, clip, classes, arena_bytes, board)
         except M3NetError as error:
             problem = str(error)
-    return {**found, "problem": problem}
+    return {**cost, "problem": problem}
 
 
 def _instructions(
     network: Int8Network, clip: Int8, classes: int, arena_bytes: int, board: str
 ) -> int:
-    """Instructions that a run takes on an emulated board."""
+    """Instructions of a run on an emulated board."""
     config = FrontendConfig()
-    # A waveform, too, comes as int8 features: as many columns as hold its bytes.
+    # A waveform is also sent as int8 features, in as many columns as its bytes fill.
     columns = clip.reshape(1, config.feature_bins, -1)
     labels = tuple(f"class{index}" for index in range(classes))
     frames = columns.shape[2]
@@ -225,20 +229,20 @@ def _instructions(
         return run_job(image.elf, find_machine(board), columns).model_instructions
 
 
-def conversion_table(label: str, found: dict[str, Any]) -> Table:
+def conversion_table(label: str, network: dict[str, Any]) -> Table:
     """One network's figures for the terminal."""
     table = Table(title=f"{label}: stock layers and the plain converter, and ours")
     table.add_column("operator")
     for column in ("before", "after"):
         table.add_column(column, justify="right")
-    for kind, counts in found["operators"].items():
+    for kind, counts in network["operators"].items():
         table.add_row(kind, *(str(count or "") for count in counts))
     table.add_section()
     for key, name in _COSTS.items():
-        figures = [found[side][key] for side in ("before", "after")]
-        table.add_row(name, *("" if one is None else f"{one:,}" for one in figures))
+        figures = [network[side][key] for side in ("before", "after")]
+        table.add_row(name, *("" if figure is None else f"{figure:,}" for figure in figures))
     problems = [
-        f"{side}: {text}" for side in ("before", "after") if (text := found[side]["problem"])
+        f"{side}: {text}" for side in ("before", "after") if (text := network[side]["problem"])
     ]
     table.caption = "; ".join(problems) or None
     return table

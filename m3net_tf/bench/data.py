@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast features come: through our cache, by plain librosa, and by tf.io without a cache."""
+"""Speed of feature extraction: this pipeline, plain librosa, and tf.io without a cache."""
 
 from __future__ import annotations
 
@@ -38,88 +38,109 @@ def run_bench_data(
     epoch: bool = True,
     log: Log = silent,
 ) -> dict[str, Any]:
-    """Measure the way from sound files to features, on the same clips by each route.
+    """Measure the speed from sound files to features, on the same clips by each route.
 
-    All routes make log-mel maps by the microcontroller's front end at the data set's rate. The
-    files are read once beforehand, so that none pays for the disk; TensorFlow has started. Our
-    cache lies in a temporary folder.
+    All routes compute log-mel maps like the microcontroller's front end at the data set's rate.
+    Before the timing, all files are read once and TensorFlow is started. The pipeline's cache is in
+    a temporary folder.
 
     Args:
         name: data set.
-        data_dir: where it lies.
-        clips: how many clips, spread over the data set; fewer where it has fewer.
+        data_dir: its folder.
+        clips: number of clips, spread over the data set; all if it has fewer.
         epoch: also train M3Net ``mcu`` on the data set's training clips for two epochs, and
-            measure the share of the second one that is spent on getting batches.
-        log: takes lines of progress.
+            measure the share of the second one that is spent on reading batches.
+        log: receives lines of progress.
 
     Returns:
-        ``clips_per_s`` of each route (None with a reason in ``missing``), ``ratio_to_librosa``,
-        ``epoch`` and what they were measured on.
+        ``clips_per_s`` by route (else a reason in ``missing``), ``ratio_to_librosa``, ``epoch``.
 
     Raises:
         ConfigError: the data set has no files.
         DataError: librosa is not installed, or the data are missing or broken.
     """
-    try:
-        import librosa
-    except ImportError:
-        raise DataError("librosa is missing, the mark to measure by: pip install librosa") from None
-    dataset = load_dataset(name, data_dir)
-    with_files = [clip for clip in dataset.clips if clip.path]
-    if not with_files:
-        raise ConfigError(f"data set {name} has no files to read: choose one that has")
-    spread = np.linspace(0, len(with_files) - 1, min(clips, len(with_files))).astype(int)
-    chosen = tuple(dataclasses.replace(with_files[i], split="train") for i in spread)
-    dataset = dataclasses.replace(dataset, clips=chosen, noise=())
+    librosa, dataset = _import_librosa(), _files_only(load_dataset(name, data_dir), clips)
+    chosen = dataset.clips
     config = frontend_preset("mcu", sample_rate_hz=dataset.info.sample_rate_hz)
-    for clip in chosen:
-        assert clip.path
-        clip.path.read_bytes()
-    graph.batch_features_int8(config, np.zeros((1, dataset.info.clip_samples), np.float32))
+    _warm_up(dataset, config)
     result: dict[str, Any] = {
         "dataset": name,
         "clips": len(chosen),
         "clip_s": dataset.info.clip_s,
         "sample_rate_hz": config.sample_rate_hz,
         "cores": os.cpu_count(),
-        "load_average_before": [round(value, 2) for value in os.getloadavg()],
+        "load_average_before": _load_average(),
         "clips_per_s": {},
         "missing": {},
     }
     rates = result["clips_per_s"]
-
     log("librosa, one process")
-    _librosa_clip(librosa, dataset, config, chosen[0])  # the first call compiles
-    rates["librosa"] = _median_rate(
-        lambda: [_librosa_clip(librosa, dataset, config, c) for c in chosen], chosen
-    )
+    rates["librosa"] = _librosa_rate(librosa, dataset, config)
     log("tf.io and tf.signal, no cache")
     try:
         rates["tf_io"] = _rate(lambda: _tf_io(dataset, config, chosen), chosen)
     except tf.errors.OpError as error:
         rates["tf_io"] = None
         result["missing"]["tf_io"] = str(error.message).splitlines()[0][:200]
-    log("this pipeline, cold")
+    rates |= _pipeline_rates(dataset, config, log)
+    ratios = {key: round(rates[key] / rates["librosa"], 2) for key in ("cold", "warm")}
+    result["ratio_to_librosa"] = ratios
+    if epoch:
+        log("an epoch of M3Net mcu")
+        with _temporary_cache():
+            result["epoch"] = _epoch(name, data_dir, config)
+    return {**result, "load_average_after": _load_average(), **provenance()}
+
+
+def _load_average() -> list[float]:
+    return [round(value, 2) for value in os.getloadavg()]
+
+
+def _import_librosa() -> Any:
+    try:
+        import librosa
+    except ImportError:
+        raise DataError(
+            "librosa, the baseline of this benchmark, is missing: pip install librosa"
+        ) from None
+    return librosa
+
+
+def _warm_up(dataset: AudioDataset, config: FrontendConfig) -> None:
+    """Read all files once, and start TensorFlow."""
+    for clip in dataset.clips:
+        assert clip.path
+        clip.path.read_bytes()
+    graph.batch_features_int8(config, np.zeros((1, dataset.info.clip_samples), np.float32))
+
+
+def _files_only(dataset: AudioDataset, count: int) -> AudioDataset:
+    """The data set with at most ``count`` clips, all of them files and all for training."""
+    with_files = [clip for clip in dataset.clips if clip.path]
+    if not with_files:
+        raise ConfigError(f"data set {dataset.info.name} has no files to read: choose one that has")
+    spread = np.linspace(0, len(with_files) - 1, min(count, len(with_files))).astype(int)
+    chosen = tuple(dataclasses.replace(with_files[i], split="train") for i in spread)
+    return dataclasses.replace(dataset, clips=chosen, noise=())
+
+
+def _pipeline_rates(dataset: AudioDataset, config: FrontendConfig, log: Log) -> dict[str, float]:
+    """Clips per second of this pipeline, with an empty cache and from the cache."""
 
     def cold() -> None:
         with _temporary_cache():
             compute_features(dataset, "train", config)
 
-    rates["cold"] = _median_rate(cold, chosen)
+    def warm() -> None:
+        np.asarray(compute_features(dataset, "train", config).features)
+
+    log("this pipeline, cold")
+    rates = {"cold": _median_rate(cold, dataset.clips)}
     with _temporary_cache():
         log("this pipeline, warm")
-        compute_features(dataset, "train", config)
-        rates["warm"] = _median_rate(
-            lambda: np.asarray(compute_features(dataset, "train", config).features), chosen
-        )
-        result["ratio_to_librosa"] = {
-            key: round(rates[key] / rates["librosa"], 2) for key in ("cold", "warm")
-        }
-        if epoch:
-            log("an epoch of M3Net mcu")
-            result["epoch"] = _epoch(name, data_dir, config)
-    result["load_average_after"] = [round(value, 2) for value in os.getloadavg()]
-    return {**result, **provenance()}
+        warm()
+        rates["warm"] = _median_rate(warm, dataset.clips)
+    return rates
 
 
 def _rate(work: Callable[[], object], clips: tuple[Clip, ...]) -> float:
@@ -132,8 +153,17 @@ def _median_rate(work: Callable[[], object], clips: tuple[Clip, ...]) -> float:
     return statistics.median(_rate(work, clips) for _ in range(_ROUNDS))
 
 
+def _librosa_rate(librosa: Any, dataset: AudioDataset, config: FrontendConfig) -> float:
+    def all_clips() -> None:
+        for clip in dataset.clips:
+            _librosa_clip(librosa, dataset, config, clip)
+
+    _librosa_clip(librosa, dataset, config, dataset.clips[0])  # the first call compiles
+    return _median_rate(all_clips, dataset.clips)
+
+
 def _librosa_clip(librosa: Any, dataset: AudioDataset, config: FrontendConfig, clip: Clip) -> Any:
-    """What a script without this package does, for one clip."""
+    """Features of one clip as a script without this package computes them."""
     audio, _ = librosa.load(
         clip.path, sr=config.sample_rate_hz, offset=clip.start_s, duration=clip.duration_s
     )
@@ -152,7 +182,7 @@ def _librosa_clip(librosa: Any, dataset: AudioDataset, config: FrontendConfig, c
 
 
 def _tf_io(dataset: AudioDataset, config: FrontendConfig, clips: tuple[Clip, ...]) -> None:
-    """Whole files by tf.io and tf.audio; they are not resampled, for TensorFlow cannot."""
+    """Features of whole files by tf.io and tf.audio, which cannot resample."""
     samples = dataset.info.clip_samples
 
     def wave(path: tf.Tensor) -> tf.Tensor:
@@ -172,7 +202,7 @@ def _tf_io(dataset: AudioDataset, config: FrontendConfig, clips: tuple[Clip, ...
 
 
 def _epoch(name: str, data_dir: Path | None, config: FrontendConfig) -> dict[str, Any]:
-    """Share of the second epoch's time that goes into getting batches, in the training loop."""
+    """Share of the second epoch's time that the training loop spends on reading batches."""
     recipe = Recipe(
         dataset=DatasetSection(name),
         model=ModelSection("m3net", "mcu"),
@@ -186,7 +216,7 @@ def _epoch(name: str, data_dir: Path | None, config: FrontendConfig) -> dict[str
         rows = (folder / "history.csv").read_text().splitlines()
     columns = dict(zip(rows[0].split(","), rows[2].split(","), strict=True))
     seconds = float(columns["seconds"])
-    # Epoch 1 and 2 read the same number of batches; behind them the test clips are read.
+    # Both epochs read the same number of batches; the test clips are read after them.
     batches = len(spans)
     reading = sum(spans[batches // 2 :])
     return {
@@ -199,7 +229,7 @@ def _epoch(name: str, data_dir: Path | None, config: FrontendConfig) -> dict[str
 
 @contextlib.contextmanager
 def _timed_batches(spans: list[float]) -> Iterator[None]:
-    """Note how long each reading of feature maps takes."""
+    """Record the duration of each read of feature maps."""
     plain = FeatureRows.__getitem__
 
     def timed(self: FeatureRows, index: Any) -> Any:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What quantisation costs and keeps: accuracy, bytes and instructions of several runs at once."""
+"""Accuracy, bytes and instructions of several runs after quantisation."""
 
 from __future__ import annotations
 
@@ -25,30 +25,31 @@ def run_bench_quantize(
     methods: Sequence[str] = (),
     log: Log = silent,
 ) -> dict[str, Any]:
-    """Measure finished runs; a run without an export gets one, a summary that holds is taken.
+    """Measure finished runs; missing exports are made, and summaries that are up to date reused.
 
     Args:
-        runs: the runs; each is known by the name of its folder.
+        runs: the runs, identified by the names of their folders.
         board: emulated board.
-        data_dir: where their data sets lie.
-        methods: methods of quantisation to try besides, such as ``int16x8``; nothing of them stays.
-        log: takes lines of progress.
+        data_dir: folder of their data sets.
+        methods: additional methods of quantisation, such as ``int16x8``; their networks are not
+            kept.
+        log: receives lines of progress.
 
     Returns:
-        ``cells``: for each run its board, ``network`` (the folder's name), the costs that
+        ``cells``: for each run the board, ``network`` (the folder's name), the costs that
         :mod:`m3net_tf.deployment.budgets` compares, accuracy on the test split and bytes of the
         network.
 
     Raises:
-        ConfigError: two runs have one name, or a method is unknown.
+        ConfigError: two runs have the same name, or a method is unknown.
         FirmwareError: the board cannot be emulated.
-        M3NetError: as the stages raise.
+        M3NetError: a stage failed.
     """
     names = [run.folder.name for run in runs]
     if len(set(names)) < len(names):
-        raise ConfigError(f"runs are told by their folders' names: rename some of {names}")
-    wanted = [Method.parse(text) for text in methods]
-    cells = [_cell(run, board, data_dir, wanted, log) for run in runs]
+        raise ConfigError(f"runs are identified by their folders' names: rename some of {names}")
+    parsed = [Method.parse(text) for text in methods]
+    cells = [_cell(run, board, data_dir, parsed, log) for run in runs]
     return {"cells": cells, **provenance()}
 
 
@@ -78,18 +79,17 @@ def _cell(
 
 
 def costlier(result: dict[str, Any], path: Path) -> list[budgets.Change]:
-    """Costs of these runs that are above a file of budgets by more than its allowance.
+    """Costs of these runs that exceed a file of budgets by more than the allowance.
 
     Args:
-        result: what :func:`run_bench_quantize` returned.
-        path: the file, as :func:`.budgets.update` writes it; runs in it that were
-            not measured do not count.
+        result: result of :func:`run_bench_quantize`.
+        path: the file, as :func:`.budgets.update` writes it; other runs in it are ignored.
 
     Raises:
-        ConfigError: the file is missing or not one of budgets.
+        ConfigError: the file is missing or invalid.
     """
     if not path.exists():
-        raise ConfigError(f"{path} is missing: make it by m3net bench quantize ... --update")
+        raise ConfigError(f"{path} is missing: make it with m3net bench quantize ... --update")
     names = {cell["network"] for cell in result["cells"]}
     changes = budgets.compare(result, path)
     return budgets.exceeded([change for change in changes if change[1] in names])

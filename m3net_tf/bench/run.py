@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run costs: exact counts on the emulated board, times on this machine."""
+"""Cost of a run: exact counts on the emulated board, times on this machine."""
 
 from __future__ import annotations
 
@@ -33,14 +33,15 @@ def run_bench(run: Run, board: str, data_dir: Path | None = None) -> dict[str, A
     Args:
         run: finished run with an export.
         board: emulated board.
-        data_dir: where the data set lies.
+        data_dir: folder of the data set.
 
     Returns:
-        ``board``: instructions and bytes, the same on every machine (None where the board cannot
-        be emulated; ``emulation_missing`` says why); ``host``: clips a second on this machine.
+        ``board``: instructions and bytes, the same on every machine (None if the board cannot be
+        emulated; ``emulation_missing`` gives the reason); ``host``: clips per second on this
+        machine.
 
     Raises:
-        M3NetError: as the stages raise.
+        M3NetError: a stage failed.
     """
     bundle = Bundle.load(run.folder / "export")
     dataset = run.dataset(data_dir)
@@ -84,7 +85,7 @@ def run_bench(run: Run, board: str, data_dir: Path | None = None) -> dict[str, A
 
 
 def _rate(work: Callable[[], object]) -> float:
-    """Clips a second of a function that handles ``_CLIPS`` clips, after one run to warm up."""
+    """Clips per second of a function that handles ``_CLIPS`` clips, after one call for warm-up."""
     work()
     start, rounds = time.perf_counter(), 0
     while time.perf_counter() - start < _MIN_S:

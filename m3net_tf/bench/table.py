@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a table's trainings would take: on this machine, or at a given rate on another."""
+"""Estimated time of a table's trainings, on this machine or at a given rate on another."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from m3net_tf.artifacts import provenance
@@ -15,15 +15,16 @@ from m3net_tf.datasets import DatasetInfo, dataset_info
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import tf
 from m3net_tf.progress import Log, silent
-from m3net_tf.studies.grid import LINKS, Training, find_grid, load_grid
+from m3net_tf.studies.grid import LINKS, Training
+from m3net_tf.studies.grid_file import find_grid, load_grid
 from m3net_tf.studies.table_runs import in_order
 from m3net_tf.training.pace import operations_per_clip, seconds_per_clip
 from m3net_tf.training.recipe import Recipe
 
-CLIPS_A_STEP = 4
-"""Clips of a timed step without an accelerator, where a clip takes the same in any batch."""
-_OF_CHANCE = (("training", "seed"), ("dataset", "fold"), ("dataset", "seed"))
-_OF_NO_STEP = (("training", "epochs"), ("dataset", "protocol"))
+CLIPS_PER_STEP = 4
+"""Clips of a timed step without an accelerator: there the batch size does not change the pace."""
+_RANDOM = (("training", "seed"), ("dataset", "fold"), ("dataset", "seed"))
+_OUTSIDE_STEP = (("training", "epochs"), ("dataset", "protocol"))
 
 
 def run_bench_table(
@@ -34,30 +35,29 @@ def run_bench_table(
     tflops: float = 0.0,
     log: Log = silent,
 ) -> dict[str, Any]:
-    """Time a step of each network that a table trains, and reckon the whole from that.
+    """Time a step of each network that a table trains, and estimate the total from that.
 
-    With ``tflops`` nothing is timed: the hours are those of a machine that sustains so many
-    operations, and hold as far as it does: small networks keep far below what large ones reach.
+    With ``tflops`` nothing is timed: the hours are those of a machine that sustains this rate,
+    which small networks come nowhere near.
 
-    Each epoch is taken to have all clips of the complete data set, those that validate and test
-    too, as their own share goes by protocol: the hours are an upper bound, but for the time that
-    features take before the first epoch.
+    Each epoch is counted with all clips of the complete data set, including validation and test
+    clips, because their share depends on the protocol. The hours are an upper bound, except that
+    the features computed before the first epoch are not counted.
 
     Args:
         name: ``<paper>/<table>``, or the path of its YAML file.
         budget: ``small`` or ``paper``.
         steps: timed steps of each network, after one to warm up.
-        tflops: rate of another machine, in 10^12 floating-point operations a second; 0 times
+        tflops: rate of another machine, in 10^12 floating-point operations per second; 0 times
             this one.
-        log: takes lines of progress.
+        log: receives lines of progress.
 
     Returns:
-        ``hours`` of all runs one after the other, ``runs``, and under ``networks`` what each of
-        them comes to; and what it was measured on, or ``tflops``.
+        ``hours`` of all runs one after the other, ``runs``, both by network, and the machine.
 
     Raises:
-        ConfigError: ``tflops`` is negative, there is no such table or budget, the grid or a
-            recipe of it is wrong, or a data set has no certain number of clips.
+        ConfigError: ``tflops`` is negative, there is no such table or budget, the grid or one of
+            its recipes is wrong, or a data set has no fixed number of clips.
     """
     if not 0 <= tflops < math.inf:
         raise ConfigError(f"tflops is {tflops}: give a rate, or 0 to time this machine")
@@ -68,23 +68,10 @@ def run_bench_table(
         for repeat in cell.repeats
         if cell.trained
     )
-    tf.get_logger().setLevel("ERROR")  # each network traces its own step, of which it would warn
+    tf.get_logger().setLevel("ERROR")  # it warns that each network traces its own step
     gpus = len(tf.config.list_physical_devices("GPU"))
-    alike: dict[str, list[Training]] = {}
-    for training in trainings:
-        alike.setdefault(_alike(training, *_OF_CHANCE), []).append(training)
-    paces: dict[str, float] = {}
-    rows = []
-    for runs in alike.values():
-        step = _alike(runs[0], *_OF_CHANCE, *_OF_NO_STEP)
-        if step not in paces:
-            paces[step] = _seconds_per_clip(runs[0], 0 if gpus else CLIPS_A_STEP, steps, tflops)
-        row = _row(runs, paces[step])
-        rows.append(row)
-        log(
-            f"[{len(rows)}/{len(alike)}] {row['place']}: {1000 * row['clip_s']:.3g} ms a clip, "
-            f"{row['runs']} runs of {row['epochs']} epochs: {row['hours']:.1f} h"
-        )
+    clips = 0 if gpus else CLIPS_PER_STEP
+    rows = _network_rows(trainings, lambda run: _seconds_per_clip(run, clips, steps, tflops), log)
     measured = {
         "steps": steps,
         "cores": os.cpu_count(),
@@ -102,11 +89,39 @@ def run_bench_table(
     }
 
 
-def total_line(result: Mapping[str, Any]) -> str:
-    """All hours of a table in one line, and what they were reckoned for.
+def _network_rows(
+    trainings: Iterable[Training], measure: Callable[[Training], float], log: Log
+) -> list[dict[str, Any]]:
+    """A row per network: trainings that differ in seed and fold only share one.
 
     Args:
-        result: what :func:`run_bench_table` returned.
+        trainings: all trainings.
+        measure: returns the seconds per clip of a training; called once for equal steps.
+        log: receives a line per row.
+    """
+    networks: dict[str, list[Training]] = {}
+    for training in trainings:
+        networks.setdefault(_alike(training, *_RANDOM), []).append(training)
+    clip_s: dict[str, float] = {}
+    rows = []
+    for runs in networks.values():
+        step = _alike(runs[0], *_RANDOM, *_OUTSIDE_STEP)
+        if step not in clip_s:
+            clip_s[step] = measure(runs[0])
+        row = _row(runs, clip_s[step])
+        rows.append(row)
+        log(
+            f"[{len(rows)}/{len(networks)}] {row['place']}: {1000 * row['clip_s']:.3g} ms per "
+            f"clip, {row['runs']} runs of {row['epochs']} epochs: {row['hours']:.1f} h"
+        )
+    return rows
+
+
+def total_line(result: Mapping[str, Any]) -> str:
+    """Total hours of a table and the machine they are for, in one line.
+
+    Args:
+        result: result of :func:`run_bench_table`.
     """
     hours = result["hours"]
     if "tflops" in result:
@@ -124,13 +139,13 @@ def total_line(result: Mapping[str, Any]) -> str:
 
 def _seconds_per_clip(training: Training, clips: int, steps: int, tflops: float) -> float:
     recipe, teacher = training.recipe, training.needs.get("distillation")
-    # A teacher that hears other features has answered before the training.
-    hears = teacher is not None and teacher.recipe.frontend == recipe.frontend
-    taught_by = teacher.recipe if teacher is not None and hears else None
+    # A teacher with another front end is evaluated before the training.
+    in_step = teacher is not None and teacher.recipe.frontend == recipe.frontend
+    step_teacher = teacher.recipe if teacher is not None and in_step else None
     info = delivered(recipe)
     if tflops:
-        return operations_per_clip(recipe, info, teacher=taught_by) / (tflops * 1e12)
-    return seconds_per_clip(recipe, info, teacher=taught_by, clips=clips, steps=steps)
+        return operations_per_clip(recipe, info, teacher=step_teacher) / (tflops * 1e12)
+    return seconds_per_clip(recipe, info, teacher=step_teacher, clips=clips, steps=steps)
 
 
 def _row(runs: list[Training], clip_s: float) -> dict[str, Any]:
@@ -148,31 +163,31 @@ def _row(runs: list[Training], clip_s: float) -> dict[str, Any]:
 
 
 def delivered(recipe: Recipe) -> DatasetInfo:
-    """The data set as a recipe's options have it delivered, which only its files tell otherwise.
+    """Facts of a data set as a recipe's options change them, without its files.
 
     Raises:
-        ConfigError: it has no certain number of clips.
+        ConfigError: the data set has no fixed number of clips.
     """
     options = recipe.dataset.options
     info = dataset_info(recipe.dataset.name)
     if not info.clips:
-        raise ConfigError(f"data set {info.name} has no certain number of clips: time a training")
-    named = options.get("classes")
+        raise ConfigError(f"data set {info.name} has no fixed number of clips: time a training")
+    classes = options.get("classes")
     return dataclasses.replace(
         info,
         sample_rate_hz=options.get("sample_rate_hz", info.sample_rate_hz),
         clip_s=options.get("clip_s", info.clip_s),
-        labels=() if named else info.labels,
-        class_count=int(named) if named else info.class_count,
+        labels=() if classes else info.labels,
+        class_count=int(classes) if classes else info.class_count,
     )
 
 
-def _alike(training: Training, *left_out: tuple[str, str]) -> str:
-    """What runs have in common that differ in these keys of these sections at most."""
+def _alike(training: Training, *ignored: tuple[str, str]) -> str:
+    """Key of trainings that are equal except in the given (section, key) pairs."""
     values = training.recipe.to_dict()
     for section in LINKS:
         need = training.needs.get(section)
         values[section]["run"] = need and need.recipe.to_dict()["model"]
-    for section, key in left_out:
+    for section, key in ignored:
         values[section].pop(key)
     return json.dumps(values, sort_keys=True)

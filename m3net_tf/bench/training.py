@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a training step takes: our networks beside the same ones written naively."""
+"""Time of a training step: this package's networks compared with their naive counterparts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Case:
     Attributes:
         name: network.
         preset: its preset.
-        clips: clips a step.
+        clips: clips per step.
         input_shape: (bins, frames, channels) instead of the preset's.
     """
 
@@ -41,12 +41,12 @@ class Case:
 
     @property
     def label(self) -> str:
-        """How the command line calls it."""
+        """Name on the command line."""
         return f"{self.name}/{self.preset}"
 
 
-# SpectroMaskNet on a second and the bilateral network at an eighth of its channels: their paper's
-# input and size take two cores minutes a step.
+# SpectroMaskNet gets one second and the bilateral network an eighth of its channels: with the
+# papers' input and size, a step takes minutes on two cores.
 CASES = (
     Case("m3net", "paper", 16),
     Case("m3net", "mcu", 64),
@@ -84,31 +84,32 @@ def run_bench_train(
     layer: LayerSize = LayerSize(),
     log: Log = silent,
 ) -> dict[str, Any]:
-    """Time training steps of each network and of its naive counterpart, by turns in one process.
+    """Time training steps of each network and its naive counterpart, in turn in one process.
 
-    A step is what training does: forward, cross-entropy and the layers' penalties, backward, Adam,
-    in one graph. Both get the same batch. The DiffRes layer alone, forward and backward, is
-    measured beside the paper's algorithm as a loop and beside its matrix form.
+    A step is that of training, in one graph: forward, cross-entropy and the layers' penalties,
+    backward, Adam. Both get the same batch. The DiffRes layer alone, forward and backward, is
+    compared with the paper's algorithm as a loop and in matrix form.
 
     Args:
-        labels: which of :data:`LABELS`; default: all.
-        steps: timed steps of each, after two to warm up.
+        labels: some of :data:`LABELS`; all by default.
+        steps: timed steps of each, after two for warm-up.
         cases: networks to choose from.
         layer: size of the DiffRes layer's input.
-        log: takes lines of progress.
+        log: receives lines of progress.
 
     Returns:
         ``networks``: medians in milliseconds and ``ratio`` (ours to naive; below 1 ours is
-        faster) by label; ``diffres_layer``: medians and how many times faster ours is; and what
-        they were measured on.
+        faster) by label; ``diffres_layer``: medians and speed-ups; and the machine.
 
     Raises:
         ConfigError: an unknown label or fewer than one step.
     """
-    known = (*(case.label for case in cases), LAYER)
+    choices = (*(case.label for case in cases), LAYER)
     for label in labels:
-        if label not in known:
-            raise ConfigError(f"nothing to measure is called {label!r}: choose {', '.join(known)}")
+        if label not in choices:
+            raise ConfigError(
+                f"there is no case {label!r} to measure: choose from {', '.join(choices)}"
+            )
     if steps < 1:
         raise ConfigError(f"steps is {steps}: give at least 1")
     result: dict[str, Any] = {
@@ -123,21 +124,21 @@ def run_bench_train(
             row = _network(case, steps)
             result["networks"][case.label] = row
             log(
-                f"{case.label}: {row['ours_ms']} ms a step, naive {row['naive_ms']} ms, "
+                f"{case.label}: {row['ours_ms']} ms per step, naive {row['naive_ms']} ms, "
                 f"ratio {row['ratio']}"
             )
     if not labels or LAYER in labels:
         row = result[LAYER] = _layer(layer, steps)
         log(
             f"{LAYER}: {row['ours_ms']} ms forward and backward, {row['times_faster_than_loop']} "
-            f"times faster than the loop, {row['times_faster_than_matrix']} than the matrices"
+            f"times faster than the loop, {row['times_faster_than_matrix']} than the matrix form"
         )
     result["load_average_after"] = [round(value, 2) for value in os.getloadavg()]
     return {**result, **provenance()}
 
 
 def build_pair(case: Case) -> tuple[keras.Model, keras.Model]:
-    """Our network of a case, and the naive one."""
+    """The package's network of a case, and the naive one."""
     preset = presets_of(case.name)[case.preset]
     shape = case.input_shape or preset.input_shape
     ours = build_model(case.name, case.preset, input_shape=shape)
@@ -212,7 +213,7 @@ def _layer_step(
     maps: tf.Tensor,
     scores: tf.Tensor,
 ) -> Step:
-    """Outputs and the scores' gradient; ``layer`` holds the guide loss."""
+    """A step that returns the gradient of the scores; ``layer`` has the guide loss."""
 
     @tf.function
     def step(maps: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
@@ -226,7 +227,7 @@ def _layer_step(
 
 
 def _medians_ms(steps: Sequence[Step], rounds: int) -> list[float]:
-    """Median time of each in milliseconds, all by turns so that a busy machine slows each alike."""
+    """Median times in milliseconds; the steps take turns, so that load slows all of them alike."""
     for step in steps:
         for _ in range(2):  # the first call traces the graph
             step().numpy()

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arena of TensorFlow Lite Micro on a 32-bit core, told without a compiler for it.
+"""Estimate of TensorFlow Lite Micro's arena on a 32-bit core, without a compiler for it.
 
 The wheel's recording allocator gives head (tensors, shared over time) and tail (the runtime's own
-objects) on this 64-bit computer. The tail shrinks with its pointers; the head grows by the scratch
-memory that CMSIS-NN's kernels ask for and the wheel's reference kernels do not: the algorithm of
-the memory planner is run here with it and without.
+objects) on this 64-bit computer. On 32 bits the tail is smaller, as its pointers are; the head is
+larger by the scratch memory that CMSIS-NN's kernels need and the wheel's reference kernels do not.
+To find how much larger, the algorithm of the memory planner is run here with it and without.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from m3net_tf.runtime.interpreter import host_allocations
 KERNELS = ("plain", "dsp", "helium")
 """Forms of CMSIS-NN's kernels: for cores with neither, with the DSP extension, with Helium."""
 
-# Bytes on 64 bits less those on 32, from the sizes of TFLM's structures.
+# Differences in bytes between 64 and 32 bits, from the sizes of TFLM's structures.
 _SAVED_A_TENSOR = 24 - 12  # TfLiteEvalTensor
 _SAVED_AN_OPERATOR = 64 - 32  # NodeAndRegistration
 _SAVED_AN_END = (64 + 32) - (40 + 20)  # TfLiteTensor and its quantisation, of input and output
 # Measured on the emulated Cortex-M4F: pointers in kernels' data, and the runtime's own objects,
-# which are also smaller where nothing is recorded.
+# which are also smaller without recording.
 _SAVED_A_KERNEL = 5
 _SAVED_A_RUNTIME = 470
 
 _HANDLE = 4  # of each scratch buffer, in the tail
 
-# What planning takes for a moment, on 32 bits: AllocationInfo for each tensor or scratch buffer,
-# ScratchBufferRequest for the latter, and the planner's tables for each of those that lie in the
+# Temporary memory of the planning on 32 bits: AllocationInfo for each tensor or scratch buffer,
+# ScratchBufferRequest for each scratch buffer, and the planner's tables for each that is in the
 # arena.
 _PLANNING_AN_ENTRY = 24
 _PLANNING_A_REQUEST = 12
@@ -71,9 +71,9 @@ class ArenaEstimate:
     """Arena on a 32-bit core.
 
     Attributes:
-        used_bytes: what a run uses, as the board will report it.
-        needed_bytes: what it takes to start: a network of hundreds of operators and small maps
-            needs more while its memory is planned than while it runs.
+        used_bytes: memory used by a run, as the board reports it.
+        needed_bytes: memory needed to start: a network of hundreds of operators and small maps
+            needs more for planning its memory than for a run.
     """
 
     used_bytes: int
@@ -81,10 +81,10 @@ class ArenaEstimate:
 
 
 def estimate_arena(networks: Sequence[bytes], kernels: str) -> ArenaEstimate:
-    """Arena that networks take on a 32-bit core.
+    """Estimate the arena of networks on a 32-bit core.
 
     Args:
-        networks: ``.tflite`` files that share the arena, for they run one after the other.
+        networks: contents of ``.tflite`` files that run one after the other in one arena.
         kernels: one of :data:`KERNELS`.
 
     Raises:
@@ -102,21 +102,21 @@ def estimate_arena(networks: Sequence[bytes], kernels: str) -> ArenaEstimate:
 
 
 def planned_bytes(buffers: Sequence[Buffer]) -> int:
-    """Memory that TFLM's greedy planner finds for buffers, in the order of their tensors.
+    """Size of the memory in which TFLM's greedy planner places buffers.
 
-    The largest comes first, of equal ones the later, and each goes to the lowest gap that is free
-    while it is needed.
+    The largest buffer is placed first, the later one of equals before the earlier. Each goes to
+    the lowest gap that is free while the buffer is needed.
     """
-    placed: list[tuple[int, Buffer]] = []  # by offset; of equal ones the earlier first
+    placed: list[tuple[int, Buffer]] = []  # by offset, in the order of placing for equal ones
     highest = 0
     for buffer in sorted(reversed(buffers), key=lambda buffer: -buffer.size):
         offset = 0
-        for other_offset, other in placed:
-            if other.first > buffer.last or buffer.first > other.last:
+        for start, neighbour in placed:
+            if neighbour.first > buffer.last or buffer.first > neighbour.last:
                 continue
-            if other_offset - offset >= buffer.size:
+            if start - offset >= buffer.size:
                 break
-            offset = max(offset, other_offset + other.size)
+            offset = max(offset, start + neighbour.size)
         placed.append((offset, buffer))
         placed.sort(key=lambda entry: entry[0])
         highest = max(highest, offset + buffer.size)
@@ -142,7 +142,7 @@ class Graph:
         ]
 
     def saved_bytes(self) -> int:
-        """What the tail is shorter by on 32 bits."""
+        """Bytes by which the tail is smaller on 32 bits."""
         return (
             _SAVED_A_TENSOR * len(self._tensors)
             + (_SAVED_AN_OPERATOR + _SAVED_A_KERNEL) * len(self._operators)
@@ -151,7 +151,7 @@ class Graph:
         )
 
     def planning_bytes(self, tensors: int, scratch: int) -> int:
-        """What planning takes for a moment where the head will be."""
+        """Temporary memory of the planning, at the place of the head."""
         entries = len(self._tensors) + scratch
         return (
             _PLANNING_AN_ENTRY * entries
@@ -160,7 +160,7 @@ class Graph:
         )
 
     def buffers(self) -> list[Buffer]:
-        """Tensors in the head: from the operator that makes them to the last that reads them."""
+        """Tensors in the head, from the operator that writes them to the last that reads them."""
         inputs, outputs = self._ends
         first = dict.fromkeys(inputs, 0)
         last = dict.fromkeys(inputs, 0)
@@ -182,14 +182,14 @@ class Graph:
 
     def scratch(self, kernels: str) -> list[Buffer]:
         """Memory that CMSIS-NN's convolutions and poolings need while they run."""
-        found = []
+        buffers = []
         for step, operator in enumerate(self._operators, start=1):
             if size := self._scratch_bytes(operator, kernels):
-                found.append(Buffer(_aligned(size), step, step))
-        return found
+                buffers.append(Buffer(_aligned(size), step, step))
+        return buffers
 
     def _scratch_bytes(self, operator: Any, kernels: str) -> int:
-        """As CMSIS-NN's functions ``arm_..._get_buffer_size`` have it."""
+        """Result of CMSIS-NN's functions ``arm_..._get_buffer_size``."""
         kinds = schema.BuiltinOperator
         code = self._codes[operator.opcodeIndex]
         if code not in (kinds.AVERAGE_POOL_2D, kinds.CONV_2D, kinds.DEPTHWISE_CONV_2D):
@@ -221,7 +221,7 @@ def _convolution_bytes(columns: int, kernels: str, wide: bool) -> int:
 
 
 def _depthwise_bytes(height: int, width: int, channels: int, kernels: str) -> int:
-    # TFLM asks by the type of the weights, which are int8 under 16-bit activations too.
+    # TFLM asks by the type of the weights, which are int8 with 16-bit activations, too.
     taps = height * width
     if kernels == "helium":
         return 4 * 124 * taps

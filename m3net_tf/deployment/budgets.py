@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each network may cost on each board: one file, compared with and changed on purpose."""
+"""Accepted costs of each network on each board, in a file that is only changed on request."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from m3net_tf.errors import ConfigError
 
 BUDGETS = find_sources("firmware") / "budgets.json"
 ALLOWANCE = 0.01
-"""Share by which a figure may exceed its budget: compilers differ in a few bytes."""
+"""Share by which a figure may exceed its accepted cost: compilers differ by a few bytes."""
 
 Change = tuple[str, str, str, int | None, int | None]
 
 
 def compare(result: dict[str, Any], path: Path = BUDGETS) -> list[Change]:
-    """Figures that differ from their budget.
+    """Figures that differ from the accepted costs.
 
     Args:
-        result: what :func:`m3net_tf.deployment.matrix.run_matrix` returned.
-        path: the budgets.
+        result: result of :func:`m3net_tf.deployment.matrix.run_matrix`.
+        path: file of the accepted costs.
 
     Returns:
-        Rows of board, network, cost, budget and figure; the budget is None where there is none,
-        the figure None where a budget has nothing to be compared with on a board that was run.
+        Rows of board, network, cost, accepted figure and present figure. The former is None if the
+        file lacks it, the latter None if a network was not measured on a board that was run.
 
     Raises:
-        ConfigError: the file is missing or not one of budgets.
+        ConfigError: the file is missing or invalid.
     """
     budgets = _read(path)
     changes: list[Change] = []
@@ -51,7 +51,7 @@ def compare(result: dict[str, Any], path: Path = BUDGETS) -> list[Change]:
 
 
 def exceeded(changes: list[Change]) -> list[Change]:
-    """Those that must not pass: above the allowance, without a budget, or gone."""
+    """Changes that fail: above the allowance, without an accepted figure, or not measured."""
     return [
         change
         for change in changes
@@ -60,15 +60,15 @@ def exceeded(changes: list[Change]) -> list[Change]:
 
 
 def update(result: dict[str, Any], path: Path = BUDGETS, *, keep: bool = False) -> None:
-    """Make the figures of a matrix the budgets of its boards; those of others stay.
+    """Accept the figures of a matrix as the costs of its boards; other boards are unchanged.
 
     Args:
-        result: what :func:`m3net_tf.deployment.matrix.run_matrix` returned.
-        path: the budgets.
-        keep: also keep those of networks that were not measured on these boards.
+        result: result of :func:`m3net_tf.deployment.matrix.run_matrix`.
+        path: file of the accepted costs.
+        keep: keep the figures of networks that were not measured on these boards.
 
     Raises:
-        ConfigError: the file is there and not one of budgets.
+        ConfigError: the file exists and is invalid.
     """
     budgets = _read(path) if path.exists() else {}
     for board in {cell["board"] for cell in result["cells"]}:
@@ -81,7 +81,7 @@ def update(result: dict[str, Any], path: Path = BUDGETS, *, keep: bool = False) 
 
 
 def changes_table(changes: list[Change]) -> Table:
-    """Changes for the terminal, the worst marked."""
+    """Changes for the terminal, with the failing ones marked."""
     table = Table("board", "network", "cost", "budget", "now", "change")
     failing = set(exceeded(changes))
     for change in changes:
@@ -89,14 +89,14 @@ def changes_table(changes: list[Change]) -> Table:
         share = ""
         if budget and now is not None:
             share = f"{100 * (now - budget) / budget:+.2f} %"
-        told = ["none" if figure is None else f"{figure:,}" for figure in (budget, now)]
-        table.add_row(*names, *told, share, style="red" if change in failing else None)
+        figures = ["none" if figure is None else f"{figure:,}" for figure in (budget, now)]
+        table.add_row(*names, *figures, share, style="red" if change in failing else None)
     return table
 
 
 def _read(path: Path) -> dict[str, dict[str, dict[str, int]]]:
     if not path.exists():
-        raise ConfigError(f"{path} is missing: make it by m3net matrix --update-budgets")
+        raise ConfigError(f"{path} is missing: make it with m3net matrix --update-budgets")
     budgets = read_json(path)
     try:
         return {
@@ -105,6 +105,6 @@ def _read(path: Path) -> dict[str, dict[str, dict[str, int]]]:
         }
     except (AttributeError, TypeError, ValueError):
         raise ConfigError(
-            f"{path} is no file of budgets: restore it, or delete it and make it by "
+            f"{path} is no file of budgets: restore it, or delete it and make it with "
             "m3net matrix --update-budgets"
         ) from None

@@ -32,18 +32,18 @@ from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 
 @writes_into("folder", makes=True)
 def certify_export(bundle: Bundle, board: str, folder: Path, log: Log = silent) -> dict[str, Any]:
-    """Prove the arena and hold Python against the compiled C over the export's test vectors.
+    """Prove the arena and compare Python with the compiled C over the export's test vectors.
 
-    A certificate that the export has of this very firmware is left as it is.
+    A certificate of the same firmware is kept.
 
     Args:
         bundle: the export.
         board: board to emulate.
-        folder: where the firmware's build files go.
-        log: takes lines of progress.
+        folder: folder of the firmware's build files.
+        log: receives lines of progress.
 
     Returns:
-        The certificate; without an emulator it says "host only" and why.
+        The certificate; without an emulator it says "host only" and gives the reason.
 
     Raises:
         FirmwareError: the firmware does not build or run, or its numbers drift from Python's.
@@ -56,8 +56,8 @@ def certify_export(bundle: Bundle, board: str, folder: Path, log: Log = silent) 
         certificate = write_certificate(bundle, _with_host(bundle, expected), None, reason)
     else:
         image = prove_arena(bundle, board, folder, log)
-        if found := valid_certificate(bundle, board, _image_sha256(image)):
-            return found
+        if valid := valid_certificate(bundle, board, _image_sha256(image)):
+            return valid
         log(f"running {len(expected.pcm)} test vectors on the emulated {board}")
         machine = find_machine(board)
         on_board = run_job(image.elf, machine, expected.features[..., 0])
@@ -78,7 +78,7 @@ def _with_host(bundle: Bundle, expected: Expected) -> Expected:
 
 
 def with_fixed_features(frontend: FrontendConfig, board: str, expected: Expected) -> Expected:
-    """Features in whole numbers, too, where the board's core computes so; samples are so on all."""
+    """Add the fixed-point features that the board's core computes; waveforms are such on all."""
     if frontend.kind == "waveform":
         return dataclasses.replace(expected, fixed_features=expected.features[..., 0])
     core = FIRMWARE_DIR / "cmake" / "cores" / f"{board_core(board)}.cmake"
@@ -95,7 +95,7 @@ def _image_sha256(image: FirmwareImage) -> str:
 def board_answer(
     image: FirmwareImage, on_board: EmulationResult, from_pcm: EmulationResult
 ) -> BoardAnswer:
-    """What a board answered to features and to samples, with its figures, for a certificate."""
+    """A board's outputs for features and for samples, and its figures, for a certificate."""
     emulator = find_machine(image.board).emulator
     version = subprocess.run([emulator, "--version"], capture_output=True, text=True, check=False)
     return BoardAnswer(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from rich.table import Table
 
 from m3net_tf.artifacts import provenance, read_json, write_json
-from m3net_tf.datasets import protocol_statement
+from m3net_tf.datasets import AudioDataset, protocol_statement
 from m3net_tf.datasets.selection import spread_clips
 from m3net_tf.deployment.certification import board_answer, with_fixed_features
 from m3net_tf.emulation import EmulationResult, find_machine, run_job
@@ -35,7 +35,7 @@ from m3net_tf.training.run import Run
 
 
 def saved_summary(run: Run, board: str) -> dict[str, Any] | None:
-    """The summary that an earlier :func:`run_chain` left, where it still holds and is complete."""
+    """The summary that :func:`run_chain` has written, if it is complete and of this network."""
     path = run.folder / "summary.json"
     if not path.exists():
         return None
@@ -47,55 +47,109 @@ def saved_summary(run: Run, board: str) -> dict[str, Any] | None:
     return summary if certified and "emulation_missing" not in summary else None
 
 
+@dataclasses.dataclass(frozen=True)
+class _Clips:
+    """Held-out clips.
+
+    Attributes:
+        pcm: int16 samples, shape (clips, samples).
+        features: int8 features, shape (clips, bins, frames, 1).
+        truth: labels, shape (clips,).
+        scores: int8 scores on the desktop, shape (clips, classes).
+    """
+
+    pcm: npt.NDArray[np.int16]
+    features: npt.NDArray[np.int8]
+    truth: npt.NDArray[np.int32]
+    scores: npt.NDArray[np.int8]
+
+    def accuracy(self, labels: npt.NDArray[Any]) -> float:
+        return float((labels == self.truth).mean())
+
+
 @writes_into("run")
 def run_chain(
-    run: Run,
-    board: str,
-    data_dir: Path | None = None,
-    count: int | None = None,
-    log: Log = silent,
+    run: Run, board: str, data_dir: Path | None = None, count: int | None = None, log: Log = silent
 ) -> dict[str, Any]:
     """Run held-out clips through every stage and compare.
 
     Args:
         run: finished run with an export.
         board: emulated board.
-        data_dir: where the data set lies.
+        data_dir: folder of the data set.
         count: number of clips; None takes the whole test split.
-        log: takes lines of progress.
+        log: receives lines of progress.
 
     Returns:
-        The summary; it is also written to ``summary.json`` in the run's folder. Where the board
-        cannot be emulated its figures are None and ``emulation_missing`` says why. The export's
-        certificate is made anew from the same runs; ``drift`` has what it names.
+        The summary, also written to ``summary.json`` in the run's folder. If the board cannot be
+        emulated, its figures are None and ``emulation_missing`` gives the reason. The export's
+        certificate is written again from the same results; ``drift`` is the certificate's.
 
     Raises:
-        M3NetError: as the stages raise.
+        M3NetError: a stage failed.
     """
-    find_machine(board)  # before the slow stages, for a board that nothing emulates
+    find_machine(board)  # refuses a board without an emulator before the slow stages
+    bundle, dataset = Bundle.load(run.folder / "export"), run.dataset(data_dir)
+    chosen = spread_clips(dataset, count)
+    log(f"{len(chosen)} held-out clips of {dataset.info.name}")
+    pcm, features = pcm_and_features(dataset, chosen, bundle.frontend)
+    scores = bundle.run_reference(features)
+    clips = _Clips(pcm, features, dataset.label_ids(chosen), scores)
+    summary = _desktop_summary(run, bundle, board, dataset, clips)
+    equal = []
+    expected, answer = Expected(_source(dataset), pcm, features, scores), None
+    if reason := tflm_unavailable_reason():
+        summary["tflm_host_missing"] = reason
+    else:
+        tflm = bundle.run_tflm(features)
+        expected = dataclasses.replace(expected, host_scores=tflm)
+        summary["accuracy"]["tflm_host"] = clips.accuracy(tflm.argmax(1))
+        equal.append(np.array_equal(tflm, scores))
+    if reason := why_no_emulation(board):
+        summary["emulation_missing"] = reason
+        log(f"no emulation: {reason}")
+    else:
+        image = prove_arena(bundle, board, run.folder / "firmware" / board, log)
+        machine = find_machine(board)
+        log(f"running {len(chosen)} clips on the emulated {board}, as features and as sound")
+        on_board = run_job(image.elf, machine, features[..., 0])
+        from_pcm = run_job(image.elf, machine, pcm, report_features=True)
+        equal.append(np.array_equal(on_board.outputs, scores))
+        summary["accuracy"]["emulated"] = clips.accuracy(on_board.labels)
+        summary |= _board_figures(on_board, from_pcm, image)
+        summary["end_to_end"] = _end_to_end(from_pcm, clips)
+        expected = with_fixed_features(bundle.frontend, board, expected)
+        answer = board_answer(image, on_board, from_pcm)
+    summary["bytes_equal"] = all(equal) if equal else None
+    missing = summary.get("emulation_missing", "")
+    summary["drift"] = write_certificate(bundle, expected, answer, missing)["drift"]
+    write_json(run.folder / "summary.json", summary)
+    return summary
+
+
+def _source(dataset: AudioDataset) -> str:
+    """Origin of the clips, as the certificate names it."""
+    return f"held-out clips of {dataset.info.name}, {dataset.info.protocol}"
+
+
+def _desktop_summary(
+    run: Run, bundle: Bundle, board: str, dataset: AudioDataset, clips: _Clips
+) -> dict[str, Any]:
+    """The summary with the figures of the desktop; those of TFLM and the board are None."""
     from m3net_tf.training.evaluation import predict  # TensorFlow takes seconds to import
 
-    bundle = Bundle.load(run.folder / "export")
-    dataset = run.dataset(data_dir)
-    clips = spread_clips(dataset, count)
-    truth = dataset.label_ids(clips)
-    log(f"{len(clips)} held-out clips of {dataset.info.name}")
-    pcm, features = pcm_and_features(dataset, clips, bundle.frontend)
-
-    def accuracy(labels: npt.NDArray[Any]) -> float:
-        return float((labels == truth).mean())
-
-    scores = bundle.run_reference(features)
-    summary: dict[str, Any] = {
+    labels = clips.scores.argmax(1)
+    hits = int((labels == clips.truth).sum())
+    return {
         "run": run.folder.name,
         "board": board,
         "dataset": dataset.info.name,
         "protocol": dataset.info.protocol,
         "statement": run.protocol_statement(dataset),
-        "clips": len(clips),
+        "clips": len(labels),
         "accuracy": {
-            "float": accuracy(predict(run.load_model(), features).argmax(1)),
-            "int8_desktop": accuracy(scores.argmax(1)),
+            "float": clips.accuracy(predict(run.load_model(), clips.features).argmax(1)),
+            "int8_desktop": clips.accuracy(labels),
             "tflm_host": None,
             "emulated": None,
         },
@@ -107,40 +161,9 @@ def run_chain(
         "arena_source": bundle.manifest["arena"]["source"],
         "flash_bytes": None,
         "instructions": {"frontend_per_frame": None, "model": None},
+        "int8_accuracy_95": list(wilson_interval(hits, len(labels))),
         **provenance(),
     }
-    hits = int((scores.argmax(1) == truth).sum())
-    summary["int8_accuracy_95"] = list(wilson_interval(hits, len(clips)))
-    equal = []
-    source = f"held-out clips of {dataset.info.name}, {dataset.info.protocol}"
-    expected, answer = Expected(source, pcm, features, scores), None
-    if reason := tflm_unavailable_reason():
-        summary["tflm_host_missing"] = reason
-    else:
-        tflm = bundle.run_tflm(features)
-        expected = dataclasses.replace(expected, host_scores=tflm)
-        summary["accuracy"]["tflm_host"] = accuracy(tflm.argmax(1))
-        equal.append(np.array_equal(tflm, scores))
-    if reason := why_no_emulation(board):
-        summary["emulation_missing"] = reason
-        log(f"no emulation: {reason}")
-    else:
-        image = prove_arena(bundle, board, run.folder / "firmware" / board, log)
-        machine = find_machine(board)
-        log(f"running {len(clips)} clips on the emulated {board}, as features and as sound")
-        on_board = run_job(image.elf, machine, features[..., 0])
-        from_pcm = run_job(image.elf, machine, pcm, report_features=True)
-        equal.append(np.array_equal(on_board.outputs, scores))
-        summary["accuracy"]["emulated"] = accuracy(on_board.labels)
-        summary |= _board_figures(on_board, from_pcm, image)
-        expected = with_fixed_features(bundle.frontend, board, expected)
-        answer = board_answer(image, on_board, from_pcm)
-        summary["end_to_end"] = _end_to_end(from_pcm, features[..., 0], scores, truth)
-    summary["bytes_equal"] = all(equal) if equal else None
-    missing = summary.get("emulation_missing", "")
-    summary["drift"] = write_certificate(bundle, expected, answer, missing)["drift"]
-    write_json(run.folder / "summary.json", summary)
-    return summary
 
 
 def _board_figures(
@@ -160,37 +183,32 @@ def _board_figures(
     }
 
 
-def _end_to_end(
-    board: EmulationResult,
-    features: npt.NDArray[np.int8],
-    scores: npt.NDArray[np.int8],
-    truth: npt.NDArray[np.int32],
-) -> dict[str, Any]:
-    """From samples to label on the board, against Python's features and the desktop's scores."""
+def _end_to_end(board: EmulationResult, clips: _Clips) -> dict[str, Any]:
+    """From samples to label on the board, compared with Python's features and the desktop."""
     return {
-        "accuracy": float((board.labels == truth).mean()),
-        "same_label_as_desktop": float((board.labels == scores.argmax(1)).mean()),
-        **feature_parity(board, features),
+        "accuracy": clips.accuracy(board.labels),
+        "same_label_as_desktop": float((board.labels == clips.scores.argmax(1)).mean()),
+        **feature_parity(board, clips.features[..., 0]),
     }
 
 
 def feature_parity(board: EmulationResult, features: npt.NDArray[np.int8]) -> dict[str, Any]:
-    """The features that a board made of sounds, against Python's.
+    """Compare the features that a board computed from sound with Python's.
 
     Args:
-        board: what it answered to samples, with its features.
-        features: the reference's, int8 of shape (clips, bins, frames).
+        board: its result for samples, with the features.
+        features: Python's, int8 of shape (clips, bins, frames).
 
     Raises:
-        FirmwareError: the board told none.
+        FirmwareError: the board reported no features.
     """
     if board.features is None:
         raise FirmwareError("the firmware reported no features: build it from this release")
-    apart = np.abs(board.features.astype(int) - features)
+    difference = np.abs(board.features.astype(int) - features)
     return {
-        "features_equal": float((apart == 0).mean()),
-        "features_within_1_lsb": float((apart <= 1).mean()),
-        "features_largest_lsb": int(apart.max()),
+        "features_equal": float((difference == 0).mean()),
+        "features_within_1_lsb": float((difference <= 1).mean()),
+        "features_largest_lsb": int(difference.max()),
     }
 
 
@@ -221,8 +239,8 @@ def chain_table(summary: dict[str, Any]) -> Table:
         row("int8 features within 1 LSB of Python's", end_to_end["features_within_1_lsb"])
         row("flash, bytes", summary["flash_bytes"])
         row("tensor arena, bytes", summary["arena_bytes"])
-        row("instructions a frame, front end", instructions["frontend_per_frame"])
-        row("instructions a run, network", instructions["model"])
+        row("instructions per frame, front end", instructions["frontend_per_frame"])
+        row("instructions per run, network", instructions["model"])
     row("parameters", summary["parameters"])
     table.caption = "\n".join(caption)
     return table

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an export takes of each board: arena, flash, RAM, stack and share of the processor.
+"""The resources that an export needs on each board: arena, flash, RAM, stack, processor share.
 
-What a core executes and needs is measured on the emulated board that has this core, the sizes on
-the board's own linked firmware. Without the firmware tools only the arena is told, by estimate.
+Instructions, arena and stack are measured on an emulated board with the same core, sizes on the
+board's own linked firmware. Without the firmware tools, only an estimate of the arena is given.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 
 CLIPS = 2
 BUSY_SHARE = 0.5
-"""A board counts as real-time up to this share of its clock: an instruction may take more than a
-cycle, and how many more depends on the chip's memories."""
+"""A board counts as real-time up to this share of its clock: an instruction may take several
+cycles, depending on the chip's memories."""
 
 BUDGETS = {"s": (64 << 10, 200_000), "m": (192 << 10, 500_000), "l": (512 << 10, 1_500_000)}
-"""Arena and network, in bytes, that the presets of these names keep to."""
+"""Largest arena and network of each preset, in bytes."""
 
 _MEASURED = tuple(
     """
@@ -57,16 +57,16 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
 
 @dataclasses.dataclass(frozen=True)
 class BoardFacts:
-    """What a board's own files say of it.
+    """Facts from the files of a board.
 
     Attributes:
         board: its name.
         core: a file of ``firmware/cmake/cores``.
         clock_hz: clock of the core.
-        flash_bytes: flash for the image; a boot loader's share counts as free.
-        ram_bytes: RAM, in all memories that the linker script has.
-        dma_bytes: the share of it that only buffers of the DMA lie in.
-        stack_bytes: stack in it.
+        flash_bytes: flash for the image, including that of a boot loader.
+        ram_bytes: RAM, in all memories of the linker script.
+        dma_bytes: part of the RAM that is only used for DMA buffers.
+        stack_bytes: size of the stack.
     """
 
     board: str
@@ -80,7 +80,7 @@ class BoardFacts:
 
 @dataclasses.dataclass(frozen=True)
 class _Measured:
-    """What the emulated board with a core reports."""
+    """Results of an emulated board."""
 
     image: FirmwareImage
     features: EmulationResult
@@ -104,7 +104,7 @@ def read_board(board: str) -> BoardFacts:
     """Read a board's facts from its ``board.h`` and linker script.
 
     Raises:
-        FirmwareError: there is no such board, or one of its files does not tell.
+        FirmwareError: there is no such board, or one of its files lacks a number.
     """
     folder = board_file(board).parent
     script = folder / "".join(board_setting(board, "LINKER_SCRIPT"))
@@ -131,10 +131,10 @@ def _define(header: Path, name: str) -> int:
 
 
 def _number(path: Path, pattern: str) -> int:
-    found = re.search(pattern, path.read_text(encoding="utf-8")) if path.is_file() else None
-    if not found:
-        raise FirmwareError(f"{path} has nothing like {pattern}: write the number there")
-    return int(found[1]) * _UNITS[found[2]]
+    match = re.search(pattern, path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not match:
+        raise FirmwareError(f"{path} has no match for {pattern}: write the number there")
+    return int(match[1]) * _UNITS[match[2]]
 
 
 def kernels_of(core: str) -> str:
@@ -147,20 +147,20 @@ def kernels_of(core: str) -> str:
 
 @writes_into("folder")
 def run_fit(folder: Path, boards: Sequence[str] = (), log: Log = silent) -> dict[str, Any]:
-    """Tell what a run's export takes of boards; also written to ``fit.json`` in its folder.
+    """Measure the resources that a run's export needs on boards, and write ``fit.json``.
 
-    The firmware of each is built as ``m3net firmware`` and ``m3net device`` build it, in the same
+    The firmware of each board is built as by ``m3net firmware`` and ``m3net device``, in the same
     folder, ``firmware/<board>`` of the run.
 
     Args:
         folder: folder of a run with an export.
-        boards: which boards; all by default.
-        log: takes lines of progress.
+        boards: names of boards; all by default.
+        log: receives lines of progress.
 
     Returns:
-        ``boards``, a dict for each; ``sound``, what a second of sound asks for; ``arena``, the
-        export's. Where nothing can be built and emulated ``missing`` says why, and figures that
-        this asks for are None.
+        ``boards``, a dict for each; ``sound``, frames and runs for a second of sound; ``arena``,
+        the export's. If nothing can be built and emulated, ``missing`` gives the reason, and the
+        measured figures are None.
 
     Raises:
         ModelError: there is no export.
@@ -171,22 +171,22 @@ def run_fit(folder: Path, boards: Sequence[str] = (), log: Log = silent) -> dict
     facts = [read_board(board) for board in boards or list_boards()]
     bundle = Bundle.load(folder / "export")
     cores: dict[str, _Measured | str] = {}
-    why_not = _asked_once()
+    why_not = _cached_reasons()
     rows = []
-    for count, one in enumerate(facts, start=1):
-        told = functools.partial(_told_of, log, f"[{count}/{len(facts)}] {one.board}")
-        told("building its firmware")
-        row = {**dataclasses.asdict(one), "network_bytes": bundle.network.size_bytes}
-        row["arena_estimate_bytes"] = _estimate(bundle, one.core)
-        emulated = _emulated_board(one)
+    for count, board in enumerate(facts, start=1):
+        report = functools.partial(_log_for, log, f"[{count}/{len(facts)}] {board.board}")
+        report("building its firmware")
+        row = {**dataclasses.asdict(board), "network_bytes": bundle.network.size_bytes}
+        row["arena_estimate_bytes"] = _estimate(bundle, board.core)
+        emulated = _emulated_board(board)
         if emulated not in cores:
-            cores[emulated] = _measure_core(bundle, emulated, one.core, why_not, folder, told)
+            cores[emulated] = _measure_core(bundle, emulated, board.core, why_not, folder, report)
         measured = cores[emulated]
-        missing = measured if isinstance(measured, str) else _why_no_link(one.board)
+        missing = measured if isinstance(measured, str) else _why_no_link(board.board)
         if missing or isinstance(measured, str):
-            row |= _untold("; ".join(filter(None, (missing, tflm_unavailable_reason()))))
+            row |= _unmeasured("; ".join(filter(None, (missing, tflm_unavailable_reason()))))
         else:
-            row |= _told(bundle, one, measured, folder / "firmware" / one.board, told)
+            row |= _figures(bundle, board, measured, folder / "firmware" / board.board, report)
         rows.append(row)
     result = {
         "run": folder.name,
@@ -201,8 +201,8 @@ def run_fit(folder: Path, boards: Sequence[str] = (), log: Log = silent) -> dict
     return result
 
 
-def _asked_once() -> Callable[[str], str]:
-    """:func:`why_no_emulation`, asked once of each emulator: without a network it takes long."""
+def _cached_reasons() -> Callable[[str], str]:
+    """:func:`why_no_emulation`, called once per emulator: without a network it is slow."""
     reasons: dict[str, str] = {}
 
     def why_not(board: str) -> str:
@@ -214,12 +214,12 @@ def _asked_once() -> Callable[[str], str]:
     return why_not
 
 
-def _told_of(log: Log, owner: str, line: str) -> None:
+def _log_for(log: Log, owner: str, line: str) -> None:
     log(f"{owner}: {line}")
 
 
 def _emulated_board(facts: BoardFacts) -> str:
-    """The board itself if it is emulated, else one that has its core; '' if there is none."""
+    """The board itself if it is emulated, else one with its core; '' if there is none."""
     names = [machine.board for machine in MACHINES if board_core(machine.board) == facts.core]
     return facts.board if facts.board in names else next(iter(names), "")
 
@@ -238,7 +238,7 @@ def _measure_core(
     folder: Path,
     log: Log,
 ) -> _Measured | str:
-    """What a core takes, on the emulated board that has it; or why nothing can be measured."""
+    """Results of the emulated board with a core; or why nothing can be measured."""
     reason = why_not(emulated) if emulated else f"nothing emulates a {core}"
     if reason:
         return reason
@@ -255,20 +255,20 @@ def _measure_core(
 
 
 def _why_no_link(board: str) -> str:
-    """Why the sources of the board's own chip cannot be had; '' if they can."""
+    """Why the sources of the board's chip are unavailable; '' if they are available."""
     return why_sources_unavailable(board_sources(board)) or ""
 
 
-def _untold(reason: str) -> dict[str, Any]:
+def _unmeasured(reason: str) -> dict[str, Any]:
     return {**dict.fromkeys(_MEASURED), "missing": reason}
 
 
-def _told(
+def _figures(
     bundle: Bundle, facts: BoardFacts, measured: _Measured, folder: Path, log: Log
 ) -> dict[str, Any]:
     image, overflow = measured.image, dict[str, int]()
     if image.board != facts.board:
-        # The export's, as m3net firmware takes it, unless that is too small for the core.
+        # The export's arena, as in m3net firmware, unless it is too small for the core.
         exported = bundle.manifest["arena"]["bytes"]
         size = None if measured.arena_bytes == exported else measured.arena_bytes
         try:
@@ -282,9 +282,9 @@ def _told(
         flash = facts.flash_bytes + overflow["FLASH"]
     if "RAM" in overflow:
         ram = facts.ram_bytes + overflow["RAM"]
-    apart = image.sections.get(".dma", 0) if facts.dma_bytes else 0
+    dma_used = image.sections.get(".dma", 0) if facts.dma_bytes else 0
     room = {
-        "arena_bytes": facts.ram_bytes - facts.dma_bytes - (ram - apart) + measured.arena_bytes,
+        "arena_bytes": facts.ram_bytes - facts.dma_bytes - (ram - dma_used) + measured.arena_bytes,
         "network_bytes": facts.flash_bytes - flash + bundle.network.size_bytes,
     }
     return {
@@ -304,7 +304,7 @@ def _told(
 
 
 def _pace(bundle: Bundle, facts: BoardFacts, measured: _Measured) -> dict[str, Any]:
-    """Instructions for a second of sound, and whether the board keeps up with it."""
+    """Instructions for a second of sound, and whether the board runs in real time."""
     frames_per_s, runs_per_s = _rates(bundle)
     model = measured.features.model_instructions
     per_second = math.ceil(model * runs_per_s + measured.frame_instructions * frames_per_s)
@@ -327,32 +327,32 @@ def _preset(bundle: Bundle, room: dict[str, int], *, fits: bool) -> str | None:
     """The largest preset that a board has room for; the export's own fits if its firmware does."""
     largest = largest_preset(room["arena_bytes"], room["network_bytes"])
     own = bundle.manifest["model"]["name"].rpartition("-")[2]
-    known = [name for name in BUDGETS if name == largest or (fits and name == own)]
-    return known[-1] if known else None
+    fitting = [name for name in BUDGETS if name == largest or (fits and name == own)]
+    return fitting[-1] if fitting else None
 
 
 def _overflow(log: Path) -> dict[str, int]:
-    """By how many bytes a firmware was too large for a board's memories, by region."""
+    """Region of memory -> bytes by which a firmware is too large for it."""
     text = log.read_text(encoding="utf-8", errors="replace")
-    found = re.findall(r"region `(\w+)' overflowed by (\d+) byte", text)
-    return {region: int(size) for region, size in found}
+    overflows = re.findall(r"region `(\w+)' overflowed by (\d+) byte", text)
+    return {region: int(size) for region, size in overflows}
 
 
 def _rates(bundle: Bundle) -> tuple[float, float]:
-    """Frames of the front end and runs of the network in a second, with the gate open."""
+    """Frames of the front end and runs of the network per second, with the gate open."""
     frontend = bundle.frontend
     frames = frontend.sample_rate_hz / frontend.hop_samples
     return frames, frames / bundle.detector.run_columns
 
 
 def _keeps_up(bundle: Bundle, run_s: float) -> bool:
-    """Whether the queue between microphone and main loop holds what is heard during a run."""
+    """Whether the queue from microphone to main loop holds the sound that arrives during a run."""
     hops = _define(FIRMWARE_DIR / "core" / "live.h", "M3NET_LIVE_QUEUE_HOPS") - 1
     return run_s <= BUSY_SHARE * hops * bundle.frontend.hop_s
 
 
 def _least_run_columns(bundle: Bundle, model: int, free_per_s: float) -> int | None:
-    """Columns from run to run with which the network takes what the front end leaves."""
+    """Fewest columns between runs with which the network keeps to the time the front end leaves."""
     frames_per_s, _ = _rates(bundle)
     if free_per_s <= 0:
         return None
@@ -360,11 +360,11 @@ def _least_run_columns(bundle: Bundle, model: int, free_per_s: float) -> int | N
 
 
 def largest_preset(arena_bytes: int, network_bytes: int) -> str | None:
-    """The largest of :data:`BUDGETS` that a board has room for.
+    """Name of the largest preset of :data:`BUDGETS` that a board has room for.
 
     Args:
-        arena_bytes: RAM that is left for the arena.
-        network_bytes: flash that is left for the network.
+        arena_bytes: free RAM for the arena.
+        network_bytes: free flash for the network.
     """
     fitting = [
         name

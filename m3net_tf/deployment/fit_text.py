@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an export takes of each board, for a terminal of 80 columns or a pipe."""
+"""The resources that an export needs on each board, for a terminal of 80 columns or a pipe."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from rich.text import Text
 
 from m3net_tf.deployment.fit import BUDGETS, BUSY_SHARE
 
-_WORDS = ("board", "real time")  # columns that are no figures
+_WORDS = ("board", "real time")  # columns without figures
 
 
 def fit_report(result: dict[str, Any]) -> Group:
-    """The figures for the terminal, within 80 columns: memory, time, and what they rest on."""
+    """The figures for the terminal, within 80 columns: memory, time, and their origin."""
     sound, rows = result["sound"], result["boards"]
-    title = f"{result['run']}: {result['network']}, {sound['runs_per_s']:g} runs a second"
+    title = f"{result['run']}: {result['network']}, {sound['runs_per_s']:g} runs per second"
     measured = [row for row in rows if row["measured_on"]]
     parts: list[RenderableType] = [title, "", _memory_table(rows)]
     if measured:
@@ -88,9 +88,9 @@ def _remarks(result: dict[str, Any]) -> list[str]:
     rows, exported = result["boards"], result["arena"]["bytes"]
     remarks, measured = [], [row for row in rows if row["measured_on"]]
     for emulated, names in _grouped(measured, "measured_on").items():
-        if others := [name for name in names if name != emulated]:
+        if same_core := [name for name in names if name != emulated]:
             remarks.append(
-                f"{', '.join(others)}: instructions, arena and stack are those of the emulated "
+                f"{', '.join(same_core)}: instructions, arena and stack are those of the emulated "
                 f"{emulated}, which has the same core."
             )
     for emulated in _grouped(
@@ -107,18 +107,18 @@ def _remarks(result: dict[str, Any]) -> list[str]:
     if any(row["arena_estimate_bytes"] for row in missing):
         remarks.append("~: estimated on this computer.")
     if measured:
-        budgets = ", ".join(f"{name} {a:,} + {n:,}" for name, (a, n) in BUDGETS.items())
+        limits = ", ".join(f"{name} {a:,} + {n:,}" for name, (a, n) in BUDGETS.items())
         remarks += [
             "Memory is in bytes, with the share of the board's. The preset is the largest whose "
-            f"budget of arena and network ({budgets}) there is memory for, whatever its pace.",
-            "Instructions are not cycles: real time is up to "
-            f"{100 * BUSY_SHARE:g} % of the clock in instructions, with the gate open.",
+            f"limits of arena and network ({limits}) the board has memory for, at any speed.",
+            "Instructions are not cycles: a board counts as real-time up to "
+            f"{100 * BUSY_SHARE:g} % of its clock in instructions, with the gate open.",
         ]
     return remarks
 
 
 def _grouped(rows: list[dict[str, Any]], key: str) -> dict[str, list[str]]:
-    """Names of the boards by what they have under a key, in their order."""
+    """Names of the boards by their value of a key, in order."""
     groups: dict[str, list[str]] = {}
     for row in rows:
         groups.setdefault(row[key], []).append(row["board"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every emulated board with every network: same bytes or not, and what each run costs."""
+"""Every emulated board with every network: equality of the output bytes, and costs."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ COSTS = (
     *("instructions", "frontend_instructions"),
     *("arena_bytes", "stack_bytes", "flash_bytes", "model_bytes"),
 )
-"""Figures of a cell that are the same on every computer, and have a budget."""
+"""Figures of a cell that are the same on every computer, and are compared with accepted costs."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Heard:
-    """The clips that all boards hear, and what they must answer.
+class Reference:
+    """The clips that are run on all boards, and the expected outputs.
 
     Attributes:
         bundle: the network.
         pcm: int16 samples, shape (clips, samples).
-        features: the reference's int8 features of them, shape (clips, bins, frames).
-        scores: the desktop's int8 answers to these, shape (clips, classes).
+        features: Python's int8 features, shape (clips, bins, frames).
+        scores: int8 scores on the desktop, shape (clips, classes).
     """
 
     bundle: Bundle
@@ -63,24 +63,24 @@ def run_matrix(
     jobs: int = 2,
     log: Log = silent,
 ) -> dict[str, Any]:
-    """Train, export, build and emulate.
+    """Train, export, build and emulate; finished steps are skipped.
 
     Args:
-        folder: where runs, builds and ``matrix.json`` go; what is there is not made again.
+        folder: folder for runs, builds and ``matrix.json``.
         recipes: folder of the networks' recipes, ``experiments/matrix`` by default; a recipe's
-            name is the network's.
-        boards: which of the emulated boards; all by default.
-        data_dir: where the recipes' data set lies, if it is one of files.
-        jobs: boards that are built and emulated at once.
-        log: takes lines of progress.
+            file name is the network's name.
+        boards: some of the emulated boards; all by default.
+        data_dir: folder of the recipes' data set, if it needs one.
+        jobs: number of boards that are built and emulated in parallel.
+        log: receives lines of progress.
 
     Returns:
         ``cells``, a dict of figures for each board and network, and the provenance.
 
     Raises:
         ConfigError: there is no recipe.
-        FirmwareError: an unknown board, or nothing can be built or emulated here.
-        M3NetError: as the stages raise.
+        FirmwareError: an unknown board, or a board cannot be built or emulated here.
+        M3NetError: a stage failed.
     """
     boards = boards or EMULATED
     if reason := why_no_matrix(boards):
@@ -89,15 +89,15 @@ def run_matrix(
     plans = sorted(recipes.glob("*.yaml"))
     if not plans:
         raise ConfigError(f"{recipes} has no recipe: name a folder of recipes")
-    heard = {plan.stem: _prepare(plan, folder / plan.stem, data_dir, log) for plan in plans}
+    references = {plan.stem: _prepare(plan, folder / plan.stem, data_dir, log) for plan in plans}
 
     def cell(board: str, network: str) -> dict[str, Any]:
-        found = _cell(board, heard[network], folder / network / "firmware" / board)
-        log(f"{board}, {network}: {'same bytes' if found['bytes_equal'] else 'OTHER BYTES'}")
-        return {"board": board, "network": network, **found}
+        figures = _cell(board, references[network], folder / network / "firmware" / board)
+        log(f"{board}, {network}: {'same bytes' if figures['bytes_equal'] else 'OTHER BYTES'}")
+        return {"board": board, "network": network, **figures}
 
     with ThreadPoolExecutor(jobs) as pool:
-        pairs = [(board, network) for board in boards for network in heard]
+        pairs = [(board, network) for board in boards for network in references]
         cells = list(pool.map(lambda pair: cell(*pair), pairs))
     result = {"cells": cells, **provenance()}
     write_json(folder / "matrix.json", result)
@@ -105,7 +105,7 @@ def run_matrix(
 
 
 def why_no_matrix(boards: Sequence[str] = ()) -> str:
-    """Why a board cannot be emulated here, the first of those given; '' if all can.
+    """Why the first of these boards that cannot be emulated here cannot; '' if all can.
 
     Raises:
         FirmwareError: there is no such emulated board.
@@ -116,7 +116,7 @@ def why_no_matrix(boards: Sequence[str] = ()) -> str:
     return ""
 
 
-def _prepare(plan: Path, folder: Path, data_dir: Path | None, log: Log) -> Heard:
+def _prepare(plan: Path, folder: Path, data_dir: Path | None, log: Log) -> Reference:
     log(f"{plan.stem}: training and export")
     train(load_recipe(plan), folder, data_dir)
     run = Run(folder)
@@ -124,27 +124,27 @@ def _prepare(plan: Path, folder: Path, data_dir: Path | None, log: Log) -> Heard
     dataset = run.dataset(data_dir)
     clips = spread_clips(dataset, CLIPS)
     pcm, features = pcm_and_features(dataset, clips, bundle.frontend)
-    return Heard(bundle, pcm, features[..., 0], bundle.run_reference(features))
+    return Reference(bundle, pcm, features[..., 0], bundle.run_reference(features))
 
 
-def _cell(board: str, heard: Heard, folder: Path) -> dict[str, Any]:
-    """One board with one network."""
-    machine, bundle = find_machine(board), heard.bundle
+def _cell(board: str, reference: Reference, folder: Path) -> dict[str, Any]:
+    """Figures of one board with one network."""
+    machine, bundle = find_machine(board), reference.bundle
     arena = bundle.manifest["arena"]["bytes"] + ARENA_SLACK_BYTES
     image = build_firmware(bundle.folder, board, folder, arena)
-    answered = run_job(image.elf, machine, heard.features)
-    told = run_job(image.elf, machine, heard.pcm, report_features=True)
-    parity = feature_parity(told, heard.features)
+    from_features = run_job(image.elf, machine, reference.features)
+    from_pcm = run_job(image.elf, machine, reference.pcm, report_features=True)
+    parity = feature_parity(from_pcm, reference.features)
     return {
-        "bytes_equal": bool(np.array_equal(answered.outputs, heard.scores)),
-        "label": bundle.labels[int(answered.labels[0])],
-        "label_of_desktop": bundle.labels[int(heard.scores[0].argmax())],
-        "instructions": answered.model_instructions,
-        "arena_bytes": answered.arena_used_bytes,
-        "stack_bytes": max(answered.stack_used_bytes, told.stack_used_bytes),
+        "bytes_equal": bool(np.array_equal(from_features.outputs, reference.scores)),
+        "label": bundle.labels[int(from_features.labels[0])],
+        "label_of_desktop": bundle.labels[int(reference.scores[0].argmax())],
+        "instructions": from_features.model_instructions,
+        "arena_bytes": from_features.arena_used_bytes,
+        "stack_bytes": max(from_features.stack_used_bytes, from_pcm.stack_used_bytes),
         "flash_bytes": image.flash_bytes,
         "model_bytes": bundle.network.size_bytes,
-        "frontend_instructions": told.frontend_instructions_per_frame,
+        "frontend_instructions": from_pcm.frontend_instructions_per_frame,
         "frontend_largest_lsb": parity["features_largest_lsb"],
         "frontend_equal": parity["features_equal"],
     }
@@ -153,7 +153,7 @@ def _cell(board: str, heard: Heard, folder: Path) -> dict[str, Any]:
 def matrix_table(result: dict[str, Any]) -> Table:
     """The matrix for the terminal."""
     names = ("board", "network", "same bytes", "instructions", "arena", "stack", "flash")
-    table = Table(*names, "front end, a frame", "its equal values", "label")
+    table = Table(*names, "front end, per frame", "equal features", "label")
     for cell in result["cells"]:
         table.add_row(
             cell["board"],

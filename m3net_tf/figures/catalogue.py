@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The papers' figures by name, drawn from finished runs: a picture, its numbers, what made it."""
+"""The papers' figures by name, drawn from finished runs: picture, numbers and provenance."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class FigureKind:
 
     Attributes:
         summary: what it shows.
-        runs: what runs it takes: ``none``, ``one`` or ``many``.
-        draw: makes it of the runs and of ``data_dir`` and ``clips``, where these are given.
-        options: which of the two it takes.
+        runs: number of runs: ``none``, ``one`` or ``many``.
+        draw: draws it from the runs and those of ``data_dir`` and ``clips`` that are given.
+        options: which of these two it accepts.
     """
 
     summary: str
@@ -39,24 +39,24 @@ class FigureKind:
 
 FIGURES: dict[str, FigureKind] = {
     "diffres/fig4": FigureKind(
-        "spectrogram, importance, warp and what the classifier gets (figures 4, 12 and 13)",
+        "spectrogram, importance, warp and input of the classifier (figures 4, 12 and 13)",
         "one",
         lambda runs, options, _: draw_warp(runs[0], **options),
         ("data_dir", "clips"),
     ),
     "diffres/fig5": FigureKind(
-        "throughput of mel, LEAF and DiffRes against frames a second, measured here",
+        "throughput of mel, LEAF and DiffRes by frames per second, measured here",
         "none",
         lambda _, options, log: draw_throughput(**options, log=log),
         ("clips",),
     ),
     "diffres/fig6": FigureKind(
-        "activeness over the epochs for different frames a second",
+        "activeness over the epochs for different frame rates",
         "many",
         lambda runs, *_: draw_by_frame_rate(runs, "activeness", "activeness"),
     ),
     "diffres/fig7": FigureKind(
-        "guide loss over the epochs for different frames a second",
+        "guide loss over the epochs for different frame rates",
         "many",
         lambda runs, *_: draw_by_frame_rate(runs, "guide_loss", "guide loss"),
     ),
@@ -99,28 +99,28 @@ def draw_figure(
         name: one of :data:`FIGURES`.
         runs: folders of finished runs.
         out: folder; ``diffres/fig4`` becomes ``<out>/diffres/fig4.png`` and so on.
-        data_dir: where the runs' data set lies.
-        clips: clips that it shows, instead of its own number.
-        log: takes lines of progress.
+        data_dir: folder of the runs' data set.
+        clips: number of clips instead of the figure's default.
+        log: receives lines of progress.
 
     Returns:
         The picture, its numbers as CSV, and a JSON with versions and facts.
 
     Raises:
-        ConfigError: an unknown figure, too few or too many runs, or an option that it does not
-            take.
-        M3NetError: a run is unfinished, or as reading it raises.
+        ConfigError: an unknown figure, too few or too many runs, or an option that the figure does
+            not accept.
+        M3NetError: a run is unfinished or cannot be read.
     """
     if name not in FIGURES:
         raise ConfigError(f"figure {name!r} is unknown: choose one of {', '.join(FIGURES)}")
     kind = FIGURES[name]
-    fitting, wanted = {
+    accepted, expected = {
         "none": (not runs, "no run"),
         "one": (len(runs) == 1, "one finished run"),
         "many": (len(runs) >= 1, "one finished run or more"),
     }[kind.runs]
-    if not fitting:
-        raise ConfigError(f"figure {name} takes {wanted}, not {len(runs)}: name them by --run")
+    if not accepted:
+        raise ConfigError(f"figure {name} takes {expected}, not {len(runs)}: name them with --run")
     if clips is not None:
         if "clips" not in kind.options:
             raise ConfigError(f"figure {name} shows no clips: leave --clips out")

@@ -16,7 +16,7 @@ from m3net_tf.training.run import Run
 
 
 def read_history(run: Run) -> dict[str, list[float]]:
-    """Columns of a run's ``history.csv``; epochs in which a value is missing have NaN.
+    """Columns of a run's ``history.csv``; missing values are NaN.
 
     Raises:
         DataError: the file is missing or damaged.
@@ -33,10 +33,10 @@ def read_history(run: Run) -> dict[str, list[float]]:
 
 
 def frames_per_second(run: Run) -> float:
-    """Frames a second that DiffRes, or its rival, hands the classifier of a run.
+    """Frames per second that the classifier of a run gets from DiffRes or its rival.
 
     Raises:
-        ConfigError: the run's network is no ``diffres``.
+        ConfigError: the run's network is not ``diffres``.
     """
     recipe = run.recipe()
     if recipe.model.name != "diffres":
@@ -49,12 +49,12 @@ def frames_per_second(run: Run) -> float:
 
 
 def draw_by_frame_rate(runs: Sequence[Run], column: str, label: str) -> Drawing:
-    """A figure of DiffRes over the epochs, a colour for each number of frames a second.
+    """A quantity of DiffRes over the epochs, one colour per frame rate.
 
     Args:
         runs: runs of ``diffres``.
         column: column of their histories.
-        label: what it is, for the axis.
+        label: label of the axis.
 
     Raises:
         ConfigError: a run of another network.
@@ -63,14 +63,14 @@ def draw_by_frame_rate(runs: Sequence[Run], column: str, label: str) -> Drawing:
     figure = new_figure(5, 3.2)
     axes = figure.subplots()
     rows: list[tuple[str, float, float, float]] = []
-    seen: dict[float, str] = {}
+    colours: dict[float, str] = {}
     for run in sorted(runs, key=frames_per_second):
         rate = frames_per_second(run)
         epochs, values = _column(run, column)
         name = f"{rate:.3g} FPS"
-        colour = seen.get(rate, f"C{len(seen)}")
-        axes.plot(epochs, values, color=colour, label=None if rate in seen else name)
-        seen[rate] = colour
+        colour = colours.get(rate, f"C{len(colours)}")
+        axes.plot(epochs, values, color=colour, label=None if rate in colours else name)
+        colours[rate] = colour
         rows += [
             (run.folder.name, rate, epoch, value)
             for epoch, value in zip(epochs, values, strict=True)
@@ -101,7 +101,7 @@ def draw_fusion(runs: Sequence[Run]) -> Drawing:
 
 
 def draw_curves(runs: Sequence[Run]) -> Drawing:
-    """Loss and validation figures of several runs, one over the other.
+    """Loss and validation figures of several runs in the same axes.
 
     Raises:
         DataError: a history is missing or damaged.
@@ -113,18 +113,18 @@ def draw_curves(runs: Sequence[Run]) -> Drawing:
         if name not in ("epoch", "seconds") and all(name in history for history in histories)
     ]
     figure = new_figure(7, 2.6 * -(-len(shared) // 2))
-    for place, name in zip(
+    for axes, name in zip(
         np.ravel(figure.subplots(-(-len(shared) // 2), 2, squeeze=False)),
         itertools.chain(shared, [None]),
         strict=False,
     ):
         if name is None:
-            place.set_axis_off()
+            axes.set_axis_off()
             continue
         for run, history in zip(runs, histories, strict=True):
-            place.plot(history["epoch"], history[name], label=run.folder.name)
-        place.set(xlabel="epoch", ylabel=name.replace("_", " "))
-        place.legend(fontsize="small")
+            axes.plot(history["epoch"], history[name], label=run.folder.name)
+        axes.set(xlabel="epoch", ylabel=name.replace("_", " "))
+        axes.legend(fontsize="small")
     rows = [
         (run.folder.name, *values)
         for run, history in zip(runs, histories, strict=True)
@@ -134,7 +134,7 @@ def draw_curves(runs: Sequence[Run]) -> Drawing:
 
 
 def draw_confusion(runs: Sequence[Run]) -> Drawing:
-    """Confusion matrix of a run's test clips, in shares of each true class.
+    """Confusion matrix of a run's test clips, as shares of each true class.
 
     Raises:
         DataError: the run has none, or it is damaged.
@@ -153,15 +153,13 @@ def draw_confusion(runs: Sequence[Run]) -> Drawing:
     figure = new_figure(edge + 0.8, edge)
     axes = figure.subplots()
     image = axes.imshow(shares, cmap=COLOURS, vmin=0, vmax=1)
-    places = range(len(labels))
-    axes.set_xticks(places, labels, rotation=90, parse_math=False)
-    axes.set_yticks(places, labels, parse_math=False)
+    ticks = range(len(labels))
+    axes.set_xticks(ticks, labels, rotation=90, parse_math=False)
+    axes.set_yticks(ticks, labels, parse_math=False)
     axes.set(xlabel="predicted", ylabel="true")
     figure.colorbar(image, label="share of the true class")
     rows = [
-        (labels[i], labels[j], int(counts[i, j]), float(shares[i, j]))
-        for i in places
-        for j in places
+        (labels[i], labels[j], int(counts[i, j]), float(shares[i, j])) for i in ticks for j in ticks
     ]
     return Drawing(figure, ("true", "predicted", "clips", "share"), rows)
 

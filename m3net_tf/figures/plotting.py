@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A figure and its numbers, as files whose bytes hang on nothing but what is drawn."""
+"""A figure and its numbers as files, whose bytes depend only on what is drawn."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ COLOURS = "viridis"
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-    """What a figure consists of.
+    """A figure and its numbers.
 
     Attributes:
         figure: the picture.
         columns: names of the columns of its numbers.
-        rows: the numbers themselves, a row for each point that is drawn.
-        facts: what else is to be known of it, as plain values.
+        rows: the numbers, one row per drawn point.
+        facts: further information, as plain values.
     """
 
     figure: Figure

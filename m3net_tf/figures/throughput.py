@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seconds of sound that are classified in a second, against frames a second: DiffRes's figure 5."""
+"""Seconds of sound classified per second, by frame rate: figure 5 of the DiffRes paper."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,11 +21,17 @@ from m3net_tf.models.learnable_frontend import FRONTENDS
 from m3net_tf.models.stacking import put_in_front
 from m3net_tf.progress import Log, silent
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 EFFICIENTNET_B2 = {"name": "efficientnet_attention", "preset": "paper"}
 CLASSES = 527
-"""AudioSet's, as in the paper's largest experiment."""
+"""Classes of AudioSet, the paper's largest experiment."""
 
 Classify = Callable[[tf.Tensor], tf.Tensor]
+Way = tuple[str, int]
+"""Front end, and frames per second that the classifier gets."""
+_COLUMNS = ("front_end", "frames_per_s", "parameters", "sound_s_per_s", "batch_ms")
 
 
 def draw_throughput(
@@ -37,57 +43,34 @@ def draw_throughput(
     classifier: Mapping[str, Any] = EFFICIENTNET_B2,
     log: Log = silent,
 ) -> Drawing:
-    """Measure from waveform to class probabilities on this machine, all front ends by turns.
+    """Measure from waveform to class probabilities on this machine, all front ends in turn.
 
-    The mel spectrogram and LEAF come to fewer frames by average pooling, as in the paper; DiffRes
-    leaves nothing out at the full frame rate, so it is measured below that. All have 128 filters
-    and a hop of 10 ms.
+    The frames of the mel spectrogram and LEAF are reduced by average pooling, as in the paper.
+    DiffRes is only measured below the full frame rate, at which it drops nothing. All have 128
+    filters and a hop of 10 ms.
 
     Args:
-        frames_per_s: frames a second that the classifier gets, up to 100.
+        frames_per_s: frames per second that the classifier gets, up to 100.
         clips: clips in a batch.
         clip_s: length of a clip.
-        rounds: timed batches of each, after one to warm up.
+        rounds: timed batches of each, after one for warm-up.
         classifier: network behind the front ends, as for ``diffres``.
-        log: takes lines of progress.
+        log: receives lines of progress.
     """
     config = frontend_preset("diffres")
-    full = config.sample_rate_hz // config.hop_samples
     rng = np.random.default_rng(0)
     samples = round(clip_s * config.sample_rate_hz)
     sound = tf.constant(rng.uniform(-0.1, 0.1, (clips, samples)), tf.float32)
-    ways: dict[tuple[str, int], tuple[Classify, int]] = {}
-    for rate in frames_per_s:
-        share = 1.0 - rate / full
-        for front_end in ("mel", "leaf", "diffres"):
-            if front_end == "diffres" and rate == full:
-                continue
-            log(f"{front_end} at {rate} FPS")
-            if front_end == "leaf":
-                model = _leaf(config, samples, share, classifier)
-                classify = _compiled(model, None, sound.shape)
-            else:
-                model = _behind_mel(config, samples, share, front_end, classifier)
-                classify = _compiled(model, config, sound.shape)
-            classify(sound).numpy()
-            ways[front_end, rate] = classify, model.count_params()
-    spans: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
-    for _ in range(rounds):
-        for way, (classify, _) in ways.items():
-            start = time.perf_counter()
-            classify(sound).numpy()
-            spans[way].append(time.perf_counter() - start)
+    ways = {
+        (front_end, rate): _build(config, sound, front_end, rate, classifier, log)
+        for rate in frames_per_s
+        for front_end in ("mel", "leaf", "diffres")
+        if front_end != "diffres" or rate < config.sample_rate_hz // config.hop_samples
+    }
     rows = [
-        (*way, ways[way][1], clips * clip_s / (median := statistics.median(own)), 1000 * median)
-        for way, own in spans.items()
+        (*way, ways[way][1], clips * clip_s / seconds, 1000 * seconds)
+        for way, seconds in _median_seconds(ways, sound, rounds).items()
     ]
-    figure = new_figure(5, 3.2)
-    axes = figure.subplots()
-    for front_end in ("mel", "diffres", "leaf"):
-        points = [(rate, speed) for name, rate, _, speed, _ in rows if name == front_end]
-        axes.plot(*zip(*points, strict=True), "o-", label=front_end)
-    axes.set(xlabel="frames a second", ylabel="sound classified a second (s)", ylim=(0, None))
-    axes.legend()
     facts = {
         "clips": clips,
         "clip_s": clip_s,
@@ -97,8 +80,53 @@ def draw_throughput(
         "gpus": len(tf.config.list_physical_devices("GPU")),
         "load_average_after": [round(value, 2) for value in os.getloadavg()],
     }
-    columns = ("front_end", "frames_per_s", "parameters", "sound_s_per_s", "batch_ms")
-    return Drawing(figure, columns, rows, facts)
+    return Drawing(_plot(rows), _COLUMNS, rows, facts)
+
+
+def _build(
+    config: FrontendConfig,
+    sound: tf.Tensor,
+    front_end: str,
+    rate: int,
+    classifier: Mapping[str, Any],
+    log: Log,
+) -> tuple[Classify, int]:
+    """A compiled network that has run once, and its number of parameters."""
+    log(f"{front_end} at {rate} FPS")
+    samples = sound.shape[1]
+    share = 1.0 - rate / (config.sample_rate_hz // config.hop_samples)
+    if front_end == "leaf":
+        model = _leaf(config, samples, share, classifier)
+        classify = _compiled(model, None, sound.shape)
+    else:
+        model = _behind_mel(config, samples, share, front_end, classifier)
+        classify = _compiled(model, config, sound.shape)
+    classify(sound).numpy()
+    return classify, model.count_params()
+
+
+def _median_seconds(
+    ways: Mapping[Way, tuple[Classify, int]], sound: tf.Tensor, rounds: int
+) -> dict[Way, float]:
+    """Median time of a batch of each network."""
+    spans: dict[Way, list[float]] = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way, (classify, _) in ways.items():
+            start = time.perf_counter()
+            classify(sound).numpy()
+            spans[way].append(time.perf_counter() - start)
+    return {way: statistics.median(seconds) for way, seconds in spans.items()}
+
+
+def _plot(rows: Sequence[tuple[Any, ...]]) -> Figure:
+    figure = new_figure(5, 3.2)
+    axes = figure.subplots()
+    for front_end in ("mel", "diffres", "leaf"):
+        points = [(rate, speed) for name, rate, _, speed, _ in rows if name == front_end]
+        axes.plot(*zip(*points, strict=True), "o-", label=front_end)
+    axes.set(xlabel="frames per second", ylabel="sound classified per second (s)", ylim=(0, None))
+    axes.legend()
+    return figure
 
 
 def _behind_mel(
@@ -139,7 +167,7 @@ def _leaf(
 
 
 def _compiled(model: keras.Model, config: FrontendConfig | None, shape: tf.TensorShape) -> Classify:
-    """Waveforms of a shape to probabilities in one graph, by way of the mel map if given."""
+    """One graph from waveforms to probabilities, through the mel map if ``config`` is given."""
 
     @tf.function
     def classify(sound: tf.Tensor) -> tf.Tensor:

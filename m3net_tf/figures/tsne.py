@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a network's branches put the clips: the bilateral paper's figure 7 (t-SNE)."""
+"""t-SNE of the clips by the branches of a network: figure 7 of the bilateral paper."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Values = npt.NDArray[np.float32]
 CLIPS = 500
 FEWEST = 8
 PANELS = {"detail": "detail branch", "semantic": "semantic branch", "pool": "last layer"}
-"""Layers of the network and what they are called; the raw audio comes before them."""
+"""Layer of the network -> title of its panel; the panel of the raw audio comes first."""
 _BATCH = 8
-_COMPONENTS = 50  # the t-SNE paper's own reduction of wide data before the distances
+_COMPONENTS = 50  # to which the t-SNE paper reduces wide data first
 _PERPLEXITY = 30.0
 
 
@@ -30,17 +30,17 @@ def draw_tsne(run: Run, data_dir: Path | None = None, clips: int = CLIPS, seed: 
     """Test clips in the plane, by raw audio, each branch and the last layer.
 
     Sequences are averaged over time. The mean silhouette in the plane (1: classes apart, 0: mixed)
-    stands above each panel.
+    is given above each panel.
 
     Args:
         run: run of the bilateral network with both branches.
-        data_dir: where its data set lies.
-        clips: how many test clips, evenly over the classes; at least 8.
+        data_dir: folder of its data set.
+        clips: number of test clips, spread evenly over the classes; at least 8.
         seed: seed of t-SNE.
 
     Raises:
         ConfigError: too few clips, or a network without these branches.
-        M3NetError: as reading the data and the run raises.
+        M3NetError: the data or the run cannot be read.
     """
     dataset = run.dataset(data_dir)
     if min(clips, len(dataset.split("test"))) < FEWEST:
@@ -49,21 +49,21 @@ def draw_tsne(run: Run, data_dir: Path | None = None, clips: int = CLIPS, seed: 
             "of a larger data set"
         )
     model = run.load_model()
-    own = {layer.name for layer in model.layers}
+    layers = {layer.name for layer in model.layers}
     for name in PANELS:
-        if name not in own:
+        if name not in layers:
             raise ConfigError(
                 f"{run.folder}: the network has no layer {name!r}: name a run of the bilateral "
                 "network with both branches"
             )
-    found = compute_features(dataset, "test", run.recipe().frontend)
-    chosen = spread_over_classes(found.labels, clips)
+    test = compute_features(dataset, "test", run.recipe().frontend)
+    chosen = spread_over_classes(test.labels, clips)
     sounds: list[Values] = []
     branches: dict[str, list[Values]] = {name: [] for name in PANELS}
     inside = keras.Model(model.input, {name: model.get_layer(name).output for name in PANELS})
     for first in range(0, len(chosen), _BATCH):
         part = chosen[first : first + _BATCH]
-        maps = dequantize_features(found.features[np.zeros_like(part), part])[..., None]
+        maps = dequantize_features(test.features[np.zeros_like(part), part])[..., None]
         sounds.append(maps.reshape(len(part), -1))
         for name, values in inside(maps, training=False).items():
             branches[name].append(tf.reduce_mean(values, axis=(1, 2)).numpy())
@@ -71,8 +71,8 @@ def draw_tsne(run: Run, data_dir: Path | None = None, clips: int = CLIPS, seed: 
     points |= {
         title: _plane(np.concatenate(branches[name]), seed) for name, title in PANELS.items()
     }
-    clip_ids = [found.clips[i].clip_id for i in chosen]
-    return _scatter(points, found.labels[chosen], clip_ids, dataset.info.labels)
+    clip_ids = [test.clips[i].clip_id for i in chosen]
+    return _scatter(points, test.labels[chosen], clip_ids, dataset.info.labels)
 
 
 def _plane(values: Values, seed: int) -> Values:

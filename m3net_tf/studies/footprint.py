@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a network costs before it is trained: parameters, MACs, and on this machine time and memory.
+"""Cost of an untrained network: parameters, MACs, and time and memory on this machine.
 
-Run as a program (``python -m m3net_tf.studies.footprint FILE.tflite``) it prints time and memory of
-one ``.tflite`` as JSON: a process of its own, so that nothing but the interpreter is measured.
+As a program (``python -m m3net_tf.studies.footprint FILE.tflite``) it prints time and memory of one
+``.tflite`` as JSON: in a separate process, only the interpreter is measured.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def measure(model: Mapping[str, Any], figure: str) -> dict[str, Any]:
         figure: one of :data:`FIGURES`.
 
     Returns:
-        ``parameters`` and ``macs``, and with ``latency_ms`` or ``memory_mb`` both: the median time
-        of one clip, and the largest memory of the process, both of the float network in TensorFlow
-        Lite on one thread.
+        ``parameters`` and ``macs``. If ``figure`` is ``latency_ms`` or ``memory_mb``, also these
+        two: the median time of one clip and the peak memory of the process, for the float network
+        in TensorFlow Lite on one thread.
 
     Raises:
         ConfigError: an unknown figure, network or argument.
-        ModelError: TensorFlow Lite cannot take the network.
+        ModelError: TensorFlow Lite cannot run the network.
     """
     from m3net_tf.keras import keras
     from m3net_tf.models import build_model
@@ -95,14 +95,14 @@ def _run_tflite(path: Path) -> dict[str, float]:
 
 
 def _peak_memory_mb() -> float:
-    """Largest resident memory of this process.
+    """Peak resident memory of this process.
 
-    Linux's getrusage would count in what the process that started this one held.
+    Linux's getrusage would include the memory of the parent process.
     """
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024 / 1e6
-    raise ModelError("/proc/self/status does not tell VmHWM: memory is measured on Linux alone")
+    raise ModelError("/proc/self/status has no VmHWM: memory is only measured on Linux")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether two cells of a table differ."""
+"""Statistical comparison of two cells of a table."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _EXACT_PAIRS = 20
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Wilcoxon's signed-rank test of two cells, run by run.
+    """Wilcoxon's signed-rank test of two cells, paired by runs.
 
     Attributes:
         pairs: runs of the same seed and fold in both.
         difference: mean of the differences.
         p: two-sided p-value; exact up to 20 pairs that differ.
-        smallest_p: the smallest that so many pairs could give.
+        smallest_p: smallest possible p-value for this number of pairs.
     """
 
     pairs: int
@@ -33,15 +33,15 @@ class Comparison:
 def compare(values: Sequence[float], reference: Sequence[float]) -> Comparison | None:
     """Test whether paired values differ; None without pairs.
 
-    Pairs without a difference say nothing of its direction and are left out of the test, as in
-    Wilcoxon's paper; equal differences share their ranks.
+    Pairs without a difference are left out of the test, as in Wilcoxon's paper; equal differences
+    share their ranks.
     """
     differences = np.subtract(values, reference)
     if not len(differences):
         return None
     pairs, mean = len(differences), float(differences.mean())
     smallest = 2.0 ** (1 - pairs)
-    # Means of counts differ in their last bits though they stand for the same number of clips.
+    # Rounding errors would make differences of the same number of clips unequal.
     differences = np.round(differences, 9)
     differences = differences[differences != 0]
     if not len(differences):
@@ -50,19 +50,19 @@ def compare(values: Sequence[float], reference: Sequence[float]) -> Comparison |
 
 
 def _signed_rank_p(differences: np.ndarray) -> float:
-    """Share of all signs of the ranks that are at least as lopsided as the ones seen."""
+    """Share of all sign patterns of the ranks that are at least as extreme as the observed one."""
     from scipy.stats import norm, rankdata
 
     ranks = rankdata(np.abs(differences))
     half = ranks.sum() / 2
-    seen = abs(ranks[differences > 0].sum() - half)
+    observed = abs(ranks[differences > 0].sum() - half)
     if len(ranks) > _EXACT_PAIRS:
         deviation = math.sqrt(np.square(ranks).sum() / 4)
-        return float(min(1.0, 2 * norm.sf(max(0.0, seen - 0.5) / deviation)))
-    # Sums of all subsets of the ranks; doubled ranks are whole even where they are shared.
+        return float(min(1.0, 2 * norm.sf(max(0.0, observed - 0.5) / deviation)))
+    # Sums of all subsets of the ranks; doubled ranks are whole numbers even if shared.
     counts = np.zeros(int(2 * ranks.sum()) + 1)
     counts[0] = 1
     for rank in np.rint(2 * ranks).astype(int):
         counts[rank:] = counts[rank:] + counts[:-rank]
     sums = np.arange(len(counts)) / 2
-    return float(counts[np.abs(sums - half) >= seen - 1e-9].sum() / counts.sum())
+    return float(counts[np.abs(sums - half) >= observed - 1e-9].sum() / counts.sum())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a table would run: each run's recipe and state, and the data that are missing."""
+"""Preview of a table: recipe and state of each run, and missing data."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _COLUMNS = 80
 
 
 def plan_lines(plan: TablePlan, data_folders: DataFolders, runs_folder: Path) -> list[str]:
-    """A plan for the terminal: the runs by cell, then data that are missing.
+    """A plan for the terminal: the runs by cell, then missing data.
 
     Args:
-        plan: what :func:`m3net_tf.studies.tables.plan_table` gives.
-        data_folders: where data sets lie, by name.
-        runs_folder: where runs are kept.
+        plan: result of :func:`m3net_tf.studies.tables.plan_table`.
+        data_folders: folders of the data sets, by name.
+        runs_folder: folder of the runs of all tables.
     """
     runs = in_order(plan.trainings.values())
-    states = {one.key: _state(one, plan, runs_folder) for one in runs}
+    states = {run.key: _state(run, plan, runs_folder) for run in runs}
     waiting = plan.runs.waiting
     lines = [
         f"{plan.grid.name} at {plan.grid.budget} budget: {len(plan.grid.cells)} cells, "
@@ -36,13 +36,13 @@ def plan_lines(plan: TablePlan, data_folders: DataFolders, runs_folder: Path) ->
         f"grid: {plan.grid.path}",
         f"table: {plan.stem}.md{'' if Path(f'{plan.stem}.md').exists() else ' (not there yet)'}",
     ]
-    for folder, group in itertools.groupby(runs, lambda one: one.place.rpartition("/")[0]):
+    for folder, group in itertools.groupby(runs, lambda run: run.place.rpartition("/")[0]):
         members = list(group)
         lines += ["", folder, *_wrapped(_recipe_text(members[0].recipe))]
-        for one in members:
-            name = one.place.rpartition("/")[2]
-            lines.append(f"  {name:<14} recipe {one.key[:12]}  {states[one.key]}")
-    missing = missing_data((one.recipe for one in waiting), data_folders)
+        for run in members:
+            name = run.place.rpartition("/")[2]
+            lines.append(f"  {name:<14} recipe {run.key[:12]}  {states[run.key]}")
+    missing = missing_data((run.recipe for run in waiting), data_folders)
     return [*lines, "", *_data_lines(missing, waiting)]
 
 
@@ -68,8 +68,8 @@ def _recipe_text(recipe: Recipe) -> str:
 
 
 def _settings(values: dict[str, Any]) -> str:
-    told = ", ".join(f"{key}: {value}" for key, value in values.items())
-    return f" ({told})" if told else ""
+    text = ", ".join(f"{key}: {value}" for key, value in values.items())
+    return f" ({text})" if text else ""
 
 
 def _wrapped(text: str) -> list[str]:
@@ -77,7 +77,7 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _data_lines(missing: Iterable[str], waiting: Iterable[Training]) -> list[str]:
-    if told := [f"  {line}" for line in missing]:
-        return ["data that are missing:", *told]
-    names = sorted({one.recipe.dataset.name for one in waiting})
+    if lines := [f"  {line}" for line in missing]:
+        return ["missing data:", *lines]
+    names = sorted({run.recipe.dataset.name for run in waiting})
     return [f"data: {', '.join(names)}: there" if names else "data: none needed"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The runs that tables need: each trained once, resumable, side by side where asked."""
+"""The runs that tables need: each trained once, resumable, in parallel if requested."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from m3net_tf.training.run import Run, built_otherwise, design_of, load_recipe_d
 
 DataFolders = Mapping[str, Path]
 ANY_DATA = ""
-"""Key of :data:`DataFolders` for the data sets that it does not name."""
+"""Key of :data:`DataFolders` for all data sets without a folder of their own."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of a training.
+    """Result of a training.
 
     Attributes:
-        folder: its run folder, finished unless there is an error.
+        folder: its run folder, which is finished unless there is an error.
         error: why it failed, in one line; '' if it did not.
     """
 
@@ -43,11 +43,11 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Which runs there are and which must be trained.
+    """All runs, and those that are finished.
 
     Attributes:
-        runs: each training once, behind all that it needs.
-        finished: folders of those that are finished, by the trainings' keys.
+        runs: each training once, after all that it needs.
+        finished: folders of the finished ones, by the trainings' keys.
     """
 
     runs: tuple[Training, ...]
@@ -55,37 +55,39 @@ class Plan:
 
     @property
     def waiting(self) -> list[Training]:
-        """What must be trained, in order."""
+        """The trainings that must be run, in order."""
         return [training for training in self.runs if training.key not in self.finished]
 
 
 def plan_trainings(trainings: Iterable[Training], root: Path, known: Collection[str] = ()) -> Plan:
-    """Look which trainings are finished.
+    """Find the finished trainings.
 
     Args:
-        trainings: what is wanted, without what that needs.
+        trainings: the trainings of the cells, without those that they need.
         root: folder of all tables' runs. A finished run of an equal recipe anywhere in it is used,
-            unless a preset of its model has changed since.
-        known: keys of trainings whose results are known; they are not trained for their own sake.
+            unless a preset of its model has changed.
+        known: keys of trainings with kept results; they are only run if another one needs them.
     """
     finished = finished_runs(root)
-    runs = in_order(one for one in trainings if one.key in finished or one.key not in known)
+    runs = in_order(
+        training for training in trainings if training.key in finished or training.key not in known
+    )
     keys = {training.key for training in runs}
     return Plan(tuple(runs), {key: finished[key] for key in finished if key in keys})
 
 
 def require_data(recipes: Iterable[Recipe], data_folders: DataFolders, owner: str) -> None:
-    """Refuse to start anything before the data of all runs are there.
+    """Require the data of all runs before any is started.
 
     Raises:
-        DataError: they are not; the message names each data set and the option to give.
+        DataError: data are missing; the message names each data set and the option for it.
     """
     if missing := missing_data(recipes, data_folders):
-        raise DataError(f"{owner} needs data that are not there: {'; '.join(missing)}")
+        raise DataError(f"{owner} needs data that are missing: {'; '.join(missing)}")
 
 
 def missing_data(recipes: Iterable[Recipe], data_folders: DataFolders) -> list[str]:
-    """What is wrong with the data of recipes, a line for each data set; empty if nothing is."""
+    """Problems with the data of recipes, a line for each data set; empty if there are none."""
     reasons: dict[str, str] = {}
     sections = {json.dumps(recipe.to_dict()["dataset"]): recipe for recipe in recipes}
     for recipe in sections.values():
@@ -122,21 +124,21 @@ def run_trainings(
     jobs: int = 1,
     log: Log = silent,
 ) -> dict[str, Outcome]:
-    """Train what is not finished yet; one that fails does not stop the others.
+    """Train the runs that are not finished; a failure does not stop the others.
 
     Args:
-        plan: what is finished and what is not.
+        plan: the runs, and which are finished.
         root: folder of all tables' runs.
-        data_folders: where data sets lie, by name.
-        jobs: processes; 1 trains in this one.
-        log: takes lines of progress. What a training itself says goes to ``train.log`` in its
+        data_folders: folders of the data sets, by name.
+        jobs: number of processes; 1 trains in this process.
+        log: receives lines of progress. The lines of a training go to ``train.log`` in its
             folder.
 
     Returns:
         Outcomes by the trainings' keys.
 
     Raises:
-        DataError: several processes are asked for and Ray is not installed.
+        DataError: ``jobs`` is above 1 and Ray is not installed.
     """
     outcomes = {key: Outcome(folder) for key, folder in plan.finished.items()}
     waiting = plan.waiting
@@ -147,10 +149,10 @@ def run_trainings(
     start = time.perf_counter()
     done = pool(waiting, outcomes, root, data_folders, jobs)
     for count, (training, outcome, seconds) in enumerate(done, start=1):
-        told = f"failed: {outcome.error}" if outcome.error else _result(outcome.folder)
+        result = f"failed: {outcome.error}" if outcome.error else _result(outcome.folder)
         log(
-            f"[{count}/{len(waiting)}] {training.place}: {told} "
-            f"({seconds:.0f} s; {time.perf_counter() - start:.0f} s in all)"
+            f"[{count}/{len(waiting)}] {training.place}: {result} "
+            f"({seconds:.0f} s; {time.perf_counter() - start:.0f} s in total)"
         )
     return outcomes
 
@@ -165,7 +167,7 @@ def _own_process(
     data_folders: DataFolders,
     jobs: int,
 ) -> _Done:
-    """Train one after the other, here; fills ``outcomes`` as it goes."""
+    """Train one after the other in this process; adds to ``outcomes``."""
     for training in waiting:
         folder, seconds = _folder(training, root), 0.0
         error = _blocked(training, outcomes)
@@ -182,7 +184,7 @@ def _ray_pool(
     data_folders: DataFolders,
     jobs: int,
 ) -> _Done:
-    """Train in ``jobs`` processes, each run as soon as what it needs is there."""
+    """Train in ``jobs`` processes, each run as soon as the runs that it needs are finished."""
     ray = _start_ray(jobs)
     try:
         devices = ray.cluster_resources().get("GPU", 0.0)
@@ -209,7 +211,7 @@ def _ray_pool(
             training, folder = running.pop(handle)
             try:
                 error, seconds = ray.get(handle)
-            except ray.exceptions.RayError as problem:  # the process died, of memory for one
+            except ray.exceptions.RayError as problem:  # the process died, e.g. out of memory
                 error, seconds = f"{type(problem).__name__}: {_line(problem)}", 0.0
             outcomes[training.key] = Outcome(folder, error)
             yield training, outcomes[training.key], seconds
@@ -218,7 +220,7 @@ def _ray_pool(
 
 
 def _start_ray(jobs: int) -> Any:
-    # Without it Ray hides the accelerators from tasks that ask for none, and warns that it does.
+    # Otherwise Ray hides the accelerators from tasks that request none, and warns about it.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -243,11 +245,11 @@ def _start_ray(jobs: int) -> Any:
 
 
 def _train(recipe: Recipe, folder: Path, data_folders: DataFolders) -> tuple[str, float]:
-    """Train one run; why it failed, or '', and how many seconds it took."""
+    """Train one run; return why it failed, or '', and the seconds that it took."""
     from m3net_tf.keras import keras, tf
     from m3net_tf.training import train
 
-    tf.get_logger().setLevel("ERROR")  # each run traces its own step, of which it would warn
+    tf.get_logger().setLevel("ERROR")  # it warns that each run traces its own step
     start, error = time.perf_counter(), ""
     folder.mkdir(parents=True, exist_ok=True)
     data = _data_folder(recipe, data_folders)
@@ -261,7 +263,7 @@ def _train(recipe: Recipe, folder: Path, data_folders: DataFolders) -> tuple[str
         except M3NetError as problem:
             log(f"error: {problem}")
             error = _line(problem)
-        # Whatever it is, the other runs go on; the log has the traceback.
+        # The other runs continue after any error; the log has the traceback.
         except Exception as problem:
             log(traceback.format_exc())
             error = f"{type(problem).__name__}: {_line(problem)} (see train.log in its folder)"
@@ -281,7 +283,7 @@ def _result(folder: Path) -> str:
 
 
 def in_order(trainings: Iterable[Training]) -> list[Training]:
-    """Each training once, behind all that it needs."""
+    """Each training once, after all that it needs."""
     ordered: dict[str, Training] = {}
 
     def add(training: Training) -> None:
@@ -312,7 +314,7 @@ def _resolved(training: Training, outcomes: Mapping[str, Outcome]) -> Recipe:
 
 
 def _folder(training: Training, root: Path) -> Path:
-    """Where a run goes on or starts; a run of another recipe in its place is left alone."""
+    """Folder in which a run continues or starts; a run of another recipe there is kept."""
     place = root / training.place
     for suffix in ("", f"-{training.key[:8]}"):
         folder = Path(f"{place}{suffix}")
@@ -323,15 +325,15 @@ def _folder(training: Training, root: Path) -> Path:
 
 def finished_runs(root: Path) -> dict[str, Path]:
     """Key of its :class:`Training` -> folder, of all finished runs in a folder of runs."""
-    found: dict[str, Path] = {}
+    finished: dict[str, Path] = {}
     for path in sorted(root.rglob("metrics.json")):
         if Run(path.parent).finished:
-            found.setdefault(_key_of(functools.partial(_recorded, path)), path.parent)
-    return found
+            finished.setdefault(_key_of(functools.partial(_recorded, path)), path.parent)
+    return finished
 
 
 def _recorded(metrics_path: Path) -> Recipe:
-    """The recipe as JSON has it: to read thousands in YAML would take minutes."""
+    """The recipe from the JSON: reading thousands of YAML files would take minutes."""
     metrics = read_json(metrics_path)
     recipe = Recipe.from_dict(metrics["recipe"])
     if built_otherwise(metrics, recipe):
@@ -340,7 +342,7 @@ def _recorded(metrics_path: Path) -> Recipe:
 
 
 def _held_key(folder: Path) -> str:
-    """Key of the run in a folder, as its :class:`Training` had it; '' if there is none."""
+    """Key of the :class:`Training` of the run in a folder; '' if there is none."""
     path = Run(folder).recipe_path
     return _key_of(lambda: load_recipe(path)) if path.exists() else ""
 
@@ -348,12 +350,12 @@ def _held_key(folder: Path) -> str:
 def _key_of(read: Callable[[], Recipe]) -> str:
     try:
         recipe = read()
-    except (ConfigError, DataError, KeyError):  # of an older version: nothing to use again
+    except (ConfigError, DataError, KeyError):  # written by an older version
         return "unreadable"
     for section in LINKS:
         link = getattr(recipe, section)
         if link.run:
-            if Run(Path(link.run)).outdated:  # what it gave came from another network
+            if Run(Path(link.run)).outdated:  # it was trained with another network
                 return "outdated"
             named = dataclasses.replace(link, run=f"recipe {_held_key(Path(link.run))}")
             recipe = dataclasses.replace(recipe, **{section: named})

@@ -7,25 +7,23 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from m3net_tf.markdown import markdown_table
 from m3net_tf.studies.grid import Cell, Grid
+from m3net_tf.studies.report_files import csv_value, kept_lines, recipes_link
 from m3net_tf.studies.statistics import FEWEST_PAIRS
-from m3net_tf.studies.written import recipes_link
+from m3net_tf.studies.table_results import NOTED_DATA, CellResult, RunRow
 
-if TYPE_CHECKING:
-    from m3net_tf.studies.tables import CellResult, RunRow
-
-NOTED_DATA = ("name", "protocol", "leaking")
 _ABOUT = {
-    "tiny": "Built-in sounds, few clips, one epoch: it shows that everything runs, and no more.",
+    "tiny": "Built-in sounds, few clips, one epoch: it only shows that everything runs.",
     "small": "Small real subsets, short trainings: compare within the table, not with the paper.",
-    "paper": "Data, protocol and training as in the paper, as far as it tells.",
+    "paper": "Data, protocol and training as in the paper, as far as it describes them.",
 }
 
 
 def table_csv(grid: Grid, results: Sequence[CellResult]) -> str:
-    """One line a run; cells without runs have one line, too."""
+    """One line per run, and one per cell without runs."""
     axes = list(grid.axes)
     fixed = ("metric", "paper", "seed", "fold", "value", "validation", "dataset", "protocol")
     more = ("leaking", "parameters", "macs", "best_epoch", "training_s", "git_commit")
@@ -34,11 +32,11 @@ def table_csv(grid: Grid, results: Sequence[CellResult]) -> str:
     writer.writerow([*axes, *fixed, *more, "recipe_sha256", "run", "error"])
     for result in results:
         cell = result.cell
-        head = [*(cell.labels[axis] for axis in axes), cell.metric, _blank(cell.expected)]
+        head = [*(cell.labels[axis] for axis in axes), cell.metric, csv_value(cell.expected)]
         if not result.runs:
             value = result.summary["mean"] if result.summary else None
-            facts = [_blank(result.facts.get(key)) for key in ("parameters", "macs")]
-            row = ["", "", _blank(value), "", "", "", "", *facts, "", "", "", "", ""]
+            facts = [csv_value(result.facts.get(key)) for key in ("parameters", "macs")]
+            row = ["", "", csv_value(value), "", "", "", "", *facts, "", "", "", "", ""]
             writer.writerow([*head, *row, result.error or ("quoted" if cell.quoted else "")])
         for run in result.runs:
             metrics = run.metrics or {}
@@ -48,11 +46,11 @@ def table_csv(grid: Grid, results: Sequence[CellResult]) -> str:
                 [
                     *head,
                     run.repeat.seed,
-                    _blank(run.repeat.fold),
-                    _blank(run.value),
-                    _blank(_percent(validation.get(cell.metric))),
-                    *(_blank(data.get(key)) for key in NOTED_DATA),
-                    *(_blank(metrics.get(key)) for key in more[1:]),
+                    csv_value(run.repeat.fold),
+                    csv_value(run.value),
+                    csv_value(_percent(validation.get(cell.metric))),
+                    *(csv_value(data.get(key)) for key in NOTED_DATA),
+                    *(csv_value(metrics.get(key)) for key in more[1:]),
                     run.key,
                     run.place,
                     run.error,
@@ -65,22 +63,16 @@ def _percent(share: float | None) -> float | None:
     return None if share is None else 100 * share
 
 
-def _blank(value: Any) -> Any:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return "" if value is None else value
-
-
 def table_markdown(
     grid: Grid, results: Sequence[CellResult], report: Mapping[str, Any], stem: Path
 ) -> str:
-    """The table beside the paper's values, its tests, failures and how it was made.
+    """The table with the paper's values, its statistical tests, its failures and how it was made.
 
     Args:
         grid: the table.
         results: its cells, in the grid's order.
-        report: what the JSON has.
-        stem: the file's path without its ending, which links start from.
+        report: content of the JSON.
+        stem: the file's path without its ending; links are relative to it.
     """
     lines = [
         f"# {grid.table}: {grid.title}",
@@ -90,22 +82,21 @@ def table_markdown(
         "Mean ± standard deviation over the runs; in brackets the paper's value.",
         "",
         *_reader_table(grid, results),
-        "",
         "## Cells",
         "",
         *_cell_table(grid, results),
-        "",
     ]
     if grid.reference:
-        told = ", ".join(f"{axis}: {label}" for axis, label in grid.reference.items())
+        labels = ", ".join(f"{axis}: {label}" for axis, label in grid.reference.items())
         lines += [
-            f"Compared with {told} by Wilcoxon's signed-rank test (two-sided, exact, paired by "
+            f"Compared with {labels} by Wilcoxon's signed-rank test (two-sided, exact, paired by "
             f"seed and fold). With fewer than {FEWEST_PAIRS} pairs p cannot fall below 0.05; the "
-            "least possible value stands in brackets then.",
+            "smallest possible value is then given in brackets.",
             "",
         ]
     lines += [
-        "95 %: Student's t over the runs; of one run, Wilson's interval over its clips.",
+        "95 %: confidence interval, by Student's t over the runs, or by Wilson over the clips of a "
+        "single run.",
         "",
         *_failures(grid, results),
         "## How",
@@ -118,21 +109,18 @@ def table_markdown(
 def _reader_table(grid: Grid, results: Sequence[CellResult]) -> list[str]:
     """Rows and columns as the paper prints them: the last of several axes goes across."""
     if len(grid.axes) == 1:
-        lines = _row([*grid.axes, _title(results[0].cell.metric)]) + _row(["---", "---"])
-        for result in results:
-            lines += _row([*result.cell.labels.values(), _shown(result)])
-        return lines
+        head = [*grid.axes, _title(results[0].cell.metric)]
+        return markdown_table(
+            head, [[*result.cell.labels.values(), _shown(result)] for result in results]
+        )
     *down, across = grid.axes
     columns = grid.axes[across]
     by_labels = {tuple(result.cell.labels.values()): result for result in results}
-    lines = _row([*down, *columns]) + _row(["---"] * (len(down) + len(columns)))
-    for row in dict.fromkeys(labels[:-1] for labels in by_labels):
-        lines += _row([*row, *(_shown(by_labels.get((*row, column))) for column in columns)])
-    return lines
-
-
-def _row(values: Sequence[str]) -> list[str]:
-    return [f"| {' | '.join(values)} |"]
+    rows = [
+        [*row, *(_shown(by_labels.get((*row, column))) for column in columns)]
+        for row in dict.fromkeys(labels[:-1] for labels in by_labels)
+    ]
+    return markdown_table([*down, *columns], rows)
 
 
 def _shown(result: CellResult | None) -> str:
@@ -155,7 +143,7 @@ def _shown(result: CellResult | None) -> str:
 
 
 def _kept_mark(result: CellResult) -> str:
-    """Marks a cell in which a result of an earlier call stands for a run that failed now."""
+    """Mark of a cell with a kept result of a run that has failed now."""
     return " ‡" if any(run.kept and run.error for run in result.runs) else ""
 
 
@@ -183,35 +171,39 @@ def _cell_table(grid: Grid, results: Sequence[CellResult]) -> list[str]:
     if grid.reference:
         head += ["difference", "p"]
     head += ["data and protocol", "parameters", "MACs"]
-    lines = _row(head) + _row(["---"] * len(head))
-    for result in results:
-        cell, summary, facts = result.cell, result.summary, result.facts
-        if cell.quoted:
-            continue
-        row = [*cell.labels.values(), _title(cell.metric), _paper(cell)]
-        if summary is None:
-            row += ["failed", "", f"0 of {len(result.runs)}"]
-        else:
-            spread = summary["std"]
-            row.append(
-                _number(summary["mean"], cell.metric)
-                + ("" if spread is None else f" ± {_number(spread, cell.metric)}")
-                + _kept_mark(result)
-            )
-            ends = [summary["low"], summary["high"]]
-            known = [_number(end, cell.metric) for end in ends if end is not None]
-            row += [" to ".join(known), str(summary["runs"]) if result.runs else ""]
-        if grid.reference:
-            row += _test(grid, result)
-        protocol = " ".join(str(facts[key]) for key in ("name", "protocol") if key in facts)
-        row.append(protocol + (" †" if facts.get("leaking") else ""))
-        row += [f"{facts[key]:,}" if key in facts else "" for key in ("parameters", "macs")]
-        lines += _row(row)
+    rows = [_cell_row(grid, result) for result in results if not result.cell.quoted]
+    lines = markdown_table(head, rows)
     if any(result.facts.get("leaking") for result in results):
-        lines += ["", "† This split leaks: clips of one recording or speaker are on both sides."]
+        lines += [
+            "† This split leaks: training and test clips share recordings or speakers.",
+            "",
+        ]
     if any(map(_kept_mark, results)):
-        lines += ["", "‡ Runs of it failed; what an earlier call found stands in their place."]
+        lines += ["‡ Some runs failed; their results are those of an earlier call.", ""]
     return lines
+
+
+def _cell_row(grid: Grid, result: CellResult) -> list[str]:
+    cell, summary, facts = result.cell, result.summary, result.facts
+    row = [*cell.labels.values(), _title(cell.metric), _paper(cell)]
+    if summary is None:
+        row += ["failed", "", f"0 of {len(result.runs)}"]
+    else:
+        spread = summary["std"]
+        row.append(
+            _number(summary["mean"], cell.metric)
+            + ("" if spread is None else f" ± {_number(spread, cell.metric)}")
+            + _kept_mark(result)
+        )
+        ends = [summary["low"], summary["high"]]
+        interval = [_number(end, cell.metric) for end in ends if end is not None]
+        row += [" to ".join(interval), str(summary["runs"]) if result.runs else ""]
+    if grid.reference:
+        row += _test(grid, result)
+    protocol = " ".join(str(facts[key]) for key in ("name", "protocol") if key in facts)
+    row.append(protocol + (" †" if facts.get("leaking") else ""))
+    row += [f"{facts[key]:,}" if key in facts else "" for key in ("parameters", "macs")]
+    return row
 
 
 def _test(grid: Grid, result: CellResult) -> list[str]:
@@ -225,21 +217,21 @@ def _test(grid: Grid, result: CellResult) -> list[str]:
 
 
 def _failures(grid: Grid, results: Sequence[CellResult]) -> list[str]:
-    told = []
+    failures = []
     for result in results:
         where = " / ".join(result.cell.labels.values())
         if result.error and not result.runs:
-            told.append(f"- {where}: {result.error}")
-        told += [
-            f"- {where}, {run.repeat.name}: {run.error}{_in_its_place(run)}"
+            failures.append(f"- {where}: {result.error}")
+        failures += [
+            f"- {where}, {run.repeat.name}: {run.error}{_kept_value(run)}"
             for run in result.runs
             if run.error
         ]
-    return ["## Failed", "", *told, ""] if told else []
+    return ["## Failed", "", *failures, ""] if failures else []
 
 
-def _in_its_place(run: RunRow) -> str:
-    """What an earlier call found, and of which commit."""
+def _kept_value(run: RunRow) -> str:
+    """The result kept from an earlier call, and its commit."""
     if not run.kept or run.value is None:
         return ""
     commit = (run.metrics or {}).get("git_commit")
@@ -254,11 +246,7 @@ def _provenance_lines(report: Mapping[str, Any], recipes: str) -> list[str]:
         f"- command: `{report['command']}`",
         f"- {report['runs']} runs, {report['training_s']:.0f} s of training; this call took "
         f"{report['wall_s']:.0f} s (finished runs are used again)",
-        *(
-            [f"- {report['kept']} of the runs: as an earlier call wrote them"]
-            if report["kept"]
-            else []
-        ),
+        *kept_lines(report["kept"]),
         f"- written on {machine['processor']}, {machine['cores']} cores, {devices}",
         f"- recipes come from the grid {recipes}",
         f"- recipes: SHA-256 {report['recipes_sha256']}",

@@ -73,7 +73,7 @@ def test_more_than_one_percent_fails(run, chain, monkeypatch, capsys, tmp_path):
     against = tmp_path / "budgets.json"
     arguments = (run.folder, "--against", against)
     status, out, err = command(monkeypatch, capsys, *arguments)
-    assert status == 2 and "is missing: make it by m3net bench quantize" in err
+    assert status == 2 and "is missing: make it with m3net bench quantize" in err
     assert command(monkeypatch, capsys, *arguments, "--update")[0] == 0
     known = json.loads(against.read_text())
     known[BOARD]["other"] = known[BOARD]["tiny"]  # a run that is not measured this time

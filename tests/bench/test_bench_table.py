@@ -14,7 +14,7 @@ from m3net_tf.bench.table import run_bench_table
 from m3net_tf.datasets import dataset_info
 from m3net_tf.errors import ConfigError
 from m3net_tf.models.complexity import count_macs
-from m3net_tf.studies.grid import find_grid, grid_names, load_grid
+from m3net_tf.studies.grid_file import find_grid, grid_names, load_grid
 from m3net_tf.training import pace
 from m3net_tf.training.features import input_shape
 from m3net_tf.training.recipe import Recipe
@@ -87,7 +87,7 @@ def test_hours_at_a_rate_are_those_of_the_operations(grid, monkeypatch):
 
 
 def test_a_data_set_without_a_number_of_clips(grid):
-    with pytest.raises(ConfigError, match="synth has no certain number of clips"):
+    with pytest.raises(ConfigError, match="synth has no fixed number of clips"):
         run_bench_table(grid, "small")
 
 

@@ -36,7 +36,9 @@ def test_networks_and_layer_are_measured():
 
 
 def test_what_cannot_be_measured():
-    with pytest.raises(ConfigError, match="'vgg/mcu': choose m3net/paper, .*diffres_layer"):
+    with pytest.raises(
+        ConfigError, match="'vgg/mcu' to measure: choose from m3net/paper, .*diffres_layer"
+    ):
         run_bench_train(["vgg/mcu"])
     with pytest.raises(ConfigError, match="steps is 0"):
         run_bench_train(steps=0)

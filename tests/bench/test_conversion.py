@@ -103,7 +103,7 @@ def test_command(m3net, monkeypatch, capsys):
     status, out, _ = run("m3net/s")
     assert status == 0 and "REVERSE_V2" in out and "network, bytes" in out
     status, _, err = run("m3net/xl")
-    assert status == 2 and "nothing to convert is called 'm3net/xl': choose m3net/s" in err
+    assert status == 2 and "there is no case 'm3net/xl' to convert: choose from m3net/s" in err
 
 
 def test_a_board_that_cannot_be_emulated(monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from m3net_tf import __main__ as entry
 from m3net_tf import checkout
 from m3net_tf.errors import ConfigError
-from m3net_tf.studies.grid import find_grid
+from m3net_tf.studies.grid_file import find_grid
 
 
 @pytest.fixture

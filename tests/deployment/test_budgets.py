@@ -86,7 +86,7 @@ def test_a_damaged_file(path, text):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(ConfigError, match="is missing: make it by m3net matrix --update-budgets"):
+    with pytest.raises(ConfigError, match="is missing: make it with m3net matrix --update-budgets"):
         _compare(tmp_path / "budgets.json", CELL)
 
 

@@ -159,7 +159,7 @@ def test_front_end_agrees_on_all_347_keyword_test_clips(run, emulation, real_dat
     assert len(clips) == 347
     pcm, features = pcm_and_features(dataset, clips, bundle.frontend)
     image = chain.prove_arena(bundle, BOARD, run.folder / "firmware" / BOARD, lambda _: None)
-    heard = run_job(image.elf, find_machine(BOARD), pcm, report_features=True).features
-    apart = np.abs(heard.astype(int) - features[..., 0])
-    assert (apart <= 1).mean() >= 0.999
-    assert apart.max() <= 2
+    reported = run_job(image.elf, find_machine(BOARD), pcm, report_features=True).features
+    difference = np.abs(reported.astype(int) - features[..., 0])
+    assert (difference <= 1).mean() >= 0.999
+    assert difference.max() <= 2

@@ -235,7 +235,7 @@ def test_a_preset_that_fits_is_not_denied(run, boards):
     row |= {"preset": None, "real_time": True}
     text = text_of({**fit.run_fit(run, [OTHER]), "boards": [row]})
     assert "none" not in text and "< s" in text
-    assert "budget of arena and network (s 65,536 + 200,000" in text
+    assert "limits of arena and network (s 65,536 + 200,000" in text
 
 
 def test_real_time_is_half_of_the_clock(run, boards):

@@ -18,9 +18,9 @@ from m3net_tf import cli
 from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.errors import ConfigError, DataError, FirmwareError, ModelError
 from m3net_tf.runtime.network import Int8Network
-from m3net_tf.studies import deployment, table_runs
+from m3net_tf.studies import deployment_cells, table_runs
 from m3net_tf.studies.deployment import make_deployment
-from m3net_tf.studies.grid import load_grid
+from m3net_tf.studies.grid_file import load_grid
 from m3net_tf.training import recipe as recipes
 from m3net_tf.training.run import Run
 
@@ -119,8 +119,8 @@ class World:
 def world(monkeypatch):
     stand_in = World()
     for name in ("export_run", "compute_features", "certify_export", "method_figures"):
-        monkeypatch.setattr(deployment, name, getattr(stand_in, name))
-    monkeypatch.setattr(deployment.gc, "collect", lambda: 0)  # it is most of what a run takes here
+        monkeypatch.setattr(deployment_cells, name, getattr(stand_in, name))
+    monkeypatch.setattr(deployment_cells.gc, "collect", lambda: 0)  # the slowest part here
     return stand_in
 
 
@@ -207,7 +207,7 @@ def test_results_are_kept_without_their_runs(world, make, grid, tmp_path):
     report = make(methods=["ptq"], keep_results=True)
     assert world.on_board == ["m3net", "sparknet"]
     assert report["kept"] == 2
-    assert "2 of the runs: as an earlier call wrote them" in read(tmp_path, "md")
+    assert "2 of the runs: results kept from an earlier call" in read(tmp_path, "md")
     assert [bool(run.pop("kept", False)) for cell in report["cells"] for run in cell["runs"]] == [
         *(False, True, True, False)
     ]
@@ -241,9 +241,9 @@ def test_beside_the_reference(world, make, tmp_path):
     assert against["arena_bytes"] == pytest.approx(1.5)
     assert against["model_bytes"] == pytest.approx(61 / 50)
     assert report["cells"][1]["against_reference"] is None
-    beside = read(tmp_path, "md").split("## Beside Known")[1]
+    beside = read(tmp_path, "md").split("## Compared with Known")[1]
     assert row(beside, "Ours") == ["Ours", "+5.00", "0.62 x", "1.50 x", "1.00 x", "1.22 x"]
-    assert "Ours: no network of others is at least as accurate in int8" in beside
+    assert "Ours: no rival is at least as accurate in int8" in beside
 
 
 @pytest.mark.parametrize(
@@ -402,7 +402,7 @@ def test_a_real_export(tiny_run, tiny_recipe, private_cache, tmp_path, monkeypat
     """Accuracy of the exported network over the test clips; the board is stood in for."""
     stand_in = World()
     monkeypatch.setattr(
-        deployment,
+        deployment_cells,
         "certify_export",
         lambda bundle, *_: stand_in.certify_export(
             types.SimpleNamespace(name=bundle.manifest["model"]["name"].partition("-")[0]),
@@ -432,5 +432,5 @@ def test_a_real_export(tiny_run, tiny_recipe, private_cache, tmp_path, monkeypat
     assert run["float"] == pytest.approx(100 * Run(tiny_run).metrics()["test"]["accuracy"])
     assert run["int8"] == pytest.approx(100 * run["methods"]["ptq"]["accuracy"])
     assert run["clips"] == len(Run(tiny_run).dataset(None).split("test"))
-    kept = json.loads((tmp_path / "runs/anywhere" / deployment.KEPT).read_text())
+    kept = json.loads((tmp_path / "runs/anywhere" / deployment_cells.KEPT).read_text())
     assert kept["int8"] == run["int8"]

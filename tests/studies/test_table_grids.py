@@ -10,7 +10,8 @@ import yaml
 from m3net_tf.errors import ConfigError
 from m3net_tf.frontend import FrontendConfig
 from m3net_tf.models import design_defaults, presets_of
-from m3net_tf.studies.grid import BUDGETS, Repeat, find_grid, grid_names, load_grid, merge, slug
+from m3net_tf.studies.grid import BUDGETS, Repeat, merge, slug
+from m3net_tf.studies.grid_file import find_grid, grid_names, load_grid
 
 GRID = """
 title: Something left out

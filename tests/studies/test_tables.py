@@ -15,7 +15,7 @@ import pytest
 from m3net_tf import cli, training
 from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.errors import ConfigError, DataError
-from m3net_tf.studies import footprint, table_runs, tables, written
+from m3net_tf.studies import footprint, report_files, table_runs, tables
 from m3net_tf.studies.tables import make_table, parse_data_folders
 from m3net_tf.training import recipe as recipes
 from m3net_tf.training.run import Run
@@ -206,7 +206,7 @@ def test_results_are_kept_without_their_runs(trainer, run_table, tmp_path):
     # Only the new cell, and what it starts from.
     assert [bool(recipe.fine_tuning.run) for recipe, _, _ in trainer.trained] == [False, True]
     assert report["kept"] == 2 and report["runs"] == 3 and report["training_s"] == 6.0
-    assert "2 of the runs: as an earlier call wrote them" in read(tmp_path, "md", "tiny")
+    assert "2 of the runs: results kept from an earlier call" in read(tmp_path, "md", "tiny")
     whole, less = (report["cells"][index] for index in (0, 2))
     assert whole["runs"][0].pop("kept") and less["runs"][0].pop("kept")
     assert [whole, less] == [before["cells"][index] for index in (0, 2)]
@@ -282,7 +282,7 @@ def test_missing_data_are_told_before_anything_is_run(
     with pytest.raises(DataError) as error:
         run_table("tiny")
     assert str(error.value) == (
-        "paper/table9 at tiny budget needs data that are not there: us8k: give --data-dir "
+        "paper/table9 at tiny budget needs data that are missing: us8k: give --data-dir "
         "us8k=FOLDER or run m3net data fetch us8k; speech_commands: give --data-dir "
         "speech_commands=FOLDER or run m3net data fetch speech_commands"
     )
@@ -358,9 +358,11 @@ def test_a_table_stopped_while_it_is_written_stays_whole(trainer, run_table, tmp
     with pytest.raises(OSError, match="no space"):
         run_table("tiny")
     monkeypatch.setattr(tables, "table_markdown", lambda *_: "new")
-    whole = written.write_text
+    whole = report_files.write_text
     monkeypatch.setattr(
-        written, "write_text", lambda path, text: full() if "md" in path.name else whole(path, text)
+        report_files,
+        "write_text",
+        lambda path, text: full() if "md" in path.name else whole(path, text),
     )
     with pytest.raises(OSError, match="no space"):
         run_table("tiny")
@@ -390,7 +392,7 @@ def test_a_dry_run_tells_runs_recipes_and_data_and_writes_nothing(
     assert lines[start + 1].startswith("  us8k, official-10fold; m3net mcu (dfp: False);")
     assert lines[start + 2].endswith("to train")
     assert lines[-2:] == [
-        "data that are missing:",
+        "missing data:",
         "  us8k: give --data-dir us8k=FOLDER or run m3net data fetch us8k",
     ]
     assert sorted(tmp_path.rglob("*")) == before and len(trainer.trained) == 2

@@ -11,7 +11,7 @@ import pytest
 from m3net_tf.keras import keras, tf
 from m3net_tf.models import build_model
 from m3net_tf.studies import tables
-from m3net_tf.studies.grid import find_grid, grid_names, load_grid
+from m3net_tf.studies.grid_file import find_grid, grid_names, load_grid
 from m3net_tf.training.features import input_shape
 from m3net_tf.training.run import load_recipe_dataset
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A report's files, written together; failures never take the place of results."""
+"""Writing the files of a report together; failures never replace results."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ INCOMPLETE = ".incomplete"
 
 
 def stem_to_write(stem: Path, cells: Cells, finished: Finished) -> Path:
-    """Where a report goes: beside the written one if that has results which failed this time.
+    """Path of a report's files: ``*.incomplete`` if the written report has results that failed now.
 
     Args:
         stem: the files' path without their endings.
-        cells: those of the report.
-        finished: how many finished runs a cell has.
+        cells: cells of the report.
+        finished: returns the number of finished runs of a cell.
     """
     path = Path(f"{stem}.json")
     if not path.exists():
@@ -33,7 +33,7 @@ def stem_to_write(stem: Path, cells: Cells, finished: Finished) -> Path:
 
 
 def _place(cell: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
-    """Labels and metric; the labels' order is another in the file, whose keys are sorted."""
+    """Labels and metric, without order: the keys of the file are sorted."""
     return frozenset({**cell["labels"], "": cell.get("metric", "")}.items())
 
 
@@ -42,10 +42,10 @@ def _failed(cell: Mapping[str, Any]) -> bool:
 
 
 def write_report(stem: Path, report: Mapping[str, Any], csv: str, markdown: str) -> Path:
-    """Write ``.json``, ``.csv`` and ``.md``: all are complete before one replaces an older file.
+    """Write ``.json``, ``.csv`` and ``.md``; none replaces an older file before all are complete.
 
     Returns:
-        Path of the Markdown.
+        Path of the Markdown file.
     """
     text = json.dumps(report, indent=2, sort_keys=True, allow_nan=False) + "\n"
     waiting = {}
@@ -56,7 +56,7 @@ def write_report(stem: Path, report: Mapping[str, Any], csv: str, markdown: str)
             write_text(waiting[path], content)
         for path, new in waiting.items():
             new.replace(path)
-            if not stem.name.endswith(INCOMPLETE):  # the complete one has come
+            if not stem.name.endswith(INCOMPLETE):  # the incomplete report is superseded
                 Path(f"{stem}{INCOMPLETE}{path.suffix}").unlink(missing_ok=True)
     finally:
         for new in waiting.values():
@@ -65,6 +65,18 @@ def write_report(stem: Path, report: Mapping[str, Any], csv: str, markdown: str)
 
 
 def recipes_link(grid: Path, stem: Path) -> str:
-    """Markdown link from a report to the grid that has its recipes."""
+    """Markdown link from a report to the grid of its recipes."""
     target = Path(os.path.relpath(grid.resolve(), stem.parent.resolve())).as_posix()
     return f"[{grid.parent.name}/{grid.name}]({target})"
+
+
+def kept_lines(count: int) -> list[str]:
+    """Line of a report's provenance that counts the runs kept from an earlier call, if any."""
+    return [f"- {count} of the runs: results kept from an earlier call"] if count else []
+
+
+def csv_value(value: Any) -> Any:
+    """A value as CSV has it: numbers in six digits, nothing for None."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "" if value is None else value

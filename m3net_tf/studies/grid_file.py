@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading a paper's table from a YAML file, and expanding it to cells.
+
+A grid has these keys:
+
+``title``, ``paper``, ``table``
+    Content of the table, its paper, and its number there.
+``base``
+    The recipe that all cells start from.
+``axes``
+    The table's axes in order, the last one across. Each maps the printed labels to patches.
+``expected``
+    The paper's values, nested by the labels of the axes in order; a leaf is a number, a list of
+    mean and standard deviation, or nothing.
+``reference``
+    Axis to label: a cell is compared with the one that has these labels in place of its own.
+``skip``
+    Combinations of labels that the table does not have.
+``steps``
+    Trainings that cells need beforehand, by name: patches over the cell's own recipe. A cell asks
+    for one by ``fine_tuning: {run: {step: NAME}}``, or likewise in ``distillation``.
+``budgets``
+    By name, ``patch`` for all cells, ``axes`` and ``steps`` with patches for single labels and
+    steps, and ``only`` with the labels that it keeps.
+
+A patch holds sections of a recipe, and these keys of a cell: ``metric``, ``seeds``,
+``folds`` and ``quoted`` (a rival's value, printed and not run). It may be the name of a file in the
+grid's folder, or a list of patches. They are merged key by key in the order base, axes, step,
+budget, budget's axes, budget's step; a section that names another data set, network or front end
+replaces the former section as a whole.
+
+``seeds`` become ``training.seed`` and ``folds`` ``dataset.fold``; a cell has one run for each pair.
+A split that is drawn at random stays the same: ``dataset.seed`` is not touched. A step has the seed
+of the run that needs it, or the first of its own ``seeds``, so that one run serves all; on the same
+data set it has that run's fold, so that no test clip is trained on, on another the first of its own
+``folds``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from m3net_tf.checkout import find_sources, require_sources
+from m3net_tf.errors import ConfigError
+from m3net_tf.studies.grid import LINKS, Cell, Grid, Patch, Repeat, Step, merge
+from m3net_tf.training.recipe import Recipe
+from m3net_tf.yaml_files import read_yaml
+
+_KEYS = (
+    *("title", "paper", "table", "base", "axes", "steps", "expected", "reference", "skip"),
+    "budgets",
+)
+_NEEDED = ("title", "paper", "table", "base", "axes", "budgets")
+_BUDGET_KEYS = ("patch", "axes", "steps", "only")
+_CELL_KEYS = ("metric", "seeds", "folds", "quoted")
+_SECTIONS = tuple(field.name for field in dataclasses.fields(Recipe))
+
+
+def find_grid(name: str) -> Path:
+    """File of a grid, from its path or from ``<paper>/<table>``.
+
+    Raises:
+        ConfigError: there is none, or no source checkout to look for it.
+    """
+    for path in (Path(name), Path("experiments") / f"{name}.yaml"):
+        if path.is_file():
+            return path
+    path = require_sources("experiments") / f"{name}.yaml"
+    if path.is_file():
+        return path
+    raise ConfigError(f"there is no table {name!r}: choose from {', '.join(grid_names())}")
+
+
+def grid_names() -> list[str]:
+    """Names of the shipped tables, sorted: ``<paper>/<table>``."""
+    folder = find_sources("experiments")
+    paths = folder.glob("*/*.yaml")
+    return sorted(
+        path.relative_to(folder).with_suffix("").as_posix()
+        for path in paths
+        if re.search(r"^axes:", path.read_text(), re.MULTILINE)
+    )
+
+
+def load_grid(path: Path, budget: str) -> Grid:
+    """Read a table and expand it.
+
+    Args:
+        path: its file.
+        budget: one of :data:`m3net_tf.studies.grid.BUDGETS` that the table has.
+
+    Raises:
+        ConfigError: the file is missing or no valid grid; the message names it and the key.
+    """
+    try:
+        return _expand(path, _read(path), budget)
+    except ConfigError as error:
+        text = str(error)
+        raise ConfigError(text if text.startswith(str(path)) else f"{path}: {text}") from None
+
+
+def _read(path: Path) -> Patch:
+    values = read_yaml(path)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} has no keys: write a grid or a patch")
+    return values
+
+
+@dataclasses.dataclass(frozen=True)
+class _Patches:
+    """The patches that the cells of a table are merged from.
+
+    Attributes:
+        first: keys of a cell at the top level of the file.
+        base: the recipe that all cells start from.
+        axes: axis -> label -> patch.
+        steps: name -> patch of the step, and the one that the budget has for it.
+        last: the budget's patch for all cells.
+        scaled: the budget's patches for single labels: axis -> label -> patch.
+    """
+
+    first: Patch
+    base: Patch
+    axes: Mapping[str, Mapping[str, Patch]]
+    steps: Mapping[str, tuple[Patch, Patch]]
+    last: Patch
+    scaled: Mapping[str, Mapping[str, Patch]]
+
+    def cell(self, labels: Mapping[str, str]) -> Patch:
+        """A cell's recipe and other keys."""
+        return merge(self.first, self.base, *self._of(self.axes, labels), *self._of_budget(labels))
+
+    def needed_steps(self, cell: Patch, labels: Mapping[str, str]) -> dict[str, Step]:
+        """Section of a cell's recipe -> the training that it needs.
+
+        Raises:
+            ConfigError: a section asks for a step that the table does not have.
+        """
+        needed = {}
+        for section in LINKS:
+            run = (cell.get(section) or {}).get("run")
+            if isinstance(run, Mapping):
+                name = str(run.get("step"))
+                if name not in self.steps:
+                    raise ConfigError(
+                        f"{section}.run is {run}: known steps are {', '.join(self.steps)}"
+                    )
+                needed[section] = self._step(name, labels)
+        return needed
+
+    def _step(self, name: str, labels: Mapping[str, str]) -> Step:
+        own, scaled = self.steps[name]
+        before = (self.first, self.base, *self._of(self.axes, labels))
+        values = merge(*before, own, *self._of_budget(labels), scaled)
+        return _step(name, values, _whole_numbers(merge(own, scaled), "seeds"))
+
+    def _of_budget(self, labels: Mapping[str, str]) -> list[Patch]:
+        return [self.last, *self._of(self.scaled, labels)]
+
+    @staticmethod
+    def _of(axes: Mapping[str, Mapping[str, Patch]], labels: Mapping[str, str]) -> list[Patch]:
+        return [axes.get(axis, {}).get(label, {}) for axis, label in labels.items()]
+
+
+def _expand(path: Path, values: Patch, budget: str) -> Grid:
+    _require_keys(values, (*_KEYS, *_CELL_KEYS), "of a table")
+    for key in _NEEDED:
+        if key not in values:
+            raise ConfigError(f"key {key!r} is missing: a table has {', '.join(_NEEDED)}")
+    axes = _axes(path, _mapping(values["axes"], "axes"))
+    plan = _plan(values, budget)
+    scaled = _axes(path, plan.get("axes") or {})
+    only = _labels(plan.get("only") or {}, axes, f"budgets.{budget}.only")
+    skip = [_labels(row, axes, "skip") for row in values.get("skip") or []]
+    reference = {str(axis): str(label) for axis, label in (values.get("reference") or {}).items()}
+    _labels(reference, axes, "reference")
+    _labels({axis: list(labels) for axis, labels in scaled.items()}, axes, f"budgets.{budget}.axes")
+    steps = {
+        str(step): (_patch(path, patch), _patch(path, (plan.get("steps") or {}).get(step)))
+        for step, patch in _mapping(values.get("steps") or {}, "steps").items()
+    }
+    _require_values(values.get("expected"), list(axes.items()))
+    patches = _Patches(
+        first=merge({key: values[key] for key in _CELL_KEYS if key in values}),
+        base=_patch(path, values["base"]),
+        axes=axes,
+        steps=steps,
+        last=_patch(path, plan.get("patch")),
+        scaled=scaled,
+    )
+    cells = []
+    for combination in itertools.product(*axes.values()):
+        labels = dict(zip(axes, combination, strict=True))
+        if any(labels[axis] not in kept for axis, kept in only.items()):
+            continue
+        if any(all(labels[axis] in some for axis, some in row.items()) for row in skip):
+            continue
+        cell = patches.cell(labels)
+        needed = patches.needed_steps(cell, labels)
+        cells.append(_cell(labels, cell, needed, _expected(values.get("expected"), combination)))
+    return Grid(
+        path=path,
+        name=f"{path.resolve().parent.name}/{path.stem}",
+        budget=budget,
+        title=str(values["title"]),
+        paper=str(values["paper"]),
+        table=str(values["table"]),
+        axes={
+            axis: tuple(label for label in labels if label in only.get(axis, labels))
+            for axis, labels in axes.items()
+        },
+        cells=tuple(cells),
+        reference=reference,
+    )
+
+
+def _axes(path: Path, axes: Mapping[Any, Mapping[Any, Any]]) -> dict[str, dict[str, Patch]]:
+    return {
+        str(axis): {str(label): _patch(path, patch) for label, patch in labels.items()}
+        for axis, labels in axes.items()
+    }
+
+
+def _plan(values: Patch, budget: str) -> Patch:
+    """The changes of a table under a budget."""
+    budgets = _mapping(values["budgets"], "budgets")
+    if budget not in budgets:
+        raise ConfigError(f"there is no budget {budget!r}: choose from {', '.join(budgets)}")
+    plan = _mapping(budgets[budget] or {}, f"budgets.{budget}")
+    _require_keys(plan, _BUDGET_KEYS, f"of budget {budget}")
+    return plan
+
+
+def _cell(
+    labels: Mapping[str, str], values: Patch, steps: Mapping[str, Step], expected: Any
+) -> Cell:
+    seeds, folds = _whole_numbers(values, "seeds"), _whole_numbers(values, "folds")
+    drawn: list[int | None] = [*folds] if folds else [None]
+    mean, deviation = expected if isinstance(expected, list) else (expected, None)
+    cell = Cell(
+        labels=labels,
+        metric=str(values.get("metric", "accuracy")),
+        expected=None if mean is None else float(mean),
+        expected_std=None if deviation is None else float(deviation),
+        quoted=bool(values.get("quoted", False)),
+        values={key: value for key, value in values.items() if key in _SECTIONS},
+        repeats=tuple(Repeat(seed, fold) for fold in drawn for seed in seeds or [0]),
+        steps=steps,
+    )
+    return cell if cell.trained else dataclasses.replace(cell, repeats=(), steps={})
+
+
+def _step(name: str, values: Patch, seeds: Sequence[int] | None) -> Step:
+    folds = _whole_numbers(values, "folds")
+    kept = {key: value for key, value in values.items() if key in _SECTIONS and key not in LINKS}
+    return Step(name, kept, folds[0] if folds else None, seeds[0] if seeds else None)
+
+
+def _whole_numbers(values: Patch, key: str) -> list[int] | None:
+    drawn = values.get(key)
+    if drawn is None:
+        return None
+    whole = isinstance(drawn, list) and all(type(number) is int for number in drawn)
+    if not whole or not drawn or len(set(drawn)) != len(drawn):
+        raise ConfigError(f"{key} is {drawn!r}: give a list of different whole numbers")
+    return drawn
+
+
+def _expected(values: Any, labels: Sequence[str]) -> Any:
+    for label in labels:
+        if not isinstance(values, Mapping):
+            return None
+        values = {str(key): value for key, value in values.items()}.get(label)
+    return values
+
+
+def _require_values(expected: Any, axes: Sequence[tuple[str, Mapping[str, Patch]]]) -> None:
+    """Refuse values under labels that the table does not have: they would never be printed."""
+    numbers = expected if isinstance(expected, list) and len(expected) == 2 else [expected]
+    if not axes and not all(isinstance(number, int | float | None) for number in numbers):
+        raise ConfigError(f"expected has {expected!r}: give a number, or mean and deviation")
+    if not axes or expected is None:
+        return
+    (axis, labels), *rest = axes
+    for label, values in _mapping(expected, f"expected along {axis!r}").items():
+        if str(label) not in labels:
+            raise ConfigError(
+                f"expected names {label!r} of axis {axis!r}: known are {', '.join(labels)}"
+            )
+        _require_values(values, rest)
+
+
+def _patch(path: Path, value: Any) -> Patch:
+    """A patch from a mapping, a file's name beside the grid, or a list of them."""
+    if value is None:
+        return {}
+    if isinstance(value, list):
+        return merge(*(_patch(path, patch) for patch in value))
+    if isinstance(value, str):
+        value = _read(path.parent / value)
+    _require_keys(_mapping(value, "patch"), (*_SECTIONS, *_CELL_KEYS), "of a patch")
+    return merge(value)
+
+
+def _mapping(value: Any, where: str) -> Patch:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where} is {value!r}: give keys and values")
+    return value
+
+
+def _require_keys(values: Mapping[str, Any], allowed: Sequence[str], where: str) -> None:
+    for key in values:
+        if key not in allowed:
+            raise ConfigError(f"unknown key {key!r} {where}: known keys are {', '.join(allowed)}")
+
+
+def _labels(
+    named: Mapping[Any, Any], axes: Mapping[str, Mapping[str, Patch]], where: str
+) -> dict[str, set[str]]:
+    """Axis -> labels, checked against those that exist."""
+    checked: dict[str, set[str]] = {}
+    for axis, labels in named.items():
+        if str(axis) not in axes:
+            raise ConfigError(f"{where} names the axis {axis!r}: known are {', '.join(axes)}")
+        listed = labels if isinstance(labels, list) else [labels]
+        checked[str(axis)] = {str(label) for label in listed}
+        for label in checked[str(axis)] - set(axes[str(axis)]):
+            raise ConfigError(
+                f"{where} names {label!r} of axis {axis!r}: known are {', '.join(axes[str(axis)])}"
+            )
+    return checked
