@@ -19,7 +19,9 @@ from pathlib import Path
 
 from m3net_tf.datasets import esc50
 from m3net_tf.datasets.audio import FitRule
-from m3net_tf.datasets.base import AudioDataset, delivered, register
+from m3net_tf.datasets.clips import delivered
+from m3net_tf.datasets.dataset import AudioDataset
+from m3net_tf.datasets.registry import register
 
 INFO = dataclasses.replace(
     esc50.INFO,

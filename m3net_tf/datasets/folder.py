@@ -40,18 +40,9 @@ from pathlib import Path
 
 from m3net_tf.datasets import protocols
 from m3net_tf.datasets.audio import FitRule
-from m3net_tf.datasets.base import (
-    SPLITS,
-    AudioDataset,
-    Clip,
-    DatasetInfo,
-    UnsuitedProtocolError,
-    check_number,
-    delivered,
-    files_below,
-    read_table,
-    register,
-)
+from m3net_tf.datasets.clips import SPLITS, Clip, DatasetInfo, check_number, delivered
+from m3net_tf.datasets.dataset import AudioDataset
+from m3net_tf.datasets.files import files_below, read_table
 from m3net_tf.datasets.noise import (
     NOISE_FOLDER,
     SILENCE,
@@ -60,6 +51,8 @@ from m3net_tf.datasets.noise import (
     noise_parts,
     synthesise_silence,
 )
+from m3net_tf.datasets.protocols import UnsuitedProtocolError
+from m3net_tf.datasets.registry import register
 from m3net_tf.datasets.statements import UNKNOWN_GROUPS
 from m3net_tf.errors import ConfigError, DataError
 

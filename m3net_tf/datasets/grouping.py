@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import yaml
 
-from m3net_tf.datasets.base import Clip
+from m3net_tf.datasets.clips import Clip
 
 SHOWN = 3
 _FIELDS = 5

@@ -13,7 +13,8 @@ import numpy as np
 import soundfile
 
 from m3net_tf.datasets.audio import Audio
-from m3net_tf.datasets.base import Clip, rank
+from m3net_tf.datasets.clips import Clip
+from m3net_tf.datasets.protocols import rank
 from m3net_tf.errors import DataError
 
 SILENCE, NOISE_FOLDER = "_silence_", "_background_noise_"

@@ -36,18 +36,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from m3net_tf.datasets.base import (
-    SPLITS,
-    Archive,
-    AudioDataset,
-    Clip,
-    DatasetInfo,
-    check_number,
-    rank,
-    register,
-)
+from m3net_tf.datasets.clips import SPLITS, Archive, Clip, DatasetInfo, check_number
+from m3net_tf.datasets.dataset import AudioDataset
 from m3net_tf.datasets.noise import NOISE_FOLDER, SILENCE, cut_silence, noise_parts
-from m3net_tf.datasets.protocols import random_split
+from m3net_tf.datasets.protocols import random_split, rank
+from m3net_tf.datasets.registry import register
 from m3net_tf.errors import ConfigError, DataError
 
 UNKNOWN = "_unknown_"

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from m3net_tf.datasets.base import READERS, AudioDataset, Clip, dataset_options
+from m3net_tf.datasets.clips import Clip
+from m3net_tf.datasets.dataset import READERS, AudioDataset
+from m3net_tf.datasets.registry import dataset_options
 
 UNKNOWN_GROUPS = "(groups unknown)"
 _ROUNDING_S = 0.005

@@ -30,14 +30,9 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.datasets.audio import Audio, from_pcm16, resampled, to_pcm16
-from m3net_tf.datasets.base import (
-    AudioDataset,
-    Clip,
-    DatasetInfo,
-    check_number,
-    delivered,
-    register,
-)
+from m3net_tf.datasets.clips import Clip, DatasetInfo, check_number, delivered
+from m3net_tf.datasets.dataset import AudioDataset
+from m3net_tf.datasets.registry import register
 
 Float = npt.NDArray[np.float64]
 Rng = np.random.Generator

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.datasets.audio import read_audio
-from m3net_tf.datasets.base import files_below
+from m3net_tf.datasets.files import files_below
 from m3net_tf.errors import DataError
 
 Wave = npt.NDArray[np.float32]

@@ -23,7 +23,7 @@ import pooch
 import pytest
 
 from m3net_tf.artifacts import read_json, write_json
-from m3net_tf.datasets import Archive, base, dataset_info, load_dataset
+from m3net_tf.datasets import Archive, dataset_info, load_dataset, registry
 from m3net_tf.datasets.fetch import DOWNLOADS, RECORD, fetch, fetch_archives
 from m3net_tf.datasets.unpack import SCRATCH
 from m3net_tf.errors import ConfigError, DataError, InUseError
@@ -181,10 +181,10 @@ def pack(name: str, root: Path, www: Path) -> None:
 
 
 @pytest.fixture
-def publish(server, make_layout, monkeypatch, tmp_path) -> Callable[[str], base.DatasetInfo]:
+def publish(server, make_layout, monkeypatch, tmp_path) -> Callable[[str], registry.DatasetInfo]:
     """Put a small copy of a data set's archives on the server, with their checksums."""
 
-    def put(name: str) -> base.DatasetInfo:
+    def put(name: str) -> registry.DatasetInfo:
         pack(name, make_layout(name, tmp_path / "layout"), server.folder)
         info = dataset_info(name)
         archives = tuple(
@@ -196,8 +196,8 @@ def publish(server, make_layout, monkeypatch, tmp_path) -> Callable[[str], base.
             for archive in info.archives
         )
         info = dataclasses.replace(info, archives=archives)
-        entry = dataclasses.replace(base._REGISTRY[name], info=info)
-        monkeypatch.setitem(base._REGISTRY, name, entry)
+        entry = dataclasses.replace(registry._REGISTRY[name], info=info)
+        monkeypatch.setitem(registry._REGISTRY, name, entry)
         return info
 
     return put
@@ -367,7 +367,8 @@ def test_trust_on_first_use(noise_archive, tmp_path):
     assert digest and record["checksum"] == digest[1]
     shutil.rmtree(tmp_path / "data/top")
     noise_archive(files=30)  # another file at the same address
-    message = rf"not that of the first download \(sha256:\w+\), which {tmp_path / 'data' / RECORD}"
+    path = tmp_path / "data" / RECORD
+    message = rf"not that of the first download \(sha256:\w+\), recorded in {path}"
     with pytest.raises(DataError, match=message):
         fetch_archives((archive,), tmp_path / "data")
 
@@ -408,7 +409,7 @@ def test_a_refused_archive_is_forgotten(noise_archive, server, tmp_path, spoil):
     good = (server.folder / "set.tar.gz").read_bytes()
     message = spoil(server.folder / "set.tar.gz")
     folder = tmp_path / "deep/data"
-    with pytest.raises(DataError, match=f"{message}.*from {archive.url} is thrown away"):
+    with pytest.raises(DataError, match=f"{message}.*from {archive.url} is deleted"):
         fetch_archives((archive,), folder)
     assert not list(tmp_path.rglob("evil"))
     assert not list(folder.glob(f"{SCRATCH}*"))
@@ -573,7 +574,7 @@ def test_kills_at_random_moments(noise_archive, server, tmp_path):
             alive = kill_one(lambda: any(folder.glob(f"{SCRATCH}*")), chance.uniform(0, 0.08))
         sound()
         killed[phase] += alive
-        if not alive:  # it was done before the kill: start anew
+        if not alive:  # it was done before the kill: start again
             survived += 1
             assert survived < 40
             shutil.rmtree(folder)
