@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from m3net_tf.artifacts import write_text
-from m3net_tf.errors import ConfigError
+from m3net_tf.errors import ConfigError, require_known_keys
 from m3net_tf.frontend import FrontendConfig, column_bins
 
 FULL_SCALE = 65_536
@@ -213,11 +213,7 @@ def _checked_keys(kind: type, values: Any, section: str) -> dict[str, Any]:
     if not isinstance(values, Mapping):
         raise ConfigError(f"section {section!r} is {values!r}: give keys and values")
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    for key in values:
-        if key not in fields:
-            raise ConfigError(
-                f"unknown key {key!r} in section {section!r}: known keys are {', '.join(fields)}"
-            )
+    require_known_keys(values, fields, f"in section {section!r}")
     for name, field in fields.items():
         if field.default is dataclasses.MISSING and name not in values:
             raise ConfigError(f"key {name!r} is missing in section {section!r}: add it")

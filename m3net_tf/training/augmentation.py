@@ -9,8 +9,8 @@ import numpy as np
 import soxr
 
 from m3net_tf.keras import tf
-from m3net_tf.training.recipe import AugmentationSection
 from m3net_tf.training.rooms import Wave, make_room, reverberate
+from m3net_tf.training.sections import AugmentationSection
 
 
 def vary_waveform(

@@ -39,8 +39,8 @@ from m3net_tf.frontend.store import (
 from m3net_tf.progress import Log, silent
 from m3net_tf.training.augmentation import cut_at_random, vary_waveform
 from m3net_tf.training.checks import input_shape
-from m3net_tf.training.recipe import AugmentationSection
 from m3net_tf.training.rooms import read_rooms, room_paths
+from m3net_tf.training.sections import AugmentationSection
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")

@@ -11,8 +11,8 @@ from m3net_tf.datasets import AudioDataset
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras
 from m3net_tf.progress import Log
-from m3net_tf.training.recipe import FineTuningSection
 from m3net_tf.training.run import Run, require_same_held_out
+from m3net_tf.training.sections import FineTuningSection
 
 
 def start_from(

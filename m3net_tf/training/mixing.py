@@ -7,7 +7,7 @@ import math
 
 from m3net_tf.frontend import FrontendConfig
 from m3net_tf.keras import tf
-from m3net_tf.training.recipe import AugmentationSection
+from m3net_tf.training.sections import AugmentationSection
 
 
 def cutmix(

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from m3net_tf.artifacts import write_bytes
 from m3net_tf.errors import ModelError
 from m3net_tf.keras import keras, tf
-from m3net_tf.training.recipe import TrainingSection
 from m3net_tf.training.schedules import make_optimizer
+from m3net_tf.training.sections import TrainingSection
 
 _SCORES = ("validation_accuracy", "validation_map")
 

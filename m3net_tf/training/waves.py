@@ -18,7 +18,7 @@ from m3net_tf.datasets.audio import FitRule, fit_length
 from m3net_tf.errors import M3NetError
 from m3net_tf.frontend import FrontendConfig, graph
 from m3net_tf.keras import tf
-from m3net_tf.training.recipe import AugmentationSection
+from m3net_tf.training.sections import AugmentationSection
 
 
 def crop_waves(waves: tf.Tensor, samples: int, seed: tf.Tensor) -> tf.Tensor:

@@ -11,7 +11,7 @@ from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.frontend import FrontendConfig, features_int8
 from m3net_tf.training import features as features_module
 from m3net_tf.training.features import compute_features, input_shape
-from m3net_tf.training.recipe import AugmentationSection
+from m3net_tf.training.sections import AugmentationSection
 
 CONFIG = FrontendConfig()
 VARIED = AugmentationSection(copies=2)

@@ -13,7 +13,7 @@ from m3net_tf.datasets.clips import Clip
 from m3net_tf.frontend import FrontendConfig, features_int8, frontend_preset
 from m3net_tf.frontend.store import RowWriter
 from m3net_tf.training.features import compute_features, row_keys
-from m3net_tf.training.recipe import AugmentationSection
+from m3net_tf.training.sections import AugmentationSection
 
 CONFIG = FrontendConfig()
 

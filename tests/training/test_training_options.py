@@ -19,8 +19,8 @@ from m3net_tf.training.distillation import load_teacher
 from m3net_tf.training.evaluation import answers, predict
 from m3net_tf.training.features import compute_features, with_lengths
 from m3net_tf.training.fine_tuning import start_from
-from m3net_tf.training.recipe import AugmentationSection, FineTuningSection
 from m3net_tf.training.run import load_recipe_dataset
+from m3net_tf.training.sections import AugmentationSection, FineTuningSection
 from m3net_tf.training.state import TrainingState
 from m3net_tf.training.steps import _vary
 
