@@ -112,34 +112,18 @@ def build(
         )
     if group_pattern:
         clips = _grouped(clips, group_pattern)
-    listed = _column_is_full(clips, "split", root / table) if protocol == "auto" else None
-    if listed is None:
-        listed = all(clip.split for clip in clips)
-    known = _column_is_full(clips, "group", root / table)
-    if protocol == "auto":
-        protocol = "listed-split" if listed else "grouped" if known else "stratified-random"
-    if protocol == "listed-split" and not listed:
-        unlisted = next(clip.clip_id for clip in clips if not clip.split)
-        raise UnsuitedProtocolError(
-            f"{root / table}: clip {unlisted} has no split; give a column split or folders train, "
-            "validation and test"
-        )
-    if protocol == "grouped" and not known:
-        raise UnsuitedProtocolError(
-            f"folder: protocol grouped needs groups, but {root / table} gives none; "
-            "add a column group or set group_pattern"
-        )
+    protocol, groups_known = _chosen_protocol(clips, protocol, root / table)
     clips = [c if c.group else dataclasses.replace(c, group=c.clip_id) for c in clips]
-    clips, notes = _split(clips, protocol, seed, known=known)
+    clips, notes = _split(clips, protocol, seed, groups_known=groups_known)
     if protocol != "listed-split":
         _require_every_class(clips, root, protocol, seed)
-    if not known:
+    if not groups_known:
         protocol += f" {UNKNOWN_GROUPS}"
     noise = noise_parts(root / NOISE_FOLDER, info.sample_rate_hz, info.clip_samples)
     silence = _silence(clips, noise, silence_percentage, seed, info)
     labels = tuple(sorted({clip.label for clip in (*clips, *silence)}))
     info = dataclasses.replace(
-        info, protocol=protocol, labels=labels, notes=notes, groups_known=known
+        info, protocol=protocol, labels=labels, notes=notes, groups_known=groups_known
     )
     return AudioDataset(
         info,
@@ -149,19 +133,41 @@ def build(
     )
 
 
+def _chosen_protocol(clips: list[Clip], protocol: str, source: Path) -> tuple[str, bool]:
+    """The protocol, in place of ``auto`` one that suits the clips, and whether groups are known."""
+    listed = _column_is_full(clips, "split", source) if protocol == "auto" else None
+    if listed is None:
+        listed = all(clip.split for clip in clips)
+    groups_known = _column_is_full(clips, "group", source)
+    if protocol == "auto":
+        protocol = "listed-split" if listed else "grouped" if groups_known else "stratified-random"
+    if protocol == "listed-split" and not listed:
+        unlisted = next(clip.clip_id for clip in clips if not clip.split)
+        raise UnsuitedProtocolError(
+            f"{source}: clip {unlisted} has no split; give a column split or folders train, "
+            "validation and test"
+        )
+    if protocol == "grouped" and not groups_known:
+        raise UnsuitedProtocolError(
+            f"folder: protocol grouped needs groups, but {source} gives none; "
+            "add a column group or set group_pattern"
+        )
+    return protocol, groups_known
+
+
 def _split(
-    clips: list[Clip], protocol: str, seed: int, *, known: bool
+    clips: list[Clip], protocol: str, seed: int, *, groups_known: bool
 ) -> tuple[list[Clip], tuple[str, ...]]:
     """The clips with the splits of a protocol that suits them, and notes on how."""
     unknown = (
         "groups unknown: clips of one speaker or recording may be on both sides; set group_pattern "
         "to rule it out (m3net data check folder --suggest guesses it)",
     )
-    notes = () if known else unknown
+    notes = () if groups_known else unknown
     if protocol == "grouped":
         return protocols.grouped_split(clips, seed), notes
     if protocol == "stratified-random":
-        if known:
+        if groups_known:
             notes = ("stratified-random leaks: clips of one group are on both sides",)
         return protocols.stratified_split(clips, seed), notes
     if not any(clip.split == "validation" for clip in clips):
@@ -181,7 +187,7 @@ def _require_every_class(clips: list[Clip], root: Path, protocol: str, seed: int
         by_group = protocol == "grouped"
         having = f"{len(own)} clips" + (f" of {groups} groups" if by_group else "")
         enough = groups > 3 if by_group else len(own) > 3
-        mend = (
+        remedy = (
             "try another dataset.seed"
             if enough
             else f"give it more{' groups' if by_group else ''} (4 at least), or remove it"
@@ -189,7 +195,7 @@ def _require_every_class(clips: list[Clip], root: Path, protocol: str, seed: int
         numbers = ", ".join(f"{count} {split}" for split, count in counts.items())
         raise DataError(
             f"{root}: class {label!r} has {having}, which leaves {numbers} under protocol "
-            f"{protocol}, seed {seed}: {mend}"
+            f"{protocol}, seed {seed}: {remedy}"
         )
 
 

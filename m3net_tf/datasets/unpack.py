@@ -95,25 +95,7 @@ def unpack(
     """
     scratch = Path(tempfile.mkdtemp(dir=parent, prefix=SCRATCH))
     try:
-        try:
-            if archive.name.lower().endswith(".zip"):
-                _unpack_zip(archive, scratch, limits)
-            elif archive.name.lower().endswith(TAR_SUFFIXES):
-                _unpack_tar(archive, scratch, limits)
-            else:
-                raise ArchiveRefusedError(
-                    f"{archive}: is not a known kind of archive; give {', '.join(TAR_SUFFIXES)} "
-                    "or .zip"
-                )
-        except _BROKEN as error:
-            raise _broken(archive, error) from error
-        except OSError as error:
-            if error.errno is None:  # what gzip and bz2 say of bytes that are not theirs
-                raise _broken(archive, error) from error
-            raise DataError(
-                f"{archive}: cannot be unpacked ({error.strerror or error}); "
-                "free some room or correct the folder's permissions and run again"
-            ) from error
+        _unpack_into(scratch, archive, limits)
         top = sorted(scratch.iterdir())
         if not top:
             raise ArchiveRefusedError(f"{archive}: holds no files; fetch another one")
@@ -130,6 +112,27 @@ def unpack(
         return target
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _unpack_into(scratch: Path, archive: Path, limits: Limits) -> None:
+    try:
+        if archive.name.lower().endswith(".zip"):
+            _unpack_zip(archive, scratch, limits)
+        elif archive.name.lower().endswith(TAR_SUFFIXES):
+            _unpack_tar(archive, scratch, limits)
+        else:
+            raise ArchiveRefusedError(
+                f"{archive}: is not a known kind of archive; give {', '.join(TAR_SUFFIXES)} or .zip"
+            )
+    except _BROKEN as error:
+        raise _broken(archive, error) from error
+    except OSError as error:
+        if error.errno is None:  # gzip and bz2 raise it for bytes of another format
+            raise _broken(archive, error) from error
+        raise DataError(
+            f"{archive}: cannot be unpacked ({error.strerror or error}); "
+            "free some room or correct the folder's permissions and run again"
+        ) from error
 
 
 def _broken(archive: Path, error: Exception) -> ArchiveRefusedError:

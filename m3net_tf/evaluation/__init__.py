@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How well a run does: on held-out clips, and live on long recordings of known truth."""
+"""Evaluation of a run: on held-out clips, and live on long recordings of known events."""

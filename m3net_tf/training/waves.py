@@ -8,12 +8,13 @@ phase vocoder (speed, stretch, pitch) exists in stored copies alone.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.datasets import AudioDataset
+from m3net_tf.datasets import AudioDataset, Clip
 from m3net_tf.datasets.audio import FitRule, fit_length
 from m3net_tf.errors import M3NetError
 from m3net_tf.frontend import FrontendConfig, graph
@@ -202,13 +203,7 @@ def epoch_stream(
     room = tf.constant(_stack(rooms, "pad")) if rooms else None
     start = tf.constant([seed & 0x7FFFFFFF, epoch], tf.int32)
 
-    def read(index: int) -> npt.NDArray[np.float32]:
-        try:
-            sound = dataset.read(clips[index])
-        except M3NetError as error:
-            raise ValueError(str(error)) from None
-        longer = settings.random_crop and sound.size > samples
-        return sound if longer else fit_length(sound, samples, dataset.info.fit)
+    read = functools.partial(_read_clip, dataset, clips, settings.random_crop)
 
     def wave(number: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         sound = tf.ensure_shape(tf.numpy_function(read, [index], tf.float32), [None])
@@ -231,6 +226,19 @@ def epoch_stream(
         .map(features, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .prefetch(2)
     )
+
+
+def _read_clip(
+    dataset: AudioDataset, clips: Sequence[Clip], random_crop: bool, index: int
+) -> npt.NDArray[np.float32]:
+    """A clip in the delivered length, or longer where a piece is then cropped at random."""
+    try:
+        sound = dataset.read(clips[index])
+    except M3NetError as error:
+        raise ValueError(str(error)) from None
+    samples = dataset.info.clip_samples
+    longer = random_crop and sound.size > samples
+    return sound if longer else fit_length(sound, samples, dataset.info.fit)
 
 
 def _stack(waves: Sequence[npt.NDArray[np.float32]], rule: FitRule) -> npt.NDArray[np.float32]:
