@@ -101,7 +101,7 @@ def data_check(
         for line in suggested[1]:
             say(line)
     if not checked.passed:
-        raise DataError(f"{name}: the check did not pass; mend what is listed above")
+        raise DataError(f"{name}: the check did not pass; fix what is listed above")
 
 
 @data_app.command("stats")

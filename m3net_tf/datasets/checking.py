@@ -19,7 +19,7 @@ from m3net_tf.errors import DataError
 
 @dataclasses.dataclass(frozen=True)
 class ProtocolCheck:
-    """What a protocol, with one fold, does with the clips that are there.
+    """Outcome of one protocol and fold on the clips of this copy.
 
     Attributes:
         protocol: its name, with the missing part of a partial copy.
@@ -92,7 +92,7 @@ def check(
         name: data set.
         data_dir: its folder.
         decode: decode every file; otherwise only their headers are read.
-        seed: of whatever the protocols draw at random.
+        seed: of everything that the protocols draw at random.
         options: the data set's own.
 
     Raises:

@@ -79,7 +79,7 @@ class Clip:
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
-    """What to know, and to print beside a result, about a data set.
+    """Description of a data set: facts to know, and to print with a result.
 
     Attributes:
         name: registry name.
@@ -98,7 +98,7 @@ class DatasetInfo:
         resample: whether files of another rate or with several channels are converted (otherwise
             they are errors).
         needs_folder: whether ``data_dir`` must be given.
-        notes: remarks that belong beside every figure.
+        notes: remarks that belong to every figure.
         group: what ``Clip.group`` is, in words.
         groups_known: whether ``Clip.group`` tells what belongs together; where it does not, each
             clip is a group, and no leak can be measured.

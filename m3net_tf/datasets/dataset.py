@@ -35,7 +35,7 @@ class AudioDataset:
     noise: tuple[Clip, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse repeated clips and strange labels or splits."""
+        """Refuse repeated clips and unknown labels or splits."""
         name, labels = self.info.name, set(self.info.labels)
         for label in self.info.labels:
             if not is_label(label):
@@ -116,8 +116,8 @@ class AudioDataset:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Clips per split and class; a clip counts in each of its classes."""
-        found = Counter((clip.split, label) for clip in self.clips for label in clip.all_labels)
-        return {s: {label: found[s, label] for label in self.info.labels} for s in SPLITS}
+        counts = Counter((clip.split, label) for clip in self.clips for label in clip.all_labels)
+        return {s: {label: counts[s, label] for label in self.info.labels} for s in SPLITS}
 
     def clip_list_hash(self) -> dict[str, str]:
         """SHA-256 of each split's sorted ``clip_id TAB labels`` lines: same hash, same clips."""

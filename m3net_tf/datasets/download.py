@@ -21,7 +21,7 @@ _BLOCK = 1 << 16
 
 
 def forget_part(part: Path) -> None:
-    """Delete the bytes of a download and what is known of them."""
+    """Delete the bytes of a download and the record of their source."""
     part.unlink(missing_ok=True)
     _state_of(part).unlink(missing_ok=True)
 

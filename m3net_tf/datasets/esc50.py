@@ -14,7 +14,7 @@ Protocols:
     ``grouped``: 6:2:2 at random, whole recordings.
     ``paper-random``: 6:2:2 at random over all clips. It LEAKS: clips out of one recording land on
     both sides. Never compare it with the official folds.
-Download: GitHub's archive of the repository. GitHub makes it anew from time to time, so it has no
+Download: GitHub's archive of the repository. GitHub makes it again from time to time, so it has no
     lasting checksum: the first download is trusted and its SHA-256 recorded.
 
 Layout: ``audio/*.wav`` and ``meta/esc50.csv`` in ``DATA_DIR`` or in one folder inside it. A

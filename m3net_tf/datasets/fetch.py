@@ -39,7 +39,7 @@ def fetch(
     keep_archives: bool = False,
     log: Log = silent,
 ) -> Path:
-    """Download and unpack a data set; what is there already is not fetched again.
+    """Download and unpack a data set; a complete one is not fetched again.
 
     Args:
         name: one of :func:`m3net_tf.datasets.dataset_names`.
@@ -216,7 +216,7 @@ def _download(
 def _retrieve(
     archive: Archive, source: str, checksum: str, downloader: Downloader, record: FetchRecord
 ) -> Path:
-    """Let pooch download a file and check it; '' as ``checksum`` takes whatever comes."""
+    """Let pooch download a file and check it; without a ``checksum`` any file is taken."""
     name, downloads = archive.file_name, record.path.parent / DOWNLOADS
     pooch.get_logger().setLevel("ERROR")
     try:

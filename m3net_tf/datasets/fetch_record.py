@@ -40,7 +40,7 @@ class FetchRecord:
 
         Args:
             key: name of the archive.
-            fetched: what is known of each of its volumes.
+            fetched: the facts of each of its volumes.
             place: the folder.
         """
         for name, facts in fetched.items():

@@ -23,7 +23,7 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
 
     However deep folders lie in one another; links to folders are not followed.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     folders = [str(folder)] if folder.is_dir() else []
     while folders:
         with os.scandir(folders.pop()) as entries:
@@ -31,8 +31,8 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
                 elif Path(entry.name).suffix.lower() in suffixes:
-                    found.append(Path(entry.path))
-    return sorted(found)
+                    files.append(Path(entry.path))
+    return sorted(files)
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -46,10 +46,10 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     try:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             table = csv.DictReader(file, restval="")
-            found, rows = table.fieldnames or (), list(table)
+            header, rows = table.fieldnames or (), list(table)
     except csv.Error as error:
         raise DataError(f"{path}: is not a CSV table; fetch the data again") from error
     for column in columns:
-        if column not in found:
+        if column not in header:
             raise DataError(f"{path}: has no column {column!r}; fetch the data again")
     return rows

@@ -23,8 +23,8 @@ Layout: ``<class>/**/*.wav`` or ``<split>/<class>/**/*.wav`` in ``DATA_DIR``; or
 (``table="clips.csv"``) with the columns path, label and, if you like, split and group; paths are
 relative to the table.
 
-Silence: live detection hears silence most of its time, so it wants a class of it. Put recordings of
-your background, each of ten windows or more, into ``_background_noise_/*.wav`` beside the class
+Silence: live detection gets silence most of its time, so it needs a class of it. Put recordings of
+your background, each of ten windows or more, into ``_background_noise_/*.wav`` next to the class
 folders: pieces of them become the class ``_silence_``, a tenth of the other clips in each split
 (``silence_percentage``), and training mixes them into other sounds. Without such recordings
 ``silence_percentage=10`` makes the class of artificial noise. Classes named silence, background,
@@ -177,7 +177,7 @@ def _split(
 
 
 def _require_every_class(clips: list[Clip], root: Path, protocol: str, seed: int) -> None:
-    """Refuse a split of ours in which a class is trained but not tested, or the other way round."""
+    """Refuse a drawn split in which a class is trained but not tested, or the other way round."""
     for label in sorted({clip.label for clip in clips}):
         own = [clip for clip in clips if clip.label == label]
         counts = {split: sum(clip.split == split for clip in own) for split in SPLITS}
@@ -307,31 +307,33 @@ def _require_class_folders(root: Path, folders: list[Path]) -> None:
     shared = sum(count for count in names.values() if count > 1)
     if all(inside) and shared >= names.total() / 2:
         return
-    found = _data_sets_below(root)
-    if found:
+    candidates = _data_sets_below(root)
+    if candidates:
         raise DataError(
             f"{root}: is not a folder of class folders: none of them has sounds of its own. "
-            f"{_named(found)} to be the data set: give DATA_DIR={found[0]}; or, if the folders "
-            "here are the classes, name them by option classes"
+            f"{_named(candidates)} to be the data set: give DATA_DIR={candidates[0]}; or, if the "
+            "folders here are the classes, name them by option classes"
         )
 
 
 def _data_sets_below(root: Path) -> list[Path]:
     """Folders below a folder that look like data sets: two folders or more with sounds in them."""
-    level, found = [root], []
+    level, candidates = [root], []
     for _ in range(_SEARCH_DEPTH):
         level = [path for folder in level for path in _subfolders(folder)]
-        found += [
+        candidates += [
             folder
             for folder in level
             if sum(bool(_sounds(path, deep=False)) for path in _subfolders(folder)) > 1
         ]
-    return found
+    return candidates
 
 
 def _hint(root: Path) -> str:
-    found = _data_sets_below(root)
-    return f"; {_named(found)} to be a data set: DATA_DIR={found[0]}" if found else ""
+    candidates = _data_sets_below(root)
+    if not candidates:
+        return ""
+    return f"; {_named(candidates)} to be a data set: DATA_DIR={candidates[0]}"
 
 
 def _named(folders: list[Path]) -> str:
@@ -368,7 +370,7 @@ def _grouped(clips: list[Clip], pattern: str) -> list[Clip]:
             f"folder: group_pattern {pattern!r} has no brackets; put them around what names the "
             "group"
         )
-    found = []
+    grouped = []
     for clip in clips:
         match = expression.search(clip.clip_id)
         if match is None or not match[1]:
@@ -376,8 +378,8 @@ def _grouped(clips: list[Clip], pattern: str) -> list[Clip]:
                 f"{clip.path}: group_pattern {pattern!r} finds no group in {clip.clip_id!r}; "
                 "correct the pattern or the name"
             )
-        found.append(dataclasses.replace(clip, group=match[1]))
-    return found
+        grouped.append(dataclasses.replace(clip, group=match[1]))
+    return grouped
 
 
 def _visible(path: Path) -> bool:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Silence clips: pieces cut out of background recordings, or made of noise.
 
-A recogniser hears silence most of its time, and without a class for it each quiet moment is given
+A recogniser gets silence most of its time, and without a class for it each quiet moment is given
 to one of the others.
 """
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ways to split a data set's clips that several data sets share.
 
-Each takes clips and returns them with their splits; whatever is drawn at random hangs on the
-seed and the clips' names alone, not on their order.
+Each takes clips and returns them with their splits; all random draws depend only on the seed and
+the clips' names, not on their order.
 """
 
 import dataclasses

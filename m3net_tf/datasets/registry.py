@@ -38,7 +38,7 @@ _REGISTRY: dict[str, _Entry] = {}
 
 
 def register(info: DatasetInfo) -> Callable[[Callable[..., AudioDataset]], Any]:
-    """Decorator: make a builder known under ``info.name``."""
+    """Decorator: register a builder under ``info.name``."""
 
     def decorate(build: Callable[..., AudioDataset]) -> Callable[..., AudioDataset]:
         _REGISTRY[info.name] = _Entry(info, build)
@@ -87,7 +87,7 @@ def data_folder(name: str, data_dir: str | Path | None = None) -> Path:
     """Folder of a data set, whether or not it exists.
 
     ``DATA_DIR`` may be the data set's own folder or hold one folder for each data set, as
-    ``m3net data fetch`` makes them; without it those lie in the user's cache.
+    ``m3net data fetch`` makes them; without it they are in the user's cache.
     """
     info = _entry(name).info
     parent = cache_folder() / "datasets" if data_dir is None else Path(data_dir).expanduser()
@@ -115,7 +115,7 @@ def load_dataset(
             None takes what was fetched into the user's cache. ``synth`` needs none.
         protocol: one of the data set's protocols; None takes its first.
         fold: test fold, counted from 1, of a protocol that has folds; None takes fold 1.
-        seed: of whatever the protocol draws at random.
+        seed: of everything that the protocol draws at random.
         skip_broken: decode every file now and leave out those that cannot be; ``info.notes``
             lists them. Otherwise a broken file is an error when it is read.
         options: the data set's own, see its module.

@@ -164,7 +164,7 @@ def check_table(checked: DatasetCheck) -> Table:
 
 
 def check_lines(checked: DatasetCheck) -> list[str]:
-    """What the table of a check does not say."""
+    """Lines of a check that are not in its table."""
     lines = [*checked.remarks, *checked.errors, *checked.broken.values()]
     part = ", for the part that is there" if checked.partial else ""
     if any(line.leak is None for line in checked.protocols):
@@ -175,7 +175,7 @@ def check_lines(checked: DatasetCheck) -> list[str]:
 def suggestions(
     name: str, data_dir: str | Path | None = None, *, seed: int = 0, **options: Any
 ) -> tuple[Table, list[str]]:
-    """What may name the groups of a folder's clips, and the lines that make use of the first.
+    """Guesses of the groups of a folder's clips, and how to use the first guess.
 
     Raises:
         ConfigError: the data set takes no ``group_pattern``.
@@ -218,7 +218,7 @@ def stats_table(facts: dict[str, Any]) -> Table:
 
 
 def stats_lines(facts: dict[str, Any]) -> list[str]:
-    """What the table of :func:`stats` does not say."""
+    """Lines of :func:`.statistics.stats` that are not in its table."""
     lines = [f"{facts['name']}, {facts['protocol']}{_fold_words(facts['fold'])}", *facts["notes"]]
     files, delivered = facts["files"], facts["delivered"]
     if files is None:

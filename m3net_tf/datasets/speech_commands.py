@@ -100,7 +100,7 @@ def build(
     Options:
         classes: ``"12"`` or ``"35"``.
         unknown_percentage: clips of other words, in percent of those of the ten words.
-        silence_percentage: silence clips likewise; 0 drops the class.
+        silence_percentage: silence clips, in the same percentage; 0 drops the class.
         silence_test: whether the test split has silence clips.
         resample: accept files of another rate (otherwise an error at reading).
     """

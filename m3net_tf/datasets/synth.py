@@ -15,7 +15,7 @@ same random equaliser, room, background noise (SNR -3 to 15 dB) and gain (24 dB)
 tells the classes apart is therefore how the sound moves in time, not its mean spectrum. Linear
 models on the mean log-mel spectrum stay below 75 %; a test asserts it.
 
-A clip hangs on its split, class, number and the seed alone, so it is the same in any order and
+A clip depends only on its split, class, number and the seed, so it is the same in any order and
 whatever the number of clips. Its samples lie on the 16-bit grid, which also hides the last-bit
 differences between processors.
 """

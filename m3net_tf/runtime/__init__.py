@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a small computer needs to use an export: NumPy and a TFLite interpreter, nothing more.
+"""Use of an export on a small computer, with nothing but NumPy and a TFLite interpreter.
 
 :mod:`.metadata` puts labels and settings into a ``.tflite`` and reads them back, :mod:`.classifier`
 goes from sound to scores, :mod:`.sound` reads files and the microphone, and :mod:`.command` is

@@ -71,8 +71,8 @@ def load_recipe(path: Path) -> Recipe:
         ConfigError: the file is missing, not YAML, or not a valid recipe.
     """
     if not path.exists():
-        beside = sorted(p.stem for p in path.parent.glob("*.yaml"))
-        have = f"; {path.parent} has {', '.join(beside)}" if beside else ""
+        names = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        have = f"; {path.parent} has {', '.join(names)}" if names else ""
         raise ConfigError(f"{path} is missing: name an existing recipe{have}")
     values = read_yaml(path)
     try:

@@ -30,8 +30,8 @@ def _require_range(
     section: str, name: str, value: float, low: float, high: float = math.inf
 ) -> None:
     if not low <= value <= high or value == math.inf:
-        wanted = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:.10g}"
-        raise ConfigError(f"{section}.{name} is {value}: give {wanted}")
+        allowed = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:.10g}"
+        raise ConfigError(f"{section}.{name} is {value}: give {allowed}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,16 +77,16 @@ class ModelSection:
 
 @dataclasses.dataclass(frozen=True)
 class AugmentationSection:
-    """What is varied in training.
+    """Augmentation of the training clips.
 
-    Waveforms are varied in stored copies, in this order: random crop, stretch, pitch, room,
-    speed, shift, gain, noise. Masks and mixtures are drawn anew in every step, from feature maps.
+    Waveforms are augmented in stored copies, in this order: random crop, stretch, pitch, room,
+    speed, shift, gain, noise. Masks and mixtures are drawn again in every step, on feature maps.
 
     Attributes:
-        copies: stored copies of each training clip, varied as waveforms; each epoch takes one of
+        copies: stored copies of each training clip, augmented as waveforms; each epoch takes one of
             these or the clean clip at random. 0 trains on clean clips alone.
-        fresh: vary the waveforms anew in every epoch instead: slower, past the feature cache, and
-            without stretch, pitch and speed, which need stored copies.
+        fresh: augment the waveforms again in every epoch instead: slower, without the feature
+            cache, and without stretch, pitch and speed, which need stored copies.
         random_crop: cut copies of clips that are longer than the data set delivers them from a
             random place, instead of by its length rule.
         stretch_probability: share of copies whose tempo changes while their pitch stays.
@@ -293,7 +293,7 @@ class TrainingSection:
 
 @dataclasses.dataclass(frozen=True)
 class DistillationSection:
-    """A trained network as a teacher, beside the labels (Hinton et al., 2015).
+    """A trained network as a teacher, in addition to the labels (Hinton et al., 2015).
 
     Attributes:
         run: folder of the teacher's finished run; none by default.
@@ -312,7 +312,7 @@ class DistillationSection:
 
 @dataclasses.dataclass(frozen=True)
 class FineTuningSection:
-    """A trained network to start from; its head, which hangs on its classes, starts anew.
+    """A trained network to start from; its head, which depends on its classes, starts at random.
 
     Attributes:
         run: folder of that network's finished run; none by default.

@@ -115,7 +115,7 @@ def _run_epochs(
 ) -> None:
     """Train to the last epoch, saving state and history after each."""
     settings = recipe.training
-    with tensorboard(run.folder / "tensorboard", wanted=settings.tensorboard) as note:
+    with tensorboard(run.folder / "tensorboard", enabled=settings.tensorboard) as note:
         while not state.ended:
             row = _run_epoch(state, step, clips, validation, dataset, recipe, log)
             state.save(run.state_path)
@@ -269,7 +269,7 @@ def _run_epoch(
 
 
 def _learnt(model: keras.Model, validation: FeatureSet, recipe: Recipe) -> dict[str, float]:
-    """What the network reports of itself, on the first validation clips."""
+    """Figures that the network reports of itself, on the first validation clips."""
     maps = tf.constant(dequantize_features(validation.clean[:_LEARNT_CLIPS]))
     return learnt_figures(recipe.model.name, model, maps)
 

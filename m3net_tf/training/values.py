@@ -45,7 +45,7 @@ def build_section(kind: type, values: Any, section: str) -> Any:
 
 
 def _named_frontend(values: Mapping[str, Any]) -> dict[str, Any]:
-    """All keys of the front end that ``preset`` names, under those that are given beside it."""
+    """All keys of the front end that ``preset`` names, replaced by those that are also given."""
     given = dict(values)
     name = _convert(str, given.pop("preset"), "frontend.preset")
     rate_hz = _convert(int | None, given.get("sample_rate_hz"), "frontend.sample_rate_hz")

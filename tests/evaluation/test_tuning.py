@@ -31,7 +31,7 @@ TRUTH = ClassTruth.of([TrueEvent(0, 5.0, 6.0), TrueEvent(1, 1.0, 9.0), TrueEvent
 )
 def test_an_event_finds_one_true_event(times_s, found, false_accepts):
     tally = TRUTH.tally(times_s, 1.0)
-    assert (tally.true_events, tally.found, tally.false_accepts) == (2, found, false_accepts)
+    assert (tally.true_events, tally.detected, tally.false_accepts) == (2, found, false_accepts)
     assert tally.missed == 2 - found
 
 
@@ -98,7 +98,7 @@ def test_a_target_is_kept_with_the_fewest_misses():
     assert tallies["a"].missed == 0
     assert tallies["b"].missed < made.score(strict)["b"].missed
     # The settings hold on a recording that the search has not seen.
-    assert made.score(strict)["a"].found == recording(1).score(strict)["a"].found
+    assert made.score(strict)["a"].detected == recording(1).score(strict)["a"].detected
 
 
 def test_settings_found_are_of_the_searched_kind():
@@ -120,7 +120,7 @@ def test_a_class_that_cannot_keep_to_the_target_is_switched_off():
     loud = dataclasses.replace(noisy, tape=Tape(np.zeros_like(made.tape.levels), always))
     one = tune(loud, CONFIG, 0.0)
     assert one.classes[2].threshold == 1.0
-    assert loud.score(one)["b"].found == 0
+    assert loud.score(one)["b"].detected == 0
     assert loud.score(one)["a"].missed == 0
 
 

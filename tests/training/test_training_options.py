@@ -118,7 +118,7 @@ def copied(tiny_run, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "frontend", "message"),
     [
-        ({"labels": ["a", "b"]}, {}, "copy knows 2 classes that are not the 10 of synth: name"),
+        ({"labels": ["a", "b"]}, {}, "copy has 2 classes that are not the 10 of synth: name"),
         (
             {"clip_list_sha256": {"validation": "0", "test": "0"}},
             {},
