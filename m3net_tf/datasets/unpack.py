@@ -2,9 +2,9 @@
 """Archives to folders, trusting none of their contents.
 
 An archive is unpacked into a hidden folder next to its final place and moved there by one rename,
-so the place holds nothing or everything, whenever the process dies. Refused are absolute paths, ``..``,
-links, devices, names for another system, a name that comes twice, encryption, and bombs: more
-bytes than :class:`Limits` allows for the size of the archive.
+so the place holds nothing or everything, whenever the process dies. Refused are absolute paths,
+``..``, links, devices, names for another system, a name that comes twice, encryption, and bombs:
+more bytes than :class:`Limits` allows for the size of the archive.
 """
 
 import bz2
