@@ -55,7 +55,7 @@ def run_training(
         log: takes lines of progress.
 
     Returns:
-        The metrics, as they stand in ``metrics.json``.
+        The metrics, as in ``metrics.json``.
 
     Raises:
         M3NetError: as :func:`.start.train` says.
@@ -70,8 +70,9 @@ def run_training(
     teacher = load_teacher(recipe, dataset, shape, data_dir, log)
     started = start_from(model, recipe.fine_tuning, dataset, build, log)
     split = functools.partial(_features, dataset, recipe, takes_lengths(model), log)
-    clips = TrainingClips(split("train"), teacher.answers)
-    validation = split("validation")
+    clips, validation = TrainingClips(split("train"), teacher.answers), split("validation")
+    # Refuses what does not suit the data, so it comes before anything is written.
+    loss = label_loss(settings, clips.features, len(dataset.info.labels))
     state = TrainingState(model, settings, len(clips.features.clips))
     if run.state_path.exists():
         state.load(run.state_path)
@@ -82,7 +83,6 @@ def run_training(
     )
     save_recipe(recipe, run.recipe_path)
     run.remember_data_folder(data_dir)
-    loss = label_loss(settings, clips.features, len(dataset.info.labels))
     step = make_step(state, recipe, loss, teacher.model)
     _run_epochs(state, step, clips, validation, dataset, recipe, run, log)
 
