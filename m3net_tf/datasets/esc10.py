@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ESC-10: the ten easily told classes of ESC-50.
+"""ESC-10: the ten classes of ESC-50 that are easy to distinguish.
 
 Classes: dog, rooster, rain, sea_waves, crackling_fire, crying_baby, sneezing, clock_tick,
     helicopter, chainsaw.

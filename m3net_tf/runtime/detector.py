@@ -27,7 +27,7 @@ class Event:
     """A detected sound.
 
     Attributes:
-        column: columns heard since the start or the last reset before the one that completed it;
+        column: columns since the start or the last reset before the one that completed it;
             wraps at 2^32.
         label: index of the class.
         score: its smoothed score, in 65536ths of full scale.
@@ -124,7 +124,7 @@ class Detector:
         return 256 * self._sums[label] // self.config.classes[label].window_runs
 
     def _advance(self, scores: list[int] | None) -> None:
-        """What all runs do, those that the gate spared (None) too."""
+        """Update shared by all runs, those that the gate spared (None) included."""
         rows = len(self._history)
         self._newest = (self._newest + 1) % rows
         newest = self._history[self._newest]

@@ -112,7 +112,7 @@ class AugmentationSection:
         mixup_probability: share of clips that are mixed with another one of their batch.
         mixup_min: smallest weight of the first of the two.
         between_class_probability: share of clips that are mixed with another one as sounds are:
-            their energies add up, and the label follows how loud each is heard.
+            their energies add up, and the label follows how loud each of them is.
         cutmix_probability: share of clips that get a rectangle of another one's map; labels go by
             area.
         cutmix_min: smallest share of its map that a clip keeps.

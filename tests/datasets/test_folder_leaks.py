@@ -74,19 +74,21 @@ def test_clips_longer_than_the_window_are_counted(make_layout, write_wav):
 
 def test_check_skips_what_the_clips_do_not_allow(make_layout):
     root = make_layout("folder")
-    found = checking.check("folder", root)
-    assert found.passed
-    assert [line.protocol for line in found.protocols] == ["stratified-random (groups unknown)"]
-    assert report.check_table(found).rows[0][5:7] == ("unknown", "unknown")
-    lines = "\n".join(report.check_lines(found))
+    checked = checking.check("folder", root)
+    assert checked.passed
+    assert [line.protocol for line in checked.protocols] == ["stratified-random (groups unknown)"]
+    assert report.check_table(checked).rows[0][5:7] == ("unknown", "unknown")
+    lines = "\n".join(report.check_lines(checked))
     assert "listed-split skipped:" in lines and "grouped skipped:" in lines
-    assert report.check_lines(found)[-1] == "passed; groups are unknown, so no leak can be measured"
+    assert (
+        report.check_lines(checked)[-1] == "passed; groups are unknown, so no leak can be measured"
+    )
 
 
 def test_check_with_groups_and_without_a_listed_split(make_layout):
-    found = checking.check("folder", make_layout("folder"), **GROUPS)
-    assert found.passed and report.check_lines(found)[-1] == "passed"
-    assert [(line.protocol, line.leak) for line in found.protocols] == [
+    checked = checking.check("folder", make_layout("folder"), **GROUPS)
+    assert checked.passed and report.check_lines(checked)[-1] == "passed"
+    assert [(line.protocol, line.leak) for line in checked.protocols] == [
         ("grouped", 0.0),
         ("stratified-random", 1.0),
     ]
@@ -111,8 +113,8 @@ def test_one_class_is_refused(make_layout):
     shutil.rmtree(root / "snap")
     with pytest.raises(DataError, match=r"one class only, 'clap' \(20 clips\): add a folder"):
         load_dataset("folder", root).check_trainable()
-    found = checking.check("folder", root)
-    assert not found.passed and "one class only" in found.errors[0]
+    checked = checking.check("folder", root)
+    assert not checked.passed and "one class only" in checked.errors[0]
 
 
 @pytest.mark.parametrize(

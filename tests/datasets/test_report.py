@@ -39,21 +39,21 @@ def test_check_proves_protocols_and_names_the_leak(make_layout):
     root = make_layout("ravdess")
     for path in root.rglob("Actor_2*/*.wav"):
         path.unlink()
-    found = checking.check("ravdess", root)
-    assert found.passed
-    assert found.partial
-    honest = [line for line in found.protocols if not line.allowed]
+    checked = checking.check("ravdess", root)
+    assert checked.passed
+    assert checked.partial
+    honest = [line for line in checked.protocols if not line.allowed]
     assert [line.fold for line in honest] == [*range(1, 6), *range(1, 11)]
     assert {(line.shared_groups, line.leak) for line in honest} == {(0, 0.0)}
-    (leaking,) = (line for line in found.protocols if line.allowed)
+    (leaking,) = (line for line in checked.protocols if line.allowed)
     assert (leaking.shared_groups, leaking.leak) == (17, 1.0)
     first = load_dataset("ravdess", root, fold=1)
     assert honest[0].clip_list == first.clip_list_digest()
-    rows = report.check_table(found).rows
+    rows = report.check_table(checked).rows
     assert rows[0][5:7] == ("disjoint", "0.0 %")
     assert rows[-1][5:7] == ("17 shared", "100.0 %")
     assert rows[-1][0] == "paper-random\n(19 of 24 actors)\nLEAKS"
-    lines = report.check_lines(found)
+    lines = report.check_lines(checked)
     assert "partial copy: 19 of 24 actors, 152 of 1440 clips" in lines
     assert "speaker-independent: no fold 6" in lines
     assert lines[-1] == "passed, for the part that is there"
@@ -64,11 +64,11 @@ def test_check_finds_broken_files(make_layout):
     paths = sorted(root.rglob("*.wav"))
     paths[0].write_bytes(paths[0].read_bytes()[:200])
     paths[1].write_bytes(b"no sound")
-    found = checking.check("esc10", root)
-    assert not found.passed
-    assert set(found.broken) == {path.name for path in paths[:2]}
-    assert report.check_lines(found)[-1].startswith("NOT passed")
-    assert set(checking.check("esc10", root, decode=True).broken) == set(found.broken)
+    checked = checking.check("esc10", root)
+    assert not checked.passed
+    assert set(checked.broken) == {path.name for path in paths[:2]}
+    assert report.check_lines(checked)[-1].startswith("NOT passed")
+    assert set(checking.check("esc10", root, decode=True).broken) == set(checked.broken)
     assert checking.check("esc10", root, decode=True, skip_broken=True).passed
 
 
@@ -80,9 +80,9 @@ def test_check_finds_a_group_on_both_sides(make_layout):
     other = next(row for row in text.splitlines() if row.startswith("1-"))
     fields = other.split(",")
     table.write_text(text.replace(other, ",".join([*fields[:5], source, fields[6]])))
-    found = checking.check("esc10", root)
-    assert not found.passed
-    assert any(f"group src_file {source} is in" in error for error in found.errors)
+    checked = checking.check("esc10", root)
+    assert not checked.passed
+    assert any(f"group src_file {source} is in" in error for error in checked.errors)
     table.unlink()
     with pytest.raises(DataError, match="metadata is missing"):
         checking.check("esc10", root)
