@@ -74,10 +74,10 @@ def test_result_names_what_it_was_measured_on(tuned):
     assert result["scenes"]["seed"] == 1
     assert "git_commit" in result and "python" in result["versions"]
     assert set(result["classes"]) == set(run.dataset(None).info.labels)
-    for one in (result["all"], *result["classes"].values()):
-        assert 0 <= one["missed"] <= one["true_events"]
+    for figures in (result["all"], *result["classes"].values()):
+        assert 0 <= figures["missed"] <= figures["true_events"]
     assert result["all"]["true_events"] == sum(
-        one["true_events"] for one in result["classes"].values()
+        figures["true_events"] for figures in result["classes"].values()
     )
     assert result["all"]["true_events"] >= 5
 

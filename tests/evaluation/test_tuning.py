@@ -60,7 +60,7 @@ CONFIG = DetectorConfig(
 
 
 def recording(seed: int = 0, seconds: int = 900) -> Recording:
-    """A quarter of an hour in which class a is easily told and class b is like chance.
+    """A quarter of an hour in which class a is easy and class b is like chance.
 
     True events come every 10 s, a and b in turn. The scores of a reach 0.98 in its events and
     short peaks of 0.9 elsewhere; b has the same peaks in and outside its events.
@@ -163,9 +163,9 @@ def test_false_accepts_are_shared_in_the_best_way():
         kept = [tuning._best_of_each_count(own, allowed) for own in options]
         chosen = tuning._share(kept, allowed)
         best = min(
-            sum(one.missed for one in way)
+            sum(option.missed for option in way)
             for way in itertools.product(*options)
-            if sum(one.false_accepts for one in way) <= allowed
+            if sum(option.false_accepts for option in way) <= allowed
         )
-        assert sum(one.missed for one in chosen) == best
-        assert sum(one.false_accepts for one in chosen) <= allowed
+        assert sum(option.missed for option in chosen) == best
+        assert sum(option.false_accepts for option in chosen) <= allowed

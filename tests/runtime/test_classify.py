@@ -328,7 +328,7 @@ def test_numpy_and_an_interpreter_are_enough(exported, vectors, tmp_path, write_
 
 def test_the_start_up_is_timed_and_its_imports_named(exported):
     found = run_bench_classify(exported.folder, starts=1)
-    for kind in ("start_up", "first_answer"):  # the wall's clock also hangs on other work
+    for kind in ("start_up", "first_answer"):  # the wall's clock also depends on other work
         assert 0 < found["bare_python_cpu_s"] < found[f"{kind}_cpu_s"]
         assert found[f"{kind}_s"] > 0
     assert found["within_limit"] == (found["start_up_s"] < found["limit_s"] == 1.0)

@@ -24,11 +24,11 @@ def test_fine_tuning_begins_with_the_runs_layers_and_a_new_head(tiny_recipe, tin
     )
     lines: list[str] = []
     metrics = train(recipe, tmp_path / "run", log=lines.append)
-    told = metrics["fine_tuning"]
-    assert told["layers_new"] == ["dense"]
-    assert told["layers_frozen"]
-    assert told["parameters_taken"] == metrics["parameters"] - 90  # 8 channels to 10 classes
-    assert any(line.startswith(f"{told['layers_taken']} layers with ") for line in lines)
+    facts = metrics["fine_tuning"]
+    assert facts["layers_new"] == ["dense"]
+    assert facts["layers_frozen"]
+    assert facts["parameters_taken"] == metrics["parameters"] - 90  # 8 channels to 10 classes
+    assert any(line.startswith(f"{facts['layers_taken']} layers with ") for line in lines)
     before, after = (Run(folder).load_model() for folder in (tiny_run, tmp_path / "run"))
     for layer in after.layers:
         same = [
@@ -37,7 +37,7 @@ def test_fine_tuning_begins_with_the_runs_layers_and_a_new_head(tiny_recipe, tin
                 layer.get_weights(), before.get_layer(layer.name).get_weights(), strict=True
             )
         ]
-        assert all(same) if layer.name in told["layers_frozen"] else not all(same) or not same
+        assert all(same) if layer.name in facts["layers_frozen"] else not all(same) or not same
 
 
 def begin(tiny_run, tiny_recipe, classes: int = 10, **settings: object) -> dict:

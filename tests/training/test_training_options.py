@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trainings that start from other runs, are taught by them, end early or report more."""
+"""Trainings that start from other runs, are distilled from them, end early or report more."""
 
 import csv
 import dataclasses
@@ -30,7 +30,7 @@ ONE_EPOCH = {"epochs": 1, "weight_average": 0.0}
 
 
 def student(tiny_recipe, tiny_run, **sections: dict) -> Recipe:
-    """A recipe that the tiny run teaches."""
+    """A recipe with the tiny run as its teacher."""
     return tiny_recipe(**{"distillation": {"run": str(tiny_run)}, **sections})
 
 
@@ -61,15 +61,15 @@ def test_another_front_end_has_the_answers_to_the_clips_as_recorded(
     run = Run(tiny_run)
     own = compute_features(run.dataset(None), "train", run.recipe().frontend)
     np.testing.assert_array_equal(teacher.answers, predict(run.load_model(), own.clean))
-    taught = train(recipe, tmp_path / "taught")
+    distilled = train(recipe, tmp_path / "distilled")
     alone = dataclasses.replace(
         recipe, distillation=dataclasses.replace(recipe.distillation, weight=0.0)
     )
     train(alone, tmp_path / "alone")
-    histories = [(tmp_path / name / "history.csv").read_text() for name in ("taught", "alone")]
+    histories = [(tmp_path / name / "history.csv").read_text() for name in ("distilled", "alone")]
     losses = [float(next(csv.DictReader(text.splitlines()))["loss"]) for text in histories]
     assert losses[0] != pytest.approx(losses[1], rel=1e-3)
-    assert taught["recipe"]["distillation"]["run"] == str(tiny_run)
+    assert distilled["recipe"]["distillation"]["run"] == str(tiny_run)
 
 
 def test_mixing_mixes_a_teachers_answers_as_it_mixes_targets(tiny_recipe):
@@ -132,7 +132,7 @@ def test_teachers_that_do_not_fit(changes, frontend, message, tiny_recipe, copie
 
 
 @pytest.mark.parametrize("section", ["distillation", "fine_tuning"])
-def test_an_unfinished_run_neither_teaches_nor_begins(section, tiny_recipe, tmp_path):
+def test_an_unfinished_run_is_no_teacher_and_no_start(section, tiny_recipe, tmp_path):
     save_recipe(tiny_recipe(), tmp_path / "begun/recipe.yaml")
     with pytest.raises(ModelError, match="begun has not finished training"):
         train(tiny_recipe(**{section: {"run": str(tmp_path / "begun")}}), tmp_path / "run")
@@ -191,8 +191,8 @@ def test_own_lengths(short_recipe, short_clips):
     dataset = load_recipe_dataset(short_recipe, short_clips)
     config = short_recipe.frontend
     features = compute_features(dataset, "train", config)
-    varied = AugmentationSection(shift_s=0.05, speed_probability=0.5, speed=(0.8, 1.2))
-    lengths = with_lengths(features, dataset, config, varied).lengths
+    augmentation = AugmentationSection(shift_s=0.05, speed_probability=0.5, speed=(0.8, 1.2))
+    lengths = with_lengths(features, dataset, config, augmentation).lengths
     for clip, own, longest in zip(features.clips, *lengths, strict=True):
         samples = dataset.read(clip).size
         assert own == config.frame_count(min(samples, 4800))
@@ -223,9 +223,9 @@ def test_a_run_with_lengths_that_ends_early_and_says_what_it_learns(
 
     model, dataset = Run(folder).load_model(), Run(folder).dataset(short_clips)
     features = compute_features(dataset, "test", short_recipe.frontend)
-    told = answers(model, with_lengths(features, dataset, short_recipe.frontend))
-    assert not np.allclose(told, answers(model, features), atol=1e-4)
-    accuracy = (told.argmax(1) == features.labels).mean()
+    with_own_lengths = answers(model, with_lengths(features, dataset, short_recipe.frontend))
+    assert not np.allclose(with_own_lengths, answers(model, features), atol=1e-4)
+    accuracy = (with_own_lengths.argmax(1) == features.labels).mean()
     assert metrics["test"]["accuracy"] == pytest.approx(accuracy)
 
     (written,) = (folder / "tensorboard").iterdir()
