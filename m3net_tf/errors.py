@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors that a user can cause and mend.
+"""Errors that a user can cause and fix.
 
 Each message is one line that names the file, key or value and says what to do about it. The
 command line prints it behind ``error:`` and exits with status 2, as it does for a disk that is
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 
 _LONGEST_PATH = 120
 
@@ -39,7 +40,7 @@ _ADVICE = {
 
 
 class M3NetError(Exception):
-    """Base of all errors that a user can mend."""
+    """Base of all errors that a user can fix."""
 
 
 class ConfigError(M3NetError):
@@ -66,7 +67,7 @@ def os_error_line(error: OSError) -> str:
     """One line for an error of disk or system: what it is, the path, and what to do about it.
 
     Returns:
-        The line; '' for an error that no user can mend: a bug of ours.
+        The line; '' for an error that no user can fix: a bug of ours.
     """
     if error.errno not in _ADVICE:
         return ""
@@ -78,3 +79,20 @@ def os_error_line(error: OSError) -> str:
     if len(path) > _LONGEST_PATH:
         path = f"{path[: _LONGEST_PATH // 2]}...{path[-_LONGEST_PATH // 2 :]}"
     return f"{path}: {reason}; {advice}"
+
+
+def require_known_keys(keys: Iterable[object], known: Iterable[str], where: str) -> None:
+    """Refuse a key that does not exist, as from a spelling mistake.
+
+    Args:
+        keys: keys that a user gave.
+        known: the keys that exist.
+        where: the place of the keys, as ``in section 'model'``.
+
+    Raises:
+        ConfigError: naming the first unknown key, its place and the keys that exist.
+    """
+    known = tuple(known)
+    for key in keys:
+        if key not in known:
+            raise ConfigError(f"unknown key {key!r} {where}: known keys are {', '.join(known)}")

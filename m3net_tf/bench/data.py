@@ -25,7 +25,8 @@ from m3net_tf.keras import tf
 from m3net_tf.progress import Log, silent
 from m3net_tf.training import train
 from m3net_tf.training.features import compute_features
-from m3net_tf.training.recipe import DatasetSection, ModelSection, Recipe, TrainingSection
+from m3net_tf.training.recipe import Recipe
+from m3net_tf.training.sections import DatasetSection, ModelSection, TrainingSection
 
 _ROUNDS = 5
 

@@ -81,27 +81,27 @@ def data_check(
     as_json: AsJson = False,
 ) -> None:
     """Prove that no group is on both sides, print the leak, look for broken files."""
-    from m3net_tf.datasets import report
+    from m3net_tf.datasets import checking, report
     from m3net_tf.errors import DataError
 
     options = report.parse_options(option or [])
-    found = report.check(
+    checked = checking.check(
         name, data_dir, decode=decode, seed=seed, skip_broken=skip_broken, **options
     )
     suggested = report.suggestions(name, data_dir, seed=seed, **options) if suggest else (None, [])
     if as_json:
-        facts = found.to_dict()
+        facts = checked.to_dict()
         say_json({**facts, "suggestions": suggested[1]} if suggest else facts)
     else:
-        print_table(found.table())
-        for line in found.lines():
+        print_table(report.check_table(checked))
+        for line in report.check_lines(checked):
             say(line)
         if suggested[0]:
             print_table(suggested[0])
         for line in suggested[1]:
             say(line)
-    if not found.passed:
-        raise DataError(f"{name}: the check did not pass; mend what is listed above")
+    if not checked.passed:
+        raise DataError(f"{name}: the check did not pass; fix what is listed above")
 
 
 @data_app.command("stats")
@@ -116,10 +116,10 @@ def data_stats(
     as_json: AsJson = False,
 ) -> None:
     """Clips of each class and split; lengths, rates, channels and formats of the files."""
-    from m3net_tf.datasets import report
+    from m3net_tf.datasets import report, statistics
 
     options = report.parse_options(option or [])
-    facts = report.stats(
+    facts = statistics.stats(
         name,
         data_dir,
         protocol=protocol,

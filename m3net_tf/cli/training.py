@@ -164,11 +164,11 @@ def evaluate(
     scenes = SceneSettings(hours=hours, seed=seed) if streaming else None
     finished = Run(run)
     finished.check(data_dir)
-    from m3net_tf.evaluation import evaluate as report  # loads TensorFlow
+    from m3net_tf.evaluation import clips, live, report  # loads TensorFlow
 
     log = silent if as_json else say
     if streaming:
-        result = report.evaluate_streaming(
+        result = live.evaluate_streaming(
             finished,
             data_dir,
             split=split,
@@ -177,7 +177,7 @@ def evaluate(
             log=log,
         )
     else:
-        result = report.evaluate_clips(finished, data_dir, split, log)
+        result = clips.evaluate_clips(finished, data_dir, split, log)
     if as_json:
         say(json.dumps(result, indent=2, sort_keys=True))
     elif streaming:

@@ -2,16 +2,13 @@
 """Data sets by name, a module each: ``load_dataset("synth")``.
 
 Importing this package needs neither TensorFlow nor any data. To add a data set, add one module
-(see :mod:`m3net_tf.datasets.base`).
+(see :mod:`m3net_tf.datasets.registry`).
 """
 
 from m3net_tf.datasets.audio import fit_length, from_pcm16, read_audio, to_pcm16
-from m3net_tf.datasets.base import (
-    SPLITS,
-    Archive,
-    AudioDataset,
-    Clip,
-    DatasetInfo,
+from m3net_tf.datasets.clips import SPLITS, Archive, Clip, DatasetInfo
+from m3net_tf.datasets.dataset import AudioDataset
+from m3net_tf.datasets.registry import (
     data_folder,
     dataset_info,
     dataset_names,

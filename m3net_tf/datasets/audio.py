@@ -2,7 +2,7 @@
 """Sound files to float32 mono samples, and back to 16-bit numbers.
 
 Everything that can be wrong with a file is a one-line :class:`~m3net_tf.errors.DataError` that
-names the file and the mend; nothing is repaired in silence.
+names the file and says how to fix it; nothing is repaired silently.
 """
 
 import contextlib
@@ -62,15 +62,15 @@ def read_audio(
     with _opened(path, str(path), sample_rate_hz, resample=resample, mix=mix) as file:
         rate_hz = file.samplerate
         first = round(start_s * rate_hz)
-        wanted = file.frames - first if duration_s is None else round(duration_s * rate_hz)
-        if first < 0 or wanted < 1 or first + wanted > file.frames:
+        samples = file.frames - first if duration_s is None else round(duration_s * rate_hz)
+        if first < 0 or samples < 1 or first + samples > file.frames:
             raise DataError(
                 f"{path}: has {file.frames / rate_hz:g} s of sound, which does not cover the "
-                f"{wanted / rate_hz:g} s from {start_s:g} s on; correct the start and length"
+                f"{samples / rate_hz:g} s from {start_s:g} s on; correct the start and length"
             )
         if first:
             file.seek(first)
-        mono = next(_mono_pieces(file, str(path), wanted, wanted))
+        mono = next(_mono_pieces(file, str(path), samples, samples))
     if rate_hz != sample_rate_hz:
         mono = resampled(mono, rate_hz, sample_rate_hz)
         if not len(mono):
@@ -103,7 +103,7 @@ def audio_pieces(path: Path, *, sample_rate_hz: int, name: str = "") -> Iterator
 
 
 def header_of(path: Path) -> Any:
-    """What a file's header says: ``duration`` in seconds, ``frames``, ``samplerate`` and so on.
+    """Header of a file: ``duration`` in seconds, ``frames``, ``samplerate`` and so on.
 
     Raises:
         soundfile.LibsndfileError, RuntimeError: it is no readable sound file.
@@ -141,17 +141,17 @@ def _opened(
         ) from error
 
 
-def _mono_pieces(file: soundfile.SoundFile, name: str, wanted: int, piece: int) -> Iterator[Audio]:
-    """The next ``wanted`` samples of a file, its channels averaged, ``piece`` at a time."""
-    for start in range(0, wanted, piece):
-        count = min(piece, wanted - start)
+def _mono_pieces(file: soundfile.SoundFile, name: str, samples: int, piece: int) -> Iterator[Audio]:
+    """The next ``samples`` samples of a file, its channels averaged, ``piece`` at a time."""
+    for start in range(0, samples, piece):
+        count = min(piece, samples - start)
         # libsndfile converts 16-bit numbers a fifth as fast as NumPy, to the same floats.
         if file.subtype == "PCM_16":
             audio = from_pcm16(file.read(count, dtype="int16", always_2d=True))
         else:
             audio = file.read(count, dtype="float32", always_2d=True)
         if len(audio) < count:
-            raise _truncated(name, f"{start + len(audio)} of {wanted} samples can be read")
+            raise _truncated(name, f"{start + len(audio)} of {samples} samples can be read")
         if not np.isfinite(audio).all():
             raise DataError(f"{name}: holds NaN or infinite samples; {_MEND}")
         yield mixed(audio)

@@ -30,18 +30,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from m3net_tf.datasets.audio import FitRule
-from m3net_tf.datasets.base import (
-    AudioDataset,
-    Clip,
-    DatasetInfo,
-    delivered,
-    files_below,
-    find_root,
-    partial_copy,
-    rank,
-    read_table,
-    register,
-)
+from m3net_tf.datasets.clips import Clip, DatasetInfo, delivered, partial_copy
+from m3net_tf.datasets.dataset import AudioDataset
+from m3net_tf.datasets.files import files_below, find_root, read_table
+from m3net_tf.datasets.protocols import rank
+from m3net_tf.datasets.registry import register
 from m3net_tf.errors import ConfigError, DataError
 
 CLASSES, VALIDATION_SHARE = 527, 0.1

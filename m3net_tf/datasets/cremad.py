@@ -34,15 +34,10 @@ import numpy as np
 
 from m3net_tf.datasets import protocols
 from m3net_tf.datasets.audio import FitRule
-from m3net_tf.datasets.base import (
-    AudioDataset,
-    Clip,
-    DatasetInfo,
-    delivered,
-    find_root,
-    partial_copy,
-    register,
-)
+from m3net_tf.datasets.clips import Clip, DatasetInfo, delivered, partial_copy
+from m3net_tf.datasets.dataset import AudioDataset
+from m3net_tf.datasets.files import find_root
+from m3net_tf.datasets.registry import register
 from m3net_tf.errors import DataError
 
 CLIPS, FIRST_ACTOR, ACTORS, ACTORS_PER_FOLD = 7_442, 1001, 91, 13

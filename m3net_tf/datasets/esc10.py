@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ESC-10: the ten easily told classes of ESC-50.
+"""ESC-10: the ten classes of ESC-50 that are easy to distinguish.
 
 Classes: dog, rooster, rain, sea_waves, crackling_fire, crying_baby, sneezing, clock_tick,
     helicopter, chainsaw.
@@ -19,7 +19,9 @@ from pathlib import Path
 
 from m3net_tf.datasets import esc50
 from m3net_tf.datasets.audio import FitRule
-from m3net_tf.datasets.base import AudioDataset, delivered, register
+from m3net_tf.datasets.clips import delivered
+from m3net_tf.datasets.dataset import AudioDataset
+from m3net_tf.datasets.registry import register
 
 INFO = dataclasses.replace(
     esc50.INFO,

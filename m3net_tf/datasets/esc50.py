@@ -14,7 +14,7 @@ Protocols:
     ``grouped``: 6:2:2 at random, whole recordings.
     ``paper-random``: 6:2:2 at random over all clips. It LEAKS: clips out of one recording land on
     both sides. Never compare it with the official folds.
-Download: GitHub's archive of the repository. GitHub makes it anew from time to time, so it has no
+Download: GitHub's archive of the repository. GitHub makes it again from time to time, so it has no
     lasting checksum: the first download is trusted and its SHA-256 recorded.
 
 Layout: ``audio/*.wav`` and ``meta/esc50.csv`` in ``DATA_DIR`` or in one folder inside it. A
@@ -26,17 +26,10 @@ from pathlib import Path
 
 from m3net_tf.datasets import protocols
 from m3net_tf.datasets.audio import FitRule
-from m3net_tf.datasets.base import (
-    Archive,
-    AudioDataset,
-    Clip,
-    DatasetInfo,
-    delivered,
-    find_root,
-    partial_copy,
-    read_table,
-    register,
-)
+from m3net_tf.datasets.clips import Archive, Clip, DatasetInfo, delivered, partial_copy
+from m3net_tf.datasets.dataset import AudioDataset
+from m3net_tf.datasets.files import find_root, read_table
+from m3net_tf.datasets.registry import register
 from m3net_tf.errors import DataError
 
 TABLE, FOLDS, CLIPS_PER_CLASS = "meta/esc50.csv", 5, 40

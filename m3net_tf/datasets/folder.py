@@ -23,8 +23,8 @@ Layout: ``<class>/**/*.wav`` or ``<split>/<class>/**/*.wav`` in ``DATA_DIR``; or
 (``table="clips.csv"``) with the columns path, label and, if you like, split and group; paths are
 relative to the table.
 
-Silence: live detection hears silence most of its time, so it wants a class of it. Put recordings of
-your background, each of ten windows or more, into ``_background_noise_/*.wav`` beside the class
+Silence: live detection gets silence most of its time, so it needs a class of it. Put recordings of
+your background, each of ten windows or more, into ``_background_noise_/*.wav`` next to the class
 folders: pieces of them become the class ``_silence_``, a tenth of the other clips in each split
 (``silence_percentage``), and training mixes them into other sounds. Without such recordings
 ``silence_percentage=10`` makes the class of artificial noise. Classes named silence, background,
@@ -40,18 +40,9 @@ from pathlib import Path
 
 from m3net_tf.datasets import protocols
 from m3net_tf.datasets.audio import FitRule
-from m3net_tf.datasets.base import (
-    SPLITS,
-    AudioDataset,
-    Clip,
-    DatasetInfo,
-    UnsuitedProtocolError,
-    check_number,
-    delivered,
-    files_below,
-    read_table,
-    register,
-)
+from m3net_tf.datasets.clips import SPLITS, Clip, DatasetInfo, check_number, delivered
+from m3net_tf.datasets.dataset import AudioDataset
+from m3net_tf.datasets.files import files_below, read_table
 from m3net_tf.datasets.noise import (
     NOISE_FOLDER,
     SILENCE,
@@ -60,6 +51,8 @@ from m3net_tf.datasets.noise import (
     noise_parts,
     synthesise_silence,
 )
+from m3net_tf.datasets.protocols import UnsuitedProtocolError
+from m3net_tf.datasets.registry import register
 from m3net_tf.datasets.statements import UNKNOWN_GROUPS
 from m3net_tf.errors import ConfigError, DataError
 
@@ -119,34 +112,18 @@ def build(
         )
     if group_pattern:
         clips = _grouped(clips, group_pattern)
-    listed = _column_is_full(clips, "split", root / table) if protocol == "auto" else None
-    if listed is None:
-        listed = all(clip.split for clip in clips)
-    known = _column_is_full(clips, "group", root / table)
-    if protocol == "auto":
-        protocol = "listed-split" if listed else "grouped" if known else "stratified-random"
-    if protocol == "listed-split" and not listed:
-        unlisted = next(clip.clip_id for clip in clips if not clip.split)
-        raise UnsuitedProtocolError(
-            f"{root / table}: clip {unlisted} has no split; give a column split or folders train, "
-            "validation and test"
-        )
-    if protocol == "grouped" and not known:
-        raise UnsuitedProtocolError(
-            f"folder: protocol grouped needs groups, but {root / table} gives none; "
-            "add a column group or set group_pattern"
-        )
+    protocol, groups_known = _chosen_protocol(clips, protocol, root / table)
     clips = [c if c.group else dataclasses.replace(c, group=c.clip_id) for c in clips]
-    clips, notes = _split(clips, protocol, seed, known=known)
+    clips, notes = _split(clips, protocol, seed, groups_known=groups_known)
     if protocol != "listed-split":
         _require_every_class(clips, root, protocol, seed)
-    if not known:
+    if not groups_known:
         protocol += f" {UNKNOWN_GROUPS}"
     noise = noise_parts(root / NOISE_FOLDER, info.sample_rate_hz, info.clip_samples)
     silence = _silence(clips, noise, silence_percentage, seed, info)
     labels = tuple(sorted({clip.label for clip in (*clips, *silence)}))
     info = dataclasses.replace(
-        info, protocol=protocol, labels=labels, notes=notes, groups_known=known
+        info, protocol=protocol, labels=labels, notes=notes, groups_known=groups_known
     )
     return AudioDataset(
         info,
@@ -156,19 +133,41 @@ def build(
     )
 
 
+def _chosen_protocol(clips: list[Clip], protocol: str, source: Path) -> tuple[str, bool]:
+    """The protocol, in place of ``auto`` one that suits the clips, and whether groups are known."""
+    listed = _column_is_full(clips, "split", source) if protocol == "auto" else None
+    if listed is None:
+        listed = all(clip.split for clip in clips)
+    groups_known = _column_is_full(clips, "group", source)
+    if protocol == "auto":
+        protocol = "listed-split" if listed else "grouped" if groups_known else "stratified-random"
+    if protocol == "listed-split" and not listed:
+        unlisted = next(clip.clip_id for clip in clips if not clip.split)
+        raise UnsuitedProtocolError(
+            f"{source}: clip {unlisted} has no split; give a column split or folders train, "
+            "validation and test"
+        )
+    if protocol == "grouped" and not groups_known:
+        raise UnsuitedProtocolError(
+            f"folder: protocol grouped needs groups, but {source} gives none; "
+            "add a column group or set group_pattern"
+        )
+    return protocol, groups_known
+
+
 def _split(
-    clips: list[Clip], protocol: str, seed: int, *, known: bool
+    clips: list[Clip], protocol: str, seed: int, *, groups_known: bool
 ) -> tuple[list[Clip], tuple[str, ...]]:
     """The clips with the splits of a protocol that suits them, and notes on how."""
     unknown = (
         "groups unknown: clips of one speaker or recording may be on both sides; set group_pattern "
         "to rule it out (m3net data check folder --suggest guesses it)",
     )
-    notes = () if known else unknown
+    notes = () if groups_known else unknown
     if protocol == "grouped":
         return protocols.grouped_split(clips, seed), notes
     if protocol == "stratified-random":
-        if known:
+        if groups_known:
             notes = ("stratified-random leaks: clips of one group are on both sides",)
         return protocols.stratified_split(clips, seed), notes
     if not any(clip.split == "validation" for clip in clips):
@@ -178,7 +177,7 @@ def _split(
 
 
 def _require_every_class(clips: list[Clip], root: Path, protocol: str, seed: int) -> None:
-    """Refuse a split of ours in which a class is trained but not tested, or the other way round."""
+    """Refuse a drawn split in which a class is trained but not tested, or the other way round."""
     for label in sorted({clip.label for clip in clips}):
         own = [clip for clip in clips if clip.label == label]
         counts = {split: sum(clip.split == split for clip in own) for split in SPLITS}
@@ -188,7 +187,7 @@ def _require_every_class(clips: list[Clip], root: Path, protocol: str, seed: int
         by_group = protocol == "grouped"
         having = f"{len(own)} clips" + (f" of {groups} groups" if by_group else "")
         enough = groups > 3 if by_group else len(own) > 3
-        mend = (
+        remedy = (
             "try another dataset.seed"
             if enough
             else f"give it more{' groups' if by_group else ''} (4 at least), or remove it"
@@ -196,7 +195,7 @@ def _require_every_class(clips: list[Clip], root: Path, protocol: str, seed: int
         numbers = ", ".join(f"{count} {split}" for split, count in counts.items())
         raise DataError(
             f"{root}: class {label!r} has {having}, which leaves {numbers} under protocol "
-            f"{protocol}, seed {seed}: {mend}"
+            f"{protocol}, seed {seed}: {remedy}"
         )
 
 
@@ -308,31 +307,33 @@ def _require_class_folders(root: Path, folders: list[Path]) -> None:
     shared = sum(count for count in names.values() if count > 1)
     if all(inside) and shared >= names.total() / 2:
         return
-    found = _data_sets_below(root)
-    if found:
+    candidates = _data_sets_below(root)
+    if candidates:
         raise DataError(
             f"{root}: is not a folder of class folders: none of them has sounds of its own. "
-            f"{_named(found)} to be the data set: give DATA_DIR={found[0]}; or, if the folders "
-            "here are the classes, name them by option classes"
+            f"{_named(candidates)} to be the data set: give DATA_DIR={candidates[0]}; or, if the "
+            "folders here are the classes, name them by option classes"
         )
 
 
 def _data_sets_below(root: Path) -> list[Path]:
     """Folders below a folder that look like data sets: two folders or more with sounds in them."""
-    level, found = [root], []
+    level, candidates = [root], []
     for _ in range(_SEARCH_DEPTH):
         level = [path for folder in level for path in _subfolders(folder)]
-        found += [
+        candidates += [
             folder
             for folder in level
             if sum(bool(_sounds(path, deep=False)) for path in _subfolders(folder)) > 1
         ]
-    return found
+    return candidates
 
 
 def _hint(root: Path) -> str:
-    found = _data_sets_below(root)
-    return f"; {_named(found)} to be a data set: DATA_DIR={found[0]}" if found else ""
+    candidates = _data_sets_below(root)
+    if not candidates:
+        return ""
+    return f"; {_named(candidates)} to be a data set: DATA_DIR={candidates[0]}"
 
 
 def _named(folders: list[Path]) -> str:
@@ -369,7 +370,7 @@ def _grouped(clips: list[Clip], pattern: str) -> list[Clip]:
             f"folder: group_pattern {pattern!r} has no brackets; put them around what names the "
             "group"
         )
-    found = []
+    grouped = []
     for clip in clips:
         match = expression.search(clip.clip_id)
         if match is None or not match[1]:
@@ -377,8 +378,8 @@ def _grouped(clips: list[Clip], pattern: str) -> list[Clip]:
                 f"{clip.path}: group_pattern {pattern!r} finds no group in {clip.clip_id!r}; "
                 "correct the pattern or the name"
             )
-        found.append(dataclasses.replace(clip, group=match[1]))
-    return found
+        grouped.append(dataclasses.replace(clip, group=match[1]))
+    return grouped
 
 
 def _visible(path: Path) -> bool:

@@ -25,17 +25,10 @@ import dataclasses
 from pathlib import Path
 
 from m3net_tf.datasets.audio import FitRule
-from m3net_tf.datasets.base import (
-    Archive,
-    AudioDataset,
-    Clip,
-    DatasetInfo,
-    delivered,
-    find_root,
-    partial_copy,
-    read_table,
-    register,
-)
+from m3net_tf.datasets.clips import Archive, Clip, DatasetInfo, delivered, partial_copy
+from m3net_tf.datasets.dataset import AudioDataset
+from m3net_tf.datasets.files import find_root, read_table
+from m3net_tf.datasets.registry import register
 from m3net_tf.errors import DataError
 
 CLIPS, CLASSES = 51_197, 200

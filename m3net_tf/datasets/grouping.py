@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import yaml
 
-from m3net_tf.datasets.base import Clip
+from m3net_tf.datasets.clips import Clip
 
 SHOWN = 3
 _FIELDS = 5
@@ -42,12 +42,12 @@ class Suggestion:
 
     @property
     def option(self) -> str:
-        """What a command line takes."""
+        """The option for the command line."""
         return f"--option {shlex.quote(f'group_pattern={self.pattern}')}"
 
     @property
     def recipe(self) -> str:
-        """What a recipe takes, YAML."""
+        """The option for a recipe, in YAML."""
         section = {"dataset": {"name": "folder", "options": {"group_pattern": self.pattern}}}
         return yaml.safe_dump(section, sort_keys=False).rstrip()
 
@@ -64,20 +64,20 @@ def suggest_groups(clips: Sequence[Clip]) -> list[Suggestion]:
         clips: clips of the data set ``folder``; their names are compared, their groups are not.
     """
     listed = [clip for clip in clips if not clip.synthetic]
-    found: dict[tuple[str, ...], tuple[float, Suggestion]] = {}
+    best: dict[tuple[str, ...], tuple[float, Suggestion]] = {}
     for order, pattern in enumerate(_candidates(listed)):
         groups = _groups(pattern, listed)
         if not groups or not _can_be_split(groups, listed):
             continue
         score = _score(pattern, groups, listed) - 1e-3 * order
-        if groups not in found or score > found[groups][0]:
-            found[groups] = (score, _suggestion(pattern, groups, listed))
-    ranked = sorted(found.values(), key=lambda scored: -scored[0])
+        if groups not in best or score > best[groups][0]:
+            best[groups] = (score, _suggestion(pattern, groups, listed))
+    ranked = sorted(best.values(), key=lambda scored: -scored[0])
     return [suggestion for _, suggestion in ranked[:SHOWN]]
 
 
 def _candidates(clips: Sequence[Clip]) -> list[str]:
-    """Patterns to be tried: known forms, then the fields of the file's name, named ones first."""
+    """Candidate patterns: common forms, then the fields of the file's name, named ones first."""
     first, behind = "(?:^|/)", f"{_FIELD}{_BREAK}"
     fields = [f"{first}{i * behind}({_FIELD}){_BREAK}[^/]*$" for i in range(_FIELDS)]
     fields += [f"({_FIELD}){i * (_BREAK + _FIELD)}{_END}" for i in range(_FIELDS)]

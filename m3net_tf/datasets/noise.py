@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Silence clips: pieces cut out of background recordings, or made of noise.
 
-A recogniser hears silence most of its time, and without a class for it each quiet moment is given
+A recogniser gets silence most of its time, and without a class for it each quiet moment is given
 to one of the others.
 """
 
@@ -13,7 +13,8 @@ import numpy as np
 import soundfile
 
 from m3net_tf.datasets.audio import Audio
-from m3net_tf.datasets.base import Clip, rank
+from m3net_tf.datasets.clips import Clip
+from m3net_tf.datasets.protocols import rank
 from m3net_tf.errors import DataError
 
 SILENCE, NOISE_FOLDER = "_silence_", "_background_noise_"

@@ -25,16 +25,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from m3net_tf.artifacts import read_json
-from m3net_tf.datasets.base import (
-    Archive,
-    AudioDataset,
-    Clip,
-    DatasetInfo,
-    find_root,
-    partial_copy,
-    register,
-)
+from m3net_tf.datasets.clips import Archive, Clip, DatasetInfo, partial_copy
+from m3net_tf.datasets.dataset import AudioDataset
+from m3net_tf.datasets.files import find_root
 from m3net_tf.datasets.protocols import random_split
+from m3net_tf.datasets.registry import register
 from m3net_tf.errors import ConfigError, DataError
 
 CLIPS = 305_979

@@ -1,19 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ways to split a data set's clips that several data sets share.
 
-Each takes clips and returns them with their splits; whatever is drawn at random hangs on the
-seed and the clips' names alone, not on their order.
+Each takes clips and returns them with their splits; all random draws depend only on the seed and
+the clips' names, not on their order.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from m3net_tf.datasets.base import SPLITS, Clip, MissingFoldError, held_out_groups, rank
-from m3net_tf.errors import DataError
+from m3net_tf.datasets.clips import SPLITS, Clip
+from m3net_tf.errors import ConfigError, DataError
 
 RANDOM_SHARES = (0.6, 0.8)  # train up to here, validation up to here, the rest tests
 HELD_OUT_SHARE = 0.2
+
+
+class MissingFoldError(DataError):
+    """A partial copy lacks the fold that was asked for."""
+
+
+class UnsuitedProtocolError(ConfigError):
+    """The clips lack what a protocol splits by, as groups or a listed split."""
+
+
+def rank(key: Hashable) -> str:
+    """A reproducible random order: sort by this hash of a name (and a seed) instead of drawing."""
+    return hashlib.sha256(str(key).encode()).hexdigest()
 
 
 def assign(clips: Iterable[Clip], split_of: Mapping[str, str]) -> list[Clip]:
@@ -112,3 +127,30 @@ def fold_split(
         return split, ()
     note = "validation: about a fifth of the training fold's groups"
     return hold_out_validation(split, seed, HELD_OUT_SHARE), (note,)
+
+
+def held_out_groups(
+    groups: Sequence[str], labels: Sequence[str], share: float, seed: int
+) -> set[str]:
+    """Choose whole groups that together hold about ``share`` of each class's clips.
+
+    Groups are taken in a seeded random order, class by class, while they fit into the share;
+    the first always does unless it is the class's only one, so that each class with two groups
+    or more is on both sides.
+    """
+    sizes: dict[str, Counter[str]] = {}
+    for group, label in zip(groups, labels, strict=True):
+        sizes.setdefault(group, Counter())[label] += 1
+    by_label: dict[str, list[str]] = {}
+    for group, count in sizes.items():
+        by_label.setdefault(min(count, key=lambda n: (-count[n], n)), []).append(group)
+    chosen: set[str] = set()
+    for members in by_label.values():
+        total = sum(sizes[group].total() for group in members)
+        taken = 0
+        for group in sorted(members, key=lambda g: rank((seed, g)))[: len(members) - 1]:
+            size = sizes[group].total()
+            if taken == 0 or taken + size <= share * total:
+                chosen.add(group)
+                taken += size
+    return chosen

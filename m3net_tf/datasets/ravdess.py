@@ -31,16 +31,10 @@ from pathlib import Path
 
 from m3net_tf.datasets import protocols
 from m3net_tf.datasets.audio import FitRule
-from m3net_tf.datasets.base import (
-    Archive,
-    AudioDataset,
-    Clip,
-    DatasetInfo,
-    delivered,
-    find_root,
-    partial_copy,
-    register,
-)
+from m3net_tf.datasets.clips import Archive, Clip, DatasetInfo, delivered, partial_copy
+from m3net_tf.datasets.dataset import AudioDataset
+from m3net_tf.datasets.files import find_root
+from m3net_tf.datasets.registry import register
 from m3net_tf.errors import DataError
 
 CLIPS, ACTORS = 1_440, 24

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from m3net_tf.datasets.base import AudioDataset, Clip
+from m3net_tf.datasets.clips import Clip
+from m3net_tf.datasets.dataset import AudioDataset
 from m3net_tf.errors import DataError
 
 

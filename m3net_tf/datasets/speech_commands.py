@@ -26,28 +26,22 @@ hash of their names; a split where they make up no more than 1.5 times that shar
 somebody before us (the published test archive, small copies) and is kept whole. Silence clips are
 pieces of the noise files at a random volume: the first 80 % of each file train, the next 10 %
 validate, the last 10 % test. They are marked ``synthetic``, so that accuracy over the listed
-clips alone can be told. Validation and test are the same for every seed; ``seed`` draws the
+clips alone can be reported. Validation and test are the same for every seed; ``seed`` draws the
 training clips only. The publisher's separate 12-class test archive chose its own 408 unknown and
 408 silence clips; figures on it differ a little from those here.
 """
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from m3net_tf.datasets.base import (
-    SPLITS,
-    Archive,
-    AudioDataset,
-    Clip,
-    DatasetInfo,
-    check_number,
-    rank,
-    register,
-)
+from m3net_tf.datasets.clips import SPLITS, Archive, Clip, DatasetInfo, check_number
+from m3net_tf.datasets.dataset import AudioDataset
 from m3net_tf.datasets.noise import NOISE_FOLDER, SILENCE, cut_silence, noise_parts
-from m3net_tf.datasets.protocols import random_split
+from m3net_tf.datasets.protocols import random_split, rank
+from m3net_tf.datasets.registry import register
 from m3net_tf.errors import ConfigError, DataError
 
 UNKNOWN = "_unknown_"
@@ -106,7 +100,7 @@ def build(
     Options:
         classes: ``"12"`` or ``"35"``.
         unknown_percentage: clips of other words, in percent of those of the ten words.
-        silence_percentage: silence clips likewise; 0 drops the class.
+        silence_percentage: silence clips, in the same percentage; 0 drops the class.
         silence_test: whether the test split has silence clips.
         resample: accept files of another rate (otherwise an error at reading).
     """
@@ -116,18 +110,7 @@ def build(
     check_number("speech_commands", "unknown_percentage", unknown_percentage, 1, 1000, whole=False)
     check_number("speech_commands", "silence_percentage", silence_percentage, 0, 1000, whole=False)
     root = _root(root)
-    split_of = _read_lists(root)
-    found = dict(_scan(root, TASKS[task]))
-    for name in split_of:
-        if name not in found:
-            list_name = LISTS[split_of[name]]
-            raise DataError(
-                f"{root / name}: is listed in {list_name} but missing; fetch the data again"
-            )
-    clips = [
-        Clip(name, word, split_of.get(name, "train"), Path(name).stem.split("_nohash_")[0], path)
-        for name, (word, path) in sorted(found.items())
-    ]
+    clips = _listed_clips(root, TASKS[task])
     notes: tuple[str, ...] = ()
     if len(clips) != CLIPS:
         part = f"{len(clips)} of {CLIPS} clips"
@@ -142,13 +125,10 @@ def build(
     else:
         clips = list(_draw_unknown(clips, unknown_percentage, seed))
         if silence_percentage:
-            sizes = {
-                split: sum(c.split == split and c.label in WORDS_10 for c in clips)
-                for split in SPLITS
-                if silence_test or split != "test"
-            }
-            for split, size in sizes.items():
-                count = round(size * silence_percentage / 100)
+            splits = SPLITS if silence_test else ("train", "validation")
+            words = Counter(clip.split for clip in clips if clip.label in WORDS_10)
+            for split in splits:
+                count = round(words[split] * silence_percentage / 100)
                 clips += _silence(noise, root, split, count, seed)
         else:
             labels = tuple(label for label in labels if label != SILENCE)
@@ -185,6 +165,21 @@ def _read_lists(root: Path) -> dict[str, str]:
     return split_of
 
 
+def _listed_clips(root: Path, labels: tuple[str, ...]) -> list[Clip]:
+    """Every clip with its official split, sorted by name; a listed one may not be missing."""
+    split_of = _read_lists(root)
+    words = dict(_scan(root, labels))
+    for name, split in split_of.items():
+        if name not in words:
+            raise DataError(
+                f"{root / name}: is listed in {LISTS[split]} but missing; fetch the data again"
+            )
+    return [
+        Clip(name, word, split_of.get(name, "train"), Path(name).stem.split("_nohash_")[0], path)
+        for name, (word, path) in sorted(words.items())
+    ]
+
+
 def _scan(root: Path, labels: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, Path]]]:
     """Yield clip name and (word, path) of every clip; no word of the task may be empty."""
     words = {entry.name for entry in os.scandir(root) if entry.is_dir()}
@@ -204,10 +199,10 @@ def _draw_unknown(clips: list[Clip], percentage: float, seed: int) -> Iterator[C
     for split in SPLITS:
         part = [clip for clip in clips if clip.split == split]
         others = [clip for clip in part if clip.label not in WORDS_10]
-        wanted = round((len(part) - len(others)) * percentage / 100)
-        if len(others) > ALREADY_DRAWN * wanted:
+        count = round((len(part) - len(others)) * percentage / 100)
+        if len(others) > ALREADY_DRAWN * count:
             salt = seed if split == "train" else 0
-            others = sorted(others, key=lambda clip: rank((salt, clip.clip_id)))[:wanted]
+            others = sorted(others, key=lambda clip: rank((salt, clip.clip_id)))[:count]
         kept = {clip.clip_id for clip in others}
         for clip in part:
             if clip.label in WORDS_10:

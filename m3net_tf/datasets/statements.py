@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What belongs beside every figure: how the clips were held out, and what is cut off them."""
+"""Facts for every figure: how the clips were held out, and how much of them is cut off."""
 
 import math
 from collections.abc import Mapping
@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from m3net_tf.datasets.base import READERS, AudioDataset, Clip, dataset_options
+from m3net_tf.datasets.clips import Clip
+from m3net_tf.datasets.dataset import READERS, AudioDataset
+from m3net_tf.datasets.registry import dataset_options
 
 UNKNOWN_GROUPS = "(groups unknown)"
 _ROUNDING_S = 0.005
@@ -84,12 +86,12 @@ def cut_statement(dataset: AudioDataset) -> str | None:
     shares = np.percentile(lengths_s, [95, 100], method="higher").tolist()
     most, all_of_them = (math.ceil(round(10 * length_s, 3)) / 10 for length_s in shares)
     part = "their middle" if info.fit == "crop" else "their beginning"
-    wanted = f"clip_s={all_of_them:g} keeps all of them whole"
+    advice = f"clip_s={all_of_them:g} keeps all of them whole"
     if info.clip_s < most < all_of_them:
-        wanted += f", clip_s={most:g} those of 95 % of the clips"
+        advice += f", clip_s={most:g} those of 95 % of the clips"
     return (
         f"{info.name}: {cut} of {len(lengths_s)} clips are longer than the window of "
-        f"{info.clip_s:g} s, so only {part} is heard; {wanted}"
+        f"{info.clip_s:g} s, so only {part} is heard; {advice}"
     )
 
 

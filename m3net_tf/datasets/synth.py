@@ -15,7 +15,7 @@ same random equaliser, room, background noise (SNR -3 to 15 dB) and gain (24 dB)
 tells the classes apart is therefore how the sound moves in time, not its mean spectrum. Linear
 models on the mean log-mel spectrum stay below 75 %; a test asserts it.
 
-A clip hangs on its split, class, number and the seed alone, so it is the same in any order and
+A clip depends only on its split, class, number and the seed, so it is the same in any order and
 whatever the number of clips. Its samples lie on the 16-bit grid, which also hides the last-bit
 differences between processors.
 """
@@ -30,14 +30,9 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.datasets.audio import Audio, from_pcm16, resampled, to_pcm16
-from m3net_tf.datasets.base import (
-    AudioDataset,
-    Clip,
-    DatasetInfo,
-    check_number,
-    delivered,
-    register,
-)
+from m3net_tf.datasets.clips import Clip, DatasetInfo, check_number, delivered
+from m3net_tf.datasets.dataset import AudioDataset
+from m3net_tf.datasets.registry import register
 
 Float = npt.NDArray[np.float64]
 Rng = np.random.Generator

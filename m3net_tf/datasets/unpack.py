@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Archives to folders, trusting nothing that stands in them.
+"""Archives to folders, trusting none of their contents.
 
-An archive is unpacked into a hidden folder beside its place and moved there by one rename, so the
-place holds nothing or everything, whenever the process dies. Refused are absolute paths, ``..``,
-links, devices, names for another system, a name that comes twice, encryption, and bombs: more
-bytes than :class:`Limits` allows for the size of the archive.
+An archive is unpacked into a hidden folder next to its final place and moved there by one rename,
+so the place holds nothing or everything, whenever the process dies. Refused are absolute paths,
+``..``, links, devices, names for another system, a name that comes twice, encryption, and bombs:
+more bytes than :class:`Limits` allows for the size of the archive.
 """
 
 import bz2
@@ -30,7 +30,7 @@ SCRATCH = ".unpack-"
 JUNK = ("__MACOSX", ".DS_Store")
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _BLOCK = 1 << 20
-_DEEPEST = 64  # folders within one another; the deepest data set of ours has 5
+_DEEPEST = 64  # folders within one another; the deepest known data set has 5
 _STRANGE = re.compile(r"[\x00-\x1f\\]|^[A-Za-z]:")
 _BROKEN = (
     tarfile.TarError,
@@ -49,7 +49,7 @@ class ArchiveRefusedError(DataError):
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What an archive may grow to.
+    """Limits of what an archive may grow to.
 
     Attributes:
         ratio: bytes out for each byte of the archive; sound compresses to a half at best.
@@ -95,25 +95,7 @@ def unpack(
     """
     scratch = Path(tempfile.mkdtemp(dir=parent, prefix=SCRATCH))
     try:
-        try:
-            if archive.name.lower().endswith(".zip"):
-                _unpack_zip(archive, scratch, limits)
-            elif archive.name.lower().endswith(TAR_SUFFIXES):
-                _unpack_tar(archive, scratch, limits)
-            else:
-                raise ArchiveRefusedError(
-                    f"{archive}: is not a known kind of archive; give {', '.join(TAR_SUFFIXES)} "
-                    "or .zip"
-                )
-        except _BROKEN as error:
-            raise _broken(archive, error) from error
-        except OSError as error:
-            if error.errno is None:  # what gzip and bz2 say of bytes that are not theirs
-                raise _broken(archive, error) from error
-            raise DataError(
-                f"{archive}: cannot be unpacked ({error.strerror or error}); "
-                "free some room or correct the folder's permissions and run again"
-            ) from error
+        _unpack_into(scratch, archive, limits)
         top = sorted(scratch.iterdir())
         if not top:
             raise ArchiveRefusedError(f"{archive}: holds no files; fetch another one")
@@ -130,6 +112,27 @@ def unpack(
         return target
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _unpack_into(scratch: Path, archive: Path, limits: Limits) -> None:
+    try:
+        if archive.name.lower().endswith(".zip"):
+            _unpack_zip(archive, scratch, limits)
+        elif archive.name.lower().endswith(TAR_SUFFIXES):
+            _unpack_tar(archive, scratch, limits)
+        else:
+            raise ArchiveRefusedError(
+                f"{archive}: is not a known kind of archive; give {', '.join(TAR_SUFFIXES)} or .zip"
+            )
+    except _BROKEN as error:
+        raise _broken(archive, error) from error
+    except OSError as error:
+        if error.errno is None:  # gzip and bz2 raise it for bytes of another format
+            raise _broken(archive, error) from error
+        raise DataError(
+            f"{archive}: cannot be unpacked ({error.strerror or error}); "
+            "free some room or correct the folder's permissions and run again"
+        ) from error
 
 
 def _broken(archive: Path, error: Exception) -> ArchiveRefusedError:
@@ -149,10 +152,10 @@ def stem(name: str) -> str:
 
 def volumes(archive: Path) -> list[Path]:
     """The volumes of a zip in their order, ``.z01`` first, the ``.zip`` last (often alone)."""
-    found: list[Path] = []
-    while (path := archive.with_suffix(f".z{len(found) + 1:02d}")).is_file():
-        found.append(path)
-    return [*found, archive]
+    parts: list[Path] = []
+    while (path := archive.with_suffix(f".z{len(parts) + 1:02d}")).is_file():
+        parts.append(path)
+    return [*parts, archive]
 
 
 class _Budget:
@@ -256,7 +259,7 @@ def _write_members(tar: tarfile.TarFile, folder: Path, budget: _Budget) -> None:
 
 
 def _plain(archive: Path) -> IO[bytes]:
-    """The archive without its compression, told by its first bytes."""
+    """The archive without its compression, recognised by its first bytes."""
     with archive.open("rb") as file:
         head = file.read(6)
     if head[:2] == b"\x1f\x8b":

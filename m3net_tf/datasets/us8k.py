@@ -33,16 +33,10 @@ from pathlib import Path
 
 from m3net_tf.datasets import protocols
 from m3net_tf.datasets.audio import FitRule
-from m3net_tf.datasets.base import (
-    Archive,
-    AudioDataset,
-    Clip,
-    DatasetInfo,
-    delivered,
-    partial_copy,
-    read_table,
-    register,
-)
+from m3net_tf.datasets.clips import Archive, Clip, DatasetInfo, delivered, partial_copy
+from m3net_tf.datasets.dataset import AudioDataset
+from m3net_tf.datasets.files import read_table
+from m3net_tf.datasets.registry import register
 from m3net_tf.errors import DataError
 
 CLIPS, FOLDS = 8_732, 10

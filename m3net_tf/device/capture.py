@@ -13,7 +13,7 @@ import numpy.typing as npt
 import soundfile
 
 from m3net_tf.artifacts import write_bytes
-from m3net_tf.datasets.base import is_label
+from m3net_tf.datasets.clips import is_label
 from m3net_tf.device.client import Device
 from m3net_tf.device.ports import require_emulated
 from m3net_tf.device.session import connect, emulated_sound

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Long recordings of known truth, mixed from held-out clips and noise.
+"""Long recordings with known events, mixed from held-out clips and noise.
 
 A scene is a minute or so of background with clips at random gaps. Classes that make events come
 evenly; between them stand clips of the other classes (unknown words), which must not be taken for
@@ -137,9 +137,9 @@ def make_scenes(
         )
     clips = dataset.split(split)
     quiet = [clip for clip in clips if label_word(clip.label) in SILENCE_LABELS]
-    wanted = [clip for clip in clips if clip.label in events]
+    event_clips = [clip for clip in clips if clip.label in events]
     others = [clip for clip in clips if clip.label not in events and clip not in quiet]
-    if not wanted:
+    if not event_clips:
         raise DataError(
             f"{dataset.info.name} has no {split} clip of a class that makes events: choose "
             "another split, protocol or fold"
@@ -152,26 +152,26 @@ def make_scenes(
     rng = np.random.default_rng([settings.seed, ("validation", "test", "train").index(split)])
     rate_hz = dataset.info.sample_rate_hz
     background = _background(rng, dataset, tuple(quiet) or dataset.noise_clips())
-    usual_db = _median_level_db(dataset, [*wanted, *others])
-    next_wanted, next_other = _evenly(rng, wanted), _evenly(rng, others)
+    usual_db = _median_level_db(dataset, [*event_clips, *others])
+    next_event, next_other = _evenly(rng, event_clips), _evenly(rng, others)
     labels = {label: i for i, label in enumerate(dataset.info.labels)}
     samples = round(settings.scene_s * rate_hz)
     for index in range(settings.count):
         is_quiet = rng.random() < settings.quiet_share
         level_db = _SILENT_DB if is_quiet else usual_db - rng.uniform(*settings.snr_db)
         mix = _at_level(background(samples), level_db).astype(np.float64)
-        found = []
+        true_events = []
         at = round(rng.uniform(*settings.gap_s) * rate_hz)
         while at + dataset.info.clip_samples <= samples:
             is_other = bool(others) and rng.random() < settings.other_share
-            clip = next(next_other if is_other else next_wanted)
+            clip = next(next_other if is_other else next_event)
             sound = dataset.load(clip)
             mix[at : at + len(sound)] += sound * 10 ** (rng.uniform(*settings.gain_db) / 20)
             start_s = index * settings.scene_s + at / rate_hz
             first_s, last_s = active_part_s(sound, rate_hz)
-            found.append(TrueEvent(labels[clip.label], start_s + first_s, start_s + last_s))
+            true_events.append(TrueEvent(labels[clip.label], start_s + first_s, start_s + last_s))
             at += len(sound) + round(rng.uniform(*settings.gap_s) * rate_hz)
-        yield Scene(to_pcm16(mix), tuple(found))
+        yield Scene(to_pcm16(mix), tuple(true_events))
 
 
 def active_part_s(sound: Audio, rate_hz: int) -> tuple[float, float]:
@@ -212,8 +212,8 @@ def _evenly(rng: Rng, clips: list[Clip]) -> Iterator[Clip]:
     while by_label:
         for label in rng.permutation(sorted(by_label)).tolist():
             if not waiting[label]:
-                known = by_label[label]
-                waiting[label] = [known[i] for i in rng.permutation(len(known))]
+                members = by_label[label]
+                waiting[label] = [members[i] for i in rng.permutation(len(members))]
             yield waiting[label].pop()
 
 

@@ -17,25 +17,25 @@ from m3net_tf.training.metrics import wilson_interval
 
 @dataclasses.dataclass(frozen=True)
 class Tally:
-    """What became of some true events.
+    """Outcome of detection for some true events.
 
     Attributes:
         true_events: number of them.
-        found: how many were detected.
+        detected: how many were detected.
         false_accepts: events without a true one, second detections of the same one included.
-        latencies_s: from the end of each found sound to its event; negative where it was
+        latencies_s: from the end of each detected sound to its event; negative where it was
             recognised before its end.
     """
 
     true_events: int
-    found: int
+    detected: int
     false_accepts: int
     latencies_s: tuple[float, ...]
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
             self.true_events + other.true_events,
-            self.found + other.found,
+            self.detected + other.detected,
             self.false_accepts + other.false_accepts,
             self.latencies_s + other.latencies_s,
         )
@@ -43,7 +43,7 @@ class Tally:
     @property
     def missed(self) -> int:
         """True events that were not detected."""
-        return self.true_events - self.found
+        return self.true_events - self.detected
 
     @property
     def miss_rate(self) -> float:
@@ -62,7 +62,7 @@ class Tally:
             "false_accepts_per_hour": self.false_accepts / hours,
             "false_accepts_per_hour_95": [n / hours for n in poisson_interval(self.false_accepts)],
             "latency_s": {
-                name: float(np.percentile(latencies, share)) if self.found else None
+                name: float(np.percentile(latencies, share)) if self.detected else None
                 for name, share in (("median", 50), ("percentile_95", 95), ("largest", 100))
             },
         }
@@ -84,24 +84,24 @@ class ClassTruth:
     @classmethod
     def of(cls, truth: Sequence[TrueEvent], label: int) -> ClassTruth:
         """Pick one class's events."""
-        own = sorted((one.start_s, one.end_s) for one in truth if one.label == label)
-        starts_s, ends_s = np.array(own, np.float64).reshape(-1, 2).T
+        spans_s = sorted((event.start_s, event.end_s) for event in truth if event.label == label)
+        starts_s, ends_s = np.array(spans_s, np.float64).reshape(-1, 2).T
         return cls(starts_s, ends_s)
 
     def tally(self, times_s: Sequence[float], tolerance_s: float) -> Tally:
         """Compare with the times of one class's events, in order.
 
-        An event belongs to the first true one of its class that has begun, is not yet found and
+        An event belongs to the first true one of its class that has begun, is not yet detected and
         ended at most ``tolerance_s`` ago.
         """
         last_s = self.ends_s + tolerance_s
         latencies = []
-        at = 0  # first true event that may still be found
+        at = 0  # first true event that may still be detected
         for time_s in times_s:
             while at < len(last_s) and last_s[at] < time_s:
                 at += 1
             if at < len(last_s) and self.starts_s[at] <= time_s:
                 latencies.append(float(time_s - self.ends_s[at]))
                 at += 1
-        found = len(latencies)
-        return Tally(len(self.starts_s), found, len(times_s) - found, tuple(latencies))
+        detected = len(latencies)
+        return Tally(len(self.starts_s), detected, len(times_s) - detected, tuple(latencies))

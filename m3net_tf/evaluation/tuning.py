@@ -2,7 +2,7 @@
 """Operating points, and the settings that meet a target of false accepts an hour.
 
 Each class is searched on its own: threshold, window, hits in a row and suppression. A threshold
-is judged by the worst within two steps either way, so that what is found does not hang on single
+is judged by the worst within two steps either way, so that the result does not depend on single
 scores and holds on other recordings too. Of all ways to share the allowed false accepts among the
 classes, the one with the fewest misses is taken (exactly, by dynamic programming). Of settings
 that do equally well the strictest threshold wins, then the shortest window.
@@ -36,8 +36,8 @@ WINDOW_RUNS = (1, 2, 3, 4, 6, 8)
 HITS = (1, 2, 3)
 SUPPRESSION_S = (0.5, 1.0, 2.0)
 THRESHOLDS = tuple(
-    round(float(one), 4)
-    for one in np.concatenate([np.arange(0.3, 0.9, 0.05), 1 - 0.1 * 0.75 ** np.arange(14)])
+    round(float(threshold), 4)
+    for threshold in np.concatenate([np.arange(0.3, 0.9, 0.05), 1 - 0.1 * 0.75 ** np.arange(14)])
 )
 RELEASE_SHARE = 0.75  # of the threshold
 MARGIN_STEPS = 2  # of THRESHOLDS, either way
@@ -46,7 +46,7 @@ GATE_MARGIN = 4  # int8 steps below the quietest event's loudest column
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """A long recording as a detector hears it, with its truth.
+    """A long recording as a detector hears it, with its true events.
 
     Attributes:
         frontend: front-end settings.
@@ -64,7 +64,7 @@ class Recording:
     tolerance_s: float
 
     def score(self, config: DetectorConfig) -> dict[str, Tally]:
-        """What a detector makes of it, for each class that makes events."""
+        """Outcome of a detector, for each class that makes events."""
         times: dict[int, list[float]] = {label: [] for label in range(len(config.classes))}
         for event in detect(config, self.tape):
             times[event.label].append(event_time_s(self.frontend, event.column))
@@ -94,15 +94,17 @@ def with_threshold(config: DetectorConfig, threshold: float) -> DetectorConfig:
     """The same detector with one threshold for all classes."""
     return dataclasses.replace(
         config,
-        classes=tuple(_at_threshold(one, threshold) for one in config.classes),
+        classes=tuple(_at_threshold(settings, threshold) for settings in config.classes),
     )
 
 
 def operating_points(
     recording: Recording, config: DetectorConfig
 ) -> list[tuple[float, dict[str, Tally]]]:
-    """What comes of each threshold, set alike for all classes."""
-    return [(one, recording.score(with_threshold(config, one))) for one in THRESHOLDS]
+    """Outcome of each threshold, the same one for all classes."""
+    return [
+        (threshold, recording.score(with_threshold(config, threshold))) for threshold in THRESHOLDS
+    ]
 
 
 def find_gate_level(recording: Recording, config: DetectorConfig) -> int:
@@ -110,9 +112,9 @@ def find_gate_level(recording: Recording, config: DetectorConfig) -> int:
     hop_s = recording.frontend.hop_s
     levels = recording.tape.levels
     loudest = []
-    for one in recording.truth:
-        if config.classes[one.label].event:
-            first, last = int(one.start_s / hop_s), int(one.end_s / hop_s) + 1
+    for event in recording.truth:
+        if config.classes[event.label].event:
+            first, last = int(event.start_s / hop_s), int(event.end_s / hop_s) + 1
             loudest.append(int(levels[first:last].max(initial=-128 * config.gate_bins)))
     quietest = min(loudest, default=-128 * config.gate_bins)
     return max(-128, quietest // config.gate_bins - GATE_MARGIN)
@@ -127,21 +129,21 @@ class _Option:
     @property
     def rank(self) -> tuple[int, int, float, int, int, int]:
         """The better the smaller."""
-        one = self.settings
+        settings = self.settings
         return (
             self.false_accepts,
             self.missed,
-            -one.threshold,
-            one.window_runs,
-            one.hits,
-            one.suppression_columns,
+            -settings.threshold,
+            settings.window_runs,
+            settings.hits,
+            settings.suppression_columns,
         )
 
 
 def _class_options(
     recording: Recording, config: DetectorConfig, label: int, ran: npt.NDArray[np.bool_]
 ) -> Iterator[_Option]:
-    """All settings of one class with what comes of them; the first never makes an event."""
+    """All settings of one class with their outcome; the first never makes an event."""
     truth = ClassTruth.of(recording.truth, label)
     columns = due_columns(config, len(recording.tape.levels))
     plain = dataclasses.replace(config.classes[label], threshold=1.0, release=1.0)
@@ -167,8 +169,8 @@ def _class_options(
             for i, settings in enumerate(row):
                 near = tallies[max(0, i - MARGIN_STEPS) : i + MARGIN_STEPS + 1]
                 yield _Option(
-                    max(one.false_accepts for one in near),
-                    max(one.missed for one in near),
+                    max(tally.false_accepts for tally in near),
+                    max(tally.missed for tally in near),
                     settings,
                 )
 
@@ -176,7 +178,7 @@ def _class_options(
 def _best_of_each_count(options: Sequence[_Option], most: int) -> list[_Option]:
     """For each number of false accepts the best option, where more of them buys fewer misses."""
     kept: list[_Option] = []
-    for option in sorted(options, key=lambda one: one.rank):
+    for option in sorted(options, key=lambda option: option.rank):
         if option.false_accepts <= most and (not kept or option.missed < kept[-1].missed):
             kept.append(option)
     return kept
@@ -186,16 +188,16 @@ def _share(options: Sequence[Sequence[_Option]], allowed: int) -> list[_Option]:
     """One option of each class, with the fewest misses for at most ``allowed`` false accepts."""
     # best[n]: misses and choice with at most n false accepts among the classes so far
     best: list[tuple[int, list[_Option]]] = [(0, [])] * (allowed + 1)
-    for own in options:
+    for class_options in options:
         best = [
             min(
                 (
                     (
-                        best[n - one.false_accepts][0] + one.missed,
-                        [*best[n - one.false_accepts][1], one],
+                        best[n - option.false_accepts][0] + option.missed,
+                        [*best[n - option.false_accepts][1], option],
                     )
-                    for one in own
-                    if one.false_accepts <= n
+                    for option in class_options
+                    if option.false_accepts <= n
                 ),
                 key=lambda pair: pair[0],
             )
@@ -221,7 +223,7 @@ def tune(
     gated = dataclasses.replace(config, gate_level=find_gate_level(recording, config))
     ran = gate_open(gated, recording.tape.levels)[due_columns(gated, len(recording.tape.levels))]
     allowed = int(target_false_accepts_per_hour * recording.hours + 1e-9)
-    events = [label for label, one in enumerate(gated.classes) if one.event]
+    events = [label for label, settings in enumerate(gated.classes) if settings.event]
     options = [
         _best_of_each_count(list(_class_options(recording, gated, label, ran)), allowed)
         for label in events

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from m3net_tf.errors import ConfigError
+from m3net_tf.errors import ConfigError, require_known_keys
 
 FEATURE_SCALE = 1.0 / 128.0
 """Real value of one int8 step at the network's input (its zero point is 0)."""
@@ -229,12 +229,8 @@ class FrontendConfig:
         Raises:
             ConfigError: an unknown key, or a value that the config refuses.
         """
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in values:
-            if key not in known:
-                raise ConfigError(
-                    f"unknown key {key!r} in section 'frontend': known keys are {', '.join(known)}"
-                )
+        names = [field.name for field in dataclasses.fields(cls)]
+        require_known_keys(values, names, "in section 'frontend'")
         return cls(**values)
 
     def fingerprint(self) -> str:

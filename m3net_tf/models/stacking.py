@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from m3net_tf.errors import ConfigError
+from m3net_tf.errors import ConfigError, require_known_keys
 from m3net_tf.keras import keras, tf
 from m3net_tf.models.registry import build_model
 
@@ -38,12 +38,7 @@ def put_in_front(
     Raises:
         ConfigError: the classifier is unknown, refused, or lacks a key.
     """
-    for key in classifier:
-        if key not in _CLASSIFIER_KEYS:
-            raise ConfigError(
-                f"unknown key {key!r} in section 'model.classifier': known keys are "
-                f"{', '.join(_CLASSIFIER_KEYS)}"
-            )
+    require_known_keys(classifier, _CLASSIFIER_KEYS, "in section 'model.classifier'")
     for key in ("name", "preset"):
         if key not in classifier:
             raise ConfigError(f"section 'model.classifier' lacks {key!r}: name a network")

@@ -23,7 +23,7 @@ Pcm = npt.NDArray[np.int16]
 
 @dataclasses.dataclass(frozen=True)
 class Classification:
-    """What a sound was taken for.
+    """The scores of a sound.
 
     Attributes:
         label: index of the class with the highest mean score, the first of equals.
@@ -66,7 +66,7 @@ class Classifier:
 
     @property
     def window_samples(self) -> int:
-        """Samples that the network hears at once."""
+        """Samples that the network takes at once."""
         frontend = self.metadata.frontend
         if frontend.kind == "waveform":
             return self.metadata.frames
@@ -80,8 +80,8 @@ class Classifier:
         if self.metadata.warp:
             scores = run_raw(self._interpreters[0], features)
             features = warp_int8(self.metadata.warp, features, scores)
-        found = run_raw(self._interpreters[-1], features)
-        return narrow(found) if found.dtype == np.int16 else found
+        scores = run_raw(self._interpreters[-1], features)
+        return narrow(scores) if scores.dtype == np.int16 else scores
 
     def classify(self, pcm: Pcm) -> Classification:
         """Classify a sound by its windows, half of each under the next; short ones end in silence.
@@ -94,7 +94,7 @@ class Classifier:
     def classify_pieces(self, pieces: Iterable[Pcm]) -> Classification:
         """:meth:`classify` of a sound that comes piece by piece, with the same result.
 
-        No more than a window and a piece are kept, beside the scores.
+        Besides the scores, at most a window and a piece are in memory.
 
         Args:
             pieces: int16 samples at the front end's rate, each of shape (samples,).

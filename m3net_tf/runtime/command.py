@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Do what the words ask for; a sound that cannot be read is one line, and the others go on.
+    """Run the command; a sound that cannot be read is one line, and the others are still read.
 
     Returns:
         Exit status: 2 if a sound could not be read.
@@ -132,5 +132,5 @@ def _stream(classifier: Classifier, name: str, pieces: Iterable[Pcm], as_json: b
 
 
 def main(arguments: Sequence[str]) -> int:
-    """:func:`run` with one line and status 2 for what the user can mend."""
+    """:func:`run` with one line and status 2 for errors that the user can fix."""
     return run_command(lambda: run(arguments))

@@ -24,10 +24,10 @@ _NEVER = np.iinfo(np.int64).max
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Event:
-    """Something was heard.
+    """A detected sound.
 
     Attributes:
-        column: columns heard since the start or the last reset before the one that completed it;
+        column: columns since the start or the last reset before the one that completed it;
             wraps at 2^32.
         label: index of the class.
         score: its smoothed score, in 65536ths of full scale.
@@ -46,7 +46,7 @@ class Detector:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was heard: columns, runs and events are counted from 0 again."""
+        """Start again: columns, runs and events are counted from 0."""
         self.columns = self.runs = self.skipped_runs = self.events = 0
         classes = len(self.config.classes)
         self._until_run = self.config.window_columns
@@ -124,7 +124,7 @@ class Detector:
         return 256 * self._sums[label] // self.config.classes[label].window_runs
 
     def _advance(self, scores: list[int] | None) -> None:
-        """What all runs do, those that the gate spared (None) too."""
+        """Update shared by all runs, those that the gate spared (None) included."""
         rows = len(self._history)
         self._newest = (self._newest + 1) % rows
         newest = self._history[self._newest]
@@ -154,7 +154,7 @@ class Detector:
 
 @dataclasses.dataclass(frozen=True)
 class Tape:
-    """All that a detector hears of a recording.
+    """Everything that a detector gets from a recording.
 
     Attributes:
         levels: sum of each column's first ``gate_bins`` features, shape (columns,).
@@ -188,7 +188,7 @@ def smooth(
 
 
 class _ClassEvents:
-    """Where one class's events may stand in a recording."""
+    """The runs of a recording with which one class may make events."""
 
     def __init__(
         self,
@@ -232,11 +232,11 @@ def event_runs(
 ) -> list[int]:
     """Runs with which one class makes events, were it alone."""
     events = _ClassEvents(settings, run_columns, smoothed, ran)
-    found: list[int] = []
+    runs: list[int] = []
     while (run := events.next_run(0)) is not None:
-        found.append(run)
+        runs.append(run)
         events.fire(run)
-    return found
+    return runs
 
 
 def detect(config: DetectorConfig, tape: Tape) -> list[Event]:
@@ -259,12 +259,12 @@ def detect(config: DetectorConfig, tape: Tape) -> list[Event]:
 
     for label in range(len(classes)):
         wait(label, 0)
-    found = []
+    events = []
     while waiting:
         run, score, label = heapq.heappop(waiting)
-        found.append(Event(int(columns[run]) % _WRAP, label, -score))
+        events.append(Event(int(columns[run]) % _WRAP, label, -score))
         classes[label].fire(run)
         wait(label, run + 1)
         while waiting and waiting[0][0] == run:  # only one event comes of a run
             wait(heapq.heappop(waiting)[2], run + 1)
-    return found
+    return events

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from m3net_tf.artifacts import write_text
-from m3net_tf.errors import ConfigError
+from m3net_tf.errors import ConfigError, require_known_keys
 from m3net_tf.frontend import FrontendConfig, column_bins
 
 FULL_SCALE = 65_536
@@ -95,7 +95,7 @@ class DetectorConfig:
     """All settings of live detection.
 
     Attributes:
-        window_columns: columns of the model's input; it first runs once so many were heard.
+        window_columns: columns of the model's input; it first runs once there are so many.
         run_columns: from then on the model runs once in so many columns.
         gate_bins: a column's level is the mean of its first so many features: all of a mel
             spectrum, one of a cepstrum; where they are samples, of their magnitudes.
@@ -174,15 +174,15 @@ class DetectorConfig:
         Raises:
             ConfigError: an unknown or missing key, or a value that the config refuses.
         """
-        known = _checked_keys(cls, values, "detector")
-        classes = known["classes"]
+        settings = _checked_keys(cls, values, "detector")
+        classes = settings["classes"]
         if not isinstance(classes, list | tuple):
             raise ConfigError(f"detector.classes is {classes!r}: give a list")
-        known["classes"] = tuple(
-            ClassSettings(**_checked_keys(ClassSettings, one, "detector.classes"))
-            for one in classes
+        settings["classes"] = tuple(
+            ClassSettings(**_checked_keys(ClassSettings, row, "detector.classes"))
+            for row in classes
         )
-        return cls(**known)
+        return cls(**settings)
 
     def check_fits(
         self, frontend: FrontendConfig, window_columns: int, labels: Sequence[str]
@@ -213,11 +213,7 @@ def _checked_keys(kind: type, values: Any, section: str) -> dict[str, Any]:
     if not isinstance(values, Mapping):
         raise ConfigError(f"section {section!r} is {values!r}: give keys and values")
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    for key in values:
-        if key not in fields:
-            raise ConfigError(
-                f"unknown key {key!r} in section {section!r}: known keys are {', '.join(fields)}"
-            )
+    require_known_keys(values, fields, f"in section {section!r}")
     for name, field in fields.items():
         if field.default is dataclasses.MISSING and name not in values:
             raise ConfigError(f"key {name!r} is missing in section {section!r}: add it")
@@ -262,9 +258,9 @@ def write_c_header(config: DetectorConfig, folder: Path) -> Path:
         "GATE_SUM": f"({config.gate_sum})",
     }
     rows = [
-        f"  {{{one.threshold_units}, {one.release_units}, {one.suppression_columns}, "
-        f"{one.window_runs}, {one.hits if one.event else 0}}},"
-        for one in config.classes
+        f"  {{{row.threshold_units}, {row.release_units}, {row.suppression_columns}, "
+        f"{row.window_runs}, {row.hits if row.event else 0}}},"
+        for row in config.classes
     ]
     opening = "#define M3NET_DETECTOR_CLASSES"
     width = max(map(len, [opening, *rows])) + 1

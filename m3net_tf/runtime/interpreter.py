@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runs an int8 ``.tflite`` on a desktop: TFLite's reference kernels and TFLite Micro.
+"""Running an int8 ``.tflite`` on a desktop: TFLite's reference kernels and TFLite Micro.
 
 Both must give the bytes that the microcontroller gives. The XNNPACK delegate is kept out: it
 rounds differently.
@@ -183,7 +183,7 @@ def run_tflm(tflite: bytes, features: Int8, arena_bytes: int = ARENA_LIMIT_BYTES
 
 
 def host_allocations(tflite: bytes) -> tuple[int, int]:
-    """What TFLite Micro's recording allocator tells of a network on this host, in bytes.
+    """Memory of a network by TFLite Micro's recording allocator on this host, in bytes.
 
     Returns:
         Head of the arena, where tensors and scratch memory lie, and tail, with all that stays.
@@ -197,10 +197,10 @@ def host_allocations(tflite: bytes) -> tuple[int, int]:
         interpreter.print_allocations()
         report.seek(0)
         text = report.read().decode(errors="replace")
-    found = re.search(r"head (\d+) bytes.*?tail (\d+) bytes", text, flags=re.DOTALL)
-    if not found:
+    sizes = re.search(r"head (\d+) bytes.*?tail (\d+) bytes", text, flags=re.DOTALL)
+    if not sizes:
         raise ModelError("TFLite Micro did not report its arena: install the pinned tflite-micro")
-    return int(found[1]), int(found[2])
+    return int(sizes[1]), int(sizes[2])
 
 
 def host_arena_bytes(tflite: bytes) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a ``.tflite`` says of itself: a ZIP archive behind the network, as TFLite's own tools do.
+"""Metadata of a ``.tflite``: a ZIP archive behind the network, as TFLite's own tools write it.
 
 The network's bytes stay as they are, and every TFLite runtime passes over what follows them; the C
 array is made without it. ``unzip model.tflite`` shows ``m3net.json`` (name, labels, front end,
@@ -31,7 +31,7 @@ _DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that ZIP knows: the same input giv
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What a ``.tflite`` says of itself.
+    """Metadata of a ``.tflite``.
 
     Attributes:
         name: network and preset.
@@ -61,7 +61,7 @@ def stored_archive(files: Mapping[str, bytes], before: bytes = b"") -> bytes:
         files: contents by name.
         before: bytes that the archive follows.
     """
-    # Compressed bytes would hang on the version of zlib.
+    # Compressed bytes would depend on the version of zlib.
     target = io.BytesIO(before)
     with zipfile.ZipFile(target, "a") as archive:
         for name in sorted(files):

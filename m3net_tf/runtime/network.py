@@ -12,7 +12,7 @@ from m3net_tf.runtime.warp import WarpConfig, warp_int8
 
 @dataclasses.dataclass(frozen=True)
 class Int8Network:
-    """What a device runs: one network, or DiffRes's two with the warp between them.
+    """The networks of a device: one, or DiffRes's two with the warp between them.
 
     Attributes:
         tflite: the network that classifies.
@@ -31,16 +31,16 @@ class Int8Network:
 
     @property
     def size_bytes(self) -> int:
-        """All networks together, as they lie in flash."""
+        """All networks one after another, as in flash."""
         return sum(map(len, self.parts))
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the parts are called; one alone has no name."""
+        """Names of the parts; a single one has none."""
         return ("importance", "classifier") if self.importance else ("",)
 
     def inputs(self, runtime: Callable[[bytes, Int8], Int8], features: Int8) -> list[Int8]:
-        """What each part is given when clips run; arguments as for :meth:`run`."""
+        """Input of each part when clips run; arguments as for :meth:`run`."""
         if not self.warp:
             return [features]
         return [features, warp_int8(self.warp, features, runtime(self.importance, features))]

@@ -31,28 +31,28 @@ class ColumnStream:
             if getattr(frontend, name) != needed:
                 raise ConfigError(
                     f"frontend.{name} is {getattr(frontend, name)!r}: live detection needs "
-                    f"{needed!r}, for it never hears a whole clip"
+                    f"{needed!r}, for it never has a whole clip"
                 )
         self.frontend = frontend
         self._rest = np.zeros(0, np.int16)
 
     def push(self, pcm: Pcm) -> Int8:
         """Take samples; returns the columns that they complete, shape (bins, columns)."""
-        heard = np.concatenate([self._rest, pcm])
+        samples = np.concatenate([self._rest, pcm])
         bins, hop = column_bins(self.frontend), self.frontend.hop_samples
         raw = self.frontend.kind == "waveform"
-        count = len(heard) // hop if raw else self.frontend.frame_count(len(heard))
-        self._rest = heard[count * hop :]
+        count = len(samples) // hop if raw else self.frontend.frame_count(len(samples))
+        self._rest = samples[count * hop :]
         if count == 0:
             return np.zeros((bins, 0), np.int8)
         if raw:
-            heard = heard[: count * hop]
-            return features_int8(self.frontend, heard / 32768.0).reshape(count, bins).T
-        return features_int8(self.frontend, heard / 32768.0)
+            samples = samples[: count * hop]
+            return features_int8(self.frontend, samples / 32768.0).reshape(count, bins).T
+        return features_int8(self.frontend, samples / 32768.0)
 
 
 def column_levels(frontend: FrontendConfig, config: DetectorConfig, columns: Int8) -> Int32:
-    """What the gate compares of columns, shape (bins, columns): a sum each, shape (columns,)."""
+    """Levels for the gate: the sum of each column, (bins, columns) to (columns,)."""
     gated = columns[: config.gate_bins].astype(np.int32)
     if frontend.kind == "waveform":  # samples swing about zero
         gated = np.abs(gated)
@@ -86,7 +86,7 @@ class StreamingRecognizer:
 
     def push(self, pcm: Pcm) -> list[Event]:
         """Take int16 samples, any number; returns the events that they complete."""
-        found = []
+        events = []
         frontend, columns = self._columns.frontend, self._columns.push(pcm)
         levels = column_levels(frontend, self.detector.config, columns)
         for column, level in zip(columns.T, levels.tolist(), strict=True):
@@ -94,12 +94,12 @@ class StreamingRecognizer:
             if self.detector.wants_inference_at(level):
                 scores = self._model(_model_input(frontend, self._window[None]))
                 if event := self.detector.step(scores[0]):
-                    found.append(event)
-        return found
+                    events.append(event)
+        return events
 
 
 def event_time_s(frontend: FrontendConfig, column: int) -> float:
-    """When the last sample of a column was heard, in seconds from the start."""
+    """Time of a column's last sample, in seconds from the start."""
     hop = frontend.hop_samples
     last = hop if frontend.kind == "waveform" else frontend.frame_samples
     return (column * hop + last) / frontend.sample_rate_hz
@@ -108,7 +108,7 @@ def event_time_s(frontend: FrontendConfig, column: int) -> float:
 def listen(
     frontend: FrontendConfig, model: Model, config: DetectorConfig, pieces: Iterable[Pcm]
 ) -> Tape:
-    """Hear a long recording at once: what a :class:`StreamingRecognizer` hears step by step.
+    """Run over a long recording at once, as a :class:`StreamingRecognizer` does step by step.
 
     The model runs where the gate is open; other runs have the lowest scores. Memory grows with
     the scores alone, a few bytes for each column.
@@ -136,12 +136,12 @@ def listen(
         due = due_columns(config, first + held.shape[1]) - first
         due = due[due >= past.shape[1]]
         ran = gate_open(config, held_levels)[due]
-        found = np.full((len(due), len(config.classes)), -128, np.int8)
+        piece_scores = np.full((len(due), len(config.classes)), -128, np.int8)
         if ran.any():
             windows = np.lib.stride_tricks.sliding_window_view(held, window, axis=1)
             chosen = windows[:, due[ran] - window + 1]  # (bins, runs, columns)
-            found[ran] = model(_model_input(frontend, chosen.transpose(1, 0, 2)))
-        scores.append(found)
+            piece_scores[ran] = model(_model_input(frontend, chosen.transpose(1, 0, 2)))
+        scores.append(piece_scores)
         past = held[:, max(0, held.shape[1] - max(window - 1, hold)) :]
         first += held.shape[1] - past.shape[1]
     return Tape(np.concatenate(levels), np.concatenate(scores))

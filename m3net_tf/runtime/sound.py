@@ -63,7 +63,7 @@ def pcm_pieces(path: Path, sample_rate_hz: int) -> Iterator[Pcm]:
     """Read a sound as mono samples, piece by piece: one of any length takes little memory.
 
     With the packages soundfile and soxr any format and rate; without them 16-bit WAV files of
-    this rate, by the standard library. A 16-bit WAV is heard from a pipe as it comes; other
+    this rate, by the standard library. A 16-bit WAV is read from a pipe as it comes; other
     formats are first copied from there to a temporary file.
 
     Args:

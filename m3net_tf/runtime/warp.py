@@ -201,5 +201,5 @@ def _features(
     octaves -= _log2(whole.astype(np.uint64))[..., None] + (config.top_bits << _FRACTION_BITS)
     # Steps above the lowest feature, rounded to the nearest, which a negative number is not.
     steps = octaves * config.gain + (255 << 32) + (1 << 31)
-    found = np.where(steps > 0, np.minimum(steps >> 32, 255), 0) - 128
-    return np.where(sums > 0, found, -128)
+    features = np.where(steps > 0, np.minimum(steps >> 32, 255), 0) - 128
+    return np.where(sums > 0, features, -128)

@@ -46,7 +46,7 @@ from pathlib import Path
 from typing import Any
 
 from m3net_tf.checkout import find_sources, require_sources
-from m3net_tf.errors import ConfigError
+from m3net_tf.errors import ConfigError, require_known_keys
 from m3net_tf.studies.grid import LINKS, Cell, Grid, Patch, Repeat, Step, merge
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.yaml_files import read_yaml
@@ -168,7 +168,7 @@ class _Patches:
 
 
 def _expand(path: Path, values: Patch, budget: str) -> Grid:
-    _require_keys(values, (*_KEYS, *_CELL_KEYS), "of a table")
+    require_known_keys(values, (*_KEYS, *_CELL_KEYS), "of a table")
     for key in _NEEDED:
         if key not in values:
             raise ConfigError(f"key {key!r} is missing: a table has {', '.join(_NEEDED)}")
@@ -232,7 +232,7 @@ def _plan(values: Patch, budget: str) -> Patch:
     if budget not in budgets:
         raise ConfigError(f"there is no budget {budget!r}: choose from {', '.join(budgets)}")
     plan = _mapping(budgets[budget] or {}, f"budgets.{budget}")
-    _require_keys(plan, _BUDGET_KEYS, f"of budget {budget}")
+    require_known_keys(plan, _BUDGET_KEYS, f"of budget {budget}")
     return plan
 
 
@@ -303,7 +303,7 @@ def _patch(path: Path, value: Any) -> Patch:
         return merge(*(_patch(path, patch) for patch in value))
     if isinstance(value, str):
         value = _read(path.parent / value)
-    _require_keys(_mapping(value, "patch"), (*_SECTIONS, *_CELL_KEYS), "of a patch")
+    require_known_keys(_mapping(value, "patch"), (*_SECTIONS, *_CELL_KEYS), "of a patch")
     return merge(value)
 
 
@@ -311,12 +311,6 @@ def _mapping(value: Any, where: str) -> Patch:
     if not isinstance(value, dict):
         raise ConfigError(f"{where} is {value!r}: give keys and values")
     return value
-
-
-def _require_keys(values: Mapping[str, Any], allowed: Sequence[str], where: str) -> None:
-    for key in values:
-        if key not in allowed:
-            raise ConfigError(f"unknown key {key!r} {where}: known keys are {', '.join(allowed)}")
 
 
 def _labels(

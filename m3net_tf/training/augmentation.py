@@ -9,8 +9,8 @@ import numpy as np
 import soxr
 
 from m3net_tf.keras import tf
-from m3net_tf.training.recipe import AugmentationSection
 from m3net_tf.training.rooms import Wave, make_room, reverberate
+from m3net_tf.training.sections import AugmentationSection
 
 
 def vary_waveform(
@@ -99,7 +99,7 @@ def _change_speed(audio: Wave, speed: float, rng: np.random.Generator) -> Wave:
 
 
 def _fit_played(played: Wave, samples: int, rng: np.random.Generator) -> Wave:
-    """What is too long loses both ends, what is too short lies at a random place."""
+    """Cut both ends of a longer wave; put a shorter one at a random place."""
     spare = samples - played.size
     if spare <= 0:
         return played[-spare // 2 :][:samples]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training clips of an epoch in batches: from stored copies, or varied on the way."""
+"""The training clips of an epoch in batches: from stored copies, or augmented on the fly."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from m3net_tf.training.waves import epoch_stream
 
 @dataclasses.dataclass(frozen=True)
 class TrainingClips:
-    """What is known of the training clips.
+    """Features and answers of the training clips.
 
     Attributes:
-        features: their features, labels and, for networks that are told them, lengths.
+        features: their features, labels and, for networks that take them, lengths.
         answers: a teacher's answers to them as recorded, shape (clips, classes).
     """
 
@@ -36,20 +36,20 @@ class TrainingClips:
         self,
         features: tf.Tensor | npt.NDArray[np.int8],
         clips: npt.NDArray[np.integer],
-        varied: npt.NDArray[np.bool_],
+        augmented: npt.NDArray[np.bool_],
     ) -> Batch:
         """A batch for :func:`m3net_tf.training.steps.make_step` of some of the clips.
 
         Args:
             features: int8, shape (batch, bins, frames).
             clips: their places in the split, shape (batch,).
-            varied: which of them are varied copies, shape (batch,).
+            augmented: which of them are augmented copies, shape (batch,).
         """
         matrix = self.features.matrix
         labels = self.features.labels if matrix is None else matrix
         batch = {"features": tf.constant(features), "labels": tf.constant(labels[clips])}
         if (lengths := self.features.lengths) is not None:
-            batch["lengths"] = tf.constant(lengths[varied.astype(int), clips])
+            batch["lengths"] = tf.constant(lengths[augmented.astype(int), clips])
         if self.answers is not None:
             batch["answers"] = tf.constant(self.answers[clips])
         return batch
@@ -75,7 +75,7 @@ def stored_batches(
 def fresh_batches(
     clips: TrainingClips, dataset: AudioDataset, recipe: Recipe, epoch: int
 ) -> Iterator[Batch]:
-    """The same with waveforms that are varied anew, past the cache."""
+    """The same with waveforms that are augmented again, without the cache."""
     rooms = []
     if recipe.augmentation.room_folder:
         rooms = read_rooms(Path(recipe.augmentation.room_folder), dataset.info.sample_rate_hz)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be wrong with a recipe and its data, found without TensorFlow, so in a second."""
+"""Checks of a recipe and its data that need no TensorFlow, so they take a second."""
 
 from __future__ import annotations
 

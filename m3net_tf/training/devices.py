@@ -23,11 +23,11 @@ def strategy_for(count: int, batch_size: int) -> tf.distribute.Strategy:
     if count == 1:
         return tf.distribute.get_strategy()
     kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
-    found = [device.name for device in tf.config.list_logical_devices(kind)]
-    if count > len(found):
+    names = [device.name for device in tf.config.list_logical_devices(kind)]
+    if count > len(names):
         raise ConfigError(
-            f"{count} devices were asked for and {len(found)} {kind} found: give --devices "
-            f"{len(found)} or fewer"
+            f"{count} devices were asked for and {len(names)} {kind} found: give --devices "
+            f"{len(names)} or fewer"
         )
     if batch_size % count:
         raise ConfigError(
@@ -36,4 +36,4 @@ def strategy_for(count: int, batch_size: int) -> tf.distribute.Strategy:
         )
     # TensorFlow's collective sums on CPUs confuse two trainings of one process.
     sums = tf.distribute.ReductionToOneDevice() if kind == "CPU" else None
-    return tf.distribute.MirroredStrategy(found[:count], cross_device_ops=sums)
+    return tf.distribute.MirroredStrategy(names[:count], cross_device_ops=sums)

@@ -21,10 +21,10 @@ from m3net_tf.training.run import Run, load_recipe_dataset, require_same_held_ou
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-    """What teaches: one of the two, or neither where no teacher is wanted.
+    """Source of a teacher's answers: one of the two, or neither without a teacher.
 
     Attributes:
-        model: network that can hear the very maps that the trained one hears, varied and mixed.
+        model: network that takes the same maps as the trained one, augmented and mixed.
         answers: answers of any other network to the training clips as recorded, shape (clips,
             classes).
     """
@@ -43,14 +43,14 @@ def load_teacher(
     """The teacher that a recipe names.
 
     Args:
-        recipe: recipe of the network that learns.
+        recipe: recipe of the distilled network.
         dataset: its data set.
         shape: its input, (bins, frames, channels).
-        data_dir: where the data set lies; None: where the teacher's was.
+        data_dir: folder of the data set; None takes the teacher's.
         log: takes lines of progress.
 
     Raises:
-        ConfigError: the teacher knows other classes, or may have learnt from clips that are held
+        ConfigError: the teacher has other classes, or may have learnt from clips that are held
             out here.
         ModelError: its run is unfinished or damaged.
         DataError: a clip cannot be read for it.
@@ -58,26 +58,26 @@ def load_teacher(
     if recipe.distillation.run is None:
         return Teacher()
     run = Run(Path(recipe.distillation.run))
-    known, labels = run.metrics()["dataset"], list(dataset.info.labels)
-    if known["labels"] != labels:
+    trained_on, labels = run.metrics()["dataset"], list(dataset.info.labels)
+    if trained_on["labels"] != labels:
         raise ConfigError(
-            f"distillation.run {run.folder} knows {len(known['labels'])} classes that are not the "
-            f"{len(labels)} of {dataset.info.name}: name a run of the same classes"
+            f"distillation.run {run.folder} has {len(trained_on['labels'])} classes that are not "
+            f"the {len(labels)} of {dataset.info.name}: name a run of the same classes"
         )
     require_same_held_out(run, dataset, "distillation.run")
-    model, taught = run.load_model(), run.recipe()
+    model, teacher_recipe = run.load_model(), run.recipe()
     model.trainable = False
     plain = not takes_lengths(model)
-    if plain and taught.frontend == recipe.frontend and model.input_shape[1:] == shape:
+    if plain and teacher_recipe.frontend == recipe.frontend and model.input_shape[1:] == shape:
         return Teacher(model=model)
 
     # The same clips at the rate and in the length that the teacher was trained for.
-    if known["name"] != dataset.info.name:
+    if trained_on["name"] != dataset.info.name:
         raise ConfigError(
-            f"distillation.run {run.folder} was trained on {known['name']} with another front end: "
-            f"name a run of {dataset.info.name}, or take its front end"
+            f"distillation.run {run.folder} was trained on {trained_on['name']} with another front "
+            f"end: name a run of {dataset.info.name}, or take its front end"
         )
-    options = taught.dataset.options
+    options = teacher_recipe.dataset.options
     section = dataclasses.replace(recipe.dataset, options=options)
     folder = run.data_folder(data_dir)
     own = load_recipe_dataset(dataclasses.replace(recipe, dataset=section), folder)
@@ -88,7 +88,7 @@ def load_teacher(
             "train it with this recipe's"
         )
     log(f"answers of {run.folder} to the training clips as recorded")
-    features = compute_features(own, "train", taught.frontend, log=log)
+    features = compute_features(own, "train", teacher_recipe.frontend, log=log)
     if not plain:
-        features = with_lengths(features, own, taught.frontend)
+        features = with_lengths(features, own, teacher_recipe.frontend)
     return Teacher(answers=answers(model, features))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a network answers, and how good that is."""
+"""Answers of a network, and their scores."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _BATCH_VALUES = 2**20  # of the input; the maps inside a network are up to 200 t
 
 
 def takes_lengths(model: keras.Model) -> bool:
-    """Whether a network is also told how long each clip is (SpectroMaskNet's ``lengths``)."""
+    """Whether a network also takes the length of each clip (SpectroMaskNet's ``lengths``)."""
     return isinstance(model.input, dict)
 
 
 def feed(model: keras.Model, maps: tf.Tensor, lengths: tf.Tensor | None) -> Any:
-    """What a network is called with: the maps, and in a dict their lengths if it takes them.
+    """Inputs of a network: the maps, and in a dict their lengths if it takes them.
 
     A clip's frames count as its own, those behind them as padding. All maps of a data set have
     one shape, the store's; padding each batch to its longest clip would change nothing but the

@@ -39,8 +39,8 @@ from m3net_tf.frontend.store import (
 from m3net_tf.progress import Log, silent
 from m3net_tf.training.augmentation import cut_at_random, vary_waveform
 from m3net_tf.training.checks import input_shape
-from m3net_tf.training.recipe import AugmentationSection
 from m3net_tf.training.rooms import read_rooms, room_paths
+from m3net_tf.training.sections import AugmentationSection
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -64,7 +64,7 @@ class FeatureSet:
         matrix: 1 where a clip has a class, else 0, shape (clips, classes); None where each has
             one label.
         lengths: frames of the clips' own, before zeros lengthen them, shape (2, clips): as
-            recorded, and the most that a varied copy has. None = all, see :func:`with_lengths`.
+            recorded, and the most that an augmented copy has. None = all, see :func:`with_lengths`.
     """
 
     clips: tuple[Clip, ...]
@@ -93,7 +93,7 @@ def compute_features(
         dataset: where the clips come from.
         split: ``train``, ``validation`` or ``test``.
         config: front-end settings.
-        augmentation: adds ``copies`` varied copies of each clip.
+        augmentation: adds ``copies`` augmented copies of each clip.
         seed: seed of that variation; each copy of each clip has a stream of its own.
         log: takes lines of progress.
 
@@ -120,7 +120,7 @@ def compute_features(
         with store.writing(log) as writer:
             missing = store.missing(key for copy in keys for key in copy)
             if missing:  # another process may have made them while this one waited
-                log(f"features of {len(clips)} {split} clips, {copies} varied copies each")
+                log(f"features of {len(clips)} {split} clips, {copies} augmented copies each")
                 _fill(writer, dataset, clips, keys, missing, config, augmentation, seed, log)
         rows = store.rows(keys)
     if rows is None:
@@ -138,14 +138,14 @@ def with_lengths(
     config: FrontendConfig,
     augmentation: AugmentationSection | None = None,
 ) -> FeatureSet:
-    """The same features with the frames of the clips' own, for networks that are told them.
+    """The same features with each clip's own number of frames, for networks that take it.
 
     Args:
         features: features of some clips of the data set.
         dataset: where they come from; only its rule ``pad`` puts zeros behind a clip, under the
             others all frames count.
         config: front end.
-        augmentation: variation of the copies.
+        augmentation: of the copies.
 
     Raises:
         DataError: a file cannot be read.
@@ -155,12 +155,12 @@ def with_lengths(
     if info.fit == "pad":
         with ThreadPoolExecutor(WORKERS) as pool:
             own = np.array(list(pool.map(lambda clip: _samples(dataset, clip), clips)), float)
-    varied = own
+    augmented = own
     if augmentation:
         tempo = min(1.0, augmentation.stretch[0]) if augmentation.stretch_probability else 1.0
         speed = min(1.0, augmentation.speed[0]) if augmentation.speed_probability else 1.0
-        varied = own / (tempo * speed) + augmentation.shift_s * info.sample_rate_hz
-    samples = np.minimum(np.ceil([own, varied]), info.clip_samples).astype(int)
+        augmented = own / (tempo * speed) + augmentation.shift_s * info.sample_rate_hz
+    samples = np.minimum(np.ceil([own, augmented]), info.clip_samples).astype(int)
     frames = [[max(1, config.frame_count(count)) for count in row] for row in samples.tolist()]
     return dataclasses.replace(features, lengths=np.array(frames, np.int32))
 
@@ -206,19 +206,19 @@ def _fill(
         noises = [dataset.read(clip) for clip in dataset.noise_clips()]
         noises = [noise for noise in noises if noise.size >= samples]
 
-    def hear(task: list[tuple[int, list[int]]]) -> tuple[list[bytes], npt.NDArray[np.float32]]:
+    def decode(task: list[tuple[int, list[int]]]) -> tuple[list[bytes], npt.NDArray[np.float32]]:
         waves, names = [], []
         for index, copies in task:
             sound = dataset.read(clips[index])
             for copy in copies:
                 rng = np.random.default_rng([seed, copy, index])
-                varied = augmentation if copy else None
+                changes = augmentation if copy else None
                 wave = (
-                    cut_at_random(sound, samples, rng) if varied and varied.random_crop else sound
+                    cut_at_random(sound, samples, rng) if changes and changes.random_crop else sound
                 )
                 wave = fit_length(wave, samples, dataset.info.fit)
-                if varied:
-                    wave = vary_waveform(wave, varied, noises, config.sample_rate_hz, rng, rooms)
+                if changes:
+                    wave = vary_waveform(wave, changes, noises, config.sample_rate_hz, rng, rooms)
                 waves.append(wave)
                 names.append(keys[copy][index])
         return names, np.stack(waves)
@@ -227,7 +227,7 @@ def _fill(
     tasks = _tasks(keys, missing, max(1, min(_TASK_WAVES, _TASK_SAMPLES // samples)))
     # Short clips are mostly Python's work: more threads would only wait for its lock.
     readers = WORKERS if samples > _SHORT_SAMPLES else max(1, WORKERS - 1)
-    for names, waves in _side_by_side(hear, tasks, readers):
+    for names, waves in _side_by_side(decode, tasks, readers):
         writer.add(names, graph.batch_features_int8(config, waves))
         done += len(names)
         if done * 10 // total > shown:
@@ -278,8 +278,8 @@ def row_keys(
     """Names of a split's feature maps, copies x clips: equal only where the maps are.
 
     A clean map's key holds the content of the clip's file (or the code and seed that synthesise
-    it), the piece of it, its length and the front end. A varied one's further holds the settings
-    of the variation, its seed, the clip's number in the split (with the seed it starts the
+    it), the piece of it, its length and the front end. An augmented one's also holds the settings
+    of augmentation, its seed, the clip's number in the split (with the seed it starts the
     random stream) and all noise that could have been mixed in.
 
     Raises:
@@ -298,11 +298,11 @@ def row_keys(
     parts = [json.dumps(settings, sort_keys=True), str(seed), *map(bytes.hex, sounds[len(clips) :])]
     if augmentation and augmentation.room_probability and augmentation.room_folder:
         parts += content_hashes(room_paths(Path(augmentation.room_folder)), WORKERS).values()
-    varied = base.copy()
-    varied.update("\n".join(parts).encode())
+    augmented = base.copy()
+    augmented.update("\n".join(parts).encode())
     for copy in range(1, copies + 1):
         numbered = enumerate(sounds[: len(clips)])
-        keys.append([_key(varied, sound, b"%d %d" % (copy, i)) for i, sound in numbered])
+        keys.append([_key(augmented, sound, b"%d %d" % (copy, i)) for i, sound in numbered])
     return keys
 
 
@@ -314,7 +314,7 @@ def _key(base: hashlib._Hash, *parts: bytes) -> bytes:
 
 
 def _sound_keys(dataset: AudioDataset, clips: Sequence[Clip]) -> list[bytes]:
-    """What each clip sounds like as delivered, 32 bytes each."""
+    """Keys of the clips' sounds as delivered, 32 bytes each."""
     info = dataset.info
     contents = content_hashes((clip.path for clip in clips if clip.path), WORKERS)
     delivered = f"{info.sample_rate_hz} {info.clip_samples} {info.fit}"
@@ -330,7 +330,7 @@ def _sound_keys(dataset: AudioDataset, clips: Sequence[Clip]) -> list[bytes]:
 
 
 def _code_stamp(function: Callable[..., object]) -> str:
-    """What a function that makes sounds hangs on: its arguments and its module's source."""
+    """Arguments and module source of a function that makes sounds: all that they depend on."""
     arguments = ""
     while isinstance(function, functools.partial):
         arguments += f"{function.args} {sorted(function.keywords.items())}"

@@ -44,13 +44,13 @@ def plot_curves(history: list[Row], path: Path) -> None:
 
 
 @contextmanager
-def tensorboard(folder: Path, *, wanted: bool) -> Iterator[Callable[[Row], None]]:
+def tensorboard(folder: Path, *, enabled: bool) -> Iterator[Callable[[Row], None]]:
     """Function that writes an epoch's figures for TensorBoard, or does nothing.
 
     Written in TensorFlow's own operators: ``tf.summary.scalar`` would need TensorBoard itself,
     which only reading does.
     """
-    if not wanted:
+    if not enabled:
         yield lambda _: None
         return
     kind = tf.compat.v1.SummaryMetadata()

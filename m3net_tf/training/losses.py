@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training makes small: cross-entropy with the labels, and divergence from a teacher."""
+"""Losses of a training: cross-entropy with the labels, and divergence from a teacher."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
 from m3net_tf.training.features import FeatureSet
-from m3net_tf.training.recipe import DistillationSection, TrainingSection
+from m3net_tf.training.sections import DistillationSection, TrainingSection
 from m3net_tf.training.self_distillation import cross_entropy, self_distillation_loss, soften
 
 LabelLoss = Callable[[tf.Tensor, Any], tf.Tensor]
@@ -95,7 +95,7 @@ def teacher_loss(
     teacher = tf.stop_gradient(teacher)
     if multi_label:  # yes and no as two classes
         teacher, answers = (tf.stack([p, 1.0 - p], axis=-1) for p in (teacher, answers))
-    wanted = soften(teacher, settings.temperature)
-    difference = wanted - soften(answers, settings.temperature)
-    divergence = tf.reduce_mean(tf.reduce_sum(tf.exp(wanted) * difference, axis=-1))
+    target = soften(teacher, settings.temperature)
+    difference = target - soften(answers, settings.temperature)
+    divergence = tf.reduce_mean(tf.reduce_sum(tf.exp(target) * difference, axis=-1))
     return (1.0 - settings.weight) * labels + settings.weight * settings.temperature**2 * divergence

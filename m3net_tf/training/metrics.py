@@ -63,7 +63,7 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """Share of clips whose class was found."""
+        """Share of clips with the right class."""
         return float(np.trace(self.matrix) / max(self.clips, 1))
 
     def to_dict(self) -> dict[str, Any]:
@@ -122,9 +122,10 @@ def average_precision(
         if not hits[:, index].any():
             continue
         last = np.append(np.flatnonzero(np.diff(ranked[:, index])), clips - 1)  # of equal scores
-        found = np.cumsum(hits[:, index])[last]
-        precision = found / (last + 1)
-        result[index] = np.sum(np.diff(found, prepend=0) * precision) / found[-1]
+        true_positives = np.cumsum(hits[:, index])[last]
+        precision = true_positives / (last + 1)
+        gained = np.diff(true_positives, prepend=0)
+        result[index] = np.sum(gained * precision) / true_positives[-1]
     return result
 
 
@@ -153,11 +154,11 @@ class MultiLabelEvaluation:
 
         Classes without a clip count nowhere.
         """
-        truth, found = np.asarray(self.truth) != 0, self.probabilities >= 0.5
+        truth, predicted = np.asarray(self.truth) != 0, self.probabilities >= 0.5
         present = truth.any(0)
-        hits = (truth & found).sum(0).astype(float)
+        hits = (truth & predicted).sum(0).astype(float)
         recall = hits / np.maximum(truth.sum(0), 1)
-        precision = hits / np.maximum(found.sum(0), 1)
+        precision = hits / np.maximum(predicted.sum(0), 1)
         f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
         values = average_precision(truth, self.probabilities)
         return {

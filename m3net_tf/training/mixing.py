@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mixtures of two clips of a batch, made anew in every step: cutmix and between-class."""
+"""Mixtures of two clips of a batch, made again in every step: cutmix and between-class."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 
 from m3net_tf.frontend import FrontendConfig
 from m3net_tf.keras import tf
-from m3net_tf.training.recipe import AugmentationSection
+from m3net_tf.training.sections import AugmentationSection
 
 
 def cutmix(
@@ -59,7 +59,7 @@ def between_class(
     """Mix some clips with their mirror image in the batch as sounds mix in the air.
 
     Tokozume et al., "Between-class learning", ICLR 2018, equation 2: a ratio r is drawn evenly
-    and the label follows it, the louder clip being turned down so that r is what is heard. There
+    and the label follows it, the louder clip being turned down so that r is audible. There
     the waveforms add up; here, where only maps are at hand, their energies do (which is what the
     waveforms of unrelated sounds do on average). Louder is the clip with the higher mean power.
 
@@ -84,17 +84,17 @@ def between_class(
     step = 128.0 * config.feature_step * unit
     level = config.feature_min * unit + step  # of a feature of 0
     own = features * step + level
-    other = tf.reverse(own, [0])
+    partner = tf.reverse(own, [0])
 
     def loudness(powers: tf.Tensor) -> tf.Tensor:  # ln of the mean power
         count = tf.cast(tf.size(powers[0]), tf.float32)
         return tf.reduce_logsumexp(powers, axis=[1, 2, 3], keepdims=True) - tf.math.log(count)
 
-    difference = 0.5 * (loudness(own) - loudness(other))  # ln of the ratio of amplitudes
+    difference = 0.5 * (loudness(own) - loudness(partner))  # ln of the ratio of amplitudes
     share = 1.0 / (1.0 + tf.exp(difference) * (1.0 - ratio) / ratio)  # p of the paper
     scale = -tf.math.log(tf.square(share) + tf.square(1.0 - share))
     mixed = scale + tf.reduce_logsumexp(
-        tf.stack([own + 2.0 * tf.math.log(share), other + 2.0 * tf.math.log(1.0 - share)]), axis=0
+        tf.stack([own + 2.0 * tf.math.log(share), partner + 2.0 * tf.math.log(1.0 - share)]), axis=0
     )
     mixed = tf.clip_by_value((mixed - level) / step, -1.0, 127.0 / 128.0)
     weight = tf.where(chosen, ratio, 1.0)[:, :, 0, 0]

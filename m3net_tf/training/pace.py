@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training step costs: its own, timed on noise, or its operations counted; needs no data."""
+"""Cost of a training step: timed on noise, or its operations counted; needs no data."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def seconds_per_clip(
     Args:
         recipe: what would be trained.
         info: its data set as the recipe has it delivered: rate, length, classes.
-        teacher: recipe of the network that teaches it; it takes part in each step.
+        teacher: recipe of its teacher, which takes part in each step.
         clips: clips a step, at most the recipe's; 0 takes the recipe's.
         steps: timed steps, after one that traces the graph.
 
@@ -54,11 +54,13 @@ def seconds_per_clip(
     keras.backend.clear_session()
     with half_precision(mixed=recipe.training.mixed_precision):
         model = build_network(recipe, shape, info.multi_label, classes)
-    taught = None if teacher is None else build_network(teacher, shape, info.multi_label, classes)
+    teacher_model = (
+        None if teacher is None else build_network(teacher, shape, info.multi_label, classes)
+    )
     noise = _noise(batch_size, shape, classes, info, with_lengths=takes_lengths(model))
     settings = dataclasses.replace(recipe.training, batch_size=batch_size)
     state = TrainingState(model, settings, batch_size)
-    step = make_step(state, recipe, label_loss(settings, noise.features, classes), taught)
+    step = make_step(state, recipe, label_loss(settings, noise.features, classes), teacher_model)
     everything = np.arange(batch_size)
     batch = noise.batch(noise.features.features[0], everything, everything > 0)
     spans = []
@@ -81,7 +83,7 @@ def operations_per_clip(
     Args:
         recipe: what would be trained.
         info: its data set as the recipe has it delivered: rate, length, classes.
-        teacher: recipe of the network that teaches it.
+        teacher: recipe of its teacher.
     """
     shape, classes = input_shape(info, recipe.frontend), info.classes
     keras.backend.clear_session()

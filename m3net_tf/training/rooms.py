@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Room responses: made of decaying noise or read from recordings, and sound as heard in them."""
+"""Room responses: made of decaying noise or read from recordings, and sound in them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.datasets.audio import read_audio
-from m3net_tf.datasets.base import files_below
+from m3net_tf.datasets.files import files_below
 from m3net_tf.errors import DataError
 
 Wave = npt.NDArray[np.float32]
@@ -73,8 +73,8 @@ def reverberate(audio: Wave, room: Wave) -> Wave:
     """The sound in a room, of the same length and RMS level (silence stays silence)."""
     size = 1 << (audio.size + room.size - 2).bit_length()
     spectrum = np.fft.rfft(audio.astype(np.float64), size) * np.fft.rfft(room, size)
-    heard = np.fft.irfft(spectrum, size)[: audio.size]
-    power = np.mean(heard**2)
+    reverberant = np.fft.irfft(spectrum, size)[: audio.size]
+    power = np.mean(reverberant**2)
     if power > 0:
-        heard *= np.sqrt(np.mean(audio.astype(np.float64) ** 2) / power)
-    return heard.astype(np.float32)
+        reverberant *= np.sqrt(np.mean(audio.astype(np.float64) ** 2) / power)
+    return reverberant.astype(np.float32)

@@ -128,7 +128,7 @@ class Run:
         return folder
 
     def remember_data_folder(self, data_dir: Path | None) -> None:
-        """Note where the data set lies, for later commands that are not told."""
+        """Record the folder of the data set, for later commands without ``--data-dir``."""
         if data_dir is not None and dataset_info(self.recipe().dataset.name).needs_folder:
             write_json(self.data_path, {"folder": str(data_dir.expanduser().resolve())})
 
@@ -213,11 +213,11 @@ def require_same_held_out(run: Run, dataset: AudioDataset, key: str) -> None:
         ConfigError: the run is of the same data set, split otherwise; ``key`` is what names it.
         ModelError: it is unfinished.
     """
-    known, own = run.metrics()["dataset"], dataset.clip_list_hash()
+    trained_on, own = run.metrics()["dataset"], dataset.clip_list_hash()
     held_out = ("validation", "test")
-    differ = any(known["clip_list_sha256"][name] != own[name] for name in held_out)
-    if known["name"] == dataset.info.name and differ:
+    differ = any(trained_on["clip_list_sha256"][name] != own[name] for name in held_out)
+    if trained_on["name"] == dataset.info.name and differ:
         raise ConfigError(
-            f"{key} {run.folder} held out other clips of {known['name']}, so it may have been "
+            f"{key} {run.folder} held out other clips of {trained_on['name']}, so it may have been "
             "trained on this recipe's: name a run of the same protocol, fold, seed and options"
         )

@@ -7,7 +7,7 @@ import math
 
 from m3net_tf.keras import keras, tf
 from m3net_tf.training.one_cycle import one_cycle
-from m3net_tf.training.recipe import TrainingSection
+from m3net_tf.training.sections import TrainingSection
 
 _NEVER_DECAYED = ("bias", "gamma", "beta")  # attention's biases are matrices
 

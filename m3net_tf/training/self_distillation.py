@@ -31,7 +31,7 @@ def self_distillation_loss(
     The last exit costs its cross-entropy. An early one costs (1 - weight) of its own and weight
     times temperature squared times KL(last || early), both softened by the temperature; its square
     keeps the gradients' size (Hinton et al., "Distilling the Knowledge in a Neural Network").
-    No gradient flows into the last exit from what it teaches.
+    No gradient flows into the last exit as a teacher.
 
     Args:
         targets: true classes as probabilities, shape (batch, classes).

@@ -23,7 +23,7 @@ def train(
     log: Log = silent,
     devices: int = 1,
 ) -> dict[str, Any]:
-    """Train by a recipe, or go on where an earlier call was stopped.
+    """Train by a recipe, or resume where an earlier call stopped.
 
     Args:
         recipe: what to do.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that a training needs to go on after it was stopped."""
+"""State of a training: all that is needed to resume it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import numpy.typing as npt
 from m3net_tf.artifacts import write_bytes
 from m3net_tf.errors import ModelError
 from m3net_tf.keras import keras, tf
-from m3net_tf.training.recipe import TrainingSection
 from m3net_tf.training.schedules import make_optimizer
+from m3net_tf.training.sections import TrainingSection
 
 _SCORES = ("validation_accuracy", "validation_map")
 
@@ -42,7 +42,7 @@ class TrainingState:
         model: the network in training.
         answer: the same without early exits.
         optimizer: its optimiser.
-        average: moving average of its weights; empty where none is wanted.
+        average: moving average of its weights; empty without averaging.
         steps_per_epoch: optimiser steps in an epoch.
         history: figures of each epoch done.
         kept: weights of the epoch that is kept, the averaged ones where there are any.
@@ -104,7 +104,7 @@ class TrainingState:
         return Averaged(self)
 
     def close_epoch(self, row: dict[str, float]) -> None:
-        """Note an epoch's figures; keep its weights if they are those wanted so far."""
+        """Note an epoch's figures; keep its weights if they are the best so far, or the last."""
         self.history.append(row)
         if self.kept_epoch == self.epoch:
             self.kept = self.model.get_weights()

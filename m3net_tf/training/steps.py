@@ -27,26 +27,17 @@ def make_step(
         state: what is trained.
         recipe: how.
         label_loss: function of targets and answers.
-        teacher: network that hears what the trained one hears, and teaches it.
+        teacher: network that answers the same augmented batch, as a target.
 
     Returns:
         Function of a batch, a seed (2,) and a factor of the learning rate that gives the loss. A
         batch has ``features``, int8 (batch, bins, frames); ``labels``, class indices (batch,) or
-        0 and 1 (batch, classes); where they are wanted ``lengths`` in frames (batch,) and a
-        teacher's ``answers`` (batch, classes) to the clips as recorded.
+        0 and 1 (batch, classes); optionally ``lengths`` in frames (batch,) and a teacher's
+        ``answers`` (batch, classes) to the clips as recorded.
     """
-    settings, model, optimizer = recipe.training, state.model, state.optimizer
+    settings, optimizer = recipe.training, state.optimizer
     classes = state.answer.output_shape[-1]
     strategy = tf.distribute.get_strategy()
-    replicas = strategy.num_replicas_in_sync
-
-    def part(tensor: tf.Tensor | None) -> tf.Tensor | None:
-        """What of a batch belongs to this replica."""
-        if replicas == 1 or tensor is None:
-            return tensor
-        number = tf.distribute.get_replica_context().replica_id_in_sync_group
-        size = tf.shape(tensor)[0] // replicas
-        return tensor[number * size : (number + 1) * size]
 
     def learn(
         maps: tf.Tensor,
@@ -55,29 +46,12 @@ def make_step(
         lengths: tf.Tensor | None,
         multi_label: bool,
     ) -> tf.Tensor:
-        maps, targets, answers = part(maps), part(targets), part(answers)
-        with tf.GradientTape() as tape:
-            outputs = model(feed(model, maps, part(lengths)), training=True)
-            loss = label_loss(targets, outputs)
-            if answers is not None:
-                own = outputs[0] if isinstance(outputs, list) else outputs
-                loss = teacher_loss(
-                    loss, answers, own, recipe.distillation, multi_label=multi_label
-                )
-            if model.losses:  # penalties that layers put on their own weights
-                loss += tf.add_n([tf.cast(penalty, loss.dtype) for penalty in model.losses])
-            scaled = optimizer.get_scaled_loss(loss) if settings.mixed_precision else loss
-        weights = model.trainable_variables
-        gradients = tape.gradient(scaled, weights)
-        if settings.mixed_precision:
-            gradients = optimizer.get_unscaled_gradients(gradients)
-        if replicas > 1:  # here, as the norm is that of the mean
-            context = tf.distribute.get_replica_context()
-            gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
-        if settings.gradient_norm:
-            gradients, _ = tf.clip_by_global_norm(gradients, settings.gradient_norm)
+        loss, gradients = _loss_and_gradients(
+            state, recipe, label_loss, maps, targets, answers, lengths, multi_label
+        )
         optimizer.apply_gradients(
-            zip(gradients, weights, strict=True), skip_gradients_aggregation=True
+            zip(gradients, state.model.trainable_variables, strict=True),
+            skip_gradients_aggregation=True,
         )
         return loss
 
@@ -98,11 +72,58 @@ def make_step(
         if state.average:
             # Young averages follow closely, or the random start would linger in them.
             decay = tf.minimum(settings.weight_average, (1.0 + done) / (10.0 + done))
-            for mean, weight in zip(state.average, model.weights, strict=True):
+            for mean, weight in zip(state.average, state.model.weights, strict=True):
                 mean.assign(decay * mean + (1.0 - decay) * weight)
         return loss
 
     return step
+
+
+def _loss_and_gradients(
+    state: TrainingState,
+    recipe: Recipe,
+    label_loss: LabelLoss,
+    maps: tf.Tensor,
+    targets: tf.Tensor,
+    answers: tf.Tensor | None,
+    lengths: tf.Tensor | None,
+    multi_label: bool,
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """Loss of this replica's part of a batch, and the clipped mean of all replicas' gradients."""
+    settings, model, optimizer = recipe.training, state.model, state.optimizer
+    maps, targets, answers = _part(maps), _part(targets), _part(answers)
+    with tf.GradientTape() as tape:
+        outputs = model(feed(model, maps, _part(lengths)), training=True)
+        loss = label_loss(targets, outputs)
+        if answers is not None:
+            own = outputs[0] if isinstance(outputs, list) else outputs
+            loss = teacher_loss(loss, answers, own, recipe.distillation, multi_label=multi_label)
+        if model.losses:  # penalties that layers put on their own weights
+            loss += tf.add_n([tf.cast(penalty, loss.dtype) for penalty in model.losses])
+        scaled = optimizer.get_scaled_loss(loss) if settings.mixed_precision else loss
+    gradients = tape.gradient(scaled, model.trainable_variables)
+    if settings.mixed_precision:
+        gradients = optimizer.get_unscaled_gradients(gradients)
+    if _replicas() > 1:  # before clipping: the norm is that of the mean
+        context = tf.distribute.get_replica_context()
+        gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
+    if settings.gradient_norm:
+        gradients, _ = tf.clip_by_global_norm(gradients, settings.gradient_norm)
+    return loss, gradients
+
+
+def _replicas() -> int:
+    return int(tf.distribute.get_strategy().num_replicas_in_sync)
+
+
+def _part(tensor: tf.Tensor | None) -> tf.Tensor | None:
+    """The share of a batch that belongs to this replica."""
+    replicas = _replicas()
+    if replicas == 1 or tensor is None:
+        return tensor
+    number = tf.distribute.get_replica_context().replica_id_in_sync_group
+    size = tf.shape(tensor)[0] // replicas
+    return tensor[number * size : (number + 1) * size]
 
 
 def _vary(
@@ -110,8 +131,7 @@ def _vary(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None, tf.Tensor | None]:
     """Masks, then mixtures: maps, targets, a teacher's answers and lengths, mixed alike.
 
-    A mixture is as long as its longest clip. Which clips it is of is what mixing makes of the
-    identity matrix.
+    A mixture is as long as its longest clip; mixing the identity matrix tells which clips it has.
     """
     augmentation = recipe.augmentation
     classes, size = targets.shape[-1], tf.shape(targets)[0]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from m3net_tf.training.losses import label_loss
 from m3net_tf.training.metrics import Evaluation
 from m3net_tf.training.recipe import Recipe, save_recipe
 from m3net_tf.training.run import Run, design_of
+from m3net_tf.training.sections import TrainingSection
 from m3net_tf.training.state import TrainingState, answer_of
 from m3net_tf.training.steps import Step, make_step
 
@@ -47,32 +48,31 @@ def run_training(
     """Train from the start or the saved state, and write all of the run; see :func:`.start.train`.
 
     Args:
-        recipe: what to do.
-        run: where to.
+        recipe: settings of the training.
+        run: folder that gets the results.
         dataset: the recipe's, checked.
-        data_dir: where it lies.
+        data_dir: its folder.
         log: takes lines of progress.
 
     Returns:
-        The metrics, as they stand in ``metrics.json``.
+        The metrics, as in ``metrics.json``.
 
     Raises:
         M3NetError: as :func:`.start.train` says.
     """
-    folder = run.folder
-    labels, settings = dataset.info.labels, recipe.training
+    settings = recipe.training
     shape = input_shape(dataset.info, recipe.frontend)
     build = functools.partial(build_network, recipe, shape, dataset.info.multi_label)
 
     keras.utils.set_random_seed(settings.seed)
     with half_precision(mixed=settings.mixed_precision):
-        model = build(len(labels))
+        model = build(len(dataset.info.labels))
     teacher = load_teacher(recipe, dataset, shape, data_dir, log)
     started = start_from(model, recipe.fine_tuning, dataset, build, log)
     split = functools.partial(_features, dataset, recipe, takes_lengths(model), log)
-    clips = TrainingClips(split("train"), teacher.answers)
-    validation = split("validation")
-    loss = label_loss(settings, clips.features, len(labels))
+    clips, validation = TrainingClips(split("train"), teacher.answers), split("validation")
+    # Refuses what does not suit the data, so it comes before anything is written.
+    loss = label_loss(settings, clips.features, len(dataset.info.labels))
     state = TrainingState(model, settings, len(clips.features.clips))
     if run.state_path.exists():
         state.load(run.state_path)
@@ -84,28 +84,70 @@ def run_training(
     save_recipe(recipe, run.recipe_path)
     run.remember_data_folder(data_dir)
     step = make_step(state, recipe, loss, teacher.model)
-    with tensorboard(folder / "tensorboard", wanted=settings.tensorboard) as note:
+    _run_epochs(state, step, clips, validation, dataset, recipe, run, log)
+
+    final = _kept_network(state, functools.partial(build, len(dataset.info.labels)), settings)
+    metrics = _training_facts(final, state, recipe, dataset)
+    if started:
+        metrics["fine_tuning"] = started
+    if learnt := _learnt(final, validation, recipe):
+        metrics["learnt"] = learnt
+    for name, features in (("validation", validation), ("test", split("test"))):
+        evaluation, metrics[name] = evaluate(final, features, dataset.info.labels)
+        if name == "test" and isinstance(evaluation, Evaluation):
+            write_text(run.folder / "confusion_matrix.csv", evaluation.to_csv())
+    _save_model(final, run.model_path)
+    plot_curves(state.history, run.folder / "curves.png")
+    write_json(run.metrics_path, metrics)  # last: its presence says that the run is finished
+    run.state_path.unlink(missing_ok=True)
+    return metrics
+
+
+def _run_epochs(
+    state: TrainingState,
+    step: Step,
+    clips: TrainingClips,
+    validation: FeatureSet,
+    dataset: AudioDataset,
+    recipe: Recipe,
+    run: Run,
+    log: Log,
+) -> None:
+    """Train to the last epoch, saving state and history after each."""
+    settings = recipe.training
+    with tensorboard(run.folder / "tensorboard", enabled=settings.tensorboard) as note:
         while not state.ended:
             row = _run_epoch(state, step, clips, validation, dataset, recipe, log)
             state.save(run.state_path)
-            write_history(state.history, folder / "history.csv")
+            write_history(state.history, run.folder / "history.csv")
             note(row)
     if state.epoch < settings.epochs:
         log(f"no better epoch than {state.best_epoch} for {settings.early_stopping}: ended early")
 
+
+def _kept_network(
+    state: TrainingState, build: Callable[[], keras.Model], settings: TrainingSection
+) -> keras.Model:
+    """The network with the weights that are kept, in single precision."""
     state.use_kept()
-    final = state.answer
-    if settings.mixed_precision:  # what is kept computes in single precision
-        whole = build(len(labels))
-        model.trainable = True  # frozen layers give their weights in another order
-        whole.set_weights(model.get_weights())
-        final = answer_of(whole)
-    metrics = {
+    if not settings.mixed_precision:
+        return state.answer
+    single = build()
+    state.model.trainable = True  # frozen layers give their weights in another order
+    single.set_weights(state.model.get_weights())
+    return answer_of(single)
+
+
+def _training_facts(
+    final: keras.Model, state: TrainingState, recipe: Recipe, dataset: AudioDataset
+) -> dict[str, Any]:
+    """Metrics that need no evaluation: recipe, data set, costs and duration."""
+    return {
         "recipe": recipe.to_dict(),
         "dataset": {
             **split_facts(dataset),
             "notes": list(dataset.info.notes),
-            "labels": list(labels),
+            "labels": list(dataset.info.labels),
             "clip_list_sha256": dataset.clip_list_hash(),
         },
         "parameters": final.count_params(),
@@ -117,19 +159,6 @@ def run_training(
         "training_s": round(sum(row["seconds"] for row in state.history), 1),
         **provenance(),
     }
-    if started:
-        metrics["fine_tuning"] = started
-    if learnt := _learnt(final, validation, recipe):
-        metrics["learnt"] = learnt
-    for name, features in (("validation", validation), ("test", split("test"))):
-        evaluation, metrics[name] = evaluate(final, features, labels)
-        if name == "test" and isinstance(evaluation, Evaluation):
-            write_text(folder / "confusion_matrix.csv", evaluation.to_csv())
-    _save_model(final, run.model_path)
-    plot_curves(state.history, folder / "curves.png")
-    write_json(run.metrics_path, metrics)  # last: its presence says that the run is finished
-    run.state_path.unlink(missing_ok=True)
-    return metrics
 
 
 def build_network(
@@ -174,12 +203,14 @@ def half_precision(*, mixed: bool) -> Iterator[None]:
 def _features(
     dataset: AudioDataset, recipe: Recipe, with_own_lengths: bool, log: Log, name: str
 ) -> FeatureSet:
-    """A split; that of the training clips with their varied copies."""
-    varied = recipe.augmentation if name == "train" else None
-    features = compute_features(dataset, name, recipe.frontend, varied, recipe.training.seed, log)
+    """A split; the training clips come with their augmented copies."""
+    augmentation = recipe.augmentation if name == "train" else None
+    features = compute_features(
+        dataset, name, recipe.frontend, augmentation, recipe.training.seed, log
+    )
     if not with_own_lengths:
         return features
-    return with_lengths(features, dataset, recipe.frontend, varied)
+    return with_lengths(features, dataset, recipe.frontend, augmentation)
 
 
 def _run_epoch(
@@ -215,8 +246,8 @@ def _run_epoch(
         )
     name, figure = ("accuracy", "") if validation.matrix is None else ("map", " mAP")
     with state.averaged():
-        found = answers(state.answer, validation)
-        reached, validation_loss = score(found, validation, dataset.info.labels)
+        outputs = answers(state.answer, validation)
+        reached, validation_loss = score(outputs, validation, dataset.info.labels)
         row = {
             "epoch": state.epoch + 1,
             "loss": loss,
@@ -228,23 +259,23 @@ def _run_epoch(
         learnt = _learnt(state.answer, validation, recipe)
         row.update(learnt)
         state.close_epoch(row)
-    told = "".join(f"{key} {value:.3f}  " for key, value in learnt.items())
+    figures = "".join(f"{key} {value:.3f}  " for key, value in learnt.items())
     log(
         f"epoch {state.epoch}/{settings.epochs}  loss {loss:.4f}  "
         f"validation{figure} {100 * reached:.1f} %  best {100 * state.best_score:.1f} %  "
-        f"{told}{row['seconds']:.1f} s"
+        f"{figures}{row['seconds']:.1f} s"
     )
     return row
 
 
 def _learnt(model: keras.Model, validation: FeatureSet, recipe: Recipe) -> dict[str, float]:
-    """What the network reports of itself, on the first validation clips."""
+    """Figures that the network reports of itself, on the first validation clips."""
     maps = tf.constant(dequantize_features(validation.clean[:_LEARNT_CLIPS]))
     return learnt_figures(recipe.model.name, model, maps)
 
 
 def _reseed_dropout(model: keras.Model, rng: np.random.Generator) -> None:
-    """Make random layers hang on seed and epoch alone, as all else: what resuming needs."""
+    """Make random layers depend only on seed and epoch, so that training can resume."""
     for layer in model.layers:
         if isinstance(layer, keras.__internal__.layers.BaseRandomLayer):
             layer._random_generator._generator.reset_from_seed(int(rng.integers(2**31)))

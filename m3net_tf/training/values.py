@@ -9,7 +9,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from m3net_tf.errors import ConfigError
+from m3net_tf.errors import ConfigError, require_known_keys
 from m3net_tf.frontend import FrontendConfig, frontend_preset
 
 
@@ -33,11 +33,7 @@ def build_section(kind: type, values: Any, section: str) -> Any:
         values = _named_frontend(values)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     hints = typing.get_type_hints(kind)
-    for key in values:
-        if key not in fields:
-            raise ConfigError(
-                f"unknown key {key!r} in section {section!r}: known keys are {', '.join(fields)}"
-            )
+    require_known_keys(values, fields, f"in section {section!r}")
     arguments = {}
     for name, field in fields.items():
         if name in values:
@@ -49,7 +45,7 @@ def build_section(kind: type, values: Any, section: str) -> Any:
 
 
 def _named_frontend(values: Mapping[str, Any]) -> dict[str, Any]:
-    """All keys of the front end that ``preset`` names, under those that are given beside it."""
+    """All keys of the front end that ``preset`` names, replaced by those that are also given."""
     given = dict(values)
     name = _convert(str, given.pop("preset"), "frontend.preset")
     rate_hz = _convert(int | None, given.get("sample_rate_hz"), "frontend.sample_rate_hz")

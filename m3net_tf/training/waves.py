@@ -8,17 +8,18 @@ phase vocoder (speed, stretch, pitch) exists in stored copies alone.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.datasets import AudioDataset
+from m3net_tf.datasets import AudioDataset, Clip
 from m3net_tf.datasets.audio import FitRule, fit_length
 from m3net_tf.errors import M3NetError
 from m3net_tf.frontend import FrontendConfig, graph
 from m3net_tf.keras import tf
-from m3net_tf.training.recipe import AugmentationSection
+from m3net_tf.training.sections import AugmentationSection
 
 
 def crop_waves(waves: tf.Tensor, samples: int, seed: tf.Tensor) -> tf.Tensor:
@@ -130,8 +131,8 @@ def reverberate_waves(waves: tf.Tensor, rooms: tf.Tensor) -> tf.Tensor:
     samples = tf.shape(waves)[1]
     size = samples + tf.shape(rooms)[1]
     spectrum = tf.signal.rfft(waves, [size]) * tf.signal.rfft(rooms, [size])
-    heard = tf.signal.irfft(spectrum, [size])[:, :samples]
-    return heard * tf.sqrt(_power(waves) / tf.maximum(_power(heard), 1e-20))
+    reverberant = tf.signal.irfft(spectrum, [size])[:, :samples]
+    return reverberant * tf.sqrt(_power(waves) / tf.maximum(_power(reverberant), 1e-20))
 
 
 def mix_waves(
@@ -155,10 +156,10 @@ def mix_waves(
     shape = [tf.shape(waves)[0], 1]
     chosen = tf.random.stateless_uniform(shape, seeds[0]) < probability
     ratio = tf.random.stateless_uniform(shape, seeds[1], 1e-3, 1.0)
-    other = tf.reverse(waves, [0])
-    louder = tf.sqrt((_power(waves) + 1e-12) / (_power(other) + 1e-12))
+    partner = tf.reverse(waves, [0])
+    louder = tf.sqrt((_power(waves) + 1e-12) / (_power(partner) + 1e-12))
     share = 1.0 / (1.0 + louder * (1.0 - ratio) / ratio)
-    mixed = share * waves + (1.0 - share) * other
+    mixed = share * waves + (1.0 - share) * partner
     mixed /= tf.sqrt(tf.square(share) + tf.square(1.0 - share))
     weight = tf.where(chosen, ratio, 1.0)
     soft = targets * weight + tf.reverse(targets, [0]) * (1.0 - weight)
@@ -176,14 +177,14 @@ def epoch_stream(
     batch_size: int,
     rooms: Sequence[npt.NDArray[np.float32]] = (),
 ) -> tf.data.Dataset:
-    """One epoch of batches whose waveforms are varied on the way; nothing is cached.
+    """One epoch of batches whose waveforms are augmented on the fly; nothing is cached.
 
     Args:
         dataset: where the clips come from.
         split: ``train``, ``validation`` or ``test``.
         config: front end.
-        settings: variation of waveforms; ``copies`` and what needs stored copies do not count.
-        seed: with ``epoch`` it decides order and variation.
+        settings: augmentation of waveforms, less ``copies`` and what needs stored copies.
+        seed: with ``epoch`` it decides order and augmentation.
         epoch: number of the epoch.
         batch_size: clips a batch; a last one that is smaller is left out.
         rooms: recorded room responses.
@@ -202,13 +203,7 @@ def epoch_stream(
     room = tf.constant(_stack(rooms, "pad")) if rooms else None
     start = tf.constant([seed & 0x7FFFFFFF, epoch], tf.int32)
 
-    def read(index: int) -> npt.NDArray[np.float32]:
-        try:
-            sound = dataset.read(clips[index])
-        except M3NetError as error:
-            raise ValueError(str(error)) from None
-        longer = settings.random_crop and sound.size > samples
-        return sound if longer else fit_length(sound, samples, dataset.info.fit)
+    read = functools.partial(_read_clip, dataset, clips, settings.random_crop)
 
     def wave(number: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         sound = tf.ensure_shape(tf.numpy_function(read, [index], tf.float32), [None])
@@ -219,8 +214,8 @@ def epoch_stream(
         number: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor]:
         chance = tf.random.experimental.stateless_fold_in(start, 2 * number + 1)
-        varied = vary_waves(batch[0], settings, config.sample_rate_hz, chance, noise, room)
-        return graph.features_int8(config, varied), batch[1]
+        augmented = vary_waves(batch[0], settings, config.sample_rate_hz, chance, noise, room)
+        return graph.features_int8(config, augmented), batch[1]
 
     numbers = np.arange(len(clips), dtype=np.int64)
     return (
@@ -231,6 +226,19 @@ def epoch_stream(
         .map(features, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .prefetch(2)
     )
+
+
+def _read_clip(
+    dataset: AudioDataset, clips: Sequence[Clip], random_crop: bool, index: int
+) -> npt.NDArray[np.float32]:
+    """A clip in the delivered length, or longer where a piece is then cropped at random."""
+    try:
+        sound = dataset.read(clips[index])
+    except M3NetError as error:
+        raise ValueError(str(error)) from None
+    samples = dataset.info.clip_samples
+    longer = random_crop and sound.size > samples
+    return sound if longer else fit_length(sound, samples, dataset.info.fit)
 
 
 def _stack(waves: Sequence[npt.NDArray[np.float32]], rule: FitRule) -> npt.NDArray[np.float32]:

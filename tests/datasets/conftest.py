@@ -2,10 +2,15 @@
 """Small sounds for the tests, and real ones where somebody has put them."""
 
 import csv
+import hashlib
+import http.server
 import io
 import itertools
 import json
-from collections.abc import Callable, Iterable
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -200,3 +205,92 @@ def make_layout(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return make
+
+
+class Server:
+    """An HTTP server of one folder, with faults to order.
+
+    Attributes:
+        ranges: whether it understands Range.
+        cut_after: bytes after which the next replies break off, one number a reply.
+        pause_s: wait after each 4 KiB.
+        answers: status codes of the next replies instead of files.
+        asked: (path, Range header, bytes sent) of each request that is done.
+        started: requests so far.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.ranges, self.pause_s = folder, True, 0.0
+        self.started = 0
+        self.cut_after: list[int] = []
+        self.answers: list[int] = []
+        self.asked: list[tuple[str, str | None, int]] = []
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                server.reply(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._http.server_port}/"
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,))
+        self._thread.start()
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+    def reply(self, handler: http.server.BaseHTTPRequestHandler) -> None:
+        self.started += 1
+        asked = handler.headers.get("Range")
+        path = self.folder / handler.path.lstrip("/")
+        status = self.answers.pop(0) if self.answers else 200 if path.is_file() else 404
+        if status != 200:
+            self.asked.append((handler.path, asked, 0))
+            handler.send_response(status)
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+            return
+        data = path.read_bytes()
+        tag = f'"{hashlib.md5(data).hexdigest()}"'
+        start, matching = 0, handler.headers.get("If-Range", tag) == tag
+        if asked and self.ranges and matching:
+            start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])  # type: ignore[index]
+            status = 206 if start < len(data) else 416
+        handler.send_response(status)
+        handler.send_header("ETag", tag)
+        if status == 206:
+            handler.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        body = b"" if status == 416 else data[start:]
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        stop = self.cut_after.pop(0) if self.cut_after else len(body)
+        sent = 0
+        try:
+            for place in range(0, min(stop, len(body)), 4096):
+                block = body[place : min(place + 4096, stop)]
+                handler.wfile.write(block)
+                sent += len(block)
+                time.sleep(self.pause_s)
+        except OSError:  # the other side was killed
+            pass
+        self.asked.append((handler.path, asked, sent))
+        handler.close_connection = True
+
+    def checksum(self, name: str) -> str:
+        return f"md5:{hashlib.md5((self.folder / name).read_bytes()).hexdigest()}"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    (tmp_path / "www").mkdir()
+    server = Server(tmp_path / "www")
+    yield server
+    server.close()

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from m3net_tf.datasets import (
+    checking,
     cut_statement,
     load_dataset,
     protocol_statement,
     report,
     split_facts,
 )
-from m3net_tf.datasets.base import Clip
+from m3net_tf.datasets.clips import Clip
 from m3net_tf.datasets.grouping import suggest_groups
 from m3net_tf.errors import ConfigError, DataError
 
@@ -65,7 +66,7 @@ def test_clips_longer_than_the_window_are_counted(make_layout, write_wav):
     assert "only their beginning is heard; clip_s=4 keeps all of them whole, clip_s=2 th" in said
     assert "their middle" in cut_statement(load_dataset("folder", root, fit="crop"))
     assert cut_statement(load_dataset("folder", root, clip_s=4)) is None
-    assert said in report.check("folder", root).lines()
+    assert said in report.check_lines(checking.check("folder", root))
 
 
 # The check as a first step
@@ -73,19 +74,21 @@ def test_clips_longer_than_the_window_are_counted(make_layout, write_wav):
 
 def test_check_skips_what_the_clips_do_not_allow(make_layout):
     root = make_layout("folder")
-    found = report.check("folder", root)
-    assert found.passed
-    assert [line.protocol for line in found.protocols] == ["stratified-random (groups unknown)"]
-    assert found.table().rows[0][5:7] == ("unknown", "unknown")
-    lines = "\n".join(found.lines())
+    checked = checking.check("folder", root)
+    assert checked.passed
+    assert [line.protocol for line in checked.protocols] == ["stratified-random (groups unknown)"]
+    assert report.check_table(checked).rows[0][5:7] == ("unknown", "unknown")
+    lines = "\n".join(report.check_lines(checked))
     assert "listed-split skipped:" in lines and "grouped skipped:" in lines
-    assert found.lines()[-1] == "passed; groups are unknown, so no leak can be measured"
+    assert (
+        report.check_lines(checked)[-1] == "passed; groups are unknown, so no leak can be measured"
+    )
 
 
 def test_check_with_groups_and_without_a_listed_split(make_layout):
-    found = report.check("folder", make_layout("folder"), **GROUPS)
-    assert found.passed and found.lines()[-1] == "passed"
-    assert [(line.protocol, line.leak) for line in found.protocols] == [
+    checked = checking.check("folder", make_layout("folder"), **GROUPS)
+    assert checked.passed and report.check_lines(checked)[-1] == "passed"
+    assert [(line.protocol, line.leak) for line in checked.protocols] == [
         ("grouped", 0.0),
         ("stratified-random", 1.0),
     ]
@@ -110,8 +113,8 @@ def test_one_class_is_refused(make_layout):
     shutil.rmtree(root / "snap")
     with pytest.raises(DataError, match=r"one class only, 'clap' \(20 clips\): add a folder"):
         load_dataset("folder", root).check_trainable()
-    found = report.check("folder", root)
-    assert not found.passed and "one class only" in found.errors[0]
+    checked = checking.check("folder", root)
+    assert not checked.passed and "one class only" in checked.errors[0]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is particular to each data set: its names, tables, options and partial copies."""
+"""Particulars of each data set: its names, tables, options and partial copies."""
 
 import csv
 import inspect

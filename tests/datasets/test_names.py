@@ -8,8 +8,8 @@ import os
 
 import pytest
 
-from m3net_tf.datasets import load_dataset, report
-from m3net_tf.datasets.base import Clip, is_label
+from m3net_tf.datasets import load_dataset, statistics
+from m3net_tf.datasets.clips import Clip, is_label
 from m3net_tf.errors import DataError
 
 GOOD = ["on, off", "[bold]x", '"q" \\', "a|b", "\u0635\u0648\u062a", "\u0646\u06cc\u200c\u0645"]
@@ -56,7 +56,7 @@ def test_files_whose_names_are_not_utf_8(tmp_path, write_wav):
     assert sorted(clip.clip_id for clip in dataset.clips)[0] == r"a/caf\xe9_0.wav"
     assert len(dataset.clip_list_digest()) == 64
     assert dataset.broken() == {}
-    assert report.stats("folder", tmp_path)["files"]["count"] == 10
+    assert statistics.stats("folder", tmp_path)["files"]["count"] == 10
 
 
 def test_names_of_clips_that_are_utf_8_stay():

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from m3net_tf.datasets import SPLITS, dataset_info, dataset_names, load_dataset
-from m3net_tf.datasets.base import Clip
+from m3net_tf.datasets.clips import Clip
 from m3net_tf.datasets.protocols import grouped_split, random_split, stratified_split
 from m3net_tf.errors import ConfigError, DataError
 

@@ -7,8 +7,11 @@ import sys
 import numpy as np
 import pytest
 
-from m3net_tf.datasets import base
-from m3net_tf.datasets.base import AudioDataset, Clip, DatasetInfo, held_out_groups, load_dataset
+from m3net_tf.datasets import registry
+from m3net_tf.datasets.clips import Clip, DatasetInfo
+from m3net_tf.datasets.dataset import AudioDataset
+from m3net_tf.datasets.protocols import held_out_groups
+from m3net_tf.datasets.registry import load_dataset
 from m3net_tf.errors import ConfigError, DataError
 
 INFO = DatasetInfo(
@@ -39,9 +42,9 @@ def change(index: int, **changes: object) -> AudioDataset:
 
 def test_every_data_set_describes_itself():
     expected = "audioset cremad esc10 esc50 folder fsd50k nsynth ravdess speech_commands synth us8k"
-    assert " ".join(base.dataset_names()) == expected
-    for name in base.dataset_names():
-        info = base.dataset_info(name)
+    assert " ".join(registry.dataset_names()) == expected
+    for name in registry.dataset_names():
+        info = registry.dataset_info(name)
         assert info.name == name
         assert info.protocol == info.protocols[0]
         assert all([info.classes or name == "folder", info.licence, info.citation])
@@ -215,7 +218,7 @@ def test_a_folder_for_each_data_set(make_layout, monkeypatch, tmp_path):
     for data_dir in (root, root.parent, None):
         assert len(load_dataset("esc10", data_dir).clips) == 200
     root.rename(root.parent / "esc50")  # ESC-10 comes in ESC-50's archive
-    assert base.data_folder("esc10") == root.parent / "esc50"
+    assert registry.data_folder("esc10") == root.parent / "esc50"
     assert len(load_dataset("esc10").clips) == 200
     with pytest.raises(DataError, match="class 'pig' has no training clip"):
         load_dataset("esc50")

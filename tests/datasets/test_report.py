@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from m3net_tf.datasets import base, dataset_names, load_dataset, report
+from m3net_tf.datasets import checking, dataset_names, load_dataset, registry, report, statistics
 from m3net_tf.errors import ConfigError, DataError
 
 
@@ -19,7 +19,7 @@ def test_info_of_every_data_set(make_layout):
         text = "\n".join(report.info_lines(name))
         assert "Licence:" in text
         assert "Options:" in text
-        assert ("Archive: " in text) == bool(base.dataset_info(name).archives)
+        assert ("Archive: " in text) == bool(registry.dataset_info(name).archives)
     here = report.info_lines("us8k", make_layout("us8k"))
     assert "Here: official-10fold (folds 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 of 10), fold 1 tests" in here
     assert "  test: 40 clips" in here
@@ -39,21 +39,21 @@ def test_check_proves_protocols_and_names_the_leak(make_layout):
     root = make_layout("ravdess")
     for path in root.rglob("Actor_2*/*.wav"):
         path.unlink()
-    found = report.check("ravdess", root)
-    assert found.passed
-    assert found.partial
-    honest = [line for line in found.protocols if not line.allowed]
+    checked = checking.check("ravdess", root)
+    assert checked.passed
+    assert checked.partial
+    honest = [line for line in checked.protocols if not line.allowed]
     assert [line.fold for line in honest] == [*range(1, 6), *range(1, 11)]
     assert {(line.shared_groups, line.leak) for line in honest} == {(0, 0.0)}
-    (leaking,) = (line for line in found.protocols if line.allowed)
+    (leaking,) = (line for line in checked.protocols if line.allowed)
     assert (leaking.shared_groups, leaking.leak) == (17, 1.0)
     first = load_dataset("ravdess", root, fold=1)
     assert honest[0].clip_list == first.clip_list_digest()
-    rows = found.table().rows
+    rows = report.check_table(checked).rows
     assert rows[0][5:7] == ("disjoint", "0.0 %")
     assert rows[-1][5:7] == ("17 shared", "100.0 %")
     assert rows[-1][0] == "paper-random\n(19 of 24 actors)\nLEAKS"
-    lines = found.lines()
+    lines = report.check_lines(checked)
     assert "partial copy: 19 of 24 actors, 152 of 1440 clips" in lines
     assert "speaker-independent: no fold 6" in lines
     assert lines[-1] == "passed, for the part that is there"
@@ -64,12 +64,12 @@ def test_check_finds_broken_files(make_layout):
     paths = sorted(root.rglob("*.wav"))
     paths[0].write_bytes(paths[0].read_bytes()[:200])
     paths[1].write_bytes(b"no sound")
-    found = report.check("esc10", root)
-    assert not found.passed
-    assert set(found.broken) == {path.name for path in paths[:2]}
-    assert found.lines()[-1].startswith("NOT passed")
-    assert set(report.check("esc10", root, decode=True).broken) == set(found.broken)
-    assert report.check("esc10", root, decode=True, skip_broken=True).passed
+    checked = checking.check("esc10", root)
+    assert not checked.passed
+    assert set(checked.broken) == {path.name for path in paths[:2]}
+    assert report.check_lines(checked)[-1].startswith("NOT passed")
+    assert set(checking.check("esc10", root, decode=True).broken) == set(checked.broken)
+    assert checking.check("esc10", root, decode=True, skip_broken=True).passed
 
 
 def test_check_finds_a_group_on_both_sides(make_layout):
@@ -80,16 +80,16 @@ def test_check_finds_a_group_on_both_sides(make_layout):
     other = next(row for row in text.splitlines() if row.startswith("1-"))
     fields = other.split(",")
     table.write_text(text.replace(other, ",".join([*fields[:5], source, fields[6]])))
-    found = report.check("esc10", root)
-    assert not found.passed
-    assert any(f"group src_file {source} is in" in error for error in found.errors)
+    checked = checking.check("esc10", root)
+    assert not checked.passed
+    assert any(f"group src_file {source} is in" in error for error in checked.errors)
     table.unlink()
     with pytest.raises(DataError, match="metadata is missing"):
-        report.check("esc10", root)
+        checking.check("esc10", root)
 
 
 def test_stats(make_layout):
-    facts = report.stats("nsynth", make_layout("nsynth"))
+    facts = statistics.stats("nsynth", make_layout("nsynth"))
     assert json.loads(json.dumps(facts))["classes"]["synth_lead"]["train"] == 4
     assert facts["files"]["rates_hz"] == {16_000: 84}
     rows = {row[0]: row[1:] for row in report.stats_table(facts).rows}
@@ -100,7 +100,7 @@ def test_stats(make_layout):
     assert "rates: 16000 Hz (84); delivered 16000 Hz" in text
     assert "formats: WAV PCM_16 (84)" in text
     assert "length: 0.006 to 0.006 s" in text
-    lines = report.stats_lines(report.stats("synth"))
+    lines = report.stats_lines(statistics.stats("synth"))
     assert lines[-1] == "files: none, the clips are made by the program"
 
 
@@ -108,9 +108,9 @@ def test_stats_of_a_broken_file(make_layout):
     root = make_layout("esc10")
     path = next(root.rglob("*.wav"))
     path.write_bytes(b"no sound")
-    lines = report.stats_lines(report.stats("esc10", root))
+    lines = report.stats_lines(statistics.stats("esc10", root))
     assert any(line.startswith(f"broken: {path}") for line in lines)
-    (reason,) = report.check("esc10", root, decode=True).broken.values()
+    (reason,) = checking.check("esc10", root, decode=True).broken.values()
     assert reason.endswith("; replace the file or leave it out, or fetch the data again")
 
 

@@ -31,7 +31,7 @@ TRUTH = ClassTruth.of([TrueEvent(0, 5.0, 6.0), TrueEvent(1, 1.0, 9.0), TrueEvent
 )
 def test_an_event_finds_one_true_event(times_s, found, false_accepts):
     tally = TRUTH.tally(times_s, 1.0)
-    assert (tally.true_events, tally.found, tally.false_accepts) == (2, found, false_accepts)
+    assert (tally.true_events, tally.detected, tally.false_accepts) == (2, found, false_accepts)
     assert tally.missed == 2 - found
 
 
@@ -60,7 +60,7 @@ CONFIG = DetectorConfig(
 
 
 def recording(seed: int = 0, seconds: int = 900) -> Recording:
-    """A quarter of an hour in which class a is easily told and class b is like chance.
+    """A quarter of an hour in which class a is easy and class b is like chance.
 
     True events come every 10 s, a and b in turn. The scores of a reach 0.98 in its events and
     short peaks of 0.9 elsewhere; b has the same peaks in and outside its events.
@@ -98,7 +98,7 @@ def test_a_target_is_kept_with_the_fewest_misses():
     assert tallies["a"].missed == 0
     assert tallies["b"].missed < made.score(strict)["b"].missed
     # The settings hold on a recording that the search has not seen.
-    assert made.score(strict)["a"].found == recording(1).score(strict)["a"].found
+    assert made.score(strict)["a"].detected == recording(1).score(strict)["a"].detected
 
 
 def test_settings_found_are_of_the_searched_kind():
@@ -120,7 +120,7 @@ def test_a_class_that_cannot_keep_to_the_target_is_switched_off():
     loud = dataclasses.replace(noisy, tape=Tape(np.zeros_like(made.tape.levels), always))
     one = tune(loud, CONFIG, 0.0)
     assert one.classes[2].threshold == 1.0
-    assert loud.score(one)["b"].found == 0
+    assert loud.score(one)["b"].detected == 0
     assert loud.score(one)["a"].missed == 0
 
 
@@ -163,9 +163,9 @@ def test_false_accepts_are_shared_in_the_best_way():
         kept = [tuning._best_of_each_count(own, allowed) for own in options]
         chosen = tuning._share(kept, allowed)
         best = min(
-            sum(one.missed for one in way)
+            sum(option.missed for option in way)
             for way in itertools.product(*options)
-            if sum(one.false_accepts for one in way) <= allowed
+            if sum(option.false_accepts for option in way) <= allowed
         )
-        assert sum(one.missed for one in chosen) == best
-        assert sum(one.false_accepts for one in chosen) <= allowed
+        assert sum(option.missed for option in chosen) == best
+        assert sum(option.false_accepts for option in chosen) <= allowed

@@ -14,6 +14,7 @@ import pytest
 
 from m3net_tf import __main__ as entry
 from m3net_tf.export import Bundle, export_run
+from m3net_tf.runtime import attach_metadata
 from m3net_tf.training import Run
 
 
@@ -64,3 +65,16 @@ def classify() -> Callable[..., int]:
         return stop.value.code
 
     return call
+
+
+@pytest.fixture
+def with_metadata(exported: Bundle) -> Callable[[Path, Callable[[dict], None]], Path]:
+    """Write the exported file with changed metadata."""
+
+    def write(path: Path, change: Callable[[dict], None]) -> Path:
+        manifest = json.loads(json.dumps(exported.manifest))
+        change(manifest)
+        path.write_bytes(attach_metadata(exported.tflite, manifest))
+        return path
+
+    return write

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``m3net classify`` takes and how it ends: folders, pipes, long, broken and hostile files."""
+"""Input of ``m3net classify`` and how it ends: folders, pipes, long, broken and hostile files."""
 
 from __future__ import annotations
 

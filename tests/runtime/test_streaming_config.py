@@ -23,7 +23,8 @@ CONFIG = DetectorConfig.default(FrontendConfig(), 49, LABELS)
 
 def test_default_listens_for_all_but_silence_and_unknown():
     assert CONFIG.labels == LABELS
-    assert [one.event for one in CONFIG.classes] == [False, False, True, False, True, True]
+    events = [settings.event for settings in CONFIG.classes]
+    assert events == [False, False, True, False, True, True]
     assert CONFIG.gate_bins == 40 and CONFIG.gate_level is None
     assert CONFIG.gate_sum == -128 * 40  # open for every column
     cepstra = FrontendConfig(mfcc_coefficients=13, feature_min=-60.0, feature_max=40.0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What makes an event, example by example; and whole recordings at once give the same events."""
+"""Examples of what makes an event; and whole recordings at once give the same events."""
 
 import dataclasses
 
@@ -85,8 +85,8 @@ def test_of_two_that_are_due_the_higher_comes_first_the_other_next():
 
 def test_the_model_runs_from_a_full_window_on():
     detector = Detector(config(PLAIN, window_columns=4, run_columns=3))
-    wanted = [detector.wants_inference([0]) for _ in range(11)]
-    assert np.flatnonzero(wanted).tolist() == [3, 6, 9]
+    inferences = [detector.wants_inference([0]) for _ in range(11)]
+    assert np.flatnonzero(inferences).tolist() == [3, 6, 9]
 
 
 def test_the_gate_spares_runs_in_silence():

@@ -4,7 +4,7 @@ import pytest
 
 from m3net_tf.keras import tf
 from m3net_tf.training.augmentation import mixup, spec_augment, vary_waveform
-from m3net_tf.training.recipe import AugmentationSection
+from m3net_tf.training.sections import AugmentationSection
 
 RATE_HZ = 16_000
 OFF = AugmentationSection(shift_s=0.0, gain_db=(0.0, 0.0), noise_probability=0.0)

@@ -11,7 +11,7 @@ from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.frontend import FrontendConfig, features_int8
 from m3net_tf.training import features as features_module
 from m3net_tf.training.features import compute_features, input_shape
-from m3net_tf.training.recipe import AugmentationSection
+from m3net_tf.training.sections import AugmentationSection
 
 CONFIG = FrontendConfig()
 VARIED = AugmentationSection(copies=2)
@@ -80,7 +80,7 @@ def test_the_seed_alone_decides_the_copies(cache, dataset):
     assert not np.array_equal(first[1], other[1])
 
 
-def test_what_changes_the_features_is_computed_anew(cache, dataset, filled):
+def test_what_changes_the_features_is_computed_again(cache, dataset, filled):
     compute_features(dataset, "validation", CONFIG)
     others = [
         (dataset, "test", CONFIG, None, 0),
@@ -104,7 +104,7 @@ def test_what_changes_no_feature_is_not(cache, dataset, filled):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "other shape", "zip"])
-def test_a_damaged_cache_file_is_made_anew(damage, cache, dataset, filled):
+def test_a_damaged_cache_file_is_made_again(damage, cache, dataset, filled):
     first = compute_features(dataset, "validation", CONFIG).features.copy()
     (path,) = (cache / "features").iterdir()
     whole = path.read_bytes()

@@ -14,7 +14,7 @@ import numpy as np
 from m3net_tf.datasets import load_dataset
 from m3net_tf.frontend import FrontendConfig, store
 from m3net_tf.training.features import compute_features, row_keys
-from m3net_tf.training.recipe import AugmentationSection
+from m3net_tf.training.sections import AugmentationSection
 
 store.FILE_BYTES = 30_000  # 15 maps a file
 base, racing = sys.argv[1], sys.argv[2] == "race"

@@ -9,11 +9,11 @@ import pytest
 import soundfile
 
 from m3net_tf.datasets import AudioDataset, load_dataset
-from m3net_tf.datasets.base import Clip
+from m3net_tf.datasets.clips import Clip
 from m3net_tf.frontend import FrontendConfig, features_int8, frontend_preset
 from m3net_tf.frontend.store import RowWriter
 from m3net_tf.training.features import compute_features, row_keys
-from m3net_tf.training.recipe import AugmentationSection
+from m3net_tf.training.sections import AugmentationSection
 
 CONFIG = FrontendConfig()
 
@@ -88,18 +88,18 @@ def test_the_same_sound_elsewhere_is_known(dataset, computed, tmp_path):
 
 
 def test_what_sounds_otherwise_has_another_key(dataset, tmp_path):
-    varied = AugmentationSection(copies=1)
+    copies = AugmentationSection(copies=1)
     rooms = tmp_path / "rooms"
     rooms.mkdir()
     soundfile.write(rooms / "a.wav", np.array([1.0, 0.5, 0.2]), 16_000)
-    roomy = dataclasses.replace(varied, room_probability=1.0, room_folder=str(rooms))
+    roomy = dataclasses.replace(copies, room_probability=1.0, room_folder=str(rooms))
     base = dataset.info
     others = [
-        (dataset, CONFIG, varied, 0),
-        (dataset, CONFIG, varied, 1),
+        (dataset, CONFIG, copies, 0),
+        (dataset, CONFIG, copies, 1),
         (dataset, CONFIG, roomy, 0),
         *(
-            (dataset, CONFIG, dataclasses.replace(varied, **{key: value}), 0)
+            (dataset, CONFIG, dataclasses.replace(copies, **{key: value}), 0)
             for key, value in {
                 "random_crop": True,
                 "stretch_probability": 0.1,
@@ -109,8 +109,8 @@ def test_what_sounds_otherwise_has_another_key(dataset, tmp_path):
                 "noise_snr_db": (0.0, 1.0),
             }.items()
         ),
-        (dataclasses.replace(dataset, noise=()), CONFIG, varied, 0),
-        (dataset, frontend_preset("kaldi_fbank"), varied, 0),
+        (dataclasses.replace(dataset, noise=()), CONFIG, copies, 0),
+        (dataset, frontend_preset("kaldi_fbank"), copies, 0),
     ]
     seen = Counter(
         key for arguments in others for key in row_keys(arguments[0], "train", *arguments[1:])[1]

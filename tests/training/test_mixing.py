@@ -10,7 +10,8 @@ from m3net_tf.errors import ConfigError
 from m3net_tf.frontend import FrontendConfig, features, graph, quantize_features
 from m3net_tf.keras import tf
 from m3net_tf.training.mixing import between_class, cutmix
-from m3net_tf.training.recipe import AugmentationSection, Recipe
+from m3net_tf.training.recipe import Recipe
+from m3net_tf.training.sections import AugmentationSection
 
 RNG = np.random.default_rng(0)
 MAPS = RNG.uniform(-1, 0.9, (64, 12, 15, 1)).astype(np.float32)

@@ -7,8 +7,8 @@ import soundfile
 
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.training.augmentation import change_pitch, change_tempo, cut_at_random, vary_waveform
-from m3net_tf.training.recipe import AugmentationSection
 from m3net_tf.training.rooms import make_room, read_rooms, reverberate
+from m3net_tf.training.sections import AugmentationSection
 
 RATE_HZ = 16_000
 QUIET = {"shift_s": 0.0, "gain_db": (0.0, 0.0), "noise_probability": 0.0}

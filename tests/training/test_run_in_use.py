@@ -36,7 +36,7 @@ def fit(folder, _):
 
 
 def detect(folder, _):
-    from m3net_tf.evaluation.evaluate import evaluate_streaming
+    from m3net_tf.evaluation.live import evaluate_streaming
 
     evaluate_streaming(Run(folder))
 

@@ -4,8 +4,8 @@ import pytest
 
 from m3net_tf.keras import keras, tf
 from m3net_tf.models import build_model
-from m3net_tf.training.recipe import TrainingSection
 from m3net_tf.training.schedules import learning_rate, make_optimizer
+from m3net_tf.training.sections import TrainingSection
 
 
 def rates(steps: int = 12, **changes: object) -> np.ndarray:

@@ -50,8 +50,8 @@ def test_same_as_the_slow_loss_on_logits(temperature, weight):
 def test_exits_that_agree_with_the_last_have_nothing_to_learn_from_it():
     same = [tf.nn.softmax(LOGITS[0])] * 3
     alone = self_distillation_loss(TARGETS, same, weight=0.0)
-    taught = self_distillation_loss(TARGETS, same, weight=1.0)
-    np.testing.assert_allclose(taught, alone / 3, rtol=1e-6)  # the last one's cross-entropy
+    distilled = self_distillation_loss(TARGETS, same, weight=1.0)
+    np.testing.assert_allclose(distilled, alone / 3, rtol=1e-6)  # the last one's cross-entropy
 
 
 def test_the_teacher_learns_from_the_labels_alone():
@@ -63,8 +63,8 @@ def test_the_teacher_learns_from_the_labels_alone():
     np.testing.assert_allclose(last, (softmax(LOGITS[0]) - TARGETS) / BATCH, atol=1e-6)
     # Towards the teacher, with the temperature's square: T (student - teacher) / batch.
     for values, gradient in zip(LOGITS[1:], early, strict=True):
-        wanted = 3.0 * (softmax(values / 3.0) - softmax(LOGITS[0] / 3.0)) / BATCH
-        np.testing.assert_allclose(gradient, wanted, atol=1e-6)
+        expected = 3.0 * (softmax(values / 3.0) - softmax(LOGITS[0] / 3.0)) / BATCH
+        np.testing.assert_allclose(gradient, expected, atol=1e-6)
 
 
 def test_certain_and_impossible_classes_stay_finite_in_a_graph():

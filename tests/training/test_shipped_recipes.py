@@ -8,7 +8,7 @@ import pytest
 
 from m3net_tf.studies.grid_file import grid_names
 from m3net_tf.training import load_recipe, train
-from m3net_tf.training.recipe import DatasetSection
+from m3net_tf.training.sections import DatasetSection
 
 ROOT = Path(__file__).parents[2] / "experiments/mcu"  # tables, here and of papers: tests/studies
 TABLES = {Path(name).name for name in grid_names()}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trainings that start from other runs, are taught by them, end early or report more."""
+"""Trainings that start from other runs, are distilled from them, end early or report more."""
 
 import csv
 import dataclasses
@@ -18,9 +18,8 @@ from m3net_tf.training import Recipe, Run, save_recipe, train
 from m3net_tf.training.distillation import load_teacher
 from m3net_tf.training.evaluation import answers, predict
 from m3net_tf.training.features import compute_features, with_lengths
-from m3net_tf.training.fine_tuning import start_from
-from m3net_tf.training.recipe import AugmentationSection, FineTuningSection
 from m3net_tf.training.run import load_recipe_dataset
+from m3net_tf.training.sections import AugmentationSection
 from m3net_tf.training.state import TrainingState
 from m3net_tf.training.steps import _vary
 
@@ -31,7 +30,7 @@ ONE_EPOCH = {"epochs": 1, "weight_average": 0.0}
 
 
 def student(tiny_recipe, tiny_run, **sections: dict) -> Recipe:
-    """A recipe that the tiny run teaches."""
+    """A recipe with the tiny run as its teacher."""
     return tiny_recipe(**{"distillation": {"run": str(tiny_run)}, **sections})
 
 
@@ -62,15 +61,15 @@ def test_another_front_end_has_the_answers_to_the_clips_as_recorded(
     run = Run(tiny_run)
     own = compute_features(run.dataset(None), "train", run.recipe().frontend)
     np.testing.assert_array_equal(teacher.answers, predict(run.load_model(), own.clean))
-    taught = train(recipe, tmp_path / "taught")
+    distilled = train(recipe, tmp_path / "distilled")
     alone = dataclasses.replace(
         recipe, distillation=dataclasses.replace(recipe.distillation, weight=0.0)
     )
     train(alone, tmp_path / "alone")
-    histories = [(tmp_path / name / "history.csv").read_text() for name in ("taught", "alone")]
+    histories = [(tmp_path / name / "history.csv").read_text() for name in ("distilled", "alone")]
     losses = [float(next(csv.DictReader(text.splitlines()))["loss"]) for text in histories]
     assert losses[0] != pytest.approx(losses[1], rel=1e-3)
-    assert taught["recipe"]["distillation"]["run"] == str(tiny_run)
+    assert distilled["recipe"]["distillation"]["run"] == str(tiny_run)
 
 
 def test_mixing_mixes_a_teachers_answers_as_it_mixes_targets(tiny_recipe):
@@ -118,7 +117,7 @@ def copied(tiny_run, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "frontend", "message"),
     [
-        ({"labels": ["a", "b"]}, {}, "copy knows 2 classes that are not the 10 of synth: name"),
+        ({"labels": ["a", "b"]}, {}, "copy has 2 classes that are not the 10 of synth: name"),
         (
             {"clip_list_sha256": {"validation": "0", "test": "0"}},
             {},
@@ -133,7 +132,7 @@ def test_teachers_that_do_not_fit(changes, frontend, message, tiny_recipe, copie
 
 
 @pytest.mark.parametrize("section", ["distillation", "fine_tuning"])
-def test_an_unfinished_run_neither_teaches_nor_begins(section, tiny_recipe, tmp_path):
+def test_an_unfinished_run_is_no_teacher_and_no_start(section, tiny_recipe, tmp_path):
     save_recipe(tiny_recipe(), tmp_path / "begun/recipe.yaml")
     with pytest.raises(ModelError, match="begun has not finished training"):
         train(tiny_recipe(**{section: {"run": str(tmp_path / "begun")}}), tmp_path / "run")
@@ -143,62 +142,6 @@ def test_an_unfinished_run_neither_teaches_nor_begins(section, tiny_recipe, tmp_
 
 
 # Fine-tuning
-
-
-def test_fine_tuning_begins_with_the_runs_layers_and_a_new_head(tiny_recipe, tiny_run, tmp_path):
-    recipe = tiny_recipe(
-        training=ONE_EPOCH, fine_tuning={"run": str(tiny_run), "freeze": ["sfp", "mfp_align"]}
-    )
-    lines: list[str] = []
-    metrics = train(recipe, tmp_path / "run", log=lines.append)
-    told = metrics["fine_tuning"]
-    assert told["layers_new"] == ["dense"]
-    assert told["layers_frozen"]
-    assert told["parameters_taken"] == metrics["parameters"] - 90  # 8 channels to 10 classes
-    assert any(line.startswith(f"{told['layers_taken']} layers with ") for line in lines)
-    before, after = (Run(folder).load_model() for folder in (tiny_run, tmp_path / "run"))
-    for layer in after.layers:
-        same = [
-            np.array_equal(a, b)
-            for a, b in zip(
-                layer.get_weights(), before.get_layer(layer.name).get_weights(), strict=True
-            )
-        ]
-        assert all(same) if layer.name in told["layers_frozen"] else not all(same) or not same
-
-
-def begin(tiny_run, tiny_recipe, classes: int = 10, **settings: object) -> dict:
-    overrides = tiny_recipe().model.arguments
-
-    def build(count: int) -> keras.Model:
-        return build_model("m3net", "mcu", input_shape=SHAPE, classes=count, overrides=overrides)
-
-    section = FineTuningSection(str(tiny_run), **settings)
-    dataset = load_recipe_dataset(tiny_recipe(), None)
-    return start_from(build(classes), section, dataset, build, lambda _: None)
-
-
-def test_freezing_what_is_not_there(tiny_run, tiny_recipe):
-    with pytest.raises(ConfigError, match="freeze names 'stem', with which no layer begins: .*sfp"):
-        begin(tiny_run, tiny_recipe, freeze=("stem",))
-    with pytest.raises(ConfigError, match="freeze leaves nothing to be trained: freeze less"):
-        begin(tiny_run, tiny_recipe, freeze=("",))
-
-
-def test_a_run_of_another_network(tiny_run, tiny_recipe, tmp_path):
-    recipe = tiny_recipe(
-        model={"name": "ds_cnn", "arguments": {}}, fine_tuning={"run": str(tiny_run)}
-    )
-    source = Run(tiny_run).load_model()
-    for layer in source.layers:
-        layer._name = f"other_{layer.name}"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "load_model", lambda _: source)
-        with pytest.raises(ConfigError, match="has no layer that fits ds_cnn by name and shape"):
-            train(recipe, tmp_path / "run")
-
-
-# Lengths, early stopping, learnt figures, TensorBoard
 
 
 @pytest.fixture(scope="module")
@@ -248,8 +191,8 @@ def test_own_lengths(short_recipe, short_clips):
     dataset = load_recipe_dataset(short_recipe, short_clips)
     config = short_recipe.frontend
     features = compute_features(dataset, "train", config)
-    varied = AugmentationSection(shift_s=0.05, speed_probability=0.5, speed=(0.8, 1.2))
-    lengths = with_lengths(features, dataset, config, varied).lengths
+    augmentation = AugmentationSection(shift_s=0.05, speed_probability=0.5, speed=(0.8, 1.2))
+    lengths = with_lengths(features, dataset, config, augmentation).lengths
     for clip, own, longest in zip(features.clips, *lengths, strict=True):
         samples = dataset.read(clip).size
         assert own == config.frame_count(min(samples, 4800))
@@ -280,9 +223,9 @@ def test_a_run_with_lengths_that_ends_early_and_says_what_it_learns(
 
     model, dataset = Run(folder).load_model(), Run(folder).dataset(short_clips)
     features = compute_features(dataset, "test", short_recipe.frontend)
-    told = answers(model, with_lengths(features, dataset, short_recipe.frontend))
-    assert not np.allclose(told, answers(model, features), atol=1e-4)
-    accuracy = (told.argmax(1) == features.labels).mean()
+    with_own_lengths = answers(model, with_lengths(features, dataset, short_recipe.frontend))
+    assert not np.allclose(with_own_lengths, answers(model, features), atol=1e-4)
+    accuracy = (with_own_lengths.argmax(1) == features.labels).mean()
     assert metrics["test"]["accuracy"] == pytest.approx(accuracy)
 
     (written,) = (folder / "tensorboard").iterdir()

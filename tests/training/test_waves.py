@@ -9,8 +9,8 @@ import pytest
 from m3net_tf.datasets import load_dataset
 from m3net_tf.frontend import FrontendConfig, graph
 from m3net_tf.keras import tf
-from m3net_tf.training.recipe import AugmentationSection
 from m3net_tf.training.rooms import reverberate
+from m3net_tf.training.sections import AugmentationSection
 from m3net_tf.training.waves import (
     crop_waves,
     epoch_stream,

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from m3net_tf.errors import ConfigError
+from m3net_tf.errors import ConfigError, require_known_keys
 from m3net_tf.keras import keras, tf
 from m3net_tf.models.diffres.frame_importance import conv_encoder, frame_importance
 from m3net_tf.models.diffres.time_pooling import AdaptiveAveragePooling, FrameSampling
@@ -147,12 +147,11 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
     """
     if design.method not in METHODS:
         raise ConfigError(f"model.method is {design.method!r}: choose one of {', '.join(METHODS)}")
-    for key in design.feature_range or {}:
-        if key not in (known := ("feature_min", "feature_max", "log")):
-            raise ConfigError(
-                f"unknown key {key!r} in section 'model.feature_range': known keys are "
-                f"{', '.join(known)}"
-            )
+    require_known_keys(
+        design.feature_range or {},
+        ("feature_min", "feature_max", "log"),
+        "in section 'model.feature_range'",
+    )
     if input_shape[2] != 1:
         raise ConfigError(f"DiffRes takes a map with 1 channel, not {input_shape[2]}")
     inputs = keras.Input(input_shape, name="features")  # (F, T, 1)

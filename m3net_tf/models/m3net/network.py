@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from m3net_tf.errors import ConfigError
+from m3net_tf.errors import ConfigError, require_known_keys
 from m3net_tf.keras import keras, tf
 from m3net_tf.layers import (
     Mirror,
@@ -197,16 +197,11 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
 
 def _stages(rows: Sequence[Stage | Mapping[str, Any]], section: str) -> list[Stage]:
     """Rows of a recipe as stages; a recipe has plain mappings."""
-    known = [field.name for field in dataclasses.fields(Stage)]
+    names = [field.name for field in dataclasses.fields(Stage)]
     stages = []
     for row in rows:
         if not isinstance(row, Stage):
-            for key in row:
-                if key not in known:
-                    raise ConfigError(
-                        f"unknown key {key!r} in section 'model.{section}': known keys are "
-                        f"{', '.join(known)}"
-                    )
+            require_known_keys(row, names, f"in section 'model.{section}'")
             plain: dict[str, Any] = {
                 key: tuple(value) if isinstance(value, list) else value
                 for key, value in row.items()

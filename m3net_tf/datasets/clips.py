@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clips, and the descriptions of data sets: plain facts, without any sound."""
+
+import dataclasses
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+
+from m3net_tf.datasets.audio import FIT_RULES, FitRule
+from m3net_tf.errors import ConfigError
+
+SPLITS = ("train", "validation", "test")
+_NO_LABEL = frozenset({"Cc", "Cs", "Zl", "Zp"})  # controls, surrogates, line breaks
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Archive:
+    """One file of a data set's download.
+
+    Attributes:
+        url: where its publisher keeps it.
+        checksum: ``md5:...`` or ``sha256:...`` as published; empty where none is, so that the
+            first download is trusted and its SHA-256 recorded.
+        size_bytes: published size, 0 where unknown.
+        unpack: false for the further volumes (``.z01`` ...) of a split zip, which are read
+            together with their ``.zip``.
+    """
+
+    url: str
+    checksum: str = ""
+    size_bytes: int = 0
+    unpack: bool = True
+
+    @property
+    def file_name(self) -> str:
+        """Name of the file on disk: the last part of the URL without its query."""
+        return self.url.split("?")[0].rstrip("/").rsplit("/", 1)[-1]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Clip:
+    """One labelled piece of sound.
+
+    Attributes:
+        clip_id: name that is unique in the data set and the same on every machine.
+        label: class name, one of ``DatasetInfo.labels``; of several the first.
+        split: ``train``, ``validation`` or ``test``.
+        group: what must not stand on two sides of a split (speaker, recording ...).
+        path: sound file, or None where the data set synthesises the clip.
+        start_s: start of the piece inside the file.
+        duration_s: length of the piece; None means to the end of the file.
+        gain: factor on the samples.
+        synthetic: made by us (for example silence cut out of noise), not listed by the publisher.
+        labels: all class names of a multi-label clip; empty where ``label`` is the only one.
+    """
+
+    clip_id: str
+    label: str
+    split: str
+    group: str
+    path: Path | None = None
+    start_s: float = 0.0
+    duration_s: float | None = None
+    gain: float = 1.0
+    synthetic: bool = False
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Escape in the name what is not UTF-8: it is printed, hashed and stored."""
+        if not self.clip_id.isascii():
+            name = self.clip_id.encode("utf-8", "surrogateescape")
+            object.__setattr__(self, "clip_id", name.decode("utf-8", "backslashreplace"))
+
+    @property
+    def all_labels(self) -> tuple[str, ...]:
+        """The clip's class names, one or more."""
+        return self.labels or (self.label,)
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+    """Description of a data set: facts to know, and to print with a result.
+
+    Attributes:
+        name: registry name.
+        labels: class names; their order is the order of the network's outputs. Empty in the
+            registry where they come with the data.
+        sample_rate_hz: rate at which clips are delivered.
+        clip_s: length at which clips are delivered.
+        protocols: names that ``load_dataset(protocol=...)`` takes, the default first.
+        licence, citation, url: of the data, as their publisher states them.
+        clips: number of clips of the complete set, 0 where there is no such number.
+        protocol: the protocol in use; it names the missing part of a partial copy.
+        fold: the test fold, where the protocol has folds.
+        folds: number of folds of each folded protocol, the protocols that take a fold.
+        leaking_protocols: protocols that put a group on both sides by construction.
+        fit: how a clip is brought to ``clip_s``, see :func:`m3net_tf.datasets.audio.fit_length`.
+        resample: whether files of another rate or with several channels are converted (otherwise
+            they are errors).
+        needs_folder: whether ``data_dir`` must be given.
+        notes: remarks that belong to every figure.
+        group: what ``Clip.group`` is, in words.
+        groups_known: whether ``Clip.group`` tells what belongs together; where it does not, each
+            clip is a group, and no leak can be measured.
+        multi_label: whether a clip may have several labels (scored by mean average precision).
+        held_out_may_share: whether validation and test may share groups, as the publisher has it;
+            training never shares one with either.
+        class_count: number of classes of the complete set where ``labels`` come with the data.
+        archives: what ``m3net data fetch`` downloads; empty where that has to be done by hand.
+        fetch_hint: how to get the data by hand.
+        folder: folder that ``fetch`` makes; the name unless several data sets share one.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    sample_rate_hz: int
+    clip_s: float
+    protocols: tuple[str, ...]
+    licence: str
+    citation: str
+    url: str
+    clips: int = 0
+    protocol: str = ""
+    fold: int | None = None
+    folds: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    leaking_protocols: tuple[str, ...] = ()
+    fit: FitRule = "pad"
+    resample: bool = True
+    needs_folder: bool = True
+    notes: tuple[str, ...] = ()
+    group: str = "clip"
+    groups_known: bool = True
+    multi_label: bool = False
+    held_out_may_share: bool = False
+    class_count: int = 0
+    archives: tuple[Archive, ...] = ()
+    fetch_hint: str = ""
+    folder: str = ""
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, 0 where only the data tell."""
+        return len(self.labels) or self.class_count
+
+    @property
+    def clip_samples(self) -> int:
+        """Samples of a delivered clip."""
+        return round(self.clip_s * self.sample_rate_hz)
+
+    @property
+    def leaking(self) -> bool:
+        """Whether the protocol in use puts a group on both sides by construction."""
+        return self.protocol.split(" (")[0] in self.leaking_protocols
+
+
+def check_number(
+    owner: str, name: str, value: object, low: float, high: float, *, whole: bool = True
+) -> None:
+    """Refuse an option that is not a (whole) number from ``low`` to ``high``.
+
+    Raises:
+        ConfigError: naming the data set, the option and the range.
+    """
+    kind = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+        raise ConfigError(
+            f"data set {owner}: {name} is {value!r}; "
+            f"give a {'whole ' if whole else ''}number from {low:g} to {high:g}"
+        )
+
+
+def delivered(
+    info: DatasetInfo,
+    *,
+    fit: FitRule | None = None,
+    sample_rate_hz: int | None = None,
+    clip_s: float | None = None,
+) -> DatasetInfo:
+    """The description with another length rule, rate or clip length, each checked.
+
+    Raises:
+        ConfigError: unknown rule, or a number outside its range.
+    """
+    if fit is not None:
+        if fit not in FIT_RULES:
+            raise ConfigError(
+                f"{info.name}: fit {fit!r} is unknown; choose from {', '.join(FIT_RULES)}"
+            )
+        info = dataclasses.replace(info, fit=fit)
+    if sample_rate_hz is not None:
+        check_number(info.name, "sample_rate_hz", sample_rate_hz, 4_000, 192_000)
+        info = dataclasses.replace(info, sample_rate_hz=sample_rate_hz)
+    if clip_s is not None:
+        check_number(info.name, "clip_s", clip_s, 0.01, 3600, whole=False)
+        info = dataclasses.replace(info, clip_s=clip_s)
+    return info
+
+
+def partial_copy(info: DatasetInfo, part: str, clips: int, total: int) -> DatasetInfo:
+    """The description of a copy that lacks something: its protocol's name says so."""
+    note = f"partial copy: {part}, {clips} of {total} clips"
+    return dataclasses.replace(
+        info, protocol=f"{info.protocol} ({part})", notes=(*info.notes, note)
+    )
+
+
+def is_label(text: str) -> bool:
+    """Whether a text can name a class on a line of its own: in a list, a protocol, a terminal."""
+    return bool(text) and not any(unicodedata.category(mark) in _NO_LABEL for mark in text)

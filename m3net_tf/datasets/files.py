@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables and files in the folder of a data set."""
+
+import csv
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from m3net_tf.errors import DataError
+
+
+def find_root(folder: Path, marker: str) -> Path:
+    """The folder itself if the glob ``marker`` matches in it, else its only subfolder with one."""
+    if any(folder.glob(marker)):
+        return folder
+    folders = [p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".")]
+    inside = [path for path in folders if any(path.glob(marker))]
+    return inside[0] if len(inside) == 1 else folder
+
+
+def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """Files with one of these endings, in small letters, anywhere in a folder, sorted.
+
+    However deep folders lie in one another; links to folders are not followed.
+    """
+    files: list[Path] = []
+    folders = [str(folder)] if folder.is_dir() else []
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif Path(entry.name).suffix.lower() in suffixes:
+                    files.append(Path(entry.path))
+    return sorted(files)
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a CSV table with a header; missing cells are empty.
+
+    Raises:
+        DataError: the table is missing, unreadable or lacks one of ``columns``.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: metadata is missing; fetch the data again")
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            table = csv.DictReader(file, restval="")
+            header, rows = table.fieldnames or (), list(table)
+    except csv.Error as error:
+        raise DataError(f"{path}: is not a CSV table; fetch the data again") from error
+    for column in columns:
+        if column not in header:
+            raise DataError(f"{path}: has no column {column!r}; fetch the data again")
+    return rows

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data sets by name: registration, descriptions and loading.
+
+A data set is one module of this package: a docstring (classes, clips, rate, licence, citation,
+size, protocols), a :class:`DatasetInfo` and a function that is decorated with :func:`register`
+and returns an :class:`AudioDataset`. No other file needs an edit. The function is called as
+``build(root, *, protocol, fold, seed, **options)``; its further keyword arguments are the data
+set's options, so their names and defaults appear only in its signature.
+"""
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from m3net_tf.artifacts import cache_folder
+from m3net_tf.datasets.clips import DatasetInfo, check_number
+from m3net_tf.datasets.dataset import AudioDataset
+from m3net_tf.errors import ConfigError, DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    info: DatasetInfo
+    build: Callable[..., AudioDataset]
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the data set's own options."""
+        names = inspect.signature(self.build).parameters
+        return tuple(n for n in names if n not in ("root", "protocol", "fold", "seed"))
+
+
+_REGISTRY: dict[str, _Entry] = {}
+
+
+def register(info: DatasetInfo) -> Callable[[Callable[..., AudioDataset]], Any]:
+    """Decorator: register a builder under ``info.name``."""
+
+    def decorate(build: Callable[..., AudioDataset]) -> Callable[..., AudioDataset]:
+        _REGISTRY[info.name] = _Entry(info, build)
+        return build
+
+    return decorate
+
+
+def _entries() -> dict[str, _Entry]:
+    """Import every module of the package once, so that each can register itself."""
+    package = importlib.import_module("m3net_tf.datasets")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"m3net_tf.datasets.{module.name}")
+    return dict(sorted(_REGISTRY.items()))
+
+
+def _entry(name: str) -> _Entry:
+    entries = _entries()
+    if name not in entries:
+        raise ConfigError(f"data set {name!r} is unknown; choose from {', '.join(entries)}")
+    return entries[name]
+
+
+def dataset_names() -> tuple[str, ...]:
+    """Names of all data sets."""
+    return tuple(_entries())
+
+
+def dataset_info(name: str) -> DatasetInfo:
+    """Description of a data set under its default protocol, without touching any file."""
+    info = _entry(name).info
+    return dataclasses.replace(info, protocol=info.protocols[0])
+
+
+def dataset_options(name: str) -> tuple[str, ...]:
+    """Names of the options that :func:`load_dataset` takes for a data set."""
+    return _entry(name).options
+
+
+def dataset_module(name: str) -> str:
+    """The docstring of a data set's module."""
+    return (inspect.getmodule(_entry(name).build).__doc__ or "").strip()
+
+
+def data_folder(name: str, data_dir: str | Path | None = None) -> Path:
+    """Folder of a data set, whether or not it exists.
+
+    ``DATA_DIR`` may be the data set's own folder or hold one folder for each data set, as
+    ``m3net data fetch`` makes them; without it they are in the user's cache.
+    """
+    info = _entry(name).info
+    parent = cache_folder() / "datasets" if data_dir is None else Path(data_dir).expanduser()
+    for folder in (name, info.folder):
+        if folder and any((parent / folder).glob("[!.]*")):
+            return parent / folder
+    return parent / (info.folder or name) if data_dir is None else parent
+
+
+def load_dataset(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    protocol: str | None = None,
+    fold: int | None = None,
+    seed: int = 0,
+    skip_broken: bool = False,
+    **options: Any,
+) -> AudioDataset:
+    """List a data set's clips under a protocol.
+
+    Args:
+        name: one of :func:`dataset_names`.
+        data_dir: folder of the unpacked data, or one that holds a folder of the data set's name;
+            None takes what was fetched into the user's cache. ``synth`` needs none.
+        protocol: one of the data set's protocols; None takes its first.
+        fold: test fold, counted from 1, of a protocol that has folds; None takes fold 1.
+        seed: of everything that the protocol draws at random.
+        skip_broken: decode every file now and leave out those that cannot be; ``info.notes``
+            lists them. Otherwise a broken file is an error when it is read.
+        options: the data set's own, see its module.
+
+    Raises:
+        ConfigError: unknown name, protocol, fold or option.
+        DataError: missing folder or file, empty class, a group on both sides.
+    """
+    entry = _entry(name)
+    info = entry.info
+    check_number(name, "seed", seed, 0, 2**32 - 1)
+    for option in options:
+        if option not in entry.options:
+            raise ConfigError(
+                f"data set {name} has no option {option!r}; "
+                f"its options are {', '.join(entry.options) or '(none)'}"
+            )
+    protocol, fold = _checked_protocol(info, protocol, fold)
+    root = _existing_folder(info, data_dir) if info.needs_folder else None
+    dataset = entry.build(root, protocol=protocol, fold=fold, seed=seed, **options)
+    if skip_broken:
+        dataset = dataset.without_broken()
+    dataset.check_classes(root)
+    if info.multi_label:
+        dataset = _name_untrained(dataset)
+    if not dataset.info.leaking:
+        dataset.check_disjoint()
+    return dataset
+
+
+def _checked_protocol(
+    info: DatasetInfo, protocol: str | None, fold: int | None
+) -> tuple[str, int | None]:
+    """Protocol and fold with their defaults; both must exist."""
+    protocol = info.protocols[0] if protocol is None else protocol
+    if protocol not in info.protocols:
+        raise ConfigError(
+            f"data set {info.name} has no protocol {protocol!r}; "
+            f"choose from {', '.join(info.protocols)}"
+        )
+    folds = info.folds.get(protocol)
+    if folds:
+        fold = 1 if fold is None else fold
+        check_number(info.name, "fold", fold, 1, folds)
+    elif fold is not None:
+        raise ConfigError(
+            f"protocol {protocol} of data set {info.name} has no folds; leave fold out"
+        )
+    return protocol, fold
+
+
+def _existing_folder(info: DatasetInfo, data_dir: str | Path | None) -> Path:
+    root = data_folder(info.name, data_dir)
+    if root.is_dir():
+        return root
+    if data_dir is None:
+        how = f" or run m3net data fetch {info.name}" if info.archives else ""
+        raise DataError(f"data set {info.name} needs its folder; give DATA_DIR=<folder>{how}")
+    how = f" or get the data from {info.url}" if info.url.startswith("http") else ""
+    raise DataError(f"{root}: folder of data set {info.name} does not exist; correct DATA_DIR{how}")
+
+
+def _name_untrained(dataset: AudioDataset) -> AudioDataset:
+    """Note how many classes of a multi-label data set have no training clip."""
+    trained = {label for clip in dataset.split("train") for label in clip.all_labels}
+    missing = len(set(dataset.info.labels) - trained)
+    if not missing:
+        return dataset
+    note = f"{missing} of {len(dataset.info.labels)} classes have no training clip"
+    info = dataclasses.replace(dataset.info, notes=(*dataset.info.notes, note))
+    return dataclasses.replace(dataset, info=info)

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures of a data set: clips of each class and split, lengths and formats of the files."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m3net_tf.datasets.audio import header_of
+from m3net_tf.datasets.checking import bad_headers
+from m3net_tf.datasets.clips import SPLITS
+from m3net_tf.datasets.dataset import READERS, AudioDataset
+from m3net_tf.datasets.registry import load_dataset
+
+
+def stats(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    protocol: str | None = None,
+    fold: int | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> dict[str, Any]:
+    """Clips of each class and split, and the files' lengths, rates, channels and formats.
+
+    Returns:
+        ``protocol``, ``fold`` and ``notes``; ``classes`` (clips of each split, by class), ``clips``
+        and ``groups`` (by split, and ``all``), ``group`` (what one is), ``delivered`` (what becomes
+        of a file), and ``files``, None where the clips are made by the program.
+    """
+    dataset = load_dataset(name, data_dir, protocol=protocol, fold=fold, seed=seed, **options)
+    info, counts = dataset.info, dataset.counts()
+    splits = {split: dataset.split(split) for split in SPLITS} | {"all": dataset.clips}
+    return {
+        "name": name,
+        "protocol": info.protocol,
+        "fold": info.fold,
+        "notes": info.notes,
+        "classes": {label: {s: counts[s][label] for s in SPLITS} for label in info.labels},
+        "clips": {split: len(clips) for split, clips in splits.items()},
+        "group": info.group,
+        "groups": {split: len({clip.group for clip in clips}) for split, clips in splits.items()},
+        "delivered": {
+            "clip_s": info.clip_s,
+            "fit": info.fit,
+            "sample_rate_hz": info.sample_rate_hz,
+        },
+        "files": _file_facts(dataset),
+    }
+
+
+def _file_facts(dataset: AudioDataset) -> dict[str, Any] | None:
+    """Lengths, rates, channels and formats of the clips' files, from their headers."""
+    paths = sorted({clip.path for clip in dataset.clips if clip.path})
+    if not paths:
+        return None
+    bad = bad_headers(dataset)
+    with ThreadPoolExecutor(READERS) as pool:
+        good = [path for path in paths if not any(str(path) in reason for reason in bad.values())]
+        headers = list(pool.map(header_of, good))
+    lengths_s = np.array([header.duration for header in headers] or [0.0])
+    return {
+        "count": len(paths),
+        "bytes": sum(path.stat().st_size for path in paths),
+        "hours": float(lengths_s.sum() / 3600),
+        "length_s": {
+            "min": float(lengths_s.min()),
+            "median": float(np.median(lengths_s)),
+            "max": float(lengths_s.max()),
+        },
+        "rates_hz": Counter(header.samplerate for header in headers),
+        "channels": Counter(header.channels for header in headers),
+        "formats": Counter(f"{header.format} {header.subtype}" for header in headers),
+        "broken": list(bad.values()),
+    }

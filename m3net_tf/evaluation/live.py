@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Live detection of a run, on long recordings whose events are known."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from m3net_tf.artifacts import provenance, write_json, write_text
+from m3net_tf.datasets import AudioDataset
+from m3net_tf.errors import ConfigError
+from m3net_tf.evaluation.report import curve_csv, plot_curve
+from m3net_tf.evaluation.scenes import SceneSettings, TrueEvent, make_scenes
+from m3net_tf.evaluation.tuning import Recording, operating_points, total, tune
+from m3net_tf.export import Bundle
+from m3net_tf.export.bundle import detector_of_run
+from m3net_tf.locks import writes_into
+from m3net_tf.progress import Log, silent
+from m3net_tf.runtime.detector_config import DetectorConfig, save_detector
+from m3net_tf.runtime.recognizer import Pcm, listen
+from m3net_tf.training.checks import HELD_OUT, require_held_out
+from m3net_tf.training.run import Run
+
+
+@writes_into("run")
+def evaluate_streaming(
+    run: Run,
+    data_dir: Path | None = None,
+    *,
+    split: str = "test",
+    target_false_accepts_per_hour: float | None = None,
+    scenes: SceneSettings | None = None,
+    log: Log = silent,
+) -> dict[str, Any]:
+    """Measure live detection; with a target, tune its settings on the validation split first.
+
+    Tuned settings go into ``detector.yaml`` of the run's folder and into its export, so the next
+    firmware has them. The folder also gets ``streaming.json`` and ``streaming_curve.{csv,png}``.
+
+    Args:
+        run: finished run with an export.
+        data_dir: where the data set lies.
+        split: whose clips are reported on, ``validation`` or ``test``.
+        target_false_accepts_per_hour: None measures the settings that the run has.
+        scenes: how the recordings are mixed.
+        log: takes lines of progress.
+
+    Returns:
+        The result, as ``streaming.json`` has it.
+
+    Raises:
+        M3NetError: as the stages raise.
+    """
+    require_held_out(split)
+    target = target_false_accepts_per_hour
+    if target is not None and not 0 <= target < float("inf"):
+        raise ConfigError(
+            f"the target of {target} false accepts an hour is out of range: give 0 or more"
+        )
+    scenes = scenes or SceneSettings()
+    bundle = Bundle.load(run.folder / "export")
+    dataset = run.dataset(data_dir)
+    frames = bundle.manifest["model"]["input_shape"][1]
+    config = detector_of_run(run, frames, bundle.labels)
+    tuned_on = recording = None
+    if target is not None:
+        recording = record(bundle, dataset, "validation", config, scenes, log)
+        config = _tuned(recording, config, target, log)
+        tuned_on = _summary(recording, config)
+    if recording is None or split != "validation":
+        recording = record(bundle, dataset, split, config, scenes, log)
+    result: dict[str, Any] = {
+        **_facts(run, bundle, dataset, split),
+        "scenes": dataclasses.asdict(scenes),
+        "target_false_accepts_per_hour": target,
+        "detector": config.to_dict(),
+        "tuned_on_validation": tuned_on,
+        **_summary(recording, config),
+        **provenance(),
+    }
+    _write(run.folder, result, recording, config)
+    if tuned_on is not None:
+        save_detector(config, run.detector_path)
+        bundle.set_detector(config)
+    return result
+
+
+def _tuned(recording: Recording, config: DetectorConfig, target: float, log: Log) -> DetectorConfig:
+    log("searching thresholds, windows and suppression")
+    config = tune(recording, config, target)
+    for settings in config.classes:
+        if settings.event and settings.threshold == 1:
+            log(f"class {settings.label} is off: with no setting does it keep to the target")
+    return config
+
+
+def _facts(run: Run, bundle: Bundle, dataset: AudioDataset, split: str) -> dict[str, Any]:
+    return {
+        "run": run.folder.name,
+        "model_sha256": bundle.manifest["model"]["sha256"],
+        "dataset": dataset.info.name,
+        "protocol": dataset.info.protocol,
+        "statement": run.protocol_statement(dataset),
+        "split": split,
+        "clip_list_sha256": {name: dataset.clip_list_hash()[name] for name in HELD_OUT},
+    }
+
+
+def _write(
+    folder: Path, result: dict[str, Any], recording: Recording, config: DetectorConfig
+) -> None:
+    """Write ``streaming.json`` and the curve over thresholds, as a table and a plot."""
+    points = operating_points(recording, config)
+    write_json(folder / "streaming.json", result)
+    write_text(folder / "streaming_curve.csv", curve_csv(points, recording.hours))
+    chosen = total(recording.score(config))
+    plot_curve(points, chosen, recording.hours, folder / "streaming_curve.png")
+
+
+def record(
+    bundle: Bundle,
+    dataset: AudioDataset,
+    split: str,
+    config: DetectorConfig,
+    scenes: SceneSettings,
+    log: Log = silent,
+) -> Recording:
+    """Mix scenes of a split and run the int8 network over them.
+
+    Raises:
+        ConfigError: the front end has another rate than the data set, or needs a whole clip.
+        DataError: the split has no clip that makes an event.
+    """
+    frontend = bundle.frontend
+    if frontend.sample_rate_hz != dataset.info.sample_rate_hz:
+        raise ConfigError(
+            f"frontend.sample_rate_hz is {frontend.sample_rate_hz}, but {dataset.info.name} "
+            f"comes at {dataset.info.sample_rate_hz} Hz: live detection needs one rate"
+        )
+    log(f"mixing {scenes.total_hours:.3g} h of {split} scenes and running the network over them")
+    truth: list[TrueEvent] = []
+    events = frozenset(settings.label for settings in config.classes if settings.event)
+
+    def pieces() -> Iterator[Pcm]:
+        for scene in make_scenes(dataset, split, events, scenes):
+            truth.extend(scene.events)
+            yield scene.pcm
+
+    ungated = dataclasses.replace(config, gate_level=None)
+    tape = listen(frontend, bundle.run_reference, ungated, pieces())
+    tolerance_s = config.window_columns * frontend.hop_s
+    return Recording(frontend, tape, tuple(truth), scenes.total_hours, tolerance_s)
+
+
+def _summary(recording: Recording, config: DetectorConfig) -> dict[str, Any]:
+    tallies = recording.score(config)
+    events = {settings.label for settings in config.classes if settings.event}
+    own = [config.labels[event.label] in events for event in recording.truth]
+    return {
+        "hours": recording.hours,
+        "other_sounds": len(own) - sum(own),
+        "spared_runs": recording.spared_runs(config),
+        "all": total(tallies).to_dict(recording.hours),
+        "classes": {label: tally.to_dict(recording.hours) for label, tally in tallies.items()},
+    }

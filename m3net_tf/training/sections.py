@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sections of a recipe, each validated when it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from m3net_tf.errors import ConfigError
+
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("cosine", "one_cycle", "plateau", "step", "constant")
+CLASS_WEIGHTS = ("none", "balanced")
+KEPT_EPOCHS = ("best", "last")
+_LARGEST_SEED = 2**32 - 1  # of NumPy's global generator, which Keras seeds too
+
+
+def _require_choice(section: str, name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{section}.{name} is {value!r}: choose one of {', '.join(choices)}")
+
+
+def _require_positive(section: str, name: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise ConfigError(f"{section}.{name} is {value}: give more than 0")
+
+
+def _require_range(
+    section: str, name: str, value: float, low: float, high: float = math.inf
+) -> None:
+    if not low <= value <= high or value == math.inf:
+        allowed = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:.10g}"
+        raise ConfigError(f"{section}.{name} is {value}: give {allowed}")
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSection:
+    """Which clips are used, and by which protocol they are split.
+
+    Attributes:
+        name: data set, as ``m3net data list`` prints it.
+        protocol: how clips are split; the data set's official one by default.
+        fold: held-out fold, for protocols with folds.
+        seed: seed of random splits and of procedural sounds.
+        options: further options of that data set.
+    """
+
+    name: str
+    protocol: str | None = None
+    fold: int | None = None
+    seed: int = 0
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in self.options:
+            if key in ("name", "data_dir", "protocol", "fold", "seed"):
+                raise ConfigError(
+                    f"dataset.options.{key} is no data set option: give dataset.{key}"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSection:
+    """Which network is trained.
+
+    Attributes:
+        name: network.
+        preset: one of its presets.
+        arguments: arguments of the network that differ from the preset's (ablations).
+    """
+
+    name: str
+    preset: str = "mcu"
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentationSection:
+    """Augmentation of the training clips.
+
+    Waveforms are augmented in stored copies, in this order: random crop, stretch, pitch, room,
+    speed, shift, gain, noise. Masks and mixtures are drawn again in every step, on feature maps.
+
+    Attributes:
+        copies: stored copies of each training clip, augmented as waveforms; each epoch takes one of
+            these or the clean clip at random. 0 trains on clean clips alone.
+        fresh: augment the waveforms again in every epoch instead: slower, without the feature
+            cache, and without stretch, pitch and speed, which need stored copies.
+        random_crop: cut copies of clips that are longer than the data set delivers them from a
+            random place, instead of by its length rule.
+        stretch_probability: share of copies whose tempo changes while their pitch stays.
+        stretch: lowest and highest tempo.
+        pitch_probability: share of copies whose pitch changes while their tempo stays.
+        pitch_semitones: lowest and highest change of pitch.
+        room_probability: share of copies that sound as in a room, at the same level.
+        room_s: shortest and longest reverberation time (to -60 dB) of rooms made of decaying
+            noise.
+        room_direct_db: lowest and highest level of the direct sound over such a room's echoes.
+        room_folder: folder of recorded room responses (WAV); they replace the made ones.
+        speed_probability: share of copies that are played faster or slower (pitch goes along).
+        speed: lowest and highest speed.
+        shift_s: largest shift in time, either way.
+        gain_db: lowest and highest gain.
+        noise_probability: share of copies with added noise.
+        noise_snr_db: lowest and highest signal-to-noise ratio. The noise is the data set's own
+            background recordings where it has some, else white.
+        time_masks: masks of SpecAugment along time; their bins take the clip's mean.
+        time_mask_frames: longest of them.
+        frequency_masks: masks along frequency.
+        frequency_mask_bins: widest of them.
+        mixup_probability: share of clips that are mixed with another one of their batch.
+        mixup_min: smallest weight of the first of the two.
+        between_class_probability: share of clips that are mixed with another one as sounds are:
+            their energies add up, and the label follows how loud each of them is.
+        cutmix_probability: share of clips that get a rectangle of another one's map; labels go by
+            area.
+        cutmix_min: smallest share of its map that a clip keeps.
+    """
+
+    copies: int = 0
+    fresh: bool = False
+    random_crop: bool = False
+    stretch_probability: float = 0.0
+    stretch: tuple[float, float] = (0.8, 1.25)
+    pitch_probability: float = 0.0
+    pitch_semitones: tuple[float, float] = (-2.0, 2.0)
+    room_probability: float = 0.0
+    room_s: tuple[float, float] = (0.1, 0.6)
+    room_direct_db: tuple[float, float] = (0.0, 15.0)
+    room_folder: str | None = None
+    speed_probability: float = 0.0
+    speed: tuple[float, float] = (0.9, 1.12)
+    shift_s: float = 0.1
+    gain_db: tuple[float, float] = (-12.0, 8.0)
+    noise_probability: float = 0.8
+    noise_snr_db: tuple[float, float] = (0.0, 30.0)
+    time_masks: int = 0
+    time_mask_frames: int = 10
+    frequency_masks: int = 0
+    frequency_mask_bins: int = 6
+    mixup_probability: float = 0.0
+    mixup_min: float = 0.6
+    between_class_probability: float = 0.0
+    cutmix_probability: float = 0.0
+    cutmix_min: float = 0.5
+
+    def __post_init__(self) -> None:
+        counts = ("copies", "time_masks", "time_mask_frames", "frequency_masks")
+        for name in (*counts, "frequency_mask_bins", "shift_s"):
+            _require_range("augmentation", name, getattr(self, name), 0)
+        for name in ("copies", "stretch_probability", "pitch_probability", "speed_probability"):
+            if self.fresh and getattr(self, name):
+                raise ConfigError(
+                    f"augmentation.{name} is {getattr(self, name)} with fresh: set it to 0, or "
+                    "set fresh to false"
+                )
+        shares = [field.name for field in dataclasses.fields(self) if "probability" in field.name]
+        for name in (*shares, "mixup_min", "cutmix_min"):
+            _require_range("augmentation", name, getattr(self, name), 0, 1)
+        # The limits: float32 samples overflow beyond 200 dB, and no sound is left at speed 10.
+        limits = {
+            "speed": (0.1, 10),
+            "stretch": (0.1, 10),
+            "pitch_semitones": (-24, 24),
+            "room_s": (0.01, 10),
+            "room_direct_db": (-60, 60),
+            "gain_db": (-200, 200),
+            "noise_snr_db": (-200, 200),
+        }
+        for name, (lowest, highest) in limits.items():
+            low, high = getattr(self, name)
+            if not lowest <= low <= high <= highest:
+                raise ConfigError(
+                    f"augmentation.{name} is {(low, high)}: give its lower and its upper end, "
+                    f"both within {lowest} to {highest}"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSection:
+    """How the network is trained: on cross-entropy, best epoch by validation.
+
+    The figure that chooses is accuracy, or mean average precision where clips have several labels
+    (then each class has a cross-entropy of its own); of equal ones the lower loss wins.
+
+    Attributes:
+        epochs: passes over the training clips.
+        batch_size: clips a step.
+        optimizer: ``adam``, ``adamw`` or ``sgd``.
+        momentum: of ``sgd``.
+        weight_decay: share of itself, times the learning rate, that each kernel loses in a step
+            (Loshchilov and Hutter, 2019); not under ``adam``. Biases, normalisation and other
+            vectors and scalars lose nothing.
+        gradient_norm: gradients are scaled down to this global norm where they are larger; 0 =
+            never.
+        learning_rate: peak rate.
+        learning_rate_floor: lowest rate that a schedule goes down to.
+        schedule: ``cosine`` (half a cosine down), ``one_cycle`` (up to the peak and down again,
+            cosines both), ``plateau`` (halved after ``plateau_patience`` epochs without a better
+            validation loss), ``step`` or ``constant``.
+        warm_up_epochs: epochs over which the rate first climbs from 0, within ``epochs``; by
+            default one under ``cosine`` and none else. ``one_cycle`` has its own.
+        plateau_patience: see ``schedule``.
+        step_start: first epoch, counted from 1, of the lower rate under ``step``.
+        step_factor: the rate is multiplied by it then ...
+        step_every: ... and again after each so many epochs.
+        label_smoothing: share of each target spread over all classes.
+        class_weights: ``none``, or ``balanced``: a clip counts in inverse proportion to the number
+            of training clips of its class. For single-label data sets.
+        weight_average: decay of the exponential moving average of the weights that is validated
+            and exported; 0 uses the weights themselves.
+        keep: ``best``, the weights of the epoch with the best validation figure, or ``last``, those
+            at the end of the schedule: for data sets with too few validation clips to choose by.
+        early_stopping: training ends after so many epochs without a better validation figure; 0 =
+            never.
+        exit_weight: share of the last exit's answer in what early exits learn, in networks that
+            have them; the labels have the rest.
+        exit_temperature: softens both answers for that.
+        mixed_precision: compute in half precision (float16 on a GPU, bfloat16 on a CPU, where it
+            is slow), with weights and probabilities in single precision. The network that is
+            kept computes in single precision.
+        tensorboard: also write each epoch's figures for TensorBoard.
+        seed: seed of initial weights, order and augmentation.
+    """
+
+    epochs: int = 60
+    batch_size: int = 64
+    optimizer: str = "adam"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    gradient_norm: float = 0.0
+    learning_rate: float = 2e-3
+    learning_rate_floor: float = 0.0
+    schedule: str = "cosine"
+    warm_up_epochs: float | None = None
+    plateau_patience: int = 5
+    step_start: int = 11
+    step_factor: float = 0.5
+    step_every: int = 5
+    label_smoothing: float = 0.1
+    class_weights: str = "none"
+    weight_average: float = 0.0
+    keep: str = "best"
+    early_stopping: int = 0
+    exit_weight: float = 0.3
+    exit_temperature: float = 3.0
+    mixed_precision: bool = False
+    tensorboard: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require_choice("training", "optimizer", self.optimizer, OPTIMIZERS)
+        _require_choice("training", "schedule", self.schedule, SCHEDULES)
+        _require_choice("training", "class_weights", self.class_weights, CLASS_WEIGHTS)
+        _require_choice("training", "keep", self.keep, KEPT_EPOCHS)
+        if self.keep == "last" and self.early_stopping:
+            raise ConfigError(
+                f"training.early_stopping is {self.early_stopping} with keep last, which takes the "
+                "end of the schedule: leave one of them out"
+            )
+        _require_range("training", "exit_weight", self.exit_weight, 0, 1)
+        for name in ("exit_temperature", "learning_rate"):
+            _require_positive("training", name, getattr(self, name))
+        for name in ("epochs", "batch_size", "plateau_patience", "step_start", "step_every"):
+            _require_range("training", name, getattr(self, name), 1)
+        for name in ("weight_decay", "gradient_norm", "early_stopping"):
+            _require_range("training", name, getattr(self, name), 0)
+        if self.weight_decay and self.optimizer == "adam":
+            raise ConfigError(
+                f"training.weight_decay is {self.weight_decay} with optimizer adam: choose adamw "
+                "or sgd, or leave it out"
+            )
+        if self.warm_up_epochs is not None:
+            _require_range("training", "warm_up_epochs", self.warm_up_epochs, 0)
+            if self.schedule == "one_cycle":
+                raise ConfigError(
+                    f"training.warm_up_epochs is {self.warm_up_epochs} with schedule one_cycle, "
+                    "which warms up by itself: leave it out"
+                )
+        if not 0 < self.step_factor <= 1:
+            raise ConfigError(
+                f"training.step_factor is {self.step_factor}: give more than 0, at most 1"
+            )
+        _require_range(
+            "training", "learning_rate_floor", self.learning_rate_floor, 0, self.learning_rate
+        )
+        for name in ("momentum", "label_smoothing", "weight_average"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"training.{name} is {getattr(self, name)}: give 0 up to 1")
+        _require_range("training", "seed", self.seed, 0, _LARGEST_SEED)
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillationSection:
+    """A trained network as a teacher, in addition to the labels (Hinton et al., 2015).
+
+    Attributes:
+        run: folder of the teacher's finished run; none by default.
+        weight: share of the teacher in what is learnt; the labels have the rest.
+        temperature: softens both networks' answers for that.
+    """
+
+    run: str | None = None
+    weight: float = 0.5
+    temperature: float = 3.0
+
+    def __post_init__(self) -> None:
+        _require_range("distillation", "weight", self.weight, 0, 1)
+        _require_positive("distillation", "temperature", self.temperature)
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuningSection:
+    """A trained network to start from; its head, which depends on its classes, starts at random.
+
+    Attributes:
+        run: folder of that network's finished run; none by default.
+        freeze: beginnings of the names of layers that are not trained.
+    """
+
+    run: str | None = None
+    freeze: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.freeze and not self.run:
+            raise ConfigError("fine_tuning.freeze needs trained layers: name fine_tuning.run")
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizationSection:
+    """How the trained network becomes int8.
+
+    Attributes:
+        calibration_clips: training clips that set the ranges, drawn evenly over the classes.
+        seed: seed of that draw.
+        epochs: of each training for int8, where the method has some (``qat``, ``prune50``,
+            ``cluster16``).
+        learning_rate: peak rate of these; Adam, half a cosine down.
+    """
+
+    calibration_clips: int = 200
+    seed: int = 0
+    epochs: int = 5
+    learning_rate: float = 5e-4
+
+    def __post_init__(self) -> None:
+        _require_range("quantization", "calibration_clips", self.calibration_clips, 1)
+        _require_range("quantization", "epochs", self.epochs, 1)
+        _require_positive("quantization", "learning_rate", self.learning_rate)
+        _require_range("quantization", "seed", self.seed, 0, _LARGEST_SEED)

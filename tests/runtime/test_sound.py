@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sound files and the microphone, with and without the optional libraries."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from m3net_tf.datasets.audio import read_audio, to_pcm16
+from m3net_tf.errors import DataError
+from m3net_tf.runtime import (
+    sound,
+)
+
+pytestmark = pytest.mark.usefixtures("private_cache")
+
+
+def read(path: Path) -> np.ndarray:
+    """All samples of a file at 16 kHz."""
+    return np.concatenate(list(sound.pcm_pieces(path, 16_000)))
+
+
+# --- sound ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_standard_library_reads_the_same_samples(tmp_path, channels, write_wav, monkeypatch):
+    rng = np.random.default_rng(3)
+    pcm = rng.integers(-32768, 32768, (4000, channels)).astype(np.int16)
+    path = write_wav(tmp_path / "a.wav", pcm)
+    expected = to_pcm16(read_audio(path, sample_rate_hz=16_000))
+    np.testing.assert_array_equal(read(path), expected)
+    monkeypatch.setattr(sound, "_can_decode", lambda: False)
+    np.testing.assert_array_equal(read(path), expected)
+
+
+def test_other_rates_are_converted_where_soxr_is_there(tmp_path, write_wav, monkeypatch):
+    tone = (8000 * np.sin(2 * np.pi * 440 * np.arange(44_100) / 44_100)).astype(np.int16)
+    path = write_wav(tmp_path / "a.wav", tone, 44_100)
+    assert read(path).shape == (16_000,)
+    monkeypatch.setattr(sound, "_can_decode", lambda: False)
+    with pytest.raises(DataError, match=r"44100 Hz, 16000 Hz is needed; .* pip install soundfile"):
+        read(path)
+
+
+def test_what_the_standard_library_cannot_read(tmp_path, write_wav, monkeypatch):
+    pcm = np.zeros(100, np.int16)
+    whole = write_wav(tmp_path / "whole.wav", pcm).read_bytes()
+    cases = {
+        "float.wav": "no whole WAV file of plain samples",
+        "text.wav": "no whole WAV file of plain samples",
+        "wide.wav": "32-bit samples",
+        "cut.wav": "is truncated",
+        "empty.wav": "holds no samples",
+        "nowhere.wav": r"cannot be read \(No such file",
+    }
+    soundfile.write(tmp_path / "float.wav", np.zeros(100), 16_000, "FLOAT")
+    (tmp_path / "text.wav").write_text("no sound")
+    write_wav(tmp_path / "wide.wav", np.zeros(100, np.int32), width=4)
+    (tmp_path / "cut.wav").write_bytes(whole[:-20])
+    write_wav(tmp_path / "empty.wav", pcm[:0])
+    monkeypatch.setattr(sound, "_can_decode", lambda: False)
+    for name, message in cases.items():
+        with pytest.raises(DataError, match=message) as caught:
+            read(tmp_path / name)
+        assert str(tmp_path / name) in str(caught.value)
+
+
+class PortAudioError(Exception):
+    pass
+
+
+def fake_sounddevice(pcm: np.ndarray, refuse: bool = False) -> types.ModuleType:
+    """A microphone that hears ``pcm`` and is then unplugged."""
+
+    class InputStream:
+        def __init__(self, **settings) -> None:
+            assert settings["samplerate"] == 16_000 and settings["dtype"] == "int16"
+            if refuse:
+                raise PortAudioError("Invalid sample rate")
+            self.at = 0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_) -> None:
+            pass
+
+        def read(self, count: int):
+            if self.at >= len(pcm):
+                raise KeyboardInterrupt
+            self.at += count
+            return pcm[self.at - count : self.at, None], False
+
+    module = types.ModuleType("sounddevice")
+    module.InputStream, module.PortAudioError = InputStream, PortAudioError
+    return module
+
+
+def test_the_microphone_is_heard_until_ctrl_c(
+    with_metadata, vectors, tmp_path, monkeypatch, capsys, write_wav, classify
+):
+    def low(manifest: dict) -> None:
+        for settings in manifest["detector"]["classes"]:
+            settings |= {"threshold": 0.1, "release": 0.09, "hits": 1, "suppression_columns": 10}
+
+    model = with_metadata(tmp_path / "low.tflite", low)
+    pcm = np.concatenate(vectors[0])
+    path = write_wav(tmp_path / "a.wav", pcm)
+    monkeypatch.setitem(sys.modules, "sounddevice", fake_sounddevice(pcm))
+    assert classify("--microphone", "--json", "--model", model) == 130
+    heard = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert classify(path, "--stream", "--json", "--model", model) == 0
+    streamed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert heard and {event.pop("source") for event in heard} == {"microphone"}
+    assert {event.pop("source") for event in streamed} == {str(path)}
+    assert heard == streamed
+
+
+def test_without_a_microphone(exported, monkeypatch, capsys, classify):
+    model = exported.folder
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    assert classify("--microphone", "--model", model) == 2
+    assert "pip install sounddevice" in capsys.readouterr().err
+    silent = fake_sounddevice(np.zeros(0, np.int16), refuse=True)
+    monkeypatch.setitem(sys.modules, "sounddevice", silent)
+    assert classify("--microphone", "--model", model) == 2
+    assert "cannot be opened at 16000 Hz (Invalid sample rate)" in capsys.readouterr().err
+
+
+# --- the command ---------------------------------------------------------------------------------
