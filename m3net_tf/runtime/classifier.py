@@ -13,9 +13,9 @@ import numpy.typing as npt
 from m3net_tf.errors import ModelError
 from m3net_tf.frontend import features_int8
 from m3net_tf.native import native_stderr
-from m3net_tf.runtime import StreamingRecognizer
 from m3net_tf.runtime.interpreter import Int8, OpResolverType, load_interpreter, narrow, run_raw
 from m3net_tf.runtime.metadata import read_metadata
+from m3net_tf.runtime.recognizer import StreamingRecognizer
 from m3net_tf.runtime.warp import warp_int8
 
 Pcm = npt.NDArray[np.int16]
