@@ -37,7 +37,8 @@ import numpy.typing as npt
 from m3net_tf.artifacts import read_json, write_bytes, write_text
 from m3net_tf.emulation import job
 from m3net_tf.errors import FirmwareError, M3NetError
-from m3net_tf.firmware.build import board_file, build_firmware
+from m3net_tf.firmware.boards import board_file
+from m3net_tf.firmware.build import build_firmware
 from m3net_tf.firmware.sources import FIRMWARE_DIR
 from m3net_tf.progress import Log
 

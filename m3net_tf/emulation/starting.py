@@ -12,16 +12,12 @@ from m3net_tf.emulation.machines import find_machine
 from m3net_tf.emulation.qemu import run_job
 from m3net_tf.errors import FirmwareError
 from m3net_tf.export import Bundle
-from m3net_tf.firmware.build import (
-    ARENA_SLACK_BYTES,
-    TOOLS,
-    FirmwareImage,
-    board_core,
-    build_firmware,
-    check_toolchain,
-    library_path,
-)
+from m3net_tf.firmware.boards import board_core
+from m3net_tf.firmware.build import ARENA_SLACK_BYTES, build_firmware
+from m3net_tf.firmware.image import FirmwareImage
+from m3net_tf.firmware.library import library_path
 from m3net_tf.firmware.sources import why_sources_unavailable
+from m3net_tf.firmware.toolchain import TOOLS, check_toolchain
 from m3net_tf.progress import Log, silent
 
 ARENA_STEP_BYTES = 256

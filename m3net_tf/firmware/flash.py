@@ -9,7 +9,8 @@ import subprocess
 from pathlib import Path
 
 from m3net_tf.errors import FirmwareError
-from m3net_tf.firmware.build import FirmwareImage, board_file, board_setting
+from m3net_tf.firmware.boards import board_file, board_setting
+from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.progress import Log
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from m3net_tf.errors import FirmwareError
 from m3net_tf.export import Bundle
-from m3net_tf.firmware.build import FirmwareImage, build_firmware
+from m3net_tf.firmware.build import build_firmware
+from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.progress import Log
 
 MLPERF_MODES = ("performance", "energy")

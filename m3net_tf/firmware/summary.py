@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 from m3net_tf.errors import FirmwareError
-from m3net_tf.firmware.build import FirmwareImage, board_setting
+from m3net_tf.firmware.boards import board_setting
+from m3net_tf.firmware.image import FirmwareImage
 
 FORMS = ("elf", "hex", "bin", "uf2")
 

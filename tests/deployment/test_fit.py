@@ -18,7 +18,8 @@ from m3net_tf.emulation import EmulationResult, starting
 from m3net_tf.emulation.starting import why_no_emulation
 from m3net_tf.errors import FirmwareError, ModelError
 from m3net_tf.export import Bundle, export_run
-from m3net_tf.firmware.build import FirmwareImage, list_boards
+from m3net_tf.firmware.boards import list_boards
+from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.training import Run
 

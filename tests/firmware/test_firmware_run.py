@@ -14,7 +14,7 @@ from m3net_tf import cli
 from m3net_tf.errors import FirmwareError
 from m3net_tf.export import Bundle
 from m3net_tf.firmware import flash, run
-from m3net_tf.firmware.build import FirmwareImage
+from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.summary import image_files, memory_bytes, summary_lines
 
 MAP = """
