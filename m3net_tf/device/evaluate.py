@@ -17,7 +17,8 @@ from rich.table import Table
 from m3net_tf.artifacts import provenance, read_json, write_json
 from m3net_tf.datasets import AudioDataset, Clip
 from m3net_tf.datasets.selection import spread_clips
-from m3net_tf.device.client import Device, Result
+from m3net_tf.device.client import Device
+from m3net_tf.device.messages import Result
 from m3net_tf.device.session import connect
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.export import Bundle

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from m3net_tf.device.client import Device, DeviceInfo, Message
+from m3net_tf.device.client import Device
+from m3net_tf.device.messages import DeviceInfo, Message
 from m3net_tf.errors import FirmwareError
 from m3net_tf.progress import Log
 

@@ -15,8 +15,8 @@ from rich.console import Console
 
 from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.datasets import load_dataset
-from m3net_tf.device.client import DeviceInfo, Result
 from m3net_tf.device.evaluate import evaluate, evaluation_table, nested_clips, results_path
+from m3net_tf.device.messages import DeviceInfo, Result
 from m3net_tf.emulation.starting import why_no_emulation
 from m3net_tf.errors import ConfigError, DataError, FirmwareError
 from m3net_tf.export import Bundle, export_run
