@@ -62,7 +62,7 @@ def boards(run, monkeypatch, tmp_path):
     """Stand-ins for compiler and emulator, with figures to change."""
     figures = {"model": MODEL, "frame": FRAME, "overflow": "", "starts": True, "built": []}
 
-    def build(bundle, board, folder, arena_bytes=None, *, report=None):
+    def build(bundle, board, folder, arena_bytes=None, *, settings=(), report=None):
         figures["built"].append((board, folder, arena_bytes))
         if figures["overflow"] and board == OTHER:
             folder.mkdir(parents=True, exist_ok=True)
