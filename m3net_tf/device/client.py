@@ -26,7 +26,7 @@ from m3net_tf.errors import FirmwareError
 
 PROTOCOL = 1
 PREFIX = "m3net "
-#: What a board says without being asked, while it streams.
+#: Lines that a board sends unasked while it streams.
 STREAM_WORDS = frozenset({"event", "column", "scores", "audio", "overrun", "stopped"})
 REPLY_TIMEOUT_S = 5.0
 RUN_TIMEOUT_S = 60.0
@@ -49,7 +49,7 @@ class Device:
         self.port = port
         self.streamed: deque[Message] = deque()
         self._bytes = bytearray()
-        self._wanted: tuple[Message, int] | None = None
+        self._incomplete: tuple[Message, int] | None = None
         self._info: DeviceInfo | None = None
 
     def __enter__(self) -> Device:
@@ -62,7 +62,7 @@ class Device:
 
     def __exit__(self, *_: object) -> None:
         try:
-            if self._wanted is None:
+            if self._incomplete is None:
                 self.port.write(b"\nstream off\n")
         except FirmwareError:
             pass  # the board is gone already
@@ -74,13 +74,13 @@ class Device:
     def _complete(self) -> Message | None:
         """The next message that is whole, from the bytes at hand."""
         while True:
-            if self._wanted is not None:
-                message, count = self._wanted
+            if self._incomplete is not None:
+                message, count = self._incomplete
                 if len(self._bytes) < count:
                     return None
                 data = bytes(self._bytes[:count])
                 del self._bytes[:count]
-                self._wanted = None
+                self._incomplete = None
                 if zlib.crc32(data) != message.number("crc"):
                     continue  # damaged: whoever waits for it asks again
                 return Message(message.word, message.rest, data)
@@ -98,7 +98,7 @@ class Device:
             word, _, rest = line[len(PREFIX) :].partition(" ")
             message = Message(word, rest)
             if word in ("data", "audio"):
-                self._wanted = (message, message.number("bytes"))
+                self._incomplete = (message, message.number("bytes"))
                 continue
             return message
 
@@ -170,7 +170,7 @@ class Device:
     # --- commands --------------------------------------------------------------------------------
 
     def connect(self) -> None:
-        """Find the board's voice, whatever it was doing.
+        """Synchronise with the board, whatever it was doing.
 
         Raises:
             FirmwareError: nobody answers, or a firmware of another protocol.
@@ -184,10 +184,10 @@ class Device:
                 reply = self._answer("version", _SYNC_TIMEOUT_S)
             except (BoardError, NoAnswerError):
                 continue  # it may have been in the middle of something
-            if (found := reply.number("protocol")) != PROTOCOL:
+            if (protocol := reply.number("protocol")) != PROTOCOL:
                 raise FirmwareError(
-                    f"{self.port.name}: the board speaks protocol {found}, this release "
-                    f"{PROTOCOL}: build and flash its firmware anew"
+                    f"{self.port.name}: the board speaks protocol {protocol}, this release "
+                    f"{PROTOCOL}: build and flash its firmware again"
                 )
             self.streamed.clear()
             return
@@ -199,17 +199,17 @@ class Device:
         )
 
     def _drop_until_quiet(self) -> str:
-        """Pass over what comes; returns the text of its last error line, if any."""
+        """Discard all input; returns the text of its last error line, if any."""
         until_s = time.monotonic() + _SYNC_TIMEOUT_S
         while time.monotonic() < until_s and (data := self.port.read(_QUIET_S)):
             self._bytes += data
         errors = re.findall(r"m3net error \w+ ([^\r\n]+)", self._bytes.decode("ascii", "replace"))
         self._bytes.clear()
-        self._wanted = None
+        self._incomplete = None
         return errors[-1] if errors else ""
 
     def info(self) -> DeviceInfo:
-        """What the board is and which model it runs (asked once)."""
+        """Facts of the board and its model (asked once)."""
         if self._info is None:
             version = self.request("version").last.fields
             reply = self.request("info")
@@ -235,9 +235,9 @@ class Device:
         Raises:
             FirmwareError: it runs another one.
         """
-        if (found := self.info().model.get("sha256")) != sha256:
+        if (actual := self.info().model.get("sha256")) != sha256:
             raise FirmwareError(
-                f"{self.port.name}: the board runs another model ({str(found)[:12]}) than {owner} "
+                f"{self.port.name}: the board runs another model ({str(actual)[:12]}) than {owner} "
                 f"({sha256[:12]}): flash that run's firmware"
             )
 

@@ -82,7 +82,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class DeviceInfo:
-    """What a board says of itself.
+    """Facts that a board reports.
 
     Attributes:
         board: name of the board.

@@ -147,7 +147,7 @@ def _exportable_dataset(run: Run, model: keras.Model, data_dir: Path | None) -> 
 def _quantized(
     run: Run, model: keras.Model, dataset: AudioDataset, log: Log
 ) -> tuple[Int8Network, dict[str, Any]]:
-    """The network after post-training quantisation, and what the manifest says of calibration."""
+    """The network after post-training quantisation, and the manifest's entry of its calibration."""
     recipe = run.recipe()
     train_set = compute_features(dataset, "train", recipe.frontend, log=log)
     chosen = choose_calibration(
@@ -176,7 +176,7 @@ def _arena(network: Int8Network, log: Log) -> dict[str, Any]:
 def _description(
     run: Run, model: keras.Model, dataset: AudioDataset, network: Int8Network
 ) -> dict[str, Any]:
-    """What the manifest says of network, front end and data."""
+    """Entries of the manifest about network, front end and data."""
     recipe = run.recipe()
     info = dataset.info
     tflite = network.tflite
@@ -244,7 +244,7 @@ def detector_of_run(run: Run, frames: int, labels: Sequence[str]) -> DetectorCon
 
     Raises:
         ConfigError: the file is damaged or was made for another network, or a device cannot cut
-            its input of so many frames into columns.
+            its input of this many frames into columns.
     """
     frontend = run.recipe().frontend
     window_columns = column_count(frontend, frames)

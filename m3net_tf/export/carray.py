@@ -27,7 +27,7 @@ _PREFIX = "M3NET_MODEL_"
 
 @dataclasses.dataclass(frozen=True)
 class CModel:
-    """What the C side must know of a network.
+    """Facts of a network for the C side.
 
     Attributes:
         name: network and preset.

@@ -66,7 +66,7 @@ def flash_image(image: FirmwareImage, report: Log) -> None:
     status = subprocess.run(command, check=False).returncode
     if status:
         raise FirmwareError(
-            f"{command[0]} failed with status {status} on {file}: see what it says above, and "
+            f"{command[0]} failed with status {status} on {file}: see its output above, and "
             "check cable and power"
         )
     report(f"{image.board} has the firmware")

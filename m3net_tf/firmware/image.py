@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A linked firmware, and what it takes of the board's memories."""
+"""A linked firmware, and its use of the board's memories."""
 
 from __future__ import annotations
 

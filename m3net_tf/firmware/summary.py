@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a build made: its files, and how much of the board's memories the image takes."""
+"""Results of a build: its files, and how much of the board's memories the image takes."""
 
 from __future__ import annotations
 

@@ -182,8 +182,8 @@ class FrontendConfig:
     def _require_choice(self, name: str, choices: tuple[Any, ...]) -> None:
         value = getattr(self, name)
         if value not in choices or isinstance(value, bool):
-            known = ", ".join(map(str, choices))
-            raise ConfigError(f"frontend.{name} is {value!r}: choose one of {known}")
+            listed = ", ".join(map(str, choices))
+            raise ConfigError(f"frontend.{name} is {value!r}: choose one of {listed}")
 
     @property
     def feature_bins(self) -> int:
@@ -229,11 +229,11 @@ class FrontendConfig:
         Raises:
             ConfigError: an unknown key, or a value that the config refuses.
         """
-        known = [field.name for field in dataclasses.fields(cls)]
+        fields = [field.name for field in dataclasses.fields(cls)]
         for key in values:
-            if key not in known:
+            if key not in fields:
                 raise ConfigError(
-                    f"unknown key {key!r} in section 'frontend': known keys are {', '.join(known)}"
+                    f"unknown key {key!r} in section 'frontend': known keys are {', '.join(fields)}"
                 )
         return cls(**values)
 

@@ -124,7 +124,7 @@ def test_results_of_another_model_are_not_taken(bundle: Bundle, dataset, tmp_pat
     evaluate(
         board, bundle, dataset, dataset.split("test")[:2], path, log=lines.append  # type: ignore[arg-type]
     )  # fmt: skip
-    assert board.runs == 4 and "starting anew" in lines[0]
+    assert board.runs == 4 and "starting again" in lines[0]
 
 
 def test_every_beginning_of_the_clips_is_spread(dataset):

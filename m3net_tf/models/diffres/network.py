@@ -148,10 +148,10 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
     if design.method not in METHODS:
         raise ConfigError(f"model.method is {design.method!r}: choose one of {', '.join(METHODS)}")
     for key in design.feature_range or {}:
-        if key not in (known := ("feature_min", "feature_max", "log")):
+        if key not in (keys := ("feature_min", "feature_max", "log")):
             raise ConfigError(
                 f"unknown key {key!r} in section 'model.feature_range': known keys are "
-                f"{', '.join(known)}"
+                f"{', '.join(keys)}"
             )
     if input_shape[2] != 1:
         raise ConfigError(f"DiffRes takes a map with 1 channel, not {input_shape[2]}")
@@ -207,8 +207,8 @@ def learnt(model: keras.Model, features: tf.Tensor) -> dict[str, float]:
     """
     if not has_diffres(model):
         return {}
-    found = probe(model)(features, training=False)
-    return {key: float(tf.reduce_mean(found[key])) for key in ("activeness", "guide_loss")}
+    values = probe(model)(features, training=False)
+    return {key: float(tf.reduce_mean(values[key])) for key in ("activeness", "guide_loss")}
 
 
 def has_diffres(model: keras.Model) -> bool:

@@ -107,7 +107,7 @@ def diagonal_feature_processing(
 
 @dataclasses.dataclass(frozen=True)
 class Design:
-    """What M3Net is built from: its convolutions and its ablations.
+    """Design of M3Net: its convolutions and its ablations.
 
     Attributes:
         sfp: shallow feature processing, the convolutions before the mirror attention; the
@@ -197,15 +197,15 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
 
 def _stages(rows: Sequence[Stage | Mapping[str, Any]], section: str) -> list[Stage]:
     """Rows of a recipe as stages; a recipe has plain mappings."""
-    known = [field.name for field in dataclasses.fields(Stage)]
+    fields = [field.name for field in dataclasses.fields(Stage)]
     stages = []
     for row in rows:
         if not isinstance(row, Stage):
             for key in row:
-                if key not in known:
+                if key not in fields:
                     raise ConfigError(
                         f"unknown key {key!r} in section 'model.{section}': known keys are "
-                        f"{', '.join(known)}"
+                        f"{', '.join(fields)}"
                     )
             plain: dict[str, Any] = {
                 key: tuple(value) if isinstance(value, list) else value
