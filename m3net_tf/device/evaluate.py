@@ -77,16 +77,8 @@ def evaluate(
         raise ConfigError(f"input {source!r}: choose one of {', '.join(INPUTS)}")
     if not clips:
         raise DataError(f"{dataset.info.name} has no such clips: choose another protocol or fold")
-    sha256 = bundle.manifest["model"]["sha256"]
-    device.require_model(sha256, str(bundle.folder))
-    info = device.info()
-    identity = {
-        "board": info.board,
-        "model_sha256": sha256,
-        "input": source,
-        "dataset": dataset.info.name,
-        "protocol": dataset.info.protocol,
-    }
+    device.require_model(bundle.manifest["model"]["sha256"], str(bundle.folder))
+    identity = _identity(device, bundle, dataset, source)
     rows = _finished(path, identity, log)
     missing = tuple(clip for clip in clips if clip.clip_id not in rows)
     done = len(clips) - len(missing)
@@ -107,6 +99,17 @@ def evaluate(
     summary = _summary([rows[clip.clip_id] for clip in clips], identity, device)
     write_json(path, {"identity": identity, "results": list(rows.values()), "summary": summary})
     return summary
+
+
+def _identity(device: Device, bundle: Bundle, dataset: AudioDataset, source: str) -> dict[str, Any]:
+    """Facts that all results of one file share."""
+    return {
+        "board": device.info().board,
+        "model_sha256": bundle.manifest["model"]["sha256"],
+        "input": source,
+        "dataset": dataset.info.name,
+        "protocol": dataset.info.protocol,
+    }
 
 
 def _measured(
