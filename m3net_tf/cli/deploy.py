@@ -96,7 +96,8 @@ def firmware(
 ) -> None:
     """Build the firmware of an exported run for a board."""
     require_sources("firmware")
-    from m3net_tf.firmware.run import build_run, mlperf_settings
+    from m3net_tf.emulation.starting import build_run
+    from m3net_tf.firmware.mlperf import mlperf_settings
     from m3net_tf.firmware.summary import summary_lines
 
     settings = [*mlperf_settings(mlperf_mode, mlperf_model_id), *(define or ())]
@@ -234,8 +235,9 @@ def flash(
 ) -> None:
     """Build the firmware of an exported run and write it to a board."""
     require_sources("firmware")
+    from m3net_tf.emulation.starting import build_run
     from m3net_tf.firmware.flash import flash_image, flash_way
-    from m3net_tf.firmware.run import build_run, mlperf_settings
+    from m3net_tf.firmware.mlperf import mlperf_settings
 
     flash_way(board)  # a missing tool is reported before the build
     settings = [*mlperf_settings(mlperf_mode, mlperf_model_id), *(define or ())]

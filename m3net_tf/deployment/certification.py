@@ -22,7 +22,8 @@ from m3net_tf.export.certificate import (
     valid_certificate,
     write_certificate,
 )
-from m3net_tf.firmware.build import FirmwareImage, board_core
+from m3net_tf.firmware.boards import board_core
+from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.sources import FIRMWARE_DIR
 from m3net_tf.frontend import FrontendConfig, fixed_features_int8
 from m3net_tf.locks import writes_into

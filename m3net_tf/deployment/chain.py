@@ -24,9 +24,7 @@ from m3net_tf.export.certificate import (
     write_certificate,
 )
 from m3net_tf.export.reading import pcm_and_features
-from m3net_tf.firmware.build import (
-    FirmwareImage,
-)
+from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.locks import writes_into
 from m3net_tf.progress import Log, silent
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason

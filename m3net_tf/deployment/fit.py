@@ -23,15 +23,15 @@ from m3net_tf.emulation.starting import starting_firmware, why_no_emulation
 from m3net_tf.errors import FirmwareError, ModelError
 from m3net_tf.export import Bundle
 from m3net_tf.export.certificate import read_vectors
-from m3net_tf.firmware.build import (
-    FirmwareImage,
+from m3net_tf.firmware.boards import (
     board_core,
     board_file,
     board_setting,
     board_sources,
-    build_firmware,
     list_boards,
 )
+from m3net_tf.firmware.build import build_firmware
+from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.sources import FIRMWARE_DIR, why_sources_unavailable
 from m3net_tf.locks import writes_into
 from m3net_tf.progress import Log, silent

@@ -35,9 +35,9 @@ def level_db(samples: npt.NDArray[np.int16]) -> float:
 
 
 def next_index(folder: Path) -> int:
-    """Number of the next clip: behind the highest one that is there."""
+    """Number of the next clip: the highest existing one plus 1."""
     numbers = [
-        int(found[1]) for path in folder.glob("*.wav") if (found := re.search(r"(\d+)$", path.stem))
+        int(match[1]) for path in folder.glob("*.wav") if (match := re.search(r"(\d+)$", path.stem))
     ]
     return max(numbers, default=-1) + 1
 

@@ -8,18 +8,25 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from m3net_tf.device.messages import (
+    BoardError,
+    DeviceInfo,
+    Message,
+    NoAnswerError,
+    Reply,
+    Result,
+)
 from m3net_tf.device.ports import Port, is_emulated
 from m3net_tf.errors import FirmwareError
 
 PROTOCOL = 1
 PREFIX = "m3net "
-#: What a board says without being asked, while it streams.
+#: Lines that a board sends unasked while it streams.
 STREAM_WORDS = frozenset({"event", "column", "scores", "audio", "overrun", "stopped"})
 REPLY_TIMEOUT_S = 5.0
 RUN_TIMEOUT_S = 60.0
@@ -30,117 +37,6 @@ _BLOCK_TRIES = 5
 _MAX_LINE_BYTES = 1 << 16
 #: The board's words for a block that was damaged on the way.
 _DAMAGED = frozenset({"block_crc", "block_short", "block_header", "line", "command"})
-_FIELD = re.compile(r"(\w+)=(\S*)")
-
-
-class BoardError(FirmwareError):
-    """The board refused a command.
-
-    Attributes:
-        code: its word for why.
-    """
-
-    def __init__(self, port: str, code: str, text: str) -> None:
-        super().__init__(f"{port}: the board reports {code}: {text}")
-        self.code = code
-
-
-class NoAnswerError(FirmwareError):
-    """The board did not answer in time."""
-
-
-@dataclass(frozen=True)
-class Message:
-    """A line of the board.
-
-    Attributes:
-        word: first word behind ``m3net``.
-        rest: what follows it.
-        data: the bytes that followed a ``data`` or ``audio`` line, else empty.
-    """
-
-    word: str
-    rest: str
-    data: bytes = b""
-
-    @property
-    def fields(self) -> dict[str, str]:
-        """The ``key=value`` words."""
-        return dict(_FIELD.findall(self.rest))
-
-    def number(self, key: str) -> int:
-        """A field as a number.
-
-        Raises:
-            FirmwareError: the line has no such number.
-        """
-        try:
-            return int(self.fields[key], 0)
-        except (KeyError, ValueError):
-            raise FirmwareError(
-                f"the board's line 'm3net {self.word} {self.rest[:80]}' lacks the number {key}; "
-                "build the firmware from this release"
-            ) from None
-
-
-@dataclass(frozen=True)
-class Reply:
-    """The answer to a command: its last line, and those before it."""
-
-    last: Message
-    lines: list[Message] = field(default_factory=list)
-
-    def number(self, key: str) -> int:
-        """A number of the last line."""
-        return self.last.number(key)
-
-    def numbers(self) -> dict[str, int]:
-        """All numbers of the last line."""
-        return {key: int(value) for key, value in self.last.fields.items() if value.isdigit()}
-
-
-@dataclass(frozen=True)
-class DeviceInfo:
-    """What a board says of itself.
-
-    Attributes:
-        board: name of the board.
-        version: fields of its version line (core, clock_hz, counter, audio, baud, reset).
-        model: fields of the model (name, sha256, bytes, input_bytes, classes).
-        frontend: rate_hz, frame_samples, hop_samples, bins, frames.
-        labels: class names.
-        block_bytes: most bytes of a block.
-        buffer_bytes: room for recordings.
-    """
-
-    board: str
-    version: dict[str, str]
-    model: dict[str, str]
-    frontend: dict[str, int]
-    labels: tuple[str, ...]
-    block_bytes: int
-    buffer_bytes: int
-
-
-@dataclass(frozen=True)
-class Result:
-    """One inference on the board.
-
-    Attributes:
-        label: index of the best class.
-        output: int8 scores, shape (classes,).
-        run_us: time of loading and running by the board's own clock, microseconds a run.
-        model_cost: of one run, in the counter's unit.
-        frontend_cost: of all columns of the clip, in the counter's unit; 0 for features.
-        frames: columns that the front end made; 0 for features.
-    """
-
-    label: int
-    output: npt.NDArray[np.int8]
-    run_us: float
-    model_cost: int
-    frontend_cost: int
-    frames: int
 
 
 class Device:
@@ -153,7 +49,7 @@ class Device:
         self.port = port
         self.streamed: deque[Message] = deque()
         self._bytes = bytearray()
-        self._wanted: tuple[Message, int] | None = None
+        self._incomplete: tuple[Message, int] | None = None
         self._info: DeviceInfo | None = None
 
     def __enter__(self) -> Device:
@@ -166,7 +62,7 @@ class Device:
 
     def __exit__(self, *_: object) -> None:
         try:
-            if self._wanted is None:
+            if self._incomplete is None:
                 self.port.write(b"\nstream off\n")
         except FirmwareError:
             pass  # the board is gone already
@@ -178,13 +74,13 @@ class Device:
     def _complete(self) -> Message | None:
         """The next message that is whole, from the bytes at hand."""
         while True:
-            if self._wanted is not None:
-                message, count = self._wanted
+            if self._incomplete is not None:
+                message, count = self._incomplete
                 if len(self._bytes) < count:
                     return None
                 data = bytes(self._bytes[:count])
                 del self._bytes[:count]
-                self._wanted = None
+                self._incomplete = None
                 if zlib.crc32(data) != message.number("crc"):
                     continue  # damaged: whoever waits for it asks again
                 return Message(message.word, message.rest, data)
@@ -202,7 +98,7 @@ class Device:
             word, _, rest = line[len(PREFIX) :].partition(" ")
             message = Message(word, rest)
             if word in ("data", "audio"):
-                self._wanted = (message, message.number("bytes"))
+                self._incomplete = (message, message.number("bytes"))
                 continue
             return message
 
@@ -274,7 +170,7 @@ class Device:
     # --- commands --------------------------------------------------------------------------------
 
     def connect(self) -> None:
-        """Find the board's voice, whatever it was doing.
+        """Synchronise with the board, whatever it was doing.
 
         Raises:
             FirmwareError: nobody answers, or a firmware of another protocol.
@@ -288,10 +184,10 @@ class Device:
                 reply = self._answer("version", _SYNC_TIMEOUT_S)
             except (BoardError, NoAnswerError):
                 continue  # it may have been in the middle of something
-            if (found := reply.number("protocol")) != PROTOCOL:
+            if (protocol := reply.number("protocol")) != PROTOCOL:
                 raise FirmwareError(
-                    f"{self.port.name}: the board speaks protocol {found}, this release "
-                    f"{PROTOCOL}: build and flash its firmware anew"
+                    f"{self.port.name}: the board speaks protocol {protocol}, this release "
+                    f"{PROTOCOL}: build and flash its firmware again"
                 )
             self.streamed.clear()
             return
@@ -303,17 +199,17 @@ class Device:
         )
 
     def _drop_until_quiet(self) -> str:
-        """Pass over what comes; returns the text of its last error line, if any."""
+        """Discard all input; returns the text of its last error line, if any."""
         until_s = time.monotonic() + _SYNC_TIMEOUT_S
         while time.monotonic() < until_s and (data := self.port.read(_QUIET_S)):
             self._bytes += data
         errors = re.findall(r"m3net error \w+ ([^\r\n]+)", self._bytes.decode("ascii", "replace"))
         self._bytes.clear()
-        self._wanted = None
+        self._incomplete = None
         return errors[-1] if errors else ""
 
     def info(self) -> DeviceInfo:
-        """What the board is and which model it runs (asked once)."""
+        """Facts of the board and its model (asked once)."""
         if self._info is None:
             version = self.request("version").last.fields
             reply = self.request("info")
@@ -339,9 +235,9 @@ class Device:
         Raises:
             FirmwareError: it runs another one.
         """
-        if (found := self.info().model.get("sha256")) != sha256:
+        if (actual := self.info().model.get("sha256")) != sha256:
             raise FirmwareError(
-                f"{self.port.name}: the board runs another model ({str(found)[:12]}) than {owner} "
+                f"{self.port.name}: the board runs another model ({str(actual)[:12]}) than {owner} "
                 f"({sha256[:12]}): flash that run's firmware"
             )
 

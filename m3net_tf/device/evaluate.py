@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from rich.table import Table
 from m3net_tf.artifacts import provenance, read_json, write_json
 from m3net_tf.datasets import AudioDataset, Clip
 from m3net_tf.datasets.selection import spread_clips
-from m3net_tf.device.client import Device, Result
+from m3net_tf.device.client import Device
+from m3net_tf.device.messages import Result
 from m3net_tf.device.session import connect
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.export import Bundle
@@ -34,7 +35,7 @@ Progress = Callable[[int, int], None]
 
 
 def results_path(run: Path, board: str, source: str) -> Path:
-    """Where the results of a board lie: ``device/<board>-<input>.json`` in the run's folder."""
+    """Path of a board's results, ``device/<board>-<input>.json`` in the run's folder."""
     return run / "device" / f"{board}-{source}.json"
 
 
@@ -50,8 +51,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Run clips on the board and compare with the desktop.
 
-    What was measured is in ``path`` every few seconds, whole or not at all. Clips that it has of
-    the same model, board, data and input are not run again, and stay there if ``clips`` lacks them.
+    Results are saved in ``path`` every few seconds, whole or not at all. Clips that it already has
+    of the same model, board, data and input are skipped, and kept if ``clips`` lacks them.
 
     Args:
         device: board that runs the firmware of ``bundle``.
@@ -59,8 +60,8 @@ def evaluate(
         dataset: where the clips come from.
         clips: which ones.
         path: results file.
-        source: ``features`` gives the board Python's int8 features, which leaves the network to
-            it; ``pcm`` the samples, so that its own front end works as well.
+        source: ``features`` sends Python's int8 features, so that the board runs the network
+            only; ``pcm`` sends samples, so that it runs its front end too.
         log: takes lines of progress.
         progress: called with (clips done, clips in all).
 
@@ -76,44 +77,54 @@ def evaluate(
         raise ConfigError(f"input {source!r}: choose one of {', '.join(INPUTS)}")
     if not clips:
         raise DataError(f"{dataset.info.name} has no such clips: choose another protocol or fold")
-    sha256 = bundle.manifest["model"]["sha256"]
-    device.require_model(sha256, str(bundle.folder))
-    info = device.info()
-    identity = {
-        "board": info.board,
-        "model_sha256": sha256,
-        "input": source,
-        "dataset": dataset.info.name,
-        "protocol": dataset.info.protocol,
-    }
+    device.require_model(bundle.manifest["model"]["sha256"], str(bundle.folder))
+    identity = _identity(device, bundle, dataset, source)
     rows = _finished(path, identity, log)
     missing = tuple(clip for clip in clips if clip.clip_id not in rows)
     done = len(clips) - len(missing)
     if done:
         log(f"{path}: has {done} of {len(clips)} clips")
-    truth = dataset.label_ids(missing)
     saved_s = time.monotonic()
     try:
-        for start in range(0, len(missing), _CLIPS_AT_ONCE):
-            part = missing[start : start + _CLIPS_AT_ONCE]
-            pcm, features = pcm_and_features(dataset, part, bundle.frontend)
-            desktop = bundle.run_reference(features)
-            inputs = pcm if source == "pcm" else features[..., 0]
-            for index, clip in enumerate(part):
-                device.load(inputs[index])
-                result = device.infer()
-                rows[clip.clip_id] = _row(clip, int(truth[start + index]), result, desktop[index])
-                done += 1
-                if time.monotonic() - saved_s > _SAVE_EVERY_S:
-                    write_json(path, {"identity": identity, "results": list(rows.values())})
-                    saved_s = time.monotonic()
-                if progress:
-                    progress(done, len(clips))
+        for row in _measured(device, bundle, dataset, missing, source):
+            rows[row["clip"]] = row
+            done += 1
+            if time.monotonic() - saved_s > _SAVE_EVERY_S:
+                write_json(path, {"identity": identity, "results": list(rows.values())})
+                saved_s = time.monotonic()
+            if progress:
+                progress(done, len(clips))
     finally:
         write_json(path, {"identity": identity, "results": list(rows.values())})
     summary = _summary([rows[clip.clip_id] for clip in clips], identity, device)
     write_json(path, {"identity": identity, "results": list(rows.values()), "summary": summary})
     return summary
+
+
+def _identity(device: Device, bundle: Bundle, dataset: AudioDataset, source: str) -> dict[str, Any]:
+    """Facts that all results of one file share."""
+    return {
+        "board": device.info().board,
+        "model_sha256": bundle.manifest["model"]["sha256"],
+        "input": source,
+        "dataset": dataset.info.name,
+        "protocol": dataset.info.protocol,
+    }
+
+
+def _measured(
+    device: Device, bundle: Bundle, dataset: AudioDataset, clips: tuple[Clip, ...], source: str
+) -> Iterator[dict[str, Any]]:
+    """Run clips on the board and on the desktop; yields the result of each."""
+    truth = dataset.label_ids(clips)
+    for start in range(0, len(clips), _CLIPS_AT_ONCE):
+        part = clips[start : start + _CLIPS_AT_ONCE]
+        pcm, features = pcm_and_features(dataset, part, bundle.frontend)
+        desktop = bundle.run_reference(features)
+        inputs = pcm if source == "pcm" else features[..., 0]
+        for index, clip in enumerate(part):
+            device.load(inputs[index])
+            yield _row(clip, int(truth[start + index]), device.infer(), desktop[index])
 
 
 def nested_clips(dataset: AudioDataset, count: int | None) -> tuple[Clip, ...]:
@@ -146,11 +157,11 @@ def evaluate_port(
     Args:
         port: where the board is.
         run_folder: exported run.
-        data_dir: where its data set lies.
+        data_dir: folder of its data set.
         count: number of clips, spread over the split (:func:`nested_clips`); None takes all.
         source: as in :func:`evaluate`.
         baud: speed of a serial device.
-        console: for progress; None says nothing.
+        console: for progress; None prints nothing.
     """
     run = Run(run_folder)
     bundle = Bundle.load(run.folder / "export")
@@ -182,13 +193,13 @@ def evaluate_port(
 
 
 def _finished(path: Path, identity: dict[str, Any], log: Log) -> dict[str, dict[str, Any]]:
-    """Results by clip that earlier evaluations of the same thing left."""
+    """Results by clip of earlier evaluations of the same model, board, data and input."""
     if not path.exists():
         return {}
     earlier = read_json(path)
-    known = earlier.get("identity", {})
-    if any(known.get(key) != value for key, value in identity.items()):
-        log(f"{path} is of another model, board or data set: starting anew")
+    earlier_identity = earlier.get("identity", {})
+    if any(earlier_identity.get(key) != value for key, value in identity.items()):
+        log(f"{path} is of another model, board or data set: starting again")
         return {}
     return {row["clip"]: row for row in earlier["results"]}
 

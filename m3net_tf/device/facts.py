@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a board says of itself, as plain values and as a table."""
+"""Facts that a board reports, as plain values and as a table."""
 
 from __future__ import annotations
 

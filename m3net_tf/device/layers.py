@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each operator costs on the board, beside what it computes."""
+"""Cost of each operator on the board, with its MACs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def operators_in_order(tflite: bytes) -> list[Operator]:
     """
     model = _read(tflite)
     graph = model.subgraphs[0]
-    found = []
+    operators = []
     for operator in graph.operators:
         code = model.operatorCodes[operator.opcodeIndex]
         name = _BUILTINS[max(code.builtinCode, code.deprecatedBuiltinCode)]
@@ -49,8 +49,8 @@ def operators_in_order(tflite: bytes) -> list[Operator]:
             for index in operator.inputs
         ]
         output = tuple(int(size) for size in graph.tensors[operator.outputs[0]].shape)
-        found.append(Operator(name, output, _macs(name, shapes, output)))
-    return found
+        operators.append(Operator(name, output, _macs(name, shapes, output)))
+    return operators
 
 
 def _read(tflite: bytes) -> schema.ModelT:
@@ -146,13 +146,13 @@ def profile(device: Device, *networks: bytes) -> Profile:
     )
 
 
-def profile_facts(found: Profile) -> dict[str, Any]:
+def profile_facts(measured: Profile) -> dict[str, Any]:
     """The profile as plain values, for JSON; costs are in ``unit``, ``output`` is a shape."""
     return {
-        "board": found.board,
-        "unit": found.unit,
-        "total": found.total,
-        "macs": sum(layer.operator.macs for layer in found.layers),
+        "board": measured.board,
+        "unit": measured.unit,
+        "total": measured.total,
+        "macs": sum(layer.operator.macs for layer in measured.layers),
         "layers": [
             {
                 "operator": layer.operator.name,
@@ -160,21 +160,21 @@ def profile_facts(found: Profile) -> dict[str, Any]:
                 "macs": layer.operator.macs,
                 "cost": layer.cost,
             }
-            for layer in found.layers
+            for layer in measured.layers
         ],
     }
 
 
-def profile_table(found: Profile) -> Table:
+def profile_table(costs: Profile) -> Table:
     """The profile as a table for the terminal; at 80 columns long names go on in a second line."""
-    table = Table(title=f"one run on {found.board}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=f"one run on {costs.board}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("operator", overflow="fold")
     table.add_column("output", no_wrap=True)
-    for column in ("MACs", found.unit, "share", "per MAC"):
+    for column in ("MACs", costs.unit, "share", "per MAC"):
         table.add_column(column, justify="right", no_wrap=True)
-    measured = sum(layer.cost for layer in found.layers)
-    for index, layer in enumerate(found.layers):
+    measured = sum(layer.cost for layer in costs.layers)
+    for index, layer in enumerate(costs.layers):
         operator = layer.operator
         table.add_row(
             str(index),
@@ -185,7 +185,7 @@ def profile_table(found: Profile) -> Table:
             f"{100 * layer.cost / max(measured, 1):.1f} %",
             f"{layer.cost / operator.macs:.2f}" if operator.macs else "",
         )
-    macs = sum(layer.operator.macs for layer in found.layers)
+    macs = sum(layer.operator.macs for layer in costs.layers)
     table.add_section()
-    table.add_row("", "whole run", "", f"{macs:,}", f"{found.total:,}", "", "")
+    table.add_row("", "whole run", "", f"{macs:,}", f"{costs.total:,}", "", "")
     return table

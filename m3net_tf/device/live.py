@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from m3net_tf.device.client import Device, DeviceInfo, Message
+from m3net_tf.device.client import Device
+from m3net_tf.device.messages import DeviceInfo, Message
 from m3net_tf.errors import FirmwareError
 from m3net_tf.progress import Log
 
@@ -49,7 +50,7 @@ class Event:
 
 
 class LiveView:
-    """Everything a stream told, ready to be drawn.
+    """State of a stream, ready to be drawn.
 
     Attributes:
         info: the board.
@@ -236,12 +237,12 @@ def read_thresholds(device: Device) -> list[float]:
 
 
 def start_stream(device: Device, source: str, *, audio: bool, log: Log) -> bool:
-    """Start a stream with columns and scores, and with audio if that is wanted and possible.
+    """Start a stream with columns and scores, and with audio if requested and possible.
 
     Args:
         device: the board.
         source: ``mic``, or ``host`` for sound that :func:`play` sends.
-        audio: whether audio is wanted.
+        audio: whether to stream audio.
         log: takes a line if it is not possible.
 
     Returns:
@@ -250,7 +251,7 @@ def start_stream(device: Device, source: str, *, audio: bool, log: Log) -> bool:
     Raises:
         FirmwareError: the board has no microphone, or does not answer.
     """
-    wanted = f"stream {source} columns scores"
+    command = f"stream {source} columns scores"
     advice = "give it a sound by --play FILE"
     if audio and source == "mic":
         if device.port.physical and int(device.info().version["baud"]) < AUDIO_BAUD:
@@ -258,10 +259,10 @@ def start_stream(device: Device, source: str, *, audio: bool, log: Log) -> bool:
         elif not device.port.physical:
             device.set_baud(AUDIO_BAUD)  # what counts is the figure: bits do not travel
         if audio:
-            device.request_sound(f"{wanted} audio", advice)
+            device.request_sound(f"{command} audio", advice)
             return True
         log(f"{device.port.name} is too slow for audio: recording scores and events only")
-    device.request_sound(wanted, advice)
+    device.request_sound(command, advice)
     return False
 
 
@@ -306,8 +307,8 @@ def watch(
 ) -> None:
     """Let a stream fill the view (and a recorder), and draw it now and then.
 
-    It ends with the stream, or when ``seconds`` of audio have been heard and what the model made of
-    them was told. Lines that were damaged on the way are passed over and counted.
+    It ends with the stream, or when ``seconds`` of audio have been heard and the model's scores for
+    them have arrived. Lines that were damaged on the way are skipped and counted.
     """
     drawn_s = 0.0
     for message in messages:

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.live import Live
 
 from m3net_tf.device import live as streams
-from m3net_tf.device.client import DeviceInfo, Message
 from m3net_tf.device.live import LiveView, Recorder
+from m3net_tf.device.messages import DeviceInfo, Message
 from m3net_tf.device.ports import is_emulated
 from m3net_tf.device.screen import Screen
 from m3net_tf.device.session import connect, emulated_sound, read_sound

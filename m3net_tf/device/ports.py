@@ -205,9 +205,9 @@ def open_port(
 
 def _why_no_serial(path: str, text: str) -> str:
     if not Path(path).exists():
-        there = sorted(str(one) for one in Path("/dev").glob("tty[AU][CS][MB]*"))
-        found = f"serial devices here: {', '.join(there)}" if there else "no board is plugged in"
-        return f"{path}: no such port ({found}); or say tcp:HOST:PORT, qemu:BOARD"
+        there = sorted(str(port) for port in Path("/dev").glob("tty[AU][CS][MB]*"))
+        present = f"serial devices here: {', '.join(there)}" if there else "no board is plugged in"
+        return f"{path}: no such port ({present}); or say tcp:HOST:PORT, qemu:BOARD"
     if "ermission" in text:
         return f"{path}: no permission; add yourself to the group that owns it (often dialout)"
     return f"{path}: cannot be opened as a serial port ({' '.join(text.split())[:120]})"

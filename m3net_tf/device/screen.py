@@ -31,7 +31,7 @@ _TICKS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 class Screen:
     """Draws a :class:`LiveView` into whatever room it is given: from 60 columns and 16 lines.
 
-    Every drawing asks for the size anew, so it follows a terminal that is resized. Without colours
+    Every drawing asks for the size again, so it follows a terminal that is resized. Without colours
     (``NO_COLOR``) it has no styles at all.
 
     Attributes:
@@ -181,7 +181,7 @@ def allot(height: int, classes: int) -> tuple[int, int, int]:
 
 
 def _fitted(name: str, width: int) -> str:
-    """A name in so many cells of the terminal, with an ellipsis where it is cut."""
+    """A name in a number of cells of the terminal, with an ellipsis where it is cut."""
     if cell_len(name) > width:
         name = set_cell_size(name, width - 1) + "…"
     return set_cell_size(name, width)

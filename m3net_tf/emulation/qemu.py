@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run a firmware on an emulated board and collect what it says of each clip."""
+"""Run a firmware on an emulated board and collect its answer for each clip."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class EmulationResult:
-    """What an emulated board answered.
+    """Answers of an emulated board.
 
     Attributes:
         labels: (n,) int64, index of the best class of each clip, as the firmware chose it.

@@ -37,7 +37,8 @@ import numpy.typing as npt
 from m3net_tf.artifacts import read_json, write_bytes, write_text
 from m3net_tf.emulation import job
 from m3net_tf.errors import FirmwareError, M3NetError
-from m3net_tf.firmware.build import board_file, build_firmware
+from m3net_tf.firmware.boards import board_file
+from m3net_tf.firmware.build import build_firmware
 from m3net_tf.firmware.sources import FIRMWARE_DIR
 from m3net_tf.progress import Log
 
@@ -54,7 +55,7 @@ _CLEAR_MARGIN = 32  # int8 steps from the best score to the next that a step of 
 
 @dataclass(frozen=True)
 class Vectors:
-    """What the desktop makes of a few clips.
+    """The desktop's results for a few clips.
 
     Attributes:
         features: (n, bins, frames) int8.
@@ -112,10 +113,10 @@ def job_memory(board: str) -> tuple[int, int]:
     text = header.read_text(encoding="utf-8")
     values = []
     for name in ("BOARD_JOB_ADDRESS", "BOARD_JOB_CAPACITY_BYTES"):
-        found = re.search(rf"#define {name} (0x[0-9A-Fa-f]+|\d+)u\b", text)
-        if not found:
+        match = re.search(rf"#define {name} (0x[0-9A-Fa-f]+|\d+)u\b", text)
+        if not match:
             raise FirmwareError(f"{header}: no {name}; define it")
-        values.append(int(found[1], 0))
+        values.append(int(match[1], 0))
     return values[0], values[1]
 
 

@@ -1,27 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Firmware that starts on an emulated board: whether it can be built, and the arena it needs."""
+"""Firmware that starts on an emulated board, with the arena that it needs there."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from m3net_tf.artifacts import read_json, write_json
-from m3net_tf.emulation.machines import find_machine
+from m3net_tf.emulation.machines import MACHINES, find_machine
 from m3net_tf.emulation.qemu import run_job
 from m3net_tf.errors import FirmwareError
 from m3net_tf.export import Bundle
-from m3net_tf.firmware.build import (
-    ARENA_SLACK_BYTES,
-    TOOLS,
-    FirmwareImage,
-    board_core,
-    build_firmware,
-    check_toolchain,
-    library_path,
-)
+from m3net_tf.firmware.boards import board_core
+from m3net_tf.firmware.build import ARENA_SLACK_BYTES, build_firmware
+from m3net_tf.firmware.image import FirmwareImage
+from m3net_tf.firmware.library import library_path
 from m3net_tf.firmware.sources import why_sources_unavailable
+from m3net_tf.firmware.toolchain import TOOLS, check_toolchain
 from m3net_tf.progress import Log, silent
 
 ARENA_STEP_BYTES = 256
@@ -42,10 +40,10 @@ def why_no_emulation(board: str) -> str:
 
 
 def prove_arena(bundle: Bundle, board: str, folder: Path, log: Log) -> FirmwareImage:
-    """Build the firmware with the arena that the network is seen to need on the board.
+    """Build the firmware with the arena that the network needs on the board, as measured.
 
-    The first build has room to spare and tells what it used; the second has just that, or the
-    least more that lets it start. The figure goes into the bundle's manifest and ``model.h``.
+    The first build has room to spare and reports what it used; the second has just that, or the
+    least more that lets it start. The size goes into the export's manifest and ``model.h``.
 
     Args:
         bundle: export to build.
@@ -69,7 +67,12 @@ def prove_arena(bundle: Bundle, board: str, folder: Path, log: Log) -> FirmwareI
 
 
 def least_arena(
-    bundle: Bundle, board: str, folder: Path, log: Log = silent
+    bundle: Bundle,
+    board: str,
+    folder: Path,
+    log: Log = silent,
+    *,
+    settings: Sequence[str] = (),
 ) -> tuple[int, FirmwareImage]:
     """Find the least arena with which the network starts on an emulated board.
 
@@ -83,11 +86,11 @@ def least_arena(
     shape = bundle.manifest["model"]["input_shape"]
     silence = np.zeros((1, int(np.prod(shape))), np.int8)
     spare = bundle.manifest["arena"]["bytes"] + ARENA_SLACK_BYTES
-    image = build_firmware(bundle.folder, board, folder, spare, report=log)
+    image = build_firmware(bundle.folder, board, folder, spare, settings=settings, report=log)
     used = run_job(image.elf, machine, silence).arena_used_bytes
-    # What is used in the end may be less than what planning needs for a moment.
+    # Planning may need more for a moment than what is used in the end.
     for size in range(-(-used // 16) * 16, used + ARENA_SLACK_BYTES, ARENA_STEP_BYTES):
-        image = build_firmware(bundle.folder, board, folder, size, report=log)
+        image = build_firmware(bundle.folder, board, folder, size, settings=settings, report=log)
         if _starts(bundle, image):
             return size, image
     raise FirmwareError(
@@ -96,33 +99,70 @@ def least_arena(
     )
 
 
-def starting_firmware(bundle: Bundle, board: str, folder: Path, log: Log = silent) -> FirmwareImage:
+def starting_firmware(
+    bundle: Bundle,
+    board: str,
+    folder: Path,
+    log: Log = silent,
+    *,
+    settings: Sequence[str] = (),
+) -> FirmwareImage:
     """Build the firmware for an emulated board, with an arena that the network starts with.
 
-    That is the export's, and the firmware is the one of ``m3net firmware``, unless the kernels of
-    this board's core want more: then it is the least that they start with. What was found is noted
-    in the folder for the next time.
+    That is the export's, unless the kernels of this board's core need more: then it is the least
+    that they start with, which is saved in the folder for the next build.
+
+    Args:
+        bundle: export to build.
+        board: emulated board to build for.
+        folder: folder of the build files.
+        log: takes lines of progress.
+        settings: as of :func:`m3net_tf.firmware.build.build_firmware`.
 
     Raises:
         FirmwareError: the firmware does not build or does not run.
     """
+
+    def build(arena_bytes: int | None = None) -> FirmwareImage:
+        return build_firmware(
+            bundle.folder, board, folder, arena_bytes, settings=settings, report=log
+        )
+
     arena = bundle.manifest["arena"]
     if arena["source"] == f"TFLite Micro on {board}":
-        return build_firmware(bundle.folder, board, folder, report=log)
+        return build()
     path = folder / "arena.json"
     tried = {
         "model_sha256": bundle.manifest["model"]["sha256"],
         "arena": arena,
         "library": library_path(board_core(board)).parent.name,
     }
-    noted = read_json(path) if path.exists() else {}
-    if noted.get("tried") == tried:
-        return build_firmware(bundle.folder, board, folder, noted["arena_bytes"], report=log)
-    image, size = build_firmware(bundle.folder, board, folder, report=log), None
+    saved = read_json(path) if path.exists() else {}
+    if saved.get("tried") == tried:
+        return build(saved["arena_bytes"])
+    image, size = build(), None
     if not _starts(bundle, image):
-        size, image = least_arena(bundle, board, folder, log)
+        size, image = least_arena(bundle, board, folder, log, settings=settings)
     write_json(path, {"tried": tried, "arena_bytes": size})
     return image
+
+
+def build_run(run: Path, board: str, settings: Sequence[str], report: Log) -> FirmwareImage:
+    """Build the firmware of an exported run, below ``RUN/firmware``.
+
+    For an emulated board the arena is one that the network starts with. A build with settings goes
+    into ``<board>-custom``, apart from the plain firmware, which other commands build again.
+
+    Raises:
+        ModelError, DataError: the run has no whole export.
+        FirmwareError: the firmware does not build, or does not run in the emulator.
+    """
+    bundle = Bundle.load(run / "export")
+    folder = run / "firmware" / (f"{board}-custom" if settings else board)
+    machine = next((machine for machine in MACHINES if machine.board == board), None)
+    if machine and shutil.which(machine.emulator):
+        return starting_firmware(bundle, board, folder, report, settings=settings)
+    return build_firmware(bundle.folder, board, folder, settings=settings, report=report)
 
 
 def _starts(bundle: Bundle, image: FirmwareImage) -> bool:

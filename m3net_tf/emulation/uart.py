@@ -15,7 +15,7 @@ _MAX_LINE_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class ClipLine:
-    """What the firmware said of one clip."""
+    """The firmware's answer for one clip."""
 
     index: int
     label: int
@@ -133,8 +133,8 @@ def _fields(text: str) -> dict[str, str]:
     """``a=1 b=2`` as a dictionary."""
     fields: dict[str, str] = {}
     for item in text.split():
-        found = re.fullmatch(r"(\w+)=(.*)", item)
-        if not found:
+        match = re.fullmatch(r"(\w+)=(.*)", item)
+        if not match:
             raise ValueError(item)
-        fields[found.group(1)] = found.group(2)
+        fields[match.group(1)] = match.group(2)
     return fields

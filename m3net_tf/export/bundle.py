@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The export folder: everything that a firmware project needs of a trained network."""
+"""The export folder: everything that a firmware project needs from a trained network."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from m3net_tf.export.operators import operators_of
 from m3net_tf.export.reading import Bundle, c_model, pcm_and_features, write_tflite
 from m3net_tf.export.warp_tables import write_warp_tables
 from m3net_tf.frontend import FrontendConfig, column_count, write_c_tables
+from m3net_tf.keras import keras
 from m3net_tf.locks import scratch_folder, writes_into
 from m3net_tf.progress import Log, silent
 from m3net_tf.quantization.diffres import quantize_network
@@ -36,8 +37,8 @@ from m3net_tf.training.features import compute_features
 from m3net_tf.training.run import Run
 
 VECTOR_CLIPS = 16
-_FORMAT = 2  # raised when the firmware comes to need what older exports lack
-_UNPROVEN_ARENA_FACTOR = 10  # bytes of arena a byte of network, where nothing could measure it
+_FORMAT = 2  # raised when the firmware needs something that older exports lack
+_UNPROVEN_ARENA_FACTOR = 10  # bytes of arena per byte of network, if it cannot be measured
 
 
 @writes_into("run")
@@ -46,18 +47,18 @@ def export_run(
 ) -> Bundle:
     """Quantise a trained run and write everything that a device needs.
 
-    A network that ``m3net quantize`` left in the run's folder is taken as it is.
+    If ``m3net quantize`` left a network in the run's folder, that one is exported unchanged.
 
     The folder holds ``model.tflite``, ``model.h`` and ``model.cc``, ``frontend_config.h`` and
     ``frontend_tables.c``, ``detector_config.h``, ``labels.txt``, ``vectors/`` and
     ``manifest.json``; with DiffRes ``importance.tflite``, ``warp_config.h`` and
     ``warp_tables.c``, too. It appears whole or not at all, and the same run gives the same bytes.
-    An export of this very network is left as it is, but for the settings of live detection: those
-    are ``detector.yaml`` of the run's folder, or the defaults where it has none.
+    An existing export of the same network is kept; only its settings of live detection are
+    updated, from the run's ``detector.yaml`` or, without one, to the defaults.
 
     Args:
         run: finished run.
-        data_dir: where its data set lies: calibration and test vectors come from it.
+        data_dir: folder of its data set, which gives calibration clips and test vectors.
         folder: where to write; default: ``export`` in the run's folder.
         log: takes lines of progress.
 
@@ -71,67 +72,115 @@ def export_run(
         DataError: the data set is missing or broken.
     """
     folder = folder or run.folder / "export"
-    recipe = run.recipe()
     model = run.load_model()
-    trained = sha256_of(run.model_path.read_bytes())
+    trained_sha256 = sha256_of(run.model_path.read_bytes())
     choice = chosen_network(run)
+    if bundle := _current_export(folder, trained_sha256, choice, log):
+        log(f"{folder} is already exported")
+        frames = bundle.manifest["model"]["input_shape"][1]
+        bundle.set_detector(detector_of_run(run, frames, bundle.labels))
+        bundle.describe()  # exports of earlier releases have no metadata
+        return bundle
+    dataset = _exportable_dataset(run, model, data_dir)
+    detector = detector_of_run(run, model.input_shape[2], dataset.info.labels)
+    method = choice.report["method"] if choice else "ptq"
+    if choice:
+        log(f"taking the network in {run.folder / 'quantized'}: {method}")
+        network, calibration = choice.network, choice.report["calibration"]
+    else:
+        network, calibration = _quantized(run, model, dataset, log)
+    manifest = {
+        "format": _FORMAT,
+        "arena": _arena(network, log),
+        "calibration": calibration,
+        "detector": detector.to_dict(),
+        "quantization": {"method": method, "chosen": choice is not None},
+        "trained_model_sha256": trained_sha256,
+        **_description(run, model, dataset, network),
+        **provenance(),
+    }
+    _write(folder, manifest, network, detector, dataset)
+    return Bundle.load(folder)
+
+
+def _current_export(
+    folder: Path, trained_sha256: str, choice: Choice | None, log: Log
+) -> Bundle | None:
+    """The export in a folder, if it is of this network; None if there is none or it is stale.
+
+    Raises:
+        ModelError: the folder holds other files.
+    """
     if (folder / "manifest.json").exists():
         try:
             bundle = Bundle.load(folder)
         except M3NetError as error:
             log(f"{error}: doing so")
-        else:
-            if _is_current(bundle, trained, choice):
-                log(f"{folder} is already exported")
-                bundle.set_detector(
-                    detector_of_run(run, bundle.manifest["model"]["input_shape"][1], bundle.labels)
-                )
-                bundle.describe()  # an export of before may say nothing
-                return bundle
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ModelError(f"{folder} holds something else than an export: name another folder")
+            return None
+        return bundle if _is_current(bundle, trained_sha256, choice) else None
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ModelError(f"{folder} is not an export, and not empty: name another folder")
+    return None
+
+
+def _exportable_dataset(run: Run, model: keras.Model, data_dir: Path | None) -> AudioDataset:
+    """The run's data set, if a device can run the network.
+
+    Raises:
+        ModelError: the network needs lengths of clips, or gives several labels.
+        DataError: the data set is missing or broken.
+    """
     if takes_lengths(model):
         raise ModelError(
             f"{run.folder} takes the lengths of clips, which the device lacks: train with "
             "model.arguments.lengths: false"
         )
     dataset = run.dataset(data_dir)
-    info = dataset.info
-    if info.multi_label:
+    if dataset.info.multi_label:
         raise ModelError(
-            f"{info.name} has clips with several labels, and the device gives one: train on a "
-            "data set with one label a clip"
+            f"{dataset.info.name} has clips with several labels, and the device gives one: train "
+            "on a data set with one label a clip"
         )
-    detector = detector_of_run(run, model.input_shape[2], info.labels)
-    if choice:
-        log(f"taking the network that {run.folder / 'quantized'} has: {choice.report['method']}")
-        network, calibration = choice.network, choice.report["calibration"]
-    else:
-        train_set = compute_features(dataset, "train", recipe.frontend, log=log)
-        chosen = choose_calibration(
-            train_set.labels, recipe.quantization.calibration_clips, recipe.quantization.seed
-        )
-        log(f"quantising {model.name} with {len(chosen)} calibration clips")
-        network = quantize_network(model, train_set.clean[chosen])
-        calibration = {
-            "clips": [train_set.clips[i].clip_id for i in chosen],
-            "features_sha256": hashlib.sha256(train_set.clean[chosen].tobytes()).hexdigest(),
-        }
-    tflite = network.tflite
-    operators = sorted({name for part in network.parts for name in operators_of(part)})
+    return dataset
+
+
+def _quantized(
+    run: Run, model: keras.Model, dataset: AudioDataset, log: Log
+) -> tuple[Int8Network, dict[str, Any]]:
+    """The network after post-training quantisation, and the manifest's entry of its calibration."""
+    recipe = run.recipe()
+    train_set = compute_features(dataset, "train", recipe.frontend, log=log)
+    chosen = choose_calibration(
+        train_set.labels, recipe.quantization.calibration_clips, recipe.quantization.seed
+    )
+    log(f"quantising {model.name} with {len(chosen)} calibration clips")
+    features = train_set.clean[chosen]
+    calibration = {
+        "clips": [train_set.clips[i].clip_id for i in chosen],
+        "features_sha256": hashlib.sha256(features.tobytes()).hexdigest(),
+    }
+    return quantize_network(model, features), calibration
+
+
+def _arena(network: Int8Network, log: Log) -> dict[str, Any]:
+    """Bytes of the tensor arena, as measured on this machine or guessed."""
     if reason := tflm_unavailable_reason():
         log(reason)
         size = _UNPROVEN_ARENA_FACTOR * network.size_bytes
-        arena = {"bytes": size, "source": "guess; TFLM is missing"}
-    else:
-        # On the device two networks share one arena: the sum is more than they need.
-        size = sum(map(host_arena_bytes, network.parts))
-        arena = {"bytes": size, "source": "TFLite Micro on a 64-bit host"}
-    manifest: dict[str, Any] = {
-        "format": _FORMAT,
-        "arena": arena,
-        "calibration": calibration,
-        "detector": detector.to_dict(),
+        return {"bytes": size, "source": "guess; TFLM is missing"}
+    # On the device two networks share one arena: the sum is more than they need.
+    size = sum(map(host_arena_bytes, network.parts))
+    return {"bytes": size, "source": "TFLite Micro on a 64-bit host"}
+
+
+def _description(
+    run: Run, model: keras.Model, dataset: AudioDataset, network: Int8Network
+) -> dict[str, Any]:
+    """Entries of the manifest about network, front end and data."""
+    recipe = run.recipe()
+    info = dataset.info
+    tflite = network.tflite
+    facts: dict[str, Any] = {
         "dataset": {"name": info.name, "protocol": info.protocol, "fold": info.fold},
         "frontend": recipe.frontend.to_dict(),
         "labels": list(info.labels),
@@ -144,18 +193,24 @@ def export_run(
             "input_quantization": tensor_quantization(tflite, "input"),
             "output_quantization": tensor_quantization(tflite, "output"),
         },
-        "operators": operators,
-        "quantization": {
-            "method": choice.report["method"] if choice else "ptq",
-            "chosen": choice is not None,
-        },
-        "trained_model_sha256": trained,
-        **provenance(),
+        "operators": sorted({name for part in network.parts for name in operators_of(part)}),
     }
     if network.warp:
         importance = network.importance
-        manifest["importance"] = {"sha256": sha256_of(importance), "bytes": len(importance)}
-        manifest["warp"] = network.warp.to_dict()
+        facts["importance"] = {"sha256": sha256_of(importance), "bytes": len(importance)}
+        facts["warp"] = network.warp.to_dict()
+    return facts
+
+
+def _write(
+    folder: Path,
+    manifest: dict[str, Any],
+    network: Int8Network,
+    detector: DetectorConfig,
+    dataset: AudioDataset,
+) -> None:
+    """Write the whole export, or nothing; it replaces an earlier one."""
+    frontend = FrontendConfig.from_dict(manifest["frontend"])
     folder.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(f".{folder.name}.", folder.parent) as scratch:
         scratch.chmod(0o755)
@@ -164,19 +219,18 @@ def export_run(
         if network.warp:
             write_bytes(scratch / "importance.tflite", network.importance)
             write_warp_tables(network.warp, scratch)
-        write_c_tables(recipe.frontend, scratch, frames=model.input_shape[2])
+        write_c_tables(frontend, scratch, frames=manifest["model"]["input_shape"][1])
         write_c_header(detector, scratch)
-        write_text(scratch / "labels.txt", "".join(f"{label}\n" for label in info.labels))
-        _write_vectors(dataset, recipe.frontend, network, scratch / "vectors")
+        write_text(scratch / "labels.txt", "".join(f"{label}\n" for label in manifest["labels"]))
+        _write_vectors(dataset, frontend, network, scratch / "vectors")
         write_json(scratch / "manifest.json", manifest)
         if folder.exists():
             shutil.rmtree(folder)
         scratch.replace(folder)
-    return Bundle.load(folder)
 
 
 def _is_current(bundle: Bundle, trained_sha256: str, choice: Choice | None) -> bool:
-    """Whether an export is of the network that the run has now, quantised as the run says."""
+    """Whether an export is of the run's present network, quantised as the run says."""
     manifest = bundle.manifest
     if manifest.get("format") != _FORMAT or manifest.get("trained_model_sha256") != trained_sha256:
         return False
@@ -190,7 +244,7 @@ def detector_of_run(run: Run, frames: int, labels: Sequence[str]) -> DetectorCon
 
     Raises:
         ConfigError: the file is damaged or was made for another network, or a device cannot cut
-            its input of so many frames into columns.
+            its input of this many frames into columns.
     """
     frontend = run.recipe().frontend
     window_columns = column_count(frontend, frames)
@@ -207,7 +261,7 @@ def detector_of_run(run: Run, frames: int, labels: Sequence[str]) -> DetectorCon
 def _write_vectors(
     dataset: AudioDataset, config: FrontendConfig, network: Int8Network, folder: Path
 ) -> None:
-    """Test vectors: a few held-out clips with what each link of the chain must make of them."""
+    """Write test vectors: held-out clips with the expected result of each stage."""
     held_out = dataset.split("test")
     spread = np.linspace(0, len(held_out) - 1, min(VECTOR_CLIPS, len(held_out))).astype(int)
     clips = tuple(held_out[i] for i in spread)

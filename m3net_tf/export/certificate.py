@@ -26,7 +26,7 @@ LARGEST_LSB = 2
 
 @dataclasses.dataclass(frozen=True)
 class Expected:
-    """What Python makes of the clips.
+    """Python's results for the clips.
 
     Attributes:
         source: where the clips come from, for the reader.
@@ -47,7 +47,7 @@ class Expected:
 
 @dataclasses.dataclass(frozen=True)
 class BoardAnswer:
-    """What the emulated board makes of the same clips.
+    """The emulated board's results for the same clips.
 
     Attributes:
         board: its name.
@@ -149,11 +149,11 @@ def write_certificate(
     return certificate
 
 
-def _differences(where: str, found: Int8 | None, expected: Int8, drift: list[str]) -> int | None:
+def _differences(where: str, outputs: Int8 | None, expected: Int8, drift: list[str]) -> int | None:
     """Output bytes that differ; None where there are none to compare."""
-    if found is None:
+    if outputs is None:
         return None
-    different = found != expected
+    different = outputs != expected
     count = int(different.sum())
     if count:
         first = int(different.any(1).argmax())
@@ -164,9 +164,9 @@ def _differences(where: str, found: Int8 | None, expected: Int8, drift: list[str
     return count
 
 
-def _features(found: Int8, expected: Expected, drift: list[str]) -> dict[str, Any]:
+def _features(values: Int8, expected: Expected, drift: list[str]) -> dict[str, Any]:
     reference = expected.features[..., 0]
-    apart = np.abs(found.astype(int) - reference)
+    apart = np.abs(values.astype(int) - reference)
     within = float((apart <= 1).mean())
     if within < WITHIN_1_LSB_SHARE or apart.max() > LARGEST_LSB:
         clip, row, column = np.unravel_index(int(apart.argmax()), apart.shape)
@@ -184,7 +184,7 @@ def _features(found: Int8, expected: Expected, drift: list[str]) -> dict[str, An
         "arithmetic": "single precision",
     }
     if expected.fixed_features is not None:
-        count = int((found != expected.fixed_features).sum())
+        count = int((values != expected.fixed_features).sum())
         figures["arithmetic"] = "whole numbers"
         figures["different_from_python_in_whole_numbers"] = count
         if count:
@@ -198,18 +198,18 @@ def _features(found: Int8, expected: Expected, drift: list[str]) -> dict[str, An
 def valid_certificate(bundle: Bundle, board: str, firmware_sha256: str) -> dict[str, Any] | None:
     """The certificate that the bundle has, if it holds and is of this network and firmware."""
     try:
-        found = read_json(bundle.folder / "certificate.json")
+        certificate = read_json(bundle.folder / "certificate.json")
         same = (
-            found["format"] == FORMAT
-            and found["holds"]
-            and found["network"]["sha256"] == bundle.manifest["model"]["sha256"]
-            and found["frontend_sha256"] == bundle.frontend.fingerprint()
-            and found["board"]["name"] == board
-            and found["board"]["firmware_sha256"] == firmware_sha256
+            certificate["format"] == FORMAT
+            and certificate["holds"]
+            and certificate["network"]["sha256"] == bundle.manifest["model"]["sha256"]
+            and certificate["frontend_sha256"] == bundle.frontend.fingerprint()
+            and certificate["board"]["name"] == board
+            and certificate["board"]["firmware_sha256"] == firmware_sha256
         )
     except (M3NetError, KeyError, TypeError):
         return None
-    return found if same else None
+    return certificate if same else None
 
 
 def require_parity(bundle: Bundle, certificate: dict[str, Any]) -> None:

@@ -65,7 +65,7 @@ def operators_of(tflite: bytes) -> list[str]:
         model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
     except (struct.error, IndexError, TypeError, ValueError):  # flatbuffers checks nothing
         raise ModelError("the file is no TFLite model (it is cut off): export it again") from None
-    found = set()
+    operators = set()
     for graph in model.subgraphs:
         for operation in graph.operators:
             code = model.operatorCodes[operation.opcodeIndex]
@@ -78,5 +78,5 @@ def operators_of(tflite: bytes) -> list[str]:
                     f"layer {layer!r} becomes operator {name}, which TFLite Micro lacks: replace "
                     "the layer by one that it has (docs/decisions.md lists them)"
                 )
-            found.add(name)
-    return sorted(found)
+            operators.add(name)
+    return sorted(operators)

@@ -43,8 +43,8 @@ class Bundle:
     """An export folder that was read back.
 
     Attributes:
-        folder: where it lies.
-        manifest: what it says of itself.
+        folder: its path.
+        manifest: contents of ``manifest.json``.
     """
 
     folder: Path
@@ -102,7 +102,7 @@ class Bundle:
         return self.network.run(run_tflm, features)
 
     def describe(self) -> None:
-        """Let the file of the network say what the manifest says."""
+        """Write the manifest's facts into the metadata of ``model.tflite``."""
         write_tflite(self.network, self.manifest, self.folder)
 
     @property
@@ -147,7 +147,7 @@ class Bundle:
 def pcm_and_features(
     dataset: AudioDataset, clips: tuple[Clip, ...], config: FrontendConfig
 ) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int8]]:
-    """Clips as a device hears and should see them.
+    """Clips as samples, and the features that a device should compute from them.
 
     Args:
         dataset: where the clips come from.
@@ -183,7 +183,7 @@ def c_model(network: Int8Network, manifest: dict[str, Any]) -> CModel:
 
 
 def write_tflite(network: Int8Network, manifest: dict[str, Any], folder: Path) -> None:
-    """Write ``model.tflite`` with what the manifest says of it, unless it is there already."""
+    """Write ``model.tflite`` with its metadata, unless the file is up to date."""
     path = folder / "model.tflite"
     data = attach_metadata(network.tflite, manifest, network.importance)
     if not path.exists() or path.read_bytes() != data:

@@ -9,7 +9,8 @@ import subprocess
 from pathlib import Path
 
 from m3net_tf.errors import FirmwareError
-from m3net_tf.firmware.build import FirmwareImage, board_file, board_setting
+from m3net_tf.firmware.boards import board_file, board_setting
+from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.progress import Log
 
 
@@ -65,7 +66,7 @@ def flash_image(image: FirmwareImage, report: Log) -> None:
     status = subprocess.run(command, check=False).returncode
     if status:
         raise FirmwareError(
-            f"{command[0]} failed with status {status} on {file}: see what it says above, and "
+            f"{command[0]} failed with status {status} on {file}: see its output above, and "
             "check cable and power"
         )
     report(f"{image.board} has the firmware")

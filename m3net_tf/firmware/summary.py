@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a build made: its files, and how much of the board's memories the image takes."""
+"""Results of a build: its files, and how much of the board's memories the image takes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 from m3net_tf.errors import FirmwareError
-from m3net_tf.firmware.build import FirmwareImage, board_setting
+from m3net_tf.firmware.boards import board_setting
+from m3net_tf.firmware.image import FirmwareImage
 
 FORMS = ("elf", "hex", "bin", "uf2")
 

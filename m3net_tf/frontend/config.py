@@ -182,8 +182,8 @@ class FrontendConfig:
     def _require_choice(self, name: str, choices: tuple[Any, ...]) -> None:
         value = getattr(self, name)
         if value not in choices or isinstance(value, bool):
-            known = ", ".join(map(str, choices))
-            raise ConfigError(f"frontend.{name} is {value!r}: choose one of {known}")
+            listed = ", ".join(map(str, choices))
+            raise ConfigError(f"frontend.{name} is {value!r}: choose one of {listed}")
 
     @property
     def feature_bins(self) -> int:

@@ -160,14 +160,14 @@ def features(config: FrontendConfig, audio: npt.ArrayLike) -> Float:
         if config.log == "mu":
             return np.sign(wave) * np.log1p(MU * np.abs(wave)) / np.log1p(MU)
         return wave
-    found = (mel_spectrogram if config.kind == "mel" else spectrogram)(config, audio)
+    values = (mel_spectrogram if config.kind == "mel" else spectrogram)(config, audio)
     if config.log != "none":
-        found = np.log(np.maximum(found, config.log_floor))
+        values = np.log(np.maximum(values, config.log_floor))
         if config.log == "db":
-            found *= 10.0 / np.log(10.0)
+            values *= 10.0 / np.log(10.0)
     if config.clip_range_db:
-        found = np.maximum(found - found.max(), -config.clip_range_db)
-    return dct_matrix(config) @ found if config.mfcc_coefficients else found
+        values = np.maximum(values - values.max(), -config.clip_range_db)
+    return dct_matrix(config) @ values if config.mfcc_coefficients else values
 
 
 log_mel = features

@@ -68,11 +68,11 @@ class FeatureRows:
 
     def __getitem__(self, index: Any) -> Rows:
         file, row = np.asarray(self._file[index]), np.asarray(self._row[index])
-        found = np.empty((*file.shape, *self._files[0].shape[1:]), np.int8)
+        maps = np.empty((*file.shape, *self._files[0].shape[1:]), np.int8)
         for number in np.unique(file):
             here = file == number
-            found[here] = self._files[number][row[here]]
-        return found
+            maps[here] = self._files[number][row[here]]
+        return maps
 
     def __array__(
         self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
@@ -113,8 +113,8 @@ class RowStore:
 
     def missing(self, keys: Iterable[bytes]) -> set[bytes]:
         """Those of ``keys`` that have no map, or a damaged one."""
-        wanted = set(keys)
-        return wanted - set(self._find(wanted)[1])
+        requested = set(keys)
+        return requested - set(self._find(requested)[1])
 
     @contextlib.contextmanager
     def writing(self, log: Log = silent) -> Iterator[RowWriter]:
@@ -132,12 +132,12 @@ class RowStore:
             yield writer
             writer.flush()
 
-    def _find(self, wanted: set[bytes]) -> tuple[list[Rows], dict[bytes, tuple[int, int]]]:
+    def _find(self, requested: set[bytes]) -> tuple[list[Rows], dict[bytes, tuple[int, int]]]:
         files: list[Rows] = []
         where: dict[bytes, tuple[int, int]] = {}
         for path in sorted(self.folder.glob(f"{self.name}-*.npy")):
             try:
-                rows, keys = _read(path, self.row_shape, wanted - where.keys())
+                rows, keys = _read(path, self.row_shape, requested - where.keys())
             except FileNotFoundError:
                 continue
             except _DamagedError:
@@ -191,13 +191,13 @@ class RowWriter:
 
 
 class _DamagedError(Exception):
-    """A file of the cache is not what it should be."""
+    """A file of the cache is damaged."""
 
 
 def _read(
-    path: Path, row_shape: tuple[int, int], wanted: set[bytes]
+    path: Path, row_shape: tuple[int, int], requested: set[bytes]
 ) -> tuple[Rows, dict[bytes, int]]:
-    """A file's maps, and where in it those of ``wanted`` stand; its checksum only if they do."""
+    """A file's maps, and where in it those of ``requested`` stand; its checksum only if they do."""
     with path.open("rb") as file:
         try:
             version = np.lib.format.read_magic(file)
@@ -217,13 +217,13 @@ def _read(
         raise _DamagedError
     keys = content[keys_at : size - _FOOTER.size]
     every = (keys[i : i + KEY_BYTES] for i in range(0, len(keys), KEY_BYTES))
-    found = {key: row for row, key in enumerate(every) if key in wanted}
-    if found:
+    rows_of_keys = {key: row for row, key in enumerate(every) if key in requested}
+    if rows_of_keys:
         with memoryview(content) as view, view[: size - _FOOTER.size] as part:
             if zlib.crc32(part) != checksum:
                 raise _DamagedError
     rows = np.frombuffer(content, np.int8, keys_at - start, start).reshape(shape)
-    return rows, found
+    return rows, rows_of_keys
 
 
 def _lock(handle: int, log: Log) -> bool:

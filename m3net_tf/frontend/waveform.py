@@ -27,7 +27,7 @@ def column_bins(config: FrontendConfig) -> int:
 
 
 def column_count(config: FrontendConfig, frames: int) -> int:
-    """Columns on the device of a network's input of so many frames.
+    """Columns on the device for a network's input of this many frames.
 
     Raises:
         ConfigError: the hop of a waveform does not divide it.

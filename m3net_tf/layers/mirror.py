@@ -40,7 +40,7 @@ class Mirror(keras.layers.Layer):
         # Both axes by one operator: by two, the converter takes VMF's map as the first one's output
         # too, which keeps a whole map in the arena until DFP is reached.
         chosen = {FREQUENCY_AXIS: self.frequency, TIME_AXIS: self.time}
-        return tf.reverse(inputs, [axis for axis, wanted in chosen.items() if wanted])
+        return tf.reverse(inputs, [axis for axis, reverses in chosen.items() if reverses])
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""

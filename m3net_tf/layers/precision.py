@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What leaves mixed precision aside: layers, and means over many points."""
+"""Parts that stay out of mixed precision: layers, and means over many points."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Body:
         title: its name in papers.
         application: its function in ``keras.applications``.
         paper: where it comes from.
-        arguments: arguments of that function beside the common ones.
+        arguments: additional arguments of that function.
         unscale: what the map is multiplied by to undo the network's own scaling of pixels.
     """
 
@@ -63,7 +63,7 @@ BODIES = {
 
 @dataclasses.dataclass(frozen=True)
 class Design:
-    """What an image network is built from.
+    """Design of an image network.
 
     Attributes:
         body: one of :data:`BODIES`.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an inference of a network costs, counted layer by layer."""
+"""Cost of one inference of a network, counted layer by layer."""
 
 from __future__ import annotations
 

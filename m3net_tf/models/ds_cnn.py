@@ -16,7 +16,7 @@ from m3net_tf.models.registry import Preset
 
 @dataclasses.dataclass(frozen=True)
 class Design:
-    """What DS-CNN is built from.
+    """Design of DS-CNN.
 
     Attributes:
         filters: channels of every convolution.

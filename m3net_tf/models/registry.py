@@ -158,9 +158,9 @@ def _written_out(value: Any) -> Any:
             chosen = _preset(value["name"], value["preset"]).arguments
             arguments = {**chosen, **(value.get("arguments") or {})}
             value = {"name": value["name"], "arguments": arguments}
-        return {str(key): _written_out(one) for key, one in value.items()}
+        return {str(key): _written_out(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_written_out(one) for one in value]
+        return [_written_out(item) for item in value]
     return value
 
 
@@ -230,7 +230,7 @@ def _require_arguments(name: str, arguments: Mapping[str, Any]) -> dict[str, Any
     for key, value in arguments.items():
         if key not in accepted:
             raise ConfigError(
-                f"unknown argument {key!r} of model {name}: known are {', '.join(accepted)}"
+                f"unknown argument {key!r} of model {name}: it takes {', '.join(accepted)}"
             )
         if not _fits(value, accepted[key]):
             kind = type(accepted[key]).__name__
@@ -241,7 +241,7 @@ def _require_arguments(name: str, arguments: Mapping[str, Any]) -> dict[str, Any
 
 
 def _with_head(model: keras.Model, head: str) -> keras.Model:
-    """The network with the wanted last layer, in single precision whatever the policy."""
+    """The network with the requested last layer, in single precision whatever the policy."""
     from m3net_tf.keras import keras
 
     if head == "sigmoid" and len(model.outputs) > 1:

@@ -68,20 +68,20 @@ def _can_correct(graph: Graph, operator: Operator) -> bool:
     if operator.kind not in _CORRECTED or operator.activation not in ("NONE", "RELU", "RELU6"):
         return False
     bias = operator.inputs[2] if len(operator.inputs) > 2 else -1
-    shared = sum(bias in other.inputs for other in graph.operators) > 1
+    shared = sum(bias in user.inputs for user in graph.operators) > 1
     return bias >= 0 and not shared and graph.constant(bias) is not None
 
 
 def _means(tflite: bytes, features: Int8, names: list[str]) -> dict[str, Float]:
     """Mean of each channel of tensors, by their names; those that are not there are left out."""
     graph = Graph(tflite)
-    tensors = {t: graph.name(t) for one in graph.operators for t in one.outputs}
-    found = {t: name for t, name in tensors.items() if name in names}
+    tensors = {t: graph.name(t) for operator in graph.operators for t in operator.outputs}
+    chosen = {t: name for t, name in tensors.items() if name in names}
     sums: dict[str, Float] = {}
-    for values in watch(tflite, features, list(found)):
+    for values in watch(tflite, features, list(chosen)):
         for tensor, value in values.items():
             mean = value.reshape(-1, value.shape[-1]).mean(0, dtype=float)
-            sums[found[tensor]] = sums.get(found[tensor], np.zeros_like(mean)) + mean
+            sums[chosen[tensor]] = sums.get(chosen[tensor], np.zeros_like(mean)) + mean
     return {name: total / len(features) for name, total in sums.items()}
 
 
@@ -90,15 +90,15 @@ def _active_shares(
 ) -> dict[str, Float | float]:
     """How far a channel's mean moves with its bias: the share of outputs that ReLU lets through."""
     graph = Graph(tflite)
-    rectified = {one.outputs[0] for one in operators if one.activation != "NONE"}
+    rectified = {operator.outputs[0] for operator in operators if operator.activation != "NONE"}
     counts: dict[int, Float] = {}
     for values in watch(tflite, features, rectified):
         for tensor, value in values.items():
             share = (value.reshape(-1, value.shape[-1]) > 0).mean(0)
             counts[tensor] = counts.get(tensor, np.zeros_like(share)) + share / len(features)
     return {
-        graph.name(one.outputs[0]): np.maximum(counts[one.outputs[0]], _LEAST_ACTIVE)
-        if one.outputs[0] in counts
+        graph.name(operator.outputs[0]): np.maximum(counts[operator.outputs[0]], _LEAST_ACTIVE)
+        if operator.outputs[0] in counts
         else 1.0
-        for one in operators
+        for operator in operators
     }

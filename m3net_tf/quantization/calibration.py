@@ -22,8 +22,8 @@ def set_full_ranges(tflite: bytes, calibration: Int8) -> bytes:
         calibration: int8 features, shape (clips, bins, frames, channels).
     """
     graph = Graph(tflite)
-    for tensor, one in observe(tflite, calibration).items():
-        graph.set_range(tensor, min(one.low, 0.0), max(one.high, 0.0))
+    for tensor, observed in observe(tflite, calibration).items():
+        graph.set_range(tensor, min(observed.low, 0.0), max(observed.high, 0.0))
     return _with_input(graph)
 
 

@@ -45,11 +45,11 @@ def divergence(of: Float, to: Float) -> float:
 
     Far finer than accuracy, which moves only where a clip's best class changes.
     """
-    known = np.clip(of, _SMALLEST, 1)
+    expected = np.clip(of, _SMALLEST, 1)
     answer = np.clip(to, _SMALLEST, 1)
-    known /= known.sum(1, keepdims=True)
+    expected /= expected.sum(1, keepdims=True)
     answer /= answer.sum(1, keepdims=True)
-    return float((known * np.log(known / answer)).sum(1).mean())
+    return float((expected * np.log(expected / answer)).sum(1).mean())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,27 +126,27 @@ def compare_tensors(quantized: Quantized, features: Int8) -> list[TensorReport]:
 def _compare_part(
     name: str, calibrated: bytes, tflite: bytes, ours: Single, theirs: Int8
 ) -> list[TensorReport]:
-    """Compare one part's tensors; ``ours`` goes into the float graph, ``theirs`` into the other."""
+    """Compare one part's tensors: ``ours`` is input of the float graph, ``theirs`` of the int8."""
     plain, small, bits = Graph(calibrated), Graph(tflite), activation_bits(tflite)
-    known = {plain.name(t): t for one in plain.operators for t in one.outputs}
+    twins = {plain.name(t): t for operator in plain.operators for t in operator.outputs}
     pairs: list[tuple[Operator, int, int]] = []
-    for one in small.operators:
-        tensor = one.outputs[0]
-        twin = known.get(small.name(tensor))
-        if one.kind in _MOVERS or twin is None or small.quantization(tensor) is None:
+    for operator in small.operators:
+        tensor = operator.outputs[0]
+        twin = twins.get(small.name(tensor))
+        if operator.kind in _MOVERS or twin is None or small.quantization(tensor) is None:
             continue
         if plain.shape(twin) == small.shape(tensor):
-            pairs.append((one, twin, tensor))
+            pairs.append((operator, twin, tensor))
     sums = {tensor: _Sums() for _, _, tensor in pairs}
     limits = {tensor: _limits(small, tensor, bits) for _, _, tensor in pairs}
     expected = watch(calibrated, ours, [twin for _, twin, _ in pairs])
     reached = watch(tflite, theirs, [tensor for _, _, tensor in pairs])
-    for mine, other in zip(expected, reached, strict=True):
+    for expected_values, reached_values in zip(expected, reached, strict=True):
         for _, twin, tensor in pairs:
-            sums[tensor].add(mine[twin], other[tensor], *limits[tensor])
+            sums[tensor].add(expected_values[twin], reached_values[tensor], *limits[tensor])
     return [
-        sums[tensor].report(_named(name, small, one), one.kind, *limits[tensor])
-        for one, _, tensor in pairs
+        sums[tensor].report(_named(name, small, operator), operator.kind, *limits[tensor])
+        for operator, _, tensor in pairs
     ]
 
 
@@ -170,54 +170,54 @@ def rank_layers(
         name: network's name, for messages.
     """
     network, floats = quantized.network, quantized.floats
-    known = floats.run(features)
-    accuracy = (known.argmax(1) == labels).mean()
+    expected = floats.run(features)
+    accuracy = (expected.argmax(1) == labels).mean()
 
     def cost(layer: str, operator: str, scores: Float) -> LayerCost:
         drop = points(accuracy - (scores.argmax(1) == labels).mean())
-        return LayerCost(layer, operator, drop, divergence(known, probabilities(scores)))
+        return LayerCost(layer, operator, drop, divergence(expected, probabilities(scores)))
 
     costs = []
     given = floats.inputs(features)
     for index, calibrated in enumerate(floats.parts):
         graph = Graph(calibrated)
-        outputs = [graph.name(one.outputs[0]) for one in graph.operators]
-        for one, output in zip(graph.operators, outputs, strict=True):
-            if one.kind in _MOVERS:
+        outputs = [graph.name(operator.outputs[0]) for operator in graph.operators]
+        for operator, output in zip(graph.operators, outputs, strict=True):
+            if operator.kind in _MOVERS:
                 continue
-            others = [other for other in outputs if other != output]
+            others = [name for name in outputs if name != output]
             alone = quantize_except(calibrated, name, others)
             scores = floats.answers_with(index, alone, given[index])
-            costs.append(cost(_named(network.names[index], graph, one), one.kind, scores))
+            costs.append(cost(_named(network.names[index], graph, operator), operator.kind, scores))
     if network.warp:
         rated = np.round(256 * floats.answers_of(0, given[0]) - 128).clip(-128, 127)
         merged = warp_int8(network.warp, features, rated.astype(np.int8))
         scores = floats.answers_with(1, floats.parts[1], dequantize_features(merged))
         costs.append(cost(WARP, "WARP", scores))
-    return sorted(costs, key=lambda one: (-one.accuracy_points, -one.divergence))
+    return sorted(costs, key=lambda cost: (-cost.accuracy_points, -cost.divergence))
 
 
 def compare_split(
-    known: Float, scores: Int8, labels: npt.NDArray[np.int32], names: tuple[str, ...]
+    expected: Float, scores: Int8, labels: npt.NDArray[np.int32], names: tuple[str, ...]
 ) -> dict[str, Any]:
     """Accuracy, confusion and recall of each class, float beside quantised.
 
     Args:
-        known: probabilities by the trained network, shape (clips, classes).
-        scores: of the quantised one, the same shape.
+        expected: probabilities by the trained network, shape (clips, classes).
+        scores: of the quantised evaluation, the same shape.
         labels: the clips' classes, shape (clips,).
         names: of the classes.
     """
-    both = {"float": known.argmax(1), "quantized": scores.argmax(1)}
-    found = {key: Evaluation.of(labels, answers, names) for key, answers in both.items()}
-    recall = {key: one.to_dict()["recall"] for key, one in found.items()}
+    both = {"float": expected.argmax(1), "quantized": scores.argmax(1)}
+    evaluations = {key: Evaluation.of(labels, answers, names) for key, answers in both.items()}
+    recall = {key: evaluation.to_dict()["recall"] for key, evaluation in evaluations.items()}
     return {
         "clips": len(labels),
-        "accuracy": {key: one.accuracy for key, one in found.items()},
-        "drop_points": points(found["float"].accuracy - found["quantized"].accuracy),
+        "accuracy": {key: evaluation.accuracy for key, evaluation in evaluations.items()},
+        "drop_points": points(evaluations["float"].accuracy - evaluations["quantized"].accuracy),
         "same_answer": float((both["float"] == both["quantized"]).mean()),
-        "divergence": divergence(known, probabilities(scores)),
-        "confusion": {key: one.matrix.tolist() for key, one in found.items()},
+        "divergence": divergence(expected, probabilities(scores)),
+        "confusion": {key: evaluation.matrix.tolist() for key, evaluation in evaluations.items()},
         "recall": {
             label: {
                 "float": recall["float"][label],
@@ -270,8 +270,8 @@ class _Sums:
 
 def _limits(graph: Graph, tensor: int, bits: int) -> tuple[float, float, float]:
     """Smallest and largest number that a quantised tensor can hold, and its step."""
-    found = graph.quantization(tensor)
-    assert found is not None
-    step, zero_point = found
+    quantization = graph.quantization(tensor)
+    assert quantization is not None
+    step, zero_point = quantization
     half = 1 << (bits - 1)
     return (-half - zero_point) * step, (half - 1 - zero_point) * step, step

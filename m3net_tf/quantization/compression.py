@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How small a quantised network becomes when it is compressed, and why."""
+"""Compressed size of a quantised network, and the zeros that explain it."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def compression(parts: Sequence[bytes]) -> dict[str, Any]:
                         "values": int(np.unique(values).size),
                     }
                 )
-    weights = sum(one["weights"] for one in layers)
-    zeros = sum(one["weights"] * one["zero_share"] for one in layers)
+    weights = sum(layer["weights"] for layer in layers)
+    zeros = sum(layer["weights"] * layer["zero_share"] for layer in layers)
     return {
         "gzip_bytes": sum(len(gzip.compress(part, 9, mtime=0)) for part in parts),
         "zero_share": zeros / max(1, weights),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a network becomes on a device: one part, or DiffRes's two and the warp between them.
+"""A network on a device: one part, or DiffRes's two and the warp between them.
 
 All that differs between the two forms is here; methods, report and export see parts.
 """
@@ -47,18 +47,18 @@ class FloatNetwork:
     warp: FloatWarp | None = None
 
     def inputs(self, features: Int8) -> list[Single]:
-        """What each part is given, in real numbers."""
-        found = [dequantize_features(features)]
+        """Inputs of each part, in real numbers."""
+        inputs = [dequantize_features(features)]
         for index in range(len(self.parts) - 1):
-            found.append(self.between(found[-1], self.answers_of(index, found[-1])))
-        return found
+            inputs.append(self.between(inputs[-1], self.answers_of(index, inputs[-1])))
+        return inputs
 
     def answers_of(self, index: int, given: Single) -> Single:
-        """What one part makes of its input."""
+        """Output of one part."""
         return _answers(self.parts[index], given)
 
     def between(self, features: Single, scores: Single) -> Single:
-        """What the second part is given."""
+        """Input of the second part."""
         assert self.warp
         return self.warp(features, scores)
 
@@ -118,18 +118,18 @@ def quantize_parts(
         return Int8Network(quantize(model, calibration))
     warp = warp_of(model)
     importance = quantize(importance_network(model), calibration)
-    found = tensor_quantization(importance, "output")
-    if found != _SCORE_QUANTIZATION:
+    quantization = tensor_quantization(importance, "output")
+    if quantization != _SCORE_QUANTIZATION:
         raise ModelError(
-            f"{model.name}'s scores have scale {found[0]} and zero point {found[1]} in int8: let "
-            "a sigmoid be the last layer of the network that scores frames"
+            f"{model.name}'s scores have scale {quantization[0]} and zero point {quantization[1]} "
+            "in int8: let a sigmoid be the last layer of the network that scores frames"
         )
     merged = warp_int8(warp, calibration, run_reference(importance, calibration))
     return Int8Network(quantize(classifier_network(model), merged), importance, warp)
 
 
 def float_warp_of(model: keras.Model) -> FloatWarp | None:
-    """What trained layers make of features and scores between two parts; None with one part."""
+    """The trained layers between the two parts; None if there is only one part."""
     if not has_diffres(model):
         return None
     rescale, warp = model.get_layer(SCORES), model.get_layer(WARP)

@@ -135,7 +135,7 @@ def _weights(graph: Graph, operator: Operator) -> Float | None:
     if operator.kind not in _WEIGHTED:
         return None
     weights = graph.constant(operator.inputs[1])
-    shared = sum(operator.inputs[1] in other.inputs for other in graph.operators) > 1
+    shared = sum(operator.inputs[1] in user.inputs for user in graph.operators) > 1
     bias = operator.inputs[2] if len(operator.inputs) > 2 else -1
     if weights is None or not graph.is_float(operator.inputs[1]) or shared:
         return None
@@ -210,15 +210,17 @@ def _tie_products(graph: Graph, factors: _Factors, products: list[Operator]) -> 
         return graph.constant(tensor) is not None or factors.is_fixed(tensor)
 
     while products:
-        settled = next((one for one in products if any(map(keeps, one.inputs))), products[0])
+        settled = next(
+            (product for product in products if any(map(keeps, product.inputs))), products[0]
+        )
         products.remove(settled)
-        one, other = sorted(settled.inputs, key=lambda t: (not keeps(t), np.prod(graph.shape(t))))
-        factors.fix(one)
+        kept, free = sorted(settled.inputs, key=lambda t: (not keeps(t), np.prod(graph.shape(t))))
+        factors.fix(kept)
         target = settled.outputs[0]
-        if graph.constant(other) is None and graph.shape(other)[-1:] == graph.shape(target)[-1:]:
-            factors.tie(target, other)
+        if graph.constant(free) is None and graph.shape(free)[-1:] == graph.shape(target)[-1:]:
+            factors.tie(target, free)
         else:
-            factors.fix(other, target)
+            factors.fix(free, target)
 
 
 def _choose(graph: Graph, factors: _Factors, seen: dict[int, Observation]) -> Float:

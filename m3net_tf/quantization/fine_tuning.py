@@ -179,8 +179,8 @@ class FineTuner:
                     "quantization.learning_rate"
                 )
             wrapped.close_epoch()
-            found = answers(wrapped.model, self._validation)
-            reached, _ = score(found, self._validation, self._dataset.info.labels)
+            scores = answers(wrapped.model, self._validation)
+            reached, _ = score(scores, self._validation, self._dataset.info.labels)
             self._log(
                 f"{kind} epoch {epoch + 1}/{settings.epochs}  loss {loss:.4f}  "
                 f"validation {100 * reached:.1f} %"

@@ -120,7 +120,7 @@ class Graph:
         """Change a constant; tensors that shared its memory keep the old values."""
         entry = self._tensors[tensor]
         data = np.frombuffer(values.astype(_DTYPES[entry.type]).tobytes(), np.uint8)
-        if sum(other.buffer == entry.buffer for other in self._tensors) > 1:
+        if sum(user.buffer == entry.buffer for user in self._tensors) > 1:
             self._model.buffers.append(schema.BufferT())
             entry.buffer = len(self._model.buffers) - 1
         self._model.buffers[entry.buffer].data = data
@@ -139,7 +139,7 @@ class Graph:
 
     def quantization(self, tensor: int) -> tuple[float, int] | None:
         """Scale and zero point of a tensor; None if it is not quantised, or by channels."""
-        found = self._tensors[tensor].quantization
-        if found is None or found.scale is None or len(found.scale) != 1:
+        parameters = self._tensors[tensor].quantization
+        if parameters is None or parameters.scale is None or len(parameters.scale) != 1:
             return None
-        return float(found.scale[0]), int(found.zeroPoint[0])
+        return float(parameters.scale[0]), int(parameters.zeroPoint[0])

@@ -26,12 +26,12 @@ def method_figures(
     methods: Sequence[Method],
     log: Log = silent,
 ) -> dict[str, dict[str, Any]]:
-    """What a run's network reaches by each method; nothing of it stays.
+    """Accuracy of a run's network by each method; the run stays as it is.
 
     Args:
         run: finished run.
-        data_dir: where its data set lies.
-        methods: of quantisation.
+        data_dir: folder of its data set.
+        methods: methods of quantisation.
         log: takes lines of progress.
 
     Returns:
@@ -56,7 +56,7 @@ def method_figures(
 
         return FineTuner(run, dataset, data_dir, quantizer.calibration, validation, log=log)
 
-    found = {}
+    figures = {}
     for method in methods:
         log(f"{run.folder}: quantising by {method}")
         own = quantizer
@@ -68,9 +68,9 @@ def method_figures(
             scores = network.run(run_reference, clips.clean)
             return float((scores.argmax(1) == clips.labels).mean())
 
-        found[str(method)] = {
+        figures[str(method)] = {
             "accuracy": accuracy(test),
             "validation_accuracy": accuracy(validation),
             "model_bytes": network.size_bytes,
         }
-    return found
+    return figures

@@ -32,7 +32,7 @@ _COUNTS = {"prune": (1, 99), "cluster": (3, 128)}
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """What is done to a network on its way to int8.
+    """Steps that turn a network into int8.
 
     Attributes:
         wide: 16-bit activations, 8-bit weights; goes with nothing else, for its steps are fine
@@ -92,11 +92,11 @@ class Method:
 
 @dataclasses.dataclass(frozen=True)
 class FineTuning:
-    """How a network is trained for int8, where a method asks for it.
+    """Training for int8, for methods that need it.
 
     Attributes:
         epochs: of each fine-tuning; None for the recipe's number.
-        teacher: folder of a run that teaches, instead of the recipe's teacher; the run itself may
+        teacher: folder of the teacher's run, instead of the recipe's teacher; the run itself may
             be it.
         first_layer: the first layer, in the network's order, that ``qat`` changes; all by default.
     """

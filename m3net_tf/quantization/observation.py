@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tensors inside a network hold while clips run through it."""
+"""Values of the tensors inside a network while clips run through it."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def watch(
         interpreter.set_tensor(source["index"], as_input(clip, source["dtype"])[None])
         interpreter.invoke()
         values = {}
-        for tensor, found in scales.items():
+        for tensor, scale in scales.items():
             value = interpreter.get_tensor(tensor).astype(np.float32)
-            values[tensor] = (value - found[1]) * np.float32(found[0]) if found else value
+            values[tensor] = (value - scale[1]) * np.float32(scale[0]) if scale else value
         yield values
 
 
@@ -84,7 +84,7 @@ def computed_tensors(graph: Graph) -> list[int]:
 
 @dataclasses.dataclass
 class Observation:
-    """What a tensor held over all clips.
+    """Range of a tensor over all clips.
 
     Attributes:
         low: smallest value.
@@ -104,36 +104,36 @@ def observe(tflite: bytes, features: Int8) -> dict[int, Observation]:
         tflite: float network.
         features: int8, shape (clips, bins, frames, channels).
     """
-    found: dict[int, Observation] = {}
+    observations: dict[int, Observation] = {}
     for values in watch(tflite, features, computed_tensors(Graph(tflite))):
         for tensor, value in values.items():
             low, high = float(value.min()), float(value.max())
             peak = np.abs(value).reshape(-1, value.shape[-1]).max(0).astype(float)
-            if tensor in found:
-                one = found[tensor]
-                one.low, one.high = min(one.low, low), max(one.high, high)
-                np.maximum(one.channel_peak, peak, out=one.channel_peak)
+            if tensor in observations:
+                observed = observations[tensor]
+                observed.low, observed.high = min(observed.low, low), max(observed.high, high)
+                np.maximum(observed.channel_peak, peak, out=observed.channel_peak)
             else:
-                found[tensor] = Observation(low, high, peak)
-    return found
+                observations[tensor] = Observation(low, high, peak)
+    return observations
 
 
 def histograms(
     tflite: bytes, features: Int8, ranges: dict[int, Observation]
 ) -> dict[int, tuple[Float, Float]]:
-    """How often values occur: counts and the centres of their bins, between low and high.
+    """Histograms of the values: counts and the centres of their bins, between low and high.
 
     Args:
         tflite: float network.
         features: int8, the clips that ``ranges`` are of.
-        ranges: what :func:`observe` found.
+        ranges: result of :func:`observe`.
     """
     counts = {tensor: np.zeros(HISTOGRAM_BINS) for tensor in ranges}
     for values in watch(tflite, features, list(ranges)):
         for tensor, value in values.items():
-            one = ranges[tensor]
+            limits = ranges[tensor]
             counts[tensor] += np.histogram(
-                value, HISTOGRAM_BINS, (one.low, max(one.high, one.low + 1e-12))
+                value, HISTOGRAM_BINS, (limits.low, max(limits.high, limits.low + 1e-12))
             )[0]
     return {
         tensor: (count, _centres(ranges[tensor].low, ranges[tensor].high))

@@ -64,10 +64,10 @@ class Choice:
 
 
 def chosen_network(run: Run) -> Choice | None:
-    """What :func:`quantize_run` left for the export; None if the run was never quantised by it.
+    """The network of :func:`quantize_run`; None if it was never called for the run.
 
     Raises:
-        ModelError: it was made of another network than the run has now, or is damaged.
+        ModelError: it was made from an earlier network of the run, or is damaged.
     """
     folder = run.folder / "quantized"
     if not (folder / "model.tflite").exists():
@@ -90,7 +90,7 @@ def chosen_network(run: Run) -> Choice | None:
             raise ModelError(f"{path} is not the network of report.json: {remedy}")
     if trained != sha256_of(run.model_path.read_bytes()):
         raise ModelError(
-            f"{folder / 'model.tflite'} was made before the run was trained anew: {remedy}"
+            f"{folder / 'model.tflite'} was made before the run was trained again: {remedy}"
         )
     network = Int8Network(parts["model.tflite"], parts.get(_IMPORTANCE, b""), warp)
     return Choice(network, report)
@@ -98,7 +98,7 @@ def chosen_network(run: Run) -> Choice | None:
 
 @dataclasses.dataclass(frozen=True)
 class _Material:
-    """What a run is quantised with.
+    """Network, data and settings that a run is quantised with.
 
     Attributes:
         run: the run.
@@ -261,7 +261,7 @@ def _check_wide(run: Run, network: Int8Network, features: Int8, log: Log) -> Non
 
 
 def _report(material: _Material, quantized: Quantized) -> dict[str, Any]:
-    """What ``report.json`` says of the network, beside how it was found."""
+    """Contents of ``report.json`` about the network itself."""
     run, info, network = material.run, material.dataset.info, quantized.network
     train_set, validation = material.splits["train"], material.splits["validation"]
     return {

@@ -188,7 +188,7 @@ class RangeQuantizer(tfmot.quantization.keras.quantizers.MovingAverageQuantizer)
 
 
 class LayerConfig(tfmot.quantization.keras.QuantizeConfig):
-    """What tfmot's wrapper rounds of a layer.
+    """Weights and output of a layer that tfmot's wrapper rounds.
 
     Args:
         kernels: as in :class:`Simulation`.
@@ -208,8 +208,9 @@ class LayerConfig(tfmot.quantization.keras.QuantizeConfig):
         pairs = []
         for name, axes in self.kernels.items():
             value = getattr(layer, name)
-            found = [one for pair in value for one in pair[:2]] if name == "directions" else [value]
-            for weight in found:
+            directions = name == "directions"
+            weights = [weight for pair in value for weight in pair[:2]] if directions else [value]
+            for weight in weights:
                 mask = (weight.numpy() != 0).astype(np.float32) if self.keep_zeros else None
                 pairs.append((weight, ChannelQuantizer(axes, mask)))
         return pairs
@@ -219,7 +220,7 @@ class LayerConfig(tfmot.quantization.keras.QuantizeConfig):
     ) -> None:
         """Let the layer compute with rounded weights."""
         if "directions" in self.kernels:
-            biases = [one[2] for one in layer.directions]
+            biases = [direction[2] for direction in layer.directions]
             kernels = zip(quantize_weights[::2], quantize_weights[1::2], biases, strict=True)
             layer.directions = list(kernels)
             return
@@ -238,7 +239,7 @@ class LayerConfig(tfmot.quantization.keras.QuantizeConfig):
         del layer, quantize_activations
 
     def get_output_quantizers(self, layer: keras.layers.Layer) -> list[Any]:
-        """What rounds the output."""
+        """Quantiser of the output."""
         del layer
         return [self.output] if self.output else []
 
@@ -331,7 +332,7 @@ def _output_quantizer(layer: keras.layers.Layer, ranges: dict[str, tuple[float, 
 
 def _is_fused(model: keras.Model, layer: keras.layers.Layer) -> bool:
     """Whether the device has no tensor between a layer and the only one that reads it."""
-    own = {id(one) for one in model.layers}
+    own = {id(layer) for layer in model.layers}
     readers = [node.layer for node in layer.outbound_nodes if id(node.layer) in own]
     if len(readers) != 1:
         return False

@@ -22,7 +22,8 @@ _UPDATES = 10  # of the masks, until the sparsity is reached
 def prune(model: keras.Model, sparsity: float, steps: int) -> Wrapped:
     """A copy of a network that loses its smallest weights in training (Zhu and Gupta, 2017).
 
-    Convolutions and dense layers reach the sparsity after half of the steps; the other half mends.
+    Convolutions and dense layers reach the sparsity after half of the steps; the other half
+    recovers accuracy.
 
     Args:
         model: float network.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from m3net_tf.artifacts import write_text
+from m3net_tf.csource import defines, guarded, notice
 from m3net_tf.errors import ConfigError, require_known_keys
 from m3net_tf.frontend import FrontendConfig, column_bins
 
@@ -248,7 +249,7 @@ def write_c_header(config: DetectorConfig, folder: Path) -> Path:
     Returns:
         Its path. The same config gives the same bytes.
     """
-    defines = {
+    settings: dict[str, int | str] = {
         "CLASS_COUNT": len(config.classes),
         "HISTORY_RUNS": config.history_runs,
         "FIRST_RUN_COLUMNS": config.window_columns,
@@ -265,21 +266,12 @@ def write_c_header(config: DetectorConfig, folder: Path) -> Path:
     opening = "#define M3NET_DETECTOR_CLASSES"
     width = max(map(len, [opening, *rows])) + 1
     lines = [
-        "/* SPDX-License-Identifier: Apache-2.0 */",
-        "/* Generated from the detector's config; change that, not this file. */",
-        "",
-        "#ifndef M3NET_DETECTOR_CONFIG_H_",
-        "#define M3NET_DETECTOR_CONFIG_H_",
-        "",
-        *(f"#define M3NET_DETECTOR_{name} {value}" for name, value in defines.items()),
+        defines("M3NET_DETECTOR_", settings),
         "/* Threshold, release, suppression in columns, window in runs, hits (0 = no event). */",
-        f"{opening:{width}}\\",
-        *(f"{row:{width}}\\" for row in rows[:-1]),
+        *(f"{line:{width}}\\" for line in [opening, *rows[:-1]]),
         rows[-1],
-        "",
-        "#endif",
-        "",
     ]
+    origin = notice("from the detector's config; change that, not this file")
     path = folder / "detector_config.h"
-    write_text(path, "\n".join(lines))
+    write_text(path, origin + "\n" + guarded("M3NET_DETECTOR_CONFIG_H_", "\n".join(lines)))
     return path

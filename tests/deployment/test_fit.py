@@ -18,7 +18,8 @@ from m3net_tf.emulation import EmulationResult, starting
 from m3net_tf.emulation.starting import why_no_emulation
 from m3net_tf.errors import FirmwareError, ModelError
 from m3net_tf.export import Bundle, export_run
-from m3net_tf.firmware.build import FirmwareImage, list_boards
+from m3net_tf.firmware.boards import list_boards
+from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.training import Run
 
@@ -61,7 +62,7 @@ def boards(run, monkeypatch, tmp_path):
     """Stand-ins for compiler and emulator, with figures to change."""
     figures = {"model": MODEL, "frame": FRAME, "overflow": "", "starts": True, "built": []}
 
-    def build(bundle, board, folder, arena_bytes=None, *, report=None):
+    def build(bundle, board, folder, arena_bytes=None, *, settings=(), report=None):
         figures["built"].append((board, folder, arena_bytes))
         if figures["overflow"] and board == OTHER:
             folder.mkdir(parents=True, exist_ok=True)

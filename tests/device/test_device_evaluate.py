@@ -15,8 +15,8 @@ from rich.console import Console
 
 from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.datasets import load_dataset
-from m3net_tf.device.client import DeviceInfo, Result
 from m3net_tf.device.evaluate import evaluate, evaluation_table, nested_clips, results_path
+from m3net_tf.device.messages import DeviceInfo, Result
 from m3net_tf.emulation.starting import why_no_emulation
 from m3net_tf.errors import ConfigError, DataError, FirmwareError
 from m3net_tf.export import Bundle, export_run
@@ -124,7 +124,7 @@ def test_results_of_another_model_are_not_taken(bundle: Bundle, dataset, tmp_pat
     evaluate(
         board, bundle, dataset, dataset.split("test")[:2], path, log=lines.append  # type: ignore[arg-type]
     )  # fmt: skip
-    assert board.runs == 4 and "starting anew" in lines[0]
+    assert board.runs == 4 and "starting again" in lines[0]
 
 
 def test_every_beginning_of_the_clips_is_spread(dataset):

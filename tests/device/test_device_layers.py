@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from m3net_tf.device.client import Message, Reply
 from m3net_tf.device.layers import (
     LayerCost,
     Operator,
@@ -19,6 +18,7 @@ from m3net_tf.device.layers import (
     profile_facts,
     profile_table,
 )
+from m3net_tf.device.messages import Message, Reply
 from m3net_tf.errors import FirmwareError, ModelError
 from m3net_tf.quantization.ptq import quantize_int8
 

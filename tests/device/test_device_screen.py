@@ -10,8 +10,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from m3net_tf.device.client import DeviceInfo, Message
 from m3net_tf.device.live import LiveView
+from m3net_tf.device.messages import DeviceInfo, Message
 from m3net_tf.device.screen import Screen, allot
 from m3net_tf.frontend import FrontendConfig
 

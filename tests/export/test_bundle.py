@@ -289,7 +289,7 @@ def test_a_damaged_export_is_refused_and_exporting_again_mends_it(
 
 def test_a_folder_of_something_else_is_left_alone(tiny_run, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ModelError, match="holds something else than an export: name another"):
+    with pytest.raises(ModelError, match="is not an export, and not empty: name another"):
         export_run(Run(tiny_run), None, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from m3net_tf.device.client import Message, Reply
 from m3net_tf.device.layers import Operator, operators_in_order, profile
+from m3net_tf.device.messages import Message, Reply
 from m3net_tf.errors import ModelError
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.export.operators import operators_of

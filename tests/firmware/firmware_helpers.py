@@ -13,7 +13,7 @@ import pytest
 from m3net_tf.emulation import Machine
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.operators import operators_of
-from m3net_tf.firmware.build import FirmwareImage
+from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.frontend import FrontendConfig, write_c_tables
 from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
 from m3net_tf.runtime.interpreter import activation_bits

@@ -21,8 +21,9 @@ from m3net_tf.emulation import MACHINES, find_machine, run_job
 from m3net_tf.emulation.machines import PARTIAL_MACHINES
 from m3net_tf.emulation.qemu import emulator_command, run_image
 from m3net_tf.errors import FirmwareError
-from m3net_tf.firmware import build
-from m3net_tf.firmware.build import FirmwareImage, build_firmware
+from m3net_tf.firmware import boards
+from m3net_tf.firmware.build import build_firmware
+from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.sources import FIRMWARE_DIR, library_sources, read_lock
 from m3net_tf.firmware.uf2 import read_hex
 from m3net_tf.frontend import FrontendConfig
@@ -85,7 +86,7 @@ CORES = [
     "board",
     [
         pytest.param(board, marks=pytest.mark.slow if board in EMULATED else ())
-        for board in build.list_boards()
+        for board in boards.list_boards()
     ],
 )
 def test_every_board_compiles_with_warnings_as_errors(
@@ -108,23 +109,23 @@ def test_every_board_compiles_with_warnings_as_errors(
         assert image.elf.with_suffix(".uf2").is_file() == behind_boot_loader
 
 
-@pytest.mark.parametrize("board", build.list_boards())
+@pytest.mark.parametrize("board", boards.list_boards())
 def test_a_board_is_a_folder_that_says_what_it_is(board: str):
-    assert build.board_setting(board, "LINKER_SCRIPT") == [f"{board}.ld"]
+    assert boards.board_setting(board, "LINKER_SCRIPT") == [f"{board}.ld"]
     header = (FIRMWARE_DIR / "boards" / board / "board.h").read_text()
     assert f'#define BOARD_NAME "{board}"' in header
     (name,) = re.findall(r'#define BOARD_CPU_CORE "([\w-]+)"', header)
-    assert name == build.board_core(board)
-    for driver in build.board_setting(board, "DRIVERS"):
+    assert name == boards.board_core(board)
+    for driver in boards.board_setting(board, "DRIVERS"):
         assert (FIRMWARE_DIR / "drivers" / f"{driver}.c").is_file()
 
 
 def test_register_definitions_are_fetched_for_their_boards_only():
     chips = {source.name for source in read_lock() if source.boards}
     assert chips == {"cmsis-device-f4", "cmsis-device-h7", "nrfx"}
-    assert build.board_sources(BOARD) == library_sources()
+    assert boards.board_sources(BOARD) == library_sources()
     named = {
-        board: {one.name for one in build.board_sources(board)} for board in build.list_boards()
+        board: {one.name for one in boards.board_sources(board)} for board in boards.list_boards()
     }
     assert named["nrf52840dk"] & chips == {"nrfx"}
     assert set().union(*named.values()) >= chips
@@ -136,12 +137,12 @@ def test_a_source_that_is_not_pinned_is_named(monkeypatch: pytest.MonkeyPatch, t
         "set(M3NET_BOARD_CORE  # which\n  cortex-m4f)\nset(M3NET_BOARD_THIRD_PARTY nowhere other)\n"
         'set(M3NET_BOARD_FLASH "a {elf}"\n  "b (c) {hex}")\n'
     )
-    monkeypatch.setattr(build, "FIRMWARE_DIR", tmp_path)
-    assert build.board_core("odd") == "cortex-m4f"
-    assert build.board_setting("odd", "FLASH") == ["a {elf}", "b (c) {hex}"]
-    assert build.board_setting("odd", "DRIVERS") == []
+    monkeypatch.setattr(boards, "FIRMWARE_DIR", tmp_path)
+    assert boards.board_core("odd") == "cortex-m4f"
+    assert boards.board_setting("odd", "FLASH") == ["a {elf}", "b (c) {hex}"]
+    assert boards.board_setting("odd", "DRIVERS") == []
     with pytest.raises(FirmwareError, match=r"odd.board\.cmake: third_party\.lock has no nowhere"):
-        build.board_sources("odd")
+        boards.board_sources("odd")
 
 
 @pytest.mark.parametrize(
@@ -253,7 +254,7 @@ def test_clocks_sleep_reception_and_resets(
     job.write_bytes(bytes(4))
     command = emulator_command(image.elf, find_machine(board), job, console)
     command[command.index(f"file:{console}")] = "stdio"
-    core = build.board_core(board)
+    core = boards.board_core(board)
     with Session(command) as session:
         boot = session.line()
         assert boot.startswith(f"m3net started board={board} core={core} clock_hz=")

@@ -16,8 +16,8 @@ import pytest
 
 from m3net_tf.emulation import find_machine
 from m3net_tf.emulation.qemu import run_image
-from m3net_tf.errors import FirmwareError
-from m3net_tf.firmware import build
+from m3net_tf.errors import FirmwareError, InUseError
+from m3net_tf.firmware import build, library
 from m3net_tf.locks import LOCK_NAME, locked
 from m3net_tf.processes import ends_cleanly
 
@@ -86,22 +86,22 @@ def test_an_emulation_removes_what_killed_ones_left(tmp_path, temporary):
 @pytest.fixture
 def library_of_nothing(tmp_path, monkeypatch):
     """Let a library build run without compiler: ninja is a shell script."""
-    monkeypatch.setattr(build, "check_toolchain", lambda: None)
-    monkeypatch.setattr(build, "fetch_sources", lambda **_: {})
-    monkeypatch.setattr(build, "library_key", lambda _: "key")
-    monkeypatch.setattr(build, "_cmake", lambda _, folder, *__: ["mkdir", folder])
+    monkeypatch.setattr(library, "check_toolchain", lambda: None)
+    monkeypatch.setattr(library, "fetch_sources", lambda **_: {})
+    monkeypatch.setattr(library, "library_key", lambda _: "key")
+    monkeypatch.setattr(library, "cmake_command", lambda _, folder, *__: ["mkdir", folder])
     (tmp_path / "programs").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "programs"), prepend=os.pathsep)
     return tmp_path / "programs" / "ninja"
 
 
 def test_a_library_build_removes_what_killed_ones_left(tmp_path, library_of_nothing):
-    script(library_of_nothing, f"touch $2/{build._LIBRARY_FILE}")
+    script(library_of_nothing, f"touch $2/{library._LIBRARY_FILE}")
     libraries = tmp_path / "libraries"
     (libraries / f".{CORE}-left" / "build").mkdir(parents=True)
     (libraries / f".{CORE}.lock").touch()
-    library = build.build_library(CORE, tmp_path)
-    assert library.is_file()
+    path = library.build_library(CORE, tmp_path)
+    assert path.is_file()
     assert {path.name for path in libraries.iterdir()} == {f"{CORE}-key", f"{CORE}.log"}
 
 
@@ -117,16 +117,16 @@ def test_a_stopped_library_build_stops_its_compilers(
         f"echo $! > {pid}",
         "wait",
     )
-    run = build._run
+    run = library.run_step
 
     def run_step(command: list, *rest: object) -> None:
         if command[0] == "ninja":
             stop_once_started("wait", pid)
         run(command, *rest)
 
-    monkeypatch.setattr(build, "_run", run_step)
+    monkeypatch.setattr(library, "run_step", run_step)
     with pytest.raises(SystemExit), ends_cleanly():
-        build.build_library(CORE, tmp_path)
+        library.build_library(CORE, tmp_path)
     assert (tmp_path / "told").exists()
     assert not Path(f"/proc/{pid.read_text().strip()}/exe").exists()
     assert {path.name for path in (tmp_path / "libraries").iterdir()} == {f"{CORE}.log"}
@@ -134,25 +134,24 @@ def test_a_stopped_library_build_stops_its_compilers(
 
 def test_a_second_library_build_says_that_it_waits(tmp_path, library_of_nothing, monkeypatch):
     lines: list[str] = []
-    library = build.library_path(CORE, tmp_path)
+    path = library.library_path(CORE, tmp_path)
 
     def flock(handle: int, operation: int) -> None:
         if operation & fcntl.LOCK_NB:
             raise BlockingIOError
-        library.parent.mkdir()
-        library.touch()  # the other process has compiled it meanwhile
+        path.parent.mkdir()
+        path.touch()  # the other process has compiled it meanwhile
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    assert build.build_library(CORE, tmp_path, lines.append) == library
+    assert library.build_library(CORE, tmp_path, lines.append) == path
     assert lines == [f"the library for {CORE} is in use by another process: waiting for it"]
 
 
-def test_a_build_folder_in_use_is_one_line(tmp_path, capsys):
-    """By the module's own command line, too."""
-    arguments = [str(tmp_path), "--build-dir", str(tmp_path / "build")]
-    (tmp_path / "build").mkdir()
-    with locked(tmp_path / "build" / LOCK_NAME, "it"), pytest.raises(SystemExit) as caught:
-        build.main(arguments)
-    error = capsys.readouterr().err
-    assert (caught.value.code, error.count("\n")) == (2, 1)
-    assert f"error: {tmp_path / 'build'} is in use by process {os.getpid()} (" in error
+def test_a_build_folder_in_use_is_one_line(tmp_path):
+    folder = tmp_path / "build"
+    folder.mkdir()
+    with locked(folder / LOCK_NAME, "it"), pytest.raises(InUseError) as caught:
+        build.build_firmware(tmp_path, "mps2_an386", folder)
+    error = str(caught.value)
+    assert "\n" not in error
+    assert error.startswith(f"{folder} is in use by process {os.getpid()} (")

@@ -14,7 +14,7 @@ from firmware_helpers import BOARD, BuiltFirmware, write_bundle
 from m3net_tf.emulation import MACHINES
 from m3net_tf.errors import FirmwareError
 from m3net_tf.export.operators import TFLM_OPERATORS, resolver_method
-from m3net_tf.firmware import build
+from m3net_tf.firmware import boards, build, image, library, toolchain
 from m3net_tf.firmware.sources import FIRMWARE_DIR, fetch_sources
 
 
@@ -24,7 +24,7 @@ def symbols(elf: Path) -> str:
 
 
 def test_every_machine_has_its_board():
-    assert {machine.board for machine in MACHINES} <= set(build.list_boards())
+    assert {machine.board for machine in MACHINES} <= set(boards.list_boards())
 
 
 def test_job_memory_of_machines_is_that_of_the_boards():
@@ -36,7 +36,7 @@ def test_job_memory_of_machines_is_that_of_the_boards():
 
 
 def test_portable_code_names_no_board():
-    words = [*build.list_boards(), "mps2", "board.h", "cmsdk"]
+    words = [*boards.list_boards(), "mps2", "board.h", "cmsdk"]
     for path in [*(FIRMWARE_DIR / "core").iterdir(), *(FIRMWARE_DIR / "app").iterdir()]:
         text = path.read_text().lower()
         assert not [word for word in words if word in text], path
@@ -49,7 +49,7 @@ def test_unknown_board_lists_those_there_are(tmp_path):
 
 
 def test_unknown_board_is_a_cmake_error_too(tmp_path, firmware_possible):
-    command = build._cmake(FIRMWARE_DIR, tmp_path, ["-DBOARD=toaster"], fetch_sources())
+    command = toolchain.cmake_command(FIRMWARE_DIR, tmp_path, ["-DBOARD=toaster"], fetch_sources())
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     words = " ".join(done.stderr.split())
@@ -66,7 +66,7 @@ def test_incomplete_bundle_names_the_file(tmp_path, firmware_possible):
 def test_missing_tools_name_their_packages(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(FirmwareError) as caught:
-        build.check_toolchain()
+        toolchain.check_toolchain()
     assert "apt-get install gcc-arm-none-eabi" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -84,7 +84,7 @@ def test_not_an_elf(tmp_path, firmware_possible):
     path = tmp_path / "x.elf"
     path.write_text("no")
     with pytest.raises(FirmwareError, match="not a firmware ELF"):
-        build.inspect_elf(path, BOARD)
+        image.inspect_elf(path, BOARD)
 
 
 def test_sizes(built: BuiltFirmware):
@@ -117,10 +117,10 @@ def test_only_the_tables_of_one_fft_are_linked(built: BuiltFirmware):
 
 
 def test_library_is_reused(built: BuiltFirmware):
-    path = build.library_path("cortex-m4f")
+    path = library.library_path("cortex-m4f")
     before = path.stat().st_mtime_ns
     lines: list[str] = []
-    assert build.build_library("cortex-m4f", report=lines.append) == path
+    assert library.build_library("cortex-m4f", report=lines.append) == path
     assert path.stat().st_mtime_ns == before and lines == []
 
 

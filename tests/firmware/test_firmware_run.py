@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from firmware_helpers import BuiltFirmware
 
 from m3net_tf import cli
+from m3net_tf.emulation import starting
 from m3net_tf.errors import FirmwareError
 from m3net_tf.export import Bundle
-from m3net_tf.firmware import flash, run
-from m3net_tf.firmware.build import FirmwareImage
+from m3net_tf.firmware import flash
+from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.summary import image_files, memory_bytes, summary_lines
 
 MAP = """
@@ -52,7 +55,7 @@ def built_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Pa
         report("compiling")
         return FirmwareImage(write_image(folder, board), board, {}, 186_848, 95_296)
 
-    monkeypatch.setattr(run, "build_firmware", build)
+    monkeypatch.setattr(starting, "build_firmware", build)
     monkeypatch.setattr(Bundle, "load", lambda folder: Bundle(folder, {}))
     monkeypatch.chdir(tmp_path)
     return calls
@@ -88,6 +91,40 @@ def test_choices_reach_the_build(
     monkeypatch.setattr(flash, "flash_way", lambda board: ["tool"])
     assert m3net(monkeypatch, command, "a_run", "--board", "nucleo_h753zi", *options) == 0
     assert built_with == [(Path("a_run/firmware") / folder, settings)]
+
+
+@pytest.mark.parametrize("options", [[], ["--define", "A=b"]])
+def test_an_emulated_board_gets_an_arena_that_the_network_starts_with(
+    monkeypatch, tmp_path: Path, options: list[str]
+):
+    """The export's was proven on another board; this one's kernels need more."""
+    manifest = {
+        "arena": {"bytes": 20_000, "source": "TFLite Micro on mps2_an386"},
+        "model": {"sha256": "0" * 64, "input_shape": [2, 2, 1]},
+    }
+    least_bytes = 24_000
+    builds: list[tuple[int | None, list[str]]] = []
+
+    def build(bundle, board, folder, arena_bytes=None, *, settings, report):
+        builds.append((arena_bytes, list(settings)))
+        return FirmwareImage(write_image(folder, board), board, {}, 1, 1)
+
+    def run_job(elf, machine, clips):
+        if (builds[-1][0] or 20_000) < least_bytes:
+            raise FirmwareError("the arena is too small")
+        return SimpleNamespace(arena_used_bytes=least_bytes)
+
+    monkeypatch.setattr(starting, "build_firmware", build)
+    monkeypatch.setattr(starting, "run_job", run_job)
+    monkeypatch.setattr(starting, "library_path", lambda core: tmp_path / core / "lib.a")
+    monkeypatch.setattr(shutil, "which", lambda program: program)
+    monkeypatch.setattr(Bundle, "load", lambda folder: Bundle(folder, manifest))
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # the second build takes the arena that the first one found
+        assert m3net(monkeypatch, "firmware", "a_run", "--board", "mps3_an547", *options) == 0
+    settings = options[1:]
+    spare = 20_000 + starting.ARENA_SLACK_BYTES
+    assert builds == [(size, settings) for size in (None, spare, least_bytes, least_bytes)]
 
 
 def test_firmware_names_each_file_and_the_share_of_each_memory(monkeypatch, built_with, capsys):

@@ -15,7 +15,8 @@ import pytest
 from firmware_helpers import FRAMES, BuiltFirmware, random_features, skip_or_fail
 
 from m3net_tf.emulation import find_machine, run_job
-from m3net_tf.firmware.build import FirmwareImage, build_firmware
+from m3net_tf.firmware.build import build_firmware
+from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.sources import FIRMWARE_DIR
 from m3net_tf.frontend import FrontendConfig, fixed_features_int8, write_c_tables
 

@@ -21,7 +21,6 @@ from rich.console import Console
 
 from m3net_tf.device import Device, Port, monitor, open_port
 from m3net_tf.device.capture import capture
-from m3net_tf.device.client import BoardError, Message
 from m3net_tf.device.live import (
     LiveView,
     Recorder,
@@ -31,6 +30,7 @@ from m3net_tf.device.live import (
     start_stream,
     watch,
 )
+from m3net_tf.device.messages import BoardError, Message
 from m3net_tf.device.monitor import run_monitor
 from m3net_tf.errors import ConfigError, FirmwareError
 

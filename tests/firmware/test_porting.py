@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from m3net_tf.firmware import build
+from m3net_tf.firmware import boards
 from m3net_tf.firmware.sources import FIRMWARE_DIR
 
 ROOT = FIRMWARE_DIR.parent
@@ -30,7 +30,7 @@ def test_the_page_shows_the_whole_folder():
 def test_the_table_names_every_board():
     table = PAGE.partition("## Boards that exist")[2]
     named = re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)
-    assert sorted(named) == build.list_boards()
+    assert sorted(named) == boards.list_boards()
 
 
 def test_variables_and_functions_that_it_names_exist():

@@ -24,7 +24,8 @@ from robot import running
 from m3net_tf.emulation import MACHINES, find_machine, renode
 from m3net_tf.emulation.machines import PARTIAL_MACHINES
 from m3net_tf.errors import FirmwareError
-from m3net_tf.firmware.build import FirmwareImage, list_boards
+from m3net_tf.firmware.boards import list_boards
+from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.sources import FIRMWARE_DIR
 from m3net_tf.frontend import FrontendConfig, features_int8
 from m3net_tf.runtime.interpreter import run_reference

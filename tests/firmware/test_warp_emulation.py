@@ -13,7 +13,8 @@ from m3net_tf.emulation import find_machine, run_job
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.operators import operators_of
 from m3net_tf.export.warp_tables import write_warp_tables
-from m3net_tf.firmware.build import FirmwareImage, build_firmware
+from m3net_tf.firmware.build import build_firmware
+from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.frontend import FrontendConfig, write_c_tables
 from m3net_tf.quantization.methods import Method, Quantizer
 from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header

@@ -81,7 +81,7 @@ def test_export_takes_it_and_notices_another(copy):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("model.keras", lambda b: b + b"x", "was made before the run was trained anew"),
+        ("model.keras", lambda b: b + b"x", "was made before the run was trained again"),
         ("quantized/model.tflite", lambda b: b[:-1], "is not the network of report.json"),
         ("quantized/report.json", lambda _: b"[]", "is no report of a network"),
     ],

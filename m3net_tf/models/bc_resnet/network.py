@@ -27,7 +27,7 @@ FEWEST_BINS = 33
 
 @dataclasses.dataclass(frozen=True)
 class Design:
-    """What BC-ResNet is built from.
+    """Design of BC-ResNet.
 
     Attributes:
         tau: width.

@@ -62,7 +62,7 @@ def fast_downsampling(
 
 @dataclasses.dataclass(frozen=True)
 class Design:
-    """What the bilateral network is built from: its sizes and its ablations.
+    """Design of the bilateral network: its sizes and its ablations.
 
     Attributes:
         fd_modules: the semantic branch's FD modules in their order, a letter ``A``, ``B`` or

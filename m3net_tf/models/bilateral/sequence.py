@@ -202,7 +202,7 @@ class UnrolledBiLSTM(keras.layers.Layer):
 def _gates(values: Sequence[tf.Tensor]) -> tf.Tensor:
     """Both directions' last axes as input, forget, output, cell, each forward then backward."""
     ours = [tf.split(value, 4, -1) for value in values]
-    return tf.concat([one[gate] for gate in (0, 1, 3, 2) for one in ours], -1)
+    return tf.concat([weights[gate] for gate in (0, 1, 3, 2) for weights in ours], -1)
 
 
 def _side_by_side(matrices: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -206,8 +206,8 @@ def learnt(model: keras.Model, features: tf.Tensor) -> dict[str, float]:
     """
     if not has_diffres(model):
         return {}
-    found = probe(model)(features, training=False)
-    return {key: float(tf.reduce_mean(found[key])) for key in ("activeness", "guide_loss")}
+    values = probe(model)(features, training=False)
+    return {key: float(tf.reduce_mean(values[key])) for key in ("activeness", "guide_loss")}
 
 
 def has_diffres(model: keras.Model) -> bool:

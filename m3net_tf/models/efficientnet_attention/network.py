@@ -25,7 +25,7 @@ BACKBONES = {
 
 @dataclasses.dataclass(frozen=True)
 class Design:
-    """What EfficientNet with attention pooling is built from.
+    """Design of EfficientNet with attention pooling.
 
     Attributes:
         backbone: ``b0`` or ``b2``.

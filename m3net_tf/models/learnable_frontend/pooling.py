@@ -95,8 +95,8 @@ class LowpassPooling(Float32Layer):
         taps = tf.pad(self.taps(), [[0, 0], [0, places * self.hop_samples - self.window_samples]])
         taps = tf.reshape(taps, (-1, places, self.hop_samples))
         taps = tf.broadcast_to(taps, (bins, places, self.hop_samples))
-        wanted = hops * self.hop_samples
-        x = tf.pad(x[..., :wanted], [[0, 0], [0, 0], [0, max(0, wanted - samples)]])
+        covered = hops * self.hop_samples
+        x = tf.pad(x[..., :covered], [[0, 0], [0, 0], [0, max(0, covered - samples)]])
         x = tf.reshape(x, (-1, bins, hops, self.hop_samples))
         # Not matmul: TensorFlow 2.21's writes past its memory where it broadcasts a single matrix.
         sums = tf.einsum("bnhs,nps->bnhp", x, taps)  # (batch, bins, hops, places)

@@ -107,7 +107,7 @@ def diagonal_feature_processing(
 
 @dataclasses.dataclass(frozen=True)
 class Design:
-    """What M3Net is built from: its convolutions and its ablations.
+    """Design of M3Net: its convolutions and its ablations.
 
     Attributes:
         sfp: shallow feature processing, the convolutions before the mirror attention; the

@@ -24,7 +24,7 @@ KERNELS = (11, 15, 19, 29)
 
 @dataclasses.dataclass(frozen=True)
 class Design:
-    """What SparkNet is built from.
+    """Design of SparkNet.
 
     Attributes:
         filters: channels C of the convolutions.

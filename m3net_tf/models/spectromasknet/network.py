@@ -27,7 +27,7 @@ MASK_PARAMETERS = ("fixed", "learnable")
 
 @dataclasses.dataclass(frozen=True)
 class Design:
-    """What SpectroMaskNet is built from: its sizes, attentions and masks.
+    """Design of SpectroMaskNet: its sizes, attentions and masks.
 
     Attributes:
         modules: attention modules in each stage.

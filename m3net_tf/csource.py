@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The forms of generated C files: notice, include guard, C linkage, arrays and literals.
+
+Equal arguments give equal text, without dates or paths, so that an export can be compared by hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+
+def notice(origin: str, *, line_comments: bool = False) -> str:
+    """The first two lines of a generated file: its licence, and what it was generated from.
+
+    Args:
+        origin: sentence after "Generated", without the full stop.
+        line_comments: write ``// ...`` and not ``/* ... */``.
+    """
+    texts = "SPDX-License-Identifier: Apache-2.0", f"Generated {origin}"
+    if line_comments:
+        return f"// {texts[0]}\n// {texts[1]}.\n"
+    return "".join(f"/* {text} */\n" for text in (texts[0], f"{texts[1]}."))
+
+
+def blocks(*parts: str) -> str:
+    """Parts of a file with an empty line between them and a line break at the end."""
+    return "\n\n".join(parts) + "\n"
+
+
+def guarded(guard: str, *parts: str, name_guard_at_end: bool = False) -> str:
+    """A header's parts inside an include guard.
+
+    Args:
+        guard: macro of the guard.
+        parts: parts of the header, which get an empty line between them.
+        name_guard_at_end: repeat the macro in a comment behind ``#endif``.
+    """
+    end = f"#endif  // {guard}" if name_guard_at_end else "#endif"
+    return blocks(f"#ifndef {guard}\n#define {guard}", *parts, end)
+
+
+def c_linkage(declarations: Sequence[str]) -> str:
+    """Declarations, one a line, that C++ sees with C linkage."""
+    opening = ["#ifdef __cplusplus", 'extern "C" {', "#endif", ""]
+    return "\n".join([*opening, *declarations, "", "#ifdef __cplusplus", "}", "#endif"])
+
+
+def defines(prefix: str, values: Mapping[str, int | str]) -> str:
+    """One ``#define`` a line, with the prefix before each name."""
+    return "\n".join(f"#define {prefix}{name} {value}" for name, value in values.items())
+
+
+def array(
+    declaration: str, literals: Iterable[str], *, per_line: int = 6, size: str | None = None
+) -> str:
+    """The definition of an array.
+
+    Args:
+        declaration: qualifiers, type and name, such as ``const float taps``.
+        literals: its items.
+        per_line: items in a line.
+        size: its length, as an expression in C; by default the number of items.
+    """
+    items = [f"{literal}," for literal in literals]
+    lines = [" ".join(items[i : i + per_line]) for i in range(0, len(items), per_line)]
+    body = "\n    ".join(lines)
+    return f"{declaration}[{size or len(items)}] = {{\n    {body}\n}};"
+
+
+def struct(declaration: str, values: Mapping[str, int | str]) -> str:
+    """The definition of a structure with a named initialiser for each member."""
+    members = "\n".join(f"    .{name} = {value}," for name, value in values.items())
+    return f"{declaration} = {{\n{members}\n}};"
+
+
+def float_literal(value: float | np.float32) -> str:
+    """A float32 as the shortest literal that reads back to the same bits."""
+    return f"{np.format_float_scientific(np.float32(value), unique=True, trim='0')}f"
+
+
+def string_literal(text: str) -> str:
+    """A string literal of UTF-8 text; bytes outside printable ASCII become octal escapes."""
+    escaped = "".join(
+        chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}"
+        for byte in text.encode()
+    )
+    return f'"{escaped}"'

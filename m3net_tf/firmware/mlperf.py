@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of a build for the MLPerf Tiny benchmark."""
+
+from __future__ import annotations
+
+from m3net_tf.errors import FirmwareError
+
+MLPERF_MODES = ("performance", "energy")
+
+
+def mlperf_settings(mode: str, model_id: str | None) -> list[str]:
+    """Settings of a build for the MLPerf Tiny benchmark; none for the defaults.
+
+    Args:
+        mode: mode at the start, one of ``MLPERF_MODES``.
+        model_id: the benchmark's id of the model, by which its runner selects a data set.
+
+    Raises:
+        FirmwareError: there is no such mode.
+    """
+    if mode not in MLPERF_MODES:
+        raise FirmwareError(
+            f"MLPerf Tiny has no mode {mode!r}: choose one of {', '.join(MLPERF_MODES)}"
+        )
+    settings = [] if mode == MLPERF_MODES[0] else [f"M3NET_EEMBC_MODE={mode}"]
+    return settings + ([f"M3NET_EEMBC_MODEL_ID={model_id}"] if model_id is not None else [])
