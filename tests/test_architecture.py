@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The plan of the rooms: who may import whom, and what the documents show of it."""
 
+import ast
 import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+LONGEST_FILE, LONGEST_FUNCTION = 400, 60  # lines
 
 
 def test_each_room_imports_only_rooms_below_it():
@@ -26,3 +28,17 @@ def test_the_design_names_every_room():
     modules = [path for path in (ROOT / "m3net_tf").glob("*.py") if not path.name.startswith("__")]
     assert [room.name for room in rooms if f"`m3net_tf/{room.name}/`" not in design] == []
     assert [path.name for path in modules if f"`{path.name}`" not in design] == []
+
+
+def test_files_and_functions_are_of_a_size_that_one_reads():
+    too_long = []
+    for path in sorted((ROOT / "m3net_tf").rglob("*.py")):
+        source = path.read_text()
+        if source.count("\n") > LONGEST_FILE:
+            too_long.append(f"{path.relative_to(ROOT)}: {source.count(chr(10))} lines")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines > LONGEST_FUNCTION:
+                    too_long.append(f"{path.relative_to(ROOT)}: {node.name} has {lines} lines")
+    assert too_long == []

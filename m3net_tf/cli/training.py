@@ -70,16 +70,19 @@ def train(
     )
 
 
+QuantizationMethod = Annotated[
+    str | None,
+    typer.Option(
+        help="ptq or qat, then any of +prune50, +cluster16, +least-error or +p99.99, +equalize, "
+        "+bias; or int16x8. Default: ptq."
+    ),
+]
+
+
 @app.command()
 def quantize(
     run: RunFolder,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            help="ptq or qat, then any of +prune50, +cluster16, +least-error or +p99.99, "
-            "+equalize, +bias; or int16x8. Default: ptq."
-        ),
-    ] = None,
+    method: QuantizationMethod = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Try methods until the accuracy holds.")
     ] = False,
