@@ -15,7 +15,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from m3net_tf.artifacts import provenance, read_json, write_json
-from m3net_tf.datasets import AudioDataset, Clip
+from m3net_tf.datasets import AudioDataset, Clip, protocol_statement
 from m3net_tf.datasets.selection import spread_clips
 from m3net_tf.device.client import Device
 from m3net_tf.device.messages import Result
@@ -97,6 +97,7 @@ def evaluate(
     finally:
         write_json(path, {"identity": identity, "results": list(rows.values())})
     summary = _summary([rows[clip.clip_id] for clip in clips], identity, device)
+    summary["statement"] = protocol_statement(dataset)
     write_json(path, {"identity": identity, "results": list(rows.values()), "summary": summary})
     return summary
 
@@ -254,11 +255,9 @@ def _summary(
 
 def evaluation_table(summary: dict[str, Any]) -> Table:
     """The summary as a table for the terminal."""
-    title = (
-        f"{summary['clips']} {summary['dataset']} clips ({summary['protocol']}) "
-        f"on {summary['board']}"
-    )
+    title = f"{summary['clips']} {summary['dataset']} clips on {summary['board']}"
     table = Table("", "", title=title, show_header=False)
+    table.caption = f"Protocol: {protocol_statement(summary)}."
     low, high = summary["accuracy_95"]
     unit = summary["cost"]["unit"]
     table.add_row(

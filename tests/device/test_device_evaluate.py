@@ -14,7 +14,7 @@ import soundfile
 from rich.console import Console
 
 from m3net_tf.artifacts import read_json, write_json
-from m3net_tf.datasets import load_dataset
+from m3net_tf.datasets import load_dataset, protocol_statement
 from m3net_tf.device.evaluate import evaluate, evaluation_table, nested_clips, results_path
 from m3net_tf.device.messages import DeviceInfo, Result
 from m3net_tf.emulation.starting import why_no_emulation
@@ -91,7 +91,8 @@ def test_a_stopped_evaluation_goes_on(bundle: Bundle, dataset, tmp_path: Path):
     console = Console(record=True, width=100)
     console.print(evaluation_table(summary))
     text = console.export_text()
-    assert "1.50 ms median" in text and f"clips ({dataset.info.protocol}) on desk" in text
+    assert "1.50 ms median" in text and f"{len(clips)} synth clips on desk" in text
+    assert f"Protocol: {protocol_statement(dataset)}." in " ".join(text.split())
 
 
 def test_another_number_of_clips_keeps_what_is_measured(bundle: Bundle, dataset, tmp_path: Path):
