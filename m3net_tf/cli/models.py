@@ -54,6 +54,12 @@ def _facts(preset: Preset) -> dict[str, Any]:
     }
 
 
+def _map_shape(model: Any, layer: Any) -> list[int]:
+    """Shape of a layer's output without the batch; an input layer has a list of shapes."""
+    is_input = isinstance(layer.output_shape, list)
+    return list(model.input_shape if is_input else layer.output_shape)[1:]
+
+
 @model_app.command("info")
 def model_info(
     name: str,
@@ -80,9 +86,7 @@ def model_info(
             {
                 "name": layer.name,
                 "type": type(layer).__name__,
-                "output_shape": [list(model.input_shape), list(layer.output_shape)][
-                    not isinstance(layer.output_shape, list)
-                ][1:],
+                "output_shape": _map_shape(model, layer),
                 "parameters": layer.count_params(),
             }
             for layer in model.layers

@@ -18,8 +18,8 @@ class EfficientChannelAttention(keras.layers.Layer):
     Wang et al., "ECA-Net", CVPR 2020, as M3Net's section 2.2 uses it: no bias, sigmoid.
 
     Args:
-        kernel_size: odd number of neighbouring channels; 0 takes the paper's rule,
-            the odd number nearest to (log2(channels) + 1) / 2 from above.
+        kernel_size: odd number of neighbouring channels; 0 takes ECA-Net's rule:
+            (log2(channels) + 1) / 2, rounded down, plus 1 if that is even.
 
     Shapes:
         (batch, frequency, time, channels) in and out.
