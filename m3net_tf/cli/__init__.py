@@ -21,7 +21,7 @@ __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """Entry point: one line and status 2 for what the user can mend."""
+    """Entry point: one line and status 2 for what the user can fix."""
     status = run_command(_run)
     if status in (INTERRUPTED, *ENDED):
         print("stopped: the same command goes on from here", file=sys.stderr)

@@ -69,8 +69,7 @@ def evaluate(
         The summary, which is in the results file too.
 
     Raises:
-        ConfigError: there is no such input.
-        DataError: there are no clips.
+        ConfigError, DataError: there is no such input, or there are no clips.
         FirmwareError: the board runs another model, stops answering or fails.
     """
     if source not in INPUTS:
@@ -96,8 +95,8 @@ def evaluate(
                 progress(done, len(clips))
     finally:
         write_json(path, {"identity": identity, "results": list(rows.values())})
-    summary = _summary([rows[clip.clip_id] for clip in clips], identity, device)
-    summary["statement"] = protocol_statement(dataset)
+    facts = {**identity, "statement": protocol_statement(dataset)}
+    summary = _summary([rows[clip.clip_id] for clip in clips], facts, device)
     write_json(path, {"identity": identity, "results": list(rows.values()), "summary": summary})
     return summary
 

@@ -152,7 +152,7 @@ def build(
 
 
 def learnt(model: keras.Model, features: tf.Tensor) -> dict[str, float]:
-    """For a training's log, see :func:`learnt_values`; they hang on no features."""
+    """For a training's log, see :func:`learnt_values`; they depend on no features."""
     return learnt_values(model)
 
 
