@@ -52,8 +52,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "window", "the device's window is Hamming where the network heard Hann",
         "m3net_tf/frontend/ctables.py",
-        "map(_literal, reference.window(config))",
-        "map(_literal, 0.08 + 0.92 * reference.window(config))",
+        '_floats("window", reference.window(config))',
+        '_floats("window", 0.08 + 0.92 * reference.window(config))',
         f"{_HOST}test_front_end_follows_the_reference[default]",
     ),
     Mutation(
@@ -66,8 +66,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "labels", "the C side has the labels in another order than the network",
         "m3net_tf/export/carray.py",
-        'f"    {_quote(label)}," for label in self.labels',
-        'f"    {_quote(label)}," for label in sorted(self.labels)',
+        "map(string_literal, self.labels)",
+        "map(string_literal, sorted(self.labels))",
         f"{_BUNDLE}test_the_c_side_has_the_networks_bytes_and_labels",
     ),
     Mutation(
@@ -80,8 +80,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "weights", "the last bytes of the network are missing from the C array",
         "m3net_tf/export/carray.py",
-        "for i in range(0, len(data), 16)",
-        "for i in range(0, len(data) - 16, 16)",
+        '(f"0x{byte:02x}" for byte in data)',
+        '(f"0x{byte:02x}" for byte in data[:-16])',
         f"{_BUNDLE}test_the_c_side_has_the_networks_bytes_and_labels",
     ),
     Mutation(
