@@ -149,8 +149,8 @@ def test_a_source_that_is_not_pinned_is_named(monkeypatch: pytest.MonkeyPatch, t
     ("board", "choice", "message"),
     [
         ("nucleo_h753zi", "M3NET_MICROPHONE=none", "M3NET_MICROPHONE=none: choose pdm or analog"),
-        (BOARD, "M3NET_MICROPHONE=pdm", f"{BOARD} has no choice M3NET_MICROPHONE: see .*cmake"),
-        (BOARD, "pdm", "'pdm' is no choice: give NAME=VALUE"),
+        (BOARD, "M3NET_MICROPHONE=pdm", f"{BOARD} has no setting M3NET_MICROPHONE: .*cmake lists"),
+        (BOARD, "pdm", "'pdm' is not a setting: give NAME=VALUE"),
         pytest.param(
             *(
                 BOARD,
