@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +17,7 @@ from m3net_tf.cli.common import (
     TableName,
     bench_app,
     console,
-    say,
+    say_json,
     say_progress,
 )
 from m3net_tf.errors import M3NetError
@@ -30,7 +29,7 @@ def bench_run(run: RunFolder, board: Board = DEFAULT_BOARD, data_dir: DataDir = 
     from m3net_tf.bench.run import run_bench
     from m3net_tf.training import Run
 
-    say(json.dumps(run_bench(Run(run), board, data_dir), indent=2, sort_keys=True))
+    say_json(run_bench(Run(run), board, data_dir))
 
 
 @bench_app.command("data")
@@ -43,11 +42,7 @@ def bench_data(
     """Clips a second of the input pipeline, cold and warm, beside librosa and beside tf.io."""
     from m3net_tf.bench.data import run_bench_data
 
-    say(
-        json.dumps(
-            run_bench_data(name, data_dir, clips=clips, epoch=epoch), indent=2, sort_keys=True
-        )
-    )
+    say_json(run_bench_data(name, data_dir, clips=clips, epoch=epoch))
 
 
 @bench_app.command("train")
@@ -61,11 +56,7 @@ def bench_train(
     """Training step of each network beside the same one written naively in stock Keras layers."""
     from m3net_tf.bench.training import run_bench_train
 
-    say(
-        json.dumps(
-            run_bench_train(model or (), steps=steps, log=say_progress), indent=2, sort_keys=True
-        )
-    )
+    say_json(run_bench_train(model or (), steps=steps, log=say_progress))
 
 
 @bench_app.command("table")
@@ -82,7 +73,7 @@ def bench_table(
     from m3net_tf.bench.table import run_bench_table, total_line
 
     result = run_bench_table(name, budget, steps=steps, tflops=tflops, log=say_progress)
-    say(json.dumps(result, indent=2, sort_keys=True))
+    say_json(result)
     say_progress(total_line(result))
 
 
@@ -101,7 +92,7 @@ def bench_conversion(
 
     result = run_bench_conversion(network or (), board, say_progress)
     if as_json:
-        say(json.dumps(result, indent=2, sort_keys=True))
+        say_json(result)
     else:
         for label, found in result["networks"].items():
             console.print(conversion_table(label, found))
@@ -115,7 +106,7 @@ def bench_classify(
     """Start-up of m3net classify in processes of its own, and what it imports."""
     from m3net_tf.bench.classify import run_bench_classify
 
-    say(json.dumps(run_bench_classify(model, starts), indent=2, sort_keys=True))
+    say_json(run_bench_classify(model, starts))
 
 
 @bench_app.command("quantize")
@@ -141,7 +132,7 @@ def bench_quantize(
     result = report.run_bench_quantize(
         [Run(run) for run in runs], board, data_dir, method or (), say_progress
     )
-    say(json.dumps(result, indent=2, sort_keys=True))
+    say_json(result)
     if against is None:
         return
     if update:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -123,7 +122,7 @@ def emulate(
 
     summary = run_chain(finished, board, data_dir, clips, silent if as_json else say)
     if as_json:
-        say(json.dumps(summary, indent=2, sort_keys=True))
+        say_json(summary)
     else:
         console.print(chain_table(summary))
     if summary["drift"]:
@@ -219,7 +218,7 @@ def fit(
 
     result = run_fit(run, boards or (), say_progress)
     if as_json:
-        say(json.dumps(result, indent=2, sort_keys=True))
+        say_json(result)
     else:
         console.print(fit_report(result))
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from m3net_tf.cli.common import (
     console,
     device_app,
     say,
+    say_json,
     say_progress,
 )
 
@@ -59,7 +59,7 @@ def device_info(
     with connect(port, run, baud=baud, log=say_progress if as_json else say) as device:
         facts = device_facts(device)
     if as_json:
-        say(json.dumps(facts, indent=2, sort_keys=True))
+        say_json(facts)
     else:
         console.print(facts_table(facts))
 
@@ -89,7 +89,7 @@ def device_evaluate(
         console=None if as_json else console,
     )
     if as_json:
-        say(json.dumps(summary, indent=2, sort_keys=True))
+        say_json(summary)
     else:
         console.print(evaluation_table(summary))
 
@@ -111,7 +111,7 @@ def device_profile(
         device.require_model(bundle.manifest["model"]["sha256"], str(run))
         measured = profile(device, *bundle.network.parts)
     if as_json:
-        say(json.dumps(profile_facts(measured), indent=2, sort_keys=True))
+        say_json(profile_facts(measured))
     else:
         console.print(profile_table(measured))
 

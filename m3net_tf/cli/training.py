@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +15,7 @@ from m3net_tf.cli.common import (
     app,
     console,
     say,
+    say_json,
 )
 from m3net_tf.errors import M3NetError
 from m3net_tf.progress import silent
@@ -129,7 +129,7 @@ def quantize(
         log=silent if as_json else say,
     )
     if as_json:
-        say(json.dumps(report, indent=2, sort_keys=True))
+        say_json(report)
     else:
         console.print(summary_table(report))
         say(f"{run / 'quantized' / 'report.md'} has all figures; m3net export takes this network")
@@ -182,7 +182,7 @@ def evaluate(
     else:
         result = clips.evaluate_clips(finished, data_dir, split, log)
     if as_json:
-        say(json.dumps(result, indent=2, sort_keys=True))
+        say_json(result)
     elif streaming:
         console.print(report.streaming_table(result))
     else:
