@@ -14,9 +14,9 @@ from m3net_tf.cli.common import (
     app,
     console,
     device_app,
+    progress_beside,
     say,
     say_json,
-    say_progress,
 )
 
 PortName = Annotated[str, typer.Argument(help="Serial device, pty, tcp:HOST:PORT, or qemu:BOARD.")]
@@ -56,7 +56,7 @@ def device_info(
     from m3net_tf.device.facts import device_facts, facts_table
     from m3net_tf.device.session import connect
 
-    with connect(port, run, baud=baud, log=say_progress if as_json else say) as device:
+    with connect(port, run, baud=baud, log=progress_beside(as_json)) as device:
         facts = device_facts(device)
     if as_json:
         say_json(facts)
@@ -107,7 +107,7 @@ def device_profile(
     from m3net_tf.export import Bundle
 
     bundle = Bundle.load(run / "export")
-    with connect(port, run, baud=baud, log=say_progress if as_json else say) as device:
+    with connect(port, run, baud=baud, log=progress_beside(as_json)) as device:
         device.require_model(bundle.manifest["model"]["sha256"], str(run))
         measured = profile(device, *bundle.network.parts)
     if as_json:

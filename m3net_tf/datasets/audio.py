@@ -25,7 +25,7 @@ FIT_RULES: tuple[FitRule, ...] = ("pad", "loop", "crop")
 PCM16_SCALE = 32768.0
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 768_000
 _PIECE_VALUES = 1 << 18
-_MEND = "replace the file or leave it out"
+_REMEDY = "replace the file or leave it out"
 _UNKNOWN_LENGTH = (0xFFFFFFFF, 0x7FFFFFFF)  # what writers to a pipe put into the data chunk
 
 
@@ -133,11 +133,12 @@ def _opened(
                     "convert the file to mono or allow mixing"
                 )
             if file.frames == 0:
-                raise DataError(f"{name}: holds no samples; {_MEND}")
+                raise DataError(f"{name}: holds no samples; {_REMEDY}")
             yield file
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise DataError(
-            f"{name}: cannot be decoded as sound (broken, truncated or not an audio file); {_MEND}"
+            f"{name}: cannot be decoded as sound (broken, truncated or not an audio file); "
+            f"{_REMEDY}"
         ) from error
 
 
@@ -153,7 +154,7 @@ def _mono_pieces(file: soundfile.SoundFile, name: str, samples: int, piece: int)
         if len(audio) < count:
             raise _truncated(name, f"{start + len(audio)} of {samples} samples can be read")
         if not np.isfinite(audio).all():
-            raise DataError(f"{name}: holds NaN or infinite samples; {_MEND}")
+            raise DataError(f"{name}: holds NaN or infinite samples; {_REMEDY}")
         yield mixed(audio)
 
 
@@ -197,7 +198,7 @@ def resampled_pieces(
 
 def _too_short(name: str, rate_hz: int, new_rate_hz: int) -> DataError:
     return DataError(
-        f"{name}: is too short to resample from {rate_hz} Hz to {new_rate_hz} Hz; {_MEND}"
+        f"{name}: is too short to resample from {rate_hz} Hz to {new_rate_hz} Hz; {_REMEDY}"
     )
 
 
@@ -246,7 +247,7 @@ def from_pcm16(pcm: npt.NDArray[np.int16]) -> Audio:
 
 
 def _truncated(name: str, how: str) -> DataError:
-    return DataError(f"{name}: is truncated ({how}); {_MEND}")
+    return DataError(f"{name}: is truncated ({how}); {_REMEDY}")
 
 
 def check_file(path: Path, name: str = "") -> None:
@@ -266,7 +267,7 @@ def check_file(path: Path, name: str = "") -> None:
         with path.open("rb") as file:
             size_bytes = file.seek(0, 2)
             if size_bytes == 0:
-                raise DataError(f"{name}: is empty (0 bytes); {_MEND}")
+                raise DataError(f"{name}: is empty (0 bytes); {_REMEDY}")
             file.seek(0)
             head = file.read(12)
             if head == b"version http":

@@ -86,7 +86,7 @@ def run_chain(
     Raises:
         M3NetError: a stage failed.
     """
-    find_machine(board)  # refuses a board without an emulator before the slow stages
+    machine = find_machine(board)  # refuses a board without an emulator before the slow stages
     bundle, dataset = Bundle.load(run.folder / "export"), run.dataset(data_dir)
     chosen = spread_clips(dataset, count)
     log(f"{len(chosen)} held-out clips of {dataset.info.name}")
@@ -108,7 +108,6 @@ def run_chain(
         log(f"no emulation: {reason}")
     else:
         image = prove_arena(bundle, board, run.folder / "firmware" / board, log)
-        machine = find_machine(board)
         log(f"running {len(chosen)} clips on the emulated {board}, as features and as sound")
         on_board = run_job(image.elf, machine, features[..., 0])
         from_pcm = run_job(image.elf, machine, pcm, report_features=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.emulation.machines import MACHINES, find_machine
-from m3net_tf.emulation.qemu import run_job
+from m3net_tf.emulation.qemu import EmulationResult, run_job
 from m3net_tf.errors import FirmwareError
 from m3net_tf.export import Bundle
 from m3net_tf.firmware.boards import board_core
@@ -82,12 +82,9 @@ def least_arena(
     Raises:
         FirmwareError: the firmware does not build or does not run.
     """
-    machine = find_machine(board)
-    shape = bundle.manifest["model"]["input_shape"]
-    silence = np.zeros((1, int(np.prod(shape))), np.int8)
     spare = bundle.manifest["arena"]["bytes"] + ARENA_SLACK_BYTES
     image = build_firmware(bundle.folder, board, folder, spare, settings=settings, report=log)
-    used = run_job(image.elf, machine, silence).arena_used_bytes
+    used = _run_silence(bundle, image).arena_used_bytes
     # Planning may need more for a moment than what is used in the end.
     for size in range(-(-used // 16) * 16, used + ARENA_SLACK_BYTES, ARENA_STEP_BYTES):
         image = build_firmware(bundle.folder, board, folder, size, settings=settings, report=log)
@@ -165,11 +162,16 @@ def build_run(run: Path, board: str, settings: Sequence[str], report: Log) -> Fi
     return build_firmware(bundle.folder, board, folder, settings=settings, report=report)
 
 
+def _run_silence(bundle: Bundle, image: FirmwareImage) -> EmulationResult:
+    """Run the network once on the emulated board, on features that are all 0."""
+    silence = np.zeros((1, int(np.prod(bundle.manifest["model"]["input_shape"]))), np.int8)
+    return run_job(image.elf, find_machine(image.board), silence)
+
+
 def _starts(bundle: Bundle, image: FirmwareImage) -> bool:
     """Whether the network starts on the emulated board with the arena that the firmware has."""
-    silence = np.zeros((1, int(np.prod(bundle.manifest["model"]["input_shape"]))), np.int8)
     try:
-        run_job(image.elf, find_machine(image.board), silence)
+        _run_silence(bundle, image)
     except FirmwareError as error:
         if "arena" not in str(error):
             raise
