@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""README and docs name what exists: targets of the Makefile, files of the tree."""
+"""README and docs name what exists: targets, files, pages; the reference is what the code says."""
 
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "firmware" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+RESULTS = ROOT / "experiments" / "results" / "README.md"
+PAGES = [ROOT / "README.md", ROOT / "firmware" / "README.md", RESULTS, *DOCS]
 #: What the README's commands make.
 MADE = ("runs/", "build/", "dist/")
 
@@ -49,8 +52,9 @@ def test_make_targets_exist(page: Path):
 def test_files_exist(page: Path):
     """Paths in code that begin with a folder of the tree; ``<x>`` and ``*`` stand for any."""
     for code in re.findall(r"`([\w.-]+/[^`\s]*)`", page.read_text()):
-        base = page.parent if (page.parent / code.partition("/")[0]).is_dir() else ROOT
-        if code.startswith(MADE) or not (base / code.partition("/")[0]).is_dir():
+        first = code.partition("/")[0]  # on the page of results, mcu/keywords is a table's name
+        base = page.parent if page != RESULTS and (page.parent / first).is_dir() else ROOT
+        if code.startswith(MADE) or not (base / first).is_dir():
             continue
         pattern = re.sub(r"<[^>]+>", "*", code).rstrip("/")
         assert list(base.glob(pattern)), f"{ids(page)}: {code}"
@@ -61,3 +65,18 @@ def test_links_lead_somewhere(page: Path):
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if not link.startswith(("http://", "https://", "#")):
             assert (page.parent / link.partition("#")[0]).exists(), f"{ids(page)}: {link}"
+
+
+def test_the_reference_is_what_the_code_says():
+    """Commands, recipe keys and boards."""
+    generator = runpy.run_path(str(ROOT / "docs" / "make_reference.py"))
+    for name, text in generator["pages"]().items():
+        page = generator["FOLDER"] / name
+        assert page.read_text() == text, f"{ids(page)}: run python docs/make_reference.py"
+
+
+def test_the_index_lists_every_page():
+    index = ROOT / "docs" / "README.md"
+    links = re.findall(r"\]\(([^)#\s]+)\)", index.read_text())
+    linked = {(index.parent / link).resolve() for link in links}
+    assert {RESULTS, *DOCS} - {index} <= linked
