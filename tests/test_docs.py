@@ -60,11 +60,20 @@ def test_files_exist(page: Path):
         assert list(base.glob(pattern)), f"{ids(page)}: {code}"
 
 
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as Markdown viewers make them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=ids)
 def test_links_lead_somewhere(page: Path):
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
-        if not link.startswith(("http://", "https://", "#")):
-            assert (page.parent / link.partition("#")[0]).exists(), f"{ids(page)}: {link}"
+        if not link.startswith(("http://", "https://")):
+            file, _, anchor = link.partition("#")
+            target = page.parent / file if file else page
+            assert target.exists(), f"{ids(page)}: {link}"
+            assert not anchor or anchor in anchors(target), f"{ids(page)}: {link}"
 
 
 def test_the_reference_is_what_the_code_says():

@@ -19,6 +19,7 @@ _FULL_SCALE = 65_536
 
 
 def make_parser() -> argparse.ArgumentParser:
+    """The command's arguments and options."""
     parser = argparse.ArgumentParser(
         prog="m3net classify",
         description="Say what sounds are, with an exported network; needs no TensorFlow.",
