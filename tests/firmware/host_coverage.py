@@ -23,14 +23,13 @@ from app_host import host_library
 from m3net_tf.firmware.sources import FIRMWARE_DIR
 
 TESTS = (
-    "test_firmware_host.py",
-    "test_monitor_protocol.py",
-    "test_monitor_eembc.py",
-    "test_detector.py",
-    "test_pdm.py",
-    "test_warp.py",
-    "test_faults_host.py",
-    "test_warp.py",
+    "host/test_firmware_host.py",
+    "protocol/test_monitor_protocol.py",
+    "protocol/test_monitor_eembc.py",
+    "host/test_detector.py",
+    "host/test_pdm.py",
+    "host/test_warp.py",
+    "host/test_faults_host.py",
 )
 #: Folders of portable code: all of it counts, whether a test reaches it or not.
 PORTABLE = ("core", "app")
@@ -72,7 +71,7 @@ def measure(folder: Path) -> list[FileCoverage]:
         compiler.chmod(0o755)
         environment[variable] = str(compiler)
     environment["PATH"] = f"{tools}{os.pathsep}{os.environ['PATH']}"
-    tests = [str(Path(__file__).with_name(name)) for name in TESTS]
+    tests = [str(Path(__file__).parent / name) for name in TESTS]
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", ""]
     # No boards, no million of lines for minutes, no test that looks into what was compiled.
     words += ["-k", "not emulated and not million and not no_memory_is_asked_for"]

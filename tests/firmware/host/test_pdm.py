@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from firmware_helpers import skip_or_fail
+from firmware_helpers import APPS, skip_or_fail
 from scipy import signal
 
 from m3net_tf.firmware.pdm import (
@@ -53,7 +53,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "-isystem", dsp / "Include", "-isystem", dsp / "PrivateInclude",
     ]  # fmt: skip
     ours = [
-        Path(__file__).parent / "apps" / "pdm_host" / "main.c",
+        APPS / "pdm_host" / "main.c",
         FIRMWARE_DIR / "core" / "pdm.c",
         FIRMWARE_DIR / "core" / "ping_pong.c",
         folder / "pdm_filter.c",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from firmware_helpers import BOARD, BuiltFirmware, random_features
+from firmware_helpers import APPS, BOARD, BuiltFirmware, random_features
 
 from m3net_tf.device import Port, open_port
 from m3net_tf.emulation import run_job
@@ -25,7 +25,6 @@ from m3net_tf.emulation.qemu import console_command, run_image
 from m3net_tf.errors import FirmwareError
 from m3net_tf.firmware.build import build_firmware
 
-APPS = Path(__file__).parent / "apps"
 #: A hundred times as many go through the host build (test_faults_host.py).
 GARBAGE_LINES = 10_000
 LINES_BETWEEN_CHECKS = 200
