@@ -24,7 +24,6 @@ from m3net_tf.cli.common import (
 )
 from m3net_tf.errors import M3NetError
 from m3net_tf.locks import writes_into
-from m3net_tf.progress import silent
 
 MlperfMode = Annotated[
     str, typer.Option(help="Mode of MLPerf Tiny at the start: performance or energy.")
@@ -120,7 +119,7 @@ def emulate(
     finished.check(data_dir)
     from m3net_tf.deployment.chain import chain_table, run_chain  # load TensorFlow
 
-    summary = run_chain(finished, board, data_dir, clips, silent if as_json else say)
+    summary = run_chain(finished, board, data_dir, clips, progress_beside(as_json))
     if as_json:
         say_json(summary)
     else:

@@ -15,6 +15,7 @@ from m3net_tf.cli.common import (
     console,
     device_app,
     progress_beside,
+    progress_console,
     say,
     say_json,
 )
@@ -86,7 +87,7 @@ def device_evaluate(
         clips,
         source,
         baud=baud,
-        console=None if as_json else console,
+        console=progress_console(as_json),
     )
     if as_json:
         say_json(summary)
