@@ -7,12 +7,13 @@ import json
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 
 from m3net_tf import __version__
@@ -130,6 +131,14 @@ def progress_console(as_json: bool) -> Console:
 def say_json(value: Any) -> None:
     """Print a result as JSON, the same value as the same text."""
     say(json.dumps(value, indent=2, sort_keys=True))
+
+
+def print_result(value: Any, as_json: bool, draw: Callable[[Any], RenderableType]) -> None:
+    """Print a result as JSON, or as the table that ``draw`` makes of it."""
+    if as_json:
+        say_json(value)
+    else:
+        console.print(draw(value))
 
 
 def print_table(table: Any) -> None:

@@ -14,6 +14,7 @@ from m3net_tf.cli.common import (
     RunFolder,
     app,
     console,
+    print_result,
     progress_beside,
     say,
     say_json,
@@ -181,9 +182,4 @@ def evaluate(
         )
     else:
         result = clips.evaluate_clips(finished, data_dir, split, log)
-    if as_json:
-        say_json(result)
-    elif streaming:
-        console.print(report.streaming_table(result))
-    else:
-        console.print(report.clips_table(result))
+    print_result(result, as_json, report.streaming_table if streaming else report.clips_table)
