@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,7 @@ from m3net_tf.cli.common import (
     RunFolder,
     app,
     console,
+    print_result,
     progress_beside,
     say,
     say_json,
@@ -24,7 +25,9 @@ from m3net_tf.cli.common import (
 )
 from m3net_tf.errors import M3NetError
 from m3net_tf.locks import writes_into
-from m3net_tf.progress import silent
+
+if TYPE_CHECKING:
+    from m3net_tf.firmware.image import FirmwareImage
 
 MlperfMode = Annotated[
     str, typer.Option(help="Mode of MLPerf Tiny at the start: performance or energy.")
@@ -95,12 +98,9 @@ def firmware(
 ) -> None:
     """Build the firmware of an exported run for a board."""
     require_sources("firmware")
-    from m3net_tf.emulation.starting import build_run
-    from m3net_tf.firmware.mlperf import mlperf_settings
     from m3net_tf.firmware.summary import summary_lines
 
-    settings = [*mlperf_settings(mlperf_mode, mlperf_model_id), *(define or ())]
-    for line in summary_lines(build_run(run, board, settings, say)):
+    for line in summary_lines(_build(run, board, mlperf_mode, mlperf_model_id, define)):
         say(line)
 
 
@@ -120,11 +120,8 @@ def emulate(
     finished.check(data_dir)
     from m3net_tf.deployment.chain import chain_table, run_chain  # load TensorFlow
 
-    summary = run_chain(finished, board, data_dir, clips, silent if as_json else say)
-    if as_json:
-        say_json(summary)
-    else:
-        console.print(chain_table(summary))
+    summary = run_chain(finished, board, data_dir, clips, progress_beside(as_json))
+    print_result(summary, as_json, chain_table)
     if summary["drift"]:
         raise M3NetError(f"{run}: {'; '.join(summary['drift'])}; see export/certificate.md")
 
@@ -218,10 +215,7 @@ def fit(
     from m3net_tf.deployment.fit_text import fit_report
 
     result = run_fit(run, boards or (), say_progress)
-    if as_json:
-        say_json(result)
-    else:
-        console.print(fit_report(result))
+    print_result(result, as_json, fit_report)
 
 
 @app.command()
@@ -235,10 +229,18 @@ def flash(
 ) -> None:
     """Build the firmware of an exported run and write it to a board."""
     require_sources("firmware")
-    from m3net_tf.emulation.starting import build_run
     from m3net_tf.firmware.flash import flash_image, flash_way
-    from m3net_tf.firmware.mlperf import mlperf_settings
 
     flash_way(board)  # a missing tool is reported before the build
+    flash_image(_build(run, board, mlperf_mode, mlperf_model_id, define), say)
+
+
+def _build(
+    run: Path, board: str, mlperf_mode: str, mlperf_model_id: str | None, define: list[str] | None
+) -> FirmwareImage:
+    """Build the firmware of an exported run with the options of the command line."""
+    from m3net_tf.emulation.starting import build_run
+    from m3net_tf.firmware.mlperf import mlperf_settings
+
     settings = [*mlperf_settings(mlperf_mode, mlperf_model_id), *(define or ())]
-    flash_image(build_run(run, board, settings, say), say)
+    return build_run(run, board, settings, say)
