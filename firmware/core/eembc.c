@@ -22,8 +22,8 @@
   ((M3NET_FRONTEND_FRAMES - 1) * M3NET_FRONTEND_HOP_SAMPLES + M3NET_FRONTEND_FRAME_SAMPLES)
 
 static void line(const char* text) {
-  console_text(text);
-  console_end();
+  m3net_console_text(text);
+  m3net_console_end();
 }
 
 // Whatever came in goes out again as printable text.
@@ -35,15 +35,15 @@ static void echo(const char* text) {
 }
 
 static void quoted(const char* before, const char* text, const char* after) {
-  console_text(before);
+  m3net_console_text(before);
   echo(text);
   line(after);
 }
 
 static void number_line(const char* before, uint32_t value) {
-  console_text(before);
-  console_u32(value);
-  console_end();
+  m3net_console_text(before);
+  m3net_console_u32(value);
+  m3net_console_end();
 }
 
 static void ready(void) { line("m-ready"); }
@@ -97,15 +97,15 @@ static void score(int8_t value) {
   decimals[1] = (char)('0' + thousandths / 100 % 10);
   decimals[2] = (char)('0' + thousandths / 10 % 10);
   decimals[3] = (char)('0' + thousandths % 10);
-  if (real < 0.0f) console_text("-");
-  console_u32((uint32_t)(thousandths / 1000));
-  console_text(decimals);
+  if (real < 0.0f) m3net_console_text("-");
+  m3net_console_u32((uint32_t)(thousandths / 1000));
+  m3net_console_text(decimals);
 }
 
 static void results(const m3net_eembc* eembc) {
-  console_text("m-results-[");
+  m3net_console_text("m-results-[");
   for (uint32_t label = 0; label < M3NET_MODEL_CLASS_COUNT; ++label) {
-    if (label > 0u) console_text(",");
+    if (label > 0u) m3net_console_text(",");
     score(eembc->scores[label]);
   }
   line("]");
@@ -124,15 +124,15 @@ static void load(m3net_eembc* eembc, char** rest) {
   if (bytes <= 0) {
     line("e-[Command 'db load' must be >0 bytes]");
   } else if (bytes > limit) {
-    console_text("Supplied buffer size ");
+    m3net_console_text("Supplied buffer size ");
     echo(word);
-    console_text(" exceeds maximum of ");
-    console_u32((uint32_t)limit);
-    console_text("\n");
+    m3net_console_text(" exceeds maximum of ");
+    m3net_console_u32((uint32_t)limit);
+    m3net_console_text("\n");
   } else {
     eembc->size = (uint32_t)bytes;
-    console_text("m-[Expecting ");
-    console_u32(eembc->size);
+    m3net_console_text("m-[Expecting ");
+    m3net_console_u32(eembc->size);
     line(" bytes]");
   }
 }
@@ -141,11 +141,11 @@ static void print_buffer(const m3net_eembc* eembc) {
   uint32_t i = 0;
   for (; i < eembc->size; ++i) {
     m3net_board_watchdog_feed();  // at 9 600 baud this takes minutes
-    console_text(i % 8u == 0u ? "m-buffer-" : "-");
-    console_hex(&eembc->buffer[i], 1);
-    if ((i + 1u) % 8u == 0u || i + 1u == eembc->size) console_end();
+    m3net_console_text(i % 8u == 0u ? "m-buffer-" : "-");
+    m3net_console_hex(&eembc->buffer[i], 1);
+    if ((i + 1u) % 8u == 0u || i + 1u == eembc->size) m3net_console_end();
   }
-  if (i % 8u != 0u) console_end();
+  if (i % 8u != 0u) m3net_console_end();
 }
 
 static void fill(m3net_eembc* eembc, const char* digits) {
@@ -222,17 +222,17 @@ static void infer(m3net_eembc* eembc, char** rest) {
     return;
   }
   if (runs > M3NET_EEMBC_MAX_RUNS || warmup > M3NET_EEMBC_MAX_RUNS) {
-    console_text("e-[Inference iterations and warmup must be <=");
-    console_u32(M3NET_EEMBC_MAX_RUNS);
+    m3net_console_text("e-[Inference iterations and warmup must be <=");
+    m3net_console_u32(M3NET_EEMBC_MAX_RUNS);
     line("]");
     return;
   }
   if (eembc->position != eembc->size || (!is_features(eembc) && !is_pcm(eembc))) {
-    console_text("Input db has ");
-    console_u32(eembc->position);
-    console_text(" elemented, expected ");
-    console_u32(M3NET_MODEL_INPUT_BYTES);
-    console_text("\n");
+    m3net_console_text("Input db has ");
+    m3net_console_u32(eembc->position);
+    m3net_console_text(" elemented, expected ");
+    m3net_console_u32(M3NET_MODEL_INPUT_BYTES);
+    m3net_console_text("\n");
     return;
   }
   number_line("m-warmup-start-", (uint32_t)warmup);

@@ -36,34 +36,34 @@ typedef struct {
 // --- answers ---------------------------------------------------------------------------------
 
 static void ok(const char* name) {
-  console_begin("ok ");
-  console_text(name);
+  m3net_console_begin("ok ");
+  m3net_console_text(name);
 }
 
 static void error(m3net_monitor* monitor, const char* code, const char* text) {
   ++monitor->bad_commands;
-  console_error_begin(code);
-  console_text(text);
-  console_end();
+  m3net_console_error_begin(code);
+  m3net_console_text(text);
+  m3net_console_end();
 }
 
 static void crc_field(const void* bytes, size_t count) {
-  console_text(" crc=");
-  console_hex32(m3net_crc32(0, bytes, count));
+  m3net_console_text(" crc=");
+  m3net_console_hex32(m3net_crc32(0, bytes, count));
 }
 
 static void text_field(const char* name, const char* value) {
-  console_text(" ");
-  console_text(name);
-  console_text("=");
-  console_text(value);
+  m3net_console_text(" ");
+  m3net_console_text(name);
+  m3net_console_text("=");
+  m3net_console_text(value);
 }
 
 static void hex_field(const char* name, const void* bytes, size_t count) {
-  console_text(" ");
-  console_text(name);
-  console_text("=");
-  console_hex(bytes, count);
+  m3net_console_text(" ");
+  m3net_console_text(name);
+  m3net_console_text("=");
+  m3net_console_hex(bytes, count);
 }
 
 // --- words -----------------------------------------------------------------------------------
@@ -118,46 +118,46 @@ static void tell_hop(m3net_monitor* monitor, const m3net_live_result* heard) {
       audio_overruns != monitor->audio_overruns_told) {
     monitor->lost_hops_told = statistics->lost_hops;
     monitor->audio_overruns_told = audio_overruns;
-    console_begin("overrun");
-    console_field("lost_hops", statistics->lost_hops);
-    console_field("audio_overruns", audio_overruns);
-    console_end();
+    m3net_console_begin("overrun");
+    m3net_console_field("lost_hops", statistics->lost_hops);
+    m3net_console_field("audio_overruns", audio_overruns);
+    m3net_console_end();
   }
   if (monitor->stream_audio) {
-    console_begin("audio");
-    console_field("offset", (statistics->hops - 1u) * HOP);
-    console_field("bytes", HOP_BYTES);
+    m3net_console_begin("audio");
+    m3net_console_field("offset", (statistics->hops - 1u) * HOP);
+    m3net_console_field("bytes", HOP_BYTES);
     crc_field(heard->hop, HOP_BYTES);
-    console_end();
+    m3net_console_end();
     m3net_board_write((const char*)heard->hop, HOP_BYTES);
-    console_end();
+    m3net_console_end();
   }
   if (heard->has_column && monitor->stream_columns) {
-    console_begin("column");
-    console_field("column", column);
+    m3net_console_begin("column");
+    m3net_console_field("column", column);
     hex_field("values", heard->column, sizeof(heard->column));
-    console_end();
+    m3net_console_end();
   }
   if (heard->status != M3NET_OK) {
     stop_stream(monitor);
-    console_begin("stopped");
+    m3net_console_begin("stopped");
     text_field("status", m3net_status_name(heard->status));
-    console_end();
+    m3net_console_end();
     return;
   }
   if (heard->ran && monitor->stream_scores) {
-    console_begin("scores");
-    console_field("column", column);
+    m3net_console_begin("scores");
+    m3net_console_field("column", column);
     hex_field("out", m3net_model_output(monitor->recognizer->model), M3NET_MODEL_CLASS_COUNT);
-    console_end();
+    m3net_console_end();
   }
   if (heard->has_event) {
-    console_begin("event");
-    console_field("column", heard->event.column);
-    console_field("label", heard->event.label);
-    console_field("score", heard->event.score);
-    console_field("latency_us", heard->latency_us);
-    console_end();
+    m3net_console_begin("event");
+    m3net_console_field("column", heard->event.column);
+    m3net_console_field("label", heard->event.label);
+    m3net_console_field("score", heard->event.score);
+    m3net_console_field("latency_us", heard->latency_us);
+    m3net_console_end();
   }
 }
 
@@ -213,10 +213,10 @@ static void take_block(m3net_monitor* monitor) {
   const bool again = monitor->block_offset + monitor->block_bytes == monitor->next;
   if (!again && monitor->block_offset != monitor->next) {
     ++monitor->bad_blocks;
-    console_error_begin("block_offset");
-    console_text("this is not the next block; next=");
-    console_u32(monitor->next);
-    console_end();
+    m3net_console_error_begin("block_offset");
+    m3net_console_text("this is not the next block; next=");
+    m3net_console_u32(monitor->next);
+    m3net_console_end();
     return;
   }
   if (!again) {
@@ -241,8 +241,8 @@ static void take_block(m3net_monitor* monitor) {
   }
   ++monitor->blocks;
   ok("block");
-  console_field("next", monitor->next);
-  console_end();
+  m3net_console_field("next", monitor->next);
+  m3net_console_end();
 }
 
 static void drain(m3net_monitor* monitor, const char* code, const char* text) {
@@ -270,10 +270,10 @@ static void command_block(m3net_monitor* monitor, const words* given) {
 
 static void usage(m3net_monitor* monitor, const command* given) {
   ++monitor->bad_commands;
-  console_error_begin("usage");
-  console_text("say ");
-  console_text(given->usage);
-  console_end();
+  m3net_console_error_begin("usage");
+  m3net_console_text("say ");
+  m3net_console_text(given->usage);
+  m3net_console_end();
 }
 
 static void bad_number(m3net_monitor* monitor) {
@@ -284,84 +284,84 @@ static void command_version(m3net_monitor* monitor, const words* given) {
   (void)monitor;
   (void)given;
   ok("version");
-  console_field("protocol", M3NET_MONITOR_PROTOCOL);
+  m3net_console_field("protocol", M3NET_MONITOR_PROTOCOL);
   text_field("board", m3net_board_info.name);
   text_field("core", m3net_board_info.cpu_core);
-  console_field("clock_hz", m3net_board_info.clock_hz);
+  m3net_console_field("clock_hz", m3net_board_info.clock_hz);
   text_field("counter", m3net_board_info.counter_unit);
-  console_field("audio", m3net_board_info.has_audio ? 1u : 0u);
-  console_field("baud", monitor->baud);
+  m3net_console_field("audio", m3net_board_info.has_audio ? 1u : 0u);
+  m3net_console_field("baud", monitor->baud);
   text_field("reset", m3net_reset_reason_name(m3net_board_reset_reason()));
-  console_end();
+  m3net_console_end();
 }
 
 static void command_info(m3net_monitor* monitor, const words* given) {
   (void)given;
-  console_begin("model name=");
-  console_text(M3NET_MODEL_NAME);
+  m3net_console_begin("model name=");
+  m3net_console_text(M3NET_MODEL_NAME);
   text_field("sha256", M3NET_MODEL_SHA256);
-  console_field("bytes", M3NET_MODEL_SIZE_BYTES);
-  console_field("input_bytes", M3NET_MODEL_INPUT_BYTES);
-  console_field("classes", M3NET_MODEL_CLASS_COUNT);
-  console_end();
-  console_begin("frontend");
-  console_field("rate_hz", M3NET_FRONTEND_SAMPLE_RATE_HZ);
-  console_field("frame_samples", M3NET_FRONTEND_FRAME_SAMPLES);
-  console_field("hop_samples", HOP);
-  console_field("bins", M3NET_FRONTEND_FEATURE_BINS);
-  console_field("frames", M3NET_FRONTEND_FRAMES);
-  console_end();
+  m3net_console_field("bytes", M3NET_MODEL_SIZE_BYTES);
+  m3net_console_field("input_bytes", M3NET_MODEL_INPUT_BYTES);
+  m3net_console_field("classes", M3NET_MODEL_CLASS_COUNT);
+  m3net_console_end();
+  m3net_console_begin("frontend");
+  m3net_console_field("rate_hz", M3NET_FRONTEND_SAMPLE_RATE_HZ);
+  m3net_console_field("frame_samples", M3NET_FRONTEND_FRAME_SAMPLES);
+  m3net_console_field("hop_samples", HOP);
+  m3net_console_field("bins", M3NET_FRONTEND_FEATURE_BINS);
+  m3net_console_field("frames", M3NET_FRONTEND_FRAMES);
+  m3net_console_end();
   for (uint32_t label = 0; label < M3NET_MODEL_CLASS_COUNT; ++label) {
-    console_begin("label ");
-    console_u32(label);
-    console_text(" ");
-    console_text(m3net_model_labels[label]);
-    console_end();
+    m3net_console_begin("label ");
+    m3net_console_u32(label);
+    m3net_console_text(" ");
+    m3net_console_text(m3net_model_labels[label]);
+    m3net_console_end();
   }
   ok("info");
-  console_field("block_bytes", M3NET_MONITOR_BLOCK_BYTES);
-  console_field("buffer_bytes", monitor->buffer_bytes);
-  console_end();
+  m3net_console_field("block_bytes", M3NET_MONITOR_BLOCK_BYTES);
+  m3net_console_field("buffer_bytes", monitor->buffer_bytes);
+  m3net_console_end();
 }
 
 static void command_memory(m3net_monitor* monitor, const words* given) {
   (void)given;
   ok("memory");
-  console_field("arena_used", (uint32_t)m3net_model_arena_used(monitor->recognizer->model));
-  console_field("arena_size", monitor->arena_bytes);
-  console_field("stack_used", (uint32_t)m3net_platform_stack_used());
-  console_field("stack_size", (uint32_t)m3net_platform_stack_size());
-  console_field("frontend_bytes", (uint32_t)m3net_recognizer_frontend_bytes());
-  console_field("live_bytes", sizeof(m3net_live));
-  console_field("monitor_bytes", sizeof(m3net_monitor));
-  console_field("buffer_bytes", monitor->buffer_bytes);
-  console_end();
+  m3net_console_field("arena_used", (uint32_t)m3net_model_arena_used(monitor->recognizer->model));
+  m3net_console_field("arena_size", monitor->arena_bytes);
+  m3net_console_field("stack_used", (uint32_t)m3net_platform_stack_used());
+  m3net_console_field("stack_size", (uint32_t)m3net_platform_stack_size());
+  m3net_console_field("frontend_bytes", (uint32_t)m3net_recognizer_frontend_bytes());
+  m3net_console_field("live_bytes", sizeof(m3net_live));
+  m3net_console_field("monitor_bytes", sizeof(m3net_monitor));
+  m3net_console_field("buffer_bytes", monitor->buffer_bytes);
+  m3net_console_end();
 }
 
 static void command_stat(m3net_monitor* monitor, const words* given) {
   (void)given;
   const m3net_live_statistics* statistics = &monitor->live->statistics;
   ok("stat");
-  console_field("uptime_ms", (uint32_t)(m3net_board_time_us() / 1000u));
-  console_field("awake_ppm", m3net_duty_awake_ppm(&monitor->duty));
-  console_field("streaming", monitor->live->on ? 1u : 0u);
-  console_field("hops", statistics->hops);
-  console_field("lost_hops", statistics->lost_hops);
-  console_field("columns", statistics->columns);
-  console_field("runs", monitor->live->detector.runs);
-  console_field("skipped_runs", monitor->live->detector.skipped_runs);
-  console_field("events", statistics->events);
-  console_field("latency_us", statistics->latency_us);
-  console_field("max_latency_us", statistics->max_latency_us);
-  console_field("max_run_us", statistics->max_run_us);
-  console_field("max_queue_hops", statistics->max_queue_hops);
-  console_field("audio_overruns", m3net_board_audio_overruns());
-  console_field("uart_overruns", m3net_board_read_overruns());
-  console_field("commands", monitor->commands);
-  console_field("bad_commands", monitor->bad_commands);
-  console_field("blocks", monitor->blocks);
-  console_field("bad_blocks", monitor->bad_blocks);
-  console_end();
+  m3net_console_field("uptime_ms", (uint32_t)(m3net_board_time_us() / 1000u));
+  m3net_console_field("awake_ppm", m3net_duty_awake_ppm(&monitor->duty));
+  m3net_console_field("streaming", monitor->live->on ? 1u : 0u);
+  m3net_console_field("hops", statistics->hops);
+  m3net_console_field("lost_hops", statistics->lost_hops);
+  m3net_console_field("columns", statistics->columns);
+  m3net_console_field("runs", monitor->live->detector.runs);
+  m3net_console_field("skipped_runs", monitor->live->detector.skipped_runs);
+  m3net_console_field("events", statistics->events);
+  m3net_console_field("latency_us", statistics->latency_us);
+  m3net_console_field("max_latency_us", statistics->max_latency_us);
+  m3net_console_field("max_run_us", statistics->max_run_us);
+  m3net_console_field("max_queue_hops", statistics->max_queue_hops);
+  m3net_console_field("audio_overruns", m3net_board_audio_overruns());
+  m3net_console_field("uart_overruns", m3net_board_read_overruns());
+  m3net_console_field("commands", monitor->commands);
+  m3net_console_field("bad_commands", monitor->bad_commands);
+  m3net_console_field("blocks", monitor->blocks);
+  m3net_console_field("bad_blocks", monitor->bad_blocks);
+  m3net_console_end();
 }
 
 // Both protocols and recordings fill the same buffer.
@@ -381,10 +381,10 @@ static void command_load(m3net_monitor* monitor, const words* given) {
   } else if (is(given->word[1], "pcm") && given->count == 3u) {
     if (!number(given->word[2], &samples) || samples < WINDOW_SAMPLES ||
         samples > MAX_CLIP_SAMPLES) {
-      console_error_begin("number");
-      console_text("the clip must have 2^24 samples at most, and at least ");
-      console_u32(WINDOW_SAMPLES);
-      console_end();
+      m3net_console_error_begin("number");
+      m3net_console_text("the clip must have 2^24 samples at most, and at least ");
+      m3net_console_u32(WINDOW_SAMPLES);
+      m3net_console_end();
       return;
     }
     monitor->load = M3NET_LOAD_PCM;
@@ -400,8 +400,8 @@ static void command_load(m3net_monitor* monitor, const words* given) {
   monitor->frames_wanted = samples == 0u ? 0u : 1u + (samples - M3NET_FRONTEND_FRAME_SAMPLES) / HOP;
   monitor->frontend_steps = 0;
   ok("load");
-  console_field("bytes", monitor->load_bytes);
-  console_end();
+  m3net_console_field("bytes", monitor->load_bytes);
+  m3net_console_end();
 }
 
 static void print_result(m3net_monitor* monitor) {
@@ -409,7 +409,7 @@ static void print_result(m3net_monitor* monitor) {
   for (uint32_t label = 1; label < M3NET_MODEL_CLASS_COUNT; ++label) {
     if (monitor->result[label] > monitor->result[best]) best = label;
   }
-  console_field("label", best);
+  m3net_console_field("label", best);
   hex_field("out", monitor->result, sizeof(monitor->result));
   crc_field(monitor->result, sizeof(monitor->result));
 }
@@ -453,13 +453,13 @@ static void command_infer(m3net_monitor* monitor, const words* given) {
   memcpy(monitor->result, m3net_model_output(monitor->recognizer->model), sizeof(monitor->result));
   monitor->has_result = true;
   ok("infer");
-  console_field("runs", runs);
-  console_field("us", (uint32_t)all_us);
-  console_field("model_cost", cost(steps));
-  console_field("frontend_cost", cost(monitor->frontend_steps));
-  console_field("frames", monitor->load == M3NET_LOAD_PCM ? monitor->frames : 0u);
+  m3net_console_field("runs", runs);
+  m3net_console_field("us", (uint32_t)all_us);
+  m3net_console_field("model_cost", cost(steps));
+  m3net_console_field("frontend_cost", cost(monitor->frontend_steps));
+  m3net_console_field("frames", monitor->load == M3NET_LOAD_PCM ? monitor->frames : 0u);
   print_result(monitor);
-  console_end();
+  m3net_console_end();
 }
 
 static void command_results(m3net_monitor* monitor, const words* given) {
@@ -470,15 +470,15 @@ static void command_results(m3net_monitor* monitor, const words* given) {
   }
   ok("results");
   print_result(monitor);
-  console_end();
+  m3net_console_end();
 }
 
 static void print_layer(uint32_t index, const char* name, uint32_t steps) {
-  console_begin("layer ");
-  console_u32(index);
+  m3net_console_begin("layer ");
+  m3net_console_u32(index);
   text_field("op", name == NULL ? "?" : name);
-  console_field("cost", cost(steps));
-  console_end();
+  m3net_console_field("cost", cost(steps));
+  m3net_console_end();
 }
 
 static void command_profile(m3net_monitor* monitor, const words* given) {
@@ -500,9 +500,9 @@ static void command_profile(m3net_monitor* monitor, const words* given) {
   (void)m3net_recognizer_run(monitor->recognizer);
   const uint32_t steps = m3net_board_counter() - start;
   ok("profile");
-  console_field("total", cost(steps));
+  m3net_console_field("total", cost(steps));
   text_field("unit", m3net_board_info.counter_unit);
-  console_end();
+  m3net_console_end();
 }
 
 static void command_stream(m3net_monitor* monitor, const words* given) {
@@ -528,16 +528,16 @@ static void command_stream(m3net_monitor* monitor, const words* given) {
   monitor->hop_bytes = 0;
   if (is(given->word[1], "off")) {
     ok("stream");
-    console_end();
+    m3net_console_end();
     return;
   }
   // A quarter more than the samples alone, for lines and checksums.
   const uint32_t needed_baud = M3NET_FRONTEND_SAMPLE_RATE_HZ * 2u * NUMBER_BITS_A_BYTE / 4u * 5u;
   if (audio && monitor->baud < needed_baud) {
-    console_error_begin("slow");
-    console_text("audio does not fit the line: say baud first, with at least ");
-    console_u32(needed_baud);
-    console_end();
+    m3net_console_error_begin("slow");
+    m3net_console_text("audio does not fit the line: say baud first, with at least ");
+    m3net_console_u32(needed_baud);
+    m3net_console_end();
     return;
   }
   monitor->stream_columns = columns;
@@ -551,29 +551,29 @@ static void command_stream(m3net_monitor* monitor, const words* given) {
     return;
   }
   ok("stream");
-  console_end();
+  m3net_console_end();
 }
 
 static void print_class(const m3net_monitor* monitor, uint32_t label) {
   const m3net_detector_class* settings = &monitor->live->detector.config.classes[label];
-  console_field("label", label);
-  console_field("threshold", settings->threshold);
-  console_field("release", settings->release);
-  console_field("suppression_columns", settings->suppression_columns);
-  console_field("window_runs", settings->window_runs);
-  console_field("hits", settings->hits);
-  console_end();
+  m3net_console_field("label", label);
+  m3net_console_field("threshold", settings->threshold);
+  m3net_console_field("release", settings->release);
+  m3net_console_field("suppression_columns", settings->suppression_columns);
+  m3net_console_field("window_runs", settings->window_runs);
+  m3net_console_field("hits", settings->hits);
+  m3net_console_end();
 }
 
 static void command_threshold(m3net_monitor* monitor, const words* given) {
   uint32_t label = 0, threshold = 0, release = 0;
   if (given->count == 1u) {
     for (; label < M3NET_MODEL_CLASS_COUNT; ++label) {
-      console_begin("class");
+      m3net_console_begin("class");
       print_class(monitor, label);
     }
     ok("threshold");
-    console_end();
+    m3net_console_end();
     return;
   }
   if (given->count < 3u) {
@@ -618,10 +618,10 @@ static void record_half(const int16_t* half) {
 static void command_record(m3net_monitor* monitor, const words* given) {
   uint32_t samples = 0;
   if (!number(given->word[1], &samples) || samples == 0u || samples > monitor->buffer_bytes / 2u) {
-    console_error_begin("number");
-    console_text("the recording must have at least one sample and at most ");
-    console_u32(monitor->buffer_bytes / 2u);
-    console_end();
+    m3net_console_error_begin("number");
+    m3net_console_text("the recording must have at least one sample and at most ");
+    m3net_console_u32(monitor->buffer_bytes / 2u);
+    m3net_console_end();
     return;
   }
   stop_stream(monitor);
@@ -649,8 +649,8 @@ static void command_record(m3net_monitor* monitor, const words* given) {
     return;
   }
   ok("record");
-  console_field("bytes", recording.bytes);
-  console_end();
+  m3net_console_field("bytes", recording.bytes);
+  m3net_console_end();
 }
 
 static void command_read(m3net_monitor* monitor, const words* given) {
@@ -661,15 +661,15 @@ static void command_read(m3net_monitor* monitor, const words* given) {
     bad_number(monitor);
     return;
   }
-  console_begin("data");
-  console_field("offset", offset);
-  console_field("bytes", bytes);
+  m3net_console_begin("data");
+  m3net_console_field("offset", offset);
+  m3net_console_field("bytes", bytes);
   crc_field(monitor->buffer + offset, bytes);
-  console_end();
+  m3net_console_end();
   m3net_board_write((const char*)monitor->buffer + offset, bytes);
-  console_end();
+  m3net_console_end();
   ok("read");
-  console_end();
+  m3net_console_end();
 }
 
 // Whether the board can do a speed; it stays at the one it has.
@@ -696,8 +696,8 @@ static void command_baud(m3net_monitor* monitor, const words* given) {
     return;
   }
   ok("baud");
-  console_field("baud", baud);
-  console_end();
+  m3net_console_field("baud", baud);
+  m3net_console_end();
   set_baud(monitor, baud);
 }
 
@@ -716,8 +716,8 @@ static void command_mode(m3net_monitor* monitor, const words* given) {
   uint32_t baud = energy ? M3NET_EEMBC_ENERGY_BAUD : m3net_board_info.uart_baud;
   if (!can_do_baud(monitor, baud)) baud = monitor->baud;  // a board of one speed
   ok("mode");
-  console_field("baud", baud);
-  console_end();
+  m3net_console_field("baud", baud);
+  m3net_console_end();
   set_baud(monitor, baud);
   m3net_eembc_boot(&monitor->eembc);
 }
@@ -726,7 +726,7 @@ static void command_reset(m3net_monitor* monitor, const words* given) {
   (void)given;
   stop_stream(monitor);
   ok("reset");
-  console_end();
+  m3net_console_end();
   m3net_board_reset();
 }
 
@@ -757,12 +757,12 @@ static void command_help(m3net_monitor* monitor, const words* given) {
   (void)monitor;
   (void)given;
   for (uint32_t i = 0; i < COMMAND_COUNT; ++i) {
-    console_begin("help ");
-    console_text(commands[i].usage);
-    console_end();
+    m3net_console_begin("help ");
+    m3net_console_text(commands[i].usage);
+    m3net_console_end();
   }
   ok("help");
-  console_end();
+  m3net_console_end();
 }
 
 static void run_line(m3net_monitor* monitor) {
@@ -833,9 +833,9 @@ void m3net_monitor_init(m3net_monitor* monitor, m3net_recognizer* recognizer, m3
 }
 
 void m3net_monitor_greet(m3net_monitor* monitor) {
-  console_begin("ready");
-  console_field("protocol", M3NET_MONITOR_PROTOCOL);
-  console_end();
+  m3net_console_begin("ready");
+  m3net_console_field("protocol", M3NET_MONITOR_PROTOCOL);
+  m3net_console_end();
   m3net_eembc_boot(&monitor->eembc);
 }
 

@@ -28,7 +28,7 @@ typedef struct {
 
 static m3net_byte_ring received;
 
-void cmsdk_uart_start(void) {
+void m3net_cmsdk_uart_start(void) {
   UART->baud_divider = BOARD_UART_CLOCK_HZ / BOARD_UART_BAUD;
   UART->control = UART_CONTROL_TX_ON | UART_CONTROL_RX_ON | UART_CONTROL_RX_INTERRUPT;
   m3net_interrupt_enable(BOARD_UART_RX_INTERRUPT, 1);
@@ -42,7 +42,7 @@ void m3net_board_write(const char* bytes, size_t count) {
   }
 }
 
-void cmsdk_uart_received(void) {
+void m3net_cmsdk_uart_received(void) {
   if (UART->state & UART_STATE_RX_OVERRUN) {
     UART->state = UART_STATE_RX_OVERRUN;
     ++received.lost;

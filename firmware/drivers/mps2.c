@@ -27,7 +27,7 @@ typedef struct {
 static void audio_due(void);
 
 const m3net_vector m3net_board_interrupts[] = {
-    [BOARD_UART_RX_INTERRUPT] = cmsdk_uart_received,
+    [BOARD_UART_RX_INTERRUPT] = m3net_cmsdk_uart_received,
     [BOARD_AUDIO_TIMER_INTERRUPT] = audio_due,
 };
 const uint32_t m3net_board_interrupt_count =
@@ -61,7 +61,7 @@ static struct {
 } audio;
 
 void m3net_board_init(void) {
-  cmsdk_uart_start();
+  m3net_cmsdk_uart_start();
   TIMER->control = 0;
   TIMER->reload = TIMER_START;
   TIMER->value = TIMER_START;

@@ -58,7 +58,7 @@ static int run_crc(void) {
   for (size_t count; (count = fread(bytes, 1, sizeof(bytes), stdin)) > 0u;) {
     crc = m3net_crc32(crc, bytes, count);
   }
-  console_hex32(crc);
+  m3net_console_hex32(crc);
   return 0;
 }
 
@@ -75,8 +75,8 @@ static int run_jobs(size_t capacity, uint32_t feature_bytes, uint32_t min_clip_b
       // What was accepted must be readable to its last byte.
       (void)m3net_crc32(0, job.payload, (size_t)job.clip_count * job.clip_bytes);
     }
-    console_text(found.text == NULL ? "ok" : found.code);
-    console_end();
+    m3net_console_text(found.text == NULL ? "ok" : found.code);
+    m3net_console_end();
   }
   free(image);
   return 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A PDM microphone on DFSDM 1: its filter is the CIC of core/pdm.h, whose second stage follows in
+// A PDM microphone on DFSDM 1: its filter is the CIC of drivers/pdm.h, whose second stage follows in
 // the interrupt. 49.152 MHz / 48 are 1.024 MHz, 64 bits a sample.
 
 #include "board.h"

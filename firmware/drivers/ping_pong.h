@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Samples that come in small blocks, put into the two halves of a buffer in turn: for microphones
 // whose samples are not written there by a DMA.
-#ifndef M3NET_CORE_PING_PONG_H_
-#define M3NET_CORE_PING_PONG_H_
+#ifndef M3NET_DRIVERS_PING_PONG_H_
+#define M3NET_DRIVERS_PING_PONG_H_
 
 #include <stddef.h>
 #include <stdint.h>
@@ -30,4 +30,4 @@ void m3net_ping_pong_put(m3net_ping_pong* buffer, const int16_t* samples, size_t
 }
 #endif
 
-#endif  // M3NET_CORE_PING_PONG_H_
+#endif  // M3NET_DRIVERS_PING_PONG_H_

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // One-bit audio of a PDM microphone to 16-bit samples: a CIC filter decimates by 16, a FIR filter
 // that also levels the CIC's droop by 4 (CMSIS-DSP), a DC blocker takes the offset off.
-#ifndef M3NET_CORE_PDM_H_
-#define M3NET_CORE_PDM_H_
+#ifndef M3NET_DRIVERS_PDM_H_
+#define M3NET_DRIVERS_PDM_H_
 
 #include <stddef.h>
 #include <stdint.h>
@@ -75,4 +75,4 @@ void m3net_pdm_run_values(m3net_pdm* pdm, const int32_t* values, int16_t* sample
 }
 #endif
 
-#endif  // M3NET_CORE_PDM_H_
+#endif  // M3NET_DRIVERS_PDM_H_

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Received bytes between the interrupt that puts them in and the code that takes them out; needs
 // no lock, for each side writes its own index only.
-#ifndef M3NET_CORE_BYTE_RING_H_
-#define M3NET_CORE_BYTE_RING_H_
+#ifndef M3NET_DRIVERS_BYTE_RING_H_
+#define M3NET_DRIVERS_BYTE_RING_H_
 
 #include <stddef.h>
 #include <stdint.h>
@@ -48,4 +48,4 @@ static inline size_t m3net_byte_ring_take(m3net_byte_ring* ring, uint8_t* bytes,
 }
 #endif
 
-#endif  // M3NET_CORE_BYTE_RING_H_
+#endif  // M3NET_DRIVERS_BYTE_RING_H_
