@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs the job image in the board's memory, if there is one: every clip goes through front end and
-// model, and the console says what came out and what it cost. Else the monitor listens.
+// model, and the console prints the scores and the cost. Otherwise the monitor waits for commands.
 
 #include <string.h>
 
@@ -14,7 +14,7 @@
 #include "platform.h"
 #include "recognizer.h"
 
-// Size of the tensor arena; the exporter's expectation unless the build says otherwise.
+// Size of the tensor arena; by default the size that the exporter expects.
 #ifndef M3NET_ARENA_BYTES
 #define M3NET_ARENA_BYTES M3NET_MODEL_ARENA_BYTES
 #endif
@@ -22,8 +22,8 @@
 #define WINDOW_SAMPLES \
   ((M3NET_FRONTEND_FRAMES - 1) * M3NET_FRONTEND_HOP_SAMPLES + M3NET_FRONTEND_FRAME_SAMPLES)
 
-// The monitor's buffer holds a second of sound, or a window if that is longer; where this is more
-// than many boards have, only features.
+// The monitor's buffer holds a second of sound, or a window if that is longer; if many boards have
+// less memory than that, it holds only features.
 #define MAX_PCM_BYTES 65536
 #define SECOND_BYTES (2 * M3NET_FRONTEND_SAMPLE_RATE_HZ)
 #define PCM_BYTES (2 * WINDOW_SAMPLES > SECOND_BYTES ? 2 * WINDOW_SAMPLES : SECOND_BYTES)
@@ -36,8 +36,8 @@ static m3net_live live;
 static m3net_monitor monitor;
 _Alignas(4) static uint8_t buffer[BUFFER_BYTES];
 
-// Longer than any run of a model that a board can hear with; STM32 chips count to 32 s. The
-// watchdog starts behind the job, whose end is a halt.
+// Longer than one run of any model that is fast enough for live detection; STM32 chips count to
+// 32 s. The watchdog starts after the job, because a finished job halts.
 #define WATCHDOG_MS 30000u
 
 static uint32_t cost_since(uint32_t start) {
@@ -82,8 +82,8 @@ static void print_runtime_message(void) {
 static void fail_init(m3net_status status) {
   m3net_console_error_begin(m3net_status_name(status));
   if (status == M3NET_ERROR_ARENA) {
-    // The exporter's figure if the build asked for less; else half as much again, or what the
-    // runtime was short of if that is more.
+    // If the build asked for less than the exporter's figure: that figure. Otherwise half as much
+    // again, or more if the runtime was short of more.
     const bool below_export = sizeof(arena) < M3NET_MODEL_ARENA_BYTES;
     const size_t missing = m3net_model_arena_missing();
     const size_t more = missing > sizeof(arena) / 2u ? missing : sizeof(arena) / 2u;
@@ -107,13 +107,13 @@ static void fail_init(m3net_status status) {
   m3net_platform_halt();
 }
 
-static void print_job_problem(const m3net_job_problem* found) {
-  m3net_console_error_begin(found->code);
-  m3net_console_text(found->text);
+static void print_job_problem(const m3net_job_problem* problem) {
+  m3net_console_error_begin(problem->code);
+  m3net_console_text(problem->text);
   m3net_console_text(" (found ");
-  m3net_console_u32(found->found);
+  m3net_console_u32(problem->actual);
   m3net_console_text(", expected ");
-  m3net_console_u32(found->expected);
+  m3net_console_u32(problem->expected);
   m3net_console_text(")");
   m3net_console_end();
 }
@@ -156,7 +156,7 @@ static uint32_t run_clip(const m3net_job* job, uint32_t index, uint32_t crc) {
   m3net_console_text(" out=");
   m3net_console_hex(scores, M3NET_MODEL_CLASS_COUNT);
   if ((job->flags & M3NET_JOB_FLAG_FEATURES) != 0u) {
-    load_clip(job, clip);  // anew: the model may have used its input's memory
+    load_clip(job, clip);  // again: the model may have overwritten its input
     m3net_console_text(" feat=");
     m3net_console_hex(m3net_model_input(recognizer.model), M3NET_MODEL_INPUT_BYTES);
   }
@@ -172,6 +172,7 @@ static uint32_t run_clip(const m3net_job* job, uint32_t index, uint32_t crc) {
 static void run_job(const m3net_job* job) {
   uint32_t crc = 0;
   for (uint32_t index = 0; index < job->clip_count; ++index) {
+    m3net_board_watchdog_feed();  // a debugger or boot loader may have started the watchdog
     crc = run_clip(job, index, crc);
   }
   print_memory();
@@ -183,9 +184,9 @@ static void run_job(const m3net_job* job) {
   m3net_platform_halt();
 }
 
-// Runs the job image, if there is one. Memory that is cleared holds none and is passed over in
-// silence, as after power-up under an emulator; other memory without the magic is reported, for
-// it may be an image at the wrong place.
+// Runs the job image, if there is one. Cleared memory, as after power-up under an emulator, holds
+// none and is skipped without a message; other memory without the magic is reported, because it may
+// be an image at the wrong address.
 static void run_job_image(void) {
   const uint8_t* image = m3net_board_info.job;
   static const uint8_t cleared[4] = {0};
@@ -194,12 +195,13 @@ static void run_job_image(void) {
     return;
   }
   m3net_job job;
-  const m3net_job_problem found =
+  m3net_job_problem problem;
+  const m3net_status status =
       m3net_job_read(image, m3net_board_info.job_capacity_bytes, M3NET_MODEL_INPUT_BYTES,
-                     2u * WINDOW_SAMPLES, &job);
-  if (found.text != NULL) {
-    print_job_problem(&found);
-    if (strcmp(found.code, "job_magic") != 0) m3net_platform_halt();
+                     2u * WINDOW_SAMPLES, &job, &problem);
+  if (status != M3NET_OK) {
+    print_job_problem(&problem);
+    if (status != M3NET_ERROR_NO_JOB) m3net_platform_halt();
   } else if (job.kind != M3NET_JOB_STREAM) {
     run_job(&job);
   }
@@ -219,5 +221,8 @@ int main(void) {
   m3net_monitor_init(&monitor, &recognizer, &live, buffer, sizeof(buffer), sizeof(arena));
   m3net_monitor_greet(&monitor);
   m3net_board_watchdog_start(WATCHDOG_MS);
-  for (;;) m3net_monitor_work(&monitor);
+  for (;;) {
+    m3net_board_watchdog_feed();
+    m3net_monitor_work(&monitor);
+  }
 }

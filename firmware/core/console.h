@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text output without printf: no heap, no buffer, small. Lines end in CR LF and start with
-// "m3net ", so that a program can read them.
+// Text output without printf, heap or buffer. Lines start with "m3net " and end in CR LF, so that a
+// program can read them.
 #ifndef M3NET_CORE_CONSOLE_H_
 #define M3NET_CORE_CONSOLE_H_
 
@@ -14,7 +14,7 @@ extern "C" {
 /// Starts a line: "m3net <word>".
 void m3net_console_begin(const char* word);
 
-/// Starts a line: "m3net error <code> "; the text with the mend follows.
+/// Starts a line: "m3net error <code> "; the text, which says how to fix it, follows.
 void m3net_console_error_begin(const char* code);
 
 /// Ends a line.

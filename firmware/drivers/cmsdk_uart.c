@@ -59,10 +59,10 @@ size_t m3net_board_read(uint8_t* bytes, size_t capacity) {
 
 uint32_t m3net_board_read_overruns(void) { return received.lost; }
 
-int m3net_board_set_baud(uint32_t baud) {
-  if (baud == 0u || BOARD_UART_CLOCK_HZ / baud < UART_LEAST_DIVIDER) return -1;
+m3net_status m3net_board_set_baud(uint32_t baud) {
+  if (baud == 0u || BOARD_UART_CLOCK_HZ / baud < UART_LEAST_DIVIDER) return M3NET_ERROR_UNSUPPORTED;
   while (UART->state & UART_STATE_TX_FULL) {
   }
   UART->baud_divider = BOARD_UART_CLOCK_HZ / baud;
-  return 0;
+  return M3NET_OK;
 }

@@ -60,13 +60,15 @@ uint32_t m3net_board_counter(void) {
 
 uint64_t m3net_board_time_us(void) { return ticks() / TICKS_A_US; }
 
-int m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong, size_t half_samples,
-                            void (*half_ready)(const int16_t* half)) {
+m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong,
+                                     size_t half_samples, m3net_half_ready half_ready,
+                                     void* context) {
   (void)sample_rate_hz;
   (void)ping_pong;
   (void)half_samples;
   (void)half_ready;
-  return -1;
+  (void)context;
+  return M3NET_ERROR_UNSUPPORTED;
 }
 
 void m3net_board_audio_stop(void) {}

@@ -53,11 +53,10 @@ static void overrun_console(void) {
   m3net_console_end();
 }
 
-static volatile uint32_t halves_heard;
-
-static void half_ready(const int16_t* half) {
+static void count_half(void* context, const int16_t* half) {
+  volatile uint32_t* count = context;
   (void)half;
-  ++halves_heard;
+  ++*count;
 }
 
 static void spin_us(uint32_t time_us) {
@@ -69,7 +68,8 @@ static void spin_us(uint32_t time_us) {
 // Holds interrupts back for three and a half halves of 1 ms.
 static void miss_halves(void) {
   static int16_t halves[2 * 16] __attribute__((aligned(4)));
-  if (m3net_board_audio_start(16000, halves, 16, half_ready) != 0) {
+  static volatile uint32_t halves_heard;
+  if (m3net_board_audio_start(16000, halves, 16, count_half, (void*)&halves_heard) != M3NET_OK) {
     m3net_platform_panic("audio", "it does not start;", 0);
   }
   spin_us(2500);
