@@ -107,7 +107,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         "uart", "each 256th byte that comes is dropped and not counted",
-        "firmware/core/byte_ring.h",
+        "firmware/drivers/byte_ring.h",
         "ring->head = head + 1u;",
         "ring->head = head + (head % 256u != 255u);",
         "tests/firmware/host/test_pdm.py::test_byte_ring_keeps_order_and_counts_what_it_loses",

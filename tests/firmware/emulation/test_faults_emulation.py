@@ -274,7 +274,7 @@ def test_a_main_loop_that_stands_still_starts_anew(
     built: BuiltFirmware, tmp_path: Path, instruction: bytes, told: str, reason: str
 ):
     """The product itself, but for one instruction of a command of its monitor."""
-    address = function_address(built.image.elf, "command_profile")
+    address = function_address(built.image.elf, "m3net_monitor_profile")
     elf = with_bytes(built.image.elf, tmp_path / "hangs.elf", address, instruction)
     with console(elf, pace=FAST_TIME) as board:
         assert " reset=power\r\n" in board.until("m-ready\r\n")
