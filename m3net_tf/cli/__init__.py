@@ -12,7 +12,7 @@ import typer
 from m3net_tf.cli import training, deploy, papers, device, runtime, data, bench, models  # noqa: F401
 
 # isort: on
-from m3net_tf.cli.common import UsageError, app
+from m3net_tf.cli.common import app
 from m3net_tf.errors import ConfigError
 from m3net_tf.processes import ENDED
 from m3net_tf.terminal import INTERRUPTED, run_command
@@ -31,8 +31,9 @@ def main() -> None:
 def _run() -> int | None:
     try:
         return app(prog_name="m3net", standalone_mode=False)
-    except UsageError as error:
-        path = error.ctx.command_path if error.ctx else "m3net"
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)  # only usage errors have one
+        path = context.command_path if context else "m3net"
         raise ConfigError(f"{error.format_message()} (see {path} --help)") from None
     except typer.Abort:
         raise KeyboardInterrupt from None

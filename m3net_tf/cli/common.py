@@ -7,12 +7,13 @@ import json
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 
 from m3net_tf import __version__
@@ -39,14 +40,16 @@ def show_version_or_help(
     show_help(context)
 
 
-def make_console() -> Console:
-    """The console that tables are printed on.
+def make_console(*, stderr: bool = False) -> Console:
+    """A console on standard output or standard error.
 
-    Words are printed as they are, for names of classes may look like markup. Outside of a terminal
-    a table takes the width that it needs, unless COLUMNS says another. NO_COLOR means no styles.
+    It prints text literally, because names of classes may look like markup. Outside a terminal a
+    table is as wide as its contents, unless COLUMNS is set. NO_COLOR turns styles off.
     """
-    fits_itself = not (sys.stdout and sys.stdout.isatty()) and "COLUMNS" not in os.environ
+    stream = sys.stderr if stderr else sys.stdout
+    fits_itself = not (stream and stream.isatty()) and "COLUMNS" not in os.environ
     return Console(
+        stderr=stderr,
         markup=False,
         emoji=False,
         highlight=False,
@@ -86,11 +89,9 @@ RunFolder = Annotated[Path, typer.Argument(help="Run folder, such as runs/demo."
 Board = Annotated[str, typer.Option(envvar="BOARD", help="Board, a folder of firmware/boards.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_BOARD = "mps2_an386"
-# Click's UsageError; newer typers carry a copy of click of their own, so it is reached from here.
-UsageError: Any = typer.BadParameter.__mro__[1]
 
 TableName = Annotated[str, typer.Argument(help="<paper>/<table>, or the path of its YAML file.")]
-TableBudget = Annotated[str, typer.Option(help="tiny, small or paper.")]
+TableScale = Annotated[str, typer.Option(help="tiny, small or paper.")]
 TableData = Annotated[
     list[str] | None,
     typer.Option(help="NAME=FOLDER of a data set; FOLDER alone for all others (DATA_DIR)."),
@@ -118,13 +119,26 @@ def say_progress(line: str) -> None:
 
 
 def progress_beside(as_json: bool) -> Log:
-    """Where progress goes: beside the result, unless that is JSON."""
+    """Where progress goes: to standard output, or to standard error if the result is JSON."""
     return say_progress if as_json else say
+
+
+def progress_console(as_json: bool) -> Console:
+    """The console for live progress, on the same stream as :func:`progress_beside`."""
+    return make_console(stderr=True) if as_json else console
 
 
 def say_json(value: Any) -> None:
     """Print a result as JSON, the same value as the same text."""
     say(json.dumps(value, indent=2, sort_keys=True))
+
+
+def print_result(value: Any, as_json: bool, draw: Callable[[Any], RenderableType]) -> None:
+    """Print a result as JSON, or as the table that ``draw`` makes of it."""
+    if as_json:
+        say_json(value)
+    else:
+        console.print(draw(value))
 
 
 def print_table(table: Any) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,7 @@ from m3net_tf.cli.common import (
     RunFolder,
     app,
     console,
+    print_result,
     progress_beside,
     say,
     say_json,
@@ -24,7 +25,9 @@ from m3net_tf.cli.common import (
 )
 from m3net_tf.errors import M3NetError
 from m3net_tf.locks import writes_into
-from m3net_tf.progress import silent
+
+if TYPE_CHECKING:
+    from m3net_tf.firmware.image import FirmwareImage
 
 MlperfMode = Annotated[
     str, typer.Option(help="Mode of MLPerf Tiny at the start: performance or energy.")
@@ -95,12 +98,9 @@ def firmware(
 ) -> None:
     """Build the firmware of an exported run for a board."""
     require_sources("firmware")
-    from m3net_tf.emulation.starting import build_run
-    from m3net_tf.firmware.mlperf import mlperf_settings
     from m3net_tf.firmware.summary import summary_lines
 
-    settings = [*mlperf_settings(mlperf_mode, mlperf_model_id), *(define or ())]
-    for line in summary_lines(build_run(run, board, settings, say)):
+    for line in summary_lines(_build(run, board, mlperf_mode, mlperf_model_id, define)):
         say(line)
 
 
@@ -120,11 +120,8 @@ def emulate(
     finished.check(data_dir)
     from m3net_tf.deployment.chain import chain_table, run_chain  # load TensorFlow
 
-    summary = run_chain(finished, board, data_dir, clips, silent if as_json else say)
-    if as_json:
-        say_json(summary)
-    else:
-        console.print(chain_table(summary))
+    summary = run_chain(finished, board, data_dir, clips, progress_beside(as_json))
+    print_result(summary, as_json, chain_table)
     if summary["drift"]:
         raise M3NetError(f"{run}: {'; '.join(summary['drift'])}; see export/certificate.md")
 
@@ -166,16 +163,16 @@ def matrix(
     ),
     jobs: Annotated[int, typer.Option(min=1, help="Boards at once.")] = 2,
     data_dir: DataDir = None,
-    update_budgets: Annotated[
-        bool, typer.Option("--update-budgets", help="Make the figures the boards' budgets.")
+    update_baselines: Annotated[
+        bool, typer.Option("--update-baselines", help="Accept the figures as the boards' costs.")
     ] = False,
     if_possible: Annotated[
         bool, typer.Option("--if-possible", help="No error where nothing can be emulated.")
     ] = False,
 ) -> None:
-    """Emulate every network on every board; compare bytes, and costs with their budgets."""
+    """Emulate every network on every board; compare bytes, and costs with the accepted ones."""
     require_sources("firmware")
-    from m3net_tf.deployment import budgets
+    from m3net_tf.deployment import cost_baselines
     from m3net_tf.deployment.matrix import matrix_table, run_matrix, why_no_matrix
 
     if if_possible and (reason := why_no_matrix(boards or ())):
@@ -188,17 +185,18 @@ def matrix(
     if different := [cell for cell in result["cells"] if not cell["bytes_equal"]]:
         named = ", ".join(f"{cell['network']} on {cell['board']}" for cell in different)
         raise M3NetError(f"other bytes than on the desktop: {named} ({folder}/matrix.json)")
-    changes = budgets.compare(result) if budgets.BUDGETS.exists() or not update_budgets else []
+    path = cost_baselines.PATH
+    changes = cost_baselines.compare(result) if path.exists() or not update_baselines else []
     if changes:
-        console.print(budgets.changes_table(changes))
-    if update_budgets:
-        budgets.update(result)
-        say(f"{budgets.BUDGETS} has these figures now")
-    elif failing := budgets.exceeded(changes):
+        console.print(cost_baselines.changes_table(changes))
+    if update_baselines:
+        cost_baselines.update(result)
+        say(f"{path} has these figures now")
+    elif failing := cost_baselines.exceeded(changes):
         raise M3NetError(
-            f"{len(failing)} costs are above {budgets.BUDGETS} by more than "
-            f"{100 * budgets.ALLOWANCE:g} %: make them cheaper, or accept them by "
-            "m3net matrix --update-budgets"
+            f"{len(failing)} costs are above {path} by more than "
+            f"{100 * cost_baselines.ALLOWANCE:g} %: make them cheaper, or accept them by "
+            "m3net matrix --update-baselines"
         )
 
 
@@ -217,10 +215,7 @@ def fit(
     from m3net_tf.deployment.fit_text import fit_report
 
     result = run_fit(run, boards or (), say_progress)
-    if as_json:
-        say_json(result)
-    else:
-        console.print(fit_report(result))
+    print_result(result, as_json, fit_report)
 
 
 @app.command()
@@ -234,10 +229,18 @@ def flash(
 ) -> None:
     """Build the firmware of an exported run and write it to a board."""
     require_sources("firmware")
-    from m3net_tf.emulation.starting import build_run
     from m3net_tf.firmware.flash import flash_image, flash_way
-    from m3net_tf.firmware.mlperf import mlperf_settings
 
     flash_way(board)  # a missing tool is reported before the build
+    flash_image(_build(run, board, mlperf_mode, mlperf_model_id, define), say)
+
+
+def _build(
+    run: Path, board: str, mlperf_mode: str, mlperf_model_id: str | None, define: list[str] | None
+) -> FirmwareImage:
+    """Build the firmware of an exported run with the options of the command line."""
+    from m3net_tf.emulation.starting import build_run
+    from m3net_tf.firmware.mlperf import mlperf_settings
+
     settings = [*mlperf_settings(mlperf_mode, mlperf_model_id), *(define or ())]
-    flash_image(build_run(run, board, settings, say), say)
+    return build_run(run, board, settings, say)

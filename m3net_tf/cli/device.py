@@ -14,7 +14,9 @@ from m3net_tf.cli.common import (
     app,
     console,
     device_app,
+    print_result,
     progress_beside,
+    progress_console,
     say,
     say_json,
 )
@@ -58,10 +60,7 @@ def device_info(
 
     with connect(port, run, baud=baud, log=progress_beside(as_json)) as device:
         facts = device_facts(device)
-    if as_json:
-        say_json(facts)
-    else:
-        console.print(facts_table(facts))
+    print_result(facts, as_json, facts_table)
 
 
 @device_app.command("evaluate")
@@ -86,12 +85,9 @@ def device_evaluate(
         clips,
         source,
         baud=baud,
-        console=None if as_json else console,
+        console=progress_console(as_json),
     )
-    if as_json:
-        say_json(summary)
-    else:
-        console.print(evaluation_table(summary))
+    print_result(summary, as_json, evaluation_table)
 
 
 @device_app.command("profile")

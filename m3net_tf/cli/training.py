@@ -14,11 +14,12 @@ from m3net_tf.cli.common import (
     RunFolder,
     app,
     console,
+    print_result,
+    progress_beside,
     say,
     say_json,
 )
 from m3net_tf.errors import M3NetError
-from m3net_tf.progress import silent
 
 
 @app.command()
@@ -126,7 +127,7 @@ def quantize(
         calibration_clips=calibration_clips,
         ranking_clips=ranking_clips,
         fine_tuning=FineTuning(epochs, str(teacher) if teacher else None, first_layer),
-        log=silent if as_json else say,
+        log=progress_beside(as_json),
     )
     if as_json:
         say_json(report)
@@ -169,7 +170,7 @@ def evaluate(
     finished.check(data_dir)
     from m3net_tf.evaluation import clips, live, report  # loads TensorFlow
 
-    log = silent if as_json else say
+    log = progress_beside(as_json)
     if streaming:
         result = live.evaluate_streaming(
             finished,
@@ -181,9 +182,4 @@ def evaluate(
         )
     else:
         result = clips.evaluate_clips(finished, data_dir, split, log)
-    if as_json:
-        say_json(result)
-    elif streaming:
-        console.print(report.streaming_table(result))
-    else:
-        console.print(report.clips_table(result))
+    print_result(result, as_json, report.streaming_table if streaming else report.clips_table)

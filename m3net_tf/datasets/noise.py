@@ -23,13 +23,16 @@ _SLOPES = (0.0, 1.5)  # of made noise: power falls with frequency to this power
 _MADE_DB = (-90.0, -30.0)  # level of made silence, from a quiet microphone to a loud room
 
 
-def noise_parts(folder: Path, sample_rate_hz: int, clip_samples: int) -> list[Clip]:
+def noise_parts(
+    folder: Path, sample_rate_hz: int, clip_samples: int, remedy: str = "replace or delete the file"
+) -> list[Clip]:
     """Each split's part of each noise file in a folder, one clip a part.
 
     Args:
         folder: the folder, which need not exist.
         sample_rate_hz: rate at which clips are delivered.
         clip_samples: samples of a delivered clip.
+        remedy: how to fix an unreadable file, for the error's message.
 
     Raises:
         DataError: a file is unreadable or too short for a clip of each split.
@@ -39,7 +42,7 @@ def noise_parts(folder: Path, sample_rate_hz: int, clip_samples: int) -> list[Cl
         try:
             file = soundfile.info(path)
         except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise DataError(f"{path}: is not a readable sound file; fetch it again") from error
+            raise DataError(f"{path}: is not a readable sound file; {remedy}") from error
         # What is resampled may round to one sample less.
         spare = int(file.samplerate != sample_rate_hz)
         for split, (start, stop) in NOISE_PARTS.items():

@@ -119,7 +119,12 @@ def build(
         clips = random_split(clips, seed)
         notes += ("leaks: clips of one speaker are on both sides of this random split",)
     labels = TASKS[task]
-    noise = noise_parts(root / NOISE_FOLDER, INFO.sample_rate_hz, INFO.clip_samples)
+    noise = noise_parts(
+        root / NOISE_FOLDER,
+        INFO.sample_rate_hz,
+        INFO.clip_samples,
+        remedy=f"delete {root} and run m3net data fetch {INFO.name}",
+    )
     if task == "35":
         clips = [clip for clip in clips if clip.label in labels]
     else:

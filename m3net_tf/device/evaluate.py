@@ -150,7 +150,7 @@ def evaluate_port(
     source: str,
     *,
     baud: int,
-    console: Console | None,
+    console: Console,
 ) -> dict[str, Any]:
     """Connect to a board and :func:`evaluate` the run's test split, or ``count`` clips of it.
 
@@ -161,20 +161,16 @@ def evaluate_port(
         count: number of clips, spread over the split (:func:`nested_clips`); None takes all.
         source: as in :func:`evaluate`.
         baud: speed of a serial device.
-        console: for progress; None prints nothing.
+        console: for progress: lines and a bar.
     """
     run = Run(run_folder)
     bundle = Bundle.load(run.folder / "export")
     dataset = run.dataset(data_dir)
     clips = nested_clips(dataset, count)
 
-    def log(line: str) -> None:
-        if console:
-            console.print(line, markup=False, highlight=False)
-
     with (
-        connect(port, run.folder, baud=baud, log=log) as device,
-        RichProgress(console=console, disable=console is None, transient=True) as bar,
+        connect(port, run.folder, baud=baud, log=console.print) as device,
+        RichProgress(console=console, transient=True) as bar,
     ):
         task = bar.add_task(f"{len(clips)} clips", total=len(clips))
         path = results_path(run.folder, device.info().board, source)
@@ -185,10 +181,10 @@ def evaluate_port(
             clips,
             path,
             source,
-            log,
+            console.print,
             lambda done, _: bar.update(task, completed=done),
         )
-    log(f"{path}: results of each clip")
+    console.print(f"{path}: results of each clip")
     return summary
 
 

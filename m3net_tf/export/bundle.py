@@ -22,7 +22,7 @@ from m3net_tf.keras import keras
 from m3net_tf.locks import scratch_folder, writes_into
 from m3net_tf.progress import Log, silent
 from m3net_tf.quantization.diffres import quantize_network
-from m3net_tf.quantization.pipeline import Choice, chosen_network
+from m3net_tf.quantization.pipeline import Choice, chosen_network, deployable_dataset
 from m3net_tf.quantization.ptq import choose_calibration
 from m3net_tf.runtime.detector_config import DetectorConfig, load_detector, write_c_header
 from m3net_tf.runtime.interpreter import (
@@ -32,7 +32,6 @@ from m3net_tf.runtime.interpreter import (
     tflm_unavailable_reason,
 )
 from m3net_tf.runtime.network import Int8Network
-from m3net_tf.training.evaluation import takes_lengths
 from m3net_tf.training.features import compute_features
 from m3net_tf.training.run import Run
 
@@ -81,7 +80,7 @@ def export_run(
         bundle.set_detector(detector_of_run(run, frames, bundle.labels))
         bundle.describe()  # exports of earlier releases have no metadata
         return bundle
-    dataset = _exportable_dataset(run, model, data_dir)
+    dataset = deployable_dataset(run, model, data_dir)
     detector = detector_of_run(run, model.input_shape[2], dataset.info.labels)
     method = choice.report["method"] if choice else "ptq"
     if choice:
@@ -121,27 +120,6 @@ def _current_export(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ModelError(f"{folder} is not an export, and not empty: name another folder")
     return None
-
-
-def _exportable_dataset(run: Run, model: keras.Model, data_dir: Path | None) -> AudioDataset:
-    """The run's data set, if a device can run the network.
-
-    Raises:
-        ModelError: the network needs lengths of clips, or gives several labels.
-        DataError: the data set is missing or broken.
-    """
-    if takes_lengths(model):
-        raise ModelError(
-            f"{run.folder} takes the lengths of clips, which the device lacks: train with "
-            "model.arguments.lengths: false"
-        )
-    dataset = run.dataset(data_dir)
-    if dataset.info.multi_label:
-        raise ModelError(
-            f"{dataset.info.name} has clips with several labels, and the device gives one: train "
-            "on a data set with one label a clip"
-        )
-    return dataset
 
 
 def _quantized(

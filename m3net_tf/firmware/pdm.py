@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Filter between the bits of a PDM microphone and 16-bit samples, and its C table.
 
-``firmware/core/pdm.c`` decimates by 64: a CIC filter of order 5 by 16, then the FIR filter designed
-here by 4. The FIR filter passes what the samples can hold, stops what would fold onto it, and rises
-towards its edge as the CIC falls.
+``firmware/drivers/pdm.c`` decimates by 64: a CIC filter of order 5 by 16, then the FIR filter
+designed here by 4. The FIR filter passes what the samples can hold, stops what would alias onto it,
+and rises towards its edge as the CIC falls.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class PdmFilter:
 
 
 def write_pdm_filter(folder: Path, settings: PdmFilter | None = None) -> Path:
-    """Write ``pdm_filter.c``, the table of ``firmware/core/pdm.h``; returns its path.
+    """Write ``pdm_filter.c``, the table of ``firmware/drivers/pdm.h``; returns its path.
 
     The same settings give the same bytes.
     """

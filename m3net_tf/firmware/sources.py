@@ -273,8 +273,3 @@ def why_sources_unavailable(
         except FirmwareError as error:
             return f"{source.name} is not in the cache and {source.url} is unreachable: {error}"
     return None
-
-
-def sources_available(sources: Sequence[Source] | None = None, cache: Path | None = None) -> bool:
-    """Whether every pinned source is in the cache or can be reached."""
-    return why_sources_unavailable(sources, cache) is None

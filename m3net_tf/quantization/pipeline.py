@@ -182,11 +182,13 @@ def quantize_run(
     return report
 
 
-def _material(
-    run: Run, data_dir: Path | None, calibration_clips: int | None, log: Log
-) -> _Material:
-    """Load what a run is quantised with; refuses what the device cannot run."""
-    recipe, model = run.recipe(), run.load_model()
+def deployable_dataset(run: Run, model: keras.Model, data_dir: Path | None) -> AudioDataset:
+    """The run's data set, if a device can run the network.
+
+    Raises:
+        ModelError: the network takes the lengths of clips, or gives several labels.
+        DataError: the data set is missing or damaged.
+    """
     if takes_lengths(model):
         raise ModelError(
             f"{run.folder} takes the lengths of clips, which the device lacks: train with "
@@ -198,6 +200,15 @@ def _material(
             f"{dataset.info.name} has clips with several labels, and the device gives one: train "
             "on a data set with one label a clip"
         )
+    return dataset
+
+
+def _material(
+    run: Run, data_dir: Path | None, calibration_clips: int | None, log: Log
+) -> _Material:
+    """Load what a run is quantised with; refuses what the device cannot run."""
+    recipe, model = run.recipe(), run.load_model()
+    dataset = deployable_dataset(run, model, data_dir)
     splits = {
         name: compute_features(dataset, name, recipe.frontend, log=log)
         for name in ("train", "validation", "test")

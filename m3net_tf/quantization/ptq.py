@@ -13,6 +13,7 @@ from m3net_tf.errors import ModelError
 from m3net_tf.frontend import dequantize_features
 from m3net_tf.frontend.config import FEATURE_SCALE
 from m3net_tf.keras import keras, tf
+from m3net_tf.keras_internals import only_calibrate
 from m3net_tf.native import native_stderr
 from m3net_tf.quantization.products import align_products
 from m3net_tf.runtime.interpreter import tensor_quantization
@@ -108,7 +109,7 @@ def calibrate(model: keras.Model, calibration: npt.NDArray[np.int8]) -> bytes:
     """
     converter = _converter(model, lambda: _samples(calibration))
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter._experimental_calibrate_only = True
+    only_calibrate(converter)
     return _converted(converter.convert, model.name)
 
 

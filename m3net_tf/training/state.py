@@ -17,6 +17,7 @@ import numpy.typing as npt
 from m3net_tf.artifacts import write_bytes
 from m3net_tf.errors import ModelError
 from m3net_tf.keras import keras, tf
+from m3net_tf.keras_internals import loss_scale_variables
 from m3net_tf.training.schedules import make_optimizer
 from m3net_tf.training.sections import TrainingSection
 
@@ -124,7 +125,7 @@ class TrainingState:
             "weight": self.model.weights,
             "optimizer": self.optimizer.variables,
             "average": self.average,
-            "scale": _scale_of(self.optimizer),
+            "scale": loss_scale_variables(self.optimizer),
         }
 
     def save(self, path: Path) -> None:
@@ -159,14 +160,6 @@ class TrainingState:
             raise ModelError(
                 f"{path} is damaged ({type(error).__name__}): delete it to train from the start"
             ) from None
-
-
-def _scale_of(optimizer: keras.optimizers.Optimizer) -> list[tf.Variable]:
-    """The loss scale of half precision and its counter, which an optimiser hides."""
-    if not isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
-        return []
-    scale = optimizer._loss_scale
-    return [scale._current_loss_scale, scale._counter]
 
 
 @dataclasses.dataclass

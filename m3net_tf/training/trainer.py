@@ -18,6 +18,7 @@ from m3net_tf.datasets import AudioDataset, split_facts
 from m3net_tf.errors import ModelError
 from m3net_tf.frontend import dequantize_features
 from m3net_tf.keras import keras, tf
+from m3net_tf.keras_internals import random_layers, reseed
 from m3net_tf.locks import scratch_folder
 from m3net_tf.models import build_model, learnt_figures
 from m3net_tf.models.complexity import count_macs
@@ -276,9 +277,8 @@ def _learnt(model: keras.Model, validation: FeatureSet, recipe: Recipe) -> dict[
 
 def _reseed_dropout(model: keras.Model, rng: np.random.Generator) -> None:
     """Make random layers depend only on seed and epoch, so that training can resume."""
-    for layer in model.layers:
-        if isinstance(layer, keras.__internal__.layers.BaseRandomLayer):
-            layer._random_generator._generator.reset_from_seed(int(rng.integers(2**31)))
+    for layer in random_layers(model):
+        reseed(layer, int(rng.integers(2**31)))
 
 
 def _save_model(model: keras.Model, path: Path) -> None:

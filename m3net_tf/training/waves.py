@@ -135,37 +135,6 @@ def reverberate_waves(waves: tf.Tensor, rooms: tf.Tensor) -> tf.Tensor:
     return reverberant * tf.sqrt(_power(waves) / tf.maximum(_power(reverberant), 1e-20))
 
 
-def mix_waves(
-    waves: tf.Tensor, targets: tf.Tensor, probability: float, seed: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Between-class mixing of waveforms with their mirror image in the batch.
-
-    Tokozume et al., ICLR 2018, equation 2, with the RMS level for the sound pressure; see
-    :func:`m3net_tf.training.mixing.between_class` for the same on feature maps.
-
-    Args:
-        waves: float32, shape (batch, samples).
-        targets: float32, shape (batch, classes).
-        probability: share of clips that are mixed.
-        seed: int32, shape (2,).
-
-    Returns:
-        Waveforms and targets of the same shapes.
-    """
-    seeds = tf.random.experimental.stateless_split(seed, 2)
-    shape = [tf.shape(waves)[0], 1]
-    chosen = tf.random.stateless_uniform(shape, seeds[0]) < probability
-    ratio = tf.random.stateless_uniform(shape, seeds[1], 1e-3, 1.0)
-    partner = tf.reverse(waves, [0])
-    louder = tf.sqrt((_power(waves) + 1e-12) / (_power(partner) + 1e-12))
-    share = 1.0 / (1.0 + louder * (1.0 - ratio) / ratio)
-    mixed = share * waves + (1.0 - share) * partner
-    mixed /= tf.sqrt(tf.square(share) + tf.square(1.0 - share))
-    weight = tf.where(chosen, ratio, 1.0)
-    soft = targets * weight + tf.reverse(targets, [0]) * (1.0 - weight)
-    return tf.where(chosen, mixed, waves), soft
-
-
 def epoch_stream(
     dataset: AudioDataset,
     split: str,

@@ -202,3 +202,23 @@ def test_export_in_json(run, monkeypatch, tmp_path):
     facts = json.loads(output)
     assert facts.pop("folder") == str(tmp_path / "export")
     assert facts == {**manifest, "certificate": {"scope": "host only"}, "layouts": []}
+
+
+@pytest.mark.parametrize(
+    ("command", "function"),
+    [
+        ("quantize", "quantization.pipeline.quantize_run"),
+        ("evaluate", "evaluation.clips.evaluate_clips"),
+        ("emulate", "deployment.chain.run_chain"),
+    ],
+)
+def test_progress_beside_json_goes_to_standard_error(run, monkeypatch, tmp_path, command, function):
+    def work(*arguments, log=None, **_):
+        (log or arguments[-1])("working")
+        return {"drift": []}
+
+    monkeypatch.setattr(f"m3net_tf.{function}", work)
+    finished = SimpleNamespace(check=lambda *_: None)
+    monkeypatch.setattr("m3net_tf.training.Run", lambda _folder: finished)
+    status, output, error = run(command, tmp_path, "--json")
+    assert (status, json.loads(output), error) == (0, {"drift": []}, "working\n")

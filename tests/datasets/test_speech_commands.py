@@ -158,8 +158,9 @@ def test_broken_or_short_noise(folder, write_wav):
     with pytest.raises(DataError, match=r"noise_1.wav: is shorter than 10 s"):
         load_dataset(NAME, folder)
     (folder / "_background_noise_" / "noise_1.wav").write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"noise_1.wav: is not a readable sound file"):
+    with pytest.raises(DataError, match=r"noise_1.wav: is not a readable sound file") as caught:
         load_dataset(NAME, folder)
+    assert str(caught.value).endswith(f"; delete {folder} and run m3net data fetch {NAME}")
 
 
 def test_wrong_rate_is_an_error_unless_allowed(folder, write_wav):

@@ -98,7 +98,7 @@ def test_second_fetch_needs_no_network(tmp_path, upstream):
     lines: list[str] = []
     found = sources.fetch_sources([source], tmp_path / "cache", lines.append)
     assert found == {"lib": first} and lines == []
-    assert sources.sources_available([source], tmp_path / "cache")
+    assert sources.why_sources_unavailable([source], tmp_path / "cache") is None
 
 
 def test_unknown_commit_leaves_nothing(tmp_path, upstream):
@@ -114,7 +114,6 @@ def test_unreachable_repository_is_said(tmp_path):
     source = Source("lib", str(tmp_path / "nowhere"), "f" * 40)
     with pytest.raises(FirmwareError, match="M3NET_CACHE"):
         sources.fetch_source(source, tmp_path / "cache")
-    assert not sources.sources_available([source], tmp_path / "cache")
     assert "unreachable" in (sources.why_sources_unavailable([source], tmp_path / "cache") or "")
 
 

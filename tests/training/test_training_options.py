@@ -13,6 +13,7 @@ import soundfile
 from m3net_tf.errors import ConfigError, DataError, ModelError
 from m3net_tf.frontend import FrontendConfig
 from m3net_tf.keras import keras, tf
+from m3net_tf.keras_internals import loss_scale_variables
 from m3net_tf.models import build_model, learnt_figures
 from m3net_tf.training import Recipe, Run, save_recipe, train
 from m3net_tf.training.distillation import load_teacher
@@ -343,7 +344,7 @@ def test_the_loss_scale_survives_a_stop(tiny_recipe, tmp_path):
         return TrainingState(model, settings, 1)
 
     stopped, resumed = state(), state()
-    stopped.optimizer._loss_scale._current_loss_scale.assign(64.0)
+    loss_scale_variables(stopped.optimizer)[0].assign(64.0)
     stopped.close_epoch({"validation_accuracy": 0.5, "validation_loss": 1.0})
     stopped.save(tmp_path / "state.npz")
     resumed.load(tmp_path / "state.npz")

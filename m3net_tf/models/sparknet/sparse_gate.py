@@ -12,11 +12,12 @@ from typing import Any
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
+from m3net_tf.keras_internals import RandomLayer
 from m3net_tf.layers.convolution import NORM_MOMENTUM
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
-class SparseGate(keras.__internal__.layers.BaseRandomLayer):
+class SparseGate(RandomLayer):
     """Gates z = min(max(mu + 1/2 + noise, 0), 1); the noise is there in training alone.
 
     Gaussian noise is what makes mu move away from the middle: a gate near it would be open in one
@@ -54,9 +55,7 @@ class SparseGate(keras.__internal__.layers.BaseRandomLayer):
             if self.weight:
                 middle = (tf.cast(x, tf.float32) + 0.5) / (self.noise * math.sqrt(2.0))
                 self.add_loss(self.weight * tf.reduce_mean(0.5 + 0.5 * tf.math.erf(middle)))
-            x += self._random_generator.random_normal(
-                tf.shape(x), stddev=self.noise, dtype=inputs.dtype
-            )
+            x += self.normal(tf.shape(x), self.noise, inputs.dtype)
         # Not clip_by_value: its operator RELU_0_TO_1 is unknown to TFLite Micro.
         return tf.minimum(tf.nn.relu(x + 0.5), 1.0)
 

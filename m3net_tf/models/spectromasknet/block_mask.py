@@ -8,6 +8,7 @@ from typing import Any
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
+from m3net_tf.keras_internals import RandomLayer
 
 MASKS = ("random", "grid", "high_energy")
 _EDGE_SOFTNESS = 1.0  # of a soft block's edge, in bins or frames
@@ -15,7 +16,7 @@ _RATIO_SOFTNESS = 0.1  # of a soft choice of blocks, in shares of the map
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
-class BlockMask(keras.__internal__.layers.BaseRandomLayer):
+class BlockMask(RandomLayer):
     """Set square blocks of a map to zero, in training alone.
 
     SpectroMaskNet, "Analysis of the impact of masking strategy", figures 9 and 10, table 3:
@@ -133,7 +134,7 @@ class BlockMask(keras.__internal__.layers.BaseRandomLayer):
         """One block in each period along both axes; hard and soft, (batch, F, T)."""
         batch, bins, frames = (tf.shape(inputs)[axis] for axis in range(3))
         period = block / tf.sqrt(ratio)
-        shift = self._random_generator.random_uniform((2, batch, 1), dtype=tf.float32)
+        shift = self.uniform((2, batch, 1))
         hard, soft = [], []
         for axis, size in enumerate((bins, frames)):
             place = _centres(size)[None] + shift[axis] * period  # (batch, size)
@@ -157,7 +158,7 @@ class BlockMask(keras.__internal__.layers.BaseRandomLayer):
         )
         if self.kind == "random":
             cells = (batch, tf.shape(hard_axes[0])[1], tf.shape(hard_axes[1])[1])
-            order = self._random_generator.random_uniform(cells, dtype=tf.float32)
+            order = self.uniform(cells)
         else:
             order = _rank_by_energy(inputs, valid, *hard_axes)
         distance = ratio - order  # a cell is masked where this is positive

@@ -1,0 +1,3 @@
+#ifndef M3NET_FRONTEND_F32
+#define M3NET_FRONTEND_FIXED 1
+#endif
