@@ -50,7 +50,7 @@ def table(
         from m3net_tf.studies.cell_recipe import cell_recipe_text, find_cell
         from m3net_tf.studies.grid_file import find_grid, load_grid
 
-        grid = load_grid(find_grid(name), budget)
+        grid = load_grid(find_grid(name), scale)
         say(cell_recipe_text(grid, find_cell(grid, print_recipe), runs))
         return
     from m3net_tf.studies.table_plan import plan_lines

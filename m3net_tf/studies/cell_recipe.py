@@ -50,7 +50,7 @@ def cell_recipe_text(grid: Grid, cell: Cell, runs_folder: Path) -> str:
     training = grid.training(cell, repeat)
     recipe = training.recipe
     lines = [
-        f"# {grid.name} at {grid.budget} budget, cell {cell.slug}, {repeat.name}",
+        f"# {grid.name} at {grid.scale} scale, cell {cell.slug}, {repeat.name}",
         f"# recipe {training.key}",
     ]
     for section, need in training.needs.items():
