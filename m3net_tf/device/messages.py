@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages of the monitor protocol, and what their answers hold (``docs/monitor.md``)."""
+"""Messages of the monitor protocol and their answers (``docs/reference/protocol.md``)."""
 
 from __future__ import annotations
 
