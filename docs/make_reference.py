@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write ``docs/reference/{cli,recipes,boards}.md`` from the code.
+"""Write ``docs/reference/{cli,recipes,datasets,boards}.md`` from the code.
 
-Run ``python docs/make_reference.py`` after changing a command, a recipe key or a board.
+Run ``python docs/make_reference.py`` after changing a command, a recipe key, a data set or a board.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import yaml
 
 from m3net_tf.artifacts import write_text
 from m3net_tf.cli import app
+from m3net_tf.datasets import DatasetInfo, dataset_info, dataset_names, dataset_options
 from m3net_tf.deployment.fit import read_board
 from m3net_tf.emulation.machines import MACHINES
 from m3net_tf.firmware.boards import board_setting, list_boards
@@ -36,7 +37,12 @@ _KINDS = {int: "integer", float: "number", str: "text", bool: "true or false", P
 
 def pages() -> dict[str, str]:
     """Text of each generated page, by its file name."""
-    return {"cli.md": commands_page(), "recipes.md": recipes_page(), "boards.md": boards_page()}
+    return {
+        "cli.md": commands_page(),
+        "recipes.md": recipes_page(),
+        "datasets.md": datasets_page(),
+        "boards.md": boards_page(),
+    }
 
 
 def commands_page() -> str:
@@ -177,6 +183,61 @@ def _kind(hint: Any) -> str:
         fixed = origin is tuple and Ellipsis not in parts
         return f"list of {len(parts)} {_kind(parts[0])}s" if fixed else f"list of {_kind(parts[0])}"
     return "mapping" if origin is dict else _KINDS.get(hint, "text")
+
+
+def datasets_page() -> str:
+    """Classes, clips, protocols and options of every data set."""
+    facts = {name: dataset_info(name) for name in dataset_names()}
+    described = [
+        (
+            f"`{name}`",
+            f"{info.class_count or len(info.labels) or 'yours'}"
+            f"{', several per clip' if info.multi_label else ''}",
+            f"{info.clips:,}" if info.clips else "",
+            f"{info.clip_s:g} s, {info.sample_rate_hz / 1000:g} kHz",
+            info.group,
+            ", ".join(_protocol(info, protocol) for protocol in info.protocols),
+            _download(info),
+            markdown_text(info.licence),
+        )
+        for name, info in facts.items()
+    ]
+    options = [
+        (f"`{name}`", ", ".join(f"`{key}`" for key in dataset_options(name)) or "none")
+        for name in facts
+    ]
+    head = ("data set", "classes", "clips", "delivered as", "group", "protocols", "download")
+    lines = [
+        "# Data sets",
+        "",
+        _NOTE.format(source="`m3net_tf/datasets/`"),
+        "`m3net data info NAME` prints layout, citation and options of one data set.",
+        "[Data sets](../datasets.md) explains groups, protocols and downloads.",
+        "",
+        "The first protocol is the default. *First use*: the publisher gives no checksum, so",
+        "that of the first download is recorded.",
+        "",
+        *_rows((*head, "licence"), described),
+        "## Options",
+        "",
+        "Keys of `dataset.options` in a recipe, or of `--option` on the command line:",
+        "",
+        *_rows(("data set", "options"), options),
+    ]
+    return _joined(lines)
+
+
+def _protocol(info: DatasetInfo, protocol: str) -> str:
+    folds = info.folds.get(protocol)
+    return f"`{protocol}`" + (f" ({folds} folds)" if folds else "")
+
+
+def _download(info: DatasetInfo) -> str:
+    if not info.archives:
+        return "by hand" if info.needs_folder else "none needed"
+    checksums = {"md5": "MD5", "sha256": "SHA-256", "": "first use"}
+    kinds = {checksums[archive.checksum.partition(":")[0]] for archive in info.archives}
+    return ", ".join(sorted(kinds))
 
 
 def boards_page() -> str:

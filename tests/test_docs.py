@@ -77,7 +77,7 @@ def test_links_lead_somewhere(page: Path):
 
 
 def test_the_reference_is_what_the_code_says():
-    """Commands, recipe keys and boards."""
+    """Commands, recipe keys, data sets and boards."""
     generator = runpy.run_path(str(ROOT / "docs" / "make_reference.py"))
     for name, text in generator["pages"]().items():
         page = generator["FOLDER"] / name
