@@ -134,13 +134,8 @@ def recipes_page() -> str:
         section = hints[field.name]
         introduction, meanings = _docstring(section)
         lines += [f"## `{field.name}`", "", introduction, ""]
-        if field.name == "frontend":
-            names = ", ".join(f"`{name}`" for name in PRESETS)
-            lines += [
-                f"`preset` starts from a named front end: {names}. `hop_ms` then sets its hop, and",
-                "the other keys change single values.",
-                "",
-            ]
+        if note := _section_note(field.name):
+            lines += [note, ""]
         kinds = typing.get_type_hints(section)
         rows = [
             (f"`{key.name}`", _kind(kinds[key.name]), _field_default(key), meanings[key.name])
@@ -148,6 +143,17 @@ def recipes_page() -> str:
         ]
         lines += _rows(("key", "type", "default", "meaning"), rows)
     return _joined(lines)
+
+
+def _section_note(section: str) -> str:
+    """Where the names are listed that a section's keys take."""
+    presets = ", ".join(f"`{name}`" for name in PRESETS)
+    return {
+        "dataset": "[Data sets](datasets.md) lists names, protocols and options.",
+        "model": "`m3net model list` prints names and presets.",
+        "frontend": f"`preset` starts from a named front end: {presets}. `hop_ms` then sets its "
+        "hop, and the other keys change single values.",
+    }.get(section, "")
 
 
 def _docstring(kind: type) -> tuple[str, dict[str, str]]:
