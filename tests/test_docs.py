@@ -8,6 +8,10 @@ import runpy
 from pathlib import Path
 
 import pytest
+import typer.main
+
+from m3net_tf.cli import app
+from m3net_tf.runtime.command import make_parser
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
@@ -15,6 +19,9 @@ RESULTS = ROOT / "experiments" / "results" / "README.md"
 PAGES = [ROOT / "README.md", ROOT / "firmware" / "README.md", RESULTS, *DOCS]
 #: What the README's commands make.
 MADE = ("runs/", "build/", "dist/")
+#: First words of the firmware's console lines, which start with ``m3net`` too.
+CONSOLE = "boot ready clip memory done ok error event scores column audio overrun stopped".split()
+COMMAND = typer.main.get_command(app)
 
 
 def ids(path: Path) -> str:
@@ -46,6 +53,32 @@ def test_make_targets_exist(page: Path):
         if command.startswith("make "):
             words = command.partition("#")[0].split()[1:]
             assert {word for word in words if "=" not in word} <= targets, command
+
+
+def options_of(words: list[str]) -> set[str]:
+    """Options of the command that a command line names.
+
+    Raises:
+        KeyError: there is no such command.
+    """
+    command = COMMAND
+    for word in words:
+        if not hasattr(command, "commands"):
+            break
+        command = command.commands[word]
+    if words[0] == "classify":
+        return set(make_parser()._option_string_actions)
+    return {"-h", *(option for parameter in command.params for option in parameter.opts)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_commands_and_their_options_exist(page: Path):
+    for line in commands(page.read_text().replace("\\\n", " ")):
+        for call in re.findall(r"(?:^\$ |^|\| )m3net ([a-z][^|>]*)", line):
+            words = call.partition("#")[0].split()
+            if words[0].isalpha() and words[0] not in CONSOLE:
+                options = {word.partition("=")[0] for word in words if word.startswith("--")}
+                assert options <= options_of(words), f"{ids(page)}: {line}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=ids)
