@@ -148,7 +148,7 @@ def test_nobody_there():
     ours, theirs = os.openpty()
     try:
         with (
-            pytest.raises(FirmwareError, match="no answer; is the firmware of this release on"),
+            pytest.raises(FirmwareError, match="no answer; check port and speed"),
             Device(open_port(os.ttyname(theirs))),
         ):
             pass
@@ -320,17 +320,17 @@ def test_the_monitor_of_an_emulated_board_ends_with_its_sound(pty, tmp_path: Pat
 def test_a_board_without_sound_is_advised_its_option(pty, tmp_path: Path):
     """In words of the command line: the board's own advice is a request of its protocol."""
     path = pty()
-    with pytest.raises(FirmwareError, match="hears nothing: give it a sound by --play FILE") as no:
+    with pytest.raises(FirmwareError, match="has no sound: give it a sound by --play FILE") as no:
         run_monitor(path, tmp_path, Console(file=io.StringIO()), baud=115_200, log=print)
     assert "stream host" not in str(no.value)
     with Device(open_port(path)) as device:
-        with pytest.raises(FirmwareError, match="hears nothing: check its microphone"):
+        with pytest.raises(FirmwareError, match="has no sound: check its microphone"):
             capture(device, tmp_path, "clap", 1, 0.5)
         device.port.name = "qemu:some_board"
         with pytest.raises(FirmwareError, match="give its microphone a sound by --play FILE"):
             capture(device, tmp_path, "clap", 1, 0.5)
         device.info().version["audio"] = "0"
-        with pytest.raises(FirmwareError, match="hears nothing: use a board with a microphone"):
+        with pytest.raises(FirmwareError, match="has no sound: use a board with a microphone"):
             capture(device, tmp_path, "clap", 1, 0.5)
 
 
@@ -360,7 +360,7 @@ def test_only_an_emulated_board_records_a_file(tmp_path: Path):
     from m3net_tf import cli
 
     words = ["--label", "a", "--folder", str(tmp_path), "--play", "a.wav"]
-    with pytest.raises(FirmwareError, match="only an emulated board .* can be given a sound"):
+    with pytest.raises(FirmwareError, match="only an emulated board .* can record a sound file"):
         cli.app(["device", "capture", "/dev/ttyACM0", *words], standalone_mode=False)
 
 
