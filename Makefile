@@ -67,7 +67,7 @@ firmware: setup ## build the firmware of RUN for BOARD
 emulate: setup ## run RUN's held-out clips on the emulated BOARD and compare with the desktop
 	$(M3NET) emulate $(RUN)
 
-emulate-all: setup ## every network on every emulated board: same bytes, and costs within budgets
+emulate-all: setup ## every network on every emulated board: same bytes, and costs within their baselines
 	$(M3NET) matrix $(if $(filter 1,$(M3NET_REQUIRE_TFLM)),,--if-possible)
 
 renode: setup ## run RUN's firmware for the STM32 and nRF boards in Renode, if that is installed

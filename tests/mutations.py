@@ -44,8 +44,8 @@ class Mutation:
     test: str
 
 
-_HOST = "tests/firmware/test_firmware_host.py::"
-_APP = "tests/firmware/test_faults_host.py::"
+_HOST = "tests/firmware/host/test_firmware_host.py::"
+_APP = "tests/firmware/host/test_faults_host.py::"
 _BUNDLE = "tests/firmware/test_mutations_bundle.py::"
 
 MUTATIONS: tuple[Mutation, ...] = (
@@ -107,10 +107,10 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         "uart", "each 256th byte that comes is dropped and not counted",
-        "firmware/core/byte_ring.h",
+        "firmware/drivers/byte_ring.h",
         "ring->head = head + 1u;",
         "ring->head = head + (head % 256u != 255u);",
-        "tests/firmware/test_pdm.py::test_byte_ring_keeps_order_and_counts_what_it_loses",
+        "tests/firmware/host/test_pdm.py::test_byte_ring_keeps_order_and_counts_what_it_loses",
     ),
     Mutation(
         "endianness", "the header of a job is read with its bytes the other way round",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs the job image in the board's memory, if there is one: every clip goes through front end and
-// model, and the console says what came out and what it cost. Else the monitor listens.
+// model, and the console prints the scores and the cost. Otherwise the monitor waits for commands.
 
 #include <string.h>
 
@@ -14,7 +14,7 @@
 #include "platform.h"
 #include "recognizer.h"
 
-// Size of the tensor arena; the exporter's expectation unless the build says otherwise.
+// Size of the tensor arena; by default the size that the exporter expects.
 #ifndef M3NET_ARENA_BYTES
 #define M3NET_ARENA_BYTES M3NET_MODEL_ARENA_BYTES
 #endif
@@ -22,8 +22,8 @@
 #define WINDOW_SAMPLES \
   ((M3NET_FRONTEND_FRAMES - 1) * M3NET_FRONTEND_HOP_SAMPLES + M3NET_FRONTEND_FRAME_SAMPLES)
 
-// The monitor's buffer holds a second of sound, or a window if that is longer; where this is more
-// than many boards have, only features.
+// The monitor's buffer holds a second of sound, or a window if that is longer; if many boards have
+// less memory than that, it holds only features.
 #define MAX_PCM_BYTES 65536
 #define SECOND_BYTES (2 * M3NET_FRONTEND_SAMPLE_RATE_HZ)
 #define PCM_BYTES (2 * WINDOW_SAMPLES > SECOND_BYTES ? 2 * WINDOW_SAMPLES : SECOND_BYTES)
@@ -36,8 +36,8 @@ static m3net_live live;
 static m3net_monitor monitor;
 _Alignas(4) static uint8_t buffer[BUFFER_BYTES];
 
-// Longer than any run of a model that a board can hear with; STM32 chips count to 32 s. The
-// watchdog starts behind the job, whose end is a halt.
+// Longer than one run of any model that is fast enough for live detection; STM32 chips count to
+// 32 s. The watchdog starts after the job, because a finished job halts.
 #define WATCHDOG_MS 30000u
 
 static uint32_t cost_since(uint32_t start) {
@@ -45,76 +45,77 @@ static uint32_t cost_since(uint32_t start) {
 }
 
 static void print_boot(void) {
-  console_begin("boot board=");
-  console_text(m3net_board_info.name);
-  console_text(" model=");
-  console_text(M3NET_MODEL_NAME);
-  console_text(" sha256=");
+  m3net_console_begin("boot board=");
+  m3net_console_text(m3net_board_info.name);
+  m3net_console_text(" model=");
+  m3net_console_text(M3NET_MODEL_NAME);
+  m3net_console_text(" sha256=");
   const char sha256[] = M3NET_MODEL_SHA256;
   m3net_board_write(sha256, sizeof(sha256) - 1 < 16 ? sizeof(sha256) - 1 : 16);
-  console_field("frames", M3NET_RING_INPUT_FRAMES);
-  console_field("bins", M3NET_RING_INPUT_BINS);
-  console_field("classes", M3NET_MODEL_CLASS_COUNT);
-  console_text(" counter=");
-  console_text(m3net_board_info.counter_unit);
-  console_text(" reset=");
-  console_text(m3net_reset_reason_name(m3net_board_reset_reason()));
-  console_end();
+  m3net_console_field("frames", M3NET_RING_INPUT_FRAMES);
+  m3net_console_field("bins", M3NET_RING_INPUT_BINS);
+  m3net_console_field("classes", M3NET_MODEL_CLASS_COUNT);
+  m3net_console_text(" counter=");
+  m3net_console_text(m3net_board_info.counter_unit);
+  m3net_console_text(" reset=");
+  m3net_console_text(m3net_reset_reason_name(m3net_board_reset_reason()));
+  m3net_console_end();
 }
 
 static void print_memory(void) {
-  console_begin("memory");
-  console_field("arena_used", (uint32_t)m3net_model_arena_used(recognizer.model));
-  console_field("arena_size", sizeof(arena));
-  console_field("stack_used", (uint32_t)m3net_platform_stack_used());
-  console_field("stack_size", (uint32_t)m3net_platform_stack_size());
-  console_field("frontend_bytes", (uint32_t)m3net_recognizer_frontend_bytes());
-  console_end();
+  m3net_console_begin("memory");
+  m3net_console_field("arena_used", (uint32_t)m3net_model_arena_used(recognizer.model));
+  m3net_console_field("arena_size", sizeof(arena));
+  m3net_console_field("stack_used", (uint32_t)m3net_platform_stack_used());
+  m3net_console_field("stack_size", (uint32_t)m3net_platform_stack_size());
+  m3net_console_field("frontend_bytes", (uint32_t)m3net_recognizer_frontend_bytes());
+  m3net_console_end();
 }
 
 static void print_runtime_message(void) {
   if (m3net_model_message()[0] != '\0') {
-    console_text("; TFLM says: ");
-    console_text(m3net_model_message());
+    m3net_console_text("; TFLM says: ");
+    m3net_console_text(m3net_model_message());
   }
 }
 
 static void fail_init(m3net_status status) {
-  console_error_begin(m3net_status_name(status));
+  m3net_console_error_begin(m3net_status_name(status));
   if (status == M3NET_ERROR_ARENA) {
-    // The exporter's figure if the build asked for less; else half as much again, or what the
-    // runtime was short of if that is more.
+    // If the build asked for less than the exporter's figure: that figure. Otherwise half as much
+    // again, or more if the runtime was short of more.
     const bool below_export = sizeof(arena) < M3NET_MODEL_ARENA_BYTES;
     const size_t missing = m3net_model_arena_missing();
     const size_t more = missing > sizeof(arena) / 2u ? missing : sizeof(arena) / 2u;
     const size_t needed = below_export ? (size_t)M3NET_MODEL_ARENA_BYTES : sizeof(arena) + more;
-    console_text("the tensor arena of ");
-    console_u32(sizeof(arena));
-    console_text(" bytes is too small: build with -DM3NET_ARENA_BYTES=");
-    console_u32((uint32_t)((needed + 15u) & ~(size_t)15u));
-    console_text(below_export ? "" : " and read arena_used");
+    m3net_console_text("the tensor arena of ");
+    m3net_console_u32(sizeof(arena));
+    m3net_console_text(" bytes is too small: build with -DM3NET_ARENA_BYTES=");
+    m3net_console_u32((uint32_t)((needed + 15u) & ~(size_t)15u));
+    m3net_console_text(below_export ? "" : " and read arena_used");
   } else if (status == M3NET_ERROR_OPERATOR) {
-    console_text("the model has an operator that M3NET_MODEL_OPERATORS lacks: export it again");
+    m3net_console_text(
+        "the model has an operator that M3NET_MODEL_OPERATORS lacks: export it again");
   } else if (status == M3NET_ERROR_CRC) {
-    console_text(
+    m3net_console_text(
         "the model's bytes have changed since the export: write the firmware to the board again");
   } else {
-    console_text("the firmware cannot start: build it from one complete export");
+    m3net_console_text("the firmware cannot start: build it from one complete export");
   }
   print_runtime_message();
-  console_end();
+  m3net_console_end();
   m3net_platform_halt();
 }
 
-static void print_job_problem(const m3net_job_problem* found) {
-  console_error_begin(found->code);
-  console_text(found->text);
-  console_text(" (found ");
-  console_u32(found->found);
-  console_text(", expected ");
-  console_u32(found->expected);
-  console_text(")");
-  console_end();
+static void print_job_problem(const m3net_job_problem* problem) {
+  m3net_console_error_begin(problem->code);
+  m3net_console_text(problem->text);
+  m3net_console_text(" (found ");
+  m3net_console_u32(problem->actual);
+  m3net_console_text(", expected ");
+  m3net_console_u32(problem->expected);
+  m3net_console_text(")");
+  m3net_console_end();
 }
 
 static void load_clip(const m3net_job* job, const uint8_t* clip) {
@@ -141,50 +142,51 @@ static uint32_t run_clip(const m3net_job* job, uint32_t index, uint32_t crc) {
   const m3net_status status = m3net_recognizer_run(&recognizer);
   const uint32_t model_cost = cost_since(start);
   if (status != M3NET_OK) {
-    console_error_begin(m3net_status_name(status));
-    console_text("the model failed on a clip: export it again");
+    m3net_console_error_begin(m3net_status_name(status));
+    m3net_console_text("the model failed on a clip: export it again");
     print_runtime_message();
-    console_end();
+    m3net_console_end();
     m3net_platform_halt();
   }
   const int8_t* scores = m3net_model_output(recognizer.model);
   crc = m3net_crc32(crc, scores, M3NET_MODEL_CLASS_COUNT);
-  console_begin("clip ");
-  console_u32(index);
-  console_field("label", m3net_recognizer_label(&recognizer));
-  console_text(" out=");
-  console_hex(scores, M3NET_MODEL_CLASS_COUNT);
+  m3net_console_begin("clip ");
+  m3net_console_u32(index);
+  m3net_console_field("label", m3net_recognizer_label(&recognizer));
+  m3net_console_text(" out=");
+  m3net_console_hex(scores, M3NET_MODEL_CLASS_COUNT);
   if ((job->flags & M3NET_JOB_FLAG_FEATURES) != 0u) {
-    load_clip(job, clip);  // anew: the model may have used its input's memory
-    console_text(" feat=");
-    console_hex(m3net_model_input(recognizer.model), M3NET_MODEL_INPUT_BYTES);
+    load_clip(job, clip);  // again: the model may have overwritten its input
+    m3net_console_text(" feat=");
+    m3net_console_hex(m3net_model_input(recognizer.model), M3NET_MODEL_INPUT_BYTES);
   }
   if ((job->flags & M3NET_JOB_FLAG_INSTRUCTIONS) != 0u) {
-    console_field("frontend_instr", frontend_cost);
-    console_field("model_instr", model_cost);
+    m3net_console_field("frontend_instr", frontend_cost);
+    m3net_console_field("model_instr", model_cost);
   }
-  console_field("frames", frames);
-  console_end();
+  m3net_console_field("frames", frames);
+  m3net_console_end();
   return crc;
 }
 
 static void run_job(const m3net_job* job) {
   uint32_t crc = 0;
   for (uint32_t index = 0; index < job->clip_count; ++index) {
+    m3net_board_watchdog_feed();  // a debugger or boot loader may have started the watchdog
     crc = run_clip(job, index, crc);
   }
   print_memory();
-  console_begin("done");
-  console_field("clips", job->clip_count);
-  console_text(" crc=");
-  console_hex32(crc);
-  console_end();
+  m3net_console_begin("done");
+  m3net_console_field("clips", job->clip_count);
+  m3net_console_text(" crc=");
+  m3net_console_hex32(crc);
+  m3net_console_end();
   m3net_platform_halt();
 }
 
-// Runs the job image, if there is one. Memory that is cleared holds none and is passed over in
-// silence, as after power-up under an emulator; other memory without the magic is reported, for
-// it may be an image at the wrong place.
+// Runs the job image, if there is one. Cleared memory, as after power-up under an emulator, holds
+// none and is skipped without a message; other memory without the magic is reported, because it may
+// be an image at the wrong address.
 static void run_job_image(void) {
   const uint8_t* image = m3net_board_info.job;
   static const uint8_t cleared[4] = {0};
@@ -193,12 +195,13 @@ static void run_job_image(void) {
     return;
   }
   m3net_job job;
-  const m3net_job_problem found =
+  m3net_job_problem problem;
+  const m3net_status status =
       m3net_job_read(image, m3net_board_info.job_capacity_bytes, M3NET_MODEL_INPUT_BYTES,
-                     2u * WINDOW_SAMPLES, &job);
-  if (found.text != NULL) {
-    print_job_problem(&found);
-    if (strcmp(found.code, "job_magic") != 0) m3net_platform_halt();
+                     2u * WINDOW_SAMPLES, &job, &problem);
+  if (status != M3NET_OK) {
+    print_job_problem(&problem);
+    if (status != M3NET_ERROR_NO_JOB) m3net_platform_halt();
   } else if (job.kind != M3NET_JOB_STREAM) {
     run_job(&job);
   }
@@ -218,5 +221,8 @@ int main(void) {
   m3net_monitor_init(&monitor, &recognizer, &live, buffer, sizeof(buffer), sizeof(arena));
   m3net_monitor_greet(&monitor);
   m3net_board_watchdog_start(WATCHDOG_MS);
-  for (;;) m3net_monitor_work(&monitor);
+  for (;;) {
+    m3net_board_watchdog_feed();
+    m3net_monitor_work(&monitor);
+  }
 }

@@ -8,22 +8,22 @@
 
 static const char kDigits[] = "0123456789abcdef";
 
-void console_text(const char* text) { m3net_board_write(text, strlen(text)); }
+void m3net_console_text(const char* text) { m3net_board_write(text, strlen(text)); }
 
-void console_begin(const char* word) {
-  console_text("m3net ");
-  console_text(word);
+void m3net_console_begin(const char* word) {
+  m3net_console_text("m3net ");
+  m3net_console_text(word);
 }
 
-void console_error_begin(const char* code) {
-  console_begin("error ");
-  console_text(code);
-  console_text(" ");
+void m3net_console_error_begin(const char* code) {
+  m3net_console_begin("error ");
+  m3net_console_text(code);
+  m3net_console_text(" ");
 }
 
-void console_end(void) { console_text("\r\n"); }
+void m3net_console_end(void) { m3net_console_text("\r\n"); }
 
-void console_u32(uint32_t value) {
+void m3net_console_u32(uint32_t value) {
   char text[10];
   size_t first = sizeof(text);
   do {
@@ -33,14 +33,14 @@ void console_u32(uint32_t value) {
   m3net_board_write(&text[first], sizeof(text) - first);
 }
 
-void console_hex32(uint32_t value) {
+void m3net_console_hex32(uint32_t value) {
   char text[10] = {'0', 'x'};
   for (int digit = 0; digit < 8; ++digit)
     text[2 + digit] = kDigits[(value >> (28 - 4 * digit)) & 15u];
   m3net_board_write(text, sizeof(text));
 }
 
-void console_hex(const void* bytes, size_t count) {
+void m3net_console_hex(const void* bytes, size_t count) {
   const uint8_t* next = (const uint8_t*)bytes;
   char text[64];
   while (count > 0u) {
@@ -53,9 +53,9 @@ void console_hex(const void* bytes, size_t count) {
   }
 }
 
-void console_field(const char* name, uint32_t value) {
-  console_text(" ");
-  console_text(name);
-  console_text("=");
-  console_u32(value);
+void m3net_console_field(const char* name, uint32_t value) {
+  m3net_console_text(" ");
+  m3net_console_text(name);
+  m3net_console_text("=");
+  m3net_console_u32(value);
 }

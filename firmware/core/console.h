@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text output without printf: no heap, no buffer, small. Lines end in CR LF and start with
-// "m3net ", so that a program can read them.
+// Text output without printf, heap or buffer. Lines start with "m3net " and end in CR LF, so that a
+// program can read them.
 #ifndef M3NET_CORE_CONSOLE_H_
 #define M3NET_CORE_CONSOLE_H_
 
@@ -12,28 +12,28 @@ extern "C" {
 #endif
 
 /// Starts a line: "m3net <word>".
-void console_begin(const char* word);
+void m3net_console_begin(const char* word);
 
-/// Starts a line: "m3net error <code> "; the text with the mend follows.
-void console_error_begin(const char* code);
+/// Starts a line: "m3net error <code> "; the text, which says how to fix it, follows.
+void m3net_console_error_begin(const char* code);
 
 /// Ends a line.
-void console_end(void);
+void m3net_console_end(void);
 
 /// Writes text as it is.
-void console_text(const char* text);
+void m3net_console_text(const char* text);
 
 /// Writes a decimal number.
-void console_u32(uint32_t value);
+void m3net_console_u32(uint32_t value);
 
 /// Writes 0x and eight hexadecimal digits.
-void console_hex32(uint32_t value);
+void m3net_console_hex32(uint32_t value);
 
 /// Writes each byte as two hexadecimal digits.
-void console_hex(const void* bytes, size_t count);
+void m3net_console_hex(const void* bytes, size_t count);
 
 /// Writes " <name>=<decimal>".
-void console_field(const char* name, uint32_t value);
+void m3net_console_field(const char* name, uint32_t value);
 
 #ifdef __cplusplus
 }

@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-/// CRC of `bytes` behind those whose CRC is `crc`; start with 0.
+/// Continues the CRC `crc` of earlier bytes with `bytes`; start with 0.
 uint32_t m3net_crc32(uint32_t crc, const void* bytes, size_t count);
 
 #ifdef __cplusplus

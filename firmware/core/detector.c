@@ -34,7 +34,7 @@ static bool config_is_valid(const m3net_detector_config* config) {
   return true;
 }
 
-// Row of the history so many runs before the newest.
+// Row of the history that is `runs` before the newest.
 static uint32_t row_before(const m3net_detector* detector, uint32_t runs) {
   const uint32_t newest = detector->newest;
   return newest >= runs ? newest - runs : newest + HISTORY - runs;
@@ -46,14 +46,14 @@ static void remember(m3net_detector* detector, const int8_t* scores) {
   uint8_t* newest = detector->history[detector->newest];
   for (uint32_t label = 0; label < CLASSES; ++label) {
     const uint32_t window = detector->config.classes[label].window_runs;
-    // The row that leaves the longest window is the one that the newest takes: read it first.
+    // The newest run overwrites the row that leaves the longest window: read that first.
     const uint8_t leaving = detector->history[row_before(detector, window)][label];
     newest[label] = scores == NULL ? 0u : (uint8_t)(scores[label] + 128);
     detector->sums[label] = (uint16_t)(detector->sums[label] + newest[label] - leaving);
   }
 }
 
-// What all runs do, those that the gate spared (null) too.
+// Advances by one run; null for one that the gate skipped.
 static void advance(m3net_detector* detector, const int8_t* scores) {
   remember(detector, scores);
   const uint16_t passed = detector->config.run_columns;
@@ -116,7 +116,7 @@ m3net_status m3net_detector_set_class(m3net_detector* detector, uint32_t label,
   return M3NET_OK;
 }
 
-// What a feature adds to its column's level: samples swing about zero.
+// What a feature adds to its column's level: samples are positive and negative.
 static inline int32_t loudness(int8_t feature) {
 #ifdef M3NET_FRONTEND_WAVEFORM
   return feature < 0 ? -feature : feature;

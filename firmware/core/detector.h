@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// From scores to events: when to run the model, and what its scores amount to. All arithmetic is
-// on integers, so that m3net_tf.runtime.Detector gives the same events step by step.
+// From scores to events: when to run the model, and which of its scores make an event. All
+// arithmetic is on integers, so that m3net_tf.runtime.Detector gives the same events step by step.
 //
-// For each column of features: m3net_detector_wants_inference(); where that says yes, run the
-// model on the window and hand its scores to m3net_detector_step().
+// Call m3net_detector_wants_inference() for each column of features; if it returns true, run the
+// model on the window and pass its scores to m3net_detector_step().
 #ifndef M3NET_CORE_DETECTOR_H_
 #define M3NET_CORE_DETECTOR_H_
 
@@ -23,19 +23,19 @@ extern "C" {
 /// 256 * (q + 128), which for probabilities is 65536 times the probability.
 typedef struct {
   uint16_t threshold;            ///< A smoothed score of at least this is a hit.
-  uint16_t release;              ///< Below this the event is over and the next one may begin.
-  uint16_t suppression_columns;  ///< No further event within so many columns of one.
-  uint8_t window_runs;           ///< The score is smoothed over so many runs.
-  uint8_t hits;                  ///< Hits in a row that make an event; 0 = the class never does.
+  uint16_t release;              ///< Below this the event is over and the next may begin.
+  uint16_t suppression_columns;  ///< Columns after an event in which no other may follow.
+  uint8_t window_runs;           ///< Runs over which the score is smoothed.
+  uint8_t hits;                  ///< Hits in a row that make an event; 0 = never.
 } m3net_detector_class;
 
 /// All settings of a detector.
 typedef struct {
-  uint16_t first_run_columns;  ///< Columns heard before the first run: the model's window.
-  uint16_t run_columns;        ///< From then on the model runs once in so many columns.
-  uint16_t gate_bins;          ///< A column's level is the sum of its first so many features, or,
-                               ///< if these are samples, of their magnitudes.
-  uint16_t gate_hold_columns;  ///< The gate stays open so many columns behind the last loud one.
+  uint16_t first_run_columns;  ///< Columns before the first run: the model's window.
+  uint16_t run_columns;        ///< Columns from one run to the next.
+  uint16_t gate_bins;          ///< Number of a column's first features whose sum is its level; of
+                               ///< samples, the sum of their magnitudes.
+  uint16_t gate_hold_columns;  ///< Columns for which the gate stays open after the last loud one.
   int32_t gate_sum;            ///< A column whose level is below this is silence.
   m3net_detector_class classes[M3NET_DETECTOR_CLASS_COUNT];
 } m3net_detector_config;
@@ -43,29 +43,29 @@ typedef struct {
 /// The settings that were exported with the model.
 extern const m3net_detector_config m3net_detector_defaults;
 
-/// Something was heard.
+/// An event: the detector recognised a class.
 typedef struct {
-  uint32_t column;  ///< Columns heard since init or reset before the one that completed it; wraps
+  uint32_t column;  ///< Columns since init or reset before the one that completed it; wraps
                     ///< at 2^32.
   uint16_t label;   ///< Index of the class.
   uint16_t score;   ///< Its smoothed score.
 } m3net_event;
 
 /// A detector; owned by the caller, set up by m3net_detector_init(). The counters start at init or
-/// reset and wrap at 2^32; no decision hangs on them.
+/// reset and wrap at 2^32; no decision depends on them.
 typedef struct {
   m3net_detector_config config;
-  uint32_t columns;       ///< Columns heard.
+  uint32_t columns;       ///< Columns so far.
   uint32_t runs;          ///< Runs of the model.
-  uint32_t skipped_runs;  ///< Runs that the gate spared.
+  uint32_t skipped_runs;  ///< Runs that the gate skipped.
   uint32_t events;        ///< Events.
   uint16_t until_run;     ///< Columns until the next run is due.
-  uint16_t open_columns;  ///< Columns for which the gate is still open.
-  uint8_t newest;         ///< Row of the history that the last run wrote.
+  uint16_t open_columns;  ///< Columns for which the gate stays open.
+  uint8_t newest;         ///< Row of the history that holds the last run.
   uint8_t history[M3NET_DETECTOR_HISTORY_RUNS][M3NET_DETECTOR_CLASS_COUNT];  ///< int8 score + 128
   uint16_t sums[M3NET_DETECTOR_CLASS_COUNT];           ///< Over each class's window.
-  uint16_t quiet_columns[M3NET_DETECTOR_CLASS_COUNT];  ///< Left of the suppression.
-  uint8_t hits[M3NET_DETECTOR_CLASS_COUNT];            ///< In a row, up to those needed.
+  uint16_t quiet_columns[M3NET_DETECTOR_CLASS_COUNT];  ///< Remaining columns of suppression.
+  uint8_t hits[M3NET_DETECTOR_CLASS_COUNT];            ///< In a row, up to the number needed.
   bool active[M3NET_DETECTOR_CLASS_COUNT];             ///< Its event is not over.
 } m3net_detector;
 
@@ -80,7 +80,8 @@ size_t m3net_detector_size(void);
 ///         above its threshold).
 m3net_status m3net_detector_init(m3net_detector* detector, const m3net_detector_config* config);
 
-/// Forgets what was heard: columns, runs and events are counted from 0 again. Settings stay.
+/// Discards earlier columns and scores: columns, runs and events are counted from 0 again. Settings
+/// stay.
 void m3net_detector_reset(m3net_detector* detector);
 
 /// Changes how one class is detected, from the next run on.
@@ -90,17 +91,17 @@ void m3net_detector_reset(m3net_detector* detector);
 m3net_status m3net_detector_set_class(m3net_detector* detector, uint32_t label,
                                       const m3net_detector_class* settings);
 
-/// Hears the next column of features (M3NET_FRONTEND_FEATURE_BINS values).
+/// Takes the next column of features (M3NET_FRONTEND_FEATURE_BINS values).
 ///
-/// @return whether the model is to be run now, on the window that ends with this column; its
-///         scores must then go to m3net_detector_step() before the next column comes. A run that
-///         the gate spares counts as one in which each class had the lowest score.
+/// @return whether to run the model now, on the window that ends with this column; pass its scores
+///         to m3net_detector_step() before the next column. A run that the gate skips counts as one
+///         in which each class had the lowest score.
 bool m3net_detector_wants_inference(m3net_detector* detector, const int8_t* column);
 
 /// Takes the scores of a run, M3NET_DETECTOR_CLASS_COUNT of them.
 ///
-/// At most one event comes of a run: that of the class with the highest smoothed score (the first
-/// of equals). Others that are due follow in the next runs if they still hold.
+/// A run makes at most one event: that of the class with the highest smoothed score (the first
+/// of equals). Others that are due follow in the next runs if they are still due.
 ///
 /// @param event  written if there is one.
 /// @return whether there is an event.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How much of the time the core sleeps: every sleep goes through m3net_duty_sleep().
+// The share of the time in which the core sleeps; every sleep goes through m3net_duty_sleep().
 #ifndef M3NET_CORE_DUTY_H_
 #define M3NET_CORE_DUTY_H_
 
@@ -15,11 +15,11 @@ typedef struct {
   uint64_t asleep_us;  ///< Slept since.
 } m3net_duty;
 
-/// Starts counting anew.
+/// Starts counting from zero.
 void m3net_duty_start(m3net_duty* duty);
 
-/// Sleeps by m3net_board_idle() and adds how long. Call it under m3net_platform_lock(), having
-/// found nothing to do: what comes in between then ends the sleep at once.
+/// Sleeps by m3net_board_idle() and adds the time. Check under m3net_platform_lock() that there is
+/// nothing to do and call this before unlocking: an interrupt in between ends the sleep at once.
 void m3net_duty_sleep(m3net_duty* duty);
 
 /// Share of the time awake since the start, in parts per million.

@@ -7,7 +7,7 @@
 #include "console.h"
 #include "platform.h"
 
-// The build chooses both: cmake/eembc.cmake.
+// The build sets both: cmake/eembc.cmake.
 #ifndef M3NET_EEMBC_MODEL_ID
 #define M3NET_EEMBC_MODEL_ID "kws01"
 #endif
@@ -22,11 +22,11 @@
   ((M3NET_FRONTEND_FRAMES - 1) * M3NET_FRONTEND_HOP_SAMPLES + M3NET_FRONTEND_FRAME_SAMPLES)
 
 static void line(const char* text) {
-  console_text(text);
-  console_end();
+  m3net_console_text(text);
+  m3net_console_end();
 }
 
-// Whatever came in goes out again as printable text.
+// Prints received text; characters that cannot be printed become '?'.
 static void echo(const char* text) {
   for (; *text != '\0'; ++text) {
     const char letter = *text >= ' ' && *text <= '~' ? *text : '?';
@@ -35,15 +35,15 @@ static void echo(const char* text) {
 }
 
 static void quoted(const char* before, const char* text, const char* after) {
-  console_text(before);
+  m3net_console_text(before);
   echo(text);
   line(after);
 }
 
 static void number_line(const char* before, uint32_t value) {
-  console_text(before);
-  console_u32(value);
-  console_end();
+  m3net_console_text(before);
+  m3net_console_u32(value);
+  m3net_console_end();
 }
 
 static void ready(void) { line("m-ready"); }
@@ -51,7 +51,7 @@ static void ready(void) { line("m-ready"); }
 // In performance mode a line, in energy mode a falling edge.
 static void timestamp(const m3net_eembc* eembc) {
   if (eembc->energy) {
-    (void)m3net_board_timestamp_pin();
+    (void)m3net_board_timestamp_pin();  // energy mode needs a board with the pin
   } else {
     number_line("m-lap-us-", (uint32_t)m3net_board_time_us());
   }
@@ -81,14 +81,23 @@ static int32_t number(const char* text, int32_t limit) {
   return negative && value != 0 ? -1 : value;
 }
 
-static int hex_digit(char letter) {
-  if (letter >= '0' && letter <= '9') return letter - '0';
-  if (letter >= 'a' && letter <= 'f') return letter - 'a' + 10;
-  if (letter >= 'A' && letter <= 'F') return letter - 'A' + 10;
-  return -1;
+// Adds a hexadecimal digit to the end of `value`.
+static m3net_status add_digit(char letter, uint8_t* value) {
+  uint32_t digit = 0;
+  if (letter >= '0' && letter <= '9') {
+    digit = (uint32_t)(letter - '0');
+  } else if (letter >= 'a' && letter <= 'f') {
+    digit = (uint32_t)(letter - 'a') + 10u;
+  } else if (letter >= 'A' && letter <= 'F') {
+    digit = (uint32_t)(letter - 'A') + 10u;
+  } else {
+    return M3NET_ERROR_ARGUMENT;
+  }
+  *value = (uint8_t)(*value * 16u + digit);
+  return M3NET_OK;
 }
 
-// 0 to 1 with three decimals, cut off.
+// 0 to 1 with three decimals, truncated.
 static void score(int8_t value) {
   const float real =
       ((float)value - (float)M3NET_MODEL_OUTPUT_ZERO_POINT) * M3NET_MODEL_OUTPUT_SCALE;
@@ -97,15 +106,15 @@ static void score(int8_t value) {
   decimals[1] = (char)('0' + thousandths / 100 % 10);
   decimals[2] = (char)('0' + thousandths / 10 % 10);
   decimals[3] = (char)('0' + thousandths % 10);
-  if (real < 0.0f) console_text("-");
-  console_u32((uint32_t)(thousandths / 1000));
-  console_text(decimals);
+  if (real < 0.0f) m3net_console_text("-");
+  m3net_console_u32((uint32_t)(thousandths / 1000));
+  m3net_console_text(decimals);
 }
 
 static void results(const m3net_eembc* eembc) {
-  console_text("m-results-[");
+  m3net_console_text("m-results-[");
   for (uint32_t label = 0; label < M3NET_MODEL_CLASS_COUNT; ++label) {
-    if (label > 0u) console_text(",");
+    if (label > 0u) m3net_console_text(",");
     score(eembc->scores[label]);
   }
   line("]");
@@ -124,15 +133,15 @@ static void load(m3net_eembc* eembc, char** rest) {
   if (bytes <= 0) {
     line("e-[Command 'db load' must be >0 bytes]");
   } else if (bytes > limit) {
-    console_text("Supplied buffer size ");
+    m3net_console_text("Supplied buffer size ");
     echo(word);
-    console_text(" exceeds maximum of ");
-    console_u32((uint32_t)limit);
-    console_text("\n");
+    m3net_console_text(" exceeds maximum of ");
+    m3net_console_u32((uint32_t)limit);
+    m3net_console_text("\n");
   } else {
     eembc->size = (uint32_t)bytes;
-    console_text("m-[Expecting ");
-    console_u32(eembc->size);
+    m3net_console_text("m-[Expecting ");
+    m3net_console_u32(eembc->size);
     line(" bytes]");
   }
 }
@@ -141,11 +150,11 @@ static void print_buffer(const m3net_eembc* eembc) {
   uint32_t i = 0;
   for (; i < eembc->size; ++i) {
     m3net_board_watchdog_feed();  // at 9 600 baud this takes minutes
-    console_text(i % 8u == 0u ? "m-buffer-" : "-");
-    console_hex(&eembc->buffer[i], 1);
-    if ((i + 1u) % 8u == 0u || i + 1u == eembc->size) console_end();
+    m3net_console_text(i % 8u == 0u ? "m-buffer-" : "-");
+    m3net_console_hex(&eembc->buffer[i], 1);
+    if ((i + 1u) % 8u == 0u || i + 1u == eembc->size) m3net_console_end();
   }
-  if (i % 8u != 0u) console_end();
+  if (i % 8u != 0u) m3net_console_end();
 }
 
 static void fill(m3net_eembc* eembc, const char* digits) {
@@ -154,15 +163,14 @@ static void fill(m3net_eembc* eembc, const char* digits) {
     return;
   }
   for (; *digits != '\0'; digits += 2) {
-    const int high = hex_digit(digits[0]);
-    const int low = hex_digit(digits[1]);
-    if (high < 0 || low < 0) {
+    uint8_t byte = 0;
+    if (add_digit(digits[0], &byte) != M3NET_OK || add_digit(digits[1], &byte) != M3NET_OK) {
       const char pair[3] = {digits[0], digits[1], '\0'};
       quoted("e-[Invalid hex digit '", pair, "']");
       return;
     }
-    if (eembc->position >= eembc->size) return;  // surplus, or nothing was announced
-    eembc->buffer[eembc->position++] = (uint8_t)(high * 16 + low);
+    if (eembc->position >= eembc->size) return;  // more than announced, or nothing announced
+    eembc->buffer[eembc->position++] = byte;
     if (eembc->position == eembc->size) line("m-load-done");
   }
 }
@@ -186,8 +194,8 @@ static bool is_pcm(const m3net_eembc* eembc) {
   return eembc->size % 2u == 0u && eembc->size >= 2u * WINDOW_SAMPLES;
 }
 
-// One inference as the benchmark counts it: with the front end if samples were loaded.
-static bool infer_once(m3net_eembc* eembc) {
+// One inference as the benchmark counts it, including the front end if samples were loaded.
+static m3net_status infer_once(m3net_eembc* eembc) {
   if (is_features(eembc)) {
     m3net_recognizer_load_features(eembc->recognizer, (const int8_t*)eembc->buffer);
   } else {
@@ -195,17 +203,19 @@ static bool infer_once(m3net_eembc* eembc) {
     (void)m3net_recognizer_hear(eembc->recognizer, eembc->buffer, eembc->size / 2u);
     m3net_recognizer_load_window(eembc->recognizer);
   }
-  return m3net_recognizer_run(eembc->recognizer) == M3NET_OK;
+  return m3net_recognizer_run(eembc->recognizer);
 }
 
-static bool infer_times(m3net_eembc* eembc, int32_t times) {
+static m3net_status infer_times(m3net_eembc* eembc, int32_t times) {
   for (int32_t i = 0; i < times; ++i) {
-    if (!infer_once(eembc)) {
+    m3net_board_watchdog_feed();  // one command may ask for many runs
+    const m3net_status status = infer_once(eembc);
+    if (status != M3NET_OK) {
       line("e-[The model failed]");
-      return false;
+      return status;
     }
   }
-  return true;
+  return M3NET_OK;
 }
 
 static void infer(m3net_eembc* eembc, char** rest) {
@@ -222,27 +232,27 @@ static void infer(m3net_eembc* eembc, char** rest) {
     return;
   }
   if (runs > M3NET_EEMBC_MAX_RUNS || warmup > M3NET_EEMBC_MAX_RUNS) {
-    console_text("e-[Inference iterations and warmup must be <=");
-    console_u32(M3NET_EEMBC_MAX_RUNS);
+    m3net_console_text("e-[Inference iterations and warmup must be <=");
+    m3net_console_u32(M3NET_EEMBC_MAX_RUNS);
     line("]");
     return;
   }
   if (eembc->position != eembc->size || (!is_features(eembc) && !is_pcm(eembc))) {
-    console_text("Input db has ");
-    console_u32(eembc->position);
-    console_text(" elemented, expected ");
-    console_u32(M3NET_MODEL_INPUT_BYTES);
-    console_text("\n");
+    m3net_console_text("Input db has ");
+    m3net_console_u32(eembc->position);
+    m3net_console_text(" elemented, expected ");
+    m3net_console_u32(M3NET_MODEL_INPUT_BYTES);
+    m3net_console_text("\n");
     return;
   }
   number_line("m-warmup-start-", (uint32_t)warmup);
-  if (!infer_times(eembc, warmup)) return;
+  if (infer_times(eembc, warmup) != M3NET_OK) return;
   line("m-warmup-done");
   number_line("m-infer-start-", (uint32_t)runs);
   timestamp(eembc);
-  const bool good = infer_times(eembc, runs);
+  const m3net_status status = infer_times(eembc, runs);
   timestamp(eembc);
-  if (!good) return;
+  if (status != M3NET_OK) return;
   line("m-infer-done");
   memcpy(eembc->scores, m3net_model_output(eembc->recognizer->model), sizeof(eembc->scores));
   results(eembc);
@@ -259,7 +269,8 @@ void m3net_eembc_init(m3net_eembc* eembc, m3net_recognizer* recognizer, uint8_t*
 }
 
 uint32_t m3net_eembc_start_console(void) {
-  if (M3NET_EEMBC_STARTS_IN_ENERGY_MODE && m3net_board_set_baud(M3NET_EEMBC_ENERGY_BAUD) == 0) {
+  if (M3NET_EEMBC_STARTS_IN_ENERGY_MODE &&
+      m3net_board_set_baud(M3NET_EEMBC_ENERGY_BAUD) == M3NET_OK) {
     return M3NET_EEMBC_ENERGY_BAUD;
   }
   return m3net_board_info.uart_baud;

@@ -10,8 +10,9 @@
 #define MEL M3NET_FRONTEND_MEL_BINS
 #define BINS M3NET_FRONTEND_FEATURE_BINS
 
-// Each has frontend_work, the memory of one column, work_init() and work_column(), from samples to
-// features. The export chooses the waveform, else the core's file chooses (firmware/cmake/cores).
+// Each file defines frontend_work (the working memory of one column), work_init() and work_column()
+// (samples to features). The export chooses the waveform; otherwise the core's file chooses
+// (firmware/cmake/cores).
 #if defined(M3NET_FRONTEND_WAVEFORM)
 #include "frontend_waveform.h"
 #elif defined(M3NET_FRONTEND_FIXED)
@@ -56,7 +57,8 @@ m3net_status m3net_frontend_init(void* memory, size_t memory_bytes, m3net_fronte
   if (memory_bytes < sizeof(m3net_frontend)) return M3NET_ERROR_MEMORY;
   if (!tables_fit()) return M3NET_ERROR_CONFIG;
   m3net_frontend* made = (m3net_frontend*)memory;
-  if (!work_init(&made->work)) return M3NET_ERROR_CONFIG;
+  const m3net_status status = work_init(&made->work);
+  if (status != M3NET_OK) return status;
   m3net_frontend_reset(made);
   *frontend = made;
   return M3NET_OK;

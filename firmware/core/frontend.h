@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Streaming front end: one hop of audio in, one column of int8 features out. Its settings and
-// tables are generated from the Python FrontendConfig, whose numbers it reproduces: mel features in
-// single precision, or in whole numbers where the core's file defines M3NET_FRONTEND_FIXED; or
-// where the settings define M3NET_FRONTEND_WAVEFORM the samples themselves, a hop a column.
+// tables are generated from the Python FrontendConfig. Features are mel features in single
+// precision, or in integers if the core's file defines M3NET_FRONTEND_FIXED. If the settings define
+// M3NET_FRONTEND_WAVEFORM, they are the samples themselves: each hop is a column.
 #ifndef M3NET_CORE_FRONTEND_H_
 #define M3NET_CORE_FRONTEND_H_
 
@@ -24,7 +24,7 @@ extern "C" {
 #define M3NET_FRONTEND_SPECTRA 2
 #endif
 
-/// Of one column's arithmetic.
+/// Working memory of one column.
 #ifdef M3NET_FRONTEND_WAVEFORM
 #define M3NET_FRONTEND_WORK_BYTES 0
 #else
@@ -52,7 +52,7 @@ size_t m3net_frontend_size(void);
 ///         M3NET_ERROR_CONFIG (tables that do not fit the configuration).
 m3net_status m3net_frontend_init(void* memory, size_t memory_bytes, m3net_frontend** frontend);
 
-/// Forgets the audio heard so far.
+/// Discards earlier audio.
 void m3net_frontend_reset(m3net_frontend* frontend);
 
 /// Takes M3NET_FRONTEND_HOP_SAMPLES samples.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The arithmetic of the front end in single precision, on CMSIS-DSP; a part of frontend.c.
+// The arithmetic of the front end in single precision, on CMSIS-DSP; part of frontend.c.
 #ifndef M3NET_CORE_FRONTEND_F32_H_
 #define M3NET_CORE_FRONTEND_F32_H_
 
@@ -19,12 +19,13 @@ typedef struct {
   arm_rfft_fast_instance_f32 fft;
 } frontend_work;
 
-static bool work_init(frontend_work* work) {
-  return FFT_INIT(M3NET_FRONTEND_FFT_SAMPLES)(&work->fft) == ARM_MATH_SUCCESS;
+static m3net_status work_init(frontend_work* work) {
+  const arm_status status = FFT_INIT(M3NET_FRONTEND_FFT_SAMPLES)(&work->fft);
+  return status == ARM_MATH_SUCCESS ? M3NET_OK : M3NET_ERROR_CONFIG;
 }
 
-// The samples stay integers instead of fractions of full scale: powers are 2^30 times too large,
-// exactly, and the logarithm takes that off again.
+// Samples are integers, not fractions of full scale, so powers are too large by exactly 2^30; the
+// logarithm subtracts that.
 #define POWER_EXPONENT 30
 #define POWER_SCALE 1073741824.0f
 

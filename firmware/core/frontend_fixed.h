@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The arithmetic of the front end in whole numbers, for cores without FPU; a part of frontend.c.
-// m3net_tf/frontend/fixed.py computes the same bits and says why no value leaves its word.
+// The arithmetic of the front end in integers, for cores without FPU; part of frontend.c.
+// m3net_tf/frontend/fixed.py computes the same bits and shows that no value overflows.
 #ifndef M3NET_CORE_FRONTEND_FIXED_H_
 #define M3NET_CORE_FRONTEND_FIXED_H_
 
@@ -17,7 +17,7 @@ typedef struct {
   int32_t re, im;
 } complex_word;
 
-// Of 64 bits; as words, for then compilers find the instruction that multiplies and adds.
+// 64 bits as two words, so that compilers use the multiply-accumulate instruction.
 typedef struct {
   uint32_t low, high;
 } power_word;
@@ -30,9 +30,9 @@ typedef struct {
   int32_t log_mel[MEL];
 } frontend_work;
 
-static bool work_init(frontend_work* work) {
+static m3net_status work_init(frontend_work* work) {
   (void)work;
-  return true;
+  return M3NET_OK;
 }
 
 static inline int32_t high_word(int64_t value) { return (int32_t)(value >> 32); }
@@ -56,7 +56,7 @@ static inline void join(complex_word* at_a, complex_word* at_c, complex_word* at
   *at_d = (complex_word){odd.re - gap.im, odd.im + gap.re};
 }
 
-// Keeps the compiler from loading everything first: the core has too few registers for that.
+// Keeps the compiler from loading all values first: the core has too few registers.
 #define ONE_AFTER_ANOTHER() __asm volatile("" ::: "memory")
 
 // In place; the points come in bit-reversed order.
@@ -151,8 +151,8 @@ static inline int8_t quantize(int32_t value) {
   return (int8_t)(step < -128 ? -128 : step > 127 ? 127 : step);
 }
 
-// With as many fraction bits as there is room for, and one more for the high word of a Q31 product.
-// Of an odd frame the window has a last zero.
+// With as many fraction bits as fit, and one more for the high word of a Q31 product. If the frame
+// is odd, the window ends with a zero.
 static inline int32_t windowed(const int16_t* samples, uint32_t place) {
   const int64_t sample = samples[place] * (1 << M3NET_FRONTEND_FIXED_SAMPLE_SHIFT);
   return high_word(sample * m3net_frontend_fixed_window[place]);

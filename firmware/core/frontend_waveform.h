@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The arithmetic of a front end that gives the samples themselves: each becomes one of 256 levels,
-// by rounding or, companded, by a table. A part of frontend.c; whole numbers on every core.
+// The arithmetic of a front end whose features are the samples: each becomes one of 256 levels, by
+// rounding or, if companded, by a table. Part of frontend.c; integers on every core.
 #ifndef M3NET_CORE_FRONTEND_WAVEFORM_H_
 #define M3NET_CORE_FRONTEND_WAVEFORM_H_
 
 typedef struct {
-  uint8_t unused;  // a sample needs nothing of the others
+  uint8_t unused;  // samples are independent of each other
 } frontend_work;
 
 _Static_assert(FRAME == HOP && BINS == HOP, "a column is a hop of samples");
 
-static bool work_init(frontend_work* work) {
+static m3net_status work_init(frontend_work* work) {
   (void)work;
-  return true;
+  return M3NET_OK;
 }
 
 #ifdef M3NET_FRONTEND_WAVEFORM_ROUNDED
@@ -35,7 +35,7 @@ static bool tables_fit(void) {
   return true;
 }
 
-// Counts the steps that the sample is above, by bisection.
+// Counts the steps below the sample, by bisection.
 static inline int8_t level_of(int32_t sample) {
   const int16_t* last = m3net_frontend_waveform_last;
   int32_t steps = 0;

@@ -21,7 +21,7 @@
 
 namespace {
 
-// Width of the model's activations, and the kernels' forms for it.
+// Width of the model's activations, and the kernels for it.
 #if M3NET_MODEL_ACTIVATION_BITS == 16
 using Activation = int16_t;
 constexpr TfLiteType kActivationType = kTfLiteInt16;
@@ -34,8 +34,8 @@ constexpr TfLiteType kActivationType = kTfLiteInt8;
 #define M3NET_KERNEL_INT8_OR_ANY(name) M3NET_KERNEL(name)
 #endif
 
-// Registers the kernels' forms for one width where TFLM has one: exported models have one width
-// throughout, and the general forms would link code that never runs.
+// Registers kernels for a single width where TFLM has them: an exported model has one width
+// throughout, and the general kernels would link code that never runs.
 class Resolver : public tflite::MicroMutableOpResolver<M3NET_MODEL_OPERATOR_COUNT> {
   using Base = tflite::MicroMutableOpResolver<M3NET_MODEL_OPERATOR_COUNT>;
 
@@ -72,7 +72,7 @@ TfLiteStatus AddOperators(Resolver* resolver) {
   return kTfLiteOk;
 }
 
-// Times operators while somebody wants to know, and costs next to nothing otherwise.
+// Times operators while a report is set; without one it costs next to nothing.
 class Profiler : public tflite::MicroProfilerInterface {
  public:
   uint32_t BeginEvent(const char* tag) override {
@@ -84,18 +84,20 @@ class Profiler : public tflite::MicroProfilerInterface {
   void EndEvent(uint32_t) override {
     if (report_ == nullptr) return;
     const uint32_t steps = m3net_board_counter() - start_;
-    report_(index_++, tag_, steps);
+    report_(context_, index_++, tag_, steps);
   }
-  void Start(m3net_layer_report report) {
+  void Start(m3net_layer_report report, void* context) {
     report_ = report;
+    context_ = context;
     index_ = 0;
   }
   void Stop() { report_ = nullptr; }
-  // Lives in the caller's memory and is never deleted; there is no heap to delete from.
+  // It lies in the caller's memory and is never deleted; there is no heap.
   static void operator delete(void*) {}
 
  private:
   m3net_layer_report report_ = nullptr;
+  void* context_ = nullptr;
   const char* tag_ = nullptr;
   uint32_t start_ = 0;
   uint32_t index_ = 0;
@@ -140,7 +142,7 @@ size_t MissingBytes(const char* message) {
   return value;
 }
 
-// Whether the runtime's message speaks of too little memory.
+// Whether the runtime's message reports too little memory.
 bool IsShortage() {
   const char* message = m3net_runtime_log_message();
   for (const char* words : {"missing: ", "Too many buffers", "allocat"}) {
@@ -150,7 +152,7 @@ bool IsShortage() {
 }
 
 m3net_status CheckBytes(const unsigned char* data, size_t bytes, uint32_t crc32) {
-  // The runtime trusts the file: damaged offsets would lead it anywhere.
+  // The runtime does not check the file: damaged offsets would make it read any address.
   if (m3net_crc32(0, data, bytes) != crc32) return M3NET_ERROR_CRC;
   if (!tflite::ModelBufferHasIdentifier(data) ||
       tflite::GetModel(data)->version() != TFLITE_SCHEMA_VERSION) {
@@ -159,7 +161,7 @@ m3net_status CheckBytes(const unsigned char* data, size_t bytes, uint32_t crc32)
   return M3NET_OK;
 }
 
-// One network and its interpreter; several share an arena, for they run one after the other.
+// One network and its interpreter; several share an arena because they run one after the other.
 class Network {
  public:
   Network(const unsigned char* data, const Resolver& resolver, tflite::MicroAllocator* allocator,
@@ -187,7 +189,7 @@ class Network {
   }
 
   m3net_status Run() {
-    // An LSTM's state must not go over from one clip to the next.
+    // An LSTM must not keep its state from one clip to the next.
     if (interpreter_.Reset() != kTfLiteOk) return M3NET_ERROR_INVOKE;
     Widen();
     if (interpreter_.Invoke() != kTfLiteOk) return M3NET_ERROR_INVOKE;
@@ -199,8 +201,8 @@ class Network {
   const int8_t* output() const { return output_; }
 
  private:
-  // Both go through a 16-bit tensor in place, in the order that overwrites nothing still to be
-  // read, and do nothing to an int8 one.
+  // Both convert a 16-bit tensor in place, in the order that overwrites no value before it is read,
+  // and leave an int8 tensor as it is.
   void Widen() {
     if (sizeof(Activation) == 1) return;
     auto* wide = reinterpret_cast<Activation*>(input_ - input_count_);
@@ -228,8 +230,8 @@ static_assert(M3NET_MODEL_INPUT_BYTES == M3NET_WARP_BINS * M3NET_WARP_FRAMES_IN,
               "the warp is not the model's: export both from one run");
 #define M3NET_NETWORK_INPUT_BYTES (M3NET_WARP_BINS * M3NET_WARP_FRAMES_OUT * M3NET_WARP_CHANNELS)
 
-// DiffRes: a network of its own scores the frames, which are then merged by their scores. Features
-// and scores have their own memory, for the arena is the next network's by then.
+// DiffRes: one network scores the frames, which are then merged by their scores. Features and
+// scores have their own memory because the next network uses the arena by then.
 class FrameMerger {
  public:
   FrameMerger(const Resolver& resolver, tflite::MicroAllocator* allocator, Profiler* profiler)
@@ -345,8 +347,8 @@ m3net_status m3net_model_run(m3net_model* model) {
   return model->network.Run();
 }
 
-m3net_status m3net_model_profile(m3net_model* model, m3net_layer_report report) {
-  model->profiler.Start(report);
+m3net_status m3net_model_profile(m3net_model* model, m3net_layer_report report, void* context) {
+  model->profiler.Start(report, context);
   const m3net_status status = m3net_model_run(model);
   model->profiler.Stop();
   return status;

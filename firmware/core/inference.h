@@ -22,7 +22,7 @@ extern "C" {
 #define M3NET_MODEL_OBJECT_BYTES \
   (sizeof(void*) * (128 + 16 * M3NET_MODEL_OPERATOR_COUNT) + M3NET_MODEL_MERGER_BYTES)
 
-// What DiffRes needs besides: a second interpreter, the features and their scores, a row in work.
+// Additional memory for DiffRes: a second interpreter, the features, their scores, one row.
 #ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
 #define M3NET_MODEL_MERGER_BYTES                                          \
   (sizeof(void*) * 128 + M3NET_MODEL_INPUT_BYTES + M3NET_WARP_FRAMES_IN + \
@@ -47,8 +47,8 @@ size_t m3net_model_size(void);
 m3net_status m3net_model_init(void* memory, size_t memory_bytes, uint8_t* arena, size_t arena_bytes,
                               m3net_model** model);
 
-/// The int8 features, M3NET_MODEL_INPUT_BYTES long. To be filled anew before each run: the
-/// planner may use its memory for other tensors.
+/// The int8 features, M3NET_MODEL_INPUT_BYTES long. Fill them before each run: the planner may use
+/// their memory for other tensors.
 int8_t* m3net_model_input(m3net_model* model);
 
 /// The int8 scores, M3NET_MODEL_CLASS_COUNT of them, valid until the next run.
@@ -57,18 +57,22 @@ const int8_t* m3net_model_output(const m3net_model* model);
 /// Runs the model once.
 m3net_status m3net_model_run(m3net_model* model);
 
-/// Takes what one operator of the model cost: its place in the order of execution, its name, and
-/// the steps of m3net_board_counter() that it took.
-typedef void (*m3net_layer_report)(uint32_t index, const char* name, uint32_t steps);
+/// Takes what one operator of the model cost.
+///
+/// @param context  as given to m3net_model_profile().
+/// @param index    its place in the order of execution.
+/// @param steps    of m3net_board_counter().
+typedef void (*m3net_layer_report)(void* context, uint32_t index, const char* name, uint32_t steps);
 
-/// Runs the model once and reports each operator as it ends. What the report itself takes is in no
-/// operator's figure. As m3net_model_run() otherwise.
-m3net_status m3net_model_profile(m3net_model* model, m3net_layer_report report);
+/// Runs the model once, as m3net_model_run() does, and calls `report` with `context` as each
+/// operator ends. No operator's cost includes the report itself.
+m3net_status m3net_model_profile(m3net_model* model, m3net_layer_report report, void* context);
 
 /// Bytes of the arena that are in use.
 size_t m3net_model_arena_used(const m3net_model* model);
 
-/// After M3NET_ERROR_ARENA: bytes that the first request that failed was short of; 0 if unknown.
+/// After M3NET_ERROR_ARENA: bytes by which the first failed request exceeded the arena; 0 if
+/// unknown.
 size_t m3net_model_arena_missing(void);
 
 /// First message of the runtime since the last call of init or run; empty if none.

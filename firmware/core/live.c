@@ -8,16 +8,13 @@
 
 #define HOP M3NET_FRONTEND_HOP_SAMPLES
 #define QUEUE M3NET_LIVE_QUEUE_HOPS
-#define WAITING_MOST (QUEUE - 1u)  // the hop worked on last keeps its place
+#define MAX_WAITING (QUEUE - 1u)  // the hop that was processed last keeps its place
 
-_Static_assert((QUEUE & (QUEUE - 1u)) == 0u, "the queue's counters wrap: a power of two");
+_Static_assert((QUEUE & (QUEUE - 1u)) == 0u, "the queue's counters wrap: use a power of two");
 _Static_assert(M3NET_DETECTOR_CLASS_COUNT == M3NET_MODEL_CLASS_COUNT,
                "the detector's classes are not the model's: export both from one run");
 
-// The microphone's callback has no argument of its own.
-static m3net_live* listening;
-
-// One side of the queue reads what the other writes.
+// Interrupt and main loop each read the counter that the other one writes.
 static uint32_t load(const uint32_t* counter) { return __atomic_load_n(counter, __ATOMIC_ACQUIRE); }
 
 static void store(uint32_t* counter, uint32_t value) {
@@ -31,24 +28,25 @@ m3net_status m3net_live_init(m3net_live* live, m3net_recognizer* recognizer) {
   return m3net_detector_init(&live->detector, &m3net_detector_defaults);
 }
 
-static void half_ready(const int16_t* half) { (void)m3net_live_hear(listening, half); }
+static void half_ready(void* context, const int16_t* half) {
+  (void)m3net_live_hear((m3net_live*)context, half);  // a full queue is counted there
+}
 
-int m3net_live_start(m3net_live* live, bool microphone) {
+m3net_status m3net_live_start(m3net_live* live, bool microphone) {
   m3net_live_stop(live);
   m3net_recognizer_reset(live->recognizer);
   m3net_detector_reset(&live->detector);
   memset(&live->statistics, 0, sizeof(live->statistics));
   store(&live->head, 0);
   store(&live->tail, 0);
-  listening = live;
   if (microphone) {
-    const int refused =
-        m3net_board_audio_start(M3NET_FRONTEND_SAMPLE_RATE_HZ, live->halves, HOP, half_ready);
-    if (refused != 0) return refused;
+    const m3net_status status =
+        m3net_board_audio_start(M3NET_FRONTEND_SAMPLE_RATE_HZ, live->halves, HOP, half_ready, live);
+    if (status != M3NET_OK) return status;
   }
   live->microphone = microphone;
   live->on = true;
-  return 0;
+  return M3NET_OK;
 }
 
 void m3net_live_stop(m3net_live* live) {
@@ -57,23 +55,23 @@ void m3net_live_stop(m3net_live* live) {
   live->microphone = false;
 }
 
-bool m3net_live_hear(m3net_live* live, const int16_t* hop) {
+m3net_status m3net_live_hear(m3net_live* live, const int16_t* hop) {
   const uint32_t head = live->head;
-  if (head - load(&live->tail) >= WAITING_MOST) {
+  if (head - load(&live->tail) >= MAX_WAITING) {
     ++live->statistics.lost_hops;
-    return false;
+    return M3NET_ERROR_FULL;
   }
   memcpy(live->queue[head % QUEUE], hop, HOP * sizeof(int16_t));
-  live->heard_us[head % QUEUE] = m3net_board_time_us();
+  live->arrived_us[head % QUEUE] = m3net_board_time_us();
   store(&live->head, head + 1u);
-  return true;
+  return M3NET_OK;
 }
 
 bool m3net_live_waiting(const m3net_live* live) {
   return live->on && load(&live->head) != live->tail;
 }
 
-static void run(m3net_live* live, uint64_t heard_us, m3net_live_result* result) {
+static void run(m3net_live* live, uint64_t arrived_us, m3net_live_result* result) {
   m3net_live_statistics* statistics = &live->statistics;
   const uint64_t start_us = m3net_board_time_us();
   m3net_recognizer_load_window(live->recognizer);
@@ -85,7 +83,7 @@ static void run(m3net_live* live, uint64_t heard_us, m3net_live_result* result) 
   const int8_t* scores = m3net_model_output(live->recognizer->model);
   result->has_event = m3net_detector_step(&live->detector, scores, &result->event);
   if (!result->has_event) return;
-  result->latency_us = (uint32_t)(m3net_board_time_us() - heard_us);
+  result->latency_us = (uint32_t)(m3net_board_time_us() - arrived_us);
   ++statistics->events;
   statistics->latency_us = result->latency_us;
   if (result->latency_us > statistics->max_latency_us) {
@@ -101,14 +99,14 @@ bool m3net_live_step(m3net_live* live, m3net_live_result* result) {
   memset(result, 0, sizeof(*result));
   result->hop = live->queue[place];
   ++live->statistics.hops;
-  const uint64_t heard_us = live->heard_us[place];
+  const uint64_t arrived_us = live->arrived_us[place];
   result->has_column =
       m3net_frontend_push(live->recognizer->frontend, live->queue[place], result->column);
   if (result->has_column) {
     ++live->statistics.columns;
     m3net_ring_push(&live->recognizer->ring, result->column);
     if (m3net_detector_wants_inference(&live->detector, result->column)) {
-      run(live, heard_us, result);
+      run(live, arrived_us, result);
     }
   }
   store(&live->tail, live->tail + 1u);

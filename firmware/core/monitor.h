@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The monitor: text commands over the console, with checksummed binary blocks for audio and
-// features; docs/monitor.md is its specification. Lines that end in '%' go to the MLPerf Tiny
-// protocol of eembc.h instead, so both share one wire.
+// features; docs/monitor.md is its specification. Commands that end in '%' go to the MLPerf Tiny
+// protocol of eembc.h instead, so both share one line.
 #ifndef M3NET_CORE_MONITOR_H_
 #define M3NET_CORE_MONITOR_H_
 
@@ -21,7 +21,7 @@ extern "C" {
 /// Version of the protocol.
 #define M3NET_MONITOR_PROTOCOL 1u
 
-/// Longest line, its end not counted.
+/// Longest line, without its end.
 #define M3NET_MONITOR_LINE_BYTES 127u
 
 /// Most bytes of one binary block.
@@ -30,10 +30,10 @@ extern "C" {
 /// Most runs of the model that one command may ask for.
 #define M3NET_MONITOR_MAX_RUNS 1000u
 
-/// A block whose bytes stop coming for so long is given up.
+/// A block is given up if no byte of it comes for this long.
 #define M3NET_MONITOR_BLOCK_TIMEOUT_US 500000u
 
-/// After a damaged line, everything is dropped until nothing has come for so long.
+/// After a damaged line, everything is dropped until no byte has come for this long.
 #define M3NET_MONITOR_QUIET_US 100000u
 
 typedef enum {
@@ -71,12 +71,12 @@ typedef struct {
   uint32_t block_crc;
 
   m3net_load_kind load;
-  uint32_t load_bytes;  ///< In all.
-  uint32_t next;        ///< Offset of the next byte wanted.
+  uint32_t load_bytes;  ///< Of the whole input.
+  uint32_t next;        ///< Offset of the next byte that is expected.
   int16_t hop[M3NET_FRONTEND_HOP_SAMPLES];
-  uint32_t hop_bytes;  ///< Of the hop that is being put together.
+  uint32_t hop_bytes;  ///< Of the hop that is incomplete yet.
   uint32_t frames;
-  uint32_t frames_wanted;
+  uint32_t frames_expected;
   uint32_t frontend_steps;
 
   bool has_result;
@@ -85,8 +85,8 @@ typedef struct {
   bool stream_columns;
   bool stream_scores;
   bool stream_audio;
-  uint32_t lost_hops_told;
-  uint32_t audio_overruns_told;
+  uint32_t reported_lost_hops;
+  uint32_t reported_audio_overruns;
   uint32_t baud;
 
   m3net_duty duty;  ///< Since the last start of a stream.
@@ -98,23 +98,22 @@ typedef struct {
 
 /// Sets up a monitor.
 ///
-/// @param buffer  at least M3NET_MODEL_INPUT_BYTES bytes; with room for a window of samples, the
-///                board can also record and take the benchmark's audio.
+/// @param buffer  at least M3NET_MODEL_INPUT_BYTES bytes; if a window of samples fits, the board
+///                can also record and take the benchmark's audio.
 void m3net_monitor_init(m3net_monitor* monitor, m3net_recognizer* recognizer, m3net_live* live,
                         uint8_t* buffer, uint32_t buffer_bytes, uint32_t arena_bytes);
 
-/// Says that it listens.
+/// Prints that the monitor is ready.
 void m3net_monitor_greet(m3net_monitor* monitor);
 
-/// Takes bytes that the console received, answers the commands that they complete.
+/// Takes bytes that the console received and answers the commands that they complete.
 void m3net_monitor_receive(m3net_monitor* monitor, const uint8_t* bytes, size_t count);
 
-/// Does what is due without a byte: time-outs, the next hop of audio. Returns whether there was
-/// anything to do.
+/// Does what needs no byte: time-outs and the next hop of audio. Returns whether a hop was waiting.
 bool m3net_monitor_poll(m3net_monitor* monitor);
 
-/// Feeds the watchdog, receives, polls, and sleeps if there was nothing to do: the body of the main
-/// loop.
+/// One turn of the main loop: polls, receives, and sleeps if there was nothing to do. The main loop
+/// feeds the watchdog; commands of many runs feed it before each one.
 void m3net_monitor_work(m3net_monitor* monitor);
 
 #ifdef __cplusplus

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What portable code may ask of the board and of the core it runs on. A board folder implements
-// the m3net_board_* part, the folder of its architecture the m3net_platform_* part.
+// What portable code may ask of the board and of the core that it runs on. A board's folder
+// implements m3net_board_*, the folder of its architecture m3net_platform_*.
 #ifndef M3NET_CORE_PLATFORM_H_
 #define M3NET_CORE_PLATFORM_H_
 
@@ -8,18 +8,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "status.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/// Facts about a board that portable code reads but never assumes.
+/// Facts about a board; portable code assumes none of them.
 typedef struct {
-  const char* name;           ///< As in the folder's name.
+  const char* name;           ///< The folder's name.
   const char* cpu_core;       ///< E.g. "cortex-m4f".
   const char* counter_unit;   ///< What m3net_board_counter() counts: "instructions" or "cycles".
   uint32_t counter_scale;     ///< Units for each step of the counter.
-  const uint8_t* job;         ///< Where a job image is put by the emulator or the debugger.
-  size_t job_capacity_bytes;  ///< Room for it.
+  const uint8_t* job;         ///< Where emulator or debugger put a job image.
+  size_t job_capacity_bytes;  ///< Of that memory.
   uint32_t clock_hz;          ///< Of the core.
   uint32_t uart_baud;         ///< Of the console, at start.
   bool has_audio;             ///< Whether m3net_board_audio_start() can succeed.
@@ -38,23 +40,25 @@ typedef enum {
   M3NET_RESET_FAULT,
 } m3net_reset_reason;
 
-/// Sets up clocks, console and counter. Called once, first thing in main(). Waits for hardware are
-/// bounded; what never comes ends in m3net_platform_panic().
+/// Sets up clocks, console and counter; main() calls it once, first. Waits for hardware are bounded
+/// and end in m3net_platform_panic().
 void m3net_board_init(void);
 
-/// Writes to the console and returns when all is handed over; safe in a fault handler.
+/// Writes to the console; returns when the hardware has taken every byte. Safe in a fault handler.
 void m3net_board_write(const char* bytes, size_t count);
 
-/// Takes up to `capacity` bytes that the console received; returns how many, 0 if none. Reception
-/// goes on in an interrupt meanwhile, into a ring of at least 512 bytes.
+/// Takes up to `capacity` bytes that the console received; returns how many. An interrupt receives
+/// them meanwhile into a ring of at least 512 bytes.
 size_t m3net_board_read(uint8_t* bytes, size_t capacity);
 
-/// Bytes that the console lost since the start because nobody took them in time.
+/// Bytes that the console lost since the start because the ring was full.
 uint32_t m3net_board_read_overruns(void);
 
-/// Changes the console's speed once all is sent; returns 0, or a negative number and changes
-/// nothing where the board cannot. The default cannot.
-int m3net_board_set_baud(uint32_t baud);
+/// Changes the console's speed once everything is sent.
+///
+/// @return M3NET_OK, or M3NET_ERROR_UNSUPPORTED for a speed that the board does not have; the speed
+///         then stays as it was. The default supports none.
+m3net_status m3net_board_set_baud(uint32_t baud);
 
 /// A counter that rises steadily and wraps at 2^32 steps of m3net_board_info.counter_scale units.
 uint32_t m3net_board_counter(void);
@@ -62,25 +66,33 @@ uint32_t m3net_board_counter(void);
 /// Microseconds since the start; never goes back.
 uint64_t m3net_board_time_us(void);
 
-/// Starts the microphone: samples go into the two halves of `ping_pong` in turn (2 * half_samples
-/// in all), and `half_ready` is called, from an interrupt, whenever one is full. A DMA may write
-/// there by words: `ping_pong` must be aligned to 4 bytes and half_samples be even.
+/// Takes one full half of the microphone's buffer, within an interrupt.
 ///
-/// @return 0, or a negative number if the board has no microphone, not at this rate, or not now.
-int m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong, size_t half_samples,
-                            void (*half_ready)(const int16_t* half));
+/// @param context  as given to m3net_board_audio_start().
+typedef void (*m3net_half_ready)(void* context, const int16_t* half);
 
-/// Stops the microphone and takes its power away.
+/// Starts the microphone: samples go into the two halves of `ping_pong` in turn (2 * half_samples
+/// in all), and an interrupt calls `half_ready` with `context` whenever one is full. A DMA may
+/// write whole words: `ping_pong` must be aligned to 4 bytes and half_samples must be even.
+///
+/// @return M3NET_OK, M3NET_ERROR_UNSUPPORTED (no microphone, or not at this rate),
+///         M3NET_ERROR_ARGUMENT (a buffer that the hardware cannot fill), M3NET_ERROR_CONFIG (a
+///         filter out of range) or M3NET_ERROR_HARDWARE (the hardware did not become ready).
+m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong,
+                                     size_t half_samples, m3net_half_ready half_ready,
+                                     void* context);
+
+/// Stops the microphone and switches it off; `half_ready` is not called again.
 void m3net_board_audio_stop(void);
 
-/// Halves that the hardware filled anew before `half_ready` had returned, since the start.
+/// Halves that the hardware overwrote before `half_ready` had returned, since the start.
 uint32_t m3net_board_audio_overruns(void);
 
-/// Sleeps until an interrupt is pending, even one that m3net_platform_lock() holds back. There must
-/// be one every 10 s at least, or the watchdog is not fed.
+/// Sleeps until an interrupt is pending, even one that m3net_platform_lock() holds back. One must
+/// come at least every 10 s, because a sleeping loop does not feed the watchdog.
 void m3net_board_idle(void);
 
-/// Starts anew, as after power-up but for m3net_board_reset_reason().
+/// Restarts the board, as after power-up except for m3net_board_reset_reason().
 __attribute__((noreturn)) void m3net_board_reset(void);
 
 /// Why the board started this time.
@@ -89,30 +101,34 @@ m3net_reset_reason m3net_board_reset_reason(void);
 /// Short name for a log line, e.g. "watchdog".
 const char* m3net_reset_reason_name(m3net_reset_reason reason);
 
-/// Starts the watchdog: the board restarts unless it is fed at least so often; 30 s must be
-/// possible.
+/// Starts the watchdog: the board restarts if it is not fed for `timeout_ms`, which may be up to
+/// 30 s (STM32 chips count to 32 s).
 void m3net_board_watchdog_start(uint32_t timeout_ms);
 
-/// Feeds the watchdog.
+/// Feeds the watchdog. The application's loops do this, never the code that they call to compute:
+/// the main loop in each turn, and a loop within one command or job before each run of the model.
+/// So one turn of any loop must end within the timeout: it may wait for the console or for the
+/// microphone, sleep (m3net_board_idle() ends every 10 s) and run the model once.
 void m3net_board_watchdog_feed(void);
 
-/// Marks a point in time for an energy meter: a pin goes low for a moment, then high again. Returns
-/// false where the board has no such pin, as by default.
-bool m3net_board_timestamp_pin(void);
+/// Marks a point in time for an energy meter: a pin goes low for a moment, then high again.
+///
+/// @return M3NET_OK, or M3NET_ERROR_UNSUPPORTED if the board has no such pin, as by default.
+m3net_status m3net_board_timestamp_pin(void);
 
-/// Holds interrupts back; returns what m3net_platform_unlock() wants. May be nested.
+/// Holds interrupts back; returns the state for m3net_platform_unlock(). Calls may be nested.
 uint32_t m3net_platform_lock(void);
 
-/// Lets interrupts through again if they were before.
+/// Restores the state of before m3net_platform_lock().
 void m3net_platform_unlock(uint32_t state);
 
-/// Bytes of stack that exist, without the guard.
+/// Bytes of the stack, without its guard.
 size_t m3net_platform_stack_size(void);
 
-/// Bytes of stack that have been in use at any time since the start (watermark).
+/// The most bytes of the stack that were in use since the start (watermark).
 size_t m3net_platform_stack_used(void);
 
-/// Reports an error that leaves no way on, and stops.
+/// Prints an error after which nothing can continue, and stops.
 __attribute__((noreturn)) void m3net_platform_panic(const char* code, const char* text,
                                                     uint32_t value);
 

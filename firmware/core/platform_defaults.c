@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is alike on all boards, and what a board says that leaves out an optional feature.
+// Code that is the same on all boards, and defaults for optional features of a board.
 
 #include "platform.h"
 
@@ -8,9 +8,11 @@ const char* m3net_reset_reason_name(m3net_reset_reason reason) {
   return (unsigned)reason < sizeof(names) / sizeof(names[0]) ? names[reason] : names[0];
 }
 
-__attribute__((weak)) int m3net_board_set_baud(uint32_t baud) {
+__attribute__((weak)) m3net_status m3net_board_set_baud(uint32_t baud) {
   (void)baud;
-  return -1;
+  return M3NET_ERROR_UNSUPPORTED;
 }
 
-__attribute__((weak)) bool m3net_board_timestamp_pin(void) { return false; }
+__attribute__((weak)) m3net_status m3net_board_timestamp_pin(void) {
+  return M3NET_ERROR_UNSUPPORTED;
+}

@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-#include "platform.h"
-
 _Static_assert(M3NET_MODEL_INPUT_BYTES == M3NET_RING_WINDOW_BYTES,
                "the model's input is not one window of features: export both from one run");
 
@@ -38,9 +36,9 @@ uint32_t m3net_recognizer_hear(m3net_recognizer* recognizer, const uint8_t* clip
                                uint32_t samples) {
   int16_t hop[M3NET_FRONTEND_HOP_SAMPLES];
   uint32_t columns = 0;
-  const uint32_t wanted =
+  const uint32_t frames =
       1u + (samples - M3NET_FRONTEND_FRAME_SAMPLES) / M3NET_FRONTEND_HOP_SAMPLES;
-  for (uint32_t at = 0; at < samples && columns < wanted; at += M3NET_FRONTEND_HOP_SAMPLES) {
+  for (uint32_t at = 0; at < samples && columns < frames; at += M3NET_FRONTEND_HOP_SAMPLES) {
     const uint32_t left = samples - at;
     const uint32_t count = left < M3NET_FRONTEND_HOP_SAMPLES ? left : M3NET_FRONTEND_HOP_SAMPLES;
     memcpy(hop, clip + 2u * at, 2u * count);
@@ -59,7 +57,6 @@ void m3net_recognizer_load_features(m3net_recognizer* recognizer, const int8_t* 
 }
 
 m3net_status m3net_recognizer_run(m3net_recognizer* recognizer) {
-  m3net_board_watchdog_feed();  // one command may ask for many runs
   return m3net_model_run(recognizer->model);
 }
 

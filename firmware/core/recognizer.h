@@ -25,33 +25,35 @@ typedef struct {
   m3net_model* model;
 } m3net_recognizer;
 
-/// Bytes of front end and ring: what hearing needs besides the model.
+/// Bytes of front end and ring, which are needed in addition to the model's.
 size_t m3net_recognizer_frontend_bytes(void);
 
 /// Sets up front end, ring and model. The arena must be aligned to M3NET_MODEL_ALIGNMENT.
 m3net_status m3net_recognizer_init(m3net_recognizer* recognizer, uint8_t* arena,
                                    size_t arena_bytes);
 
-/// Forgets the audio heard so far.
+/// Discards earlier audio.
 void m3net_recognizer_reset(m3net_recognizer* recognizer);
 
-/// Hears one hop of M3NET_FRONTEND_HOP_SAMPLES samples; returns whether it completed a column.
+/// Takes one hop of M3NET_FRONTEND_HOP_SAMPLES samples; returns whether it completed a column.
 bool m3net_recognizer_push(m3net_recognizer* recognizer, const int16_t* hop);
 
-/// Hears a whole clip of little-endian samples; reset before. The last hop is filled up with
-/// silence, which no complete frame of the clip reaches.
+/// Takes a whole clip of little-endian samples; call m3net_recognizer_reset() before. The last hop
+/// is padded with silence, which is in no complete frame of the clip.
 ///
 /// @param samples  at least M3NET_FRONTEND_FRAME_SAMPLES.
-/// @return the columns made.
+/// @return the number of columns.
 uint32_t m3net_recognizer_hear(m3net_recognizer* recognizer, const uint8_t* clip, uint32_t samples);
 
-/// Gives the model the columns heard.
+/// Copies the columns so far into the model's input.
 void m3net_recognizer_load_window(m3net_recognizer* recognizer);
 
-/// Gives the model a window of features from elsewhere, features[bin * FRAMES + frame].
+/// Copies a window of features from elsewhere into the model's input, features[bin * FRAMES +
+/// frame].
 void m3net_recognizer_load_features(m3net_recognizer* recognizer, const int8_t* features);
 
-/// Runs the model on what was loaded; load again before the next run.
+/// Runs the model on its input; load that again before the next run. The caller's loop feeds the
+/// watchdog, if there is one.
 m3net_status m3net_recognizer_run(m3net_recognizer* recognizer);
 
 /// Index of the class with the highest score; the first one if several share it.

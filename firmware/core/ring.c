@@ -28,11 +28,11 @@ void m3net_ring_push(m3net_ring* ring, const int8_t* column) {
 
 void m3net_ring_copy(const m3net_ring* ring, int8_t* input) {
 #ifdef M3NET_FRONTEND_WAVEFORM
-  const uint32_t newest = ring->next * BINS;  // bytes at and behind the start of the array
+  const uint32_t newest = ring->next * BINS;  // bytes at the start of the array
   memcpy(input, ring->values + newest, sizeof(ring->values) - newest);
   memcpy(input + (sizeof(ring->values) - newest), ring->values, newest);
 #else
-  const uint32_t newest = ring->next;  // columns at and behind the start of the array
+  const uint32_t newest = ring->next;  // columns at the start of the array
   const int8_t* row = ring->values;
   for (uint32_t bin = 0; bin < BINS; ++bin, row += FRAMES, input += FRAMES) {
     memcpy(input, row + newest, FRAMES - newest);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The last M3NET_FRONTEND_FRAMES columns of features, kept so that the model's input
-// (bin by bin, the oldest column first) is a matter of two block copies a bin. Columns of samples
-// lie one behind the other, a single row: two block copies in all.
+// The last M3NET_FRONTEND_FRAMES columns of features, stored so that the model's input (bin by bin,
+// the oldest column first) takes two block copies per bin. Columns of samples form a single row:
+// two block copies in all.
 #ifndef M3NET_CORE_RING_H_
 #define M3NET_CORE_RING_H_
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,26 +30,26 @@ extern "C" {
 /// Columns of features; owned by the caller, set up by m3net_ring_reset().
 typedef struct {
   int8_t values[M3NET_RING_WINDOW_BYTES];  ///< values[bin * FRAMES + place]; [place * BINS + bin]
-  uint32_t next;                           ///< place that the next column takes: the oldest one
+  uint32_t next;                           ///< place of the next column; holds the oldest one
   uint32_t columns;                        ///< columns pushed since the reset
 } m3net_ring;
 
 /// Bytes of a ring.
 size_t m3net_ring_size(void);
 
-/// Empties the ring; columns not yet heard count as the lowest feature value.
+/// Empties the ring: all columns get the lowest feature value.
 void m3net_ring_reset(m3net_ring* ring);
 
-/// Adds a column of M3NET_FRONTEND_FEATURE_BINS values in the place of the oldest.
+/// Replaces the oldest column by one of M3NET_FRONTEND_FEATURE_BINS values.
 void m3net_ring_push(m3net_ring* ring, const int8_t* column);
 
-/// Whether the ring is full of columns that were heard.
-static inline int m3net_ring_full(const m3net_ring* ring) {
+/// Whether every column has been pushed since the reset.
+static inline bool m3net_ring_full(const m3net_ring* ring) {
   return ring->columns >= M3NET_FRONTEND_FRAMES;
 }
 
-/// Writes the window as the model wants it: input[bin * FRAMES + frame], the oldest frame first; of
-/// samples the oldest one first.
+/// Writes the window in the model's layout: input[bin * FRAMES + frame], the oldest frame first; of
+/// samples, the oldest sample first.
 void m3net_ring_copy(const m3net_ring* ring, int8_t* input);
 
 #ifdef __cplusplus

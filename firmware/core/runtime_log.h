@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where TFLM's messages go: the first one since the last clear is kept for the error line.
+// The sink of TFLM's messages: it keeps the first one since the last clear for the error line.
 #ifndef M3NET_CORE_RUNTIME_LOG_H_
 #define M3NET_CORE_RUNTIME_LOG_H_
 
@@ -7,7 +7,7 @@
 extern "C" {
 #endif
 
-/// Forgets the kept message.
+/// Discards the message.
 void m3net_runtime_log_clear(void);
 
 /// The first message since the last clear, without line ends; empty if none.

@@ -7,7 +7,7 @@
 // Logarithms are in octaves times 2^16.
 #define FRACTION_BITS 16
 
-// log2 of a positive number: a line within each cell of the table.
+// log2 of a positive number, linear within each cell of the table.
 static inline int32_t log2_of(const uint32_t* table, uint64_t value) {
   const uint32_t shift = (uint32_t)__builtin_clzll(value);
   const uint64_t mantissa = value << shift;  // the leading bit at the top
@@ -66,13 +66,13 @@ void m3net_warp_run(const m3net_warp* warp, const int8_t* features, const int8_t
     sum += score;
     if (score > largest) largest = score;
   }
-  const uint32_t unscored = sum == 0u ? 1u : 0u;  // all frames are rated evenly then
+  const uint32_t unscored = sum == 0u ? 1u : 0u;  // then all frames have the same score
   if (unscored) {
     sum = warp->frames_in;
     largest = 1;
   }
-  // Each frame is a piece of frames_out units a score; `whole` units fill a row. No piece is longer
-  // than a row, and all of them together fill the rows at most.
+  // Each frame is a piece of frames_out units per score; `whole` units fill a row. No piece is
+  // longer than a row, and all pieces together fill no more than all rows.
   const uint32_t most = warp->frames_out * largest;
   const uint32_t whole = sum > most ? sum : most;
   uint32_t filled = 0;

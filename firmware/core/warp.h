@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// DiffRes's warp: merges the frames of a map of features by their scores, in one pass over them and
-// in whole numbers, so that every compiler gives the bytes of m3net_tf/runtime/warp.py.
+// DiffRes's warp: merges the frames of a feature map by their scores, in one pass and in integers,
+// so that every compiler gives the bytes of m3net_tf/runtime/warp.py.
 #ifndef M3NET_CORE_WARP_H_
 #define M3NET_CORE_WARP_H_
 
@@ -14,7 +14,7 @@ extern "C" {
 /// Cells of the table of logarithms.
 #define M3NET_WARP_LOG2_CELLS 128
 
-/// Channels that go out: mean, maximum, resolution encoding.
+/// Channels of the result: mean, maximum, resolution encoding.
 #define M3NET_WARP_CHANNELS 3
 
 /// A warp; the export generates it.
@@ -22,14 +22,15 @@ typedef struct {
   uint16_t bins;
   uint16_t frames_in;
   uint16_t frames_out;
-  uint16_t top_bits;         ///< the power of feature 127 is 2 to this; sums of weights fit above
-  uint32_t gain;             ///< steps of the feature in an octave, times 65536
+  uint16_t
+      top_bits;   ///< the power of feature 127 is 2 to this; the bits above hold sums of weights
+  uint32_t gain;  ///< steps of the feature in an octave, times 65536
   const uint64_t* powers;    ///< powers of the features -128 to 127
   const int16_t* positions;  ///< positional encoding, positions[frame * bins + bin], 32768 for 1
   const uint32_t* log2;      ///< log2(1 + i / CELLS) times 65536, i = 0 to CELLS
 } m3net_warp;
 
-/// What one bin of the row in work has gathered.
+/// Sums of one bin of the row in work.
 typedef struct {
   uint64_t sum;      ///< of powers times weights
   uint64_t largest;  ///< of powers times weights

@@ -28,7 +28,7 @@ typedef struct {
 
 static m3net_byte_ring received;
 
-void cmsdk_uart_start(void) {
+void m3net_cmsdk_uart_start(void) {
   UART->baud_divider = BOARD_UART_CLOCK_HZ / BOARD_UART_BAUD;
   UART->control = UART_CONTROL_TX_ON | UART_CONTROL_RX_ON | UART_CONTROL_RX_INTERRUPT;
   m3net_interrupt_enable(BOARD_UART_RX_INTERRUPT, 1);
@@ -42,7 +42,7 @@ void m3net_board_write(const char* bytes, size_t count) {
   }
 }
 
-void cmsdk_uart_received(void) {
+void m3net_cmsdk_uart_received(void) {
   if (UART->state & UART_STATE_RX_OVERRUN) {
     UART->state = UART_STATE_RX_OVERRUN;
     ++received.lost;
@@ -59,10 +59,10 @@ size_t m3net_board_read(uint8_t* bytes, size_t capacity) {
 
 uint32_t m3net_board_read_overruns(void) { return received.lost; }
 
-int m3net_board_set_baud(uint32_t baud) {
-  if (baud == 0u || BOARD_UART_CLOCK_HZ / baud < UART_LEAST_DIVIDER) return -1;
+m3net_status m3net_board_set_baud(uint32_t baud) {
+  if (baud == 0u || BOARD_UART_CLOCK_HZ / baud < UART_LEAST_DIVIDER) return M3NET_ERROR_UNSUPPORTED;
   while (UART->state & UART_STATE_TX_FULL) {
   }
   UART->baud_divider = BOARD_UART_CLOCK_HZ / baud;
-  return 0;
+  return M3NET_OK;
 }

@@ -6,9 +6,9 @@
 #define M3NET_DRIVERS_CMSDK_UART_H_
 
 /// Starts it.
-void cmsdk_uart_start(void);
+void m3net_cmsdk_uart_start(void);
 
 /// For the board's table of interrupts.
-void cmsdk_uart_received(void);
+void m3net_cmsdk_uart_received(void);
 
 #endif  // M3NET_DRIVERS_CMSDK_UART_H_

@@ -27,7 +27,7 @@ typedef struct {
 static void audio_due(void);
 
 const m3net_vector m3net_board_interrupts[] = {
-    [BOARD_UART_RX_INTERRUPT] = cmsdk_uart_received,
+    [BOARD_UART_RX_INTERRUPT] = m3net_cmsdk_uart_received,
     [BOARD_AUDIO_TIMER_INTERRUPT] = audio_due,
 };
 const uint32_t m3net_board_interrupt_count =
@@ -57,11 +57,12 @@ static struct {
   uint32_t last_ticks;     // counter when they were last added to
   uint32_t served;         // halves handed over or lost
   uint32_t lost;
-  void (*half_ready)(const int16_t* half);
+  m3net_half_ready half_ready;
+  void* context;
 } audio;
 
 void m3net_board_init(void) {
-  cmsdk_uart_start();
+  m3net_cmsdk_uart_start();
   TIMER->control = 0;
   TIMER->reload = TIMER_START;
   TIMER->value = TIMER_START;
@@ -89,14 +90,17 @@ static uint32_t job_word(uint32_t index) {
   return ((const volatile uint32_t*)BOARD_JOB_ADDRESS)[index];
 }
 
-int m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong, size_t half_samples,
-                            void (*half_ready)(const int16_t* half)) {
+m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong,
+                                     size_t half_samples, m3net_half_ready half_ready,
+                                     void* context) {
   const uint32_t bytes = job_word(3);
   if (job_word(0) != JOB_MAGIC || job_word(1) >> 16 != JOB_KIND_STREAM ||
       bytes > BOARD_JOB_CAPACITY_BYTES - JOB_HEADER_BYTES) {
-    return -1;
+    return M3NET_ERROR_UNSUPPORTED;
   }
-  if (sample_rate_hz == 0u || half_samples == 0u || half_samples > 65536u) return -2;
+  if (sample_rate_hz == 0u || half_samples == 0u || half_samples > 65536u) {
+    return M3NET_ERROR_ARGUMENT;
+  }
   m3net_board_audio_stop();
   if (audio.next == NULL) {
     audio.next = (const uint8_t*)BOARD_JOB_ADDRESS + JOB_HEADER_BYTES;
@@ -109,10 +113,11 @@ int m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong, size_t 
   audio.last_ticks = m3net_board_counter();
   audio.served = 0;
   audio.half_ready = half_ready;
+  audio.context = context;
   AUDIO_TIMER->reload = audio.period_ticks - 1u;
   AUDIO_TIMER->value = audio.period_ticks - 1u;
   AUDIO_TIMER->control = TIMER_CONTROL_ON | TIMER_CONTROL_INTERRUPT;
-  return 0;
+  return M3NET_OK;
 }
 
 void m3net_board_audio_stop(void) {
@@ -144,7 +149,7 @@ static void audio_due(void) {
     if (due - audio.served >= 1u) {
       ++audio.lost;
     } else {
-      audio.half_ready(half);
+      audio.half_ready(audio.context, half);
     }
   }
 }
@@ -158,11 +163,11 @@ void m3net_board_reset(void) {
 
 m3net_reset_reason m3net_board_reset_reason(void) { return reset_reason; }
 
-bool m3net_board_timestamp_pin(void) {
+m3net_status m3net_board_timestamp_pin(void) {
   const uint64_t until_us = m3net_board_time_us() + BOARD_PIN_LOW_US;
   LEDS &= ~1u;
   while (m3net_board_time_us() < until_us) {
   }
   LEDS |= 1u;
-  return true;
+  return M3NET_OK;
 }

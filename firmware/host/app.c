@@ -25,7 +25,7 @@ static int refuse(void) {
   static uint8_t arena[1024] __attribute__((aligned(16)));
   const size_t bytes = m3net_model_size();
   m3net_model* model = NULL;
-  const m3net_status found[] = {
+  const m3net_status statuses[] = {
       m3net_model_init(NULL, bytes, arena, sizeof(arena), &model),
       m3net_model_init(memory, bytes, NULL, sizeof(arena), &model),
       m3net_model_init(memory, bytes, arena, sizeof(arena), NULL),
@@ -35,8 +35,8 @@ static int refuse(void) {
       m3net_model_init(memory, bytes, arena, 16, &model),
       m3net_model_init(memory, bytes, arena, sizeof(arena), &model),
   };
-  for (size_t i = 0; i < sizeof(found) / sizeof(found[0]); ++i) {
-    printf("%s ", m3net_status_name(found[i]));
+  for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); ++i) {
+    printf("%s ", m3net_status_name(statuses[i]));
   }
   printf("%s\n", m3net_status_name((m3net_status)99));
   return model == NULL ? 0 : 2;

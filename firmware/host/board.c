@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A board of the host's: the console is standard input and output, the microphone a file of
-// samples, and time stands still unless somebody asks for it or sleeps.
+// samples, and time passes only while the firmware asks for it or sleeps.
 
 #include "board.h"
 
@@ -41,7 +41,8 @@ static struct {
   uint64_t due_us, period_us;
   uint32_t half;
   bool on, in_callback;
-  void (*half_ready)(const int16_t* half);
+  m3net_half_ready half_ready;
+  void* context;
 } audio;
 
 void m3net_board_init(void) {}
@@ -58,15 +59,17 @@ size_t m3net_board_read(uint8_t* bytes, size_t capacity) {
   struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
   if (host_sink != NULL || poll(&input, 1, 0) <= 0) return 0;
   const ssize_t count = read(STDIN_FILENO, bytes, capacity);
-  if (count <= 0) exit(0);  // whoever drove the board is gone
+  if (count <= 0) exit(0);  // the other side has closed it
   return (size_t)count;
 }
 
 uint32_t m3net_board_read_overruns(void) { return 0; }
 
-int m3net_board_set_baud(uint32_t baud) { return baud > 1000000u ? -1 : 0; }
+m3net_status m3net_board_set_baud(uint32_t baud) {
+  return baud > 1000000u ? M3NET_ERROR_UNSUPPORTED : M3NET_OK;
+}
 
-bool m3net_board_timestamp_pin(void) { return true; }
+m3net_status m3net_board_timestamp_pin(void) { return M3NET_OK; }
 
 uint32_t m3net_board_counter(void) { return counter += 7u; }
 
@@ -74,12 +77,12 @@ static void hear(void) {
   int16_t* half = audio.halves + audio.half * audio.half_samples;
   memset(half, 0, audio.half_samples * sizeof(int16_t));
   if (fread(half, sizeof(int16_t), audio.half_samples, host_microphone) == 0) {
-    rewind(host_microphone);  // over and over: a microphone does not end
+    rewind(host_microphone);  // over and over: a microphone never ends
   }
   audio.half ^= 1u;
   audio.due_us += audio.period_us;
   audio.in_callback = true;
-  audio.half_ready(half);
+  audio.half_ready(audio.context, half);
   audio.in_callback = false;
 }
 
@@ -93,9 +96,10 @@ uint64_t m3net_board_time_us(void) {
   return now_us;
 }
 
-int m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong, size_t half_samples,
-                            void (*half_ready)(const int16_t* half)) {
-  if (host_microphone == NULL) return -1;
+m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong,
+                                     size_t half_samples, m3net_half_ready half_ready,
+                                     void* context) {
+  if (host_microphone == NULL) return M3NET_ERROR_UNSUPPORTED;
   rewind(host_microphone);
   audio.halves = ping_pong;
   audio.half_samples = half_samples;
@@ -103,8 +107,9 @@ int m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong, size_t 
   audio.due_us = now_us + audio.period_us;
   audio.half = 0;
   audio.half_ready = half_ready;
+  audio.context = context;
   audio.on = true;
-  return 0;
+  return M3NET_OK;
 }
 
 void m3net_board_audio_stop(void) { audio.on = false; }
@@ -130,7 +135,7 @@ void m3net_board_reset(void) {
 
 m3net_reset_reason m3net_board_reset_reason(void) { return reason; }
 
-// A test that hangs is ended by whoever waits for it.
+// The test that waits for the program ends it if it hangs.
 void m3net_board_watchdog_start(uint32_t timeout_ms) { (void)timeout_ms; }
 
 void m3net_board_watchdog_feed(void) {}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the host's programs change of the host's board.
+// What the host's programs change on the host's board.
 #ifndef M3NET_HOST_BOARD_H_
 #define M3NET_HOST_BOARD_H_
 
@@ -8,16 +8,16 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/// Where a reset goes on.
+/// Where execution continues after a reset.
 extern jmp_buf host_restart;
 
-/// Takes what the console would print, if set; then nothing is read from standard input either.
+/// Takes the console's output, if set; standard input is not read then.
 extern void (*host_sink)(const char* bytes, size_t count);
 
-/// What the microphone hears: int16 samples; NULL if there is none.
+/// Input of the microphone: int16 samples; NULL if there is none.
 extern FILE* host_microphone;
 
-/// What m3net_board_info.job points to.
+/// The memory that m3net_board_info.job points to.
 #define HOST_JOB_BYTES (1u << 20)
 extern uint8_t host_job[HOST_JOB_BYTES];
 

@@ -58,7 +58,7 @@ static int run_crc(void) {
   for (size_t count; (count = fread(bytes, 1, sizeof(bytes), stdin)) > 0u;) {
     crc = m3net_crc32(crc, bytes, count);
   }
-  console_hex32(crc);
+  m3net_console_hex32(crc);
   return 0;
 }
 
@@ -69,14 +69,15 @@ static int run_jobs(size_t capacity, uint32_t feature_bytes, uint32_t min_clip_b
     memset(image, 0, capacity);
     if (length > capacity || fread(image, 1, length, stdin) != length) return fail("bad record");
     m3net_job job;
-    const m3net_job_problem found =
-        m3net_job_read(image, capacity, feature_bytes, min_clip_bytes, &job);
-    if (found.text == NULL) {
+    m3net_job_problem problem = {0};
+    const m3net_status status =
+        m3net_job_read(image, capacity, feature_bytes, min_clip_bytes, &job, &problem);
+    if (status == M3NET_OK) {
       // What was accepted must be readable to its last byte.
       (void)m3net_crc32(0, job.payload, (size_t)job.clip_count * job.clip_bytes);
     }
-    console_text(found.text == NULL ? "ok" : found.code);
-    console_end();
+    m3net_console_text(status == M3NET_OK ? "ok" : problem.code);
+    m3net_console_end();
   }
   free(image);
   return 0;

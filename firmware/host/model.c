@@ -48,10 +48,10 @@ m3net_status m3net_model_run(m3net_model* model) {
   return M3NET_OK;
 }
 
-m3net_status m3net_model_profile(m3net_model* model, m3net_layer_report report) {
+m3net_status m3net_model_profile(m3net_model* model, m3net_layer_report report, void* context) {
   const m3net_status status = m3net_model_run(model);
-  report(0, "CONV_2D", 4000);
-  report(1, "SOFTMAX", 100);
+  report(context, 0, "CONV_2D", 4000);
+  report(context, 1, "SOFTMAX", 100);
   return status;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The monitor on the host, over a model without a runtime.
 //
-//   serve [FILE]        answers on standard input and output; FILE is what the microphone hears
-//   batter COUNT SEED   takes COUNT malformed lines, and must answer as before in between
+//   serve [FILE]        answers on standard input and output; FILE is the microphone's input
+//   batter COUNT SEED   takes COUNT malformed lines, and must answer as before between them
 
 #include "monitor.h"
 
@@ -65,7 +65,7 @@ static uint32_t random_below(uint32_t limit) {  // xorshift64*
 static char answer[4096];
 static size_t answer_length;
 
-// Keeps the newest half of what was said, at least.
+// Keeps at least the newest half of the output.
 static void keep(const char* bytes, size_t count) {
   for (; count > 0u; --count, ++bytes) {
     if (answer_length + 1u == sizeof(answer)) {
@@ -90,14 +90,14 @@ static void let_time_pass(void) {
   (void)m3net_monitor_poll(&monitor);
 }
 
-static bool answers(const char* text, const char* wanted) {
+static bool answers(const char* text, const char* expected) {
   answer_length = 0;
   answer[0] = '\0';
   give_text(text);
-  return strstr(answer, wanted) != NULL;
+  return strstr(answer, expected) != NULL;
 }
 
-// Whether the monitor does all it should, whatever came before.
+// Whether the monitor still works, whatever it received before.
 static bool alive(void) {
   let_time_pass();
   give_text("%\n");  // ends whatever line was open, in both protocols
@@ -118,11 +118,11 @@ static bool alive(void) {
     give_text(header);
     give(block, bytes);
   }
-  char wanted[32];
+  char expected[32];
   // A sum of ones over 64, in each class; the first is the best of equals.
-  snprintf(wanted, sizeof(wanted), "label=0 out=%02x",
+  snprintf(expected, sizeof(expected), "label=0 out=%02x",
            (M3NET_MODEL_INPUT_BYTES + M3NET_MODEL_CLASS_COUNT - 1) / M3NET_MODEL_CLASS_COUNT / 64);
-  return answers("infer\n", wanted) && answers("name%", "m-name-dut-[host]\r\nm-ready\r\n");
+  return answers("infer\n", expected) && answers("name%", "m-name-dut-[host]\r\nm-ready\r\n");
 }
 
 static const char* const seeds[] = {

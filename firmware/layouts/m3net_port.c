@@ -4,8 +4,6 @@
 #include "platform.h"
 #include "runtime_log.h"
 
-__attribute__((weak)) void m3net_board_watchdog_feed(void) {}
-
 __attribute__((weak)) uint32_t m3net_board_counter(void) { return 0; }
 
 __attribute__((weak)) void m3net_runtime_log_clear(void) {}

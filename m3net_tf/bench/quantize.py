@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from m3net_tf.artifacts import provenance
-from m3net_tf.deployment import budgets
+from m3net_tf.deployment import cost_baselines
 from m3net_tf.deployment.chain import run_chain, saved_summary
 from m3net_tf.errors import ConfigError, FirmwareError
 from m3net_tf.export import export_run
@@ -37,8 +37,8 @@ def run_bench_quantize(
 
     Returns:
         ``cells``: for each run the board, ``network`` (the folder's name), the costs that
-        :mod:`m3net_tf.deployment.budgets` compares, accuracy on the test split and bytes of the
-        network.
+        :mod:`m3net_tf.deployment.cost_baselines` compares, accuracy on the test split and bytes of
+        the network.
 
     Raises:
         ConfigError: two runs have the same name, or a method is unknown.
@@ -78,12 +78,12 @@ def _cell(
     }
 
 
-def costlier(result: dict[str, Any], path: Path) -> list[budgets.Change]:
-    """Costs of these runs that exceed a file of budgets by more than the allowance.
+def costlier(result: dict[str, Any], path: Path) -> list[cost_baselines.Change]:
+    """Costs of these runs that exceed the accepted ones by more than the allowance.
 
     Args:
         result: result of :func:`run_bench_quantize`.
-        path: the file, as :func:`.budgets.update` writes it; other runs in it are ignored.
+        path: the file, as :func:`.cost_baselines.update` writes it; other runs in it are ignored.
 
     Raises:
         ConfigError: the file is missing or invalid.
@@ -91,5 +91,5 @@ def costlier(result: dict[str, Any], path: Path) -> list[budgets.Change]:
     if not path.exists():
         raise ConfigError(f"{path} is missing: make it with m3net bench quantize ... --update")
     names = {cell["network"] for cell in result["cells"]}
-    changes = budgets.compare(result, path)
-    return budgets.exceeded([change for change in changes if change[1] in names])
+    changes = cost_baselines.compare(result, path)
+    return cost_baselines.exceeded([change for change in changes if change[1] in names])

@@ -29,7 +29,7 @@ _OUTSIDE_STEP = (("training", "epochs"), ("dataset", "protocol"))
 
 def run_bench_table(
     name: str,
-    budget: str,
+    scale: str,
     *,
     steps: int = 2,
     tflops: float = 0.0,
@@ -46,7 +46,7 @@ def run_bench_table(
 
     Args:
         name: ``<paper>/<table>``, or the path of its YAML file.
-        budget: ``small`` or ``paper``.
+        scale: ``small`` or ``paper``.
         steps: timed steps of each network, after one to warm up.
         tflops: rate of another machine, in 10^12 floating-point operations per second; 0 times
             this one.
@@ -56,12 +56,12 @@ def run_bench_table(
         ``hours`` of all runs one after the other, ``runs``, both by network, and the machine.
 
     Raises:
-        ConfigError: ``tflops`` is negative, there is no such table or budget, the grid or one of
+        ConfigError: ``tflops`` is negative, there is no such table or scale, the grid or one of
             its recipes is wrong, or a data set has no fixed number of clips.
     """
     if not 0 <= tflops < math.inf:
         raise ConfigError(f"tflops is {tflops}: give a rate, or 0 to time this machine")
-    grid = load_grid(find_grid(name), budget)
+    grid = load_grid(find_grid(name), scale)
     trainings = in_order(
         grid.training(cell, repeat)
         for cell in grid.cells
@@ -80,7 +80,7 @@ def run_bench_table(
     }
     return {
         "table": grid.name,
-        "budget": budget,
+        "scale": scale,
         "runs": len(trainings),
         "hours": round(sum(row["hours"] for row in rows), 2),
         "networks": rows,
@@ -132,7 +132,7 @@ def total_line(result: Mapping[str, Any]) -> str:
         place = f"on this machine, {result['cores']} cores"
     days = f" ({hours / 24:.1f} days)" if hours >= 48 else ""
     return (
-        f"{result['table']} at {result['budget']} budget, in all: {result['runs']} runs, at most "
+        f"{result['table']} at {result['scale']} scale, in all: {result['runs']} runs, at most "
         f"{hours:.1f} h{days} one after the other {place}"
     )
 

@@ -62,7 +62,7 @@ def bench_train(
 @bench_app.command("table")
 def bench_table(
     name: TableName,
-    budget: Annotated[str, typer.Option(help="small or paper.")] = "paper",
+    scale: Annotated[str, typer.Option(help="small or paper.")] = "paper",
     steps: Annotated[int, typer.Option(help="Timed steps of each network.")] = 2,
     tflops: Annotated[
         float,
@@ -72,7 +72,7 @@ def bench_table(
     """Hours that a table's trainings take, here or at a rate; needs no data and trains nothing."""
     from m3net_tf.bench.table import run_bench_table, total_line
 
-    result = run_bench_table(name, budget, steps=steps, tflops=tflops, log=say_progress)
+    result = run_bench_table(name, scale, steps=steps, tflops=tflops, log=say_progress)
     say_json(result)
     say_progress(total_line(result))
 
@@ -117,14 +117,16 @@ def bench_quantize(
     method: Annotated[
         list[str] | None, typer.Option(help="Also quantised so, as int16x8; several times.")
     ] = None,
-    against: Annotated[Path | None, typer.Option(help="File of budgets to compare with.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="File of accepted costs to compare with.")
+    ] = None,
     update: Annotated[
-        bool, typer.Option("--update", help="Make the figures that file's budgets.")
+        bool, typer.Option("--update", help="Accept the figures as that file's costs.")
     ] = False,
 ) -> None:
     """Accuracy, bytes and instructions of quantised runs, compared with what they were."""
     from m3net_tf.bench import quantize as report
-    from m3net_tf.deployment import budgets
+    from m3net_tf.deployment import cost_baselines
     from m3net_tf.training import Run
 
     if update and against is None:
@@ -136,10 +138,10 @@ def bench_quantize(
     if against is None:
         return
     if update:
-        budgets.update(result, against, keep=True)
+        cost_baselines.update(result, against, keep=True)
     elif failing := report.costlier(result, against):
         named = ", ".join(f"{cost} of {name}" for _, name, cost, *_ in failing)
         raise M3NetError(
-            f"above {against} by more than {100 * budgets.ALLOWANCE:g} %: {named}; make them "
-            "cheaper, or accept them by --update"
+            f"above {against} by more than {100 * cost_baselines.ALLOWANCE:g} %: {named}; make "
+            "them cheaper, or accept them by --update"
         )

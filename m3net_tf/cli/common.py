@@ -91,7 +91,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_BOARD = "mps2_an386"
 
 TableName = Annotated[str, typer.Argument(help="<paper>/<table>, or the path of its YAML file.")]
-TableBudget = Annotated[str, typer.Option(help="tiny, small or paper.")]
+TableScale = Annotated[str, typer.Option(help="tiny, small or paper.")]
 TableData = Annotated[
     list[str] | None,
     typer.Option(help="NAME=FOLDER of a data set; FOLDER alone for all others (DATA_DIR)."),

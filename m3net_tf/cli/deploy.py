@@ -163,16 +163,16 @@ def matrix(
     ),
     jobs: Annotated[int, typer.Option(min=1, help="Boards at once.")] = 2,
     data_dir: DataDir = None,
-    update_budgets: Annotated[
-        bool, typer.Option("--update-budgets", help="Make the figures the boards' budgets.")
+    update_baselines: Annotated[
+        bool, typer.Option("--update-baselines", help="Accept the figures as the boards' costs.")
     ] = False,
     if_possible: Annotated[
         bool, typer.Option("--if-possible", help="No error where nothing can be emulated.")
     ] = False,
 ) -> None:
-    """Emulate every network on every board; compare bytes, and costs with their budgets."""
+    """Emulate every network on every board; compare bytes, and costs with the accepted ones."""
     require_sources("firmware")
-    from m3net_tf.deployment import budgets
+    from m3net_tf.deployment import cost_baselines
     from m3net_tf.deployment.matrix import matrix_table, run_matrix, why_no_matrix
 
     if if_possible and (reason := why_no_matrix(boards or ())):
@@ -185,17 +185,18 @@ def matrix(
     if different := [cell for cell in result["cells"] if not cell["bytes_equal"]]:
         named = ", ".join(f"{cell['network']} on {cell['board']}" for cell in different)
         raise M3NetError(f"other bytes than on the desktop: {named} ({folder}/matrix.json)")
-    changes = budgets.compare(result) if budgets.BUDGETS.exists() or not update_budgets else []
+    path = cost_baselines.PATH
+    changes = cost_baselines.compare(result) if path.exists() or not update_baselines else []
     if changes:
-        console.print(budgets.changes_table(changes))
-    if update_budgets:
-        budgets.update(result)
-        say(f"{budgets.BUDGETS} has these figures now")
-    elif failing := budgets.exceeded(changes):
+        console.print(cost_baselines.changes_table(changes))
+    if update_baselines:
+        cost_baselines.update(result)
+        say(f"{path} has these figures now")
+    elif failing := cost_baselines.exceeded(changes):
         raise M3NetError(
-            f"{len(failing)} costs are above {budgets.BUDGETS} by more than "
-            f"{100 * budgets.ALLOWANCE:g} %: make them cheaper, or accept them by "
-            "m3net matrix --update-budgets"
+            f"{len(failing)} costs are above {path} by more than "
+            f"{100 * cost_baselines.ALLOWANCE:g} %: make them cheaper, or accept them by "
+            "m3net matrix --update-baselines"
         )
 
 

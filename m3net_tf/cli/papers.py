@@ -16,11 +16,11 @@ from m3net_tf.cli.common import (
     Board,
     DataDir,
     KeepResults,
-    TableBudget,
     TableData,
     TableName,
     TableOut,
     TableRuns,
+    TableScale,
     app,
     console,
     say,
@@ -31,7 +31,7 @@ from m3net_tf.errors import M3NetError
 @app.command()
 def table(
     name: TableName,
-    budget: TableBudget = "small",
+    scale: TableScale = "small",
     jobs: Annotated[int, typer.Option(min=1, help="Processes that train at once.")] = 1,
     data_dir: TableData = None,
     out: TableOut = DEFAULT_RESULTS,
@@ -47,19 +47,19 @@ def table(
 
     folders = parse_data_folders(data_dir or [])
     if dry_run:
-        plan = plan_table(name, budget, runs_folder=runs, out=out, keep_results=keep_results)
+        plan = plan_table(name, scale, runs_folder=runs, out=out, keep_results=keep_results)
         for line in plan_lines(plan, folders, runs):
             say(line)
         return
     report = make_table(
         name,
-        budget,
+        scale,
         data_folders=folders,
         jobs=jobs,
         runs_folder=runs,
         out=out,
         keep_results=keep_results,
-        command=f"m3net table {name} --budget {budget}",
+        command=f"m3net table {name} --scale {scale}",
         log=say,
     )
     if report["failed"]:
@@ -72,7 +72,7 @@ def table(
 @app.command()
 def deployment(
     name: Annotated[str, typer.Argument(help="Finished grid, such as mcu/keywords.")],
-    budget: TableBudget = "small",
+    scale: TableScale = "small",
     board: Board = DEFAULT_BOARD,
     method: Annotated[
         list[str] | None, typer.Option(help="Also quantised so, as qat; several times.")
@@ -86,10 +86,10 @@ def deployment(
     from m3net_tf.studies.deployment import make_deployment
     from m3net_tf.studies.tables import parse_data_folders
 
-    options = [f"--budget {budget} --board {board}", *(f"--method {one}" for one in method or ())]
+    options = [f"--scale {scale} --board {board}", *(f"--method {one}" for one in method or ())]
     report = make_deployment(
         name,
-        budget,
+        scale,
         board,
         data_folders=parse_data_folders(data_dir or []),
         methods=method or (),

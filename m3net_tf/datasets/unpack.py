@@ -158,7 +158,7 @@ def volumes(archive: Path) -> list[Path]:
     return [*parts, archive]
 
 
-class _Budget:
+class _Quota:
     """Counts what comes out of an archive and stops it at the limit."""
 
     def __init__(self, archive: Path, limits: Limits, archive_bytes: int) -> None:
@@ -167,7 +167,7 @@ class _Budget:
         self._files = 0
 
     def spend(self, count: int) -> None:
-        """Take bytes from the budget."""
+        """Take bytes from the quota."""
         self._left -= count
         if self._left < 0:
             raise ArchiveRefusedError(
@@ -211,10 +211,10 @@ class _Budget:
 
 
 class _Counted(io.RawIOBase):
-    """A stream that takes what is read from it out of a budget."""
+    """A stream that takes what is read from it out of a quota."""
 
-    def __init__(self, stream: IO[bytes], budget: _Budget) -> None:
-        self._stream, self._budget = stream, budget
+    def __init__(self, stream: IO[bytes], quota: _Quota) -> None:
+        self._stream, self._quota = stream, quota
         self.tail = b""
 
     def readable(self) -> bool:
@@ -222,30 +222,30 @@ class _Counted(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         block = self._stream.read(_BLOCK if size < 0 else min(size, _BLOCK))
-        self._budget.spend(len(block))
+        self._quota.spend(len(block))
         self.tail = (self.tail + block)[-tarfile.BLOCKSIZE :]
         return block
 
 
 def _unpack_tar(archive: Path, folder: Path, limits: Limits) -> None:
-    budget = _Budget(archive, limits, archive.stat().st_size)
+    quota = _Quota(archive, limits, archive.stat().st_size)
     with _plain(archive) as plain:
-        stream = _Counted(plain, budget)
+        stream = _Counted(plain, quota)
         with tarfile.open(fileobj=stream, mode="r|") as tar:
-            _write_members(tar, folder, budget)
+            _write_members(tar, folder, quota)
         while stream.read():
             pass
     if any(stream.tail):  # tarfile takes a cut or broken header for the end
         raise tarfile.ReadError("its end is missing")
 
 
-def _write_members(tar: tarfile.TarFile, folder: Path, budget: _Budget) -> None:
+def _write_members(tar: tarfile.TarFile, folder: Path, quota: _Quota) -> None:
     for member in tar:
-        path = budget.place(member.name, folder)
+        path = quota.place(member.name, folder)
         if member.issym() or member.islnk():
-            raise budget.refuse(member.name, "is a link")
+            raise quota.refuse(member.name, "is a link")
         if not (member.isreg() or member.isdir()) or member.issparse():
-            raise budget.refuse(member.name, "is a device or another special file")
+            raise quota.refuse(member.name, "is a device or another special file")
         if path is None:
             continue
         if member.isdir():
@@ -253,7 +253,7 @@ def _write_members(tar: tarfile.TarFile, folder: Path, budget: _Budget) -> None:
             continue
         source = tar.extractfile(member)
         assert source is not None  # a regular file
-        budget.write(source, path, member.name)
+        quota.write(source, path, member.name)
         if path.stat().st_size != member.size:
             raise tarfile.ReadError("unexpected end of data")
 
@@ -273,21 +273,21 @@ def _plain(archive: Path) -> IO[bytes]:
 
 def _unpack_zip(archive: Path, folder: Path, limits: Limits) -> None:
     parts = volumes(archive)
-    budget = _Budget(archive, limits, sum(path.stat().st_size for path in parts))
+    quota = _Quota(archive, limits, sum(path.stat().st_size for path in parts))
     with _Volumes(parts) as joined, zipfile.ZipFile(joined) as file:
         members = file.infolist()
         _correct_offsets(file, joined)
         places = []
         for member in members:  # everything is looked at before anything is written
-            budget.spend(member.file_size)
+            quota.spend(member.file_size)
             kind = stat.S_IFMT(member.external_attr >> 16)
-            places.append(budget.place(member.orig_filename, folder))
+            places.append(quota.place(member.orig_filename, folder))
             if kind == stat.S_IFLNK:
-                raise budget.refuse(member.filename, "is a link")
+                raise quota.refuse(member.filename, "is a link")
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise budget.refuse(member.filename, "is a device or another special file")
+                raise quota.refuse(member.filename, "is a device or another special file")
             if member.flag_bits & 1:
-                raise budget.refuse(member.filename, "is encrypted")
+                raise quota.refuse(member.filename, "is encrypted")
         for member, path in zip(members, places, strict=True):
             if path is None:
                 continue
@@ -295,7 +295,7 @@ def _unpack_zip(archive: Path, folder: Path, limits: Limits) -> None:
                 path.mkdir(parents=True, exist_ok=True)
                 continue
             with file.open(member) as source:
-                budget.write(source, path, member.filename)
+                quota.write(source, path, member.filename)
 
 
 class _Volumes(io.RawIOBase):

@@ -17,6 +17,7 @@ from typing import Any
 
 from m3net_tf.artifacts import provenance, write_json
 from m3net_tf.deployment.arena_estimate import estimate_arena
+from m3net_tf.deployment.size_limits import SIZE_LIMITS, largest_preset
 from m3net_tf.emulation import EmulationResult, find_machine, run_job
 from m3net_tf.emulation.machines import MACHINES
 from m3net_tf.emulation.starting import starting_firmware, why_no_emulation
@@ -41,9 +42,6 @@ CLIPS = 2
 BUSY_SHARE = 0.5
 """A board counts as real-time up to this share of its clock: an instruction may take several
 cycles, depending on the chip's memories."""
-
-BUDGETS = {"s": (64 << 10, 200_000), "m": (192 << 10, 500_000), "l": (512 << 10, 1_500_000)}
-"""Largest arena and network of each preset, in bytes."""
 
 _MEASURED = tuple(
     """
@@ -327,7 +325,7 @@ def _preset(bundle: Bundle, room: dict[str, int], *, fits: bool) -> str | None:
     """The largest preset that a board has room for; the export's own fits if its firmware does."""
     largest = largest_preset(room["arena_bytes"], room["network_bytes"])
     own = bundle.manifest["model"]["name"].rpartition("-")[2]
-    fitting = [name for name in BUDGETS if name == largest or (fits and name == own)]
+    fitting = [name for name in SIZE_LIMITS if name == largest or (fits and name == own)]
     return fitting[-1] if fitting else None
 
 
@@ -357,18 +355,3 @@ def _least_run_columns(bundle: Bundle, model: int, free_per_s: float) -> int | N
     if free_per_s <= 0:
         return None
     return math.ceil(model * frames_per_s / free_per_s)
-
-
-def largest_preset(arena_bytes: int, network_bytes: int) -> str | None:
-    """Name of the largest preset of :data:`BUDGETS` that a board has room for.
-
-    Args:
-        arena_bytes: free RAM for the arena.
-        network_bytes: free flash for the network.
-    """
-    fitting = [
-        name
-        for name, (arena, network) in BUDGETS.items()
-        if arena <= arena_bytes and network <= network_bytes
-    ]
-    return fitting[-1] if fitting else None

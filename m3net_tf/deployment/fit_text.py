@@ -10,7 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from m3net_tf.deployment.fit import BUDGETS, BUSY_SHARE
+from m3net_tf.deployment.fit import BUSY_SHARE
+from m3net_tf.deployment.size_limits import SIZE_LIMITS
 
 _WORDS = ("board", "real time")  # columns without figures
 
@@ -48,7 +49,7 @@ def _memory_table(rows: list[dict[str, Any]]) -> Table:
             _share(row["flash_used_bytes"], row["flash_bytes"]),
             _bytes(row["stack_used_bytes"]),
             _bytes(row["frontend_bytes"]),
-            row["preset"] or f"< {next(iter(BUDGETS))}",
+            row["preset"] or f"< {next(iter(SIZE_LIMITS))}",
             style=None if row["fits"] else "red",
         )
     return table
@@ -107,7 +108,10 @@ def _remarks(result: dict[str, Any]) -> list[str]:
     if any(row["arena_estimate_bytes"] for row in missing):
         remarks.append("~: estimated on this computer.")
     if measured:
-        limits = ", ".join(f"{name} {a:,} + {n:,}" for name, (a, n) in BUDGETS.items())
+        limits = ", ".join(
+            f"{name} {limit.arena_bytes:,} + {limit.model_bytes:,}"
+            for name, limit in SIZE_LIMITS.items()
+        )
         remarks += [
             "Memory is in bytes, with the share of the board's. The preset is the largest whose "
             f"limits of arena and network ({limits}) the board has memory for, at any speed.",

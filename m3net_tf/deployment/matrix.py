@@ -30,11 +30,6 @@ from m3net_tf.training.run import Run
 
 EMULATED = tuple(machine.board for machine in MACHINES)
 CLIPS = 4
-COSTS = (
-    *("instructions", "frontend_instructions"),
-    *("arena_bytes", "stack_bytes", "flash_bytes", "model_bytes"),
-)
-"""Figures of a cell that are the same on every computer, and are compared with accepted costs."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The filter from the bits of a PDM microphone to 16-bit samples, and its C table.
 
-``firmware/core/pdm.c`` decimates by 64: a CIC filter of order 5 by 16, then the FIR filter designed
-here by 4. The FIR filter passes the band that the samples can represent, stops the frequencies that
-would alias into it, and compensates for the CIC filter's droop.
+``firmware/drivers/pdm.c`` decimates by 64: a CIC filter of order 5 by 16, then the FIR filter
+designed here by 4. The FIR filter passes the band that the samples can represent, stops the
+frequencies that would alias into it, and compensates for the CIC filter's droop.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class PdmFilter:
 
 
 def write_pdm_filter(folder: Path, settings: PdmFilter | None = None) -> Path:
-    """Write ``pdm_filter.c``, the table of ``firmware/core/pdm.h``; return its path.
+    """Write ``pdm_filter.c``, the table of ``firmware/drivers/pdm.h``; return its path.
 
     The same settings give the same bytes.
     """

@@ -29,7 +29,7 @@ from m3net_tf.training.run import Run
 
 def make_deployment(
     name: str,
-    budget: str,
+    scale: str,
     board: str,
     *,
     data_folders: DataFolders,
@@ -43,17 +43,17 @@ def make_deployment(
     """Export and measure a grid's runs, and write the table.
 
     If a run fails that has results in the written table, that table is left unchanged and the new
-    one is written to ``<paper>/<table>.<budget>.deployment.incomplete.*`` in the same folder.
+    one is written to ``<paper>/<table>.<scale>.deployment.incomplete.*`` in the same folder.
 
     Args:
         name: ``<paper>/<table>``, or the path of its YAML file.
-        budget: ``tiny``, ``small`` or ``paper``.
+        scale: ``tiny``, ``small`` or ``paper``.
         board: emulated board. If it cannot be emulated, the table gives the reason and has no
             figures of the board.
         data_folders: folders of the data sets, by name.
         methods: additional methods of quantisation; validation chooses among them.
         runs_folder: folder of the runs of all tables.
-        out: folder for ``<paper>/<table>.<budget>.deployment.md``, ``.csv`` and ``.json``.
+        out: folder for ``<paper>/<table>.<scale>.deployment.md``, ``.csv`` and ``.json``.
         keep_results: keep the results in ``out`` of a run that ``runs_folder`` lacks, if its recipe
             and network are unchanged and the results are of this board and these methods.
         command: the command line, quoted in the table.
@@ -64,19 +64,19 @@ def make_deployment(
         converted by has its reason in the run, which does not count as failed.
 
     Raises:
-        ConfigError: there is no such table, budget or method, or a run is not finished.
+        ConfigError: there is no such table, scale or method, or a run is not finished.
         DataError: ``keep_results`` is set and there is no written table, or the data set of a run
             that must be measured is missing; nothing was exported or written.
         FirmwareError: there is no such emulated board.
     """
-    grid = load_grid(find_grid(name), budget)
+    grid = load_grid(find_grid(name), scale)
     parsed = [Method.parse(text) for text in methods]
-    stem = out / f"{grid.name}.{grid.budget}.deployment"
+    stem = out / f"{grid.name}.{grid.scale}.deployment"
     kept = kept_runs(Path(f"{stem}.json"), grid, board, parsed) if keep_results else {}
     folders = _folders(grid, runs_folder, kept)
     incomplete = [Run(folder) for folder in folders.values() if is_incomplete(folder, parsed)]
     recipes = [run.recipe() for run in incomplete]
-    require_data(recipes, data_folders, f"{grid.name} at {grid.budget} budget")
+    require_data(recipes, data_folders, f"{grid.name} at {grid.scale} scale")
     setup = Setup(grid, folders, kept, runs_folder, board, data_folders, parsed, log)
     cells = [measure_cell(cell, setup) for cell in grid.cells if cell.trained]
     report = _report(setup, [{**cell, **summary_of(cell)} for cell in cells], command)
@@ -94,7 +94,7 @@ def _report(setup: Setup, cells: list[dict[str, Any]], command: str) -> dict[str
     return {
         "table": grid.name,
         "title": grid.title,
-        "budget": grid.budget,
+        "scale": grid.scale,
         "board": setup.board,
         "reference": dict(grid.reference),
         "methods": [str(method) for method in setup.methods],
@@ -125,6 +125,6 @@ def _folders(grid: Grid, root: Path, kept: Collection[str]) -> dict[str, Path]:
     if missing := sum(key not in finished and key not in kept for key in keys):
         raise ConfigError(
             f"{missing} of {len(keys)} runs of {grid.name} are not finished in {root}: train them "
-            f"with m3net table {grid.name} --budget {grid.budget} --runs {root}"
+            f"with m3net table {grid.name} --scale {grid.scale} --runs {root}"
         )
     return {key: finished[key] for key in keys if key in finished}

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from m3net_tf.deployment.fit import BUDGETS
+from m3net_tf.deployment.size_limits import SIZE_LIMITS
 from m3net_tf.studies.grid import Grid
 from m3net_tf.training.metrics import summarise_folds
 
@@ -21,7 +22,7 @@ def summary_of(cell: Mapping[str, Any]) -> dict[str, Any]:
     """Means over a measured cell's finished runs, and the limits of its preset."""
     runs = [run for run in cell["runs"] if "error" not in run]
     if not runs:
-        return {"summary": None, "budget": None}
+        return {"summary": None, "size_limit": None}
     figures = [{**run, "lost_points": run["float"] - run["int8"]} for run in runs]
     keys = (*MEANS, "float_validation")
     spread = summarise_folds([{key: run[key] for key in keys} for run in figures])
@@ -38,7 +39,7 @@ def summary_of(cell: Mapping[str, Any]) -> dict[str, Any]:
         "chosen_lost_points": (
             spread["float"]["mean"] - 100 * methods[chosen]["accuracy"]["mean"] if chosen else None
         ),
-        "budget": _budget(cell["model"], cell["board"], model_bytes),
+        "size_limit": _size_limit(cell["model"], cell["board"], model_bytes),
     }
 
 
@@ -63,17 +64,17 @@ def lost_by_network(cells: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, A
     }
 
 
-def _budget(
+def _size_limit(
     model: Mapping[str, str], board: Mapping[str, Any] | None, model_bytes: int
 ) -> dict[str, Any] | None:
     """Limits of a preset of ours, and whether they are kept; None if it has none."""
-    if model["name"] not in OURS or model["preset"] not in BUDGETS:
+    if model["name"] not in OURS or model["preset"] not in SIZE_LIMITS:
         return None
-    arena, network = BUDGETS[model["preset"]]
+    limit = SIZE_LIMITS[model["preset"]]
     holds = None
     if board and "missing" not in board:
-        holds = board["arena_bytes"] <= arena and model_bytes <= network
-    return {"arena_bytes": arena, "model_bytes": network, "holds": holds}
+        holds = limit.holds(board["arena_bytes"], model_bytes)
+    return {**dataclasses.asdict(limit), "holds": holds}
 
 
 def add_comparisons(grid: Grid, cells: Sequence[dict[str, Any]]) -> None:

@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from m3net_tf.deployment.matrix import COSTS
 from m3net_tf.markdown import markdown_table
 from m3net_tf.studies.deployment_summary import MEANS, is_measured, is_ours, labels_text
 from m3net_tf.studies.grid import Grid
 from m3net_tf.studies.report_files import csv_value, kept_lines, recipes_link
 
-_COSTS = tuple(cost for cost in COSTS if cost != "model_bytes")  # those measured on the board
+_COSTS = ("instructions", "frontend_instructions", "arena_bytes", "stack_bytes", "flash_bytes")
 
 
 def deployment_csv(report: Mapping[str, Any]) -> str:
@@ -71,7 +70,7 @@ def deployment_markdown(grid: Grid, report: Mapping[str, Any], stem: Path) -> st
     lines = [
         f"# {report['title']}, on a board",
         "",
-        f"Budget `{report['budget']}`, board `{report['board']}` (emulated).{tested} in percent: "
+        f"Scale `{report['scale']}`, board `{report['board']}` (emulated).{tested} in percent: "
         "mean ± standard deviation over the seeds. int8 is the exported network, the one on the "
         "board. The board's figures are those of the first seed: instructions of one run of the "
         "network and of the front end for one frame, the arena proven on the board including what "
@@ -106,7 +105,7 @@ def _figures_table(cells: Sequence[Mapping[str, Any]]) -> list[str]:
         "arena",
         "stack",
     ]
-    head += ["flash", "network", "same bytes", "budget"]
+    head += ["flash", "network", "same bytes", "size limit"]
     rows = []
     for cell in cells:
         summary, board = cell["summary"], cell["board"] or {}
@@ -115,7 +114,7 @@ def _figures_table(cells: Sequence[Mapping[str, Any]]) -> list[str]:
         row += [_count(board.get(key)) for key in _COSTS]
         row.append(_count(summary["model_bytes"]) if summary else "")
         row.append({True: "yes", False: "NO", None: ""}[board.get("bytes_equal")])
-        rows.append([*row, _limits(cell["budget"])])
+        rows.append([*row, _size_limit(cell["size_limit"])])
     return markdown_table(head, rows)
 
 
@@ -128,11 +127,11 @@ def _count(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
 
 
-def _limits(budget: Mapping[str, Any] | None) -> str:
-    if budget is None:
+def _size_limit(limit: Mapping[str, Any] | None) -> str:
+    if limit is None:
         return ""
-    result = {True: "holds", False: "EXCEEDED", None: "not measured"}[budget["holds"]]
-    return f"{result} ({budget['arena_bytes']:,} + {budget['model_bytes']:,})"
+    result = {True: "holds", False: "EXCEEDED", None: "not measured"}[limit["holds"]]
+    return f"{result} ({limit['arena_bytes']:,} + {limit['model_bytes']:,})"
 
 
 def _missing(cells: Sequence[Mapping[str, Any]]) -> list[str]:

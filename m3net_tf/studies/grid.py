@@ -17,7 +17,7 @@ from typing import Any
 from m3net_tf.errors import ConfigError
 from m3net_tf.training.recipe import Recipe
 
-BUDGETS = ("tiny", "small", "paper")
+SCALES = ("tiny", "small", "paper")
 LINKS = ("fine_tuning", "distillation")
 """Sections of a recipe that may name a run which must be finished first."""
 
@@ -114,12 +114,12 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """A table under one budget.
+    """A table at one scale.
 
     Attributes:
         path: its file.
         name: ``<paper>/<table>``, from the file's place.
-        budget: one of :data:`BUDGETS`.
+        scale: one of :data:`SCALES`.
         title: what the table shows.
         paper: authors, venue and year.
         table: number of the table there.
@@ -130,7 +130,7 @@ class Grid:
 
     path: Path
     name: str
-    budget: str
+    scale: str
     title: str
     paper: str
     table: str
@@ -158,15 +158,15 @@ class Grid:
             same_data = step.values["dataset"]["name"] == cell.values["dataset"]["name"]
             seed = repeat.seed if step.seed is None else step.seed
             drawn = Repeat(seed, repeat.fold if same_data else step.fold)
-            where = f"{self.name} ({self.budget}), step {step.name} of cell {cell.slug}"
+            where = f"{self.name} ({self.scale}), step {step.name} of cell {cell.slug}"
             recipe = _recipe(step.values, drawn, where)
             key = fingerprint(recipe)
-            place = f"{self.name}/{self.budget}/{slug(['step', step.name])}-{key[:8]}/{drawn.name}"
+            place = f"{self.name}/{self.scale}/{slug(['step', step.name])}-{key[:8]}/{drawn.name}"
             needs[section] = Training(key, recipe, place, {})
             links[section] = {"run": f"recipe {key}"}
-        where = f"{self.name} ({self.budget}), cell {cell.slug}"
+        where = f"{self.name} ({self.scale}), cell {cell.slug}"
         recipe = _recipe(merge(cell.values, links), repeat, where)
-        place = f"{self.name}/{self.budget}/{cell.slug}/{repeat.name}"
+        place = f"{self.name}/{self.scale}/{cell.slug}/{repeat.name}"
         return Training(fingerprint(recipe), recipe, place, needs)
 
 

@@ -19,14 +19,14 @@ A grid has these keys:
 ``steps``
     Trainings that cells need beforehand, by name: patches over the cell's own recipe. A cell asks
     for one by ``fine_tuning: {run: {step: NAME}}``, or likewise in ``distillation``.
-``budgets``
+``scales``
     By name, ``patch`` for all cells, ``axes`` and ``steps`` with patches for single labels and
     steps, and ``only`` with the labels that it keeps.
 
 A patch holds sections of a recipe, and these keys of a cell: ``metric``, ``seeds``,
 ``folds`` and ``quoted`` (a rival's value, printed and not run). It may be the name of a file in the
 grid's folder, or a list of patches. They are merged key by key in the order base, axes, step,
-budget, budget's axes, budget's step; a section that names another data set, network or front end
+scale, scale's axes, scale's step; a section that names another data set, network or front end
 replaces the former section as a whole.
 
 ``seeds`` become ``training.seed`` and ``folds`` ``dataset.fold``; a cell has one run for each pair.
@@ -53,10 +53,10 @@ from m3net_tf.yaml_files import read_yaml
 
 _KEYS = (
     *("title", "paper", "table", "base", "axes", "steps", "expected", "reference", "skip"),
-    "budgets",
+    "scales",
 )
-_NEEDED = ("title", "paper", "table", "base", "axes", "budgets")
-_BUDGET_KEYS = ("patch", "axes", "steps", "only")
+_NEEDED = ("title", "paper", "table", "base", "axes", "scales")
+_SCALE_KEYS = ("patch", "axes", "steps", "only")
 _CELL_KEYS = ("metric", "seeds", "folds", "quoted")
 _SECTIONS = tuple(field.name for field in dataclasses.fields(Recipe))
 
@@ -87,18 +87,18 @@ def grid_names() -> list[str]:
     )
 
 
-def load_grid(path: Path, budget: str) -> Grid:
+def load_grid(path: Path, scale: str) -> Grid:
     """Read a table and expand it.
 
     Args:
         path: its file.
-        budget: one of :data:`m3net_tf.studies.grid.BUDGETS` that the table has.
+        scale: one of :data:`m3net_tf.studies.grid.SCALES` that the table has.
 
     Raises:
         ConfigError: the file is missing or no valid grid; the message names it and the key.
     """
     try:
-        return _expand(path, _read(path), budget)
+        return _expand(path, _read(path), scale)
     except ConfigError as error:
         text = str(error)
         raise ConfigError(text if text.startswith(str(path)) else f"{path}: {text}") from None
@@ -119,9 +119,9 @@ class _Patches:
         first: keys of a cell at the top level of the file.
         base: the recipe that all cells start from.
         axes: axis -> label -> patch.
-        steps: name -> patch of the step, and the one that the budget has for it.
-        last: the budget's patch for all cells.
-        scaled: the budget's patches for single labels: axis -> label -> patch.
+        steps: name -> patch of the step, and the one that the scale has for it.
+        last: the scale's patch for all cells.
+        scaled: the scale's patches for single labels: axis -> label -> patch.
     """
 
     first: Patch
@@ -133,7 +133,7 @@ class _Patches:
 
     def cell(self, labels: Mapping[str, str]) -> Patch:
         """A cell's recipe and other keys."""
-        return merge(self.first, self.base, *self._of(self.axes, labels), *self._of_budget(labels))
+        return merge(self.first, self.base, *self._of(self.axes, labels), *self._of_scale(labels))
 
     def needed_steps(self, cell: Patch, labels: Mapping[str, str]) -> dict[str, Step]:
         """Section of a cell's recipe -> the training that it needs.
@@ -156,10 +156,10 @@ class _Patches:
     def _step(self, name: str, labels: Mapping[str, str]) -> Step:
         own, scaled = self.steps[name]
         before = (self.first, self.base, *self._of(self.axes, labels))
-        values = merge(*before, own, *self._of_budget(labels), scaled)
+        values = merge(*before, own, *self._of_scale(labels), scaled)
         return _step(name, values, _whole_numbers(merge(own, scaled), "seeds"))
 
-    def _of_budget(self, labels: Mapping[str, str]) -> list[Patch]:
+    def _of_scale(self, labels: Mapping[str, str]) -> list[Patch]:
         return [self.last, *self._of(self.scaled, labels)]
 
     @staticmethod
@@ -167,19 +167,19 @@ class _Patches:
         return [axes.get(axis, {}).get(label, {}) for axis, label in labels.items()]
 
 
-def _expand(path: Path, values: Patch, budget: str) -> Grid:
+def _expand(path: Path, values: Patch, scale: str) -> Grid:
     require_known_keys(values, (*_KEYS, *_CELL_KEYS), "of a table")
     for key in _NEEDED:
         if key not in values:
             raise ConfigError(f"key {key!r} is missing: a table has {', '.join(_NEEDED)}")
     axes = _axes(path, _mapping(values["axes"], "axes"))
-    plan = _plan(values, budget)
+    plan = _plan(values, scale)
     scaled = _axes(path, plan.get("axes") or {})
-    only = _labels(plan.get("only") or {}, axes, f"budgets.{budget}.only")
+    only = _labels(plan.get("only") or {}, axes, f"scales.{scale}.only")
     skip = [_labels(row, axes, "skip") for row in values.get("skip") or []]
     reference = {str(axis): str(label) for axis, label in (values.get("reference") or {}).items()}
     _labels(reference, axes, "reference")
-    _labels({axis: list(labels) for axis, labels in scaled.items()}, axes, f"budgets.{budget}.axes")
+    _labels({axis: list(labels) for axis, labels in scaled.items()}, axes, f"scales.{scale}.axes")
     steps = {
         str(step): (_patch(path, patch), _patch(path, (plan.get("steps") or {}).get(step)))
         for step, patch in _mapping(values.get("steps") or {}, "steps").items()
@@ -206,7 +206,7 @@ def _expand(path: Path, values: Patch, budget: str) -> Grid:
     return Grid(
         path=path,
         name=f"{path.resolve().parent.name}/{path.stem}",
-        budget=budget,
+        scale=scale,
         title=str(values["title"]),
         paper=str(values["paper"]),
         table=str(values["table"]),
@@ -226,13 +226,13 @@ def _axes(path: Path, axes: Mapping[Any, Mapping[Any, Any]]) -> dict[str, dict[s
     }
 
 
-def _plan(values: Patch, budget: str) -> Patch:
-    """The changes of a table under a budget."""
-    budgets = _mapping(values["budgets"], "budgets")
-    if budget not in budgets:
-        raise ConfigError(f"there is no budget {budget!r}: choose from {', '.join(budgets)}")
-    plan = _mapping(budgets[budget] or {}, f"budgets.{budget}")
-    require_known_keys(plan, _BUDGET_KEYS, f"of budget {budget}")
+def _plan(values: Patch, scale: str) -> Patch:
+    """The changes of a table at a scale."""
+    scales = _mapping(values["scales"], "scales")
+    if scale not in scales:
+        raise ConfigError(f"there is no scale {scale!r}: choose from {', '.join(scales)}")
+    plan = _mapping(scales[scale] or {}, f"scales.{scale}")
+    require_known_keys(plan, _SCALE_KEYS, f"of scale {scale}")
     return plan
 
 

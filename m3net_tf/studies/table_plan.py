@@ -31,7 +31,7 @@ def plan_lines(plan: TablePlan, data_folders: DataFolders, runs_folder: Path) ->
     states = {run.key: _state(run, plan, runs_folder) for run in runs}
     waiting = plan.runs.waiting
     lines = [
-        f"{plan.grid.name} at {plan.grid.budget} budget: {len(plan.grid.cells)} cells, "
+        f"{plan.grid.name} at {plan.grid.scale} scale: {len(plan.grid.cells)} cells, "
         f"{len(runs)} runs, {len(waiting)} to train",
         f"grid: {plan.grid.path}",
         f"table: {plan.stem}.md{'' if Path(f'{plan.stem}.md').exists() else ' (not there yet)'}",

@@ -50,7 +50,7 @@ def table_report(
         "title": grid.title,
         "paper": grid.paper,
         "paper_table": grid.table,
-        "budget": grid.budget,
+        "scale": grid.scale,
         "axes": {axis: list(labels) for axis, labels in grid.axes.items()},
         "reference": dict(grid.reference),
         "command": command,

@@ -77,7 +77,7 @@ def table_markdown(
     lines = [
         f"# {grid.table}: {grid.title}",
         "",
-        f"{grid.paper}. Budget `{grid.budget}`. {_ABOUT.get(grid.budget, '')}",
+        f"{grid.paper}. Scale `{grid.scale}`. {_ABOUT.get(grid.scale, '')}",
         "",
         "Mean ± standard deviation over the runs; in brackets the paper's value.",
         "",

@@ -58,7 +58,7 @@ class TablePlan:
 
 def plan_table(
     name: str,
-    budget: str,
+    scale: str,
     *,
     runs_folder: Path = RUNS_DIR,
     out: Path = RESULTS_DIR,
@@ -68,8 +68,8 @@ def plan_table(
 
     Args and errors are those of :func:`make_table`.
     """
-    grid = load_grid(find_grid(name), budget)
-    stem = out / f"{grid.name}.{budget}"
+    grid = load_grid(find_grid(name), scale)
+    stem = out / f"{grid.name}.{scale}"
     trainings = {
         (index, repeat): grid.training(cell, repeat)
         for index, cell in enumerate(grid.cells)
@@ -88,7 +88,7 @@ def plan_table(
 
 def make_table(
     name: str,
-    budget: str,
+    scale: str,
     *,
     data_folders: DataFolders,
     jobs: int = 1,
@@ -102,15 +102,15 @@ def make_table(
 
     If a run fails, its result in the written table is kept. If that result cannot be kept because
     it belongs to another recipe or network, the written table is left unchanged and the new one is
-    written to ``<paper>/<table>.<budget>.incomplete.*`` in the same folder.
+    written to ``<paper>/<table>.<scale>.incomplete.*`` in the same folder.
 
     Args:
         name: ``<paper>/<table>``, or the path of its YAML file.
-        budget: ``tiny``, ``small`` or ``paper``.
+        scale: ``tiny``, ``small`` or ``paper``.
         data_folders: folders of the data sets, by name.
         jobs: number of training processes.
         runs_folder: folder of the runs of all tables.
-        out: folder for ``<paper>/<table>.<budget>.md``, ``.csv`` and ``.json``.
+        out: folder for ``<paper>/<table>.<scale>.md``, ``.csv`` and ``.json``.
         keep_results: do not train a run that ``runs_folder`` lacks if the table in ``out`` has
             its result and its recipe and network are unchanged.
         command: the command line, quoted in the table.
@@ -120,17 +120,17 @@ def make_table(
         Content of the JSON; ``failed`` counts the runs and measurements that failed.
 
     Raises:
-        ConfigError: there is no such table or budget, or the grid or one of its recipes is wrong.
+        ConfigError: there is no such table or scale, or the grid or one of its recipes is wrong.
         DataError: a data set of a run that must be trained is missing, ``jobs`` is above 1 and Ray
             is not installed, or ``keep_results`` is set and there is no written table. Nothing was
             trained or written.
     """
     start = time.perf_counter()
-    plan = plan_table(name, budget, runs_folder=runs_folder, out=out, keep_results=keep_results)
+    plan = plan_table(name, scale, runs_folder=runs_folder, out=out, keep_results=keep_results)
     grid, trainings = plan.grid, plan.trainings
-    log(f"{grid.name} at {budget} budget: {len(grid.cells)} cells, {len(trainings)} runs in them")
+    log(f"{grid.name} at {scale} scale: {len(grid.cells)} cells, {len(trainings)} runs in them")
     waiting = [training.recipe for training in plan.runs.waiting]
-    require_data(waiting, data_folders, f"{grid.name} at {budget} budget")
+    require_data(waiting, data_folders, f"{grid.name} at {scale} scale")
     outcomes = run_trainings(plan.runs, runs_folder, data_folders, jobs=jobs, log=log)
     results = cell_results(grid, trainings, outcomes, plan.earlier, runs_folder, log)
     report = table_report(grid, results, trainings.values(), command)

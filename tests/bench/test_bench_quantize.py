@@ -70,7 +70,7 @@ def test_figures_are_those_of_the_chain_and_of_each_method(run, chain):
 
 
 def test_more_than_one_percent_fails(run, chain, monkeypatch, capsys, tmp_path):
-    against = tmp_path / "budgets.json"
+    against = tmp_path / "baselines.json"
     arguments = (run.folder, "--against", against)
     status, out, err = command(monkeypatch, capsys, *arguments)
     assert status == 2 and "is missing: make it with m3net bench quantize" in err

@@ -34,7 +34,7 @@ axes:
 steps:
   teacher: {dataset: {name: esc10}, training: {epochs: 5}}
 expected: {rival: 80}
-budgets:
+scales:
   paper: {}
   small: {patch: {dataset: {name: synth}}}
   tiny: {}
@@ -94,8 +94,8 @@ def test_a_data_set_without_a_number_of_clips(grid):
 @pytest.mark.parametrize("name", grid_names())
 def test_data_sets_are_known_without_their_files(name):
     """Each recipe of the shipped tables has a data set with a number of clips, at its own rate."""
-    for budget in ("small", "paper"):
-        loaded = load_grid(find_grid(name), budget)
+    for scale in ("small", "paper"):
+        loaded = load_grid(find_grid(name), scale)
         for cell in loaded.cells:
             if cell.trained:
                 training = loaded.training(cell, cell.repeats[0])
@@ -145,9 +145,9 @@ def test_several_labels_and_lengths():
 
 
 def test_command(monkeypatch, capsys):
-    def fake(name, budget, *, steps, tflops, log):
+    def fake(name, scale, *, steps, tflops, log):
         log("timing")
-        result = {"table": name, "budget": budget, "steps": steps, "tflops": tflops}
+        result = {"table": name, "scale": scale, "steps": steps, "tflops": tflops}
         return {**result, "hours": 72.0, "runs": 42}
 
     monkeypatch.setattr("m3net_tf.bench.table.run_bench_table", fake)
@@ -157,18 +157,18 @@ def test_command(monkeypatch, capsys):
         cli.main()
     assert not stop.value.code
     caught = capsys.readouterr()
-    expected = {"table": "m3net/table4", "budget": "paper", "steps": 1, "tflops": 5}
+    expected = {"table": "m3net/table4", "scale": "paper", "steps": 1, "tflops": 5}
     assert json.loads(caught.out) == {**expected, "hours": 72.0, "runs": 42}
     assert caught.err.splitlines() == [
         "timing",
-        "m3net/table4 at paper budget, in all: 42 runs, at most 72.0 h (3.0 days) one after the "
+        "m3net/table4 at paper scale, in all: 42 runs, at most 72.0 h (3.0 days) one after the "
         "other at 5 TFLOP/s",
     ]
 
 
 def test_the_total_names_the_machine():
-    here = {"table": "a/b", "budget": "small", "runs": 6, "hours": 1.25, "cores": 2, "gpus": 0}
-    start = "a/b at small budget, in all: 6 runs, at most 1.2 h one after the other on this machine"
+    here = {"table": "a/b", "scale": "small", "runs": 6, "hours": 1.25, "cores": 2, "gpus": 0}
+    start = "a/b at small scale, in all: 6 runs, at most 1.2 h one after the other on this machine"
     assert bench_table.total_line(here) == f"{start}, 2 cores"
     assert bench_table.total_line({**here, "gpus": 1}) == f"{start}, GPU"
     assert bench_table.total_line({**here, "gpus": 2}) == f"{start}, GPUs: 2"

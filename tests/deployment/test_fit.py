@@ -13,6 +13,7 @@ from rich.console import Console
 from m3net_tf import cli
 from m3net_tf.deployment import fit
 from m3net_tf.deployment.fit_text import fit_report
+from m3net_tf.deployment.size_limits import largest_preset
 from m3net_tf.device.session import firmware_of
 from m3net_tf.emulation import EmulationResult, starting
 from m3net_tf.emulation.starting import why_no_emulation
@@ -223,7 +224,7 @@ def test_the_report_keeps_to_80_columns(run, boards):
 
 
 def test_a_preset_that_fits_is_not_denied(run, boards):
-    """The budgets are bounds of four networks: a board below them may still hold this one."""
+    """The limits are bounds of four networks: a board below them may still hold this one."""
     boards["overflow"] = ""
     room = {"arena_bytes": 63_984, "network_bytes": 800_000}
     bundle = Bundle.load(run / "export")
@@ -301,7 +302,7 @@ def test_without_tools_the_arena_is_estimated(run, monkeypatch):
     ],
 )
 def test_the_largest_preset(arena_bytes, network_bytes, expected):
-    assert fit.largest_preset(arena_bytes, network_bytes) == expected
+    assert largest_preset(arena_bytes, network_bytes) == expected
 
 
 def test_no_export_names_the_command(tmp_path):

@@ -19,6 +19,8 @@ from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
 from m3net_tf.runtime.interpreter import activation_bits
 
 BOARD = "mps2_an386"
+#: Applications that only the tests build.
+APPS = Path(__file__).parent / "apps"
 FRAMES = 49
 CLASSES = 6
 #: Generous for the small network; the tests of a too small arena use less.

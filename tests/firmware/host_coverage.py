@@ -23,17 +23,16 @@ from app_host import host_library
 from m3net_tf.firmware.sources import FIRMWARE_DIR
 
 TESTS = (
-    "test_firmware_host.py",
-    "test_monitor_protocol.py",
-    "test_monitor_eembc.py",
-    "test_detector.py",
-    "test_pdm.py",
-    "test_warp.py",
-    "test_faults_host.py",
-    "test_warp.py",
+    "host/test_firmware_host.py",
+    "protocol/test_monitor_protocol.py",
+    "protocol/test_monitor_eembc.py",
+    "host/test_detector.py",
+    "host/test_pdm.py",
+    "host/test_warp.py",
+    "host/test_faults_host.py",
 )
-#: Folders of portable code: all of it counts, whether a test reaches it or not.
-PORTABLE = ("core", "app")
+#: Portable code: all of it counts, whether a test reaches it or not.
+PORTABLE = ("core/*.c", "core/*.cc", "app/*.c", "drivers/pdm.c", "drivers/ping_pong.c")
 _BATTER_LINES = 20_000
 
 
@@ -72,7 +71,7 @@ def measure(folder: Path) -> list[FileCoverage]:
         compiler.chmod(0o755)
         environment[variable] = str(compiler)
     environment["PATH"] = f"{tools}{os.pathsep}{os.environ['PATH']}"
-    tests = [str(Path(__file__).with_name(name)) for name in TESTS]
+    tests = [str(Path(__file__).parent / name) for name in TESTS]
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", ""]
     # No boards, no million of lines for minutes, no test that looks into what was compiled.
     words += ["-k", "not emulated and not million and not no_memory_is_asked_for"]
@@ -99,14 +98,12 @@ def _read(folder: Path) -> list[FileCoverage]:
                     number = one["line_number"]
                     known[number] = known.get(number, 0) + one["count"]
     found = []
-    for room in PORTABLE:
-        folder = FIRMWARE_DIR / room
-        for path in sorted([*folder.glob("*.c"), *folder.glob("*.cc")]):
-            # A file that no program was made of counts with all its lines.
-            unseen = dict.fromkeys(range(1, 1 + len(path.read_text().splitlines())), 0)
-            known = counts.get(path) or unseen
-            missed = tuple(sorted(number for number, count in known.items() if count == 0))
-            found.append(FileCoverage(str(path.relative_to(FIRMWARE_DIR)), missed, len(known)))
+    for path in sorted(path for pattern in PORTABLE for path in FIRMWARE_DIR.glob(pattern)):
+        # A file that no program was made of counts with all its lines.
+        unseen = dict.fromkeys(range(1, 1 + len(path.read_text().splitlines())), 0)
+        runs = counts.get(path) or unseen
+        missed = tuple(sorted(number for number, count in runs.items() if count == 0))
+        found.append(FileCoverage(str(path.relative_to(FIRMWARE_DIR)), missed, len(runs)))
     return found
 
 

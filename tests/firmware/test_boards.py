@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from firmware_helpers import BOARD, FRAMES, BuiltFirmware, random_features
+from firmware_helpers import APPS, BOARD, FRAMES, BuiltFirmware, random_features
 
 from m3net_tf.emulation import MACHINES, find_machine, run_job
 from m3net_tf.emulation.machines import PARTIAL_MACHINES
@@ -28,7 +28,6 @@ from m3net_tf.firmware.sources import FIRMWARE_DIR, library_sources, read_lock
 from m3net_tf.firmware.uf2 import read_hex
 from m3net_tf.frontend import FrontendConfig
 
-APPS = Path(__file__).parent / "apps"
 EMULATED = [machine.board for machine in MACHINES]
 #: Boards whose folder offers a choice, with each other choice.
 CHOICES = {"nucleo_h753zi": ["M3NET_MICROPHONE=analog"], "nrf52840dk": ["M3NET_FLASH_START=0x1000"]}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The presets s, m and l: int8, within their budgets of memory, the same bytes everywhere."""
+"""The presets s, m and l: int8, within their limits of memory, the same bytes everywhere."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def converted(name: str, size: str) -> bytes:
 
 @needs_tflm
 @pytest.mark.parametrize(("name", "size"), CELLS)
-def test_a_preset_fits_its_budget_and_gives_the_same_bytes(name, size):
+def test_a_preset_fits_its_limits_and_gives_the_same_bytes(name, size):
     tflite = converted(name, size)
     operators = set(operators_of(tflite))  # refuses what TFLite Micro lacks
     assert not operators & {"DEQUANTIZE", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
@@ -136,7 +136,7 @@ def write_bundle(folder: Path, tflite: bytes, classes: int, frames: int) -> None
         input_quantization=(1 / 128, 0),
         output_quantization=(1 / 256, -128),
         arena_bytes=ARENA_BYTES["s"],
-        arena_source="the budget",
+        arena_source="the limit",
         licence="Apache-2.0",
     ).write(folder)
     write_c_tables(config, folder, frames=frames)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A grid's runs on a board: what is measured once, averaged, compared and held against budgets.
+"""A grid's runs on a board: what is measured once, averaged, compared and held against size limits.
 
 Exports, boards and trainings are stood in for, but for one export of the tiny run.
 """
@@ -36,7 +36,7 @@ axes:
     Known: {model: {name: ds_cnn, preset: mcu}}
     Rival: {model: {name: sparknet, preset: mcu}}
 reference: {Network: Known}
-budgets: {tiny: {}}
+scales: {tiny: {}}
 """
 CLIPS = 10
 
@@ -181,8 +181,8 @@ def test_means_and_costs_of_each_network(world, make, tmp_path):
     assert ours["summary"]["lost_points"]["mean"] == pytest.approx(5)
     assert ours["board"]["instructions"] == 5_000_000 and ours["board"]["bytes_equal"]
     assert world.on_board == ["m3net", "ds_cnn", "sparknet"]  # one seed of each
-    assert ours["budget"] == {"arena_bytes": 65_536, "model_bytes": 200_000, "holds": True}
-    assert known["budget"] is None and rival["budget"] is None
+    assert ours["size_limit"] == {"arena_bytes": 65_536, "model_bytes": 200_000, "holds": True}
+    assert known["size_limit"] is None and rival["size_limit"] is None
     text = read(tmp_path, "md")
     assert row(text, "Ours") == [
         *("Ours", "90.00 ± 0.00", "85.00 ± 7.07", "5.00 ± 7.07", "5,000,000", "35,000", "30,000"),
@@ -272,9 +272,9 @@ def test_an_equal_rival_is_not_better(world, make):
 
 
 @pytest.mark.parametrize("costs", [(5_000_000, 65_537, 61_000), (5_000_000, 30_000, 200_001)])
-def test_a_budget_that_is_exceeded(world, make, tmp_path, costs):
+def test_a_size_limit_that_is_exceeded(world, make, tmp_path, costs):
     world.costs["m3net"] = costs
-    assert make()["cells"][0]["budget"]["holds"] is False
+    assert make()["cells"][0]["size_limit"]["holds"] is False
     assert row(read(tmp_path, "md"), "Ours")[-1].startswith("EXCEEDED (65,536")
 
 
@@ -342,13 +342,13 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(
     assert "- Ours, seed 0: no int8 form" in text and row(text, "Known")[1] == "failed"
     assert ours["against_reference"] is None
 
-    words = ["deployment", grid, "--budget", "tiny", "--runs", tmp_path / "runs"]
+    words = ["deployment", grid, "--scale", "tiny", "--runs", tmp_path / "runs"]
     monkeypatch.setattr(sys, "argv", ["m3net", *map(str, words), "--out", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 2
     assert "2 runs of" in capsys.readouterr().err
-    assert f"`m3net deployment {grid} --budget tiny --board {BOARD}`" in read(tmp_path, "md")
+    assert f"`m3net deployment {grid} --scale tiny --board {BOARD}`" in read(tmp_path, "md")
 
 
 def test_without_an_emulator_the_table_says_why(world, make, tmp_path):
@@ -356,7 +356,7 @@ def test_without_an_emulator_the_table_says_why(world, make, tmp_path):
     report = make()
     ours = report["cells"][0]
     assert ours["board"] == {"missing": "install qemu-system-arm"}
-    assert ours["budget"]["holds"] is None and ours["dominated_by"] == []
+    assert ours["size_limit"]["holds"] is None and ours["dominated_by"] == []
     text = read(tmp_path, "md")
     assert "No board: install qemu-system-arm." in text
     assert row(text, "Ours")[-1].startswith("not measured")
@@ -371,7 +371,7 @@ def test_missing_data_are_told_before_anything_is_exported(world, make, tmp_path
     monkeypatch.setattr(table_runs, "load_recipe_dataset", missing)
     world.on_board.clear()
     shutil.rmtree(tmp_path / "out")
-    with pytest.raises(DataError, match=r"mcu/keywords at tiny budget needs data .* synth: no fol"):
+    with pytest.raises(DataError, match=r"mcu/keywords at tiny scale needs data .* synth: no fol"):
         make()
     assert not world.on_board and not (tmp_path / "out").exists()
 
@@ -392,7 +392,7 @@ def test_a_failing_run_leaves_the_written_table(world, make, tmp_path):
 
 def test_unfinished_runs_are_told_with_the_command(world, make, tmp_path):
     shutil.rmtree(tmp_path / "runs/mcu/keywords/tiny/rival")
-    with pytest.raises(ConfigError, match=r"^1 of 4 runs .* m3net table mcu/keywords --budget ti"):
+    with pytest.raises(ConfigError, match=r"^1 of 4 runs .* m3net table mcu/keywords --scale ti"):
         make()
     assert world.on_board == []
 
@@ -415,7 +415,7 @@ def test_a_real_export(tiny_run, tiny_recipe, private_cache, tmp_path, monkeypat
     path = tmp_path / "tiny.yaml"
     values = {"title": "A", "paper": "B", "table": "C", "axes": {"Network": {"tiny": None}}}
     path.write_text(
-        yaml.safe_dump({**values, "base": tiny_recipe().to_dict(), "budgets": {"tiny": {}}})
+        yaml.safe_dump({**values, "base": tiny_recipe().to_dict(), "scales": {"tiny": {}}})
     )
     report = make_deployment(
         str(path),

@@ -10,7 +10,7 @@ import yaml
 from m3net_tf.errors import ConfigError
 from m3net_tf.frontend import FrontendConfig
 from m3net_tf.models import design_defaults, presets_of
-from m3net_tf.studies.grid import BUDGETS, Repeat, merge, slug
+from m3net_tf.studies.grid import SCALES, Repeat, merge, slug
 from m3net_tf.studies.grid_file import find_grid, grid_names, load_grid
 
 GRID = """
@@ -35,7 +35,7 @@ expected:
 reference: {Network: whole}
 skip:
   - {Data: second, Network: [rival]}
-budgets:
+scales:
   paper: {}
   small:
     patch: {training: {epochs: 2}, folds: null, seeds: [0, 1, 2]}
@@ -149,7 +149,7 @@ def test_one_step_with_a_seed_of_its_own_serves_all(write):
     assert {(one.recipe.training.seed, one.place) for one in needed} == {(3, needed[0].place)}
 
 
-def test_a_budget_has_the_last_word(write):
+def test_a_scale_has_the_last_word(write):
     grid = load_grid(write(), "small")
     assert {cell.labels["Data"] for cell in grid.cells} == {"second"}
     assert grid.axes["Data"] == ("second",)
@@ -204,13 +204,13 @@ def test_keys_are_equal_where_recipes_are(write):
         (("{Network: whole}", "{Net: whole}"), "reference names the axis 'Net'"),
         (("{Network: whole}", "{Network: full}"), "reference names 'full'"),
         (("Network: [rival]", "Network: [foe]"), "skip names 'foe'"),
-        (("only: {Data: [second]}", "only: {Data: [third]}"), "budgets.small.only names 'third'"),
-        (("{less: {model", "{lees: {model"), "budgets.small.axes names 'lees'"),
+        (("only: {Data: [second]}", "only: {Data: [third]}"), "scales.small.only names 'third'"),
+        (("{less: {model", "{lees: {model"), "scales.small.axes names 'lees'"),
         (("less: [80.5, 0.5]", "lees: 80.5"), "expected names 'lees'"),
         (("less: [80.5, 0.5]", "less: good"), "give a number"),
         (("whole: 90", "whole: {a: 90}"), "expected has {'a': 90}"),
         (("shared/base.yaml", "shared/bass.yaml"), "bass.yaml cannot be read"),
-        (("  small:\n", "  large:\n"), "no budget 'small'"),
+        (("  small:\n", "  large:\n"), "there is no scale 'small'"),
         (("patch: {training: {epochs: 2}", "patches: {training: {epochs: 2}"), "'patches'"),
     ],
 )
@@ -266,10 +266,10 @@ def test_shipped_headers_say_what_a_reader_needs(name):
     assert number.lower() in header.lower()
 
 
-@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_tables_expand_to_valid_recipes(name, budget):
-    grid = load_grid(find_grid(name), budget)
+def test_shipped_tables_expand_to_valid_recipes(name, scale):
+    grid = load_grid(find_grid(name), scale)
     folders = [cell.slug for cell in grid.cells]
     assert len(set(folders)) == len(folders)
     for cell in grid.cells:
@@ -277,7 +277,7 @@ def test_shipped_tables_expand_to_valid_recipes(name, budget):
             training = grid.training(cell, repeat)
             for one in (training, *training.needs.values()):
                 _require_known_arguments(one.recipe.model)
-                if budget == "tiny":
+                if scale == "tiny":
                     assert one.recipe.dataset.name == "synth"
                     assert one.recipe.training.epochs == 1
 
@@ -288,11 +288,11 @@ def _require_known_arguments(model):
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_the_small_budget_leaves_cells_apart(name):
+def test_the_small_scale_leaves_cells_apart(name):
     # Its patch comes after the cells' own: mask ratios of a table that compares them had been lost.
     wanted, small = (
         {tuple(cell.labels.items()): (cell.metric, cell.values) for cell in grid.cells}
-        for grid in (load_grid(find_grid(name), budget) for budget in ("paper", "small"))
+        for grid in (load_grid(find_grid(name), scale) for scale in ("paper", "small"))
     )
     for one, other in itertools.combinations(small, 2):
         assert small[one] != small[other] or wanted[one] == wanted[other], (one, other)

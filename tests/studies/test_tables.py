@@ -43,7 +43,7 @@ expected:
   less: {accuracy: 80.25}
   rival: {accuracy: 70}
 reference: {Network: whole}
-budgets:
+scales:
   tiny: {only: {Network: [whole, less]}, patch: {seeds: [0]}}
   small: {}
 """
@@ -118,15 +118,15 @@ def run_table(tmp_path):
     path = tmp_path / "paper/table9.yaml"
     path.write_text(GRID)
 
-    def run(budget="small", **arguments):
+    def run(scale="small", **arguments):
         arguments = {"data_folders": {}, "runs_folder": tmp_path / "runs", **arguments}
-        return make_table(str(path), budget, out=tmp_path / "out", command="m3net x", **arguments)
+        return make_table(str(path), scale, out=tmp_path / "out", command="m3net x", **arguments)
 
     return run
 
 
-def read(tmp_path, ending, budget="small"):
-    return (tmp_path / f"out/paper/table9.{budget}.{ending}").read_text()
+def read(tmp_path, ending, scale="small"):
+    return (tmp_path / f"out/paper/table9.{scale}.{ending}").read_text()
 
 
 def test_equal_recipes_are_trained_once_and_steps_first(finished):
@@ -282,7 +282,7 @@ def test_missing_data_are_told_before_anything_is_run(
     with pytest.raises(DataError) as error:
         run_table("tiny")
     assert str(error.value) == (
-        "paper/table9 at tiny budget needs data that are missing: us8k: give --data-dir "
+        "paper/table9 at tiny scale needs data that are missing: us8k: give --data-dir "
         "us8k=FOLDER or run m3net data fetch us8k; speech_commands: give --data-dir "
         "speech_commands=FOLDER or run m3net data fetch speech_commands"
     )
@@ -378,12 +378,12 @@ def test_a_dry_run_tells_runs_recipes_and_data_and_writes_nothing(
     path.write_text(GRID.replace("less: {model:", "less: {dataset: {name: us8k}, model:"))
     before = sorted(tmp_path.rglob("*"))
     places = ["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs"), "--dry-run"]
-    monkeypatch.setattr("sys.argv", ["m3net", "table", str(path), "--budget", "tiny", *places])
+    monkeypatch.setattr("sys.argv", ["m3net", "table", str(path), "--scale", "tiny", *places])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert not stop.value.code
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "paper/table9 at tiny budget: 4 cells, 2 runs, 1 to train"
+    assert lines[0] == "paper/table9 at tiny scale: 4 cells, 2 runs, 1 to train"
     start = lines.index("paper/table9/tiny/whole--accuracy")
     assert lines[start + 1].startswith("  synth, generated-split; m3net mcu;")
     assert lines[start + 2].split()[:2] == ["seed0", "recipe"]
@@ -487,7 +487,7 @@ def test_the_command_writes_the_table_and_tells_failures(
 ):
     path = tmp_path / "paper/table9.yaml"
     places = ["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
-    monkeypatch.setattr("sys.argv", ["m3net", "table", str(path), "--budget", "tiny", *places])
+    monkeypatch.setattr("sys.argv", ["m3net", "table", str(path), "--scale", "tiny", *places])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert not stop.value.code
@@ -495,7 +495,7 @@ def test_the_command_writes_the_table_and_tells_failures(
     assert "2 runs: 0 finished, 2 to train" in out and "[2/2]" in out
     trainer.failing = {0: DataError("gone: fetch it")}
     other = ["--out", str(tmp_path / "out2"), "--runs", str(tmp_path / "runs2")]
-    monkeypatch.setattr("sys.argv", ["m3net", "table", str(path), "--budget", "tiny", *other])
+    monkeypatch.setattr("sys.argv", ["m3net", "table", str(path), "--scale", "tiny", *other])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 2
@@ -520,7 +520,7 @@ axes:
   Figure:
     parameters: {metric: model.parameters}
     latency (ms): {metric: model.latency_ms}
-budgets: {paper: {}}
+scales: {paper: {}}
 """
     )
     report = make_table(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every shipped table at tiny budget: each kind of network is trained, all others are built."""
+"""Every shipped table at tiny scale: each kind of network is trained, all others are built."""
 
 import dataclasses
 import json
@@ -52,7 +52,7 @@ def of_each_kind(grid):
 def test_table_runs(name, folder, built, monkeypatch):
     whole = load_grid(find_grid(name), "tiny")
     grid = of_each_kind(whole)
-    monkeypatch.setattr(tables, "load_grid", lambda path, budget: grid)
+    monkeypatch.setattr(tables, "load_grid", lambda path, scale: grid)
     report = tables.make_table(
         name, "tiny", data_folders={}, runs_folder=folder / "runs", out=folder / "out"
     )
@@ -104,7 +104,7 @@ axes:
     broken: {model: {arguments: {colour: red}}}
 steps:
   before: {model: {arguments: {dropout: 0.1}}}
-budgets: {tiny: {}}
+scales: {tiny: {}}
 """
 
 
@@ -113,7 +113,7 @@ def test_processes_work_side_by_side(folder):
     path = folder / "many.yaml"
     path.write_text(GRID)
     runs, out = folder / "many_runs", folder / "many_out"
-    command = [sys.executable, "-m", "m3net_tf", "table", path, "--budget", "tiny"]
+    command = [sys.executable, "-m", "m3net_tf", "table", path, "--scale", "tiny"]
     command += ["--jobs", "2", "--runs", runs, "--out", out]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stderr.startswith("error: 1 of 2 runs")

@@ -62,8 +62,8 @@ static const char* usage_cause(uint32_t cfsr) {
 }
 
 static void field(const char* name, uint32_t value) {
-  console_text(name);
-  console_hex32(value);
+  m3net_console_text(name);
+  m3net_console_hex32(value);
 }
 
 // Called by m3net_fault_entry with the frame that the core pushed, on m3net_fault_stack.
@@ -84,14 +84,14 @@ __attribute__((used, noreturn)) void m3net_fault_report(const uint32_t* frame,
   const bool frame_readable =
       at >= (uintptr_t)m3net_ram_start && at + 32u <= (uintptr_t)m3net_ram_end && (at & 3u) == 0u;
 
-  console_error_begin(overflow ? "stack_overflow" : fault_name(exception & 0x1FFu));
+  m3net_console_error_begin(overflow ? "stack_overflow" : fault_name(exception & 0x1FFu));
   if (overflow) {
-    console_text("the stack of ");
-    console_u32((uint32_t)m3net_platform_stack_size());
-    console_text(" bytes overflowed: raise m3net_stack_bytes in the board's linker script;");
+    m3net_console_text("the stack of ");
+    m3net_console_u32((uint32_t)m3net_platform_stack_size());
+    m3net_console_text(" bytes overflowed: raise m3net_stack_bytes in the board's linker script;");
   } else {
-    console_text(usage_cause(cfsr));
-    console_text(";");
+    m3net_console_text(usage_cause(cfsr));
+    m3net_console_text(";");
   }
   if (frame_readable) {
     field(" pc=", frame[6]);
@@ -104,7 +104,7 @@ __attribute__((used, noreturn)) void m3net_fault_report(const uint32_t* frame,
   field(" exc_return=", exc_return);
   field(" sp=", (uint32_t)at);
   field(" exception=", exception & 0x1FFu);
-  console_end();
+  m3net_console_end();
   m3net_platform_halt();
 }
 
@@ -123,11 +123,11 @@ __attribute__((naked)) void m3net_fault_entry(void) {
 
 void m3net_platform_panic(const char* code, const char* text, uint32_t value) {
   m3net_reset_note(M3NET_RESET_FAULT);
-  console_error_begin(code);
-  console_text(text);
-  console_text(" value=");
-  console_u32(value);
-  console_end();
+  m3net_console_error_begin(code);
+  m3net_console_text(text);
+  m3net_console_text(" value=");
+  m3net_console_u32(value);
+  m3net_console_end();
   m3net_platform_halt();
 }
 

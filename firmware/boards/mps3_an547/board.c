@@ -15,8 +15,8 @@ typedef struct {
 #define TICKS_A_US (BOARD_CLOCK_HZ / 1000000u)
 
 const m3net_vector m3net_board_interrupts[] = {
-    [BOARD_UART_RX_INTERRUPT] = cmsdk_uart_received,
-    [BOARD_UART_RX_INTERRUPT_QEMU] = cmsdk_uart_received,
+    [BOARD_UART_RX_INTERRUPT] = m3net_cmsdk_uart_received,
+    [BOARD_UART_RX_INTERRUPT_QEMU] = m3net_cmsdk_uart_received,
 };
 const uint32_t m3net_board_interrupt_count =
     sizeof(m3net_board_interrupts) / sizeof(m3net_board_interrupts[0]);
@@ -45,7 +45,7 @@ static uint64_t ticks(void) {
 }
 
 void m3net_board_init(void) {
-  cmsdk_uart_start();
+  m3net_cmsdk_uart_start();
   m3net_interrupt_enable(BOARD_UART_RX_INTERRUPT_QEMU, 1);
   COUNTER_CONTROL |= 1u;
   m3net_systick_start(BOARD_CLOCK_HZ);  // ends a sleep that nothing else ends, for the watchdog
@@ -60,13 +60,15 @@ uint32_t m3net_board_counter(void) {
 
 uint64_t m3net_board_time_us(void) { return ticks() / TICKS_A_US; }
 
-int m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong, size_t half_samples,
-                            void (*half_ready)(const int16_t* half)) {
+m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong,
+                                     size_t half_samples, m3net_half_ready half_ready,
+                                     void* context) {
   (void)sample_rate_hz;
   (void)ping_pong;
   (void)half_samples;
   (void)half_ready;
-  return -1;
+  (void)context;
+  return M3NET_ERROR_UNSUPPORTED;
 }
 
 void m3net_board_audio_stop(void) {}

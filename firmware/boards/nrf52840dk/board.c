@@ -153,14 +153,14 @@ size_t m3net_board_read(uint8_t* bytes, size_t capacity) {
 uint32_t m3net_board_read_overruns(void) { return received.lost; }
 
 // All is sent by the time m3net_board_write() returns.
-int m3net_board_set_baud(uint32_t baud) {
+m3net_status m3net_board_set_baud(uint32_t baud) {
   for (size_t i = 0; i < sizeof(speeds) / sizeof(speeds[0]); ++i) {
     if (speeds[i].baud == baud) {
       NRF_UARTE0->BAUDRATE = speeds[i].setting;
-      return 0;
+      return M3NET_OK;
     }
   }
-  return -1;
+  return M3NET_ERROR_UNSUPPORTED;
 }
 
 uint32_t m3net_board_counter(void) { return m3net_cycles(); }
@@ -204,11 +204,11 @@ void m3net_board_watchdog_start(uint32_t timeout_ms) {
 
 void m3net_board_watchdog_feed(void) { NRF_WDT->RR[0] = WDT_RR_RR_Reload; }
 
-bool m3net_board_timestamp_pin(void) {
+m3net_status m3net_board_timestamp_pin(void) {
   const uint64_t until_us = m3net_board_time_us() + BOARD_PIN_LOW_US;
   NRF_P0->OUTCLR = 1u << BOARD_TIMESTAMP_PIN;
   while (m3net_board_time_us() < until_us) {
   }
   NRF_P0->OUTSET = 1u << BOARD_TIMESTAMP_PIN;
-  return true;
+  return M3NET_OK;
 }

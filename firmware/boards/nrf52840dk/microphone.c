@@ -17,24 +17,28 @@ static struct {
   uint32_t half_samples;
   uint32_t started, ended;  // halves so far
   uint64_t last_end_us;
-  void (*half_ready)(const int16_t* half);
+  m3net_half_ready half_ready;
+  void* context;
 } audio;
 static volatile uint32_t overruns;
 
 static int16_t* half(uint32_t number) { return audio.halves + (number & 1u) * audio.half_samples; }
 
-int m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong, size_t half_samples,
-                            void (*half_ready)(const int16_t* half)) {
+m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong,
+                                     size_t half_samples, m3net_half_ready half_ready,
+                                     void* context) {
   if (sample_rate_hz != SAMPLE_RATE_HZ || half_samples == 0u || half_samples > MAX_SAMPLES) {
-    return -2;
+    return M3NET_ERROR_UNSUPPORTED;
   }
-  if (((uintptr_t)ping_pong | 2u * half_samples) % 4u != 0u) return -3;  // EasyDMA writes words
+  if (((uintptr_t)ping_pong | 2u * half_samples) % 4u != 0u)
+    return M3NET_ERROR_ARGUMENT;  // EasyDMA writes words
   m3net_board_audio_stop();
   audio.halves = ping_pong;
   audio.half_samples = (uint32_t)half_samples;
   audio.started = 0;
   audio.ended = 0;
   audio.half_ready = half_ready;
+  audio.context = context;
 
   NRF_P0->OUTCLR = 1u << BOARD_MICROPHONE_CLOCK_PIN;
   NRF_P0->PIN_CNF[BOARD_MICROPHONE_CLOCK_PIN] = PIN_OUTPUT;
@@ -55,7 +59,7 @@ int m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong, size_t 
   audio.last_end_us = m3net_board_time_us();
   NRF_PDM->TASKS_START = 1;
   m3net_interrupt_enable(PDM_IRQn, 2);
-  return 0;
+  return M3NET_OK;
 }
 
 // Without its clock the microphone goes to sleep.
@@ -93,6 +97,6 @@ void board_microphone_interrupt(void) {
     count_overruns();
     const int16_t* ready = half(audio.ended);
     ++audio.ended;
-    audio.half_ready(ready);
+    audio.half_ready(audio.context, ready);
   }
 }

@@ -155,16 +155,16 @@ size_t m3net_board_read(uint8_t* bytes, size_t capacity) {
 
 uint32_t m3net_board_read_overruns(void) { return received.lost; }
 
-int m3net_board_set_baud(uint32_t baud) {
-  if (baud == 0u) return -1;
+m3net_status m3net_board_set_baud(uint32_t baud) {
+  if (baud == 0u) return M3NET_ERROR_UNSUPPORTED;
   const uint32_t divider = (uart_clock_hz + baud / 2u) / baud;
-  if (divider < 16u || divider > 0xFFFFu) return -1;
+  if (divider < 16u || divider > 0xFFFFu) return M3NET_ERROR_UNSUPPORTED;
   while (!(USART3->ISR & USART_ISR_TC)) {
   }
   USART3->CR1 &= ~USART_CR1_UE;  // the divider may be written while the port is off only
   USART3->BRR = divider;
   USART3->CR1 |= USART_CR1_UE;
-  return 0;
+  return M3NET_OK;
 }
 
 void board_dma_start(uint32_t request, const volatile void* from, volatile void* buffer,
@@ -221,11 +221,11 @@ void m3net_board_reset(void) {
 
 m3net_reset_reason m3net_board_reset_reason(void) { return reset_reason; }
 
-bool m3net_board_timestamp_pin(void) {
+m3net_status m3net_board_timestamp_pin(void) {
   const uint64_t until_us = m3net_board_time_us() + BOARD_PIN_LOW_US;
   GPIOG->BSRR = 1u << (BOARD_TIMESTAMP_PIN + 16u);
   while (m3net_board_time_us() < until_us) {
   }
   GPIOG->BSRR = 1u << BOARD_TIMESTAMP_PIN;
-  return true;
+  return M3NET_OK;
 }

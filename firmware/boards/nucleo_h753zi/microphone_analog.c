@@ -21,49 +21,50 @@ __attribute__((section(".dma"))) static volatile uint16_t raw[2u * SAMPLES];
 static m3net_ping_pong output;
 static float dc_input, dc_output;
 
-static int start_adc(void) {
+static m3net_status start_adc(void) {
   RCC->D3CCIPR = (RCC->D3CCIPR & ~RCC_D3CCIPR_ADCSEL) | (CLOCK_FROM_PER << RCC_D3CCIPR_ADCSEL_Pos);
   RCC->AHB1ENR |= RCC_AHB1ENR_ADC12EN;
   (void)RCC->AHB1ENR;
   ADC12_COMMON->CCR = DIVIDE_BY_4 << ADC_CCR_PRESC_Pos;
   ADC1->CR &= ~ADC_CR_DEEPPWD;
   ADC1->CR |= ADC_CR_ADVREGEN | ADC_CR_BOOST_1;
-  if (!m3net_wait_for(&ADC1->ISR, ADC_ISR_LDORDY, ADC_ISR_LDORDY)) return -4;
+  if (!m3net_wait_for(&ADC1->ISR, ADC_ISR_LDORDY, ADC_ISR_LDORDY)) return M3NET_ERROR_HARDWARE;
   ADC1->CR |= ADC_CR_ADCAL | ADC_CR_ADCALLIN;
-  if (!m3net_wait_for(&ADC1->CR, ADC_CR_ADCAL, 0u)) return -5;
+  if (!m3net_wait_for(&ADC1->CR, ADC_CR_ADCAL, 0u)) return M3NET_ERROR_HARDWARE;
   ADC1->ISR = ADC_ISR_ADRDY;
   ADC1->CR |= ADC_CR_ADEN;
-  if (!m3net_wait_for(&ADC1->ISR, ADC_ISR_ADRDY, ADC_ISR_ADRDY)) return -6;
+  if (!m3net_wait_for(&ADC1->ISR, ADC_ISR_ADRDY, ADC_ISR_ADRDY)) return M3NET_ERROR_HARDWARE;
   ADC1->PCSEL = 1u << BOARD_ANALOG_CHANNEL;
   ADC1->SMPR2 = SAMPLE_64_CYCLES << (3u * (BOARD_ANALOG_CHANNEL - 10u));
   ADC1->SQR1 = BOARD_ANALOG_CHANNEL << ADC_SQR1_SQ1_Pos;
   ADC1->CFGR = (CIRCULAR_DMA << ADC_CFGR_DMNGT_Pos) | (TRIGGER_TIMER_6 << ADC_CFGR_EXTSEL_Pos) |
                ADC_CFGR_EXTEN_0 | ADC_CFGR_OVRMOD;
-  return 0;
+  return M3NET_OK;
 }
 
-int m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong, size_t half_samples,
-                            void (*half_ready)(const int16_t* half)) {
+m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong,
+                                     size_t half_samples, m3net_half_ready half_ready,
+                                     void* context) {
   if (sample_rate_hz < 4000u || sample_rate_hz > 48000u || half_samples == 0u ||
       TIMER_CLOCK_HZ % sample_rate_hz != 0u) {
-    return -2;
+    return M3NET_ERROR_UNSUPPORTED;
   }
   m3net_board_audio_stop();
   RCC->AHB4ENR |= RCC_AHB4ENR_GPIOAEN;
   RCC->APB1LENR |= RCC_APB1LENR_TIM6EN;
   (void)RCC->APB1LENR;
   GPIOA->MODER |= 3u << (2u * BOARD_ANALOG_PIN);
-  const int failed = start_adc();
-  if (failed) return failed;
+  const m3net_status status = start_adc();
+  if (status != M3NET_OK) return status;
   dc_input = 0.0f;
   dc_output = 0.0f;
-  m3net_ping_pong_start(&output, ping_pong, half_samples, half_ready);
+  m3net_ping_pong_start(&output, ping_pong, half_samples, half_ready, context);
   board_dma_start(BOARD_DMA_REQUEST_ADC1, &ADC1->DR, raw, 2u * SAMPLES, BOARD_DMA_16_BITS);
   ADC1->CR |= ADC_CR_ADSTART;
   TIM6->ARR = TIMER_CLOCK_HZ / sample_rate_hz - 1u;
   TIM6->CR2 = TIM_CR2_MMS_1;  // each overflow is a trigger
   TIM6->CR1 = TIM_CR1_CEN;
-  return 0;
+  return M3NET_OK;
 }
 
 void m3net_board_audio_stop(void) {

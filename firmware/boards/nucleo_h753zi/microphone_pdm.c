@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A PDM microphone on DFSDM 1: its filter is the CIC of core/pdm.h, whose second stage follows in
-// the interrupt. 49.152 MHz / 48 are 1.024 MHz, 64 bits a sample.
+// A PDM microphone on DFSDM 1: its filter is the CIC of drivers/pdm.h, whose second stage follows
+// in the interrupt. 49.152 MHz / 48 are 1.024 MHz, 64 bits a sample.
 
 #include "board.h"
 #include "cortex_m.h"
@@ -20,12 +20,14 @@ __attribute__((section(".dma"))) static volatile int32_t raw[2u * HALF_VALUES];
 static m3net_pdm pdm;
 static m3net_ping_pong output;
 
-int m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong, size_t half_samples,
-                            void (*half_ready)(const int16_t* half)) {
-  if (sample_rate_hz != SAMPLE_RATE_HZ || half_samples == 0u) return -2;
+m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong,
+                                     size_t half_samples, m3net_half_ready half_ready,
+                                     void* context) {
+  if (sample_rate_hz != SAMPLE_RATE_HZ || half_samples == 0u) return M3NET_ERROR_UNSUPPORTED;
   m3net_board_audio_stop();
-  if (m3net_pdm_init(&pdm, &m3net_pdm_default_filter, BOARD_PDM_GAIN) != M3NET_OK) return -3;
-  m3net_ping_pong_start(&output, ping_pong, half_samples, half_ready);
+  const m3net_status status = m3net_pdm_init(&pdm, &m3net_pdm_default_filter, BOARD_PDM_GAIN);
+  if (status != M3NET_OK) return status;
+  m3net_ping_pong_start(&output, ping_pong, half_samples, half_ready, context);
 
   RCC->AHB4ENR |= RCC_AHB4ENR_GPIOEEN;
   RCC->D2CCIP1R = (RCC->D2CCIP1R & ~RCC_D2CCIP1R_SAI1SEL) | RCC_D2CCIP1R_SAI1SEL_0;  // PLL 2
@@ -49,7 +51,7 @@ int m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong, size_t 
       (CHANNEL << DFSDM_FLTCR1_RCH_Pos) | DFSDM_FLTCR1_RCONT | DFSDM_FLTCR1_RDMAEN;
   DFSDM1_Filter0->FLTCR1 |= DFSDM_FLTCR1_DFEN;
   DFSDM1_Filter0->FLTCR1 |= DFSDM_FLTCR1_RSWSTART;
-  return 0;
+  return M3NET_OK;
 }
 
 // Without its clock the microphone goes to sleep.

@@ -116,14 +116,14 @@ size_t m3net_board_read(uint8_t* bytes, size_t capacity) {
 
 uint32_t m3net_board_read_overruns(void) { return received.lost; }
 
-int m3net_board_set_baud(uint32_t baud) {
-  if (baud == 0u) return -1;
+m3net_status m3net_board_set_baud(uint32_t baud) {
+  if (baud == 0u) return M3NET_ERROR_UNSUPPORTED;
   const uint32_t divider = (uart_clock_hz + baud / 2u) / baud;
-  if (divider < 16u || divider > 0xFFFFu) return -1;
+  if (divider < 16u || divider > 0xFFFFu) return M3NET_ERROR_UNSUPPORTED;
   while (!(USART2->SR & USART_SR_TC)) {
   }
   USART2->BRR = divider;
-  return 0;
+  return M3NET_OK;
 }
 
 uint32_t m3net_board_counter(void) { return m3net_cycles(); }
@@ -139,11 +139,11 @@ void m3net_board_reset(void) {
 
 m3net_reset_reason m3net_board_reset_reason(void) { return reset_reason; }
 
-bool m3net_board_timestamp_pin(void) {
+m3net_status m3net_board_timestamp_pin(void) {
   const uint64_t until_us = m3net_board_time_us() + BOARD_PIN_LOW_US;
   GPIOB->BSRR = 1u << (BOARD_TIMESTAMP_PIN + 16u);
   while (m3net_board_time_us() < until_us) {
   }
   GPIOB->BSRR = 1u << BOARD_TIMESTAMP_PIN;
-  return true;
+  return M3NET_OK;
 }

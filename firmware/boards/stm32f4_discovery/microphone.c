@@ -34,13 +34,16 @@ static bool start_i2s_clock(void) {
   return m3net_wait_for(&RCC->CR, RCC_CR_PLLI2SRDY, RCC_CR_PLLI2SRDY);
 }
 
-int m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong, size_t half_samples,
-                            void (*half_ready)(const int16_t* half)) {
-  if (sample_rate_hz != SAMPLE_RATE_HZ || half_samples == 0u) return -2;
+m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong,
+                                     size_t half_samples, m3net_half_ready half_ready,
+                                     void* context) {
+  if (sample_rate_hz != SAMPLE_RATE_HZ || half_samples == 0u) return M3NET_ERROR_UNSUPPORTED;
   m3net_board_audio_stop();
-  if (m3net_pdm_init(&pdm, &m3net_pdm_default_filter, BOARD_MICROPHONE_GAIN) != M3NET_OK) return -3;
-  if (!start_i2s_clock()) return -4;
-  m3net_ping_pong_start(&output, ping_pong, half_samples, half_ready);
+  const m3net_status status =
+      m3net_pdm_init(&pdm, &m3net_pdm_default_filter, BOARD_MICROPHONE_GAIN);
+  if (status != M3NET_OK) return status;
+  if (!start_i2s_clock()) return M3NET_ERROR_HARDWARE;
+  m3net_ping_pong_start(&output, ping_pong, half_samples, half_ready, context);
 
   RCC->AHB1ENR |= RCC_AHB1ENR_GPIOBEN | RCC_AHB1ENR_GPIOCEN | RCC_AHB1ENR_DMA1EN;
   RCC->APB1ENR |= RCC_APB1ENR_SPI2EN;
@@ -62,7 +65,7 @@ int m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong, size_t 
   SPI2->I2SCFGR =
       SPI_I2SCFGR_I2SMOD | SPI_I2SCFGR_I2SCFG | SPI_I2SCFGR_I2SSTD_1 | SPI_I2SCFGR_CKPOL;
   SPI2->I2SCFGR |= SPI_I2SCFGR_I2SE;
-  return 0;
+  return M3NET_OK;
 }
 
 // Without its clock the microphone goes to sleep.

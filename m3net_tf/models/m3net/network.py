@@ -218,7 +218,7 @@ _PAPER = {
 }
 
 # One strided convolution in place of the first DSConv, a coarse frequency step, and the mirrors on
-# a map of 4 x 13: chosen on the validation part of Speech Commands under a Cortex-M4's budget.
+# a map of 4 x 13: chosen on the validation part of Speech Commands within a Cortex-M4's limits.
 _MCU = {
     "sfp": (
         Stage(32, kernel=(10, 5), strides=(5, 2), separable=False),

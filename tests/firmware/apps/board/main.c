@@ -20,15 +20,15 @@ static void spin_us(uint32_t time_us) {
 }
 
 static void start_line(void) {
-  console_begin("started board=");
-  console_text(m3net_board_info.name);
-  console_text(" core=");
-  console_text(m3net_board_info.cpu_core);
-  console_field("clock_hz", m3net_board_info.clock_hz);
-  console_field("baud", m3net_board_info.uart_baud);
-  console_text(" reset=");
-  console_text(reasons[m3net_board_reset_reason()]);
-  console_end();
+  m3net_console_begin("started board=");
+  m3net_console_text(m3net_board_info.name);
+  m3net_console_text(" core=");
+  m3net_console_text(m3net_board_info.cpu_core);
+  m3net_console_field("clock_hz", m3net_board_info.clock_hz);
+  m3net_console_field("baud", m3net_board_info.uart_baud);
+  m3net_console_text(" reset=");
+  m3net_console_text(reasons[m3net_board_reset_reason()]);
+  m3net_console_end();
 }
 
 // SysTick against the board's clock, awake and asleep; it also ends the sleep.
@@ -40,11 +40,11 @@ static void report_clocks(void) {
   const uint32_t counter = m3net_board_counter();
   spin_us(20000);
   const uint32_t counted = m3net_board_counter() - counter;
-  console_begin("awake");
-  console_field("board_us", (uint32_t)(m3net_board_time_us() - board_us));
-  console_field("systick_us", (uint32_t)(m3net_systick_time_us() - systick_us));
-  console_field("counted", counted * m3net_board_info.counter_scale);
-  console_end();
+  m3net_console_begin("awake");
+  m3net_console_field("board_us", (uint32_t)(m3net_board_time_us() - board_us));
+  m3net_console_field("systick_us", (uint32_t)(m3net_systick_time_us() - systick_us));
+  m3net_console_field("counted", counted * m3net_board_info.counter_scale);
+  m3net_console_end();
 
   m3net_duty_start(&duty);
   const uint32_t state = m3net_platform_lock();
@@ -52,18 +52,18 @@ static void report_clocks(void) {
   const uint64_t slept_us = m3net_board_time_us() - duty.start_us;
   const uint64_t held_back_us = m3net_systick_time_us();
   m3net_platform_unlock(state);
-  console_begin("asleep");
-  console_field("slept_us", (uint32_t)slept_us);
-  console_field("awake_ppm", m3net_duty_awake_ppm(&duty));
-  console_field("backwards", m3net_systick_time_us() < held_back_us);
-  console_end();
+  m3net_console_begin("asleep");
+  m3net_console_field("slept_us", (uint32_t)slept_us);
+  m3net_console_field("awake_ppm", m3net_duty_awake_ppm(&duty));
+  m3net_console_field("backwards", m3net_systick_time_us() < held_back_us);
+  m3net_console_end();
 }
 
 static void report_reception(void) {
   uint8_t bytes[64];
   uint32_t crc = 0, total = 0;
-  console_begin("listening");
-  console_end();
+  m3net_console_begin("listening");
+  m3net_console_end();
   while (total < 3000u) {
     const size_t count = m3net_board_read(bytes, sizeof(bytes));
     crc = m3net_crc32(crc, bytes, count);
@@ -73,12 +73,12 @@ static void report_reception(void) {
     m3net_board_idle();
     m3net_platform_unlock(state);
   }
-  console_begin("heard");
-  console_field("bytes", total);
-  console_text(" crc=");
-  console_hex32(crc);
-  console_field("lost", m3net_board_read_overruns());
-  console_end();
+  m3net_console_begin("heard");
+  m3net_console_field("bytes", total);
+  m3net_console_text(" crc=");
+  m3net_console_hex32(crc);
+  m3net_console_field("lost", m3net_board_read_overruns());
+  m3net_console_end();
 }
 
 int main(void) {
@@ -103,8 +103,8 @@ int main(void) {
         spin_us(1000u * WATCHDOG_MS / 5u);
         m3net_board_watchdog_feed();
       }
-      console_begin("finished");
-      console_end();
+      m3net_console_begin("finished");
+      m3net_console_end();
       for (;;) m3net_board_watchdog_feed();
     default:
       m3net_platform_panic("reset", "not one that this program causes;", 0);

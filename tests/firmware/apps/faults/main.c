@@ -29,35 +29,34 @@ static void report_watermark(void) {
   sink = descend(8);
   const size_t after = m3net_platform_stack_used();
   sink = descend(4);
-  console_begin("watermark");
-  console_field("before", (uint32_t)before);
-  console_field("after", (uint32_t)after);
-  console_field("later", (uint32_t)m3net_platform_stack_used());
-  console_end();
+  m3net_console_begin("watermark");
+  m3net_console_field("before", (uint32_t)before);
+  m3net_console_field("after", (uint32_t)after);
+  m3net_console_field("later", (uint32_t)m3net_platform_stack_used());
+  m3net_console_end();
 }
 
 // Takes no byte until 100 were lost, then those that are left.
 static void overrun_console(void) {
   uint8_t bytes[64];
   uint32_t crc = 0, total = 0;
-  console_begin("listening");
-  console_end();
+  m3net_console_begin("listening");
+  m3net_console_end();
   while (m3net_board_read_overruns() < 100u) m3net_board_idle();
   for (size_t count; (count = m3net_board_read(bytes, sizeof(bytes))) > 0u; total += count) {
     crc = m3net_crc32(crc, bytes, count);
   }
-  console_begin("heard");
-  console_field("bytes", total);
-  console_field("lost", m3net_board_read_overruns());
-  console_field("crc", crc);
-  console_end();
+  m3net_console_begin("heard");
+  m3net_console_field("bytes", total);
+  m3net_console_field("lost", m3net_board_read_overruns());
+  m3net_console_field("crc", crc);
+  m3net_console_end();
 }
 
-static volatile uint32_t halves_heard;
-
-static void half_ready(const int16_t* half) {
+static void count_half(void* context, const int16_t* half) {
+  volatile uint32_t* count = context;
   (void)half;
-  ++halves_heard;
+  ++*count;
 }
 
 static void spin_us(uint32_t time_us) {
@@ -69,7 +68,8 @@ static void spin_us(uint32_t time_us) {
 // Holds interrupts back for three and a half halves of 1 ms.
 static void miss_halves(void) {
   static int16_t halves[2 * 16] __attribute__((aligned(4)));
-  if (m3net_board_audio_start(16000, halves, 16, half_ready) != 0) {
+  static volatile uint32_t halves_heard;
+  if (m3net_board_audio_start(16000, halves, 16, count_half, (void*)&halves_heard) != M3NET_OK) {
     m3net_platform_panic("audio", "it does not start;", 0);
   }
   spin_us(2500);
@@ -79,18 +79,18 @@ static void miss_halves(void) {
   m3net_platform_unlock(state);
   spin_us(2500);
   m3net_board_audio_stop();
-  console_begin("audio");
-  console_field("heard", halves_heard);
-  console_field("before", overruns_before);
-  console_field("overruns", m3net_board_audio_overruns());
-  console_end();
+  m3net_console_begin("audio");
+  m3net_console_field("heard", halves_heard);
+  m3net_console_field("before", overruns_before);
+  m3net_console_field("overruns", m3net_board_audio_overruns());
+  m3net_console_end();
 }
 
 int main(void) {
   m3net_board_init();
-  console_begin("boot board=");
-  console_text(m3net_board_info.name);
-  console_end();
+  m3net_console_begin("boot board=");
+  m3net_console_text(m3net_board_info.name);
+  m3net_console_end();
   volatile uint32_t zero = 0;
   switch (m3net_board_info.job[0]) {
     case 1:
@@ -120,7 +120,7 @@ int main(void) {
     default:
       m3net_platform_panic("panic", "asked for;", 7);
   }
-  console_begin("done clips=0 crc=0");
-  console_end();
+  m3net_console_begin("done clips=0 crc=0");
+  m3net_console_end();
   m3net_platform_halt();
 }

@@ -15,26 +15,26 @@ int main(void) {
   uint32_t samples = 0, columns = 0;
   m3net_board_init();
   memcpy(&samples, m3net_board_info.job, 4);
-  console_begin("boot ");
+  m3net_console_begin("boot ");
   if (m3net_frontend_init(memory, sizeof(memory) / 2, &frontend) != M3NET_ERROR_MEMORY ||
       m3net_frontend_init(memory + 1, sizeof(memory), &frontend) != M3NET_ERROR_ARGUMENT ||
       m3net_frontend_init(0, sizeof(memory), &frontend) != M3NET_ERROR_ARGUMENT ||
       m3net_frontend_init(memory, m3net_frontend_size(), &frontend) != M3NET_OK) {
     m3net_platform_panic("init", "wrong status", 0);
   }
-  console_text("feat=");
+  m3net_console_text("feat=");
   for (uint32_t at = 0; columns < M3NET_FRONTEND_FRAMES; at += M3NET_FRONTEND_HOP_SAMPLES) {
     const uint32_t left = at < samples ? samples - at : 0;
     const uint32_t count = left < M3NET_FRONTEND_HOP_SAMPLES ? left : M3NET_FRONTEND_HOP_SAMPLES;
     memset(hop, 0, sizeof(hop));
     memcpy(hop, m3net_board_info.job + 4 + 2 * at, 2 * count);
     if (m3net_frontend_push(frontend, hop, column)) {
-      console_hex(column, sizeof(column));
+      m3net_console_hex(column, sizeof(column));
       ++columns;
     }
   }
-  console_end();
-  console_begin("done clips=0 crc=0");
-  console_end();
+  m3net_console_end();
+  m3net_console_begin("done clips=0 crc=0");
+  m3net_console_end();
   m3net_platform_halt();
 }

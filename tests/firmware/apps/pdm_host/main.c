@@ -18,9 +18,11 @@
 
 static uint8_t input[1u << 22];
 static m3net_pdm pdm;
-static size_t half_samples;
 
-static void write_half(const int16_t* half) { fwrite(half, 2, half_samples, stdout); }
+static void write_half(void* context, const int16_t* half) {
+  const size_t* half_samples = context;
+  fwrite(half, 2, *half_samples, stdout);
+}
 
 static void run_bits(size_t bytes) {
   const uint16_t* words = (const uint16_t*)(const void*)input;
@@ -40,10 +42,10 @@ static void run_values(size_t bytes) {
   }
 }
 
-static void run_ping_pong(size_t bytes, size_t step) {
+static void run_ping_pong(size_t bytes, size_t half_samples, size_t step) {
   m3net_ping_pong buffer;
   int16_t* halves = malloc(4u * half_samples);  // exactly, for the sanitiser
-  m3net_ping_pong_start(&buffer, halves, half_samples, write_half);
+  m3net_ping_pong_start(&buffer, halves, half_samples, write_half, &half_samples);
   for (size_t at = 0; at < bytes / 2u; at += step) {
     const size_t count = bytes / 2u - at < step ? bytes / 2u - at : step;
     m3net_ping_pong_put(&buffer, (const int16_t*)(const void*)input + at, count);
@@ -94,8 +96,7 @@ int main(int count, char** words) {
   } else if (strcmp(command, "values") == 0) {
     run_values(bytes);
   } else if (strcmp(command, "ping_pong") == 0 && count == 4) {
-    half_samples = (size_t)number;
-    run_ping_pong(bytes, (size_t)atol(words[3]));
+    run_ping_pong(bytes, (size_t)number, (size_t)atol(words[3]));
   } else if (strcmp(command, "ring") == 0) {
     run_ring(bytes, (size_t)number);
   } else {

@@ -6,7 +6,7 @@
 
 int main(void) {
   m3net_board_init();
-  console_text("half a li");
+  m3net_console_text("half a li");
   for (;;) {
   }
 }

@@ -5,11 +5,12 @@
 #include <string.h>
 
 void m3net_ping_pong_start(m3net_ping_pong* buffer, int16_t* samples, size_t half_samples,
-                           void (*half_ready)(const int16_t* half)) {
+                           m3net_half_ready half_ready, void* context) {
   buffer->samples = samples;
   buffer->half_samples = half_samples;
   buffer->next = 0;
   buffer->half_ready = half_ready;
+  buffer->context = context;
 }
 
 void m3net_ping_pong_put(m3net_ping_pong* buffer, const int16_t* samples, size_t count) {
@@ -24,7 +25,7 @@ void m3net_ping_pong_put(m3net_ping_pong* buffer, const int16_t* samples, size_t
     if (in_half + step == half) {
       const int16_t* ready = &buffer->samples[buffer->next - half];
       if (buffer->next == 2u * half) buffer->next = 0;
-      buffer->half_ready(ready);
+      buffer->half_ready(buffer->context, ready);
     }
   }
 }

@@ -35,8 +35,8 @@ void m3net_pdm_reset(m3net_pdm* pdm) {
   pdm->dc_output = 0.0f;
 }
 
-// Sixteen bits through the integrators, then once through the combs. The sums wrap around, the
-// differences undo it.
+// Sixteen bits through the integrators, then once through the combs. The sums wrap
+// around; the differences undo it.
 static int32_t cic(m3net_pdm* pdm, uint32_t word) {
   uint32_t sums[ORDER];
   memcpy(sums, pdm->integrators, sizeof(sums));

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from firmware_helpers import skip_or_fail
+from firmware_helpers import APPS, skip_or_fail
 from scipy import signal
 
 from m3net_tf.firmware.pdm import (
@@ -49,13 +49,13 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [
         "gcc", "-std=gnu11", "-O1", "-g", "-D__GNUC_PYTHON__",
         "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-static-libasan",
-        "-I", FIRMWARE_DIR / "core",
+        "-I", FIRMWARE_DIR / "core", "-I", FIRMWARE_DIR / "drivers",
         "-isystem", dsp / "Include", "-isystem", dsp / "PrivateInclude",
     ]  # fmt: skip
     ours = [
-        Path(__file__).parent / "apps" / "pdm_host" / "main.c",
-        FIRMWARE_DIR / "core" / "pdm.c",
-        FIRMWARE_DIR / "core" / "ping_pong.c",
+        APPS / "pdm_host" / "main.c",
+        FIRMWARE_DIR / "drivers" / "pdm.c",
+        FIRMWARE_DIR / "drivers" / "ping_pong.c",
         folder / "pdm_filter.c",
     ]
     theirs = [filtering / "arm_fir_decimate_f32.c", filtering / "arm_fir_decimate_init_f32.c"]

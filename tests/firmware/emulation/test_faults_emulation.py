@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from firmware_helpers import BOARD, BuiltFirmware, random_features
+from firmware_helpers import APPS, BOARD, BuiltFirmware, random_features
 
 from m3net_tf.device import Port, open_port
 from m3net_tf.emulation import run_job
@@ -25,7 +25,6 @@ from m3net_tf.emulation.qemu import console_command, run_image
 from m3net_tf.errors import FirmwareError
 from m3net_tf.firmware.build import build_firmware
 
-APPS = Path(__file__).parent / "apps"
 #: A hundred times as many go through the host build (test_faults_host.py).
 GARBAGE_LINES = 10_000
 LINES_BETWEEN_CHECKS = 200
@@ -275,7 +274,7 @@ def test_a_main_loop_that_stands_still_starts_anew(
     built: BuiltFirmware, tmp_path: Path, instruction: bytes, told: str, reason: str
 ):
     """The product itself, but for one instruction of a command of its monitor."""
-    address = function_address(built.image.elf, "command_profile")
+    address = function_address(built.image.elf, "m3net_monitor_profile")
     elf = with_bytes(built.image.elf, tmp_path / "hangs.elf", address, instruction)
     with console(elf, pace=FAST_TIME) as board:
         assert " reset=power\r\n" in board.until("m-ready\r\n")

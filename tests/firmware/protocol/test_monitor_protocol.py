@@ -17,7 +17,7 @@ import pytest
 from monitor_host import CLASSES, WINDOW_SAMPLES, expected_output, host_features
 
 BLOCK = 256
-#: More of them: M3NET_BATTER_LINES=1000000 pytest tests/firmware/test_monitor_protocol.py
+#: More of them: M3NET_BATTER_LINES=1000000 pytest tests/firmware/protocol/test_monitor_protocol.py
 BATTER_LINES = int(os.environ.get("M3NET_BATTER_LINES", "100000"))
 
 

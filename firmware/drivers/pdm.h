@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// One-bit audio of a PDM microphone to 16-bit samples: a CIC filter decimates by 16, a FIR filter
-// that also levels the CIC's droop by 4 (CMSIS-DSP), a DC blocker takes the offset off.
-#ifndef M3NET_CORE_PDM_H_
-#define M3NET_CORE_PDM_H_
+// One-bit audio of a PDM microphone to 16-bit samples: a CIC filter decimates by 16, an FIR filter
+// (CMSIS-DSP) by 4 and corrects the CIC's droop, a DC blocker removes the offset.
+#ifndef M3NET_DRIVERS_PDM_H_
+#define M3NET_DRIVERS_PDM_H_
 
 #include <stddef.h>
 #include <stdint.h>
@@ -18,10 +18,10 @@ extern "C" {
 #define M3NET_PDM_CIC_FACTOR 16
 #define M3NET_PDM_FIR_FACTOR 4
 
-/// Bits a sample.
+/// Bits per sample.
 #define M3NET_PDM_FACTOR (M3NET_PDM_CIC_FACTOR * M3NET_PDM_FIR_FACTOR)
 
-/// Samples of a block, and what makes them.
+/// Samples of a block, and the values or words that they are made of.
 #define M3NET_PDM_BLOCK_SAMPLES 16
 #define M3NET_PDM_BLOCK_VALUES (M3NET_PDM_BLOCK_SAMPLES * M3NET_PDM_FIR_FACTOR)
 #define M3NET_PDM_BLOCK_WORDS (M3NET_PDM_BLOCK_SAMPLES * M3NET_PDM_FACTOR / 16)
@@ -51,11 +51,12 @@ typedef struct {
 
 /// Sets up a decimator.
 ///
-/// @param gain  1 makes a full-scale sine of the modulator one of the samples; samples saturate.
+/// @param gain  1 turns a full-scale sine of the modulator into a full-scale sine of samples, which
+///              saturate.
 /// @return M3NET_OK, or M3NET_ERROR_CONFIG for a filter out of bounds.
 m3net_status m3net_pdm_init(m3net_pdm* pdm, const m3net_pdm_filter* filter, float gain);
 
-/// Forgets the audio heard so far.
+/// Discards earlier audio.
 void m3net_pdm_reset(m3net_pdm* pdm);
 
 /// Turns one block of bits into samples.
@@ -64,7 +65,7 @@ void m3net_pdm_reset(m3net_pdm* pdm);
 /// @param samples  receives M3NET_PDM_BLOCK_SAMPLES samples.
 void m3net_pdm_run(m3net_pdm* pdm, const uint16_t* words, int16_t* samples);
 
-/// The part behind the CIC, for chips that have one: the same order and factor, so values lie
+/// The stages after the CIC, for chips that have one of the same order and factor: values lie
 /// within +-2^20.
 ///
 /// @param values   M3NET_PDM_BLOCK_VALUES values of the CIC.
@@ -75,4 +76,4 @@ void m3net_pdm_run_values(m3net_pdm* pdm, const int32_t* values, int16_t* sample
 }
 #endif
 
-#endif  // M3NET_CORE_PDM_H_
+#endif  // M3NET_DRIVERS_PDM_H_

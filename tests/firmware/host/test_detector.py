@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from firmware_helpers import FRAMES, skip_or_fail
+from firmware_helpers import APPS, FRAMES, skip_or_fail
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -104,7 +104,7 @@ def compile_driver(
         *("gcc", "-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-D_DEFAULT_SOURCE"),
         *flags,
         *(f"-I{one}" for one in (core, folder)),
-        *(core / "detector.c", Path(__file__).parent / "apps" / "detector_host" / "main.c"),
+        *(core / "detector.c", APPS / "detector_host" / "main.c"),
         *("-o", folder / "driver"),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from firmware_helpers import APPS
 
 from m3net_tf.errors import ModelError
 from m3net_tf.export.warp_tables import write_warp_tables
@@ -43,7 +44,7 @@ def compiled(tmp_path_factory) -> Callable[[str, str], Path]:
         if (name, flavour) not in made:
             folder = tmp_path_factory.mktemp("warp")
             write_warp_tables(CONFIGS[name], folder)
-            sources = (core / "warp.c", Path(__file__).parent / "apps" / "warp_host" / "main.c")
+            sources = (core / "warp.c", APPS / "warp_host" / "main.c")
             command = [
                 *("gcc", "-std=c11", "-g", "-Wall", "-Wextra", "-Werror", *FLAVOURS[flavour]),
                 *(f"-I{one}" for one in (core, folder)),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Received bytes between the interrupt that puts them in and the code that takes them out; needs
-// no lock, for each side writes its own index only.
-#ifndef M3NET_CORE_BYTE_RING_H_
-#define M3NET_CORE_BYTE_RING_H_
+// Received bytes between the interrupt that puts them in and the code that takes them out. It needs
+// no lock because each side writes only its own index.
+#ifndef M3NET_DRIVERS_BYTE_RING_H_
+#define M3NET_DRIVERS_BYTE_RING_H_
 
 #include <stddef.h>
 #include <stdint.h>
@@ -11,14 +11,14 @@
 extern "C" {
 #endif
 
-/// Room, a power of two: 89 ms at 115 200 baud.
+/// Capacity, a power of two: 89 ms at 115 200 baud.
 #define M3NET_BYTE_RING_BYTES 1024u
 
 /// All zero is an empty ring.
 typedef struct {
   volatile uint32_t head;  ///< Bytes put so far, modulo 2^32.
   volatile uint32_t tail;  ///< Bytes taken so far, modulo 2^32.
-  volatile uint32_t lost;  ///< Bytes that found no room.
+  volatile uint32_t lost;  ///< Bytes that did not fit.
   volatile uint8_t bytes[M3NET_BYTE_RING_BYTES];
 } m3net_byte_ring;
 
@@ -48,4 +48,4 @@ static inline size_t m3net_byte_ring_take(m3net_byte_ring* ring, uint8_t* bytes,
 }
 #endif
 
-#endif  // M3NET_CORE_BYTE_RING_H_
+#endif  // M3NET_DRIVERS_BYTE_RING_H_

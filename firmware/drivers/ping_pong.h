@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Samples that come in small blocks, put into the two halves of a buffer in turn: for microphones
-// whose samples are not written there by a DMA.
-#ifndef M3NET_CORE_PING_PONG_H_
-#define M3NET_CORE_PING_PONG_H_
+// Small blocks of samples fill the two halves of a buffer in turn, for microphones whose DMA cannot
+// write there.
+#ifndef M3NET_DRIVERS_PING_PONG_H_
+#define M3NET_DRIVERS_PING_PONG_H_
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include "platform.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -16,18 +18,19 @@ typedef struct {
   int16_t* samples;     ///< 2 * half_samples, the caller's.
   size_t half_samples;  ///< Samples of a half.
   size_t next;          ///< Place of the next sample.
-  void (*half_ready)(const int16_t* half);
+  m3net_half_ready half_ready;
+  void* context;  ///< For half_ready.
 } m3net_ping_pong;
 
 /// Starts at the first half.
 void m3net_ping_pong_start(m3net_ping_pong* buffer, int16_t* samples, size_t half_samples,
-                           void (*half_ready)(const int16_t* half));
+                           m3net_half_ready half_ready, void* context);
 
-/// Adds samples; calls half_ready for each half that they fill, before the other one is touched.
+/// Adds samples; calls half_ready for each half that they fill, before it writes into the other.
 void m3net_ping_pong_put(m3net_ping_pong* buffer, const int16_t* samples, size_t count);
 
 #ifdef __cplusplus
 }
 #endif
 
-#endif  // M3NET_CORE_PING_PONG_H_
+#endif  // M3NET_DRIVERS_PING_PONG_H_

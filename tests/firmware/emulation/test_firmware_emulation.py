@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from firmware_helpers import BOARD, CLASSES, FRAMES, BuiltFirmware, random_features
+from firmware_helpers import APPS, BOARD, CLASSES, FRAMES, BuiltFirmware, random_features
 
 from m3net_tf.emulation import find_machine, job, run_job
 from m3net_tf.emulation.qemu import run_image
@@ -21,7 +21,6 @@ from m3net_tf.frontend import FrontendConfig, features_int8
 #: Executed instructions a frame at 40 mel bins; the requirement is 45 000.
 FRONTEND_BUDGET = 40_000
 ONE_SECOND = 16_000
-APPS = Path(__file__).parent / "apps"
 
 
 def sounds() -> np.ndarray:

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+// The monitor's stream: live detection from the microphone or from blocks, and recordings.
+
+#include <string.h>
+
+#include "console.h"
+#include "monitor_parts.h"
+#include "platform.h"
+
+#define HOP M3NET_FRONTEND_HOP_SAMPLES
+#define HOP_BYTES M3NET_MONITOR_HOP_BYTES
+#define RECORD_SLACK_US 1000000u
+#define NUMBER_BITS_A_BYTE 10u  // of the UART: start, eight, stop
+
+// --- reports ---------------------------------------------------------------------------------
+
+static void report_losses(m3net_monitor* monitor) {
+  const uint32_t lost_hops = monitor->live->statistics.lost_hops;
+  const uint32_t audio_overruns = m3net_board_audio_overruns();
+  if (lost_hops == monitor->reported_lost_hops &&
+      audio_overruns == monitor->reported_audio_overruns) {
+    return;
+  }
+  monitor->reported_lost_hops = lost_hops;
+  monitor->reported_audio_overruns = audio_overruns;
+  m3net_console_begin("overrun");
+  m3net_console_field("lost_hops", lost_hops);
+  m3net_console_field("audio_overruns", audio_overruns);
+  m3net_console_end();
+}
+
+static void report_audio(uint32_t hop, const int16_t* samples) {
+  m3net_console_begin("audio");
+  m3net_console_field("offset", hop * HOP);
+  m3net_console_field("bytes", HOP_BYTES);
+  m3net_monitor_crc_field(samples, HOP_BYTES);
+  m3net_console_end();
+  m3net_board_write((const char*)samples, HOP_BYTES);
+  m3net_console_end();
+}
+
+static void report_event(const m3net_live_result* result) {
+  m3net_console_begin("event");
+  m3net_console_field("column", result->event.column);
+  m3net_console_field("label", result->event.label);
+  m3net_console_field("score", result->event.score);
+  m3net_console_field("latency_us", result->latency_us);
+  m3net_console_end();
+}
+
+static void report_hop(m3net_monitor* monitor, const m3net_live_result* result) {
+  const m3net_live_statistics* statistics = &monitor->live->statistics;
+  const uint32_t column = statistics->columns - 1u;
+  report_losses(monitor);
+  if (monitor->stream_audio) report_audio(statistics->hops - 1u, result->hop);
+  if (result->has_column && monitor->stream_columns) {
+    m3net_console_begin("column");
+    m3net_console_field("column", column);
+    m3net_monitor_hex_field("values", result->column, sizeof(result->column));
+    m3net_console_end();
+  }
+  if (result->status != M3NET_OK) {
+    m3net_live_stop(monitor->live);
+    m3net_console_begin("stopped");
+    m3net_monitor_text_field("status", m3net_status_name(result->status));
+    m3net_console_end();
+    return;
+  }
+  if (result->ran && monitor->stream_scores) {
+    m3net_console_begin("scores");
+    m3net_console_field("column", column);
+    m3net_monitor_hex_field("out", m3net_model_output(monitor->recognizer->model),
+                            M3NET_MODEL_CLASS_COUNT);
+    m3net_console_end();
+  }
+  if (result->has_event) report_event(result);
+}
+
+bool m3net_monitor_work_on_hop(m3net_monitor* monitor) {
+  m3net_live_result result;
+  if (!m3net_live_step(monitor->live, &result)) return false;
+  report_hop(monitor, &result);
+  return true;
+}
+
+// --- stream ----------------------------------------------------------------------------------
+
+static void start_stream(m3net_monitor* monitor, bool microphone) {
+  monitor->reported_lost_hops = 0;
+  monitor->reported_audio_overruns = m3net_board_audio_overruns();
+  m3net_duty_start(&monitor->duty);
+  if (m3net_live_start(monitor->live, microphone) != M3NET_OK) {
+    m3net_monitor_error(monitor, "no_audio",
+                        "the board hears nothing: see docs/monitor.md, or stream host");
+    return;
+  }
+  m3net_monitor_ok("stream");
+  m3net_console_end();
+}
+
+void m3net_monitor_stream(m3net_monitor* monitor, const m3net_monitor_words* words) {
+  bool columns = false, scores = false, audio = false;
+  const bool microphone = m3net_monitor_is(words->word[1], "mic");
+  for (uint32_t i = 2; i < words->count; ++i) {
+    const bool is_columns = m3net_monitor_is(words->word[i], "columns");
+    const bool is_scores = m3net_monitor_is(words->word[i], "scores");
+    const bool is_audio = m3net_monitor_is(words->word[i], "audio");
+    columns = columns || is_columns;
+    scores = scores || is_scores;
+    audio = audio || is_audio;
+    if (!is_columns && !is_scores && !is_audio) {
+      m3net_monitor_error(monitor, "usage",
+                          "a stream has columns, scores and audio besides events");
+      return;
+    }
+  }
+  const bool off = m3net_monitor_is(words->word[1], "off");
+  if (!microphone && !m3net_monitor_is(words->word[1], "host") && !off) {
+    m3net_monitor_error(monitor, "usage", "say stream mic, stream host or stream off");
+    return;
+  }
+  m3net_live_stop(monitor->live);
+  monitor->load = M3NET_LOAD_NONE;
+  monitor->next = 0;
+  monitor->hop_bytes = 0;
+  if (off) {
+    m3net_monitor_ok("stream");
+    m3net_console_end();
+    return;
+  }
+  // A quarter more than the samples alone, for lines and checksums.
+  const uint32_t needed_baud = M3NET_FRONTEND_SAMPLE_RATE_HZ * 2u * NUMBER_BITS_A_BYTE / 4u * 5u;
+  if (audio && monitor->baud < needed_baud) {
+    m3net_console_error_begin("slow");
+    m3net_console_text("audio does not fit the line: say baud first, with at least ");
+    m3net_console_u32(needed_baud);
+    m3net_console_end();
+    return;
+  }
+  monitor->stream_columns = columns;
+  monitor->stream_scores = scores;
+  monitor->stream_audio = audio;
+  start_stream(monitor, microphone);
+}
+
+// --- thresholds ------------------------------------------------------------------------------
+
+static void print_class(const m3net_monitor* monitor, uint32_t label) {
+  const m3net_detector_class* settings = &monitor->live->detector.config.classes[label];
+  m3net_console_field("label", label);
+  m3net_console_field("threshold", settings->threshold);
+  m3net_console_field("release", settings->release);
+  m3net_console_field("suppression_columns", settings->suppression_columns);
+  m3net_console_field("window_runs", settings->window_runs);
+  m3net_console_field("hits", settings->hits);
+  m3net_console_end();
+}
+
+void m3net_monitor_threshold(m3net_monitor* monitor, const m3net_monitor_words* words) {
+  uint32_t label = 0, threshold = 0, release = 0;
+  if (words->count == 1u) {
+    for (; label < M3NET_MODEL_CLASS_COUNT; ++label) {
+      m3net_console_begin("class");
+      print_class(monitor, label);
+    }
+    m3net_monitor_ok("threshold");
+    m3net_console_end();
+    return;
+  }
+  if (words->count < 3u) {
+    m3net_monitor_error(monitor, "usage", "say threshold, or threshold LABEL VALUE [RELEASE]");
+    return;
+  }
+  if (m3net_monitor_number(words->word[1], &label) != M3NET_OK ||
+      label >= M3NET_MODEL_CLASS_COUNT ||
+      m3net_monitor_number(words->word[2], &threshold) != M3NET_OK || threshold > UINT16_MAX) {
+    m3net_monitor_bad_number(monitor);
+    return;
+  }
+  m3net_detector_class settings = monitor->live->detector.config.classes[label];
+  release = settings.release < threshold ? settings.release : threshold;
+  if (words->count == 4u &&
+      (m3net_monitor_number(words->word[3], &release) != M3NET_OK || release > UINT16_MAX)) {
+    m3net_monitor_bad_number(monitor);
+    return;
+  }
+  settings.threshold = (uint16_t)threshold;
+  settings.release = (uint16_t)release;
+  if (m3net_detector_set_class(&monitor->live->detector, label, &settings) != M3NET_OK) {
+    m3net_monitor_error(monitor, "range",
+                        "the detector refuses that: 0 < RELEASE <= VALUE <= 65535");
+    return;
+  }
+  m3net_monitor_ok("threshold");
+  print_class(monitor, label);
+}
+
+// --- recordings ------------------------------------------------------------------------------
+
+typedef struct {
+  uint8_t* buffer;
+  uint32_t bytes;
+  volatile uint32_t filled;  // written by the microphone's interrupt
+} recording;
+
+static void record_half(void* context, const int16_t* half) {
+  recording* record = context;
+  const uint32_t left = record->bytes - record->filled;
+  const uint32_t count = left < HOP_BYTES ? left : HOP_BYTES;
+  memcpy(record->buffer + record->filled, half, count);
+  record->filled += count;
+}
+
+static void wait_for_recording(m3net_monitor* monitor, const recording* record,
+                               uint64_t give_up_us) {
+  while (m3net_board_time_us() < give_up_us) {
+    m3net_board_watchdog_feed();  // a large buffer holds more sound than the watchdog waits for
+    const uint32_t state = m3net_platform_lock();
+    const bool full = record->filled == record->bytes;
+    if (!full) m3net_duty_sleep(&monitor->duty);
+    m3net_platform_unlock(state);
+    if (full) break;
+  }
+}
+
+void m3net_monitor_record(m3net_monitor* monitor, const m3net_monitor_words* words) {
+  uint32_t samples = 0;
+  if (m3net_monitor_number(words->word[1], &samples) != M3NET_OK || samples == 0u ||
+      samples > monitor->buffer_bytes / 2u) {
+    m3net_console_error_begin("number");
+    m3net_console_text("the recording must have at least one sample and at most ");
+    m3net_console_u32(monitor->buffer_bytes / 2u);
+    m3net_console_end();
+    return;
+  }
+  m3net_live_stop(monitor->live);
+  m3net_monitor_forget_input(monitor);
+  recording record = {.buffer = monitor->buffer, .bytes = 2u * samples, .filled = 0};
+  const uint64_t give_up_us = m3net_board_time_us() + RECORD_SLACK_US +
+                              (uint64_t)samples * 1000000u / M3NET_FRONTEND_SAMPLE_RATE_HZ;
+  if (m3net_board_audio_start(M3NET_FRONTEND_SAMPLE_RATE_HZ, monitor->live->halves, HOP,
+                              record_half, &record) != M3NET_OK) {
+    m3net_monitor_error(monitor, "no_audio", "the board hears nothing: see docs/monitor.md");
+    return;
+  }
+  wait_for_recording(monitor, &record, give_up_us);
+  m3net_board_audio_stop();
+  if (record.filled < record.bytes) {
+    m3net_monitor_error(monitor, "silent", "the microphone gave too few samples: check its wiring");
+    return;
+  }
+  m3net_monitor_ok("record");
+  m3net_console_field("bytes", record.bytes);
+  m3net_console_end();
+}

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accepted costs of each network on each board, in a file that is only changed on request."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.table import Table
+
+from m3net_tf.artifacts import read_json, write_json
+from m3net_tf.checkout import find_sources
+from m3net_tf.errors import ConfigError
+
+PATH = find_sources("firmware") / "cost_baselines.json"
+ALLOWANCE = 0.01
+"""Share by which a figure may exceed its accepted cost: compilers differ by a few bytes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CostBaseline:
+    """Accepted cost of a network on a board: figures that are the same on every computer.
+
+    Attributes:
+        instructions: of one run of the network.
+        frontend_instructions: of the front end, per frame.
+        arena_bytes: tensor arena.
+        stack_bytes: high-water mark of the stack.
+        flash_bytes: the whole firmware in flash.
+        model_bytes: all ``.tflite`` files of the network.
+    """
+
+    instructions: int
+    frontend_instructions: int
+    arena_bytes: int
+    stack_bytes: int
+    flash_bytes: int
+    model_bytes: int
+
+
+COSTS = tuple(field.name for field in dataclasses.fields(CostBaseline))
+"""Figures of a cell that are compared with accepted costs."""
+
+Baselines = dict[str, dict[str, CostBaseline]]
+"""Board -> network -> accepted cost."""
+
+
+class Change(NamedTuple):
+    """A figure that differs from the accepted one.
+
+    Attributes:
+        board: name of the board.
+        network: name of the network.
+        cost: one of :data:`COSTS`.
+        accepted: accepted figure; None if the file lacks the network.
+        now: present figure; None if the network was not measured on a board that was run.
+    """
+
+    board: str
+    network: str
+    cost: str
+    accepted: int | None
+    now: int | None
+
+    @property
+    def exceeds(self) -> bool:
+        """Whether it fails: above the allowance, without an accepted figure, or not measured."""
+        if self.accepted is None or self.now is None:
+            return True
+        return self.now > self.accepted * (1 + ALLOWANCE)
+
+
+def compare(result: dict[str, Any], path: Path = PATH) -> list[Change]:
+    """Figures that differ from the accepted costs.
+
+    Args:
+        result: result of :func:`m3net_tf.deployment.matrix.run_matrix`.
+        path: file of the accepted costs.
+
+    Raises:
+        ConfigError: the file is missing or invalid.
+    """
+    baselines = read_baselines(path)
+    measured = {(cell["board"], cell["network"]): _baseline(cell) for cell in result["cells"]}
+    boards = {board for board, _ in measured}
+    accepted = {
+        (board, network): baseline
+        for board, networks in baselines.items()
+        if board in boards
+        for network, baseline in networks.items()
+    }
+    changes = [
+        Change(
+            *place, cost, *(getattr(side.get(place), cost, None) for side in (accepted, measured))
+        )
+        for place in sorted({*accepted, *measured})
+        for cost in COSTS
+    ]
+    return [change for change in changes if change.accepted != change.now]
+
+
+def exceeded(changes: list[Change]) -> list[Change]:
+    """Changes that fail; see :attr:`Change.exceeds`."""
+    return [change for change in changes if change.exceeds]
+
+
+def update(result: dict[str, Any], path: Path = PATH, *, keep: bool = False) -> None:
+    """Accept the figures of a matrix as the costs of its boards; other boards are unchanged.
+
+    Args:
+        result: result of :func:`m3net_tf.deployment.matrix.run_matrix`.
+        path: file of the accepted costs.
+        keep: keep the figures of networks that were not measured on these boards.
+
+    Raises:
+        ConfigError: the file exists and is invalid.
+    """
+    baselines = read_baselines(path) if path.exists() else {}
+    for board in {cell["board"] for cell in result["cells"]}:
+        baselines[board] = (baselines.get(board, {}) if keep else {}) | {
+            cell["network"]: _baseline(cell) for cell in result["cells"] if cell["board"] == board
+        }
+    write_json(
+        path,
+        {
+            board: {network: dataclasses.asdict(cost) for network, cost in networks.items()}
+            for board, networks in baselines.items()
+        },
+    )
+
+
+def changes_table(changes: list[Change]) -> Table:
+    """Changes for the terminal, with the failing ones marked."""
+    table = Table("board", "network", "cost", "accepted", "now", "change")
+    for change in changes:
+        share = ""
+        if change.accepted and change.now is not None:
+            share = f"{100 * (change.now - change.accepted) / change.accepted:+.2f} %"
+        figures = [
+            "none" if figure is None else f"{figure:,}" for figure in (change.accepted, change.now)
+        ]
+        names = (change.board, change.network, change.cost)
+        table.add_row(*names, *figures, share, style="red" if change.exceeds else None)
+    return table
+
+
+def read_baselines(path: Path = PATH) -> Baselines:
+    """Read a file of accepted costs.
+
+    Raises:
+        ConfigError: the file is missing or invalid.
+    """
+    if not path.exists():
+        raise ConfigError(f"{path} is missing: make it with m3net matrix --update-baselines")
+    boards = read_json(path)
+    try:
+        return {
+            board: {network: CostBaseline(**costs) for network, costs in networks.items()}
+            for board, networks in boards.items()
+        }
+    except (AttributeError, TypeError):
+        raise ConfigError(
+            f"{path} is no file of accepted costs: restore it, or delete it and make it with "
+            "m3net matrix --update-baselines"
+        ) from None
+
+
+def _baseline(cell: dict[str, Any]) -> CostBaseline:
+    return CostBaseline(**{cost: cell[cost] for cost in COSTS})
