@@ -341,9 +341,11 @@ def test_thresholds_are_read_from_the_board(pty):
         assert len(thresholds) == CLASSES and thresholds[1] == 0.5
 
 
-def test_facts_of_a_board_have_numbers_as_numbers(pty, capsys):
+def test_facts_of_a_board_have_numbers_as_numbers(pty, capsys, monkeypatch):
     from m3net_tf import cli
+    from m3net_tf.cli import common
 
+    monkeypatch.setattr(common.console, "width", 80)
     path = pty()
     assert not cli.app(["device", "info", path, "--json"], standalone_mode=False)
     facts = json.loads(capsys.readouterr().out)
