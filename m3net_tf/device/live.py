@@ -61,7 +61,7 @@ class LiveView:
         events: newest events.
         event_count: number of all events so far.
         lost_hops: hops that the board could not take in time.
-        heard_s: time of the newest column, in seconds of audio.
+        audio_s: time of the newest column, in seconds of audio.
         damaged_lines: lines that could not be read.
     """
 
@@ -73,7 +73,7 @@ class LiveView:
         self.events: deque[Event] = deque(maxlen=_EVENTS_KEPT)
         self.event_count = 0
         self.lost_hops = 0
-        self.heard_s = 0.0
+        self.audio_s = 0.0
         self.damaged_lines = 0
         self._newest_column = -1
         self._scored_column: int | None = None
@@ -131,7 +131,7 @@ class LiveView:
             column = message.number("column")
             self.columns.append(_int8(message, "values", self.info.frontend["bins"]))
             self._newest_column = column
-            self.heard_s = self.time_of(column)
+            self.audio_s = self.time_of(column)
         elif message.word == "scores":
             column = message.number("column")
             self.scores = (_int8(message, "out", len(self.scores)).astype(float) + 128) / 256
@@ -308,7 +308,7 @@ def watch(
     """
     drawn_s = 0.0
     for message in messages:
-        enough = seconds is not None and view.heard_s >= seconds
+        enough = seconds is not None and view.audio_s >= seconds
         if enough and (message is None or message.word not in _OF_A_RUN):
             break
         if message is not None:

@@ -84,7 +84,7 @@ def run_monitor(
         draw = _drawing(stack, console, Screen(view, _frontend_of(run, info)), log)
         with contextlib.suppress(KeyboardInterrupt):
             streams.watch(messages, view, recorder, draw, seconds=seconds)
-    log(f"{view.heard_s:.1f} s heard, {view.event_count} events, {view.lost_hops} hops lost")
+    log(f"{view.audio_s:.1f} s heard, {view.event_count} events, {view.lost_hops} hops lost")
 
 
 def _frontend_of(run: Path, info: DeviceInfo) -> FrontendConfig | None:

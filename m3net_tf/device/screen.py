@@ -66,7 +66,7 @@ class Screen:
     def _head(self) -> Text:
         view = self.view
         model = view.info.model.get("name", "?")
-        counts = f"{view.heard_s:.1f} s heard, {view.event_count} events"
+        counts = f"{view.audio_s:.1f} s heard, {view.event_count} events"
         return Text(f"{view.info.board}, {model}: {counts}", "bold")
 
     def _state(self, width: int) -> Text:

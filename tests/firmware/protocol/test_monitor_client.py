@@ -213,9 +213,9 @@ def test_a_stream_is_shown_and_recorded(pty, tmp_path: Path):
         drawn: list[object] = []
         with Recorder(tmp_path / "out" / "take", view, audio=True) as recorder:
             assert start_stream(device, "mic", audio=True, log=drawn.append)
-            watch(listen(device), view, recorder, lambda: drawn.append(view.heard_s), seconds=2.0)
+            watch(listen(device), view, recorder, lambda: drawn.append(view.audio_s), seconds=2.0)
         assert device.info().version["baud"] == "921600"
-    assert view.heard_s >= 2.0 and view.lost_hops == 0 and len(view.columns) == 100
+    assert view.audio_s >= 2.0 and view.lost_hops == 0 and len(view.columns) == 100
     assert view.event_count > 0 and view.events[-1].label == "some label"
     heard, _ = soundfile.read(tmp_path / "out" / "take.wav", dtype="int16")
     assert len(heard) >= 32_000
@@ -235,7 +235,7 @@ def test_sound_is_played_over_the_line(pty):
         watch(play(device, pcm), view)
         statistics = device.request("stat").numbers()
     assert statistics["hops"] == len(pcm) // 320 and statistics["lost_hops"] == 0
-    assert view.heard_s == pytest.approx((61 * 320) / 16_000 + 0.012, abs=0.02)
+    assert view.audio_s == pytest.approx((61 * 320) / 16_000 + 0.012, abs=0.02)
     assert statistics["runs"] == len(range(48, statistics["columns"], 5))
 
 
