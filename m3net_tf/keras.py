@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one place where TensorFlow and Keras are imported.
 
-Keras 2 (``tf_keras``) is used throughout because ``tensorflow-model-optimization`` needs it.
-Two of its environment variables are set here unless they are set already: ``TF_CPP_MIN_LOG_LEVEL``,
-for its start-up chatter, and ``TF_ENABLE_ONEDNN_OPTS``, as without AVX-512 it leaves oneDNN's
-kernels aside, which are up to three times as quick in training there, too.
+The package uses Keras 2 (``tf_keras``) because ``tensorflow-model-optimization`` needs it. Two
+environment variables get a value unless they have one. ``TF_CPP_MIN_LOG_LEVEL`` silences
+TensorFlow's messages at start-up. ``TF_ENABLE_ONEDNN_OPTS`` turns on oneDNN's kernels, which
+TensorFlow does not use by default without AVX-512, but which train up to three times as fast.
 """
 
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line, one file a group of commands: it parses, calls and prints."""
+"""The command line, with one file for each group of commands; it parses, calls and prints."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """Entry point: one line and status 2 for what the user can fix."""
+    """Entry point: an error that the user can fix is one line and exit status 2."""
     status = run_command(_run)
     if status in (INTERRUPTED, *ENDED):
-        print("stopped: the same command goes on from here", file=sys.stderr)
+        print("stopped: the same command continues from here", file=sys.stderr)
     sys.exit(status)
 
 

@@ -39,7 +39,7 @@ def bench_data(
     clips: Annotated[int, typer.Option(help="Clips to time.")] = 1000,
     epoch: Annotated[bool, typer.Option(help="Also time an epoch of M3Net mcu.")] = True,
 ) -> None:
-    """Clips a second of the input pipeline, cold and warm, beside librosa and beside tf.io."""
+    """Clips a second of the input pipeline, cold and warm, compared with librosa and tf.io."""
     from m3net_tf.bench.data import run_bench_data
 
     say_json(run_bench_data(name, data_dir, clips=clips, epoch=epoch))
@@ -53,7 +53,7 @@ def bench_train(
     ] = None,
     steps: Annotated[int, typer.Option(help="Timed steps of each.")] = 10,
 ) -> None:
-    """Training step of each network beside the same one written naively in stock Keras layers."""
+    """Training step of each network, compared with the same network in stock Keras layers."""
     from m3net_tf.bench.training import run_bench_train
 
     say_json(run_bench_train(model or (), steps=steps, log=say_progress))
@@ -66,10 +66,10 @@ def bench_table(
     steps: Annotated[int, typer.Option(help="Timed steps of each network.")] = 2,
     tflops: Annotated[
         float,
-        typer.Option(help="Time nothing: reckon for a machine of so many TFLOP/s, sustained."),
+        typer.Option(help="Estimate for this many sustained TFLOP/s instead of timing."),
     ] = 0.0,
 ) -> None:
-    """Hours that a table's trainings take, here or at a rate; needs no data and trains nothing."""
+    """Training hours of a table, on this machine or at a rate; needs no data."""
     from m3net_tf.bench.table import run_bench_table, total_line
 
     result = run_bench_table(name, scale, steps=steps, tflops=tflops, log=say_progress)
@@ -87,15 +87,15 @@ def bench_conversion(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Operators and cost of stock Keras layers by the plain converter, and of ours."""
+    """Operators and cost of networks in stock Keras layers by the plain converter, and of ours."""
     from m3net_tf.bench.conversion import conversion_table, run_bench_conversion
 
     result = run_bench_conversion(network or (), board, say_progress)
     if as_json:
         say_json(result)
     else:
-        for label, found in result["networks"].items():
-            console.print(conversion_table(label, found))
+        for label, conversion in result["networks"].items():
+            console.print(conversion_table(label, conversion))
 
 
 @bench_app.command("classify")
@@ -103,7 +103,7 @@ def bench_classify(
     model: Annotated[Path, typer.Argument(help="Exported .tflite, or folder of export or run.")],
     starts: Annotated[int, typer.Option(min=1, help="Timed starts; the median counts.")] = 7,
 ) -> None:
-    """Start-up of m3net classify in processes of its own, and what it imports."""
+    """Start-up time of m3net classify in new processes, and the packages that it imports."""
     from m3net_tf.bench.classify import run_bench_classify
 
     say_json(run_bench_classify(model, starts))
@@ -115,7 +115,7 @@ def bench_quantize(
     board: Board = DEFAULT_BOARD,
     data_dir: DataDir = None,
     method: Annotated[
-        list[str] | None, typer.Option(help="Also quantised so, as int16x8; several times.")
+        list[str] | None, typer.Option(help="Additional method, such as int16x8; several times.")
     ] = None,
     against: Annotated[
         Path | None, typer.Option(help="File of accepted costs to compare with.")
@@ -124,7 +124,7 @@ def bench_quantize(
         bool, typer.Option("--update", help="Accept the figures as that file's costs.")
     ] = False,
 ) -> None:
-    """Accuracy, bytes and instructions of quantised runs, compared with what they were."""
+    """Accuracy, bytes and instructions of quantised runs, compared with earlier figures."""
     from m3net_tf.bench import quantize as report
     from m3net_tf.deployment import cost_baselines
     from m3net_tf.training import Run

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands share: the application, its options, and how a command prints."""
+"""Shared by the commands: the application, common options, and printing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rich.table import Table
 from m3net_tf import __version__
 from m3net_tf.progress import Log
 
-_PIPE_WIDTH = 10_000  # of columns: no table is as wide, so none is cut or wrapped
+_PIPE_WIDTH = 10_000  # columns; no table is as wide, so none is cut or wrapped
 _NUMBER = re.compile(r"[\d.,]*( %)?")
 
 
@@ -33,7 +33,7 @@ def show_version_or_help(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    """What the application does before, or without, a command."""
+    """Print the version or, without a command, the help."""
     if version:
         say(f"m3net {__version__}")
         raise typer.Exit
@@ -83,7 +83,7 @@ app.add_typer(model_app, name="model")
 console = make_console()
 
 DataDir = Annotated[
-    Path | None, typer.Option(envvar="DATA_DIR", help="Folder that holds the data set.")
+    Path | None, typer.Option(envvar="DATA_DIR", help="Folder that contains the data set.")
 ]
 RunFolder = Annotated[Path, typer.Argument(help="Run folder, such as runs/demo.")]
 Board = Annotated[str, typer.Option(envvar="BOARD", help="Board, a folder of firmware/boards.")]
@@ -101,7 +101,7 @@ TableRuns = Annotated[Path, typer.Option(help="Where the runs of all tables are 
 KeepResults = Annotated[
     bool,
     typer.Option(
-        "--keep-results", help="Take what the written table says of runs that --runs lacks."
+        "--keep-results", help="Keep the written table's results of runs that --runs lacks."
     ),
 ]
 DEFAULT_RESULTS = Path("experiments/results")
@@ -129,7 +129,7 @@ def progress_console(as_json: bool) -> Console:
 
 
 def say_json(value: Any) -> None:
-    """Print a result as JSON, the same value as the same text."""
+    """Print a result as JSON; equal values give equal text."""
     say(json.dumps(value, indent=2, sort_keys=True))
 
 
@@ -142,7 +142,7 @@ def print_result(value: Any, as_json: bool, draw: Callable[[Any], RenderableType
 
 
 def print_table(table: Any) -> None:
-    """Print a table with ``columns`` and ``rows``; columns are as wide as their longest word."""
+    """Print a table with ``columns`` and ``rows``; a column is as wide as its longest word."""
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for i, column in enumerate(table.columns):
         cells = [row[i] for row in table.rows]

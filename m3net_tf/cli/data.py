@@ -36,7 +36,7 @@ def data_list(as_json: AsJson = False) -> None:
 
 @data_app.command("info")
 def data_info(name: str, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """What a data set is, how it is split and fetched; with its folder also what is there."""
+    """Describe a data set and how to fetch it; with its folder, also the clips in it."""
     from m3net_tf.datasets import report
 
     if as_json:
@@ -56,7 +56,7 @@ def data_fetch(
     keep_archives: Annotated[bool, typer.Option(help="Keep the archives.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Download, check and unpack a data set; a stopped download goes on where it was."""
+    """Download, check and unpack a data set; a stopped download is resumed."""
     from m3net_tf.datasets.fetch import fetch
 
     log = progress_beside(as_json)
@@ -71,8 +71,8 @@ def data_fetch(
 def data_check(
     name: str,
     data_dir: DataDir = None,
-    decode: Annotated[bool, typer.Option(help="Decode every file, not its header alone.")] = False,
-    seed: Annotated[int, typer.Option(help="Of random splits.")] = 0,
+    decode: Annotated[bool, typer.Option(help="Decode every file, not only its header.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of random splits.")] = 0,
     option: DataOptions = None,
     skip_broken: SkipBroken = False,
     suggest: Annotated[
@@ -80,7 +80,7 @@ def data_check(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Prove that no group is on both sides, print the leak, look for broken files."""
+    """Check that no group is in two splits, print those that are, and find broken files."""
     from m3net_tf.datasets import checking, report
     from m3net_tf.errors import DataError
 
@@ -108,9 +108,11 @@ def data_check(
 def data_stats(
     name: str,
     data_dir: DataDir = None,
-    protocol: Annotated[str | None, typer.Option(help="Instead of the default.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="Protocol; default: the data set's own.")
+    ] = None,
     fold: Annotated[int | None, typer.Option(help="Test fold.")] = None,
-    seed: Annotated[int, typer.Option(help="Of random splits.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of random splits.")] = 0,
     option: DataOptions = None,
     skip_broken: SkipBroken = False,
     as_json: AsJson = False,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from m3net_tf.firmware.image import FirmwareImage
 
 MlperfMode = Annotated[
-    str, typer.Option(help="Mode of MLPerf Tiny at the start: performance or energy.")
+    str, typer.Option(help="Mode of MLPerf Tiny after a reset: performance or energy.")
 ]
 MlperfModelId = Annotated[
     str | None, typer.Option(help="MLPerf Tiny's id of the model, such as ic01.  [default: kws01]")
@@ -49,7 +49,7 @@ def export_command(
     data_dir: DataDir = None,
     layout: Annotated[
         list[str] | None,
-        typer.Option(help="Also as cmsis-pack, arduino, platformio or zephyr; several times."),
+        typer.Option(help="Also cmsis-pack, arduino, platformio or zephyr; several times."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -134,7 +134,7 @@ def demo(
     board: Board = DEFAULT_BOARD,
     data_dir: DataDir = None,
 ) -> None:
-    """Train, quantise, export and emulate; what is already done is not done again."""
+    """Train, quantise, export and emulate; skips finished steps."""
     require_sources("firmware")
     from m3net_tf import training
     from m3net_tf.deployment.chain import chain_table, run_chain, saved_summary
@@ -152,22 +152,20 @@ def demo(
 @app.command()
 def matrix(
     boards: Annotated[
-        list[str] | None, typer.Option("--board", help="Emulated board; all by default.")
+        list[str] | None, typer.Option("--board", help="Emulated board; default: all.")
     ] = None,
     recipes: Annotated[
         Path | None,
         typer.Option(help="Folder of the networks' recipes; default: experiments/matrix."),
     ] = None,
-    folder: Annotated[Path, typer.Option(help="Where runs and builds are kept.")] = Path(
-        "runs/matrix"
-    ),
+    folder: Annotated[Path, typer.Option(help="Folder of runs and builds.")] = Path("runs/matrix"),
     jobs: Annotated[int, typer.Option(min=1, help="Boards at once.")] = 2,
     data_dir: DataDir = None,
     update_baselines: Annotated[
         bool, typer.Option("--update-baselines", help="Accept the figures as the boards' costs.")
     ] = False,
     if_possible: Annotated[
-        bool, typer.Option("--if-possible", help="No error where nothing can be emulated.")
+        bool, typer.Option("--if-possible", help="No error if nothing can be emulated.")
     ] = False,
 ) -> None:
     """Emulate every network on every board; compare bytes, and costs with the accepted ones."""
@@ -206,11 +204,11 @@ def fit(
     run: RunFolder,
     boards: Annotated[
         list[str] | None,
-        typer.Option("--board", help="Board, several times; all by default."),
+        typer.Option("--board", help="Board, several times; default: all."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What an exported run takes of each board: memory, share of the clock, real time or not."""
+    """Memory and processor time that an exported run needs on each board, and if they suffice."""
     require_sources("firmware")
     from m3net_tf.deployment.fit import run_fit
     from m3net_tf.deployment.fit_text import fit_report

@@ -22,7 +22,7 @@ from m3net_tf.cli.common import (
 )
 
 PortName = Annotated[str, typer.Argument(help="Serial device, pty, tcp:HOST:PORT, or qemu:BOARD.")]
-DeviceRun = Annotated[Path, typer.Option("--run", envvar="RUN", help="Run whose model it is.")]
+DeviceRun = Annotated[Path, typer.Option("--run", envvar="RUN", help="Run of the board's model.")]
 Baud = Annotated[int, typer.Option(help="Speed of a serial device.")]
 DEFAULT_RUN = Path("runs/demo")
 DEFAULT_BAUD = 115_200
@@ -33,15 +33,15 @@ def monitor(
     port: PortName,
     run: DeviceRun = DEFAULT_RUN,
     play: Annotated[
-        Path | None, typer.Option(help="Sound file that the board hears instead of a microphone.")
+        Path | None, typer.Option(help="Sound file as input instead of a microphone.")
     ] = None,
     record: Annotated[
         Path | None, typer.Option(help="Write <RECORD>.csv and, from a microphone, <RECORD>.wav.")
     ] = None,
-    seconds: Annotated[float | None, typer.Option(help="Stop after so much audio.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Stop after this much audio.")] = None,
     baud: Baud = DEFAULT_BAUD,
 ) -> None:
-    """Show live what a board hears: scores, spectrogram, events. Ctrl-C ends it."""
+    """Show live detection on a board: scores, spectrogram, events. Ctrl-C ends it."""
     from m3net_tf.device.monitor import run_monitor
 
     run_monitor(port, run, console, play=play, record=record, seconds=seconds, baud=baud, log=say)
@@ -75,7 +75,7 @@ def device_evaluate(
     baud: Baud = DEFAULT_BAUD,
     as_json: AsJson = False,
 ) -> None:
-    """Accuracy of the test set on the board; clips that are done are not run again."""
+    """Accuracy of the test set on the board; skips finished clips."""
     from m3net_tf.device.evaluate import evaluate_port, evaluation_table
 
     summary = evaluate_port(
@@ -97,7 +97,7 @@ def device_profile(
     baud: Baud = DEFAULT_BAUD,
     as_json: AsJson = False,
 ) -> None:
-    """What each operator costs on the board, beside its multiply-accumulates."""
+    """Cost of each operator on the board, with its multiply-accumulates."""
     from m3net_tf.device.layers import profile, profile_facts, profile_table
     from m3net_tf.device.session import connect
     from m3net_tf.export import Bundle
@@ -121,10 +121,10 @@ def device_capture(
     seconds: Annotated[float, typer.Option(help="Length of a clip.")] = 1.0,
     play: Annotated[
         Path | None,
-        typer.Option(help="Sound file that an emulated board records, clip behind clip."),
+        typer.Option(help="Sound file that an emulated board records, clip after clip."),
     ] = None,
     ask: Annotated[
-        bool, typer.Option(help="Wait for Enter before each, unless a file is played.")
+        bool, typer.Option(help="Wait for Enter before each clip, unless a file is played.")
     ] = True,
     run: DeviceRun = DEFAULT_RUN,
     baud: Baud = DEFAULT_BAUD,

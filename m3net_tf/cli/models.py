@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @model_app.command("list")
 def model_list(as_json: AsJson = False) -> None:
-    """Networks and their presets; what a preset is for, model info says."""
+    """Networks and their presets; model info has the details."""
     from m3net_tf.datasets.report import Table as Columns
     from m3net_tf.models import model_names, presets_of
 
@@ -63,8 +63,12 @@ def _map_shape(model: Any, layer: Any) -> list[int]:
 @model_app.command("info")
 def model_info(
     name: str,
-    preset: Annotated[str | None, typer.Option(help="Default: mcu, or the first there is.")] = None,
-    classes: Annotated[int | None, typer.Option(help="Instead of the preset's.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Preset; default: mcu, or else the first.")
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(help="Number of classes instead of the preset's.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Layers, parameters and multiply-accumulates of a network."""

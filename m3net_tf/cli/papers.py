@@ -45,7 +45,7 @@ def table(
         typer.Option(metavar="CELL", help="Print the recipe of a cell as YAML; train nothing."),
     ] = None,
 ) -> None:
-    """Run what is missing of a paper's table; write it beside the paper's values."""
+    """Train the missing runs of a paper's table; write it with the paper's values."""
     if print_recipe is not None:
         from m3net_tf.studies.cell_recipe import cell_recipe_text, find_cell
         from m3net_tf.studies.grid_file import find_grid, load_grid
@@ -86,18 +86,18 @@ def deployment(
     scale: TableScale = "small",
     board: Board = DEFAULT_BOARD,
     method: Annotated[
-        list[str] | None, typer.Option(help="Also quantised so, as qat; several times.")
+        list[str] | None, typer.Option(help="Additional quantisation, such as qat; several times.")
     ] = None,
     data_dir: TableData = None,
     out: TableOut = DEFAULT_RESULTS,
     runs: TableRuns = DEFAULT_TABLE_RUNS,
     keep_results: KeepResults = False,
 ) -> None:
-    """Table of what the runs of a grid reach and cost on a board; m3net table trains them."""
+    """Table of the accuracy and cost on a board of a grid's runs; m3net table trains them."""
     from m3net_tf.studies.deployment import make_deployment
     from m3net_tf.studies.tables import parse_data_folders
 
-    options = [f"--scale {scale} --board {board}", *(f"--method {one}" for one in method or ())]
+    options = [f"--scale {scale} --board {board}", *(f"--method {key}" for key in method or ())]
     report = make_deployment(
         name,
         scale,
@@ -120,11 +120,13 @@ def deployment(
 @app.command()
 def figure(
     name: Annotated[
-        str | None, typer.Argument(help="Figure, such as diffres/fig4; without it: list all.")
+        str | None, typer.Argument(help="Figure, such as diffres/fig4; without it, list all.")
     ] = None,
     run: Annotated[list[Path] | None, typer.Option(help="Finished run; several times.")] = None,
     data_dir: DataDir = None,
-    clips: Annotated[int | None, typer.Option(help="Clips shown, not its own number.")] = None,
+    clips: Annotated[
+        int | None, typer.Option(help="Number of clips shown; default: the figure's own.")
+    ] = None,
     out: Annotated[
         Path, typer.Option(help="Folder of the picture and its numbers.")
     ] = DEFAULT_RESULTS,

@@ -20,7 +20,7 @@ from m3net_tf.cli.common import (
     }
 )
 def classify(context: typer.Context) -> None:
-    """Say what sounds are, from files or the microphone; needs no TensorFlow."""
+    """Classify sounds from files or the microphone; needs no TensorFlow."""
     from m3net_tf.runtime.command import run
 
     raise typer.Exit(run(context.args))

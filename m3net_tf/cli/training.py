@@ -28,17 +28,19 @@ def train(
     run: Annotated[Path | None, typer.Option(help="Run folder; default runs/<recipe>.")] = None,
     data_dir: DataDir = None,
     dataset: Annotated[
-        str | None, typer.Option(help="Instead of the recipe's; by its official protocol.")
+        str | None, typer.Option(help="Data set instead of the recipe's, by its official protocol.")
     ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", help="NAME=VALUE of the data set, as clip_s=2; several times."),
+        typer.Option(
+            "--option", help="NAME=VALUE of the data set, such as clip_s=2; several times."
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Instead of the recipe's seed.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's epochs.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed instead of the recipe's.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs instead of the recipe's.")] = None,
     devices: Annotated[int, typer.Option(min=1, help="GPUs that share each batch.")] = 1,
 ) -> None:
-    """Train a network by a recipe; a stopped training goes on where it was."""
+    """Train a network by a recipe; a stopped training is resumed."""
     import dataclasses
 
     from m3net_tf import training
@@ -85,22 +87,23 @@ def quantize(
     run: RunFolder,
     method: QuantizationMethod = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Try methods until the accuracy holds.")
+        bool, typer.Option("--repair", help="Try methods until one keeps the accuracy.")
     ] = False,
     bound: Annotated[
-        float, typer.Option(help="With --repair: points of validation accuracy it may lose.")
+        float, typer.Option(help="With --repair: largest loss of validation accuracy, in points.")
     ] = 0.5,
     calibration_clips: Annotated[
-        int | None, typer.Option(min=1, help="Instead of the recipe's number.")
+        int | None, typer.Option(min=1, help="Calibration clips instead of the recipe's number.")
     ] = None,
     ranking_clips: Annotated[
         int, typer.Option(min=0, help="Validation clips that rank the layers; 0: no ranking.")
     ] = 500,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Of each training for int8; instead of the recipe's.")
+        int | None,
+        typer.Option(min=1, help="Epochs of each training for int8 instead of the recipe's."),
     ] = None,
     teacher: Annotated[
-        Path | None, typer.Option(help="Run that teaches in it; the run itself may be it.")
+        Path | None, typer.Option(help="Run that is the teacher in it; may be the same run.")
     ] = None,
     first_layer: Annotated[
         str | None, typer.Option(help="First layer that qat changes; default: all.")
@@ -108,11 +111,11 @@ def quantize(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Quantise a run; report what each tensor, layer and class loses; export takes the result."""
+    """Quantise a run; report the loss of each tensor, layer and class; export uses the result."""
     from m3net_tf.training import Run
 
     if repair and (method or first_layer):
-        raise typer.BadParameter("--repair finds both itself: leave --method, --first-layer out")
+        raise typer.BadParameter("--repair chooses both itself: omit --method and --first-layer")
     finished = Run(run)
     finished.check(data_dir)
     from m3net_tf.quantization.methods import FineTuning, Method  # load TensorFlow
@@ -152,9 +155,9 @@ def evaluate(
     hours: Annotated[float, typer.Option(help="Length of these recordings.")] = 1.0,
     target_false_accepts_per_hour: Annotated[
         float | None,
-        typer.Option(help="Find the detector's settings on validation, and keep them."),
+        typer.Option(help="Find the detector's settings on validation, and save them."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the recordings.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the recordings.", min=0)] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Accuracy on held-out clips; with --streaming false accepts an hour, misses and latency."""

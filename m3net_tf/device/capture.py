@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""New labelled clips from the board's own microphone, into a ``folder`` data set."""
+"""Record labelled clips with the board's microphone into a ``folder`` data set."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def wav_bytes(samples: npt.NDArray[np.int16], rate_hz: int) -> bytes:
 
 
 def level_db(samples: npt.NDArray[np.int16]) -> float:
-    """Root mean square in decibels below full scale; -100 for silence."""
+    """Root mean square in decibels relative to full scale; at least -100."""
     rms = float(np.sqrt(np.mean((samples.astype(np.float64) / 32768) ** 2)))
     return max(-100.0, 20 * float(np.log10(max(rms, 1e-12))))
 
 
 def next_index(folder: Path) -> int:
-    """Number of the next clip: the highest existing one plus 1."""
+    """Number of the next clip: the highest existing number plus 1."""
     numbers = [
         int(match[1]) for path in folder.glob("*.wav") if (match := re.search(r"(\d+)$", path.stem))
     ]
@@ -58,16 +58,16 @@ def capture_port(
     """Connect to a board and :func:`capture` clips.
 
     Args:
-        port: where the board is.
+        port: port of the board.
         run: exported run whose firmware ``qemu:BOARD`` runs.
         folder: as in :func:`capture`, like the following.
         label: class name.
         count: number of clips.
         seconds: length of each.
         baud: speed of a serial device.
-        play: sound file that an emulated board records, clip behind clip.
+        play: sound file that an emulated board records, one clip after the other.
         log: takes a line for each clip.
-        before_each: not called where a file is played.
+        before_each: not called if a file is played.
     """
     if play is not None:
         require_emulated(port)
@@ -105,14 +105,14 @@ def capture(
         seconds: length of each.
         log: takes a line for each clip.
         before_each: called with the clip's number, for instance to wait for a key.
-        sound_samples: length of what an emulated microphone hears; None for a real one.
+        sound_samples: length of an emulated microphone's sound; None for a real microphone.
 
     Returns:
-        The files, each of which appeared whole.
+        The files; each is written atomically.
 
     Raises:
-        ConfigError: the label is no name of a folder, or the clips are too long for the board
-            or, all together, for the sound.
+        ConfigError: the label is not a valid folder name, or a clip is too long for the board,
+            or all clips together are longer than the sound.
         FirmwareError: the board has no microphone, or stops answering.
     """
     if not is_label(label) or label != Path(label).name or label.startswith("."):
@@ -127,8 +127,9 @@ def capture(
             f"{seconds:g} s: the board records up to {info.buffer_bytes // 2 / rate_hz:g} s at once"
         )
     if sound_samples is not None:
-        taken = -(-samples // info.frontend["hop_samples"]) * info.frontend["hop_samples"]
-        if count > (possible := (sound_samples + taken - samples) // taken):
+        hop_samples = info.frontend["hop_samples"]
+        clip_samples = -(-samples // hop_samples) * hop_samples  # the board records whole hops
+        if count > (possible := (sound_samples + clip_samples - samples) // clip_samples):
             raise ConfigError(
                 f"the sound has {sound_samples / rate_hz:.2f} s, enough for {possible} clips of "
                 f"{seconds:g} s: play a longer one, or give a lower --count"

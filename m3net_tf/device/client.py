@@ -26,7 +26,7 @@ from m3net_tf.errors import FirmwareError
 
 PROTOCOL = 1
 PREFIX = "m3net "
-#: Lines that a board sends unasked while it streams.
+#: Words of the lines that a board sends without a request while it streams.
 STREAM_WORDS = frozenset({"event", "column", "scores", "audio", "overrun", "stopped"})
 REPLY_TIMEOUT_S = 5.0
 RUN_TIMEOUT_S = 60.0
@@ -35,7 +35,7 @@ _SYNC_TIMEOUT_S = 1.5
 _QUIET_S = 0.15
 _BLOCK_TRIES = 5
 _MAX_LINE_BYTES = 1 << 16
-#: The board's words for a block that was damaged on the way.
+#: The board's error codes for a block that was damaged in transit.
 _DAMAGED = frozenset({"block_crc", "block_short", "block_header", "line", "command"})
 
 
@@ -72,7 +72,7 @@ class Device:
     # --- lines -----------------------------------------------------------------------------------
 
     def _complete(self) -> Message | None:
-        """The next message that is whole, from the bytes at hand."""
+        """The next complete message among the received bytes; None if there is none."""
         while True:
             if self._incomplete is not None:
                 message, count = self._incomplete
@@ -82,13 +82,13 @@ class Device:
                 del self._bytes[:count]
                 self._incomplete = None
                 if zlib.crc32(data) != message.number("crc"):
-                    continue  # damaged: whoever waits for it asks again
+                    continue  # damaged: the caller requests it again
                 return Message(message.word, message.rest, data)
             end = self._bytes.find(b"\n")
             if end < 0:
                 if len(self._bytes) > _MAX_LINE_BYTES:
                     raise FirmwareError(
-                        f"{self.port.name}: a line without end; is it the right port and speed?"
+                        f"{self.port.name}: a line without end; check port and speed"
                     )
                 return None
             line = self._bytes[:end].decode("utf-8", errors="replace").strip("\r")
@@ -103,10 +103,10 @@ class Device:
             return message
 
     def next_message(self, timeout_s: float) -> Message | None:
-        """The next line of the board; ``None`` if none comes in time.
+        """The next line of the board; None if none comes in time.
 
         Raises:
-            FirmwareError: the board is gone, or sends what is no line.
+            FirmwareError: the connection broke, or the board sends no line ends.
         """
         until_s = time.monotonic() + timeout_s
         while True:
@@ -118,14 +118,14 @@ class Device:
             self._bytes += self.port.read(left_s)
 
     def stream(self, timeout_s: float) -> Message | None:
-        """The next line of a stream (an event, a column, ...); ``None`` if none comes in time."""
+        """The next line of a stream (an event, a column, ...); None if none comes in time."""
         if self.streamed:
             return self.streamed.popleft()
         message = self.next_message(timeout_s)
         return message if message is not None and message.word in STREAM_WORDS else None
 
     def _answer(self, word: str, timeout_s: float) -> Reply:
-        """Wait for the last line of the answer to ``word``; the time-out is between lines."""
+        """Wait for the last line of the answer to ``word``; the time-out applies to each line."""
         lines: list[Message] = []
         while True:
             message = self.next_message(timeout_s)
@@ -149,13 +149,18 @@ class Device:
 
         Raises:
             BoardError: the board refuses it.
-            FirmwareError: no answer in time, or the board is gone.
+            FirmwareError: no answer in time, or the connection broke.
         """
         self.port.write(command.encode("ascii") + b"\n")
         return self._answer(command.split()[0], timeout_s)
 
     def request_sound(self, command: str, advice: str, timeout_s: float = REPLY_TIMEOUT_S) -> Reply:
-        """Send a command that needs the microphone; ``advice`` is for a board without one.
+        """Send a command that needs the microphone.
+
+        Args:
+            command: the command.
+            advice: how to fix a missing microphone, for the error's message.
+            timeout_s: longest wait for each line.
 
         Raises:
             FirmwareError: the board has no microphone, or as :meth:`request`.
@@ -165,15 +170,15 @@ class Device:
         except BoardError as error:
             if error.code != "no_audio":
                 raise
-            raise FirmwareError(f"{self.port.name}: the board hears nothing: {advice}") from None
+            raise FirmwareError(f"{self.port.name}: the board has no sound: {advice}") from None
 
     # --- commands --------------------------------------------------------------------------------
 
     def connect(self) -> None:
-        """Synchronise with the board, whatever it was doing.
+        """Synchronise with the board, whatever state it is in.
 
         Raises:
-            FirmwareError: nobody answers, or a firmware of another protocol.
+            FirmwareError: no answer, or a firmware with another protocol version.
         """
         last_words = ""
         for _ in range(_SYNC_TRIES):
@@ -183,10 +188,10 @@ class Device:
             try:
                 reply = self._answer("version", _SYNC_TIMEOUT_S)
             except (BoardError, NoAnswerError):
-                continue  # it may have been in the middle of something
+                continue  # the board may still have been handling an earlier command
             if (protocol := reply.number("protocol")) != PROTOCOL:
                 raise FirmwareError(
-                    f"{self.port.name}: the board speaks protocol {protocol}, this release "
+                    f"{self.port.name}: the board uses protocol {protocol}, this release "
                     f"{PROTOCOL}: build and flash its firmware again"
                 )
             self.streamed.clear()
@@ -194,12 +199,12 @@ class Device:
         if last_words:
             raise FirmwareError(f"{self.port.name}: the board stopped: {last_words}")
         raise FirmwareError(
-            f"{self.port.name}: no answer; is the firmware of this release on the board, and is "
-            "this its port and speed?"
+            f"{self.port.name}: no answer; check port and speed, and that the board has the "
+            "firmware of this release"
         )
 
     def _drop_until_quiet(self) -> str:
-        """Discard all input; returns the text of its last error line, if any."""
+        """Discard all input; return the text of its last error line, or an empty string."""
         until_s = time.monotonic() + _SYNC_TIMEOUT_S
         while time.monotonic() < until_s and (data := self.port.read(_QUIET_S)):
             self._bytes += data
@@ -209,14 +214,14 @@ class Device:
         return errors[-1] if errors else ""
 
     def info(self) -> DeviceInfo:
-        """Facts of the board and its model (asked once)."""
+        """Facts about the board and its model, requested once."""
         if self._info is None:
             version = self.request("version").last.fields
             reply = self.request("info")
             by_word = {line.word: line for line in reply.lines}
             labels = [line.rest.partition(" ")[2] for line in reply.lines if line.word == "label"]
             if {"model", "frontend"} - by_word.keys():
-                raise FirmwareError(f"{self.port.name}: the board's info is incomplete; try again")
+                raise FirmwareError(f"{self.port.name}: incomplete answer to info; try again")
             frontend = {key: int(value) for key, value in by_word["frontend"].fields.items()}
             self._info = DeviceInfo(
                 board=version.get("board", ""),
@@ -230,10 +235,14 @@ class Device:
         return self._info
 
     def require_model(self, sha256: str, owner: str) -> None:
-        """Check that the board runs a certain network.
+        """Check that the board runs the network with this hash.
+
+        Args:
+            sha256: hash of the network.
+            owner: run or export that has the network, for the error's message.
 
         Raises:
-            FirmwareError: it runs another one.
+            FirmwareError: the board runs another network.
         """
         if (actual := self.info().model.get("sha256")) != sha256:
             raise FirmwareError(
@@ -242,22 +251,22 @@ class Device:
             )
 
     def send_block(self, offset: int, data: bytes, timeout_s: float = REPLY_TIMEOUT_S) -> None:
-        """Send one block, again if it was damaged.
+        """Send one block; repeat it if it arrives damaged.
 
         Raises:
             BoardError: the board refuses it for another reason than damage.
-            FirmwareError: it never arrives.
+            FirmwareError: every attempt arrives damaged.
         """
         header = f"block {offset & 0xFFFFFFFF} {len(data)} {zlib.crc32(data):#010x}\n"
-        behind = (offset + len(data)) & 0xFFFFFFFF
+        next_offset = (offset + len(data)) & 0xFFFFFFFF
         for _ in range(_BLOCK_TRIES):
             self.port.write(header.encode("ascii") + data)
             try:
-                # What was sent twice is answered twice: skip the answer to an earlier block.
-                while self._answer("block", timeout_s).number("next") != behind:
+                # A block that was sent twice is answered twice: skip answers to earlier blocks.
+                while self._answer("block", timeout_s).number("next") != next_offset:
                     pass
             except NoAnswerError:
-                continue  # if only the answer was lost, the board takes it as a repetition
+                continue  # if only the answer was lost, the board accepts the repeated block
             except BoardError as error:
                 if error.code not in _DAMAGED:
                     raise
@@ -266,7 +275,7 @@ class Device:
         raise FirmwareError(f"{self.port.name}: blocks arrive damaged; check cable and speed")
 
     def load(self, clip: npt.NDArray[Any], progress: Callable[[int], None] | None = None) -> None:
-        """Give the board an input.
+        """Send an input to the board.
 
         Args:
             clip: int8 features, shape (bins, frames), or int16 samples, shape (samples,).
@@ -289,10 +298,10 @@ class Device:
                 progress(offset + size)
 
     def infer(self, runs: int = 1) -> Result:
-        """Run the network on the input that was loaded.
+        """Run the network on the loaded input.
 
         Raises:
-            FirmwareError: the answer was damaged on the way, three times.
+            FirmwareError: the answer arrives damaged three times.
         """
         reply = self.request(f"infer {runs}", RUN_TIMEOUT_S * runs)
         for _ in range(3):
@@ -315,13 +324,13 @@ class Device:
         )
 
     def read(self, offset: int, count: int) -> bytes:
-        """Read the board's buffer."""
+        """Read ``count`` bytes of the board's buffer from ``offset``."""
         size = self.info().block_bytes
         data = b""
         while len(data) < count:
-            bytes_now = min(size, count - len(data))
+            block_bytes = min(size, count - len(data))
             for _ in range(_BLOCK_TRIES):
-                reply = self.request(f"read {offset + len(data)} {bytes_now}")
+                reply = self.request(f"read {offset + len(data)} {block_bytes}")
                 if blocks := [line.data for line in reply.lines if line.word == "data"]:
                     break
             else:
@@ -332,7 +341,7 @@ class Device:
     def record(self, samples: int) -> npt.NDArray[np.int16]:
         """Record from the board's microphone; int16, shape (samples,).
 
-        An emulated board's microphone goes on in its sound where the last recording ended.
+        An emulated board's microphone continues its sound where the last recording ended.
         """
         rate_hz = self.info().frontend["rate_hz"]
         advice = "check its microphone (table in docs/porting.md)"
@@ -345,7 +354,7 @@ class Device:
         return np.frombuffer(self.read(0, 2 * samples), "<i2").astype(np.int16)
 
     def set_baud(self, baud: int) -> bool:
-        """Change the speed of board and port; false, and the old speed, if the board cannot."""
+        """Change the speed of board and port; return False if the board cannot."""
         try:
             self.request(f"baud {baud}")
         except BoardError:

@@ -51,22 +51,22 @@ def evaluate(
 ) -> dict[str, Any]:
     """Run clips on the board and compare with the desktop.
 
-    Results are saved in ``path`` every few seconds, whole or not at all. Clips that it already has
-    of the same model, board, data and input are skipped, and kept if ``clips`` lacks them.
+    Results are saved in ``path`` every few seconds, atomically. Clips that the file already has for
+    the same model, board, data and input are skipped; those that ``clips`` lacks are kept.
 
     Args:
         device: board that runs the firmware of ``bundle``.
         bundle: the export.
-        dataset: where the clips come from.
-        clips: which ones.
+        dataset: data set of the clips.
+        clips: clips to evaluate.
         path: results file.
-        source: ``features`` sends Python's int8 features, so that the board runs the network
-            only; ``pcm`` sends samples, so that it runs its front end too.
+        source: ``features`` sends Python's int8 features, so that the board runs only the
+            network; ``pcm`` sends samples, so that it also runs its front end.
         log: takes lines of progress.
-        progress: called with (clips done, clips in all).
+        progress: called with (finished clips, all clips).
 
     Returns:
-        The summary, which is in the results file too.
+        The summary, which is also in the results file.
 
     Raises:
         ConfigError, DataError: there is no such input, or there are no clips.
@@ -115,7 +115,7 @@ def _identity(device: Device, bundle: Bundle, dataset: AudioDataset, source: str
 def _measured(
     device: Device, bundle: Bundle, dataset: AudioDataset, clips: tuple[Clip, ...], source: str
 ) -> Iterator[dict[str, Any]]:
-    """Run clips on the board and on the desktop; yields the result of each."""
+    """Run clips on the board and on the desktop; yield the result of each."""
     truth = dataset.label_ids(clips)
     for start in range(0, len(clips), _CLIPS_AT_ONCE):
         part = clips[start : start + _CLIPS_AT_ONCE]
@@ -128,10 +128,10 @@ def _measured(
 
 
 def nested_clips(dataset: AudioDataset, count: int | None) -> tuple[Clip, ...]:
-    """The first ``count`` held-out clips of an order in which every beginning is spread evenly.
+    """The first ``count`` held-out clips of an order whose every prefix is spread evenly.
 
-    So the clips of a smaller count are among those of a larger one, and an evaluation of either
-    goes on with the results of the other. None takes all.
+    The clips of a smaller count are therefore among those of a larger one, and an evaluation of
+    one reuses the results of the other. None takes all clips.
 
     Raises:
         DataError: the data set has no test clips.
@@ -155,7 +155,7 @@ def evaluate_port(
     """Connect to a board and :func:`evaluate` the run's test split, or ``count`` clips of it.
 
     Args:
-        port: where the board is.
+        port: port of the board.
         run_folder: exported run.
         data_dir: folder of its data set.
         count: number of clips, spread over the split (:func:`nested_clips`); None takes all.

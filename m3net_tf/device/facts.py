@@ -10,7 +10,7 @@ from rich.table import Table
 
 from m3net_tf.device.client import Device
 
-# A SHA-256 or a name of digits alone is no number.
+# These stay text even if they consist of digits.
 _TEXTS = frozenset({"board", "core", "counter", "reset", "name", "sha256"})
 _BYTES = {
     "arena_used": "arena in use",

@@ -56,8 +56,8 @@ def operators_in_order(tflite: bytes) -> list[Operator]:
 def _read(tflite: bytes) -> schema.ModelT:
     try:
         model = schema.ModelT.InitFromPackedBuf(tflite, 0)
-        model.subgraphs[0]  # nobody checks the bytes: the first look may fail
-    except Exception as error:  # the flatbuffer reader raises whatever its bytes lead it to
+        model.subgraphs[0]  # the reader does not validate the bytes: the first access may fail
+    except Exception as error:  # damaged bytes lead to many types of errors
         raise ModelError(f"the .tflite file cannot be read ({error}): export it again") from None
     return model
 
@@ -88,7 +88,7 @@ def _macs(name: str, inputs: list[tuple[int, ...]], output: tuple[int, ...]) -> 
 
 @dataclass(frozen=True)
 class LayerCost:
-    """An operator and what it took on the board, in the counter's unit."""
+    """An operator and its cost on the board, in the counter's unit."""
 
     operator: Operator
     cost: int
@@ -96,13 +96,13 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Profile:
-    """A run of the network, operator by operator.
+    """Cost of one run of the network, by operator.
 
     Attributes:
         board: name of the board.
         unit: ``instructions`` or ``cycles``.
         layers: operators in order.
-        total: cost of a run without measuring, in ``unit``.
+        total: cost of a run without profiling, in ``unit``.
     """
 
     board: str
@@ -116,8 +116,8 @@ def profile(device: Device, *networks: bytes) -> Profile:
 
     Args:
         device: the board.
-        networks: the ``.tflite`` files in the order in which they run; between DiffRes's two its
-            warp counts as an operator.
+        networks: the ``.tflite`` files in the order in which they run; DiffRes's warp counts as
+            an operator between its two networks.
 
     Raises:
         FirmwareError: the board does not answer, or its operators are not those of ``networks``.
@@ -166,7 +166,7 @@ def profile_facts(measured: Profile) -> dict[str, Any]:
 
 
 def profile_table(costs: Profile) -> Table:
-    """The profile as a table for the terminal; at 80 columns long names go on in a second line."""
+    """The profile as a table for the terminal; at 80 columns long names wrap."""
     table = Table(title=f"one run on {costs.board}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("operator", overflow="fold")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a board hears, as it hears it; :mod:`.screen` draws it, and a recorder writes it to disk."""
+"""Live streams of a board; :mod:`.screen` draws them, and a recorder writes them to disk."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from m3net_tf.device.messages import DeviceInfo, Message
 from m3net_tf.errors import FirmwareError
 from m3net_tf.progress import Log
 
+#: Number in the protocol that stands for a score of 1.
 FULL_SCALE = 65_536
-#: Speed that carries audio beside everything else.
+#: Baud rate that suffices for audio along with all other lines.
 AUDIO_BAUD = 921_600
 _COLUMNS_KEPT = 400
 _EVENTS_KEPT = 100
-#: What comes of a run of the model, behind the column that completed its window.
+#: Words of the lines from a run of the model, sent after the column that completed its window.
 _OF_A_RUN = frozenset({"scores", "event"})
 _WAIT_S = 0.25
 _SILENCE_S = 15.0
@@ -33,13 +34,13 @@ _SILENCE_S = 15.0
 
 @dataclass(frozen=True)
 class Event:
-    """Something that the board heard.
+    """A detection on the board.
 
     Attributes:
         time_s: since the stream's start, when the column that completed it ended.
         label: class name.
         score: smoothed score, 0 to 1.
-        latency_ms: from the last sample until the board knew.
+        latency_ms: time from the last sample to the detection.
     """
 
     time_s: float
@@ -53,13 +54,14 @@ class LiveView:
 
     Attributes:
         info: the board.
-        thresholds: for each class the score that makes an event, 0 to 1; NaN where none does.
+        thresholds: score of each class that triggers an event, 0 to 1; NaN for a class without
+            events.
         scores: newest scores of all classes, 0 to 1.
         columns: newest columns of features, int8.
         events: newest events.
-        event_count: events in all.
+        event_count: number of all events so far.
         lost_hops: hops that the board could not take in time.
-        heard_s: time of the newest column, in seconds of audio.
+        audio_s: time of the newest column, in seconds of audio.
         damaged_lines: lines that could not be read.
     """
 
@@ -71,11 +73,11 @@ class LiveView:
         self.events: deque[Event] = deque(maxlen=_EVENTS_KEPT)
         self.event_count = 0
         self.lost_hops = 0
-        self.heard_s = 0.0
+        self.audio_s = 0.0
         self.damaged_lines = 0
         self._newest_column = -1
         self._scored_column: int | None = None
-        self._run_columns: int | None = None  # least gap seen between two runs of the model
+        self._run_columns: int | None = None  # smallest gap so far between two runs of the model
 
     @property
     def window_s(self) -> float:
@@ -84,16 +86,16 @@ class LiveView:
 
     @property
     def filling(self) -> bool:
-        """Whether the model's first window is not full yet."""
+        """Whether the model's first window is still incomplete."""
         return self._newest_column < self.info.frontend["frames"] - 1
 
     @property
     def quiet(self) -> bool:
-        """Whether the energy gate is closed: runs of the model were due and did not come."""
+        """Whether the energy gate is closed: runs of the model were due but did not happen."""
         frames = self.info.frontend["frames"]
         if self._scored_column is None:
             return self._newest_column >= frames
-        # Twice the gap: a line may have been lost on the way.
+        # Twice the gap, because a line may have been lost.
         patience = frames if self._run_columns is None else 2 * self._run_columns
         return self._newest_column - self._scored_column > patience
 
@@ -104,14 +106,14 @@ class LiveView:
         return samples / frontend["rate_hz"]
 
     def event_of(self, message: Message) -> Event:
-        """The event that a line tells of.
+        """The event that a line describes.
 
         Raises:
             FirmwareError: the line is damaged.
         """
         label = message.number("label")
         if not 0 <= label < len(self.info.labels):
-            raise FirmwareError(f"the board speaks of class {label}, but has fewer; check the line")
+            raise FirmwareError(f"the board reports class {label}, which it lacks; check the speed")
         return Event(
             self.time_of(message.number("column")),
             self.info.labels[label],
@@ -120,16 +122,16 @@ class LiveView:
         )
 
     def feed(self, message: Message) -> None:
-        """Take a line of the stream.
+        """Update the view from a line of the stream.
 
         Raises:
-            FirmwareError: it is damaged; then it changes nothing.
+            FirmwareError: the line is damaged; the view stays as it was.
         """
         if message.word == "column":
             column = message.number("column")
             self.columns.append(_int8(message, "values", self.info.frontend["bins"]))
             self._newest_column = column
-            self.heard_s = self.time_of(column)
+            self.audio_s = self.time_of(column)
         elif message.word == "scores":
             column = message.number("column")
             self.scores = (_int8(message, "out", len(self.scores)).astype(float) + 128) / 256
@@ -145,7 +147,7 @@ class LiveView:
 
 
 def _int8(message: Message, key: str, count: int) -> npt.NDArray[np.int8]:
-    """The ``count`` values that a field has in hexadecimal."""
+    """The values of a hexadecimal field, shape (count,)."""
     try:
         values = np.frombuffer(bytes.fromhex(message.fields[key]), np.int8)
     except (KeyError, ValueError):
@@ -156,11 +158,11 @@ def _int8(message: Message, key: str, count: int) -> npt.NDArray[np.int8]:
 
 
 class Recorder:
-    """Writes a stream to ``<stem>.wav`` (where the board sends audio) and ``<stem>.csv``.
+    """Writes a stream to ``<stem>.csv`` and, if the board sends audio, to ``<stem>.wav``.
 
     The table has a row for each run of the model: time in seconds of audio, the score of each
-    class from 0 to 1, and the event if there was one. Audio that got lost is silence in the WAV
-    file, so that both keep the same time.
+    class from 0 to 1, and the event if there was one. Lost audio becomes silence in the WAV file,
+    so that the times of both files agree.
     """
 
     def __init__(self, stem: Path, view: LiveView, audio: bool) -> None:
@@ -197,7 +199,7 @@ class Recorder:
         self._row = None
 
     def feed(self, message: Message) -> None:
-        """Take a line of the stream, behind :meth:`LiveView.feed`."""
+        """Write a line of the stream; call it after :meth:`LiveView.feed`."""
         if message.word == "scores":
             self._write_row()
             time_s = self._view.time_of(message.number("column"))
@@ -216,7 +218,7 @@ class Recorder:
 
 
 def read_thresholds(device: Device) -> list[float]:
-    """For each class the score from which it is detected, 0 to 1; NaN for one that never is.
+    """Score from which each class is detected, 0 to 1; NaN for a class that never is.
 
     Raises:
         FirmwareError: the board does not answer, or a line was damaged.
@@ -231,13 +233,13 @@ def read_thresholds(device: Device) -> list[float]:
 
 
 def start_stream(device: Device, source: str, *, audio: bool, log: Log) -> bool:
-    """Start a stream with columns and scores, and with audio if requested and possible.
+    """Start a stream of columns and scores, and of audio if requested and possible.
 
     Args:
         device: the board.
         source: ``mic``, or ``host`` for sound that :func:`play` sends.
         audio: whether to stream audio.
-        log: takes a line if it is not possible.
+        log: takes a line if audio is not possible.
 
     Returns:
         Whether the stream has audio.
@@ -251,7 +253,7 @@ def start_stream(device: Device, source: str, *, audio: bool, log: Log) -> bool:
         if device.port.physical and int(device.info().version["baud"]) < AUDIO_BAUD:
             audio = device.set_baud(AUDIO_BAUD)
         elif not device.port.physical:
-            device.set_baud(AUDIO_BAUD)  # what counts is the figure: bits do not travel
+            device.set_baud(AUDIO_BAUD)  # only the board's setting matters: there is no serial line
         if audio:
             device.request_sound(f"{command} audio", advice)
             return True
@@ -261,27 +263,27 @@ def start_stream(device: Device, source: str, *, audio: bool, log: Log) -> bool:
 
 
 def listen(device: Device) -> Iterator[Message | None]:
-    """Lines of a stream with columns, without end; ``None`` now and then while none comes.
+    """Yield the lines of a stream with columns, and None while no line comes.
 
     Raises:
-        FirmwareError: the stream stops by itself, or the board falls silent.
+        FirmwareError: the board stops the stream, or sends nothing for some seconds.
     """
-    heard_s = time.monotonic()
+    last_line_s = time.monotonic()
     while True:
         message = device.stream(_WAIT_S)
         yield message
         if message is not None:
-            heard_s = time.monotonic()
+            last_line_s = time.monotonic()
             if message.word == "stopped":
                 raise FirmwareError(
                     f"{device.port.name}: the board stopped listening ({message.rest}); reset it"
                 )
-        elif time.monotonic() - heard_s > _SILENCE_S:
-            raise FirmwareError(f"{device.port.name}: the board fell silent; reset it")
+        elif time.monotonic() - last_line_s > _SILENCE_S:
+            raise FirmwareError(f"{device.port.name}: the board stopped sending; reset it")
 
 
 def play(device: Device, samples: npt.NDArray[np.int16]) -> Iterator[Message]:
-    """Send sound to a stream of the source ``host``; yields the lines that come of it."""
+    """Send sound to a stream of the source ``host``; yield the resulting lines."""
     data = samples.astype("<i2").tobytes()
     size = device.info().block_bytes
     for offset in range(0, len(data), size):
@@ -299,14 +301,14 @@ def watch(
     seconds: float | None = None,
     every_s: float = 0.1,
 ) -> None:
-    """Let a stream fill the view (and a recorder), and draw it now and then.
+    """Pass a stream to the view and a recorder, and draw the view at intervals.
 
-    It ends with the stream, or when ``seconds`` of audio have been heard and the model's scores for
-    them have arrived. Lines that were damaged on the way are skipped and counted.
+    It ends with the stream, or after ``seconds`` of audio when the model's scores for them have
+    arrived. Damaged lines are skipped and counted.
     """
     drawn_s = 0.0
     for message in messages:
-        enough = seconds is not None and view.heard_s >= seconds
+        enough = seconds is not None and view.audio_s >= seconds
         if enough and (message is None or message.word not in _OF_A_RUN):
             break
         if message is not None:

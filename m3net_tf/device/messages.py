@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages of the monitor protocol and their answers (``docs/reference/protocol.md``)."""
+"""Messages of the monitor protocol and the values in them (``docs/reference/protocol.md``)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class BoardError(FirmwareError):
     """The board refused a command.
 
     Attributes:
-        code: its word for why.
+        code: the board's error code.
     """
 
     def __init__(self, port: str, code: str, text: str) -> None:
@@ -35,9 +35,9 @@ class Message:
     """A line of the board.
 
     Attributes:
-        word: first word behind ``m3net``.
-        rest: what follows it.
-        data: the bytes that followed a ``data`` or ``audio`` line, else empty.
+        word: first word after ``m3net``.
+        rest: text after it.
+        data: bytes after a ``data`` or ``audio`` line, otherwise empty.
     """
 
     word: str
@@ -66,7 +66,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Reply:
-    """The answer to a command: its last line, and those before it."""
+    """The answer to a command: its last line and the lines before it."""
 
     last: Message
     lines: list[Message] = field(default_factory=list)
@@ -90,8 +90,8 @@ class DeviceInfo:
         model: fields of the model (name, sha256, bytes, input_bytes, classes).
         frontend: rate_hz, frame_samples, hop_samples, bins, frames.
         labels: class names.
-        block_bytes: most bytes of a block.
-        buffer_bytes: room for recordings.
+        block_bytes: largest size of a block.
+        buffer_bytes: size of the buffer for recordings.
     """
 
     board: str
@@ -111,9 +111,9 @@ class Result:
         label: index of the best class.
         output: int8 scores, shape (classes,).
         run_us: time of loading and running by the board's own clock, microseconds a run.
-        model_cost: of one run, in the counter's unit.
-        frontend_cost: of all columns of the clip, in the counter's unit; 0 for features.
-        frames: columns that the front end made; 0 for features.
+        model_cost: cost of one run, in the counter's unit.
+        frontend_cost: cost of all columns of the clip, in the counter's unit; 0 for features.
+        frames: columns that the front end computed; 0 for features.
     """
 
     label: int

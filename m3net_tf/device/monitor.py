@@ -37,24 +37,24 @@ def run_monitor(
     baud: int,
     log: Log,
 ) -> None:
-    """Show what a board hears until Ctrl-C, ``seconds``, or the end of the sound.
+    """Show live detection until Ctrl-C, after ``seconds``, or until the end of the sound.
 
-    Behind a sound comes silence for as long as the model's window, so that the sound's end passes
-    through it, too.
+    After a sound comes silence as long as the model's window, so that the sound's end passes
+    through the window, too.
 
     Args:
-        port: where the board is.
+        port: port of the board.
         run: run whose firmware is emulated, for ``qemu:BOARD``.
-        console: where to draw; a pipe gets a line for each event instead.
-        play: sound file for the board to hear: by its microphone if it is emulated and has one,
-            else sent to it over the line.
+        console: destination of the picture; a pipe gets a line for each event instead.
+        play: sound file as input: through the microphone of an emulated board that has one,
+            otherwise sent over the connection.
         record: path without suffix for CSV and WAV.
-        seconds: audio to hear.
+        seconds: length of the audio, in seconds; None is unlimited.
         baud: speed of a serial device.
         log: takes lines of progress.
 
     Raises:
-        FirmwareError: as connecting and streaming do.
+        FirmwareError: as for connecting and streaming.
         DataError: the sound cannot be read.
     """
     emulated = is_emulated(port)
@@ -66,14 +66,14 @@ def run_monitor(
         info = device.info()
         rate_hz = info.frontend["rate_hz"]
         view = LiveView(info, streams.read_thresholds(device))
-        by_line = play is not None and (not emulated or info.version.get("audio") == "0")
-        source = "host" if by_line else "mic"
+        over_line = play is not None and (not emulated or info.version.get("audio") == "0")
+        source = "host" if over_line else "mic"
         audio = streams.start_stream(device, source, audio=record is not None, log=log)
         recorder = None
         if record is not None:
             recorder = stack.enter_context(Recorder(record, view, audio))
         messages: Iterable[Message | None]
-        if by_line and play is not None:
+        if over_line and play is not None:
             silence = np.zeros(round(view.window_s * rate_hz), np.int16)
             played = np.concatenate([read_sound(play, rate_hz), silence])
             messages = streams.play(device, played)
@@ -84,11 +84,11 @@ def run_monitor(
         draw = _drawing(stack, console, Screen(view, _frontend_of(run, info)), log)
         with contextlib.suppress(KeyboardInterrupt):
             streams.watch(messages, view, recorder, draw, seconds=seconds)
-    log(f"{view.heard_s:.1f} s heard, {view.event_count} events, {view.lost_hops} hops lost")
+    log(f"{view.audio_s:.1f} s heard, {view.event_count} events, {view.lost_hops} hops lost")
 
 
 def _frontend_of(run: Path, info: DeviceInfo) -> FrontendConfig | None:
-    """The front end of the board's model, where ``run`` is an export of that."""
+    """The front end of the board's model if the run exported that model, otherwise None."""
     try:
         bundle = Bundle.load(run / "export")
     except M3NetError:
@@ -100,10 +100,10 @@ def _frontend_of(run: Path, info: DeviceInfo) -> FrontendConfig | None:
 def _drawing(
     stack: contextlib.ExitStack, console: Console, screen: Screen, log: Log
 ) -> Callable[[], None]:
-    """How the view is shown: drawn in a terminal, else a line for each new event.
+    """The function that shows the view: a picture in a terminal, else a line for each new event.
 
-    A screen of its own is whole again after each change of the terminal's size; the last picture
-    stays when it is left.
+    The picture is on the terminal's alternate screen, which survives resizing; the last picture
+    is printed when that screen is left.
     """
     view = screen.view
     if console.is_terminal:

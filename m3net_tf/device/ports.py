@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a board is: a serial device, a pty, ``tcp:host:port``, or ``qemu:BOARD``."""
+"""Ports of a board: a serial device, a pty, ``tcp:HOST:PORT``, or ``qemu:BOARD``."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Port:
     """Bytes to and from a board.
 
     Attributes:
-        name: as the user gave it, for messages.
-        physical: whether bits really travel at a baud rate.
+        name: name that the user gave, for messages.
+        physical: whether it is a serial line, which has a speed.
     """
 
     physical = False
@@ -37,10 +37,10 @@ class Port:
         self.name = name
 
     def read(self, timeout_s: float) -> bytes:
-        """What has come, after at most ``timeout_s`` if nothing has; ``b''`` if still nothing.
+        """Received bytes; waits up to ``timeout_s`` for the first, empty if none comes.
 
         Raises:
-            FirmwareError: the board is gone.
+            FirmwareError: the connection broke.
         """
         try:
             return self._receive(max(0.0, timeout_s))
@@ -51,7 +51,7 @@ class Port:
         """Send all of ``data``.
 
         Raises:
-            FirmwareError: the board is gone.
+            FirmwareError: the connection broke.
         """
         try:
             self._send(data)
@@ -59,14 +59,14 @@ class Port:
             raise self._gone(error) from None
 
     def set_baud(self, baud: int) -> None:
-        """Change the speed, once all is sent; nothing where there is none."""
+        """Change the speed of a serial line after all data is sent; other ports ignore it."""
         try:
             self._change_baud(baud)
         except OSError as error:
             raise self._gone(error) from None
 
     def close(self) -> None:
-        """Give the port back."""
+        """Close the port."""
         self._end()
 
     def _receive(self, timeout_s: float) -> bytes:
@@ -121,7 +121,7 @@ class SerialPort(Port):
 
 
 class SocketPort(Port):
-    """A TCP connection, with whatever must end with it."""
+    """A TCP connection, with a function to call when it closes."""
 
     def __init__(
         self, name: str, connection: socket.socket, on_close: Callable[[], None] | None = None
@@ -155,13 +155,13 @@ def is_emulated(name: str) -> bool:
 
 
 def require_emulated(name: str) -> None:
-    """Refuse a port whose board hears the world.
+    """Refuse a port without an emulator, whose microphone cannot play a file.
 
     Raises:
-        FirmwareError: it is no emulated board's.
+        FirmwareError: the board is not emulated.
     """
     if not is_emulated(name):
-        raise FirmwareError(f"{name}: only an emulated board (qemu:BOARD) can be given a sound")
+        raise FirmwareError(f"{name}: only an emulated board (qemu:BOARD) can record a sound file")
 
 
 def open_port(
@@ -177,18 +177,18 @@ def open_port(
     Args:
         name: path of a serial device or pty, ``tcp:HOST:PORT``, or ``qemu:BOARD``.
         baud: speed of a serial device.
-        firmware: gives the ELF for a board, for ``qemu:``.
-        sound: int16 samples that the emulated board's microphone hears, as bytes.
-        emulator_arguments: instead of those of the machine, for ``qemu:``.
+        firmware: returns the ELF for a board, for ``qemu:``.
+        sound: int16 samples of the emulated board's microphone, as bytes.
+        emulator_arguments: replace the machine's own arguments, for ``qemu:``.
 
     Raises:
-        FirmwareError: there is no such port, or it does not open.
+        FirmwareError: there is no such port, or it cannot be opened.
     """
     kind, _, rest = name.partition(":")
     if kind == "qemu" and rest:
         if firmware is None:
-            raise FirmwareError(f"{name}: say which run's firmware is to be emulated: --run RUN")
-        machine = find_machine(rest)  # before a build for a board that nothing emulates
+            raise FirmwareError(f"{name}: no firmware to emulate; name its run by --run RUN")
+        machine = find_machine(rest)  # before the build: a board may have no emulator
         return _open_emulator(name, machine, firmware(rest), sound, emulator_arguments)
     if sound is not None:
         require_emulated(name)
@@ -199,9 +199,9 @@ def open_port(
 
 def _why_no_serial(path: str, text: str) -> str:
     if not Path(path).exists():
-        there = sorted(str(port) for port in Path("/dev").glob("tty[AU][CS][MB]*"))
-        present = f"serial devices here: {', '.join(there)}" if there else "no board is plugged in"
-        return f"{path}: no such port ({present}); or say tcp:HOST:PORT, qemu:BOARD"
+        devices = sorted(str(port) for port in Path("/dev").glob("tty[AU][CS][MB]*"))
+        hint = f"serial devices here: {', '.join(devices)}" if devices else "no board is plugged in"
+        return f"{path}: no such port ({hint}); give a serial device, tcp:HOST:PORT or qemu:BOARD"
     if "ermission" in text:
         return f"{path}: no permission; add yourself to the group that owns it (often dialout)"
     return f"{path}: cannot be opened as a serial port ({' '.join(text.split())[:120]})"
@@ -211,19 +211,19 @@ def _open_tcp(name: str, address: str) -> Port:
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise FirmwareError(
-            f"{name}: not an address; say tcp:HOST:PORT, such as tcp:localhost:3456"
+            f"{name}: not an address; give tcp:HOST:PORT, such as tcp:localhost:3456"
         )
     try:
         connection = socket.create_connection((host, int(port)), _CONNECT_TIMEOUT_S)
     except OSError as error:
-        raise FirmwareError(f"{name}: nobody listens there ({error}); start the emulator") from None
+        raise FirmwareError(f"{name}: no listener there ({error}); start the emulator") from None
     return SocketPort(name, connection)
 
 
 def _open_emulator(
     name: str, machine: Machine, elf: Path, sound: bytes | None, arguments: tuple[str, ...] | None
 ) -> Port:
-    """Start QEMU, which connects its console to a socket of ours."""
+    """Start QEMU, which connects its console to a socket of this process."""
     from m3net_tf.emulation.job import stream_image
 
     with contextlib.ExitStack() as stack:

@@ -29,24 +29,24 @@ _TICKS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 
 class Screen:
-    """Draws a :class:`LiveView` into whatever room it is given: from 60 columns and 16 lines.
+    """Draws a :class:`LiveView` into the available space, from 60 columns and 16 lines up.
 
-    Every drawing asks for the size again, so it follows a terminal that is resized. Without colours
-    (``NO_COLOR``) it has no styles at all.
+    Each drawing reads the size again, so that it follows a terminal that is resized. Without
+    colours (``NO_COLOR``) it has no styles.
 
     Attributes:
-        view: what is drawn.
-        ended: whether the stream is over, so that this is its last picture.
+        view: the view to draw.
+        ended: whether the stream is over and this is its last picture.
     """
 
     def __init__(self, view: LiveView, frontend: FrontendConfig | None = None) -> None:
-        """Draw ``view``; the board's front end names the frequencies where it is known."""
+        """Draw ``view``; ``frontend``, if known, gives the frequencies of its bins."""
         self.view = view
         self.ended = False
         self._feature_hz = feature_hz(frontend) if frontend else None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Lines of at most the width, and at most as many as the height."""
+        """Lines that fit the width and the height."""
         width, height = options.max_width, options.height or console.height
         for line in itertools.islice(self._lines(width, height), height):
             line.truncate(width, overflow="ellipsis")
@@ -66,11 +66,11 @@ class Screen:
     def _head(self) -> Text:
         view = self.view
         model = view.info.model.get("name", "?")
-        counts = f"{view.heard_s:.1f} s heard, {view.event_count} events"
+        counts = f"{view.audio_s:.1f} s heard, {view.event_count} events"
         return Text(f"{view.info.board}, {model}: {counts}", "bold")
 
     def _state(self, width: int) -> Text:
-        """What the board is doing and what went wrong, and how to end it."""
+        """The board's state, lost and damaged data, and how to end."""
         view = self.view
         state, style = "listening", "green"
         if self.ended:
@@ -91,7 +91,7 @@ class Screen:
         return line.append(f" {HINT}", "dim")
 
     def _bars(self, width: int, count: int) -> Iterator[Text]:
-        """The best classes, in their own order, with a mark where each is detected."""
+        """The classes with the best scores, in the network's order, with their thresholds."""
         view = self.view
         labels = view.info.labels
         best = np.argsort(-view.scores, kind="stable")[:count]
@@ -111,7 +111,7 @@ class Screen:
             yield line.append(f" {shown:>{_SCORE_WIDTH}}")
 
     def _strip(self, width: int, rows: int) -> Iterator[Text]:
-        """The newest columns as shades, low frequencies at the bottom, the newest at the right."""
+        """The newest columns as shades: low frequencies at the bottom, newest at the right."""
         bins = self.view.info.frontend["bins"]
         bands = np.array_split(np.arange(bins), min(rows, bins))[::-1]
         values = self._newest_columns(width)
@@ -129,7 +129,7 @@ class Screen:
             yield Text()
 
     def _newest_columns(self, count: int) -> npt.NDArray[np.float64]:
-        """At most ``count`` columns, shape (bins, columns)."""
+        """The newest columns, at most ``count``, shape (bins, columns)."""
         newest = list(self.view.columns)[-count:]
         if not newest:
             return np.zeros((self.view.info.frontend["bins"], 0))
@@ -141,7 +141,7 @@ class Screen:
         return f"{self._feature_hz[band].mean() / 1000:.1f} kHz"
 
     def _time_axis(self, width: int) -> Text:
-        """Marks at whole steps before now."""
+        """A time axis with marks at whole steps before now."""
         frontend = self.view.info.frontend
         columns_a_second = frontend["rate_hz"] / frontend["hop_samples"]
         steps = (step for step in _TICKS_S if step * columns_a_second >= _TICK_WIDTH)
@@ -167,7 +167,7 @@ class Screen:
 
 
 def allot(height: int, classes: int) -> tuple[int, int, int]:
-    """Lines of a screen for classes, spectrogram and events; the classes' come first."""
+    """Numbers of lines for classes, spectrogram and events; classes have priority."""
     room = max(height - _HEAD_LINES, 0)
     events = max(_LEAST_EVENTS, room // 5)
     strip_rows = max(_LEAST_STRIP_ROWS, room // 4)
@@ -181,14 +181,14 @@ def allot(height: int, classes: int) -> tuple[int, int, int]:
 
 
 def _fitted(name: str, width: int) -> str:
-    """A name in a number of cells of the terminal, with an ellipsis where it is cut."""
+    """A name padded or cut to a width in terminal cells, with an ellipsis if it is cut."""
     if cell_len(name) > width:
         name = set_cell_size(name, width - 1) + "…"
     return set_cell_size(name, width)
 
 
 def _bar(score: float, threshold: float, width: int) -> Text:
-    """A bar from 0 to 1 with a mark at its threshold; NaN has none."""
+    """A bar from 0 to 1 with a mark at its threshold, unless that is NaN."""
     filled = round(width * score)
     style = "green" if score >= threshold else "cyan"
     bar = Text.assemble(("#" * filled, style), ("." * (width - filled), "dim"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A board by the words of the command line: port, speed, and a run for emulated boards."""
+"""Connect to a board as the command line names it: by port, speed, and run if emulated."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ from m3net_tf.export import Bundle
 from m3net_tf.locks import in_use
 from m3net_tf.progress import Log, silent
 
-#: The emulator keeps to the wall clock, at 125 million instructions a second: for listening live.
+#: The emulator runs in real time, at 125 million instructions a second, for live detection.
 LIVE_ARGUMENTS = ("-icount", "shift=3")
 
 Samples = npt.NDArray[np.int16]
 
 
 def firmware_of(run: Path, log: Log) -> Callable[[str], Path]:
-    """Gives the ELF of an exported run for an emulated board, built if need be."""
+    """A function that builds an exported run's firmware for an emulated board, if needed.
+
+    It returns the path of the ELF.
+    """
 
     @in_use(run)
     def build(board: str) -> Path:
@@ -39,30 +42,30 @@ def firmware_of(run: Path, log: Log) -> Callable[[str], Path]:
 
 
 def read_sound(path: Path, rate_hz: int) -> Samples:
-    """A sound file as the board would hear it: int16, shape (samples,)."""
+    """A sound file at the board's sample rate: int16, shape (samples,)."""
     return to_pcm16(read_audio(path, sample_rate_hz=rate_hz))
 
 
 def emulated_sound(port: str, run: Path, path: Path | None) -> Samples | None:
-    """What the emulated board at ``port`` hears with an exported run's firmware.
+    """Sound for the microphone of the emulated board at ``port``.
 
     Args:
-        port: as :func:`m3net_tf.device.ports.open_port` takes it.
-        run: exported run, whose front end has the sample rate.
+        port: as for :func:`m3net_tf.device.ports.open_port`.
+        run: exported run; its front end gives the sample rate.
         path: sound file.
 
     Returns:
-        int16, shape (samples,); None for a board that is not emulated: it hears the world.
+        int16, shape (samples,); None if the board is not emulated.
 
     Raises:
-        FirmwareError: no emulator runs the board, or there is no sound for it.
+        FirmwareError: no emulator runs the board, or ``path`` is missing.
         DataError: the sound cannot be read.
     """
     if not is_emulated(port):
         return None
     find_machine(port.partition(":")[2])
     if path is None:
-        raise FirmwareError(f"{port}: an emulated board hears a file: name one by --play FILE")
+        raise FirmwareError(f"{port}: an emulated board needs a sound: give --play FILE")
     return read_sound(path, Bundle.load(run / "export").frontend.sample_rate_hz)
 
 
@@ -76,18 +79,19 @@ def connect(
     live: bool = False,
     log: Log = silent,
 ) -> Iterator[Device]:
-    """Open a port and find the board behind it.
+    """Open a port and synchronise with its board.
 
     Args:
-        port: as :func:`m3net_tf.device.ports.open_port` takes it.
+        port: as for :func:`m3net_tf.device.ports.open_port`.
         run: exported run whose firmware ``qemu:BOARD`` runs.
         baud: speed of a serial device.
-        sound: what an emulated board's microphone hears, then silence; int16, shape (samples,).
-        live: emulate at the pace of the wall clock instead of counting instructions exactly.
+        sound: sound of an emulated board's microphone, followed by silence; int16, shape
+            (samples,).
+        live: emulate in real time instead of counting instructions exactly.
         log: takes lines of progress.
 
     Raises:
-        FirmwareError: there is no such port, or nobody answers there.
+        FirmwareError: there is no such port, or no answer from it.
     """
     opened = open_port(
         port,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The job image: clips in the form in which a board finds them in its memory.
+"""The job image: clips in the format that the firmware reads from the board's memory.
 
 Little endian: magic ``M3NJ``, u16 version, u16 kind, u32 clip count, u32 bytes of one clip,
 u32 CRC-32 of the payload, u32 flags, two reserved u32; then the clips.
@@ -25,10 +25,10 @@ HEADER = struct.Struct("<4sHHIIII2I")
 
 
 def clip_kind(clips: np.ndarray) -> int:
-    """Kind of job that an array of clips makes.
+    """Kind of job for an array of clips.
 
     Raises:
-        FirmwareError: it is neither int8 features nor int16 PCM, or has no clips.
+        FirmwareError: the array is neither int8 features nor int16 PCM, or has no clips.
     """
     kinds = {np.dtype(np.int8): KIND_FEATURES, np.dtype(np.int16): KIND_PCM}
     if clips.dtype not in kinds:
@@ -41,7 +41,7 @@ def clip_kind(clips: np.ndarray) -> int:
 
 
 def job_image(clips: np.ndarray, *, report_features: bool, report_instructions: bool) -> bytes:
-    """The image for ``clips`` (n, ...), int8 features or int16 PCM.
+    """The image of clips, shape (n, ...), int8 features or int16 PCM.
 
     Raises:
         FirmwareError: as :func:`clip_kind`.
@@ -57,37 +57,37 @@ def job_image(clips: np.ndarray, *, report_features: bool, report_instructions: 
 
 
 def stream_image(samples: bytes, capacity_bytes: int) -> bytes:
-    """The image of a long sound, which an emulated board's microphone hears.
+    """The image of a long sound, the input of an emulated board's microphone.
 
     Args:
         samples: little-endian int16 samples.
-        capacity_bytes: room in the board's memory.
+        capacity_bytes: size of the board's job memory.
 
     Raises:
-        FirmwareError: it has no whole samples, or does not fit.
+        FirmwareError: the sound is empty, ends within a sample, or does not fit.
     """
     if not samples or len(samples) % 2:
         raise FirmwareError("the sound has no whole 16-bit samples: give int16 PCM")
     if HEADER.size + len(samples) > capacity_bytes:
         raise FirmwareError(
             f"a sound of {len(samples)} bytes exceeds the board's job memory of {capacity_bytes} "
-            "bytes; cut it"
+            "bytes; shorten it"
         )
     crc = zlib.crc32(samples)
     return HEADER.pack(MAGIC, VERSION, KIND_STREAM, 1, len(samples), crc, 0, 0, 0) + samples
 
 
 def split_clips(clips: np.ndarray, capacity_bytes: int) -> list[np.ndarray]:
-    """Split clips into runs whose images fit ``capacity_bytes``.
+    """Split clips into batches whose images fit ``capacity_bytes``.
 
     Raises:
         FirmwareError: a single clip does not fit, or as :func:`clip_kind`.
     """
     clip_kind(clips)
-    room = (capacity_bytes - HEADER.size) // clips[0].nbytes
-    if room < 1:
+    per_image = (capacity_bytes - HEADER.size) // clips[0].nbytes
+    if per_image < 1:
         raise FirmwareError(
             f"a clip of {clips[0].nbytes} bytes exceeds the board's job memory of "
-            f"{capacity_bytes} bytes; cut the clip"
+            f"{capacity_bytes} bytes; shorten the clip"
         )
-    return [clips[start : start + room] for start in range(0, len(clips), room)]
+    return [clips[start : start + per_image] for start in range(0, len(clips), per_image)]

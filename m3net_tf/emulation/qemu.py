@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run a firmware on an emulated board and collect its answer for each clip."""
+"""Run a firmware on an emulated board and collect its results for each clip."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from m3net_tf.locks import scratch_folder
 from m3net_tf.processes import with_parent
 
 SCRATCH = "m3net-emulation-"
-"""Start of the names of the temporary folders of emulations."""
+"""Prefix of the temporary folders of emulations."""
 _POLL_S = 0.02
 
 Progress = Callable[[int, int], None]
@@ -30,19 +30,19 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class EmulationResult:
-    """Answers of an emulated board.
+    """Results from an emulated board.
 
     Attributes:
         labels: (n,) int64, index of the best class of each clip, as the firmware chose it.
         outputs: (n, classes) int8, the model's output bytes.
-        features: (n, bins, frames) int8 as the model received them, or ``None`` unless asked for.
+        features: (n, bins, frames) int8 as the model received them; None unless requested.
         frontend_instructions: (n,) int64, executed in the front end for each clip (0 for clips
-            that came as features).
+            given as features).
         clip_model_instructions: (n,) int64, executed in one run of the model for each clip.
         frontend_instructions_per_frame: mean over all frames, rounded up; 0 for features.
         model_instructions: the largest of ``clip_model_instructions``.
-        arena_used_bytes: tensor arena in use.
-        arena_size_bytes: tensor arena there is.
+        arena_used_bytes: used part of the tensor arena.
+        arena_size_bytes: size of the tensor arena.
         stack_used_bytes: high-water mark of the stack.
         frontend_bytes: RAM of front end and feature ring.
         boot: fields of the firmware's boot line (board, model, sha256, frames, bins, classes).
@@ -71,19 +71,19 @@ def run_job(
     report_instructions: bool = True,
     progress: Progress | None = None,
 ) -> EmulationResult:
-    """Give clips to a firmware on an emulated board, in as many runs as its memory asks for.
+    """Run clips through a firmware on an emulated board, in as many runs as its memory requires.
 
     Args:
         elf: the firmware.
         machine: the board to emulate.
-        clips: (n, ...) int8 features as the model's input has them, or (n, samples) int16 PCM.
+        clips: (n, ...) int8 features in the shape of the model's input, or (n, samples) int16 PCM.
         report_features: also return the features that the model received.
         report_instructions: also return instruction counts.
-        progress: called with (clips done, clips in all) while the firmware works.
+        progress: called with (finished clips, all clips) while the firmware runs.
 
     Raises:
-        FirmwareError: the emulator is missing or stops, the firmware reports an error or falls
-            silent, or its output is damaged.
+        FirmwareError: the emulator is missing or stops, the firmware reports an error or stops
+            printing, or its output is damaged.
     """
     logs: list[UartLog] = []
     done = 0
@@ -107,7 +107,7 @@ def run_image(
     image: bytes,
     advance: Callable[[int], None] | None = None,
 ) -> UartLog:
-    """Run a firmware once on one job image until its success line.
+    """Run a firmware on one job image until its success line.
 
     Raises:
         FirmwareError: as :func:`run_job`.
@@ -134,10 +134,9 @@ def run_image(
 
 
 def emulator_command(elf: Path, machine: Machine, image: Path, console: Path) -> list[str]:
-    """Command line of the emulator.
+    """Command line of the emulator with its console in a file.
 
-    The console goes to a file: a file never makes the emulated UART wait for its reader, so
-    instruction counts do not depend on the host.
+    The emulated UART never waits for a file, so that instruction counts do not depend on the host.
     """
     return console_command(elf, machine, f"file:{console}", image=image)
 
@@ -150,14 +149,14 @@ def console_command(
     image: Path | None = None,
     arguments: tuple[str, ...] | None = None,
 ) -> list[str]:
-    """Command line of the emulator with its console anywhere.
+    """Command line of the emulator.
 
     Args:
         elf: the firmware.
         machine: the board to emulate.
-        console: QEMU's name for where the console goes, such as ``tcp:127.0.0.1:3456``.
+        console: destination of the console, as QEMU names it, such as ``tcp:127.0.0.1:3456``.
         image: job image for the board's memory, if any.
-        arguments: instead of the machine's own.
+        arguments: replace the machine's own arguments.
 
     Raises:
         FirmwareError: the firmware or the emulator is missing.
@@ -226,7 +225,7 @@ def _follow(
 
 
 def _collect(logs: Sequence[UartLog], clip_count: int) -> EmulationResult:
-    """Join the logs of several runs of one firmware."""
+    """Combine the logs of several runs of one firmware."""
     lines: list[ClipLine] = [clip for log in logs for clip in log.clips]
     boot, memory = logs[-1].boot, logs[-1].memory
     try:

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same ELF in Renode: prepares what ``firmware/renode`` reads, and runs ``renode-test``.
+"""Run the firmware in Renode: write the files that ``firmware/renode`` reads, run ``renode-test``.
 
-A work folder has one folder a board:
+A work folder has one folder for each board:
 
 ===================== ==========================================================================
-``firmware.elf``      what is flashed as well
-``features.bin, txt`` job of int8 features; the console line of each clip and of the end
-``sound.bin, txt``    job of samples; label (or ``close``) and features of each clip
-``damaged.bin``       the job of features with a bit flipped
+``firmware.elf``      the ELF file that is also flashed
+``features.bin, txt`` job of int8 features; expected console line of each clip and of the end
+``sound.bin, txt``    job of samples; expected label (or ``close``) and features of each clip
+``damaged.bin``       the job of features with one bit flipped
 ``features.db``       the first clip's features as commands of MLPerf Tiny, their size first
-``results.txt``       what the benchmark must then print
+``results.txt``       the line that the benchmark must then print
 ``sound.db``          the first clip's samples as such commands
 ``microphone.pcm``    the same samples for a microphone
-``microphone.txt``    how many, then ``request:answer`` for each block of the recording
-``columns.txt``       columns of live recognition
+``microphone.txt``    number of samples, then ``request:answer`` for each block of the recording
+``columns.txt``       expected feature columns of live recognition
 ===================== ==========================================================================
 
-Those with samples are missing where a clip does not fit the board.
+The files with samples are missing if a clip does not fit the board.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ from m3net_tf.firmware.build import build_firmware
 from m3net_tf.firmware.sources import FIRMWARE_DIR
 from m3net_tf.progress import Log
 
-#: The release that ``firmware/renode`` was checked against, and its commit.
+#: The release that ``firmware/renode`` was tested with, and its commit.
 RENODE_VERSION = "1.16.1"
 RENODE_COMMIT = "d66b0c2aa3d420408eccecfd1d3bab0fd702a6db"
 RENODE_DIR = FIRMWARE_DIR / "renode"
 
-_HEX_COMMAND_BYTES = 31  # in one command of the benchmark, as its own runner sends them
+_HEX_COMMAND_BYTES = 31  # in one command of the benchmark, as its runner sends them
 _READ_BYTES = 256  # in one block of the monitor
-_MONITOR_PCM_BYTES = 65_536  # most that firmware/app/main.c keeps of sound
-_CLEAR_MARGIN = 32  # int8 steps from the best score to the next that a step of a feature spares
+_MONITOR_PCM_BYTES = 65_536  # sound buffer of firmware/app/main.c
+_CLEAR_MARGIN = 32  # lead of the best score, in int8 steps, that survives a step in a feature
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Vectors:
         outputs: (n, classes) int8, the network's scores.
         pcm: (n, samples) int16, the sound of the same clips.
         output_quantization: scale and zero point of the scores.
-        sample_rate_hz: of the sound.
+        sample_rate_hz: sample rate of the sound.
     """
 
     features: npt.NDArray[np.int8]
@@ -76,17 +76,19 @@ class Vectors:
         """The test vectors of an export folder.
 
         Raises:
-            FirmwareError: it is none.
+            FirmwareError: the folder is not an export.
             DataError: its files are damaged.
         """
         if not (export / "manifest.json").is_file():
-            raise FirmwareError(f"{export} is no export (no manifest.json): run the export first")
+            raise FirmwareError(
+                f"{export} is not an export (no manifest.json): run m3net export first"
+            )
         manifest = read_json(export / "manifest.json")
-        described = read_json(export / "vectors" / "vectors.json")
+        index = read_json(export / "vectors" / "vectors.json")
 
         def array(name: str) -> npt.NDArray[np.generic]:
-            of = described[name]
-            return np.fromfile(export / "vectors" / name, of["dtype"]).reshape(of["shape"])
+            data = np.fromfile(export / "vectors" / name, index[name]["dtype"])
+            return data.reshape(index[name]["shape"])
 
         scale, zero_point = manifest["model"]["output_quantization"]
         return cls(
@@ -121,15 +123,15 @@ def job_memory(board: str) -> tuple[int, int]:
 
 
 def write_session(folder: Path, vectors: Vectors, capacity_bytes: int) -> None:
-    """Write all files of a board's folder but the ELF.
+    """Write all files of a board's folder except the ELF.
 
     Args:
-        folder: where to.
-        vectors: clips and what the desktop makes of them.
-        capacity_bytes: the board's job memory.
+        folder: destination.
+        vectors: clips and the desktop's results for them.
+        capacity_bytes: size of the board's job memory.
 
     Raises:
-        FirmwareError: not even a clip of features fits.
+        FirmwareError: a clip of features does not fit.
     """
     clips = job.split_clips(vectors.features, capacity_bytes)[0]
     image = job.job_image(clips, report_features=False, report_instructions=True)
@@ -153,11 +155,11 @@ def write_session(folder: Path, vectors: Vectors, capacity_bytes: int) -> None:
         lines = [f"{_label(scores)} {features.tobytes().hex()}" for scores, features in rows]
         _write_lines(folder / "sound.txt", lines[: len(sound)])
         if clip_bytes <= _MONITOR_PCM_BYTES:
-            _write_heard(folder, vectors)
+            _write_sound(folder, vectors)
 
 
 def results_line(scores: npt.NDArray[np.int8], scale: float, zero_point: int) -> str:
-    """The benchmark's line of scores: three decimals, cut off, in single precision."""
+    """The benchmark's line of scores: single precision, truncated to three decimals."""
     real = (scores.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
     thousandths = (np.abs(real) * np.float32(1000)).astype(np.int64)
     values = (
@@ -171,7 +173,7 @@ def prepare(export: Path, work: Path, boards: Sequence[str], report: Log) -> Non
     """Build the firmware of an export for boards and write the work folder.
 
     Raises:
-        FirmwareError: the firmware does not build, or the export is none.
+        FirmwareError: the firmware does not build, or ``export`` is not an export.
     """
     vectors = Vectors.load(export)
     for board in boards:
@@ -197,7 +199,7 @@ def suite_command(program: str, work: Path, boards: Sequence[str]) -> list[str]:
 
 
 def _label(scores: npt.NDArray[np.int8]) -> str:
-    """Index of the best score, or ``close`` where a step in a feature may change it."""
+    """Index of the best score, or ``close`` if a step in a feature may change it."""
     second, best = np.sort(scores.astype(int))[-2:]
     return str(scores.argmax()) if best - second >= _CLEAR_MARGIN else "close"
 
@@ -210,8 +212,8 @@ def _commands(data: bytes) -> list[str]:
     return [str(len(data)), *(f"db {piece.hex()}" for piece in pieces)]
 
 
-def _write_heard(folder: Path, vectors: Vectors) -> None:
-    """Files of the first clip's sound, for console and microphone."""
+def _write_sound(folder: Path, vectors: Vectors) -> None:
+    """Write the files of the first clip's sound, for console and microphone."""
     data = vectors.pcm[0].astype("<i2").tobytes()
     _write_lines(folder / "sound.db", _commands(data))
     write_bytes(folder / "microphone.pcm", data)
@@ -231,7 +233,7 @@ def _write_lines(path: Path, lines: Sequence[str]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """``python -m m3net_tf.emulation.renode EXPORT``: prepare and run, or say why not."""
+    """``python -m m3net_tf.emulation.renode EXPORT``: prepare and run the suites."""
     parser = argparse.ArgumentParser(description="Run an exported model's firmware in Renode.")
     parser.add_argument("export", type=Path, help="folder written by the export")
     parser.add_argument("--work", type=Path, help="default: renode beside the export")

@@ -26,7 +26,7 @@ ARENA_STEP_BYTES = 256
 
 
 def why_no_emulation(board: str) -> str:
-    """Why firmware for a board cannot be built and emulated here; '' if it can.
+    """The reason why firmware for a board cannot be built and emulated here; '' if it can.
 
     Raises:
         FirmwareError: there is no such emulated board.
@@ -40,19 +40,20 @@ def why_no_emulation(board: str) -> str:
 
 
 def prove_arena(bundle: Bundle, board: str, folder: Path, log: Log) -> FirmwareImage:
-    """Build the firmware with the arena that the network needs on the board, as measured.
+    """Build the firmware with the smallest arena with which the network starts on the board.
 
-    The first build has room to spare and reports what it used; the second has just that, or the
-    least more that lets it start. The size goes into the export's manifest and ``model.h``.
+    The first build has a larger arena and reports how much it used; the second has that much, or
+    the smallest larger size with which it starts. The size goes into the export's manifest and
+    ``model.h``.
 
     Args:
         bundle: export to build.
         board: board to build for.
-        folder: where the build files go.
+        folder: folder of the build files.
         log: takes lines of progress.
 
     Returns:
-        The firmware with the proven arena.
+        The firmware with that arena.
 
     Raises:
         FirmwareError: the firmware does not build or does not run.
@@ -74,10 +75,10 @@ def least_arena(
     *,
     settings: Sequence[str] = (),
 ) -> tuple[int, FirmwareImage]:
-    """Find the least arena with which the network starts on an emulated board.
+    """Find the smallest arena with which the network starts on an emulated board.
 
     Returns:
-        Its bytes, and the firmware that has it; the bundle stays as it is.
+        Its bytes, and the firmware that has it; the bundle is not changed.
 
     Raises:
         FirmwareError: the firmware does not build or does not run.
@@ -85,7 +86,7 @@ def least_arena(
     spare = bundle.manifest["arena"]["bytes"] + ARENA_SLACK_BYTES
     image = build_firmware(bundle.folder, board, folder, spare, settings=settings, report=log)
     used = _run_silence(bundle, image).arena_used_bytes
-    # Planning may need more for a moment than what is used in the end.
+    # Memory planning may temporarily need more than the network uses afterwards.
     for size in range(-(-used // 16) * 16, used + ARENA_SLACK_BYTES, ARENA_STEP_BYTES):
         image = build_firmware(bundle.folder, board, folder, size, settings=settings, report=log)
         if _starts(bundle, image):
@@ -106,15 +107,15 @@ def starting_firmware(
 ) -> FirmwareImage:
     """Build the firmware for an emulated board, with an arena that the network starts with.
 
-    That is the export's, unless the kernels of this board's core need more: then it is the least
-    that they start with, which is saved in the folder for the next build.
+    That is the export's arena, unless the kernels of this board's core need more. Then it is the
+    smallest one that they start with, which is saved in the folder for the next build.
 
     Args:
         bundle: export to build.
         board: emulated board to build for.
         folder: folder of the build files.
         log: takes lines of progress.
-        settings: as of :func:`m3net_tf.firmware.build.build_firmware`.
+        settings: as in :func:`m3net_tf.firmware.build.build_firmware`.
 
     Raises:
         FirmwareError: the firmware does not build or does not run.
@@ -129,18 +130,18 @@ def starting_firmware(
     if arena["source"] == f"TFLite Micro on {board}":
         return build()
     path = folder / "arena.json"
-    tried = {
+    conditions = {
         "model_sha256": bundle.manifest["model"]["sha256"],
         "arena": arena,
         "library": library_path(board_core(board)).parent.name,
     }
     saved = read_json(path) if path.exists() else {}
-    if saved.get("tried") == tried:
+    if saved.get("tried") == conditions:
         return build(saved["arena_bytes"])
     image, size = build(), None
     if not _starts(bundle, image):
         size, image = least_arena(bundle, board, folder, log, settings=settings)
-    write_json(path, {"tried": tried, "arena_bytes": size})
+    write_json(path, {"tried": conditions, "arena_bytes": size})
     return image
 
 
@@ -148,10 +149,11 @@ def build_run(run: Path, board: str, settings: Sequence[str], report: Log) -> Fi
     """Build the firmware of an exported run, below ``RUN/firmware``.
 
     For an emulated board the arena is one that the network starts with. A build with settings goes
-    into ``<board>-custom``, apart from the plain firmware, which other commands build again.
+    into ``<board>-custom``, because other commands rebuild the firmware in ``<board>`` without
+    settings.
 
     Raises:
-        ModelError, DataError: the run has no whole export.
+        ModelError, DataError: the run has no complete export.
         FirmwareError: the firmware does not build, or does not run in the emulator.
     """
     bundle = Bundle.load(run / "export")
@@ -163,13 +165,13 @@ def build_run(run: Path, board: str, settings: Sequence[str], report: Log) -> Fi
 
 
 def _run_silence(bundle: Bundle, image: FirmwareImage) -> EmulationResult:
-    """Run the network once on the emulated board, on features that are all 0."""
+    """Run the network once on the emulated board, with all features 0."""
     silence = np.zeros((1, int(np.prod(bundle.manifest["model"]["input_shape"]))), np.int8)
     return run_job(image.elf, find_machine(image.board), silence)
 
 
 def _starts(bundle: Bundle, image: FirmwareImage) -> bool:
-    """Whether the network starts on the emulated board with the arena that the firmware has."""
+    """Whether the network starts on the emulated board with the firmware's arena."""
     try:
         _run_silence(bundle, image)
     except FirmwareError as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading the firmware's console: lines of ``m3net <word> key=value ...``, CR LF between them."""
+"""The firmware's console: lines of ``m3net <word> key=value ...``, separated by CR LF."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_LINE_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class ClipLine:
-    """The firmware's answer for one clip."""
+    """The firmware's result for one clip."""
 
     index: int
     label: int
@@ -28,9 +28,7 @@ class ClipLine:
 
 @dataclass
 class UartLog:
-    """Collects the console's bytes as they come and reads the lines that are complete.
-
-    Lines without the prefix (an emulator's or a boot loader's) are kept in ``noise`` only.
+    """Collects the console's bytes and parses each complete line.
 
     Attributes:
         boot: fields of the boot line.
@@ -39,6 +37,7 @@ class UartLog:
         error: ``(code, text)`` of the first error line.
         done: fields of the success line.
         lines: all complete lines.
+        noise: lines of an emulator or a boot loader, and lines with an unknown word.
     """
 
     boot: dict[str, str] = field(default_factory=dict)
@@ -51,21 +50,23 @@ class UartLog:
     _rest: bytes = b""
 
     def feed(self, data: bytes) -> int:
-        """Take further bytes; returns how many lines they completed.
+        """Add received bytes; return how many lines they completed.
 
         Raises:
-            FirmwareError: a line with the prefix is damaged, or a line never ends.
+            FirmwareError: a line with the prefix is damaged, or a line is too long.
         """
         pieces = (self._rest + data).split(b"\n")
         self._rest = pieces.pop()
         if len(self._rest) > _MAX_LINE_BYTES:
-            raise FirmwareError("the console sends a line without end; is it the right firmware?")
+            raise FirmwareError(
+                "the console sends a line without end; build the firmware of this release"
+            )
         for piece in pieces:
             self._line(piece.decode("ascii", errors="replace").strip("\r"))
         return len(pieces)
 
     def tail(self, count: int = 3) -> str:
-        """The last lines, shortened, as one line for an error message."""
+        """The last lines, shortened and joined for an error message."""
         lines = [*self.lines[-count:], self._rest.decode("ascii", errors="replace")]
         shown = [line if len(line) <= 160 else line[:157] + "..." for line in lines if line]
         return " | ".join(shown) if shown else "nothing"

@@ -12,7 +12,7 @@ __all__ = ["Bundle", "export_run"]
 
 
 def __getattr__(name: str) -> Any:
-    """Exporting needs TensorFlow, which takes seconds to import; reading an export does not."""
+    """Import ``export_run`` on first use: TensorFlow takes seconds, and reading needs none."""
     if name == "export_run":
         from m3net_tf.export.bundle import export_run
 

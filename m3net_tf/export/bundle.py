@@ -36,8 +36,8 @@ from m3net_tf.training.features import compute_features
 from m3net_tf.training.run import Run
 
 VECTOR_CLIPS = 16
-_FORMAT = 2  # raised when the firmware needs something that older exports lack
-_UNPROVEN_ARENA_FACTOR = 10  # bytes of arena per byte of network, if it cannot be measured
+_FORMAT = 2  # increased when the firmware needs something that older exports lack
+_UNPROVEN_ARENA_FACTOR = 10  # bytes of arena per byte of network, if not measurable
 
 
 @writes_into("run")
@@ -46,7 +46,7 @@ def export_run(
 ) -> Bundle:
     """Quantise a trained run and write everything that a device needs.
 
-    If ``m3net quantize`` left a network in the run's folder, that one is exported unchanged.
+    If the run's folder has a network of ``m3net quantize``, it is exported unchanged.
 
     The folder holds ``model.tflite``, ``model.h`` and ``model.cc``, ``frontend_config.h`` and
     ``frontend_tables.c``, ``detector_config.h``, ``labels.txt``, ``vectors/`` and
@@ -84,7 +84,7 @@ def export_run(
     detector = detector_of_run(run, model.input_shape[2], dataset.info.labels)
     method = choice.report["method"] if choice else "ptq"
     if choice:
-        log(f"taking the network in {run.folder / 'quantized'}: {method}")
+        log(f"using the network in {run.folder / 'quantized'}: {method}")
         network, calibration = choice.network, choice.report["calibration"]
     else:
         network, calibration = _quantized(run, model, dataset, log)
@@ -114,7 +114,7 @@ def _current_export(
         try:
             bundle = Bundle.load(folder)
         except M3NetError as error:
-            log(f"{error}: doing so")
+            log(f"{error}; exporting now")
             return None
         return bundle if _is_current(bundle, trained_sha256, choice) else None
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -187,7 +187,7 @@ def _write(
     detector: DetectorConfig,
     dataset: AudioDataset,
 ) -> None:
-    """Write the whole export, or nothing; it replaces an earlier one."""
+    """Write the export atomically; it replaces an earlier one."""
     frontend = FrontendConfig.from_dict(manifest["frontend"])
     folder.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(f".{folder.name}.", folder.parent) as scratch:
@@ -208,7 +208,7 @@ def _write(
 
 
 def _is_current(bundle: Bundle, trained_sha256: str, choice: Choice | None) -> bool:
-    """Whether an export is of the run's present network, quantised as the run says."""
+    """Whether an export is of the run's current network in its current quantisation."""
     manifest = bundle.manifest
     if manifest.get("format") != _FORMAT or manifest.get("trained_model_sha256") != trained_sha256:
         return False

@@ -20,14 +20,14 @@ from m3net_tf.csource import (
 from m3net_tf.export.operators import resolver_method
 
 NOTICE = notice("by the export; do not edit", line_comments=True) + "\n"
-"""Start of the C files that an export generates from the network."""
+"""First lines of the C files that an export generates from the network."""
 
 _PREFIX = "M3NET_MODEL_"
 
 
 @dataclasses.dataclass(frozen=True)
 class CModel:
-    """Facts of a network for the C side.
+    """Facts of a network for its C files.
 
     Attributes:
         name: network and preset.
@@ -38,9 +38,9 @@ class CModel:
         input_quantization: scale and zero point.
         output_quantization: scale and zero point.
         arena_bytes: memory to give the interpreter.
-        arena_source: who measured ``arena_bytes``.
-        licence: of network and training data.
-        importance: DiffRes's network that scores frames, if there is one before ``tflite``.
+        arena_source: where ``arena_bytes`` was measured.
+        licence: licence of network and training data.
+        importance: DiffRes's network that scores frames, which runs before ``tflite``; or empty.
         activation_bits: width of the network's activations, 8 or 16.
     """
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``certificate.json`` and ``certificate.md``: Python held against the compiled C, in figures.
+"""``certificate.json`` and ``certificate.md``: Python compared with the compiled C, in figures.
 
-The export's own front-end settings and network, over real clips: each value of the features that
-the board's C computes beside Python's, and each output byte beside the desktop's.
+The comparison uses the export's front-end settings and network on real clips: each feature value of
+the board's C code with Python's, and each output byte with the desktop's.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ LARGEST_LSB = 2
 
 @dataclasses.dataclass(frozen=True)
 class Expected:
-    """Python's results for the clips.
+    """Results of Python for the clips.
 
     Attributes:
-        source: where the clips come from, for the reader.
+        source: description of the clips' origin.
         pcm: int16 samples, shape (clips, samples).
         features: int8 features, shape (clips, bins, frames, 1).
         scores: int8 scores by TFLite's reference kernels, shape (clips, classes).
-        host_scores: those by TFLite Micro on the host; None where it is missing.
-        fixed_features: features in whole numbers, for a board that computes so.
+        host_scores: scores by TFLite Micro on the host; None if it is missing.
+        fixed_features: features in integer arithmetic, for a board that uses it.
     """
 
     source: str
@@ -52,8 +52,8 @@ class BoardAnswer:
 
     Attributes:
         board: its name.
-        emulator: name and version of what emulates it.
-        firmware_sha256: of the firmware's image.
+        emulator: name and version of its emulator.
+        firmware_sha256: hash of the firmware's image.
         outputs: int8 scores of Python's features, shape (clips, classes).
         features: int8 features of the samples, shape (clips, bins, frames); None if the network
             takes samples as they are.
@@ -91,16 +91,16 @@ def read_vectors(bundle: Bundle) -> Expected:
 def write_certificate(
     bundle: Bundle, expected: Expected, answer: BoardAnswer | None, missing: str = ""
 ) -> dict[str, Any]:
-    """Compare, and write both files into the bundle.
+    """Compare the results, and write both files into the bundle.
 
     Args:
         bundle: the export.
-        expected: what Python makes of the clips.
-        answer: what the board makes of them; None where nothing emulates it.
-        missing: then, why.
+        expected: Python's results for the clips.
+        answer: the board's results for them; None if it cannot be emulated.
+        missing: the reason why it cannot be emulated.
 
     Returns:
-        What ``certificate.json`` has; ``drift`` names what is out of bounds.
+        Contents of ``certificate.json``; ``drift`` lists the figures out of bounds.
     """
     drift: list[str] = []
     manifest = bundle.manifest
@@ -151,7 +151,7 @@ def write_certificate(
 
 
 def _differences(where: str, outputs: Int8 | None, expected: Int8, drift: list[str]) -> int | None:
-    """Output bytes that differ; None where there are none to compare."""
+    """Number of output bytes that differ; None without bytes to compare."""
     if outputs is None:
         return None
     different = outputs != expected
@@ -197,7 +197,7 @@ def _features(values: Int8, expected: Expected, drift: list[str]) -> dict[str, A
 
 
 def valid_certificate(bundle: Bundle, board: str, firmware_sha256: str) -> dict[str, Any] | None:
-    """The certificate that the bundle has, if it holds and is of this network and firmware."""
+    """The bundle's certificate, if it holds for this network and firmware; otherwise None."""
     try:
         certificate = read_json(bundle.folder / "certificate.json")
         same = (
@@ -217,7 +217,7 @@ def require_parity(bundle: Bundle, certificate: dict[str, Any]) -> None:
     """Refuse an export whose certificate does not hold.
 
     Raises:
-        FirmwareError: it names what drifted.
+        FirmwareError: the certificate does not hold; the message names the drift.
     """
     if certificate["drift"]:
         raise FirmwareError(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which operators a network uses, and how TFLite Micro's resolver calls them."""
+"""Operators of a network, and their names in TFLite Micro's resolver."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from m3net_tf.errors import ModelError
 
-# What MicroMutableOpResolver of the pinned TFLite Micro can register (firmware/third_party.lock);
+# Operators that MicroMutableOpResolver of the pinned TFLite Micro (firmware/third_party.lock) has;
 # tests/firmware compares this list with its header.
 TFLM_OPERATORS = frozenset(
     """
@@ -56,15 +56,19 @@ def operators_of(tflite: bytes) -> list[str]:
     """Builtin operators of a network, each once, sorted.
 
     Raises:
-        ModelError: the file is no TFLite model, or has an operator that the firmware lacks; the
-            message names the layer.
+        ModelError: the file is not a TFLite model, or has an operator that the firmware lacks;
+            the message names the layer.
     """
     if tflite[4:8] != b"TFL3":
-        raise ModelError("the file is no TFLite model (its identifier is missing): export it again")
+        raise ModelError(
+            "the file is not a TFLite model (its identifier is missing): export it again"
+        )
     try:
         model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
-    except (struct.error, IndexError, TypeError, ValueError):  # flatbuffers checks nothing
-        raise ModelError("the file is no TFLite model (it is cut off): export it again") from None
+    except (struct.error, IndexError, TypeError, ValueError):  # flatbuffers does not validate
+        raise ModelError(
+            "the file is not a TFLite model (it is cut off): export it again"
+        ) from None
     operators = set()
     for graph in model.subgraphs:
         for operation in graph.operators:

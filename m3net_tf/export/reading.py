@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An export folder read back: what a build, a board or a report needs of it, without TensorFlow."""
+"""Reading an export folder, for builds, boards and reports; needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -52,20 +52,22 @@ class Bundle:
 
     @classmethod
     def load(cls, folder: Path) -> Bundle:
-        """Read an export folder and check that it is whole.
+        """Read an export folder and check that it is complete.
 
         Raises:
-            ModelError: it is none, or its network is not the one that the manifest names.
+            ModelError: it is not an export, or its network is not that of the manifest.
             DataError: its manifest is damaged.
         """
         path = folder / "manifest.json"
         if not path.exists():
-            raise ModelError(f"{folder} is no export (no manifest.json): run the export first")
+            raise ModelError(
+                f"{folder} is not an export (no manifest.json): run m3net export first"
+            )
         bundle = cls(folder, read_json(path))
         try:
             named = bundle.manifest["model"]["sha256"]
         except (KeyError, TypeError):
-            raise ModelError(f"{path} is no manifest of an export: export again") from None
+            raise ModelError(f"{path} is not the manifest of an export: export again") from None
         files = _FILES + (_WARP_FILES if "warp" in bundle.manifest else ())
         if missing := [name for name in files if not (folder / name).is_file()]:
             raise ModelError(f"{folder} lacks {', '.join(missing)}: export again")
@@ -81,12 +83,12 @@ class Bundle:
 
     @property
     def tflite(self) -> bytes:
-        """The network without its metadata; with DiffRes the one that classifies."""
+        """The network without its metadata; with DiffRes, the classifying network."""
         return network_of((self.folder / "model.tflite").read_bytes())
 
     @property
     def network(self) -> Int8Network:
-        """All that the device runs behind the front end."""
+        """Everything that the device runs after the front end."""
         if "warp" not in self.manifest:
             return Int8Network(self.tflite)
         importance = (self.folder / "importance.tflite").read_bytes()
@@ -164,7 +166,7 @@ def pcm_and_features(
 
 
 def c_model(network: Int8Network, manifest: dict[str, Any]) -> CModel:
-    """The network in the form in which C has it."""
+    """The facts of the network for its C files."""
     bins, frames, channels = manifest["model"]["input_shape"]
     return CModel(
         name=manifest["model"]["name"],

@@ -19,7 +19,7 @@ from m3net_tf.firmware.uf2 import read_hex, uf2_blocks
 from m3net_tf.locks import writes_into
 from m3net_tf.progress import Log
 
-#: Added for measuring: scratch memory of the kernels, which the host cannot see.
+#: Added to the arena for a measurement: the host does not count the kernels' scratch memory.
 ARENA_SLACK_BYTES = 64 * 1024
 
 
@@ -40,9 +40,9 @@ def build_firmware(
     Args:
         bundle_dir: folder that the export wrote (``model.h``, ``model.cc``, ...).
         board: a name of :func:`list_boards`.
-        build_dir: folder for CMake's files; reused when it is from the same settings.
-        arena_bytes: size of the tensor arena; the export's by default.
-        app_dir: folder with another application instead of ``firmware/app``.
+        build_dir: folder for CMake's files; reused if it has the same settings.
+        arena_bytes: size of the tensor arena; by default the export's.
+        app_dir: folder of the application; default: ``firmware/app``.
         settings: ``NAME=VALUE``, as ``board.cmake`` and ``cmake/eembc.cmake`` define them.
         cache: cache folder; :func:`m3net_tf.artifacts.cache_folder` by default.
         report: called with a line for each slow step.
@@ -85,9 +85,9 @@ def build_firmware(
 
 
 def _drop_stale_cache(build_dir: Path, settings: Sequence[str]) -> None:
-    """Delete CMake's cache if it is from other settings.
+    """Delete CMake's cache if it has different settings.
 
-    CMake keeps earlier settings, and refuses a cache of another checkout or of a moved folder.
+    CMake keeps earlier settings, and rejects a cache of another checkout or of a moved folder.
     """
     path = build_dir / "settings.txt"
     current = "\n".join([str(FIRMWARE_DIR), str(build_dir), *settings])
@@ -97,18 +97,18 @@ def _drop_stale_cache(build_dir: Path, settings: Sequence[str]) -> None:
 
 
 def _write_uf2(elf: Path, board: str) -> None:
-    """Write the image as ``.uf2`` if it starts behind the board's UF2 boot loader."""
+    """Write the image as ``.uf2`` if it starts after the board's UF2 boot loader."""
     uf2 = elf.with_suffix(".uf2")
     uf2.unlink(missing_ok=True)
     for family in board_setting(board, "UF2_FAMILY"):
         image = read_hex(elf.with_suffix(".hex"))
-        # The boot loader occupies the flash below that address, and would skip that part.
+        # The boot loader occupies the flash below that address and would skip that part.
         if min(image) >= int(board_setting(board, "UF2_FIRST_ADDRESS")[0], 0):
             write_bytes(uf2, uf2_blocks(image, int(family, 0)))
 
 
 def _refuse_unused(settings: Sequence[str], log: Path, board: str) -> None:
-    """Refuse settings that the board does not have: CMake only warns of them."""
+    """Reject settings that the board does not have; CMake only warns about them."""
     text = log.read_text(encoding="utf-8", errors="replace")
     unused = text.partition("Manually-specified variables were not used by the project:")[2].split()
     for setting in settings:

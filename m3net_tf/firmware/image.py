@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A linked firmware, and its use of the board's memories."""
+"""A linked firmware, and its use of the board's memory."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class FirmwareImage:
     """A linked firmware.
 
     Attributes:
-        elf: path of the ELF file; beside it lie the same image as ``.hex`` and ``.bin``, and as
-            ``.uf2`` where it starts behind a boot loader that takes that.
+        elf: path of the ELF file; the same image is beside it as ``.hex`` and ``.bin``, and as
+            ``.uf2`` if it starts after a UF2 boot loader.
         board: name of its board.
-        sections: bytes of each section that takes memory on the board, by name.
-        flash_bytes: what lies in flash: code, constants and the initial values of variables.
-        ram_bytes: what lies in RAM, the stack included.
+        sections: bytes of each section that uses memory on the board, by name.
+        flash_bytes: bytes of code, constants and the initial values of variables.
+        ram_bytes: bytes in RAM, including the stack.
     """
 
     elf: Path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An export as a library of the tools that others build with: ``m3net export --layout``.
+"""An export as a library for other build tools: ``m3net export --layout``.
 
 Each holds the exported C files, the portable code of ``firmware/core`` that they need, and the
 tool's own description, whose text is in ``firmware/layouts``; the tool has TensorFlow Lite Micro of
@@ -78,7 +78,7 @@ def write_layout(bundle: Bundle, layout: str, folder: Path) -> Path:
 
 
 def library_name(bundle: Bundle) -> str:
-    """Name of the library: letters, digits and underscores, at most 50, PlatformIO's limit."""
+    """Name of the library: letters, digits and underscores, at most 50 (PlatformIO's limit)."""
     manifest = bundle.manifest
     text = f"{manifest['model']['name']}_{manifest['dataset']['name']}"
     return re.sub(r"\W+", "_", text, flags=re.ASCII)[:50]
@@ -105,7 +105,7 @@ def _code(bundle: Bundle, suffixes: tuple[str, ...]) -> Files:
     config = code.get("frontend_config.h", b"").decode()
     if config and not _takes_samples(bundle):
         if "M3NET_FRONTEND_FIXED_SAMPLE_SHIFT" not in config or _GUARD not in config:
-            raise ConfigError(f"{bundle.folder}: its front end has no whole numbers; export again")
+            raise ConfigError(f"{bundle.folder}: its front end has no integer tables; export again")
         opening = f"{_GUARD}\n{_text('frontend_arithmetic.h')}"
         code["frontend_config.h"] = config.replace(_GUARD, opening).encode()
     return dict(sorted(code.items()))

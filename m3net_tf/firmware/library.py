@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The third-party library: compiled once per core, kept in the cache.
 
-Its key there is made of everything that could change its bytes: the lock file, the core's flags,
+Its key in the cache covers everything that can change its bytes: the lock file, the core's flags,
 the CMake files and the compiler's version.
 """
 
@@ -42,15 +42,15 @@ def library_key(core: str) -> str:
 
 
 def library_path(core: str, cache: Path | None = None) -> Path:
-    """Where the compiled library for ``core`` lies (or will lie) in the cache."""
+    """Path of the compiled library for ``core`` in the cache, whether or not it exists."""
     return (cache or cache_folder()) / "libraries" / f"{core}-{library_key(core)}" / _LIBRARY_FILE
 
 
 def build_library(core: str, cache: Path | None = None, report: Log | None = None) -> Path:
-    """Compile the third-party library for ``core`` unless the cache has it; returns its path.
+    """Compile the third-party library for ``core`` unless the cache has it; return its path.
 
     Raises:
-        FirmwareError: a tool is missing, the sources cannot be fetched or do not compile.
+        FirmwareError: a tool is missing, or the sources cannot be fetched or do not compile.
     """
     check_toolchain()
     final = library_path(core, cache)
@@ -72,9 +72,9 @@ def build_library(core: str, cache: Path | None = None, report: Log | None = Non
             )
             run_step(configure, log, f"configuring the library for {core}")
             run_step(["ninja", "-C", build], log, f"compiling the library for {core}")
-            made = scratch / "made"
-            made.mkdir()
-            (build / _LIBRARY_FILE).rename(made / _LIBRARY_FILE)
+            finished = scratch / "finished"
+            finished.mkdir()
+            (build / _LIBRARY_FILE).rename(finished / _LIBRARY_FILE)
             shutil.rmtree(final.parent, ignore_errors=True)
-            made.rename(final.parent)
+            finished.rename(final.parent)
     return final

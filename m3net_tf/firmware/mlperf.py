@@ -9,11 +9,11 @@ MLPERF_MODES = ("performance", "energy")
 
 
 def mlperf_settings(mode: str, model_id: str | None) -> list[str]:
-    """Settings of a build for the MLPerf Tiny benchmark; none for the defaults.
+    """Settings of a build for the MLPerf Tiny benchmark; empty for the defaults.
 
     Args:
-        mode: mode at the start, one of ``MLPERF_MODES``.
-        model_id: the benchmark's id of the model, by which its runner selects a data set.
+        mode: mode after a reset, one of ``MLPERF_MODES``.
+        model_id: the benchmark's id of the model; its runner selects a data set by it.
 
     Raises:
         FirmwareError: there is no such mode.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Filter between the bits of a PDM microphone and 16-bit samples, and its C table.
+"""The filter from the bits of a PDM microphone to 16-bit samples, and its C table.
 
 ``firmware/drivers/pdm.c`` decimates by 64: a CIC filter of order 5 by 16, then the FIR filter
-designed here by 4. The FIR filter passes what the samples can hold, stops what would alias onto it,
-and rises towards its edge as the CIC falls.
+designed here by 4. The FIR filter passes the band that the samples can represent, stops the
+frequencies that would alias into it, and compensates for the CIC filter's droop.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ FIR_FACTOR = 4
 
 @dataclass(frozen=True)
 class PdmFilter:
-    """The settings of the filter.
+    """Settings of the filter.
 
     Attributes:
-        sample_rate_hz: of the samples; the others scale with it.
+        sample_rate_hz: rate of the samples; the other rates are multiples of it.
         pass_hz: end of the pass band.
-        stop_hz: start of the stop band; folds onto what lies between ``pass_hz`` and half the rate.
-        stop_weight: weight of the stop band's errors; the pass band's is 1.
+        stop_hz: start of the stop band; what is below it aliases only to above ``pass_hz``.
+        stop_weight: weight of errors in the stop band; in the pass band it is 1.
         taps: length of the FIR filter, odd.
-        dc_hz: corner of the DC blocker.
+        dc_hz: corner frequency of the DC blocker.
     """
 
     sample_rate_hz: int = 16_000
@@ -58,7 +58,10 @@ class PdmFilter:
         return np.abs(gain) ** CIC_ORDER
 
     def fir(self) -> np.ndarray:
-        """Taps (float32), 1 at zero frequency: least squares over pass and stop band."""
+        """Taps as float32, shape (taps,), by least squares over pass and stop band.
+
+        Their sum, the gain at zero frequency, is 1.
+        """
         from scipy import signal  # takes half a second to import
 
         edges_hz = np.linspace(0.0, self.pass_hz, 33)
@@ -71,7 +74,7 @@ class PdmFilter:
 
 
 def write_pdm_filter(folder: Path, settings: PdmFilter | None = None) -> Path:
-    """Write ``pdm_filter.c``, the table of ``firmware/drivers/pdm.h``; returns its path.
+    """Write ``pdm_filter.c``, the table of ``firmware/drivers/pdm.h``; return its path.
 
     The same settings give the same bytes.
     """

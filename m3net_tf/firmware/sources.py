@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pinned third-party C and C++ sources: read the lock file, fetch by commit into the cache.
 
-The cache lies outside the tree (:func:`m3net_tf.artifacts.cache_folder`). A checkout appears under
-its final name only once it is complete: it is made in a temporary folder beside it and renamed, so
-a fetch that is killed leaves nothing that a later one would take for good, and two processes may
-fetch at once.
+The cache is outside the tree (:func:`m3net_tf.artifacts.cache_folder`). A checkout is made in a
+temporary folder beside its final name and renamed when it is complete. An interrupted fetch
+therefore leaves no incomplete checkout, and two processes may fetch at the same time.
 """
 
 from __future__ import annotations
@@ -37,10 +36,15 @@ _MARKER = ".m3net-complete"
 
 @dataclass(frozen=True)
 class Source:
-    """One pinned repository: where it is, at which commit, and which folders the build needs.
+    """One pinned repository.
 
-    Without ``folders`` the whole tree is checked out. ``boards`` says that only the boards which
-    name it need it.
+    Attributes:
+        name: short name, used in the cache and in CMake.
+        url: address that git fetches from.
+        commit: full hash of the pinned commit.
+        licence: SPDX identifier of its licence.
+        folders: folders that the build needs; empty for the whole tree.
+        boards: whether only the boards that name it need it.
     """
 
     name: str
@@ -67,7 +71,7 @@ def read_lock(path: Path = LOCK_FILE) -> tuple[Source, ...]:
     Raises:
         ConfigError: there is no source checkout.
         FirmwareError: the file is missing, is not TOML, or an entry lacks a key, repeats a name
-            or pins anything but a full commit.
+            or does not pin a full commit.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -110,15 +114,15 @@ def library_sources() -> tuple[Source, ...]:
 
 
 def lock_digest(sources: Sequence[Source] | None = None) -> str:
-    """SHA-256 of names and commits, the library's by default: changes when a pinned one changes."""
+    """SHA-256 of the names and commits of sources, by default of those of the library."""
     digest = hashlib.sha256()
-    for source in sorted(sources or library_sources(), key=lambda one: one.name):
+    for source in sorted(sources or library_sources(), key=lambda source: source.name):
         digest.update(f"{source.name} {source.commit}\n".encode())
     return digest.hexdigest()
 
 
 def source_dir(source: Source, cache: Path | None = None) -> Path:
-    """Where the checkout of ``source`` lies (or will lie) in the cache."""
+    """Folder of the checkout of ``source`` in the cache, whether or not it exists."""
     return (cache or cache_folder()) / "sources" / source.folder_name
 
 
@@ -130,13 +134,17 @@ def is_fetched(source: Source, cache: Path | None = None) -> bool:
         marked = marker.read_text(encoding="ascii").strip()
     except OSError:
         return False
-    return marked == source.commit and all((folder / need).exists() for need in source.folders)
+    return marked == source.commit and all((folder / part).exists() for part in source.folders)
 
 
 def _git(arguments: Sequence[str], cwd: Path | None, timeout_s: float) -> str:
-    """Run git without prompts; returns its standard output, raises FirmwareError on failure."""
+    """Run git without prompts and return its standard output.
+
+    Raises:
+        FirmwareError: git is missing, fails or takes too long.
+    """
     environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-    # A GIT_DIR left by a hook would redirect the fetch into somebody else's repository.
+    # A git hook sets these; they would redirect the fetch into its own repository.
     for key in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
         environment.pop(key, None)
     try:
@@ -152,7 +160,7 @@ def _git(arguments: Sequence[str], cwd: Path | None, timeout_s: float) -> str:
     except FileNotFoundError:
         raise FirmwareError("git not found; install it: apt-get install git") from None
     except subprocess.TimeoutExpired:
-        raise FirmwareError(f"git {arguments[0]} did not end within {timeout_s:.0f} s") from None
+        raise FirmwareError(f"git {arguments[0]} did not finish within {timeout_s:.0f} s") from None
     if done.returncode != 0:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         raise FirmwareError(lines[-1] if lines else f"git {arguments[0]} failed")
@@ -160,15 +168,15 @@ def _git(arguments: Sequence[str], cwd: Path | None, timeout_s: float) -> str:
 
 
 def _checkout(source: Source, scratch: Path) -> None:
-    """Check the pinned commit out in the empty folder ``scratch``, only the folders it needs.
+    """Check out the needed folders of the pinned commit in the empty folder ``scratch``.
 
-    The fetch leaves file contents out and the checkout asks for those of the chosen folders
-    alone; a server without that ability sends everything, which git takes as well.
+    The fetch omits file contents, and the checkout requests those of the needed folders only. A
+    server without partial clones sends everything; git accepts that, too.
     """
     _git(["init", "--quiet"], scratch, _PROBE_TIMEOUT_S)
     _git(["remote", "add", "origin", source.url], scratch, _PROBE_TIMEOUT_S)
     if Path(_git(["ls-remote", "--get-url", "origin"], scratch, _PROBE_TIMEOUT_S).strip()).is_dir():
-        # A folder (git's url.insteadOf) is served by our own git, which by default sends no parts.
+        # The local git serves a folder (git's url.insteadOf), by default without partial clones.
         server = "git -c uploadpack.allowFilter=true upload-pack"
         _git(["config", "remote.origin.uploadpack", server], scratch, _PROBE_TIMEOUT_S)
     if source.folders:
@@ -197,11 +205,11 @@ def _checkout(source: Source, scratch: Path) -> None:
 
 
 def fetch_source(source: Source, cache: Path | None = None) -> Path:
-    """Fetch one source by its commit unless the cache has it; returns the checkout's path.
+    """Fetch one source by its commit unless it is in the cache; return the checkout's path.
 
     Raises:
-        FirmwareError: git is missing, the URL or the commit is unreachable, what arrived is not
-            the pinned commit, or a folder that the build needs is absent from it.
+        FirmwareError: git is missing, the URL or the commit is unreachable, another commit
+            arrived, or the commit lacks a folder that the build needs.
     """
     final = source_dir(source, cache)
     if is_fetched(source, cache):
@@ -221,7 +229,7 @@ def fetch_source(source: Source, cache: Path | None = None) -> Path:
                 f"{source.url}: fetched {head[:12]} instead of {source.commit[:12]}; "
                 f"correct {LOCK_FILE.name}"
             )
-        absent = [need for need in source.folders if not (scratch / need).exists()]
+        absent = [part for part in source.folders if not (scratch / part).exists()]
         if absent:
             raise FirmwareError(
                 f"{source.name} {source.commit[:12]} has no {absent[0]}; correct {LOCK_FILE.name}"
@@ -233,7 +241,7 @@ def fetch_source(source: Source, cache: Path | None = None) -> Path:
         try:
             scratch.rename(final)
         except OSError:
-            if not is_fetched(source, cache):  # otherwise another process was quicker
+            if not is_fetched(source, cache):  # otherwise another process fetched it first
                 raise
     return final
 
@@ -243,12 +251,12 @@ def fetch_sources(
     cache: Path | None = None,
     report: Log | None = None,
 ) -> dict[str, Path]:
-    """Fetch all pinned sources; returns ``name -> checkout``.
+    """Fetch all pinned sources; return the path of each checkout by name.
 
     Args:
-        sources: what to fetch; :func:`library_sources` by default.
+        sources: sources to fetch; :func:`library_sources` by default.
         cache: cache folder; :func:`~m3net_tf.artifacts.cache_folder` by default.
-        report: called with one line for each source that is really fetched.
+        report: called with one line for each source that the cache lacks.
 
     Raises:
         FirmwareError: as :func:`fetch_source`.
@@ -264,7 +272,10 @@ def fetch_sources(
 def why_sources_unavailable(
     sources: Sequence[Source] | None = None, cache: Path | None = None
 ) -> str | None:
-    """``None`` when every source is in the cache or its repository answers, else one line why."""
+    """The reason why a source cannot be had, or None.
+
+    A source can be had if it is in the cache or its repository answers.
+    """
     for source in sources or library_sources():
         if is_fetched(source, cache):
             continue

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results of a build: its files, and how much of the board's memories the image takes."""
+"""Summary of a build: its files, and how much of the board's memory the image uses."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ FORMS = ("elf", "hex", "bin", "uf2")
 
 
 def image_files(image: FirmwareImage) -> dict[str, Path]:
-    """The files of an image that exist, by their form (``elf``, ``hex``, ``bin``, ``uf2``)."""
+    """Existing files of an image, by form (``elf``, ``hex``, ``bin``, ``uf2``)."""
     files = {form: image.elf.with_suffix(f".{form}") for form in FORMS}
     return {form: path for form, path in files.items() if path.is_file()}
 
 
 def memory_bytes(image: FirmwareImage) -> dict[str, int]:
-    """Bytes of each memory that the linker had for an image, by the linker script's name for it.
+    """Size of each memory of the linker script, in bytes, by name.
 
     Raises:
-        FirmwareError: the map of the linker is not beside the ELF file, or has no such table.
+        FirmwareError: the linker's map file is missing or has no table of memories.
     """
     path = image.elf.with_suffix(".map")
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
@@ -35,10 +35,10 @@ def memory_bytes(image: FirmwareImage) -> dict[str, int]:
 
 
 def summary_lines(image: FirmwareImage) -> list[str]:
-    """A line for each file of an image, and for flash and RAM: bytes, the board's, the share.
+    """Lines with the size of each file, and with the used share of flash and RAM.
 
-    Flash is what the image may use of it: without what lies below its first address. RAM is all
-    memories that variables, arena and stack lie in.
+    The size of flash excludes addresses below the image's start. RAM is the sum of all memories
+    that hold variables, arena and stack.
 
     Raises:
         FirmwareError: as :func:`memory_bytes`.
@@ -51,8 +51,8 @@ def summary_lines(image: FirmwareImage) -> list[str]:
     lines.append(_share("RAM", image.ram_bytes, sum(memories.values())))
     if board_setting(image.board, "UF2_FAMILY") and "uf2" not in files:
         lines += [
-            "no .uf2: the image starts where a UF2 boot loader keeps its own code; to have one",
-            "behind it, build with --define M3NET_FLASH_START=0x26000 (see docs/porting.md)",
+            "no .uf2: the image starts where a UF2 boot loader has its own code; to start after",
+            "it, build with --define M3NET_FLASH_START=0x26000 (see docs/porting.md)",
         ]
     return lines
 
@@ -63,5 +63,5 @@ def _share(memory: str, used_bytes: int, total_bytes: int) -> str:
 
 
 def _shown(path: Path) -> Path:
-    """A path below the current folder without that."""
+    """A path relative to the current folder, if it is inside it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The GNU Arm toolchain: what has to be installed, and running one build step."""
+"""The GNU Arm toolchain: the programs that a build needs, and running one build step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from m3net_tf.errors import FirmwareError
 from m3net_tf.firmware.sources import FIRMWARE_DIR, read_lock
 from m3net_tf.processes import run_group
 
-#: Program -> Debian package that brings it.
+#: Program -> Debian package that contains it.
 TOOLS: dict[str, str] = {
     "arm-none-eabi-gcc": "gcc-arm-none-eabi",
     "arm-none-eabi-g++": "gcc-arm-none-eabi",
@@ -24,7 +24,7 @@ TOOLS: dict[str, str] = {
 }
 
 
-#: Library of the cross compiler -> Debian package that brings it; the compiler's has none.
+#: Library of the cross compiler -> Debian package that contains it, apart from the compiler's.
 LIBRARIES: dict[str, str] = {
     "libc.a": "libnewlib-arm-none-eabi",
     "libstdc++.a": "libstdc++-arm-none-eabi-newlib",
@@ -35,7 +35,7 @@ TOOLCHAIN_FILE = FIRMWARE_DIR / "cmake" / "toolchain-arm-none-eabi.cmake"
 
 
 def missing_packages(tools: dict[str, str] | None = None) -> list[str]:
-    """Debian packages of the tools that are not on the path, in a stable order, each once."""
+    """Debian packages of the tools that are not in PATH, in a stable order, each once."""
     absent = [package for tool, package in (tools or TOOLS).items() if shutil.which(tool) is None]
     if tools is None:
         absent += [package for name, package in LIBRARIES.items() if not _compiler_has(name)]
@@ -43,7 +43,7 @@ def missing_packages(tools: dict[str, str] | None = None) -> list[str]:
 
 
 def _compiler_has(library: str) -> bool:
-    """Whether the cross compiler finds a library (false too where there is no compiler)."""
+    """Whether the cross compiler finds a library; false if there is no compiler."""
     if shutil.which("arm-none-eabi-gcc") is None:
         return False
     command = ["arm-none-eabi-gcc", f"-print-file-name={library}"]
@@ -52,10 +52,10 @@ def _compiler_has(library: str) -> bool:
 
 
 def check_toolchain(tools: dict[str, str] | None = None) -> None:
-    """Check that everything a build needs is installed.
+    """Check that everything that a build needs is installed.
 
     Raises:
-        FirmwareError: something is missing; the message has the command that installs it.
+        FirmwareError: something is missing; the message gives the command that installs it.
     """
     packages = missing_packages(tools)
     if packages:
@@ -90,12 +90,16 @@ def _source_arguments(folders: dict[str, Path]) -> list[str]:
 
 
 def run_step(command: Sequence[str | Path], log: Path, what: str) -> None:
-    """Run a build step with its output in ``log``; a failure names the first error line in it."""
+    """Run a build step with its output in ``log``.
+
+    Raises:
+        FirmwareError: it fails; the message quotes the first error in the log.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as stream:
         code = run_group([str(part) for part in command], stream)
     if code != 0:
-        raise FirmwareError(f"{what} failed: {_first_error(log)} (all of it: {log})")
+        raise FirmwareError(f"{what} failed: {_first_error(log)} (full log: {log})")
 
 
 def _first_error(log: Path) -> str:

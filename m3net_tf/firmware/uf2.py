@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Intel HEX to UF2, the format of boot loaders that show up as a USB drive.
+"""Intel HEX to UF2, the format of boot loaders that appear as a USB drive.
 
-A UF2 file is a row of blocks of 512 bytes, each with 256 bytes of the image and where they go, so
-that a boot loader may take them in any order.
+A UF2 file is a sequence of 512-byte blocks. Each holds 256 bytes of the image and their address, so
+that a boot loader accepts them in any order.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _DATA_BYTES = 476
 
 
 def read_hex(path: Path) -> dict[int, int]:
-    """Bytes of an Intel HEX file by their address.
+    """Bytes of an Intel HEX file by address.
 
     Raises:
-        FirmwareError: a line is damaged or of an unknown kind, or the file has no end.
+        FirmwareError: a line is damaged or of an unknown kind, or the last record is missing.
     """
     image: dict[int, int] = {}
     base = 0
@@ -41,20 +41,20 @@ def read_hex(path: Path) -> dict[int, int]:
                 return image
             elif kind in (2, 4):
                 base = int.from_bytes(data, "big") << (4 if kind == 2 else 16)
-            elif kind not in (3, 5):  # start addresses say nothing here
+            elif kind not in (3, 5):  # start addresses are not needed
                 raise ValueError(line)
         except (ValueError, IndexError):
             raise FirmwareError(
                 f"{path}:{number}: damaged HEX line; build the firmware again"
             ) from None
-    raise FirmwareError(f"{path}: the file has no end; build the firmware again")
+    raise FirmwareError(f"{path}: the last record is missing; build the firmware again")
 
 
 def uf2_blocks(image: dict[int, int], family: int) -> bytes:
     """The UF2 file of an image; gaps within a page are filled with 0xFF, as in erased flash.
 
     Args:
-        image: bytes by their address, as :func:`read_hex` gives them.
+        image: bytes by address, as :func:`read_hex` returns them.
         family: number of the chip family, which the boot loader checks.
     """
     pages = sorted({address // PAGE_BYTES for address in image})

@@ -102,7 +102,7 @@ def test_a_signal_ends_a_command_in_order(monkeypatch, capsys, number, status):
     app_that(monkeypatch, work)
     ended, _, err = run(monkeypatch, capsys)
     assert (ended, tidied) == (status, [True])
-    assert err == "stopped: the same command goes on from here\n"
+    assert err == "stopped: the same command continues from here\n"
     assert signal.getsignal(number) == signal.SIG_DFL
 
 

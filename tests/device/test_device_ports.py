@@ -19,12 +19,12 @@ from m3net_tf.training import Run
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("/dev/ttyNONE7", "no such port .*or say tcp:HOST:PORT, qemu:BOARD"),
-        ("tcp:localhost", "not an address; say tcp:HOST:PORT"),
+        ("/dev/ttyNONE7", "no such port .*tcp:HOST:PORT or qemu:BOARD"),
+        ("tcp:localhost", "not an address; give tcp:HOST:PORT"),
         ("tcp:localhost:http", "not an address"),
         ("tcp::3456", "not an address"),
         ("tcp:localhost:70000", "not an address"),
-        ("qemu:mps2_an386", "say which run's firmware is to be emulated: --run RUN"),
+        ("qemu:mps2_an386", "no firmware to emulate; name its run by --run RUN"),
     ],
 )
 def test_names_that_are_no_port(name: str, words: str):
@@ -43,7 +43,7 @@ def test_a_file_is_no_serial_port(tmp_path: Path):
 def test_nobody_listens():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    with pytest.raises(FirmwareError, match="nobody listens there .*start the emulator"):
+    with pytest.raises(FirmwareError, match="no listener there .*start the emulator"):
         open_port(f"tcp:127.0.0.1:{port}")
 
 
@@ -71,7 +71,7 @@ def test_the_chain_refuses_such_a_board_before_its_slow_stages(tmp_path: Path):
 
 
 def test_an_emulated_board_hears_a_file_and_a_real_one_the_world():
-    with pytest.raises(FirmwareError, match="hears a file: name one by --play FILE"):
+    with pytest.raises(FirmwareError, match="needs a sound: give --play FILE"):
         emulated_sound("qemu:mps2_an386", Path("no_run"), None)
     assert emulated_sound("/dev/ttyACM0", Path("no_run"), Path("no.wav")) is None
 

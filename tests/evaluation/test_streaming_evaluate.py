@@ -208,4 +208,4 @@ def test_errors_are_one_line(monkeypatch, capsys, exported, words, named):
 
 def test_without_an_export(monkeypatch, capsys, tiny_run):
     status, _, err = command(monkeypatch, capsys, tiny_run, "--streaming")
-    assert status == 2 and "is no export" in err
+    assert status == 2 and "is not an export" in err

@@ -242,7 +242,9 @@ def test_a_measured_arena_is_kept(copy, tiny_run):
 
 def test_no_export(tmp_path):
     for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(ModelError, match=r"is no export \(no manifest\.json\): run the export"):
+        with pytest.raises(
+            ModelError, match=r"is not an export \(no manifest\.json\): run m3net export"
+        ):
             Bundle.load(folder)
 
 
@@ -270,7 +272,11 @@ def lose(name: str):
     ("damage", "kind", "message"),
     [
         (damage_manifest, DataError, r"manifest\.json is not valid JSON"),
-        (empty_manifest, ModelError, r"manifest\.json is no manifest of an export: export again"),
+        (
+            empty_manifest,
+            ModelError,
+            r"manifest\.json is not the manifest of an export: export again",
+        ),
         (swap_model, ModelError, r"model\.tflite is not the network of manifest\.json"),
         (lose("model.tflite"), ModelError, r"copy lacks model\.tflite: export again"),
         (lose("vectors/pcm_int16.bin"), ModelError, r"copy lacks vectors/pcm_int16\.bin"),

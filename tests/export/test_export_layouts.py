@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layouts for other tools: complete, compilable, described as the tool wants."""
+"""The layouts for other tools: complete, compilable, and described in the tool's format."""
 
 from __future__ import annotations
 
@@ -257,7 +257,7 @@ def test_wrong_names_and_exports(bundle, tmp_path):
     old = shutil.copytree(bundle.folder, tmp_path / "old")
     header = old / "frontend_config.h"
     header.write_text(re.sub(r"#define M3NET_FRONTEND_FIXED_.*\n", "", header.read_text()))
-    with pytest.raises(ConfigError, match="old: its front end has no whole numbers; export again"):
+    with pytest.raises(ConfigError, match="old: its front end has no integer tables; export again"):
         write_layout(Bundle(old, bundle.manifest), "zephyr", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
 

@@ -458,7 +458,7 @@ def test_with_renode_it_prepares_and_returns_what_the_suites_return(
     with pytest.raises(SystemExit) as caught:
         renode.main([str(tmp_path), "--prepare"])
     assert caught.value.code == 2
-    assert "is no export (no manifest.json): run the export first" in capsys.readouterr().err
+    assert "is not an export (no manifest.json): run m3net export" in capsys.readouterr().err
 
 
 @pytest.fixture()

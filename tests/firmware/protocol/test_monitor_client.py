@@ -148,7 +148,7 @@ def test_nobody_there():
     ours, theirs = os.openpty()
     try:
         with (
-            pytest.raises(FirmwareError, match="no answer; is the firmware of this release on"),
+            pytest.raises(FirmwareError, match="no answer; check port and speed"),
             Device(open_port(os.ttyname(theirs))),
         ):
             pass
@@ -213,9 +213,9 @@ def test_a_stream_is_shown_and_recorded(pty, tmp_path: Path):
         drawn: list[object] = []
         with Recorder(tmp_path / "out" / "take", view, audio=True) as recorder:
             assert start_stream(device, "mic", audio=True, log=drawn.append)
-            watch(listen(device), view, recorder, lambda: drawn.append(view.heard_s), seconds=2.0)
+            watch(listen(device), view, recorder, lambda: drawn.append(view.audio_s), seconds=2.0)
         assert device.info().version["baud"] == "921600"
-    assert view.heard_s >= 2.0 and view.lost_hops == 0 and len(view.columns) == 100
+    assert view.audio_s >= 2.0 and view.lost_hops == 0 and len(view.columns) == 100
     assert view.event_count > 0 and view.events[-1].label == "some label"
     heard, _ = soundfile.read(tmp_path / "out" / "take.wav", dtype="int16")
     assert len(heard) >= 32_000
@@ -235,7 +235,7 @@ def test_sound_is_played_over_the_line(pty):
         watch(play(device, pcm), view)
         statistics = device.request("stat").numbers()
     assert statistics["hops"] == len(pcm) // 320 and statistics["lost_hops"] == 0
-    assert view.heard_s == pytest.approx((61 * 320) / 16_000 + 0.012, abs=0.02)
+    assert view.audio_s == pytest.approx((61 * 320) / 16_000 + 0.012, abs=0.02)
     assert statistics["runs"] == len(range(48, statistics["columns"], 5))
 
 
@@ -320,17 +320,17 @@ def test_the_monitor_of_an_emulated_board_ends_with_its_sound(pty, tmp_path: Pat
 def test_a_board_without_sound_is_advised_its_option(pty, tmp_path: Path):
     """In words of the command line: the board's own advice is a request of its protocol."""
     path = pty()
-    with pytest.raises(FirmwareError, match="hears nothing: give it a sound by --play FILE") as no:
+    with pytest.raises(FirmwareError, match="has no sound: give it a sound by --play FILE") as no:
         run_monitor(path, tmp_path, Console(file=io.StringIO()), baud=115_200, log=print)
     assert "stream host" not in str(no.value)
     with Device(open_port(path)) as device:
-        with pytest.raises(FirmwareError, match="hears nothing: check its microphone"):
+        with pytest.raises(FirmwareError, match="has no sound: check its microphone"):
             capture(device, tmp_path, "clap", 1, 0.5)
         device.port.name = "qemu:some_board"
         with pytest.raises(FirmwareError, match="give its microphone a sound by --play FILE"):
             capture(device, tmp_path, "clap", 1, 0.5)
         device.info().version["audio"] = "0"
-        with pytest.raises(FirmwareError, match="hears nothing: use a board with a microphone"):
+        with pytest.raises(FirmwareError, match="has no sound: use a board with a microphone"):
             capture(device, tmp_path, "clap", 1, 0.5)
 
 
@@ -341,9 +341,11 @@ def test_thresholds_are_read_from_the_board(pty):
         assert len(thresholds) == CLASSES and thresholds[1] == 0.5
 
 
-def test_facts_of_a_board_have_numbers_as_numbers(pty, capsys):
+def test_facts_of_a_board_have_numbers_as_numbers(pty, capsys, monkeypatch):
     from m3net_tf import cli
+    from m3net_tf.cli import common
 
+    monkeypatch.setattr(common.console, "width", 80)
     path = pty()
     assert not cli.app(["device", "info", path, "--json"], standalone_mode=False)
     facts = json.loads(capsys.readouterr().out)
@@ -360,7 +362,7 @@ def test_only_an_emulated_board_records_a_file(tmp_path: Path):
     from m3net_tf import cli
 
     words = ["--label", "a", "--folder", str(tmp_path), "--play", "a.wav"]
-    with pytest.raises(FirmwareError, match="only an emulated board .* can be given a sound"):
+    with pytest.raises(FirmwareError, match="only an emulated board .* can record a sound file"):
         cli.app(["device", "capture", "/dev/ttyACM0", *words], standalone_mode=False)
 
 
