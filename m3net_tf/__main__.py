@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command ``m3net``; ``classify`` needs nothing of what the other commands import."""
+"""The command ``m3net``; ``classify`` works without the packages that other commands import."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def main() -> None:
             from m3net_tf.runtime.command import main as classify
 
             sys.exit(classify(sys.argv[2:]))
-        from m3net_tf.cli import main as others
+        from m3net_tf.cli import main as command_line
 
-        others()
+        command_line()
     except ModuleNotFoundError as error:
         if not error.name or error.name.partition(".")[0] == __package__:
             raise
@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def _name_install(package: str) -> None:
-    """Say in one line how to install what a light installation leaves out."""
+    """Print one line that says how to install a package that a light installation lacks."""
     print(
         f"error: this command needs the Python package {package}: run pip install . in the source "
         "folder (m3net classify works without it)",

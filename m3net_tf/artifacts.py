@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that results are kept in: written atomically, with where they came from."""
+"""Result files: atomic writes, and the provenance of a result."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PACKAGES = ("tensorflow", "tensorflow-cpu", "tf_keras", "numpy", "ai-edge-liter
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let an OSError name this file: that of a full disk has no name, or a scratch file's."""
+    """Make an OSError name this file: on a full disk it names none, or a temporary file."""
     try:
         yield
     except OSError as error:
@@ -31,10 +31,10 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old bytes or all of the new ones, never a part.
+    """Write a file atomically: a reader sees the old bytes or all of the new ones.
 
     Raises:
-        OSError: it cannot be written; it names ``path``.
+        OSError: the file cannot be written; the error names ``path``.
     """
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,8 +76,8 @@ def read_json(path: Path) -> Any:
 
 
 def cache_folder() -> Path:
-    """Where things that can be made again are kept: ``M3NET_CACHE``, else the user's cache."""
-    import platformdirs  # not on small machines, which keep nothing
+    """Folder of files that can be recreated: ``M3NET_CACHE``, or the user's cache folder."""
+    import platformdirs  # not installed on small machines, which cache nothing
 
     return Path(os.environ.get("M3NET_CACHE") or platformdirs.user_cache_dir("m3net_tf"))
 
@@ -88,7 +88,7 @@ def sha256_of(data: bytes) -> str:
 
 
 def provenance() -> dict[str, Any]:
-    """Versions and git commit that a result was made with."""
+    """Package versions and git commit that produced a result."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -99,7 +99,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _git_commit() -> str:
-    """Commit of the source tree, ``-dirty`` behind it where files were changed; '' outside git."""
+    """Commit of the source tree, with ``-dirty`` if files were changed; '' outside git."""
     here = Path(__file__).parent
     try:
         result = subprocess.run(

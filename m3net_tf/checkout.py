@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where ``experiments/`` and ``firmware/`` are, which an installed package does not carry."""
+"""Finds ``experiments/`` and ``firmware/``, which an installed package does not contain."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _PACKAGE_PARENT = Path(__file__).resolve().parents[1]
 
 
 def find_sources(name: str) -> Path:
-    """A folder of the source checkout; it does not exist where there is none.
+    """Path of a folder of the source checkout; without a checkout the path does not exist.
 
-    The checkout is the folder that ``M3NET_SOURCES`` names, else the one that the package lies in,
-    else the current folder.
+    The checkout is the folder named by ``M3NET_SOURCES``, otherwise the folder that contains the
+    package, otherwise the current folder.
 
     Args:
         name: ``experiments`` or ``firmware``.
@@ -26,15 +26,17 @@ def find_sources(name: str) -> Path:
 
 
 def require_sources(name: str) -> Path:
-    """As :func:`find_sources`, of a checkout that is there.
+    """Like :func:`find_sources`, but the checkout must exist.
 
     Raises:
-        ConfigError: there is none; the message says what to do.
+        ConfigError: there is no checkout.
     """
     if (_checkout() / _MARKER).is_file():
         return _checkout() / name
-    if named := os.environ.get(VARIABLE):
-        raise ConfigError(f"{VARIABLE}={named} is no source checkout (no {_MARKER}): correct it")
+    if configured := os.environ.get(VARIABLE):
+        raise ConfigError(
+            f"{VARIABLE}={configured} is no source checkout (no {_MARKER}): correct it"
+        )
     raise ConfigError(
         f"this command needs {name}/ of a source checkout: run it in the checkout's folder, or set "
         f"{VARIABLE} to that folder"
@@ -42,7 +44,7 @@ def require_sources(name: str) -> Path:
 
 
 def _checkout() -> Path:
-    if named := os.environ.get(VARIABLE):
-        return Path(named).expanduser().resolve()
+    if configured := os.environ.get(VARIABLE):
+        return Path(configured).expanduser().resolve()
     is_here = (Path.cwd() / _MARKER).is_file() and not (_PACKAGE_PARENT / _MARKER).is_file()
     return Path.cwd() if is_here else _PACKAGE_PARENT

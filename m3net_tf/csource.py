@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The forms of generated C files: notice, include guard, C linkage, arrays and literals.
+"""Building blocks of generated C files: notice, include guard, C linkage, arrays and literals.
 
-Equal arguments give equal text, without dates or paths, so that an export can be compared by hash.
+Equal arguments give equal text, without dates or paths, so exports can be compared by hash.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import numpy as np
 
 
 def notice(origin: str, *, line_comments: bool = False) -> str:
-    """The first two lines of a generated file: its licence, and what it was generated from.
+    """The first two lines of a generated file: its licence and its origin.
 
     Args:
         origin: sentence after "Generated", without the full stop.
-        line_comments: write ``// ...`` and not ``/* ... */``.
+        line_comments: write ``// ...`` instead of ``/* ... */``.
     """
     texts = "SPDX-License-Identifier: Apache-2.0", f"Generated {origin}"
     if line_comments:
@@ -25,30 +25,30 @@ def notice(origin: str, *, line_comments: bool = False) -> str:
 
 
 def blocks(*parts: str) -> str:
-    """Parts of a file with an empty line between them and a line break at the end."""
+    """Join parts of a file with empty lines, and end with a line break."""
     return "\n\n".join(parts) + "\n"
 
 
 def guarded(guard: str, *parts: str, name_guard_at_end: bool = False) -> str:
-    """A header's parts inside an include guard.
+    """A header inside an include guard.
 
     Args:
         guard: macro of the guard.
-        parts: parts of the header, which get an empty line between them.
-        name_guard_at_end: repeat the macro in a comment behind ``#endif``.
+        parts: parts of the header, joined with empty lines.
+        name_guard_at_end: repeat the macro in a comment after ``#endif``.
     """
     end = f"#endif  // {guard}" if name_guard_at_end else "#endif"
     return blocks(f"#ifndef {guard}\n#define {guard}", *parts, end)
 
 
 def c_linkage(declarations: Sequence[str]) -> str:
-    """Declarations, one a line, that C++ sees with C linkage."""
+    """Declarations, one per line, with C linkage in C++."""
     opening = ["#ifdef __cplusplus", 'extern "C" {', "#endif", ""]
     return "\n".join([*opening, *declarations, "", "#ifdef __cplusplus", "}", "#endif"])
 
 
 def defines(prefix: str, values: Mapping[str, int | str]) -> str:
-    """One ``#define`` a line, with the prefix before each name."""
+    """One ``#define`` per line, each name with the prefix."""
     return "\n".join(f"#define {prefix}{name} {value}" for name, value in values.items())
 
 
@@ -60,8 +60,8 @@ def array(
     Args:
         declaration: qualifiers, type and name, such as ``const float taps``.
         literals: its items.
-        per_line: items in a line.
-        size: its length, as an expression in C; by default the number of items.
+        per_line: items per line.
+        size: its length as a C expression; default: the number of items.
     """
     items = [f"{literal}," for literal in literals]
     lines = [" ".join(items[i : i + per_line]) for i in range(0, len(items), per_line)]
@@ -76,7 +76,7 @@ def struct(declaration: str, values: Mapping[str, int | str]) -> str:
 
 
 def float_literal(value: float | np.float32) -> str:
-    """A float32 as the shortest literal that reads back to the same bits."""
+    """The shortest float32 literal that parses to the same bits."""
     return f"{np.format_float_scientific(np.float32(value), unique=True, trim='0')}f"
 
 

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors that a user can cause and fix.
 
-Each message is one line that names the file, key or value and says what to do about it. The
-command line prints it behind ``error:`` and exits with status 2, as it does for a disk that is
-full or a folder that cannot be written to (:func:`os_error_line`); any other exception is a bug of
-ours and keeps its traceback.
+Each message is one line that names the file, key or value and says how to fix it. The command
+line prints it after ``error:`` and exits with status 2. It treats a full disk or a read-only
+folder the same way (:func:`os_error_line`). Any other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -15,24 +14,24 @@ from collections.abc import Iterable
 
 _LONGEST_PATH = 120
 
-_ELSEWHERE = "or choose another folder"
+_OTHER_FOLDER = "or choose another folder"
 _ADVICE = {
-    errno.ENOSPC: f"free some room on its disk, {_ELSEWHERE}",
-    errno.EDQUOT: f"free some of your quota on its disk, {_ELSEWHERE}",
-    errno.EFBIG: f"raise the limit of file sizes, {_ELSEWHERE}",
-    errno.EROFS: "choose a folder on another disk, or mount this one for writing",
-    errno.EACCES: f"correct its permissions, {_ELSEWHERE}",
-    errno.EPERM: f"correct its permissions, {_ELSEWHERE}",
-    errno.ENAMETOOLONG: "use shorter names, or fewer folders within one another",
+    errno.ENOSPC: f"free some space on its disk, {_OTHER_FOLDER}",
+    errno.EDQUOT: f"free some of your quota on its disk, {_OTHER_FOLDER}",
+    errno.EFBIG: f"raise the file size limit, {_OTHER_FOLDER}",
+    errno.EROFS: "choose a folder on another disk, or remount this one for writing",
+    errno.EACCES: f"correct its permissions, {_OTHER_FOLDER}",
+    errno.EPERM: f"correct its permissions, {_OTHER_FOLDER}",
+    errno.ENAMETOOLONG: "use shorter names, or fewer nested folders",
     errno.ENOENT: "check the path",
     errno.ENOTDIR: "check the path: a part of it is a file",
     errno.EISDIR: "name a file, not a folder",
-    errno.EEXIST: "move what is there away, or choose another name",
-    errno.ENOTEMPTY: "move what is there away, or choose another name",
-    errno.ELOOP: "check the path: its links lead round in a circle",
-    errno.EMFILE: "raise the limit of open files: ulimit -n",
+    errno.EEXIST: "move the existing file away, or choose another name",
+    errno.ENOTEMPTY: "empty the folder, or choose another name",
+    errno.ELOOP: "check the path: its symbolic links form a loop",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "close other programs: the system has too many open files",
-    errno.EIO: "check the disk that it is on",
+    errno.EIO: "check its disk",
     errno.ESTALE: "mount its disk again",
     errno.ENODEV: "check the disk or device",
     errno.ENXIO: "check the disk or device",
@@ -40,7 +39,7 @@ _ADVICE = {
 
 
 class M3NetError(Exception):
-    """Base of all errors that a user can fix."""
+    """Base class of all errors that a user can fix."""
 
 
 class ConfigError(M3NetError):
@@ -48,11 +47,11 @@ class ConfigError(M3NetError):
 
 
 class DataError(M3NetError):
-    """A data set, folder or audio file is missing, broken or of the wrong form."""
+    """A data set, folder or audio file is missing, broken or has the wrong format."""
 
 
 class ModelError(M3NetError):
-    """A network cannot be built, loaded, quantised or exported as asked."""
+    """A network cannot be built, loaded, quantised or exported as requested."""
 
 
 class FirmwareError(M3NetError):
@@ -64,10 +63,10 @@ class InUseError(M3NetError):
 
 
 def os_error_line(error: OSError) -> str:
-    """One line for an error of disk or system: what it is, the path, and what to do about it.
+    """One line for a file system error: the path, the reason and how to fix it.
 
     Returns:
-        The line; '' for an error that no user can fix: a bug of ours.
+        The line; '' for an error that a user cannot fix, which is a bug.
     """
     if error.errno not in _ADVICE:
         return ""
@@ -82,15 +81,15 @@ def os_error_line(error: OSError) -> str:
 
 
 def require_known_keys(keys: Iterable[object], known: Iterable[str], where: str) -> None:
-    """Refuse a key that does not exist, as from a spelling mistake.
+    """Refuse keys that do not exist, such as misspelt ones.
 
     Args:
         keys: keys that a user gave.
         known: the keys that exist.
-        where: the place of the keys, as ``in section 'model'``.
+        where: location of the keys, such as ``in section 'model'``.
 
     Raises:
-        ConfigError: naming the first unknown key, its place and the keys that exist.
+        ConfigError: a key is unknown; the message lists the keys that exist.
     """
     known = tuple(known)
     for key in keys:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one place where TensorFlow and Keras are imported.
 
-The package uses Keras 2 (``tf_keras``) because ``tensorflow-model-optimization`` needs it. Two
-environment variables get a value unless they have one. ``TF_CPP_MIN_LOG_LEVEL`` silences
-TensorFlow's messages at start-up. ``TF_ENABLE_ONEDNN_OPTS`` turns on oneDNN's kernels, which
-TensorFlow does not use by default without AVX-512, but which train up to three times as fast.
+The package uses Keras 2 (``tf_keras``) because ``tensorflow-model-optimization`` requires it.
+This module sets two environment variables of TensorFlow unless the user has set them:
+``TF_CPP_MIN_LOG_LEVEL`` silences its start-up messages. ``TF_ENABLE_ONEDNN_OPTS`` enables oneDNN's
+kernels, which TensorFlow does not use on CPUs without AVX-512, although training is up to three
+times as fast with them.
 """
 
 import os
@@ -19,7 +20,7 @@ with native_stderr():
     import tensorflow as tf
     import tf_keras as keras
 
-# Dropout draws from a generator that can be reset, so that a stopped training can be resumed.
+# Dropout uses a generator whose state can be restored, so interrupted training can resume.
 keras.backend.experimental.enable_tf_random_generator()
 
 __all__ = ["keras", "tf"]

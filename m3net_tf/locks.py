@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who uses a folder: locks and scratch folders that go with the process that holds them.
+"""Folder locks and scratch folders that are released when their process releases.
 
-Both stand on ``flock``, which the system frees however the process ends: what a killed process
-leaves neither blocks the next one nor stays for good.
+Both use ``flock``, which the system releases however the process releases. So a killed process does
+not block the next one, and its scratch folders are removed later.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from m3net_tf.progress import Log
 
 LOCK_NAME = ".m3net-lock"
 _LONGEST_COMMAND = 80
-_BUSY = (BlockingIOError, PermissionError)  # the latter from NFS, which has flock by other means
+_BUSY = (BlockingIOError, PermissionError)  # the latter from NFS, which emulates flock
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 P = ParamSpec("P")
@@ -38,21 +38,21 @@ R = TypeVar("R")
 
 
 class _Held:
-    """The locks of this process: folder -> how often it is entered, and what frees it."""
+    """The locks of this process: per folder the nesting depth and the stack that releases it."""
 
     def __init__(self) -> None:
         self.guard = threading.Lock()
         self.depths: dict[Path, int] = {}
-        self.ends: dict[Path, contextlib.ExitStack] = {}
+        self.releases: dict[Path, contextlib.ExitStack] = {}
         self.handles: set[int] = set()
 
     def forget(self) -> None:
-        """In a forked child: the locks are its parent's, and must go when that ends."""
+        """Drop the locks in a forked child: they belong to the parent and must end with it."""
         for handle in self.handles:
             os.close(handle)
-        self.handles = set()  # before the ends go, which would free what they hold
+        self.handles = set()  # before the stacks are dropped: closing them must release nothing
         self.guard = threading.Lock()
-        self.depths, self.ends = {}, {}
+        self.depths, self.releases = {}, {}
 
 
 _held = _Held()
@@ -63,39 +63,39 @@ os.register_at_fork(after_in_child=_held.forget)
 def in_use(folder: Path) -> Iterator[None]:
     """Keep other processes out of a folder while this one writes into it; may be nested.
 
-    A folder that is missing is made, and removed again if it is still empty at the end. One that
-    cannot be written to is not locked: there is nothing to run into each other about.
+    A missing folder is created, and removed at the end if it is still empty. A read-only folder is
+    not locked, because no process can write to it.
 
     Raises:
-        InUseError: another process holds it; the message names that.
+        InUseError: another process holds the lock; the message names that process.
     """
-    place = folder.resolve()
+    resolved = folder.resolve()
     with _held.guard:
-        if place not in _held.ends:
+        if resolved not in _held.releases:
             with contextlib.ExitStack() as stack:
-                stack.enter_context(_made(place))
-                stack.enter_context(locked(place / LOCK_NAME, str(folder)))
-                _held.ends[place] = stack.pop_all()
-        _held.depths[place] = _held.depths.get(place, 0) + 1
+                stack.enter_context(_created(resolved))
+                stack.enter_context(locked(resolved / LOCK_NAME, str(folder)))
+                _held.releases[resolved] = stack.pop_all()
+        _held.depths[resolved] = _held.depths.get(resolved, 0) + 1
     try:
         yield
     finally:
         with _held.guard:
-            if place in _held.depths:  # not so in a forked child
-                _held.depths[place] -= 1
-                if not _held.depths[place]:
-                    del _held.depths[place]
-                    _held.ends.pop(place).close()
+            if resolved in _held.depths:  # false in a forked child
+                _held.depths[resolved] -= 1
+                if not _held.depths[resolved]:
+                    del _held.depths[resolved]
+                    _held.releases.pop(resolved).close()
 
 
 def writes_into(
     argument: str, *, makes: bool = False
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorate a function that writes into a folder: it has the folder :func:`in_use`.
+    """Decorate a function that writes into a folder, so that it holds the lock of :func:`in_use`.
 
     Args:
-        argument: name of the function's argument that is the folder, or a run with one.
-        makes: whether the function makes the folder; otherwise one that is missing is not locked.
+        argument: name of the function's argument: a folder, or an object with ``folder``.
+        makes: whether the function creates the folder; if not, a missing folder is not locked.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -103,9 +103,9 @@ def writes_into(
 
         @functools.wraps(function)
         def holding(*args: P.args, **kwargs: P.kwargs) -> R:
-            given = signature.bind(*args, **kwargs)
-            given.apply_defaults()
-            value = given.arguments[argument]
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            value = bound.arguments[argument]
             folder = Path(getattr(value, "folder", value))
             if not makes and not folder.is_dir():
                 return function(*args, **kwargs)
@@ -119,17 +119,17 @@ def writes_into(
 
 @contextlib.contextmanager
 def locked(path: Path, name: str, waiting: Log | None = None) -> Iterator[None]:
-    """Hold a lock file; it names its holder and is removed at the end.
+    """Hold a lock file, which names its holder and is removed at the end.
 
     Args:
-        path: the file, in a folder that exists.
-        name: what it stands for, for messages.
-        waiting: wait for the holder, and say so by this; otherwise be refused.
+        path: the file, in an existing folder.
+        name: name of the locked resource, for messages.
+        waiting: if given, wait for the holder and report that; otherwise fail at once.
 
     Raises:
-        InUseError: another process holds it.
+        InUseError: another process holds the lock.
     """
-    handle = _take(path, name, waiting)
+    handle = _acquire(path, name, waiting)
     if handle is None:
         yield
         return
@@ -137,18 +137,18 @@ def locked(path: Path, name: str, waiting: Log | None = None) -> Iterator[None]:
     try:
         yield
     finally:
-        if handle in _held.handles:  # not so in a forked child
-            path.unlink(missing_ok=True)  # while it is held: see _take
+        if handle in _held.handles:  # false in a forked child
+            path.unlink(missing_ok=True)  # while it is locked: see _acquire
             _held.handles.discard(handle)
             os.close(handle)
 
 
-def _take(path: Path, name: str, waiting: Log | None) -> int | None:
-    """The opened and locked file; None where nothing can be written."""
+def _acquire(path: Path, name: str, waiting: Log | None) -> int | None:
+    """Handle of the opened and locked file; None if the folder is read-only."""
     while True:
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        except FileNotFoundError:  # its last holder has just removed the empty folder
+        except FileNotFoundError:  # its previous holder has just removed the empty folder
             path.parent.mkdir(parents=True, exist_ok=True)
             continue
         except OSError as error:
@@ -157,7 +157,7 @@ def _take(path: Path, name: str, waiting: Log | None) -> int | None:
             raise
         try:
             _flock(handle, path, name, waiting)
-            # Its last holder removed the file, perhaps after it was opened here.
+            # The previous holder may have removed the file after it was opened here.
             if _is_at(handle, path):
                 _write_holder(handle)
                 return handle
@@ -171,17 +171,17 @@ def _flock(handle: int, path: Path, name: str, waiting: Log | None) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except _BUSY:
-        message = f"{name} is in use by {_told(_read_holder(handle))}"
+        message = f"{name} is in use by {_describe(_read_holder(handle))}"
         if waiting is None:
             raise InUseError(f"{message}; wait for it or stop it") from None
         waiting(f"{message}: waiting for it")
         fcntl.flock(handle, fcntl.LOCK_EX)
-    except OSError:  # a file system without locks: what the file says has to do
+    except OSError:  # a file system without locks: rely on the file's content
         holder = _read_holder(handle)
         if _may_live(holder):
             raise InUseError(
-                f"{name} is in use by {_told(holder)}; wait for it or stop it, or delete {path} "
-                "if it has ended"
+                f"{name} is in use by {_describe(holder)}; wait for it or stop it, or delete "
+                f"{path} if it has ended"
             ) from None
 
 
@@ -201,7 +201,7 @@ def _write_holder(handle: int) -> None:
         "command": shlex.join(["m3net" if program == "__main__.py" else program, *words]),
         "since": datetime.datetime.now().isoformat(" ", "minutes"),
     }
-    with contextlib.suppress(OSError):  # on a full disk the lock holds without it
+    with contextlib.suppress(OSError):  # on a full disk the lock works without it
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps(holder).encode(), 0)
 
@@ -214,7 +214,7 @@ def _read_holder(handle: int) -> dict[str, Any]:
         return {}
 
 
-def _told(holder: dict[str, Any]) -> str:
+def _describe(holder: dict[str, Any]) -> str:
     if not holder:
         return "another process"
     day, _, minute = holder["since"].partition(" ")
@@ -227,7 +227,7 @@ def _told(holder: dict[str, Any]) -> str:
 
 
 def _may_live(holder: dict[str, Any]) -> bool:
-    """Whether a holder may be alive; one of another host may."""
+    """Whether a holder may still run; on another host it may."""
     if not holder or holder["pid"] == os.getpid():
         return False
     if holder["host"] != socket.gethostname():
@@ -242,8 +242,8 @@ def _may_live(holder: dict[str, Any]) -> bool:
 
 
 @contextlib.contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """Make a folder, and remove it at the end if it stayed empty."""
+def _created(folder: Path) -> Iterator[None]:
+    """Create a folder, and remove it at the end if it is empty."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -256,17 +256,17 @@ def _made(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
-    """A temporary folder; what killed processes left of the same prefix is removed first.
+    """A temporary folder; stale folders with the same prefix are removed first.
 
-    It may be renamed to where it belongs; then nothing is removed at the end.
+    The caller may rename the folder to its final name; then nothing is removed at the end.
 
     Args:
         prefix: start of its name.
-        parent: where it is made; default: the system's temporary folder.
+        parent: folder that contains it; default: the system's temporary folder.
     """
     parent = Path(tempfile.gettempdir()) if parent is None else parent
-    for left in parent.glob(f"{prefix}*"):
-        _remove_left(left)
+    for candidate in parent.glob(f"{prefix}*"):
+        _remove_stale(candidate)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         handle = _own(folder)
@@ -276,14 +276,14 @@ def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        if handle in _held.handles:  # not so in a forked child
+        if handle in _held.handles:  # false in a forked child
             shutil.rmtree(folder, ignore_errors=True)
             _held.handles.discard(handle)
             os.close(handle)
 
 
 def _own(folder: Path) -> int | None:
-    """Lock a new folder; None if another process has just taken it for one that was left."""
+    """Lock a new folder; None if another process has just removed it as stale."""
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
@@ -293,7 +293,7 @@ def _own(folder: Path) -> int | None:
     except _BUSY:
         os.close(handle)
         return None
-    except OSError:  # a file system without locks: nobody removes anything there
+    except OSError:  # a file system without locks: no process removes stale folders there
         return handle
     if not _is_at(handle, folder):
         os.close(handle)
@@ -301,11 +301,11 @@ def _own(folder: Path) -> int | None:
     return handle
 
 
-def _remove_left(folder: Path) -> None:
-    """Remove a scratch folder whose process is gone."""
+def _remove_stale(folder: Path) -> None:
+    """Remove a scratch folder whose process has ended."""
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:  # another user's, or gone
+    except OSError:  # another user's, or already removed
         return
     with contextlib.suppress(OSError):
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

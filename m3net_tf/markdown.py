@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Markdown: names as they read, and tables."""
+"""Markdown tables and escaping."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Iterable, Sequence
 
 
 def markdown_text(text: str) -> str:
-    """A user's name, with the characters escaped that Markdown would interpret."""
+    """Text with the characters escaped that Markdown would interpret."""
     return re.sub(r"([\\|<>*`\[\]])", r"\\\1", text)
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Lines of a table, with an empty one behind it; "None." where there are no rows.
+    """Lines of a table, followed by an empty line; "None." if there are no rows.
 
     Args:
-        head: column heads.
-        rows: a value for each column, escaped by :func:`markdown_text`.
+        head: column headings.
+        rows: one value per column, escaped by :func:`markdown_text`.
     """
     lines = [f"| {' | '.join(markdown_text(str(cell)) for cell in row)} |" for row in rows]
     if not lines:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What native libraries write to standard error behind Python's back."""
+"""Captures the output of native libraries to standard error."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import IO
 
 @contextlib.contextmanager
 def native_stderr() -> Iterator[IO[bytes]]:
-    """Keep native chatter off the terminal while the block runs.
+    """Redirect the standard error of native libraries while the block runs.
 
-    Python exceptions still tell what happened.
+    Python exceptions still report errors.
 
     Yields:
-        A file that receives the chatter, for those who want to read it.
+        The file that receives the output.
     """
     sys.stderr.flush()
     saved = os.dup(2)
-    with tempfile.TemporaryFile() as catch:
-        os.dup2(catch.fileno(), 2)
+    with tempfile.TemporaryFile() as captured:
+        os.dup2(captured.fileno(), 2)
         try:
-            yield catch
+            yield captured
         finally:
             os.dup2(saved, 2)
             os.close(saved)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Positional encoding, which networks and the warp in whole numbers share."""
+"""Positional encoding, used by the networks and by the integer warp."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 
 def positional_encoding(frames: int, bins: int) -> npt.NDArray[np.float32]:
-    """Sines and cosines of Vaswani et al. (2017), section 3.5, shape (frames, bins)."""
+    """Sinusoidal encoding of Vaswani et al. (2017), section 3.5, shape (frames, bins)."""
     even = np.arange(bins) // 2 * 2
     angle = np.arange(frames)[:, None] / 10_000.0 ** (even / bins)
     return np.where(np.arange(bins) % 2 == 0, np.sin(angle), np.cos(angle)).astype(np.float32)

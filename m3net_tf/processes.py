@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that this one starts, and its own end: nothing is left running or lying about."""
+"""Child processes and clean termination: no process or temporary file is left behind."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from typing import IO
 
 _GRACE_S = 5.0
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
-#: Exit statuses of a process that such a signal ended, as shells have them.
+#: Exit statuses of a process that such a signal ended, as in shells.
 ENDED = tuple(128 + number for number in _ENDING)
 
 
 def with_parent(command: Sequence[str], sent: str = "KILL") -> list[str]:
-    """A command that gets a signal when the process that starts it dies, even if that is killed.
+    """Wrap a command so that it gets a signal when its parent process ends, even if killed.
 
     Args:
         command: program and arguments.
-        sent: name of the signal.
+        sent: name of the signal, without ``SIG``.
     """
     guard = ["setpriv", "--pdeathsig", sent, "--"] if shutil.which("setpriv") else []
     return [*guard, *command]
 
 
 def run_group(command: Sequence[str], output: IO[bytes]) -> int:
-    """Run a program to its end; it and the programs that it starts end with this one.
+    """Run a program and wait for it; it and its children end with this process.
 
     Args:
         command: program and arguments.
-        output: takes what it prints.
+        output: file that receives its output.
 
     Returns:
         Its exit status.
     """
-    # SIGTERM, for ninja passes that on to the compilers: they have process groups of their own.
+    # SIGTERM, because ninja forwards it to the compilers, which have their own process groups.
     process = subprocess.Popen(
         with_parent(command, "TERM"),
         stdin=subprocess.DEVNULL,
@@ -62,9 +62,9 @@ def run_group(command: Sequence[str], output: IO[bytes]) -> int:
 
 @contextlib.contextmanager
 def ends_cleanly() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal raise SystemExit, so that every ``finally`` runs.
+    """Make SIGTERM and SIGHUP raise SystemExit, so that every ``finally`` runs.
 
-    A second signal ends the process at once. Signals that are ignored, as under ``nohup``, stay so.
+    A second signal ends the process at once. Ignored signals, as under ``nohup``, stay ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long work reports its progress: a line of text for each step."""
+"""Progress reports of long-running work: one line of text per step."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ Log = Callable[[str], None]
 
 
 def silent(line: str) -> None:
-    """Drop a line of progress."""
+    """Ignore a progress line."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How every command prints and ends, whatever its words: it needs the standard library alone."""
+"""Output and exit status of every command; imports only the standard library."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _PIPE_CLOSED = 141
 def run_command(command: Callable[[], int | None]) -> int:
     """Call a command and return its exit status.
 
-    An error that the user can fix is one line and status 2; Ctrl-C is 130, SIGTERM 143. If the
-    reader of the output has gone, as ``head`` does, nothing is printed.
+    An error that the user can fix prints one line and returns 2; Ctrl-C gives 130, SIGTERM 143.
+    Nothing is printed if the reader of the output has closed it, as ``head`` does.
 
     Args:
-        command: returns its status; None is 0.
+        command: returns its exit status; None means 0.
     """
     _print_all_names()
     try:
@@ -38,7 +38,7 @@ def run_command(command: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Python flushes the output once more when it ends.
+        # Python flushes the output again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _PIPE_CLOSED
     except OSError as error:
@@ -59,14 +59,14 @@ def print_error(text: str) -> None:
 
 
 def _print_all_names() -> None:
-    """Let the output take every name of a file and every label, whatever the locale."""
+    """Make the output accept every file name and label in any locale."""
     codecs.register_error("m3net-names", _encoded)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="m3net-names")
 
 
 def _encoded(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Bytes of a name that is not UTF-8 as they are; what the encoding lacks as an escape."""
+    """Keep the bytes of a name that is not UTF-8; escape characters that the encoding lacks."""
     try:
         return codecs.lookup_error("surrogateescape")(error)
     except UnicodeEncodeError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""YAML that users write, read strictly: no key twice, no depth or aliases without bound."""
+"""Strict reader of users' YAML: no duplicate keys, bounded nesting and aliases."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import yaml
 from m3net_tf.errors import ConfigError
 
 DEEPEST = 50
-"""Levels of lists and mappings within one another; the deepest grid of ours has 13."""
+"""Most levels of nested lists and mappings; the project's own files need 13."""
 MOST_VALUES = 50_000
-"""Values in a file, what an alias stands for counted each time."""
+"""Most values in a file; an alias counts as often as it is used."""
 
 
 def read_yaml(path: Path) -> Any:
     """Read a YAML file.
 
     Raises:
-        ConfigError: it cannot be read or is not valid; the message names it and the line.
+        ConfigError: the file cannot be read or is not valid; the message names file and line.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -30,35 +30,35 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_yaml(text: str, name: str) -> Any:
-    """Plain values of a YAML text.
+    """Parse a YAML text into plain values.
 
     Args:
         text: the text.
-        name: what it is, for messages.
+        name: name of the text, for messages.
 
     Raises:
-        ConfigError: it is not valid YAML, gives a key twice, or is nested or repeats itself
-            without measure.
+        ConfigError: it is not valid YAML, has a duplicate key, is nested too deeply, or expands
+            to too many values.
     """
     try:
         return yaml.load(text, _StrictLoader)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: the 31st of February, for one
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: such as 31 February
         raise ConfigError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from None
     except _RefusedError as error:
         raise ConfigError(f"{name}: {error}") from None
 
 
 class _RefusedError(Exception):
-    """Valid YAML that is not taken."""
+    """Valid YAML that this reader refuses."""
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, which lets the last of equal keys win and follows any alias."""
+    """PyYAML's safe loader, which itself accepts duplicate keys and any alias."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
         self._depth = 0
-        self._sizes: dict[yaml.Node, int] = {}  # values of a node and of all below it
+        self._sizes: dict[yaml.Node, int] = {}  # values of a node and all its descendants
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()
@@ -66,7 +66,7 @@ class _StrictLoader(yaml.SafeLoader):
         self._depth += 1
         if self._depth > DEEPEST:
             raise _RefusedError(
-                f"line {line} is nested more than {DEEPEST} levels deep: write it flatter"
+                f"line {line} is nested more than {DEEPEST} levels deep: flatten it"
             )
         node = super().compose_node(parent, index)
         self._depth -= 1
@@ -74,15 +74,15 @@ class _StrictLoader(yaml.SafeLoader):
             return None
         if isinstance(event, yaml.AliasEvent):
             if node not in self._sizes:
-                raise _RefusedError(f"*{event.anchor} in line {line} stands for itself: remove it")
+                raise _RefusedError(f"*{event.anchor} in line {line} refers to itself: remove it")
             return node
         if isinstance(node, yaml.MappingNode):
             self._require_keys_once(node)
         self._sizes[node] = 1 + self._size_below(node)
         if self._sizes[node] > MOST_VALUES:
             raise _RefusedError(
-                f"what begins in line {line} has more than {MOST_VALUES} values, aliases counted "
-                "as often as they stand: write it shorter"
+                f"the value in line {line} expands to more than {MOST_VALUES} values with its "
+                "aliases: shorten it"
             )
         return node
 
@@ -96,12 +96,12 @@ class _StrictLoader(yaml.SafeLoader):
     def _require_keys_once(self, node: yaml.MappingNode) -> None:
         first_lines: dict[Any, int] = {}
         for key_node, _ in node.value:
-            # ``<<`` gives no key of its own: what it merges, the mapping's own keys replace.
+            # ``<<`` is not a key itself: it merges values that the mapping's own keys override.
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag.endswith(":merge"):
                 continue
             key, line = self.construct_object(key_node), key_node.start_mark.line + 1
             if key in first_lines:
                 first = first_lines[key]
                 where = f"lines {first} and {line}" if first != line else f"line {line}"
-                raise _RefusedError(f"the key {key!r} stands twice, in {where}: remove one")
+                raise _RefusedError(f"duplicate key {key!r} in {where}: remove one")
             first_lines[key] = line

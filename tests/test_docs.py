@@ -1,17 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""README and docs name what exists: targets of the Makefile, files of the tree."""
+"""README and docs name what exists: targets, files, pages; the reference is what the code says."""
 
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
+import typer.main
+
+from m3net_tf.cli import app
+from m3net_tf.runtime.command import make_parser
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "firmware" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+RESULTS = ROOT / "experiments" / "results" / "README.md"
+PAGES = [ROOT / "README.md", ROOT / "firmware" / "README.md", RESULTS, *DOCS]
 #: What the README's commands make.
 MADE = ("runs/", "build/", "dist/")
+#: First words of the firmware's console lines, which start with ``m3net`` too.
+CONSOLE = "boot ready clip memory done ok error event scores column audio overrun stopped".split()
+COMMAND = typer.main.get_command(app)
 
 
 def ids(path: Path) -> str:
@@ -45,19 +55,70 @@ def test_make_targets_exist(page: Path):
             assert {word for word in words if "=" not in word} <= targets, command
 
 
+def options_of(words: list[str]) -> set[str]:
+    """Options of the command that a command line names.
+
+    Raises:
+        KeyError: there is no such command.
+    """
+    command = COMMAND
+    for word in words:
+        if not hasattr(command, "commands"):
+            break
+        command = command.commands[word]
+    if words[0] == "classify":
+        return set(make_parser()._option_string_actions)
+    return {"-h", *(option for parameter in command.params for option in parameter.opts)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_commands_and_their_options_exist(page: Path):
+    for line in commands(page.read_text().replace("\\\n", " ")):
+        for call in re.findall(r"(?:^\$ |^|\| )m3net ([a-z][^|>]*)", line):
+            words = call.partition("#")[0].split()
+            if words[0].isalpha() and words[0] not in CONSOLE:
+                options = {word.partition("=")[0] for word in words if word.startswith("--")}
+                assert options <= options_of(words), f"{ids(page)}: {line}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=ids)
 def test_files_exist(page: Path):
     """Paths in code that begin with a folder of the tree; ``<x>`` and ``*`` stand for any."""
     for code in re.findall(r"`([\w.-]+/[^`\s]*)`", page.read_text()):
-        base = page.parent if (page.parent / code.partition("/")[0]).is_dir() else ROOT
-        if code.startswith(MADE) or not (base / code.partition("/")[0]).is_dir():
+        first = code.partition("/")[0]  # on the page of results, mcu/keywords is a table's name
+        base = page.parent if page != RESULTS and (page.parent / first).is_dir() else ROOT
+        if code.startswith(MADE) or not (base / first).is_dir():
             continue
         pattern = re.sub(r"<[^>]+>", "*", code).rstrip("/")
         assert list(base.glob(pattern)), f"{ids(page)}: {code}"
 
 
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as Markdown viewers make them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=ids)
 def test_links_lead_somewhere(page: Path):
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
-        if not link.startswith(("http://", "https://", "#")):
-            assert (page.parent / link.partition("#")[0]).exists(), f"{ids(page)}: {link}"
+        if not link.startswith(("http://", "https://")):
+            file, _, anchor = link.partition("#")
+            target = page.parent / file if file else page
+            assert target.exists(), f"{ids(page)}: {link}"
+            assert not anchor or anchor in anchors(target), f"{ids(page)}: {link}"
+
+
+def test_the_reference_is_what_the_code_says():
+    """Commands, recipe keys, data sets and boards."""
+    generator = runpy.run_path(str(ROOT / "docs" / "make_reference.py"))
+    for name, text in generator["pages"]().items():
+        page = generator["FOLDER"] / name
+        assert page.read_text() == text, f"{ids(page)}: run python docs/make_reference.py"
+
+
+def test_the_index_lists_every_page():
+    index = ROOT / "docs" / "README.md"
+    links = re.findall(r"\]\(([^)#\s]+)\)", index.read_text())
+    linked = {(index.parent / link).resolve() for link in links}
+    assert {RESULTS, *DOCS} - {index} <= linked

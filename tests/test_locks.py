@@ -87,7 +87,7 @@ def test_a_forked_child_holds_nothing(tmp_path):
                 with in_use(tmp_path):
                     os._exit(1)
             except InUseError:
-                os._exit(2 if locks._held.ends or locks._held.handles else 0)
+                os._exit(2 if locks._held.releases or locks._held.handles else 0)
         assert os.waitpid(child, 0)[1] == 0
         assert (tmp_path / LOCK_NAME).exists() and scratch.exists()
     assert not list(tmp_path.iterdir())
@@ -209,7 +209,7 @@ def test_a_scratch_folder_that_is_taken_for_a_left_one_is_made_again(tmp_path, m
     def late(folder: Path) -> int | None:
         made.append(folder)
         if len(made) == 1:
-            locks._remove_left(folder)
+            locks._remove_stale(folder)
         return own(folder)
 
     monkeypatch.setattr(locks, "_own", late)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The serial protocol of the MLPerf Tiny benchmark (commands that end in '%'), for the model alone
-// or for front end and model; docs/monitor.md lists its answers.
+// or for front end and model; docs/reference/protocol.md lists its answers.
 #ifndef M3NET_CORE_EEMBC_H_
 #define M3NET_CORE_EEMBC_H_
 

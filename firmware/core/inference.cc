@@ -131,7 +131,7 @@ bool HasValues(const TfLiteTensor* tensor, size_t count) {
          tensor->bytes == count * sizeof(Activation);
 }
 
-// Reads the number behind "missing:" in the runtime's message; 0 if there is none.
+// Reads the number after "missing:" in the runtime's message; 0 if there is none.
 size_t MissingBytes(const char* message) {
   const char* at = std::strstr(message, "missing: ");
   size_t value = 0;

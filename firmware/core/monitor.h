@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The monitor: text commands over the console, with checksummed binary blocks for audio and
-// features; docs/monitor.md is its specification. Commands that end in '%' go to the MLPerf Tiny
-// protocol of eembc.h instead, so both share one line.
+// features; docs/reference/protocol.md is its specification. Commands that end in '%' go to the
+// MLPerf Tiny protocol of eembc.h instead, so both share one line.
 #ifndef M3NET_CORE_MONITOR_H_
 #define M3NET_CORE_MONITOR_H_
 

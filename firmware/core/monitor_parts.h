@@ -32,7 +32,7 @@ m3net_monitor_words m3net_monitor_split(char* line);
 /// Whether a word is `text`.
 bool m3net_monitor_is(const char* word, const char* text);
 
-/// Reads a decimal number, or a hexadecimal one behind 0x.
+/// Reads a decimal number, or a hexadecimal one after 0x.
 ///
 /// @return M3NET_OK, or M3NET_ERROR_ARGUMENT if it is not a number of 32 bits.
 m3net_status m3net_monitor_number(const char* text, uint32_t* value);

@@ -10,6 +10,7 @@ from typing import Any
 from m3net_tf.artifacts import provenance
 from m3net_tf.deployment import cost_baselines
 from m3net_tf.deployment.chain import run_chain, saved_summary
+from m3net_tf.deployment.cost import BoardCost
 from m3net_tf.errors import ConfigError, FirmwareError
 from m3net_tf.export import export_run
 from m3net_tf.progress import Log, silent
@@ -36,9 +37,8 @@ def run_bench_quantize(
         log: receives lines of progress.
 
     Returns:
-        ``cells``: for each run the board, ``network`` (the folder's name), the costs that
-        :mod:`m3net_tf.deployment.cost_baselines` compares, accuracy on the test split and bytes of
-        the network.
+        ``cells``: for each run ``network`` (the folder's name), the keys of :class:`.BoardCost`,
+        and accuracy on the test split.
 
     Raises:
         ConfigError: two runs have the same name, or a method is unknown.
@@ -56,19 +56,13 @@ def run_bench_quantize(
 def _cell(
     run: Run, board: str, data_dir: Path | None, methods: Sequence[Method], log: Log
 ) -> dict[str, Any]:
-    bundle = export_run(run, data_dir, log=log)
+    export_run(run, data_dir, log=log)
     summary = saved_summary(run, board) or run_chain(run, board, data_dir, log=log)
     if "emulation_missing" in summary:
         raise FirmwareError(f"{board} cannot be emulated: {summary['emulation_missing']}")
     return {
-        "board": board,
         "network": run.folder.name,
-        "instructions": summary["instructions"]["model"],
-        "frontend_instructions": summary["instructions"]["frontend_per_frame"],
-        "arena_bytes": summary["arena_bytes"],
-        "stack_bytes": summary["stack_bytes"],
-        "flash_bytes": summary["flash_bytes"],
-        "model_bytes": bundle.network.size_bytes,
+        **BoardCost.from_dict(summary).to_dict(),
         "clips": summary["clips"],
         "accuracy": {
             "float": summary["accuracy"]["float"],
@@ -76,6 +70,11 @@ def _cell(
         },
         "methods": method_figures(run, data_dir, methods, log) if methods else {},
     }
+
+
+def costs_of(result: dict[str, Any]) -> cost_baselines.Measured:
+    """Cost of each run in a result of :func:`run_bench_quantize`, by board and network."""
+    return {(cell["board"], cell["network"]): BoardCost.from_dict(cell) for cell in result["cells"]}
 
 
 def costlier(result: dict[str, Any], path: Path) -> list[cost_baselines.Change]:
@@ -90,6 +89,7 @@ def costlier(result: dict[str, Any], path: Path) -> list[cost_baselines.Change]:
     """
     if not path.exists():
         raise ConfigError(f"{path} is missing: make it with m3net bench quantize ... --update")
-    names = {cell["network"] for cell in result["cells"]}
-    changes = cost_baselines.compare(result, path)
-    return cost_baselines.exceeded([change for change in changes if change[1] in names])
+    measured = costs_of(result)
+    names = {network for _, network in measured}
+    changes = cost_baselines.compare(measured, path)
+    return cost_baselines.exceeded([change for change in changes if change.network in names])

@@ -13,7 +13,7 @@ import numpy as np
 
 from m3net_tf.artifacts import provenance, write_json
 from m3net_tf.datasets.selection import spread_clips
-from m3net_tf.emulation import find_machine, run_job
+from m3net_tf.deployment.cost import Clips, measure
 from m3net_tf.emulation.starting import prove_arena, why_no_emulation
 from m3net_tf.export import Bundle
 from m3net_tf.export.reading import pcm_and_features
@@ -36,7 +36,7 @@ def run_bench(run: Run, board: str, data_dir: Path | None = None) -> dict[str, A
         data_dir: folder of the data set.
 
     Returns:
-        ``board``: instructions and bytes, the same on every machine (None if the board cannot be
+        ``cost``: as :class:`.BoardCost`, the same on every machine (None if the board cannot be
         emulated; ``emulation_missing`` gives the reason); ``host``: clips per second on this
         machine.
 
@@ -51,7 +51,7 @@ def run_bench(run: Run, board: str, data_dir: Path | None = None) -> dict[str, A
     result: dict[str, Any] = {
         "run": run.folder.name,
         "model_sha256": bundle.manifest["model"]["sha256"],
-        "board": None,
+        "cost": None,
         "host": {
             "cores": os.cpu_count(),
             "frontend_numpy_clips_per_s": _rate(
@@ -68,18 +68,7 @@ def run_bench(run: Run, board: str, data_dir: Path | None = None) -> dict[str, A
         result["emulation_missing"] = reason
     else:
         image = prove_arena(bundle, board, run.folder / "firmware" / board, silent)
-        sound = run_job(image.elf, find_machine(board), pcm)
-        result["board"] = {
-            "name": board,
-            "frontend_instructions_per_frame": sound.frontend_instructions_per_frame,
-            "model_instructions": sound.model_instructions,
-            "arena_bytes": sound.arena_size_bytes,
-            "stack_bytes": sound.stack_used_bytes,
-            "frontend_bytes": sound.frontend_bytes,
-            "flash_bytes": image.flash_bytes,
-            "ram_bytes": image.ram_bytes,
-            "sections": image.sections,
-        }
+        result["cost"] = measure(bundle, image, Clips(pcm, features)).cost.to_dict()
     write_json(run.folder / "bench.json", result)
     return result
 

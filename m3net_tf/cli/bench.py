@@ -138,7 +138,7 @@ def bench_quantize(
     if against is None:
         return
     if update:
-        cost_baselines.update(result, against, keep=True)
+        cost_baselines.update(report.costs_of(result), against, keep=True)
     elif failing := report.costlier(result, against):
         named = ", ".join(f"{cost} of {name}" for _, name, cost, *_ in failing)
         raise M3NetError(

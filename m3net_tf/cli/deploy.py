@@ -176,19 +176,20 @@ def matrix(
     if if_possible and (reason := why_no_matrix(boards or ())):
         say(f"nothing is emulated here: {reason}")
         return
-    result = run_matrix(
+    cells = run_matrix(
         folder, recipes=recipes, boards=boards or (), data_dir=data_dir, jobs=jobs, log=say
     )
-    console.print(matrix_table(result))
-    if different := [cell for cell in result["cells"] if not cell["bytes_equal"]]:
-        named = ", ".join(f"{cell['network']} on {cell['board']}" for cell in different)
+    console.print(matrix_table(cells))
+    if different := [cell for cell in cells if not cell.bytes_equal]:
+        named = ", ".join(f"{cell.network} on {cell.cost.board}" for cell in different)
         raise M3NetError(f"other bytes than on the desktop: {named} ({folder}/matrix.json)")
     path = cost_baselines.PATH
-    changes = cost_baselines.compare(result) if path.exists() or not update_baselines else []
+    measured = {(cell.cost.board, cell.network): cell.cost for cell in cells}
+    changes = cost_baselines.compare(measured) if path.exists() or not update_baselines else []
     if changes:
         console.print(cost_baselines.changes_table(changes))
     if update_baselines:
-        cost_baselines.update(result)
+        cost_baselines.update(measured)
         say(f"{path} has these figures now")
     elif failing := cost_baselines.exceeded(changes):
         raise M3NetError(

@@ -40,8 +40,19 @@ def table(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print runs, recipes and missing data; write nothing.")
     ] = False,
+    print_recipe: Annotated[
+        str | None,
+        typer.Option(metavar="CELL", help="Print the recipe of a cell as YAML; train nothing."),
+    ] = None,
 ) -> None:
     """Train the missing runs of a paper's table; write it with the paper's values."""
+    if print_recipe is not None:
+        from m3net_tf.studies.cell_recipe import cell_recipe_text, find_cell
+        from m3net_tf.studies.grid_file import find_grid, load_grid
+
+        grid = load_grid(find_grid(name), scale)
+        say(cell_recipe_text(grid, find_cell(grid, print_recipe), runs))
+        return
     from m3net_tf.studies.table_plan import plan_lines
     from m3net_tf.studies.tables import make_table, parse_data_folders, plan_table
 

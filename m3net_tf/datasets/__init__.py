@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets by name, a module each: ``load_dataset("synth")``.
+"""Data sets by name, in a module each: ``load_dataset("synth")``.
 
-Importing this package needs neither TensorFlow nor any data. To add a data set, add one module
+Importing this package requires neither TensorFlow nor any data. To add a data set, add one module
 (see :mod:`m3net_tf.datasets.registry`).
 """
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sound files to float32 mono samples, and back to 16-bit numbers.
+"""Reads sound files as float32 mono samples, and converts samples to and from 16 bits.
 
-Everything that can be wrong with a file is a one-line :class:`~m3net_tf.errors.DataError` that
-names the file and says how to fix it; nothing is repaired silently.
+Every fault of a file raises a one-line :class:`~m3net_tf.errors.DataError` that names the file and
+says how to fix it; nothing is repaired silently.
 """
 
 import contextlib
@@ -24,9 +24,9 @@ FitRule = Literal["pad", "loop", "crop"]
 FIT_RULES: tuple[FitRule, ...] = ("pad", "loop", "crop")
 PCM16_SCALE = 32768.0
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 768_000
-_PIECE_VALUES = 1 << 18
+_CHUNK_VALUES = 1 << 18
 _REMEDY = "replace the file or leave it out"
-_UNKNOWN_LENGTH = (0xFFFFFFFF, 0x7FFFFFFF)  # what writers to a pipe put into the data chunk
+_UNKNOWN_LENGTH = (0xFFFFFFFF, 0x7FFFFFFF)  # the data chunk's length if written to a pipe
 
 
 def read_audio(
@@ -40,23 +40,23 @@ def read_audio(
 ) -> Audio:
     """Read a sound file (any format of libsndfile: WAV, FLAC, OGG ...) as mono samples.
 
-    Integer samples are divided by their full scale, so a 16-bit file at the asked rate comes
-    back as exactly ``int16 / 32768``.
+    Integer samples are divided by their full scale, so a 16-bit file at the requested rate gives
+    exactly ``int16 / 32768``.
 
     Args:
         path: the file.
         sample_rate_hz: rate of the result.
-        resample: convert another rate (soxr, high quality); if false another rate is an error.
-        mix: average several channels into one; if false more than one channel is an error.
-        start_s: start of the piece to read, in seconds from the file's beginning.
-        duration_s: length of the piece; None reads to the end.
+        resample: convert other rates (soxr, high quality); if False, another rate is an error.
+        mix: average several channels into one; if False, more than one channel is an error.
+        start_s: start of the excerpt, in seconds from the beginning of the file.
+        duration_s: length of the excerpt; None reads to the end.
 
     Returns:
         float32 samples of shape (samples,), at least one.
 
     Raises:
-        DataError: the file is missing, empty, truncated, not audio, of a wrong rate or channel
-            count, holds NaN or infinity, or ends before the asked piece.
+        DataError: the file is missing, empty, truncated or not audio, has a wrong rate or channel
+            count, contains NaN or infinity, or ends before the excerpt does.
     """
     path = Path(path)
     with _opened(path, str(path), sample_rate_hz, resample=resample, mix=mix) as file:
@@ -70,7 +70,7 @@ def read_audio(
             )
         if first:
             file.seek(first)
-        mono = next(_mono_pieces(file, str(path), samples, samples))
+        mono = next(_mono_chunks(file, str(path), samples, samples))
     if rate_hz != sample_rate_hz:
         mono = resampled(mono, rate_hz, sample_rate_hz)
         if not len(mono):
@@ -78,35 +78,35 @@ def read_audio(
     return np.ascontiguousarray(mono)
 
 
-def audio_pieces(path: Path, *, sample_rate_hz: int, name: str = "") -> Iterator[Audio]:
-    """Read a sound file piece by piece: one of any length takes little memory.
+def audio_chunks(path: Path, *, sample_rate_hz: int, name: str = "") -> Iterator[Audio]:
+    """Read a sound file in chunks, so that long files need little memory.
 
     Args:
         path: the file.
         sample_rate_hz: rate of the result.
-        name: what errors call the file; its path by default.
+        name: name of the file in errors; default: its path.
 
     Yields:
-        float32 samples of shape (samples,); joined they are those of :func:`read_audio`.
+        float32 samples of shape (samples,); concatenated they equal :func:`read_audio`.
 
     Raises:
-        DataError: as :func:`read_audio`, but not before the faulty piece.
+        DataError: as :func:`read_audio`, but only at the faulty chunk.
     """
     name = name or str(path)
     with _opened(path, name, sample_rate_hz) as file:
-        piece = max(1, _PIECE_VALUES // file.channels)
-        pieces = _mono_pieces(file, name, file.frames, piece)
+        chunk_samples = max(1, _CHUNK_VALUES // file.channels)
+        chunks = _mono_chunks(file, name, file.frames, chunk_samples)
         if file.samplerate == sample_rate_hz:
-            yield from pieces
+            yield from chunks
         else:
-            yield from resampled_pieces(pieces, file.samplerate, sample_rate_hz, name)
+            yield from resampled_chunks(chunks, file.samplerate, sample_rate_hz, name)
 
 
 def header_of(path: Path) -> Any:
-    """Header of a file: ``duration`` in seconds, ``frames``, ``samplerate`` and so on.
+    """Header of a sound file: ``duration`` in seconds, ``frames``, ``samplerate`` and so on.
 
     Raises:
-        soundfile.LibsndfileError, RuntimeError: it is no readable sound file.
+        soundfile.LibsndfileError, RuntimeError: the file is not a readable sound file.
     """
     return soundfile.info(os.fsencode(path))
 
@@ -115,10 +115,10 @@ def header_of(path: Path) -> Any:
 def _opened(
     path: Path, name: str, sample_rate_hz: int, *, resample: bool = True, mix: bool = True
 ) -> Iterator[soundfile.SoundFile]:
-    """A sound file that can be delivered at a rate; errors of libsndfile become ours."""
+    """Open a file that can be read at a rate; errors of libsndfile become DataError."""
     check_file(path, name)
     try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:  # any name, not UTF-8 alone
+        with soundfile.SoundFile(os.fsencode(path)) as file:  # also for names that are not UTF-8
             rate_hz = file.samplerate
             if rate_hz != sample_rate_hz and not resample:
                 raise DataError(
@@ -133,7 +133,7 @@ def _opened(
                     "convert the file to mono or allow mixing"
                 )
             if file.frames == 0:
-                raise DataError(f"{name}: holds no samples; {_REMEDY}")
+                raise DataError(f"{name}: contains no samples; {_REMEDY}")
             yield file
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise DataError(
@@ -142,11 +142,13 @@ def _opened(
         ) from error
 
 
-def _mono_pieces(file: soundfile.SoundFile, name: str, samples: int, piece: int) -> Iterator[Audio]:
-    """The next ``samples`` samples of a file, its channels averaged, ``piece`` at a time."""
-    for start in range(0, samples, piece):
-        count = min(piece, samples - start)
-        # libsndfile converts 16-bit numbers a fifth as fast as NumPy, to the same floats.
+def _mono_chunks(
+    file: soundfile.SoundFile, name: str, samples: int, chunk_samples: int
+) -> Iterator[Audio]:
+    """The next ``samples`` samples of a file in chunks, with its channels averaged."""
+    for start in range(0, samples, chunk_samples):
+        count = min(chunk_samples, samples - start)
+        # NumPy converts 16-bit samples five times as fast as libsndfile, to the same floats.
         if file.subtype == "PCM_16":
             audio = from_pcm16(file.read(count, dtype="int16", always_2d=True))
         else:
@@ -154,40 +156,40 @@ def _mono_pieces(file: soundfile.SoundFile, name: str, samples: int, piece: int)
         if len(audio) < count:
             raise _truncated(name, f"{start + len(audio)} of {samples} samples can be read")
         if not np.isfinite(audio).all():
-            raise DataError(f"{name}: holds NaN or infinite samples; {_REMEDY}")
+            raise DataError(f"{name}: contains NaN or infinite samples; {_REMEDY}")
         yield mixed(audio)
 
 
 def mixed(audio: Audio) -> Audio:
-    """The average of the channels: (samples, channels) to (samples,)."""
+    """Average the channels: (samples, channels) to (samples,)."""
     return audio[:, 0] if audio.shape[1] == 1 else audio.mean(axis=1, dtype=np.float32)
 
 
 def check_rate(rate_hz: int, name: str) -> None:
-    """Refuse a rate that no recording has: its conversion would take any time and memory.
+    """Refuse an implausible rate, whose conversion could take unlimited time and memory.
 
     Raises:
-        DataError: naming the file.
+        DataError: the rate is out of range; the message names the file.
     """
     if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
         raise DataError(
-            f"{name}: its header says {rate_hz} Hz; {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz can "
+            f"{name}: its header gives {rate_hz} Hz; {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz can "
             "be converted: correct the header"
         )
 
 
-def resampled_pieces(
-    pieces: Iterable[Audio], rate_hz: int, new_rate_hz: int, name: str
+def resampled_chunks(
+    chunks: Iterable[Audio], rate_hz: int, new_rate_hz: int, name: str
 ) -> Iterator[Audio]:
-    """:func:`resampled` of samples that come piece by piece, with the same result.
+    """:func:`resampled` for samples in chunks, with the same result.
 
     Raises:
         DataError: ``name`` is too short for a sample at the new rate.
     """
     stream = soxr.ResampleStream(rate_hz, new_rate_hz, 1, dtype="float32")
     delivered = 0
-    for piece in pieces:
-        audio = stream.resample_chunk(np.ascontiguousarray(piece))
+    for chunk in chunks:
+        audio = stream.resample_chunk(np.ascontiguousarray(chunk))
         delivered += len(audio)
         yield audio
     audio = stream.resample_chunk(np.zeros(0, np.float32), last=True)
@@ -210,9 +212,8 @@ def resampled(audio: Audio, rate_hz: int, new_rate_hz: int) -> Audio:
 def fit_length(audio: npt.NDArray, samples: int, rule: FitRule = "pad") -> npt.NDArray:
     """Bring audio of shape (n,) to shape (samples,), keeping its dtype.
 
-    ``pad`` appends zeros, ``loop`` repeats the sound from its start, and both keep the first
-    part of a longer one; ``crop`` keeps the middle of a longer sound and centres a shorter one
-    between zeros.
+    ``pad`` appends zeros to a shorter sound and ``loop`` repeats it; both keep the beginning of a
+    longer one. ``crop`` centres a shorter sound between zeros and keeps the middle of a longer one.
 
     Raises:
         ConfigError: unknown rule.
@@ -236,29 +237,29 @@ def fit_length(audio: npt.NDArray, samples: int, rule: FitRule = "pad") -> npt.N
 
 
 def to_pcm16(audio: npt.NDArray) -> npt.NDArray[np.int16]:
-    """Round samples to 16 bits, ``floor(32768 x + 0.5)`` clipped; undoes ``int16 / 32768``."""
+    """Round samples to 16 bits: ``floor(32768 x + 0.5)``, clipped; inverts ``int16 / 32768``."""
     scaled = np.floor(np.asarray(audio, np.float64) * PCM16_SCALE + 0.5)
     return np.clip(scaled, -32768, 32767).astype(np.int16)
 
 
 def from_pcm16(pcm: npt.NDArray[np.int16]) -> Audio:
-    """16-bit numbers to float32 samples, ``int16 / 32768`` (exact)."""
+    """Convert 16-bit samples to float32, ``int16 / 32768`` (exact)."""
     return pcm.astype(np.float32) / np.float32(PCM16_SCALE)
 
 
-def _truncated(name: str, how: str) -> DataError:
-    return DataError(f"{name}: is truncated ({how}); {_REMEDY}")
+def _truncated(name: str, detail: str) -> DataError:
+    return DataError(f"{name}: is truncated ({detail}); {_REMEDY}")
 
 
 def check_file(path: Path, name: str = "") -> None:
-    """Refuse what libsndfile would report badly or, like a cut WAV, accept in silence.
+    """Refuse files that libsndfile reports badly, or accepts silently, such as a truncated WAV.
 
     Args:
         path: the file.
-        name: what errors call it; its path by default.
+        name: name of the file in errors; default: its path.
 
     Raises:
-        DataError: missing, empty, cut or not a file.
+        DataError: the file is missing, empty, truncated or not a file.
     """
     name = name or str(path)
     if path.is_dir():
@@ -277,9 +278,11 @@ def check_file(path: Path, name: str = "") -> None:
             while len(chunk := file.read(8)) == 8:
                 kind, length = struct.unpack("<4sI", chunk)
                 if kind == b"data":
-                    held = size_bytes - file.tell()
-                    if length > held and length not in _UNKNOWN_LENGTH:
-                        raise _truncated(name, f"its header promises {length} bytes, {held} follow")
+                    available = size_bytes - file.tell()
+                    if length > available and length not in _UNKNOWN_LENGTH:
+                        raise _truncated(
+                            name, f"its header promises {length} bytes, {available} follow"
+                        )
                     return
                 file.seek(length + length % 2, 1)
     except FileNotFoundError:

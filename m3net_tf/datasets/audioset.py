@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AudioSet: 527 kinds of sound in ten-second pieces of videos; a clip may have several.
+"""AudioSet: 527 kinds of sound in ten-second excerpts of videos; a clip may have several.
 
 Classes: 527, in the order of ``class_labels_indices.csv``; multi-label, scored by mean average
     precision.
 Clips: 22 160 in the balanced training list, 2 041 789 in the unbalanced one, 20 371 in the
-    evaluation list; fewer exist today, as videos vanish.
-Rate: as you got it; delivered mono at 16 kHz (soxr).
-Licence: CC BY 4.0 for the lists and labels; the sounds belong to the videos' owners.
+    evaluation list; fewer exist today because videos are removed.
+Rate: that of your files; delivered mono at 16 kHz (soxr).
+Licence: CC BY 4.0 for the lists and labels; the videos' owners hold the rights to the sounds.
 Citation: J. F. Gemmeke et al., "Audio Set: An ontology and human-labeled dataset for audio
     events", ICASSP 2017.
 Size: the publisher gives lists only; 10 s at 16 kHz and 16 bit are 320 kB.
 Protocol: ``official-split``: the training lists of ``subset`` train, the evaluation list tests. The
-    publisher has no validation part: a tenth of the training videos, drawn by a hash of their
+    publisher has no validation split: a tenth of the training videos, drawn by a hash of their
     names and the seed, validates. Group = video.
-Download: by hand; we fetch nothing from video sites. A figure on a local folder of clips is one
-    on that folder: the protocol's name says how many of the listed clips it has.
+Download: by hand; the program downloads nothing from video sites. Figures hold for your copy only:
+    the protocol's name says how many of the listed clips it contains.
 
 Layout: ``class_labels_indices.csv``, ``balanced_train_segments.csv``,
 ``unbalanced_train_segments.csv`` (for ``subset="unbalanced"`` or ``"both"``) and
 ``eval_segments.csv`` in ``DATA_DIR``, and sound files anywhere below it, named after the video:
 ``<id>``, ``Y<id>`` or either with ``_<start>`` (and ``_<end>``) in seconds or milliseconds, ending
-in .wav, .flac, .ogg or .mp3. A file holds the listed piece alone.
+in .wav, .flac, .ogg or .mp3. A file contains only the listed excerpt.
 """
 
 import csv
@@ -98,15 +98,15 @@ def build(
     files = _files(root)
     clips, listed = [], 0
     for part in (*SUBSETS[subset], "evaluation"):
-        for video, start_s, mids, where in _segments(root / LISTS[part]):
+        for video, start_s, mids, location in _segments(root / LISTS[part]):
             listed += 1
             path = files.get((video, round(start_s))) or files.get((video, None))
             if path is None:
                 continue
-            strange = [mid for mid in mids if mid not in name_of]
-            if strange:
+            unknown = [mid for mid in mids if mid not in name_of]
+            if unknown:
                 raise DataError(
-                    f"{where} has the class {strange[0]!r}, which is not in "
+                    f"{location} has the class {unknown[0]!r}, which is not in "
                     f"{VOCABULARY}; fetch both lists again"
                 )
             labels = tuple(name_of[mid] for mid in mids)
@@ -132,7 +132,7 @@ def build(
 
 
 def _files(root: Path) -> dict[tuple[str, int | None], Path]:
-    """(video, start in seconds or None) -> sound file below the folder."""
+    """Map (video, start in seconds or None) to the sound file below the folder."""
     files: dict[tuple[str, int | None], Path] = {}
     for path in files_below(root, SUFFIXES):
         match = STEM.fullmatch(path.stem)
@@ -150,18 +150,18 @@ def _files(root: Path) -> dict[tuple[str, int | None], Path]:
 
 
 def _segments(path: Path) -> Iterator[tuple[str, float, list[str], str]]:
-    """Video, start in seconds, class ids and place of each line of a list."""
+    """Video, start in seconds, class ids and location of each line of a list."""
     if not path.is_file():
         raise DataError(f"{path}: list of clips is missing; download it from {INFO.url}")
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
         for line, row in enumerate(csv.reader(file, skipinitialspace=True), start=1):
             if not row or row[0].startswith("#"):
                 continue
-            where = f"{path}: line {line}"
+            location = f"{path}: line {line}"
             try:
                 video, start, _, mids = row
-                yield video, float(start), mids.split(","), where
+                yield video, float(start), mids.split(","), location
             except ValueError:
                 raise DataError(
-                    f"{where} is not: video, start, end, classes; download the list again"
+                    f"{location} is not: video, start, end, classes; download the list again"
                 ) from None

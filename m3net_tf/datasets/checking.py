@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check a data set under every protocol: leaks, folds and broken files."""
+"""Checks a data set under every protocol: leaks, folds and broken files."""
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
@@ -19,16 +19,16 @@ from m3net_tf.errors import DataError
 
 @dataclasses.dataclass(frozen=True)
 class ProtocolCheck:
-    """Outcome of one protocol and fold on the clips of this copy.
+    """Result for one protocol and fold on the clips of this copy.
 
     Attributes:
         protocol: its name, with the missing part of a partial copy.
-        fold: test fold, None where the protocol has none.
-        clips: clips in train, validation and test.
-        shared_groups: groups on two sides that must not be.
-        leak: share of the test clips whose group is trained on; None where groups are unknown.
-        allowed: whether the protocol leaks by construction and says so.
-        clip_list: SHA-256 over the three splits' clip lists.
+        fold: test fold; None if the protocol has none.
+        clips: number of clips in train, validation and test.
+        shared_groups: number of groups that are in several splits but must not be.
+        leak: share of the test clips whose group is in training; None if groups are unknown.
+        allowed: whether the protocol leaks by construction and declares it.
+        clip_list: SHA-256 of the three splits' clip lists.
     """
 
     protocol: str
@@ -42,14 +42,14 @@ class ProtocolCheck:
 
 @dataclasses.dataclass(frozen=True)
 class DatasetCheck:
-    """Outcome of :func:`check`.
+    """Result of :func:`check`.
 
     Attributes:
-        group: what a group is.
-        protocols: one line for each protocol and fold that is there.
-        remarks: what a partial copy lacks, which folds or protocols cannot be used, which protocols
-            leak, which clips are cut.
-        broken: clip -> what is wrong with its file.
+        group: meaning of a group, such as ``actor``.
+        protocols: one result per available protocol and fold.
+        remarks: missing parts of a partial copy, unusable folds and protocols, leaking protocols,
+            truncated clips.
+        broken: clip -> fault of its file.
         errors: protocols that cannot be used, with the reason.
     """
 
@@ -61,17 +61,17 @@ class DatasetCheck:
 
     @property
     def partial(self) -> bool:
-        """Whether the copy lacks something."""
+        """Whether the copy is incomplete."""
         return any(remark.startswith("partial copy") for remark in self.remarks)
 
     @property
     def passed(self) -> bool:
-        """No broken file, no group on both sides but where the protocol says so."""
+        """Whether no file is broken and no group is shared, except under leaking protocols."""
         shared = any(line.shared_groups and not line.allowed for line in self.protocols)
         return not (self.broken or self.errors or shared)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain values."""
+        """All fields as plain values."""
         values = dataclasses.asdict(self)
         for line in values["protocols"]:
             line["clips"] = dict(zip(SPLITS, line["clips"], strict=True))
@@ -86,13 +86,13 @@ def check(
     seed: int = 0,
     **options: Any,
 ) -> DatasetCheck:
-    """Load every protocol and fold, count the groups on both sides, read every file.
+    """Load every protocol and fold, count shared groups and read every file.
 
     Args:
         name: data set.
         data_dir: its folder.
-        decode: decode every file; otherwise only their headers are read.
-        seed: of everything that the protocols draw at random.
+        decode: decode every file; otherwise read only the headers.
+        seed: seed of the protocols' random draws.
         options: the data set's own.
 
     Raises:
@@ -122,11 +122,11 @@ def check(
 
 @dataclasses.dataclass
 class _Attempts:
-    """Outcome of loading a data set under each protocol and fold.
+    """Results of loading a data set under each protocol and fold.
 
     Attributes:
         loaded: the first data set that could be loaded.
-        checks: outcomes, as keys: a default such as ``auto`` equals another protocol.
+        checks: results, as keys because ``auto`` gives the same result as another protocol.
         notes: the data sets' notes, as keys.
         no_fold: missing folds of each protocol.
         skipped: protocols that do not suit the clips, with the reason.
@@ -183,14 +183,14 @@ def _protocol_check(dataset: AudioDataset) -> ProtocolCheck:
 
 
 def bad_headers(dataset: AudioDataset) -> dict[str, str]:
-    """Files whose header is broken or promises more than there is; clip -> reason."""
+    """Files whose header is broken or promises more data than the file has; clip -> reason."""
 
     def reason(path: Path) -> str:
         try:
             check_file(path)
             if header_of(path).frames > 0:
                 return ""
-            return f"{path}: holds no samples; delete or replace the file"
+            return f"{path}: contains no samples; delete or replace the file"
         except DataError as error:
             return str(error)
         except (soundfile.LibsndfileError, RuntimeError):

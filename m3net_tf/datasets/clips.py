@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clips, and the descriptions of data sets: plain facts, without any sound."""
+"""Clips and descriptions of data sets: metadata without sound."""
 
 import dataclasses
 import unicodedata
@@ -18,12 +18,12 @@ class Archive:
     """One file of a data set's download.
 
     Attributes:
-        url: where its publisher keeps it.
-        checksum: ``md5:...`` or ``sha256:...`` as published; empty where none is, so that the
+        url: the publisher's address.
+        checksum: ``md5:...`` or ``sha256:...`` as published; empty if none is published: then the
             first download is trusted and its SHA-256 recorded.
-        size_bytes: published size, 0 where unknown.
-        unpack: false for the further volumes (``.z01`` ...) of a split zip, which are read
-            together with their ``.zip``.
+        size_bytes: published size; 0 if unknown.
+        unpack: False for the volumes ``.z01`` ... of a split zip, which are read together with
+            their ``.zip``.
     """
 
     url: str
@@ -39,19 +39,20 @@ class Archive:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Clip:
-    """One labelled piece of sound.
+    """One labelled sound.
 
     Attributes:
-        clip_id: name that is unique in the data set and the same on every machine.
-        label: class name, one of ``DatasetInfo.labels``; of several the first.
+        clip_id: name, unique in the data set and equal on every machine.
+        label: class name, one of ``DatasetInfo.labels``; the first if there are several.
         split: ``train``, ``validation`` or ``test``.
-        group: what must not stand on two sides of a split (speaker, recording ...).
-        path: sound file, or None where the data set synthesises the clip.
-        start_s: start of the piece inside the file.
-        duration_s: length of the piece; None means to the end of the file.
+        group: speaker, recording or the like, which must not be in several splits.
+        path: sound file; None if the data set synthesises the clip.
+        start_s: start of the clip in the file.
+        duration_s: length of the clip; None means to the end of the file.
         gain: factor on the samples.
-        synthetic: made by us (for example silence cut out of noise), not listed by the publisher.
-        labels: all class names of a multi-label clip; empty where ``label`` is the only one.
+        synthetic: created by this package (such as silence cut from noise), not listed by the
+            publisher.
+        labels: all class names of a multi-label clip; empty if ``label`` is the only one.
     """
 
     clip_id: str
@@ -66,7 +67,7 @@ class Clip:
     labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Escape in the name what is not UTF-8: it is printed, hashed and stored."""
+        """Escape bytes of the name that are not UTF-8: it is printed, hashed and stored."""
         if not self.clip_id.isascii():
             name = self.clip_id.encode("utf-8", "surrogateescape")
             object.__setattr__(self, "clip_id", name.decode("utf-8", "backslashreplace"))
@@ -79,36 +80,36 @@ class Clip:
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
-    """Description of a data set: facts to know, and to print with a result.
+    """Description of a data set, printed with its results.
 
     Attributes:
         name: registry name.
-        labels: class names; their order is the order of the network's outputs. Empty in the
-            registry where they come with the data.
+        labels: class names in the order of the network's outputs. Empty in the registry if the
+            data define them.
         sample_rate_hz: rate at which clips are delivered.
         clip_s: length at which clips are delivered.
-        protocols: names that ``load_dataset(protocol=...)`` takes, the default first.
-        licence, citation, url: of the data, as their publisher states them.
-        clips: number of clips of the complete set, 0 where there is no such number.
+        protocols: names that ``load_dataset(protocol=...)`` accepts; the first is the default.
+        licence, citation, url: licence, citation and address, as given by the publisher.
+        clips: number of clips of the complete set; 0 if not defined.
         protocol: the protocol in use; it names the missing part of a partial copy.
-        fold: the test fold, where the protocol has folds.
-        folds: number of folds of each folded protocol, the protocols that take a fold.
-        leaking_protocols: protocols that put a group on both sides by construction.
-        fit: how a clip is brought to ``clip_s``, see :func:`m3net_tf.datasets.audio.fit_length`.
-        resample: whether files of another rate or with several channels are converted (otherwise
-            they are errors).
-        needs_folder: whether ``data_dir`` must be given.
-        notes: remarks that belong to every figure.
-        group: what ``Clip.group`` is, in words.
-        groups_known: whether ``Clip.group`` tells what belongs together; where it does not, each
-            clip is a group, and no leak can be measured.
+        fold: the test fold, if the protocol has folds.
+        folds: number of folds of each protocol that has folds.
+        leaking_protocols: protocols that put a group into several splits by construction.
+        fit: how a clip is fitted to ``clip_s``; see :func:`m3net_tf.datasets.audio.fit_length`.
+        resample: whether files with another rate or several channels are converted; if not, they
+            are errors.
+        needs_folder: whether ``data_dir`` is required.
+        notes: remarks to print with every figure.
+        group: meaning of ``Clip.group``, in words.
+        groups_known: whether ``Clip.group`` identifies related clips; if not, each clip is its own
+            group, and leaks cannot be measured.
         multi_label: whether a clip may have several labels (scored by mean average precision).
-        held_out_may_share: whether validation and test may share groups, as the publisher has it;
-            training never shares one with either.
-        class_count: number of classes of the complete set where ``labels`` come with the data.
-        archives: what ``m3net data fetch`` downloads; empty where that has to be done by hand.
+        held_out_may_share: whether validation and test may share groups, as published; training
+            never shares groups with them.
+        class_count: number of classes of the complete set if the data define ``labels``.
+        archives: files that ``m3net data fetch`` downloads; empty for a download by hand.
         fetch_hint: how to get the data by hand.
-        folder: folder that ``fetch`` makes; the name unless several data sets share one.
+        folder: folder that ``fetch`` creates; empty for the name.
     """
 
     name: str
@@ -139,7 +140,7 @@ class DatasetInfo:
 
     @property
     def classes(self) -> int:
-        """Number of classes, 0 where only the data tell."""
+        """Number of classes; 0 if only the data define it."""
         return len(self.labels) or self.class_count
 
     @property
@@ -149,7 +150,7 @@ class DatasetInfo:
 
     @property
     def leaking(self) -> bool:
-        """Whether the protocol in use puts a group on both sides by construction."""
+        """Whether the protocol in use puts a group into several splits by construction."""
         return self.protocol.split(" (")[0] in self.leaking_protocols
 
 
@@ -159,7 +160,7 @@ def check_number(
     """Refuse an option that is not a (whole) number from ``low`` to ``high``.
 
     Raises:
-        ConfigError: naming the data set, the option and the range.
+        ConfigError: the message names the data set, the option and the range.
     """
     kind = int if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
@@ -176,7 +177,7 @@ def delivered(
     sample_rate_hz: int | None = None,
     clip_s: float | None = None,
 ) -> DatasetInfo:
-    """The description with another length rule, rate or clip length, each checked.
+    """The description with another length rule, rate or clip length, after checking them.
 
     Raises:
         ConfigError: unknown rule, or a number outside its range.
@@ -197,7 +198,7 @@ def delivered(
 
 
 def partial_copy(info: DatasetInfo, part: str, clips: int, total: int) -> DatasetInfo:
-    """The description of a copy that lacks something: its protocol's name says so."""
+    """The description of an incomplete copy; its protocol's name states that."""
     note = f"partial copy: {part}, {clips} of {total} clips"
     return dataclasses.replace(
         info, protocol=f"{info.protocol} ({part})", notes=(*info.notes, note)
@@ -205,5 +206,7 @@ def partial_copy(info: DatasetInfo, part: str, clips: int, total: int) -> Datase
 
 
 def is_label(text: str) -> bool:
-    """Whether a text can name a class on a line of its own: in a list, a protocol, a terminal."""
-    return bool(text) and not any(unicodedata.category(mark) in _NO_LABEL for mark in text)
+    """Whether a text can be a class name: one line of printable characters."""
+    return bool(text) and not any(
+        unicodedata.category(character) in _NO_LABEL for character in text
+    )

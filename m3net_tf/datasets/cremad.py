@@ -12,19 +12,19 @@ Size: about 600 MB.
 Protocols:
     ``speaker-independent`` (default): seven folds of 13 actors in the order of their numbers.
     ``fold`` tests, the next one (after 7 comes 1) validates, the others train. Group = actor. The
-    publisher gives no split; these folds are ours.
+    publisher defines no split; these folds are defined here.
     ``tfds-split``: the split of TensorFlow Datasets' ``crema_d``: 63 actors train, 9 validate,
-    19 test (5 144, 738 and 1 556 clips there, which leaves four files out).
+    19 test (TFDS has 5 144, 738 and 1 556 clips; it omits four files).
     ``paper-random``: 80:20 at random over all clips, an eighth of the 80 validating, as the
-    bilateral raw-audio paper does. It LEAKS: every actor is on both sides.
-Download: by hand, with git and git-lfs; there is no archive. ``fetch --url`` takes an archive of
-    ``AudioWAV`` that you have made.
+    bilateral raw-audio paper does. It LEAKS: every actor is in all splits.
+Download: by hand, with git and git-lfs; there is no archive. ``fetch --url`` accepts your own
+    archive of ``AudioWAV``.
 
 Layout: ``AudioWAV/<actor>_<sentence>_<emotion>_<intensity>.wav``, such as 1001_DFA_ANG_XX.wav, or
 the WAV files themselves, in ``DATA_DIR`` or in one folder inside it. A partial copy works with
-the actors that are there. A file that git-lfs has not filled in is a broken file.
+the available actors. A git-lfs pointer in place of a sound counts as a broken file.
 
-A clip is padded or cut at its end to 4 s (``fit="pad"``); the paper does so at 22.05 kHz.
+A clip is padded or truncated to 4 s (``fit="pad"``); the paper does so at 22.05 kHz.
 """
 
 import dataclasses
@@ -49,8 +49,8 @@ CODES = {
     "NEU": "neutral",
     "SAD": "sad",
 }
-TFDS_TRAINED, TFDS_VALIDATED = 63, 9  # actors; the rest test
-PAPER_SHARES = (0.7, 0.8)  # train up to here, validation up to here, the rest tests
+TFDS_TRAINED, TFDS_VALIDATED = 63, 9  # actors; the others test
+PAPER_SHARES = (0.7, 0.8)  # end of training, end of validation
 
 INFO = DatasetInfo(
     name="cremad",
@@ -105,8 +105,8 @@ def build(
     if protocol == "speaker-independent":
         fold_of = {c.clip_id: (_actor(c) - FIRST_ACTOR) // ACTORS_PER_FOLD + 1 for c in clips}
         first = FIRST_ACTOR + ((fold or 1) - 1) * ACTORS_PER_FOLD
-        where = folder / f"{first}_* to {first + ACTORS_PER_FOLD - 1}_*"
-        clips, notes = protocols.fold_split(clips, fold_of, fold or 1, seed, where)
+        test_files = folder / f"{first}_* to {first + ACTORS_PER_FOLD - 1}_*"
+        clips, notes = protocols.fold_split(clips, fold_of, fold or 1, seed, test_files)
     elif protocol == "tfds-split":
         split_of = _tfds_split()
         clips = protocols.assign(clips, {c.clip_id: split_of[_actor(c)] for c in clips})
@@ -121,7 +121,7 @@ def _actor(clip: Clip) -> int:
 
 
 def _tfds_split() -> dict[int, str]:
-    """Actor -> split: all 91 shuffled by NumPy's old generator from seed 0, as TFDS does."""
+    """Map actor to split: all 91 shuffled by NumPy's legacy generator with seed 0, as in TFDS."""
     actors = np.arange(FIRST_ACTOR, FIRST_ACTOR + ACTORS).tolist()
     np.random.RandomState(0).shuffle(actors)
     ends = (TFDS_TRAINED, TFDS_TRAINED + TFDS_VALIDATED)
@@ -132,7 +132,7 @@ def _tfds_split() -> dict[int, str]:
 
 
 def _clip(path: Path) -> Clip:
-    """A clip from its file's name, in split ``train`` for now."""
+    """A clip from its file name, provisionally in split ``train``."""
     fields = path.stem.split("_")
     actor = int(fields[0]) if fields[0].isdecimal() else 0
     if (

@@ -15,18 +15,18 @@ from m3net_tf.datasets.audio import Audio, fit_length, from_pcm16, read_audio, t
 from m3net_tf.datasets.clips import SPLITS, Clip, DatasetInfo, is_label
 from m3net_tf.errors import ConfigError, DataError
 
-READERS = 4  # threads that decode files side by side; libsndfile works outside Python's lock
+READERS = 4  # threads that decode files; libsndfile releases Python's global lock
 
 
 @dataclasses.dataclass(frozen=True)
 class AudioDataset:
-    """Clips with their splits; sound is read or made only when asked for.
+    """Clips with their splits; sound is read or synthesised on demand.
 
     Attributes:
         info: description, with the protocol in use.
         clips: all clips of all splits.
-        synthesise: makes the float samples of a clip that has no file.
-        noise: pieces of background noise that training may mix in (never the test's).
+        synthesise: computes the float samples of a clip without a file.
+        noise: background noise that training may mix in (never that of the test split).
     """
 
     info: DatasetInfo
@@ -49,11 +49,11 @@ class AudioDataset:
         if repeated:
             raise DataError(f"{name}: clip {repeated[0]} is listed twice; correct the clip list")
         for clip in self.clips:
-            strange = [label for label in clip.all_labels if label not in labels]
-            if strange or clip.split not in SPLITS:
+            unknown = [label for label in clip.all_labels if label not in labels]
+            if unknown or clip.split not in SPLITS:
                 raise DataError(
                     f"{name}: clip {clip.clip_id} has the unknown label or split "
-                    f"{(strange or [clip.label])[0]!r}/{clip.split!r}; correct the clip list"
+                    f"{(unknown or [clip.label])[0]!r}/{clip.split!r}; correct the clip list"
                 )
 
     def split(self, name: str) -> tuple[Clip, ...]:
@@ -66,18 +66,18 @@ class AudioDataset:
         """Class indices of clips, shape (clips,).
 
         Raises:
-            ConfigError: the clips have several labels each; take :meth:`label_matrix`.
+            ConfigError: a clip may have several labels; use :meth:`label_matrix`.
         """
         if self.info.multi_label:
             raise ConfigError(
-                f"data set {self.info.name} has several labels a clip, so there is no one class "
-                "index; choose a single-label data set or use label_matrix"
+                f"data set {self.info.name} has several labels per clip, so there is no single "
+                "class index; choose a single-label data set or use label_matrix"
             )
         index = {label: i for i, label in enumerate(self.info.labels)}
         return np.array([index[clip.label] for clip in clips], np.int32)
 
     def label_matrix(self, clips: Iterable[Clip]) -> npt.NDArray[np.float32]:
-        """1 where a clip has a class, else 0, shape (clips, classes); for any data set."""
+        """1 if a clip has a class, else 0, shape (clips, classes); for any data set."""
         clips = tuple(clips)
         index = {label: i for i, label in enumerate(self.info.labels)}
         matrix = np.zeros((len(clips), len(index)), np.float32)
@@ -86,7 +86,7 @@ class AudioDataset:
         return matrix
 
     def read(self, clip: Clip) -> Audio:
-        """Samples of a clip at ``info.sample_rate_hz``, in the length they have, (samples,)."""
+        """Samples of a clip at ``info.sample_rate_hz`` in their original length, (samples,)."""
         if clip.path is None:
             if self.synthesise is None:
                 raise DataError(f"{self.info.name}: clip {clip.clip_id} has no file; fetch it")
@@ -102,8 +102,8 @@ class AudioDataset:
                     duration_s=clip.duration_s,
                 )
             except DataError as error:
-                again = ", or fetch the data again" if self.info.archives else ""
-                raise DataError(f"{error}{again}") from error
+                remedy = ", or fetch the data again" if self.info.archives else ""
+                raise DataError(f"{error}{remedy}") from error
         return audio if clip.gain == 1.0 else from_pcm16(to_pcm16(audio * clip.gain))
 
     def load(self, clip: Clip) -> Audio:
@@ -111,7 +111,7 @@ class AudioDataset:
         return fit_length(self.read(clip), self.info.clip_samples, self.info.fit)
 
     def noise_clips(self) -> tuple[Clip, ...]:
-        """Background noise for augmentation, to be read with :meth:`read` (may be empty)."""
+        """Background noise for augmentation, for :meth:`read` (may be empty)."""
         return self.noise
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -120,7 +120,7 @@ class AudioDataset:
         return {s: {label: counts[s, label] for label in self.info.labels} for s in SPLITS}
 
     def clip_list_hash(self) -> dict[str, str]:
-        """SHA-256 of each split's sorted ``clip_id TAB labels`` lines: same hash, same clips."""
+        """SHA-256 of each split's sorted ``clip_id TAB labels`` lines."""
         return {
             name: hashlib.sha256(
                 "".join(
@@ -131,12 +131,12 @@ class AudioDataset:
         }
 
     def clip_list_digest(self) -> str:
-        """One SHA-256 over the three splits' clip lists."""
+        """SHA-256 of the three splits' clip lists."""
         lists = "".join(f"{name} {value}\n" for name, value in self.clip_list_hash().items())
         return hashlib.sha256(lists.encode()).hexdigest()
 
     def shared_groups(self) -> dict[str, tuple[str, ...]]:
-        """Groups that occur in more splits than they may, with those splits."""
+        """Groups that are in more splits than allowed, with those splits."""
         where: dict[str, set[str]] = {}
         for clip in self.clips:
             where.setdefault(clip.group, set()).add(clip.split)
@@ -148,23 +148,23 @@ class AudioDataset:
         }
 
     def leak(self) -> float:
-        """Share of the test clips whose group is also trained on (0 under an honest protocol)."""
+        """Share of the test clips whose group is also in training (0 without leaks)."""
         trained = {clip.group for clip in self.clips if clip.split == "train"}
         test = self.split("test")
         return sum(clip.group in trained for clip in test) / max(1, len(test))
 
     def check_classes(self, folder: Path | None = None) -> None:
-        """Prove that there is something to train on, and every class of a single-label set in it.
+        """Require training clips, and in a single-label data set some of each class.
 
         Raises:
-            DataError: naming a class that has no training clip, and the folder.
+            DataError: a class has no training clip; the message names it and the folder.
         """
         trained = {
             label for clip in self.clips if clip.split == "train" for label in clip.all_labels
         }
         if not trained:
             raise DataError(
-                f"{folder or self.info.name}: there is no training clip; "
+                f"{folder or self.info.name}: has no training clip; "
                 "add files, fetch the data again or choose another protocol or fold"
             )
         for label in self.info.labels:
@@ -175,16 +175,16 @@ class AudioDataset:
                 )
 
     def check_trainable(self) -> None:
-        """Prove that there are classes to tell apart, and clips in each split.
+        """Require two classes or more, and clips in each split.
 
         Raises:
-            DataError: one class, or a split without clips, with the counts and what to do.
+            DataError: there is only one class, or a split has no clips.
         """
         name, labels = self.info.name, self.info.labels
         if len(labels) < 2:
             raise DataError(
-                f"{name}: there is one class only, {labels[0]!r} ({len(self.clips)} clips): add a "
-                "folder of other sounds, such as 'other', to tell it from"
+                f"{name}: there is only one class, {labels[0]!r} ({len(self.clips)} clips): add a "
+                "folder of other sounds, such as 'other'"
             )
         counts = {split: len(self.split(split)) for split in SPLITS}
         for split, count in counts.items():
@@ -196,7 +196,7 @@ class AudioDataset:
                 )
 
     def broken(self) -> dict[str, str]:
-        """Clips that cannot be read, with the reason; decodes every file."""
+        """Decode every file and return the clips that cannot be read, with the reasons."""
 
         def reason(clip: Clip) -> str:
             try:
@@ -210,7 +210,7 @@ class AudioDataset:
             return {c.clip_id: r for c, r in zip(self.clips, reasons, strict=True) if r}
 
     def without_broken(self) -> "AudioDataset":
-        """The same data set less what cannot be read; its protocol and notes say what is gone."""
+        """The data set without unreadable clips, which its protocol and notes report."""
         broken = self.broken()
         if not broken:
             return self
@@ -223,10 +223,10 @@ class AudioDataset:
         return dataclasses.replace(self, info=info, clips=clips)
 
     def check_disjoint(self) -> None:
-        """Prove that no group is on two sides.
+        """Require that no group is in several splits.
 
         Raises:
-            DataError: naming a group that is, and the splits it is in.
+            DataError: the message names a shared group and its splits.
         """
         for group, splits in self.shared_groups().items():
             raise DataError(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One file over HTTP: interrupted downloads resume behind the bytes that are there."""
+"""Downloads a file over HTTP; an interrupted download resumes after the bytes on disk."""
 
 import os
 import shutil
@@ -16,12 +16,12 @@ from m3net_tf.errors import DataError
 from m3net_tf.progress import Log
 
 TIMEOUT_S, PROGRESS_S = 30.0, 2.0
-TRIES = 5  # in a row without a new byte
+TRIES = 5  # consecutive attempts without a new byte
 _BLOCK = 1 << 16
 
 
 def forget_part(part: Path) -> None:
-    """Delete the bytes of a download and the record of their source."""
+    """Delete a partial download and the record of its source."""
     part.unlink(missing_ok=True)
     _state_of(part).unlink(missing_ok=True)
 
@@ -31,7 +31,7 @@ def _state_of(part: Path) -> Path:
 
 
 class Downloader:
-    """Pooch's ``downloader``: one file over HTTP, resumed where an earlier try stopped.
+    """Pooch's ``downloader``: fetches one file over HTTP and resumes earlier attempts.
 
     Attributes:
         part: file that holds the bytes until the download is complete.
@@ -42,7 +42,7 @@ class Downloader:
         self._shown_s = 0.0
 
     def __call__(self, url: str, output_file: str, pooch: Any, check_only: bool = False) -> None:
-        """Bring the file to ``output_file``; the part stays until its checksum is known."""
+        """Download to ``output_file``; the part is kept until the checksum has been verified."""
         if urlsplit(url).scheme in ("http", "https"):
             self._fetch(url)
         else:
@@ -54,7 +54,7 @@ class Downloader:
             shutil.copyfile(self.part, output_file)
 
     def _copy(self, url: str) -> None:
-        """A file of this machine."""
+        """Copy a local file."""
         parts = urlsplit(url)
         source = Path(unquote(parts.path) if parts.scheme == "file" else url).expanduser()
         if parts.scheme not in ("", "file") or not source.is_file():
@@ -62,7 +62,7 @@ class Downloader:
         shutil.copyfile(source, self.part)
 
     def _fetch(self, url: str) -> None:
-        """Try until the file is whole or nothing comes any more."""
+        """Retry until the file is complete or no more bytes arrive."""
         failures, reason = 0, ""
         while failures < TRIES:
             before = self._size()
@@ -84,7 +84,7 @@ class Downloader:
         return self.part.stat().st_size if self.part.exists() else 0
 
     def _try(self, url: str) -> bool:
-        """One request; whether the file is whole after it."""
+        """Send one request; return whether the file is complete."""
         state_path = _state_of(self.part)
         state = read_json(state_path) if state_path.exists() else {}
         size = self._size()
@@ -98,19 +98,19 @@ class Downloader:
             if state.get("tag"):
                 headers["If-Range"] = state["tag"]
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as reply:
-            if reply.status_code == 416:  # nothing there: the file has changed
+            if reply.status_code == 416:  # range not satisfiable: the file has changed
                 forget_part(self.part)
                 return False
             if reply.status_code == 429 or reply.status_code >= 500:
                 raise requests.HTTPError(f"HTTP status {reply.status_code}")
             if reply.status_code not in (200, 206):
                 raise DataError(
-                    f"{url}: the server answers {reply.status_code} ({reply.reason}); "
+                    f"{url}: the server returns {reply.status_code} ({reply.reason}); "
                     "choose a mirror with --url or get the data by hand"
                 )
             start, total = _content_range(reply, size)
             if start not in (0, size):
-                raise DataError(f"{url}: the server sends the wrong piece; choose another mirror")
+                raise DataError(f"{url}: the server sends the wrong range; choose another mirror")
             tag = reply.headers.get("ETag", "")
             tag = "" if tag.startswith("W/") else tag
             tag = tag or reply.headers.get("Last-Modified", "")
@@ -119,7 +119,7 @@ class Downloader:
                 raise DataError(
                     f"{self.part.parent}: has {free / 1e9:.1f} GB free, but "
                     f"{self.part.stem} needs {(total - start) / 1e9:.1f} GB more; "
-                    "free some room or choose another DATA_DIR"
+                    "free some space or choose another DATA_DIR"
                 )
             with self.part.open("ab") as file:
                 file.truncate(start)
@@ -131,7 +131,7 @@ class Downloader:
         self, reply: requests.Response, file: IO[bytes], done: int, total: int | None
     ) -> None:
         began_s, first = time.monotonic(), done
-        # read1 gives what has come; iter_content would drop a block that breaks off within.
+        # read1 returns the bytes received so far; iter_content would drop an incomplete block.
         while block := reply.raw.read1(_BLOCK):
             file.write(block)
             done += len(block)
@@ -144,7 +144,7 @@ class Downloader:
 
 
 def _content_range(reply: requests.Response, size: int) -> tuple[int, int | None]:
-    """First byte and length of the whole file that a reply announces."""
+    """First byte and length of the whole file, from the reply's headers."""
     if reply.status_code == 200:
         length = reply.headers.get("Content-Length")
         return 0, int(length) if length else None

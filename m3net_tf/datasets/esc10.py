@@ -3,15 +3,15 @@
 
 Classes: dog, rooster, rain, sea_waves, crackling_fire, crying_baby, sneezing, clock_tick,
     helicopter, chainsaw.
-Clips: 400 of 5 s (40 a class), in ESC-50's five folds of 80.
+Clips: 400 of 5 s (40 per class), in ESC-50's five folds of 80.
 Rate: 44.1 kHz, 16 bit, mono; delivered at 16 kHz (soxr).
 Licence: CC BY 3.0.
 Citation: K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multimedia 2015.
-Size: about 600 MB compressed, as it comes with ESC-50.
+Size: about 600 MB compressed, as part of ESC-50.
 Protocols: those of :mod:`m3net_tf.datasets.esc50`, ``official-5fold`` first.
 Download: that of ESC-50, one folder ``esc50`` for both.
 
-Layout: as ESC-50's; other classes' clips may be there or not.
+Layout: that of ESC-50; clips of other classes may be missing.
 """
 
 import dataclasses
@@ -53,4 +53,4 @@ def build(
         sample_rate_hz: rate of delivery.
     """
     info = delivered(INFO, fit=fit, sample_rate_hz=sample_rate_hz)
-    return esc50.listed(dataclasses.replace(info, protocol=protocol, fold=fold), root, seed)
+    return esc50.list_clips(dataclasses.replace(info, protocol=protocol, fold=fold), root, seed)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ESC-50: fifty kinds of environmental sound.
+"""ESC-50: fifty kinds of environmental sounds.
 
 Classes: 50, ten each of animals, nature and water, human non-speech, interior and domestic, and
     urban sounds; ``labels`` are in the order of the table's ``target``.
-Clips: 2 000 of 5 s (40 a class), short sounds padded with zeros by the publisher, in five folds.
+Clips: 2 000 of 5 s (40 per class) in five folds; the publisher padded short sounds with zeros.
 Rate: 44.1 kHz, 16 bit, mono; delivered at 16 kHz (soxr).
 Licence: CC BY-NC 3.0.
 Citation: K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multimedia 2015.
@@ -12,13 +12,13 @@ Protocols:
     ``official-5fold`` (default): ``fold`` tests, the next one (after 5 comes 1) validates, the
     others train. Group = src_file, the Freesound recording; no recording is in two folds.
     ``grouped``: 6:2:2 at random, whole recordings.
-    ``paper-random``: 6:2:2 at random over all clips. It LEAKS: clips out of one recording land on
-    both sides. Never compare it with the official folds.
-Download: GitHub's archive of the repository. GitHub makes it again from time to time, so it has no
-    lasting checksum: the first download is trusted and its SHA-256 recorded.
+    ``paper-random``: 6:2:2 at random over all clips. It LEAKS: clips of one recording are in
+    several splits. Never compare it with the official folds.
+Download: GitHub's archive of the repository. GitHub regenerates it from time to time, so it has no
+    permanent checksum: the first download is trusted and its SHA-256 recorded.
 
 Layout: ``audio/*.wav`` and ``meta/esc50.csv`` in ``DATA_DIR`` or in one folder inside it. A
-partial copy works with the folds that are there.
+partial copy works with the available folds.
 """
 
 import dataclasses
@@ -79,11 +79,11 @@ def build(
         sample_rate_hz: rate of delivery.
     """
     info = delivered(INFO, fit=fit, sample_rate_hz=sample_rate_hz)
-    return listed(dataclasses.replace(info, protocol=protocol, fold=fold), root, seed)
+    return list_clips(dataclasses.replace(info, protocol=protocol, fold=fold), root, seed)
 
 
-def listed(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
-    """The clips of the classes in ``info.labels``, split by ``info.protocol`` and ``info.fold``."""
+def list_clips(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
+    """List the clips of ``info.labels``, split by ``info.protocol`` and ``info.fold``."""
     root = find_root(root, TABLE)
     total = CLIPS_PER_CLASS * len(info.labels)
     clips, fold_of = _read_metadata(root, info)
@@ -93,8 +93,8 @@ def listed(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
         folds = ", ".join(map(str, sorted(set(fold_of.values()))))
         info = partial_copy(info, f"folds {folds} of {FOLDS}", len(clips), total)
     if protocol == "official-5fold":
-        where = root / f"audio/{fold}-*.wav"
-        clips, notes = protocols.fold_split(clips, fold_of, fold, seed, where)
+        test_files = root / f"audio/{fold}-*.wav"
+        clips, notes = protocols.fold_split(clips, fold_of, fold, seed, test_files)
     elif protocol == "grouped":
         clips = protocols.grouped_split(clips, seed)
     else:
@@ -104,7 +104,7 @@ def listed(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
 
 
 def _read_metadata(root: Path, info: DatasetInfo) -> tuple[list[Clip], dict[str, int]]:
-    """The clips of the folds that are there, and clip name -> fold."""
+    """The clips of the available folds, and a map of clip name to fold."""
     path = root / TABLE
     rows = read_table(path, COLUMNS)
     present = {p.name for p in (root / "audio").glob("*.wav")}

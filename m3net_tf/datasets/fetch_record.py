@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the archives of a data set come from and what became of them, in one JSON file."""
+"""Records the sources and states of a data set's archives in a JSON file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,46 +12,46 @@ Facts = dict[str, Any]
 
 
 class FetchRecord:
-    """Where archives come from and what became of them, kept in one JSON file."""
+    """Sources and states of archives, stored in a JSON file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         archives = read_json(path).get("archives") if path.is_file() else {}
         if not isinstance(archives, dict):
-            raise DataError(f"{path} is no record of downloads: delete it and run again")
+            raise DataError(f"{path} is not a download record: delete it and run again")
         self._archives: dict[str, Facts] = archives
 
     def get(self, name: str) -> Facts:
-        """The facts of an archive, empty for a new one."""
+        """The facts of an archive; empty for a new one."""
         return self._archives.get(name, {})
 
     def checksum(self, name: str, key: str) -> str:
-        """Checksum of a volume of the archive ``key`` that was once unpacked well, else ''."""
+        """Checksum of a volume of the archive ``key`` if that was unpacked, else ''."""
         return self.get(name).get("checksum", "") if "folder" in self.get(key) else ""
 
     def begin(self, name: str, source: str) -> None:
-        """Note where an archive is about to come from."""
+        """Record the source of an archive before its download."""
         if self.get(name).get("url") != source:
             self._archives[name] = {"url": source}
             self._write()
 
-    def place(self, key: str, fetched: Mapping[str, Facts], place: Path) -> None:
-        """Note the folder that an archive becomes, right before it does: it is good, then.
+    def place(self, key: str, fetched: Mapping[str, Facts], folder: Path) -> None:
+        """Record the folder of an unpacked archive right before it is moved there.
 
         Args:
             key: name of the archive.
             fetched: the facts of each of its volumes.
-            place: the folder.
+            folder: the folder.
         """
         for name, facts in fetched.items():
             self._archives[name] = {**facts}
-        self._archives[key]["folder"] = place.name
+        self._archives[key]["folder"] = folder.name
         self._write()
 
     def unpacked(self, name: str) -> bool:
-        """Whether the archive's folder is there; it comes by one rename, so it is whole."""
-        place = self.get(name).get("folder")
-        return place is not None and (self.path.parent / place).is_dir()
+        """Whether the archive's folder exists; it is created by one rename, so it is complete."""
+        folder = self.get(name).get("folder")
+        return folder is not None and (self.path.parent / folder).is_dir()
 
     def _write(self) -> None:
         write_json(self.path, {"archives": self._archives})

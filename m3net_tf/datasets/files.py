@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables and files in the folder of a data set."""
+"""Finds files and reads tables in the folder of a data set."""
 
 import csv
 import os
@@ -10,18 +10,18 @@ from m3net_tf.errors import DataError
 
 
 def find_root(folder: Path, marker: str) -> Path:
-    """The folder itself if the glob ``marker`` matches in it, else its only subfolder with one."""
+    """The folder if the glob ``marker`` matches in it, else its only subfolder with a match."""
     if any(folder.glob(marker)):
         return folder
     folders = [p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".")]
-    inside = [path for path in folders if any(path.glob(marker))]
-    return inside[0] if len(inside) == 1 else folder
+    matching = [path for path in folders if any(path.glob(marker))]
+    return matching[0] if len(matching) == 1 else folder
 
 
 def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """Files with one of these endings, in small letters, anywhere in a folder, sorted.
+    """Files with one of these suffixes (lower case) anywhere below a folder, sorted.
 
-    However deep folders lie in one another; links to folders are not followed.
+    Nesting may be arbitrarily deep; links to folders are not followed.
     """
     files: list[Path] = []
     folders = [str(folder)] if folder.is_dir() else []

@@ -4,7 +4,7 @@
 Classes: the names of the folders, or of the table's column ``label``, in alphabetical order; with
     silence (below) also ``_silence_``.
 Clips: every .wav, .flac, .ogg, .mp3 or .aiff file below a class folder, or every row of the table;
-    nothing hidden (``.venv``).
+    hidden files and folders (``.venv``) are skipped.
 Rate: any; delivered mono at ``sample_rate_hz`` (16 kHz, soxr) in ``clip_s`` (1 s).
 Licence: yours.
 Citation: none.
@@ -13,22 +13,22 @@ Protocols:
     ``auto`` (default): the first of the following that the data allow.
     ``listed-split``: the table's column ``split`` (train, validation, test), or folders of these
     names above the class folders.
-    ``grouped``: 6:2:2 at random, whole groups. A group is the table's column ``group``, or what
-    the first bracket of the regular expression ``group_pattern`` matches in the path, such as
-    ``group_pattern="(speaker[0-9]+)_"``; ``m3net data check folder --suggest`` guesses one.
-    ``stratified-random``: 6:2:2 at random, class by class, whatever the groups: it LEAKS where
-    files belong together (one recording, one speaker). Say which do, and use ``grouped``.
+    ``grouped``: 6:2:2 at random, whole groups. A group is the table's column ``group``, or the
+    match of the first parentheses of the regular expression ``group_pattern`` in the path, such as
+    ``group_pattern="(speaker[0-9]+)_"``; ``m3net data check folder --suggest`` suggests patterns.
+    ``stratified-random``: 6:2:2 at random, class by class, ignoring groups: it LEAKS if several
+    files come from one recording or speaker. In that case give the groups and use ``grouped``.
 
 Layout: ``<class>/**/*.wav`` or ``<split>/<class>/**/*.wav`` in ``DATA_DIR``; or a table there
-(``table="clips.csv"``) with the columns path, label and, if you like, split and group; paths are
+(``table="clips.csv"``) with the columns path, label and, optionally, split and group; paths are
 relative to the table.
 
-Silence: live detection gets silence most of its time, so it needs a class of it. Put recordings of
-your background, each of ten windows or more, into ``_background_noise_/*.wav`` next to the class
-folders: pieces of them become the class ``_silence_``, a tenth of the other clips in each split
+Silence: live detection gets silence most of the time, so it needs a class for it. Put background
+recordings, each of ten windows or more, into ``_background_noise_/*.wav`` next to the class
+folders. Excerpts become the class ``_silence_``, a tenth of the other clips in each split
 (``silence_percentage``), and training mixes them into other sounds. Without such recordings
-``silence_percentage=10`` makes the class of artificial noise. Classes named silence, background,
-noise, unknown or other (also as ``_unknown_``) make no events in live detection.
+``silence_percentage=10`` creates the class from artificial noise. Classes named silence,
+background, noise, unknown or other (also as ``_unknown_``) trigger no events in live detection.
 """
 
 import dataclasses
@@ -47,9 +47,9 @@ from m3net_tf.datasets.noise import (
     NOISE_FOLDER,
     SILENCE,
     cut_silence,
-    made_silence,
     noise_parts,
     synthesise_silence,
+    synthetic_silence,
 )
 from m3net_tf.datasets.protocols import UnsuitedProtocolError
 from m3net_tf.datasets.registry import register
@@ -95,10 +95,10 @@ def build(
 
     Options:
         table: CSV file in the folder; empty lists the class folders.
-        classes: names of the class folders, as ``[yes, no]``; empty takes all folders.
-        group_pattern: regular expression with one bracket, searched in each clip's path.
-        silence_percentage: silence clips, in percent of the others; by default 10 where there is
-            a folder ``_background_noise_``, else none.
+        classes: names of the class folders, such as ``[yes, no]``; empty means all folders.
+        group_pattern: regular expression with one pair of parentheses, searched in each path.
+        silence_percentage: silence clips, in percent of the others; default: 10 with a folder
+            ``_background_noise_``, else none.
         fit: ``pad``, ``loop`` or ``crop`` to ``clip_s``.
         sample_rate_hz: rate of delivery.
         clip_s: length of delivery.
@@ -134,7 +134,7 @@ def build(
 
 
 def _chosen_protocol(clips: list[Clip], protocol: str, source: Path) -> tuple[str, bool]:
-    """The protocol, in place of ``auto`` one that suits the clips, and whether groups are known."""
+    """The protocol, with ``auto`` resolved, and whether groups are known."""
     listed = _column_is_full(clips, "split", source) if protocol == "auto" else None
     if listed is None:
         listed = all(clip.split for clip in clips)
@@ -158,7 +158,7 @@ def _chosen_protocol(clips: list[Clip], protocol: str, source: Path) -> tuple[st
 def _split(
     clips: list[Clip], protocol: str, seed: int, *, groups_known: bool
 ) -> tuple[list[Clip], tuple[str, ...]]:
-    """The clips with the splits of a protocol that suits them, and notes on how."""
+    """The clips with the splits of a suitable protocol, and notes on the split."""
     unknown = (
         "groups unknown: clips of one speaker or recording may be on both sides; set group_pattern "
         "to rule it out (m3net data check folder --suggest guesses it)",
@@ -177,24 +177,24 @@ def _split(
 
 
 def _require_every_class(clips: list[Clip], root: Path, protocol: str, seed: int) -> None:
-    """Refuse a drawn split in which a class is trained but not tested, or the other way round."""
+    """Refuse a random split in which a class lacks training, validation or test clips."""
     for label in sorted({clip.label for clip in clips}):
-        own = [clip for clip in clips if clip.label == label]
-        counts = {split: sum(clip.split == split for clip in own) for split in SPLITS}
+        members = [clip for clip in clips if clip.label == label]
+        counts = {split: sum(clip.split == split for clip in members) for split in SPLITS}
         if all(counts.values()):
             continue
-        groups = len({clip.group for clip in own})
+        groups = len({clip.group for clip in members})
         by_group = protocol == "grouped"
-        having = f"{len(own)} clips" + (f" of {groups} groups" if by_group else "")
-        enough = groups > 3 if by_group else len(own) > 3
+        size = f"{len(members)} clips" + (f" of {groups} groups" if by_group else "")
+        enough = groups > 3 if by_group else len(members) > 3
         remedy = (
             "try another dataset.seed"
             if enough
-            else f"give it more{' groups' if by_group else ''} (4 at least), or remove it"
+            else f"add more{' groups' if by_group else ''} (at least 4), or remove it"
         )
         numbers = ", ".join(f"{count} {split}" for split, count in counts.items())
         raise DataError(
-            f"{root}: class {label!r} has {having}, which leaves {numbers} under protocol "
+            f"{root}: class {label!r} has {size}, which gives {numbers} under protocol "
             f"{protocol}, seed {seed}: {remedy}"
         )
 
@@ -202,32 +202,32 @@ def _require_every_class(clips: list[Clip], root: Path, protocol: str, seed: int
 def _silence(
     clips: list[Clip], noise: list[Clip], percentage: float | None, seed: int, info: DatasetInfo
 ) -> list[Clip]:
-    """The class ``_silence_``: cut out of the noise files, made where there are none."""
+    """The class ``_silence_``: cut from the noise files, or synthesised if there are none."""
     if percentage is None:
         percentage = SILENCE_PERCENTAGE if noise else 0.0
     check_number("folder", "silence_percentage", percentage, 0, 1000, whole=False)
     if percentage and any(clip.label == SILENCE for clip in clips):
         raise ConfigError(
-            f"folder: there is a class {SILENCE} already; set silence_percentage to 0, or rename "
+            f"folder: there is already a class {SILENCE}; set silence_percentage to 0, or rename "
             "that class"
         )
     silence: list[Clip] = []
     for split in SPLITS:
         count = round(sum(clip.split == split for clip in clips) * percentage / 100)
-        salt = seed if split == "train" else 0  # what is held out is the same for every seed
+        salt = seed if split == "train" else 0  # held-out clips are the same for every seed
         if noise:
             silence += cut_silence(noise, split, count, salt, info.sample_rate_hz, info.clip_s)
         else:
-            silence += made_silence(split, count, salt)
+            silence += synthetic_silence(split, count, salt)
     return silence
 
 
-def _column_is_full(clips: list[Clip], column: str, where: Path) -> bool:
-    """Whether all clips have a split or group; some is a mistake that would pass unseen."""
+def _column_is_full(clips: list[Clip], column: str, source: Path) -> bool:
+    """Whether all clips have a split or group; refuse a partly filled column."""
     lacking = [clip for clip in clips if not getattr(clip, column)]
     if lacking and len(lacking) < len(clips):
         raise DataError(
-            f"{where}: {len(lacking)} of {len(clips)} clips have no {column}, such as "
+            f"{source}: {len(lacking)} of {len(clips)} clips have no {column}, such as "
             f"{lacking[0].clip_id}; fill the column {column}, or leave it out"
         )
     return not lacking
@@ -236,12 +236,12 @@ def _column_is_full(clips: list[Clip], column: str, where: Path) -> bool:
 def _class_names(classes: Sequence[str]) -> tuple[str, ...]:
     names = [classes] if isinstance(classes, str) else classes
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"folder: classes is {classes!r}; give names of folders, as [yes, 'no']")
+        raise ConfigError(f"folder: classes is {classes!r}; give folder names, as [yes, 'no']")
     return tuple(name for name in names if name)
 
 
 def _folders(root: Path, classes: tuple[str, ...] = ()) -> Iterator[Clip]:
-    """Clips of class folders; the split is empty unless folders of splits stand above them."""
+    """Clips of class folders; the split is empty unless the class folders are in split folders."""
     folders = _subfolders(root)
     if folders and all(folder.name in SPLIT_NAMES for folder in folders):
         for folder in folders:
@@ -272,7 +272,7 @@ def _class_folders(root: Path, folders: list[Path], classes: tuple[str, ...]) ->
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    """Folders in a folder that may be classes, sorted."""
+    """Subfolders that may be classes, sorted."""
     return [
         path
         for path in sorted(folder.iterdir())
@@ -281,7 +281,7 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _sounds(folder: Path, *, deep: bool = True) -> list[Path]:
-    """Sound files of a folder and those below it, nothing hidden, sorted."""
+    """Sound files in a folder and its subfolders, without hidden ones, sorted."""
     if not deep:
         return [p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES and _visible(p)]
     return [
@@ -292,32 +292,32 @@ def _sounds(folder: Path, *, deep: bool = True) -> list[Path]:
 
 
 def _require_class_folders(root: Path, folders: list[Path]) -> None:
-    """Refuse a folder that holds data sets, whose classes would be taken for one class each.
+    """Refuse a folder that contains data sets, each of which would become one class.
 
-    Class folders without a file of their own hold folders of speakers or recordings, whose names
-    come again from class to class. Where they do not, the folder is probably one level too high.
+    Class folders without sound files contain folders of speakers or recordings, whose names occur
+    in several classes. If they do not, the folder is probably one level too high.
     """
     if any(_sounds(folder, deep=False) for folder in folders):
         return
-    inside = [
+    names_inside = [
         {path.name for path in _subfolders(folder) if _sounds(path, deep=False)}
         for folder in folders
     ]
-    names = Counter(name for part in inside for name in part)
-    shared = sum(count for count in names.values() if count > 1)
-    if all(inside) and shared >= names.total() / 2:
+    counts = Counter(name for names in names_inside for name in names)
+    shared = sum(count for count in counts.values() if count > 1)
+    if all(names_inside) and shared >= counts.total() / 2:
         return
     candidates = _data_sets_below(root)
     if candidates:
         raise DataError(
-            f"{root}: is not a folder of class folders: none of them has sounds of its own. "
-            f"{_named(candidates)} to be the data set: give DATA_DIR={candidates[0]}; or, if the "
-            "folders here are the classes, name them by option classes"
+            f"{root}: is not a folder of class folders: none of them contains sounds directly. "
+            f"{_named(candidates)} to be the data set: give DATA_DIR={candidates[0]}; or, if these "
+            "folders are the classes, name them by option classes"
         )
 
 
 def _data_sets_below(root: Path) -> list[Path]:
-    """Folders below a folder that look like data sets: two folders or more with sounds in them."""
+    """Folders below a folder that look like data sets: with two or more folders of sounds."""
     level, candidates = [root], []
     for _ in range(_SEARCH_DEPTH):
         level = [path for folder in level for path in _subfolders(folder)]
@@ -342,7 +342,7 @@ def _named(folders: list[Path]) -> str:
 
 
 def _table(path: Path) -> Iterator[Clip]:
-    """Clips of a table; split and group are empty where it has no such column."""
+    """Clips of a table; split and group are empty if it has no such column."""
     for line, row in enumerate(read_table(path, ("path", "label")), start=2):
         split = row.get("split", "")
         if not row["path"] or not row["label"] or (split and split not in SPLIT_NAMES):
@@ -358,17 +358,17 @@ def _table(path: Path) -> Iterator[Clip]:
 
 
 def _grouped(clips: list[Clip], pattern: str) -> list[Clip]:
-    """The clips with the groups that a regular expression finds in their names."""
+    """The clips with groups that a regular expression extracts from their names."""
     try:
         expression = re.compile(pattern)
     except re.error as error:
         raise ConfigError(
-            f"folder: group_pattern {pattern!r} is no regular expression ({error}); correct it"
+            f"folder: group_pattern {pattern!r} is not a regular expression ({error}); correct it"
         ) from None
     if expression.groups < 1:
         raise ConfigError(
-            f"folder: group_pattern {pattern!r} has no brackets; put them around what names the "
-            "group"
+            f"folder: group_pattern {pattern!r} has no parentheses; put them around the group's "
+            "name"
         )
     grouped = []
     for clip in clips:

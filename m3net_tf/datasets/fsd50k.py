@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FSD50K: 200 kinds of sound out of the AudioSet ontology; a clip may have several.
+"""FSD50K: 200 kinds of sound from the AudioSet ontology; a clip may have several.
 
 Classes: 200, in the order of ``vocabulary.csv``; multi-label, scored by mean average precision.
 Clips: 51 197 of 0.3 to 30 s: 40 966 for development (36 796 train, 4 170 validate), 10 231 test.
 Rate: 44.1 kHz, 16 bit, mono; delivered at 16 kHz (soxr).
-Licence: CC BY 4.0 as a whole; each clip has a Creative Commons licence of its own.
+Licence: CC BY 4.0 as a whole; each clip has its own Creative Commons licence.
 Citation: E. Fonseca, X. Favory, J. Pons, F. Font, X. Serra, "FSD50K: An Open Dataset of
     Human-Labeled Sound Events", IEEE/ACM TASLP 30, 2022.
 Size: about 25 GB compressed, 34 GB unpacked.
 Protocol: ``official-split``: the column ``split`` of ``dev.csv`` (train, val), ``eval.csv`` tests.
-    Group = the Freesound sound; who uploaded it is not in these tables.
-Download: split zip archives from Zenodo, MD5 as published there. Their volumes are read in place,
+    Group = the Freesound sound; the tables do not name the uploader.
+Download: split zip archives from Zenodo, MD5 as published there. Their volumes are read directly,
     without joining them first.
 
 Layout: ``FSD50K.ground_truth/{dev,eval,vocabulary}.csv``, ``FSD50K.dev_audio/*.wav`` and
 ``FSD50K.eval_audio/*.wav`` in ``DATA_DIR`` or in one folder inside it. A partial copy works with
-the clips that are there.
+the available clips.
 
-A clip is padded or cut at its end to ``clip_s`` (10 s).
+A clip is padded or truncated to ``clip_s`` (10 s).
 """
 
 import csv
@@ -111,7 +111,7 @@ def build(
     if not clips:
         raise DataError(
             f"{root}: has none of the listed clips in {', '.join(FOLDERS.values())}; "
-            "point DATA_DIR at the folder that holds them or fetch them again"
+            "point DATA_DIR at the folder that contains them or fetch them again"
         )
     if len(clips) != CLIPS:
         info = partial_copy(info, f"{len(clips)} of {CLIPS} clips", len(clips), CLIPS)
@@ -119,7 +119,7 @@ def build(
 
 
 def _vocabulary(root: Path) -> tuple[str, ...]:
-    """Class names in their order: rows of number, name and ontology id, without a header."""
+    """Class names in order, from rows of number, name and ontology id without a header."""
     path = root / TABLES / "vocabulary.csv"
     if not path.is_file():
         raise DataError(

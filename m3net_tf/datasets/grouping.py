@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which clips of a folder belong together, guessed from their names: ``group_pattern``."""
+"""Guesses the option ``group_pattern``, which names the groups, from the names of clips."""
 
 import dataclasses
 import re
@@ -24,14 +24,14 @@ _KNOWN = ("([^/]+)_nohash_", "/([^/]+)/[^/]+$")
 
 @dataclasses.dataclass(frozen=True)
 class Suggestion:
-    """A pattern that may name the groups, and what it makes of the clips.
+    """A pattern that may name the groups, and the groups that it gives.
 
     Attributes:
-        pattern: for option ``group_pattern``.
+        pattern: value for option ``group_pattern``.
         groups: number of groups.
-        clips: fewest and most clips of a group.
-        classes: mean number of classes of a group.
-        example: a clip and the group that it gets.
+        clips: fewest and most clips per group.
+        classes: mean number of classes per group.
+        example: a clip and its group.
     """
 
     pattern: str
@@ -53,15 +53,15 @@ class Suggestion:
 
 
 def suggest_groups(clips: Sequence[Clip]) -> list[Suggestion]:
-    """Patterns that split the clips into groups which may be speakers or recordings, best first.
+    """Patterns that divide the clips into groups such as speakers or recordings, best first.
 
-    A pattern counts if it matches every clip and leaves each class at least three groups, so that
-    whole groups can train, validate and test. Groups that have clips of several classes, names
-    such as ``spk03`` and the beginning of a name speak for a pattern; a short number, which may
-    count the takes, speaks against it.
+    A pattern is valid if it matches every clip and gives each class at least three groups, so that
+    whole groups can train, validate and test. Its score rises if groups span several classes, have
+    names such as ``spk03`` or are at the beginning of a name; it falls for short numbers, which may
+    number the takes.
 
     Args:
-        clips: clips of the data set ``folder``; their names are compared, their groups are not.
+        clips: clips of the data set ``folder``; only their names and labels are used.
     """
     listed = [clip for clip in clips if not clip.synthetic]
     best: dict[tuple[str, ...], tuple[float, Suggestion]] = {}
@@ -77,11 +77,11 @@ def suggest_groups(clips: Sequence[Clip]) -> list[Suggestion]:
 
 
 def _candidates(clips: Sequence[Clip]) -> list[str]:
-    """Candidate patterns: common forms, then the fields of the file's name, named ones first."""
-    first, behind = "(?:^|/)", f"{_FIELD}{_BREAK}"
-    fields = [f"{first}{i * behind}({_FIELD}){_BREAK}[^/]*$" for i in range(_FIELDS)]
+    """Candidate patterns: words with numbers, common forms, then fields of the file name."""
+    start, skipped = "(?:^|/)", f"{_FIELD}{_BREAK}"
+    fields = [f"{start}{i * skipped}({_FIELD}){_BREAK}[^/]*$" for i in range(_FIELDS)]
     fields += [f"({_FIELD}){i * (_BREAK + _FIELD)}{_END}" for i in range(_FIELDS)]
-    fields.append(f"{first}([0-9]+)[^/0-9][^/]*$")
+    fields.append(f"{start}([0-9]+)[^/0-9][^/]*$")
     named = []
     for field in (*fields, *_KNOWN):
         groups = _groups(field, clips)
@@ -93,7 +93,7 @@ def _candidates(clips: Sequence[Clip]) -> list[str]:
 
 
 def _groups(pattern: str, clips: Sequence[Clip]) -> tuple[str, ...]:
-    """Each clip's group; empty where the pattern misses one."""
+    """Each clip's group; empty if the pattern does not match every clip."""
     expression = re.compile(pattern)
     matches = [expression.search(clip.clip_id) for clip in clips]
     if not all(match and match[1] for match in matches):
@@ -102,16 +102,16 @@ def _groups(pattern: str, clips: Sequence[Clip]) -> tuple[str, ...]:
 
 
 def _can_be_split(groups: Sequence[str], clips: Sequence[Clip]) -> bool:
-    """Whether each class has three groups or more, and groups more than one clip.
+    """Whether each class has at least three groups, and groups have more than one clip.
 
-    Numbers that come once in a class count its clips.
+    Numbers that occur only once in each class merely number its clips.
     """
     of_class: dict[str, set[str]] = {}
     for group, clip in zip(groups, clips, strict=True):
         of_class.setdefault(clip.label, set()).add(group)
     enough = min(map(len, of_class.values())) >= 3
-    counts = all(map(str.isdigit, groups)) and sum(map(len, of_class.values())) == len(groups)
-    return enough and not counts and len(clips) >= 1.5 * len(set(groups))
+    numbering = all(map(str.isdigit, groups)) and sum(map(len, of_class.values())) == len(groups)
+    return enough and not numbering and len(clips) >= 1.5 * len(set(groups))
 
 
 def _score(pattern: str, groups: Sequence[str], clips: Sequence[Clip]) -> float:
@@ -123,14 +123,14 @@ def _score(pattern: str, groups: Sequence[str], clips: Sequence[Clip]) -> float:
         spanning
         + 1.0 * bool(word and word[1].lower() in _SPEAKER_WORDS)
         + 0.5 * (pattern in _KNOWN)
-        + 0.5 * all(re.fullmatch("[0-9]{4,}", group) for group in groups)  # Freesound's, say
-        - 1.0 * all(re.fullmatch("[0-9]{1,2}", group) for group in groups)  # takes, perhaps
+        + 0.5 * all(re.fullmatch("[0-9]{4,}", group) for group in groups)  # such as Freesound's
+        - 1.0 * all(re.fullmatch("[0-9]{1,2}", group) for group in groups)  # probably takes
         - 0.1 * float(sizes.std() / sizes.mean())
     )
 
 
 def _classes(groups: Sequence[str], clips: Sequence[Clip]) -> float:
-    """Mean number of classes of a group."""
+    """Mean number of classes per group."""
     pairs = {(group, clip.label) for group, clip in zip(groups, clips, strict=True)}
     return len(pairs) / len(set(groups))
 

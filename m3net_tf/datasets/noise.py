@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Silence clips: pieces cut out of background recordings, or made of noise.
+"""Silence clips: excerpts of background recordings, or synthetic noise.
 
-A recogniser gets silence most of its time, and without a class for it each quiet moment is given
-to one of the others.
+A recogniser gets silence most of the time. Without a class for silence it assigns each quiet
+moment to another class.
 """
 
 import dataclasses
@@ -19,17 +19,17 @@ from m3net_tf.errors import DataError
 
 SILENCE, NOISE_FOLDER = "_silence_", "_background_noise_"
 NOISE_PARTS = {"train": (0.0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1.0)}
-_SLOPES = (0.0, 1.5)  # of made noise: power falls with frequency to this power
-_MADE_DB = (-90.0, -30.0)  # level of made silence, from a quiet microphone to a loud room
+_SLOPES = (0.0, 1.5)  # synthetic noise: power falls as frequency to this power
+_SYNTHETIC_DB = (-90.0, -30.0)  # level of synthetic silence, from a quiet microphone to a loud room
 
 
 def noise_parts(
     folder: Path, sample_rate_hz: int, clip_samples: int, remedy: str = "replace or delete the file"
 ) -> list[Clip]:
-    """Each split's part of each noise file in a folder, one clip a part.
+    """One clip for each split's part of each noise file in a folder.
 
     Args:
-        folder: the folder, which need not exist.
+        folder: the folder; it may be missing.
         sample_rate_hz: rate at which clips are delivered.
         clip_samples: samples of a delivered clip.
         remedy: how to fix an unreadable file, for the error's message.
@@ -43,7 +43,7 @@ def noise_parts(
             file = soundfile.info(path)
         except (soundfile.LibsndfileError, RuntimeError) as error:
             raise DataError(f"{path}: is not a readable sound file; {remedy}") from error
-        # What is resampled may round to one sample less.
+        # Resampling may give one sample less.
         spare = int(file.samplerate != sample_rate_hz)
         for split, (start, stop) in NOISE_PARTS.items():
             first = round(start * file.duration * sample_rate_hz)
@@ -71,54 +71,54 @@ def noise_parts(
 def cut_silence(
     parts: Sequence[Clip], split: str, count: int, salt: int, sample_rate_hz: int, clip_s: float
 ) -> Iterator[Clip]:
-    """Cut pieces at random places and volumes from a split's noise, in turn from each file.
+    """Cut excerpts at random positions and gains from a split's noise, from each file in turn.
 
     Args:
-        parts: what :func:`noise_parts` gave; at least one is of the split.
-        split: whose silence it is.
-        count: number of pieces.
-        salt: of the draw.
+        parts: result of :func:`noise_parts`; at least one part belongs to the split.
+        split: split of the excerpts.
+        count: number of excerpts.
+        salt: seed of the random draw.
         sample_rate_hz: rate at which clips are delivered.
-        clip_s: length of a piece.
+        clip_s: length of an excerpt.
     """
     parts = [clip for clip in parts if clip.split == split]
     clip_samples = round(clip_s * sample_rate_hz)
     for i in range(count):
         part = parts[i % len(parts)]
         draw = rank((salt, split, i))
-        place, volume = int(draw[:12], 16) / 16**12, int(draw[12:24], 16) / 16**12
-        room = round((part.duration_s or 0.0) * sample_rate_hz) - clip_samples
-        offset = round(place * room) / sample_rate_hz
+        position, gain = int(draw[:12], 16) / 16**12, int(draw[12:24], 16) / 16**12
+        last_start = round((part.duration_s or 0.0) * sample_rate_hz) - clip_samples
+        offset = round(position * last_start) / sample_rate_hz
         yield dataclasses.replace(
             part,
             clip_id=f"{SILENCE}/{split}-{i:04d}",
             start_s=part.start_s + offset,
             duration_s=clip_s,
-            gain=round(volume, 3),
+            gain=round(gain, 3),
         )
 
 
-def made_silence(split: str, count: int, salt: int) -> Iterator[Clip]:
-    """Clips without a file, to be made by :func:`synthesise_silence`; each is its own group."""
+def synthetic_silence(split: str, count: int, salt: int) -> Iterator[Clip]:
+    """Clips without a file, for :func:`synthesise_silence`; each is its own group."""
     for i in range(count):
         name = f"{SILENCE}/made-{salt}-{split}-{i:04d}"
         yield Clip(name, SILENCE, split, name, synthetic=True)
 
 
 def synthesise_silence(samples: int, clip: Clip) -> Audio:
-    """The sound of a clip of :func:`made_silence`, float32 of shape (samples,).
+    """The sound of a clip of :func:`synthetic_silence`, float32 of shape (samples,).
 
-    Its name decides level and spectrum, so it is the same on every machine of the same NumPy.
+    Its name determines level and spectrum, so equal NumPy versions give equal sounds.
     """
     rng = np.random.default_rng(int(rank(clip.clip_id)[:16], 16))
-    noise = made_noise(rng, samples)
-    level_db = rng.uniform(*_MADE_DB)
+    noise = coloured_noise(rng, samples)
+    level_db = rng.uniform(*_SYNTHETIC_DB)
     rms = float(np.sqrt(np.mean(np.square(noise, dtype=np.float64))))
     return noise * np.float32(10 ** (level_db / 20) / rms)
 
 
-def made_noise(rng: np.random.Generator, samples: int) -> Audio:
-    """Noise whose power falls with frequency, by a random slope, float32 of shape (samples,)."""
+def coloured_noise(rng: np.random.Generator, samples: int) -> Audio:
+    """Noise whose power falls with frequency at a random slope, float32 of shape (samples,)."""
     spectrum = np.fft.rfft(rng.standard_normal(samples))
     steps = np.maximum(np.arange(len(spectrum)), len(spectrum) / 400)  # flat below 20 Hz at 16 kHz
     return np.fft.irfft(spectrum * steps ** (-rng.uniform(*_SLOPES) / 2), samples).astype(

@@ -12,12 +12,12 @@ Citation: J. Engel et al., "Neural Audio Synthesis of Musical Notes with WaveNet
 Size: about 25 GB compressed, 40 GB unpacked.
 Protocols: ``official-split``: the publisher's three folders. Group = instrument. The publisher
     keeps the training instruments out of both other parts; validation and test share theirs.
-    ``paper-random``: 6:2:2 at random over all notes. It LEAKS: every instrument is on both sides.
-Download: three archives. No checksum is published for their JSON and WAV form: the first download
+    ``paper-random``: 6:2:2 at random over all notes. It LEAKS: every instrument is in all splits.
+Download: three archives. No checksum is published for their JSON/WAV form: the first download
     is trusted and its SHA-256 recorded.
 
 Layout: ``nsynth-{train,valid,test}/{examples.json,audio/*.wav}`` in ``DATA_DIR`` or in one folder
-inside it. A partial copy works with the notes that are there.
+inside it. A partial copy works with the available notes.
 """
 
 import dataclasses
@@ -74,7 +74,7 @@ def build(
     if not clips:
         raise DataError(
             f"{root}: has none of the folders {', '.join(FOLDERS.values())} with notes; "
-            "point DATA_DIR at the folder that holds them or fetch them again"
+            "point DATA_DIR at the folder that contains them or fetch them again"
         )
     info = dataclasses.replace(INFO, protocol=protocol)
     if len(clips) != CLIPS:
@@ -96,7 +96,7 @@ def build(
 
 
 def _notes(root: Path, split: str, field: str) -> Iterator[Clip]:
-    """The notes of one folder whose files are there; none where the folder is missing."""
+    """The notes of one folder whose files exist; none if the folder is missing."""
     folder = root / FOLDERS[split]
     table = folder / "examples.json"
     if not table.is_file():

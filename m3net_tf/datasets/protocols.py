@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ways to split a data set's clips that several data sets share.
+"""Splits of clips that several data sets use.
 
-Each takes clips and returns them with their splits; all random draws depend only on the seed and
-the clips' names, not on their order.
+Each function returns the clips with their splits. Random draws depend only on the seed and the
+clips' names, not on their order.
 """
 
 import dataclasses
@@ -14,37 +14,37 @@ from pathlib import Path
 from m3net_tf.datasets.clips import SPLITS, Clip
 from m3net_tf.errors import ConfigError, DataError
 
-RANDOM_SHARES = (0.6, 0.8)  # train up to here, validation up to here, the rest tests
+RANDOM_SHARES = (0.6, 0.8)  # end of training, end of validation
 HELD_OUT_SHARE = 0.2
 
 
 class MissingFoldError(DataError):
-    """A partial copy lacks the fold that was asked for."""
+    """A partial copy lacks the requested fold."""
 
 
 class UnsuitedProtocolError(ConfigError):
-    """The clips lack what a protocol splits by, as groups or a listed split."""
+    """The clips lack the groups or the listed split that a protocol needs."""
 
 
 def rank(key: Hashable) -> str:
-    """A reproducible random order: sort by this hash of a name (and a seed) instead of drawing."""
+    """Hash of a name (and a seed): sorting by it gives a reproducible random order."""
     return hashlib.sha256(str(key).encode()).hexdigest()
 
 
 def assign(clips: Iterable[Clip], split_of: Mapping[str, str]) -> list[Clip]:
-    """The clips with the splits that a map of their names gives."""
+    """The clips with their splits from a map of names."""
     return [dataclasses.replace(clip, split=split_of[clip.clip_id]) for clip in clips]
 
 
 def random_split(
     clips: Sequence[Clip], seed: int, shares: tuple[float, float] = RANDOM_SHARES
 ) -> list[Clip]:
-    """Clips at random whatever their group: leaks where groups have several clips.
+    """Split clips at random, ignoring groups: leaks if groups have several clips.
 
     Args:
         clips: all clips.
-        seed: of the order.
-        shares: where training and validation end, as shares of all clips.
+        seed: seed of the random order.
+        shares: ends of training and validation, as shares of all clips.
     """
     order = sorted(clips, key=lambda clip: rank((seed, clip.clip_id)))
     ends = [round(share * len(clips)) for share in shares]
@@ -56,7 +56,7 @@ def random_split(
 def stratified_split(
     clips: Sequence[Clip], seed: int, shares: tuple[float, float] = RANDOM_SHARES
 ) -> list[Clip]:
-    """:func:`random_split` class by class (the first label of several)."""
+    """:func:`random_split` class by class (by the first label)."""
     split_of: dict[str, str] = {}
     for label in {clip.label for clip in clips}:
         part = [clip for clip in clips if clip.label == label]
@@ -70,19 +70,21 @@ def grouped_split(
     test_share: float = HELD_OUT_SHARE,
     validation_share: float = HELD_OUT_SHARE,
 ) -> list[Clip]:
-    """Whole groups at random: about ``test_share`` of each class tests, and so on."""
+    """Split whole groups at random, with about ``test_share`` of each class in test."""
     split_of: dict[str, str] = {}
-    rest = list(clips)
+    remaining = list(clips)
     shares = {"test": test_share, "validation": validation_share / (1 - test_share)}
     for split, share in shares.items():
-        held = held_out_groups([c.group for c in rest], [c.label for c in rest], share, seed)
-        split_of |= {clip.clip_id: split for clip in rest if clip.group in held}
-        rest = [clip for clip in rest if clip.group not in held]
-    return assign(clips, {clip.clip_id: "train" for clip in rest} | split_of)
+        held = held_out_groups(
+            [c.group for c in remaining], [c.label for c in remaining], share, seed
+        )
+        split_of |= {clip.clip_id: split for clip in remaining if clip.group in held}
+        remaining = [clip for clip in remaining if clip.group not in held]
+    return assign(clips, {clip.clip_id: "train" for clip in remaining} | split_of)
 
 
 def hold_out_validation(clips: Sequence[Clip], seed: int, share: float) -> list[Clip]:
-    """Turn about ``share`` of the training clips, whole groups, into validation clips."""
+    """Move whole groups with about ``share`` of the training clips to validation."""
     trained = [clip for clip in clips if clip.split == "train"]
     held = held_out_groups([c.group for c in trained], [c.label for c in trained], share, seed)
     return [
@@ -92,22 +94,22 @@ def hold_out_validation(clips: Sequence[Clip], seed: int, share: float) -> list[
 
 
 def fold_split(
-    clips: Sequence[Clip], fold_of: Mapping[str, int], fold: int, seed: int, where: Path
+    clips: Sequence[Clip], fold_of: Mapping[str, int], fold: int, seed: int, test_files: Path
 ) -> tuple[list[Clip], tuple[str, ...]]:
-    """One fold tests, the next one that is there (after the last comes the first) validates.
+    """Test on one fold and validate on the next available one; the first follows the last.
 
-    With fewer than three folds none is left to validate on, so about a fifth of the training
-    groups, whole ones and class by class, validates instead.
+    With only two folds none is left for validation. Then whole groups with about a fifth of the
+    training clips of each class validate instead.
 
     Args:
-        clips: all clips that are there.
-        fold_of: clip name -> fold, counted from 1.
+        clips: all available clips.
+        fold_of: map of clip name to fold, counted from 1.
         fold: the test fold.
-        seed: of the validation groups in the case of two folds.
-        where: folder to name in errors.
+        seed: seed of the draw of validation groups if there are two folds.
+        test_files: folder or pattern of the test fold, for errors.
 
     Returns:
-        The clips with their splits, and notes on how.
+        The clips with their splits, and notes on the split.
 
     Raises:
         DataError: the test fold is missing (:class:`MissingFoldError`) or the only one.
@@ -115,11 +117,13 @@ def fold_split(
     folds = sorted({fold_of[clip.clip_id] for clip in clips})
     if fold not in folds:
         raise MissingFoldError(
-            f"{where}: folder of the test fold is missing; "
+            f"{test_files}: folder of the test fold is missing; "
             f"fetch it or choose from the folds {', '.join(map(str, folds))}"
         )
     if len(folds) == 1:
-        raise DataError(f"{where.parent}: only fold {fold} is there; fetch one more to train on")
+        raise DataError(
+            f"{test_files.parent}: only fold {fold} is available; fetch another one for training"
+        )
     following = folds[(folds.index(fold) + 1) % len(folds)] if len(folds) > 2 else None
     name = {fold: "test", following: "validation"}
     split = assign(clips, {c.clip_id: name.get(fold_of[c.clip_id], "train") for c in clips})
@@ -132,11 +136,11 @@ def fold_split(
 def held_out_groups(
     groups: Sequence[str], labels: Sequence[str], share: float, seed: int
 ) -> set[str]:
-    """Choose whole groups that together hold about ``share`` of each class's clips.
+    """Choose whole groups that together contain about ``share`` of each class's clips.
 
-    Groups are taken in a seeded random order, class by class, while they fit into the share;
-    the first always does unless it is the class's only one, so that each class with two groups
-    or more is on both sides.
+    Groups are chosen in a seeded random order, class by class, while they fit into the share. The
+    first is always chosen unless it is the class's only group, so each class with two or more
+    groups is both held out and not.
     """
     sizes: dict[str, Counter[str]] = {}
     for group, label in zip(groups, labels, strict=True):
@@ -147,10 +151,10 @@ def held_out_groups(
     chosen: set[str] = set()
     for members in by_label.values():
         total = sum(sizes[group].total() for group in members)
-        taken = 0
+        chosen_clips = 0
         for group in sorted(members, key=lambda g: rank((seed, g)))[: len(members) - 1]:
             size = sizes[group].total()
-            if taken == 0 or taken + size <= share * total:
+            if chosen_clips == 0 or chosen_clips + size <= share * total:
                 chosen.add(group)
-                taken += size
+                chosen_clips += size
     return chosen

@@ -11,19 +11,19 @@ Citation: S. R. Livingstone, F. A. Russo, "The Ryerson Audio-Visual Database of 
 Size: 208 MB compressed, about 510 MB unpacked.
 Protocols:
     ``speaker-independent`` (default): six folds of four actors in the order of their numbers, two
-    male and two female each. ``fold`` tests, the next one (after 6 comes 1) validates, the others
-    train. Group = actor. The publisher gives no split; these folds are ours.
+    male and two female. ``fold`` tests, the next one (after 6 comes 1) validates, the others
+    train. Group = actor. The publisher defines no split; these folds are defined here.
     ``leave-two-actors-out``: twelve folds of two actors, a man and a woman, who test; the next
-    actor who is there validates, the others train. For copies of few actors. Ours as well.
+    available actor validates, the others train. For copies with few actors. Also defined here.
     ``paper-random``: 80:20 at random over all clips, an eighth of the 80 validating, as the
-    bilateral raw-audio paper does. It LEAKS: every actor is on both sides.
+    bilateral raw-audio paper does. It LEAKS: every actor is in all splits.
 Download: one archive from Zenodo (audio only, speech), MD5 as published there.
 
 Layout: ``Actor_<nn>/03-01-<emotion>-<intensity>-<sentence>-<repetition>-<actor>.wav`` in
 ``DATA_DIR`` or in one folder inside it; songs (``03-02-``) are left out. A partial copy works
-with the actors that are there.
+with the available actors.
 
-A clip is padded or cut at its end to 4 s (``fit="pad"``); the paper does so at 22.05 kHz.
+A clip is padded or truncated to 4 s (``fit="pad"``); the paper does so at 22.05 kHz.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ from m3net_tf.errors import DataError
 
 CLIPS, ACTORS = 1_440, 24
 ACTORS_PER_FOLD = {"speaker-independent": 4, "leave-two-actors-out": 2}
-PAPER_SHARES = (0.7, 0.8)  # train up to here, validation up to here, the rest tests
+PAPER_SHARES = (0.7, 0.8)  # end of training, end of validation
 
 INFO = DatasetInfo(
     name="ravdess",
@@ -93,14 +93,14 @@ def build(
             "point DATA_DIR at the unpacked RAVDESS speech folder or fetch it again"
         )
     if len(clips) != CLIPS:
-        there = {clip.group for clip in clips}
-        info = partial_copy(info, f"{len(there)} of {ACTORS} actors", len(clips), CLIPS)
+        present = {clip.group for clip in clips}
+        info = partial_copy(info, f"{len(present)} of {ACTORS} actors", len(clips), CLIPS)
     if protocol in ACTORS_PER_FOLD:
         actors = ACTORS_PER_FOLD[protocol]
         fold_of = {c.clip_id: (int(c.group[-2:]) - 1) // actors + 1 for c in clips}
         first = ((fold or 1) - 1) * actors + 1
-        where = root / f"Actor_{first:02d} to _{first + actors - 1:02d}"
-        clips, notes = protocols.fold_split(clips, fold_of, fold or 1, seed, where)
+        test_files = root / f"Actor_{first:02d} to _{first + actors - 1:02d}"
+        clips, notes = protocols.fold_split(clips, fold_of, fold or 1, seed, test_files)
         if protocol == "leave-two-actors-out":
             clips = _one_validates(clips)
     else:
@@ -110,7 +110,7 @@ def build(
 
 
 def _one_validates(clips: list[Clip]) -> list[Clip]:
-    """Of a validation fold's actors the second goes over to the training."""
+    """Move the second actor of the validation fold to training."""
     first = min(clip.group for clip in clips if clip.split == "validation")
     return [
         dataclasses.replace(clip, split="train")
@@ -121,7 +121,7 @@ def _one_validates(clips: list[Clip]) -> list[Clip]:
 
 
 def _clip(path: Path) -> Clip:
-    """A clip from its file's name, in split ``train`` for now."""
+    """A clip from its file name, provisionally in split ``train``."""
     fields = path.stem.split("-")
     numbers = [int(field) if field.isdecimal() else 0 for field in fields]
     if (

@@ -3,9 +3,9 @@
 
 A data set is one module of this package: a docstring (classes, clips, rate, licence, citation,
 size, protocols), a :class:`DatasetInfo` and a function that is decorated with :func:`register`
-and returns an :class:`AudioDataset`. No other file needs an edit. The function is called as
-``build(root, *, protocol, fold, seed, **options)``; its further keyword arguments are the data
-set's options, so their names and defaults appear only in its signature.
+and returns an :class:`AudioDataset`. No other file needs a change. The function is called as
+``build(root, *, protocol, fold, seed, **options)``. Its other keyword arguments are the data set's
+options; only its signature defines their names and defaults.
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ def register(info: DatasetInfo) -> Callable[[Callable[..., AudioDataset]], Any]:
 
 
 def _entries() -> dict[str, _Entry]:
-    """Import every module of the package once, so that each can register itself."""
+    """Import every module of the package once, so that each registers itself."""
     package = importlib.import_module("m3net_tf.datasets")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"m3net_tf.datasets.{module.name}")
@@ -74,7 +74,7 @@ def dataset_info(name: str) -> DatasetInfo:
 
 
 def dataset_options(name: str) -> tuple[str, ...]:
-    """Names of the options that :func:`load_dataset` takes for a data set."""
+    """Names of the options that :func:`load_dataset` accepts for a data set."""
     return _entry(name).options
 
 
@@ -84,10 +84,10 @@ def dataset_module(name: str) -> str:
 
 
 def data_folder(name: str, data_dir: str | Path | None = None) -> Path:
-    """Folder of a data set, whether or not it exists.
+    """Folder of a data set, which may not exist.
 
-    ``DATA_DIR`` may be the data set's own folder or hold one folder for each data set, as
-    ``m3net data fetch`` makes them; without it they are in the user's cache.
+    ``DATA_DIR`` may be the data set's own folder, or contain one folder per data set, as
+    ``m3net data fetch`` creates them. Without it the folders are in the user's cache.
     """
     info = _entry(name).info
     parent = cache_folder() / "datasets" if data_dir is None else Path(data_dir).expanduser()
@@ -111,18 +111,18 @@ def load_dataset(
 
     Args:
         name: one of :func:`dataset_names`.
-        data_dir: folder of the unpacked data, or one that holds a folder of the data set's name;
-            None takes what was fetched into the user's cache. ``synth`` needs none.
-        protocol: one of the data set's protocols; None takes its first.
-        fold: test fold, counted from 1, of a protocol that has folds; None takes fold 1.
-        seed: of everything that the protocol draws at random.
-        skip_broken: decode every file now and leave out those that cannot be; ``info.notes``
-            lists them. Otherwise a broken file is an error when it is read.
-        options: the data set's own, see its module.
+        data_dir: folder of the unpacked data, or its parent with a folder of the data set's name;
+            None means the data fetched into the user's cache. ``synth`` needs none.
+        protocol: one of the data set's protocols; None means its first.
+        fold: test fold, counted from 1, of a protocol with folds; None means fold 1.
+        seed: seed of the protocol's random draws.
+        skip_broken: decode every file now and omit broken ones, which ``info.notes`` lists. If
+            False, a broken file is an error when it is read.
+        options: the data set's own options; see its module.
 
     Raises:
         ConfigError: unknown name, protocol, fold or option.
-        DataError: missing folder or file, empty class, a group on both sides.
+        DataError: missing folder or file, empty class, or a group in several splits.
     """
     entry = _entry(name)
     info = entry.info
@@ -149,7 +149,7 @@ def load_dataset(
 def _checked_protocol(
     info: DatasetInfo, protocol: str | None, fold: int | None
 ) -> tuple[str, int | None]:
-    """Protocol and fold with their defaults; both must exist."""
+    """Protocol and fold with defaults applied, after checking that they exist."""
     protocol = info.protocols[0] if protocol is None else protocol
     if protocol not in info.protocols:
         raise ConfigError(
@@ -172,10 +172,12 @@ def _existing_folder(info: DatasetInfo, data_dir: str | Path | None) -> Path:
     if root.is_dir():
         return root
     if data_dir is None:
-        how = f" or run m3net data fetch {info.name}" if info.archives else ""
-        raise DataError(f"data set {info.name} needs its folder; give DATA_DIR=<folder>{how}")
-    how = f" or get the data from {info.url}" if info.url.startswith("http") else ""
-    raise DataError(f"{root}: folder of data set {info.name} does not exist; correct DATA_DIR{how}")
+        source = f" or run m3net data fetch {info.name}" if info.archives else ""
+        raise DataError(f"data set {info.name} needs its folder; give DATA_DIR=<folder>{source}")
+    source = f" or get the data from {info.url}" if info.url.startswith("http") else ""
+    raise DataError(
+        f"{root}: folder of data set {info.name} does not exist; correct DATA_DIR{source}"
+    )
 
 
 def _name_untrained(dataset: AudioDataset) -> AudioDataset:

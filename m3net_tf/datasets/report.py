@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The output of ``m3net data list | info | check | stats``, as plain tables and lines."""
+"""Output of ``m3net data list | info | check | stats`` as plain tables and lines."""
 
 import dataclasses
 from collections import Counter
@@ -32,14 +32,14 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def parse_options(given: Sequence[str]) -> dict[str, Any]:
-    """A data set's options out of ``NAME=VALUE`` words; values are read as in a recipe (YAML).
+def parse_options(words: Sequence[str]) -> dict[str, Any]:
+    """Parse a data set's options from ``NAME=VALUE`` words; values are YAML, as in a recipe.
 
     Raises:
         ConfigError: a word without ``=`` or a value that is not YAML.
     """
     options = {}
-    for word in given:
+    for word in words:
         name, equals, value = word.partition("=")
         if not equals or not name.strip():
             raise ConfigError(f"option {word!r} is not NAME=VALUE; write it like clip_s=2.5")
@@ -48,7 +48,7 @@ def parse_options(given: Sequence[str]) -> dict[str, Any]:
 
 
 def list_facts() -> list[dict[str, Any]]:
-    """All data sets as plain values; ``classes`` is 0 where only the data tell."""
+    """All data sets as plain values; ``classes`` is 0 if only the data define it."""
     keys = ("sample_rate_hz", "clip_s", "protocols", "licence", "clips", "multi_label")
     return [
         {
@@ -61,7 +61,7 @@ def list_facts() -> list[dict[str, Any]]:
 
 
 def list_table() -> Table:
-    """All data sets, one row each."""
+    """All data sets, one per row."""
     rows = [
         (
             facts["name"],
@@ -76,11 +76,11 @@ def list_table() -> Table:
 
 
 def info_facts(name: str, data_dir: str | Path | None = None) -> dict[str, Any]:
-    """A data set as plain values: its description and, where it is there, its splits.
+    """A data set as plain values: its description and the splits of the local copy.
 
     Returns:
-        Among others ``here``: None where there is no copy, else ``protocol``, ``fold``, the clips
-        of each of the ``splits`` and ``notes``, or the ``error`` that keeps it from being used.
+        Values with ``here``: None without a local copy; otherwise ``protocol``, ``fold``, clips per
+        split in ``splits``, and ``notes``; or ``error``, the reason why the copy is unusable.
 
     Raises:
         DataError: ``data_dir`` does not exist.
@@ -116,7 +116,7 @@ def info_facts(name: str, data_dir: str | Path | None = None) -> dict[str, Any]:
 
 
 def info_lines(name: str, data_dir: str | Path | None = None) -> list[str]:
-    """A data set's docstring, its options, its download and, where it is there, its splits.
+    """A data set's docstring, options, download and the splits of the local copy.
 
     Raises:
         DataError: ``data_dir`` does not exist.
@@ -142,7 +142,7 @@ def info_lines(name: str, data_dir: str | Path | None = None) -> list[str]:
 
 
 def check_table(checked: DatasetCheck) -> Table:
-    """The protocols of a check, one row each."""
+    """The protocols of a check, one per row."""
     rows = []
     for line in checked.protocols:
         verdict = "disjoint" if not line.shared_groups else f"{line.shared_groups} shared"
@@ -164,9 +164,9 @@ def check_table(checked: DatasetCheck) -> Table:
 
 
 def check_lines(checked: DatasetCheck) -> list[str]:
-    """Lines of a check that are not in its table."""
+    """The lines of a check below its table."""
     lines = [*checked.remarks, *checked.errors, *checked.broken.values()]
-    part = ", for the part that is there" if checked.partial else ""
+    part = ", for this partial copy" if checked.partial else ""
     if any(line.leak is None for line in checked.protocols):
         part += "; groups are unknown, so no leak can be measured"
     return [*lines, f"{'passed' if checked.passed else 'NOT passed'}{part}"]
@@ -175,13 +175,15 @@ def check_lines(checked: DatasetCheck) -> list[str]:
 def suggestions(
     name: str, data_dir: str | Path | None = None, *, seed: int = 0, **options: Any
 ) -> tuple[Table, list[str]]:
-    """Guesses of the groups of a folder's clips, and how to use the first guess.
+    """Suggested groups of a folder's clips, and how to use the first suggestion.
 
     Raises:
-        ConfigError: the data set takes no ``group_pattern``.
+        ConfigError: the data set has no option ``group_pattern``.
     """
     if "group_pattern" not in dataset_options(name):
-        raise ConfigError(f"data set {name} knows its groups: --suggest is for the data set folder")
+        raise ConfigError(
+            f"data set {name} defines its groups: --suggest is for data set folder only"
+        )
     guesses = suggest_groups(load_dataset(name, data_dir, seed=seed, **options).clips)
     rows = [
         (
@@ -196,11 +198,11 @@ def suggestions(
     columns = ("group_pattern", "groups", "clips each", "classes each", "example")
     if not guesses:
         return Table(columns, ()), [
-            "no part of the file names tells groups apart: name them in a table (table=clips.csv)"
+            "no part of the file names identifies groups: give them in a table (table=clips.csv)"
         ]
     best = guesses[0]
     return Table(columns, tuple(rows)), [
-        "a guess: look at the example, then give " + best.option,
+        "a guess: check the example, then give " + best.option,
         "or, in a recipe:",
         *best.recipe.splitlines(),
     ]
@@ -218,11 +220,11 @@ def stats_table(facts: dict[str, Any]) -> Table:
 
 
 def stats_lines(facts: dict[str, Any]) -> list[str]:
-    """Lines of :func:`.statistics.stats` that are not in its table."""
+    """The lines of :func:`.statistics.stats` below its table."""
     lines = [f"{facts['name']}, {facts['protocol']}{_fold_words(facts['fold'])}", *facts["notes"]]
     files, delivered = facts["files"], facts["delivered"]
     if files is None:
-        return [*lines, "files: none, the clips are made by the program"]
+        return [*lines, "files: none, the clips are generated by the program"]
     length = files["length_s"]
     rates = {f"{rate} Hz": count for rate, count in files["rates_hz"].items()}
     return [

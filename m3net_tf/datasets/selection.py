@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which clips of a split are taken where not all are."""
+"""Selects a subset of the test clips."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from m3net_tf.errors import DataError
 
 
 def spread_clips(dataset: AudioDataset, count: int | None) -> tuple[Clip, ...]:
-    """Held-out clips: all, or ``count`` of them spread evenly over the test split.
+    """All test clips, or ``count`` of them spread evenly over the test split.
 
     Raises:
-        DataError: there are none.
+        DataError: there are no test clips.
     """
     clips = dataset.split("test")
     if not clips:

@@ -13,22 +13,22 @@ Size: 2.4 GB compressed, 3.4 GB unpacked.
 Protocols:
     ``official-split`` (default): ``validation_list.txt`` and ``testing_list.txt`` as published,
     every other clip trains. Group = speaker, the part of the file name before ``_nohash_``.
-    ``paper-random``: 6:2:2 at random over all clips, as several papers do. It LEAKS: one
-    speaker's clips land on both sides.
+    ``paper-random``: 6:2:2 at random over all clips, as in several papers. It LEAKS: one
+    speaker's clips are in several splits.
 Download: one archive; SHA-256 as TensorFlow Datasets and torchaudio publish it.
 
 Layout: ``<word>/<speaker>_nohash_<n>.wav``, the two lists and ``_background_noise_/*.wav`` in
 ``DATA_DIR`` or in one ``speech_commands*`` folder inside it.
 
-The 12-class task follows section 7 of the paper: ``_unknown_`` and ``_silence_`` each amount to
-about a tenth of the clips of the ten words, in every split. Other words' clips are drawn by a
-hash of their names; a split where they make up no more than 1.5 times that share was drawn by
-somebody before us (the published test archive, small copies) and is kept whole. Silence clips are
-pieces of the noise files at a random volume: the first 80 % of each file train, the next 10 %
-validate, the last 10 % test. They are marked ``synthetic``, so that accuracy over the listed
-clips alone can be reported. Validation and test are the same for every seed; ``seed`` draws the
-training clips only. The publisher's separate 12-class test archive chose its own 408 unknown and
-408 silence clips; figures on it differ a little from those here.
+The 12-class task follows section 7 of the paper: ``_unknown_`` and ``_silence_`` each have about a
+tenth as many clips as the ten words, in every split. Clips of other words are drawn by a hash of
+their names. A split where they are at most 1.5 times that share has already been drawn (the
+published test archive, small copies) and is kept whole. Silence clips are excerpts of the noise
+files at a random gain: the first 80 % of each file train, the next 10 % validate, the last 10 %
+test. They are marked ``synthetic``, so accuracy can also be reported for the listed clips only.
+Validation and test are the same for every seed; ``seed`` draws only training clips. The publisher's
+separate 12-class test archive has its own 408 unknown and 408 silence clips; figures on it differ
+slightly from those here.
 """
 
 import dataclasses
@@ -99,10 +99,10 @@ def build(
 
     Options:
         classes: ``"12"`` or ``"35"``.
-        unknown_percentage: clips of other words, in percent of those of the ten words.
-        silence_percentage: silence clips, in the same percentage; 0 drops the class.
+        unknown_percentage: clips of other words, in percent of the ten words' clips.
+        silence_percentage: silence clips, in percent of the ten words' clips; 0 drops the class.
         silence_test: whether the test split has silence clips.
-        resample: accept files of another rate (otherwise an error at reading).
+        resample: accept files with another rate (otherwise reading them is an error).
     """
     task = str(classes)
     if task not in TASKS:
@@ -145,9 +145,10 @@ def build(
 
 
 def _root(folder: Path) -> Path:
-    """The folder with the lists: the given one or a single ``speech_commands*`` inside it."""
-    inside = [p for p in folder.glob("speech_commands*") if (p / LISTS["test"]).is_file()]
-    root = inside[0] if len(inside) == 1 and not (folder / LISTS["test"]).is_file() else folder
+    """The folder with the lists: ``folder`` or its only subfolder ``speech_commands*``."""
+    subfolders = [p for p in folder.glob("speech_commands*") if (p / LISTS["test"]).is_file()]
+    in_subfolder = len(subfolders) == 1 and not (folder / LISTS["test"]).is_file()
+    root = subfolders[0] if in_subfolder else folder
     for name in LISTS.values():
         if not (root / name).is_file():
             raise DataError(
@@ -158,7 +159,7 @@ def _root(folder: Path) -> Path:
 
 
 def _read_lists(root: Path) -> dict[str, str]:
-    """Clip name -> split, for the listed clips."""
+    """Map of clip name to split for the listed clips."""
     split_of: dict[str, str] = {}
     for split, list_name in LISTS.items():
         for name in (root / list_name).read_text("utf-8", errors="replace").split():
@@ -171,7 +172,7 @@ def _read_lists(root: Path) -> dict[str, str]:
 
 
 def _listed_clips(root: Path, labels: tuple[str, ...]) -> list[Clip]:
-    """Every clip with its official split, sorted by name; a listed one may not be missing."""
+    """Every clip with its official split, sorted by name; no listed clip may be missing."""
     split_of = _read_lists(root)
     words = dict(_scan(root, labels))
     for name, split in split_of.items():
@@ -186,7 +187,7 @@ def _listed_clips(root: Path, labels: tuple[str, ...]) -> list[Clip]:
 
 
 def _scan(root: Path, labels: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, Path]]]:
-    """Yield clip name and (word, path) of every clip; no word of the task may be empty."""
+    """Yield clip name and (word, path) of every clip; each word of the task needs clips."""
     words = {entry.name for entry in os.scandir(root) if entry.is_dir()}
     for word in sorted(words | {label for label in labels if not label.startswith("_")}):
         if word.startswith(("_", ".")):
@@ -200,7 +201,7 @@ def _scan(root: Path, labels: tuple[str, ...]) -> Iterator[tuple[str, tuple[str,
 
 
 def _draw_unknown(clips: list[Clip], percentage: float, seed: int) -> Iterator[Clip]:
-    """The ten words' clips and, per split, a share of the others relabelled as unknown."""
+    """The ten words' clips, and per split a share of the others relabelled as unknown."""
     for split in SPLITS:
         part = [clip for clip in clips if clip.split == split]
         others = [clip for clip in part if clip.label not in WORDS_10]
@@ -217,7 +218,7 @@ def _draw_unknown(clips: list[Clip], percentage: float, seed: int) -> Iterator[C
 
 
 def _silence(noise: list[Clip], root: Path, split: str, count: int, seed: int) -> Iterator[Clip]:
-    """Cut ``count`` one-second pieces from a split's noise; held-out ones the same for any seed."""
+    """Cut ``count`` one-second clips from a split's noise; held-out ones ignore the seed."""
     if not any(clip.split == split for clip in noise):
         raise DataError(
             f"{root / NOISE_FOLDER}: class has no WAV file; "

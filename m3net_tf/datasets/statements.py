@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Facts for every figure: how the clips were held out, and how much of them is cut off."""
+"""Statements for every figure: how clips were held out, and how many are truncated."""
 
 import math
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ _ROUNDING_S = 0.005
 
 
 def split_facts(dataset: AudioDataset) -> dict[str, Any]:
-    """How a data set is split, as plain values for ``metrics.json``.
+    """Facts about a data set's split, as plain values for ``metrics.json``.
 
     Returns:
         ``name``, ``protocol``, ``fold``; ``leaking``, whether the protocol leaks by construction;
-        ``groups_known``; ``test_leak``, the share of the test clips whose group is trained on;
-        ``statement``, all of that in words.
+        ``groups_known``; ``test_leak``, the share of the test clips whose group is in training;
+        ``statement``, all of it in words.
     """
     info = dataset.info
     facts: dict[str, Any] = {
@@ -39,11 +39,11 @@ def split_facts(dataset: AudioDataset) -> dict[str, Any]:
 
 
 def protocol_statement(source: AudioDataset | Mapping[str, Any]) -> str:
-    """A protocol in words that say whether figures under it can be believed.
+    """A protocol in words that state whether its figures are reliable.
 
     Args:
-        source: a data set; or what a result says of its own, such as :func:`split_facts` or no
-            more than a ``protocol``, as older results do.
+        source: a data set; or the facts stored in a result: those of :func:`split_facts`, or only
+            ``protocol`` in older results.
     """
     if isinstance(source, AudioDataset):
         source = split_facts(source)
@@ -55,8 +55,8 @@ def _statement(facts: Mapping[str, Any]) -> str:
     if facts.get("fold") is not None:
         protocol = f"{protocol}, fold {facts['fold']} tests"
     if not facts.get("groups_known", UNKNOWN_GROUPS not in protocol):
-        named = protocol.replace(f" {UNKNOWN_GROUPS}", "")
-        return f"{named}, speakers unknown: this figure may be too high; set group_pattern"
+        name = protocol.replace(f" {UNKNOWN_GROUPS}", "")
+        return f"{name}, speakers unknown: this figure may be too high; set group_pattern"
     group, leak = facts.get("group", "group"), facts.get("test_leak")
     if leak:
         return (
@@ -71,9 +71,9 @@ def _statement(facts: Mapping[str, Any]) -> str:
 
 
 def cut_statement(dataset: AudioDataset) -> str | None:
-    """How many clips are longer than the window and lose what is beyond it; None: none does.
+    """A sentence on how many clips are longer than the window and truncated; None if none is.
 
-    Reads the headers of all files. Data sets whose window is not the user's to choose say nothing.
+    Reads the headers of all files. Data sets without the option ``clip_s`` give None.
     """
     info = dataset.info
     if "clip_s" not in dataset_options(info.name):
@@ -83,20 +83,20 @@ def cut_statement(dataset: AudioDataset) -> str | None:
     cut = int((lengths_s > info.clip_s + _ROUNDING_S).sum())
     if not cut:
         return None
-    shares = np.percentile(lengths_s, [95, 100], method="higher").tolist()
-    most, all_of_them = (math.ceil(round(10 * length_s, 3)) / 10 for length_s in shares)
+    percentiles_s = np.percentile(lengths_s, [95, 100], method="higher").tolist()
+    length_95_s, longest_s = (math.ceil(round(10 * length_s, 3)) / 10 for length_s in percentiles_s)
     part = "their middle" if info.fit == "crop" else "their beginning"
-    advice = f"clip_s={all_of_them:g} keeps all of them whole"
-    if info.clip_s < most < all_of_them:
-        advice += f", clip_s={most:g} those of 95 % of the clips"
+    advice = f"clip_s={longest_s:g} keeps all clips whole"
+    if info.clip_s < length_95_s < longest_s:
+        advice += f", clip_s={length_95_s:g} keeps 95 % of the clips whole"
     return (
         f"{info.name}: {cut} of {len(lengths_s)} clips are longer than the window of "
-        f"{info.clip_s:g} s, so only {part} is heard; {advice}"
+        f"{info.clip_s:g} s, so only {part} is used; {advice}"
     )
 
 
 def _length_s(clip: Clip) -> float:
-    """Length of a clip's sound; 0 where it has no file or, which reading reports, a broken one."""
+    """Length of a clip's sound; 0 without a file or with a broken one, which reading reports."""
     if clip.path is None or clip.synthetic:
         return 0.0
     if clip.duration_s is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of a data set: clips of each class and split, lengths and formats of the files."""
+"""Statistics of a data set: clips per class and split, lengths and formats of the files."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -24,12 +24,12 @@ def stats(
     seed: int = 0,
     **options: Any,
 ) -> dict[str, Any]:
-    """Clips of each class and split, and the files' lengths, rates, channels and formats.
+    """Clips per class and split, and the files' lengths, rates, channels and formats.
 
     Returns:
-        ``protocol``, ``fold`` and ``notes``; ``classes`` (clips of each split, by class), ``clips``
-        and ``groups`` (by split, and ``all``), ``group`` (what one is), ``delivered`` (what becomes
-        of a file), and ``files``, None where the clips are made by the program.
+        ``protocol``, ``fold`` and ``notes``; ``classes`` (clips per split, by class), ``clips`` and
+        ``groups`` (by split, and ``all``), ``group`` (its meaning), ``delivered`` (length, rule and
+        rate of a clip), and ``files``, None if the program generates the clips.
     """
     dataset = load_dataset(name, data_dir, protocol=protocol, fold=fold, seed=seed, **options)
     info, counts = dataset.info, dataset.counts()

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Archives to folders, trusting none of their contents.
+"""Unpacks untrusted archives safely.
 
-An archive is unpacked into a hidden folder next to its final place and moved there by one rename,
-so the place holds nothing or everything, whenever the process dies. Refused are absolute paths,
-``..``, links, devices, names for another system, a name that comes twice, encryption, and bombs:
-more bytes than :class:`Limits` allows for the size of the archive.
+An archive is unpacked into a hidden folder next to its destination and moved there by one rename,
+so the destination is absent or complete even if the process is killed. Refused are absolute paths,
+``..``, links, devices, non-portable names, duplicate names, encryption, and archive bombs: more
+bytes than :class:`Limits` allows for the size of the archive.
 """
 
 import bz2
@@ -30,8 +30,8 @@ SCRATCH = ".unpack-"
 JUNK = ("__MACOSX", ".DS_Store")
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _BLOCK = 1 << 20
-_DEEPEST = 64  # folders within one another; the deepest known data set has 5
-_STRANGE = re.compile(r"[\x00-\x1f\\]|^[A-Za-z]:")
+_DEEPEST = 64  # nested folders; the deepest known data set has 5
+_UNPORTABLE = re.compile(r"[\x00-\x1f\\]|^[A-Za-z]:")
 _BROKEN = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -49,13 +49,13 @@ class ArchiveRefusedError(DataError):
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Limits of what an archive may grow to.
+    """Limits of the unpacked size of an archive.
 
     Attributes:
-        ratio: bytes out for each byte of the archive; sound compresses to a half at best.
-        slack_bytes: granted on top, for small archives of text.
-        max_bytes: bytes out in all.
-        max_files: files and folders in all.
+        ratio: unpacked bytes per byte of the archive; sound compresses to a half at best.
+        slack_bytes: additional bytes, for small archives of text.
+        max_bytes: total unpacked bytes.
+        max_files: total number of files and folders.
     """
 
     ratio: float = 100.0
@@ -64,7 +64,7 @@ class Limits:
     max_files: int = 5_000_000
 
     def allowed(self, archive_bytes: int) -> int:
-        """Bytes that an archive of this size may hold."""
+        """Bytes that an archive of this size may unpack to."""
         return min(self.max_bytes, int(self.ratio * archive_bytes) + self.slack_bytes)
 
 
@@ -80,30 +80,30 @@ def unpack(
     The folder is the archive's only top-level folder, or one named after the archive.
 
     Args:
-        archive: the file; of a split zip the last volume, ``.zip``.
-        parent: where the folder goes; it must exist.
-        limits: what the archive may grow to.
-        before_move: called with the folder's final path when everything is on disk, right before
-            the rename.
+        archive: the file; for a split zip the last volume, ``.zip``.
+        parent: existing folder that receives the new folder.
+        limits: limits of the unpacked size.
+        before_move: called with the folder's final path right before the rename, when everything
+            is on disk.
 
     Returns:
         The folder.
 
     Raises:
-        ArchiveRefusedError: hostile, broken or unknown archive.
-        DataError: full disk, or the folder exists already.
+        ArchiveRefusedError: the archive is hostile, broken or of an unknown format.
+        DataError: the disk is full, or the folder already exists.
     """
     scratch = Path(tempfile.mkdtemp(dir=parent, prefix=SCRATCH))
     try:
         _unpack_into(scratch, archive, limits)
         top = sorted(scratch.iterdir())
         if not top:
-            raise ArchiveRefusedError(f"{archive}: holds no files; fetch another one")
+            raise ArchiveRefusedError(f"{archive}: contains no files; fetch another one")
         source = top[0] if len(top) == 1 and top[0].is_dir() else scratch
         target = parent / (source.name if source != scratch else stem(archive.name))
         if target.exists():
             raise DataError(
-                f"{target}: exists already, so {archive.name} is not unpacked over it; "
+                f"{target}: already exists, so {archive.name} is not unpacked over it; "
                 "move it away or choose another folder"
             )
         source.chmod(0o755)
@@ -131,7 +131,7 @@ def _unpack_into(scratch: Path, archive: Path, limits: Limits) -> None:
             raise _broken(archive, error) from error
         raise DataError(
             f"{archive}: cannot be unpacked ({error.strerror or error}); "
-            "free some room or correct the folder's permissions and run again"
+            "free some space or correct the folder's permissions and run again"
         ) from error
 
 
@@ -151,7 +151,7 @@ def stem(name: str) -> str:
 
 
 def volumes(archive: Path) -> list[Path]:
-    """The volumes of a zip in their order, ``.z01`` first, the ``.zip`` last (often alone)."""
+    """The volumes of a zip in order: ``.z01`` ..., then the ``.zip`` (often the only one)."""
     parts: list[Path] = []
     while (path := archive.with_suffix(f".z{len(parts) + 1:02d}")).is_file():
         parts.append(path)
@@ -159,7 +159,7 @@ def volumes(archive: Path) -> list[Path]:
 
 
 class _Quota:
-    """Counts what comes out of an archive and stops it at the limit."""
+    """Counts unpacked bytes and files, and stops at the limit."""
 
     def __init__(self, archive: Path, limits: Limits, archive_bytes: int) -> None:
         self._archive, self._limits = archive, limits
@@ -177,7 +177,7 @@ class _Quota:
             )
 
     def place(self, name: str, folder: Path) -> Path | None:
-        """Where a member goes, or None for files that file managers leave behind."""
+        """Destination of a member; None for metadata files of file managers."""
         self._files += 1
         if self._files > self._limits.max_files:
             raise ArchiveRefusedError(
@@ -185,33 +185,33 @@ class _Quota:
                 "fetch it from its publisher"
             )
         parts = PurePosixPath(name).parts
-        if not name or _STRANGE.search(name) or name.startswith("/") or ".." in parts:
-            raise self.refuse(name, "leads outside its folder or is no portable name")
+        if not name or _UNPORTABLE.search(name) or name.startswith("/") or ".." in parts:
+            raise self.refuse(name, "leads outside its folder or is not a portable name")
         if len(parts) > _DEEPEST:
-            raise self.refuse(f"{name[:40]}...", f"lies more than {_DEEPEST} folders deep")
+            raise self.refuse(f"{name[:40]}...", f"is more than {_DEEPEST} folders deep")
         if parts and (parts[0] in JUNK or parts[-1] in JUNK or parts[-1].startswith("._")):
             return None
         return folder.joinpath(*parts)
 
-    def refuse(self, name: str, why: str) -> ArchiveRefusedError:
+    def refuse(self, name: str, reason: str) -> ArchiveRefusedError:
         """The error for a member that must not be unpacked."""
         return ArchiveRefusedError(
-            f"{self._archive}: member {name!r} {why}; nothing of it is unpacked: "
+            f"{self._archive}: member {name!r} {reason}; nothing is unpacked: "
             "fetch it from its publisher"
         )
 
     def write(self, source: IO[bytes], path: Path, name: str) -> None:
-        """Copy a member to its place."""
+        """Copy a member to its destination."""
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with path.open("xb") as file:
                 shutil.copyfileobj(source, file, _BLOCK)
         except FileExistsError:
-            raise self.refuse(name, "comes twice") from None
+            raise self.refuse(name, "occurs twice") from None
 
 
 class _Counted(io.RawIOBase):
-    """A stream that takes what is read from it out of a quota."""
+    """A stream that charges the bytes read from it to a quota."""
 
     def __init__(self, stream: IO[bytes], quota: _Quota) -> None:
         self._stream, self._quota = stream, quota
@@ -235,7 +235,7 @@ def _unpack_tar(archive: Path, folder: Path, limits: Limits) -> None:
             _write_members(tar, folder, quota)
         while stream.read():
             pass
-    if any(stream.tail):  # tarfile takes a cut or broken header for the end
+    if any(stream.tail):  # tarfile treats a truncated or broken header as the end
         raise tarfile.ReadError("its end is missing")
 
 
@@ -259,7 +259,7 @@ def _write_members(tar: tarfile.TarFile, folder: Path, quota: _Quota) -> None:
 
 
 def _plain(archive: Path) -> IO[bytes]:
-    """The archive without its compression, recognised by its first bytes."""
+    """Open the decompressed archive; its first bytes identify the compression."""
     with archive.open("rb") as file:
         head = file.read(6)
     if head[:2] == b"\x1f\x8b":
@@ -277,18 +277,18 @@ def _unpack_zip(archive: Path, folder: Path, limits: Limits) -> None:
     with _Volumes(parts) as joined, zipfile.ZipFile(joined) as file:
         members = file.infolist()
         _correct_offsets(file, joined)
-        places = []
-        for member in members:  # everything is looked at before anything is written
+        destinations = []
+        for member in members:  # check everything before writing anything
             quota.spend(member.file_size)
             kind = stat.S_IFMT(member.external_attr >> 16)
-            places.append(quota.place(member.orig_filename, folder))
+            destinations.append(quota.place(member.orig_filename, folder))
             if kind == stat.S_IFLNK:
                 raise quota.refuse(member.filename, "is a link")
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise quota.refuse(member.filename, "is a device or another special file")
             if member.flag_bits & 1:
                 raise quota.refuse(member.filename, "is encrypted")
-        for member, path in zip(members, places, strict=True):
+        for member, path in zip(members, destinations, strict=True):
             if path is None:
                 continue
             if member.is_dir():
@@ -299,13 +299,13 @@ def _unpack_zip(archive: Path, folder: Path, limits: Limits) -> None:
 
 
 class _Volumes(io.RawIOBase):
-    """Several files read as one."""
+    """Several files read as one stream."""
 
     def __init__(self, paths: list[Path]) -> None:
         self._files = [path.open("rb") for path in paths]
         sizes = [path.stat().st_size for path in paths]
         self.starts = [sum(sizes[:i]) for i in range(len(sizes))]
-        self._size, self._place = sum(sizes), 0
+        self._size, self._position = sum(sizes), 0
 
     def readable(self) -> bool:
         return True
@@ -314,26 +314,26 @@ class _Volumes(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self._place
+        return self._position
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        place = offset + (0, self._place, self._size)[whence]
-        if place < 0:
+        position = offset + (0, self._position, self._size)[whence]
+        if position < 0:
             raise OSError("seek before the start")
-        self._place = place
-        return place
+        self._position = position
+        return position
 
     def read(self, size: int = -1) -> bytes:
-        size = max(0, self._size - self._place) if size < 0 else size
+        size = max(0, self._size - self._position) if size < 0 else size
         blocks = []
-        while size > 0 and self._place < self._size:
-            index = max(i for i, start in enumerate(self.starts) if start <= self._place)
-            self._files[index].seek(self._place - self.starts[index])
+        while size > 0 and self._position < self._size:
+            index = max(i for i, start in enumerate(self.starts) if start <= self._position)
+            self._files[index].seek(self._position - self.starts[index])
             block = self._files[index].read(size)
             if not block:
                 raise EOFError("a volume ends early")
             blocks.append(block)
-            self._place += len(block)
+            self._position += len(block)
             size -= len(block)
         return b"".join(blocks)
 
@@ -344,9 +344,9 @@ class _Volumes(io.RawIOBase):
 
 
 def _correct_offsets(file: zipfile.ZipFile, joined: _Volumes) -> None:
-    """In a split zip a member's place counts from its volume's start; make it the whole's.
+    """Make member offsets of a split zip relative to all volumes, not to their own volume.
 
-    zipfile takes the places as those of one file and adds what it finds in front of the archive.
+    zipfile treats them as offsets in one file and adds the length of any data before the archive.
     """
     if len(joined.starts) == 1:
         return
@@ -360,7 +360,7 @@ def _correct_offsets(file: zipfile.ZipFile, joined: _Volumes) -> None:
             raise zipfile.BadZipFile(f"volume {member.volume + 1} is missing")
         member.header_offset += joined.starts[member.volume] - added
     for member in _backwards(file):
-        if hasattr(member, "_end_offset"):  # newer Pythons look for overlaps with it
+        if hasattr(member, "_end_offset"):  # newer Python versions use it to detect overlaps
             member._end_offset = end
         end = member.header_offset
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""UrbanSound8K: ten kinds of city sound.
+"""UrbanSound8K: ten kinds of city sounds.
 
 Classes: air_conditioner, car_horn, children_playing, dog_bark, drilling, engine_idling, gun_shot,
     jackhammer, siren, street_music.
-Clips: 8 732 slices of at most 4 s out of some 1 300 recordings, in ten folds.
+Clips: 8 732 slices of at most 4 s from some 1 300 recordings, in ten folds.
 Rate: as uploaded, 8 to 192 kHz, mono and stereo; delivered mono at 16 kHz (soxr).
 Licence: CC BY-NC 3.0.
 Citation: J. Salamon, C. Jacoby, J. P. Bello, "A Dataset and Taxonomy for Urban Sound Research",
@@ -13,18 +13,18 @@ Protocols:
     ``official-10fold`` (default): ``fold`` tests, the next one (after 10 comes 1) validates, the
     others train. Group = fsID, the recording; no recording is in two folds.
     ``grouped``: 6:2:2 at random, whole recordings.
-    ``paper-random``: 6:2:2 at random over all slices, as several papers do. It LEAKS: slices of
-    one recording land on both sides, which lifts accuracy by more than ten points. Never compare
-    it with the official folds.
+    ``paper-random``: 6:2:2 at random over all slices, as in several papers. It LEAKS: slices of
+    one recording are in several splits, which raises accuracy by more than ten points. Never
+    compare it with the official folds.
 
 Download: one archive from Zenodo, MD5 as published there.
 
 Layout: ``audio/fold<n>/*.wav`` and ``metadata/UrbanSound8K.csv`` in ``DATA_DIR`` or in
-``DATA_DIR/UrbanSound8K``. A partial copy works with the folds whose folders exist; the protocol's
-name then lists them. With fewer than three folds none is left to validate on, so about a fifth of
-the training recordings, whole ones and class by class, validates instead.
+``DATA_DIR/UrbanSound8K``. A partial copy works with the available folds, which the protocol's name
+then lists. With only two folds none is left for validation, so whole recordings with about a fifth
+of the training slices of each class validate instead.
 
-A slice shorter than 4 s is looped (``fit="loop"``; ``fit="pad"`` appends zeros), a longer one
+A slice shorter than 4 s is looped (``fit="loop"``; ``fit="pad"`` appends zeros); a longer one
 keeps its first 4 s.
 """
 
@@ -109,8 +109,8 @@ def build(
     notes: tuple[str, ...] = ()
     if protocol == "official-10fold":
         fold_of = {c.clip_id: int(c.clip_id.split("/")[0].removeprefix("fold")) for c in clips}
-        where = root / f"audio/fold{fold}"
-        clips, notes = protocols.fold_split(clips, fold_of, fold or 1, seed, where)
+        test_folder = root / f"audio/fold{fold}"
+        clips, notes = protocols.fold_split(clips, fold_of, fold or 1, seed, test_folder)
     elif protocol == "grouped":
         clips = protocols.grouped_split(clips, seed)
     else:
@@ -120,7 +120,7 @@ def build(
 
 
 def _read_metadata(root: Path, folds: list[int]) -> list[Clip]:
-    """The clips of the folds that are there, all in split ``train`` for now."""
+    """The clips of the available folds, provisionally in split ``train``."""
     path = root / "metadata/UrbanSound8K.csv"
     rows = read_table(path, COLUMNS)
     present = {f"{n}/{p.name}" for n in folds for p in (root / f"audio/fold{n}").iterdir()}

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from m3net_tf.artifacts import sha256_of
-from m3net_tf.emulation import EmulationResult, find_machine, run_job
+from m3net_tf.deployment.cost import Clips, Measurement, measure
+from m3net_tf.emulation import find_machine
 from m3net_tf.emulation.starting import prove_arena, why_no_emulation
 from m3net_tf.export import Bundle
 from m3net_tf.export.certificate import (
@@ -60,13 +61,11 @@ def certify_export(bundle: Bundle, board: str, folder: Path, log: Log = silent) 
         if valid := valid_certificate(bundle, board, _image_sha256(image)):
             return valid
         log(f"running {len(expected.pcm)} test vectors on the emulated {board}")
-        machine = find_machine(board)
-        on_board = run_job(image.elf, machine, expected.features[..., 0])
-        from_pcm = run_job(image.elf, machine, expected.pcm, report_features=True)
+        measured = measure(bundle, image, Clips(expected.pcm, expected.features))
         certificate = write_certificate(
             bundle,
             with_fixed_features(bundle.frontend, board, _with_host(bundle, expected)),
-            board_answer(image, on_board, from_pcm),
+            board_answer(measured),
         )
     require_parity(bundle, certificate)
     return certificate
@@ -93,27 +92,17 @@ def _image_sha256(image: FirmwareImage) -> str:
     return sha256_of(image.elf.with_suffix(".bin").read_bytes())
 
 
-def board_answer(
-    image: FirmwareImage, on_board: EmulationResult, from_pcm: EmulationResult
-) -> BoardAnswer:
-    """A board's outputs for features and for samples, and its figures, for a certificate."""
+def board_answer(measured: Measurement) -> BoardAnswer:
+    """A board's outputs for features and for samples, and its cost, for a certificate."""
+    image, from_sound = measured.image, measured.from_sound
     emulator = find_machine(image.board).emulator
     version = subprocess.run([emulator, "--version"], capture_output=True, text=True, check=False)
     return BoardAnswer(
         board=image.board,
         emulator=version.stdout.partition("\n")[0] or emulator,
         firmware_sha256=_image_sha256(image),
-        outputs=on_board.outputs,
-        features=from_pcm.features,
-        labels=from_pcm.labels,
-        figures={
-            "arena_used_bytes": on_board.arena_used_bytes,
-            "flash_bytes": image.flash_bytes,
-            "ram_bytes": image.ram_bytes,
-            "stack_used_bytes": from_pcm.stack_used_bytes,
-            "frontend_bytes": from_pcm.frontend_bytes,
-            "frontend_instructions_per_frame": from_pcm.frontend_instructions_per_frame,
-            "model_instructions": on_board.model_instructions,
-            **{f"section{name}_bytes": size for name, size in image.sections.items()},
-        },
+        outputs=measured.from_features.outputs,
+        features=from_sound.features,
+        labels=from_sound.labels,
+        cost=measured.cost.to_dict(),
     )

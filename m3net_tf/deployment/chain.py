@@ -15,16 +15,15 @@ from m3net_tf.artifacts import provenance, read_json, write_json
 from m3net_tf.datasets import AudioDataset, protocol_statement
 from m3net_tf.datasets.selection import spread_clips
 from m3net_tf.deployment.certification import board_answer, with_fixed_features
-from m3net_tf.emulation import EmulationResult, find_machine, run_job
+from m3net_tf.deployment.cost import COST_KEYS, Clips, feature_parity, measure
+from m3net_tf.emulation import EmulationResult, find_machine
 from m3net_tf.emulation.starting import prove_arena, why_no_emulation
-from m3net_tf.errors import FirmwareError
 from m3net_tf.export import Bundle
 from m3net_tf.export.certificate import (
     Expected,
     write_certificate,
 )
 from m3net_tf.export.reading import pcm_and_features
-from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.locks import writes_into
 from m3net_tf.progress import Log, silent
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
@@ -42,7 +41,8 @@ def saved_summary(run: Run, board: str) -> dict[str, Any] | None:
     if summary["board"] != board or summary["model_sha256"] != sha256:
         return None
     certified = "drift" in summary and (run.folder / "export" / "certificate.json").exists()
-    return summary if certified and "emulation_missing" not in summary else None
+    measured = "emulation_missing" not in summary and all(key in summary for key in COST_KEYS)
+    return summary if certified and measured else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,14 +79,15 @@ def run_chain(
         log: receives lines of progress.
 
     Returns:
-        The summary, also written to ``summary.json`` in the run's folder. If the board cannot be
-        emulated, its figures are None and ``emulation_missing`` gives the reason. The export's
-        certificate is written again from the same results; ``drift`` is the certificate's.
+        The summary, also written to ``summary.json`` in the run's folder; it has the keys of
+        :class:`.cost.BoardCost`. If the board cannot be emulated, its figures are None and
+        ``emulation_missing`` gives the reason. The export's certificate is written again from the
+        same results; ``drift`` is the certificate's.
 
     Raises:
         M3NetError: a stage failed.
     """
-    machine = find_machine(board)  # refuses a board without an emulator before the slow stages
+    find_machine(board)  # refuses a board without an emulator before the slow stages
     bundle, dataset = Bundle.load(run.folder / "export"), run.dataset(data_dir)
     chosen = spread_clips(dataset, count)
     log(f"{len(chosen)} held-out clips of {dataset.info.name}")
@@ -109,14 +110,13 @@ def run_chain(
     else:
         image = prove_arena(bundle, board, run.folder / "firmware" / board, log)
         log(f"running {len(chosen)} clips on the emulated {board}, as features and as sound")
-        on_board = run_job(image.elf, machine, features[..., 0])
-        from_pcm = run_job(image.elf, machine, pcm, report_features=True)
-        equal.append(np.array_equal(on_board.outputs, scores))
-        summary["accuracy"]["emulated"] = clips.accuracy(on_board.labels)
-        summary |= _board_figures(on_board, from_pcm, image)
-        summary["end_to_end"] = _end_to_end(from_pcm, clips)
+        measured = measure(bundle, image, Clips(pcm, features))
+        equal.append(np.array_equal(measured.from_features.outputs, scores))
+        summary["accuracy"]["emulated"] = clips.accuracy(measured.from_features.labels)
+        summary |= {"arena_source": f"TFLite Micro on {board}", **measured.cost.to_dict()}
+        summary["end_to_end"] = _end_to_end(measured.from_sound, clips)
         expected = with_fixed_features(bundle.frontend, board, expected)
-        answer = board_answer(image, on_board, from_pcm)
+        answer = board_answer(measured)
     summary["bytes_equal"] = all(equal) if equal else None
     missing = summary.get("emulation_missing", "")
     summary["drift"] = write_certificate(bundle, expected, answer, missing)["drift"]
@@ -139,7 +139,6 @@ def _desktop_summary(
     hits = int((labels == clips.truth).sum())
     return {
         "run": run.folder.name,
-        "board": board,
         "dataset": dataset.info.name,
         "protocol": dataset.info.protocol,
         "statement": run.protocol_statement(dataset),
@@ -152,31 +151,14 @@ def _desktop_summary(
         },
         "bytes_equal": None,
         "parameters": run.metrics()["parameters"],
-        "model_bytes": bundle.manifest["model"]["bytes"],
         "model_sha256": bundle.manifest["model"]["sha256"],
-        "arena_bytes": bundle.manifest["arena"]["bytes"],
         "arena_source": bundle.manifest["arena"]["source"],
-        "flash_bytes": None,
-        "instructions": {"frontend_per_frame": None, "model": None},
+        **dict.fromkeys(COST_KEYS),
+        "board": board,
+        "arena_bytes": bundle.manifest["arena"]["bytes"],
+        "model_bytes": bundle.network.size_bytes,
         "int8_accuracy_95": list(wilson_interval(hits, len(labels))),
         **provenance(),
-    }
-
-
-def _board_figures(
-    on_board: EmulationResult, from_pcm: EmulationResult, image: FirmwareImage
-) -> dict[str, Any]:
-    return {
-        "arena_bytes": on_board.arena_size_bytes,
-        "arena_source": f"TFLite Micro on {image.board}",
-        "flash_bytes": image.flash_bytes,
-        "ram_bytes": image.ram_bytes,
-        "stack_bytes": from_pcm.stack_used_bytes,
-        "frontend_bytes": from_pcm.frontend_bytes,
-        "instructions": {
-            "frontend_per_frame": from_pcm.frontend_instructions_per_frame,
-            "model": on_board.model_instructions,
-        },
     }
 
 
@@ -186,26 +168,6 @@ def _end_to_end(board: EmulationResult, clips: _Clips) -> dict[str, Any]:
         "accuracy": clips.accuracy(board.labels),
         "same_label_as_desktop": float((board.labels == clips.scores.argmax(1)).mean()),
         **feature_parity(board, clips.features[..., 0]),
-    }
-
-
-def feature_parity(board: EmulationResult, features: npt.NDArray[np.int8]) -> dict[str, Any]:
-    """Compare the features that a board computed from sound with Python's.
-
-    Args:
-        board: its result for samples, with the features.
-        features: Python's, int8 of shape (clips, bins, frames).
-
-    Raises:
-        FirmwareError: the board reported no features.
-    """
-    if board.features is None:
-        raise FirmwareError("the firmware reported no features: build it from this release")
-    difference = np.abs(board.features.astype(int) - features)
-    return {
-        "features_equal": float((difference == 0).mean()),
-        "features_within_1_lsb": float((difference <= 1).mean()),
-        "features_largest_lsb": int(difference.max()),
     }
 
 
@@ -228,7 +190,7 @@ def chain_table(summary: dict[str, Any]) -> Table:
         row(f"accuracy, emulated {board}", "not run")
         caption.append(f"Not emulated: {summary['emulation_missing']}")
     else:
-        end_to_end, instructions = summary["end_to_end"], summary["instructions"]
+        end_to_end = summary["end_to_end"]
         row(f"accuracy, emulated {board}", accuracy["emulated"])
         row("same output bytes in all three", "yes" if summary["bytes_equal"] else "NO")
         row("accuracy from sound to label on the board", end_to_end["accuracy"])
@@ -236,8 +198,8 @@ def chain_table(summary: dict[str, Any]) -> Table:
         row("int8 features within 1 LSB of Python's", end_to_end["features_within_1_lsb"])
         row("flash, bytes", summary["flash_bytes"])
         row("tensor arena, bytes", summary["arena_bytes"])
-        row("instructions per frame, front end", instructions["frontend_per_frame"])
-        row("instructions per run, network", instructions["model"])
+        row("instructions per frame, front end", summary["frontend_instructions"])
+        row("instructions per run, network", summary["instructions"])
     row("parameters", summary["parameters"])
     table.caption = "\n".join(caption)
     return table

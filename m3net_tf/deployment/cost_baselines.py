@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.table import Table
 
 from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.checkout import find_sources
+from m3net_tf.deployment.cost import BoardCost
 from m3net_tf.errors import ConfigError
 
 PATH = find_sources("firmware") / "cost_baselines.json"
@@ -25,7 +27,7 @@ class CostBaseline:
     Attributes:
         instructions: of one run of the network.
         frontend_instructions: of the front end, per frame.
-        arena_bytes: tensor arena.
+        arena_used_bytes: tensor arena in use.
         stack_bytes: high-water mark of the stack.
         flash_bytes: the whole firmware in flash.
         model_bytes: all ``.tflite`` files of the network.
@@ -33,17 +35,25 @@ class CostBaseline:
 
     instructions: int
     frontend_instructions: int
-    arena_bytes: int
+    arena_used_bytes: int
     stack_bytes: int
     flash_bytes: int
     model_bytes: int
 
+    @classmethod
+    def of(cls, cost: BoardCost) -> CostBaseline:
+        """The figures of a measured cost."""
+        return cls(**{name: getattr(cost, name) for name in COSTS})
+
 
 COSTS = tuple(field.name for field in dataclasses.fields(CostBaseline))
-"""Figures of a cell that are compared with accepted costs."""
+"""Figures of a cost that are compared with accepted ones."""
 
 Baselines = dict[str, dict[str, CostBaseline]]
 """Board -> network -> accepted cost."""
+
+Measured = Mapping[tuple[str, str], BoardCost]
+"""Board and network -> measured cost."""
 
 
 class Change(NamedTuple):
@@ -71,18 +81,17 @@ class Change(NamedTuple):
         return self.now > self.accepted * (1 + ALLOWANCE)
 
 
-def compare(result: dict[str, Any], path: Path = PATH) -> list[Change]:
+def compare(measured: Measured, path: Path = PATH) -> list[Change]:
     """Figures that differ from the accepted costs.
 
     Args:
-        result: result of :func:`m3net_tf.deployment.matrix.run_matrix`.
+        measured: the present costs.
         path: file of the accepted costs.
 
     Raises:
         ConfigError: the file is missing or invalid.
     """
     baselines = read_baselines(path)
-    measured = {(cell["board"], cell["network"]): _baseline(cell) for cell in result["cells"]}
     boards = {board for board, _ in measured}
     accepted = {
         (board, network): baseline
@@ -105,11 +114,11 @@ def exceeded(changes: list[Change]) -> list[Change]:
     return [change for change in changes if change.exceeds]
 
 
-def update(result: dict[str, Any], path: Path = PATH, *, keep: bool = False) -> None:
-    """Accept the figures of a matrix as the costs of its boards; other boards are unchanged.
+def update(measured: Measured, path: Path = PATH, *, keep: bool = False) -> None:
+    """Accept measured costs as those of their boards; other boards are unchanged.
 
     Args:
-        result: result of :func:`m3net_tf.deployment.matrix.run_matrix`.
+        measured: the present costs.
         path: file of the accepted costs.
         keep: keep the figures of networks that were not measured on these boards.
 
@@ -117,9 +126,11 @@ def update(result: dict[str, Any], path: Path = PATH, *, keep: bool = False) -> 
         ConfigError: the file exists and is invalid.
     """
     baselines = read_baselines(path) if path.exists() else {}
-    for board in {cell["board"] for cell in result["cells"]}:
-        baselines[board] = (baselines.get(board, {}) if keep else {}) | {
-            cell["network"]: _baseline(cell) for cell in result["cells"] if cell["board"] == board
+    for measured_board in {board for board, _ in measured}:
+        baselines[measured_board] = (baselines.get(measured_board, {}) if keep else {}) | {
+            network: CostBaseline.of(cost)
+            for (board, network), cost in measured.items()
+            if board == measured_board
         }
     write_json(
         path,
@@ -164,7 +175,3 @@ def read_baselines(path: Path = PATH) -> Baselines:
             f"{path} is no file of accepted costs: restore it, or delete it and make it with "
             "m3net matrix --update-baselines"
         ) from None
-
-
-def _baseline(cell: dict[str, Any]) -> CostBaseline:
-    return CostBaseline(**{cost: cell[cost] for cost in COSTS})

@@ -11,14 +11,15 @@ import dataclasses
 import functools
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from m3net_tf.artifacts import provenance, write_json
 from m3net_tf.deployment.arena_estimate import estimate_arena
+from m3net_tf.deployment.cost import BoardCost, Clips, measure
 from m3net_tf.deployment.size_limits import SIZE_LIMITS, largest_preset
-from m3net_tf.emulation import EmulationResult, find_machine, run_job
+from m3net_tf.emulation import find_machine
 from m3net_tf.emulation.machines import MACHINES
 from m3net_tf.emulation.starting import starting_firmware, why_no_emulation
 from m3net_tf.errors import FirmwareError, ModelError
@@ -32,7 +33,6 @@ from m3net_tf.firmware.boards import (
     list_boards,
 )
 from m3net_tf.firmware.build import build_firmware
-from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.sources import FIRMWARE_DIR, why_sources_unavailable
 from m3net_tf.locks import writes_into
 from m3net_tf.progress import Log, silent
@@ -45,9 +45,7 @@ cycles, depending on the chip's memories."""
 
 _MEASURED = tuple(
     """
-    measured_on arena_bytes arena_used_bytes flash_used_bytes ram_used_bytes sections
-    stack_used_bytes frontend_bytes instructions cpu_share real_time least_run_columns fits room
-    preset
+    measured_on cost instructions_per_second cpu_share real_time least_run_columns fits room preset
     """.split()
 )
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
@@ -74,28 +72,6 @@ class BoardFacts:
     ram_bytes: int
     dma_bytes: int
     stack_bytes: int
-
-
-@dataclasses.dataclass(frozen=True)
-class _Measured:
-    """Results of an emulated board."""
-
-    image: FirmwareImage
-    features: EmulationResult
-    sound: EmulationResult
-
-    @property
-    def arena_bytes(self) -> int:
-        return self.features.arena_size_bytes
-
-    @property
-    def stack_bytes(self) -> int:
-        results = (self.features, self.sound)
-        return max(result.stack_used_bytes for result in results)
-
-    @property
-    def frame_instructions(self) -> int:
-        return self.sound.frontend_instructions_per_frame
 
 
 def read_board(board: str) -> BoardFacts:
@@ -168,7 +144,7 @@ def run_fit(folder: Path, boards: Sequence[str] = (), log: Log = silent) -> dict
         raise ModelError(f"{folder} has no export: m3net export {folder}")
     facts = [read_board(board) for board in boards or list_boards()]
     bundle = Bundle.load(folder / "export")
-    cores: dict[str, _Measured | str] = {}
+    cores: dict[str, BoardCost | str] = {}
     why_not = _cached_reasons()
     rows = []
     for count, board in enumerate(facts, start=1):
@@ -235,8 +211,8 @@ def _measure_core(
     why_not: Callable[[str], str],
     folder: Path,
     log: Log,
-) -> _Measured | str:
-    """Results of the emulated board with a core; or why nothing can be measured."""
+) -> BoardCost | str:
+    """Cost on the emulated board with a core; or why nothing can be measured."""
     reason = why_not(emulated) if emulated else f"nothing emulates a {core}"
     if reason:
         return reason
@@ -247,9 +223,8 @@ def _measure_core(
             raise
         return f"the emulated {emulated} has no room to measure it ({error})"
     log(f"measuring on the emulated {emulated}")
-    machine, clips = find_machine(emulated), read_vectors(bundle)
-    sound = run_job(image.elf, machine, clips.pcm[:CLIPS])
-    return _Measured(image, run_job(image.elf, machine, clips.features[:CLIPS, ..., 0]), sound)
+    vectors = read_vectors(bundle)
+    return measure(bundle, image, Clips(vectors.pcm[:CLIPS], vectors.features[:CLIPS])).cost
 
 
 def _why_no_link(board: str) -> str:
@@ -262,59 +237,64 @@ def _unmeasured(reason: str) -> dict[str, Any]:
 
 
 def _figures(
-    bundle: Bundle, facts: BoardFacts, measured: _Measured, folder: Path, log: Log
+    bundle: Bundle, facts: BoardFacts, measured: BoardCost, folder: Path, log: Log
 ) -> dict[str, Any]:
-    image, overflow = measured.image, dict[str, int]()
-    if image.board != facts.board:
+    """Figures of a board, from its own firmware and the cost on the emulated board of its core."""
+    cost, overflow = dataclasses.replace(measured, board=facts.board), dict[str, int]()
+    if measured.board != facts.board:
         # The export's arena, as in m3net firmware, unless it is too small for the core.
         exported = bundle.manifest["arena"]["bytes"]
         size = None if measured.arena_bytes == exported else measured.arena_bytes
         try:
             image = build_firmware(bundle.folder, facts.board, folder, size, report=log)
+            cost = dataclasses.replace(
+                cost,
+                flash_bytes=image.flash_bytes,
+                ram_bytes=image.ram_bytes,
+                sections=image.sections,
+            )
         except FirmwareError as error:
             if "overflowed" not in str(error):
                 raise
             overflow = _overflow(folder / "build.log")
-    flash, ram = image.flash_bytes, image.ram_bytes
-    if "FLASH" in overflow:
-        flash = facts.flash_bytes + overflow["FLASH"]
-    if "RAM" in overflow:
-        ram = facts.ram_bytes + overflow["RAM"]
-    dma_used = image.sections.get(".dma", 0) if facts.dma_bytes else 0
+    dma_used = cost.sections.get(".dma", 0) if facts.dma_bytes else 0
+    if overflow:
+        cost = _overflowing(cost, facts, overflow)
+    ram_left = facts.ram_bytes - facts.dma_bytes - (cost.ram_bytes - dma_used)
     room = {
-        "arena_bytes": facts.ram_bytes - facts.dma_bytes - (ram - dma_used) + measured.arena_bytes,
-        "network_bytes": facts.flash_bytes - flash + bundle.network.size_bytes,
+        "arena_bytes": ram_left + cost.arena_bytes,
+        "network_bytes": facts.flash_bytes - cost.flash_bytes + cost.model_bytes,
     }
     return {
-        "measured_on": measured.image.board,
-        "arena_bytes": measured.arena_bytes,
-        "arena_used_bytes": measured.features.arena_used_bytes,
-        "flash_used_bytes": flash,
-        "ram_used_bytes": ram,
-        "sections": None if overflow else image.sections,
-        "stack_used_bytes": measured.stack_bytes,
-        "frontend_bytes": measured.features.frontend_bytes,
-        **_pace(bundle, facts, measured),
+        "measured_on": measured.board,
+        "cost": cost.to_dict(),
+        **_pace(bundle, facts, cost),
         "fits": not overflow,
         "room": room,
         "preset": _preset(bundle, room, fits=not overflow),
     }
 
 
-def _pace(bundle: Bundle, facts: BoardFacts, measured: _Measured) -> dict[str, Any]:
+def _overflowing(cost: BoardCost, facts: BoardFacts, overflow: Mapping[str, int]) -> BoardCost:
+    """The cost of a firmware that was not linked, because it exceeds memories of the board."""
+    flash_bytes, ram_bytes = cost.flash_bytes, cost.ram_bytes
+    if "FLASH" in overflow:
+        flash_bytes = facts.flash_bytes + overflow["FLASH"]
+    if "RAM" in overflow:
+        ram_bytes = facts.ram_bytes + overflow["RAM"]
+    return dataclasses.replace(cost, flash_bytes=flash_bytes, ram_bytes=ram_bytes, sections={})
+
+
+def _pace(bundle: Bundle, facts: BoardFacts, cost: BoardCost) -> dict[str, Any]:
     """Instructions for a second of sound, and whether the board runs in real time."""
     frames_per_s, runs_per_s = _rates(bundle)
-    model = measured.features.model_instructions
-    per_second = math.ceil(model * runs_per_s + measured.frame_instructions * frames_per_s)
+    model, frame = cost.instructions, cost.frontend_instructions
+    per_second = math.ceil(model * runs_per_s + frame * frames_per_s)
     share = per_second / facts.clock_hz
-    free_per_s = BUSY_SHARE * facts.clock_hz - measured.frame_instructions * frames_per_s
+    free_per_s = BUSY_SHARE * facts.clock_hz - frame * frames_per_s
     keeps_up = _keeps_up(bundle, model / facts.clock_hz)
     return {
-        "instructions": {
-            "model": model,
-            "frontend_per_frame": measured.frame_instructions,
-            "per_second": per_second,
-        },
+        "instructions_per_second": per_second,
         "cpu_share": share,
         "real_time": share <= BUSY_SHARE and keeps_up,
         "least_run_columns": _least_run_columns(bundle, model, free_per_s) if keeps_up else None,

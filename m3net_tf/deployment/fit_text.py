@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from m3net_tf.deployment.cost import BoardCost
 from m3net_tf.deployment.fit import BUSY_SHARE
 from m3net_tf.deployment.size_limits import SIZE_LIMITS
 
@@ -42,13 +43,14 @@ def _memory_table(rows: list[dict[str, Any]]) -> Table:
         if row["measured_on"] is None:
             table.add_row(row["board"], _bytes(row["arena_estimate_bytes"], "~"))
             continue
+        cost = BoardCost.from_dict(row["cost"])
         table.add_row(
             row["board"],
-            _bytes(row["arena_bytes"]),
-            _share(row["ram_used_bytes"], row["ram_bytes"]),
-            _share(row["flash_used_bytes"], row["flash_bytes"]),
-            _bytes(row["stack_used_bytes"]),
-            _bytes(row["frontend_bytes"]),
+            _bytes(cost.arena_bytes),
+            _share(cost.ram_bytes, row["ram_bytes"]),
+            _share(cost.flash_bytes, row["flash_bytes"]),
+            _bytes(cost.stack_bytes),
+            _bytes(cost.frontend_bytes),
             row["preset"] or f"< {next(iter(SIZE_LIMITS))}",
             style=None if row["fits"] else "red",
         )
@@ -60,7 +62,7 @@ def _time_table(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         table.add_row(
             row["board"],
-            f"{row['instructions']['per_second']:,}",
+            f"{row['instructions_per_second']:,}",
             f"{100 * row['cpu_share']:.1f} % of {row['clock_hz'] / 1e6:g} MHz",
             _verdict(row),
             style=None if row["fits"] and row["real_time"] else "red",
@@ -95,7 +97,7 @@ def _remarks(result: dict[str, Any]) -> list[str]:
                 f"{emulated}, which has the same core."
             )
     for emulated in _grouped(
-        [row for row in measured if row["arena_bytes"] > exported], "measured_on"
+        [row for row in measured if row["cost"]["arena_bytes"] > exported], "measured_on"
     ):
         remarks.append(
             f"{emulated}: the export's arena of {exported:,} bytes is too small for this core; "

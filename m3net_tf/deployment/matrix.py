@@ -16,8 +16,7 @@ from rich.table import Table
 from m3net_tf.artifacts import provenance, write_json
 from m3net_tf.checkout import require_sources
 from m3net_tf.datasets.selection import spread_clips
-from m3net_tf.deployment.chain import feature_parity
-from m3net_tf.emulation import find_machine, run_job
+from m3net_tf.deployment.cost import BoardCost, Clips, feature_parity, measure
 from m3net_tf.emulation.machines import MACHINES
 from m3net_tf.emulation.starting import why_no_emulation
 from m3net_tf.errors import ConfigError, FirmwareError
@@ -38,15 +37,41 @@ class Reference:
 
     Attributes:
         bundle: the network.
-        pcm: int16 samples, shape (clips, samples).
-        features: Python's int8 features, shape (clips, bins, frames).
+        clips: samples and Python's features.
         scores: int8 scores on the desktop, shape (clips, classes).
     """
 
     bundle: Bundle
-    pcm: npt.NDArray[np.int16]
-    features: npt.NDArray[np.int8]
+    clips: Clips
     scores: npt.NDArray[np.int8]
+
+
+@dataclasses.dataclass(frozen=True)
+class MatrixCell:
+    """One board with one network.
+
+    Attributes:
+        network: its name.
+        cost: what it costs on the board; the arena has room to spare.
+        bytes_equal: whether the board's output bytes are the desktop's.
+        label: class of the first clip on the board.
+        label_of_desktop: its class on the desktop.
+        frontend_largest_lsb: largest difference of a feature from Python's.
+        frontend_equal: share of features that are Python's.
+    """
+
+    network: str
+    cost: BoardCost
+    bytes_equal: bool
+    label: str
+    label_of_desktop: str
+    frontend_largest_lsb: int
+    frontend_equal: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: the keys of the cost beside the cell's own."""
+        values = dataclasses.asdict(self)
+        return {**values.pop("cost"), **values}
 
 
 def run_matrix(
@@ -57,7 +82,7 @@ def run_matrix(
     data_dir: Path | None = None,
     jobs: int = 2,
     log: Log = silent,
-) -> dict[str, Any]:
+) -> list[MatrixCell]:
     """Train, export, build and emulate; finished steps are skipped.
 
     Args:
@@ -70,7 +95,7 @@ def run_matrix(
         log: receives lines of progress.
 
     Returns:
-        ``cells``, a dict of figures for each board and network, and the provenance.
+        The cells, by board and then by network; ``matrix.json`` has them and the provenance.
 
     Raises:
         ConfigError: there is no recipe.
@@ -86,17 +111,18 @@ def run_matrix(
         raise ConfigError(f"{recipes} has no recipe: name a folder of recipes")
     references = {plan.stem: _prepare(plan, folder / plan.stem, data_dir, log) for plan in plans}
 
-    def cell(board: str, network: str) -> dict[str, Any]:
-        figures = _cell(board, references[network], folder / network / "firmware" / board)
-        log(f"{board}, {network}: {'same bytes' if figures['bytes_equal'] else 'OTHER BYTES'}")
-        return {"board": board, "network": network, **figures}
+    def cell(board: str, network: str) -> MatrixCell:
+        build = folder / network / "firmware" / board
+        done = _cell(board, network, references[network], build)
+        log(f"{board}, {network}: {'same bytes' if done.bytes_equal else 'OTHER BYTES'}")
+        return done
 
     with ThreadPoolExecutor(jobs) as pool:
         pairs = [(board, network) for board in boards for network in references]
         cells = list(pool.map(lambda pair: cell(*pair), pairs))
-    result = {"cells": cells, **provenance()}
-    write_json(folder / "matrix.json", result)
-    return result
+    values = [cell.to_dict() for cell in cells]
+    write_json(folder / "matrix.json", {"cells": values, **provenance()})
+    return cells
 
 
 def why_no_matrix(boards: Sequence[str] = ()) -> str:
@@ -119,45 +145,41 @@ def _prepare(plan: Path, folder: Path, data_dir: Path | None, log: Log) -> Refer
     dataset = run.dataset(data_dir)
     clips = spread_clips(dataset, CLIPS)
     pcm, features = pcm_and_features(dataset, clips, bundle.frontend)
-    return Reference(bundle, pcm, features[..., 0], bundle.run_reference(features))
+    return Reference(bundle, Clips(pcm, features), bundle.run_reference(features))
 
 
-def _cell(board: str, reference: Reference, folder: Path) -> dict[str, Any]:
-    """Figures of one board with one network."""
-    machine, bundle = find_machine(board), reference.bundle
+def _cell(board: str, network: str, reference: Reference, folder: Path) -> MatrixCell:
+    bundle, clips = reference.bundle, reference.clips
     arena = bundle.manifest["arena"]["bytes"] + ARENA_SLACK_BYTES
     image = build_firmware(bundle.folder, board, folder, arena)
-    from_features = run_job(image.elf, machine, reference.features)
-    from_pcm = run_job(image.elf, machine, reference.pcm, report_features=True)
-    parity = feature_parity(from_pcm, reference.features)
-    return {
-        "bytes_equal": bool(np.array_equal(from_features.outputs, reference.scores)),
-        "label": bundle.labels[int(from_features.labels[0])],
-        "label_of_desktop": bundle.labels[int(reference.scores[0].argmax())],
-        "instructions": from_features.model_instructions,
-        "arena_bytes": from_features.arena_used_bytes,
-        "stack_bytes": max(from_features.stack_used_bytes, from_pcm.stack_used_bytes),
-        "flash_bytes": image.flash_bytes,
-        "model_bytes": bundle.network.size_bytes,
-        "frontend_instructions": from_pcm.frontend_instructions_per_frame,
-        "frontend_largest_lsb": parity["features_largest_lsb"],
-        "frontend_equal": parity["features_equal"],
-    }
+    measured = measure(bundle, image, clips)
+    on_board = measured.from_features
+    parity = feature_parity(measured.from_sound, clips.features[..., 0])
+    return MatrixCell(
+        network=network,
+        cost=measured.cost,
+        bytes_equal=bool(np.array_equal(on_board.outputs, reference.scores)),
+        label=bundle.labels[int(on_board.labels[0])],
+        label_of_desktop=bundle.labels[int(reference.scores[0].argmax())],
+        frontend_largest_lsb=int(parity["features_largest_lsb"]),
+        frontend_equal=parity["features_equal"],
+    )
 
 
-def matrix_table(result: dict[str, Any]) -> Table:
+def matrix_table(cells: Sequence[MatrixCell]) -> Table:
     """The matrix for the terminal."""
     names = ("board", "network", "same bytes", "instructions", "arena", "stack", "flash")
     table = Table(*names, "front end, per frame", "equal features", "label")
-    for cell in result["cells"]:
+    for cell in cells:
+        cost = cell.cost
+        sizes = (cost.arena_used_bytes, cost.stack_bytes, cost.flash_bytes)
         table.add_row(
-            cell["board"],
-            cell["network"],
-            "yes" if cell["bytes_equal"] else "NO",
-            *(f"{cell[name]:,}" for name in ("instructions", "arena_bytes", "stack_bytes")),
-            f"{cell['flash_bytes']:,}",
-            f"{cell['frontend_instructions']:,}",
-            f"{100 * cell['frontend_equal']:.2f} %",
-            cell["label"],
+            cost.board,
+            cell.network,
+            "yes" if cell.bytes_equal else "NO",
+            *(f"{figure:,}" for figure in (cost.instructions, *sizes)),
+            f"{cost.frontend_instructions:,}",
+            f"{100 * cell.frontend_equal:.2f} %",
+            cell.label,
         )
     return table

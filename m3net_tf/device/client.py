@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host's side of the monitor protocol (``docs/monitor.md``)."""
+"""The host's side of the monitor protocol (``docs/reference/protocol.md``)."""
 
 from __future__ import annotations
 

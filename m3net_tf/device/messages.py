@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages of the monitor protocol and the values in them (``docs/monitor.md``)."""
+"""Messages of the monitor protocol and the values in them (``docs/reference/protocol.md``)."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.datasets import AudioDataset, Clip, to_pcm16
-from m3net_tf.datasets.noise import made_noise
+from m3net_tf.datasets.noise import coloured_noise
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.runtime.detector_config import SILENCE_LABELS, label_word
 
@@ -220,7 +220,7 @@ def _evenly(rng: Rng, clips: list[Clip]) -> Iterator[Clip]:
 def _background(rng: Rng, dataset: AudioDataset, clips: tuple[Clip, ...]) -> Callable[[int], Audio]:
     """Makes background of a number of samples, of any level: of one recording's clips, or noise."""
     if not clips:
-        return functools.partial(made_noise, rng)
+        return functools.partial(coloured_noise, rng)
     by_group: dict[str, list[Clip]] = {}
     for clip in clips:
         by_group.setdefault(clip.group, []).append(clip)

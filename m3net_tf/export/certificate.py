@@ -8,6 +8,7 @@ the board's C code with Python's, and each output byte with the desktop's.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from m3net_tf.errors import FirmwareError, M3NetError
 from m3net_tf.export.reading import Bundle
 
 Int8 = npt.NDArray[np.int8]
-FORMAT = 1
+FORMAT = 2  # raised when a key of the JSON changes
 #: Single precision against double: so many values may be a step apart, and none further.
 WITHIN_1_LSB_SHARE = 0.999
 LARGEST_LSB = 2
@@ -57,7 +58,7 @@ class BoardAnswer:
         features: int8 features of the samples, shape (clips, bins, frames); None if the network
             takes samples as they are.
         labels: classes from the samples, shape (clips,); None as ``features``.
-        figures: memory and cost, by name.
+        cost: memory and instructions, by name, and ``sections``: bytes of each by name.
     """
 
     board: str
@@ -66,7 +67,7 @@ class BoardAnswer:
     outputs: Int8
     features: Int8 | None
     labels: npt.NDArray[np.int64] | None
-    figures: dict[str, int]
+    cost: Mapping[str, Any]
 
 
 def read_vectors(bundle: Bundle) -> Expected:
@@ -136,7 +137,7 @@ def write_certificate(
             "name": answer.board,
             "emulator": answer.emulator,
             "firmware_sha256": answer.firmware_sha256,
-            **answer.figures,
+            "cost": answer.cost,
         }
         if answer.features is not None and answer.labels is not None:
             certificate["features"] = _features(answer.features, expected, drift)
@@ -256,8 +257,7 @@ def _markdown(certificate: dict[str, Any]) -> str:
     arena = certificate["arena"]
     rows.append((f"tensor arena, bytes ({arena['source']})", arena["bytes"]))
     if board:
-        figures = {k: v for k, v in board.items() if isinstance(v, int)}
-        rows += [(name.replace("_", " "), value) for name, value in figures.items()]
+        rows += _cost_rows(board["cost"])
     lines = [
         f"# Parity certificate: {verdict} ({certificate['scope']})",
         "",
@@ -269,6 +269,12 @@ def _markdown(certificate: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _cost_rows(cost: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    figures = {name: value for name, value in cost.items() if isinstance(value, int)}
+    sections = {f"section {name} bytes": size for name, size in cost.get("sections", {}).items()}
+    return [(name.replace("_", " "), value) for name, value in {**figures, **sections}.items()]
 
 
 def _share(value: float) -> str:

@@ -13,6 +13,7 @@ from m3net_tf.firmware.boards import board_core, board_file, board_setting, boar
 from m3net_tf.firmware.image import FirmwareImage, inspect_elf
 from m3net_tf.firmware.library import build_library
 from m3net_tf.firmware.pdm import write_pdm_filter
+from m3net_tf.firmware.schema import schema_flags
 from m3net_tf.firmware.sources import FIRMWARE_DIR, fetch_sources
 from m3net_tf.firmware.toolchain import check_toolchain, cmake_command, run_step
 from m3net_tf.firmware.uf2 import read_hex, uf2_blocks
@@ -71,6 +72,7 @@ def build_firmware(
         f"-DM3NET_ARENA_BYTES={'' if arena_bytes is None else arena_bytes}",
         f"-DM3NET_APP_DIR={(app_dir or FIRMWARE_DIR / 'app').resolve()}",
         f"-DM3NET_GENERATED_DIR={generated}",
+        f"-DCMAKE_CXX_FLAGS={schema_flags(folders['tflite-micro'], generated)}",
         *(f"-D{setting}" for setting in settings),
     ]
     configure = cmake_command(FIRMWARE_DIR, build_dir, arguments, folders)

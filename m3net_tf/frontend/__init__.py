@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a waveform to the int8 feature map that a network sees, in Python and in C.
+"""Converts a waveform to a network's int8 input, in Python and in C.
 
-One :class:`FrontendConfig` feeds three implementations of the same numbers: the NumPy reference
-(:mod:`.reference`), the TensorFlow one for ``tf.data`` (:mod:`.graph`, imported on demand so that
-this room needs no TensorFlow) and the C one on CMSIS-DSP, whose tables :mod:`.ctables` writes.
-Cores without FPU compute in whole numbers, and :mod:`.fixed` gives their bits; :mod:`.waveform`
-says how a device takes samples as they are.
+One :class:`FrontendConfig` drives three implementations that compute the same features: the NumPy
+reference (:mod:`.reference`), the TensorFlow version for ``tf.data`` (:mod:`.graph`, imported on
+demand so that this package does not load TensorFlow) and the C version on CMSIS-DSP, whose tables
+:mod:`.ctables` writes. Cores without FPU compute in fixed point; :mod:`.fixed` reproduces their
+results bit for bit. :mod:`.waveform` describes how a device uses raw samples as features.
 """
 
 from m3net_tf.frontend.config import FrontendConfig

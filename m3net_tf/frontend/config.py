@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings of the front end, with the unit in every name."""
+"""Settings of the front end; every name includes its unit."""
 
 from __future__ import annotations
 
@@ -21,53 +21,54 @@ MU = 255.0
 
 @dataclasses.dataclass(frozen=True)
 class FrontendConfig:
-    """Front end: what Python computes for training and C computes on the device.
+    """Front-end settings, shared by training in Python and the C code on the device.
 
-    The defaults are those of a microcontroller: 16 kHz, frames of 512 samples every 20 ms,
-    40 mel bins, 49 frames in a second of audio. Those of the papers and of Kaldi's FBank stand
-    in :mod:`m3net_tf.frontend.presets`.
+    The defaults suit a microcontroller: 16 kHz, frames of 512 samples every 20 ms, 40 mel bins,
+    49 frames per second of audio. :mod:`m3net_tf.frontend.presets` has the settings of the papers
+    and of Kaldi's FBank.
 
-    The order of the steps: level, framing, mean removal, pre-emphasis, window, spectrum, mel
-    bank, logarithm, range relative to the clip, DCT, int8.
+    Order of the steps: level, framing, mean removal, pre-emphasis, window, spectrum, mel bank,
+    logarithm, range relative to the clip, DCT, int8.
 
     Attributes:
         kind: ``mel`` (mel bank; with ``mfcc_coefficients`` its cepstrum), ``spectrogram`` (the
-            FFT's ``fft_samples / 2 + 1`` bins as they are) or ``waveform`` (the samples
-            themselves as one row, shape (1, samples): only the rate, the level, ``log: mu`` and
-            the range count, and ``feature_min`` -1 with ``feature_max`` 127/128 rounds to 8 bits;
-            a device hears ``hop_samples`` at a time, which must divide the clip).
+            FFT's ``fft_samples / 2 + 1`` bins) or ``waveform`` (the samples as one row, shape
+            (1, samples)). Waveforms use only the rate, the level, ``log: mu`` and the range;
+            ``feature_min`` -1 with ``feature_max`` 127/128 rounds samples to 8 bits. A device
+            processes ``hop_samples`` at a time; the hop must divide the clip.
         sample_rate_hz: rate of the waveform.
-        frame_samples: samples under one window.
-        hop_samples: samples from one frame to the next.
+        frame_samples: samples in one window.
+        hop_samples: samples from the start of one frame to the next.
         fft_samples: length of the FFT; a power of two, at least ``frame_samples``.
         window: ``hann`` or ``hamming``, both periodic as in spectral analysis, or Kaldi's
             ``povey``: a symmetric Hann to the power of 0.85.
-        level_db: scale each clip to this RMS level first, in dB of full scale; None leaves it
-            as it is. Silence stays silence. It needs the whole clip, so no device has it.
-        remove_mean: take each frame's mean off.
-        preemphasis: x[n] - preemphasis * x[n - 1] within each frame, whose first sample counts
-            as its own predecessor; 0 = none.
+        level_db: scale each clip to this RMS level first, in dBFS; None does not scale. Silence
+            stays silent. It needs the whole clip, so devices do not support it.
+        remove_mean: subtract each frame's mean.
+        preemphasis: x[n] - preemphasis * x[n - 1] within each frame; for the first sample,
+            x[n - 1] = x[n]. 0 = none.
         power: 2 for power spectra, 1 for magnitudes.
-        centred: pad half an FFT of zeros on both sides (librosa's default; not on a device).
+        centred: pad half an FFT of zeros on both sides (librosa's default; not for devices).
         mel_bins: number of triangular filters.
         mel_scale: ``slaney`` (linear below 1 kHz), ``htk`` (both with triangles over Hz) or
             ``kaldi`` (HTK's scale with triangles over mel).
         mel_norm: ``slaney`` (filters of unit area) or ``none``.
         mel_min_hz: lower edge of the first filter.
         mel_max_hz: upper edge of the last filter.
-        log: ``ln``, ``db`` (10 log10) or ``none``; for waveforms ``mu``, the companding of
-            telephony (ITU-T G.711's formula, :data:`MU`), without which 8 bits leave quiet
-            recordings a step or two, and any other for samples as they are.
-        log_floor: mel powers below this count as this, before the logarithm.
-        clip_range_db: above 0, features are decibels below the clip's maximum, cut off at this
-            many (librosa's ``power_to_db(ref=max, top_db=...)``); 0 keeps absolute levels.
+        log: ``ln``, ``db`` (10 log10) or ``none``. For waveforms ``mu`` applies the mu-law
+            companding of telephony (ITU-T G.711's formula, :data:`MU`); without it, quiet
+            recordings use only one or two of the 8-bit levels. Any other value leaves waveforms
+            linear.
+        log_floor: lower limit of mel powers before the logarithm.
+        clip_range_db: above 0, features are decibels below the clip's maximum, limited to this
+            range (librosa's ``power_to_db(ref=max, top_db=...)``); 0 keeps absolute levels.
         mfcc_coefficients: 0 gives log-mel features; n gives the first n of an orthonormal
             DCT-II over the log-mel bins.
-        feature_min: feature value (after log and DCT) that becomes int8 -128.
-        feature_max: feature value that becomes int8 127.
+        feature_min: feature value (after log and DCT) that maps to int8 -128.
+        feature_max: feature value that maps to int8 127.
 
     Raises:
-        ConfigError: a value is out of range or contradicts another one.
+        ConfigError: a value is out of range or conflicts with another one.
     """
 
     sample_rate_hz: int = 16_000
@@ -129,7 +130,7 @@ class FrontendConfig:
         if self.hop_samples > self.frame_samples:
             raise ConfigError(
                 f"frontend.hop_samples is {self.hop_samples}: give at most frame_samples "
-                f"({self.frame_samples}), or samples between frames would go unheard"
+                f"({self.frame_samples}), or samples between frames would be skipped"
             )
 
     def _check_ranges(self) -> None:
@@ -176,7 +177,7 @@ class FrontendConfig:
         if coefficients and self.kind != "mel":
             raise ConfigError(
                 f"frontend.mfcc_coefficients is {coefficients} with kind {self.kind!r}: "
-                "cepstra are made of mel bins; give 0 or kind mel"
+                "cepstra are computed from mel bins; give 0 or kind mel"
             )
 
     def _require_choice(self, name: str, choices: tuple[Any, ...]) -> None:
@@ -196,7 +197,7 @@ class FrontendConfig:
 
     @property
     def shows_energies(self) -> bool:
-        """Whether features are logarithms of energies, which mixing by energy needs."""
+        """Whether features are logarithms of energies, as mixing by energy requires."""
         return self.kind != "waveform" and self.log != "none" and not self.mfcc_coefficients
 
     @property
@@ -210,7 +211,7 @@ class FrontendConfig:
         return (self.feature_max - self.feature_min) / 255.0
 
     def frame_count(self, samples: int) -> int:
-        """Number of frames that ``samples`` samples of audio give (0 if there are too few)."""
+        """Number of frames in ``samples`` samples of audio (0 if too short)."""
         if self.kind == "waveform":
             return samples
         if self.centred and samples > 0:
@@ -234,6 +235,6 @@ class FrontendConfig:
         return cls(**values)
 
     def fingerprint(self) -> str:
-        """SHA-256 over all settings, in hex: the same config gives the same features."""
+        """SHA-256 of all settings, in hex: equal configs give equal features."""
         text = json.dumps(self.to_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()

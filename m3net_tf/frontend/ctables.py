@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""C tables of the front end, written from the config: never typed by hand, no dates in them."""
+"""Generates the front end's C tables from the config; they contain no dates."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tupl
 
     Args:
         config: front-end settings.
-        folder: where the two files go; it must exist.
-        frames: columns of the network's input; of a waveform its samples.
+        folder: existing folder for the two files.
+        frames: columns of the network's input; for a waveform, its samples.
 
     Returns:
-        The paths of the header and of the tables. The same config gives the same bytes.
+        The paths of the header and of the tables. Equal configs give equal bytes.
 
     Raises:
-        ConfigError: the config has a form that the device code lacks.
+        ConfigError: the device code does not support the config.
     """
     if config.kind == "waveform":
         return _write_waveform(config, folder, frames)
@@ -66,7 +66,7 @@ def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tupl
 
 
 class _PackedFilters(NamedTuple):
-    """Mel filters without their zeros, one behind the other."""
+    """Mel filters without their zeros, concatenated."""
 
     first_bin: list[int]
     bin_count: list[int]
@@ -112,7 +112,7 @@ def _mel_settings(
 
 
 def _write_waveform(config: FrontendConfig, folder: Path, samples: int) -> tuple[Path, Path]:
-    """Write the tables of ``frontend_waveform.h``, for which a column is a hop of samples."""
+    """Write the tables of ``frontend_waveform.h``, where a column is one hop of samples."""
     levels = waveform_levels(config)
     settings: dict[str, int | str] = {
         "WAVEFORM": 1,
@@ -135,10 +135,10 @@ def _write_waveform(config: FrontendConfig, folder: Path, samples: int) -> tuple
 
 
 def _fixed_arrays(fixed: FixedTables, mel_weights: Int64) -> dict[str, Int64]:
-    """The arrays of ``frontend_fixed.h`` by declaration; the linker drops those not used."""
+    """The arrays of ``frontend_fixed.h`` by declaration; the linker drops unused ones."""
     twiddles = np.concatenate([stage.ravel() for stage in fixed.stages])
     arrays = {
-        # Even in length: the device takes pairs.
+        # Padded to an even length: the device reads pairs.
         "int32_t m3net_frontend_fixed_window": np.pad(fixed.window, (0, fixed.window.size % 2)),
         "uint16_t m3net_frontend_fixed_order": fixed.order,
         "int32_t m3net_frontend_fixed_twiddles": twiddles,

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The front end in whole numbers, bit for bit as ``firmware/core/frontend_fixed.h`` computes it.
+"""The fixed-point front end, bit-exact with ``firmware/core/frontend_fixed.h``.
 
-Cores without FPU take this path. It differs from :mod:`.reference` by the roundings of its
-tables and of the 32-bit FFT alone:
+Cores without FPU use it. It differs from :mod:`.reference` only by the rounding of its tables and
+of the 32-bit FFT:
 
-- the windowed samples are words with as many fraction bits as the window's sum leaves;
-- a radix-4 FFT of the even and odd samples as real and imaginary parts; a product with a twiddle
-  (Q31) is the high word of 64 bits, and so each stage that has twiddles halves its values;
-- squared magnitudes of 64 bits, mel weights of 16, sums of 80: nothing is lost there;
-- logarithm to base 2 with 16 fraction bits, from a table with straight lines between its points.
+- windowed samples are words with as many fraction bits as the window's sum allows;
+- a radix-4 FFT takes the even and odd samples as real and imaginary parts; a product with a
+  twiddle (Q31) keeps the high word of 64 bits, so each stage with twiddles halves its values;
+- 64-bit squared magnitudes, 16-bit mel weights and 80-bit sums are exact;
+- the base-2 logarithm has 16 fraction bits and interpolates linearly in a table.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ _DEVICE_FORM = {
     "log": "ln",
     "clip_range_db": 0.0,
 }
-"""What ``firmware/core`` computes; windows and mel banks are tables and thus free."""
+"""Settings that ``firmware/core`` requires; windows and mel banks are tables, so any will do."""
 
 
 def _require_device_form(config: FrontendConfig) -> None:
-    """Check that the firmware can compute this front end.
+    """Check that the firmware supports this front end.
 
     Raises:
         ConfigError: the config has a form that the device code lacks.
@@ -70,18 +70,20 @@ class FixedTables:
     """The numbers of the fixed-point front end.
 
     Attributes:
-        window: (frame_samples,) Q31.
-        sample_shift: bits by which a sample is shifted up before the window, whose product's high
-            word goes into the FFT.
-        order: (fft_samples // 2,) the FFT's input position of each pair of samples.
-        stages: for each FFT stage with twiddles, (quarter, 3, 2): cosine and sine, Q31, of once,
-            twice and three times the angle, in the order in which they are used (2, 1, 3).
-        unpack: (fft_samples // 4, 2) cosine and sine, Q31, that part the two halves' spectra.
-        mel_weights: (mel_bins, fft_samples // 2 + 1) of 16 bits.
-        mel_exponents: (mel_bins,) the sum of a filter is its mel power times two to this.
-        log2: (33,) logarithms of 1 to 2, 16 fraction bits.
-        log2_floor: least logarithm, 16 fraction bits.
-        dct: (mfcc_coefficients, mel_bins) Q15.
+        window: shape (frame_samples,), Q31.
+        sample_shift: bits by which a sample is shifted left before the window; the high word of
+            the product enters the FFT.
+        order: shape (fft_samples // 2,), the FFT's input position of each pair of samples.
+        stages: per FFT stage with twiddles, shape (quarter, 3, 2): cosine and sine, Q31, of one,
+            two and three times the angle, in their order of use (2, 1, 3).
+        unpack: shape (fft_samples // 4, 2), cosine and sine, Q31, that separate the spectra of the
+            even and odd samples.
+        mel_weights: shape (mel_bins, fft_samples // 2 + 1), 16 bits.
+        mel_exponents: shape (mel_bins,); the sum of filter b is its mel power times
+            2**mel_exponents[b].
+        log2: shape (33,), logarithms of 1 to 2, 16 fraction bits.
+        log2_floor: lower limit of the logarithm, 16 fraction bits.
+        dct: shape (mfcc_coefficients, mel_bins), Q15.
         quant_gain, quant_offset: int8 = (logarithm * gain + offset) >> 32.
     """
 
@@ -114,8 +116,8 @@ def _turns(angles: npt.NDArray[np.float64]) -> Int64:
 
 
 def _quarters(points: int) -> list[int]:
-    """Lengths of the four parts that each radix-4 stage with twiddles joins."""
-    first = 4 if points.bit_length() % 2 else 2  # what the stage without twiddles has joined
+    """Lengths of the four parts that each radix-4 stage with twiddles combines."""
+    first = 4 if points.bit_length() % 2 else 2  # points combined by the stage without twiddles
     return [first * 4**stage for stage in range((points // first).bit_length() // 2)]
 
 
@@ -136,8 +138,8 @@ def fixed_tables(config: FrontendConfig) -> FixedTables:
         angles = np.arange(quarter)[:, None] * np.array([2, 1, 3]) / (4 * quarter)
         stages.append(_turns(angles))
 
-    # A stage's largest values are sums over the inputs that it has joined. They stay below 2^30,
-    # for the last step adds two of them.
+    # A stage's largest values are sums over the inputs that it has combined. They must stay below
+    # 2^30 because the last step adds two of them.
     taper = reference.window(config)
     padded = np.pad(np.abs(taper), (0, config.fft_samples - config.frame_samples))
     sizes = np.zeros(points)
@@ -146,8 +148,8 @@ def fixed_tables(config: FrontendConfig) -> FixedTables:
         sizes.reshape(-1, 4 * quarter).sum(axis=1).max() / 2.0 ** (stage + 1)
         for stage, quarter in enumerate(quarters)
     )
-    room = _WORD_LIMIT_BITS - _SAMPLE_BITS - (math.floor(math.log2(largest)) + 1)
-    fraction_bits = min(room, _SAMPLE_BITS)
+    headroom = _WORD_LIMIT_BITS - _SAMPLE_BITS - (math.floor(math.log2(largest)) + 1)
+    fraction_bits = min(headroom, _SAMPLE_BITS)
 
     bank = reference.mel_filterbank(config).astype(np.float32).astype(np.float64)
     peaks = bank.max(axis=1)
@@ -177,25 +179,29 @@ def fixed_tables(config: FrontendConfig) -> FixedTables:
     )
 
 
-def _turned(re: Int64, im: Int64, twiddle: Int64) -> tuple[Int64, Int64]:
+def _rotated(re: Int64, im: Int64, twiddle: Int64) -> tuple[Int64, Int64]:
     """Half the product with cos - j sin, rounded down."""
     cos, sin = twiddle[..., 0], twiddle[..., 1]
     return (re * cos + im * sin) >> 32, (im * cos - re * sin) >> 32
 
 
-def _joined(re: Int64, im: Int64, twiddles: Int64 | None, quarter: int) -> tuple[Int64, Int64]:
-    """One radix-4 stage over (frames, points); the parts lie in the order 0, 2, 1, 3."""
+def _combined(re: Int64, im: Int64, twiddles: Int64 | None, quarter: int) -> tuple[Int64, Int64]:
+    """One radix-4 stage over (frames, points); the parts are stored in the order 0, 2, 1, 3."""
     shape = (len(re), -1, 4, quarter)
     parts = [(re.reshape(shape)[:, :, i], im.reshape(shape)[:, :, i]) for i in range(4)]
     if twiddles is not None:
         parts[0] = parts[0][0] >> 1, parts[0][1] >> 1
-        parts[1:] = [_turned(*parts[1 + i], twiddles[:, i]) for i in range(3)]
+        parts[1:] = [_rotated(*parts[1 + i], twiddles[:, i]) for i in range(3)]
     (ar, ai), (cr, ci), (br, bi), (dr, di) = parts
     even_re, even_im, odd_re, odd_im = ar + cr, ai + ci, ar - cr, ai - ci
     sum_re, sum_im, gap_re, gap_im = br + dr, bi + di, br - dr, bi - di
-    joined_re = np.stack([even_re + sum_re, odd_re + gap_im, even_re - sum_re, odd_re - gap_im], 2)
-    joined_im = np.stack([even_im + sum_im, odd_im - gap_re, even_im - sum_im, odd_im + gap_re], 2)
-    return joined_re.reshape(re.shape), joined_im.reshape(im.shape)
+    combined_re = np.stack(
+        [even_re + sum_re, odd_re + gap_im, even_re - sum_re, odd_re - gap_im], 2
+    )
+    combined_im = np.stack(
+        [even_im + sum_im, odd_im - gap_re, even_im - sum_im, odd_im + gap_re], 2
+    )
+    return combined_re.reshape(re.shape), combined_im.reshape(im.shape)
 
 
 def _powers(config: FrontendConfig, tables: FixedTables, pcm: Int64) -> Int64:
@@ -217,9 +223,9 @@ def _powers(config: FrontendConfig, tables: FixedTables, pcm: Int64) -> Int64:
             for p in pairs
         )
     else:
-        re, im = _joined(re, im, None, 1)
+        re, im = _combined(re, im, None, 1)
     for twiddles in tables.stages:
-        re, im = _joined(re, im, twiddles, len(twiddles))
+        re, im = _combined(re, im, twiddles, len(twiddles))
 
     power = np.empty((frames, points + 1), np.int64)
     power[:, 0] = (re[:, 0] + im[:, 0]) ** 2
@@ -229,38 +235,38 @@ def _powers(config: FrontendConfig, tables: FixedTables, pcm: Int64) -> Int64:
     low, high = np.arange(1, half), points - np.arange(1, half)
     even_re, even_im = (re[:, low] + re[:, high]) >> 1, (im[:, low] - im[:, high]) >> 1
     # The odd samples' spectrum: -j (Z[k] - conj Z[N - k]) / 2.
-    odd_re, odd_im = _turned(im[:, low] + im[:, high], re[:, high] - re[:, low], tables.unpack[1:])
+    odd_re, odd_im = _rotated(im[:, low] + im[:, high], re[:, high] - re[:, low], tables.unpack[1:])
     power[:, low] = (even_re + odd_re) ** 2 + (even_im + odd_im) ** 2
     power[:, high] = (even_re - odd_re) ** 2 + (even_im - odd_im) ** 2
     return power
 
 
 def _log2(high: npt.NDArray[np.uint64], low: npt.NDArray[np.uint64], tables: FixedTables) -> Int64:
-    """Logarithm of ``high * 2**32 + low``, 16 fraction bits; of 0 the least there is."""
+    """Logarithm of ``high * 2**32 + low``, 16 fraction bits; the int32 minimum for 0."""
     high = high + (low >> np.uint64(32))
     large = high >> np.uint64(32) > 0
     whole = (high << np.uint64(32)) | (low & np.uint64(0xFFFFFFFF))
     value = np.where(large, high, whole)
     bits = np.zeros(value.shape, np.int64)
-    rest = value.copy()
+    remaining = value.copy()
     for step in (32, 16, 8, 4, 2, 1):
-        above = rest >= np.uint64(1) << np.uint64(step)
+        above = remaining >= np.uint64(1) << np.uint64(step)
         bits += np.where(above, step, 0)
-        rest = np.where(above, rest >> np.uint64(step), rest)
+        remaining = np.where(above, remaining >> np.uint64(step), remaining)
     mantissa = ((value << (63 - bits).astype(np.uint64)) >> np.uint64(32)).astype(np.int64)
-    place = (mantissa >> (31 - _LOG2_TABLE_BITS)) & (2**_LOG2_TABLE_BITS - 1)
-    part = (mantissa >> (15 - _LOG2_TABLE_BITS)) & 0xFFFF
-    start = tables.log2[place]
-    inside = start + (((tables.log2[place + 1] - start) * part) >> 16)
+    index = (mantissa >> (31 - _LOG2_TABLE_BITS)) & (2**_LOG2_TABLE_BITS - 1)
+    fraction = (mantissa >> (15 - _LOG2_TABLE_BITS)) & 0xFFFF
+    start = tables.log2[index]
+    interpolated = start + (((tables.log2[index + 1] - start) * fraction) >> 16)
     whole_bits = (bits + np.where(large, 32, 0)) << _LOG2_FRACTION_BITS
-    return np.where(value > 0, whole_bits + inside, np.iinfo(np.int32).min)
+    return np.where(value > 0, whole_bits + interpolated, np.iinfo(np.int32).min)
 
 
 def fixed_features_int8(config: FrontendConfig, pcm: npt.ArrayLike) -> npt.NDArray[np.int8]:
-    """Features of a clip as a core without FPU computes them, to the bit.
+    """Features of a clip, bit-exact with a core without FPU.
 
     Args:
-        config: front-end settings of a form that the firmware has.
+        config: front-end settings that the firmware supports.
         pcm: int16 samples, shape (samples,).
 
     Returns:
@@ -268,7 +274,7 @@ def fixed_features_int8(config: FrontendConfig, pcm: npt.ArrayLike) -> npt.NDArr
 
     Raises:
         ConfigError: the config has a form that the device code lacks.
-        DataError: the samples are not int16, not mono, or fewer than a frame has.
+        DataError: the samples are not int16, not mono, or shorter than a frame.
     """
     samples = np.asarray(pcm)
     if samples.dtype != np.int16 or samples.ndim != 1:

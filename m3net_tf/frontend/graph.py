@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The front end in TensorFlow, for use inside ``tf.data``: the reference's numbers in float32."""
+"""The front end in TensorFlow (float32), for use inside ``tf.data``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from m3net_tf.keras import tf
 def batch_features_int8(
     config: FrontendConfig, audio: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.int8]:
-    """:func:`features_int8` of a batch, compiled: the same values at half the time.
+    """:func:`features_int8` of a batch, compiled: the same values in half the time.
 
     Args:
         config: front-end settings.
@@ -30,8 +30,8 @@ def batch_features_int8(
 
 @functools.lru_cache(maxsize=16)
 def _compiled(config: FrontendConfig) -> tf.types.experimental.PolymorphicFunction:
-    # The step is an argument: the graph's optimiser turns the division by a constant into a
-    # multiplication, which rounds one value in a million otherwise.
+    # The step is an argument because the graph optimiser turns a division by a constant into a
+    # multiplication, which rounds one value in a million differently.
     @tf.function(
         input_signature=[
             tf.TensorSpec((None, None), tf.float32),
@@ -47,12 +47,12 @@ def _compiled(config: FrontendConfig) -> tf.types.experimental.PolymorphicFuncti
 def features_int8(
     config: FrontendConfig, audio: tf.Tensor, step: tf.Tensor | float | None = None
 ) -> tf.Tensor:
-    """Waveforms to int8 features; the same eagerly and traced.
+    """Convert waveforms to int8 features; eager and traced results are equal.
 
     Args:
         config: front-end settings.
         audio: waveforms in [-1, 1), float32, shape (..., samples).
-        step: the configuration's ``feature_step``, where it must not be a constant.
+        step: the config's ``feature_step`` as a tensor, if it must not become a constant.
 
     Returns:
         int8 features, shape (..., feature_bins, frames).

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Front ends that have a name: the microcontroller's, Kaldi's FBank and those of the papers.
+"""Named front ends: for microcontrollers, Kaldi's FBank and the papers.
 
-Each is an ordinary :class:`~m3net_tf.frontend.FrontendConfig`, so a recipe may write the same
-keys out, and ``dataclasses.replace`` makes variants (other hops, other ranges). Ranges are those
-of samples in [-1, 1). "1 ms hop" and its like are arguments of :func:`frontend_preset`.
+Each is an ordinary :class:`~m3net_tf.frontend.FrontendConfig`, so a recipe may give the same
+keys, and ``dataclasses.replace`` makes variants (other hops, other ranges). Ranges apply to
+samples in [-1, 1). :func:`frontend_preset` takes a hop in milliseconds.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _KALDI = {
     "mel_norm": "none",
     "mel_min_hz": 20.0,
     "mel_max_hz": 8000.0,
-    "log_floor": 2.0**-23,  # the smallest step above 1 of float32
+    "log_floor": 2.0**-23,  # float32's machine epsilon
     "feature_min": -16.0,
     "feature_max": 8.0,
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
     "mcu": {},
-    # Kaldi reads samples as int16 numbers, so that its values lie ln(2^30) = 20.79 above these.
+    # Kaldi uses int16 samples, so its values are ln(2^30) = 20.79 higher.
     "kaldi_fbank": {**_KALDI, "mel_bins": 80},
-    # Jiang et al., AAAI 2025: librosa's mel spectrogram, 512-sample FFT, decibels below maximum.
+    # Jiang et al., AAAI 2025: librosa's mel spectrogram, 512-sample FFT, dB below the maximum.
     "m3net": {
         "hop_samples": 512,
         "centred": True,
@@ -48,8 +48,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "feature_min": -80.0,
         "feature_max": 0.0,
     },
-    # SpectroMaskNet: FBank at a volume of -20 dB; its formula has magnitudes and no logarithm
-    # (spectromasknet_linear), its baselines the logarithm.
+    # SpectroMaskNet: FBank at a level of -20 dB. Its formula uses magnitudes without logarithm
+    # (spectromasknet_linear), its baselines use the logarithm.
     "spectromasknet": {**_KALDI, "mel_bins": 80, "level_db": -20.0},
     "spectromasknet_linear": {
         **_KALDI,
@@ -93,13 +93,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 def frontend_preset(
     name: str, *, sample_rate_hz: int | None = None, hop_ms: float | None = None, **changes: Any
 ) -> FrontendConfig:
-    """A named front end, at another rate or hop if asked.
+    """A named front end, optionally at another rate or hop.
 
     Args:
         name: one of :data:`PRESETS`.
-        sample_rate_hz: another rate: frame and hop keep their milliseconds, the FFT becomes the
-            next power of two, and an upper edge at half the rate stays there. M3Net's 512
-            samples are samples and stay.
+        sample_rate_hz: another rate: frame and hop keep their durations, the FFT length becomes
+            the next power of two, and an upper edge at the Nyquist frequency stays there. M3Net
+            defines its frame in samples, so it keeps 512.
         hop_ms: another hop in milliseconds.
         changes: other keys of :class:`FrontendConfig`.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The front end in plain NumPy and double precision: the numbers that the others must match.
+"""The reference front end in NumPy and double precision, which the others must match.
 
 Arrays are (frequency, time) throughout: axis 0 = bins, axis 1 = frames.
 """
@@ -18,7 +18,7 @@ Float = npt.NDArray[np.float64]
 
 
 def window(config: FrontendConfig) -> Float:
-    """The analysis window, shape (frame_samples,): periodic, but for Kaldi's."""
+    """The analysis window, shape (frame_samples,); periodic except for Kaldi's."""
     if config.window == "povey":
         return np.hanning(config.frame_samples) ** 0.85
     phase = 2 * np.pi * np.arange(config.frame_samples) / config.frame_samples
@@ -29,7 +29,7 @@ def window(config: FrontendConfig) -> Float:
 def _hz_to_mel(hz: Float, scale: str) -> Float:
     if scale in ("htk", "kaldi"):
         return 2595.0 * np.log10(1.0 + hz / 700.0)
-    # Slaney's Auditory Toolbox: 200/3 Hz a mel up to 1 kHz, then 27 mels to a factor of 6.4.
+    # Slaney's Auditory Toolbox: 200/3 Hz per mel up to 1 kHz, then 27 mels per factor of 6.4.
     log_part = 15.0 + np.log(np.maximum(hz, 1000.0) / 1000.0) * 27.0 / np.log(6.4)
     return np.where(hz < 1000.0, hz * 3.0 / 200.0, log_part)
 
@@ -42,13 +42,13 @@ def _mel_to_hz(mel: Float, scale: str) -> Float:
 
 
 def _mel_edges(config: FrontendConfig) -> Float:
-    """Where the mel filters start, peak and end, in mel, shape (mel_bins + 2,)."""
+    """Edges and peaks of the mel filters, in mel, shape (mel_bins + 2,)."""
     ends = _hz_to_mel(np.array([config.mel_min_hz, config.mel_max_hz]), config.mel_scale)
     return np.linspace(ends[0], ends[1], config.mel_bins + 2)
 
 
 def feature_hz(config: FrontendConfig) -> Float | None:
-    """Frequency of each feature of a column, ascending; None where features are no bands."""
+    """Centre frequency of each feature, ascending; None if features are not bands."""
     if config.kind == "waveform" or config.mfcc_coefficients:
         return None
     if config.kind == "spectrogram":
@@ -87,7 +87,7 @@ def dct_matrix(config: FrontendConfig) -> Float:
 
 
 def levelled(config: FrontendConfig, wave: Float) -> Float:
-    """The waveform at the RMS level that the config asks for; silence stays silence."""
+    """The waveform scaled to the config's RMS level; silence stays silent."""
     if config.level_db is None:
         return wave
     rms = np.sqrt(np.mean(wave**2))
@@ -95,7 +95,7 @@ def levelled(config: FrontendConfig, wave: Float) -> Float:
 
 
 def _checked(config: FrontendConfig, audio: npt.ArrayLike) -> Float:
-    """The waveform in double precision and at its level.
+    """The waveform in double precision, scaled to the config's level.
 
     Raises:
         DataError: the waveform is not mono, shorter than a frame, or not finite.
@@ -150,7 +150,7 @@ def mel_spectrogram(config: FrontendConfig, audio: npt.ArrayLike) -> Float:
 
 
 def features(config: FrontendConfig, audio: npt.ArrayLike) -> Float:
-    """Features before quantisation, of any kind, shape (feature_bins, frames).
+    """Features of any kind before quantisation, shape (feature_bins, frames).
 
     Raises:
         DataError: as :func:`spectrogram`.
@@ -171,18 +171,18 @@ def features(config: FrontendConfig, audio: npt.ArrayLike) -> Float:
 
 
 log_mel = features
-"""The name of :func:`features` where they are log-mel."""
+"""Alias of :func:`features` for log-mel features."""
 
 
 def quantize_features(config: FrontendConfig, values: npt.ArrayLike) -> npt.NDArray[np.int8]:
-    """Map feature values onto int8: ``feature_min`` to -128, ``feature_max`` to 127."""
+    """Map feature values to int8: ``feature_min`` to -128, ``feature_max`` to 127."""
     steps = (np.asarray(values) - config.feature_min) / config.feature_step - 128.0
     # floor(x + 0.5) instead of round-half-even: the same in NumPy, TensorFlow and C.
     return np.clip(np.floor(steps + 0.5), -128, 127).astype(np.int8)
 
 
 def dequantize_features(quantized: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """The real values in [-1, 1) that the network sees for int8 features."""
+    """The real values in [-1, 1) that int8 features represent at the network's input."""
     return np.asarray(quantized, dtype=np.float32) * np.float32(FEATURE_SCALE)
 
 

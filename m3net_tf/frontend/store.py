@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Feature maps on disk: found by key, memory-mapped, shared by runs, safe against kills.
+"""Feature maps on disk: looked up by key, memory-mapped, shared by runs, safe against kills.
 
-One file of the cache holds many maps of one shape ("rows"). It is an ordinary ``.npy`` array of
-shape (rows, bins, frames) with its keys and a checksum behind it, appears under its name whole or
-not at all, and is never changed afterwards. So a kill loses what was not yet written and nothing
-else, readers need no lock, and two writers can at worst do the same work twice; the lock that
-keeps them from it is the operating system's and dies with its holder.
+A cache file holds many maps of one shape ("rows"): a ``.npy`` array of shape (rows, bins, frames),
+followed by the keys and a checksum. Files are written atomically and never changed. So a killed
+process loses only unwritten maps, and readers need no lock. Writers take a lock of the operating
+system, which is released when its process ends; without it two writers would at worst do the same
+work twice.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ from m3net_tf.progress import Log, silent
 
 KEY_BYTES = 16
 FILE_BYTES = 16 * 2**20
-"""A file is written when this much is there ..."""
+"""A file is written when it reaches this size ..."""
 FILE_S = 5.0
-"""... or after this many seconds: what a kill can cost."""
+"""... or after this many seconds, which limits the work that a kill can lose."""
 
-_HASH_FILES = 32  # a thread's piece of work
-_FOOTER = struct.Struct("<8sQI4x")  # magic, rows, CRC-32 of all that stands before
+_HASH_FILES = 32  # files per task of a thread
+_FOOTER = struct.Struct("<8sQI4x")  # magic, rows, CRC-32 of everything before the footer
 _MAGIC = b"m3netrow"
 Rows = npt.NDArray[np.int8]
 
 
 class FeatureRows:
-    """int8 feature maps that lie in memory-mapped files, shape (copies, clips, bins, frames).
+    """int8 feature maps in memory-mapped files, shape (copies, clips, bins, frames).
 
-    Indexing the first two axes, as with an array, reads the maps that are asked for.
+    Indexing the first two axes, as with an array, reads the selected maps.
     """
 
     def __init__(self, files: Sequence[Rows], file: npt.NDArray, row: npt.NDArray) -> None:
@@ -70,8 +70,8 @@ class FeatureRows:
         file, row = np.asarray(self._file[index]), np.asarray(self._row[index])
         maps = np.empty((*file.shape, *self._files[0].shape[1:]), np.int8)
         for number in np.unique(file):
-            here = file == number
-            maps[here] = self._files[number][row[here]]
+            selected = file == number
+            maps[selected] = self._files[number][row[selected]]
         return maps
 
     def __array__(
@@ -80,7 +80,7 @@ class FeatureRows:
         return self[:].astype(dtype or np.int8, copy=False)
 
     def copy(self) -> Rows:
-        """All maps, in memory."""
+        """All maps as an array in memory."""
         return self[:]
 
     def tobytes(self) -> bytes:
@@ -92,7 +92,7 @@ class RowStore:
     """The cached feature maps of one front end.
 
     Args:
-        name: what the maps have in common (front end and shape), as a file name's first part.
+        name: identifies front end and shape; the first part of the file names.
         row_shape: (bins, frames).
     """
 
@@ -102,32 +102,32 @@ class RowStore:
         self.row_shape = row_shape
 
     def rows(self, keys: Sequence[Sequence[bytes]]) -> FeatureRows | None:
-        """The maps of ``keys`` (copies x clips), or None while one is missing or damaged."""
+        """The maps of ``keys`` (copies x clips), or None if one is missing or damaged."""
         files, where = self._find({key for copy in keys for key in copy})
         try:
-            places = [[where[key] for key in copy] for copy in keys]
+            locations = [[where[key] for key in copy] for copy in keys]
         except KeyError:
             return None
-        table = np.array(places, np.int64)  # (copies, clips, 2)
+        table = np.array(locations, np.int64)  # (copies, clips, 2)
         return FeatureRows(files, table[..., 0], table[..., 1])
 
     def missing(self, keys: Iterable[bytes]) -> set[bytes]:
-        """Those of ``keys`` that have no map, or a damaged one."""
+        """The subset of ``keys`` whose map is missing or damaged."""
         requested = set(keys)
         return requested - set(self._find(requested)[1])
 
     @contextlib.contextmanager
     def writing(self, log: Log = silent) -> Iterator[RowWriter]:
-        """Be the only process that adds maps; what was added last is written at the end.
+        """Hold the lock for adding maps, and write the remaining maps at the end.
 
-        After an exception only the files that were full by then remain.
+        After an exception only the files written so far remain.
         """
         path = cache_folder() / "locks" / f"features-{self.name}"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as lock:
             if _lock(lock.fileno(), log):
-                for left in self.folder.glob(f".{self.name}-*"):  # of a writer that was killed
-                    left.unlink(missing_ok=True)
+                for stale in self.folder.glob(f".{self.name}-*"):  # of a killed writer
+                    stale.unlink(missing_ok=True)
             writer = RowWriter(self)
             yield writer
             writer.flush()
@@ -151,7 +151,7 @@ class RowStore:
 
 
 class RowWriter:
-    """Collects maps and writes them file by file; see :meth:`RowStore.writing`."""
+    """Collects maps and writes them in files; see :meth:`RowStore.writing`."""
 
     def __init__(self, store: RowStore) -> None:
         self._store = store
@@ -170,7 +170,7 @@ class RowWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is there."""
+        """Write the collected maps."""
         if not self._keys:
             return
         keys = b"".join(self._keys)
@@ -185,7 +185,7 @@ class RowWriter:
             write_bytes(path, content)
         except OSError as error:
             raise DataError(
-                f"{path} cannot be written ({error.strerror}): make room, or set M3NET_CACHE"
+                f"{path} cannot be written ({error.strerror}): free some space, or set M3NET_CACHE"
             ) from None
         self._keys, self._rows = [], []
 
@@ -197,7 +197,7 @@ class _DamagedError(Exception):
 def _read(
     path: Path, row_shape: tuple[int, int], requested: set[bytes]
 ) -> tuple[Rows, dict[bytes, int]]:
-    """A file's maps, and where in it those of ``requested`` stand; its checksum only if they do."""
+    """A file's maps and the rows of ``requested`` keys; verifies the checksum if it has any."""
     with path.open("rb") as file:
         try:
             version = np.lib.format.read_magic(file)
@@ -216,8 +216,8 @@ def _read(
     if magic != _MAGIC or count != shape[0]:
         raise _DamagedError
     keys = content[keys_at : size - _FOOTER.size]
-    every = (keys[i : i + KEY_BYTES] for i in range(0, len(keys), KEY_BYTES))
-    rows_of_keys = {key: row for row, key in enumerate(every) if key in requested}
+    all_keys = (keys[i : i + KEY_BYTES] for i in range(0, len(keys), KEY_BYTES))
+    rows_of_keys = {key: row for row, key in enumerate(all_keys) if key in requested}
     if rows_of_keys:
         with memoryview(content) as view, view[: size - _FOOTER.size] as part:
             if zlib.crc32(part) != checksum:
@@ -227,7 +227,7 @@ def _read(
 
 
 def _lock(handle: int, log: Log) -> bool:
-    """Wait for the lock; false where the file system has none."""
+    """Wait for the lock; False if the file system has no locks."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -239,11 +239,11 @@ def _lock(handle: int, log: Log) -> bool:
 
 
 def content_hashes(paths: Iterable[Path], threads: int) -> dict[Path, str]:
-    """SHA-256 of files, read only where path, size or time of change is new.
+    """SHA-256 of files; a file is read only if its path, size or modification time is new.
 
     Args:
         paths: the files.
-        threads: how many read side by side.
+        threads: number of reading threads.
 
     Returns:
         The hash of each path, in hex.
@@ -251,7 +251,7 @@ def content_hashes(paths: Iterable[Path], threads: int) -> dict[Path, str]:
     Raises:
         DataError: a file cannot be read.
     """
-    folders: dict[Path, dict[Path, list[int]]] = {}  # size and time of change of each file
+    folders: dict[Path, dict[Path, list[int]]] = {}  # size and modification time of each file
     for path in dict.fromkeys(paths):
         try:
             state = path.stat()
@@ -260,25 +260,25 @@ def content_hashes(paths: Iterable[Path], threads: int) -> dict[Path, str]:
                 f"{path}: cannot be read ({error.strerror}); check the path or fetch the data again"
             ) from None
         folders.setdefault(path.parent, {})[path] = [state.st_size, state.st_mtime_ns]
-    found: dict[Path, str] = {}
+    hashes: dict[Path, str] = {}
     for folder, stamps in folders.items():
-        known = _read_notes(_notes_of(folder))
+        notes = _read_notes(_notes_of(folder))
         for path, stamp in stamps.items():
-            entry = known.get(path.name)
+            entry = notes.get(path.name)
             if isinstance(entry, list) and entry[:2] == stamp and len(entry) == 3:
-                found[path] = entry[2]
-    fresh = [path for stamps in folders.values() for path in stamps if path not in found]
+                hashes[path] = entry[2]
+    fresh = [path for stamps in folders.values() for path in stamps if path not in hashes]
     if fresh:
         chunks = [fresh[i : i + _HASH_FILES] for i in range(0, len(fresh), _HASH_FILES)]
         with ThreadPoolExecutor(threads) as pool:
-            for chunk, hashes in zip(chunks, pool.map(_hash_files, chunks), strict=True):
-                found |= zip(chunk, hashes, strict=True)
+            for chunk, chunk_hashes in zip(chunks, pool.map(_hash_files, chunks), strict=True):
+                hashes |= zip(chunk, chunk_hashes, strict=True)
         new = set(fresh)
         for folder, stamps in folders.items():
-            rows = {p.name: [*stamp, found[p]] for p, stamp in stamps.items() if p in new}
+            rows = {p.name: [*stamp, hashes[p]] for p, stamp in stamps.items() if p in new}
             if rows:
                 _add_notes(_notes_of(folder), rows)
-    return found
+    return hashes
 
 
 def _notes_of(folder: Path) -> Path:
@@ -287,7 +287,7 @@ def _notes_of(folder: Path) -> Path:
 
 
 def _add_notes(path: Path, rows: dict[str, Any]) -> None:
-    """Neither forced to the disk nor locked: at worst a file is read again."""
+    """Add notes without fsync or lock: at worst a file is hashed again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     scratch.write_text(json.dumps(_read_notes(path) | rows, separators=(",", ":")))

@@ -18,7 +18,8 @@ from m3net_tf.terminal import USER_ERROR, print_error, run_command
 _FULL_SCALE = 65_536
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The command's arguments and options."""
     parser = argparse.ArgumentParser(
         prog="m3net classify",
         description="Say what sounds are, with an exported network; needs no TensorFlow.",
@@ -55,7 +56,7 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         M3NetError: the model or the microphone cannot be used.
     """
-    parser = _parser()
+    parser = make_parser()
     options = parser.parse_args(arguments)
     if bool(options.files) == options.microphone:
         parser.error("name sound files, or --microphone")

@@ -110,9 +110,9 @@ def _can_decode() -> bool:
 
 
 def _decoded(path: Path, name: str, sample_rate_hz: int) -> Iterator[Pcm]:
-    from m3net_tf.datasets.audio import audio_pieces, to_pcm16
+    from m3net_tf.datasets.audio import audio_chunks, to_pcm16
 
-    return map(to_pcm16, audio_pieces(path, sample_rate_hz=sample_rate_hz, name=name))
+    return map(to_pcm16, audio_chunks(path, sample_rate_hz=sample_rate_hz, name=name))
 
 
 class _Kept:
@@ -188,7 +188,7 @@ def _pieces_of_wave(opened: wave.Wave_read, name: str, sample_rate_hz: int) -> I
 
     audio.check_rate(rate_hz, name)
     mono = (audio.mixed(audio.from_pcm16(piece)) for piece in frames)
-    yield from map(audio.to_pcm16, audio.resampled_pieces(mono, rate_hz, sample_rate_hz, name))
+    yield from map(audio.to_pcm16, audio.resampled_chunks(mono, rate_hz, sample_rate_hz, name))
 
 
 def _wave_samples(opened: wave.Wave_read, name: str) -> Iterator[Pcm]:
@@ -204,7 +204,7 @@ def _wave_samples(opened: wave.Wave_read, name: str) -> Iterator[Pcm]:
     endless = promised * frame_bytes >= _ENDLESS_BYTES - frame_bytes
     if not read or (read < promised and not endless):
         raise DataError(
-            f"{name}: holds no samples, or is truncated; replace the file or leave it out"
+            f"{name}: contains no samples, or is truncated; replace the file or leave it out"
         )
 
 

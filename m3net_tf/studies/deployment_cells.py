@@ -11,6 +11,7 @@ from typing import Any
 
 from m3net_tf.artifacts import read_json, sha256_of, write_json
 from m3net_tf.deployment.certification import certify_export
+from m3net_tf.deployment.cost import BoardCost
 from m3net_tf.errors import DataError, M3NetError, ModelError
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.keras import keras
@@ -219,11 +220,7 @@ def _board_figures(certificate: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "bytes_equal": not any(different),
         "clips": certificate["clips"]["count"],
-        "instructions": board["model_instructions"],
-        "frontend_instructions": board["frontend_instructions_per_frame"],
-        "arena_bytes": certificate["arena"]["bytes"],
-        "stack_bytes": board["stack_used_bytes"],
-        "flash_bytes": board["flash_bytes"],
+        **BoardCost.from_dict(board["cost"]).to_dict(),
     }
 
 

@@ -37,7 +37,7 @@ def raiser(error):
     [
         (
             OSError(errno.ENOSPC, "No space left on device", "runs/demo/state.npz"),
-            "runs/demo/state.npz: No space left on device; free some room on its disk",
+            "runs/demo/state.npz: No space left on device; free some space on its disk",
         ),
         (
             OSError(errno.EROFS, "Read-only file system", b"runs/demo"),

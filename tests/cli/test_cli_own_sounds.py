@@ -186,7 +186,7 @@ def test_errors_come_before_tensorflow_is_loaded(trained, sounds, plan, tmp_path
     )
     assert done.returncode == 0, done.stderr
     named = (
-        *("absent.yaml is missing", "void: folder of", "one class only", "no option 'colour'"),
+        *("absent.yaml is missing", "void: folder of", "only one class", "no option 'colour'"),
         *("unknown model 'm4net'", "preset 'huge'", "sample_rate_hz is 16000", "one of validation"),
         *("no run folder", "void: folder of", "void: folder of", "void: folder of"),
     )

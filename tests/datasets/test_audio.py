@@ -121,7 +121,7 @@ def test_truncated_wav(tmp_path, write_wav, kept):
 def test_wav_cut_in_its_header(tmp_path, write_wav, kept):
     path = write_wav(tmp_path / "a.wav")
     path.write_bytes(path.read_bytes()[:kept])
-    refuse(path, "truncated|holds no samples|cannot be decoded")
+    refuse(path, "truncated|contains no samples|cannot be decoded")
 
 
 def test_truncated_flac(tmp_path):

@@ -118,7 +118,7 @@ def test_busy_server(noise_archive, server, tmp_path):
 def test_refusing_server(noise_archive, server, tmp_path, status):
     archive = noise_archive()
     server.answers = [status]
-    with pytest.raises(DataError, match=f"the server answers {status} "):
+    with pytest.raises(DataError, match=f"the server returns {status} "):
         fetch_archives((archive,), tmp_path / "data")
     assert len(server.asked) == 1
 
@@ -180,7 +180,7 @@ def no_gzip_within(path: Path) -> str:
 def deep(path: Path) -> str:
     with tarfile.open(path, "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("d/" * 2000 + "file"))
-    return r"member '(d/){20}\.\.\.' lies more than 64 folders deep"
+    return r"member '(d/){20}\.\.\.' is more than 64 folders deep"
 
 
 @pytest.mark.parametrize("spoil", [hostile, page, cut, no_gzip_within, deep])
@@ -218,7 +218,7 @@ def test_what_an_earlier_release_remembers_of_a_refused_archive(noise_archive, t
 def test_a_record_of_another_form_is_named(noise_archive, tmp_path):
     (tmp_path / "data").mkdir()
     write_json(tmp_path / "data" / RECORD, {"files": []})
-    with pytest.raises(DataError, match=rf"{RECORD} is no record of downloads: delete it"):
+    with pytest.raises(DataError, match=rf"{RECORD} is not a download record: delete it"):
         fetch_archives((noise_archive(),), tmp_path / "data")
 
 
@@ -234,7 +234,7 @@ def test_another_url_is_taken_at_its_word(noise_archive, server, tmp_path):
     fetch_archives((archive,), tmp_path / "data", url=server.url + "mirror/", log=lines.append)
     assert [path for path, _, _ in server.asked] == ["/mirror/set.tar.gz"]
     assert contents(tmp_path / "data/top") == contents(server.folder / "top")
-    assert any("other bytes than those of before (sha256:" in line for line in lines)
+    assert any("the bytes differ from the previous download (sha256:" in line for line in lines)
 
 
 def test_a_kept_archive_with_a_published_checksum_stands_for_any_url(
@@ -262,13 +262,13 @@ def test_too_little_room(noise_archive, tmp_path, monkeypatch):
     archive = noise_archive()
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(DataError, match=r"has 0.0 GB free, but set.tar.gz needs .*free some room"):
+    with pytest.raises(DataError, match=r"has 0.0 GB free, but set.tar.gz needs .*free some space"):
         fetch_archives((archive,), tmp_path / "data")
 
 
 def test_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="file/data: cannot be made .*choose another DATA_DIR"):
+    with pytest.raises(DataError, match="file/data: cannot be created .*choose another DATA_DIR"):
         fetch_archives((Archive("http://127.0.0.1:9/x.zip"),), tmp_path / "file/data")
 
 

@@ -63,7 +63,7 @@ def test_clips_longer_than_the_window_are_counted(make_layout, write_wav):
         write_wav(root / "clap" / f"speaker{take}_9.wav", 16_000 * (2 + take))
     said = cut_statement(load_dataset("folder", root))
     assert said.startswith("folder: 3 of 43 clips are longer than the window of 1 s")
-    assert "only their beginning is heard; clip_s=4 keeps all of them whole, clip_s=2 th" in said
+    assert "only their beginning is used; clip_s=4 keeps all clips whole, clip_s=2 ke" in said
     assert "their middle" in cut_statement(load_dataset("folder", root, fit="crop"))
     assert cut_statement(load_dataset("folder", root, clip_s=4)) is None
     assert said in report.check_lines(checking.check("folder", root))
@@ -111,10 +111,10 @@ def test_a_column_that_is_half_empty_is_no_choice(make_layout):
 def test_one_class_is_refused(make_layout):
     root = make_layout("folder")
     shutil.rmtree(root / "snap")
-    with pytest.raises(DataError, match=r"one class only, 'clap' \(20 clips\): add a folder"):
+    with pytest.raises(DataError, match=r"only one class, 'clap' \(20 clips\): add a folder"):
         load_dataset("folder", root).check_trainable()
     checked = checking.check("folder", root)
-    assert not checked.passed and "one class only" in checked.errors[0]
+    assert not checked.passed and "only one class" in checked.errors[0]
 
 
 @pytest.mark.parametrize(
@@ -123,9 +123,9 @@ def test_one_class_is_refused(make_layout):
         (
             3,
             {},
-            r"'snap' has 3 clips, which leaves 2 train, 0 validation, 1 test .*give it more \(",
+            r"'snap' has 3 clips, which gives 2 train, 0 validation, 1 test .*add more \(",
         ),
-        (8, GROUPS, r"'snap' has 8 clips of 2 groups, which leaves 4 train, 0 validation, 4 test"),
+        (8, GROUPS, r"'snap' has 8 clips of 2 groups, which gives 4 train, 0 validation, 4 test"),
     ],
 )
 def test_a_class_with_too_few_clips_is_refused(make_layout, kept, options, said):
@@ -182,7 +182,7 @@ def test_classes_may_be_named(make_layout, write_wav):
     assert load_dataset("folder", root, classes=["snap", "clap"]).info.labels == ("clap", "snap")
     with pytest.raises(DataError, match="has no class folder 'whistle'"):
         load_dataset("folder", root, classes=["clap", "whistle"])
-    with pytest.raises(ConfigError, match="give names of folders"):
+    with pytest.raises(ConfigError, match="give folder names"):
         load_dataset("folder", root, classes=[True])
 
 
@@ -217,7 +217,7 @@ def test_silence_is_made_where_there_are_no_recordings(make_layout):
     assert np.array_equal(dataset.load(silence[0]), sounds[0])
     assert dataset.info.groups_known and dataset.leak() == 0
     (root / "clap").rename(root / "_silence_")
-    with pytest.raises(ConfigError, match="there is a class _silence_ already"):
+    with pytest.raises(ConfigError, match="there is already a class _silence_"):
         load_dataset("folder", root, silence_percentage=10)
 
 
@@ -267,5 +267,5 @@ def test_a_guess_is_printed_as_it_is_used(make_layout):
     assert "    group_pattern: (speaker[0-9]+)" in lines
     options = report.parse_options(["group_pattern=(speaker[0-9]+)"])
     assert load_dataset("folder", root, **options).info.protocol == "grouped"
-    with pytest.raises(ConfigError, match="--suggest is for the data set folder"):
+    with pytest.raises(ConfigError, match="--suggest is for data set folder only"):
         report.suggestions("synth")

@@ -264,8 +264,8 @@ def test_folder_with_groups(make_layout):
     assert dataset.info.protocol == "grouped"
     assert {c.group for c in dataset.clips} == {f"speaker{i}" for i in range(5)}
     for pattern, error, message in (
-        ("speaker", ConfigError, "has no brackets"),
-        ("(", ConfigError, "is no regular expression"),
+        ("speaker", ConfigError, "has no parentheses"),
+        ("(", ConfigError, "is not a regular expression"),
         ("(person[0-9])", DataError, "finds no group in 'clap/speaker0_0.wav'"),
     ):
         with pytest.raises(error, match=message):

@@ -179,7 +179,7 @@ def test_several_labels(tmp_path):
     assert dataset.label_matrix(()).shape == (0, 3)
     assert dataset.counts()["train"] == {"a": 1, "b": 1, "c": 1}
     assert dataset.clip_list_hash() != AudioDataset(info, CLIPS[:2]).clip_list_hash()
-    with pytest.raises(ConfigError, match="several labels a clip.* use label_matrix"):
+    with pytest.raises(ConfigError, match="several labels per clip.* use label_matrix"):
         dataset.label_ids(clips)
     with pytest.raises(DataError, match="unknown label or split 'd'"):
         AudioDataset(info, (dataclasses.replace(CLIPS[1], labels=("b", "d")),))

@@ -107,7 +107,7 @@ def test_names_that_lead_outside(tmp_path, name, kind):
         archive = tar_with(tmp_path / "set.tar.gz", *members)
     else:
         archive = zip_with(tmp_path / "set.zip", *members)
-    refused(archive, "leads outside its folder or is no portable name; nothing of it is unpacked")
+    refused(archive, "leads outside its folder or is not a portable name; nothing is unpacked")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_zip_that_lies_about_its_size(tmp_path):
 
 
 def test_a_name_that_comes_twice(tmp_path):
-    refused(tar_with(tmp_path / "set.tar.gz", ("top/a", b"1"), ("top/a", b"2")), "comes twice")
+    refused(tar_with(tmp_path / "set.tar.gz", ("top/a", b"1"), ("top/a", b"2")), "occurs twice")
 
 
 @pytest.mark.parametrize("kept", [1, 100, 100_000, 150_000])
@@ -192,7 +192,7 @@ def test_not_an_archive(tmp_path):
         (tmp_path / name).write_bytes(b"<html>404</html>")
         refused(tmp_path / name, message)
     empty = tar_with(tmp_path / "empty.tar.gz")
-    refused(empty, "holds no files")
+    refused(empty, "contains no files")
 
 
 @pytest.fixture
@@ -236,4 +236,4 @@ def test_full_disk_is_one_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr(shutil, "copyfileobj", full)
     archive = tar_with(tmp_path / "set.tar.gz", ("top/a", b"1"))
-    refused(archive, "cannot be unpacked .No space left on device.; free some room")
+    refused(archive, "cannot be unpacked .No space left on device.; free some space")

@@ -110,7 +110,7 @@ def test_missing_parts(make_folder):
     with pytest.raises(DataError, match=f"{gone}: is in the metadata but missing"):
         load_dataset("us8k", root)
     shutil.rmtree(root / "audio/fold2")
-    with pytest.raises(DataError, match="only fold 1 is there; fetch one more"):
+    with pytest.raises(DataError, match="only fold 1 is available; fetch another one"):
         load_dataset("us8k", root)
     shutil.rmtree(root / "audio/fold1")
     with pytest.raises(DataError, match="audio: has none of the folders fold1 to fold10"):

@@ -66,7 +66,7 @@ def answer(expected) -> BoardAnswer:
         outputs=expected.scores.copy(),
         features=expected.features[..., 0].copy(),
         labels=expected.scores.argmax(1),
-        figures={"flash_bytes": 12_345},
+        cost={"flash_bytes": 12_345, "sections": {".text": 6}},
     )
 
 
@@ -89,7 +89,13 @@ def test_equal_numbers_hold(bundle, expected, answer):
     assert found["frontend"] == bundle.frontend.to_dict()
     text = (bundle.folder / "certificate.md").read_text()
     assert text.startswith("# Parity certificate: holds (emulated board)\n")
-    for part in ("| flash bytes | 12,345 |", "an emulator 1.0", "made for the tests", "ab" * 32):
+    for part in (
+        "| flash bytes | 12,345 |",
+        "| section .text bytes | 6 |",
+        "an emulator 1.0",
+        "made for the tests",
+        "ab" * 32,
+    ):
         assert part in text
     before = {path.name: path.read_bytes() for path in bundle.folder.iterdir()}
     write_certificate(bundle, expected, answer)
@@ -238,9 +244,9 @@ def test_an_export_is_certified_on_the_emulated_board(exported, monkeypatch, tmp
     found = certification.certify_export(exported, BOARD, tmp_path)
     assert found["scope"] == "emulated board" and found["holds"]
     assert found["features"]["values"] == 10 * 40 * 49
-    assert found["board"]["arena_used_bytes"] <= found["arena"]["bytes"]
+    assert found["board"]["cost"]["arena_used_bytes"] <= found["arena"]["bytes"]
     assert found["arena"]["source"] == f"TFLite Micro on {BOARD}"
-    assert found["board"]["flash_bytes"] > exported.manifest["model"]["bytes"]
+    assert found["board"]["cost"]["flash_bytes"] > exported.manifest["model"]["bytes"]
     # It is not measured again for the same firmware.
     monkeypatch.setattr(certification, "run_job", None)
     assert certification.certify_export(exported, BOARD, tmp_path) == found

@@ -2,40 +2,45 @@
 """Accepted costs of the emulated boards: which changes are listed, and which fail."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from m3net_tf.deployment import cost_baselines
+from m3net_tf.deployment.cost import BoardCost
 from m3net_tf.deployment.cost_baselines import COSTS
 from m3net_tf.emulation.machines import MACHINES
 from m3net_tf.errors import ConfigError
 
-CELL = {
-    "board": "mps2_an386",
-    "network": "m3net",
-    "bytes_equal": True,
-    "instructions": 5_000_000,
-    "frontend_instructions": 35_000,
-    "arena_bytes": 29_000,
-    "stack_bytes": 1_500,
-    "flash_bytes": 190_000,
-    "model_bytes": 60_000,
-}
+PLACE, NEW = ("mps2_an386", "m3net"), ("mps2_an386", "new")
+COST = BoardCost(
+    board="mps2_an386",
+    instructions=5_000_000,
+    frontend_instructions=35_000,
+    arena_bytes=40_000,
+    arena_used_bytes=29_000,
+    stack_bytes=1_500,
+    frontend_bytes=8_000,
+    flash_bytes=190_000,
+    ram_bytes=60_000,
+    model_bytes=60_000,
+    sections={},
+)
 
 
 @pytest.fixture
 def path(tmp_path):
-    cost_baselines.update({"cells": [CELL]}, tmp_path / "baselines.json")
+    cost_baselines.update({PLACE: COST}, tmp_path / "baselines.json")
     return tmp_path / "baselines.json"
 
 
-def _compare(path, *cells):
-    changes = cost_baselines.compare({"cells": list(cells)}, path)
+def _compare(path, measured):
+    changes = cost_baselines.compare(measured, path)
     return changes, cost_baselines.exceeded(changes)
 
 
 def test_the_same_figures_are_no_change(path):
-    assert _compare(path, CELL) == ([], [])
+    assert _compare(path, {PLACE: COST}) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -43,7 +48,7 @@ def test_the_same_figures_are_no_change(path):
     [(4_000_000, False), (5_050_000, False), (5_050_001, True), (9_000_000, True)],
 )
 def test_one_percent_more_passes_and_is_told(path, figure, fails):
-    changes, failing = _compare(path, CELL | {"instructions": figure})
+    changes, failing = _compare(path, {PLACE: replace(COST, instructions=figure)})
     assert changes == [("mps2_an386", "m3net", "instructions", 5_000_000, figure)]
     assert failing == (changes if fails else [])
     table = cost_baselines.changes_table(changes)
@@ -52,28 +57,27 @@ def test_one_percent_more_passes_and_is_told(path, figure, fails):
 
 
 def test_what_has_no_baseline_or_is_gone_does_not_pass(path):
-    changes, failing = _compare(path, CELL, CELL | {"network": "new"})
+    changes, failing = _compare(path, {PLACE: COST, NEW: COST})
     assert {change[1] for change in changes} == {"new"}
     assert failing == changes
-    _, failing = _compare(path, CELL | {"network": "new"})
+    _, failing = _compare(path, {NEW: COST})
     assert ("mps2_an386", "m3net", COSTS[1], 35_000, None) in failing
     assert {change.network for change in failing} == {"m3net", "new"}
     assert len(failing) == 2 * len(COSTS)
 
 
 def test_boards_that_were_not_run_keep_their_baselines(path):
-    other = CELL | {"board": "mps2_an500", "instructions": 7}
-    cost_baselines.update({"cells": [other]}, path)
-    assert _compare(path, CELL) == _compare(path, other) == ([], [])
+    other = {("mps2_an500", "m3net"): replace(COST, board="mps2_an500", instructions=7)}
+    cost_baselines.update(other, path)
+    assert _compare(path, {PLACE: COST}) == _compare(path, other) == ([], [])
 
 
 def test_networks_that_were_not_measured_are_kept_only_if_asked(path):
-    other = CELL | {"network": "other"}
-    cost_baselines.update({"cells": [other]}, path, keep=True)
-    assert _compare(path, CELL, other) == ([], [])
-    cost_baselines.update({"cells": [other]}, path)
-    assert {change[1] for change in _compare(path, other)[1]} == set()
-    assert {change[1] for change in _compare(path, CELL, other)[1]} == {"m3net"}
+    cost_baselines.update({NEW: COST}, path, keep=True)
+    assert _compare(path, {PLACE: COST, NEW: COST}) == ([], [])
+    cost_baselines.update({NEW: COST}, path)
+    assert {change[1] for change in _compare(path, {NEW: COST})[1]} == set()
+    assert {change[1] for change in _compare(path, {PLACE: COST, NEW: COST})[1]} == {"m3net"}
 
 
 @pytest.mark.parametrize(
@@ -90,14 +94,14 @@ def test_a_damaged_file(path, text):
     with pytest.raises(
         ConfigError, match=r"baselines\.json is no file of accepted costs: restore it"
     ):
-        _compare(path, CELL)
+        _compare(path, {PLACE: COST})
 
 
 def test_a_missing_file(tmp_path):
     with pytest.raises(
         ConfigError, match="is missing: make it with m3net matrix --update-baselines"
     ):
-        _compare(tmp_path / "baselines.json", CELL)
+        _compare(tmp_path / "baselines.json", {PLACE: COST})
 
 
 def test_the_shipped_baselines_cover_every_emulated_board_and_network():

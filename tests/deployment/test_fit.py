@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from m3net_tf import cli
-from m3net_tf.deployment import fit
+from m3net_tf.deployment import cost, fit
 from m3net_tf.deployment.fit_text import fit_report
 from m3net_tf.deployment.size_limits import largest_preset
 from m3net_tf.device.session import firmware_of
@@ -73,7 +73,7 @@ def boards(run, monkeypatch, tmp_path):
             report(f"compiling for {board}")
         return FirmwareImage(tmp_path / f"{board}.elf", board, SECTIONS, 181_000, RAM_BYTES)
 
-    def run_job(elf, machine, clips):
+    def run_job(elf, machine, clips, *, report_features=False):
         _, _, arena_bytes = figures["built"][-1]
         if not figures["starts"] and arena_bytes is None:
             raise FirmwareError("the arena is too small")
@@ -83,9 +83,9 @@ def boards(run, monkeypatch, tmp_path):
     monkeypatch.setattr(fit, "why_no_emulation", lambda board: "")
     monkeypatch.setattr(fit, "why_sources_unavailable", lambda sources: None)
     monkeypatch.setattr(starting, "library_path", lambda core: tmp_path / core / "lib.a")
-    for room in (fit, starting):
-        monkeypatch.setattr(room, "build_firmware", build)
-        monkeypatch.setattr(room, "run_job", run_job)
+    for builder, runner in ((fit, cost), (starting, starting)):
+        monkeypatch.setattr(builder, "build_firmware", build)
+        monkeypatch.setattr(runner, "run_job", run_job)
     figures["exported"] = Bundle.load(run / "export").manifest["arena"]["bytes"]
     yield figures
     shutil.rmtree(run / "firmware", ignore_errors=True)
@@ -125,9 +125,10 @@ def test_a_board_is_told_with_the_costs_of_its_core(run, boards):
     assert result["sound"] == {"frames_per_s": 50.0, "runs_per_s": 10.0}
     (row,) = result["boards"]
     assert row["measured_on"] == EMULATED
-    assert (row["arena_bytes"], row["flash_used_bytes"]) == (boards["exported"], 181_000)
-    assert row["ram_used_bytes"] == RAM_BYTES  # as m3net firmware tells
-    assert row["instructions"]["per_second"] == 10 * MODEL + 50 * FRAME
+    needed = row["cost"]
+    assert (needed["arena_bytes"], needed["flash_bytes"]) == (boards["exported"], 181_000)
+    assert needed["ram_bytes"] == RAM_BYTES  # as m3net firmware tells
+    assert row["instructions_per_second"] == 10 * MODEL + 50 * FRAME
     assert row["cpu_share"] == pytest.approx(22e6 / 64e6)
     assert row["real_time"] and row["fits"]
     assert row["least_run_columns"] == 4  # 2 M * 50 / (32 M - 50 * 40 k) = 3.3
@@ -140,7 +141,7 @@ def test_a_board_is_told_with_the_costs_of_its_core(run, boards):
 def test_ram_is_all_that_the_linked_firmware_takes(run, boards):
     """With the DMA's buffers, which lie in a memory of their own on this board."""
     (row,) = fit.run_fit(run, ["nucleo_h753zi"])["boards"]
-    assert (row["ram_used_bytes"], row["ram_bytes"]) == (RAM_BYTES, 352 << 10)
+    assert (row["cost"]["ram_bytes"], row["ram_bytes"]) == (RAM_BYTES, 352 << 10)
     left = (320 << 10) - (RAM_BYTES - SECTIONS[".dma"])
     assert row["room"]["arena_bytes"] == left + boards["exported"]
 
@@ -162,7 +163,7 @@ def test_a_core_that_wants_more_arena_gets_the_least_that_it_starts_with(run, bo
     tried = [size for board, _, size in boards["built"]]
     least = 20_000  # what is used, up to the next 16
     assert tried == [None, boards["exported"] + starting.ARENA_SLACK_BYTES, least, least]
-    assert [row["arena_bytes"] for row in result["boards"]] == [least, least]
+    assert [row["cost"]["arena_bytes"] for row in result["boards"]] == [least, least]
     boards["built"].clear()
     firmware_of(run, print)(EMULATED)  # it was noted
     assert boards["built"] == [(EMULATED, run / "firmware" / EMULATED, least)]
@@ -212,7 +213,8 @@ def test_the_report_keeps_to_80_columns(run, boards):
     boards["model"] = 60_000_000
     result = fit.run_fit(run)
     for row in result["boards"]:
-        row |= {"arena_bytes": 226_544, "ram_used_bytes": 226_544, "flash_used_bytes": 1_565_016}
+        sizes = {"arena_bytes": 226_544, "ram_bytes": 226_544, "flash_bytes": 1_565_016}
+        row["cost"] |= sizes
     lines = shown(result).splitlines()
     assert max(map(len, lines)) <= 80
     line = next(line for line in lines if line.startswith("stm32f4_discovery"))
@@ -266,9 +268,9 @@ def test_a_board_without_room_is_told_by_how_much(run, boards):
     boards["overflow"] = "ld: region `RAM' overflowed by 1234 bytes"
     result = fit.run_fit(run, [OTHER])
     (row,) = result["boards"]
-    assert not row["fits"] and row["sections"] is None
-    assert row["ram_used_bytes"] == (192 << 10) + 1234 and row["preset"] is None
-    assert row["flash_used_bytes"] == 181_000
+    assert not row["fits"] and row["cost"]["sections"] == {}
+    assert row["cost"]["ram_bytes"] == (192 << 10) + 1234 and row["preset"] is None
+    assert row["cost"]["flash_bytes"] == 181_000
     assert "does not fit" in text_of(result)
 
 
@@ -284,7 +286,7 @@ def test_without_tools_the_arena_is_estimated(run, monkeypatch):
     result = fit.run_fit(run, [OTHER, "mps3_an547"])
     first, second = result["boards"]
     assert first["missing"] == "install the tools"
-    assert first["arena_bytes"] is first["preset"] is first["real_time"] is None
+    assert first["cost"] is first["preset"] is first["real_time"] is None
     assert 0 < first["arena_estimate_bytes"] < second["arena_estimate_bytes"]
     text = text_of(result)
     assert f"~{first['arena_estimate_bytes']:,}" in text
@@ -329,9 +331,10 @@ def test_the_estimate_is_right_within_2_percent(run):
     before = Bundle.load(run / "export").manifest["arena"]
     (row,) = fit.run_fit(run, [EMULATED])["boards"]
     assert Bundle.load(run / "export").manifest["arena"] == before
-    assert row["arena_used_bytes"] == pytest.approx(row["arena_estimate_bytes"], rel=0.02)
-    assert row["arena_used_bytes"] <= row["arena_bytes"]
-    assert row["instructions"]["per_second"] == (
-        10 * row["instructions"]["model"] + 50 * row["instructions"]["frontend_per_frame"]
+    measured = row["cost"]
+    assert measured["arena_used_bytes"] == pytest.approx(row["arena_estimate_bytes"], rel=0.02)
+    assert measured["arena_used_bytes"] <= measured["arena_bytes"]
+    assert row["instructions_per_second"] == (
+        10 * measured["instructions"] + 50 * measured["frontend_instructions"]
     )
-    assert row["flash_used_bytes"] == row["sections"][".text"] + row["sections"][".data"]
+    assert measured["flash_bytes"] == measured["sections"][".text"] + measured["sections"][".data"]

@@ -15,6 +15,7 @@ from firmware_helpers import skip_or_fail
 
 from m3net_tf.artifacts import cache_folder
 from m3net_tf.emulation.uart import UartLog
+from m3net_tf.firmware.schema import schema_flags
 from m3net_tf.firmware.sources import (
     FIRMWARE_DIR,
     Source,
@@ -77,6 +78,8 @@ def build_app(bundle: Path, build: Path, arena_bytes: int | None = None) -> Path
     settings = [f"-D{one.cmake_variable}={fetch_source(one)}" for one in _sources()]
     settings += [f"-DM3NET_BUNDLE_DIR={bundle}", f"-DM3NET_HOST_LIBRARY={host_library()}"]
     settings += [f"-DM3NET_ARENA_BYTES={arena_bytes or ''}"]
+    (tflite_micro,) = (fetch_source(one) for one in _sources() if one.name == "tflite-micro")
+    settings += [f"-DCMAKE_CXX_FLAGS={schema_flags(tflite_micro, build / 'schema')}"]
     run_steps(
         ["cmake", "-G", "Ninja", "-S", FIRMWARE_DIR / "host", "-B", build, *settings],
         ["ninja", "-C", build, "m3net_app_host"],

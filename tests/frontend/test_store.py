@@ -109,7 +109,9 @@ def test_a_full_disk_is_one_line(cache):
     store = RowStore("a", SHAPE)
     store.folder.parent.mkdir(parents=True)
     store.folder.write_text("a file stands where the folder should")
-    with pytest.raises(DataError, match=r"cannot be written \(.*\): make room, or set M3NET_CACHE"):
+    with pytest.raises(
+        DataError, match=r"cannot be written \(.*\): free some space, or set M3NET_CACHE"
+    ):
         put(store, [1])
 
 

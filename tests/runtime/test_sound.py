@@ -57,7 +57,7 @@ def test_what_the_standard_library_cannot_read(tmp_path, write_wav, monkeypatch)
         "text.wav": "no whole WAV file of plain samples",
         "wide.wav": "32-bit samples",
         "cut.wav": "is truncated",
-        "empty.wav": "holds no samples",
+        "empty.wav": "contains no samples",
         "nowhere.wav": r"cannot be read \(No such file",
     }
     soundfile.write(tmp_path / "float.wav", np.zeros(100), 16_000, "FLOAT")

@@ -16,6 +16,7 @@ import yaml
 
 from m3net_tf import cli
 from m3net_tf.artifacts import read_json, write_json
+from m3net_tf.deployment.cost import BoardCost
 from m3net_tf.errors import ConfigError, DataError, FirmwareError, ModelError
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.studies import deployment_cells, table_runs
@@ -92,13 +93,20 @@ class World:
         }
         if self.missing:
             return {**certificate, "missing": self.missing}
-        board_figures = {
-            "model_instructions": instructions,
-            "frontend_instructions_per_frame": 35_000,
-            "stack_used_bytes": 1_500,
-            "flash_bytes": 190_000,
-        }
-        return {**certificate, "board": board_figures}
+        cost = BoardCost(
+            board=board,
+            instructions=instructions,
+            frontend_instructions=35_000,
+            arena_bytes=arena,
+            arena_used_bytes=arena - 10,
+            stack_bytes=1_500,
+            frontend_bytes=8_000,
+            flash_bytes=190_000,
+            ram_bytes=60_000,
+            model_bytes=bundle.network.size_bytes,
+            sections={},
+        )
+        return {**certificate, "board": {"cost": cost.to_dict()}}
 
     def method_figures(self, run, data_dir, methods, log):
         self.tried += [str(method) for method in methods]
