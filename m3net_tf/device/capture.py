@@ -127,8 +127,7 @@ def capture(
             f"{seconds:g} s: the board records up to {info.buffer_bytes // 2 / rate_hz:g} s at once"
         )
     if sound_samples is not None:
-        hop_samples = info.frontend["hop_samples"]
-        clip_samples = -(-samples // hop_samples) * hop_samples  # the board records whole hops
+        clip_samples = -(-samples // info.frontend["hop_samples"]) * info.frontend["hop_samples"]
         if count > (possible := (sound_samples + clip_samples - samples) // clip_samples):
             raise ConfigError(
                 f"the sound has {sound_samples / rate_hz:.2f} s, enough for {possible} clips of "

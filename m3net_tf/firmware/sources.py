@@ -90,7 +90,8 @@ def read_lock(path: Path = LOCK_FILE) -> tuple[Source, ...]:
             raise FirmwareError(f"{path}: source {name!r} lacks {', '.join(missing)}; add it")
         if not re.fullmatch(r"[0-9a-f]{40}", entry["commit"]):
             raise FirmwareError(
-                f"{path}: source {name!r}: commit {entry['commit']!r} is not a full 40-digit hash"
+                f"{path}: source {name!r}: commit {entry['commit']!r} is not a full 40-digit hash; "
+                "write all digits"
             )
         sources.append(
             Source(
