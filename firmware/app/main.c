@@ -36,8 +36,8 @@ static m3net_live live;
 static m3net_monitor monitor;
 _Alignas(4) static uint8_t buffer[BUFFER_BYTES];
 
-// Longer than one run of any model that is fast enough for live detection; STM32 chips count to
-// 32 s. The watchdog starts after the job, because a finished job halts.
+// Half of it is longer than one run of any model that is fast enough for live detection; STM32
+// chips count to 32 s. The watchdog starts after the job, because a finished job halts.
 #define WATCHDOG_MS 30000u
 
 static uint32_t cost_since(uint32_t start) {

@@ -102,13 +102,14 @@ m3net_reset_reason m3net_board_reset_reason(void);
 const char* m3net_reset_reason_name(m3net_reset_reason reason);
 
 /// Starts the watchdog: the board restarts if it is not fed for `timeout_ms`, which may be up to
-/// 30 s (STM32 chips count to 32 s).
+/// 30 s (STM32 chips count to 32 s). A board may report a fault after half of that (the CMSDK's
+/// watchdog raises an NMI then).
 void m3net_board_watchdog_start(uint32_t timeout_ms);
 
 /// Feeds the watchdog. The application's loops do this, never the code that they call to compute:
 /// the main loop in each turn, and a loop within one command or job before each run of the model.
-/// So one turn of any loop must end within the timeout: it may wait for the console or for the
-/// microphone, sleep (m3net_board_idle() ends every 10 s) and run the model once.
+/// So one turn of any loop must end within half the timeout, which is 15 s in the product: it may
+/// sleep (m3net_board_idle() ends within 10 s), take one block or command, and run the model once.
 void m3net_board_watchdog_feed(void);
 
 /// Marks a point in time for an energy meter: a pin goes low for a moment, then high again.

@@ -5,6 +5,7 @@
 //   features      int16 samples          -> int8 columns of the front end
 //   window        int8 columns           -> the ring's window after the last of them
 //   crc           bytes                  -> their CRC-32 as text
+//   defaults                             -> what a board without optional features answers
 //   jobs CAPACITY FEATURES PCM
 //                 records of u32 length and bytes -> a line for each: "ok" or the error's code
 
@@ -62,6 +63,16 @@ static int run_crc(void) {
   return 0;
 }
 
+static int run_defaults(void) {
+  m3net_console_text(m3net_status_name(m3net_board_set_baud(9600)));
+  m3net_console_text(" ");
+  m3net_console_text(m3net_status_name(m3net_board_timestamp_pin()));
+  m3net_console_text(" ");
+  m3net_console_text(m3net_reset_reason_name(M3NET_RESET_WATCHDOG));
+  m3net_console_end();
+  return 0;
+}
+
 static int run_jobs(size_t capacity, uint32_t feature_bytes, uint32_t min_clip_bytes) {
   uint8_t* image = malloc(capacity);  // of exactly that size: the sanitiser sees each step beyond
   if (image == NULL || capacity < M3NET_JOB_HEADER_BYTES) return fail("bad capacity");
@@ -88,9 +99,10 @@ int main(int count, char** words) {
   if (strcmp(command, "features") == 0) return run_features();
   if (strcmp(command, "window") == 0) return run_window();
   if (strcmp(command, "crc") == 0) return run_crc();
+  if (strcmp(command, "defaults") == 0) return run_defaults();
   if (strcmp(command, "jobs") == 0 && count == 5) {
     return run_jobs(strtoul(words[2], NULL, 10), (uint32_t)strtoul(words[3], NULL, 10),
                     (uint32_t)strtoul(words[4], NULL, 10));
   }
-  return fail("say features, window, crc or jobs");
+  return fail("say features, window, crc, defaults or jobs");
 }

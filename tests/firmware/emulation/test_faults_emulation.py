@@ -305,3 +305,19 @@ def test_a_board_that_works_is_left_alone(built: BuiltFirmware):
         board.load_features()
         assert board.ask("infer 60")["us"] > 1.1 * WATCHDOG_US
         assert " reset=power\r\n" in board.version()
+
+
+def test_a_board_that_works_for_the_benchmark_is_left_alone(built: BuiltFirmware):
+    """The same by the benchmark's protocol, whose commands have a loop of their own."""
+    features = random_features(1, seed=3).tobytes()
+    with console(built.image.elf, pace=SLOW) as board:
+        board.until("m-ready\r\n")
+        commands = [f"db load {len(features)}"]
+        commands += [f"db {features[at : at + 31].hex()}" for at in range(0, len(features), 31)]
+        for command in commands:
+            board.port.write(f"{command}%".encode())
+            board.until("m-ready\r\n")
+        board.port.write(b"infer 60 0%")
+        laps = re.findall(r"m-lap-us-(\d+)", board.until("m-ready"))
+        assert int(laps[1]) - int(laps[0]) > 1.1 * WATCHDOG_US
+        assert " reset=power\r\n" in board.version()

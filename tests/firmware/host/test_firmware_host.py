@@ -133,6 +133,12 @@ def test_crc_is_that_of_zlib(build_host, data: bytes):
     assert run(build_host("default"), "crc", data=data).decode() == f"{zlib.crc32(data):#010x}"
 
 
+def test_a_board_without_optional_features_says_so(build_host):
+    assert (
+        run(build_host("default"), "defaults", data=b"") == b"unsupported unsupported watchdog\r\n"
+    )
+
+
 def test_random_and_mutated_job_images(build_host):
     """10 000 images, random or good ones with a few bytes changed: never a step out of bounds."""
     capacity, feature_bytes, min_clip_bytes = 512, 24, 20

@@ -43,7 +43,7 @@ CONFIGS = {
 }  # fmt: skip
 HOST_SOURCES = (
     "host/main.c", "app/job.c", "core/frontend.c", "core/ring.c", "core/crc32.c",
-    "core/console.c", "core/status.c",
+    "core/console.c", "core/platform_defaults.c", "core/status.c",
 )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ DETECTOR = DetectorConfig(
     ),
 )
 HOST = ("host/main.c", "app/job.c", *(f"core/{name}.c" for name in (
-    "frontend", "ring", "crc32", "console", "status",
+    "frontend", "ring", "crc32", "console", "platform_defaults", "status",
 )))  # fmt: skip
 MONITOR = ("host/monitor.c", "host/board.c", "host/model.c", *(f"core/{name}.c" for name in (
     "console", "crc32", "detector", "duty", "eembc", "frontend", "live", "monitor_commands",
