@@ -14,6 +14,8 @@ from m3net_tf.firmware.sources import FIRMWARE_DIR
 ROOT = FIRMWARE_DIR.parent
 PAGE = (ROOT / "docs" / "porting.md").read_text()
 BLOCKS = re.findall(r"^```\w+ (\S+)\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+ROW = r"^\| `(\w+)` \| (.+?) \| .+? \| .+? \| (.+) \|$"
+TABLE = re.findall(ROW, PAGE.partition("## Boards that exist")[2], flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize(("name", "text"), BLOCKS, ids=[name for name, _ in BLOCKS])
@@ -25,12 +27,29 @@ def test_blocks_are_the_files_of_the_board_that_was_ported(name: str, text: str)
 def test_the_page_shows_the_whole_folder():
     shown = {Path(name).name for name, _ in BLOCKS if "boards/mps2_an500/" in name}
     assert shown == {path.name for path in (FIRMWARE_DIR / "boards" / "mps2_an500").iterdir()}
+    assert "firmware/boards/mps2.toml" in dict(BLOCKS)
+
+
+def test_the_page_describes_every_key_of_a_board():
+    rows = PAGE.partition("| key | what |")[2].partition("\n\n")[0].splitlines()[2:]
+    described = {key for row in rows for key in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert described == set(boards.KEYS)
 
 
 def test_the_table_names_every_board():
-    table = PAGE.partition("## Boards that exist")[2]
-    named = re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)
-    assert sorted(named) == boards.list_boards()
+    assert sorted(name for name, *_ in TABLE) == boards.list_boards()
+
+
+@pytest.mark.parametrize(("name", "core", "tools"), TABLE)
+def test_the_table_has_the_facts_of_each_board(name: str, core: str, tools: str):
+    board = boards.load_board(name)
+    programs = [command.split()[0] for command in board.flash_commands]
+    if programs:
+        assert core == f"{board.core.title()}, {board.clock_hz / 1e6:g} MHz"
+        assert tools.split(", ") == [*programs, *(["UF2"] if board.uf2 else [])]
+    else:
+        assert f"{core} ".startswith(f"{board.core.title()} ")
+        assert tools == "QEMU" and board.qemu is not None
 
 
 def test_variables_and_functions_that_it_names_exist():
@@ -39,6 +58,6 @@ def test_variables_and_functions_that_it_names_exist():
         for path in FIRMWARE_DIR.rglob("*")
         if path.suffix in {".h", ".c", ".cmake", ".txt"}
     )
-    names = set(re.findall(r"`(M3NET_BOARD_\w+|m3net_\w+(?=\(\)))", PAGE))
+    names = set(re.findall(r"`(BOARD_\w+|m3net_\w+(?=\(\)))", PAGE))
     assert len(names) > 20
     assert not [name for name in names if name not in code]

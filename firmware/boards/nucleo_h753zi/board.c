@@ -84,7 +84,7 @@ static const char* start_clocks(void) {
 static void start_caches(void) {
   RCC->AHB2ENR |= RCC_AHB2ENR_SRAM1EN;
   (void)RCC->AHB2ENR;
-  m3net_mpu_uncached(BOARD_DMA_BASE, BOARD_DMA_BYTES_LOG2);
+  m3net_mpu_uncached(BOARD_DMA_BASE, (uint32_t)__builtin_ctz(BOARD_DMA_BYTES));
   SCB_EnableICache();
   SCB_EnableDCache();
 }
