@@ -11,6 +11,7 @@ from pathlib import Path
 
 from m3net_tf.artifacts import write_text
 from m3net_tf.csource import defines, float_literal, guarded, notice, string_literal
+from m3net_tf.errors import ConfigError
 from m3net_tf.firmware.boards import Board, Memory, board_sources
 
 HEADER, SETTINGS, LINKER_SCRIPT = "board_config.h", "board.cmake", "board.ld"
@@ -25,6 +26,7 @@ def write_board_files(board: Board, folder: Path) -> None:
     A file that has its text already stays untouched, so that nothing is compiled again.
 
     Raises:
+        ConfigError: a constant has the name of another fact.
         FirmwareError: the board names a third-party source that is not pinned.
     """
     texts = {
@@ -39,7 +41,11 @@ def write_board_files(board: Board, folder: Path) -> None:
 
 
 def header_text(board: Board) -> str:
-    """``board_config.h``: the facts that C code reads, as macros ``BOARD_...``."""
+    """``board_config.h``: the facts that C code reads, as macros ``BOARD_...``.
+
+    Raises:
+        ConfigError: a constant has the name of another of these facts.
+    """
     values: dict[str, int | float | str] = {
         "name": board.name,
         "cpu_core": board.core,
@@ -49,6 +55,11 @@ def header_text(board: Board) -> str:
     }
     for name, memory in _further_memories(board):
         values |= {f"{name}_base": memory.start, f"{name}_bytes": memory.bytes}
+    if repeated := sorted(values.keys() & board.constants):
+        raise ConfigError(
+            f"key {repeated[0]!r} in table 'constants' of {board.file} has the name of another "
+            "fact: rename it"
+        )
     values |= board.constants
     macros = {name.upper(): _literal(name, value) for name, value in values.items()}
     return notice(_origin(board), line_comments=True) + guarded(

@@ -7,6 +7,7 @@ and the board's own file does not.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,6 +132,13 @@ class Board:
     constants: Mapping[str, int | float | str] = field(default_factory=dict)
 
 
+_RECORDS: Mapping[type, tuple[Mapping[str, type], Mapping[str, type]]] = {
+    Memory: ({"start": int, "bytes": int}, {}),
+    Uf2: ({"family": int, "first_address": int}, {}),
+    Qemu: ({"machine": str}, {"uart": int, "partial": bool}),
+}
+
+
 def list_boards() -> list[str]:
     """Names of all boards: the folders of ``firmware/boards``.
 
@@ -205,13 +213,6 @@ def _with_family(facts: dict[str, Any], file: Path) -> dict[str, Any]:
     return merged
 
 
-_RECORDS: Mapping[type, tuple[Mapping[str, type], Mapping[str, type]]] = {
-    Memory: ({"start": int, "bytes": int}, {}),
-    Uf2: ({"family": int, "first_address": int}, {}),
-    Qemu: ({"machine": str}, {"uart": int, "partial": bool}),
-}
-
-
 def _record(kind: type, table: object, name: str, file: Path) -> Any:
     """A table of required and optional keys as the type that has them."""
     required, optional = _RECORDS[kind]
@@ -228,12 +229,14 @@ def _lists(table: object, name: str, file: Path) -> dict[str, tuple[str, ...]]:
 
 
 def _constants(table: dict[str, Any], file: Path) -> dict[str, int | float | str]:
+    """Those numbers and strings, whose keys can be the ends of macros' names."""
+    where = f"in table 'constants' of {file}"
     for key, value in table.items():
-        if type(value) not in (int, float, str):
-            raise ConfigError(
-                f"key {key!r} in table 'constants' of {file} is {value!r}: give a number or a "
-                "string"
-            )
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", key):
+            raise ConfigError(f"key {key!r} {where}: use lower-case letters, digits, underscores")
+        is_number = type(value) in (int, float) and value >= 0
+        if not is_number and not isinstance(value, str):
+            raise ConfigError(f"key {key!r} {where} is {value!r}: give a number from 0 or a string")
     return table
 
 

@@ -83,6 +83,8 @@ def test_facts_have_types_and_defaults(odd: Path):
             "constants.a = []\njob",
             "key 'a' in table 'constants' of {file} is .*: give a num",
         ),
+        ("job", "constants.a = -1\njob", "key 'a' in table 'constants' of {file} is -1: give a n"),
+        ("job", "constants.A = 1\njob", "key 'A' in table 'constants' of {file}: use lower-case"),
         ("job", "choices.A = 1\njob", "key 'choices.A' in {file} is 1: give a table"),
         (
             "job",
@@ -168,6 +170,12 @@ def test_constants_are_macros():
     assert '#define BOARD_COUNTER_UNIT "instructions"\n' in header_text(
         boards.load_board("mps3_an547")
     )
+
+
+def test_a_constant_with_the_name_of_another_fact_is_refused(odd: Path):
+    odd.write_text(f"{ODD}constants.clock_hz = 1\n")
+    with pytest.raises(ConfigError, match="'clock_hz' in table 'constants' of .* another fact"):
+        header_text(boards.load_board("odd"))
 
 
 def test_each_further_memory_has_a_section():

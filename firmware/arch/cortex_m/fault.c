@@ -88,7 +88,7 @@ __attribute__((used, noreturn)) void m3net_fault_report(const uint32_t* frame,
   if (overflow) {
     console_text("the stack of ");
     console_u32((uint32_t)m3net_platform_stack_size());
-    console_text(" bytes overflowed: raise m3net_stack_bytes in the board's linker script;");
+    console_text(" bytes overflowed: raise stack_bytes in the board's board.toml;");
   } else {
     console_text(usage_cause(cfsr));
     console_text(";");

@@ -9,13 +9,13 @@
 #include "board_config.h"
 #include "stm32h753xx.h"
 
+#define BOARD_UART USART3
+#define BOARD_UART_INTERRUPT USART3_IRQn
+#define BOARD_TIMESTAMP_PORT GPIOG
 #define BOARD_WATCHDOG_BASE IWDG1_BASE
 
 /// Widths of what the DMA moves.
 typedef enum { BOARD_DMA_16_BITS = 1, BOARD_DMA_32_BITS = 2 } board_dma_width;
-
-/// Makes a pin of a port an alternate function.
-void board_pin_function(GPIO_TypeDef* port, uint32_t pin, uint32_t function);
 
 /// Lets DMA 1, stream 0 fill a buffer over and over and raise an interrupt at each half.
 void board_dma_start(uint32_t request, const volatile void* from, volatile void* buffer,

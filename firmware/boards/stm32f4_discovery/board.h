@@ -8,12 +8,12 @@
 #include "board_config.h"
 #include "stm32f407xx.h"
 
+#define BOARD_UART USART2
+#define BOARD_UART_INTERRUPT USART2_IRQn
+#define BOARD_TIMESTAMP_PORT GPIOB
 #define BOARD_WATCHDOG_BASE IWDG_BASE
 
 /// Served in microphone.c.
 void board_microphone_interrupt(void);
-
-/// Makes pins of a port an alternate function.
-void board_pin_function(GPIO_TypeDef* port, uint32_t pin, uint32_t function);
 
 #endif  // M3NET_BOARD_H_
