@@ -325,9 +325,12 @@ def test_scripts_name_what_renode_has(board: str):
     assert said["board"] == said["description"] == variables["BOARD"] == board
     assert variables["UART"] == f"sysbus.{said['console']}"
     assert PLATFORMS[platform][said["console"]].startswith("UART.")
-    code = (FIRMWARE_DIR / "boards" / board / "board.c").read_text()
-    peripheral = {"uart0": "NRF_UARTE0"}.get(said["console"], said["console"].upper())
-    assert f"{peripheral}->" in code
+    folder = FIRMWARE_DIR / "boards" / board
+    if said["console"] == "uart0":
+        assert "NRF_UARTE0->" in (folder / "board.c").read_text()
+    else:
+        macro = f"#define BOARD_UART {said['console'].upper()}\n"
+        assert macro in (folder / "board.h").read_text()
 
 
 def test_suites_give_renode_known_commands():
