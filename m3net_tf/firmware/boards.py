@@ -161,25 +161,25 @@ def load_board(name: str) -> Board:
             f"unknown board {name!r}; boards that exist: {', '.join(list_boards())}"
         )
     file = FIRMWARE_DIR / "boards" / name / _FILE_NAME
-    facts = _with_family(read_toml(file), file)
-    check_table(facts, _REQUIRED, _OPTIONAL, f"in {file}")
+    facts, place = _with_family(read_toml(file), file)
+    check_table(facts, _REQUIRED, _OPTIONAL, f"in {place}")
     facts.pop("family", None)
     lists = {key: tuple(value) for key, value in facts.items() if isinstance(value, list)}
-    require_keys(facts["memory"], ("flash", "ram"), f"in table 'memory' of {file}")
+    require_keys(facts["memory"], ("flash", "ram"), f"in table 'memory' of {place}")
     tables = {
         "memory": {
-            region: _record(Memory, table, f"memory.{region}", file)
+            region: _record(Memory, table, f"memory.{region}", place)
             for region, table in facts["memory"].items()
         },
-        "job": _record(Memory, facts["job"], "job", file),
-        "third_party": _lists(facts.get("third_party", {}), "third_party", file),
+        "job": _record(Memory, facts["job"], "job", place),
+        "third_party": _lists(facts.get("third_party", {}), "third_party", place),
         "choices": {
-            setting: _lists(values, f"choices.{setting}", file)
+            setting: _lists(values, f"choices.{setting}", place)
             for setting, values in facts.get("choices", {}).items()
         },
-        "uf2": _record(Uf2, facts["uf2"], "uf2", file) if "uf2" in facts else None,
-        "qemu": _record(Qemu, facts["qemu"], "qemu", file) if "qemu" in facts else None,
-        "constants": _constants(facts.get("constants", {}), file),
+        "uf2": _record(Uf2, facts["uf2"], "uf2", place) if "uf2" in facts else None,
+        "qemu": _record(Qemu, facts["qemu"], "qemu", place) if "qemu" in facts else None,
+        "constants": _constants(facts.get("constants", {}), place),
     }
     return Board(name=name, file=file, **{**facts, **lists, **tables})
 
@@ -197,10 +197,14 @@ def board_sources(board: Board) -> tuple[Source, ...]:
     return (*library_sources(), *(pinned[name] for name in board.third_party))
 
 
-def _with_family(facts: dict[str, Any], file: Path) -> dict[str, Any]:
-    """A board's facts and those of its family; of a table that both have, the keys of both."""
+def _with_family(facts: dict[str, Any], file: Path) -> tuple[dict[str, Any], str]:
+    """A board's facts and those of its family; of a table that both have, the keys of both.
+
+    Returns:
+        The facts, and the names of their files, for messages.
+    """
     if not isinstance(family := facts.get("family"), str):
-        return facts
+        return facts, str(file)
     family_file = file.parent.parent / f"{family}.toml"
     if not family_file.is_file():
         raise ConfigError(f"key 'family' in {file} is {family!r}: there is no {family_file}")
@@ -210,27 +214,27 @@ def _with_family(facts: dict[str, Any], file: Path) -> dict[str, Any]:
     for key, value in facts.items():
         if isinstance(value, dict) and isinstance(shared.get(key), dict):
             merged[key] = {**shared[key], **value}
-    return merged
+    return merged, f"{file} with {family_file}"
 
 
-def _record(kind: type, table: object, name: str, file: Path) -> Any:
+def _record(kind: type, table: object, name: str, place: str) -> Any:
     """A table of required and optional keys as the type that has them."""
     required, optional = _RECORDS[kind]
-    values = _table(table, name, file)
-    check_table(values, required, optional, f"in table {name!r} of {file}")
+    values = _table(table, name, place)
+    check_table(values, required, optional, f"in table {name!r} of {place}")
     return kind(**values)
 
 
-def _lists(table: object, name: str, file: Path) -> dict[str, tuple[str, ...]]:
+def _lists(table: object, name: str, place: str) -> dict[str, tuple[str, ...]]:
     """A table of lists of strings under any keys."""
-    values = _table(table, name, file)
-    check_table(values, {}, dict.fromkeys(values, list), f"in table {name!r} of {file}")
+    values = _table(table, name, place)
+    check_table(values, {}, dict.fromkeys(values, list), f"in table {name!r} of {place}")
     return {key: tuple(items) for key, items in values.items()}
 
 
-def _constants(table: dict[str, Any], file: Path) -> dict[str, int | float | str]:
+def _constants(table: dict[str, Any], place: str) -> dict[str, int | float | str]:
     """Those numbers and strings, whose keys can be the ends of macros' names."""
-    where = f"in table 'constants' of {file}"
+    where = f"in table 'constants' of {place}"
     for key, value in table.items():
         if not re.fullmatch(r"[a-z][a-z0-9_]*", key):
             raise ConfigError(f"key {key!r} {where}: use lower-case letters, digits, underscores")
@@ -240,7 +244,7 @@ def _constants(table: dict[str, Any], file: Path) -> dict[str, int | float | str
     return table
 
 
-def _table(value: object, name: str, file: Path) -> dict[str, Any]:
+def _table(value: object, name: str, place: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ConfigError(f"key {name!r} in {file} is {value!r}: give a table")
+        raise ConfigError(f"key {name!r} in {place} is {value!r}: give a table")
     return value

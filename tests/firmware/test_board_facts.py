@@ -114,6 +114,9 @@ def test_a_family_gives_what_its_boards_leave_out(odd: Path):
     board = boards.load_board("odd")
     assert (board.drivers, board.stack_bytes) == (("some",), 2048)
     assert board.constants == {"both": 2, "there": 4, "here": 1}
+    kin.write_text("constants.bad = true\n")
+    with pytest.raises(ConfigError, match=r"'bad' in table 'constants' of .*board.toml with .*kin"):
+        boards.load_board("odd")
     kin.write_text("driver = []\n")
     with pytest.raises(ConfigError, match="unknown key 'driver' in .*kin.toml: known keys are"):
         boards.load_board("odd")
