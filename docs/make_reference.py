@@ -21,10 +21,8 @@ import yaml
 from m3net_tf.artifacts import write_text
 from m3net_tf.cli import app
 from m3net_tf.datasets import DatasetInfo, dataset_info, dataset_names, dataset_options
-from m3net_tf.deployment.fit import read_board
-from m3net_tf.emulation.machines import MACHINES
-from m3net_tf.firmware.boards import board_setting, list_boards
-from m3net_tf.firmware.sources import FIRMWARE_DIR
+from m3net_tf.firmware.boards import list_boards, load_board
+from m3net_tf.firmware.cores import load_core
 from m3net_tf.frontend.presets import PRESETS
 from m3net_tf.markdown import markdown_text
 from m3net_tf.runtime.command import make_parser
@@ -248,35 +246,35 @@ def _download(info: DatasetInfo) -> str:
 
 def boards_page() -> str:
     """Core, clock, memories, emulator and tools of every board."""
-    emulators = {machine.board: machine.machine for machine in MACHINES}
     rows = []
-    for board in list_boards():
-        facts = read_board(board)
-        core = (FIRMWARE_DIR / "cmake" / "cores" / f"{facts.core}.cmake").read_text("utf-8")
-        front_end = "integer" if "M3NET_FRONTEND_FIXED=1" in core else "float"
-        tools = [command.split()[0] for command in board_setting(board, "FLASH")]
-        machine = emulators.get(board)
+    for name in list_boards():
+        board = load_board(name)
+        ram_bytes = sum(memory.bytes for key, memory in board.memory.items() if key != "flash")
+        qemu = board.qemu
+        emulator = f"QEMU `{qemu.machine}`{' (in part)' if qemu.partial else ''}" if qemu else ""
+        tools = [command.split()[0] for command in board.flash_commands]
         rows.append(
             (
-                f"`{board}`",
-                f"`{facts.core}`",
-                f"{facts.clock_hz / 1e6:g} MHz",
-                _kib(facts.flash_bytes),
-                _kib(facts.ram_bytes),
-                _kib(facts.stack_bytes),
-                front_end,
-                f"QEMU `{machine}`" if machine else "",
-                ", ".join(tools),
+                f"`{name}`",
+                markdown_text(board.title),
+                f"`{board.core}`",
+                f"{board.clock_hz / 1e6:g} MHz",
+                _kib(board.memory["flash"].bytes),
+                _kib(ram_bytes),
+                _kib(board.stack_bytes),
+                "integer" if load_core(board.core).fixed_frontend else "float",
+                emulator,
+                ", ".join([*tools, *(["UF2"] if board.uf2 else [])]),
             )
         )
     memories = ("flash", "RAM", "stack")
-    head = ("board", "core", "clock", *memories, "front end", "emulator", "written by")
+    head = ("board", "name", "core", "clock", *memories, "front end", "emulator", "written by")
     lines = [
         "# Boards",
         "",
-        _NOTE.format(source="`firmware/boards/` and `m3net_tf/emulation/machines.py`"),
-        "[A new board](../porting.md) says how to add one and how the boards are wired. RAM counts",
-        "all memories of the linker script, flash includes that of a boot loader.",
+        _NOTE.format(source="`board.toml` of each board"),
+        "[Adding a board](../porting.md) says how to add one, and how boards are wired. RAM counts",
+        "all memories but flash, and flash includes that of a boot loader.",
         "",
         *_rows(head, rows),
     ]

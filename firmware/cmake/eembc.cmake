@@ -21,7 +21,7 @@ function(m3net_eembc_check_pin)
       return()
     endif()
   endforeach()
-  message(FATAL_ERROR "${BOARD} has no pin for an energy meter (m3net_board_timestamp_pin() in "
+  message(FATAL_ERROR "${M3NET_BOARD} has no pin for an energy meter (m3net_board_timestamp_pin() in "
     "platform.h): M3NET_EEMBC_MODE=energy needs one")
 endfunction()
 

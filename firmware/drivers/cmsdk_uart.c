@@ -2,7 +2,7 @@
 
 #include "cmsdk_uart.h"
 
-#include "board.h"
+#include "board_config.h"
 #include "byte_ring.h"
 #include "cortex_m.h"
 #include "platform.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The UART of the CMSDK, which Arm's FPGA boards have, as the console: board.h says where
+// The UART of the CMSDK, which Arm's FPGA boards have, as the console: board.toml says where
 // (BOARD_UART_BASE), at which clock (BOARD_UART_CLOCK_HZ) and speed (BOARD_UART_BAUD), and by which
 // interrupt it receives (BOARD_UART_RX_INTERRUPT).
 #ifndef M3NET_DRIVERS_CMSDK_UART_H_

@@ -2,7 +2,7 @@
 // The watchdog of the CMSDK, at BOARD_WATCHDOG_BASE, counting BOARD_WATCHDOG_HZ. Its first time-out
 // is an NMI (the fault report says so), the second one a reset.
 
-#include "board.h"
+#include "board_config.h"
 #include "cortex_m.h"
 
 typedef struct {

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "board.h"
+#include "board_config.h"
 #include "cmsdk_uart.h"
 #include "cortex_m.h"
 #include "platform.h"

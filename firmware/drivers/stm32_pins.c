@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pins of STM32 chips, whose ports are alike from family to family.
 
-#include "board.h"
+#include "stm32.h"
 
 #define PIN_ALTERNATE 2u
 #define PIN_FAST 2u
 
-void board_pin_function(GPIO_TypeDef* port, uint32_t pin, uint32_t function) {
+void stm32_pin_function(GPIO_TypeDef* port, uint32_t pin, uint32_t function) {
   const uint32_t shift = 4u * (pin % 8u);
   port->AFR[pin / 8u] = (port->AFR[pin / 8u] & ~(15u << shift)) | (function << shift);
   port->OSPEEDR = (port->OSPEEDR & ~(3u << (2u * pin))) | (PIN_FAST << (2u * pin));

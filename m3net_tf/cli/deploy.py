@@ -37,7 +37,7 @@ MlperfModelId = Annotated[
 ]
 Define = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME=VALUE", help="A choice of the board's board.cmake; several times."),
+    typer.Option(metavar="NAME=VALUE", help="A choice of the board's board.toml; several times."),
 ]
 
 

@@ -18,9 +18,6 @@ from ai_edge_litert import schema_py_generated as schema
 
 from m3net_tf.runtime.interpreter import host_allocations
 
-KERNELS = ("plain", "dsp", "helium")
-"""Forms of CMSIS-NN's kernels: for cores with neither, with the DSP extension, with Helium."""
-
 # Differences in bytes between 64 and 32 bits, from the sizes of TFLM's structures.
 _SAVED_A_TENSOR = 24 - 12  # TfLiteEvalTensor
 _SAVED_AN_OPERATOR = 64 - 32  # NodeAndRegistration
@@ -85,7 +82,7 @@ def estimate_arena(networks: Sequence[bytes], kernels: str) -> ArenaEstimate:
 
     Args:
         networks: contents of ``.tflite`` files that run one after the other in one arena.
-        kernels: one of :data:`KERNELS`.
+        kernels: one of :data:`m3net_tf.firmware.cores.KERNELS`.
 
     Raises:
         ModelError: the wheel is missing or a network cannot be loaded.

@@ -23,9 +23,9 @@ from m3net_tf.export.certificate import (
     valid_certificate,
     write_certificate,
 )
-from m3net_tf.firmware.boards import board_core
+from m3net_tf.firmware.boards import load_board
+from m3net_tf.firmware.cores import load_core
 from m3net_tf.firmware.image import FirmwareImage
-from m3net_tf.firmware.sources import FIRMWARE_DIR
 from m3net_tf.frontend import FrontendConfig, fixed_features_int8
 from m3net_tf.locks import writes_into
 from m3net_tf.progress import Log, silent
@@ -81,8 +81,7 @@ def with_fixed_features(frontend: FrontendConfig, board: str, expected: Expected
     """Add the fixed-point features that the board's core computes; waveforms are such on all."""
     if frontend.kind == "waveform":
         return dataclasses.replace(expected, fixed_features=expected.features[..., 0])
-    core = FIRMWARE_DIR / "cmake" / "cores" / f"{board_core(board)}.cmake"
-    if "M3NET_FRONTEND_FIXED" not in core.read_text():
+    if not load_core(load_board(board).core).fixed_frontend:
         return expected
     fixed = np.stack([fixed_features_int8(frontend, wave) for wave in expected.pcm])
     return dataclasses.replace(expected, fixed_features=fixed)

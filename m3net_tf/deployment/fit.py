@@ -19,21 +19,15 @@ from m3net_tf.artifacts import provenance, write_json
 from m3net_tf.deployment.arena_estimate import estimate_arena
 from m3net_tf.deployment.cost import BoardCost, Clips, measure
 from m3net_tf.deployment.size_limits import SIZE_LIMITS, largest_preset
-from m3net_tf.emulation import find_machine
-from m3net_tf.emulation.machines import MACHINES
+from m3net_tf.emulation import find_machine, machines
 from m3net_tf.emulation.starting import starting_firmware, why_no_emulation
 from m3net_tf.errors import FirmwareError, ModelError
 from m3net_tf.export import Bundle
 from m3net_tf.export.certificate import read_vectors
-from m3net_tf.firmware.boards import (
-    board_core,
-    board_file,
-    board_setting,
-    board_sources,
-    list_boards,
-)
+from m3net_tf.firmware.boards import board_sources, list_boards, load_board
 from m3net_tf.firmware.build import build_firmware
-from m3net_tf.firmware.sources import FIRMWARE_DIR, why_sources_unavailable
+from m3net_tf.firmware.cores import load_core
+from m3net_tf.firmware.sources import why_sources_unavailable
 from m3net_tf.locks import writes_into
 from m3net_tf.progress import Log, silent
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
@@ -48,12 +42,13 @@ _MEASURED = tuple(
     measured_on cost instructions_per_second cpu_share real_time least_run_columns fits room preset
     """.split()
 )
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
+LIVE_QUEUE_HOPS = 16
+"""``M3NET_LIVE_QUEUE_HOPS`` of ``firmware/core/live.h``."""
 
 
 @dataclasses.dataclass(frozen=True)
 class BoardFacts:
-    """Facts from the files of a board.
+    """Facts of a board that decide what fits it.
 
     Attributes:
         board: its name.
@@ -74,49 +69,25 @@ class BoardFacts:
     stack_bytes: int
 
 
-def read_board(board: str) -> BoardFacts:
-    """Read a board's facts from its ``board.h`` and linker script.
+def read_board(name: str) -> BoardFacts:
+    """Those facts of a board from its ``board.toml``.
 
     Raises:
-        FirmwareError: there is no such board, or one of its files lacks a number.
+        FirmwareError: there is no such board.
+        ConfigError: a key of the file is unknown, missing or of a wrong type.
     """
-    folder = board_file(board).parent
-    script = folder / "".join(board_setting(board, "LINKER_SCRIPT"))
-    size = r"(\d+)([KM]?)\b"
-
-    def length(region: str) -> int:
-        return _number(script, rf"(?m)^\s*{region}\b.*LENGTH\s*=\s*{size}")
-
-    has_dma = re.search(r"(?m)^\s*DMA\b.*LENGTH", script.read_text(encoding="utf-8"))
-    dma_bytes = length("DMA") if has_dma else 0
+    board = load_board(name)
+    sizes = {region: memory.bytes for region, memory in board.memory.items()}
+    flash_bytes = sizes.pop("flash")
     return BoardFacts(
-        board=board,
-        core=board_core(board),
-        clock_hz=_define(folder / "board.h", "BOARD_CLOCK_HZ"),
-        flash_bytes=length("FLASH"),
-        ram_bytes=length("RAM") + dma_bytes,
-        dma_bytes=dma_bytes,
-        stack_bytes=_number(script, rf"m3net_stack_bytes\s*=\s*{size}"),
+        board=name,
+        core=board.core,
+        clock_hz=board.clock_hz,
+        flash_bytes=flash_bytes,
+        ram_bytes=sum(sizes.values()),
+        dma_bytes=sizes.get("dma", 0),
+        stack_bytes=board.stack_bytes,
     )
-
-
-def _define(header: Path, name: str) -> int:
-    return _number(header, rf"#define {name} (\d+)(?=u?\b)()")
-
-
-def _number(path: Path, pattern: str) -> int:
-    match = re.search(pattern, path.read_text(encoding="utf-8")) if path.is_file() else None
-    if not match:
-        raise FirmwareError(f"{path} has no match for {pattern}: write the number there")
-    return int(match[1]) * _UNITS[match[2]]
-
-
-def kernels_of(core: str) -> str:
-    """Form of CMSIS-NN's kernels on a core, one of :data:`.arena_estimate.KERNELS`."""
-    text = (FIRMWARE_DIR / "cmake" / "cores" / f"{core}.cmake").read_text(encoding="utf-8")
-    if "__MVE_PRESENT=1" in text:
-        return "helium"
-    return "plain" if re.search(r"-mcpu=cortex-m(0|0plus|1|3|23)\b", text) else "dsp"
 
 
 @writes_into("folder")
@@ -194,14 +165,16 @@ def _log_for(log: Log, owner: str, line: str) -> None:
 
 def _emulated_board(facts: BoardFacts) -> str:
     """The board itself if it is emulated, else one with its core; '' if there is none."""
-    names = [machine.board for machine in MACHINES if board_core(machine.board) == facts.core]
+    names = [
+        machine.board for machine in machines() if load_board(machine.board).core == facts.core
+    ]
     return facts.board if facts.board in names else next(iter(names), "")
 
 
 def _estimate(bundle: Bundle, core: str) -> int | None:
     if tflm_unavailable_reason():
         return None
-    return estimate_arena(bundle.network.parts, kernels_of(core)).needed_bytes
+    return estimate_arena(bundle.network.parts, load_core(core).kernels).needed_bytes
 
 
 def _measure_core(
@@ -229,7 +202,7 @@ def _measure_core(
 
 def _why_no_link(board: str) -> str:
     """Why the sources of the board's chip are unavailable; '' if they are available."""
-    return why_sources_unavailable(board_sources(board)) or ""
+    return why_sources_unavailable(board_sources(load_board(board))) or ""
 
 
 def _unmeasured(reason: str) -> dict[str, Any]:
@@ -325,8 +298,7 @@ def _rates(bundle: Bundle) -> tuple[float, float]:
 
 def _keeps_up(bundle: Bundle, run_s: float) -> bool:
     """Whether the queue from microphone to main loop holds the sound that arrives during a run."""
-    hops = _define(FIRMWARE_DIR / "core" / "live.h", "M3NET_LIVE_QUEUE_HOPS") - 1
-    return run_s <= BUSY_SHARE * hops * bundle.frontend.hop_s
+    return run_s <= BUSY_SHARE * (LIVE_QUEUE_HOPS - 1) * bundle.frontend.hop_s
 
 
 def _least_run_columns(bundle: Bundle, model: int, free_per_s: float) -> int | None:

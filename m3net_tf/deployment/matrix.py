@@ -17,7 +17,7 @@ from m3net_tf.artifacts import provenance, write_json
 from m3net_tf.checkout import require_sources
 from m3net_tf.datasets.selection import spread_clips
 from m3net_tf.deployment.cost import BoardCost, Clips, feature_parity, measure
-from m3net_tf.emulation.machines import MACHINES
+from m3net_tf.emulation import machines
 from m3net_tf.emulation.starting import why_no_emulation
 from m3net_tf.errors import ConfigError, FirmwareError
 from m3net_tf.export import Bundle, export_run
@@ -27,7 +27,6 @@ from m3net_tf.progress import Log, silent
 from m3net_tf.training import load_recipe, train
 from m3net_tf.training.run import Run
 
-EMULATED = tuple(machine.board for machine in MACHINES)
 CLIPS = 4
 
 
@@ -102,7 +101,7 @@ def run_matrix(
         FirmwareError: an unknown board, or a board cannot be built or emulated here.
         M3NetError: a stage failed.
     """
-    boards = boards or EMULATED
+    boards = boards or emulated_boards()
     if reason := why_no_matrix(boards):
         raise FirmwareError(reason)
     recipes = recipes or require_sources("experiments") / "matrix"
@@ -125,13 +124,18 @@ def run_matrix(
     return cells
 
 
+def emulated_boards() -> tuple[str, ...]:
+    """Names of the boards that an emulator runs."""
+    return tuple(machine.board for machine in machines())
+
+
 def why_no_matrix(boards: Sequence[str] = ()) -> str:
     """Why the first of these boards that cannot be emulated here cannot; '' if all can.
 
     Raises:
         FirmwareError: there is no such emulated board.
     """
-    for board in boards or EMULATED:
+    for board in boards or emulated_boards():
         if reason := why_no_emulation(board):
             return f"{board} cannot be emulated: {reason}"
     return ""

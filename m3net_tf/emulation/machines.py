@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The emulated boards, as data: one entry a machine, no code for each.
-
-``job_address`` and ``job_bytes`` must agree with ``board.h`` of the board's folder.
-"""
+"""The emulated boards: those whose ``board.toml`` names QEMU's machine."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from m3net_tf.errors import FirmwareError
+from m3net_tf.firmware.boards import Board, Qemu, list_boards, load_board
 
 
 @dataclass(frozen=True)
@@ -42,43 +40,22 @@ class Machine:
     stall_timeout_s: float
 
 
-# One nanosecond an instruction: timers of the board advance with the instructions, and boot, clip
-# and error lines are the same on each.
-_FIRST = Machine(
-    board="mps2_an386",
-    emulator="qemu-system-arm",
-    package="qemu-system-arm",
-    machine="mps2-an386",
-    arguments=("-icount", "shift=0"),
-    job_address=0x2100_0000,
-    job_bytes=0x0100_0000,
-    uart=0,
-    success_line="m3net done ",
-    error_line="m3net error ",
-    stall_timeout_s=120.0,
-)
+def machines() -> tuple[Machine, ...]:
+    """The machines that run the firmware of a board, ordered by the board's name.
 
-MACHINES: tuple[Machine, ...] = (
-    _FIRST,
-    replace(_FIRST, board="mps2_an500", machine="mps2-an500", job_address=0x6000_0000),
-    replace(_FIRST, board="mps3_an547", machine="mps3-an547", job_address=0x7000_0000),
-    replace(_FIRST, board="mps2_an385", machine="mps2-an385"),
-    replace(_FIRST, board="mps2_an505", machine="mps2-an505", job_address=0x8000_0000),
-)
+    Raises:
+        ConfigError: there is no source checkout, or a ``board.toml`` has a wrong key.
+    """
+    return _machines(partial=False)
 
-# Machines that have a part of a board only. netduinoplus2 has an STM32F405 with flash, RAM and
-# console; QEMU 7.2 leaves out clocks (RCC, PWR), pins, watchdog and the job's memory, so the
-# firmware ends in its report that there is no crystal.
-PARTIAL_MACHINES: tuple[Machine, ...] = (
-    replace(
-        _FIRST,
-        board="stm32f4_discovery",
-        machine="netduinoplus2",
-        job_address=0x1000_0000,
-        job_bytes=0x0001_0000,
-        uart=1,
-    ),
-)
+
+def partial_machines() -> tuple[Machine, ...]:
+    """The machines that lack a part of their board: the firmware reports it and stops.
+
+    Raises:
+        ConfigError: as :func:`machines`.
+    """
+    return _machines(partial=True)
 
 
 def find_machine(board: str) -> Machine:
@@ -86,11 +63,39 @@ def find_machine(board: str) -> Machine:
 
     Raises:
         FirmwareError: no machine emulates that board; the message lists those that do.
+        ConfigError: as :func:`machines`.
     """
-    for machine in MACHINES:
+    emulated = machines()
+    for machine in emulated:
         if machine.board == board:
             return machine
     raise FirmwareError(
         f"{board}: no emulator runs this board; emulated boards: "
-        + ", ".join(machine.board for machine in MACHINES)
+        + ", ".join(machine.board for machine in emulated)
+    )
+
+
+def _machines(*, partial: bool) -> tuple[Machine, ...]:
+    boards = [load_board(name) for name in list_boards()]
+    return tuple(
+        _machine(board, board.qemu)
+        for board in boards
+        if board.qemu and board.qemu.partial is partial
+    )
+
+
+def _machine(board: Board, qemu: Qemu) -> Machine:
+    return Machine(
+        board=board.name,
+        emulator="qemu-system-arm",
+        package="qemu-system-arm",
+        machine=qemu.machine,
+        # One nanosecond an instruction: timers of the board advance with the instructions.
+        arguments=("-icount", "shift=0"),
+        job_address=board.job.start,
+        job_bytes=board.job.bytes,
+        uart=qemu.uart,
+        success_line="m3net done ",
+        error_line="m3net error ",
+        stall_timeout_s=120.0,
     )

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
 import subprocess
 import zlib
@@ -37,7 +36,7 @@ import numpy.typing as npt
 from m3net_tf.artifacts import read_json, write_bytes, write_text
 from m3net_tf.emulation import job
 from m3net_tf.errors import FirmwareError, M3NetError
-from m3net_tf.firmware.boards import board_file
+from m3net_tf.firmware.boards import load_board
 from m3net_tf.firmware.build import build_firmware
 from m3net_tf.firmware.sources import FIRMWARE_DIR
 from m3net_tf.progress import Log
@@ -105,23 +104,6 @@ def list_boards() -> list[str]:
     return sorted(path.stem for path in RENODE_DIR.glob("*.robot"))
 
 
-def job_memory(board: str) -> tuple[int, int]:
-    """Address and bytes of a board's job memory, as its ``board.h`` says.
-
-    Raises:
-        FirmwareError: there is no such board, or it does not say.
-    """
-    header = board_file(board).with_name("board.h")
-    text = header.read_text(encoding="utf-8")
-    values = []
-    for name in ("BOARD_JOB_ADDRESS", "BOARD_JOB_CAPACITY_BYTES"):
-        match = re.search(rf"#define {name} (0x[0-9A-Fa-f]+|\d+)u\b", text)
-        if not match:
-            raise FirmwareError(f"{header}: no {name}; define it")
-        values.append(int(match[1], 0))
-    return values[0], values[1]
-
-
 def write_session(folder: Path, vectors: Vectors, capacity_bytes: int) -> None:
     """Write all files of a board's folder except the ELF.
 
@@ -182,7 +164,7 @@ def prepare(export: Path, work: Path, boards: Sequence[str], report: Log) -> Non
         shutil.rmtree(work / board, ignore_errors=True)
         (work / board).mkdir(parents=True)
         shutil.copyfile(image.elf, work / board / "firmware.elf")
-        write_session(work / board, vectors, job_memory(board)[1])
+        write_session(work / board, vectors, load_board(board).job.bytes)
 
 
 def find_renode_test() -> str | None:

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from m3net_tf.artifacts import read_json, write_json
-from m3net_tf.emulation.machines import MACHINES, find_machine
+from m3net_tf.emulation.machines import find_machine, machines
 from m3net_tf.emulation.qemu import EmulationResult, run_job
 from m3net_tf.errors import FirmwareError
 from m3net_tf.export import Bundle
-from m3net_tf.firmware.boards import board_core
+from m3net_tf.firmware.boards import load_board
 from m3net_tf.firmware.build import ARENA_SLACK_BYTES, build_firmware
 from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.library import library_path
@@ -133,7 +133,7 @@ def starting_firmware(
     conditions = {
         "model_sha256": bundle.manifest["model"]["sha256"],
         "arena": arena,
-        "library": library_path(board_core(board)).parent.name,
+        "library": library_path(load_board(board).core).parent.name,
     }
     saved = read_json(path) if path.exists() else {}
     if saved.get("tried") == conditions:
@@ -158,7 +158,7 @@ def build_run(run: Path, board: str, settings: Sequence[str], report: Log) -> Fi
     """
     bundle = Bundle.load(run / "export")
     folder = run / "firmware" / (f"{board}-custom" if settings else board)
-    machine = next((machine for machine in MACHINES if machine.board == board), None)
+    machine = next((machine for machine in machines() if machine.board == board), None)
     if machine and shutil.which(machine.emulator):
         return starting_firmware(bundle, board, folder, report, settings=settings)
     return build_firmware(bundle.folder, board, folder, settings=settings, report=report)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from m3net_tf.artifacts import write_bytes, write_text
 from m3net_tf.errors import FirmwareError
-from m3net_tf.firmware.boards import board_core, board_file, board_setting, board_sources
+from m3net_tf.firmware.board_files import write_board_files
+from m3net_tf.firmware.boards import Board, board_sources, load_board
 from m3net_tf.firmware.image import FirmwareImage, inspect_elf
 from m3net_tf.firmware.library import build_library
 from m3net_tf.firmware.pdm import write_pdm_filter
@@ -44,29 +45,30 @@ def build_firmware(
         build_dir: folder for CMake's files; reused if it has the same settings.
         arena_bytes: size of the tensor arena; by default the export's.
         app_dir: folder of the application; default: ``firmware/app``.
-        settings: ``NAME=VALUE``, as ``board.cmake`` and ``cmake/eembc.cmake`` define them.
+        settings: ``NAME=VALUE``, as ``board.toml`` and ``cmake/eembc.cmake`` define them.
         cache: cache folder; :func:`m3net_tf.artifacts.cache_folder` by default.
         report: called with a line for each slow step.
 
     Raises:
         InUseError: another process builds in ``build_dir``.
+        ConfigError: a key of the board's ``board.toml`` is unknown, missing or of a wrong type.
         FirmwareError: unknown board or setting, missing tool, unreachable sources, or code that
             fails to compile or to fit.
     """
-    core = board_core(board)
+    facts = load_board(board)
     for setting in settings:
         if not re.fullmatch(r"\w+=.*", setting):
             raise FirmwareError(f"{setting!r} is not a setting: give NAME=VALUE")
     check_toolchain()
-    library = build_library(core, cache, report)
-    folders = fetch_sources(board_sources(board), cache=cache, report=report)
+    library = build_library(facts.core, cache, report)
+    folders = fetch_sources(board_sources(facts), cache=cache, report=report)
     build_dir = build_dir.resolve()
     generated = build_dir / "generated"
     generated.mkdir(parents=True, exist_ok=True)
+    write_board_files(facts, generated)
     write_pdm_filter(generated)
     _drop_stale_cache(build_dir, settings)
     arguments = [
-        f"-DBOARD={board}",
         f"-DM3NET_BUNDLE_DIR={bundle_dir.resolve()}",
         f"-DM3NET_LIBRARY={library}",
         f"-DM3NET_ARENA_BYTES={'' if arena_bytes is None else arena_bytes}",
@@ -78,11 +80,11 @@ def build_firmware(
     configure = cmake_command(FIRMWARE_DIR, build_dir, arguments, folders)
     log = build_dir / "configure.log"
     run_step(configure, log, f"configuring the firmware for {board}")
-    _refuse_unused(settings, log, board)
+    _refuse_unused(settings, log, facts)
     log = build_dir / "build.log"
     run_step(["ninja", "-C", build_dir], log, f"building the firmware for {board}")
     elf = build_dir / "m3net_firmware.elf"
-    _write_uf2(elf, board)
+    _write_uf2(elf, facts)
     return inspect_elf(elf, board)
 
 
@@ -98,23 +100,23 @@ def _drop_stale_cache(build_dir: Path, settings: Sequence[str]) -> None:
         write_text(path, current)
 
 
-def _write_uf2(elf: Path, board: str) -> None:
+def _write_uf2(elf: Path, board: Board) -> None:
     """Write the image as ``.uf2`` if it starts after the board's UF2 boot loader."""
     uf2 = elf.with_suffix(".uf2")
     uf2.unlink(missing_ok=True)
-    for family in board_setting(board, "UF2_FAMILY"):
+    if board.uf2:
         image = read_hex(elf.with_suffix(".hex"))
         # The boot loader occupies the flash below that address and would skip that part.
-        if min(image) >= int(board_setting(board, "UF2_FIRST_ADDRESS")[0], 0):
-            write_bytes(uf2, uf2_blocks(image, int(family, 0)))
+        if min(image) >= board.uf2.first_address:
+            write_bytes(uf2, uf2_blocks(image, board.uf2.family))
 
 
-def _refuse_unused(settings: Sequence[str], log: Path, board: str) -> None:
+def _refuse_unused(settings: Sequence[str], log: Path, board: Board) -> None:
     """Reject settings that the board does not have; CMake only warns about them."""
     text = log.read_text(encoding="utf-8", errors="replace")
     unused = text.partition("Manually-specified variables were not used by the project:")[2].split()
     for setting in settings:
         if (name := setting.partition("=")[0]) in unused:
             raise FirmwareError(
-                f"{board} has no setting {name}: {board_file(board)} lists those that it has"
+                f"{board.name} has no setting {name}: {board.file} lists those that it has"
             )

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from m3net_tf.errors import FirmwareError
-from m3net_tf.firmware.boards import board_file, board_setting
+from m3net_tf.firmware.boards import load_board
 from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.progress import Log
 
@@ -17,16 +17,17 @@ from m3net_tf.progress import Log
 def flash_way(board: str) -> list[str]:
     """Command line that writes a board, with ``{elf}``, ``{hex}`` or ``{bin}`` for the image.
 
-    ``M3NET_BOARD_FLASH`` of ``board.cmake`` lists the ways, the best first; the first one whose
-    program is installed is taken.
+    ``flash_commands`` of ``board.toml`` lists them, the best first; the first one whose program is
+    installed is taken.
 
     Raises:
         FirmwareError: the board cannot be flashed, or none of its tools is installed.
     """
-    ways = [shlex.split(way) for way in board_setting(board, "FLASH")]
+    facts = load_board(board)
+    ways = [shlex.split(command) for command in facts.flash_commands]
     if not ways:
         raise FirmwareError(
-            f"board {board} is not flashed ({board_file(board)} names no tool): run it "
+            f"board {board} is not flashed ({facts.file} names no tool): run it "
             f"by make emulate BOARD={board}"
         )
     for way in ways:
@@ -51,7 +52,7 @@ def flash_command(image: FirmwareImage) -> tuple[list[str], Path]:
         if any(placeholder in part for part in way):
             return [part.replace(placeholder, str(file)) for part in way], file
     raise FirmwareError(
-        f"{board_file(image.board)}: {shlex.join(way)} names no file; add {{elf}} or {{hex}}"
+        f"{load_board(image.board).file}: {shlex.join(way)} names no file; add {{elf}} or {{hex}}"
     )
 
 

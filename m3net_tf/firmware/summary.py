@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from m3net_tf.errors import FirmwareError
-from m3net_tf.firmware.boards import board_setting
+from m3net_tf.firmware.boards import load_board
 from m3net_tf.firmware.image import FirmwareImage
 
 FORMS = ("elf", "hex", "bin", "uf2")
@@ -49,7 +49,7 @@ def summary_lines(image: FirmwareImage) -> list[str]:
     flash_bytes = memories.pop("FLASH")
     lines.append(_share("flash", image.flash_bytes, flash_bytes))
     lines.append(_share("RAM", image.ram_bytes, sum(memories.values())))
-    if board_setting(image.board, "UF2_FAMILY") and "uf2" not in files:
+    if load_board(image.board).uf2 and "uf2" not in files:
         lines += [
             "no .uf2: the image starts where a UF2 boot loader has its own code; to start after",
             "it, build with --define M3NET_FLASH_START=0x26000 (see docs/porting.md)",

@@ -20,7 +20,9 @@ from m3net_tf.emulation.starting import why_no_emulation
 from m3net_tf.errors import FirmwareError, ModelError
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.firmware.boards import list_boards
+from m3net_tf.firmware.cores import load_core
 from m3net_tf.firmware.image import FirmwareImage
+from m3net_tf.firmware.sources import FIRMWARE_DIR
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.training import Run
 
@@ -110,13 +112,13 @@ def test_the_facts_of_a_board_are_those_of_its_files():
     for board in list_boards():
         facts = fit.read_board(board)
         assert facts.stack_bytes < facts.ram_bytes and facts.flash_bytes >= 512 << 10
-    assert [fit.kernels_of(f"cortex-{core}") for core in ("m3", "m4f", "m7", "m33", "m55")] == [
-        "plain",
-        "dsp",
-        "dsp",
-        "dsp",
-        "helium",
-    ]
+    names = [f"cortex-{core}" for core in ("m3", "m4f", "m7", "m33", "m55")]
+    assert [load_core(name).kernels for name in names] == ["plain", "dsp", "dsp", "dsp", "helium"]
+
+
+def test_the_queue_of_live_detection_is_the_firmwares():
+    header = (FIRMWARE_DIR / "core" / "live.h").read_text()
+    assert f"#define M3NET_LIVE_QUEUE_HOPS {fit.LIVE_QUEUE_HOPS}u\n" in header
 
 
 def test_a_board_is_told_with_the_costs_of_its_core(run, boards):

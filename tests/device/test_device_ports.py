@@ -58,7 +58,7 @@ def test_nothing_is_built_for_a_board_that_nothing_emulates():
     def build(board: str) -> Path:
         raise AssertionError("built")
 
-    words = "stm32f4_discovery: no emulator runs this board; emulated boards: mps2_an386, "
+    words = "stm32f4_discovery: no emulator runs this board; emulated boards: mps2_an385, "
     with pytest.raises(FirmwareError, match=words):
         open_port("qemu:stm32f4_discovery", firmware=build)
     with pytest.raises(FirmwareError, match=words):

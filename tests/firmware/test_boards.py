@@ -17,18 +17,18 @@ import numpy as np
 import pytest
 from firmware_helpers import APPS, BOARD, FRAMES, BuiltFirmware, random_features
 
-from m3net_tf.emulation import MACHINES, find_machine, run_job
-from m3net_tf.emulation.machines import PARTIAL_MACHINES
+from m3net_tf.emulation import find_machine, machines, run_job
+from m3net_tf.emulation.machines import partial_machines
 from m3net_tf.emulation.qemu import emulator_command, run_image
 from m3net_tf.errors import FirmwareError
 from m3net_tf.firmware import boards
 from m3net_tf.firmware.build import build_firmware
 from m3net_tf.firmware.image import FirmwareImage
-from m3net_tf.firmware.sources import FIRMWARE_DIR, library_sources, read_lock
+from m3net_tf.firmware.sources import library_sources, read_lock
 from m3net_tf.firmware.uf2 import read_hex
 from m3net_tf.frontend import FrontendConfig
 
-EMULATED = [machine.board for machine in MACHINES]
+EMULATED = [machine.board for machine in machines()]
 #: Boards whose folder offers a choice, with each other choice.
 CHOICES = {"nucleo_h753zi": ["M3NET_MICROPHONE=analog"], "nrf52840dk": ["M3NET_FLASH_START=0x1000"]}
 VECTORS_BYTES = 1024
@@ -108,47 +108,23 @@ def test_every_board_compiles_with_warnings_as_errors(
         assert image.elf.with_suffix(".uf2").is_file() == behind_boot_loader
 
 
-@pytest.mark.parametrize("board", boards.list_boards())
-def test_a_board_is_a_folder_that_says_what_it_is(board: str):
-    assert boards.board_setting(board, "LINKER_SCRIPT") == [f"{board}.ld"]
-    header = (FIRMWARE_DIR / "boards" / board / "board.h").read_text()
-    assert f'#define BOARD_NAME "{board}"' in header
-    (name,) = re.findall(r'#define BOARD_CPU_CORE "([\w-]+)"', header)
-    assert name == boards.board_core(board)
-    for driver in boards.board_setting(board, "DRIVERS"):
-        assert (FIRMWARE_DIR / "drivers" / f"{driver}.c").is_file()
-
-
 def test_register_definitions_are_fetched_for_their_boards_only():
     chips = {source.name for source in read_lock() if source.boards}
     assert chips == {"cmsis-device-f4", "cmsis-device-h7", "nrfx"}
-    assert boards.board_sources(BOARD) == library_sources()
+    assert boards.board_sources(boards.load_board(BOARD)) == library_sources()
     named = {
-        board: {one.name for one in boards.board_sources(board)} for board in boards.list_boards()
+        board: {source.name for source in boards.board_sources(boards.load_board(board))}
+        for board in boards.list_boards()
     }
     assert named["nrf52840dk"] & chips == {"nrfx"}
     assert set().union(*named.values()) >= chips
-
-
-def test_a_source_that_is_not_pinned_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    (tmp_path / "boards" / "odd").mkdir(parents=True)
-    (tmp_path / "boards" / "odd" / "board.cmake").write_text(
-        "set(M3NET_BOARD_CORE  # which\n  cortex-m4f)\nset(M3NET_BOARD_THIRD_PARTY nowhere other)\n"
-        'set(M3NET_BOARD_FLASH "a {elf}"\n  "b (c) {hex}")\n'
-    )
-    monkeypatch.setattr(boards, "FIRMWARE_DIR", tmp_path)
-    assert boards.board_core("odd") == "cortex-m4f"
-    assert boards.board_setting("odd", "FLASH") == ["a {elf}", "b (c) {hex}"]
-    assert boards.board_setting("odd", "DRIVERS") == []
-    with pytest.raises(FirmwareError, match=r"odd.board\.cmake: third_party\.lock has no nowhere"):
-        boards.board_sources("odd")
 
 
 @pytest.mark.parametrize(
     ("board", "choice", "message"),
     [
         ("nucleo_h753zi", "M3NET_MICROPHONE=none", "M3NET_MICROPHONE=none: choose pdm or analog"),
-        (BOARD, "M3NET_MICROPHONE=pdm", f"{BOARD} has no setting M3NET_MICROPHONE: .*cmake lists"),
+        (BOARD, "M3NET_MICROPHONE=pdm", f"{BOARD} has no setting M3NET_MICROPHONE: .*toml lists"),
         (BOARD, "pdm", "'pdm' is not a setting: give NAME=VALUE"),
         pytest.param(
             *(
@@ -253,7 +229,7 @@ def test_clocks_sleep_reception_and_resets(
     job.write_bytes(bytes(4))
     command = emulator_command(image.elf, find_machine(board), job, console)
     command[command.index(f"file:{console}")] = "stdio"
-    core = boards.board_core(board)
+    core = boards.load_board(board).core
     with Session(command) as session:
         boot = session.line()
         assert boot.startswith(f"m3net started board={board} core={core} clock_hz=")
@@ -286,7 +262,7 @@ def test_clocks_sleep_reception_and_resets(
 
 def test_a_clock_that_never_comes_is_an_error_not_a_hang(images: Callable[..., FirmwareImage]):
     """QEMU has a part of the STM32F4: flash, RAM and console, but no crystal."""
-    (machine,) = PARTIAL_MACHINES
+    (machine,) = partial_machines()
     with pytest.raises(FirmwareError) as caught:
         run_image(images(machine.board).elf, machine, bytes(32))
     assert str(caught.value).endswith("clock: the crystal does not start; value=0")

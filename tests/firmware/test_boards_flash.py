@@ -15,7 +15,7 @@ from m3net_tf.firmware.flash import flash_command, flash_image, flash_way
 from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.uf2 import read_hex, uf2_blocks
 
-HARDWARE = [board for board in boards.list_boards() if boards.board_setting(board, "FLASH")]
+HARDWARE = [board for board in boards.list_boards() if boards.load_board(board).flash_commands]
 
 
 @pytest.fixture()
@@ -47,7 +47,7 @@ def test_boards_of_hardware_can_be_written():
 @pytest.mark.parametrize("board", HARDWARE)
 def test_the_first_tool_that_is_there_is_taken(board: str, tools: Path, tmp_path: Path):
     image = image_for(board, tmp_path)
-    programs = [way.split()[0] for way in boards.board_setting(board, "FLASH")]
+    programs = [way.split()[0] for way in boards.load_board(board).flash_commands]
     assert len(set(programs)) == len(programs) >= 3
     for program in reversed(programs):  # each is better than those before
         said = add_tool(tools, program)

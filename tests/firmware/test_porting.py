@@ -25,6 +25,13 @@ def test_blocks_are_the_files_of_the_board_that_was_ported(name: str, text: str)
 def test_the_page_shows_the_whole_folder():
     shown = {Path(name).name for name, _ in BLOCKS if "boards/mps2_an500/" in name}
     assert shown == {path.name for path in (FIRMWARE_DIR / "boards" / "mps2_an500").iterdir()}
+    assert "firmware/boards/mps2.toml" in dict(BLOCKS)
+
+
+def test_the_page_describes_every_key_of_a_board():
+    rows = PAGE.partition("| key | what |")[2].partition("\n\n")[0].splitlines()[2:]
+    described = {key for row in rows for key in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert described == set(boards.KEYS)
 
 
 def test_the_table_names_every_board():
@@ -39,6 +46,6 @@ def test_variables_and_functions_that_it_names_exist():
         for path in FIRMWARE_DIR.rglob("*")
         if path.suffix in {".h", ".c", ".cmake", ".txt"}
     )
-    names = set(re.findall(r"`(M3NET_BOARD_\w+|m3net_\w+(?=\(\)))", PAGE))
+    names = set(re.findall(r"`(BOARD_\w+|m3net_\w+(?=\(\)))", PAGE))
     assert len(names) > 20
     assert not [name for name in names if name not in code]

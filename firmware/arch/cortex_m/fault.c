@@ -88,7 +88,7 @@ __attribute__((used, noreturn)) void m3net_fault_report(const uint32_t* frame,
   if (overflow) {
     m3net_console_text("the stack of ");
     m3net_console_u32((uint32_t)m3net_platform_stack_size());
-    m3net_console_text(" bytes overflowed: raise m3net_stack_bytes in the board's linker script;");
+    m3net_console_text(" bytes overflowed: raise stack_bytes in the board's board.toml;");
   } else {
     m3net_console_text(usage_cause(cfsr));
     m3net_console_text(";");

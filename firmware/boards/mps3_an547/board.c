@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "board.h"
-
+#include "board_config.h"
 #include "cmsdk_uart.h"
 #include "cortex_m.h"
 #include "platform.h"

@@ -2,41 +2,24 @@
 
 #include "board.h"
 
-#include "byte_ring.h"
 #include "cortex_m.h"
 #include "platform.h"
+#include "stm32.h"
 
-#define PIN_OUTPUT 1u
 #define FUNCTION_USART3 7u
 
 #define DMA_FLAGS \
   (DMA_LIFCR_CTCIF0 | DMA_LIFCR_CHTIF0 | DMA_LIFCR_CTEIF0 | DMA_LIFCR_CDMEIF0 | DMA_LIFCR_CFEIF0)
 
-static void uart_received(void);
 static void dma_half(void);
 
 const m3net_vector m3net_board_interrupts[] = {
     [DMA1_Stream0_IRQn] = dma_half,
-    [USART3_IRQn] = uart_received,
+    [USART3_IRQn] = stm32_uart_received,
 };
 const uint32_t m3net_board_interrupt_count =
     sizeof(m3net_board_interrupts) / sizeof(m3net_board_interrupts[0]);
 
-const m3net_board m3net_board_info = {
-    .name = BOARD_NAME,
-    .cpu_core = BOARD_CPU_CORE,
-    .counter_unit = "cycles",
-    .counter_scale = 1,
-    .job = (const uint8_t*)BOARD_JOB_ADDRESS,
-    .job_capacity_bytes = BOARD_JOB_CAPACITY_BYTES,
-    .clock_hz = BOARD_CLOCK_HZ,
-    .uart_baud = BOARD_UART_BAUD,
-    .has_audio = true,
-};
-
-static m3net_reset_reason reset_reason;
-static uint32_t uart_clock_hz;
-static m3net_byte_ring received;
 static volatile uint32_t audio_overruns;
 
 // 400 MHz: 8 MHz / 4 * 400 / 2; AXI and AHB at 200 MHz, APB at 100 MHz. PLL 2 makes 49.152 MHz for
@@ -84,87 +67,35 @@ static const char* start_clocks(void) {
 static void start_caches(void) {
   RCC->AHB2ENR |= RCC_AHB2ENR_SRAM1EN;
   (void)RCC->AHB2ENR;
-  m3net_mpu_uncached(BOARD_DMA_BASE, BOARD_DMA_BYTES_LOG2);
+  m3net_mpu_uncached(BOARD_DMA_BASE, (uint32_t)__builtin_ctz(BOARD_DMA_BYTES));
   SCB_EnableICache();
   SCB_EnableDCache();
 }
 
-static void start_uart(void) {
+static void start_uart(uint32_t clock_hz) {
   RCC->AHB4ENR |= RCC_AHB4ENR_GPIODEN;
   RCC->APB1LENR |= RCC_APB1LENR_USART3EN;
   (void)RCC->APB1LENR;
-  board_pin_function(GPIOD, BOARD_UART_TX_PIN, FUNCTION_USART3);
-  board_pin_function(GPIOD, BOARD_UART_RX_PIN, FUNCTION_USART3);
-  USART3->BRR = (uart_clock_hz + BOARD_UART_BAUD / 2u) / BOARD_UART_BAUD;
-  USART3->CR1 = USART_CR1_UE | USART_CR1_TE | USART_CR1_RE | USART_CR1_RXNEIE_RXFNEIE;
-  m3net_interrupt_enable(USART3_IRQn, 1);
+  stm32_pin_function(GPIOD, BOARD_UART_TX_PIN, FUNCTION_USART3);
+  stm32_pin_function(GPIOD, BOARD_UART_RX_PIN, FUNCTION_USART3);
+  stm32_uart_start(clock_hz);
 }
 
 static void start_timestamp_pin(void) {
   RCC->AHB4ENR |= RCC_AHB4ENR_GPIOGEN;
   (void)RCC->AHB4ENR;
-  GPIOG->BSRR = 1u << BOARD_TIMESTAMP_PIN;
-  GPIOG->MODER = (GPIOG->MODER & ~(3u << (2u * BOARD_TIMESTAMP_PIN))) |
-                 (PIN_OUTPUT << (2u * BOARD_TIMESTAMP_PIN));
-}
-
-// A reset raises the pin's flag too, whatever its cause, so that comes last.
-static m3net_reset_reason read_reset_reason(void) {
-  const uint32_t flags = RCC->RSR;
-  const m3net_reset_reason noted = m3net_reset_take_note();
-  RCC->RSR |= RCC_RSR_RMVF;
-  if (flags & (RCC_RSR_PORRSTF | RCC_RSR_BORRSTF)) return M3NET_RESET_POWER;
-  if (noted != M3NET_RESET_UNKNOWN) return noted;
-  if (flags & (RCC_RSR_IWDG1RSTF | RCC_RSR_WWDG1RSTF)) return M3NET_RESET_WATCHDOG;
-  if (flags & RCC_RSR_SFTRSTF) return M3NET_RESET_SOFTWARE;
-  return flags & RCC_RSR_PINRSTF ? M3NET_RESET_PIN : M3NET_RESET_UNKNOWN;
+  stm32_timestamp_start();
 }
 
 void m3net_board_init(void) {
-  reset_reason = read_reset_reason();
+  stm32_reset_read();
   const char* failed = start_clocks();
-  uart_clock_hz = failed ? BOARD_HSI_HZ : BOARD_BUS_HZ;
-  start_uart();
+  start_uart(failed ? BOARD_HSI_HZ : BOARD_BUS_HZ);
   if (failed) m3net_platform_panic("clock", failed, RCC->CR);
   start_caches();
   start_timestamp_pin();
   m3net_systick_start(BOARD_CLOCK_HZ);
   m3net_cycles_start();
-}
-
-void m3net_board_write(const char* bytes, size_t count) {
-  for (size_t i = 0; i < count; ++i) {
-    while (!(USART3->ISR & USART_ISR_TXE_TXFNF)) {
-    }
-    USART3->TDR = (uint8_t)bytes[i];
-  }
-}
-
-static void uart_received(void) {
-  const uint32_t status = USART3->ISR;
-  if (status & USART_ISR_ORE) {
-    USART3->ICR = USART_ICR_ORECF;
-    received.lost = received.lost + 1u;
-  }
-  if (status & USART_ISR_RXNE_RXFNE) m3net_byte_ring_put(&received, (uint8_t)USART3->RDR);
-}
-
-size_t m3net_board_read(uint8_t* bytes, size_t capacity) {
-  return m3net_byte_ring_take(&received, bytes, capacity);
-}
-
-uint32_t m3net_board_read_overruns(void) { return received.lost; }
-
-m3net_status m3net_board_set_baud(uint32_t baud) {
-  if (baud == 0u) return M3NET_ERROR_UNSUPPORTED;
-  const uint32_t divider = (uart_clock_hz + baud / 2u) / baud;
-  if (divider < 16u || divider > 0xFFFFu) return M3NET_ERROR_UNSUPPORTED;
-  while (!(USART3->ISR & USART_ISR_TC)) {
-  }
-  USART3->CR1 &= ~USART_CR1_UE;  // the divider may be written while the port is off only
-  USART3->BRR = divider;
-  USART3->CR1 |= USART_CR1_UE;
-  return M3NET_OK;
 }
 
 void board_dma_start(uint32_t request, const volatile void* from, volatile void* buffer,
@@ -207,25 +138,3 @@ static void dma_half(void) {
 }
 
 uint32_t m3net_board_audio_overruns(void) { return audio_overruns; }
-
-uint32_t m3net_board_counter(void) { return m3net_cycles(); }
-
-uint64_t m3net_board_time_us(void) { return m3net_systick_time_us(); }
-
-void m3net_board_idle(void) { m3net_core_sleep(); }
-
-void m3net_board_reset(void) {
-  m3net_reset_note(M3NET_RESET_SOFTWARE);
-  m3net_core_restart();
-}
-
-m3net_reset_reason m3net_board_reset_reason(void) { return reset_reason; }
-
-m3net_status m3net_board_timestamp_pin(void) {
-  const uint64_t until_us = m3net_board_time_us() + BOARD_PIN_LOW_US;
-  GPIOG->BSRR = 1u << (BOARD_TIMESTAMP_PIN + 16u);
-  while (m3net_board_time_us() < until_us) {
-  }
-  GPIOG->BSRR = 1u << BOARD_TIMESTAMP_PIN;
-  return M3NET_OK;
-}

@@ -7,6 +7,7 @@
 #include "pdm.h"
 #include "ping_pong.h"
 #include "platform.h"
+#include "stm32.h"
 
 #define FUNCTION_SPI2 5u
 #define BLOCKS 4u  // of m3net_pdm_run() in a half of the DMA's buffer: 4 ms
@@ -47,8 +48,8 @@ m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong
 
   RCC->AHB1ENR |= RCC_AHB1ENR_GPIOBEN | RCC_AHB1ENR_GPIOCEN | RCC_AHB1ENR_DMA1EN;
   RCC->APB1ENR |= RCC_APB1ENR_SPI2EN;
-  board_pin_function(GPIOB, BOARD_MICROPHONE_CLOCK_PIN, FUNCTION_SPI2);
-  board_pin_function(GPIOC, BOARD_MICROPHONE_DATA_PIN, FUNCTION_SPI2);
+  stm32_pin_function(GPIOB, BOARD_MICROPHONE_CLOCK_PIN, FUNCTION_SPI2);
+  stm32_pin_function(GPIOC, BOARD_MICROPHONE_DATA_PIN, FUNCTION_SPI2);
 
   DMA1->LIFCR = DMA_FLAGS;
   DMA1_Stream3->PAR = (uint32_t)(uintptr_t)&SPI2->DR;

@@ -228,7 +228,10 @@ def faults_elf(build_variant) -> Path:
     [
         (1, "usage_fault: undefined instruction; pc=0x"),
         (2, "bus_fault: data access to a bad address; .*bfar=0xa0000000"),
-        (3, "stack_overflow: the stack of 8192 bytes overflowed: raise m3net_stack_bytes"),
+        (
+            3,
+            "stack_overflow: the stack of 8192 bytes overflowed: raise stack_bytes",
+        ),
         (4, "usage_fault: division by zero; "),
         (5, "_fault: instruction fetch from a protected address; .*pc=0xa0000000"),
         (0, "panic: asked for; value=7"),

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``board.toml``: what is refused of it, and what C, CMake and the linker get from it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from m3net_tf.emulation import machines
+from m3net_tf.emulation.machines import partial_machines
+from m3net_tf.errors import ConfigError, FirmwareError
+from m3net_tf.firmware import boards
+from m3net_tf.firmware.board_files import (
+    header_text,
+    linker_text,
+    settings_text,
+    write_board_files,
+)
+from m3net_tf.firmware.cores import list_cores, load_core
+from m3net_tf.firmware.sources import FIRMWARE_DIR
+
+ODD = """\
+title = "an odd board"
+core = "cortex-m4f"
+arch = "cortex_m"
+clock_hz = 1_000_000
+stack_bytes = 2048
+flash_commands = ["a {elf}", "b (c) {hex}"]
+memory.flash = { start = 0x800_0000, bytes = 0x1_0000 }
+memory.ram = { start = 0x2000_0000, bytes = 0x8000 }
+job = { start = 0x3000_0000, bytes = 0x1000 }
+"""
+
+
+@pytest.fixture
+def odd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The ``board.toml`` of a board ``odd``, the only one there is."""
+    file = tmp_path / "boards" / "odd" / "board.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text(ODD)
+    monkeypatch.setattr(boards, "FIRMWARE_DIR", tmp_path)
+    return file
+
+
+def test_facts_have_types_and_defaults(odd: Path):
+    board = boards.load_board("odd")
+    assert (board.name, board.file, board.core) == ("odd", odd, "cortex-m4f")
+    assert board.memory["ram"] == boards.Memory(0x2000_0000, 32 << 10)
+    assert board.flash_commands == ("a {elf}", "b (c) {hex}")
+    assert (board.drivers, board.pdm, board.uf2, board.qemu) == ((), False, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "replacement", "message"),
+    [
+        ("clock_hz", "clock", "unknown key 'clock' in {file}: known keys are title, core, "),
+        ('core = "cortex-m4f"\n', "", "key 'core' is missing in {file}: add it"),
+        ("job = {", "# ", "key 'job' is missing in {file}: add it"),
+        (", bytes = 0x1000 }", " }", "key 'bytes' is missing in table 'job' of {file}: add it"),
+        (
+            "0x8000 }",
+            '"32K" }',
+            "key 'bytes' in table 'memory.ram' of {file} is '32K': give a whole",
+        ),
+        ("memory.ram", "memory.RAM", "key 'ram' is missing in table 'memory' of {file}: add it"),
+        ("memory.ram = {", "memory.ram = 1 #", "key 'memory.ram' in {file} is 1: give a table"),
+        ("2048", "2048.0", "key 'stack_bytes' in {file} is 2048.0: give a whole number"),
+        ('["a {elf}", ', "[1, ", "key 'flash_commands' in {file} is .*: give a list of strings"),
+        (
+            "job",
+            "uf2.family = true\njob",
+            "key 'first_address' is missing in table 'uf2' of {file}",
+        ),
+        (
+            "job",
+            "qemu.name = 1\njob",
+            "unknown key 'name' in table 'qemu' of {file}: known keys are",
+        ),
+        (
+            "job",
+            "constants.a = []\njob",
+            "key 'a' in table 'constants' of {file} is .*: give a num",
+        ),
+        ("job", "constants.a = -1\njob", "key 'a' in table 'constants' of {file} is -1: give a n"),
+        ("job", "constants.A = 1\njob", "key 'A' in table 'constants' of {file}: use lower-case"),
+        ("job", "choices.A = 1\njob", "key 'choices.A' in {file} is 1: give a table"),
+        (
+            "job",
+            "third_party.a = 1\njob",
+            "key 'a' in table 'third_party' of {file} is 1: give a l",
+        ),
+        (
+            "job",
+            'family = "none"\njob',
+            "key 'family' in {file} is 'none': there is no .*none.toml",
+        ),
+        ("title = ", "title ", "{file} is not valid TOML .*: correct it"),
+    ],
+)
+def test_a_wrong_key_is_named_with_its_file(odd: Path, text: str, replacement: str, message: str):
+    assert text in ODD
+    odd.write_text(ODD.replace(text, replacement, 1))
+    with pytest.raises(ConfigError, match=message.replace("{file}", re.escape(str(odd)))) as caught:
+        boards.load_board("odd")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_family_gives_what_its_boards_leave_out(odd: Path):
+    odd.write_text(f'family = "kin"\n{ODD}constants.here = 1\nconstants.both = 2\n')
+    kin = odd.parents[1] / "kin.toml"
+    kin.write_text('drivers = ["some"]\nstack_bytes = 1\nconstants.both = 3\nconstants.there = 4\n')
+    board = boards.load_board("odd")
+    assert (board.drivers, board.stack_bytes) == (("some",), 2048)
+    assert board.constants == {"both": 2, "there": 4, "here": 1}
+    kin.write_text("constants.bad = true\n")
+    with pytest.raises(ConfigError, match=r"'bad' in table 'constants' of .*board.toml with .*kin"):
+        boards.load_board("odd")
+    kin.write_text("driver = []\n")
+    with pytest.raises(ConfigError, match="unknown key 'driver' in .*kin.toml: known keys are"):
+        boards.load_board("odd")
+
+
+def test_a_source_that_is_not_pinned_is_named(odd: Path):
+    odd.write_text(f"{ODD}third_party.nowhere = []\nthird_party.other = []\n")
+    with pytest.raises(FirmwareError, match=r"odd.board\.toml: third_party\.lock has no nowhere"):
+        boards.board_sources(boards.load_board("odd"))
+
+
+@pytest.mark.parametrize("name", boards.list_boards())
+def test_what_a_board_names_exists(name: str):
+    board = boards.load_board(name)
+    assert board.core in list_cores()
+    assert (FIRMWARE_DIR / "arch" / board.arch).is_dir()
+    further = (source for values in board.choices.values() for source in values.values())
+    own = {*board.sources, *(file for files in further for file in files)}
+    assert own == {path.name for path in board.file.parent.glob("*.c")}
+    for driver in board.drivers:
+        assert (FIRMWARE_DIR / "drivers" / f"{driver}.c").is_file()
+    header = header_text(board)
+    assert f'#define BOARD_NAME "{name}"\n#define BOARD_CPU_CORE "{board.core}"\n' in header
+    assert f"#define BOARD_CLOCK_HZ {board.clock_hz}u\n" in header
+
+
+def test_facts_of_a_core_are_those_of_its_compiler_flags():
+    folder = FIRMWARE_DIR / "cmake" / "cores"
+    assert list_cores() == sorted(path.stem for path in folder.glob("*.cmake"))
+    for name in list_cores():
+        flags = (folder / f"{name}.cmake").read_text()
+        core = load_core(name)
+        assert core.fixed_frontend == ("M3NET_FRONTEND_FIXED=1" in flags)
+        assert (core.kernels == "helium") == ("__MVE_PRESENT=1" in flags)
+
+
+def test_an_unknown_core_lists_those_there_are():
+    with pytest.raises(ConfigError, match="unknown core 'z80'; cores that exist: cortex-m3, cort"):
+        load_core("z80")
+
+
+def test_job_memory_of_machines_is_that_of_the_firmware():
+    for machine in (*machines(), *partial_machines()):
+        header = header_text(boards.load_board(machine.board))
+        values = dict(re.findall(r"#define (BOARD_JOB_\w+) (\w+)u\n", header))
+        assert int(values["BOARD_JOB_ADDRESS"], 16) == machine.job_address
+        assert int(values["BOARD_JOB_CAPACITY_BYTES"]) == machine.job_bytes
+
+
+def test_constants_are_macros():
+    header = header_text(boards.load_board("nucleo_h753zi"))
+    for macro in ("ANALOG_CHANNEL 15u", "ANALOG_GAIN 4.0e+00f", "DMA_BASE 0x30000000u"):
+        assert f"#define BOARD_{macro}\n" in header
+    assert '#define BOARD_COUNTER_UNIT "instructions"\n' in header_text(
+        boards.load_board("mps3_an547")
+    )
+
+
+def test_a_constant_with_the_name_of_another_fact_is_refused(odd: Path):
+    odd.write_text(f"{ODD}constants.clock_hz = 1\n")
+    with pytest.raises(ConfigError, match="'clock_hz' in table 'constants' of .* another fact"):
+        header_text(boards.load_board("odd"))
+
+
+def test_each_further_memory_has_a_section():
+    script = linker_text(boards.load_board("nucleo_h753zi"))
+    assert "  DMA (rw) : ORIGIN = 0x30000000, LENGTH = 0x8000\n" in script
+    assert "  .dma (NOLOAD) :\n  {\n    *(.dma .dma.*)\n  } > DMA\n" in script
+    assert "SECTIONS" not in linker_text(boards.load_board("mps2_an500"))
+
+
+def test_an_image_moves_only_behind_a_boot_loader():
+    moved = boards.load_board("nrf52840dk")
+    assert 'set(M3NET_BOARD_FLASH_START "0x0")' in settings_text(moved)
+    line = "FLASH (rx) : ORIGIN = m3net_flash_start, LENGTH = 0x100000 - m3net_flash_start\n"
+    assert line in linker_text(moved)
+    fixed = boards.load_board("mps2_an500")
+    assert "FLASH_START" not in settings_text(fixed)
+    assert "FLASH (rx) : ORIGIN = 0x00000000, LENGTH = 0x400000\n" in linker_text(fixed)
+
+
+def test_equal_files_stay_untouched(odd: Path, tmp_path: Path):
+    """Else each build would compile everything again."""
+    board = boards.load_board("odd")
+    folder = tmp_path / "generated"
+    folder.mkdir()
+    write_board_files(board, folder)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert set(before) == {"board_config.h", "board.cmake", "board.ld"}
+    write_board_files(board, folder)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    odd.write_text(ODD.replace("2048", "4096"))
+    write_board_files(boards.load_board("odd"), folder)
+    assert "m3net_stack_bytes = 4096;\n" in (folder / "board.ld").read_text()
+    assert (folder / "board_config.h").stat().st_mtime_ns == before["board_config.h"]
