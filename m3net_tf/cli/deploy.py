@@ -71,16 +71,17 @@ def export_command(
     layouts = [str(write_layout(bundle, name, run / "layouts")) for name in layout or ()]
     manifest = bundle.manifest
     if as_json:
-        facts = {key: manifest[key] for key in ("arena", "labels", "model", "operators")}
+        values = manifest.to_dict()
+        facts = {key: values[key] for key in ("arena", "labels", "model", "operators")}
         folder = str(bundle.folder)
         say_json({"folder": folder, **facts, "certificate": certificate, "layouts": layouts})
         return
     for path in layouts:
         say(path)
     say(
-        f"{bundle.folder}: network {manifest['model']['bytes']} bytes, arena "
-        f"{manifest['arena']['bytes']} bytes ({manifest['arena']['source']}), operators "
-        f"{', '.join(manifest['operators'])}; certificate: {certificate['scope']}"
+        f"{bundle.folder}: network {manifest.model.bytes} bytes, arena "
+        f"{manifest.arena.bytes} bytes ({manifest.arena.source}), operators "
+        f"{', '.join(manifest.operators)}; certificate: {certificate['scope']}"
     )
 
 

@@ -164,9 +164,9 @@ def run_fit(folder: Path, boards: Sequence[str] = (), log: Log = silent) -> dict
         rows.append(row)
     result = {
         "run": folder.name,
-        "network": bundle.manifest["model"]["name"],
-        "model_sha256": bundle.manifest["model"]["sha256"],
-        "arena": bundle.manifest["arena"],
+        "network": bundle.manifest.model.name,
+        "model_sha256": bundle.manifest.model.sha256,
+        "arena": dataclasses.asdict(bundle.manifest.arena),
         "sound": dict(zip(("frames_per_s", "runs_per_s"), _rates(bundle), strict=True)),
         "boards": rows,
         **provenance(),
@@ -243,7 +243,7 @@ def _figures(
     cost, overflow = dataclasses.replace(measured, board=facts.board), dict[str, int]()
     if measured.board != facts.board:
         # The export's arena, as in m3net firmware, unless it is too small for the core.
-        exported = bundle.manifest["arena"]["bytes"]
+        exported = bundle.manifest.arena.bytes
         size = None if measured.arena_bytes == exported else measured.arena_bytes
         try:
             image = build_firmware(bundle.folder, facts.board, folder, size, report=log)
@@ -304,7 +304,7 @@ def _pace(bundle: Bundle, facts: BoardFacts, cost: BoardCost) -> dict[str, Any]:
 def _preset(bundle: Bundle, room: dict[str, int], *, fits: bool) -> str | None:
     """The largest preset that a board has room for; the export's own fits if its firmware does."""
     largest = largest_preset(room["arena_bytes"], room["network_bytes"])
-    own = bundle.manifest["model"]["name"].rpartition("-")[2]
+    own = bundle.manifest.model.name.rpartition("-")[2]
     fitting = [name for name in SIZE_LIMITS if name == largest or (fits and name == own)]
     return fitting[-1] if fitting else None
 

@@ -137,7 +137,7 @@ def write_layout(bundle: Bundle, layout: str, folder: Path) -> Path:
 def library_name(bundle: Bundle) -> str:
     """Name of the library: letters, digits and underscores, at most 50, PlatformIO's limit."""
     manifest = bundle.manifest
-    text = f"{manifest['model']['name']}_{manifest['dataset']['name']}"
+    text = f"{manifest.model.name}_{manifest.dataset.name}"
     return re.sub(r"\W+", "_", text, flags=re.ASCII)[:50]
 
 
@@ -150,7 +150,7 @@ def _sources(bundle: Bundle) -> Files:
 
 
 def _code(bundle: Bundle, suffixes: tuple[str, ...]) -> Files:
-    names = _CORE + (_WARP if "warp" in bundle.manifest else ())
+    names = _CORE + (_WARP if bundle.manifest.warp else ())
     paths = [*(FIRMWARE_DIR / "core" / name for name in names), *bundle.folder.iterdir()]
     code = {path.name: path.read_bytes() for path in paths if path.suffix in suffixes}
     config = code.get("frontend_config.h", b"").decode()
@@ -164,8 +164,8 @@ def _code(bundle: Bundle, suffixes: tuple[str, ...]) -> Files:
 def _sentence(bundle: Bundle) -> str:
     manifest = bundle.manifest
     return (
-        f"Recognises {len(bundle.labels)} classes of sound ({manifest['model']['name']} trained "
-        f"on {manifest['dataset']['name']})."
+        f"Recognises {len(bundle.labels)} classes of sound ({manifest.model.name} trained "
+        f"on {manifest.dataset.name})."
     )
 
 
@@ -177,13 +177,13 @@ def _readme(bundle: Bundle, name: str) -> str:
             f"# {name}",
             "",
             f"{_sentence(bundle)} Classes: {markdown_text(', '.join(bundle.labels))}.",
-            f"Licence: {manifest['licence']}.",
+            f"Licence: {manifest.licence}.",
             "",
             f"It hears {frontend.sample_rate_hz} Hz, {frontend.hop_samples} samples at a time, and "
-            f"needs an arena of {manifest['arena']['bytes']} bytes "
-            f"({manifest['arena']['source']}).",
+            f"needs an arena of {manifest.arena.bytes} bytes "
+            f"({manifest.arena.source}).",
             "",
-            f"It needs TensorFlow Lite Micro with the operators {', '.join(manifest['operators'])};"
+            f"It needs TensorFlow Lite Micro with the operators {', '.join(manifest.operators)};"
             f" tested with commit `{tflm.commit}`. Define `TF_LITE_STATIC_MEMORY` for all code or "
             "for none, as your TensorFlow Lite Micro was compiled.",
             "",

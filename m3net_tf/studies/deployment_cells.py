@@ -162,7 +162,7 @@ def _run_figures(
         "parameters": metrics["parameters"],
         "macs": metrics["macs"],
         "model_bytes": bundle.network.size_bytes,
-        "exported_by": bundle.manifest["quantization"]["method"],
+        "exported_by": bundle.manifest.quantization.method,
         "clips": desktop["clips"],
         "float": 100 * metrics["test"]["accuracy"],
         "float_validation": 100 * metrics["validation"]["accuracy"],

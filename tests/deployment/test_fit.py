@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an export takes of boards: figures from the emulated core and from the board's own link."""
 
+import dataclasses
 import io
 import json
 import shutil
@@ -86,7 +87,7 @@ def boards(run, monkeypatch, tmp_path):
     for builder, runner in ((fit, cost), (starting, starting)):
         monkeypatch.setattr(builder, "build_firmware", build)
         monkeypatch.setattr(runner, "run_job", run_job)
-    figures["exported"] = Bundle.load(run / "export").manifest["arena"]["bytes"]
+    figures["exported"] = Bundle.load(run / "export").manifest.arena.bytes
     yield figures
     shutil.rmtree(run / "firmware", ignore_errors=True)
 
@@ -230,9 +231,10 @@ def test_a_preset_that_fits_is_not_denied(run, boards):
     boards["overflow"] = ""
     room = {"arena_bytes": 63_984, "network_bytes": 800_000}
     bundle = Bundle.load(run / "export")
-    assert bundle.manifest["model"]["name"] == "m3net-mcu"
+    assert bundle.manifest.model.name == "m3net-mcu"
     assert fit._preset(bundle, room, fits=True) is None
-    bundle.manifest["model"]["name"] = "m3net-s"
+    model = dataclasses.replace(bundle.manifest.model, name="m3net-s")
+    bundle.manifest = dataclasses.replace(bundle.manifest, model=model)
     assert fit._preset(bundle, room, fits=True) == "s"
     assert fit._preset(bundle, room, fits=False) is None
     row = fit.run_fit(run, [OTHER])["boards"][0]
@@ -328,9 +330,9 @@ def test_the_command_prints_json(run, boards, monkeypatch, capsys):
 def test_the_estimate_is_right_within_2_percent(run):
     if reason := why_no_emulation(EMULATED):
         pytest.skip(reason)
-    before = Bundle.load(run / "export").manifest["arena"]
+    before = Bundle.load(run / "export").manifest.arena
     (row,) = fit.run_fit(run, [EMULATED])["boards"]
-    assert Bundle.load(run / "export").manifest["arena"] == before
+    assert Bundle.load(run / "export").manifest.arena == before
     measured = row["cost"]
     assert measured["arena_used_bytes"] == pytest.approx(row["arena_estimate_bytes"], rel=0.02)
     assert measured["arena_used_bytes"] <= measured["arena_bytes"]

@@ -68,7 +68,7 @@ def test_clip_accuracy_without_an_export(tiny_run):
 def test_result_names_what_it_was_measured_on(tuned):
     run, result = tuned
     assert json.loads((run.folder / "streaming.json").read_text()) == json.loads(json.dumps(result))
-    assert result["model_sha256"] == Bundle.load(run.folder / "export").manifest["model"]["sha256"]
+    assert result["model_sha256"] == Bundle.load(run.folder / "export").manifest.model.sha256
     assert result["target_false_accepts_per_hour"] == 300.0
     assert result["split"] == "test" and result["hours"] == pytest.approx(1 / 60)
     assert result["scenes"]["seed"] == 1

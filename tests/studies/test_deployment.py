@@ -18,6 +18,7 @@ from m3net_tf import cli
 from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.deployment.cost import BoardCost
 from m3net_tf.errors import ConfigError, DataError, FirmwareError, ModelError
+from m3net_tf.export.manifest import Quantization
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.studies import deployment_cells, table_runs
 from m3net_tf.studies.deployment import make_deployment
@@ -73,7 +74,7 @@ class World:
         return types.SimpleNamespace(
             name=name,
             network=Int8Network(name.encode().ljust(self.costs[name][2])),
-            manifest={"quantization": {"method": "ptq"}},
+            manifest=types.SimpleNamespace(quantization=Quantization("ptq", chosen=False)),
             frontend=recipe.frontend,
             run_reference=run_reference,
         )
@@ -413,7 +414,7 @@ def test_a_real_export(tiny_run, tiny_recipe, private_cache, tmp_path, monkeypat
         deployment_cells,
         "certify_export",
         lambda bundle, *_: stand_in.certify_export(
-            types.SimpleNamespace(name=bundle.manifest["model"]["name"].partition("-")[0]),
+            types.SimpleNamespace(name=bundle.manifest.model.name.partition("-")[0]),
             BOARD,
             tmp_path / "firmware" / BOARD,
             print,
