@@ -221,7 +221,7 @@ def fit(
 
     result = run_fit(run, boards or (), say_progress)
     if as_json:
-        say_json(result)
+        say_json(result.to_dict())
     else:
         console.print(fit_report(result))
 

@@ -150,7 +150,7 @@ def _desktop_summary(
             "emulated": None,
         },
         "bytes_equal": None,
-        "parameters": run.metrics()["parameters"],
+        "parameters": run.metrics().parameters,
         "model_sha256": bundle.manifest.model.sha256,
         "arena_source": bundle.manifest.arena.source,
         **dict.fromkeys(COST_KEYS),
@@ -162,7 +162,7 @@ def _desktop_summary(
     }
 
 
-def _end_to_end(board: EmulationResult, clips: _Clips) -> dict[str, Any]:
+def _end_to_end(board: EmulationResult, clips: _Clips) -> dict[str, float]:
     """From samples to label on the board, compared with Python's features and the desktop."""
     return {
         "accuracy": clips.accuracy(board.labels),

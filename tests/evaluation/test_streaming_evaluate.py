@@ -50,7 +50,7 @@ def copy(exported, tmp_path) -> Run:
 def test_clip_accuracy_is_that_of_the_training(exported):
     run = Run(exported)
     result = clips.evaluate_clips(run)
-    assert result["float"]["accuracy"] == run.metrics()["test"]["accuracy"]
+    assert result["float"]["accuracy"] == run.metrics().test["accuracy"]
     low, high = result["int8_desktop"]["accuracy_95"]
     assert low <= result["int8_desktop"]["accuracy"] <= high
     assert result["clips"] == 10 and result["split"] == "test"

@@ -41,6 +41,7 @@ reference: {Network: Known}
 scales: {tiny: {}}
 """
 CLIPS = 10
+DATASET = {"name": "synth", "labels": ["a", "b"]}
 
 
 class World:
@@ -147,7 +148,7 @@ def grid(tmp_path):
             recipes.save_recipe(training.recipe, run.recipe_path)
             run.model_path.write_bytes(b"")
             shares = {"validation": {"accuracy": 0.95}, "test": {"accuracy": 0.9}}
-            metrics = {"parameters": 100, "macs": 1000, **shares}
+            metrics = {"parameters": 100, "macs": 1000, "dataset": DATASET, **shares}
             write_json(run.metrics_path, {"recipe": training.recipe.to_dict(), **metrics})
     return path
 
@@ -438,7 +439,7 @@ def test_a_real_export(tiny_run, tiny_recipe, private_cache, tmp_path, monkeypat
     (cell,) = report["cells"]
     (run,) = cell["runs"]
     assert run["run"] == "anywhere" and run["exported_by"] == "ptq"
-    assert run["float"] == pytest.approx(100 * Run(tiny_run).metrics()["test"]["accuracy"])
+    assert run["float"] == pytest.approx(100 * Run(tiny_run).metrics().test["accuracy"])
     assert run["int8"] == pytest.approx(100 * run["methods"]["ptq"]["accuracy"])
     assert run["clips"] == len(Run(tiny_run).dataset(None).split("test"))
     kept = json.loads((tmp_path / "runs/anywhere" / deployment_cells.KEPT).read_text())
