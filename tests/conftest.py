@@ -10,6 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from m3net_tf.export.manifest import (
+    Arena,
+    Calibration,
+    DatasetFacts,
+    Manifest,
+    NetworkFacts,
+    Quantization,
+)
+from m3net_tf.frontend import FrontendConfig
+from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.training.recipe import Recipe
 
 
@@ -29,6 +39,39 @@ def private_cache(session_cache: Path) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("M3NET_CACHE", str(session_cache))
         yield session_cache
+
+
+@pytest.fixture(scope="session")
+def make_manifest() -> Callable[..., Manifest]:
+    """Make the manifest of an export that does not exist; keyword arguments are its entries."""
+
+    def make(**changes: object) -> Manifest:
+        labels = changes.get("labels", ("a", "b"))
+        values = {
+            "arena": Arena(1024, "the tests"),
+            "calibration": Calibration(("a/1.wav",), "cd" * 32),
+            "dataset": DatasetFacts("synth", "generated-split", None),
+            "detector": DetectorConfig.default(FrontendConfig(), 49, labels),
+            "frontend": FrontendConfig(),
+            "git_commit": "none",
+            "labels": labels,
+            "licence": "Apache-2.0",
+            "model": NetworkFacts(
+                name="m3net-mcu",
+                sha256="ab" * 32,
+                bytes=5,
+                input_shape=(40, 49, 1),
+                input_quantization=(1 / 128, 0),
+                output_quantization=(1 / 256, -128),
+            ),
+            "operators": ("ADD",),
+            "quantization": Quantization("ptq", chosen=False),
+            "trained_model_sha256": "ef" * 32,
+            "versions": {},
+        }
+        return Manifest(**{**values, **changes})
+
+    return make
 
 
 @pytest.fixture(scope="session")

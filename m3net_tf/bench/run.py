@@ -50,7 +50,7 @@ def run_bench(run: Run, board: str, data_dir: Path | None = None) -> dict[str, A
     waves = np.asarray(pcm / 32768.0, np.float32)
     result: dict[str, Any] = {
         "run": run.folder.name,
-        "model_sha256": bundle.manifest["model"]["sha256"],
+        "model_sha256": bundle.manifest.model.sha256,
         "cost": None,
         "host": {
             "cores": os.cpu_count(),

@@ -74,16 +74,17 @@ def export_command(
     layouts = [str(write_layout(bundle, name, run / "layouts")) for name in layout or ()]
     manifest = bundle.manifest
     if as_json:
-        facts = {key: manifest[key] for key in ("arena", "labels", "model", "operators")}
+        values = manifest.to_dict()
+        facts = {key: values[key] for key in ("arena", "labels", "model", "operators")}
         folder = str(bundle.folder)
         say_json({"folder": folder, **facts, "certificate": certificate, "layouts": layouts})
         return
     for path in layouts:
         say(path)
     say(
-        f"{bundle.folder}: network {manifest['model']['bytes']} bytes, arena "
-        f"{manifest['arena']['bytes']} bytes ({manifest['arena']['source']}), operators "
-        f"{', '.join(manifest['operators'])}; certificate: {certificate['scope']}"
+        f"{bundle.folder}: network {manifest.model.bytes} bytes, arena "
+        f"{manifest.arena.bytes} bytes ({manifest.arena.source}), operators "
+        f"{', '.join(manifest.operators)}; certificate: {certificate['scope']}"
     )
 
 
@@ -214,7 +215,10 @@ def fit(
     from m3net_tf.deployment.fit_text import fit_report
 
     result = run_fit(run, boards or (), say_progress)
-    print_result(result, as_json, fit_report)
+    if as_json:
+        say_json(result.to_dict())
+    else:
+        console.print(fit_report(result))
 
 
 @app.command()

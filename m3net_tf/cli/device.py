@@ -104,7 +104,7 @@ def device_profile(
 
     bundle = Bundle.load(run / "export")
     with connect(port, run, baud=baud, log=progress_beside(as_json)) as device:
-        device.require_model(bundle.manifest["model"]["sha256"], str(run))
+        device.require_model(bundle.manifest.model.sha256, str(run))
         measured = profile(device, *bundle.network.parts)
     if as_json:
         say_json(profile_facts(measured))

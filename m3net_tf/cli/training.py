@@ -59,7 +59,7 @@ def train(
         plan = dataclasses.replace(plan, dataset=section)
     folder = run or Path("runs") / recipe.stem
     metrics = training.train(plan, folder, data_dir, say, devices)
-    test = metrics["test"]
+    test = metrics.test
     if "accuracy" in test:
         reached = (
             f"accuracy {100 * test['accuracy']:.2f} % (95 %: "
@@ -68,8 +68,8 @@ def train(
     else:
         reached = f"mAP {100 * test['mean_average_precision']:.2f} %"
     say(
-        f"{folder}: test {reached} on {test['clips']} clips of {metrics['dataset']['name']}, "
-        f"{protocol_statement(metrics['dataset'])}"
+        f"{folder}: test {reached} on {test['clips']} clips of {metrics.dataset.name}, "
+        f"{protocol_statement(metrics.dataset.facts)}"
     )
 
 

@@ -37,7 +37,7 @@ def saved_summary(run: Run, board: str) -> dict[str, Any] | None:
     if not path.exists():
         return None
     summary = read_json(path)
-    sha256 = Bundle.load(run.folder / "export").manifest["model"]["sha256"]
+    sha256 = Bundle.load(run.folder / "export").manifest.model.sha256
     if summary["board"] != board or summary["model_sha256"] != sha256:
         return None
     certified = "drift" in summary and (run.folder / "export" / "certificate.json").exists()
@@ -150,19 +150,19 @@ def _desktop_summary(
             "emulated": None,
         },
         "bytes_equal": None,
-        "parameters": run.metrics()["parameters"],
-        "model_sha256": bundle.manifest["model"]["sha256"],
-        "arena_source": bundle.manifest["arena"]["source"],
+        "parameters": run.metrics().parameters,
+        "model_sha256": bundle.manifest.model.sha256,
+        "arena_source": bundle.manifest.arena.source,
         **dict.fromkeys(COST_KEYS),
         "board": board,
-        "arena_bytes": bundle.manifest["arena"]["bytes"],
+        "arena_bytes": bundle.manifest.arena.bytes,
         "model_bytes": bundle.network.size_bytes,
         "int8_accuracy_95": list(wilson_interval(hits, len(labels))),
         **provenance(),
     }
 
 
-def _end_to_end(board: EmulationResult, clips: _Clips) -> dict[str, Any]:
+def _end_to_end(board: EmulationResult, clips: _Clips) -> dict[str, float]:
     """From samples to label on the board, compared with Python's features and the desktop."""
     return {
         "accuracy": clips.accuracy(board.labels),

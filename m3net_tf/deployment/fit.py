@@ -13,11 +13,11 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from m3net_tf.artifacts import provenance, write_json
 from m3net_tf.deployment.arena_estimate import estimate_arena
 from m3net_tf.deployment.cost import BoardCost, Clips, measure
+from m3net_tf.deployment.fit_result import Figures, FitResult, FitRow, Pace, Room
 from m3net_tf.deployment.size_limits import SIZE_LIMITS, largest_preset
 from m3net_tf.emulation import find_machine, machines
 from m3net_tf.emulation.starting import starting_firmware, why_no_emulation
@@ -37,11 +37,6 @@ BUSY_SHARE = 0.5
 """A board counts as real-time up to this share of its clock: an instruction may take several
 cycles, depending on the chip's memories."""
 
-_MEASURED = tuple(
-    """
-    measured_on cost instructions_per_second cpu_share real_time least_run_columns fits room preset
-    """.split()
-)
 LIVE_QUEUE_HOPS = 16
 """``M3NET_LIVE_QUEUE_HOPS`` of ``firmware/core/live.h``."""
 
@@ -91,7 +86,7 @@ def read_board(name: str) -> BoardFacts:
 
 
 @writes_into("folder")
-def run_fit(folder: Path, boards: Sequence[str] = (), log: Log = silent) -> dict[str, Any]:
+def run_fit(folder: Path, boards: Sequence[str] = (), log: Log = silent) -> FitResult:
     """Measure the resources that a run's export needs on boards, and write ``fit.json``.
 
     The firmware of each board is built as by ``m3net firmware`` and ``m3net device``, in the same
@@ -103,9 +98,8 @@ def run_fit(folder: Path, boards: Sequence[str] = (), log: Log = silent) -> dict
         log: receives lines of progress.
 
     Returns:
-        ``boards``, a dict for each; ``sound``, frames and runs for a second of sound; ``arena``,
-        the export's. If nothing can be built and emulated, ``missing`` gives the reason, and the
-        measured figures are None.
+        A row for each board. If nothing can be built and emulated, ``missing`` of the rows gives
+        the reason, and their figures are None.
 
     Raises:
         ModelError: there is no export.
@@ -117,32 +111,36 @@ def run_fit(folder: Path, boards: Sequence[str] = (), log: Log = silent) -> dict
     bundle = Bundle.load(folder / "export")
     cores: dict[str, BoardCost | str] = {}
     why_not = _cached_reasons()
+    network_bytes = bundle.network.size_bytes
     rows = []
     for count, board in enumerate(facts, start=1):
         report = functools.partial(_log_for, log, f"[{count}/{len(facts)}] {board.board}")
         report("building its firmware")
-        row = {**dataclasses.asdict(board), "network_bytes": bundle.network.size_bytes}
-        row["arena_estimate_bytes"] = _estimate(bundle, board.core)
+        estimate = _estimate(bundle, board.core)
         emulated = _emulated_board(board)
         if emulated not in cores:
             cores[emulated] = _measure_core(bundle, emulated, board.core, why_not, folder, report)
         measured = cores[emulated]
         missing = measured if isinstance(measured, str) else _why_no_link(board.board)
         if missing or isinstance(measured, str):
-            row |= _unmeasured("; ".join(filter(None, (missing, tflm_unavailable_reason()))))
+            reason = "; ".join(filter(None, (missing, tflm_unavailable_reason())))
+            rows.append(FitRow(board, network_bytes, estimate, None, reason))
         else:
-            row |= _figures(bundle, board, measured, folder / "firmware" / board.board, report)
-        rows.append(row)
-    result = {
-        "run": folder.name,
-        "network": bundle.manifest["model"]["name"],
-        "model_sha256": bundle.manifest["model"]["sha256"],
-        "arena": bundle.manifest["arena"],
-        "sound": dict(zip(("frames_per_s", "runs_per_s"), _rates(bundle), strict=True)),
-        "boards": rows,
-        **provenance(),
-    }
-    write_json(folder / "fit.json", result)
+            build = folder / "firmware" / board.board
+            figures = _figures(bundle, board, measured, build, report)
+            rows.append(FitRow(board, network_bytes, estimate, figures))
+    frames_per_s, runs_per_s = _rates(bundle)
+    result = FitResult(
+        run=folder.name,
+        network=bundle.manifest.model.name,
+        model_sha256=bundle.manifest.model.sha256,
+        arena=bundle.manifest.arena,
+        frames_per_s=frames_per_s,
+        runs_per_s=runs_per_s,
+        boards=tuple(rows),
+        made_with=provenance(),
+    )
+    write_json(folder / "fit.json", result.to_dict())
     return result
 
 
@@ -205,18 +203,14 @@ def _why_no_link(board: str) -> str:
     return why_sources_unavailable(board_sources(load_board(board))) or ""
 
 
-def _unmeasured(reason: str) -> dict[str, Any]:
-    return {**dict.fromkeys(_MEASURED), "missing": reason}
-
-
 def _figures(
     bundle: Bundle, facts: BoardFacts, measured: BoardCost, folder: Path, log: Log
-) -> dict[str, Any]:
+) -> Figures:
     """Figures of a board, from its own firmware and the cost on the emulated board of its core."""
     cost, overflow = dataclasses.replace(measured, board=facts.board), dict[str, int]()
     if measured.board != facts.board:
         # The export's arena, as in m3net firmware, unless it is too small for the core.
-        exported = bundle.manifest["arena"]["bytes"]
+        exported = bundle.manifest.arena.bytes
         size = None if measured.arena_bytes == exported else measured.arena_bytes
         try:
             image = build_firmware(bundle.folder, facts.board, folder, size, report=log)
@@ -234,18 +228,18 @@ def _figures(
     if overflow:
         cost = _overflowing(cost, facts, overflow)
     ram_left = facts.ram_bytes - facts.dma_bytes - (cost.ram_bytes - dma_used)
-    room = {
-        "arena_bytes": ram_left + cost.arena_bytes,
-        "network_bytes": facts.flash_bytes - cost.flash_bytes + cost.model_bytes,
-    }
-    return {
-        "measured_on": measured.board,
-        "cost": cost.to_dict(),
-        **_pace(bundle, facts, cost),
-        "fits": not overflow,
-        "room": room,
-        "preset": _preset(bundle, room, fits=not overflow),
-    }
+    room = Room(
+        arena_bytes=ram_left + cost.arena_bytes,
+        network_bytes=facts.flash_bytes - cost.flash_bytes + cost.model_bytes,
+    )
+    return Figures(
+        measured_on=measured.board,
+        cost=cost,
+        pace=_pace(bundle, facts, cost),
+        fits=not overflow,
+        room=room,
+        preset=_preset(bundle, room, fits=not overflow),
+    )
 
 
 def _overflowing(cost: BoardCost, facts: BoardFacts, overflow: Mapping[str, int]) -> BoardCost:
@@ -258,7 +252,7 @@ def _overflowing(cost: BoardCost, facts: BoardFacts, overflow: Mapping[str, int]
     return dataclasses.replace(cost, flash_bytes=flash_bytes, ram_bytes=ram_bytes, sections={})
 
 
-def _pace(bundle: Bundle, facts: BoardFacts, cost: BoardCost) -> dict[str, Any]:
+def _pace(bundle: Bundle, facts: BoardFacts, cost: BoardCost) -> Pace:
     """Instructions for a second of sound, and whether the board runs in real time."""
     frames_per_s, runs_per_s = _rates(bundle)
     model, frame = cost.instructions, cost.frontend_instructions
@@ -266,18 +260,18 @@ def _pace(bundle: Bundle, facts: BoardFacts, cost: BoardCost) -> dict[str, Any]:
     share = per_second / facts.clock_hz
     free_per_s = BUSY_SHARE * facts.clock_hz - frame * frames_per_s
     keeps_up = _keeps_up(bundle, model / facts.clock_hz)
-    return {
-        "instructions_per_second": per_second,
-        "cpu_share": share,
-        "real_time": share <= BUSY_SHARE and keeps_up,
-        "least_run_columns": _least_run_columns(bundle, model, free_per_s) if keeps_up else None,
-    }
+    return Pace(
+        instructions_per_second=per_second,
+        cpu_share=share,
+        real_time=share <= BUSY_SHARE and keeps_up,
+        least_run_columns=_least_run_columns(bundle, model, free_per_s) if keeps_up else None,
+    )
 
 
-def _preset(bundle: Bundle, room: dict[str, int], *, fits: bool) -> str | None:
+def _preset(bundle: Bundle, room: Room, *, fits: bool) -> str | None:
     """The largest preset that a board has room for; the export's own fits if its firmware does."""
-    largest = largest_preset(room["arena_bytes"], room["network_bytes"])
-    own = bundle.manifest["model"]["name"].rpartition("-")[2]
+    largest = largest_preset(room.arena_bytes, room.network_bytes)
+    own = bundle.manifest.model.name.rpartition("-")[2]
     fitting = [name for name in SIZE_LIMITS if name == largest or (fits and name == own)]
     return fitting[-1] if fitting else None
 

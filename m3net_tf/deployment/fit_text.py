@@ -3,28 +3,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from m3net_tf.deployment.cost import BoardCost
 from m3net_tf.deployment.fit import BUSY_SHARE
+from m3net_tf.deployment.fit_result import Figures, FitResult, FitRow
 from m3net_tf.deployment.size_limits import SIZE_LIMITS
 
 _WORDS = ("board", "real time")  # columns without figures
 
 
-def fit_report(result: dict[str, Any]) -> Group:
+def fit_report(result: FitResult) -> Group:
     """The figures for the terminal, within 80 columns: memory, time, and their origin."""
-    sound, rows = result["sound"], result["boards"]
-    title = f"{result['run']}: {result['network']}, {sound['runs_per_s']:g} runs per second"
-    measured = [row for row in rows if row["measured_on"]]
-    parts: list[RenderableType] = [title, "", _memory_table(rows)]
-    if measured:
-        parts += ["", _time_table(measured)]
+    title = f"{result.run}: {result.network}, {result.runs_per_s:g} runs per second"
+    parts: list[RenderableType] = [title, "", _memory_table(result.boards)]
+    if any(row.figures for row in result.boards):
+        parts += ["", _time_table(result.boards)]
     for remark in _remarks(result):
         parts += ["", remark]
     return Group(*(Text(part) if isinstance(part, str) else part for part in parts))
@@ -37,45 +35,49 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _memory_table(rows: list[dict[str, Any]]) -> Table:
+def _memory_table(rows: Sequence[FitRow]) -> Table:
     table = _table("board", "arena", "RAM", "flash", "stack", "front end", "preset")
     for row in rows:
-        if row["measured_on"] is None:
-            table.add_row(row["board"], _bytes(row["arena_estimate_bytes"], "~"))
+        facts, figures = row.facts, row.figures
+        if figures is None:
+            table.add_row(facts.board, _bytes(row.arena_estimate_bytes, "~"))
             continue
-        cost = BoardCost.from_dict(row["cost"])
+        cost = figures.cost
         table.add_row(
-            row["board"],
+            facts.board,
             _bytes(cost.arena_bytes),
-            _share(cost.ram_bytes, row["ram_bytes"]),
-            _share(cost.flash_bytes, row["flash_bytes"]),
+            _share(cost.ram_bytes, facts.ram_bytes),
+            _share(cost.flash_bytes, facts.flash_bytes),
             _bytes(cost.stack_bytes),
             _bytes(cost.frontend_bytes),
-            row["preset"] or f"< {next(iter(SIZE_LIMITS))}",
-            style=None if row["fits"] else "red",
+            figures.preset or f"< {next(iter(SIZE_LIMITS))}",
+            style=None if figures.fits else "red",
         )
     return table
 
 
-def _time_table(rows: list[dict[str, Any]]) -> Table:
+def _time_table(rows: Sequence[FitRow]) -> Table:
     table = _table("board", "instructions/s", "of the clock", "real time")
     for row in rows:
+        if row.figures is None:
+            continue
+        pace = row.figures.pace
         table.add_row(
-            row["board"],
-            f"{row['instructions_per_second']:,}",
-            f"{100 * row['cpu_share']:.1f} % of {row['clock_hz'] / 1e6:g} MHz",
-            _verdict(row),
-            style=None if row["fits"] and row["real_time"] else "red",
+            row.facts.board,
+            f"{pace.instructions_per_second:,}",
+            f"{100 * pace.cpu_share:.1f} % of {row.facts.clock_hz / 1e6:g} MHz",
+            _verdict(row.figures),
+            style=None if row.figures.fits and pace.real_time else "red",
         )
     return table
 
 
-def _verdict(row: dict[str, Any]) -> str:
-    if not row["fits"]:
+def _verdict(figures: Figures) -> str:
+    if not figures.fits:
         return "does not fit"
-    if row["real_time"]:
+    if figures.pace.real_time:
         return "yes"
-    columns = row["least_run_columns"]
+    columns = figures.pace.least_run_columns
     return f"no; with run_columns {columns}" if columns else "no"
 
 
@@ -87,27 +89,26 @@ def _share(used: int, size: int) -> str:
     return f"{used:,} {100 * used / size:3.0f} %"
 
 
-def _remarks(result: dict[str, Any]) -> list[str]:
-    rows, exported = result["boards"], result["arena"]["bytes"]
-    remarks, measured = [], [row for row in rows if row["measured_on"]]
-    for emulated, names in _grouped(measured, "measured_on").items():
+def _remarks(result: FitResult) -> list[str]:
+    exported, remarks = result.arena.bytes, []
+    measured = [(row.facts.board, row.figures) for row in result.boards if row.figures]
+    for emulated, names in _grouped((done.measured_on, board) for board, done in measured).items():
         if same_core := [name for name in names if name != emulated]:
             remarks.append(
                 f"{', '.join(same_core)}: instructions, arena and stack are those of the emulated "
                 f"{emulated}, which has the same core."
             )
-    for emulated in _grouped(
-        [row for row in measured if row["cost"]["arena_bytes"] > exported], "measured_on"
-    ):
+    larger = [done.measured_on for _, done in measured if done.cost.arena_bytes > exported]
+    for emulated in dict.fromkeys(larger):
         remarks.append(
             f"{emulated}: the export's arena of {exported:,} bytes is too small for this core; "
             f"m3net export RUN --board {emulated} proves one."
         )
-    missing = [row for row in rows if "missing" in row]
-    for reason, names in _grouped(missing, "missing").items():
-        owner = "no board is measured" if len(names) == len(rows) > 1 else ", ".join(names)
+    missing = [row for row in result.boards if row.missing]
+    for reason, names in _grouped((row.missing, row.facts.board) for row in missing).items():
+        owner = "no board is measured" if len(names) == len(result.boards) > 1 else ", ".join(names)
         remarks.append(f"{owner}: {reason}")
-    if any(row["arena_estimate_bytes"] for row in missing):
+    if any(row.arena_estimate_bytes for row in missing):
         remarks.append("~: estimated on this computer.")
     if measured:
         limits = ", ".join(
@@ -123,9 +124,9 @@ def _remarks(result: dict[str, Any]) -> list[str]:
     return remarks
 
 
-def _grouped(rows: list[dict[str, Any]], key: str) -> dict[str, list[str]]:
-    """Names of the boards by their value of a key, in order."""
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Values of pairs of key and value by their key, in order."""
     groups: dict[str, list[str]] = {}
-    for row in rows:
-        groups.setdefault(row[key], []).append(row["board"])
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
     return groups

@@ -154,7 +154,7 @@ def _prepare(plan: Path, folder: Path, data_dir: Path | None, log: Log) -> Refer
 
 def _cell(board: str, network: str, reference: Reference, folder: Path) -> MatrixCell:
     bundle, clips = reference.bundle, reference.clips
-    arena = bundle.manifest["arena"]["bytes"] + ARENA_SLACK_BYTES
+    arena = bundle.manifest.arena.bytes + ARENA_SLACK_BYTES
     image = build_firmware(bundle.folder, board, folder, arena)
     measured = measure(bundle, image, clips)
     on_board = measured.from_features

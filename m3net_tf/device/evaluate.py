@@ -76,7 +76,7 @@ def evaluate(
         raise ConfigError(f"input {source!r}: choose one of {', '.join(INPUTS)}")
     if not clips:
         raise DataError(f"{dataset.info.name} has no such clips: choose another protocol or fold")
-    device.require_model(bundle.manifest["model"]["sha256"], str(bundle.folder))
+    device.require_model(bundle.manifest.model.sha256, str(bundle.folder))
     identity = _identity(device, bundle, dataset, source)
     rows = _finished(path, identity, log)
     missing = tuple(clip for clip in clips if clip.clip_id not in rows)
@@ -105,7 +105,7 @@ def _identity(device: Device, bundle: Bundle, dataset: AudioDataset, source: str
     """Facts that all results of one file share."""
     return {
         "board": device.info().board,
-        "model_sha256": bundle.manifest["model"]["sha256"],
+        "model_sha256": bundle.manifest.model.sha256,
         "input": source,
         "dataset": dataset.info.name,
         "protocol": dataset.info.protocol,

@@ -93,7 +93,7 @@ def _frontend_of(run: Path, info: DeviceInfo) -> FrontendConfig | None:
         bundle = Bundle.load(run / "export")
     except M3NetError:
         return None
-    same = bundle.manifest["model"]["sha256"] == info.model.get("sha256")
+    same = bundle.manifest.model.sha256 == info.model.get("sha256")
     return bundle.frontend if same else None
 
 

@@ -36,6 +36,7 @@ import numpy.typing as npt
 from m3net_tf.artifacts import read_json, write_bytes, write_text
 from m3net_tf.emulation import job
 from m3net_tf.errors import FirmwareError, M3NetError
+from m3net_tf.export.manifest import read_manifest
 from m3net_tf.firmware.boards import load_board
 from m3net_tf.firmware.build import build_firmware
 from m3net_tf.firmware.sources import FIRMWARE_DIR
@@ -76,26 +77,25 @@ class Vectors:
 
         Raises:
             FirmwareError: the folder is not an export.
-            DataError: its files are damaged.
+            ModelError, DataError: its files are damaged.
         """
         if not (export / "manifest.json").is_file():
             raise FirmwareError(
                 f"{export} is not an export (no manifest.json): run m3net export first"
             )
-        manifest = read_json(export / "manifest.json")
+        manifest = read_manifest(export / "manifest.json")
         index = read_json(export / "vectors" / "vectors.json")
 
         def array(name: str) -> npt.NDArray[np.generic]:
             data = np.fromfile(export / "vectors" / name, index[name]["dtype"])
             return data.reshape(index[name]["shape"])
 
-        scale, zero_point = manifest["model"]["output_quantization"]
         return cls(
             features=array("features_int8.bin")[..., 0].astype(np.int8),
             outputs=array("outputs_int8.bin").astype(np.int8),
             pcm=array("pcm_int16.bin").astype(np.int16),
-            output_quantization=(scale, zero_point),
-            sample_rate_hz=manifest["frontend"]["sample_rate_hz"],
+            output_quantization=manifest.model.output_quantization,
+            sample_rate_hz=manifest.frontend.sample_rate_hz,
         )
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,8 +60,7 @@ def prove_arena(bundle: Bundle, board: str, folder: Path, log: Log) -> FirmwareI
         FirmwareError: the firmware does not build or does not run.
     """
     source = f"TFLite Micro on {board}"
-    arena = bundle.manifest["arena"]
-    if arena["source"] == source:
+    if bundle.manifest.arena.source == source:
         return build_firmware(bundle.folder, board, folder, report=log)
     size, _ = least_arena(bundle, board, folder, log)
     bundle.set_arena(size, source)
@@ -83,7 +83,7 @@ def least_arena(
     Raises:
         FirmwareError: the firmware does not build or does not run.
     """
-    spare = bundle.manifest["arena"]["bytes"] + ARENA_SLACK_BYTES
+    spare = bundle.manifest.arena.bytes + ARENA_SLACK_BYTES
     image = build_firmware(bundle.folder, board, folder, spare, settings=settings, report=log)
     used = _run_silence(bundle, image).arena_used_bytes
     # Memory planning may temporarily need more than the network uses afterwards.
@@ -126,13 +126,13 @@ def starting_firmware(
             bundle.folder, board, folder, arena_bytes, settings=settings, report=log
         )
 
-    arena = bundle.manifest["arena"]
-    if arena["source"] == f"TFLite Micro on {board}":
+    arena = bundle.manifest.arena
+    if arena.source == f"TFLite Micro on {board}":
         return build()
     path = folder / "arena.json"
     conditions = {
-        "model_sha256": bundle.manifest["model"]["sha256"],
-        "arena": arena,
+        "model_sha256": bundle.manifest.model.sha256,
+        "arena": dataclasses.asdict(arena),
         "library": library_path(load_board(board).core).parent.name,
     }
     saved = read_json(path) if path.exists() else {}
@@ -166,7 +166,7 @@ def build_run(run: Path, board: str, settings: Sequence[str], report: Log) -> Fi
 
 def _run_silence(bundle: Bundle, image: FirmwareImage) -> EmulationResult:
     """Run the network once on the emulated board, with all features 0."""
-    silence = np.zeros((1, int(np.prod(bundle.manifest["model"]["input_shape"]))), np.int8)
+    silence = np.zeros((1, int(np.prod(bundle.manifest.model.input_shape))), np.int8)
     return run_job(image.elf, find_machine(image.board), silence)
 
 

@@ -62,7 +62,7 @@ def evaluate_streaming(
     scenes = scenes or SceneSettings()
     bundle = Bundle.load(run.folder / "export")
     dataset = run.dataset(data_dir)
-    frames = bundle.manifest["model"]["input_shape"][1]
+    frames = bundle.manifest.frames
     config = detector_of_run(run, frames, bundle.labels)
     tuned_on = recording = None
     if target is not None:
@@ -99,7 +99,7 @@ def _tuned(recording: Recording, config: DetectorConfig, target: float, log: Log
 def _facts(run: Run, bundle: Bundle, dataset: AudioDataset, split: str) -> dict[str, Any]:
     return {
         "run": run.folder.name,
-        "model_sha256": bundle.manifest["model"]["sha256"],
+        "model_sha256": bundle.manifest.model.sha256,
         "dataset": dataset.info.name,
         "protocol": dataset.info.protocol,
         "statement": run.protocol_statement(dataset),

@@ -14,6 +14,16 @@ import numpy as np
 from m3net_tf.artifacts import provenance, sha256_of, write_bytes, write_json, write_text
 from m3net_tf.datasets import AudioDataset
 from m3net_tf.errors import ConfigError, M3NetError, ModelError
+from m3net_tf.export.manifest import (
+    FORMAT,
+    Arena,
+    Calibration,
+    DatasetFacts,
+    ImportanceFacts,
+    Manifest,
+    NetworkFacts,
+    Quantization,
+)
 from m3net_tf.export.operators import operators_of
 from m3net_tf.export.reading import Bundle, c_model, pcm_and_features, write_tflite
 from m3net_tf.export.warp_tables import write_warp_tables
@@ -36,7 +46,6 @@ from m3net_tf.training.features import compute_features
 from m3net_tf.training.run import Run
 
 VECTOR_CLIPS = 16
-_FORMAT = 2  # increased when the firmware needs something that older exports lack
 _UNPROVEN_ARENA_FACTOR = 10  # bytes of arena per byte of network, if not measurable
 
 
@@ -76,8 +85,7 @@ def export_run(
     choice = chosen_network(run)
     if bundle := _current_export(folder, trained_sha256, choice, log):
         log(f"{folder} is already exported")
-        frames = bundle.manifest["model"]["input_shape"][1]
-        bundle.set_detector(detector_of_run(run, frames, bundle.labels))
+        bundle.set_detector(detector_of_run(run, bundle.manifest.frames, bundle.labels))
         bundle.describe()  # exports of earlier releases have no metadata
         return bundle
     dataset = deployable_dataset(run, model, data_dir)
@@ -85,20 +93,19 @@ def export_run(
     method = choice.report["method"] if choice else "ptq"
     if choice:
         log(f"using the network in {run.folder / 'quantized'}: {method}")
-        network, calibration = choice.network, choice.report["calibration"]
+        network, calibration = choice.network, _calibration(choice)
     else:
         network, calibration = _quantized(run, model, dataset, log)
-    manifest = {
-        "format": _FORMAT,
-        "arena": _arena(network, log),
-        "calibration": calibration,
-        "detector": detector.to_dict(),
-        "quantization": {"method": method, "chosen": choice is not None},
-        "trained_model_sha256": trained_sha256,
+    manifest = Manifest(
+        arena=_arena(network, log),
+        calibration=calibration,
+        detector=detector,
+        quantization=Quantization(method, chosen=choice is not None),
+        trained_model_sha256=trained_sha256,
         **_description(run, model, dataset, network),
         **provenance(),
-    }
-    _write(folder, manifest, network, detector, dataset)
+    )
+    _write(folder, manifest, network, dataset)
     return Bundle.load(folder)
 
 
@@ -124,7 +131,7 @@ def _current_export(
 
 def _quantized(
     run: Run, model: keras.Model, dataset: AudioDataset, log: Log
-) -> tuple[Int8Network, dict[str, Any]]:
+) -> tuple[Int8Network, Calibration]:
     """The network after post-training quantisation, and the manifest's entry of its calibration."""
     recipe = run.recipe()
     train_set = compute_features(dataset, "train", recipe.frontend, log=log)
@@ -133,22 +140,27 @@ def _quantized(
     )
     log(f"quantising {model.name} with {len(chosen)} calibration clips")
     features = train_set.clean[chosen]
-    calibration = {
-        "clips": [train_set.clips[i].clip_id for i in chosen],
-        "features_sha256": hashlib.sha256(features.tobytes()).hexdigest(),
-    }
+    calibration = Calibration(
+        tuple(train_set.clips[i].clip_id for i in chosen),
+        hashlib.sha256(features.tobytes()).hexdigest(),
+    )
     return quantize_network(model, features), calibration
 
 
-def _arena(network: Int8Network, log: Log) -> dict[str, Any]:
+def _calibration(choice: Choice) -> Calibration:
+    values = choice.report["calibration"]
+    return Calibration(tuple(values["clips"]), values["features_sha256"])
+
+
+def _arena(network: Int8Network, log: Log) -> Arena:
     """Bytes of the tensor arena, as measured on this machine or guessed."""
     if reason := tflm_unavailable_reason():
         log(reason)
         size = _UNPROVEN_ARENA_FACTOR * network.size_bytes
-        return {"bytes": size, "source": "guess; TFLM is missing"}
+        return Arena(size, "guess; TFLM is missing")
     # On the device two networks share one arena: the sum is more than they need.
     size = sum(map(host_arena_bytes, network.parts))
-    return {"bytes": size, "source": "TFLite Micro on a 64-bit host"}
+    return Arena(size, "TFLite Micro on a 64-bit host")
 
 
 def _description(
@@ -158,37 +170,36 @@ def _description(
     recipe = run.recipe()
     info = dataset.info
     tflite = network.tflite
-    facts: dict[str, Any] = {
-        "dataset": {"name": info.name, "protocol": info.protocol, "fold": info.fold},
-        "frontend": recipe.frontend.to_dict(),
-        "labels": list(info.labels),
-        "licence": f"Apache-2.0; trained on {info.name} ({info.licence})",
-        "model": {
-            "name": f"{recipe.model.name}-{recipe.model.preset}",
-            "sha256": sha256_of(tflite),
-            "bytes": len(tflite),
-            "input_shape": list(model.input_shape[1:]),
-            "input_quantization": tensor_quantization(tflite, "input"),
-            "output_quantization": tensor_quantization(tflite, "output"),
-        },
-        "operators": sorted({name for part in network.parts for name in operators_of(part)}),
-    }
+    importance = None
     if network.warp:
-        importance = network.importance
-        facts["importance"] = {"sha256": sha256_of(importance), "bytes": len(importance)}
-        facts["warp"] = network.warp.to_dict()
-    return facts
+        importance = ImportanceFacts(sha256_of(network.importance), len(network.importance))
+    return {
+        "dataset": DatasetFacts(info.name, info.protocol, info.fold),
+        "frontend": recipe.frontend,
+        "labels": tuple(info.labels),
+        "licence": f"Apache-2.0; trained on {info.name} ({info.licence})",
+        "model": NetworkFacts(
+            name=f"{recipe.model.name}-{recipe.model.preset}",
+            sha256=sha256_of(tflite),
+            bytes=len(tflite),
+            input_shape=tuple(model.input_shape[1:]),
+            input_quantization=tensor_quantization(tflite, "input"),
+            output_quantization=tensor_quantization(tflite, "output"),
+        ),
+        "operators": tuple(sorted({name for part in network.parts for name in operators_of(part)})),
+        "importance": importance,
+        "warp": network.warp,
+    }
 
 
 def _write(
     folder: Path,
-    manifest: dict[str, Any],
+    manifest: Manifest,
     network: Int8Network,
-    detector: DetectorConfig,
     dataset: AudioDataset,
 ) -> None:
     """Write the export atomically; it replaces an earlier one."""
-    frontend = FrontendConfig.from_dict(manifest["frontend"])
+    frontend = manifest.frontend
     folder.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(f".{folder.name}.", folder.parent) as scratch:
         scratch.chmod(0o755)
@@ -197,11 +208,11 @@ def _write(
         if network.warp:
             write_bytes(scratch / "importance.tflite", network.importance)
             write_warp_tables(network.warp, scratch)
-        write_c_tables(frontend, scratch, frames=manifest["model"]["input_shape"][1])
-        write_c_header(detector, scratch)
-        write_text(scratch / "labels.txt", "".join(f"{label}\n" for label in manifest["labels"]))
+        write_c_tables(frontend, scratch, frames=manifest.frames)
+        write_c_header(manifest.detector, scratch)
+        write_text(scratch / "labels.txt", "".join(f"{label}\n" for label in manifest.labels))
         _write_vectors(dataset, frontend, network, scratch / "vectors")
-        write_json(scratch / "manifest.json", manifest)
+        write_json(scratch / "manifest.json", manifest.to_dict())
         if folder.exists():
             shutil.rmtree(folder)
         scratch.replace(folder)
@@ -210,11 +221,11 @@ def _write(
 def _is_current(bundle: Bundle, trained_sha256: str, choice: Choice | None) -> bool:
     """Whether an export is of the run's current network in its current quantisation."""
     manifest = bundle.manifest
-    if manifest.get("format") != _FORMAT or manifest.get("trained_model_sha256") != trained_sha256:
+    if manifest.format != FORMAT or manifest.trained_model_sha256 != trained_sha256:
         return False
     if choice:
         return bundle.network.parts == choice.network.parts
-    return not manifest.get("quantization", {}).get("chosen", False)
+    return not manifest.quantization.chosen
 
 
 def detector_of_run(run: Run, frames: int, labels: Sequence[str]) -> DetectorConfig:

@@ -79,7 +79,7 @@ def read_vectors(bundle: Bundle) -> Expected:
         data = np.frombuffer((folder / name).read_bytes(), index[name]["dtype"])
         return data.reshape(index[name]["shape"])
 
-    dataset = bundle.manifest["dataset"]["name"]
+    dataset = bundle.manifest.dataset.name
     return Expected(
         source=f"the export's test vectors, held-out clips of {dataset}",
         pcm=load("pcm_int16.bin").astype(np.int16),
@@ -107,7 +107,7 @@ def write_certificate(
     certificate: dict[str, Any] = {
         "format": FORMAT,
         "scope": "emulated board" if answer else "host only",
-        "network": {"name": manifest["model"]["name"], "sha256": manifest["model"]["sha256"]},
+        "network": {"name": manifest.model.name, "sha256": manifest.model.sha256},
         "frontend": bundle.frontend.to_dict(),
         "frontend_sha256": bundle.frontend.fingerprint(),
         "clips": {
@@ -115,7 +115,7 @@ def write_certificate(
             "source": expected.source,
             "sha256": sha256_of(expected.pcm.astype("<i2").tobytes()),
         },
-        "arena": manifest["arena"],
+        "arena": dataclasses.asdict(manifest.arena),
         "outputs": {
             "bytes": expected.scores.size,
             "different_in_tflm_on_the_host": _differences(
@@ -203,7 +203,7 @@ def valid_certificate(bundle: Bundle, board: str, firmware_sha256: str) -> dict[
         same = (
             certificate["format"] == FORMAT
             and certificate["holds"]
-            and certificate["network"]["sha256"] == bundle.manifest["model"]["sha256"]
+            and certificate["network"]["sha256"] == bundle.manifest.model.sha256
             and certificate["frontend_sha256"] == bundle.frontend.fingerprint()
             and certificate["board"]["name"] == board
             and certificate["board"]["firmware_sha256"] == firmware_sha256

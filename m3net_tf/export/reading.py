@@ -5,22 +5,21 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.artifacts import read_json, sha256_of, write_bytes, write_json
+from m3net_tf.artifacts import sha256_of, write_bytes, write_json
 from m3net_tf.datasets import AudioDataset, Clip
 from m3net_tf.datasets.audio import to_pcm16
 from m3net_tf.errors import ModelError
 from m3net_tf.export.carray import CModel
+from m3net_tf.export.manifest import Arena, Manifest, read_manifest
 from m3net_tf.frontend import FrontendConfig, column_count, features_int8
 from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
 from m3net_tf.runtime.interpreter import Int8, activation_bits, run_reference, run_tflm
 from m3net_tf.runtime.metadata import attach_metadata, network_of
 from m3net_tf.runtime.network import Int8Network
-from m3net_tf.runtime.warp import WarpConfig
 
 _FILES = (
     "model.tflite",
@@ -38,24 +37,25 @@ _FILES = (
 _WARP_FILES = ("importance.tflite", "warp_config.h", "warp_tables.c")  # where there is DiffRes
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Bundle:
     """An export folder that was read back.
 
     Attributes:
         folder: its path.
-        manifest: contents of ``manifest.json``.
+        manifest: contents of ``manifest.json``; a change is written there.
     """
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
 
     @classmethod
     def load(cls, folder: Path) -> Bundle:
         """Read an export folder and check that it is complete.
 
         Raises:
-            ModelError: it is not an export, or its network is not that of the manifest.
+            ModelError: it is not an export, its manifest lacks a key or has a value of the
+                wrong kind, or its network is not that of the manifest.
             DataError: its manifest is damaged.
         """
         path = folder / "manifest.json"
@@ -63,23 +63,19 @@ class Bundle:
             raise ModelError(
                 f"{folder} is not an export (no manifest.json): run m3net export first"
             )
-        bundle = cls(folder, read_json(path))
-        try:
-            named = bundle.manifest["model"]["sha256"]
-        except (KeyError, TypeError):
-            raise ModelError(f"{path} is not the manifest of an export: export again") from None
-        files = _FILES + (_WARP_FILES if "warp" in bundle.manifest else ())
+        manifest = read_manifest(path)
+        files = _FILES + (_WARP_FILES if manifest.warp else ())
         if missing := [name for name in files if not (folder / name).is_file()]:
             raise ModelError(f"{folder} lacks {', '.join(missing)}: export again")
-        hashes = {"model.tflite": named}
-        if "warp" in bundle.manifest:
-            hashes["importance.tflite"] = bundle.manifest["importance"]["sha256"]
+        hashes = {"model.tflite": manifest.model.sha256}
+        if manifest.importance:
+            hashes["importance.tflite"] = manifest.importance.sha256
         for name, sha256 in hashes.items():
             if sha256_of(network_of((folder / name).read_bytes())) != sha256:
                 raise ModelError(
                     f"{folder / name} is not the network of manifest.json: export again"
                 )
-        return bundle
+        return cls(folder, manifest)
 
     @property
     def tflite(self) -> bytes:
@@ -89,11 +85,10 @@ class Bundle:
     @property
     def network(self) -> Int8Network:
         """Everything that the device runs after the front end."""
-        if "warp" not in self.manifest:
+        if self.manifest.warp is None:
             return Int8Network(self.tflite)
         importance = (self.folder / "importance.tflite").read_bytes()
-        warp = WarpConfig.from_dict(self.manifest["warp"])
-        return Int8Network(self.tflite, importance, warp)
+        return Int8Network(self.tflite, importance, self.manifest.warp)
 
     def run_reference(self, features: Int8) -> Int8:
         """Scores of int8 features by TFLite's reference kernels: the bytes that a device gives."""
@@ -110,17 +105,17 @@ class Bundle:
     @property
     def labels(self) -> tuple[str, ...]:
         """Class names in the order of the outputs."""
-        return tuple(self.manifest["labels"])
+        return self.manifest.labels
 
     @property
     def frontend(self) -> FrontendConfig:
         """Front-end settings."""
-        return FrontendConfig.from_dict(self.manifest["frontend"])
+        return self.manifest.frontend
 
     @property
     def detector(self) -> DetectorConfig:
         """Settings of live detection."""
-        return DetectorConfig.from_dict(self.manifest["detector"])
+        return self.manifest.detector
 
     def set_detector(self, config: DetectorConfig) -> None:
         """Change the settings of live detection, in the manifest and in ``detector_config.h``.
@@ -128,22 +123,23 @@ class Bundle:
         Raises:
             ConfigError: they do not fit the network.
         """
-        frames = self.manifest["model"]["input_shape"][1]
-        config.check_fits(self.frontend, column_count(self.frontend, frames), self.labels)
+        window_columns = column_count(self.frontend, self.manifest.frames)
+        config.check_fits(self.frontend, window_columns, self.labels)
         if config == self.detector:
             return
-        self.manifest["detector"] = config.to_dict()
+        self.manifest = dataclasses.replace(self.manifest, detector=config)
         write_c_header(config, self.folder)
         self.describe()
-        write_json(self.folder / "manifest.json", self.manifest)
+        write_json(self.folder / "manifest.json", self.manifest.to_dict())
 
     def set_arena(self, arena_bytes: int, source: str) -> None:
         """Record an arena that was measured on a target, in the manifest and in ``model.h``."""
-        if self.manifest["arena"] == {"bytes": arena_bytes, "source": source}:
+        arena = Arena(arena_bytes, source)
+        if self.manifest.arena == arena:
             return
-        self.manifest["arena"] = {"bytes": arena_bytes, "source": source}
+        self.manifest = dataclasses.replace(self.manifest, arena=arena)
         c_model(self.network, self.manifest).write(self.folder)
-        write_json(self.folder / "manifest.json", self.manifest)
+        write_json(self.folder / "manifest.json", self.manifest.to_dict())
 
 
 def pcm_and_features(
@@ -165,28 +161,29 @@ def pcm_and_features(
     return pcm, features[..., None]
 
 
-def c_model(network: Int8Network, manifest: dict[str, Any]) -> CModel:
+def c_model(network: Int8Network, manifest: Manifest) -> CModel:
     """The facts of the network for its C files."""
-    bins, frames, channels = manifest["model"]["input_shape"]
+    model = manifest.model
+    bins, frames, channels = model.input_shape
     return CModel(
-        name=manifest["model"]["name"],
+        name=model.name,
         tflite=network.tflite,
-        labels=tuple(manifest["labels"]),
-        operators=tuple(manifest["operators"]),
+        labels=manifest.labels,
+        operators=manifest.operators,
         input_bytes=bins * frames * channels,
-        input_quantization=tuple(manifest["model"]["input_quantization"]),
-        output_quantization=tuple(manifest["model"]["output_quantization"]),
-        arena_bytes=manifest["arena"]["bytes"],
-        arena_source=manifest["arena"]["source"],
+        input_quantization=model.input_quantization,
+        output_quantization=model.output_quantization,
+        arena_bytes=manifest.arena.bytes,
+        arena_source=manifest.arena.source,
         activation_bits=activation_bits(network.tflite),
-        licence=manifest["licence"],
+        licence=manifest.licence,
         importance=network.importance,
     )
 
 
-def write_tflite(network: Int8Network, manifest: dict[str, Any], folder: Path) -> None:
+def write_tflite(network: Int8Network, manifest: Manifest, folder: Path) -> None:
     """Write ``model.tflite`` with its metadata, unless the file is up to date."""
     path = folder / "model.tflite"
-    data = attach_metadata(network.tflite, manifest, network.importance)
+    data = attach_metadata(network.tflite, manifest.to_dict(), network.importance)
     if not path.exists() or path.read_bytes() != data:
         write_bytes(path, data)

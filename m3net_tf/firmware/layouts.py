@@ -80,7 +80,7 @@ def write_layout(bundle: Bundle, layout: str, folder: Path) -> Path:
 def library_name(bundle: Bundle) -> str:
     """Name of the library: letters, digits and underscores, at most 50 (PlatformIO's limit)."""
     manifest = bundle.manifest
-    text = f"{manifest['model']['name']}_{manifest['dataset']['name']}"
+    text = f"{manifest.model.name}_{manifest.dataset.name}"
     return re.sub(r"\W+", "_", text, flags=re.ASCII)[:50]
 
 
@@ -99,7 +99,7 @@ def _sources(bundle: Bundle) -> Files:
 
 
 def _code(bundle: Bundle, suffixes: tuple[str, ...]) -> Files:
-    names = _CORE + (_WARP if "warp" in bundle.manifest else ())
+    names = _CORE + (_WARP if bundle.manifest.warp else ())
     paths = [*(FIRMWARE_DIR / "core" / name for name in names), *bundle.folder.iterdir()]
     code = {path.name: path.read_bytes() for path in paths if path.suffix in suffixes}
     config = code.get("frontend_config.h", b"").decode()
@@ -114,8 +114,8 @@ def _code(bundle: Bundle, suffixes: tuple[str, ...]) -> Files:
 def _sentence(bundle: Bundle) -> str:
     manifest = bundle.manifest
     return (
-        f"Recognises {len(bundle.labels)} classes of sound ({manifest['model']['name']} trained "
-        f"on {manifest['dataset']['name']})."
+        f"Recognises {len(bundle.labels)} classes of sound ({manifest.model.name} trained "
+        f"on {manifest.dataset.name})."
     )
 
 
@@ -127,12 +127,12 @@ def _readme(bundle: Bundle, name: str) -> str:
         name=name,
         sentence=_sentence(bundle),
         classes=markdown_text(", ".join(bundle.labels)),
-        licence=manifest["licence"],
+        licence=manifest.licence,
         rate_hz=frontend.sample_rate_hz,
         hop_samples=frontend.hop_samples,
-        arena_bytes=manifest["arena"]["bytes"],
-        arena_source=manifest["arena"]["source"],
-        operators=", ".join(manifest["operators"]),
+        arena_bytes=manifest.arena.bytes,
+        arena_source=manifest.arena.source,
+        operators=", ".join(manifest.operators),
         tflm_commit=tflm.commit,
         arithmetic=_arithmetic(bundle),
     )

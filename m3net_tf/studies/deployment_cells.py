@@ -159,13 +159,13 @@ def _run_figures(
     metrics = run.metrics()
     desktop = _desktop_accuracy(run, bundle, data_dir, log)
     return {
-        "parameters": metrics["parameters"],
-        "macs": metrics["macs"],
+        "parameters": metrics.parameters,
+        "macs": metrics.macs,
         "model_bytes": bundle.network.size_bytes,
-        "exported_by": bundle.manifest["quantization"]["method"],
+        "exported_by": bundle.manifest.quantization.method,
         "clips": desktop["clips"],
-        "float": 100 * metrics["test"]["accuracy"],
-        "float_validation": 100 * metrics["validation"]["accuracy"],
+        "float": 100 * metrics.test["accuracy"],
+        "float_validation": 100 * metrics.validation["accuracy"],
         "int8": desktop["int8"],
         "methods": _method_accuracies(run, desktop, data_dir, methods, log),
     }

@@ -24,7 +24,7 @@ _RUNS = 11
 _LONGEST_S = 20.0
 
 
-def measure(model: Mapping[str, Any], figure: str) -> dict[str, Any]:
+def measure(model: Mapping[str, Any], figure: str) -> dict[str, float]:
     """Measure a network with its preset's input and classes.
 
     Args:
@@ -49,7 +49,7 @@ def measure(model: Mapping[str, Any], figure: str) -> dict[str, Any]:
     network = build_model(
         model["name"], model.get("preset", "mcu"), overrides=model.get("arguments")
     )
-    facts: dict[str, Any] = {"parameters": network.count_params(), "macs": count_macs(network)}
+    facts: dict[str, float] = {"parameters": network.count_params(), "macs": count_macs(network)}
     if figure in ("latency_ms", "memory_mb"):
         facts.update(_measured(network))
     keras.backend.clear_session()

@@ -15,7 +15,7 @@ from m3net_tf.studies.footprint import measure
 from m3net_tf.studies.grid import Cell, Grid, Repeat, Training
 from m3net_tf.studies.statistics import Comparison, compare
 from m3net_tf.studies.table_runs import Outcome
-from m3net_tf.training.metrics import summarise_folds
+from m3net_tf.training.metrics import Spread, summarise_folds
 from m3net_tf.training.run import Run
 
 NOTED_DATA = ("name", "protocol", "leaking")
@@ -67,7 +67,7 @@ class CellResult:
 
     cell: Cell
     runs: tuple[RunRow, ...]
-    summary: Mapping[str, Any] | None
+    summary: Spread | None
     comparison: Comparison | None
     facts: Mapping[str, Any]
     error: str = ""
@@ -92,7 +92,7 @@ def cell_results(
         log: receives lines of progress.
     """
     results = []
-    measured: dict[str, dict[str, Any]] = {}
+    measured: dict[str, dict[str, float]] = {}
     for index, cell in enumerate(grid.cells):
         runs = tuple(
             _run_row(cell, repeat, trainings[index, repeat], outcomes, earlier, runs_folder)
@@ -113,7 +113,7 @@ def _run_row(
     outcome = outcomes.get(training.key)
     error = outcome.error if outcome else ""
     if outcome and not error:
-        metrics = Run(outcome.folder).metrics()
+        metrics = Run(outcome.folder).metrics().values
         place = outcome.folder.relative_to(runs_folder).as_posix()
         value = _value(metrics, cell.metric)
         error = "" if value is not None else f"its metrics.json has no {cell.metric}"
@@ -137,7 +137,7 @@ def _value(metrics: Mapping[str, Any], metric: str) -> float | None:
     return float(entry) if isinstance(entry, int | float) else None
 
 
-def _measured(cell: Cell, measured: dict[str, dict[str, Any]], log: Log) -> CellResult:
+def _measured(cell: Cell, measured: dict[str, dict[str, float]], log: Log) -> CellResult:
     """Result of an untrained network; ``measured`` caches the measurements of each network."""
     if cell.quoted:
         return CellResult(cell, (), None, None, {})
@@ -160,8 +160,8 @@ def _trained(cell: Cell, runs: tuple[RunRow, ...]) -> CellResult:
     summary = _summary([run.value for run in finished if run.value is not None])
     first = finished[0].metrics or {}
     if len(finished) == 1 and cell.metric == "accuracy":  # of one run: the interval over its clips
-        for end in ("low", "high"):
-            summary[end] = 100 * first["test"][f"accuracy_95_{end}"]
+        summary["low"] = 100 * first["test"]["accuracy_95_low"]
+        summary["high"] = 100 * first["test"]["accuracy_95_high"]
     facts = {
         "parameters": first["parameters"],
         "macs": first["macs"],
@@ -170,7 +170,7 @@ def _trained(cell: Cell, runs: tuple[RunRow, ...]) -> CellResult:
     return CellResult(cell, runs, summary, None, facts)
 
 
-def _summary(values: Sequence[float]) -> dict[str, Any]:
+def _summary(values: Sequence[float]) -> Spread:
     return summarise_folds([{"value": value} for value in values])["value"]
 
 

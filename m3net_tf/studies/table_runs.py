@@ -278,7 +278,7 @@ def _line(error: BaseException) -> str:
 
 
 def _result(folder: Path) -> str:
-    test = Run(folder).metrics()["test"]
+    test = Run(folder).metrics().test
     return f"test accuracy {100 * test['accuracy']:.2f} %" if "accuracy" in test else "done"
 
 

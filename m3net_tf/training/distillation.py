@@ -58,10 +58,10 @@ def load_teacher(
     if recipe.distillation.run is None:
         return Teacher()
     run = Run(Path(recipe.distillation.run))
-    trained_on, labels = run.metrics()["dataset"], list(dataset.info.labels)
-    if trained_on["labels"] != labels:
+    trained_on, labels = run.metrics().dataset, dataset.info.labels
+    if trained_on.labels != labels:
         raise ConfigError(
-            f"distillation.run {run.folder} has {len(trained_on['labels'])} classes that are not "
+            f"distillation.run {run.folder} has {len(trained_on.labels)} classes that are not "
             f"the {len(labels)} of {dataset.info.name}: name a run of the same classes"
         )
     require_same_held_out(run, dataset, "distillation.run")
@@ -72,9 +72,9 @@ def load_teacher(
         return Teacher(model=model)
 
     # The same clips at the rate and in the length that the teacher was trained for.
-    if trained_on["name"] != dataset.info.name:
+    if trained_on.name != dataset.info.name:
         raise ConfigError(
-            f"distillation.run {run.folder} was trained on {trained_on['name']} with another front "
+            f"distillation.run {run.folder} was trained on {trained_on.name} with another front "
             f"end: name a run of {dataset.info.name}, or take its front end"
         )
     options = teacher_recipe.dataset.options

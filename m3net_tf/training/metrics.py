@@ -8,7 +8,7 @@ import dataclasses
 import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -175,7 +175,25 @@ class MultiLabelEvaluation:
         }
 
 
-def summarise_folds(summaries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+class Spread(TypedDict):
+    """A figure over folds or seeds; the last three are None for a single run.
+
+    Attributes:
+        runs: how many.
+        mean: over the runs.
+        std: standard deviation of the sample.
+        low: lower end of the mean's 95 % interval.
+        high: its upper end.
+    """
+
+    runs: int
+    mean: float
+    std: float | None
+    low: float | None
+    high: float | None
+
+
+def summarise_folds(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Spread]:
     """Mean, spread and 95 % interval of each figure over folds or seeds.
 
     Args:
@@ -188,17 +206,17 @@ def summarise_folds(summaries: Sequence[Mapping[str, Any]]) -> dict[str, dict[st
     """
     from scipy import stats  # takes a second to import
 
-    result: dict[str, dict[str, Any]] = {}
+    result: dict[str, Spread] = {}
     for key in summaries[0] if summaries else ():
         values = [summary.get(key) for summary in summaries]
         if key.startswith("accuracy_95") or not all(isinstance(v, int | float) for v in values):
             continue
         figures, count = np.array(values, float), len(values)
         mean = float(figures.mean())
-        row: dict[str, Any] = {"runs": count, "mean": mean, "std": None, "low": None, "high": None}
+        row: Spread = {"runs": count, "mean": mean, "std": None, "low": None, "high": None}
         if count > 1:
             spread = float(figures.std(ddof=1))
             half = float(stats.t.ppf(0.975, count - 1)) * spread / math.sqrt(count)
-            row.update(std=spread, low=mean - half, high=mean + half)
+            row["std"], row["low"], row["high"] = spread, mean - half, mean + half
         result[key] = row
     return result

@@ -14,6 +14,7 @@ from m3net_tf.datasets import AudioDataset, dataset_info, load_dataset, protocol
 from m3net_tf.errors import ConfigError, DataError, ModelError
 from m3net_tf.models import design_sha256, model_names, presets_of
 from m3net_tf.training.recipe import Recipe, load_recipe
+from m3net_tf.training.run_metrics import RunMetrics
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import, and most readers of a run do without
     from m3net_tf.keras import keras
@@ -106,10 +107,15 @@ class Run:
             )
         return load_recipe(self.recipe_path)
 
-    def metrics(self) -> dict[str, Any]:
-        """The result as :func:`m3net_tf.training.train` wrote it."""
+    def metrics(self) -> RunMetrics:
+        """The result as :func:`m3net_tf.training.train` wrote it.
+
+        Raises:
+            ModelError: training has not finished, or ``metrics.json`` is damaged.
+            DataError: ``metrics.json`` is half-written.
+        """
         self._require_finished()
-        return read_json(self.metrics_path)
+        return RunMetrics.read(self.metrics_path)
 
     def data_folder(self, data_dir: Path | None) -> Path | None:
         """Folder of the data set: the given one, else that of the training; None: the cache's.
@@ -161,8 +167,8 @@ class Run:
             dataset: what :meth:`dataset` gave.
         """
         statement = protocol_statement(dataset)
-        trained = self.metrics()["dataset"].get("clip_list_sha256")
-        if trained is None or trained == dataset.clip_list_hash():
+        trained = self.metrics().dataset.clip_list_sha256
+        if not trained or trained == dataset.clip_list_hash():
             return statement
         return f"{statement}; CHANGED since the training, so some of these clips may be trained on"
 
@@ -213,11 +219,11 @@ def require_same_held_out(run: Run, dataset: AudioDataset, key: str) -> None:
         ConfigError: the run is of the same data set, split otherwise; ``key`` is what names it.
         ModelError: it is unfinished.
     """
-    trained_on, own = run.metrics()["dataset"], dataset.clip_list_hash()
+    trained_on, own = run.metrics().dataset, dataset.clip_list_hash()
     held_out = ("validation", "test")
-    differ = any(trained_on["clip_list_sha256"][name] != own[name] for name in held_out)
-    if trained_on["name"] == dataset.info.name and differ:
+    differ = any(trained_on.clip_list_sha256[name] != own[name] for name in held_out)
+    if trained_on.name == dataset.info.name and differ:
         raise ConfigError(
-            f"{key} {run.folder} held out other clips of {trained_on['name']}, so it may have been "
+            f"{key} {run.folder} held out other clips of {trained_on.name}, so it may have been "
             "trained on this recipe's: name a run of the same protocol, fold, seed and options"
         )

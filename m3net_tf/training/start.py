@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from m3net_tf.datasets import cut_statement, protocol_statement
 from m3net_tf.errors import ConfigError
@@ -13,6 +12,7 @@ from m3net_tf.progress import Log, silent
 from m3net_tf.training.checks import check_training
 from m3net_tf.training.recipe import Recipe, load_recipe
 from m3net_tf.training.run import Run, load_recipe_dataset
+from m3net_tf.training.run_metrics import RunMetrics
 
 
 @writes_into("folder", makes=True)
@@ -22,7 +22,7 @@ def train(
     data_dir: Path | None = None,
     log: Log = silent,
     devices: int = 1,
-) -> dict[str, Any]:
+) -> RunMetrics:
     """Train by a recipe, or resume where an earlier call stopped.
 
     Args:

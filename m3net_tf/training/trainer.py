@@ -34,6 +34,7 @@ from m3net_tf.training.losses import label_loss
 from m3net_tf.training.metrics import Evaluation
 from m3net_tf.training.recipe import Recipe, save_recipe
 from m3net_tf.training.run import Run, design_of
+from m3net_tf.training.run_metrics import RunMetrics
 from m3net_tf.training.sections import TrainingSection
 from m3net_tf.training.state import TrainingState, answer_of
 from m3net_tf.training.steps import Step, make_step
@@ -45,7 +46,7 @@ _LEARNT_CLIPS = 32
 
 def run_training(
     recipe: Recipe, run: Run, dataset: AudioDataset, data_dir: Path | None, log: Log
-) -> dict[str, Any]:
+) -> RunMetrics:
     """Train from the start or the saved state, and write all of the run; see :func:`.start.train`.
 
     Args:
@@ -101,7 +102,7 @@ def run_training(
     plot_curves(state.history, run.folder / "curves.png")
     write_json(run.metrics_path, metrics)  # last: its presence says that the run is finished
     run.state_path.unlink(missing_ok=True)
-    return metrics
+    return run.metrics()
 
 
 def _run_epochs(

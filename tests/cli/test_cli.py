@@ -218,7 +218,7 @@ def test_dataset_option_replaces_the_recipes_data_set(monkeypatch, capsys, tmp_p
         "m3net_tf.training.train", lambda plan, *_: plans.append(plan) or {"test": {}}
     )
     path = tmp_path / "words.yaml"
-    with pytest.raises(KeyError):  # the stand-in's metrics are empty
+    with pytest.raises(AttributeError):  # the stand-in's metrics are empty
         run(monkeypatch, capsys, "train", path, "--dataset", "us8k", "--run", tmp_path / "run")
     assert plans[0].dataset.name == "us8k" and plans[0].model.name == "m3net"
 

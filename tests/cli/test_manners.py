@@ -182,9 +182,9 @@ def test_data_commands_in_json(run, tmp_path):
     assert stats["classes"]["siren"] == {"train": 160, "validation": 40, "test": 40}
 
 
-def test_export_in_json(run, monkeypatch, tmp_path):
+def test_export_in_json(run, monkeypatch, tmp_path, make_manifest):
     """One JSON value on standard output; the progress is beside it."""
-    manifest = {"model": {"bytes": 5}, "arena": {"bytes": 6}, "operators": ["ADD"], "labels": ["a"]}
+    manifest = make_manifest()
     bundle = SimpleNamespace(folder=tmp_path / "export", manifest=manifest)
 
     def export_run(_run, _data_dir, log):
@@ -201,7 +201,9 @@ def test_export_in_json(run, monkeypatch, tmp_path):
     assert (status, error) == (0, "quantising\n")
     facts = json.loads(output)
     assert facts.pop("folder") == str(tmp_path / "export")
-    assert facts == {**manifest, "certificate": {"scope": "host only"}, "layouts": []}
+    values = manifest.to_dict()
+    named = {key: values[key] for key in ("model", "arena", "operators", "labels")}
+    assert facts == {**named, "certificate": {"scope": "host only"}, "layouts": []}
 
 
 @pytest.mark.parametrize(

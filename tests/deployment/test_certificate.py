@@ -20,7 +20,6 @@ from m3net_tf.export.certificate import (
     valid_certificate,
     write_certificate,
 )
-from m3net_tf.frontend import FrontendConfig
 from m3net_tf.training import Run
 
 BOARD = "mps2_an386"
@@ -34,14 +33,9 @@ def fixed_commit(monkeypatch):
 
 
 @pytest.fixture
-def bundle(tmp_path) -> Bundle:
+def bundle(tmp_path, make_manifest) -> Bundle:
     """What a certificate reads of an export."""
-    manifest = {
-        "arena": {"bytes": 1024, "source": "the tests"},
-        "frontend": FrontendConfig().to_dict(),
-        "model": {"name": "m3net-mcu", "sha256": "ab" * 32},
-    }
-    return Bundle(tmp_path, manifest)
+    return Bundle(tmp_path, make_manifest())
 
 
 @pytest.fixture
@@ -211,7 +205,8 @@ def test_it_is_valid_for_its_own_network_and_firmware_alone(bundle, expected, an
     assert valid_certificate(bundle, BOARD, "ef" * 32) is None
     assert valid_certificate(bundle, "mps2_an500", "cd" * 32) is None
     for part, change in (("model", {"sha256": "00"}), ("frontend", {"log_floor": 1e-5})):
-        manifest = {**bundle.manifest, part: {**bundle.manifest[part], **change}}
+        changed = dataclasses.replace(getattr(bundle.manifest, part), **change)
+        manifest = dataclasses.replace(bundle.manifest, **{part: changed})
         assert valid_certificate(Bundle(bundle.folder, manifest), BOARD, "cd" * 32) is None
     (bundle.folder / "certificate.json").write_text("{")
     assert valid_certificate(bundle, BOARD, "cd" * 32) is None
@@ -246,7 +241,7 @@ def test_an_export_is_certified_on_the_emulated_board(exported, monkeypatch, tmp
     assert found["features"]["values"] == 10 * 40 * 49
     assert found["board"]["cost"]["arena_used_bytes"] <= found["arena"]["bytes"]
     assert found["arena"]["source"] == f"TFLite Micro on {BOARD}"
-    assert found["board"]["cost"]["flash_bytes"] > exported.manifest["model"]["bytes"]
+    assert found["board"]["cost"]["flash_bytes"] > exported.manifest.model.bytes
     # It is not measured again for the same firmware.
     monkeypatch.setattr(certification, "run_job", None)
     assert certification.certify_export(exported, BOARD, tmp_path) == found

@@ -94,8 +94,8 @@ def test_summary_file_has_the_promised_keys(run, summary):
 
 def test_arena_is_proven_and_one_step_less_is_refused(run, summary, tmp_path):
     bundle = Bundle.load(run.folder / "export")
-    assert bundle.manifest["arena"]["source"] == f"TFLite Micro on {BOARD}"
-    proven = bundle.manifest["arena"]["bytes"]
+    assert bundle.manifest.arena.source == f"TFLite Micro on {BOARD}"
+    proven = bundle.manifest.arena.bytes
     assert f"#define M3NET_MODEL_ARENA_BYTES {proven}\n" in (bundle.folder / "model.h").read_text()
     image = build_firmware(bundle.folder, BOARD, tmp_path / "build", proven - 256)
     clip = np.zeros((1, 40 * 49), np.int8)

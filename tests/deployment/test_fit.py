@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an export takes of boards: figures from the emulated core and from the board's own link."""
 
+import dataclasses
 import io
 import json
 import shutil
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from m3net_tf import cli
 from m3net_tf.deployment import cost, fit
+from m3net_tf.deployment.fit_result import Room
 from m3net_tf.deployment.fit_text import fit_report
 from m3net_tf.deployment.size_limits import largest_preset
 from m3net_tf.device.session import firmware_of
@@ -88,7 +90,7 @@ def boards(run, monkeypatch, tmp_path):
     for builder, runner in ((fit, cost), (starting, starting)):
         monkeypatch.setattr(builder, "build_firmware", build)
         monkeypatch.setattr(runner, "run_job", run_job)
-    figures["exported"] = Bundle.load(run / "export").manifest["arena"]["bytes"]
+    figures["exported"] = Bundle.load(run / "export").manifest.arena.bytes
     yield figures
     shutil.rmtree(run / "firmware", ignore_errors=True)
 
@@ -101,6 +103,25 @@ def shown(result, width=80):
     console = Console(width=width, file=io.StringIO())
     console.print(fit_report(result))
     return console.file.getvalue()
+
+
+def rows(result):
+    """The boards as JSON has them."""
+    return result.to_dict()["boards"]
+
+
+def changed(result, **changes):
+    """A result with other figures; each change is a function of a board's figures."""
+    boards = [
+        dataclasses.replace(
+            row,
+            figures=dataclasses.replace(
+                row.figures, **{key: change(row.figures) for key, change in changes.items()}
+            ),
+        )
+        for row in result.boards
+    ]
+    return dataclasses.replace(result, boards=tuple(boards))
 
 
 def test_the_facts_of_a_board_are_those_of_its_files():
@@ -123,9 +144,9 @@ def test_the_queue_of_live_detection_is_the_firmwares():
 
 def test_a_board_is_told_with_the_costs_of_its_core(run, boards):
     result = fit.run_fit(run, [OTHER])
-    assert json.loads((run / "fit.json").read_text()) == result
-    assert result["sound"] == {"frames_per_s": 50.0, "runs_per_s": 10.0}
-    (row,) = result["boards"]
+    assert json.loads((run / "fit.json").read_text()) == result.to_dict()
+    assert result.to_dict()["sound"] == {"frames_per_s": 50.0, "runs_per_s": 10.0}
+    (row,) = rows(result)
     assert row["measured_on"] == EMULATED
     needed = row["cost"]
     assert (needed["arena_bytes"], needed["flash_bytes"]) == (boards["exported"], 181_000)
@@ -142,7 +163,7 @@ def test_a_board_is_told_with_the_costs_of_its_core(run, boards):
 
 def test_ram_is_all_that_the_linked_firmware_takes(run, boards):
     """With the DMA's buffers, which lie in a memory of their own on this board."""
-    (row,) = fit.run_fit(run, ["nucleo_h753zi"])["boards"]
+    (row,) = rows(fit.run_fit(run, ["nucleo_h753zi"]))
     assert (row["cost"]["ram_bytes"], row["ram_bytes"]) == (RAM_BYTES, 352 << 10)
     left = (320 << 10) - (RAM_BYTES - SECTIONS[".dma"])
     assert row["room"]["arena_bytes"] == left + boards["exported"]
@@ -165,7 +186,7 @@ def test_a_core_that_wants_more_arena_gets_the_least_that_it_starts_with(run, bo
     tried = [size for board, _, size in boards["built"]]
     least = 20_000  # what is used, up to the next 16
     assert tried == [None, boards["exported"] + starting.ARENA_SLACK_BYTES, least, least]
-    assert [row["cost"]["arena_bytes"] for row in result["boards"]] == [least, least]
+    assert [row["cost"]["arena_bytes"] for row in rows(result)] == [least, least]
     boards["built"].clear()
     firmware_of(run, print)(EMULATED)  # it was noted
     assert boards["built"] == [(EMULATED, run / "firmware" / EMULATED, least)]
@@ -193,7 +214,7 @@ def test_a_reason_for_all_boards_is_asked_and_told_once(run, boards, monkeypatch
     monkeypatch.setattr(fit, "_estimate", lambda *_: 12_345)
     result = fit.run_fit(run)
     assert len(asked) == 1
-    assert [row["missing"] for row in result["boards"]] == [reason] * len(list_boards())
+    assert [row["missing"] for row in rows(result)] == [reason] * len(list_boards())
     text = text_of(result)
     assert text.count(reason) == 1 and f"no board is measured: {reason}" in text
     assert "~12,345" in text and "instructions/s" not in text
@@ -206,7 +227,7 @@ def test_sources_of_a_chip_that_are_missing_stop_no_other_board(run, boards, mon
         "why_sources_unavailable",
         lambda sources: unreachable if sources[-1].name == "nrfx" else None,
     )
-    first, second = fit.run_fit(run, [OTHER, EMULATED])["boards"]
+    first, second = rows(fit.run_fit(run, [OTHER, EMULATED]))
     assert first["missing"] == unreachable and second["fits"]
 
 
@@ -214,9 +235,8 @@ def test_the_report_keeps_to_80_columns(run, boards):
     """All boards with long figures: nothing is cut, in a terminal and in a pipe."""
     boards["model"] = 60_000_000
     result = fit.run_fit(run)
-    for row in result["boards"]:
-        sizes = {"arena_bytes": 226_544, "ram_bytes": 226_544, "flash_bytes": 1_565_016}
-        row["cost"] |= sizes
+    sizes = {"arena_bytes": 226_544, "ram_bytes": 226_544, "flash_bytes": 1_565_016}
+    result = changed(result, cost=lambda figures: dataclasses.replace(figures.cost, **sizes))
     lines = shown(result).splitlines()
     assert max(map(len, lines)) <= 80
     line = next(line for line in lines if line.startswith("stm32f4_discovery"))
@@ -230,46 +250,50 @@ def test_the_report_keeps_to_80_columns(run, boards):
 def test_a_preset_that_fits_is_not_denied(run, boards):
     """The limits are bounds of four networks: a board below them may still hold this one."""
     boards["overflow"] = ""
-    room = {"arena_bytes": 63_984, "network_bytes": 800_000}
+    room = Room(arena_bytes=63_984, network_bytes=800_000)
     bundle = Bundle.load(run / "export")
-    assert bundle.manifest["model"]["name"] == "m3net-mcu"
+    assert bundle.manifest.model.name == "m3net-mcu"
     assert fit._preset(bundle, room, fits=True) is None
-    bundle.manifest["model"]["name"] = "m3net-s"
+    model = dataclasses.replace(bundle.manifest.model, name="m3net-s")
+    bundle.manifest = dataclasses.replace(bundle.manifest, model=model)
     assert fit._preset(bundle, room, fits=True) == "s"
     assert fit._preset(bundle, room, fits=False) is None
-    row = fit.run_fit(run, [OTHER])["boards"][0]
-    row |= {"preset": None, "real_time": True}
-    text = text_of({**fit.run_fit(run, [OTHER]), "boards": [row]})
+    result = changed(
+        fit.run_fit(run, [OTHER]),
+        preset=lambda figures: None,
+        pace=lambda figures: dataclasses.replace(figures.pace, real_time=True),
+    )
+    text = text_of(result)
     assert "none" not in text and "< s" in text
     assert "limits of arena and network (s 65,536 + 200,000" in text
 
 
 def test_real_time_is_half_of_the_clock(run, boards):
     boards["model"] = 3_000_000
-    assert fit.run_fit(run, [OTHER])["boards"][0]["real_time"]
+    assert rows(fit.run_fit(run, [OTHER]))[0]["real_time"]
     boards["model"] += 1
     result = fit.run_fit(run, [OTHER])
-    assert not result["boards"][0]["real_time"]
+    assert not rows(result)[0]["real_time"]
     assert "no; with run_columns 6" in text_of(result)
 
 
 def test_a_run_longer_than_the_queue_is_never_real_time(run, boards):
     boards["model"] = 64_000_000 * 3 // 20  # half of 15 hops of 20 ms
-    assert fit.run_fit(run, [OTHER])["boards"][0]["least_run_columns"] == 16
+    assert rows(fit.run_fit(run, [OTHER]))[0]["least_run_columns"] == 16
     boards["model"] += 1
-    assert fit.run_fit(run, [OTHER])["boards"][0]["least_run_columns"] is None
+    assert rows(fit.run_fit(run, [OTHER]))[0]["least_run_columns"] is None
 
 
 def test_a_front_end_that_takes_all_leaves_nothing(run, boards):
     boards["frame"] = 640_000
-    row = fit.run_fit(run, [OTHER])["boards"][0]
+    row = rows(fit.run_fit(run, [OTHER]))[0]
     assert not row["real_time"] and row["least_run_columns"] is None
 
 
 def test_a_board_without_room_is_told_by_how_much(run, boards):
     boards["overflow"] = "ld: region `RAM' overflowed by 1234 bytes"
     result = fit.run_fit(run, [OTHER])
-    (row,) = result["boards"]
+    (row,) = rows(result)
     assert not row["fits"] and row["cost"]["sections"] == {}
     assert row["cost"]["ram_bytes"] == (192 << 10) + 1234 and row["preset"] is None
     assert row["cost"]["flash_bytes"] == 181_000
@@ -286,7 +310,7 @@ def test_other_failures_of_a_build_end_it(run, boards):
 def test_without_tools_the_arena_is_estimated(run, monkeypatch):
     monkeypatch.setattr(fit, "why_no_emulation", lambda board: "install the tools")
     result = fit.run_fit(run, [OTHER, "mps3_an547"])
-    first, second = result["boards"]
+    first, second = rows(result)
     assert first["missing"] == "install the tools"
     assert first["cost"] is first["preset"] is first["real_time"] is None
     assert 0 < first["arena_estimate_bytes"] < second["arena_estimate_bytes"]
@@ -330,9 +354,9 @@ def test_the_command_prints_json(run, boards, monkeypatch, capsys):
 def test_the_estimate_is_right_within_2_percent(run):
     if reason := why_no_emulation(EMULATED):
         pytest.skip(reason)
-    before = Bundle.load(run / "export").manifest["arena"]
-    (row,) = fit.run_fit(run, [EMULATED])["boards"]
-    assert Bundle.load(run / "export").manifest["arena"] == before
+    before = Bundle.load(run / "export").manifest.arena
+    (row,) = rows(fit.run_fit(run, [EMULATED]))
+    assert Bundle.load(run / "export").manifest.arena == before
     measured = row["cost"]
     assert measured["arena_used_bytes"] == pytest.approx(row["arena_estimate_bytes"], rel=0.02)
     assert measured["arena_used_bytes"] <= measured["arena_bytes"]

@@ -32,7 +32,7 @@ class DesktopBoard:
 
     def __init__(self, bundle: Bundle) -> None:
         self._tflite = bundle.tflite
-        self._sha256 = bundle.manifest["model"]["sha256"]
+        self._sha256 = bundle.manifest.model.sha256
         self.runs = 0
         self.runs_left = 10_000
 

@@ -50,7 +50,7 @@ def copy(exported, tmp_path) -> Run:
 def test_clip_accuracy_is_that_of_the_training(exported):
     run = Run(exported)
     result = clips.evaluate_clips(run)
-    assert result["float"]["accuracy"] == run.metrics()["test"]["accuracy"]
+    assert result["float"]["accuracy"] == run.metrics().test["accuracy"]
     low, high = result["int8_desktop"]["accuracy_95"]
     assert low <= result["int8_desktop"]["accuracy"] <= high
     assert result["clips"] == 10 and result["split"] == "test"
@@ -68,7 +68,7 @@ def test_clip_accuracy_without_an_export(tiny_run):
 def test_result_names_what_it_was_measured_on(tuned):
     run, result = tuned
     assert json.loads((run.folder / "streaming.json").read_text()) == json.loads(json.dumps(result))
-    assert result["model_sha256"] == Bundle.load(run.folder / "export").manifest["model"]["sha256"]
+    assert result["model_sha256"] == Bundle.load(run.folder / "export").manifest.model.sha256
     assert result["target_false_accepts_per_hour"] == 300.0
     assert result["split"] == "test" and result["hours"] == pytest.approx(1 / 60)
     assert result["scenes"]["seed"] == 1

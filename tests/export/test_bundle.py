@@ -16,6 +16,7 @@ from m3net_tf import artifacts
 from m3net_tf.errors import ConfigError, DataError, ModelError
 from m3net_tf.export import Bundle, bundle, export_run
 from m3net_tf.export.carray import CModel
+from m3net_tf.export.manifest import Arena
 from m3net_tf.export.operators import operators_of
 from m3net_tf.frontend import features_int8
 from m3net_tf.quantization.ptq import choose_calibration
@@ -103,7 +104,7 @@ def test_no_date_and_no_path_of_this_machine(exported, tiny_run):
 
 
 def test_manifest(exported, tiny_run, fixed_commit):
-    manifest = exported.manifest
+    manifest = exported.manifest.to_dict()
     assert manifest.items() >= fixed_commit.items()
     assert manifest == json.loads((exported.folder / "manifest.json").read_text())
     assert manifest["model"]["name"] == "m3net-mcu"
@@ -126,7 +127,7 @@ def test_calibration_is_recorded(exported, tiny_run):
     run = Run(tiny_run)
     train_set = compute_features(run.dataset(None), "train", run.recipe().frontend)
     chosen = choose_calibration(train_set.labels, 20, 0)
-    recorded = exported.manifest["calibration"]
+    recorded = exported.manifest.to_dict()["calibration"]
     assert recorded["clips"] == [train_set.clips[i].clip_id for i in chosen]
     digest = hashlib.sha256(train_set.clean[chosen].tobytes()).hexdigest()
     assert recorded["features_sha256"] == digest
@@ -157,7 +158,7 @@ def test_vectors_are_held_out_clips_with_what_each_link_makes_of_them(exported, 
 def test_header_says_what_the_manifest_says(exported):
     header = (exported.folder / "model.h").read_text()
     known = dict(re.findall(r"#define M3NET_MODEL_(\w+) (.+)", header))
-    model = exported.manifest["model"]
+    model = exported.manifest.to_dict()["model"]
     assert known["NAME"] == '"m3net-mcu"'
     assert known["SHA256"] == f'"{model["sha256"]}"'
     assert int(known["SIZE_BYTES"]) == model["bytes"]
@@ -167,10 +168,10 @@ def test_header_says_what_the_manifest_says(exported):
     assert known["OUTPUT_SCALE"] == "0.00390625f"
     assert int(known["OUTPUT_ZERO_POINT"]) == -128
     assert int(known["CLASS_COUNT"]) == 10
-    assert int(known["ARENA_BYTES"]) == exported.manifest["arena"]["bytes"]
-    assert int(known["OPERATOR_COUNT"]) == len(exported.manifest["operators"])
+    assert int(known["ARENA_BYTES"]) == exported.manifest.arena.bytes
+    assert int(known["OPERATOR_COUNT"]) == len(exported.manifest.operators)
     methods = re.search(r"M3NET_MODEL_OPERATORS\(ADD\) (.+)", header)[1]
-    assert methods.count("ADD(") == len(exported.manifest["operators"])
+    assert methods.count("ADD(") == len(exported.manifest.operators)
     for method in ("Conv2D", "DepthwiseConv2D", "ReverseV2"):
         assert f"ADD({method})" in methods
 
@@ -228,7 +229,7 @@ def test_an_export_is_not_repeated(exported, tiny_run, monkeypatch):
 def test_a_measured_arena_is_kept(copy, tiny_run):
     Bundle.load(copy).set_arena(12_345, "mps2_an386")
     manifest = Bundle.load(copy).manifest
-    assert manifest["arena"] == {"bytes": 12_345, "source": "mps2_an386"}
+    assert manifest.arena == Arena(12_345, "mps2_an386")
     header = (copy / "model.h").read_text()
     assert "#define M3NET_MODEL_ARENA_BYTES 12345\n" in header
     assert "mps2_an386" in header
@@ -257,6 +258,13 @@ def empty_manifest(folder: Path) -> None:
     (folder / "manifest.json").write_text("{}")
 
 
+def write_text_for_bytes(folder: Path) -> None:
+    path = folder / "manifest.json"
+    values = json.loads(path.read_text())
+    values["model"]["bytes"] = "many"
+    path.write_text(json.dumps(values))
+
+
 def swap_model(folder: Path) -> None:
     (folder / "model.tflite").write_bytes(b"another network")
 
@@ -275,7 +283,12 @@ def lose(name: str):
         (
             empty_manifest,
             ModelError,
-            r"manifest\.json is not the manifest of an export: export again",
+            r"manifest\.json is not the manifest of an export \(key 'arena'",
+        ),
+        (
+            write_text_for_bytes,
+            ModelError,
+            r"manifest\.json .*manifest\.model\.bytes is 'many': give",
         ),
         (swap_model, ModelError, r"model\.tflite is not the network of manifest\.json"),
         (lose("model.tflite"), ModelError, r"copy lacks model\.tflite: export again"),
@@ -339,4 +352,4 @@ def test_without_tflm_the_arena_is_a_guess(tiny_run, tmp_path, quantized, monkey
     lines: list[str] = []
     guessed = export_run(Run(tiny_run), None, tmp_path / "export", lines.append)
     assert "the wheel is missing" in lines
-    assert guessed.manifest["arena"]["source"].startswith("guess")
+    assert guessed.manifest.arena.source.startswith("guess")

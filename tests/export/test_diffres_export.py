@@ -54,7 +54,7 @@ def exported(diffres_run, tmp_path_factory) -> Bundle:
 
 
 def test_it_holds_both_networks_and_the_warp(exported):
-    manifest = exported.manifest
+    manifest = exported.manifest.to_dict()
     names = {path.name for path in exported.folder.iterdir()}
     assert {"model.tflite", "importance.tflite", "warp_config.h", "warp_tables.c"} < names
     network = exported.network

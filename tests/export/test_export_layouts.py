@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from m3net_tf import __version__, cli
 from m3net_tf.errors import ConfigError
 from m3net_tf.export import Bundle
 from m3net_tf.export.carray import CModel
+from m3net_tf.export.manifest import DatasetFacts, Manifest
 from m3net_tf.export.warp_tables import write_warp_tables
 from m3net_tf.firmware.layouts import LAYOUTS, library_name, write_layout
 from m3net_tf.frontend import FrontendConfig, frontend_preset, write_c_tables
@@ -33,7 +36,9 @@ WARP = WarpConfig(40, 49, 24, -14.0, 5.0)
 NEED_TFLM = {"inference"}
 
 
-def make_bundle(folder: Path, warp: WarpConfig | None = None) -> Bundle:
+def make_bundle(
+    folder: Path, make_manifest: Callable[..., Manifest], warp: WarpConfig | None = None
+) -> Bundle:
     """What the layouts read of an export; the network is none."""
     folder.mkdir()
     frontend = FrontendConfig()
@@ -52,24 +57,22 @@ def make_bundle(folder: Path, warp: WarpConfig | None = None) -> Bundle:
     ).write(folder)
     write_c_tables(frontend, folder, frames=49)
     write_c_header(DetectorConfig.default(frontend, 49, LABELS), folder)
-    manifest = {
-        "arena": {"bytes": 1024, "source": "the tests"},
-        "dataset": {"name": "speech_commands"},
-        "frontend": frontend.to_dict(),
-        "labels": list(LABELS),
-        "licence": "Apache-2.0; trained on clips (CC-BY-4.0)",
-        "model": {"name": "m3net-mcu"},
-        "operators": ["CONV_2D", "SOFTMAX"],
-    }
     if warp:
         write_warp_tables(warp, folder)
-        manifest["warp"] = warp.to_dict()
+    manifest = make_manifest(
+        dataset=DatasetFacts("speech_commands", "official", None),
+        frontend=frontend,
+        labels=tuple(LABELS),
+        licence="Apache-2.0; trained on clips (CC-BY-4.0)",
+        operators=("CONV_2D", "SOFTMAX"),
+        warp=warp,
+    )
     return Bundle(folder, manifest)
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory) -> Bundle:
-    return make_bundle(tmp_path_factory.mktemp("layouts") / "export")
+def bundle(tmp_path_factory, make_manifest) -> Bundle:
+    return make_bundle(tmp_path_factory.mktemp("layouts") / "export", make_manifest)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -95,8 +98,8 @@ def compile_all(folder: Path, flags: tuple[str, ...] = ()) -> set[str]:
 @pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc: apt install gcc")
 @pytest.mark.parametrize("warp", [None, WARP], ids=["one network", "diffres"])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_sources_compile_without_third_parties(layout, warp, tmp_path):
-    bundle = make_bundle(tmp_path / "export", warp)
+def test_the_sources_compile_without_third_parties(layout, warp, tmp_path, make_manifest):
+    bundle = make_bundle(tmp_path / "export", make_manifest, warp)
     write_layout(bundle, layout, tmp_path / "layouts")
     done = compile_all(tmp_path / "layouts" / layout)
     assert {"frontend.c", "recognizer.c", "detector.c", "frontend_tables.c", "m3net_port.c"} < done
@@ -124,8 +127,8 @@ def test_the_same_export_gives_the_same_bytes(bundle, layout, tmp_path):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_it_has_all_that_the_export_has_in_c(layout, tmp_path):
-    bundle = make_bundle(tmp_path / "export", WARP)
+def test_it_has_all_that_the_export_has_in_c(layout, tmp_path, make_manifest):
+    bundle = make_bundle(tmp_path / "export", make_manifest, WARP)
     write_layout(bundle, layout, tmp_path)
     found = {path.name: path for path in (tmp_path / layout / NAME).rglob("*") if path.is_file()}
     for path in bundle.folder.iterdir():
@@ -237,7 +240,7 @@ def test_a_network_on_samples_brings_their_arithmetic(bundle, tmp_path):
     folder = shutil.copytree(bundle.folder, tmp_path / "export")
     write_c_tables(raw, folder, frames=40 * 49)
     write_c_header(DetectorConfig.default(raw, 7, LABELS), folder)
-    export = Bundle(folder, {**bundle.manifest, "frontend": raw.to_dict()})
+    export = Bundle(folder, dataclasses.replace(bundle.manifest, frontend=raw))
     write_layout(export, "zephyr", tmp_path / "layouts")
     names = {path.name for path in (tmp_path / "layouts").rglob("*.h")}
     assert "frontend_waveform.h" in names
@@ -272,6 +275,7 @@ def test_the_command_refuses_a_layout_before_it_works(tmp_path, monkeypatch, cap
 
 
 def test_any_name_becomes_one_that_tools_take(bundle):
-    manifest = {**bundle.manifest, "dataset": {"name": "my söunds: 2 " + "x" * 80}}
+    dataset = DatasetFacts("my söunds: 2 " + "x" * 80, "grouped", None)
+    manifest = dataclasses.replace(bundle.manifest, dataset=dataset)
     name = library_name(Bundle(bundle.folder, manifest))
     assert re.fullmatch(r"[A-Za-z0-9_]{1,50}", name)

@@ -16,6 +16,7 @@ from m3net_tf import cli
 from m3net_tf.emulation import starting
 from m3net_tf.errors import FirmwareError
 from m3net_tf.export import Bundle
+from m3net_tf.export.manifest import Arena
 from m3net_tf.firmware import flash
 from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.summary import image_files, memory_bytes, summary_lines
@@ -95,13 +96,10 @@ def test_choices_reach_the_build(
 
 @pytest.mark.parametrize("options", [[], ["--define", "A=b"]])
 def test_an_emulated_board_gets_an_arena_that_the_network_starts_with(
-    monkeypatch, tmp_path: Path, options: list[str]
+    monkeypatch, tmp_path: Path, options: list[str], make_manifest
 ):
     """The export's was proven on another board; this one's kernels need more."""
-    manifest = {
-        "arena": {"bytes": 20_000, "source": "TFLite Micro on mps2_an386"},
-        "model": {"sha256": "0" * 64, "input_shape": [2, 2, 1]},
-    }
+    manifest = make_manifest(arena=Arena(20_000, "TFLite Micro on mps2_an386"))
     least_bytes = 24_000
     builds: list[tuple[int | None, list[str]]] = []
 

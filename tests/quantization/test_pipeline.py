@@ -10,6 +10,7 @@ from m3net_tf.artifacts import read_json, sha256_of
 from m3net_tf.cli import training
 from m3net_tf.errors import ConfigError, M3NetError, ModelError
 from m3net_tf.export import export_run
+from m3net_tf.export.manifest import Quantization
 from m3net_tf.markdown import markdown_table
 from m3net_tf.models import build_model
 from m3net_tf.quantization import comparison, pipeline, repair
@@ -66,15 +67,15 @@ def test_export_takes_it_and_notices_another(copy):
     chosen = chosen_network(copy)
     bundle = export_run(copy, None)
     assert bundle.network == chosen.network
-    assert bundle.manifest["quantization"] == {"method": "ptq+equalize+bias", "chosen": True}
-    assert bundle.manifest["calibration"] == chosen.report["calibration"]
+    assert bundle.manifest.quantization == Quantization("ptq+equalize+bias", chosen=True)
+    assert bundle.manifest.to_dict()["calibration"] == chosen.report["calibration"]
     lines = []
     export_run(copy, None, log=lines.append)
     assert lines == [f"{bundle.folder} is already exported"]
     shutil.rmtree(copy.folder / "quantized")
     assert chosen_network(copy) is None
     plain = export_run(copy, None)
-    assert plain.manifest["quantization"] == {"method": "ptq", "chosen": False}
+    assert plain.manifest.quantization == Quantization("ptq", chosen=False)
     assert plain.tflite != chosen.network.tflite
 
 

@@ -9,6 +9,7 @@ import pytest
 from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.errors import ModelError
 from m3net_tf.export import export_run
+from m3net_tf.export.manifest import Quantization
 from m3net_tf.keras import keras
 from m3net_tf.models import build_model
 from m3net_tf.quantization import diffres
@@ -161,7 +162,7 @@ def test_export_takes_both_parts(run, tmp_path):
     assert len(chosen.network.parts) == 2 and chosen.network.warp.frames_out == 24
     bundle = export_run(run, None, tmp_path / "export")
     assert bundle.network == chosen.network
-    assert bundle.manifest["quantization"] == {"method": METHOD, "chosen": True}
+    assert bundle.manifest.quantization == Quantization(METHOD, chosen=True)
     lines: list[str] = []
     export_run(run, None, tmp_path / "export", log=lines.append)
     assert lines == [f"{bundle.folder} is already exported"]

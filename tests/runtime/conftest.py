@@ -72,7 +72,7 @@ def with_metadata(exported: Bundle) -> Callable[[Path, Callable[[dict], None]], 
     """Write the exported file with changed metadata."""
 
     def write(path: Path, change: Callable[[dict], None]) -> Path:
-        manifest = json.loads(json.dumps(exported.manifest))
+        manifest = exported.manifest.to_dict()
         change(manifest)
         path.write_bytes(attach_metadata(exported.tflite, manifest))
         return path

@@ -52,7 +52,7 @@ pytestmark = pytest.mark.usefixtures("private_cache")
 
 def test_the_file_says_what_the_manifest_says(exported):
     network, metadata = read_metadata(exported.folder / "model.tflite")
-    manifest = exported.manifest
+    manifest = exported.manifest.to_dict()
     assert network == exported.tflite
     assert metadata.name == manifest["model"]["name"]
     assert metadata.labels == exported.labels
@@ -90,7 +90,7 @@ def test_the_c_array_is_without_it(exported):
 
 def test_attaching_again_changes_nothing(exported):
     file = (exported.folder / "model.tflite").read_bytes()
-    assert attach_metadata(network_of(file), exported.manifest) == file
+    assert attach_metadata(network_of(file), exported.manifest.to_dict()) == file
 
 
 def test_settings_of_the_detector_go_into_the_file(exported, tiny_run, tmp_path):
@@ -134,7 +134,7 @@ def test_bad_files(exported, tmp_path):
     with pytest.raises(ModelError, match="metadata of format 99, this release reads 1"):
         Classifier(path)
     no_network = b"\0\0\0\0TFL3 no network"
-    manifest = json.loads(json.dumps(exported.manifest))
+    manifest = exported.manifest.to_dict()
     manifest["model"]["sha256"] = sha256_of(no_network)
     path.write_bytes(attach_metadata(no_network, manifest))
     with pytest.raises(ModelError, match=r"the \.tflite file cannot be run"):

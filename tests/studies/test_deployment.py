@@ -18,6 +18,7 @@ from m3net_tf import cli
 from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.deployment.cost import BoardCost
 from m3net_tf.errors import ConfigError, DataError, FirmwareError, ModelError
+from m3net_tf.export.manifest import Quantization
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.studies import deployment_cells, table_runs
 from m3net_tf.studies.deployment import make_deployment
@@ -40,6 +41,7 @@ reference: {Network: Known}
 scales: {tiny: {}}
 """
 CLIPS = 10
+DATASET = {"name": "synth", "labels": ["a", "b"]}
 
 
 class World:
@@ -73,7 +75,7 @@ class World:
         return types.SimpleNamespace(
             name=name,
             network=Int8Network(name.encode().ljust(self.costs[name][2])),
-            manifest={"quantization": {"method": "ptq"}},
+            manifest=types.SimpleNamespace(quantization=Quantization("ptq", chosen=False)),
             frontend=recipe.frontend,
             run_reference=run_reference,
         )
@@ -146,7 +148,7 @@ def grid(tmp_path):
             recipes.save_recipe(training.recipe, run.recipe_path)
             run.model_path.write_bytes(b"")
             shares = {"validation": {"accuracy": 0.95}, "test": {"accuracy": 0.9}}
-            metrics = {"parameters": 100, "macs": 1000, **shares}
+            metrics = {"parameters": 100, "macs": 1000, "dataset": DATASET, **shares}
             write_json(run.metrics_path, {"recipe": training.recipe.to_dict(), **metrics})
     return path
 
@@ -413,7 +415,7 @@ def test_a_real_export(tiny_run, tiny_recipe, private_cache, tmp_path, monkeypat
         deployment_cells,
         "certify_export",
         lambda bundle, *_: stand_in.certify_export(
-            types.SimpleNamespace(name=bundle.manifest["model"]["name"].partition("-")[0]),
+            types.SimpleNamespace(name=bundle.manifest.model.name.partition("-")[0]),
             BOARD,
             tmp_path / "firmware" / BOARD,
             print,
@@ -437,7 +439,7 @@ def test_a_real_export(tiny_run, tiny_recipe, private_cache, tmp_path, monkeypat
     (cell,) = report["cells"]
     (run,) = cell["runs"]
     assert run["run"] == "anywhere" and run["exported_by"] == "ptq"
-    assert run["float"] == pytest.approx(100 * Run(tiny_run).metrics()["test"]["accuracy"])
+    assert run["float"] == pytest.approx(100 * Run(tiny_run).metrics().test["accuracy"])
     assert run["int8"] == pytest.approx(100 * run["methods"]["ptq"]["accuracy"])
     assert run["clips"] == len(Run(tiny_run).dataset(None).split("test"))
     kept = json.loads((tmp_path / "runs/anywhere" / deployment_cells.KEPT).read_text())

@@ -75,7 +75,12 @@ class Trainer:
                 "best_epoch": 1,
                 "training_s": 2.0,
                 "git_commit": "abc",
-                "dataset": {"name": "synth", "protocol": "generated-split", "leaking": True},
+                "dataset": {
+                    "name": "synth",
+                    "labels": ["a", "b"],
+                    "protocol": "generated-split",
+                    "leaking": True,
+                },
                 "test": test,
                 "validation": {"accuracy": accuracy + 0.01},
             },

@@ -28,7 +28,7 @@ for name in ("groups", "batches"):
     recipe = load_recipe(folder / f"{name}.yaml")
     for devices in (1, 2):
         run = folder / f"{name}{devices}"
-        found[f"{name}{devices}"] = train(recipe, run, devices=devices)["devices"]
+        found[f"{name}{devices}"] = train(recipe, run, devices=devices).values["devices"]
 print(json.dumps(found))
 """
 

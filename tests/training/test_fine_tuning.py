@@ -23,7 +23,7 @@ def test_fine_tuning_begins_with_the_runs_layers_and_a_new_head(tiny_recipe, tin
         training=ONE_EPOCH, fine_tuning={"run": str(tiny_run), "freeze": ["sfp", "mfp_align"]}
     )
     lines: list[str] = []
-    metrics = train(recipe, tmp_path / "run", log=lines.append)
+    metrics = train(recipe, tmp_path / "run", log=lines.append).values
     facts = metrics["fine_tuning"]
     assert facts["layers_new"] == ["dense"]
     assert facts["layers_frozen"]

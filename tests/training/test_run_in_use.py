@@ -98,5 +98,5 @@ def test_a_writer_may_call_another(tiny_run):
     recipe = Run(tiny_run).recipe()
     before = sorted(tiny_run.iterdir())
     with in_use(tiny_run):
-        assert train(recipe, tiny_run)["test"]
+        assert train(recipe, tiny_run).test
     assert sorted(tiny_run.iterdir()) == before

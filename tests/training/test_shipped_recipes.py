@@ -40,5 +40,5 @@ def test_recipe_trains(path, tmp_path):
         ),
         training=dataclasses.replace(recipe.training, epochs=1, batch_size=8),
     )
-    metrics = train(small, tmp_path / "run")
+    metrics = train(small, tmp_path / "run").values
     assert 0 <= metrics["test"]["accuracy"] <= 1

@@ -39,7 +39,7 @@ def history(folder) -> list[dict[str, str]]:
 
 def same(one, two) -> bool:
     """Whether two finished runs are the same in all but the time they took."""
-    results = [{**Run(folder).metrics(), "training_s": 0} for folder in (one, two)]
+    results = [{**Run(folder).metrics().values, "training_s": 0} for folder in (one, two)]
     assert results[0] == results[1]
     assert history(one) == history(two)
     weights = [Run(folder).load_model().get_weights() for folder in (one, two)]
@@ -63,7 +63,7 @@ def test_a_run_leaves_its_files(tiny_run, tiny_recipe):
 
 def test_metrics_say_what_made_them(tiny_run, tiny_recipe):
     run = Run(tiny_run)
-    metrics = run.metrics()
+    metrics = run.metrics().values
     assert metrics["recipe"] == tiny_recipe().to_dict()
     assert metrics["parameters"] == run.load_model().count_params()
     assert metrics["macs"] > 0
@@ -90,19 +90,17 @@ def test_the_kept_network_is_the_best_epochs(tiny_run):
     best = max(
         rows, key=lambda row: (float(row["validation_accuracy"]), -float(row["validation_loss"]))
     )
-    assert int(best["epoch"]) == run.metrics()["best_epoch"]
+    assert int(best["epoch"]) == run.metrics().values["best_epoch"]
     model, dataset = run.load_model(), run.dataset(None)
     for split in ("validation", "test"):
         found = compute_features(dataset, split, run.recipe().frontend)
         accuracy = (trainer.predict(model, found.clean).argmax(1) == found.labels).mean()
-        assert run.metrics()[split]["accuracy"] == pytest.approx(accuracy)
-    assert run.metrics()["validation"]["accuracy"] == pytest.approx(
-        float(best["validation_accuracy"])
-    )
+        assert run.metrics().values[split]["accuracy"] == pytest.approx(accuracy)
+    assert run.metrics().validation["accuracy"] == pytest.approx(float(best["validation_accuracy"]))
     matrix = list(csv.reader((tiny_run / "confusion_matrix.csv").read_text().splitlines()))
     counts = np.array([row[1:] for row in matrix[1:]], int)
     assert counts.sum() == 10
-    assert np.trace(counts) / 10 == pytest.approx(run.metrics()["test"]["accuracy"])
+    assert np.trace(counts) / 10 == pytest.approx(run.metrics().test["accuracy"])
 
 
 def test_a_finished_run_is_not_repeated(tiny_run, tiny_recipe):
@@ -125,7 +123,7 @@ def test_another_recipe_in_the_same_folder(tiny_run, tiny_recipe):
 def test_a_preset_that_has_changed_since(tiny_run, tiny_recipe, tmp_path):
     folder = tmp_path / "older"
     shutil.copytree(tiny_run, folder)
-    metrics = Run(folder).metrics()
+    metrics = Run(folder).metrics().values
     assert not Run(folder).outdated
     write_json(Run(folder).metrics_path, {**metrics, "design_sha256": "0" * 64})
     assert Run(folder).outdated
@@ -170,11 +168,11 @@ def test_a_stopped_run_resumed_equals_one_in_one_go(
     assert any("resuming after epoch 1" in line for line in lines)
     assert not Run(folder).finished
 
-    metrics = train(tiny_recipe(), folder, log=lines.append)
+    metrics = train(tiny_recipe(), folder, log=lines.append).values
     assert any("resuming after epoch 2" in line for line in lines)
     assert not Run(folder).state_path.exists()
     assert same(folder, tiny_run)
-    assert metrics == Run(folder).metrics()
+    assert metrics == Run(folder).metrics().values
 
 
 def test_the_same_seed_twice_gives_the_same_run(tiny_run, tiny_recipe, tmp_path):
@@ -245,7 +243,7 @@ def test_a_damaged_model_file(tiny_run, tmp_path):
 
 def test_metrics_are_plain_json(tiny_run):
     text = (tiny_run / "metrics.json").read_text()
-    assert json.loads(text) == Run(tiny_run).metrics()
+    assert json.loads(text) == Run(tiny_run).metrics().values
     assert "NaN" not in text
 
 
@@ -296,7 +294,7 @@ def test_early_exits_teach_and_are_left_out_of_the_result(tiny_recipe, tmp_path)
         training={"epochs": 1, "schedule": "one_cycle"},
     )
     folder = tmp_path / "run"
-    metrics = train(recipe, folder)
+    metrics = train(recipe, folder).values
     model = Run(folder).load_model()
     assert len(model.outputs) == 1
     assert metrics["parameters"] == model.count_params()
@@ -307,12 +305,12 @@ def test_fresh_waveforms_are_varied_in_every_epoch_and_repeatable(tiny_recipe, t
     recipe = tiny_recipe(augmentation={"copies": 0, "fresh": True, "room_probability": 0.5})
     first = train(recipe, tmp_path / "first")
     again = train(recipe, tmp_path / "again")
-    assert first["validation"] == again["validation"] and first["test"] == again["test"]
+    assert first.validation == again.validation and first.test == again.test
     clean = train(tiny_recipe(augmentation={"copies": 0}), tmp_path / "clean")
     histories = [(tmp_path / name / "history.csv").read_text() for name in ("first", "clean")]
     losses = [[row.split(",")[1] for row in text.splitlines()[1:]] for text in histories]
     assert losses[0] != losses[1]
-    assert clean["test"]["clips"] == first["test"]["clips"]
+    assert clean.test["clips"] == first.test["clips"]
 
 
 @pytest.mark.parametrize("key", ["copies", "pitch_probability"])

@@ -70,7 +70,7 @@ def test_another_front_end_has_the_answers_to_the_clips_as_recorded(
     histories = [(tmp_path / name / "history.csv").read_text() for name in ("distilled", "alone")]
     losses = [float(next(csv.DictReader(text.splitlines()))["loss"]) for text in histories]
     assert losses[0] != pytest.approx(losses[1], rel=1e-3)
-    assert distilled["recipe"]["distillation"]["run"] == str(tiny_run)
+    assert distilled.values["recipe"]["distillation"]["run"] == str(tiny_run)
 
 
 def test_mixing_mixes_a_teachers_answers_as_it_mixes_targets(tiny_recipe):
@@ -212,7 +212,7 @@ def test_a_run_with_lengths_that_ends_early_and_says_what_it_learns(
 ):
     lines: list[str] = []
     folder = tmp_path / "run"
-    metrics = train(short_recipe, folder, short_clips, lines.append)
+    metrics = train(short_recipe, folder, short_clips, lines.append).values
     assert metrics["epochs"] == 3 and metrics["best_epoch"] == 1
     assert "no better epoch than 1 for 2: ended early" in lines
     rows = list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
@@ -290,7 +290,7 @@ def test_what_diffres_reports():
 
 def test_half_precision_in_training_alone(tiny_recipe, tmp_path):
     recipe = tiny_recipe(training={**ONE_EPOCH, "mixed_precision": True, "gradient_norm": 5.0})
-    metrics = train(recipe, tmp_path / "run")
+    metrics = train(recipe, tmp_path / "run").values
     assert keras.mixed_precision.global_policy().name == "float32"
     rows = list(csv.DictReader((tmp_path / "run/history.csv").read_text().splitlines()))
     assert 0 < float(rows[0]["loss"]) < 10

@@ -448,7 +448,7 @@ def test_with_renode_it_prepares_and_returns_what_the_suites_return(
 
 
 @pytest.fixture()
-def tiny_export(vectors: renode.Vectors) -> Callable[[Path], Path]:
+def tiny_export(vectors: renode.Vectors, make_manifest) -> Callable[[Path], Path]:
     """Writes the files of an export that are read here."""
 
     def write(folder: Path) -> Path:
@@ -464,11 +464,7 @@ def tiny_export(vectors: renode.Vectors) -> Callable[[Path], Path]:
             array.tofile(export / "vectors" / name)
             described[name] = {"dtype": array.dtype.str, "shape": list(array.shape)}
         (export / "vectors" / "vectors.json").write_text(json.dumps(described))
-        manifest = {
-            "frontend": {"sample_rate_hz": 16_000},
-            "model": {"output_quantization": [1 / 256, -128]},
-        }
-        (export / "manifest.json").write_text(json.dumps(manifest))
+        (export / "manifest.json").write_text(json.dumps(make_manifest().to_dict()))
         return export
 
     return write

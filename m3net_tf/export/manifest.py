@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``manifest.json`` of an export, with types."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from m3net_tf.artifacts import read_json
+from m3net_tf.errors import M3NetError, ModelError
+from m3net_tf.frontend import FrontendConfig
+from m3net_tf.runtime.detector_config import DetectorConfig
+from m3net_tf.runtime.warp import WarpConfig
+from m3net_tf.training.values import build_section, to_plain
+
+FORMAT = 2  # raised when the firmware needs something that older exports lack
+
+
+@dataclasses.dataclass(frozen=True)
+class Arena:
+    """The tensor arena of an export.
+
+    Attributes:
+        bytes: its size.
+        source: who measured it.
+    """
+
+    bytes: int
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkFacts:
+    """The network that classifies.
+
+    Attributes:
+        name: network and preset.
+        sha256: of the ``.tflite`` without metadata.
+        bytes: size of that.
+        input_shape: bins, frames, channels.
+        input_quantization: scale and zero point.
+        output_quantization: scale and zero point.
+    """
+
+    name: str
+    sha256: str
+    bytes: int
+    input_shape: tuple[int, int, int]
+    input_quantization: tuple[float, int]
+    output_quantization: tuple[float, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportanceFacts:
+    """DiffRes's network that scores frames.
+
+    Attributes:
+        sha256: of the ``.tflite``.
+        bytes: size of that.
+    """
+
+    sha256: str
+    bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetFacts:
+    """The data set that the network was trained on.
+
+    Attributes:
+        name: its name.
+        protocol: how its clips were held out.
+        fold: the test fold, where the protocol has folds.
+    """
+
+    name: str
+    protocol: str
+    fold: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """The clips that the quantisation was calibrated with.
+
+    Attributes:
+        clips: their ids.
+        features_sha256: of their int8 features.
+    """
+
+    clips: tuple[str, ...]
+    features_sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantization:
+    """How the network was quantised.
+
+    Attributes:
+        method: such as ``ptq``.
+        chosen: whether ``m3net quantize`` did it, and not the export.
+    """
+
+    method: str
+    chosen: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """Entries of a manifest that are plain values."""
+
+    arena: Arena
+    calibration: Calibration
+    dataset: DatasetFacts
+    labels: tuple[str, ...]
+    licence: str
+    model: NetworkFacts
+    operators: tuple[str, ...]
+    quantization: Quantization
+    trained_model_sha256: str
+    versions: dict[str, str]
+    git_commit: str
+    importance: ImportanceFacts | None = None
+    format: int = FORMAT
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Manifest(_Facts):
+    """All that ``manifest.json`` says of an export.
+
+    Attributes:
+        arena: memory to give the interpreter.
+        calibration: clips that the quantisation was calibrated with.
+        dataset: what the network was trained on.
+        labels: class names in the order of the outputs.
+        licence: of network and training data.
+        model: the network that classifies.
+        operators: TFLite operators of all networks, sorted.
+        quantization: how the network was quantised.
+        trained_model_sha256: of the trained ``model.keras``.
+        versions: of the packages that made the export.
+        git_commit: of the source tree; '' outside git.
+        importance: DiffRes's network that scores frames, if there is one.
+        format: raised when the firmware needs something that older exports lack.
+        frontend: front-end settings.
+        detector: settings of live detection.
+        warp: DiffRes's, between ``importance`` and the network.
+    """
+
+    frontend: FrontendConfig
+    detector: DetectorConfig
+    warp: WarpConfig | None = None
+
+    @property
+    def frames(self) -> int:
+        """Frames that the network sees at once."""
+        return self.model.input_shape[1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``manifest.json`` has them."""
+        values = dataclasses.asdict(self)
+        for name in _CONFIGS:
+            config = getattr(self, name)
+            values[name] = config and config.to_dict()
+        return {key: to_plain(value) for key, value in values.items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Manifest:
+        """From what :meth:`to_dict` gave.
+
+        Raises:
+            ConfigError, ModelError: a key is unknown, missing or of the wrong kind; the message
+                names it.
+        """
+        facts = build_section(_Facts, _without(values, _CONFIGS), "manifest")
+        configs = {
+            name: kind.from_dict(values[name]) for name, kind in _CONFIGS.items() if name in values
+        }
+        if missing := [name for name in ("frontend", "detector") if name not in configs]:
+            raise ModelError(f"key {missing[0]!r} is missing")
+        own = {field.name: getattr(facts, field.name) for field in dataclasses.fields(facts)}
+        return cls(**own, **configs)
+
+
+_CONFIGS: dict[str, Any] = {
+    "frontend": FrontendConfig,
+    "detector": DetectorConfig,
+    "warp": WarpConfig,
+}
+"""Sections with classes of their own, which read and write themselves."""
+
+
+def _without(values: Any, keys: Mapping[str, object]) -> Any:
+    if not isinstance(values, Mapping):
+        return values
+    return {key: value for key, value in values.items() if key not in keys}
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read ``manifest.json``.
+
+    Raises:
+        DataError: it is missing or half-written.
+        ModelError: it is not a manifest; the message names the file and the key.
+    """
+    values = read_json(path)
+    try:
+        return Manifest.from_dict(values)
+    except (M3NetError, TypeError) as error:
+        raise ModelError(
+            f"{path} is not the manifest of an export ({error}): export again"
+        ) from None
