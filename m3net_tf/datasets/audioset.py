@@ -29,8 +29,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from m3net_tf.datasets.audio import FitRule
-from m3net_tf.datasets.clips import Clip, DatasetInfo, delivered, partial_copy
+from m3net_tf.datasets.clips import Clip, DatasetInfo, partial_copy
 from m3net_tf.datasets.dataset import AudioDataset
 from m3net_tf.datasets.files import files_below, find_root, read_table
 from m3net_tf.datasets.protocols import rank
@@ -69,29 +68,17 @@ INFO = DatasetInfo(
 )
 
 
-@register(INFO)
-def build(
-    root: Path,
-    *,
-    protocol: str,
-    fold: int | None,
-    seed: int,
-    subset: str = "balanced",
-    fit: FitRule = "pad",
-    sample_rate_hz: int = 16_000,
-) -> AudioDataset:
+@register(INFO, adjustable=("fit", "sample_rate_hz"))
+def build(info: DatasetInfo, root: Path, seed: int, *, subset: str = "balanced") -> AudioDataset:
     """List the clips.
 
     Options:
         subset: training lists, ``balanced``, ``unbalanced`` or ``both``.
-        fit: ``pad``, ``loop`` or ``crop`` to 10 s.
-        sample_rate_hz: rate of delivery.
     """
     if subset not in SUBSETS:
         raise ConfigError(
             f"audioset: subset {subset!r} is unknown; choose from balanced, unbalanced, both"
         )
-    info = delivered(INFO, fit=fit, sample_rate_hz=sample_rate_hz)
     root = find_root(root, VOCABULARY)
     vocabulary = read_table(root / VOCABULARY, ("mid", "display_name"))
     name_of = {row["mid"]: row["display_name"] for row in vocabulary}
@@ -122,7 +109,7 @@ def build(
         )
     info = dataclasses.replace(
         info,
-        protocol=f"{protocol} ({subset})",
+        protocol=f"{info.protocol} ({subset})",
         labels=tuple(name_of.values()),
         notes=("validation: a tenth of the training videos",),
     )

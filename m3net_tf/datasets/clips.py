@@ -179,6 +179,12 @@ def delivered(
 ) -> DatasetInfo:
     """The description with another length rule, rate or clip length, after checking them.
 
+    Args:
+        info: the description.
+        fit: ``pad``, ``loop`` or ``crop`` to the clip length.
+        sample_rate_hz: rate of delivery, in Hz.
+        clip_s: length of delivery, in seconds.
+
     Raises:
         ConfigError: unknown rule, or a number outside its range.
     """

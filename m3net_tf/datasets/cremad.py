@@ -33,8 +33,7 @@ from pathlib import Path
 import numpy as np
 
 from m3net_tf.datasets import protocols
-from m3net_tf.datasets.audio import FitRule
-from m3net_tf.datasets.clips import Clip, DatasetInfo, delivered, partial_copy
+from m3net_tf.datasets.clips import Clip, DatasetInfo, partial_copy
 from m3net_tf.datasets.dataset import AudioDataset
 from m3net_tf.datasets.files import find_root
 from m3net_tf.datasets.registry import register
@@ -70,26 +69,10 @@ INFO = DatasetInfo(
 )
 
 
-@register(INFO)
-def build(
-    root: Path,
-    *,
-    protocol: str,
-    fold: int | None,
-    seed: int,
-    fit: FitRule = "pad",
-    sample_rate_hz: int = 16_000,
-    clip_s: float = 4.0,
-) -> AudioDataset:
-    """List the clips.
-
-    Options:
-        fit: ``pad``, ``loop`` or ``crop`` to ``clip_s``.
-        sample_rate_hz: rate of delivery.
-        clip_s: length of delivery.
-    """
-    info = delivered(INFO, fit=fit, sample_rate_hz=sample_rate_hz, clip_s=clip_s)
-    info = dataclasses.replace(info, protocol=protocol, fold=fold)
+@register(INFO, adjustable=("fit", "sample_rate_hz", "clip_s"))
+def build(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
+    """List the clips."""
+    protocol, fold = info.protocol, info.fold or 1
     root = find_root(root, "AudioWAV")
     folder = root / "AudioWAV" if (root / "AudioWAV").is_dir() else find_root(root, "1*_*.wav")
     clips = [_clip(path) for path in sorted(folder.glob("*.wav"))]
@@ -104,9 +87,9 @@ def build(
     notes: tuple[str, ...] = ()
     if protocol == "speaker-independent":
         fold_of = {c.clip_id: (_actor(c) - FIRST_ACTOR) // ACTORS_PER_FOLD + 1 for c in clips}
-        first = FIRST_ACTOR + ((fold or 1) - 1) * ACTORS_PER_FOLD
+        first = FIRST_ACTOR + (fold - 1) * ACTORS_PER_FOLD
         test_files = folder / f"{first}_* to {first + ACTORS_PER_FOLD - 1}_*"
-        clips, notes = protocols.fold_split(clips, fold_of, fold or 1, seed, test_files)
+        clips, notes = protocols.fold_split(clips, fold_of, fold, seed, test_files)
     elif protocol == "tfds-split":
         split_of = _tfds_split()
         clips = protocols.assign(clips, {c.clip_id: split_of[_actor(c)] for c in clips})

@@ -18,8 +18,7 @@ import dataclasses
 from pathlib import Path
 
 from m3net_tf.datasets import esc50
-from m3net_tf.datasets.audio import FitRule
-from m3net_tf.datasets.clips import delivered
+from m3net_tf.datasets.clips import DatasetInfo
 from m3net_tf.datasets.dataset import AudioDataset
 from m3net_tf.datasets.registry import register
 
@@ -36,21 +35,7 @@ INFO = dataclasses.replace(
 )
 
 
-@register(INFO)
-def build(
-    root: Path,
-    *,
-    protocol: str,
-    fold: int | None,
-    seed: int,
-    fit: FitRule = "pad",
-    sample_rate_hz: int = 16_000,
-) -> AudioDataset:
-    """List the clips.
-
-    Options:
-        fit: ``pad``, ``loop`` or ``crop`` to 5 s.
-        sample_rate_hz: rate of delivery.
-    """
-    info = delivered(INFO, fit=fit, sample_rate_hz=sample_rate_hz)
-    return esc50.list_clips(dataclasses.replace(info, protocol=protocol, fold=fold), root, seed)
+@register(INFO, adjustable=("fit", "sample_rate_hz"))
+def build(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
+    """List the clips."""
+    return esc50.list_clips(info, root, seed)

@@ -25,8 +25,7 @@ import dataclasses
 from pathlib import Path
 
 from m3net_tf.datasets import protocols
-from m3net_tf.datasets.audio import FitRule
-from m3net_tf.datasets.clips import Archive, Clip, DatasetInfo, delivered, partial_copy
+from m3net_tf.datasets.clips import Archive, Clip, DatasetInfo, partial_copy
 from m3net_tf.datasets.dataset import AudioDataset
 from m3net_tf.datasets.files import find_root, read_table
 from m3net_tf.datasets.registry import register
@@ -62,24 +61,10 @@ INFO = DatasetInfo(
 )
 
 
-@register(INFO)
-def build(
-    root: Path,
-    *,
-    protocol: str,
-    fold: int | None,
-    seed: int,
-    fit: FitRule = "pad",
-    sample_rate_hz: int = 16_000,
-) -> AudioDataset:
-    """List the clips.
-
-    Options:
-        fit: ``pad``, ``loop`` or ``crop`` to 5 s.
-        sample_rate_hz: rate of delivery.
-    """
-    info = delivered(INFO, fit=fit, sample_rate_hz=sample_rate_hz)
-    return list_clips(dataclasses.replace(info, protocol=protocol, fold=fold), root, seed)
+@register(INFO, adjustable=("fit", "sample_rate_hz"))
+def build(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
+    """List the clips."""
+    return list_clips(info, root, seed)
 
 
 def list_clips(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:

@@ -39,8 +39,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from m3net_tf.datasets import protocols
-from m3net_tf.datasets.audio import FitRule
-from m3net_tf.datasets.clips import SPLITS, Clip, DatasetInfo, check_number, delivered
+from m3net_tf.datasets.clips import SPLITS, Clip, DatasetInfo, check_number
 from m3net_tf.datasets.dataset import AudioDataset
 from m3net_tf.datasets.files import files_below, read_table
 from m3net_tf.datasets.noise import (
@@ -76,20 +75,16 @@ INFO = DatasetInfo(
 )
 
 
-@register(INFO)
+@register(INFO, adjustable=("fit", "sample_rate_hz", "clip_s"))
 def build(
+    info: DatasetInfo,
     root: Path,
-    *,
-    protocol: str,
-    fold: int | None,
     seed: int,
+    *,
     table: str = "",
     classes: Sequence[str] = (),
     group_pattern: str = "",
     silence_percentage: float | None = None,
-    fit: FitRule = "pad",
-    sample_rate_hz: int = 16_000,
-    clip_s: float = 1.0,
 ) -> AudioDataset:
     """List the clips.
 
@@ -99,11 +94,7 @@ def build(
         group_pattern: regular expression with one pair of parentheses, searched in each path.
         silence_percentage: silence clips, in percent of the others; default: 10 with a folder
             ``_background_noise_``, else none.
-        fit: ``pad``, ``loop`` or ``crop`` to ``clip_s``.
-        sample_rate_hz: rate of delivery.
-        clip_s: length of delivery.
     """
-    info = delivered(INFO, fit=fit, sample_rate_hz=sample_rate_hz, clip_s=clip_s)
     clips = list(_table(root / table) if table else _folders(root, _class_names(classes)))
     if not clips:
         raise DataError(
@@ -112,7 +103,7 @@ def build(
         )
     if group_pattern:
         clips = _grouped(clips, group_pattern)
-    protocol, groups_known = _chosen_protocol(clips, protocol, root / table)
+    protocol, groups_known = _chosen_protocol(clips, info.protocol, root / table)
     clips = [c if c.group else dataclasses.replace(c, group=c.clip_id) for c in clips]
     clips, notes = _split(clips, protocol, seed, groups_known=groups_known)
     if protocol != "listed-split":

@@ -24,8 +24,7 @@ import csv
 import dataclasses
 from pathlib import Path
 
-from m3net_tf.datasets.audio import FitRule
-from m3net_tf.datasets.clips import Archive, Clip, DatasetInfo, delivered, partial_copy
+from m3net_tf.datasets.clips import Archive, Clip, DatasetInfo, partial_copy
 from m3net_tf.datasets.dataset import AudioDataset
 from m3net_tf.datasets.files import find_root, read_table
 from m3net_tf.datasets.registry import register
@@ -69,27 +68,11 @@ INFO = DatasetInfo(
 )
 
 
-@register(INFO)
-def build(
-    root: Path,
-    *,
-    protocol: str,
-    fold: int | None,
-    seed: int,
-    fit: FitRule = "pad",
-    sample_rate_hz: int = 16_000,
-    clip_s: float = 10.0,
-) -> AudioDataset:
-    """List the clips.
-
-    Options:
-        fit: ``pad``, ``loop`` or ``crop`` to ``clip_s``.
-        sample_rate_hz: rate of delivery.
-        clip_s: length of delivery.
-    """
-    info = delivered(INFO, fit=fit, sample_rate_hz=sample_rate_hz, clip_s=clip_s)
+@register(INFO, adjustable=("fit", "sample_rate_hz", "clip_s"))
+def build(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
+    """List the clips."""
     root = find_root(root, f"{TABLES}/vocabulary.csv")
-    info = dataclasses.replace(info, protocol=protocol, labels=_vocabulary(root))
+    info = dataclasses.replace(info, labels=_vocabulary(root))
     clips = []
     for part, folder_name in FOLDERS.items():
         columns = ("fname", "labels", "split") if part == "dev" else ("fname", "labels")

@@ -59,9 +59,7 @@ INFO = DatasetInfo(
 
 
 @register(INFO)
-def build(
-    root: Path, *, protocol: str, fold: int | None, seed: int, task: str = "instrument"
-) -> AudioDataset:
+def build(info: DatasetInfo, root: Path, seed: int, *, task: str = "instrument") -> AudioDataset:
     """List the clips.
 
     Options:
@@ -76,7 +74,6 @@ def build(
             f"{root}: has none of the folders {', '.join(FOLDERS.values())} with notes; "
             "point DATA_DIR at the folder that contains them or fetch them again"
         )
-    info = dataclasses.replace(INFO, protocol=protocol)
     if len(clips) != CLIPS:
         info = partial_copy(info, f"{len(clips)} of {CLIPS} clips", len(clips), CLIPS)
     notes = [*info.notes]

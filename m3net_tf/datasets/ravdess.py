@@ -30,8 +30,7 @@ import dataclasses
 from pathlib import Path
 
 from m3net_tf.datasets import protocols
-from m3net_tf.datasets.audio import FitRule
-from m3net_tf.datasets.clips import Archive, Clip, DatasetInfo, delivered, partial_copy
+from m3net_tf.datasets.clips import Archive, Clip, DatasetInfo, partial_copy
 from m3net_tf.datasets.dataset import AudioDataset
 from m3net_tf.datasets.files import find_root
 from m3net_tf.datasets.registry import register
@@ -65,26 +64,10 @@ INFO = DatasetInfo(
 )
 
 
-@register(INFO)
-def build(
-    root: Path,
-    *,
-    protocol: str,
-    fold: int | None,
-    seed: int,
-    fit: FitRule = "pad",
-    sample_rate_hz: int = 16_000,
-    clip_s: float = 4.0,
-) -> AudioDataset:
-    """List the clips.
-
-    Options:
-        fit: ``pad``, ``loop`` or ``crop`` to ``clip_s``.
-        sample_rate_hz: rate of delivery.
-        clip_s: length of delivery.
-    """
-    info = delivered(INFO, fit=fit, sample_rate_hz=sample_rate_hz, clip_s=clip_s)
-    info = dataclasses.replace(info, protocol=protocol, fold=fold)
+@register(INFO, adjustable=("fit", "sample_rate_hz", "clip_s"))
+def build(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
+    """List the clips."""
+    protocol, fold = info.protocol, info.fold or 1
     root = find_root(root, "Actor_*/03-01-*.wav")
     clips = [_clip(path) for path in sorted(root.glob("Actor_*/03-01-*.wav"))]
     if not clips:
@@ -98,9 +81,9 @@ def build(
     if protocol in ACTORS_PER_FOLD:
         actors = ACTORS_PER_FOLD[protocol]
         fold_of = {c.clip_id: (int(c.group[-2:]) - 1) // actors + 1 for c in clips}
-        first = ((fold or 1) - 1) * actors + 1
+        first = (fold - 1) * actors + 1
         test_files = root / f"Actor_{first:02d} to _{first + actors - 1:02d}"
-        clips, notes = protocols.fold_split(clips, fold_of, fold or 1, seed, test_files)
+        clips, notes = protocols.fold_split(clips, fold_of, fold, seed, test_files)
         if protocol == "leave-two-actors-out":
             clips = _one_validates(clips)
     else:

@@ -4,8 +4,9 @@
 A data set is one module of this package: a docstring (classes, clips, rate, licence, citation,
 size, protocols), a :class:`DatasetInfo` and a function that is decorated with :func:`register`
 and returns an :class:`AudioDataset`. No other file needs a change. The function is called as
-``build(root, *, protocol, fold, seed, **options)``. Its other keyword arguments are the data set's
-options; only its signature defines their names and defaults.
+``build(info, root, seed, **options)``, where ``info`` has the protocol, fold and delivery in use.
+Its keyword arguments are the data set's own options; only its signature defines their names and
+defaults.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from m3net_tf.artifacts import cache_folder
-from m3net_tf.datasets.clips import DatasetInfo, check_number
+from m3net_tf.datasets.clips import DatasetInfo, check_number, delivered
 from m3net_tf.datasets.dataset import AudioDataset
 from m3net_tf.errors import ConfigError, DataError
 
@@ -25,23 +26,32 @@ from m3net_tf.errors import ConfigError, DataError
 @dataclasses.dataclass(frozen=True)
 class _Entry:
     info: DatasetInfo
+    adjustable: tuple[str, ...]
     build: Callable[..., AudioDataset]
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Names of the data set's own options."""
-        names = inspect.signature(self.build).parameters
-        return tuple(n for n in names if n not in ("root", "protocol", "fold", "seed"))
+        """Names of the data set's own options, then those of its delivery."""
+        parameters = inspect.signature(self.build).parameters.values()
+        own = (p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
+        return (*own, *self.adjustable)
 
 
 _REGISTRY: dict[str, _Entry] = {}
 
 
-def register(info: DatasetInfo) -> Callable[[Callable[..., AudioDataset]], Any]:
-    """Decorator: register a builder under ``info.name``."""
+def register(
+    info: DatasetInfo, adjustable: tuple[str, ...] = ()
+) -> Callable[[Callable[..., AudioDataset]], Any]:
+    """Decorator: register a builder under ``info.name``.
+
+    Args:
+        info: description; its ``fit``, ``sample_rate_hz`` and ``clip_s`` are the defaults.
+        adjustable: those of the three that are options, too; see :func:`.clips.delivered`.
+    """
 
     def decorate(build: Callable[..., AudioDataset]) -> Callable[..., AudioDataset]:
-        _REGISTRY[info.name] = _Entry(info, build)
+        _REGISTRY[info.name] = _Entry(info, adjustable, build)
         return build
 
     return decorate
@@ -135,7 +145,9 @@ def load_dataset(
             )
     protocol, fold = _checked_protocol(info, protocol, fold)
     root = _existing_folder(info, data_dir) if info.needs_folder else None
-    dataset = entry.build(root, protocol=protocol, fold=fold, seed=seed, **options)
+    delivery = {name: options.pop(name) for name in entry.adjustable if name in options}
+    info = dataclasses.replace(delivered(info, **delivery), protocol=protocol, fold=fold)
+    dataset = entry.build(info, root, seed, **options)
     if skip_broken:
         dataset = dataset.without_broken()
     dataset.check_classes(root)

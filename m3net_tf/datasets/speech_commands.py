@@ -84,11 +84,10 @@ INFO = DatasetInfo(
 
 @register(INFO)
 def build(
+    info: DatasetInfo,
     root: Path,
-    *,
-    protocol: str,
-    fold: int | None,
     seed: int,
+    *,
     classes: str | int = "12",
     unknown_percentage: float = 10.0,
     silence_percentage: float = 10.0,
@@ -104,7 +103,7 @@ def build(
         silence_test: whether the test split has silence clips.
         resample: accept files with another rate (otherwise reading them is an error).
     """
-    task = str(classes)
+    task, protocol = str(classes), info.protocol
     if task not in TASKS:
         raise ConfigError(f"speech_commands: classes {task!r} is unknown; choose from 12, 35")
     check_number("speech_commands", "unknown_percentage", unknown_percentage, 1, 1000, whole=False)

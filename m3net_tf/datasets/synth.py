@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.datasets.audio import Audio, from_pcm16, resampled, to_pcm16
-from m3net_tf.datasets.clips import Clip, DatasetInfo, check_number, delivered
+from m3net_tf.datasets.clips import Clip, DatasetInfo, check_number
 from m3net_tf.datasets.dataset import AudioDataset
 from m3net_tf.datasets.registry import register
 
@@ -205,21 +205,18 @@ INFO = DatasetInfo(
 )
 
 
-@register(INFO)
+@register(INFO, adjustable=("sample_rate_hz",))
 def build(
+    info: DatasetInfo,
     root: Path | None,
-    *,
-    protocol: str,
-    fold: int | None,
     seed: int,
+    *,
     clips_per_class: int = 240,
-    sample_rate_hz: int = RATE_HZ,
 ) -> AudioDataset:
     """List the clips.
 
     Options:
         clips_per_class: at least 6; four sixths train, one validates, one tests.
-        sample_rate_hz: rate of delivery; the sounds are generated at 16 kHz.
     """
     sixths = sum(SHARES.values())
     check_number("synth", "clips_per_class", clips_per_class, sixths, 60_000)
@@ -228,9 +225,8 @@ def build(
         count = round(clips_per_class * share / sixths)
         names = [f"{split}/{label}/{i:05d}" for label in SOUNDS for i in range(count)]
         clips += [Clip(n, n.split("/")[1], split, n, synthetic=True) for n in names]
-    info = delivered(INFO, sample_rate_hz=sample_rate_hz)
-    info = dataclasses.replace(info, protocol=protocol, notes=(f"data seed {seed}",))
-    make = functools.partial(synthesise, seed=seed, sample_rate_hz=sample_rate_hz)
+    info = dataclasses.replace(info, notes=(f"data seed {seed}",))
+    make = functools.partial(synthesise, seed=seed, sample_rate_hz=info.sample_rate_hz)
     return AudioDataset(info, tuple(clips), make)
 
 

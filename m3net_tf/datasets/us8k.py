@@ -32,8 +32,7 @@ import dataclasses
 from pathlib import Path
 
 from m3net_tf.datasets import protocols
-from m3net_tf.datasets.audio import FitRule
-from m3net_tf.datasets.clips import Archive, Clip, DatasetInfo, delivered, partial_copy
+from m3net_tf.datasets.clips import Archive, Clip, DatasetInfo, partial_copy
 from m3net_tf.datasets.dataset import AudioDataset
 from m3net_tf.datasets.files import read_table
 from m3net_tf.datasets.registry import register
@@ -77,23 +76,10 @@ INFO = DatasetInfo(
 )
 
 
-@register(INFO)
-def build(
-    root: Path,
-    *,
-    protocol: str,
-    fold: int | None,
-    seed: int,
-    fit: FitRule = "loop",
-    sample_rate_hz: int = 16_000,
-) -> AudioDataset:
-    """List the clips.
-
-    Options:
-        fit: ``loop``, ``pad`` or ``crop`` to 4 s.
-        sample_rate_hz: rate of delivery.
-    """
-    info = delivered(INFO, fit=fit, sample_rate_hz=sample_rate_hz)
+@register(INFO, adjustable=("fit", "sample_rate_hz"))
+def build(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
+    """List the clips."""
+    protocol, fold = info.protocol, info.fold or 1
     root = root / "UrbanSound8K" if (root / "UrbanSound8K").is_dir() else root
     folds = [n for n in range(1, FOLDS + 1) if (root / f"audio/fold{n}").is_dir()]
     if not folds:
@@ -102,7 +88,6 @@ def build(
             "point DATA_DIR at the unpacked UrbanSound8K folder or fetch it again"
         )
     clips = _read_metadata(root, folds)
-    info = dataclasses.replace(info, protocol=protocol, fold=fold)
     if len(clips) != CLIPS:
         part = f"folds {', '.join(map(str, folds))} of {FOLDS}"
         info = partial_copy(info, part, len(clips), CLIPS)
@@ -110,7 +95,7 @@ def build(
     if protocol == "official-10fold":
         fold_of = {c.clip_id: int(c.clip_id.split("/")[0].removeprefix("fold")) for c in clips}
         test_folder = root / f"audio/fold{fold}"
-        clips, notes = protocols.fold_split(clips, fold_of, fold or 1, seed, test_folder)
+        clips, notes = protocols.fold_split(clips, fold_of, fold, seed, test_folder)
     elif protocol == "grouped":
         clips = protocols.grouped_split(clips, seed)
     else:
