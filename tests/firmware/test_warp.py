@@ -125,7 +125,7 @@ def test_generated_tables_hold_the_config_and_no_date(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"frames_out": 50}, r"from 49 frames to 50 is none: train with model\.reduction"),
+        ({"frames_out": 50}, r"cannot convert 49 frames to 50: train with model\.reduction"),
         ({"frames_in": 5000}, r"5000 frames are too many .* train on at most 4112"),
         ({"ln_min": -60.0}, r"-60 to 5 after the logarithm, is too wide .*frontend\.feature_min"),
     ],

@@ -124,7 +124,7 @@ def test_bad_files(exported, tmp_path):
         Classifier(path)
     for cut in (len(file) - 1, len(exported.tflite) + 10, 100):
         path.write_bytes(file[:cut])
-        with pytest.raises(ModelError, match="does not say what its inputs"):
+        with pytest.raises(ModelError, match="has no metadata of inputs"):
             Classifier(path)
     with zipfile.ZipFile(io.BytesIO(file)) as archive:
         values = json.loads(archive.read("m3net.json"))

@@ -20,7 +20,7 @@ import soundfile
 from m3net_tf.datasets.audio import read_audio, to_pcm16
 from m3net_tf.errors import DataError, ModelError
 from m3net_tf.runtime import Classifier, read_metadata, sound
-from m3net_tf.runtime.sound import pcm_pieces
+from m3net_tf.runtime.sound import pcm_chunks
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -62,7 +62,7 @@ def noise(samples: int, channels: int = 1) -> np.ndarray:
 
 
 def joined(path: Path, rate_hz: int = 16_000) -> np.ndarray:
-    return np.concatenate(list(pcm_pieces(path, rate_hz)))
+    return np.concatenate(list(pcm_chunks(path, rate_hz)))
 
 
 # --- long files ----------------------------------------------------------------------------------
@@ -78,7 +78,7 @@ def test_a_long_file_takes_little_memory(exported, tmp_path, write_wav, monkeypa
     expected = classifier.classify(pcm)
     tracemalloc.start()
     try:
-        result = classifier.classify_pieces(pcm_pieces(path, 16_000))
+        result = classifier.classify_chunks(pcm_chunks(path, 16_000))
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -95,7 +95,7 @@ def test_windows_do_not_depend_on_the_pieces(exported, samples, piece):
     classifier.run = lambda features: features[:, :10, 0, 0]
     pcm = noise(samples)
     pieces = (pcm[i : i + piece] for i in range(0, samples, piece))
-    result, expected = classifier.classify_pieces(pieces), classifier.classify(pcm)
+    result, expected = classifier.classify_chunks(pieces), classifier.classify(pcm)
     np.testing.assert_array_equal(result.window_scores, expected.window_scores)
     np.testing.assert_array_equal(result.starts_s, expected.starts_s)
 
@@ -149,7 +149,7 @@ def test_a_pipe_is_heard_while_it_lasts(tmp_path, write_wav):
     data = write_wav(tmp_path / "a.wav", noise(16_000)).read_bytes()
     read_end, write_end = os.pipe()
     os.write(write_end, data[: 44 + 3200])
-    pieces = pcm_pieces(Path(f"/dev/fd/{read_end}"), 16_000)
+    pieces = pcm_chunks(Path(f"/dev/fd/{read_end}"), 16_000)
     np.testing.assert_array_equal(next(pieces), noise(16_000)[:1600])
     os.close(write_end)
     with pytest.raises(DataError, match="is truncated"):
@@ -181,7 +181,9 @@ def test_what_standard_input_cannot_be(exported, standard_input, classify, capsy
     monkeypatch.setattr("m3net_tf.runtime.sound._can_decode", lambda: False)
     standard_input(b"no sound")
     assert classify("-", "--model", exported.folder) == 2
-    assert "error: standard input: is no whole WAV file" in capsys.readouterr().err
+    assert (
+        "error: standard input: is not a complete, uncompressed WAV file" in capsys.readouterr().err
+    )
     monkeypatch.setattr(sys, "stdin", None)
     assert classify("-", "--model", exported.folder) == 2
     assert "pipe a sound file into the command" in capsys.readouterr().err
@@ -247,7 +249,7 @@ def test_ctrl_c_is_130(exported, tmp_path, write_wav, classify, monkeypatch, cap
         raise KeyboardInterrupt
 
     path = write_wav(tmp_path / "a.wav", noise(1000))
-    monkeypatch.setattr("m3net_tf.runtime.command.pcm_pieces", interrupted)
+    monkeypatch.setattr("m3net_tf.runtime.command.pcm_chunks", interrupted)
     assert classify(path, "--model", exported.folder) == 130
     assert capsys.readouterr().err == ""
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("private_cache")
 
 def read(path: Path) -> np.ndarray:
     """All samples of a file at 16 kHz."""
-    return np.concatenate(list(sound.pcm_pieces(path, 16_000)))
+    return np.concatenate(list(sound.pcm_chunks(path, 16_000)))
 
 
 # --- sound ---------------------------------------------------------------------------------------
