@@ -188,7 +188,7 @@ def test_errors_come_before_tensorflow_is_loaded(trained, sounds, plan, tmp_path
     named = (
         *("absent.yaml is missing", "void: folder of", "only one class", "no option 'colour'"),
         *("unknown model 'm4net'", "preset 'huge'", "sample_rate_hz is 16000", "one of validation"),
-        *("no run folder", "void: folder of", "void: folder of", "void: folder of"),
+        *("not a run folder", "void: folder of", "void: folder of", "void: folder of"),
     )
     for line, words in zip(done.stdout.splitlines(), named, strict=True):
         assert line.startswith("error: ") and words in line

@@ -143,7 +143,7 @@ B0 = {"name": "efficientnet_attention", "preset": "b0"}
 )
 def test_any_classifier(classifier, more):
     if more == {"maximum": False}:
-        with pytest.raises(ConfigError, match="takes 1 or 3 channels, not 2"):
+        with pytest.raises(ConfigError, match="needs 1 or 3 channels, not 2"):
             tiny(classifier=classifier, **more)
         return
     model = tiny(classifier=classifier, **more)

@@ -70,7 +70,7 @@ def joined(path: Path, rate_hz: int = 16_000) -> np.ndarray:
 
 def test_a_long_file_takes_little_memory(exported, tmp_path, write_wav, monkeypatch):
     """Only a piece of the file and a window are held, and the scores are those of the whole."""
-    monkeypatch.setattr("m3net_tf.datasets.audio._PIECE_VALUES", 1 << 14)
+    monkeypatch.setattr("m3net_tf.datasets.audio._CHUNK_VALUES", 1 << 14)
     pcm = noise(1_000_000)  # a minute, 2 MB
     path = write_wav(tmp_path / "long.wav", pcm)
     classifier = Classifier(exported.folder)
@@ -102,9 +102,9 @@ def test_windows_do_not_depend_on_the_pieces(exported, samples, piece):
 
 @pytest.mark.parametrize("rate_hz", [16_000, 8000, 44_100])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_pieces_are_the_whole_file(tmp_path, write_wav, monkeypatch, rate_hz, channels):
+def test_chunks_are_the_whole_file(tmp_path, write_wav, monkeypatch, rate_hz, channels):
     """Also where a resampler runs from piece to piece."""
-    monkeypatch.setattr("m3net_tf.datasets.audio._PIECE_VALUES", 3001)
+    monkeypatch.setattr("m3net_tf.datasets.audio._CHUNK_VALUES", 3001)
     path = write_wav(tmp_path / "a.wav", noise(30_000, channels), rate_hz)
     expected = to_pcm16(read_audio(path, sample_rate_hz=16_000))
     np.testing.assert_array_equal(joined(path), expected)
@@ -225,13 +225,13 @@ def test_a_rate_that_no_recording_has_is_refused(tmp_path, write_wav, pipe, monk
     for rate_hz in (1, 999, 768_001):
         data[24:28] = struct.pack("<I", rate_hz)
         path.write_bytes(data)
-        with pytest.raises(DataError, match=f"header says {rate_hz} Hz; 1000 to 768000 Hz can"):
+        with pytest.raises(DataError, match=f"header gives {rate_hz} Hz; 1000 to 768000 Hz can"):
             joined(path)
-        with pytest.raises(DataError, match=f"header says {rate_hz} Hz"):
+        with pytest.raises(DataError, match=f"header gives {rate_hz} Hz"):
             read_audio(path, sample_rate_hz=16_000)
     if bare:
         monkeypatch.setattr(sound, "_can_decode", lambda: False)
-    with pytest.raises(DataError, match="header says|16000 Hz is needed"):
+    with pytest.raises(DataError, match="header gives|16000 Hz is needed"):
         joined(pipe(bytes(data)))
 
 

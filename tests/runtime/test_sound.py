@@ -53,8 +53,8 @@ def test_what_the_standard_library_cannot_read(tmp_path, write_wav, monkeypatch)
     pcm = np.zeros(100, np.int16)
     whole = write_wav(tmp_path / "whole.wav", pcm).read_bytes()
     cases = {
-        "float.wav": "no whole WAV file of plain samples",
-        "text.wav": "no whole WAV file of plain samples",
+        "float.wav": "not a complete, uncompressed WAV file",
+        "text.wav": "not a complete, uncompressed WAV file",
         "wide.wav": "32-bit samples",
         "cut.wav": "is truncated",
         "empty.wav": "contains no samples",
