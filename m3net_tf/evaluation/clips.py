@@ -21,16 +21,16 @@ from m3net_tf.training.trainer import predict
 def evaluate_clips(
     run: Run, data_dir: Path | None = None, split: str = "test", log: Log = silent
 ) -> dict[str, Any]:
-    """Accuracy of a run's float network and, where it is exported, of the int8 one.
+    """Accuracy of a run's float network and, if exported, of its int8 network.
 
     Args:
         run: finished run.
-        data_dir: where the data set lies.
+        data_dir: folder of the data set.
         split: ``validation`` or ``test``.
-        log: takes lines of progress.
+        log: receives progress lines.
 
     Raises:
-        M3NetError: as the stages raise.
+        M3NetError: an error of a stage.
     """
     require_held_out(split)
     dataset = run.dataset(data_dir)

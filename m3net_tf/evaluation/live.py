@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Live detection of a run, on long recordings whose events are known."""
+"""Evaluates a run's live detection on long recordings with known events."""
 
 from __future__ import annotations
 
@@ -34,30 +34,31 @@ def evaluate_streaming(
     scenes: SceneSettings | None = None,
     log: Log = silent,
 ) -> dict[str, Any]:
-    """Measure live detection; with a target, tune its settings on the validation split first.
+    """Measure live detection; with a target, first tune its settings on the validation split.
 
-    Tuned settings go into ``detector.yaml`` of the run's folder and into its export, so the next
-    firmware has them. The folder also gets ``streaming.json`` and ``streaming_curve.{csv,png}``.
+    Tuned settings are written to ``detector.yaml`` in the run's folder and to its export, so that
+    the next firmware uses them. The folder also gets ``streaming.json`` and
+    ``streaming_curve.{csv,png}``.
 
     Args:
         run: finished run with an export.
-        data_dir: where the data set lies.
-        split: whose clips are reported on, ``validation`` or ``test``.
-        target_false_accepts_per_hour: None measures the settings that the run has.
-        scenes: how the recordings are mixed.
-        log: takes lines of progress.
+        data_dir: folder of the data set.
+        split: split of the report, ``validation`` or ``test``.
+        target_false_accepts_per_hour: None measures the run's current settings.
+        scenes: settings of the recordings.
+        log: receives progress lines.
 
     Returns:
-        The result, as ``streaming.json`` has it.
+        The result, as in ``streaming.json``.
 
     Raises:
-        M3NetError: as the stages raise.
+        M3NetError: an error of a stage.
     """
     require_held_out(split)
     target = target_false_accepts_per_hour
     if target is not None and not 0 <= target < float("inf"):
         raise ConfigError(
-            f"the target of {target} false accepts an hour is out of range: give 0 or more"
+            f"the target of {target} false accepts per hour is out of range: give 0 or more"
         )
     scenes = scenes or SceneSettings()
     bundle = Bundle.load(run.folder / "export")
@@ -92,7 +93,7 @@ def _tuned(recording: Recording, config: DetectorConfig, target: float, log: Log
     config = tune(recording, config, target)
     for settings in config.classes:
         if settings.event and settings.threshold == 1:
-            log(f"class {settings.label} is off: with no setting does it keep to the target")
+            log(f"class {settings.label} is off: no setting meets the target")
     return config
 
 
@@ -131,25 +132,25 @@ def record(
 
     Raises:
         ConfigError: the front end has another rate than the data set, or needs a whole clip.
-        DataError: the split has no clip that makes an event.
+        DataError: the split has no clip of a class with events.
     """
     frontend = bundle.frontend
     if frontend.sample_rate_hz != dataset.info.sample_rate_hz:
         raise ConfigError(
             f"frontend.sample_rate_hz is {frontend.sample_rate_hz}, but {dataset.info.name} "
-            f"comes at {dataset.info.sample_rate_hz} Hz: live detection needs one rate"
+            f"has {dataset.info.sample_rate_hz} Hz: live detection needs equal rates"
         )
     log(f"mixing {scenes.total_hours:.3g} h of {split} scenes and running the network over them")
     truth: list[TrueEvent] = []
     events = frozenset(settings.label for settings in config.classes if settings.event)
 
-    def pieces() -> Iterator[Pcm]:
+    def chunks() -> Iterator[Pcm]:
         for scene in make_scenes(dataset, split, events, scenes):
             truth.extend(scene.events)
             yield scene.pcm
 
     ungated = dataclasses.replace(config, gate_level=None)
-    tape = listen(frontend, bundle.run_reference, ungated, pieces())
+    tape = listen(frontend, bundle.run_reference, ungated, chunks())
     tolerance_s = config.window_columns * frontend.hop_s
     return Recording(frontend, tape, tuple(truth), scenes.total_hours, tolerance_s)
 
@@ -157,10 +158,10 @@ def record(
 def _summary(recording: Recording, config: DetectorConfig) -> dict[str, Any]:
     tallies = recording.score(config)
     events = {settings.label for settings in config.classes if settings.event}
-    own = [config.labels[event.label] in events for event in recording.truth]
+    has_event = [config.labels[event.label] in events for event in recording.truth]
     return {
         "hours": recording.hours,
-        "other_sounds": len(own) - sum(own),
+        "other_sounds": len(has_event) - sum(has_event),
         "spared_runs": recording.spared_runs(config),
         "all": total(tallies).to_dict(recording.hours),
         "classes": {label: tally.to_dict(recording.hours) for label, tally in tallies.items()},

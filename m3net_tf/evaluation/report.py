@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results of an evaluation as tables for the terminal, a CSV table and a plot."""
+"""Renders an evaluation as terminal tables, a CSV table and a plot."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def streaming_table(result: dict[str, Any]) -> Table:
         f"{result['run']}: {result['hours']:.3g} h of {result['split']} scenes of "
         f"{result['dataset']}"
     )
-    columns = ("threshold", "events", "missed", "false accepts", "an hour", "latency")
+    columns = ("threshold", "events", "missed", "false accepts", "per hour", "latency")
     table = Table(Column("class", no_wrap=True), *columns, title=title)
     thresholds = {row["label"]: row["threshold"] for row in result["detector"]["classes"]}
     for label, figures in {**result["classes"], "all": result["all"]}.items():
@@ -54,7 +54,7 @@ def streaming_table(result: dict[str, Any]) -> Table:
             "" if median_s is None else f"{median_s:.2f} s",
         )
     table.caption = (
-        f"The gate spares {100 * result['spared_runs']:.0f} % of the runs. Latency: median, from "
+        f"The gate skips {100 * result['spared_runs']:.0f} % of the runs. Latency: median, from "
         f"the sound's end. Protocol: {protocol_statement(result)}."
     )
     return table
@@ -73,7 +73,7 @@ def curve_csv(points: list[Point], hours: float) -> str:
 
 
 def plot_curve(points: list[Point], chosen: Tally, hours: float, path: Path) -> None:
-    """Plot misses over false accepts, and mark the detector's settings."""
+    """Plot misses against false accepts, and mark the detector's settings."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4.5), layout="constrained")
@@ -88,9 +88,9 @@ def plot_curve(points: list[Point], chosen: Tally, hours: float, path: Path) -> 
         "o",
         label="the detector's settings",
     )
-    # Zero belongs on this axis, so the scale is linear near it.
+    # The axis includes zero, so its scale is linear near zero.
     axes.set_xscale("symlog", linthresh=1 / hours)
-    axes.set(xlabel="false accepts an hour", ylabel="missed events, %", xlim=(0, None))
+    axes.set(xlabel="false accepts per hour", ylabel="missed events, %", xlim=(0, None))
     axes.set_ylim(0, max(5.0, 1.05 * float(np.max([*misses, 100 * chosen.miss_rate]))))
     axes.grid(alpha=0.3)
     axes.legend()

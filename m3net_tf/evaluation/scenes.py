@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Long recordings with known events, mixed from held-out clips and noise.
 
-A scene is a minute or so of background with clips at random gaps. Classes that make events come
-evenly; between them stand clips of the other classes (unknown words), which must not be taken for
-events. Same seed, same bytes.
+A scene is about a minute of background with clips at random intervals. Classes with events occur
+equally often. Clips of other classes (unknown words) are mixed in and must not trigger events.
+Equal seeds give equal bytes.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ Audio = npt.NDArray[np.float32]
 Rng = np.random.Generator
 
 _FRAME_S = 0.02
-_ACTIVE_DB = 20.0  # a clip's sound is where it is at most so far below its loudest frame
-_LEVEL_CLIPS = 64  # clips whose median level the background is set against
+_ACTIVE_DB = 20.0  # frames at most this far below the loudest one count as sound
+_LEVEL_CLIPS = 64  # clips for the median level, to which the background is relative
 _SILENT_DB = -90.0
-_FADE_S = 0.05  # over which pieces of background go over into each other
+_FADE_S = 0.05  # cross-fade between excerpts of background
 
 
 @dataclasses.dataclass(frozen=True)
 class SceneSettings:
-    """How scenes are mixed.
+    """Settings of the scenes.
 
     Attributes:
-        hours: length of all scenes together, rounded up to whole scenes.
-        scene_s: length of one; each has a background and a level of its own.
+        hours: total length of all scenes, rounded up to whole scenes.
+        scene_s: length of a scene; each has its own background and level.
         gap_s: shortest and longest time from one clip to the next.
-        snr_db: lowest and highest level of a scene's clips, in the median, over its background.
+        snr_db: lowest and highest median level of a scene's clips relative to its background.
         gain_db: lowest and highest gain of a clip.
-        quiet_share: share of the scenes that have next to no background (-90 dB of full scale).
-        other_share: share of the clips that make no event, where the data set has such.
-        seed: of all that is drawn.
+        quiet_share: share of the scenes with almost no background (-90 dBFS).
+        other_share: share of clips without an event, if the data set has such.
+        seed: seed of all random draws.
 
     Raises:
         ConfigError: a value is out of range.
@@ -72,7 +72,7 @@ class SceneSettings:
             low, high = getattr(self, name)
             if not (0.0 if name == "gap_s" else -limit) <= low <= high <= limit:
                 raise ConfigError(
-                    f"scenes.{name} is {(low, high)}: give its lower and its upper end, up to "
+                    f"scenes.{name} is {(low, high)}: give its lower and upper limit, up to "
                     f"{limit:g}"
                 )
 
@@ -93,8 +93,8 @@ class TrueEvent:
 
     Attributes:
         label: index of its class.
-        start_s: when its sound begins, from the start of the first scene.
-        end_s: when its sound ends.
+        start_s: start of its sound, from the start of the first scene.
+        end_s: end of its sound, from the start of the first scene.
     """
 
     label: int
@@ -104,11 +104,11 @@ class TrueEvent:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """A piece of a long recording.
+    """A part of a long recording.
 
     Attributes:
         pcm: int16 samples, shape (samples,).
-        events: its clips in the order of time, those without an event too.
+        events: its clips in order of time, including those without an event.
     """
 
     pcm: npt.NDArray[np.int16]
@@ -118,22 +118,22 @@ class Scene:
 def make_scenes(
     dataset: AudioDataset, split: str, events: frozenset[str], settings: SceneSettings
 ) -> Iterator[Scene]:
-    """Mix scenes that follow each other without a gap.
+    """Mix scenes that form one continuous recording.
 
     Args:
-        dataset: where clips and background come from: the split's own silence clips, else the
-            data set's noise, else made noise.
+        dataset: data set of the clips and the background: the split's silence clips, or else the
+            data set's noise, or else synthetic noise.
         split: ``validation`` or ``test``.
-        events: labels that make events.
-        settings: how scenes are mixed.
+        events: labels with events.
+        settings: settings of the scenes.
 
     Raises:
-        DataError: the split has no clip of an event, or clips longer than a scene.
-        ConfigError: the data set has several labels a clip.
+        DataError: the split has no clip of an event, or its clips are longer than a scene.
+        ConfigError: the data set has several labels per clip.
     """
     if dataset.info.multi_label:
         raise ConfigError(
-            f"data set {dataset.info.name} has several labels a clip: scenes need one each"
+            f"data set {dataset.info.name} has several labels per clip: scenes need one per clip"
         )
     clips = dataset.split(split)
     quiet = [clip for clip in clips if label_word(clip.label) in SILENCE_LABELS]
@@ -141,24 +141,24 @@ def make_scenes(
     others = [clip for clip in clips if clip.label not in events and clip not in quiet]
     if not event_clips:
         raise DataError(
-            f"{dataset.info.name} has no {split} clip of a class that makes events: choose "
+            f"{dataset.info.name} has no {split} clip of a class with events: choose "
             "another split, protocol or fold"
         )
     if dataset.info.clip_s > settings.scene_s:
         raise DataError(
-            f"clips of {dataset.info.name} last {dataset.info.clip_s:g} s: give scenes.scene_s "
-            "of more"
+            f"clips of {dataset.info.name} last {dataset.info.clip_s:g} s: give a longer "
+            "scenes.scene_s"
         )
     rng = np.random.default_rng([settings.seed, ("validation", "test", "train").index(split)])
     rate_hz = dataset.info.sample_rate_hz
     background = _background(rng, dataset, tuple(quiet) or dataset.noise_clips())
-    usual_db = _median_level_db(dataset, [*event_clips, *others])
+    median_db = _median_level_db(dataset, [*event_clips, *others])
     next_event, next_other = _evenly(rng, event_clips), _evenly(rng, others)
     labels = {label: i for i, label in enumerate(dataset.info.labels)}
     samples = round(settings.scene_s * rate_hz)
     for index in range(settings.count):
         is_quiet = rng.random() < settings.quiet_share
-        level_db = _SILENT_DB if is_quiet else usual_db - rng.uniform(*settings.snr_db)
+        level_db = _SILENT_DB if is_quiet else median_db - rng.uniform(*settings.snr_db)
         mix = _at_level(background(samples), level_db).astype(np.float64)
         true_events = []
         at = round(rng.uniform(*settings.gap_s) * rate_hz)
@@ -175,7 +175,7 @@ def make_scenes(
 
 
 def active_part_s(sound: Audio, rate_hz: int) -> tuple[float, float]:
-    """Where a clip sounds: from its first to its last loud frame, in seconds."""
+    """Start of a clip's first and end of its last loud frame, in seconds."""
     powers = _frame_powers(sound, rate_hz)
     loud = np.flatnonzero(powers >= powers.max() * 10 ** (-_ACTIVE_DB / 10))
     step_s = round(_FRAME_S * rate_hz) / rate_hz
@@ -189,10 +189,10 @@ def _frame_powers(sound: Audio, rate_hz: int) -> npt.NDArray[np.float64]:
 
 
 def _median_level_db(dataset: AudioDataset, clips: list[Clip]) -> float:
-    """Median over clips of the level of their loudest third, in dB of full scale."""
-    spread = np.linspace(0, len(clips) - 1, min(len(clips), _LEVEL_CLIPS)).astype(int)
+    """Median over clips of the level of their loudest third, in dBFS."""
+    indices = np.linspace(0, len(clips) - 1, min(len(clips), _LEVEL_CLIPS)).astype(int)
     levels = []
-    for i in spread:
+    for i in indices:
         powers = np.sort(_frame_powers(dataset.load(clips[i]), dataset.info.sample_rate_hz))
         levels.append(powers[-max(1, len(powers) // 3) :].mean())
     return 10 * math.log10(max(float(np.median(levels)), 1e-9))
@@ -204,21 +204,21 @@ def _at_level(sound: Audio, level_db: float) -> Audio:
 
 
 def _evenly(rng: Rng, clips: list[Clip]) -> Iterator[Clip]:
-    """Clips without end: class after class in turn, each class's clips in random order."""
+    """Endless clips: classes in turn, each class's clips in random order."""
     by_label: dict[str, list[Clip]] = {}
     for clip in clips:
         by_label.setdefault(clip.label, []).append(clip)
-    waiting: dict[str, list[Clip]] = {label: [] for label in by_label}
+    remaining: dict[str, list[Clip]] = {label: [] for label in by_label}
     while by_label:
         for label in rng.permutation(sorted(by_label)).tolist():
-            if not waiting[label]:
+            if not remaining[label]:
                 members = by_label[label]
-                waiting[label] = [members[i] for i in rng.permutation(len(members))]
-            yield waiting[label].pop()
+                remaining[label] = [members[i] for i in rng.permutation(len(members))]
+            yield remaining[label].pop()
 
 
 def _background(rng: Rng, dataset: AudioDataset, clips: tuple[Clip, ...]) -> Callable[[int], Audio]:
-    """Makes background of a number of samples, of any level: of one recording's clips, or noise."""
+    """A function that creates background of some samples from a recording's clips or noise."""
     if not clips:
         return functools.partial(coloured_noise, rng)
     by_group: dict[str, list[Clip]] = {}
@@ -230,14 +230,14 @@ def _background(rng: Rng, dataset: AudioDataset, clips: tuple[Clip, ...]) -> Cal
         group = groups[int(rng.integers(len(groups)))]
         mix, at = np.zeros(samples, np.float32), 0
         while at < samples:
-            piece = _at_level(dataset.read(group[int(rng.integers(len(group)))]), 0.0)
-            fade = min(round(_FADE_S * dataset.info.sample_rate_hz), len(piece) // 2)
+            excerpt = _at_level(dataset.read(group[int(rng.integers(len(group)))]), 0.0)
+            fade = min(round(_FADE_S * dataset.info.sample_rate_hz), len(excerpt) // 2)
             ramp = np.sqrt(np.arange(1, fade + 1, dtype=np.float32) / (fade + 1))
-            piece = piece.copy()
-            piece[:fade] *= ramp
-            piece[len(piece) - fade :] *= ramp[::-1]
-            mix[at : at + len(piece)] += piece[: samples - at]
-            at += len(piece) - fade
+            excerpt = excerpt.copy()
+            excerpt[:fade] *= ramp
+            excerpt[len(excerpt) - fade :] *= ramp[::-1]
+            mix[at : at + len(excerpt)] += excerpt[: samples - at]
+            at += len(excerpt) - fade
         return mix
 
     return joined

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Events against the truth: false accepts an hour, misses, latency."""
+"""Compares events with the truth: false accepts per hour, misses, latency."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from m3net_tf.training.metrics import wilson_interval
 
 @dataclasses.dataclass(frozen=True)
 class Tally:
-    """Outcome of detection for some true events.
+    """Result of detection for some true events.
 
     Attributes:
-        true_events: number of them.
-        detected: how many were detected.
-        false_accepts: events without a true one, second detections of the same one included.
-        latencies_s: from the end of each detected sound to its event; negative where it was
-            recognised before its end.
+        true_events: number of true events.
+        detected: number of detected true events.
+        false_accepts: number of events without a true one, including repeated detections.
+        latencies_s: time from the end of each detected sound to its event; negative if it was
+            detected before its end.
     """
 
     true_events: int
@@ -42,7 +42,7 @@ class Tally:
 
     @property
     def missed(self) -> int:
-        """True events that were not detected."""
+        """Number of true events that were not detected."""
         return self.true_events - self.detected
 
     @property
@@ -69,21 +69,21 @@ class Tally:
 
 
 def poisson_interval(count: int) -> tuple[float, float]:
-    """95 % interval of a Poisson mean of which ``count`` was seen (exact; Garwood, 1936)."""
+    """Exact 95 % interval of a Poisson mean for an observed ``count`` (Garwood, 1936)."""
     low = float(scipy.stats.chi2.ppf(0.025, 2 * count)) / 2 if count else 0.0
     return low, float(scipy.stats.chi2.ppf(0.975, 2 * count + 2)) / 2
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassTruth:
-    """The true events of one class, shape (events,), in the order of time."""
+    """The true events of one class in order of time, shape (events,)."""
 
     starts_s: npt.NDArray[np.float64]
     ends_s: npt.NDArray[np.float64]
 
     @classmethod
     def of(cls, truth: Sequence[TrueEvent], label: int) -> ClassTruth:
-        """Pick one class's events."""
+        """Select the events of one class."""
         spans_s = sorted((event.start_s, event.end_s) for event in truth if event.label == label)
         starts_s, ends_s = np.array(spans_s, np.float64).reshape(-1, 2).T
         return cls(starts_s, ends_s)
@@ -91,8 +91,8 @@ class ClassTruth:
     def tally(self, times_s: Sequence[float], tolerance_s: float) -> Tally:
         """Compare with the times of one class's events, in order.
 
-        An event belongs to the first true one of its class that has begun, is not yet detected and
-        ended at most ``tolerance_s`` ago.
+        An event matches the first true event of its class that has begun, is not yet detected and
+        ended at most ``tolerance_s`` before.
         """
         last_s = self.ends_s + tolerance_s
         latencies = []

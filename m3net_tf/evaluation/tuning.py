@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operating points, and the settings that meet a target of false accepts an hour.
+"""Operating points, and the search for settings that meet a target of false accepts per hour.
 
-Each class is searched on its own: threshold, window, hits in a row and suppression. A threshold
-is judged by the worst within two steps either way, so that the result does not depend on single
-scores and holds on other recordings too. Of all ways to share the allowed false accepts among the
-classes, the one with the fewest misses is taken (exactly, by dynamic programming). Of settings
-that do equally well the strictest threshold wins, then the shortest window.
+Threshold, window, consecutive hits and suppression are searched separately for each class. A
+threshold is rated by the worst result within two steps in either direction, so that the choice does
+not depend on single scores and generalises to other recordings. The allowed false accepts are
+divided among the classes with the fewest misses (exactly, by dynamic programming). Among equal
+settings the strictest threshold wins, then the shortest window.
 """
 
 from __future__ import annotations
@@ -39,22 +39,21 @@ THRESHOLDS = tuple(
     round(float(threshold), 4)
     for threshold in np.concatenate([np.arange(0.3, 0.9, 0.05), 1 - 0.1 * 0.75 ** np.arange(14)])
 )
-RELEASE_SHARE = 0.75  # of the threshold
-MARGIN_STEPS = 2  # of THRESHOLDS, either way
+RELEASE_SHARE = 0.75  # release as a share of the threshold
+MARGIN_STEPS = 2  # steps of THRESHOLDS in either direction
 GATE_MARGIN = 4  # int8 steps below the quietest event's loudest column
 
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """A long recording as a detector hears it, with its true events.
+    """A detector's inputs for a long recording, with its true events.
 
     Attributes:
         frontend: front-end settings.
-        tape: levels and scores, made with an open gate.
+        tape: levels and scores with an open gate.
         truth: true events.
         hours: length.
-        tolerance_s: an event may come so long after its sound's end: for as long as the model's
-            window holds it.
+        tolerance_s: longest time from a sound's end to its event: the length of the model's window.
     """
 
     frontend: FrontendConfig
@@ -64,7 +63,7 @@ class Recording:
     tolerance_s: float
 
     def score(self, config: DetectorConfig) -> dict[str, Tally]:
-        """Outcome of a detector, for each class that makes events."""
+        """Result of a detector for each class with events."""
         times: dict[int, list[float]] = {label: [] for label in range(len(config.classes))}
         for event in detect(config, self.tape):
             times[event.label].append(event_time_s(self.frontend, event.column))
@@ -75,13 +74,13 @@ class Recording:
         }
 
     def spared_runs(self, config: DetectorConfig) -> float:
-        """Share of the model's runs that the gate spares."""
+        """Share of the model's runs that the gate skips."""
         due = due_columns(config, len(self.tape.levels))
         return 1.0 - float(gate_open(config, self.tape.levels)[due].mean())
 
 
 def total(tallies: dict[str, Tally]) -> Tally:
-    """All classes together."""
+    """Sum over all classes."""
     return sum(tallies.values(), Tally(0, 0, 0, ()))
 
 
@@ -101,14 +100,14 @@ def with_threshold(config: DetectorConfig, threshold: float) -> DetectorConfig:
 def operating_points(
     recording: Recording, config: DetectorConfig
 ) -> list[tuple[float, dict[str, Tally]]]:
-    """Outcome of each threshold, the same one for all classes."""
+    """Result of each threshold, used for all classes."""
     return [
         (threshold, recording.score(with_threshold(config, threshold))) for threshold in THRESHOLDS
     ]
 
 
 def find_gate_level(recording: Recording, config: DetectorConfig) -> int:
-    """The highest level that leaves the gate open for each true event, less a margin."""
+    """The highest level at which the gate opens for every true event, minus a margin."""
     hop_s = recording.frontend.hop_s
     levels = recording.tape.levels
     loudest = []
@@ -128,7 +127,7 @@ class _Option:
 
     @property
     def rank(self) -> tuple[int, int, float, int, int, int]:
-        """The better the smaller."""
+        """Sort key; smaller is better."""
         settings = self.settings
         return (
             self.false_accepts,
@@ -143,7 +142,7 @@ class _Option:
 def _class_options(
     recording: Recording, config: DetectorConfig, label: int, ran: npt.NDArray[np.bool_]
 ) -> Iterator[_Option]:
-    """All settings of one class with their outcome; the first never makes an event."""
+    """All settings of a class with their results; the first one never triggers events."""
     truth = ClassTruth.of(recording.truth, label)
     columns = due_columns(config, len(recording.tape.levels))
     plain = dataclasses.replace(config.classes[label], threshold=1.0, release=1.0)
@@ -167,16 +166,16 @@ def _class_options(
                 times_s = [event_time_s(recording.frontend, columns[run]) for run in runs]
                 tallies.append(truth.tally(times_s, recording.tolerance_s))
             for i, settings in enumerate(row):
-                near = tallies[max(0, i - MARGIN_STEPS) : i + MARGIN_STEPS + 1]
+                neighbours = tallies[max(0, i - MARGIN_STEPS) : i + MARGIN_STEPS + 1]
                 yield _Option(
-                    max(tally.false_accepts for tally in near),
-                    max(tally.missed for tally in near),
+                    max(tally.false_accepts for tally in neighbours),
+                    max(tally.missed for tally in neighbours),
                     settings,
                 )
 
 
 def _best_of_each_count(options: Sequence[_Option], most: int) -> list[_Option]:
-    """For each number of false accepts the best option, where more of them buys fewer misses."""
+    """The best option for each number of false accepts, if it has fewer misses than with less."""
     kept: list[_Option] = []
     for option in sorted(options, key=lambda option: option.rank):
         if option.false_accepts <= most and (not kept or option.missed < kept[-1].missed):
@@ -185,7 +184,7 @@ def _best_of_each_count(options: Sequence[_Option], most: int) -> list[_Option]:
 
 
 def _share(options: Sequence[Sequence[_Option]], allowed: int) -> list[_Option]:
-    """One option of each class, with the fewest misses for at most ``allowed`` false accepts."""
+    """One option per class, with the fewest misses for at most ``allowed`` false accepts."""
     # best[n]: misses and choice with at most n false accepts among the classes so far
     best: list[tuple[int, list[_Option]]] = [(0, [])] * (allowed + 1)
     for class_options in options:
@@ -209,16 +208,16 @@ def _share(options: Sequence[Sequence[_Option]], allowed: int) -> list[_Option]:
 def tune(
     recording: Recording, config: DetectorConfig, target_false_accepts_per_hour: float
 ) -> DetectorConfig:
-    """Settings with the fewest misses that keep to a target on a recording.
+    """Settings with the fewest misses that meet a target on a recording.
 
     Args:
-        recording: validation scenes, never the test's.
-        config: window and rate of the runs; the rest is searched.
-        target_false_accepts_per_hour: of all classes together.
+        recording: validation scenes, never those of the test split.
+        config: window and rate of the runs; other settings are searched.
+        target_false_accepts_per_hour: target for all classes together.
 
     Returns:
         The config with a gate, and threshold, window, hits and suppression of each class. A class
-        whose threshold is 1 has no setting that keeps to the target: it is switched off.
+        without settings that meet the target has threshold 1, which switches it off.
     """
     gated = dataclasses.replace(config, gate_level=find_gate_level(recording, config))
     ran = gate_open(gated, recording.tape.levels)[due_columns(gated, len(recording.tape.levels))]

@@ -27,8 +27,8 @@ class FigureKind:
     Attributes:
         summary: what it shows.
         runs: number of runs: ``none``, ``one`` or ``many``.
-        draw: draws it from the runs and those of ``data_dir`` and ``clips`` that are given.
-        options: which of these two it accepts.
+        draw: draws it from the runs and the values options.
+        options: accepted options: ``data_dir``, ``clips``.
     """
 
     summary: str
@@ -39,7 +39,7 @@ class FigureKind:
 
 FIGURES: dict[str, FigureKind] = {
     "diffres/fig4": FigureKind(
-        "spectrogram, importance, warp and input of the classifier (figures 4, 12 and 13)",
+        "spectrogram, importance, warp and classifier input (figures 4, 12 and 13)",
         "one",
         lambda runs, options, _: draw_warp(runs[0], **options),
         ("data_dir", "clips"),
@@ -100,8 +100,8 @@ def draw_figure(
         runs: folders of finished runs.
         out: folder; ``diffres/fig4`` becomes ``<out>/diffres/fig4.png`` and so on.
         data_dir: folder of the runs' data set.
-        clips: number of clips instead of the figure's default.
-        log: receives lines of progress.
+        clips: number of clips; default: the figure's own.
+        log: receives progress lines.
 
     Returns:
         The picture, its numbers as CSV, and a JSON with versions and facts.
@@ -120,14 +120,14 @@ def draw_figure(
         "many": (len(runs) >= 1, "one finished run or more"),
     }[kind.runs]
     if not accepted:
-        raise ConfigError(f"figure {name} takes {expected}, not {len(runs)}: name them with --run")
+        raise ConfigError(f"figure {name} needs {expected}, not {len(runs)}: name them with --run")
     if clips is not None:
         if "clips" not in kind.options:
-            raise ConfigError(f"figure {name} shows no clips: leave --clips out")
+            raise ConfigError(f"figure {name} shows no clips: remove --clips")
         if clips < 1:
             raise ConfigError(f"clips is {clips}: give at least 1")
-    given = {"data_dir": data_dir, "clips": clips}
-    options = {key: given[key] for key in kind.options if given[key] is not None}
+    values = {"data_dir": data_dir, "clips": clips}
+    options = {key: values[key] for key in kind.options if values[key] is not None}
     finished = [Run(folder) for folder in runs]
     for run in finished:
         run.metrics()

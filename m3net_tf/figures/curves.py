@@ -33,7 +33,7 @@ def read_history(run: Run) -> dict[str, list[float]]:
 
 
 def frames_per_second(run: Run) -> float:
-    """Frames per second that the classifier of a run gets from DiffRes or its rival.
+    """Frames per second at the classifier of a run with DiffRes or a baseline.
 
     Raises:
         ConfigError: the run's network is not ``diffres``.
@@ -44,12 +44,12 @@ def frames_per_second(run: Run) -> float:
     preset = presets_of("diffres")[recipe.model.preset]
     arguments = {**design_defaults("diffres"), **preset.arguments, **recipe.model.arguments}
     config = recipe.frontend
-    left = 1.0 - float(arguments["reduction"])
-    return left * config.sample_rate_hz / config.hop_samples
+    share = 1.0 - float(arguments["reduction"])
+    return share * config.sample_rate_hz / config.hop_samples
 
 
 def draw_by_frame_rate(runs: Sequence[Run], column: str, label: str) -> Drawing:
-    """A quantity of DiffRes over the epochs, one colour per frame rate.
+    """A quantity of DiffRes over the epochs, with one colour per frame rate.
 
     Args:
         runs: runs of ``diffres``.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A figure and its numbers as files, whose bytes depend only on what is drawn."""
+"""Writes a figure and its numbers as files with reproducible bytes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Drawing:
         figure: the picture.
         columns: names of the columns of its numbers.
         rows: the numbers, one row per drawn point.
-        facts: further information, as plain values.
+        facts: other information, as plain values.
     """
 
     figure: Figure
@@ -56,7 +56,7 @@ class Drawing:
 
 
 def _cell(value: Any) -> Any:
-    """Six digits are more than any figure shows."""
+    """A value with six digits, which is more than a figure shows."""
     return f"{value:.6g}" if isinstance(value, float) else value
 
 

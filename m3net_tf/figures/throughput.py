@@ -29,8 +29,8 @@ CLASSES = 527
 """Classes of AudioSet, the paper's largest experiment."""
 
 Classify = Callable[[tf.Tensor], tf.Tensor]
-Way = tuple[str, int]
-"""Front end, and frames per second that the classifier gets."""
+Variant = tuple[str, int]
+"""Front end, and frames per second at the classifier."""
 _COLUMNS = ("front_end", "frames_per_s", "parameters", "sound_s_per_s", "batch_ms")
 
 
@@ -43,33 +43,33 @@ def draw_throughput(
     classifier: Mapping[str, Any] = EFFICIENTNET_B2,
     log: Log = silent,
 ) -> Drawing:
-    """Measure from waveform to class probabilities on this machine, all front ends in turn.
+    """Measure the time from waveform to class probabilities on this machine for all front ends.
 
     The frames of the mel spectrogram and LEAF are reduced by average pooling, as in the paper.
-    DiffRes is only measured below the full frame rate, at which it drops nothing. All have 128
-    filters and a hop of 10 ms.
+    DiffRes is only measured below the full frame rate, where it drops frames. All have 128 filters
+    and a hop of 10 ms.
 
     Args:
-        frames_per_s: frames per second that the classifier gets, up to 100.
-        clips: clips in a batch.
+        frames_per_s: frames per second at the classifier, up to 100.
+        clips: clips per batch.
         clip_s: length of a clip.
-        rounds: timed batches of each, after one for warm-up.
-        classifier: network behind the front ends, as for ``diffres``.
-        log: receives lines of progress.
+        rounds: number of timed batches of each, after one for warm-up.
+        classifier: network after the front ends, as for ``diffres``.
+        log: receives progress lines.
     """
     config = frontend_preset("diffres")
     rng = np.random.default_rng(0)
     samples = round(clip_s * config.sample_rate_hz)
     sound = tf.constant(rng.uniform(-0.1, 0.1, (clips, samples)), tf.float32)
-    ways = {
+    variants = {
         (front_end, rate): _build(config, sound, front_end, rate, classifier, log)
         for rate in frames_per_s
         for front_end in ("mel", "leaf", "diffres")
         if front_end != "diffres" or rate < config.sample_rate_hz // config.hop_samples
     }
     rows = [
-        (*way, ways[way][1], clips * clip_s / seconds, 1000 * seconds)
-        for way, seconds in _median_seconds(ways, sound, rounds).items()
+        (*variant, variants[variant][1], clips * clip_s / seconds, 1000 * seconds)
+        for variant, seconds in _median_seconds(variants, sound, rounds).items()
     ]
     facts = {
         "clips": clips,
@@ -91,7 +91,7 @@ def _build(
     classifier: Mapping[str, Any],
     log: Log,
 ) -> tuple[Classify, int]:
-    """A compiled network that has run once, and its number of parameters."""
+    """A compiled network after one run, and its number of parameters."""
     log(f"{front_end} at {rate} FPS")
     samples = sound.shape[1]
     share = 1.0 - rate / (config.sample_rate_hz // config.hop_samples)
@@ -99,23 +99,23 @@ def _build(
         model = _leaf(config, samples, share, classifier)
         classify = _compiled(model, None, sound.shape)
     else:
-        model = _behind_mel(config, samples, share, front_end, classifier)
+        model = _with_mel(config, samples, share, front_end, classifier)
         classify = _compiled(model, config, sound.shape)
     classify(sound).numpy()
     return classify, model.count_params()
 
 
 def _median_seconds(
-    ways: Mapping[Way, tuple[Classify, int]], sound: tf.Tensor, rounds: int
-) -> dict[Way, float]:
-    """Median time of a batch of each network."""
-    spans: dict[Way, list[float]] = {way: [] for way in ways}
+    variants: Mapping[Variant, tuple[Classify, int]], sound: tf.Tensor, rounds: int
+) -> dict[Variant, float]:
+    """Median time per batch of each network."""
+    times_s: dict[Variant, list[float]] = {variant: [] for variant in variants}
     for _ in range(rounds):
-        for way, (classify, _) in ways.items():
+        for variant, (classify, _) in variants.items():
             start = time.perf_counter()
             classify(sound).numpy()
-            spans[way].append(time.perf_counter() - start)
-    return {way: statistics.median(seconds) for way, seconds in spans.items()}
+            times_s[variant].append(time.perf_counter() - start)
+    return {variant: statistics.median(seconds) for variant, seconds in times_s.items()}
 
 
 def _plot(rows: Sequence[tuple[Any, ...]]) -> Figure:
@@ -129,7 +129,7 @@ def _plot(rows: Sequence[tuple[Any, ...]]) -> Figure:
     return figure
 
 
-def _behind_mel(
+def _with_mel(
     config: FrontendConfig,
     samples: int,
     share: float,
@@ -167,7 +167,7 @@ def _leaf(
 
 
 def _compiled(model: keras.Model, config: FrontendConfig | None, shape: tf.TensorShape) -> Classify:
-    """One graph from waveforms to probabilities, through the mel map if ``config`` is given."""
+    """A graph from waveforms to probabilities, with the mel front end if ``config`` is given."""
 
     @tf.function
     def classify(sound: tf.Tensor) -> tf.Tensor:

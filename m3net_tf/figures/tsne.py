@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""t-SNE of the clips by the branches of a network: figure 7 of the bilateral paper."""
+"""t-SNE of clips by the branches of a network: figure 7 of the bilateral paper."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ FEWEST = 8
 PANELS = {"detail": "detail branch", "semantic": "semantic branch", "pool": "last layer"}
 """Layer of the network -> title of its panel; the panel of the raw audio comes first."""
 _BATCH = 8
-_COMPONENTS = 50  # to which the t-SNE paper reduces wide data first
+_COMPONENTS = 50  # to which the t-SNE paper first reduces wide data
 _PERPLEXITY = 30.0
 
 
 def draw_tsne(run: Run, data_dir: Path | None = None, clips: int = CLIPS, seed: int = 0) -> Drawing:
-    """Test clips in the plane, by raw audio, each branch and the last layer.
+    """Project test clips onto a plane by raw audio, each branch and the last layer.
 
-    Sequences are averaged over time. The mean silhouette in the plane (1: classes apart, 0: mixed)
-    is given above each panel.
+    Sequences are averaged over time. Each panel's title gives the mean silhouette in the plane
+    (1: classes are separate, 0: mixed).
 
     Args:
         run: run of the bilateral network with both branches.
@@ -60,12 +60,12 @@ def draw_tsne(run: Run, data_dir: Path | None = None, clips: int = CLIPS, seed: 
     chosen = spread_over_classes(test.labels, clips)
     sounds: list[Values] = []
     branches: dict[str, list[Values]] = {name: [] for name in PANELS}
-    inside = keras.Model(model.input, {name: model.get_layer(name).output for name in PANELS})
+    features = keras.Model(model.input, {name: model.get_layer(name).output for name in PANELS})
     for first in range(0, len(chosen), _BATCH):
         part = chosen[first : first + _BATCH]
         maps = dequantize_features(test.features[np.zeros_like(part), part])[..., None]
         sounds.append(maps.reshape(len(part), -1))
-        for name, values in inside(maps, training=False).items():
+        for name, values in features(maps, training=False).items():
             branches[name].append(tf.reduce_mean(values, axis=(1, 2)).numpy())
     points = {"raw audio": _plane(np.concatenate(sounds), seed)}
     points |= {
@@ -81,11 +81,13 @@ def _plane(values: Values, seed: int) -> Values:
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
-    kept = min(_COMPONENTS, *values.shape)
+    components = min(_COMPONENTS, *values.shape)
     perplexity = min(_PERPLEXITY, (len(values) - 1) / 3)
-    with threadpool_limits(1):  # sums in one order, whatever the number of cores
-        if values.shape[1] > kept:
-            values = PCA(kept, svd_solver="randomized", random_state=seed).fit_transform(values)
+    with threadpool_limits(1):  # the same order of sums on any number of cores
+        if values.shape[1] > components:
+            values = PCA(components, svd_solver="randomized", random_state=seed).fit_transform(
+                values
+            )
         return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(values)
 
 

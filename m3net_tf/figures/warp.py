@@ -33,13 +33,13 @@ def draw_warp(run: Run, data_dir: Path | None = None, clips: int = CLIPS) -> Dra
         M3NetError: the data or the run cannot be read.
     """
     model = run.load_model()
-    inside = probe(model)
+    probe_model = probe(model)
     layer = model.get_layer("diffres_warp")
     config = run.recipe().frontend
     test = compute_features(run.dataset(data_dir), "test", config)
     chosen = spread_over_classes(test.labels, clips)
     maps = dequantize_features(test.features[np.zeros_like(chosen), chosen])[..., None]
-    outputs = inside(maps, training=False)
+    outputs = probe_model(maps, training=False)
     matrices = warp_matrix(outputs["scores"], layer.frames_out, layer.fill_rows).numpy()
     channels = ["mean", *["maximum"] * layer.maximum, *["encoding"] * layer.encoding]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolution blocks, built from stock Keras layers so that quantisation tools know every part."""
+"""Convolution blocks made of stock Keras layers, which quantisation tools support."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from m3net_tf.layers.precision import average_pooling
 
 Pair = tuple[int, int]
 NORM_MOMENTUM = 0.9
-"""Keras's 0.99 needs some hundred steps to settle: longer than an epoch of a small data set."""
+"""Keras's 0.99 needs hundreds of steps to settle: longer than an epoch of a small data set."""
 
 
 def conv_block(
@@ -18,9 +18,9 @@ def conv_block(
 
     Args:
         x: map of shape (batch, F, T, channels).
-        filters: channels out.
-        kernel: extent in (frequency, time).
-        strides: step in (frequency, time).
+        filters: output channels.
+        kernel: kernel size in (frequency, time).
+        strides: strides in (frequency, time).
         name: prefix of the layers' names.
 
     Returns:
@@ -34,8 +34,8 @@ def conv_block(
 def classifier(x: tf.Tensor, classes: int, dropout: float = 0.0) -> tf.Tensor:
     """Global average pooling, dense layer, softmax: (batch, F, T, C) to (batch, classes).
 
-    In the forms that a Cortex-M runs best: a pooling layer is some thirty times quicker than a
-    mean, and a 1 x 1 convolution, unlike a dense layer, gives the same bytes in TFLite and in
+    It uses the operators that suit a Cortex-M best: a pooling layer is about thirty times as fast
+    as a mean, and a 1 x 1 convolution, unlike a dense layer, gives the same bytes in TFLite and in
     TFLite Micro.
 
     Args:
@@ -62,22 +62,21 @@ def ds_conv(
 ) -> tf.Tensor:
     """Depthwise separable convolution: depthwise, pointwise, batch normalisation, ReLU.
 
-    M3Net's DSConv (section 2.2, figure 2); with ``depthwise_norm`` also DS-CNN's, which has
-    normalisation and ReLU after the depthwise part as well ("Hello Edge", section 4.3).
+    This is M3Net's DSConv (section 2.2, figure 2). With ``depthwise_norm`` it is DS-CNN's block,
+    which also has normalisation and ReLU after the depthwise part ("Hello Edge", section 4.3).
 
     Args:
         x: map of shape (batch, F, T, channels).
-        filters: channels out.
-        kernel: extent of the depthwise part in (frequency, time).
-        strides: step of the depthwise part in (frequency, time).
+        filters: output channels.
+        kernel: kernel size of the depthwise part in (frequency, time).
+        strides: strides of the depthwise part in (frequency, time).
         name: prefix of the layers' names.
-        depthwise_norm: normalise and rectify between the two parts.
+        depthwise_norm: add normalisation and ReLU between the two parts.
 
     Returns:
         Map of shape (batch, ceil(F / strides[0]), ceil(T / strides[1]), filters).
     """
-    # Keras wants equal strides in both directions: unequal ones keep the larger and subsample
-    # nothing, so they are refused here rather than ignored there.
+    # Keras requires equal strides in both directions. It would silently ignore unequal ones.
     if strides[0] != strides[1]:
         raise ValueError(f"{name}: a depthwise convolution needs equal strides, not {strides}")
     x = keras.layers.DepthwiseConv2D(kernel, strides, padding="same", name=f"{name}_dw")(x)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clips of unequal length in one batch: means and normalisation over their own frames alone."""
+"""Means and normalisation for padded batches, which use only each clip's own frames."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def map_mean(
     axes: tuple[int, ...] = (1, 2),
     training: bool | None = None,
 ) -> tf.Tensor:
-    """Mean over axes of a map whose padded frames are zero; the axes stay, with extent 1.
+    """Mean over axes of a map whose padded frames are zero; the axes are kept with size 1.
 
     Args:
         x: map of shape (batch, F, T, channels), zero in padded frames.
-        valid: (batch, 1, T, 1), 1 for a clip's own frames; without it all count.
+        valid: (batch, 1, T, 1), 1 for a clip's own frames; default: all frames count.
         axes: 1 (frequency), 2 (time) or both.
         training: whether the network is being trained.
     """
     bins, frames = (x.shape[axis] if axis in axes else 1 for axis in (1, 2))
     if training or None in (bins, frames):
         mean = tf.reduce_mean(x, axis=axes, keepdims=True)
-    else:  # on a device the pooling's kernel is far quicker than the mean's
+    else:  # on a device a pooling is much faster than a mean
         mean = mean_pool(x, (bins, frames))
     if valid is not None and 2 in axes:
         mean /= tf.reduce_mean(tf.cast(valid, x.dtype), axis=2, keepdims=True)
@@ -38,13 +38,13 @@ def map_mean(
 
 @keras.utils.register_keras_serializable("m3net_tf")
 class FrameMask(keras.layers.Layer):
-    """Which frames of a padded map belong to its clip.
+    """Mask of the frames of a padded map that belong to its clip.
 
     Args:
-        step: frames of the clip for each frame of the map: the product of the strides so far.
+        step: frames of the clip per frame of the map, the product of the strides so far.
 
     Shapes:
-        A map (batch, F, T, channels) and the clips' lengths in frames, (batch, 1) or (batch,), to
+        Map (batch, F, T, channels) and lengths of the clips in frames, (batch, 1) or (batch,), to
         (batch, 1, T, 1): 1 for the first ceil(length / step) frames, then 0.
 
     Raises:
@@ -58,9 +58,9 @@ class FrameMask(keras.layers.Layer):
         self.step = step
 
     def call(self, inputs: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """Compare each frame's place with the length; an empty clip counts as one frame."""
-        own = tf.maximum(-(-tf.cast(tf.reshape(lengths, (-1, 1)), tf.int32) // self.step), 1)
-        valid = tf.range(tf.shape(inputs)[2])[None] < own  # (batch, T)
+        """Compare each frame's index with the length; an empty clip counts as one frame."""
+        own_frames = tf.maximum(-(-tf.cast(tf.reshape(lengths, (-1, 1)), tf.int32) // self.step), 1)
+        valid = tf.range(tf.shape(inputs)[2])[None] < own_frames  # (batch, T)
         return tf.cast(valid, inputs.dtype)[:, None, :, None]
 
     def get_config(self) -> dict[str, Any]:
@@ -70,18 +70,18 @@ class FrameMask(keras.layers.Layer):
 
 @keras.utils.register_keras_serializable("m3net_tf")
 class MapMean(keras.layers.Layer):
-    """Mean over frequency, time or both; padded frames do not count.
+    """Mean over frequency, time or both, without padded frames.
 
     Args:
         frequency: average over the bins.
         time: average over the frames.
 
     Shapes:
-        (batch, F, T, channels), zero in padded frames, to the same with extent 1 along the
-        averaged axes; ``valid`` is (batch, 1, T, 1).
+        (batch, F, T, channels), zero in padded frames, to the same with size 1 along the averaged
+        axes; ``valid`` is (batch, 1, T, 1).
 
     Raises:
-        ConfigError: neither axis is to be averaged.
+        ConfigError: neither axis is chosen.
     """
 
     def __init__(self, *, frequency: bool = True, time: bool = True, **kwargs: Any) -> None:
@@ -95,7 +95,7 @@ class MapMean(keras.layers.Layer):
         self, inputs: tf.Tensor, valid: tf.Tensor | None = None, training: bool | None = None
     ) -> tf.Tensor:
         """Average over the chosen axes."""
-        axes = tuple(axis for axis, on in ((1, self.frequency), (2, self.time)) if on)
+        axes = tuple(axis for axis, chosen in ((1, self.frequency), (2, self.time)) if chosen)
         return map_mean(inputs, valid, axes, training)
 
     def get_config(self) -> dict[str, Any]:
@@ -105,19 +105,18 @@ class MapMean(keras.layers.Layer):
 
 @keras.utils.register_keras_serializable("m3net_tf")
 class GroupNorm(keras.layers.Layer):
-    """Group normalisation in operators that have int8 kernels, blind to padded frames.
+    """Group normalisation that ignores padded frames and uses operators with int8 kernels.
 
     Wu and He, "Group Normalization", ECCV 2018, equations 2 to 6. Maps stay four-dimensional: the
     mean over a group's channels is a 1 x 1 convolution with a constant kernel.
 
     Args:
-        groups: number of groups; a number that does not divide the channels is lowered to the
-            next one that does.
+        groups: number of groups, lowered to the next divisor of the number of channels.
         epsilon: added to the variance.
 
     Shapes:
-        (batch, F, T, channels) in and out; ``valid`` is (batch, 1, T, 1), and where it is 0 the
-        inputs do not count and the outputs are zero.
+        (batch, F, T, channels) in and out; ``valid`` is (batch, 1, T, 1). Frames where it is 0 do
+        not count, and their outputs are zero.
 
     Raises:
         ConfigError: ``groups`` is less than 1.
@@ -143,13 +142,13 @@ class GroupNorm(keras.layers.Layer):
     def call(
         self, inputs: tf.Tensor, valid: tf.Tensor | None = None, training: bool | None = None
     ) -> tf.Tensor:
-        """Normalise each group of channels of each map; padded frames become zero."""
+        """Normalise each group of channels of each map; set padded frames to zero."""
         x = tf.cast(inputs, tf.float32)  # half precision is too narrow for squares
         if valid is not None:
             valid = tf.cast(valid, tf.float32)
             x *= valid
         spread = tf.constant(self.spread, tf.float32)
-        # The negative mean is added: TFLite and TFLite Micro round int8 sums alike, but not
+        # Add the negative mean: TFLite and TFLite Micro round int8 sums equally, but not
         # differences.
         minus_mean = tf.nn.conv2d(map_mean(x, valid, training=training), -spread, 1, "VALID")
         centred = x + minus_mean
@@ -158,8 +157,8 @@ class GroupNorm(keras.layers.Layer):
         power = centred * centred
         extent = power.shape[1]
         if not training and extent is not None:
-            # In int8 a pooling keeps its input's scale, which the largest square decides: small
-            # variances would round to nothing. A convolution's mean has a scale of its own.
+            # An int8 pooling keeps its input's scale, which the largest square determines, so small
+            # variances would round to zero. A mean by convolution has its own scale.
             kernel = tf.fill((extent, 1, power.shape[-1], 1), 1.0 / extent)
             power = tf.nn.depthwise_conv2d(power, kernel, (1, 1, 1, 1), "VALID")
         power = map_mean(power, valid, training=training)
@@ -177,10 +176,10 @@ class GroupNorm(keras.layers.Layer):
 
 @keras.utils.register_keras_serializable("m3net_tf")
 class PointNorm(keras.layers.Layer):
-    """Layer normalisation over the channels of each point, in operators that have int8 kernels.
+    """Layer normalisation over the channels of each point, with operators that have int8 kernels.
 
-    Ba et al., "Layer Normalization", as ConvNeXt and NAFNet use it on maps. Keras's own becomes
-    transpositions and means on a device.
+    Ba et al., "Layer Normalization", as ConvNeXt and NAFNet use it on maps. Keras's own layer
+    becomes transpositions and means on a device.
 
     Args:
         epsilon: added to the variance.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mirrors of a time-frequency map."""
+"""Reversal of a time-frequency map."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FREQUENCY_AXIS, TIME_AXIS = 1, 2
 
 @keras.utils.register_keras_serializable("m3net_tf")
 class Mirror(keras.layers.Layer):
-    """Reverse a map along time, frequency or both; each mirror is its own inverse.
+    """Reverse a map along time, frequency or both; the layer is its own inverse.
 
     HMF (time), VMF (frequency) and CSF (both) of M3Net, section 2.2, equations 2, 3 and 5.
 
@@ -25,7 +25,7 @@ class Mirror(keras.layers.Layer):
         (batch, frequency, time, channels) in and out.
 
     Raises:
-        ConfigError: neither axis is to be reversed.
+        ConfigError: neither axis is chosen.
     """
 
     def __init__(self, *, time: bool = False, frequency: bool = False, **kwargs: Any) -> None:
@@ -37,8 +37,8 @@ class Mirror(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Reverse the chosen axes."""
-        # Both axes by one operator: by two, the converter takes VMF's map as the first one's output
-        # too, which keeps a whole map in the arena until DFP is reached.
+        # One operator for both axes: with two, the converter reuses VMF's map for the first one,
+        # which keeps a whole map in the arena until DFP.
         chosen = {FREQUENCY_AXIS: self.frequency, TIME_AXIS: self.time}
         return tf.reverse(inputs, [axis for axis, reverses in chosen.items() if reverses])
 

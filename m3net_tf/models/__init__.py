@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks, a file or folder each, found by name."""
+"""Networks by name, each in a file or folder."""
 
 from m3net_tf.models.registry import (
     Preset,

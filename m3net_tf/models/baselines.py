@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The image networks that sounds are so often classified with, on feature maps of any size.
+"""Image networks that are common baselines for sounds, on feature maps of any size.
 
-Their bodies come from Keras's applications; the head is ours, so that they export like any other.
+The backbones come from ``keras.applications``. They get this package's head, so that they can be
+exported like any other network.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
 from m3net_tf.layers import classifier
-from m3net_tf.models.efficientnet_attention import forget_photographs
+from m3net_tf.models.efficientnet_attention import reset_image_statistics
 from m3net_tf.models.registry import Preset
 
 IMAGE_CHANNELS = 3
@@ -22,14 +23,14 @@ CHANNELS = ("replicate", "convolution")
 
 @dataclasses.dataclass(frozen=True)
 class Body:
-    """One of Keras's networks.
+    """A backbone from ``keras.applications``.
 
     Attributes:
         title: its name in papers.
         application: its function in ``keras.applications``.
-        paper: where it comes from.
+        paper: its source.
         arguments: additional arguments of that function.
-        unscale: what the map is multiplied by to undo the network's own scaling of pixels.
+        unscale: factor on the map that undoes the network's own scaling of pixels.
     """
 
     title: str
@@ -67,10 +68,10 @@ class Design:
 
     Attributes:
         body: one of :data:`BODIES`.
-        channels: how another number of channels becomes three: ``replicate`` (one, three times)
-            or ``convolution`` (any, by a learnt 1 x 1 convolution).
-        imagenet: start from Keras's ImageNet weights, which it downloads once into its own folder
-            (environment variable ``KERAS_HOME``).
+        channels: how to get three channels: ``replicate`` (repeat a single channel) or
+            ``convolution`` (a learnt 1 x 1 convolution from any number).
+        imagenet: start from Keras's ImageNet weights, which Keras downloads once into its own
+            folder (environment variable ``KERAS_HOME``).
         dropout: share of the pooled features dropped in training.
     """
 
@@ -84,15 +85,15 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
     """Build one of :data:`BODIES` with global pooling and a classifier.
 
     Args:
-        input_shape: (bins, frames, channels); a map of three channels is taken as it is.
+        input_shape: (bins, frames, channels); a map with three channels is used directly.
         classes: number of classes.
-        design: what to build.
+        design: design of the network.
 
     Returns:
         Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.
 
     Raises:
-        ConfigError: an unknown body, channels that do not fit, or weights out of reach.
+        ConfigError: an unknown body, channels that do not fit, or weights that cannot be loaded.
     """
     if design.body not in BODIES:
         raise ConfigError(f"model.body is {design.body!r}: choose one of {', '.join(BODIES)}")
@@ -116,7 +117,7 @@ def _three_channels(x: tf.Tensor, channels: str) -> tf.Tensor:
         return keras.layers.Conv2D(IMAGE_CHANNELS, 1, name="three_channels")(x)
     if count != 1:
         raise ConfigError(
-            f"a map of {count} channels cannot be taken three times: set model.channels: "
+            f"a map of {count} channels cannot be repeated to three: set model.channels: "
             "convolution"
         )
     return keras.layers.Concatenate(name="three_channels")([x] * IMAGE_CHANNELS)
@@ -129,13 +130,13 @@ def _body(body: Body, x: tf.Tensor, imagenet: bool) -> keras.Model:
         return function(weights=None, **common)
     try:
         network = function(weights="imagenet", **common)
-    except Exception as error:  # Keras raises a bare Exception where a download fails
+    except Exception as error:  # Keras raises a bare Exception if a download fails
         text = " ".join(str(error).split())[:150]
         raise ConfigError(
             f"model.imagenet: the weights of {body.title} cannot be loaded ({text}): connect to "
             "the network once, or set it to false"
         ) from None
-    forget_photographs(network)
+    reset_image_statistics(network)
     return network
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cost of one inference of a network, counted layer by layer."""
+"""Counts the multiply-accumulates of one inference layer by layer."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _SCALE_ONLY = (
     SubSpectralNorm,
     WeightedFusion,
 )
-"""Layers whose weights scale, shift or choose but join no inputs: not counted."""
+"""Layers whose weights only scale, shift or select: not counted."""
 
 
 def count_macs(model: keras.Model) -> int:
     """Multiply-accumulates of one inference in convolutions, dense layers, LSTMs and attention.
 
-    A layer of ours that multiplies has a method ``macs(input_shape, output_shape)``.
+    A custom layer that multiplies has a method ``macs(input_shape, output_shape)``.
 
     Raises:
-        ModelError: a layer has weights and it is not known what it multiplies by them.
+        ModelError: a layer has weights whose cost is unknown.
     """
     return sum(_macs_of(layer) for layer in model.layers)
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DS-CNN, the keyword network of MLPerf Tiny: the mark that small networks are held against.
+"""DS-CNN, the keyword network of MLPerf Tiny and a baseline for small networks.
 
-Zhang et al., "Hello Edge: Keyword Spotting on Microcontrollers", arXiv:1711.07128, section 4.3, in
-the size and with the dropout of MLPerf Tiny's keyword benchmark.
+Zhang et al., "Hello Edge: Keyword Spotting on Microcontrollers", arXiv:1711.07128, section 4.3,
+with the size and the dropout of MLPerf Tiny's keyword benchmark.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
     """Build DS-CNN: a strided convolution, depthwise separable blocks, pooling, dense layer.
 
     Args:
-        input_shape: (bins, frames, channels); made for 10 cepstral coefficients by 49 frames.
+        input_shape: (bins, frames, channels); designed for 10 cepstral coefficients by 49 frames.
         classes: number of classes.
-        design: what to build.
+        design: design of the network.
 
     Returns:
         Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks by name and preset. A new network is one new module in this folder: a file,
-or a folder where the network has layers of its own.
+"""Networks by name and preset.
 
-A network's module has a frozen dataclass ``Design`` of its arguments, a dict ``PRESETS`` of
+A new network is one new module in this folder: a file, or a folder if the network has its own
+layers. The module has a frozen dataclass ``Design`` of its arguments, a dict ``PRESETS`` of
 :class:`Preset` and a function ``build(input_shape, classes, design)`` that returns an uncompiled
-Keras model with logits' softmax as output. A function ``learnt(model, features)`` may report what
-the network learns of itself, as numbers by name, for a training's log.
+Keras model with the softmax of logits as output. An optional function ``learnt(model, features)``
+returns learnt quantities by name for the training log.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from m3net_tf.artifacts import sha256_of
 from m3net_tf.errors import ConfigError
 
-if TYPE_CHECKING:  # names are known without TensorFlow; the networks' modules import it
+if TYPE_CHECKING:  # names are available without TensorFlow, which the networks' modules import
     from m3net_tf.keras import keras, tf
 
 HEADS = ("softmax", "sigmoid")
@@ -31,12 +31,12 @@ HEADS = ("softmax", "sigmoid")
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """A named configuration of a network, with what it is known to cost.
+    """A named configuration of a network with its cost.
 
     Attributes:
-        input_shape: (bins, frames, channels) that ``parameters`` and ``macs`` hold for.
-        classes: number of classes that they hold for.
-        parameters: all parameters, normalisation statistics included, as Keras counts them.
+        input_shape: (bins, frames, channels) for which ``parameters`` and ``macs`` are given.
+        classes: number of classes for which they are given.
+        parameters: all parameters, including normalisation statistics, as counted by Keras.
         macs: multiply-accumulates of one inference in convolutions and dense layers.
         arguments: arguments of the network's ``Design``.
         summary: one line for ``m3net model list``.
@@ -57,7 +57,7 @@ def model_names() -> list[str]:
 
 @functools.cache
 def _preset_tables() -> dict[str, ast.expr]:
-    """The value of each network's ``PRESETS`` in its source: importing it would take seconds."""
+    """The value of each network's ``PRESETS`` in its source, as importing it would take seconds."""
     tables = {}
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         source = path.read_text()
@@ -85,7 +85,7 @@ def _require_model(name: str) -> None:
 
 
 def preset_names(name: str) -> list[str]:
-    """Presets of one network, read from its source, so without TensorFlow.
+    """Presets of one network, read from its source without TensorFlow.
 
     Raises:
         ConfigError: there is no such network.
@@ -99,10 +99,10 @@ def preset_names(name: str) -> list[str]:
 
 
 def require_preset(name: str, preset: str) -> None:
-    """Refuse a network or preset that does not exist, without TensorFlow.
+    """Check, without TensorFlow, that a network and preset exist.
 
     Raises:
-        ConfigError: naming those that do.
+        ConfigError: one does not exist; the message lists the existing ones.
     """
     _require_among(preset_names(name), name, preset)
 
@@ -124,7 +124,7 @@ def presets_of(name: str) -> dict[str, Preset]:
 
 
 def design_defaults(name: str) -> dict[str, Any]:
-    """Arguments that a network knows, each with its default (``dataclasses.MISSING``: required).
+    """Arguments of a network with their defaults (``dataclasses.MISSING``: required).
 
     Raises:
         ConfigError: there is no such network.
@@ -133,9 +133,9 @@ def design_defaults(name: str) -> dict[str, Any]:
 
 
 def design_sha256(name: str, preset: str, overrides: Mapping[str, Any] | None = None) -> str:
-    """Hash of what a network is built from: its arguments, with the presets written out.
+    """Hash of a network's arguments, with presets expanded.
 
-    It tells a run of today's ``s`` from one of an older version's, which has the same recipe.
+    It distinguishes runs of a preset from runs of its older version, which have the same recipe.
 
     Args:
         name: network, one of :func:`model_names`.
@@ -145,22 +145,22 @@ def design_sha256(name: str, preset: str, overrides: Mapping[str, Any] | None = 
     Raises:
         ConfigError: there is no such network or preset.
     """
-    design = _written_out({"name": name, "preset": preset, "arguments": overrides or {}})
+    design = _expanded({"name": name, "preset": preset, "arguments": overrides or {}})
     return sha256_of(json.dumps(design, sort_keys=True).encode())
 
 
-def _written_out(value: Any) -> Any:
-    """A value of a preset as plain ones; networks in it by their arguments, not their presets."""
+def _expanded(value: Any) -> Any:
+    """A preset's value as plain values, with nested networks' presets replaced by arguments."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _written_out(dataclasses.asdict(value))
+        return _expanded(dataclasses.asdict(value))
     if isinstance(value, Mapping):
         if {"name", "preset"} <= set(value):
             chosen = _preset(value["name"], value["preset"]).arguments
             arguments = {**chosen, **(value.get("arguments") or {})}
             value = {"name": value["name"], "arguments": arguments}
-        return {str(key): _written_out(item) for key, item in value.items()}
+        return {str(key): _expanded(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_written_out(item) for item in value]
+        return [_expanded(item) for item in value]
     return value
 
 
@@ -189,10 +189,10 @@ def build_model(
         classes: number of classes; default: the preset's.
         overrides: arguments of the network that differ from the preset's (ablations).
         feature_range: ``feature_min``, ``feature_max`` and ``log`` of the front end, for networks
-            that must know what their features stand for (DiffRes).
-        head: ``softmax``, or ``sigmoid`` for clips of several labels: each class a probability of
-            its own. A network whose ``Design`` has ``multi_label`` (its head is another
-            one then) gets that; in any other one a softmax at the end is exchanged.
+            that convert features to powers (DiffRes).
+        head: ``softmax``, or ``sigmoid`` for clips with several labels, with an independent
+            probability per class. A network whose ``Design`` has ``multi_label`` changes its head
+            itself; in other networks the final softmax is replaced.
 
     Returns:
         A Keras model from (batch, bins, frames, channels) to (batch, classes) probabilities.
@@ -205,17 +205,17 @@ def build_model(
     module, chosen = _module(name), _preset(name, preset)
     accepted = _require_arguments(name, overrides or {})
     shape = tuple(input_shape or chosen.input_shape)
-    known_range = {"feature_range": feature_range} if feature_range else {}
+    range_argument = {"feature_range": feature_range} if feature_range else {}
     arguments = {
         **chosen.arguments,
-        **{key: value for key, value in known_range.items() if key in accepted},
+        **{key: value for key, value in range_argument.items() if key in accepted},
         **(overrides or {}),
     }
     if head == "sigmoid" and "multi_label" in accepted:
         arguments["multi_label"] = True
     try:
         model = module.build(shape, classes or chosen.classes, module.Design(**arguments))
-    except (TypeError, ValueError) as error:  # Keras's way to say that a layer does not fit
+    except (TypeError, ValueError) as error:  # Keras raises these if a layer does not fit
         text = " ".join(str(error).split())[:200]
         raise ConfigError(
             f"model {name} {preset} cannot be built for features of shape {shape} ({text}): change "
@@ -225,12 +225,12 @@ def build_model(
 
 
 def _require_arguments(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that a network knows; an error for one that it lacks or of another type."""
+    """The arguments of a network; refuses unknown arguments and values of the wrong type."""
     accepted = design_defaults(name)
     for key, value in arguments.items():
         if key not in accepted:
             raise ConfigError(
-                f"unknown argument {key!r} of model {name}: it takes {', '.join(accepted)}"
+                f"unknown argument {key!r} of model {name}: its arguments are {', '.join(accepted)}"
             )
         if not _fits(value, accepted[key]):
             kind = type(accepted[key]).__name__
@@ -241,13 +241,13 @@ def _require_arguments(name: str, arguments: Mapping[str, Any]) -> dict[str, Any
 
 
 def _with_head(model: keras.Model, head: str) -> keras.Model:
-    """The network with the requested last layer, in single precision whatever the policy."""
+    """The network with the requested last layer, in single precision regardless of the policy."""
     from m3net_tf.keras import keras
 
     if head == "sigmoid" and len(model.outputs) > 1:
         raise ConfigError(
-            f"model {model.name} has early exits, which need one label a clip: set early_exits to "
-            "false"
+            f"model {model.name} has early exits, which need one label per clip: set early_exits "
+            "to false"
         )
     outputs = []
     for output in model.outputs:
@@ -266,19 +266,19 @@ def _with_head(model: keras.Model, head: str) -> keras.Model:
 
 
 def learnt_figures(name: str, model: keras.Model, features: tf.Tensor) -> dict[str, float]:
-    """What a network reports of itself in training: its module's ``learnt``, if it has one.
+    """Learnt quantities of a network: the result of its module's ``learnt``, if it has one.
 
     Args:
         name: network, one of :func:`model_names`.
-        model: the network as :func:`build_model` built it, trained or not.
-        features: some clips' features, float32, shape (clips, bins, frames, channels).
+        model: the network from :func:`build_model`, trained or not.
+        features: features of some clips, float32, shape (clips, bins, frames, channels).
     """
     report = getattr(_module(name), "learnt", None)
     return report(model, features) if report else {}
 
 
 def _fits(value: Any, default: Any) -> bool:
-    """Whether a value is of its default's kind; Keras would take ``"off"`` for true."""
+    """Whether a value has its default's type; Keras would treat ``"off"`` as true."""
     if isinstance(default, bool) or not isinstance(default, int | float):
         return isinstance(value, bool) or not isinstance(default, bool)
     kind = int if isinstance(default, int) else (int, float)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A front part and any network of ours behind it, as one network."""
+"""Joins a first part and a classifier to one network."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def put_in_front(
     name: str,
     refused: Sequence[str] = (),
 ) -> keras.Model:
-    """Join a front part and the classifier that takes what it gives.
+    """Join a first part and the classifier of its output.
 
     Args:
-        inputs: the front part's input.
+        inputs: input of the first part.
         x: its output, a map of shape (batch, F, T, channels).
-        classifier: network behind it: ``name``, ``preset`` and, if wanted, ``arguments``.
+        classifier: the network that follows: ``name``, ``preset`` and optionally ``arguments``.
         classes: number of classes.
-        name: name of the whole, and of the network that must not be its own classifier.
-        refused: further networks that make no sense behind it.
+        name: name of the joined network, which cannot be its own classifier.
+        refused: other networks that cannot be the classifier.
 
     Returns:
-        Keras model whose layers are the front part's and the classifier's.
+        Keras model with the layers of the first part and of the classifier.
 
     Raises:
         ConfigError: the classifier is unknown, refused, or lacks a key.
@@ -43,10 +43,10 @@ def put_in_front(
         if key not in classifier:
             raise ConfigError(f"section 'model.classifier' lacks {key!r}: name a network")
     if classifier["name"] == name:
-        raise ConfigError(f"model.classifier is {name} itself: name the network behind it")
+        raise ConfigError(f"model.classifier is {name} itself: name another network")
     if classifier["name"] in refused:
         raise ConfigError(
-            f"model.classifier is {classifier['name']}, which cannot stand behind {name}: name "
+            f"model.classifier is {classifier['name']}, which cannot follow {name}: name "
             "another network"
         )
     network = build_model(
@@ -56,10 +56,10 @@ def put_in_front(
         classes=classes,
         overrides=classifier.get("arguments"),
     )
-    # Called layer by layer, so that the classifier's layers are this network's own: counted,
-    # quantised and trained like those of any other network.
+    # Called layer by layer, so that the classifier's layers belong to this network and are counted,
+    # quantised and trained like any others.
     joined = keras.Model(inputs, network.call(x), name=name)
     weights = joined.get_weights()
-    model = keras.Model.from_config(joined.get_config())  # forgets the classifier's own input
+    model = keras.Model.from_config(joined.get_config())  # drops the classifier's own input
     model.set_weights(weights)
     return model

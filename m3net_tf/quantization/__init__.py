@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a trained float network to a full-int8 ``.tflite``."""
+"""Quantises a trained float network to a full-int8 ``.tflite``."""

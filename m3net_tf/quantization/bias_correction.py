@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Biases that take back the mean error of int8: rounded weights shift a channel's average.
+"""Bias correction: compensates the mean error that int8 weights cause in each channel.
 
-Layer by layer from the input on, a channel's bias is raised by how far its mean over the
-calibration clips falls behind the float network's (Nagel et al., 2019, section 4.2, in its form
-with data). Errors that come in from the layers before are taken back with it.
+Layer by layer from the input, each channel's bias is raised by the difference between its mean in
+the float network and in int8, over the calibration clips (Nagel et al., 2019, section 4.2, with
+data). This also compensates errors from earlier layers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from m3net_tf.quantization.ptq import quantize_calibrated
 from m3net_tf.runtime.interpreter import Int8
 
 _CORRECTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-_LEAST_ACTIVE = 0.1  # share of a ReLU's outputs above 0, below which its mean says too little
+_LEAST_ACTIVE = (
+    0.1  # lower limit of the share of a ReLU's outputs above 0, below which the mean is unreliable
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Corrected:
     """A network with corrected biases.
 
     Attributes:
-        tflite: float graph with ranges, to be quantised; in float it is not what it was.
+        tflite: float graph with ranges, to be quantised; its float outputs differ from before.
         layers: layers whose biases were changed.
     """
 
@@ -52,13 +54,13 @@ def correct_biases(tflite: bytes, calibration: Int8, name: str) -> Corrected:
     active = _active_shares(tflite, calibration, corrected)
     layers = []
     for tensor, operator in targets.items():
-        reached = _means(quantize_calibrated(graph.pack(), name), calibration, [tensor])
-        if tensor not in reached:  # fused into another operator on the way to int8
+        actual = _means(quantize_calibrated(graph.pack(), name), calibration, [tensor])
+        if tensor not in actual:  # fused into another operator in int8
             continue
         bias = graph.constant(operator.inputs[2])
         assert bias is not None
         graph.set_constant(
-            operator.inputs[2], bias + (expected[tensor] - reached[tensor]) / active[tensor]
+            operator.inputs[2], bias + (expected[tensor] - actual[tensor]) / active[tensor]
         )
         layers.append(graph.layer(operator))
     return Corrected(graph.pack(), tuple(layers))
@@ -73,7 +75,7 @@ def _can_correct(graph: Graph, operator: Operator) -> bool:
 
 
 def _means(tflite: bytes, features: Int8, names: list[str]) -> dict[str, Float]:
-    """Mean of each channel of tensors, by their names; those that are not there are left out."""
+    """Mean of each channel of named tensors; missing tensors are omitted."""
     graph = Graph(tflite)
     tensors = {t: graph.name(t) for operator in graph.operators for t in operator.outputs}
     chosen = {t: name for t, name in tensors.items() if name in names}
@@ -88,7 +90,7 @@ def _means(tflite: bytes, features: Int8, names: list[str]) -> dict[str, Float]:
 def _active_shares(
     tflite: bytes, features: Int8, operators: list[Operator]
 ) -> dict[str, Float | float]:
-    """How far a channel's mean moves with its bias: the share of outputs that ReLU lets through."""
+    """Change of a channel's mean per change of its bias: the share of outputs above 0 at a ReLU."""
     graph = Graph(tflite)
     rectified = {operator.outputs[0] for operator in operators if operator.activation != "NONE"}
     counts: dict[int, Float] = {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranges of activations that leave rare large values out: finer steps for all the others."""
+"""Ranges of activations; clipping rare large values gives smaller steps for all others."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from m3net_tf.quantization.graph import Graph
 from m3net_tf.quantization.observation import Float, histograms, observe
 from m3net_tf.runtime.interpreter import Int8
 
-_SHARES = np.linspace(1.0, 0.3, 29)  # of the full range, tried for the smallest squared error
+_SHARES = np.linspace(1.0, 0.3, 29)  # candidate shares of the full range
 _STEPS = 255
 
 
 def set_full_ranges(tflite: bytes, calibration: Int8) -> bytes:
-    """Give each tensor the range that it takes over the calibration clips.
+    """Set each tensor's range to that of its values over the calibration clips.
 
     Args:
-        tflite: float graph of :func:`.ptq.calibrate`, perhaps with other weights since.
+        tflite: float graph of :func:`.ptq.calibrate`, whose weights may have changed.
         calibration: int8 features, shape (clips, bins, frames, channels).
     """
     graph = Graph(tflite)
@@ -28,7 +28,7 @@ def set_full_ranges(tflite: bytes, calibration: Int8) -> bytes:
 
 
 def clip_at_percentile(tflite: bytes, calibration: Int8, percentile: float) -> bytes:
-    """Ranges that leave out ``100 - percentile`` % of the values at each end.
+    """Set ranges that clip ``100 - percentile`` % of the values at each end.
 
     Args:
         tflite: float graph of :func:`.ptq.calibrate`.
@@ -45,7 +45,7 @@ def clip_at_percentile(tflite: bytes, calibration: Int8, percentile: float) -> b
 
 
 def clip_at_least_error(tflite: bytes, calibration: Int8) -> bytes:
-    """Ranges of the smallest squared error, rounding and clipping taken together.
+    """Set the ranges with the smallest squared error of rounding and clipping.
 
     Args:
         tflite: float graph of :func:`.ptq.calibrate`.
@@ -71,6 +71,6 @@ def _squared_error(counts: Float, centres: Float, low: float, high: float) -> fl
 
 
 def _with_input(graph: Graph) -> bytes:
-    """The input keeps the front end's range, whatever the clips reach."""
+    """Set the input to the front end's range, regardless of the clips."""
     graph.set_range(graph.inputs[0], -128 * FEATURE_SCALE, 127 * FEATURE_SCALE)
     return graph.pack()

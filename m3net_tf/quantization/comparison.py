@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a quantised network loses accuracy: tensor by tensor, layer by layer, class by class."""
+"""Compares a quantised network with the float network by tensor, layer and class."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from m3net_tf.runtime.interpreter import Int8, activation_bits, run_reference
 from m3net_tf.runtime.warp import warp_int8
 from m3net_tf.training.metrics import Evaluation
 
-_SMALLEST = 1 / 512  # half a step of int8 probabilities: below, they say nothing
+_SMALLEST = 1 / 512  # half a step of int8 probabilities, their resolution
 _MOVERS = frozenset(
     """
     CONCATENATION DEQUANTIZE EXPAND_DIMS GATHER MIRROR_PAD PACK PAD QUANTIZE RESHAPE REVERSE_V2
@@ -29,45 +29,45 @@ _MOVERS = frozenset(
 
 
 def probabilities(scores: npt.NDArray[Any]) -> Float:
-    """Scores of a network of any width as numbers from 0 to 1."""
+    """Convert scores of a network (int8, int16 or float) to numbers from 0 to 1."""
     if scores.dtype == np.int8:
         return (scores.astype(float) + 128) / 256
     return scores / 32768 if scores.dtype == np.int16 else scores.astype(float)
 
 
 def points(share: float) -> float:
-    """A difference of shares in percentage points, free of the last bits: 0.90 - 0.89 is 1."""
+    """A difference of shares in percentage points, rounded so that 0.90 - 0.89 is exactly 1."""
     return round(100 * float(share), 6)
 
 
 def divergence(of: Float, to: Float) -> float:
-    """Mean Kullback-Leibler divergence of answers from the float network's, in nats.
+    """Mean Kullback-Leibler divergence of probabilities from the float network's, in nats.
 
-    Far finer than accuracy, which moves only where a clip's best class changes.
+    It is much finer than accuracy, which changes only with a clip's best class.
     """
     expected = np.clip(of, _SMALLEST, 1)
-    answer = np.clip(to, _SMALLEST, 1)
+    actual = np.clip(to, _SMALLEST, 1)
     expected /= expected.sum(1, keepdims=True)
-    answer /= answer.sum(1, keepdims=True)
-    return float((expected * np.log(expected / answer)).sum(1).mean())
+    actual /= actual.sum(1, keepdims=True)
+    return float((expected * np.log(expected / actual)).sum(1).mean())
 
 
 @dataclasses.dataclass(frozen=True)
 class TensorReport:
-    """How a layer's output differs from the float network's.
+    """Difference between a layer's quantised output and the float network's.
 
     Attributes:
-        layer: Keras's name of the layer, behind the part's where there are several.
-        operator: what it became.
+        layer: Keras's name of the layer, with the part's name before it if there are several parts.
+        operator: its TFLite operator.
         sqnr_db: signal to quantisation noise; None if the two are equal.
         low: smallest value of the float network.
-        high: largest value.
-        covered_low: smallest value that the quantised tensor can hold.
-        covered_high: largest one.
+        high: largest value of the float network.
+        covered_low: smallest value that the quantised tensor can represent.
+        covered_high: largest value that it can represent.
         step: one step of the quantised tensor.
-        clipped_share: share of the float values outside of what it can hold.
+        clipped_share: share of the float values that it cannot represent.
         max_error: largest difference.
-        mean_error: quantised less float.
+        mean_error: mean of quantised minus float values.
     """
 
     layer: str
@@ -85,13 +85,13 @@ class TensorReport:
 
 @dataclasses.dataclass(frozen=True)
 class LayerCost:
-    """What it costs to quantise one operator and nothing else.
+    """Loss from quantising a single operator.
 
     Attributes:
-        layer: Keras's name of the layer, behind the part's where there are several.
-        operator: what it became; ``WARP`` for the one between two parts.
-        accuracy_points: float accuracy less that, in percentage points.
-        divergence: of its answers from the float ones, in nats a clip.
+        layer: Keras's name of the layer, with the part's name before it if there are several parts.
+        operator: its TFLite operator; ``WARP`` for the warp between two parts.
+        accuracy_points: loss of accuracy in percentage points.
+        divergence: divergence from the float network's probabilities, in nats per clip.
     """
 
     layer: str
@@ -103,15 +103,15 @@ class LayerCost:
 def compare_tensors(quantized: Quantized, features: Int8) -> list[TensorReport]:
     """Compare each computed tensor with the float network's, in the order of execution.
 
-    Errors of earlier layers are in the later ones' figures.
+    Figures include errors of earlier layers.
 
     Args:
-        quantized: network and the float graphs that it comes from.
+        quantized: network and its float graphs.
         features: int8 clips, shape (clips, bins, frames, channels).
     """
     network, floats = quantized.network, quantized.floats
     reports = []
-    for name, tflite, graph, ours, theirs in zip(
+    for name, tflite, graph, float_inputs, int8_inputs in zip(
         network.names,
         network.parts,
         floats.parts,
@@ -119,49 +119,49 @@ def compare_tensors(quantized: Quantized, features: Int8) -> list[TensorReport]:
         network.inputs(run_reference, features),
         strict=True,
     ):
-        reports += _compare_part(name, graph, tflite, ours, theirs)
+        reports += _compare_part(name, graph, tflite, float_inputs, int8_inputs)
     return reports
 
 
 def _compare_part(
-    name: str, calibrated: bytes, tflite: bytes, ours: Single, theirs: Int8
+    name: str, calibrated: bytes, tflite: bytes, float_inputs: Single, int8_inputs: Int8
 ) -> list[TensorReport]:
-    """Compare one part's tensors: ``ours`` is input of the float graph, ``theirs`` of the int8."""
-    plain, small, bits = Graph(calibrated), Graph(tflite), activation_bits(tflite)
-    twins = {plain.name(t): t for operator in plain.operators for t in operator.outputs}
+    """Compare a part's tensors, given the inputs of its float and of its quantised graph."""
+    graph, quantized, bits = Graph(calibrated), Graph(tflite), activation_bits(tflite)
+    twins = {graph.name(t): t for operator in graph.operators for t in operator.outputs}
     pairs: list[tuple[Operator, int, int]] = []
-    for operator in small.operators:
+    for operator in quantized.operators:
         tensor = operator.outputs[0]
-        twin = twins.get(small.name(tensor))
-        if operator.kind in _MOVERS or twin is None or small.quantization(tensor) is None:
+        twin = twins.get(quantized.name(tensor))
+        if operator.kind in _MOVERS or twin is None or quantized.quantization(tensor) is None:
             continue
-        if plain.shape(twin) == small.shape(tensor):
+        if graph.shape(twin) == quantized.shape(tensor):
             pairs.append((operator, twin, tensor))
     sums = {tensor: _Sums() for _, _, tensor in pairs}
-    limits = {tensor: _limits(small, tensor, bits) for _, _, tensor in pairs}
-    expected = watch(calibrated, ours, [twin for _, twin, _ in pairs])
-    reached = watch(tflite, theirs, [tensor for _, _, tensor in pairs])
-    for expected_values, reached_values in zip(expected, reached, strict=True):
+    limits = {tensor: _limits(quantized, tensor, bits) for _, _, tensor in pairs}
+    expected = watch(calibrated, float_inputs, [twin for _, twin, _ in pairs])
+    actual = watch(tflite, int8_inputs, [tensor for _, _, tensor in pairs])
+    for expected_values, actual_values in zip(expected, actual, strict=True):
         for _, twin, tensor in pairs:
-            sums[tensor].add(expected_values[twin], reached_values[tensor], *limits[tensor])
+            sums[tensor].add(expected_values[twin], actual_values[tensor], *limits[tensor])
     return [
-        sums[tensor].report(_named(name, small, operator), operator.kind, *limits[tensor])
+        sums[tensor].report(_layer_name(name, quantized, operator), operator.kind, *limits[tensor])
         for operator, _, tensor in pairs
     ]
 
 
-def _named(part: str, graph: Graph, operator: Operator) -> str:
-    """A layer's name, behind its part's."""
+def _layer_name(part: str, graph: Graph, operator: Operator) -> str:
+    """A layer's name, after its part's."""
     return "/".join(filter(None, (part, graph.layer(operator))))
 
 
 def rank_layers(
     quantized: Quantized, features: Int8, labels: npt.NDArray[np.int32], name: str
 ) -> list[LayerCost]:
-    """Quantise one operator at a time and sort by what that costs, the most expensive first.
+    """Quantise one operator at a time and sort by loss, the most expensive first.
 
-    All else is float, the warp between two parts included; it has a cost of its own, with the
-    int8 scores and maps that it takes and gives.
+    Everything else is float, including the warp between two parts. The warp has a separate cost,
+    which includes its int8 scores and maps.
 
     Args:
         quantized: int8 network and its float graphs.
@@ -178,21 +178,22 @@ def rank_layers(
         return LayerCost(layer, operator, drop, divergence(expected, probabilities(scores)))
 
     costs = []
-    given = floats.inputs(features)
+    inputs = floats.inputs(features)
     for index, calibrated in enumerate(floats.parts):
         graph = Graph(calibrated)
         outputs = [graph.name(operator.outputs[0]) for operator in graph.operators]
         for operator, output in zip(graph.operators, outputs, strict=True):
             if operator.kind in _MOVERS:
                 continue
-            others = [name for name in outputs if name != output]
-            alone = quantize_except(calibrated, name, others)
-            scores = floats.answers_with(index, alone, given[index])
-            costs.append(cost(_named(network.names[index], graph, operator), operator.kind, scores))
+            float_outputs = [name for name in outputs if name != output]
+            part = quantize_except(calibrated, name, float_outputs)
+            scores = floats.run_with(index, part, inputs[index])
+            layer = _layer_name(network.names[index], graph, operator)
+            costs.append(cost(layer, operator.kind, scores))
     if network.warp:
-        rated = np.round(256 * floats.answers_of(0, given[0]) - 128).clip(-128, 127)
-        merged = warp_int8(network.warp, features, rated.astype(np.int8))
-        scores = floats.answers_with(1, floats.parts[1], dequantize_features(merged))
+        frame_scores = np.round(256 * floats.run_part(0, inputs[0]) - 128).clip(-128, 127)
+        merged = warp_int8(network.warp, features, frame_scores.astype(np.int8))
+        scores = floats.run_with(1, floats.parts[1], dequantize_features(merged))
         costs.append(cost(WARP, "WARP", scores))
     return sorted(costs, key=lambda cost: (-cost.accuracy_points, -cost.divergence))
 
@@ -200,22 +201,22 @@ def rank_layers(
 def compare_split(
     expected: Float, scores: Int8, labels: npt.NDArray[np.int32], names: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Accuracy, confusion and recall of each class, float beside quantised.
+    """Accuracy, confusion and recall of each class, float and quantised.
 
     Args:
-        expected: probabilities by the trained network, shape (clips, classes).
-        scores: of the quantised evaluation, the same shape.
+        expected: probabilities of the float network, shape (clips, classes).
+        scores: scores of the quantised network, same shape.
         labels: the clips' classes, shape (clips,).
-        names: of the classes.
+        names: names of the classes.
     """
-    both = {"float": expected.argmax(1), "quantized": scores.argmax(1)}
-    evaluations = {key: Evaluation.of(labels, answers, names) for key, answers in both.items()}
+    predicted = {"float": expected.argmax(1), "quantized": scores.argmax(1)}
+    evaluations = {key: Evaluation.of(labels, classes, names) for key, classes in predicted.items()}
     recall = {key: evaluation.to_dict()["recall"] for key, evaluation in evaluations.items()}
     return {
         "clips": len(labels),
         "accuracy": {key: evaluation.accuracy for key, evaluation in evaluations.items()},
         "drop_points": points(evaluations["float"].accuracy - evaluations["quantized"].accuracy),
-        "same_answer": float((both["float"] == both["quantized"]).mean()),
+        "same_answer": float((predicted["float"] == predicted["quantized"]).mean()),
         "divergence": divergence(expected, probabilities(scores)),
         "confusion": {key: evaluation.matrix.tolist() for key, evaluation in evaluations.items()},
         "recall": {
@@ -230,22 +231,23 @@ def compare_split(
 
 
 class _Sums:
-    """Running sums over clips of one tensor."""
+    """Running sums for one tensor over clips."""
 
     def __init__(self) -> None:
         self.count = self.outside = 0
         self.signal = self.noise = self.bias = self.largest = 0.0
         self.low, self.high = np.inf, -np.inf
 
-    def add(self, ours: Single, theirs: Single, low: float, high: float, step: float) -> None:
-        error = theirs.astype(float) - ours
+    def add(self, expected: Single, actual: Single, low: float, high: float, step: float) -> None:
+        error = actual.astype(float) - expected
         self.count += error.size
-        self.outside += int(((ours < low - step / 2) | (ours > high + step / 2)).sum())
-        self.signal += float((ours.astype(float) ** 2).sum())
+        self.outside += int(((expected < low - step / 2) | (expected > high + step / 2)).sum())
+        self.signal += float((expected.astype(float) ** 2).sum())
         self.noise += float((error**2).sum())
         self.bias += float(error.sum())
         self.largest = max(self.largest, float(np.abs(error).max()))
-        self.low, self.high = min(self.low, float(ours.min())), max(self.high, float(ours.max()))
+        self.low = min(self.low, float(expected.min()))
+        self.high = max(self.high, float(expected.max()))
 
     def report(
         self, layer: str, operator: str, low: float, high: float, step: float
@@ -269,7 +271,7 @@ class _Sums:
 
 
 def _limits(graph: Graph, tensor: int, bits: int) -> tuple[float, float, float]:
-    """Smallest and largest number that a quantised tensor can hold, and its step."""
+    """Smallest and largest number that a quantised tensor can represent, and its step."""
     quantization = graph.quantization(tensor)
     assert quantization is not None
     step, zero_point = quantization

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compressed size of a quantised network, and the zeros that explain it."""
+"""Compressed size of a quantised network, with statistics of its weights."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 def compression(parts: Sequence[bytes]) -> dict[str, Any]:
-    """Size of a network after ``gzip -9``, and what of its weights makes it so.
+    """Size of a network after ``gzip -9``, and statistics of its weights.
 
     Args:
         parts: its quantised ``.tflite`` files.
 
     Returns:
-        ``gzip_bytes`` of all parts; ``zero_share`` of all weights; for each of ``layers`` with
-        weights their number, their share of zeros and how many different values they have.
+        ``gzip_bytes`` of all parts; ``zero_share`` of all weights; ``layers`` with the number of
+        weights, share of zeros and number of different values of each.
     """
     layers: list[dict[str, Any]] = []
     for graph in map(Graph, parts):

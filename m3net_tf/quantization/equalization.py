@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cross-layer equalisation: channels of an activation scaled alike, weights changed to match.
+"""Cross-layer equalisation: scales an activation's channels to equal ranges and adapts the weights.
 
-An int8 tensor has one step for all its channels, so channels that stay small are rounded coarsely.
-Dividing a channel by s where a convolution makes it and multiplying the weights that read it by s
-changes nothing in float (Nagel et al., "Data-Free Quantization Through Weight Equalization and
-Bias Correction", 2019). Theirs balances the ranges of weights; ours have a scale for each output
-channel already, so what is left to gain is in the activations:
+An int8 tensor has one step for all its channels, so channels with small values are rounded
+coarsely. Dividing a channel by s in the convolution that computes it, and multiplying the weights
+that read it by s, does not change the float network (Nagel et al., "Data-Free Quantization Through
+Weight Equalization and Bias Correction", 2019). The paper balances ranges of weights. Here each
+output channel's weights already have their own scale, so only activations can gain:
 
-- where only depthwise convolutions read a tensor, each channel's weights have a scale of their
-  own: activations are made fully equal and nothing is lost;
-- where convolutions or dense layers read it, its channels share a weight's scale: half the way
-  (the square root), as the loss in weights then equals the gain in activations.
+- if only depthwise convolutions read a tensor, each channel's weights have their own scale, so
+  channels are fully equalised without loss;
+- if convolutions or dense layers read it, its channels share the scale of a weight, so channels are
+  equalised half-way (square root), where the loss in weights equals the gain in activations.
 
-It goes through what keeps a channel's factor: ReLU and leaky ReLU, poolings, mirrors, padding,
-concatenation, sums (all terms get one factor) and products with what cannot be scaled, such as an
-attention gate. It ends at ReLU6, sigmoid, softmax, recurrent layers and whatever mixes channels
-otherwise; there factors stay 1.
+Factors propagate through operators that keep channels: ReLU and leaky ReLU, poolings, mirrors,
+padding, concatenation, sums (all terms get the same factor) and products with tensors that cannot
+be scaled, such as an attention gate. They end at ReLU6, sigmoid, softmax, recurrent layers and
+other operators that mix channels, where factors are 1.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _REDUCTIONS = ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN")
 _TERMS = ("ADD", "MAXIMUM", "MINIMUM", "SUB")
 _REGROUPED = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 _HOMOGENEOUS = ("NONE", "RELU")
-_LARGEST = 16.0  # a channel silent in calibration may speak later: do not blow it up beyond this
+_LARGEST = 16.0  # limits the factor of channels that are small only in calibration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Equalized:
     """A network with equalised channels.
 
     Attributes:
-        tflite: float graph with ranges; its outputs are those of before.
+        tflite: float graph with ranges; its outputs are unchanged.
         layers: layers whose output was scaled.
     """
 
@@ -53,7 +53,7 @@ class Equalized:
 
 
 class _Factors:
-    """Which channels of which tensors must have one factor, and which must keep 1.
+    """Groups of channels that must have the same factor, and channels whose factor must be 1.
 
     A union-find over the channels (last axis) of all computed tensors.
     """
@@ -76,24 +76,24 @@ class _Factors:
         return np.array([self._root(i) for i in range(first, self._end(tensor))], np.int64)
 
     def is_fixed(self, tensor: int) -> bool:
-        """Whether all channels of a tensor keep 1."""
+        """Whether all channels of a tensor have factor 1."""
         return bool(self._fixed[self.channels(tensor)].all())
 
     def fix(self, *tensors: int) -> None:
-        """Let tensors keep their values."""
+        """Preserve the values of tensors: set their factors to 1."""
         for tensor in tensors:
             if tensor in self._first:
                 self._fixed[self.channels(tensor)] = True
 
-    def tie(self, one: int, other: int, start: int = 0) -> None:
-        """Give the channels of ``other`` the factors of those of ``one`` from ``start`` on."""
-        for i, j in enumerate(range(self._first[other], self._end(other)), self._first[one]):
+    def tie(self, target: int, source: int, start: int = 0) -> None:
+        """Tie the factors of ``source``'s channels to those of ``target`` from ``start`` on."""
+        for i, j in enumerate(range(self._first[source], self._end(source)), self._first[target]):
             a, b = self._root(i + start), self._root(j)
             self._parent[b] = a
             self._fixed[a] |= self._fixed[b]
 
     def free(self) -> npt.NDArray[np.bool_]:
-        """For each representative whether it may be scaled."""
+        """Whether each representative may be scaled."""
         return ~self._fixed
 
     def __len__(self) -> int:
@@ -110,7 +110,7 @@ class _Factors:
 
 
 def equalize(tflite: bytes, calibration: Int8) -> Equalized:
-    """Equalise the channels of all activations that allow it.
+    """Equalise the channels of all activations where this is possible.
 
     Args:
         tflite: float graph of :func:`.ptq.calibrate`.
@@ -122,8 +122,8 @@ def equalize(tflite: bytes, calibration: Int8) -> Equalized:
     layers = []
     for operator in graph.operators:
         if _weights(graph, operator) is not None:
-            ends = operator.inputs[0], operator.outputs[0]
-            into, out = (scales[factors.channels(tensor)] for tensor in ends)
+            tensors = operator.inputs[0], operator.outputs[0]
+            into, out = (scales[factors.channels(tensor)] for tensor in tensors)
             _rescale(graph, operator, into, out)
             if (out != 1).any():
                 layers.append(graph.layer(operator))
@@ -131,7 +131,7 @@ def equalize(tflite: bytes, calibration: Int8) -> Equalized:
 
 
 def _weights(graph: Graph, operator: Operator) -> Float | None:
-    """Weights of a layer that can be rescaled, channels in last; None for all others."""
+    """Weights of a layer that can be rescaled, with input channels last; None otherwise."""
     if operator.kind not in _WEIGHTED:
         return None
     weights = graph.constant(operator.inputs[1])
@@ -144,7 +144,7 @@ def _weights(graph: Graph, operator: Operator) -> Float | None:
     channels = graph.shape(operator.inputs[0])[-1]
     if operator.kind == "DEPTHWISE_CONV_2D":
         return weights if weights.shape[-1] % channels == 0 else None
-    return weights if weights.shape[-1] == channels else None  # not so in a grouped convolution
+    return weights if weights.shape[-1] == channels else None  # false for a grouped convolution
 
 
 def _find_factors(graph: Graph) -> _Factors:
@@ -154,7 +154,7 @@ def _find_factors(graph: Graph) -> _Factors:
     for operator in graph.operators:
         source, target = operator.inputs[0] if operator.inputs else -1, operator.outputs[0]
         computed = [t for t in operator.inputs if t >= 0 and graph.constant(t) is None]
-        alike = [t for t in computed if graph.shape(t)[-1:] == graph.shape(target)[-1:]]
+        matching = [t for t in computed if graph.shape(t)[-1:] == graph.shape(target)[-1:]]
         if _weights(graph, operator) is not None:
             if operator.activation not in _HOMOGENEOUS:
                 factors.fix(target)
@@ -164,8 +164,8 @@ def _find_factors(graph: Graph) -> _Factors:
             products.append(operator)
         elif operator.kind == "CONCATENATION" and len(computed) == len(operator.inputs):
             _tie_concatenation(graph, factors, operator)
-        elif (operator.kind in _TERMS and len(alike) == 2) or _keeps_channels(graph, operator):
-            for tensor in alike if operator.kind in _TERMS else [source]:
+        elif (operator.kind in _TERMS and len(matching) == 2) or _keeps_channels(graph, operator):
+            for tensor in matching if operator.kind in _TERMS else [source]:
                 factors.tie(target, tensor)
         else:
             factors.fix(*operator.inputs, *operator.outputs)
@@ -174,7 +174,7 @@ def _find_factors(graph: Graph) -> _Factors:
 
 
 def _keeps_channels(graph: Graph, operator: Operator) -> bool:
-    """Whether scaling a channel of the only input scales just that channel of the output."""
+    """Whether scaling a channel of the input scales only that channel of the output."""
     if not operator.inputs:
         return False
     source, target = graph.shape(operator.inputs[0]), graph.shape(operator.outputs[0])
@@ -200,39 +200,42 @@ def _tie_concatenation(graph: Graph, factors: _Factors, operator: Operator) -> N
 
 
 def _tie_products(graph: Graph, factors: _Factors, products: list[Operator]) -> None:
-    """One side of each product keeps 1, the other has the product's factors.
+    """Give one factor of each product the product's scales, and fix the other to 1.
 
-    Which one is settled by what else the sides go through; where nothing does, the smaller
-    tensor keeps 1, since that is the gate.
+    Other constraints determine which tensor is fixed. Without any, it is the smaller tensor, which
+    is the gate.
     """
 
-    def keeps(tensor: int) -> bool:
+    def is_fixed(tensor: int) -> bool:
         return graph.constant(tensor) is not None or factors.is_fixed(tensor)
 
     while products:
-        settled = next(
-            (product for product in products if any(map(keeps, product.inputs))), products[0]
+        product = next(
+            (candidate for candidate in products if any(map(is_fixed, candidate.inputs))),
+            products[0],
         )
-        products.remove(settled)
-        kept, free = sorted(settled.inputs, key=lambda t: (not keeps(t), np.prod(graph.shape(t))))
-        factors.fix(kept)
-        target = settled.outputs[0]
+        products.remove(product)
+        fixed, free = sorted(
+            product.inputs, key=lambda t: (not is_fixed(t), np.prod(graph.shape(t)))
+        )
+        factors.fix(fixed)
+        target = product.outputs[0]
         if graph.constant(free) is None and graph.shape(free)[-1:] == graph.shape(target)[-1:]:
             factors.tie(target, free)
         else:
             factors.fix(free, target)
 
 
-def _choose(graph: Graph, factors: _Factors, seen: dict[int, Observation]) -> Float:
-    """Factors of all channels, one where they are fixed."""
-    activation = np.zeros((2, len(factors)))  # sum of logarithms, and their number
+def _choose(graph: Graph, factors: _Factors, observations: dict[int, Observation]) -> Float:
+    """Factors of all channels; 1 for fixed channels."""
+    activation = np.zeros((2, len(factors)))  # sum of logarithms and their number
     weight = np.zeros((2, len(factors)))
     for operator in graph.operators:
         weights = _weights(graph, operator)
         target = operator.outputs[0]
-        makes = weights is not None or operator.kind in (*_TERMS, "MUL")
-        if makes and target in seen:
-            _collect(activation, factors.channels(target), seen[target].channel_peak)
+        computes = weights is not None or operator.kind in (*_TERMS, "MUL")
+        if computes and target in observations:
+            _collect(activation, factors.channels(target), observations[target].channel_peak)
         if weights is not None and operator.kind != "DEPTHWISE_CONV_2D":
             peak = np.abs(weights).reshape(-1, weights.shape[-1]).max(0)
             _collect(weight, factors.channels(operator.inputs[0]), peak)
@@ -244,7 +247,7 @@ def _choose(graph: Graph, factors: _Factors, seen: dict[int, Observation]) -> Fl
 
 
 def _collect(sums: Float, channels: npt.NDArray[np.int64], peak: npt.NDArray[np.floating]) -> None:
-    """Add how each channel's peak compares with the tensor's."""
+    """Add the logarithm of each channel's peak relative to the tensor's."""
     largest = float(peak.max())
     if largest > 0:
         np.add.at(sums[0], channels, np.log(np.maximum(peak / largest, 1 / _LARGEST)))
@@ -252,7 +255,7 @@ def _collect(sums: Float, channels: npt.NDArray[np.int64], peak: npt.NDArray[np.
 
 
 def _rescale(graph: Graph, operator: Operator, into: Float, out: Float) -> None:
-    """Read channels that were divided by ``into``, and divide those made by ``out``."""
+    """Adapt weights to inputs divided by ``into``, and divide output channels by ``out``."""
     weights = graph.constant(operator.inputs[1])
     assert weights is not None
     if operator.kind == "DEPTHWISE_CONV_2D":  # (1, height, width, out)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A few more epochs that fit a trained network to int8: fake quantisation, pruning, clustering.
+"""Fine-tuning of a trained network for int8: fake quantisation, pruning, clustering.
 
-Each wraps layers of a copy of the network, trains it by the run's own recipe at a small rate, and
-gives back a plain float network of the same layers. That one goes the way of every other network to
-int8, so all methods can be combined.
+Each method wraps layers of a copy of the network, trains it by the run's recipe at a small rate,
+and returns a plain float network with the same layers. It is then quantised like any other network,
+so methods can be combined.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from m3net_tf.runtime.interpreter import Int8
 from m3net_tf.training.batches import TrainingClips, fresh_batches, stored_batches
 from m3net_tf.training.checks import input_shape
 from m3net_tf.training.distillation import load_teacher
-from m3net_tf.training.evaluation import answers, score, takes_lengths
+from m3net_tf.training.evaluation import predict_originals, score, takes_lengths
 from m3net_tf.training.features import FeatureSet, compute_features, with_lengths
 from m3net_tf.training.losses import label_loss
 from m3net_tf.training.recipe import Recipe
@@ -37,16 +37,16 @@ from m3net_tf.training.run import Run
 from m3net_tf.training.state import TrainingState
 from m3net_tf.training.steps import make_step
 
-_AS_THE_RECIPE = FineTuning()
+_DEFAULTS = FineTuning()
 
 
 @dataclasses.dataclass(frozen=True)
 class FineTuned:
-    """A network after its fine-tunings.
+    """A fine-tuned network.
 
     Attributes:
         model: plain float network.
-        done: what was done, in order, as plain values for a report.
+        done: fine-tunings in order, as plain values for a report.
     """
 
     model: keras.Model
@@ -54,19 +54,19 @@ class FineTuned:
 
 
 class FineTuner:
-    """Fine-tunes one run by several methods; what they share is loaded once.
+    """Fine-tunes one run by several methods and loads shared data once.
 
     Args:
         run: finished run.
         dataset: its data set.
-        data_dir: where that lies.
+        data_dir: folder of the data set.
         calibration: int8 features of training clips, shape (clips, bins, frames, channels).
         validation: its validation clips.
-        settings: how.
-        log: takes lines of progress.
+        settings: settings of the fine-tuning.
+        log: receives progress lines.
 
     Raises:
-        ConfigError: the teacher does not fit the run.
+        ConfigError: the teacher does not match the run.
         DataError: the data set is missing or broken.
         ModelError: the run, or the teacher's, is unfinished.
     """
@@ -78,7 +78,7 @@ class FineTuner:
         data_dir: Path | None,
         calibration: Int8,
         validation: FeatureSet,
-        settings: FineTuning = _AS_THE_RECIPE,
+        settings: FineTuning = _DEFAULTS,
         log: Log = silent,
     ) -> None:
         self.model = run.load_model()
@@ -100,30 +100,30 @@ class FineTuner:
         )
         if takes_lengths(self.model):
             features = with_lengths(features, dataset, recipe.frontend, recipe.augmentation)
-        return TrainingClips(features, teacher.answers), teacher.model
+        return TrainingClips(features, teacher.predictions), teacher.model
 
     def fine_tune(self, method: Method, first_layer: str | None = None) -> FineTuned:
-        """Do all that a method asks for: pruning, fake quantisation, clustering, in this order.
+        """Apply a method's pruning, fake quantisation and clustering, in this order.
 
         Args:
             method: the method.
-            first_layer: the first layer, in the network's order, that ``qat`` changes; all by
-                default.
+            first_layer: the first layer, in the network's order, that ``qat`` changes; default:
+                all.
 
         Raises:
-            ConfigError: there is no such layer, or nothing to train from it on.
-            ModelError: the loss became infinite.
+            ConfigError: the layer does not exist, or nothing is trainable from it on.
+            ModelError: the loss is not finite.
         """
         model, done = self.model, []
-        for what, wrap in self._trainings(method, first_layer):
-            model, figures = self._train(what["kind"], wrap, model)
-            done.append({**what, **figures})
+        for facts, wrap in self._trainings(method, first_layer):
+            model, figures = self._train(facts["kind"], wrap, model)
+            done.append({**facts, **figures})
         return FineTuned(model, done)
 
     def _trainings(
         self, method: Method, first_layer: str | None
     ) -> Iterator[tuple[dict[str, Any], Callable[[keras.Model], Wrapped]]]:
-        """What a method asks for: how it is reported, and how it wraps a network."""
+        """The trainings of a method: facts for the report, and a function that wraps a network."""
         zeros = method.prune is not None
         if method.prune is not None:
             clips, settings = len(self._teaching[0].features.clips), self._recipe.training
@@ -151,13 +151,13 @@ class FineTuner:
     def _train(
         self, kind: str, wrap: Callable[[keras.Model], Wrapped], model: keras.Model
     ) -> tuple[keras.Model, dict[str, Any]]:
-        """Wrap a network, train it and take the wrappers off; also the training's figures."""
+        """Wrap a network, train it and remove the wrappers; also returns the training's figures."""
         recipe, settings = self._recipe, self._recipe.training
         clips, teacher = self._teaching
         keras.utils.set_random_seed(settings.seed)
         wrapped = wrap(model)
         if not wrapped.model.trainable_variables:
-            raise ConfigError("nothing is left to be trained: name an earlier layer")
+            raise ConfigError("no layer is left to train: name an earlier layer")
         state = TrainingState(wrapped.model, settings, len(clips.features.clips))
         classes = len(self._dataset.info.labels)
         step = make_step(state, recipe, label_loss(settings, clips.features, classes), teacher)
@@ -175,15 +175,15 @@ class FineTuner:
             loss = float(np.mean([value.numpy() for value in losses]))
             if not math.isfinite(loss):
                 raise ModelError(
-                    f"the loss became {loss} in epoch {epoch + 1} of {kind}: lower "
+                    f"the loss is {loss} in epoch {epoch + 1} of {kind}: lower "
                     "quantization.learning_rate"
                 )
             wrapped.close_epoch()
-            scores = answers(wrapped.model, self._validation)
-            reached, _ = score(scores, self._validation, self._dataset.info.labels)
+            scores = predict_originals(wrapped.model, self._validation)
+            validation_score, _ = score(scores, self._validation, self._dataset.info.labels)
             self._log(
                 f"{kind} epoch {epoch + 1}/{settings.epochs}  loss {loss:.4f}  "
-                f"validation {100 * reached:.1f} %"
+                f"validation {100 * validation_score:.1f} %"
             )
         figures = {
             "epochs": settings.epochs,
@@ -195,12 +195,12 @@ class FineTuner:
 
 
 def _recipe(recipe: Recipe, settings: FineTuning) -> Recipe:
-    """The run's recipe with the few epochs and the small rate of a fine-tuning."""
-    own = recipe.quantization
+    """The run's recipe with the epochs and the rate of a fine-tuning."""
+    quantization = recipe.quantization
     training = dataclasses.replace(
         recipe.training,
-        epochs=own.epochs if settings.epochs is None else settings.epochs,
-        learning_rate=own.learning_rate,
+        epochs=quantization.epochs if settings.epochs is None else settings.epochs,
+        learning_rate=quantization.learning_rate,
         learning_rate_floor=0.0,
         optimizer="adam",
         weight_decay=0.0,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A ``.tflite`` as a graph that can be read and changed: its operators, constants and ranges.
+"""Reads and changes a ``.tflite`` as a graph of operators, constants and ranges.
 
-The converter has folded BatchNorm and fused activations there, and has taken every layer of a
-network apart, custom ones too: what works on this graph works for all networks alike.
+The converter has folded BatchNorm, fused activations and split every layer, including custom ones,
+into operators. So code for this graph works for all networks.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class Operator:
 
     Attributes:
         kind: TFLite's name, such as ``CONV_2D``.
-        inputs: tensors; -1 for an optional one that is left out.
+        inputs: tensors; -1 for a missing optional one.
         outputs: tensors.
-        activation: fused into it: ``NONE``, ``RELU``, ``RELU6``, …
-        options: its further settings, as the schema has them.
+        activation: fused activation: ``NONE``, ``RELU``, ``RELU6``, …
+        options: its other settings, as in the schema.
     """
 
     kind: str
@@ -56,10 +56,10 @@ class Operator:
 
 
 class Graph:
-    """First subgraph of a ``.tflite``; tensors are named by their number.
+    """First subgraph of a ``.tflite``; tensors are identified by their index.
 
     Raises:
-        ModelError: the bytes are no TFLite model.
+        ModelError: the bytes are not a TFLite model.
     """
 
     def __init__(self, tflite: bytes) -> None:
@@ -67,8 +67,8 @@ class Graph:
             root = schema.Model.GetRootAsModel(tflite, 0)
             self._model = schema.ModelT.InitFromObj(root)
             graph = self._model.subgraphs[0]
-        except (struct.error, IndexError, TypeError, ValueError):  # flatbuffers checks nothing
-            raise ModelError("the file is no TFLite model: quantise the run again") from None
+        except (struct.error, IndexError, TypeError, ValueError):  # flatbuffers does not validate
+            raise ModelError("the file is not a TFLite model: quantise the run again") from None
         self._tensors = graph.tensors
         self.inputs = tuple(int(i) for i in graph.inputs)
         self.outputs = tuple(int(i) for i in graph.outputs)
@@ -92,11 +92,11 @@ class Graph:
         return bytes(builder.Output())
 
     def name(self, tensor: int) -> str:
-        """Name of a tensor; the converter joins those of all layers that went into it by ``;``."""
+        """Name of a tensor; the converter joins the names of all its layers with ``;``."""
         return self._tensors[tensor].name.decode()
 
     def layer(self, operator: Operator) -> str:
-        """Keras's name of the layer that an operator comes from, without the network's."""
+        """Keras's name of an operator's layer, without the network's name."""
         last = self.name(operator.outputs[0]).split(";")[-1]
         steps = [step for step in last.split("/") if not step.startswith("ReadVariableOp")]
         if len(steps) > 2:
@@ -104,12 +104,12 @@ class Graph:
         return "output" if operator.outputs[0] in self.outputs else last
 
     def shape(self, tensor: int) -> tuple[int, ...]:
-        """Extents of a tensor."""
+        """Shape of a tensor."""
         shape = self._tensors[tensor].shape
         return () if shape is None else tuple(int(extent) for extent in shape)
 
     def constant(self, tensor: int) -> Array | None:
-        """Values of a constant; None if the tensor is computed, or is of a kind without numbers."""
+        """Values of a constant; None if the tensor is computed or not numeric."""
         entry = self._tensors[tensor]
         data = self._model.buffers[entry.buffer].data
         if data is None or len(data) == 0 or entry.type not in _DTYPES:
@@ -126,11 +126,11 @@ class Graph:
         self._model.buffers[entry.buffer].data = data
 
     def is_float(self, tensor: int) -> bool:
-        """Whether a tensor holds single-precision numbers."""
+        """Whether a tensor has single-precision numbers."""
         return bool(self._tensors[tensor].type == schema.TensorType.FLOAT32)
 
     def set_range(self, tensor: int, low: float, high: float) -> None:
-        """Say which values a computed tensor takes: quantisation covers these."""
+        """Set the range of a computed tensor, which quantisation covers."""
         entry = self._tensors[tensor]
         if entry.quantization is None:
             entry.quantization = schema.QuantizationParametersT()
@@ -138,7 +138,7 @@ class Graph:
         entry.quantization.max = np.array([high], np.float32)
 
     def quantization(self, tensor: int) -> tuple[float, int] | None:
-        """Scale and zero point of a tensor; None if it is not quantised, or by channels."""
+        """Scale and zero point of a tensor; None if it is not quantised, or per channel."""
         parameters = self._tensors[tensor].quantization
         if parameters is None or parameters.scale is None or len(parameters.scale) != 1:
             return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Accuracy of a run's network by several methods of quantisation; nothing is written."""
+"""Accuracy of a run's network for several quantisation methods; writes no files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from m3net_tf.runtime.network import Int8Network
 from m3net_tf.training.features import FeatureSet, compute_features
 from m3net_tf.training.run import Run
 
-if TYPE_CHECKING:  # tfmot takes seconds
+if TYPE_CHECKING:  # tfmot takes seconds to import
     from m3net_tf.quantization.fine_tuning import FineTuner
 
 
@@ -26,19 +26,19 @@ def method_figures(
     methods: Sequence[Method],
     log: Log = silent,
 ) -> dict[str, dict[str, Any]]:
-    """Accuracy of a run's network by each method; the run stays as it is.
+    """Accuracy of a run's network for each method; the run is not changed.
 
     Args:
         run: finished run.
         data_dir: folder of its data set.
         methods: methods of quantisation.
-        log: takes lines of progress.
+        log: receives progress lines.
 
     Returns:
         By method ``accuracy`` on the test split, ``validation_accuracy`` and ``model_bytes``.
 
     Raises:
-        M3NetError: as the stages raise.
+        M3NetError: an error of a stage.
     """
     model, recipe = run.load_model(), run.recipe()
     dataset = run.dataset(data_dir)
@@ -59,10 +59,10 @@ def method_figures(
     figures = {}
     for method in methods:
         log(f"{run.folder}: quantising by {method}")
-        own = quantizer
+        method_quantizer = quantizer
         if method.fine_tunes:
-            own = Quantizer(tuner().fine_tune(method).model, quantizer.calibration)
-        network = own.quantize(method).network
+            method_quantizer = Quantizer(tuner().fine_tune(method).model, quantizer.calibration)
+        network = method_quantizer.quantize(method).network
 
         def accuracy(clips: FeatureSet, network: Int8Network = network) -> float:
             scores = network.run(run_reference, clips.clean)

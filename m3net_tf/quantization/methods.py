@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ways to quantise a network, named by what is done: ``ptq+least-error+equalize+bias``."""
+"""Quantisation methods, named after their steps: ``ptq+least-error+equalize+bias``."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ _COUNTS = {"prune": (1, 99), "cluster": (3, 128)}
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """Steps that turn a network into int8.
+    """Steps that quantise a network.
 
     Attributes:
-        wide: 16-bit activations, 8-bit weights; goes with nothing else, for its steps are fine
-            enough without.
-        clip: how the ranges of activations leave rare values out: a percentile, ``least-error``,
-            or None for all values of the calibration clips.
-        equalize: scale channels alike first (cross-layer equalisation).
+        wide: 16-bit activations and 8-bit weights; excludes all other steps, which are not needed
+            with such small steps.
+        clip: how activations are clipped: a percentile, ``least-error``, or None for the full
+            range of the calibration clips.
+        equalize: equalise channels first (cross-layer equalisation).
         bias: correct biases last.
-        qat: train with int8's rounding first.
-        prune: percent of the weights that become 0, in a training before all else.
-        cluster: values that a layer's weights may have, in the last training.
+        qat: train with int8 rounding first.
+        prune: percent of the weights set to 0, in a training before all other steps.
+        cluster: number of values that a layer's weights may have, in the last training.
     """
 
     wide: bool = False
@@ -56,15 +56,15 @@ class Method:
 
     @property
     def fine_tunes(self) -> bool:
-        """Whether the network is trained on before it is quantised; see :mod:`.fine_tuning`."""
+        """Whether the network is fine-tuned before it is quantised; see :mod:`.fine_tuning`."""
         return self.qat or self.prune is not None or self.cluster is not None
 
     @classmethod
     def parse(cls, text: str) -> Method:
-        """Read a method's name; its parts may stand in any order behind the first.
+        """Parse a method's name; the parts after the first may be in any order.
 
         Raises:
-            ConfigError: it is none; the message says how names are formed.
+            ConfigError: the name is invalid; the message describes the format.
         """
         first, *parts = text.split("+")
         if first == INT16X8 and not parts:
@@ -92,13 +92,13 @@ class Method:
 
 @dataclasses.dataclass(frozen=True)
 class FineTuning:
-    """Training for int8, for methods that need it.
+    """Settings of fine-tuning for int8, for methods that need it.
 
     Attributes:
-        epochs: of each fine-tuning; None for the recipe's number.
-        teacher: folder of the teacher's run, instead of the recipe's teacher; the run itself may
-            be it.
-        first_layer: the first layer, in the network's order, that ``qat`` changes; all by default.
+        epochs: epochs of each fine-tuning; None for the recipe's number.
+        teacher: folder of the teacher's run, instead of the recipe's teacher; it may be the run
+            itself.
+        first_layer: the first layer, in the network's order, that ``qat`` changes; default: all.
     """
 
     epochs: int | None = None
@@ -107,7 +107,7 @@ class FineTuning:
 
 
 def _part(part: str, text: str) -> tuple[str, Any]:
-    """Field of a method that a part of its name sets, and its value."""
+    """The field of a method that a part of its name sets, with its value."""
     if part in ("equalize", "bias"):
         return part, True
     if counted := re.fullmatch(r"(prune|cluster)(\d+)", part):
@@ -131,7 +131,7 @@ def _clip(part: str, text: str) -> float | str:
     except ValueError:
         percentile = 0.0
     if not 50 < percentile <= 100:
-        raise ConfigError(f"{part!r} in method {text!r} is no percentile: give p50.1 to p100")
+        raise ConfigError(f"{part!r} in method {text!r} is not a percentile: give p50.1 to p100")
     return percentile
 
 
@@ -140,9 +140,9 @@ class Quantized:
     """A quantised network.
 
     Attributes:
-        network: for the device.
-        floats: the float graphs that it was made of, with ranges; their tensors have the same
-            names, and channels scaled as in ``network``.
+        network: the network for the device.
+        floats: its float graphs with ranges; their tensors have the same names and channel scales
+            as in ``network``.
         changed_layers: layers whose weights or biases the method changed.
     """
 
@@ -152,10 +152,10 @@ class Quantized:
 
 
 class Quantizer:
-    """Quantises one network, of one part or several, by several methods.
+    """Quantises a network, of one or several parts, by several methods.
 
-    Each part is calibrated on what the quantised part before it gives. What methods share is done
-    once.
+    Each part is calibrated on the output of the quantised part before it. Work that methods share
+    is done once.
 
     Args:
         model: network from (batch, bins, frames, channels) to (batch, classes).
@@ -165,16 +165,16 @@ class Quantizer:
     def __init__(self, model: keras.Model, calibration: Int8) -> None:
         self.model = model
         self.calibration = calibration
-        self._made: dict[Method, Quantized] = {}
+        self._quantized: dict[Method, Quantized] = {}
         self._calibrated: dict[tuple[str, str], bytes] = {}
 
     def quantize(self, method: Method) -> Quantized:
         """Quantise by a method.
 
         Raises:
-            ModelError: a layer has no form in it, or its warp has a form that the device lacks.
+            ModelError: the method does not support a layer, or the device not the warp.
         """
-        if method not in self._made:
+        if method not in self._quantized:
             graphs: list[bytes] = []
             changed: list[str] = []
 
@@ -190,8 +190,8 @@ class Quantizer:
 
             network = quantize_parts(self.model, self.calibration, quantize)
             floats = FloatNetwork(tuple(graphs), float_warp_of(self.model))
-            self._made[method] = Quantized(network, floats, tuple(dict.fromkeys(changed)))
-        return self._made[method]
+            self._quantized[method] = Quantized(network, floats, tuple(dict.fromkeys(changed)))
+        return self._quantized[method]
 
     def _calibrate(self, part: keras.Model, features: Int8) -> bytes:
         """A part's float graph, with the full ranges of its tensors."""
@@ -204,7 +204,7 @@ class Quantizer:
 def _prepared(
     graph: bytes, features: Int8, method: Method, name: str
 ) -> tuple[bytes, tuple[str, ...]]:
-    """A float graph as a method wants it to be quantised, and the layers that it has changed."""
+    """Apply a method's changes to a float graph; also returns the changed layers."""
     changed: list[str] = []
     if method.equalize:
         equalized = equalize(graph, features)

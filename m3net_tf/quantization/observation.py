@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values of the tensors inside a network while clips run through it."""
+"""Observes the inner tensors of a network while it runs clips."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Single = npt.NDArray[np.float32]
 HISTOGRAM_BINS = 2048
 
 
-def open_quick(tflite: bytes, *, keep_tensors: bool = False) -> Interpreter:
-    """An interpreter with TFLite's optimised kernels: ten times as quick as the reference.
+def open_fast(tflite: bytes, *, keep_tensors: bool = False) -> Interpreter:
+    """An interpreter with TFLite's optimised kernels: ten times as fast as the reference.
 
-    In int8 these may round a value to its neighbour, so they serve for statistics, never where
-    bytes are compared.
+    In int8 these may round a value to its neighbour, so they are only for statistics, not for
+    comparisons of bytes.
 
     Raises:
         ModelError: the network cannot be loaded.
@@ -47,18 +47,18 @@ def open_quick(tflite: bytes, *, keep_tensors: bool = False) -> Interpreter:
 def watch(
     tflite: bytes, features: Int8 | Single, tensors: Collection[int]
 ) -> Iterator[dict[int, Single]]:
-    """Run clips and show tensors after each, in real numbers.
+    """Run clips and yield tensors after each, as real numbers.
 
     Args:
         tflite: float or quantised network.
-        features: int8, or real ones of a float network; shape (clips, bins, frames, channels).
-        tensors: which ones.
+        features: int8, or real for a float network; shape (clips, bins, frames, channels).
+        tensors: indices of the tensors.
 
     Yields:
-        The tensors' values of a clip.
+        The tensors' values for a clip.
     """
     graph = Graph(tflite)
-    interpreter = open_quick(tflite, keep_tensors=True)
+    interpreter = open_fast(tflite, keep_tensors=True)
     source = interpreter.get_input_details()[0]
     scales = {tensor: graph.quantization(tensor) for tensor in tensors}
     for clip in features:
@@ -73,7 +73,7 @@ def watch(
 
 
 def computed_tensors(graph: Graph) -> list[int]:
-    """Tensors in single precision that operators compute, in their order."""
+    """Computed tensors in single precision, in the order of the operators."""
     return [
         tensor
         for operator in graph.operators
@@ -121,11 +121,11 @@ def observe(tflite: bytes, features: Int8) -> dict[int, Observation]:
 def histograms(
     tflite: bytes, features: Int8, ranges: dict[int, Observation]
 ) -> dict[int, tuple[Float, Float]]:
-    """Histograms of the values: counts and the centres of their bins, between low and high.
+    """Histograms of tensors' values: counts, and bin centres between low and high.
 
     Args:
         tflite: float network.
-        features: int8, the clips that ``ranges`` are of.
+        features: int8 features of the same clips as ``ranges``.
         ranges: result of :func:`observe`.
     """
     counts = {tensor: np.zeros(HISTOGRAM_BINS) for tensor in ranges}

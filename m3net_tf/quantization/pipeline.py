@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quantise a trained run by a method, or by the cheapest one that keeps its accuracy.
+"""Quantises a trained run by a method, or by the cheapest one that preserves its accuracy.
 
-What comes out lies in ``quantized/`` of the run's folder: ``model.tflite``, which the export takes
-from then on, and ``report.json`` and ``report.md``, which say how it was made and what it costs.
+The results are stored in ``quantized/`` of the run's folder: ``model.tflite``, which exports then
+use, and ``report.json`` and ``report.md`` with the method and its loss.
 """
 
 from __future__ import annotations
@@ -42,21 +42,21 @@ from m3net_tf.training.evaluation import predict, takes_lengths
 from m3net_tf.training.features import FeatureSet, compute_features
 from m3net_tf.training.run import Run
 
-if TYPE_CHECKING:  # tfmot takes seconds
+if TYPE_CHECKING:  # tfmot takes seconds to import
     from m3net_tf.quantization.fine_tuning import FineTuned, FineTuner
 
 _IMPORTANCE = "importance.tflite"
-_AS_THE_RECIPE = FineTuning()
+_DEFAULTS = FineTuning()
 _TENSOR_CLIPS = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """The quantised network that a run has settled on.
+    """The chosen quantised network of a run.
 
     Attributes:
-        network: for the device.
-        report: what ``report.json`` says of it.
+        network: the network for the device.
+        report: content of ``report.json``.
     """
 
     network: Int8Network
@@ -64,10 +64,10 @@ class Choice:
 
 
 def chosen_network(run: Run) -> Choice | None:
-    """The network of :func:`quantize_run`; None if it was never called for the run.
+    """The network from :func:`quantize_run`; None if the run was not quantised.
 
     Raises:
-        ModelError: it was made from an earlier network of the run, or is damaged.
+        ModelError: it belongs to an earlier network of the run, or is damaged.
     """
     folder = run.folder / "quantized"
     if not (folder / "model.tflite").exists():
@@ -81,7 +81,7 @@ def chosen_network(run: Run) -> Choice | None:
             hashes[_IMPORTANCE] = report["importance_sha256"]
             warp = WarpConfig.from_dict(report["warp"])
     except (KeyError, TypeError):
-        raise ModelError(f"{folder / 'report.json'} is no report of a network: {remedy}") from None
+        raise ModelError(f"{folder / 'report.json'} is not a valid report: {remedy}") from None
     parts = {}
     for name, sha256 in hashes.items():
         path = folder / name
@@ -90,7 +90,7 @@ def chosen_network(run: Run) -> Choice | None:
             raise ModelError(f"{path} is not the network of report.json: {remedy}")
     if trained != sha256_of(run.model_path.read_bytes()):
         raise ModelError(
-            f"{folder / 'model.tflite'} was made before the run was trained again: {remedy}"
+            f"{folder / 'model.tflite'} was quantised before the run was trained again: {remedy}"
         )
     network = Int8Network(parts["model.tflite"], parts.get(_IMPORTANCE, b""), warp)
     return Choice(network, report)
@@ -98,7 +98,7 @@ def chosen_network(run: Run) -> Choice | None:
 
 @dataclasses.dataclass(frozen=True)
 class _Material:
-    """Network, data and settings that a run is quantised with.
+    """Inputs of the quantisation of a run.
 
     Attributes:
         run: the run.
@@ -106,7 +106,7 @@ class _Material:
         splits: int8 features of ``train``, ``validation`` and ``test``.
         model: the trained network.
         calibration_clips: indices of training clips.
-        answers: the float network's probabilities on ``validation`` and ``test``.
+        probabilities: the float network's probabilities on ``validation`` and ``test``.
     """
 
     run: Run
@@ -114,7 +114,7 @@ class _Material:
     splits: dict[str, FeatureSet]
     model: keras.Model
     calibration_clips: npt.NDArray[np.int64]
-    answers: dict[str, npt.NDArray[np.float64]]
+    probabilities: dict[str, npt.NDArray[np.float64]]
 
     @property
     def calibration(self) -> Int8:
@@ -131,7 +131,7 @@ def quantize_run(
     bound_points: float | None = None,
     calibration_clips: int | None = None,
     ranking_clips: int = 500,
-    fine_tuning: FineTuning = _AS_THE_RECIPE,
+    fine_tuning: FineTuning = _DEFAULTS,
     log: Log = silent,
 ) -> dict[str, Any]:
     """Quantise a run and report on it.
@@ -139,25 +139,25 @@ def quantize_run(
     Args:
         run: finished run.
         data_dir: folder of its data set.
-        method: how; None tries :data:`.repair.REPAIR_METHODS` in turn, then ``qat``.
+        method: the method; None tries :data:`.repair.REPAIR_METHODS` in turn, then ``qat``.
         bound_points: without a method: percentage points of validation accuracy that int8 may
-            lose; the first method that keeps to it is taken, else the one that loses least.
-        calibration_clips: instead of the recipe's number.
-        ranking_clips: validation clips by which layers are ranked; 0 skips the ranking.
-        fine_tuning: how the network is trained for int8, where the method asks for it.
-        log: takes lines of progress.
+            lose. The first method within this bound is used, or else the one that loses least.
+        calibration_clips: number of clips; default: the recipe's.
+        ranking_clips: number of validation clips for the ranking of layers; 0 skips it.
+        fine_tuning: settings of fine-tuning, for methods that need it.
+        log: receives progress lines.
 
     Returns:
-        The report, as ``quantized/report.json`` has it.
+        The report, as in ``quantized/report.json``.
 
     Raises:
         InUseError: another process writes into the run.
-        ConfigError: neither or both of method and bound are given, or the bound is out of range.
+        ConfigError: not exactly one of method and bound is given, or the bound is out of range.
         ModelError: the run is unfinished, or its network has no int8 form.
         DataError: the data set is missing or broken.
     """
     if (method is None) == (bound_points is None):
-        raise ConfigError("a run is quantised either by a method or by a repair to a bound")
+        raise ConfigError("give either a method or the bound of a repair, not both")
     if bound_points is not None and not 0 <= bound_points <= 100:
         raise ConfigError(f"the bound is {bound_points} points: give 0 to 100")
     material = _material(run, data_dir, calibration_clips, log)
@@ -191,14 +191,14 @@ def deployable_dataset(run: Run, model: keras.Model, data_dir: Path | None) -> A
     """
     if takes_lengths(model):
         raise ModelError(
-            f"{run.folder} takes the lengths of clips, which the device lacks: train with "
+            f"{run.folder} needs the lengths of clips, which devices do not support: train with "
             "model.arguments.lengths: false"
         )
     dataset = run.dataset(data_dir)
     if dataset.info.multi_label:
         raise ModelError(
-            f"{dataset.info.name} has clips with several labels, and the device gives one: train "
-            "on a data set with one label a clip"
+            f"{dataset.info.name} has clips with several labels, but devices give only one: train "
+            "on a data set with one label per clip"
         )
     return dataset
 
@@ -206,7 +206,7 @@ def deployable_dataset(run: Run, model: keras.Model, data_dir: Path | None) -> A
 def _material(
     run: Run, data_dir: Path | None, calibration_clips: int | None, log: Log
 ) -> _Material:
-    """Load what a run is quantised with; refuses what the device cannot run."""
+    """Load the inputs of a quantisation; refuse networks that the device cannot run."""
     recipe, model = run.recipe(), run.load_model()
     dataset = deployable_dataset(run, model, data_dir)
     splits = {
@@ -216,10 +216,10 @@ def _material(
     count = calibration_clips or recipe.quantization.calibration_clips
     chosen = choose_calibration(splits["train"].labels, count, recipe.quantization.seed)
     log(f"calibrating {model.name} with {len(chosen)} training clips")
-    answers = {
+    probabilities = {
         name: predict(model, splits[name].clean).astype(float) for name in ("validation", "test")
     }
-    return _Material(run, dataset, splits, model, chosen, answers)
+    return _Material(run, dataset, splits, model, chosen, probabilities)
 
 
 def _settle(
@@ -230,7 +230,7 @@ def _settle(
     fine_tuning: FineTuning,
     log: Log,
 ) -> tuple[Method, FineTuned | None, list[dict[str, Any]]]:
-    """The method, given or found by a repair; the network trained for it; the repair's attempts."""
+    """The given method or that of a repair, its fine-tuned network, and the repair's attempts."""
     validation = material.splits["validation"]
 
     @functools.cache
@@ -256,7 +256,7 @@ def _settle(
         return method, trained, []
     assert bound_points is not None
     quantizer = Quantizer(material.model, material.calibration)
-    repair = Repair(quantizer, validation, material.answers["validation"], bound_points, log)
+    repair = Repair(quantizer, validation, material.probabilities["validation"], bound_points, log)
     method, trained = repair.without_training(), None
     if not repair.holds:
         method, trained = repair.by_training(method, train)
@@ -272,7 +272,7 @@ def _check_wide(run: Run, network: Int8Network, features: Int8, log: Log) -> Non
 
 
 def _report(material: _Material, quantized: Quantized) -> dict[str, Any]:
-    """Contents of ``report.json`` about the network itself."""
+    """The part of ``report.json`` about the network."""
     run, info, network = material.run, material.dataset.info, quantized.network
     train_set, validation = material.splits["train"], material.splits["validation"]
     return {
@@ -296,12 +296,12 @@ def _report(material: _Material, quantized: Quantized) -> dict[str, Any]:
         "labels": list(info.labels),
         **{
             name: compare_split(
-                answers,
+                probabilities,
                 network.run(run_reference, material.splits[name].clean),
                 material.splits[name].labels,
                 info.labels,
             )
-            for name, answers in material.answers.items()
+            for name, probabilities in material.probabilities.items()
         },
         "tensors": [
             dataclasses.asdict(tensor)
@@ -311,7 +311,7 @@ def _report(material: _Material, quantized: Quantized) -> dict[str, Any]:
 
 
 def _write(folder: Path, network: Int8Network, report: dict[str, Any]) -> None:
-    """Write network and report; the report, last, has the hashes that show a half-written one."""
+    """Write the network, then the report, whose hashes detect a partial write."""
     if network.warp:
         report["importance_sha256"] = sha256_of(network.importance)
         report["warp"] = network.warp.to_dict()

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Products that TFLite and TFLite Micro round alike.
+"""Makes TFLite and TFLite Micro round products equally.
 
-A quantised MUL multiplies by (scale of one input) x (scale of the other) / (scale of the output).
-TFLite computes this number in single precision, TFLite Micro in double: the two fixed-point
-multipliers differ in their last bits, and about one product in some millions comes out 1 apart.
-Where the output's scale makes both the same, all products are the same.
+A quantised MUL multiplies by the product of both input scales divided by the output scale. TFLite
+computes this factor in single precision, TFLite Micro in double precision. The two fixed-point
+multipliers differ in their last bits, so about one product in some millions differs by 1. A
+slightly different output scale makes both multipliers, and so all products, equal.
 """
 
 from __future__ import annotations
@@ -25,33 +25,32 @@ _KEEP_SCALE = {
     *(_OPERATOR.AVERAGE_POOL_2D, _OPERATOR.MAX_POOL_2D, _OPERATOR.MAXIMUM, _OPERATOR.MINIMUM),
 }
 _FIXED_SCALE = {_OPERATOR.LOGISTIC, _OPERATOR.TANH, _OPERATOR.SOFTMAX}
-_CANDIDATES = 4096  # neighbours of a scale in single precision: a change of 0.05 % at most
+_CANDIDATES = 4096  # neighbours of a scale in single precision, a change of at most 0.05 %
 _SCALE_FIELD = 8  # of QuantizationParameters, in a flatbuffer's table of offsets
 _PASSES = 16
 
 
 def align_products(tflite: bytes) -> bytes:
-    """Move the scales of products by less than 0.05 % until both kernels multiply alike.
+    """Change the scales of products by less than 0.05 % until both kernels use equal multipliers.
 
-    Products whose scale is bound to another one (a sigmoid's, the network's input or output) stay
-    as they are.
+    Products whose scale is fixed (by a sigmoid, or the network's input or output) do not change.
 
     Args:
         tflite: quantised network.
 
     Returns:
-        The same network with such scales.
+        The network with adjusted scales.
     """
     scales = _Scales(tflite)
-    for _ in range(_PASSES):  # a later scale may be an earlier product's factor
+    for _ in range(_PASSES):  # a later scale may be a factor of an earlier product
         for inputs, output in scales.products():
-            if not _alike(*map(scales.get, (*inputs, output))):
+            if not _multipliers_equal(*map(scales.get, (*inputs, output))):
                 scales.align(inputs, output)
     return bytes(scales.tflite)
 
 
 class _Operator(NamedTuple):
-    """An operator, with those of its tensors that have one scale."""
+    """An operator with its tensors that have a single scale."""
 
     kind: int
     inputs: list[int]
@@ -65,7 +64,7 @@ class _Scales:
         self.tflite = bytearray(tflite)
         root = schema.Model.GetRootAsModel(self.tflite, 0)
         graph = root.Subgraphs(0)
-        self._offsets = {}  # of each tensor's scale in the file
+        self._offsets = {}  # offset of each tensor's scale in the file
         for index in range(graph.TensorsLength()):
             quantization = graph.Tensors(index).Quantization()
             if quantization is not None and quantization.ScaleLength() == 1:
@@ -84,7 +83,7 @@ class _Scales:
         code = root.OperatorCodes(operator.OpcodeIndex())
         inputs = [operator.Inputs(i) for i in range(operator.InputsLength())]
         outputs = [operator.Outputs(i) for i in range(operator.OutputsLength())]
-        # Constants of shapes and axes, which many operators share, have no scale.
+        # Constant shapes and axes, which many operators share, have no scale.
         scaled = ([i for i in tensors if i in self._offsets] for tensors in (inputs, outputs))
         return _Operator(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), *scaled)
 
@@ -101,44 +100,44 @@ class _Scales:
         return np.float32(struct.unpack_from("<f", self.tflite, self._offsets[tensor])[0])
 
     def align(self, inputs: list[int], output: int) -> None:
-        """Move the scale of a product, or of a factor, which another pass may profit from."""
-        joined = _joined(output, self._operators)
-        if not joined & self._fixed and not joined & set(inputs):
-            factors = [[self.get(i) for i in pair] for pair, to in self.products() if to in joined]
+        """Change the scale of a product, or of a factor, so that another pass may succeed."""
+        tied = _tied(output, self._operators)
+        if not tied & self._fixed and not tied & set(inputs):
+            factors = [[self.get(i) for i in pair] for pair, to in self.products() if to in tied]
             fitting = (
                 candidate
                 for candidate in _neighbours(self.get(output), _CANDIDATES)
-                if all(_alike(first, second, candidate) for first, second in factors)
+                if all(_multipliers_equal(first, second, candidate) for first, second in factors)
             )
             if candidate := next(fitting, None):
-                self._move(joined, candidate)
+                self._change(tied, candidate)
                 return
         for index in inputs:
-            joined = _joined(index, self._operators)
-            if not joined & self._fixed:
-                self._move(joined, next(_neighbours(self.get(index), 1)))
+            tied = _tied(index, self._operators)
+            if not tied & self._fixed:
+                self._change(tied, next(_neighbours(self.get(index), 1)))
                 return
 
-    def _move(self, tensors: set[int], scale: np.float32) -> None:
+    def _change(self, tensors: set[int], scale: np.float32) -> None:
         for index in tensors:
             struct.pack_into("<f", self.tflite, self._offsets[index], scale)
 
 
-def _joined(start: int, operators: Sequence[_Operator]) -> set[int]:
+def _tied(start: int, operators: Sequence[_Operator]) -> set[int]:
     """Tensors that must have the scale of ``start``."""
-    joined, waiting = set(), {start}
-    while waiting:
-        joined |= waiting
-        waiting = {
+    tied, pending = set(), {start}
+    while pending:
+        tied |= pending
+        pending = {
             index
             for kind, inputs, outputs in operators
-            if kind in _KEEP_SCALE and not joined.isdisjoint([*inputs, *outputs])
+            if kind in _KEEP_SCALE and not tied.isdisjoint([*inputs, *outputs])
             for index in (*inputs, *outputs)
-        } - joined
-    return joined
+        } - tied
+    return tied
 
 
-def _alike(first: np.float32, second: np.float32, output: np.float32) -> bool:
+def _multipliers_equal(first: np.float32, second: np.float32, output: np.float32) -> bool:
     """Whether single and double precision give the same fixed-point multiplier."""
     single = float(first * second / output)
     double = float(first) * float(second) / float(output)
@@ -151,7 +150,7 @@ def _multiplier(value: float) -> tuple[int, int]:
 
 
 def _neighbours(value: np.float32, count: int) -> Iterator[np.float32]:
-    """The next larger numbers of single precision."""
+    """The next larger numbers in single precision."""
     for _ in range(count):
         value = np.nextafter(value, np.float32(np.inf))
         yield value

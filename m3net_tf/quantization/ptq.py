@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Post-training quantisation to full int8 (in, out and between), or to 16-bit activations."""
+"""Post-training quantisation to full int8, including input and output, or 16-bit activations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def choose_calibration(
 
     Args:
         labels: class indices of the training clips, shape (clips,).
-        count: how many to draw; all of them if there are fewer.
+        count: number of clips to draw; all if there are fewer.
         seed: seed of the draw.
 
     Returns:
@@ -34,11 +34,11 @@ def choose_calibration(
     """
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(len(labels))
-    turn = np.zeros(len(labels), np.int64)  # how many of its class come before a clip
+    rank = np.zeros(len(labels), np.int64)  # position of a clip within its class
     for label in np.unique(labels):
-        mine = shuffled[labels[shuffled] == label]
-        turn[mine] = np.arange(mine.size)
-    order = shuffled[np.argsort(turn[shuffled], kind="stable")]
+        members = shuffled[labels[shuffled] == label]
+        rank[members] = np.arange(members.size)
+    order = shuffled[np.argsort(rank[shuffled], kind="stable")]
     return np.sort(order[:count])
 
 
@@ -50,11 +50,11 @@ def quantize_int8(model: keras.Model, calibration: npt.NDArray[np.int8]) -> byte
         calibration: int8 features of training clips, shape (clips, bins, frames, channels).
 
     Returns:
-        The ``.tflite`` file. Its input has exactly the front end's scale, 1/128 with zero
-        point 0, so that the device's int8 columns go in as they are.
+        The ``.tflite`` file. Its input has exactly the front end's scale, 1/128 with zero point 0,
+        so the device's int8 columns need no conversion.
 
     Raises:
-        ModelError: a layer has no int8 form, or the input's scale did not come out.
+        ModelError: a layer has no int8 form, or the input has another scale.
     """
     converter = _converter(model, lambda: _samples(calibration))
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -70,13 +70,13 @@ def quantize_int16x8(model: keras.Model, calibration: npt.NDArray[np.int8]) -> b
         calibration: int8 features of training clips, shape (clips, bins, frames, channels).
 
     Returns:
-        The ``.tflite`` file. Its input has exactly the scale 1/32 768, so that an int8 feature
-        shifted left by 8 bits goes in.
+        The ``.tflite`` file. Its input has exactly the scale 1/32 768, so that its values are int8
+        features shifted left by 8 bits.
 
     Raises:
-        ModelError: a layer has no such form, or the input's scale did not come out.
+        ModelError: a layer has no such form, or the input has another scale.
     """
-    # The scale follows from the largest magnitude over 32 767: -1 itself would give 1/32 767.
+    # The scale is the largest magnitude divided by 32 767: -1 would give 1/32 767.
     largest = np.float32(32767 / 32768)
 
     def samples() -> Iterator[list[npt.NDArray[np.float32]]]:
@@ -92,10 +92,10 @@ def quantize_int16x8(model: keras.Model, calibration: npt.NDArray[np.int8]) -> b
 
 
 def calibrate(model: keras.Model, calibration: npt.NDArray[np.int8]) -> bytes:
-    """Convert a network to a float graph that knows the range of each of its tensors.
+    """Convert a network to a float graph with the range of each tensor.
 
-    :func:`quantize_calibrated` makes of it what :func:`quantize_int8` makes of the network; in
-    between, weights and ranges can be changed.
+    :func:`quantize_calibrated` converts it to the result of :func:`quantize_int8`; before that,
+    weights and ranges can be changed.
 
     Args:
         model: network from (batch, bins, frames, channels) to (batch, classes).
@@ -114,20 +114,20 @@ def calibrate(model: keras.Model, calibration: npt.NDArray[np.int8]) -> bytes:
 
 
 def quantize_calibrated(tflite: bytes, name: str) -> bytes:
-    """Quantise what :func:`calibrate` made.
+    """Quantise a graph of :func:`calibrate`.
 
     Args:
         tflite: float graph with ranges.
         name: network's name, for messages.
 
     Raises:
-        ModelError: a layer has no int8 form, or the input's scale did not come out.
+        ModelError: a layer has no int8 form, or the input has another scale.
     """
     return _checked(_converted(lambda: _quantize(tflite, tf.int8, ()), name), name)
 
 
 def quantize_except(tflite: bytes, name: str, float_tensors: Sequence[str]) -> bytes:
-    """Quantise what :func:`calibrate` made but for some operators; both ends stay float.
+    """Quantise a graph of :func:`calibrate` except for some operators, input and output.
 
     Args:
         tflite: float graph with ranges.
@@ -141,7 +141,7 @@ def quantize_except(tflite: bytes, name: str, float_tensors: Sequence[str]) -> b
 
 
 def _quantize(tflite: bytes, ends: tf.DType, float_tensors: Sequence[str]) -> bytes:
-    # TensorFlow's own QuantizationDebugger goes this way; setup.cfg pins its minor version.
+    # TensorFlow's own QuantizationDebugger does the same; setup.cfg pins its minor version.
     from tensorflow.lite.python.convert import mlir_quantize
 
     return mlir_quantize(
@@ -157,7 +157,7 @@ def _converter(
     model: keras.Model, samples: Callable[[], Iterator[list[npt.NDArray[np.float32]]]]
 ) -> Any:
     spec = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="features")
-    # A fixed batch of one: an open one adds shape arithmetic that costs the device operators.
+    # A fixed batch of one: an unknown size would add operators for shape arithmetic.
     function = tf.function(lambda features: model(features, training=False), input_signature=[spec])
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [function.get_concrete_function()], model
@@ -172,9 +172,9 @@ def _converted(convert: Callable[[], bytes], name: str, bits: int = 8) -> bytes:
         with native_stderr():
             return convert()
     except Exception as error:  # the converter raises bare Exceptions of several kinds
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"{name} has a layer without int{bits} form: replace it ({first[:200]})"
+            f"{name} has a layer without int{bits} form: replace it ({reason[:200]})"
         ) from error
 
 
@@ -183,7 +183,7 @@ def _checked(tflite: bytes, name: str) -> bytes:
     if scale != FEATURE_SCALE or zero_point != 0:
         raise ModelError(
             f"{name}'s int8 input has scale {scale} and zero point {zero_point} instead of "
-            f"{FEATURE_SCALE} and 0: let its first layer take the features unchanged"
+            f"{FEATURE_SCALE} and 0: its first layer must use the features unchanged"
         )
     return align_products(tflite)
 
@@ -191,7 +191,7 @@ def _checked(tflite: bytes, name: str) -> bytes:
 def _samples(calibration: npt.NDArray[np.int8]) -> Iterator[list[npt.NDArray[np.float32]]]:
     for index, clip in enumerate(calibration):
         sample = dequantize_features(clip)[None]
-        if index == 0:  # both ends of the scale: they fix the input's range
+        if index == 0:  # both limits of the scale, which fix the input's range
             sample.flat[0], sample.flat[1] = -128 * FEATURE_SCALE, 127 * FEATURE_SCALE
         yield [sample]
 

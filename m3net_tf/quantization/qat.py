@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fake quantisation: a network trains with the rounding that int8 will do to it.
+"""Fake quantisation: trains a network with the rounding of int8.
 
-Weights are rounded as the converter rounds them: symmetric, one scale for each output channel, 255
-steps. So are the tensors that exist on the device, each with one scale, whose range starts at the
-extremes over the calibration clips and follows them in a moving average. Batch normalisation keeps
-its statistics, factors and offsets: folding it into a convolution multiplies each output channel,
-weights and scale alike, so rounding before it and after it is the same.
+Weights are rounded as by the converter: symmetric, one scale per output channel, 255 steps. Tensors
+that exist on the device are rounded with one scale each; their range starts at the extremes over
+the calibration clips and follows a moving average. Batch normalisation keeps its statistics,
+factors and offsets: folding it into a convolution multiplies weights and scale of each output
+channel equally, so rounding before and after folding is the same.
 
-The quantisers, and the wrapper that puts them around a layer, are tfmot's. Its ``quantize_apply``
-is not used: it refuses products and most of our layers unless each has a configuration of its own
-anyway, gives all channels of a depthwise kernel one scale where the device has one each, and starts
-every range at -6 to 6, from where a moving average of 0.999 does not come back in a few hundred
-steps.
+The quantisers and the layer wrapper come from tfmot, but not its ``quantize_apply``, which requires
+a configuration for products and most layers of this package anyway, uses one scale for all channels
+of a depthwise kernel where the device has one per channel, and starts every range at -6 to 6, from
+which a moving average of 0.999 does not recover in a few hundred steps.
 """
 
 from __future__ import annotations
@@ -40,17 +39,17 @@ from m3net_tf.quantization.tfmot import tfmot
 from m3net_tf.quantization.wrapping import Wrapped, copy_wrapped, plain_copy
 from m3net_tf.runtime.interpreter import Int8
 
-_OBSERVED_CLIPS = 16  # at once: the outputs of all layers are kept
-_FIXED = {"sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}  # TFLite's scales of these
+_OBSERVED_CLIPS = 16  # per batch, because the outputs of all layers are kept
+_FIXED = {"sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}  # TFLite's fixed ranges
 
 
 @dataclasses.dataclass(frozen=True)
 class Simulation:
-    """How a layer of int8 is simulated; its output is always rounded where it is a tensor there.
+    """Simulation of an int8 layer; its output is rounded if it is a tensor on the device.
 
     Attributes:
-        kernels: attributes that hold weights, with the number of last axes along which each index
-            has a scale of its own; 0 for one scale in all.
+        kernels: attributes with weights, and the number of last axes along which each index has its
+            own scale; 0 for a single scale.
     """
 
     kernels: Mapping[str, int] = dataclasses.field(default_factory=dict)
@@ -80,15 +79,15 @@ SIMULATED: dict[type, Simulation] = {
     DotProductAttention: Simulation(),
     SinusoidalPositions: Simulation(),
     SpectrogramImage: Simulation(),
-    # Kernel and recurrent kernel of both directions; each column is one channel of a convolution.
+    # Kernel and recurrent kernel of both directions; each column is a channel of a convolution.
     UnrolledBiLSTM: Simulation({"directions": 1}),
 }
-"""Layers that are simulated. Inside layers of several operators only weights are rounded."""
+"""Simulated layers. Inside layers with several operators only weights are rounded."""
 
-_MOVES = "moves values, or averages them in the scale that they have"
-_TRAINING = "acts in training alone"
+_MOVES = "moves values, or averages them without changing their scale"
+_TRAINING = "acts only in training"
 LEFT_OUT: dict[type, str] = {
-    keras.layers.InputLayer: "the front end's features are int8 already",
+    keras.layers.InputLayer: "the front end's features are already int8",
     keras.layers.AveragePooling2D: _MOVES,
     keras.layers.Cropping2D: _MOVES,
     keras.layers.Flatten: _MOVES,
@@ -102,12 +101,12 @@ LEFT_OUT: dict[type, str] = {
     BlockMask: _TRAINING,
     keras.layers.Dropout: _TRAINING,
     keras.layers.Softmax: "its scale of 1/256 would give the loss probabilities of 0",
-    keras.layers.LSTM: "its loop becomes one operator with inner states of its own scales",
-    FrameMask: "masks for clips of unequal length are float; such networks have no int8 form",
-    FrameScores: "the device computes the warp in whole numbers, without rounding",
-    FrameWarp: "the device computes the warp in whole numbers, without rounding",
+    keras.layers.LSTM: "its loop becomes one operator whose inner states have their own scales",
+    FrameMask: "masks for padded batches are float; such networks have no int8 form",
+    FrameScores: "the device computes the warp in integers, without rounding",
+    FrameWarp: "the device computes the warp in integers, without rounding",
 }
-"""Layers that are not simulated, and why not."""
+"""Layers that are not simulated, with reasons."""
 
 _BEFORE_NORM = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 _BEFORE_RELU = (
@@ -120,11 +119,11 @@ _BEFORE_RELU = (
 
 
 class ChannelQuantizer(tfmot.quantization.keras.quantizers.LastValueQuantizer):
-    """Rounds weights as the converter does.
+    """Rounds weights like the converter.
 
     Args:
-        axes: number of last axes along which each index has a scale of its own.
-        mask: 0 where a weight stays 0, of the weights' shape; None for none.
+        axes: number of last axes along which each index has its own scale.
+        mask: 0 for weights that stay 0, of the weights' shape; None for no mask.
     """
 
     def __init__(self, axes: int, mask: npt.NDArray[np.float32] | None = None) -> None:
@@ -141,7 +140,7 @@ class ChannelQuantizer(tfmot.quantization.keras.quantizers.LastValueQuantizer):
     def __call__(
         self, inputs: tf.Tensor, training: bool, weights: dict[str, Any], **kwargs: Any
     ) -> tf.Tensor:
-        """Round."""
+        """Round the weights."""
         if self.mask is not None:
             inputs = inputs * self.mask
         rows = tf.reshape(inputs, (-1, self._channels(inputs.shape)))
@@ -157,11 +156,11 @@ class ChannelQuantizer(tfmot.quantization.keras.quantizers.LastValueQuantizer):
 
 
 class RangeQuantizer(tfmot.quantization.keras.quantizers.MovingAverageQuantizer):
-    """Rounds a tensor to 256 steps of a range that follows it from a known start.
+    """Rounds a tensor to 256 steps of a range with given initial limits and a moving average.
 
     Args:
-        low: the range's lower end.
-        high: its upper end.
+        low: lower limit of the initial range.
+        high: upper limit of the initial range.
     """
 
     def __init__(self, low: float, high: float) -> None:
@@ -188,11 +187,11 @@ class RangeQuantizer(tfmot.quantization.keras.quantizers.MovingAverageQuantizer)
 
 
 class LayerConfig(tfmot.quantization.keras.QuantizeConfig):
-    """Weights and output of a layer that tfmot's wrapper rounds.
+    """Selects the weights and the output of a layer that tfmot's wrapper rounds.
 
     Args:
         kernels: as in :class:`Simulation`.
-        output: rounds the output; None leaves it.
+        output: quantiser of the output; None for no rounding.
         keep_zeros: weights that are 0 stay 0.
     """
 
@@ -204,7 +203,7 @@ class LayerConfig(tfmot.quantization.keras.QuantizeConfig):
     def get_weights_and_quantizers(
         self, layer: keras.layers.Layer
     ) -> list[tuple[tf.Variable, Any]]:
-        """Weights that are rounded, each with what rounds it."""
+        """Rounded weights with their quantisers."""
         pairs = []
         for name, axes in self.kernels.items():
             value = getattr(layer, name)
@@ -218,7 +217,7 @@ class LayerConfig(tfmot.quantization.keras.QuantizeConfig):
     def set_quantize_weights(
         self, layer: keras.layers.Layer, quantize_weights: Sequence[tf.Tensor]
     ) -> None:
-        """Let the layer compute with rounded weights."""
+        """Make the layer compute with rounded weights."""
         if "directions" in self.kernels:
             biases = [direction[2] for direction in layer.directions]
             kernels = zip(quantize_weights[::2], quantize_weights[1::2], biases, strict=True)
@@ -228,14 +227,14 @@ class LayerConfig(tfmot.quantization.keras.QuantizeConfig):
             setattr(layer, name, weight)
 
     def get_activations_and_quantizers(self, layer: keras.layers.Layer) -> list[tuple[Any, Any]]:
-        """None: outputs are rounded as a whole."""
+        """No activations: only outputs are rounded."""
         del layer
         return []
 
     def set_quantize_activations(
         self, layer: keras.layers.Layer, quantize_activations: Sequence[Any]
     ) -> None:
-        """Nothing to set."""
+        """Do nothing."""
         del layer, quantize_activations
 
     def get_output_quantizers(self, layer: keras.layers.Layer) -> list[Any]:
@@ -249,11 +248,11 @@ class LayerConfig(tfmot.quantization.keras.QuantizeConfig):
 
 
 class _Simulated(tfmot.quantization.keras.QuantizeWrapperV2):
-    """tfmot's wrapper, which forgets that a layer may be frozen."""
+    """tfmot's wrapper with support for frozen layers."""
 
     @property
     def trainable_weights(self) -> list[tf.Variable]:
-        """Weights that are trained."""
+        """Trainable weights."""
         return super().trainable_weights if self.layer.trainable else []
 
 
@@ -264,7 +263,7 @@ def simulate_int8(
     *,
     keep_zeros: bool = False,
 ) -> Wrapped:
-    """A copy of a network that rounds as int8 will.
+    """A copy of a network with the rounding of int8.
 
     Args:
         model: float network.
@@ -273,7 +272,7 @@ def simulate_int8(
         keep_zeros: weights that are 0 stay 0.
 
     Raises:
-        ConfigError: the network has no such layer, or one that is in neither table.
+        ConfigError: the network lacks ``first_layer``, or has a layer that is in neither table.
     """
     names = [layer.name for layer in model.layers]
     if first_layer is not None and first_layer not in names:
@@ -285,11 +284,11 @@ def simulate_int8(
         if type(layer) not in SIMULATED and type(layer) not in LEFT_OUT:
             raise ConfigError(
                 f"layer {layer.name} of {model.name} is a {type(layer).__name__}, which fake "
-                "quantisation does not know: use a method of ptq"
+                "quantisation does not support: use a method of ptq"
             )
     ranges = _observe(model, calibration)
-    inside = {layer.name for layer in model.layers if _is_fused(model, layer)}
-    ends = {layer.name for layer in model.layers if layer.output is model.output}
+    fused = {layer.name for layer in model.layers if _is_fused(model, layer)}
+    last = {layer.name for layer in model.layers if layer.output is model.output}
     masks: dict[int, npt.NDArray[np.float32]] = {}
 
     def wrap(twin: keras.layers.Layer) -> keras.layers.Layer:
@@ -298,7 +297,7 @@ def simulate_int8(
         if type(twin) in LEFT_OUT:
             return twin
         output = None
-        if twin.name not in inside | ends:
+        if twin.name not in fused | last:
             output = _output_quantizer(twin, ranges)
         config = LayerConfig(SIMULATED[type(twin)].kernels, output, keep_zeros=keep_zeros)
         if keep_zeros:
@@ -331,9 +330,9 @@ def _output_quantizer(layer: keras.layers.Layer, ranges: dict[str, tuple[float, 
 
 
 def _is_fused(model: keras.Model, layer: keras.layers.Layer) -> bool:
-    """Whether the device has no tensor between a layer and the only one that reads it."""
-    own = {id(layer) for layer in model.layers}
-    readers = [node.layer for node in layer.outbound_nodes if id(node.layer) in own]
+    """Whether the device has no tensor between a layer and its only reader."""
+    layer_ids = {id(layer) for layer in model.layers}
+    readers = [node.layer for node in layer.outbound_nodes if id(node.layer) in layer_ids]
     if len(readers) != 1:
         return False
     if isinstance(readers[0], keras.layers.BatchNormalization):
@@ -342,7 +341,7 @@ def _is_fused(model: keras.Model, layer: keras.layers.Layer) -> bool:
 
 
 def _observe(model: keras.Model, calibration: Int8) -> dict[str, tuple[float, float]]:
-    """Smallest and largest output of each layer that has one tensor of numbers."""
+    """Smallest and largest output of each simulated layer."""
     layers = [layer for layer in model.layers if type(layer) in SIMULATED]
     watched = keras.Model(model.input, [layer.output for layer in layers])
     lows, highs = np.full(len(layers), np.inf), np.full(len(layers), -np.inf)
@@ -351,5 +350,5 @@ def _observe(model: keras.Model, calibration: Int8) -> dict[str, tuple[float, fl
         values = watched(maps, training=False)
         lows = np.minimum(lows, [float(tf.reduce_min(value)) for value in values])
         highs = np.maximum(highs, [float(tf.reduce_max(value)) for value in values])
-    ends = zip(lows.tolist(), highs.tolist(), strict=True)
-    return {layer.name: pair for layer, pair in zip(layers, ends, strict=True)}
+    ranges = zip(lows.tolist(), highs.tolist(), strict=True)
+    return {layer.name: pair for layer, pair in zip(layers, ranges, strict=True)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find the cheapest method that keeps a network's accuracy: first without training, then by it."""
+"""Finds the cheapest method that preserves a network's accuracy, first without training."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from m3net_tf.runtime.interpreter import Int8, run_reference, run_tflm, tflm_una
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.training.features import FeatureSet
 
-if TYPE_CHECKING:  # tfmot takes seconds
+if TYPE_CHECKING:  # tfmot takes seconds to import
     from m3net_tf.quantization.fine_tuning import FineTuned
 
-#: In the order of their cost: nothing on the device; the last about doubles the network's arena
-#: and time.
+#: In the order of their cost on the device: none, except for the last, which about doubles the
+#: network's arena and time.
 REPAIR_METHODS = (
     "ptq",
     "ptq+p99.99",
@@ -33,47 +33,47 @@ REPAIR_METHODS = (
     "int16x8",
 )
 WITHIN_BOUND = "within the bound"
-_MOST_EXPENSIVE = 3  # layers; a repair by training begins with the first of them
+_MOST_EXPENSIVE = 3  # number of layers; a repair by training begins at the first of them
 _RANKED_CLIPS = 200
 _PARITY_CLIPS = 4
 
 
 class Repair:
-    """Tries methods until int8 answers nearly as many validation clips right as float does.
+    """Tries methods until the accuracy of int8 is within a bound of the float network's.
 
     Args:
-        quantizer: of the run's network.
+        quantizer: quantiser of the run's network.
         validation: validation clips.
-        answers: the float network's probabilities for them, shape (clips, classes).
+        expected: the float network's probabilities for them, shape (clips, classes).
         bound_points: percentage points of accuracy that int8 may lose.
-        log: takes lines of progress.
+        log: receives progress lines.
 
     Attributes:
-        attempts: what was tried, as the report has it.
+        attempts: attempts so far, as in the report.
     """
 
     def __init__(
         self,
         quantizer: Quantizer,
         validation: FeatureSet,
-        answers: npt.NDArray[Any],
+        expected: npt.NDArray[Any],
         bound_points: float,
         log: Log,
     ) -> None:
         self.quantizer = quantizer
         self.validation = validation
-        self.answers = answers
+        self.expected = expected
         self.bound_points = bound_points
         self.log = log
         self.attempts: list[dict[str, Any]] = []
 
     @property
     def holds(self) -> bool:
-        """Whether the last attempt keeps to the bound."""
+        """Whether the last attempt is within the bound."""
         return bool(self.attempts) and self.attempts[-1]["outcome"] == WITHIN_BOUND
 
     def without_training(self) -> Method:
-        """The first of :data:`REPAIR_METHODS` within the bound, else the one that loses least.
+        """The first of :data:`REPAIR_METHODS` within the bound, or else the one that loses least.
 
         Raises:
             ModelError: the network has no int8 form.
@@ -91,11 +91,11 @@ class Repair:
     def by_training(
         self, best_method: Method, train: Callable[[Method, str | None], FineTuned]
     ) -> tuple[Method, FineTuned | None]:
-        """Train with int8's rounding: from the first of the most expensive layers on, then all.
+        """Train with int8 rounding, first from the most expensive layers on, then all layers.
 
         Args:
             best_method: the method that loses least without training.
-            train: trains the network; takes the method and the first layer that changes.
+            train: trains the network by a method from a first layer on.
 
         Returns:
             The method that loses least of all attempts, and the trained network if it has one.
@@ -133,8 +133,8 @@ class Repair:
     def _attempt(
         self, quantizer: Quantizer, method: Method, first_layer: str | None = None
     ) -> dict[str, Any]:
-        """What a method loses, as the report has it."""
-        drop_points, apart, outcome = None, None, ""
+        """Loss of a method, as in the report."""
+        drop_points, distance, outcome = None, None, ""
         labels = self.validation.labels
         try:
             network = quantizer.quantize(method).network
@@ -144,9 +144,9 @@ class Repair:
             outcome = str(error)
         if not outcome:
             scores = network.run(run_reference, self.validation.clean)
-            accuracy = (self.answers.argmax(1) == labels).mean()
+            accuracy = (self.expected.argmax(1) == labels).mean()
             drop_points = points(accuracy - (scores.argmax(1) == labels).mean())
-            apart = divergence(self.answers, probabilities(scores))
+            distance = divergence(self.expected, probabilities(scores))
             outcome = WITHIN_BOUND if drop_points <= self.bound_points else "loses too much"
         name = f"{method} from {first_layer} on" if first_layer else str(method)
         drop = "" if drop_points is None else f"{drop_points:.2f} points: "
@@ -154,13 +154,13 @@ class Repair:
         return {
             "method": name,
             "drop_points": drop_points,
-            "divergence": apart,
+            "divergence": distance,
             "outcome": outcome,
         }
 
 
 def first_expensive_layer(ranking: Sequence[str], model: keras.Model) -> str | None:
-    """The earliest of the most expensive layers; None if the network begins with it.
+    """The earliest of the most expensive layers; None if it is the network's first.
 
     Args:
         ranking: names of layers, the most expensive first.
@@ -168,12 +168,12 @@ def first_expensive_layer(ranking: Sequence[str], model: keras.Model) -> str | N
     """
     names = [layer.name for layer in model.layers if layer.weights]
     ranked = [part for name in ranking for part in name.split("/") if part in names]
-    places = [names.index(name) for name in ranked[:_MOST_EXPENSIVE]]
-    return names[min(places)] if places and min(places) > 0 else None
+    indices = [names.index(name) for name in ranked[:_MOST_EXPENSIVE]]
+    return names[min(indices)] if indices and min(indices) > 0 else None
 
 
 def why_not_on_device(network: Int8Network, features: Int8) -> str:
-    """Why TFLite Micro cannot run the network with equal bytes; '' if it can."""
+    """Reason why TFLite Micro cannot run the network with equal bytes; '' if it can."""
     if reason := tflm_unavailable_reason():
         return reason
     clips = evenly_spaced(features, _PARITY_CLIPS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report of :func:`.pipeline.quantize_run` as a Markdown page and as a terminal's table."""
+"""Renders the report of :func:`.pipeline.quantize_run` as Markdown and as a terminal table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Report = dict[str, Any]
 
 
 def markdown(report: Report) -> str:
-    """The report as a page."""
+    """The report as a Markdown page."""
     splits: dict[str, Report] = {
         key: report[key] for key in ("validation", "test") if key in report
     }
@@ -184,7 +184,7 @@ def _classes(split_name: str, split: Report, labels: list[str]) -> list[str]:
 
 
 def _training(done: Report) -> str:
-    """A sentence on a training for int8."""
+    """A sentence on a fine-tuning."""
     kind = {
         "prune": f"until {done.get('percent')} % of the weights of convolutions are 0",
         "qat": "with int8's rounding"
@@ -202,10 +202,10 @@ def _changes(confusion: dict[str, list[list[int]]], names: list[str]) -> list[tu
 
 
 def summary_table(report: Report, layers: int = 10) -> Table:
-    """The report in short for the terminal: accuracy and the most expensive layers.
+    """A summary for the terminal: accuracy and the most expensive layers.
 
     Args:
-        report: as :func:`.pipeline.quantize_run` gives it.
+        report: result of :func:`.pipeline.quantize_run`.
         layers: number of layers to list.
     """
     table = Table("", "float", "quantised", "drop", title=f"{report['run']}: {report['method']}")

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pruning and clustering: weights that are 0, or of few values, so that a network compresses.
+"""Pruning and clustering: zero weights or few different values, so that a network compresses well.
 
-The device's arena and time stay what they were: TFLite Micro's kernels multiply by every weight.
-What becomes smaller is a compressed image, as it travels to the device or lies in its flash until
-it is unpacked.
+The device's arena and time do not change, because TFLite Micro's kernels multiply by every weight.
+Only a compressed image becomes smaller, such as an update or an image that is unpacked from flash.
 """
 
 from __future__ import annotations
@@ -14,21 +13,21 @@ from m3net_tf.keras import keras
 from m3net_tf.quantization.tfmot import tfmot
 from m3net_tf.quantization.wrapping import Wrapped, copy_wrapped, plain_copy
 
-# Depthwise kernels are few weights, each of which counts; tfmot leaves them too.
+# Depthwise kernels have few, important weights; tfmot excludes them, too.
 _KERNELS = (keras.layers.Conv2D, keras.layers.Dense)
 _UPDATES = 10  # of the masks, until the sparsity is reached
 
 
 def prune(model: keras.Model, sparsity: float, steps: int) -> Wrapped:
-    """A copy of a network that loses its smallest weights in training (Zhu and Gupta, 2017).
+    """A copy of a network that is pruned in training (Zhu and Gupta, 2017).
 
     Convolutions and dense layers reach the sparsity after half of the steps; the other half
     recovers accuracy.
 
     Args:
         model: float network.
-        sparsity: share of each kernel's weights that become 0.
-        steps: steps that the training will take.
+        sparsity: share of each kernel's weights that are set to 0.
+        steps: number of training steps.
     """
     every = max(1, steps // (2 * _UPDATES))
     end = max(1, steps // 2 // every * every)
@@ -51,15 +50,15 @@ def prune(model: keras.Model, sparsity: float, steps: int) -> Wrapped:
 
 
 def cluster(model: keras.Model, centroids: int, *, keep_zeros: bool = False) -> Wrapped:
-    """A copy of a network whose kernels have few values each, which are trained.
+    """A copy of a network whose kernels have few different values, which are trained.
 
-    In int8 each output channel is divided by its largest weight, which would make other values of
-    the same centroid in every channel. So channels are scaled to a largest weight of 1 first, where
-    a normalisation behind can take the factor back; normalisations keep their statistics.
+    In int8 each output channel is divided by its largest weight, so a centroid would have another
+    value in every channel. Therefore channels are first scaled to a largest weight of 1 if a
+    following normalisation can compensate the factor. Normalisations keep their statistics.
 
     Args:
         model: float network.
-        centroids: values that a kernel may have; smaller kernels stay as they are.
+        centroids: number of values that a kernel may have; smaller kernels do not change.
         keep_zeros: weights that are 0 stay 0, as one of the values.
     """
     settings = {
@@ -86,9 +85,9 @@ def cluster(model: keras.Model, centroids: int, *, keep_zeros: bool = False) -> 
 
 
 def scale_channels(model: keras.Model) -> keras.Model:
-    """The same network with convolutions whose output channels have a largest weight of 1.
+    """An equivalent network whose convolutions' output channels have a largest weight of 1.
 
-    Those with a normalisation right behind them; its factor and mean make up for it.
+    Only convolutions followed by a normalisation change; its factor and mean compensate.
     """
     scaled = keras.models.clone_model(model)
     scaled.set_weights(model.get_weights())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A copy of a network whose layers are wrapped for a fine-tuning, and the way back."""
+"""Copies a network with wrapped layers for fine-tuning, and back."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from m3net_tf.keras import keras, tf
 
 
 def _nothing() -> None:
-    """What most wrappers need around their training."""
+    """Do nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Wrapped:
-    """A network in fine-tuning.
+    """A network during fine-tuning.
 
     Attributes:
         model: the network that is trained.
-        strip: gives the plain network with what was learnt.
+        strip: returns the plain network with the trained weights.
         begin: called before the first step.
         close_epoch: called after each epoch.
     """
@@ -37,12 +37,11 @@ def copy_wrapped(
 
     Args:
         model: the network; it keeps its weights.
-        wrap: gives what stands in the copy for a copied layer: that layer itself, or a wrapper
-            around it.
+        wrap: returns a copied layer or a wrapper around it.
 
     Returns:
-        The copy, and the weights of its layers by the layers' names, in the layers' own order,
-        which some wrappers change.
+        The copy, and the weights of its layers by name, in the layers' original order, which some
+        wrappers change.
     """
     weights: dict[str, list[tf.Variable]] = {}
 
@@ -58,7 +57,7 @@ def copy_wrapped(
 
 
 def plain_copy(model: keras.Model, weights: dict[str, list[tf.Variable]]) -> keras.Model:
-    """A network of the same layers with other weights, by the layers' names."""
+    """A network with the same layers and other weights, by the layers' names."""
     plain = keras.models.clone_model(model)
     for name, values in weights.items():
         plain.get_layer(name).set_weights([value.numpy() for value in values])

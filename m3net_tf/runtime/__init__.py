@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run an exported network with NumPy and a TFLite interpreter: scores, live detection, classify.
+"""Runs an exported network with NumPy and a TFLite interpreter: scores and live detection.
 
-:mod:`.metadata` puts labels and settings into a ``.tflite`` and reads them back, :mod:`.classifier`
-goes from sound to scores, :mod:`.sound` reads files and the microphone, and :mod:`.command` is
+:mod:`.metadata` writes labels and settings into a ``.tflite`` and reads them, :mod:`.classifier`
+computes scores of a sound, :mod:`.sound` reads files and the microphone, and :mod:`.command` is
 ``m3net classify``. No module here may import TensorFlow, Keras or librosa.
 """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From sound to scores with an exported ``.tflite`` alone."""
+"""Classifies sounds with an exported ``.tflite``."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Classification:
     """The scores of a sound.
 
     Attributes:
-        label: index of the class with the highest mean score, the first of equals.
+        label: index of the class with the highest mean score; the first if several are equal.
         scores: mean score of each class over the windows, 0 to 1, shape (classes,).
-        starts_s: where each window begins, in seconds, shape (windows,).
+        starts_s: start of each window in seconds, shape (windows,).
         window_scores: scores of each window, 0 to 1, shape (windows, classes).
     """
 
@@ -39,24 +39,25 @@ class Classification:
 
 
 class Classifier:
-    """An exported network with all that leads to its scores.
+    """An exported network with its front end and settings.
 
     Args:
-        path: the ``.tflite``, or the folder of an export or a run that has it.
-        fast: XNNPACK's kernels instead of TFLite's reference kernels, whose bytes are the device's.
+        path: the ``.tflite``, or the folder of an export or a run that contains it.
+        fast: use XNNPACK's kernels instead of TFLite's reference kernels, which give the device's
+            bytes.
 
     Attributes:
-        metadata: what the file says of itself.
+        metadata: metadata of the file.
 
     Raises:
-        ModelError: there is no such file, it lacks metadata, or its network cannot be run.
+        ModelError: the file does not exist or lacks metadata, or its network cannot be run.
     """
 
     def __init__(self, path: Path, *, fast: bool = False) -> None:
         network, self.metadata = read_metadata(find_model(path))
         kernels = OpResolverType.AUTO if fast else OpResolverType.BUILTIN_REF
         parts = [self.metadata.importance, network] if self.metadata.warp else [network]
-        with native_stderr():  # XNNPACK announces itself
+        with native_stderr():  # XNNPACK prints a message
             self._interpreters = [load_interpreter(part, kernels) for part in parts]
 
     @property
@@ -66,7 +67,7 @@ class Classifier:
 
     @property
     def window_samples(self) -> int:
-        """Samples that the network takes at once."""
+        """Samples in one window of the network."""
         frontend = self.metadata.frontend
         if frontend.kind == "waveform":
             return self.metadata.frames
@@ -84,25 +85,25 @@ class Classifier:
         return narrow(scores) if scores.dtype == np.int16 else scores
 
     def classify(self, pcm: Pcm) -> Classification:
-        """Classify a sound by its windows, half of each under the next; short ones end in silence.
+        """Classify a sound in half-overlapping windows; a short sound is padded with silence.
 
         Args:
             pcm: int16 samples at the front end's rate, shape (samples,).
         """
-        return self.classify_pieces([pcm])
+        return self.classify_chunks([pcm])
 
-    def classify_pieces(self, pieces: Iterable[Pcm]) -> Classification:
-        """:meth:`classify` of a sound that comes piece by piece, with the same result.
+    def classify_chunks(self, chunks: Iterable[Pcm]) -> Classification:
+        """:meth:`classify` for a sound in chunks, with the same result.
 
-        Besides the scores, at most a window and a piece are in memory.
+        Apart from the scores, at most a window and a chunk are in memory.
 
         Args:
-            pieces: int16 samples at the front end's rate, each of shape (samples,).
+            chunks: int16 samples at the front end's rate, each of shape (samples,).
         """
         frontend = self.metadata.frontend
         starts: list[int] = []
         scores: list[Int8] = []
-        for start, window in _windows(pieces, self.window_samples, frontend.hop_samples):
+        for start, window in _windows(chunks, self.window_samples, frontend.hop_samples):
             starts.append(start)
             features = features_int8(frontend, window / 32768.0)
             scores.append(self.run(features[None, ..., None]))
@@ -112,7 +113,7 @@ class Classifier:
         return Classification(int(mean.argmax()), mean, starts_s, window_scores)
 
     def recognizer(self) -> StreamingRecognizer:
-        """Live detection from the start, with the settings that the file has.
+        """A new live detection with the settings of the file.
 
         Raises:
             ConfigError: the front end needs the whole clip.
@@ -120,32 +121,32 @@ class Classifier:
         return StreamingRecognizer(self.metadata.frontend, self.run, self.metadata.detector)
 
 
-def _windows(pieces: Iterable[Pcm], length: int, hop: int) -> Iterator[tuple[int, Pcm]]:
+def _windows(chunks: Iterable[Pcm], length: int, hop: int) -> Iterator[tuple[int, Pcm]]:
     """Windows of a sound with their starts, in samples.
 
-    Each begins half a window behind the one before. Where at least ``hop`` samples follow the last
-    one, a further window ends with the sound.
+    Each begins half a window after the previous one. If at least ``hop`` samples follow the last
+    one, an additional window ends with the sound.
     """
     step = max(length // 2, 1)
-    first = 0  # of the samples that are held
-    held = np.zeros(0, np.int16)
-    start = 0  # of the next window
-    for piece in pieces:
-        held = np.concatenate([held, piece])
-        while start + length <= first + len(held):
-            yield start, held[start - first : start - first + length]
+    first = 0  # index of the first buffered sample
+    buffer = np.zeros(0, np.int16)
+    start = 0  # start of the next window
+    for chunk in chunks:
+        buffer = np.concatenate([buffer, chunk])
+        while start + length <= first + len(buffer):
+            yield start, buffer[start - first : start - first + length]
             start += step
-        # The window that ends with the sound may begin right behind the newest one.
+        # The window that ends with the sound may begin right after the start of the previous one.
         kept_from = max(start - step, 0)
-        held, first = held[kept_from - first :], kept_from
+        buffer, first = buffer[kept_from - first :], kept_from
     if not start:
-        yield 0, np.pad(held, (0, length - len(held)))
-    elif (last := first + len(held) - length) - (start - step) >= hop:
-        yield last, held[last - first :]
+        yield 0, np.pad(buffer, (0, length - len(buffer)))
+    elif (last := first + len(buffer) - length) - (start - step) >= hop:
+        yield last, buffer[last - first :]
 
 
 def find_model(path: Path) -> Path:
-    """The ``.tflite`` that is meant: a file, or the one in the folder of an export or a run.
+    """Path of the ``.tflite``: the file itself, or the one in the folder of an export or a run.
 
     Raises:
         ModelError: the folder has none.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``m3net classify``: the one command that starts without TensorFlow, and without Typer."""
+"""``m3net classify``, the only command that needs neither TensorFlow nor Typer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from m3net_tf.errors import DataError
 from m3net_tf.runtime.classifier import Classifier, Pcm
 from m3net_tf.runtime.recognizer import event_time_s
-from m3net_tf.runtime.sound import hear_microphone, pcm_pieces, sound_files
+from m3net_tf.runtime.sound import microphone_chunks, pcm_chunks, sound_files
 from m3net_tf.terminal import USER_ERROR, print_error, run_command
 
 _FULL_SCALE = 65_536
@@ -22,7 +22,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The command's arguments and options."""
     parser = argparse.ArgumentParser(
         prog="m3net classify",
-        description="Say what sounds are, with an exported network; needs no TensorFlow.",
+        description="Classify sounds with an exported network; needs no TensorFlow.",
     )
     parser.add_argument(
         "files",
@@ -36,19 +36,21 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--stream", action="store_true", help="live detection: print events")
     parser.add_argument(
-        "--microphone", action="store_true", help="events of the microphone, until Ctrl-C"
+        "--microphone", action="store_true", help="live detection of the microphone, until Ctrl-C"
     )
-    parser.add_argument("--windows", action="store_true", help="also each window of a long file")
-    parser.add_argument("--top", type=int, default=3, help="classes to print (default: 3)")
-    parser.add_argument("--json", action="store_true", help="print a line of JSON each")
     parser.add_argument(
-        "--fast", action="store_true", help="XNNPACK: faster, other bytes than the device's"
+        "--windows", action="store_true", help="also print each window of a long file"
+    )
+    parser.add_argument("--top", type=int, default=3, help="classes to print (default: 3)")
+    parser.add_argument("--json", action="store_true", help="print a line of JSON for each")
+    parser.add_argument(
+        "--fast", action="store_true", help="XNNPACK: faster, but not the device's bytes"
     )
     return parser
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command; a sound that cannot be read is one line, and the others are still read.
+    """Run the command; an unreadable sound is reported in one line, and the others are read.
 
     Returns:
         Exit status: 2 if a sound could not be read.
@@ -65,7 +67,7 @@ def run(arguments: Sequence[str]) -> int:
     classifier = Classifier(options.model, fast=options.fast)
     rate_hz = classifier.metadata.frontend.sample_rate_hz
     if options.microphone:
-        _stream(classifier, "microphone", hear_microphone(rate_hz), options.json)
+        _stream(classifier, "microphone", microphone_chunks(rate_hz), options.json)
     faults = 0
 
     def report(error: DataError) -> None:
@@ -76,25 +78,25 @@ def run(arguments: Sequence[str]) -> int:
     for path in options.files:
         for file in sound_files(path, report):
             try:
-                pieces = pcm_pieces(file, rate_hz)
+                chunks = pcm_chunks(file, rate_hz)
                 if options.stream:
-                    _stream(classifier, str(file), pieces, options.json)
+                    _stream(classifier, str(file), chunks, options.json)
                 else:
-                    _classify(classifier, str(file), pieces, options)
+                    _classify(classifier, str(file), chunks, options)
             except DataError as error:
                 report(error)
     return USER_ERROR if faults else 0
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, flush=True)
 
 
 def _classify(
-    classifier: Classifier, name: str, pieces: Iterable[Pcm], options: argparse.Namespace
+    classifier: Classifier, name: str, chunks: Iterable[Pcm], options: argparse.Namespace
 ) -> None:
     labels = classifier.labels
-    result = classifier.classify_pieces(pieces)
+    result = classifier.classify_chunks(chunks)
     windows = list(zip(result.starts_s.tolist(), result.window_scores, strict=True))
     if options.json:
         values: dict[str, Any] = {
@@ -106,12 +108,12 @@ def _classify(
             values["windows"] = [
                 {"start_s": start_s, "scores": scores.tolist()} for start_s, scores in windows
             ]
-        _say(json.dumps(values))
+        _print(json.dumps(values))
         return
-    _say(f"{name}: {_best(labels, result.scores, options.top)}")
+    _print(f"{name}: {_best(labels, result.scores, options.top)}")
     if options.windows:
         for start_s, scores in windows:
-            _say(f"  {start_s:8.2f} s: {_best(labels, scores, options.top)}")
+            _print(f"  {start_s:8.2f} s: {_best(labels, scores, options.top)}")
 
 
 def _best(labels: Sequence[str], scores: Any, top: int) -> str:
@@ -119,19 +121,19 @@ def _best(labels: Sequence[str], scores: Any, top: int) -> str:
     return ", ".join(f"{labels[i]} {100 * scores[i]:.1f} %" for i in order)
 
 
-def _stream(classifier: Classifier, name: str, pieces: Iterable[Pcm], as_json: bool) -> None:
+def _stream(classifier: Classifier, name: str, chunks: Iterable[Pcm], as_json: bool) -> None:
     recognizer = classifier.recognizer()
-    for piece in pieces:
-        for event in recognizer.push(piece):
+    for chunk in chunks:
+        for event in recognizer.push(chunk):
             time_s = event_time_s(classifier.metadata.frontend, event.column)
             label, score = classifier.labels[event.label], event.score / _FULL_SCALE
             if as_json:
                 values = {"source": name, "time_s": time_s, "label": label, "score": score}
-                _say(json.dumps(values))
+                _print(json.dumps(values))
             else:
-                _say(f"{name}: {time_s:8.2f} s: {label} {100 * score:.1f} %")
+                _print(f"{name}: {time_s:8.2f} s: {label} {100 * score:.1f} %")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """:func:`run` with one line and status 2 for errors that the user can fix."""
+    """:func:`run`, with one line and status 2 for errors that the user can fix."""
     return run_command(lambda: run(arguments))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From scores to events: the reference of ``firmware/core/detector.c``, equal step by step.
+"""Converts scores to events: the reference of ``firmware/core/detector.c``, equal in every step.
 
-:class:`Detector` goes column by column as the device does. :func:`detect` gives the same events of
-a whole recording at once, which tuning needs. All arithmetic is on integers.
+:class:`Detector` processes column by column like the device. :func:`detect` computes the same
+events for a whole recording at once, for tuning. All arithmetic uses integers.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Event:
     """A detected sound.
 
     Attributes:
-        column: columns since the start or the last reset before the one that completed it;
-            wraps at 2^32.
+        column: number of columns between the start or last reset and the column that completed the
+            event; wraps at 2^32.
         label: index of the class.
-        score: its smoothed score, in 65536ths of full scale.
+        score: the smoothed score, in 65536ths of full scale.
     """
 
     column: int
@@ -39,14 +39,14 @@ class Event:
 
 
 class Detector:
-    """When to run the model, and what its scores amount to; see ``firmware/core/detector.h``."""
+    """Decides when to run the model and when its scores are an event; see ``detector.h``."""
 
     def __init__(self, config: DetectorConfig) -> None:
         self.config = config
         self.reset()
 
     def reset(self) -> None:
-        """Start again: columns, runs and events are counted from 0."""
+        """Restart: columns, runs and events are counted from 0."""
         self.columns = self.runs = self.skipped_runs = self.events = 0
         classes = len(self.config.classes)
         self._until_run = self.config.window_columns
@@ -59,16 +59,16 @@ class Detector:
         self._active = [False] * classes
 
     def set_class(self, label: int, settings: ClassSettings) -> None:
-        """Change how one class is detected, from the next run on.
+        """Change the settings of a class from the next run on.
 
         Raises:
-            ConfigError: its window is longer than the history that the detector keeps.
+            ConfigError: its window is longer than the detector's history.
         """
         rows = len(self._history)
         if settings.window_runs > rows:
             raise ConfigError(
                 f"detector.classes.{settings.label}.window_runs is {settings.window_runs}: the "
-                f"detector keeps the scores of {rows} runs; give at most that"
+                f"detector keeps the scores of {rows} runs; give at most {rows}"
             )
         classes = list(self.config.classes)
         classes[label] = settings
@@ -78,16 +78,16 @@ class Detector:
         self._sums[label] = sum(row[label] for row in newest)
 
     def wants_inference(self, column: Sequence[int] | npt.NDArray[np.int8]) -> bool:
-        """Hear the next column of features.
+        """Process the next column of features.
 
         Returns:
-            Whether the model is to be run on the window that ends with this column; its scores
-            must go to :meth:`step` before the next column comes.
+            Whether the caller must run the model on the window that ends with this column, and pass
+            its scores to :meth:`step` before the next column.
         """
         return self.wants_inference_at(sum(map(int, column[: self.config.gate_bins])))
 
     def wants_inference_at(self, level: int) -> bool:
-        """:meth:`wants_inference` for a column whose first ``gate_bins`` features add up so."""
+        """:meth:`wants_inference`, given the sum of the column's first ``gate_bins`` features."""
         self.columns = (self.columns + 1) % _WRAP
         is_open = True
         if level >= self.config.gate_sum:
@@ -107,13 +107,13 @@ class Detector:
         return False
 
     def step(self, scores: Sequence[int] | npt.NDArray[np.int8]) -> Event | None:
-        """Take the int8 scores of a run, shape (classes,)."""
+        """Process the int8 scores of a run, shape (classes,)."""
         self.runs = (self.runs + 1) % _WRAP
         self._advance([int(score) for score in scores])
         due = [label for label in range(len(self._hits)) if self._is_due(label)]
         if not due:
             return None
-        best = max(due, key=self.score)  # the first of equals
+        best = max(due, key=self.score)  # the first if several are equal
         self.events = (self.events + 1) % _WRAP
         self._active[best] = True
         self._quiet_columns[best] = self.config.classes[best].suppression_columns
@@ -124,7 +124,7 @@ class Detector:
         return 256 * self._sums[label] // self.config.classes[label].window_runs
 
     def _advance(self, scores: list[int] | None) -> None:
-        """Update shared by all runs, those that the gate spared (None) included."""
+        """Update the state for a run, or for one that the gate skipped (None)."""
         rows = len(self._history)
         self._newest = (self._newest + 1) % rows
         newest = self._history[self._newest]
@@ -154,11 +154,11 @@ class Detector:
 
 @dataclasses.dataclass(frozen=True)
 class Tape:
-    """Everything that a detector gets from a recording.
+    """The inputs of a detector for a recording.
 
     Attributes:
         levels: sum of each column's first ``gate_bins`` features, shape (columns,).
-        scores: int8 scores of the runs that fell due, spared or not, shape (runs, classes).
+        scores: int8 scores of all due runs, including skipped ones, shape (runs, classes).
     """
 
     levels: npt.NDArray[np.int32]
@@ -166,7 +166,7 @@ class Tape:
 
 
 def due_columns(config: DetectorConfig, columns: int) -> npt.NDArray[np.int64]:
-    """Indices of the columns of a recording with which a run of the model falls due."""
+    """Indices of the columns of a recording at which a run of the model is due."""
     return np.arange(config.window_columns - 1, columns, config.run_columns)
 
 
@@ -181,14 +181,14 @@ def gate_open(config: DetectorConfig, levels: npt.NDArray[np.int32]) -> npt.NDAr
 def smooth(
     scores: npt.NDArray[np.int8], ran: npt.NDArray[np.bool_], window_runs: int
 ) -> npt.NDArray[np.int64]:
-    """Scores of one class averaged over the last runs, in 65536ths of full scale, (runs,)."""
+    """Scores of a class averaged over the last runs, in 65536ths of full scale, (runs,)."""
     values = np.where(ran, scores.astype(np.int64) + 128, 0)
     total = np.concatenate([np.zeros(window_runs, np.int64), np.cumsum(values)])
     return 256 * (total[window_runs:] - total[:-window_runs]) // window_runs
 
 
 class _ClassEvents:
-    """The runs of a recording with which one class may make events."""
+    """The runs of a recording at which a class may trigger events."""
 
     def __init__(
         self,
@@ -201,24 +201,24 @@ class _ClassEvents:
         edges = np.flatnonzero(np.diff(np.concatenate([[False], hit, [False]]).astype(np.int8)))
         first, stops = edges[::2] + settings.hits - 1, edges[1::2]
         long_enough = first < stops
-        # Stretches of hits: the first run with an event, and the one behind the stretch.
-        self._stretches = collections.deque(np.stack([first, stops], axis=1)[long_enough].tolist())
+        # Sequences of hits: the first run with an event, and the run after the sequence.
+        self._sequences = collections.deque(np.stack([first, stops], axis=1)[long_enough].tolist())
         self._below = np.flatnonzero(smoothed < settings.release_units)
         self._apart = -(-settings.suppression_columns // run_columns)
         self._allowed = 0
 
     def next_run(self, at_least: int) -> int | None:
-        """The first run from ``at_least`` on with which an event is due."""
-        while self._stretches:
-            first, stop = self._stretches[0]
+        """The first run from ``at_least`` on at which an event is due."""
+        while self._sequences:
+            first, stop = self._sequences[0]
             run = max(first, self._allowed, at_least)
             if run < stop:
                 return run
-            self._stretches.popleft()
+            self._sequences.popleft()
         return None
 
     def fire(self, run: int) -> None:
-        """The event was made: there is no other one before release and end of suppression."""
+        """Record an event: no other one follows before release and the end of suppression."""
         after = int(np.searchsorted(self._below, run))
         released = int(self._below[after]) if after < len(self._below) else _NEVER
         self._allowed = max(run + self._apart, released)
@@ -230,7 +230,7 @@ def event_runs(
     smoothed: npt.NDArray[np.int64],
     ran: npt.NDArray[np.bool_],
 ) -> list[int]:
-    """Runs with which one class makes events, were it alone."""
+    """Runs at which a class triggers events, independent of other classes."""
     events = _ClassEvents(settings, run_columns, smoothed, ran)
     runs: list[int] = []
     while (run := events.next_run(0)) is not None:
@@ -240,7 +240,7 @@ def event_runs(
 
 
 def detect(config: DetectorConfig, tape: Tape) -> list[Event]:
-    """Events of a whole recording, those that a fresh :class:`Detector` gives."""
+    """Events of a whole recording, equal to those of a new :class:`Detector`."""
     columns = due_columns(config, len(tape.levels))
     ran = gate_open(config, tape.levels)[columns]
     smoothed = [
@@ -251,20 +251,20 @@ def detect(config: DetectorConfig, tape: Tape) -> list[Event]:
         _ClassEvents(settings, config.run_columns, smoothed[label], ran)
         for label, settings in enumerate(config.classes)
     ]
-    waiting: list[tuple[int, int, int]] = []  # run, score (negative), label
+    pending: list[tuple[int, int, int]] = []  # run, score (negative), label
 
-    def wait(label: int, at_least: int) -> None:
+    def push(label: int, at_least: int) -> None:
         if (run := classes[label].next_run(at_least)) is not None:
-            heapq.heappush(waiting, (run, -int(smoothed[label][run]), label))
+            heapq.heappush(pending, (run, -int(smoothed[label][run]), label))
 
     for label in range(len(classes)):
-        wait(label, 0)
+        push(label, 0)
     events = []
-    while waiting:
-        run, score, label = heapq.heappop(waiting)
+    while pending:
+        run, score, label = heapq.heappop(pending)
         events.append(Event(int(columns[run]) % _WRAP, label, -score))
         classes[label].fire(run)
-        wait(label, run + 1)
-        while waiting and waiting[0][0] == run:  # only one event comes of a run
-            wait(heapq.heappop(waiting)[2], run + 1)
+        push(label, run + 1)
+        while pending and pending[0][0] == run:  # a run triggers at most one event
+            push(heapq.heappop(pending)[2], run + 1)
     return events

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings of live detection: one object for Python and, generated from it, for C."""
+"""Settings of live detection, in Python and as generated C."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from m3net_tf.errors import ConfigError, require_known_keys
 from m3net_tf.frontend import FrontendConfig, column_bins
 
 FULL_SCALE = 65_536
-"""Scores inside the detector: an int8 score q counts as 256 * (q + 128)."""
+"""Full scale of scores in the detector: an int8 score q is 256 * (q + 128)."""
 
 SILENCE_LABELS = frozenset({"silence", "background", "background_noise", "noise"})
 OTHER_LABELS = frozenset({"unknown", "other"})
-LEAST_HISTORY_RUNS = 16  # so that a monitor may lengthen a window on the device
+LEAST_HISTORY_RUNS = 16  # so that a monitor can lengthen a window on the device
 _LARGEST = {"window_runs": 255, "hits": 255, "suppression_columns": 65_535}
 
 
 def label_word(label: str) -> str:
-    """A class name without what marks it: ``_silence_`` is ``silence``."""
+    """A class name without underscores at its ends: ``_silence_`` becomes ``silence``."""
     return label.strip("_").lower()
 
 
@@ -35,17 +35,17 @@ def _require_whole(name: str, value: Any, low: int, high: int) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class ClassSettings:
-    """How one class is detected.
+    """Settings of one class.
 
     Attributes:
         label: class name.
-        event: whether it makes events; silence and unknown sounds do not.
-        threshold: a smoothed score of at least this is a hit, 0 to 1; as no score is more than
-            255/256, at 1 the class is never detected.
-        release: below this the event is over and the next one may begin.
-        suppression_columns: no further event within so many columns of one.
-        window_runs: the score is smoothed (averaged) over so many runs of the model.
-        hits: hits in a row that make an event.
+        event: whether it triggers events; silence and unknown sounds do not.
+        threshold: lowest smoothed score of a hit, 0 to 1; since scores are at most 255/256, a class
+            with threshold 1 is never detected.
+        release: an event ends when the score falls below this; then the next one may begin.
+        suppression_columns: columns after an event without another one.
+        window_runs: number of runs of the model over which the score is averaged.
+        hits: number of consecutive hits that trigger an event.
 
     Raises:
         ConfigError: a value is out of range.
@@ -78,12 +78,12 @@ class ClassSettings:
 
     @functools.cached_property
     def threshold_units(self) -> int:
-        """The threshold as the detector compares it."""
+        """The threshold in the detector's units."""
         return _units(self.threshold)
 
     @functools.cached_property
     def release_units(self) -> int:
-        """The release threshold as the detector compares it."""
+        """The release threshold in the detector's units."""
         return _units(self.release)
 
 
@@ -96,12 +96,12 @@ class DetectorConfig:
     """All settings of live detection.
 
     Attributes:
-        window_columns: columns of the model's input; it first runs once there are so many.
-        run_columns: from then on the model runs once in so many columns.
-        gate_bins: a column's level is the mean of its first so many features: all of a mel
-            spectrum, one of a cepstrum; where they are samples, of their magnitudes.
-        gate_level: a column below this level (int8 features) is silence; None opens the gate.
-        gate_hold_columns: the gate stays open so many columns behind the last loud one.
+        window_columns: columns of the model's input, after which it first runs.
+        run_columns: columns from one run of the model to the next.
+        gate_bins: number of features of a column whose mean is its level: all of a mel spectrum,
+            the first of a cepstrum; for samples the mean of their magnitudes.
+        gate_level: a column below this level (int8 features) is silence; None keeps the gate open.
+        gate_hold_columns: columns for which the gate stays open after the last loud one.
         classes: settings of each class, in the order of the model's outputs.
 
     Raises:
@@ -128,10 +128,9 @@ class DetectorConfig:
     def default(
         cls, frontend: FrontendConfig, window_columns: int, labels: Sequence[str]
     ) -> DetectorConfig:
-        """Settings to start from: an open gate, and all classes but silence and unknown.
+        """Initial settings: an open gate, and events of all classes except silence and unknown.
 
-        One event is suppressed and the gate held open for as long as a sound stays in the
-        model's window.
+        Suppression and the gate's hold time last as long as a sound stays in the model's window.
         """
         quiet = SILENCE_LABELS | OTHER_LABELS
         return cls(
@@ -153,12 +152,12 @@ class DetectorConfig:
 
     @property
     def gate_sum(self) -> int:
-        """The sum of ``gate_bins`` features that is not silence any more."""
+        """The lowest sum of ``gate_bins`` features that is not silence."""
         return self.gate_bins * (-128 if self.gate_level is None else self.gate_level)
 
     @property
     def history_runs(self) -> int:
-        """Runs whose scores the detector keeps."""
+        """Number of runs whose scores the detector keeps."""
         return max(LEAST_HISTORY_RUNS, *(settings.window_runs for settings in self.classes))
 
     def to_dict(self) -> dict[str, Any]:
@@ -188,10 +187,10 @@ class DetectorConfig:
     def check_fits(
         self, frontend: FrontendConfig, window_columns: int, labels: Sequence[str]
     ) -> None:
-        """Compare with the network that it is to serve.
+        """Check that the settings fit a network.
 
         Raises:
-            ConfigError: it was made for another one.
+            ConfigError: they are for another network.
         """
         if self.labels != tuple(labels):
             raise ConfigError(
@@ -227,7 +226,9 @@ def load_detector(path: Path) -> DetectorConfig:
     Raises:
         ConfigError: the file is missing, not YAML, or not valid settings.
     """
-    from m3net_tf.yaml_files import read_yaml  # the classifier of small machines has no YAML
+    from m3net_tf.yaml_files import (
+        read_yaml,
+    )  # not installed on small machines, which only classify
 
     values = read_yaml(path)
     try:
@@ -237,17 +238,17 @@ def load_detector(path: Path) -> DetectorConfig:
 
 
 def save_detector(config: DetectorConfig, path: Path) -> None:
-    """Write settings as YAML that :func:`load_detector` reads back to equal ones."""
+    """Write settings as YAML; :func:`load_detector` reads equal ones."""
     import yaml
 
     write_text(path, yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True))
 
 
 def write_c_header(config: DetectorConfig, folder: Path) -> Path:
-    """Write ``detector_config.h``, which ``firmware/core/detector.c`` is compiled with.
+    """Write ``detector_config.h`` for ``firmware/core/detector.c``.
 
     Returns:
-        Its path. The same config gives the same bytes.
+        Its path. Equal configs give equal bytes.
     """
     settings: dict[str, int | str] = {
         "CLASS_COUNT": len(config.classes),

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running an int8 ``.tflite`` on a desktop: TFLite's reference kernels and TFLite Micro.
+"""Runs an int8 ``.tflite`` on a desktop with TFLite's reference kernels or TFLite Micro.
 
-Both must give the bytes that the microcontroller gives. The XNNPACK delegate is kept out: it
-rounds differently.
+Both must give the microcontroller's bytes. The XNNPACK delegate is disabled because it rounds
+differently.
 
-A network with 16-bit activations has the same int8 ends here as on the device: a feature goes in
-shifted left by 8 bits, and of a score, which is never negative, the upper 8 bits come out.
+A network with 16-bit activations has int8 inputs and outputs here, as on the device: features are
+shifted left by 8 bits, and a score, which is never negative, is reduced to its upper 8 bits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from m3net_tf.native import native_stderr
 
 try:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
-except ImportError:  # small machines may have its predecessor
+except ImportError:  # small machines may have the predecessor
     from tflite_runtime.interpreter import Interpreter, OpResolverType
 
 Int8 = npt.NDArray[np.int8]
@@ -36,7 +36,7 @@ def _reference(tflite: bytes) -> Interpreter:
 
 
 def load_interpreter(tflite: bytes, kernels: OpResolverType) -> Interpreter:
-    """A network with the kernels that are asked for, ready to run on one thread.
+    """An interpreter with the given kernels, ready to run on one thread.
 
     Raises:
         ModelError: the network cannot be loaded.
@@ -62,7 +62,7 @@ def load_interpreter(tflite: bytes, kernels: OpResolverType) -> Interpreter:
 
 
 def _require_single_axes(interpreter: Interpreter) -> None:
-    """tflite-runtime 2.14 reverses the first of several axes and keeps silent about the others."""
+    """Refuse networks for which tflite-runtime 2.14 silently reverses only the first axis."""
     for operator in interpreter._get_ops_details():
         is_reversal = operator["op_name"] == "REVERSE_V2"
         if is_reversal and interpreter.get_tensor(operator["inputs"][1]).size > 1:
@@ -96,12 +96,12 @@ def activation_bits(tflite: bytes) -> int:
 
 
 def widen(features: Int8) -> npt.NDArray[np.int16]:
-    """int8 features as a network with 16-bit activations takes them."""
+    """Convert int8 features to the input of a network with 16-bit activations."""
     return features.astype(np.int16) << 8
 
 
 def narrow(scores: npt.NDArray[np.int16]) -> Int8:
-    """int8 scores of 16-bit ones, which are 0 to 32 767: scale 1/256, zero point -128."""
+    """Convert 16-bit scores, 0 to 32 767, to int8: scale 1/256, zero point -128."""
     return ((scores >> 7) - 128).astype(np.int8)
 
 
@@ -123,12 +123,12 @@ def run_reference(tflite: bytes, features: Int8) -> Int8:
 
 
 def run_raw(interpreter: Interpreter, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Run a network of any width; the output is in its own numbers, shape (clips, classes)."""
+    """Run a network of any width; returns its raw output, shape (clips, classes)."""
     source = interpreter.get_input_details()[0]
     target = interpreter.get_output_details()[0]["index"]
     outputs = []
     for clip in features:
-        interpreter.reset_all_variables()  # an LSTM's state must not go over to the next clip
+        interpreter.reset_all_variables()  # an LSTM's state must not affect the next clip
         interpreter.set_tensor(source["index"], as_input(clip, source["dtype"])[None])
         interpreter.invoke()
         outputs.append(interpreter.get_tensor(target)[0].copy())
@@ -136,9 +136,9 @@ def run_raw(interpreter: Interpreter, features: npt.NDArray[Any]) -> npt.NDArray
 
 
 def as_input(features: npt.NDArray[Any], dtype: type) -> npt.NDArray[Any]:
-    """int8 features as a network's input tensor takes them: float, int8 or int16.
+    """Convert int8 features to the type of a network's input: float, int8 or int16.
 
-    Real features, which a float network alone takes, stay as they are.
+    Float features, which only float networks use, are not converted.
     """
     if features.dtype == np.float32:
         return features
@@ -148,7 +148,7 @@ def as_input(features: npt.NDArray[Any], dtype: type) -> npt.NDArray[Any]:
 
 
 def tflm_unavailable_reason() -> str:
-    """Why TFLite Micro's Python build cannot be used; '' if it can."""
+    """Reason why TFLite Micro's Python package is unusable; '' if it is usable."""
     try:
         _tflm()
     except ImportError as error:
@@ -162,19 +162,19 @@ def run_tflm(tflite: bytes, features: Int8, arena_bytes: int = ARENA_LIMIT_BYTES
     Args:
         tflite: int8 network.
         features: int8, shape (clips, bins, frames, channels).
-        arena_bytes: memory that the interpreter may use.
+        arena_bytes: size of the interpreter's arena.
 
     Returns:
         int8 scores, shape (clips, classes).
 
     Raises:
-        ModelError: the wheel is missing, an operator is unknown to it, or the arena is too small.
+        ModelError: the wheel is missing, it lacks an operator, or the arena is too small.
     """
     interpreter = _load_tflm(tflite, arena_bytes)
     dtype = interpreter.get_input_details(0)["dtype"]
     outputs = []
     for clip in features:
-        interpreter.reset()  # an LSTM's state must not go over to the next clip
+        interpreter.reset()  # an LSTM's state must not affect the next clip
         interpreter.set_input(np.ascontiguousarray(as_input(clip, dtype)[None]), 0)
         interpreter.invoke()
         outputs.append(interpreter.get_output(0)[0].copy())
@@ -183,16 +183,16 @@ def run_tflm(tflite: bytes, features: Int8, arena_bytes: int = ARENA_LIMIT_BYTES
 
 
 def host_allocations(tflite: bytes) -> tuple[int, int]:
-    """Memory of a network by TFLite Micro's recording allocator on this host, in bytes.
+    """Memory of a network in bytes, from TFLite Micro's recording allocator on this host.
 
     Returns:
-        Head of the arena, where tensors and scratch memory lie, and tail, with all that stays.
+        Head of the arena, with tensors and scratch memory, and tail, with persistent data.
 
     Raises:
         ModelError: the wheel is missing or the network cannot be loaded.
     """
     interpreter = _load_tflm(tflite, ARENA_LIMIT_BYTES)
-    with native_stderr() as report:  # the wheel can only print its figures
+    with native_stderr() as report:  # the wheel can only print them
         interpreter.invoke()
         interpreter.print_allocations()
         report.seek(0)
@@ -206,14 +206,14 @@ def host_allocations(tflite: bytes) -> tuple[int, int]:
 def host_arena_bytes(tflite: bytes) -> int:
     """Arena that TFLite Micro uses on this host, in bytes.
 
-    An upper bound for a 32-bit device with the same kernels: pointers are half as long there.
-    Optimised kernels may ask for scratch memory of their own, which only the device tells.
+    It is an upper bound for a 32-bit device with the same kernels, where pointers have half the
+    size. Optimised kernels may need additional scratch memory, which only the device can report.
 
     Raises:
         ModelError: the wheel is missing or the network cannot be loaded.
     """
     arena_bytes = sum(host_allocations(tflite))
-    # What TFLM needs for a moment while it plans the memory is not in that figure.
+    # This does not include temporary memory that TFLM needs while it plans the arena.
     while arena_bytes < ARENA_LIMIT_BYTES and not _loads(tflite, arena_bytes):
         arena_bytes += _ARENA_STEP_BYTES
     return arena_bytes
@@ -242,6 +242,6 @@ def _load_tflm(tflite: bytes, arena_bytes: int) -> Any:
             return _tflm().Interpreter.from_bytes(tflite, arena_size=arena_bytes)
     except (RuntimeError, ValueError) as error:
         raise ModelError(
-            f"TFLite Micro refuses the network with an arena of {arena_bytes} bytes "
+            f"TFLite Micro cannot load the network with an arena of {arena_bytes} bytes "
             f"({' '.join(str(error).split())[:160]}): enlarge the arena, or check its operators"
         ) from None

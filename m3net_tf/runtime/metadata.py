@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metadata of a ``.tflite``: a ZIP archive behind the network, as TFLite's own tools write it.
+"""Metadata of a ``.tflite``: a ZIP archive after the network, as TFLite's own tools write it.
 
-The network's bytes stay as they are, and every TFLite runtime passes over what follows them; the C
-array is made without it. ``unzip model.tflite`` shows ``m3net.json`` (name, labels, front end,
-normalisation, detector, licence), ``labels.txt`` and, with DiffRes, ``importance.tflite``.
+The network's bytes do not change, and TFLite runtimes ignore the archive; the C array does not
+contain it. ``unzip model.tflite`` extracts ``m3net.json`` (name, labels, front end, normalisation,
+detector, licence), ``labels.txt`` and, with DiffRes, ``importance.tflite``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FORMAT = 1
 _NAME = "m3net.json"
 _IMPORTANCE = "importance.tflite"
 _FROM_MANIFEST = ("dataset", "detector", "frontend", "labels", "licence", "model")
-_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that ZIP knows: the same input gives the same bytes
+_DATE = (1980, 1, 1, 0, 0, 0)  # ZIP's earliest date, so that equal input gives equal bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Metadata:
 
     Attributes:
         name: network and preset.
-        licence: of network and training data.
+        licence: licence of network and training data.
         labels: class names in the order of the outputs.
         frontend: front-end settings.
-        frames: columns of the front end that the network sees at once.
+        frames: columns of the network's input.
         detector: settings of live detection.
-        warp: DiffRes's, between ``importance`` and the network.
-        importance: DiffRes's network that scores frames; empty without DiffRes.
+        warp: DiffRes's warp between ``importance`` and the network.
+        importance: DiffRes's frame-importance network; empty without DiffRes.
     """
 
     name: str
@@ -55,11 +55,11 @@ class Metadata:
 
 
 def stored_archive(files: Mapping[str, bytes], before: bytes = b"") -> bytes:
-    """A ZIP archive without dates, the same bytes for the same files.
+    """A ZIP archive without dates: equal files give equal bytes.
 
     Args:
         files: contents by name.
-        before: bytes that the archive follows.
+        before: bytes before the archive.
     """
     # Compressed bytes would depend on the version of zlib.
     target = io.BytesIO(before)
@@ -72,12 +72,12 @@ def stored_archive(files: Mapping[str, bytes], before: bytes = b"") -> bytes:
 
 
 def attach_metadata(network: bytes, manifest: Mapping[str, Any], importance: bytes = b"") -> bytes:
-    """A network with its metadata behind it.
+    """Append metadata to a network.
 
     Args:
-        network: the ``.tflite`` as the device has it.
+        network: the ``.tflite`` for the device.
         manifest: the export's manifest.
-        importance: DiffRes's network that scores frames.
+        importance: DiffRes's frame-importance network.
     """
     frontend = FrontendConfig.from_dict(manifest["frontend"])
     scale, zero_point = manifest["model"]["input_quantization"]
@@ -108,7 +108,7 @@ def _archive(data: bytes) -> zipfile.ZipFile | None:
 
 
 def network_of(data: bytes) -> bytes:
-    """The network alone: what :func:`attach_metadata` was given."""
+    """The network without metadata, the inverse of :func:`attach_metadata`."""
     archive = _archive(data)
     if archive is None:
         return data
@@ -116,13 +116,13 @@ def network_of(data: bytes) -> bytes:
 
 
 def read_metadata(path: Path) -> tuple[bytes, Metadata]:
-    """The network of a file and what the file says of it.
+    """Read a file's network and metadata.
 
-    The network is checked by the SHA-256 in the metadata, all else by the archive's checksums.
+    The SHA-256 in the metadata verifies the network, the archive's checksums the rest.
 
     Raises:
-        ModelError: the file is missing, has no metadata, or it or the network is damaged.
-        ConfigError: it has settings that this release does not know.
+        ModelError: the file is missing, damaged or has no metadata.
+        ConfigError: it has settings that this release does not support.
     """
     try:
         data = path.read_bytes()
@@ -132,7 +132,7 @@ def read_metadata(path: Path) -> tuple[bytes, Metadata]:
     archive = _archive(data)
     if archive is None:
         raise ModelError(
-            f"{path} does not say what its inputs and outputs are (no {_NAME} in it): name the "
+            f"{path} has no metadata of inputs and outputs (no {_NAME} in it): name the "
             "model.tflite of an export, and export again if it is an old one"
         )
     network = network_of(data)

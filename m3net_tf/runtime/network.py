@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The int8 network as a device has it; :mod:`.diffres` makes it, which needs TensorFlow."""
+"""The int8 network of a device; quantisation, which needs TensorFlow, creates it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from m3net_tf.runtime.warp import WarpConfig, warp_int8
 
 @dataclasses.dataclass(frozen=True)
 class Int8Network:
-    """The networks of a device: one, or DiffRes's two with the warp between them.
+    """The networks of a device: a single one, or two of DiffRes with the warp between them.
 
     Attributes:
         tflite: the network that classifies.
-        importance: the network that scores frames; empty without DiffRes.
-        warp: what merges frames by those scores.
+        importance: DiffRes's frame-importance network; empty without DiffRes.
+        warp: configuration of the warp by its scores.
     """
 
     tflite: bytes
@@ -26,21 +26,21 @@ class Int8Network:
 
     @property
     def parts(self) -> tuple[bytes, ...]:
-        """The networks in the order in which they run."""
+        """The networks in the order of execution."""
         return (self.importance, self.tflite) if self.importance else (self.tflite,)
 
     @property
     def size_bytes(self) -> int:
-        """All networks one after another, as in flash."""
+        """Total size of all networks, as in flash."""
         return sum(map(len, self.parts))
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the parts; a single one has none."""
+        """Names of the parts; empty for a single one."""
         return ("importance", "classifier") if self.importance else ("",)
 
     def inputs(self, runtime: Callable[[bytes, Int8], Int8], features: Int8) -> list[Int8]:
-        """Input of each part when clips run; arguments as for :meth:`run`."""
+        """Input of each part for some clips; arguments as for :meth:`run`."""
         if not self.warp:
             return [features]
         return [features, warp_int8(self.warp, features, runtime(self.importance, features))]

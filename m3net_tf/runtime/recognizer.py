@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From samples that keep coming to events, as the firmware does it."""
+"""Live detection on a stream of samples, as in the firmware."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ Int8 = npt.NDArray[np.int8]
 Int32 = npt.NDArray[np.int32]
 Pcm = npt.NDArray[np.int16]
 Model = Callable[[Int8], Int8]
-"""int8 windows, shape (runs, bins, columns, 1), or (runs, 1, samples, 1) of a waveform, to int8
+"""int8 windows, shape (runs, bins, columns, 1), or (runs, 1, samples, 1) for waveforms, to int8
 scores, shape (runs, classes)."""
 
 _STREAMED = {"centred": False, "level_db": None, "clip_range_db": 0.0}
 
 
 class ColumnStream:
-    """The reference front end on samples that come in pieces of any length."""
+    """The reference front end on samples in chunks of any length."""
 
     def __init__(self, frontend: FrontendConfig) -> None:
         for name, needed in _STREAMED.items():
             if getattr(frontend, name) != needed:
                 raise ConfigError(
                     f"frontend.{name} is {getattr(frontend, name)!r}: live detection needs "
-                    f"{needed!r}, for it never has a whole clip"
+                    f"{needed!r} because it never has a whole clip"
                 )
         self.frontend = frontend
-        self._rest = np.zeros(0, np.int16)
+        self._remaining = np.zeros(0, np.int16)
 
     def push(self, pcm: Pcm) -> Int8:
-        """Take samples; returns the columns that they complete, shape (bins, columns)."""
-        samples = np.concatenate([self._rest, pcm])
+        """Add samples; returns the columns that they complete, shape (bins, columns)."""
+        samples = np.concatenate([self._remaining, pcm])
         bins, hop = column_bins(self.frontend), self.frontend.hop_samples
         raw = self.frontend.kind == "waveform"
         count = len(samples) // hop if raw else self.frontend.frame_count(len(samples))
-        self._rest = samples[count * hop :]
+        self._remaining = samples[count * hop :]
         if count == 0:
             return np.zeros((bins, 0), np.int8)
         if raw:
@@ -52,22 +52,22 @@ class ColumnStream:
 
 
 def column_levels(frontend: FrontendConfig, config: DetectorConfig, columns: Int8) -> Int32:
-    """Levels for the gate: the sum of each column, (bins, columns) to (columns,)."""
+    """Levels for the gate: the sum of each column's first features, shape (columns,)."""
     gated = columns[: config.gate_bins].astype(np.int32)
-    if frontend.kind == "waveform":  # samples swing about zero
+    if frontend.kind == "waveform":  # samples are symmetric about zero
         gated = np.abs(gated)
     return gated.sum(0, dtype=np.int32)
 
 
 def _model_input(frontend: FrontendConfig, windows: Int8) -> Int8:
-    """Windows (runs, bins, columns) as the network takes them: samples in one row."""
+    """Convert windows (runs, bins, columns) to the network's input: samples in one row."""
     if frontend.kind == "waveform":
         windows = windows.transpose(0, 2, 1).reshape(len(windows), 1, -1)
     return np.ascontiguousarray(windows[..., None])
 
 
 class StreamingRecognizer:
-    """Samples in, events out, one column after the other.
+    """Converts samples to events, column by column.
 
     Args:
         frontend: front-end settings.
@@ -85,7 +85,7 @@ class StreamingRecognizer:
         self._window = np.full((column_bins(frontend), config.window_columns), -128, np.int8)
 
     def push(self, pcm: Pcm) -> list[Event]:
-        """Take int16 samples, any number; returns the events that they complete."""
+        """Add any number of int16 samples; returns the events that they complete."""
         events = []
         frontend, columns = self._columns.frontend, self._columns.push(pcm)
         levels = column_levels(frontend, self.detector.config, columns)
@@ -106,18 +106,18 @@ def event_time_s(frontend: FrontendConfig, column: int) -> float:
 
 
 def listen(
-    frontend: FrontendConfig, model: Model, config: DetectorConfig, pieces: Iterable[Pcm]
+    frontend: FrontendConfig, model: Model, config: DetectorConfig, chunks: Iterable[Pcm]
 ) -> Tape:
-    """Run over a long recording at once, as a :class:`StreamingRecognizer` does step by step.
+    """Process a long recording in batches, with the results of a :class:`StreamingRecognizer`.
 
-    The model runs where the gate is open; other runs have the lowest scores. Memory grows with
-    the scores alone, a few bytes for each column.
+    The model runs when the gate is open; other runs have the lowest scores. Memory grows only with
+    the scores, by a few bytes per column.
 
     Args:
         frontend: front-end settings.
         model: runs the int8 network.
-        config: gate, window and rate of the runs; thresholds play no part.
-        pieces: int16 samples, piece by piece.
+        config: gate, window and rate of the runs; thresholds are not used.
+        chunks: int16 samples in chunks.
 
     Raises:
         ConfigError: the front end needs the whole clip.
@@ -127,21 +127,21 @@ def listen(
     past = np.zeros((column_bins(frontend), 0), np.int8)
     levels = [np.zeros(0, np.int32)]
     scores = [np.zeros((0, len(config.classes)), np.int8)]
-    first = 0  # index of the first column of `held`
-    for piece in pieces:
-        columns = stream.push(piece)
-        held = np.concatenate([past, columns], axis=1)
+    first = 0  # index of the first column of `held_columns`
+    for chunk in chunks:
+        columns = stream.push(chunk)
+        held_columns = np.concatenate([past, columns], axis=1)
         levels.append(column_levels(frontend, config, columns))
-        held_levels = column_levels(frontend, config, held)
-        due = due_columns(config, first + held.shape[1]) - first
+        held_levels = column_levels(frontend, config, held_columns)
+        due = due_columns(config, first + held_columns.shape[1]) - first
         due = due[due >= past.shape[1]]
         ran = gate_open(config, held_levels)[due]
-        piece_scores = np.full((len(due), len(config.classes)), -128, np.int8)
+        chunk_scores = np.full((len(due), len(config.classes)), -128, np.int8)
         if ran.any():
-            windows = np.lib.stride_tricks.sliding_window_view(held, window, axis=1)
+            windows = np.lib.stride_tricks.sliding_window_view(held_columns, window, axis=1)
             chosen = windows[:, due[ran] - window + 1]  # (bins, runs, columns)
-            piece_scores[ran] = model(_model_input(frontend, chosen.transpose(1, 0, 2)))
-        scores.append(piece_scores)
-        past = held[:, max(0, held.shape[1] - max(window - 1, hold)) :]
-        first += held.shape[1] - past.shape[1]
+            chunk_scores[ran] = model(_model_input(frontend, chosen.transpose(1, 0, 2)))
+        scores.append(chunk_scores)
+        past = held_columns[:, max(0, held_columns.shape[1] - max(window - 1, hold)) :]
+        first += held_columns.shape[1] - past.shape[1]
     return Tape(np.concatenate(levels), np.concatenate(scores))

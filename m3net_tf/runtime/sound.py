@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sound files, pipes and the microphone as 16-bit samples, piece by piece.
+"""Reads sound files, pipes and the microphone as chunks of 16-bit samples.
 
-Packages beyond NumPy are used where they are installed.
+Packages other than NumPy are optional.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from m3net_tf.errors import DataError
 Pcm = npt.NDArray[np.int16]
 STANDARD_INPUT = Path("-")
 _PACKAGES = "pip install soundfile soxr"
-_PIECES_A_SECOND = 10
-_PIECE_BYTES = 1 << 20
-_ENDLESS_BYTES = 0x7FFFF000  # writers to a pipe that do not know the length promise at least this
+_CHUNKS_PER_S = 10
+_CHUNK_BYTES = 1 << 20
+_ENDLESS_BYTES = 0x7FFFF000  # least length in the header of a pipe of unknown length
 
 
 def sound_files(path: Path, on_error: Callable[[DataError], None]) -> list[Path]:
-    """The sound files that are meant: the file itself, or all below a folder, sorted.
+    """The sound files at a path: the file itself, or all files below a folder, sorted.
 
-    Hidden files and folders are passed over.
+    Hidden files and folders are skipped.
 
     Args:
         path: a file, ``-`` or a folder.
@@ -40,17 +40,17 @@ def sound_files(path: Path, on_error: Callable[[DataError], None]) -> list[Path]
     """
     if path == STANDARD_INPUT or not path.is_dir():
         return [path]
-    suffixes: tuple[str, ...] = (".wav",)  # what the standard library reads
+    suffixes: tuple[str, ...] = (".wav",)  # the only format of the standard library
     with contextlib.suppress(ImportError):
         from m3net_tf.datasets import folder as own_sounds
 
         suffixes = own_sounds.SUFFIXES
 
-    def unlisted(error: OSError) -> None:
+    def report_unlisted(error: OSError) -> None:
         on_error(DataError(f"{error.filename}: cannot be listed ({error.strerror})"))
 
     paths: list[Path] = []
-    for folder, folders, files in os.walk(path, onerror=unlisted):
+    for folder, folders, files in os.walk(path, onerror=report_unlisted):
         folders[:] = [name for name in folders if not name.startswith(".")]
         sounds = (name for name in files if name.lower().endswith(suffixes))
         paths += (Path(folder, name) for name in sounds if not name.startswith("."))
@@ -59,12 +59,12 @@ def sound_files(path: Path, on_error: Callable[[DataError], None]) -> list[Path]
     return sorted(paths)
 
 
-def pcm_pieces(path: Path, sample_rate_hz: int) -> Iterator[Pcm]:
-    """Read a sound as mono samples, piece by piece: one of any length takes little memory.
+def pcm_chunks(path: Path, sample_rate_hz: int) -> Iterator[Pcm]:
+    """Read a sound as mono samples in chunks, so that long sounds need little memory.
 
-    With the packages soundfile and soxr any format and rate; without them 16-bit WAV files of
-    this rate, by the standard library. A 16-bit WAV is read from a pipe as it comes; other
-    formats are first copied from there to a temporary file.
+    With the packages soundfile and soxr it reads any format and rate; without them 16-bit WAV files
+    of this rate, with the standard library. A 16-bit WAV from a pipe is read as it arrives; other
+    formats are first copied to a temporary file.
 
     Args:
         path: a file, a pipe, or ``-`` for standard input.
@@ -74,21 +74,21 @@ def pcm_pieces(path: Path, sample_rate_hz: int) -> Iterator[Pcm]:
         Samples of shape (samples,).
 
     Raises:
-        DataError: the file is missing or broken, or of a form that needs these packages; not
-            before the faulty piece.
+        DataError: the file is missing or broken, or needs these packages; raised only at the faulty
+            chunk.
     """
     if path == STANDARD_INPUT:
         if sys.stdin is None or sys.stdin.isatty():
             raise DataError("standard input has no sound: pipe a sound file into the command")
-        yield from _pieces_of_stream(sys.stdin.buffer, "standard input", sample_rate_hz)
+        yield from _chunks_of_stream(sys.stdin.buffer, "standard input", sample_rate_hz)
     elif path.exists() and not path.is_file() and not path.is_dir():
         with _opened(path) as file:
-            yield from _pieces_of_stream(file, str(path), sample_rate_hz)
+            yield from _chunks_of_stream(file, str(path), sample_rate_hz)
     elif _can_decode():
         yield from _decoded(path, str(path), sample_rate_hz)
     else:
         with _opened(path) as file:
-            yield from _pieces_of_wave(_wave_of(file, str(path)), str(path), sample_rate_hz)
+            yield from _chunks_of_wave(_wave_of(file, str(path)), str(path), sample_rate_hz)
 
 
 @contextlib.contextmanager
@@ -115,69 +115,69 @@ def _decoded(path: Path, name: str, sample_rate_hz: int) -> Iterator[Pcm]:
     return map(to_pcm16, audio_chunks(path, sample_rate_hz=sample_rate_hz, name=name))
 
 
-class _Kept:
-    """A stream that is read once, with the bytes that were read of it until :meth:`forget`."""
+class _RecordedStream:
+    """A stream that records the bytes read from it until :meth:`stop_recording`."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.bytes = bytearray()
-        self._keeps = True
+        self._records = True
 
     def read(self, count: int) -> bytes:
         data = self._file.read(count)
-        if self._keeps:
+        if self._records:
             self.bytes += data
         return data
 
-    def forget(self) -> None:
-        self._keeps = False
+    def stop_recording(self) -> None:
+        self._records = False
         self.bytes.clear()
 
 
-def _pieces_of_stream(file: IO[bytes], name: str, sample_rate_hz: int) -> Iterator[Pcm]:
-    """Samples of a pipe, which cannot be wound back."""
-    kept = _Kept(file)
+def _chunks_of_stream(file: IO[bytes], name: str, sample_rate_hz: int) -> Iterator[Pcm]:
+    """Samples of a pipe, which cannot be rewound."""
+    stream = _RecordedStream(file)
     try:
-        opened = _wave_of(cast("IO[bytes]", kept), name)
+        opened = _wave_of(cast("IO[bytes]", stream), name)
     except DataError:
-        if not kept.bytes or not _can_decode():
+        if not stream.bytes or not _can_decode():
             raise
     else:
-        kept.forget()
-        yield from _pieces_of_wave(opened, name, sample_rate_hz)
+        stream.stop_recording()
+        yield from _chunks_of_wave(opened, name, sample_rate_hz)
         return
     with tempfile.NamedTemporaryFile(prefix="m3net-") as copy:
-        copy.write(kept.bytes)
+        copy.write(stream.bytes)
         shutil.copyfileobj(file, copy)
         copy.flush()
         yield from _decoded(Path(copy.name), name, sample_rate_hz)
 
 
 def _wave_of(file: IO[bytes], name: str) -> wave.Wave_read:
-    """The standard library's reader of a WAV file with 16-bit samples.
+    """The standard library's reader for a WAV file with 16-bit samples.
 
     Raises:
-        DataError: it is of another form.
+        DataError: the file has another format.
     """
     try:
         opened = wave.Wave_read(file)
     except (wave.Error, EOFError):
         raise DataError(
-            f"{name}: is no whole WAV file of plain samples; replace it, or for other formats "
+            f"{name}: is not a complete, uncompressed WAV file; replace it, or for other formats "
             f"{_PACKAGES}"
         ) from None
     if opened.getsampwidth() != 2:
         bits = 8 * opened.getsampwidth()
-        raise DataError(f"{name}: has {bits}-bit samples; convert it to 16, or {_PACKAGES}")
+        raise DataError(f"{name}: has {bits}-bit samples; convert it to 16 bits, or {_PACKAGES}")
     return opened
 
 
-def _pieces_of_wave(opened: wave.Wave_read, name: str, sample_rate_hz: int) -> Iterator[Pcm]:
+def _chunks_of_wave(opened: wave.Wave_read, name: str, sample_rate_hz: int) -> Iterator[Pcm]:
     rate_hz, channels = opened.getframerate(), opened.getnchannels()
     frames = (samples.reshape(-1, channels) for samples in _wave_samples(opened, name))
     if rate_hz == sample_rate_hz:
-        for piece in frames:
-            yield np.floor(piece.mean(axis=1) + 0.5).astype(np.int16)
+        for chunk in frames:
+            yield np.floor(chunk.mean(axis=1) + 0.5).astype(np.int16)
         return
     if not _can_decode():
         raise DataError(
@@ -187,17 +187,17 @@ def _pieces_of_wave(opened: wave.Wave_read, name: str, sample_rate_hz: int) -> I
     from m3net_tf.datasets import audio
 
     audio.check_rate(rate_hz, name)
-    mono = (audio.mixed(audio.from_pcm16(piece)) for piece in frames)
+    mono = (audio.mixed(audio.from_pcm16(chunk)) for chunk in frames)
     yield from map(audio.to_pcm16, audio.resampled_chunks(mono, rate_hz, sample_rate_hz, name))
 
 
 def _wave_samples(opened: wave.Wave_read, name: str) -> Iterator[Pcm]:
-    """The interleaved samples of a WAV file, as they come."""
+    """The interleaved samples of a WAV file, in chunks."""
     frame_bytes = 2 * opened.getnchannels()
     promised = opened.getnframes()
-    piece = min(opened.getframerate() // _PIECES_A_SECOND, _PIECE_BYTES // frame_bytes)
+    chunk_frames = min(opened.getframerate() // _CHUNKS_PER_S, _CHUNK_BYTES // frame_bytes)
     read = 0
-    while data := opened.readframes(max(1, piece)):
+    while data := opened.readframes(max(1, chunk_frames)):
         whole = len(data) // frame_bytes
         read += whole
         yield np.frombuffer(data[: whole * frame_bytes], "<i2")
@@ -208,8 +208,8 @@ def _wave_samples(opened: wave.Wave_read, name: str) -> Iterator[Pcm]:
         )
 
 
-def hear_microphone(sample_rate_hz: int) -> Iterator[Pcm]:
-    """Samples of the microphone, piece by piece without end.
+def microphone_chunks(sample_rate_hz: int) -> Iterator[Pcm]:
+    """Endless chunks of samples from the microphone.
 
     Raises:
         DataError: the package sounddevice, its library or a microphone is missing.
@@ -220,17 +220,17 @@ def hear_microphone(sample_rate_hz: int) -> Iterator[Pcm]:
         raise DataError(
             "the microphone needs the package sounddevice: pip install sounddevice"
         ) from None
-    except OSError:  # the package is there without the library that it loads
+    except OSError:  # the package is installed without the library that it loads
         raise DataError(
             "the microphone needs the library PortAudio: apt-get install libportaudio2"
         ) from None
-    piece_samples = sample_rate_hz // _PIECES_A_SECOND
+    chunk_samples = sample_rate_hz // _CHUNKS_PER_S
     try:
         with sounddevice.InputStream(
-            samplerate=sample_rate_hz, channels=1, dtype="int16", blocksize=piece_samples
+            samplerate=sample_rate_hz, channels=1, dtype="int16", blocksize=chunk_samples
         ) as stream:
             while True:
-                yield stream.read(piece_samples)[0][:, 0].copy()
+                yield stream.read(chunk_samples)[0][:, 0].copy()
     except sounddevice.PortAudioError as error:
         raise DataError(
             f"the microphone cannot be opened at {sample_rate_hz} Hz ({error}): choose another "

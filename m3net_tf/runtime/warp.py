@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DiffRes's warp between two int8 networks, in whole numbers.
+"""DiffRes's warp between two int8 networks, in integer arithmetic.
 
-What ``firmware/core/warp.c`` computes, bit for bit: int8 features and int8 scores of the frames in,
-the classifier's int8 map of mean, maximum and resolution encoding out. Against the float layer
-(:class:`m3net_tf.models.diffres.warp.FrameWarp`) only the last rounding differs.
+It is bit-exact with ``firmware/core/warp.c``. Inputs are int8 features and int8 scores of frames;
+the output is the classifier's int8 map of mean, maximum and resolution encoding. The float layer
+(:class:`m3net_tf.models.diffres.warp.FrameWarp`) differs only in the final rounding.
 
-Scores p of T frames, 0 to 255, become pieces of t p units, and a row of the t that go out holds
-``whole = max(sum(p), t max(p))`` of them: the rescaling of section 2.2.1 without a division.
-A frame's weight in a row is thus a whole number of units. Powers are whole numbers from a table of
-256, sums are exact in 64 bits, and the logarithm is taken once for each value that goes out.
+Scores p of T frames, 0 to 255, become pieces of t p units, and each of the t output rows has
+``whole = max(sum(p), t max(p))`` units: the rescaling of section 2.2.1 without a division. So a
+frame's weight in a row is an integer number of units. Powers are integers from a table of 256, sums
+are exact in 64 bits, and the logarithm is computed once per output value.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from m3net_tf.positions import positional_encoding
 Int8 = npt.NDArray[np.int8]
 
 LOG2_CELLS = 128
-"""Cells of the table of logarithms; a line in each is within 2e-5 octaves."""
+"""Cells of the table of logarithms; linear interpolation is exact to 2e-5 octaves."""
 _FRACTION_BITS = 16  # of logarithms
 _POSITION_ONE = 1 << 15
-_LEAST_POWER_BITS = 6  # of the lowest power: a table that rounds it by less than a per cent
+_LEAST_POWER_BITS = 6  # of the lowest power, which the table then rounds by less than one per cent
 _MOST_UNITS_BITS = 20  # of a row, so that sums of positions fit 32 bits
 _CLIPS_AT_ONCE = 256
 
 
 @dataclasses.dataclass(frozen=True)
 class WarpConfig:
-    """A warp, from the numbers of the trained layer.
+    """Configuration of a warp, from the trained layer.
 
     Attributes:
-        bins: F, rows of the map.
-        frames_in: T.
-        frames_out: t.
-        ln_min: natural logarithm of the mel power that the int8 feature -128 stands for.
-        ln_max: that of 127.
+        bins: number of bins F.
+        frames_in: number of input frames T.
+        frames_out: number of output frames t.
+        ln_min: natural logarithm of the mel power of int8 feature -128.
+        ln_max: natural logarithm of the mel power of int8 feature 127.
 
     Raises:
-        ModelError: the sums would not fit 64 bits, or too little would be left for quiet powers.
+        ModelError: the sums would exceed 64 bits, or low powers would lose too much precision.
     """
 
     bins: int
@@ -60,7 +60,7 @@ class WarpConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.frames_out <= self.frames_in:
             raise ModelError(
-                f"a warp from {self.frames_in} frames to {self.frames_out} is none: train with "
+                f"a warp cannot convert {self.frames_in} frames to {self.frames_out}: train with "
                 "model.reduction between 0 and 1"
             )
         if self._units_bits > _MOST_UNITS_BITS:
@@ -77,17 +77,17 @@ class WarpConfig:
 
     @property
     def _units_bits(self) -> int:
-        """Bits of the most units that a row can hold."""
+        """Bits of the largest number of units in a row."""
         return (255 * self.frames_in).bit_length()
 
     @property
     def top_bits(self) -> int:
-        """The power of feature 127 is 2 to this."""
+        """Base-2 logarithm of the power of feature 127."""
         return 64 - self._units_bits
 
     @property
     def gain(self) -> int:
-        """Steps of the feature in an octave, times 65536."""
+        """Feature steps per octave, times 65536."""
         octaves = (self.ln_max - self.ln_min) / math.log(2)
         return round(255.0 / octaves * (1 << _FRACTION_BITS))
 
@@ -95,7 +95,7 @@ class WarpConfig:
     def powers(self) -> npt.NDArray[np.uint64]:
         """Mel powers of the features -128 to 127, shape (256,)."""
         below_top = (255 - np.arange(256)) * ((self.ln_max - self.ln_min) / 255.0)
-        # To 32 digits first: the last ones of an exponential differ between computers.
+        # Round to 32 bits first: the last bits of an exponential differ between computers.
         mantissa, exponent = np.frexp(np.exp(-below_top))
         mantissa = np.round(mantissa * 2.0**32)
         return np.round(np.ldexp(mantissa, exponent + self.top_bits - 32)).astype(np.uint64)
@@ -113,15 +113,15 @@ class WarpConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> WarpConfig:
-        """From what :meth:`to_dict` gave.
+        """Build a config from plain values of :meth:`to_dict`.
 
         Raises:
-            ModelError: it is not that.
+            ModelError: the values are incomplete or unknown.
         """
         try:
             return cls(**values)
         except TypeError:
-            raise ModelError("the export's manifest has no whole warp: export again") from None
+            raise ModelError("the export's manifest has an incomplete warp: export again") from None
 
 
 @functools.cache
@@ -151,27 +151,27 @@ def warp_int8(config: WarpConfig, features: Int8, scores: Int8) -> Int8:
 
 def _warp(config: WarpConfig, features: Int8, scores: Int8) -> Int8:
     units = scores.astype(np.int64) + 128  # (clips, T)
-    units[(units == 0).all(1)] = 1  # clips without any score are rated evenly
+    units[(units == 0).all(1)] = 1  # equal scores for clips whose scores are all zero
     out = config.frames_out
     whole = np.maximum(units.sum(1), out * units.max(1))[:, None]
     ends = out * units.cumsum(1)
     starts = ends - out * units
     row = np.minimum(starts // whole, out - 1)
-    here = np.minimum(ends, (row + 1) * whole) - starts
-    beyond = ends - starts - here
+    weight_here = np.minimum(ends, (row + 1) * whole) - starts
+    weight_next = ends - starts - weight_here
 
-    clips, rows = np.arange(len(units))[:, None], np.minimum(row + 1, out - 1)
+    clips, next_row = np.arange(len(units))[:, None], np.minimum(row + 1, out - 1)
     frames = features[..., 0].transpose(0, 2, 1).astype(np.int64)  # (clips, T, bins)
     power = config.powers[frames + 128]
     shape = (len(units), out, config.bins)
     sums, largest = np.zeros(shape, np.uint64), np.zeros(shape, np.uint64)
     encoding = np.zeros(shape, np.int64)
-    for target, weight in ((row, here), (rows, beyond)):
+    for target, weight in ((row, weight_here), (next_row, weight_next)):
         weighted = power * weight[..., None].astype(np.uint64)
         np.add.at(sums, (clips, target), weighted)
         np.maximum.at(largest, (clips, target), weighted)
         np.add.at(encoding, (clips, target), config.positions * weight[..., None])
-    # Rounded to the nearest; positive while it is divided.
+    # Rounded to nearest; the offset keeps the dividend positive.
     step = (_POSITION_ONE >> 7) * whole[..., None]
     encoded = np.minimum((encoding + step // 2 + 128 * step) // step, 255) - 128
     channels = [_features(config, sums, whole), _features(config, largest, whole), encoded]
@@ -179,10 +179,10 @@ def _warp(config: WarpConfig, features: Int8, scores: Int8) -> Int8:
 
 
 def _log2(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-    """log2 of positive whole numbers, times 65536: a line within each cell of the table."""
+    """log2 of positive integers, times 65536, interpolated linearly in the table."""
     exponent = np.zeros(values.shape, np.int64)
     mantissa = values.copy()
-    for shift in (32, 16, 8, 4, 2, 1):  # the leading bit goes to the top
+    for shift in (32, 16, 8, 4, 2, 1):  # normalise: shift the leading bit to the top
         low = mantissa < np.uint64(1) << np.uint64(64 - shift)
         mantissa = np.where(low, mantissa << np.uint64(shift), mantissa)
         exponent += np.where(low, 0, shift)
@@ -196,10 +196,10 @@ def _log2(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
 def _features(
     config: WarpConfig, sums: npt.NDArray[np.uint64], whole: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """Int8 features of sums of powers times units."""
+    """int8 features of sums of powers times units."""
     octaves = _log2(np.maximum(sums, np.uint64(1)))
     octaves -= _log2(whole.astype(np.uint64))[..., None] + (config.top_bits << _FRACTION_BITS)
-    # Steps above the lowest feature, rounded to the nearest, which a negative number is not.
+    # Steps above the lowest feature, rounded to nearest if not negative.
     steps = octaves * config.gain + (255 << 32) + (1 << 31)
     features = np.where(steps > 0, np.minimum(steps >> 32, 255), 0) - 128
     return np.where(sums > 0, features, -128)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a recipe to a trained network in a run folder."""
+"""Trains a network by a recipe and stores it in a run folder."""
 
 from m3net_tf.training.recipe import Recipe, load_recipe, save_recipe
 from m3net_tf.training.run import Run

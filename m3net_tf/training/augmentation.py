@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Variation of the training clips: as waveforms (NumPy, stored) and as features (TensorFlow)."""
+"""Augmentation of training clips: stored waveforms (NumPy) and features (TensorFlow)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from m3net_tf.training.rooms import Wave, make_room, reverberate
 from m3net_tf.training.sections import AugmentationSection
 
 
-def vary_waveform(
+def augment_waveform(
     audio: Wave,
     settings: AugmentationSection,
     noises: Sequence[Wave],
@@ -21,16 +21,16 @@ def vary_waveform(
     rng: np.random.Generator,
     rooms: Sequence[Wave] = (),
 ) -> Wave:
-    """Stretch, pitch, room, speed, shift, gain and noise.
+    """Apply stretch, pitch, room, speed, shift, gain and noise.
 
     Args:
         audio: waveform in [-1, 1), shape (samples,).
-        settings: how far to go.
+        settings: probabilities and ranges.
         noises: background recordings of at least ``samples`` samples; white noise if empty.
         sample_rate_hz: rate of all waveforms.
-        rng: source of chance; the same state gives the same result. What is switched off by its
-            probability draws nothing, except for speed and noise.
-        rooms: recorded room responses; where there are none, rooms are made of noise.
+        rng: random generator; equal states give equal results. An effect with probability 0 draws
+            no random number, except for speed and noise.
+        rooms: recorded room responses; if empty, responses are synthesised from noise.
 
     Returns:
         A new waveform of the same shape, clipped to [-1, 1].
@@ -66,13 +66,13 @@ def vary_waveform(
 
 
 def cut_at_random(audio: Wave, samples: int, rng: np.random.Generator) -> Wave:
-    """A random piece of ``samples`` samples of a longer sound; a shorter one comes back whole."""
+    """A random excerpt of ``samples`` samples; a shorter sound is returned whole."""
     spare = audio.size - samples
     return audio if spare <= 0 else audio[int(rng.integers(spare + 1)) :][:samples]
 
 
 def change_tempo(audio: Wave, tempo: float, rng: np.random.Generator) -> Wave:
-    """Play faster or slower at the same pitch (librosa's phase vocoder), at the same length."""
+    """Change the tempo at constant pitch and length (librosa's phase vocoder)."""
     import librosa
 
     played = librosa.effects.time_stretch(audio, rate=tempo, n_fft=_vocoder_samples(audio))
@@ -80,7 +80,7 @@ def change_tempo(audio: Wave, tempo: float, rng: np.random.Generator) -> Wave:
 
 
 def change_pitch(audio: Wave, semitones: float, sample_rate_hz: int) -> Wave:
-    """Move the pitch at the same tempo (librosa: phase vocoder and resampling)."""
+    """Change the pitch at constant tempo (librosa: phase vocoder and resampling)."""
     import librosa
 
     size = _vocoder_samples(audio)
@@ -89,17 +89,17 @@ def change_pitch(audio: Wave, semitones: float, sample_rate_hz: int) -> Wave:
 
 
 def _vocoder_samples(audio: Wave) -> int:
-    """Librosa's 2048-sample frames, or shorter ones for a sound that is shorter."""
+    """FFT length: librosa's 2048 samples, or less for a shorter sound."""
     return min(2048, 1 << (max(audio.size, 16).bit_length() - 1))
 
 
 def _change_speed(audio: Wave, speed: float, rng: np.random.Generator) -> Wave:
-    """Resample: tempo and pitch change together."""
+    """Resample, which changes tempo and pitch together."""
     return _fit_played(soxr.resample(audio, 1000.0 * speed, 1000.0), audio.size, rng)
 
 
 def _fit_played(played: Wave, samples: int, rng: np.random.Generator) -> Wave:
-    """Cut both ends of a longer wave; put a shorter one at a random place."""
+    """Cut both ends of a longer wave; put a shorter one at a random position."""
     spare = samples - played.size
     if spare <= 0:
         return played[-spare // 2 :][:samples]
@@ -116,7 +116,7 @@ def _cut_noise(noises: Sequence[Wave], samples: int, rng: np.random.Generator) -
 
 
 def spec_augment(features: tf.Tensor, settings: AugmentationSection, seed: tf.Tensor) -> tf.Tensor:
-    """Mask random bands of frames and bins with each clip's mean.
+    """Replace random bands of frames and bins with each clip's mean.
 
     Park et al., "SpecAugment", Interspeech 2019, section 2, without time warping.
 
@@ -136,20 +136,22 @@ def spec_augment(features: tf.Tensor, settings: AugmentationSection, seed: tf.Te
     )
     for axis, masks, largest in rows:
         for number in range(masks):
-            kept = _kept(features.shape[axis], largest, tf.shape(features)[0], seed, axis, number)
-            keep *= kept[:, :, None, None] if axis == 1 else kept[:, None, :, None]
+            band = _keep_band(
+                features.shape[axis], largest, tf.shape(features)[0], seed, axis, number
+            )
+            keep *= band[:, :, None, None] if axis == 1 else band[:, None, :, None]
     return features * keep + mean * (1.0 - keep)
 
 
-def _kept(
+def _keep_band(
     size: int, largest: int, batch: tf.Tensor, seed: tf.Tensor, axis: int, number: int
 ) -> tf.Tensor:
-    """One random band a clip: 0 inside it, 1 outside, shape (batch, size)."""
+    """One random band per clip: 0 inside it, 1 outside, shape (batch, size)."""
     seeds = tf.random.experimental.stateless_split(seed + tf.constant([axis, number]), 2)
     largest = min(largest, size)
     width = tf.random.stateless_uniform([batch, 1], seeds[0], 0, largest + 1, tf.int32)
-    room = tf.cast(size - width + 1, tf.float32)
-    start = tf.cast(tf.random.stateless_uniform([batch, 1], seeds[1]) * room, tf.int32)
+    starts = tf.cast(size - width + 1, tf.float32)
+    start = tf.cast(tf.random.stateless_uniform([batch, 1], seeds[1]) * starts, tf.int32)
     index = tf.range(size)[None]
     return tf.cast((index < start) | (index >= start + width), tf.float32)
 
@@ -157,10 +159,10 @@ def _kept(
 def mixup(
     features: tf.Tensor, targets: tf.Tensor, settings: AugmentationSection, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mix some clips of a batch with their mirror image in it, targets alike.
+    """Mix some clips with those of the reversed batch, and their targets likewise.
 
-    Zhang et al., "mixup", ICLR 2018, equation 1, the weight drawn evenly from
-    ``mixup_min`` to 1 so that the first clip stays the louder one.
+    Zhang et al., "mixup", ICLR 2018, equation 1, with a weight drawn uniformly from ``mixup_min``
+    to 1, so that the first clip dominates.
 
     Args:
         features: float32, shape (batch, bins, frames, channels).

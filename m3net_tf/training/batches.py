@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training clips of an epoch in batches: from stored copies, or augmented on the fly."""
+"""Batches of an epoch's training clips, from stored copies or augmented on the fly."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from m3net_tf.training.waves import epoch_stream
 
 @dataclasses.dataclass(frozen=True)
 class TrainingClips:
-    """Features and answers of the training clips.
+    """Features of the training clips and a teacher's predictions.
 
     Attributes:
-        features: their features, labels and, for networks that take them, lengths.
-        answers: a teacher's answers to them as recorded, shape (clips, classes).
+        features: features, labels and, for networks that use them, lengths.
+        predictions: a teacher's probabilities for the original clips, shape (clips, classes).
     """
 
     features: FeatureSet
-    answers: npt.NDArray[np.float32] | None = None
+    predictions: npt.NDArray[np.float32] | None = None
 
     def batch(
         self,
@@ -38,29 +38,29 @@ class TrainingClips:
         clips: npt.NDArray[np.integer],
         augmented: npt.NDArray[np.bool_],
     ) -> Batch:
-        """A batch for :func:`m3net_tf.training.steps.make_step` of some of the clips.
+        """A batch of some of the clips for :func:`m3net_tf.training.steps.make_step`.
 
         Args:
             features: int8, shape (batch, bins, frames).
-            clips: their places in the split, shape (batch,).
-            augmented: which of them are augmented copies, shape (batch,).
+            clips: indices of the clips in the split, shape (batch,).
+            augmented: whether each is an augmented copy, shape (batch,).
         """
         matrix = self.features.matrix
         labels = self.features.labels if matrix is None else matrix
         batch = {"features": tf.constant(features), "labels": tf.constant(labels[clips])}
         if (lengths := self.features.lengths) is not None:
             batch["lengths"] = tf.constant(lengths[augmented.astype(int), clips])
-        if self.answers is not None:
-            batch["answers"] = tf.constant(self.answers[clips])
+        if self.predictions is not None:
+            batch["predictions"] = tf.constant(self.predictions[clips])
         return batch
 
 
 def stored_batches(
     clips: TrainingClips, batch_size: int, rng: np.random.Generator
 ) -> Iterator[Batch]:
-    """All training clips in a new order, each in one of its stored copies.
+    """All training clips in a new order, each as one of its stored copies.
 
-    A short last batch is left out: it would give normalisation a noisy estimate.
+    A smaller last batch is dropped because it would give normalisation a noisy estimate.
     """
     features = clips.features.features
     copies, count = features.shape[:2]
@@ -75,7 +75,7 @@ def stored_batches(
 def fresh_batches(
     clips: TrainingClips, dataset: AudioDataset, recipe: Recipe, epoch: int
 ) -> Iterator[Batch]:
-    """The same with waveforms that are augmented again, without the cache."""
+    """Like :func:`stored_batches`, but with newly augmented waveforms and without the cache."""
     rooms = []
     if recipe.augmentation.room_folder:
         rooms = read_rooms(Path(recipe.augmentation.room_folder), dataset.info.sample_rate_hz)
@@ -93,5 +93,5 @@ def fresh_batches(
     try:
         for features, chosen in stream:
             yield clips.batch(features, chosen.numpy(), np.ones(batch_size, bool))
-    except tf.errors.OpError as error:  # tf.data wraps what a broken file raises
+    except tf.errors.OpError as error:  # tf.data wraps the error of a broken file
         raise DataError(str(error.message).strip().splitlines()[-1]) from None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of a recipe and its data that need no TensorFlow, so they take a second."""
+"""Fast checks of a recipe and its data, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ HELD_OUT = ("validation", "test")
 
 
 def require_held_out(split: str) -> None:
-    """Refuse a split that a network was trained on.
+    """Check that a split is held out from training.
 
     Raises:
-        ConfigError: naming those that are held out.
+        ConfigError: it is not; the message lists the held-out splits.
     """
     if split not in HELD_OUT:
         raise ConfigError(f"split {split!r} is unknown: choose one of {', '.join(HELD_OUT)}")
 
 
 def check_training(recipe: Recipe, dataset: AudioDataset) -> None:
-    """Refuse what would fail after TensorFlow is loaded, or after an hour of training.
+    """Find errors that would otherwise appear only after TensorFlow is loaded, or hours later.
 
     Args:
-        recipe: what is to be trained.
-        dataset: the clips that its data set section names.
+        recipe: recipe of the training.
+        dataset: its data set.
 
     Raises:
         ConfigError: an unknown network or preset, or a front end that does not fit the clips.
@@ -39,7 +39,7 @@ def check_training(recipe: Recipe, dataset: AudioDataset) -> None:
 
 
 def input_shape(info: DatasetInfo, config: FrontendConfig) -> tuple[int, int, int]:
-    """(bins, frames, 1) of the features of one clip.
+    """Shape (bins, frames, 1) of a clip's features.
 
     Raises:
         ConfigError: data set and front end differ in rate, or a clip is shorter than a frame.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One training on several devices: each takes its part of every batch."""
+"""Training on several devices, each of which processes a part of every batch."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from m3net_tf.keras import tf
 
 
 def strategy_for(count: int, batch_size: int) -> tf.distribute.Strategy:
-    """How a training is spread: synchronous copies of the network, whose gradients are averaged.
+    """Strategy for synchronous copies of the network whose gradients are averaged.
 
     Args:
-        count: devices to use: the first GPUs, or without any the first (logical) CPUs.
-        batch_size: clips of a step over all devices.
+        count: number of devices: the first GPUs, or without GPUs the first (logical) CPUs.
+        batch_size: clips per step over all devices.
 
     Returns:
-        A strategy of ``tf.distribute``; for one device the one that changes nothing.
+        A strategy of ``tf.distribute``; the default one for a single device.
 
     Raises:
         ConfigError: there are fewer devices, or the batch does not divide among them.
@@ -34,6 +34,6 @@ def strategy_for(count: int, batch_size: int) -> tf.distribute.Strategy:
             f"training.batch_size is {batch_size}, which does not divide among {count} devices: "
             "give a multiple"
         )
-    # TensorFlow's collective sums on CPUs confuse two trainings of one process.
+    # TensorFlow's collective sums on CPUs fail if one process runs two trainings.
     sums = tf.distribute.ReductionToOneDevice() if kind == "CPU" else None
     return tf.distribute.MirroredStrategy(names[:count], cross_device_ops=sums)

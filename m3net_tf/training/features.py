@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Features of a data set's clips: computed once, in parallel, and kept.
+"""Features of a data set's clips, computed in parallel and cached.
 
-Each feature map has a key of its own (see :func:`row_keys`), made of what its clip sounds like and
-of the front end, so that runs, splits and folds share what they have in common. Varied copies are
-keyed by the settings and the seed of their variation as well; nothing that changes a waveform can
-meet a map of another one.
+Each feature map has a key (see :func:`row_keys`) that depends on the clip's sound and the front
+end, so runs, splits and folds share maps. Keys of augmented copies also depend on the settings and
+the seed of the augmentation. So different waveforms never share a key.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from m3net_tf.frontend.store import (
     content_hashes,
 )
 from m3net_tf.progress import Log, silent
-from m3net_tf.training.augmentation import cut_at_random, vary_waveform
+from m3net_tf.training.augmentation import augment_waveform, cut_at_random
 from m3net_tf.training.checks import input_shape
 from m3net_tf.training.rooms import read_rooms, room_paths
 from m3net_tf.training.sections import AugmentationSection
@@ -46,7 +45,7 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 WORKERS = os.cpu_count() or 1
 _IN_GRAPH = ("time_", "frequency_", "mixup_", "cutmix_", "between_class_", "fresh")
-_LAYOUT = 1  # counts up when the same settings come to mean other features
+_LAYOUT = 1  # incremented when the same settings give other features
 _TASK_WAVES = 128
 _TASK_SAMPLES = 2**22
 _SHORT_SAMPLES = 2**15
@@ -58,13 +57,12 @@ class FeatureSet:
 
     Attributes:
         clips: the clips, in order.
-        labels: class indices, shape (clips,); of several labels the first.
-        features: int8, shape (copies, clips, bins, frames); copy 0 is the clean clip. They stay
-            on disk and are read where they are indexed.
-        matrix: 1 where a clip has a class, else 0, shape (clips, classes); None where each has
-            one label.
-        lengths: frames of the clips' own, before zeros lengthen them, shape (2, clips): as
-            recorded, and the most that an augmented copy has. None = all, see :func:`with_lengths`.
+        labels: class indices, shape (clips,); the first if a clip has several labels.
+        features: int8, shape (copies, clips, bins, frames); copy 0 is the original clip. They are
+            stored on disk and read when indexed.
+        matrix: 1 if a clip has a class, else 0, shape (clips, classes); None for single labels.
+        lengths: frames of the clips before zero padding, shape (2, clips): of the original, and the
+            longest of an augmented copy. None = all, see :func:`with_lengths`.
     """
 
     clips: tuple[Clip, ...]
@@ -75,7 +73,7 @@ class FeatureSet:
 
     @property
     def clean(self) -> npt.NDArray[np.int8]:
-        """Features of the clips as recorded, shape (clips, bins, frames, 1)."""
+        """Features of the original clips, shape (clips, bins, frames, 1)."""
         return self.features[0][..., None]
 
 
@@ -87,22 +85,22 @@ def compute_features(
     seed: int = 0,
     log: Log = silent,
 ) -> FeatureSet:
-    """Features of a split, from the cache where the same ones were computed before.
+    """Features of a split, from the cache if they were computed before.
 
     Args:
-        dataset: where the clips come from.
+        dataset: data set of the clips.
         split: ``train``, ``validation`` or ``test``.
         config: front-end settings.
         augmentation: adds ``copies`` augmented copies of each clip.
-        seed: seed of that variation; each copy of each clip has a stream of its own.
-        log: takes lines of progress.
+        seed: seed of the augmentation; each copy of each clip has its own random stream.
+        log: receives progress lines.
 
     Returns:
         The features, (copies + 1) of each clip.
 
     Raises:
         DataError: the split is empty or a clip cannot be read.
-        ConfigError: data set and front end do not fit together.
+        ConfigError: data set and front end do not match.
     """
     bins, frames, _ = input_shape(dataset.info, config)
     clips = dataset.split(split)
@@ -119,16 +117,16 @@ def compute_features(
     if rows is None:
         with store.writing(log) as writer:
             missing = store.missing(key for copy in keys for key in copy)
-            if missing:  # another process may have made them while this one waited
+            if missing:  # another process may have added them while this one waited
                 log(f"features of {len(clips)} {split} clips, {copies} augmented copies each")
                 _fill(writer, dataset, clips, keys, missing, config, augmentation, seed, log)
         rows = store.rows(keys)
     if rows is None:
-        raise DataError(f"{store.folder} loses what is written to it: check that disk")
+        raise DataError(f"{store.folder} lost files just written: check its disk")
     index = {label: i for i, label in enumerate(dataset.info.labels)}
     labels = np.array([index[clip.label] for clip in clips], np.int32)
-    several = dataset.info.multi_label
-    matrix = dataset.label_matrix(clips).astype(np.uint8) if several else None
+    multi_label = dataset.info.multi_label
+    matrix = dataset.label_matrix(clips).astype(np.uint8) if multi_label else None
     return FeatureSet(clips, labels, rows, matrix)
 
 
@@ -138,35 +136,35 @@ def with_lengths(
     config: FrontendConfig,
     augmentation: AugmentationSection | None = None,
 ) -> FeatureSet:
-    """The same features with each clip's own number of frames, for networks that take it.
+    """The features with each clip's number of frames, for networks that use it.
 
     Args:
         features: features of some clips of the data set.
-        dataset: where they come from; only its rule ``pad`` puts zeros behind a clip, under the
-            others all frames count.
+        dataset: their data set; only its rule ``pad`` appends zeros, under other rules all frames
+            count.
         config: front end.
-        augmentation: of the copies.
+        augmentation: augmentation of the copies.
 
     Raises:
         DataError: a file cannot be read.
     """
     info, clips = dataset.info, features.clips
-    own = np.full(len(clips), info.clip_samples, float)
+    lengths = np.full(len(clips), info.clip_samples, float)
     if info.fit == "pad":
         with ThreadPoolExecutor(WORKERS) as pool:
-            own = np.array(list(pool.map(lambda clip: _samples(dataset, clip), clips)), float)
-    augmented = own
+            lengths = np.array(list(pool.map(lambda clip: _samples(dataset, clip), clips)), float)
+    augmented = lengths
     if augmentation:
         tempo = min(1.0, augmentation.stretch[0]) if augmentation.stretch_probability else 1.0
         speed = min(1.0, augmentation.speed[0]) if augmentation.speed_probability else 1.0
-        augmented = own / (tempo * speed) + augmentation.shift_s * info.sample_rate_hz
-    samples = np.minimum(np.ceil([own, augmented]), info.clip_samples).astype(int)
+        augmented = lengths / (tempo * speed) + augmentation.shift_s * info.sample_rate_hz
+    samples = np.minimum(np.ceil([lengths, augmented]), info.clip_samples).astype(int)
     frames = [[max(1, config.frame_count(count)) for count in row] for row in samples.tolist()]
     return dataclasses.replace(features, lengths=np.array(frames, np.int32))
 
 
 def _samples(dataset: AudioDataset, clip: Clip) -> float:
-    """Samples of a clip as delivered, before any are added or cut."""
+    """Samples of a clip at the delivered rate, before padding or truncation."""
     info = dataset.info
     if clip.path is None:
         return info.clip_samples
@@ -193,10 +191,10 @@ def _fill(
     seed: int,
     log: Log,
 ) -> None:
-    """Compute the missing maps: sounds are read side by side while this thread transforms.
+    """Compute the missing maps: other threads read sounds, this thread transforms them.
 
-    Threads, not processes: decoding, resampling and TensorFlow work outside Python's lock, and
-    a process would have to load TensorFlow first. A map does not depend on its batch.
+    Threads suffice because decoding, resampling and TensorFlow release Python's global lock;
+    processes would have to load TensorFlow. A map does not depend on its batch.
     """
     samples = dataset.info.clip_samples
     noises, rooms = [], []
@@ -218,16 +216,18 @@ def _fill(
                 )
                 wave = fit_length(wave, samples, dataset.info.fit)
                 if changes:
-                    wave = vary_waveform(wave, changes, noises, config.sample_rate_hz, rng, rooms)
+                    wave = augment_waveform(
+                        wave, changes, noises, config.sample_rate_hz, rng, rooms
+                    )
                 waves.append(wave)
                 names.append(keys[copy][index])
         return names, np.stack(waves)
 
     done, shown, total = 0, 0, len(missing)
     tasks = _tasks(keys, missing, max(1, min(_TASK_WAVES, _TASK_SAMPLES // samples)))
-    # Short clips are mostly Python's work: more threads would only wait for its lock.
+    # Short clips are mostly Python code: more threads would only wait for its global lock.
     readers = WORKERS if samples > _SHORT_SAMPLES else max(1, WORKERS - 1)
-    for names, waves in _side_by_side(decode, tasks, readers):
+    for names, waves in _map_ahead(decode, tasks, readers):
         writer.add(names, graph.batch_features_int8(config, waves))
         done += len(names)
         if done * 10 // total > shown:
@@ -238,11 +238,11 @@ def _fill(
 def _tasks(
     keys: Sequence[Sequence[bytes]], missing: set[bytes], waves: int
 ) -> Iterator[list[tuple[int, list[int]]]]:
-    """Pieces of work of about ``waves`` maps: clips with the copies that they still need."""
-    left, task, size = set(missing), [], 0
+    """Tasks of about ``waves`` maps: indices of clips with the numbers of missing copies."""
+    remaining, task, size = set(missing), [], 0
     for index, of_clip in enumerate(zip(*keys, strict=True)):
-        copies = [copy for copy, key in enumerate(of_clip) if key in left]
-        left.difference_update(of_clip)  # clips that sound alike have one map
+        copies = [copy for copy, key in enumerate(of_clip) if key in remaining]
+        remaining.difference_update(of_clip)  # clips with equal sound share one map
         if copies:
             task.append((index, copies))
             size += len(copies)
@@ -253,8 +253,8 @@ def _tasks(
         yield task
 
 
-def _side_by_side(function: Callable[[_T], _R], tasks: Iterator[_T], threads: int) -> Iterator[_R]:
-    """``map`` in threads, in the order of the tasks, a few of them ahead."""
+def _map_ahead(function: Callable[[_T], _R], tasks: Iterator[_T], threads: int) -> Iterator[_R]:
+    """``map`` in threads that work a few tasks ahead; keeps the order."""
     pool = ThreadPoolExecutor(threads)
     try:
         ahead: deque[Future[_R]] = deque()
@@ -275,12 +275,12 @@ def row_keys(
     augmentation: AugmentationSection | None = None,
     seed: int = 0,
 ) -> list[list[bytes]]:
-    """Names of a split's feature maps, copies x clips: equal only where the maps are.
+    """Keys of a split's feature maps, copies x clips: equal keys mean equal maps.
 
-    A clean map's key holds the content of the clip's file (or the code and seed that synthesise
-    it), the piece of it, its length and the front end. An augmented one's also holds the settings
-    of augmentation, its seed, the clip's number in the split (with the seed it starts the
-    random stream) and all noise that could have been mixed in.
+    The key of an original clip depends on the content of its file (or the code and seed that
+    synthesise it), the excerpt, its length and the front end. The key of an augmented copy also
+    depends on the augmentation's settings and seed, the clip's index in the split (which with the
+    seed starts the random stream) and all noise that could have been mixed in.
 
     Raises:
         DataError: a file cannot be read.
@@ -314,7 +314,7 @@ def _key(base: hashlib._Hash, *parts: bytes) -> bytes:
 
 
 def _sound_keys(dataset: AudioDataset, clips: Sequence[Clip]) -> list[bytes]:
-    """Keys of the clips' sounds as delivered, 32 bytes each."""
+    """Keys of the delivered sounds, 32 bytes each."""
     info = dataset.info
     contents = content_hashes((clip.path for clip in clips if clip.path), WORKERS)
     delivered = f"{info.sample_rate_hz} {info.clip_samples} {info.fit}"
@@ -330,7 +330,7 @@ def _sound_keys(dataset: AudioDataset, clips: Sequence[Clip]) -> list[bytes]:
 
 
 def _code_stamp(function: Callable[..., object]) -> str:
-    """Arguments and module source of a function that makes sounds: all that they depend on."""
+    """Arguments and module source of a function that synthesises sounds: all their inputs."""
     arguments = ""
     while isinstance(function, functools.partial):
         arguments += f"{function.args} {sorted(function.keywords.items())}"

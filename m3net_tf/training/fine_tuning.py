@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A finished run as the start of a new one."""
+"""Starts a training from the weights of a finished run."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ def start_from(
     build: Callable[[int], keras.Model],
     log: Log,
 ) -> dict[str, Any]:
-    """Give a network the weights of a run, layer by layer by name and shape, and freeze some.
+    """Copy a run's weights into a network, by the layers' names and shapes, and freeze layers.
 
-    Layers whose shape depends on the number of classes keep their random start: the head, whose
-    outputs mean other classes even where there are as many.
+    Layers whose shape depends on the number of classes keep their random weights. They form the
+    head, whose outputs mean other classes even if their number is equal.
 
     Args:
         model: network to be trained; changed in place.
-        settings: the run, and the layers to freeze.
-        dataset: data set that it is to be trained on.
+        settings: the run and the layers to freeze.
+        dataset: data set of the training.
         build: builds the network for a number of classes.
-        log: takes lines of progress.
+        log: receives progress lines.
 
     Returns:
-        The layers and parameters taken, for ``metrics.json``; empty without ``settings.run``.
+        Numbers of copied layers and parameters, for ``metrics.json``; empty without
+        ``settings.run``.
 
     Raises:
-        ConfigError: nothing fits, a beginning in ``freeze`` is no layer's, nothing is left to be
-            trained, or the run may have learnt from clips that are held out here.
+        ConfigError: no layer fits, no layer matches a prefix in ``freeze``, all weights are frozen,
+            or the run may have been trained on clips that are held out here.
         ModelError: the run is unfinished or damaged.
     """
     if settings.run is None:
@@ -47,22 +48,22 @@ def start_from(
     run = Run(Path(settings.run))
     require_same_held_out(run, dataset, "fine_tuning.run")
     trained = run.load_model()
-    trained.trainable = True  # layers that were frozen give their weights in another order
-    taken, new = _copy_weights(trained, model, build(len(dataset.info.labels) + 1))
-    if not taken:
+    trained.trainable = True  # frozen layers would return their weights in another order
+    copied, new = _copy_weights(trained, model, build(len(dataset.info.labels) + 1))
+    if not copied:
         raise ConfigError(
             f"fine_tuning.run {run.folder} has no layer that fits {model.name} by name and shape: "
             "name a run of the same network"
         )
-    parameters = sum(layer.count_params() for layer in taken)
+    parameters = sum(layer.count_params() for layer in copied)
     frozen = _freeze(model, settings.freeze)
     log(
-        f"{len(taken)} layers with {parameters} parameters from {run.folder}; "
-        f"new are {', '.join(new) or 'none'}; frozen are {len(frozen)}"
+        f"{len(copied)} layers with {parameters} parameters from {run.folder}; "
+        f"new: {', '.join(new) or 'none'}; frozen: {len(frozen)}"
     )
     return {
         "run": settings.run,
-        "layers_taken": len(taken),
+        "layers_taken": len(copied),
         "parameters_taken": parameters,
         "layers_new": new,
         "layers_frozen": frozen,
@@ -72,14 +73,14 @@ def start_from(
 def _copy_weights(
     trained: keras.Model, model: keras.Model, wider: keras.Model
 ) -> tuple[list[keras.layers.Layer], list[str]]:
-    """Copy weights layer by layer; ``wider`` has one class more, which shows the head.
+    """Copy weights layer by layer; ``wider`` has one class more, which identifies the head.
 
     Returns:
-        The layers that got weights, and the names of those that keep their random start.
+        The layers with copied weights, and the names of those that keep their random weights.
     """
     source = {layer.name: layer for layer in trained.layers}
     wider_shapes = {layer.name: _shapes(layer) for layer in wider.layers}
-    taken, new = [], []
+    copied, new = [], []
     for layer in model.layers:
         if not layer.weights:
             continue
@@ -89,24 +90,24 @@ def _copy_weights(
             new.append(layer.name)
             continue
         layer.set_weights(source[layer.name].get_weights())
-        taken.append(layer)
-    return taken, new
+        copied.append(layer)
+    return copied, new
 
 
-def _freeze(model: keras.Model, beginnings: tuple[str, ...]) -> list[str]:
+def _freeze(model: keras.Model, prefixes: tuple[str, ...]) -> list[str]:
     layers = [layer for layer in model.layers if layer.weights]
-    for beginning in beginnings:
-        if not any(layer.name.startswith(beginning) for layer in layers):
+    for prefix in prefixes:
+        if not any(layer.name.startswith(prefix) for layer in layers):
             names = ", ".join(layer.name for layer in layers)
             raise ConfigError(
-                f"fine_tuning.freeze names {beginning!r}, with which no layer begins: layers with "
-                f"weights are {names}"
+                f"fine_tuning.freeze has {prefix!r}, but no layer's name begins with it: layers "
+                f"with weights are {names}"
             )
-    frozen = [layer for layer in layers if layer.name.startswith(beginnings)]
+    frozen = [layer for layer in layers if layer.name.startswith(prefixes)]
     for layer in frozen:
         layer.trainable = False
     if not model.trainable_weights:
-        raise ConfigError("fine_tuning.freeze leaves nothing to be trained: freeze less")
+        raise ConfigError("fine_tuning.freeze freezes all layers: freeze fewer")
     return [layer.name for layer in frozen]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures of each epoch: as a table, as curves, and for TensorBoard."""
+"""Figures of each epoch as a table, as curves and for TensorBoard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Row = dict[str, float]
 
 
 def write_history(history: list[Row], path: Path) -> None:
-    """One line an epoch as CSV; a figure that an epoch lacks is left empty."""
+    """Write one CSV line per epoch; missing figures are empty."""
     columns = list(dict.fromkeys(key for row in history for key in row))
     lines = [",".join(columns)]
     for row in history:
@@ -25,7 +25,7 @@ def write_history(history: list[Row], path: Path) -> None:
 
 
 def plot_curves(history: list[Row], path: Path) -> None:
-    """Losses, and the figure by which epochs are compared, over the epochs (PNG)."""
+    """Plot losses and the validation score over the epochs (PNG)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3), layout="constrained")
@@ -45,10 +45,9 @@ def plot_curves(history: list[Row], path: Path) -> None:
 
 @contextmanager
 def tensorboard(folder: Path, *, enabled: bool) -> Iterator[Callable[[Row], None]]:
-    """Function that writes an epoch's figures for TensorBoard, or does nothing.
+    """A function that writes an epoch's figures for TensorBoard if ``enabled``.
 
-    Written in TensorFlow's own operators: ``tf.summary.scalar`` would need TensorBoard itself,
-    which only reading does.
+    It uses TensorFlow's own operators because ``tf.summary.scalar`` would require TensorBoard.
     """
     if not enabled:
         yield lambda _: None
@@ -57,7 +56,7 @@ def tensorboard(folder: Path, *, enabled: bool) -> Iterator[Callable[[Row], None
     kind.plugin_data.plugin_name = "scalars"
     writer = tf.summary.create_file_writer(str(folder))
 
-    def note(row: Row) -> None:
+    def write(row: Row) -> None:
         with writer.as_default():
             for key, value in row.items():
                 if key != "epoch":
@@ -65,6 +64,6 @@ def tensorboard(folder: Path, *, enabled: bool) -> Iterator[Callable[[Row], None
         writer.flush()
 
     try:
-        yield note
+        yield write
     finally:
         writer.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Losses of a training: cross-entropy with the labels, and divergence from a teacher."""
+"""Losses: cross-entropy with the labels and divergence from a teacher."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ LabelLoss = Callable[[tf.Tensor, Any], tf.Tensor]
 
 
 def label_loss(settings: TrainingSection, train_set: FeatureSet, classes: int) -> LabelLoss:
-    """Function of targets (batch, classes) and of a network's answers that gives their loss.
+    """The loss as a function of targets (batch, classes) and a network's outputs.
 
-    Several answers are those of early exits (:mod:`.self_distillation`). Targets may be mixed; a
-    mixed clip's class weight is mixed alike.
+    A list of outputs comes from early exits (:mod:`.self_distillation`). Targets may be mixed; then
+    a clip's class weight is mixed in the same way.
 
     Raises:
-        ConfigError: class weights where clips have several labels.
+        ConfigError: class weights with several labels per clip.
     """
     smoothing = settings.label_smoothing
     if train_set.matrix is not None:
         if settings.class_weights != "none":
             raise ConfigError(
-                f"training.class_weights is {settings.class_weights!r}, which needs one label a "
+                f"training.class_weights is {settings.class_weights!r}, which needs one label per "
                 "clip: set it to none"
             )
-        return lambda targets, answers: tf.reduce_mean(
-            keras.losses.binary_crossentropy(targets, answers, label_smoothing=smoothing)
+        return lambda targets, predictions: tf.reduce_mean(
+            keras.losses.binary_crossentropy(targets, predictions, label_smoothing=smoothing)
         )
     weights = None
     if settings.class_weights == "balanced":
         weights = tf.constant(balanced_weights(train_set.labels, classes))[:, None]
 
-    def loss(targets: tf.Tensor, answers: Any) -> tf.Tensor:
+    def loss(targets: tf.Tensor, predictions: Any) -> tf.Tensor:
         clip_weights = None if weights is None else tf.matmul(targets, weights)[:, 0]
-        if not isinstance(answers, list):
-            return cross_entropy(targets, answers, smoothing, clip_weights)
+        if not isinstance(predictions, list):
+            return cross_entropy(targets, predictions, smoothing, clip_weights)
         return self_distillation_loss(
             targets,
-            answers,
+            predictions,
             temperature=settings.exit_temperature,
             weight=settings.exit_weight,
             label_smoothing=smoothing,
@@ -58,9 +58,9 @@ def label_loss(settings: TrainingSection, train_set: FeatureSet, classes: int) -
 
 
 def balanced_weights(labels: npt.NDArray[np.int32], classes: int) -> npt.NDArray[np.float32]:
-    """Weight of each class in inverse proportion to its clips, shape (classes,).
+    """Weight of each class, inversely proportional to its number of clips, shape (classes,).
 
-    A clip's weight is 1 on average. Classes without a clip have weight 0.
+    The mean weight of a clip is 1. Classes without clips have weight 0.
     """
     counts = np.bincount(labels, minlength=classes)
     present = np.count_nonzero(counts)
@@ -71,22 +71,22 @@ def balanced_weights(labels: npt.NDArray[np.int32], classes: int) -> npt.NDArray
 def teacher_loss(
     labels: tf.Tensor,
     teacher: tf.Tensor,
-    answers: tf.Tensor,
+    predictions: tf.Tensor,
     settings: DistillationSection,
     *,
     multi_label: bool = False,
 ) -> tf.Tensor:
-    """Weighted sum of the labels' loss and the answers' divergence from a teacher's.
+    """Weighted sum of the loss of the labels and the divergence from a teacher.
 
-    Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, section 2: both answers
-    are softened, and the square of the temperature keeps the gradients' size. With several labels
-    a clip each class is a choice of its own between yes and no.
+    Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, section 2: both outputs
+    are softened, and the squared temperature preserves the size of the gradients. With several
+    labels per clip each class is a separate binary decision.
 
     Args:
-        labels: loss against the labels, a scalar.
+        labels: loss of the labels, a scalar.
         teacher: the teacher's probabilities, shape (batch, classes).
-        answers: the network's, of the same shape.
-        settings: share of the teacher and temperature.
+        predictions: the network's probabilities, of the same shape.
+        settings: weight of the teacher, and temperature.
         multi_label: whether the probabilities are sigmoids.
 
     Returns:
@@ -94,8 +94,8 @@ def teacher_loss(
     """
     teacher = tf.stop_gradient(teacher)
     if multi_label:  # yes and no as two classes
-        teacher, answers = (tf.stack([p, 1.0 - p], axis=-1) for p in (teacher, answers))
+        teacher, predictions = (tf.stack([p, 1.0 - p], axis=-1) for p in (teacher, predictions))
     target = soften(teacher, settings.temperature)
-    difference = target - soften(answers, settings.temperature)
+    difference = target - soften(predictions, settings.temperature)
     divergence = tf.reduce_mean(tf.reduce_sum(tf.exp(target) * difference, axis=-1))
     return (1.0 - settings.weight) * labels + settings.weight * settings.temperature**2 * divergence

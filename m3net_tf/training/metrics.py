@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of merit of a classifier."""
+"""Metrics of a classifier."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Z_95 = 1.959963984540054
 
 
 def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson, 1927): sound for small sets and near 0 and 1."""
+    """95 % interval of a proportion (Wilson, 1927): valid for small sets and near 0 and 1."""
     if trials == 0:
         return 0.0, 1.0
     share, z2 = hits / trials, _Z_95**2
@@ -39,7 +39,7 @@ def confusion_matrix(
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """How well a set of clips was recognised.
+    """Result of a single-label classification.
 
     Attributes:
         matrix: confusion matrix, shape (classes, classes).
@@ -63,7 +63,7 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """Share of clips with the right class."""
+        """Share of correctly classified clips."""
         return float(np.trace(self.matrix) / max(self.clips, 1))
 
     def to_dict(self) -> dict[str, Any]:
@@ -84,13 +84,13 @@ class Evaluation:
             "macro_f1": float(f1[present].mean()) if present.any() else 0.0,
             "recall": {
                 label: float(value)
-                for label, value, there in zip(self.labels, recall, present, strict=True)
-                if there
+                for label, value, has_clips in zip(self.labels, recall, present, strict=True)
+                if has_clips
             },
         }
 
     def to_csv(self) -> str:
-        """The confusion matrix as CSV, true classes down, predicted ones across."""
+        """The confusion matrix as CSV: rows are true classes, columns predicted classes."""
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(["true\\predicted", *self.labels])
@@ -101,17 +101,17 @@ class Evaluation:
 def average_precision(
     truth: npt.NDArray[np.generic], scores: npt.NDArray[np.floating]
 ) -> npt.NDArray[np.float64]:
-    """Average precision of each class: the mean, over its clips, of the precision at their rank.
+    """Average precision of each class: the mean of the precision at the ranks of its clips.
 
-    Clips of equal scores share the last one's rank; nothing is interpolated. So FSD50K (Fonseca
-    et al., 2022, section V.C) and AudioSet are scored.
+    Clips with equal scores share the last one's rank; there is no interpolation. FSD50K (Fonseca
+    et al., 2022, section V.C) and AudioSet use this metric.
 
     Args:
-        truth: not 0 where a clip has a class, shape (clips, classes).
-        scores: higher where it is likelier, of the same shape.
+        truth: non-zero if a clip has a class, shape (clips, classes).
+        scores: higher means likelier, same shape.
 
     Returns:
-        Shape (classes,); NaN for classes without a clip.
+        Shape (classes,); NaN for classes without clips.
     """
     order = np.argsort(-scores, axis=0, kind="stable")
     ranked = np.take_along_axis(scores, order, axis=0)
@@ -121,21 +121,23 @@ def average_precision(
     for index in range(classes):
         if not hits[:, index].any():
             continue
-        last = np.append(np.flatnonzero(np.diff(ranked[:, index])), clips - 1)  # of equal scores
+        last = np.append(
+            np.flatnonzero(np.diff(ranked[:, index])), clips - 1
+        )  # last of equal scores
         true_positives = np.cumsum(hits[:, index])[last]
         precision = true_positives / (last + 1)
-        gained = np.diff(true_positives, prepend=0)
-        result[index] = np.sum(gained * precision) / true_positives[-1]
+        new_positives = np.diff(true_positives, prepend=0)
+        result[index] = np.sum(new_positives * precision) / true_positives[-1]
     return result
 
 
 @dataclasses.dataclass(frozen=True)
 class MultiLabelEvaluation:
-    """How well a set of clips with several labels each was recognised.
+    """Result of a multi-label classification.
 
     Attributes:
-        truth: not 0 where a clip has a class, shape (clips, classes).
-        probabilities: what the network says, of the same shape.
+        truth: non-zero if a clip has a class, shape (clips, classes).
+        probabilities: the network's probabilities, same shape.
         labels: names of the classes.
     """
 
@@ -145,14 +147,14 @@ class MultiLabelEvaluation:
 
     @property
     def mean_average_precision(self) -> float:
-        """Mean of :func:`average_precision` over the classes that have a clip."""
+        """Mean of :func:`average_precision` over the classes with clips."""
         values = average_precision(self.truth, self.probabilities)
         return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values: mAP, macro averages at a probability of 0.5, and each class's precision.
+        """Plain values: mAP, macro averages at a threshold of 0.5, and average precision per class.
 
-        Classes without a clip count nowhere.
+        Classes without clips are ignored.
         """
         truth, predicted = np.asarray(self.truth) != 0, self.probabilities >= 0.5
         present = truth.any(0)
@@ -169,8 +171,8 @@ class MultiLabelEvaluation:
             "macro_f1": float(f1[present].mean()) if present.any() else 0.0,
             "average_precision": {
                 label: float(value)
-                for label, value, there in zip(self.labels, values, present, strict=True)
-                if there
+                for label, value, has_clips in zip(self.labels, values, present, strict=True)
+                if has_clips
             },
         }
 
@@ -194,15 +196,15 @@ class Spread(TypedDict):
 
 
 def summarise_folds(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Spread]:
-    """Mean, spread and 95 % interval of each figure over folds or seeds.
+    """Mean, standard deviation and 95 % interval of each figure over folds or seeds.
 
     Args:
-        summaries: what ``metrics.json`` holds of one split (``metrics["test"]``), one of each
-            fold; figures that not all of them have are left out.
+        summaries: a split's section of ``metrics.json`` (``metrics["test"]``) for each fold;
+            figures missing from any of them are omitted.
 
     Returns:
-        For each figure ``runs``, ``mean``, ``std`` (of the sample) and the mean's 95 % interval
-        by Student's t, ``low`` and ``high``; of a single run these three are None.
+        For each figure ``runs``, ``mean``, ``std`` (of the sample) and the 95 % interval of the
+        mean by Student's t, ``low`` and ``high``; the last three are None for a single run.
     """
     from scipy import stats  # takes a second to import
 

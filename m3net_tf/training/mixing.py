@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mixtures of two clips of a batch, made again in every step: cutmix and between-class."""
+"""Mixtures of two clips of a batch, drawn in every step: cutmix and between-class."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from m3net_tf.training.sections import AugmentationSection
 def cutmix(
     features: tf.Tensor, targets: tf.Tensor, settings: AugmentationSection, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Paste a rectangle of a clip's mirror image in the batch into it; targets go by area.
+    """Paste a rectangle from the reversed batch into some clips; targets are mixed by area.
 
-    Yun et al., "CutMix", ICCV 2019, equations 1 and 2, the kept share drawn evenly from
+    Yun et al., "CutMix", ICCV 2019, equations 1 and 2, with the kept share drawn uniformly from
     ``cutmix_min`` to 1.
 
     Args:
         features: float32, shape (batch, bins, frames, channels).
         targets: float32, shape (batch, classes).
-        settings: share of such clips and smallest share that is kept.
+        settings: share of mixed clips and smallest kept share of a map.
         seed: int32, shape (2,).
 
     Returns:
@@ -35,11 +35,11 @@ def cutmix(
     inside = []
     for axis in (1, 2):
         size = tf.shape(features)[axis]
-        # Rounded down, so that a clip keeps its smallest share.
+        # Rounded down, so that a clip keeps at least the smallest share.
         length = tf.cast(side * tf.cast(size, tf.float32), tf.int32)[:, None]
-        room = tf.cast(size - length + 1, tf.float32)
-        place = tf.random.stateless_uniform([batch, 1], seeds[1 + axis])
-        start = tf.minimum(tf.cast(place * room, tf.int32), size - length)
+        starts = tf.cast(size - length + 1, tf.float32)
+        position = tf.random.stateless_uniform([batch, 1], seeds[1 + axis])
+        start = tf.minimum(tf.cast(position * starts, tf.int32), size - length)
         index = tf.range(size)[None]
         inside.append((index >= start) & (index < start + length))
     box = tf.cast(inside[0][:, :, None] & inside[1][:, None, :], features.dtype)
@@ -56,19 +56,19 @@ def between_class(
     config: FrontendConfig,
     seed: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mix some clips with their mirror image in the batch as sounds mix in the air.
+    """Mix some clips with those of the reversed batch by adding their energies.
 
-    Tokozume et al., "Between-class learning", ICLR 2018, equation 2: a ratio r is drawn evenly
-    and the label follows it, the louder clip being turned down so that r is audible. There
-    the waveforms add up; here, where only maps are at hand, their energies do (which is what the
-    waveforms of unrelated sounds do on average). Louder is the clip with the higher mean power.
+    Tokozume et al., "Between-class learning", ICLR 2018, equation 2: a ratio r is drawn uniformly
+    for the labels, and the louder clip is attenuated so that the sounds have this ratio. The paper
+    adds waveforms. Here only maps are available, so their energies are added, which is the average
+    result for unrelated waveforms. The louder clip is the one with the higher mean power.
 
     Args:
-        features: what the network sees, float32, shape (batch, bins, frames, channels).
+        features: the network's input, float32, shape (batch, bins, frames, channels).
         targets: float32, shape (batch, classes).
-        settings: share of such clips.
+        settings: share of mixed clips.
         config: front end of the features; :class:`~m3net_tf.training.recipe.Recipe` checks that
-            they show energies.
+            they are energies.
         seed: int32, shape (2,).
 
     Returns:
@@ -79,22 +79,23 @@ def between_class(
     shape = [batch, 1, 1, 1]
     chosen = tf.random.stateless_uniform(shape, seeds[0]) < settings.between_class_probability
     ratio = tf.random.stateless_uniform(shape, seeds[1], 1e-3, 1.0)
-    # From what the network sees back to natural logarithms of power.
+    # Convert features to natural logarithms of power.
     unit = (math.log(10.0) / 10.0 if config.log == "db" else 1.0) * (2.0 / config.power)
     step = 128.0 * config.feature_step * unit
     level = config.feature_min * unit + step  # of a feature of 0
-    own = features * step + level
-    partner = tf.reverse(own, [0])
+    powers = features * step + level
+    partner = tf.reverse(powers, [0])
 
-    def loudness(powers: tf.Tensor) -> tf.Tensor:  # ln of the mean power
-        count = tf.cast(tf.size(powers[0]), tf.float32)
-        return tf.reduce_logsumexp(powers, axis=[1, 2, 3], keepdims=True) - tf.math.log(count)
+    def loudness(log_powers: tf.Tensor) -> tf.Tensor:  # ln of the mean power
+        count = tf.cast(tf.size(log_powers[0]), tf.float32)
+        return tf.reduce_logsumexp(log_powers, axis=[1, 2, 3], keepdims=True) - tf.math.log(count)
 
-    difference = 0.5 * (loudness(own) - loudness(partner))  # ln of the ratio of amplitudes
+    difference = 0.5 * (loudness(powers) - loudness(partner))  # ln of the amplitude ratio
     share = 1.0 / (1.0 + tf.exp(difference) * (1.0 - ratio) / ratio)  # p of the paper
     scale = -tf.math.log(tf.square(share) + tf.square(1.0 - share))
     mixed = scale + tf.reduce_logsumexp(
-        tf.stack([own + 2.0 * tf.math.log(share), partner + 2.0 * tf.math.log(1.0 - share)]), axis=0
+        tf.stack([powers + 2.0 * tf.math.log(share), partner + 2.0 * tf.math.log(1.0 - share)]),
+        axis=0,
     )
     mixed = tf.clip_by_value((mixed - level) / step, -1.0, 127.0 / 128.0)
     weight = tf.where(chosen, ratio, 1.0)[:, :, 0, 0]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one-cycle schedule of the learning rate.
 
-Smith, "A disciplined approach to neural network hyper-parameters: part 1", 2018, in the form and
-with the defaults of PyTorch's ``OneCycleLR`` (two phases, cosine), with which the bilateral
-network was trained (section 4.1.2 of its paper). Momentum stays as it is.
+Smith, "A disciplined approach to neural network hyper-parameters: part 1", 2018, with the form and
+the defaults of PyTorch's ``OneCycleLR`` (two phases, cosine), which the bilateral network's paper
+uses (section 4.1.2). Momentum is constant.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def one_cycle(
     """Learning rate of a step: half a cosine up to the peak, then half a cosine down.
 
     Args:
-        step: number of steps done, a number or a scalar tensor; those beyond the last one get
+        step: number of completed steps, a number or a scalar tensor; steps after the last one get
             its rate.
         steps: steps of the whole training.
         peak: highest rate.
-        warm_up: share of the steps that go up.
+        warm_up: share of the steps in which the rate rises.
         start_divisor: the first rate is the peak divided by this.
         end_divisor: the last rate is the first divided by this.
 
@@ -49,11 +49,11 @@ def one_cycle(
         if not 0 < value < math.inf:
             raise ConfigError(f"one-cycle {name} is {value}: give more than 0")
     if not 0 <= warm_up < 1:
-        raise ConfigError(f"one-cycle warm_up is {warm_up}: give 0 up to 1")
+        raise ConfigError(f"one-cycle warm_up is {warm_up}: give at least 0, below 1")
     first = peak / start_divisor
     final = first / end_divisor
-    top = max(warm_up * steps - 1.0, 0.0)  # the peak lies at this step, and between two steps if
-    last = max(steps - 1.0, top)  # it is no whole number
+    top = max(warm_up * steps - 1.0, 0.0)  # step of the peak, possibly between two whole steps
+    last = max(steps - 1.0, top)
     step = tf.minimum(tf.cast(step, tf.float32), last)
     up = _wave(first, peak, step / top) if top else peak
     down = _wave(peak, final, (step - top) / (last - top)) if last > top else final

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cost of a training step: timed on noise, or its operations counted; needs no data."""
+"""Cost of a training step, timed on noise or counted in operations; needs no data."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def seconds_per_clip(
     clips: int = 0,
     steps: int = 2,
 ) -> float:
-    """Median time of a training step, for each of its clips.
+    """Median time of a training step per clip.
 
-    Masks and mixtures, loss, gradients, optimiser and moving average are those of a training;
-    features and waveforms are not computed.
+    A step includes masks and mixtures, loss, gradients, optimiser and moving average, but not the
+    computation of features and waveforms.
 
     Args:
-        recipe: what would be trained.
-        info: its data set as the recipe has it delivered: rate, length, classes.
-        teacher: recipe of its teacher, which takes part in each step.
-        clips: clips a step, at most the recipe's; 0 takes the recipe's.
-        steps: timed steps, after one that traces the graph.
+        recipe: recipe of the training.
+        info: its data set with the recipe's rate, length and classes.
+        teacher: recipe of the teacher, which runs in each step.
+        clips: clips per step, at most the recipe's; 0 means the recipe's.
+        steps: number of timed steps, after one that traces the graph.
 
     Raises:
         ConfigError: the network does not fit its input, or there is nothing to time.
@@ -61,29 +61,29 @@ def seconds_per_clip(
     settings = dataclasses.replace(recipe.training, batch_size=batch_size)
     state = TrainingState(model, settings, batch_size)
     step = make_step(state, recipe, label_loss(settings, noise.features, classes), teacher_model)
-    everything = np.arange(batch_size)
-    batch = noise.batch(noise.features.features[0], everything, everything > 0)
-    spans = []
+    indices = np.arange(batch_size)
+    batch = noise.batch(noise.features.features[0], indices, indices > 0)
+    times_s = []
     for _ in range(steps + 1):
         start = time.perf_counter()
         step(batch, tf.constant([1, 2], tf.int32), tf.constant(1.0)).numpy()
-        spans.append(time.perf_counter() - start)
-    return statistics.median(spans[1:]) / batch_size
+        times_s.append(time.perf_counter() - start)
+    return statistics.median(times_s[1:]) / batch_size
 
 
 def operations_per_clip(
     recipe: Recipe, info: DatasetInfo, *, teacher: Recipe | None = None
 ) -> float:
-    """Floating-point operations of a training step, for each of its clips.
+    """Floating-point operations of a training step per clip.
 
-    Two to a multiply-accumulate, and three times those of an inference: forward, then gradients by
-    the weights and by what came in. A teacher's inference is added. What joins no inputs
-    (normalisation, activations, optimiser) does not count.
+    A multiply-accumulate counts as two operations. A step costs three inferences: the forward pass,
+    the gradients of the weights and the gradients of the inputs. A teacher adds one inference.
+    Normalisation, activations and the optimiser are not counted.
 
     Args:
-        recipe: what would be trained.
-        info: its data set as the recipe has it delivered: rate, length, classes.
-        teacher: recipe of its teacher.
+        recipe: recipe of the training.
+        info: its data set with the recipe's rate, length and classes.
+        teacher: recipe of the teacher.
     """
     shape, classes = input_shape(info, recipe.frontend), info.classes
     keras.backend.clear_session()

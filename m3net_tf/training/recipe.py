@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recipes: all settings that decide a result, in one validated YAML file."""
+"""Recipes: all settings that determine a result, in one validated YAML file."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from m3net_tf.yaml_files import read_yaml
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A whole experiment; the sections describe each key.
+    """A complete experiment; the sections describe each key.
 
-    Section ``frontend`` may start from a named front end, ``preset: kaldi_fbank`` (also with
-    ``hop_ms``, and at another ``sample_rate_hz``); its other keys then change that one. A run
-    folder's recipe has all keys written out.
+    Section ``frontend`` may start from a named front end, such as ``preset: kaldi_fbank`` (with
+    optional ``hop_ms`` and ``sample_rate_hz``); its other keys then override the preset's. The
+    recipe in a run folder contains all keys.
     """
 
     dataset: DatasetSection
@@ -50,7 +50,7 @@ class Recipe:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """All sections as plain values; YAML and JSON have lists for tuples."""
+        """All sections as plain values; tuples become lists, as in YAML and JSON."""
         return to_plain(dataclasses.asdict(self))
 
     @classmethod
@@ -58,7 +58,7 @@ class Recipe:
         """Build a recipe from plain values.
 
         Raises:
-            ConfigError: an unknown or missing key, or a value of the wrong kind; the message
+            ConfigError: an unknown or missing key, or a value of the wrong type; the message
                 names the section and the keys that exist.
         """
         return build_section(cls, values, "recipe")
@@ -71,9 +71,9 @@ def load_recipe(path: Path) -> Recipe:
         ConfigError: the file is missing, not YAML, or not a valid recipe.
     """
     if not path.exists():
-        names = sorted(p.stem for p in path.parent.glob("*.yaml"))
-        have = f"; {path.parent} has {', '.join(names)}" if names else ""
-        raise ConfigError(f"{path} is missing: name an existing recipe{have}")
+        existing = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        hint = f"; {path.parent} has {', '.join(existing)}" if existing else ""
+        raise ConfigError(f"{path} is missing: name an existing recipe{hint}")
     values = read_yaml(path)
     try:
         return Recipe.from_dict(values)
@@ -82,7 +82,7 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
-    """Write a recipe as YAML that :func:`load_recipe` reads back to an equal one."""
+    """Write a recipe as YAML; :func:`load_recipe` reads an equal one."""
     from m3net_tf.artifacts import write_text
 
     write_text(path, yaml.safe_dump(recipe.to_dict(), sort_keys=False))

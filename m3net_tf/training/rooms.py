@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Room responses: made of decaying noise or read from recordings, and sound in them."""
+"""Room responses, synthesised from decaying noise or read from recordings, and reverberation."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _SUFFIXES = (".wav", ".flac", ".ogg")
 def make_room(
     reverberation_s: float, direct_db: float, sample_rate_hz: int, rng: np.random.Generator
 ) -> Wave:
-    """A room of its own: the direct sound, then white noise that dies away exponentially.
+    """Synthesise a room response: the direct sound, then exponentially decaying white noise.
 
     Args:
         reverberation_s: time in which the echoes fall by 60 dB.
-        direct_db: energy of the direct sound over that of all echoes.
+        direct_db: energy of the direct sound relative to all echoes.
         sample_rate_hz: rate of the response.
-        rng: source of chance; the same state gives the same room.
+        rng: random generator; equal states give equal rooms.
 
     Returns:
         The response, shape (samples,); its first sample is the direct sound, 1.
@@ -43,14 +43,14 @@ def make_room(
 def read_rooms(folder: Path, sample_rate_hz: int) -> list[Wave]:
     """Recorded responses of a folder, in the order of their names.
 
-    Each starts with its loudest sample (the direct sound), which becomes 1, and ends after
-    four seconds at the latest.
+    Each starts with its loudest sample (the direct sound), which is scaled to 1, and has at most
+    four seconds.
 
     Raises:
-        DataError: the folder is missing or has no recording, or one is broken or silent.
+        DataError: the folder is missing or has no recordings, or one is broken or silent.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: is no folder; correct augmentation.room_folder")
+        raise DataError(f"{folder}: is not a folder; correct augmentation.room_folder")
     paths = room_paths(folder)
     if not paths:
         raise DataError(f"{folder}: has no WAV, FLAC or OGG; correct augmentation.room_folder")
@@ -59,7 +59,7 @@ def read_rooms(folder: Path, sample_rate_hz: int) -> list[Wave]:
         response = read_audio(path, sample_rate_hz=sample_rate_hz)
         direct = int(np.abs(response).argmax())
         if response[direct] == 0:
-            raise DataError(f"{path}: is silent, no room response; delete it")
+            raise DataError(f"{path}: is silent, not a room response; delete it")
         rooms.append(response[direct:][: round(_LONGEST_S * sample_rate_hz)] / response[direct])
     return rooms
 
@@ -70,7 +70,7 @@ def room_paths(folder: Path) -> list[Path]:
 
 
 def reverberate(audio: Wave, room: Wave) -> Wave:
-    """The sound in a room, of the same length and RMS level (silence stays silence)."""
+    """Apply a room response, keeping length and RMS level (silence stays silent)."""
     size = 1 << (audio.size + room.size - 2).bit_length()
     spectrum = np.fft.rfft(audio.astype(np.float64), size) * np.fft.rfft(room, size)
     reverberant = np.fft.irfft(spectrum, size)[: audio.size]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder that a training leaves behind, and how to read it again."""
+"""The run folder with a training's results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from m3net_tf.models import design_sha256, model_names, presets_of
 from m3net_tf.training.recipe import Recipe, load_recipe
 from m3net_tf.training.run_metrics import RunMetrics
 
-if TYPE_CHECKING:  # TensorFlow takes seconds to import, and most readers of a run do without
+if TYPE_CHECKING:  # TensorFlow takes seconds to import, and most readers do not need it
     from m3net_tf.keras import keras
 
 
@@ -38,10 +38,10 @@ class Run:
     """One run folder.
 
     Attributes:
-        folder: ``runs/<name>``; it holds ``recipe.yaml``, ``model.keras`` (best epoch by
-            validation), ``metrics.json``, ``history.csv``, ``curves.png``,
-            ``confusion_matrix.csv`` and, while training, ``state.npz``; ``detector.yaml`` once live
-            detection was tuned; ``data.json`` where the data set was given as a folder.
+        folder: ``runs/<name>`` with ``recipe.yaml``, ``model.keras`` (best epoch by validation),
+            ``metrics.json``, ``history.csv``, ``curves.png``, ``confusion_matrix.csv``; during
+            training ``state.npz``; after tuning of live detection ``detector.yaml``; for a data set
+            in a folder ``data.json``.
     """
 
     folder: Path
@@ -51,7 +51,7 @@ class Run:
 
     @property
     def recipe_path(self) -> Path:
-        """The recipe that the run was made by."""
+        """The run's recipe."""
         return self.folder / "recipe.yaml"
 
     @property
@@ -61,34 +61,34 @@ class Run:
 
     @property
     def metrics_path(self) -> Path:
-        """Result, and what made it."""
+        """Results and their provenance."""
         return self.folder / "metrics.json"
 
     @property
     def state_path(self) -> Path:
-        """Where an unfinished training stopped."""
+        """State of an unfinished training."""
         return self.folder / "state.npz"
 
     @property
     def detector_path(self) -> Path:
-        """Settings of live detection, where a tuning or the user wrote them."""
+        """Settings of live detection, if a tuning or the user wrote them."""
         return self.folder / "detector.yaml"
 
     @property
     def data_path(self) -> Path:
-        """Where the data set lay at the training: of this machine, so not part of the result."""
+        """Path of the data set on this machine, and therefore not part of the result."""
         return self.folder / "data.json"
 
     @property
     def finished(self) -> bool:
-        """Whether training came to its end."""
+        """Whether training has finished."""
         return self.metrics_path.exists() and self.model_path.exists()
 
     @property
     def outdated(self) -> bool:
-        """Whether its recipe builds another network today: a preset of its model has changed.
+        """Whether a preset has changed so that the recipe now builds another network.
 
-        Runs of versions that did not note what they built are taken for good.
+        Runs of old versions without a design hash count as current.
         """
         if not self.finished:
             return False
@@ -103,12 +103,12 @@ class Run:
         """
         if not self.recipe_path.exists():
             raise ModelError(
-                f"{self.folder} is no run folder (no recipe.yaml): train first, or name a run"
+                f"{self.folder} is not a run folder (no recipe.yaml): train first, or name a run"
             )
         return load_recipe(self.recipe_path)
 
     def metrics(self) -> RunMetrics:
-        """The result as :func:`m3net_tf.training.train` wrote it.
+        """The results written by :func:`m3net_tf.training.train`.
 
         Raises:
             ModelError: training has not finished, or ``metrics.json`` is damaged.
@@ -118,18 +118,18 @@ class Run:
         return RunMetrics.read(self.metrics_path)
 
     def data_folder(self, data_dir: Path | None) -> Path | None:
-        """Folder of the data set: the given one, else that of the training; None: the cache's.
+        """Folder of the data set: ``data_dir``, or that of the training; None for the cache.
 
         Raises:
-            DataError: the training's is not there any more.
+            DataError: the folder of the training no longer exists.
         """
         if data_dir is not None or not self.data_path.exists():
             return data_dir
         folder = Path(str(read_json(self.data_path)["folder"]))
         if not folder.is_dir():
             raise DataError(
-                f"{folder}: {self.folder} was trained on this folder, which is not there any "
-                "more: give the new one by --data-dir or DATA_DIR"
+                f"{folder}: {self.folder} was trained on this folder, which no longer exists: give "
+                "the new one by --data-dir or DATA_DIR"
             )
         return folder
 
@@ -143,7 +143,7 @@ class Run:
 
         Raises:
             DataError, ConfigError: as :func:`m3net_tf.datasets.load_dataset` and
-                :meth:`data_folder` raise.
+                :meth:`data_folder`.
         """
         if data_dir not in self._loaded:
             folder = self.data_folder(data_dir)
@@ -151,20 +151,20 @@ class Run:
         return self._loaded[data_dir]
 
     def check(self, data_dir: Path | None) -> None:
-        """Prove, without TensorFlow, that the run is finished and its data set is there.
+        """Check, without TensorFlow, that the run is finished and its data set available.
 
         Raises:
-            ModelError: the folder is no finished run.
-            DataError, ConfigError: as :meth:`dataset` raises.
+            ModelError: the folder is not a finished run.
+            DataError, ConfigError: as :meth:`dataset`.
         """
         self._require_finished()
         self.dataset(data_dir)
 
     def protocol_statement(self, dataset: AudioDataset) -> str:
-        """How the run's clips were held out, and whether ``dataset`` still has the same split.
+        """Statement of how the run's clips were held out, and whether the split has changed.
 
         Args:
-            dataset: what :meth:`dataset` gave.
+            dataset: result of :meth:`dataset`.
         """
         statement = protocol_statement(dataset)
         trained = self.metrics().dataset.clip_list_sha256
@@ -176,7 +176,7 @@ class Run:
         """The trained network.
 
         Raises:
-            ModelError: training has not finished or the file is damaged.
+            ModelError: training has not finished, or the file is damaged.
         """
         self._require_finished()
         from m3net_tf.keras import keras
@@ -200,30 +200,30 @@ class Run:
 
 
 def design_of(recipe: Recipe) -> str:
-    """Hash of the network that a recipe builds today; see :func:`m3net_tf.models.design_sha256`."""
+    """Hash of the network that a recipe builds now; see :func:`m3net_tf.models.design_sha256`."""
 
     model = recipe.model
     return design_sha256(model.name, model.preset, model.arguments)
 
 
 def built_otherwise(metrics: Mapping[str, Any], recipe: Recipe) -> bool:
-    """Whether a run's metrics note another network than its recipe builds today."""
-    now = design_of(recipe)
-    return bool(metrics.get("design_sha256", now) != now)
+    """Whether a run's network differs from the one that its recipe builds now."""
+    current = design_of(recipe)
+    return bool(metrics.get("design_sha256", current) != current)
 
 
 def require_same_held_out(run: Run, dataset: AudioDataset, key: str) -> None:
-    """Refuse a run that may have been trained on clips that are held out now.
+    """Refuse a run that may have been trained on clips that are held out here.
 
     Raises:
-        ConfigError: the run is of the same data set, split otherwise; ``key`` is what names it.
-        ModelError: it is unfinished.
+        ConfigError: the run used the same data set with another split; the message names ``key``.
+        ModelError: the run is unfinished.
     """
-    trained_on, own = run.metrics().dataset, dataset.clip_list_hash()
+    trained_on, hashes = run.metrics().dataset, dataset.clip_list_hash()
     held_out = ("validation", "test")
-    differ = any(trained_on.clip_list_sha256[name] != own[name] for name in held_out)
+    differ = any(trained_on.clip_list_sha256[name] != hashes[name] for name in held_out)
     if trained_on.name == dataset.info.name and differ:
         raise ConfigError(
-            f"{key} {run.folder} held out other clips of {trained_on.name}, so it may have been "
-            "trained on this recipe's: name a run of the same protocol, fold, seed and options"
+            f"{key} {run.folder} has another split of {trained_on.name}, so it may have been "
+            "trained on held-out clips: name a run with the same protocol, fold, seed and options"
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Optimisers, and their learning rate from step to step."""
+"""Optimisers and learning rate schedules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NEVER_DECAYED = ("bias", "gamma", "beta")  # attention's biases are matrices
 
 
 def make_optimizer(model: keras.Model, settings: TrainingSection) -> keras.optimizers.Optimizer:
-    """The optimiser of a network's trainable weights, with all of its own variables made."""
+    """The optimiser of a network's trainable weights, with all its variables created."""
     if settings.optimizer == "adam":
         optimizer = keras.optimizers.Adam(settings.learning_rate)
     elif settings.optimizer == "adamw":
@@ -41,12 +41,12 @@ def _decays(weight: tf.Variable) -> bool:
 
 
 def learning_rate(settings: TrainingSection, step: tf.Tensor, steps_per_epoch: int) -> tf.Tensor:
-    """Rate of a step under the schedules that depend on nothing else.
+    """Learning rate of a step under schedules that depend only on the step.
 
     Args:
-        settings: schedule and its figures.
-        step: steps done, a float32 scalar.
-        steps_per_epoch: steps in an epoch.
+        settings: schedule and its parameters.
+        step: number of completed steps, a float32 scalar.
+        steps_per_epoch: steps per epoch.
 
     Returns:
         The rate, a float32 scalar; for ``plateau`` the peak, which the trainer divides.
@@ -63,8 +63,8 @@ def learning_rate(settings: TrainingSection, step: tf.Tensor, steps_per_epoch: i
         rate = floor + (peak - floor) * (0.5 * (1.0 + tf.cos(math.pi * step / total)))
     elif settings.schedule == "step":
         epochs_since = tf.floor(step / steps_per_epoch) - (settings.step_start - 1.0)
-        falls = tf.maximum(tf.floor(epochs_since / settings.step_every) + 1.0, 0.0)
-        rate = peak * tf.pow(settings.step_factor, falls)
+        reductions = tf.maximum(tf.floor(epochs_since / settings.step_every) + 1.0, 0.0)
+        rate = peak * tf.pow(settings.step_factor, reductions)
     if warm_up_epochs:
         rate = tf.minimum(1.0, (step + 1.0) / (warm_up_epochs * steps_per_epoch)) * rate
     return rate

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sections of a recipe, each validated when it is made."""
+"""The sections of a recipe, each validated on construction."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def _require_range(
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSection:
-    """Which clips are used, and by which protocol they are split.
+    """The data set and the protocol by which it is split.
 
     Attributes:
-        name: data set, as ``m3net data list`` prints it.
-        protocol: how clips are split; the data set's official one by default.
+        name: data set, as printed by ``m3net data list``.
+        protocol: split of the clips; default: the data set's official one.
         fold: held-out fold, for protocols with folds.
-        seed: seed of random splits and of procedural sounds.
-        options: further options of that data set.
+        seed: seed of random splits and of synthetic sounds.
+        options: other options of the data set.
     """
 
     name: str
@@ -56,13 +56,13 @@ class DatasetSection:
         for key in self.options:
             if key in ("name", "data_dir", "protocol", "fold", "seed"):
                 raise ConfigError(
-                    f"dataset.options.{key} is no data set option: give dataset.{key}"
+                    f"dataset.options.{key} is not a data set option: give dataset.{key}"
                 )
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelSection:
-    """Which network is trained.
+    """The network to be trained.
 
     Attributes:
         name: network.
@@ -83,38 +83,39 @@ class AugmentationSection:
     speed, shift, gain, noise. Masks and mixtures are drawn again in every step, on feature maps.
 
     Attributes:
-        copies: stored copies of each training clip, augmented as waveforms; each epoch takes one of
-            these or the clean clip at random. 0 trains on clean clips alone.
+        copies: number of stored copies of each training clip, augmented as waveforms; each epoch
+            uses one of them or the original clip at random. 0 trains only on original clips.
         fresh: augment the waveforms again in every epoch instead: slower, without the feature
             cache, and without stretch, pitch and speed, which need stored copies.
-        random_crop: cut copies of clips that are longer than the data set delivers them from a
-            random place, instead of by its length rule.
-        stretch_probability: share of copies whose tempo changes while their pitch stays.
+        random_crop: cut copies of clips that are longer than the delivered length at a random
+            position, instead of by the data set's length rule.
+        stretch_probability: share of copies with another tempo at the same pitch.
         stretch: lowest and highest tempo.
-        pitch_probability: share of copies whose pitch changes while their tempo stays.
+        pitch_probability: share of copies with another pitch at the same tempo.
         pitch_semitones: lowest and highest change of pitch.
-        room_probability: share of copies that sound as in a room, at the same level.
-        room_s: shortest and longest reverberation time (to -60 dB) of rooms made of decaying
-            noise.
-        room_direct_db: lowest and highest level of the direct sound over such a room's echoes.
-        room_folder: folder of recorded room responses (WAV); they replace the made ones.
-        speed_probability: share of copies that are played faster or slower (pitch goes along).
+        room_probability: share of copies with reverberation, at the same level.
+        room_s: shortest and longest reverberation time (to -60 dB) of synthetic rooms, which are
+            decaying noise.
+        room_direct_db: lowest and highest level of the direct sound relative to the echoes of a
+            synthetic room.
+        room_folder: folder of recorded room responses (WAV), which replace synthetic ones.
+        speed_probability: share of copies played faster or slower, which also changes the pitch.
         speed: lowest and highest speed.
-        shift_s: largest shift in time, either way.
+        shift_s: largest shift in time, in either direction.
         gain_db: lowest and highest gain.
         noise_probability: share of copies with added noise.
-        noise_snr_db: lowest and highest signal-to-noise ratio. The noise is the data set's own
-            background recordings where it has some, else white.
-        time_masks: masks of SpecAugment along time; their bins take the clip's mean.
-        time_mask_frames: longest of them.
-        frequency_masks: masks along frequency.
-        frequency_mask_bins: widest of them.
-        mixup_probability: share of clips that are mixed with another one of their batch.
-        mixup_min: smallest weight of the first of the two.
-        between_class_probability: share of clips that are mixed with another one as sounds are:
-            their energies add up, and the label follows how loud each of them is.
-        cutmix_probability: share of clips that get a rectangle of another one's map; labels go by
-            area.
+        noise_snr_db: lowest and highest signal-to-noise ratio. The noise comes from the data set's
+            background recordings if it has some, otherwise it is white.
+        time_masks: number of SpecAugment masks along time, filled with the clip's mean.
+        time_mask_frames: greatest length of a mask in frames.
+        frequency_masks: number of masks along frequency.
+        frequency_mask_bins: greatest width of a mask in bins.
+        mixup_probability: share of clips mixed with another clip of their batch.
+        mixup_min: smallest weight of the first clip.
+        between_class_probability: share of clips mixed with another clip by adding energies; the
+            label depends on the loudness of each.
+        cutmix_probability: share of clips that get a rectangle of another clip's map; labels are
+            mixed by area.
         cutmix_min: smallest share of its map that a clip keeps.
     """
 
@@ -158,7 +159,7 @@ class AugmentationSection:
         shares = [field.name for field in dataclasses.fields(self) if "probability" in field.name]
         for name in (*shares, "mixup_min", "cutmix_min"):
             _require_range("augmentation", name, getattr(self, name), 0, 1)
-        # The limits: float32 samples overflow beyond 200 dB, and no sound is left at speed 10.
+        # float32 samples overflow beyond 200 dB, and almost no sound is left at speed 10.
         limits = {
             "speed": (0.1, 10),
             "stretch": (0.1, 10),
@@ -172,54 +173,54 @@ class AugmentationSection:
             low, high = getattr(self, name)
             if not lowest <= low <= high <= highest:
                 raise ConfigError(
-                    f"augmentation.{name} is {(low, high)}: give its lower and its upper end, "
+                    f"augmentation.{name} is {(low, high)}: give its lower and upper limit, "
                     f"both within {lowest} to {highest}"
                 )
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSection:
-    """How the network is trained: on cross-entropy, best epoch by validation.
+    """Training with cross-entropy; validation selects the best epoch.
 
-    The figure that chooses is accuracy, or mean average precision where clips have several labels
-    (then each class has a cross-entropy of its own); of equal ones the lower loss wins.
+    The validation score is accuracy, or mean average precision for several labels per clip (with
+    a cross-entropy per class). The lower loss decides between equal scores.
 
     Attributes:
         epochs: passes over the training clips.
-        batch_size: clips a step.
+        batch_size: clips per step.
         optimizer: ``adam``, ``adamw`` or ``sgd``.
-        momentum: of ``sgd``.
-        weight_decay: share of itself, times the learning rate, that each kernel loses in a step
-            (Loshchilov and Hutter, 2019); not under ``adam``. Biases, normalisation and other
-            vectors and scalars lose nothing.
-        gradient_norm: gradients are scaled down to this global norm where they are larger; 0 =
-            never.
+        momentum: momentum of ``sgd``.
+        weight_decay: share of each kernel, times the learning rate, that is subtracted in a step
+            (Loshchilov and Hutter, 2019); not for ``adam``. Biases, normalisation and other vectors
+            and scalars do not decay.
+        gradient_norm: largest global norm of the gradients, which are scaled down to it; 0 = no
+            limit.
         learning_rate: peak rate.
-        learning_rate_floor: lowest rate that a schedule goes down to.
-        schedule: ``cosine`` (half a cosine down), ``one_cycle`` (up to the peak and down again,
-            cosines both), ``plateau`` (halved after ``plateau_patience`` epochs without a better
-            validation loss), ``step`` or ``constant``.
-        warm_up_epochs: epochs over which the rate first climbs from 0, within ``epochs``; by
-            default one under ``cosine`` and none else. ``one_cycle`` has its own.
+        learning_rate_floor: lowest rate of a schedule.
+        schedule: ``cosine`` (half a cosine down), ``one_cycle`` (a cosine up to the peak and one
+            down), ``plateau`` (halved after ``plateau_patience`` epochs without a better validation
+            loss), ``step`` or ``constant``.
+        warm_up_epochs: number of first epochs in which the rate rises from 0; default: 1 for
+            ``cosine``, otherwise 0. ``one_cycle`` has its own warm-up.
         plateau_patience: see ``schedule``.
-        step_start: first epoch, counted from 1, of the lower rate under ``step``.
-        step_factor: the rate is multiplied by it then ...
-        step_every: ... and again after each so many epochs.
+        step_start: first epoch, counted from 1, with a lower rate under ``step``.
+        step_factor: factor on the rate at that epoch ...
+        step_every: ... and again each time after this number of epochs.
         label_smoothing: share of each target spread over all classes.
-        class_weights: ``none``, or ``balanced``: a clip counts in inverse proportion to the number
-            of training clips of its class. For single-label data sets.
-        weight_average: decay of the exponential moving average of the weights that is validated
-            and exported; 0 uses the weights themselves.
-        keep: ``best``, the weights of the epoch with the best validation figure, or ``last``, those
-            at the end of the schedule: for data sets with too few validation clips to choose by.
-        early_stopping: training ends after so many epochs without a better validation figure; 0 =
-            never.
-        exit_weight: share of the last exit's answer in what early exits learn, in networks that
-            have them; the labels have the rest.
-        exit_temperature: softens both answers for that.
+        class_weights: ``none``, or ``balanced``: a clip's weight is inversely proportional to the
+            number of training clips of its class. For single-label data sets.
+        weight_average: decay of an exponential moving average of the weights, which is validated
+            and exported; 0 = no averaging.
+        keep: ``best``, the weights of the epoch with the best validation score, or ``last``, those
+            at the end of the schedule, for data sets with too few validation clips.
+        early_stopping: number of epochs without a better validation score after which training
+            ends; 0 = never.
+        exit_weight: weight of the last exit's output in the targets of early exits, in networks
+            that have them; the labels have the remaining weight.
+        exit_temperature: temperature that softens both outputs for this.
         mixed_precision: compute in half precision (float16 on a GPU, bfloat16 on a CPU, where it
-            is slow), with weights and probabilities in single precision. The network that is
-            kept computes in single precision.
+            is slow), with weights and probabilities in single precision. The resulting network
+            computes in single precision.
         tensorboard: also write each epoch's figures for TensorBoard.
         seed: seed of initial weights, order and augmentation.
     """
@@ -256,8 +257,8 @@ class TrainingSection:
         _require_choice("training", "keep", self.keep, KEPT_EPOCHS)
         if self.keep == "last" and self.early_stopping:
             raise ConfigError(
-                f"training.early_stopping is {self.early_stopping} with keep last, which takes the "
-                "end of the schedule: leave one of them out"
+                f"training.early_stopping is {self.early_stopping} with keep last, which needs the "
+                "whole schedule: remove one of them"
             )
         _require_range("training", "exit_weight", self.exit_weight, 0, 1)
         for name in ("exit_temperature", "learning_rate"):
@@ -269,36 +270,38 @@ class TrainingSection:
         if self.weight_decay and self.optimizer == "adam":
             raise ConfigError(
                 f"training.weight_decay is {self.weight_decay} with optimizer adam: choose adamw "
-                "or sgd, or leave it out"
+                "or sgd, or remove it"
             )
         if self.warm_up_epochs is not None:
             _require_range("training", "warm_up_epochs", self.warm_up_epochs, 0)
             if self.schedule == "one_cycle":
                 raise ConfigError(
                     f"training.warm_up_epochs is {self.warm_up_epochs} with schedule one_cycle, "
-                    "which warms up by itself: leave it out"
+                    "which has its own warm-up: remove it"
                 )
         if not 0 < self.step_factor <= 1:
             raise ConfigError(
-                f"training.step_factor is {self.step_factor}: give more than 0, at most 1"
+                f"training.step_factor is {self.step_factor}: give more than 0 and at most 1"
             )
         _require_range(
             "training", "learning_rate_floor", self.learning_rate_floor, 0, self.learning_rate
         )
         for name in ("momentum", "label_smoothing", "weight_average"):
             if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"training.{name} is {getattr(self, name)}: give 0 up to 1")
+                raise ConfigError(
+                    f"training.{name} is {getattr(self, name)}: give at least 0, below 1"
+                )
         _require_range("training", "seed", self.seed, 0, _LARGEST_SEED)
 
 
 @dataclasses.dataclass(frozen=True)
 class DistillationSection:
-    """A trained network as a teacher, in addition to the labels (Hinton et al., 2015).
+    """A trained network as teacher in addition to the labels (Hinton et al., 2015).
 
     Attributes:
-        run: folder of the teacher's finished run; none by default.
-        weight: share of the teacher in what is learnt; the labels have the rest.
-        temperature: softens both networks' answers for that.
+        run: folder of the teacher's finished run; default: no teacher.
+        weight: weight of the teacher; the labels have the remaining weight.
+        temperature: temperature that softens both networks' outputs.
     """
 
     run: str | None = None
@@ -312,11 +315,11 @@ class DistillationSection:
 
 @dataclasses.dataclass(frozen=True)
 class FineTuningSection:
-    """A trained network to start from; its head, which depends on its classes, starts at random.
+    """A trained network to start from, except for its head, which depends on the classes.
 
     Attributes:
-        run: folder of that network's finished run; none by default.
-        freeze: beginnings of the names of layers that are not trained.
+        run: folder of that network's finished run; default: random weights.
+        freeze: name prefixes of layers that are not trained.
     """
 
     run: str | None = None
@@ -329,14 +332,14 @@ class FineTuningSection:
 
 @dataclasses.dataclass(frozen=True)
 class QuantizationSection:
-    """How the trained network becomes int8.
+    """Quantisation of the trained network to int8.
 
     Attributes:
-        calibration_clips: training clips that set the ranges, drawn evenly over the classes.
+        calibration_clips: number of training clips that set the ranges, drawn evenly over the
+            classes.
         seed: seed of that draw.
-        epochs: of each training for int8, where the method has some (``qat``, ``prune50``,
-            ``cluster16``).
-        learning_rate: peak rate of these; Adam, half a cosine down.
+        epochs: epochs of methods that train (``qat``, ``prune50``, ``cluster16``).
+        learning_rate: peak rate of these epochs, with Adam and half a cosine down.
     """
 
     calibration_clips: int = 200

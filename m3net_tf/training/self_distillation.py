@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Self-distillation: a network's early exits learn from its own last answer.
+"""Self-distillation: a network's early exits learn from its own last output.
 
 Zhang et al., "Be Your Own Teacher", ICCV 2019, section 3.2, losses 1 (labels) and 2 (the last
-exit's answer); the bilateral network is trained with it (section 4.1.2 of its paper). Loss 3, on
-the features, is left out: there the exits have bottlenecks that bring them to the last one's
-width, which the bilateral paper does not mention.
+exit's output), as used for the bilateral network (section 4.1.2 of its paper). Loss 3, on the
+features, is omitted: it requires bottlenecks that bring the exits to the last one's width, which
+the bilateral paper does not mention.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ def self_distillation_loss(
     label_smoothing: float = 0.0,
     clip_weights: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Cross-entropy of every exit, and the divergence of the early ones from the last.
+    """Cross-entropy of every exit, and divergence of the early exits from the last.
 
-    The last exit costs its cross-entropy. An early one costs (1 - weight) of its own and weight
-    times temperature squared times KL(last || early), both softened by the temperature; its square
-    keeps the gradients' size (Hinton et al., "Distilling the Knowledge in a Neural Network").
-    No gradient flows into the last exit as a teacher.
+    The loss of the last exit is its cross-entropy. The loss of an early exit is (1 - weight) times
+    its cross-entropy plus weight * temperature**2 * KL(last || early), both softened by the
+    temperature, whose square preserves the size of the gradients (Hinton et al., "Distilling the
+    Knowledge in a Neural Network"). No gradient flows into the last exit as teacher.
 
     Args:
         targets: true classes as probabilities, shape (batch, classes).
-        outputs: probabilities, each (batch, classes): the network's own (last) answer first, then
-            the early exits, as a network with ``early_exits`` gives them.
-        temperature: above 1 lets small probabilities count for more.
-        weight: share of the teacher in what an early exit learns, 0 to 1.
+        outputs: probabilities, each (batch, classes): the network's last output first, then the
+            early exits, as from a network with ``early_exits``.
+        temperature: above 1 increases the influence of small probabilities.
+        weight: weight of the teacher in an early exit's loss, 0 to 1.
         label_smoothing: share of each target spread over all classes.
-        clip_weights: what each clip counts in the cross-entropies, shape (batch,).
+        clip_weights: weight of each clip in the cross-entropies, shape (batch,).
 
     Returns:
         Mean over the batch of the sum over the exits, a scalar.
@@ -75,13 +75,13 @@ def cross_entropy(
     label_smoothing: float,
     clip_weights: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Mean cross-entropy over a batch, a scalar; a device's part of a batch is a batch, too.
+    """Mean cross-entropy over a batch or a device's part of a batch, a scalar.
 
     Args:
         targets: shape (batch, classes).
-        probabilities: the answers, of the same shape.
+        probabilities: the network's output, of the same shape.
         label_smoothing: share of each target spread over all classes.
-        clip_weights: what each clip counts, shape (batch,).
+        clip_weights: weight of each clip, shape (batch,).
     """
     losses = keras.losses.categorical_crossentropy(
         targets, probabilities, label_smoothing=label_smoothing
@@ -90,6 +90,6 @@ def cross_entropy(
 
 
 def soften(probabilities: tf.Tensor, temperature: float) -> tf.Tensor:
-    """Logarithms of the probabilities that the logits would give at another temperature."""
+    """Logarithms of the probabilities at another temperature of the logits."""
     logs = tf.math.log(tf.maximum(probabilities, SMALLEST_PROBABILITY))
     return tf.nn.log_softmax(logs / temperature)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way into a training: what can be checked without TensorFlow is, then TensorFlow is loaded."""
+"""Starts a training: checks everything possible before it loads TensorFlow."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ def train(
     log: Log = silent,
     devices: int = 1,
 ) -> RunMetrics:
-    """Train by a recipe, or resume where an earlier call stopped.
+    """Train by a recipe, or resume an interrupted training.
 
     Args:
-        recipe: what to do.
-        folder: run folder; made if needed. A finished run of the same recipe is left as it is.
-        data_dir: where the data set lies, if it is one of files; the run remembers it.
-        log: takes lines of progress.
-        devices: how many devices share each batch; see :mod:`m3net_tf.training.devices`. Batch
-            normalisation takes the statistics of each device's part.
+        recipe: recipe of the training.
+        folder: run folder, created if needed. A finished run of the same recipe is not changed.
+        data_dir: folder of the data set, if it consists of files; recorded in the run.
+        log: receives progress lines.
+        devices: number of devices that share each batch; see :mod:`m3net_tf.training.devices`.
+            Batch normalisation uses the statistics of each device's part.
 
     Returns:
-        The metrics, as they stand in ``metrics.json``.
+        The metrics, as in ``metrics.json``.
 
     Raises:
         InUseError: another process writes into the folder.
-        ConfigError: the folder holds a run of another recipe, or of a preset that has changed
-            since; or the recipe does not fit the data or the runs that it names.
+        ConfigError: the folder contains a run of another recipe or of a preset that has changed, or
+            the recipe does not match the data or the runs that it names.
         DataError: the data set is missing, broken or too small to be split.
-        ModelError: the saved state of a stopped run, or a run that the recipe names, is damaged
-            or unfinished.
+        ModelError: the saved state of an interrupted run, or a run that the recipe names, is
+            damaged or unfinished.
     """
     run = Run(folder)
     if run.recipe_path.exists() and load_recipe(run.recipe_path) != recipe:
         raise ConfigError(
-            f"{folder} holds a run of another recipe: choose another name, or delete it"
+            f"{folder} contains a run of another recipe: choose another name, or delete it"
         )
     if run.finished:
         if run.outdated:
             raise ConfigError(
-                f"{folder} holds a network that this version of {recipe.model.name} "
-                f"{recipe.model.preset} is not: choose another name, or delete it"
+                f"{folder} was trained with another version of {recipe.model.name} "
+                f"{recipe.model.preset}: choose another name, or delete it"
             )
         log(f"{folder} is already trained")
         return run.metrics()

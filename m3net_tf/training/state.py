@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""State of a training: all that is needed to resume it."""
+"""State of a training, sufficient to resume it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _SCORES = ("validation_accuracy", "validation_map")
 
 
 def score_of(row: dict[str, float]) -> float:
-    """The figure of an epoch by which epochs are compared: accuracy or mAP."""
+    """The validation score of an epoch: accuracy or mAP."""
     return next(row[key] for key in _SCORES if key in row)
 
 
-def answer_of(model: keras.Model) -> keras.Model:
-    """A network without early exits, which only teach; it shares the weights."""
+def without_early_exits(model: keras.Model) -> keras.Model:
+    """The network without early exits, which are used only in training; shares its weights."""
     if len(model.outputs) == 1:
         return model
     return keras.Model(model.input, model.outputs[0], name=model.name)
@@ -41,18 +41,18 @@ class TrainingState:
 
     Attributes:
         model: the network in training.
-        answer: the same without early exits.
-        optimizer: its optimiser.
-        average: moving average of its weights; empty without averaging.
-        steps_per_epoch: optimiser steps in an epoch.
-        history: figures of each epoch done.
-        kept: weights of the epoch that is kept, the averaged ones where there are any.
-        plateau_factor: what the learning rate is multiplied by under ``plateau``.
+        inference_model: the network without early exits.
+        optimizer: the optimiser.
+        average: moving average of the weights; empty without averaging.
+        steps_per_epoch: optimiser steps per epoch.
+        history: figures of each completed epoch.
+        kept: weights of the kept epoch, averaged if averaging is on.
+        plateau_factor: factor on the learning rate under ``plateau``.
     """
 
     def __init__(self, model: keras.Model, settings: TrainingSection, clips: int) -> None:
         self.model = model
-        self.answer = answer_of(model)
+        self.inference_model = without_early_exits(model)
         self.settings = settings
         self.steps_per_epoch = max(1, clips // settings.batch_size)
         self.optimizer = make_optimizer(model, settings)
@@ -71,12 +71,12 @@ class TrainingState:
 
     @property
     def epoch(self) -> int:
-        """Epochs done."""
+        """Number of completed epochs."""
         return len(self.history)
 
     @property
     def best_epoch(self) -> int:
-        """Number of the best epoch, from 1: highest figure, of equal ones the lowest loss."""
+        """Number of the best epoch, from 1: highest score, then lowest loss."""
         best, highest, lowest = 0, -1.0, math.inf
         for number, row in enumerate(self.history, start=1):
             if (score_of(row), -row["validation_loss"]) > (highest, -lowest):
@@ -85,27 +85,27 @@ class TrainingState:
 
     @property
     def kept_epoch(self) -> int:
-        """Number of the epoch that is kept so far, from 1."""
+        """Number of the epoch kept so far, from 1."""
         return self.epoch if self.settings.keep == "last" else self.best_epoch
 
     @property
     def best_score(self) -> float:
-        """Figure of the best epoch."""
+        """Score of the best epoch."""
         return score_of(self.history[self.best_epoch - 1])
 
     @property
     def ended(self) -> bool:
-        """Whether all epochs are done, or too many since the best one."""
+        """Whether all epochs are completed, or early stopping applies."""
         patience = self.settings.early_stopping
         waited = self.epoch - self.best_epoch
         return self.epoch >= self.settings.epochs or bool(patience and waited >= patience)
 
     def averaged(self) -> Averaged:
-        """Context in which the model holds the averaged weights, where there are any."""
+        """Context in which the model has the averaged weights, if averaging is on."""
         return Averaged(self)
 
     def close_epoch(self, row: dict[str, float]) -> None:
-        """Note an epoch's figures; keep its weights if they are the best so far, or the last."""
+        """Record an epoch's figures; keep its weights if they are the best so far, or the last."""
         self.history.append(row)
         if self.kept_epoch == self.epoch:
             self.kept = self.model.get_weights()
@@ -117,7 +117,7 @@ class TrainingState:
                 self.plateau_factor, self.plateau_epochs = self.plateau_factor / 2, 0
 
     def use_kept(self) -> None:
-        """Give the model the weights of the epoch that is kept."""
+        """Set the model to the kept weights."""
         self.model.set_weights(self.kept)
 
     def _arrays(self) -> dict[str, list[tf.Variable]]:
@@ -129,7 +129,7 @@ class TrainingState:
         }
 
     def save(self, path: Path) -> None:
-        """Write the state, whole or not at all."""
+        """Write the state atomically."""
         arrays = {
             f"{kind}_{index}": variable.numpy()
             for kind, variables in self._arrays().items()
@@ -142,7 +142,7 @@ class TrainingState:
         write_bytes(path, buffer.getvalue())
 
     def load(self, path: Path) -> None:
-        """Go on from a saved state.
+        """Load a saved state.
 
         Raises:
             ModelError: the file is damaged.
@@ -164,7 +164,7 @@ class TrainingState:
 
 @dataclasses.dataclass
 class Averaged:
-    """Context in which the model holds the averaged weights, where there are any."""
+    """Context in which the model has the averaged weights, if averaging is on."""
 
     state: TrainingState
 

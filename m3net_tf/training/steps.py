@@ -21,33 +21,33 @@ Step = Callable[[Batch, tf.Tensor, tf.Tensor], tf.Tensor]
 def make_step(
     state: TrainingState, recipe: Recipe, label_loss: LabelLoss, teacher: keras.Model | None = None
 ) -> Step:
-    """The compiled step of a training.
+    """The compiled training step.
 
     Args:
-        state: what is trained.
-        recipe: how.
-        label_loss: function of targets and answers.
-        teacher: network that answers the same augmented batch, as a target.
+        state: state of the training.
+        recipe: its recipe.
+        label_loss: loss of targets and outputs.
+        teacher: network whose output for the same augmented batch is a target.
 
     Returns:
-        Function of a batch, a seed (2,) and a factor of the learning rate that gives the loss. A
+        Function of a batch, a seed (2,) and a factor on the learning rate that returns the loss. A
         batch has ``features``, int8 (batch, bins, frames); ``labels``, class indices (batch,) or
-        0 and 1 (batch, classes); optionally ``lengths`` in frames (batch,) and a teacher's
-        ``answers`` (batch, classes) to the clips as recorded.
+        0 and 1 (batch, classes); optionally ``lengths`` in frames (batch,) and ``predictions``, a
+        teacher's probabilities (batch, classes) for the original clips.
     """
     settings, optimizer = recipe.training, state.optimizer
-    classes = state.answer.output_shape[-1]
+    classes = state.inference_model.output_shape[-1]
     strategy = tf.distribute.get_strategy()
 
     def learn(
         maps: tf.Tensor,
         targets: tf.Tensor,
-        answers: tf.Tensor | None,
+        predictions: tf.Tensor | None,
         lengths: tf.Tensor | None,
         multi_label: bool,
     ) -> tf.Tensor:
         loss, gradients = _loss_and_gradients(
-            state, recipe, label_loss, maps, targets, answers, lengths, multi_label
+            state, recipe, label_loss, maps, targets, predictions, lengths, multi_label
         )
         optimizer.apply_gradients(
             zip(gradients, state.model.trainable_variables, strict=True),
@@ -61,16 +61,16 @@ def make_step(
         labels = batch["labels"]
         multi_label = labels.shape.rank == 2
         targets = tf.cast(labels, tf.float32) if multi_label else tf.one_hot(labels, classes)
-        maps, targets, answers, lengths = _vary(batch, maps, targets, recipe, seed)
+        maps, targets, predictions, lengths = _augment(batch, maps, targets, recipe, seed)
         if teacher is not None:
-            answers = teacher(maps, training=False)
+            predictions = teacher(maps, training=False)
         done = tf.cast(optimizer.iterations, tf.float32)
         rate = learning_rate(settings, done, state.steps_per_epoch) * factor
         optimizer.learning_rate.assign(tf.maximum(rate, settings.learning_rate_floor))
-        losses = strategy.run(learn, (maps, targets, answers, lengths, multi_label))
+        losses = strategy.run(learn, (maps, targets, predictions, lengths, multi_label))
         loss = strategy.reduce(tf.distribute.ReduceOp.MEAN, losses, axis=None)
         if state.average:
-            # Young averages follow closely, or the random start would linger in them.
+            # A smaller decay at first, so that the mean does not retain the random initial weights.
             decay = tf.minimum(settings.weight_average, (1.0 + done) / (10.0 + done))
             for mean, weight in zip(state.average, state.model.weights, strict=True):
                 mean.assign(decay * mean + (1.0 - decay) * weight)
@@ -85,26 +85,28 @@ def _loss_and_gradients(
     label_loss: LabelLoss,
     maps: tf.Tensor,
     targets: tf.Tensor,
-    answers: tf.Tensor | None,
+    predictions: tf.Tensor | None,
     lengths: tf.Tensor | None,
     multi_label: bool,
 ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    """Loss of this replica's part of a batch, and the clipped mean of all replicas' gradients."""
+    """Loss of this replica's part of a batch, and the clipped mean gradients of all replicas."""
     settings, model, optimizer = recipe.training, state.model, state.optimizer
-    maps, targets, answers = _part(maps), _part(targets), _part(answers)
+    maps, targets, predictions = _part(maps), _part(targets), _part(predictions)
     with tf.GradientTape() as tape:
         outputs = model(feed(model, maps, _part(lengths)), training=True)
         loss = label_loss(targets, outputs)
-        if answers is not None:
-            own = outputs[0] if isinstance(outputs, list) else outputs
-            loss = teacher_loss(loss, answers, own, recipe.distillation, multi_label=multi_label)
-        if model.losses:  # penalties that layers put on their own weights
+        if predictions is not None:
+            last = outputs[0] if isinstance(outputs, list) else outputs
+            loss = teacher_loss(
+                loss, predictions, last, recipe.distillation, multi_label=multi_label
+            )
+        if model.losses:  # penalties that layers add
             loss += tf.add_n([tf.cast(penalty, loss.dtype) for penalty in model.losses])
         scaled = optimizer.get_scaled_loss(loss) if settings.mixed_precision else loss
     gradients = tape.gradient(scaled, model.trainable_variables)
     if settings.mixed_precision:
         gradients = optimizer.get_unscaled_gradients(gradients)
-    if _replicas() > 1:  # before clipping: the norm is that of the mean
+    if _replicas() > 1:  # before clipping, which applies to the mean
         context = tf.distribute.get_replica_context()
         gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
     if settings.gradient_norm:
@@ -117,7 +119,7 @@ def _replicas() -> int:
 
 
 def _part(tensor: tf.Tensor | None) -> tf.Tensor | None:
-    """The share of a batch that belongs to this replica."""
+    """This replica's part of a batch."""
     replicas = _replicas()
     if replicas == 1 or tensor is None:
         return tensor
@@ -126,19 +128,19 @@ def _part(tensor: tf.Tensor | None) -> tf.Tensor | None:
     return tensor[number * size : (number + 1) * size]
 
 
-def _vary(
+def _augment(
     batch: Batch, maps: tf.Tensor, targets: tf.Tensor, recipe: Recipe, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None, tf.Tensor | None]:
-    """Masks, then mixtures: maps, targets, a teacher's answers and lengths, mixed alike.
+    """Apply masks, then mixtures; mix targets, a teacher's predictions and lengths likewise.
 
-    A mixture is as long as its longest clip; mixing the identity matrix tells which clips it has.
+    A mixture is as long as its longest clip; mixing the identity matrix gives its clips.
     """
     augmentation = recipe.augmentation
     classes, size = targets.shape[-1], tf.shape(targets)[0]
-    answers, lengths = batch.get("answers"), batch.get("lengths")
+    predictions, lengths = batch.get("predictions"), batch.get("lengths")
     mixed = targets
-    if answers is not None:
-        mixed = tf.concat([mixed, answers], axis=1)
+    if predictions is not None:
+        mixed = tf.concat([mixed, predictions], axis=1)
     if lengths is not None:
         mixed = tf.concat([mixed, tf.eye(size)], axis=1)
     seeds = tf.random.experimental.stateless_split(seed, 2)
@@ -150,9 +152,9 @@ def _vary(
         maps, mixed = between_class(maps, mixed, augmentation, recipe.frontend, seed + 1)
     if augmentation.cutmix_probability:
         maps, mixed = cutmix(maps, mixed, augmentation, seed + 2)
-    if answers is not None:
-        answers = mixed[:, classes : 2 * classes]
+    if predictions is not None:
+        predictions = mixed[:, classes : 2 * classes]
     if lengths is not None:
         share = mixed[:, -size:]
         lengths = tf.reduce_max(tf.where(share > 0, lengths[None], 0), axis=1, keepdims=True)
-    return maps, mixed[:, :classes], answers, lengths
+    return maps, mixed[:, :classes], predictions, lengths

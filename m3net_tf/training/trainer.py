@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop: seeded, resumable after every epoch, validated after each."""
+"""The training loop: seeded, validated and resumable after every epoch."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import time
@@ -26,7 +27,13 @@ from m3net_tf.progress import Log
 from m3net_tf.training.batches import TrainingClips, fresh_batches, stored_batches
 from m3net_tf.training.checks import input_shape
 from m3net_tf.training.distillation import load_teacher
-from m3net_tf.training.evaluation import answers, evaluate, predict, score, takes_lengths
+from m3net_tf.training.evaluation import (
+    evaluate,
+    predict,
+    predict_originals,
+    score,
+    takes_lengths,
+)
 from m3net_tf.training.features import FeatureSet, compute_features, with_lengths
 from m3net_tf.training.fine_tuning import start_from
 from m3net_tf.training.logbook import plot_curves, tensorboard, write_history
@@ -36,7 +43,7 @@ from m3net_tf.training.recipe import Recipe, save_recipe
 from m3net_tf.training.run import Run, design_of
 from m3net_tf.training.run_metrics import RunMetrics
 from m3net_tf.training.sections import TrainingSection
-from m3net_tf.training.state import TrainingState, answer_of
+from m3net_tf.training.state import TrainingState, without_early_exits
 from m3net_tf.training.steps import Step, make_step
 
 __all__ = ["predict", "run_training"]
@@ -51,16 +58,16 @@ def run_training(
 
     Args:
         recipe: settings of the training.
-        run: folder that gets the results.
-        dataset: the recipe's, checked.
-        data_dir: its folder.
-        log: takes lines of progress.
+        run: folder that receives the results.
+        dataset: the recipe's data set, already checked.
+        data_dir: folder of the data set.
+        log: receives progress lines.
 
     Returns:
         The metrics, as in ``metrics.json``.
 
     Raises:
-        M3NetError: as :func:`.start.train` says.
+        M3NetError: as :func:`.start.train`.
     """
     settings = recipe.training
     shape = input_shape(dataset.info, recipe.frontend)
@@ -70,10 +77,10 @@ def run_training(
     with half_precision(mixed=settings.mixed_precision):
         model = build(len(dataset.info.labels))
     teacher = load_teacher(recipe, dataset, shape, data_dir, log)
-    started = start_from(model, recipe.fine_tuning, dataset, build, log)
+    fine_tuning = start_from(model, recipe.fine_tuning, dataset, build, log)
     split = functools.partial(_features, dataset, recipe, takes_lengths(model), log)
-    clips, validation = TrainingClips(split("train"), teacher.answers), split("validation")
-    # Refuses what does not suit the data, so it comes before anything is written.
+    clips, validation = TrainingClips(split("train"), teacher.predictions), split("validation")
+    # Checks settings against the data, so it runs before anything is written.
     loss = label_loss(settings, clips.features, len(dataset.info.labels))
     state = TrainingState(model, settings, len(clips.features.clips))
     if run.state_path.exists():
@@ -86,12 +93,12 @@ def run_training(
     save_recipe(recipe, run.recipe_path)
     run.remember_data_folder(data_dir)
     step = make_step(state, recipe, loss, teacher.model)
-    _run_epochs(state, step, clips, validation, dataset, recipe, run, log)
+    _run_epochs(_Loop(state, step, clips, validation, dataset, recipe, log), run)
 
     final = _kept_network(state, functools.partial(build, len(dataset.info.labels)), settings)
     metrics = _training_facts(final, state, recipe, dataset)
-    if started:
-        metrics["fine_tuning"] = started
+    if fine_tuning:
+        metrics["fine_tuning"] = fine_tuning
     if learnt := _learnt(final, validation, recipe):
         metrics["learnt"] = learnt
     for name, features in (("validation", validation), ("test", split("test"))):
@@ -100,50 +107,56 @@ def run_training(
             write_text(run.folder / "confusion_matrix.csv", evaluation.to_csv())
     _save_model(final, run.model_path)
     plot_curves(state.history, run.folder / "curves.png")
-    write_json(run.metrics_path, metrics)  # last: its presence says that the run is finished
+    write_json(run.metrics_path, metrics)  # last, because it marks the run as finished
     run.state_path.unlink(missing_ok=True)
     return run.metrics()
 
 
-def _run_epochs(
-    state: TrainingState,
-    step: Step,
-    clips: TrainingClips,
-    validation: FeatureSet,
-    dataset: AudioDataset,
-    recipe: Recipe,
-    run: Run,
-    log: Log,
-) -> None:
+@dataclasses.dataclass(frozen=True)
+class _Loop:
+    """The parts of a training that every epoch uses."""
+
+    state: TrainingState
+    step: Step
+    clips: TrainingClips
+    validation: FeatureSet
+    dataset: AudioDataset
+    recipe: Recipe
+    log: Log
+
+
+def _run_epochs(loop: _Loop, run: Run) -> None:
     """Train to the last epoch, saving state and history after each."""
-    settings = recipe.training
-    with tensorboard(run.folder / "tensorboard", enabled=settings.tensorboard) as note:
+    state, settings = loop.state, loop.recipe.training
+    with tensorboard(run.folder / "tensorboard", enabled=settings.tensorboard) as write:
         while not state.ended:
-            row = _run_epoch(state, step, clips, validation, dataset, recipe, log)
+            row = _run_epoch(loop)
             state.save(run.state_path)
             write_history(state.history, run.folder / "history.csv")
-            note(row)
+            write(row)
     if state.epoch < settings.epochs:
-        log(f"no better epoch than {state.best_epoch} for {settings.early_stopping}: ended early")
+        loop.log(
+            f"no better epoch than {state.best_epoch} for {settings.early_stopping}: ended early"
+        )
 
 
 def _kept_network(
     state: TrainingState, build: Callable[[], keras.Model], settings: TrainingSection
 ) -> keras.Model:
-    """The network with the weights that are kept, in single precision."""
+    """The network with the kept weights, in single precision."""
     state.use_kept()
     if not settings.mixed_precision:
-        return state.answer
+        return state.inference_model
     single = build()
-    state.model.trainable = True  # frozen layers give their weights in another order
+    state.model.trainable = True  # frozen layers would return their weights in another order
     single.set_weights(state.model.get_weights())
-    return answer_of(single)
+    return without_early_exits(single)
 
 
 def _training_facts(
     final: keras.Model, state: TrainingState, recipe: Recipe, dataset: AudioDataset
 ) -> dict[str, Any]:
-    """Metrics that need no evaluation: recipe, data set, costs and duration."""
+    """Metrics without evaluation: recipe, data set, costs and duration."""
     return {
         "recipe": recipe.to_dict(),
         "dataset": {
@@ -189,7 +202,7 @@ def build_network(
 
 @contextmanager
 def half_precision(*, mixed: bool) -> Iterator[None]:
-    """Layers that are made inside compute in half precision if ``mixed``."""
+    """Context whose new layers compute in half precision if ``mixed``."""
     if not mixed:
         yield
         return
@@ -205,7 +218,7 @@ def half_precision(*, mixed: bool) -> Iterator[None]:
 def _features(
     dataset: AudioDataset, recipe: Recipe, with_own_lengths: bool, log: Log, name: str
 ) -> FeatureSet:
-    """A split; the training clips come with their augmented copies."""
+    """Features of a split; training clips include their augmented copies."""
     augmentation = recipe.augmentation if name == "train" else None
     features = compute_features(
         dataset, name, recipe.frontend, augmentation, recipe.training.seed, log
@@ -215,26 +228,19 @@ def _features(
     return with_lengths(features, dataset, recipe.frontend, augmentation)
 
 
-def _run_epoch(
-    state: TrainingState,
-    step: Step,
-    clips: TrainingClips,
-    validation: FeatureSet,
-    dataset: AudioDataset,
-    recipe: Recipe,
-    log: Log,
-) -> dict[str, float]:
-    """One pass over the training clips and a validation; the epoch's figures."""
+def _run_epoch(loop: _Loop) -> dict[str, float]:
+    """Run one pass over the training clips and a validation; return the epoch's figures."""
+    state, validation, recipe = loop.state, loop.validation, loop.recipe
     settings = recipe.training
     start = time.perf_counter()
     rng = np.random.default_rng([settings.seed, state.epoch])
     _reseed_dropout(state.model, rng)
     if recipe.augmentation.fresh:
-        batches = fresh_batches(clips, dataset, recipe, state.epoch)
+        batches = fresh_batches(loop.clips, loop.dataset, recipe, state.epoch)
     else:
-        batches = stored_batches(clips, settings.batch_size, rng)
+        batches = stored_batches(loop.clips, settings.batch_size, rng)
     losses = [
-        step(
+        loop.step(
             batch,
             tf.constant(rng.integers(2**31, size=2), tf.int32),
             tf.constant(state.plateau_factor, tf.float32),
@@ -244,34 +250,34 @@ def _run_epoch(
     loss = float(np.mean([value.numpy() for value in losses]))
     if not math.isfinite(loss):
         raise ModelError(
-            f"the loss became {loss} in epoch {state.epoch + 1}: lower training.learning_rate"
+            f"the loss is {loss} in epoch {state.epoch + 1}: lower training.learning_rate"
         )
     name, figure = ("accuracy", "") if validation.matrix is None else ("map", " mAP")
     with state.averaged():
-        outputs = answers(state.answer, validation)
-        reached, validation_loss = score(outputs, validation, dataset.info.labels)
+        outputs = predict_originals(state.inference_model, validation)
+        validation_score, validation_loss = score(outputs, validation, loop.dataset.info.labels)
         row = {
             "epoch": state.epoch + 1,
             "loss": loss,
             "validation_loss": validation_loss,
-            f"validation_{name}": reached,
+            f"validation_{name}": validation_score,
             "learning_rate": float(state.optimizer.learning_rate.numpy()),
             "seconds": round(time.perf_counter() - start, 2),
         }
-        learnt = _learnt(state.answer, validation, recipe)
+        learnt = _learnt(state.inference_model, validation, recipe)
         row.update(learnt)
         state.close_epoch(row)
     figures = "".join(f"{key} {value:.3f}  " for key, value in learnt.items())
-    log(
+    loop.log(
         f"epoch {state.epoch}/{settings.epochs}  loss {loss:.4f}  "
-        f"validation{figure} {100 * reached:.1f} %  best {100 * state.best_score:.1f} %  "
+        f"validation{figure} {100 * validation_score:.1f} %  best {100 * state.best_score:.1f} %  "
         f"{figures}{row['seconds']:.1f} s"
     )
     return row
 
 
 def _learnt(model: keras.Model, validation: FeatureSet, recipe: Recipe) -> dict[str, float]:
-    """Figures that the network reports of itself, on the first validation clips."""
+    """Learnt figures of the network, computed on the first validation clips."""
     maps = tf.constant(dequantize_features(validation.clean[:_LEARNT_CLIPS]))
     return learnt_figures(recipe.model.name, model, maps)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plain values of YAML and JSON to the frozen dataclasses of a recipe, and back."""
+"""Converts plain values of YAML and JSON to the frozen dataclasses of a recipe, and back."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from m3net_tf.frontend import FrontendConfig, frontend_preset
 
 
 def to_plain(value: Any) -> Any:
-    """Dicts, lists and scalars only: YAML and JSON have lists for tuples."""
+    """Convert tuples to lists, so that only dicts, lists and scalars remain."""
     if isinstance(value, dict):
         return {key: to_plain(item) for key, item in value.items()}
     return [to_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def build_section(kind: type, values: Any, section: str) -> Any:
-    """A dataclass from plain values, section by section.
+    """Build a dataclass from plain values, section by section.
 
     Raises:
-        ConfigError: an unknown or missing key, or a value of the wrong kind; the message names
+        ConfigError: an unknown or missing key, or a value of the wrong type; the message names
             the section and the keys that exist.
     """
     if not isinstance(values, Mapping):
@@ -45,16 +45,16 @@ def build_section(kind: type, values: Any, section: str) -> Any:
 
 
 def _named_frontend(values: Mapping[str, Any]) -> dict[str, Any]:
-    """All keys of the front end that ``preset`` names, replaced by those that are also given."""
-    given = dict(values)
-    name = _convert(str, given.pop("preset"), "frontend.preset")
-    rate_hz = _convert(int | None, given.get("sample_rate_hz"), "frontend.sample_rate_hz")
-    hop_ms = _convert(float | None, given.pop("hop_ms", None), "frontend.hop_ms")
-    return {**frontend_preset(name, sample_rate_hz=rate_hz, hop_ms=hop_ms).to_dict(), **given}
+    """All keys of the front end named by ``preset``, overridden by other overrides keys."""
+    overrides = dict(values)
+    name = _convert(str, overrides.pop("preset"), "frontend.preset")
+    rate_hz = _convert(int | None, overrides.get("sample_rate_hz"), "frontend.sample_rate_hz")
+    hop_ms = _convert(float | None, overrides.pop("hop_ms", None), "frontend.hop_ms")
+    return {**frontend_preset(name, sample_rate_hz=rate_hz, hop_ms=hop_ms).to_dict(), **overrides}
 
 
 def _convert(kind: Any, value: Any, key: str) -> Any:
-    """Check one value against its annotation; YAML's whole numbers may stand for floats."""
+    """Check a value against its annotation; a whole number is valid as a float."""
     if dataclasses.is_dataclass(kind):
         return build_section(typing.cast(type, kind), value, key)
     origin = typing.get_origin(kind)

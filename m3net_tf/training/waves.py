@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Variation of waveforms in the graph: new in every epoch, without stored copies or cache.
+"""Augmentation of waveforms in the graph, in every epoch and without stored copies or cache.
 
-The operations are those of :func:`m3net_tf.training.augmentation.vary_waveform` in TensorFlow,
-with stateless seeds: the same eagerly, traced and inside ``tf.data``. What needs resampling or a
-phase vocoder (speed, stretch, pitch) exists in stored copies alone.
+The operations are those of :func:`m3net_tf.training.augmentation.augment_waveform` in TensorFlow
+with stateless seeds: eager, traced and ``tf.data`` execution give equal results. Effects that need
+resampling or a phase vocoder (speed, stretch, pitch) exist only for stored copies.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from m3net_tf.training.sections import AugmentationSection
 
 
 def crop_waves(waves: tf.Tensor, samples: int, seed: tf.Tensor) -> tf.Tensor:
-    """Cut a random piece of ``samples`` samples out of each waveform.
+    """Cut a random excerpt of ``samples`` samples from each waveform.
 
     Args:
         waves: float32, shape (..., longer).
-        samples: length of the piece; at most the waveforms' own.
+        samples: length of the excerpt, at most that of the waveforms.
         seed: int32, shape (2,).
 
     Returns:
         float32, shape (..., samples).
     """
     spare = tf.shape(waves)[-1] - samples
-    places = tf.random.stateless_uniform(tf.shape(waves)[:-1], seed, 0, spare + 1, tf.int32)
-    index = places[..., None] + tf.range(samples)
+    starts = tf.random.stateless_uniform(tf.shape(waves)[:-1], seed, 0, spare + 1, tf.int32)
+    index = starts[..., None] + tf.range(samples)
     return tf.gather(waves, index, batch_dims=waves.shape.rank - 1)
 
 
-def vary_waves(
+def augment_waves(
     waves: tf.Tensor,
     settings: AugmentationSection,
     sample_rate_hz: int,
@@ -47,17 +47,17 @@ def vary_waves(
     noises: tf.Tensor | None = None,
     rooms: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Room, shift, gain and noise.
+    """Apply room, shift, gain and noise.
 
     Args:
         waves: waveforms in [-1, 1), float32, shape (batch, samples).
-        settings: how far to go.
+        settings: probabilities and ranges.
         sample_rate_hz: rate of all waveforms.
-        seed: int32, shape (2,); the same seed gives the same result.
+        seed: int32, shape (2,); equal seeds give equal results.
         noises: background recordings, float32, shape (recordings, at least samples); white
             noise if None.
-        rooms: recorded room responses, float32, shape (responses, samples); made of noise if
-            None.
+        rooms: recorded room responses, float32, shape (responses, samples); synthesised from
+            noise if None.
 
     Returns:
         float32, shape (batch, samples), clipped to [-1, 1].
@@ -119,7 +119,7 @@ def make_rooms(
 
 
 def reverberate_waves(waves: tf.Tensor, rooms: tf.Tensor) -> tf.Tensor:
-    """Each waveform in its room, at the same length and RMS level.
+    """Apply a room response to each waveform, keeping length and RMS level.
 
     Args:
         waves: float32, shape (batch, samples).
@@ -146,22 +146,22 @@ def epoch_stream(
     batch_size: int,
     rooms: Sequence[npt.NDArray[np.float32]] = (),
 ) -> tf.data.Dataset:
-    """One epoch of batches whose waveforms are augmented on the fly; nothing is cached.
+    """One epoch of batches with waveforms augmented on the fly, without a cache.
 
     Args:
-        dataset: where the clips come from.
+        dataset: data set of the clips.
         split: ``train``, ``validation`` or ``test``.
         config: front end.
-        settings: augmentation of waveforms, less ``copies`` and what needs stored copies.
-        seed: with ``epoch`` it decides order and augmentation.
+        settings: augmentation of waveforms, without ``copies`` and effects that need them.
+        seed: determines order and augmentation together with ``epoch``.
         epoch: number of the epoch.
-        batch_size: clips a batch; a last one that is smaller is left out.
+        batch_size: clips per batch; a smaller last batch is dropped.
         rooms: recorded room responses.
 
     Returns:
-        Batches of int8 features (batch, bins, frames) and the clips' places in the split
-        (batch,). A clip that cannot be read ends the stream with TensorFlow's error, which ends
-        in ours.
+        Batches of int8 features (batch, bins, frames) and the clips' indices in the split (batch,).
+        A clip that cannot be read ends the stream with a TensorFlow error, whose last line is the
+        error of this package.
     """
     clips = dataset.split(split)
     samples = dataset.info.clip_samples
@@ -176,14 +176,16 @@ def epoch_stream(
 
     def wave(number: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         sound = tf.ensure_shape(tf.numpy_function(read, [index], tf.float32), [None])
-        place = tf.random.experimental.stateless_fold_in(start, 2 * number)
-        return crop_waves(sound, samples, place), index
+        crop_seed = tf.random.experimental.stateless_fold_in(start, 2 * number)
+        return crop_waves(sound, samples, crop_seed), index
 
     def features(
         number: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        chance = tf.random.experimental.stateless_fold_in(start, 2 * number + 1)
-        augmented = vary_waves(batch[0], settings, config.sample_rate_hz, chance, noise, room)
+        augmentation_seed = tf.random.experimental.stateless_fold_in(start, 2 * number + 1)
+        augmented = augment_waves(
+            batch[0], settings, config.sample_rate_hz, augmentation_seed, noise, room
+        )
         return graph.features_int8(config, augmented), batch[1]
 
     numbers = np.arange(len(clips), dtype=np.int64)
@@ -200,7 +202,7 @@ def epoch_stream(
 def _read_clip(
     dataset: AudioDataset, clips: Sequence[Clip], random_crop: bool, index: int
 ) -> npt.NDArray[np.float32]:
-    """A clip in the delivered length, or longer where a piece is then cropped at random."""
+    """A clip with the delivered length, or longer if an excerpt is then cropped at random."""
     try:
         sound = dataset.read(clips[index])
     except M3NetError as error:
@@ -211,6 +213,6 @@ def _read_clip(
 
 
 def _stack(waves: Sequence[npt.NDArray[np.float32]], rule: FitRule) -> npt.NDArray[np.float32]:
-    """Waveforms of different lengths as one array, the shorter ones brought to the longest."""
+    """Stack waveforms, fitting shorter ones to the longest."""
     longest = max(wave.size for wave in waves)
     return np.stack([fit_length(wave, longest, rule) for wave in waves])

@@ -109,9 +109,9 @@ def test_option_becomes_part_of_the_recipe(trained, plan):
     assert load_recipe(folder / "recipe.yaml").dataset.options == {"fit": "crop"}
     assert load_recipe(plan).dataset.options == {}
     status, told = command("train", plan, "--run", folder, "--option", "fit=pad")
-    assert status == 2 and "holds a run of another recipe" in told
+    assert status == 2 and "contains a run of another recipe" in told
     status, told = command("train", plan, "--option", "seed=3")
-    assert status == 2 and "dataset.options.seed is no data set option" in told
+    assert status == 2 and "dataset.options.seed is not a data set option" in told
 
 
 def test_a_run_remembers_where_its_data_were(trained, sounds):
@@ -188,7 +188,7 @@ def test_errors_come_before_tensorflow_is_loaded(trained, sounds, plan, tmp_path
     named = (
         *("absent.yaml is missing", "void: folder of", "only one class", "no option 'colour'"),
         *("unknown model 'm4net'", "preset 'huge'", "sample_rate_hz is 16000", "one of validation"),
-        *("no run folder", "void: folder of", "void: folder of", "void: folder of"),
+        *("not a run folder", "void: folder of", "void: folder of", "void: folder of"),
     )
     for line, words in zip(done.stdout.splitlines(), named, strict=True):
         assert line.startswith("error: ") and words in line

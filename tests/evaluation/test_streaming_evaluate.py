@@ -100,7 +100,7 @@ def test_curve_is_written_as_table_and_picture(tuned):
     terminal = Console(record=True, width=120)
     terminal.print(report.streaming_table(result))
     text = " ".join(terminal.export_text().split())  # the caption wraps
-    assert "siren" in text and "false accepts" in text and "spares" in text
+    assert "siren" in text and "false accepts" in text and "skips" in text
     assert "Protocol: generated-split." in " ".join(text.split())
 
 

@@ -317,7 +317,7 @@ def test_an_unfinished_run(tiny_run, tmp_path):
     shutil.copy(tiny_run / "recipe.yaml", tmp_path / "recipe.yaml")
     with pytest.raises(ModelError, match="has not finished training"):
         export_run(Run(tmp_path), None)
-    with pytest.raises(ModelError, match="is no run folder"):
+    with pytest.raises(ModelError, match="is not a run folder"):
         export_run(Run(tmp_path / "nowhere"), None)
 
 

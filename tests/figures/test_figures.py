@@ -272,11 +272,11 @@ def test_throughput(tmp_path):
 def test_user_errors(diffres_run, with_reduction, tmp_path):
     with pytest.raises(ConfigError, match="'fig9' is unknown: choose one of diffres/fig4"):
         figures.draw_figure("fig9", [], tmp_path)
-    with pytest.raises(ConfigError, match="takes one finished run, not 0"):
+    with pytest.raises(ConfigError, match="needs one finished run, not 0"):
         figures.draw_figure("diffres/fig4", [], tmp_path)
-    with pytest.raises(ConfigError, match="takes no run, not 1"):
+    with pytest.raises(ConfigError, match="needs no run, not 1"):
         figures.draw_figure("diffres/fig5", [diffres_run], tmp_path)
-    with pytest.raises(ConfigError, match="takes one finished run or more, not 0"):
+    with pytest.raises(ConfigError, match="needs one finished run or more, not 0"):
         figures.draw_figure("curves", [], tmp_path)
     with pytest.raises(ConfigError, match="shows no clips"):
         figures.draw_figure("curves", [diffres_run], tmp_path, clips=3)

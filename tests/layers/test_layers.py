@@ -379,7 +379,7 @@ def test_channels_of_an_image():
 def test_a_bad_image():
     with pytest.raises(ConfigError, match="'rgb': choose one of delta, replicate, colormap"):
         SpectrogramImage(4, 4, "rgb")
-    with pytest.raises(ConfigError, match="map with 1 channel, not 4: leave it out"):
+    with pytest.raises(ConfigError, match="map with 1 channel, not 4: remove model.image"):
         SpectrogramImage(4, 4)(real(1))
 
 

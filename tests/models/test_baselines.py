@@ -88,7 +88,7 @@ class TestImageNet:
     [
         (SHAPE, {"body": "vgg16"}, "'vgg16': choose one of efficientnet_b0, mobilenet_v2"),
         (SHAPE, {"channels": "colour"}, "'colour': choose one of replicate, convolution"),
-        ((40, 49, 2), {}, "map of 2 channels cannot be taken three times"),
+        ((40, 49, 2), {}, "map of 2 channels cannot be repeated to three"),
         (SHAPE, {"imagenet": "yes"}, "'imagenet' of model baselines is 'yes'"),
     ],
 )

@@ -46,7 +46,7 @@ def test_running_statistics_serve_at_inference():
 def test_bad_bands():
     with pytest.raises(ConfigError, match="bands is 0: give at least 1"):
         SubSpectralNorm(0)
-    with pytest.raises(ConfigError, match="a map of 4 bins has no 5 bands"):
+    with pytest.raises(ConfigError, match="a map of 4 bins cannot have 5 bands"):
         SubSpectralNorm(5)(maps(4))
 
 

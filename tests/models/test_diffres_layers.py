@@ -509,7 +509,7 @@ class TestPooling:
 
     @pytest.mark.parametrize("layer", [AdaptiveAveragePooling, FrameSampling])
     def test_more_frames_than_there_are(self, layer):
-        with pytest.raises(ConfigError, match="25 frames cannot be made of 24"):
+        with pytest.raises(ConfigError, match="24 frames cannot give 25"):
             layer(25)(features())
 
 

@@ -143,7 +143,7 @@ B0 = {"name": "efficientnet_attention", "preset": "b0"}
 )
 def test_any_classifier(classifier, more):
     if more == {"maximum": False}:
-        with pytest.raises(ConfigError, match="takes 1 or 3 channels, not 2"):
+        with pytest.raises(ConfigError, match="needs 1 or 3 channels, not 2"):
             tiny(classifier=classifier, **more)
         return
     model = tiny(classifier=classifier, **more)
@@ -255,7 +255,7 @@ class TestErrors:
         assert "\n" not in str(caught.value)
 
     def test_more_than_one_channel(self):
-        with pytest.raises(ConfigError, match="takes a map with 1 channel, not 3"):
+        with pytest.raises(ConfigError, match="needs a map with 1 channel, not 3"):
             build_model("diffres", "mcu", input_shape=(40, 50, 3))
 
 
@@ -301,7 +301,7 @@ class TestWeights:
             self.build(weights=str(path))
 
     def test_are_never_downloaded(self):
-        with pytest.raises(ConfigError, match="there is no file imagenet: download it or leave"):
+        with pytest.raises(ConfigError, match="imagenet does not exist: download it or remove"):
             self.build(weights="imagenet")
 
     def test_bad_backbone(self):

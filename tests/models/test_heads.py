@@ -42,7 +42,7 @@ def test_a_network_with_a_head_of_its_own_gets_told():
 
 
 def test_early_exits_have_softmax_alone():
-    with pytest.raises(ConfigError, match="early exits, which need one label a clip"):
+    with pytest.raises(ConfigError, match="early exits, which need one label per clip"):
         build_model(
             "bilateral",
             "small",

@@ -136,7 +136,7 @@ def test_int8_is_refused_in_one_line():
         ({"frontend": "mel"}, "'mel': choose one of leaf, sincnet, td_fbank"),
         ({"classifier": {"name": "m3net"}}, "'model.classifier' lacks 'preset'"),
         ({"classifier": {"name": "learnable_frontend", "preset": "leaf"}}, "frontend itself"),
-        ({"classifier": {"name": "diffres", "preset": "mcu"}}, "cannot stand behind learnable"),
+        ({"classifier": {"name": "diffres", "preset": "mcu"}}, "cannot follow learnable"),
         ({"window_s": 0.2}, "windows of 3200 samples at a hop of 160 in clips of 1600"),
         ({"hop_s": 0.0}, "at a hop of 0"),
         ({"max_hz": 9000.0}, "at most half the sample rate, 8000"),

@@ -97,7 +97,7 @@ def test_unknown_preset():
 
 
 def test_unknown_argument():
-    message = "unknown argument 'mirrors' of model m3net: it takes sfp, tail, .*dropout, "
+    message = "unknown argument 'mirrors' of model m3net: its arguments are sfp, tail, .*dropout, "
     with pytest.raises(ConfigError, match=message):
         build_model("m3net", "mcu", overrides={"mirrors": 3})
     with pytest.raises(ConfigError, match="unknown argument 'classes' of model m3net"):

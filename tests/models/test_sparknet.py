@@ -77,7 +77,7 @@ def test_int8_on_the_operators_of_tflite_micro():
 
 
 def test_bad_arguments():
-    with pytest.raises(ConfigError, match="maps of one channel, not 3: change the front end"):
+    with pytest.raises(ConfigError, match="maps with one channel, not 3: change the front end"):
         build_model("sparknet", "mcu", input_shape=(40, 49, 3))
     with pytest.raises(ConfigError, match="model.filters is 0: give at least 1"):
         build_model("sparknet", "mcu", overrides={"filters": 0})

@@ -289,7 +289,10 @@ def test_int8():
         ({"channels": [8, 0]}, r"channels is \[8, 0\]: give whole numbers"),
         ({"strides": [1, 0.5]}, "strides is .*: give whole numbers of at least 1"),
         ({"expansion": "wide"}, "'expansion' of model spectromasknet is 'wide'"),
-        ({"masks": 3}, "unknown argument 'masks' of model spectromasknet: it takes modules"),
+        (
+            {"masks": 3},
+            "unknown argument 'masks' of model spectromasknet: its arguments are modules",
+        ),
     ],
 )
 def test_a_bad_argument(overrides, message):

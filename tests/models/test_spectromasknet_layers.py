@@ -182,7 +182,7 @@ def test_a_bad_mask(arguments, message):
 
 
 def test_a_map_too_low_for_learnt_blocks():
-    with pytest.raises(ConfigError, match="4 bins is too low for learnt blocks of at least 2:"):
+    with pytest.raises(ConfigError, match="4 bins is too small for learnt blocks of at least 2:"):
         BlockMask(learnable=True)(maps(1, (4, 50, 1)))
     BlockMask()(maps(1, (4, 50, 1)), training=True)
 

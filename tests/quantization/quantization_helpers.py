@@ -7,7 +7,7 @@ import numpy as np
 
 from m3net_tf.keras import keras
 from m3net_tf.layers import classifier, conv_block, ds_conv
-from m3net_tf.quantization.observation import open_quick
+from m3net_tf.quantization.observation import open_fast
 from m3net_tf.runtime.interpreter import run_raw
 
 SHAPE = (12, 16, 1)
@@ -60,4 +60,4 @@ def unbalance(model: keras.Model, norm: str, reader: str, reach: float = 64.0) -
 
 def outputs(tflite: bytes, features: np.ndarray) -> np.ndarray:
     """Answers of a network by the optimised kernels, in its own numbers."""
-    return run_raw(open_quick(tflite), features)
+    return run_raw(open_fast(tflite), features)

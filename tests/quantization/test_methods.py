@@ -80,7 +80,7 @@ def test_what_is_no_method(name):
 
 @pytest.mark.parametrize("name", ["ptq+p50", "ptq+p100.1", "ptq+p", "ptq+pnan"])
 def test_what_is_no_percentile(name):
-    with pytest.raises(ConfigError, match=r"is no percentile: give p50.1 to p100"):
+    with pytest.raises(ConfigError, match=r"is not a percentile: give p50.1 to p100"):
         Method.parse(name)
 
 

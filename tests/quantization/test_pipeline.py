@@ -82,9 +82,9 @@ def test_export_takes_it_and_notices_another(copy):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("model.keras", lambda b: b + b"x", "was made before the run was trained again"),
+        ("model.keras", lambda b: b + b"x", "was quantised before the run was trained again"),
         ("quantized/model.tflite", lambda b: b[:-1], "is not the network of report.json"),
-        ("quantized/report.json", lambda _: b"[]", "is no report of a network"),
+        ("quantized/report.json", lambda _: b"[]", "is not a valid report"),
     ],
 )
 def test_a_network_that_does_not_fit_the_run(copy, name, change, message):
@@ -156,7 +156,7 @@ def test_repair_without_any_form(monkeypatch):
 
 def test_either_a_method_or_a_bound(run):
     for given in ({}, {"method": Method(), "bound_points": 1.0}):
-        with pytest.raises(ConfigError, match="either by a method or by a repair"):
+        with pytest.raises(ConfigError, match="either a method or the bound of a repair"):
             quantize_run(run, **given)
     with pytest.raises(ConfigError, match=r"the bound is -1 points: give 0 to 100"):
         quantize_run(run, bound_points=-1)
@@ -167,7 +167,9 @@ def test_networks_that_take_lengths_are_refused(run, monkeypatch):
         return build_model("spectromasknet", "s", overrides={"lengths": True})
 
     monkeypatch.setattr(Run, "load_model", with_lengths)
-    with pytest.raises(ModelError, match=r"which the device lacks: train with model\.arguments"):
+    with pytest.raises(
+        ModelError, match=r"which devices do not support: train with model\.arguments"
+    ):
         quantize_run(run, method=Method())
 
 

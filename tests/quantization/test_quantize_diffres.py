@@ -115,7 +115,9 @@ def test_the_classifier_is_calibrated_on_what_the_device_hands_it(model, monkeyp
     merged = warp_int8(network.warp, clips(3, seed=6), scores)
     np.testing.assert_array_equal(seen["classifier"], merged)
     monkeypatch.setattr(diffres, "tensor_quantization", lambda *_: (1 / 128, 0))
-    with pytest.raises(ModelError, match="let a sigmoid be the last layer of the network that"):
+    with pytest.raises(
+        ModelError, match="make a sigmoid the last layer of the frame-importance network"
+    ):
         quantize_parts(model, clips(3, seed=6), quantize)
 
 
@@ -180,7 +182,9 @@ def test_a_part_that_does_not_fit_is_refused(run, tmp_path, damage):
         (folder / "importance.tflite").unlink()
     else:
         shutil.copy(folder / "model.tflite", folder / "importance.tflite")
-    named = "is no report of" if damage == "warp" else r"importance\.tflite is not the network of"
+    named = (
+        "is not a valid report" if damage == "warp" else r"importance\.tflite is not the network of"
+    )
     with pytest.raises(ModelError, match=rf"{named} .*: quantise .* again, or delete"):
         chosen_network(Run(tmp_path / "run"))
 

@@ -105,7 +105,7 @@ def test_settings_of_the_detector_go_into_the_file(exported, tiny_run, tmp_path)
 def test_an_export_of_before_learns_to_speak(exported, tiny_run, tmp_path):
     folder = Path(shutil.copytree(exported.folder, tmp_path / "export"))
     (folder / "model.tflite").write_bytes(exported.tflite)
-    with pytest.raises(ModelError, match=r"model\.tflite does not say .* export again if it is"):
+    with pytest.raises(ModelError, match=r"model\.tflite has no metadata .* export again if it is"):
         Classifier(folder)
     export_run(Run(tiny_run), None, folder)
     assert Classifier(folder).labels == exported.labels
@@ -124,7 +124,7 @@ def test_bad_files(exported, tmp_path):
         Classifier(path)
     for cut in (len(file) - 1, len(exported.tflite) + 10, 100):
         path.write_bytes(file[:cut])
-        with pytest.raises(ModelError, match="does not say what its inputs"):
+        with pytest.raises(ModelError, match="has no metadata of inputs"):
             Classifier(path)
     with zipfile.ZipFile(io.BytesIO(file)) as archive:
         values = json.loads(archive.read("m3net.json"))

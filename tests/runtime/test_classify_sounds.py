@@ -20,7 +20,7 @@ import soundfile
 from m3net_tf.datasets.audio import read_audio, to_pcm16
 from m3net_tf.errors import DataError, ModelError
 from m3net_tf.runtime import Classifier, read_metadata, sound
-from m3net_tf.runtime.sound import pcm_pieces
+from m3net_tf.runtime.sound import pcm_chunks
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -62,7 +62,7 @@ def noise(samples: int, channels: int = 1) -> np.ndarray:
 
 
 def joined(path: Path, rate_hz: int = 16_000) -> np.ndarray:
-    return np.concatenate(list(pcm_pieces(path, rate_hz)))
+    return np.concatenate(list(pcm_chunks(path, rate_hz)))
 
 
 # --- long files ----------------------------------------------------------------------------------
@@ -70,7 +70,7 @@ def joined(path: Path, rate_hz: int = 16_000) -> np.ndarray:
 
 def test_a_long_file_takes_little_memory(exported, tmp_path, write_wav, monkeypatch):
     """Only a piece of the file and a window are held, and the scores are those of the whole."""
-    monkeypatch.setattr("m3net_tf.datasets.audio._PIECE_VALUES", 1 << 14)
+    monkeypatch.setattr("m3net_tf.datasets.audio._CHUNK_VALUES", 1 << 14)
     pcm = noise(1_000_000)  # a minute, 2 MB
     path = write_wav(tmp_path / "long.wav", pcm)
     classifier = Classifier(exported.folder)
@@ -78,7 +78,7 @@ def test_a_long_file_takes_little_memory(exported, tmp_path, write_wav, monkeypa
     expected = classifier.classify(pcm)
     tracemalloc.start()
     try:
-        result = classifier.classify_pieces(pcm_pieces(path, 16_000))
+        result = classifier.classify_chunks(pcm_chunks(path, 16_000))
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -95,16 +95,16 @@ def test_windows_do_not_depend_on_the_pieces(exported, samples, piece):
     classifier.run = lambda features: features[:, :10, 0, 0]
     pcm = noise(samples)
     pieces = (pcm[i : i + piece] for i in range(0, samples, piece))
-    result, expected = classifier.classify_pieces(pieces), classifier.classify(pcm)
+    result, expected = classifier.classify_chunks(pieces), classifier.classify(pcm)
     np.testing.assert_array_equal(result.window_scores, expected.window_scores)
     np.testing.assert_array_equal(result.starts_s, expected.starts_s)
 
 
 @pytest.mark.parametrize("rate_hz", [16_000, 8000, 44_100])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_pieces_are_the_whole_file(tmp_path, write_wav, monkeypatch, rate_hz, channels):
+def test_chunks_are_the_whole_file(tmp_path, write_wav, monkeypatch, rate_hz, channels):
     """Also where a resampler runs from piece to piece."""
-    monkeypatch.setattr("m3net_tf.datasets.audio._PIECE_VALUES", 3001)
+    monkeypatch.setattr("m3net_tf.datasets.audio._CHUNK_VALUES", 3001)
     path = write_wav(tmp_path / "a.wav", noise(30_000, channels), rate_hz)
     expected = to_pcm16(read_audio(path, sample_rate_hz=16_000))
     np.testing.assert_array_equal(joined(path), expected)
@@ -149,7 +149,7 @@ def test_a_pipe_is_heard_while_it_lasts(tmp_path, write_wav):
     data = write_wav(tmp_path / "a.wav", noise(16_000)).read_bytes()
     read_end, write_end = os.pipe()
     os.write(write_end, data[: 44 + 3200])
-    pieces = pcm_pieces(Path(f"/dev/fd/{read_end}"), 16_000)
+    pieces = pcm_chunks(Path(f"/dev/fd/{read_end}"), 16_000)
     np.testing.assert_array_equal(next(pieces), noise(16_000)[:1600])
     os.close(write_end)
     with pytest.raises(DataError, match="is truncated"):
@@ -181,7 +181,9 @@ def test_what_standard_input_cannot_be(exported, standard_input, classify, capsy
     monkeypatch.setattr("m3net_tf.runtime.sound._can_decode", lambda: False)
     standard_input(b"no sound")
     assert classify("-", "--model", exported.folder) == 2
-    assert "error: standard input: is no whole WAV file" in capsys.readouterr().err
+    assert (
+        "error: standard input: is not a complete, uncompressed WAV file" in capsys.readouterr().err
+    )
     monkeypatch.setattr(sys, "stdin", None)
     assert classify("-", "--model", exported.folder) == 2
     assert "pipe a sound file into the command" in capsys.readouterr().err
@@ -223,13 +225,13 @@ def test_a_rate_that_no_recording_has_is_refused(tmp_path, write_wav, pipe, monk
     for rate_hz in (1, 999, 768_001):
         data[24:28] = struct.pack("<I", rate_hz)
         path.write_bytes(data)
-        with pytest.raises(DataError, match=f"header says {rate_hz} Hz; 1000 to 768000 Hz can"):
+        with pytest.raises(DataError, match=f"header gives {rate_hz} Hz; 1000 to 768000 Hz can"):
             joined(path)
-        with pytest.raises(DataError, match=f"header says {rate_hz} Hz"):
+        with pytest.raises(DataError, match=f"header gives {rate_hz} Hz"):
             read_audio(path, sample_rate_hz=16_000)
     if bare:
         monkeypatch.setattr(sound, "_can_decode", lambda: False)
-    with pytest.raises(DataError, match="header says|16000 Hz is needed"):
+    with pytest.raises(DataError, match="header gives|16000 Hz is needed"):
         joined(pipe(bytes(data)))
 
 
@@ -247,7 +249,7 @@ def test_ctrl_c_is_130(exported, tmp_path, write_wav, classify, monkeypatch, cap
         raise KeyboardInterrupt
 
     path = write_wav(tmp_path / "a.wav", noise(1000))
-    monkeypatch.setattr("m3net_tf.runtime.command.pcm_pieces", interrupted)
+    monkeypatch.setattr("m3net_tf.runtime.command.pcm_chunks", interrupted)
     assert classify(path, "--model", exported.folder) == 130
     assert capsys.readouterr().err == ""
 

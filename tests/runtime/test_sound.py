@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("private_cache")
 
 def read(path: Path) -> np.ndarray:
     """All samples of a file at 16 kHz."""
-    return np.concatenate(list(sound.pcm_pieces(path, 16_000)))
+    return np.concatenate(list(sound.pcm_chunks(path, 16_000)))
 
 
 # --- sound ---------------------------------------------------------------------------------------
@@ -53,8 +53,8 @@ def test_what_the_standard_library_cannot_read(tmp_path, write_wav, monkeypatch)
     pcm = np.zeros(100, np.int16)
     whole = write_wav(tmp_path / "whole.wav", pcm).read_bytes()
     cases = {
-        "float.wav": "no whole WAV file of plain samples",
-        "text.wav": "no whole WAV file of plain samples",
+        "float.wav": "not a complete, uncompressed WAV file",
+        "text.wav": "not a complete, uncompressed WAV file",
         "wide.wav": "32-bit samples",
         "cut.wav": "is truncated",
         "empty.wav": "contains no samples",

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from m3net_tf.keras import tf
-from m3net_tf.training.augmentation import mixup, spec_augment, vary_waveform
+from m3net_tf.training.augmentation import augment_waveform, mixup, spec_augment
 from m3net_tf.training.sections import AugmentationSection
 
 RATE_HZ = 16_000
@@ -19,7 +19,7 @@ def vary(audio: np.ndarray, seed: int = 0, noises: tuple = (), **changes: object
         **changes,
     }
     rng = np.random.default_rng(seed)
-    return vary_waveform(audio, AugmentationSection(**values), noises, RATE_HZ, rng)
+    return augment_waveform(audio, AugmentationSection(**values), noises, RATE_HZ, rng)
 
 
 def power_db(audio: np.ndarray) -> float:

@@ -52,9 +52,11 @@ def begin(tiny_run, tiny_recipe, classes: int = 10, **settings: object) -> dict:
 
 
 def test_freezing_what_is_not_there(tiny_run, tiny_recipe):
-    with pytest.raises(ConfigError, match="freeze names 'stem', with which no layer begins: .*sfp"):
+    with pytest.raises(
+        ConfigError, match="freeze has 'stem', but no layer's name begins with it: .*sfp"
+    ):
         begin(tiny_run, tiny_recipe, freeze=("stem",))
-    with pytest.raises(ConfigError, match="freeze leaves nothing to be trained: freeze less"):
+    with pytest.raises(ConfigError, match="freeze freezes all layers: freeze fewer"):
         begin(tiny_run, tiny_recipe, freeze=("",))
 
 

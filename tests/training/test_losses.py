@@ -50,7 +50,7 @@ def test_each_class_by_itself_where_clips_have_several_labels():
 
 
 def test_class_weights_need_one_label():
-    with pytest.raises(ConfigError, match="class_weights is 'balanced', which needs one label a"):
+    with pytest.raises(ConfigError, match="class_weights is 'balanced', which needs one label per"):
         label_loss(TrainingSection(class_weights="balanced"), clips(several=True), 4)
 
 

@@ -71,7 +71,7 @@ def test_steps_beyond_the_last_and_tensors_in_a_graph():
         ({"steps": 0, "peak": 1e-3}, "steps is 0: give more than 0"),
         ({"steps": 9, "peak": 0.0}, "peak is 0.0: give more than 0"),
         ({"steps": 9, "peak": math.nan}, "peak is nan: give more than 0"),
-        ({"steps": 9, "peak": 1.0, "warm_up": 1.0}, "warm_up is 1.0: give 0 up to 1"),
+        ({"steps": 9, "peak": 1.0, "warm_up": 1.0}, "warm_up is 1.0: give at least 0, below 1"),
         ({"steps": 9, "peak": 1.0, "start_divisor": -1}, "start_divisor is -1: give more than 0"),
         ({"steps": 9, "peak": 1.0, "end_divisor": 0}, "end_divisor is 0: give more than 0"),
     ],

@@ -6,7 +6,12 @@ import pytest
 import soundfile
 
 from m3net_tf.errors import ConfigError, DataError
-from m3net_tf.training.augmentation import change_pitch, change_tempo, cut_at_random, vary_waveform
+from m3net_tf.training.augmentation import (
+    augment_waveform,
+    change_pitch,
+    change_tempo,
+    cut_at_random,
+)
 from m3net_tf.training.rooms import make_room, read_rooms, reverberate
 from m3net_tf.training.sections import AugmentationSection
 
@@ -16,7 +21,7 @@ QUIET = {"shift_s": 0.0, "gain_db": (0.0, 0.0), "noise_probability": 0.0}
 
 def vary(audio: np.ndarray, seed: int = 0, rooms: tuple = (), **changes: object) -> np.ndarray:
     settings = AugmentationSection(**{**QUIET, **changes})
-    return vary_waveform(audio, settings, (), RATE_HZ, np.random.default_rng(seed), rooms)
+    return augment_waveform(audio, settings, (), RATE_HZ, np.random.default_rng(seed), rooms)
 
 
 def power_db(audio: np.ndarray) -> float:
@@ -123,7 +128,7 @@ def test_recorded_rooms(tmp_path, sounds):
     soundfile.write(tmp_path / "c.wav", np.zeros(100), RATE_HZ)
     with pytest.raises(DataError, match=r"c\.wav: is silent"):
         read_rooms(tmp_path, RATE_HZ)
-    with pytest.raises(DataError, match=r"none: is no folder"):
+    with pytest.raises(DataError, match=r"none: is not a folder"):
         read_rooms(tmp_path / "none", RATE_HZ)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="has no WAV"):

@@ -115,7 +115,9 @@ def test_a_finished_run_is_not_repeated(tiny_run, tiny_recipe):
 
 def test_another_recipe_in_the_same_folder(tiny_run, tiny_recipe):
     other = tiny_recipe(training={"seed": 1})
-    with pytest.raises(ConfigError, match="tiny holds a run of another recipe: choose another na"):
+    with pytest.raises(
+        ConfigError, match="tiny contains a run of another recipe: choose another na"
+    ):
         train(other, tiny_run)
     assert load_recipe(tiny_run / "recipe.yaml") == tiny_recipe()
 
@@ -127,7 +129,7 @@ def test_a_preset_that_has_changed_since(tiny_run, tiny_recipe, tmp_path):
     assert not Run(folder).outdated
     write_json(Run(folder).metrics_path, {**metrics, "design_sha256": "0" * 64})
     assert Run(folder).outdated
-    with pytest.raises(ConfigError, match="older holds a network that this version of m3net"):
+    with pytest.raises(ConfigError, match="older was trained with another version of m3net"):
         train(tiny_recipe(), folder)
     metrics.pop("design_sha256")  # of a version that did not note it
     write_json(Run(folder).metrics_path, metrics)
@@ -218,14 +220,14 @@ def test_a_recipe_that_cannot_be_trained_leaves_no_folder(
 
 def test_a_loss_that_explodes(tiny_recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "make_step", lambda *_: lambda *_: tf.constant(float("nan")))
-    with pytest.raises(ModelError, match=r"the loss became nan in epoch 1: lower training\.learn"):
+    with pytest.raises(ModelError, match=r"the loss is nan in epoch 1: lower training\.learn"):
         train(tiny_recipe(), tmp_path / "run")
 
 
 def test_no_run_folder(tmp_path):
-    with pytest.raises(ModelError, match=r"is no run folder \(no recipe\.yaml\)"):
+    with pytest.raises(ModelError, match=r"is not a run folder \(no recipe\.yaml\)"):
         Run(tmp_path).recipe()
-    with pytest.raises(ModelError, match="is no run folder"):
+    with pytest.raises(ModelError, match="is not a run folder"):
         Run(tmp_path / "nowhere").load_model()
 
 

@@ -17,12 +17,12 @@ from m3net_tf.keras_internals import loss_scale_variables
 from m3net_tf.models import build_model, learnt_figures
 from m3net_tf.training import Recipe, Run, save_recipe, train
 from m3net_tf.training.distillation import load_teacher
-from m3net_tf.training.evaluation import answers, predict
+from m3net_tf.training.evaluation import predict, predict_originals
 from m3net_tf.training.features import compute_features, with_lengths
 from m3net_tf.training.run import load_recipe_dataset
 from m3net_tf.training.sections import AugmentationSection
 from m3net_tf.training.state import TrainingState
-from m3net_tf.training.steps import _vary
+from m3net_tf.training.steps import _augment
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -45,7 +45,7 @@ def teacher_of(recipe: Recipe):
 
 def test_a_teacher_of_the_same_front_end_hears_the_same_maps(tiny_recipe, tiny_run):
     teacher = teacher_of(student(tiny_recipe, tiny_run))
-    assert teacher.answers is None
+    assert teacher.predictions is None
     expected = Run(tiny_run).load_model().get_weights()
     for found, weight in zip(teacher.model.get_weights(), expected, strict=True):
         np.testing.assert_array_equal(found, weight)
@@ -61,7 +61,7 @@ def test_another_front_end_has_the_answers_to_the_clips_as_recorded(
     assert teacher.model is None
     run = Run(tiny_run)
     own = compute_features(run.dataset(None), "train", run.recipe().frontend)
-    np.testing.assert_array_equal(teacher.answers, predict(run.load_model(), own.clean))
+    np.testing.assert_array_equal(teacher.predictions, predict(run.load_model(), own.clean))
     distilled = train(recipe, tmp_path / "distilled")
     alone = dataclasses.replace(
         recipe, distillation=dataclasses.replace(recipe.distillation, weight=0.0)
@@ -86,8 +86,8 @@ def test_mixing_mixes_a_teachers_answers_as_it_mixes_targets(tiny_recipe):
     targets = tf.constant(rng.dirichlet(np.ones(10), 16), tf.float32)
     lengths = tf.range(1, 17)
     seed = tf.constant([1, 2])
-    plain = _vary({}, maps, targets, recipe, seed)
-    found = _vary({"answers": targets, "lengths": lengths}, maps, targets, recipe, seed)
+    plain = _augment({}, maps, targets, recipe, seed)
+    found = _augment({"predictions": targets, "lengths": lengths}, maps, targets, recipe, seed)
     np.testing.assert_array_equal(found[0], plain[0])
     np.testing.assert_array_equal(found[1], plain[1])
     np.testing.assert_array_equal(found[2], plain[1])
@@ -118,11 +118,11 @@ def copied(tiny_run, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "frontend", "message"),
     [
-        ({"labels": ["a", "b"]}, {}, "copy has 2 classes that are not the 10 of synth: name"),
+        ({"labels": ["a", "b"]}, {}, "copy has 2 classes, which differ from the 10 of synth: name"),
         (
             {"clip_list_sha256": {"validation": "0", "test": "0"}},
             {},
-            "distillation.run .*copy held out other clips of synth, so it may have been trained",
+            "distillation.run .*copy has another split of synth, so it may have been trained",
         ),
         ({"name": "us8k"}, {"mel_bins": 24}, "copy was trained on us8k with another front end"),
     ],
@@ -137,7 +137,7 @@ def test_an_unfinished_run_is_no_teacher_and_no_start(section, tiny_recipe, tmp_
     save_recipe(tiny_recipe(), tmp_path / "begun/recipe.yaml")
     with pytest.raises(ModelError, match="begun has not finished training"):
         train(tiny_recipe(**{section: {"run": str(tmp_path / "begun")}}), tmp_path / "run")
-    with pytest.raises(ModelError, match="nowhere is no run folder"):
+    with pytest.raises(ModelError, match="nowhere is not a run folder"):
         train(tiny_recipe(**{section: {"run": str(tmp_path / "nowhere")}}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -224,8 +224,10 @@ def test_a_run_with_lengths_that_ends_early_and_says_what_it_learns(
 
     model, dataset = Run(folder).load_model(), Run(folder).dataset(short_clips)
     features = compute_features(dataset, "test", short_recipe.frontend)
-    with_own_lengths = answers(model, with_lengths(features, dataset, short_recipe.frontend))
-    assert not np.allclose(with_own_lengths, answers(model, features), atol=1e-4)
+    with_own_lengths = predict_originals(
+        model, with_lengths(features, dataset, short_recipe.frontend)
+    )
+    assert not np.allclose(with_own_lengths, predict_originals(model, features), atol=1e-4)
     accuracy = (with_own_lengths.argmax(1) == features.labels).mean()
     assert metrics["test"]["accuracy"] == pytest.approx(accuracy)
 

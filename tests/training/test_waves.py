@@ -12,11 +12,11 @@ from m3net_tf.keras import tf
 from m3net_tf.training.rooms import reverberate
 from m3net_tf.training.sections import AugmentationSection
 from m3net_tf.training.waves import (
+    augment_waves,
     crop_waves,
     epoch_stream,
     make_rooms,
     reverberate_waves,
-    vary_waves,
 )
 
 RATE_HZ = 16_000
@@ -26,7 +26,7 @@ SEED = tf.constant([3, 4], tf.int32)
 
 def vary(waves: np.ndarray, seed=SEED, noises=None, rooms=None, **changes: object) -> np.ndarray:
     settings = AugmentationSection(**{**OFF, **changes})
-    return vary_waves(tf.constant(waves), settings, RATE_HZ, seed, noises, rooms).numpy()
+    return augment_waves(tf.constant(waves), settings, RATE_HZ, seed, noises, rooms).numpy()
 
 
 def power_db(waves: np.ndarray) -> np.ndarray:
@@ -47,7 +47,7 @@ def test_three_ways_and_by_seed_alone(changes, sounds):
     settings = AugmentationSection(**{**OFF, **changes})
 
     def work(waves: tf.Tensor) -> tf.Tensor:
-        return vary_waves(waves, settings, RATE_HZ, SEED)
+        return augment_waves(waves, settings, RATE_HZ, SEED)
 
     eager = work(tf.constant(sounds)).numpy()
     assert eager.shape == sounds.shape and np.abs(eager).max() <= 1

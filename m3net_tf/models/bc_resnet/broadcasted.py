@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Broadcasted residual learning: a map's frames are worked on without their frequencies.
+"""Broadcasted residual learning: temporal features, averaged over frequency, are broadcast back.
 
 Kim et al., "Broadcasted Residual Learning for Efficient Keyword Spotting", Interspeech 2021.
 """
@@ -21,12 +21,12 @@ class SubSpectralNorm(keras.layers.Layer):
     """Batch normalisation of each channel in each of several frequency bands.
 
     Chang et al., "SubSpectral Normalization for Neural Audio Data Processing", ICASSP 2021, with a
-    scale and shift for each channel and band. Where the bands do not divide the bins some have one
-    bin more than others.
+    scale and shift for each channel and band. If the number of bands does not divide the bins,
+    some bands have one bin more than others.
 
     Args:
-        bands: frequency bands.
-        momentum: share of the running statistics that stays in each training step.
+        bands: number of frequency bands.
+        momentum: share of the running statistics kept in each training step.
         epsilon: added to the variance.
 
     Shapes:
@@ -51,11 +51,12 @@ class SubSpectralNorm(keras.layers.Layer):
         self.epsilon = epsilon
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Share out the bins; create scale, shift and statistics of each band and channel."""
+        """Assign the bins to bands; create scale, shift and statistics of each band and channel."""
         bins, channels = input_shape[1], input_shape[-1]
         if bins < self.bands:
             raise ConfigError(
-                f"a map of {bins} bins has no {self.bands} bands: give fewer bands or more bins"
+                f"a map of {bins} bins cannot have {self.bands} bands: give fewer bands or more "
+                "bins"
             )
         self._band_of_bin = np.arange(bins) * self.bands // bins
         member = np.equal.outer(np.arange(self.bands), self._band_of_bin)
@@ -76,7 +77,7 @@ class SubSpectralNorm(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Normalise by the batch's statistics in training, otherwise by the running ones."""
+        """Normalise by the batch's statistics in training, otherwise by the running statistics."""
         x = tf.cast(inputs, tf.float32)  # half precision is too narrow for squares
         if training and self.trainable:
             bin_mean, bin_variance = tf.nn.moments(x, (0, 2))  # (F, channels)
@@ -96,8 +97,8 @@ class SubSpectralNorm(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""
-        own = {name: getattr(self, name) for name in ("bands", "momentum", "epsilon")}
-        return {**super().get_config(), **own}
+        arguments = {name: getattr(self, name) for name in ("bands", "momentum", "epsilon")}
+        return {**super().get_config(), **arguments}
 
 
 def broadcasted_residual(
@@ -112,15 +113,15 @@ def broadcasted_residual(
 ) -> tf.Tensor:
     """BC-ResBlock (sections 2.2 and 2.3): y = x + f2(x) + BC(f1(mean over frequency of f2(x))).
 
-    Where the channels change the block is the transition block: a 1 x 1 convolution first, and no
-    skip.
+    If the number of channels changes, this is the transition block: it starts with a 1 x 1
+    convolution and has no skip.
 
     Args:
         x: map of shape (batch, F, T, channels).
-        filters: channels out.
-        stride: step in frequency; 1 where the channels stay.
-        dilation: of f1's convolution in time.
-        bands: frequency bands of the sub-spectral normalisation.
+        filters: output channels.
+        stride: stride in frequency; 1 unless the number of channels changes.
+        dilation: dilation of f1's convolution in time.
+        bands: number of frequency bands of the sub-spectral normalisation.
         dropout: share of f1's channels dropped in training.
         name: prefix of the layers' names.
 
@@ -136,7 +137,7 @@ def broadcasted_residual(
         x
     )
     if stride > 1:
-        # Keras and TensorFlow step alike in both directions only: the other rows go afterwards.
+        # Keras and TensorFlow require equal strides in both directions: drop the other rows here.
         x = keras.layers.MaxPooling2D((1, 1), (stride, 1), name=f"{name}_f2_rows")(x)
     f2 = SubSpectralNorm(bands, name=f"{name}_f2_ssn")(x)  # (F / stride, T, filters)
 

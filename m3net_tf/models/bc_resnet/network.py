@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BC-ResNet, the strongest of the small keyword networks.
+"""BC-ResNet, the most accurate of the small keyword networks.
 
 Kim et al., "Broadcasted Residual Learning for Efficient Keyword Spotting", Interspeech 2021,
-table 1: BC-ResNet-tau has tau times the channels of BC-ResNet-1. Its input is 40 log-mel bins at a
+table 1: BC-ResNet-tau has tau times the channels of BC-ResNet-1. Its input has 40 log-mel bins at a
 hop of 10 ms.
 """
 
@@ -20,9 +20,9 @@ from m3net_tf.models.registry import Preset
 BASE_FILTERS = 8
 STEM, LAST = 2.0, 4.0
 STAGES = ((1.0, 2, 1, 1), (1.5, 2, 2, 2), (2.0, 4, 2, 4), (2.5, 4, 1, 8))
-"""Channels in multiples of 8 tau, blocks, step in frequency, dilation in time (table 1)."""
+"""Channels in multiples of 8 tau, blocks, stride in frequency, dilation in time (table 1)."""
 FEWEST_BINS = 33
-"""Three halvings leave 5 of them, which the last depthwise convolution is high."""
+"""Three halvings leave 5 bins, the height of the last depthwise convolution."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Design:
     """Design of BC-ResNet.
 
     Attributes:
-        tau: width.
-        bands: frequency bands of the sub-spectral normalisation.
+        tau: width multiplier.
+        bands: number of frequency bands of the sub-spectral normalisation.
         dropout: share of the channels dropped in each block in training.
     """
 
@@ -41,18 +41,18 @@ class Design:
 
 
 def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
-    """Build BC-ResNet: a convolution, four stages of BC-ResBlocks, a convolution over what is left.
+    """Build BC-ResNet: a convolution, four stages of BC-ResBlocks, a convolution over all bins.
 
     Args:
         input_shape: (bins, frames, channels) with at least 33 bins; the paper's has 40.
         classes: number of classes.
-        design: what to build.
+        design: design of the network.
 
     Returns:
         Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.
 
     Raises:
-        ConfigError: too few bins, or a width that leaves no channels.
+        ConfigError: too few bins, or a width that gives no channels.
     """
     if input_shape[0] < FEWEST_BINS:
         raise ConfigError(
@@ -81,7 +81,7 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
                 bands=design.bands,
                 dropout=design.dropout,
                 name=f"stage{stage}_{block}",
-            )  # in the end (F/8, T, 20 tau)
+            )  # finally (F/8, T, 20 tau)
     x = keras.layers.ZeroPadding2D((0, 2), name="last_pad")(x)
     x = keras.layers.DepthwiseConv2D(5, use_bias=False, name="last_dw")(x)  # (F/8 - 4, T, 20 tau)
     x = keras.layers.Conv2D(width(LAST), 1, use_bias=False, name="last_conv")(x)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Guided aggregation module (GAM) of the bilateral raw-audio network, and what it is held against.
+"""Guided aggregation module (GAM) of the bilateral raw-audio network, and its alternatives.
 
 Sun et al., "End-to-End Audio Pattern Recognition Network for Overcoming Feature Limitations in
 Human-Machine Interaction", 2025, section 3.3, equations 10 and 11, and table 7. Sequences are maps
@@ -17,10 +17,10 @@ FUSIONS = ("gam", "sum", "concat")
 
 
 def guided_aggregation(semantic: tf.Tensor, detail: tf.Tensor, name: str = "gam") -> tf.Tensor:
-    """Let the detail branch weigh the channels of the semantic one: O = S D' + S.
+    """Weight the channels of the semantic branch by the detail branch: O = S D' + S.
 
-    The equations give D' one value a channel without saying how time goes: it is averaged first,
-    as the other modules do before their scores.
+    The equations give D' one value per channel but do not define the reduction over time. Here D is
+    averaged first, as in the other modules.
 
     Args:
         semantic: S, shape (batch, 1, T, C).

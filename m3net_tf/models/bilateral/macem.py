@@ -16,8 +16,8 @@ from m3net_tf.models.bilateral.sequence import LeakySum, conv1d, leaky_relu
 KERNELS = (1, 7, 15)
 WIDE_KERNEL = 7
 REDUCTION, FEWEST = 8, 4
-"""The scores' hidden layer has so many times fewer channels (the paper: "compression"), and never
-fewer than the second: a single one that ReLU shuts would leave all clips the same scores."""
+"""Compression of the scores' hidden layer (the paper: "compression"), and its fewest channels: with
+a single channel whose ReLU is inactive, all clips would get equal scores."""
 
 
 def audio_context_embedding(x: tf.Tensor, kind: str, name: str = "macem") -> tf.Tensor:
@@ -25,7 +25,7 @@ def audio_context_embedding(x: tf.Tensor, kind: str, name: str = "macem") -> tf.
 
     Args:
         x: H, shape (batch, 1, T, C).
-        kind: ``a`` joins the three scales and narrows them to C again; ``b`` sums them.
+        kind: ``a`` concatenates the three scales and reduces them to C channels; ``b`` sums them.
         name: prefix of the layers' names.
 
     Returns:
@@ -53,17 +53,16 @@ def audio_context_embedding(x: tf.Tensor, kind: str, name: str = "macem") -> tf.
 
 
 def compressed_pools(x: tf.Tensor, name: str) -> tf.Tensor:
-    """Mean and maximum over time, each through two 1 x 1 convolutions with ReLU between.
+    """Mean and maximum over time, each followed by two 1 x 1 convolutions with ReLU between.
 
-    Both go through the same two convolutions, as in CBAM, where this way of scoring comes from:
-    they lie side by side as a sequence of two steps.
+    Both share the convolutions, as in CBAM: they form a sequence of two steps.
 
     Args:
         x: sequence of shape (batch, 1, T, C).
         name: prefix of the layers' names.
 
     Returns:
-        What became of the mean and of the maximum, shape (batch, 1, 2, C).
+        Results for the mean and the maximum, shape (batch, 1, 2, C).
     """
     channels = x.shape[-1]
     average = average_pooling(x, x.shape[1:3], f"{name}_avg")
@@ -77,7 +76,7 @@ def compressed_pools(x: tf.Tensor, name: str) -> tf.Tensor:
 
 
 def weigh_channels(x: tf.Tensor, name: str) -> tf.Tensor:
-    """X times its channels' scores (equations 2 and 6): sigmoid of the sum of both paths.
+    """X times the scores of its channels (equations 2 and 6): the sigmoid of the sum of both paths.
 
     Args:
         x: sequence of shape (batch, 1, T, C).
@@ -87,11 +86,11 @@ def weigh_channels(x: tf.Tensor, name: str) -> tf.Tensor:
         Sequence of the same shape.
     """
     paths = compressed_pools(x, f"{name}_channels")  # (1, 2, C)
-    one_of_two = {"average": ((0, 0), (0, 1)), "largest": ((0, 0), (1, 0))}
-    each = [
+    crops = {"average": ((0, 0), (0, 1)), "largest": ((0, 0), (1, 0))}
+    steps = [
         keras.layers.Cropping2D(crop, name=f"{name}_channels_{path}")(paths)
-        for path, crop in one_of_two.items()
+        for path, crop in crops.items()
     ]
-    summed = keras.layers.Add(name=f"{name}_channels_sum")(each)  # (1, 1, C)
+    summed = keras.layers.Add(name=f"{name}_channels_sum")(steps)  # (1, 1, C)
     scores = keras.layers.Activation("sigmoid", name=f"{name}_channels_scores")(summed)
     return keras.layers.Multiply(name=f"{name}_weighed")([x, scores])

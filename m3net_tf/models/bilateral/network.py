@@ -2,15 +2,15 @@
 """The bilateral raw-audio network: a deep narrow and a shallow wide branch over the waveform.
 
 Sun et al., "End-to-End Audio Pattern Recognition Network for Overcoming Feature Limitations in
-Human-Machine Interaction", 2025. The authors publish neither code nor size; what the paper leaves
-open was chosen as docs/decisions.md says.
+Human-Machine Interaction", 2025. The authors publish neither code nor sizes; docs/decisions.md
+lists the choices that the paper leaves open.
 
-The waveform is a map of one row, (batch, 1, samples, 1): the front end's ``waveform`` features as
-they are, and the only form in which TFLite Micro convolves a sequence. A clip shorter than the 4 s
-gets zeros at its end, a longer one loses its end (``datasets.audio.fit_length``, rule ``pad``).
+The waveform is a map of one row, (batch, 1, samples, 1): the front end's ``waveform`` features, and
+the only form in which TFLite Micro supports convolutions over a sequence. A clip shorter than 4 s
+is padded with zeros, a longer one is truncated (``datasets.audio.fit_length``, rule ``pad``).
 
-For t-SNE of the branches (figure 7) the layers ``semantic``, ``detail``, ``fusion`` and ``pool``
-have the features: ``keras.Model(model.input, model.get_layer("detail").output)``.
+The layers ``semantic``, ``detail``, ``fusion`` and ``pool`` give the features for the t-SNE of
+figure 7: ``keras.Model(model.input, model.get_layer("detail").output)``.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from m3net_tf.models.bilateral.transformer import transformer_encoder
 STEM_KERNEL = 7
 DETAIL_KERNEL = 3
 FD_MODULES = {"A": "ab", "B": "bb", "R": "a"}
-"""Kinds of MACEM in each fast downsampling module of the semantic branch (section 3.1)."""
+"""Kinds of MACEM in the fast downsampling modules of the semantic branch (section 3.1)."""
 
 
 def fast_downsampling(
     x: tf.Tensor, filters: int, kind: str, name: str, *, macem_a: bool = True, macem_b: bool = True
 ) -> tf.Tensor:
-    """FD-A, FD-B or FD-R: a convolution, one of stride 2, then up to two MACEMs.
+    """FD-A, FD-B or FD-R: a convolution, a convolution of stride 2, then up to two MACEMs.
 
     Args:
         x: sequence of shape (batch, 1, T, channels).
-        filters: channels out.
+        filters: output channels.
         kind: ``A``, ``B`` or ``R``.
         name: prefix of the layers' names.
-        macem_a: False leaves every MACEM-A out (table 6).
-        macem_b: False leaves every MACEM-B out (table 6).
+        macem_a: False omits every MACEM-A (table 6).
+        macem_b: False omits every MACEM-B (table 6).
 
     Returns:
         Sequence of shape (batch, 1, ceil(T / 2), filters).
@@ -65,33 +65,33 @@ class Design:
     """Design of the bilateral network: its sizes and its ablations.
 
     Attributes:
-        fd_modules: the semantic branch's FD modules in their order, a letter ``A``, ``B`` or
-            ``R`` each.
-        semantic_filters: channels out of each of them.
-        detail_filters: channels out of the detail branch's strided convolutions: the plain ones,
-            then the two of FD-C.
+        fd_modules: the semantic branch's FD modules in order, one letter ``A``, ``B`` or ``R``
+            each.
+        semantic_filters: output channels of each of them.
+        detail_filters: output channels of the detail branch's strided convolutions: the plain
+            ones, then the two of FD-C.
         token_filters: channels of both branches' sequences from the encoders on; an even number.
-        token_step: steps of the sequence that a strided convolution makes one before the encoders
-            and the BiLSTM, whose cost grows with its length; the paper's network has 1.
-        stem_step: how many times further than the paper's the first convolution of each branch
-            steps; its kernel covers two steps then. The first maps are the largest.
-        unrolled_lstm: write the BiLSTM out step by step (:class:`UnrolledBiLSTM`), which gives the
-            same int8 bytes everywhere; for few steps.
+        token_step: stride of a convolution that shortens the sequence before the encoders and the
+            BiLSTM, whose cost grows with its length; 1 in the paper.
+        stem_step: factor on the stride of each branch's first convolution, whose kernel then
+            covers two strides. The first maps are the largest.
+        unrolled_lstm: unroll the BiLSTM (:class:`UnrolledBiLSTM`), which gives the same int8 bytes
+            on every platform; for short sequences.
         encoder_layers: layers of each branch's Transformer encoder.
-        heads: heads of its attention; divides ``token_filters``.
-        encoder_dropout: share dropped in it in training.
+        heads: attention heads of the encoder; divides ``token_filters``.
+        encoder_dropout: share dropped in the encoder in training.
         dropout: share of the pooled features dropped in training.
         semantic: False gives the detail branch alone (table 6).
         detail: False gives the semantic branch alone (table 6).
-        macem_a: False leaves MACEM-A out of every FD module (table 6).
-        macem_b: False leaves MACEM-B out of every FD module (table 6).
-        garm: False leaves GARM out of FD-C (table 6).
+        macem_a: False omits MACEM-A from every FD module (table 6).
+        macem_b: False omits MACEM-B from every FD module (table 6).
+        garm: False omits GARM from FD-C (table 6).
         fusion: ``gam``, ``sum`` or ``concat`` (table 7).
-        early_exits: also classify after each of the last two stages of each branch's
-            convolutions and at each branch's end, for self-distillation.
+        early_exits: also classify after the last two convolution stages and at the end of each
+            branch, for self-distillation.
 
     Raises:
-        ConfigError: both branches are off, or an argument names what does not exist.
+        ConfigError: both branches are off, or an argument has an invalid value.
     """
 
     fd_modules: str = "AABBR"
@@ -124,8 +124,7 @@ class Design:
         if semantic != detail or detail < 2:
             raise ConfigError(
                 f"model.semantic_filters has {semantic} values and model.detail_filters {detail}: "
-                "give both the same number, at least 2: both branches halve the sequence once for "
-                "each"
+                "give both the same number, at least 2: each value halves a branch's sequence once"
             )
         if self.token_filters % 2 or self.token_filters < 2:
             raise ConfigError(f"model.token_filters is {self.token_filters}: give an even number")
@@ -143,15 +142,15 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
     Args:
         input_shape: (1, samples, 1); the paper's 4 s at 22.05 kHz are 88 200 samples.
         classes: number of classes.
-        design: what to build.
+        design: design of the network.
 
     Returns:
-        Keras model, (batch, 1, samples, 1) to (batch, classes) probabilities. With
-        ``early_exits`` to a list of such, the network's own first, then the exits from shallow to
-        deep; ``keras.Model(model.input, model.outputs[0])`` is the same network without them.
+        Keras model, (batch, 1, samples, 1) to (batch, classes) probabilities. With ``early_exits``
+        it gives a list: the network's own output, then the exits from shallow to deep;
+        ``keras.Model(model.input, model.outputs[0])`` is the network without exits.
 
     Raises:
-        ConfigError: the input is no waveform.
+        ConfigError: the input is not a waveform.
     """
     if input_shape[0] != 1 or input_shape[2] != 1:
         raise ConfigError(
@@ -176,14 +175,14 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
 
 
 class _Branch(NamedTuple):
-    """A branch's end, (batch, 1, tokens, token_filters), and where it may classify early."""
+    """A branch's output, (batch, 1, tokens, token_filters), and the features of its early exits."""
 
     tokens: tf.Tensor
     exits: list[tuple[str, tf.Tensor]]
 
 
 def _semantic_branch(inputs: tf.Tensor, design: Design) -> _Branch:
-    """The deep narrow branch: FD modules, then a Transformer encoder."""
+    """The deep, narrow branch: FD modules, then a Transformer encoder."""
     filters, step = design.semantic_filters, design.stem_step
     x = conv1d_block(
         inputs, filters[0], max(STEM_KERNEL, 2 * step), stride=step, name="semantic_up"
@@ -210,7 +209,7 @@ def _semantic_branch(inputs: tf.Tensor, design: Design) -> _Branch:
 
 
 def _detail_branch(inputs: tf.Tensor, design: Design) -> _Branch:
-    """The shallow wide branch: strided convolutions, FD-C, a BiLSTM, a Transformer encoder."""
+    """The shallow, wide branch: strided convolutions, FD-C, a BiLSTM, a Transformer encoder."""
     x, stages = inputs, []
     plain_convolutions = len(design.detail_filters) - 2
     for index, filters in enumerate(design.detail_filters, start=1):
@@ -245,7 +244,7 @@ def _encoded(
 
 
 def _early_exit(x: tf.Tensor, classes: int, name: str) -> tf.Tensor:
-    """A classifier of its own over what the network knows so far."""
+    """A separate classifier on intermediate features."""
     x = average_pooling(x, x.shape[1:3], f"{name}_pool")  # (1, 1, C)
     x = keras.layers.Conv2D(classes, 1, name=f"{name}_dense")(x)
     x = keras.layers.Flatten(name=f"{name}_logits")(x)

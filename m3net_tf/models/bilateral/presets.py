@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Presets of the bilateral network, with what each costs."""
+"""Presets of the bilateral network with their costs."""
 
 from __future__ import annotations
 
 from m3net_tf.models.registry import Preset
 
-# An eighth of the channels, and of the steps from the BiLSTM and the encoders on, so that two cores
-# can train it.
+# An eighth of the channels, and an eighth of the steps from the BiLSTM and the encoders on, so that
+# two cores can train it.
 _SMALL = {
     "semantic_filters": (4, 8, 12, 16, 32),
     "detail_filters": (8, 12, 16, 24, 32),
@@ -14,8 +14,8 @@ _SMALL = {
     "token_step": 8,
 }
 
-# For microcontrollers, whose operators each cost some 150 B of arena: a second of sound, long first
-# steps (a window of 8 ms every 4 ms in s), fewer FD modules, few tokens.
+# For microcontrollers, where each operator needs about 150 B of arena: one second of sound, large
+# first strides (a window of 8 ms every 4 ms in s), fewer FD modules, few tokens.
 _S = {
     "fd_modules": "AR",
     "semantic_filters": (8, 16),
@@ -58,7 +58,7 @@ PRESETS = {
         classes=8,
         parameters=230_624,
         macs=824_171_728,
-        summary="the same form with an eighth of the channels, to be trained on two cores",
+        summary="the same structure with an eighth of the channels, for training on two cores",
         arguments=_SMALL,
     ),
     "s": Preset(

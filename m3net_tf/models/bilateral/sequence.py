@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers over a sequence that is kept as a map of one row, shape (batch, 1, time, channel).
+"""Layers over a sequence stored as a map of one row, shape (batch, 1, time, channel).
 
-TFLite Micro knows no 1-D convolution; one of kernel (1, k) over such a map is the same.
+TFLite Micro has no 1-D convolution; a 2-D one with kernel (1, k) over such a map is equivalent.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from m3net_tf.layers.convolution import NORM_MOMENTUM
 from m3net_tf.layers.mirror import Mirror
 
 LEAK = 0.01
-"""Slope of LeakyReLU below zero: PyTorch's, in which the networks that use it were written."""
+"""Slope of LeakyReLU below zero: PyTorch's default, which the original networks used."""
 
 
 def conv1d(
@@ -48,10 +48,9 @@ def leaky_relu(x: tf.Tensor, name: str) -> tf.Tensor:
 class LeakySum(keras.layers.Layer):
     """LeakyReLU, with :data:`LEAK`, of the sum of two maps.
 
-    Not an ``Add`` and a ``LeakyReLU``: behind a convolution TensorFlow's graph optimiser fuses
-    these three in inference and loses the slope (seen in 2.21), so a trained network would give
-    other answers than in training. TFLite's converter makes a LEAKY_RELU of this form, with the
-    small multiple first.
+    It replaces ``Add`` and ``LeakyReLU``: after a convolution TensorFlow's graph optimiser fuses
+    these three in inference and loses the slope (observed in 2.21), so inference would differ from
+    training. TFLite's converter turns this form, with the small multiple first, into a LEAKY_RELU.
 
     Shapes:
         two of (batch, frequency, time, channels) to one of the same shape.
@@ -70,9 +69,9 @@ def conv1d_block(
 
     Args:
         x: sequence of shape (batch, 1, T, channels).
-        filters: channels out.
-        kernel: extent in time.
-        stride: step in time.
+        filters: output channels.
+        kernel: kernel size in time.
+        stride: stride in time.
         name: prefix of the layers' names.
 
     Returns:
@@ -84,21 +83,21 @@ def conv1d_block(
 
 
 def bidirectional_lstm(x: tf.Tensor, units: int, name: str = "bilstm") -> tf.Tensor:
-    """BiLSTM: one LSTM from the first step to the last and one the other way, joined.
+    """BiLSTM: two LSTMs in opposite directions, with concatenated outputs.
 
-    The second one runs forward over the reversed sequence, and its result is reversed back: so
-    both become TFLite's UNIDIRECTIONAL_SEQUENCE_LSTM, the only LSTM that TFLite Micro has. They
-    are joined by padding each with zeros and adding, not by a concatenation: TFLite would give
-    both the scale of what they are joined to, but their states another one, and the int8 LSTM,
-    which takes these for the same, would go astray.
+    The second LSTM runs forwards over the reversed sequence, and its output is reversed back. So
+    both become TFLite's UNIDIRECTIONAL_SEQUENCE_LSTM, the only LSTM of TFLite Micro. The outputs
+    are joined by zero padding and addition, not by a concatenation: TFLite would give both outputs
+    the scale of the concatenation but their states another one, and the int8 LSTM, which assumes
+    equal scales, would compute wrong values.
 
-    An int8 LSTM keeps its state from one inference to the next: who runs it resets the
-    interpreter's variables before each clip.
+    An int8 LSTM keeps its state between inferences: the caller must reset the interpreter's
+    variables before each clip.
 
     Args:
-        x: sequence of shape (batch, 1, T, channels). For int8 let it come from a convolution or an
-            activation: a pooling's result must have its input's scale, while TFLite gives the
-            reversed copy one of its own and REVERSE_V2 converts nothing.
+        x: sequence of shape (batch, 1, T, channels). For int8 it must come from a convolution or an
+            activation: a pooling's output must have its input's scale, but TFLite gives the
+            reversed copy a different scale, and REVERSE_V2 does not convert between scales.
         units: channels of each direction.
         name: prefix of the layers' names.
 
@@ -107,16 +106,16 @@ def bidirectional_lstm(x: tf.Tensor, units: int, name: str = "bilstm") -> tf.Ten
     """
     steps, channels = x.shape[2:]
     directions = []
-    for direction, place in (("forward", (0, units)), ("backward", (units, 0))):
+    for direction, padded_units in (("forward", (0, units)), ("backward", (units, 0))):
         part = f"{name}_{direction}"
-        turned = x if direction == "forward" else Mirror(time=True, name=f"{part}_turn")(x)
-        rows = keras.layers.Reshape((steps, channels), name=f"{part}_steps")(turned)
+        ordered = x if direction == "forward" else Mirror(time=True, name=f"{part}_turn")(x)
+        rows = keras.layers.Reshape((steps, channels), name=f"{part}_steps")(ordered)
         rows = keras.layers.LSTM(units, return_sequences=True, name=f"{part}_lstm")(rows)
         states = keras.layers.Reshape((1, steps, units), name=f"{part}_row")(rows)
         if direction == "backward":
             states = Mirror(time=True, name=f"{part}_return")(states)
         image = keras.layers.Reshape((steps, units, 1), name=f"{part}_image")(states)
-        padding = keras.layers.ZeroPadding2D(((0, 0), place), name=f"{part}_pad")
+        padding = keras.layers.ZeroPadding2D(((0, 0), padded_units), name=f"{part}_pad")
         directions.append(padding(image))  # (batch, T, 2 units, 1)
     joined = keras.layers.Add(name=f"{name}_join")(directions)
     return keras.layers.Reshape((1, steps, 2 * units), name=f"{name}_row")(joined)
@@ -124,12 +123,12 @@ def bidirectional_lstm(x: tf.Tensor, units: int, name: str = "bilstm") -> tf.Ten
 
 @keras.utils.register_keras_serializable("m3net_tf")
 class UnrolledBiLSTM(keras.layers.Layer):
-    """BiLSTM written out step by step, both directions side by side in one state.
+    """Unrolled BiLSTM with both directions in one state.
 
-    TFLite's and TFLite Micro's int8 LSTM round differently; the operators of which this one is
-    made give the same bytes in both. Their number grows with the steps: it is for short sequences.
-    It has the weights of Keras's ``Bidirectional(LSTM)``, in its order and under its rules of
-    initialisation, and no state that would have to be reset.
+    TFLite's and TFLite Micro's int8 LSTMs round differently; the operators of this layer give the
+    same bytes in both. The number of operators grows with the number of steps, so the layer is for
+    short sequences. Its weights have the order and the initialisers of Keras's
+    ``Bidirectional(LSTM)``. It has no state that must be reset.
 
     Args:
         units: channels of each direction.
@@ -167,21 +166,21 @@ class UnrolledBiLSTM(keras.layers.Layer):
             for kind in zip(*self.directions, strict=True)
         )
         both = tf.concat([inputs, tf.reverse(inputs, [2])], -1)  # (batch, 1, T, 2 channels)
-        fed = tf.nn.conv2d(both, _side_by_side(kernels), 1, "VALID") + _gates(biases)
+        projected = tf.nn.conv2d(both, _side_by_side(kernels), 1, "VALID") + _gates(biases)
         recurrent = _side_by_side(recurrents)
         cell = state = None
         states = []
-        for gates in tf.split(fed, steps, axis=2):  # (batch, 1, 1, 8 units)
+        for gates in tf.split(projected, steps, axis=2):  # (batch, 1, 1, 8 units)
             if state is not None:
                 gates = gates + tf.nn.conv2d(state, recurrent, 1, "VALID")
-            shares, news = tf.split(gates, [6 * units, 2 * units], -1)
-            shares, news = tf.sigmoid(shares), tf.tanh(news)
-            if cell is None:  # no cell to keep; a share without use would have no int8 form
+            shares, candidates = tf.split(gates, [6 * units, 2 * units], -1)
+            shares, candidates = tf.sigmoid(shares), tf.tanh(candidates)
+            if cell is None:  # no cell to keep; an unused forget gate would have no int8 form
                 take, show = shares[..., : 2 * units], shares[..., 4 * units :]
-                cell = take * news
+                cell = take * candidates
             else:
                 take, keep, show = tf.split(shares, 3, -1)
-                cell = keep * cell + take * news
+                cell = keep * cell + take * candidates
             state = show * tf.tanh(cell)  # (batch, 1, 1, 2 units)
             states.append(state)
         joined = tf.concat(states, 2)
@@ -200,13 +199,13 @@ class UnrolledBiLSTM(keras.layers.Layer):
 
 
 def _gates(values: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Both directions' last axes as input, forget, output, cell, each forward then backward."""
-    ours = [tf.split(value, 4, -1) for value in values]
-    return tf.concat([weights[gate] for gate in (0, 1, 3, 2) for weights in ours], -1)
+    """Reorder the last axes to input, forget, output, cell gates, each forward then backward."""
+    directions = [tf.split(value, 4, -1) for value in values]
+    return tf.concat([weights[gate] for gate in (0, 1, 3, 2) for weights in directions], -1)
 
 
 def _side_by_side(matrices: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Two matrices of one shape as the kernel that runs both on two inputs side by side."""
-    none = tf.zeros_like(matrices[0])
-    rows = [_gates([matrices[0], none]), _gates([none, matrices[1]])]
+    """A kernel that applies two matrices of one shape to two concatenated inputs."""
+    zeros = tf.zeros_like(matrices[0])
+    rows = [_gates([matrices[0], zeros]), _gates([zeros, matrices[1]])]
     return tf.concat(rows, 0)[None, None]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Transformer's encoder over a sequence of tokens, kept as a map of one row.
+"""Transformer encoder over a sequence of tokens, stored as a map of one row.
 
-Vaswani et al., "Attention Is All You Need", 2017, sections 3.1 to 3.5. A sequence of T tokens of
-C channels is a map of shape (batch, 1, T, C), so that every projection is a 1 x 1 convolution:
-unlike a dense layer it gives the same bytes in TFLite and in TFLite Micro.
+Vaswani et al., "Attention Is All You Need", 2017, sections 3.1 to 3.5. A sequence of T tokens with
+C channels is a map of shape (batch, 1, T, C), so that every projection is a 1 x 1 convolution.
+Unlike a dense layer it gives the same bytes in TFLite and in TFLite Micro.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _NORM_EPSILON = 1e-5
 class DotProductAttention(keras.layers.Layer):
     """softmax(Q K^T / sqrt(d)) V in each of several heads (equation 1 and section 3.2.2).
 
-    Has no weights: the projections around it are the caller's, see :func:`self_attention`.
+    The layer has no weights: :func:`self_attention` adds the projections.
 
     Args:
-        heads: number of heads; they share out the channels.
+        heads: number of heads, which divide the channels among them.
 
     Shapes:
-        three of (batch, 1, tokens, channels) to one of the same shape, with a number of tokens
-        that is known when the network is built.
+        three of (batch, 1, tokens, channels) to one of the same shape; the number of tokens must be
+        known when the network is built.
 
     Raises:
         ConfigError: ``heads`` is below 1 or does not divide the channels, or the maps have more
@@ -44,10 +44,10 @@ class DotProductAttention(keras.layers.Layer):
         self.heads = heads
 
     def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
-        """Check the input's form."""
+        """Check the input's shape."""
         _, rows, _, channels = input_shape[0]
         if rows != 1:
-            raise ConfigError(f"attention runs over a map of 1 row, not {rows}: reshape it first")
+            raise ConfigError(f"attention needs a map of 1 row, not {rows}: reshape it first")
         if channels % self.heads:
             raise ConfigError(
                 f"{self.heads} attention heads cannot share {channels} channels: give a divisor"
@@ -55,10 +55,10 @@ class DotProductAttention(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Attend."""
+        """Compute the attention."""
         queries, keys, values = inputs
         width = queries.shape[-1] // self.heads
-        # Scaled before it is split, so that the converter folds the factor into the projection.
+        # Scaled before the split, so that the converter folds the factor into the projection.
         queries = self._split(queries * width**-0.5)  # (batch, heads, T, d)
         keys, values = self._split(keys), self._split(values)
         scores = tf.matmul(queries, keys, transpose_b=True)  # (batch, heads, T, T)
@@ -84,7 +84,7 @@ class DotProductAttention(keras.layers.Layer):
 
 @keras.utils.register_keras_serializable("m3net_tf")
 class SinusoidalPositions(keras.layers.Layer):
-    """Add a sine or cosine of the position to each channel (section 3.5).
+    """Add the sinusoidal positional encoding to each channel (section 3.5).
 
     Channel 2i gets sin(t / 10000^(2i / C)) and channel 2i + 1 the cosine of the same angle.
 
@@ -93,7 +93,7 @@ class SinusoidalPositions(keras.layers.Layer):
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Add the waves."""
+        """Add the encoding."""
         _, _, tokens, channels = inputs.shape
         return inputs + tf.constant(positional_encoding(tokens, channels)[None, None], inputs.dtype)
 
@@ -102,15 +102,9 @@ def self_attention(x: tf.Tensor, heads: int, name: str = "attention") -> tf.Tens
     """Multi-head self-attention with its four projections (section 3.2.2).
 
     Args:
-        x: tokens, shape (batch, 1, T, C).
-        heads: number of heads; divides C.
+        x: tokens, shape (batch, 1, T, C); the result has the same shape.
+        heads: number of heads, as in :class:`DotProductAttention`; divides C.
         name: prefix of the layers' names.
-
-    Returns:
-        Tokens of the same shape.
-
-    Raises:
-        ConfigError: see :class:`DotProductAttention`.
     """
     channels = x.shape[-1]
     parts = [
@@ -131,17 +125,17 @@ def transformer_encoder(
     positions: bool = True,
     name: str = "encoder",
 ) -> tf.Tensor:
-    """Encoder of the Transformer: attention and a two-layer network, each with a residual.
+    """Transformer encoder: attention and a two-layer network, each with a residual connection.
 
-    Normalisation comes after each sum, as in the paper (section 3.1), over a token's channels.
+    Normalisation over a token's channels follows each sum, as in the paper (section 3.1).
 
     Args:
         x: tokens, shape (batch, 1, T, C).
-        layers: how many such layers stand one upon the other.
+        layers: number of layers.
         heads: heads of the attention; divides C.
         expansion: channels between the two 1 x 1 convolutions, in multiples of C.
-        dropout: share dropped of each part's result in training.
-        positions: add sinusoids first, without which the order of the tokens is not seen.
+        dropout: share of each part's result dropped in training.
+        positions: add positions first; without them the encoder ignores the order of the tokens.
         name: prefix of the layers' names.
 
     Returns:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DiffRes, and the rivals of its paper."""
+"""DiffRes and the baselines of its paper."""
 
 from m3net_tf.models.diffres.network import (
     METHODS,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DiffRes's network that scores frames, from stock layers in the form that becomes int8.
+"""DiffRes's frame-importance network, made of stock layers that can be quantised to int8.
 
-One-dimensional convolutions are convolutions of 1 x k over a map of one row, whose channels are
-the bins: the only form of them in TFLite Micro.
+One-dimensional convolutions are 1 x k convolutions over a map of one row whose channels are the
+bins, the only form that TFLite Micro supports.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ CONV_POOL_BLOCKS = 3
 def res_conv_1d(
     x: tf.Tensor, filters: int, name: str = "res_conv", *, last_activation: bool = True
 ) -> tf.Tensor:
-    """ResConv1D (DiffRes, section 2.2.1, figure 3): two convolutions over time, one skip.
+    """ResConv1D (DiffRes, section 2.2.1, figure 3): two convolutions over time and a skip.
 
-    Each convolution is followed by batch normalisation and a leaky ReLU. The paper's number of
-    parameters leaves none for the skip although most blocks change the number of channels: it
-    goes around the second convolution.
+    Each convolution is followed by batch normalisation and a leaky ReLU. Most blocks change the
+    number of channels, but the paper's number of parameters leaves none for the skip. So the skip
+    goes around the second convolution only.
 
     Args:
         x: rows of shape (batch, 1, T, channels).
-        filters: channels out.
+        filters: output channels.
         name: prefix of the layers' names.
-        last_activation: False leaves out the second leaky ReLU.
+        last_activation: False omits the second leaky ReLU.
 
     Returns:
         Rows of shape (batch, 1, T, filters).
@@ -46,9 +46,9 @@ def res_conv_1d(
 def frame_importance(x: tf.Tensor, name: str = "importance") -> tf.Tensor:
     """Score of each frame between 0 and 1 (DiffRes, equation 3 and table 6).
 
-    Five ResConv1D that halve the channels, the last to one: (128, 64), (64, 32), (32, 16),
-    (16, 8), (8, 1) and 82 371 trainable parameters for 128 bins. The last leaky ReLU is left out:
-    behind it no score could fall below one half.
+    Five ResConv1D reduce the channels: (128, 64), (64, 32), (32, 16), (16, 8), (8, 1), with 82 371
+    trainable parameters for 128 bins. The last leaky ReLU is omitted: with it no score could fall
+    below one half.
 
     Args:
         x: feature map of shape (batch, F, T, 1).
@@ -68,7 +68,7 @@ def frame_importance(x: tf.Tensor, name: str = "importance") -> tf.Tensor:
 
 
 def conv_encoder(x: tf.Tensor, name: str = "encoder") -> tf.Tensor:
-    """Encoder of the baseline ConvAvgPool (table 6): three ResConv1D that keep the bins.
+    """Encoder of the baseline ConvAvgPool (table 6): three ResConv1D that keep the number of bins.
 
     493 824 trainable parameters for 128 bins.
 

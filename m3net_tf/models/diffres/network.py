@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DiffRes, or a rival of it, in front of any network.
+"""DiffRes, or a baseline of its paper, before any network.
 
 Liu et al., "Learning the Spectrogram Temporal Resolution for Audio Classification", AAAI 2024: a
-front part that hands a classifier fewer frames than it gets. Where the paper is silent the choice
-that gives the published number of parameters was taken (docs/decisions.md).
+first part that reduces the number of frames for a classifier. Where the paper gives no details,
+the choices reproduce the published number of parameters (docs/decisions.md).
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def diffres(
 
     Args:
         x: feature map of shape (batch, F, T, 1).
-        reduction: share of the frames that goes, delta.
-        guide_weight: weight of the guide loss among the network's losses; 0 = none.
-        guide_threshold: the guide loss's lambda.
-        energy_floor: frames of less energy are empty.
+        reduction: share of the frames that is removed, delta.
+        guide_weight: weight of the guide loss in the network's losses; 0 = none.
+        guide_threshold: lambda of the guide loss.
+        energy_floor: frames with less energy are empty.
         fill_rows: apply Algorithm 1.
         maximum: add the maximum as a channel.
         encoding: add the resolution encoding as a channel.
@@ -97,24 +97,24 @@ METHODS: dict[str, Callable[..., tf.Tensor]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Design:
-    """What is built: DiffRes or a rival of it, and the classifier behind it.
+    """Design of DiffRes or a baseline with a classifier.
 
     Attributes:
-        classifier: network behind it: ``name``, ``preset`` and, if wanted, ``arguments``.
+        classifier: the network that follows: ``name``, ``preset`` and optionally ``arguments``.
         method: ``diffres``, ``avgpool``, ``change_hop``, ``conv_avgpool`` or ``none`` (the
             classifier alone).
-        reduction: share of the frames that goes, delta.
-        guide_weight: weight of the guide loss; it is one of ``model.losses``. 0 = "w/o guide
-            loss" (figure 8).
-        guide_threshold: the guide loss's lambda.
+        reduction: share of the frames that is removed, delta.
+        guide_weight: weight of the guide loss in ``model.losses``. 0 = "w/o guide loss"
+            (figure 8).
+        guide_threshold: lambda of the guide loss.
         energy_floor: epsilon: frames whose mel powers have a lower root mean square are empty.
         fill_rows: False gives "w/o Algorithm 1" (figure 8).
         maximum: False gives "w/o max" (figure 8).
         encoding: False gives "w/o resolution encoding" (figure 8).
-        one_channel: mix DiffRes's channels into one by a 1 x 1 convolution, for classifiers that
-            take no more.
-        feature_range: the front end's ``feature_min``, ``feature_max`` and ``log``, if they are
-            not those of the microcontroller's.
+        one_channel: reduce DiffRes's channels to one by a 1 x 1 convolution, for classifiers that
+            accept only one.
+        feature_range: the front end's ``feature_min``, ``feature_max`` and ``log`` if they differ
+            from the preset ``mcu``.
     """
 
     classifier: Mapping[str, Any]
@@ -131,19 +131,19 @@ class Design:
 
 
 def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
-    """Build a classifier behind DiffRes or one of its rivals (table 1).
+    """Build DiffRes or a baseline, followed by a classifier (table 1).
 
     Args:
         input_shape: (bins, frames, 1).
         classes: number of classes.
-        design: what to build.
+        design: design of the network.
 
     Returns:
         Keras model, (batch, bins, frames, 1) to (batch, classes) probabilities.
 
     Raises:
         ConfigError: an unknown method, classifier or key, a share of frames out of range, or
-            features of more than one channel.
+            features with more than one channel.
     """
     if design.method not in METHODS:
         raise ConfigError(f"model.method is {design.method!r}: choose one of {', '.join(METHODS)}")
@@ -153,7 +153,7 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
         "in section 'model.feature_range'",
     )
     if input_shape[2] != 1:
-        raise ConfigError(f"DiffRes takes a map with 1 channel, not {input_shape[2]}")
+        raise ConfigError(f"DiffRes needs a map with 1 channel, not {input_shape[2]}")
     inputs = keras.Input(input_shape, name="features")  # (F, T, 1)
     x = METHODS[design.method](
         inputs,
@@ -172,15 +172,15 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
 
 
 def probe(model: keras.Model) -> keras.Model:
-    """What DiffRes does inside a network, for logs and figures 4, 6 and 7.
+    """A network of DiffRes's internal values, for logs and figures 4, 6 and 7.
 
     Args:
         model: network with ``method="diffres"``.
 
     Returns:
-        Network of the same input with a dict as output: ``scores`` (batch, T) after rescaling,
-        ``features`` (batch, F, t, channels) that the classifier gets, and, a value for each clip,
-        ``activeness`` and ``guide_loss`` (both (batch,); the loss without its weight).
+        Network with the same input and a dict as output: ``scores`` (batch, T) after rescaling,
+        ``features`` (batch, F, t, channels), the classifier's input, and per clip ``activeness``
+        and ``guide_loss`` (both (batch,); the loss without its weight).
 
     Raises:
         ConfigError: the network has no DiffRes.
@@ -200,9 +200,9 @@ def probe(model: keras.Model) -> keras.Model:
 
 
 def learnt(model: keras.Model, features: tf.Tensor) -> dict[str, float]:
-    """For a training's log: activeness and guide loss, means over the clips; see :func:`probe`.
+    """Mean activeness and guide loss of clips, for the training log; see :func:`probe`.
 
-    Nothing for a rival of DiffRes.
+    Empty for a baseline without DiffRes.
     """
     if not has_diffres(model):
         return {}
@@ -211,12 +211,12 @@ def learnt(model: keras.Model, features: tf.Tensor) -> dict[str, float]:
 
 
 def has_diffres(model: keras.Model) -> bool:
-    """Whether a network has DiffRes, which on a device becomes two networks and a warp."""
+    """Whether a network has DiffRes, which a device runs as two networks and a warp."""
     return any(layer.name == SCORES for layer in model.layers)
 
 
 def importance_network(model: keras.Model) -> keras.Model:
-    """The frame-importance network alone, which becomes an int8 network of its own.
+    """The frame-importance network, which becomes a separate int8 network.
 
     Args:
         model: network with ``method="diffres"``.
@@ -233,7 +233,7 @@ def importance_network(model: keras.Model) -> keras.Model:
 
 
 def classifier_network(model: keras.Model) -> keras.Model:
-    """The classifier alone, which behind a warp in C becomes an int8 network of its own.
+    """The classifier, which becomes a separate int8 network after a warp in C.
 
     Args:
         model: network with ``method="diffres"``.
@@ -256,48 +256,52 @@ def _scores_layer(model: keras.Model) -> FrameScores:
     return model.get_layer(SCORES)
 
 
+def _before_m3net(preset: str, *, frames: int, parameters: int, macs: int, summary: str) -> Preset:
+    """DiffRes before a preset of M3Net, on 40 bins."""
+    return Preset(
+        input_shape=(40, frames, 1),
+        classes=12,
+        parameters=parameters,
+        macs=macs,
+        summary=f"{summary}, then M3Net {preset}",
+        arguments={"classifier": {"name": "m3net", "preset": preset}},
+    )
+
+
 PRESETS = {
     "paper": Preset(
         input_shape=(128, 98, 1),
         classes=35,
         parameters=8_245_948,
         macs=111_915_770,
-        summary="DiffRes at 50 frames a second, EfficientNet-B2 behind it (Speech Commands)",
+        summary="DiffRes at 50 frames/s, then EfficientNet-B2 (Speech Commands)",
         arguments={
             "classifier": {"name": "efficientnet_attention", "preset": "paper"},
             "feature_range": {"feature_min": -23.0, "feature_max": 6.0},  # front end "diffres"
         },
     ),
-    "mcu": Preset(
-        input_shape=(40, 49, 1),
-        classes=12,
-        parameters=43_139,
-        macs=1_468_504,
-        summary="DiffRes at half the frames, M3Net mcu behind it",
-        arguments={"classifier": {"name": "m3net", "preset": "mcu"}},
+    "mcu": _before_m3net(
+        "mcu", frames=49, parameters=43_139, macs=1_468_504, summary="DiffRes at half the frames"
     ),
-    "s": Preset(
-        input_shape=(40, 49, 1),
-        classes=12,
+    "s": _before_m3net(
+        "s",
+        frames=49,
         parameters=60_195,
         macs=1_524_568,
-        summary="64 kB of arena, 200 kB of weights: half the frames of 20 ms, M3Net s behind it",
-        arguments={"classifier": {"name": "m3net", "preset": "s"}},
+        summary="64 kB of arena, 200 kB of weights: half the frames of 20 ms",
     ),
-    "m": Preset(
-        input_shape=(40, 98, 1),
-        classes=12,
+    "m": _before_m3net(
+        "m",
+        frames=98,
         parameters=141_797,
         macs=10_591_216,
-        summary="192 kB of arena, 500 kB of weights: half the frames of 10 ms, M3Net m behind it",
-        arguments={"classifier": {"name": "m3net", "preset": "m"}},
+        summary="192 kB of arena, 500 kB of weights: half the frames of 10 ms",
     ),
-    "l": Preset(
-        input_shape=(40, 197, 1),
-        classes=12,
+    "l": _before_m3net(
+        "l",
+        frames=197,
         parameters=417_221,
         macs=106_043_928,
-        summary="512 kB of arena, 1.5 MB of weights: half the frames of 5 ms, M3Net l behind it",
-        arguments={"classifier": {"name": "m3net", "preset": "l"}},
+        summary="512 kB of arena, 1.5 MB of weights: half the frames of 5 ms",
     ),
 }

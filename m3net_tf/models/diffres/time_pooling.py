@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fewer frames at a fixed resolution: what DiffRes is compared with (section 3.1)."""
+"""Fewer frames at a fixed resolution: the baselines of DiffRes (section 3.1)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from m3net_tf.keras import keras, tf
 
 
 def check_frames_out(frames_out: int) -> int:
-    """Check a layer's number of frames out.
+    """Check a layer's number of output frames.
 
     Raises:
-        ConfigError: it is below 1.
+        ConfigError: the number is below 1.
     """
     if frames_out < 1:
         raise ConfigError(f"frames_out is {frames_out}: give at least 1 frame")
@@ -23,24 +23,34 @@ def check_frames_out(frames_out: int) -> int:
 
 
 def check_frames_in(frames_out: int, frames: int | None) -> None:
-    """Check a layer's frames out against those that come in.
+    """Check a layer's number of output frames against its input frames.
 
     Raises:
-        ConfigError: fewer frames come in than are to go out, or their number is open.
+        ConfigError: the input has fewer frames, or an unknown number.
     """
     if frames is None or frames_out > frames:
-        raise ConfigError(f"{frames_out} frames cannot be made of {frames}: give at most as many")
+        raise ConfigError(f"{frames} frames cannot give {frames_out}: give at most as many")
 
 
 class _FewerFrames(keras.layers.Layer):
-    """A layer of ``frames_out`` frames."""
+    """A layer that reduces the number of frames.
+
+    Args:
+        frames_out: number t of output frames.
+
+    Shapes:
+        (batch, frequency, T, channels) to (batch, frequency, t, channels).
+
+    Raises:
+        ConfigError: the input has fewer frames than the output.
+    """
 
     def __init__(self, frames_out: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.frames_out = check_frames_out(frames_out)
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Check that there are frames enough."""
+        """Check that there are enough frames."""
         check_frames_in(self.frames_out, input_shape[2])
         super().build(input_shape)
 
@@ -53,21 +63,12 @@ class _FewerFrames(keras.layers.Layer):
 class AdaptiveAveragePooling(_FewerFrames):
     """Average over time to a given number of frames (AvgPool).
 
-    Frame i is the mean of the frames from floor(i T / t) up to, not with, ceil((i + 1) T / t), so
-    that neighbours share a frame where T / t is no whole number.
-
-    Args:
-        frames_out: frames t that go out.
-
-    Shapes:
-        (batch, frequency, T, channels) to (batch, frequency, t, channels).
-
-    Raises:
-        ConfigError: fewer frames come in than are to go out.
+    Frame i is the mean of the frames from floor(i T / t) to, excluding, ceil((i + 1) T / t).
+    Neighbours share a frame if T / t is not a whole number.
     """
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Tabulate each frame's weights."""
+        """Precompute each frame's weights."""
         super().build(input_shape)
         frames = input_shape[2]
         self._table = np.zeros((frames, self.frames_out), np.float32)
@@ -77,7 +78,7 @@ class AdaptiveAveragePooling(_FewerFrames):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Pool."""
-        # A 1 x 1 convolution over frames as channels: one quick kernel in float and in int8.
+        # A 1 x 1 convolution over frames as channels: one fast kernel in float and in int8.
         rows = tf.transpose(inputs, (0, 1, 3, 2))  # (batch, F, C, T)
         kernel = tf.constant(self._table[None, None], rows.dtype)
         return tf.transpose(tf.nn.conv2d(rows, kernel, 1, "VALID"), (0, 1, 3, 2))
@@ -87,17 +88,7 @@ class AdaptiveAveragePooling(_FewerFrames):
 class FrameSampling(_FewerFrames):
     """Keep frames at regular steps (change hop): frame i is frame floor(i T / t) of the input.
 
-    Where T / t is a whole number these are the frames that a front end with a hop of that many
-    times the length gives.
-
-    Args:
-        frames_out: frames t that go out.
-
-    Shapes:
-        (batch, frequency, T, channels) to (batch, frequency, t, channels).
-
-    Raises:
-        ConfigError: fewer frames come in than are to go out.
+    If T / t is a whole number, the result equals that of a front end with T / t times the hop.
     """
 
     def build(self, input_shape: tf.TensorShape) -> None:
@@ -107,5 +98,5 @@ class FrameSampling(_FewerFrames):
         self._kept = [i * frames // self.frames_out for i in range(self.frames_out)]
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Pick."""
+        """Select the frames."""
         return tf.gather(inputs, self._kept, axis=2)

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DiffRes: merge the frames that matter little, and learn which those are.
+"""DiffRes: merge unimportant frames, with learnt importance.
 
 Liu et al., "Learning the Spectrogram Temporal Resolution for Audio Classification", AAAI 2024.
 
-Scores s of T frames, in [0, 1] and of sum <= t, cut the line from 0 to t into T pieces in order.
-Piece j ends at the cumulative sum c[j]; what of it lies between i and i + 1 is the weight W[i, j]
-of input frame j in output frame i. That is equation 5 with Algorithm 1: the algorithm takes from
-the frame that crosses a border just what the row before still lacks. As no piece is longer than
-one, each lies in one row or in two neighbouring ones, so that two weights a frame say all that the
-t x T matrix does, and warping takes time and memory of O(T).
+Scores s of T frames, in [0, 1] with sum <= t, divide the interval from 0 to t into T consecutive
+pieces. Piece j ends at the cumulative sum c[j]. Its length between i and i + 1 is the weight
+W[i, j] of input frame j in output frame i. This is equation 5 with Algorithm 1, which fills each
+row with part of the frame that crosses its border. No piece is longer than 1, so each is in one
+row or in two neighbouring ones. Therefore two weights per frame replace the t x T matrix, and
+warping takes O(T) time and memory.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from m3net_tf.models.diffres.time_pooling import check_frames_in, check_frames_o
 from m3net_tf.positions import positional_encoding
 
 LOGARITHMS = {"ln": 1.0, "db": 10.0 / math.log(10.0)}
-"""Units of the features in one unit of the natural logarithm."""
+"""Feature units per unit of the natural logarithm."""
 
 
 def frames_after(frames: int, reduction: float) -> int:
-    """Frames t = floor((1 - reduction) T) that are left of T, at least one.
+    """Remaining frames t = floor((1 - reduction) T), at least one.
 
     Raises:
         ConfigError: ``reduction`` is not between 0 and 1.
     """
     if not 0 < reduction < 1:
         raise ConfigError(f"reduction is {reduction}: give a share of the frames between 0 and 1")
-    # A tenth of 1000 is 100, not 99.999...
+    # Avoids 99.999... instead of 100 for a tenth of 1000.
     return max(1, math.floor((1 - reduction) * frames + 1e-6))
 
 
 def rescale_scores(scores: tf.Tensor, frames_out: int) -> tf.Tensor:
-    """Scores whose sum is t, or less where one of them would exceed 1 (section 2.2.1).
+    """Scale scores to the sum t, or to less if one of them would exceed 1 (section 2.2.1).
 
-    The paper's s = s~ / max(s~, 1) is read as: where an element of a clip is above 1, the clip
-    is divided by its largest. So its frames keep their proportions.
+    The paper's s = s~ / max(s~, 1) is interpreted as follows: if an element of a clip is above 1,
+    the clip is divided by its largest element. So its frames keep their proportions.
 
     Args:
         scores: positive scores of shape (batch, T).
@@ -53,10 +53,10 @@ def rescale_scores(scores: tf.Tensor, frames_out: int) -> tf.Tensor:
     Returns:
         Scores in [0, 1] of the same shape, each clip's sum <= t.
     """
-    # Divided by the largest first, so that scores of any size, zeros too, stay finite.
+    # Divide by the largest first, so that scores of any size, including zero, stay finite.
     largest = tf.reduce_max(scores, axis=1, keepdims=True)
     tiny = np.finfo(scores.dtype.as_numpy_dtype).tiny
-    # Clips without any score at all are rated evenly.
+    # In clips whose scores are all zero, all frames get equal scores.
     shares = tf.where(largest > tiny, scores / tf.maximum(largest, tiny), tf.ones_like(scores))
     scaled = shares * (frames_out / tf.reduce_sum(shares, axis=1, keepdims=True))
     return scaled / tf.maximum(tf.reduce_max(scaled, axis=1, keepdims=True), 1.0)
@@ -65,42 +65,42 @@ def rescale_scores(scores: tf.Tensor, frames_out: int) -> tf.Tensor:
 def warp_weights(
     scores: tf.Tensor, frames_out: int, fill_rows: bool = True
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The warp matrix as two weights a frame (equations 5 and 9 to 12; see the module).
+    """The warp matrix as two weights per frame (equations 5 and 9 to 12; see the module).
 
     Args:
         scores: rescaled scores of shape (batch, T).
         frames_out: rows t of the matrix.
-        fill_rows: False leaves Algorithm 1 out: each frame goes whole into the row in which it
+        fill_rows: False omits Algorithm 1: each frame goes completely into the row in which it
             ends (equation 5 alone; the ablation of figure 8).
 
     Returns:
-        ``row`` (int32), ``here`` and ``next_row``, each of shape (batch, T): frame j has weight
-        ``here`` in row ``row`` and ``next_row`` in the row after it.
+        ``row`` (int32), ``weight`` and ``next_weight``, each of shape (batch, T): frame j has
+        weight ``weight`` in row ``row`` and ``next_weight`` in the following row.
     """
-    # Double precision: a sum of 3000 scores would lose those below 1e-4.
+    # Double precision: in single precision a sum of 3000 scores would lose those below 1e-4.
     ends = tf.cumsum(tf.cast(scores, tf.float64), axis=1)
-    # What rounding put above t is cut off; the gradient is that of the sum all the same.
+    # Rounding may exceed t: the excess is cut off, but the gradient remains that of the sum.
     ends -= tf.stop_gradient(tf.maximum(ends - float(frames_out), 0.0))
     starts = tf.pad(ends[:, :-1], [[0, 0], [1, 0]])
     last = tf.constant(frames_out - 1, tf.float64)
     if fill_rows:
         row = tf.minimum(tf.floor(starts), last)
-        here = tf.minimum(ends, row + 1.0) - starts
-        # Rectified: at 0, where a row is just full, its gradient is 0 and that of ``here`` 1.
-        next_row = tf.nn.relu(ends - (row + 1.0))
+        weight = tf.minimum(ends, row + 1.0) - starts
+        # With relu the gradient at 0, where a row is exactly full, is 0 and that of ``weight`` 1.
+        next_weight = tf.nn.relu(ends - (row + 1.0))
     else:
-        # A sum that rounding left just above a whole number still belongs to the row below.
+        # A sum that rounding puts just above a whole number belongs to the row below.
         row = tf.clip_by_value(tf.math.ceil(ends - 1e-6) - 1.0, 0.0, last)
-        here, next_row = ends - starts, tf.zeros_like(ends)
+        weight, next_weight = ends - starts, tf.zeros_like(ends)
     return (
         tf.cast(tf.stop_gradient(row), tf.int32),
-        tf.cast(here, scores.dtype),
-        tf.cast(next_row, scores.dtype),
+        tf.cast(weight, scores.dtype),
+        tf.cast(next_weight, scores.dtype),
     )
 
 
 def warp_matrix(scores: tf.Tensor, frames_out: int, fill_rows: bool = True) -> tf.Tensor:
-    """The warp matrix itself, for figures and tests; :func:`warp` does without.
+    """The warp matrix, for figures and tests; :func:`warp` does not need it.
 
     Args:
         scores: rescaled scores of shape (batch, T).
@@ -108,12 +108,12 @@ def warp_matrix(scores: tf.Tensor, frames_out: int, fill_rows: bool = True) -> t
         fill_rows: apply Algorithm 1.
 
     Returns:
-        W of shape (batch, t, T). Rows sum to 1 up to the one in which the scores end.
+        W of shape (batch, t, T). Rows sum to 1, up to the row in which the scores end.
     """
-    row, here, next_row = warp_weights(scores, frames_out, fill_rows)
+    row, weight, next_weight = warp_weights(scores, frames_out, fill_rows)
     rows = tf.range(frames_out)[None, :, None]
-    own = tf.where(rows == row[:, None], here[:, None], 0.0)
-    return own + tf.where(rows == row[:, None] + 1, next_row[:, None], 0.0)
+    first = tf.where(rows == row[:, None], weight[:, None], 0.0)
+    return first + tf.where(rows == row[:, None] + 1, next_weight[:, None], 0.0)
 
 
 def warp(
@@ -122,30 +122,30 @@ def warp(
     frames_out: int,
     maxima: int = 0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Sum, and maximum, over the weighted frames of each row (equation 6), in O(T).
+    """Sum and maximum over the weighted frames of each row (equation 6), in O(T).
 
     Args:
         frames: shape (batch, T, columns).
-        weights: what :func:`warp_weights` returned.
+        weights: result of :func:`warp_weights`.
         frames_out: rows t.
-        maxima: how many of the columns, from the first, get a maximum as well; they must not be
-            negative.
+        maxima: number of columns, from the first, for which the maximum is computed; their values
+            must not be negative.
 
     Returns:
         Sums of shape (batch, t, columns) and maxima of shape (batch, t, maxima); zero in rows
         without frames.
     """
-    row, here, next_row = weights
+    row, weight, next_weight = weights
     batch, columns = tf.shape(frames)[0], frames.shape[2]
     clip = tf.range(batch)[:, None] * frames_out
-    # The weight that spills over the last row is zero; its index has to be valid all the same.
+    # The weight after the last row is zero, but its index must be valid.
     rows = tf.concat([row, tf.minimum(row + 1, frames_out - 1)], axis=1) + clip  # (batch, 2 T)
-    weighted = tf.concat([frames * here[..., None], frames * next_row[..., None]], axis=1)
+    weighted = tf.concat([frames * weight[..., None], frames * next_weight[..., None]], axis=1)
     sums = tf.math.unsorted_segment_sum(weighted, rows, batch * frames_out)
     sums = tf.reshape(sums, (-1, frames_out, columns))
     if not maxima:
         return sums, sums[..., :0]
-    # Rows without a frame come out as the lowest number there is.
+    # Rows without frames get the lowest representable number.
     largest = tf.math.unsorted_segment_max(weighted[..., :maxima], rows, batch * frames_out)
     return sums, tf.reshape(tf.maximum(largest, 0.0), (-1, frames_out, maxima))
 
@@ -159,7 +159,7 @@ def activeness(scores: tf.Tensor, empty: tf.Tensor, reduction: float) -> tf.Tens
         reduction: delta.
 
     Returns:
-        rho of each clip, shape (batch,): the scores' standard deviation over delta; 0 where all
+        rho of each clip, shape (batch,): the scores' standard deviation divided by delta; 0 if all
         frames are empty.
     """
     active = tf.cast(~empty, scores.dtype)
@@ -174,28 +174,28 @@ def guide_loss(
 ) -> tf.Tensor:
     """Penalty on scores of empty frames (equation 7).
 
-    The paper prints a minus sign in front, which would reward high scores of empty frames against
-    its own text; this one penalises them.
+    The paper's equation has a minus sign, which would reward high scores of empty frames and
+    contradicts its text; this loss penalises them.
 
     Args:
         scores: rescaled scores of shape (batch, T).
         empty: which frames are empty, bool, of the same shape.
         reduction: delta.
-        threshold: lambda, from which on scores over delta are penalised.
+        threshold: lambda; scores divided by delta are penalised above it.
 
     Returns:
         Loss of each clip, shape (batch,), 0 or above; 0 for clips without empty frames.
     """
-    chosen = tf.cast(empty, scores.dtype)
+    is_empty = tf.cast(empty, scores.dtype)
     excess = tf.nn.relu(scores / reduction - threshold)
-    count = tf.reduce_sum(chosen, axis=1)
-    return tf.math.divide_no_nan(tf.reduce_sum(excess * chosen, axis=1), count)
+    count = tf.reduce_sum(is_empty, axis=1)
+    return tf.math.divide_no_nan(tf.reduce_sum(excess * is_empty, axis=1), count)
 
 
 class _LogFeatures(Float32Layer):
-    """A layer that needs mel powers and gets features: logarithms mapped onto [-1, 1)."""
+    """A layer that converts features, logarithms mapped to [-1, 1), to mel powers."""
 
-    why_float32 = "mel powers do not fit into half precision"
+    why_float32 = "mel powers exceed the range of half precision"
 
     def __init__(
         self, feature_min: float = -14.0, feature_max: float = 5.0, log: str = "ln", **kwargs: Any
@@ -223,20 +223,20 @@ class _LogFeatures(Float32Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""
-        own = {key: getattr(self, key) for key in ("feature_min", "feature_max", "log")}
-        return {**super().get_config(), **own}
+        arguments = {key: getattr(self, key) for key in ("feature_min", "feature_max", "log")}
+        return {**super().get_config(), **arguments}
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
 class FrameScores(_LogFeatures):
-    """Rescale the frames' scores, and add the guide loss to the network's losses.
+    """Rescale the frames' scores and add the guide loss to the network's losses.
 
-    A frame is empty where the root mean square of its mel powers is below ``energy_floor``.
+    A frame is empty if the root mean square of its mel powers is below ``energy_floor``.
 
     Args:
-        reduction: share of the frames that is to go, delta.
-        guide_weight: weight of the guide loss; 0 leaves it out (the ablation of figure 8).
-        guide_threshold: the guide loss's lambda.
+        reduction: share of the frames that is removed, delta.
+        guide_weight: weight of the guide loss; 0 omits it (the ablation of figure 8).
+        guide_threshold: lambda of the guide loss.
         energy_floor: epsilon of equations 4 and 7, in the unit of the mel powers.
         feature_min: value, after the logarithm, of the feature -1.
         feature_max: value of the feature 127/128.
@@ -274,7 +274,7 @@ class FrameScores(_LogFeatures):
         return energy < self.energy_floor**2
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
-        """Rescale."""
+        """Rescale the scores."""
         features, scores = inputs
         scores = rescale_scores(scores, frames_after(features.shape[2], self.reduction))
         if self.guide_weight:
@@ -285,32 +285,32 @@ class FrameScores(_LogFeatures):
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""
-        own = ("reduction", "guide_weight", "guide_threshold", "energy_floor")
-        return {**super().get_config(), **{key: getattr(self, key) for key in own}}
+        names = ("reduction", "guide_weight", "guide_threshold", "energy_floor")
+        return {**super().get_config(), **{key: getattr(self, key) for key in names}}
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
 class FrameWarp(_LogFeatures):
     """Warp frames by their scores: mean, maximum and resolution encoding as channels.
 
-    Mean and maximum are those of mel powers, whose logarithm goes out in the input's own range;
+    Mean and maximum are computed over mel powers and output as logarithms in the input's range;
     the encoding is the warp matrix times a positional encoding (section 2.2.2).
 
     Args:
-        frames_out: frames t that go out.
-        fill_rows: False leaves out Algorithm 1 (the ablation of figure 8).
-        maximum: False leaves out the maximum (the ablation of figure 8).
-        encoding: False leaves out the resolution encoding (the ablation of figure 8).
+        frames_out: number t of output frames.
+        fill_rows: False omits Algorithm 1 (the ablation of figure 8).
+        maximum: False omits the maximum (the ablation of figure 8).
+        encoding: False omits the resolution encoding (the ablation of figure 8).
         feature_min: value, after the logarithm, of the feature -1.
         feature_max: value of the feature 127/128.
         log: unit of both, ``ln`` or ``db``.
 
     Shapes:
-        [features (batch, F, T, 1), rescaled scores (batch, T)] to (batch, F, t, 3), or fewer
-        channels where some are left out.
+        [features (batch, F, T, 1), rescaled scores (batch, T)] to (batch, F, t, 3), with fewer
+        channels if some are omitted.
 
     Raises:
-        ConfigError: the features have more than one channel or fewer frames than are to go out.
+        ConfigError: the features have more than one channel, or fewer than ``frames_out`` frames.
     """
 
     def __init__(
@@ -328,16 +328,16 @@ class FrameWarp(_LogFeatures):
         self.encoding = encoding
 
     def build(self, input_shape: list[tf.TensorShape]) -> None:
-        """Check the input's form and tabulate the positional encoding."""
+        """Check the input's shape and precompute the positional encoding."""
         _, bins, frames, channels = input_shape[0]
         if channels != 1:
-            raise ConfigError(f"DiffRes warps a map with 1 channel, not {channels}")
+            raise ConfigError(f"DiffRes needs a map with 1 channel, not {channels}")
         check_frames_in(self.frames_out, frames)
         self._positions = positional_encoding(frames, bins)
         super().build(input_shape)
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
-        """Warp."""
+        """Warp the features."""
         features, scores = inputs
         bins = features.shape[1]
         power = tf.transpose(self._power(features[..., 0]), (0, 2, 1))  # (batch, T, F)
@@ -357,5 +357,5 @@ class FrameWarp(_LogFeatures):
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""
-        own = ("frames_out", "fill_rows", "maximum", "encoding")
-        return {**super().get_config(), **{key: getattr(self, key) for key in own}}
+        names = ("frames_out", "fill_rows", "maximum", "encoding")
+        return {**super().get_config(), **{key: getattr(self, key) for key in names}}

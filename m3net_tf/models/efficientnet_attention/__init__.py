@@ -5,7 +5,7 @@ from m3net_tf.models.efficientnet_attention.network import (
     PRESETS,
     Design,
     build,
-    forget_photographs,
+    reset_image_statistics,
 )
 
-__all__ = ["PRESETS", "Design", "build", "forget_photographs"]
+__all__ = ["PRESETS", "Design", "build", "reset_image_statistics"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pooling over time by several attention heads."""
+"""Attention pooling over time with several heads."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from m3net_tf.layers.precision import average_pooling, mean_pool
 
 @keras.utils.register_keras_serializable("m3net_tf")
 class AttentionHeads(keras.layers.Layer):
-    """Average class scores over time by each head's attention, then over the heads.
+    """Average class scores over time, weighted by each head's attention, then over the heads.
 
     Gong et al., "PSLA: Improving Audio Tagging With Pretraining, Sampling, Labeling, and
     Aggregation", TASLP 2021, section IV.E: attention between 0 and 1 is normalised over time; the
-    heads are summed with learnt weights that start out equal.
+    heads are summed with learnt weights, which are equal at first.
 
     Args:
         heads: number of heads.
@@ -52,13 +52,13 @@ class AttentionHeads(keras.layers.Layer):
         attention, scores = inputs
         whole = (1, scores.shape[2])
         mean = mean_pool(attention, whole)
-        # Over the mean, which int8 cannot divide by: its inverse root squared. The floor keeps
-        # half precision finite where nothing is attended to.
+        # Divide by the mean as a squared inverse root, because int8 has no division. The floor
+        # keeps half precision finite if all attention is zero.
         root = tf.math.rsqrt(tf.maximum(mean, 1e-4))
         pooled = mean_pool(attention * scores, whole) * (root * root)
         parts = tf.split(pooled, self.heads, axis=-1)  # each (batch, 1, 1, classes)
         weights = tf.cast(self.head_weights, pooled.dtype)
-        # Summed pair by pair: ADD has an int8 form, ADD_N has none.
+        # Summed in pairs: ADD has an int8 kernel, ADD_N has none.
         return sum(part * weights[i] for i, part in enumerate(parts))
 
     def get_config(self) -> dict[str, Any]:
@@ -75,8 +75,8 @@ def attention_classifier(
         x: map of shape (batch, F, T, C).
         classes: number of classes.
         heads: number of attention heads.
-        multi_label: each class scored by itself with a sigmoid before pooling, as in PSLA;
-            otherwise softmax over the classes after it.
+        multi_label: apply a sigmoid to each class before pooling, as in PSLA; otherwise a softmax
+            over the classes after it.
 
     Returns:
         Probabilities of shape (batch, classes); 2 heads (C + 1) classes + heads parameters.

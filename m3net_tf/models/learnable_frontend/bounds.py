@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The range that learnt parameters of a front end keep to."""
+"""Range constraint for learnt parameters of a front end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from m3net_tf.keras import keras, tf
 
 
 class Between(keras.constraints.Constraint):
-    """Weights from one number to another."""
+    """Keeps weights within a range."""
 
     def __init__(self, low: float, high: float) -> None:
         self.low = low

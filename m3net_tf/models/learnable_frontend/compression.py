@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What makes energies small numbers: PCEN, or a logarithm."""
+"""Compression of energies: PCEN or a logarithm."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from m3net_tf.layers.precision import Float32Layer
 from m3net_tf.models.learnable_frontend.bounds import Between
 
 ENERGY_FLOOR = 1e-7
-"""Of mean energies in a window; LEAF's code has 1e-5 for sums whose windows add up to some 200."""
+"""Floor of mean energies in a window; LEAF's code uses 1e-5 for sums over windows of sum ~200."""
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
 class PCEN(Float32Layer):
-    """Per-channel energy normalisation with four learnt numbers for each row.
+    """Per-channel energy normalisation with four learnt parameters per row.
 
-    Wang et al., "Trainable Frontend for Robust and Far-Field Keyword Spotting", ICASSP 2017, as
-    LEAF learns it (its section 3.3): (E / M^alpha + delta)^(1/root) - delta^(1/root), where
-    M[t] = (1 - s) M[t - 1] + s E[t] starts at the first frame. alpha stays from 0 to 1, root from
-    1 on, s from 0 to 1 and delta above 0.
+    Wang et al., "Trainable Frontend for Robust and Far-Field Keyword Spotting", ICASSP 2017, learnt
+    as in LEAF (section 3.3): (E / M^alpha + delta)^(1/root) - delta^(1/root), where
+    M[t] = (1 - s) M[t - 1] + s E[t] starts at the first frame. Constraints: alpha and s in [0, 1],
+    root >= 1, delta > 0.
 
     Args:
-        alpha: first value of alpha.
-        smoothing: first value of s.
-        delta: first value of delta.
-        root: first value of root.
-        floor: least energy; lower ones are raised to it.
+        alpha: initial value of alpha.
+        smoothing: initial value of s.
+        delta: initial value of delta.
+        root: initial value of root.
+        floor: lower limit of the energy.
 
     Shapes:
         energies (batch, bins, frames, 1) to a map of the same shape.
@@ -38,7 +38,7 @@ class PCEN(Float32Layer):
         ConfigError: a value is out of range.
     """
 
-    why_float32 = "energies of soft sounds vanish in half precision"
+    why_float32 = "energies of quiet sounds underflow in half precision"
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class PCEN(Float32Layer):
         if not (delta > 0 and root >= 1 and floor > 0):
             raise ConfigError(
                 f"PCEN delta {delta}, root {root} and floor {floor}: give delta and floor above 0 "
-                "and root from 1 on"
+                "and root of at least 1"
             )
         self.alpha = alpha
         self.smoothing = smoothing
@@ -64,14 +64,14 @@ class PCEN(Float32Layer):
         self.floor = floor
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Create the numbers, within their bounds."""
+        """Create the parameters with their bounds."""
         bounds = {
             "alpha": (0.0, 1.0),
             "smoothing": (0.0, 1.0),
             "delta": (1e-3, math.inf),
             "root": (1.0, math.inf),
         }
-        self._numbers = {
+        self._parameters = {
             name: self.add_weight(
                 name,
                 (input_shape[1], 1, 1),
@@ -84,17 +84,17 @@ class PCEN(Float32Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Divide by the smoothed energy, then compress."""
-        numbers = self._numbers
+        parameters = self._parameters
         energy = tf.maximum(inputs, self.floor)
-        smooth = exponential_average(energy, numbers["smoothing"])
-        gain = tf.pow(smooth, -numbers["alpha"])
-        delta, exponent = numbers["delta"], 1.0 / numbers["root"]
+        smooth = exponential_average(energy, parameters["smoothing"])
+        gain = tf.pow(smooth, -parameters["alpha"])
+        delta, exponent = parameters["delta"], 1.0 / parameters["root"]
         return tf.pow(energy * gain + delta, exponent) - tf.pow(delta, exponent)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""
-        own = ("alpha", "smoothing", "delta", "root", "floor")
-        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+        names = ("alpha", "smoothing", "delta", "root", "floor")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def exponential_average(x: tf.Tensor, smoothing: tf.Tensor) -> tf.Tensor:
@@ -109,7 +109,7 @@ def exponential_average(x: tf.Tensor, smoothing: tf.Tensor) -> tf.Tensor:
     """
     average = tf.concat([x[:, :, :1], smoothing * x[:, :, 1:]], axis=2)
     keep, reach, frames = 1.0 - smoothing, 1, x.shape[2]
-    while reach < frames:  # each frame knows the last ``reach`` of them; now twice as many
+    while reach < frames:  # an average covers the last ``reach`` frames; double that
         earlier = tf.pad(average[:, :, :-reach], [[0, 0], [0, 0], [reach, 0], [0, 0]])
         average += keep * earlier
         keep, reach = keep * keep, 2 * reach
@@ -121,7 +121,7 @@ class LogEnergy(Float32Layer):
     """ln(E + offset) of energies.
 
     Args:
-        offset: added, above 0.
+        offset: added to the energy, above 0.
 
     Shapes:
         (batch, bins, frames, 1) in and out.
@@ -130,7 +130,7 @@ class LogEnergy(Float32Layer):
         ConfigError: the offset is not above 0.
     """
 
-    why_float32 = "energies of soft sounds vanish in half precision"
+    why_float32 = "energies of quiet sounds underflow in half precision"
 
     def __init__(self, offset: float = ENERGY_FLOOR, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -139,7 +139,7 @@ class LogEnergy(Float32Layer):
         self.offset = offset
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Compress."""
+        """Compute the logarithm."""
         return tf.math.log(inputs + self.offset)
 
     def get_config(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Filter banks over the waveform whose filters are learnt; they start near a mel filter bank.
+"""Learnt filter banks over the waveform, initialised near a mel filter bank.
 
-A waveform is a map of one row, (batch, 1, samples, 1). A filter bank gives a row for each filter
-at the waveform's own rate.
+A waveform is a map of one row, (batch, 1, samples, 1). A filter bank gives one row per filter at
+the waveform's rate.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from m3net_tf.layers.precision import Float32Layer
 from m3net_tf.models.learnable_frontend.bounds import Between
 
 HALF_WIDTH = math.sqrt(2.0 * math.log(2.0)) / math.pi
-"""Full width at half maximum of a Gaussian's spectrum in cycles a sample, times its deviation."""
+"""Full width at half maximum of a Gaussian's spectrum in cycles per sample, times its deviation."""
 SINC_MIN_HZ = 50.0
-"""SincNet's lowest edge and narrowest band."""
+"""SincNet's lowest edge and smallest bandwidth."""
 
 
 def mel_edges_hz(bins: int, min_hz: float, max_hz: float) -> npt.NDArray[np.float64]:
-    """Edges of triangular filters on HTK's mel scale: filter n lies from edge n to edge n + 2."""
+    """Edges of triangular filters on HTK's mel scale: filter n spans edges n to n + 2."""
     low, high = 2595.0 * np.log10(1.0 + np.array([min_hz, max_hz]) / 700.0)
     return 700.0 * (10.0 ** (np.linspace(low, high, bins + 2) / 2595.0) - 1.0)
 
 
 def convolve(waves: tf.Tensor, taps: tf.Tensor) -> tf.Tensor:
-    """Every filter over every waveform, centred, with zeros around the waveform.
+    """Centred convolution of every waveform with every filter, with zero padding.
 
-    Through the Fourier transform, in half the time of a direct convolution with 401 taps.
+    It uses the Fourier transform, in half the time of a direct convolution with 401 taps.
 
     Args:
         waves: shape (batch, samples), float32.
@@ -45,10 +45,10 @@ def convolve(waves: tf.Tensor, taps: tf.Tensor) -> tf.Tensor:
     """
     samples, width = waves.shape[1], taps.shape[1]
     centre = width // 2
-    # What wraps around falls on the first samples of the full convolution, which are cut off.
+    # Wrap-around affects only the first samples of the full convolution, which are cut off.
     length = next_fast_len(samples + centre, real=True)
 
-    # With a gradient of its own, since both ways together take twice as long with TensorFlow's.
+    # A custom gradient: with TensorFlow's, forward and backward pass take twice as long.
     @tf.custom_gradient
     def transformed(waves: tf.Tensor, taps: tf.Tensor) -> tuple[tf.Tensor, Any]:
         wave_spectra = tf.signal.rfft(waves, [length])  # (batch, half)
@@ -71,25 +71,25 @@ def convolve(waves: tf.Tensor, taps: tf.Tensor) -> tf.Tensor:
 
 
 def direct_macs(input_shape: tuple[int, ...], filters: int, width: int) -> int:
-    """Multiply-accumulates of :func:`convolve` as the convolution that it stands for."""
+    """Multiply-accumulates of the direct convolution that :func:`convolve` computes."""
     return input_shape[2] * filters * width
 
 
 class _FilterBank(Float32Layer):
-    """What the filter banks have in common: their arguments and the mel scale they start on.
+    """Base class of filter banks: arguments and the initial mel scale.
 
     Args:
-        bins: filters.
-        width_samples: length of a filter, odd.
+        bins: number of filters.
+        width_samples: odd length of a filter.
         sample_rate_hz: rate of the waveform.
         min_hz: lower edge of the first mel filter.
-        max_hz: upper edge of the last one.
+        max_hz: upper edge of the last mel filter.
 
     Shapes:
         (batch, 1, samples, 1) to (batch, bins, samples, 1).
 
     Raises:
-        ConfigError: a value is out of range, or the input is no waveform.
+        ConfigError: a value is out of range, or the input is not a waveform.
     """
 
     why_float32 = "Fourier transforms have no kernels for half precision"
@@ -108,7 +108,7 @@ class _FilterBank(Float32Layer):
             raise ConfigError(f"filter bank bins is {bins}: give at least 1")
         if width_samples < 3 or width_samples % 2 == 0:
             raise ConfigError(
-                f"filter bank width_samples is {width_samples}: give an odd number from 3 on"
+                f"filter bank width_samples is {width_samples}: give an odd number of at least 3"
             )
         if not 0 <= min_hz < max_hz <= sample_rate_hz / 2:
             raise ConfigError(
@@ -123,10 +123,10 @@ class _FilterBank(Float32Layer):
         self._time = np.arange(width_samples, dtype=np.float32) - width_samples // 2
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Check the input's form."""
+        """Check the input's shape."""
         if input_shape[1] != 1 or input_shape[3] != 1:
             raise ConfigError(
-                "a filter bank takes a waveform of shape (1, samples, 1), not "
+                "a filter bank needs a waveform of shape (1, samples, 1), not "
                 f"{tuple(input_shape[1:])}: set frontend.kind: waveform"
             )
         super().build(input_shape)
@@ -136,25 +136,25 @@ class _FilterBank(Float32Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""
-        own = ("bins", "width_samples", "sample_rate_hz", "min_hz", "max_hz")
-        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+        names = ("bins", "width_samples", "sample_rate_hz", "min_hz", "max_hz")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
 class GaborEnergy(_FilterBank):
-    """Squared modulus of complex Gabor filters of a learnt frequency and width, or of free taps.
+    """Squared modulus of complex filters: Gabor filters with learnt parameters, or learnt taps.
 
     Zeghidour et al., "LEAF: A Learnable Frontend for Audio Classification", ICLR 2021, section
-    3.1: the frequency stays between 0 and half the sample rate, and the filter's spectrum between
-    one cycle in its length and half a cycle a sample wide. With ``free_taps`` the filters only
-    start as these and every tap is learnt: Zeghidour et al., "Learning Filterbanks from Raw
-    Speech for Phone Recognition", ICASSP 2018, section 2.
+    3.1: frequency and width are learnt. The frequency is constrained to 0 to half the sample rate,
+    the width of the spectrum to one cycle per filter length to half a cycle per sample. With
+    ``free_taps`` these filters are only the initial values, and every tap is learnt: Zeghidour et
+    al., "Learning Filterbanks from Raw Speech for Phone Recognition", ICASSP 2018, section 2.
 
-    The square root of a mel filter is half as high as its peak, or more, over three quarters of
-    its base: so wide each filter's spectrum starts, since energies are squares.
+    The square root of a mel filter is at least half its peak over three quarters of its base. That
+    is the initial width of each spectrum, because energies are squares.
 
     Args:
-        free_taps: learn real and imaginary part of each tap instead of frequency and width.
+        free_taps: learn the real and imaginary part of each tap instead of frequency and width.
 
     Shapes:
         (batch, 1, samples, 1) to (batch, bins, samples, 1).
@@ -184,35 +184,38 @@ class GaborEnergy(_FilterBank):
             self.taps = self.add_weight(
                 "taps",
                 (2 * self.bins, self.width_samples),
-                initializer=_Given(self._gabor(centres, deviations)),
+                initializer=_FixedValues(self._gabor(centres, deviations)),
             )
         else:
             self.centres = self.add_weight(
-                "centres", (self.bins,), initializer=_Given(centres), constraint=Between(0.0, 0.5)
+                "centres",
+                (self.bins,),
+                initializer=_FixedValues(centres),
+                constraint=Between(0.0, 0.5),
             )
             self.deviations = self.add_weight(
                 "deviations",
                 (self.bins,),
-                initializer=_Given(deviations),
+                initializer=_FixedValues(deviations),
                 constraint=Between(least, most),
             )
         super().build(input_shape)
 
     def _gabor(self, centres: tf.Tensor, deviations: tf.Tensor) -> tf.Tensor:
-        """Real parts of all filters, then the imaginary ones: shape (2 bins, width)."""
+        """Real parts of all filters, then their imaginary parts, shape (2 bins, width)."""
         shape = tf.exp(-0.5 * tf.square(self._time / deviations[:, None]))
         shape /= math.sqrt(2.0 * math.pi) * deviations[:, None]
         angle = 2.0 * math.pi * centres[:, None] * self._time
         return tf.concat([shape * tf.cos(angle), shape * tf.sin(angle)], axis=0)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Filter, then add the squares of both parts."""
+        """Filter the waveform, then add the squares of both parts."""
         taps = self.taps if self.free_taps else self._gabor(self.centres, self.deviations)
         real, imaginary = tf.split(self._filtered(inputs, taps), 2, axis=1)
         return tf.square(real) + tf.square(imaginary)  # (batch, bins, samples, 1)
 
     def macs(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
-        """Multiply-accumulates of one inference, as of a direct convolution."""
+        """Multiply-accumulates of one inference as a direct convolution."""
         del output_shape
         return direct_macs(input_shape, 2 * self.bins, self.width_samples)
 
@@ -223,37 +226,37 @@ class GaborEnergy(_FilterBank):
 
 @keras.utils.register_keras_serializable("m3net_tf")
 class SincMagnitude(_FilterBank):
-    """Magnitude of band-pass filters whose two edges are learnt.
+    """Magnitude of band-pass filters with learnt edges.
 
     Ravanelli and Bengio, "Speaker Recognition from Raw Waveform with SincNet", SLT 2018, section
-    2: a difference of two low-pass filters under a Hamming window. The lower edge is |a| + 50 Hz
-    and the band |b| + 50 Hz wide, with learnt a and b, and both stay below half the sample rate.
+    2: a difference of two low-pass filters with a Hamming window. The lower edge is |a| + 50 Hz
+    and the bandwidth |b| + 50 Hz, with learnt a and b; edges are limited to half the sample rate.
     """
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Create the edges: bands side by side, of equal width in mel."""
+        """Create the edges: adjacent bands of equal width in mel."""
         least = SINC_MIN_HZ / self.sample_rate_hz
         edges = mel_edges_hz(self.bins - 1, self.min_hz, self.max_hz) / self.sample_rate_hz
         low = np.maximum(edges[:-1] - least, 0.0)
         band = np.maximum(np.diff(edges) - least, 0.0)
-        self.low = self.add_weight("low", (self.bins,), initializer=_Given(low))
-        self.band = self.add_weight("band", (self.bins,), initializer=_Given(band))
+        self.low = self.add_weight("low", (self.bins,), initializer=_FixedValues(low))
+        self.band = self.add_weight("band", (self.bins,), initializer=_FixedValues(band))
         super().build(input_shape)
 
     def edges(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Lower and upper edges in cycles a sample, each of shape (bins,)."""
+        """Lower and upper edges in cycles per sample, each of shape (bins,)."""
         least = SINC_MIN_HZ / self.sample_rate_hz
         low = tf.minimum(tf.abs(self.low) + least, 0.5)
         return low, tf.minimum(low + tf.abs(self.band) + least, 0.5)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Filter, then take the magnitude."""
+        """Filter the waveform, then take the magnitude."""
         low, high = (_low_pass(edge, self._time) for edge in self.edges())
         taps = (high - low) * np.hamming(self.width_samples).astype(np.float32)
         return tf.abs(self._filtered(inputs, taps))  # (batch, bins, samples, 1)
 
     def macs(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
-        """Multiply-accumulates of one inference, as of a direct convolution."""
+        """Multiply-accumulates of one inference as a direct convolution."""
         del output_shape
         return direct_macs(input_shape, self.bins, self.width_samples)
 
@@ -265,8 +268,8 @@ def _low_pass(edges: tf.Tensor, time: npt.NDArray[np.float32]) -> tf.Tensor:
     return 2.0 * edges[:, None] * tf.where(time == 0, 1.0, tf.sin(safe) / safe)
 
 
-class _Given(keras.initializers.Initializer):
-    """Weights that are known."""
+class _FixedValues(keras.initializers.Initializer):
+    """Initialises weights with given values."""
 
     def __init__(self, values: npt.ArrayLike) -> None:
         self.values = values

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """LEAF, SincNet or TD-filterbanks between the waveform and any network.
 
-The rivals of DiffRes's table 3: filter banks that are learnt with the classifier. With the 64
-filters of its AudioSet row they have the table's parameters: 448, 256 and 51 k.
+These are the baselines of DiffRes's table 3: filter banks that are trained with the classifier.
+With the 64 filters of its AudioSet row they have the table's numbers of parameters: 448, 256 and
+51 k.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from m3net_tf.models.registry import Preset
 from m3net_tf.models.stacking import put_in_front
 
 LEAK = 0.2
-"""Slope of SincNet's LeakyReLU below zero, as the authors' code has it."""
+"""Slope of SincNet's LeakyReLU below zero, from the authors' code."""
 
 
 def _leaf(x: tf.Tensor, window: int, hop: int, bank: Mapping[str, Any]) -> tf.Tensor:
@@ -34,7 +35,7 @@ def _sincnet(x: tf.Tensor, window: int, hop: int, bank: Mapping[str, Any]) -> tf
     """Ravanelli and Bengio, SLT 2018: sinc filters, maximum, layer normalisation, LeakyReLU."""
     x = SincMagnitude(**bank, name="sincnet_filters")(x)  # (bins, samples, 1)
     x = keras.layers.MaxPooling2D((1, window), (1, hop), name="sincnet_pool")(x)
-    # In frames whose channels are the filters: normalised over these.
+    # Filters become channels, because the normalisation is over channels.
     x = keras.layers.Permute((3, 2, 1), name="sincnet_frames")(x)  # (1, frames, bins)
     x = keras.layers.LayerNormalization(name="sincnet_norm")(x)
     x = keras.layers.LeakyReLU(LEAK, name="sincnet_lrelu")(x)
@@ -57,17 +58,18 @@ FRONTENDS: dict[str, Callable[[tf.Tensor, int, int, Mapping[str, Any]], tf.Tenso
 
 @dataclasses.dataclass(frozen=True)
 class Design:
-    """What is built: a learnt filter bank, and the classifier behind it.
+    """Design of a learnt filter bank with a classifier.
 
     Attributes:
-        classifier: network behind it: ``name``, ``preset`` and, if wanted, ``arguments``.
+        classifier: the network that follows: ``name``, ``preset`` and optionally ``arguments``.
         frontend: ``leaf``, ``sincnet`` or ``td_fbank``.
-        bins: filters.
-        sample_rate_hz: rate of the waveform; the recipe's front end must have the same.
-        window_s: length of a pooling window; filters are one sample longer, or none if that is odd.
-        hop_s: from one frame to the next.
-        min_hz: lower edge of the mel filters that the filters start near.
-        max_hz: their upper edge.
+        bins: number of filters.
+        sample_rate_hz: rate of the waveform; must equal that of the recipe's front end.
+        window_s: length of a pooling window; filters have its length rounded up to an odd number
+            of samples.
+        hop_s: time from one frame to the next.
+        min_hz: lower edge of the mel filters that initialise the filters.
+        max_hz: upper edge of these mel filters.
     """
 
     classifier: Mapping[str, Any]
@@ -81,19 +83,20 @@ class Design:
 
 
 def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
-    """Build a classifier behind a learnt filter bank.
+    """Build a learnt filter bank followed by a classifier.
 
     Args:
         input_shape: (1, samples, 1).
         classes: number of classes.
-        design: what to build.
+        design: design of the network.
 
     Returns:
         Keras model, (batch, 1, samples, 1) to (batch, classes) probabilities. The classifier gets
-        a map (bins, frames, 1) with as many frames as there are whole windows.
+        a map (bins, frames, 1) with one frame per complete window.
 
     Raises:
-        ConfigError: an unknown front end or classifier, no waveform, or a value out of range.
+        ConfigError: an unknown front end or classifier, an input that is not a waveform, or a value
+            out of range.
     """
     if design.frontend not in FRONTENDS:
         raise ConfigError(
@@ -101,7 +104,7 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
         )
     if input_shape[0] != 1 or input_shape[2] != 1:
         raise ConfigError(
-            f"a learnable front end takes a waveform of shape (1, samples, 1), not {input_shape}: "
+            f"a learnable front end needs a waveform of shape (1, samples, 1), not {input_shape}: "
             "set frontend.kind: waveform"
         )
     window, hop = (
@@ -110,7 +113,7 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
     )
     if not 4 <= window <= input_shape[1] or hop < 1:
         raise ConfigError(
-            f"model.window_s {design.window_s} and hop_s {design.hop_s} make windows of {window} "
+            f"model.window_s {design.window_s} and hop_s {design.hop_s} give windows of {window} "
             f"samples at a hop of {hop} in clips of {input_shape[1]}: give windows of at least 4 "
             "samples and at most a clip, and a hop of at least 1"
         )
@@ -139,7 +142,7 @@ def _preset(frontend: str, parameters: int, macs: int, title: str) -> Preset:
         classes=35,
         parameters=parameters,
         macs=macs,
-        summary=f"{title} on 1 s of waveform, EfficientNet-B0 behind it (DiffRes's table 3)",
+        summary=f"{title} on 1 s of waveform, then EfficientNet-B0 (DiffRes's table 3)",
         arguments={
             "frontend": frontend,
             "classifier": {"name": "efficientnet_attention", "preset": "b0"},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames from a filter bank's rows: a low-pass filter and a lower rate."""
+"""Low-pass filtering and downsampling of a filter bank's rows to frames."""
 
 from __future__ import annotations
 
@@ -18,26 +18,25 @@ POOLINGS = ("gaussian", "hann_squared")
 
 @keras.utils.register_keras_serializable("m3net_tf")
 class LowpassPooling(Float32Layer):
-    """Weighted mean over windows at a hop: each row's low-pass filter and its lower rate in one.
+    """Weighted mean over windows at a hop: low-pass filter and downsampling of each row in one.
 
-    - ``gaussian``: each row has a Gaussian whose deviation is learnt, from one sample to a quarter
-      of the window (LEAF, section 3.2, and its code); it starts at a fifth of the window.
-    - ``hann_squared``: the square of a Hann window for all, not learnt (TD-filterbanks).
+    - ``gaussian``: a Gaussian per row with learnt deviation, from one sample to a quarter of the
+      window, initially a fifth of the window (LEAF, section 3.2, and its code).
+    - ``hann_squared``: one fixed squared Hann window for all rows (TD-filterbanks).
 
     Args:
         window_samples: length of a window.
-        hop_samples: from one window to the next.
+        hop_samples: samples from one window to the next.
         shape: ``gaussian`` or ``hann_squared``.
 
     Shapes:
-        (batch, bins, samples, 1) to (batch, bins, frames, 1), with as many frames as there are
-        whole windows.
+        (batch, bins, samples, 1) to (batch, bins, frames, 1), with one frame per complete window.
 
     Raises:
-        ConfigError: an unknown shape, or no window fits.
+        ConfigError: an unknown shape, or a clip shorter than a window.
     """
 
-    why_float32 = "energies of soft sounds vanish in half precision"
+    why_float32 = "energies of quiet sounds underflow in half precision"
 
     def __init__(
         self,
@@ -64,7 +63,8 @@ class LowpassPooling(Float32Layer):
         _, bins, samples, _ = input_shape
         if samples < self.window_samples:
             raise ConfigError(
-                f"{samples} samples hold no window of {self.window_samples}: give longer clips"
+                f"clips of {samples} samples are shorter than a window of {self.window_samples}: "
+                "give longer clips"
             )
         self._frames = 1 + (samples - self.window_samples) // self.hop_samples
         if self.shape == "gaussian":
@@ -87,21 +87,26 @@ class LowpassPooling(Float32Layer):
         return tf.constant((window / window.sum())[None], tf.float32)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Pool: a sum over each hop's samples for each place it may have in a window."""
+        """Pool: sum over each hop's samples for each position of the hop in a window."""
         x = inputs[..., 0]  # (batch, bins, samples)
         bins, samples = x.shape[1:]
-        places = -(-self.window_samples // self.hop_samples)  # hops in a window
-        hops = self._frames + places - 1
-        taps = tf.pad(self.taps(), [[0, 0], [0, places * self.hop_samples - self.window_samples]])
-        taps = tf.reshape(taps, (-1, places, self.hop_samples))
-        taps = tf.broadcast_to(taps, (bins, places, self.hop_samples))
+        positions = -(-self.window_samples // self.hop_samples)  # hops in a window
+        hops = self._frames + positions - 1
+        taps = tf.pad(
+            self.taps(), [[0, 0], [0, positions * self.hop_samples - self.window_samples]]
+        )
+        taps = tf.reshape(taps, (-1, positions, self.hop_samples))
+        taps = tf.broadcast_to(taps, (bins, positions, self.hop_samples))
         covered = hops * self.hop_samples
         x = tf.pad(x[..., :covered], [[0, 0], [0, 0], [0, max(0, covered - samples)]])
         x = tf.reshape(x, (-1, bins, hops, self.hop_samples))
-        # Not matmul: TensorFlow 2.21's writes past its memory where it broadcasts a single matrix.
-        sums = tf.einsum("bnhs,nps->bnhp", x, taps)  # (batch, bins, hops, places)
+        # Not matmul: TensorFlow 2.21's writes out of bounds when it broadcasts a single matrix.
+        sums = tf.einsum("bnhs,nps->bnhp", x, taps)  # (batch, bins, hops, positions)
         return tf.add_n(
-            [sums[:, :, place : place + self._frames, place, None] for place in range(places)]
+            [
+                sums[:, :, position : position + self._frames, position, None]
+                for position in range(positions)
+            ]
         )
 
     def macs(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
@@ -111,5 +116,5 @@ class LowpassPooling(Float32Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""
-        own = ("window_samples", "hop_samples", "shape")
-        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+        names = ("window_samples", "hop_samples", "shape")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -13,13 +13,13 @@ from m3net_tf.layers.precision import mean_pool
 
 @keras.utils.register_keras_serializable("m3net_tf")
 class EfficientChannelAttention(keras.layers.Layer):
-    """ECA: weigh each channel by a 1-D convolution over its neighbours' global averages.
+    """ECA: weight each channel by a 1-D convolution over its neighbours' global averages.
 
-    Wang et al., "ECA-Net", CVPR 2020, as M3Net's section 2.2 uses it: no bias, sigmoid.
+    Wang et al., "ECA-Net", CVPR 2020, as used in M3Net's section 2.2: no bias, sigmoid.
 
     Args:
-        kernel_size: odd number of neighbouring channels; 0 takes ECA-Net's rule:
-            (log2(channels) + 1) / 2, rounded down, plus 1 if that is even.
+        kernel_size: odd number of neighbouring channels; 0 means ECA-Net's rule:
+            (log2(channels) + 1) / 2, rounded down, plus 1 if even.
 
     Shapes:
         (batch, frequency, time, channels) in and out.
@@ -35,7 +35,7 @@ class EfficientChannelAttention(keras.layers.Layer):
         self.kernel_size = kernel_size
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Create the one kernel; its length follows the number of channels."""
+        """Create the kernel; its default length depends on the number of channels."""
         width = self.kernel_size
         if not width:
             width = int((math.log2(input_shape[-1]) + 1) / 2)
@@ -46,11 +46,11 @@ class EfficientChannelAttention(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Gate the channels."""
+        """Weight the channels."""
         _, bins, frames, channels = inputs.shape
-        # Pooling over the whole map: on a device its kernel is far quicker than the mean's.
+        # Pooling over the whole map: on a device it is much faster than a mean.
         pooled = mean_pool(inputs, (bins, frames))  # (batch, 1, 1, C)
-        # A 1 x C map of one channel: the only form of 1-D convolution in TFLite Micro.
+        # A 1 x C map of one channel, because TFLite Micro has no 1-D convolution.
         row = tf.reshape(pooled, [-1, 1, channels, 1])
         mixed = tf.nn.conv2d(row, tf.cast(self.kernel, row.dtype), strides=1, padding="SAME")
         gate = tf.reshape(tf.sigmoid(mixed), [-1, 1, 1, channels])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A feature map as the image that M3Net's paper feeds its network."""
+"""Converts a feature map to the image that is the input of M3Net in the paper."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ CHANNELS = ("delta", "replicate", "colormap")
 class SpectrogramImage(keras.layers.Layer):
     """Resize a one-channel map bilinearly and give it three channels.
 
-    M3Net, "Training Details": the input is 256 x 256 x 3 although a mel map has one channel; the
-    paper does not say how, so the way is an option (docs/decisions.md).
+    M3Net, "Training Details": the input is 256 x 256 x 3 although a mel map has one channel. The
+    paper does not describe the conversion, so it is an option (docs/decisions.md).
 
     Args:
         height: bins of the image.
@@ -45,10 +45,10 @@ class SpectrogramImage(keras.layers.Layer):
         self.channels = channels
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Check the input's form."""
+        """Check the input's shape."""
         if input_shape[-1] != 1:
             raise ConfigError(
-                f"an image is made of a map with 1 channel, not {input_shape[-1]}: leave it out"
+                f"an image needs a map with 1 channel, not {input_shape[-1]}: remove model.image"
             )
         super().build(input_shape)
 
@@ -65,12 +65,12 @@ class SpectrogramImage(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""
-        own = {"height": self.height, "width": self.width, "channels": self.channels}
-        return {**super().get_config(), **own}
+        arguments = {"height": self.height, "width": self.width, "channels": self.channels}
+        return {**super().get_config(), **arguments}
 
 
 def _delta(x: tf.Tensor) -> tf.Tensor:
-    """Slope over time, fitted to four frames on either side; edges repeat the last frame."""
+    """Slope over time, fitted to four frames on either side; edge frames are repeated."""
     first, last = x[:, :, :1], x[:, :, -1:]
     padded = tf.concat([first] * DELTA_REACH + [x] + [last] * DELTA_REACH, axis=2)
     reach = np.arange(-DELTA_REACH, DELTA_REACH + 1, dtype=np.float32)
@@ -79,7 +79,7 @@ def _delta(x: tf.Tensor) -> tf.Tensor:
 
 
 def _colour(x: tf.Tensor) -> tf.Tensor:
-    """Look values of [-1, 1) up in matplotlib's viridis, scaled to [-1, 1]."""
+    """Map values of [-1, 1) to matplotlib's viridis, scaled to [-1, 1]."""
     from matplotlib import colormaps
 
     table = tf.constant(2.0 * colormaps["viridis"](np.arange(256))[:, :3] - 1.0, x.dtype)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""M3Net: a few convolutions around one mirror attention.
+"""M3Net: a few convolutions around a mirror attention.
 
 Jiang et al., "M3Net: Efficient Time-Frequency Integration Network with Mirror Attention for Audio
-Classification on Edge", AAAI 2025. The authors publish no code; where the paper is silent the
-choice that gives the published number of parameters was taken (docs/decisions.md).
+Classification on Edge", AAAI 2025. The authors publish no code. Where the paper gives no details,
+the choices reproduce the published number of parameters (docs/decisions.md).
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from m3net_tf.models.registry import Preset
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One row of the table of convolutions before (SFP) or after the mirror attention.
+    """A convolution before (SFP) or after the mirror attention.
 
     Attributes:
-        filters: channels out.
-        kernel: extent in (frequency, time).
-        strides: step in (frequency, time).
-        pool: extent of a max pooling after it; 1 = none.
-        separable: depthwise separable (DSConv) or a standard convolution.
+        filters: output channels.
+        kernel: kernel size in (frequency, time).
+        strides: strides in (frequency, time).
+        pool: size of a max pooling after it; 1 = none.
+        separable: True for a depthwise separable (DSConv), False for a standard convolution.
     """
 
     filters: int
@@ -62,13 +62,13 @@ def mirror_feature_processing(
     vertical: bool = True,
     depthwise_norm: bool = False,
 ) -> tf.Tensor:
-    """MFP (equation 4): both single mirrors, joined, narrowed to C, plus X, convolved.
+    """MFP (equation 4): concatenate both single mirrors, reduce to C channels, add X, convolve.
 
     Args:
         x: map of shape (batch, F, T, C).
-        horizontal: mirror time (HMF); without it that view is X itself.
-        vertical: mirror frequency (VMF); without it that view is X itself.
-        depthwise_norm: normalise inside the DSConvs too.
+        horizontal: mirror time (HMF); if False, that view is X itself.
+        vertical: mirror frequency (VMF); if False, that view is X itself.
+        depthwise_norm: also normalise inside the DSConvs.
 
     Returns:
         X_MFP of the same shape.
@@ -87,19 +87,19 @@ def mirror_feature_processing(
 def diagonal_feature_processing(
     x: tf.Tensor, *, centre: bool = True, eca: bool = True, depthwise_norm: bool = False
 ) -> tf.Tensor:
-    """DFP (equation 6): the map turned by 180 degrees, convolved (CB), channels weighed (ECA).
+    """DFP (equation 6): rotate the map by 180 degrees, convolve (CB), weight the channels (ECA).
 
     Args:
         x: map of shape (batch, F, T, C).
-        centre: mirror both axes (CSF); without it the branch sees X itself.
-        eca: weigh the channels.
-        depthwise_norm: normalise inside the DSConv too.
+        centre: mirror both axes (CSF); if False, the branch gets X itself.
+        eca: weight the channels.
+        depthwise_norm: also normalise inside the DSConv.
 
     Returns:
         X_DFP of the same shape.
     """
-    # The converter orders branches by name. "turn" comes behind "mfp": this small branch then waits
-    # until MFP's wide maps are gone, and the arena is a tenth smaller.
+    # The converter orders branches by name. "turn" sorts after "mfp", so this small branch runs
+    # when MFP's wide maps have been freed, and the arena is a tenth smaller.
     x_csf = Mirror(time=True, frequency=True, name="turn_csf")(x) if centre else x
     features = ds_conv(x_csf, x.shape[-1], name="dfp_cb", depthwise_norm=depthwise_norm)
     return EfficientChannelAttention(name="dfp_eca")(features) if eca else features
@@ -111,14 +111,14 @@ class Design:
 
     Attributes:
         sfp: shallow feature processing, the convolutions before the mirror attention; the
-            ablation "w/o SFP" leaves one out.
+            ablation "w/o SFP" omits one.
         tail: the "standard" convolutions after it.
         image: (height, width) to which one-channel features are resized, with three channels;
-            features that have this form already are taken as they are.
-        image_channels: what the three channels are; see ``SpectrogramImage``.
+            features that already have this shape are used directly.
+        image_channels: kind of the three channels; see ``SpectrogramImage``.
         dropout: share of the pooled features dropped in training.
-        depthwise_norm: normalise and rectify between the two parts of every DSConv, which makes
-            small networks train better; the paper's have it only at the end.
+        depthwise_norm: add normalisation and ReLU between the two parts of every DSConv, so that
+            small networks train better; the paper's DSConv has them only at the end.
         mirror_attention: False gives "w/o MA" (table 3).
         mfp: False gives "w/o MFP" (table 4).
         dfp: False gives "w/o DFP" (table 4).
@@ -128,7 +128,7 @@ class Design:
         hmf: time mirror in MFP (table 5).
 
     Raises:
-        ConfigError: the mirror attention is asked for with neither branch.
+        ConfigError: the mirror attention is on but both its branches are off.
     """
 
     sfp: Sequence[Stage | Mapping[str, Any]]
@@ -177,7 +177,7 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
     Args:
         input_shape: (bins, frames, channels).
         classes: number of classes.
-        design: what to build.
+        design: design of the network.
 
     Returns:
         Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.
@@ -196,7 +196,7 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
 
 
 def _stages(rows: Sequence[Stage | Mapping[str, Any]], section: str) -> list[Stage]:
-    """Rows of a recipe as stages; a recipe has plain mappings."""
+    """Convert the rows of a recipe, which are plain mappings, to stages."""
     names = [field.name for field in dataclasses.fields(Stage)]
     stages = []
     for row in rows:
@@ -217,8 +217,8 @@ _PAPER = {
     "tail": (Stage(64),),
 }
 
-# One strided convolution in place of the first DSConv, a coarse frequency step, and the mirrors on
-# a map of 4 x 13: chosen on the validation part of Speech Commands within a Cortex-M4's limits.
+# A strided convolution instead of the first DSConv, a large frequency stride, and the mirrors on a
+# map of 4 x 13: chosen on the validation split of Speech Commands within a Cortex-M4's limits.
 _MCU = {
     "sfp": (
         Stage(32, kernel=(10, 5), strides=(5, 2), separable=False),
@@ -229,8 +229,8 @@ _MCU = {
     "dropout": 0.2,
 }
 
-# Two halves of the spectrum and every second frame: the mirrors have a map of 2 x 25. Keywords are
-# told apart by when their sounds come; chosen as above, against maps of 4 x 13 and 4 x 25.
+# Two halves of the spectrum and every second frame: the mirrors get a map of 2 x 25. Keywords
+# differ mainly in the timing of their sounds; chosen as above, against maps of 4 x 13 and 4 x 25.
 _MCU_S = {
     **_MCU,
     "sfp": (

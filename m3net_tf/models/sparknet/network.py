@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """SparkNet, the keyword network with the fewest multiplications for its accuracy.
 
-Svirsky et al., "Sparse Binarization for Fast Keyword Spotting", Interspeech 2024: a row of
-time-channel separable convolutions says for each frame and coefficient whether a gate is open, and
-a linear layer reads how long each was. The paper prints no sizes; with kernels of 11, 15, 19 and
-29 frames, a convolution of its own around each of the last three blocks, and as many gates as
-coefficients the trainable parameters are its 4 636 and 11 500 for 16 and 32 channels.
+Svirsky et al., "Sparse Binarization for Fast Keyword Spotting", Interspeech 2024: time-channel
+separable convolutions compute a gate for each frame and coefficient, and a linear layer classifies
+the share of time that each gate is open. The paper gives no sizes. With kernels of 11, 15, 19 and
+29 frames, a convolution in the skip of each of the last three blocks, and as many gates as
+coefficients, the network has its 4 636 and 11 500 trainable parameters for 16 and 32 channels.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Design:
     Attributes:
         filters: channels C of the convolutions.
         noise: standard deviation of the gates' noise in training.
-        sparsity: weight of the share of open gates in what is learnt.
+        sparsity: weight of the share of open gates in the loss.
     """
 
     filters: int = 32
@@ -43,18 +43,18 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
     Args:
         input_shape: (bins, frames, 1); the paper's are 32 cepstral coefficients by 101 frames.
         classes: number of classes.
-        design: what to build.
+        design: design of the network.
 
     Returns:
         Keras model, (batch, bins, frames, 1) to (batch, classes) probabilities.
 
     Raises:
-        ConfigError: a map of several channels, or a value out of range.
+        ConfigError: a map with several channels, or a value out of range.
     """
     bins, _, channels = input_shape
     if channels != 1:
         raise ConfigError(
-            f"SparkNet takes maps of one channel, not {channels}: change the front end"
+            f"SparkNet needs maps with one channel, not {channels}: change the front end"
         )
     if design.filters < 1:
         raise ConfigError(f"model.filters is {design.filters}: give at least 1")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sparse binarisation: a map becomes gates that are open or closed, and few of them open.
+"""Sparse binarisation: converts a map to gates, few of which are open.
 
-Svirsky et al., "Sparse Binarization for Fast Keyword Spotting", Interspeech 2024, section 2. Rows
-are maps of one row, (batch, 1, T, channels), the only form of sequences in TFLite Micro.
+Svirsky et al., "Sparse Binarization for Fast Keyword Spotting", Interspeech 2024, section 2.
+Sequences are maps of one row, (batch, 1, T, channels), the only form that TFLite Micro supports.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from m3net_tf.layers.convolution import NORM_MOMENTUM
 
 @keras.utils.register_keras_serializable("m3net_tf")
 class SparseGate(RandomLayer):
-    """Gates z = min(max(mu + 1/2 + noise, 0), 1); the noise is there in training alone.
+    """Gates z = min(max(mu + 1/2 + noise, 0), 1), with noise only in training.
 
-    Gaussian noise is what makes mu move away from the middle: a gate near it would be open in one
-    step and closed in the next. The mean probability that a gate is not closed,
-    P(mu + 1/2 + noise > 0), is one of the network's losses.
+    Gaussian noise drives mu away from the middle, where a gate would be open in one step and closed
+    in the next. The mean probability that a gate is not closed, P(mu + 1/2 + noise > 0), is one of
+    the network's losses.
 
     Args:
         noise: standard deviation of the noise.
-        weight: of that loss, where the labels' has 1; 0 leaves it out.
-        seed: seed of the noise; default: drawn from the global one.
+        weight: weight of that loss relative to the classification loss; 0 omits it.
+        seed: seed of the noise; default: drawn from the global seed.
 
     Shapes:
         mu in [-1, 1] of any shape to gates of the same shape.
@@ -49,32 +49,32 @@ class SparseGate(RandomLayer):
         self.seed = seed
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Open and close."""
+        """Compute the gates."""
         x = inputs
         if training:
             if self.weight:
                 middle = (tf.cast(x, tf.float32) + 0.5) / (self.noise * math.sqrt(2.0))
                 self.add_loss(self.weight * tf.reduce_mean(0.5 + 0.5 * tf.math.erf(middle)))
             x += self.normal(tf.shape(x), self.noise, inputs.dtype)
-        # Not clip_by_value: its operator RELU_0_TO_1 is unknown to TFLite Micro.
+        # Not clip_by_value: TFLite Micro does not support its operator RELU_0_TO_1.
         return tf.minimum(tf.nn.relu(x + 0.5), 1.0)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""
-        own = {name: getattr(self, name) for name in ("noise", "weight", "seed")}
-        return {**super().get_config(), **own}
+        arguments = {name: getattr(self, name) for name in ("noise", "weight", "seed")}
+        return {**super().get_config(), **arguments}
 
 
 def time_channel_conv(
     x: tf.Tensor, filters: int, kernel: int, *, residual: bool, name: str = "tcs"
 ) -> tf.Tensor:
-    """Time-channel separable convolution: each channel over time, then all channels of a frame.
+    """Time-channel separable convolution: first over time per channel, then over channels.
 
     Args:
         x: rows of shape (batch, 1, T, channels).
-        filters: channels out.
-        kernel: frames under the depthwise part.
-        residual: add the block's input, by a 1 x 1 convolution and normalisation of its own.
+        filters: output channels.
+        kernel: kernel size of the depthwise part in frames.
+        residual: add the block's input through a 1 x 1 convolution and normalisation.
         name: prefix of the layers' names.
 
     Returns:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks of square blocks on a time-frequency map, fixed or learnt."""
+"""Fixed or learnt masks of square blocks on a time-frequency map."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from m3net_tf.keras import keras, tf
 from m3net_tf.keras_internals import RandomLayer
 
 MASKS = ("random", "grid", "high_energy")
-_EDGE_SOFTNESS = 1.0  # of a soft block's edge, in bins or frames
-_RATIO_SOFTNESS = 0.1  # of a soft choice of blocks, in shares of the map
+_EDGE_SOFTNESS = 1.0  # width of a soft block's edge, in bins or frames
+_RATIO_SOFTNESS = 0.1  # width of a soft selection of blocks, as a share of the map
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
 class BlockMask(RandomLayer):
-    """Set square blocks of a map to zero, in training alone.
+    """Set square blocks of a map to zero, in training only.
 
     SpectroMaskNet, "Analysis of the impact of masking strategy", figures 9 and 10, table 3:
 
-    - ``random``: the map is cut into cells of ``block`` x ``block``; each is masked with
+    - ``random``: the map is divided into cells of ``block`` x ``block``; each is masked with
       probability ``ratio``;
-    - ``high_energy``: of the same cells the share ``ratio`` with the largest means is masked;
-    - ``grid``: one block in each period of block / sqrt(ratio) along both axes, so that the share
-      ``ratio`` of the map is masked; the pattern lies at a random place.
+    - ``high_energy``: the share ``ratio`` of the same cells with the largest means is masked;
+    - ``grid``: one block per period of block / sqrt(ratio) along both axes, so that the share
+      ``ratio`` of the map is masked; the pattern has a random offset.
 
-    With ``learnable`` the block's size and the ratio are weights that start at random. The
-    network sees a hard mask; the gradient is that of a soft one (straight-through), whose block
-    edges are one bin or frame wide and whose choice of cells blurs over a tenth of the map.
+    With ``learnable`` the block size and the ratio are randomly initialised weights. The mask is
+    hard; the gradient is that of a soft mask (straight-through), whose block edges are one bin or
+    frame wide and whose selection of cells is blurred over a tenth of the map.
 
     Args:
         kind: ``random``, ``grid`` or ``high_energy``.
         block: edge of a block in bins and frames, at least 1; not used if ``learnable``.
-        ratio: share of the map that is masked, in (0, 1); not used if ``learnable``.
-        learnable: learn both with the network.
+        ratio: masked share of the map, in (0, 1); not used if ``learnable``.
+        learnable: learn both in training.
         smallest_block: lower bound of a learnt block.
-        largest_block: upper bound of a learnt block; half the bins if that is less.
-        seed: seed of the masks; default: drawn from the global one.
+        largest_block: upper bound of a learnt block, at most half the bins.
+        seed: seed of the masks; default: drawn from the global seed.
 
     Shapes:
         (batch, frequency, time, channels) in and out; ``valid`` is (batch, 1, time, 1), 1 for
-        frames of the clip and 0 for padding, which takes no part in the choice of cells.
+        frames of the clip and 0 for padding, which the selection of cells ignores.
 
     Raises:
         ConfigError: an unknown kind, or a size or ratio out of its range.
@@ -82,12 +82,12 @@ class BlockMask(RandomLayer):
 
     def build(self, input_shape: tf.TensorShape) -> None:
         """Create the two scalars if they are learnt."""
-        # A map of few cells would often be hidden whole: at least two cells to an axis.
+        # At least two cells per axis: a map of few cells would often be masked completely.
         self._largest = min(self.largest_block, (input_shape[1] or math.inf) / 2)
         if self.learnable:
             if self._largest <= self.smallest_block:
                 raise ConfigError(
-                    f"a map of {input_shape[1]} bins is too low for learnt blocks of at least "
+                    f"a map of {input_shape[1]} bins is too small for learnt blocks of at least "
                     f"{self.smallest_block:g}: use a fixed block"
                 )
             first, second = (keras.initializers.RandomUniform(-1.5, 1.5) for _ in range(2))
@@ -104,7 +104,7 @@ class BlockMask(RandomLayer):
         return block, tf.sigmoid(tf.cast(self.ratio_logit, tf.float32))
 
     def learnt(self) -> dict[str, float]:
-        """Values for a training's report: nothing if they are fixed."""
+        """Learnt values for the training log; empty if they are fixed."""
         if not self.learnable:
             return {}
         block, ratio = self.current()
@@ -113,14 +113,14 @@ class BlockMask(RandomLayer):
     def call(
         self, inputs: tf.Tensor, valid: tf.Tensor | None = None, training: bool | None = None
     ) -> tf.Tensor:
-        """Mask the map in training; otherwise hand it on."""
+        """Mask the map in training; otherwise return it unchanged."""
         if not training:
             return tf.identity(inputs)
         keep = 1.0 - self.mask(tf.cast(inputs, tf.float32), valid)
         return inputs * tf.cast(keep, inputs.dtype)  # (batch, F, T, channels)
 
     def mask(self, inputs: tf.Tensor, valid: tf.Tensor | None = None) -> tf.Tensor:
-        """Draw a mask for each map: (batch, F, T, 1), 1 where the map is hidden."""
+        """Draw a mask for each map: (batch, F, T, 1), 1 where the map is masked."""
         block, ratio = self.current()
         draw = self._grid if self.kind == "grid" else self._cells
         hard, soft = draw(inputs, valid, block, ratio)
@@ -131,17 +131,17 @@ class BlockMask(RandomLayer):
     def _grid(
         self, inputs: tf.Tensor, valid: tf.Tensor | None, block: tf.Tensor, ratio: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """One block in each period along both axes; hard and soft, (batch, F, T)."""
+        """One block per period along both axes; hard and soft mask, (batch, F, T)."""
         batch, bins, frames = (tf.shape(inputs)[axis] for axis in range(3))
         period = block / tf.sqrt(ratio)
         shift = self.uniform((2, batch, 1))
         hard, soft = [], []
         for axis, size in enumerate((bins, frames)):
-            place = _centres(size)[None] + shift[axis] * period  # (batch, size)
-            offset = place - period * tf.stop_gradient(tf.floor(place / period))
-            inside = block / 2 - tf.abs(offset - period / 2)  # how deep in a block
-            hard.append(tf.cast(inside > 0, tf.float32))
-            soft.append(tf.sigmoid(inside / _EDGE_SOFTNESS))
+            position = _centres(size)[None] + shift[axis] * period  # (batch, size)
+            offset = position - period * tf.stop_gradient(tf.floor(position / period))
+            depth = block / 2 - tf.abs(offset - period / 2)  # distance to the block's edge
+            hard.append(tf.cast(depth > 0, tf.float32))
+            soft.append(tf.sigmoid(depth / _EDGE_SOFTNESS))
         return (
             hard[0][:, :, None] * hard[1][:, None],
             soft[0][:, :, None] * soft[1][:, None],
@@ -150,7 +150,7 @@ class BlockMask(RandomLayer):
     def _cells(
         self, inputs: tf.Tensor, valid: tf.Tensor | None, block: tf.Tensor, ratio: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Some cells of a partition; hard and soft, (batch, F, T)."""
+        """Selected cells of the partition; hard and soft mask, (batch, F, T)."""
         batch, bins, frames = (tf.shape(inputs)[axis] for axis in range(3))
         smallest = self.smallest_block if self.learnable else self.block
         hard_axes, soft_axes = zip(
@@ -161,7 +161,7 @@ class BlockMask(RandomLayer):
             order = self.uniform(cells)
         else:
             order = _rank_by_energy(inputs, valid, *hard_axes)
-        distance = ratio - order  # a cell is masked where this is positive
+        distance = ratio - order  # a cell is masked if this is positive
         join = "bij,fi,tj->bft"
         hard = tf.einsum(join, tf.cast(distance > 0, tf.float32), *hard_axes)
         soft = tf.einsum(join, tf.sigmoid(distance / _RATIO_SOFTNESS), *soft_axes)
@@ -178,7 +178,7 @@ def _centres(size: tf.Tensor) -> tf.Tensor:
 
 
 def _membership(size: tf.Tensor, block: tf.Tensor, smallest: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """Which cell each bin lies in, hard and soft: (size, cells); each row sums to (about) 1."""
+    """Cell of each bin, hard and soft: (size, cells); each row sums to (about) 1."""
     cells = tf.cast(tf.math.ceil(tf.cast(size, tf.float32) / smallest), tf.int32)
     centres = _centres(size)
     hard = tf.one_hot(tf.cast(centres / block, tf.int32), cells)
@@ -190,7 +190,7 @@ def _membership(size: tf.Tensor, block: tf.Tensor, smallest: float) -> tuple[tf.
 def _rank_by_energy(
     inputs: tf.Tensor, valid: tf.Tensor | None, rows: tf.Tensor, columns: tf.Tensor
 ) -> tf.Tensor:
-    """Place of each cell in the order of falling means, in shares of all cells: (batch, i, j)."""
+    """Rank of each cell by descending mean, as a share of all cells: (batch, i, j)."""
     level = tf.stop_gradient(tf.reduce_mean(inputs, axis=-1))  # (batch, F, T)
     counted = tf.ones_like(level)
     if valid is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A learnt weighing of two branches."""
+"""Learnt weighted sum of two branches."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from m3net_tf.keras import keras, tf
 
 @keras.utils.register_keras_serializable("m3net_tf")
 class WeightedFusion(keras.layers.Layer):
-    """F = lambda F_G + (1 - lambda) F_L with one learnt scalar.
+    """F = lambda F_G + (1 - lambda) F_L with a learnt scalar.
 
     SpectroMaskNet, "Feature fusion strategy". The L2 penalty is one of the model's losses.
 
     Args:
-        start: first value of lambda.
+        start: initial value of lambda.
         l2: factor of the penalty lambda^2; 0 for none.
 
     Shapes:
-        Two tensors of one shape to a third.
+        Two tensors of one shape to one of the same shape.
 
     Raises:
-        ConfigError: ``start`` lies outside [0, 1], ``l2`` is negative, or there are not two
-            inputs of one shape.
+        ConfigError: ``start`` is outside [0, 1], ``l2`` is negative, or the inputs are not two
+            tensors of one shape.
     """
 
     def __init__(self, start: float = 0.5, l2: float = 1e-4, **kwargs: Any) -> None:
@@ -40,7 +40,7 @@ class WeightedFusion(keras.layers.Layer):
     def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
         """Create lambda."""
         if len(input_shape) != 2 or tuple(input_shape[0]) != tuple(input_shape[1]):
-            raise ConfigError(f"fusion joins two branches of one shape, not {list(input_shape)}")
+            raise ConfigError(f"fusion needs two branches of one shape, not {list(input_shape)}")
         self.weight = self.add_weight(
             "lambda",
             (),
@@ -50,11 +50,11 @@ class WeightedFusion(keras.layers.Layer):
         super().build(input_shape)
 
     def learnt(self) -> dict[str, float]:
-        """Values for a training's report."""
+        """Learnt values for the training log."""
         return {"lambda": float(self.weight.numpy())}
 
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Weigh and add."""
+        """Compute the weighted sum."""
         first, second = inputs
         weight = tf.cast(self.weight, first.dtype)
         return weight * first + (1.0 - weight) * second

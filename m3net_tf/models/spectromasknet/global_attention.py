@@ -7,18 +7,18 @@ from m3net_tf.keras import keras, tf
 from m3net_tf.layers.masked import GroupNorm, MapMean
 
 ATTENTION_KERNEL = 7
-"""Reach of the one-dimensional convolutions; the paper does not give it."""
+"""Kernel size of the one-dimensional convolutions, which the paper does not give."""
 SMALLEST_HIDDEN = 4
-"""16 channels by 8 would be two hidden units, which ReLU silences for good in one start of four."""
+"""16 channels / 8 would give two hidden units, which ReLU kills in one run of four."""
 
 
 def channel_gate(
     x: tf.Tensor, reduction: int = 8, valid: tf.Tensor | None = None, name: str = "se"
 ) -> tf.Tensor:
-    """Weight of each channel: mean, 1 x 1 to fewer, ReLU, 1 x 1 back, sigmoid.
+    """Weight of each channel: mean, 1 x 1 to fewer channels, ReLU, 1 x 1 back, sigmoid.
 
-    Squeeze-and-excitation (Hu et al., CVPR 2018), GlobalAttention's A_c and LocalAttention's SCA
-    are all this.
+    This implements squeeze-and-excitation (Hu et al., CVPR 2018), GlobalAttention's A_c and
+    LocalAttention's SCA.
 
     Args:
         x: map of shape (batch, F, T, C), zero in padded frames.
@@ -41,7 +41,7 @@ def channel_gate(
 def squeeze_excite(
     x: tf.Tensor, reduction: int = 8, valid: tf.Tensor | None = None, name: str = "se"
 ) -> tf.Tensor:
-    """Map with its channels weighed by :func:`channel_gate`; same shape."""
+    """Weight a map's channels by :func:`channel_gate`; same shape."""
     gate = channel_gate(x, reduction, valid, name)
     return keras.layers.Multiply(name=f"{name}_out")([x, gate])
 
@@ -51,8 +51,8 @@ def three_way_attention(
 ) -> tf.Tensor:
     """X' = X * (A_c x A_t x A_f), "Global branch design".
 
-    A_t comes from the mean over frequency by a convolution along time, A_f from the mean over
-    time by one along frequency, each from all channels to one: as the outer product asks.
+    A_t is a convolution along time of the mean over frequency, A_f a convolution along frequency of
+    the mean over time. Each has a single output channel, as the outer product requires.
 
     Args:
         x: map of shape (batch, F, T, C), zero in padded frames.
@@ -87,15 +87,15 @@ def global_attention(
 ) -> tf.Tensor:
     """GlobalAttention: two 7 x 7 convolutions, attention, residual.
 
-    "Internal details of modules" and "Global branch design". The convolutional path is that of a
-    residual network's basic block, as the paper's baseline ResNet-SE has it, with 7 x 7 kernels;
-    only so does the published number of parameters come out.
+    "Internal details of modules" and "Global branch design". The convolutional path is the basic
+    block of a residual network, as in the paper's baseline ResNet-SE, with 7 x 7 kernels; only this
+    reproduces the published number of parameters.
 
     Args:
         x: map of shape (batch, F, T, C), zero in padded frames.
         attention: ``global`` (channel, time and frequency), ``se`` (squeeze and excitation) or
             ``none``: table 4.
-        kernel: edge of both kernels.
+        kernel: size of both square kernels.
         reduction: factor of the channel attention's hidden layer.
         groups: groups of the normalisation.
         valid: (batch, 1, T, 1), 1 for a clip's own frames.

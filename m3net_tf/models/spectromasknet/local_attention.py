@@ -13,11 +13,11 @@ def local_feature_enhancement(x: tf.Tensor, expansion: int, name: str = "lfe") -
 
     Args:
         x: map of shape (batch, F, T, C), zero in padded frames.
-        expansion: the inner maps have C * expansion channels.
+        expansion: factor of the inner maps' channels.
         name: prefix of the layers' names.
     """
     channels = x.shape[-1]
-    # Without a bias, what is zero stays zero: the depthwise part meets padding as an edge.
+    # Without a bias, padded frames stay zero, as at the map's edge, for the depthwise part.
     y = keras.layers.Conv2D(channels * expansion, 1, use_bias=False, name=f"{name}_expand")(x)
     y = keras.layers.ReLU(name=f"{name}_expand_relu")(y)
     y = keras.layers.DepthwiseConv2D(3, padding="same", name=f"{name}_dw")(y)
@@ -38,15 +38,14 @@ def local_attention(
 ) -> tf.Tensor:
     """LocalAttention: LayerNorm, 7 x 7 DSConv, SCA, LFE, gate, residual.
 
-    "Local branch design", figures 2 to 4. Layer normalisation is over the channels of each point
-    as in ConvNeXt and NAFNet, from which the paper takes the module; group normalisation follows
-    the DSConv.
+    "Local branch design", figures 2 to 4. Layer normalisation is over the channels of each point as
+    in ConvNeXt and NAFNet, the module's origins; group normalisation follows the DSConv.
 
     Args:
         x: map of shape (batch, F, T, C), zero in padded frames.
-        attention: ``local`` (SCA, LFE and gate), ``se`` (squeeze and excitation in their place)
-            or ``none``: table 4.
-        kernel: edge of the depthwise kernel.
+        attention: ``local`` (SCA, LFE and gate), ``se`` (squeeze and excitation instead) or
+            ``none``: table 4.
+        kernel: size of the square depthwise kernel.
         expansion: factor of LFE's inner channels.
         reduction: factor of SCA's hidden layer.
         groups: groups of the normalisation.

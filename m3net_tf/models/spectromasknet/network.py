@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SpectroMaskNet: global attention on a spectrogram beside local attention on its masked copy.
+"""SpectroMaskNet: global attention on a spectrogram and local attention on its masked copy.
 
 Chen et al., "A lightweight dual branch masking network for environmental sound classification".
-The paper prints 2.7 million parameters but not how they are spread; where it is silent the choice
-that gives this number was taken (docs/decisions.md).
+The paper gives 2.7 million parameters but not their distribution. Where it gives no details, the
+choices reproduce this number (docs/decisions.md).
 """
 
 from __future__ import annotations
@@ -30,29 +30,28 @@ class Design:
     """Design of SpectroMaskNet: its sizes, attentions and masks.
 
     Attributes:
-        modules: attention modules in each stage.
+        modules: number of attention modules in each stage.
         channels: channels of each stage.
-        strides: step of the convolution that opens each stage, along both axes.
-        complete: attention of the branch that sees the whole map: ``global``, ``local``, ``se``
-            (squeeze and excitation), ``none`` (the convolutions alone), or ``off`` to leave the
-            branch out.
-        masked: the same for the branch that sees the masked map. Table 4 is global/local,
+        strides: stride of each stage's first convolution, along both axes.
+        complete: attention of the branch with the complete map: ``global``, ``local``, ``se``
+            (squeeze and excitation), ``none`` (convolutions only), or ``off`` to omit the branch.
+        masked: the same for the branch with the masked map. Table 4 has global/local,
             local/global, se/se, none/none.
-        mask: ``random``, ``grid``, ``high_energy`` or ``none``; masks act in training alone.
+        mask: ``random``, ``grid``, ``high_energy`` or ``none``; masks act only in training.
         mask_parameters: ``fixed``, or ``learnable`` block and ratio.
         mask_block: edge of a fixed block in bins and frames.
-        mask_ratio: share that fixed masks hide.
+        mask_ratio: share of the map that fixed masks hide.
         fusion_l2: factor of the penalty on lambda.
         expansion: factor of the inner channels of local feature enhancement.
         reduction: factor of the hidden layer of channel attentions.
         groups: groups of the normalisation.
         dropout: share of the fused features dropped in training.
-        lengths: add a second input ``lengths``, (batch, 1), with each clip's own frames: what
-            lies behind them changes nothing in the output. The weights are those of the network
-            without it, by name; their order may differ.
+        lengths: add a second input ``lengths``, (batch, 1), with each clip's number of frames;
+            later frames do not affect the output. The weights have the same names as without it;
+            their order may differ.
 
     Raises:
-        ConfigError: an unknown attention, tables of unequal length, no branch at all.
+        ConfigError: an unknown attention, tables of unequal length, or both branches off.
     """
 
     modules: Sequence[int] = (2, 3, 3, 2)
@@ -106,7 +105,7 @@ def build(
         input_shape: (bins, frames, channels); frames may be None, for batches padded to their
             longest clip.
         classes: number of classes.
-        design: what to build.
+        design: design of the network.
 
     Returns:
         Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities; with
@@ -152,14 +151,14 @@ def build(
 
 
 def learnt(model: keras.Model, features: tf.Tensor) -> dict[str, float]:
-    """For a training's log, see :func:`learnt_values`; they depend on no features."""
+    """:func:`learnt_values` for the training log; they do not depend on features."""
     return learnt_values(model)
 
 
 def learnt_values(model: keras.Model) -> dict[str, float]:
-    """What the network has learnt of itself: ``lambda``, ``mask_block``, ``mask_ratio``.
+    """Learnt quantities of the network: ``lambda``, ``mask_block``, ``mask_ratio``.
 
-    Only what the network has and learns: a single branch has no lambda, fixed masks no size.
+    A single branch has no lambda, and fixed masks have no learnt size or ratio.
     """
     values: dict[str, float] = {}
     for layer in model.layers:
@@ -177,10 +176,10 @@ def _stages(
     branch: str,
     size: Mapping[str, int],
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """One branch: in each stage a convolution that widens the map, then attention modules.
+    """One branch: each stage has a convolution to more channels, then attention modules.
 
     Returns:
-        The last map (batch, F / 4, T / 4, 64) in the paper's sizes, and its own frames.
+        The last map, (batch, F / 4, T / 4, 64) in the paper's sizes, and the mask of its frames.
     """
     step, valid = 1, None
     for number, (modules, channels, stride) in enumerate(stages, start=1):
@@ -202,10 +201,10 @@ def _stages(
 
 
 def _strided_conv(x: tf.Tensor, filters: int, kernel: int, stride: int, name: str) -> tf.Tensor:
-    """Convolution that begins a stage, padded alike on both sides.
+    """First convolution of a stage, padded equally on both sides.
 
-    Keras's own padding lies unequally on maps of even extent, so that the same clip would come
-    out differently in a longer batch.
+    Keras's own padding is asymmetric on maps of even size, so the same clip would give another
+    result in a batch of longer clips.
     """
     padding = "same"
     if stride > 1:
@@ -267,7 +266,7 @@ PRESETS = {
         classes=12,
         parameters=1_108_619,
         macs=67_787_656,
-        summary="512 kB of arena, 1.5 MB of weights: up to two modules a stage",
+        summary="512 kB of arena, 1.5 MB of weights: up to two modules per stage",
         arguments={
             "modules": (1, 2, 2, 1),
             "channels": (16, 24, 40, 56),

@@ -126,7 +126,7 @@ def test_generated_tables_hold_the_config_and_no_date(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"frames_out": 50}, r"from 49 frames to 50 is none: train with model\.reduction"),
+        ({"frames_out": 50}, r"cannot convert 49 frames to 50: train with model\.reduction"),
         ({"frames_in": 5000}, r"5000 frames are too many .* train on at most 4112"),
         ({"ln_min": -60.0}, r"-60 to 5 after the logarithm, is too wide .*frontend\.feature_min"),
     ],
@@ -136,5 +136,5 @@ def test_refused(change, message):
     with pytest.raises(ModelError, match=message) as caught:
         WarpConfig.from_dict(values)
     assert "\n" not in str(caught.value)
-    with pytest.raises(ModelError, match="no whole warp: export again"):
+    with pytest.raises(ModelError, match="incomplete warp: export again"):
         WarpConfig.from_dict({"bins": 40})
