@@ -13,6 +13,8 @@ RECIPE ?= $(firstword $(wildcard experiments/mcu/$(MODEL)_$(DATASET).yaml) \
   experiments/mcu/$(MODEL)_sounds.yaml)
 RUN ?= runs/$(MODEL)_$(DATASET)
 PYTEST_WORKERS ?= 2
+# Each worker runs neighbouring tests, so that few of them make the same fixture twice.
+PYTEST_SHARED := -n $(PYTEST_WORKERS) --dist worksteal
 export BOARD DATA_DIR
 
 M3NET := $(VENV)/bin/m3net
@@ -85,10 +87,10 @@ flash: setup ## build the firmware of RUN and write it to BOARD
 	$(M3NET) flash $(RUN)
 
 test: setup ## run the tests that are not slow, minutes
-	$(VENV)/bin/python -m pytest -n $(PYTEST_WORKERS)
+	$(VENV)/bin/python -m pytest $(PYTEST_SHARED)
 
 test-all: setup ## run all tests
-	$(VENV)/bin/python -m pytest -n $(PYTEST_WORKERS) -m ""
+	$(VENV)/bin/python -m pytest $(PYTEST_SHARED) -m ""
 
 docs: setup ## hold README and docs against the tree
 	$(VENV)/bin/python -m pytest -q tests/test_docs.py tests/firmware/test_porting.py

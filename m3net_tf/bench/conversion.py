@@ -33,6 +33,7 @@ from m3net_tf.keras import keras, tf
 from m3net_tf.native import native_stderr
 from m3net_tf.progress import Log, silent
 from m3net_tf.quantization.diffres import quantize_network
+from m3net_tf.quantization.ptq import converter_of
 from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
 from m3net_tf.runtime.interpreter import Int8, host_arena_bytes, tflm_unavailable_reason
 from m3net_tf.runtime.network import Int8Network
@@ -142,11 +143,7 @@ def convert_plainly(model: keras.Model, calibration: Int8) -> Converted:
 
 def _convert(model: keras.Model, calibration: Int8, *, whole: bool) -> bytes:
     # Like TFLiteConverter.from_keras_model, without a fixed batch size.
-    spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="features")
-    function = tf.function(lambda features: model(features, training=False), input_signature=[spec])
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [function.get_concrete_function()], model
-    )
+    converter = converter_of(model, (None, *model.input_shape[1:]))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: (
         [dequantize_features(clip)[None]] for clip in calibration

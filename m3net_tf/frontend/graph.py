@@ -36,7 +36,8 @@ def _compiled(config: FrontendConfig) -> tf.types.experimental.PolymorphicFuncti
         input_signature=[
             tf.TensorSpec((None, None), tf.float32),
             tf.TensorSpec((), tf.float32),
-        ]
+        ],
+        autograph=False,
     )
     def compiled(audio: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         return features_int8(config, audio, step)

@@ -153,15 +153,31 @@ def _quantize(tflite: bytes, ends: tf.DType, float_tensors: Sequence[str]) -> by
     )
 
 
+def converter_of(model: keras.Model, shape: tuple[int | None, ...]) -> Any:
+    """TensorFlow's converter of a network, with its settings still to be made.
+
+    Args:
+        model: network with one input.
+        shape: shape of that input, (batch, bins, frames, channels); ``None`` for any batch.
+    """
+    spec = tf.TensorSpec(shape, tf.float32, name="features")
+    function = tf.function(
+        lambda features: model(features, training=False), input_signature=[spec], autograph=False
+    )
+    # Given the network itself, TensorFlow would trace and save each Keras layer on its own: most of
+    # a conversion's time, and the same bytes.
+    variables = tf.Module()
+    variables.of_model = list(model.variables)
+    return tf.lite.TFLiteConverter.from_concrete_functions(
+        [function.get_concrete_function()], variables
+    )
+
+
 def _converter(
     model: keras.Model, samples: Callable[[], Iterator[list[npt.NDArray[np.float32]]]]
 ) -> Any:
-    spec = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="features")
     # A fixed batch of one: an unknown size would add operators for shape arithmetic.
-    function = tf.function(lambda features: model(features, training=False), input_signature=[spec])
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [function.get_concrete_function()], model
-    )
+    converter = converter_of(model, (1, *model.input_shape[1:]))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = samples
     return converter

@@ -55,7 +55,8 @@ def make_step(
         )
         return loss
 
-    @tf.function(reduce_retracing=True)
+    # No tensor decides a branch or a loop in here, so rewriting Python's own would only take time.
+    @tf.function(reduce_retracing=True, autograph=False)
     def step(batch: Batch, seed: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
         maps = tf.cast(batch["features"], tf.float32)[..., None] / 128.0
         labels = batch["labels"]

@@ -7,7 +7,7 @@ from m3net_tf.export.operators import TFLM_OPERATORS, operators_of, resolver_met
 from m3net_tf.keras import keras, tf
 from m3net_tf.layers import Mirror, classifier, conv_block, ds_conv
 from m3net_tf.models.m3net.channel_attention import EfficientChannelAttention
-from m3net_tf.quantization.ptq import quantize_int8
+from m3net_tf.quantization.ptq import converter_of, quantize_int8
 
 
 def convert(function, *, flex: bool = False) -> bytes:
@@ -15,10 +15,7 @@ def convert(function, *, flex: bool = False) -> bytes:
     inputs = keras.Input((8, 4))
     odd_one = keras.layers.Lambda(function, name="odd_one")(keras.layers.Dense(4)(inputs))
     model = keras.Model(inputs, keras.layers.Dense(4)(odd_one))
-    traced = tf.function(model, input_signature=[tf.TensorSpec((1, 8, 4), tf.float32)])
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [traced.get_concrete_function()], model
-    )
+    converter = converter_of(model, (1, 8, 4))
     if flex:
         converter.target_spec.supported_ops = [
             tf.lite.OpsSet.TFLITE_BUILTINS,

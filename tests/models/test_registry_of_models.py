@@ -45,7 +45,8 @@ def test_a_preset_costs_what_it_says_and_sums_to_one(name, preset):
 
 @pytest.mark.parametrize("name", model_names())
 def test_shape_and_classes_can_be_chosen(name):
-    preset = next(iter(presets_of(name)))
+    # The smallest one: each preset is built by the test before.
+    preset = min(presets_of(name), key=lambda preset: presets_of(name)[preset].parameters)
     raw = presets_of(name)[preset].input_shape[0] == 1  # a waveform, not a map
     shape = (1, 6400, 1) if raw else (64, 98, 1)
     model = build_model(name, preset, input_shape=shape, classes=7)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from m3net_tf.keras import tf
 from m3net_tf.studies.grid_file import grid_names
 from m3net_tf.training import load_recipe, train
 from m3net_tf.training.sections import DatasetSection
@@ -16,6 +17,14 @@ RECIPES = [path for path in sorted(ROOT.glob("*.yaml")) if path.stem not in TABL
 LONG = {"bilateral_speech_commands"}
 
 pytestmark = pytest.mark.usefixtures("private_cache")
+
+
+@pytest.fixture(autouse=True)
+def eager():
+    """A few steps a run: to trace them takes longer than to run them. Others test the graph."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 def test_recipes_are_found():
@@ -38,7 +47,7 @@ def test_recipe_trains(path, tmp_path):
         augmentation=dataclasses.replace(
             recipe.augmentation, copies=min(recipe.augmentation.copies, 1)
         ),
-        training=dataclasses.replace(recipe.training, epochs=1, batch_size=8),
+        training=dataclasses.replace(recipe.training, epochs=1, batch_size=24),
     )
     metrics = train(small, tmp_path / "run").values
     assert 0 <= metrics["test"]["accuracy"] <= 1
