@@ -46,7 +46,7 @@ static m3net_reset_reason reason_of(uint32_t flags, m3net_reset_reason noted) {
   return flags & BY_PIN ? M3NET_RESET_PIN : M3NET_RESET_UNKNOWN;
 }
 
-void stm32_reset_read(void) {
+void m3net_stm32_reset_read(void) {
   const uint32_t flags = RESET_FLAGS;
   const m3net_reset_reason noted = m3net_reset_take_note();
   RESET_FLAGS |= CLEAR_FLAGS;

@@ -8,19 +8,19 @@
 #include "board.h"
 
 /// Makes a pin of a port an alternate function.
-void stm32_pin_function(GPIO_TypeDef* port, uint32_t pin, uint32_t function);
+void m3net_stm32_pin_function(GPIO_TypeDef* port, uint32_t pin, uint32_t function);
 
 /// Starts the console, once its clock and pins are on.
 /// @param clock_hz of the bus that feeds it.
-void stm32_uart_start(uint32_t clock_hz);
+void m3net_stm32_uart_start(uint32_t clock_hz);
 
 /// For the board's table of interrupts.
-void stm32_uart_received(void);
+void m3net_stm32_uart_received(void);
 
 /// Reads the cause of the last reset; once, at start.
-void stm32_reset_read(void);
+void m3net_stm32_reset_read(void);
 
 /// Raises the energy meter's pin, once the clock of its port is on.
-void stm32_timestamp_start(void);
+void m3net_stm32_timestamp_start(void);
 
 #endif  // M3NET_DRIVERS_STM32_H_

@@ -8,7 +8,7 @@
 #define PIN BOARD_TIMESTAMP_PIN
 #define PIN_OUTPUT 1u
 
-void stm32_timestamp_start(void) {
+void m3net_stm32_timestamp_start(void) {
   PORT->BSRR = 1u << PIN;
   PORT->MODER = (PORT->MODER & ~(3u << (2u * PIN))) | (PIN_OUTPUT << (2u * PIN));
 }

@@ -52,7 +52,7 @@ static m3net_byte_ring received;
 
 static uint32_t divider_of(uint32_t baud) { return (uart_clock_hz + baud / 2u) / baud; }
 
-void stm32_uart_start(uint32_t clock_hz) {
+void m3net_stm32_uart_start(uint32_t clock_hz) {
   uart_clock_hz = clock_hz;
   UART->BRR = divider_of(BOARD_UART_BAUD);
   UART->CR1 = USART_CR1_UE | USART_CR1_TE | USART_CR1_RE | UART_RECEIVED_INTERRUPT;
@@ -67,7 +67,7 @@ void m3net_board_write(const char* bytes, size_t count) {
   }
 }
 
-void stm32_uart_received(void) {
+void m3net_stm32_uart_received(void) {
   const uint32_t status = UART_STATUS;
   if (status & UART_OVERRUN) {
     clear_overrun(status);

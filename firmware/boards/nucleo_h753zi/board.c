@@ -15,7 +15,7 @@ static void dma_half(void);
 
 const m3net_vector m3net_board_interrupts[] = {
     [DMA1_Stream0_IRQn] = dma_half,
-    [USART3_IRQn] = stm32_uart_received,
+    [USART3_IRQn] = m3net_stm32_uart_received,
 };
 const uint32_t m3net_board_interrupt_count =
     sizeof(m3net_board_interrupts) / sizeof(m3net_board_interrupts[0]);
@@ -76,19 +76,19 @@ static void start_uart(uint32_t clock_hz) {
   RCC->AHB4ENR |= RCC_AHB4ENR_GPIODEN;
   RCC->APB1LENR |= RCC_APB1LENR_USART3EN;
   (void)RCC->APB1LENR;
-  stm32_pin_function(GPIOD, BOARD_UART_TX_PIN, FUNCTION_USART3);
-  stm32_pin_function(GPIOD, BOARD_UART_RX_PIN, FUNCTION_USART3);
-  stm32_uart_start(clock_hz);
+  m3net_stm32_pin_function(GPIOD, BOARD_UART_TX_PIN, FUNCTION_USART3);
+  m3net_stm32_pin_function(GPIOD, BOARD_UART_RX_PIN, FUNCTION_USART3);
+  m3net_stm32_uart_start(clock_hz);
 }
 
 static void start_timestamp_pin(void) {
   RCC->AHB4ENR |= RCC_AHB4ENR_GPIOGEN;
   (void)RCC->AHB4ENR;
-  stm32_timestamp_start();
+  m3net_stm32_timestamp_start();
 }
 
 void m3net_board_init(void) {
-  stm32_reset_read();
+  m3net_stm32_reset_read();
   const char* failed = start_clocks();
   start_uart(failed ? BOARD_HSI_HZ : BOARD_BUS_HZ);
   if (failed) m3net_platform_panic("clock", failed, RCC->CR);

@@ -34,8 +34,8 @@ m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong
   RCC->D2CCIP1R = (RCC->D2CCIP1R & ~RCC_D2CCIP1R_SAI1SEL) | RCC_D2CCIP1R_SAI1SEL_0;  // PLL 2
   RCC->APB2ENR |= RCC_APB2ENR_DFSDM1EN;
   (void)RCC->APB2ENR;
-  stm32_pin_function(GPIOE, BOARD_PDM_CLOCK_PIN, FUNCTION_DFSDM1);
-  stm32_pin_function(GPIOE, BOARD_PDM_DATA_PIN, FUNCTION_DFSDM1);
+  m3net_stm32_pin_function(GPIOE, BOARD_PDM_CLOCK_PIN, FUNCTION_DFSDM1);
+  m3net_stm32_pin_function(GPIOE, BOARD_PDM_DATA_PIN, FUNCTION_DFSDM1);
   board_dma_start(BOARD_DMA_REQUEST_DFSDM1, &DFSDM1_Filter0->FLTRDATAR, raw, 2u * HALF_VALUES,
                   BOARD_DMA_32_BITS);
 

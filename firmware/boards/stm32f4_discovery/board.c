@@ -10,7 +10,7 @@
 
 const m3net_vector m3net_board_interrupts[] = {
     [DMA1_Stream3_IRQn] = board_microphone_interrupt,
-    [USART2_IRQn] = stm32_uart_received,
+    [USART2_IRQn] = m3net_stm32_uart_received,
 };
 const uint32_t m3net_board_interrupt_count =
     sizeof(m3net_board_interrupts) / sizeof(m3net_board_interrupts[0]);
@@ -39,18 +39,18 @@ static const char* start_clocks(void) {
 static void start_uart(uint32_t clock_hz) {
   RCC->AHB1ENR |= RCC_AHB1ENR_GPIOAEN;
   RCC->APB1ENR |= RCC_APB1ENR_USART2EN;
-  stm32_pin_function(GPIOA, BOARD_UART_TX_PIN, FUNCTION_USART2);
-  stm32_pin_function(GPIOA, BOARD_UART_RX_PIN, FUNCTION_USART2);
-  stm32_uart_start(clock_hz);
+  m3net_stm32_pin_function(GPIOA, BOARD_UART_TX_PIN, FUNCTION_USART2);
+  m3net_stm32_pin_function(GPIOA, BOARD_UART_RX_PIN, FUNCTION_USART2);
+  m3net_stm32_uart_start(clock_hz);
 }
 
 static void start_timestamp_pin(void) {
   RCC->AHB1ENR |= RCC_AHB1ENR_GPIOBEN;
-  stm32_timestamp_start();
+  m3net_stm32_timestamp_start();
 }
 
 void m3net_board_init(void) {
-  stm32_reset_read();
+  m3net_stm32_reset_read();
   const char* failed = start_clocks();
   start_uart(failed ? BOARD_HSI_HZ : BOARD_CLOCK_HZ / 4u);
   if (failed) m3net_platform_panic("clock", failed, RCC->CR);

@@ -48,8 +48,8 @@ m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong
 
   RCC->AHB1ENR |= RCC_AHB1ENR_GPIOBEN | RCC_AHB1ENR_GPIOCEN | RCC_AHB1ENR_DMA1EN;
   RCC->APB1ENR |= RCC_APB1ENR_SPI2EN;
-  stm32_pin_function(GPIOB, BOARD_MICROPHONE_CLOCK_PIN, FUNCTION_SPI2);
-  stm32_pin_function(GPIOC, BOARD_MICROPHONE_DATA_PIN, FUNCTION_SPI2);
+  m3net_stm32_pin_function(GPIOB, BOARD_MICROPHONE_CLOCK_PIN, FUNCTION_SPI2);
+  m3net_stm32_pin_function(GPIOC, BOARD_MICROPHONE_DATA_PIN, FUNCTION_SPI2);
 
   DMA1->LIFCR = DMA_FLAGS;
   DMA1_Stream3->PAR = (uint32_t)(uintptr_t)&SPI2->DR;
