@@ -36,9 +36,8 @@ def evaluate_streaming(
 ) -> dict[str, Any]:
     """Measure live detection; with a target, first tune its settings on the validation split.
 
-    Tuned settings are written to ``detector.yaml`` in the run's folder and to its export, so that
-    the next firmware uses them. The folder also gets ``streaming.json`` and
-    ``streaming_curve.{csv,png}``.
+    Writes tuned settings to ``detector.yaml`` in the run's folder and to its export, from which
+    firmware is built, and the results to ``streaming.json`` and ``streaming_curve.{csv,png}``.
 
     Args:
         run: finished run with an export.

@@ -160,8 +160,7 @@ def epoch_stream(
 
     Returns:
         Batches of int8 features (batch, bins, frames) and the clips' indices in the split (batch,).
-        A clip that cannot be read ends the stream with a TensorFlow error, whose last line is the
-        error of this package.
+        An unreadable clip ends the stream with a TensorFlow error that ends in this package's.
     """
     clips = dataset.split(split)
     samples = dataset.info.clip_samples
@@ -171,7 +170,6 @@ def epoch_stream(
     noise = tf.constant(_stack(noises, "loop")) if noises else None
     room = tf.constant(_stack(rooms, "pad")) if rooms else None
     start = tf.constant([seed & 0x7FFFFFFF, epoch], tf.int32)
-
     read = functools.partial(_read_clip, dataset, clips, settings.random_crop)
 
     def wave(number: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
