@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TFLite's schema without its object API, for builds that take a third of the time.
+"""TFLite's schema without its object API, for firmware builds that take half the time.
 
 The generated header also defines a C++ object for each of its tables, with functions that convert
 to and from it. TensorFlow Lite Micro calls none of them, but a compiler instantiates their
