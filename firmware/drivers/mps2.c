@@ -33,18 +33,6 @@ const m3net_vector m3net_board_interrupts[] = {
 const uint32_t m3net_board_interrupt_count =
     sizeof(m3net_board_interrupts) / sizeof(m3net_board_interrupts[0]);
 
-const m3net_board m3net_board_info = {
-    .name = BOARD_NAME,
-    .cpu_core = BOARD_CPU_CORE,
-    .counter_unit = BOARD_COUNTER_UNIT,
-    .counter_scale = BOARD_COUNTER_SCALE,
-    .job = (const uint8_t*)BOARD_JOB_ADDRESS,
-    .job_capacity_bytes = BOARD_JOB_CAPACITY_BYTES,
-    .clock_hz = BOARD_CLOCK_HZ,
-    .uart_baud = BOARD_UART_BAUD,
-    .has_audio = true,
-};
-
 static m3net_reset_reason reset_reason;
 
 static struct {

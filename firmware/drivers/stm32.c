@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What STM32 boards with a microphone share: the board's description, time, sleep, and resets with
-// their causes.
+// What STM32 boards with a microphone share: time, sleep, and resets with their causes.
 
 #include "stm32.h"
 
@@ -22,18 +21,6 @@
 #define BY_SOFTWARE RCC_CSR_SFTRSTF
 #define BY_PIN RCC_CSR_PINRSTF
 #endif
-
-const m3net_board m3net_board_info = {
-    .name = BOARD_NAME,
-    .cpu_core = BOARD_CPU_CORE,
-    .counter_unit = "cycles",
-    .counter_scale = 1,
-    .job = (const uint8_t*)BOARD_JOB_ADDRESS,
-    .job_capacity_bytes = BOARD_JOB_CAPACITY_BYTES,
-    .clock_hz = BOARD_CLOCK_HZ,
-    .uart_baud = BOARD_UART_BAUD,
-    .has_audio = true,
-};
 
 static m3net_reset_reason reset_reason;
 

@@ -136,6 +136,8 @@ def _literal(name: str, value: int | float | str) -> str:
     """A constant in C, addresses in hexadecimal."""
     if isinstance(value, str):
         return string_literal(value)
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float):
         return float_literal(value)
     return f"{value:#010x}u" if name.endswith(("_base", "_address")) else f"{value}u"

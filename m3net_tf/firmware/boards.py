@@ -108,7 +108,7 @@ class Board:
             first value is the default.
         uf2: its UF2 boot loaders; with one, the setting ``M3NET_FLASH_START`` moves the image.
         qemu: QEMU's model of it.
-        constants: numbers and strings for the C code.
+        constants: numbers, strings and truth values for the C code.
     """
 
     name: str
@@ -233,14 +233,16 @@ def _lists(table: object, name: str, place: str) -> dict[str, tuple[str, ...]]:
 
 
 def _constants(table: dict[str, Any], place: str) -> dict[str, int | float | str]:
-    """Those numbers and strings, whose keys can be the ends of macros' names."""
+    """The constants, after checking that each key can end a macro's name."""
     where = f"in table 'constants' of {place}"
     for key, value in table.items():
         if not re.fullmatch(r"[a-z][a-z0-9_]*", key):
             raise ConfigError(f"key {key!r} {where}: use lower-case letters, digits, underscores")
         is_number = type(value) in (int, float) and value >= 0
-        if not is_number and not isinstance(value, str):
-            raise ConfigError(f"key {key!r} {where} is {value!r}: give a number from 0 or a string")
+        if not is_number and not isinstance(value, (str, bool)):
+            raise ConfigError(
+                f"key {key!r} {where} is {value!r}: give a number from 0, a string, true or false"
+            )
     return table
 
 

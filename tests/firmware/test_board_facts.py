@@ -114,7 +114,7 @@ def test_a_family_gives_what_its_boards_leave_out(odd: Path):
     board = boards.load_board("odd")
     assert (board.drivers, board.stack_bytes) == (("some",), 2048)
     assert board.constants == {"both": 2, "there": 4, "here": 1}
-    kin.write_text("constants.bad = true\n")
+    kin.write_text("constants.bad = -1\n")
     with pytest.raises(ConfigError, match=r"'bad' in table 'constants' of .*board.toml with .*kin"):
         boards.load_board("odd")
     kin.write_text("driver = []\n")

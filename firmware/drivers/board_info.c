@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// The board's description, from the facts in its board.toml.
+
+#include "board_config.h"
+#include "platform.h"
+
+const m3net_board m3net_board_info = {
+    .name = BOARD_NAME,
+    .cpu_core = BOARD_CPU_CORE,
+    .counter_unit = BOARD_COUNTER_UNIT,
+    .counter_scale = BOARD_COUNTER_SCALE,
+    .job = (const uint8_t*)BOARD_JOB_ADDRESS,
+    .job_capacity_bytes = BOARD_JOB_CAPACITY_BYTES,
+    .clock_hz = BOARD_CLOCK_HZ,
+    .uart_baud = BOARD_UART_BAUD,
+    .has_audio = BOARD_HAS_AUDIO,
+};
