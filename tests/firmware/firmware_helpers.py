@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from m3net_tf.emulation import Machine
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.operators import operators_of
 from m3net_tf.firmware.image import FirmwareImage
+from m3net_tf.firmware.sources import fetch_source, read_lock, why_sources_unavailable
 from m3net_tf.frontend import FrontendConfig, write_c_tables
 from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
 from m3net_tf.runtime.interpreter import activation_bits
@@ -32,6 +34,17 @@ def skip_or_fail(reason: str) -> None:
     if os.environ.get("M3NET_REQUIRE_TFLM") == "1":
         pytest.fail(f"M3NET_REQUIRE_TFLM=1, but: {reason}")
     pytest.skip(f"firmware tests need more: {reason}")
+
+
+def cmsis_dsp() -> Path:
+    """Folder of CMSIS-DSP for a build on the host; skips without it or without the tools."""
+    missing = [tool for tool in ("cmake", "ninja", "gcc", "git") if shutil.which(tool) is None]
+    if missing:
+        skip_or_fail("missing: " + " ".join(missing))
+    source = next(source for source in read_lock() if source.name == "cmsis-dsp")
+    if reason := why_sources_unavailable([source]):
+        skip_or_fail(reason)
+    return fetch_source(source)
 
 
 def random_features(count: int, seed: int) -> np.ndarray:

@@ -8,13 +8,10 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-from firmware_helpers import CLASSES, FRAMES, skip_or_fail, write_bundle
+from firmware_helpers import CLASSES, FRAMES, cmsis_dsp, write_bundle
 
 from m3net_tf.firmware.sources import (
     FIRMWARE_DIR,
-    fetch_source,
-    read_lock,
-    why_sources_unavailable,
 )
 from m3net_tf.frontend import FrontendConfig, features_int8
 
@@ -29,15 +26,9 @@ def build_monitor(folder: Path, *choices: str) -> Path:
     ``choices`` are CMake settings, ``NAME=VALUE``. Another call for a folder compiles only what
     they change, and leaves the program of the call before as it is.
     """
-    absent = [tool for tool in ("cmake", "ninja", "gcc", "git") if shutil.which(tool) is None]
-    if absent:
-        skip_or_fail("missing: " + " ".join(absent))
-    source = next(one for one in read_lock() if one.name == "cmsis-dsp")
-    if reason := why_sources_unavailable([source]):
-        skip_or_fail(reason)
     # Never run, for firmware/host/model.c stands in: any bytes and operators will do.
     bundle = write_bundle(folder / "bundle", b"no model", operators=("SOFTMAX",))
-    settings = [f"-DM3NET_BUNDLE_DIR={bundle}", f"-DM3NET_SRC_CMSIS_DSP={fetch_source(source)}"]
+    settings = [f"-DM3NET_BUNDLE_DIR={bundle}", f"-DM3NET_SRC_CMSIS_DSP={cmsis_dsp()}"]
     settings += [f"-D{choice}" for choice in choices]
     build = str(folder / "build")
     for command in (

@@ -12,14 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from firmware_helpers import FRAMES, skip_or_fail
+from firmware_helpers import FRAMES, cmsis_dsp
 
 from m3net_tf.emulation import job
 from m3net_tf.firmware.sources import (
     FIRMWARE_DIR,
-    fetch_source,
-    read_lock,
-    why_sources_unavailable,
 )
 from m3net_tf.frontend import FrontendConfig, features_int8, write_c_tables
 
@@ -41,13 +38,7 @@ CONFIGS = {
 @pytest.fixture(scope="module")
 def build_host(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Builds the host program for a config of ``CONFIGS``, each once."""
-    absent = [tool for tool in ("cmake", "ninja", "gcc", "git") if shutil.which(tool) is None]
-    if absent:
-        skip_or_fail("missing: " + " ".join(absent))
-    source = next(one for one in read_lock() if one.name == "cmsis-dsp")
-    if reason := why_sources_unavailable([source]):
-        skip_or_fail(reason)
-    dsp = fetch_source(source)
+    dsp = cmsis_dsp()
     folder = tmp_path_factory.mktemp("host")
     built: dict[str, Path] = {}
 

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from firmware_helpers import APPS, skip_or_fail
+from firmware_helpers import APPS, cmsis_dsp
 from scipy import signal
 
 from m3net_tf.firmware.pdm import (
@@ -21,9 +20,6 @@ from m3net_tf.firmware.pdm import (
 )
 from m3net_tf.firmware.sources import (
     FIRMWARE_DIR,
-    fetch_source,
-    read_lock,
-    why_sources_unavailable,
 )
 
 FILTER = PdmFilter()
@@ -37,12 +33,7 @@ SETTLING = 2000
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The host program, with the decimating filter of the pinned CMSIS-DSP."""
-    if shutil.which("gcc") is None:
-        skip_or_fail("missing: gcc")
-    source = next(one for one in read_lock() if one.name == "cmsis-dsp")
-    if reason := why_sources_unavailable([source]):
-        skip_or_fail(reason)
-    dsp = fetch_source(source)
+    dsp = cmsis_dsp()
     folder = tmp_path_factory.mktemp("pdm")
     write_pdm_filter(folder)
     filtering = dsp / "Source" / "FilteringFunctions"
