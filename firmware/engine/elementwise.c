@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// Operators that compute each output from one item of each of two inputs; a step of zero repeats
+// an item along a dimension.
+#include "arithmetic.h"
+#include "engine.h"
+#include "loops.h"
+
+/// Bits by which add and subtract enlarge their inputs.
+#define SUM_BITS 20
+/// Bits by which the squared difference enlarges its inputs.
+#define DIFFERENCE_BITS 7
+
+/// One row of the innermost dimension, with the step of each operand.
+typedef struct {
+  const int8_t *first, *second;
+  int8_t* output;
+  int32_t count, first_step, second_step, output_step;
+} row_operands;
+
+typedef void (*row_function)(const void* layer, const row_operands* row);
+
+static void for_each_row(const m3net_loop* loop, const void* layer, const int8_t* first,
+                         const int8_t* second, int8_t* output, row_function run) {
+  row_operands row = {.count = loop->size[3],
+                      .first_step = loop->first[3],
+                      .second_step = loop->second[3],
+                      .output_step = loop->output[3]};
+  m3net_places places = {0, 0, 0};
+  const int32_t rows = m3net_rows(loop);
+  for (int32_t i = 1; i <= rows; ++i) {
+    row.first = first + places.first;
+    row.second = second + places.second;
+    row.output = output + places.output;
+    run(layer, &row);
+    m3net_next_row(loop, i, &places);
+  }
+}
+
+/// An input of a sum in common units.
+static inline int32_t enlarge(int8_t value, int32_t offset, int32_t bits, m3net_factor factor) {
+  return m3net_scale((value + offset) * (1 << bits), factor);
+}
+
+static inline int8_t finish(const m3net_binary* layer, int32_t value) {
+  const int32_t scaled = m3net_scale(value, layer->output) + layer->output_offset;
+  return (int8_t)m3net_clamp(scaled, layer->minimum, layer->maximum);
+}
+
+static inline void add_row(const m3net_binary* layer, const row_operands* row, int32_t sign) {
+  const int8_t *first = row->first, *second = row->second;
+  int8_t* output = row->output;
+  for (int32_t i = 0; i < row->count; ++i) {
+    const int32_t a = enlarge(*first, layer->first_offset, SUM_BITS, layer->first);
+    const int32_t b = enlarge(*second, layer->second_offset, SUM_BITS, layer->second);
+    *output = finish(layer, a + sign * b);
+    first += row->first_step;
+    second += row->second_step;
+    output += row->output_step;
+  }
+}
+
+static void add(const void* layer, const row_operands* row) {
+  add_row((const m3net_binary*)layer, row, 1);
+}
+
+static void subtract(const void* layer, const row_operands* row) {
+  add_row((const m3net_binary*)layer, row, -1);
+}
+
+static void square_difference(const void* any_layer, const row_operands* row) {
+  const m3net_binary* layer = (const m3net_binary*)any_layer;
+  for (int32_t i = 0; i < row->count; ++i) {
+    const int32_t a = enlarge(row->first[i * row->first_step], layer->first_offset, DIFFERENCE_BITS,
+                              layer->first);
+    const int32_t b = enlarge(row->second[i * row->second_step], layer->second_offset,
+                              DIFFERENCE_BITS, layer->second);
+    row->output[i * row->output_step] = finish(layer, (a - b) * (a - b));
+  }
+}
+
+static void multiply(const void* any_layer, const row_operands* row) {
+  const m3net_binary* layer = (const m3net_binary*)any_layer;
+  const int8_t *first = row->first, *second = row->second;
+  int8_t* output = row->output;
+  for (int32_t i = 0; i < row->count; ++i) {
+    *output = finish(layer, (*first + layer->first_offset) * (*second + layer->second_offset));
+    first += row->first_step;
+    second += row->second_step;
+    output += row->output_step;
+  }
+}
+
+static void take_smaller(const void* layer, const row_operands* row) {
+  (void)layer;
+  for (int32_t i = 0; i < row->count; ++i) {
+    const int8_t a = row->first[i * row->first_step], b = row->second[i * row->second_step];
+    row->output[i * row->output_step] = a < b ? a : b;
+  }
+}
+
+static void take_larger(const void* layer, const row_operands* row) {
+  (void)layer;
+  for (int32_t i = 0; i < row->count; ++i) {
+    const int8_t a = row->first[i * row->first_step], b = row->second[i * row->second_step];
+    row->output[i * row->output_step] = a > b ? a : b;
+  }
+}
+
+void m3net_add(const m3net_binary* layer, const int8_t* first, const int8_t* second,
+               int8_t* output) {
+  for_each_row(&layer->loop, layer, first, second, output, add);
+}
+
+void m3net_subtract(const m3net_binary* layer, const int8_t* first, const int8_t* second,
+                    int8_t* output) {
+  for_each_row(&layer->loop, layer, first, second, output, subtract);
+}
+
+void m3net_squared_difference(const m3net_binary* layer, const int8_t* first, const int8_t* second,
+                              int8_t* output) {
+  for_each_row(&layer->loop, layer, first, second, output, square_difference);
+}
+
+void m3net_multiply(const m3net_binary* layer, const int8_t* first, const int8_t* second,
+                    int8_t* output) {
+  for_each_row(&layer->loop, layer, first, second, output, multiply);
+}
+
+void m3net_minimum(const m3net_loop* loop, const int8_t* first, const int8_t* second,
+                   int8_t* output) {
+  for_each_row(loop, loop, first, second, output, take_smaller);
+}
+
+void m3net_maximum(const m3net_loop* loop, const int8_t* first, const int8_t* second,
+                   int8_t* output) {
+  for_each_row(loop, loop, first, second, output, take_larger);
+}
