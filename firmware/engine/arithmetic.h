@@ -43,20 +43,47 @@ static inline int32_t m3net_scale(int32_t value, m3net_factor factor) {
   return m3net_divide(m3net_product(m3net_shift_left(value, left), factor.multiplier), right);
 }
 
-/// The output of a channel of a narrow layer. Equals m3net_scale where the shifts lose no bit:
-/// the upper word of a doubled product is the rounded product, and the halves of a division go away
+/// A sum of a narrow layer in steps of the output. Equals m3net_scale where no bit is lost: the
+/// upper word of a doubled product is the rounded product, and the halves of a division go away
 /// from zero when one is taken off negative numbers.
 static inline int32_t m3net_requantize_narrow(int32_t sum, const m3net_channel* channel) {
-  const int32_t product =
-      m3net_high_product(m3net_shift_left(sum, channel->left), channel->multiplier);
+  const int32_t product = m3net_high_product(m3net_shift_left(sum, 1), channel->multiplier);
   return (product + (product >> 31) + channel->offset) >> channel->right;
 }
 
-/// The output of a channel of any layer.
+/// A sum of any layer in steps of the output.
 static inline int32_t m3net_requantize_wide(int32_t sum, const m3net_channel* channel) {
   const int32_t shifted = m3net_shift_left(sum, channel->left);
   const int32_t product = m3net_product(shifted, channel->multiplier);
   return m3net_sum(m3net_divide(product, channel->right), channel->offset);
+}
+
+/// Sums of four channels.
+typedef struct {
+  int32_t a, b, c, d;
+} m3net_four_sums;
+
+static inline m3net_four_sums m3net_four_biases(const m3net_channel* channel) {
+  const m3net_four_sums sums = {channel[0].bias, channel[1].bias, channel[2].bias, channel[3].bias};
+  return sums;
+}
+
+/// Writes the outputs of up to four channels.
+static inline void m3net_finish(const m3net_convolution* layer, m3net_four_sums sums,
+                                const m3net_channel* channel, int32_t count, int8_t* output) {
+  if (layer->narrow && layer->full && count >= 4) {
+    output[0] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.a, channel));
+    output[1] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.b, channel + 1));
+    output[2] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.c, channel + 2));
+    output[3] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.d, channel + 3));
+    return;
+  }
+  const int32_t each[4] = {sums.a, sums.b, sums.c, sums.d};
+  for (int32_t i = 0; i < 4 && i < count; ++i) {
+    const int32_t value = layer->narrow ? m3net_requantize_narrow(each[i], channel + i)
+                                        : m3net_requantize_wide(each[i], channel + i);
+    output[i] = (int8_t)m3net_clamp(value, layer->minimum, layer->maximum);
+  }
 }
 
 #endif  // M3NET_ENGINE_ARITHMETIC_H_

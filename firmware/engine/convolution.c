@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Convolution: each window is gathered into a patch of 16-bit numbers, which four output channels
 // at a time multiply with their weights.
-#include <string.h>
-
 #include "arithmetic.h"
 #include "engine.h"
 
@@ -13,7 +11,7 @@ static void widen(const int8_t* bytes, int32_t count, int16_t* wide) {
     const uint32_t word = m3net_load_word(bytes);
     const uint32_t even = m3net_even_bytes(word), odd = m3net_odd_bytes(word);
     const uint32_t pairs[2] = {m3net_pack_low(even, odd), m3net_pack_high(even, odd)};
-    memcpy(wide, pairs, sizeof(pairs));
+    __builtin_memcpy(__builtin_assume_aligned(wide, 2), pairs, sizeof(pairs));
   }
 #endif
   for (int32_t i = 0; i < count; ++i) {
@@ -72,46 +70,71 @@ static int32_t gather(const m3net_convolution* layer, const int8_t* input, int32
 #if M3NET_ENGINE_DSP
 
 /// Adds the products of a patch with the weights of four channels. Each pair of items has four
-/// pairs of weights, one for each channel.
-static inline void multiply(const int16_t* patch, int32_t items, const m3net_weight* weights,
-                            int32_t sums[4]) {
-  int32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
+/// pairs of weights, one for each channel. Eight items a round, and four before if they are left.
+static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
+                                       const m3net_weight* weights, m3net_four_sums sums) {
   const int16_t* end = patch + items;
   __asm__ volatile(
+      "tst %[items], #4\n\t"
+      "beq 1f\n\t"
+      "ldrd r8, r9, [%[patch]], #8\n\t"
+      "ldmia %[weights]!, {r4, r5, r6, r10}\n\t"
+      "smlad %[a], r8, r4, %[a]\n\t"
+      "smlad %[b], r8, r5, %[b]\n\t"
+      "smlad %[c], r8, r6, %[c]\n\t"
+      "smlad %[d], r8, r10, %[d]\n\t"
+      "ldmia %[weights]!, {r4, r5, r6, r10}\n\t"
+      "smlad %[a], r9, r4, %[a]\n\t"
+      "smlad %[b], r9, r5, %[b]\n\t"
+      "smlad %[c], r9, r6, %[c]\n\t"
+      "smlad %[d], r9, r10, %[d]\n\t"
+      "cmp %[patch], %[end]\n\t"
+      "beq 2f\n\t"
       "1:\n\t"
       "ldrd r8, r9, [%[patch]], #8\n\t"
       "ldmia %[weights]!, {r4, r5, r6, r10}\n\t"
-      "smlad %[s0], r8, r4, %[s0]\n\t"
-      "smlad %[s1], r8, r5, %[s1]\n\t"
-      "smlad %[s2], r8, r6, %[s2]\n\t"
-      "smlad %[s3], r8, r10, %[s3]\n\t"
+      "smlad %[a], r8, r4, %[a]\n\t"
+      "smlad %[b], r8, r5, %[b]\n\t"
+      "smlad %[c], r8, r6, %[c]\n\t"
+      "smlad %[d], r8, r10, %[d]\n\t"
+      "ldmia %[weights]!, {r4, r5, r6, r10}\n\t"
+      "smlad %[a], r9, r4, %[a]\n\t"
+      "smlad %[b], r9, r5, %[b]\n\t"
+      "smlad %[c], r9, r6, %[c]\n\t"
+      "smlad %[d], r9, r10, %[d]\n\t"
+      "ldrd r8, r9, [%[patch]], #8\n\t"
+      "ldmia %[weights]!, {r4, r5, r6, r10}\n\t"
+      "smlad %[a], r8, r4, %[a]\n\t"
+      "smlad %[b], r8, r5, %[b]\n\t"
+      "smlad %[c], r8, r6, %[c]\n\t"
+      "smlad %[d], r8, r10, %[d]\n\t"
       "ldmia %[weights]!, {r4, r5, r6, r10}\n\t"
       "cmp %[patch], %[end]\n\t"
-      "smlad %[s0], r9, r4, %[s0]\n\t"
-      "smlad %[s1], r9, r5, %[s1]\n\t"
-      "smlad %[s2], r9, r6, %[s2]\n\t"
-      "smlad %[s3], r9, r10, %[s3]\n\t"
+      "smlad %[a], r9, r4, %[a]\n\t"
+      "smlad %[b], r9, r5, %[b]\n\t"
+      "smlad %[c], r9, r6, %[c]\n\t"
+      "smlad %[d], r9, r10, %[d]\n\t"
       "bne 1b\n\t"
-      : [patch] "+r"(patch), [weights] "+r"(weights), [s0] "+r"(s0), [s1] "+r"(s1), [s2] "+r"(s2),
-        [s3] "+r"(s3)
-      : [end] "r"(end)
+      "2:\n\t"
+      : [patch] "+r"(patch), [weights] "+r"(weights), [a] "+r"(sums.a), [b] "+r"(sums.b),
+        [c] "+r"(sums.c), [d] "+r"(sums.d)
+      : [end] "r"(end), [items] "r"(items)
       : "r4", "r5", "r6", "r8", "r9", "r10", "cc", "memory");
-  sums[0] = s0;
-  sums[1] = s1;
-  sums[2] = s2;
-  sums[3] = s3;
+  return sums;
 }
 
 #else
 
-static inline void multiply(const int16_t* patch, int32_t items, const m3net_weight* weights,
-                            int32_t sums[4]) {
+static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
+                                       const m3net_weight* weights, m3net_four_sums sums) {
   for (int32_t i = 0; i < items; i += 2, weights += 8) {
-    for (int32_t c = 0; c < 4; ++c) {
-      const int32_t products = patch[i] * weights[2 * c] + patch[i + 1] * weights[2 * c + 1];
-      sums[c] = m3net_sum(sums[c], products);
-    }
+    const int32_t first = patch[i], second = patch[i + 1];
+    sums.a = m3net_sum(sums.a, first * weights[0] + second * weights[1]);
+    sums.b = m3net_sum(sums.b, first * weights[2] + second * weights[3]);
+    sums.c = m3net_sum(sums.c, first * weights[4] + second * weights[5]);
+    sums.d = m3net_sum(sums.d, first * weights[6] + second * weights[7]);
   }
+  return sums;
 }
 
 #endif
@@ -121,15 +144,12 @@ static void convolve_pixel(const m3net_convolution* layer, const int16_t* patch,
                            int8_t* output) {
   const m3net_weight* weights = layer->weights;
   const m3net_channel* channel = layer->channels;
-  for (int32_t left = layer->output.channels; left > 0; left -= 4, weights += 4 * items) {
-    int32_t sums[4] = {channel[0].bias, channel[1].bias, channel[2].bias, channel[3].bias};
-    multiply(patch, items, weights, sums);
-    const int32_t count = left < 4 ? left : 4;
-    for (int32_t c = 0; c < count; ++c, ++channel) {
-      const int32_t value = layer->narrow ? m3net_requantize_narrow(sums[c], channel)
-                                          : m3net_requantize_wide(sums[c], channel);
-      *output++ = (int8_t)m3net_clamp(value, layer->minimum, layer->maximum);
-    }
+  for (int32_t left = layer->output.channels; left > 0; left -= 4) {
+    m3net_finish(layer, multiply(patch, items, weights, m3net_four_biases(channel)), channel, left,
+                 output);
+    weights += 4 * items;
+    channel += 4;
+    output += 4;
   }
 }
 

@@ -37,9 +37,8 @@ static void place_window(const m3net_convolution* layer, const window_places* pa
 #if M3NET_ENGINE_DSP
 
 /// Adds the products of four channels with all taps. Each pair of taps has four pairs of weights.
-static inline const m3net_weight* multiply(const window_places* parts, const int8_t* input,
-                                           const m3net_weight* weights, int32_t sums[4]) {
-  int32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
+static inline m3net_four_sums multiply(const window_places* parts, const int8_t* input,
+                                       const m3net_weight* weights, m3net_four_sums sums) {
   const int32_t* place = parts->places;
   const int32_t* end = place + parts->taps;
   do {
@@ -48,34 +47,30 @@ static inline const m3net_weight* multiply(const window_places* parts, const int
     const uint32_t first_even = m3net_even_bytes(first), first_odd = m3net_odd_bytes(first);
     const uint32_t second_even = m3net_even_bytes(second), second_odd = m3net_odd_bytes(second);
     uint32_t pairs[4];
-    memcpy(pairs, __builtin_assume_aligned(weights, 4), sizeof(pairs));
-    s0 = m3net_add_products(m3net_pack_low(first_even, second_even), pairs[0], s0);
-    s1 = m3net_add_products(m3net_pack_low(first_odd, second_odd), pairs[1], s1);
-    s2 = m3net_add_products(m3net_pack_high(first_even, second_even), pairs[2], s2);
-    s3 = m3net_add_products(m3net_pack_high(first_odd, second_odd), pairs[3], s3);
+    __builtin_memcpy(pairs, __builtin_assume_aligned(weights, 4), sizeof(pairs));
+    sums.a = m3net_add_products(m3net_pack_low(first_even, second_even), pairs[0], sums.a);
+    sums.b = m3net_add_products(m3net_pack_low(first_odd, second_odd), pairs[1], sums.b);
+    sums.c = m3net_add_products(m3net_pack_high(first_even, second_even), pairs[2], sums.c);
+    sums.d = m3net_add_products(m3net_pack_high(first_odd, second_odd), pairs[3], sums.d);
     place += 2;
     weights += 8;
   } while (place != end);
-  sums[0] = s0;
-  sums[1] = s1;
-  sums[2] = s2;
-  sums[3] = s3;
-  return weights;
+  return sums;
 }
 
 #else
 
-static inline const m3net_weight* multiply(const window_places* parts, const int8_t* input,
-                                           const m3net_weight* weights, int32_t sums[4]) {
+static inline m3net_four_sums multiply(const window_places* parts, const int8_t* input,
+                                       const m3net_weight* weights, m3net_four_sums sums) {
   for (int32_t tap = 0; tap < parts->taps; tap += 2, weights += 8) {
     const int8_t* first = input + parts->places[tap];
     const int8_t* second = input + parts->places[tap + 1];
-    for (int32_t c = 0; c < 4; ++c) {
-      const int32_t products = first[c] * weights[2 * c] + second[c] * weights[2 * c + 1];
-      sums[c] = m3net_sum(sums[c], products);
-    }
+    sums.a = m3net_sum(sums.a, first[0] * weights[0] + second[0] * weights[1]);
+    sums.b = m3net_sum(sums.b, first[1] * weights[2] + second[1] * weights[3]);
+    sums.c = m3net_sum(sums.c, first[2] * weights[4] + second[2] * weights[5]);
+    sums.d = m3net_sum(sums.d, first[3] * weights[6] + second[3] * weights[7]);
   }
-  return weights;
+  return sums;
 }
 
 #endif
@@ -86,15 +81,13 @@ static void convolve_pixel(const m3net_convolution* layer, const window_places* 
   const m3net_weight* weights = layer->weights;
   const m3net_channel* channel = layer->channels;
   const int8_t* input = parts->input;
-  for (int32_t left = layer->output.channels; left > 0; left -= 4, input += 4) {
-    int32_t sums[4] = {channel[0].bias, channel[1].bias, channel[2].bias, channel[3].bias};
-    weights = multiply(parts, input, weights, sums);
-    const int32_t count = left < 4 ? left : 4;
-    for (int32_t c = 0; c < count; ++c, ++channel) {
-      const int32_t value = layer->narrow ? m3net_requantize_narrow(sums[c], channel)
-                                          : m3net_requantize_wide(sums[c], channel);
-      *output++ = (int8_t)m3net_clamp(value, layer->minimum, layer->maximum);
-    }
+  for (int32_t left = layer->output.channels; left > 0; left -= 4) {
+    m3net_finish(layer, multiply(parts, input, weights, m3net_four_biases(channel)), channel, left,
+                 output);
+    weights += 4 * parts->taps;
+    channel += 4;
+    input += 4;
+    output += 4;
   }
 }
 

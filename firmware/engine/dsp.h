@@ -4,7 +4,6 @@
 #define M3NET_ENGINE_DSP_H_
 
 #include <stdint.h>
-#include <string.h>
 
 #include "engine.h"
 
@@ -20,7 +19,7 @@ static inline int32_t m3net_high_product(int32_t a, int32_t b) {
 /// Four bytes from any address.
 static inline uint32_t m3net_load_word(const int8_t* bytes) {
   uint32_t word;
-  memcpy(&word, bytes, sizeof(word));
+  __builtin_memcpy(&word, bytes, sizeof(word));  // one instruction, also without a library
   return word;
 }
 
@@ -52,6 +51,13 @@ static inline uint32_t m3net_pack_high(uint32_t low, uint32_t high) {
   return result;
 }
 
+/// The nearest number from -128 to 127.
+static inline int32_t m3net_saturate(int32_t value) {
+  int32_t result;
+  __asm__("ssat %0, #8, %1" : "=r"(result) : "r"(value));
+  return result;
+}
+
 /// sum plus the products of the lower and of the upper halves.
 static inline int32_t m3net_add_products(uint32_t a, uint32_t b, int32_t sum) {
   int32_t result;
@@ -63,6 +69,13 @@ static inline int32_t m3net_add_products(uint32_t a, uint32_t b, int32_t sum) {
 
 static inline int32_t m3net_high_product(int32_t a, int32_t b) {
   return (int32_t)(((int64_t)a * b + (1LL << 31)) >> 32);
+}
+
+static inline int32_t m3net_saturate(int32_t value) {
+  if (value < INT8_MIN) {
+    return INT8_MIN;
+  }
+  return value > INT8_MAX ? INT8_MAX : value;
 }
 
 #endif

@@ -34,7 +34,7 @@ typedef struct {
   int32_t bias;        ///< Starts the sum: the layer's bias, and what the input's zero point adds.
   int32_t multiplier;  ///< In units of 2^-31.
   int32_t offset;      ///< Zero point; narrow layers: shifted left by `right`, plus half a step.
-  int16_t left;        ///< Shift before the product; narrow layers: plus one.
+  int16_t left;        ///< Shift before the product; 0 in narrow layers.
   int16_t right;       ///< Shift behind the product.
 } m3net_channel;
 
@@ -61,6 +61,7 @@ typedef struct {
   int16_t batches;
   int8_t padding;           ///< The input's zero point.
   int8_t narrow;            ///< Every sum fits the short form of the requantisation.
+  int8_t full;              ///< The outputs reach from -128 to 127.
   int8_t minimum, maximum;  ///< Of the outputs.
 } m3net_convolution;
 

@@ -87,10 +87,10 @@ def _up(number: int, multiple: int) -> int:
 
 
 def _shifts(factor: Factor, zero_point: int, narrow: bool) -> tuple[int, int, int]:
-    """Offset, left and right of a channel."""
+    """Offset, left and right of a channel; those of narrow layers have no left shift."""
     left, right = max(factor.shift, 0), max(-factor.shift, 0)
     if narrow:
-        return (1 << (right - 1)) + zero_point * (1 << right), left + 1, right
+        return (1 << (right - 1)) + zero_point * (1 << right), 0, right
     return zero_point, left, right
 
 

@@ -12,6 +12,8 @@ from m3net_tf.compiler.calls import Array, Block, Call, Layer, View
 from m3net_tf.compiler.graph import Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering, shapes_comment
 from m3net_tf.compiler.operators.common import (
+    INT8_MAX,
+    INT8_MIN,
     activation_range,
     has_pixels,
     image_members,
@@ -260,6 +262,7 @@ def _layer(
             "batches": view.shape[0],
             "padding": op.input(0).zero_point,
             "narrow": int(channels[1]),
+            "full": int((minimum, maximum) == (INT8_MIN, INT8_MAX)),
             "minimum": minimum,
             "maximum": maximum,
         },

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiled networks on QEMU's boards: output bytes and executed instructions."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from m3net_tf.compiler.emit import emit
+from m3net_tf.compiler.host import WARNINGS, engine_folder, engine_sources
+from m3net_tf.compiler.network import CompiledNetwork
+
+HERE = Path(__file__).parent
+COMPILER, EMULATOR = "arm-none-eabi-gcc", "qemu-system-arm"
+MACHINES = {"cortex-m3": "mps2-an385", "cortex-m4": "mps2-an386"}
+INSTRUCTIONS_PER_TICK = 40  # with -icount shift=0, at 25 MHz
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network with one set of inputs."""
+
+    name: str
+    network: CompiledNetwork
+    inputs: Sequence[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """First output's bytes, and instructions to within a tick's 40."""
+
+    output: np.ndarray
+    instructions: int
+
+
+def why_not() -> str:
+    """Why nothing can be emulated here; '' if it can."""
+    missing = [name for name in (COMPILER, EMULATOR) if shutil.which(name) is None]
+    return f"{', '.join(missing)} not installed" if missing else ""
+
+
+def run_cases(cases: Sequence[Case], folder: Path, core: str) -> list[Outcome]:
+    """Build one image of all cases, emulate it and read its answers."""
+    elf = build_image(cases, folder, core)
+    command = [EMULATOR, "-M", MACHINES[core], "-nographic", "-icount", "shift=0", "-monitor"]
+    command += ["none", "-semihosting", "-serial", "stdio", "-kernel", str(elf)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    lines = [line.split(" ") for line in done.stdout.splitlines()]
+    assert len(lines) == len(cases), done.stdout[-200:] + done.stderr[-500:]
+    return [
+        Outcome(
+            np.frombuffer(bytes.fromhex(output), np.int8), int(ticks, 16) * INSTRUCTIONS_PER_TICK
+        )
+        for _, ticks, output in lines
+    ]
+
+
+def build_image(cases: Sequence[Case], folder: Path, core: str) -> Path:
+    """ELF of networks, engine and test program."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {case.name: case.network for case in cases}
+    for name, network in names.items():
+        emit(network, name).write(folder, name)
+    (folder / "cases.h").write_text(_cases_header(cases))
+    elf = folder / "image.elf"
+    command = [COMPILER, f"-mcpu={core}", "-mthumb", "-std=c11", "-O2"]
+    command += ["-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections", *WARNINGS]
+    command += [f"-I{engine_folder()}", f"-I{folder}", "-nostartfiles", "--specs=nosys.specs"]
+    command += [f"-T{HERE / 'board.ld'}", str(HERE / "board.c")]
+    command += [str(folder / f"{name}.c") for name in names]
+    command += [*map(str, engine_sources()), "-o", str(elf)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return elf
+
+
+def _cases_header(cases: Sequence[Case]) -> str:
+    lines = ["#include <stdint.h>"]
+    lines += [f'#include "{name}.h"' for name in dict.fromkeys(case.name for case in cases)]
+    lines += [
+        "typedef struct { uint32_t offset, bytes; const int8_t* values; } test_input;",
+        "typedef struct { void (*run)(int8_t*); int inputs; test_input input[2];",
+        "  uint32_t output_offset, output_bytes; } test_case;",
+    ]
+    rows = []
+    for index, case in enumerate(cases):
+        plan = case.network.plan
+        inputs = []
+        views = zip(case.network.inputs, case.inputs, strict=True)
+        for number, (view, values) in enumerate(views):
+            name = f"input_{index}_{number}"
+            text = ",".join(map(str, values.reshape(-1)))
+            lines.append(f"static const int8_t {name}[] = {{{text}}};")
+            inputs.append(f"{{{plan.places[view.block]}, sizeof({name}), {name}}}")
+        view = case.network.outputs[0]
+        place = plan.places[view.block] + view.offset
+        size = case.network.graph.outputs[0].size
+        rows.append(
+            f"{{{case.name}_run, {len(inputs)}, {{{', '.join(inputs)}}}, {place}, {size}}},"
+        )
+    arena = max(case.network.plan.arena_bytes for case in cases)
+    lines += [f"#define CASES_COUNT {len(cases)}", f"#define CASES_ARENA_BYTES {arena}"]
+    lines += ["static const test_case cases[CASES_COUNT] = {", *rows, "};"]
+    return "\n".join([*lines, ""])
