@@ -6,6 +6,9 @@
 #include "arithmetic.h"
 #include "engine.h"
 
+/// Stands behind the places of a window, in the first of two words.
+#define LAST_PLACE INT32_MIN
+
 /// Where the pixels of a window are.
 typedef struct {
   int32_t* places;  ///< Relative to the input.
@@ -30,31 +33,45 @@ static void place_window(const m3net_convolution* layer, const window_places* pa
     }
   }
   if (place != parts->places + parts->taps) {
-    *place = outside;
+    *place++ = outside;
   }
+  *place = LAST_PLACE;
 }
 
 #if M3NET_ENGINE_DSP
 
-/// Adds the products of four channels with all taps. Each pair of taps has four pairs of weights.
+/// Adds the products of four channels with all taps. Each pair of taps has four pairs of weights,
+/// of channels 0, 2, 1 and 3: SXTB16 widens every other byte. The last place is followed by
+/// LAST_PLACE.
 static inline m3net_four_sums multiply(const window_places* parts, const int8_t* input,
                                        const m3net_weight* weights, m3net_four_sums sums) {
   const int32_t* place = parts->places;
-  const int32_t* end = place + parts->taps;
-  do {
-    const uint32_t first = m3net_load_word(input + place[0]);
-    const uint32_t second = m3net_load_word(input + place[1]);
-    const uint32_t first_even = m3net_even_bytes(first), first_odd = m3net_odd_bytes(first);
-    const uint32_t second_even = m3net_even_bytes(second), second_odd = m3net_odd_bytes(second);
-    uint32_t pairs[4];
-    __builtin_memcpy(pairs, __builtin_assume_aligned(weights, 4), sizeof(pairs));
-    sums.a = m3net_add_products(m3net_pack_low(first_even, second_even), pairs[0], sums.a);
-    sums.b = m3net_add_products(m3net_pack_low(first_odd, second_odd), pairs[1], sums.b);
-    sums.c = m3net_add_products(m3net_pack_high(first_even, second_even), pairs[2], sums.c);
-    sums.d = m3net_add_products(m3net_pack_high(first_odd, second_odd), pairs[3], sums.d);
-    place += 2;
-    weights += 8;
-  } while (place != end);
+  __asm__ volatile(
+      "ldrd r4, r5, [%[place]], #8\n\t"
+      "1:\n\t"
+      "ldr r4, [%[input], r4]\n\t"
+      "ldr r5, [%[input], r5]\n\t"
+      "sxtb16 r6, r4\n\t"
+      "sxtb16 r8, r5\n\t"
+      "pkhbt r9, r6, r8, lsl #16\n\t"
+      "pkhtb r8, r8, r6, asr #16\n\t"
+      "ldrd r6, r10, [%[weights]], #8\n\t"
+      "smlad %[a], r9, r6, %[a]\n\t"
+      "smlad %[c], r8, r10, %[c]\n\t"
+      "sxtb16 r4, r4, ror #8\n\t"
+      "sxtb16 r5, r5, ror #8\n\t"
+      "ldrd r6, r10, [%[weights]], #8\n\t"
+      "pkhbt r9, r4, r5, lsl #16\n\t"
+      "pkhtb r8, r5, r4, asr #16\n\t"
+      "ldrd r4, r5, [%[place]], #8\n\t"
+      "smlad %[b], r9, r6, %[b]\n\t"
+      "smlad %[d], r8, r10, %[d]\n\t"
+      "cmp r4, #0x80000000\n\t"
+      "bne 1b\n\t"
+      : [place] "+r"(place), [weights] "+r"(weights), [a] "+r"(sums.a), [b] "+r"(sums.b),
+        [c] "+r"(sums.c), [d] "+r"(sums.d)
+      : [input] "r"(input)
+      : "r4", "r5", "r6", "r8", "r9", "r10", "cc", "memory");
   return sums;
 }
 
@@ -66,8 +83,8 @@ static inline m3net_four_sums multiply(const window_places* parts, const int8_t*
     const int8_t* first = input + parts->places[tap];
     const int8_t* second = input + parts->places[tap + 1];
     sums.a = m3net_sum(sums.a, first[0] * weights[0] + second[0] * weights[1]);
-    sums.b = m3net_sum(sums.b, first[1] * weights[2] + second[1] * weights[3]);
-    sums.c = m3net_sum(sums.c, first[2] * weights[4] + second[2] * weights[5]);
+    sums.c = m3net_sum(sums.c, first[2] * weights[2] + second[2] * weights[3]);
+    sums.b = m3net_sum(sums.b, first[1] * weights[4] + second[1] * weights[5]);
     sums.d = m3net_sum(sums.d, first[3] * weights[6] + second[3] * weights[7]);
   }
   return sums;
@@ -96,7 +113,7 @@ void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* inpu
   const m3net_image* image = &layer->output;
   const m3net_window* window = &layer->window;
   window_places parts = {.places = scratch, .taps = (window->rows * window->columns + 1) & ~1};
-  parts.outside = (int8_t*)(scratch + parts.taps);
+  parts.outside = (int8_t*)(scratch + parts.taps + 2);
   memset(parts.outside, layer->padding, (uint32_t)((layer->input.channels + 3) & ~3));
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
     parts.input = input + batch * layer->input.batch_step;

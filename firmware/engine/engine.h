@@ -126,8 +126,8 @@ typedef struct {
 void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t* output,
                     int16_t* patch);
 
-/// Depthwise convolution. `scratch` holds an offset of 32 bits for each tap, rounded up to an even
-/// number, then one pixel, rounded up to a multiple of four.
+/// Depthwise convolution. `scratch` holds a word for each tap, rounded up to an even number, two
+/// more words, and one pixel, rounded up to a multiple of four.
 void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* input, int8_t* output,
                               int32_t* scratch);
 

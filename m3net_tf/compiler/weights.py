@@ -12,6 +12,7 @@ from m3net_tf.compiler.calls import Array
 GROUP = 4  # channels that a kernel computes at once
 PAIR = 2  # items that one SMLAD multiplies
 _CHANNEL_BYTES = 16
+_WIDENED = [0, 2, 1, 3]  # order in which SXTB16 widens the bytes of a word
 
 Weights = npt.NDArray[np.int64]
 
@@ -44,13 +45,13 @@ def depthwise_weights(label: str, weights: Weights, wide_bytes: int) -> Array:
         wide_bytes: size of a weight on the device, 1 or 2.
 
     Returns:
-        For each four channels, for each pair of taps: the pair of each channel, with zeros as in
-        :func:`convolution_weights`.
+        For each four channels, for each pair of taps: the pairs of the first, third, second and
+        fourth channel, with zeros as in :func:`convolution_weights`.
     """
     taps, channels = weights.shape
     padded = np.zeros((_up(taps, PAIR), _up(channels, GROUP)), np.int64)
     padded[:taps, :channels] = weights
-    pairs = padded.reshape(-1, PAIR, padded.shape[1] // GROUP, GROUP)
+    pairs = padded.reshape(-1, PAIR, padded.shape[1] // GROUP, GROUP)[..., _WIDENED]
     return Array(label, "m3net_weight", pairs.transpose(2, 0, 3, 1).reshape(-1), wide_bytes)
 
 

@@ -147,7 +147,7 @@ def depthwise(lowering: Lowering, op: Operation) -> None:
         (view, target),
         window,
     )
-    places = (rows * columns + 1) // 2 * 2 * _PLACE_BYTES
+    places = ((rows * columns + 1) // 2 * 2 + 2) * _PLACE_BYTES
     scratch = Block("places and padding", places + -(-channels // 4) * 4)
     lowering.call(
         Call(
