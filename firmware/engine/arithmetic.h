@@ -43,6 +43,27 @@ static inline int32_t m3net_scale(int32_t value, m3net_factor factor) {
   return m3net_divide(m3net_product(m3net_shift_left(value, left), factor.multiplier), right);
 }
 
+/// A factor of at most one, prepared for values below 2^30.
+typedef struct {
+  int32_t multiplier;
+  int32_t half;  ///< Half a step of the result.
+  int32_t sign;  ///< All bits set if the shift is not 0: halves go away from zero.
+  int32_t shift;
+} m3net_reducer;
+
+static inline m3net_reducer m3net_prepare(m3net_factor factor) {
+  const int32_t shift = -factor.shift;
+  const m3net_reducer reducer = {factor.multiplier, shift > 0 ? (int32_t)(1u << (shift - 1)) : 0,
+                                 shift > 0 ? -1 : 0, shift};
+  return reducer;
+}
+
+/// As m3net_scale.
+static inline int32_t m3net_reduce(int32_t value, m3net_reducer factor) {
+  const int32_t product = m3net_high_product(m3net_shift_left(value, 1), factor.multiplier);
+  return (product + ((product >> 31) & factor.sign) + factor.half) >> factor.shift;
+}
+
 /// A sum of a narrow layer in steps of the output. Equals m3net_scale where no bit is lost: the
 /// upper word of a doubled product is the rounded product, and the halves of a division go away
 /// from zero when one is taken off negative numbers.
