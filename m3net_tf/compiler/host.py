@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from m3net_tf.artifacts import write_text
 from m3net_tf.checkout import require_sources
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.network import CompiledNetwork
@@ -76,12 +77,14 @@ def build_library(
     for name, network in networks.items():
         emit(network, name).write(folder, name)
     engine = engine_folder()
-    library = folder / "networks.so"
+    # One source for all: a compiler starts far slower than it reads.
+    source, library = folder / "networks_all.c", folder / "networks.so"
+    write_text(source, "".join(f'#include "{name}.c"\n' for name in networks))
     command = [
         _compiler(),
         *("-std=c11", "-O1", "-shared", "-fPIC", *WARNINGS, *options),
         *(f"-I{engine}", f"-I{folder}"),
-        *(str(folder / f"{name}.c") for name in networks),
+        str(source),
         *(str(path) for path in engine_sources()),
         *("-o", str(library)),
     ]

@@ -60,19 +60,40 @@ def run_cases(cases: Sequence[Case], folder: Path, core: str) -> list[Outcome]:
     ]
 
 
-def build_image(cases: Sequence[Case], folder: Path, core: str) -> Path:
-    """ELF of networks, engine and test program."""
+def run_checked(cases: Sequence[Case], folder: Path) -> list[np.ndarray]:
+    """Outputs on this machine under the sanitizers of addresses and of undefined behaviour.
+
+    Each arena is a block of memory of its own, so that reading behind it is found.
+    """
+    _write_sources(cases, folder)
+    program = folder / "checked"
+    command = ["gcc", "-std=c11", "-g", "-O1", "-fsanitize=address,undefined"]
+    command += ["-fno-sanitize-recover=all", *WARNINGS, f"-I{engine_folder()}", f"-I{folder}"]
+    command += [str(HERE / "checked.c"), *map(str, engine_sources()), "-o", str(program)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    done = subprocess.run([program], capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [np.frombuffer(bytes.fromhex(line), np.int8) for line in done.stdout.splitlines()]
+
+
+def _write_sources(cases: Sequence[Case], folder: Path) -> None:
+    """The networks' C and the table of cases."""
     folder.mkdir(parents=True, exist_ok=True)
     names = {case.name: case.network for case in cases}
     for name, network in names.items():
         emit(network, name).write(folder, name)
     (folder / "cases.h").write_text(_cases_header(cases))
+
+
+def build_image(cases: Sequence[Case], folder: Path, core: str) -> Path:
+    """ELF of networks, engine and test program."""
+    _write_sources(cases, folder)
     elf = folder / "image.elf"
     command = [COMPILER, f"-mcpu={core}", "-mthumb", "-std=c11", "-O2"]
     command += ["-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections", *WARNINGS]
     command += [f"-I{engine_folder()}", f"-I{folder}", "-nostartfiles", "--specs=nosys.specs"]
     command += [f"-T{HERE / 'board.ld'}", str(HERE / "board.c")]
-    command += [str(folder / f"{name}.c") for name in names]
     command += [*map(str, engine_sources()), "-o", str(elf)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -81,11 +102,12 @@ def build_image(cases: Sequence[Case], folder: Path, core: str) -> Path:
 
 def _cases_header(cases: Sequence[Case]) -> str:
     lines = ["#include <stdint.h>"]
-    lines += [f'#include "{name}.h"' for name in dict.fromkeys(case.name for case in cases)]
+    # One source for all: a compiler starts far slower than it reads.
+    lines += [f'#include "{name}.c"' for name in dict.fromkeys(case.name for case in cases)]
     lines += [
         "typedef struct { uint32_t offset, bytes; const int8_t* values; } test_input;",
         "typedef struct { void (*run)(int8_t*); int inputs; test_input input[2];",
-        "  uint32_t output_offset, output_bytes; } test_case;",
+        "  uint32_t output_offset, output_bytes, arena_bytes; } test_case;",
     ]
     rows = []
     for index, case in enumerate(cases):
@@ -101,7 +123,8 @@ def _cases_header(cases: Sequence[Case]) -> str:
         place = plan.places[view.block] + view.offset
         size = case.network.graph.outputs[0].size
         rows.append(
-            f"{{{case.name}_run, {len(inputs)}, {{{', '.join(inputs)}}}, {place}, {size}}},"
+            f"{{{case.name}_run, {len(inputs)}, {{{', '.join(inputs)}}}, {place}, {size}, "
+            f"{plan.arena_bytes}}},"
         )
     arena = max(case.network.plan.arena_bytes for case in cases)
     lines += [f"#define CASES_COUNT {len(cases)}", f"#define CASES_ARENA_BYTES {arena}"]
