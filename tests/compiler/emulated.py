@@ -106,7 +106,7 @@ def _cases_header(cases: Sequence[Case]) -> str:
     lines += [f'#include "{name}.c"' for name in dict.fromkeys(case.name for case in cases)]
     lines += [
         "typedef struct { uint32_t offset, bytes; const int8_t* values; } test_input;",
-        "typedef struct { void (*run)(int8_t*); int inputs; test_input input[2];",
+        "typedef struct { void (*run)(int8_t*); int inputs; test_input input[4];",
         "  uint32_t output_offset, output_bytes, arena_bytes; } test_case;",
     ]
     rows = []
