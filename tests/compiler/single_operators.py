@@ -91,7 +91,7 @@ def _tensor(item: Item, number: int, buffers: list[Any]) -> Any:
         buffer.data = np.frombuffer(np.ascontiguousarray(item.values).tobytes(), np.uint8)
         buffers.append(buffer)
         tensor.buffer = len(buffers) - 1
-    if dtype == "int8":
+    if dtype == "int8" or item.scale != 1.0:
         quantization = schema.QuantizationParametersT()
         scales = np.atleast_1d(np.asarray(item.scale, np.float32))
         quantization.scale = scales.tolist()
@@ -216,6 +216,7 @@ def fully_connected(rng: Random) -> bytes:
     filters = Item((channels, depth), scales, 0)
     filters.values = _int8(rng, filters.shape)
     bias = Item((channels,), values=rng.integers(-5000, 5000, channels).astype(np.int32))
+    bias.scale = source.scale * float(scales[0])  # TFLite Micro compares it with the weights' scale
     reach = source.scale * float(scales.max()) * 9000 * np.sqrt(depth)
     output = _conv_output(rng, source, reach, (batches, channels))
     return write_model("FULLY_CONNECTED", [source, filters, bias], [output], options)
