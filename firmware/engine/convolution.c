@@ -11,7 +11,7 @@ static void widen(const int8_t* bytes, int32_t count, int16_t* wide) {
     const uint32_t word = m3net_load_word(bytes);
     const uint32_t even = m3net_even_bytes(word), odd = m3net_odd_bytes(word);
     const uint32_t pairs[2] = {m3net_pack_low(even, odd), m3net_pack_high(even, odd)};
-    __builtin_memcpy(__builtin_assume_aligned(wide, 2), pairs, sizeof(pairs));
+    __builtin_memcpy(wide, pairs, sizeof(pairs));
   }
 #endif
   for (int32_t i = 0; i < count; ++i) {
@@ -72,18 +72,18 @@ static int32_t gather(const m3net_convolution* layer, const int8_t* input, int32
 /// Adds the products of a patch with the weights of four channels. Each pair of items has four
 /// pairs of weights, one for each channel. Eight items a round, and four before if they are left.
 static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
-                                       const m3net_weight* weights, m3net_four_sums sums) {
+                                       const m3net_block* blocks, m3net_four_sums sums) {
   const int16_t* end = patch + items;
   __asm__ volatile(
       "tst %[items], #4\n\t"
       "beq 1f\n\t"
       "ldrd r8, r9, [%[patch]], #8\n\t"
-      "ldmia %[weights]!, {r4, r5, r6, r10}\n\t"
+      "ldmia %[blocks]!, {r4, r5, r6, r10}\n\t"
       "smlad %[a], r8, r4, %[a]\n\t"
       "smlad %[b], r8, r5, %[b]\n\t"
       "smlad %[c], r8, r6, %[c]\n\t"
       "smlad %[d], r8, r10, %[d]\n\t"
-      "ldmia %[weights]!, {r4, r5, r6, r10}\n\t"
+      "ldmia %[blocks]!, {r4, r5, r6, r10}\n\t"
       "smlad %[a], r9, r4, %[a]\n\t"
       "smlad %[b], r9, r5, %[b]\n\t"
       "smlad %[c], r9, r6, %[c]\n\t"
@@ -92,23 +92,23 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
       "beq 2f\n\t"
       "1:\n\t"
       "ldrd r8, r9, [%[patch]], #8\n\t"
-      "ldmia %[weights]!, {r4, r5, r6, r10}\n\t"
+      "ldmia %[blocks]!, {r4, r5, r6, r10}\n\t"
       "smlad %[a], r8, r4, %[a]\n\t"
       "smlad %[b], r8, r5, %[b]\n\t"
       "smlad %[c], r8, r6, %[c]\n\t"
       "smlad %[d], r8, r10, %[d]\n\t"
-      "ldmia %[weights]!, {r4, r5, r6, r10}\n\t"
+      "ldmia %[blocks]!, {r4, r5, r6, r10}\n\t"
       "smlad %[a], r9, r4, %[a]\n\t"
       "smlad %[b], r9, r5, %[b]\n\t"
       "smlad %[c], r9, r6, %[c]\n\t"
       "smlad %[d], r9, r10, %[d]\n\t"
       "ldrd r8, r9, [%[patch]], #8\n\t"
-      "ldmia %[weights]!, {r4, r5, r6, r10}\n\t"
+      "ldmia %[blocks]!, {r4, r5, r6, r10}\n\t"
       "smlad %[a], r8, r4, %[a]\n\t"
       "smlad %[b], r8, r5, %[b]\n\t"
       "smlad %[c], r8, r6, %[c]\n\t"
       "smlad %[d], r8, r10, %[d]\n\t"
-      "ldmia %[weights]!, {r4, r5, r6, r10}\n\t"
+      "ldmia %[blocks]!, {r4, r5, r6, r10}\n\t"
       "cmp %[patch], %[end]\n\t"
       "smlad %[a], r9, r4, %[a]\n\t"
       "smlad %[b], r9, r5, %[b]\n\t"
@@ -116,7 +116,7 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
       "smlad %[d], r9, r10, %[d]\n\t"
       "bne 1b\n\t"
       "2:\n\t"
-      : [patch] "+r"(patch), [weights] "+r"(weights), [a] "+r"(sums.a), [b] "+r"(sums.b),
+      : [patch] "+r"(patch), [blocks] "+r"(blocks), [a] "+r"(sums.a), [b] "+r"(sums.b),
         [c] "+r"(sums.c), [d] "+r"(sums.d)
       : [end] "r"(end), [items] "r"(items)
       : "r4", "r5", "r6", "r8", "r9", "r10", "cc", "memory");
@@ -125,14 +125,39 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
 
 #else
 
+/// The lower of two sums that stand in one long sum.
+static inline int32_t low_lane(int64_t sum) {
+  const int32_t unused = 32 - M3NET_LANE_BITS;
+  return m3net_shift_left((int32_t)(uint32_t)(uint64_t)sum, unused) >> unused;
+}
+
+static inline int32_t high_lane(int64_t sum) {
+  return (int32_t)((sum - low_lane(sum)) >> M3NET_LANE_BITS);
+}
+
 static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
-                                       const m3net_weight* weights, m3net_four_sums sums) {
-  for (int32_t i = 0; i < items; i += 2, weights += 8) {
-    const int32_t first = patch[i], second = patch[i + 1];
-    sums.a = m3net_sum(sums.a, first * weights[0] + second * weights[1]);
-    sums.b = m3net_sum(sums.b, first * weights[2] + second * weights[3]);
-    sums.c = m3net_sum(sums.c, first * weights[4] + second * weights[5]);
-    sums.d = m3net_sum(sums.d, first * weights[6] + second * weights[7]);
+                                       const m3net_block* blocks, m3net_four_sums sums) {
+  while (items > 0) {
+    const int32_t count = items < M3NET_LANE_ITEMS ? items : M3NET_LANE_ITEMS;
+    const int16_t* end = patch + count;
+    int64_t ab = 0, cd = 0;
+    for (; patch != end; patch += 4, blocks += 2) {
+      const int32_t* lanes = blocks->lanes;
+      ab += (int64_t)patch[0] * lanes[0];
+      cd += (int64_t)patch[0] * lanes[1];
+      ab += (int64_t)patch[1] * lanes[2];
+      cd += (int64_t)patch[1] * lanes[3];
+      lanes = blocks[1].lanes;
+      ab += (int64_t)patch[2] * lanes[0];
+      cd += (int64_t)patch[2] * lanes[1];
+      ab += (int64_t)patch[3] * lanes[2];
+      cd += (int64_t)patch[3] * lanes[3];
+    }
+    sums.a = m3net_sum(sums.a, low_lane(ab));
+    sums.b = m3net_sum(sums.b, high_lane(ab));
+    sums.c = m3net_sum(sums.c, low_lane(cd));
+    sums.d = m3net_sum(sums.d, high_lane(cd));
+    items -= count;
   }
   return sums;
 }
@@ -142,12 +167,12 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
 /// All output channels of one pixel.
 static void convolve_pixel(const m3net_convolution* layer, const int16_t* patch, int32_t items,
                            int8_t* output) {
-  const m3net_weight* weights = layer->weights;
+  const m3net_block* blocks = layer->blocks;
   const m3net_channel* channel = layer->channels;
   for (int32_t left = layer->output.channels; left > 0; left -= 4) {
-    m3net_finish(layer, multiply(patch, items, weights, m3net_four_biases(channel)), channel, left,
+    m3net_finish(layer, multiply(patch, items, blocks, m3net_four_biases(channel)), channel, left,
                  output);
-    weights += 4 * items;
+    blocks += items / 2;
     channel += 4;
     output += 4;
   }

@@ -44,7 +44,7 @@ static void place_window(const m3net_convolution* layer, const window_places* pa
 /// of channels 0, 2, 1 and 3: SXTB16 widens every other byte. The last place is followed by
 /// LAST_PLACE.
 static inline m3net_four_sums multiply(const window_places* parts, const int8_t* input,
-                                       const m3net_weight* weights, m3net_four_sums sums) {
+                                       const m3net_tap* weights, m3net_four_sums sums) {
   const int32_t* place = parts->places;
   __asm__ volatile(
       "ldrd r4, r5, [%[place]], #8\n\t"
@@ -78,7 +78,7 @@ static inline m3net_four_sums multiply(const window_places* parts, const int8_t*
 #else
 
 static inline m3net_four_sums multiply(const window_places* parts, const int8_t* input,
-                                       const m3net_weight* weights, m3net_four_sums sums) {
+                                       const m3net_tap* weights, m3net_four_sums sums) {
   for (int32_t tap = 0; tap < parts->taps; tap += 2, weights += 8) {
     const int8_t* first = input + parts->places[tap];
     const int8_t* second = input + parts->places[tap + 1];
@@ -95,7 +95,7 @@ static inline m3net_four_sums multiply(const window_places* parts, const int8_t*
 /// All channels of one pixel.
 static void convolve_pixel(const m3net_convolution* layer, const window_places* parts,
                            int8_t* output) {
-  const m3net_weight* weights = layer->weights;
+  const m3net_tap* weights = layer->taps;
   const m3net_channel* channel = layer->channels;
   const int8_t* input = parts->input;
   for (int32_t left = layer->output.channels; left > 0; left -= 4) {

@@ -11,7 +11,7 @@
 extern "C" {
 #endif
 
-// Armv7E-M's SMLAD multiplies pairs of 16-bit numbers, so weights are stored in 16 bits there.
+// Armv7E-M multiplies two pairs of 16-bit numbers at once (SMLAD).
 #if !defined(M3NET_ENGINE_DSP)
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__)
 #define M3NET_ENGINE_DSP 1
@@ -20,10 +20,35 @@ extern "C" {
 #endif
 #endif
 
+/// Weights of four channels, a to d, for two items: pairs for SMLAD, else two channels in one word,
+/// which one long product multiplies at once.
 #if M3NET_ENGINE_DSP
-typedef int16_t m3net_weight;
+typedef struct {
+  int16_t pairs[8];
+} m3net_block;
+#define M3NET_BLOCK(a0, a1, b0, b1, c0, c1, d0, d1) \
+  {                                                 \
+    { a0, a1, b0, b1, c0, c1, d0, d1 }              \
+  }
 #else
-typedef int8_t m3net_weight;
+/// Distance of two channels' sums in a long sum. The lower one holds M3NET_LANE_ITEMS products.
+#define M3NET_LANE_BITS 23
+#define M3NET_LANE_ITEMS 252
+typedef struct {
+  int32_t lanes[4];
+} m3net_block;
+#define M3NET_LANES(low, high) ((low) + (high) * (1 << M3NET_LANE_BITS))
+#define M3NET_BLOCK(a0, a1, b0, b1, c0, c1, d0, d1)                                        \
+  {                                                                                        \
+    { M3NET_LANES(a0, b0), M3NET_LANES(c0, d0), M3NET_LANES(a1, b1), M3NET_LANES(c1, d1) } \
+  }
+#endif
+
+/// A weight of a depthwise convolution.
+#if M3NET_ENGINE_DSP
+typedef int16_t m3net_tap;
+#else
+typedef int8_t m3net_tap;
 #endif
 
 /// Dimensions of strided loops; smaller tensors have leading ones.
@@ -54,7 +79,8 @@ typedef struct {
 
 /// A convolution, depthwise convolution or fully connected layer.
 typedef struct {
-  const m3net_weight* weights;    ///< In the order of the kernel; see m3net_tf/compiler/weights.py.
+  const m3net_block* blocks;      ///< Of a convolution; see m3net_tf/compiler/weights.py.
+  const m3net_tap* taps;          ///< Of a depthwise convolution.
   const m3net_channel* channels;  ///< One for each output channel, padded to a multiple of four.
   m3net_image input, output;
   m3net_window window;

@@ -114,10 +114,10 @@ class _Writer:
             name = f"{self._name}_{array.label}_{len(self._known)}"
             self._known[key] = name
             # Kernels load weights by the word.
-            align = "_Alignas(4) " if array.ctype == "m3net_weight" else ""
+            align = "_Alignas(4) " if array.ctype in ("m3net_block", "m3net_tap") else ""
             size = f"{name}[{len(array.values)}]"
             self.constants.append(
-                f"{align}static const {array.ctype} {size} = {{\n{_items(array.values)}\n}};"
+                f"{align}static const {array.ctype} {size} = {{\n{_items(array)}\n}};"
             )
             self.constant_bytes += array.size
         return self._known[key]
@@ -153,8 +153,11 @@ def _number(value: int) -> str:
     return "INT32_MIN" if int(value) == -(1 << 31) else str(int(value))
 
 
-def _items(values: np.ndarray) -> str:
+def _items(array: Array) -> str:
     """Items of an array, wrapped."""
+    values = array.values
+    if array.ctype == "m3net_block":
+        return "\n".join(f"    M3NET_BLOCK({', '.join(map(str, row))})," for row in values)
     if values.ndim == 2:
         return "\n".join("    {" + ", ".join(_number(v) for v in row) + "}," for row in values)
     lines, line = [], "   "

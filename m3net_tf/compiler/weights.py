@@ -12,56 +12,54 @@ from m3net_tf.compiler.calls import Array
 GROUP = 4  # channels that a kernel computes at once
 PAIR = 2  # items that one SMLAD multiplies
 _CHANNEL_BYTES = 16
+_BLOCK_BYTES = 16
+_TAP_BYTES = 2  # on cores with SMLAD
 _WIDENED = [0, 2, 1, 3]  # order in which SXTB16 widens the bytes of a word
 
 Weights = npt.NDArray[np.int64]
 
 
-def convolution_weights(label: str, weights: Weights, wide_bytes: int) -> Array:
+def convolution_blocks(weights: Weights) -> Array:
     """Weights of a convolution.
 
     Args:
-        label: name of the layer.
         weights: shape (output channels, items of a window).
-        wide_bytes: size of a weight on the device, 1 or 2.
 
     Returns:
-        For each four channels, for each pair of items: the pair of each channel. Missing channels
-        and items, up to a multiple of four, have zeros.
+        Array of ``m3net_block``: for each four channels, for each pair of items, the pair of each
+        channel. Missing channels and items, up to a multiple of four, have zeros.
     """
     channels, items = weights.shape
     padded = np.zeros((_up(channels, GROUP), _up(items, 2 * PAIR)), np.int64)
     padded[:channels, :items] = weights
     groups = padded.reshape(-1, GROUP, padded.shape[1] // PAIR, PAIR)
-    return Array(label, "m3net_weight", groups.transpose(0, 2, 1, 3).reshape(-1), wide_bytes)
+    rows = groups.transpose(0, 2, 1, 3).reshape(-1, GROUP * PAIR)
+    return Array("weights", "m3net_block", rows, _BLOCK_BYTES)
 
 
-def depthwise_weights(label: str, weights: Weights, wide_bytes: int) -> Array:
+def depthwise_taps(weights: Weights) -> Array:
     """Weights of a depthwise convolution.
 
     Args:
-        label: name of the layer.
         weights: shape (taps, channels).
-        wide_bytes: size of a weight on the device, 1 or 2.
 
     Returns:
-        For each four channels, for each pair of taps: the pairs of the first, third, second and
-        fourth channel, with zeros as in :func:`convolution_weights`.
+        Array of ``m3net_tap``: for each four channels, for each pair of taps, the pairs of the
+        first, third, second and fourth channel, with zeros as in :func:`convolution_blocks`.
     """
     taps, channels = weights.shape
     padded = np.zeros((_up(taps, PAIR), _up(channels, GROUP)), np.int64)
     padded[:taps, :channels] = weights
     pairs = padded.reshape(-1, PAIR, padded.shape[1] // GROUP, GROUP)[..., _WIDENED]
-    return Array(label, "m3net_weight", pairs.transpose(2, 0, 3, 1).reshape(-1), wide_bytes)
+    return Array("weights", "m3net_tap", pairs.transpose(2, 0, 3, 1).reshape(-1), _TAP_BYTES)
 
 
 def channel_rows(
-    label: str, bias: Weights, factors: list[Factor], reach: Weights, zero_point: int
+    bias: Weights, factors: list[Factor], reach: Weights, zero_point: int
 ) -> tuple[Array, bool]:
     """How sums become outputs, one row for each channel.
 
     Args:
-        label: name of the layer.
         bias: what each channel's sum starts with.
         factors: from sums to outputs.
         reach: largest absolute value of each channel's sum.
@@ -80,7 +78,7 @@ def channel_rows(
     ]
     missing = _up(len(rows), GROUP) - len(rows)
     rows += [(0, 0, 0, 0, 0)] * missing
-    return Array(label, "m3net_channel", np.array(rows, np.int64), _CHANNEL_BYTES), narrow
+    return Array("channels", "m3net_channel", np.array(rows, np.int64), _CHANNEL_BYTES), narrow
 
 
 def _up(number: int, multiple: int) -> int:

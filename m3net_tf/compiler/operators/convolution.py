@@ -24,14 +24,14 @@ from m3net_tf.compiler.overlap import window_slack
 from m3net_tf.compiler.weights import (
     Weights,
     channel_rows,
-    convolution_weights,
-    depthwise_weights,
+    convolution_blocks,
+    depthwise_taps,
 )
 
-_WEIGHT_BYTES = 2  # on cores with SMLAD; half of it elsewhere
 _PATCH_BYTES = 2
 _PLACE_BYTES = 4
 _LARGEST_INPUT = 128
+_MEMBERS = {"m3net_block": "blocks", "m3net_tap": "taps"}
 
 
 def convolution(lowering: Lowering, op: Operation) -> None:
@@ -74,7 +74,7 @@ def _call_convolution(
     window: dict[str, int],
 ) -> None:
     """One call of the kernel for some of the output channels; weights (channels, items)."""
-    packed = convolution_weights("weights", weights, _WEIGHT_BYTES)
+    packed = convolution_blocks(weights)
     channels = _channels(op, weights, part)
     patch = Block("patch", -(-weights.shape[1] // 4) * 4 * _PATCH_BYTES)
 
@@ -142,7 +142,7 @@ def depthwise(lowering: Lowering, op: Operation) -> None:
         return
     layer = _layer(
         op,
-        depthwise_weights("weights", taps, _WEIGHT_BYTES),
+        depthwise_taps(taps),
         _channels(op, taps.T, slice(0, channels)),
         (view, target),
         window,
@@ -209,7 +209,7 @@ def _channels(op: Operation, weights: Weights, part: slice) -> tuple[Array, bool
     start = wrap(bias - source.zero_point * weights.sum(axis=1))
     reach = np.abs(start) + _LARGEST_INPUT * np.abs(weights).sum(axis=1)
     factors = _factors(op, source, filters, part)
-    return channel_rows("channels", start, factors, reach, op.output.zero_point)
+    return channel_rows(start, factors, reach, op.output.zero_point)
 
 
 def _bias(op: Operation, count: int, part: slice) -> Weights:
@@ -254,7 +254,7 @@ def _layer(
     return Layer(
         "m3net_convolution",
         {
-            "weights": weights,
+            _MEMBERS[weights.ctype]: weights,
             "channels": channels[0],
             "input": image_members(op, view),
             "output": image_members(op, target),
