@@ -135,28 +135,67 @@ static inline int32_t high_lane(int64_t sum) {
   return (int32_t)((sum - low_lane(sum)) >> M3NET_LANE_BITS);
 }
 
+#if defined(__ARM_ARCH_7M__) && defined(__thumb2__)
+
+/// Adds products of four items a round to the sums of channels a and b, and of c and d.
+static inline const m3net_block* multiply_lanes(const int16_t* patch, const int16_t* end,
+                                                const m3net_block* blocks, int64_t sums[2]) {
+  int64_t ab = 0, cd = 0;
+  __asm__ volatile(
+      "1:\n\t"
+      "ldrsh r9, [%[patch]], #2\n\t"
+      "ldmia %[blocks]!, {r4, r5, r6, r8}\n\t"
+      "smlal %Q[ab], %R[ab], r9, r4\n\t"
+      "smlal %Q[cd], %R[cd], r9, r5\n\t"
+      "ldrsh r9, [%[patch]], #2\n\t"
+      "smlal %Q[ab], %R[ab], r9, r6\n\t"
+      "smlal %Q[cd], %R[cd], r9, r8\n\t"
+      "ldrsh r9, [%[patch]], #2\n\t"
+      "ldmia %[blocks]!, {r4, r5, r6, r8}\n\t"
+      "smlal %Q[ab], %R[ab], r9, r4\n\t"
+      "smlal %Q[cd], %R[cd], r9, r5\n\t"
+      "ldrsh r9, [%[patch]], #2\n\t"
+      "cmp %[patch], %[end]\n\t"
+      "smlal %Q[ab], %R[ab], r9, r6\n\t"
+      "smlal %Q[cd], %R[cd], r9, r8\n\t"
+      "bne 1b\n\t"
+      : [patch] "+r"(patch), [blocks] "+r"(blocks), [ab] "+r"(ab), [cd] "+r"(cd)
+      : [end] "r"(end)
+      : "r4", "r5", "r6", "r8", "r9", "cc", "memory");
+  sums[0] = ab;
+  sums[1] = cd;
+  return blocks;
+}
+
+#else
+
+/// Adds products of two items a round to the sums of channels a and b, and of c and d.
+static inline const m3net_block* multiply_lanes(const int16_t* patch, const int16_t* end,
+                                                const m3net_block* blocks, int64_t sums[2]) {
+  int64_t ab = 0, cd = 0;
+  for (; patch != end; patch += 2, ++blocks) {
+    const int32_t* lanes = blocks->lanes;
+    ab += (int64_t)patch[0] * lanes[0] + (int64_t)patch[1] * lanes[2];
+    cd += (int64_t)patch[0] * lanes[1] + (int64_t)patch[1] * lanes[3];
+  }
+  sums[0] = ab;
+  sums[1] = cd;
+  return blocks;
+}
+
+#endif
+
 static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
                                        const m3net_block* blocks, m3net_four_sums sums) {
   while (items > 0) {
     const int32_t count = items < M3NET_LANE_ITEMS ? items : M3NET_LANE_ITEMS;
-    const int16_t* end = patch + count;
-    int64_t ab = 0, cd = 0;
-    for (; patch != end; patch += 4, blocks += 2) {
-      const int32_t* lanes = blocks->lanes;
-      ab += (int64_t)patch[0] * lanes[0];
-      cd += (int64_t)patch[0] * lanes[1];
-      ab += (int64_t)patch[1] * lanes[2];
-      cd += (int64_t)patch[1] * lanes[3];
-      lanes = blocks[1].lanes;
-      ab += (int64_t)patch[2] * lanes[0];
-      cd += (int64_t)patch[2] * lanes[1];
-      ab += (int64_t)patch[3] * lanes[2];
-      cd += (int64_t)patch[3] * lanes[3];
-    }
-    sums.a = m3net_sum(sums.a, low_lane(ab));
-    sums.b = m3net_sum(sums.b, high_lane(ab));
-    sums.c = m3net_sum(sums.c, low_lane(cd));
-    sums.d = m3net_sum(sums.d, high_lane(cd));
+    int64_t lanes[2];
+    blocks = multiply_lanes(patch, patch + count, blocks, lanes);
+    sums.a = m3net_sum(sums.a, low_lane(lanes[0]));
+    sums.b = m3net_sum(sums.b, high_lane(lanes[0]));
+    sums.c = m3net_sum(sums.c, low_lane(lanes[1]));
+    sums.d = m3net_sum(sums.d, high_lane(lanes[1]));
+    patch += count;
     items -= count;
   }
   return sums;

@@ -82,10 +82,10 @@ static inline m3net_four_sums multiply(const window_places* parts, const int8_t*
   for (int32_t tap = 0; tap < parts->taps; tap += 2, weights += 8) {
     const int8_t* first = input + parts->places[tap];
     const int8_t* second = input + parts->places[tap + 1];
-    sums.a = m3net_sum(sums.a, first[0] * weights[0] + second[0] * weights[1]);
-    sums.c = m3net_sum(sums.c, first[2] * weights[2] + second[2] * weights[3]);
-    sums.b = m3net_sum(sums.b, first[1] * weights[4] + second[1] * weights[5]);
-    sums.d = m3net_sum(sums.d, first[3] * weights[6] + second[3] * weights[7]);
+    sums.a = m3net_sum(m3net_sum(sums.a, first[0] * weights[0]), second[0] * weights[1]);
+    sums.c = m3net_sum(m3net_sum(sums.c, first[2] * weights[2]), second[2] * weights[3]);
+    sums.b = m3net_sum(m3net_sum(sums.b, first[1] * weights[4]), second[1] * weights[5]);
+    sums.d = m3net_sum(m3net_sum(sums.d, first[3] * weights[6]), second[3] * weights[7]);
   }
   return sums;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Instructions of Armv7E-M that C has no operator for, and their portable forms.
+// Instructions of Armv7-M and Armv7E-M that C has no operator for, and their portable forms.
 #ifndef M3NET_ENGINE_DSP_H_
 #define M3NET_ENGINE_DSP_H_
 
@@ -51,13 +51,6 @@ static inline uint32_t m3net_pack_high(uint32_t low, uint32_t high) {
   return result;
 }
 
-/// The nearest number from -128 to 127.
-static inline int32_t m3net_saturate(int32_t value) {
-  int32_t result;
-  __asm__("ssat %0, #8, %1" : "=r"(result) : "r"(value));
-  return result;
-}
-
 /// sum plus the products of the lower and of the upper halves.
 static inline int32_t m3net_add_products(uint32_t a, uint32_t b, int32_t sum) {
   int32_t result;
@@ -71,13 +64,20 @@ static inline int32_t m3net_high_product(int32_t a, int32_t b) {
   return (int32_t)(((int64_t)a * b + (1LL << 31)) >> 32);
 }
 
+#endif
+
+/// The nearest number from -128 to 127.
 static inline int32_t m3net_saturate(int32_t value) {
+#if defined(__ARM_FEATURE_SAT) && defined(__thumb2__)
+  int32_t result;
+  __asm__("ssat %0, #8, %1" : "=r"(result) : "r"(value));
+  return result;
+#else
   if (value < INT8_MIN) {
     return INT8_MIN;
   }
   return value > INT8_MAX ? INT8_MAX : value;
-}
-
 #endif
+}
 
 #endif  // M3NET_ENGINE_DSP_H_

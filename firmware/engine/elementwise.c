@@ -46,22 +46,25 @@ static inline int8_t finish(const m3net_binary* layer, int32_t value) {
   return (int8_t)m3net_clamp(scaled, layer->minimum, layer->maximum);
 }
 
-/// The factors of an addition are at most one, and its inputs below 2^28.
-static inline void add_row(const m3net_binary* layer, const row_operands* row, int32_t sign) {
+/// The factors of an addition are at most one, and its inputs below 2^28. Whatever the loop needs
+/// lies in variables: an output byte might be part of a structure.
+static inline void add_row(const m3net_binary* layer, const row_operands* operands, int32_t sign) {
   const m3net_reducer first_factor = m3net_prepare(layer->first);
   const m3net_reducer second_factor = m3net_prepare(layer->second);
   const m3net_reducer factor = m3net_prepare(layer->output);
-  const int8_t *first = row->first, *second = row->second;
-  int8_t* output = row->output;
-  for (int32_t i = 0; i < row->count; ++i) {
-    const int32_t a = (*first + layer->first_offset) * (1 << SUM_BITS);
-    const int32_t b = (*second + layer->second_offset) * (1 << SUM_BITS);
+  const int32_t first_offset = layer->first_offset, second_offset = layer->second_offset;
+  const int32_t output_offset = layer->output_offset;
+  const int32_t minimum = layer->minimum, maximum = layer->maximum;
+  row_operands row = *operands;
+  for (; row.count > 0; --row.count) {
+    const int32_t a = (*row.first + first_offset) * (1 << SUM_BITS);
+    const int32_t b = (*row.second + second_offset) * (1 << SUM_BITS);
     const int32_t sum = m3net_reduce(a, first_factor) + sign * m3net_reduce(b, second_factor);
-    const int32_t value = m3net_reduce(sum, factor) + layer->output_offset;
-    *output = (int8_t)m3net_clamp(value, layer->minimum, layer->maximum);
-    first += row->first_step;
-    second += row->second_step;
-    output += row->output_step;
+    const int32_t value = m3net_reduce(sum, factor) + output_offset;
+    *row.output = (int8_t)m3net_clamp(value, minimum, maximum);
+    row.first += row.first_step;
+    row.second += row.second_step;
+    row.output += row.output_step;
   }
 }
 
@@ -85,27 +88,28 @@ static void square_difference(const void* any_layer, const row_operands* row) {
 }
 
 /// The products are below 2^16.
-static void multiply(const void* any_layer, const row_operands* row) {
+static void multiply(const void* any_layer, const row_operands* operands) {
   const m3net_binary* layer = (const m3net_binary*)any_layer;
   const int32_t first_offset = layer->first_offset, second_offset = layer->second_offset;
-  const int8_t *first = row->first, *second = row->second;
-  int8_t* output = row->output;
+  const int32_t output_offset = layer->output_offset;
+  const int32_t minimum = layer->minimum, maximum = layer->maximum;
+  row_operands row = *operands;
   if (layer->output.shift > 0) {
-    for (int32_t i = 0; i < row->count; ++i) {
-      output[i * row->output_step] =
-          finish(layer, (first[i * row->first_step] + first_offset) *
-                            (second[i * row->second_step] + second_offset));
+    for (int32_t i = 0; i < row.count; ++i) {
+      row.output[i * row.output_step] =
+          finish(layer, (row.first[i * row.first_step] + first_offset) *
+                            (row.second[i * row.second_step] + second_offset));
     }
     return;
   }
   const m3net_reducer factor = m3net_prepare(layer->output);
-  for (int32_t i = 0; i < row->count; ++i) {
-    const int32_t product = (*first + first_offset) * (*second + second_offset);
-    const int32_t value = m3net_reduce(product, factor) + layer->output_offset;
-    *output = (int8_t)m3net_clamp(value, layer->minimum, layer->maximum);
-    first += row->first_step;
-    second += row->second_step;
-    output += row->output_step;
+  for (; row.count > 0; --row.count) {
+    const int32_t product = (*row.first + first_offset) * (*row.second + second_offset);
+    const int32_t value = m3net_reduce(product, factor) + output_offset;
+    *row.output = (int8_t)m3net_clamp(value, minimum, maximum);
+    row.first += row.first_step;
+    row.second += row.second_step;
+    row.output += row.output_step;
   }
 }
 
