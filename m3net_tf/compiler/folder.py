@@ -7,15 +7,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from m3net_tf.artifacts import write_text
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.host import engine_folder
 from m3net_tf.compiler.network import compile_network
+from m3net_tf.compiler.picture import draw_arena
 
 ENGINE = "engine"  # folder of the kernels beside the network
+PICTURE = "arena.svg"  # what lies where in the arena, from call to call
 
 
 def write_network(tflite: bytes, folder: Path, name: str) -> dict[str, Any]:
-    """Compile a network and write its C, with a copy of the engine beside it.
+    """Compile a network and write its C, a picture of its memory, and a copy of the engine.
 
     Args:
         tflite: content of a full-int8 ``.tflite`` file.
@@ -37,6 +40,7 @@ def write_network(tflite: bytes, folder: Path, name: str) -> dict[str, Any]:
     for path in sorted([*engine.glob("*.c"), *engine.glob("*.h")]):
         shutil.copyfile(path, folder / ENGINE / path.name)
     source.write(folder, name)
+    write_text(folder / PICTURE, draw_arena(network.plan, name))
     return {
         "arena_bytes": network.plan.arena_bytes,
         "lower_bound_bytes": network.plan.lower_bound,

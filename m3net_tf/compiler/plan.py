@@ -207,14 +207,16 @@ def _search(
         for _ in range(generator.randint(1, 3)):
             moved = other.pop(generator.randrange(len(other)))
             other.insert(generator.randrange(len(other) + 1), moved)
-        new_places, new_size = _place(other, distances)
+        new_places, new_size = _place(other, distances, limit=size)
         if new_size <= size:
             places, size, order = new_places, new_size, other
     return places, size
 
 
-def _place(order: Sequence[Life], distances: Distances) -> tuple[dict[Block, int], int]:
-    """Give each block in turn the lowest place that is free."""
+def _place(
+    order: Sequence[Life], distances: Distances, limit: int = 1 << 62
+) -> tuple[dict[Block, int], int]:
+    """Give each block in turn the lowest place that is free; gives up above a limit."""
     places: dict[Block, int] = {}
     placed: list[Life] = []
     size = 0
@@ -223,6 +225,8 @@ def _place(order: Sequence[Life], distances: Distances) -> tuple[dict[Block, int
         places[life.block] = place
         placed.append(life)
         size = max(size, place + life.size)
+        if size > limit:
+            break
     return places, size
 
 

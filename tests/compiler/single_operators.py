@@ -161,13 +161,14 @@ def convolution(rng: Random) -> bytes:
     options.fusedActivationFunction = _activation(rng)
     channels, depth = int(rng.integers(1, 11)), int(rng.integers(1, 11))
     groups = 2 if channels % 2 == 0 and rng.random() < 0.15 else 1
-    source = _computed(rng, (1, height, width, depth * groups))
+    batches = int(rng.choice([1, 1, 1, 2]))
+    source = _computed(rng, (batches, height, width, depth * groups))
     scales = rng.uniform(0.001, 0.02, channels if rng.random() < 0.8 else 1).astype(np.float32)
     filters = Item((channels, rows, columns, depth), scales, 0)
     filters.values = _int8(rng, filters.shape)
     bias = Item((channels,), values=rng.integers(-5000, 5000, channels).astype(np.int32))
     out_shape = (
-        1,
+        batches,
         _length(height, rows, options.strideH, options.dilationHFactor, options.padding),
         _length(width, columns, options.strideW, options.dilationWFactor, options.padding),
         channels,
@@ -191,13 +192,14 @@ def depthwise(rng: Random) -> bytes:
     depth = int(rng.integers(1, 14))
     options.depthMultiplier = int(rng.choice([1, 1, 1, 2, 3]))
     channels = depth * options.depthMultiplier
-    source = _computed(rng, (1, height, width, depth))
+    batches = int(rng.choice([1, 1, 1, 2]))
+    source = _computed(rng, (batches, height, width, depth))
     scales = rng.uniform(0.001, 0.02, channels if rng.random() < 0.8 else 1).astype(np.float32)
     filters = Item((1, rows, columns, channels), scales, 0, axis=3)
     filters.values = _int8(rng, filters.shape)
     bias = Item((channels,), values=rng.integers(-5000, 5000, channels).astype(np.int32))
     out_shape = (
-        1,
+        batches,
         _length(height, rows, options.strideH, options.dilationHFactor, options.padding),
         _length(width, columns, options.strideW, options.dilationWFactor, options.padding),
         channels,

@@ -3,6 +3,7 @@
 
 import json
 import subprocess
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -38,8 +39,10 @@ def test_the_folder_compiles_on_its_own(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_what_it_prints(tmp_path):
+def test_what_it_prints_and_draws(tmp_path):
     result = compile_model(tmp_path)
+    picture = ElementTree.fromstring((tmp_path / "out" / "arena.svg").read_text())
+    assert sum(1 for _ in picture.iter("{http://www.w3.org/2000/svg}rect")) >= 3
     assert "lower bound" in result.stdout
     assert "bytes of flash" in result.stdout
 
