@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs compiled networks on QEMU's MPS2 boards: for each case, its number, what it cost in ticks of
-// the 25 MHz clock, and its output bytes in hexadecimal.
+// Runs compiled networks on QEMU's boards: for each case, its number, what it cost in ticks of the
+// system timer, and its output bytes, all in hexadecimal.
 #include <stdint.h>
 #include <string.h>
 
 #include "cases.h"
 
-#define UART_DATA (*(volatile uint32_t*)0x40004000u)
-#define UART_CONTROL (*(volatile uint32_t*)0x40004008u)
-#define UART_RATE (*(volatile uint32_t*)0x40004010u)
+#define UART_DATA (*(volatile uint32_t*)BOARD_UART)
+#define UART_CONTROL (*(volatile uint32_t*)(BOARD_UART + 8u))
+#define UART_RATE (*(volatile uint32_t*)(BOARD_UART + 16u))
 #define SYSTICK_CONTROL (*(volatile uint32_t*)0xE000E010u)
 #define SYSTICK_RELOAD (*(volatile uint32_t*)0xE000E014u)
 #define SYSTICK_VALUE (*(volatile uint32_t*)0xE000E018u)

@@ -17,8 +17,37 @@ from m3net_tf.compiler.network import CompiledNetwork
 
 HERE = Path(__file__).parent
 COMPILER, EMULATOR = "arm-none-eabi-gcc", "qemu-system-arm"
-MACHINES = {"cortex-m3": "mps2-an385", "cortex-m4": "mps2-an386"}
-INSTRUCTIONS_PER_TICK = 40  # with -icount shift=0, at 25 MHz
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A board of QEMU.
+
+    Attributes:
+        name: of QEMU.
+        uart: address of the console.
+        flash: first address.
+        ram: first address.
+        size: bytes of each.
+        instructions_per_tick: of the system timer, with ``-icount shift=0``: a nanosecond each.
+    """
+
+    name: str
+    uart: int = 0x40004000
+    flash: int = 0
+    ram: int = 0x20000000
+    size: int = 4 << 20
+    instructions_per_tick: float = 40.0
+
+
+#: A board for each core.
+MACHINES = {
+    "cortex-m3": Machine("mps2-an385"),
+    "cortex-m4": Machine("mps2-an386"),
+    "cortex-m7": Machine("mps2-an500"),
+    "cortex-m33": Machine("mps2-an505", 0x50200000, 0x10000000, 0x38000000, 4 << 20, 50.0),
+    "cortex-m55": Machine("mps3-an547", 0x59303000, 0x10000000, 0x30000000, 512 << 10, 31.25),
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +61,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """First output's bytes, and instructions to within a tick's 40."""
+    """First output's bytes, and instructions to within a tick of the timer."""
 
     output: np.ndarray
     instructions: int
@@ -47,14 +76,16 @@ def why_not() -> str:
 def run_cases(cases: Sequence[Case], folder: Path, core: str) -> list[Outcome]:
     """Build one image of all cases, emulate it and read its answers."""
     elf = build_image(cases, folder, core)
-    command = [EMULATOR, "-M", MACHINES[core], "-nographic", "-icount", "shift=0", "-monitor"]
+    machine = MACHINES[core]
+    command = [EMULATOR, "-M", machine.name, "-nographic", "-icount", "shift=0", "-monitor"]
     command += ["none", "-semihosting", "-serial", "stdio", "-kernel", str(elf)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     lines = [line.split(" ") for line in done.stdout.splitlines()]
     assert len(lines) == len(cases), done.stdout[-200:] + done.stderr[-500:]
     return [
         Outcome(
-            np.frombuffer(bytes.fromhex(output), np.int8), int(ticks, 16) * INSTRUCTIONS_PER_TICK
+            np.frombuffer(bytes.fromhex(output), np.int8),
+            round(int(ticks, 16) * machine.instructions_per_tick),
         )
         for _, ticks, output in lines
     ]
@@ -93,7 +124,13 @@ def build_image(cases: Sequence[Case], folder: Path, core: str) -> Path:
     command = [COMPILER, f"-mcpu={core}", "-mthumb", "-std=c11", "-O2"]
     command += ["-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections", *WARNINGS]
     command += [f"-I{engine_folder()}", f"-I{folder}", "-nostartfiles", "--specs=nosys.specs"]
-    command += [f"-T{HERE / 'board.ld'}", str(HERE / "board.c")]
+    machine = MACHINES[core]
+    script = (HERE / "board.ld").read_text()
+    for name, value in (("FLASH", machine.flash), ("RAM", machine.ram), ("SIZE", machine.size)):
+        script = script.replace(f"@{name}@", hex(value))
+    (folder / "board.ld").write_text(script)
+    command += [f"-T{folder / 'board.ld'}", f"-DBOARD_UART={machine.uart:#x}u"]
+    command += [str(HERE / "board.c")]
     command += [*map(str, engine_sources()), "-o", str(elf)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
