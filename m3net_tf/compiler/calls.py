@@ -156,6 +156,10 @@ class Call:
     backward: Call | None = None
     backward_slack: int = 0
 
+    def marked_backward(self) -> Call:
+        """This call, with a comment that says which way it goes."""
+        return dataclasses.replace(self, comment=f"{self.comment}, from the last item on")
+
     @property
     def scratch(self) -> list[Block]:
         """Memory that the kernel needs while it runs."""

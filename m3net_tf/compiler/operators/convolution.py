@@ -94,7 +94,7 @@ def _call_convolution(
     call = make(view, target)
     is_pointwise = view.shape[:3] == target.shape[:3] and weights.shape[1] == view.shape[3]
     if is_pointwise and view.contiguous and target.contiguous:
-        call.backward = make(_from_last_pixel(view), _from_last_pixel(target))
+        call.backward = make(_from_last_pixel(view), _from_last_pixel(target)).marked_backward()
         call.backward_slack = _pointwise_backward_slack(view, target)
     lowering.call(call)
 

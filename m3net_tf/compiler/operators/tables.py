@@ -68,7 +68,8 @@ def lookup(lowering: Lowering, op: Operation) -> None:
     call = make(view, target, loop)
     if strides[0] == strides[1]:
         backward = {name: [-step for step in steps] for name, steps in loop.items()}
-        call.backward = make(view.mirrored(), target.mirrored(), {**backward, "size": loop["size"]})
+        backward["size"] = loop["size"]
+        call.backward = make(view.mirrored(), target.mirrored(), backward).marked_backward()
     lowering.call(call)
 
 
