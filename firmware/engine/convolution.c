@@ -3,17 +3,23 @@
 // at a time multiply with their weights.
 #include "arithmetic.h"
 #include "engine.h"
+#include "memory.h"
 
 /// Widens bytes to 16 bits.
 static void widen(const int8_t* bytes, int32_t count, int16_t* wide) {
-#if M3NET_ENGINE_DSP
   for (; count >= 4; count -= 4, bytes += 4, wide += 4) {
+#if M3NET_ENGINE_DSP
     const uint32_t word = m3net_load_word(bytes);
     const uint32_t even = m3net_even_bytes(word), odd = m3net_odd_bytes(word);
     const uint32_t pairs[2] = {m3net_pack_low(even, odd), m3net_pack_high(even, odd)};
-    __builtin_memcpy(wide, pairs, sizeof(pairs));
-  }
+    M3NET_MEMCPY(wide, pairs, sizeof(pairs));
+#else
+    wide[0] = bytes[0];
+    wide[1] = bytes[1];
+    wide[2] = bytes[2];
+    wide[3] = bytes[3];
 #endif
+  }
   for (int32_t i = 0; i < count; ++i) {
     wide[i] = bytes[i];
   }

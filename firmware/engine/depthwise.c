@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Depthwise convolution: for each output pixel, the places of its window's pixels, then four
 // channels at a time through all of them. Outside the image stands a pixel of zero points.
-#include <string.h>
-
 #include "arithmetic.h"
 #include "engine.h"
+#include "memory.h"
 
 /// Stands behind the places of a window, in the first of two words.
 #define LAST_PLACE INT32_MIN
@@ -114,7 +113,7 @@ void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* inpu
   const m3net_window* window = &layer->window;
   window_places parts = {.places = scratch, .taps = (window->rows * window->columns + 1) & ~1};
   parts.outside = (int8_t*)(scratch + parts.taps + 2);
-  memset(parts.outside, layer->padding, (uint32_t)((layer->input.channels + 3) & ~3));
+  M3NET_MEMSET(parts.outside, layer->padding, (uint32_t)((layer->input.channels + 3) & ~3));
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
     parts.input = input + batch * layer->input.batch_step;
     for (int32_t y = 0; y < image->rows; ++y) {

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "engine.h"
+#include "memory.h"
 
 #if M3NET_ENGINE_DSP
 
@@ -19,7 +20,7 @@ static inline int32_t m3net_high_product(int32_t a, int32_t b) {
 /// Four bytes from any address.
 static inline uint32_t m3net_load_word(const int8_t* bytes) {
   uint32_t word;
-  __builtin_memcpy(&word, bytes, sizeof(word));  // one instruction, also without a library
+  M3NET_MEMCPY(&word, bytes, sizeof(word));  // one instruction, also without a library
   return word;
 }
 

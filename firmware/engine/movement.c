@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kernels that move items, or replace each by that of a table.
-#include <string.h>
-
 #include "engine.h"
 #include "loops.h"
+#include "memory.h"
 
 void m3net_look_up(const m3net_loop* loop, const int8_t* table, const int8_t* input,
                    int8_t* output) {
@@ -30,7 +29,7 @@ void m3net_copy(const m3net_loop* loop, const int8_t* input, int8_t* output) {
     const int8_t* source = input + places.first;
     int8_t* target = output + places.output;
     if (loop->first[3] == 1 && loop->output[3] == 1) {
-      memcpy(target, source, (uint32_t)count);
+      M3NET_MEMCPY(target, source, (uint32_t)count);
     } else {
       for (int32_t x = 0; x < count; ++x) {
         *target = *source;
@@ -43,5 +42,5 @@ void m3net_copy(const m3net_loop* loop, const int8_t* input, int8_t* output) {
 }
 
 void m3net_fill(int8_t value, int32_t bytes, int8_t* output) {
-  memset(output, value, (uint32_t)bytes);
+  M3NET_MEMSET(output, value, (uint32_t)bytes);
 }
