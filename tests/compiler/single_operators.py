@@ -35,8 +35,9 @@ def write_model(
 
 def write_network(
     operators: Sequence[tuple[str, list[Item | None], list[Item], Any]],
+    ends: Sequence[Item] = (),
 ) -> bytes:
-    """The file of a network; the last operator's outputs are its own."""
+    """The file of a network; its outputs are ``ends``, or those of the last operator."""
     buffers = [schema.BufferT()]
     tensors: list[Any] = []
     places: dict[int, int] = {}
@@ -70,7 +71,7 @@ def write_network(
     graph = schema.SubGraphT()
     graph.tensors, graph.operators = tensors, steps
     graph.inputs = list(dict.fromkeys(wanted))
-    graph.outputs = [places[id(item)] for item in operators[-1][2]]
+    graph.outputs = [places[id(item)] for item in ends or operators[-1][2]]
     graph.name = "main"
     model = schema.ModelT()
     model.version, model.subgraphs, model.operatorCodes, model.buffers = 3, [graph], codes, buffers

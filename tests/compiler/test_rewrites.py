@@ -236,6 +236,16 @@ def test_separable_layers_run_in_the_memory_of_one_tensor(tmp_path):
     assert any(call.output.strides[1] < 0 for call in network.calls)  # backward
 
 
+def test_what_nothing_reads_is_left_out(tmp_path):
+    first, a = conv(IMAGE, 8)
+    second, b = conv(a, 4)
+    third, _ = conv(b, 4)
+    tflite = write_network([first, second, third], [a])
+    network = compile_network(tflite)
+    assert kernels(network) == ["convolve"]
+    assert network.saved["operators that nothing reads"] == 2
+
+
 def test_an_output_that_is_a_view_is_copied(tmp_path):
     first, a = conv(IMAGE, 8)
     network = check([first, reverse(a, 2)[0]], tmp_path)

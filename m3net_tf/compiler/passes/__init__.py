@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from m3net_tf.compiler.graph import Graph
-from m3net_tf.compiler.passes import constants, depthwise, padding, tables
+from m3net_tf.compiler.passes import constants, depthwise, padding, tables, unused
 
 Pass = Callable[[Graph], int]
 
 #: Each pass by what it saves.
 PASSES: dict[str, Pass] = {
+    "operators that nothing reads": unused.drop_unused,
     "operators of constants computed": constants.fold_constants,
     "operators that became tables": tables.make_tables,
     "tables joined with tables": tables.join_tables,
