@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ class _Writer:
             return self._array(item)
         if isinstance(item, Block):
             ctype = "int16_t" if call.kernel == "convolve" else "int32_t"
-            return f"({ctype} *)(void *)(arena + {self._network.plan.places[item]})"
+            return f"({ctype} *)(void *)({_sum('arena', self._network.plan.places[item])})"
         assert isinstance(item, View)
         return self._place(item)
 
@@ -124,10 +125,12 @@ class _Writer:
 
     def _layer(self, index: int, layer: Layer) -> str:
         name = f"{self._name}_layer_{index}"
-        members = "".join(
-            f"\n    .{member} = {self._member(value)}," for member, value in layer.members.items()
-        )
-        self.constants.append(f"static const {layer.ctype} {name} = {{{members}\n}};")
+        members = [
+            _wrapped(f"    .{member} = {self._member(value)},")
+            for member, value in layer.members.items()
+        ]
+        lines = [f"static const {layer.ctype} {name} = {{", *members, "};"]
+        self.constants.append("\n".join(lines))
         self.constant_bytes += _LAYER_BYTES
         return name
 
@@ -140,6 +143,13 @@ class _Writer:
         if isinstance(value, list):
             return "{" + ", ".join(_number(item) for item in value) + "}"
         return _number(value)
+
+
+def _wrapped(line: str) -> str:
+    """A line, broken at spaces where it is too long."""
+    return textwrap.fill(
+        line, _LINE, subsequent_indent=" " * 8, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _sum(base: str, offset: int) -> str:
