@@ -21,7 +21,15 @@ from m3net_tf.errors import ConfigError
 
 _LINE = 100
 _ORIGIN = "by m3net compile; do not edit"
-_LAYER_BYTES = 80  # about what a layer's structure takes
+_LAYER_BYTES = {  # on a device with pointers of 32 bits
+    "m3net_binary": 96,
+    "m3net_convolution": 76,
+    "m3net_loop": 64,
+    "m3net_matmul": 68,
+    "m3net_pooling": 60,
+    "m3net_reduction": 96,
+    "m3net_softmax_layer": 16,
+}
 _ENGINE_HEADER = "engine.h"
 
 
@@ -32,7 +40,8 @@ class CSource:
     Attributes:
         header: declares the network and its sizes.
         source: constants and the function.
-        constant_bytes: of weights, channels, tables and constant tensors, with 16-bit weights.
+        constant_bytes: flash of weights, channels, tables, constant tensors and layers on a core
+            with the DSP extension.
     """
 
     header: str
@@ -131,7 +140,7 @@ class _Writer:
         ]
         lines = [f"static const {layer.ctype} {name} = {{", *members, "};"]
         self.constants.append("\n".join(lines))
-        self.constant_bytes += _LAYER_BYTES
+        self.constant_bytes += _LAYER_BYTES[layer.ctype]
         return name
 
     def _member(self, value: Any) -> str:

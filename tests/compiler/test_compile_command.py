@@ -7,11 +7,14 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from emulated import COMPILER, why_not
 from single_operators import MAKERS
 from typer.testing import CliRunner
 
 from m3net_tf.cli import app
-from m3net_tf.compiler.host import WARNINGS
+from m3net_tf.compiler.emit import emit
+from m3net_tf.compiler.host import WARNINGS, engine_folder
+from m3net_tf.compiler.network import compile_network
 from m3net_tf.errors import ConfigError, ModelError
 
 
@@ -37,6 +40,21 @@ def test_the_folder_compiles_on_its_own(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(bool(why_not()), reason=why_not() or "a cross compiler is there")
+@pytest.mark.parametrize("kind", ["ADD", "BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_constants_take_the_flash_that_it_says(kind, seed, tmp_path):
+    source = emit(compile_network(MAKERS[kind](np.random.default_rng(seed))), "one")
+    source.write(tmp_path, "one")
+    command = [COMPILER, "-mcpu=cortex-m4", "-mthumb", "-std=c11", "-Os", f"-I{engine_folder()}"]
+    done = tmp_path / "one.o"
+    subprocess.run([*command, "-c", str(tmp_path / "one.c"), "-o", str(done)], check=True)
+    tool = COMPILER.replace("gcc", "size")
+    sizes = subprocess.run([tool, "-A", done], capture_output=True, text=True, check=True).stdout
+    constants = sum(int(line.split()[1]) for line in sizes.splitlines() if ".rodata" in line)
+    assert source.constant_bytes == pytest.approx(constants, abs=8)  # alignment
 
 
 def test_what_it_prints_and_draws(tmp_path):
