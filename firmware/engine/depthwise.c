@@ -74,6 +74,51 @@ static inline m3net_four_sums multiply(const window_places* parts, const int8_t*
   return sums;
 }
 
+#elif defined(__ARM_ARCH_7M__) && defined(__thumb2__)
+
+/// Adds the products of four channels with all taps, in the order of the weights above.
+static inline m3net_four_sums multiply(const window_places* parts, const int8_t* input,
+                                       const m3net_tap* weights, m3net_four_sums sums) {
+  const int32_t* place = parts->places;
+  __asm__ volatile(
+      "ldrd r4, r5, [%[place]], #8\n\t"
+      "1:\n\t"
+      "add r4, %[input]\n\t"
+      "add r5, %[input]\n\t"
+      "ldrsb r6, [r4, #0]\n\t"
+      "ldrsb r8, [%[weights]], #1\n\t"
+      "mla %[a], r6, r8, %[a]\n\t"
+      "ldrsb r6, [r5, #0]\n\t"
+      "ldrsb r8, [%[weights]], #1\n\t"
+      "mla %[a], r6, r8, %[a]\n\t"
+      "ldrsb r6, [r4, #2]\n\t"
+      "ldrsb r8, [%[weights]], #1\n\t"
+      "mla %[c], r6, r8, %[c]\n\t"
+      "ldrsb r6, [r5, #2]\n\t"
+      "ldrsb r8, [%[weights]], #1\n\t"
+      "mla %[c], r6, r8, %[c]\n\t"
+      "ldrsb r6, [r4, #1]\n\t"
+      "ldrsb r8, [%[weights]], #1\n\t"
+      "mla %[b], r6, r8, %[b]\n\t"
+      "ldrsb r6, [r5, #1]\n\t"
+      "ldrsb r8, [%[weights]], #1\n\t"
+      "mla %[b], r6, r8, %[b]\n\t"
+      "ldrsb r6, [r4, #3]\n\t"
+      "ldrsb r8, [%[weights]], #1\n\t"
+      "mla %[d], r6, r8, %[d]\n\t"
+      "ldrsb r6, [r5, #3]\n\t"
+      "ldrsb r8, [%[weights]], #1\n\t"
+      "mla %[d], r6, r8, %[d]\n\t"
+      "ldrd r4, r5, [%[place]], #8\n\t"
+      "cmp r4, #0x80000000\n\t"
+      "bne 1b\n\t"
+      : [place] "+r"(place), [weights] "+r"(weights), [a] "+r"(sums.a), [b] "+r"(sums.b),
+        [c] "+r"(sums.c), [d] "+r"(sums.d)
+      : [input] "r"(input)
+      : "r4", "r5", "r6", "r8", "cc", "memory");
+  return sums;
+}
+
 #else
 
 static inline m3net_four_sums multiply(const window_places* parts, const int8_t* input,
