@@ -68,6 +68,8 @@ class Lowering:
 
     def move(self, op: Operation, source: View, tensor: Tensor) -> None:
         """Let a tensor be a view of another one, or copy it if it has a place already."""
+        if source.shape != tensor.shape:
+            raise op.error(f"has the output shape {tensor.shape}, not {source.shape}")
         if tensor in self.views:
             self.copy(op, source, self.views[tensor])
             return

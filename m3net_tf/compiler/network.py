@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 
 from m3net_tf.compiler.calls import Call, View
-from m3net_tf.compiler.graph import Graph
+from m3net_tf.compiler.graph import Graph, Operation
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators import OPERATORS, PACKED_WRITERS, VIEWS
 from m3net_tf.compiler.operators.movement import concatenation_places
@@ -14,6 +14,8 @@ from m3net_tf.compiler.passes import PASSES
 from m3net_tf.compiler.plan import Plan, plan_memory
 from m3net_tf.compiler.read import read_network
 from m3net_tf.errors import ModelError
+
+_FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +51,12 @@ def compile_network(tflite: bytes) -> CompiledNetwork:
     """
     graph = read_network(tflite)
     _require_supported(graph)
-    saved = {name: run(graph) for name, run in PASSES.items()}
+    saved = {name: _rewrite(graph, name) for name in PASSES}
     lowering = Lowering(graph)
     inputs = [lowering.write(tensor) for tensor in graph.inputs]
     _place_concatenations(lowering)
     for op in graph.operations:
-        OPERATORS[op.kind](lowering, op)
+        _lower(lowering, op)
     outputs = [_output(lowering, graph, index) for index in range(len(graph.outputs))]
     saved.update(lowering.saved)
     plan = plan_memory(lowering.calls, inputs, outputs)
@@ -67,6 +69,29 @@ def _require_supported(graph: Graph) -> None:
             raise ModelError(
                 f"operator {op.name} is not supported: replace its layer, or use TFLite Micro"
             )
+    if not graph.inputs or not graph.outputs:
+        raise ModelError("the network has no input or no output")
+    for tensor in [*graph.inputs, *graph.outputs]:
+        if len(tensor.scales) != 1:
+            raise ModelError(f"the network's end {tensor.name!r} has no scale: quantise it to int8")
+
+
+def _rewrite(graph: Graph, name: str) -> int:
+    """Run a pass; what it trips over is a network whose parts do not fit together."""
+    try:
+        return PASSES[name](graph)
+    except _FAULTS as error:
+        raise ModelError(
+            f"the network has an operator whose tensors or options do not fit ({error}): "
+            "convert it again"
+        ) from None
+
+
+def _lower(lowering: Lowering, op: Operation) -> None:
+    try:
+        OPERATORS[op.kind](lowering, op)
+    except _FAULTS as error:
+        raise op.error(f"has tensors or options that do not fit ({error})") from None
 
 
 def _place_concatenations(lowering: Lowering) -> None:
@@ -79,7 +104,11 @@ def _place_concatenations(lowering: Lowering) -> None:
     for op in reversed(graph.operations):
         if op.kind != "CONCATENATION" or op.output.data is not None:
             continue
-        for tensor, place in concatenation_places(lowering, op):
+        try:
+            places = concatenation_places(lowering, op)
+        except _FAULTS as error:
+            raise op.error(f"has tensors or options that do not fit ({error})") from None
+        for tensor, place in places:
             producer = producers.get(tensor)
             if producer is None or tensor in lowering.views:
                 continue
