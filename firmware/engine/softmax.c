@@ -56,7 +56,7 @@ static void softmax_row(const m3net_softmax_layer* layer, const int8_t* input, i
   const int32_t zeros = leading_zeros((uint32_t)sum);
   const int32_t fraction = (int32_t)(((uint32_t)sum << zeros) - (1u << 31));
   const int32_t scale = reciprocal(fraction);
-  const int32_t shift = SUM_INTEGER_BITS - zeros + 31 - 8;
+  const int32_t shift = m3net_clamp(SUM_INTEGER_BITS - zeros + 31 - 8, 0, 31);
   for (int32_t i = 0; i < layer->depth; ++i) {
     const int32_t product = m3net_product(scale, exponential(layer, largest - input[i]));
     output[i] = (int8_t)m3net_clamp(m3net_divide(product, shift) + INT8_MIN, INT8_MIN, INT8_MAX);

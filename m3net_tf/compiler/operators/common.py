@@ -108,6 +108,8 @@ def window_members(
         if op.output.shape[axis] != count:
             raise op.error(f"has the output shape {op.output.shape}, not what its input gives")
         window[name] = max((count - 1) * stride + reach - length, 0) // 2 if is_same else 0
+    if max(window.values()) > _INT16_MAX:
+        raise op.error("has a padding above 32767")
     return window
 
 
