@@ -116,7 +116,7 @@ typedef struct {
 /// A layer of two inputs.
 typedef struct {
   m3net_loop loop;
-  m3net_factor first, second, output;  ///< `first` and `second` are unused by m3net_mul.
+  m3net_factor first, second, output;  ///< `first` and `second` are unused by m3net_multiply.
   int16_t first_offset, second_offset, output_offset;  ///< Added; of inputs, minus the zero point.
   int8_t minimum, maximum;
 } m3net_binary;
