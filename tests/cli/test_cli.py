@@ -228,7 +228,7 @@ def test_matrix_says_why_nothing_is_emulated(monkeypatch, capsys):
     monkeypatch.setenv("PATH", "")
     status, _, error = run(monkeypatch, capsys, "matrix")
     assert (status, error.count("\n")) == (2, 1)
-    assert "mps2_an386 cannot be emulated: firmware tools are missing" in error
+    assert "mps2_an385 cannot be emulated: firmware tools are missing" in error
     status, output, _ = run(monkeypatch, capsys, "matrix", "--if-possible")
     assert status == 0
-    assert "nothing is emulated here: mps2_an386 cannot be emulated" in output
+    assert "nothing is emulated here: mps2_an385 cannot be emulated" in output

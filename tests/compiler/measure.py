@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cost of compiled networks on an emulated core: ``python tests/compiler/measure.py cortex-m4``.
 
-The networks are presets with random weights, as cost depends only on their structure. The figures of
-TFLite Micro with CMSIS-NN are those of the core's board in ``firmware/cost_baselines.json``.
+The networks are presets with random weights, as cost depends only on their structure. The figures
+of TFLite Micro with CMSIS-NN are those of the core's board in ``firmware/cost_baselines.json``.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ def test_hex_with_addresses_beyond_16_bits(tmp_path: Path):
         (record(0, 9, b"") + END, ":1: damaged"),
         (":xyz\n", ":1: damaged"),
         (":\n", ":1: damaged"),
-        (record(0, 0, b"\x01"), "no end"),
+        (record(0, 0, b"\x01"), "the last record is missing"),
     ],
 )
 def test_damaged_hex_names_its_line(tmp_path: Path, text: str, where: str):
