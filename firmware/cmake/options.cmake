@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# What the third-party library and the firmware must agree on: the core, the flags that change
-# the ABI or the layout of TFLM's classes, and where the pinned sources lie.
+# Settings that the third-party library and the firmware must share: the core, the flags that change
+# the ABI or the layout of TFLM's classes, and the folders of the pinned sources.
 #
 #   m3net_read_core(<core>)           sets M3NET_CORE_FLAGS and M3NET_CORE_DEFINITIONS
 #   m3net_target_common(<target>)     gives a target the flags, definitions and include folders
@@ -46,7 +46,7 @@ function(m3net_target_common target)
     ${M3NET_CORE_DEFINITIONS}
     NDEBUG TF_LITE_STATIC_MEMORY TF_LITE_DISABLE_X86_NEON CMSIS_NN
     ARM_NN_ENABLE_F16=0 ARM_NN_ENABLE_F32=0)
-  # SYSTEM: their warnings are not ours to mend, ours stay errors.
+  # SYSTEM: their warnings are not ours to fix; our own remain errors.
   target_include_directories(${target} SYSTEM PRIVATE
     "${M3NET_SRC_TFLITE_MICRO}"
     "${M3NET_SRC_FLATBUFFERS}/include"

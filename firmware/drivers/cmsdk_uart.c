@@ -48,7 +48,7 @@ void m3net_cmsdk_uart_received(void) {
     ++received.lost;
   }
   while (UART->state & UART_STATE_RX_FULL) {
-    UART->interrupt = UART_INTERRUPT_RX;  // before reading: the next byte raises it anew
+    UART->interrupt = UART_INTERRUPT_RX;  // before reading: the next byte raises it again
     m3net_byte_ring_put(&received, (uint8_t)UART->data);
   }
 }

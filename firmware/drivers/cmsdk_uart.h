@@ -5,10 +5,10 @@
 #ifndef M3NET_DRIVERS_CMSDK_UART_H_
 #define M3NET_DRIVERS_CMSDK_UART_H_
 
-/// Starts it.
+/// Starts the UART.
 void m3net_cmsdk_uart_start(void);
 
-/// For the board's table of interrupts.
+/// Interrupt handler for the board's table.
 void m3net_cmsdk_uart_received(void);
 
 #endif  // M3NET_DRIVERS_CMSDK_UART_H_

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The watchdog of the CMSDK, at BOARD_WATCHDOG_BASE, counting BOARD_WATCHDOG_HZ. Its first time-out
-// is an NMI (the fault report says so), the second one a reset.
+// raises an NMI (see the fault report), the second one resets the board.
 
 #include "board_config.h"
 #include "cortex_m.h"

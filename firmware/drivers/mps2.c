@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the MPS2 boards with a CMSDK image share: timers, a microphone that plays the job memory,
+// Code of all MPS2 boards with a CMSDK image: timers, a microphone that plays the job memory,
 // resets. UART and watchdog are in cmsdk_uart.c and cmsdk_watchdog.c.
 
 #include <string.h>
@@ -36,14 +36,14 @@ const uint32_t m3net_board_interrupt_count =
 static m3net_reset_reason reset_reason;
 
 static struct {
-  const uint8_t* next;  // samples of the job memory that were not heard yet
-  uint32_t left;        // how many
+  const uint8_t* next;  // samples of the job memory that were not played yet
+  uint32_t left;        // number of them
   int16_t* halves;      // 2 * half_samples
   uint32_t half_samples;
   uint32_t period_ticks;   // of a half
   uint64_t elapsed_ticks;  // since the start
-  uint32_t last_ticks;     // counter when they were last added to
-  uint32_t served;         // halves handed over or lost
+  uint32_t last_ticks;     // counter at their last update
+  uint32_t served;         // halves delivered or lost
   uint32_t lost;
   m3net_half_ready half_ready;
   void* context;
@@ -67,9 +67,9 @@ uint32_t m3net_board_counter(void) { return TIMER_START - TIMER->value; }
 
 uint64_t m3net_board_time_us(void) { return m3net_systick_time_us(); }
 
-// The board's microphone is the job memory: a job image of kind 2 is heard in the board's time,
-// then silence. Started again it goes on where it was stopped. A half that is not handed over
-// before the next is due is lost, as with a DMA.
+// The board's microphone is the job memory: a job image of kind 2 is played in real time, then
+// silence. A restart continues where the last stop was. A half that is not delivered before the
+// next one is due is lost, as with a DMA.
 #define JOB_MAGIC 0x4A4E334Du
 #define JOB_KIND_STREAM 2u
 #define JOB_HEADER_BYTES 32u

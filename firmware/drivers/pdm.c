@@ -36,7 +36,7 @@ void m3net_pdm_reset(m3net_pdm* pdm) {
 }
 
 // Sixteen bits through the integrators, then once through the combs. The sums wrap
-// around; the differences undo it.
+// around; the differences cancel that.
 static int32_t cic(m3net_pdm* pdm, uint32_t word) {
   uint32_t sums[ORDER];
   memcpy(sums, pdm->integrators, sizeof(sums));

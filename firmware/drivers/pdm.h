@@ -21,7 +21,7 @@ extern "C" {
 /// Bits per sample.
 #define M3NET_PDM_FACTOR (M3NET_PDM_CIC_FACTOR * M3NET_PDM_FIR_FACTOR)
 
-/// Samples of a block, and the values or words that they are made of.
+/// Samples per block, and the values or words that a block is computed from.
 #define M3NET_PDM_BLOCK_SAMPLES 16
 #define M3NET_PDM_BLOCK_VALUES (M3NET_PDM_BLOCK_SAMPLES * M3NET_PDM_FIR_FACTOR)
 #define M3NET_PDM_BLOCK_WORDS (M3NET_PDM_BLOCK_SAMPLES * M3NET_PDM_FACTOR / 16)
@@ -45,7 +45,7 @@ typedef struct {
   arm_fir_decimate_instance_f32 fir;
   float fir_state[M3NET_PDM_MAX_TAPS + M3NET_PDM_BLOCK_VALUES - 1];
   float scale;    // of a CIC value to samples
-  float dc_pole;  // and the blocker's last input and output
+  float dc_pole;  // last input and output of the blocker
   float dc_input, dc_output;
 } m3net_pdm;
 
@@ -59,13 +59,13 @@ m3net_status m3net_pdm_init(m3net_pdm* pdm, const m3net_pdm_filter* filter, floa
 /// Discards earlier audio.
 void m3net_pdm_reset(m3net_pdm* pdm);
 
-/// Turns one block of bits into samples.
+/// Converts one block of bits to samples.
 ///
 /// @param words    M3NET_PDM_BLOCK_WORDS words; the first bit is the most significant one.
 /// @param samples  receives M3NET_PDM_BLOCK_SAMPLES samples.
 void m3net_pdm_run(m3net_pdm* pdm, const uint16_t* words, int16_t* samples);
 
-/// The stages after the CIC, for chips that have one of the same order and factor: values lie
+/// The stages after the CIC, for chips that have one of the same order and factor: values are
 /// within +-2^20.
 ///
 /// @param values   M3NET_PDM_BLOCK_VALUES values of the CIC.

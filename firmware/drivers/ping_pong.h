@@ -13,11 +13,11 @@
 extern "C" {
 #endif
 
-/// Where the next sample goes.
+/// State of the buffer.
 typedef struct {
   int16_t* samples;     ///< 2 * half_samples, the caller's.
   size_t half_samples;  ///< Samples of a half.
-  size_t next;          ///< Place of the next sample.
+  size_t next;          ///< Index of the next sample.
   m3net_half_ready half_ready;
   void* context;  ///< For half_ready.
 } m3net_ping_pong;

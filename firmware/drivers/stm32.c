@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What STM32 boards with a microphone share: time, sleep, and resets with their causes.
+// Time, sleep, and resets with their causes, for STM32 boards with a microphone.
 
 #include "stm32.h"
 
@@ -24,7 +24,7 @@
 
 static m3net_reset_reason reset_reason;
 
-// A reset raises the pin's flag too, whatever its cause, so that comes last.
+// Every reset sets the pin's flag too, so that flag is tested last.
 static m3net_reset_reason reason_of(uint32_t flags, m3net_reset_reason noted) {
   if (flags & BY_POWER) return M3NET_RESET_POWER;
   if (noted != M3NET_RESET_UNKNOWN) return noted;

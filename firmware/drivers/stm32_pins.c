@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pins of STM32 chips, whose ports are alike from family to family.
+// Pins of STM32 chips. Their ports are the same in all families.
 
 #include "stm32.h"
 

@@ -18,7 +18,7 @@
 #define UART_OVERRUN USART_SR_ORE
 #define UART_RECEIVED_INTERRUPT USART_CR1_RXNEIE
 
-// Reading status and byte does it.
+// Reading the status and the byte clears it.
 static void clear_overrun(uint32_t status) {
   if (!(status & UART_RECEIVED)) (void)UART_IN;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The independent watchdog of STM32 chips, at BOARD_WATCHDOG_BASE. Its clock of about 32 kHz is its
-// own; it cannot be stopped once it runs.
+// The independent watchdog of STM32 chips, at BOARD_WATCHDOG_BASE. It has its
+// own clock of about 32 kHz and cannot be stopped once it runs.
 
 #include "board.h"
 #include "cortex_m.h"
@@ -30,7 +30,8 @@ void m3net_board_watchdog_start(uint32_t timeout_ms) {
   WATCHDOG->key = KEY_WRITE;
   WATCHDOG->prescaler = prescaler;
   WATCHDOG->reload = reload > RELOAD_MAX ? RELOAD_MAX : (uint32_t)reload;
-  (void)m3net_wait_for(&WATCHDOG->status, 3u, 0u);  // both have arrived in the slow clock domain
+  (void)m3net_wait_for(&WATCHDOG->status, 3u,
+                       0u);  // both values have reached the slow clock domain
   WATCHDOG->key = KEY_FEED;
 }
 

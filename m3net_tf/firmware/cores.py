@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cores of ``firmware/cmake/cores``: what Python needs of them, besides their compiler flags.
-
-``<core>.cmake`` has the flags, ``<core>.toml`` these facts.
-"""
+"""The cores of ``firmware/cmake/cores``: ``<core>.cmake`` has compiler flags, ``<core>.toml`` facts."""
 
 from __future__ import annotations
 

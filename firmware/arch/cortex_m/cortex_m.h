@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What start-up code, fault handlers and boards with a Cortex-M core share.
+// Interface between start-up code, fault handlers and boards with a Cortex-M core.
 #ifndef M3NET_ARCH_CORTEX_M_H_
 #define M3NET_ARCH_CORTEX_M_H_
 
@@ -16,35 +16,34 @@ typedef void (*m3net_vector)(void);
 extern const m3net_vector m3net_board_interrupts[];
 extern const uint32_t m3net_board_interrupt_count;
 
-/// Common entry of all exceptions that nobody serves: reports what failed and stops.
+/// Entry of all unexpected exceptions: reports the cause and stops.
 void m3net_fault_entry(void);
 
-/// The NMI; a board whose watchdog warns by it defines this. By default m3net_fault_entry().
+/// The NMI; by default m3net_fault_entry(). A board whose watchdog raises it defines its own.
 void m3net_nmi(void);
 
-/// Notes what a reset would mean from now on. The note outlives the reset, not the power.
+/// Notes the reason of the next reset. The note survives a reset, but not a power cycle.
 void m3net_reset_note(m3net_reset_reason reason);
 
-/// Takes the note that was left before this start; M3NET_RESET_UNKNOWN if there is none.
+/// Returns and clears the note of the last start; M3NET_RESET_UNKNOWN if there is none.
 m3net_reset_reason m3net_reset_take_note(void);
 
 /// Restarts core and peripherals.
 __attribute__((noreturn)) void m3net_core_restart(void);
 
-/// Lets an interrupt of the chip through, at a priority from 0 (first) to 15 as far as the core has
-/// so many.
+/// Enables an interrupt of the chip at a priority from 0 (highest) to 15, or to the core's lowest.
 void m3net_interrupt_enable(uint32_t interrupt, uint32_t priority);
 
-/// Holds an interrupt of the chip back and forgets that it was pending.
+/// Disables an interrupt of the chip and clears its pending state.
 void m3net_interrupt_disable(uint32_t interrupt);
 
-/// Waits for bits of a register; false if they do not come within a million looks.
+/// Waits for bits of a register; false if they do not appear within a million reads.
 bool m3net_wait_for(const volatile uint32_t* address, uint32_t mask, uint32_t value);
 
 /// Sleeps until an interrupt is pending: m3net_board_idle() of most boards.
 static inline void m3net_core_sleep(void) { __asm volatile("dsb\n\twfi" ::: "memory"); }
 
-/// Starts the cycle counter of the DWT; it stands still while the core sleeps.
+/// Starts the cycle counter of the DWT; it stops while the core sleeps.
 void m3net_cycles_start(void);
 
 /// Cycles since m3net_cycles_start(), modulo 2^32.

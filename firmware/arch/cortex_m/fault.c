@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fault handlers: say over the console what failed and where, then stop.
+// Fault handlers: report cause and place over the console, then stop.
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,7 +25,7 @@
 extern uint8_t m3net_ram_start[], m3net_ram_end[];
 extern uint8_t m3net_guard_start[], m3net_stack_bottom[], m3net_stack_top[];
 
-// The reports run on their own stack: the usual one may be what failed.
+// The reports have a stack of their own, as the usual one may have failed.
 __attribute__((used)) uint64_t m3net_fault_stack[128];
 
 static const char* fault_name(uint32_t exception) {
@@ -80,7 +80,7 @@ __attribute__((used, noreturn)) void m3net_fault_report(const uint32_t* frame,
   const uint32_t stacking = CFSR_MEMORY_STACKING | CFSR_BUS_STACKING | CFSR_STACK_LIMIT;
   const bool overflow = in_guard || (cfsr & stacking) != 0u || at < (uintptr_t)m3net_stack_bottom;
   if ((exception & 0x1FFu) != EXCEPTION_NMI) m3net_reset_note(M3NET_RESET_FAULT);
-  MPU_CTRL = 0;  // the guard has done its work; the frame may lie in it
+  MPU_CTRL = 0;  // the guard is no longer needed; the frame may be in its region
   const bool frame_readable =
       at >= (uintptr_t)m3net_ram_start && at + 32u <= (uintptr_t)m3net_ram_end && (at & 3u) == 0u;
 
@@ -108,7 +108,7 @@ __attribute__((used, noreturn)) void m3net_fault_report(const uint32_t* frame,
   m3net_platform_halt();
 }
 
-// Keeps the stacked frame's address, changes to the fault stack, reports.
+// Saves the stacked frame's address, switches to the fault stack, reports.
 __attribute__((naked)) void m3net_fault_entry(void) {
   __asm volatile(
       "tst lr, #4                      \n"

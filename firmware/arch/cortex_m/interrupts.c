@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Holding interrupts back on Cortex-M, all of them (PRIMASK; a WFI under it still wakes up) or one.
+// Disabling interrupts on Cortex-M: all (PRIMASK; WFI still wakes up) or one.
 
 #include "cortex_m.h"
 

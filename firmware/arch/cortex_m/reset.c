@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Restarting, and the note that tells the next start why.
+// Restart, and the note of its reason for the next start.
 
 #include "cortex_m.h"
 
@@ -10,7 +10,7 @@
 #define CCR_DATA_CACHE (1u << 16)
 #define DCCMVAC (*(volatile uint32_t*)0xE000EF68u)  // writes the cache line of an address back
 
-// The word and its complement: what memory holds after power-up does not look like a note.
+// The word and its complement: memory after power-up does not look like a note.
 __attribute__((section(".noinit"))) static volatile uint32_t note, note_complement;
 
 #define NOTE_OF(reason) (0x4D335200u | (uint32_t)(reason))
@@ -18,7 +18,7 @@ __attribute__((section(".noinit"))) static volatile uint32_t note, note_compleme
 static void write_note(uint32_t word, uint32_t complement) {
   note = word;
   note_complement = complement;
-  if (CCR & CCR_DATA_CACHE) {  // a reset forgets what has not reached the memory
+  if (CCR & CCR_DATA_CACHE) {  // a reset discards what is only in the cache
     __asm volatile("dsb" ::: "memory");
     DCCMVAC = (uint32_t)(uintptr_t)&note;
     DCCMVAC = (uint32_t)(uintptr_t)&note_complement;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the C and C++ libraries ask of a system, without a system. There is no heap: whatever
-// calls malloc or new fails to link, for want of _sbrk.
+// System calls of the C and C++ libraries, without an operating system. There is no heap: code that
+// calls malloc or new fails to link, as _sbrk is missing.
 
 #include <stdint.h>
 #include <stdlib.h>

@@ -31,12 +31,12 @@ void m3net_reset(void);
 #define CCR_TRAP_DIVISION_BY_ZERO (1u << 4)
 #define CCR_LOW_OVERHEAD_LOOPS (1u << 19)  // ARMv8.1-M
 
-// A board that serves interrupts defines this table in board.c. Weak by declaration only: of a weak
-// definition the compiler would take the zeros for granted.
+// A board with interrupts defines this table in board.c. Only the declaration is weak: the compiler
+// would assume the zeros of a weak definition.
 #pragma weak m3net_board_interrupts
 #pragma weak m3net_board_interrupt_count
 
-// A jump: m3net_fault_entry wants the core's frame on top of the stack.
+// A jump: m3net_fault_entry needs the core's frame on top of the stack.
 __attribute__((weak, naked)) void m3net_nmi(void) { __asm volatile("b m3net_fault_entry"); }
 
 void m3net_systick_interrupt(void);
@@ -77,9 +77,8 @@ static void other_interrupt(void) {
   m3net_platform_panic("interrupt", "an interrupt that no driver serves; see board.c", interrupt);
 }
 
-// Makes what lies below the stack out of reach, so that an overflow faults at once: by the stack
-// limit where the core has one (ARMv8-M), else by an MPU region (PMSAv7) of 32 KB, which a large
-// frame does not step over.
+// Blocks access below the stack, so that an overflow faults at once: by the stack limit if the core
+// has one (ARMv8-M), otherwise by an MPU region (PMSAv7) of 32 KB, which is larger than any frame.
 static void guard_stack(void) {
 #if __ARM_ARCH >= 8
   __asm volatile("msr msplim, %0" ::"r"(m3net_stack_bottom));
@@ -98,14 +97,14 @@ static void guard_stack(void) {
 void m3net_mpu_uncached(uintptr_t base, uint32_t size_log2) {
   MPU_RNR = 1;
   MPU_RBAR = (uint32_t)base;
-  // No execution, full access, normal memory that is shared and in no cache, on.
+  // No execution, full access, normal memory, shared and uncached, on.
   MPU_RASR = (1u << 28) | (3u << 24) | (1u << 19) | (1u << 18) | ((size_log2 - 1u) << 1) | 1u;
   MPU_CTRL = 4u | 1u;
   __asm volatile("dsb\n\tisb" ::: "memory");
 }
 #endif
 
-// Runs before any variable has its value: only registers, linker symbols and the stack.
+// Runs before variables are initialised: uses only registers, linker symbols and the stack.
 __attribute__((noreturn)) void m3net_reset(void) {
   CPACR |= 0xFu << 20;  // full access to the FPU and to the vector unit
   __asm volatile("dsb\n\tisb" ::: "memory");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every Cortex-M core has to tell time and cost: SysTick, and the cycle counter of the DWT.
+// Time and cost on every Cortex-M core: SysTick, and the cycle counter of the DWT.
 
 #include "cortex_m.h"
 
@@ -37,7 +37,7 @@ uint64_t m3net_systick_time_us(void) {
   const uint32_t state = m3net_platform_lock();
   uint32_t high = wraps;
   uint32_t left = SYST_CVR;
-  if (ICSR & ICSR_SYSTICK_PENDING) {  // wrapped, and the interrupt is held back
+  if (ICSR & ICSR_SYSTICK_PENDING) {  // wrapped, and the interrupt is still disabled
     ++high;
     left = SYST_CVR;
   }

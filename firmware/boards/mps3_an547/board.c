@@ -35,7 +35,7 @@ void m3net_board_init(void) {
   m3net_cmsdk_uart_start();
   m3net_interrupt_enable(BOARD_UART_RX_INTERRUPT_QEMU, 1);
   COUNTER_CONTROL |= 1u;
-  m3net_systick_start(BOARD_CLOCK_HZ);  // ends a sleep that nothing else ends, for the watchdog
+  m3net_systick_start(BOARD_CLOCK_HZ);  // wakes the core in time to feed the watchdog
   const m3net_reset_reason noted = m3net_reset_take_note();
   reset_reason = noted == M3NET_RESET_UNKNOWN ? M3NET_RESET_POWER : noted;
   m3net_reset_note(M3NET_RESET_PIN);

@@ -51,7 +51,7 @@ static const char* start_clock(void) {
   return NULL;
 }
 
-// One byte at a time: the port itself holds a few more until the interrupt has asked anew.
+// One byte at a time: the port itself holds a few more until the interrupt requests the next.
 static void start_uart(void) {
   NRF_P0->OUTSET = 1u << BOARD_UART_TX_PIN;
   NRF_P0->PIN_CNF[BOARD_UART_TX_PIN] = PIN_OUTPUT;
@@ -68,8 +68,8 @@ static void start_uart(void) {
   m3net_interrupt_enable(UART0_UARTE0_IRQn, 1);
 }
 
-// Microseconds in 32 bits. Every 8 s an interrupt looks whether they have wrapped; it also ends a
-// sleep that nothing else ends, for the watchdog.
+// Microseconds in 32 bits. Every 8 s an interrupt checks whether they have wrapped; it also wakes
+// the core in time to feed the watchdog.
 static void start_timer(void) {
   NRF_TIMER1->BITMODE = TIMER_BITMODE_BITMODE_32Bit;
   NRF_TIMER1->PRESCALER = 4;
@@ -83,7 +83,7 @@ static void start_timer(void) {
 static m3net_reset_reason read_reset_reason(void) {
   const uint32_t flags = NRF_POWER->RESETREAS;
   const m3net_reset_reason noted = m3net_reset_take_note();
-  NRF_POWER->RESETREAS = flags;  // ones clear
+  NRF_POWER->RESETREAS = flags;  // writing ones clears them
   if (flags == 0u) return M3NET_RESET_POWER;
   if (noted != M3NET_RESET_UNKNOWN) return noted;
   if (flags & POWER_RESETREAS_DOG_Msk) return M3NET_RESET_WATCHDOG;
@@ -93,7 +93,7 @@ static m3net_reset_reason read_reset_reason(void) {
 }
 
 void m3net_board_init(void) {
-  // Later revisions of the chip shut the debugger out unless the firmware lets it in.
+  // Later revisions of the chip lock the debugger out unless the firmware enables it.
   NRF_APPROTECT->DISABLE = APPROTECT_DISABLE_DISABLE_SwDisable;
   reset_reason = read_reset_reason();
   const char* failed = start_clock();
@@ -124,7 +124,7 @@ static void uart_event(void) {
   if (NRF_UARTE0->EVENTS_ERROR) {
     NRF_UARTE0->EVENTS_ERROR = 0;
     const uint32_t errors = NRF_UARTE0->ERRORSRC;
-    NRF_UARTE0->ERRORSRC = errors;  // ones clear
+    NRF_UARTE0->ERRORSRC = errors;  // writing ones clears them
     if (errors & UARTE_ERRORSRC_OVERRUN_Msk) received.lost = received.lost + 1u;
   }
   if (NRF_UARTE0->EVENTS_ENDRX) {
@@ -140,7 +140,7 @@ size_t m3net_board_read(uint8_t* bytes, size_t capacity) {
 
 uint32_t m3net_board_read_overruns(void) { return received.lost; }
 
-// All is sent by the time m3net_board_write() returns.
+// m3net_board_write() returns after the last byte is sent.
 m3net_status m3net_board_set_baud(uint32_t baud) {
   for (size_t i = 0; i < sizeof(speeds) / sizeof(speeds[0]); ++i) {
     if (speeds[i].baud == baud) {
@@ -179,7 +179,7 @@ void m3net_board_reset(void) {
 
 m3net_reset_reason m3net_board_reset_reason(void) { return reset_reason; }
 
-// It runs on through sleep, but not while a debugger holds the core.
+// It also runs in sleep, but not while a debugger halts the core.
 void m3net_board_watchdog_start(uint32_t timeout_ms) {
   const uint64_t ticks = (uint64_t)timeout_ms * WATCHDOG_HZ / 1000u;
   NRF_WDT->CONFIG = WDT_CONFIG_SLEEP_Run << WDT_CONFIG_SLEEP_Pos;

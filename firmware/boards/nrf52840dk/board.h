@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the code of the nRF52840 DK shares; its facts are in board.toml.
+// Declarations for the code of the nRF52840 DK; its facts are in board.toml.
 #ifndef M3NET_BOARD_H_
 #define M3NET_BOARD_H_
 
@@ -9,7 +9,7 @@
 #include "nrf52840.h"
 #include "nrf52840_bitfields.h"
 
-/// Served in microphone.c.
+/// Defined in microphone.c.
 void board_microphone_interrupt(void);
 
 #endif  // M3NET_BOARD_H_

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A PDM microphone: the chip makes samples of its bits and EasyDMA writes them where the caller
-// wants them. 1.28 MHz and 80 bits a sample are 16 kHz exactly.
+// A PDM microphone: the chip converts its bits to samples, and EasyDMA writes them to the
+// caller's buffer. 1.28 MHz at 80 bits per sample are exactly 16 kHz.
 
 #include "board.h"
 #include "cortex_m.h"
@@ -62,7 +62,7 @@ m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong
   return M3NET_OK;
 }
 
-// Without its clock the microphone goes to sleep.
+// Without a clock the microphone sleeps.
 void m3net_board_audio_stop(void) {
   m3net_interrupt_disable(PDM_IRQn);
   if (!(NRF_PDM->ENABLE & PDM_ENABLE_ENABLE_Msk)) return;
@@ -75,7 +75,7 @@ void m3net_board_audio_stop(void) {
 
 uint32_t m3net_board_audio_overruns(void) { return overruns; }
 
-// The events do not count, so halves that went by unseen are told by the time.
+// The events have no counter, so missed halves are computed from the time.
 static void count_overruns(void) {
   const uint64_t now_us = m3net_board_time_us();
   const uint64_t period_us = (uint64_t)audio.half_samples * 1000000u / SAMPLE_RATE_HZ;

@@ -26,8 +26,8 @@ static volatile uint32_t audio_overruns;
 // the microphone: 2 MHz * (196 + 4981 / 8192) / 8. Returns what failed, with the chip still on its
 // internal oscillator, or null.
 static const char* start_clocks(void) {
-  // The supply must be chosen once, before the voltage; a regulator that is never ready for that is
-  // reported by the second wait.
+  // The supply must be chosen once, before the voltage; the second wait reports
+  // a regulator that does not become ready.
   PWR->CR3 = (PWR->CR3 & ~PWR_CR3_BYPASS) | PWR_CR3_SCUEN | PWR_CR3_LDOEN;
   (void)m3net_wait_for(&PWR->CSR1, PWR_CSR1_ACTVOSRDY, PWR_CSR1_ACTVOSRDY);
   PWR->D3CR = PWR_D3CR_VOS_0 | PWR_D3CR_VOS_1;
@@ -63,7 +63,7 @@ static const char* start_clocks(void) {
   return NULL;
 }
 
-// What the DMA writes stays out of the data cache; all else goes through it.
+// The DMA's buffers are uncached; all other memory is cached.
 static void start_caches(void) {
   RCC->AHB2ENR |= RCC_AHB2ENR_SRAM1EN;
   (void)RCC->AHB2ENR;
@@ -129,7 +129,7 @@ static void dma_half(void) {
   const bool first = (flags & DMA_LISR_HTIF0) != 0u;
   const bool second = (flags & DMA_LISR_TCIF0) != 0u;
   if ((first && second) || (flags & DMA_LISR_TEIF0)) audio_overruns = audio_overruns + 1u;
-  // After an overrun the first half is being written again; the second one is whole.
+  // After an overrun the first half is being written again; the second one is complete.
   if (second) {
     board_microphone_half(1);
   } else if (first) {

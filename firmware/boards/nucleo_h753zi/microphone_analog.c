@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // An analog microphone on ADC 1: timer 6 starts each conversion, the DMA fetches it, the interrupt
-// takes the offset off.
+// removes the offset.
 
 #include "board.h"
 #include "cortex_m.h"

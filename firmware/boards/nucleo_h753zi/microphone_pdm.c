@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A PDM microphone on DFSDM 1: its filter is the CIC of drivers/pdm.h, whose second stage follows
-// in the interrupt. 49.152 MHz / 48 are 1.024 MHz, 64 bits a sample.
+// in the interrupt. 49.152 MHz / 48 are 1.024 MHz, 64 bits per sample.
 
 #include "board.h"
 #include "cortex_m.h"
@@ -55,7 +55,7 @@ m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong
   return M3NET_OK;
 }
 
-// Without its clock the microphone goes to sleep.
+// Without a clock the microphone sleeps.
 void m3net_board_audio_stop(void) {
   RCC->APB2ENR |= RCC_APB2ENR_DFSDM1EN;
   (void)RCC->APB2ENR;
@@ -71,7 +71,7 @@ void board_microphone_half(uint32_t half) {
   for (uint32_t block = 0; block < BLOCKS; ++block) {
     int32_t values[M3NET_PDM_BLOCK_VALUES];
     int16_t samples[M3NET_PDM_BLOCK_SAMPLES];
-    // 24 bits above the number of the channel.
+    // The upper 24 bits; below them is the number of the channel.
     for (uint32_t i = 0; i < M3NET_PDM_BLOCK_VALUES; ++i) {
       values[i] = *from++ >> DFSDM_FLTRDATAR_RDATA_Pos;
     }

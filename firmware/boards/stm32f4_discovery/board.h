@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the code of the STM32F4DISCOVERY shares; its facts are in board.toml.
+// Declarations for the code of the STM32F4DISCOVERY; its facts are in board.toml.
 #ifndef M3NET_BOARD_H_
 #define M3NET_BOARD_H_
 
@@ -13,7 +13,7 @@
 #define BOARD_TIMESTAMP_PORT GPIOB
 #define BOARD_WATCHDOG_BASE IWDG_BASE
 
-/// Served in microphone.c.
+/// Defined in microphone.c.
 void board_microphone_interrupt(void);
 
 #endif  // M3NET_BOARD_H_

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The MP45DT02: I2S2 as master gives it a clock and takes its bits, 16 to a word; DMA 1 keeps two
-// blocks of them in turn, and the interrupt turns one into samples while the other one fills.
+// The MP45DT02: I2S2 as master clocks it and receives its bits, 16 per word; DMA 1 fills two blocks
+// in turn, and the interrupt converts one to samples while the other one fills.
 
 #include "board.h"
 #include "cortex_m.h"
@@ -14,7 +14,7 @@
 #define HALF_WORDS (BLOCKS * M3NET_PDM_BLOCK_WORDS)
 #define SAMPLE_RATE_HZ 16000u
 
-// 64 bits a sample are 1.024 MHz: 1 MHz * 256 / 2 / (2 * 62 + 1), exactly.
+// 64 bits per sample are 1.024 MHz: 1 MHz * 256 / 2 / (2 * 62 + 1), exactly.
 #define PLL_MULTIPLIER 256u
 #define PLL_DIVIDER 2u
 #define I2S_DIVIDER 62u
@@ -69,7 +69,7 @@ m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong
   return M3NET_OK;
 }
 
-// Without its clock the microphone goes to sleep.
+// Without a clock the microphone sleeps.
 void m3net_board_audio_stop(void) {
   RCC->AHB1ENR |= RCC_AHB1ENR_DMA1EN;
   RCC->APB1ENR |= RCC_APB1ENR_SPI2EN;
@@ -92,7 +92,7 @@ void board_microphone_interrupt(void) {
   const bool second = (flags & DMA_LISR_TCIF3) != 0u;
   if ((first && second) || (flags & DMA_LISR_TEIF3)) overruns = overruns + 1u;
   if (!first && !second) return;
-  // After an overrun the first half is being written again; the second one is whole.
+  // After an overrun the first half is being written again; the second one is complete.
   const uint16_t* words = &bits[second ? HALF_WORDS : 0u];
   for (uint32_t block = 0; block < BLOCKS; ++block, words += M3NET_PDM_BLOCK_WORDS) {
     int16_t samples[M3NET_PDM_BLOCK_SAMPLES];
