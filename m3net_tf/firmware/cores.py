@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cores of ``firmware/cmake/cores``: ``<core>.cmake`` has compiler flags, ``<core>.toml`` facts."""
+"""Cores in ``firmware/cmake/cores``: ``<core>.cmake`` has compiler flags, ``<core>.toml`` facts."""
 
 from __future__ import annotations
 
