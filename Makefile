@@ -22,7 +22,7 @@ M3NET := $(VENV)/bin/m3net
 TOOLS := git:git gcc:gcc cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm-none-eabi \
   arm-none-eabi-g++:libstdc++-arm-none-eabi-newlib qemu-system-arm:qemu-system-arm
 
-.PHONY: help setup system demo train export-mcu firmware emulate emulate-all renode dist flash test test-all docs coverage mutations lint format bench clean
+.PHONY: help setup system demo train export-mcu firmware emulate emulate-all renode dist flash test test-all engine-proof docs coverage mutations lint format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,10 +89,13 @@ flash: setup ## build the firmware of RUN and write it to BOARD
 test: setup ## run the tests that are not slow, minutes
 	$(VENV)/bin/python -m pytest $(PYTEST_SHARED)
 
-test-all: setup ## run all tests
-	$(VENV)/bin/python -m pytest $(PYTEST_SHARED) -m ""
+test-all: setup ## run the slow tests too
+	$(VENV)/bin/python -m pytest $(PYTEST_SHARED) -m "not exhaustive"
 
-docs: setup ## hold README and docs against the tree
+engine-proof: setup ## compiled engine against TensorFlow Lite Micro on thousands of models
+	$(VENV)/bin/python -m pytest $(PYTEST_SHARED) -m exhaustive tests/compiler
+
+docs: setup ## compare README and docs with the tree
 	$(VENV)/bin/python -m pytest -q tests/test_docs.py tests/firmware/test_porting.py
 
 coverage: setup ## lines of the portable firmware that the tests on the host run, a table

@@ -51,7 +51,7 @@ def test_operators_give_the_bytes_of_tflite_micro(tmp_path):
     assert compare(MAKERS, FEW, tmp_path) == []
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", MAKERS)
 def test_each_operator_on_many_shapes_and_scales(kind, tmp_path):
     assert compare([kind], MANY, tmp_path) == []

@@ -52,7 +52,7 @@ def test_damaged_files_are_refused_or_stay_within_their_memory(tmp_path):
     assert refused > 30
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", range(1, 5))
 def test_many_damaged_files(seed, tmp_path):
     accepted, refused = run_damaged(seed, MANY, tmp_path)

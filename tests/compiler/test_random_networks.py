@@ -139,7 +139,7 @@ def test_random_networks_give_the_bytes_of_tflite_micro(tmp_path):
     assert len(saved) >= 5
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_many_random_networks(tmp_path):
     assert compare(range(FEW, MANY), tmp_path)[0] == []
 
