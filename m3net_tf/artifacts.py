@@ -13,11 +13,24 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from m3net_tf.errors import DataError
 
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "tf_keras", "numpy", "ai-edge-litert", "tflite-micro")
+
+
+class Provenance(TypedDict):
+    """Provenance of a result.
+
+    Attributes:
+        versions: versions of Python and of the packages that results depend on, by name.
+        git_commit: commit of the source tree, with ``-dirty`` if files were changed; '' outside
+            git.
+    """
+
+    versions: dict[str, str]
+    git_commit: str
 
 
 @contextlib.contextmanager
@@ -87,7 +100,7 @@ def sha256_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def provenance() -> dict[str, Any]:
+def provenance() -> Provenance:
     """Package versions and git commit that produced a result."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:

@@ -23,7 +23,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypedDict, TypeVar
 
 from m3net_tf.errors import InUseError
 from m3net_tf.progress import Log
@@ -192,10 +192,26 @@ def _is_at(handle: int, path: Path) -> bool:
         return False
 
 
+class _Holder(TypedDict):
+    """Content of a lock file.
+
+    Attributes:
+        pid: id of the process that holds the lock.
+        host: its computer.
+        command: its command line.
+        since: local time at which it took the lock, to the minute.
+    """
+
+    pid: int
+    host: str
+    command: str
+    since: str
+
+
 def _write_holder(handle: int) -> None:
     program, *words = sys.argv or [""]
     program = Path(program).name
-    holder = {
+    holder: _Holder = {
         "pid": os.getpid(),
         "host": socket.gethostname(),
         "command": shlex.join(["m3net" if program == "__main__.py" else program, *words]),
@@ -206,16 +222,17 @@ def _write_holder(handle: int) -> None:
         os.pwrite(handle, json.dumps(holder).encode(), 0)
 
 
-def _read_holder(handle: int) -> dict[str, Any]:
+def _read_holder(handle: int) -> _Holder | None:
+    """The holder; None if the file does not name it."""
     try:
         holder = json.loads(os.pread(handle, 1 << 16, 0))
-        return holder if {"pid", "host", "command", "since"} <= holder.keys() else {}
+        return holder if _Holder.__required_keys__ <= holder.keys() else None
     except (AttributeError, ValueError, RecursionError):
-        return {}
+        return None
 
 
-def _describe(holder: dict[str, Any]) -> str:
-    if not holder:
+def _describe(holder: _Holder | None) -> str:
+    if holder is None:
         return "another process"
     day, _, minute = holder["since"].partition(" ")
     since = minute if day == datetime.date.today().isoformat() else holder["since"]
@@ -226,9 +243,9 @@ def _describe(holder: dict[str, Any]) -> str:
     return f"process {holder['pid']}{host} ({command}, since {since})"
 
 
-def _may_live(holder: dict[str, Any]) -> bool:
+def _may_live(holder: _Holder | None) -> bool:
     """Whether a holder may still run; on another host it may."""
-    if not holder or holder["pid"] == os.getpid():
+    if holder is None or holder["pid"] == os.getpid():
         return False
     if holder["host"] != socket.gethostname():
         return True

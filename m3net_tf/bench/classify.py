@@ -13,9 +13,8 @@ import time
 import wave
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from m3net_tf.artifacts import provenance
+from m3net_tf.artifacts import Provenance, provenance
 from m3net_tf.errors import ConfigError
 from m3net_tf.runtime import Classifier
 
@@ -29,20 +28,40 @@ Classifier(pathlib.Path(sys.argv[1]))
 """
 
 
-def run_bench_classify(model: Path, starts: int = 7) -> dict[str, Any]:
+class StartUp(Provenance):
+    """Medians of the start of new processes.
+
+    Seconds are by the wall clock; those with ``_cpu`` are processor time, which does not depend on
+    the load of the machine.
+
+    Attributes:
+        starts: processes of each kind.
+        limit_s: :data:`LIMIT_S`.
+        within_limit: whether ``start_up_s`` is below the limit.
+        bare_python_s: start of a bare Python.
+        start_up_s: until the network is loaded.
+        first_answer_s: until the command has classified a second of silence and ended.
+        imports: packages outside the standard library, with the seconds of their own modules.
+    """
+
+    starts: int
+    limit_s: float
+    within_limit: bool
+    bare_python_s: float
+    bare_python_cpu_s: float
+    start_up_s: float
+    start_up_cpu_s: float
+    first_answer_s: float
+    first_answer_cpu_s: float
+    imports: dict[str, float]
+
+
+def run_bench_classify(model: Path, starts: int = 7) -> StartUp:
     """Time the start of new processes by the wall clock.
 
     Args:
         model: exported ``.tflite``, or folder of an export or a run.
         starts: processes of each kind; their median counts.
-
-    Returns:
-        Seconds of a bare Python (``bare_python_s``), until the network is loaded
-        (``start_up_s``), and until the command has classified a second of silence and ended
-        (``first_answer_s``); the processor time of each (``..._cpu_s``), which does not depend on
-        the load of the machine; ``within_limit``, whether the start-up takes less than
-        ``limit_s``; and ``imports``, the packages outside the standard library with the seconds
-        that their own modules took.
 
     Raises:
         ConfigError: ``starts`` is below 1.
@@ -60,17 +79,20 @@ def run_bench_classify(model: Path, starts: int = 7) -> dict[str, Any]:
             file.writeframes(bytes(2 * rate_hz))
         command = ["-m", "m3net_tf", "classify", str(silence), "--model", str(model)]
         loaded = ["-c", _LOADED, str(model)]
-        seconds = {
-            **_medians("bare_python", ["-c", ""], starts),
-            **_medians("start_up", loaded, starts),
-            **_medians("first_answer", command, starts),
-        }
+        bare_s, bare_cpu_s = _medians(["-c", ""], starts)
+        start_up_s, start_up_cpu_s = _medians(loaded, starts)
+        first_answer_s, first_answer_cpu_s = _medians(command, starts)
         import_times = _run(["-X", "importtime", *command]).stderr
     return {
         "starts": starts,
         "limit_s": LIMIT_S,
-        "within_limit": seconds["start_up_s"] < LIMIT_S,
-        **seconds,
+        "within_limit": start_up_s < LIMIT_S,
+        "bare_python_s": bare_s,
+        "bare_python_cpu_s": bare_cpu_s,
+        "start_up_s": start_up_s,
+        "start_up_cpu_s": start_up_cpu_s,
+        "first_answer_s": first_answer_s,
+        "first_answer_cpu_s": first_answer_cpu_s,
         "imports": _packages(import_times),
         **provenance(),
     }
@@ -80,8 +102,8 @@ def _run(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
 
 
-def _medians(name: str, arguments: Sequence[str], starts: int) -> dict[str, float]:
-    """Median seconds of several runs, after one that fills the disk cache."""
+def _medians(arguments: Sequence[str], starts: int) -> tuple[float, float]:
+    """Median wall-clock and processor seconds of several runs, after one fills the disk cache."""
     _run(arguments)
     wall_s, cpu_s = [], []
     for _ in range(starts):
@@ -89,8 +111,7 @@ def _medians(name: str, arguments: Sequence[str], starts: int) -> dict[str, floa
         _run(arguments)
         wall_s.append(time.perf_counter() - start)
         cpu_s.append(_children_s() - used)
-    medians = {f"{name}_s": wall_s, f"{name}_cpu_s": cpu_s}
-    return {key: round(statistics.median(times), 3) for key, times in medians.items()}
+    return round(statistics.median(wall_s), 3), round(statistics.median(cpu_s), 3)
 
 
 def _children_s() -> float:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import collections
 import dataclasses
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from rich.table import Table
 
-from m3net_tf.artifacts import provenance
+from m3net_tf.artifacts import Provenance, provenance
 from m3net_tf.bench.training import Case, build_pair
 from m3net_tf.device.layers import operators_in_order
 from m3net_tf.emulation import find_machine, run_job
@@ -65,23 +65,52 @@ class Converted:
     problem: str = ""
 
 
+class FormCost(TypedDict):
+    """Cost of a network from one form; all figures are None if the converter failed.
+
+    Attributes:
+        operators: number of operators.
+        macs: multiplications of one run.
+        model_bytes: all ``.tflite`` files of the network.
+        arena_bytes: tensor arena; None if no device can run the network.
+        instructions: of one run on the board; None as ``arena_bytes``, or without a board.
+        problem: the reason; '' if there is none.
+    """
+
+    operators: int | None
+    macs: int | None
+    model_bytes: int | None
+    arena_bytes: int | None
+    instructions: int | None
+    problem: str
+
+
+class Forms(TypedDict):
+    """A network from both forms; ``operators`` has the numbers before and after by kind."""
+
+    operators: dict[str, list[int]]
+    before: FormCost
+    after: FormCost
+
+
+class ConversionResult(Provenance):
+    """Networks from both forms by label; ``board`` is the emulated one."""
+
+    board: str | None
+    networks: dict[str, Forms]
+
+
 def run_bench_conversion(
     labels: Sequence[str] = (),
     board: str | None = None,
     log: Log = silent,
-) -> dict[str, Any]:
+) -> ConversionResult:
     """Convert networks from both forms and count operators and costs.
 
     Args:
         labels: some of :data:`LABELS`; all by default.
         board: emulated board that counts instructions; None counts none.
         log: receives lines of progress.
-
-    Returns:
-        ``networks``: by label ``operators`` (kind -> numbers before and after), ``before`` and
-        ``after``: ``operators``, ``macs``, ``model_bytes``, ``arena_bytes`` and
-        ``instructions``. The last two are None if no device can run the network, all are None if
-        the converter failed; ``problem`` gives the reason.
 
     Raises:
         ConfigError: an unknown label, or the board cannot be emulated.
@@ -94,7 +123,7 @@ def run_bench_conversion(
             )
     if board and (reason := why_no_emulation(board)):
         raise ConfigError(f"{board} cannot be emulated ({reason}): leave --board out")
-    networks = {}
+    networks: dict[str, Forms] = {}
     for case in CASES:
         if not labels or case.label in labels:
             log(f"converting {case.label} from both forms")
@@ -102,8 +131,8 @@ def run_bench_conversion(
     return {"board": board, "networks": networks, **provenance()}
 
 
-def compare_forms(case: Case, board: str | None, log: Log = silent) -> dict[str, Any]:
-    """Operators and cost of one network from both forms, as in :func:`run_bench_conversion`."""
+def compare_forms(case: Case, board: str | None, log: Log = silent) -> Forms:
+    """Operators and cost of one network from both forms."""
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)
     ours, plain = build_pair(case)
@@ -167,13 +196,18 @@ def _kinds(network: Int8Network | None) -> list[str]:
     return [*kinds[0], *(kind for part in kinds[1:] for kind in ("WARP", *part))]
 
 
-def _cost(
-    converted: Converted, clip: Int8, classes: int, board: str | None, log: Log
-) -> dict[str, Any]:
+def _cost(converted: Converted, clip: Int8, classes: int, board: str | None, log: Log) -> FormCost:
     network, problem = converted.network, converted.problem
-    cost: dict[str, Any] = dict.fromkeys(_COSTS)
+    cost: FormCost = {
+        "operators": None,
+        "macs": None,
+        "model_bytes": None,
+        "arena_bytes": None,
+        "instructions": None,
+        "problem": problem,
+    }
     if network is None:
-        return {**cost, "problem": problem}
+        return cost
     operators = [step for part in network.parts for step in operators_in_order(part)]
     cost["operators"] = len(_kinds(network))
     cost["macs"] = sum(step.macs for step in operators)
@@ -226,7 +260,7 @@ def _instructions(
         return run_job(image.elf, find_machine(board), columns).model_instructions
 
 
-def conversion_table(label: str, network: dict[str, Any]) -> Table:
+def conversion_table(label: str, network: Forms) -> Table:
     """One network's figures for the terminal."""
     table = Table(title=f"{label}: stock layers and the plain converter, and ours")
     table.add_column("operator")
@@ -235,11 +269,13 @@ def conversion_table(label: str, network: dict[str, Any]) -> Table:
     for kind, counts in network["operators"].items():
         table.add_row(kind, *(str(count or "") for count in counts))
     table.add_section()
+    sides: Mapping[str, Mapping[str, Any]] = {
+        "before": network["before"],
+        "after": network["after"],
+    }
     for key, name in _COSTS.items():
-        figures = [network[side][key] for side in ("before", "after")]
+        figures = [cost[key] for cost in sides.values()]
         table.add_row(name, *("" if figure is None else f"{figure:,}" for figure in figures))
-    problems = [
-        f"{side}: {text}" for side in ("before", "after") if (text := network[side]["problem"])
-    ]
+    problems = [f"{side}: {text}" for side, cost in sides.items() if (text := cost["problem"])]
     table.caption = "; ".join(problems) or None
     return table

@@ -11,11 +11,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
-from m3net_tf.artifacts import provenance
+from m3net_tf.artifacts import Provenance, provenance
 from m3net_tf.datasets import AudioDataset, Clip, load_dataset
 from m3net_tf.datasets.audio import fit_length
 from m3net_tf.errors import ConfigError, DataError
@@ -31,6 +31,52 @@ from m3net_tf.training.sections import DatasetSection, ModelSection, TrainingSec
 _ROUNDS = 5
 
 
+class EpochTimes(TypedDict):
+    """The second epoch of a training.
+
+    Attributes:
+        epoch_s: its seconds.
+        batch_reads: number of batches.
+        input_s: seconds spent on reading them.
+        input_share: the same as a share of the epoch.
+    """
+
+    epoch_s: float
+    batch_reads: int
+    input_s: float
+    input_share: float
+
+
+class DataSpeed(Provenance):
+    """Speed from sound files to features.
+
+    Attributes:
+        dataset: name of the data set.
+        clips: number of clips.
+        clip_s: length of a clip in seconds.
+        sample_rate_hz: rate of the features' samples.
+        cores: processor cores.
+        load_average_before: load average over 1, 5 and 15 minutes before the timing.
+        load_average_after: the same after it.
+        clips_per_s: clips per second by route; None if a route failed.
+        missing: why a route failed.
+        ratio_to_librosa: speed of the pipeline, without and with its cache, compared with librosa.
+        epoch: times of an epoch; absent if none was trained.
+    """
+
+    dataset: str
+    clips: int
+    clip_s: float
+    sample_rate_hz: int
+    cores: int | None
+    load_average_before: list[float]
+    load_average_after: list[float]
+    clips_per_s: dict[str, float | None]
+    missing: dict[str, str]
+    ratio_to_librosa: dict[str, float]
+    epoch: NotRequired[EpochTimes]
+
+
 def run_bench_data(
     name: str,
     data_dir: Path | None = None,
@@ -38,7 +84,7 @@ def run_bench_data(
     clips: int = 1000,
     epoch: bool = True,
     log: Log = silent,
-) -> dict[str, Any]:
+) -> DataSpeed:
     """Measure the speed from sound files to features, on the same clips by each route.
 
     All routes compute log-mel maps like the microcontroller's front end at the data set's rate.
@@ -53,44 +99,44 @@ def run_bench_data(
             measure the share of the second one that is spent on reading batches.
         log: receives lines of progress.
 
-    Returns:
-        ``clips_per_s`` by route (else a reason in ``missing``), ``ratio_to_librosa``, ``epoch``.
-
     Raises:
         ConfigError: the data set has no files.
         DataError: librosa is not installed, or the data are missing or broken.
     """
     librosa, dataset = _import_librosa(), _files_only(load_dataset(name, data_dir), clips)
-    chosen = dataset.clips
     config = frontend_preset("mcu", sample_rate_hz=dataset.info.sample_rate_hz)
     _warm_up(dataset, config)
-    result: dict[str, Any] = {
+    result: DataSpeed = {
         "dataset": name,
-        "clips": len(chosen),
+        "clips": len(dataset.clips),
         "clip_s": dataset.info.clip_s,
         "sample_rate_hz": config.sample_rate_hz,
         "cores": os.cpu_count(),
         "load_average_before": _load_average(),
         "clips_per_s": {},
         "missing": {},
+        "ratio_to_librosa": {},
+        "load_average_after": [],
+        **provenance(),
     }
     rates = result["clips_per_s"]
     log("librosa, one process")
-    rates["librosa"] = _librosa_rate(librosa, dataset, config)
+    rates["librosa"] = librosa_rate = _librosa_rate(librosa, dataset, config)
     log("tf.io and tf.signal, no cache")
     try:
-        rates["tf_io"] = _rate(lambda: _tf_io(dataset, config, chosen), chosen)
+        rates["tf_io"] = _rate(lambda: _tf_io(dataset, config), dataset.clips)
     except tf.errors.OpError as error:
         rates["tf_io"] = None
         result["missing"]["tf_io"] = str(error.message).splitlines()[0][:200]
-    rates |= _pipeline_rates(dataset, config, log)
-    ratios = {key: round(rates[key] / rates["librosa"], 2) for key in ("cold", "warm")}
-    result["ratio_to_librosa"] = ratios
+    for route, rate in _pipeline_rates(dataset, config, log).items():
+        rates[route] = rate
+        result["ratio_to_librosa"][route] = round(rate / librosa_rate, 2)
     if epoch:
         log("an epoch of M3Net mcu")
         with _temporary_cache():
             result["epoch"] = _epoch(name, data_dir, config)
-    return {**result, "load_average_after": _load_average(), **provenance()}
+    result["load_average_after"] = _load_average()
+    return result
 
 
 def _load_average() -> list[float]:
@@ -182,7 +228,7 @@ def _librosa_clip(librosa: Any, dataset: AudioDataset, config: FrontendConfig, c
     return np.log(np.maximum(mel, config.log_floor))
 
 
-def _tf_io(dataset: AudioDataset, config: FrontendConfig, clips: tuple[Clip, ...]) -> None:
+def _tf_io(dataset: AudioDataset, config: FrontendConfig) -> None:
     """Features of whole files by tf.io and tf.audio, which cannot resample."""
     samples = dataset.info.clip_samples
 
@@ -192,7 +238,7 @@ def _tf_io(dataset: AudioDataset, config: FrontendConfig, clips: tuple[Clip, ...
         return tf.ensure_shape(tf.pad(sound, [[0, samples - tf.shape(sound)[0]]]), (samples,))
 
     stream = (
-        tf.data.Dataset.from_tensor_slices([str(clip.path) for clip in clips])
+        tf.data.Dataset.from_tensor_slices([str(clip.path) for clip in dataset.clips])
         .map(wave, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(64)
         .map(lambda waves: graph.features_int8(config, waves), num_parallel_calls=tf.data.AUTOTUNE)
@@ -202,7 +248,7 @@ def _tf_io(dataset: AudioDataset, config: FrontendConfig, clips: tuple[Clip, ...
         pass
 
 
-def _epoch(name: str, data_dir: Path | None, config: FrontendConfig) -> dict[str, Any]:
+def _epoch(name: str, data_dir: Path | None, config: FrontendConfig) -> EpochTimes:
     """Share of the second epoch's time that the training loop spends on reading batches."""
     recipe = Recipe(
         dataset=DatasetSection(name),

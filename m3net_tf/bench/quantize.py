@@ -5,18 +5,47 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
-from m3net_tf.artifacts import provenance
+from m3net_tf.artifacts import Provenance, provenance
 from m3net_tf.deployment import cost_baselines
 from m3net_tf.deployment.chain import run_chain, saved_summary
-from m3net_tf.deployment.cost import BoardCost
+from m3net_tf.deployment.cost import BoardCost, CostFigures
 from m3net_tf.errors import ConfigError, FirmwareError
 from m3net_tf.export import export_run
 from m3net_tf.progress import Log, silent
-from m3net_tf.quantization.method_accuracy import method_figures
+from m3net_tf.quantization.method_accuracy import MethodFigures, method_figures
 from m3net_tf.quantization.methods import Method
 from m3net_tf.training.run import Run
+
+
+class RunAccuracy(TypedDict):
+    """Accuracy on the test split, as shares: of the exported network, and of the float one."""
+
+    exported: float
+    float: float
+
+
+class QuantizedRun(CostFigures):
+    """Figures of a run.
+
+    Attributes:
+        network: name of the run's folder.
+        clips: number of test clips.
+        accuracy: accuracy on them.
+        methods: figures of the additional methods.
+    """
+
+    network: str
+    clips: int
+    accuracy: RunAccuracy
+    methods: dict[str, MethodFigures]
+
+
+class QuantizedRuns(Provenance):
+    """The runs in the given order."""
+
+    cells: list[QuantizedRun]
 
 
 def run_bench_quantize(
@@ -25,7 +54,7 @@ def run_bench_quantize(
     data_dir: Path | None = None,
     methods: Sequence[str] = (),
     log: Log = silent,
-) -> dict[str, Any]:
+) -> QuantizedRuns:
     """Measure finished runs; missing exports are made, and summaries that are up to date reused.
 
     Args:
@@ -35,10 +64,6 @@ def run_bench_quantize(
         methods: additional methods of quantisation, such as ``int16x8``; their networks are not
             kept.
         log: receives lines of progress.
-
-    Returns:
-        ``cells``: for each run ``network`` (the folder's name), the keys of :class:`.BoardCost`,
-        and accuracy on the test split.
 
     Raises:
         ConfigError: two runs have the same name, or a method is unknown.
@@ -55,7 +80,7 @@ def run_bench_quantize(
 
 def _cell(
     run: Run, board: str, data_dir: Path | None, methods: Sequence[Method], log: Log
-) -> dict[str, Any]:
+) -> QuantizedRun:
     export_run(run, data_dir, log=log)
     summary = saved_summary(run, board) or run_chain(run, board, data_dir, log=log)
     if "emulation_missing" in summary:
@@ -72,12 +97,12 @@ def _cell(
     }
 
 
-def costs_of(result: dict[str, Any]) -> cost_baselines.Measured:
+def costs_of(result: QuantizedRuns) -> cost_baselines.Measured:
     """Cost of each run in a result of :func:`run_bench_quantize`, by board and network."""
     return {(cell["board"], cell["network"]): BoardCost.from_dict(cell) for cell in result["cells"]}
 
 
-def costlier(result: dict[str, Any], path: Path) -> list[cost_baselines.Change]:
+def costlier(result: QuantizedRuns, path: Path) -> list[cost_baselines.Change]:
     """Costs of these runs that exceed the accepted ones by more than the allowance.
 
     Args:

@@ -7,13 +7,13 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
-from m3net_tf.artifacts import provenance, write_json
+from m3net_tf.artifacts import Provenance, provenance, write_json
 from m3net_tf.datasets.selection import spread_clips
-from m3net_tf.deployment.cost import Clips, measure
+from m3net_tf.deployment.cost import Clips, CostFigures, measure
 from m3net_tf.emulation.starting import prove_arena, why_no_emulation
 from m3net_tf.export import Bundle
 from m3net_tf.export.reading import pcm_and_features
@@ -26,19 +26,41 @@ _CLIPS = 32
 _MIN_S = 1.0
 
 
+class HostSpeed(TypedDict):
+    """Speed of this machine in clips per second, and its number of processor cores."""
+
+    cores: int | None
+    frontend_numpy_clips_per_s: float
+    frontend_tensorflow_clips_per_s: float
+    int8_reference_clips_per_s: float
+
+
+class BenchResult(Provenance):
+    """Content of ``bench.json``.
+
+    Attributes:
+        run: name of the run's folder.
+        model_sha256: hash of the exported network.
+        cost: cost on the board, the same on every machine; None if it cannot be emulated.
+        host: speed of this machine.
+        emulation_missing: why the board cannot be emulated.
+    """
+
+    run: str
+    model_sha256: str
+    cost: CostFigures | None
+    host: HostSpeed
+    emulation_missing: NotRequired[str]
+
+
 @writes_into("run")
-def run_bench(run: Run, board: str, data_dir: Path | None = None) -> dict[str, Any]:
+def run_bench(run: Run, board: str, data_dir: Path | None = None) -> BenchResult:
     """Measure a run's cost; the result is also written to ``bench.json`` in its folder.
 
     Args:
         run: finished run with an export.
         board: emulated board.
         data_dir: folder of the data set.
-
-    Returns:
-        ``cost``: as :class:`.BoardCost`, the same on every machine (None if the board cannot be
-        emulated; ``emulation_missing`` gives the reason); ``host``: clips per second on this
-        machine.
 
     Raises:
         M3NetError: a stage failed.
@@ -48,7 +70,7 @@ def run_bench(run: Run, board: str, data_dir: Path | None = None) -> dict[str, A
     config = bundle.frontend
     pcm, features = pcm_and_features(dataset, spread_clips(dataset, _CLIPS), config)
     waves = np.asarray(pcm / 32768.0, np.float32)
-    result: dict[str, Any] = {
+    result: BenchResult = {
         "run": run.folder.name,
         "model_sha256": bundle.manifest.model.sha256,
         "cost": None,

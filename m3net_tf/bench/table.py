@@ -7,10 +7,10 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import NotRequired, TypedDict
 
-from m3net_tf.artifacts import provenance
+from m3net_tf.artifacts import Provenance, provenance
 from m3net_tf.datasets import DatasetInfo, dataset_info
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import tf
@@ -27,6 +27,56 @@ _RANDOM = (("training", "seed"), ("dataset", "fold"), ("dataset", "seed"))
 _OUTSIDE_STEP = (("training", "epochs"), ("dataset", "protocol"))
 
 
+class NetworkTime(TypedDict):
+    """Estimated time of the trainings of a network.
+
+    Attributes:
+        place: folder of its runs, relative to that of all runs.
+        dataset: name of the data set.
+        clips: its number of clips.
+        runs: number of trainings.
+        epochs: epochs of each.
+        clip_s: seconds per clip.
+        hours: hours of all trainings.
+    """
+
+    place: str
+    dataset: str
+    clips: int
+    runs: int
+    epochs: int
+    clip_s: float
+    hours: float
+
+
+class TableTime(Provenance):
+    """Estimated time of a table's trainings: at a given rate, or on this machine.
+
+    Attributes:
+        table: name of the table.
+        scale: its scale.
+        runs: number of trainings.
+        hours: hours of all trainings one after the other.
+        networks: the same by network.
+        tflops: the given rate; the keys below are absent with it.
+        steps: timed steps of each network.
+        cores: processor cores.
+        gpus: number of GPUs.
+        load_average_after: load average over 1, 5 and 15 minutes after the last step.
+    """
+
+    table: str
+    scale: str
+    runs: int
+    hours: float
+    networks: list[NetworkTime]
+    tflops: NotRequired[float]
+    steps: NotRequired[int]
+    cores: NotRequired[int | None]
+    gpus: NotRequired[int]
+    load_average_after: NotRequired[list[float]]
+
+
 def run_bench_table(
     name: str,
     scale: str,
@@ -34,7 +84,7 @@ def run_bench_table(
     steps: int = 2,
     tflops: float = 0.0,
     log: Log = silent,
-) -> dict[str, Any]:
+) -> TableTime:
     """Time a step of each network that a table trains, and estimate the total from that.
 
     With ``tflops`` nothing is timed: the hours are those of a machine that sustains this rate,
@@ -51,9 +101,6 @@ def run_bench_table(
         tflops: rate of another machine, in 10^12 floating-point operations per second; 0 times
             this one.
         log: receives lines of progress.
-
-    Returns:
-        ``hours`` of all runs one after the other, ``runs``, both by network, and the machine.
 
     Raises:
         ConfigError: ``tflops`` is negative, there is no such table or scale, the grid or one of
@@ -72,26 +119,27 @@ def run_bench_table(
     gpus = len(tf.config.list_physical_devices("GPU"))
     clips = 0 if gpus else CLIPS_PER_STEP
     rows = _network_rows(trainings, lambda run: _seconds_per_clip(run, clips, steps, tflops), log)
-    measured = {
-        "steps": steps,
-        "cores": os.cpu_count(),
-        "gpus": gpus,
-        "load_average_after": [round(value, 2) for value in os.getloadavg()],
-    }
-    return {
+    result: TableTime = {
         "table": grid.name,
         "scale": scale,
         "runs": len(trainings),
         "hours": round(sum(row["hours"] for row in rows), 2),
         "networks": rows,
-        **({"tflops": tflops} if tflops else measured),
         **provenance(),
     }
+    if tflops:
+        result["tflops"] = tflops
+    else:
+        result["steps"] = steps
+        result["cores"] = os.cpu_count()
+        result["gpus"] = gpus
+        result["load_average_after"] = [round(value, 2) for value in os.getloadavg()]
+    return result
 
 
 def _network_rows(
     trainings: Iterable[Training], measure: Callable[[Training], float], log: Log
-) -> list[dict[str, Any]]:
+) -> list[NetworkTime]:
     """A row per network: trainings that differ in seed and fold only share one.
 
     Args:
@@ -117,7 +165,7 @@ def _network_rows(
     return rows
 
 
-def total_line(result: Mapping[str, Any]) -> str:
+def total_line(result: TableTime) -> str:
     """Total hours of a table and the machine they are for, in one line.
 
     Args:
@@ -148,7 +196,7 @@ def _seconds_per_clip(training: Training, clips: int, steps: int, tflops: float)
     return seconds_per_clip(recipe, info, teacher=step_teacher, clips=clips, steps=steps)
 
 
-def _row(runs: list[Training], clip_s: float) -> dict[str, Any]:
+def _row(runs: list[Training], clip_s: float) -> NetworkTime:
     recipe, info = runs[0].recipe, delivered(runs[0].recipe)
     hours = len(runs) * recipe.training.epochs * info.clips * clip_s / 3600
     return {

@@ -8,11 +8,11 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Final, NotRequired, TypedDict
 
 import numpy as np
 
-from m3net_tf.artifacts import provenance
+from m3net_tf.artifacts import Provenance, provenance
 from m3net_tf.bench import naive
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
@@ -55,7 +55,7 @@ CASES = (
     Case("bilateral", "small", 8),
     Case("diffres", "paper", 8),
 )
-LAYER = "diffres_layer"
+LAYER: Final = "diffres_layer"
 LABELS = (*(case.label for case in CASES), LAYER)
 
 
@@ -76,6 +76,70 @@ class LayerSize:
     reduction: float = 0.5
 
 
+class StepTimes(TypedDict):
+    """Times of a network's training step.
+
+    Attributes:
+        clips: clips per step.
+        input_shape: (bins, frames, channels).
+        parameters: parameters of this package's network.
+        ours_ms: median of this package's network, in milliseconds.
+        naive_ms: median of the naive one.
+        ratio: ours to naive; below 1 ours is faster.
+    """
+
+    clips: int
+    input_shape: list[int]
+    parameters: int
+    ours_ms: float
+    naive_ms: float
+    ratio: float
+
+
+class LayerTimes(TypedDict):
+    """Times of the DiffRes layer, with the fields of :class:`LayerSize`.
+
+    Attributes:
+        ours_ms: median of this package's layer, in milliseconds.
+        loop_ms: median of the paper's algorithm as a loop.
+        matrix_ms: median of its matrix form.
+        times_faster_than_loop: speed-up over the loop.
+        times_faster_than_matrix: speed-up over the matrix form.
+    """
+
+    clips: int
+    bins: int
+    frames: int
+    reduction: float
+    ours_ms: float
+    loop_ms: float
+    matrix_ms: float
+    times_faster_than_loop: float
+    times_faster_than_matrix: float
+
+
+class TrainingTimes(Provenance):
+    """Times of training steps, and the machine.
+
+    Attributes:
+        steps: timed steps of each network.
+        cores: processor cores.
+        gpus: number of GPUs.
+        load_average_before: load average over 1, 5 and 15 minutes before the first step.
+        load_average_after: the same after the last step.
+        networks: times by label.
+        diffres_layer: times of the layer; absent if it was not chosen.
+    """
+
+    steps: int
+    cores: int | None
+    gpus: int
+    load_average_before: list[float]
+    load_average_after: list[float]
+    networks: dict[str, StepTimes]
+    diffres_layer: NotRequired[LayerTimes]
+
+
 def run_bench_train(
     labels: Sequence[str] = (),
     *,
@@ -83,7 +147,7 @@ def run_bench_train(
     cases: Sequence[Case] = CASES,
     layer: LayerSize = LayerSize(),
     log: Log = silent,
-) -> dict[str, Any]:
+) -> TrainingTimes:
     """Time training steps of each network and its naive counterpart, in turn in one process.
 
     A step is that of training, in one graph: forward, cross-entropy and the layers' penalties,
@@ -97,10 +161,6 @@ def run_bench_train(
         layer: size of the DiffRes layer's input.
         log: receives lines of progress.
 
-    Returns:
-        ``networks``: medians in milliseconds and ``ratio`` (ours to naive; below 1 ours is
-        faster) by label; ``diffres_layer``: medians and speed-ups; and the machine.
-
     Raises:
         ConfigError: an unknown label or fewer than one step.
     """
@@ -112,12 +172,14 @@ def run_bench_train(
             )
     if steps < 1:
         raise ConfigError(f"steps is {steps}: give at least 1")
-    result: dict[str, Any] = {
+    result: TrainingTimes = {
         "steps": steps,
         "cores": os.cpu_count(),
         "gpus": len(tf.config.list_physical_devices("GPU")),
-        "load_average_before": [round(value, 2) for value in os.getloadavg()],
+        "load_average_before": _load_average(),
         "networks": {},
+        "load_average_after": [],
+        **provenance(),
     }
     for case in cases:
         if not labels or case.label in labels:
@@ -128,13 +190,18 @@ def run_bench_train(
                 f"ratio {row['ratio']}"
             )
     if not labels or LAYER in labels:
-        row = result[LAYER] = _layer(layer, steps)
+        times = result[LAYER] = _layer(layer, steps)
         log(
-            f"{LAYER}: {row['ours_ms']} ms forward and backward, {row['times_faster_than_loop']} "
-            f"times faster than the loop, {row['times_faster_than_matrix']} than the matrix form"
+            f"{LAYER}: {times['ours_ms']} ms forward and backward, "
+            f"{times['times_faster_than_loop']} times faster than the loop, "
+            f"{times['times_faster_than_matrix']} than the matrix form"
         )
-    result["load_average_after"] = [round(value, 2) for value in os.getloadavg()]
-    return {**result, **provenance()}
+    result["load_average_after"] = _load_average()
+    return result
+
+
+def _load_average() -> list[float]:
+    return [round(value, 2) for value in os.getloadavg()]
 
 
 def build_pair(case: Case) -> tuple[keras.Model, keras.Model]:
@@ -145,7 +212,7 @@ def build_pair(case: Case) -> tuple[keras.Model, keras.Model]:
     return ours, naive.NETWORKS[case.name](shape, preset.classes, **preset.arguments)
 
 
-def _network(case: Case, steps: int) -> dict[str, Any]:
+def _network(case: Case, steps: int) -> StepTimes:
     keras.backend.clear_session()
     models = build_pair(case)
     rng = np.random.default_rng(0)
@@ -181,7 +248,7 @@ def _training_step(model: keras.Model, maps: tf.Tensor, targets: tf.Tensor) -> S
     return lambda: step(maps, targets)
 
 
-def _layer(size: LayerSize, steps: int) -> dict[str, Any]:
+def _layer(size: LayerSize, steps: int) -> LayerTimes:
     rng = np.random.default_rng(0)
     maps = tf.constant(rng.uniform(-1, 1, (size.clips, size.bins, size.frames, 1)), tf.float32)
     scores = tf.constant(rng.uniform(0.1, 1, (size.clips, size.frames)), tf.float32)
@@ -198,7 +265,10 @@ def _layer(size: LayerSize, steps: int) -> dict[str, Any]:
         steps,
     )
     return {
-        **dataclasses.asdict(size),
+        "clips": size.clips,
+        "bins": size.bins,
+        "frames": size.frames,
+        "reduction": size.reduction,
         "ours_ms": ours,
         "loop_ms": loop,
         "matrix_ms": matrix,

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 from rich.table import Table
@@ -19,6 +19,33 @@ from m3net_tf.cli.common import (
 
 if TYPE_CHECKING:
     from m3net_tf.models import Preset
+
+
+class PresetFacts(TypedDict):
+    """A preset of a network: shape of its input, classes, sizes, and a sentence on it."""
+
+    input_shape: list[int]
+    classes: int
+    parameters: int
+    macs: int
+    summary: str
+
+
+class LayerFacts(TypedDict):
+    """A layer: its name, type, shape of its output without the batch, and parameters."""
+
+    name: str
+    type: str
+    output_shape: list[int]
+    parameters: int
+
+
+class NetworkFacts(PresetFacts):
+    """A network with its layers."""
+
+    name: str
+    preset: str
+    layers: list[LayerFacts]
 
 
 @model_app.command("list")
@@ -44,7 +71,7 @@ def model_list(as_json: AsJson = False) -> None:
     print_table(Columns(("network", "preset", "input", "parameters", "MACs, M"), tuple(rows)))
 
 
-def _facts(preset: Preset) -> dict[str, Any]:
+def _facts(preset: Preset) -> PresetFacts:
     return {
         "input_shape": list(preset.input_shape),
         "classes": preset.classes,
@@ -78,7 +105,7 @@ def model_info(
     presets = presets_of(name)
     preset = preset or ("mcu" if "mcu" in presets else next(iter(presets)))
     model = build_model(name, preset, classes=classes)
-    facts: dict[str, Any] = {
+    facts: NetworkFacts = {
         "name": name,
         "preset": preset,
         "summary": presets[preset].summary,

@@ -175,7 +175,7 @@ def evaluate(
 
     log = progress_beside(as_json)
     if streaming:
-        result = live.evaluate_streaming(
+        detection = live.evaluate_streaming(
             finished,
             data_dir,
             split=split,
@@ -183,6 +183,7 @@ def evaluate(
             scenes=scenes,
             log=log,
         )
+        print_result(detection, as_json, report.streaming_table)
     else:
-        result = clips.evaluate_clips(finished, data_dir, split, log)
-    print_result(result, as_json, report.streaming_table if streaming else report.clips_table)
+        accuracy = clips.evaluate_clips(finished, data_dir, split, log)
+        print_result(accuracy, as_json, report.clips_table)

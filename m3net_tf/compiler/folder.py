@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from m3net_tf.artifacts import write_text
 from m3net_tf.compiler.emit import emit
@@ -17,17 +17,35 @@ ENGINE = "engine"  # folder of the kernels beside the network
 PICTURE = "arena.svg"  # what lies where in the arena, from call to call
 
 
-def write_network(tflite: bytes, folder: Path, name: str) -> dict[str, Any]:
+class NetworkFacts(TypedDict):
+    """Facts of a compiled network.
+
+    Attributes:
+        arena_bytes: size of the arena.
+        lower_bound_bytes: size below which no plan of the arena exists.
+        ratio: arena to lower bound.
+        constant_bytes: weights, biases and tables.
+        calls: number of calls of kernels.
+        sha256: hash of the ``.tflite`` file.
+        saved: what each rewrite saved, where it saved anything.
+    """
+
+    arena_bytes: int
+    lower_bound_bytes: int
+    ratio: float
+    constant_bytes: int
+    calls: int
+    sha256: str
+    saved: dict[str, int]
+
+
+def write_network(tflite: bytes, folder: Path, name: str) -> NetworkFacts:
     """Compile a network and write its C, a picture of its memory, and a copy of the engine.
 
     Args:
         tflite: content of a full-int8 ``.tflite`` file.
         folder: is made if it is not there.
         name: start of all names of C, and the files' name.
-
-    Returns:
-        Facts of the network: ``arena_bytes``, ``lower_bound_bytes``, ``ratio``,
-        ``constant_bytes``, ``calls``, ``sha256`` and ``saved`` by each rewrite.
 
     Raises:
         ModelError: the compiler cannot take the network.

@@ -21,7 +21,7 @@ import pooch
 from m3net_tf.artifacts import cache_folder
 from m3net_tf.datasets.clips import Archive
 from m3net_tf.datasets.download import Downloader, forget_part
-from m3net_tf.datasets.fetch_record import Facts, FetchRecord
+from m3net_tf.datasets.fetch_record import ArchiveState, FetchRecord
 from m3net_tf.datasets.registry import dataset_info, load_dataset
 from m3net_tf.datasets.unpack import SCRATCH, ArchiveRefusedError, unpack, volumes
 from m3net_tf.errors import ConfigError, DataError
@@ -106,7 +106,7 @@ def fetch_archives(
     with in_use(folder):
         _tidy(folder)
         record = FetchRecord(folder / RECORD)
-        volumes_of_zip: dict[str, Facts] = {}  # of a zip that is not unpacked yet
+        volumes_of_zip: dict[str, ArchiveState] = {}  # of a zip that is not unpacked yet
         for archive in archives:
             # The volumes of a split zip are unpacked with their .zip, which is listed last.
             key = archive.file_name if archive.unpack else _zip_name(archive.file_name)
@@ -117,8 +117,8 @@ def fetch_archives(
                     log(f"{folder / record.get(key)['folder']}: is already unpacked")
                 continue
             source = _source(archive, url)
-            path, facts = _download(archive, source, record, key, log, pause_s)
-            volumes_of_zip[archive.file_name] = facts
+            path, state = _download(archive, source, record, key, log, pause_s)
+            volumes_of_zip[archive.file_name] = state
             if archive.unpack:
                 before_move = partial(record.place, key, volumes_of_zip)
                 _unpack(path, folder, source, before_move, keep_archives, log)
@@ -183,8 +183,8 @@ def _source(archive: Archive, url: str | None) -> str:
 
 def _download(
     archive: Archive, source: str, record: FetchRecord, key: str, log: Log, pause_s: float
-) -> tuple[Path, Facts]:
-    """Download and verify an archive; return its path and the facts to record.
+) -> tuple[Path, ArchiveState]:
+    """Download and verify an archive; return its path and the state to record.
 
     An earlier download from another source is reused only if a published checksum verifies it.
     """
@@ -204,13 +204,13 @@ def _download(
         if recorded not in ("", checksum):
             log(f"{name}: the bytes differ from the previous download ({recorded})")
     forget_part(part)
-    facts = {
+    state: ArchiveState = {
         "url": source,
         "checksum": checksum,
         "checksum_origin": "published" if archive.checksum else "first download",
         "bytes": path.stat().st_size,
     }
-    return path, facts
+    return path, state
 
 
 def _retrieve(

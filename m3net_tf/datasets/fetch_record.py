@@ -3,12 +3,28 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.errors import DataError
 
-Facts = dict[str, Any]
+
+class ArchiveState(TypedDict, total=False):
+    """Source and state of an archive.
+
+    Attributes:
+        url: its source.
+        checksum: ``md5:...`` or ``sha256:...``; recorded once it is unpacked.
+        checksum_origin: ``published`` or ``first download``.
+        bytes: its size.
+        folder: name of the unpacked folder.
+    """
+
+    url: str
+    checksum: str
+    checksum_origin: str
+    bytes: int
+    folder: str
 
 
 class FetchRecord:
@@ -19,10 +35,10 @@ class FetchRecord:
         archives = read_json(path).get("archives") if path.is_file() else {}
         if not isinstance(archives, dict):
             raise DataError(f"{path} is not a download record: delete it and run again")
-        self._archives: dict[str, Facts] = archives
+        self._archives: dict[str, ArchiveState] = archives
 
-    def get(self, name: str) -> Facts:
-        """The facts of an archive; empty for a new one."""
+    def get(self, name: str) -> ArchiveState:
+        """The state of an archive; empty for a new one."""
         return self._archives.get(name, {})
 
     def checksum(self, name: str, key: str) -> str:
@@ -35,16 +51,16 @@ class FetchRecord:
             self._archives[name] = {"url": source}
             self._write()
 
-    def place(self, key: str, fetched: Mapping[str, Facts], folder: Path) -> None:
+    def place(self, key: str, fetched: Mapping[str, ArchiveState], folder: Path) -> None:
         """Record the folder of an unpacked archive right before it is moved there.
 
         Args:
             key: name of the archive.
-            fetched: the facts of each of its volumes.
+            fetched: the state of each of its volumes.
             folder: the folder.
         """
-        for name, facts in fetched.items():
-            self._archives[name] = {**facts}
+        for name, state in fetched.items():
+            self._archives[name] = {**state}
         self._archives[key]["folder"] = folder.name
         self._write()
 

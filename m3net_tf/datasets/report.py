@@ -5,10 +5,10 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, final
 
 from m3net_tf.datasets.checking import DatasetCheck
-from m3net_tf.datasets.clips import SPLITS
+from m3net_tf.datasets.clips import SPLITS, Archive
 from m3net_tf.datasets.grouping import suggest_groups
 from m3net_tf.datasets.registry import (
     data_folder,
@@ -18,6 +18,7 @@ from m3net_tf.datasets.registry import (
     dataset_options,
     load_dataset,
 )
+from m3net_tf.datasets.statistics import Statistics
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.yaml_files import parse_yaml
 
@@ -47,14 +48,89 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def list_facts() -> list[dict[str, Any]]:
-    """All data sets as plain values; ``classes`` is 0 if only the data define it."""
-    keys = ("sample_rate_hz", "clip_s", "protocols", "licence", "clips", "multi_label")
+class ListedDataset(TypedDict):
+    """A data set in the list: fields of :class:`.clips.DatasetInfo`.
+
+    ``classes`` is 0 if only the data define it.
+    """
+
+    name: str
+    classes: int
+    sample_rate_hz: int
+    clip_s: float
+    protocols: tuple[str, ...]
+    licence: str
+    clips: int
+    multi_label: bool
+    needs_folder: bool
+
+
+class ArchiveFacts(TypedDict):
+    """Fields of :class:`.clips.Archive`."""
+
+    url: str
+    checksum: str
+    size_bytes: int
+    unpack: bool
+
+
+@final
+class LocalCopy(TypedDict):
+    """The local copy: its protocol and test fold, clips per split, and notes."""
+
+    protocol: str
+    fold: int | None
+    splits: dict[str, int]
+    notes: tuple[str, ...]
+
+
+@final
+class UnusableCopy(TypedDict):
+    """Why the local copy is unusable."""
+
+    error: str
+
+
+class DescribedDataset(TypedDict):
+    """A data set: fields of :class:`.clips.DatasetInfo`, and the local copy.
+
+    Attributes:
+        description: docstring of its module.
+        options: names of its options.
+        here: the local copy; None without one.
+    """
+
+    name: str
+    description: str
+    labels: tuple[str, ...]
+    sample_rate_hz: int
+    clip_s: float
+    protocols: tuple[str, ...]
+    licence: str
+    citation: str
+    url: str
+    folds: Mapping[str, int]
+    clips: int
+    multi_label: bool
+    options: tuple[str, ...]
+    archives: list[ArchiveFacts]
+    fetch_hint: str
+    here: LocalCopy | UnusableCopy | None
+
+
+def list_facts() -> list[ListedDataset]:
+    """All data sets as plain values."""
     return [
         {
             "name": name,
             "classes": info.classes,
-            **{key: getattr(info, key) for key in (*keys, "needs_folder")},
+            "sample_rate_hz": info.sample_rate_hz,
+            "clip_s": info.clip_s,
+            "protocols": info.protocols,
+            "licence": info.licence,
+            "clips": info.clips,
+            "multi_label": info.multi_label,
+            "needs_folder": info.needs_folder,
         }
         for name, info in ((name, dataset_info(name)) for name in dataset_names())
     ]
@@ -75,25 +151,29 @@ def list_table() -> Table:
     return Table(("name", "classes", "rate", "protocols", "licence"), tuple(rows))
 
 
-def info_facts(name: str, data_dir: str | Path | None = None) -> dict[str, Any]:
+def info_facts(name: str, data_dir: str | Path | None = None) -> DescribedDataset:
     """A data set as plain values: its description and the splits of the local copy.
-
-    Returns:
-        Values with ``here``: None without a local copy; otherwise ``protocol``, ``fold``, clips per
-        split in ``splits``, and ``notes``; or ``error``, the reason why the copy is unusable.
 
     Raises:
         DataError: ``data_dir`` does not exist.
         ConfigError: unknown name.
     """
     info = dataset_info(name)
-    keys = ("labels", "sample_rate_hz", "clip_s", "protocols", "licence", "citation", "url")
-    facts: dict[str, Any] = {
+    facts: DescribedDataset = {
         "name": name,
         "description": dataset_module(name),
-        **{key: getattr(info, key) for key in (*keys, "folds", "clips", "multi_label")},
+        "labels": info.labels,
+        "sample_rate_hz": info.sample_rate_hz,
+        "clip_s": info.clip_s,
+        "protocols": info.protocols,
+        "licence": info.licence,
+        "citation": info.citation,
+        "url": info.url,
+        "folds": info.folds,
+        "clips": info.clips,
+        "multi_label": info.multi_label,
         "options": dataset_options(name),
-        "archives": [dataclasses.asdict(archive) for archive in info.archives],
+        "archives": [_archive_facts(archive) for archive in info.archives],
         "fetch_hint": info.fetch_hint,
         "here": None,
     }
@@ -113,6 +193,15 @@ def info_facts(name: str, data_dir: str | Path | None = None) -> dict[str, Any]:
         "notes": dataset.info.notes,
     }
     return facts
+
+
+def _archive_facts(archive: Archive) -> ArchiveFacts:
+    return {
+        "url": archive.url,
+        "checksum": archive.checksum,
+        "size_bytes": archive.size_bytes,
+        "unpack": archive.unpack,
+    }
 
 
 def info_lines(name: str, data_dir: str | Path | None = None) -> list[str]:
@@ -208,7 +297,7 @@ def suggestions(
     ]
 
 
-def stats_table(facts: dict[str, Any]) -> Table:
+def stats_table(facts: Statistics) -> Table:
     """Clips of each class and split, from :func:`stats`."""
     rows = [
         (label, *map(str, counts.values()), str(sum(counts.values())))
@@ -219,7 +308,7 @@ def stats_table(facts: dict[str, Any]) -> Table:
     return Table(("class", *SPLITS, "all"), tuple(rows))
 
 
-def stats_lines(facts: dict[str, Any]) -> list[str]:
+def stats_lines(facts: Statistics) -> list[str]:
     """The lines of :func:`.statistics.stats` below its table."""
     lines = [f"{facts['name']}, {facts['protocol']}{_fold_words(facts['fold'])}", *facts["notes"]]
     files, delivered = facts["files"], facts["delivered"]

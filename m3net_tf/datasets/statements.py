@@ -4,7 +4,7 @@
 import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import soundfile
@@ -17,16 +17,39 @@ UNKNOWN_GROUPS = "(groups unknown)"
 _ROUNDING_S = 0.005
 
 
-def split_facts(dataset: AudioDataset) -> dict[str, Any]:
-    """Facts about a data set's split, as plain values for ``metrics.json``.
+class _Protocol(TypedDict):
+    """The keys of :class:`SplitFacts` without the statement."""
 
-    Returns:
-        ``name``, ``protocol``, ``fold``; ``leaking``, whether the protocol leaks by construction;
-        ``groups_known``; ``test_leak``, the share of the test clips whose group is in training;
-        ``statement``, all of it in words.
+    name: str
+    protocol: str
+    leaking: bool
+    fold: int | None
+    group: str
+    groups_known: bool
+    test_leak: float | None
+
+
+class SplitFacts(_Protocol):
+    """Facts about a data set's split, for ``metrics.json``.
+
+    Attributes:
+        name: name of the data set.
+        protocol: its protocol.
+        leaking: whether the protocol leaks by construction.
+        fold: the test fold; None if the protocol has none.
+        group: meaning of a group, such as ``actor``.
+        groups_known: whether the clips' groups are known.
+        test_leak: share of the test clips whose group is in training; None if groups are unknown.
+        statement: all of it in words.
     """
+
+    statement: str
+
+
+def split_facts(dataset: AudioDataset) -> SplitFacts:
+    """Facts about a data set's split, as plain values."""
     info = dataset.info
-    facts: dict[str, Any] = {
+    facts: _Protocol = {
         "name": info.name,
         "protocol": info.protocol,
         "leaking": info.leaking,
@@ -45,9 +68,8 @@ def protocol_statement(source: AudioDataset | Mapping[str, Any]) -> str:
         source: a data set; or the facts stored in a result: those of :func:`split_facts`, or only
             ``protocol`` in older results.
     """
-    if isinstance(source, AudioDataset):
-        source = split_facts(source)
-    return str(source.get("statement") or _statement(source))
+    facts = split_facts(source) if isinstance(source, AudioDataset) else source
+    return str(facts.get("statement") or _statement(facts))
 
 
 def _statement(facts: Mapping[str, Any]) -> str:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from m3net_tf.export.certificate import (
     valid_certificate,
     write_certificate,
 )
+from m3net_tf.export.certificate_file import Certificate
 from m3net_tf.firmware.boards import load_board
 from m3net_tf.firmware.cores import load_core
 from m3net_tf.firmware.image import FirmwareImage
@@ -33,7 +33,7 @@ from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 
 
 @writes_into("folder", makes=True)
-def certify_export(bundle: Bundle, board: str, folder: Path, log: Log = silent) -> dict[str, Any]:
+def certify_export(bundle: Bundle, board: str, folder: Path, log: Log = silent) -> Certificate:
     """Prove the arena and compare Python with the compiled C over the export's test vectors.
 
     A certificate of the same firmware is kept.

@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 from rich.table import Table
 
-from m3net_tf.artifacts import provenance, read_json, write_json
+from m3net_tf.artifacts import Provenance, provenance, read_json, write_json
 from m3net_tf.datasets import AudioDataset, protocol_statement
 from m3net_tf.datasets.selection import spread_clips
 from m3net_tf.deployment.certification import board_answer, with_fixed_features
-from m3net_tf.deployment.cost import COST_KEYS, Clips, feature_parity, measure
+from m3net_tf.deployment.cost import COST_KEYS, Clips, FeatureParity, feature_parity, measure
 from m3net_tf.emulation import EmulationResult, find_machine
 from m3net_tf.emulation.starting import prove_arena, why_no_emulation
 from m3net_tf.export import Bundle
@@ -31,12 +31,82 @@ from m3net_tf.training.metrics import wilson_interval
 from m3net_tf.training.run import Run
 
 
-def saved_summary(run: Run, board: str) -> dict[str, Any] | None:
+class Accuracies(TypedDict):
+    """Accuracy at each stage, as a share of the clips; None if the stage did not run."""
+
+    int8_desktop: float
+    tflm_host: float | None
+    emulated: float | None
+    float: float
+
+
+class EndToEnd(FeatureParity):
+    """From samples to label on the board.
+
+    Attributes:
+        accuracy: share of the clips that are recognised.
+        same_label_as_desktop: share of the clips whose label is the desktop's.
+    """
+
+    accuracy: float
+    same_label_as_desktop: float
+
+
+class ChainSummary(Provenance):
+    """Content of ``summary.json``; the board's figures are those of :class:`.cost.BoardCost`.
+
+    Attributes:
+        run: name of the run's folder.
+        dataset: name of its data set.
+        protocol: the data set's protocol.
+        statement: the protocol in words.
+        clips: number of clips.
+        accuracy: accuracy at each stage.
+        bytes_equal: whether all stages give equal bytes; None if only the desktop ran.
+        parameters: parameters of the network.
+        model_sha256: hash of the exported network.
+        arena_source: how the arena's size was found.
+        int8_accuracy_95: 95 % interval of the accuracy on the desktop.
+        tflm_host_missing: why TFLite Micro did not run on the host.
+        emulation_missing: why the board was not emulated.
+        end_to_end: results from samples; absent if the board was not emulated.
+        drift: as in the certificate.
+    """
+
+    run: str
+    dataset: str
+    protocol: str
+    statement: str
+    clips: int
+    accuracy: Accuracies
+    bytes_equal: bool | None
+    parameters: int
+    model_sha256: str
+    arena_source: str
+    board: str
+    instructions: int | None
+    frontend_instructions: int | None
+    arena_bytes: int
+    arena_used_bytes: int | None
+    stack_bytes: int | None
+    frontend_bytes: int | None
+    flash_bytes: int | None
+    ram_bytes: int | None
+    model_bytes: int
+    sections: dict[str, int] | None
+    int8_accuracy_95: list[float]
+    tflm_host_missing: NotRequired[str]
+    emulation_missing: NotRequired[str]
+    end_to_end: NotRequired[EndToEnd]
+    drift: NotRequired[list[str]]
+
+
+def saved_summary(run: Run, board: str) -> ChainSummary | None:
     """The summary that :func:`run_chain` has written, if it is complete and of this network."""
     path = run.folder / "summary.json"
     if not path.exists():
         return None
-    summary = read_json(path)
+    summary: ChainSummary = read_json(path)
     sha256 = Bundle.load(run.folder / "export").manifest.model.sha256
     if summary["board"] != board or summary["model_sha256"] != sha256:
         return None
@@ -68,7 +138,7 @@ class _Clips:
 @writes_into("run")
 def run_chain(
     run: Run, board: str, data_dir: Path | None = None, count: int | None = None, log: Log = silent
-) -> dict[str, Any]:
+) -> ChainSummary:
     """Run held-out clips through every stage and compare.
 
     Args:
@@ -113,7 +183,8 @@ def run_chain(
         measured = measure(bundle, image, Clips(pcm, features))
         equal.append(np.array_equal(measured.from_features.outputs, scores))
         summary["accuracy"]["emulated"] = clips.accuracy(measured.from_features.labels)
-        summary |= {"arena_source": f"TFLite Micro on {board}", **measured.cost.to_dict()}
+        arena_source = f"TFLite Micro on {board}"
+        summary = {**summary, "arena_source": arena_source, **measured.cost.to_dict()}
         summary["end_to_end"] = _end_to_end(measured.from_sound, clips)
         expected = with_fixed_features(bundle.frontend, board, expected)
         answer = board_answer(measured)
@@ -131,7 +202,7 @@ def _source(dataset: AudioDataset) -> str:
 
 def _desktop_summary(
     run: Run, bundle: Bundle, board: str, dataset: AudioDataset, clips: _Clips
-) -> dict[str, Any]:
+) -> ChainSummary:
     """The summary with the figures of the desktop; those of TFLM and the board are None."""
     from m3net_tf.training.evaluation import predict  # TensorFlow takes seconds to import
 
@@ -153,16 +224,23 @@ def _desktop_summary(
         "parameters": run.metrics().parameters,
         "model_sha256": bundle.manifest.model.sha256,
         "arena_source": bundle.manifest.arena.source,
-        **dict.fromkeys(COST_KEYS),
         "board": board,
+        "instructions": None,
+        "frontend_instructions": None,
         "arena_bytes": bundle.manifest.arena.bytes,
+        "arena_used_bytes": None,
+        "stack_bytes": None,
+        "frontend_bytes": None,
+        "flash_bytes": None,
+        "ram_bytes": None,
         "model_bytes": bundle.network.size_bytes,
+        "sections": None,
         "int8_accuracy_95": list(wilson_interval(hits, len(labels))),
         **provenance(),
     }
 
 
-def _end_to_end(board: EmulationResult, clips: _Clips) -> dict[str, float]:
+def _end_to_end(board: EmulationResult, clips: _Clips) -> EndToEnd:
     """From samples to label on the board, compared with Python's features and the desktop."""
     return {
         "accuracy": clips.accuracy(board.labels),
@@ -171,7 +249,7 @@ def _end_to_end(board: EmulationResult, clips: _Clips) -> dict[str, float]:
     }
 
 
-def chain_table(summary: dict[str, Any]) -> Table:
+def chain_table(summary: ChainSummary) -> Table:
     """The summary as a table for the terminal."""
     accuracy = summary["accuracy"]
     title = f"{summary['run']}: {summary['clips']} held-out {summary['dataset']} clips"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,36 @@ from m3net_tf.emulation import EmulationResult, find_machine, run_job
 from m3net_tf.errors import FirmwareError
 from m3net_tf.export import Bundle
 from m3net_tf.firmware.image import FirmwareImage
+
+
+class CostFigures(TypedDict):
+    """A :class:`BoardCost` in JSON: the same keys."""
+
+    board: str
+    instructions: int
+    frontend_instructions: int
+    arena_bytes: int
+    arena_used_bytes: int
+    stack_bytes: int
+    frontend_bytes: int
+    flash_bytes: int
+    ram_bytes: int
+    model_bytes: int
+    sections: dict[str, int]
+
+
+class FeatureParity(TypedDict):
+    """The int8 features of a board compared with Python's.
+
+    Attributes:
+        features_equal: share of the values that are equal.
+        features_within_1_lsb: share of the values that differ by at most 1 LSB.
+        features_largest_lsb: largest difference in LSB.
+    """
+
+    features_equal: float
+    features_within_1_lsb: float
+    features_largest_lsb: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +76,9 @@ class BoardCost:
     model_bytes: int
     sections: Mapping[str, int]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> CostFigures:
         """Plain values, as JSON has them."""
-        return dataclasses.asdict(self)
+        return cast(CostFigures, dataclasses.asdict(self))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> BoardCost:
@@ -126,7 +156,7 @@ def measure(bundle: Bundle, image: FirmwareImage, clips: Clips) -> Measurement:
     return Measurement(image, from_features, from_sound, cost)
 
 
-def feature_parity(board: EmulationResult, features: npt.NDArray[np.int8]) -> dict[str, float]:
+def feature_parity(board: EmulationResult, features: npt.NDArray[np.int8]) -> FeatureParity:
     """Compare the features that a board computed from sound with Python's.
 
     Args:

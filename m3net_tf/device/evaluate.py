@@ -7,14 +7,14 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from m3net_tf.artifacts import provenance, read_json, write_json
+from m3net_tf.artifacts import Provenance, provenance, read_json, write_json
 from m3net_tf.datasets import AudioDataset, Clip, protocol_statement
 from m3net_tf.datasets.selection import spread_clips
 from m3net_tf.device.client import Device
@@ -34,6 +34,107 @@ _CLIPS_AT_ONCE = 32
 Progress = Callable[[int, int], None]
 
 
+class Identity(TypedDict):
+    """Facts that all results of one file share.
+
+    Attributes:
+        board: name of the board.
+        model_sha256: hash of the network.
+        input: what is sent to the board, one of :data:`INPUTS`.
+        dataset: name of the data set.
+        protocol: its protocol.
+    """
+
+    board: str
+    model_sha256: str
+    input: str
+    dataset: str
+    protocol: str
+
+
+class ClipResult(TypedDict):
+    """The result of a clip.
+
+    Attributes:
+        clip: the clip's id.
+        truth: its class.
+        label: class by the board.
+        output: the board's int8 scores, in hex.
+        desktop_label: class by the desktop.
+        desktop_output: the desktop's int8 scores, in hex.
+        run_us: duration of a run in microseconds, by the board's clock.
+        model_cost: cost of the network, in the unit of the board's counter.
+        frontend_cost: cost of the front end, in the same unit.
+        frames: frames that the front end computed.
+    """
+
+    clip: str
+    truth: int
+    label: int
+    output: str
+    desktop_label: int
+    desktop_output: str
+    run_us: float
+    model_cost: int
+    frontend_cost: int
+    frames: int
+
+
+class Durations(TypedDict):
+    """Duration of a run in microseconds: the median and the largest of all clips."""
+
+    median: float
+    largest: float
+
+
+class RunCost(TypedDict):
+    """Cost of a run.
+
+    Attributes:
+        unit: unit of the board's counter, such as ``cycles``.
+        model: cost of the network, for the most expensive clip.
+        frontend_per_frame: mean cost of the front end; None if it computed no frame.
+    """
+
+    unit: str
+    model: int
+    frontend_per_frame: float | None
+
+
+class _Facts(Identity):
+    """Facts for the summary; ``statement`` is the protocol in words."""
+
+    statement: str
+
+
+class Summary(_Facts, Provenance):
+    """The summary of an evaluation.
+
+    Attributes:
+        clips: number of clips.
+        clips_sha256: hash of their ids.
+        accuracy: share of the clips that the board recognises.
+        accuracy_95: its 95 % interval, low and high.
+        accuracy_int8_desktop: share of the clips that the desktop recognises.
+        same_label_as_desktop: share of the clips with equal labels.
+        same_bytes_as_desktop: share of the clips with equal scores.
+        run_us: duration of a run.
+        cost: cost of a run.
+        clock_hz: the board's clock.
+    """
+
+    clips: int
+    clips_sha256: str
+    accuracy: float
+    accuracy_95: list[float]
+    accuracy_int8_desktop: float
+    same_label_as_desktop: float
+    same_bytes_as_desktop: float
+    run_us: Durations
+    cost: RunCost
+    clock_hz: int
+
+
 def results_path(run: Path, board: str, source: str) -> Path:
     """Path of a board's results, ``device/<board>-<input>.json`` in the run's folder."""
     return run / "device" / f"{board}-{source}.json"
@@ -48,7 +149,7 @@ def evaluate(
     source: str = "features",
     log: Log = silent,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> Summary:
     """Run clips on the board and compare with the desktop.
 
     Results are saved in ``path`` every few seconds, atomically. Clips that the file already has for
@@ -95,14 +196,14 @@ def evaluate(
                 progress(done, len(clips))
     finally:
         write_json(path, {"identity": identity, "results": list(rows.values())})
-    facts = {**identity, "statement": protocol_statement(dataset)}
+    facts: _Facts = {**identity, "statement": protocol_statement(dataset)}
     summary = _summary([rows[clip.clip_id] for clip in clips], facts, device)
     write_json(path, {"identity": identity, "results": list(rows.values()), "summary": summary})
     return summary
 
 
-def _identity(device: Device, bundle: Bundle, dataset: AudioDataset, source: str) -> dict[str, Any]:
-    """Facts that all results of one file share."""
+def _identity(device: Device, bundle: Bundle, dataset: AudioDataset, source: str) -> Identity:
+    """The identity of the results of an evaluation."""
     return {
         "board": device.info().board,
         "model_sha256": bundle.manifest.model.sha256,
@@ -114,7 +215,7 @@ def _identity(device: Device, bundle: Bundle, dataset: AudioDataset, source: str
 
 def _measured(
     device: Device, bundle: Bundle, dataset: AudioDataset, clips: tuple[Clip, ...], source: str
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[ClipResult]:
     """Run clips on the board and on the desktop; yield the result of each."""
     truth = dataset.label_ids(clips)
     for start in range(0, len(clips), _CLIPS_AT_ONCE):
@@ -151,7 +252,7 @@ def evaluate_port(
     *,
     baud: int,
     console: Console,
-) -> dict[str, Any]:
+) -> Summary:
     """Connect to a board and :func:`evaluate` the run's test split, or ``count`` clips of it.
 
     Args:
@@ -188,7 +289,7 @@ def evaluate_port(
     return summary
 
 
-def _finished(path: Path, identity: dict[str, Any], log: Log) -> dict[str, dict[str, Any]]:
+def _finished(path: Path, identity: Identity, log: Log) -> dict[str, ClipResult]:
     """Results by clip of earlier evaluations of the same model, board, data and input."""
     if not path.exists():
         return {}
@@ -200,7 +301,7 @@ def _finished(path: Path, identity: dict[str, Any], log: Log) -> dict[str, dict[
     return {row["clip"]: row for row in earlier["results"]}
 
 
-def _row(clip: Clip, truth: int, result: Result, desktop: np.ndarray) -> dict[str, Any]:
+def _row(clip: Clip, truth: int, result: Result, desktop: np.ndarray) -> ClipResult:
     return {
         "clip": clip.clip_id,
         "truth": truth,
@@ -215,9 +316,7 @@ def _row(clip: Clip, truth: int, result: Result, desktop: np.ndarray) -> dict[st
     }
 
 
-def _summary(
-    rows: list[dict[str, Any]], identity: dict[str, Any], device: Device
-) -> dict[str, Any]:
+def _summary(rows: list[ClipResult], facts: _Facts, device: Device) -> Summary:
     info = device.info()
     count = len(rows)
     clip_ids = "\n".join(row["clip"] for row in rows)
@@ -225,7 +324,7 @@ def _summary(
     frames = sum(row["frames"] for row in rows)
     frontend = sum(row["frontend_cost"] for row in rows)
     return {
-        **identity,
+        **facts,
         "clips": count,
         "clips_sha256": hashlib.sha256(clip_ids.encode()).hexdigest(),
         "accuracy": hits / count,
@@ -248,7 +347,7 @@ def _summary(
     }
 
 
-def evaluation_table(summary: dict[str, Any]) -> Table:
+def evaluation_table(summary: Summary) -> Table:
     """The summary as a table for the terminal."""
     title = f"{summary['clips']} {summary['dataset']} clips on {summary['board']}"
     table = Table("", "", title=title, show_header=False)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 from rich import box
 from rich.table import Table
@@ -24,8 +24,28 @@ _BYTES = {
 }
 
 
-def device_facts(device: Device) -> dict[str, Any]:
-    """Board, model, front end, labels, memory and statistics, for JSON; numbers are numbers.
+class DeviceFacts(TypedDict):
+    """Facts that a board reports.
+
+    Attributes:
+        board: the board: name, core, clock, console and last reset, by the monitor's keys.
+        model: the network: name, bytes and SHA-256.
+        frontend: settings of the front end, by the monitor's keys.
+        labels: names of the classes.
+        memory: bytes of each buffer.
+        statistics: counts since the start.
+    """
+
+    board: dict[str, str | int]
+    model: dict[str, str | int]
+    frontend: dict[str, int]
+    labels: list[str]
+    memory: dict[str, int]
+    statistics: dict[str, int]
+
+
+def device_facts(device: Device) -> DeviceFacts:
+    """The facts of a board, for JSON; numbers are numbers.
 
     Raises:
         FirmwareError: the board does not answer.
@@ -48,15 +68,16 @@ def _values(fields: dict[str, str]) -> dict[str, str | int]:
     }
 
 
-def facts_table(facts: dict[str, Any]) -> Table:
+def facts_table(facts: DeviceFacts) -> Table:
     """The facts as a table for the terminal."""
     board, model, frontend = facts["board"], facts["model"], facts["frontend"]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_header=False)
     table.add_column("", no_wrap=True)
     table.add_column("", overflow="fold")
+    clock_mhz = int(board["clock_hz"]) / 1e6
     rate_hz, frames, hop = frontend["rate_hz"], frontend["frames"], frontend["hop_samples"]
     window = (frames - 1) * hop + frontend["frame_samples"]
-    table.add_row("board", f"{board['board']}, {board['core']} at {board['clock_hz'] / 1e6:g} MHz")
+    table.add_row("board", f"{board['board']}, {board['core']} at {clock_mhz:g} MHz")
     table.add_row("microphone", "yes" if board.get("audio") else "none")
     table.add_row("console", f"{board['baud']} baud, monitor protocol {board['protocol']}")
     table.add_row("started by", str(board["reset"]))

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -146,8 +146,35 @@ def profile(device: Device, *networks: bytes) -> Profile:
     )
 
 
-def profile_facts(measured: Profile) -> dict[str, Any]:
-    """The profile as plain values, for JSON; costs are in ``unit``, ``output`` is a shape."""
+class LayerFacts(TypedDict):
+    """An operator of a profile; ``output`` is the shape of its output."""
+
+    operator: str
+    output: list[int]
+    macs: int
+    cost: int
+
+
+class ProfileFacts(TypedDict):
+    """A profile in JSON.
+
+    Attributes:
+        board: name of the board.
+        unit: unit of all costs.
+        total: cost of the whole run.
+        macs: multiplications of the whole run.
+        layers: the operators in order.
+    """
+
+    board: str
+    unit: str
+    total: int
+    macs: int
+    layers: list[LayerFacts]
+
+
+def profile_facts(measured: Profile) -> ProfileFacts:
+    """The profile as plain values, for JSON."""
     return {
         "board": measured.board,
         "unit": measured.unit,

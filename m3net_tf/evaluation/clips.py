@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy.typing as npt
 
-from m3net_tf.artifacts import provenance
+from m3net_tf.artifacts import Provenance, provenance
 from m3net_tf.export import Bundle
 from m3net_tf.progress import Log, silent
 from m3net_tf.training.checks import require_held_out
@@ -18,9 +18,40 @@ from m3net_tf.training.run import Run
 from m3net_tf.training.trainer import predict
 
 
+class StageAccuracy(TypedDict):
+    """Share of the clips that are recognised, and its 95 % interval, low and high."""
+
+    accuracy: float
+    accuracy_95: list[float]
+
+
+class ClipsResult(Provenance):
+    """Accuracy of a run on a split.
+
+    Attributes:
+        run: name of the run's folder.
+        dataset: name of its data set.
+        protocol: the data set's protocol.
+        statement: the protocol in words.
+        split: the split.
+        clips: its number of clips.
+        int8_desktop: accuracy of the exported network; absent without one.
+        float: accuracy of the trained network.
+    """
+
+    run: str
+    dataset: str
+    protocol: str
+    statement: str
+    split: str
+    clips: int
+    int8_desktop: NotRequired[StageAccuracy]
+    float: StageAccuracy
+
+
 def evaluate_clips(
     run: Run, data_dir: Path | None = None, split: str = "test", log: Log = silent
-) -> dict[str, Any]:
+) -> ClipsResult:
     """Accuracy of a run's float network and, if exported, of its int8 network.
 
     Args:
@@ -35,23 +66,27 @@ def evaluate_clips(
     require_held_out(split)
     dataset = run.dataset(data_dir)
     held_out = compute_features(dataset, split, run.recipe().frontend, log=log)
-    stages: dict[str, npt.NDArray[Any]] = {"float": predict(run.load_model(), held_out.clean)}
-    if (run.folder / "export" / "manifest.json").exists():
-        bundle = Bundle.load(run.folder / "export")
-        stages["int8_desktop"] = bundle.run_reference(held_out.clean)
-    result: dict[str, Any] = {
+    scores = predict(run.load_model(), held_out.clean)
+    result: ClipsResult = {
         "run": run.folder.name,
         "dataset": dataset.info.name,
         "protocol": dataset.info.protocol,
         "statement": run.protocol_statement(dataset),
         "split": split,
         "clips": len(held_out.labels),
+        "float": _accuracy(scores, held_out.labels),
         **provenance(),
     }
-    for name, scores in stages.items():
-        hits = int((scores.argmax(1) == held_out.labels).sum())
-        result[name] = {
-            "accuracy": hits / len(held_out.labels),
-            "accuracy_95": list(wilson_interval(hits, len(held_out.labels))),
-        }
+    if (run.folder / "export" / "manifest.json").exists():
+        bundle = Bundle.load(run.folder / "export")
+        int8_scores = bundle.run_reference(held_out.clean)
+        result["int8_desktop"] = _accuracy(int8_scores, held_out.labels)
     return result
+
+
+def _accuracy(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> StageAccuracy:
+    hits = int((scores.argmax(1) == labels).sum())
+    return {
+        "accuracy": hits / len(labels),
+        "accuracy_95": list(wilson_interval(hits, len(labels))),
+    }

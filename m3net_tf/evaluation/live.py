@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from m3net_tf.artifacts import provenance, write_json, write_text
+from m3net_tf.artifacts import Provenance, provenance, write_json, write_text
 from m3net_tf.datasets import AudioDataset
 from m3net_tf.errors import ConfigError
 from m3net_tf.evaluation.report import curve_csv, plot_curve
 from m3net_tf.evaluation.scenes import SceneSettings, TrueEvent, make_scenes
+from m3net_tf.evaluation.scoring import TallyFigures
 from m3net_tf.evaluation.tuning import Recording, operating_points, total, tune
 from m3net_tf.export import Bundle
 from m3net_tf.export.bundle import detector_of_run
@@ -24,6 +25,59 @@ from m3net_tf.training.checks import HELD_OUT, require_held_out
 from m3net_tf.training.run import Run
 
 
+class _Facts(TypedDict):
+    """Facts of the run and its split."""
+
+    run: str
+    model_sha256: str
+    dataset: str
+    protocol: str
+    statement: str
+    split: str
+    clip_list_sha256: dict[str, str]
+
+
+class LiveFigures(TypedDict):
+    """Figures of live detection on recordings.
+
+    Attributes:
+        hours: length of the recordings.
+        other_sounds: number of their sounds of classes without events.
+        spared_runs: share of the network's runs that the gate skips.
+        all: figures of all classes together.
+        classes: figures by class.
+    """
+
+    hours: float
+    other_sounds: int
+    spared_runs: float
+    all: TallyFigures
+    classes: dict[str, TallyFigures]
+
+
+class StreamingResult(_Facts, LiveFigures, Provenance):
+    """Content of ``streaming.json``.
+
+    Attributes:
+        run: name of the run's folder.
+        model_sha256: hash of the exported network.
+        dataset: name of the data set.
+        protocol: its protocol.
+        statement: the protocol in words.
+        split: split of the recordings' clips.
+        clip_list_sha256: hashes of the held-out splits' clip lists.
+        scenes: settings of the recordings.
+        target_false_accepts_per_hour: target of the tuning; None without a tuning.
+        detector: settings of the detection.
+        tuned_on_validation: figures on the validation split; None without a tuning.
+    """
+
+    scenes: Mapping[str, Any]
+    target_false_accepts_per_hour: float | None
+    detector: Mapping[str, Any]
+    tuned_on_validation: LiveFigures | None
+
+
 @writes_into("run")
 def evaluate_streaming(
     run: Run,
@@ -33,7 +87,7 @@ def evaluate_streaming(
     target_false_accepts_per_hour: float | None = None,
     scenes: SceneSettings | None = None,
     log: Log = silent,
-) -> dict[str, Any]:
+) -> StreamingResult:
     """Measure live detection; with a target, first tune its settings on the validation split.
 
     Writes tuned settings to ``detector.yaml`` in the run's folder and to its export, from which
@@ -71,7 +125,7 @@ def evaluate_streaming(
         tuned_on = _summary(recording, config)
     if recording is None or split != "validation":
         recording = record(bundle, dataset, split, config, scenes, log)
-    result: dict[str, Any] = {
+    result: StreamingResult = {
         **_facts(run, bundle, dataset, split),
         "scenes": dataclasses.asdict(scenes),
         "target_false_accepts_per_hour": target,
@@ -96,7 +150,7 @@ def _tuned(recording: Recording, config: DetectorConfig, target: float, log: Log
     return config
 
 
-def _facts(run: Run, bundle: Bundle, dataset: AudioDataset, split: str) -> dict[str, Any]:
+def _facts(run: Run, bundle: Bundle, dataset: AudioDataset, split: str) -> _Facts:
     return {
         "run": run.folder.name,
         "model_sha256": bundle.manifest.model.sha256,
@@ -109,7 +163,7 @@ def _facts(run: Run, bundle: Bundle, dataset: AudioDataset, split: str) -> dict[
 
 
 def _write(
-    folder: Path, result: dict[str, Any], recording: Recording, config: DetectorConfig
+    folder: Path, result: StreamingResult, recording: Recording, config: DetectorConfig
 ) -> None:
     """Write ``streaming.json`` and the curve over thresholds, as a table and a plot."""
     points = operating_points(recording, config)
@@ -154,7 +208,7 @@ def record(
     return Recording(frontend, tape, tuple(truth), scenes.total_hours, tolerance_s)
 
 
-def _summary(recording: Recording, config: DetectorConfig) -> dict[str, Any]:
+def _summary(recording: Recording, config: DetectorConfig) -> LiveFigures:
     tallies = recording.score(config)
     events = {settings.label for settings in config.classes if settings.event}
     has_event = [config.labels[event.label] in events for event in recording.truth]

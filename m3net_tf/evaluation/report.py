@@ -6,7 +6,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.table import Column, Table
@@ -16,24 +16,28 @@ from m3net_tf.datasets import protocol_statement
 from m3net_tf.evaluation.scoring import Tally
 from m3net_tf.evaluation.tuning import total
 
+if TYPE_CHECKING:  # they import this module, or TensorFlow
+    from m3net_tf.evaluation.clips import ClipsResult
+    from m3net_tf.evaluation.live import StreamingResult
+
 Point = tuple[float, dict[str, Tally]]
 
 
-def clips_table(result: dict[str, Any]) -> Table:
+def clips_table(result: ClipsResult) -> Table:
     """Clip accuracy for the terminal."""
     title = f"{result['run']}: {result['clips']} {result['split']} clips of {result['dataset']}"
     table = Table("network", "accuracy", "95 % interval", title=title)
-    names = {"float": "float", "int8_desktop": "int8 on the desktop"}
-    for name, words in names.items():
-        if name in result:
-            low, high = (100 * share for share in result[name]["accuracy_95"])
-            accuracy = 100 * result[name]["accuracy"]
-            table.add_row(words, f"{accuracy:.2f} %", f"{low:.1f} to {high:.1f} %")
+    stages = {"float": result["float"], "int8 on the desktop": result.get("int8_desktop")}
+    for name, figures in stages.items():
+        if figures:
+            low, high = (100 * share for share in figures["accuracy_95"])
+            accuracy = 100 * figures["accuracy"]
+            table.add_row(name, f"{accuracy:.2f} %", f"{low:.1f} to {high:.1f} %")
     table.caption = f"Protocol: {protocol_statement(result)}."
     return table
 
 
-def streaming_table(result: dict[str, Any]) -> Table:
+def streaming_table(result: StreamingResult) -> Table:
     """Live detection for the terminal."""
     title = (
         f"{result['run']}: {result['hours']:.3g} h of {result['split']} scenes of "

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,38 @@ import scipy.stats
 
 from m3net_tf.evaluation.scenes import TrueEvent
 from m3net_tf.training.metrics import wilson_interval
+
+
+class Latency(TypedDict):
+    """Latency in seconds; all None if nothing was detected."""
+
+    median: float | None
+    percentile_95: float | None
+    largest: float | None
+
+
+class TallyFigures(TypedDict):
+    """A :class:`Tally` in JSON: counts, rates and latency.
+
+    Attributes:
+        true_events: number of true events.
+        missed: number of those that were not detected.
+        miss_rate: their share.
+        miss_rate_95: its 95 % interval, low and high.
+        false_accepts: number of events without a true one.
+        false_accepts_per_hour: the same per hour.
+        false_accepts_per_hour_95: its 95 % interval, low and high.
+        latency_s: time from a sound's end to its event.
+    """
+
+    true_events: int
+    missed: int
+    miss_rate: float
+    miss_rate_95: list[float]
+    false_accepts: int
+    false_accepts_per_hour: float
+    false_accepts_per_hour_95: list[float]
+    latency_s: Latency
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +82,12 @@ class Tally:
         """Share of the true events that were not detected."""
         return self.missed / max(1, self.true_events)
 
-    def to_dict(self, hours: float) -> dict[str, Any]:
-        """Plain values: counts, rates with their 95 % intervals, latency."""
-        latencies = np.array(self.latencies_s)
+    def to_dict(self, hours: float) -> TallyFigures:
+        """Plain values for recordings of this length."""
+        latency: Latency = {"median": None, "percentile_95": None, "largest": None}
+        if self.detected:
+            median, percentile_95, largest = np.percentile(self.latencies_s, [50, 95, 100]).tolist()
+            latency = {"median": median, "percentile_95": percentile_95, "largest": largest}
         return {
             "true_events": self.true_events,
             "missed": self.missed,
@@ -61,10 +96,7 @@ class Tally:
             "false_accepts": self.false_accepts,
             "false_accepts_per_hour": self.false_accepts / hours,
             "false_accepts_per_hour_95": [n / hours for n in poisson_interval(self.false_accepts)],
-            "latency_s": {
-                name: float(np.percentile(latencies, share)) if self.detected else None
-                for name, share in (("median", 50), ("percentile_95", 95), ("largest", 100))
-            },
+            "latency_s": latency,
         }
 
 

@@ -14,8 +14,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.artifacts import provenance, read_json, sha256_of, write_json, write_text
+from m3net_tf.artifacts import (
+    provenance,
+    read_json,
+    sha256_of,
+    write_json,
+    write_text,
+)
 from m3net_tf.errors import FirmwareError, M3NetError
+from m3net_tf.export.certificate_file import Certificate, Comparison, FeatureFigures
 from m3net_tf.export.reading import Bundle
 
 Int8 = npt.NDArray[np.int8]
@@ -90,7 +97,7 @@ def read_vectors(bundle: Bundle) -> Expected:
 
 def write_certificate(
     bundle: Bundle, expected: Expected, answer: BoardAnswer | None, missing: str = ""
-) -> dict[str, Any]:
+) -> Certificate:
     """Compare the results, and write both files into the bundle.
 
     Args:
@@ -104,7 +111,7 @@ def write_certificate(
     """
     drift: list[str] = []
     manifest = bundle.manifest
-    certificate: dict[str, Any] = {
+    compared: Comparison = {
         "format": FORMAT,
         "scope": "emulated board" if answer else "host only",
         "network": {"name": manifest.model.name, "sha256": manifest.model.sha256},
@@ -115,7 +122,7 @@ def write_certificate(
             "source": expected.source,
             "sha256": sha256_of(expected.pcm.astype("<i2").tobytes()),
         },
-        "arena": dataclasses.asdict(manifest.arena),
+        "arena": {"bytes": manifest.arena.bytes, "source": manifest.arena.source},
         "outputs": {
             "bytes": expected.scores.size,
             "different_in_tflm_on_the_host": _differences(
@@ -128,23 +135,22 @@ def write_certificate(
         **provenance(),
     }
     if answer is None:
-        certificate["missing"] = missing
+        compared["missing"] = missing
     else:
-        certificate["outputs"]["different_on_the_board"] = _differences(
+        compared["outputs"]["different_on_the_board"] = _differences(
             answer.board, answer.outputs, expected.scores, drift
         )
-        certificate["board"] = {
+        compared["board"] = {
             "name": answer.board,
             "emulator": answer.emulator,
             "firmware_sha256": answer.firmware_sha256,
             "cost": answer.cost,
         }
         if answer.features is not None and answer.labels is not None:
-            certificate["features"] = _features(answer.features, expected, drift)
+            compared["features"] = _features(answer.features, expected, drift)
             same = answer.labels == expected.scores.argmax(1)
-            certificate["labels_equal_share"] = float(same.mean())
-    certificate["drift"] = drift
-    certificate["holds"] = not drift
+            compared["labels_equal_share"] = float(same.mean())
+    certificate: Certificate = {**compared, "drift": drift, "holds": not drift}
     write_json(bundle.folder / "certificate.json", certificate)
     write_text(bundle.folder / "certificate.md", _markdown(certificate))
     return certificate
@@ -165,7 +171,7 @@ def _differences(where: str, outputs: Int8 | None, expected: Int8, drift: list[s
     return count
 
 
-def _features(values: Int8, expected: Expected, drift: list[str]) -> dict[str, Any]:
+def _features(values: Int8, expected: Expected, drift: list[str]) -> FeatureFigures:
     reference = expected.features[..., 0]
     apart = np.abs(values.astype(int) - reference)
     within = float((apart <= 1).mean())
@@ -176,7 +182,7 @@ def _features(values: Int8, expected: Expected, drift: list[str]) -> dict[str, A
             f"from Python's, the furthest {apart.max()} (clip {clip}, bin {row}, frame {column}); "
             f"{100 * (1 - WITHIN_1_LSB_SHARE):.1f} % and {LARGEST_LSB} are allowed"
         )
-    figures = {
+    figures: FeatureFigures = {
         "values": apart.size,
         "equal_share": float((apart == 0).mean()),
         "within_1_lsb_share": within,
@@ -196,7 +202,7 @@ def _features(values: Int8, expected: Expected, drift: list[str]) -> dict[str, A
     return figures
 
 
-def valid_certificate(bundle: Bundle, board: str, firmware_sha256: str) -> dict[str, Any] | None:
+def valid_certificate(bundle: Bundle, board: str, firmware_sha256: str) -> Certificate | None:
     """The bundle's certificate, if it holds for this network and firmware; otherwise None."""
     try:
         certificate = read_json(bundle.folder / "certificate.json")
@@ -213,7 +219,7 @@ def valid_certificate(bundle: Bundle, board: str, firmware_sha256: str) -> dict[
     return certificate if same else None
 
 
-def require_parity(bundle: Bundle, certificate: dict[str, Any]) -> None:
+def require_parity(bundle: Bundle, certificate: Certificate) -> None:
     """Refuse an export whose certificate does not hold.
 
     Raises:
@@ -226,7 +232,7 @@ def require_parity(bundle: Bundle, certificate: dict[str, Any]) -> None:
         )
 
 
-def _markdown(certificate: dict[str, Any]) -> str:
+def _markdown(certificate: Certificate) -> str:
     clips, outputs = certificate["clips"], certificate["outputs"]
     verdict = "holds" if certificate["holds"] else "DOES NOT HOLD"
     board = certificate.get("board")
@@ -239,21 +245,22 @@ def _markdown(certificate: dict[str, Any]) -> str:
         ("clips", f"{clips['count']}: {clips['source']}"),
         ("board", f"{board['name']}, {board['emulator']}" if board else certificate["missing"]),
     ]
-    if features := certificate["features"]:
+    features, same_label_share = certificate["features"], certificate["labels_equal_share"]
+    if features and same_label_share is not None:
         rows += [
             ("front end in C", features["arithmetic"]),
             ("features compared with Python's", features["values"]),
             ("equal", _share(features["equal_share"])),
             ("within 1 LSB", _share(features["within_1_lsb_share"])),
             ("largest difference, LSB", features["largest_lsb"]),
-            ("same label from sound as on the desktop", _share(certificate["labels_equal_share"])),
+            ("same label from sound as on the desktop", _share(same_label_share)),
         ]
     rows.append(("output bytes compared with the desktop's", outputs["bytes"]))
-    for key, where in (
-        ("different_in_tflm_on_the_host", "different in TFLite Micro on the host"),
-        ("different_on_the_board", "different on the board"),
+    for where, different in (
+        ("different in TFLite Micro on the host", outputs["different_in_tflm_on_the_host"]),
+        ("different on the board", outputs["different_on_the_board"]),
     ):
-        rows.append((where, "not compared" if outputs[key] is None else outputs[key]))
+        rows.append((where, "not compared" if different is None else different))
     arena = certificate["arena"]
     rows.append((f"tensor arena, bytes ({arena['source']})", arena["bytes"]))
     if board:

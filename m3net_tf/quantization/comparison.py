@@ -15,6 +15,7 @@ from m3net_tf.quantization.graph import Graph, Operator
 from m3net_tf.quantization.methods import Quantized
 from m3net_tf.quantization.observation import Float, Single, watch
 from m3net_tf.quantization.ptq import quantize_except
+from m3net_tf.quantization.record import SplitFigures
 from m3net_tf.runtime.interpreter import Int8, activation_bits, run_reference
 from m3net_tf.runtime.warp import warp_int8
 from m3net_tf.training.metrics import Evaluation
@@ -200,7 +201,7 @@ def rank_layers(
 
 def compare_split(
     expected: Float, scores: Int8, labels: npt.NDArray[np.int32], names: tuple[str, ...]
-) -> dict[str, Any]:
+) -> SplitFigures:
     """Accuracy, confusion and recall of each class, float and quantised.
 
     Args:
@@ -209,23 +210,22 @@ def compare_split(
         labels: the clips' classes, shape (clips,).
         names: names of the classes.
     """
-    predicted = {"float": expected.argmax(1), "quantized": scores.argmax(1)}
-    evaluations = {key: Evaluation.of(labels, classes, names) for key, classes in predicted.items()}
-    recall = {key: evaluation.to_dict()["recall"] for key, evaluation in evaluations.items()}
+    before, after = (Evaluation.of(labels, each.argmax(1), names) for each in (expected, scores))
+    recall_before, recall_after = before.to_dict()["recall"], after.to_dict()["recall"]
     return {
         "clips": len(labels),
-        "accuracy": {key: evaluation.accuracy for key, evaluation in evaluations.items()},
-        "drop_points": points(evaluations["float"].accuracy - evaluations["quantized"].accuracy),
-        "same_answer": float((predicted["float"] == predicted["quantized"]).mean()),
+        "accuracy": {"float": before.accuracy, "quantized": after.accuracy},
+        "drop_points": points(before.accuracy - after.accuracy),
+        "same_answer": float((expected.argmax(1) == scores.argmax(1)).mean()),
         "divergence": divergence(expected, probabilities(scores)),
-        "confusion": {key: evaluation.matrix.tolist() for key, evaluation in evaluations.items()},
+        "confusion": {"float": before.matrix.tolist(), "quantized": after.matrix.tolist()},
         "recall": {
             label: {
-                "float": recall["float"][label],
-                "quantized": recall["quantized"][label],
-                "drop_points": points(recall["float"][label] - recall["quantized"][label]),
+                "float": share,
+                "quantized": recall_after[label],
+                "drop_points": points(share - recall_after[label]),
             }
-            for label in recall["float"]
+            for label, share in recall_before.items()
         },
     }
 

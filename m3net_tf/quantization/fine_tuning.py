@@ -13,7 +13,6 @@ import functools
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from m3net_tf.keras import keras, tf
 from m3net_tf.progress import Log, silent
 from m3net_tf.quantization.methods import FineTuning, Method
 from m3net_tf.quantization.qat import simulate_int8
+from m3net_tf.quantization.record import Tuning, TuningFigures, TuningKind
 from m3net_tf.quantization.sparsity import cluster, prune
 from m3net_tf.quantization.wrapping import Wrapped
 from m3net_tf.runtime.interpreter import Int8
@@ -46,11 +46,11 @@ class FineTuned:
 
     Attributes:
         model: plain float network.
-        done: fine-tunings in order, as plain values for a report.
+        done: fine-tunings in order, for a report.
     """
 
     model: keras.Model
-    done: list[dict[str, Any]]
+    done: list[Tuning]
 
 
 class FineTuner:
@@ -114,7 +114,7 @@ class FineTuner:
             ConfigError: the layer does not exist, or nothing is trainable from it on.
             ModelError: the loss is not finite.
         """
-        model, done = self.model, []
+        model, done = self.model, list[Tuning]()
         for facts, wrap in self._trainings(method, first_layer):
             model, figures = self._train(facts["kind"], wrap, model)
             done.append({**facts, **figures})
@@ -122,7 +122,7 @@ class FineTuner:
 
     def _trainings(
         self, method: Method, first_layer: str | None
-    ) -> Iterator[tuple[dict[str, Any], Callable[[keras.Model], Wrapped]]]:
+    ) -> Iterator[tuple[TuningKind, Callable[[keras.Model], Wrapped]]]:
         """The trainings of a method: facts for the report, and a function that wraps a network."""
         zeros = method.prune is not None
         if method.prune is not None:
@@ -150,7 +150,7 @@ class FineTuner:
 
     def _train(
         self, kind: str, wrap: Callable[[keras.Model], Wrapped], model: keras.Model
-    ) -> tuple[keras.Model, dict[str, Any]]:
+    ) -> tuple[keras.Model, TuningFigures]:
         """Wrap a network, train it and remove the wrappers; also returns the training's figures."""
         recipe, settings = self._recipe, self._recipe.training
         clips, teacher = self._teaching
@@ -185,7 +185,7 @@ class FineTuner:
                 f"{kind} epoch {epoch + 1}/{settings.epochs}  loss {loss:.4f}  "
                 f"validation {100 * validation_score:.1f} %"
             )
-        figures = {
+        figures: TuningFigures = {
             "epochs": settings.epochs,
             "learning_rate": settings.learning_rate,
             "teacher": recipe.distillation.run,

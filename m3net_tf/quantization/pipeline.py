@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,7 @@ from m3net_tf.quantization.comparison import compare_split, compare_tensors, ran
 from m3net_tf.quantization.compression import compression
 from m3net_tf.quantization.methods import FineTuning, Method, Quantized, Quantizer
 from m3net_tf.quantization.ptq import choose_calibration, evenly_spaced
+from m3net_tf.quantization.record import Attempt, NetworkReport, Ranking, Report, SplitFigures
 from m3net_tf.quantization.repair import Repair, why_not_on_device
 from m3net_tf.quantization.report import markdown
 from m3net_tf.runtime.interpreter import Int8, run_reference, tflm_unavailable_reason
@@ -60,7 +61,7 @@ class Choice:
     """
 
     network: Int8Network
-    report: dict[str, Any]
+    report: Report
 
 
 def chosen_network(run: Run) -> Choice | None:
@@ -133,7 +134,7 @@ def quantize_run(
     ranking_clips: int = 500,
     fine_tuning: FineTuning = _DEFAULTS,
     log: Log = silent,
-) -> dict[str, Any]:
+) -> Report:
     """Quantise a run and report on it.
 
     Args:
@@ -167,7 +168,7 @@ def quantize_run(
     if method.wide:
         _check_wide(run, quantized.network, material.splits["validation"].clean, log)
     log("comparing with the float network")
-    report = {
+    report: Report = {
         "method": str(method),
         "fine_tuning": trained.done if trained else [],
         "bound_points": bound_points,
@@ -229,7 +230,7 @@ def _settle(
     bound_points: float | None,
     fine_tuning: FineTuning,
     log: Log,
-) -> tuple[Method, FineTuned | None, list[dict[str, Any]]]:
+) -> tuple[Method, FineTuned | None, list[Attempt]]:
     """The given method or that of a repair, its fine-tuned network, and the repair's attempts."""
     validation = material.splits["validation"]
 
@@ -271,7 +272,7 @@ def _check_wide(run: Run, network: Int8Network, features: Int8, log: Log) -> Non
         log(f"not checked on TFLite Micro: {reason}")
 
 
-def _report(material: _Material, quantized: Quantized) -> dict[str, Any]:
+def _report(material: _Material, quantized: Quantized) -> NetworkReport:
     """The part of ``report.json`` about the network."""
     run, info, network = material.run, material.dataset.info, quantized.network
     train_set, validation = material.splits["train"], material.splits["validation"]
@@ -294,15 +295,8 @@ def _report(material: _Material, quantized: Quantized) -> dict[str, Any]:
             "fold": info.fold,
         },
         "labels": list(info.labels),
-        **{
-            name: compare_split(
-                probabilities,
-                network.run(run_reference, material.splits[name].clean),
-                material.splits[name].labels,
-                info.labels,
-            )
-            for name, probabilities in material.probabilities.items()
-        },
+        "validation": _compared(material, network, "validation"),
+        "test": _compared(material, network, "test"),
         "tensors": [
             dataclasses.asdict(tensor)
             for tensor in compare_tensors(quantized, evenly_spaced(validation.clean, _TENSOR_CLIPS))
@@ -310,7 +304,15 @@ def _report(material: _Material, quantized: Quantized) -> dict[str, Any]:
     }
 
 
-def _write(folder: Path, network: Int8Network, report: dict[str, Any]) -> None:
+def _compared(material: _Material, network: Int8Network, name: str) -> SplitFigures:
+    """The int8 network compared with the float one on a split."""
+    split = material.splits[name]
+    scores = network.run(run_reference, split.clean)
+    labels = material.dataset.info.labels
+    return compare_split(material.probabilities[name], scores, split.labels, labels)
+
+
+def _write(folder: Path, network: Int8Network, report: Report) -> None:
     """Write the network, then the report, whose hashes detect a partial write."""
     if network.warp:
         report["importance_sha256"] = sha256_of(network.importance)
@@ -323,7 +325,7 @@ def _write(folder: Path, network: Int8Network, report: dict[str, Any]) -> None:
 
 def _ranking(
     material: _Material, quantized: Quantized, method: Method, clips: int, log: Log
-) -> dict[str, Any]:
+) -> Ranking:
     validation = material.splits["validation"]
     count = 0 if method.wide else min(clips, len(validation.labels))
     if not count:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from m3net_tf.progress import Log
 from m3net_tf.quantization.comparison import divergence, points, probabilities, rank_layers
 from m3net_tf.quantization.methods import Method, Quantizer
 from m3net_tf.quantization.ptq import evenly_spaced
+from m3net_tf.quantization.record import Attempt
 from m3net_tf.runtime.interpreter import Int8, run_reference, run_tflm, tflm_unavailable_reason
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.training.features import FeatureSet
@@ -65,7 +67,7 @@ class Repair:
         self.expected = expected
         self.bound_points = bound_points
         self.log = log
-        self.attempts: list[dict[str, Any]] = []
+        self.attempts: list[Attempt] = []
 
     @property
     def holds(self) -> bool:
@@ -86,7 +88,7 @@ class Repair:
         possible = self._possible()
         if not possible:
             raise ModelError(f"{self.quantizer.model.name}: {self.attempts[0]['outcome']}")
-        return Method.parse(min(possible, key=lambda attempt: attempt["drop_points"])["method"])
+        return Method.parse(min(possible, key=operator.itemgetter(0))[1])
 
     def by_training(
         self, best_method: Method, train: Callable[[Method, str | None], FineTuned]
@@ -101,7 +103,7 @@ class Repair:
             The method that loses least of all attempts, and the trained network if it has one.
         """
         method, start = Method(qat=True), self._first_layer()
-        smallest_drop = min(attempt["drop_points"] for attempt in self._possible())
+        smallest_drop = min(drop for drop, _ in self._possible())
         best: tuple[Method, FineTuned | None] = best_method, None
         for first_layer in (start, None) if start else (None,):
             trained = train(method, first_layer)
@@ -115,8 +117,13 @@ class Repair:
                 break
         return best
 
-    def _possible(self) -> list[dict[str, Any]]:
-        return [attempt for attempt in self.attempts if attempt["drop_points"] is not None]
+    def _possible(self) -> list[tuple[float, str]]:
+        """Lost points and name of each method that gave an int8 network."""
+        return [
+            (drop, attempt["method"])
+            for attempt in self.attempts
+            if (drop := attempt["drop_points"]) is not None
+        ]
 
     def _first_layer(self) -> str | None:
         if self.attempts[0]["drop_points"] is None:
@@ -132,7 +139,7 @@ class Repair:
 
     def _attempt(
         self, quantizer: Quantizer, method: Method, first_layer: str | None = None
-    ) -> dict[str, Any]:
+    ) -> Attempt:
         """Loss of a method, as in the report."""
         drop_points, distance, outcome = None, None, ""
         labels = self.validation.labels

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,12 @@ from rich.table import Table
 
 from m3net_tf.datasets import protocol_statement
 from m3net_tf.markdown import markdown_table
-
-Report = dict[str, Any]
+from m3net_tf.quantization.record import Confusion, Report, SplitFigures, Tuning
 
 
 def markdown(report: Report) -> str:
     """The report as a Markdown page."""
-    splits: dict[str, Report] = {
-        key: report[key] for key in ("validation", "test") if key in report
-    }
+    splits = {"validation": report["validation"], "test": report["test"]}
     lines = [
         *_heading(report),
         *_repair(report),
@@ -66,7 +64,7 @@ def _repair(report: Report) -> list[str]:
     ]
 
 
-def _accuracy(splits: dict[str, Report]) -> list[str]:
+def _accuracy(splits: Mapping[str, SplitFigures]) -> list[str]:
     return [
         "Validation chooses; test only reports. Divergence: mean Kullback-Leibler divergence of "
         "the answers from the float network's, in nats.",
@@ -158,7 +156,7 @@ def _tensors(report: Report) -> list[str]:
     ]
 
 
-def _classes(split_name: str, split: Report, labels: list[str]) -> list[str]:
+def _classes(split_name: str, split: SplitFigures, labels: list[str]) -> list[str]:
     return [
         f"## Classes, {split_name}",
         "",
@@ -183,7 +181,7 @@ def _classes(split_name: str, split: Report, labels: list[str]) -> list[str]:
     ]
 
 
-def _training(done: Report) -> str:
+def _training(done: Tuning) -> str:
     """A sentence on a fine-tuning."""
     kind = {
         "prune": f"until {done.get('percent')} % of the weights of convolutions are 0",
@@ -195,7 +193,7 @@ def _training(done: Report) -> str:
     return f"Trained {kind}: {done['epochs']} epochs, rate {done['learning_rate']:g}{teacher}.\n"
 
 
-def _changes(confusion: dict[str, list[list[int]]], names: list[str]) -> list[tuple[Any, ...]]:
+def _changes(confusion: Confusion, names: list[str]) -> list[tuple[Any, ...]]:
     before, after = np.array(confusion["float"]), np.array(confusion["quantized"])
     changed = np.argwhere(before != after)
     return [(names[i], names[j], before[i, j], after[i, j]) for i, j in changed]
@@ -209,9 +207,8 @@ def summary_table(report: Report, layers: int = 10) -> Table:
         layers: number of layers to list.
     """
     table = Table("", "float", "quantised", "drop", title=f"{report['run']}: {report['method']}")
-    for key in ("validation", "test"):
-        if key in report:
-            split = report[key]
+    for key, split in (("validation", report.get("validation")), ("test", report.get("test"))):
+        if split:
             table.add_row(
                 f"accuracy, {split['clips']} {key} clips",
                 f"{100 * split['accuracy']['float']:.2f} %",

@@ -16,12 +16,13 @@ from m3net_tf.errors import ConfigError
 from m3net_tf.progress import Log, silent
 from m3net_tf.quantization.methods import Method
 from m3net_tf.studies.deployment_cells import Setup, is_incomplete, kept_runs, measure_cell
+from m3net_tf.studies.deployment_record import DeployedCell, DeploymentReport
 from m3net_tf.studies.deployment_summary import add_comparisons, lost_by_network, summary_of
 from m3net_tf.studies.deployment_text import deployment_csv, deployment_markdown
 from m3net_tf.studies.grid import Grid
 from m3net_tf.studies.grid_file import find_grid, load_grid
+from m3net_tf.studies.machine import machine
 from m3net_tf.studies.report_files import stem_to_write, write_report
-from m3net_tf.studies.table_report import machine
 from m3net_tf.studies.table_runs import DataFolders, finished_runs, require_data
 from m3net_tf.studies.tables import RESULTS_DIR, RUNS_DIR
 from m3net_tf.training.run import Run
@@ -39,7 +40,7 @@ def make_deployment(
     keep_results: bool = False,
     command: str = "",
     log: Log = silent,
-) -> dict[str, Any]:
+) -> DeploymentReport:
     """Export and measure a grid's runs, and write the table.
 
     If a run fails that has results in the written table, that table is left unchanged and the new
@@ -88,7 +89,7 @@ def make_deployment(
     return report
 
 
-def _report(setup: Setup, cells: list[dict[str, Any]], command: str) -> dict[str, Any]:
+def _report(setup: Setup, cells: list[DeployedCell], command: str) -> DeploymentReport:
     grid = setup.grid
     add_comparisons(grid, cells)
     return {

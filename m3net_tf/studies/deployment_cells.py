@@ -7,17 +7,28 @@ import dataclasses
 import gc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from m3net_tf.artifacts import read_json, sha256_of, write_json
 from m3net_tf.deployment.certification import certify_export
 from m3net_tf.deployment.cost import BoardCost
 from m3net_tf.errors import DataError, M3NetError, ModelError
 from m3net_tf.export import Bundle, export_run
+from m3net_tf.export.certificate_file import Certificate
 from m3net_tf.keras import keras
 from m3net_tf.progress import Log
 from m3net_tf.quantization.method_accuracy import method_figures
 from m3net_tf.quantization.methods import Method
+from m3net_tf.studies.deployment_record import (
+    BoardFigures,
+    BoardMissing,
+    DesktopAccuracy,
+    MeasuredCell,
+    Methods,
+    ModelName,
+    RunFigures,
+    RunRow,
+)
 from m3net_tf.studies.grid import Cell, Grid
 from m3net_tf.studies.table_runs import ANY_DATA, DataFolders
 from m3net_tf.training.features import compute_features
@@ -37,8 +48,8 @@ class KeptRun:
         board: figures of its cell on the board, if this run was the one on it.
     """
 
-    row: Mapping[str, Any]
-    board: Mapping[str, Any] | None
+    row: RunRow
+    board: BoardFigures | BoardMissing | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,9 +110,9 @@ def kept_runs(path: Path, grid: Grid, board: str, methods: Sequence[Method]) -> 
             key = run.get("recipe_sha256", "")
             same = key in designs and designs[key] == run["design_sha256"]
             if same and {*names} <= {*run["methods"]}:
-                row = {**run, "methods": {name: run["methods"][name] for name in names}}
-                on_board = cell["board"] if run is finished[0] else None
-                kept[key] = KeptRun({**row, "kept": True}, on_board)
+                accuracies = {name: run["methods"][name] for name in names}
+                row = cast(RunRow, {**run, "methods": accuracies, "kept": True})
+                kept[key] = KeptRun(row, cell["board"] if run is finished[0] else None)
     return kept
 
 
@@ -113,13 +124,13 @@ def is_incomplete(folder: Path, methods: Sequence[Method]) -> bool:
     return not {*map(str, methods)} <= {*read_json(path).get("methods", ())}
 
 
-def measure_cell(cell: Cell, setup: Setup) -> dict[str, Any]:
+def measure_cell(cell: Cell, setup: Setup) -> MeasuredCell:
     """Measure all runs of a cell, and the first successful one on the board.
 
     A run that fails has its reason in ``error``; the others are measured all the same.
     """
     section = cell.values["model"]
-    runs: list[Mapping[str, Any]] = []
+    runs: list[RunRow] = []
     board = None
     for repeat in cell.repeats:
         training = setup.grid.training(cell, repeat)
@@ -129,14 +140,19 @@ def measure_cell(cell: Cell, setup: Setup) -> dict[str, Any]:
             continue
         run = Run(setup.folders[training.key])
         place = run.folder.relative_to(setup.root).as_posix()
-        row: dict[str, Any] = {"seed": repeat.seed, "fold": repeat.fold, "run": place}
-        row |= {"recipe_sha256": training.key, "design_sha256": design_of(training.recipe)}
+        row: RunRow = {
+            "seed": repeat.seed,
+            "fold": repeat.fold,
+            "run": place,
+            "recipe_sha256": training.key,
+            "design_sha256": design_of(training.recipe),
+        }
         try:
             data = setup.data_folders.get(
                 run.recipe().dataset.name, setup.data_folders.get(ANY_DATA)
             )
             bundle = export_run(run, data, log=setup.log)
-            row |= _run_figures(run, bundle, data, setup.methods, setup.log)
+            row = {**row, **_run_figures(run, bundle, data, setup.methods, setup.log)}
             if board is None:
                 setup.log(f"{place}: on {setup.board}")
                 firmware = run.folder / "firmware" / setup.board
@@ -148,13 +164,13 @@ def measure_cell(cell: Cell, setup: Setup) -> dict[str, Any]:
             keras.backend.clear_session()
             gc.collect()
         runs.append(row)
-    model = {"name": section["name"], "preset": section.get("preset", "mcu")}
+    model: ModelName = {"name": section["name"], "preset": section.get("preset", "mcu")}
     return {"labels": dict(cell.labels), "model": model, "runs": runs, "board": board}
 
 
 def _run_figures(
     run: Run, bundle: Bundle, data_dir: Path | None, methods: Sequence[Method], log: Log
-) -> dict[str, Any]:
+) -> RunFigures:
     """Size and accuracies of a run, in percent."""
     metrics = run.metrics()
     desktop = _desktop_accuracy(run, bundle, data_dir, log)
@@ -171,17 +187,18 @@ def _run_figures(
     }
 
 
-def _desktop_accuracy(run: Run, bundle: Bundle, data_dir: Path | None, log: Log) -> dict[str, Any]:
+def _desktop_accuracy(run: Run, bundle: Bundle, data_dir: Path | None, log: Log) -> DesktopAccuracy:
     """Accuracy of the exported network; kept in the run's folder until the network changes."""
     networks = [sha256_of(part) for part in bundle.network.parts]
     path = run.folder / KEPT
-    kept: dict[str, Any] = read_json(path) if path.exists() else {}
-    if kept.get("format") == _FORMAT and kept.get("networks") == networks:
-        return kept
+    if path.exists():
+        kept: DesktopAccuracy = read_json(path)
+        if kept.get("format") == _FORMAT and kept.get("networks") == networks:
+            return kept
     log(f"{run.folder}: int8 on the desktop")
     test = compute_features(run.dataset(data_dir), "test", bundle.frontend, log=log)
     hits = bundle.run_reference(test.clean).argmax(1) == test.labels
-    measured = {
+    measured: DesktopAccuracy = {
         "format": _FORMAT,
         "networks": networks,
         "clips": len(hits),
@@ -193,10 +210,10 @@ def _desktop_accuracy(run: Run, bundle: Bundle, data_dir: Path | None, log: Log)
 
 
 def _method_accuracies(
-    run: Run, kept: dict[str, Any], data_dir: Path | None, methods: Sequence[Method], log: Log
-) -> dict[str, Any]:
+    run: Run, kept: DesktopAccuracy, data_dir: Path | None, methods: Sequence[Method], log: Log
+) -> Methods:
     """Accuracies by method; those that ``kept`` lacks are measured and added to its file."""
-    accuracies: dict[str, Any] = {}
+    accuracies: Methods = {}
     for method in methods:
         name = str(method)
         if name not in kept["methods"]:
@@ -210,7 +227,7 @@ def _method_accuracies(
     return accuracies
 
 
-def _board_figures(certificate: Mapping[str, Any]) -> dict[str, Any]:
+def _board_figures(certificate: Certificate) -> BoardFigures | BoardMissing:
     """A certificate's figures of the board; without an emulator, the reason."""
     board = certificate.get("board")
     if board is None:

@@ -3,13 +3,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from m3net_tf.deployment.size_limits import SIZE_LIMITS
+from m3net_tf.studies.deployment_record import (
+    AgainstReference,
+    BoardFigures,
+    BoardMissing,
+    CellSummary,
+    DeployedCell,
+    LostPoints,
+    MeasuredCell,
+    ModelName,
+    SizeLimitFigures,
+)
 from m3net_tf.studies.grid import Grid
 from m3net_tf.training.metrics import summarise_folds
 
@@ -18,7 +28,7 @@ OURS = ("m3net", "spectromasknet", "bilateral", "diffres")
 MEANS = ("float", "int8", "lost_points")
 
 
-def summary_of(cell: Mapping[str, Any]) -> dict[str, Any]:
+def summary_of(cell: MeasuredCell) -> CellSummary:
     """Means over a measured cell's finished runs, and the limits of its preset."""
     runs = [run for run in cell["runs"] if "error" not in run]
     if not runs:
@@ -34,7 +44,14 @@ def summary_of(cell: Mapping[str, Any]) -> dict[str, Any]:
     model_bytes = max(run["model_bytes"] for run in runs)
     chosen = _chosen(methods)
     return {
-        "summary": {**spread, "model_bytes": model_bytes, "methods": methods},
+        "summary": {
+            "float": spread["float"],
+            "int8": spread["int8"],
+            "lost_points": spread["lost_points"],
+            "float_validation": spread["float_validation"],
+            "model_bytes": model_bytes,
+            "methods": methods,
+        },
         "chosen_method": chosen,
         "chosen_lost_points": (
             spread["float"]["mean"] - 100 * methods[chosen]["accuracy"]["mean"] if chosen else None
@@ -48,14 +65,14 @@ def _chosen(methods: Mapping[str, Any]) -> str | None:
     return max(methods, key=lambda name: methods[name]["validation_accuracy"]["mean"], default=None)
 
 
-def lost_by_network(cells: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def lost_by_network(cells: Sequence[DeployedCell]) -> dict[str, LostPoints]:
     """Points that the chosen methods lose on the test split: means over the cells of a network."""
     lost: dict[str, list[float]] = {}
     answers: dict[str, int] = {}
     for cell in cells:
-        if cell["summary"] and cell["chosen_method"]:
+        if (points := cell.get("chosen_lost_points")) is not None:
             name = cell["model"]["name"]
-            lost.setdefault(name, []).append(cell["chosen_lost_points"])
+            lost.setdefault(name, []).append(points)
             clips = sum(run["clips"] for run in cell["runs"] if "error" not in run)
             answers[name] = answers.get(name, 0) + clips
     return {
@@ -65,8 +82,8 @@ def lost_by_network(cells: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, A
 
 
 def _size_limit(
-    model: Mapping[str, str], board: Mapping[str, Any] | None, model_bytes: int
-) -> dict[str, Any] | None:
+    model: ModelName, board: BoardFigures | BoardMissing | None, model_bytes: int
+) -> SizeLimitFigures | None:
     """Limits of a preset of ours, and whether they are kept; None if it has none."""
     if model["name"] not in OURS or model["preset"] not in SIZE_LIMITS:
         return None
@@ -74,10 +91,10 @@ def _size_limit(
     holds = None
     if board and "missing" not in board:
         holds = limit.holds(board["arena_bytes"], model_bytes)
-    return {**dataclasses.asdict(limit), "holds": holds}
+    return {"arena_bytes": limit.arena_bytes, "model_bytes": limit.model_bytes, "holds": holds}
 
 
-def add_comparisons(grid: Grid, cells: Sequence[dict[str, Any]]) -> None:
+def add_comparisons(grid: Grid, cells: Sequence[DeployedCell]) -> None:
     """Add to each cell its ratios to the grid's reference, and the rivals that dominate it.
 
     A rival dominates a network if it is at least as accurate and as fast, and better in one.
@@ -86,21 +103,33 @@ def add_comparisons(grid: Grid, cells: Sequence[dict[str, Any]]) -> None:
     for cell in cells:
         labels = {**cell["labels"], **grid.reference}
         reference = by_labels.get(tuple(labels.values())) if grid.reference else None
-        cell["against_reference"] = None
-        if reference is cell:
-            reference = None
-        if reference and is_measured(cell) and is_measured(reference):
-            cell["against_reference"] = {
-                "int8_points": _int8(cell) - _int8(reference),
-                **{
-                    key: cell["board"][key] / reference["board"][key]
-                    for key in ("instructions", "arena_bytes", "flash_bytes")
-                },
-                "model_bytes": cell["summary"]["model_bytes"] / reference["summary"]["model_bytes"],
-            }
+        if reference is None or reference is cell:
+            cell["against_reference"] = None
+        else:
+            cell["against_reference"] = _against(cell, reference)
         cell["dominated_by"] = [
             labels_text(rival) for rival in cells if is_ours(cell) and _dominates(rival, cell)
         ]
+
+
+def _against(cell: DeployedCell, reference: DeployedCell) -> AgainstReference | None:
+    """A cell compared with the reference; None if one of them was not measured."""
+    board, reference_board = _board_figures(cell), _board_figures(reference)
+    summary, reference_summary = cell["summary"], reference["summary"]
+    if not (board and reference_board and summary and reference_summary):
+        return None
+    return {
+        "int8_points": _int8(cell) - _int8(reference),
+        "instructions": board["instructions"] / reference_board["instructions"],
+        "arena_bytes": board["arena_bytes"] / reference_board["arena_bytes"],
+        "flash_bytes": board["flash_bytes"] / reference_board["flash_bytes"],
+        "model_bytes": summary["model_bytes"] / reference_summary["model_bytes"],
+    }
+
+
+def _board_figures(cell: DeployedCell) -> BoardFigures | None:
+    board = cell["board"]
+    return board if board and "missing" not in board else None
 
 
 def _dominates(rival: Mapping[str, Any], cell: Mapping[str, Any]) -> bool:

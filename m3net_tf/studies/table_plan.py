@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from m3net_tf.datasets import dataset_info
 from m3net_tf.studies.grid import Training
@@ -67,7 +66,7 @@ def _recipe_text(recipe: Recipe) -> str:
     return "; ".join(parts)
 
 
-def _settings(values: dict[str, Any]) -> str:
+def _settings(values: Mapping[str, object]) -> str:
     text = ", ".join(f"{key}: {value}" for key, value in values.items())
     return f" ({text})" if text else ""
 

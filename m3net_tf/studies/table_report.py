@@ -6,17 +6,108 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import platform
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-from m3net_tf.artifacts import provenance
+from m3net_tf.artifacts import Provenance, provenance
 from m3net_tf.studies.grid import Grid, Training
-from m3net_tf.studies.table_results import NOTED_DATA, CellResult
+from m3net_tf.studies.machine import Machine, machine
+from m3net_tf.studies.table_results import NOTED_DATA, CellResult, RunRow
+from m3net_tf.training.metrics import Spread
 
 _NOTED = ("parameters", "macs", "best_epoch", "training_s", "git_commit", "design_sha256")
+
+
+class RunValues(TypedDict):
+    """A run of a cell.
+
+    Attributes:
+        seed: its seed.
+        fold: its test fold.
+        value: the cell's metric; None if the run failed.
+        recipe_sha256: hash of its recipe.
+        run: its folder, relative to that of all runs.
+        metrics: the part of ``metrics.json`` that the table needs.
+        kept: True if the result comes from the written table.
+        error: why it failed.
+    """
+
+    seed: int | None
+    fold: int | None
+    value: float | None
+    recipe_sha256: str
+    run: str
+    metrics: NotRequired[Mapping[str, Any]]
+    kept: NotRequired[bool]
+    error: NotRequired[str]
+
+
+class CellValues(TypedDict):
+    """A cell of a table.
+
+    Attributes:
+        labels: its label on each axis.
+        metric: its metric.
+        paper: the paper's value; None if it has none.
+        paper_std: the paper's standard deviation.
+        quoted: whether the value is quoted, and nothing is trained.
+        ours: our value over the finished runs.
+        against_reference: fields of :class:`.statistics.Comparison`.
+        facts: as in :class:`.CellResult`.
+        error: why a cell without runs has no value.
+        runs: its runs.
+    """
+
+    labels: dict[str, str]
+    metric: str
+    paper: float | None
+    paper_std: float | None
+    quoted: bool
+    ours: Spread | None
+    against_reference: Mapping[str, Any] | None
+    facts: NotRequired[Mapping[str, Any]]
+    error: NotRequired[str]
+    runs: list[RunValues]
+
+
+class TableReport(Provenance):
+    """Content of a table's JSON.
+
+    Attributes:
+        table: name of the grid.
+        title: its title.
+        paper: the paper.
+        paper_table: number of the table in it.
+        scale: scale of the grid.
+        axes: labels of each axis.
+        reference: labels of the reference.
+        command: the command line.
+        recipes_sha256: hash of the recipes' hashes.
+        runs: number of trainings.
+        kept: number of them whose results come from the written table.
+        failed: number of runs and measurements that failed.
+        training_s: seconds of all trainings.
+        machine: the computer.
+        cells: the cells in the grid's order.
+        wall_s: seconds of this call.
+    """
+
+    table: str
+    title: str
+    paper: str
+    paper_table: str
+    scale: str
+    axes: dict[str, list[str]]
+    reference: dict[str, str]
+    command: str
+    recipes_sha256: str
+    runs: int
+    kept: int
+    failed: int
+    training_s: float
+    machine: Machine
+    cells: list[CellValues]
+    wall_s: NotRequired[float]
 
 
 def table_report(
@@ -24,7 +115,7 @@ def table_report(
     results: Sequence[CellResult],
     trainings: Iterable[Training],
     command: str,
-) -> dict[str, Any]:
+) -> TableReport:
     """Content of a table's JSON.
 
     Args:
@@ -65,53 +156,43 @@ def table_report(
     }
 
 
-def machine() -> dict[str, Any]:
-    """Processor and cores of this computer, and the accelerators that TensorFlow finds."""
-    from m3net_tf.keras import tf
-
-    processor = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-        processor = models[0] if models else processor
-    except OSError:
-        pass
-    accelerators = [
-        tf.config.experimental.get_device_details(device).get("device_name", device.device_type)
-        for device in tf.config.list_physical_devices("GPU")
-    ]
-    return {"processor": processor, "cores": os.cpu_count(), "accelerators": accelerators}
-
-
-def _cell_values(result: CellResult) -> dict[str, Any]:
+def _cell_values(result: CellResult) -> CellValues:
     cell = result.cell
-    return {
+    values: CellValues = {
         "labels": dict(cell.labels),
         "metric": cell.metric,
         "paper": cell.expected,
         "paper_std": cell.expected_std,
         "quoted": cell.quoted,
-        "ours": dict(result.summary) if result.summary else None,
-        "against_reference": (dataclasses.asdict(result.comparison) if result.comparison else None),
-        **({"facts": dict(result.facts)} if result.facts else {}),
-        **({"error": result.error} if result.error else {}),
-        "runs": [
-            {
-                "seed": run.repeat.seed,
-                "fold": run.repeat.fold,
-                "value": run.value,
-                "recipe_sha256": run.key,
-                "run": run.place,
-                **({"metrics": _noted(run.metrics, cell.metric)} if run.metrics else {}),
-                **({"kept": True} if run.kept else {}),
-                **({"error": run.error} if run.error else {}),
-            }
-            for run in result.runs
-        ],
+        "ours": result.summary or None,
+        "against_reference": dataclasses.asdict(result.comparison) if result.comparison else None,
+        "runs": [_run_values(run, cell.metric) for run in result.runs],
     }
+    if result.facts:
+        values["facts"] = dict(result.facts)
+    if result.error:
+        values["error"] = result.error
+    return values
 
 
-def _noted(metrics: Mapping[str, Any], metric: str) -> dict[str, Any]:
+def _run_values(run: RunRow, metric: str) -> RunValues:
+    values: RunValues = {
+        "seed": run.repeat.seed,
+        "fold": run.repeat.fold,
+        "value": run.value,
+        "recipe_sha256": run.key,
+        "run": run.place,
+    }
+    if run.metrics:
+        values["metrics"] = _noted(run.metrics, metric)
+    if run.kept:
+        values["kept"] = True
+    if run.error:
+        values["error"] = run.error
+    return values
+
+
+def _noted(metrics: Mapping[str, Any], metric: str) -> Mapping[str, Any]:
     """The metrics of a run that a table needs to be written again without the run's folder."""
     figures = (metric, "accuracy_95_low", "accuracy_95_high")
     noted: dict[str, Any] = {key: metrics[key] for key in _NOTED if key in metrics}

@@ -17,7 +17,7 @@ from m3net_tf.progress import Log, silent
 from m3net_tf.studies.grid import Grid, Repeat, Training
 from m3net_tf.studies.grid_file import find_grid, load_grid
 from m3net_tf.studies.report_files import stem_to_write, write_report
-from m3net_tf.studies.table_report import table_report
+from m3net_tf.studies.table_report import TableReport, table_report
 from m3net_tf.studies.table_results import cell_results
 from m3net_tf.studies.table_runs import (
     ANY_DATA,
@@ -97,7 +97,7 @@ def make_table(
     keep_results: bool = False,
     command: str = "",
     log: Log = silent,
-) -> dict[str, Any]:
+) -> TableReport:
     """Train the missing runs of a table and write the table.
 
     If a run fails, its result in the written table is kept. If that result cannot be kept because

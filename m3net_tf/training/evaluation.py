@@ -12,7 +12,12 @@ import numpy.typing as npt
 from m3net_tf.frontend import dequantize_features
 from m3net_tf.keras import keras, tf
 from m3net_tf.training.features import FeatureSet
-from m3net_tf.training.metrics import Evaluation, MultiLabelEvaluation
+from m3net_tf.training.metrics import (
+    Evaluation,
+    LabelFigures,
+    MultiLabelEvaluation,
+    MultiLabelFigures,
+)
 from m3net_tf.training.self_distillation import SMALLEST_PROBABILITY
 
 _LARGEST_BATCH = 256
@@ -82,7 +87,7 @@ def score(
 
 def evaluate(
     model: keras.Model, features: FeatureSet, labels: tuple[str, ...]
-) -> tuple[Evaluation | MultiLabelEvaluation, dict[str, Any]]:
+) -> tuple[Evaluation | MultiLabelEvaluation, LabelFigures | MultiLabelFigures]:
     """Evaluate a network on a split; also returns plain values for ``metrics.json``."""
     probabilities = predict_originals(model, features)
     if features.matrix is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from m3net_tf.datasets import AudioDataset
 from m3net_tf.errors import ConfigError
@@ -15,13 +15,31 @@ from m3net_tf.training.run import Run, require_same_held_out
 from m3net_tf.training.sections import FineTuningSection
 
 
+class StartedFrom(TypedDict):
+    """The weights that a training started from.
+
+    Attributes:
+        run: folder of their run.
+        layers_taken: number of layers with copied weights.
+        parameters_taken: number of copied weights.
+        layers_new: names of the layers that keep their random weights.
+        layers_frozen: names of the frozen layers.
+    """
+
+    run: str
+    layers_taken: int
+    parameters_taken: int
+    layers_new: list[str]
+    layers_frozen: list[str]
+
+
 def start_from(
     model: keras.Model,
     settings: FineTuningSection,
     dataset: AudioDataset,
     build: Callable[[int], keras.Model],
     log: Log,
-) -> dict[str, Any]:
+) -> StartedFrom | None:
     """Copy a run's weights into a network, by the layers' names and shapes, and freeze layers.
 
     Layers whose shape depends on the number of classes keep their random weights. They form the
@@ -35,8 +53,7 @@ def start_from(
         log: receives progress lines.
 
     Returns:
-        Numbers of copied layers and parameters, for ``metrics.json``; empty without
-        ``settings.run``.
+        The copied weights, for ``metrics.json``; None without ``settings.run``.
 
     Raises:
         ConfigError: no layer fits, no layer matches a prefix in ``freeze``, all weights are frozen,
@@ -44,7 +61,7 @@ def start_from(
         ModelError: the run is unfinished or damaged.
     """
     if settings.run is None:
-        return {}
+        return None
     run = Run(Path(settings.run))
     require_same_held_out(run, dataset, "fine_tuning.run")
     trained = run.load_model()

@@ -8,7 +8,7 @@ import dataclasses
 import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,52 @@ def confusion_matrix(
     matrix = np.zeros((classes, classes), np.int64)
     np.add.at(matrix, (np.asarray(truth), np.asarray(predicted)), 1)
     return matrix
+
+
+class LabelFigures(TypedDict):
+    """Figures of a split; shares of clips.
+
+    Attributes:
+        clips: number of clips.
+        accuracy: share of correctly classified clips.
+        accuracy_95_low: lower end of its 95 % interval.
+        accuracy_95_high: upper end.
+        macro_precision: mean precision over the classes with clips.
+        macro_recall: mean recall over them.
+        macro_f1: mean F1 over them.
+        recall: recall by class.
+        listed_clips: figures of the clips that the publisher lists; absent if it lists all.
+    """
+
+    clips: int
+    accuracy: float
+    accuracy_95_low: float
+    accuracy_95_high: float
+    macro_precision: float
+    macro_recall: float
+    macro_f1: float
+    recall: dict[str, float]
+    listed_clips: NotRequired[LabelFigures]
+
+
+class MultiLabelFigures(TypedDict):
+    """Figures of a split of a data set whose clips have several labels.
+
+    Attributes:
+        clips: number of clips.
+        mean_average_precision: over the classes with clips.
+        macro_precision: mean precision over them, at a threshold of 0.5.
+        macro_recall: mean recall over them, at the same threshold.
+        macro_f1: mean F1 over them, at the same threshold.
+        average_precision: average precision by class.
+    """
+
+    clips: int
+    mean_average_precision: float
+    macro_precision: float
+    macro_recall: float
+    macro_f1: float
+    average_precision: dict[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +112,7 @@ class Evaluation:
         """Share of correctly classified clips."""
         return float(np.trace(self.matrix) / max(self.clips, 1))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> LabelFigures:
         """Plain values: accuracy with its 95 % interval, macro averages and recall per class."""
         hits = np.diag(self.matrix).astype(float)
         recall = hits / np.maximum(self.matrix.sum(1), 1)
@@ -151,7 +197,7 @@ class MultiLabelEvaluation:
         values = average_precision(self.truth, self.probabilities)
         return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> MultiLabelFigures:
         """Plain values: mAP, macro averages at a threshold of 0.5, and average precision per class.
 
         Classes without clips are ignored.

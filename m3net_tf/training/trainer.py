@@ -7,15 +7,16 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import numpy as np
 
-from m3net_tf.artifacts import naming, provenance, write_json, write_text
+from m3net_tf.artifacts import Provenance, naming, provenance, write_json, write_text
 from m3net_tf.datasets import AudioDataset, split_facts
+from m3net_tf.datasets.statements import SplitFacts
 from m3net_tf.errors import ModelError
 from m3net_tf.frontend import dequantize_features
 from m3net_tf.keras import keras, tf
@@ -35,10 +36,10 @@ from m3net_tf.training.evaluation import (
     takes_lengths,
 )
 from m3net_tf.training.features import FeatureSet, compute_features, with_lengths
-from m3net_tf.training.fine_tuning import start_from
+from m3net_tf.training.fine_tuning import StartedFrom, start_from
 from m3net_tf.training.logbook import plot_curves, tensorboard, write_history
 from m3net_tf.training.losses import label_loss
-from m3net_tf.training.metrics import Evaluation
+from m3net_tf.training.metrics import Evaluation, LabelFigures, MultiLabelFigures
 from m3net_tf.training.recipe import Recipe, save_recipe
 from m3net_tf.training.run import Run, design_of
 from m3net_tf.training.run_metrics import RunMetrics
@@ -101,15 +102,57 @@ def run_training(
         metrics["fine_tuning"] = fine_tuning
     if learnt := _learnt(final, validation, recipe):
         metrics["learnt"] = learnt
-    for name, features in (("validation", validation), ("test", split("test"))):
-        evaluation, metrics[name] = evaluate(final, features, dataset.info.labels)
-        if name == "test" and isinstance(evaluation, Evaluation):
-            write_text(run.folder / "confusion_matrix.csv", evaluation.to_csv())
+    _, metrics["validation"] = evaluate(final, validation, dataset.info.labels)
+    evaluation, metrics["test"] = evaluate(final, split("test"), dataset.info.labels)
+    if isinstance(evaluation, Evaluation):
+        write_text(run.folder / "confusion_matrix.csv", evaluation.to_csv())
     _save_model(final, run.model_path)
     plot_curves(state.history, run.folder / "curves.png")
     write_json(run.metrics_path, metrics)  # last, because it marks the run as finished
     run.state_path.unlink(missing_ok=True)
     return run.metrics()
+
+
+class _TrainedData(SplitFacts):
+    """The data set: its split, notes on the copy, classes, and hashes of the clip lists."""
+
+    notes: list[str]
+    labels: list[str]
+    clip_list_sha256: dict[str, str]
+
+
+class _Metrics(Provenance):
+    """Content of ``metrics.json``, which :class:`RunMetrics` reads.
+
+    Attributes:
+        recipe: all sections of the recipe.
+        dataset: the data set.
+        parameters: of the network.
+        macs: multiplications of one run of the network.
+        design_sha256: hash of the network's design.
+        epochs: number of epochs.
+        best_epoch: the epoch whose weights are kept.
+        devices: number of devices that shared each batch.
+        training_s: seconds of all epochs.
+        fine_tuning: the weights at the start; absent if they were random.
+        learnt: figures that the network has learnt; absent if it has none.
+        validation: figures of the validation split.
+        test: figures of the test split.
+    """
+
+    recipe: Mapping[str, Any]
+    dataset: _TrainedData
+    parameters: int
+    macs: int
+    design_sha256: str
+    epochs: int
+    best_epoch: int
+    devices: int
+    training_s: float
+    fine_tuning: NotRequired[StartedFrom]
+    learnt: NotRequired[dict[str, float]]
+    validation: NotRequired[LabelFigures | MultiLabelFigures]
+    test: NotRequired[LabelFigures | MultiLabelFigures]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +198,7 @@ def _kept_network(
 
 def _training_facts(
     final: keras.Model, state: TrainingState, recipe: Recipe, dataset: AudioDataset
-) -> dict[str, Any]:
+) -> _Metrics:
     """Metrics without evaluation: recipe, data set, costs and duration."""
     return {
         "recipe": recipe.to_dict(),

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``report.json`` of a quantisation, with types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NotRequired, TypedDict
+
+from m3net_tf.artifacts import Provenance
+
+
+class Attempt(TypedDict):
+    """An attempt of a repair.
+
+    Attributes:
+        method: the method, with the layer from which on it trains.
+        drop_points: percentage points of validation accuracy that it loses; None if it failed.
+        divergence: divergence from the float network's probabilities, in nats per clip.
+        outcome: the result, or the reason of the failure, in words.
+    """
+
+    method: str
+    drop_points: float | None
+    divergence: float | None
+    outcome: str
+
+
+class TuningKind(TypedDict):
+    """A fine-tuning.
+
+    Attributes:
+        kind: ``prune``, ``qat`` or ``cluster``.
+        percent: of ``prune``: percent of the weights set to 0.
+        first_layer: of ``qat``: the first layer that it changes; None for all.
+        centroids: of ``cluster``: number of values that a layer's weights may have.
+    """
+
+    kind: str
+    percent: NotRequired[int]
+    first_layer: NotRequired[str | None]
+    centroids: NotRequired[int]
+
+
+class TuningFigures(TypedDict):
+    """Figures of a fine-tuning.
+
+    Attributes:
+        epochs: number of epochs.
+        learning_rate: initial learning rate.
+        teacher: folder of the teacher's run; None without one.
+        loss: mean loss of the last epoch.
+    """
+
+    epochs: int
+    learning_rate: float
+    teacher: str | None
+    loss: float
+
+
+class Tuning(TuningKind, TuningFigures):
+    """A fine-tuning and its figures."""
+
+
+class LayerWeights(TypedDict):
+    """Weights of a layer in int8.
+
+    Attributes:
+        layer: name of the layer.
+        operator: its TFLite operator.
+        weights: their number.
+        zero_share: share of zeros.
+        values: number of different values.
+    """
+
+    layer: str
+    operator: str
+    weights: int
+    zero_share: float
+    values: int
+
+
+class Compression(TypedDict):
+    """Compressed size of a network.
+
+    Attributes:
+        gzip_bytes: all parts after ``gzip -9``.
+        zero_share: share of zeros of all weights.
+        layers: the layers in order.
+    """
+
+    gzip_bytes: int
+    zero_share: float
+    layers: list[LayerWeights]
+
+
+class Shares(TypedDict):
+    """Shares of clips for the quantised and the float network."""
+
+    quantized: float
+    float: float
+
+
+class Recall(TypedDict):
+    """Recall of a class as shares, and the percentage points that quantisation loses."""
+
+    quantized: float
+    drop_points: float
+    float: float
+
+
+class Confusion(TypedDict):
+    """Confusion matrices: rows are true classes, columns predicted classes."""
+
+    quantized: list[list[int]]
+    float: list[list[int]]
+
+
+class SplitFigures(TypedDict):
+    """Comparison on a split.
+
+    Attributes:
+        clips: number of clips.
+        accuracy: accuracies.
+        drop_points: percentage points of accuracy that quantisation loses.
+        same_answer: share of the clips with equal answers.
+        divergence: divergence from the float network's probabilities, in nats per clip.
+        confusion: confusion matrices.
+        recall: recall by class.
+    """
+
+    clips: int
+    accuracy: Shares
+    drop_points: float
+    same_answer: float
+    divergence: float
+    confusion: Confusion
+    recall: dict[str, Recall]
+
+
+class CalibrationClips(TypedDict):
+    """Ids of the calibration clips, and SHA-256 of their features."""
+
+    clips: list[str]
+    features_sha256: str
+
+
+class ReportedData(TypedDict):
+    """The data set; ``statement`` is its protocol in words."""
+
+    name: str
+    protocol: str
+    statement: str
+    fold: int | None
+
+
+class Ranking(TypedDict):
+    """Losses of the layers.
+
+    Attributes:
+        ranking: fields of :class:`.comparison.LayerCost`, the most expensive layer first.
+        ranking_clips: number of validation clips.
+    """
+
+    ranking: list[Mapping[str, Any]]
+    ranking_clips: int
+
+
+class NetworkReport(TypedDict):
+    """The part of ``report.json`` about the network.
+
+    Attributes:
+        format: version of the keys.
+        run: name of the run's folder.
+        changed_layers: layers whose weights the method changed.
+        sha256: hash of ``model.tflite``.
+        bytes: all ``.tflite`` files of the network.
+        compression: its compressed size.
+        trained_model_sha256: hash of the trained network.
+        calibration: the calibration clips.
+        dataset: the data set.
+        labels: names of the classes.
+        validation: comparison on the validation split.
+        test: comparison on the test split.
+        tensors: fields of :class:`.comparison.TensorReport`, in the order of execution.
+    """
+
+    format: int
+    run: str
+    changed_layers: list[str]
+    sha256: str
+    bytes: int
+    compression: Compression
+    trained_model_sha256: str
+    calibration: CalibrationClips
+    dataset: ReportedData
+    labels: list[str]
+    validation: SplitFigures
+    test: SplitFigures
+    tensors: list[Mapping[str, Any]]
+
+
+class Report(NetworkReport, Ranking, Provenance):
+    """Content of ``report.json``.
+
+    Attributes:
+        method: the method.
+        fine_tuning: fine-tunings in order.
+        bound_points: bound of the repair; None if the method was given.
+        tried: attempts of the repair.
+        within_bound: whether the network is within the bound; absent without one.
+        importance_sha256: hash of DiffRes's importance network; absent without one.
+        warp: settings of the warp; absent as ``importance_sha256``.
+    """
+
+    method: str
+    fine_tuning: list[Tuning]
+    bound_points: float | None
+    tried: list[Attempt]
+    within_bound: NotRequired[bool]
+    importance_sha256: NotRequired[str]
+    warp: NotRequired[Mapping[str, Any]]
