@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole-number arithmetic with TensorFlow Lite's rounding.
+#ifndef M3NET_ENGINE_ARITHMETIC_H_
+#define M3NET_ENGINE_ARITHMETIC_H_
+
+#include <stdint.h>
+
+#include "dsp.h"
+#include "engine.h"
+
+/// Sum that wraps, as the processor's does.
+static inline int32_t m3net_sum(int32_t a, int32_t b) {
+  return (int32_t)((uint32_t)a + (uint32_t)b);
+}
+
+static inline int32_t m3net_shift_left(int32_t value, int32_t bits) {
+  return (int32_t)((uint32_t)value << bits);
+}
+
+static inline int32_t m3net_clamp(int32_t value, int32_t minimum, int32_t maximum) {
+  if (value < minimum) {
+    return minimum;
+  }
+  return value > maximum ? maximum : value;
+}
+
+/// a * b / 2^31, rounded to the nearest, halves up; one factor is not the smallest number.
+static inline int32_t m3net_product(int32_t a, int32_t b) {
+  return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
+}
+
+/// value / 2^bits, rounded to the nearest, halves away from zero.
+static inline int32_t m3net_divide(int32_t value, int32_t bits) {
+  const int32_t mask = (int32_t)((1u << bits) - 1u);
+  const int32_t threshold = (mask >> 1) + (value < 0 ? 1 : 0);
+  return (value >> bits) + ((value & mask) > threshold ? 1 : 0);
+}
+
+/// TensorFlow Lite's MultiplyByQuantizedMultiplier.
+static inline int32_t m3net_scale(int32_t value, m3net_factor factor) {
+  const int32_t left = factor.shift > 0 ? factor.shift : 0;
+  const int32_t right = factor.shift > 0 ? 0 : -factor.shift;
+  return m3net_divide(m3net_product(m3net_shift_left(value, left), factor.multiplier), right);
+}
+
+/// A factor of at most one, prepared for values below 2^30.
+typedef struct {
+  int32_t multiplier;
+  int32_t half;  ///< Half a step of the result.
+  int32_t sign;  ///< All bits set if the shift is not 0: halves go away from zero.
+  int32_t shift;
+} m3net_reducer;
+
+static inline m3net_reducer m3net_prepare(m3net_factor factor) {
+  const int32_t shift = -factor.shift;
+  const m3net_reducer reducer = {factor.multiplier, shift > 0 ? (int32_t)(1u << (shift - 1)) : 0,
+                                 shift > 0 ? -1 : 0, shift};
+  return reducer;
+}
+
+/// As m3net_scale.
+static inline int32_t m3net_reduce(int32_t value, m3net_reducer factor) {
+  const int32_t product = m3net_high_product(m3net_shift_left(value, 1), factor.multiplier);
+  return (product + ((product >> 31) & factor.sign) + factor.half) >> factor.shift;
+}
+
+/// A sum of a narrow layer in steps of the output. Equals m3net_scale where no bit is lost: the
+/// upper word of a doubled product is the rounded product, and the halves of a division go away
+/// from zero when one is taken off negative numbers.
+static inline int32_t m3net_requantize_narrow(int32_t sum, const m3net_channel* channel) {
+  const int32_t product = m3net_high_product(m3net_shift_left(sum, 1), channel->multiplier);
+  return (product + (product >> 31) + channel->offset) >> channel->right;
+}
+
+/// A sum of any layer in steps of the output.
+static inline int32_t m3net_requantize_wide(int32_t sum, const m3net_channel* channel) {
+  const int32_t shifted = m3net_shift_left(sum, channel->left);
+  const int32_t product = m3net_product(shifted, channel->multiplier);
+  return m3net_sum(m3net_divide(product, channel->right), channel->offset);
+}
+
+/// Sums of four channels.
+typedef struct {
+  int32_t a, b, c, d;
+} m3net_four_sums;
+
+static inline m3net_four_sums m3net_four_biases(const m3net_channel* channel) {
+  const m3net_four_sums sums = {channel[0].bias, channel[1].bias, channel[2].bias, channel[3].bias};
+  return sums;
+}
+
+/// Writes the outputs of up to four channels.
+static inline void m3net_finish(const m3net_convolution* layer, m3net_four_sums sums,
+                                const m3net_channel* channel, int32_t count, int8_t* output) {
+  if (layer->narrow && layer->full && count >= 4) {
+    output[0] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.a, channel));
+    output[1] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.b, channel + 1));
+    output[2] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.c, channel + 2));
+    output[3] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.d, channel + 3));
+    return;
+  }
+  const int32_t each[4] = {sums.a, sums.b, sums.c, sums.d};
+  for (int32_t i = 0; i < 4 && i < count; ++i) {
+    const int32_t value = layer->narrow ? m3net_requantize_narrow(each[i], channel + i)
+                                        : m3net_requantize_wide(each[i], channel + i);
+    output[i] = (int8_t)m3net_clamp(value, layer->minimum, layer->maximum);
+  }
+}
+
+#endif  // M3NET_ENGINE_ARITHMETIC_H_

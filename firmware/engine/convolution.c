@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+// Convolution: each window is gathered into a patch of 16-bit numbers, which four output channels
+// at a time multiply with their weights.
+#include "arithmetic.h"
+#include "engine.h"
+#include "memory.h"
+
+/// Widens bytes to 16 bits.
+static void widen(const int8_t* bytes, int32_t count, int16_t* wide) {
+  for (; count >= 4; count -= 4, bytes += 4, wide += 4) {
+#if M3NET_ENGINE_DSP
+    const uint32_t word = m3net_load_word(bytes);
+    const uint32_t even = m3net_even_bytes(word), odd = m3net_odd_bytes(word);
+    const uint32_t pairs[2] = {m3net_pack_low(even, odd), m3net_pack_high(even, odd)};
+    M3NET_MEMCPY(wide, pairs, sizeof(pairs));
+#else
+    wide[0] = bytes[0];
+    wide[1] = bytes[1];
+    wide[2] = bytes[2];
+    wide[3] = bytes[3];
+#endif
+  }
+  for (int32_t i = 0; i < count; ++i) {
+    wide[i] = bytes[i];
+  }
+}
+
+static int16_t* pad(int16_t* patch, int32_t count, int16_t value) {
+  for (int32_t i = 0; i < count; ++i) {
+    patch[i] = value;
+  }
+  return patch + count;
+}
+
+/// Gathers one row of a window whose first column is `column`; returns the end of the patch.
+static int16_t* gather_row(const m3net_convolution* layer, const int8_t* row, int32_t column,
+                           int16_t* patch) {
+  const m3net_image* image = &layer->input;
+  const int32_t channels = image->channels, step = layer->window.column_dilation;
+  const int32_t taps = layer->window.columns;
+  if (step == 1 && image->column_step == channels && column >= 0 &&
+      column + taps <= image->columns) {
+    widen(row + column * channels, taps * channels, patch);
+    return patch + taps * channels;
+  }
+  for (int32_t tap = 0; tap < taps; ++tap, column += step) {
+    if (column < 0 || column >= image->columns) {
+      patch = pad(patch, channels, layer->padding);
+      continue;
+    }
+    widen(row + column * image->column_step, channels, patch);
+    patch += channels;
+  }
+  return patch;
+}
+
+/// Gathers a window whose first pixel is (row, column), and zeros up to a multiple of four.
+static int32_t gather(const m3net_convolution* layer, const int8_t* input, int32_t row,
+                      int32_t column, int16_t* patch) {
+  const m3net_image* image = &layer->input;
+  const int32_t row_items = layer->window.columns * image->channels;
+  int16_t* end = patch;
+  for (int32_t tap = 0; tap < layer->window.rows; ++tap, row += layer->window.row_dilation) {
+    if (row < 0 || row >= image->rows) {
+      end = pad(end, row_items, layer->padding);
+    } else {
+      end = gather_row(layer, input + row * image->row_step, column, end);
+    }
+  }
+  const int32_t items = layer->window.rows * row_items;
+  const int32_t padded = (items + 3) & ~3;
+  pad(end, padded - items, 0);
+  return padded;
+}
+
+#if M3NET_ENGINE_DSP
+
+/// Adds the products of a patch with the weights of four channels. Each pair of items has four
+/// pairs of weights, one for each channel. Eight items a round, and four before if they are left.
+static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
+                                       const m3net_block* blocks, m3net_four_sums sums) {
+  const int16_t* end = patch + items;
+  __asm__ volatile(
+      "tst %[items], #4\n\t"
+      "beq 1f\n\t"
+      "ldrd r8, r9, [%[patch]], #8\n\t"
+      "ldmia %[blocks]!, {r4, r5, r6, r10}\n\t"
+      "smlad %[a], r8, r4, %[a]\n\t"
+      "smlad %[b], r8, r5, %[b]\n\t"
+      "smlad %[c], r8, r6, %[c]\n\t"
+      "smlad %[d], r8, r10, %[d]\n\t"
+      "ldmia %[blocks]!, {r4, r5, r6, r10}\n\t"
+      "smlad %[a], r9, r4, %[a]\n\t"
+      "smlad %[b], r9, r5, %[b]\n\t"
+      "smlad %[c], r9, r6, %[c]\n\t"
+      "smlad %[d], r9, r10, %[d]\n\t"
+      "cmp %[patch], %[end]\n\t"
+      "beq 2f\n\t"
+      "1:\n\t"
+      "ldrd r8, r9, [%[patch]], #8\n\t"
+      "ldmia %[blocks]!, {r4, r5, r6, r10}\n\t"
+      "smlad %[a], r8, r4, %[a]\n\t"
+      "smlad %[b], r8, r5, %[b]\n\t"
+      "smlad %[c], r8, r6, %[c]\n\t"
+      "smlad %[d], r8, r10, %[d]\n\t"
+      "ldmia %[blocks]!, {r4, r5, r6, r10}\n\t"
+      "smlad %[a], r9, r4, %[a]\n\t"
+      "smlad %[b], r9, r5, %[b]\n\t"
+      "smlad %[c], r9, r6, %[c]\n\t"
+      "smlad %[d], r9, r10, %[d]\n\t"
+      "ldrd r8, r9, [%[patch]], #8\n\t"
+      "ldmia %[blocks]!, {r4, r5, r6, r10}\n\t"
+      "smlad %[a], r8, r4, %[a]\n\t"
+      "smlad %[b], r8, r5, %[b]\n\t"
+      "smlad %[c], r8, r6, %[c]\n\t"
+      "smlad %[d], r8, r10, %[d]\n\t"
+      "ldmia %[blocks]!, {r4, r5, r6, r10}\n\t"
+      "cmp %[patch], %[end]\n\t"
+      "smlad %[a], r9, r4, %[a]\n\t"
+      "smlad %[b], r9, r5, %[b]\n\t"
+      "smlad %[c], r9, r6, %[c]\n\t"
+      "smlad %[d], r9, r10, %[d]\n\t"
+      "bne 1b\n\t"
+      "2:\n\t"
+      : [patch] "+r"(patch), [blocks] "+r"(blocks), [a] "+r"(sums.a), [b] "+r"(sums.b),
+        [c] "+r"(sums.c), [d] "+r"(sums.d)
+      : [end] "r"(end), [items] "r"(items)
+      : "r4", "r5", "r6", "r8", "r9", "r10", "cc", "memory");
+  return sums;
+}
+
+#else
+
+/// The lower of two sums that stand in one long sum.
+static inline int32_t low_lane(int64_t sum) {
+  const int32_t unused = 32 - M3NET_LANE_BITS;
+  return m3net_shift_left((int32_t)(uint32_t)(uint64_t)sum, unused) >> unused;
+}
+
+static inline int32_t high_lane(int64_t sum) {
+  return (int32_t)((sum - low_lane(sum)) >> M3NET_LANE_BITS);
+}
+
+#if defined(__ARM_ARCH_7M__) && defined(__thumb2__)
+
+/// Adds products of four items a round to the sums of channels a and b, and of c and d.
+static inline const m3net_block* multiply_lanes(const int16_t* patch, const int16_t* end,
+                                                const m3net_block* blocks, int64_t sums[2]) {
+  int64_t ab = 0, cd = 0;
+  __asm__ volatile(
+      "1:\n\t"
+      "ldrsh r9, [%[patch]], #2\n\t"
+      "ldmia %[blocks]!, {r4, r5, r6, r8}\n\t"
+      "smlal %Q[ab], %R[ab], r9, r4\n\t"
+      "smlal %Q[cd], %R[cd], r9, r5\n\t"
+      "ldrsh r9, [%[patch]], #2\n\t"
+      "smlal %Q[ab], %R[ab], r9, r6\n\t"
+      "smlal %Q[cd], %R[cd], r9, r8\n\t"
+      "ldrsh r9, [%[patch]], #2\n\t"
+      "ldmia %[blocks]!, {r4, r5, r6, r8}\n\t"
+      "smlal %Q[ab], %R[ab], r9, r4\n\t"
+      "smlal %Q[cd], %R[cd], r9, r5\n\t"
+      "ldrsh r9, [%[patch]], #2\n\t"
+      "cmp %[patch], %[end]\n\t"
+      "smlal %Q[ab], %R[ab], r9, r6\n\t"
+      "smlal %Q[cd], %R[cd], r9, r8\n\t"
+      "bne 1b\n\t"
+      : [patch] "+r"(patch), [blocks] "+r"(blocks), [ab] "+r"(ab), [cd] "+r"(cd)
+      : [end] "r"(end)
+      : "r4", "r5", "r6", "r8", "r9", "cc", "memory");
+  sums[0] = ab;
+  sums[1] = cd;
+  return blocks;
+}
+
+#else
+
+/// Adds products of two items a round to the sums of channels a and b, and of c and d.
+static inline const m3net_block* multiply_lanes(const int16_t* patch, const int16_t* end,
+                                                const m3net_block* blocks, int64_t sums[2]) {
+  int64_t ab = 0, cd = 0;
+  for (; patch != end; patch += 2, ++blocks) {
+    const int32_t* lanes = blocks->lanes;
+    ab += (int64_t)patch[0] * lanes[0] + (int64_t)patch[1] * lanes[2];
+    cd += (int64_t)patch[0] * lanes[1] + (int64_t)patch[1] * lanes[3];
+  }
+  sums[0] = ab;
+  sums[1] = cd;
+  return blocks;
+}
+
+#endif
+
+static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
+                                       const m3net_block* blocks, m3net_four_sums sums) {
+  while (items > 0) {
+    const int32_t count = items < M3NET_LANE_ITEMS ? items : M3NET_LANE_ITEMS;
+    int64_t lanes[2];
+    blocks = multiply_lanes(patch, patch + count, blocks, lanes);
+    sums.a = m3net_sum(sums.a, low_lane(lanes[0]));
+    sums.b = m3net_sum(sums.b, high_lane(lanes[0]));
+    sums.c = m3net_sum(sums.c, low_lane(lanes[1]));
+    sums.d = m3net_sum(sums.d, high_lane(lanes[1]));
+    patch += count;
+    items -= count;
+  }
+  return sums;
+}
+
+#endif
+
+/// All output channels of one pixel.
+static void convolve_pixel(const m3net_convolution* layer, const int16_t* patch, int32_t items,
+                           int8_t* output) {
+  const m3net_block* blocks = layer->blocks;
+  const m3net_channel* channel = layer->channels;
+  for (int32_t left = layer->output.channels; left > 0; left -= 4) {
+    m3net_finish(layer, multiply(patch, items, blocks, m3net_four_biases(channel)), channel, left,
+                 output);
+    blocks += items / 2;
+    channel += 4;
+    output += 4;
+  }
+}
+
+void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t* output,
+                    int16_t* patch) {
+  const m3net_image* image = &layer->output;
+  for (int32_t batch = 0; batch < layer->batches; ++batch) {
+    int32_t row = -layer->window.top;
+    for (int32_t y = 0; y < image->rows; ++y, row += layer->window.row_stride) {
+      int8_t* pixel = output + batch * image->batch_step + y * image->row_step;
+      int32_t column = -layer->window.left;
+      for (int32_t x = 0; x < image->columns; ++x, column += layer->window.column_stride) {
+        const int32_t items =
+            gather(layer, input + batch * layer->input.batch_step, row, column, patch);
+        convolve_pixel(layer, patch, items, pixel);
+        pixel += image->column_step;
+      }
+    }
+  }
+}

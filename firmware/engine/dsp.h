@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// Instructions of Armv7-M and Armv7E-M that C has no operator for, and their portable forms.
+#ifndef M3NET_ENGINE_DSP_H_
+#define M3NET_ENGINE_DSP_H_
+
+#include <stdint.h>
+
+#include "engine.h"
+#include "memory.h"
+
+#if M3NET_ENGINE_DSP
+
+/// (a * b + 2^31) / 2^32, rounded down.
+static inline int32_t m3net_high_product(int32_t a, int32_t b) {
+  int32_t result;
+  __asm__("smmulr %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+/// Four bytes from any address.
+static inline uint32_t m3net_load_word(const int8_t* bytes) {
+  uint32_t word;
+  M3NET_MEMCPY(&word, bytes, sizeof(word));  // one instruction, also without a library
+  return word;
+}
+
+/// Bytes 0 and 2, widened to 16 bits each.
+static inline uint32_t m3net_even_bytes(uint32_t word) {
+  uint32_t result;
+  __asm__("sxtb16 %0, %1" : "=r"(result) : "r"(word));
+  return result;
+}
+
+/// Bytes 1 and 3, widened to 16 bits each.
+static inline uint32_t m3net_odd_bytes(uint32_t word) {
+  uint32_t result;
+  __asm__("sxtb16 %0, %1, ror #8" : "=r"(result) : "r"(word));
+  return result;
+}
+
+/// The lower halves of both, `low` in the lower half.
+static inline uint32_t m3net_pack_low(uint32_t low, uint32_t high) {
+  uint32_t result;
+  __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(result) : "r"(low), "r"(high));
+  return result;
+}
+
+/// The upper halves of both, that of `low` in the lower half.
+static inline uint32_t m3net_pack_high(uint32_t low, uint32_t high) {
+  uint32_t result;
+  __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(result) : "r"(high), "r"(low));
+  return result;
+}
+
+/// sum plus the products of the lower and of the upper halves.
+static inline int32_t m3net_add_products(uint32_t a, uint32_t b, int32_t sum) {
+  int32_t result;
+  __asm__("smlad %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
+  return result;
+}
+
+#else
+
+static inline int32_t m3net_high_product(int32_t a, int32_t b) {
+  return (int32_t)(((int64_t)a * b + (1LL << 31)) >> 32);
+}
+
+#endif
+
+/// The nearest number from -128 to 127.
+static inline int32_t m3net_saturate(int32_t value) {
+#if defined(__ARM_FEATURE_SAT) && defined(__thumb2__)
+  int32_t result;
+  __asm__("ssat %0, #8, %1" : "=r"(result) : "r"(value));
+  return result;
+#else
+  if (value < INT8_MIN) {
+    return INT8_MIN;
+  }
+  return value > INT8_MAX ? INT8_MAX : value;
+#endif
+}
+
+#endif  // M3NET_ENGINE_DSP_H_

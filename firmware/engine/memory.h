@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// The two functions of the C library that the kernels use. Compilers know them without its headers,
+// which a target such as WebAssembly may lack.
+#ifndef M3NET_ENGINE_MEMORY_H_
+#define M3NET_ENGINE_MEMORY_H_
+
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define M3NET_MEMCPY __builtin_memcpy
+#define M3NET_MEMSET __builtin_memset
+#else
+#include <string.h>
+#define M3NET_MEMCPY memcpy
+#define M3NET_MEMSET memset
+#endif
+
+#endif  // M3NET_ENGINE_MEMORY_H_

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command that compiles a network into C: ``m3net compile``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from m3net_tf.checkout import require_sources
+from m3net_tf.cli.common import AsJson, app, say, say_json
+from m3net_tf.errors import ModelError
+
+
+@app.command("compile")
+def compile_command(
+    model: Annotated[Path, typer.Argument(help="A full-int8 .tflite file, of any origin.")],
+    out: Annotated[Path, typer.Option(help="Folder for the C, and for the engine beside it.")],
+    name: Annotated[str, typer.Option(help="Start of all names of C, and the files' name.")] = (
+        "model"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Compile a network into C with the output bytes of TFLite Micro."""
+    require_sources("firmware")
+    from m3net_tf.compiler.folder import write_network
+
+    try:
+        facts = write_network(model.read_bytes(), out, name)
+    except ModelError as error:
+        raise ModelError(f"{model}: {error}") from None
+    if as_json:
+        say_json({"folder": str(out), **facts})
+        return
+    say(
+        f"{out}/{name}.c: {facts['calls']} calls, arena {facts['arena_bytes']} bytes (lower bound "
+        f"{facts['lower_bound_bytes']}, ratio {facts['ratio']:.3f}), constants "
+        f"{facts['constant_bytes']} bytes of flash"
+    )
+    for what, number in facts["saved"].items():
+        say(f"  {number} {what}")

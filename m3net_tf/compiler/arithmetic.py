@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TensorFlow Lite's whole-number arithmetic, bit by bit, and what it makes of real factors.
+
+All functions work on arrays as well as on numbers, in int64, where nothing overflows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.errors import ModelError
+
+Integers = npt.NDArray[np.int64]
+INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A real factor: multiplier * 2^(shift - 31)."""
+
+    multiplier: int
+    shift: int
+
+
+def quantize_factor(real: float) -> Factor:
+    """The multiplier of 31 bits and the shift that are nearest to a factor.
+
+    Raises:
+        ModelError: the factor is so large that no output would be meaningful.
+    """
+    if real == 0:
+        return Factor(0, 0)
+    fraction, shift = math.frexp(real)
+    multiplier = int(round_half_away(fraction * 2.0**31))
+    if multiplier == 1 << 31:
+        multiplier //= 2
+        shift += 1
+    if shift < -31:
+        return Factor(0, 0)
+    if shift > 30:
+        raise ModelError(f"a scale is {real:g} times another: quantise the network again")
+    return Factor(multiplier, shift)
+
+
+def round_half_away(value: float) -> float:
+    """The nearest whole number, halves away from zero."""
+    return math.copysign(math.floor(abs(value) + 0.5), value)
+
+
+def wrap(value: npt.ArrayLike) -> Integers:
+    """Numbers as 32 bits hold them."""
+    wide = np.asarray(value, np.int64)
+    return ((wide - INT32_MIN) & 0xFFFFFFFF) + INT32_MIN
+
+
+def product(a: npt.ArrayLike, b: npt.ArrayLike) -> Integers:
+    """``a * b / 2^31`` rounded to the nearest, halves up; int32 arguments."""
+    result = (np.asarray(a, np.int64) * np.asarray(b, np.int64) + (1 << 30)) >> 31
+    return np.minimum(result, INT32_MAX)  # the smallest number times itself
+
+
+def divide(value: npt.ArrayLike, bits: int) -> Integers:
+    """``value / 2^bits`` rounded to the nearest, halves away from zero."""
+    wide = np.asarray(value, np.int64)
+    mask = (1 << bits) - 1
+    threshold = (mask >> 1) + (wide < 0)
+    return (wide >> bits) + ((wide & mask) > threshold)
+
+
+def scale(value: npt.ArrayLike, factor: Factor) -> Integers:
+    """``value`` times a factor: MultiplyByQuantizedMultiplier."""
+    shifted = wrap(np.asarray(value, np.int64) << max(factor.shift, 0))
+    return divide(product(shifted, factor.multiplier), max(-factor.shift, 0))
+
+
+def _enlarge(value: Integers, bits: int) -> Integers:
+    """A shift left that ends at the largest and smallest number."""
+    threshold = (1 << (31 - bits)) - 1
+    shifted = np.where(value > threshold, INT32_MAX, value << bits)
+    return np.where(value < -threshold, INT32_MIN, shifted)
+
+
+_EXPONENTIALS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
+
+
+def exponential(value: npt.ArrayLike, integer_bits: int) -> Integers:
+    """Exp of numbers that are not positive.
+
+    Args:
+        value: int32 with ``integer_bits`` in front of the binary point, at most 5.
+        integer_bits: see above.
+
+    Returns:
+        In units of 2^-31.
+    """
+    wide = np.asarray(value, np.int64)
+    fraction_bits = 31 - integer_bits
+    quarter = 1 << (fraction_bits - 2)
+    remainder = (wide & (quarter - 1)) - quarter
+    result = _exponential_of_quarter(_enlarge(remainder, integer_bits))
+    rest = remainder - wide
+    for exponent, factor in zip(range(-2, 5), _EXPONENTIALS, strict=True):
+        if integer_bits > exponent:
+            is_set = (rest & (1 << (fraction_bits + exponent))) != 0
+            result = np.where(is_set, product(result, factor), result)
+    return np.where(wide == 0, INT32_MAX, result)
+
+
+def _exponential_of_quarter(value: Integers) -> Integers:
+    """Exp of -1/4 to 0, in units of 2^-31, by a series around -1/8."""
+    at_eighth, third = 1895147668, 715827883
+    x = value + (1 << 28)
+    square = product(x, x)
+    cube = product(square, x)
+    fourth = divide(product(square, square), 2)
+    rest = divide(product(fourth + cube, third) + square, 1)
+    return wrap(at_eighth + product(at_eighth, x + rest))
+
+
+def _newton_reciprocal(value: Integers) -> Integers:
+    """2 / (1 + x), with two bits in front of the binary point, for x in units of 2^-31."""
+    half_denominator = (value + INT32_MAX + 1) // 2
+    guess = wrap(1515870810 + product(half_denominator, -1010580540))
+    for _ in range(3):
+        rest = wrap((1 << 29) - product(half_denominator, guess))
+        guess = wrap(guess + _enlarge(product(guess, rest), 2))
+    return guess
+
+
+def logistic(value: npt.ArrayLike, integer_bits: int) -> Integers:
+    """1 / (1 + exp(-x)), in units of 2^-31."""
+    wide = np.asarray(value, np.int64)
+    positive = _enlarge(_newton_reciprocal(exponential(-np.abs(wide), integer_bits)), 1)
+    result = np.where(wide > 0, positive, INT32_MAX - positive)
+    return np.where(wide == 0, 1 << 30, result)
+
+
+def tanh(value: npt.ArrayLike, integer_bits: int) -> Integers:
+    """Hyperbolic tangent, in units of 2^-31."""
+    wide = np.asarray(value, np.int64)
+    exponentials = exponential(-np.abs(wide), integer_bits + 1)
+    positive = _enlarge(wrap(_newton_reciprocal(exponentials) - (1 << 29)), 2)
+    return np.where(wide == 0, 0, np.where(wide < 0, -positive, positive))
+
+
+def inverse_root(value: int) -> Factor:
+    """1 / sqrt(value) of a positive int32, by Newton's method."""
+    if value <= 1:
+        return Factor(INT32_MAX, 0)
+    shift = 11
+    while value >= 1 << 29:
+        value //= 4
+        shift += 1
+    pairs = (32 - value.bit_length() - 1) // 2 - 1
+    shift -= pairs
+    value <<= 2 * pairs
+    fixed = value >> 1
+    half = int(divide(fixed, 1))
+    x = 1 << 28
+    for _ in range(5):
+        cube = int(_enlarge(product(product(x, x), x), 6))
+        difference = wrap(product((1 << 28) + (1 << 27), x) - product(half, cube))
+        x = int(_enlarge(difference, 3))
+    result = int(product(x, 1518500250))
+    if shift < 0:
+        result, shift = int(wrap(result << -shift)), 0
+    return Factor(result, -shift)

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A network as calls of kernels on views of memory, the form that is planned and written."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+DIMENSIONS = 4  # of the kernels' loops: M3NET_DIMENSIONS in firmware/engine/engine.h
+
+
+@dataclasses.dataclass(eq=False)
+class Block:
+    """Memory that gets one place: in the arena, or in flash if it has data.
+
+    Attributes:
+        label: what it holds, for messages and the plan.
+        size: bytes.
+        data: content of a constant.
+    """
+
+    label: str
+    size: int
+    data: bytes | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """int8 items of a block.
+
+    Attributes:
+        block: where they are.
+        offset: of the first item, in bytes.
+        shape: dimensions.
+        strides: bytes from one item to the next along each dimension; negative for a mirror, zero
+            for a repetition.
+    """
+
+    block: Block
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether the items lie side by side in the order of the dimensions."""
+        expected = packed_strides(self.shape)
+        sizes = zip(self.shape, self.strides, expected, strict=True)
+        return all(size == 1 or stride == packed for size, stride, packed in sizes)
+
+    def reshaped(self, shape: tuple[int, ...]) -> View:
+        """The same contiguous items in other dimensions."""
+        return View(self.block, self.offset, shape, packed_strides(shape))
+
+    def part(self, axis: int, start: int, size: int, step: int = 1) -> View:
+        """Items from a place along a dimension on; a negative step goes backwards."""
+        shape, strides = list(self.shape), list(self.strides)
+        offset = self.offset + start * strides[axis]
+        shape[axis], strides[axis] = size, strides[axis] * step
+        return View(self.block, offset, tuple(shape), tuple(strides))
+
+    def transposed(self, order: Sequence[int]) -> View:
+        """The dimensions in another order."""
+        shape = tuple(self.shape[axis] for axis in order)
+        return View(self.block, self.offset, shape, tuple(self.strides[axis] for axis in order))
+
+    def mirrored(self) -> View:
+        """The same items in the opposite order of all dimensions."""
+        steps = zip(self.shape, self.strides, strict=True)
+        offset = self.offset + sum((size - 1) * stride for size, stride in steps)
+        return View(self.block, offset, self.shape, tuple(-stride for stride in self.strides))
+
+    def broadcast(self, shape: tuple[int, ...]) -> View:
+        """Repeated along dimensions of size 1, with leading dimensions added."""
+        missing = len(shape) - len(self.shape)
+        strides = [0] * missing
+        for size, stride, target in zip(self.shape, self.strides, shape[missing:], strict=True):
+            strides.append(0 if size == 1 and target != 1 else stride)
+        return View(self.block, self.offset, shape, tuple(strides))
+
+
+def packed_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """Strides of items that lie side by side."""
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def packed(block: Block, shape: tuple[int, ...]) -> View:
+    """A view of a whole block."""
+    return View(block, 0, shape, packed_strides(shape))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Array:
+    """A constant array of the C source.
+
+    Attributes:
+        label: start of its name.
+        ctype: type of an item.
+        values: whole numbers, one row for each structure if items are structures.
+        item_bytes: size of an item on the device.
+    """
+
+    label: str
+    ctype: str
+    values: npt.NDArray[Any]
+    item_bytes: int
+
+    @property
+    def size(self) -> int:
+        """Bytes in flash."""
+        return len(self.values) * self.item_bytes
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layer:
+    """A constant structure of the C source: type and members, in order.
+
+    A member is a number, an :class:`Array`, a list of numbers, or a dictionary for a structure.
+    """
+
+    ctype: str
+    members: dict[str, Any]
+
+
+Argument = Layer | Array | View | Block | int
+
+
+@dataclasses.dataclass(eq=False)
+class Call:
+    """One call of a kernel.
+
+    Attributes:
+        kernel: its name without the prefix ``m3net_``.
+        comment: layer and shapes.
+        arguments: in the order of the kernel's parameters. A :class:`Block` is scratch memory.
+        inputs: views that it reads.
+        output: view that it writes.
+        slack: for an input, by its index, how many bytes it must start behind the output if they
+            share memory; without an entry they must not.
+        backward: the same work in the opposite order, if it can be done so.
+        backward_slack: how many bytes the output must start behind the first input if they share
+            memory and the work is done backward.
+    """
+
+    kernel: str
+    comment: str
+    arguments: list[Argument]
+    inputs: list[View]
+    output: View
+    slack: dict[int, int] = dataclasses.field(default_factory=dict)
+    backward: Call | None = None
+    backward_slack: int = 0
+
+    def marked_backward(self) -> Call:
+        """This call, with a comment that says which way it goes."""
+        return dataclasses.replace(self, comment=f"{self.comment}, from the last item on")
+
+    @property
+    def scratch(self) -> list[Block]:
+        """Memory that the kernel needs while it runs."""
+        return [item for item in self.arguments if isinstance(item, Block)]
+
+
+def loop_members(
+    output: View, inputs: Sequence[View]
+) -> tuple[dict[str, list[int]], list[tuple[int, ...]]] | None:
+    """Members of ``m3net_loop`` for views of one shape, with as few dimensions as possible.
+
+    Returns:
+        The members, and the strides of output and inputs along the remaining dimensions; None if
+        more than four dimensions remain.
+    """
+    views = [output, *inputs]
+    sizes: list[int] = []
+    strides: list[list[int]] = []
+    for axis in range(len(output.shape)):
+        size = output.shape[axis]
+        steps = [view.strides[axis] for view in views]
+        if size == 1:
+            continue
+        if sizes and all(
+            outer == size * inner for outer, inner in zip(strides[-1], steps, strict=True)
+        ):
+            sizes[-1] *= size
+            strides[-1] = steps
+        else:
+            sizes.append(size)
+            strides.append(steps)
+    if len(sizes) > DIMENSIONS:
+        return None
+    missing = DIMENSIONS - len(sizes)
+    sizes = [1] * missing + sizes
+    columns = np.array([[0] * len(views)] * missing + strides, dtype=np.int64).T
+    names = ["output", "first", "second"]
+    members = {"size": sizes}
+    for name, column in zip(names, columns.reshape(len(views), -1), strict=False):
+        members[name] = [int(step) for step in column]
+    return members, [tuple(int(step) for step in column) for column in columns]

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Last stage: a compiled network as C source and header, the same bytes for the same input."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m3net_tf.artifacts import write_text
+from m3net_tf.compiler.calls import Array, Block, Call, Layer, View
+from m3net_tf.compiler.graph import Tensor
+from m3net_tf.compiler.network import CompiledNetwork
+from m3net_tf.csource import blocks, c_linkage, defines, float_literal, guarded, notice
+from m3net_tf.csource import string_literal as text_literal
+from m3net_tf.errors import ConfigError
+
+_LINE = 100
+_ORIGIN = "by m3net compile; do not edit"
+_LAYER_BYTES = {  # on a device with pointers of 32 bits
+    "m3net_binary": 96,
+    "m3net_convolution": 76,
+    "m3net_loop": 64,
+    "m3net_matmul": 68,
+    "m3net_pooling": 60,
+    "m3net_reduction": 96,
+    "m3net_softmax_layer": 16,
+}
+_ENGINE_HEADER = "engine.h"
+
+
+@dataclasses.dataclass(frozen=True)
+class CSource:
+    """The generated files.
+
+    Attributes:
+        header: declares the network and its sizes.
+        source: constants and the function.
+        constant_bytes: flash of weights, channels, tables, constant tensors and layers on a core
+            with the DSP extension.
+    """
+
+    header: str
+    source: str
+    constant_bytes: int
+
+    def write(self, folder: Path, name: str) -> None:
+        """Write ``<name>.h`` and ``<name>.c``."""
+        write_text(folder / f"{name}.h", self.header)
+        write_text(folder / f"{name}.c", self.source)
+
+
+def emit(network: CompiledNetwork, name: str) -> CSource:
+    """The C of a network.
+
+    Args:
+        network: see :func:`m3net_tf.compiler.network.compile_network`.
+        name: start of all names of C, and the files' name.
+
+    Raises:
+        ConfigError: the name is no name of C.
+    """
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ConfigError(f"{name!r} is no name in C: use letters, digits and underscores")
+    writer = _Writer(network, name)
+    statements = [writer.statement(index, call) for index, call in enumerate(network.calls)]
+    function = "\n".join(
+        [f"void {name}_run(int8_t *arena) {{", *statements, "}"]
+        if statements
+        else [f"void {name}_run(int8_t *arena) {{", "  (void)arena;", "}"]
+    )
+    top = notice(_ORIGIN, line_comments=True) + "\n"
+    includes = f'#include "{name}.h"\n\n#include "{_ENGINE_HEADER}"'
+    source = top + blocks(includes, *writer.constants, function)
+    return CSource(top + _header(network, name), source, writer.constant_bytes)
+
+
+class _Writer:
+    """The constants of a source file while its statements are made."""
+
+    def __init__(self, network: CompiledNetwork, name: str) -> None:
+        self._network = network
+        self._name = name
+        self._known: dict[tuple[str, bytes], str] = {}
+        self.constants: list[str] = []
+        self.constant_bytes = 0
+
+    def statement(self, index: int, call: Call) -> str:
+        """A comment and a call."""
+        arguments = [self._argument(index, call, item) for item in call.arguments]
+        prefix = f"  m3net_{call.kernel}("
+        line = prefix + ", ".join(arguments) + ");"
+        if len(line) > _LINE:
+            line = prefix + (",\n" + " " * len(prefix)).join(arguments) + ");"
+        return f"  // {index}: {_comment(call.comment)}\n{line}"
+
+    def _argument(self, index: int, call: Call, item: Any) -> str:
+        if isinstance(item, int):
+            return str(item)
+        if isinstance(item, Layer):
+            return "&" + self._layer(index, item)
+        if isinstance(item, Array):
+            return self._array(item)
+        if isinstance(item, Block):
+            ctype = "int16_t" if call.kernel == "convolve" else "int32_t"
+            return f"({ctype} *)(void *)({_sum('arena', self._network.plan.places[item])})"
+        assert isinstance(item, View)
+        return self._place(item)
+
+    def _place(self, view: View) -> str:
+        if view.block.data is not None:
+            values = np.frombuffer(view.block.data + b"\0\0\0", np.int8).astype(np.int64)
+            return _sum(self._array(Array("constant", "int8_t", values, 1)), view.offset)
+        return _sum("arena", self._network.plan.places[view.block] + view.offset)
+
+    def _array(self, array: Array) -> str:
+        """Name of an array; equal arrays are one."""
+        key = (array.ctype, array.values.tobytes() + str(array.values.shape).encode())
+        if key not in self._known:
+            name = f"{self._name}_{array.label}_{len(self._known)}"
+            self._known[key] = name
+            # Kernels load weights by the word.
+            align = "_Alignas(4) " if array.ctype in ("m3net_block", "m3net_tap") else ""
+            size = f"{name}[{len(array.values)}]"
+            self.constants.append(
+                f"{align}static const {array.ctype} {size} = {{\n{_items(array)}\n}};"
+            )
+            self.constant_bytes += array.size
+        return self._known[key]
+
+    def _layer(self, index: int, layer: Layer) -> str:
+        name = f"{self._name}_layer_{index}"
+        members = [
+            _wrapped(f"    .{member} = {self._member(value)},")
+            for member, value in layer.members.items()
+        ]
+        lines = [f"static const {layer.ctype} {name} = {{", *members, "};"]
+        self.constants.append("\n".join(lines))
+        self.constant_bytes += _LAYER_BYTES[layer.ctype]
+        return name
+
+    def _member(self, value: Any) -> str:
+        if isinstance(value, Array):
+            return self._array(value)
+        if isinstance(value, dict):
+            parts = ", ".join(f".{member} = {self._member(v)}" for member, v in value.items())
+            return f"{{{parts}}}"
+        if isinstance(value, list):
+            return "{" + ", ".join(_number(item) for item in value) + "}"
+        return _number(value)
+
+
+def _wrapped(line: str) -> str:
+    """A line, broken at spaces where it is too long."""
+    return textwrap.fill(
+        line, _LINE, subsequent_indent=" " * 8, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _sum(base: str, offset: int) -> str:
+    if offset == 0:
+        return base
+    return f"{base} + {offset}" if offset > 0 else f"{base} - {-offset}"
+
+
+def _number(value: int) -> str:
+    """A literal; the smallest int32 has none of its own."""
+    return "INT32_MIN" if int(value) == -(1 << 31) else str(int(value))
+
+
+def _items(array: Array) -> str:
+    """Items of an array, wrapped."""
+    values = array.values
+    if array.ctype == "m3net_block":
+        return "\n".join(f"    M3NET_BLOCK({', '.join(map(str, row))})," for row in values)
+    if values.ndim == 2:
+        return "\n".join("    {" + ", ".join(_number(v) for v in row) + "}," for row in values)
+    lines, line = [], "   "
+    for value in values:
+        text = f" {_number(value)},"
+        if len(line) + len(text) > _LINE:
+            lines.append(line)
+            line = "   "
+        line += text
+    return "\n".join([*lines, line])
+
+
+def _comment(text: str) -> str:
+    """Text that cannot end a comment or the line."""
+    return "".join(char if char.isascii() and char.isprintable() else "?" for char in text).rstrip(
+        "\\"
+    )
+
+
+def _header(network: CompiledNetwork, name: str) -> str:
+    prefix = f"{name.upper()}_"
+    plan = network.plan
+    settings: dict[str, int | str] = {
+        "SHA256": text_literal(network.graph.sha256),
+        "ARENA_BYTES": plan.arena_bytes,
+        "ARENA_LOWER_BOUND_BYTES": plan.lower_bound,
+    }
+    for which, views, tensors in (
+        ("INPUT", network.inputs, network.graph.inputs),
+        ("OUTPUT", network.outputs, network.graph.outputs),
+    ):
+        settings[f"{which}_COUNT"] = len(views)
+        for index, (view, tensor) in enumerate(zip(views, tensors, strict=True)):
+            settings.update(_end(f"{which}_{index}_", view, tensor, plan.places[view.block]))
+    declaration = [
+        "/// Computes the outputs from the inputs in an arena that is aligned to four bytes. The",
+        "/// inputs are overwritten.",
+        f"void {name}_run(int8_t *arena);",
+    ]
+    return guarded(
+        f"{prefix}H_",
+        "#include <stdint.h>",
+        defines(prefix, settings),
+        c_linkage(["\n".join(declaration)]),
+        name_guard_at_end=True,
+    )
+
+
+def _end(prefix: str, view: View, tensor: Tensor, place: int) -> dict[str, int | str]:
+    """Facts of an input or output."""
+    return {
+        f"{prefix}OFFSET": place + view.offset,
+        f"{prefix}BYTES": tensor.size,
+        f"{prefix}SCALE": float_literal(tensor.scale),
+        f"{prefix}ZERO_POINT": tensor.zero_point,
+    }

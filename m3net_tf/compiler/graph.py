@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A network as operators and tensors, the form that passes rewrite."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.errors import ModelError
+
+
+@dataclasses.dataclass(eq=False)
+class Tensor:
+    """A tensor of the network; two tensors are equal only if they are the same object.
+
+    Attributes:
+        name: its name in the file.
+        shape: dimensions; () for a scalar.
+        dtype: ``int8``, ``int32`` and so on.
+        scales: float32, one for the tensor or one for each channel; empty without quantisation.
+        zero_points: as many as scales.
+        channel_axis: dimension that several scales belong to.
+        data: values of a constant, of ``shape``; None for a computed tensor.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scales: npt.NDArray[np.float32] = dataclasses.field(
+        default_factory=lambda: np.zeros(0, np.float32)
+    )
+    zero_points: tuple[int, ...] = ()
+    channel_axis: int = 0
+    data: npt.NDArray[Any] | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of items."""
+        return math.prod(self.shape)
+
+    @property
+    def scale(self) -> np.float32:
+        """The one scale.
+
+        Raises:
+            ModelError: the tensor has none, or several.
+        """
+        if len(self.scales) != 1:
+            raise ModelError(f"tensor {self.name!r} has {len(self.scales)} scales, not one")
+        return np.float32(self.scales[0])
+
+    @property
+    def zero_point(self) -> int:
+        """The one zero point.
+
+        Raises:
+            ModelError: the tensor has none, or several.
+        """
+        if len(self.zero_points) != 1:
+            raise ModelError(
+                f"tensor {self.name!r} has {len(self.zero_points)} zero points, not one"
+            )
+        return self.zero_points[0]
+
+    def same_quantization(self, other: Tensor) -> bool:
+        """Whether equal bytes are equal numbers in both."""
+        return self.scale == other.scale and self.zero_point == other.zero_point
+
+
+@dataclasses.dataclass(eq=False)
+class Operation:
+    """An operator with its tensors.
+
+    Attributes:
+        kind: builtin operator, such as ``CONV_2D``.
+        inputs: None where an optional input is missing.
+        outputs: at least one.
+        options: by the names of the schema, such as ``strideW``; enumerations are numbers.
+    """
+
+    kind: str
+    inputs: list[Tensor | None]
+    outputs: list[Tensor]
+    options: dict[str, Any]
+
+    def input(self, index: int) -> Tensor:
+        """An input that must be there.
+
+        Raises:
+            ModelError: it is missing.
+        """
+        tensor = self.inputs[index] if index < len(self.inputs) else None
+        if tensor is None:
+            raise self.error(f"has no input {index}")
+        return tensor
+
+    def constant(self, index: int) -> npt.NDArray[Any]:
+        """Values of an input that must be a constant.
+
+        Raises:
+            ModelError: it is missing or computed.
+        """
+        tensor = self.input(index)
+        if tensor.data is None:
+            raise self.error(f"computes its input {tensor.name!r}, which must be a constant")
+        return tensor.data
+
+    @property
+    def output(self) -> Tensor:
+        """The first output."""
+        return self.outputs[0]
+
+    @property
+    def name(self) -> str:
+        """Operator and output, as messages and comments name it.
+
+        The converter joins the names of all that it fuses; the first one is enough.
+        """
+        return f"{self.kind} {self.output.name.partition(';')[0]!r}"
+
+    def error(self, what: str) -> ModelError:
+        """An error that names operator and tensor."""
+        return ModelError(f"operator {self.name} {what}")
+
+
+@dataclasses.dataclass
+class Graph:
+    """A network.
+
+    Attributes:
+        operations: in the order in which they run.
+        inputs: tensors that the caller fills.
+        outputs: tensors that the caller reads.
+        sha256: of the file.
+    """
+
+    operations: list[Operation]
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    sha256: str
+
+    def producers(self) -> dict[Tensor, Operation]:
+        """The operation that computes each tensor."""
+        return {tensor: op for op in self.operations for tensor in op.outputs}
+
+    def readers(self, tensor: Tensor) -> list[Operation]:
+        """Operations that read a tensor, each as often as it reads it."""
+        return [op for op in self.operations for each in op.inputs if each is tensor]

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiled networks on this machine: the same C, built as a shared library."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.artifacts import write_text
+from m3net_tf.checkout import require_sources
+from m3net_tf.compiler.emit import emit
+from m3net_tf.compiler.network import CompiledNetwork
+from m3net_tf.errors import FirmwareError
+
+Int8 = npt.NDArray[np.int8]
+
+#: Warnings that neither kernels nor generated C may give.
+WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wdouble-promotion", "-Wshadow", "-Werror")
+_TIMEOUT_S = 300.0
+_COMPILERS = ("gcc", "cc", "clang")
+
+
+class HostNetwork:
+    """A network of a shared library."""
+
+    def __init__(self, library: ctypes.CDLL, name: str, network: CompiledNetwork) -> None:
+        self._run = getattr(library, f"{name}_run")
+        self._run.argtypes = [ctypes.c_void_p]
+        self._run.restype = None
+        self._network = network
+        self._arena = np.zeros(network.plan.arena_bytes, np.int8)
+
+    def run(self, *inputs: Int8) -> list[Int8]:
+        """Outputs for inputs of the network's shapes."""
+        plan, graph = self._network.plan, self._network.graph
+        for view, values in zip(self._network.inputs, inputs, strict=True):
+            start = plan.places[view.block]
+            self._arena[start : start + values.size] = values.reshape(-1)
+        self._run(self._arena.ctypes.data)
+        results = []
+        for view, tensor in zip(self._network.outputs, graph.outputs, strict=True):
+            start = plan.places[view.block] + view.offset
+            results.append(self._arena[start : start + tensor.size].reshape(tensor.shape).copy())
+        return results
+
+
+def build_host(
+    networks: Mapping[str, CompiledNetwork], folder: Path, options: Sequence[str] = ()
+) -> dict[str, HostNetwork]:
+    """Build networks and the engine as one shared library and load it.
+
+    Args:
+        networks: by their names in C.
+        folder: for sources and library.
+        options: further options of the compiler.
+
+    Raises:
+        FirmwareError: there is no C compiler, or it refuses the sources.
+        ConfigError: there is no source checkout with the engine.
+    """
+    library = build_library(networks, folder, options)
+    loaded = ctypes.CDLL(str(library))
+    return {name: HostNetwork(loaded, name, network) for name, network in networks.items()}
+
+
+def build_library(
+    networks: Mapping[str, CompiledNetwork], folder: Path, options: Sequence[str] = ()
+) -> Path:
+    """As :func:`build_host`, without loading it; returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, network in networks.items():
+        emit(network, name).write(folder, name)
+    engine = engine_folder()
+    # One source for all: a compiler starts far slower than it reads.
+    source, library = folder / "networks_all.c", folder / "networks.so"
+    write_text(source, "".join(f'#include "{name}.c"\n' for name in networks))
+    command = [
+        _compiler(),
+        *("-std=c11", "-O1", "-shared", "-fPIC", *WARNINGS, *options),
+        *(f"-I{engine}", f"-I{folder}"),
+        str(source),
+        *(str(path) for path in engine_sources()),
+        *("-o", str(library)),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
+    if done.returncode != 0:
+        raise FirmwareError(f"the C compiler refuses the network: {done.stderr.strip()[:2000]}")
+    return library
+
+
+def engine_folder() -> Path:
+    """Folder of the kernels.
+
+    Raises:
+        ConfigError: there is no source checkout.
+    """
+    return require_sources("firmware") / "engine"
+
+
+def engine_sources() -> list[Path]:
+    """The kernels' C files, sorted."""
+    return sorted(engine_folder().glob("*.c"))
+
+
+def _compiler() -> str:
+    for name in _COMPILERS:
+        if path := shutil.which(name):
+            return path
+    raise FirmwareError("no C compiler found (gcc, cc, clang): install one to run networks here")

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which memory each tensor is a view of, and the calls that compute it.
+
+Reshapes, slices, splits, transpositions and mirrors become views of their inputs, which cost
+nothing; the inputs of a concatenation become views of its output, so that their producers write in
+place. Where a kernel cannot read a view, a copy is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from m3net_tf.compiler.calls import Block, Call, Layer, View, loop_members, packed
+from m3net_tf.compiler.graph import Graph, Operation, Tensor
+from m3net_tf.errors import ModelError
+
+
+class Lowering:
+    """The calls of a network while they are made.
+
+    Attributes:
+        calls: so far.
+        views: of the tensors that have a place.
+        saved: what each rewrite saved, by its name.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.calls: list[Call] = []
+        self.views: dict[Tensor, View] = {}
+        self.saved: dict[str, int] = {}
+
+    def count(self, rewrite: str, number: int = 1) -> None:
+        """Count what a rewrite saved."""
+        self.saved[rewrite] = self.saved.get(rewrite, 0) + number
+
+    def read(self, tensor: Tensor) -> View:
+        """View of an int8 tensor that is computed already, or is a constant.
+
+        Raises:
+            ModelError: it is not int8.
+        """
+        if tensor.dtype != "int8":
+            raise ModelError(
+                f"tensor {tensor.name!r} is {tensor.dtype}; the compiler takes full-int8 networks"
+            )
+        if tensor not in self.views:
+            assert tensor.data is not None, tensor.name
+            block = Block(tensor.name, tensor.size, np.asarray(tensor.data, np.int8).tobytes())
+            self.views[tensor] = packed(block, tensor.shape)
+        return self.views[tensor]
+
+    def write(self, tensor: Tensor) -> View:
+        """View in which a call shall write a tensor: where a reader wants it, else a new block.
+
+        Raises:
+            ModelError: it is not int8.
+        """
+        if tensor.dtype != "int8":
+            raise ModelError(
+                f"tensor {tensor.name!r} is {tensor.dtype}; the compiler takes full-int8 networks"
+            )
+        if tensor not in self.views:
+            self.views[tensor] = packed(Block(tensor.name, tensor.size), tensor.shape)
+        return self.views[tensor]
+
+    def move(self, op: Operation, source: View, tensor: Tensor) -> None:
+        """Let a tensor be a view of another one, or copy it if it has a place already."""
+        if source.shape != tensor.shape:
+            raise op.error(f"has the output shape {tensor.shape}, not {source.shape}")
+        if tensor in self.views:
+            self.copy(op, source, self.views[tensor])
+            return
+        self.views[tensor] = source
+        self.count("copies that became views")
+
+    def copy(self, op: Operation, source: View, target: View) -> None:
+        """Call the kernel that copies."""
+        found = loop_members(target, [source])
+        if found is None:
+            raise op.error("moves items along more than four dimensions at once")
+        self.calls.append(
+            Call(
+                kernel="copy",
+                comment=f"{op.name}: {shape_text(target)}",
+                arguments=[Layer("m3net_loop", found[0]), source, target],
+                inputs=[source],
+                output=target,
+            )
+        )
+
+    def packed_input(self, op: Operation, view: View) -> View:
+        """The view, or a copy of it whose items lie side by side."""
+        if view.contiguous:
+            return view
+        target = packed(Block(f"{op.output.name} (input)", view_size(view)), view.shape)
+        self.copy(op, view, target)
+        return target
+
+    def call(self, call: Call) -> None:
+        """Add a call."""
+        self.calls.append(call)
+
+
+def view_size(view: View) -> int:
+    """Number of items of a view."""
+    return int(np.prod(view.shape, dtype=np.int64))
+
+
+def shape_text(view: View) -> str:
+    """Shape as a comment shows it."""
+    return "x".join(str(size) for size in view.shape) or "scalar"
+
+
+def shapes_comment(op: Operation, inputs: Sequence[View], output: View) -> str:
+    """Operator, layer and shapes."""
+    return f"{op.name}: {', '.join(map(shape_text, inputs))} -> {shape_text(output)}"

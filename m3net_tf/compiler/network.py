@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All stages in a row: a ``.tflite`` becomes a compiled network."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from m3net_tf.compiler.calls import Call, View
+from m3net_tf.compiler.graph import Graph, Operation
+from m3net_tf.compiler.lowering import Lowering
+from m3net_tf.compiler.operators import OPERATORS, PACKED_WRITERS, VIEWS
+from m3net_tf.compiler.operators.movement import concatenation_places
+from m3net_tf.compiler.passes import PASSES
+from m3net_tf.compiler.plan import Plan, plan_memory
+from m3net_tf.compiler.read import read_network
+from m3net_tf.errors import ModelError
+
+_FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
+@dataclasses.dataclass(frozen=True)
+class CompiledNetwork:
+    """A network as calls of kernels with planned memory.
+
+    Attributes:
+        graph: after all passes; has names, scales and the hash of the file.
+        calls: in the order in which they run.
+        inputs: where the caller writes.
+        outputs: where the caller reads.
+        plan: places in the arena.
+        saved: what each rewrite saved, by its name.
+    """
+
+    graph: Graph
+    calls: list[Call]
+    inputs: list[View]
+    outputs: list[View]
+    plan: Plan
+    saved: dict[str, int]
+
+
+def compile_network(tflite: bytes) -> CompiledNetwork:
+    """Read, rewrite, lower and plan a network.
+
+    Args:
+        tflite: content of a full-int8 ``.tflite`` file.
+
+    Raises:
+        ModelError: the file is damaged, or has an operator or a number that the compiler does not
+            take; the message names operator and tensor.
+    """
+    graph = read_network(tflite)
+    _require_supported(graph)
+    saved = {name: _rewrite(graph, name) for name in PASSES}
+    lowering = Lowering(graph)
+    inputs = [lowering.write(tensor) for tensor in graph.inputs]
+    _place_concatenations(lowering)
+    for op in graph.operations:
+        _lower(lowering, op)
+    outputs = [_output(lowering, graph, index) for index in range(len(graph.outputs))]
+    saved.update(lowering.saved)
+    plan = plan_memory(lowering.calls, inputs, outputs)
+    return CompiledNetwork(graph, plan.calls, inputs, outputs, plan, saved)
+
+
+def _require_supported(graph: Graph) -> None:
+    for op in graph.operations:
+        if op.kind not in OPERATORS:
+            raise ModelError(
+                f"operator {op.name} is not supported: replace its layer, or use TFLite Micro"
+            )
+    if not graph.inputs or not graph.outputs:
+        raise ModelError("the network has no input or no output")
+    for tensor in [*graph.inputs, *graph.outputs]:
+        if len(tensor.scales) != 1:
+            raise ModelError(f"the network's end {tensor.name!r} has no scale: quantise it to int8")
+
+
+def _rewrite(graph: Graph, name: str) -> int:
+    """Run a pass; what it trips over is a network whose parts do not fit together."""
+    try:
+        return PASSES[name](graph)
+    except _FAULTS as error:
+        raise ModelError(
+            f"the network has an operator whose tensors or options do not fit ({error}): "
+            "convert it again"
+        ) from None
+
+
+def _lower(lowering: Lowering, op: Operation) -> None:
+    try:
+        OPERATORS[op.kind](lowering, op)
+    except _FAULTS as error:
+        raise op.error(f"has tensors or options that do not fit ({error})") from None
+
+
+def _place_concatenations(lowering: Lowering) -> None:
+    """Let the inputs of concatenations be parts of the outputs where their producers can write so.
+
+    From the last one backwards, so that a concatenation of concatenations is in place throughout.
+    """
+    graph = lowering.graph
+    producers = graph.producers()
+    for op in reversed(graph.operations):
+        if op.kind != "CONCATENATION" or op.output.data is not None:
+            continue
+        try:
+            places = concatenation_places(lowering, op)
+        except _FAULTS as error:
+            raise op.error(f"has tensors or options that do not fit ({error})") from None
+        for tensor, place in places:
+            producer = producers.get(tensor)
+            if producer is None or tensor in lowering.views:
+                continue
+            if producer.kind not in VIEWS | PACKED_WRITERS:
+                lowering.views[tensor] = place
+
+
+def _output(lowering: Lowering, graph: Graph, index: int) -> View:
+    """An output of the network, packed and in memory of its own."""
+    tensor = graph.outputs[index]
+    view = lowering.read(tensor)
+    is_input = any(view.block is lowering.views[source].block for source in graph.inputs)
+    if view.contiguous and view.block.data is None and not is_input:
+        return view
+    op = graph.producers().get(tensor)
+    if op is None:
+        raise ModelError(f"the network's output {tensor.name!r} is an input or a constant")
+    del lowering.views[tensor]
+    target = lowering.write(tensor)
+    lowering.copy(op, view, target)
+    return target

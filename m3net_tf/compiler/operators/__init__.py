@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of operators: how each becomes calls of kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from m3net_tf.compiler.graph import Operation
+from m3net_tf.compiler.lowering import Lowering
+from m3net_tf.compiler.operators import convolution, elementwise, matrix, movement, pooling, tables
+
+Lower = Callable[[Lowering, Operation], None]
+
+#: What lowers each operator.
+OPERATORS: dict[str, Lower] = {
+    "ABS": tables.lookup,
+    "ADD": elementwise.binary,
+    "AVERAGE_POOL_2D": pooling.pooling,
+    "BATCH_MATMUL": matrix.batch_matmul,
+    "CONCATENATION": movement.concatenation,
+    "CONV_2D": convolution.convolution,
+    "DEPTHWISE_CONV_2D": convolution.depthwise,
+    "EXPAND_DIMS": movement.reshape,
+    "FULLY_CONNECTED": convolution.fully_connected,
+    "LEAKY_RELU": tables.lookup,
+    "LOGISTIC": tables.lookup,
+    "MAXIMUM": elementwise.binary,
+    "MAX_POOL_2D": pooling.pooling,
+    "MEAN": matrix.reduction,
+    "MINIMUM": elementwise.binary,
+    "MUL": elementwise.binary,
+    "PAD": movement.pad,
+    "PADV2": movement.pad,
+    "QUANTIZE": tables.lookup,
+    "REDUCE_MAX": matrix.reduction,
+    "RELU": tables.lookup,
+    "RELU6": tables.lookup,
+    "RESHAPE": movement.reshape,
+    "REVERSE_V2": movement.reverse,
+    "RSQRT": tables.lookup,
+    "SLICE": movement.take_slice,
+    "SOFTMAX": matrix.softmax,
+    "SPLIT": movement.split,
+    "SPLIT_V": movement.split,
+    "SQUARED_DIFFERENCE": elementwise.binary,
+    "SQUEEZE": movement.reshape,
+    "STRIDED_SLICE": movement.strided_slice,
+    "SUB": elementwise.binary,
+    "SUM": matrix.reduction,
+    "TABLE": tables.lookup,  # made by passes/tables.py
+    "TANH": tables.lookup,
+    "TRANSPOSE": movement.transpose,
+}
+
+#: Operators that only move items and become views.
+VIEWS = frozenset(
+    {"EXPAND_DIMS", "RESHAPE", "REVERSE_V2", "SLICE", "SPLIT", "SPLIT_V", "SQUEEZE"}
+    | {"STRIDED_SLICE", "TRANSPOSE"}
+)
+
+#: Operators whose kernels write side by side only.
+PACKED_WRITERS = frozenset(
+    {"BATCH_MATMUL", "MEAN", "PAD", "PADV2", "REDUCE_MAX", "SOFTMAX", "SUM", "FULLY_CONNECTED"}
+)

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the lowering of several operators shares."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from m3net_tf.compiler.arithmetic import round_half_away
+from m3net_tf.compiler.calls import View
+from m3net_tf.compiler.graph import Operation, Tensor
+
+_SAME = 0  # schema.Padding
+_INT16_MAX = (1 << 15) - 1
+_RELU, _RELU_N1_TO_1, _RELU6 = 1, 2, 3  # schema.ActivationFunctionType
+INT8_MIN, INT8_MAX = -128, 127
+
+
+def activation_range(op: Operation, output: Tensor) -> tuple[int, int]:
+    """Smallest and largest output of an operator with a fused activation.
+
+    Raises:
+        ModelError: the activation is not one of the ReLU family.
+    """
+    activation = op.options.get("fusedActivationFunction", 0)
+    limits: dict[int, tuple[float | None, float | None]] = {
+        0: (None, None),
+        _RELU: (0.0, None),
+        _RELU_N1_TO_1: (-1.0, 1.0),
+        _RELU6: (0.0, 6.0),
+    }
+    if activation not in limits:
+        raise op.error(f"has the fused activation {activation}, which is not supported")
+    lowest, highest = limits[activation]
+    minimum = INT8_MIN if lowest is None else max(INT8_MIN, _quantized(lowest, output))
+    maximum = INT8_MAX if highest is None else min(INT8_MAX, _quantized(highest, output))
+    if minimum > maximum:
+        raise op.error("has an activation outside the range of its output: quantise it again")
+    return minimum, maximum
+
+
+def _quantized(value: float, tensor: Tensor) -> int:
+    """A real number in the steps of a tensor."""
+    steps = round_half_away(float(np.float32(value) / tensor.scale))
+    return tensor.zero_point + int(max(min(steps, 1e6), -1e6))
+
+
+def image_members(op: Operation, view: View) -> dict[str, int]:
+    """Members of ``m3net_image`` of a view of shape (batches, rows, columns, channels).
+
+    Raises:
+        ModelError: the image is too large.
+    """
+    if len(view.shape) != 4:
+        raise op.error(f"has a tensor of {len(view.shape)} dimensions; it takes four")
+    if max(view.shape) > _INT16_MAX:
+        raise op.error(f"has a dimension of {max(view.shape)}; at most {_INT16_MAX} is supported")
+    _, rows, columns, channels = view.shape
+    return {
+        "rows": rows,
+        "columns": columns,
+        "channels": channels,
+        "batch_step": view.strides[0],
+        "row_step": view.strides[1],
+        "column_step": view.strides[2],
+    }
+
+
+def has_pixels(view: View) -> bool:
+    """Whether the channels of a pixel lie side by side."""
+    return len(view.shape) == 4 and (view.shape[3] == 1 or view.strides[3] == 1)
+
+
+def window_members(
+    op: Operation, rows: int, columns: int, input_shape: tuple[int, ...]
+) -> dict[str, int]:
+    """Members of ``m3net_window`` of an operator with strides and padding.
+
+    Args:
+        op: the operator.
+        rows: of the window.
+        columns: of the window.
+        input_shape: (batches, rows, columns, channels).
+
+    Raises:
+        ModelError: a stride is not positive, a number is too large, or the output has another
+            shape than the windows give.
+    """
+    options = op.options
+    require(op, len(input_shape) == len(op.output.shape) == 4, "has not four dimensions")
+    window = {
+        "rows": rows,
+        "columns": columns,
+        "row_stride": options["strideH"],
+        "column_stride": options["strideW"],
+        "row_dilation": options.get("dilationHFactor", 1),
+        "column_dilation": options.get("dilationWFactor", 1),
+    }
+    if min(window.values()) < 1 or max(window.values()) > _INT16_MAX:
+        raise op.error("has a window, stride or dilation outside 1 to 32767")
+    if "explicit_padding" in options:
+        window["top"], window["left"] = options["explicit_padding"]
+        return window
+    is_same = options["padding"] == _SAME
+    for name, size, axis in (("top", "row", 1), ("left", "column", 2)):
+        reach = (window[f"{size}s"] - 1) * window[f"{size}_dilation"] + 1
+        stride, length = window[f"{size}_stride"], input_shape[axis]
+        count = -(-length // stride) if is_same else (length - reach) // stride + 1
+        if op.output.shape[axis] != count:
+            raise op.error(f"has the output shape {op.output.shape}, not what its input gives")
+        window[name] = max((count - 1) * stride + reach - length, 0) // 2 if is_same else 0
+    return window
+
+
+def require(op: Operation, condition: bool, what: str) -> None:
+    """Refuse an operator.
+
+    Raises:
+        ModelError: the condition is false.
+    """
+    if not condition:
+        raise op.error(what)

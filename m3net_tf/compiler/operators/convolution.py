@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convolution, depthwise convolution and fully connected layers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from m3net_tf.compiler.arithmetic import Factor, quantize_factor, wrap
+from m3net_tf.compiler.calls import Array, Block, Call, Layer, View
+from m3net_tf.compiler.graph import Operation, Tensor
+from m3net_tf.compiler.lowering import Lowering, shapes_comment
+from m3net_tf.compiler.operators.common import (
+    INT8_MAX,
+    INT8_MIN,
+    activation_range,
+    has_pixels,
+    image_members,
+    require,
+    window_members,
+)
+from m3net_tf.compiler.overlap import window_slack
+from m3net_tf.compiler.weights import (
+    Weights,
+    channel_rows,
+    convolution_blocks,
+    depthwise_taps,
+)
+
+_PATCH_BYTES = 2
+_PLACE_BYTES = 4
+_LARGEST_INPUT = 128
+_MEMBERS = {"m3net_block": "blocks", "m3net_tap": "taps"}
+
+
+def convolution(lowering: Lowering, op: Operation) -> None:
+    """CONV_2D; one call for each group of channels."""
+    source, filters = op.input(0), op.input(1)
+    weights = _weights(op, filters)
+    require(op, weights.ndim == 4, "has weights that are not of four dimensions")
+    channels, rows, columns, depth = weights.shape
+    groups = source.shape[-1] // depth
+    require(
+        op,
+        source.shape[-1] % depth == 0
+        and channels % groups == 0
+        and op.output.shape[-1] == channels,
+        f"has weights of shape {weights.shape}, which do not fit its input and output",
+    )
+    window = window_members(op, rows, columns, source.shape)
+    view, target = _pixels(lowering, op, lowering.read(source)), lowering.write(op.output)
+    per_group = channels // groups
+    for group in range(groups):
+        part = slice(group * per_group, (group + 1) * per_group)
+        _call_convolution(
+            lowering,
+            op,
+            weights[part].reshape(per_group, -1),
+            part,
+            view.part(3, group * depth, depth),
+            target.part(3, part.start, per_group),
+            window,
+        )
+
+
+def _call_convolution(
+    lowering: Lowering,
+    op: Operation,
+    weights: Weights,
+    part: slice,
+    view: View,
+    target: View,
+    window: dict[str, int],
+) -> None:
+    """One call of the kernel for some of the output channels; weights (channels, items)."""
+    packed = convolution_blocks(weights)
+    channels = _channels(op, weights, part)
+    patch = Block("patch", -(-weights.shape[1] // 4) * 4 * _PATCH_BYTES)
+
+    def make(source: View, goal: View) -> Call:
+        return Call(
+            kernel="convolve",
+            comment=shapes_comment(op, [source], goal),
+            arguments=[
+                _layer(op, packed, channels, (source, goal), window),
+                *(source, goal, patch),
+            ],
+            inputs=[source],
+            output=goal,
+            slack={0: window_slack(view, target, window, channels_at_once=True)},
+        )
+
+    call = make(view, target)
+    is_pointwise = view.shape[:3] == target.shape[:3] and weights.shape[1] == view.shape[3]
+    if is_pointwise and view.contiguous and target.contiguous:
+        call.backward = make(_from_last_pixel(view), _from_last_pixel(target)).marked_backward()
+        call.backward_slack = _pointwise_backward_slack(view, target)
+    lowering.call(call)
+
+
+def _from_last_pixel(view: View) -> View:
+    """The pixels in the opposite order, channels as they are."""
+    mirrored = view.mirrored()
+    offset = mirrored.offset - (view.shape[3] - 1) * view.strides[3]
+    return View(view.block, offset, view.shape, (*mirrored.strides[:3], view.strides[3]))
+
+
+def _pointwise_backward_slack(view: View, target: View) -> int:
+    """Bytes from the input's start to the output's, if a packed pixel is made of a packed one from
+    the last on: what is not read yet ends before what is written."""
+    pixels = math.prod(view.shape[:3])
+    excess = view.shape[3] - target.shape[3]
+    if pixels == 1:
+        return -target.block.size
+    return max(excess, (pixels - 1) * excess)
+
+
+def depthwise(lowering: Lowering, op: Operation) -> None:
+    """DEPTHWISE_CONV_2D; with several outputs for a channel it becomes a convolution."""
+    source, filters = op.input(0), op.input(1)
+    weights = _weights(op, filters)
+    require(
+        op,
+        weights.ndim == 4
+        and weights.shape[0] == 1
+        and weights.shape[3] % source.shape[-1] == 0
+        and weights.shape[3] == op.output.shape[-1],
+        f"has weights of shape {weights.shape}, which do not fit its input and output",
+    )
+    _, rows, columns, channels = weights.shape
+    window = window_members(op, rows, columns, source.shape)
+    view, target = _pixels(lowering, op, lowering.read(source)), lowering.write(op.output)
+    taps = weights.reshape(rows * columns, channels)
+    multiplier = channels // source.shape[-1]
+    if multiplier > 1:
+        for channel in range(source.shape[-1]):
+            part = slice(channel * multiplier, (channel + 1) * multiplier)
+            one = view.part(3, channel, 1)
+            goal = target.part(3, part.start, multiplier)
+            _call_convolution(lowering, op, taps[:, part].T, part, one, goal, window)
+        return
+    layer = _layer(
+        op,
+        depthwise_taps(taps),
+        _channels(op, taps.T, slice(0, channels)),
+        (view, target),
+        window,
+    )
+    places = ((rows * columns + 1) // 2 * 2 + 2) * _PLACE_BYTES
+    scratch = Block("places and padding", places + -(-channels // 4) * 4)
+    lowering.call(
+        Call(
+            kernel="convolve_depthwise",
+            comment=shapes_comment(op, [view], target),
+            arguments=[layer, view, target, scratch],
+            inputs=[view],
+            output=target,
+            slack={0: window_slack(view, target, window, channels_at_once=False)},
+        )
+    )
+
+
+def fully_connected(lowering: Lowering, op: Operation) -> None:
+    """FULLY_CONNECTED: a convolution with a window of one pixel."""
+    source, filters = op.input(0), op.input(1)
+    weights = _weights(op, filters)
+    require(op, weights.ndim == 2, "has weights that are not of two dimensions")
+    require(
+        op,
+        op.options.get("weightsFormat", 0) == 0
+        and source.size % weights.shape[1] == 0
+        and op.output.size == source.size // weights.shape[1] * weights.shape[0],
+        f"has weights of shape {weights.shape}, which do not fit its input and output",
+    )
+    channels, depth = weights.shape
+    pixels = source.size // depth
+    view = lowering.packed_input(op, lowering.read(source)).reshaped((1, pixels, 1, depth))
+    target = lowering.write(op.output).reshaped((1, pixels, 1, channels))
+    window = {
+        "rows": 1,
+        "columns": 1,
+        "row_stride": 1,
+        "column_stride": 1,
+        "row_dilation": 1,
+        "column_dilation": 1,
+        "top": 0,
+        "left": 0,
+    }
+    _call_convolution(lowering, op, weights, slice(0, channels), view, target, window)
+
+
+def _weights(op: Operation, filters: Tensor) -> Weights:
+    if filters.dtype != "int8" or filters.data is None:
+        raise op.error(f"has weights {filters.name!r} that are not int8 constants")
+    require(op, not any(filters.zero_points), "has weights whose zero point is not zero")
+    return np.asarray(filters.data, np.int64)
+
+
+def _pixels(lowering: Lowering, op: Operation, view: View) -> View:
+    return view if has_pixels(view) else lowering.packed_input(op, view)
+
+
+def _channels(op: Operation, weights: Weights, part: slice) -> tuple[Array, bool]:
+    """Rows of ``m3net_channel`` of some output channels; weights (channels, items)."""
+    source, filters = op.input(0), op.input(1)
+    bias = _bias(op, len(weights), part)
+    # The sum of weights times (input - zero point) is that of weights times inputs, less this.
+    start = wrap(bias - source.zero_point * weights.sum(axis=1))
+    reach = np.abs(start) + _LARGEST_INPUT * np.abs(weights).sum(axis=1)
+    factors = _factors(op, source, filters, part)
+    return channel_rows(start, factors, reach, op.output.zero_point)
+
+
+def _bias(op: Operation, count: int, part: slice) -> Weights:
+    tensor = op.inputs[2] if len(op.inputs) > 2 else None
+    if tensor is None:
+        return np.zeros(count, np.int64)
+    if tensor.data is None or tensor.dtype != "int32":
+        raise op.error(f"has a bias {tensor.name!r} that is not an int32 constant")
+    return np.asarray(tensor.data, np.int64).reshape(-1)[part]
+
+
+def _factors(op: Operation, source: Tensor, filters: Tensor, part: slice) -> list[Factor]:
+    """Factors from sums to outputs, computed as TFLite Micro does."""
+    scales = filters.scales
+    count = part.stop - part.start
+    to = float(op.output.scale)
+    if op.kind == "FULLY_CONNECTED" and len(scales) == 1:
+        # A product in single precision, unlike that of convolutions.
+        real = float(np.float32(source.scale * np.float32(scales[0]))) / to
+        return [quantize_factor(real)] * count
+    if len(scales) == 1:
+        return [quantize_factor(float(source.scale) * float(scales[0]) / to)] * count
+    axis = 3 if op.kind == "DEPTHWISE_CONV_2D" else 0
+    require(
+        op,
+        filters.channel_axis == axis and len(scales) == filters.shape[axis],
+        "has weights with scales along another dimension than its outputs",
+    )
+    return [quantize_factor(float(source.scale) * float(scale) / to) for scale in scales[part]]
+
+
+def _layer(
+    op: Operation,
+    weights: Array,
+    channels: tuple[Array, bool],
+    views: tuple[View, View],
+    window: dict[str, int],
+) -> Layer:
+    view, target = views
+    require(op, view.shape[0] == target.shape[0], "has another batch size at its output")
+    minimum, maximum = activation_range(op, op.output)
+    return Layer(
+        "m3net_convolution",
+        {
+            _MEMBERS[weights.ctype]: weights,
+            "channels": channels[0],
+            "input": image_members(op, view),
+            "output": image_members(op, target),
+            "window": window,
+            "batches": view.shape[0],
+            "padding": op.input(0).zero_point,
+            "narrow": int(channels[1]),
+            "full": int((minimum, maximum) == (INT8_MIN, INT8_MAX)),
+            "minimum": minimum,
+            "maximum": maximum,
+        },
+    )

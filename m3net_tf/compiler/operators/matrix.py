@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Products of computed matrices, sums over dimensions, and softmax."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from m3net_tf.compiler import arithmetic
+from m3net_tf.compiler.arithmetic import Factor, quantize_factor, scale, wrap
+from m3net_tf.compiler.calls import DIMENSIONS, Array, Call, Layer, packed_strides
+from m3net_tf.compiler.graph import Operation
+from m3net_tf.compiler.lowering import Lowering, shapes_comment
+from m3net_tf.compiler.operators.common import INT8_MIN, require
+from m3net_tf.compiler.operators.elementwise import factor_members
+
+_SOFTMAX_BITS = 5  # in front of the binary point of its inputs
+_INT32_BYTES = 4
+
+
+def batch_matmul(lowering: Lowering, op: Operation) -> None:
+    """BATCH_MATMUL of tensors whose leading dimensions are equal."""
+    first, second = (lowering.packed_input(op, lowering.read(op.input(i))) for i in (0, 1))
+    target = lowering.write(op.output)
+    if op.options.get("adjX"):
+        first = first.transposed([*range(len(first.shape) - 2), -1, -2])
+    if op.options.get("adjY"):
+        second = second.transposed([*range(len(second.shape) - 2), -1, -2])
+    leading = op.output.shape[:-2]
+    require(
+        op,
+        len(op.output.shape) >= 2
+        and first.shape[:-2] == second.shape[:-2] == leading
+        and first.shape[-1] == second.shape[-2]
+        and op.output.shape[-2:] == (first.shape[-2], second.shape[-1])
+        and target.contiguous,
+        "multiplies matrices whose leading dimensions differ, which is not supported",
+    )
+    rows, columns = op.output.shape[-2:]
+    depth = first.shape[-1]
+    scales = op.input(0).scale, op.input(1).scale
+    real = float(np.float32(scales[0] * scales[1])) / float(op.output.scale)
+    layer = Layer(
+        "m3net_matmul",
+        {
+            "batches": math.prod(leading),
+            "rows": rows,
+            "columns": columns,
+            "depth": depth,
+            "output_step": [rows * columns, columns, 1],
+            "first_step": [rows * depth, first.strides[-2], first.strides[-1]],
+            "second_step": [depth * columns, second.strides[-2], second.strides[-1]],
+            "factor": factor_members(quantize_factor(real)),
+            "first_offset": -op.input(0).zero_point,
+            "second_offset": -op.input(1).zero_point,
+            "output_offset": op.output.zero_point,
+        },
+    )
+    lowering.call(
+        Call(
+            kernel="multiply_matrices",
+            comment=shapes_comment(op, [first, second], target),
+            arguments=[layer, first, second, target],
+            inputs=[first, second],
+            output=target,
+        )
+    )
+
+
+def reduction(lowering: Lowering, op: Operation) -> None:
+    """MEAN, SUM and REDUCE_MAX over up to four dimensions."""
+    view, target = lowering.read(op.input(0)), lowering.write(op.output)
+    dimensions = len(view.shape)
+    axes = {int(axis) % dimensions for axis in op.constant(1).reshape(-1)}
+    kept = [axis for axis in range(dimensions) if axis not in axes]
+    require(op, dimensions <= DIMENSIONS, "has more than four dimensions")
+    require(
+        op,
+        math.prod(view.shape[axis] for axis in kept) == op.output.size and target.contiguous,
+        f"has the output shape {op.output.shape}",
+    )
+    count = math.prod(view.shape[axis] for axis in axes)
+    out_strides = packed_strides([view.shape[axis] for axis in kept])
+    source = op.input(0)
+    if op.kind == "REDUCE_MAX":
+        require(op, source.same_quantization(op.output), "has another scale at its output")
+    layer = Layer(
+        "m3net_reduction",
+        {
+            "size": _four([view.shape[axis] for axis in kept], 1),
+            "output": _four(list(out_strides), 0),
+            "input": _four([view.strides[axis] for axis in kept], 0),
+            "reduced_size": _four([view.shape[axis] for axis in sorted(axes)], 1),
+            "reduced_input": _four([view.strides[axis] for axis in sorted(axes)], 0),
+            "factor": factor_members(_reduction_factor(op, count)),
+            "sum_offset": int(wrap(-source.zero_point * count)),
+            "output_offset": op.output.zero_point,
+        },
+    )
+    lowering.call(
+        Call(
+            kernel="reduce_max" if op.kind == "REDUCE_MAX" else "reduce_mean",
+            comment=shapes_comment(op, [view], target),
+            arguments=[layer, view, target],
+            inputs=[view],
+            output=target,
+        )
+    )
+
+
+def _four(values: list[int], filler: int) -> list[int]:
+    return [filler] * (DIMENSIONS - len(values)) + values
+
+
+def _reduction_factor(op: Operation, count: int) -> Factor:
+    """From a sum to the output; a mean's has the division in it."""
+    factor = quantize_factor(float(op.input(0).scale) / float(op.output.scale))
+    if op.kind != "MEAN":
+        return factor
+    shift = min(count.bit_length() - 1, 32, 31 + factor.shift)
+    return Factor((factor.multiplier << shift) // count, factor.shift - shift)
+
+
+def softmax(lowering: Lowering, op: Operation) -> None:
+    """SOFTMAX over the last dimension."""
+    source = op.input(0)
+    require(
+        op,
+        op.output.zero_point == INT8_MIN and op.output.scale == np.float32(1 / 256),
+        "has an output scale other than 1/256 and -128",
+    )
+    view = lowering.packed_input(op, lowering.read(source))
+    target = lowering.write(op.output)
+    require(op, target.contiguous, "writes into a concatenation, which is not supported")
+    table = _exponentials(op)
+    depth = source.shape[-1] if source.shape else 1
+    layer = Layer(
+        "m3net_softmax_layer",
+        {
+            "exponentials": Array("exponentials", "int32_t", table, _INT32_BYTES),
+            "rows": source.size // depth,
+            "depth": depth,
+            "steps": len(table),
+        },
+    )
+    lowering.call(
+        Call(
+            kernel="softmax",
+            comment=shapes_comment(op, [view], target),
+            arguments=[layer, view, target],
+            inputs=[view],
+            output=target,
+            slack={0: 0},
+        )
+    )
+
+
+def _exponentials(op: Operation) -> arithmetic.Integers:
+    """Exponentials of 0, -1, ... steps of the input, as far as they count."""
+    beta = float(np.float32(op.options["beta"]))
+    largest = float((1 << 31) - 1)
+    real = min(beta * float(op.input(0).scale) * (1 << (31 - _SOFTMAX_BITS)), largest)
+    require(op, real > 1, "has an input scale too small: quantise the network again")
+    factor = quantize_factor(real)
+    reach = 31 * (1 << (31 - _SOFTMAX_BITS)) // 2**factor.shift
+    steps = -np.arange(min(reach, 255) + 1)
+    return arithmetic.exponential(scale(steps, factor), _SOFTMAX_BITS)

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Average and maximum pooling."""
+
+from __future__ import annotations
+
+from m3net_tf.compiler.calls import Call, Layer
+from m3net_tf.compiler.graph import Operation
+from m3net_tf.compiler.lowering import Lowering, shapes_comment
+from m3net_tf.compiler.operators.common import (
+    activation_range,
+    has_pixels,
+    image_members,
+    require,
+    window_members,
+)
+from m3net_tf.compiler.overlap import window_slack
+
+_KERNELS = {"AVERAGE_POOL_2D": "pool_average", "MAX_POOL_2D": "pool_max"}
+
+
+def pooling(lowering: Lowering, op: Operation) -> None:
+    """AVERAGE_POOL_2D and MAX_POOL_2D."""
+    source = op.input(0)
+    require(
+        op,
+        source.shape[:1] == op.output.shape[:1] and source.shape[-1:] == op.output.shape[-1:],
+        "has another number of channels or batches at its output",
+    )
+    window = window_members(op, op.options["filterHeight"], op.options["filterWidth"], source.shape)
+    view = lowering.read(source)
+    if not has_pixels(view):
+        view = lowering.packed_input(op, view)
+    target = lowering.write(op.output)
+    minimum, maximum = activation_range(op, op.output)
+    layer = Layer(
+        "m3net_pooling",
+        {
+            "input": image_members(op, view),
+            "output": image_members(op, target),
+            "window": window,
+            "batches": view.shape[0],
+            "minimum": minimum,
+            "maximum": maximum,
+        },
+    )
+    lowering.call(
+        Call(
+            kernel=_KERNELS[op.kind],
+            comment=shapes_comment(op, [view], target),
+            arguments=[layer, view, target],
+            inputs=[view],
+            output=target,
+            slack={0: window_slack(view, target, window, channels_at_once=False)},
+        )
+    )

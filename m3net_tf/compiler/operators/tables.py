@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operators whose outputs depend on one int8 number alone: tables of 256 outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.compiler import arithmetic
+from m3net_tf.compiler.arithmetic import Factor, Integers, quantize_factor, round_half_away, scale
+from m3net_tf.compiler.calls import Array, Call, Layer, View, loop_members
+from m3net_tf.compiler.graph import Operation
+from m3net_tf.compiler.lowering import Lowering, shapes_comment
+from m3net_tf.compiler.operators.common import INT8_MAX, INT8_MIN, activation_range, require
+from m3net_tf.compiler.operators.elementwise import binary_factors
+
+Table = npt.NDArray[np.int8]
+_INPUTS = np.arange(INT8_MIN, INT8_MAX + 1, dtype=np.int64)
+_INTEGER_BITS = 4  # of the inputs of logistic and tanh
+_RSQRT_BITS = 20
+_SUM_BITS = 20
+_DIFFERENCE_BITS = 7
+
+
+def table_of(op: Operation) -> Table | None:
+    """Outputs of an operator for the inputs -128 to 127; None if they depend on more.
+
+    Raises:
+        ModelError: the operator's numbers are none that TFLite Micro takes.
+    """
+    if op.kind in _UNARY:
+        return _clamped(_UNARY[op.kind](op))
+    if op.kind in ("ADD", "SUB", "MUL", "SQUARED_DIFFERENCE", "MINIMUM", "MAXIMUM"):
+        return _of_binary(op)
+    return None
+
+
+def lookup(lowering: Lowering, op: Operation) -> None:
+    """An operator that is a table."""
+    table = op.options.get("table")
+    if table is None:
+        table = table_of(op)
+    assert table is not None, op.kind
+    source = op.input(op.options.get("variable", 0))
+    view, target = lowering.read(source), lowering.write(op.output)
+    require(op, view.shape == target.shape, "has another shape at its output")
+    found = loop_members(target, [view])
+    if found is None:
+        view = lowering.packed_input(op, view)
+        found = loop_members(target, [view])
+    if found is None:
+        raise op.error("has more than four dimensions")
+    loop, strides = found
+    array = Array("table", "int8_t", np.asarray(table, np.int64), 1)
+
+    def make(source: View, goal: View, members: dict[str, list[int]]) -> Call:
+        return Call(
+            kernel="look_up",
+            comment=shapes_comment(op, [source], goal),
+            arguments=[Layer("m3net_loop", members), array, source, goal],
+            inputs=[source],
+            output=goal,
+            slack={0: 0} if strides[0] == strides[1] else {},
+        )
+
+    call = make(view, target, loop)
+    if strides[0] == strides[1]:
+        backward = {name: [-step for step in steps] for name, steps in loop.items()}
+        backward["size"] = loop["size"]
+        call.backward = make(view.mirrored(), target.mirrored(), backward).marked_backward()
+    lowering.call(call)
+
+
+def _clamped(values: Integers, minimum: int = INT8_MIN, maximum: int = INT8_MAX) -> Table:
+    return np.clip(values, minimum, maximum).astype(np.int8)
+
+
+def _centred(op: Operation) -> Integers:
+    return _INPUTS - op.input(0).zero_point
+
+
+def _saturating(
+    op: Operation, function: Callable[[Integers, int], Integers], bits: int
+) -> Integers:
+    """Logistic and tanh: constant from a distance on.
+
+    In between, the function's input has 4 bits in front of the binary point, and its output is
+    rounded to ``bits`` behind it.
+    """
+    factor = quantize_factor(float(op.input(0).scale) * (1 << (31 - _INTEGER_BITS)))
+    radius = int(15 * (1 << (31 - _INTEGER_BITS)) / 2**factor.shift)
+    centred = _centred(op)
+    inside = np.clip(centred, -radius + 1, radius - 1) if radius > 0 else centred * 0
+    values = arithmetic.divide(function(scale(inside, factor), _INTEGER_BITS), 31 - bits)
+    values = np.where(centred <= -radius, -(1 << 20), values)
+    return np.where(centred >= radius, 1 << 20, values)
+
+
+def _logistic(op: Operation) -> Integers:
+    require(op, op.output.zero_point == INT8_MIN, "has an output zero point other than -128")
+    return _saturating(op, arithmetic.logistic, 8) + INT8_MIN
+
+
+def _tanh(op: Operation) -> Integers:
+    return _saturating(op, arithmetic.tanh, 7)
+
+
+def _requantized(op: Operation) -> Integers:
+    factor = quantize_factor(float(op.input(0).scale) / float(op.output.scale))
+    return scale(_centred(op), factor) + op.output.zero_point
+
+
+def _relu(op: Operation) -> Integers:
+    # A quotient in single precision, unlike that of QUANTIZE.
+    factor = quantize_factor(float(np.float32(op.input(0).scale / op.output.scale)))
+    return np.maximum(scale(_centred(op), factor) + op.output.zero_point, op.output.zero_point)
+
+
+def _relu6(op: Operation) -> Integers:
+    zero = op.input(0).zero_point
+    six = zero + int(round_half_away(float(np.float32(6) / op.input(0).scale)))
+    require(op, INT8_MIN <= six <= INT8_MAX, "cannot represent 6 in the scale of its input")
+    return np.clip(_INPUTS, zero, six)
+
+
+def _leaky_relu(op: Operation) -> Integers:
+    source, to = op.input(0).scale, op.output.scale
+    alpha = np.float32(op.options["alpha"])
+    identity = quantize_factor(float(np.float32(source / to)))
+    slope = quantize_factor(abs(float(np.float32(np.float32(source * alpha) / to))))
+    centred = _centred(op)
+    negative = scale(centred, slope) * (-1 if alpha < 0 else 1)
+    return np.where(centred >= 0, scale(centred, identity), negative) + op.output.zero_point
+
+
+def _rsqrt(op: Operation) -> Integers:
+    root = np.float32(np.sqrt(op.input(0).scale))
+    factor = quantize_factor(1.0 / float(np.float32(root * op.output.scale)))
+    later = Factor(factor.multiplier, factor.shift - _RSQRT_BITS)
+    values = []
+    for value in _centred(op):
+        # TFLite Micro stops at numbers below zero; they get the same as zero.
+        inverse = arithmetic.inverse_root(max(int(value), 1))
+        shifted = Factor(inverse.multiplier, inverse.shift + _RSQRT_BITS)
+        output = int(scale(scale(1, shifted), later)) + op.output.zero_point
+        values.append(output if value > 0 else INT8_MAX)
+    return np.array(values, np.int64)
+
+
+def _absolute(op: Operation) -> Integers:
+    centred = np.abs(_centred(op))
+    source, to = op.input(0).scale, op.output.scale
+    if source == to:
+        return centred + op.output.zero_point
+    factor = quantize_factor(float(np.float32(source / to)))
+    return scale(centred, factor) + op.output.zero_point
+
+
+_UNARY: dict[str, Callable[[Operation], Integers]] = {
+    "ABS": _absolute,
+    "LEAKY_RELU": _leaky_relu,
+    "LOGISTIC": _logistic,
+    "QUANTIZE": _requantized,
+    "RELU": _relu,
+    "RELU6": _relu6,
+    "RSQRT": _rsqrt,
+    "TANH": _tanh,
+}
+
+
+def _of_binary(op: Operation) -> Table | None:
+    """The table of an operator whose inputs are one tensor, or one of them a single constant."""
+    first, second = op.input(0), op.input(1)
+    if first is second:
+        return combine(op, _INPUTS, _INPUTS)
+    if second.data is not None and second.size == 1 and first.data is None:
+        return combine(op, _INPUTS, np.asarray(second.data, np.int64).reshape(()))
+    if first.data is not None and first.size == 1 and second.data is None:
+        return combine(op, np.asarray(first.data, np.int64).reshape(()), _INPUTS)
+    return None
+
+
+def combine(op: Operation, first: Integers, second: Integers) -> Table:
+    """Outputs of a binary operator for int8 inputs of equal shape."""
+    if op.kind in ("MINIMUM", "MAXIMUM"):
+        choose = np.minimum if op.kind == "MINIMUM" else np.maximum
+        return _clamped(choose(first, second))
+    a, b = first - op.input(0).zero_point, second - op.input(1).zero_point
+    factors = binary_factors(op)
+    minimum, maximum = INT8_MIN, INT8_MAX
+    if op.kind == "MUL":
+        value = a * b
+    else:
+        bits = _DIFFERENCE_BITS if op.kind == "SQUARED_DIFFERENCE" else _SUM_BITS
+        a, b = scale(a << bits, factors[0]), scale(b << bits, factors[1])
+        value = a + b if op.kind == "ADD" else a - b
+        value = value * value if op.kind == "SQUARED_DIFFERENCE" else value
+    if op.kind != "SQUARED_DIFFERENCE":
+        minimum, maximum = activation_range(op, op.output)
+    return _clamped(scale(value, factors[2]) + op.output.zero_point, minimum, maximum)

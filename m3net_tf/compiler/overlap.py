@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far an input must lie behind the output so that no item is overwritten before it is read.
+
+Kernels walk through their output pixel by pixel. If an output begins some bytes before the input
+that dies with the call, the output fills what has been read: a network in place costs little more
+than its largest tensor.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.compiler.calls import View
+
+Places = npt.NDArray[np.int64]
+
+
+def window_slack(
+    input_view: View, output: View, window: dict[str, int], channels_at_once: bool
+) -> int:
+    """Bytes from the output's start to the input's, for convolutions and pooling.
+
+    Args:
+        input_view: shape (batches, rows, columns, channels), channels side by side.
+        output: as the input.
+        window: members of ``m3net_window``.
+        channels_at_once: whether a pixel is written after its whole window has been read; if not,
+            each channel is written after it has been read.
+
+    Returns:
+        The smallest distance that is safe; it may be negative.
+    """
+    first_read = _first_reads(input_view, output.shape, window) - input_view.offset
+    _, rows, columns, channels = output.shape
+    written = _pixel_places(output, rows, columns) - output.offset
+    last_written = np.maximum.accumulate(written + channels)
+    reads = np.minimum.accumulate(first_read[::-1])[::-1]
+    slack = [np.max(last_written[:-1] - reads[1:], initial=np.iinfo(np.int64).min)]
+    if not channels_at_once:
+        before = np.concatenate([[np.iinfo(np.int64).min // 2], last_written[:-1]])
+        slack += [np.max(written - reads), np.max(before - reads)]
+    # The input may begin at any distance if nothing is read after the first write.
+    return max(int(max(slack)), -input_view.block.size)
+
+
+def _pixel_places(view: View, rows: int, columns: int) -> Places:
+    """Place of each pixel in the block, in the order of the loops."""
+    batches = np.arange(view.shape[0])[:, None, None] * view.strides[0]
+    y = np.arange(rows)[None, :, None] * view.strides[1]
+    x = np.arange(columns)[None, None, :] * view.strides[2]
+    return (view.offset + batches + y + x).reshape(-1)
+
+
+def _first_reads(view: View, output_shape: tuple[int, ...], window: dict[str, int]) -> Places:
+    """Lowest place that each output pixel reads."""
+    y = _lowest(
+        output_shape[1],
+        window["row_stride"],
+        window["top"],
+        window["rows"],
+        window["row_dilation"],
+        view.shape[1],
+        view.strides[1],
+    )
+    x = _lowest(
+        output_shape[2],
+        window["column_stride"],
+        window["left"],
+        window["columns"],
+        window["column_dilation"],
+        view.shape[2],
+        view.strides[2],
+    )
+    batches = np.arange(view.shape[0])[:, None, None] * view.strides[0]
+    return (view.offset + batches + y[None, :, None] + x[None, None, :]).reshape(-1)
+
+
+def _lowest(
+    count: int, stride: int, before: int, taps: int, dilation: int, size: int, step: int
+) -> Places:
+    """Lowest offset along one dimension of what each output reads inside the input."""
+    positions = np.arange(count)[:, None] * stride - before + np.arange(taps)[None] * dilation
+    places = positions * step
+    far = np.iinfo(np.int64).max // 4
+    return np.where((positions >= 0) & (positions < size), places, far).min(axis=1)

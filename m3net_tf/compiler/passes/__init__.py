@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exact rewrites of the graph, in the order in which they run.
+
+A pass takes a graph, changes it in place and returns how often it applied. What it saves is counted
+under its name in the report of :func:`m3net_tf.compiler.network.compile_network`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from m3net_tf.compiler.graph import Graph
+from m3net_tf.compiler.passes import constants, depthwise, padding, tables, unused
+
+Pass = Callable[[Graph], int]
+
+#: Each pass by what it saves.
+PASSES: dict[str, Pass] = {
+    "operators that nothing reads": unused.drop_unused,
+    "operators of constants computed": constants.fold_constants,
+    "operators that became tables": tables.make_tables,
+    "tables joined with tables": tables.join_tables,
+    "paddings folded into their readers": padding.fold_padding,
+    "depthwise layers split along a concatenation": depthwise.split_depthwise,
+}

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A padding with the zero point before convolutions becomes part of their windows."""
+
+from __future__ import annotations
+
+from m3net_tf.compiler.graph import Graph, Operation
+from m3net_tf.compiler.operators.common import window_members
+
+_READERS = ("CONV_2D", "DEPTHWISE_CONV_2D")
+
+
+def fold_padding(graph: Graph) -> int:
+    """Fold each padding that only convolutions read."""
+    count = 0
+    for op in list(graph.operations):
+        readers = graph.readers(op.output)
+        if not _is_foldable(op) or not readers or op.output in graph.outputs:
+            continue
+        if any(reader.kind not in _READERS for reader in readers):
+            continue
+        top, left = (int(op.constant(1)[axis][0]) for axis in (1, 2))
+        for reader in readers:
+            _fold(reader, op, top, left)
+        graph.operations.remove(op)
+        count += 1
+    return count
+
+
+def _is_foldable(op: Operation) -> bool:
+    """Whether an operator pads rows and columns with what reads as zero."""
+    if op.kind not in ("PAD", "PADV2") or len(op.output.shape) != 4:
+        return False
+    if not op.input(0).same_quantization(op.output):
+        return False
+    amounts = op.constant(1)
+    if amounts.shape != (4, 2) or (amounts < 0).any() or amounts[0].any() or amounts[3].any():
+        return False
+    if len(op.inputs) > 2 and int(op.constant(2).reshape(-1)[0]) != op.output.zero_point:
+        return False
+    sizes = [size + int(sum(pair)) for size, pair in zip(op.input(0).shape, amounts, strict=True)]
+    return tuple(sizes) == op.output.shape
+
+
+def _fold(reader: Operation, pad: Operation, top: int, left: int) -> None:
+    """Let a convolution read a padding's input."""
+    filters = reader.input(1)
+    window = window_members(reader, filters.shape[1], filters.shape[2], pad.output.shape)
+    reader.inputs[0] = pad.input(0)
+    reader.options = {
+        **reader.options,
+        "explicit_padding": (window["top"] + top, window["left"] + left),
+    }

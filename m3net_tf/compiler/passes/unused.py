@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operators whose outputs nothing reads are left out."""
+
+from __future__ import annotations
+
+from m3net_tf.compiler.graph import Graph
+
+
+def drop_unused(graph: Graph) -> int:
+    """Drop operators, from the last one on, that no output of the network depends on."""
+    needed = set(graph.outputs)
+    count = 0
+    for op in reversed(list(graph.operations)):
+        if needed.isdisjoint(op.outputs):
+            graph.operations.remove(op)
+            count += 1
+        else:
+            needed.update(tensor for tensor in op.inputs if tensor is not None)
+    return count

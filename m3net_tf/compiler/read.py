@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""First stage: the FlatBuffer becomes a checked graph."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from m3net_tf.artifacts import sha256_of
+from m3net_tf.compiler.graph import Graph, Operation, Tensor
+from m3net_tf.errors import ModelError
+
+_FAULTS = (
+    struct.error,
+    AttributeError,
+    IndexError,
+    KeyError,
+    MemoryError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    UnicodeDecodeError,
+    ValueError,
+)
+_LARGEST_TENSOR = 1 << 28  # items; far above what a microcontroller holds
+
+
+def _names(enumeration: type) -> dict[int, str]:
+    return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
+
+
+_OPERATORS = _names(schema.BuiltinOperator)
+_TYPES = {number: name.lower() for number, name in _names(schema.TensorType).items()}
+
+
+def read_network(tflite: bytes) -> Graph:
+    """The graph of a network.
+
+    Args:
+        tflite: content of a ``.tflite`` file.
+
+    Raises:
+        ModelError: the file is no TFLite model, is damaged, or its operators are not in an order
+            in which they can run.
+    """
+    if tflite[4:8] != b"TFL3":
+        raise ModelError("the file is no TFLite model (its identifier is missing)")
+    try:
+        model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
+        graph = _graph(model, sha256_of(tflite))
+    except ModelError:
+        raise
+    except _FAULTS as error:  # flatbuffers checks nothing
+        text = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        raise ModelError(
+            f"the .tflite file is damaged, cut off or has wrong offsets ({text})"
+        ) from None
+    _require_order(graph)
+    return graph
+
+
+def _graph(model: Any, sha256: str) -> Graph:
+    if len(model.subgraphs or ()) != 1:
+        raise ModelError(
+            f"the network has {len(model.subgraphs or ())} subgraphs; the compiler takes one: "
+            "replace loops and conditions"
+        )
+    subgraph = model.subgraphs[0]
+    tensors = [_tensor(item, i, model.buffers) for i, item in enumerate(subgraph.tensors)]
+    operations = [_operation(item, model, tensors) for item in subgraph.operators]
+    return Graph(
+        operations=operations,
+        inputs=[_at(tensors, index) for index in subgraph.inputs],
+        outputs=[_at(tensors, index) for index in subgraph.outputs],
+        sha256=sha256,
+    )
+
+
+def _at(items: list[Any], index: int) -> Any:
+    """An item by an index that must not be negative."""
+    if not 0 <= index < len(items):
+        raise IndexError(f"index {index} of {len(items)}")
+    return items[index]
+
+
+def _tensor(source: Any, index: int, buffers: list[Any]) -> Tensor:
+    name = source.name.decode() if source.name is not None else f"#{index}"
+    shape = tuple(int(size) for size in (source.shape if source.shape is not None else ()))
+    if any(size < 1 for size in shape) or math.prod(shape) > _LARGEST_TENSOR:
+        raise ModelError(f"tensor {name!r} has the shape {shape}; all sizes must be fixed")
+    tensor = Tensor(name, shape, _TYPES[source.type])
+    quantization = source.quantization
+    if quantization is not None and quantization.scale is not None:
+        tensor.scales = np.asarray(quantization.scale, np.float32)
+        points = quantization.zeroPoint
+        tensor.zero_points = tuple(int(point) for point in (points if points is not None else ()))
+        tensor.channel_axis = int(quantization.quantizedDimension)
+        _require_quantization(tensor)
+    raw = _at(buffers, source.buffer).data
+    if raw is not None and len(raw) > 0:
+        tensor.data = _values(tensor, np.asarray(raw, np.uint8).tobytes())
+    return tensor
+
+
+def _require_quantization(tensor: Tensor) -> None:
+    """Refuse scales that no arithmetic could use."""
+    if len(tensor.scales) != len(tensor.zero_points):
+        raise ModelError(f"tensor {tensor.name!r} has not one zero point for each scale")
+    if not np.all(np.isfinite(tensor.scales) & (tensor.scales > 0)):
+        raise ModelError(f"tensor {tensor.name!r} has a scale that is not positive")
+    if tensor.dtype == "int8" and not all(-128 <= point <= 127 for point in tensor.zero_points):
+        raise ModelError(f"tensor {tensor.name!r} has a zero point outside int8")
+
+
+def _values(tensor: Tensor, raw: bytes) -> np.ndarray:
+    if tensor.dtype not in ("int8", "int16", "int32", "int64", "float32", "bool", "uint8"):
+        raise ModelError(f"tensor {tensor.name!r} has type {tensor.dtype}, which is not supported")
+    dtype = np.dtype(tensor.dtype)
+    if len(raw) != tensor.size * dtype.itemsize:
+        raise ModelError(
+            f"tensor {tensor.name!r} of shape {tensor.shape} has {len(raw)} bytes of values: the "
+            "file is damaged"
+        )
+    return np.frombuffer(raw, dtype.newbyteorder("<")).reshape(tensor.shape)
+
+
+def _operation(source: Any, model: Any, tensors: list[Tensor]) -> Operation:
+    code = _at(model.operatorCodes, source.opcodeIndex)
+    kind = _OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)]
+    if kind == "CUSTOM":
+        kind = f"CUSTOM {code.customCode.decode()}"
+    options = dict(vars(source.builtinOptions)) if source.builtinOptions is not None else {}
+    inputs = source.inputs if source.inputs is not None else ()
+    return Operation(
+        kind=kind,
+        inputs=[None if index == -1 else _at(tensors, index) for index in inputs],
+        outputs=[_at(tensors, index) for index in source.outputs],
+        options=options,
+    )
+
+
+def _require_order(graph: Graph) -> None:
+    """Refuse a network in which an operator reads what is not computed yet."""
+    ready = set(graph.inputs)
+    for op in graph.operations:
+        for tensor in op.inputs:
+            if tensor is not None and tensor.data is None and tensor not in ready:
+                raise op.error(
+                    f"reads tensor {tensor.name!r} before it is computed: the network has a cycle"
+                )
+        for tensor in op.outputs:
+            if tensor in ready or tensor.data is not None:
+                raise op.error(f"computes tensor {tensor.name!r}, which has a value already")
+            ready.add(tensor)
+    for tensor in graph.outputs:
+        if tensor not in ready and tensor.data is None:
+            raise ModelError(f"the network's output {tensor.name!r} is never computed")

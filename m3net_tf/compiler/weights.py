@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights and channels of convolutions in the order in which the kernels read them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.compiler.arithmetic import Factor, wrap
+from m3net_tf.compiler.calls import Array
+
+GROUP = 4  # channels that a kernel computes at once
+PAIR = 2  # items that one SMLAD multiplies
+_CHANNEL_BYTES = 16
+_BLOCK_BYTES = 16
+_TAP_BYTES = 2  # on cores with SMLAD
+_WIDENED = [0, 2, 1, 3]  # order in which SXTB16 widens the bytes of a word
+
+Weights = npt.NDArray[np.int64]
+
+
+def convolution_blocks(weights: Weights) -> Array:
+    """Weights of a convolution.
+
+    Args:
+        weights: shape (output channels, items of a window).
+
+    Returns:
+        Array of ``m3net_block``: for each four channels, for each pair of items, the pair of each
+        channel. Missing channels and items, up to a multiple of four, have zeros.
+    """
+    channels, items = weights.shape
+    padded = np.zeros((_up(channels, GROUP), _up(items, 2 * PAIR)), np.int64)
+    padded[:channels, :items] = weights
+    groups = padded.reshape(-1, GROUP, padded.shape[1] // PAIR, PAIR)
+    rows = groups.transpose(0, 2, 1, 3).reshape(-1, GROUP * PAIR)
+    return Array("weights", "m3net_block", rows, _BLOCK_BYTES)
+
+
+def depthwise_taps(weights: Weights) -> Array:
+    """Weights of a depthwise convolution.
+
+    Args:
+        weights: shape (taps, channels).
+
+    Returns:
+        Array of ``m3net_tap``: for each four channels, for each pair of taps, the pairs of the
+        first, third, second and fourth channel, with zeros as in :func:`convolution_blocks`.
+    """
+    taps, channels = weights.shape
+    padded = np.zeros((_up(taps, PAIR), _up(channels, GROUP)), np.int64)
+    padded[:taps, :channels] = weights
+    pairs = padded.reshape(-1, PAIR, padded.shape[1] // GROUP, GROUP)[..., _WIDENED]
+    return Array("weights", "m3net_tap", pairs.transpose(2, 0, 3, 1).reshape(-1), _TAP_BYTES)
+
+
+def channel_rows(
+    bias: Weights, factors: list[Factor], reach: Weights, zero_point: int
+) -> tuple[Array, bool]:
+    """How sums become outputs, one row for each channel.
+
+    Args:
+        bias: what each channel's sum starts with.
+        factors: from sums to outputs.
+        reach: largest absolute value of each channel's sum.
+        zero_point: of the output.
+
+    Returns:
+        Array of ``m3net_channel``, and whether all channels take the short form.
+    """
+    narrow = all(
+        _is_narrow(factor, int(largest), zero_point)
+        for factor, largest in zip(factors, reach, strict=True)
+    )
+    rows = [
+        (int(wrap(start)), factor.multiplier, *_shifts(factor, zero_point, narrow))
+        for start, factor in zip(bias, factors, strict=True)
+    ]
+    missing = _up(len(rows), GROUP) - len(rows)
+    rows += [(0, 0, 0, 0, 0)] * missing
+    return Array("channels", "m3net_channel", np.array(rows, np.int64), _CHANNEL_BYTES), narrow
+
+
+def _up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
+
+
+def _shifts(factor: Factor, zero_point: int, narrow: bool) -> tuple[int, int, int]:
+    """Offset, left and right of a channel; those of narrow layers have no left shift."""
+    left, right = max(factor.shift, 0), max(-factor.shift, 0)
+    if narrow:
+        return (1 << (right - 1)) + zero_point * (1 << right), 0, right
+    return zero_point, left, right
+
+
+def _is_narrow(factor: Factor, largest: int, zero_point: int) -> bool:
+    """Whether no step of the short requantisation can overflow, so that it is exact."""
+    left, right = max(factor.shift, 0), max(-factor.shift, 0)
+    if right < 1 or right > 30:
+        return False
+    doubled = largest << (left + 1)
+    offset = abs((1 << (right - 1)) + zero_point * (1 << right))
+    return doubled < 1 << 31 and (doubled >> 1) + 1 + offset < 1 << 31

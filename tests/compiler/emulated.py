@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiled networks on QEMU's boards: output bytes and executed instructions."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from m3net_tf.compiler.emit import emit
+from m3net_tf.compiler.host import WARNINGS, engine_folder, engine_sources
+from m3net_tf.compiler.network import CompiledNetwork
+
+HERE = Path(__file__).parent
+COMPILER, EMULATOR = "arm-none-eabi-gcc", "qemu-system-arm"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A board of QEMU.
+
+    Attributes:
+        name: of QEMU.
+        uart: address of the console.
+        flash: first address.
+        ram: first address.
+        size: bytes of each.
+        instructions_per_tick: of the system timer, with ``-icount shift=0``: a nanosecond each.
+    """
+
+    name: str
+    uart: int = 0x40004000
+    flash: int = 0
+    ram: int = 0x20000000
+    size: int = 4 << 20
+    instructions_per_tick: float = 40.0
+
+
+#: A board for each core.
+MACHINES = {
+    "cortex-m3": Machine("mps2-an385"),
+    "cortex-m4": Machine("mps2-an386"),
+    "cortex-m7": Machine("mps2-an500"),
+    "cortex-m33": Machine("mps2-an505", 0x50200000, 0x10000000, 0x38000000, 4 << 20, 50.0),
+    "cortex-m55": Machine("mps3-an547", 0x59303000, 0x10000000, 0x30000000, 512 << 10, 31.25),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network with one set of inputs."""
+
+    name: str
+    network: CompiledNetwork
+    inputs: Sequence[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """First output's bytes, and instructions to within a tick of the timer."""
+
+    output: np.ndarray
+    instructions: int
+
+
+def why_not() -> str:
+    """Why nothing can be emulated here; '' if it can."""
+    missing = [name for name in (COMPILER, EMULATOR) if shutil.which(name) is None]
+    return f"{', '.join(missing)} not installed" if missing else ""
+
+
+def run_cases(cases: Sequence[Case], folder: Path, core: str) -> list[Outcome]:
+    """Build one image of all cases, emulate it and read its answers."""
+    elf = build_image(cases, folder, core)
+    machine = MACHINES[core]
+    command = [EMULATOR, "-M", machine.name, "-nographic", "-icount", "shift=0", "-monitor"]
+    command += ["none", "-semihosting", "-serial", "stdio", "-kernel", str(elf)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    lines = [line.split(" ") for line in done.stdout.splitlines()]
+    assert len(lines) == len(cases), done.stdout[-200:] + done.stderr[-500:]
+    return [
+        Outcome(
+            np.frombuffer(bytes.fromhex(output), np.int8),
+            round(int(ticks, 16) * machine.instructions_per_tick),
+        )
+        for _, ticks, output in lines
+    ]
+
+
+def run_checked(cases: Sequence[Case], folder: Path) -> list[np.ndarray]:
+    """Outputs on this machine under the sanitizers of addresses and of undefined behaviour.
+
+    Each arena is a block of memory of its own, so that reading behind it is found.
+    """
+    _write_sources(cases, folder)
+    program = folder / "checked"
+    command = ["gcc", "-std=c11", "-g", "-O1", "-fsanitize=address,undefined"]
+    command += ["-fno-sanitize-recover=all", *WARNINGS, f"-I{engine_folder()}", f"-I{folder}"]
+    command += [str(HERE / "checked.c"), *map(str, engine_sources()), "-o", str(program)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    done = subprocess.run([program], capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [np.frombuffer(bytes.fromhex(line), np.int8) for line in done.stdout.splitlines()]
+
+
+def _write_sources(cases: Sequence[Case], folder: Path) -> None:
+    """The networks' C and the table of cases."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {case.name: case.network for case in cases}
+    for name, network in names.items():
+        emit(network, name).write(folder, name)
+    (folder / "cases.h").write_text(_cases_header(cases))
+
+
+def build_image(cases: Sequence[Case], folder: Path, core: str) -> Path:
+    """ELF of networks, engine and test program."""
+    _write_sources(cases, folder)
+    elf = folder / "image.elf"
+    command = [COMPILER, f"-mcpu={core}", "-mthumb", "-std=c11", "-O2"]
+    command += ["-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections", *WARNINGS]
+    command += [f"-I{engine_folder()}", f"-I{folder}", "-nostartfiles", "--specs=nosys.specs"]
+    machine = MACHINES[core]
+    script = (HERE / "board.ld").read_text()
+    for name, value in (("FLASH", machine.flash), ("RAM", machine.ram), ("SIZE", machine.size)):
+        script = script.replace(f"@{name}@", hex(value))
+    (folder / "board.ld").write_text(script)
+    command += [f"-T{folder / 'board.ld'}", f"-DBOARD_UART={machine.uart:#x}u"]
+    command += [str(HERE / "board.c")]
+    command += [*map(str, engine_sources()), "-o", str(elf)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return elf
+
+
+def _cases_header(cases: Sequence[Case]) -> str:
+    lines = ["#include <stdint.h>"]
+    # One source for all: a compiler starts far slower than it reads.
+    lines += [f'#include "{name}.c"' for name in dict.fromkeys(case.name for case in cases)]
+    lines += [
+        "typedef struct { uint32_t offset, bytes; const int8_t* values; } test_input;",
+        "typedef struct { void (*run)(int8_t*); int inputs; test_input input[4];",
+        "  uint32_t output_offset, output_bytes, arena_bytes; } test_case;",
+    ]
+    rows = []
+    for index, case in enumerate(cases):
+        plan = case.network.plan
+        inputs = []
+        views = zip(case.network.inputs, case.inputs, strict=True)
+        for number, (view, values) in enumerate(views):
+            name = f"input_{index}_{number}"
+            text = ",".join(map(str, values.reshape(-1)))
+            lines.append(f"static const int8_t {name}[] = {{{text}}};")
+            inputs.append(f"{{{plan.places[view.block]}, sizeof({name}), {name}}}")
+        view = case.network.outputs[0]
+        place = plan.places[view.block] + view.offset
+        size = case.network.graph.outputs[0].size
+        rows.append(
+            f"{{{case.name}_run, {len(inputs)}, {{{', '.join(inputs)}}}, {place}, {size}, "
+            f"{plan.arena_bytes}}},"
+        )
+    arena = max(case.network.plan.arena_bytes for case in cases)
+    lines += [f"#define CASES_COUNT {len(cases)}", f"#define CASES_ARENA_BYTES {arena}"]
+    lines += ["static const test_case cases[CASES_COUNT] = {", *rows, "};"]
+    return "\n".join([*lines, ""])

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What compiled networks cost on an emulated core: ``python tests/compiler/measure.py cortex-m4``.
+
+The networks are presets with random weights: cost depends on their form alone. Beside them stands
+what ``firmware/budgets.json`` says of TFLite Micro with CMSIS-NN on the board with this core.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from emulated import MACHINES, Case, run_cases
+from test_compiled_networks import converted, noise
+
+from m3net_tf.checkout import find_sources
+from m3net_tf.compiler.network import compile_network
+
+NETWORKS = (("ds_cnn", "mcu"), ("m3net", "s"), ("spectromasknet", "s"), ("bilateral", "s"))
+
+
+def main(core: str) -> None:
+    """Print a table, one network a row."""
+    budgets = json.loads((find_sources("firmware") / "budgets.json").read_text())
+    known = budgets.get(MACHINES[core].name.replace("-", "_"), {})
+    print("| network | instructions | TFLite Micro | ratio | arena | TFLite Micro | ratio |")
+    print("|---|---|---|---|---|---|---|")
+    for name, preset in NETWORKS:
+        network = compile_network(converted(name, preset))
+        clip = noise(network.graph.inputs[0].shape, 1, seed=5)[0]
+        with tempfile.TemporaryDirectory() as folder:
+            (outcome,) = run_cases([Case("network", network, [clip])], Path(folder), core)
+        cells = [f"{name} `{preset}`"]
+        theirs = known.get(name, {})
+        for mine, key in (
+            (outcome.instructions, "instructions"),
+            (network.plan.arena_bytes, "arena_bytes"),
+        ):
+            other = theirs.get(key)
+            cells += [f"{mine:,}".replace(",", " ")]
+            cells += [f"{other:,}".replace(",", " "), f"{mine / other:.2f}"] if other else ["", ""]
+        print("| " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

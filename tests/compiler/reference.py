@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TFLite Micro's answers, by its wheel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from m3net_tf.compiler.network import CompiledNetwork
+from m3net_tf.native import native_stderr
+from m3net_tf.runtime.interpreter import ARENA_LIMIT_BYTES
+
+
+def run_micro(tflite: bytes, inputs: Sequence[np.ndarray], outputs: int) -> list[np.ndarray]:
+    """All outputs of a network for its inputs."""
+    from tflite_micro.python.tflite_micro import runtime
+
+    with native_stderr():
+        interpreter = runtime.Interpreter.from_bytes(tflite, arena_size=ARENA_LIMIT_BYTES // 16)
+        for index, values in enumerate(inputs):
+            interpreter.set_input(np.ascontiguousarray(values), index)
+        interpreter.invoke()
+    return [interpreter.get_output(index).copy() for index in range(outputs)]
+
+
+def random_inputs(rng: np.random.Generator, network: CompiledNetwork) -> list[np.ndarray]:
+    """int8 noise, now and then the extreme values alone."""
+    values = []
+    for tensor in network.graph.inputs:
+        if rng.random() < 0.2:
+            values.append(rng.choice(np.array([-128, 127], np.int8), tensor.shape))
+        else:
+            values.append(rng.integers(-128, 128, tensor.shape).astype(np.int8))
+    return values

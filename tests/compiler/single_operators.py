@@ -1,0 +1,488 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``.tflite`` files of one operator with random shapes, scales and zero points."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+Random = np.random.Generator
+SAME, VALID = schema.Padding.SAME, schema.Padding.VALID
+
+
+@dataclasses.dataclass
+class Item:
+    """A tensor: int8 unless it has values of another type."""
+
+    shape: Sequence[int]
+    scale: float | Sequence[float] = 1.0
+    zero_point: int = 0
+    values: np.ndarray | None = None
+    axis: int = 0
+
+
+def write_model(
+    kind: str, inputs: Sequence[Item | None], outputs: Sequence[Item], options: Any = None
+) -> bytes:
+    """The file of a network of one operator; inputs without values are those of the network."""
+    return write_network([(kind, list(inputs), list(outputs), options)])
+
+
+def write_network(
+    operators: Sequence[tuple[str, list[Item | None], list[Item], Any]],
+    ends: Sequence[Item] = (),
+) -> bytes:
+    """The file of a network; its outputs are ``ends``, or those of the last operator."""
+    buffers = [schema.BufferT()]
+    tensors: list[Any] = []
+    places: dict[int, int] = {}
+    codes: list[Any] = []
+    steps = []
+    made: set[int] = set()
+    wanted: list[int] = []
+    for kind, inputs, outputs, options in operators:
+        for item in [*inputs, *outputs]:
+            if item is not None and id(item) not in places:
+                places[id(item)] = len(tensors)
+                tensors.append(_tensor(item, len(tensors), buffers))
+        wanted += [
+            places[id(item)]
+            for item in inputs
+            if item is not None and item.values is None and places[id(item)] not in made
+        ]
+        made |= {places[id(item)] for item in outputs}
+        number = getattr(schema.BuiltinOperator, kind)
+        codes.append(schema.OperatorCodeT())
+        codes[-1].builtinCode, codes[-1].deprecatedBuiltinCode = number, min(number, 127)
+        step = schema.OperatorT()
+        step.opcodeIndex = len(codes) - 1
+        step.inputs = [-1 if item is None else places[id(item)] for item in inputs]
+        step.outputs = [places[id(item)] for item in outputs]
+        if options is not None:
+            name = type(options).__name__.removesuffix("T")
+            step.builtinOptionsType = getattr(schema.BuiltinOptions, name)
+            step.builtinOptions = options
+        steps.append(step)
+    graph = schema.SubGraphT()
+    graph.tensors, graph.operators = tensors, steps
+    graph.inputs = list(dict.fromkeys(wanted))
+    graph.outputs = [places[id(item)] for item in ends or operators[-1][2]]
+    graph.name = "main"
+    model = schema.ModelT()
+    model.version, model.subgraphs, model.operatorCodes, model.buffers = 3, [graph], codes, buffers
+    model.description = "test"
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _tensor(item: Item, number: int, buffers: list[Any]) -> Any:
+    tensor = schema.TensorT()
+    tensor.shape, tensor.name = [int(size) for size in item.shape], f"tensor{number}"
+    dtype = "int8" if item.values is None else str(item.values.dtype)
+    tensor.type = getattr(schema.TensorType, dtype.upper())
+    tensor.buffer = 0
+    if item.values is not None:
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(np.ascontiguousarray(item.values).tobytes(), np.uint8)
+        buffers.append(buffer)
+        tensor.buffer = len(buffers) - 1
+    if dtype == "int8" or item.scale != 1.0:
+        quantization = schema.QuantizationParametersT()
+        scales = np.atleast_1d(np.asarray(item.scale, np.float32))
+        quantization.scale = scales.tolist()
+        quantization.zeroPoint = [item.zero_point] * len(scales)
+        quantization.quantizedDimension = item.axis
+        tensor.quantization = quantization
+    return tensor
+
+
+def _scale(rng: Random) -> float:
+    return float(np.float32(2.0 ** rng.uniform(-10, 2)))
+
+
+def _zero(rng: Random) -> int:
+    return int(rng.choice([-128, 127, 0, rng.integers(-128, 128)]))
+
+
+def _computed(rng: Random, shape: Sequence[int]) -> Item:
+    return Item(tuple(int(size) for size in shape), _scale(rng), _zero(rng))
+
+
+def _axes(values: Sequence[int]) -> Item:
+    array = np.array(values, np.int32)
+    return Item(array.shape, values=array)
+
+
+def _int8(rng: Random, shape: Sequence[int]) -> np.ndarray:
+    """Weights: noise, or the extreme values alone."""
+    if rng.random() < 0.2:
+        return rng.choice(np.array([-127, 127], np.int8), shape)
+    return rng.integers(-127, 128, shape).astype(np.int8)
+
+
+def _window(rng: Random, options: Any) -> tuple[int, int, int, int]:
+    options.strideH, options.strideW = (int(n) for n in rng.integers(1, 4, 2))
+    options.padding = int(rng.choice([SAME, VALID]))
+    rows, columns = (int(n) for n in rng.integers(1, 6, 2))
+    return rows, columns, int(rng.integers(rows, 12)), int(rng.integers(columns, 12))
+
+
+def _length(size: int, window: int, stride: int, dilation: int, padding: int) -> int:
+    reach = (window - 1) * dilation + 1
+    return -(-size // stride) if padding == SAME else (size - reach) // stride + 1
+
+
+def _activation(rng: Random) -> int:
+    return int(rng.choice([0, 0, 1, 2, 3]))
+
+
+def _conv_output(rng: Random, source: Item, reach: float, shape: Sequence[int]) -> Item:
+    """An output whose scale fits sums of about ``reach``, now and then far from it."""
+    scale = reach * 2.0 ** rng.choice([0, -1, -3, 1, 4]) / 128 * rng.uniform(0.5, 1)
+    return Item(tuple(shape), float(np.float32(max(scale, 1e-30))), _zero(rng))
+
+
+def convolution(rng: Random) -> bytes:
+    options = schema.Conv2DOptionsT()
+    rows, columns, height, width = _window(rng, options)
+    options.dilationHFactor, options.dilationWFactor = 1, 1
+    if rng.random() < 0.3:
+        dilation = int(rng.integers(2, 4))
+        options.strideH = options.strideW = 1
+        options.dilationHFactor = options.dilationWFactor = dilation
+        height, width = height + dilation * rows, width + dilation * columns
+    if rng.random() < 0.3:
+        rows = columns = 1
+    options.fusedActivationFunction = _activation(rng)
+    channels, depth = int(rng.integers(1, 11)), int(rng.integers(1, 11))
+    groups = 2 if channels % 2 == 0 and rng.random() < 0.15 else 1
+    batches = int(rng.choice([1, 1, 1, 2]))
+    source = _computed(rng, (batches, height, width, depth * groups))
+    scales = rng.uniform(0.001, 0.02, channels if rng.random() < 0.8 else 1).astype(np.float32)
+    filters = Item((channels, rows, columns, depth), scales, 0)
+    filters.values = _int8(rng, filters.shape)
+    bias = Item((channels,), values=rng.integers(-5000, 5000, channels).astype(np.int32))
+    out_shape = (
+        batches,
+        _length(height, rows, options.strideH, options.dilationHFactor, options.padding),
+        _length(width, columns, options.strideW, options.dilationWFactor, options.padding),
+        channels,
+    )
+    reach = source.scale * float(scales.max()) * 9000 * np.sqrt(rows * columns * depth)
+    output = _conv_output(rng, source, reach, out_shape)
+    inputs = [source, filters, bias if rng.random() < 0.9 else None]
+    return write_model("CONV_2D", inputs, [output], options)
+
+
+def depthwise(rng: Random) -> bytes:
+    options = schema.DepthwiseConv2DOptionsT()
+    rows, columns, height, width = _window(rng, options)
+    options.strideW = options.strideH
+    options.dilationHFactor = options.dilationWFactor = 1
+    if rng.random() < 0.3:
+        options.strideH = options.strideW = 1
+        options.dilationHFactor = options.dilationWFactor = 2
+        height, width = height + 2 * rows, width + 2 * columns
+    options.fusedActivationFunction = _activation(rng)
+    depth = int(rng.integers(1, 14))
+    options.depthMultiplier = int(rng.choice([1, 1, 1, 2, 3]))
+    channels = depth * options.depthMultiplier
+    batches = int(rng.choice([1, 1, 1, 2]))
+    source = _computed(rng, (batches, height, width, depth))
+    scales = rng.uniform(0.001, 0.02, channels if rng.random() < 0.8 else 1).astype(np.float32)
+    filters = Item((1, rows, columns, channels), scales, 0, axis=3)
+    filters.values = _int8(rng, filters.shape)
+    bias = Item((channels,), values=rng.integers(-5000, 5000, channels).astype(np.int32))
+    out_shape = (
+        batches,
+        _length(height, rows, options.strideH, options.dilationHFactor, options.padding),
+        _length(width, columns, options.strideW, options.dilationWFactor, options.padding),
+        channels,
+    )
+    reach = source.scale * float(scales.max()) * 9000 * np.sqrt(rows * columns)
+    output = _conv_output(rng, source, reach, out_shape)
+    return write_model("DEPTHWISE_CONV_2D", [source, filters, bias], [output], options)
+
+
+def fully_connected(rng: Random) -> bytes:
+    options = schema.FullyConnectedOptionsT()
+    options.fusedActivationFunction = _activation(rng)
+    batches, depth, channels = int(rng.integers(1, 4)), *(int(n) for n in rng.integers(1, 40, 2))
+    source = _computed(rng, (batches, depth))
+    scales = rng.uniform(0.001, 0.02, channels if rng.random() < 0.4 else 1).astype(np.float32)
+    filters = Item((channels, depth), scales, 0)
+    filters.values = _int8(rng, filters.shape)
+    bias = Item((channels,), values=rng.integers(-5000, 5000, channels).astype(np.int32))
+    bias.scale = source.scale * float(scales[0])  # TFLite Micro compares it with the weights' scale
+    reach = source.scale * float(scales.max()) * 9000 * np.sqrt(depth)
+    output = _conv_output(rng, source, reach, (batches, channels))
+    return write_model("FULLY_CONNECTED", [source, filters, bias], [output], options)
+
+
+def pooling(kind: str) -> Callable[[Random], bytes]:
+    def make(rng: Random) -> bytes:
+        options = schema.Pool2DOptionsT()
+        rows, columns, height, width = _window(rng, options)
+        options.filterHeight, options.filterWidth = rows, columns
+        options.fusedActivationFunction = _activation(rng)
+        depth = int(rng.integers(1, 9))
+        source = _computed(rng, (int(rng.integers(1, 3)), height, width, depth))
+        shape = (
+            source.shape[0],
+            _length(height, rows, options.strideH, 1, options.padding),
+            _length(width, columns, options.strideW, 1, options.padding),
+            depth,
+        )
+        return write_model(kind, [source], [dataclasses.replace(source, shape=shape)], options)
+
+    return make
+
+
+def _any_shape(rng: Random, most: int = 4) -> tuple[int, ...]:
+    return tuple(int(n) for n in rng.integers(1, 6, rng.integers(1, most + 1)))
+
+
+def binary(kind: str, options_type: Any) -> Callable[[Random], bytes]:
+    def make(rng: Random) -> bytes:
+        options = options_type()
+        if hasattr(options, "fusedActivationFunction"):
+            options.fusedActivationFunction = _activation(rng)
+        shape = _any_shape(rng)
+        first = _computed(rng, shape)
+        second = _computed(rng, [1 if rng.random() < 0.25 else size for size in shape])
+        out_shape = np.broadcast_shapes(first.shape, second.shape)
+        if kind == "MUL":
+            scale = first.scale * second.scale * 128
+        elif kind == "SQUARED_DIFFERENCE":
+            scale = max(first.scale, second.scale) ** 2 * 128
+        else:
+            scale = max(first.scale, second.scale) * 2
+        scale = float(np.float32(scale * 2.0 ** rng.uniform(-3, 3)))
+        output = Item(out_shape, scale, _zero(rng))
+        if kind in ("MINIMUM", "MAXIMUM"):
+            second = dataclasses.replace(first, shape=second.shape)
+            output = dataclasses.replace(first, shape=out_shape)
+        if rng.random() < 0.2:
+            second.values = rng.integers(-128, 128, second.shape).astype(np.int8)
+        inputs = [first, first] if rng.random() < 0.1 and out_shape == shape else [first, second]
+        if inputs[1] is second and second.values is None and rng.random() < 0.3:
+            inputs.reverse()
+        return write_model(kind, inputs, [output], options)
+
+    return make
+
+
+def unary(kind: str, options_type: Any = None) -> Callable[[Random], bytes]:
+    def make(rng: Random) -> bytes:
+        options = options_type() if options_type else None
+        source = _computed(rng, _any_shape(rng))
+        output = _computed(rng, source.shape)
+        if kind == "LOGISTIC":
+            output.scale, output.zero_point = 1 / 256, -128
+        elif kind == "TANH":
+            output.scale, output.zero_point = 1 / 128, 0
+        elif kind == "RELU6":
+            source.scale = float(np.float32(rng.uniform(0.05, 0.2)))
+            source.zero_point = int(rng.integers(-128, 0))
+            output.scale, output.zero_point = source.scale, source.zero_point
+        elif kind == "RSQRT":
+            source.zero_point = -128
+        elif kind == "LEAKY_RELU":
+            options.alpha = float(rng.choice([0.01, 0.3, 1.5, -0.2]))
+        return write_model(kind, [source], [output], options)
+
+    return make
+
+
+def softmax(rng: Random) -> bytes:
+    options = schema.SoftmaxOptionsT()
+    options.beta = float(rng.choice([1.0, 0.5, 3.0]))
+    source = _computed(rng, _any_shape(rng))
+    return write_model("SOFTMAX", [source], [Item(source.shape, 1 / 256, -128)], options)
+
+
+def batch_matmul(rng: Random) -> bytes:
+    options = schema.BatchMatMulOptionsT()
+    options.adjX, options.adjY = (bool(flag) for flag in rng.integers(0, 2, 2))
+    rows, columns, depth = (int(n) for n in rng.integers(1, 8, 3))
+    leading = _any_shape(rng, 2)
+    first = _computed(rng, (*leading, *((depth, rows) if options.adjX else (rows, depth))))
+    second = _computed(rng, (*leading, *((columns, depth) if options.adjY else (depth, columns))))
+    reach = first.scale * second.scale * 9000 * np.sqrt(depth)
+    output = _conv_output(rng, first, reach, (*leading, rows, columns))
+    return write_model("BATCH_MATMUL", [first, second], [output], options)
+
+
+def reduction(kind: str) -> Callable[[Random], bytes]:
+    def make(rng: Random) -> bytes:
+        options = schema.ReducerOptionsT()
+        options.keepDims = bool(rng.integers(0, 2))
+        shape = _any_shape(rng)
+        count = int(rng.integers(1, len(shape) + 1))
+        axes = sorted(int(a) for a in rng.choice(len(shape), count, replace=False))
+        kept = [1 if axis in axes else size for axis, size in enumerate(shape)]
+        if not options.keepDims:
+            kept = [size for axis, size in enumerate(shape) if axis not in axes]
+        source = _computed(rng, shape)
+        output = dataclasses.replace(source, shape=kept)
+        if kind != "REDUCE_MAX":
+            output.scale = float(np.float32(source.scale * 2.0 ** rng.uniform(-2, 3)))
+            output.zero_point = _zero(rng)
+        return write_model(kind, [source, _axes(axes)], [output], options)
+
+    return make
+
+
+def reshape(rng: Random) -> bytes:
+    source = _computed(rng, _any_shape(rng))
+    shape = (int(np.prod(source.shape)),)
+    inputs = [source, _axes(shape)]
+    return write_model("RESHAPE", inputs, [dataclasses.replace(source, shape=shape)])
+
+
+def transpose(rng: Random) -> bytes:
+    source = _computed(rng, _any_shape(rng))
+    order = [int(axis) for axis in rng.permutation(len(source.shape))]
+    output = dataclasses.replace(source, shape=[source.shape[axis] for axis in order])
+    return write_model("TRANSPOSE", [source, _axes(order)], [output], schema.TransposeOptionsT())
+
+
+def reverse(rng: Random) -> bytes:
+    source = _computed(rng, _any_shape(rng))
+    dimensions = len(source.shape)
+    start = int(rng.integers(0, dimensions))  # TFLite Micro takes axes side by side
+    axes = list(range(start, int(rng.integers(start, dimensions)) + 1))
+    output = dataclasses.replace(source)
+    return write_model("REVERSE_V2", [source, _axes(axes)], [output], schema.ReverseV2OptionsT())
+
+
+def take_slice(rng: Random) -> bytes:
+    source = _computed(rng, _any_shape(rng))
+    start = [int(rng.integers(0, size)) for size in source.shape]
+    sizes = [
+        int(rng.integers(1, size - at + 1)) for size, at in zip(source.shape, start, strict=True)
+    ]
+    output = dataclasses.replace(source, shape=sizes)
+    inputs = [source, _axes(start), _axes(sizes)]
+    return write_model("SLICE", inputs, [output], schema.SliceOptionsT())
+
+
+def strided_slice(rng: Random) -> bytes:
+    options = schema.StridedSliceOptionsT()
+    source = _computed(rng, _any_shape(rng))
+    size = len(source.shape)
+    start = [int(rng.integers(0, n)) for n in source.shape]
+    stop = [int(rng.integers(at + 1, n + 1)) for n, at in zip(source.shape, start, strict=True)]
+    steps = [int(n) for n in rng.integers(1, 3, size)]
+    options.beginMask, options.endMask = (int(n) for n in rng.integers(0, 1 << size, 2))
+    shape = []
+    for axis in range(size):
+        first = 0 if options.beginMask >> axis & 1 else start[axis]
+        last = source.shape[axis] if options.endMask >> axis & 1 else stop[axis]
+        shape.append(len(range(first, last, steps[axis])))
+    inputs = [source, _axes(start), _axes(stop), _axes(steps)]
+    output = dataclasses.replace(source, shape=shape)
+    return write_model("STRIDED_SLICE", inputs, [output], options)
+
+
+def split(rng: Random) -> bytes:
+    options = schema.SplitOptionsT()
+    shape = list(_any_shape(rng))
+    axis = int(rng.integers(0, len(shape)))
+    options.numSplits = int(rng.integers(1, 4))
+    part = list(shape)
+    shape[axis] *= options.numSplits
+    source = _computed(rng, shape)
+    outputs = [dataclasses.replace(source, shape=part) for _ in range(options.numSplits)]
+    where = Item((), values=np.array(axis, np.int32))
+    return write_model("SPLIT", [where, source], outputs, options)
+
+
+def split_v(rng: Random) -> bytes:
+    options = schema.SplitVOptionsT()
+    shape = list(_any_shape(rng))
+    axis = int(rng.integers(0, len(shape)))
+    sizes = [int(n) for n in rng.integers(1, 4, rng.integers(1, 4))]
+    options.numSplits = len(sizes)
+    shape[axis] = sum(sizes)
+    source = _computed(rng, shape)
+    outputs = [
+        dataclasses.replace(source, shape=[*shape[:axis], size, *shape[axis + 1 :]])
+        for size in sizes
+    ]
+    where = Item((), values=np.array(axis, np.int32))
+    return write_model("SPLIT_V", [source, _axes(sizes), where], outputs, options)
+
+
+def concatenation(rng: Random) -> bytes:
+    options = schema.ConcatenationOptionsT()
+    options.fusedActivationFunction = 0
+    shape = list(_any_shape(rng))
+    axis = int(rng.integers(0, len(shape)))
+    options.axis = axis if rng.random() < 0.5 else axis - len(shape)
+    first = _computed(rng, shape)
+    items = [first]
+    for _ in range(int(rng.integers(1, 3))):
+        size = int(rng.integers(1, 4))
+        items.append(dataclasses.replace(first, shape=[*shape[:axis], size, *shape[axis + 1 :]]))
+    shape[axis] = sum(item.shape[axis] for item in items)
+    if rng.random() < 0.2:
+        items[-1].values = rng.integers(-128, 128, items[-1].shape).astype(np.int8)
+    return write_model("CONCATENATION", items, [dataclasses.replace(first, shape=shape)], options)
+
+
+def pad(rng: Random) -> bytes:
+    source = _computed(rng, _any_shape(rng))
+    amounts = rng.integers(0, 3, (len(source.shape), 2)).astype(np.int32)
+    shape = [size + int(sum(pair)) for size, pair in zip(source.shape, amounts, strict=True)]
+    inputs = [source, Item(amounts.shape, values=amounts)]
+    output = dataclasses.replace(source, shape=shape)
+    if rng.random() < 0.4:
+        value = rng.integers(-128, 128, (1,)).astype(np.int8)
+        inputs.append(Item((1,), source.scale, source.zero_point, values=value))
+        return write_model("PADV2", inputs, [output], schema.PadV2OptionsT())
+    return write_model("PAD", inputs, [output], schema.PadOptionsT())
+
+
+#: What makes a random model of each operator.
+MAKERS: dict[str, Callable[[Random], bytes]] = {
+    "ABS": unary("ABS"),
+    "ADD": binary("ADD", schema.AddOptionsT),
+    "AVERAGE_POOL_2D": pooling("AVERAGE_POOL_2D"),
+    "BATCH_MATMUL": batch_matmul,
+    "CONCATENATION": concatenation,
+    "CONV_2D": convolution,
+    "DEPTHWISE_CONV_2D": depthwise,
+    "FULLY_CONNECTED": fully_connected,
+    "LEAKY_RELU": unary("LEAKY_RELU", schema.LeakyReluOptionsT),
+    "LOGISTIC": unary("LOGISTIC"),
+    "MAXIMUM": binary("MAXIMUM", schema.MaximumMinimumOptionsT),
+    "MAX_POOL_2D": pooling("MAX_POOL_2D"),
+    "MEAN": reduction("MEAN"),
+    "MINIMUM": binary("MINIMUM", schema.MaximumMinimumOptionsT),
+    "MUL": binary("MUL", schema.MulOptionsT),
+    "PAD": pad,
+    "QUANTIZE": unary("QUANTIZE"),
+    "REDUCE_MAX": reduction("REDUCE_MAX"),
+    "RELU": unary("RELU"),
+    "RELU6": unary("RELU6"),
+    "RESHAPE": reshape,
+    "REVERSE_V2": reverse,
+    "RSQRT": unary("RSQRT"),
+    "SLICE": take_slice,
+    "SOFTMAX": softmax,
+    "SPLIT": split,
+    "SPLIT_V": split_v,
+    "SQUARED_DIFFERENCE": binary("SQUARED_DIFFERENCE", schema.SquaredDifferenceOptionsT),
+    "STRIDED_SLICE": strided_slice,
+    "SUB": binary("SUB", schema.SubOptionsT),
+    "SUM": reduction("SUM"),
+    "TANH": unary("TANH"),
+    "TRANSPOSE": transpose,
+}

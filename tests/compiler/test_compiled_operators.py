@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every operator against TFLite Micro's reference kernel, on random models of one operator."""
+
+import zlib
+
+import numpy as np
+import pytest
+from reference import random_inputs, run_micro
+from single_operators import MAKERS
+
+from m3net_tf.compiler.host import build_host
+from m3net_tf.compiler.network import compile_network
+from m3net_tf.compiler.operators import OPERATORS
+from m3net_tf.runtime.interpreter import tflm_unavailable_reason
+
+FEW, MANY = 8, 500
+SAME_KERNEL = {"EXPAND_DIMS", "SQUEEZE", "PADV2", "TABLE"}  # of RESHAPE, PAD and the tables
+
+pytestmark = pytest.mark.skipif(
+    bool(tflm_unavailable_reason()), reason=tflm_unavailable_reason() or "TFLite Micro is there"
+)
+
+
+def compare(kinds, count, folder):
+    """Kinds and numbers of the models whose bytes differ from TFLite Micro's."""
+    models = {}
+    for kind in kinds:
+        rng = np.random.default_rng(zlib.crc32(kind.encode()))
+        for number in range(count):
+            models[f"{kind.lower()}_{number}"] = MAKERS[kind](rng)
+    networks = {name: compile_network(tflite) for name, tflite in models.items()}
+    hosts = build_host(networks, folder)
+    different = []
+    for name, tflite in models.items():
+        rng = np.random.default_rng(zlib.crc32(name.encode()))
+        inputs = random_inputs(rng, networks[name])
+        if name.startswith("rsqrt"):
+            inputs = [np.maximum(inputs[0], -127)]
+        expected = run_micro(tflite, inputs, len(networks[name].outputs))
+        for mine, theirs in zip(hosts[name].run(*inputs), expected, strict=True):
+            if not np.array_equal(mine.reshape(-1), theirs.reshape(-1)):
+                different.append(name)
+    return different
+
+
+def test_every_operator_has_random_models():
+    assert set(OPERATORS) - SAME_KERNEL == set(MAKERS)
+
+
+def test_operators_give_the_bytes_of_tflite_micro(tmp_path):
+    assert compare(MAKERS, FEW, tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", MAKERS)
+def test_each_operator_on_many_shapes_and_scales(kind, tmp_path):
+    assert compare([kind], MANY, tmp_path) == []

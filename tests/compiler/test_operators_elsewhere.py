@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every operator under the sanitizers and on emulated cores, where other code paths run."""
+
+import zlib
+
+import numpy as np
+import pytest
+from emulated import Case, run_cases, run_checked, why_not
+from reference import random_inputs
+from single_operators import MAKERS
+
+from m3net_tf.compiler.host import build_host
+from m3net_tf.compiler.network import compile_network
+
+
+def make_cases(count):
+    """Random models of every operator with inputs."""
+    cases = []
+    for kind, make in MAKERS.items():
+        rng = np.random.default_rng(zlib.crc32(kind.encode()) + 1)
+        for number in range(count):
+            network = compile_network(make(rng))
+            name = f"{kind.lower()}_{number}"
+            cases.append(Case(name, network, random_inputs(rng, network)))
+    return cases
+
+
+def host_outputs(cases, folder):
+    hosts = build_host({case.name: case.network for case in cases}, folder)
+    return [hosts[case.name].run(*case.inputs)[0].reshape(-1) for case in cases]
+
+
+def require_equal(cases, outputs, expected):
+    different = [
+        case.name
+        for case, output, values in zip(cases, outputs, expected, strict=True)
+        if not np.array_equal(output, values)
+    ]
+    assert different == []
+
+
+def test_operators_are_clean_under_sanitizers(tmp_path):
+    cases = make_cases(4)
+    outputs = run_checked(cases, tmp_path / "checked")
+    require_equal(cases, outputs, host_outputs(cases, tmp_path / "host"))
+
+
+@pytest.mark.skipif(bool(why_not()), reason=why_not() or "an emulator is there")
+@pytest.mark.parametrize("core", ["cortex-m3", "cortex-m4", "cortex-m33"])
+def test_operators_on_an_emulated_core(core, tmp_path):
+    cases = make_cases(12)
+    outputs = [outcome.output for outcome in run_cases(cases, tmp_path / core, core)]
+    require_equal(cases, outputs, host_outputs(cases, tmp_path / "host"))
