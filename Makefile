@@ -7,6 +7,8 @@ VENV ?= .venv
 DATASET ?= synth
 MODEL ?= m3net
 BOARD ?= mps2_an386
+# What runs the network in demo, firmware, emulate and flash: tflm or compiled.
+ENGINE ?= tflm
 DATA_DIR ?=
 # A recipe of the data set's own, else the one for sounds of a few seconds.
 RECIPE ?= $(firstword $(wildcard experiments/mcu/$(MODEL)_$(DATASET).yaml) \
@@ -15,7 +17,7 @@ RUN ?= runs/$(MODEL)_$(DATASET)
 PYTEST_WORKERS ?= 2
 # Each worker runs neighbouring tests, so that few of them make the same fixture twice.
 PYTEST_SHARED := -n $(PYTEST_WORKERS) --dist worksteal
-export BOARD DATA_DIR
+export BOARD DATA_DIR ENGINE
 
 M3NET := $(VENV)/bin/m3net
 # Each tool that the chain calls, with the Debian package that brings it.
@@ -26,7 +28,7 @@ TOOLS := git:git gcc:gcc cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "variables: DATASET=$(DATASET) MODEL=$(MODEL) BOARD=$(BOARD) DATA_DIR= RUN=$(RUN) INSTALL_SYSTEM=1"
+	@echo "variables: DATASET=$(DATASET) MODEL=$(MODEL) BOARD=$(BOARD) ENGINE=$(ENGINE) DATA_DIR= RUN=$(RUN) INSTALL_SYSTEM=1"
 
 setup: $(VENV)/.ready ## make the virtual environment with pinned packages
 

@@ -91,7 +91,21 @@ def read_vectors(bundle: Bundle) -> Expected:
 def write_certificate(
     bundle: Bundle, expected: Expected, answer: BoardAnswer | None, missing: str = ""
 ) -> dict[str, Any]:
-    """Compare the results, and write both files into the bundle.
+    """Compare the results as :func:`compare` does, and write both files into the bundle.
+
+    Returns:
+        Contents of ``certificate.json``.
+    """
+    certificate = compare(bundle, expected, answer, missing)
+    write_json(bundle.folder / "certificate.json", certificate)
+    write_text(bundle.folder / "certificate.md", _markdown(certificate))
+    return certificate
+
+
+def compare(
+    bundle: Bundle, expected: Expected, answer: BoardAnswer | None, missing: str = ""
+) -> dict[str, Any]:
+    """Compare the results.
 
     Args:
         bundle: the export.
@@ -145,8 +159,6 @@ def write_certificate(
             certificate["labels_equal_share"] = float(same.mean())
     certificate["drift"] = drift
     certificate["holds"] = not drift
-    write_json(bundle.folder / "certificate.json", certificate)
-    write_text(bundle.folder / "certificate.md", _markdown(certificate))
     return certificate
 
 

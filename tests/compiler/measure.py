@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What compiled networks cost on an emulated core: ``python tests/compiler/measure.py cortex-m4``.
 
-The networks are presets with random weights: cost depends on their form alone. Beside them stands
-what ``firmware/budgets.json`` says of TFLite Micro with CMSIS-NN on the board with this core.
+The networks are presets with random weights: cost depends on their form alone. The other figures
+are those of TFLite Micro with CMSIS-NN in ``firmware/cost_baselines.json``.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ NETWORKS = (("ds_cnn", "mcu"), ("m3net", "s"), ("spectromasknet", "s"), ("bilate
 
 def main(core: str) -> None:
     """Print a table, one network a row."""
-    budgets = json.loads((find_sources("firmware") / "budgets.json").read_text())
-    known = budgets.get(MACHINES[core].name.replace("-", "_"), {})
+    baselines = json.loads((find_sources("firmware") / "cost_baselines.json").read_text())
+    measured = baselines.get(MACHINES[core].name.replace("-", "_"), {})
     print("| network | instructions | TFLite Micro | ratio | arena | TFLite Micro | ratio |")
     print("|---|---|---|---|---|---|---|")
     for name, preset in NETWORKS:
@@ -33,10 +33,10 @@ def main(core: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             (outcome,) = run_cases([Case("network", network, [clip])], Path(folder), core)
         cells = [f"{name} `{preset}`"]
-        theirs = known.get(name, {})
+        theirs = measured.get(name, {})
         for mine, key in (
             (outcome.instructions, "instructions"),
-            (network.plan.arena_bytes, "arena_bytes"),
+            (network.plan.arena_bytes, "arena_used_bytes"),
         ):
             other = theirs.get(key)
             cells += [f"{mine:,}".replace(",", " ")]
