@@ -7,8 +7,9 @@ VENV ?= .venv
 DATASET ?= synth
 MODEL ?= m3net
 BOARD ?= mps2_an386
-# What runs the network in demo, firmware, emulate and flash: tflm or compiled.
+# What runs the network in demo, firmware, emulate, dist and flash: tflm or compiled.
 ENGINE ?= tflm
+ENGINE_SUFFIX := $(if $(filter compiled,$(ENGINE)),-compiled)
 DATA_DIR ?=
 # A recipe of the data set's own, else the one for sounds of a few seconds.
 RECIPE ?= $(firstword $(wildcard experiments/mcu/$(MODEL)_$(DATASET).yaml) \
@@ -82,7 +83,7 @@ dist: setup ## wheel and RUN's firmware for every board, with their sizes, in di
 	$(VENV)/bin/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .
 	for board in $(notdir $(patsubst %/,%,$(wildcard firmware/boards/*/))); do \
 	  $(M3NET) firmware $(RUN) --board $$board && \
-	  cp $(RUN)/firmware/$$board/m3net_firmware.elf dist/m3net_$(notdir $(RUN))_$$board.elf || exit; done
+	  cp $(RUN)/firmware/$$board$(ENGINE_SUFFIX)/m3net_firmware.elf dist/m3net_$(notdir $(RUN))_$$board.elf || exit; done
 	cd dist && arm-none-eabi-size *.elf >sizes.txt
 
 flash: setup ## build the firmware of RUN and write it to BOARD

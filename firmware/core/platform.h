@@ -102,8 +102,8 @@ m3net_reset_reason m3net_board_reset_reason(void);
 const char* m3net_reset_reason_name(m3net_reset_reason reason);
 
 /// Starts the watchdog: the board restarts if it is not fed for `timeout_ms`, which may be up to
-/// 30 s (STM32 chips count to 32 s). A board may report a fault after half of that (the CMSDK's
-/// watchdog raises an NMI then).
+/// 30 s (STM32 chips count to 32 s). A board may report a fault after half of that (the
+/// watchdog of some raises an NMI then).
 void m3net_board_watchdog_start(uint32_t timeout_ms);
 
 /// Feeds the watchdog. The application's loops do this, never the code that they call to compute:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -90,6 +91,19 @@ def test_a_second_build_compiles_nothing(model: CModel, firmware: FirmwareImage)
     written = firmware.elf.stat().st_mtime_ns
     build_compiled(build.parent / "bundle", model, BOARD, build)
     assert firmware.elf.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m4+nofp", "cortex-m7", "cortex-m3"])
+@pytest.mark.parametrize("optimisation", ["-O0", "-O1", "-O2", "-O3", "-Os"])
+def test_the_kernels_compile_at_all_settings(core: str, optimisation: str, tmp_path: Path):
+    """Inline assembler takes nearly all registers; which ones are left depends on the settings."""
+    if shutil.which("arm-none-eabi-gcc") is None:
+        skip_or_fail("arm-none-eabi-gcc is missing")
+    floats = "soft" if core in ("cortex-m3", "cortex-m4+nofp") else "hard"
+    command = ["arm-none-eabi-gcc", f"-mcpu={core}", "-mthumb", f"-mfloat-abi={floats}"]
+    command += ["-std=c11", optimisation, "-c", *WARNINGS, f"-I{engine_folder()}"]
+    for name in ("convolution", "depthwise"):
+        subprocess.run([*command, engine_folder() / f"{name}.c"], check=True, cwd=tmp_path)
 
 
 def test_the_interface_on_the_host(model: CModel, tmp_path: Path):
