@@ -7,6 +7,9 @@ VENV ?= .venv
 DATASET ?= synth
 MODEL ?= m3net
 BOARD ?= mps2_an386
+# What runs the network in demo, firmware, emulate, dist and flash: tflm or compiled.
+ENGINE ?= tflm
+ENGINE_SUFFIX := $(if $(filter compiled,$(ENGINE)),-compiled)
 DATA_DIR ?=
 # A recipe of the data set's own, else the one for sounds of a few seconds.
 RECIPE ?= $(firstword $(wildcard experiments/mcu/$(MODEL)_$(DATASET).yaml) \
@@ -15,7 +18,7 @@ RUN ?= runs/$(MODEL)_$(DATASET)
 PYTEST_WORKERS ?= 2
 # Each worker runs neighbouring tests, so that few of them make the same fixture twice.
 PYTEST_SHARED := -n $(PYTEST_WORKERS) --dist worksteal
-export BOARD DATA_DIR
+export BOARD DATA_DIR ENGINE
 
 M3NET := $(VENV)/bin/m3net
 # Each tool that the chain calls, with the Debian package that brings it.
@@ -26,7 +29,7 @@ TOOLS := git:git gcc:gcc cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "variables: DATASET=$(DATASET) MODEL=$(MODEL) BOARD=$(BOARD) DATA_DIR= RUN=$(RUN) INSTALL_SYSTEM=1"
+	@echo "variables: DATASET=$(DATASET) MODEL=$(MODEL) BOARD=$(BOARD) ENGINE=$(ENGINE) DATA_DIR= RUN=$(RUN) INSTALL_SYSTEM=1"
 
 setup: $(VENV)/.ready ## make the virtual environment with pinned packages
 
@@ -80,7 +83,7 @@ dist: setup ## wheel and RUN's firmware for every board, with their sizes, in di
 	$(VENV)/bin/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .
 	for board in $(notdir $(patsubst %/,%,$(wildcard firmware/boards/*/))); do \
 	  $(M3NET) firmware $(RUN) --board $$board && \
-	  cp $(RUN)/firmware/$$board/m3net_firmware.elf dist/m3net_$(notdir $(RUN))_$$board.elf || exit; done
+	  cp $(RUN)/firmware/$$board$(ENGINE_SUFFIX)/m3net_firmware.elf dist/m3net_$(notdir $(RUN))_$$board.elf || exit; done
 	cd dist && arm-none-eabi-size *.elf >sizes.txt
 
 flash: setup ## build the firmware of RUN and write it to BOARD

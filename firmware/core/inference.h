@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The exported model behind TensorFlow Lite Micro, as C. The caller owns the object and the arena;
-// nothing is allocated. With DiffRes the model is two networks and a warp between them.
+// The exported model as C, run by TensorFlow Lite Micro (inference.cc) or as compiled C
+// (../compiled/inference.c). The caller owns the object and the arena; nothing is allocated. With
+// DiffRes the model is two networks and a warp between them.
 #ifndef M3NET_CORE_INFERENCE_H_
 #define M3NET_CORE_INFERENCE_H_
 
@@ -19,8 +20,12 @@ extern "C" {
 #endif
 
 /// Room for one model object (a compile-time bound on m3net_model_size()).
+#ifdef M3NET_ENGINE_COMPILED
+#define M3NET_MODEL_OBJECT_BYTES (sizeof(void*) * 4 + M3NET_MODEL_MERGER_BYTES)
+#else
 #define M3NET_MODEL_OBJECT_BYTES \
   (sizeof(void*) * (128 + 16 * M3NET_MODEL_OPERATOR_COUNT) + M3NET_MODEL_MERGER_BYTES)
+#endif
 
 // Additional memory for DiffRes: a second interpreter, the features, their scores, one row.
 #ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES

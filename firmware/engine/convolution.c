@@ -79,9 +79,17 @@ static int32_t gather(const m3net_convolution* layer, const int8_t* input, int32
 /// pairs of weights, one for each channel. Eight items a round, and four before if they are left.
 static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
                                        const m3net_block* blocks, m3net_four_sums sums) {
-  const int16_t* end = patch + items;
+  // Fixed registers: with an FPU, GCC finds no allocation for so many operands itself.
+  register int32_t a __asm__("r0") = sums.a;
+  register int32_t b __asm__("r1") = sums.b;
+  register int32_t c __asm__("r2") = sums.c;
+  register int32_t d __asm__("r3") = sums.d;
+  register const int16_t* from __asm__("r11") = patch;
+  register const m3net_block* weights __asm__("r12") = blocks;
+  register const int16_t* end __asm__("lr") = patch + items;
   __asm__ volatile(
-      "tst %[items], #4\n\t"
+      "sub r8, %[end], %[patch]\n\t"
+      "tst r8, #8\n\t"
       "beq 1f\n\t"
       "ldrd r8, r9, [%[patch]], #8\n\t"
       "ldmia %[blocks]!, {r4, r5, r6, r10}\n\t"
@@ -122,11 +130,11 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
       "smlad %[d], r9, r10, %[d]\n\t"
       "bne 1b\n\t"
       "2:\n\t"
-      : [patch] "+r"(patch), [blocks] "+r"(blocks), [a] "+r"(sums.a), [b] "+r"(sums.b),
-        [c] "+r"(sums.c), [d] "+r"(sums.d)
-      : [end] "r"(end), [items] "r"(items)
+      :
+      [patch] "+r"(from), [blocks] "+r"(weights), [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d)
+      : [end] "r"(end)
       : "r4", "r5", "r6", "r8", "r9", "r10", "cc", "memory");
-  return sums;
+  return (m3net_four_sums){a, b, c, d};
 }
 
 #else

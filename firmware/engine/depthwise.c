@@ -44,7 +44,14 @@ static void place_window(const m3net_convolution* layer, const window_places* pa
 /// LAST_PLACE.
 static inline m3net_four_sums multiply(const window_places* parts, const int8_t* input,
                                        const m3net_tap* weights, m3net_four_sums sums) {
-  const int32_t* place = parts->places;
+  // Fixed registers: with an FPU, GCC finds no allocation for so many operands itself.
+  register int32_t a __asm__("r0") = sums.a;
+  register int32_t b __asm__("r1") = sums.b;
+  register int32_t c __asm__("r2") = sums.c;
+  register int32_t d __asm__("r3") = sums.d;
+  register const int32_t* place __asm__("r11") = parts->places;
+  register const m3net_tap* taps __asm__("r12") = weights;
+  register const int8_t* from __asm__("lr") = input;
   __asm__ volatile(
       "ldrd r4, r5, [%[place]], #8\n\t"
       "1:\n\t"
@@ -67,11 +74,11 @@ static inline m3net_four_sums multiply(const window_places* parts, const int8_t*
       "smlad %[d], r8, r10, %[d]\n\t"
       "cmp r4, #0x80000000\n\t"
       "bne 1b\n\t"
-      : [place] "+r"(place), [weights] "+r"(weights), [a] "+r"(sums.a), [b] "+r"(sums.b),
-        [c] "+r"(sums.c), [d] "+r"(sums.d)
-      : [input] "r"(input)
+      :
+      [place] "+r"(place), [weights] "+r"(taps), [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d)
+      : [input] "r"(from)
       : "r4", "r5", "r6", "r8", "r9", "r10", "cc", "memory");
-  return sums;
+  return (m3net_four_sums){a, b, c, d};
 }
 
 #elif defined(__ARM_ARCH_7M__) && defined(__thumb2__)

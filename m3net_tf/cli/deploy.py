@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -38,6 +38,14 @@ MlperfModelId = Annotated[
 Define = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=VALUE", help="A choice of the board's board.toml; several times."),
+]
+
+Engine = Annotated[
+    Literal["tflm", "compiled"],
+    typer.Option(
+        envvar="ENGINE",
+        help="Run the network by TensorFlow Lite Micro, or as compiled C (docs/engine.md).",
+    ),
 ]
 
 
@@ -96,12 +104,13 @@ def firmware(
     mlperf_mode: MlperfMode = "performance",
     mlperf_model_id: MlperfModelId = None,
     define: Define = None,
+    engine: Engine = "tflm",
 ) -> None:
     """Build the firmware of an exported run for a board."""
     require_sources("firmware")
     from m3net_tf.firmware.summary import summary_lines
 
-    for line in summary_lines(_build(run, board, mlperf_mode, mlperf_model_id, define)):
+    for line in summary_lines(_build(run, board, mlperf_mode, mlperf_model_id, define, engine)):
         say(line)
 
 
@@ -111,6 +120,7 @@ def emulate(
     board: Board = DEFAULT_BOARD,
     data_dir: DataDir = None,
     clips: Annotated[int | None, typer.Option(min=1, help="Held-out clips; default: all.")] = None,
+    engine: Engine = "tflm",
     as_json: AsJson = False,
 ) -> None:
     """Run held-out clips through every stage, the emulated board included, and compare."""
@@ -121,10 +131,10 @@ def emulate(
     finished.check(data_dir)
     from m3net_tf.deployment.chain import chain_table, run_chain  # load TensorFlow
 
-    summary = run_chain(finished, board, data_dir, clips, progress_beside(as_json))
+    log = progress_beside(as_json)
+    summary = run_chain(finished, board, data_dir, clips, log=log, engine=engine)
     print_result(summary, as_json, chain_table)
-    if summary["drift"]:
-        raise M3NetError(f"{run}: {'; '.join(summary['drift'])}; see export/certificate.md")
+    _refuse_drift(run, summary, engine)
 
 
 @app.command()
@@ -134,6 +144,7 @@ def demo(
     run: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
     board: Board = DEFAULT_BOARD,
     data_dir: DataDir = None,
+    engine: Engine = "tflm",
 ) -> None:
     """Train, quantise, export and emulate; skips finished steps."""
     require_sources("firmware")
@@ -144,10 +155,11 @@ def demo(
     training.train(training.load_recipe(recipe), run, data_dir, say)
     finished = training.Run(run)
     export_run(finished, data_dir, log=say)
-    summary = saved_summary(finished, board) or run_chain(finished, board, data_dir, log=say)
+    summary = saved_summary(finished, board, engine) or run_chain(
+        finished, board, data_dir, log=say, engine=engine
+    )
     console.print(chain_table(summary))
-    if summary["drift"]:
-        raise M3NetError(f"{run}: {'; '.join(summary['drift'])}; see export/certificate.md")
+    _refuse_drift(run, summary, engine)
 
 
 @app.command()
@@ -229,21 +241,33 @@ def flash(
     mlperf_mode: MlperfMode = "performance",
     mlperf_model_id: MlperfModelId = None,
     define: Define = None,
+    engine: Engine = "tflm",
 ) -> None:
     """Build the firmware of an exported run and write it to a board."""
     require_sources("firmware")
     from m3net_tf.firmware.flash import flash_image, flash_way
 
     flash_way(board)  # a missing tool is reported before the build
-    flash_image(_build(run, board, mlperf_mode, mlperf_model_id, define), say)
+    flash_image(_build(run, board, mlperf_mode, mlperf_model_id, define, engine), say)
+
+
+def _refuse_drift(run: Path, summary: dict[str, Any], engine: str) -> None:
+    if summary["drift"]:
+        file = "export/certificate.md" if engine == "tflm" else "summary_compiled.json"
+        raise M3NetError(f"{run}: {'; '.join(summary['drift'])}; see {file}")
 
 
 def _build(
-    run: Path, board: str, mlperf_mode: str, mlperf_model_id: str | None, define: list[str] | None
+    run: Path,
+    board: str,
+    mlperf_mode: str,
+    mlperf_model_id: str | None,
+    define: list[str] | None,
+    engine: str,
 ) -> FirmwareImage:
     """Build the firmware of an exported run with the options of the command line."""
     from m3net_tf.emulation.starting import build_run
     from m3net_tf.firmware.mlperf import mlperf_settings
 
     settings = [*mlperf_settings(mlperf_mode, mlperf_model_id), *(define or ())]
-    return build_run(run, board, settings, say)
+    return build_run(run, board, settings, say, engine)

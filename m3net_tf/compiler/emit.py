@@ -54,19 +54,21 @@ class CSource:
         write_text(folder / f"{name}.c", self.source)
 
 
-def emit(network: CompiledNetwork, name: str) -> CSource:
+def emit(network: CompiledNetwork, name: str, hook: str = "") -> CSource:
     """The C of a network.
 
     Args:
         network: see :func:`m3net_tf.compiler.network.compile_network`.
         name: start of all names of C, and the files' name.
+        hook: name of a C function ``void (const char *operation)`` to call after each kernel;
+            the header declares it. '' for none.
 
     Raises:
         ConfigError: the name is no name of C.
     """
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ConfigError(f"{name!r} is no name in C: use letters, digits and underscores")
-    writer = _Writer(network, name)
+    writer = _Writer(network, name, hook)
     statements = [writer.statement(index, call) for index, call in enumerate(network.calls)]
     function = "\n".join(
         [f"void {name}_run(int8_t *arena) {{", *statements, "}"]
@@ -76,26 +78,29 @@ def emit(network: CompiledNetwork, name: str) -> CSource:
     top = notice(_ORIGIN, line_comments=True) + "\n"
     includes = f'#include "{name}.h"\n\n#include "{_ENGINE_HEADER}"'
     source = top + blocks(includes, *writer.constants, function)
-    return CSource(top + _header(network, name), source, writer.constant_bytes)
+    return CSource(top + _header(network, name, hook), source, writer.constant_bytes)
 
 
 class _Writer:
     """The constants of a source file while its statements are made."""
 
-    def __init__(self, network: CompiledNetwork, name: str) -> None:
+    def __init__(self, network: CompiledNetwork, name: str, hook: str) -> None:
         self._network = network
         self._name = name
+        self._hook = hook
         self._known: dict[tuple[str, bytes], str] = {}
         self.constants: list[str] = []
         self.constant_bytes = 0
 
     def statement(self, index: int, call: Call) -> str:
-        """A comment and a call."""
+        """A comment, a call, and the call of the hook if there is one."""
         arguments = [self._argument(index, call, item) for item in call.arguments]
         prefix = f"  m3net_{call.kernel}("
         line = prefix + ", ".join(arguments) + ");"
         if len(line) > _LINE:
             line = prefix + (",\n" + " " * len(prefix)).join(arguments) + ");"
+        if self._hook:
+            line += f"\n  {self._hook}({text_literal(call.comment.split()[0])});"
         return f"  // {index}: {_comment(call.comment)}\n{line}"
 
     def _argument(self, index: int, call: Call, item: Any) -> str:
@@ -196,7 +201,7 @@ def _comment(text: str) -> str:
     )
 
 
-def _header(network: CompiledNetwork, name: str) -> str:
+def _header(network: CompiledNetwork, name: str, hook: str) -> str:
     prefix = f"{name.upper()}_"
     plan = network.plan
     settings: dict[str, int | str] = {
@@ -216,6 +221,12 @@ def _header(network: CompiledNetwork, name: str) -> str:
         "/// inputs are overwritten.",
         f"void {name}_run(int8_t *arena);",
     ]
+    if hook:
+        declaration += [
+            "",
+            "/// The caller defines it; it is called after each kernel.",
+            f"void {hook}(const char *operation);",
+        ]
     return guarded(
         f"{prefix}H_",
         "#include <stdint.h>",

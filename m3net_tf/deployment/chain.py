@@ -15,15 +15,29 @@ from m3net_tf.artifacts import Provenance, provenance, read_json, write_json
 from m3net_tf.datasets import AudioDataset, protocol_statement
 from m3net_tf.datasets.selection import spread_clips
 from m3net_tf.deployment.certification import board_answer, with_fixed_features
-from m3net_tf.deployment.cost import COST_KEYS, Clips, FeatureParity, feature_parity, measure
+from m3net_tf.deployment.cost import (
+    COST_KEYS,
+    Clips,
+    FeatureParity,
+    Measurement,
+    feature_parity,
+    measure,
+)
 from m3net_tf.emulation import EmulationResult, find_machine
-from m3net_tf.emulation.starting import prove_arena, why_no_emulation
+from m3net_tf.emulation.starting import (
+    compiled_firmware,
+    firmware_folder,
+    prove_arena,
+    why_no_emulation,
+)
 from m3net_tf.export import Bundle
 from m3net_tf.export.certificate import (
     Expected,
+    compare,
     write_certificate,
 )
 from m3net_tf.export.reading import pcm_and_features
+from m3net_tf.firmware.compiled import ARENA_SOURCE, ENGINES
 from m3net_tf.locks import writes_into
 from m3net_tf.progress import Log, silent
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
@@ -66,6 +80,7 @@ class ChainSummary(Provenance):
         parameters: parameters of the network.
         model_sha256: hash of the exported network.
         arena_source: how the arena's size was found.
+        engine: one of :data:`~m3net_tf.firmware.compiled.ENGINES`.
         int8_accuracy_95: 95 % interval of the accuracy on the desktop.
         tflm_host_missing: why TFLite Micro did not run on the host.
         emulation_missing: why the board was not emulated.
@@ -83,6 +98,7 @@ class ChainSummary(Provenance):
     parameters: int
     model_sha256: str
     arena_source: str
+    engine: str
     board: str
     instructions: int | None
     frontend_instructions: int | None
@@ -101,9 +117,9 @@ class ChainSummary(Provenance):
     drift: NotRequired[list[str]]
 
 
-def saved_summary(run: Run, board: str) -> ChainSummary | None:
+def saved_summary(run: Run, board: str, engine: str = ENGINES[0]) -> ChainSummary | None:
     """The summary that :func:`run_chain` has written, if it is complete and of this network."""
-    path = run.folder / "summary.json"
+    path = _summary_path(run, engine)
     if not path.exists():
         return None
     summary: ChainSummary = read_json(path)
@@ -137,7 +153,12 @@ class _Clips:
 
 @writes_into("run")
 def run_chain(
-    run: Run, board: str, data_dir: Path | None = None, count: int | None = None, log: Log = silent
+    run: Run,
+    board: str,
+    data_dir: Path | None = None,
+    count: int | None = None,
+    log: Log = silent,
+    engine: str = ENGINES[0],
 ) -> ChainSummary:
     """Run held-out clips through every stage and compare.
 
@@ -147,12 +168,14 @@ def run_chain(
         data_dir: folder of the data set.
         count: number of clips; None takes the whole test split.
         log: receives lines of progress.
+        engine: one of :data:`~m3net_tf.firmware.compiled.ENGINES`.
 
     Returns:
         The summary, also written to ``summary.json`` in the run's folder; it has the keys of
-        :class:`.cost.BoardCost`. If the board cannot be emulated, its figures are None and
-        ``emulation_missing`` gives the reason. The export's certificate is written again from the
-        same results; ``drift`` is the certificate's.
+        :class:`.cost.BoardCost`. With the compiled engine the file is ``summary_compiled.json``,
+        and the export with its certificate stays unchanged. If the board cannot be emulated, its
+        figures are None and ``emulation_missing`` gives the reason. Otherwise the export's
+        certificate is written again from the same results; ``drift`` is the certificate's.
 
     Raises:
         M3NetError: a stage failed.
@@ -164,7 +187,7 @@ def run_chain(
     pcm, features = pcm_and_features(dataset, chosen, bundle.frontend)
     scores = bundle.run_reference(features)
     clips = _Clips(pcm, features, dataset.label_ids(chosen), scores)
-    summary = _desktop_summary(run, bundle, board, dataset, clips)
+    summary = _desktop_summary(run, bundle, board, engine, dataset, clips)
     equal = []
     expected, answer = Expected(_source(dataset), pcm, features, scores), None
     if reason := tflm_unavailable_reason():
@@ -174,25 +197,45 @@ def run_chain(
         expected = dataclasses.replace(expected, host_scores=tflm)
         summary["accuracy"]["tflm_host"] = clips.accuracy(tflm.argmax(1))
         equal.append(np.array_equal(tflm, scores))
-    if reason := why_no_emulation(board):
+    if reason := why_no_emulation(board, engine):
         summary["emulation_missing"] = reason
         log(f"no emulation: {reason}")
     else:
-        image = prove_arena(bundle, board, run.folder / "firmware" / board, log)
-        log(f"running {len(chosen)} clips on the emulated {board}, as features and as sound")
-        measured = measure(bundle, image, Clips(pcm, features))
+        measured = _measure(run, bundle, board, engine, clips, log)
         equal.append(np.array_equal(measured.from_features.outputs, scores))
-        summary["accuracy"]["emulated"] = clips.accuracy(measured.from_features.labels)
-        arena_source = f"TFLite Micro on {board}"
-        summary = {**summary, "arena_source": arena_source, **measured.cost.to_dict()}
-        summary["end_to_end"] = _end_to_end(measured.from_sound, clips)
+        summary = _with_board(summary, measured, clips)
         expected = with_fixed_features(bundle.frontend, board, expected)
         answer = board_answer(measured)
     summary["bytes_equal"] = all(equal) if equal else None
     missing = summary.get("emulation_missing", "")
-    summary["drift"] = write_certificate(bundle, expected, answer, missing)["drift"]
-    write_json(run.folder / "summary.json", summary)
+    certify = compare if engine == "compiled" else write_certificate
+    summary["drift"] = certify(bundle, expected, answer, missing)["drift"]
+    write_json(_summary_path(run, engine), summary)
     return summary
+
+
+def _measure(
+    run: Run, bundle: Bundle, board: str, engine: str, clips: _Clips, log: Log
+) -> Measurement:
+    """Build the firmware and run the clips on the emulated board."""
+    build = compiled_firmware if engine == "compiled" else prove_arena
+    image = build(bundle, board, firmware_folder(run.folder, board, engine), log)
+    log(f"running {len(clips.pcm)} clips on the emulated {board}, as features and as sound")
+    return measure(bundle, image, Clips(clips.pcm, clips.features))
+
+
+def _with_board(summary: ChainSummary, measured: Measurement, clips: _Clips) -> ChainSummary:
+    """The summary with the board's figures."""
+    compiled = summary["engine"] == "compiled"
+    arena_source = ARENA_SOURCE if compiled else f"TFLite Micro on {summary['board']}"
+    summary["accuracy"]["emulated"] = clips.accuracy(measured.from_features.labels)
+    summary = {**summary, "arena_source": arena_source, **measured.cost.to_dict()}
+    summary["end_to_end"] = _end_to_end(measured.from_sound, clips)
+    return summary
+
+
+def _summary_path(run: Run, engine: str) -> Path:
+    return run.folder / ("summary_compiled.json" if engine == "compiled" else "summary.json")
 
 
 def _source(dataset: AudioDataset) -> str:
@@ -201,7 +244,7 @@ def _source(dataset: AudioDataset) -> str:
 
 
 def _desktop_summary(
-    run: Run, bundle: Bundle, board: str, dataset: AudioDataset, clips: _Clips
+    run: Run, bundle: Bundle, board: str, engine: str, dataset: AudioDataset, clips: _Clips
 ) -> ChainSummary:
     """The summary with the figures of the desktop; those of TFLM and the board are None."""
     from m3net_tf.training.evaluation import predict  # TensorFlow takes seconds to import
@@ -224,6 +267,7 @@ def _desktop_summary(
         "parameters": run.metrics().parameters,
         "model_sha256": bundle.manifest.model.sha256,
         "arena_source": bundle.manifest.arena.source,
+        "engine": engine,
         "board": board,
         "instructions": None,
         "frontend_instructions": None,
@@ -253,6 +297,8 @@ def chain_table(summary: ChainSummary) -> Table:
     """The summary as a table for the terminal."""
     accuracy = summary["accuracy"]
     title = f"{summary['run']}: {summary['clips']} held-out {summary['dataset']} clips"
+    if summary.get("engine") == "compiled":
+        title += ", compiled engine"
     table = Table("", "", title=title, show_header=False)
 
     def row(name: str, value: Any) -> None:

@@ -133,7 +133,7 @@ def profile(device: Device, *networks: bytes) -> Profile:
     if names != [operator.name for operator in operators]:
         raise FirmwareError(
             f"{device.port.name}: the board runs {len(names)} operators that are not those of the "
-            "run's network: flash that run's firmware"
+            "run's network: flash that run's firmware, built with --engine tflm"
         )
     return Profile(
         board=device.info().board,

@@ -15,8 +15,10 @@ from m3net_tf.emulation.machines import find_machine, machines
 from m3net_tf.emulation.qemu import EmulationResult, run_job
 from m3net_tf.errors import FirmwareError
 from m3net_tf.export import Bundle
+from m3net_tf.export.reading import c_model
 from m3net_tf.firmware.boards import load_board
 from m3net_tf.firmware.build import ARENA_SLACK_BYTES, build_firmware
+from m3net_tf.firmware.compiled import ENGINES, build_compiled, why_not_compiled
 from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.library import library_path
 from m3net_tf.firmware.sources import why_sources_unavailable
@@ -26,8 +28,12 @@ from m3net_tf.progress import Log, silent
 ARENA_STEP_BYTES = 256
 
 
-def why_no_emulation(board: str) -> str:
+def why_no_emulation(board: str, engine: str = ENGINES[0]) -> str:
     """The reason why firmware for a board cannot be built and emulated here; '' if it can.
+
+    Args:
+        board: name of the board.
+        engine: one of :data:`~m3net_tf.firmware.compiled.ENGINES`.
 
     Raises:
         FirmwareError: there is no such emulated board.
@@ -37,6 +43,8 @@ def why_no_emulation(board: str) -> str:
         check_toolchain({**TOOLS, machine.emulator: machine.package})
     except FirmwareError as error:
         return str(error)
+    if engine == "compiled":
+        return why_not_compiled(board)
     return why_sources_unavailable() or ""
 
 
@@ -145,23 +153,65 @@ def starting_firmware(
     return image
 
 
-def build_run(run: Path, board: str, settings: Sequence[str], report: Log) -> FirmwareImage:
+def build_run(
+    run: Path, board: str, settings: Sequence[str], report: Log, engine: str = ENGINES[0]
+) -> FirmwareImage:
     """Build the firmware of an exported run, below ``RUN/firmware``.
 
     For an emulated board the arena is one that the network starts with. A build with settings goes
     into ``<board>-custom``, because other commands rebuild the firmware in ``<board>`` without
-    settings.
+    settings. One with the compiled engine goes into ``<board>-compiled``.
+
+    Args:
+        run: folder of the run.
+        board: name of the board.
+        settings: as in :func:`m3net_tf.firmware.build.build_firmware`.
+        report: receives lines of progress.
+        engine: one of :data:`~m3net_tf.firmware.compiled.ENGINES`.
 
     Raises:
-        ModelError, DataError: the run has no complete export.
+        ModelError, DataError: the run has no complete export, or its network cannot be compiled.
         FirmwareError: the firmware does not build, or does not run in the emulator.
     """
     bundle = Bundle.load(run / "export")
-    folder = run / "firmware" / (f"{board}-custom" if settings else board)
+    folder = firmware_folder(run, board, engine, custom=bool(settings))
+    if engine == "compiled":
+        return compiled_firmware(bundle, board, folder, report, settings=settings)
     machine = next((machine for machine in machines() if machine.board == board), None)
     if machine and shutil.which(machine.emulator):
         return starting_firmware(bundle, board, folder, report, settings=settings)
     return build_firmware(bundle.folder, board, folder, settings=settings, report=report)
+
+
+def compiled_firmware(
+    bundle: Bundle,
+    board: str,
+    folder: Path,
+    log: Log = silent,
+    *,
+    settings: Sequence[str] = (),
+) -> FirmwareImage:
+    """Build the firmware of an export with the compiled engine, whose arena is exact.
+
+    Args:
+        bundle: export to build; stays unchanged.
+        board: name of the board.
+        folder: folder of the build files.
+        log: receives lines of progress.
+        settings: as in :func:`m3net_tf.firmware.build.build_firmware`.
+
+    Raises:
+        ModelError: the compiler does not support an operator of the network.
+        FirmwareError: the firmware does not build.
+    """
+    model = c_model(bundle.network, bundle.manifest)
+    return build_compiled(bundle.folder, model, board, folder, settings=settings, report=log)
+
+
+def firmware_folder(run: Path, board: str, engine: str, *, custom: bool = False) -> Path:
+    """Folder of a run's build for a board."""
+    name = f"{board}-compiled" if engine == "compiled" else board
+    return run / "firmware" / (f"{name}-custom" if custom else name)
 
 
 def _run_silence(bundle: Bundle, image: FirmwareImage) -> EmulationResult:

@@ -59,10 +59,11 @@ class CModel:
 
     def write(self, folder: Path) -> None:
         """Write ``model.h`` and ``model.cc``."""
-        write_text(folder / "model.h", self._header())
+        write_text(folder / "model.h", self.header())
         write_text(folder / "model.cc", self._source())
 
-    def _header(self) -> str:
+    def header(self) -> str:
+        """``model.h``."""
         methods = " ".join(f"ADD({resolver_method(name)})" for name in self.operators)
         settings = [
             defines(_PREFIX, self._settings()),
@@ -122,10 +123,16 @@ class CModel:
             )
             for name, size, data in self._arrays()
         ]
-        labels = array(
+        return NOTICE + blocks('#include "model.h"', *networks, self._labels_array())
+
+    def labels_source(self) -> str:
+        """C source of the class names alone."""
+        return NOTICE + blocks('#include "model.h"', self._labels_array())
+
+    def _labels_array(self) -> str:
+        return array(
             "const char *const m3net_model_labels",
             map(string_literal, self.labels),
             per_line=1,
             size="M3NET_MODEL_CLASS_COUNT",
         )
-        return NOTICE + blocks('#include "model.h"', *networks, labels)

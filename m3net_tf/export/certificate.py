@@ -98,7 +98,21 @@ def read_vectors(bundle: Bundle) -> Expected:
 def write_certificate(
     bundle: Bundle, expected: Expected, answer: BoardAnswer | None, missing: str = ""
 ) -> Certificate:
-    """Compare the results, and write both files into the bundle.
+    """Compare the results as :func:`compare` does, and write both files into the bundle.
+
+    Returns:
+        Contents of ``certificate.json``.
+    """
+    certificate = compare(bundle, expected, answer, missing)
+    write_json(bundle.folder / "certificate.json", certificate)
+    write_text(bundle.folder / "certificate.md", _markdown(certificate))
+    return certificate
+
+
+def compare(
+    bundle: Bundle, expected: Expected, answer: BoardAnswer | None, missing: str = ""
+) -> Certificate:
+    """Compare the results.
 
     Args:
         bundle: the export.
@@ -151,8 +165,6 @@ def write_certificate(
             same = answer.labels == expected.scores.argmax(1)
             compared["labels_equal_share"] = float(same.mean())
     certificate: Certificate = {**compared, "drift": drift, "holds": not drift}
-    write_json(bundle.folder / "certificate.json", certificate)
-    write_text(bundle.folder / "certificate.md", _markdown(certificate))
     return certificate
 
 

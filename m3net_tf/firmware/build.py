@@ -56,36 +56,78 @@ def build_firmware(
             fails to compile or to fit.
     """
     facts = load_board(board)
-    for setting in settings:
-        if not re.fullmatch(r"\w+=.*", setting):
-            raise FirmwareError(f"{setting!r} is not a setting: give NAME=VALUE")
+    check_settings(settings)
     check_toolchain()
     library = build_library(facts.core, cache, report)
     folders = fetch_sources(board_sources(facts), cache=cache, report=report)
-    build_dir = build_dir.resolve()
-    generated = build_dir / "generated"
-    generated.mkdir(parents=True, exist_ok=True)
-    write_board_files(facts, generated)
-    write_pdm_filter(generated)
-    _drop_stale_cache(build_dir, settings)
-    arguments = [
-        f"-DM3NET_BUNDLE_DIR={bundle_dir.resolve()}",
+    generated = write_generated(facts, build_dir)
+    engine = [
         f"-DM3NET_LIBRARY={library}",
         f"-DM3NET_ARENA_BYTES={'' if arena_bytes is None else arena_bytes}",
         f"-DM3NET_APP_DIR={(app_dir or FIRMWARE_DIR / 'app').resolve()}",
-        f"-DM3NET_GENERATED_DIR={generated}",
         f"-DCMAKE_CXX_FLAGS={schema_flags(folders['tflite-micro'], generated)}",
+    ]
+    return run_build(facts, bundle_dir, build_dir, engine, folders, settings)
+
+
+def check_settings(settings: Sequence[str]) -> None:
+    """Reject what is not ``NAME=VALUE``.
+
+    Raises:
+        FirmwareError: a setting has another form.
+    """
+    for setting in settings:
+        if not re.fullmatch(r"\w+=.*", setting):
+            raise FirmwareError(f"{setting!r} is not a setting: give NAME=VALUE")
+
+
+def write_generated(board: Board, build_dir: Path) -> Path:
+    """Write the files of a board for a build; returns their folder."""
+    generated = build_dir.resolve() / "generated"
+    generated.mkdir(parents=True, exist_ok=True)
+    write_board_files(board, generated)
+    write_pdm_filter(generated)
+    return generated
+
+
+def run_build(
+    board: Board,
+    bundle_dir: Path,
+    build_dir: Path,
+    engine: Sequence[str],
+    folders: dict[str, Path],
+    settings: Sequence[str],
+) -> FirmwareImage:
+    """Configure, compile and link.
+
+    Args:
+        board: has its files in ``build_dir`` (:func:`write_generated`).
+        bundle_dir: folder of the export.
+        build_dir: folder for CMake's files.
+        engine: CMake's arguments for what runs the network.
+        folders: checkouts of third-party sources, by name.
+        settings: ``NAME=VALUE``.
+
+    Raises:
+        FirmwareError: a setting is unknown, or the code fails to compile or to fit.
+    """
+    build_dir = build_dir.resolve()
+    _drop_stale_cache(build_dir, settings)
+    arguments = [
+        f"-DM3NET_BUNDLE_DIR={bundle_dir.resolve()}",
+        f"-DM3NET_GENERATED_DIR={build_dir / 'generated'}",
+        *engine,
         *(f"-D{setting}" for setting in settings),
     ]
     configure = cmake_command(FIRMWARE_DIR, build_dir, arguments, folders)
     log = build_dir / "configure.log"
-    run_step(configure, log, f"configuring the firmware for {board}")
-    _refuse_unused(settings, log, facts)
+    run_step(configure, log, f"configuring the firmware for {board.name}")
+    _refuse_unused(settings, log, board)
     log = build_dir / "build.log"
-    run_step(["ninja", "-C", build_dir], log, f"building the firmware for {board}")
+    run_step(["ninja", "-C", build_dir], log, f"building the firmware for {board.name}")
     elf = build_dir / "m3net_firmware.elf"
-    _write_uf2(elf, facts)
-    return inspect_elf(elf, board)
+    _write_uf2(elf, board)
+    return inspect_elf(elf, board.name)
 
 
 def _drop_stale_cache(build_dir: Path, settings: Sequence[str]) -> None:

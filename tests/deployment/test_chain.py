@@ -104,6 +104,24 @@ def test_arena_is_proven_and_one_step_less_is_refused(run, summary, tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_the_compiled_engine_gives_the_same_bytes_at_less_cost(run, summary):
+    if reason := chain.why_no_emulation(BOARD, "compiled"):
+        pytest.skip(reason)
+    export, saved = run.folder / "export", (run.folder / "summary.json").read_bytes()
+    before = {path: path.read_bytes() for path in export.rglob("*") if path.is_file()}
+    compiled = chain.run_chain(run, BOARD, count=20, engine="compiled")
+    assert compiled["bytes_equal"] is True and compiled["drift"] == []
+    assert compiled["arena_bytes"] < summary["arena_bytes"] / 2
+    assert compiled["instructions"] < 0.6 * summary["instructions"]
+    assert compiled["flash_bytes"] < summary["flash_bytes"]
+    assert chain.saved_summary(run, BOARD, "compiled") == json.loads(json.dumps(compiled))
+    assert (run.folder / "summary.json").read_bytes() == saved
+    assert {path: path.read_bytes() for path in export.rglob("*") if path.is_file()} == before
+    terminal = Console(record=True, width=100)
+    terminal.print(chain.chain_table(compiled))
+    assert "compiled engine" in terminal.export_text()
+
+
 def test_without_sources_the_rest_still_works(run, monkeypatch):
     monkeypatch.setattr(starting, "why_sources_unavailable", lambda: "the sources are out of reach")
     summary = chain.run_chain(run, BOARD, count=20)

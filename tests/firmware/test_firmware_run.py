@@ -94,6 +94,36 @@ def test_choices_reach_the_build(
     assert built_with == [(Path("a_run/firmware") / folder, settings)]
 
 
+@pytest.mark.parametrize(
+    ("options", "environment", "folder"),
+    [
+        (["--engine", "compiled"], "", "mps2_an386-compiled"),
+        ([], "compiled", "mps2_an386-compiled"),
+        (["--engine", "compiled", "--define", "A=b"], "", "mps2_an386-compiled-custom"),
+    ],
+)
+@pytest.mark.parametrize("command", ["firmware", "flash"])
+def test_the_compiled_engine_has_its_own_builds(
+    monkeypatch, built_with, command: str, options: list[str], environment: str, folder: str
+):
+    def build(bundle, board, folder, log, *, settings):
+        return starting.build_firmware(bundle, board, folder, settings=settings, report=log)
+
+    monkeypatch.setattr(starting, "compiled_firmware", build)
+    monkeypatch.setattr(flash, "flash_image", lambda image, report: None)
+    monkeypatch.setattr(flash, "flash_way", lambda board: ["tool"])
+    if environment:
+        monkeypatch.setenv("ENGINE", environment)
+    assert m3net(monkeypatch, command, "a_run", "--board", "mps2_an386", *options) == 0
+    assert built_with == [(Path("a_run/firmware") / folder, options[3:])]
+
+
+def test_an_unknown_engine_is_refused(monkeypatch, built_with, capsys):
+    assert m3net(monkeypatch, "firmware", "a_run", "--engine", "steam") == 2
+    error = capsys.readouterr().err
+    assert "steam" in error and "compiled" in error and not built_with
+
+
 @pytest.mark.parametrize("options", [[], ["--define", "A=b"]])
 def test_an_emulated_board_gets_an_arena_that_the_network_starts_with(
     monkeypatch, tmp_path: Path, options: list[str], make_manifest

@@ -10,10 +10,12 @@ import pytest
 from firmware_helpers import BOARD, FRAMES, random_features
 
 from m3net_tf.emulation import find_machine, run_job
+from m3net_tf.errors import ModelError
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.operators import operators_of
 from m3net_tf.export.warp_tables import write_warp_tables
 from m3net_tf.firmware.build import build_firmware
+from m3net_tf.firmware.compiled import build_compiled
 from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.frontend import FrontendConfig, write_c_tables
 from m3net_tf.quantization.methods import Method, Quantizer
@@ -60,10 +62,10 @@ def firmware(network: Int8Network, tmp_path_factory: pytest.TempPathFactory) -> 
     return build_firmware(folder, BOARD, folder / "build")
 
 
-def write_bundle(folder: Path, network: Int8Network) -> None:
+def write_bundle(folder: Path, network: Int8Network) -> CModel:
     config = FrontendConfig()
     assert network.warp
-    CModel(
+    model = CModel(
         name="diffres-s",
         tflite=network.tflite,
         labels=LABELS,
@@ -76,10 +78,12 @@ def write_bundle(folder: Path, network: Int8Network) -> None:
         licence="Apache-2.0",
         importance=network.importance,
         activation_bits=activation_bits(network.tflite),
-    ).write(folder)
+    )
+    model.write(folder)
     write_warp_tables(network.warp, folder)
     write_c_tables(config, folder, frames=FRAMES)
     write_c_header(DetectorConfig.default(config, FRAMES, LABELS), folder)
+    return model
 
 
 @pytest.mark.slow
@@ -95,3 +99,18 @@ def test_same_bytes_as_the_desktop(network: Int8Network, firmware: FirmwareImage
     apart = sum(map(host_arena_bytes, network.parts))
     assert result.arena_used_bytes < min(ARENA_BYTES, apart)
     assert sum(map(len, network.parts)) < WEIGHTS_BYTES
+
+
+@pytest.mark.slow
+def test_same_bytes_with_the_compiled_engine(network: Int8Network, tmp_path: Path):
+    model = write_bundle(tmp_path, network)
+    if model.activation_bits != 8:
+        with pytest.raises(ModelError, match=r"diffres-s has activations of 16 bits.*engine tflm"):
+            build_compiled(tmp_path, model, BOARD, tmp_path / "build")
+        return
+    image = build_compiled(tmp_path, model, BOARD, tmp_path / "build")
+    features = np.concatenate([clips(6, seed=2), random_features(2, seed=3)[..., None]])
+    result = run_job(image.elf, find_machine(BOARD), features[..., 0], report_features=True)
+    np.testing.assert_array_equal(result.outputs, network.run(run_reference, features))
+    np.testing.assert_array_equal(result.features, features[..., 0])
+    assert result.arena_used_bytes == result.arena_size_bytes

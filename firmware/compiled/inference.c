@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// The exported model as compiled C (m3net_tf/compiler), behind the same interface as TensorFlow
+// Lite Micro. The networks' C is generated when the firmware is built.
+
+#include "inference.h"
+
+#include <string.h>
+
+#include "m3net_network.h"
+#include "platform.h"
+
+_Static_assert(M3NET_MODEL_ACTIVATION_BITS == 8, "the compiled engine takes int8 networks only");
+_Static_assert(M3NET_NETWORK_OUTPUT_0_BYTES == M3NET_MODEL_CLASS_COUNT, "one score for each class");
+
+#ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
+
+#include "m3net_importance.h"
+
+_Static_assert(M3NET_IMPORTANCE_INPUT_0_BYTES == M3NET_MODEL_INPUT_BYTES &&
+                   M3NET_MODEL_INPUT_BYTES == M3NET_WARP_BINS * M3NET_WARP_FRAMES_IN &&
+                   M3NET_IMPORTANCE_OUTPUT_0_BYTES == M3NET_WARP_FRAMES_IN &&
+                   M3NET_NETWORK_INPUT_0_BYTES ==
+                       M3NET_WARP_BINS * M3NET_WARP_FRAMES_OUT * M3NET_WARP_CHANNELS,
+               "the warp is not the model's: export both from one run");
+
+#define ARENA_BYTES                                                                        \
+  (M3NET_IMPORTANCE_ARENA_BYTES > M3NET_NETWORK_ARENA_BYTES ? M3NET_IMPORTANCE_ARENA_BYTES \
+                                                            : M3NET_NETWORK_ARENA_BYTES)
+
+#else
+
+_Static_assert(M3NET_NETWORK_INPUT_0_BYTES == M3NET_MODEL_INPUT_BYTES,
+               "the network's input is the features");
+
+#define ARENA_BYTES M3NET_NETWORK_ARENA_BYTES
+
+#endif
+
+struct m3net_model {
+  int8_t* arena;
+#ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
+  // Features and scores have their own memory because the next network uses the arena by then.
+  int8_t features[M3NET_MODEL_INPUT_BYTES];
+  int8_t scores[M3NET_WARP_FRAMES_IN];
+  m3net_warp_bin bins[M3NET_WARP_BINS];
+#endif
+};
+
+_Static_assert(sizeof(struct m3net_model) <= M3NET_MODEL_OBJECT_BYTES,
+               "raise M3NET_MODEL_OBJECT_BYTES");
+
+// The report of the run that is being profiled; a generated network has no context to carry it.
+static struct {
+  m3net_layer_report report;
+  void* context;
+  uint32_t index;
+  uint32_t start;
+} profile;
+
+// The networks call it after each kernel.
+void m3net_operation_done(const char* operation) {
+  if (profile.report == NULL) return;
+  const uint32_t steps = m3net_board_counter() - profile.start;
+  profile.report(profile.context, profile.index++, operation, steps);
+  profile.start = m3net_board_counter();
+}
+
+static bool is_aligned(const void* pointer) {
+  return (uintptr_t)pointer % M3NET_MODEL_ALIGNMENT == 0;
+}
+
+size_t m3net_model_size(void) { return sizeof(m3net_model); }
+
+m3net_status m3net_model_init(void* memory, size_t memory_bytes, uint8_t* arena, size_t arena_bytes,
+                              m3net_model** model) {
+  if (memory == NULL || arena == NULL || model == NULL) return M3NET_ERROR_ARGUMENT;
+  if (!is_aligned(memory) || !is_aligned(arena)) return M3NET_ERROR_ARGUMENT;
+  if (memory_bytes < sizeof(m3net_model)) return M3NET_ERROR_MEMORY;
+  *model = NULL;
+  if (arena_bytes < ARENA_BYTES) return M3NET_ERROR_ARENA;
+  m3net_model* made = memory;
+  made->arena = (int8_t*)arena;
+  *model = made;
+  return M3NET_OK;
+}
+
+int8_t* m3net_model_input(m3net_model* model) {
+#ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
+  return model->features;
+#else
+  return model->arena + M3NET_NETWORK_INPUT_0_OFFSET;
+#endif
+}
+
+const int8_t* m3net_model_output(const m3net_model* model) {
+  return model->arena + M3NET_NETWORK_OUTPUT_0_OFFSET;
+}
+
+m3net_status m3net_model_run(m3net_model* model) {
+#ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
+  memcpy(model->arena + M3NET_IMPORTANCE_INPUT_0_OFFSET, model->features, sizeof(model->features));
+  m3net_importance_run(model->arena);
+  memcpy(model->scores, model->arena + M3NET_IMPORTANCE_OUTPUT_0_OFFSET, sizeof(model->scores));
+  m3net_warp_run(&m3net_model_warp, model->features, model->scores, model->bins,
+                 model->arena + M3NET_NETWORK_INPUT_0_OFFSET);
+  m3net_operation_done("WARP");
+#endif
+  m3net_network_run(model->arena);
+  return M3NET_OK;
+}
+
+m3net_status m3net_model_profile(m3net_model* model, m3net_layer_report report, void* context) {
+  profile.report = report;
+  profile.context = context;
+  profile.index = 0;
+  profile.start = m3net_board_counter();
+  const m3net_status status = m3net_model_run(model);
+  profile.report = NULL;
+  return status;
+}
+
+size_t m3net_model_arena_used(const m3net_model* model) {
+  (void)model;
+  return ARENA_BYTES;
+}
+
+size_t m3net_model_arena_missing(void) { return 0; }
+
+const char* m3net_model_message(void) { return ""; }
