@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -134,7 +134,7 @@ def emulate(
     log = progress_beside(as_json)
     summary = run_chain(finished, board, data_dir, clips, log=log, engine=engine)
     print_result(summary, as_json, chain_table)
-    _refuse_drift(run, summary, engine)
+    _refuse_drift(run, summary["drift"], engine)
 
 
 @app.command()
@@ -159,7 +159,7 @@ def demo(
         finished, board, data_dir, log=say, engine=engine
     )
     console.print(chain_table(summary))
-    _refuse_drift(run, summary, engine)
+    _refuse_drift(run, summary["drift"], engine)
 
 
 @app.command()
@@ -251,10 +251,10 @@ def flash(
     flash_image(_build(run, board, mlperf_mode, mlperf_model_id, define, engine), say)
 
 
-def _refuse_drift(run: Path, summary: dict[str, Any], engine: str) -> None:
-    if summary["drift"]:
+def _refuse_drift(run: Path, drift: list[str], engine: str) -> None:
+    if drift:
         file = "export/certificate.md" if engine == "tflm" else "summary_compiled.json"
-        raise M3NetError(f"{run}: {'; '.join(summary['drift'])}; see {file}")
+        raise M3NetError(f"{run}: {'; '.join(drift)}; see {file}")
 
 
 def _build(
