@@ -62,11 +62,11 @@ def test_a_network_that_no_device_runs(monkeypatch):
         lambda model, clips: conversion.convert_plainly(model, clips).network,
     )
     monkeypatch.setattr(conversion, "_instructions", lambda *_: 7)
-    found = conversion.compare_forms(Case("m3net", "s", 1), "mps2_an386")
-    assert found["after"]["instructions"] == (None if tflm_unavailable_reason() else 7)
-    assert found["before"]["problem"].startswith("TFLite Micro lacks ")
-    assert found["before"]["arena_bytes"] is found["before"]["instructions"] is None
-    lacking = found["before"]["problem"].removeprefix("TFLite Micro lacks ").split(", ")
+    forms = conversion.compare_forms(Case("m3net", "s", 1), "mps2_an386")
+    assert forms["after"]["instructions"] == (None if tflm_unavailable_reason() else 7)
+    assert forms["before"]["problem"].startswith("TFLite Micro lacks ")
+    assert forms["before"]["arena_bytes"] is forms["before"]["instructions"] is None
+    lacking = forms["before"]["problem"].removeprefix("TFLite Micro lacks ").split(", ")
     assert lacking and not set(lacking) & TFLM_OPERATORS
 
 
@@ -80,12 +80,12 @@ def test_what_the_converter_refuses(monkeypatch):
     )
     model = keras.Sequential([keras.layers.Flatten(input_shape=(2, 2, 1))], name="odd")
     clips = np.zeros((1, 2, 2, 1), np.int8)
-    found = conversion.convert_plainly(model, clips)
-    assert found.network is None
-    assert "odd has no int8 form by the plain" in found.problem
-    assert "no such layer in TFLite" in found.problem
-    cost = conversion._cost(found, clips, 2, "mps2_an386", print)
-    assert {cost.pop("problem"), *cost.values()} == {found.problem, None}
+    converted = conversion.convert_plainly(model, clips)
+    assert converted.network is None
+    assert "odd has no int8 form by the plain" in converted.problem
+    assert "no such layer in TFLite" in converted.problem
+    cost = conversion._cost(converted, clips, 2, "mps2_an386", print)
+    assert {cost.pop("problem"), *cost.values()} == {converted.problem, None}
 
 
 def test_command(m3net, monkeypatch, capsys):

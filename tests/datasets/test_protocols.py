@@ -89,9 +89,9 @@ def shares(clips: list[Clip]) -> list[int]:
 
 @pytest.mark.parametrize("split", [random_split, stratified_split, grouped_split])
 def test_drawn_splits_hang_on_seed_and_names_alone(split):
-    first, other = split(CLIPS, 0), split(CLIPS, 1)
+    first, second = split(CLIPS, 0), split(CLIPS, 1)
     assert shares(first) == [120, 40, 40]
-    assert {c.clip_id: c.split for c in first} != {c.clip_id: c.split for c in other}
+    assert {c.clip_id: c.split for c in first} != {c.clip_id: c.split for c in second}
     again = split(CLIPS[::-1], 0)
     assert {c.clip_id: c.split for c in first} == {c.clip_id: c.split for c in again}
     assert [c.clip_id for c in first] == [c.clip_id for c in CLIPS]

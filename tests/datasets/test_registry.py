@@ -183,8 +183,11 @@ def test_several_labels(tmp_path):
         dataset.label_ids(clips)
     with pytest.raises(DataError, match="unknown label or split 'd'"):
         AudioDataset(info, (dataclasses.replace(CLIPS[1], labels=("b", "d")),))
-    one = AudioDataset(INFO, CLIPS)
-    assert one.label_matrix(CLIPS).argmax(axis=1).tolist() == one.label_ids(CLIPS).tolist()
+    single_label = AudioDataset(INFO, CLIPS)
+    assert (
+        single_label.label_matrix(CLIPS).argmax(axis=1).tolist()
+        == single_label.label_ids(CLIPS).tolist()
+    )
 
 
 def test_held_out_parts_may_share_groups_where_published_so():
