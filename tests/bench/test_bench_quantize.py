@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`m3net bench quantize`: what it takes from the chain, and what it lets pass."""
+"""`m3net bench quantize`: the chain's figures that it uses, and the changes that it accepts."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ def run(tiny_run, tmp_path_factory):
 
 @pytest.fixture
 def chain(monkeypatch):
-    """A stand-in for the emulated board, with figures to change."""
+    """A stand-in for the emulated board, with figures that tests change."""
     summary = {
         "accuracy": {"float": 0.9, "int8_desktop": 0.875},
         "board": BOARD,

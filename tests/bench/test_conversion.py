@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`m3net bench conversion`: what stock layers and the plain converter make, beside ours."""
+"""`m3net bench conversion`: stock layers and the plain converter compared with ours."""
 
 import json
 import sys
@@ -34,7 +34,7 @@ def test_m3nets_operators(m3net):
     for index, side in enumerate(("before", "after")):
         assert sum(counts[index] for counts in operators.values()) == m3net[side]["operators"]
     assert m3net["after"]["operators"] < m3net["before"]["operators"]
-    # Global pooling and dense layers become what CMSIS-NN computes alike everywhere.
+    # CMSIS-NN computes the operators of global pooling and dense layers alike everywhere.
     assert operators["FULLY_CONNECTED"] == [1, 0] and operators["MEAN"] == [2, 0]
     assert operators["DEPTHWISE_CONV_2D"][0] == operators["DEPTHWISE_CONV_2D"][1]
     assert m3net["after"]["problem"] == tflm_unavailable_reason()
@@ -44,7 +44,7 @@ def test_m3nets_operators(m3net):
 
 
 class Sign(keras.layers.Layer):
-    """What has no int8 form, and TFLite Micro does not know."""
+    """A layer without an int8 form that TFLite Micro lacks."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return tf.sign(inputs) * tf.cumsum(inputs, axis=1)

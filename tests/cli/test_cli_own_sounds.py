@@ -76,7 +76,7 @@ def plan(tiny_recipe, tmp_path_factory) -> Path:
 
 
 def no_steps(loop) -> dict[str, float]:
-    """An epoch that learns nothing, in no time."""
+    """Replace an epoch of training by nothing, to save time."""
     figures = ("loss", "validation_loss", "validation_accuracy", "learning_rate", "seconds")
     row = {"epoch": 1.0, **dict.fromkeys(figures, 0.5)}
     loop.state.close_epoch(row)
@@ -85,7 +85,7 @@ def no_steps(loop) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def trained(private_cache, sounds, plan, tmp_path_factory) -> tuple[Path, str]:
-    """A run on the sounds whose speakers are not named, and what its training printed."""
+    """A run on sounds with unnamed speakers, and the output of its training."""
     folder = tmp_path_factory.mktemp("runs") / "own"
     words = ("train", plan, "--run", folder, "--data-dir", sounds, "--option", "fit=crop")
     with pytest.MonkeyPatch.context() as patch:

@@ -36,7 +36,7 @@ def run(monkeypatch, capsys):
 
 @pytest.fixture
 def printed(monkeypatch):
-    """Print on a console of ours that is a terminal of 80 columns, or a pipe."""
+    """Print on our console: a terminal of 80 columns, or a pipe."""
 
     def show(what: object, *, terminal: bool = False, **environment: str) -> str:
         for name in ("NO_COLOR", "COLUMNS", "FORCE_COLOR"):
@@ -185,7 +185,7 @@ def test_data_commands_in_json(run, tmp_path):
 
 
 def test_export_in_json(run, monkeypatch, tmp_path, make_manifest):
-    """One JSON value on standard output; the progress is beside it."""
+    """One JSON value on standard output; progress goes to standard error."""
     manifest = make_manifest()
     bundle = SimpleNamespace(folder=tmp_path / "export", manifest=manifest)
 

@@ -315,7 +315,7 @@ def test_empty_class_folder(make_layout, tmp_path):
 
 
 def test_deep_folders(make_layout):
-    """However deep they lie in one another, Python's stack is not."""
+    """Deeply nested folders must not exhaust Python's stack."""
     root = make_layout("folder")
     deep = root / "snap"
     for _ in range(120):

@@ -225,5 +225,5 @@ def test_a_folder_for_each_data_set(make_layout, monkeypatch, tmp_path):
     assert len(load_dataset("esc10").clips) == 200
     with pytest.raises(DataError, match="class 'pig' has no training clip"):
         load_dataset("esc50")
-    (root.parent / "esc50/esc10/.downloads").mkdir(parents=True)  # a fetch that was given up
+    (root.parent / "esc50/esc10/.downloads").mkdir(parents=True)  # an abandoned fetch
     assert len(load_dataset("esc10", root.parent / "esc50").clips) == 200
