@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What several rooms' tests share: a tiny recipe, its trained run, and a cache of their own."""
+"""Shared by the tests of several rooms: a tiny recipe, its trained run, a private cache."""
 
 import gc
 import os
@@ -28,9 +28,9 @@ from m3net_tf.training.recipe import Recipe
 
 
 def pytest_collection_finish() -> None:
-    """Spare the garbage collector the hundreds of thousands of objects that TensorFlow keeps.
+    """Exclude TensorFlow's hundreds of thousands of objects from garbage collection.
 
-    It takes a tenth of the time otherwise.
+    Collecting them takes a tenth of the time.
     """
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
@@ -54,7 +54,7 @@ def private_cache(session_cache: Path) -> Iterator[Path]:
     """Point M3NET_CACHE at a temporary folder while a module's tests run.
 
     By request only (``pytestmark = pytest.mark.usefixtures("private_cache")``): tests of the
-    firmware want the user's cache, where third-party sources and compiled libraries lie.
+    firmware need the user's cache, which contains third-party sources and compiled libraries.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("M3NET_CACHE", str(session_cache))
@@ -138,7 +138,7 @@ def tiny_run(
 ) -> Path:
     """Folder of a finished run of :func:`tiny_recipe`; do not write into it.
 
-    The first pytest-xdist worker trains it; each has a copy of its own, as commands lock a run.
+    The first pytest-xdist worker trains it; each has its own copy, because commands lock a run.
     """
     from m3net_tf.training import train
 

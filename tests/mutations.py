@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Deliberate breakages, each of which a named test must catch (``make mutations``).
 
-``python tests/mutations.py [NAME ...]`` copies the tree into a temporary folder, sees the tests
-pass there, then applies one breakage after the other, each alone, and sees its test fail.
+``python tests/mutations.py [NAME ...]`` copies the tree into a temporary folder, checks that
+the tests pass there, then applies one breakage at a time and checks that its test fails.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Mutation:
 
     Attributes:
         name: short name, for the command line and ``docs/testing.md``.
-        meaning: what goes wrong with it.
+        meaning: the fault that it causes.
         file: file that changes.
         old: text there, which must occur once.
-        new: what takes its place.
+        new: its replacement.
         test: the test that fails then.
     """
 
@@ -50,7 +50,7 @@ _BUNDLE = "tests/firmware/test_mutations_bundle.py::"
 
 MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
-        "window", "the device's window is Hamming where the network heard Hann",
+        "window", "the device uses a Hamming window, the network was trained with Hann",
         "m3net_tf/frontend/ctables.py",
         '_floats("window", reference.window(config))',
         '_floats("window", 0.08 + 0.92 * reference.window(config))',
@@ -189,10 +189,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     names = [mutation.name for mutation in MUTATIONS]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"all, or of {', '.join(names)}")
-    wanted = parser.parse_args().names
-    if unknown := [name for name in wanted if name not in names]:
+    requested = parser.parse_args().names
+    if unknown := [name for name in requested if name not in names]:
         parser.error(f"no such mutation: {', '.join(unknown)}; there are {', '.join(names)}")
-    chosen = [one for one in MUTATIONS if not wanted or one.name in wanted]
+    chosen = [item for item in MUTATIONS if not requested or item.name in requested]
     return 0 if check(chosen) else 1
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan of the rooms: who may import whom, and what the documents show of it."""
+"""The plan of the rooms: permitted imports, and their picture in the documents."""
 
 import ast
 import runpy

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The forms that generated C files are put together from."""
+"""The building blocks of generated C files."""
 
 import numpy as np
 import pytest

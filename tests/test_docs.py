@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""README and docs name what exists: targets, files, pages; the reference is what the code says."""
+"""README and docs name existing targets, files and pages; the reference matches the code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 RESULTS = ROOT / "experiments" / "results" / "README.md"
 PAGES = [ROOT / "README.md", ROOT / "firmware" / "README.md", RESULTS, *DOCS]
-#: What the README's commands make.
+#: Files that the README's commands make.
 MADE = ("runs/", "build/", "dist/")
 #: First words of the firmware's console lines, which start with ``m3net`` too.
 CONSOLE = "boot ready clip memory done ok error event scores column audio overrun stopped".split()
@@ -38,7 +38,7 @@ def commands(text: str) -> list[str]:
 
 def test_code_is_found_in_all_its_forms():
     text = "Say `make a`:\n\n    make b c X=1  # d\n\n```\nexport X=1\nmake e\n```\n"
-    assert [one for one in commands(text) if one.startswith("make")] == [
+    assert [command for command in commands(text) if command.startswith("make")] == [
         "make e",
         "make b c X=1  # d",
         "make a",
@@ -83,7 +83,7 @@ def test_commands_and_their_options_exist(page: Path):
 
 @pytest.mark.parametrize("page", PAGES, ids=ids)
 def test_files_exist(page: Path):
-    """Paths in code that begin with a folder of the tree; ``<x>`` and ``*`` stand for any."""
+    """Paths in code that begin with a folder of the tree; ``<x>`` and ``*`` match any name."""
     for code in re.findall(r"`([\w.-]+/[^`\s]*)`", page.read_text()):
         first = code.partition("/")[0]  # on the page of results, mcu/keywords is a table's name
         base = page.parent if page != RESULTS and (page.parent / first).is_dir() else ROOT

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One process a folder, and scratch folders that outlive nobody; killed processes included."""
+"""One process per folder, and scratch folders that are removed, also after a killed process."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_second_process_is_told_who_holds_the_folder(tmp_path):
         assert isinstance(caught.value, M3NetError)
         process.kill()
         process.wait()
-        assert (folder / LOCK_NAME).exists()  # left by the killed process, in nobody's way
+        assert (folder / LOCK_NAME).exists()  # left by the killed process, harmless
         with in_use(folder):
             pass
         assert not list(folder.iterdir())
@@ -79,7 +79,7 @@ def test_an_empty_folder_is_not_left(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_holds_nothing(tmp_path):
-    """It may outlive its parent, whose lock must not; and it frees nothing of its parent's."""
+    """A child may outlive its parent, but the lock must not; nor may the child release the lock."""
     with in_use(tmp_path), scratch_folder("m3net-x-", tmp_path) as scratch:
         child = os.fork()
         if child == 0:
@@ -129,7 +129,7 @@ def test_a_read_only_folder_needs_no_lock(tmp_path, monkeypatch):
 
 
 def test_a_file_system_without_locks(tmp_path, monkeypatch):
-    """There the file itself has to tell: its process, if it is of this host."""
+    """There the file itself names the process, if it belongs to this host."""
 
     def no_locks(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
@@ -177,7 +177,7 @@ def test_decorated_functions_hold_their_folder(tmp_path):
     def write(_: int, run: Run = the_run) -> bool:
         return (run.folder / LOCK_NAME).exists()
 
-    assert not write(1)  # no run there, nothing to hold
+    assert not write(1)  # no run there, nothing to lock
     assert not Run.folder.exists()
     Run.folder.mkdir()
     assert write(1) and not list(Run.folder.iterdir())
@@ -202,7 +202,7 @@ def test_a_scratch_folder_may_become_the_result(tmp_path):
 
 
 def test_a_scratch_folder_that_is_taken_for_a_left_one_is_made_again(tmp_path, monkeypatch):
-    """Between its making and its lock another process may remove it."""
+    """Between its creation and its lock another process may remove it."""
     made: list[Path] = []
     own = locks._own
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that are started end with their starter, however that ends."""
+"""Started programs end with the process that started them, however that ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from m3net_tf.processes import ends_cleanly, run_group
 
-#: As ninja does: it stops, when it is asked to, what it has started in a group of its own.
+#: Like ninja: on a signal it stops its children, which have a process group of their own.
 NINJA = """
 import os, pathlib, signal, subprocess, sys
 compiler = subprocess.Popen(["sleep", "60"], process_group=0)
@@ -91,7 +91,7 @@ def test_a_signal_runs_what_must_run_at_the_end(number):
         finally:
             tidied.append(signal.getsignal(number))
     assert caught.value.code == 128 + number
-    assert tidied == [signal.SIG_DFL]  # a second one ends it at once
+    assert tidied == [signal.SIG_DFL]  # a second signal ends it at once
 
 
 def test_signals_that_are_ignored_stay_so():

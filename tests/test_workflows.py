@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The workflows call what exists: targets of the Makefile, actions by commit, and no secrets."""
+"""The workflows call existing Makefile targets, pin actions by commit, and use no secrets."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_actions_are_pinned_by_commit(path: Path):
         if uses := step.get("uses"):
             here = uses.startswith("./") and (ROOT / uses / "action.yml").is_file()
             assert here or PINNED.fullmatch(uses), f"{path.name}: {uses}"
-    # The comment says which release the commit is.
+    # The comment names the release of the commit.
     for line in path.read_text().splitlines():
         if re.search(r"uses: (?!\./)", line):
             assert re.search(r"@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line), line
@@ -88,13 +88,13 @@ def test_a_workflow_has_no_secrets_and_few_rights(path: Path):
     assert content["env"]["M3NET_REQUIRE_TFLM"] == "1"
     for job in content["jobs"].values():
         assert job["timeout-minutes"] <= 90
-    # What others write (titles, branches) must not become a part of a command.
+    # Text written by others (titles, branches) must not become part of a command.
     for step in steps(path):
         assert "${{" not in step.get("run", "")
 
 
 def test_compiled_libraries_are_kept_by_what_they_are_made_of():
-    """Restored in every job, saved by the one that compiles those of all cores."""
+    """Restored in every job, saved by the job that compiles the libraries of all cores."""
     (restore,) = (
         step
         for path in ACTIONS

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""YAML of users: what PyYAML takes silently, or never comes to an end with."""
+"""YAML of users: input that PyYAML accepts silently or never finishes reading."""
 
 import pytest
 import yaml

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The measurement of the way from files to features: its form, not this machine's speed."""
+"""The form of the measurement from files to features, not this machine's speed."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ import soundfile
 from m3net_tf.bench import data as bench_data
 from m3net_tf.errors import ConfigError, DataError
 
-# Modules of the standard library that librosa.load imports by way of audioread.
+# Modules of the standard library that librosa.load imports through audioread.
 pytestmark = pytest.mark.filterwarnings("ignore:.(aifc|audioop|sunau). is deprecated")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`m3net bench quantize`: what it takes from the chain, and what it lets pass."""
+"""`m3net bench quantize`: the chain's figures that it uses, and the changes that it accepts."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ def run(tiny_run, tmp_path_factory):
 
 @pytest.fixture
 def chain(monkeypatch):
-    """A stand-in for the emulated board, with figures to change."""
+    """A stand-in for the emulated board, with figures that tests change."""
     summary = {
         "accuracy": {"float": 0.9, "int8_desktop": 0.875},
         "board": BOARD,
@@ -79,9 +79,9 @@ def test_more_than_one_percent_fails(run, chain, monkeypatch, capsys, tmp_path):
     status, out, err = command(monkeypatch, capsys, *arguments)
     assert status == 2 and "is missing: make it with m3net bench quantize" in err
     assert command(monkeypatch, capsys, *arguments, "--update")[0] == 0
-    known = json.loads(against.read_text())
-    known[BOARD]["other"] = known[BOARD]["tiny"]  # a run that is not measured this time
-    against.write_text(json.dumps(known))
+    baselines = json.loads(against.read_text())
+    baselines[BOARD]["other"] = baselines[BOARD]["tiny"]  # a run that is not measured this time
+    against.write_text(json.dumps(baselines))
     chain["arena_used_bytes"] = 20_200
     status, out, err = command(monkeypatch, capsys, *arguments)
     assert status == 0 and json.loads(out)["cells"][0]["arena_used_bytes"] == 20_200
@@ -95,7 +95,7 @@ def test_more_than_one_percent_fails(run, chain, monkeypatch, capsys, tmp_path):
     assert command(monkeypatch, capsys, *arguments, "--update")[0] == 0
     updated = json.loads(against.read_text())[BOARD]
     assert updated["tiny"]["arena_used_bytes"] == 20_201
-    assert updated["other"] == known[BOARD]["other"]  # not measured, so kept
+    assert updated["other"] == baselines[BOARD]["other"]  # not measured, so kept
     assert command(monkeypatch, capsys, *arguments)[0] == 0
 
 

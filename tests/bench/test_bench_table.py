@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hours of a table's trainings: what is counted, and the step that is timed."""
+"""Hours of a table's trainings: the counted runs and the timed step."""
 
 import dataclasses
 import json
@@ -58,7 +58,7 @@ def test_hours_are_those_of_all_runs(grid, monkeypatch):
     monkeypatch.setattr(bench_table, "seconds_per_clip", half_a_second)
     lines: list[str] = []
     result = run_bench_table(grid, "paper", log=lines.append)
-    # Two seeds by two folds alone; two seeds taught, and their teachers.
+    # Two seeds by two folds without a teacher; two distilled seeds, and their teachers.
     assert [row["runs"] for row in result["networks"]] == [4, 2, 2]
     # The teacher's step is that of the network alone.
     assert timed == [(None, "esc10"), (5, "esc10")]

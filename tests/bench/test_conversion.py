@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`m3net bench conversion`: what stock layers and the plain converter make, beside ours."""
+"""`m3net bench conversion`: stock layers and the plain converter compared with ours."""
 
 import json
 import sys
@@ -34,7 +34,7 @@ def test_m3nets_operators(m3net):
     for index, side in enumerate(("before", "after")):
         assert sum(counts[index] for counts in operators.values()) == m3net[side]["operators"]
     assert m3net["after"]["operators"] < m3net["before"]["operators"]
-    # Global pooling and dense layers become what CMSIS-NN computes alike everywhere.
+    # CMSIS-NN computes the operators of global pooling and dense layers alike everywhere.
     assert operators["FULLY_CONNECTED"] == [1, 0] and operators["MEAN"] == [2, 0]
     assert operators["DEPTHWISE_CONV_2D"][0] == operators["DEPTHWISE_CONV_2D"][1]
     assert m3net["after"]["problem"] == tflm_unavailable_reason()
@@ -44,7 +44,7 @@ def test_m3nets_operators(m3net):
 
 
 class Sign(keras.layers.Layer):
-    """What has no int8 form, and TFLite Micro does not know."""
+    """A layer without an int8 form that TFLite Micro lacks."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return tf.sign(inputs) * tf.cumsum(inputs, axis=1)
@@ -62,11 +62,11 @@ def test_a_network_that_no_device_runs(monkeypatch):
         lambda model, clips: conversion.convert_plainly(model, clips).network,
     )
     monkeypatch.setattr(conversion, "_instructions", lambda *_: 7)
-    found = conversion.compare_forms(Case("m3net", "s", 1), "mps2_an386")
-    assert found["after"]["instructions"] == (None if tflm_unavailable_reason() else 7)
-    assert found["before"]["problem"].startswith("TFLite Micro lacks ")
-    assert found["before"]["arena_bytes"] is found["before"]["instructions"] is None
-    lacking = found["before"]["problem"].removeprefix("TFLite Micro lacks ").split(", ")
+    forms = conversion.compare_forms(Case("m3net", "s", 1), "mps2_an386")
+    assert forms["after"]["instructions"] == (None if tflm_unavailable_reason() else 7)
+    assert forms["before"]["problem"].startswith("TFLite Micro lacks ")
+    assert forms["before"]["arena_bytes"] is forms["before"]["instructions"] is None
+    lacking = forms["before"]["problem"].removeprefix("TFLite Micro lacks ").split(", ")
     assert lacking and not set(lacking) & TFLM_OPERATORS
 
 
@@ -80,12 +80,12 @@ def test_what_the_converter_refuses(monkeypatch):
     )
     model = keras.Sequential([keras.layers.Flatten(input_shape=(2, 2, 1))], name="odd")
     clips = np.zeros((1, 2, 2, 1), np.int8)
-    found = conversion.convert_plainly(model, clips)
-    assert found.network is None
-    assert "odd has no int8 form by the plain" in found.problem
-    assert "no such layer in TFLite" in found.problem
-    cost = conversion._cost(found, clips, 2, "mps2_an386", print)
-    assert {cost.pop("problem"), *cost.values()} == {found.problem, None}
+    converted = conversion.convert_plainly(model, clips)
+    assert converted.network is None
+    assert "odd has no int8 form by the plain" in converted.problem
+    assert "no such layer in TFLite" in converted.problem
+    cost = conversion._cost(converted, clips, 2, "mps2_an386", print)
+    assert {cost.pop("problem"), *cost.values()} == {converted.problem, None}
 
 
 def test_command(m3net, monkeypatch, capsys):

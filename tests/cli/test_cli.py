@@ -224,7 +224,7 @@ def test_dataset_option_replaces_the_recipes_data_set(monkeypatch, capsys, tmp_p
 
 
 def test_matrix_says_why_nothing_is_emulated(monkeypatch, capsys):
-    """A machine without the tools: an error, or a reason where that is allowed."""
+    """Without the tools: an error, or a skip with a reason where that is allowed."""
     monkeypatch.setenv("PATH", "")
     status, _, error = run(monkeypatch, capsys, "matrix")
     assert (status, error.count("\n")) == (2, 1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Disks, signals and hostile files: one line and an exit status, and tracebacks for bugs alone."""
+"""Disks, signals and hostile files: one line and an exit status; tracebacks only for bugs."""
 
 import errno
 import os

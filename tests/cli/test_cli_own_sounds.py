@@ -38,16 +38,16 @@ for words in {commands!r}:
 
 def command(*words: object) -> tuple[int, str]:
     """Exit status and all output of ``m3net WORDS``."""
-    told = io.StringIO()
+    output = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["m3net", *map(str, words)])
         patch.delenv("DATA_DIR", raising=False)
-        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             try:
                 cli.main()
             except SystemExit as stop:
-                return int(stop.code or 0), told.getvalue()
-    return 0, told.getvalue()
+                return int(stop.code or 0), output.getvalue()
+    return 0, output.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def plan(tiny_recipe, tmp_path_factory) -> Path:
 
 
 def no_steps(loop) -> dict[str, float]:
-    """An epoch that learns nothing, in no time."""
+    """Replace an epoch of training by nothing, to save time."""
     figures = ("loss", "validation_loss", "validation_accuracy", "learning_rate", "seconds")
     row = {"epoch": 1.0, **dict.fromkeys(figures, 0.5)}
     loop.state.close_epoch(row)
@@ -85,20 +85,20 @@ def no_steps(loop) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def trained(private_cache, sounds, plan, tmp_path_factory) -> tuple[Path, str]:
-    """A run on the sounds whose speakers are not named, and what its training printed."""
+    """A run on sounds with unnamed speakers, and the output of its training."""
     folder = tmp_path_factory.mktemp("runs") / "own"
     words = ("train", plan, "--run", folder, "--data-dir", sounds, "--option", "fit=crop")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("m3net_tf.training.trainer._run_epoch", no_steps)
-        status, told = command(*words)
-    assert status == 0, told
-    return folder, told
+        status, output = command(*words)
+    assert status == 0, output
+    return folder, output
 
 
 def test_training_says_what_its_figure_is_worth(trained):
-    _, told = trained
+    _, output = trained
     warning = "stratified-random, speakers unknown: this figure may be too high; set group_pattern"
-    first, second, *_, last = told.splitlines()
+    first, second, *_, last = output.splitlines()
     assert first == f"folder: {warning}"
     assert second.startswith("folder: 10 of 20 clips are longer than the window of 1 s")
     assert "test accuracy" in last and last.endswith(warning)
@@ -108,18 +108,18 @@ def test_option_becomes_part_of_the_recipe(trained, plan):
     folder, _ = trained
     assert load_recipe(folder / "recipe.yaml").dataset.options == {"fit": "crop"}
     assert load_recipe(plan).dataset.options == {}
-    status, told = command("train", plan, "--run", folder, "--option", "fit=pad")
-    assert status == 2 and "contains a run of another recipe" in told
-    status, told = command("train", plan, "--option", "seed=3")
-    assert status == 2 and "dataset.options.seed is not a data set option" in told
+    status, output = command("train", plan, "--run", folder, "--option", "fit=pad")
+    assert status == 2 and "contains a run of another recipe" in output
+    status, output = command("train", plan, "--option", "seed=3")
+    assert status == 2 and "dataset.options.seed is not a data set option" in output
 
 
 def test_a_run_remembers_where_its_data_were(trained, sounds):
     folder, _ = trained
     assert Run(folder).data_folder(None) == sounds
-    status, told = command("evaluate", folder)
-    assert status == 0, told
-    said = " ".join(told.split())
+    status, output = command("evaluate", folder)
+    assert status == 0, output
+    said = " ".join(output.split())
     assert "4 test clips of folder" in said
     assert "stratified-random, speakers unknown: this figure may be too high;" in said
     assert "CHANGED" not in said
@@ -139,21 +139,21 @@ def test_a_given_folder_comes_before_the_remembered_one(trained, sounds, tmp_pat
     run = Run(folder)
     assert {clip.path.parents[1] for clip in run.dataset(moved).clips} == {moved}
     assert "CHANGED since the training" in run.protocol_statement(run.dataset(moved))
-    status, told = command("evaluate", folder, "--data-dir", tmp_path / "void")
-    assert status == 2 and "void: folder of data set folder does not exist" in told
+    status, output = command("evaluate", folder, "--data-dir", tmp_path / "void")
+    assert status == 2 and "void: folder of data set folder does not exist" in output
 
 
 def test_a_folder_that_vanished_is_named(trained, sounds, tmp_path):
     folder = shutil.copytree(trained[0], tmp_path / "own")
     Run(folder).remember_data_folder(tmp_path / "gone")
     for words in (("evaluate", folder), ("export", folder), ("emulate", folder)):
-        status, told = command(*words)
-        assert status == 2 and told.count("\n") == 1
-        assert f"{tmp_path / 'gone'}: {folder} was trained on this folder" in told
-        assert "--data-dir or DATA_DIR" in told
+        status, output = command(*words)
+        assert status == 2 and output.count("\n") == 1
+        assert f"{tmp_path / 'gone'}: {folder} was trained on this folder" in output
+        assert "--data-dir or DATA_DIR" in output
     (folder / "data.json").unlink()
-    status, told = command("evaluate", folder)
-    assert status == 2 and "give DATA_DIR=<folder>" in told
+    status, output = command("evaluate", folder)
+    assert status == 2 and "give DATA_DIR=<folder>" in output
 
 
 def test_errors_come_before_tensorflow_is_loaded(trained, sounds, plan, tmp_path):
@@ -196,7 +196,7 @@ def test_errors_come_before_tensorflow_is_loaded(trained, sounds, plan, tmp_path
 
 
 def test_check_suggests_groups(sounds):
-    status, told = command("data", "check", "folder", "--data-dir", sounds, "--suggest")
+    status, output = command("data", "check", "folder", "--data-dir", sounds, "--suggest")
     assert status == 0
-    assert "passed; groups are unknown" in told
-    assert "--option 'group_pattern=(speaker[0-9]+)'" in told
+    assert "passed; groups are unknown" in output
+    assert "--option 'group_pattern=(speaker[0-9]+)'" in output

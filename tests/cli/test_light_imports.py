@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands that need no training start at once: none of them imports what takes seconds."""
+"""Commands that need no training start at once: they import no slow modules."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COMMANDS = (
     "flash no_run",
     "firmware no_run",
 )
-# What the commands import when they get further than to their first error.
+# Imports of the commands once they get past their first error.
 ROOMS = (
     "m3net_tf.device.capture",
     "m3net_tf.device.evaluate",
@@ -53,7 +53,7 @@ print(json.dumps(imported))
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """Heavy modules that each command had in memory; all commands in one process, in order."""
+    """Heavy modules in memory after each command; one process runs all commands in order."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps([HEAVY, COMMANDS, ROOMS])],
         cwd=tmp_path_factory.mktemp("empty"),

@@ -14,7 +14,7 @@ from m3net_tf.studies.grid_file import find_grid
 
 @pytest.fixture
 def outside(monkeypatch, tmp_path):
-    """The package as a wheel installs it, in a current folder that is no checkout."""
+    """The package as a wheel installs it; the current folder is not a checkout."""
     monkeypatch.delenv(checkout.VARIABLE, raising=False)
     monkeypatch.setattr(checkout, "_PACKAGE_PARENT", tmp_path / "site-packages")
     monkeypatch.chdir(tmp_path)

@@ -36,7 +36,7 @@ def run(monkeypatch, capsys):
 
 @pytest.fixture
 def printed(monkeypatch):
-    """Print on a console of ours that is a terminal of 80 columns, or a pipe."""
+    """Print on our console: a terminal of 80 columns, or a pipe."""
 
     def show(what: object, *, terminal: bool = False, **environment: str) -> str:
         for name in ("NO_COLOR", "COLUMNS", "FORCE_COLOR"):
@@ -158,7 +158,9 @@ def test_model_list_fits_80_columns(run, monkeypatch):
     _, output, _ = run("model", "list", "--json")
     presets = json.loads(output)
     assert len(presets) == len(lines) - 2  # each has a line of its own
-    mcu = next(one for one in presets if (one["network"], one["preset"]) == ("m3net", "mcu"))
+    mcu = next(
+        preset for preset in presets if (preset["network"], preset["preset"]) == ("m3net", "mcu")
+    )
     assert mcu["input_shape"] == [40, 49, 1] and mcu["parameters"] == 31_599
     assert mcu["summary"] in run("model", "info", "m3net")[1]
 
@@ -169,7 +171,7 @@ def test_data_commands_in_json(run, tmp_path):
         assert status == 0
         return json.loads(output)
 
-    listed = {one["name"]: one for one in value("list")}
+    listed = {entry["name"]: entry for entry in value("list")}
     assert listed["us8k"]["classes"] == 10 and listed["us8k"]["protocols"][0] == "official-10fold"
     info = value("info", "synth")
     assert info["licence"] == "Apache-2.0" and info["here"]["splits"]["test"] == 400
@@ -183,7 +185,7 @@ def test_data_commands_in_json(run, tmp_path):
 
 
 def test_export_in_json(run, monkeypatch, tmp_path, make_manifest):
-    """One JSON value on standard output; the progress is beside it."""
+    """One JSON value on standard output; progress goes to standard error."""
     manifest = make_manifest()
     bundle = SimpleNamespace(folder=tmp_path / "export", manifest=manifest)
 

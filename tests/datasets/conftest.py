@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small sounds for the tests, and real ones where somebody has put them."""
+"""Small sounds for the tests, and real ones where they are available."""
 
 import csv
 import hashlib
@@ -104,7 +104,7 @@ def _make_speech_commands(root: Path) -> None:
 
 
 def _make_ravdess(root: Path) -> None:
-    """All actors and emotions, one sentence; and a song, which is no part of it."""
+    """All actors and emotions, one sentence; and a song, which is not part of the data set."""
     folder = root / "Audio_Speech_Actors_01-24"
     actors, emotions = range(1, 25), range(1, 9)
     _put(
@@ -184,7 +184,7 @@ def _make_folder(root: Path) -> None:
 
 @pytest.fixture
 def make_layout(tmp_path: Path) -> Callable[..., Path]:
-    """Make the official layout of a data set in small, in ``<parent>/<name>``; the folder."""
+    """Make a small official layout of a data set in ``<parent>/<name>``; returns the folder."""
     makers = {
         "us8k": _make_us8k,
         "esc10": lambda root: _make_esc(root, "esc10"),
@@ -208,10 +208,10 @@ def make_layout(tmp_path: Path) -> Callable[..., Path]:
 
 
 class Server:
-    """An HTTP server of one folder, with faults to order.
+    """An HTTP server of one folder, with configurable faults.
 
     Attributes:
-        ranges: whether it understands Range.
+        ranges: whether it supports the Range header.
         cut_after: bytes after which the next replies break off, one number a reply.
         pause_s: wait after each 4 KiB.
         answers: status codes of the next replies instead of files.
@@ -279,7 +279,7 @@ class Server:
                 handler.wfile.write(block)
                 sent += len(block)
                 time.sleep(self.pause_s)
-        except OSError:  # the other side was killed
+        except OSError:  # the client was killed
             pass
         self.asked.append((handler.path, asked, sent))
         handler.close_connection = True

@@ -64,7 +64,7 @@ def test_ogg(tmp_path):
     audio = read_audio(path, sample_rate_hz=16_000)
     assert audio.shape == (16_000,)
     error = audio - 0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
-    # Vorbis is lossy: 20 dB is what its default quality holds with room to spare on a tone.
+    # Vorbis is lossy: its default quality keeps well above 20 dB on a tone.
     assert np.square(error[500:-500]).mean() < 0.01 * np.square(audio).mean()
 
 

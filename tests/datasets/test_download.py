@@ -172,7 +172,7 @@ def cut(path: Path) -> str:
 
 def no_gzip_within(path: Path) -> str:
     data = bytearray(path.read_bytes())
-    data[2] = 99  # a compression method that there is none of
+    data[2] = 99  # a compression method that does not exist
     path.write_bytes(data)
     return "set.tar.gz: is a broken archive"
 
@@ -185,7 +185,7 @@ def deep(path: Path) -> str:
 
 @pytest.mark.parametrize("spoil", [hostile, page, cut, no_gzip_within, deep])
 def test_a_refused_archive_is_forgotten(noise_archive, server, tmp_path, spoil):
-    """Nothing of it is kept, not even its checksum: the next fetch takes what is there then."""
+    """Neither archive nor checksum is kept: the next fetch downloads the current archive."""
     archive = dataclasses.replace(noise_archive(), checksum="")
     good = (server.folder / "set.tar.gz").read_bytes()
     message = spoil(server.folder / "set.tar.gz")
@@ -223,7 +223,7 @@ def test_a_record_of_another_form_is_named(noise_archive, tmp_path):
 
 
 def test_another_url_is_taken_at_its_word(noise_archive, server, tmp_path):
-    """Neither the archive that is kept nor its checksum stands for what the mirror has."""
+    """Neither the kept archive nor its checksum describes the mirror's archive."""
     archive = dataclasses.replace(noise_archive(), checksum="")
     fetch_archives((archive,), tmp_path / "data", keep_archives=True)
     shutil.rmtree(tmp_path / "data/top")
@@ -304,7 +304,7 @@ KILLS = 20
 
 
 def test_kills_at_random_moments(noise_archive, server, tmp_path):
-    """SIGKILL, half of them while bytes come and half while files are written."""
+    """SIGKILL: half of them during the download and half while files are written."""
     archive = noise_archive(files=400, size=4000)
     expected = contents(server.folder / "top")
     folder, part = tmp_path / "data", tmp_path / "data" / DOWNLOADS / "set.tar.gz.part"
@@ -315,7 +315,7 @@ def test_kills_at_random_moments(noise_archive, server, tmp_path):
     held, survived, killed = 0, 0, {"download": 0, "unpack": 0}
 
     def kill_one(until: Callable[[], bool], delay_s: float) -> bool:
-        """Start a fetch, wait, kill it; whether it was still running."""
+        """Start a fetch, wait, kill it; returns whether it was still running."""
         process = context.Process(target=fetch_archives, args=((archive,), folder))
         process.start()
         deadline = time.monotonic() + 60
@@ -331,7 +331,7 @@ def test_kills_at_random_moments(noise_archive, server, tmp_path):
         return running
 
     def sound() -> None:
-        """There is nothing or everything, and no byte that was there is gone."""
+        """The folder is absent or complete, and no downloaded byte is lost."""
         nonlocal held
         visible = {path.name for path in folder.iterdir()} - hidden(folder)
         assert visible <= {"top"}
@@ -355,7 +355,7 @@ def test_kills_at_random_moments(noise_archive, server, tmp_path):
             alive = kill_one(lambda: any(folder.glob(f"{SCRATCH}*")), chance.uniform(0, 0.08))
         sound()
         killed[phase] += alive
-        if not alive:  # it was done before the kill: start again
+        if not alive:  # it finished before the kill: start again
             survived += 1
             assert survived < 40
             shutil.rmtree(folder)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Downloads from a local server: the real archives' layouts in small, and all that goes wrong."""
+"""Downloads from a local server: small copies of the real archives' layouts, and failures."""
 
 import dataclasses
 import shutil

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Own sounds: what is said of leaks, what is refused, silence, and groups guessed from names."""
+"""Own sounds: reports of leaks, refusals, silence, and groups guessed from names."""
 
 import itertools
 import shutil
@@ -21,7 +21,7 @@ from m3net_tf.errors import ConfigError, DataError
 
 GROUPS = {"group_pattern": "(speaker[0-9])"}
 
-# What is said
+# Reports
 
 
 def test_unknown_speakers_are_named_beside_the_figure(make_layout):
@@ -105,7 +105,7 @@ def test_a_column_that_is_half_empty_is_no_choice(make_layout):
         load_dataset("folder", root, table="clips.csv")
 
 
-# What is refused before training
+# Refusals before training
 
 
 def test_one_class_is_refused(make_layout):
@@ -144,7 +144,7 @@ def test_a_listed_split_without_a_test_is_refused(make_layout, tmp_path):
         dataset.check_trainable()
 
 
-# Which folder is the data set
+# The folder of the data set
 
 
 def test_hidden_folders_are_no_classes(make_layout, write_wav):

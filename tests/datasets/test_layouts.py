@@ -220,9 +220,9 @@ def test_audioset_finds_clips_by_their_video(make_layout):
         "Speech",
         "Rain, light",
     )
-    other = load_dataset("audioset", root, seed=1)
-    assert dataset.clip_list_hash()["validation"] != other.clip_list_hash()["validation"]
-    assert dataset.clip_list_hash()["test"] == other.clip_list_hash()["test"]
+    reseeded = load_dataset("audioset", root, seed=1)
+    assert dataset.clip_list_hash()["validation"] != reseeded.clip_list_hash()["validation"]
+    assert dataset.clip_list_hash()["test"] == reseeded.clip_list_hash()["test"]
 
 
 def test_partial_and_broken_audioset(make_layout):
@@ -315,7 +315,7 @@ def test_empty_class_folder(make_layout, tmp_path):
 
 
 def test_deep_folders(make_layout):
-    """However deep they lie in one another, Python's stack is not."""
+    """Deeply nested folders must not exhaust Python's stack."""
     root = make_layout("folder")
     deep = root / "snap"
     for _ in range(120):

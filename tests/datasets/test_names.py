@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of the user's own: what may name a class, and files whose names are not UTF-8."""
+"""Names given by the user: valid names of classes, and file names that are not UTF-8."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every protocol of every data set, on its official layout in small and on real subsets."""
+"""Every protocol of every data set, on a small official layout and on real subsets."""
 
 from collections import Counter
 
@@ -30,7 +30,7 @@ def folds_of(name: str, protocol: str) -> list[int | None]:
 
 
 def prove(dataset) -> None:
-    """No group on two sides under an honest protocol; a leaking one says so."""
+    """No group is on two sides under a clean protocol; a leaking one reports it."""
     if dataset.info.leaking:
         assert dataset.leak() > 0.2
         assert any("leaks" in note for note in dataset.info.notes)
@@ -89,9 +89,9 @@ def shares(clips: list[Clip]) -> list[int]:
 
 @pytest.mark.parametrize("split", [random_split, stratified_split, grouped_split])
 def test_drawn_splits_hang_on_seed_and_names_alone(split):
-    first, other = split(CLIPS, 0), split(CLIPS, 1)
+    first, second = split(CLIPS, 0), split(CLIPS, 1)
     assert shares(first) == [120, 40, 40]
-    assert {c.clip_id: c.split for c in first} != {c.clip_id: c.split for c in other}
+    assert {c.clip_id: c.split for c in first} != {c.clip_id: c.split for c in second}
     again = split(CLIPS[::-1], 0)
     assert {c.clip_id: c.split for c in first} == {c.clip_id: c.split for c in again}
     assert [c.clip_id for c in first] == [c.clip_id for c in CLIPS]

@@ -183,8 +183,11 @@ def test_several_labels(tmp_path):
         dataset.label_ids(clips)
     with pytest.raises(DataError, match="unknown label or split 'd'"):
         AudioDataset(info, (dataclasses.replace(CLIPS[1], labels=("b", "d")),))
-    one = AudioDataset(INFO, CLIPS)
-    assert one.label_matrix(CLIPS).argmax(axis=1).tolist() == one.label_ids(CLIPS).tolist()
+    single_label = AudioDataset(INFO, CLIPS)
+    assert (
+        single_label.label_matrix(CLIPS).argmax(axis=1).tolist()
+        == single_label.label_ids(CLIPS).tolist()
+    )
 
 
 def test_held_out_parts_may_share_groups_where_published_so():
@@ -222,5 +225,5 @@ def test_a_folder_for_each_data_set(make_layout, monkeypatch, tmp_path):
     assert len(load_dataset("esc10").clips) == 200
     with pytest.raises(DataError, match="class 'pig' has no training clip"):
         load_dataset("esc50")
-    (root.parent / "esc50/esc10/.downloads").mkdir(parents=True)  # a fetch that was given up
+    (root.parent / "esc50/esc10/.downloads").mkdir(parents=True)  # an abandoned fetch
     assert len(load_dataset("esc10", root.parent / "esc50").clips) == 200

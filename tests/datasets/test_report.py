@@ -77,9 +77,9 @@ def test_check_finds_a_group_on_both_sides(make_layout):
     table = root / "ESC-50-master/meta/esc50.csv"
     text = table.read_text()
     source = next(row.split(",")[5] for row in text.splitlines() if row.startswith("2-"))
-    other = next(row for row in text.splitlines() if row.startswith("1-"))
-    fields = other.split(",")
-    table.write_text(text.replace(other, ",".join([*fields[:5], source, fields[6]])))
+    test_row = next(row for row in text.splitlines() if row.startswith("1-"))
+    fields = test_row.split(",")
+    table.write_text(text.replace(test_row, ",".join([*fields[:5], source, fields[6]])))
     checked = checking.check("esc10", root)
     assert not checked.passed
     assert any(f"group src_file {source} is in" in error for error in checked.errors)

@@ -66,10 +66,12 @@ def test_a_short_clip_is_padded(folder):
 
 
 def test_seed_changes_only_what_trains(folder):
-    first, again, other = (load_dataset(NAME, folder, seed=s).clip_list_hash() for s in (0, 0, 1))
+    first, again, reseeded = (
+        load_dataset(NAME, folder, seed=s).clip_list_hash() for s in (0, 0, 1)
+    )
     assert first == again
-    assert first["train"] != other["train"]
-    assert (first["validation"], first["test"]) == (other["validation"], other["test"])
+    assert first["train"] != reseeded["train"]
+    assert (first["validation"], first["test"]) == (reseeded["validation"], reseeded["test"])
 
 
 def test_silence_pieces_of_different_splits_never_overlap(folder):

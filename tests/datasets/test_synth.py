@@ -40,9 +40,9 @@ def test_a_clip_hangs_on_its_name_and_seed_alone():
     by_id = {clip.clip_id: clip for clip in large.clips}
     for clip in small.clips[::-7]:
         np.testing.assert_array_equal(small.load(clip), large.load(by_id[clip.clip_id]))
-    other = load_dataset("synth", clips_per_class=6, seed=1)
+    reseeded = load_dataset("synth", clips_per_class=6, seed=1)
     clip = small.clips[0]
-    assert not np.array_equal(small.load(clip), other.load(clip))
+    assert not np.array_equal(small.load(clip), reseeded.load(clip))
     sounds = {small.load(clip).tobytes() for clip in small.clips}
     assert len(sounds) == len(small.clips)
 

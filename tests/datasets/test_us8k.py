@@ -95,8 +95,8 @@ def test_paper_random_leaks_and_says_so(make_folder):
     assert any("leaks" in note for note in dataset.info.notes)
     assert [len(dataset.split(s)) for s in SPLITS] == [360, 120, 120]
     assert dataset.leak() > 0.4
-    other = load_dataset("us8k", root, protocol="paper-random", seed=1)
-    assert dataset.clip_list_hash() != other.clip_list_hash()
+    reseeded = load_dataset("us8k", root, protocol="paper-random", seed=1)
+    assert dataset.clip_list_hash() != reseeded.clip_list_hash()
     with pytest.raises(ConfigError, match="has no folds"):
         load_dataset("us8k", root, protocol="paper-random", fold=1)
 
@@ -150,12 +150,12 @@ def test_real_subset(real_data):
     root = real_data("urbansound8k_folds_1_2")
     with next(root.rglob("UrbanSound8K.csv")).open() as file:
         listed = Counter((row["fold"], row["class"]) for row in csv.DictReader(file))
-    for fold, count, other in ((1, 873, 888), (2, 888, 873)):
+    for fold, count, remaining_count in ((1, 873, 888), (2, 888, 873)):
         dataset = load_dataset("us8k", root, fold=fold)
         assert dataset.info.protocol == "official-10fold (folds 1, 2 of 10)"
         assert len(dataset.split("test")) == count
         assert dataset.counts()["test"] == {n: listed[str(fold), n] for n in dataset.info.labels}
-        assert len(dataset.split("train") + dataset.split("validation")) == other
+        assert len(dataset.split("train") + dataset.split("validation")) == remaining_count
         assert dataset.shared_groups() == {}
         assert min(dataset.counts()["validation"].values()) > 0
     assert dataset.load(dataset.clips[0]).shape == (64_000,)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parity certificate: figures that are right, drift that is named, files that stay the same."""
+"""The parity certificate: correct figures, reported drift, files that stay the same."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ CLIPS, BINS, FRAMES, CLASSES = 5, 40, 49, 3
 
 @pytest.fixture(autouse=True)
 def fixed_commit(monkeypatch):
-    """Versions and commit that stay while somebody works in the tree."""
+    """Fixed versions and commit, independent of changes in the tree."""
     monkeypatch.setattr(certificate, "provenance", lambda: {"versions": {}, "git_commit": "none"})
 
 
 @pytest.fixture
 def bundle(tmp_path, make_manifest) -> Bundle:
-    """What a certificate reads of an export."""
+    """The attributes of an export that a certificate reads."""
     return Bundle(tmp_path, make_manifest())
 
 
@@ -65,22 +65,22 @@ def answer(expected) -> BoardAnswer:
 
 
 def test_equal_numbers_hold(bundle, expected, answer):
-    found = write_certificate(bundle, expected, answer)
-    require_parity(bundle, found)
-    assert found == json.loads((bundle.folder / "certificate.json").read_text())
-    assert found["holds"] is True and found["drift"] == []
-    assert found["scope"] == "emulated board"
-    assert found["outputs"] == {
+    certificate = write_certificate(bundle, expected, answer)
+    require_parity(bundle, certificate)
+    assert certificate == json.loads((bundle.folder / "certificate.json").read_text())
+    assert certificate["holds"] is True and certificate["drift"] == []
+    assert certificate["scope"] == "emulated board"
+    assert certificate["outputs"] == {
         "bytes": CLIPS * CLASSES,
         "different_in_tflm_on_the_host": 0,
         "different_on_the_board": 0,
     }
-    features = found["features"]
+    features = certificate["features"]
     assert features["values"] == CLIPS * BINS * FRAMES
     assert features["equal_share"] == features["within_1_lsb_share"] == 1.0
     assert features["largest_lsb"] == 0 and features["arithmetic"] == "single precision"
-    assert found["labels_equal_share"] == 1.0
-    assert found["frontend"] == bundle.frontend.to_dict()
+    assert certificate["labels_equal_share"] == 1.0
+    assert certificate["frontend"] == bundle.frontend.to_dict()
     text = (bundle.folder / "certificate.md").read_text()
     assert text.startswith("# Parity certificate: holds (emulated board)\n")
     for part in (
@@ -103,13 +103,13 @@ def test_a_step_here_and_there_is_allowed(bundle, expected, answer):
     labels = answer.labels.copy()
     labels[0] = (labels[0] + 1) % CLASSES
     answer = dataclasses.replace(answer, features=features, labels=labels)
-    found = write_certificate(bundle, expected, answer)
+    certificate = write_certificate(bundle, expected, answer)
     values = CLIPS * BINS * FRAMES
-    assert found["holds"]
-    assert found["features"]["equal_share"] == pytest.approx(1 - 11 / values)
-    assert found["features"]["within_1_lsb_share"] == pytest.approx(1 - 1 / values)
-    assert found["features"]["largest_lsb"] == 2
-    assert found["labels_equal_share"] == pytest.approx(0.8)
+    assert certificate["holds"]
+    assert certificate["features"]["equal_share"] == pytest.approx(1 - 11 / values)
+    assert certificate["features"]["within_1_lsb_share"] == pytest.approx(1 - 1 / values)
+    assert certificate["features"]["largest_lsb"] == 2
+    assert certificate["labels_equal_share"] == pytest.approx(0.8)
 
 
 def far(answer: BoardAnswer, expected: Expected):
@@ -154,13 +154,13 @@ def other_whole_numbers(answer: BoardAnswer, expected: Expected):
 )
 def test_drift_is_named(bundle, expected, answer, change, message):
     answer, expected = change(answer, expected)
-    found = write_certificate(bundle, expected, answer)
-    assert found["holds"] is False
+    certificate = write_certificate(bundle, expected, answer)
+    assert certificate["holds"] is False
     with pytest.raises(FirmwareError, match=message) as caught:
-        require_parity(bundle, found)
+        require_parity(bundle, certificate)
     assert str(bundle.folder / "certificate.md") in str(caught.value)
     text = (bundle.folder / "certificate.md").read_text()
-    assert "DOES NOT HOLD" in text and f"- DRIFT: {found['drift'][0]}" in text
+    assert "DOES NOT HOLD" in text and f"- DRIFT: {certificate['drift'][0]}" in text
     assert valid_certificate(bundle, BOARD, answer.firmware_sha256) is None
 
 
@@ -169,17 +169,19 @@ def test_whole_numbers_must_be_equal_to_the_bit(bundle, expected, answer):
     fixed[0, 0, :5] += 1
     answer = dataclasses.replace(answer, features=fixed)
     expected = dataclasses.replace(expected, fixed_features=fixed.copy())
-    found = write_certificate(bundle, expected, answer)
-    assert found["holds"] and found["features"]["arithmetic"] == "whole numbers"
-    assert found["features"]["different_from_python_in_whole_numbers"] == 0
-    assert found["features"]["largest_lsb"] == 1
+    certificate = write_certificate(bundle, expected, answer)
+    assert certificate["holds"] and certificate["features"]["arithmetic"] == "whole numbers"
+    assert certificate["features"]["different_from_python_in_whole_numbers"] == 0
+    assert certificate["features"]["largest_lsb"] == 1
 
 
 def test_without_an_emulator_it_says_so(bundle, expected):
-    found = write_certificate(bundle, expected, None, "there is no emulator")
-    assert found["scope"] == "host only" and found["holds"]
-    assert found["outputs"]["different_on_the_board"] is None and found["features"] is None
-    assert found["outputs"]["different_in_tflm_on_the_host"] == 0
+    certificate = write_certificate(bundle, expected, None, "there is no emulator")
+    assert certificate["scope"] == "host only" and certificate["holds"]
+    assert (
+        certificate["outputs"]["different_on_the_board"] is None and certificate["features"] is None
+    )
+    assert certificate["outputs"]["different_in_tflm_on_the_host"] == 0
     text = (bundle.folder / "certificate.md").read_text()
     assert "(host only)" in text and "| board | there is no emulator |" in text
     assert "| different on the board | not compared |" in text
@@ -188,20 +190,24 @@ def test_without_an_emulator_it_says_so(bundle, expected):
 
 def test_without_tflm_the_host_is_not_compared(bundle, expected, answer):
     expected = dataclasses.replace(expected, host_scores=None)
-    found = write_certificate(bundle, expected, answer)
-    assert found["outputs"]["different_in_tflm_on_the_host"] is None and found["holds"]
+    certificate = write_certificate(bundle, expected, answer)
+    assert certificate["outputs"]["different_in_tflm_on_the_host"] is None and certificate["holds"]
 
 
 def test_a_network_on_samples_has_no_features_to_compare(bundle, expected, answer):
     answer = dataclasses.replace(answer, features=None, labels=None)
-    found = write_certificate(bundle, expected, answer)
-    assert found["features"] is None and found["labels_equal_share"] is None and found["holds"]
+    certificate = write_certificate(bundle, expected, answer)
+    assert (
+        certificate["features"] is None
+        and certificate["labels_equal_share"] is None
+        and certificate["holds"]
+    )
 
 
 def test_it_is_valid_for_its_own_network_and_firmware_alone(bundle, expected, answer):
     assert valid_certificate(bundle, BOARD, "cd" * 32) is None
-    found = write_certificate(bundle, expected, answer)
-    assert valid_certificate(bundle, BOARD, "cd" * 32) == found
+    certificate = write_certificate(bundle, expected, answer)
+    assert valid_certificate(bundle, BOARD, "cd" * 32) == certificate
     assert valid_certificate(bundle, BOARD, "ef" * 32) is None
     assert valid_certificate(bundle, "mps2_an500", "cd" * 32) is None
     for part, change in (("model", {"sha256": "00"}), ("frontend", {"log_floor": 1e-5})):
@@ -212,22 +218,24 @@ def test_it_is_valid_for_its_own_network_and_firmware_alone(bundle, expected, an
     assert valid_certificate(bundle, BOARD, "cd" * 32) is None
 
 
-# --- the whole way --------------------------------------------------------------------------------
+# --- the whole chain ------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def exported(tiny_run, tmp_path_factory) -> Bundle:
-    """An export of the tiny run that may be certified."""
+    """An export of the tiny run, to be certified."""
     return export_run(Run(tiny_run), None, tmp_path_factory.mktemp("certified") / "export")
 
 
 def test_an_export_without_an_emulator(exported, monkeypatch, tmp_path):
     monkeypatch.setattr(certification, "why_no_emulation", lambda _: "the emulator is missing")
     lines: list[str] = []
-    found = certification.certify_export(exported, BOARD, tmp_path, lines.append)
-    assert found["scope"] == "host only" and found["missing"] == "the emulator is missing"
+    certificate = certification.certify_export(exported, BOARD, tmp_path, lines.append)
+    assert (
+        certificate["scope"] == "host only" and certificate["missing"] == "the emulator is missing"
+    )
     assert "the emulator is missing" in lines[0]
-    assert found["clips"]["count"] == 10 and found["outputs"]["bytes"] == 100
+    assert certificate["clips"]["count"] == 10 and certificate["outputs"]["bytes"] == 100
 
 
 @pytest.mark.slow
@@ -236,15 +244,15 @@ def test_an_export_is_certified_on_the_emulated_board(exported, monkeypatch, tmp
         if os.environ.get("M3NET_REQUIRE_TFLM") == "1":
             pytest.fail(f"M3NET_REQUIRE_TFLM=1, but: {reason}")
         pytest.skip(reason)
-    found = certification.certify_export(exported, BOARD, tmp_path)
-    assert found["scope"] == "emulated board" and found["holds"]
-    assert found["features"]["values"] == 10 * 40 * 49
-    assert found["board"]["cost"]["arena_used_bytes"] <= found["arena"]["bytes"]
-    assert found["arena"]["source"] == f"TFLite Micro on {BOARD}"
-    assert found["board"]["cost"]["flash_bytes"] > exported.manifest.model.bytes
+    certificate = certification.certify_export(exported, BOARD, tmp_path)
+    assert certificate["scope"] == "emulated board" and certificate["holds"]
+    assert certificate["features"]["values"] == 10 * 40 * 49
+    assert certificate["board"]["cost"]["arena_used_bytes"] <= certificate["arena"]["bytes"]
+    assert certificate["arena"]["source"] == f"TFLite Micro on {BOARD}"
+    assert certificate["board"]["cost"]["flash_bytes"] > exported.manifest.model.bytes
     # It is not measured again for the same firmware.
     monkeypatch.setattr(certification, "run_job", None)
-    assert certification.certify_export(exported, BOARD, tmp_path) == found
+    assert certification.certify_export(exported, BOARD, tmp_path) == certificate
     # A board that drifts fails the export.
     damaged = certification.read_vectors(exported)
     damaged = dataclasses.replace(damaged, scores=damaged.scores ^ 1)

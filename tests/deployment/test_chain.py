@@ -36,7 +36,7 @@ def emulation():
 
 @pytest.fixture(scope="module")
 def run(tiny_recipe, tmp_path_factory):
-    """A run of the real `mcu` network, hardly trained, with 100 held-out clips."""
+    """A run of the real `mcu` network, barely trained, with 100 held-out clips."""
     recipe = tiny_recipe(
         dataset={"options": {"clips_per_class": 60}},
         model={"arguments": {}},
@@ -171,7 +171,7 @@ def test_unknown_board_lists_those_that_exist(run):
 
 
 def test_front_end_agrees_on_all_347_keyword_test_clips(run, emulation, real_data):
-    """Issue limit: within 1 LSB for 99.9 % of the values, within 2 for all."""
+    """The limit: within 1 LSB for 99.9 % of the values, within 2 for all."""
     folder = real_data("speech_commands_v2_mini")
     dataset = load_dataset("speech_commands", folder, silence_test=False)
     bundle = Bundle.load(run.folder / "export")

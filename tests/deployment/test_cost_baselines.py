@@ -67,9 +67,9 @@ def test_what_has_no_baseline_or_is_gone_does_not_pass(path):
 
 
 def test_boards_that_were_not_run_keep_their_baselines(path):
-    other = {("mps2_an500", "m3net"): replace(COST, board="mps2_an500", instructions=7)}
-    cost_baselines.update(other, path)
-    assert _compare(path, {PLACE: COST}) == _compare(path, other) == ([], [])
+    other_board = {("mps2_an500", "m3net"): replace(COST, board="mps2_an500", instructions=7)}
+    cost_baselines.update(other_board, path)
+    assert _compare(path, {PLACE: COST}) == _compare(path, other_board) == ([], [])
 
 
 def test_networks_that_were_not_measured_are_kept_only_if_asked(path):
@@ -105,8 +105,8 @@ def test_a_missing_file(tmp_path):
 
 
 def test_the_shipped_baselines_cover_every_emulated_board_and_network():
-    found = json.loads(cost_baselines.PATH.read_text())
-    assert set(found) == {machine.board for machine in machines()}
+    baselines = json.loads(cost_baselines.PATH.read_text())
+    assert set(baselines) == {machine.board for machine in machines()}
     networks = {"m3net", "spectromasknet", "bilateral", "diffres"}
-    assert all(set(cells) == networks for cells in found.values())
-    assert all(set(cell) == set(COSTS) for cells in found.values() for cell in cells.values())
+    assert all(set(cells) == networks for cells in baselines.values())
+    assert all(set(cell) == set(COSTS) for cells in baselines.values() for cell in cells.values())

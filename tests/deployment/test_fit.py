@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an export takes of boards: figures from the emulated core and from the board's own link."""
+"""Memory and time of an export on boards: from the emulated core and the board's own link."""
 
 import dataclasses
 import io
@@ -64,7 +64,7 @@ def answer(model=MODEL, frame=FRAME, arena=20_000):
 
 @pytest.fixture
 def boards(run, monkeypatch, tmp_path):
-    """Stand-ins for compiler and emulator, with figures to change."""
+    """Stand-ins for compiler and emulator, with figures that tests change."""
     figures = {"model": MODEL, "frame": FRAME, "overflow": "", "starts": True, "built": []}
 
     def build(bundle, board, folder, arena_bytes=None, *, settings=(), report=None):
@@ -106,7 +106,7 @@ def shown(result, width=80):
 
 
 def rows(result):
-    """The boards as JSON has them."""
+    """The boards of the JSON output."""
     return result.to_dict()["boards"]
 
 
@@ -150,7 +150,7 @@ def test_a_board_is_told_with_the_costs_of_its_core(run, boards):
     assert row["measured_on"] == EMULATED
     needed = row["cost"]
     assert (needed["arena_bytes"], needed["flash_bytes"]) == (boards["exported"], 181_000)
-    assert needed["ram_bytes"] == RAM_BYTES  # as m3net firmware tells
+    assert needed["ram_bytes"] == RAM_BYTES  # as m3net firmware reports
     assert row["instructions_per_second"] == 10 * MODEL + 50 * FRAME
     assert row["cpu_share"] == pytest.approx(22e6 / 64e6)
     assert row["real_time"] and row["fits"]
@@ -162,11 +162,11 @@ def test_a_board_is_told_with_the_costs_of_its_core(run, boards):
 
 
 def test_ram_is_all_that_the_linked_firmware_takes(run, boards):
-    """With the DMA's buffers, which lie in a memory of their own on this board."""
+    """With the DMA's buffers, which are in a separate memory on this board."""
     (row,) = rows(fit.run_fit(run, ["nucleo_h753zi"]))
     assert (row["cost"]["ram_bytes"], row["ram_bytes"]) == (RAM_BYTES, 352 << 10)
-    left = (320 << 10) - (RAM_BYTES - SECTIONS[".dma"])
-    assert row["room"]["arena_bytes"] == left + boards["exported"]
+    free_bytes = (320 << 10) - (RAM_BYTES - SECTIONS[".dma"])
+    assert row["room"]["arena_bytes"] == free_bytes + boards["exported"]
 
 
 def test_it_is_the_build_of_the_other_commands(run, boards):
@@ -184,11 +184,11 @@ def test_a_core_that_wants_more_arena_gets_the_least_that_it_starts_with(run, bo
     boards["starts"] = False
     result = fit.run_fit(run, [EMULATED, OTHER])
     tried = [size for board, _, size in boards["built"]]
-    least = 20_000  # what is used, up to the next 16
+    least = 20_000  # the used bytes, up to the next multiple of 16
     assert tried == [None, boards["exported"] + starting.ARENA_SLACK_BYTES, least, least]
     assert [row["cost"]["arena_bytes"] for row in rows(result)] == [least, least]
     boards["built"].clear()
-    firmware_of(run, print)(EMULATED)  # it was noted
+    firmware_of(run, print)(EMULATED)  # it was recorded
     assert boards["built"] == [(EMULATED, run / "firmware" / EMULATED, least)]
     if least > boards["exported"]:
         assert "is too small for this core; m3net export RUN --board mps2_an386" in text_of(result)
@@ -248,7 +248,7 @@ def test_the_report_keeps_to_80_columns(run, boards):
 
 
 def test_a_preset_that_fits_is_not_denied(run, boards):
-    """The limits are bounds of four networks: a board below them may still hold this one."""
+    """The limits cover four networks: a smaller board may still hold this one."""
     boards["overflow"] = ""
     room = Room(arena_bytes=63_984, network_bytes=800_000)
     bundle = Bundle.load(run / "export")

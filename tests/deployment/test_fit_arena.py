@@ -41,7 +41,7 @@ def tflite(network):
         ([], 0),
         ([Buffer(32, 0, 1), Buffer(48, 1, 2)], 80),
         ([Buffer(32, 0, 1), Buffer(48, 2, 3)], 48),  # never both: one place
-        # 64 lies below, 48 on top of it; 32 and 16 share the gap that 64 leaves at step 2.
+        # 64 is below, 48 on top of it; 32 and 16 share the gap that 64 leaves at step 2.
         ([Buffer(64, 0, 1), Buffer(48, 1, 2), Buffer(32, 2, 3), Buffer(16, 2, 2)], 112),
         # No gap is large enough: 48 at step 2 goes on top.
         ([Buffer(64, 0, 1), Buffer(56, 1, 2), Buffer(48, 2, 2), Buffer(40, 2, 2)], 160),
@@ -80,21 +80,21 @@ def test_scratch_memory_under_16_bit_activations(network):
 @needs_tflm
 def test_networks_that_share_an_arena_share_its_head(tflite):
     head, tail = host_allocations(tflite)
-    one, two = (estimate_arena([tflite] * count, "plain") for count in (1, 2))
-    assert two.used_bytes - one.used_bytes == one.used_bytes - head
-    assert one.used_bytes < head + tail  # pointers of 32 bits
-    assert one.used_bytes < estimate_arena([tflite], "helium").used_bytes
+    one_network, two_networks = (estimate_arena([tflite] * count, "plain") for count in (1, 2))
+    assert two_networks.used_bytes - one_network.used_bytes == one_network.used_bytes - head
+    assert one_network.used_bytes < head + tail  # pointers of 32 bits
+    assert one_network.used_bytes < estimate_arena([tflite], "helium").used_bytes
 
 
 @needs_tflm
 def test_planning_counts_where_it_takes_more_than_the_run(tflite):
-    found = estimate_arena([tflite], "plain")
-    assert found.needed_bytes == found.used_bytes
+    estimate = estimate_arena([tflite], "plain")
+    assert estimate.needed_bytes == estimate.used_bytes
     keras.utils.set_random_seed(4)
     inputs = x = keras.layers.Input((2, 2, 1))
     for _ in range(12):
         x = keras.layers.Conv2D(2, 1)(x)
     chain = keras.Model(inputs, keras.layers.Softmax()(keras.layers.Flatten()(x)))
     features = np.random.default_rng(0).integers(-128, 128, (8, 2, 2, 1)).astype(np.int8)
-    found = estimate_arena([quantize_int8(chain, features)], "plain")
-    assert found.needed_bytes > found.used_bytes
+    estimate = estimate_arena([quantize_int8(chain, features)], "plain")
+    assert estimate.needed_bytes > estimate.used_bytes

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation on a board: resumed where it stopped, and exactly the desktop's on an emulated one."""
+"""Evaluation on a board: resumed after an interruption, and equal to the desktop if emulated."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def copied_run(tiny_run: Path, bundle: Bundle, tmp_path_factory) -> Path:
 
 @pytest.fixture()
 def emulated_run(copied_run: Path, monkeypatch) -> Path:
-    """The copied run, with the user's cache, where compiled libraries lie."""
+    """The copied run, with the user's cache, which contains compiled libraries."""
     monkeypatch.delenv("M3NET_CACHE")
     if reason := why_no_emulation(BOARD):
         if os.environ.get("M3NET_REQUIRE_TFLM") == "1":
@@ -190,9 +190,9 @@ def test_emulated_board_has_exactly_the_desktops_accuracy(emulated_run: Path, ca
     assert summary["same_bytes_as_desktop"] == summary["same_label_as_desktop"] == 1.0
     assert summary["accuracy"] == summary["accuracy_int8_desktop"]
     assert summary["cost"]["unit"] == "instructions" and summary["cost"]["model"] > 10_000
-    heard = json.loads(run("evaluate", "--clips", "1", "--input", "pcm", "--json"))
-    assert 10_000 < heard["cost"]["frontend_per_frame"] <= 40_000
-    assert heard["same_label_as_desktop"] == 1.0
+    result = json.loads(run("evaluate", "--clips", "1", "--input", "pcm", "--json"))
+    assert 10_000 < result["cost"]["frontend_per_frame"] <= 40_000
+    assert result["same_label_as_desktop"] == 1.0
     facts = json.loads(run("info", "--json"))
     assert facts["board"]["board"] == BOARD and facts["statistics"]["bad_commands"] == 0
     assert facts["board"]["clock_hz"] == 25_000_000 and facts["board"]["audio"] == 1
@@ -204,12 +204,12 @@ def test_emulated_board_has_exactly_the_desktops_accuracy(emulated_run: Path, ca
     results = emulated_run / "device" / f"{BOARD}-features.json"
     assert len(read_json(results)["results"]) == 10
     manifest = emulated_run / "export" / "manifest.json"
-    other = read_json(manifest)
-    assert other["model"]["sha256"] == summary["model_sha256"]
+    manifest_values = read_json(manifest)
+    assert manifest_values["model"]["sha256"] == summary["model_sha256"]
 
 
 def test_an_emulated_board_hears_a_file(emulated_run: Path, tmp_path: Path, capsys):
-    """Recordings go on in the sound, and the monitor ends with it by itself."""
+    """The recording continues through the sound, and the monitor ends with it."""
     from m3net_tf import cli
 
     sound = tmp_path / "sound.wav"

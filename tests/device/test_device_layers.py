@@ -83,11 +83,11 @@ class Board:
 
 def test_profile_has_cost_beside_macs(tflite: bytes):
     names = [operator.name for operator in operators_in_order(tflite)]
-    found = profile(Board(names), tflite)  # type: ignore[arg-type]
-    assert found.unit == "cycles" and found.total == 123_456
-    assert [layer.cost for layer in found.layers] == [1000 * (i + 1) for i in range(len(names))]
+    measured = profile(Board(names), tflite)  # type: ignore[arg-type]
+    assert measured.unit == "cycles" and measured.total == 123_456
+    assert [layer.cost for layer in measured.layers] == [1000 * (i + 1) for i in range(len(names))]
     console = Console(record=True, width=120)
-    console.print(profile_table(found))
+    console.print(profile_table(measured))
     text = console.export_text()
     assert "one run on fast_one" in text and "123,456" in text and "CONV_2D" in text
 
@@ -113,7 +113,7 @@ def test_names_and_figures_are_whole_at_80_columns():
     assert all(row[0] == str(index) for index, row in enumerate(rows[:11]))
     for figure in ("125 x 40 x 172", "123,456,789", "9.1 %", "10.00"):
         assert text.count(figure) == 11
-    # What does not fit stands below.
+    # Fields that do not fit are printed below.
     folded = [line.split() for line in text.splitlines()]
     assert "".join(rows[0][1] + folded[folded.index(rows[0]) + 1][0]) == name
 

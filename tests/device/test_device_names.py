@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of classes that come from a board, or go with its recordings."""
+"""Names of classes that come from a board, or belong to its recordings."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ports that are none, and what is said of them."""
+"""Invalid ports, and the errors about them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The monitor's picture: whole at every size of the terminal, and true."""
+"""The monitor's picture: complete at every size of the terminal, and correct."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def scores(index: int, values: list[int]) -> Message:
     return Message("scores", f"column={index} out={np.array(values, np.int8).tobytes().hex()}")
 
 
-def heard(classes: int, columns: int = 150, silent_from: int | None = None) -> LiveView:
-    """A view behind so many columns; from ``silent_from`` on the gate is closed."""
+def live_view(classes: int, columns: int = 150, silent_from: int | None = None) -> LiveView:
+    """A view after ``columns`` columns; from ``silent_from`` on the gate is closed."""
     view = LiveView(info_of(classes), [0.5] * (classes - 1) + [np.nan])
     rising = [-128 + 200 * index // classes for index in range(classes)]
     for index in range(columns):
@@ -63,7 +63,7 @@ def plain(view: LiveView, width: int, height: int) -> list[str]:
 @pytest.mark.parametrize(("width", "height"), SIZES)
 @pytest.mark.parametrize("classes", [2, 10, 60])
 def test_the_picture_fits_and_is_whole(width: int, height: int, classes: int):
-    lines = plain(heard(classes), width, height)
+    lines = plain(live_view(classes), width, height)
     assert len(lines) <= height and max(map(cell_len, lines)) <= width
     assert lines[0].startswith("some_board, small: 3.0 s heard, 20 events")
     assert lines[1].startswith("listening ") and lines[1].endswith("Ctrl-C ends")
@@ -82,7 +82,7 @@ def test_the_picture_fits_and_is_whole(width: int, height: int, classes: int):
 
 @pytest.mark.parametrize(("width", "height"), [(20, 5), (40, 10), (1, 1)])
 def test_a_terminal_too_small_is_filled_and_no_more(width: int, height: int):
-    lines = plain(heard(10), width, height)
+    lines = plain(live_view(10), width, height)
     assert len(lines) <= height and max(map(cell_len, lines)) <= width
 
 
@@ -93,13 +93,13 @@ def test_ten_classes_fit_the_usual_terminal():
 
 
 def test_the_best_classes_are_shown_in_their_own_order():
-    lines = plain(heard(12), 60, 16)
+    lines = plain(live_view(12), 60, 16)
     names = [line.split()[0] for line in lines[3:9]]
     assert names == ["class_6", "class_7", "class_8", "class_9", "class_10", "a"]
 
 
 def test_thresholds_are_marked_where_there_are_some():
-    lines = plain(heard(10), 80, 24)
+    lines = plain(live_view(10), 80, 24)
     width = len(lines[3].split()[1])
     assert all(line.split()[1][width // 2] == "|" for line in lines[3:12])
     assert "|" not in lines[12]  # a class that makes no events
@@ -108,26 +108,26 @@ def test_thresholds_are_marked_where_there_are_some():
 
 
 def test_colours_and_none():
-    coloured = "\n".join(drawn(Screen(heard(10)), 80, 24))
+    coloured = "\n".join(drawn(Screen(live_view(10)), 80, 24))
     assert "\x1b[32m" in coloured and "\x1b[38;5;" in coloured
-    for line in drawn(Screen(heard(10)), 80, 24, no_color=True):
+    for line in drawn(Screen(live_view(10)), 80, 24, no_color=True):
         assert "\x1b" not in line
 
 
 def test_each_drawing_asks_for_the_size_anew():
-    screen = Screen(heard(10))
+    screen = Screen(live_view(10))
     assert len(drawn(screen, 60, 16, no_color=True)) == 16
     wide = drawn(screen, 150, 40, no_color=True)
     assert len(wide) == 40 and max(map(len, wide)) == 150
 
 
 def test_frequencies_of_an_unknown_front_end_are_bins():
-    text = "\n".join(drawn(Screen(heard(3)), 80, 24, no_color=True))
+    text = "\n".join(drawn(Screen(live_view(3)), 80, 24, no_color=True))
     assert "kHz" not in text and text.count(" bin ") == 3
 
 
 def test_closed_gate_is_quiet_instead_of_the_last_scores():
-    view = heard(10, silent_from=80)
+    view = live_view(10, silent_from=80)
     assert view.quiet
     lines = plain(view, 80, 24)
     assert lines[1].startswith("quiet: ") and "#" not in "".join(lines[3:13])
@@ -139,22 +139,22 @@ def test_closed_gate_is_quiet_instead_of_the_last_scores():
 
 
 def test_quiet_from_the_start_and_while_the_window_fills():
-    view = heard(3, columns=48)
+    view = live_view(3, columns=48)
     assert view.filling and not view.quiet
     assert "the model's window takes 1.0 s" in plain(view, 80, 24)[1]
-    assert heard(3, columns=50, silent_from=0).quiet
-    assert not heard(3, columns=49 + RUN_COLUMNS - 1).quiet
+    assert live_view(3, columns=50, silent_from=0).quiet
+    assert not live_view(3, columns=49 + RUN_COLUMNS - 1).quiet
 
 
 def test_what_went_wrong_is_told():
-    view = heard(3, silent_from=80)
+    view = live_view(3, silent_from=80)
     view.feed(Message("overrun", "lost_hops=12"))
     view.damaged_lines = 3
     assert plain(view, 60, 16)[1].startswith("12 hops LOST, 3 lines damaged, quiet")
 
 
 def test_the_last_picture_has_no_hint():
-    screen = Screen(heard(3))
+    screen = Screen(live_view(3))
     screen.ended = True
     text = "\n".join(drawn(screen, 80, 24, no_color=True))
     assert "Ctrl-C" not in text and "\nended\n" in text.replace(" \n", "\n")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes: the same twice, with the truth that they were mixed from."""
+"""Scenes: reproducible, with the truth that they were mixed from."""
 
 import dataclasses
 import itertools
@@ -70,11 +70,11 @@ def test_length_gaps_and_even_classes(dataset):
 
 def heard_samples(scene: Scene, index: int) -> np.ndarray:
     """Where a scene of 20 s has a clip's sound, by its truth."""
-    heard = np.zeros(len(scene.pcm), bool)
+    audible = np.zeros(len(scene.pcm), bool)
     for event in scene.events:
         first, last = (round((t - 20 * index) * RATE_HZ) for t in (event.start_s, event.end_s))
-        heard[first:last] = True
-    return heard
+        audible[first:last] = True
+    return audible
 
 
 def test_truth_stands_where_the_sound_is(dataset):
@@ -82,14 +82,14 @@ def test_truth_stands_where_the_sound_is(dataset):
     settings = dataclasses.replace(SETTINGS, quiet_share=1.0)
     for index, scene in enumerate(make_scenes(made, "test", frozenset({"low", "high"}), settings)):
         power = np.square(scene.pcm.astype(float))
-        heard = heard_samples(scene, index)
+        audible = heard_samples(scene, index)
         for event in scene.events:
             assert event.end_s - event.start_s == pytest.approx(0.5, abs=0.041)
             first, last = (round((t - 20 * index) * RATE_HZ) for t in (event.start_s, event.end_s))
             tone = np.abs(np.fft.rfft(scene.pcm[first + 640 : last - 640]))
             peak_hz = tone.argmax() * RATE_HZ / (last - first - 1280)
             assert peak_hz == pytest.approx(400 + 300 * event.label, abs=5)
-        assert power[heard].mean() > 1e4 * power[~heard].mean()
+        assert power[audible].mean() > 1e4 * power[~audible].mean()
 
 
 def test_background_stands_at_the_asked_ratio(dataset):
@@ -100,10 +100,10 @@ def test_background_stands_at_the_asked_ratio(dataset):
     scenes = make_scenes(made, "test", frozenset({"low", "high"}), settings)
     for index, scene in enumerate(scenes):
         power = np.square(scene.pcm / 32768)
-        heard = heard_samples(scene, index)
+        audible = heard_samples(scene, index)
         tone_db = 10 * np.log10(0.25**2 / 2)
-        assert tone_db - 10 * np.log10(power[~heard].mean()) == pytest.approx(10, abs=0.5)
-        assert 10 * np.log10(power[heard].mean()) == pytest.approx(tone_db + 0.4, abs=0.4)
+        assert tone_db - 10 * np.log10(power[~audible].mean()) == pytest.approx(10, abs=0.5)
+        assert 10 * np.log10(power[audible].mean()) == pytest.approx(tone_db + 0.4, abs=0.4)
 
 
 def test_other_sounds_are_between_and_silence_is_background(dataset):
@@ -115,7 +115,7 @@ def test_other_sounds_are_between_and_silence_is_background(dataset):
     none = dataclasses.replace(SETTINGS, other_share=0.0)
     scenes = list(make_scenes(made, "validation", frozenset({"yes", "no"}), none))
     assert {labels[event.label] for scene in scenes for event in scene.events} == {"yes", "no"}
-    # The silence clips are the background: their tone is heard all the time.
+    # The silence clips are the background: their tone is always audible.
     tone = np.abs(np.fft.rfft(scenes[0].pcm[:RATE_HZ].astype(float)))
     assert abs(int(tone.argmax()) - 400) <= 4
 

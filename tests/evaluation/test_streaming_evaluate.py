@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run from its export to measured live detection, and the settings on their way into C."""
+"""A run from its export to measured live detection, and the settings in C."""
 
 import csv
 import dataclasses
@@ -146,13 +146,15 @@ def test_recording_is_what_a_recognizer_hears_step_by_step(exported):
     short = dataclasses.replace(SCENES, hours=12 / 3600, scene_s=12.0)
     config = dataclasses.replace(bundle.detector, run_columns=10)
     recording = live.record(bundle, dataset, "test", config, short)
-    # Hardly trained, the network is never sure: thresholds that its scores cross.
+    # The network is barely trained and never sure: thresholds that its scores cross.
     lows, highs = (np.percentile(recording.tape.scores, [40, 75], axis=0) + 128) / 256
     config = dataclasses.replace(
         config,
         classes=tuple(
-            dataclasses.replace(one, threshold=high, release=low, window_runs=2, hits=1)
-            for one, low, high in zip(config.classes, lows.tolist(), highs.tolist(), strict=True)
+            dataclasses.replace(settings, threshold=high, release=low, window_runs=2, hits=1)
+            for settings, low, high in zip(
+                config.classes, lows.tolist(), highs.tolist(), strict=True
+            )
         ),
     )
     (scene,) = make_scenes(dataset, "test", frozenset(config.labels), short)

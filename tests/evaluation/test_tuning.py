@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counting hits and false accepts, and the search for settings, on recordings of known answer."""
+"""Counts of hits and false accepts, and the search for settings, on known recordings."""
 
 import dataclasses
 import itertools
@@ -19,7 +19,7 @@ TRUTH = ClassTruth.of([TrueEvent(0, 5.0, 6.0), TrueEvent(1, 1.0, 9.0), TrueEvent
 
 
 @pytest.mark.parametrize(
-    ("times_s", "found", "false_accepts"),
+    ("times_s", "detected", "false_accepts"),
     [
         ([], 0, 0),
         ([5.0, 10.0], 2, 0),  # from its beginning on
@@ -29,10 +29,10 @@ TRUTH = ClassTruth.of([TrueEvent(0, 5.0, 6.0), TrueEvent(1, 1.0, 9.0), TrueEvent
         ([8.0], 0, 1),
     ],
 )
-def test_an_event_finds_one_true_event(times_s, found, false_accepts):
+def test_an_event_finds_one_true_event(times_s, detected, false_accepts):
     tally = TRUTH.tally(times_s, 1.0)
-    assert (tally.true_events, tally.detected, tally.false_accepts) == (2, found, false_accepts)
-    assert tally.missed == 2 - found
+    assert (tally.true_events, tally.detected, tally.false_accepts) == (2, detected, false_accepts)
+    assert tally.missed == 2 - detected
 
 
 def test_latency_counts_from_the_end_of_the_sound():
@@ -91,7 +91,7 @@ def test_a_target_is_kept_with_the_fewest_misses():
     tallies = made.score(strict)
     assert total(tallies).false_accepts == 0
     assert tallies["a"].missed == 0
-    assert tallies["b"].missed > 10  # it cannot be had without false accepts
+    assert tallies["b"].missed > 10  # impossible without false accepts
     loose = tune(made, CONFIG, 200.0)
     tallies = made.score(loose)
     assert 0 < total(tallies).false_accepts <= 50
@@ -102,10 +102,10 @@ def test_a_target_is_kept_with_the_fewest_misses():
 
 
 def test_settings_found_are_of_the_searched_kind():
-    one = tune(recording(), CONFIG, 0.0)
-    assert one.classes[0] == CONFIG.classes[0]
-    assert one.labels == CONFIG.labels and one.run_columns == CONFIG.run_columns
-    easy = one.classes[1]
+    tuned = tune(recording(), CONFIG, 0.0)
+    assert tuned.classes[0] == CONFIG.classes[0]
+    assert tuned.labels == CONFIG.labels and tuned.run_columns == CONFIG.run_columns
+    easy = tuned.classes[1]
     assert easy.threshold in tuning.THRESHOLDS and easy.window_runs in tuning.WINDOW_RUNS
     assert easy.hits in tuning.HITS and easy.suppression_columns in (25, 50, 100)
     assert easy.release == pytest.approx(0.75 * easy.threshold, abs=1e-4)
@@ -116,12 +116,12 @@ def test_a_class_that_cannot_keep_to_the_target_is_switched_off():
     always = made.tape.scores.copy()
     always[:, 2] = np.tile([127, 127, 127, 127, -128, -128], len(always))[: len(always)]
     noisy = dataclasses.replace(made, tape=Tape(made.tape.levels, always))
-    # With the gate open: behind a shut one nothing could be heard.
+    # With the gate open: a closed gate would block every event.
     loud = dataclasses.replace(noisy, tape=Tape(np.zeros_like(made.tape.levels), always))
-    one = tune(loud, CONFIG, 0.0)
-    assert one.classes[2].threshold == 1.0
-    assert loud.score(one)["b"].detected == 0
-    assert loud.score(one)["a"].missed == 0
+    tuned = tune(loud, CONFIG, 0.0)
+    assert tuned.classes[2].threshold == 1.0
+    assert loud.score(tuned)["b"].detected == 0
+    assert loud.score(tuned)["a"].missed == 0
 
 
 def test_gate_shuts_between_the_events_only():
@@ -138,7 +138,7 @@ def test_gate_shuts_between_the_events_only():
 
 def test_operating_points_go_from_loose_to_strict():
     points = operating_points(recording(), CONFIG)
-    assert [one for one, _ in points] == sorted(tuning.THRESHOLDS)
+    assert [threshold for threshold, _ in points] == sorted(tuning.THRESHOLDS)
     accepts = [total(tallies).false_accepts for _, tallies in points]
     misses = [total(tallies).missed for _, tallies in points]
     assert accepts[0] > 20 and accepts[-1] == 0
@@ -147,7 +147,7 @@ def test_operating_points_go_from_loose_to_strict():
 
 
 def test_false_accepts_are_shared_in_the_best_way():
-    """Against all ways to share, tried one by one."""
+    """Compared with all possible assignments, tried one by one."""
     rng = np.random.default_rng(3)
     plain = ClassSettings("a")
     for _ in range(50):

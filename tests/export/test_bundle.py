@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The export folder: complete, the same twice, and refused when it is damaged."""
+"""The export folder: complete, reproducible, and refused when it is damaged."""
 
 import dataclasses
 import hashlib
@@ -44,7 +44,7 @@ FILES = {
 
 @pytest.fixture(scope="module", autouse=True)
 def fixed_commit():
-    """Versions and commit that stay while somebody works in the tree."""
+    """Fixed versions and commit, independent of changes in the tree."""
     made_with = artifacts.provenance()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bundle, "provenance", lambda: made_with)
@@ -65,7 +65,7 @@ def copy(exported, tmp_path) -> Path:
 
 @pytest.fixture
 def quantized(exported, monkeypatch) -> None:
-    """Skip the slow part of an export: hand out the network that it gives anyway."""
+    """Skip the slow part of an export: return the network that it would give."""
     monkeypatch.setattr(bundle, "quantize_network", lambda *_: exported.network)
 
 
@@ -157,19 +157,19 @@ def test_vectors_are_held_out_clips_with_what_each_link_makes_of_them(exported, 
 
 def test_header_says_what_the_manifest_says(exported):
     header = (exported.folder / "model.h").read_text()
-    known = dict(re.findall(r"#define M3NET_MODEL_(\w+) (.+)", header))
+    macros = dict(re.findall(r"#define M3NET_MODEL_(\w+) (.+)", header))
     model = exported.manifest.to_dict()["model"]
-    assert known["NAME"] == '"m3net-mcu"'
-    assert known["SHA256"] == f'"{model["sha256"]}"'
-    assert int(known["SIZE_BYTES"]) == model["bytes"]
-    assert int(known["INPUT_BYTES"]) == 40 * 49
-    assert known["INPUT_SCALE"] == "0.0078125f"
-    assert int(known["INPUT_ZERO_POINT"]) == 0
-    assert known["OUTPUT_SCALE"] == "0.00390625f"
-    assert int(known["OUTPUT_ZERO_POINT"]) == -128
-    assert int(known["CLASS_COUNT"]) == 10
-    assert int(known["ARENA_BYTES"]) == exported.manifest.arena.bytes
-    assert int(known["OPERATOR_COUNT"]) == len(exported.manifest.operators)
+    assert macros["NAME"] == '"m3net-mcu"'
+    assert macros["SHA256"] == f'"{model["sha256"]}"'
+    assert int(macros["SIZE_BYTES"]) == model["bytes"]
+    assert int(macros["INPUT_BYTES"]) == 40 * 49
+    assert macros["INPUT_SCALE"] == "0.0078125f"
+    assert int(macros["INPUT_ZERO_POINT"]) == 0
+    assert macros["OUTPUT_SCALE"] == "0.00390625f"
+    assert int(macros["OUTPUT_ZERO_POINT"]) == -128
+    assert int(macros["CLASS_COUNT"]) == 10
+    assert int(macros["ARENA_BYTES"]) == exported.manifest.arena.bytes
+    assert int(macros["OPERATOR_COUNT"]) == len(exported.manifest.operators)
     methods = re.search(r"M3NET_MODEL_OPERATORS\(ADD\) (.+)", header)[1]
     assert methods.count("ADD(") == len(exported.manifest.operators)
     for method in ("Conv2D", "DepthwiseConv2D", "ReverseV2"):

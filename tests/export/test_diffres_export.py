@@ -86,15 +86,19 @@ def test_vectors_are_what_the_chain_makes(exported, diffres_run):
 
 def test_the_warp_counts_as_an_operator_in_a_profile(exported):
     first, second = map(operators_in_order, exported.network.parts)
-    names = [*(one.name for one in first), "WARP", *(one.name for one in second)]
+    names = [
+        *(operator.name for operator in first),
+        "WARP",
+        *(operator.name for operator in second),
+    ]
     lines = [Message("layer", f"{i} op={name} cost={i}") for i, name in enumerate(names)]
     reply = Reply(Message("ok", "profile total=9 unit=cycles"), lines)
     board = SimpleNamespace(
         request=lambda *_, **__: reply, info=lambda: SimpleNamespace(board="fast_one")
     )
-    found = profile(board, *exported.network.parts)
+    profiled = profile(board, *exported.network.parts)
     warp = Operator("WARP", (1, 40, 24, 3), 0)
-    assert [layer.operator for layer in found.layers] == [*first, warp, *second]
+    assert [layer.operator for layer in profiled.layers] == [*first, warp, *second]
 
 
 def test_the_c_arrays_are_the_networks(exported):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The warp in whole numbers against the float layer of training."""
+"""The integer warp compared with the float layer of training."""
 
 from __future__ import annotations
 
@@ -61,25 +61,25 @@ def nearest(real: np.ndarray) -> np.ndarray:
     seed=st.integers(0, 2**31),
 )
 def test_within_one_step_of_the_float_layer(kind, sound, frames, reduction, seed):
-    """A step more only where a frame ends on a row's border, which single precision misses.
+    """An additional step only where a frame ends on a row's border, which single precision misses.
 
     Up to ``frames`` roundings of its sum then put so much of a frame into the row beside its own,
     and that much of a loud frame is above what else is in a silent row.
     """
     rng = np.random.default_rng(seed)
-    left = frames_after(frames, reduction)
+    frames_out = frames_after(frames, reduction)
     features = MAPS[sound](rng, (1, 4, frames, 1)).astype(np.int8)
     scores = KINDS[kind](rng, frames).astype(np.int8)[None]
-    config = WarpConfig(4, frames, left, LN_MIN, LN_MAX)
+    config = WarpConfig(4, frames, frames_out, LN_MIN, LN_MAX)
     whole = warp_int8(config, features, scores).astype(int)
-    real = float_warp(features, scores, left)
+    real = float_warp(features, scores, frames_out)
     assert np.abs(whole[..., 2] - nearest(real[..., 2])).max() <= 1
 
     power = np.exp((real[..., :2] + 1) * 128 * STEP + LN_MIN)
     loudest = np.exp((int(features.max()) + 128) * STEP + LN_MIN)
     spilt = 1.2e-7 * frames * loudest
     low, high = np.maximum(power - spilt, np.exp(LN_MIN)), power + spilt
-    low, high = ((np.log(one) - LN_MIN) / STEP / 128 - 1 for one in (low, high))
+    low, high = ((np.log(bound) - LN_MIN) / STEP / 128 - 1 for bound in (low, high))
     assert (whole[..., :2] >= nearest(low) - 1).all()
     assert (whole[..., :2] <= nearest(high) + 1).all()
 
@@ -122,7 +122,7 @@ def test_the_batch_changes_nothing():
 
 
 def test_on_real_speech(real_data):
-    """Scores that follow the loudness: all within one step, hardly any apart at all."""
+    """Scores that follow the loudness: all within one step, nearly all equal."""
     dataset = load_dataset("speech_commands", real_data("speech_commands_v2_mini"))
     config = FrontendConfig()
     clips = dataset.split("test")[::8]
@@ -130,10 +130,10 @@ def test_on_real_speech(real_data):
     features = np.stack([features_int8(config, wave) for wave in waves])[..., None]
     scores = np.clip(2.0 * features.mean((1, 3)) + 100, -128, 127).astype(np.int8)
     frames = features.shape[2]
-    left = frames_after(frames, 0.5)
+    frames_out = frames_after(frames, 0.5)
     merged = warp_int8(
-        WarpConfig(config.feature_bins, frames, left, LN_MIN, LN_MAX), features, scores
+        WarpConfig(config.feature_bins, frames, frames_out, LN_MIN, LN_MAX), features, scores
     )
-    apart = np.abs(merged - nearest(float_warp(features, scores, left)))
+    apart = np.abs(merged - nearest(float_warp(features, scores, frames_out)))
     assert apart.max() <= 1
     assert (apart == 0).mean() >= 0.999

@@ -32,14 +32,14 @@ from m3net_tf.runtime.warp import WarpConfig
 LABELS = ("yes", "no", "up & down")
 NAME = "m3net_mcu_speech_commands"
 WARP = WarpConfig(40, 49, 24, -14.0, 5.0)
-#: What only TensorFlow Lite Micro can compile.
+#: Sources that only TensorFlow Lite Micro can compile.
 NEED_TFLM = {"inference"}
 
 
 def make_bundle(
     folder: Path, make_manifest: Callable[..., Manifest], warp: WarpConfig | None = None
 ) -> Bundle:
-    """What the layouts read of an export; the network is none."""
+    """The attributes of an export that the layouts read; the bytes are no real network."""
     folder.mkdir()
     frontend = FrontendConfig()
     CModel(
@@ -81,7 +81,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def compile_all(folder: Path, flags: tuple[str, ...] = ()) -> set[str]:
-    """Check the syntax of each source that needs no third party; returns their names."""
+    """Check the syntax of each source without third-party includes; returns their names."""
     headers = next(folder.rglob("m3net.h")).parent
     done = set()
     for source in sorted(folder.rglob("*.c*")):
@@ -89,8 +89,8 @@ def compile_all(folder: Path, flags: tuple[str, ...] = ()) -> set[str]:
             continue
         compiler = ["gcc", "-std=gnu11"] if source.suffix == ".c" else ["g++", "-std=c++17"]
         command = [*compiler, "-Wall", "-Wextra", "-Werror", "-fsyntax-only", f"-I{headers}"]
-        found = subprocess.run([*command, *flags, source], capture_output=True, text=True)
-        assert found.returncode == 0, found.stderr
+        completed = subprocess.run([*command, *flags, source], capture_output=True, text=True)
+        assert completed.returncode == 0, completed.stderr
         done.add(source.name)
     return done
 
@@ -104,7 +104,7 @@ def test_the_sources_compile_without_third_parties(layout, warp, tmp_path, make_
     done = compile_all(tmp_path / "layouts" / layout)
     assert {"frontend.c", "recognizer.c", "detector.c", "frontend_tables.c", "m3net_port.c"} < done
     assert ("warp_tables.c" in done) == ("warp.c" in done) == (warp is not None)
-    # The example of the README, too, in both languages.
+    # The example of the README as well, in both languages.
     folder = tmp_path / "layouts" / layout / NAME
     code = re.search(r"```c\n(.*?)```", (folder / "README.md").read_text(), re.S)[1]
     headers = next(folder.rglob("m3net.h")).parent
@@ -130,23 +130,23 @@ def test_the_same_export_gives_the_same_bytes(bundle, layout, tmp_path):
 def test_it_has_all_that_the_export_has_in_c(layout, tmp_path, make_manifest):
     bundle = make_bundle(tmp_path / "export", make_manifest, WARP)
     write_layout(bundle, layout, tmp_path)
-    found = {path.name: path for path in (tmp_path / layout / NAME).rglob("*") if path.is_file()}
+    written = {path.name: path for path in (tmp_path / layout / NAME).rglob("*") if path.is_file()}
     for path in bundle.folder.iterdir():
         name = path.name.replace(".cc", ".cpp") if layout == "arduino" else path.name
         expected = path.read_text()
         if name == "frontend_config.h":
             guard = "#define M3NET_FRONTEND_CONFIG_H_\n"
-            kept = found[name].read_text().split("#endif\n", 1)
+            kept = written[name].read_text().split("#endif\n", 1)
             assert kept[0].endswith("#define M3NET_FRONTEND_FIXED 1\n")
             assert kept[1] == expected.split(guard, 1)[1]
         else:
-            assert found[name].read_text() == expected
-    # Nothing is included that is not there, but the standard library and TFLM.
-    for path in found.values():
+            assert written[name].read_text() == expected
+    # Every include exists, except those of the standard library and TFLM.
+    for path in written.values():
         if path.suffix in (".h", ".c", ".cc", ".cpp"):
             for name in re.findall(r'#include "([^"/]+)"', path.read_text()):
-                assert name in found, f"{path.name}: {name}"
-    assert "licence" in found["README.md"].read_text().lower() and "LICENSE" in found
+                assert name in written, f"{path.name}: {name}"
+    assert "licence" in written["README.md"].read_text().lower() and "LICENSE" in written
 
 
 @pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc: apt install gcc")
@@ -176,7 +176,7 @@ def test_arduino(bundle, tmp_path):
     assert properties["category"] == "Data Processing"
     assert (folder / "src" / properties["includes"]).is_file()
     assert not list(folder.rglob("*.cc"))
-    # "Add .ZIP library" wants one folder in it.
+    # "Add .ZIP library" expects one folder in it.
     with zipfile.ZipFile(path) as archive:
         packed = {name: archive.read(name) for name in archive.namelist()}
     assert packed == {f"{NAME}/{name}": data for name, data in contents(folder).items()}

@@ -47,11 +47,11 @@ def test_operators_of_our_layers():
     model = keras.Model(inputs, classifier(x, 3))
     rng = np.random.default_rng(0)
     tflite = quantize_int8(model, rng.integers(-128, 128, (8, 8, 10, 1)).astype(np.int8))
-    found = operators_of(tflite)
-    assert found == sorted(set(found))
-    assert set(found) <= TFLM_OPERATORS
+    operators = operators_of(tflite)
+    assert operators == sorted(set(operators))
+    assert set(operators) <= TFLM_OPERATORS
     assert {"CONV_2D", "DEPTHWISE_CONV_2D", "REVERSE_V2", "AVERAGE_POOL_2D", "SOFTMAX"} <= set(
-        found
+        operators
     )
 
 

@@ -60,7 +60,7 @@ HISTORY = "epoch,loss,validation_loss,validation_accuracy,activeness,guide_loss,
 
 
 def finish(folder: Path, values: dict, *, network: bool = False) -> Path:
-    """A run folder as a training of two epochs leaves it, but that nothing was learnt."""
+    """The run folder of a training of two epochs, with an untrained network."""
     recipe = Recipe.from_dict(values)
     save_recipe(recipe, folder / "recipe.yaml")
     run = Run(folder)
@@ -120,14 +120,14 @@ def test_warp_figure_has_the_networks_own_numbers(diffres_run, tmp_path):
     picture, table, facts = figures.draw_figure("diffres/fig4", [diffres_run], tmp_path, clips=2)
     assert picture == tmp_path / "diffres" / "fig4.png" and is_picture(picture)
     run = Run(diffres_run)
-    found = compute_features(run.dataset(None), "test", run.recipe().frontend)
-    chosen = spread_over_classes(found.labels, 2)
-    maps = found.clean[chosen] / np.float32(128)
+    features = compute_features(run.dataset(None), "test", run.recipe().frontend)
+    chosen = spread_over_classes(features.labels, 2)
+    maps = features.clean[chosen] / np.float32(128)
     seen = probe(run.load_model())(maps)
     rows = read_csv(table)
     for i, index in enumerate(chosen):
-        own = [row for row in rows if row["clip"] == found.clips[index].clip_id]
-        assert {row["label"] for row in own} == {found.clips[index].label}
+        own = [row for row in rows if row["clip"] == features.clips[index].clip_id]
+        assert {row["label"] for row in own} == {features.clips[index].label}
         parts = {
             "spectrogram": maps[i, ..., 0],
             "importance": seen["scores"][i : i + 1],
@@ -209,7 +209,7 @@ def test_confusion_matrix(with_reduction, tmp_path):
 
 
 def test_confusion_matrix_of_strange_names(with_reduction, tmp_path):
-    """Commas are not columns, and dollars no formulas."""
+    """Commas must not make columns, nor dollars formulas."""
     run = with_reduction("a", 0.5)
     names = ("on, off", r"$\oops$", '"q"')
     evaluation = Evaluation(np.eye(3, dtype=np.int64), names)
@@ -294,9 +294,9 @@ def test_user_errors(diffres_run, with_reduction, tmp_path):
     (run / "metrics.json").unlink()
     with pytest.raises(ModelError, match="has not finished"):
         figures.draw_figure("curves", [run], tmp_path)
-    other = finish(tmp_path / "m3net", {"dataset": DATASET, "model": SMALL_M3NET})
+    without_warp = finish(tmp_path / "m3net", {"dataset": DATASET, "model": SMALL_M3NET})
     with pytest.raises(ConfigError, match="name runs of diffres"):
-        figures.draw_figure("diffres/fig6", [other], tmp_path)
+        figures.draw_figure("diffres/fig6", [without_warp], tmp_path)
     assert not list(tmp_path.rglob("*.png"))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The product's application with TFLite Micro, compiled for the host under sanitisers."""
+"""The product's application with TFLite Micro, compiled for the host with sanitisers."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ _LIBRARY = "libm3net_host_tflm.a"
 
 
 def _sources() -> list[Source]:
-    absent = [name for name in ("cmake", "ninja", "gcc", "g++", "git") if not shutil.which(name)]
-    if absent:
-        skip_or_fail("missing: " + " ".join(absent))
-    sources = [one for one in read_lock() if one.name in _SOURCES]
+    missing_tools = [
+        name for name in ("cmake", "ninja", "gcc", "g++", "git") if not shutil.which(name)
+    ]
+    if missing_tools:
+        skip_or_fail("missing: " + " ".join(missing_tools))
+    sources = [source for source in read_lock() if source.name in _SOURCES]
     if reason := why_sources_unavailable(sources):
         skip_or_fail(reason)
     return sources
@@ -48,7 +50,7 @@ def run_steps(*commands: Sequence[str | Path]) -> None:
 
 def host_library() -> Path:
     """TFLite Micro for the host: compiled once, into the cache (minutes)."""
-    folders = [f"-D{one.cmake_variable}={fetch_source(one)}" for one in _sources()]
+    folders = [f"-D{pinned.cmake_variable}={fetch_source(pinned)}" for pinned in _sources()]
     digest = hashlib.sha256(lock_digest().encode())
     version = subprocess.run(["g++", "--version"], capture_output=True, check=True).stdout
     digest.update(version.partition(b"\n")[0])
@@ -62,7 +64,7 @@ def host_library() -> Path:
             return final
         with tempfile.TemporaryDirectory(dir=final.parent.parent, prefix=".host-") as scratch:
             source = FIRMWARE_DIR / "host" / "tflm"
-            # What coverage and others ask of our own code is not for the library in the cache.
+            # Compiler flags for our own code (coverage) must not change the library in the cache.
             clean = ["env", "-u", "CFLAGS", "-u", "CXXFLAGS", "-u", "LDFLAGS"]
             run_steps(
                 [*clean, "cmake", "-G", "Ninja", "-S", source, "-B", scratch, *folders],
@@ -75,10 +77,12 @@ def host_library() -> Path:
 
 def build_app(bundle: Path, build: Path, arena_bytes: int | None = None) -> Path:
     """Compile the application of a bundle for the host; a second call compiles what changed."""
-    settings = [f"-D{one.cmake_variable}={fetch_source(one)}" for one in _sources()]
+    settings = [f"-D{pinned.cmake_variable}={fetch_source(pinned)}" for pinned in _sources()]
     settings += [f"-DM3NET_BUNDLE_DIR={bundle}", f"-DM3NET_HOST_LIBRARY={host_library()}"]
     settings += [f"-DM3NET_ARENA_BYTES={arena_bytes or ''}"]
-    (tflite_micro,) = (fetch_source(one) for one in _sources() if one.name == "tflite-micro")
+    (tflite_micro,) = (
+        fetch_source(pinned) for pinned in _sources() if pinned.name == "tflite-micro"
+    )
     settings += [f"-DCMAKE_CXX_FLAGS={schema_flags(tflite_micro, build / 'schema')}"]
     run_steps(
         ["cmake", "-G", "Ninja", "-S", FIRMWARE_DIR / "host", "-B", build, *settings],
@@ -88,7 +92,7 @@ def build_app(bundle: Path, build: Path, arena_bytes: int | None = None) -> Path
 
 
 def run_app(program: Path, image: bytes = b"", commands: bytes = b"") -> UartLog:
-    """What the application says of a job image, and of commands behind it."""
+    """The application's output for a job image and the commands after it."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(image)
         file.flush()

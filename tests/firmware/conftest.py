@@ -28,7 +28,7 @@ from m3net_tf.frontend import FrontendConfig
 
 @pytest.fixture(scope="session")
 def firmware_possible() -> None:
-    """Skip where tools or sources are out of reach; fail there if M3NET_REQUIRE_TFLM=1."""
+    """Skip where tools or sources are not available; fail there if M3NET_REQUIRE_TFLM=1."""
     if reason := why_no_emulation(BOARD):
         skip_or_fail(reason)
 
@@ -46,7 +46,7 @@ def small_tflite() -> bytes:
     x = layers.DepthwiseConv2D(3, padding="same", activation="relu")(x)
     x = layers.Conv2D(16, 1, activation="relu")(x)
     x = layers.AveragePooling2D((10, 13))(x)
-    # A 1x1 convolution, for desktop and device round FULLY_CONNECTED differently.
+    # A 1x1 convolution, because desktop and device round FULLY_CONNECTED differently.
     x = layers.Flatten()(layers.Conv2D(CLASSES, 1)(x))
     outputs = layers.Softmax()(x)
     network = keras.Model(inputs, outputs, name="small")
@@ -68,7 +68,7 @@ def built(
 def build_variant(
     built: BuiltFirmware, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Path]:
-    """Builds variants of the shared firmware in one folder, so that little is compiled anew."""
+    """Builds variants of the shared firmware in one folder, so that little is compiled again."""
     folder = tmp_path_factory.mktemp("variants")
     elf_count = iter(range(10_000))
 
@@ -99,13 +99,13 @@ def build_variant(
 
 @pytest.fixture(scope="session")
 def monitor_host(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The monitor compiled for the host, under sanitisers, over a stand-in for a model."""
+    """The monitor compiled for the host with sanitisers and a stand-in for a model."""
     return build_monitor(tmp_path_factory.mktemp("monitor"))
 
 
 @pytest.fixture(scope="session")
 def energy_monitor_host(monitor_host: Path) -> Path:
-    """The same, but it starts in the benchmark's energy mode, as a model with another id."""
+    """The same, but it starts in the benchmark's energy mode with another model id."""
     choices = ("M3NET_EEMBC_MODE=energy", "M3NET_EEMBC_MODEL_ID=ic01")
     return build_monitor(monitor_host.parent, *choices)
 

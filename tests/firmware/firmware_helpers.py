@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the firmware tests share besides fixtures."""
+"""Helpers of the firmware tests in addition to the fixtures."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def write_bundle(
         arena_bytes=arena_bytes,
         arena_source="the tests",
         licence="Apache-2.0",
-        # Some tests give bytes that are no network, for they never run them.
+        # Some tests pass bytes that are no network, because they never run them.
         activation_bits=activation_bits(tflite) if tflite[4:8] == b"TFL3" else 8,
     ).write(folder)
     write_c_tables(config, folder, frames=FRAMES)
@@ -85,7 +85,7 @@ def write_bundle(
 
 @dataclass(frozen=True)
 class BuiltFirmware:
-    """The shared firmware and what it was made of."""
+    """The shared firmware, its network and its export."""
 
     bundle: Path
     image: FirmwareImage

@@ -31,7 +31,7 @@ TESTS = (
     "host/test_warp.py",
     "host/test_faults_host.py",
 )
-#: Portable code: all of it counts, whether a test reaches it or not.
+#: Portable code: all of it counts, even if no test reaches it.
 PORTABLE = ("core/*.c", "core/*.cc", "app/*.c", "drivers/pdm.c", "drivers/ping_pong.c")
 _BATTER_LINES = 20_000
 
@@ -63,7 +63,7 @@ def measure(folder: Path) -> list[FileCoverage]:
     counts.mkdir()
     environment = {**os.environ, "M3NET_BATTER_LINES": str(_BATTER_LINES)}
     for name, variable in (("gcc", "CC"), ("g++", "CXX")):
-        # Each run has counters of its own, or a program would fall out with one built after it.
+        # Each run has its own counters: programs built later must not mix with them.
         compiler = tools / name
         compiler.write_text(
             f'#!/bin/sh\nexec {shutil.which(name)} --coverage -dumpdir "{counts}/$$-" "$@"\n'
@@ -73,7 +73,7 @@ def measure(folder: Path) -> list[FileCoverage]:
     environment["PATH"] = f"{tools}{os.pathsep}{os.environ['PATH']}"
     tests = [str(Path(__file__).parent / name) for name in TESTS]
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", ""]
-    # No boards, no million of lines for minutes, no test that looks into what was compiled.
+    # No boards, no runs of a million lines, no test that inspects the compiled program.
     words += ["-k", "not emulated and not million and not no_memory_is_asked_for"]
     done = subprocess.run([*words, *tests], env=environment, capture_output=True, text=True)
     if done.returncode != 0:
@@ -82,7 +82,7 @@ def measure(folder: Path) -> list[FileCoverage]:
 
 
 def _read(folder: Path) -> list[FileCoverage]:
-    """Join what all programs counted: a line is run if one of them ran it."""
+    """Join the counts of all programs: a line is run if one of them ran it."""
     counts: dict[Path, dict[int, int]] = defaultdict(dict)
     for data in sorted(folder.glob("*.gcda")):
         done = subprocess.run(
@@ -93,18 +93,18 @@ def _read(folder: Path) -> list[FileCoverage]:
             report = json.loads(line)
             for file in report["files"]:
                 path = (Path(report["current_working_directory"]) / file["file"]).resolve()
-                known = counts[path]
-                for one in file["lines"]:
-                    number = one["line_number"]
-                    known[number] = known.get(number, 0) + one["count"]
-    found = []
+                line_counts = counts[path]
+                for record in file["lines"]:
+                    number = record["line_number"]
+                    line_counts[number] = line_counts.get(number, 0) + record["count"]
+    files = []
     for path in sorted(path for pattern in PORTABLE for path in FIRMWARE_DIR.glob(pattern)):
         # A file that no program was made of counts with all its lines.
         unseen = dict.fromkeys(range(1, 1 + len(path.read_text().splitlines())), 0)
         runs = counts.get(path) or unseen
         missed = tuple(sorted(number for number, count in runs.items() if count == 0))
-        found.append(FileCoverage(str(path.relative_to(FIRMWARE_DIR)), missed, len(runs)))
-    return found
+        files.append(FileCoverage(str(path.relative_to(FIRMWARE_DIR)), missed, len(runs)))
+    return files
 
 
 def percent(files: list[FileCoverage]) -> float:

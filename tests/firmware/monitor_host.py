@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host build of the monitor, and what its stand-in for a model computes."""
+"""The host build of the monitor, and the scores of its stand-in for a model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def build_monitor(folder: Path, *choices: str) -> Path:
     ``choices`` are CMake settings, ``NAME=VALUE``. Another call for a folder compiles only what
     they change, and leaves the program of the call before as it is.
     """
-    # Never run, for firmware/host/model.c stands in: any bytes and operators will do.
+    # Never run, because firmware/host/model.c replaces it: any bytes and operators will do.
     bundle = write_bundle(folder / "bundle", b"no model", operators=("SOFTMAX",))
     settings = [f"-DM3NET_BUNDLE_DIR={bundle}", f"-DM3NET_SRC_CMSIS_DSP={cmsis_dsp()}"]
     settings += [f"-D{choice}" for choice in choices]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``board.toml``: what is refused of it, and what C, CMake and the linker get from it."""
+"""``board.toml``: refused values, and the values passed to C, CMake and the linker."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_an_image_moves_only_behind_a_boot_loader():
 
 
 def test_equal_files_stay_untouched(odd: Path, tmp_path: Path):
-    """Else each build would compile everything again."""
+    """Otherwise each build would compile everything again."""
     board = boards.load_board("odd")
     folder = tmp_path / "generated"
     folder.mkdir()

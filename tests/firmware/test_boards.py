@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every board of the tree compiles; those that an emulator runs keep the promises of a board."""
+"""Every board of the tree compiles; the emulated ones fulfil the contract of a board."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FRONTEND_RAM_BYTES = 6 * 1024
 #: The ring of columns and its two counters, which the firmware counts with the front end.
 RING_BYTES = FrontendConfig().mel_bins * FRAMES + 8
 #: Executed instructions a frame at 40 mel bins on the Cortex-M4F.
-FRONTEND_BUDGET = 40_000
+FRONTEND_LIMIT = 40_000
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def images(
 ) -> Callable[..., FirmwareImage]:
     """Builds the small network's firmware for a board, with a choice or another application.
 
-    Each board has one build folder, so that little is compiled anew, and its images are copied; the
+    Each board has one build folder, so that little is compiled again; its images are copied. The
     first board's are those of the other tests.
     """
     folder = tmp_path_factory.mktemp("boards")
@@ -99,7 +99,7 @@ def test_every_board_compiles_with_warnings_as_errors(
         assert {address - start: value for address, value in hexadecimal.items()}.items() <= dict(
             enumerate(binary)
         ).items()
-        # The table of vectors comes first: where the stack ends, then the start, in Thumb state.
+        # The vector table comes first: the end of the stack, then the start, in Thumb state.
         stack_top, reset = (int.from_bytes(binary[at : at + 4], "little") for at in (0, 4))
         assert reset % 2 == 1 and start + VECTORS_BYTES <= reset < start + image.flash_bytes
         assert stack_top % 8 == 0 and image.sections[".stack"] == 8192
@@ -157,19 +157,21 @@ def test_each_core_gives_the_same_bytes(
     features = random_features(3, seed=9)
     rng = np.random.default_rng(4)
     clips = np.clip(rng.normal(0, 3000, (2, 16_000)), -32768, 32767).astype(np.int16)
-    first = built.image.elf, built.machine
-    other = images(board).elf, find_machine(board)
+    reference_target = built.image.elf, built.machine
+    board_target = images(board).elf, find_machine(board)
     np.testing.assert_array_equal(
-        run_job(*other, features).outputs, run_job(*first, features).outputs
+        run_job(*board_target, features).outputs, run_job(*reference_target, features).outputs
     )
-    heard, expected = (run_job(*one, clips, report_features=True) for one in (other, first))
-    assert heard.features is not None and expected.features is not None
-    assert np.abs(heard.features.astype(int) - expected.features).max() <= 1
-    assert heard.frontend_bytes - RING_BYTES <= FRONTEND_RAM_BYTES
+    result, expected = (
+        run_job(*target, clips, report_features=True) for target in (board_target, reference_target)
+    )
+    assert result.features is not None and expected.features is not None
+    assert np.abs(result.features.astype(int) - expected.features).max() <= 1
+    assert result.frontend_bytes - RING_BYTES <= FRONTEND_RAM_BYTES
     m4 = expected.frontend_instructions_per_frame
-    limit = {"mps3_an547": m4 / 2}.get(board, FRONTEND_BUDGET)
-    assert 5_000 < heard.frontend_instructions_per_frame <= limit
-    assert heard.stack_used_bytes < 4096
+    limit = {"mps3_an547": m4 / 2}.get(board, FRONTEND_LIMIT)
+    assert 5_000 < result.frontend_instructions_per_frame <= limit
+    assert result.stack_used_bytes < 4096
 
 
 @pytest.mark.parametrize("board", CORES)
@@ -255,8 +257,8 @@ def test_clocks_sleep_reception_and_resets(
         data = np.random.default_rng(6).bytes(3000)
         for start in range(0, len(data), 700):
             session.send(data[start : start + 700])
-        heard = session.line()
-        assert numbers(heard) == {"bytes": 3000, "crc": zlib.crc32(data), "lost": 0}
+        reply = session.line()
+        assert numbers(reply) == {"bytes": 3000, "crc": zlib.crc32(data), "lost": 0}
         assert session.line() == "m3net finished"
 
 

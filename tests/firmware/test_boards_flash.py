@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing a firmware to a board, by tools that only say what they were told; HEX and UF2 files."""
+"""Writing a firmware to a board with tools that only print their arguments; HEX and UF2 files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HARDWARE = [board for board in boards.list_boards() if boards.load_board(board).
 
 @pytest.fixture()
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is the whole PATH, for tools to be put into."""
+    """A folder that is the whole PATH, for stand-ins of tools."""
     folder = tmp_path / "tools"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What builds and emulations that are stopped leave: nothing, at the latest for the next one."""
+"""Stopped builds and emulations leave nothing behind, at the latest after the next one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def temporary(tmp_path, monkeypatch):
 
 @pytest.fixture
 def stop_once_started(monkeypatch):
-    """Let this process get SIGTERM when it looks at a program that has said its number."""
+    """Send this process SIGTERM when it polls a program that has printed its process id."""
 
     def arrange(method: str, pid: Path) -> None:
         look = getattr(subprocess.Popen, method)
@@ -108,7 +108,7 @@ def test_a_library_build_removes_what_killed_ones_left(tmp_path, library_of_noth
 def test_a_stopped_library_build_stops_its_compilers(
     tmp_path, library_of_nothing, stop_once_started, monkeypatch
 ):
-    """The compiler is no child of ours, so nothing but ninja's end can end it."""
+    """The compiler is not our child, so only the end of ninja can end it."""
     pid = tmp_path / "pid"
     script(
         library_of_nothing,

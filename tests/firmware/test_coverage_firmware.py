@@ -10,7 +10,7 @@ import pytest
 from host_coverage import measure, percent, table
 
 LEAST_PERCENT = 90.0
-#: The least is what a board or a message of TFLM stands for, which the host has not.
+#: The remaining lines need a board or a message of TFLM, which the host lacks.
 LEAST_PERCENT_OF_A_FILE = 40.0
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Building firmware: what it contains, and what is said when it cannot be built."""
+"""Building firmware: its contents, and the errors when it cannot be built."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_sizes(built: BuiltFirmware):
 def test_only_the_operators_of_the_model_are_linked(built: BuiltFirmware):
     names = symbols(built.image.elf)
     assert "arm_convolve_wrapper_s8" in names
-    for absent in (
+    for symbol in (
         "Register_TRANSPOSE",
         "Register_SVDF",
         "arm_svdf_s8",
@@ -102,7 +102,7 @@ def test_only_the_operators_of_the_model_are_linked(built: BuiltFirmware):
         "malloc",
         "printf",
     ):
-        assert absent not in names
+        assert symbol not in names
 
 
 def test_only_the_tables_of_one_fft_are_linked(built: BuiltFirmware):

@@ -22,7 +22,7 @@ HEADERS = sorted(
 SOURCES = sorted(path for suffix in ("c", "cc", "h") for path in FIRMWARE_DIR.rglob(f"*.{suffix}"))
 MAX_LINES = 400
 
-#: What a header defines: macros, enumerators, types, functions and variables.
+#: Definitions of a header: macros, enumerators, types, functions and variables.
 NAMES = re.compile(
     r"^# *define (\w+)"
     r"|^  ([A-Z]\w+)(?: = \w+)?,"

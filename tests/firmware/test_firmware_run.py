@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""m3net firmware and m3net flash: the choices that a build gets, and what is said of its result."""
+"""m3net firmware and m3net flash: the choices passed to a build, and the report of its result."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def m3net(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 def test_choices_reach_the_build(
     monkeypatch, built_with, command: str, options: list[str], folder: str, settings: list[str]
 ):
-    """A build with choices has a folder of its own: other commands build the plain one again."""
+    """A build with choices has its own folder: other commands build the plain one again."""
     monkeypatch.setattr(flash, "flash_image", lambda image, report: None)
     monkeypatch.setattr(flash, "flash_way", lambda board: ["tool"])
     assert m3net(monkeypatch, command, "a_run", "--board", "nucleo_h753zi", *options) == 0
@@ -128,7 +128,7 @@ def test_an_unknown_engine_is_refused(monkeypatch, built_with, capsys):
 def test_an_emulated_board_gets_an_arena_that_the_network_starts_with(
     monkeypatch, tmp_path: Path, options: list[str], make_manifest
 ):
-    """The export's was proven on another board; this one's kernels need more."""
+    """The export's arena was measured on another board; this one's kernels need more."""
     manifest = make_manifest(arena=Arena(20_000, "TFLite Micro on mps2_an386"))
     least_bytes = 24_000
     builds: list[tuple[int | None, list[str]]] = []
@@ -148,7 +148,7 @@ def test_an_emulated_board_gets_an_arena_that_the_network_starts_with(
     monkeypatch.setattr(shutil, "which", lambda program: program)
     monkeypatch.setattr(Bundle, "load", lambda folder: Bundle(folder, manifest))
     monkeypatch.chdir(tmp_path)
-    for _ in range(2):  # the second build takes the arena that the first one found
+    for _ in range(2):  # the second build uses the arena that the first one measured
         assert m3net(monkeypatch, "firmware", "a_run", "--board", "mps3_an547", *options) == 0
     settings = options[1:]
     spare = 20_000 + starting.ARENA_SLACK_BYTES

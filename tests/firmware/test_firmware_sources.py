@@ -96,8 +96,8 @@ def test_second_fetch_needs_no_network(tmp_path, upstream):
     first = sources.fetch_source(source, tmp_path / "cache")
     folder.rename(tmp_path / "gone")
     lines: list[str] = []
-    found = sources.fetch_sources([source], tmp_path / "cache", lines.append)
-    assert found == {"lib": first} and lines == []
+    folders = sources.fetch_sources([source], tmp_path / "cache", lines.append)
+    assert folders == {"lib": first} and lines == []
     assert sources.why_sources_unavailable([source], tmp_path / "cache") is None
 
 
@@ -126,7 +126,7 @@ def test_missing_folder_is_refused(tmp_path, upstream):
 
 
 def test_fetch_killed_half_way_is_made_good(tmp_path, upstream):
-    """A process dies between checkout and renaming; the next fetch is whole."""
+    """A process dies between checkout and renaming; the next fetch is complete."""
     folder, commits = upstream
     source = Source("lib", str(folder), commits[0], folders=("code",))
     script = (
@@ -144,9 +144,9 @@ def test_fetch_killed_half_way_is_made_good(tmp_path, upstream):
     arguments = [sys.executable, "-c", script, str(folder), commits[0], str(cache)]
     assert subprocess.run(arguments, check=False).returncode == 9
     assert not sources.is_fetched(source, cache)
-    (left,) = (cache / "sources").iterdir()
+    (leftover,) = (cache / "sources").iterdir()
     assert (sources.fetch_source(source, cache) / "code" / "file.c").exists()
-    assert sources.is_fetched(source, cache) and not left.exists()
+    assert sources.is_fetched(source, cache) and not leftover.exists()
 
 
 def test_damaged_checkout_is_fetched_again(tmp_path, upstream):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quick checks of what the export writes and the firmware is linked from; no network is run."""
+"""Quick checks of the exported files and of the linked firmware; no network is run."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ def test_the_c_side_has_the_networks_bytes_and_labels(model: CModel, tmp_path: P
 def test_the_header_has_each_scale_in_its_place(model: CModel, tmp_path: Path):
     model.write(tmp_path)
     header = (tmp_path / "model.h").read_text()
-    known = dict(re.findall(r"#define M3NET_MODEL_(\w+) (\S+)", header))
+    macros = dict(re.findall(r"#define M3NET_MODEL_(\w+) (\S+)", header))
     for place, (scale, zero_point) in {
         "INPUT": model.input_quantization,
         "OUTPUT": model.output_quantization,
     }.items():
-        assert float(known[f"{place}_SCALE"].removesuffix("f")) == scale
-        assert int(known[f"{place}_ZERO_POINT"]) == zero_point
-    assert int(known["CRC32"].removesuffix("u"), 0) == zlib.crc32(model.tflite)
-    assert int(known["CLASS_COUNT"]) == len(LABELS)
+        assert float(macros[f"{place}_SCALE"].removesuffix("f")) == scale
+        assert int(macros[f"{place}_ZERO_POINT"]) == zero_point
+    assert int(macros["CRC32"].removesuffix("u"), 0) == zlib.crc32(model.tflite)
+    assert int(macros["CLASS_COUNT"]) == len(LABELS)
 
 
 def test_a_firmware_links_with_its_library(firmware_possible: None, tmp_path: Path):

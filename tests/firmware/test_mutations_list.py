@@ -19,7 +19,7 @@ def test_there_are_ten():
     assert len({mutation.name for mutation in MUTATIONS}) == len(MUTATIONS) >= 10
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda one: one.name)
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda item: item.name)
 def test_it_can_be_applied_and_its_test_exists(mutation, tmp_path: Path):
     target = tmp_path / mutation.file
     target.parent.mkdir(parents=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/porting.md is what the tree says: its blocks are files, its table names the boards."""
+"""docs/porting.md matches the tree: its blocks are files, its table names the boards."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shorter schema: nothing but the object API is missing, and a new build keeps the file."""
+"""The shorter schema: only the object API is missing, and a new build keeps the file."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The front end in whole numbers: how near it is to the reference, and that no word overflows."""
+"""The integer front end: its distance from the reference, and no overflow of a word."""
 
 import re
 from pathlib import Path
@@ -42,7 +42,7 @@ CONFIGS = {
 
 
 def sounds(config: FrontendConfig) -> dict[str, np.ndarray]:
-    """int16 clips, the extremes among them."""
+    """int16 clips, including the extremes."""
     rng = np.random.default_rng(11)
     count = 30 * config.hop_samples + config.frame_samples
     at = np.arange(count)
@@ -68,21 +68,21 @@ def sounds(config: FrontendConfig) -> dict[str, np.ndarray]:
 
 
 def differences(config: FrontendConfig, clips: list[np.ndarray]) -> np.ndarray:
-    found = [
+    steps_apart = [
         np.abs(
             fixed_features_int8(config, clip) - features_int8(config, clip / 32768.0).astype(int)
         )
         for clip in clips
     ]
-    return np.concatenate([one.ravel() for one in found])
+    return np.concatenate([array.ravel() for array in steps_apart])
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_within_a_step_of_the_reference(name: str):
-    """A value next to a rounding's edge may fall on its other side; nothing else differs."""
+    """A value next to a rounding limit may be rounded the other way; nothing else differs."""
     clips = sounds(CONFIGS[name])
-    found = differences(CONFIGS[name], list(clips.values()))
-    assert found.max() <= 1 and found.mean() < 0.005
+    steps_apart = differences(CONFIGS[name], list(clips.values()))
+    assert steps_apart.max() <= 1 and steps_apart.mean() < 0.005
     for clip in clips.values():
         assert differences(CONFIGS[name], [clip]).mean() < 0.03
 
@@ -96,14 +96,14 @@ def test_real_clips(real_data, dataset: str, folder: str, share: int):
 
     loaded = load_dataset(dataset, real_data(folder))
     clips = [to_pcm16(loaded.load(clip)) for clip in loaded.split("test")[::share]]
-    found = differences(FrontendConfig(), clips)
-    assert found.size > 70_000
-    assert found.max() <= 1 and found.mean() < 0.001
+    steps_apart = differences(FrontendConfig(), clips)
+    assert steps_apart.size > 70_000
+    assert steps_apart.max() <= 1 and steps_apart.mean() < 0.001
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_spectrum_is_exact_to_a_sample_s_fraction(name: str):
-    """Against the FFT in double precision: the error is far below that of 16-bit samples."""
+    """Compared with the FFT in double precision: the error is far below that of 16-bit samples."""
     config = CONFIGS[name]
     tables = fixed_tables(config)
     clip = sounds(config)["full noise"]
@@ -132,7 +132,7 @@ def test_the_loudest_sounds_fit_their_words(name: str):
             wave = np.cos(2 * np.pi * (number * at / config.fft_samples + phase))
             clip = np.where(wave >= 0, 32767, -32768)
             largest = max(largest, int(_powers(config, tables, clip).max()))
-    # The sums before the halves are parted have one bit more than a magnitude.
+    # The sums before the halves are separated have one bit more than a magnitude.
     assert largest < 2**60
     assert largest > 2**54
 
@@ -179,17 +179,19 @@ def test_the_c_tables_hold_the_same_numbers(name: str, tmp_path: Path):
             rf"const {kind} m3net_frontend_fixed_{of}\[(\d+)\] = \{{(.*?)\}};", source, re.S
         ).groups()
         assert f"extern const {kind} m3net_frontend_fixed_{of}[{size}];" in header
-        found = np.array([int(item) for item in body.replace(",", " ").split()])
+        numbers = np.array([int(item) for item in body.replace(",", " ").split()])
         limits = np.iinfo(kind.removesuffix("_t"))
-        assert found.size == int(size) and limits.min <= found.min() <= found.max() <= limits.max
-        return found
+        assert (
+            numbers.size == int(size) and limits.min <= numbers.min() <= numbers.max() <= limits.max
+        )
+        return numbers
 
     window = array("int32_t", "window")
     assert window.size % 2 == 0 and not window[config.frame_samples :].any()
     np.testing.assert_array_equal(window[: config.frame_samples], tables.window)
     np.testing.assert_array_equal(array("uint16_t", "order"), tables.order)
     np.testing.assert_array_equal(
-        array("int32_t", "twiddles"), np.concatenate([one.ravel() for one in tables.stages])
+        array("int32_t", "twiddles"), np.concatenate([stage.ravel() for stage in tables.stages])
     )
     np.testing.assert_array_equal(array("int32_t", "unpack"), tables.unpack.ravel())
     np.testing.assert_array_equal(array("uint8_t", "mel_exponent"), tables.mel_exponents)

@@ -86,8 +86,8 @@ def test_bad_values_name_the_key(values, message):
 
 def test_round_trip():
     assert FrontendConfig.from_dict(FrontendConfig().to_dict()) == FrontendConfig()
-    other = FrontendConfig(**{**OTHER_VALUES, "kind": "mel"})
-    assert FrontendConfig.from_dict(other.to_dict()) == other
+    config = FrontendConfig(**{**OTHER_VALUES, "kind": "mel"})
+    assert FrontendConfig.from_dict(config.to_dict()) == config
 
 
 def test_unknown_key_lists_the_known_ones():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The C tables say what the reference says."""
+"""The C tables equal the reference."""
 
 import re
 import shutil
@@ -55,13 +55,13 @@ def floats(items: list[str]) -> np.ndarray:
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_tables_read_back_to_the_same_numbers(config, tmp_path):
     header, source = (path.read_text() for path in write_c_tables(config, tmp_path, frames=49))
-    known = defines(header)
+    macros = defines(header)
     for key in ("sample_rate_hz", "frame_samples", "hop_samples", "fft_samples", "mel_bins"):
-        assert int(known[key.upper()]) == getattr(config, key)
-    assert int(known["FEATURE_BINS"]) == config.feature_bins
-    assert int(known["MFCC_COEFFICIENTS"]) == config.mfcc_coefficients
-    assert int(known["FRAMES"]) == 49
-    np.testing.assert_array_equal(floats([known["LOG_FLOOR"]]), np.float32(config.log_floor))
+        assert int(macros[key.upper()]) == getattr(config, key)
+    assert int(macros["FEATURE_BINS"]) == config.feature_bins
+    assert int(macros["MFCC_COEFFICIENTS"]) == config.mfcc_coefficients
+    assert int(macros["FRAMES"]) == 49
+    np.testing.assert_array_equal(floats([macros["LOG_FLOOR"]]), np.float32(config.log_floor))
 
     taper = floats(array(source, "m3net_frontend_window"))
     np.testing.assert_array_equal(taper, window(config).astype(np.float32))
@@ -69,7 +69,7 @@ def test_tables_read_back_to_the_same_numbers(config, tmp_path):
     first = [int(item) for item in array(source, "m3net_frontend_mel_first_bin")]
     count = [int(item) for item in array(source, "m3net_frontend_mel_bin_count")]
     packed = floats(array(source, "m3net_frontend_mel_weights"))
-    assert packed.size == sum(count) == int(known["MEL_WEIGHT_COUNT"])
+    assert packed.size == sum(count) == int(macros["MEL_WEIGHT_COUNT"])
     bank = np.zeros((config.mel_bins, config.fft_samples // 2 + 1), np.float32)
     at = 0
     for row, start, length in zip(bank, first, count, strict=True):
@@ -86,8 +86,8 @@ def test_tables_read_back_to_the_same_numbers(config, tmp_path):
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_gain_and_offset_map_the_range_onto_int8(config, tmp_path):
-    known = defines(write_c_tables(config, tmp_path, frames=49)[0].read_text())
-    gain, offset = floats([known["QUANT_GAIN"], known["QUANT_OFFSET"]])
+    macros = defines(write_c_tables(config, tmp_path, frames=49)[0].read_text())
+    gain, offset = floats([macros["QUANT_GAIN"], macros["QUANT_OFFSET"]])
     for value, expected in ((config.feature_min, -128), (config.feature_max, 127)):
         assert gain * np.float32(value) + offset == pytest.approx(expected, abs=1e-4)
 
@@ -96,30 +96,30 @@ def test_gain_and_offset_map_the_range_onto_int8(config, tmp_path):
 def test_steps_of_a_waveform_give_the_level_of_each_sample(name, tmp_path):
     config = WAVEFORMS[name]
     header, source = (path.read_text() for path in write_c_tables(config, tmp_path, frames=8000))
-    known = defines(header)
-    assert int(known["SAMPLE_RATE_HZ"]) == config.sample_rate_hz
+    macros = defines(header)
+    assert int(macros["SAMPLE_RATE_HZ"]) == config.sample_rate_hz
     for key in ("FRAME_SAMPLES", "HOP_SAMPLES", "FEATURE_BINS"):
-        assert int(known[key]) == 320
-    assert int(known["FRAMES"]) == 25 and known["WAVEFORM"] == "1" and "MEL_BINS" not in known
+        assert int(macros[key]) == 320
+    assert int(macros["FRAMES"]) == 25 and macros["WAVEFORM"] == "1" and "MEL_BINS" not in macros
     samples = np.arange(-32_768, 32_768)
     if name == "rounded":
-        assert known["WAVEFORM_ROUNDED"] == "1" and "waveform_last" not in source
-        found = np.minimum((samples + 128) // 256, 127)
+        assert macros["WAVEFORM_ROUNDED"] == "1" and "waveform_last" not in source
+        levels = np.minimum((samples + 128) // 256, 127)
     else:
         last = np.array([int(item) for item in array(source, "m3net_frontend_waveform_last")])
         above = (samples[:, None] > last).sum(1)
-        found = int(known["WAVEFORM_LOWEST"].strip("()")) + above
-    np.testing.assert_array_equal(found, features_int8(config, samples / 32_768.0)[0])
+        levels = int(macros["WAVEFORM_LOWEST"].strip("()")) + above
+    np.testing.assert_array_equal(levels, features_int8(config, samples / 32_768.0)[0])
 
 
 def test_same_bytes_twice_and_no_date(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     for config in (*CONFIGS.values(), *WAVEFORMS.values()):
-        one = [p.read_bytes() for p in write_c_tables(config, tmp_path / "a", frames=640)]
-        two = [p.read_bytes() for p in write_c_tables(config, tmp_path / "b", frames=640)]
-        assert one == two
-        assert not re.search(rb"20\d\d-\d\d|__DATE__|/tmp/", b"".join(one))
+        first = [p.read_bytes() for p in write_c_tables(config, tmp_path / "a", frames=640)]
+        second = [p.read_bytes() for p in write_c_tables(config, tmp_path / "b", frames=640)]
+        assert first == second
+        assert not re.search(rb"20\d\d-\d\d|__DATE__|/tmp/", b"".join(first))
 
 
 @pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc: apt install gcc")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The TensorFlow front end: eager and traced alike, and next to the reference."""
+"""The TensorFlow front end: eager and traced alike, and close to the reference."""
 
 import numpy as np
 import pytest
@@ -32,16 +32,16 @@ def test_eager_traced_and_reference(config, sounds):
     assert eager.shape == reference.shape
     assert eager.dtype == np.int8
     difference = np.abs(eager.astype(int) - reference)
-    # float32 against double: values that lie on the border of two steps may fall to either side.
+    # float32 against double: values on the border of two steps may be rounded either way.
     assert difference.max() <= 1
     assert (difference == 0).mean() >= 0.999
 
 
 def test_one_waveform_without_a_batch(sounds):
     config = FrontendConfig()
-    one = graph.features_int8(config, sounds[0])
-    assert one.shape == (40, 49)
-    np.testing.assert_array_equal(one, graph.features_int8(config, sounds)[0])
+    single = graph.features_int8(config, sounds[0])
+    assert single.shape == (40, 49)
+    np.testing.assert_array_equal(single, graph.features_int8(config, sounds)[0])
 
 
 def test_compiled_rounds_as_eager_over_millions_of_values():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Spectrogram, waveform, Kaldi's FBank and the papers' front ends: each against its origin."""
+"""Spectrogram, waveform, Kaldi's FBank and the papers' front ends, compared with their origins."""
 
 import dataclasses
 
@@ -49,11 +49,11 @@ def test_eager_traced_and_reference(config, sounds):
     assert eager.shape[1:] == (config.feature_bins, config.frame_count(16_000))
     difference = np.abs(eager.astype(int) - reference)
     if config.clip_range_db or config.log_floor < 1e-9:
-        # float32 against double: what lies 80 dB and more below the loudest bin is float32's own
+        # float32 against double: values 80 dB and more below the loudest bin are float32's own
         # rounding noise, of which silent bins of pure tones show their logarithm.
         assert (difference <= 1).mean() >= 0.98
         assert np.median(difference) == 0
-        noise = difference[[2, 3, 7]]  # sounds without silent bins: no such excuse
+        noise = difference[[2, 3, 7]]  # sounds without silent bins: no rounding noise
         assert noise.max() <= 1
     else:
         assert difference.max() <= 1
@@ -105,9 +105,9 @@ def test_fbank_same_as_kaldi(config, sounds):
         assert actual.shape == expected.shape
         # Kaldi computes in float32: relative to the frame's loudest bin its FFT is good to about
         # 1e-6 in amplitude, 1e-12 in power, and a bin below that shows rounding noise.
-        powers, known = np.exp(actual), np.exp(expected)
+        powers, kaldi_powers = np.exp(actual), np.exp(expected)
         scale = powers.max(axis=0, keepdims=True)
-        np.testing.assert_allclose(powers, known, rtol=1e-3, atol=1e-11 * scale.max())
+        np.testing.assert_allclose(powers, kaldi_powers, rtol=1e-3, atol=1e-11 * scale.max())
         loud = powers > 1e-6 * scale
         np.testing.assert_allclose(actual[loud], expected[loud], atol=2e-3)
 
@@ -118,7 +118,7 @@ def test_int16_samples_lie_a_constant_above(sounds):
     np.testing.assert_allclose(louder - np.log(2.0**30), features(config, sounds[2]), atol=2e-3)
 
 
-# 128 mels of a 512-sample FFT leave low filters empty: so it is in the paper.
+# 128 mels of a 512-sample FFT leave low filters empty, as in the paper.
 @pytest.mark.filterwarnings("ignore:Empty filters detected")
 def test_m3nets_decibels_are_librosas(sounds):
     for rate_hz in (16_000, 44_100):
@@ -139,22 +139,22 @@ def test_spectrogram_is_librosas(sounds):
     assert config.feature_bins == 257
     for audio in sounds:
         padded = np.pad(audio.astype(np.float64), (56, 56))  # librosa centres 400 in 512
-        known = librosa.stft(
+        stft = librosa.stft(
             padded, n_fft=512, hop_length=160, win_length=400, center=False, dtype=np.complex128
         )
-        np.testing.assert_allclose(spectrogram(config, audio), np.abs(known) ** 2, atol=1e-9)
+        np.testing.assert_allclose(spectrogram(config, audio), np.abs(stft) ** 2, atol=1e-9)
         magnitude = dataclasses.replace(config, power=1)
-        np.testing.assert_allclose(spectrogram(magnitude, audio), np.abs(known), atol=1e-6)
+        np.testing.assert_allclose(spectrogram(magnitude, audio), np.abs(stft), atol=1e-6)
 
 
 def test_waveform_is_itself(sounds):
     config = frontend_preset("bilateral", sample_rate_hz=16_000)
     assert (config.feature_bins, config.frame_count(88_200)) == (1, 88_200)
     for audio in sounds:
-        found = features_int8(config, audio)
-        assert found.shape == (1, 16_000)
+        levels = features_int8(config, audio)
+        assert levels.shape == (1, 16_000)
         kept = np.clip(audio, -1, 127 / 128)
-        assert np.abs(dequantize_features(found)[0] - kept).max() <= 1 / 256
+        assert np.abs(dequantize_features(levels)[0] - kept).max() <= 1 / 256
     assert not features_int8(config, sounds[5]).any()  # silence is 0
     with pytest.raises(DataError, match="has 0 samples"):
         features_int8(config, np.zeros(0))
@@ -163,18 +163,18 @@ def test_waveform_is_itself(sounds):
 def test_companded_waveform_keeps_quiet_sounds(sounds):
     plain = frontend_preset("bilateral", sample_rate_hz=16_000)
     config = dataclasses.replace(plain, log="mu")
-    quiet = 0.005 * np.sin(np.arange(16_000) / 7.0)  # what RAVDESS is recorded at
+    quiet = 0.005 * np.sin(np.arange(16_000) / 7.0)  # the sample rate of RAVDESS
     errors = []
     for each in (plain, config):
         seen = dequantize_features(features_int8(each, quiet))[0].astype(np.float64)
         if each.log == "mu":  # G.711's expansion
             seen = np.sign(seen) * np.expm1(np.abs(seen) * np.log(256.0)) / 255.0
         errors.append(10 * np.log10(np.mean(quiet**2) / np.mean((seen - quiet) ** 2)))
-    assert errors[0] < 6 < 24 < errors[1]  # decibels: a step or two against some forty
+    assert errors[0] < 6 < 24 < errors[1]  # decibels: a step or two compared with about forty
     for audio in sounds:
-        found = features_int8(config, audio).astype(int)
-        assert np.abs(found - graph.features_int8(config, audio).numpy()).max() <= 1
-        np.testing.assert_array_equal(np.sign(found[found != 0]), np.sign(audio[found[0] != 0]))
+        levels = features_int8(config, audio).astype(int)
+        assert np.abs(levels - graph.features_int8(config, audio).numpy()).max() <= 1
+        np.testing.assert_array_equal(np.sign(levels[levels != 0]), np.sign(audio[levels[0] != 0]))
     with pytest.raises(ConfigError, match="frontend.log is 'mu' with kind 'mel'"):
         FrontendConfig(log="mu")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The NumPy reference against librosa and SciPy."""
+"""The NumPy reference compared with librosa and SciPy."""
 
 import librosa
 import numpy as np
@@ -42,7 +42,7 @@ CONFIGS = {
 def librosa_mel(config: FrontendConfig, audio: np.ndarray) -> np.ndarray:
     """Librosa's mel powers, shape (mel_bins, frames)."""
     skip = 0 if config.centred else (config.fft_samples - config.frame_samples) // 2
-    # Uncentred, librosa puts a short window into the middle of the FFT; ours starts at its left.
+    # Uncentred, librosa puts a short window into the middle of the FFT; ours starts at index 0.
     audio = np.pad(audio.astype(np.float64), (skip, skip))
     powers = librosa.stft(
         audio,
@@ -73,8 +73,8 @@ def test_same_as_librosa(config, sounds):
         expected = librosa_mel(config, audio)
         actual = mel_spectrogram(config, audio)
         assert actual.shape == expected.shape == (config.mel_bins, config.frame_count(16_000))
-        # The issue asks for 1e-5; both are in double precision, so that there is room below.
-        # A silent bin holds rounding noise alone, for which only an absolute bound makes sense.
+        # The requirement is 1e-5; both are in double precision, so the limit is lower.
+        # A silent bin contains only rounding noise, for which only an absolute bound makes sense.
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-12 * (expected.max() + 1))
 
 
@@ -169,7 +169,7 @@ def test_any_config_gives_features_of_the_promised_shape(config, samples, seed):
     bank = mel_filterbank(config)
     assert bank.shape == (config.mel_bins, config.fft_samples // 2 + 1)
     assert (bank >= 0).all()
-    # One more hop is one more frame, and the frames before it stay what they were: streaming.
+    # One more hop is one more frame, and earlier frames do not change: streaming.
     if not config.centred:
         more = features_int8(config, np.append(audio, np.zeros(config.hop_samples)))
         assert more.shape == (config.feature_bins, frames + 1)

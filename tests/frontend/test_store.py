@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The feature cache: whole or absent, whatever happens to its files and its writers."""
+"""The feature cache: complete or absent, whatever happens to its files and its writers."""
 
 import json
 import os
@@ -80,8 +80,8 @@ def test_damage_is_found_and_the_file_goes(damage):
     path = next(p for p in store.folder.iterdir() if len(np.load(p)) == 2)
     whole = bytearray(path.read_bytes())
     if damage == "shape":
-        other = RowStore("a", (5, 4))
-        with other.writing() as writer:
+        rewritten = RowStore("a", (5, 4))
+        with rewritten.writing() as writer:
             writer.add([key(1), key(2)], np.zeros((2, 5, 4), np.int8))
     else:
         changed = {"flipped data": 130, "flipped key": 128 + 40, "magic": len(whole) - 24}
@@ -144,22 +144,22 @@ def start_writer() -> subprocess.Popen:
 
 
 def last_line(process: subprocess.Popen) -> str:
-    """What a writer said last, when it has ended."""
+    """The last line of a writer that has ended."""
     with process.stdout as said:  # not communicate: readline has read ahead
         lines = said.read().splitlines()
     process.wait(timeout=60)
     return lines[-1] if lines else ""
 
 
-def check_whole(rows: RowStore, wanted: int) -> int:
-    """Prove that each map that is there is right; their number."""
-    keys = [key(n) for n in range(wanted)]
+def check_whole(rows: RowStore, count: int) -> int:
+    """Check that each stored map is right; returns their number."""
+    keys = [key(n) for n in range(count)]
     missing = rows.missing(keys)
-    there = [n for n in range(wanted) if keys[n] not in missing]
+    there = [n for n in range(count) if keys[n] not in missing]
     if there:
-        found = rows.rows([[keys[n] for n in there]])
+        stored = rows.rows([[keys[n] for n in there]])
         expected = [row(n, (100, 200)) for n in there]
-        np.testing.assert_array_equal(found, [expected])
+        np.testing.assert_array_equal(stored, [expected])
     return len(there)
 
 
@@ -179,13 +179,13 @@ def test_20_kills_lose_nothing_that_was_written():
     last = start_writer()
     assert last_line(last) == f"made {300 - there}"
     assert check_whole(rows, 300) == 300
-    assert len(set(progress)) > 2, progress  # the kills fell into the work, not beside it
-    assert not list(rows.folder.glob(".*"))  # what the killed ones left is gone
+    assert len(set(progress)) > 2, progress  # the kills happened during the work
+    assert not list(rows.folder.glob(".*"))  # leftovers of the killed ones are gone
 
 
 def test_two_writers_at_once_do_the_work_once():
-    one, two = start_writer(), start_writer()
-    assert sorted([last_line(one), last_line(two)]) == ["made 0", "made 300"]
+    first, second = start_writer(), start_writer()
+    assert sorted([last_line(first), last_line(second)]) == ["made 0", "made 300"]
     assert check_whole(RowStore("a", (100, 200)), 300) == 300
     assert not list(RowStore("a", SHAPE).folder.glob(".*"))
 
@@ -196,15 +196,15 @@ def test_without_locks_two_writers_do_no_harm(monkeypatch):
 
     monkeypatch.setattr(store_module.fcntl, "flock", no_locks)
     store = RowStore("a", SHAPE)
-    with store.writing() as one, store.writing() as two:
-        for writer in (one, two):
+    with store.writing() as first, store.writing() as second:
+        for writer in (first, second):
             writer.add([key(1), key(2)], np.stack([row(1), row(2)]))
     np.testing.assert_array_equal(store.rows([[key(1), key(2)]]), [[row(1), row(2)]])
 
 
 @pytest.fixture
 def reads(monkeypatch) -> list:
-    """Gets the name of each file whose content is hashed."""
+    """Receives the name of each file whose content is hashed."""
     seen: list = []
     plain = store_module._hash_file
     monkeypatch.setattr(

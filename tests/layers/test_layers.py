@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One base test that every layer and block goes through, and what each does of its own.
+"""A base test for every layer and block, and tests of each one's own behaviour.
 
 A new layer is one line in ``BLOCKS``.
 """
@@ -69,7 +69,7 @@ def one_wave(x: tf.Tensor) -> tf.Tensor:
     return keras.layers.Reshape((1, BINS * FRAMES * CHANNELS, 1))(x)
 
 
-# What stands between the features and the classifier.
+# Layers between the features and the classifier.
 BLOCKS: dict[str, Block] = {
     "mirror_time": Mirror(time=True),
     "mirror_frequency": Mirror(frequency=True),
@@ -132,7 +132,7 @@ BLOCKS: dict[str, Block] = {
     "pcen": lambda x: PCEN()(SincMagnitude(6, 21)(one_wave(x))),
     "log_energy": lambda x: LogEnergy(0.01)(SincMagnitude(6, 21)(one_wave(x))),
 }
-# Fourier transforms and DiffRes's sums over segments run on a computer alone.
+# Fourier transforms and DiffRes's sums over segments run only on a computer.
 NO_INT8 = {"diffres", "gabor", "gabor_free_taps", "sinc", "gaussian_pooling", "hann_pooling"}
 NO_INT8 |= {"pcen", "log_energy"}
 LAYERS = {name: block for name, block in BLOCKS.items() if isinstance(block, keras.layers.Layer)}
@@ -251,7 +251,7 @@ class TestEveryLayer:
         scores = run_reference(tflite, fresh)
         assert scores.shape == (24, CLASSES)
         expected = model(tf.constant(fresh / 128, tf.float32)).numpy()
-        # Softmax comes out in steps of 1/256; a few steps are lost on the way through int8.
+        # The output of softmax has steps of 1/256; int8 loses a few of them.
         np.testing.assert_allclose((scores + 128.0) / 256, expected, atol=0.04)
         if reason := tflm_unavailable_reason():
             pytest.skip(reason)
@@ -268,7 +268,7 @@ class TestEveryLayer:
     ids=["average_pooling", "mean_pool", "map_mean"],
 )
 def test_means_over_many_points_in_half_precision(mean, half_precision):
-    """Summed up in bfloat16 as some processors do it, these are out by as much as they are."""
+    """Summed in bfloat16, as on some processors, these have an error as large as their value."""
     waves = np.random.default_rng(0).uniform(1, 5, (2, 1, 3000, 5))
     maps = tf.constant(waves, tf.bfloat16)
     expected = tf.cast(maps, tf.float32).numpy().mean((1, 2), keepdims=True)
@@ -384,7 +384,7 @@ def test_a_bad_image():
 
 
 def test_a_mirror_of_both_axes_is_one_operator():
-    """Two would share the first with VMF, whose map stayed in the arena until DFP is reached."""
+    """Two operators would share the first with VMF, whose map would stay in the arena until DFP."""
     inputs = keras.Input((BINS, FRAMES, CHANNELS))
     x = Mirror(frequency=True)(inputs)
     x = keras.layers.Add()([x, Mirror(time=True, frequency=True)(inputs)])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our networks and DiffRes's layer against the same ones written naively: equal answers."""
+"""Our networks and DiffRes's layer compared with naive versions: equal answers."""
 
 import dataclasses
 
@@ -15,23 +15,23 @@ from m3net_tf.models.diffres.frame_importance import frame_importance
 from m3net_tf.models.diffres.warp import FrameScores, FrameWarp, frames_after
 from m3net_tf.models.efficientnet_attention.attention_pooling import attention_classifier
 
-# Smaller maps than those that are timed; the weights do not hang on them. The paper's sizes have
+# Smaller maps than the timed ones; the weights do not depend on them. The paper's sizes have
 # the same layers as these, only more of them.
 SHAPES = {
     "m3net/mcu": (40, 49, 1),
     "spectromasknet/mcu": (24, 20, 1),
     "bilateral/small": (1, 1024, 1),
 }
-# What is one layer in Keras and several of ours.
+# Single Keras layers that are several layers of ours.
 PARTS = ("query", "key", "value", "out", "forward_lstm", "backward_lstm")
 
 
 def copy_weights(ours: keras.Model, plain: keras.Model) -> None:
     """Layer by layer, by name."""
-    mine = {layer.name: layer for layer in ours.layers}
+    own_layers = {layer.name: layer for layer in ours.layers}
     for layer in (layer for layer in plain.layers if layer.weights):
         names = [layer.name, *(f"{layer.name}_{part}" for part in PARTS)]
-        values = [w for name in names if name in mine for w in mine[name].get_weights()]
+        values = [w for name in names if name in own_layers for w in own_layers[name].get_weights()]
         shapes = [w.shape for w in layer.get_weights()]
         assert len(values) == len(shapes), layer.name
         layer.set_weights([v.reshape(s) for v, s in zip(values, shapes, strict=True)])
@@ -58,24 +58,24 @@ def test_same_parameters_and_answers(label: str):
 
 
 @pytest.mark.parametrize(
-    ("shape", "own", "other"),
+    ("shape", "own", "counterpart"),
     [
         ((32, 20, 1), frame_importance, naive.frame_scores),
         ((3, 5, 8), lambda x: attention_classifier(x, 6), lambda x: naive.attention_head(x, 6)),
     ],
     ids=["frame_scores", "attention_head"],
 )
-def test_same_answers_of_the_parts_around_diffres(shape, own, other):
+def test_same_answers_of_the_parts_around_diffres(shape, own, counterpart):
     keras.utils.set_random_seed(1)
     inputs = keras.Input(shape)
-    compare(keras.Model(inputs, own(inputs)), keras.Model(inputs, other(inputs)))
+    compare(keras.Model(inputs, own(inputs)), keras.Model(inputs, counterpart(inputs)))
 
 
 def compare(ours: keras.Model, plain: keras.Model) -> None:
-    """Assert as many parameters, and equal answers with equal ones."""
+    """Assert the same number of parameters, and equal answers with equal weights."""
     assert plain.count_params() == ours.count_params()
     rng = np.random.default_rng(0)
-    for weight in ours.weights:  # biases, scales and shifts must tell too
+    for weight in ours.weights:  # biases, scales and shifts must have an effect too
         weight.assign_add(rng.uniform(0, 0.01, weight.shape))
     copy_weights(ours, plain)
     maps = rng.uniform(-1, 1, (2, *ours.input_shape[1:])).astype(np.float32)
@@ -112,9 +112,7 @@ class TestDiffResLayer:
     reduction = 0.4
 
     def inputs(self, frames: int = 30, bins: int = 5) -> tuple[tf.Tensor, tf.Tensor]:
-        rng = np.random.default_rng(
-            5
-        )  # no score sum lies on a border, where gradients have corners
+        rng = np.random.default_rng(5)  # no score sum is on a border, where gradients have corners
         maps = rng.uniform(-1, 1, (2, bins, frames, 1))
         maps[:, :, :6] = -0.7  # empty frames, for the guide loss
         scores = rng.uniform(0.1, 1, (2, frames))
@@ -143,8 +141,8 @@ class TestDiffResLayer:
                 loss = tf.reduce_sum(tf.square(out)) + guide
             answers.append([out, guide, *tape.gradient(loss, [maps, scores])])
         assert float(answers[0][1]) > 0
-        for own, other in zip(*answers, strict=True):
-            np.testing.assert_allclose(other, own, rtol=2e-3, atol=5e-3)
+        for own, counterpart in zip(*answers, strict=True):
+            np.testing.assert_allclose(counterpart, own, rtol=2e-3, atol=5e-3)
 
     def largest_tensor(self, function, frames: int) -> int:
         """Elements of the largest tensor in the graph of forward and backward pass."""

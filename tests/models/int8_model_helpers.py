@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small network in int8: on TFLite Micro's operators, close to float, the same bytes there."""
+"""A small network in int8: on TFLite Micro's operators, close to float, the same bytes."""
 
 import numpy as np
 import pytest

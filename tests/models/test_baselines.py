@@ -12,7 +12,7 @@ from m3net_tf.models.baselines import BODIES
 SHAPE, CLASSES = (40, 49, 1), 3
 
 # Origin: the table of keras.io/api/applications (parameters with 1 000 classes); MobileNetV3's
-# head is another there, so those without a head.
+# head differs there, so the numbers are without a head.
 PUBLISHED = {
     "efficientnet_b0": (1280, 5_330_571),
     "mobilenet_v2": (1280, 3_538_984),
@@ -56,22 +56,22 @@ class TestImageNet:
     """The download is replaced: tests do not leave the machine."""
 
     def test_weights_are_those_of_the_file(self, monkeypatch, tmp_path):
-        theirs = keras.applications.MobileNetV3Small(
+        keras_model = keras.applications.MobileNetV3Small(
             include_top=False, weights=None, include_preprocessing=False
         )
         path = tmp_path / "weights.h5"
-        theirs.save_weights(path)
+        keras_model.save_weights(path)
         monkeypatch.setattr("tf_keras.src.utils.data_utils.get_file", lambda *_, **__: str(path))
         model = small((64, 64, 1), imagenet=True)
         names = {layer.name for layer in model.layers}
-        compared = [layer for layer in theirs.layers if layer.weights]
+        compared = [layer for layer in keras_model.layers if layer.weights]
         assert len(compared) > 60
         for layer in compared:
             assert layer.name in names
-            for ours, wanted in zip(
+            for ours, expected in zip(
                 model.get_layer(layer.name).weights, layer.weights, strict=True
             ):
-                np.testing.assert_array_equal(ours, wanted)
+                np.testing.assert_array_equal(ours, expected)
 
     def test_out_of_reach(self, monkeypatch):
         def unreachable(*_: object, **__: object) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BC-ResNet against the sizes that its paper prints."""
+"""BC-ResNet compared with the sizes in its paper."""
 
 import numpy as np
 import pytest

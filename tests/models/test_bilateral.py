@@ -20,7 +20,7 @@ NARROW = {
     "token_step": 1,
     "heads": 2,
 }
-# As few stages as have every kind of module, where five would only take longer.
+# The fewest stages that have every kind of module; five would only take longer.
 SHORT = {"fd_modules": "AB", "semantic_filters": [4, 8], "detail_filters": [4, 8]}
 
 
@@ -70,8 +70,8 @@ def test_only_the_head_depends_on_the_classes(classes):
 
 def kinds(model: keras.Model) -> list[str]:
     """Letters of the MACEMs of each FD module in turn."""
-    found = sorted(name for name in names(model) if name.endswith(("a_q", "b_q")))
-    return ["".join(n[-3] for n in found if f"fd{i}_" in n) for i in range(1, 6)]
+    quantities = sorted(name for name in names(model) if name.endswith(("a_q", "b_q")))
+    return ["".join(n[-3] for n in quantities if f"fd{i}_" in n) for i in range(1, 6)]
 
 
 def test_fd_modules():
@@ -81,7 +81,7 @@ def test_fd_modules():
     assert kinds(tiny(macem_b=False)) == ["a", "a", "", "", "a"]
 
 
-# Each row of table 6: what is left out, and the beginnings of the names that go with it.
+# Each row of table 6: the omitted part, and the prefixes of the names that go with it.
 TABLE_6 = {
     "semantic alone": ({"detail": False}, ("detail", "fused")),
     "detail alone": ({"semantic": False}, ("semantic", "fused")),
@@ -148,8 +148,8 @@ def test_early_exits_are_further_outputs_that_can_be_dropped():
     bare = keras.Model(model.input, model.outputs[0])
     assert bare.count_params() == plain.count_params()
     np.testing.assert_array_equal(bare(waves), answers[0])
-    one = tiny(early_exits=True, semantic=False)
-    assert len(one.outputs) == 4
+    with_exits = tiny(early_exits=True, semantic=False)
+    assert len(with_exits.outputs) == 4
 
 
 @pytest.mark.slow
@@ -202,9 +202,9 @@ def test_int8_on_the_operators_of_tflite_micro(step):
     model = tiny(token_step=step, **SHORT)
     calibration, fresh = sounds(48), sounds(9, seed=1)
     tflite = quantize_int8(model, calibration)
-    found = operators_of(tflite)  # refuses what TFLite Micro lacks
-    assert {"UNIDIRECTIONAL_SEQUENCE_LSTM", "BATCH_MATMUL", "REVERSE_V2", "RSQRT"} <= set(found)
-    # A clip a call: an LSTM's state must not go over from one clip to the next.
+    operators = operators_of(tflite)  # refuses what TFLite Micro lacks
+    assert {"UNIDIRECTIONAL_SEQUENCE_LSTM", "BATCH_MATMUL", "REVERSE_V2", "RSQRT"} <= set(operators)
+    # One clip a call: an LSTM's state must not pass from one clip to the next.
     scores = np.concatenate([run_reference(tflite, clip[None]) for clip in fresh])
     expected = model(fresh / np.float32(128)).numpy()
     np.testing.assert_allclose((scores + 128.0) / 256, expected, atol=0.06)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sequences: attention, BiLSTM and the bilateral network's modules against their equations."""
+"""Sequences: attention, BiLSTM and the bilateral network's modules match their equations."""
 
 import numpy as np
 import pytest
@@ -26,11 +26,11 @@ def sequence(seed: int, clips: int = 3) -> np.ndarray:
 
 
 def values(output: tf.Tensor, x: np.ndarray) -> dict[str, np.ndarray]:
-    """What each layer of a network gives for ``x``."""
+    """The output of each layer of a network for ``x``."""
     model = keras.Model(INPUTS, output)
     layers = model.layers[1:]
-    found = keras.Model(INPUTS, [layer.output for layer in layers])(x)
-    return {layer.name: out.numpy() for layer, out in zip(layers, found, strict=True)}
+    outputs = keras.Model(INPUTS, [layer.output for layer in layers])(x)
+    return {layer.name: out.numpy() for layer, out in zip(layers, outputs, strict=True)}
 
 
 def leaky(x: np.ndarray) -> np.ndarray:

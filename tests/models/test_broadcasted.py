@@ -63,7 +63,7 @@ def test_a_block_is_the_papers_formula():
         model(x, training=True)
     parts = ("bc_f2_ssn", "bc_f1_pw")
     f2, f1 = keras.Model(model.input, [model.get_layer(name).output for name in parts])(x)
-    assert f1.shape == (6, 1, 7, 3)  # nothing of frequency is left in it
+    assert f1.shape == (6, 1, 7, 3)  # no frequency axis remains
     np.testing.assert_allclose(model(x), np.maximum(x + f2 + f1, 0), rtol=1e-5, atol=1e-5)
 
 

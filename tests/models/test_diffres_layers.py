@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DiffRes's layers against the paper's algorithm, its equations and slow loops."""
+"""DiffRes's layers compared with the paper's algorithm, its equations and slow loops."""
 
 import time
 
@@ -70,7 +70,7 @@ def equation_5(scores: np.ndarray, rows: int) -> np.ndarray:
 
 
 def algorithm_1(matrix: np.ndarray, last_column: bool = True) -> np.ndarray:
-    """The paper's loop as printed, but that the last column takes part unless told otherwise."""
+    """The paper's loop as printed, except that the last column takes part by default."""
     w = matrix.copy()
     rows, columns = w.shape
     i = j = 0
@@ -105,11 +105,11 @@ class TestScores:
     @PROPERTY
     @given(**CASES)
     def test_rescaled_scores_keep_their_bounds(self, kind, frames, reduction, seed):
-        left = frames_after(frames, reduction)
-        scores = scores_of(kind, frames, left, seed).numpy()[0].astype(np.float64)
+        frames_out = frames_after(frames, reduction)
+        scores = scores_of(kind, frames, frames_out, seed).numpy()[0].astype(np.float64)
         assert (scores >= 0).all()
         assert scores.max() <= 1 + 1e-6
-        assert scores.sum() <= left * (1 + 1e-5)
+        assert scores.sum() <= frames_out * (1 + 1e-5)
         raw = KINDS[kind](np.random.default_rng(seed), frames)
         if raw.max() > 1e-37:  # proportions stay
             np.testing.assert_allclose(scores / scores.max(), raw / raw.max(), atol=1e-6)
@@ -120,11 +120,11 @@ class TestScores:
         np.testing.assert_allclose(rescale_scores(raw, 2), expected, rtol=1e-6)
 
     @pytest.mark.parametrize(
-        ("frames", "reduction", "left"),
+        ("frames", "reduction", "frames_out"),
         [(1000, 0.9, 100), (98, 0.25, 73), (49, 0.5, 24), (8, 0.9, 1)],
     )
-    def test_frames_left(self, frames, reduction, left):
-        assert frames_after(frames, reduction) == left
+    def test_frames_left(self, frames, reduction, frames_out):
+        assert frames_after(frames, reduction) == frames_out
 
     def test_a_bad_reduction(self):
         for reduction in (0, 1, -0.5, 1.5):
@@ -138,26 +138,28 @@ class TestWarpMatrix:
     @PROPERTY
     @given(**{**CASES, "frames": st.integers(8, 120)})
     def test_is_that_of_the_slow_loop(self, kind, frames, reduction, seed):
-        left = frames_after(frames, reduction)
-        scores = scores_of(kind, frames, left, seed)
+        frames_out = frames_after(frames, reduction)
+        scores = scores_of(kind, frames, frames_out, seed)
         exact = scores.numpy()[0].astype(np.float64)
         # The loop takes a score of exactly 0 for the end of its row: it gets the others.
         some = exact > 0
-        slow = np.zeros((left, frames))
-        slow[:, some] = algorithm_1(equation_5(exact[some], left))
-        # What the scores exceed t by, in single precision, is cut off.
-        cut = max(exact.sum() - left, 0)
-        np.testing.assert_allclose(warp_matrix(scores, left)[0], slow, atol=2e-6 + cut)
+        slow = np.zeros((frames_out, frames))
+        slow[:, some] = algorithm_1(equation_5(exact[some], frames_out))
+        # The excess of the scores over t, in single precision, is cut off.
+        cut = max(exact.sum() - frames_out, 0)
+        np.testing.assert_allclose(warp_matrix(scores, frames_out)[0], slow, atol=2e-6 + cut)
 
     @pytest.mark.parametrize("kind", ["random", "uneven", "equal"])
-    @pytest.mark.parametrize(("frames", "left"), [(40, 20), (101, 75), (60, 7)])
-    def test_is_that_of_equations_9_to_12(self, kind, frames, left):
-        scores = scores_of(kind, frames, left, seed=5)
-        plain = equation_5(scores.numpy()[0].astype(np.float64), left)
+    @pytest.mark.parametrize(("frames", "frames_out"), [(40, 20), (101, 75), (60, 7)])
+    def test_is_that_of_equations_9_to_12(self, kind, frames, frames_out):
+        scores = scores_of(kind, frames, frames_out, seed=5)
+        plain = equation_5(scores.numpy()[0].astype(np.float64), frames_out)
         np.testing.assert_allclose(
-            warp_matrix(scores, left)[0], equations_9_to_12(plain), atol=1e-5
+            warp_matrix(scores, frames_out)[0], equations_9_to_12(plain), atol=1e-5
         )
-        np.testing.assert_allclose(warp_matrix(scores, left, fill_rows=False)[0], plain, atol=1e-5)
+        np.testing.assert_allclose(
+            warp_matrix(scores, frames_out, fill_rows=False)[0], plain, atol=1e-5
+        )
 
     def test_printed_loop_differs_in_the_last_frame_alone(self):
         scores = scores_of("random", 30, 12, seed=1)
@@ -174,28 +176,28 @@ class TestWarpMatrix:
     @PROPERTY
     @given(**CASES)
     def test_rows_sum_to_one_and_weights_lie_in_a_band(self, kind, frames, reduction, seed):
-        left = frames_after(frames, reduction)
-        scores = scores_of(kind, frames, left, seed)
-        row, here, after = (value.numpy()[0] for value in warp_weights(scores, left))
+        frames_out = frames_after(frames, reduction)
+        scores = scores_of(kind, frames, frames_out, seed)
+        row, here, after = (value.numpy()[0] for value in warp_weights(scores, frames_out))
         assert (here >= 0).all()
         assert (after >= 0).all()
         assert (np.diff(row) >= 0).all()  # monotone
         assert (np.diff(row) <= 1 + (here[:-1] == 0)).all()  # no row is jumped over
         assert row.min() >= 0
-        assert row.max() <= left - 1
-        assert after[row == left - 1].max(initial=0) == 0
+        assert row.max() <= frames_out - 1
+        assert after[row == frames_out - 1].max(initial=0) == 0
         # Each frame gives out its score, in two neighbouring rows at most.
         exact = scores.numpy()[0].astype(np.float64)
-        # In single precision they may sum up to a little more than t, which is cut off.
-        cut = max(exact.sum() - left, 0)
+        # In single precision their sum may slightly exceed t; the excess is cut off.
+        cut = max(exact.sum() - frames_out, 0)
         assert cut < 1e-6 * frames
         np.testing.assert_allclose(here + after, exact, atol=1e-6 + cut)
-        sums = np.bincount(row, here, left) + np.bincount(
-            np.minimum(row + 1, left - 1), after, left
+        sums = np.bincount(row, here, frames_out) + np.bincount(
+            np.minimum(row + 1, frames_out - 1), after, frames_out
         )
         full = int(np.floor(exact.sum() - 1e-3))
         np.testing.assert_allclose(sums[:full], 1, atol=1e-5)  # rows that the scores fill
-        np.testing.assert_allclose(sums.sum(), min(exact.sum(), left), rtol=1e-5)
+        np.testing.assert_allclose(sums.sum(), min(exact.sum(), frames_out), rtol=1e-5)
         assert sums.max() <= 1 + 1e-5
 
     @pytest.mark.parametrize("kind", KINDS)
@@ -230,25 +232,25 @@ class TestWarp:
         scores = rescale_scores(raw, 16)
         together = warp(values, warp_weights(scores, 16), 16, 3)
         for clip in range(5):
-            one = slice(clip, clip + 1)
-            alone = warp(values[one], warp_weights(scores[one], 16), 16, 3)
+            clip_slice = slice(clip, clip + 1)
+            alone = warp(values[clip_slice], warp_weights(scores[clip_slice], 16), 16, 3)
             for a, b in zip(alone, together, strict=True):
-                np.testing.assert_allclose(a, b[one], rtol=1e-6)
+                np.testing.assert_allclose(a, b[clip_slice], rtol=1e-6)
 
     def test_gradient_is_that_of_the_slow_loop(self):
         """Differences of the paper's loop, in double precision."""
         rng = np.random.default_rng(4)
-        frames, left = 14, 6
-        # Scores whose sums keep away from whole numbers, where the weights have corners.
-        scores = rescale_scores(tf.constant(rng.uniform(0.2, 1, (1, frames))), left)
-        weights = rng.normal(size=(left, frames))
+        frames, frames_out = 14, 6
+        # Scores whose sums are not close to whole numbers, where the weights have corners.
+        scores = rescale_scores(tf.constant(rng.uniform(0.2, 1, (1, frames))), frames_out)
+        weights = rng.normal(size=(frames_out, frames))
 
         def slow(values: np.ndarray) -> float:
-            return float((algorithm_1(equation_5(values, left)) * weights).sum())
+            return float((algorithm_1(equation_5(values, frames_out)) * weights).sum())
 
         with tf.GradientTape() as tape:
             tape.watch(scores)
-            loss = tf.reduce_sum(warp_matrix(scores, left)[0] * weights)
+            loss = tf.reduce_sum(warp_matrix(scores, frames_out)[0] * weights)
         gradient = tape.gradient(loss, scores).numpy()[0]
         exact = scores.numpy()[0]
         step = 1e-6
@@ -260,10 +262,10 @@ class TestWarp:
     @settings(max_examples=25, deadline=None, derandomize=True)
     @given(**{**CASES, "frames": st.integers(8, 400)})
     def test_gradients_are_finite(self, kind, frames, reduction, seed):
-        left = max(1, int((1 - reduction) * frames))
+        frames_out = max(1, int((1 - reduction) * frames))
         raw = tf.constant(KINDS[kind](np.random.default_rng(seed), frames)[None], tf.float32)
         for x in (features(1, frames, seed % 1000), tf.fill((1, BINS, frames, 1), -1.0)):
-            scores_layer, layer = FrameScores(1 - left / frames - 1e-9), FrameWarp(left)
+            scores_layer, layer = FrameScores(1 - frames_out / frames - 1e-9), FrameWarp(frames_out)
             with tf.GradientTape() as tape:
                 tape.watch([x, raw])
                 scores = scores_layer([x, raw])
@@ -277,10 +279,10 @@ class TestWarp:
     @pytest.mark.parametrize("reduction", [0.1, 0.5, 0.875])
     def test_short_and_long_clips(self, frames, reduction):
         x = features(1, frames)
-        left = frames_after(frames, reduction)
+        frames_out = frames_after(frames, reduction)
         raw = tf.random.stateless_uniform((1, frames), (1, 2))
-        out = FrameWarp(left)([x, FrameScores(reduction)([x, raw])])
-        assert out.shape == (1, BINS, left, 3)
+        out = FrameWarp(frames_out)([x, FrameScores(reduction)([x, raw])])
+        assert out.shape == (1, BINS, frames_out, 3)
         assert np.isfinite(out).all()
 
     def test_scores_of_one_change_nothing(self):
@@ -337,17 +339,17 @@ class TestWarp:
         np.testing.assert_array_equal(out, expected)
 
     def test_at_least_three_times_as_fast_as_a_loop(self):
-        """Forward and backward, the loop in its leanest form: it looks at a row's frames alone."""
-        clips, frames, left = 2, 300, 150
+        """Forward and backward; the loop is as fast as possible: it visits only a row's frames."""
+        clips, frames, frames_out = 2, 300, 150
         x = features(clips, frames)
-        scores = rescale_scores(tf.random.stateless_uniform((clips, frames), (1, 2)), left)
-        layer = FrameWarp(left, encoding=False)
+        scores = rescale_scores(tf.random.stateless_uniform((clips, frames), (1, 2)), frames_out)
+        layer = FrameWarp(frames_out, encoding=False)
         fast = tf.function(lambda: with_gradient(lambda s: layer([x, s]), scores))
         outputs, gradient = fast()
         power = tf.transpose(layer._power(x[..., 0]), (0, 2, 1))
 
         def loop(values: tf.Tensor) -> tf.Tensor:
-            merged = warp_by_loop(power, values, left)  # (clips, left, BINS, 2)
+            merged = warp_by_loop(power, values, frames_out)  # (clips, left, BINS, 2)
             return tf.transpose(layer._features(merged), (0, 2, 1, 3))
 
         expected, slow_gradient = with_gradient(loop, scores)
@@ -364,7 +366,7 @@ def with_gradient(function, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return out, tape.gradient(loss, scores)
 
 
-def warp_by_loop(power: tf.Tensor, scores: tf.Tensor, left: int) -> tf.Tensor:
+def warp_by_loop(power: tf.Tensor, scores: tf.Tensor, frames_out: int) -> tf.Tensor:
     """Mean and maximum frame by frame, row by row, in plain Python."""
     clips = []
     for clip in range(power.shape[0]):
@@ -372,14 +374,14 @@ def warp_by_loop(power: tf.Tensor, scores: tf.Tensor, left: int) -> tf.Tensor:
         room = tf.constant(1.0)
         for j in range(power.shape[1]):
             weight, frame = scores[clip, j], power[clip, j]
-            if weight >= room and len(rows) < left:
+            if weight >= room and len(rows) < frames_out:
                 rows[-1].append(room * frame)
                 weight, room = weight - room, tf.constant(1.0)
                 rows.append([])
             rows[-1].append(weight * frame)
             room -= weight
         merged = [tf.stack([tf.add_n(r), tf.reduce_max(tf.stack(r), 0)], -1) for r in rows]
-        merged += [tf.zeros_like(merged[0])] * (left - len(merged))
+        merged += [tf.zeros_like(merged[0])] * (frames_out - len(merged))
         clips.append(tf.stack(merged))
     return tf.stack(clips)
 
@@ -490,14 +492,19 @@ class TestNetworks:
 
 
 class TestPooling:
-    @pytest.mark.parametrize(("frames", "left"), [(24, 12), (24, 18), (98, 73), (7, 7), (9, 1)])
-    def test_against_loops(self, frames, left):
+    @pytest.mark.parametrize(
+        ("frames", "frames_out"), [(24, 12), (24, 18), (98, 73), (7, 7), (9, 1)]
+    )
+    def test_against_loops(self, frames, frames_out):
         x = features(2, frames).numpy()
-        pooled = AdaptiveAveragePooling(left)(x).numpy()
-        picked = FrameSampling(left)(x).numpy()
-        assert pooled.shape == picked.shape == (2, BINS, left, 1)
-        for i in range(left):
-            first, end = int(np.floor(i * frames / left)), int(np.ceil((i + 1) * frames / left))
+        pooled = AdaptiveAveragePooling(frames_out)(x).numpy()
+        picked = FrameSampling(frames_out)(x).numpy()
+        assert pooled.shape == picked.shape == (2, BINS, frames_out, 1)
+        for i in range(frames_out):
+            first, end = (
+                int(np.floor(i * frames / frames_out)),
+                int(np.ceil((i + 1) * frames / frames_out)),
+            )
             np.testing.assert_allclose(pooled[:, :, i], x[:, :, first:end].mean(2), atol=1e-6)
             np.testing.assert_array_equal(picked[:, :, i], x[:, :, first])
 
@@ -551,7 +558,7 @@ class TestAttention:
         rng = np.random.default_rng(0)
         maps = rng.integers(-128, 128, (32, 3, 5, 8)).astype(np.int8)
         tflite = quantize_int8(model, maps)
-        assert "DEQUANTIZE" not in operators_of(tflite)  # nothing is left in float
+        assert "DEQUANTIZE" not in operators_of(tflite)  # no float tensor remains
         scores = run_reference(tflite, maps)
         np.testing.assert_allclose((scores + 128.0) / 256, model(maps / np.float32(128)), atol=0.04)
         if reason := tflm_unavailable_reason():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DiffRes and its rivals in front of other networks, and its classifier."""
+"""DiffRes and its alternatives in front of other networks, and its classifier."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def trainable(model: keras.Model, prefix: str = "") -> int:
 
 
 def train(model: keras.Model, steps: int, classify: bool = True) -> list[float]:
-    """Loss before each of a few steps on one batch, the network's own losses included."""
+    """Loss before each of a few steps on one batch, including the network's own losses."""
     targets, optimizer, losses = tf.one_hot(np.arange(8) % CLASSES, CLASSES), None, []
     optimizer = keras.optimizers.Adam(0.01)
     for _ in range(steps):
@@ -186,7 +186,7 @@ class TestGuide:
 
     def test_lowers_the_scores_of_silence(self):
         model = tiny(reduction=0.25)
-        inside = probe(model)  # as in training: statistics of so few steps are far behind
+        inside = probe(model)  # as in training: the statistics of so few steps are inaccurate
         before = inside(real(), training=True)["scores"].numpy()
         losses = train(model, 15, classify=False)
         after = inside(real(), training=True)["scores"].numpy()
@@ -260,7 +260,7 @@ class TestErrors:
 
 
 class TestWeights:
-    """No file of ImageNet weights is at hand: one is written by the same backbone."""
+    """No file of ImageNet weights is available: the same backbone writes one."""
 
     SHAPE = (40, 32, 3)
 
@@ -283,10 +283,10 @@ class TestWeights:
         backbone.save_weights(path)
         model = self.build(weights=str(path))
         for name in ("stem_conv", "block4b_bn", "top_conv"):
-            for ours, theirs in zip(
+            for own, loaded in zip(
                 model.get_layer(name).weights, backbone.get_layer(name).weights, strict=True
             ):
-                np.testing.assert_array_equal(ours, theirs)
+                np.testing.assert_array_equal(own, loaded)
         scaled = keras.Model(model.input, model.get_layer("stem_conv_pad").input)
         x = np.random.default_rng(0).uniform(-1, 1, (2, *self.SHAPE)).astype(np.float32)
         np.testing.assert_allclose(scaled(x), x, atol=1e-5)

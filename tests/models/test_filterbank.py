@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Learnt filter banks against slow and obvious ones."""
+"""Learnt filter banks compared with slow and obvious ones."""
 
 import math
 
@@ -55,17 +55,17 @@ class TestConvolve:
         weights = noise(3, 4, samples, seed=2)
 
         def direct(waves: tf.Tensor, taps: tf.Tensor) -> tf.Tensor:
-            kernel = tf.transpose(taps[:, ::-1])[:, None]  # a correlation: turned round
+            kernel = tf.transpose(taps[:, ::-1])[:, None]  # a correlation: reversed
             return tf.transpose(tf.nn.conv1d(waves[..., None], kernel, 1, "SAME"), (0, 2, 1))
 
-        found = []
+        gradients = []
         for function in (convolve, direct):
             with tf.GradientTape() as tape:
                 tape.watch([waves, taps])
                 total = tf.reduce_sum(function(waves, taps) * weights)
-            found.append(tape.gradient(total, [waves, taps]))
-        for ours, theirs in zip(*found, strict=True):
-            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+            gradients.append(tape.gradient(total, [waves, taps]))
+        for actual, expected in zip(*gradients, strict=True):
+            np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_mel_edges_are_even_in_mel_and_start_and_end_where_they_should():
@@ -81,7 +81,7 @@ class TestGabor:
         edges = mel_edges_hz(20, 60.0, 7800.0)
         answers = middle(GaborEnergy(20)(tones(edges[1:-1])))
         np.testing.assert_array_equal(answers.argmax(1), np.arange(20))
-        # Half the amplitude of a real tone lies at positive frequencies.
+        # Half the amplitude of a real tone is at positive frequencies.
         np.testing.assert_allclose(np.diag(answers)[3:], 0.25, rtol=0.02)
 
     def test_energy_falls_as_a_mel_filter_does(self):
@@ -218,8 +218,10 @@ class TestPCEN:
             weight.assign(tf.fill(weight.shape, beyond[weight.name.split(":")[0]]))
         step = keras.optimizers.SGD(0.0)
         step.apply_gradients([(tf.zeros_like(w), w) for w in layer.trainable_weights])
-        found = {w.name.split(":")[0]: float(w[0, 0, 0]) for w in layer.trainable_weights}
-        assert found == pytest.approx({"alpha": 1.0, "smoothing": 0.0, "delta": 1e-3, "root": 1.0})
+        trained = {w.name.split(":")[0]: float(w[0, 0, 0]) for w in layer.trainable_weights}
+        assert trained == pytest.approx(
+            {"alpha": 1.0, "smoothing": 0.0, "delta": 1e-3, "root": 1.0}
+        )
 
 
 def test_log_energy():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last layer of a network: what clips of several labels and half precision make of it."""
+"""The last layer of a network: for clips of several labels, and in half precision."""
 
 import numpy as np
 import pytest
@@ -28,9 +28,9 @@ def test_sigmoid_is_the_same_network_with_another_end(name, overrides):
     assert [layer.name for layer in several.layers] == [layer.name for layer in plain.layers]
     logits = np.log(plain(feeds).numpy())
     logits -= logits[:, :1]
-    found = several(feeds).numpy()
-    found = np.log(found / (1 - found))
-    np.testing.assert_allclose(found - found[:, :1], logits, atol=1e-4)  # the same logits
+    outputs = several(feeds).numpy()
+    outputs = np.log(outputs / (1 - outputs))
+    np.testing.assert_allclose(outputs - outputs[:, :1], logits, atol=1e-4)  # the same logits
 
 
 def test_a_network_with_a_head_of_its_own_gets_told():

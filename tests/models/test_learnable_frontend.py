@@ -19,7 +19,7 @@ SMALL = {
     "arguments": {
         "sfp": [{"filters": 8, "strides": [4, 4]}],
         "tail": [{"filters": 8}],
-        "dropout": 0.0,  # the loss of a step shall hang on the weights alone
+        "dropout": 0.0,  # the loss of a step must depend only on the weights
     },
 }
 # Origin: DiffRes, table 3; 64 filters are those of its AudioSet row.
@@ -36,7 +36,7 @@ def tiny(frontend: str, **changes: object) -> keras.Model:
 
 
 def waves(clips: int = 9) -> np.ndarray:
-    """Int8 tones of another pitch for each class, in noise; the last clip is silent."""
+    """Int8 tones of a different pitch for each class, in noise; the last clip is silent."""
     rng = np.random.default_rng(0)
     hz = np.array([400.0, 1350.0, 3000.0])[np.arange(clips) % CLASSES, None]
     x = np.sin(2 * np.pi * hz * np.arange(SAMPLES) / 16_000) * 60
@@ -68,7 +68,7 @@ class TestEveryFrontend:
         assert part.output_shape == (None, 8, frames, 1)
 
     def test_starts_as_a_filter_bank_on_the_mel_scale(self, frontend):
-        """Each tone is loudest in the filter on whose place in mel it lies."""
+        """Each tone is loudest in the filter at its mel frequency."""
         model = tiny(frontend)
         pooled = keras.Model(model.input, model.get_layer(f"{frontend}_pool").output)(real())
         strongest = pooled.numpy()[:3, :, :, 0].mean(2).argmax(1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""M3Net against the paper's figures and tables."""
+"""M3Net compared with the paper's figures and tables."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_paper_sizes():
     assert f"{speech.count_params() / 1e6:.3f}" == "0.031"
 
 
-# Each ablation of tables 3 to 5: layers that go and whether the parameters become fewer.
+# Each ablation of tables 3 to 5: removed layers, and whether the parameters become fewer.
 ABLATIONS = {
     "mirror_attention": (("mfp_", "dfp_", "turn_", "ma_"), True),
     "mfp": (("mfp_", "ma_product"), True),
@@ -144,9 +144,9 @@ def test_branches_are_multiplied_and_the_input_added_twice():
     """Equation 7 and the two-stage skip, computed layer by layer."""
     model = tiny()
     at = {layer.name: layer.output for layer in model.layers}
-    wanted = ["mfp_out_relu", "dfp_eca", "ma_skip", "mfp_skip", "mfp_align_relu"]
+    layer_names = ["mfp_out_relu", "dfp_eca", "ma_skip", "mfp_skip", "mfp_align_relu"]
     at["x"] = model.get_layer("mfp_hmf").input
-    probe = keras.Model(model.input, [at[name] for name in [*wanted, "x"]])
+    probe = keras.Model(model.input, [at[name] for name in [*layer_names, "x"]])
     x_mfp, x_dfp, joined, summed, narrowed, x = probe(
         tf.random.stateless_uniform((2, *SHAPE), (5, 6), -1, 1)
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What holds for every preset of every network, present and future."""
+"""Properties of every preset of every network, present and future."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_a_preset_costs_what_it_says_and_sums_to_one(name, preset):
 
 @pytest.mark.parametrize("name", model_names())
 def test_shape_and_classes_can_be_chosen(name):
-    # The smallest one: each preset is built by the test before.
+    # The smallest one: the previous test builds each preset.
     preset = min(presets_of(name), key=lambda preset: presets_of(name)[preset].parameters)
     raw = presets_of(name)[preset].input_shape[0] == 1  # a waveform, not a map
     shape = (1, 6400, 1) if raw else (64, 98, 1)
@@ -62,8 +62,8 @@ def test_names():
 
 @pytest.mark.parametrize("function", [presets_of, lambda name: build_model(name, "mcu")])
 def test_unknown_model(function):
-    known = ", ".join(model_names())
-    with pytest.raises(ConfigError, match=f"unknown model 'm4net': choose one of {known}$"):
+    choices = ", ".join(model_names())
+    with pytest.raises(ConfigError, match=f"unknown model 'm4net': choose one of {choices}$"):
         function("m4net")
     for helper in ("registry", "complexity", "stacking"):
         with pytest.raises(ConfigError, match=f"unknown model '{helper}'"):
@@ -81,7 +81,7 @@ def test_a_design_is_its_arguments_whatever_the_preset_is_called(monkeypatch):
     written_out = design_sha256("m3net", "mcu", dict(presets_of("m3net")["s"].arguments))
     assert written_out == before["m3net"] != design_sha256("m3net", "mcu")
     assert design_sha256("m3net", "s", {"dropout": 0.5}) != before["m3net"]
-    # DiffRes s names M3Net s, so a change of the one is a change of the other.
+    # DiffRes s contains M3Net s, so a change to one also changes the other.
     changed = {**presets_of("m3net"), "s": presets_of("m3net")["mcu"]}
     monkeypatch.setattr(m3net, "PRESETS", changed)
     assert design_sha256("m3net", "s") == design_sha256("m3net", "mcu")
@@ -91,8 +91,8 @@ def test_a_design_is_its_arguments_whatever_the_preset_is_called(monkeypatch):
 
 
 def test_unknown_preset():
-    known = ", ".join(presets_of("m3net"))
-    message = f"unknown preset 'huge' of model m3net: choose one of {known}$"
+    choices = ", ".join(presets_of("m3net"))
+    message = f"unknown preset 'huge' of model m3net: choose one of {choices}$"
     with pytest.raises(ConfigError, match=message):
         build_model("m3net", "huge")
 

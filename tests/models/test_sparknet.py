@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SparkNet against the sizes that its paper prints, and its gates."""
+"""SparkNet compared with the sizes in its paper, and its gates."""
 
 import math
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SpectroMaskNet against the paper's text and tables."""
+"""SpectroMaskNet compared with the paper's text and tables."""
 
 import numpy as np
 import pytest
@@ -97,8 +97,8 @@ def test_the_papers_size_and_stages():
     stages = ((2, 16, 80, 498), (3, 32, 40, 249), (3, 48, 20, 125), (2, 64, 20, 125))
     for branch, last in (("complete", "relu2"), ("masked", "skip")):
         for number, (modules, channels, bins, frames) in enumerate(stages, start=1):
-            found = [name for name in at if name.startswith(f"{branch}{number}_")]
-            assert {name.split("_")[1] for name in found} == {
+            stage_layers = [name for name in at if name.startswith(f"{branch}{number}_")]
+            assert {name.split("_")[1] for name in stage_layers} == {
                 "in",
                 *(str(index) for index in range(1, modules + 1)),
             }
@@ -119,9 +119,9 @@ def test_table_4(rival):
     full, model = tiny(**TABLE_4["global/local"]), tiny(**TABLE_4[rival])
     kinds = {"global": "_att_out", "local": "_sca_out", "se": "_se_out"}
     for branch, kind in zip(("complete", "masked"), rival.split("/"), strict=True):
-        found = {name for name in names(model) if name.startswith(branch)}
-        for other, suffix in kinds.items():
-            assert any(name.endswith(suffix) for name in found) == (other == kind)
+        branch_layers = {name for name in names(model) if name.startswith(branch)}
+        for other_kind, suffix in kinds.items():
+            assert any(name.endswith(suffix) for name in branch_layers) == (other_kind == kind)
     if rival == "local/global":
         assert model.count_params() == full.count_params()
     else:
@@ -133,8 +133,8 @@ def test_table_4(rival):
 def test_one_branch(which):
     model = tiny(**SINGLE[which])
     branch = "masked" if SINGLE[which].get("complete") == "off" else "complete"
-    other = {"masked": "complete", "complete": "masked"}[branch]
-    assert not any(name.startswith(other) for name in names(model))
+    other_branch = {"masked": "complete", "complete": "masked"}[branch]
+    assert not any(name.startswith(other_branch) for name in names(model))
     assert ("mask" in names(model)) == (branch == "masked")
     assert "fusion" not in names(model)
     assert "lambda" not in learnt_values(model)

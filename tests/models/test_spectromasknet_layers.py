@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What SpectroMaskNet's layers do of their own; ``test_layers.py`` has the base test of each."""
+"""Behaviour of SpectroMaskNet's layers; ``test_layers.py`` has the base test of each."""
 
 import numpy as np
 import pytest
@@ -62,9 +62,9 @@ def test_share_that_is_hidden(kind, ratio):
 @pytest.mark.parametrize("kind", ["random", "high_energy"])
 def test_cells_are_hidden_whole(kind, block):
     mask = BlockMask(kind, block, seed=3).mask(maps()).numpy()[..., 0]
-    for top in range(0, F, block):
-        for left in range(0, T, block):
-            cell = mask[:, top : top + block, left : left + block].reshape(len(mask), -1)
+    for row in range(0, F, block):
+        for start in range(0, T, block):
+            cell = mask[:, row : row + block, start : start + block].reshape(len(mask), -1)
             assert (cell.min(1) == cell.max(1)).all()
     assert 0 < mask.mean() < 1
 
@@ -127,7 +127,7 @@ def test_block_and_ratio_are_learnt(kind):
         for gradient in gradients:
             assert np.isfinite(gradient)
             assert gradient != 0
-    # Of x the loss keeps 0.09 x^2 where it is seen and 0.49 x^2 where not: hide less.
+    # The loss keeps 0.09 x^2 where x is visible and 0.49 x^2 where hidden: hide less.
     layer.ratio_logit.assign(1.0)
     optimizer = keras.optimizers.Adam(0.1)
     before = layer.learnt()
@@ -215,13 +215,13 @@ def test_a_mean_of_nothing():
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_group_norm_agrees_with_keras(groups, training):
     x = 3 * maps(3) + 1
-    ours, theirs = GroupNorm(groups), keras.layers.GroupNormalization(groups, epsilon=1e-3)
-    ours.build(x.shape)
-    theirs.build(x.shape)
+    layer, keras_layer = GroupNorm(groups), keras.layers.GroupNormalization(groups, epsilon=1e-3)
+    layer.build(x.shape)
+    keras_layer.build(x.shape)
     weights = [np.array([1, 2, -1, 0.5]), np.array([0, 1, 2, 3])]
-    ours.set_weights(weights)
-    theirs.set_weights(weights)
-    np.testing.assert_allclose(ours(x, training=training), theirs(x), atol=1e-5)
+    layer.set_weights(weights)
+    keras_layer.set_weights(weights)
+    np.testing.assert_allclose(layer(x, training=training), keras_layer(x), atol=1e-5)
 
 
 def test_group_norm_ignores_padding():
@@ -365,8 +365,8 @@ def test_local_attention_is_a_residual(attention):
 def test_local_attention_gates_its_features():
     inputs = keras.Input((8, 8, C))
     model = keras.Model(inputs, local_attention(inputs, expansion=2))
-    wanted = ["local_lfe_restore", "local_gate_conv", "local_skip"]
-    probe = keras.Model(inputs, [model.get_layer(name).output for name in wanted])
+    layer_names = ["local_lfe_restore", "local_gate_conv", "local_skip"]
+    probe = keras.Model(inputs, [model.get_layer(name).output for name in layer_names])
     x = maps(2, (8, 8, C))
     y, gate, out = (value.numpy() for value in probe(x))
     np.testing.assert_allclose(out, sigmoid(gate) * y + x, rtol=1e-4, atol=1e-5)

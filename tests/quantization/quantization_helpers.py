@@ -15,7 +15,7 @@ CLASSES = 4
 
 
 def clips(count: int, seed: int = 0) -> np.ndarray:
-    """int8 features, smooth enough that a network tells them apart."""
+    """int8 features, smooth enough for a network to distinguish them."""
     rng = np.random.default_rng(seed)
     coarse = rng.normal(0, 60, (count, SHAPE[0] // 4, SHAPE[1] // 4, 1))
     maps = np.repeat(np.repeat(coarse, 4, 1), 4, 2) + rng.normal(0, 10, (count, *SHAPE))
@@ -23,7 +23,7 @@ def clips(count: int, seed: int = 0) -> np.ndarray:
 
 
 def settle(model: keras.Model, seed: int = 1) -> keras.Model:
-    """Give all normalisations statistics, factors and offsets of their own."""
+    """Give each normalisation its own statistics, factors and offsets."""
     rng = np.random.default_rng(seed)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -59,5 +59,5 @@ def unbalance(model: keras.Model, norm: str, reader: str, reach: float = 64.0) -
 
 
 def outputs(tflite: bytes, features: np.ndarray) -> np.ndarray:
-    """Answers of a network by the optimised kernels, in its own numbers."""
+    """Outputs of a network by the optimised kernels, in its own scale."""
     return run_raw(open_fast(tflite), features)

@@ -24,7 +24,7 @@ def sqnr_db(calibrated: bytes, layer: str) -> float:
     small = quantize_calibrated(calibrated, "network")
     quantized = Quantized(Int8Network(small), FloatNetwork((calibrated,)), ())
     tensors = compare_tensors(quantized, HELD_OUT)
-    return next(one.sqnr_db for one in tensors if one.layer == layer)
+    return next(tensor.sqnr_db for tensor in tensors if tensor.layer == layer)
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +40,9 @@ def unbalanced() -> bytes:
 
 
 def test_float_stays_and_int8_gains(unbalanced):
-    known = outputs(unbalanced, HELD_OUT)
+    float_outputs = outputs(unbalanced, HELD_OUT)
     equalized = equalize(unbalanced, CALIBRATION)
-    np.testing.assert_allclose(outputs(equalized.tflite, HELD_OUT), known, atol=1e-4)
+    np.testing.assert_allclose(outputs(equalized.tflite, HELD_OUT), float_outputs, atol=1e-4)
     assert "stem_conv" in equalized.layers
     assert sqnr_db(equalized.tflite, "ds_dw") > sqnr_db(unbalanced, "ds_dw") + 6
     assert sqnr_db(equalized.tflite, "dense") > sqnr_db(unbalanced, "dense") + 3
@@ -52,12 +52,12 @@ def test_float_stays_and_int8_gains(unbalanced):
 
 
 def test_bias_correction_takes_the_mean_error_back(unbalanced):
-    known = watch_means(unbalanced)
+    float_means = watch_means(unbalanced)
     errors = []
     for network in (unbalanced, correct_biases(unbalanced, CALIBRATION, "network").tflite):
         reached = watch_means(quantize_calibrated(network, "network"))
         errors.append(
-            np.mean([np.abs(reached[name] - mean).mean() for name, mean in known.items()])
+            np.mean([np.abs(reached[name] - mean).mean() for name, mean in float_means.items()])
         )
     assert errors[1] < errors[0] / 2
 
@@ -65,12 +65,16 @@ def test_bias_correction_takes_the_mean_error_back(unbalanced):
 def watch_means(tflite: bytes) -> dict[str, np.ndarray]:
     """Mean of each channel behind each convolution."""
     graph = Graph(tflite)
-    made = {one.outputs[0]: graph.layer(one) for one in graph.operators if "CONV" in one.kind}
+    made = {
+        operator.outputs[0]: graph.layer(operator)
+        for operator in graph.operators
+        if "CONV" in operator.kind
+    }
     seen = [
         {made[t]: v.reshape(-1, v.shape[-1]).mean(0) for t, v in values.items()}
         for values in watch(tflite, CALIBRATION, made)
     ]
-    return {name: np.mean([one[name] for one in seen], 0) for name in seen[0]}
+    return {name: np.mean([operator[name] for operator in seen], 0) for name in seen[0]}
 
 
 def test_mirror_attention_is_scaled_as_a_whole():
@@ -86,8 +90,8 @@ def test_mirror_attention_is_scaled_as_a_whole():
     )
     calibrated = calibrate(model, CALIBRATION)
     equalized = equalize(calibrated, CALIBRATION)
-    known = outputs(calibrated, HELD_OUT)
-    np.testing.assert_allclose(outputs(equalized.tflite, HELD_OUT), known, atol=1e-4)
+    float_outputs = outputs(calibrated, HELD_OUT)
+    np.testing.assert_allclose(outputs(equalized.tflite, HELD_OUT), float_outputs, atol=1e-4)
     assert {"sfp1_pw", "mfp_align_pw", "mfp_out_pw", "mfp_out_dw"} <= set(equalized.layers)
     assert not {"dfp_cb_pw", "dfp_eca", "dense"} & set(equalized.layers)
 
@@ -105,8 +109,8 @@ def test_only_activations_that_let_a_factor_through(activation):
     model = keras.Model(inputs, classifier(x, CLASSES), name="plain")
     calibrated = calibrate(model, CALIBRATION)
     equalized = equalize(calibrated, CALIBRATION)
-    known = outputs(calibrated, HELD_OUT)
-    np.testing.assert_allclose(outputs(equalized.tflite, HELD_OUT), known, atol=1e-4)
+    float_outputs = outputs(calibrated, HELD_OUT)
+    np.testing.assert_allclose(outputs(equalized.tflite, HELD_OUT), float_outputs, atol=1e-4)
     assert ("first" in equalized.layers) == (activation == "leaky_relu")
     assert "second" in equalized.layers  # ReLU, then a pooling, then the classifier
 
@@ -126,12 +130,12 @@ def test_float_of_all_networks_stays(name, preset):
     calibrated = calibrate(model, features)
     equalized = equalize(calibrated, features)
     assert equalized.layers
-    known = outputs(calibrated, features)
-    np.testing.assert_allclose(outputs(equalized.tflite, features), known, atol=1e-4)
+    float_outputs = outputs(calibrated, features)
+    np.testing.assert_allclose(outputs(equalized.tflite, features), float_outputs, atol=1e-4)
 
 
 def test_a_tensor_that_two_kinds_of_layers_read_is_left():
-    """A sigmoid beside a convolution: what one lets through the other does not."""
+    """A sigmoid beside a convolution: a factor passes through only one of them."""
     keras.utils.set_random_seed(8)
     inputs = keras.Input(SHAPE)
     x = conv_block(inputs, 6, name="shared")
@@ -140,6 +144,6 @@ def test_a_tensor_that_two_kinds_of_layers_read_is_left():
     model = keras.Model(inputs, classifier(keras.layers.Multiply()([y, gate]), CLASSES))
     calibrated = calibrate(model, CALIBRATION)
     equalized = equalize(calibrated, CALIBRATION)
-    known = outputs(calibrated, HELD_OUT)
-    np.testing.assert_allclose(outputs(equalized.tflite, HELD_OUT), known, atol=1e-4)
+    float_outputs = outputs(calibrated, HELD_OUT)
+    np.testing.assert_allclose(outputs(equalized.tflite, HELD_OUT), float_outputs, atol=1e-4)
     assert "after" in equalized.layers and "shared" not in equalized.layers

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The presets s, m and l: int8, within their limits of memory, the same bytes everywhere."""
+"""The presets s, m and l: int8, within their memory limits, the same bytes everywhere."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CELLS = [
 
 
 def clips(name: str, size: str, count: int, seed: int) -> np.ndarray:
-    """Noise, from quiet to loud and from high to low: else all would get the same scores."""
+    """Noise, from quiet to loud and from high to low: otherwise all scores would be equal."""
     shape = presets_of(name)[size].input_shape
     values = np.random.default_rng(seed).normal(0, 1, (count, *shape))
     for number, value in enumerate(values):
@@ -66,7 +66,7 @@ def converted(name: str, size: str) -> bytes:
     for weight in model.weights:
         value = weight.numpy()
         if weight.name.startswith("dense/kernel"):
-            # So that scores differ; the bilateral network's features are large already.
+            # So that scores differ; the bilateral network's features are already large.
             weight.assign((1 if name == "bilateral" else 8) * value)
         elif "gamma" in weight.name:
             weight.assign(value * rng.uniform(0.7, 1.4, value.shape))
@@ -86,7 +86,7 @@ def test_a_preset_fits_its_limits_and_gives_the_same_bytes(name, size):
     tflite = converted(name, size)
     operators = set(operators_of(tflite))  # refuses what TFLite Micro lacks
     assert not operators & {"DEQUANTIZE", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
-    assert len(tflite) <= WEIGHT_BYTES[size]  # with all that stands in flash beside the weights
+    assert len(tflite) <= WEIGHT_BYTES[size]  # including all other data in flash
     if size != "s":  # pointers of 64 bits count twice here: s is measured on the board
         assert host_arena_bytes(tflite) <= ARENA_BYTES[size]
     sounds = clips(name, size, 4, seed=3)
@@ -108,7 +108,7 @@ def test_s_on_the_emulated_board(name, tmp_path):
         pytest.skip(reason)
     tflite, sounds = converted(name, "s"), clips(name, "s", 2, seed=4)
     expected = run_reference(tflite, sounds)
-    # A waveform, too, comes as int8 features: as many columns as hold its bytes.
+    # A waveform also consists of int8 features: as many columns as hold its bytes.
     columns = sounds.reshape(len(sounds), MEL_BINS, -1)
     write_bundle(tmp_path / "bundle", tflite, expected.shape[1], columns.shape[2])
     image = build_firmware(tmp_path / "bundle", BOARD, tmp_path / "build")
@@ -123,7 +123,7 @@ def test_s_on_the_emulated_board(name, tmp_path):
 
 
 def write_bundle(folder: Path, tflite: bytes, classes: int, frames: int) -> None:
-    """What a firmware build reads of an export."""
+    """The attributes of an export that a firmware build reads."""
     folder.mkdir()
     config = FrontendConfig(mel_bins=MEL_BINS)
     labels = tuple(f"label{index}" for index in range(classes))

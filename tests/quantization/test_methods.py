@@ -93,13 +93,13 @@ def test_each_method_is_done_once(quantizer):
 
 
 def test_all_parts_together_stay_close_to_float(quantizer):
-    known = outputs(calibrated(quantizer), HELD_OUT)
+    float_outputs = outputs(calibrated(quantizer), HELD_OUT)
     for name in ("ptq", "ptq+p99.99+equalize+bias", "ptq+least-error", "int16x8"):
         made = quantizer.quantize(Method.parse(name)).network
         assert tensor_quantization(made.tflite, "input") == (1 / 128, 0), name
         assert tensor_quantization(made.tflite, "output") == (1 / 256, -128), name
         scores = (run_reference(made.tflite, HELD_OUT).astype(float) + 128) / 256
-        np.testing.assert_allclose(scores, known, atol=0.03, err_msg=name)
+        np.testing.assert_allclose(scores, float_outputs, atol=0.03, err_msg=name)
     changed = quantizer.quantize(Method.parse("ptq+p99.99+equalize+bias")).changed_layers
     assert set(changed) == {"stem_conv", "ds_dw", "ds_pw", "dense"}
 
@@ -116,12 +116,12 @@ def test_sixteen_bits_give_the_same_bytes_on_tflite_micro(quantizer):
 
 
 def test_sixteen_bits_are_closer_to_float_inside(quantizer):
-    known = outputs(calibrated(quantizer), HELD_OUT)
+    float_outputs = outputs(calibrated(quantizer), HELD_OUT)
     apart = {}
     for name in ("ptq", "int16x8"):
         raw = outputs(quantizer.quantize(Method.parse(name)).network.tflite, HELD_OUT)
         real = raw / 32768 if raw.dtype == np.int16 else (raw.astype(float) + 128) / 256
-        apart[name] = np.abs(real - known).mean()
+        apart[name] = np.abs(real - float_outputs).mean()
     assert apart["int16x8"] < apart["ptq"] / 2
 
 
@@ -135,8 +135,8 @@ def test_ends_of_a_wide_network():
 def steps(tflite: bytes) -> list[float]:
     """Extent of each computed tensor's range."""
     graph = Graph(tflite)
-    found = [graph._tensors[one.outputs[0]].quantization for one in graph.operators]
-    return [float(one.max[0] - one.min[0]) for one in found]
+    parameters = [graph._tensors[item.outputs[0]].quantization for item in graph.operators]
+    return [float(item.max[0] - item.min[0]) for item in parameters]
 
 
 def test_ranges(quantizer):

@@ -43,22 +43,22 @@ def copy(run, tmp_path) -> Run:
 
 
 def test_the_report(run):
-    found = read_json(run.folder / "quantized" / "report.json")
-    assert found["method"] == "ptq+equalize+bias"
-    assert found["sha256"] == sha256_of((run.folder / "quantized" / "model.tflite").read_bytes())
+    report = read_json(run.folder / "quantized" / "report.json")
+    assert report["method"] == "ptq+equalize+bias"
+    assert report["sha256"] == sha256_of((run.folder / "quantized" / "model.tflite").read_bytes())
     for split in ("validation", "test"):
-        one = found[split]
-        assert np.sum(one["confusion"]["float"]) == one["clips"]
-        assert np.trace(one["confusion"]["quantized"]) == round(
-            one["accuracy"]["quantized"] * one["clips"]
+        entry = report[split]
+        assert np.sum(entry["confusion"]["float"]) == entry["clips"]
+        assert np.trace(entry["confusion"]["quantized"]) == round(
+            entry["accuracy"]["quantized"] * entry["clips"]
         )
-    layers = [one["layer"] for one in found["tensors"]]
+    layers = [entry["layer"] for entry in report["tensors"]]
     assert layers[0] == "sfp1_dw" and layers[-1] == "output"
-    assert all(one["sqnr_db"] > 10 for one in found["tensors"])
-    assert all(one["covered_low"] <= one["covered_high"] for one in found["tensors"])
-    ranked = [(one["accuracy_points"], one["divergence"]) for one in found["ranking"]]
+    assert all(entry["sqnr_db"] > 10 for entry in report["tensors"])
+    assert all(entry["covered_low"] <= entry["covered_high"] for entry in report["tensors"])
+    ranked = [(entry["accuracy_points"], entry["divergence"]) for entry in report["ranking"]]
     assert ranked == sorted(ranked, reverse=True)
-    assert {"sfp1_dw", "dense", "ma_product"} <= {one["layer"] for one in found["ranking"]}
+    assert {"sfp1_dw", "dense", "ma_product"} <= {entry["layer"] for entry in report["ranking"]}
     page = (run.folder / "quantized" / "report.md").read_text()
     assert "| sfp1_dw | DEPTHWISE_CONV_2D |" in page and "## Classes, test" in page
 
@@ -116,12 +116,14 @@ def repair_network(monkeypatch, right: dict[str, int], bound: float, unlike: boo
 
     run = lambda tflite, features: answers(right[tflite.decode()])[: len(features)]  # noqa: E731
     monkeypatch.setattr(repair, "run_reference", run)
-    monkeypatch.setattr(repair, "run_tflm", lambda *given: -run(*given) if unlike else run(*given))
+    monkeypatch.setattr(
+        repair, "run_tflm", lambda *arguments: -run(*arguments) if unlike else run(*arguments)
+    )
     monkeypatch.setattr(repair, "tflm_unavailable_reason", lambda: "")
     validation = SimpleNamespace(clean=np.zeros((100, 1), np.int8), labels=LABELS)
     quantizer = SimpleNamespace(quantize=quantize, model=SimpleNamespace(name="network"))
-    known = answers(90) / 256 + 0.5
-    attempted = Repair(quantizer, validation, known, bound, lambda _: None)
+    float_scores = answers(90) / 256 + 0.5
+    attempted = Repair(quantizer, validation, float_scores, bound, lambda _: None)
     method = attempted.without_training()
     assert [attempt["method"] for attempt in attempted.attempts] == tried
     return str(method), attempted.attempts
@@ -131,8 +133,8 @@ def test_repair_stops_at_the_first_that_holds(monkeypatch):
     right = {"ptq": 80, "ptq+p99.99": 88, "ptq+least-error": 89}
     method, steps = repair_network(monkeypatch, right, 1.0)
     assert method == "ptq+least-error"
-    assert [one["outcome"] for one in steps] == ["loses too much"] * 2 + ["within the bound"]
-    assert [one["drop_points"] for one in steps] == pytest.approx([10, 2, 1])
+    assert [step["outcome"] for step in steps] == ["loses too much"] * 2 + ["within the bound"]
+    assert [step["drop_points"] for step in steps] == pytest.approx([10, 2, 1])
 
 
 def test_repair_takes_the_best_where_none_holds(monkeypatch):
@@ -155,9 +157,9 @@ def test_repair_without_any_form(monkeypatch):
 
 
 def test_either_a_method_or_a_bound(run):
-    for given in ({}, {"method": Method(), "bound_points": 1.0}):
+    for options in ({}, {"method": Method(), "bound_points": 1.0}):
         with pytest.raises(ConfigError, match="either a method or the bound of a repair"):
-            quantize_run(run, **given)
+            quantize_run(run, **options)
     with pytest.raises(ConfigError, match=r"the bound is -1 points: give 0 to 100"):
         quantize_run(run, bound_points=-1)
 
@@ -176,7 +178,7 @@ def test_networks_that_take_lengths_are_refused(run, monkeypatch):
 @pytest.mark.slow
 def test_wide_activations_that_the_device_rounds_otherwise(copy, monkeypatch):
     before = chosen_network(copy).network
-    monkeypatch.setattr(repair, "run_tflm", lambda *given: -repair.run_reference(*given))
+    monkeypatch.setattr(repair, "run_tflm", lambda *arguments: -repair.run_reference(*arguments))
     monkeypatch.setattr(repair, "tflm_unavailable_reason", lambda: "")
     with pytest.raises(ModelError, match="cannot have 16-bit activations: TFLite Micro rounds"):
         quantize_run(copy, method=Method(wide=True))
@@ -184,62 +186,62 @@ def test_wide_activations_that_the_device_rounds_otherwise(copy, monkeypatch):
 
 
 def test_command_that_repairs_in_vain(monkeypatch, run):
-    found = read_json(run.folder / "quantized" / "report.json")
-    found |= {"within_bound": False, "method": "ptq"}
-    found["validation"]["drop_points"] = 7.0
-    given = []
+    report = read_json(run.folder / "quantized" / "report.json")
+    report |= {"within_bound": False, "method": "ptq"}
+    report["validation"]["drop_points"] = 7.0
+    calls = []
     monkeypatch.setattr(
-        pipeline, "quantize_run", lambda *a, **k: given.append((a[2], k["bound_points"])) or found
+        pipeline, "quantize_run", lambda *a, **k: calls.append((a[2], k["bound_points"])) or report
     )
     with pytest.raises(M3NetError, match=r"no method keeps within 0.5 points .* 7.00: raise"):
         training.quantize(run.folder, repair=True)
     training.quantize(run.folder, method="int16x8")
-    assert given == [(None, 0.5), (Method(wide=True), None)]
+    assert calls == [(None, 0.5), (Method(wide=True), None)]
 
 
 def test_ranking_and_tensors_of_an_unbalanced_network():
-    """The layers that lose most are found; a plain SQNR does not show them."""
+    """The ranking finds the layers that lose most; a plain SQNR does not show them."""
     model = separable()
     unbalance(model, "stem_bn", "ds_dw", reach=1000.0)
     quantized = Quantizer(model, clips(32)).quantize(Method())
     costs = rank_layers(quantized, clips(40, seed=4), np.zeros(40, np.int32), "network")
-    assert {one.layer for one in costs[:2]} == {"stem_conv", "ds_dw"}
-    worst = min(compare_tensors(quantized, clips(20, seed=4)), key=lambda one: one.sqnr_db)
+    assert {cost.layer for cost in costs[:2]} == {"stem_conv", "ds_dw"}
+    worst = min(compare_tensors(quantized, clips(20, seed=4)), key=lambda cost: cost.sqnr_db)
     assert worst.layer != "stem_conv"  # its large channels hide the small ones
 
 
 def test_a_tensor_that_int8_holds_exactly_has_no_ratio():
     sums = comparison._Sums()
     sums.add(np.ones((1, 4), np.float32), np.ones((1, 4), np.float32), -1.0, 0.5, 0.1)
-    found = sums.report("layer", "ADD", -1.0, 0.5, 0.1)
-    assert found.sqnr_db is None and found.max_error == 0
-    assert found.clipped_share == 1
+    error = sums.report("layer", "ADD", -1.0, 0.5, 0.1)
+    assert error.sqnr_db is None and error.max_error == 0
+    assert error.clipped_share == 1
 
 
 def test_nothing_quantised_costs_nothing():
     calibrated = Quantizer(separable(), clips(32)).quantize(Method()).floats.parts[0]
     graph = Graph(calibrated)
-    every = [graph.name(one.outputs[0]) for one in graph.operators]
+    every = [graph.name(operator.outputs[0]) for operator in graph.operators]
     features = clips(10, seed=4)
-    known = outputs(calibrated, features)
+    float_outputs = outputs(calibrated, features)
     untouched = quantize_except(calibrated, "network", every)
-    np.testing.assert_array_equal(outputs(untouched, features), known)
+    np.testing.assert_array_equal(outputs(untouched, features), float_outputs)
 
 
 def test_a_bound_that_the_first_method_keeps(tiny_run, tmp_path):
     shutil.copytree(tiny_run, tmp_path / "run")
     lines: list[str] = []
-    found = quantize_run(
+    report = quantize_run(
         Run(tmp_path / "run"), bound_points=100.0, ranking_clips=0, log=lines.append
     )
-    assert found["within_bound"] and found["method"] == "ptq"
-    drop_points = found["validation"]["drop_points"]
-    assert found["tried"][0]["drop_points"] == pytest.approx(drop_points)
+    assert report["within_bound"] and report["method"] == "ptq"
+    drop_points = report["validation"]["drop_points"]
+    assert report["tried"][0]["drop_points"] == pytest.approx(drop_points)
     assert f"ptq: {drop_points:.2f} points: within the bound" in lines
     page = (tmp_path / "run" / "quantized" / "report.md").read_text()
     assert "Repair to within 100 points on validation: reached." in page
     assert "## Layers" not in page
-    assert read_json(tmp_path / "run" / "quantized" / "report.json") == found
+    assert read_json(tmp_path / "run" / "quantized" / "report.json") == report
 
 
 def test_names_do_not_break_the_tables_of_the_page():

@@ -18,7 +18,7 @@ def features(clips: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def unaligned() -> bytes:
-    """Products that are joined to others by a concatenation, and a product of those."""
+    """Products joined to others by a concatenation, and a product of those."""
     keras.utils.set_random_seed(1)
     inputs = keras.Input(SHAPE)
     a, b, c = (keras.layers.Conv2D(4, 1)(inputs) for _ in range(3))
@@ -34,14 +34,14 @@ def unaligned() -> bytes:
 def multipliers(tflite: bytes) -> list[tuple[int, int]]:
     """Fixed-point multiplier of each MUL in single precision and in double."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
-    graph, found = model.subgraphs[0], []
+    graph, pairs = model.subgraphs[0], []
     for operator in graph.operators:
         if model.operatorCodes[operator.opcodeIndex].builtinCode == schema.BuiltinOperator.MUL:
             tensors = (*operator.inputs, *operator.outputs)
             a, b, c = (np.float32(graph.tensors[i].quantization.scale[0]) for i in tensors)
             pair = float(a * b / c), float(a) * float(b) / float(c)
-            found.append(tuple(round(np.frexp(value)[0] * 2**31) for value in pair))
-    return found
+            pairs.append(tuple(round(np.frexp(value)[0] * 2**31) for value in pair))
+    return pairs
 
 
 def test_both_precisions_give_the_same_multipliers(unaligned):

@@ -34,9 +34,9 @@ def test_calibration_clips_are_spread_over_the_classes(labels, count, seed):
     assert (np.diff(chosen) > 0).all()  # sorted, none twice
     np.testing.assert_array_equal(chosen, choose_calibration(labels, count, seed))
     drawn = np.bincount(labels[chosen], minlength=5)
-    left = np.bincount(labels, minlength=5) - drawn
-    # A class may fall behind another one only because all its clips are drawn.
-    assert drawn[left > 0].min(initial=99) >= drawn.max() - 1
+    undrawn = np.bincount(labels, minlength=5) - drawn
+    # A class may have fewer clips than another only if all its clips are drawn.
+    assert drawn[undrawn > 0].min(initial=99) >= drawn.max() - 1
 
 
 def test_calibration_hangs_on_the_seed():

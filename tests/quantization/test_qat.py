@@ -34,9 +34,9 @@ NETWORKS = ("m3net", "spectromasknet", "bilateral", "diffres")
 )
 @pytest.mark.parametrize("network", NETWORKS)
 def test_each_layer_is_simulated_or_left_out_with_a_reason(network, presets):
-    known = presets_of(network)
+    known_presets = presets_of(network)
     for preset in presets:
-        if preset in known:
+        if preset in known_presets:
             for layer in build_model(network, preset).layers:
                 assert (type(layer) in SIMULATED) != (type(layer) in LEFT_OUT), layer.name
     assert not SIMULATED.keys() & LEFT_OUT.keys()
@@ -50,7 +50,7 @@ def quantized() -> tuple[keras.Model, Quantized]:
 
 
 def test_normalisation_is_folded(quantized):
-    """Convolutions alone are left of it, and the answers are Keras's."""
+    """Only convolutions remain, and the outputs equal Keras's."""
     model, made = quantized
     graph = Graph(made.network.tflite)
     kinds = [operator.kind for operator in graph.operators]
@@ -58,10 +58,10 @@ def test_normalisation_is_folded(quantized):
         *("AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "RESHAPE", "SOFTMAX")
     ]
     assert kinds.count("CONV_2D") == 3
-    known = predict(model, HELD_OUT)
-    np.testing.assert_allclose(outputs(made.floats.parts[0], HELD_OUT), known, atol=1e-5)
+    float_outputs = predict(model, HELD_OUT)
+    np.testing.assert_allclose(outputs(made.floats.parts[0], HELD_OUT), float_outputs, atol=1e-5)
     scores = (outputs(made.network.tflite, HELD_OUT).astype(float) + 128) / 256
-    np.testing.assert_allclose(scores, known, atol=0.03)
+    np.testing.assert_allclose(scores, float_outputs, atol=0.03)
 
 
 def rounded(kernel: tf.Variable, axes: int) -> np.ndarray:
@@ -80,23 +80,27 @@ def test_weights_are_rounded_as_the_converter_rounds_the_folded_ones(
     kernel = getattr(quantized[0].get_layer(name), attribute)
     graph = Graph(quantized[1].network.tflite)
     weights = next(
-        graph.constant(one.inputs[1]) for one in graph.operators if graph.layer(one) == name
+        graph.constant(operator.inputs[1])
+        for operator in graph.operators
+        if graph.layer(operator) == name
     )
     channels = weights.shape[-1] if axes == 2 else weights.shape[0]
-    theirs = np.moveaxis(weights, 0, -1) if axes == 1 else weights
-    theirs = theirs.reshape(-1, channels).astype(float)
-    ours = rounded(kernel, axes).reshape(-1, channels)
-    ours = ours / np.abs(ours).max(0) * np.abs(theirs).max(0)
+    converted = np.moveaxis(weights, 0, -1) if axes == 1 else weights
+    converted = converted.reshape(-1, channels).astype(float)
+    simulated = rounded(kernel, axes).reshape(-1, channels)
+    simulated = simulated / np.abs(simulated).max(0) * np.abs(converted).max(0)
     # Folding is in single precision: a weight between two steps may go either way.
-    assert np.abs(ours - theirs).max() < 1.01
-    assert (np.abs(ours - theirs) < 0.01).mean() > 0.98
+    assert np.abs(simulated - converted).max() < 1.01
+    assert (np.abs(simulated - converted) < 0.01).mean() > 0.98
 
 
 def test_a_simulated_network_computes_what_int8_computes(quantized):
     """Weights and two tensors are rounded up to the layer that is compared."""
     model, tflite = quantized[0], quantized[1].network.tflite
     graph = Graph(tflite)
-    tensor = next(one.outputs[0] for one in graph.operators if graph.layer(one) == "ds_pw")
+    tensor = next(
+        operator.outputs[0] for operator in graph.operators if graph.layer(operator) == "ds_pw"
+    )
     int8 = np.concatenate([values[tensor] for values in watch(tflite, HELD_OUT, [tensor])])
     simulated = simulate_int8(model, CALIBRATION).model
     simulated(tf.constant(dequantize_features(CALIBRATION)), training=True)  # ranges of weights
@@ -114,12 +118,12 @@ def test_stripped_untrained_it_is_what_it_was():
     wrapped.model(tf.constant(dequantize_features(CALIBRATION)), training=True)
     stripped = wrapped.strip()
     assert [layer.name for layer in stripped.layers] == [layer.name for layer in model.layers]
-    for ours, theirs in zip(stripped.get_weights(), model.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    for weights, original in zip(stripped.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(weights, original)
 
 
 def test_what_is_trained():
-    """Normalisations never; layers before the first one that is named neither."""
+    """Never normalisations, nor layers before the first named one."""
     model = separable()
     count = len([layer for layer in model.layers if layer.weights])
     assert count == 7
@@ -138,7 +142,7 @@ def test_a_layer_that_is_in_neither_table():
 
 
 def test_a_recurrent_layer_keeps_its_weights_and_learns():
-    """Its kernels lie in a list, which the wrapper exchanges for rounded ones."""
+    """Its kernels are in a list, which the wrapper replaces by rounded ones."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((1, 3, 4))
     x = UnrolledBiLSTM(2, name="lstm")(inputs)
@@ -158,9 +162,10 @@ def test_a_recurrent_layer_keeps_its_weights_and_learns():
         weight.assign(weight + 0.1 * gradient)
     stripped = wrapped.strip().get_layer("lstm")
     before = model.get_layer("lstm").get_weights()
-    assert [one.shape for one in stripped.get_weights()] == [one.shape for one in before]
+    assert [array.shape for array in stripped.get_weights()] == [array.shape for array in before]
     assert all(
-        (ours != theirs).any() for ours, theirs in zip(stripped.get_weights(), before, strict=True)
+        (trained != original).any()
+        for trained, original in zip(stripped.get_weights(), before, strict=True)
     )
 
 
@@ -184,7 +189,7 @@ def test_where_a_repair_by_training_begins():
 
 @pytest.fixture(scope="module")
 def run(tiny_run, tmp_path_factory) -> Run:
-    """A run that was pruned, rounded and clustered, with itself as teacher."""
+    """A run that was pruned, rounded and clustered, with itself as its teacher."""
     folder = tmp_path_factory.mktemp("qat") / "tiny"
     shutil.copytree(tiny_run, folder)
     quantize_run(
@@ -204,16 +209,16 @@ def test_a_run_is_pruned_then_rounded_then_clustered(run):
     assert (prune["kind"], prune["percent"]) == ("prune", 50)
     assert (qat["kind"], qat["first_layer"]) == ("qat", "dfp_cb_pw")
     assert (cluster["kind"], cluster["centroids"]) == ("cluster", 8)
-    for one in report["fine_tuning"]:
-        assert (one["epochs"], one["teacher"]) == (1, str(run.folder))
-        assert np.isfinite(one["loss"])
-    layers = {one["layer"]: one for one in report["compression"]["layers"]}
+    for entry in report["fine_tuning"]:
+        assert (entry["epochs"], entry["teacher"]) == (1, str(run.folder))
+        assert np.isfinite(entry["loss"])
+    layers = {entry["layer"]: entry for entry in report["compression"]["layers"]}
     assert layers["mfp_align_pw"]["zero_share"] >= 0.5
     assert layers["mfp_align_pw"]["values"] <= 16
     assert report["compression"]["gzip_bytes"] < report["bytes"]
-    # What it is compared with is the run's network, not the trained copy.
-    known = read_json(run.metrics_path)["validation"]["accuracy"]
-    assert report["validation"]["accuracy"]["float"] == pytest.approx(known)
+    # It is compared with the run's network, not with the trained copy.
+    float_accuracy = read_json(run.metrics_path)["validation"]["accuracy"]
+    assert report["validation"]["accuracy"]["float"] == pytest.approx(float_accuracy)
     page = (run.folder / "quantized" / "report.md").read_text()
     assert "## Weights in int8" in page and "after gzip" in page
     assert "Trained until 50 % of the weights of convolutions are 0: 1 epochs, rate" in page
@@ -229,7 +234,11 @@ def test_repair_trains_where_nothing_else_holds(run, monkeypatch):
     monkeypatch.setattr(
         Repair,
         "_attempt",
-        lambda *given: {"method": "qat", "drop_points": next(drops), "outcome": "loses too much"},
+        lambda *arguments: {
+            "method": "qat",
+            "drop_points": next(drops),
+            "outcome": "loses too much",
+        },
     )
     model = separable()
     made = type("Made", (), {"model": model})
@@ -247,14 +256,14 @@ def test_repair_trains_where_nothing_else_holds(run, monkeypatch):
     attempted.attempts = tried
     assert attempted.by_training(Method(), train) == (Method(qat=True), made)
     assert trained == ["ds_pw", None]
-    assert [one["drop_points"] for one in tried] == [3.0, None, 2.0, 1.0]
+    assert [attempt["drop_points"] for attempt in tried] == [3.0, None, 2.0, 1.0]
 
 
 def test_command_hands_the_settings_on(run, monkeypatch):
-    given = []
-    found = read_json(run.folder / "quantized" / "report.json")
+    calls = []
+    report = read_json(run.folder / "quantized" / "report.json")
     monkeypatch.setattr(
-        pipeline, "quantize_run", lambda *a, **k: given.append((a[2], k["fine_tuning"])) or found
+        pipeline, "quantize_run", lambda *a, **k: calls.append((a[2], k["fine_tuning"])) or report
     )
     training.quantize(run.folder, method="qat+prune50", epochs=3, teacher=run.folder)
-    assert given == [(Method(qat=True, prune=50), FineTuning(3, str(run.folder), None))]
+    assert calls == [(Method(qat=True, prune=50), FineTuning(3, str(run.folder), None))]

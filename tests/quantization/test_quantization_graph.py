@@ -28,7 +28,7 @@ def calibrated(model) -> bytes:
 
 def test_batch_norm_is_folded_into_the_weights_before_it(model, calibrated):
     graph = Graph(calibrated)
-    kinds = [one.kind for one in graph.operators]
+    kinds = [operator.kind for operator in graph.operators]
     assert kinds == [
         "CONV_2D",
         "DEPTHWISE_CONV_2D",
@@ -51,20 +51,22 @@ def test_batch_norm_is_folded_into_the_weights_before_it(model, calibrated):
 
 
 def test_int8_has_no_multiplication_or_sum_of_a_batch_norm(calibrated):
-    kinds = {one.kind for one in Graph(quantize_calibrated(calibrated, "separable")).operators}
+    kinds = {
+        operator.kind for operator in Graph(quantize_calibrated(calibrated, "separable")).operators
+    }
     assert not kinds & {"ADD", "MUL", "SUB", "DEQUANTIZE", "QUANTIZE"}
 
 
 def test_quantising_the_calibrated_graph_gives_the_converters_network(model, calibrated):
     features = clips(16, seed=5)
-    ours = run_reference(quantize_calibrated(calibrated, "separable"), features)
-    theirs = run_reference(quantize_int8(model, clips(24)), features)
-    np.testing.assert_array_equal(ours, theirs)
+    quantized = run_reference(quantize_calibrated(calibrated, "separable"), features)
+    converted = run_reference(quantize_int8(model, clips(24)), features)
+    np.testing.assert_array_equal(quantized, converted)
 
 
 def test_layers_have_keras_names(calibrated):
     graph = Graph(calibrated)
-    names = [graph.layer(one) for one in graph.operators]
+    names = [graph.layer(operator) for operator in graph.operators]
     assert names == ["stem_conv", "ds_dw", "ds_pw", "pool", "dense", "logits", "output"]
 
 
@@ -72,7 +74,7 @@ def test_an_operator_that_stays_float(calibrated):
     graph = Graph(calibrated)
     kept = graph.name(graph.operators[1].outputs[0])
     small = Graph(quantize_except(calibrated, "separable", [kept]))
-    kinds = [one.kind for one in small.operators]
+    kinds = [operator.kind for operator in small.operators]
     assert kinds[:5] == ["QUANTIZE", "CONV_2D", "DEQUANTIZE", "DEPTHWISE_CONV_2D", "QUANTIZE"]
     assert small.is_float(small.operators[3].outputs[0])
     assert small.is_float(small.outputs[0])

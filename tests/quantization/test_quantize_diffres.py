@@ -63,7 +63,7 @@ def model() -> keras.Model:
     for _ in range(8):
         made(clips(16, seed=1) / np.float32(128), training=True)
     head = made.get_layer("dense")
-    head.set_weights([20 * one for one in head.get_weights()])
+    head.set_weights([20 * weights for weights in head.get_weights()])
     return made
 
 
@@ -74,7 +74,7 @@ def quantizer(model) -> Quantizer:
 
 @pytest.fixture(scope="module")
 def run(model, tiny_run, private_cache, tmp_path_factory):
-    """A run that has this network, quantised."""
+    """A quantised run of this network."""
     folder = tmp_path_factory.mktemp("diffres") / "run"
     shutil.copytree(tiny_run, folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -85,21 +85,21 @@ def run(model, tiny_run, private_cache, tmp_path_factory):
 
 def test_a_method_goes_over_both_parts(quantizer):
     features = clips(8, seed=2)
-    plain, mended = (quantizer.quantize(Method.parse(name)) for name in ("ptq", METHOD))
+    plain, fixed = (quantizer.quantize(Method.parse(name)) for name in ("ptq", METHOD))
     assert plain.changed_layers == ()
-    assert {layer[:10] for layer in mended.changed_layers} >= {"importance", "tail1_dw"}
-    for one, other in zip(plain.network.parts, mended.network.parts, strict=True):
-        assert one != other
-    for network in (plain.network, mended.network):
-        given = network.inputs(run_reference, features)
-        assert [maps.shape for maps in given] == [(8, 40, 49, 1), (8, 40, 24, 3)]
+    assert {layer[:10] for layer in fixed.changed_layers} >= {"importance", "tail1_dw"}
+    for plain_part, fixed_part in zip(plain.network.parts, fixed.network.parts, strict=True):
+        assert plain_part != fixed_part
+    for network in (plain.network, fixed.network):
+        inputs = network.inputs(run_reference, features)
+        assert [maps.shape for maps in inputs] == [(8, 40, 49, 1), (8, 40, 24, 3)]
         for part in network.parts:
             assert tensor_quantization(part, "input") == (1 / 128, 0)
             assert tensor_quantization(part, "output") == (1 / 256, -128)
 
 
 def test_the_classifier_is_calibrated_on_what_the_device_hands_it(model, monkeypatch):
-    """Int8 scores of the part before it, merged by the warp in whole numbers."""
+    """Int8 outputs of the first part, merged by the integer warp."""
     seen = {}
 
     def quantize(part: keras.Model, features: np.ndarray) -> bytes:
@@ -140,14 +140,14 @@ def test_tflite_micro_gives_the_same_bytes(quantizer, model, name):
 
 
 def test_the_report_covers_both_parts(run, model):
-    found = read_json(run.folder / "quantized" / "report.json")
-    assert found["method"] == METHOD
-    tensors = [one["layer"] for one in found["tensors"]]
+    report = read_json(run.folder / "quantized" / "report.json")
+    assert report["method"] == METHOD
+    tensors = [entry["layer"] for entry in report["tensors"]]
     assert "importance/importance1_a_conv" in tensors and tensors[-1] == "classifier/output"
     turn = [layer.startswith("classifier/") for layer in tensors]
     assert turn == sorted(turn) and not turn[0]
-    assert all(one["sqnr_db"] is None or one["sqnr_db"] > 0 for one in found["tensors"])
-    ranked = {(one["layer"], one["operator"]) for one in found["ranking"]}
+    assert all(entry["sqnr_db"] is None or entry["sqnr_db"] > 0 for entry in report["tensors"])
+    ranked = {(entry["layer"], entry["operator"]) for entry in report["ranking"]}
     assert ("diffres_warp", "WARP") in ranked
     assert {layer.partition("/")[0] for layer, _ in ranked} == {
         "importance",
@@ -155,8 +155,8 @@ def test_the_report_covers_both_parts(run, model):
         "diffres_warp",
     }
     files = [run.folder / "quantized" / name for name in ("importance.tflite", "model.tflite")]
-    assert found["bytes"] == sum(len(path.read_bytes()) for path in files)
-    assert np.sum(found["test"]["confusion"]["float"]) == found["test"]["clips"]
+    assert report["bytes"] == sum(len(path.read_bytes()) for path in files)
+    assert np.sum(report["test"]["confusion"]["float"]) == report["test"]["clips"]
 
 
 def test_export_takes_both_parts(run, tmp_path):
@@ -190,17 +190,17 @@ def test_a_part_that_does_not_fit_is_refused(run, tmp_path, damage):
 
 
 def test_ranking_asks_what_each_part_alone_costs(quantizer, monkeypatch):
-    """With nothing but the warp in whole numbers, only the warp costs something."""
+    """If only the warp uses integers, only the warp costs accuracy."""
     from m3net_tf.quantization import comparison
 
     def nothing(calibrated, name, others):
         graph = Graph(calibrated)
-        every = [graph.name(one.outputs[0]) for one in graph.operators]
+        every = [graph.name(item.outputs[0]) for item in graph.operators]
         return quantize_except(calibrated, name, every)
 
     monkeypatch.setattr(comparison, "quantize_except", nothing)
     quantized = quantizer.quantize(Method())
     costs = rank_layers(quantized, clips(4, seed=4), np.zeros(4, np.int32), "network")
-    found = {one.layer: one.divergence for one in costs}
-    assert found.pop("diffres_warp") > 0
-    assert set(found.values()) == {0.0}
+    divergences = {item.layer: item.divergence for item in costs}
+    assert divergences.pop("diffres_warp") > 0
+    assert set(divergences.values()) == {0.0}

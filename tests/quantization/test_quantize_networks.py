@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Methods and reports on the forms that M3Net lacks: normalisations, matrix products, LSTM."""
+"""Methods and reports on operators that M3Net lacks: normalisations, matrix products, LSTM."""
 
 import numpy as np
 import pytest
@@ -61,12 +61,12 @@ def case(request) -> tuple[Quantizer, set[str]]:
 
 def test_int8_methods_stay_close_to_float(case):
     quantizer, _ = case
-    features = quantizer.calibration  # untrained weights make much of what was not calibrated
-    known = predict(quantizer.model, features)
+    features = quantizer.calibration  # untrained weights amplify inputs outside the calibration
+    float_outputs = predict(quantizer.model, features)
     for name in METHODS:
         network = quantizer.quantize(Method.parse(name)).network
         scores = network.run(run_reference, features)
-        assert np.abs((scores + 128.0) / 256 - known).mean() < 0.05, name
+        assert np.abs((scores + 128.0) / 256 - float_outputs).mean() < 0.05, name
         if not tflm_unavailable_reason():
             np.testing.assert_array_equal(network.run(run_tflm, features), scores, err_msg=name)
 
@@ -75,9 +75,9 @@ def test_every_kind_of_operator_is_reported(case):
     quantizer, kinds = case
     quantized = quantizer.quantize(Method())
     features = clips(quantizer.calibration.shape[1:], 2, seed=4)
-    assert kinds <= {one.operator for one in compare_tensors(quantized, features)}
+    assert kinds <= {entry.operator for entry in compare_tensors(quantized, features)}
     costs = rank_layers(quantized, features, np.zeros(2, np.int32), quantizer.model.name)
-    assert kinds <= {one.operator for one in costs}
+    assert kinds <= {entry.operator for entry in costs}
     assert costs[0].divergence > 0
 
 

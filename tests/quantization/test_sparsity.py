@@ -61,11 +61,12 @@ def test_channels_are_scaled_without_a_change_of_answers():
     scaled = scale_channels(model)
     np.testing.assert_allclose(predict(scaled, CALIBRATION), predict(model, CALIBRATION), atol=1e-6)
     peaks = {
-        name: np.abs(one).reshape(-1, one.shape[-1]).max(0) for name, one in kernels(scaled).items()
+        name: np.abs(kernel).reshape(-1, kernel.shape[-1]).max(0)
+        for name, kernel in kernels(scaled).items()
     }
     np.testing.assert_allclose(peaks["stem_conv"], 1, rtol=1e-6)
     np.testing.assert_allclose(peaks["ds_pw"], 1, rtol=1e-6)
-    # No normalisation stands behind the classifier.
+    # No normalisation follows the classifier.
     np.testing.assert_array_equal(kernels(scaled)["dense"], kernels(model)["dense"])
     assert np.abs(kernels(model)["stem_conv"]).max() != pytest.approx(1)
 
@@ -77,10 +78,10 @@ def test_clusters_of_a_pruned_network_in_int8(pruned):
         assert len(np.unique(kernel)) <= centroids, name
         assert (kernel[kernels(pruned)[name] == 0] == 0).all(), name
     sizes = {}
-    for key, one in {"plain": separable(), "pruned": pruned, "clustered": model}.items():
-        tflite = Quantizer(one, CALIBRATION).quantize(Method()).network.tflite
+    for key, entry in {"plain": separable(), "pruned": pruned, "clustered": model}.items():
+        tflite = Quantizer(entry, CALIBRATION).quantize(Method()).network.tflite
         sizes[key] = compression([tflite])
-    layers = {one["layer"]: one for one in sizes["clustered"]["layers"]}
+    layers = {entry["layer"]: entry for entry in sizes["clustered"]["layers"]}
     assert set(layers) == {*KERNELS, "ds_dw"}
     # A channel's largest weight is one of two centroids, so there are two scales at most.
     assert all(layers[name]["values"] <= 2 * centroids for name in ("stem_conv", "ds_pw"))
@@ -95,6 +96,6 @@ def test_clusters_of_a_pruned_network_in_int8(pruned):
 
 def test_small_kernels_are_not_clustered():
     model = trained(cluster(separable(), 64))
-    sizes = {name: np.unique(one).size for name, one in kernels(model).items()}
+    sizes = {name: np.unique(kernel).size for name, kernel in kernels(model).items()}
     assert sizes["stem_conv"] <= 64 < 72  # its weights
     assert sizes["dense"] == 32  # all of them

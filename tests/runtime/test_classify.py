@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The light runtime: metadata in the ``.tflite``, scores of files, events, and what it imports."""
+"""The light runtime: metadata in the ``.tflite``, scores of files, events, and imports."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_file_says_what_the_manifest_says(exported):
         assert archive.read("labels.txt").decode().splitlines() == list(exported.labels)
         normalisation = json.loads(archive.read("m3net.json"))["normalisation"]
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
-    # The formula as it is written there, against the front end.
+    # The formula of the metadata, compared with the front end.
     feature = np.linspace(-20, 10, 301)
     q = np.floor((feature - normalisation["minimum"]) / normalisation["step"] + 0.5) - 128
     np.testing.assert_array_equal(
@@ -147,11 +147,11 @@ def test_bad_files(exported, tmp_path):
 def test_scores_are_the_devices(exported, vectors):
     classifier = Classifier(exported.folder)
     for pcm, expected in zip(*vectors, strict=True):
-        found = classifier.classify(pcm)
-        assert found.starts_s.tolist() == [0.0]
-        np.testing.assert_array_equal(found.window_scores[0] * 256 - 128, expected)
-        np.testing.assert_array_equal(found.scores, found.window_scores[0])
-        assert found.label == expected.argmax()
+        result = classifier.classify(pcm)
+        assert result.starts_s.tolist() == [0.0]
+        np.testing.assert_array_equal(result.window_scores[0] * 256 - 128, expected)
+        np.testing.assert_array_equal(result.scores, result.window_scores[0])
+        assert result.label == expected.argmax()
 
 
 def test_windows_of_a_long_sound(exported, vectors):
@@ -159,14 +159,14 @@ def test_windows_of_a_long_sound(exported, vectors):
     length = classifier.window_samples
     assert length == 48 * 320 + 512
     pcm = np.concatenate(vectors[0][:3])
-    found = classifier.classify(pcm)
+    result = classifier.classify(pcm)
     starts = [0, length // 2, length, 3 * length // 2, 2 * length, len(pcm) - length]
-    assert (found.starts_s * 16_000).round().astype(int).tolist() == starts
-    for start, scores in zip(starts, found.window_scores, strict=True):
+    assert (result.starts_s * 16_000).round().astype(int).tolist() == starts
+    for start, scores in zip(starts, result.window_scores, strict=True):
         alone = classifier.classify(pcm[start : start + length])
         np.testing.assert_array_equal(alone.scores, scores)
-    np.testing.assert_allclose(found.scores, found.window_scores.mean(axis=0))
-    assert found.label == found.scores.argmax()
+    np.testing.assert_allclose(result.scores, result.window_scores.mean(axis=0))
+    assert result.label == result.scores.argmax()
 
 
 def test_a_short_sound_ends_in_silence(exported, vectors):
@@ -181,14 +181,14 @@ def test_a_short_sound_ends_in_silence(exported, vectors):
 def test_fast_kernels_give_nearly_the_same(exported, vectors):
     exact, fast = Classifier(exported.folder), Classifier(exported.folder, fast=True)
     for pcm in vectors[0]:
-        # XNNPACK rounds other sums: a few steps of 1/256 each.
+        # XNNPACK rounds differently: a few steps of 1/256 each.
         np.testing.assert_allclose(
             fast.classify(pcm).scores, exact.classify(pcm).scores, atol=16 / 256
         )
 
 
 def test_events_are_those_of_the_reference(exported, vectors, tmp_path, with_metadata):
-    def low(manifest: dict) -> None:  # hardly trained, the network is never sure
+    def low(manifest: dict) -> None:  # the network is barely trained and never sure
         for settings in manifest["detector"]["classes"]:
             settings |= {"threshold": 0.1, "release": 0.09, "hits": 1, "suppression_columns": 10}
 
@@ -240,25 +240,25 @@ def test_a_network_with_diffres_is_one_file(tmp_path):
     }
     path = tmp_path / "model.tflite"
     path.write_bytes(attach_metadata(network.tflite, manifest, network.importance))
-    found = Classifier(path)
-    assert found.metadata.warp == network.warp
-    np.testing.assert_array_equal(found.run(features), network.run(run_reference, features))
+    classifier = Classifier(path)
+    assert classifier.metadata.warp == network.warp
+    np.testing.assert_array_equal(classifier.run(features), network.run(run_reference, features))
 
 
 def test_what_it_prints(exported, vectors, tmp_path, capsys, write_wav, classify):
     path = write_wav(tmp_path / "a.wav", np.concatenate(vectors[0][:2]))
-    found = Classifier(exported.folder).classify(np.concatenate(vectors[0][:2]))
+    result = Classifier(exported.folder).classify(np.concatenate(vectors[0][:2]))
     labels = exported.labels
     assert classify(path, path, "--model", exported.folder, "--top", 1) == 0
-    line = f"{path}: {labels[found.label]} {100 * found.scores[found.label]:.1f} %"
+    line = f"{path}: {labels[result.label]} {100 * result.scores[result.label]:.1f} %"
     assert capsys.readouterr().out.splitlines() == [line, line]
     assert classify(path, "--model", exported.folder, "--json", "--windows") == 0
     values = json.loads(capsys.readouterr().out)
-    assert values["label"] == labels[found.label]
-    assert values["scores"] == dict(zip(labels, found.scores.tolist(), strict=True))
-    assert [w["start_s"] for w in values["windows"]] == found.starts_s.tolist()
+    assert values["label"] == labels[result.label]
+    assert values["scores"] == dict(zip(labels, result.scores.tolist(), strict=True))
+    assert [w["start_s"] for w in values["windows"]] == result.starts_s.tolist()
     assert classify(path, "--model", exported.folder, "--windows") == 0
-    assert len(capsys.readouterr().out.splitlines()) == 1 + len(found.starts_s)
+    assert len(capsys.readouterr().out.splitlines()) == 1 + len(result.starts_s)
 
 
 @pytest.mark.parametrize(
@@ -327,13 +327,13 @@ def test_numpy_and_an_interpreter_are_enough(exported, vectors, tmp_path, write_
 
 
 def test_the_start_up_is_timed_and_its_imports_named(exported):
-    found = run_bench_classify(exported.folder, starts=1)
-    for kind in ("start_up", "first_answer"):  # the wall's clock also depends on other work
-        assert 0 < found["bare_python_cpu_s"] < found[f"{kind}_cpu_s"]
-        assert found[f"{kind}_s"] > 0
-    assert found["within_limit"] == (found["start_up_s"] < found["limit_s"] == 1.0)
-    assert {"m3net_tf", "numpy"} < set(found["imports"]) and not HEAVY & set(found["imports"])
-    assert all(seconds >= 0 for seconds in found["imports"].values())
+    timings = run_bench_classify(exported.folder, starts=1)
+    for kind in ("start_up", "first_answer"):  # the elapsed time also depends on other work
+        assert 0 < timings["bare_python_cpu_s"] < timings[f"{kind}_cpu_s"]
+        assert timings[f"{kind}_s"] > 0
+    assert timings["within_limit"] == (timings["start_up_s"] < timings["limit_s"] == 1.0)
+    assert {"m3net_tf", "numpy"} < set(timings["imports"]) and not HEAVY & set(timings["imports"])
+    assert all(seconds >= 0 for seconds in timings["imports"].values())
     with pytest.raises(ConfigError, match="starts is 0: give at least 1"):
         run_bench_classify(exported.folder, starts=0)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Input of ``m3net classify`` and how it ends: folders, pipes, long, broken and hostile files."""
+"""Input of ``m3net classify`` and its errors: folders, pipes, long, broken and hostile files."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ def joined(path: Path, rate_hz: int = 16_000) -> np.ndarray:
 
 
 def test_a_long_file_takes_little_memory(exported, tmp_path, write_wav, monkeypatch):
-    """Only a piece of the file and a window are held, and the scores are those of the whole."""
+    """Memory holds one piece of the file and one window; the scores are those of the whole file."""
     monkeypatch.setattr("m3net_tf.datasets.audio._CHUNK_VALUES", 1 << 14)
     pcm = noise(1_000_000)  # a minute, 2 MB
     path = write_wav(tmp_path / "long.wav", pcm)
     classifier = Classifier(exported.folder)
-    classifier.run = lambda features: features[:, :10, 0, 0]  # the network is not at issue
+    classifier.run = lambda features: features[:, :10, 0, 0]  # the network does not matter here
     expected = classifier.classify(pcm)
     tracemalloc.start()
     try:
@@ -103,7 +103,7 @@ def test_windows_do_not_depend_on_the_pieces(exported, samples, piece):
 @pytest.mark.parametrize("rate_hz", [16_000, 8000, 44_100])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_chunks_are_the_whole_file(tmp_path, write_wav, monkeypatch, rate_hz, channels):
-    """Also where a resampler runs from piece to piece."""
+    """Also with a resampler that runs across pieces."""
     monkeypatch.setattr("m3net_tf.datasets.audio._CHUNK_VALUES", 3001)
     path = write_wav(tmp_path / "a.wav", noise(30_000, channels), rate_hz)
     expected = to_pcm16(read_audio(path, sample_rate_hz=16_000))
@@ -145,7 +145,7 @@ def test_other_formats_come_from_a_pipe_by_a_copy(tmp_path, pipe, suffix):
 
 
 def test_a_pipe_is_heard_while_it_lasts(tmp_path, write_wav):
-    """Live sound: the first samples are there long before the end."""
+    """Live sound: the first samples arrive long before the end."""
     data = write_wav(tmp_path / "a.wav", noise(16_000)).read_bytes()
     read_end, write_end = os.pipe()
     os.write(write_end, data[: 44 + 3200])
@@ -199,9 +199,9 @@ def test_it_goes_on_after_a_bad_file(exported, tmp_path, write_wav, classify, ca
     files = [tmp_path / "bad.wav", good, tmp_path / "absent.wav", good]
     assert classify(*files, *words, "--model", exported.folder) == 2
     caught = capsys.readouterr()
-    bad, absent = caught.err.splitlines()
+    bad, missing = caught.err.splitlines()
     assert bad.startswith(f"error: {tmp_path / 'bad.wav'}: cannot be decoded")
-    assert absent.startswith(f"error: {tmp_path / 'absent.wav'}: does not exist")
+    assert missing.startswith(f"error: {tmp_path / 'absent.wav'}: does not exist")
     if not words:
         assert [line.partition(":")[0] for line in caught.out.splitlines()] == [str(good)] * 2
 

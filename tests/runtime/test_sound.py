@@ -115,12 +115,12 @@ def test_the_microphone_is_heard_until_ctrl_c(
     path = write_wav(tmp_path / "a.wav", pcm)
     monkeypatch.setitem(sys.modules, "sounddevice", fake_sounddevice(pcm))
     assert classify("--microphone", "--json", "--model", model) == 130
-    heard = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert classify(path, "--stream", "--json", "--model", model) == 0
     streamed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert heard and {event.pop("source") for event in heard} == {"microphone"}
+    assert events and {event.pop("source") for event in events} == {"microphone"}
     assert {event.pop("source") for event in streamed} == {str(path)}
-    assert heard == streamed
+    assert events == streamed
 
 
 def test_without_a_microphone(exported, monkeypatch, capsys, classify):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The detector's settings: YAML and back, refused where they are wrong, and as a C header."""
+"""The detector's settings: YAML and back, refused where wrong, and as a C header."""
 
 import dataclasses
 import re
@@ -108,10 +108,10 @@ def test_header_has_the_integers_that_python_compares_with(tmp_path):
     )
     write_c_header(config, tmp_path)
     text = (tmp_path / "detector_config.h").read_text()
-    known = dict(re.findall(r"#define M3NET_DETECTOR_(\w+) +(\S+)", text))
-    assert known["CLASS_COUNT"] == "3"
-    assert known["HISTORY_RUNS"] == "30"
-    assert known["GATE_SUM"] == "(-4000)"
+    macros = dict(re.findall(r"#define M3NET_DETECTOR_(\w+) +(\S+)", text))
+    assert macros["CLASS_COUNT"] == "3"
+    assert macros["HISTORY_RUNS"] == "30"
+    assert macros["GATE_SUM"] == "(-4000)"
     rows = [tuple(map(int, row.split(", "))) for row in re.findall(r"\{(.+)\}", text)]
     # At a threshold of 1 no score is a hit: the largest is 255 / 256.
     assert rows == [(32768, 16384, 50, 30, 3), (65535, 1, 0, 3, 2), (39322, 26214, 50, 3, 0)]

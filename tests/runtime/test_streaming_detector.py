@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Examples of what makes an event; and whole recordings at once give the same events."""
+"""Examples of events; whole recordings at once give the same events."""
 
 import dataclasses
 
@@ -21,19 +21,19 @@ def config(*classes: ClassSettings, **changes) -> DetectorConfig:
     return dataclasses.replace(made, **changes)
 
 
-def events(one: DetectorConfig, scores, levels=None) -> list[Event]:
-    """Events of a detector that hears a column a run (but for the gate's levels)."""
+def events(settings: DetectorConfig, scores, levels=None) -> list[Event]:
+    """Events of a detector that gets one column a run (except for the gate's levels)."""
     scores = np.array(scores, np.int8).reshape(len(scores), -1)
-    detector = Detector(one)
-    found = []
+    detector = Detector(settings)
+    steps = []
     for i, row in enumerate(scores):
         if detector.wants_inference([0 if levels is None else levels[i]]):
-            found.append(detector.step(row))
-    return [event for event in found if event]
+            steps.append(detector.step(row))
+    return [event for event in steps if event]
 
 
-def columns_of(found: list[Event]) -> list[int]:
-    return [event.column for event in found]
+def columns_of(detected: list[Event]) -> list[int]:
+    return [event.column for event in detected]
 
 
 def test_an_event_at_the_threshold_but_not_below():
@@ -42,45 +42,47 @@ def test_an_event_at_the_threshold_but_not_below():
 
 
 def test_one_event_until_the_score_falls_below_release():
-    one = config(dataclasses.replace(PLAIN, release=0.25))
-    assert columns_of(events(one, [HIGH, -64, HIGH, -64, HIGH])) == [0]
-    assert columns_of(events(one, [HIGH, -65, HIGH])) == [0, 2]
+    settings = config(dataclasses.replace(PLAIN, release=0.25))
+    assert columns_of(events(settings, [HIGH, -64, HIGH, -64, HIGH])) == [0]
+    assert columns_of(events(settings, [HIGH, -65, HIGH])) == [0, 2]
 
 
 def test_suppression_counts_columns():
-    one = config(dataclasses.replace(PLAIN, suppression_columns=5))
-    assert columns_of(events(one, [HIGH, LOW, LOW, LOW, HIGH, HIGH, HIGH])) == [0, 5]
-    twice_as_fast = dataclasses.replace(one, run_columns=2)
+    settings = config(dataclasses.replace(PLAIN, suppression_columns=5))
+    assert columns_of(events(settings, [HIGH, LOW, LOW, LOW, HIGH, HIGH, HIGH])) == [0, 5]
+    twice_as_fast = dataclasses.replace(settings, run_columns=2)
     detector = Detector(twice_as_fast)
-    found = []
+    steps = []
     for i in range(20):
         if detector.wants_inference([0]):
-            found.append(detector.step([HIGH if i in (0, 4, 6) else LOW]))
-    assert [event.column for event in found if event] == [0, 6]
+            steps.append(detector.step([HIGH if i in (0, 4, 6) else LOW]))
+    assert [event.column for event in steps if event] == [0, 6]
 
 
 def test_hits_must_be_in_a_row():
-    one = config(dataclasses.replace(PLAIN, hits=3))
-    assert columns_of(events(one, [HIGH, HIGH, LOW, HIGH, HIGH, HIGH])) == [5]
+    settings = config(dataclasses.replace(PLAIN, hits=3))
+    assert columns_of(events(settings, [HIGH, HIGH, LOW, HIGH, HIGH, HIGH])) == [5]
 
 
 def test_scores_are_averaged_and_runs_not_yet_made_count_as_lowest():
-    one = config(dataclasses.replace(PLAIN, window_runs=4))
-    assert columns_of(events(one, [HIGH, HIGH, HIGH])) == [2]  # 3 * 255 / 4 > 128
-    assert columns_of(events(one, [HIGH, LOW, LOW, LOW, HIGH, LOW, LOW, HIGH])) == []
+    settings = config(dataclasses.replace(PLAIN, window_runs=4))
+    assert columns_of(events(settings, [HIGH, HIGH, HIGH])) == [2]  # 3 * 255 / 4 > 128
+    assert columns_of(events(settings, [HIGH, LOW, LOW, LOW, HIGH, LOW, LOW, HIGH])) == []
 
 
 def test_a_class_without_events_makes_none():
-    one = config(dataclasses.replace(PLAIN, event=False), dataclasses.replace(PLAIN, label="b"))
-    assert [event.label for event in events(one, [[HIGH, LOW], [LOW, HIGH]])] == [1]
+    settings = config(
+        dataclasses.replace(PLAIN, event=False), dataclasses.replace(PLAIN, label="b")
+    )
+    assert [event.label for event in events(settings, [[HIGH, LOW], [LOW, HIGH]])] == [1]
 
 
 def test_of_two_that_are_due_the_higher_comes_first_the_other_next():
-    one = config(PLAIN, dataclasses.replace(PLAIN, label="b"))
-    found = events(one, [[100, 110], [100, 110], [LOW, LOW]])
-    assert [(event.column, event.label) for event in found] == [(0, 1), (1, 0)]
-    found = events(one, [[100, 100], [LOW, LOW]])
-    assert [(event.column, event.label) for event in found] == [(0, 0)]
+    settings = config(PLAIN, dataclasses.replace(PLAIN, label="b"))
+    detected = events(settings, [[100, 110], [100, 110], [LOW, LOW]])
+    assert [(event.column, event.label) for event in detected] == [(0, 1), (1, 0)]
+    detected = events(settings, [[100, 100], [LOW, LOW]])
+    assert [(event.column, event.label) for event in detected] == [(0, 0)]
 
 
 def test_the_model_runs_from_a_full_window_on():
@@ -90,15 +92,15 @@ def test_the_model_runs_from_a_full_window_on():
 
 
 def test_the_gate_spares_runs_in_silence():
-    one = config(PLAIN, gate_level=-50, gate_hold_columns=2)
+    settings = config(PLAIN, gate_level=-50, gate_hold_columns=2)
     levels = [-51, -50, -51, -51, -51, -51, 10]
-    detector = Detector(one)
+    detector = Detector(settings)
     assert [detector.wants_inference([level]) for level in levels] == [
         False, True, True, True, False, False, True,
     ]  # fmt: skip
     assert detector.skipped_runs == 3
-    # What the gate spares counts as lowest score and ends an event.
-    assert columns_of(events(one, [LOW, HIGH, HIGH, HIGH, HIGH, HIGH, HIGH], levels)) == [1, 6]
+    # A run that the gate skips counts as the lowest score and ends an event.
+    assert columns_of(events(settings, [LOW, HIGH, HIGH, HIGH, HIGH, HIGH, HIGH], levels)) == [1, 6]
 
 
 def test_after_a_reset_columns_and_events_are_counted_from_zero():
@@ -159,17 +161,17 @@ def any_class(draw: st.DrawFn, label: str) -> ClassSettings:
 def test_a_whole_recording_at_once_gives_the_same_events(
     classes, run_columns, window_columns, gate_level, hold, count, seed
 ):
-    one = DetectorConfig(window_columns, 1, classes, run_columns, gate_level, hold)
+    detector_config = DetectorConfig(window_columns, 1, classes, run_columns, gate_level, hold)
     rng = np.random.default_rng(seed)
     levels = np.repeat(rng.integers(-128, 128, count // 8 + 1), 8)[:count].astype(np.int32)
-    due = due_columns(one, count)
+    due = due_columns(detector_config, count)
     place = np.repeat(rng.integers(-128, 128, (len(due) // 4 + 1, len(classes))), 4, axis=0)
     noise = rng.integers(-20, 21, (len(due), len(classes)))
     scores = np.clip(place[: len(due)] + noise, -128, 127).astype(np.int8)
-    detector, found = Detector(one), []
+    detector, detected = Detector(detector_config), []
     at = {int(column): i for i, column in enumerate(due)}
     for index, level in enumerate(levels):
         if detector.wants_inference([level]) and (event := detector.step(scores[at[index]])):
-            found.append(event)
-    assert detect(one, Tape(levels, scores)) == found
-    assert detector.runs == gate_open(one, levels)[due].sum()
+            detected.append(event)
+    assert detect(detector_config, Tape(levels, scores)) == detected
+    assert detector.runs == gate_open(detector_config, levels)[due].sum()

@@ -32,7 +32,7 @@ CONFIG = DetectorConfig(
 
 
 def model(windows: np.ndarray) -> np.ndarray:
-    """Three scores of a window that tell any two windows apart: a stand-in for a network."""
+    """Three scores that differ between any two windows: a stand-in for a network."""
     assert windows.dtype == np.int8 and windows.shape[1:] == (40, 49, 1)
     whole = windows[..., 0].astype(int)
     means = np.stack(
@@ -44,19 +44,19 @@ def model(windows: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def pcm(sounds: np.ndarray) -> np.ndarray:
-    """16 s of sounds, the second half in another order, with pauses."""
+    """16 s of sounds with pauses, the second half in another order."""
     rows = np.concatenate([sounds, sounds[[5, 0, 7, 5, 2, 4, 1, 3]]])
     return (rows.ravel() * 32768).astype(np.int16)
 
 
 def test_columns_are_those_of_the_whole_recording(pcm):
     expected = features_int8(FRONTEND, pcm / 32768.0)
-    stream, rng, found, at = ColumnStream(FRONTEND), np.random.default_rng(0), [], 0
+    stream, rng, columns, at = ColumnStream(FRONTEND), np.random.default_rng(0), [], 0
     while at < len(pcm):
         step = int(rng.choice([0, 1, 160, 320, 511, 512, 513, 5000]))
-        found.append(stream.push(pcm[at : at + step]))
+        columns.append(stream.push(pcm[at : at + step]))
         at += step
-    np.testing.assert_array_equal(np.concatenate(found, axis=1), expected)
+    np.testing.assert_array_equal(np.concatenate(columns, axis=1), expected)
 
 
 @pytest.mark.parametrize("piece", [320, 7001, 10**9])

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A grid's runs on a board: what is measured once, averaged, compared and held against size limits.
+"""A grid's runs on a board: measured once, averaged, compared with each other and with limits.
 
-Exports, boards and trainings are stood in for, but for one export of the tiny run.
+Exports, boards and trainings are stand-ins, except for one export of the tiny run.
 """
 
 import csv
@@ -45,7 +45,7 @@ DATASET = {"name": "synth", "labels": ["a", "b"]}
 
 
 class World:
-    """Stand-ins for export, test clips and board; its figures are there to be changed."""
+    """Stand-ins for export, test clips and board, with figures that tests change."""
 
     def __init__(self):
         self.hits = {"m3net": [9, 8], "ds_cnn": [8], "sparknet": [8]}
@@ -55,7 +55,7 @@ class World:
             "sparknet": (2_000_000, 15_000, 30_000),
         }
         self.failing = {}  # network and seed -> error
-        self.missing = ""  # why no board is emulated
+        self.missing = ""  # the reason why no board is emulated
         self.runs_of_network = 0
         self.tried = []
         self.on_board = []
@@ -114,11 +114,11 @@ class World:
         self.tried += [str(method) for method in methods]
         if "int16x8" in map(str, methods):
             raise ModelError("no such\nform")
-        known = {"ptq": (0.7, 0.9), "ptq+bias": (0.8, 0.6)}  # validation, test
+        accuracies = {"ptq": (0.7, 0.9), "ptq+bias": (0.8, 0.6)}  # validation, test
         return {
             str(method): {
-                "validation_accuracy": known[str(method)][0],
-                "accuracy": known[str(method)][1],
+                "validation_accuracy": accuracies[str(method)][0],
+                "accuracy": accuracies[str(method)][1],
                 "model_bytes": 5,
             }
             for method in methods
@@ -185,14 +185,14 @@ def row(text, name):
 def test_means_and_costs_of_each_network(world, make, tmp_path):
     report = make()
     assert json.loads(read(tmp_path, "json")) == report
-    ours, known, rival = report["cells"]
+    ours, baseline, rival = report["cells"]
     assert ours["summary"]["int8"]["mean"] == pytest.approx(85)
     assert ours["summary"]["int8"]["std"] == pytest.approx(np.std([90, 80], ddof=1))
     assert ours["summary"]["lost_points"]["mean"] == pytest.approx(5)
     assert ours["board"]["instructions"] == 5_000_000 and ours["board"]["bytes_equal"]
     assert world.on_board == ["m3net", "ds_cnn", "sparknet"]  # one seed of each
     assert ours["size_limit"] == {"arena_bytes": 65_536, "model_bytes": 200_000, "holds": True}
-    assert known["size_limit"] is None and rival["size_limit"] is None
+    assert baseline["size_limit"] is None and rival["size_limit"] is None
     text = read(tmp_path, "md")
     assert row(text, "Ours") == [
         *("Ours", "90.00 ± 0.00", "85.00 ± 7.07", "5.00 ± 7.07", "5,000,000", "35,000", "30,000"),
@@ -343,11 +343,11 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(
         ("ds_cnn", 0): FirmwareError("no room"),
     }
     report = make()
-    ours, known, _ = report["cells"]
+    ours, baseline, _ = report["cells"]
     assert report["failed"] == 2 and ours["runs"][0]["error"] == "no int8 form"
     assert ours["summary"]["int8"]["mean"] == pytest.approx(80)  # the other seed
     assert ours["board"]["instructions"] == 5_000_000
-    assert known["summary"] is None and known["board"] is None
+    assert baseline["summary"] is None and baseline["board"] is None
     text = read(tmp_path, "md")
     assert "- Ours, seed 0: no int8 form" in text and row(text, "Known")[1] == "failed"
     assert ours["against_reference"] is None
@@ -409,7 +409,7 @@ def test_unfinished_runs_are_told_with_the_command(world, make, tmp_path):
 
 @pytest.mark.slow
 def test_a_real_export(tiny_run, tiny_recipe, private_cache, tmp_path, monkeypatch):
-    """Accuracy of the exported network over the test clips; the board is stood in for."""
+    """Accuracy of the exported network over the test clips; the board is a stand-in."""
     stand_in = World()
     monkeypatch.setattr(
         deployment_cells,

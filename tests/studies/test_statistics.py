@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wilcoxon's test against scipy's and against all signs tried one by one."""
+"""Wilcoxon's test compared with scipy's and with all signs tried one by one."""
 
 import itertools
 
@@ -15,10 +15,10 @@ def test_without_ties_as_scipy(pairs):
     rng = np.random.default_rng(pairs)
     for shift in (0.0, 0.3, 2.0):
         a, b = rng.normal(shift, 1, pairs), rng.normal(0, 1, pairs)
-        found = compare(a, b)
-        assert found.p == pytest.approx(stats.wilcoxon(a, b, method="exact").pvalue)
-        assert found.difference == pytest.approx((a - b).mean())
-        assert found.pairs == pairs
+        comparison = compare(a, b)
+        assert comparison.p == pytest.approx(stats.wilcoxon(a, b, method="exact").pvalue)
+        assert comparison.difference == pytest.approx((a - b).mean())
+        assert comparison.pairs == pairs
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -36,19 +36,23 @@ def test_with_ties_as_by_trying_all_signs(seed):
 def test_many_pairs_as_scipys_approximation():
     rng = np.random.default_rng(1)
     a, b = rng.normal(0.2, 1, 60), rng.normal(0, 1, 60)
-    wanted = stats.wilcoxon(a, b, method="asymptotic", correction=True).pvalue
-    assert compare(a, b).p == pytest.approx(wanted, rel=1e-6)
+    expected_p = stats.wilcoxon(a, b, method="asymptotic", correction=True).pvalue
+    assert compare(a, b).p == pytest.approx(expected_p, rel=1e-6)
 
 
 def test_the_smallest_p_is_told():
     for pairs in (1, 3, 5, 6):
-        found = compare(np.arange(1, pairs + 1), np.zeros(pairs))
-        assert found.p == pytest.approx(found.smallest_p) == pytest.approx(2.0 ** (1 - pairs))
+        comparison = compare(np.arange(1, pairs + 1), np.zeros(pairs))
+        assert (
+            comparison.p
+            == pytest.approx(comparison.smallest_p)
+            == pytest.approx(2.0 ** (1 - pairs))
+        )
 
 
 def test_equal_values_differ_in_nothing():
-    found = compare([0.1 + 0.2, 0.5], [0.3, 0.5])
-    assert found.p == 1.0 and found.pairs == 2
+    comparison = compare([0.1 + 0.2, 0.5], [0.3, 0.5])
+    assert comparison.p == 1.0 and comparison.pairs == 2
 
 
 def test_no_pairs_no_comparison():

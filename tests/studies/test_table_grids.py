@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables as YAML: patches over patches, cells, runs and what they need; the shipped ones."""
+"""Tables as YAML: nested patches, cells, runs and their prerequisites; the shipped tables."""
 
 import itertools
 import re
@@ -146,7 +146,7 @@ def test_one_step_with_a_seed_of_its_own_serves_all(write):
     cell = (grid := load_grid(write(own), "small")).cell({"Data": "second", "Network": "taught"})
     needed = [grid.training(cell, repeat).needs["fine_tuning"] for repeat in cell.repeats]
     assert len(needed) == 3
-    assert {(one.recipe.training.seed, one.place) for one in needed} == {(3, needed[0].place)}
+    assert {(step.recipe.training.seed, step.place) for step in needed} == {(3, needed[0].place)}
 
 
 def test_a_scale_has_the_last_word(write):
@@ -164,12 +164,14 @@ def test_a_step_keeps_the_fold_of_its_own_data_set_only(write):
     grid = load_grid(write(), "paper")
     same = grid.training(grid.cells[2], Repeat(5, 4))
     assert same.needs["fine_tuning"].recipe.dataset.fold == 4
-    other = grid.training(grid.cells[6], Repeat(1, None))
-    step = other.needs["fine_tuning"].recipe
+    other_training = grid.training(grid.cells[6], Repeat(1, None))
+    step = other_training.needs["fine_tuning"].recipe
     assert (step.dataset.name, step.dataset.fold) == ("us8k", 2)
     assert (step.training.epochs, step.training.seed) == (3, 1)
     assert step.fine_tuning.run is None
-    assert other.recipe.fine_tuning.run == f"recipe {other.needs['fine_tuning'].key}"
+    assert (
+        other_training.recipe.fine_tuning.run == f"recipe {other_training.needs['fine_tuning'].key}"
+    )
     small = load_grid(write(), "small")
     cell = small.cell({"Data": "second", "Network": "taught"})
     assert small.training(cell, cell.repeats[0]).needs["fine_tuning"].recipe.training.epochs == 1
@@ -183,7 +185,7 @@ def test_keys_are_equal_where_recipes_are(write):
     changed = load_grid(write(("less: {model: {arguments: {dfp: false}}}", "less:")), "paper")
     again = changed.training(changed.cells[5], Repeat(0, None))
     assert grid.training(whole, Repeat(0, None)).key == again.key
-    # A run that starts from another one differs where that one does.
+    # A run that starts from another run differs where that run differs.
     longer = load_grid(write(("{epochs: 3}", "{epochs: 4}")), "paper")
     cells = (grid.cells[6], longer.cells[6])
     keys = [g.training(c, Repeat(0, None)).key for g, c in zip((grid, longer), cells, strict=True)]
@@ -191,7 +193,7 @@ def test_keys_are_equal_where_recipes_are(write):
 
 
 @pytest.mark.parametrize(
-    ("replacement", "told"),
+    ("replacement", "message"),
     [
         (("title: Something left out\n", ""), "'title' is missing"),
         (("title:", "titel:"), "unknown key 'titel'"),
@@ -214,12 +216,12 @@ def test_keys_are_equal_where_recipes_are(write):
         (("patch: {training: {epochs: 2}", "patches: {training: {epochs: 2}"), "'patches'"),
     ],
 )
-def test_wrong_grids_are_told_in_one_line_that_names_the_file(write, replacement, told):
+def test_wrong_grids_are_told_in_one_line_that_names_the_file(write, replacement, message):
     path = write(replacement)
     with pytest.raises(ConfigError) as caught:
         load_grid(path, "small")
     text = str(caught.value)
-    assert told in text and "\n" not in text and text.startswith(str(path.parent))
+    assert message in text and "\n" not in text and text.startswith(str(path.parent))
 
 
 def test_a_wrong_recipe_is_told_with_its_cell(write):
@@ -243,12 +245,12 @@ SHIPPED = grid_names()
 
 
 def test_all_papers_tables_are_shipped():
-    wanted = {f"m3net/table{n}" for n in range(1, 6)}
-    wanted |= {f"spectromasknet/table{n}" for n in range(1, 8)}
-    wanted |= {f"bilateral/table{n}" for n in range(1, 8)}
-    wanted |= {f"diffres/table{n}" for n in range(1, 4)} | {"diffres/figure8"}
-    wanted |= {"mcu/keywords", "mcu/presets"}
-    assert set(SHIPPED) == wanted
+    names = {f"m3net/table{n}" for n in range(1, 6)}
+    names |= {f"spectromasknet/table{n}" for n in range(1, 8)}
+    names |= {f"bilateral/table{n}" for n in range(1, 8)}
+    names |= {f"diffres/table{n}" for n in range(1, 4)} | {"diffres/figure8"}
+    names |= {"mcu/keywords", "mcu/presets"}
+    assert set(SHIPPED) == names
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -275,11 +277,11 @@ def test_shipped_tables_expand_to_valid_recipes(name, scale):
     for cell in grid.cells:
         for repeat in cell.repeats[:1]:
             training = grid.training(cell, repeat)
-            for one in (training, *training.needs.values()):
-                _require_known_arguments(one.recipe.model)
+            for step in (training, *training.needs.values()):
+                _require_known_arguments(step.recipe.model)
                 if scale == "tiny":
-                    assert one.recipe.dataset.name == "synth"
-                    assert one.recipe.training.epochs == 1
+                    assert step.recipe.dataset.name == "synth"
+                    assert step.recipe.training.epochs == 1
 
 
 def _require_known_arguments(model):
@@ -289,13 +291,13 @@ def _require_known_arguments(model):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_small_scale_leaves_cells_apart(name):
-    # Its patch comes after the cells' own: mask ratios of a table that compares them had been lost.
-    wanted, small = (
+    # Its patch follows those of the cells, and must keep mask ratios that a table compares.
+    full, small = (
         {tuple(cell.labels.items()): (cell.metric, cell.values) for cell in grid.cells}
         for grid in (load_grid(find_grid(name), scale) for scale in ("paper", "small"))
     )
-    for one, other in itertools.combinations(small, 2):
-        assert small[one] != small[other] or wanted[one] == wanted[other], (one, other)
+    for first, second in itertools.combinations(small, 2):
+        assert small[first] != small[second] or full[first] == full[second], (first, second)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -315,11 +317,11 @@ def test_diffres_has_the_papers_table_of_settings():
         "nsynth": (1.0e-4, 30, 48, 11, 0.85, 1),
     }
     grid = load_grid(find_grid("diffres/table1"), "paper")
-    found = {}
+    settings = {}
     for cell in grid.cells:
         recipe = grid.training(cell, cell.repeats[0]).recipe
         t = recipe.training
-        found[recipe.dataset.name] = (
+        settings[recipe.dataset.name] = (
             *(t.learning_rate, t.epochs, t.batch_size),
             *(t.step_start, t.step_factor, t.step_every),
         )
@@ -329,7 +331,7 @@ def test_diffres_has_the_papers_table_of_settings():
             3,
         )
         assert isinstance(recipe.frontend, FrontendConfig) and recipe.frontend.mel_bins == 128
-    assert found == expected
+    assert settings == expected
 
 
 def test_bilateral_has_the_papers_training():

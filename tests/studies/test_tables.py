@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running a table and writing it: what is trained, used again, failed, compared and printed.
+"""Running a table and writing it: runs trained, reused and failed; comparisons and output.
 
-Trainings are stood in for here by a function that writes what a finished run has;
+A function that writes the files of a finished run replaces training here;
 test_tables_tiny.py has real ones.
 """
 
@@ -50,7 +50,7 @@ scales:
 
 
 class Trainer:
-    """Stands in for ``m3net_tf.training.train``; ``failing`` maps seeds to errors."""
+    """Replaces ``m3net_tf.training.train``; ``failing`` maps seeds to errors."""
 
     def __init__(self):
         self.trained = []
@@ -96,7 +96,7 @@ def finished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         stand_in = Trainer()
         patch.setattr(training, "train", stand_in)
-        patch.setattr(table_runs.gc, "collect", lambda: 0)  # most of what a run takes here
+        patch.setattr(table_runs.gc, "collect", lambda: 0)  # most of the time of a run here
         report = make_table(
             str(folder / "paper/table9.yaml"),
             "small",
@@ -136,7 +136,7 @@ def read(tmp_path, ending, scale="small"):
 
 def test_equal_recipes_are_trained_once_and_steps_first(finished):
     _, report, trainer = finished
-    # whole (= same), less, taught and what it starts from: six seeds of each.
+    # whole (= same), less, taught and its starting run: six seeds of each.
     assert report["runs"] == 18 and len(trainer.trained) == 24
     assert report["failed"] == 0 and report["training_s"] == 36.0
     folders = [folder for _, folder, _ in trainer.trained]
@@ -152,10 +152,14 @@ def test_finished_runs_are_used_again_also_of_another_table(trainer, run_table, 
     trainer.trained.clear()
     run_table("tiny")
     assert not trainer.trained
-    other = tmp_path / "paper/table10.yaml"
-    other.write_text(GRID)
+    other_grid = tmp_path / "paper/table10.yaml"
+    other_grid.write_text(GRID)
     report = make_table(
-        str(other), "tiny", data_folders={}, runs_folder=tmp_path / "runs", out=tmp_path / "out"
+        str(other_grid),
+        "tiny",
+        data_folders={},
+        runs_folder=tmp_path / "runs",
+        out=tmp_path / "out",
     )
     assert not trainer.trained
     assert report["cells"][0]["runs"][0]["run"] == "paper/table9/tiny/whole--accuracy/seed0"
@@ -208,7 +212,7 @@ def test_results_are_kept_without_their_runs(trainer, run_table, tmp_path):
     path.write_text(GRID.replace("[whole, less]", "[whole, less, taught]"))
     trainer.trained.clear()
     report = run_table("tiny", runs_folder=tmp_path / "elsewhere", keep_results=True)
-    # Only the new cell, and what it starts from.
+    # Only the new cell, and its starting run.
     assert [bool(recipe.fine_tuning.run) for recipe, _, _ in trainer.trained] == [False, True]
     assert report["kept"] == 2 and report["runs"] == 3 and report["training_s"] == 6.0
     assert "2 of the runs: results kept from an earlier call" in read(tmp_path, "md", "tiny")
@@ -243,20 +247,20 @@ def test_results_to_keep_must_be_there(trainer, run_table):
 def test_a_failing_run_stops_no_other(trainer, run_table, tmp_path):
     trainer.failing = {1: DataError("clip.wav is broken: fetch it"), 2: ValueError("two\nlines")}
     report = run_table()
-    assert report["failed"] == 2 * 3  # whole, less and taught, the last for want of its step
+    assert report["failed"] == 2 * 3  # whole, less and taught; taught lacks its first step
     cell = report["cells"][0]
     assert cell["ours"]["runs"] == 4
     errors = {run["seed"]: run["error"] for run in cell["runs"] if "error" in run}
     assert errors[1] == "clip.wav is broken: fetch it"
     assert errors[2].startswith("ValueError: two lines (see train.log")
     taught = next(cell for cell in report["cells"] if cell["labels"]["Network"] == "taught")
-    told = [run["error"] for run in taught["runs"] if "error" in run]
-    assert told[0] == "the run for fine_tuning failed: clip.wav is broken: fetch it"
+    run_errors = [run["error"] for run in taught["runs"] if "error" in run]
+    assert run_errors[0] == "the run for fine_tuning failed: clip.wav is broken: fetch it"
     text = read(tmp_path, "md")
     assert "2 of 6 runs failed" in text and "## Failed" in text
     log = tmp_path / "runs/paper/table9/small/whole--accuracy/seed2/train.log"
     assert "training" in log.read_text() and "Traceback" in log.read_text()
-    # The same command tries the failed ones again, and no others.
+    # The same command tries only the failed ones again.
     trainer.failing = {}
     trainer.trained.clear()
     assert run_table()["failed"] == 0
@@ -267,11 +271,11 @@ WITHOUT_DATA = "base: {dataset: {name: us8k}, "
 
 
 def without_data(tmp_path):
-    """Make the grid one of a data set that is not there, with another for one network."""
+    """Give the grid an unavailable data set, with another one for one network."""
     path = tmp_path / "paper/table9.yaml"
-    other = "less: {dataset: {name: speech_commands}, model:"
+    unavailable = "less: {dataset: {name: speech_commands}, model:"
     text = GRID.replace("base: {dataset: {name: synth}, ", WITHOUT_DATA)
-    path.write_text(text.replace("less: {model:", other))
+    path.write_text(text.replace("less: {model:", unavailable))
     return path
 
 
@@ -323,7 +327,7 @@ def test_a_failing_run_keeps_the_written_result(trainer, run_table, tmp_path):
     assert (
         "- whole / accuracy, seed0: clip.wav is broken: fetch it (kept: 80, of commit abc)" in text
     )
-    # Kept again, and no longer once it succeeds.
+    # Kept again, but no longer after it succeeds.
     assert run_table("tiny", runs_folder=tmp_path / "elsewhere")["kept"] == 2
     trainer.failing = {}
     report = run_table("tiny", runs_folder=tmp_path / "elsewhere")
@@ -344,7 +348,7 @@ def test_a_failing_run_of_another_recipe_leaves_the_written_table(trainer, run_t
     assert [read(tmp_path, ending, "tiny") for ending in endings] == before
     assert any("table9.tiny.md stays as it is" in line for line in lines)
     assert "failed (80.25)" in read(tmp_path, "incomplete.md", "tiny")
-    # A complete one takes its place, and clears the other away.
+    # A complete one replaces it and removes it.
     trainer.failing = {}
     run_table("tiny")
     assert read(tmp_path, "md", "tiny") != before[2]
@@ -438,7 +442,7 @@ def test_few_pairs_say_that_they_are_few(trainer, run_table, tmp_path):
     run_table("tiny")
     text = read(tmp_path, "md", "tiny")
     assert "| 1 | -5.00 | 1 (≥ 1) |" in text
-    assert "70.00 to 95.00" in text  # of one run: the interval over its clips
+    assert "70.00 to 95.00" in text  # one run: the interval is over its clips
 
 
 def test_csv_has_a_line_for_each_run(finished):
@@ -499,8 +503,8 @@ def test_the_command_writes_the_table_and_tells_failures(
     out = capsys.readouterr().out
     assert "2 runs: 0 finished, 2 to train" in out and "[2/2]" in out
     trainer.failing = {0: DataError("gone: fetch it")}
-    other = ["--out", str(tmp_path / "out2"), "--runs", str(tmp_path / "runs2")]
-    monkeypatch.setattr("sys.argv", ["m3net", "table", str(path), "--scale", "tiny", *other])
+    folders = ["--out", str(tmp_path / "out2"), "--runs", str(tmp_path / "runs2")]
+    monkeypatch.setattr("sys.argv", ["m3net", "table", str(path), "--scale", "tiny", *folders])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 2
@@ -536,7 +540,7 @@ scales: {paper: {}}
     assert cells["M3Net", "parameters"]["ours"]["mean"] == 31_599
     assert cells["other", "parameters"]["ours"]["mean"] == 24_908
     assert 0 < cells["M3Net", "latency (ms)"]["ours"]["mean"] < 10_000
-    # Of the measuring process, not of this one with TensorFlow in it.
+    # Memory of the measuring process, not of this one, which has imported TensorFlow.
     assert 10 < cells["M3Net", "latency (ms)"]["facts"]["memory_mb"] < 300
     assert "unknown argument 'colour'" in cells["wrong", "parameters"]["error"]
 

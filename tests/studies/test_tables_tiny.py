@@ -20,19 +20,19 @@ pytestmark = [pytest.mark.usefixtures("private_cache"), pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Runs of all tables, which share equal ones as they do for a user."""
+    """Runs of all tables; tables share equal runs, as for a user."""
     return tmp_path_factory.mktemp("tables")
 
 
 @pytest.fixture(scope="module")
 def built():
-    """Networks that were built already."""
+    """Networks that are already built."""
     return set()
 
 
 @pytest.fixture(autouse=True)
 def eager():
-    """Two steps a run: to trace them takes longer than to run them. Others test the graph."""
+    """Two steps a run: tracing takes longer than running them. Other tests cover the graph."""
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)

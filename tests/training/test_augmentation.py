@@ -35,12 +35,12 @@ def test_the_same_seed_gives_the_same_sound(sounds):
     }
     for audio in sounds:
         before = audio.copy()
-        one, two, other = (vary(audio, seed, **changes) for seed in (1, 1, 2))
-        np.testing.assert_array_equal(one, two)
-        assert not np.array_equal(one, other)
-        assert one.shape == audio.shape
-        assert one.dtype == np.float32
-        assert np.abs(one).max() <= 1
+        first, again, reseeded = (vary(audio, seed, **changes) for seed in (1, 1, 2))
+        np.testing.assert_array_equal(first, again)
+        assert not np.array_equal(first, reseeded)
+        assert first.shape == audio.shape
+        assert first.dtype == np.float32
+        assert np.abs(first).max() <= 1
         np.testing.assert_array_equal(audio, before)  # the clip itself stays
 
 
@@ -117,7 +117,7 @@ def test_share_of_noisy_copies(sounds):
 
 
 def masked_twice(features: np.ndarray, **changes: int) -> np.ndarray:
-    """Mask eagerly, after proving that a traced function does the same."""
+    """Mask eagerly, after checking that a traced function does the same."""
     settings = AugmentationSection(**changes)
     seed = tf.constant([3, 4], tf.int32)
     eager = spec_augment(tf.constant(features), settings, seed)
@@ -164,12 +164,12 @@ def test_masks_stay_within_their_limits(changes):
 def test_masks_hang_on_the_seed_alone():
     features = tf.random.stateless_uniform((8, 40, 49, 1), (1, 2))
     settings = AugmentationSection(time_masks=1, frequency_masks=1)
-    one, two, other = (
+    first, again, reseeded = (
         spec_augment(features, settings, tf.constant(seed, tf.int32)).numpy()
         for seed in ([1, 2], [1, 2], [1, 3])
     )
-    np.testing.assert_array_equal(one, two)
-    assert not np.array_equal(one, other)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, reseeded)
 
 
 def test_mixup_keeps_targets_a_distribution():
@@ -188,7 +188,7 @@ def test_mixup_keeps_targets_a_distribution():
     assert 0.3 < changed.mean() < 0.7
     np.testing.assert_array_equal(soft.numpy()[~changed], targets.numpy()[~changed])
     own = (soft * targets).numpy().sum(1)
-    assert (own >= 0.6 - 1e-6).all()  # the clip itself stays the louder one
+    assert (own >= 0.6 - 1e-6).all()  # the clip itself remains the louder one
     # Features and targets are mixed with the same weight.
     weight = own[changed & (targets.numpy() != targets.numpy()[::-1]).any(1)]
     index = np.flatnonzero(changed & (targets.numpy() != targets.numpy()[::-1]).any(1))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One training spread over devices: two logical CPUs stand for two GPUs."""
+"""One training spread over devices: two logical CPUs replace two GPUs."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import yaml
 from m3net_tf.errors import ConfigError
 from m3net_tf.training import train
 
-# Devices are fixed once TensorFlow has started, so the trainings run in a process of their own.
+# Devices are fixed once TensorFlow has started, so the trainings run in a separate process.
 _TRAIN = """
 import json, sys
 from m3net_tf.keras import tf
@@ -45,7 +45,7 @@ def test_two_devices_learn_what_one_does(tiny_recipe, tmp_path):
     small = {"channels": [4, 4], "modules": [1, 1], "strides": [4, 2], "mask": "none"}
     training = {"gradient_norm": 1.0, "weight_average": 0.9, "epochs": 2, "batch_size": 20}
     recipes = {
-        # Group normalisation knows one clip alone, so both ways must agree.
+        # Group normalisation uses one clip at a time, so both ways must agree.
         "groups": tiny_recipe(
             model={"name": "spectromasknet", "preset": "mcu", "arguments": small},
             augmentation=masks,
@@ -63,10 +63,10 @@ def test_two_devices_learn_what_one_does(tiny_recipe, tmp_path):
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found == {"groups1": 1, "groups2": 2, "batches1": 1, "batches2": 2}
-    one, two = _losses(tmp_path / "groups1"), _losses(tmp_path / "groups2")
-    assert one == pytest.approx(two, rel=1e-4)
+    counts = json.loads(done.stdout.splitlines()[-1])
+    assert counts == {"groups1": 1, "groups2": 2, "batches1": 1, "batches2": 2}
+    one_device, two_devices = _losses(tmp_path / "groups1"), _losses(tmp_path / "groups2")
+    assert one_device == pytest.approx(two_devices, rel=1e-4)
     assert _losses(tmp_path / "batches2") != _losses(tmp_path / "batches1")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Features of a split: right numbers, computed once, never mistaken for another's."""
+"""Features of a split: right numbers, computed once, never confused with another's."""
 
 import dataclasses
 
@@ -30,7 +30,7 @@ def dataset() -> AudioDataset:
 
 @pytest.fixture
 def filled(monkeypatch) -> list:
-    """Gets one entry whenever features are computed instead of read from the cache."""
+    """Receives one entry whenever features are computed instead of read from the cache."""
     calls: list = []
     compute = features_module._fill
     monkeypatch.setattr(
@@ -40,23 +40,23 @@ def filled(monkeypatch) -> list:
 
 
 def test_clean_features_are_those_of_the_reference(cache, dataset):
-    found = compute_features(dataset, "validation", CONFIG)
-    assert found.features.shape == (1, 10, 40, 49)
-    assert found.clean.shape == (10, 40, 49, 1)
-    assert found.labels.tolist() == list(range(10))
-    reference = np.stack([features_int8(CONFIG, dataset.load(clip)) for clip in found.clips])
-    difference = np.abs(found.features[0].astype(int) - reference)
+    computed = compute_features(dataset, "validation", CONFIG)
+    assert computed.features.shape == (1, 10, 40, 49)
+    assert computed.clean.shape == (10, 40, 49, 1)
+    assert computed.labels.tolist() == list(range(10))
+    reference = np.stack([features_int8(CONFIG, dataset.load(clip)) for clip in computed.clips])
+    difference = np.abs(computed.features[0].astype(int) - reference)
     assert difference.max() <= 1  # float32 against double, as in the front end's own test
     assert (difference == 0).mean() >= 0.999
 
 
 def test_varied_copies_differ_from_the_clip_and_from_each_other(cache, dataset):
-    found = compute_features(dataset, "validation", CONFIG, VARIED, seed=1)
+    computed = compute_features(dataset, "validation", CONFIG, VARIED, seed=1)
     clean = compute_features(dataset, "validation", CONFIG)
-    assert found.features.shape == (3, 10, 40, 49)
-    np.testing.assert_array_equal(found.clean, clean.clean)
+    assert computed.features.shape == (3, 10, 40, 49)
+    np.testing.assert_array_equal(computed.clean, clean.clean)
     for a, b in ((0, 1), (0, 2), (1, 2)):
-        same = (found.features[a] == found.features[b]).all((1, 2))
+        same = (computed.features[a] == computed.features[b]).all((1, 2))
         assert not same.any()
 
 
@@ -75,9 +75,9 @@ def test_the_seed_alone_decides_the_copies(cache, dataset):
     path.unlink()
     again = compute_features(dataset, "validation", CONFIG, VARIED, seed=1).features
     np.testing.assert_array_equal(first, again)
-    other = compute_features(dataset, "validation", CONFIG, VARIED, seed=2).features
-    np.testing.assert_array_equal(first[0], other[0])
-    assert not np.array_equal(first[1], other[1])
+    reseeded = compute_features(dataset, "validation", CONFIG, VARIED, seed=2).features
+    np.testing.assert_array_equal(first[0], reseeded[0])
+    assert not np.array_equal(first[1], reseeded[1])
 
 
 def test_what_changes_the_features_is_computed_again(cache, dataset, filled):
@@ -91,9 +91,9 @@ def test_what_changes_the_features_is_computed_again(cache, dataset, filled):
         (dataset, "validation", CONFIG, dataclasses.replace(VARIED, shift_s=0.2), 0),
         (dataset, "validation", CONFIG, dataclasses.replace(VARIED, speed_probability=1.0), 0),
     ]
-    found = [compute_features(*arguments).features for arguments in others]
+    arrays = [compute_features(*arguments).features for arguments in others]
     assert len(filled) == 1 + len(others)
-    assert len({array.tobytes() for array in found}) == len(others)
+    assert len({array.tobytes() for array in arrays}) == len(others)
 
 
 def test_what_changes_no_feature_is_not(cache, dataset, filled):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Computing features in processes that are killed, or that race each other."""
+"""Computing features in processes that are killed, or that compete."""
 
 import json
 import subprocess
@@ -84,5 +84,5 @@ def test_features_are_those_of_an_undisturbed_run(mode, tmp_path):
         assert result["log"] == []  # both had finished: nothing left to compute
     else:
         progress = result["progress"]
-        assert progress == sorted(progress)  # what was written stays
-        assert len(set(progress)) > 2  # kills fell into the work
+        assert progress == sorted(progress)  # written data stay
+        assert len(set(progress)) > 2  # the kills happened during the work

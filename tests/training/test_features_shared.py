@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Feature maps are shared by what sounds alike, and by nothing else."""
+"""Only equal sounds share feature maps."""
 
 import dataclasses
 from collections import Counter
@@ -26,7 +26,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def computed(monkeypatch) -> list[int]:
-    """Gets the number of maps of each batch that is computed."""
+    """Receives the number of maps of each computed batch."""
     counts: list[int] = []
     add = RowWriter.add
     monkeypatch.setattr(
@@ -66,7 +66,7 @@ def test_another_split_or_recipe_computes_only_what_is_new(dataset, computed):
     compute_features(renamed, "train", CONFIG)
     assert sum(computed) == 10
     compute_features(resplit(dataset), "train", CONFIG, AugmentationSection(copies=2))
-    assert sum(computed) == 30  # the clean ones were there
+    assert sum(computed) == 30  # the clean ones were already stored
     reference = [features_int8(CONFIG, dataset.load(clip)) for clip in whole.clips]
     assert np.abs(whole.features[0].astype(int) - reference).max() <= 1
 
@@ -82,8 +82,8 @@ def test_the_same_sound_elsewhere_is_known(dataset, computed, tmp_path):
     np.testing.assert_array_equal(compute_features(moved, "train", CONFIG).features, first)
     twice = [dataclasses.replace(clip, clip_id=f"{clip.clip_id} again") for clip in moved.clips]
     doubled = dataclasses.replace(moved, clips=(*moved.clips, *twice))
-    found = compute_features(doubled, "train", CONFIG).features
-    np.testing.assert_array_equal(found, np.concatenate([first, first], axis=1))
+    features = compute_features(doubled, "train", CONFIG).features
+    np.testing.assert_array_equal(features, np.concatenate([first, first], axis=1))
     assert sum(computed) == 10
 
 
@@ -130,7 +130,7 @@ def test_what_sounds_otherwise_has_another_key(dataset, tmp_path):
             for change in ({"gain": 0.5}, {"start_s": 0.1}, {"duration_s": 0.7})
         ),
     ]
-    seen = Counter(key for other in clean for key in row_keys(other, "train", CONFIG)[0])
+    seen = Counter(key for changed in clean for key in row_keys(changed, "train", CONFIG)[0])
     assert set(seen.values()) == {1}
 
 
@@ -144,7 +144,7 @@ def test_synthetic_clips_hang_on_their_seed_and_code():
 
 
 def test_every_new_variation_of_copies(dataset):
-    """Crop, stretch, pitch and rooms through the whole pipeline: seeded, and unlike the clip."""
+    """Crop, stretch, pitch and rooms through the whole pipeline: seeded, unlike the clip."""
     settings = AugmentationSection(
         copies=1,
         random_crop=True,
@@ -152,13 +152,13 @@ def test_every_new_variation_of_copies(dataset):
         pitch_probability=0.5,
         room_probability=0.5,
     )
-    found = compute_features(dataset, "train", CONFIG, settings, seed=3).features.copy()
-    assert found.shape == (2, 5, 40, 49)
-    assert not (found[0] == found[1]).all((1, 2)).any()
+    copies = compute_features(dataset, "train", CONFIG, settings, seed=3).features.copy()
+    assert copies.shape == (2, 5, 40, 49)
+    assert not (copies[0] == copies[1]).all((1, 2)).any()
     for path in (dataset.clips[0].path.parents[1] / "cache" / "features").iterdir():
         path.unlink()
     again = compute_features(dataset, "train", CONFIG, settings, seed=3).features
-    np.testing.assert_array_equal(again, found)
+    np.testing.assert_array_equal(again, copies)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_every_new_variation_of_copies(dataset):
     ids=["m3net", "spectromasknet", "spectrogram", "waveform", "1 ms"],
 )
 def test_every_kind_of_feature_can_be_kept(config, dataset):
-    found = compute_features(dataset, "test", config)
-    assert found.features.shape == (1, 5, config.feature_bins, config.frame_count(16_000))
-    reference = [features_int8(config, dataset.load(clip)) for clip in found.clips]
-    assert np.abs(found.features[0].astype(int) - reference).max() <= 1
+    computed = compute_features(dataset, "test", config)
+    assert computed.features.shape == (1, 5, config.feature_bins, config.frame_count(16_000))
+    reference = [features_int8(config, dataset.load(clip)) for clip in computed.clips]
+    assert np.abs(computed.features[0].astype(int) - reference).max() <= 1

@@ -70,14 +70,14 @@ def test_divergence_from_a_teacher(multi_label, weight, temperature):
     p, q = softened(p, temperature), softened(q, temperature)
     divergence = (p * np.log(p / q)).sum(-1).mean()
     expected = (1 - weight) * 0.25 + weight * temperature**2 * divergence
-    found = teacher_loss(
+    loss = teacher_loss(
         tf.constant(0.25),
         tf.constant(teacher),
         tf.constant(ANSWERS),
         settings,
         multi_label=multi_label,
     )
-    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
 
 
 def test_a_teacher_that_is_agreed_with_says_nothing_and_learns_nothing():

@@ -80,16 +80,16 @@ def test_average_precision_same_as_scikit_learn(steps):
     truth[:, 0] = False
     truth[0, 1:] = True
     scores = rng.integers(0, steps, (200, 6)) / steps  # few steps: many equal scores
-    found = average_precision(truth, scores)
-    assert np.isnan(found[0])  # no clip, no figure
+    precision = average_precision(truth, scores)
+    assert np.isnan(precision[0])  # no clip, no figure
     expected = average_precision_score(truth[:, 1:], scores[:, 1:], average=None)
-    np.testing.assert_allclose(found[1:], expected, rtol=1e-12)
+    np.testing.assert_allclose(precision[1:], expected, rtol=1e-12)
 
 
 def test_summary_of_several_labels():
     truth = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]])
-    found = np.array([[0.9, 0.1, 0.6], [0.4, 0.8, 0.1], [0.6, 0.7, 0.1], [0.1, 0.1, 0.1]])
-    summary = MultiLabelEvaluation(truth, found, ("a", "b", "c")).to_dict()
+    scores = np.array([[0.9, 0.1, 0.6], [0.4, 0.8, 0.1], [0.6, 0.7, 0.1], [0.1, 0.1, 0.1]])
+    summary = MultiLabelEvaluation(truth, scores, ("a", "b", "c")).to_dict()
     assert summary["clips"] == 4
     assert summary["average_precision"] == {
         "a": pytest.approx((1 + 2 / 3) / 2),  # at ranks 1 and 3
@@ -111,8 +111,8 @@ def test_folds():
     folds = []
     for _ in range(5):
         truth = rng.integers(0, 2, 50)
-        found = np.where(rng.random(50) < 0.7, truth, 1 - truth)
-        folds.append(Evaluation.of(truth, found, ["a", "b"]).to_dict())
+        predicted = np.where(rng.random(50) < 0.7, truth, 1 - truth)
+        folds.append(Evaluation.of(truth, predicted, ["a", "b"]).to_dict())
     summary = summarise_folds(folds)
     accuracies = [fold["accuracy"] for fold in folds]
     row = summary["accuracy"]

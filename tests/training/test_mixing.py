@@ -19,13 +19,13 @@ TARGETS = np.eye(10, dtype=np.float32)[RNG.integers(10, size=64)]
 
 
 def three_ways(function, seed=(5, 6)):
-    """Eagerly, after proving that a traced function and tf.data do the same."""
+    """Mix eagerly, after checking that a traced function and tf.data do the same."""
     seed = tf.constant(seed, tf.int32)
     eager = [part.numpy() for part in function(tf.constant(MAPS), tf.constant(TARGETS), seed)]
     traced = tf.function(function)(tf.constant(MAPS), tf.constant(TARGETS), seed)
     stream = tf.data.Dataset.from_tensors((MAPS, TARGETS)).map(lambda m, t: function(m, t, seed))
-    for other in (traced, next(iter(stream))):
-        for a, b in zip(eager, other, strict=True):
+    for result in (traced, next(iter(stream))):
+        for a, b in zip(eager, result, strict=True):
             np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(eager[1].sum(1), 1, rtol=1e-5)
     return eager
@@ -35,17 +35,19 @@ def test_cutmix_pastes_one_rectangle_and_counts_its_area():
     settings = AugmentationSection(cutmix_probability=0.5, cutmix_min=0.4)
     mixed, soft = three_ways(lambda m, t, s: cutmix(m, t, settings, s))
     shares = []
-    for clip, own, other, target, mine, theirs in zip(
+    for clip, own_map, pasted_map, target, own_target, pasted_target in zip(
         mixed, MAPS, MAPS[::-1], soft, TARGETS, TARGETS[::-1], strict=True
     ):
-        pasted = (clip != own)[..., 0]
+        pasted = (clip != own_map)[..., 0]
         rows, columns = pasted.any(1), pasted.any(0)
         assert (pasted == rows[:, None] & columns[None]).all()
         for inside in (rows, columns):
             assert (np.diff(np.flatnonzero(inside)) == 1).all()
-        np.testing.assert_array_equal(clip[pasted], other[pasted])
+        np.testing.assert_array_equal(clip[pasted], pasted_map[pasted])
         share = pasted.mean()
-        np.testing.assert_allclose(target, mine * (1 - share) + theirs * share, atol=1e-6)
+        np.testing.assert_allclose(
+            target, own_target * (1 - share) + pasted_target * share, atol=1e-6
+        )
         shares.append(share)
     assert max(shares) <= 0.6
     assert 0.25 < np.mean(np.array(shares) > 0) < 0.6
@@ -59,11 +61,11 @@ def test_mixtures_hang_on_the_seed_alone():
         lambda s: cutmix(MAPS, TARGETS, settings, s),
         lambda s: between_class(tf.constant(MAPS), tf.constant(TARGETS), settings, config, s),
     ):
-        one, two, other = (
+        first, again, reseeded = (
             function(tf.constant(seed))[0].numpy() for seed in ([1, 2], [1, 2], [2, 1])
         )
-        np.testing.assert_array_equal(one, two)
-        assert not np.array_equal(one, other)
+        np.testing.assert_array_equal(first, again)
+        assert not np.array_equal(first, reseeded)
 
 
 def test_nothing_to_do():
@@ -86,7 +88,7 @@ def test_nothing_to_do():
     ids=["ln", "db", "magnitude"],
 )
 def test_between_class_adds_energies(config, sounds):
-    """Against the paper's formula on the powers themselves."""
+    """Compared with the paper's formula on the powers themselves."""
     batch = sounds[[0, 2, 7, 3]]
     plain = np.stack([features(config, audio) for audio in batch])
     # Without rounding to int8, so that the formula shows exactly.
@@ -102,10 +104,10 @@ def test_between_class_adds_energies(config, sounds):
     powers = np.exp(values.astype(float) * to_ln)
     for i in range(4):
         r = float(soft[i, i])
-        own, other = powers[i], powers[3 - i]
-        amplitude = np.sqrt(own.mean() / other.mean())
+        own, partner = powers[i], powers[3 - i]
+        amplitude = np.sqrt(own.mean() / partner.mean())
         p = 1 / (1 + amplitude * (1 - r) / r)
-        expected = np.log((p**2 * own + (1 - p) ** 2 * other) / (p**2 + (1 - p) ** 2)) / to_ln
+        expected = np.log((p**2 * own + (1 - p) ** 2 * partner) / (p**2 + (1 - p) ** 2)) / to_ln
         expected = (expected - config.feature_min) / (128 * config.feature_step) - 1
         np.testing.assert_allclose(mixed[i, ..., 0], np.clip(expected, -1, 127 / 128), atol=2e-4)
         assert float(soft[i, 3 - i]) == pytest.approx(1 - r, abs=1e-6)
@@ -114,15 +116,17 @@ def test_between_class_adds_energies(config, sounds):
 def test_between_class_on_maps_is_near_that_on_waveforms(sounds):
     """Energies add on average where sounds are unrelated."""
     config = FrontendConfig()
-    one, two = sounds[2], sounds[3] * 50
+    first, second = sounds[2], sounds[3] * 50
     settings = AugmentationSection(between_class_probability=1.0)
-    maps = tf.cast(graph.features_int8(config, np.stack([one, two])), tf.float32)[..., None] / 128
+    maps = (
+        tf.cast(graph.features_int8(config, np.stack([first, second])), tf.float32)[..., None] / 128
+    )
     mixed, soft = between_class(maps, tf.eye(2), settings, config, tf.constant([1, 5]))
     r = float(soft[0, 0])
-    p = 1 / (1 + np.sqrt(np.mean(one**2) / np.mean(two**2)) * (1 - r) / r)
-    waves = (p * one + (1 - p) * two) / np.sqrt(p**2 + (1 - p) ** 2)
-    known = quantize_features(config, features(config, waves)) / 128
-    assert np.mean(mixed[0, ..., 0] - known) * 128 * config.feature_step == pytest.approx(
+    p = 1 / (1 + np.sqrt(np.mean(first**2) / np.mean(second**2)) * (1 - r) / r)
+    waves = (p * first + (1 - p) * second) / np.sqrt(p**2 + (1 - p) ** 2)
+    expected = quantize_features(config, features(config, waves)) / 128
+    assert np.mean(mixed[0, ..., 0] - expected) * 128 * config.feature_step == pytest.approx(
         0, abs=0.3
     )
 

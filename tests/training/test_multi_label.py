@@ -96,20 +96,20 @@ def test_the_kept_network_is_the_best_epochs_by_map(run, sounds):
     best = max(rows, key=lambda row: (float(row["validation_map"]), -float(row["validation_loss"])))
     metrics = run.metrics().values
     assert int(best["epoch"]) == metrics["best_epoch"]
-    found = compute_features(run.dataset(sounds), "validation", run.recipe().frontend)
-    assert found.matrix is not None and found.matrix.sum() > len(found.clips)
-    probabilities = predict(run.load_model(), found.clean)
+    features = compute_features(run.dataset(sounds), "validation", run.recipe().frontend)
+    assert features.matrix is not None and features.matrix.sum() > len(features.clips)
+    probabilities = predict(run.load_model(), features.clean)
     assert not np.allclose(probabilities.sum(1), 1, atol=0.01)  # no softmax
-    score = average_precision(found.matrix, probabilities).mean()
+    score = average_precision(features.matrix, probabilities).mean()
     assert metrics["validation"]["mean_average_precision"] == pytest.approx(score)
     assert float(best["validation_map"]) == pytest.approx(score, abs=1e-5)
-    likely = np.where(found.matrix, probabilities, 1 - probabilities)
+    likely = np.where(features.matrix, probabilities, 1 - probabilities)
     assert float(best["validation_loss"]) == pytest.approx(-np.log(likely).mean(), rel=1e-3)
 
 
 def test_a_teacher_of_several_labels(run, recipe, sounds, tmp_path):
     values = recipe.to_dict()
-    values["distillation"] = {"run": str(run.folder), "weight": 1.0}  # no label is looked at
+    values["distillation"] = {"run": str(run.folder), "weight": 1.0}  # no label is used
     values["training"]["seed"] = 1
     metrics = train(Recipe.from_dict(values), tmp_path / "run", sounds).values
     assert metrics["test"]["mean_average_precision"] > 0.8

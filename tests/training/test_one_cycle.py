@@ -16,7 +16,7 @@ def rates(steps: int, **options: float) -> np.ndarray:
 
 
 def slow(step: int, steps: int) -> float:
-    """PyTorch's documented rule, a phase at a time."""
+    """PyTorch's documented rule, phase by phase."""
     phases = [(0.3 * steps - 1, PEAK / 25, PEAK), (steps - 1, PEAK, PEAK / 25 / 1e4)]
     start_step = 0.0
     for end_step, start, end in phases:

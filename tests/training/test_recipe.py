@@ -26,15 +26,15 @@ def test_defaults():
 @pytest.mark.parametrize("section", SECTIONS)
 def test_an_unknown_key_names_the_section_and_its_keys(section):
     kind = type(getattr(Recipe.from_dict(LEAST), section))
-    known = ", ".join(field.name for field in dataclasses.fields(kind))
-    message = f"unknown key 'epoch' in section '{section}': known keys are {known}$"
+    keys = ", ".join(field.name for field in dataclasses.fields(kind))
+    message = f"unknown key 'epoch' in section '{section}': known keys are {keys}$"
     with pytest.raises(ConfigError, match=message):
         Recipe.from_dict(with_(section, epoch=3))
 
 
 def test_an_unknown_section():
-    known = ", ".join(SECTIONS)
-    message = f"unknown key 'optimiser' in section 'recipe': known keys are {known}$"
+    sections = ", ".join(SECTIONS)
+    message = f"unknown key 'optimiser' in section 'recipe': known keys are {sections}$"
     with pytest.raises(ConfigError, match=message):
         Recipe.from_dict({**LEAST, "optimiser": {}})
 

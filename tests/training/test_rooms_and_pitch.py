@@ -46,24 +46,27 @@ def tone() -> np.ndarray:
 def test_the_same_seed_gives_the_same_sound(changes, sounds):
     for audio in sounds[[0, 2, 5]]:
         before = audio.copy()
-        one, two = (vary(audio, 1, **changes) for _ in range(2))
-        np.testing.assert_array_equal(one, two)
-        assert one.shape == audio.shape and one.dtype == np.float32
+        first, again = (vary(audio, 1, **changes) for _ in range(2))
+        np.testing.assert_array_equal(first, again)
+        assert first.shape == audio.shape and first.dtype == np.float32
         np.testing.assert_array_equal(audio, before)
         if audio.any():
             others = [vary(audio, seed, **changes) for seed in range(2, 6)]
-            assert not all(np.array_equal(one, other) for other in others)
+            assert not all(np.array_equal(first, varied) for varied in others)
         else:
-            assert not one.any()  # silence stays silence
+            assert not first.any()  # silence stays silence
 
 
 def test_what_is_off_draws_nothing(sounds):
     """Recipes from before these settings keep their random streams."""
     plain = {"speed_probability": 0.5, "shift_s": 0.1, "gain_db": (-6, 6), "noise_probability": 0.5}
-    other = {"stretch": (0.5, 2.0), "room_s": (1.0, 2.0), "pitch_semitones": (-9.0, 9.0)}
+    ranges = {"stretch": (0.5, 2.0), "room_s": (1.0, 2.0), "pitch_semitones": (-9.0, 9.0)}
     for seed in range(5):
-        one, two = vary(sounds[2], seed, **plain), vary(sounds[2], seed, **plain, **other)
-        np.testing.assert_array_equal(one, two)
+        without_ranges, with_ranges = (
+            vary(sounds[2], seed, **plain),
+            vary(sounds[2], seed, **plain, **ranges),
+        )
+        np.testing.assert_array_equal(without_ranges, with_ranges)
 
 
 @pytest.mark.parametrize("semitones", [-4, 3])
@@ -106,11 +109,11 @@ def test_a_made_room_dies_away_as_asked():
 def test_reverberation_is_a_convolution_at_the_same_level(sounds):
     room = make_room(0.3, 3.0, RATE_HZ, np.random.default_rng(0))
     for audio in sounds[:4]:
-        heard = reverberate(audio, room)
+        reverberated = reverberate(audio, room)
         slow = np.convolve(audio.astype(float), room.astype(float))[: audio.size]
         slow *= np.sqrt(np.mean(audio.astype(float) ** 2) / np.mean(slow**2))
-        np.testing.assert_allclose(heard, slow, atol=1e-5)
-        assert power_db(heard) == pytest.approx(power_db(audio), abs=1e-3)
+        np.testing.assert_allclose(reverberated, slow, atol=1e-5)
+        assert power_db(reverberated) == pytest.approx(power_db(audio), abs=1e-3)
     np.testing.assert_allclose(reverberate(sounds[2], np.ones(1)), sounds[2], atol=1e-6)
 
 
@@ -122,9 +125,9 @@ def test_recorded_rooms(tmp_path, sounds):
     rooms = read_rooms(tmp_path, RATE_HZ)
     assert [room.size for room in rooms] == [901, 901]
     assert all(room[0] == 1 for room in rooms)
-    heard = {vary(sounds[0], s, rooms, room_probability=1.0).tobytes() for s in range(20)}
+    variations = {vary(sounds[0], s, rooms, room_probability=1.0).tobytes() for s in range(20)}
     expected = {np.clip(reverberate(sounds[0], room), -1, 1).tobytes() for room in rooms}
-    assert heard == expected
+    assert variations == expected
     soundfile.write(tmp_path / "c.wav", np.zeros(100), RATE_HZ)
     with pytest.raises(DataError, match=r"c\.wav: is silent"):
         read_rooms(tmp_path, RATE_HZ)
@@ -137,8 +140,8 @@ def test_recorded_rooms(tmp_path, sounds):
 
 def test_random_crop_takes_every_place():
     audio = np.arange(10, dtype=np.float32)
-    found = {tuple(cut_at_random(audio, 7, np.random.default_rng(seed))) for seed in range(60)}
-    assert found == {tuple(audio[i : i + 7]) for i in range(4)}
+    crops = {tuple(cut_at_random(audio, 7, np.random.default_rng(seed))) for seed in range(60)}
+    assert crops == {tuple(audio[i : i + 7]) for i in range(4)}
     np.testing.assert_array_equal(cut_at_random(audio, 11, np.random.default_rng(0)), audio)
 
 

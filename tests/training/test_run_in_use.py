@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whoever writes into a run folder has it alone."""
+"""Only one process writes into a run folder at a time."""
 
 import os
 
@@ -94,7 +94,7 @@ def test_a_second_writer_is_refused(write, tiny_recipe, tmp_path):
 
 
 def test_a_writer_may_call_another(tiny_run):
-    """As a demonstration does, which holds the run from training to emulation."""
+    """As in a demonstration, which locks the run from training to emulation."""
     recipe = Run(tiny_run).recipe()
     before = sorted(tiny_run.iterdir())
     with in_use(tiny_run):

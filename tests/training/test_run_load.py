@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run is read by a process that never built its network."""
+"""A process that never built its network can read a run."""
 
 import subprocess
 import sys

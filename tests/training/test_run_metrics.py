@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``metrics.json`` as it is read back: values with types, and errors that name file and key."""
+"""Reading ``metrics.json``: values with types, and errors that name file and key."""
 
 from pathlib import Path
 

@@ -31,20 +31,20 @@ def test_schedules_that_stay(schedule):
 
 def test_steps_as_printed_in_the_papers_table():
     """DiffRes, table 4, AudioSet: (11, 0.5, 5), the rate of each epoch."""
-    found = rates(120, schedule="step", step_start=11, step_factor=0.5, step_every=5)[::4]
+    learning_rates = rates(120, schedule="step", step_start=11, step_factor=0.5, step_every=5)[::4]
     expected = [1.0] * 10 + [0.5] * 5 + [0.25] * 5 + [0.125] * 5 + [0.0625] * 5
-    np.testing.assert_allclose(found, expected)
+    np.testing.assert_allclose(learning_rates, expected)
 
 
 def test_steps_change_between_epochs_alone():
-    found = rates(16, schedule="step", step_start=2, step_factor=0.9, step_every=1)
-    np.testing.assert_allclose(found, np.repeat([1.0, 0.9, 0.81, 0.729], 4), rtol=1e-6)
+    learning_rates = rates(16, schedule="step", step_start=2, step_factor=0.9, step_every=1)
+    np.testing.assert_allclose(learning_rates, np.repeat([1.0, 0.9, 0.81, 0.729], 4), rtol=1e-6)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "step", "plateau"])
 def test_warm_up_of_any_length(schedule):
-    found = rates(12, schedule=schedule, warm_up_epochs=2, step_start=20)
-    np.testing.assert_allclose(found, [*np.arange(1, 9) / 8, 1, 1, 1, 1], rtol=1e-6)
+    learning_rates = rates(12, schedule=schedule, warm_up_epochs=2, step_start=20)
+    np.testing.assert_allclose(learning_rates, [*np.arange(1, 9) / 8, 1, 1, 1, 1], rtol=1e-6)
 
 
 def test_warm_up_of_cosine():

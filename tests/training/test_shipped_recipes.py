@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("private_cache")
 
 @pytest.fixture(autouse=True)
 def eager():
-    """A few steps a run: to trace them takes longer than to run them. Others test the graph."""
+    """A few steps a run: tracing takes longer than running them. Other tests cover the graph."""
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole trainings, of seconds: what they leave behind, and that they can be stopped anywhere."""
+"""Complete trainings of a few seconds: their files, and resumption after any interruption."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("private_cache")
 
 
 class StopError(Exception):
-    """Stands for a killed process."""
+    """Simulates a killed process."""
 
 
 def stop_in_epoch(number: int):
@@ -37,12 +37,12 @@ def history(folder) -> list[dict[str, str]]:
     return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
-def same(one, two) -> bool:
-    """Whether two finished runs are the same in all but the time they took."""
-    results = [{**Run(folder).metrics().values, "training_s": 0} for folder in (one, two)]
+def same(first, second) -> bool:
+    """Whether two finished runs are equal except for their training time."""
+    results = [{**Run(folder).metrics().values, "training_s": 0} for folder in (first, second)]
     assert results[0] == results[1]
-    assert history(one) == history(two)
-    weights = [Run(folder).load_model().get_weights() for folder in (one, two)]
+    assert history(first) == history(second)
+    weights = [Run(folder).load_model().get_weights() for folder in (first, second)]
     return all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
 
 
@@ -55,7 +55,7 @@ def test_a_run_leaves_its_files(tiny_run, tiny_recipe):
         "curves.png",
         "confusion_matrix.csv",
     }
-    assert not (tiny_run / "state.npz").exists()  # it served its purpose
+    assert not (tiny_run / "state.npz").exists()  # it is no longer needed
     assert not list(tiny_run.glob(".*"))
     assert load_recipe(tiny_run / "recipe.yaml") == tiny_recipe()
     assert (tiny_run / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -93,8 +93,8 @@ def test_the_kept_network_is_the_best_epochs(tiny_run):
     assert int(best["epoch"]) == run.metrics().values["best_epoch"]
     model, dataset = run.load_model(), run.dataset(None)
     for split in ("validation", "test"):
-        found = compute_features(dataset, split, run.recipe().frontend)
-        accuracy = (trainer.predict(model, found.clean).argmax(1) == found.labels).mean()
+        features = compute_features(dataset, split, run.recipe().frontend)
+        accuracy = (trainer.predict(model, features.clean).argmax(1) == features.labels).mean()
         assert run.metrics().values[split]["accuracy"] == pytest.approx(accuracy)
     assert run.metrics().validation["accuracy"] == pytest.approx(float(best["validation_accuracy"]))
     matrix = list(csv.reader((tiny_run / "confusion_matrix.csv").read_text().splitlines()))
@@ -114,11 +114,11 @@ def test_a_finished_run_is_not_repeated(tiny_run, tiny_recipe):
 
 
 def test_another_recipe_in_the_same_folder(tiny_run, tiny_recipe):
-    other = tiny_recipe(training={"seed": 1})
+    reseeded = tiny_recipe(training={"seed": 1})
     with pytest.raises(
         ConfigError, match="tiny contains a run of another recipe: choose another na"
     ):
-        train(other, tiny_run)
+        train(reseeded, tiny_run)
     assert load_recipe(tiny_run / "recipe.yaml") == tiny_recipe()
 
 
@@ -131,7 +131,7 @@ def test_a_preset_that_has_changed_since(tiny_run, tiny_recipe, tmp_path):
     assert Run(folder).outdated
     with pytest.raises(ConfigError, match="older was trained with another version of m3net"):
         train(tiny_recipe(), folder)
-    metrics.pop("design_sha256")  # of a version that did not note it
+    metrics.pop("design_sha256")  # of a version that did not record it
     write_json(Run(folder).metrics_path, metrics)
     assert not Run(folder).outdated
 
@@ -163,7 +163,7 @@ def test_a_stopped_run_resumed_equals_one_in_one_go(
     def stop(*_: object) -> None:
         raise StopError
 
-    with monkeypatch.context() as patch:  # and killed again, before it is finished
+    with monkeypatch.context() as patch:  # killed again before it is finished
         patch.setattr(trainer, "_save_model", stop)
         with pytest.raises(StopError):
             train(tiny_recipe(), folder, log=lines.append)

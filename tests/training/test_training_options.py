@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trainings that start from other runs, are distilled from them, end early or report more."""
+"""Trainings that start from other runs, are distilled from them, stop early or report more."""
 
 import csv
 import dataclasses
@@ -47,8 +47,8 @@ def test_a_teacher_of_the_same_front_end_hears_the_same_maps(tiny_recipe, tiny_r
     teacher = teacher_of(student(tiny_recipe, tiny_run))
     assert teacher.predictions is None
     expected = Run(tiny_run).load_model().get_weights()
-    for found, weight in zip(teacher.model.get_weights(), expected, strict=True):
-        np.testing.assert_array_equal(found, weight)
+    for weights, weight in zip(teacher.model.get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(weights, weight)
 
 
 def test_another_front_end_has_the_answers_to_the_clips_as_recorded(
@@ -87,17 +87,17 @@ def test_mixing_mixes_a_teachers_answers_as_it_mixes_targets(tiny_recipe):
     lengths = tf.range(1, 17)
     seed = tf.constant([1, 2])
     plain = _augment({}, maps, targets, recipe, seed)
-    found = _augment({"predictions": targets, "lengths": lengths}, maps, targets, recipe, seed)
-    np.testing.assert_array_equal(found[0], plain[0])
-    np.testing.assert_array_equal(found[1], plain[1])
-    np.testing.assert_array_equal(found[2], plain[1])
+    augmented = _augment({"predictions": targets, "lengths": lengths}, maps, targets, recipe, seed)
+    np.testing.assert_array_equal(augmented[0], plain[0])
+    np.testing.assert_array_equal(augmented[1], plain[1])
+    np.testing.assert_array_equal(augmented[2], plain[1])
     assert plain[2] is plain[3] is None
-    # A mixture is as long as the longer clip; what stayed as it was keeps its own length.
-    mixed = ~np.all(np.isclose(found[1], targets), axis=1)
+    # A mixture is as long as the longer clip; an unmixed clip keeps its own length.
+    mixed = ~np.all(np.isclose(augmented[1], targets), axis=1)
     assert 0 < mixed.sum() < 16
     own = np.arange(1, 17)
     expected = np.where(mixed, np.maximum(own, own[::-1]), own)
-    np.testing.assert_array_equal(found[3][:, 0], expected)
+    np.testing.assert_array_equal(augmented[3][:, 0], expected)
 
 
 @pytest.fixture
@@ -232,15 +232,15 @@ def test_a_run_with_lengths_that_ends_early_and_says_what_it_learns(
     assert metrics["test"]["accuracy"] == pytest.approx(accuracy)
 
     (written,) = (folder / "tensorboard").iterdir()
-    found = {}
+    logged = {}
     for record in tf.data.TFRecordDataset(str(written)):
         event = tf.compat.v1.Event.FromString(record.numpy())
         for value in event.summary.value:
             assert value.metadata.plugin_data.plugin_name in ("scalars", "")
-            found[value.tag, event.step] = float(tf.make_ndarray(value.tensor))
+            logged[value.tag, event.step] = float(tf.make_ndarray(value.tensor))
     for row in rows:
         for key in ("loss", "validation_accuracy", "lambda"):
-            assert found[key, int(row["epoch"])] == pytest.approx(float(row[key]), rel=1e-4)
+            assert logged[key, int(row["epoch"])] == pytest.approx(float(row[key]), rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -279,9 +279,9 @@ def test_which_epochs_weights_are_kept(keep, epoch, tiny_recipe):
 def test_what_diffres_reports():
     model = build_model("diffres", "mcu")
     rng = np.random.default_rng(0)
-    found = learnt_figures("diffres", model, rng.uniform(-1, 1, (4, *SHAPE)).astype(np.float32))
-    assert set(found) == {"activeness", "guide_loss"}
-    assert found["activeness"] > 0 and found["guide_loss"] >= 0
+    figures = learnt_figures("diffres", model, rng.uniform(-1, 1, (4, *SHAPE)).astype(np.float32))
+    assert set(figures) == {"activeness", "guide_loss"}
+    assert figures["activeness"] > 0 and figures["guide_loss"] >= 0
     rival = build_model("diffres", "mcu", overrides={"method": "avgpool"})
     assert learnt_figures("diffres", rival, np.zeros((1, *SHAPE), np.float32)) == {}
     assert learnt_figures("m3net", rival, np.zeros((1, *SHAPE), np.float32)) == {}
@@ -311,7 +311,7 @@ def test_the_policy_is_reset_after_an_error(tiny_recipe, tmp_path):
 
 
 class Listener:
-    """Stands for a network, and notes how many clips it gets at once."""
+    """Replaces a network, and records how many clips it gets at once."""
 
     input = None
 
@@ -333,9 +333,9 @@ def test_large_inputs_are_answered_few_at_a_time():
     predict(listener, small)
     assert listener.batches == [256, 44]
     listener = Listener()
-    found = predict(listener, waves)
+    predictions = predict(listener, waves)
     assert max(listener.batches) * 88_200 <= 2**20
-    np.testing.assert_array_equal(found[:, 0] * 128, np.arange(-15, 15))
+    np.testing.assert_array_equal(predictions[:, 0] * 128, np.arange(-15, 15))
 
 
 def test_the_loss_scale_survives_a_stop(tiny_recipe, tmp_path):

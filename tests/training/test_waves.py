@@ -53,8 +53,8 @@ def test_three_ways_and_by_seed_alone(changes, sounds):
     assert eager.shape == sounds.shape and np.abs(eager).max() <= 1
     traced = tf.function(work)(tf.constant(sounds)).numpy()
     (streamed,) = tf.data.Dataset.from_tensors(sounds).map(work).as_numpy_iterator()
-    for other in (traced, streamed):  # FFTs and sums of float32, compiled or not
-        np.testing.assert_allclose(other, eager, atol=2e-5)
+    for result in (traced, streamed):  # FFTs and sums of float32, compiled or not
+        np.testing.assert_allclose(result, eager, atol=2e-5)
     np.testing.assert_array_equal(eager, work(tf.constant(sounds)))
     assert not np.array_equal(eager, vary(sounds, tf.constant([3, 5], tf.int32), **changes))
 
@@ -96,8 +96,8 @@ def test_rooms_are_those_of_numpy(sounds):
     assert rooms.shape == (8, 6400)
     direct = 10 * np.log10(1 / np.sum(rooms[:, 1:].astype(float) ** 2, axis=1))
     assert ((direct > 5 - 1e-3) & (direct < 10 + 1e-3)).all()
-    heard = reverberate_waves(tf.constant(sounds), tf.constant(rooms)).numpy()
-    for wave, audio, room in zip(heard, sounds, rooms, strict=True):
+    reverberated = reverberate_waves(tf.constant(sounds), tf.constant(rooms)).numpy()
+    for wave, audio, room in zip(reverberated, sounds, rooms, strict=True):
         np.testing.assert_allclose(wave, reverberate(audio, room), atol=2e-5)
     recorded = vary(sounds[:4], rooms=tf.constant(rooms[:1]), room_probability=1.0)
     expected = np.clip([reverberate(audio, rooms[0]) for audio in sounds[:4]], -1, 1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Those of Renode's keywords that firmware/renode uses, with Renode's arguments, over QEMU.
+"""Renode's keywords that firmware/renode uses, with Renode's arguments, run on QEMU.
 
 Names, order and defaults are those of Renode 1.16.1 (commit d66b0c2aa3d4, the classes
 ``UartKeywords`` and ``RenodeKeywords`` of its RobotFrameworkEngine). The suites need 1.16.1 or
@@ -7,8 +7,8 @@ later: before, the field of a line that came is ``line`` instead of ``Line``. A 
 signatures only; a real one drives an emulated MPS2 board in the place of Renode's, so that all but
 Renode itself is tried.
 
-Time-outs are of the host's clock, pauses do nothing, and executed instructions are what the
-firmware says that its clips cost.
+Time-outs use the host's clock, pauses do nothing, and executed instructions are those that the
+firmware reports for its clips.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from m3net_tf.emulation import find_machine, job
 from m3net_tf.emulation.qemu import console_command
 
 BOARD = "mps2_an386"
-#: Counted for each line beside what it says that front end and network cost; about Renode's.
+#: Added for each line to the reported cost of front end and network; about Renode's.
 LINE_INSTRUCTIONS = 3000
 
 
 class renode_keywords:  # noqa: N801 Robot Framework wants the module's name
-    """An emulated board under Renode's keywords; one at a time."""
+    """An emulated board controlled by Renode's keywords; one at a time."""
 
     ROBOT_LIBRARY_SCOPE = "TEST"
     ROBOT_LISTENER_API_VERSION = 3
@@ -48,16 +48,16 @@ class renode_keywords:  # noqa: N801 Robot Framework wants the module's name
         self._stop()
 
     def execute_command(self, command, machine=None):
-        if found := re.fullmatch(r"\$elf=@(\S+)", command):
-            self._elf = Path(found[1])
-        elif found := re.fullmatch(r"include @(\S+)", command):
+        if match := re.fullmatch(r"\$elf=@(\S+)", command):
+            self._elf = Path(match[1])
+        elif match := re.fullmatch(r"include @(\S+)", command):
             if self._elf is None:
                 raise AssertionError("the script was included before it was told the ELF")
-        elif found := re.fullmatch(r"sysbus LoadBinary @(\S+) (0x[0-9A-Fa-f]+)", command):
-            assert int(found[2], 16) == find_machine(BOARD).job_address
-            self._image = Path(found[1])
-        elif found := re.fullmatch(r"sysbus\.pdm SetInputFile @(\S+)", command):
-            self._hear(Path(found[1]))
+        elif match := re.fullmatch(r"sysbus LoadBinary @(\S+) (0x[0-9A-Fa-f]+)", command):
+            assert int(match[2], 16) == find_machine(BOARD).job_address
+            self._image = Path(match[1])
+        elif match := re.fullmatch(r"sysbus\.pdm SetInputFile @(\S+)", command):
+            self._hear(Path(match[1]))
         elif command == "sysbus.cpu ExecutedInstructions":
             return f"0x{self._executed:016X}\n"
         else:
@@ -114,7 +114,7 @@ class renode_keywords:  # noqa: N801 Robot Framework wants the module's name
             self._process = None
 
     def _hear(self, sound: Path) -> None:
-        """QEMU's board finds what its microphone hears at start, so it starts anew."""
+        """QEMU's board reads its microphone's sound at start, so it starts again."""
         machine = find_machine(BOARD)
         self._image = sound.with_name("microphone.bin")
         self._image.write_bytes(job.stream_image(sound.read_bytes(), machine.job_bytes))

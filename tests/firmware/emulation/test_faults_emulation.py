@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes wrong on an emulated board is caught, counted and told, and the board goes on."""
+"""Faults on an emulated board are caught, counted and reported, and the board goes on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from m3net_tf.firmware.build import build_firmware
 GARBAGE_LINES = 10_000
 LINES_BETWEEN_CHECKS = 200
 RING_BYTES = 1024
-#: A microsecond an instruction, and time goes on at once where the core sleeps: half a minute until
+#: A microsecond an instruction, and time jumps ahead while the core sleeps: half a minute until
 #: the watchdog bites takes a moment.
 FAST_TIME = ("-icount", "shift=10,sleep=off")
 SLOW = ("-icount", "shift=10")
@@ -57,8 +57,8 @@ def function_address(elf: Path, name: str) -> int:
     symbols = subprocess.run(
         ["arm-none-eabi-nm", elf], capture_output=True, text=True, check=True
     ).stdout
-    (found,) = re.findall(rf"^(\w+) [tT] {name}$", symbols, flags=re.MULTILINE)
-    return int(found, 16) & ~1
+    (address,) = re.findall(rf"^(\w+) [tT] {name}$", symbols, flags=re.MULTILINE)
+    return int(address, 16) & ~1
 
 
 def numbers(line: str) -> dict[str, int]:
@@ -66,20 +66,20 @@ def numbers(line: str) -> dict[str, int]:
 
 
 class Console:
-    """The console of an emulated board with bare hands."""
+    """Direct access to the console of an emulated board."""
 
     def __init__(self, port: Port) -> None:
         self.port = port
         self.seen = ""
 
     def until(self, pattern: str, timeout_s: float = 60.0) -> str:
-        """What is said up to the end of ``pattern``."""
+        """The output up to the end of ``pattern``."""
         end_s = time.monotonic() + timeout_s
-        while not (found := re.search(pattern, self.seen)):
+        while not (match := re.search(pattern, self.seen)):
             left_s = end_s - time.monotonic()
             assert left_s > 0, f"no {pattern!r} in {self.seen[-2000:]!r}"
             self.seen += self.port.read(min(left_s, 1.0)).decode("latin1")
-        text, self.seen = self.seen[: found.end()], self.seen[found.end() :]
+        text, self.seen = self.seen[: match.end()], self.seen[match.end() :]
         return text
 
     def ask(self, command: str) -> dict[str, int]:
@@ -96,10 +96,10 @@ class Console:
             end_s = time.monotonic() + 1.0
             while (left_s := end_s - time.monotonic()) > 0:
                 self.seen = (self.seen + self.port.read(left_s).decode("latin1"))[-8192:]
-                if found := re.search(rf"m3net ok {command} ([^\r\n]*)\r\n", self.seen):
+                if match := re.search(rf"m3net ok {command} ([^\r\n]*)\r\n", self.seen):
                     self.seen = ""
                     return {
-                        key: int(value) for key, value in re.findall(r"(\w+)=(\d+)\b", found[1])
+                        key: int(value) for key, value in re.findall(r"(\w+)=(\d+)\b", match[1])
                     }
         raise AssertionError(f"no answer to {command}: {self.seen[-2000:]!r}")
 
@@ -137,7 +137,7 @@ def faults_elf(build_variant: Callable[..., Path]) -> Path:
 
 
 def test_the_watermark_is_the_deepest_use(built: BuiltFirmware, faults_elf: Path):
-    """Nine frames of 64 words and a few registers each; less deep use later changes nothing."""
+    """Nine frames of 64 words and a few registers each; later shallower use changes nothing."""
     log = run_image(faults_elf, built.machine, bytes([6]) + bytes(31))
     (line,) = [line for line in log.lines if line.startswith("m3net watermark ")]
     before, after, later = (int(value) for value in re.findall(r"=(\d+)", line))
@@ -177,7 +177,7 @@ def test_a_flipped_bit_of_the_model_is_told(built: BuiltFirmware, tmp_path: Path
 
 
 def malformed_lines(count: int) -> Iterator[bytes]:
-    """Noise, cut and changed commands, nothing that makes the board wait for silence."""
+    """Noise, truncated and changed commands; nothing that makes the board wait for silence."""
     rng = random.Random(12)
     seeds = (
         b"version|info|stat|load pcm 160|infer|results|stream host|stream off|threshold 1 2|"
@@ -231,23 +231,23 @@ def test_bytes_that_nobody_takes_in_time_are_counted(
                 pass
             process.stdin.write(data)
             process.stdin.flush()
-            heard = process.stdout.readline().decode()
+            reply = process.stdout.readline().decode()
         finally:
             process.kill()
     crc = zlib.crc32(data[:RING_BYTES])
-    assert heard == f"m3net heard bytes={RING_BYTES} lost=100 crc={crc}\r\n"
+    assert reply == f"m3net heard bytes={RING_BYTES} lost=100 crc={crc}\r\n"
 
 
 # --- audio -------------------------------------------------------------------------------------
 
 
 def test_halves_that_were_missed_are_counted(built: BuiltFirmware, faults_elf: Path):
-    """Of three that fell due while interrupts were held back, the last is still there."""
+    """Of three halves due while interrupts were disabled, the last is still there."""
     sound = stream_image(bytes(64_000), built.machine.job_bytes)
     log = run_image(faults_elf, built.machine, sound)
     (line,) = [line for line in log.lines if line.startswith("m3net audio ")]
-    heard, before, overruns = (int(value) for value in re.findall(r"=(\d+)", line))
-    assert (before, overruns) == (0, 2) and heard in (5, 6)
+    halves, before, overruns = (int(value) for value in re.findall(r"=(\d+)", line))
+    assert (before, overruns) == (0, 2) and halves in (5, 6)
 
 
 def test_a_board_too_slow_for_its_microphone_says_so(built: BuiltFirmware):
@@ -255,8 +255,8 @@ def test_a_board_too_slow_for_its_microphone_says_so(built: BuiltFirmware):
     with console(built.image.elf, pace=SLOW, sound=sound) as board:
         board.until("m-ready\r\n")
         board.ask("stream mic")
-        told = board.until(r"m3net overrun lost_hops=\d+ audio_overruns=\d+\r\n")
-        assert int(told.partition("lost_hops=")[2].split()[0]) > 0
+        output = board.until(r"m3net overrun lost_hops=\d+ audio_overruns=\d+\r\n")
+        assert int(output.partition("lost_hops=")[2].split()[0]) > 0
         assert board.ask("stat")["lost_hops"] > 0
 
 
@@ -264,30 +264,30 @@ def test_a_board_too_slow_for_its_microphone_says_so(built: BuiltFirmware):
 
 
 @pytest.mark.parametrize(
-    ("instruction", "told", "reason"),
+    ("instruction", "message", "reason"),
     [
         (ENDLESS_LOOP, "m3net error nmi ", "watchdog"),
         (UNDEFINED, "m3net error usage_fault undefined instruction; ", "fault"),
     ],
 )
 def test_a_main_loop_that_stands_still_starts_anew(
-    built: BuiltFirmware, tmp_path: Path, instruction: bytes, told: str, reason: str
+    built: BuiltFirmware, tmp_path: Path, instruction: bytes, message: str, reason: str
 ):
-    """The product itself, but for one instruction of a command of its monitor."""
+    """The product itself, with one instruction of a monitor command replaced."""
     address = function_address(built.image.elf, "m3net_monitor_profile")
     elf = with_bytes(built.image.elf, tmp_path / "hangs.elf", address, instruction)
     with console(elf, pace=FAST_TIME) as board:
         assert " reset=power\r\n" in board.until("m-ready\r\n")
         board.port.write(b"profile\n")
         restarted = board.until("m-ready\r\n")
-        assert told in restarted
+        assert message in restarted
         assert f" reset={reason}\r\n" in restarted and "m3net ready protocol=1" in restarted
         assert f" reset={reason}\r\n" in board.version()
 
 
 @pytest.mark.parametrize("board_name", [BOARD, "mps3_an547"])
 def test_a_board_that_waits_is_left_alone(built: BuiltFirmware, tmp_path: Path, board_name: str):
-    """Minutes without a word."""
+    """Minutes without a command."""
     elf = built.image.elf
     if board_name != BOARD:
         elf = build_firmware(built.bundle, board_name, tmp_path).elf
@@ -308,7 +308,7 @@ def test_a_board_that_works_is_left_alone(built: BuiltFirmware):
 
 
 def test_a_board_that_works_for_the_benchmark_is_left_alone(built: BuiltFirmware):
-    """The same by the benchmark's protocol, whose commands have a loop of their own."""
+    """The same with the benchmark's protocol, whose commands have a separate loop."""
     features = random_features(1, seed=3).tobytes()
     with console(built.image.elf, pace=SLOW) as board:
         board.until("m-ready\r\n")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Job images and the reading of the firmware's console: no board needed."""
+"""Job images and the parser of the firmware's console: no board needed."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_garbage_never_breaks_the_reader(data: bytes):
 
 @given(st.integers(0, len(GOOD) - 1), st.integers(0, 255))
 def test_one_wrong_byte_is_no_other_answer(position: int, value: int):
-    """A byte of the answers changed on the way is noticed, or changes none of them."""
+    """A byte changed in transit is detected, or changes no answer."""
     data = bytearray(GOOD.encode())
     data[position] = value
     log = UartLog()

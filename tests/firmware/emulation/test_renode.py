@@ -29,7 +29,7 @@ from m3net_tf.frontend import FrontendConfig, features_int8
 from m3net_tf.runtime.interpreter import run_reference
 
 SUITES = renode.list_boards()
-#: The least job memory of Renode's boards.
+#: The smallest job memory of Renode's boards.
 JOB_BYTES = 65_536
 
 #: Renode's platform file of a board -> peripherals of it that are named here, with their classes.
@@ -72,7 +72,7 @@ ARGUMENTS = {
     "Memory.MappedMemory": {"size"},
     "Miscellaneous.DWT": {"frequency"},
 }
-#: Monitor commands, and what of a class they call.
+#: Monitor commands, and the members of a class that they call.
 COMMANDS = (
     r"using sysbus",
     r"\$elf\?=@\S+/firmware\.elf",
@@ -86,7 +86,7 @@ COMMANDS = (
     r"runMacro \$reset",
     r'"""',
 )
-#: ``Execute Command`` of suites and resource; a variable stands for what it is given.
+#: ``Execute Command`` of suites and resource; a variable matches its value.
 EXECUTED = {
     "$elf=@${WORK}/${BOARD}/firmware.elf",
     "include @${CURDIR}/${BOARD}.resc",
@@ -100,16 +100,16 @@ FEEDS = {"sysbus.pdm SetInputFile": "Sound.NRF52840_PDM"}
 def run_suite(
     path: Path, *, dry: bool, names: str = "*", without: str = "", **variables: str
 ) -> tuple[int, str]:
-    """Failed cases and what Robot Framework says, with the stand-in for Renode's keywords."""
+    """Failed cases and Robot Framework's output, with the stand-in for Renode's keywords."""
     suite = running.TestSuite.from_file_system(path)
     suite.resource.imports.library("renode_keywords")
     suite.filter(included_tests=[names])
-    suite.tests = [one for one in suite.tests if not (without and without in one.name)]
+    suite.tests = [test for test in suite.tests if not (without and without in test.name)]
     assert len(suite.tests) > 0
     said = io.StringIO()
-    given = [f"{name}:{value}" for name, value in variables.items()]
+    settings = [f"{name}:{value}" for name, value in variables.items()]
     options = {"output": None, "log": None, "report": None, "stdout": said, "stderr": said}
-    result = suite.run(dryrun=dry, variable=given, **options)
+    result = suite.run(dryrun=dry, variable=settings, **options)
     return result.return_code, said.getvalue()
 
 
@@ -148,7 +148,7 @@ def vectors(built: BuiltFirmware) -> renode.Vectors:
 
 @pytest.fixture()
 def work(built: BuiltFirmware, vectors: renode.Vectors, tmp_path: Path) -> Path:
-    """A work folder for the MPS2 board that stands in for those of Renode."""
+    """A work folder for the MPS2 board, which replaces Renode's boards."""
     folder = tmp_path / BOARD
     folder.mkdir()
     (folder / "firmware.elf").symlink_to(built.image.elf)
@@ -158,8 +158,8 @@ def work(built: BuiltFirmware, vectors: renode.Vectors, tmp_path: Path) -> Path:
 
 def run_over_qemu(suite: str, work: Path, **options: str) -> tuple[int, str]:
     address = f"{find_machine(BOARD).job_address:#x}"
-    given = {"BOARD": BOARD, "JOB_ADDRESS": address, "WORK": str(work), **options}
-    return run_suite(renode.RENODE_DIR / f"{suite}.robot", dry=False, **given)
+    variables = {"BOARD": BOARD, "JOB_ADDRESS": address, "WORK": str(work), **options}
+    return run_suite(renode.RENODE_DIR / f"{suite}.robot", dry=False, **variables)
 
 
 def test_the_suites_pass_over_another_emulator(work: Path):
@@ -196,7 +196,7 @@ def change_digit(path: Path, line: int, pattern: str) -> None:
         rf"({pattern})(\w)", lambda m: m[1] + f"{int(m[2], 16) ^ 4:x}", lines[line], count=1
     )
     assert count == 1
-    path.write_text("".join(f"{one}\n" for one in lines))
+    path.write_text("".join(f"{row}\n" for row in lines))
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_descriptions_name_what_renode_has(board: str):
 
 @pytest.mark.parametrize("board", SUITES)
 def test_no_suite_needs_the_network(board: str):
-    """What Renode's files would fetch is replaced, and nothing here fetches."""
+    """Downloads of Renode's files are replaced, and ours download nothing."""
     platform, _ = description(board)
     tags = bus_tags(board)
     assert bool(tags) == (platform in FETCHING)
@@ -303,12 +303,12 @@ def test_the_documents_say_which_release_and_how_to_start():
 
 
 def script(board: str) -> dict[str, str]:
-    """What a board's .resc says, all of whose lines are of known forms."""
+    """The content of a board's .resc; all of its lines have known forms."""
     said: dict[str, str] = {}
     for line in (renode.RENODE_DIR / f"{board}.resc").read_text().splitlines():
         if not line.strip() or line.startswith(("#", ":name: ", ":description: ")):
             continue
-        matches = [found for form in COMMANDS if (found := re.fullmatch(form, line.strip()))]
+        matches = [match for form in COMMANDS if (match := re.fullmatch(form, line.strip()))]
         assert len(matches) == 1, line
         said |= matches[0].groupdict()
     return said
@@ -435,10 +435,10 @@ def test_with_renode_it_prepares_and_returns_what_the_suites_return(
     )
     export = tiny_export(tmp_path)
     assert renode.main([str(export), "--board", "nrf52840dk"]) == 3
-    given = (tmp_path / "given").read_text().split()
+    arguments = (tmp_path / "given").read_text().split()
     work = tmp_path / "renode"
-    assert given[0] == str(renode.RENODE_DIR / "nrf52840dk.robot")
-    assert given[1:] == ["-r", str(work / "results"), "--variable", f"WORK:{work}"]
+    assert arguments[0] == str(renode.RENODE_DIR / "nrf52840dk.robot")
+    assert arguments[1:] == ["-r", str(work / "results"), "--variable", f"WORK:{work}"]
     assert (work / "nrf52840dk" / "firmware.elf").read_bytes() == b"ELF"
     assert (work / "nrf52840dk" / "features.bin").is_file()
     with pytest.raises(SystemExit) as caught:

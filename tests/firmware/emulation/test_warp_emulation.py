@@ -24,7 +24,7 @@ from m3net_tf.runtime.interpreter import activation_bits, host_arena_bytes, run_
 from m3net_tf.runtime.network import Int8Network
 
 LABELS = tuple(f"label{index}" for index in range(12))
-#: The budget of preset ``s``.
+#: The limits of preset ``s``.
 ARENA_BYTES, WEIGHTS_BYTES = 64_000, 200_000
 
 
@@ -51,7 +51,7 @@ def network(firmware_possible: None, request: pytest.FixtureRequest) -> Int8Netw
     for _ in range(8):
         model(calibration / np.float32(128), training=True)
     head = model.get_layer("dense")
-    head.set_weights([20 * one for one in head.get_weights()])
+    head.set_weights([20 * weights for weights in head.get_weights()])
     return Quantizer(model, calibration).quantize(Method.parse(request.param)).network
 
 
@@ -95,7 +95,7 @@ def test_same_bytes_as_the_desktop(network: Int8Network, firmware: FirmwareImage
     result = run_job(firmware.elf, find_machine(BOARD), features[..., 0], report_features=True)
     np.testing.assert_array_equal(result.outputs, expected)
     np.testing.assert_array_equal(result.features, features[..., 0])
-    # One arena for both: less than the two need apart.
+    # One arena for both: less than the two need separately.
     apart = sum(map(host_arena_bytes, network.parts))
     assert result.arena_used_bytes < min(ARENA_BYTES, apart)
     assert sum(map(len, network.parts)) < WEIGHTS_BYTES

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The detector in C against the one in Python: the same decision at every step."""
+"""The detector in C compared with the one in Python: the same decision at every step."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ Change = tuple[int, int, ClassSettings]
 
 
 @dataclasses.dataclass(frozen=True)
-class Heard:
-    """What a detector did: a trace of every step, or its events alone."""
+class Response:
+    """A detector's response: a trace of every step, or only its events."""
 
     trace: bytes
     status: int
@@ -66,14 +66,14 @@ class Heard:
         return self.columns, self.runs, self.skipped_runs, self.events
 
 
-def pack_class(one: ClassSettings) -> bytes:
+def pack_class(settings: ClassSettings) -> bytes:
     return struct.pack(
         "<HHHBB",
-        one.threshold_units,
-        one.release_units,
-        one.suppression_columns,
-        one.window_runs,
-        one.hits if one.event else 0,
+        settings.threshold_units,
+        settings.release_units,
+        settings.suppression_columns,
+        settings.window_runs,
+        settings.hits if settings.event else 0,
     )
 
 
@@ -103,7 +103,7 @@ def compile_driver(
     command = [
         *("gcc", "-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-D_DEFAULT_SOURCE"),
         *flags,
-        *(f"-I{one}" for one in (core, folder)),
+        *(f"-I{path}" for path in (core, folder)),
         *(core / "detector.c", APPS / "detector_host" / "main.c"),
         *("-o", folder / "driver"),
     ]
@@ -135,10 +135,10 @@ class Driver:
         changes: tuple[Change, ...] = (),
         packed: bytes | None = None,
         reset: bool = False,
-    ) -> Heard:
+    ) -> Response:
         """Features (columns, bins) and, for each column, the scores of a run at it.
 
-        ``reset``: by the detector of the call before, reset; its settings stay.
+        ``reset``: resets and reuses the detector of the previous call; its settings stay.
         """
         process = self._process
         rest = sorted(changes, key=lambda change: change[0])
@@ -150,8 +150,8 @@ class Driver:
             record.append(struct.pack("<I", rest[0][0]))
         rows = np.concatenate([columns, scores], axis=1).astype(np.int8)
         at = 0
-        for i, (index, label, one) in enumerate(rest):
-            record += [rows[at:index].tobytes(), struct.pack("<I", label), pack_class(one)]
+        for i, (index, label, new_settings) in enumerate(rest):
+            record += [rows[at:index].tobytes(), struct.pack("<I", label), pack_class(new_settings)]
             if i + 1 < len(rest):
                 record.append(struct.pack("<I", rest[i + 1][0]))
             at = index
@@ -162,7 +162,7 @@ class Driver:
         head = process.stdout.read(4)
         assert head, f"the detector stopped with status {process.wait()}"
         answer = process.stdout.read(struct.unpack("<I", head)[0])
-        return Heard(answer[:-21], *struct.unpack("<BIIIII", answer[-21:]))
+        return Response(answer[:-21], *struct.unpack("<BIIIII", answer[-21:]))
 
     def close(self) -> None:
         process = self._process
@@ -199,12 +199,12 @@ def trace_in_python(
     detector.columns = detector.runs = detector.skipped_runs = detector.events = counted
     trace = []
     for index, (column, row) in enumerate(zip(columns, scores, strict=True)):
-        for at, label, one in changes:
+        for at, label, new_settings in changes:
             if at == index:
-                detector.set_class(label, one)
-        wanted = detector.wants_inference(column)
-        event = detector.step(row) if wanted else None
-        trace.append(bytes([wanted | (event is not None) << 1]))
+                detector.set_class(label, new_settings)
+        due = detector.wants_inference(column)
+        event = detector.step(row) if due else None
+        trace.append(bytes([due | (event is not None) << 1]))
         smoothed = [detector.score(label) for label in range(len(config.classes))]
         trace.append(struct.pack(f"<{len(smoothed)}H", *smoothed))
         if event:
@@ -243,7 +243,7 @@ def configs(draw: st.DrawFn) -> DetectorConfig:
 
 
 def random_sound(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Features and scores that dwell at low and high values, so that much happens."""
+    """Features and scores that stay at low and high values, so that events are frequent."""
     rng = np.random.default_rng(seed)
     loud = np.repeat(rng.integers(0, 2, count // 7 + 1), 7)[:count, None]
     columns = np.where(loud, rng.integers(-60, 128, (count, BINS)), rng.integers(-128, -40))
@@ -271,13 +271,13 @@ def test_every_step_is_the_same_in_c_and_python(driver, config, seed, count, cou
     changes: tuple[Change, ...] = ()
     if count and data.draw(st.booleans()):
         label = data.draw(st.integers(0, CLASSES - 1))
-        one = data.draw(class_settings(f"class{label}"))
-        changes = ((data.draw(st.integers(0, count - 1)), label, one),)
-    heard = driver.hear(config, columns, scores, counted=counted, changes=changes)
+        replacement = data.draw(class_settings(f"class{label}"))
+        changes = ((data.draw(st.integers(0, count - 1)), label, replacement),)
+    result = driver.hear(config, columns, scores, counted=counted, changes=changes)
     detector, trace = trace_in_python(config, columns, scores, counted, changes)
-    assert heard.status == OK
-    assert heard.trace == trace
-    assert heard.counters == counters(detector)
+    assert result.status == OK
+    assert result.trace == trace
+    assert result.counters == counters(detector)
 
 
 def test_much_happens_in_these_sequences():
@@ -311,7 +311,9 @@ def test_counters_wrap_and_nothing_else_does(driver):
     from_near = driver.hear(CONFIG, columns, scores, full=False, counted=near)
     assert min(from_zero.counters) > 40  # each counter wraps
     assert from_near.counters == tuple((near + n) % 2**32 for n in from_zero.counters)
-    first, second = (np.frombuffer(heard.trace, "<u4,<u2,<u2") for heard in (from_zero, from_near))
+    first, second = (
+        np.frombuffer(result.trace, "<u4,<u2,<u2") for result in (from_zero, from_near)
+    )
     np.testing.assert_array_equal((first["f0"] + np.uint32(near)), second["f0"])
     for name in ("f1", "f2"):
         np.testing.assert_array_equal(first[name], second[name])
@@ -349,7 +351,8 @@ def test_a_day_without_drift_or_growth(folder):
         window_columns=FRAMES,
         run_columns=5,
         classes=tuple(
-            dataclasses.replace(one, threshold=0.8, release=0.5, hits=2) for one in CONFIG.classes
+            dataclasses.replace(settings, threshold=0.8, release=0.5, hits=2)
+            for settings in CONFIG.classes
         ),
     )
     program = compile_driver(folder / "day", FrontendConfig(mel_bins=BINS), config, ())
@@ -360,18 +363,18 @@ def test_a_day_without_drift_or_growth(folder):
     scores = np.repeat(rng.integers(-128, 128, (day // 20, CLASSES)).astype(np.int8), 20, axis=0)
     driver = Driver(program)
     first = driver.hear(config, columns[:hour], scores[:hour], full=False)
-    heard = driver.hear(config, columns, scores, full=False)
+    result = driver.hear(config, columns, scores, full=False)
     driver.close()
     due = due_columns(config, day)
     levels = columns[:, : config.gate_bins].sum(1, dtype=np.int32)
     expected = detect(config, Tape(levels, scores[due]))
     assert len(expected) > 10_000
-    assert heard.trace == b"".join(map(pack_event, expected))
+    assert result.trace == b"".join(map(pack_event, expected))
     ran = int(gate_open(config, levels)[due].sum())
-    assert heard.counters == (day, ran, len(due) - ran, len(expected))
+    assert result.counters == (day, ran, len(due) - ran, len(expected))
     assert first.counters[0] == hour
-    # What grew is the driver's list of events, 8 bytes each.
-    assert heard.memory_kib - first.memory_kib < 2048
+    # Only the driver's list of events grew, 8 bytes each.
+    assert result.memory_kib - first.memory_kib < 2048
 
 
 def test_no_memory_is_asked_for(folder):
@@ -425,14 +428,14 @@ def test_events_on_real_sound_through_a_network(folder):
     )
     due = due_columns(config, len(columns))
     windows = np.stack([columns[i - FRAMES + 1 : i + 1].T for i in due])[..., None]
-    found = run_reference(lively_network(columns), windows)
+    outputs = run_reference(lively_network(columns), windows)
     scores = np.full((len(columns), 6), -128, np.int8)
-    scores[due] = found
+    scores[due] = outputs
     driver = Driver(compile_driver(folder / "real", frontend, config, SANITISED))
-    heard = driver.hear(config, columns, scores)
+    result = driver.hear(config, columns, scores)
     driver.close()
     detector, trace = trace_in_python(config, columns, scores)
     assert detector.events >= 5 and detector.skipped_runs > 0
-    assert heard.trace == trace
-    events = detect(config, Tape(columns.sum(1, dtype=np.int32), found))
+    assert result.trace == trace
+    events = detect(config, Tape(columns.sum(1, dtype=np.int32), outputs))
     assert len(events) == detector.events

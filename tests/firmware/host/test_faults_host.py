@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The product's application over TFLite Micro on the host, under sanitisers: bytes and faults."""
+"""The product's application with TFLite Micro on the host, with sanitisers: bytes and faults."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class App:
 def build_variant_app(
     small_tflite: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Path]:
-    """Builds applications of the small network in one folder, so that little is compiled anew."""
+    """Builds applications of the small network in one folder, so that little is compiled again."""
     folder = tmp_path_factory.mktemp("apps")
     (folder / "bundle").mkdir()
     count = itertools.count()
@@ -119,20 +119,20 @@ def test_an_arena_16_bytes_too_small_is_refused(app: App, build_variant_app):
     enough = -(-app.job(clips).memory["arena_used"] // 16) * 16
     fits = app.job(clips, build_variant_app(arena_bytes=enough))
     assert fits.done is not None and fits.memory["arena_size"] == enough
-    told = error_of(build_variant_app(arena_bytes=enough - 16))
-    assert told.startswith(f"arena the tensor arena of {enough - 16} bytes is too small")
+    message = error_of(build_variant_app(arena_bytes=enough - 16))
+    assert message.startswith(f"arena the tensor arena of {enough - 16} bytes is too small")
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda data: data.replace(b"TFL3", b"TFL4"), "model the firmware cannot start"),
         (lambda data: data, "operator the model has an operator that M3NET_MODEL_OPERATORS lacks"),
     ],
 )
-def test_a_model_that_does_not_fit_is_named(build_variant_app, small_tflite, change, told: str):
+def test_a_model_that_does_not_fit_is_named(build_variant_app, small_tflite, change, message: str):
     operators = tuple(name for name in operators_of(small_tflite) if name != "SOFTMAX")
-    assert error_of(build_variant_app(change(small_tflite), operators)).startswith(told)
+    assert error_of(build_variant_app(change(small_tflite), operators)).startswith(message)
 
 
 def test_a_million_malformed_lines(monitor_host: Path):

@@ -114,9 +114,9 @@ def test_ring_gives_the_last_columns_oldest_first(build_host, columns: int):
     values = np.random.default_rng(columns).integers(-128, 128, (columns, bins)).astype(np.int8)
     output = run(build_host("default"), "window", data=values.tobytes())
     window = np.frombuffer(output, np.int8).reshape(bins, FRAMES)
-    heard = values[-FRAMES:].T if columns else np.zeros((bins, 0), np.int8)
-    silence = np.full((bins, FRAMES - heard.shape[1]), -128, np.int8)
-    np.testing.assert_array_equal(window, np.concatenate([silence, heard], axis=1))
+    received = values[-FRAMES:].T if columns else np.zeros((bins, 0), np.int8)
+    silence = np.full((bins, FRAMES - received.shape[1]), -128, np.int8)
+    np.testing.assert_array_equal(window, np.concatenate([silence, received], axis=1))
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00", b"123456789", bytes(range(256)) * 7])
@@ -131,7 +131,7 @@ def test_a_board_without_optional_features_says_so(build_host):
 
 
 def test_random_and_mutated_job_images(build_host):
-    """10 000 images, random or good ones with a few bytes changed: never a step out of bounds."""
+    """10 000 images, random or valid with a few bytes changed: no access out of bounds."""
     capacity, feature_bytes, min_clip_bytes = 512, 24, 20
     rng = np.random.default_rng(3)
     good = [
@@ -157,5 +157,5 @@ def test_random_and_mutated_job_images(build_host):
     ).decode().split()  # fmt: skip
     assert len(words) == len(images)
     assert words[:3] == ["ok", "ok", "ok"]
-    known = {"magic", "version", "kind", "flags", "clip_size", "clip_count", "crc"}
-    assert set(words[3:]) - {"ok"} == {f"job_{name}" for name in known}
+    fields = {"magic", "version", "kind", "flags", "clip_size", "clip_count", "crc"}
+    assert set(words[3:]) - {"ok"} == {f"job_{name}" for name in fields}

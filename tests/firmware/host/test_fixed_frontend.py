@@ -23,8 +23,8 @@ from m3net_tf.frontend import FrontendConfig, fixed_features_int8, write_c_table
 #: They run the same code; the second one takes another build.
 BOARDS = ("mps2_an385", pytest.param("mps2_an505", marks=pytest.mark.slow))
 #: Executed instructions a frame at 40 mel bins.
-FRONTEND_BUDGET = 32_000
-#: Of the front end and of the ring of columns with its two counters.
+FRONTEND_LIMIT = 32_000
+#: RAM of the front end and of the ring of columns with its two counters.
 FRONTEND_RAM_BYTES = 4 * 1024
 RING_BYTES = FrontendConfig().mel_bins * FRAMES + 8
 
@@ -48,7 +48,7 @@ HOST_SOURCES = (
 
 
 def extremes(config: FrontendConfig, frames: int) -> list[np.ndarray]:
-    """int16 clips; the last ones are the loudest there are, each in step with one FFT bin."""
+    """int16 clips; the last ones have the greatest amplitude, each in phase with one FFT bin."""
     rng = np.random.default_rng(12)
     at = np.arange(frames * config.hop_samples)
     waves = [
@@ -84,11 +84,11 @@ def test_the_host_gives_the_model_s_bits(tmp_path: Path, name: str):
     done = compile_host(tmp_path, tmp_path / "host")
     assert done.returncode == 0, done.stderr
     for clip in extremes(config, 12):
-        heard = subprocess.run(
+        completed = subprocess.run(
             [tmp_path / "host", "features"], input=clip.tobytes(), capture_output=True, check=False
         )
-        assert heard.returncode == 0, heard.stderr.decode(errors="replace")
-        actual = np.frombuffer(heard.stdout, np.int8).reshape(-1, config.feature_bins).T
+        assert completed.returncode == 0, completed.stderr.decode(errors="replace")
+        actual = np.frombuffer(completed.stdout, np.int8).reshape(-1, config.feature_bins).T
         np.testing.assert_array_equal(actual, fixed_features_int8(config, clip))
 
 
@@ -127,7 +127,7 @@ def test_an_emulated_core_gives_the_model_s_bits(
     expected = np.stack([fixed_features_int8(config, clip)[:, -FRAMES:] for clip in clips])
     np.testing.assert_array_equal(result.features, expected)
     np.testing.assert_array_equal(result.outputs, run_reference(built.tflite, expected[..., None]))
-    assert 10_000 < result.frontend_instructions_per_frame <= FRONTEND_BUDGET
+    assert 10_000 < result.frontend_instructions_per_frame <= FRONTEND_LIMIT
     assert result.frontend_bytes - RING_BYTES <= FRONTEND_RAM_BYTES
     assert result.stack_used_bytes < 4096
 

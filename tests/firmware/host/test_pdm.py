@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PDM to samples in portable C, under sanitisers, against the same filter in SciPy."""
+"""PDM to samples in portable C, with sanitisers, compared with the same filter in SciPy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FILTER = PdmFilter()
 FACTOR = CIC_FACTOR * FIR_FACTOR
 BIT_RATE_HZ = FILTER.sample_rate_hz * FACTOR
 BLOCK_BITS = 16 * FACTOR
-#: Samples until the filters have forgotten their start, and the DC blocker all but so.
+#: Samples until the filters have settled, and the DC blocker nearly.
 SETTLING = 2000
 
 
@@ -43,16 +43,19 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "-I", FIRMWARE_DIR / "core", "-I", FIRMWARE_DIR / "drivers",
         "-isystem", dsp / "Include", "-isystem", dsp / "PrivateInclude",
     ]  # fmt: skip
-    ours = [
+    own_sources = [
         APPS / "pdm_host" / "main.c",
         FIRMWARE_DIR / "drivers" / "pdm.c",
         FIRMWARE_DIR / "drivers" / "ping_pong.c",
         folder / "pdm_filter.c",
     ]
-    theirs = [filtering / "arm_fir_decimate_f32.c", filtering / "arm_fir_decimate_init_f32.c"]
+    cmsis_sources = [
+        filtering / "arm_fir_decimate_f32.c",
+        filtering / "arm_fir_decimate_init_f32.c",
+    ]
     objects = []
-    for file in [*ours, *theirs]:
-        warnings = ["-Wall", "-Wextra", "-Werror"] if file in ours else ["-w"]
+    for file in [*own_sources, *cmsis_sources]:
+        warnings = ["-Wall", "-Wextra", "-Werror"] if file in own_sources else ["-w"]
         objects.append(folder / f"{file.stem}.o")
         run_tool([*command, *warnings, "-c", file, "-o", objects[-1]])
     run_tool([*command, *objects, "-lm", "-o", folder / "pdm_host"])
@@ -120,7 +123,7 @@ def reference(bits: np.ndarray, gain: float = 1.0) -> np.ndarray:
 
 
 def in_band_snr_db(samples: np.ndarray, frequency_hz: float) -> float:
-    """Sine against the rest below the pass band's edge, by a fit and a spectrum."""
+    """Ratio of a sine to the rest below the pass band's edge, by a fit and a spectrum."""
     time_s = np.arange(len(samples)) / FILTER.sample_rate_hz
     turns = 2 * np.pi * frequency_hz * time_s
     basis = np.stack([np.cos(turns), np.sin(turns), np.ones_like(turns)], axis=1)
@@ -158,7 +161,7 @@ def test_sines_keep_80_db(program: Path, frequency_hz: float):
     output = run(program, "pdm", 1.0, data=words_of(bits)).stdout
     both = np.frombuffer(output, "<i2")
     samples, again = np.split(both, 2)
-    np.testing.assert_array_equal(samples, again)  # a reset forgets all
+    np.testing.assert_array_equal(samples, again)  # a reset clears the state
     assert np.abs(samples - reference(bits)).max() <= 1.0
     assert in_band_snr_db(samples[SETTLING:].astype(float), frequency_hz) >= 80.0
     # Level: half of full scale, less what the DC blocker takes off.

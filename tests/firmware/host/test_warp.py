@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DiffRes's warp in C against the one in NumPy: the same bytes."""
+"""DiffRes's warp in C compared with the one in NumPy: the same bytes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CONFIGS = {
 }
 FLAVOURS = {
     "sanitised": ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
-    # Whole numbers, so that no freedom of the compiler can change a byte.
+    # Integers, so that no compiler can change a byte.
     "fast": ("-O3", "-ffast-math", "-march=native"),
 }
 
@@ -47,7 +47,7 @@ def compiled(tmp_path_factory) -> Callable[[str, str], Path]:
             sources = (core / "warp.c", APPS / "warp_host" / "main.c")
             command = [
                 *("gcc", "-std=c11", "-g", "-Wall", "-Wextra", "-Werror", *FLAVOURS[flavour]),
-                *(f"-I{one}" for one in (core, folder)),
+                *(f"-I{path}" for path in (core, folder)),
                 *(*sources, folder / "warp_tables.c", "-o", folder / "warp"),
             ]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -60,7 +60,7 @@ def compiled(tmp_path_factory) -> Callable[[str, str], Path]:
 
 def run_c(program: Path, config: WarpConfig, features: np.ndarray, scores: np.ndarray):
     records = zip(features, scores, strict=True)
-    data = b"".join(one.tobytes() + own.tobytes() for one, own in records)
+    data = b"".join(first.tobytes() + own.tobytes() for first, own in records)
     done = subprocess.run([program], input=data, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode(errors="replace")
     shape = (len(features), config.bins, config.frames_out, 3)
@@ -117,8 +117,8 @@ def test_generated_tables_hold_the_config_and_no_date(tmp_path):
     assert set(first) == {"warp_config.h", "warp_tables.c"}
     assert "#define M3NET_WARP_FRAMES_OUT 24\n" in first["warp_config.h"]
     numbers = re.search(r"powers\[256\] = \{(.*?)\}", first["warp_tables.c"], re.S)
-    assert numbers and [int(one[:-1]) for one in numbers[1].split(",")[:-1]] == [
-        int(one) for one in config.powers
+    assert numbers and [int(number[:-1]) for number in numbers[1].split(",")[:-1]] == [
+        int(number) for number in config.powers
     ]
     assert int(config.powers[-1]) == 1 << config.top_bits
 

@@ -59,7 +59,7 @@ BOARDS = (
     *(pytest.param(board, marks=pytest.mark.slow) for board in ("mps2_an385", "mps2_an505")),
 )
 #: Executed instructions a sample, with what cuts the clip into hops.
-SAMPLE_BUDGET = 60
+SAMPLE_LIMIT = 60
 
 
 def compile_host(bundle: Path, sources: tuple[str, ...]) -> Path:
@@ -102,13 +102,13 @@ def test_each_of_the_65536_samples_has_the_reference_s_level(tmp_path: Path, nam
     write_c_tables(CONFIGS[name], tmp_path, frames=SAMPLES)
     samples = np.resize(np.arange(-32_768, 32_768), 205 * HOP).astype("<i2")
     program = compile_host(tmp_path, HOST)
-    heard = subprocess.run(
+    completed = subprocess.run(
         [program, "features"], input=samples.tobytes(), capture_output=True, check=False
     )
-    assert heard.returncode == 0, heard.stderr.decode(errors="replace")
+    assert completed.returncode == 0, completed.stderr.decode(errors="replace")
     expected = features_int8(CONFIGS[name], samples / 32_768.0)[0]
     assert len(np.unique(expected)) > 30
-    np.testing.assert_array_equal(np.frombuffer(heard.stdout, np.int8), expected)
+    np.testing.assert_array_equal(np.frombuffer(completed.stdout, np.int8), expected)
 
 
 def test_a_table_that_falls_is_refused(tmp_path: Path):
@@ -123,20 +123,20 @@ def test_a_table_that_falls_is_refused(tmp_path: Path):
 @pytest.mark.parametrize("columns", [1, COLUMNS, COLUMNS + 3, 3 * COLUMNS - 1])
 def test_the_window_is_the_last_samples_in_one_row(tmp_path: Path, columns: int):
     write_c_tables(COMPANDED, tmp_path, frames=SAMPLES)
-    heard = np.random.default_rng(columns).integers(-128, 128, columns * HOP).astype(np.int8)
+    samples = np.random.default_rng(columns).integers(-128, 128, columns * HOP).astype(np.int8)
     window = subprocess.run(
         [compile_host(tmp_path, HOST), "window"],
-        input=heard.tobytes(),
+        input=samples.tobytes(),
         capture_output=True,
         check=True,
     )
     before = np.full(SAMPLES, -128, np.int8)
-    expected = np.concatenate([before, heard])[-SAMPLES:]
+    expected = np.concatenate([before, samples])[-SAMPLES:]
     np.testing.assert_array_equal(np.frombuffer(window.stdout, np.int8), expected)
 
 
 def scene() -> np.ndarray:
-    """Noise that comes and goes, with an offset that no microphone should have; int16."""
+    """Intermittent noise, with a DC offset that no microphone should have; int16."""
     rng = np.random.default_rng(5)
     loudness = np.repeat(rng.choice([0, 0, 30, 3000, 20_000], 60), 4 * HOP)
     sound = rng.normal(0, 1, len(loudness)) * loudness - 40
@@ -144,8 +144,8 @@ def scene() -> np.ndarray:
 
 
 def test_live_detection_is_python_s_step_by_step(tmp_path: Path):
-    """Over a stand-in for a network, on the host: columns, scores and events."""
-    # Never run, for firmware/host/model.c stands in: any bytes and operators will do.
+    """With a stand-in for a network, on the host: columns, scores and events."""
+    # Never run, because firmware/host/model.c replaces it: any bytes and operators will do.
     bundle = write_bundle(tmp_path / "bundle", b"no model", ("SOFTMAX",))
     pcm, seen = scene(), []
     (tmp_path / "pcm").write_bytes(pcm.tobytes())
@@ -157,7 +157,7 @@ def test_live_detection_is_python_s_step_by_step(tmp_path: Path):
 
     recognizer = StreamingRecognizer(COMPANDED, model, DETECTOR)
     events = [event for at in range(0, len(pcm), 777) for event in recognizer.push(pcm[at:][:777])]
-    found: dict[str, list[dict[str, str]]] = {"column": [], "scores": [], "event": []}
+    blocks: dict[str, list[dict[str, str]]] = {"column": [], "scores": [], "event": []}
     with subprocess.Popen(
         [compile_host(bundle, MONITOR), "serve", tmp_path / "pcm"],
         stdin=subprocess.PIPE,
@@ -169,18 +169,20 @@ def test_live_detection_is_python_s_step_by_step(tmp_path: Path):
         board.stdin.flush()
         for line in board.stdout:
             if match := re.match(r"m3net (column|scores|event) (.*)", line):
-                found[match[1]].append(dict(field.split("=") for field in match[2].split()))
-            if len(found["column"]) > len(pcm) // HOP:  # all that the last one led to is told
+                blocks[match[1]].append(dict(field.split("=") for field in match[2].split()))
+            if len(blocks["column"]) > len(pcm) // HOP:  # the last column's events are complete
                 break
         board.kill()
-    values = "".join(one["values"] for one in found["column"][:-1])
+    values = "".join(block["values"] for block in blocks["column"][:-1])
     columns = ColumnStream(COMPANDED).push(pcm)
     assert columns.shape == (HOP, len(pcm) // HOP)
     np.testing.assert_array_equal(np.frombuffer(bytes.fromhex(values), np.int8), columns.T.ravel())
-    outputs = [bytes.fromhex(one["out"]) for one in found["scores"]]
+    outputs = [bytes.fromhex(block["out"]) for block in blocks["scores"]]
     assert outputs[: len(seen)] == [scores.tobytes() for scores in seen]
-    told = [[int(one[key]) for key in ("column", "label", "score")] for one in found["event"]]
-    assert told[: len(events)] == [[one.column, one.label, one.score] for one in events]
+    received = [
+        [int(block[key]) for key in ("column", "label", "score")] for block in blocks["event"]
+    ]
+    assert received[: len(events)] == [[block.column, block.label, block.score] for block in events]
     assert len(events) > 3 and len({event.label for event in events}) > 1
     assert recognizer.detector.skipped_runs > 5 and len(seen) > 20
 
@@ -214,12 +216,12 @@ def test_an_emulated_core_gives_the_desktop_s_bytes_from_samples(
     from m3net_tf.runtime.interpreter import run_reference
 
     rng = np.random.default_rng(6)
-    length = SAMPLES + 2 * HOP + 100  # of a long clip the last whole hops count
+    length = SAMPLES + 2 * HOP + 100  # the last whole hops of a long clip count
     clips = [np.zeros(length), np.arange(length) * 17 % 65_536 - 32_768]
     clips += [rng.normal(0, level, length) for level in (2, 300, 9000)]
     pcm = np.clip(np.round(clips), -32768, 32767).astype(np.int16)
-    heard = pcm[:, 2 * HOP :][:, :SAMPLES]
-    features = np.stack([features_int8(COMPANDED, clip / 32_768.0) for clip in heard])
+    windows = pcm[:, 2 * HOP :][:, :SAMPLES]
+    features = np.stack([features_int8(COMPANDED, clip / 32_768.0) for clip in windows])
     scores = run_reference((bundle / "model.tflite").read_bytes(), features[..., None])
     assert len(np.unique(scores, axis=0)) > 3
     image = build_firmware(bundle, board, tmp_path / "build")
@@ -227,6 +229,6 @@ def test_an_emulated_core_gives_the_desktop_s_bytes_from_samples(
     np.testing.assert_array_equal(result.features, features)
     np.testing.assert_array_equal(result.outputs, scores)
     per_hop = result.frontend_instructions_per_frame
-    assert 5 * HOP < per_hop <= SAMPLE_BUDGET * HOP, per_hop
+    assert 5 * HOP < per_hop <= SAMPLE_LIMIT * HOP, per_hop
     from_features = run_job(image.elf, find_machine(board), features)
     np.testing.assert_array_equal(from_features.outputs, scores)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A runner of the MLPerf Tiny serial protocol, written from its description alone.
 
-It knows what the benchmark's runner does on the wire, and nothing of this firmware: commands end
+It implements the benchmark's runner on the wire, independently of this firmware: commands end
 in ``%``, an answer ends with the line that contains ``m-ready``, inputs go out as hexadecimal in
 pieces of 31 bytes, and the lines that carry values are matched whole.
 """
@@ -34,7 +34,7 @@ class Wire(Protocol):
 
 @dataclass(frozen=True)
 class Infer:
-    """What one ``infer`` command told."""
+    """The output of one ``infer`` command."""
 
     lines: list[str]
     laps_us: list[int]
@@ -42,7 +42,7 @@ class Infer:
 
 
 class Runner:
-    """The benchmark's runner at a wire; ``slow`` stretches its time-outs for emulated boards."""
+    """The benchmark's runner on a wire; ``slow`` stretches its time-outs for emulated boards."""
 
     def __init__(self, wire: Wire, slow: float = 1.0) -> None:
         self._wire = wire
@@ -74,8 +74,8 @@ class Runner:
         (name,) = self.command("name")
         match = _NAME.match(name)
         assert match, name
-        found = [_PROFILE.match(line) for line in self.command("profile")]
-        values = {one[1]: one[2] for one in found if one}
+        matches = [_PROFILE.match(line) for line in self.command("profile")]
+        values = {parsed[1]: parsed[2] for parsed in matches if parsed}
         return match[2], values["model"]
 
     def download(self, data: bytes) -> None:
@@ -101,9 +101,9 @@ class Runner:
         rows = []
         for data in inputs:
             self.download(data)
-            found = self.infer(1, 0)
-            assert found.results.sum() > 0
-            rows.append(found.results / found.results.sum())
+            inference = self.infer(1, 0)
+            assert inference.results.sum() > 0
+            rows.append(inference.results / inference.results.sum())
         return np.array(rows)
 
     def performance(self, data: bytes, runs: int, warmup: int) -> float:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host's side of the protocol against the host's monitor: a pty, TCP, and a bad line."""
+"""The host's side of the protocol with the host's monitor: a pty, TCP, and a bad line."""
 
 from __future__ import annotations
 
@@ -41,14 +41,17 @@ def pty(monitor_host: Path) -> Iterator[Callable[..., str]]:
     processes, files = [], []
 
     def start(*words: str | Path) -> str:
-        ours, theirs = os.openpty()
-        files.extend([ours, theirs])
+        host_end, device_end = os.openpty()
+        files.extend([host_end, device_end])
         processes.append(
             subprocess.Popen(
-                [monitor_host, "serve", *words], stdin=ours, stdout=ours, stderr=subprocess.PIPE
+                [monitor_host, "serve", *words],
+                stdin=host_end,
+                stdout=host_end,
+                stderr=subprocess.PIPE,
             )
         )
-        return os.ttyname(theirs)
+        return os.ttyname(device_end)
 
     yield start
     for process in processes:
@@ -98,7 +101,7 @@ def test_a_board_behind_tcp(monitor_host: Path):
 
 
 class BadLine(Port):
-    """A port that spoils what passes: drops or changes a byte of every so many."""
+    """A port that corrupts its data: drops or changes a byte at regular intervals."""
 
     def __init__(self, port: Port, every: int) -> None:
         super().__init__(port.name)
@@ -145,16 +148,16 @@ def test_it_finds_a_board_in_the_midst_of_something(pty):
 
 
 def test_nobody_there():
-    ours, theirs = os.openpty()
+    host_end, device_end = os.openpty()
     try:
         with (
             pytest.raises(FirmwareError, match="no answer; check port and speed"),
-            Device(open_port(os.ttyname(theirs))),
+            Device(open_port(os.ttyname(device_end))),
         ):
             pass
     finally:
-        os.close(ours)
-        os.close(theirs)
+        os.close(host_end)
+        os.close(device_end)
 
 
 def test_a_board_that_stopped_at_start_says_why():
@@ -217,9 +220,9 @@ def test_a_stream_is_shown_and_recorded(pty, tmp_path: Path):
         assert device.info().version["baud"] == "921600"
     assert view.audio_s >= 2.0 and view.lost_hops == 0 and len(view.columns) == 100
     assert view.event_count > 0 and view.events[-1].label == "some label"
-    heard, _ = soundfile.read(tmp_path / "out" / "take.wav", dtype="int16")
-    assert len(heard) >= 32_000
-    np.testing.assert_array_equal(heard[:32_000], pcm[:32_000])
+    recorded, _ = soundfile.read(tmp_path / "out" / "take.wav", dtype="int16")
+    assert len(recorded) >= 32_000
+    np.testing.assert_array_equal(recorded[:32_000], pcm[:32_000])
     rows = (tmp_path / "out" / "take.csv").read_text().splitlines()
     assert rows[0].startswith("time_s,some label,") and rows[0].endswith(",event,latency_ms")
     assert len(rows) > 5 and rows[1].startswith("0.992,")
@@ -253,9 +256,9 @@ def test_monitor_command_tells_events_and_records(pty, tmp_path: Path, capsys):
     command = ["monitor", path, "--seconds", "2", "--record", stem]
     assert not cli.app(command, standalone_mode=False)
     lines = capsys.readouterr().out.splitlines()
-    heard = [line for line in lines if " some label " in line]
-    assert heard and lines[-1].startswith("2.0")
-    assert f" s heard, {len(heard)} events, 0 hops lost" in lines[-1]
+    event_lines = [line for line in lines if " some label " in line]
+    assert event_lines and lines[-1].startswith("2.0")
+    assert f" s heard, {len(event_lines)} events, 0 hops lost" in lines[-1]
     samples, _ = soundfile.read(stem + ".wav", dtype="int16")
     np.testing.assert_array_equal(samples[:32_000], pcm[:32_000])
     soundfile.write(stem + "-in.wav", pcm[:24_000], 16_000)
@@ -291,7 +294,7 @@ def test_an_emulated_board_without_microphone_hears_by_the_line(pty, tmp_path: P
 
 
 def test_the_monitor_of_an_emulated_board_ends_with_its_sound(pty, tmp_path: Path, monkeypatch):
-    """Its microphone goes on for ever; the end of the sound passes through the model first."""
+    """Its microphone never stops; the end of the sound passes through the model first."""
     pcm = np.random.default_rng(10).integers(-20_000, 20_000, 12_000).astype("<i2")
     (tmp_path / "pcm").write_bytes(pcm.tobytes())
     path = pty(tmp_path / "pcm")
@@ -312,13 +315,13 @@ def test_the_monitor_of_an_emulated_board_ends_with_its_sound(pty, tmp_path: Pat
     )  # fmt: skip
     assert lines[-1].startswith("1.8 s heard")  # 0.75 s and the window's 0.99 s: column 86
     rows = (tmp_path / "take.csv").read_text().splitlines()
-    # A run at each fifth column from the 48th: those that were due until the end were told.
+    # A run at each fifth column from the 48th: those due until the end were reported.
     last_column = round((float(rows[-1].split(",")[0]) * 16_000 - 512) / 320)
     assert last_column == 83 and len(rows) - 1 == len(range(48, 84, 5))
 
 
 def test_a_board_without_sound_is_advised_its_option(pty, tmp_path: Path):
-    """In words of the command line: the board's own advice is a request of its protocol."""
+    """The error names command-line options; the board's own advice names a protocol request."""
     path = pty()
     with pytest.raises(FirmwareError, match="has no sound: give it a sound by --play FILE") as no:
         run_monitor(path, tmp_path, Console(file=io.StringIO()), baud=115_200, log=print)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The MLPerf Tiny protocol: every answer, and whole sessions of an independent runner."""
+"""The MLPerf Tiny protocol: every answer, and complete sessions of an independent runner."""
 
 from __future__ import annotations
 
@@ -127,16 +127,16 @@ def test_wrong_size_is_told_and_not_run(runner: Runner):
 def test_lines_of_an_inference(runner: Runner):
     features = random_features(1, seed=4)[0]
     runner.download(features.tobytes())
-    found = runner.infer(3, 2)
-    assert [line.rstrip("0123456789") for line in found.lines[:-1]] == [
+    inference = runner.infer(3, 2)
+    assert [line.rstrip("0123456789") for line in inference.lines[:-1]] == [
         "m-warmup-start-", "m-warmup-done", "m-infer-start-", "m-lap-us-", "m-lap-us-",
         "m-infer-done",
     ]  # fmt: skip
-    assert found.lines[0].endswith("-2") and found.lines[2].endswith("-3")
+    assert inference.lines[0].endswith("-2") and inference.lines[2].endswith("-3")
     expected = reals(expected_output(features))
-    np.testing.assert_array_equal(found.results, expected)
+    np.testing.assert_array_equal(inference.results, expected)
     text = ",".join(f"{value:.3f}" for value in expected)
-    assert found.lines[-1] == f"m-results-[{text}]"
+    assert inference.lines[-1] == f"m-results-[{text}]"
     assert runner.command("results") == [f"m-results-[{text}]"]
     assert runner.command("infer 1")[0] == "m-warmup-start-10"
     assert runner.command("infer")[2] == "m-infer-start-1"
@@ -145,9 +145,11 @@ def test_lines_of_an_inference(runner: Runner):
 def test_samples_instead_of_features(runner: Runner):
     pcm = np.random.default_rng(5).integers(-9000, 9000, WINDOW_SAMPLES).astype("<i2")
     runner.download(pcm.tobytes())
-    found = runner.infer(2, 0)
+    inference = runner.infer(2, 0)
     expected = reals(expected_output(host_features(pcm)))
-    np.testing.assert_allclose(found.results, expected, atol=2.5 / 256)  # features: one step off
+    np.testing.assert_allclose(
+        inference.results, expected, atol=2.5 / 256
+    )  # features: one step off
 
 
 def test_energy_mode_tells_time_by_the_pin_alone(runner: Runner):
@@ -162,7 +164,7 @@ def test_energy_mode_tells_time_by_the_pin_alone(runner: Runner):
 
 
 def test_a_build_starts_in_energy_mode(energy_monitor_host: Path):
-    """The benchmark's runner switches the board off and on, and nobody asks for the mode."""
+    """The benchmark's runner switches the board off and on without asking for the mode."""
     pipe = Pipe(energy_monitor_host)
     runner = Runner(pipe)
     ready = ["m3net ready protocol=1", "m-timestamp-mode-energy", "m-init-done"]

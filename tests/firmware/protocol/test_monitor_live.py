@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Live detection on the emulated board: sound in its own time, events as in Python."""
+"""Live detection on the emulated board: sound in real time, events as in Python."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from m3net_tf.runtime.recognizer import listen
 
 #: Sixty for the figure in the documentation.
 SECONDS = float(os.environ.get("M3NET_LIVE_SECONDS", "6"))
-#: 31 million instructions a second: about what the real board's 25 MHz would do, and a little more.
+#: 31 million instructions a second: a little more than the real board's 25 MHz.
 PACE = ("-icount", "shift=5")
-STACK_BUDGET_BYTES = 4096
+STACK_LIMIT_BYTES = 4096
 HOP_US = 20_000
 
 
@@ -42,7 +42,7 @@ def scene() -> np.ndarray:
 
 
 def lively(config: DetectorConfig, scores: np.ndarray) -> DetectorConfig:
-    """Thresholds in the midst of what an untrained network says, so that there are events."""
+    """Thresholds in the middle of an untrained network's scores, so that there are events."""
     classes = []
     for label, settings in enumerate(config.classes):
         high, low = np.quantile(scores[:, label], (0.8, 0.5))
@@ -60,8 +60,8 @@ def lively(config: DetectorConfig, scores: np.ndarray) -> DetectorConfig:
 
 
 @pytest.fixture(scope="module")
-def heard(built: BuiltFirmware, build_variant):
-    """What the board says of the scene: columns, scores and events, statistics and memory."""
+def live_session(built: BuiltFirmware, build_variant):
+    """The board's output for the scene: columns, scores and events, statistics and memory."""
     from m3net_tf.runtime.interpreter import run_reference
 
     pcm = scene()
@@ -74,7 +74,7 @@ def heard(built: BuiltFirmware, build_variant):
     tape = listen(frontend, model, default, [pcm])
     config = lively(default, (tape.scores.astype(float) + 128) / 256)
     elf = build_variant(change=lambda bundle: write_c_header(config, bundle))
-    wanted = 1 + (len(pcm) - 512) // 320
+    column_count = 1 + (len(pcm) - 512) // 320
     columns: list[bytes] = []
     scores: dict[int, bytes] = {}
     events: list[tuple[int, int, int]] = []
@@ -87,7 +87,7 @@ def heard(built: BuiltFirmware, build_variant):
     )
     with Device(port) as device:
         device.request("stream mic columns scores")
-        while len(columns) < wanted:
+        while len(columns) < column_count:
             message = device.stream(30.0)
             assert message is not None and message.word in ("column", "scores", "event")
             if message.word == "column":
@@ -104,11 +104,11 @@ def heard(built: BuiltFirmware, build_variant):
     return config, model, features, scores, events, latencies_us, statistics, memory, pcm
 
 
-def test_events_are_those_of_the_python_detector(heard):
-    """Exactly, from the columns that the board heard; which are the reference's but for a step."""
+def test_events_are_those_of_the_python_detector(live_session):
+    """Exactly, from the board's columns, which are within a step of the reference."""
     from m3net_tf.frontend import features_int8
 
-    config, model, features, scores, events, _, _, _, pcm = heard
+    config, model, features, scores, events, _, _, _, pcm = live_session
     apart = np.abs(features.astype(int) - features_int8(FrontendConfig(), pcm / 32768.0))
     assert apart.max() <= 2 and (apart <= 1).mean() >= 0.999
     detector = Detector(config)
@@ -120,7 +120,7 @@ def test_events_are_those_of_the_python_detector(heard):
             runs[column] = output.tobytes()
             if event := detector.step(output):
                 expected.append((event.column, event.label, event.score))
-    last = features.shape[1] - 1  # what the board said behind the last column read is not here
+    last = features.shape[1] - 1  # output after the last column is not read
     assert {at: out for at, out in scores.items() if at < last} == {
         at: out for at, out in runs.items() if at < last
     }
@@ -130,19 +130,19 @@ def test_events_are_those_of_the_python_detector(heard):
     assert len(expected) > SECONDS / 2 and len({label for _, label, _ in expected}) > 1
 
 
-def test_no_overrun_little_stack_and_prompt_events(heard):
-    *_, latencies_us, statistics, memory, _ = heard
+def test_no_overrun_little_stack_and_prompt_events(live_session):
+    *_, latencies_us, statistics, memory, _ = live_session
     assert statistics["lost_hops"] == statistics["audio_overruns"] == 0
     assert statistics["uart_overruns"] == 0
     assert statistics["skipped_runs"] > 0 and statistics["runs"] > 10
     assert 0 < statistics["awake_ppm"] < 1_000_000
-    assert 0 < memory["stack_used"] <= STACK_BUDGET_BYTES
+    assert 0 < memory["stack_used"] <= STACK_LIMIT_BYTES
     assert max(latencies_us) <= HOP_US + statistics["max_run_us"]
     assert statistics["max_latency_us"] >= max(latencies_us)
 
 
 def test_garbage_in_the_job_memory_is_told_and_passed_over(built: BuiltFirmware, tmp_path):
-    """What memory holds after power-up must not keep a board from listening."""
+    """Random memory content after power-up must not keep a board from listening."""
     image, console = tmp_path / "image", tmp_path / "console"
     image.write_bytes(bytes(range(1, 65)))
     console.touch()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The monitor on the host under sanitisers: its commands, blocks, time-outs, and hard knocks."""
+"""The monitor on the host with sanitisers: commands, blocks, time-outs and hostile input."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BATTER_LINES = int(os.environ.get("M3NET_BATTER_LINES", "100000"))
 
 
 class Wire:
-    """The host's monitor with bare hands: bytes in, bytes out."""
+    """Direct access to the host's monitor: bytes in, bytes out."""
 
     def __init__(self, program: Path, *words: str | Path) -> None:
         self.process = subprocess.Popen(
@@ -221,10 +221,10 @@ def test_thresholds_change_and_are_told(wire: Wire):
 
 
 def test_each_stream_counts_its_columns_from_zero(wire: Wire):
-    """The time of an event is its column: it must not hang on the streams before."""
+    """The time of an event is its column: it must not depend on earlier streams."""
     noise = np.random.default_rng(4).integers(-9000, 9000, 2 * WINDOW_SAMPLES).astype("<i2")
     wire.ask("threshold 0 20000 10000")
-    heard = []
+    streams = []
     for _ in range(2):
         assert wire.ask("stream host scores") == "m3net ok stream"
         lines = []
@@ -233,10 +233,12 @@ def test_each_stream_counts_its_columns_from_zero(wire: Wire):
             wire.send(f"block {at} {len(piece)} {zlib.crc32(piece):#x}\n".encode() + piece)
             lines += wire.until(f"m3net ok block next={at + len(piece)}\r\n".encode()).splitlines()
         numbers = re.findall(r" (?:columns|runs|skipped_runs|events)=\d+", wire.ask("stat"))
-        told = [line.partition(" latency_us=")[0] for line in lines if " block " not in line]
-        heard.append((told, numbers))
-    assert any(line.startswith("m3net event ") for line in heard[0][0])
-    assert heard[1] == heard[0]
+        stream_lines = [
+            line.partition(" latency_us=")[0] for line in lines if " block " not in line
+        ]
+        streams.append((stream_lines, numbers))
+    assert any(line.startswith("m3net event ") for line in streams[0][0])
+    assert streams[1] == streams[0]
 
 
 def test_buffer_is_read_back_with_its_checksum(wire: Wire):

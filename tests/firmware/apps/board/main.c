@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goes through what a board promises besides running jobs: clocks, sleep, reception, and a reset of
+// Tests the contract of a board in addition to jobs: clocks, sleep, reception, and a reset of
 // each kind, whose reason the next start reports.
 
 #include "byte_ring.h"

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Drives the detector on a host with records from standard input, and writes what it does to
+// Drives the detector on a host with records from standard input, and writes its responses to
 // standard output; both binary, little endian. test_detector.py writes and reads them.
 //
-//   record  u8 bit 0 = full trace, bit 1 = reset the detector of the record before instead of
+//   record  u8 bit 0 = full trace, bit 1 = reset the detector of the previous record instead of
 //           setting up one with these settings and counters; u32 columns counted before,
 //           u32 columns, u32 changes, settings, changes (u32 column, u32 label, class), for each
 //           column its features and the scores of a run
 //   answer  u32 bytes, then for each column the trace, then counters and largest memory in KiB
 //   trace   u8 bit 0 = inference wanted, bit 1 = event; smoothed scores; the event if there is one
-//           (without the full trace: events alone)
+//           (without the full trace: only events)
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,17 +72,17 @@ static void hear(m3net_detector* detector, bool full) {
   const int8_t* scores = column + M3NET_FRONTEND_FEATURE_BINS;
   m3net_event event;
   get(column, sizeof(column));
-  const bool wanted = m3net_detector_wants_inference(detector, column);
-  const bool heard = wanted && m3net_detector_step(detector, scores, &event);
+  const bool due = m3net_detector_wants_inference(detector, column);
+  const bool has_event = due && m3net_detector_step(detector, scores, &event);
   if (full) {
-    const uint8_t marks = (uint8_t)((wanted ? 1 : 0) | (heard ? 2 : 0));
+    const uint8_t marks = (uint8_t)((due ? 1 : 0) | (has_event ? 2 : 0));
     put(&marks, 1);
     for (uint32_t label = 0; label < M3NET_DETECTOR_CLASS_COUNT; ++label) {
       const uint16_t score = m3net_detector_score(detector, label);
       put(&score, 2);
     }
   }
-  if (heard) put_event(&event);
+  if (has_event) put_event(&event);
 }
 
 int main(int count, char** words) {

@@ -16,7 +16,7 @@ __attribute__((noinline)) static uint32_t overflow(uint32_t depth) {
   return overflow(depth + 1u) + filler[(depth + 1u) % 64u];
 }
 
-// Goes as deep as it is told.
+// Recurses to the given depth.
 __attribute__((noinline)) static uint32_t descend(uint32_t depth) {
   volatile uint32_t filler[64];
   filler[depth % 64u] = depth;
@@ -36,7 +36,7 @@ static void report_watermark(void) {
   m3net_console_end();
 }
 
-// Takes no byte until 100 were lost, then those that are left.
+// Takes no byte until 100 are lost, then the remaining ones.
 static void overrun_console(void) {
   uint8_t bytes[64];
   uint32_t crc = 0, total = 0;
@@ -65,7 +65,7 @@ static void spin_us(uint32_t time_us) {
   }
 }
 
-// Holds interrupts back for three and a half halves of 1 ms.
+// Disables interrupts for three and a half halves of 1 ms.
 static void miss_halves(void) {
   static int16_t halves[2 * 16] __attribute__((aligned(4)));
   static volatile uint32_t halves_heard;

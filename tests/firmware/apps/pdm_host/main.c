@@ -5,7 +5,7 @@
 //   pdm GAIN          16-bit words of bits, whole blocks  -> samples; then all again after a reset
 //   values GAIN       32-bit values of the CIC            -> samples
 //   ping_pong HALF B  16-bit samples, put B at a time     -> the halves that were ready
-//   ring TAKE         records of u16 length and bytes     -> what was taken, TAKE bytes a record
+//   ring TAKE         records of u16 length and bytes     -> the taken bytes, TAKE bytes a record
 //   refuse            -                                   -> statuses for bad filters, as text
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Says half a line and no more.
+// Prints half a line and stops.
 
 #include "console.h"
 #include "platform.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Drives the warp on a host: features and scores of clips from standard input, merged maps to
-// standard output. All memory has exactly its size, so that the sanitiser sees each step beyond.
+// standard output. All memory has exactly its size, so that the sanitiser finds every overrun.
 
 #include <stdio.h>
 #include <stdlib.h>
