@@ -10,7 +10,7 @@ import os
 import numpy as np
 import pytest
 
-from m3net_tf.deployment import certification
+from m3net_tf.deployment import certification, cost
 from m3net_tf.errors import FirmwareError
 from m3net_tf.export import Bundle, certificate, export_run
 from m3net_tf.export.certificate import (
@@ -251,7 +251,7 @@ def test_an_export_is_certified_on_the_emulated_board(exported, monkeypatch, tmp
     assert certificate["arena"]["source"] == f"TFLite Micro on {BOARD}"
     assert certificate["board"]["cost"]["flash_bytes"] > exported.manifest.model.bytes
     # It is not measured again for the same firmware.
-    monkeypatch.setattr(certification, "run_job", None)
+    monkeypatch.setattr(cost, "run_job", None)
     assert certification.certify_export(exported, BOARD, tmp_path) == certificate
     # A board that drifts fails the export.
     damaged = certification.read_vectors(exported)
