@@ -75,6 +75,20 @@ static int32_t gather(const m3net_convolution* layer, const int8_t* input, int32
 
 #if M3NET_ENGINE_DSP
 
+/// Assembly that adds the products of the next four items with the weights of four channels.
+#define M3NET_MULTIPLY_FOUR_ITEMS           \
+  "ldrd r8, r9, [%[patch]], #8\n\t"         \
+  "ldmia %[blocks]!, {r4, r5, r6, r10}\n\t" \
+  "smlad %[a], r8, r4, %[a]\n\t"            \
+  "smlad %[b], r8, r5, %[b]\n\t"            \
+  "smlad %[c], r8, r6, %[c]\n\t"            \
+  "smlad %[d], r8, r10, %[d]\n\t"           \
+  "ldmia %[blocks]!, {r4, r5, r6, r10}\n\t" \
+  "smlad %[a], r9, r4, %[a]\n\t"            \
+  "smlad %[b], r9, r5, %[b]\n\t"            \
+  "smlad %[c], r9, r6, %[c]\n\t"            \
+  "smlad %[d], r9, r10, %[d]\n\t"
+
 /// Adds the products of a patch with the weights of four channels. Each pair of items has four
 /// pairs of weights, one for each channel. Eight items a round, and four before if they are left.
 static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
@@ -90,32 +104,10 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
   __asm__ volatile(
       "sub r8, %[end], %[patch]\n\t"
       "tst r8, #8\n\t"
-      "beq 1f\n\t"
-      "ldrd r8, r9, [%[patch]], #8\n\t"
-      "ldmia %[blocks]!, {r4, r5, r6, r10}\n\t"
-      "smlad %[a], r8, r4, %[a]\n\t"
-      "smlad %[b], r8, r5, %[b]\n\t"
-      "smlad %[c], r8, r6, %[c]\n\t"
-      "smlad %[d], r8, r10, %[d]\n\t"
-      "ldmia %[blocks]!, {r4, r5, r6, r10}\n\t"
-      "smlad %[a], r9, r4, %[a]\n\t"
-      "smlad %[b], r9, r5, %[b]\n\t"
-      "smlad %[c], r9, r6, %[c]\n\t"
-      "smlad %[d], r9, r10, %[d]\n\t"
+      "beq 1f\n\t" M3NET_MULTIPLY_FOUR_ITEMS
       "cmp %[patch], %[end]\n\t"
       "beq 2f\n\t"
-      "1:\n\t"
-      "ldrd r8, r9, [%[patch]], #8\n\t"
-      "ldmia %[blocks]!, {r4, r5, r6, r10}\n\t"
-      "smlad %[a], r8, r4, %[a]\n\t"
-      "smlad %[b], r8, r5, %[b]\n\t"
-      "smlad %[c], r8, r6, %[c]\n\t"
-      "smlad %[d], r8, r10, %[d]\n\t"
-      "ldmia %[blocks]!, {r4, r5, r6, r10}\n\t"
-      "smlad %[a], r9, r4, %[a]\n\t"
-      "smlad %[b], r9, r5, %[b]\n\t"
-      "smlad %[c], r9, r6, %[c]\n\t"
-      "smlad %[d], r9, r10, %[d]\n\t"
+      "1:\n\t" M3NET_MULTIPLY_FOUR_ITEMS
       "ldrd r8, r9, [%[patch]], #8\n\t"
       "ldmia %[blocks]!, {r4, r5, r6, r10}\n\t"
       "smlad %[a], r8, r4, %[a]\n\t"

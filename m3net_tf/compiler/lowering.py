@@ -42,10 +42,7 @@ class Lowering:
         Raises:
             ModelError: it is not int8.
         """
-        if tensor.dtype != "int8":
-            raise ModelError(
-                f"tensor {tensor.name!r} is {tensor.dtype}; the compiler takes full-int8 networks"
-            )
+        _require_int8(tensor)
         if tensor not in self.views:
             assert tensor.data is not None, tensor.name
             block = Block(tensor.name, tensor.size, np.asarray(tensor.data, np.int8).tobytes())
@@ -58,10 +55,7 @@ class Lowering:
         Raises:
             ModelError: it is not int8.
         """
-        if tensor.dtype != "int8":
-            raise ModelError(
-                f"tensor {tensor.name!r} is {tensor.dtype}; the compiler takes full-int8 networks"
-            )
+        _require_int8(tensor)
         if tensor not in self.views:
             self.views[tensor] = packed(Block(tensor.name, tensor.size), tensor.shape)
         return self.views[tensor]
@@ -117,3 +111,10 @@ def shape_text(view: View) -> str:
 def shapes_comment(op: Operation, inputs: Sequence[View], output: View) -> str:
     """Operator, layer and shapes."""
     return f"{op.name}: {', '.join(map(shape_text, inputs))} -> {shape_text(output)}"
+
+
+def _require_int8(tensor: Tensor) -> None:
+    if tensor.dtype != "int8":
+        raise ModelError(
+            f"tensor {tensor.name!r} is {tensor.dtype}; the compiler takes full-int8 networks"
+        )

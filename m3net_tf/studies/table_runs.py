@@ -147,7 +147,7 @@ def run_trainings(
         return outcomes
     pool = _ray_pool if jobs > 1 and len(waiting) > 1 else _own_process
     start = time.perf_counter()
-    done = pool(waiting, outcomes, root, data_folders, jobs)
+    done = pool(_Work(waiting, root, data_folders, jobs), outcomes)
     for count, (training, outcome, seconds) in enumerate(done, start=1):
         result = f"failed: {outcome.error}" if outcome.error else _result(outcome.folder)
         log(
@@ -160,50 +160,55 @@ def run_trainings(
 _Done = Iterator[tuple[Training, Outcome, float]]
 
 
-def _own_process(
-    waiting: list[Training],
-    outcomes: dict[str, Outcome],
-    root: Path,
-    data_folders: DataFolders,
-    jobs: int,
-) -> _Done:
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """Trainings to run.
+
+    Attributes:
+        waiting: the trainings.
+        root: folder of all tables' runs.
+        data_folders: folders of the data sets, by name.
+        jobs: number of processes.
+    """
+
+    waiting: list[Training]
+    root: Path
+    data_folders: DataFolders
+    jobs: int
+
+
+def _own_process(work: _Work, outcomes: dict[str, Outcome]) -> _Done:
     """Train one after the other in this process; adds to ``outcomes``."""
-    for training in waiting:
-        folder, seconds = _folder(training, root), 0.0
+    for training in work.waiting:
+        folder, seconds = _folder(training, work.root), 0.0
         error = _blocked(training, outcomes)
         if not error:
-            error, seconds = _train(_resolved(training, outcomes), folder, data_folders)
+            error, seconds = _train(_resolved(training, outcomes), folder, work.data_folders)
         outcomes[training.key] = Outcome(folder, error)
         yield training, outcomes[training.key], seconds
 
 
-def _ray_pool(
-    waiting: list[Training],
-    outcomes: dict[str, Outcome],
-    root: Path,
-    data_folders: DataFolders,
-    jobs: int,
-) -> _Done:
-    """Train in ``jobs`` processes, each run as soon as the runs that it needs are finished."""
-    ray = _start_ray(jobs)
+def _ray_pool(work: _Work, outcomes: dict[str, Outcome]) -> _Done:
+    """Train in ``work.jobs`` processes, each run as soon as the runs that it needs are finished."""
+    ray = _start_ray(work.jobs)
     try:
         devices = ray.cluster_resources().get("GPU", 0.0)
-        share = min(1.0, devices / jobs) if devices else 0.0
+        share = min(1.0, devices / work.jobs) if devices else 0.0
         task = ray.remote(num_cpus=1, num_gpus=share, max_retries=0)(_train)
-        left = list(waiting)
+        left = list(work.waiting)
         running: dict[Any, tuple[Training, Path]] = {}
         while left or running:
             for training in list(left):
                 if any(need.key not in outcomes for need in training.needs.values()):
                     continue
                 left.remove(training)
-                folder = _folder(training, root)
+                folder = _folder(training, work.root)
                 if reason := _blocked(training, outcomes):
                     outcomes[training.key] = Outcome(folder, reason)
                     yield training, outcomes[training.key], 0.0
                 else:
                     recipe = _resolved(training, outcomes)
-                    handle = task.remote(recipe, folder.resolve(), dict(data_folders))
+                    handle = task.remote(recipe, folder.resolve(), dict(work.data_folders))
                     running[handle] = training, folder
             if not running:
                 continue
