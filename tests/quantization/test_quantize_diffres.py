@@ -185,7 +185,7 @@ def test_a_part_that_does_not_fit_is_refused(run, tmp_path, damage):
     named = (
         "is not a valid report" if damage == "warp" else r"importance\.tflite is not the network of"
     )
-    with pytest.raises(ModelError, match=rf"{named} .*: quantise .* again, or delete"):
+    with pytest.raises(ModelError, match=rf"{named}.*: quantise .* again, or delete"):
         chosen_network(Run(tmp_path / "run"))
 
 

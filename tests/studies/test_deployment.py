@@ -415,7 +415,9 @@ def test_a_real_export(tiny_run, tiny_recipe, private_cache, tmp_path, monkeypat
         deployment_cells,
         "certify_export",
         lambda bundle, *_: stand_in.certify_export(
-            types.SimpleNamespace(name=bundle.manifest.model.name.partition("-")[0]),
+            types.SimpleNamespace(
+                name=bundle.manifest.model.name.partition("-")[0], network=bundle.network
+            ),
             BOARD,
             tmp_path / "firmware" / BOARD,
             print,
