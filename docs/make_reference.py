@@ -249,7 +249,6 @@ def boards_page() -> str:
     rows = []
     for name in list_boards():
         board = load_board(name)
-        ram_bytes = sum(memory.bytes for key, memory in board.memory.items() if key != "flash")
         qemu = board.qemu
         emulator = f"QEMU `{qemu.machine}`{' (in part)' if qemu.partial else ''}" if qemu else ""
         tools = [command.split()[0] for command in board.flash_commands]
@@ -259,8 +258,8 @@ def boards_page() -> str:
                 markdown_text(board.title),
                 f"`{board.core}`",
                 f"{board.clock_hz / 1e6:g} MHz",
-                _kib(board.memory["flash"].bytes),
-                _kib(ram_bytes),
+                _kib(board.flash_bytes),
+                _kib(board.ram_bytes),
                 _kib(board.stack_bytes),
                 "integer" if load_core(board.core).fixed_frontend else "float",
                 emulator,

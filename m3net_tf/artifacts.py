@@ -69,6 +69,12 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+def update_text(path: Path, text: str) -> None:
+    """Write UTF-8 text unless the file already has it, so that its time changes only with it."""
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+
+
 def write_json(path: Path, value: Any) -> None:
     """:func:`write_bytes` for JSON with sorted keys: the same value gives the same bytes."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")

@@ -72,15 +72,13 @@ def read_board(name: str) -> BoardFacts:
         ConfigError: a key of the file is unknown, missing or of a wrong type.
     """
     board = load_board(name)
-    sizes = {region: memory.bytes for region, memory in board.memory.items()}
-    flash_bytes = sizes.pop("flash")
     return BoardFacts(
         board=name,
         core=board.core,
         clock_hz=board.clock_hz,
-        flash_bytes=flash_bytes,
-        ram_bytes=sum(sizes.values()),
-        dma_bytes=sizes.get("dma", 0),
+        flash_bytes=board.flash_bytes,
+        ram_bytes=board.ram_bytes,
+        dma_bytes=board.memory["dma"].bytes if "dma" in board.memory else 0,
         stack_bytes=board.stack_bytes,
     )
 

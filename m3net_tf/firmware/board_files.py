@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from m3net_tf.artifacts import write_text
+from m3net_tf.artifacts import update_text
 from m3net_tf.csource import defines, float_literal, guarded, notice, string_literal
 from m3net_tf.errors import ConfigError
 from m3net_tf.firmware.boards import Board, Memory, board_sources
@@ -35,9 +35,7 @@ def write_board_files(board: Board, folder: Path) -> None:
         LINKER_SCRIPT: linker_text(board),
     }
     for name, text in texts.items():
-        path = folder / name
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            write_text(path, text)
+        update_text(folder / name, text)
 
 
 def header_text(board: Board) -> str:

@@ -131,6 +131,16 @@ class Board:
     qemu: Qemu | None = None
     constants: Mapping[str, int | float | str] = field(default_factory=dict)
 
+    @property
+    def flash_bytes(self) -> int:
+        """Size of the flash, that of a boot loader included."""
+        return self.memory["flash"].bytes
+
+    @property
+    def ram_bytes(self) -> int:
+        """Size of all memories but flash."""
+        return sum(memory.bytes for region, memory in self.memory.items() if region != "flash")
+
 
 _RECORDS: Mapping[type, tuple[Mapping[str, type], Mapping[str, type]]] = {
     Memory: ({"start": int, "bytes": int}, {}),

@@ -64,10 +64,9 @@ def build_firmware(
     engine = [
         f"-DM3NET_LIBRARY={library}",
         f"-DM3NET_ARENA_BYTES={'' if arena_bytes is None else arena_bytes}",
-        f"-DM3NET_APP_DIR={(app_dir or FIRMWARE_DIR / 'app').resolve()}",
         f"-DCMAKE_CXX_FLAGS={schema_flags(folders['tflite-micro'], generated)}",
     ]
-    return run_build(facts, bundle_dir, build_dir, engine, folders, settings)
+    return run_build(facts, bundle_dir, build_dir, app_dir, engine, folders, settings)
 
 
 def check_settings(settings: Sequence[str]) -> None:
@@ -94,6 +93,7 @@ def run_build(
     board: Board,
     bundle_dir: Path,
     build_dir: Path,
+    app_dir: Path | None,
     engine: Sequence[str],
     folders: dict[str, Path],
     settings: Sequence[str],
@@ -104,6 +104,7 @@ def run_build(
         board: has its files in ``build_dir`` (:func:`write_generated`).
         bundle_dir: folder of the export.
         build_dir: folder for CMake's files.
+        app_dir: folder of the application; None: ``firmware/app``.
         engine: CMake's arguments for what runs the network.
         folders: checkouts of third-party sources, by name.
         settings: ``NAME=VALUE``.
@@ -116,6 +117,7 @@ def run_build(
     arguments = [
         f"-DM3NET_BUNDLE_DIR={bundle_dir.resolve()}",
         f"-DM3NET_GENERATED_DIR={build_dir / 'generated'}",
+        f"-DM3NET_APP_DIR={(app_dir or FIRMWARE_DIR / 'app').resolve()}",
         *engine,
         *(f"-D{setting}" for setting in settings),
     ]

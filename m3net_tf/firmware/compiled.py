@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from m3net_tf.artifacts import write_text
+from m3net_tf.artifacts import update_text
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.errors import ModelError
@@ -20,7 +20,7 @@ from m3net_tf.firmware.build import check_settings, run_build, write_generated
 from m3net_tf.firmware.cores import load_core
 from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.packages import fetch_package, read_package, why_package_unavailable
-from m3net_tf.firmware.sources import FIRMWARE_DIR, fetch_sources, read_lock
+from m3net_tf.firmware.sources import fetch_sources, read_lock
 from m3net_tf.firmware.toolchain import TOOLS, check_toolchain
 from m3net_tf.locks import writes_into
 from m3net_tf.progress import Log
@@ -72,7 +72,6 @@ def build_compiled(
     check_toolchain(_tools(facts))
     networks = compile_model(model)
     engine = ["-DM3NET_ENGINE=compiled"]
-    engine.append(f"-DM3NET_APP_DIR={(app_dir or FIRMWARE_DIR / 'app').resolve()}")
     if needs_dsp(facts):
         engine.append(f"-DM3NET_SRC_CMSISDSP={fetch_package(read_package(_DSP), cache, report)}")
     folders = {}
@@ -80,7 +79,7 @@ def build_compiled(
         sources = [source for source in read_lock() if source.name in names]
         folders = fetch_sources(sources, cache=cache, report=report)
     write_network(model, networks, write_generated(facts, build_dir))
-    return run_build(facts, bundle_dir, build_dir, engine, folders, settings)
+    return run_build(facts, bundle_dir, build_dir, app_dir, engine, folders, settings)
 
 
 def compile_model(model: CModel) -> dict[str, CompiledNetwork]:
@@ -118,9 +117,7 @@ def write_network(model: CModel, networks: dict[str, CompiledNetwork], folder: P
     facts = dataclasses.replace(model, arena_bytes=arena_bytes(networks), arena_source=ARENA_SOURCE)
     texts |= {"model.h": facts.header(), "model_labels.c": facts.labels_source()}
     for name, text in texts.items():
-        path = folder / name
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            write_text(path, text)
+        update_text(folder / name, text)
 
 
 def needs_dsp(board: Board) -> bool:

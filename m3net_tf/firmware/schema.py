@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from m3net_tf.artifacts import write_text
+from m3net_tf.artifacts import update_text
 
 _HEADER = Path("tensorflow", "lite", "schema", "schema_generated.h")
 #: First line of a definition that belongs to the object API; it ends with a brace in column 0.
@@ -45,6 +45,5 @@ def schema_flags(tflite_micro: Path, folder: Path) -> str:
     text = without_object_api((tflite_micro / _HEADER).read_text(encoding="utf-8"))
     path = folder / _HEADER
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        write_text(path, text)
+    update_text(path, text)
     return f'-iquote "{folder}"'
