@@ -13,6 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from m3net_tf.artifacts import sha256_of
 from m3net_tf.compiler.graph import Graph, Operation, Tensor
 from m3net_tf.errors import ModelError
+from m3net_tf.tflite_names import names_of, operator_name
 
 _FAULTS = (
     struct.error,
@@ -29,12 +30,7 @@ _FAULTS = (
 _LARGEST_TENSOR = 1 << 28  # items; far above what a microcontroller holds
 
 
-def _names(enumeration: type) -> dict[int, str]:
-    return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
-
-
-_OPERATORS = _names(schema.BuiltinOperator)
-_TYPES = {number: name.lower() for number, name in _names(schema.TensorType).items()}
+_TYPES = {number: name.lower() for number, name in names_of(schema.TensorType).items()}
 
 
 def read_network(tflite: bytes) -> Graph:
@@ -129,10 +125,7 @@ def _values(tensor: Tensor, raw: bytes) -> np.ndarray:
 
 
 def _operation(source: Any, model: Any, tensors: list[Tensor]) -> Operation:
-    code = _at(model.operatorCodes, source.opcodeIndex)
-    kind = _OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)]
-    if kind == "CUSTOM":
-        kind = f"CUSTOM {code.customCode.decode()}"
+    kind = operator_name(_at(model.operatorCodes, source.opcodeIndex))
     options = dict(vars(source.builtinOptions)) if source.builtinOptions is not None else {}
     inputs = source.inputs if source.inputs is not None else ()
     return Operation(

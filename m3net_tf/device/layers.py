@@ -13,8 +13,7 @@ from rich.table import Table
 
 from m3net_tf.device.client import Device
 from m3net_tf.errors import FirmwareError, ModelError
-
-_BUILTINS = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
+from m3net_tf.tflite_names import builtin_name
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,7 @@ def operators_in_order(tflite: bytes) -> list[Operator]:
     graph = model.subgraphs[0]
     operators = []
     for operator in graph.operators:
-        code = model.operatorCodes[operator.opcodeIndex]
-        name = _BUILTINS[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        name = builtin_name(model.operatorCodes[operator.opcodeIndex])
         shapes = [
             tuple(int(size) for size in graph.tensors[index].shape) if index >= 0 else ()
             for index in operator.inputs

@@ -8,6 +8,7 @@ import struct
 from ai_edge_litert import schema_py_generated as schema
 
 from m3net_tf.errors import ModelError
+from m3net_tf.tflite_names import operator_name
 
 # Operators that MicroMutableOpResolver of the pinned TFLite Micro (firmware/third_party.lock) has;
 # tests/firmware compares this list with its header.
@@ -39,12 +40,6 @@ _IRREGULAR = {
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTM",
 }
 
-_NAMES = {
-    value: name
-    for name, value in vars(schema.BuiltinOperator).items()
-    if isinstance(value, int) and not name.startswith("_")
-}
-
 
 def resolver_method(operator: str) -> str:
     """Suffix of the resolver's method: ``CONV_2D`` is registered by ``AddConv2D``."""
@@ -72,10 +67,7 @@ def operators_of(tflite: bytes) -> list[str]:
     operators = set()
     for graph in model.subgraphs:
         for operation in graph.operators:
-            code = model.operatorCodes[operation.opcodeIndex]
-            name = _NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
-            if name == "CUSTOM":
-                name = f"CUSTOM {code.customCode.decode()}"
+            name = operator_name(model.operatorCodes[operation.opcodeIndex])
             if name not in TFLM_OPERATORS:
                 layer = graph.tensors[operation.outputs[0]].name.decode()
                 raise ModelError(

@@ -17,16 +17,12 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from m3net_tf.errors import ModelError
+from m3net_tf.tflite_names import builtin_name, names_of
 
 Array = npt.NDArray[Any]
 
 
-def _names_of(enumeration: type) -> dict[int, str]:
-    return {v: k for k, v in vars(enumeration).items() if isinstance(v, int) and k[0] != "_"}
-
-
-_OPERATORS = _names_of(schema.BuiltinOperator)
-_ACTIVATIONS = _names_of(schema.ActivationFunctionType)
+_ACTIVATIONS = names_of(schema.ActivationFunctionType)
 _DTYPES: dict[int, np.dtype[Any]] = {
     schema.TensorType.FLOAT32: np.dtype("<f4"),
     schema.TensorType.INT64: np.dtype("<i8"),
@@ -78,7 +74,7 @@ class Graph:
         code = self._model.operatorCodes[operation.opcodeIndex]
         fused = getattr(operation.builtinOptions, "fusedActivationFunction", 0)
         return Operator(
-            _OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)],
+            builtin_name(code),
             tuple(int(i) for i in operation.inputs),
             tuple(int(i) for i in operation.outputs),
             _ACTIVATIONS[fused],
