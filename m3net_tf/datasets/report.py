@@ -48,20 +48,22 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-class ListedDataset(TypedDict):
-    """A data set in the list: fields of :class:`.clips.DatasetInfo`.
-
-    ``classes`` is 0 if only the data define it.
-    """
+class DatasetFacts(TypedDict):
+    """Fields of :class:`.clips.DatasetInfo` that list and description share."""
 
     name: str
-    classes: int
     sample_rate_hz: int
     clip_s: float
     protocols: tuple[str, ...]
     licence: str
     clips: int
     multi_label: bool
+
+
+class ListedDataset(DatasetFacts):
+    """A data set in the list; ``classes`` is 0 if only the data define it."""
+
+    classes: int
     needs_folder: bool
 
 
@@ -91,8 +93,8 @@ class UnusableCopy(TypedDict):
     error: str
 
 
-class DescribedDataset(TypedDict):
-    """A data set: fields of :class:`.clips.DatasetInfo`, and the local copy.
+class DescribedDataset(DatasetFacts):
+    """A data set with its source and the local copy.
 
     Attributes:
         description: docstring of its module.
@@ -100,18 +102,11 @@ class DescribedDataset(TypedDict):
         here: the local copy; None without one.
     """
 
-    name: str
     description: str
     labels: tuple[str, ...]
-    sample_rate_hz: int
-    clip_s: float
-    protocols: tuple[str, ...]
-    licence: str
     citation: str
     url: str
     folds: Mapping[str, int]
-    clips: int
-    multi_label: bool
     options: tuple[str, ...]
     archives: list[ArchiveFacts]
     fetch_hint: str

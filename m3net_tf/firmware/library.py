@@ -34,6 +34,7 @@ def library_key(core: str) -> str:
     for path in (
         *sorted((FIRMWARE_DIR / "library").iterdir()),
         FIRMWARE_DIR / "cmake" / "options.cmake",
+        FIRMWARE_DIR / "cmake" / "tflm_sources.cmake",
         FIRMWARE_DIR / "cmake" / "cores" / f"{core}.cmake",
         TOOLCHAIN_FILE,
     ):

@@ -54,8 +54,8 @@ def host_library() -> Path:
     digest = hashlib.sha256(lock_digest().encode())
     version = subprocess.run(["g++", "--version"], capture_output=True, check=True).stdout
     digest.update(version.partition(b"\n")[0])
-    for name in ("CMakeLists.txt", "tflm.cmake"):
-        digest.update((FIRMWARE_DIR / "host" / "tflm" / name).read_bytes())
+    for name in ("host/tflm/CMakeLists.txt", "host/tflm/tflm.cmake", "cmake/tflm_sources.cmake"):
+        digest.update((FIRMWARE_DIR / name).read_bytes())
     final = cache_folder() / "libraries" / f"host-{digest.hexdigest()[:16]}" / _LIBRARY
     final.parent.parent.mkdir(parents=True, exist_ok=True)
     with (final.parent.parent / ".host.lock").open("w") as lock:

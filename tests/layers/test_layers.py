@@ -140,8 +140,10 @@ LAYERS["attention"] = DotProductAttention(2)
 LAYERS["unrolled_bilstm"] = UnrolledBiLSTM(3)
 LAYERS["image"] = SpectrogramImage(12, 15, "colormap")
 LAYERS |= {"fusion": WeightedFusion(0.3), "frames": FrameMask(2)}
-LAYERS["gabor"] = GaborEnergy(6, 21, 8000, 50.0, 3000.0, free_taps=True)
-LAYERS["sinc"] = SincMagnitude(6, 21, 8000, 50.0, 3000.0)
+LAYERS["gabor"] = GaborEnergy(
+    6, 21, sample_rate_hz=8000, min_hz=50.0, max_hz=3000.0, free_taps=True
+)
+LAYERS["sinc"] = SincMagnitude(6, 21, sample_rate_hz=8000, min_hz=50.0, max_hz=3000.0)
 LAYERS["pooling"] = LowpassPooling(20, 8, "hann_squared")
 LAYERS["sparse_gate"] = SparseGate(0.3, 0.1, seed=4)
 LAYERS |= {"pcen": PCEN(0.9, 0.1, 1.0, 3.0, 1e-3), "log_energy": LogEnergy(0.01)}

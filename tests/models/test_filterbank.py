@@ -235,7 +235,10 @@ def test_log_energy():
     [
         (lambda: GaborEnergy(0), "bins is 0: give at least 1"),
         (lambda: GaborEnergy(4, 40), "width_samples is 40: give an odd number"),
-        (lambda: SincMagnitude(4, 41, 8000), "max_hz 7800: give rising edges of at most .* 4000"),
+        (
+            lambda: SincMagnitude(4, 41, sample_rate_hz=8000),
+            "max_hz 7800: give rising edges .* 4000",
+        ),
         (lambda: GaborEnergy(4, 41)(noise(1, 8, 50, 1)), r"\(1, samples, 1\), not \(8, 50, 1\)"),
         (lambda: LowpassPooling(400, 160, "mean"), "'mean': choose one of gaussian, hann_squared"),
         (lambda: LowpassPooling(3), "windows of 3 samples"),

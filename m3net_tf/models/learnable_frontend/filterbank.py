@@ -98,6 +98,7 @@ class _FilterBank(Float32Layer):
         self,
         bins: int = 40,
         width_samples: int = 401,
+        *,
         sample_rate_hz: int = 16_000,
         min_hz: float = 60.0,
         max_hz: float = 7800.0,
@@ -164,13 +165,21 @@ class GaborEnergy(_FilterBank):
         self,
         bins: int = 40,
         width_samples: int = 401,
+        *,
+        free_taps: bool = False,
         sample_rate_hz: int = 16_000,
         min_hz: float = 60.0,
         max_hz: float = 7800.0,
-        free_taps: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(bins, width_samples, sample_rate_hz, min_hz, max_hz, **kwargs)
+        super().__init__(
+            bins,
+            width_samples,
+            sample_rate_hz=sample_rate_hz,
+            min_hz=min_hz,
+            max_hz=max_hz,
+            **kwargs,
+        )
         self.free_taps = free_taps
 
     def build(self, input_shape: tf.TensorShape) -> None:

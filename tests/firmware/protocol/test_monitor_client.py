@@ -19,7 +19,7 @@ import soundfile
 from monitor_host import CLASSES, expected_output
 from rich.console import Console
 
-from m3net_tf.device import Device, Port, monitor, open_port
+from m3net_tf.device import Device, Port, client, monitor, open_port
 from m3net_tf.device.capture import capture
 from m3net_tf.device.live import (
     LiveView,
@@ -147,7 +147,13 @@ def test_it_finds_a_board_in_the_midst_of_something(pty):
         assert device.request("stat").number("streaming") == 0
 
 
-def test_nobody_there():
+@pytest.fixture
+def impatient(monkeypatch):
+    """The first answer of a board must come at once."""
+    monkeypatch.setattr(client, "_SYNC_TIMEOUT_S", 0.2)
+
+
+def test_nobody_there(impatient):
     host_end, device_end = os.openpty()
     try:
         with (
@@ -160,7 +166,7 @@ def test_nobody_there():
         os.close(device_end)
 
 
-def test_a_board_that_stopped_at_start_says_why():
+def test_a_board_that_stopped_at_start_says_why(impatient):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = open_port(f"tcp:127.0.0.1:{listener.getsockname()[1]}")
         board, _ = listener.accept()
