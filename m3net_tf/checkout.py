@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds ``experiments/`` and ``firmware/``, which an installed package does not contain."""
+"""Finds ``experiments/`` and ``firmware/``: those of a source checkout, or the wheel's copies."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from m3net_tf.errors import ConfigError
 VARIABLE = "M3NET_SOURCES"
 _MARKER = Path("firmware") / "third_party.lock"
 _PACKAGE_PARENT = Path(__file__).resolve().parents[1]
+_COPIES = "m3net_tf/sources"  # setup.py puts them there
 
 
 def find_sources(name: str) -> Path:
-    """Path of a folder of the source checkout; without a checkout the path does not exist.
+    """Path of a folder of the source checkout; without any the path does not exist.
 
     The checkout is the folder named by ``M3NET_SOURCES``, otherwise the folder that contains the
-    package, otherwise the current folder.
+    package, otherwise the current folder. Outside a checkout the wheel's copies take its place.
 
     Args:
         name: ``experiments`` or ``firmware``.
@@ -26,10 +27,10 @@ def find_sources(name: str) -> Path:
 
 
 def require_sources(name: str) -> Path:
-    """Like :func:`find_sources`, but the checkout must exist.
+    """Like :func:`find_sources`, but the folder must exist.
 
     Raises:
-        ConfigError: there is no checkout.
+        ConfigError: there is no checkout, and the package was installed without the copies.
     """
     if (_checkout() / _MARKER).is_file():
         return _checkout() / name
@@ -46,5 +47,5 @@ def require_sources(name: str) -> Path:
 def _checkout() -> Path:
     if configured := os.environ.get(VARIABLE):
         return Path(configured).expanduser().resolve()
-    is_here = (Path.cwd() / _MARKER).is_file() and not (_PACKAGE_PARENT / _MARKER).is_file()
-    return Path.cwd() if is_here else _PACKAGE_PARENT
+    folders = (_PACKAGE_PARENT, Path.cwd(), _PACKAGE_PARENT / _COPIES)
+    return next((folder for folder in folders if (folder / _MARKER).is_file()), _PACKAGE_PARENT)

@@ -9,6 +9,7 @@ import pytest
 from m3net_tf import __main__ as entry
 from m3net_tf import checkout
 from m3net_tf.errors import ConfigError
+from m3net_tf.firmware import sources  # noqa: F401  (finds the checkout when imported)
 from m3net_tf.studies.grid_file import find_grid
 
 
@@ -84,7 +85,9 @@ def test_without_typer_the_install_is_named(monkeypatch, capsys, arguments):
     monkeypatch.delattr("m3net_tf.cli")
     status, error = run(monkeypatch, capsys, *arguments)
     assert status == 2 and error.count("\n") == 1
-    assert "needs the Python package typer: run pip install ." in error
+    assert (
+        "needs the Python package typer: run pip install 'm3net_tf', or pip install -e '.'" in error
+    )
 
 
 def test_without_tensorflow_the_install_is_named():
@@ -94,7 +97,7 @@ def test_without_tensorflow_the_install_is_named():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "needs the Python package tensorflow: run pip install" in done.stderr
+    assert "needs the Python package tensorflow: run pip install 'm3net_tf[train]'" in done.stderr
 
 
 def test_a_missing_module_of_ours_keeps_its_traceback(monkeypatch):
