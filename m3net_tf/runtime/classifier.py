@@ -16,6 +16,7 @@ from m3net_tf.native import native_stderr
 from m3net_tf.runtime.interpreter import Int8, OpResolverType, load_interpreter, narrow, run_raw
 from m3net_tf.runtime.metadata import read_metadata
 from m3net_tf.runtime.recognizer import StreamingRecognizer
+from m3net_tf.runtime.sound import pcm_chunks
 from m3net_tf.runtime.warp import warp_int8
 
 Pcm = npt.NDArray[np.int16]
@@ -42,7 +43,7 @@ class Classifier:
     """An exported network with its front end and settings.
 
     Args:
-        path: the ``.tflite``, or the folder of an export or a run that contains it.
+        path: the ``.tflite``, or the folder of an export or an exported run that contains it.
         fast: use XNNPACK's kernels instead of TFLite's reference kernels, which give the device's
             bytes.
 
@@ -53,8 +54,8 @@ class Classifier:
         ModelError: the file does not exist or lacks metadata, or its network cannot be run.
     """
 
-    def __init__(self, path: Path, *, fast: bool = False) -> None:
-        network, self.metadata = read_metadata(find_model(path))
+    def __init__(self, path: str | Path, *, fast: bool = False) -> None:
+        network, self.metadata = read_metadata(find_model(Path(path)))
         kernels = OpResolverType.AUTO if fast else OpResolverType.BUILTIN_REF
         parts = [self.metadata.importance, network] if self.metadata.warp else [network]
         with native_stderr():  # XNNPACK prints a message
@@ -83,6 +84,17 @@ class Classifier:
             features = warp_int8(self.metadata.warp, features, scores)
         scores = run_raw(self._interpreters[-1], features)
         return narrow(scores) if scores.dtype == np.int16 else scores
+
+    def predict(self, path: str | Path) -> dict[str, float]:
+        """Mean score, 0 to 1, of each class for a sound file of any rate, the highest first.
+
+        Raises:
+            DataError: the file is missing or broken.
+        """
+        chunks = pcm_chunks(Path(path), self.metadata.frontend.sample_rate_hz)
+        scores = self.classify_chunks(chunks).scores
+        order = (-scores).argsort(kind="stable")
+        return {self.labels[label]: float(scores[label]) for label in order}
 
     def classify(self, pcm: Pcm) -> Classification:
         """Classify a sound in half-overlapping windows; a short sound is padded with silence.
