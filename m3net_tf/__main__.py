@@ -3,12 +3,9 @@
 
 from __future__ import annotations
 
-import re
 import sys
 
 _USER_ERROR = 2
-# Modules that have another name than their package.
-_PACKAGES = {"serial": "pyserial", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 
 
 def main() -> None:
@@ -33,31 +30,16 @@ def main() -> None:
 
 def _name_install(module: str) -> None:
     """Print one line that says how to install the package of a module that is missing."""
-    package = _PACKAGES.get(module, module.replace("_", "-"))
-    extra = _extra_of(package)
-    name = f"m3net_tf[{extra}]" if extra else "m3net_tf"
+    from m3net_tf.extras import installation_with, package_of
+
+    package = package_of(module)
+    name = installation_with(package)
     print(
         f"error: this command needs the Python package {package}: run pip install '{name}', or "
         f"pip install -e '.{name.removeprefix('m3net_tf')}' in a source checkout",
         file=sys.stderr,
     )
     sys.exit(_USER_ERROR)
-
-
-def _extra_of(package: str) -> str:
-    """The first extra of setup.cfg that brings a package; '' if every installation has it."""
-    from importlib.metadata import PackageNotFoundError, requires
-
-    try:
-        requirements = requires("m3net_tf") or ()
-    except PackageNotFoundError:  # the source folder, not installed
-        return ""
-    for requirement in requirements:
-        name = re.match(r"[\w.-]+", requirement)
-        extra = re.search(r"extra == ['\"](.+?)['\"]", requirement)
-        if name and extra and name[0].replace("_", "-").lower() == package:
-            return extra[1]
-    return ""
 
 
 if __name__ == "__main__":

@@ -3,21 +3,24 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import typer
 
-# Importing a group registers its commands, in the order of the help.
-# isort: off
-from m3net_tf.cli import training, deploy, compiler, papers, device, runtime, data, bench, models  # noqa: F401
-
-# isort: on
 from m3net_tf.cli.common import app
 from m3net_tf.errors import ConfigError
 from m3net_tf.processes import ENDED
 from m3net_tf.terminal import INTERRUPTED, run_command
 
 __all__ = ["app", "main"]
+
+# Importing a group registers its commands, in the order of the help.
+for _group in (
+    *("training", "deploy", "compiler", "papers", "device"),
+    *("runtime", "data", "bench", "models", "doctor"),
+):
+    importlib.import_module(f"m3net_tf.cli.{_group}")
 
 
 def main() -> None:

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``m3net doctor``: what this computer has and lacks."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import typer
+
+from m3net_tf.cli.common import AsJson, app, say, say_json
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check what commands need here; say how to get what is missing."""
+    from m3net_tf.doctor import run_checks
+
+    checks = run_checks()
+    if as_json:
+        say_json([dataclasses.asdict(check) for check in checks])
+    else:
+        for check in checks:
+            say(f"{check.state:8}  {check.subject}: {check.detail}")
+            if check.fix:
+                say(f"{'':8}  fix: {check.fix}")
+    if any(check.state == "missing" for check in checks):
+        raise typer.Exit(1)
