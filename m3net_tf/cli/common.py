@@ -15,6 +15,7 @@ import typer
 from rich import box
 from rich.console import Console, RenderableType
 from rich.table import Table
+from typer.core import TyperGroup
 
 from m3net_tf import __version__
 from m3net_tf.progress import Log
@@ -58,12 +59,37 @@ def make_console(*, stderr: bool = False) -> Console:
     )
 
 
+_SECTIONS = {
+    "Train": ("train", "evaluate", "quantize", "model"),
+    "Deploy": ("demo", "export", "compile", "firmware", "emulate", "fit", "classify"),
+    "Boards": ("flash", "monitor", "device", "matrix"),
+    "Papers": ("table", "figure", "deployment"),
+    "Data": ("data",),
+}
+_REST = "This installation"
+_HELP_LIMIT = 200  # characters: whole sentences, wrapped
+
+
+class _Sections(TyperGroup):
+    """A group whose help lists the commands by subject."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write one block per section, and the commands of no section last."""
+        rest = [name for name in self.commands if name not in sum(_SECTIONS.values(), ())]
+        for section, names in {**_SECTIONS, _REST: rest}.items():
+            with formatter.section(section):
+                formatter.write_dl(
+                    [(name, self.commands[name].get_short_help_str(_HELP_LIMIT)) for name in names]
+                )
+
+
 def _group(words: str) -> typer.Typer:
     return typer.Typer(help=words, callback=show_help, invoke_without_command=True)
 
 
 app = typer.Typer(
     name="m3net",
+    cls=_Sections,
     help="Sound recognition, from a paper to a microcontroller.",
     callback=show_version_or_help,
     invoke_without_command=True,

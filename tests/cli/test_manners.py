@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from types import SimpleNamespace
 
 import pytest
 import soundfile
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -60,11 +62,20 @@ def test_the_version(run):
     assert run("--version") == (0, f"m3net {__version__}\n", "")
 
 
+def test_the_help_has_every_command_once_in_80_columns(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, output, _ = run("--help")
+    commands = re.findall(r"^  ([a-z]+)  ", output, re.MULTILINE)
+    assert sorted(commands) == sorted(typer.main.get_command(app).commands)
+    assert max(map(len, output.splitlines())) <= 80
+
+
 @pytest.mark.parametrize("words", [(), *((group,) for group in GROUPS)])
 def test_without_a_command_there_is_the_help(run, words):
     status, output, error = run(*words)
     assert (status, error) == (0, "")
-    assert output.startswith(" ".join(("Usage: m3net", *words))) and "Commands:" in output
+    assert output.startswith(" ".join(("Usage: m3net", *words)))
+    assert ("Commands:" if words else "Deploy:") in output
     assert run(*words, "--help")[1] == output
 
 
