@@ -35,8 +35,9 @@ Files = dict[str, bytes]
 _TEMPLATES = FIRMWARE_DIR / "layouts"
 _CORE = (
     "detector.c", "detector.h", "frontend.c", "frontend.h", "frontend_fixed.h",
-    "frontend_waveform.h", "inference.h", "live.c", "live.h", "platform.h", "recognizer.c",
-    "recognizer.h", "ring.c", "ring.h", "status.c", "status.h",
+    "frontend_waveform.h", "inference.h", "live.c", "live.h", "platform.h",
+    "platform_defaults.c", "recognizer.c", "recognizer.h", "ring.c", "ring.h", "status.c",
+    "status.h",
 )  # fmt: skip
 _WARP = ("warp.c", "warp.h")
 _EXPORTED = ("detector_config.h", "frontend_config.h", "frontend_tables.c")
