@@ -16,7 +16,7 @@ from firmware_helpers import APPS, FRAMES
 from m3net_tf.export import Bundle
 from m3net_tf.export.manifest import DatasetFacts, ImportanceFacts, Manifest
 from m3net_tf.export.warp_tables import write_warp_tables
-from m3net_tf.firmware.layouts import write_layout
+from m3net_tf.firmware.layouts import library_name, write_layout
 from m3net_tf.firmware.sources import FIRMWARE_DIR
 from m3net_tf.frontend import FrontendConfig, write_c_tables
 from m3net_tf.runtime import ClassSettings, DetectorConfig, write_c_header
@@ -107,7 +107,8 @@ def run_tool(*command: str | Path, cwd: Path | None = None) -> str:
 def compile_layout(bundle: Bundle, layout: str, folder: Path) -> Path:
     """Write a layout and compile it as its tool does; returns the folder of the objects."""
     write_layout(bundle, layout, folder / "layouts")
-    sources, headers = build_description(layout, folder / "layouts" / layout / NAME)
+    library = folder / "layouts" / layout / library_name(bundle)
+    sources, headers = build_description(layout, library)
     objects = folder / "objects"
     objects.mkdir()
     command = ["arm-none-eabi-gcc", "-mthumb", *OPTIONS[layout], *WARNINGS, f"-I{headers}", "-c"]

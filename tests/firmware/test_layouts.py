@@ -33,7 +33,7 @@ from firmware_helpers import APPS, FRAMES, random_features
 from m3net_tf import __version__, cli
 from m3net_tf.compiler.host import engine_sources
 from m3net_tf.errors import ConfigError, ModelError
-from m3net_tf.export import Bundle
+from m3net_tf.export import Bundle, export_run
 from m3net_tf.export.manifest import DatasetFacts
 from m3net_tf.export.reading import c_model
 from m3net_tf.firmware import layouts
@@ -43,6 +43,7 @@ from m3net_tf.firmware.sources import FIRMWARE_DIR
 from m3net_tf.frontend import frontend_preset, write_c_tables
 from m3net_tf.frontend.fixed import fixed_features_int8
 from m3net_tf.runtime import DetectorConfig, write_c_header
+from m3net_tf.training import Run
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -50,26 +51,51 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-@pytest.mark.parametrize(
-    ("layout", "kind"), [("arduino", "library_bundle"), ("platformio", "warped_bundle")]
-)
-def test_a_linked_library_gives_the_bytes_of_the_desktop(
-    arm_emulation, layout, kind, request, tmp_path
+def scores_of_library(
+    bundle: Bundle, layout: str, folder: Path, features: np.ndarray, pcm: np.ndarray
+) -> np.ndarray:
+    """Scores of feature maps and of a clip, computed by a linked library in the emulator."""
+    objects = compile_layout(bundle, layout, folder)
+    (folder / "vectors.h").write_text(
+        "#include <stdint.h>\n" + c_array("pcm", pcm) + c_array("features", features)
+    )
+    elf = link(objects, layout, [APPS / "library" / "main.cc"], [folder])
+    return np.array([line.split() for line in emulate(elf)], int)
+
+
+def scores_of_sound(bundle: Bundle, pcm: np.ndarray) -> np.ndarray:
+    """The desktop's scores of a clip with the whole-number front end."""
+    return bundle.run_reference(fixed_features_int8(bundle.frontend, pcm)[None, ..., None])[0]
+
+
+def test_the_library_of_diffres_gives_the_bytes_of_the_desktop(
+    arm_emulation, warped_bundle, tmp_path
 ):
-    bundle = request.getfixturevalue(kind)
-    objects = compile_layout(bundle, layout, tmp_path)
+    bundle = warped_bundle
     config = bundle.frontend
     pcm = sound(1, config.frame_samples + (FRAMES - 1) * config.hop_samples)
     features = np.concatenate([random_features(3, seed=4), np.full((1, 40, 49), 127, np.int8)])
-    (tmp_path / "vectors.h").write_text(
-        "#include <stdint.h>\n" + c_array("pcm", pcm) + c_array("features", features)
-    )
-    elf = link(objects, layout, [APPS / "library" / "main.cc"], [tmp_path])
-    lines = [np.array(line.split(), int) for line in emulate(elf)]
-    heard = fixed_features_int8(config, pcm)[None]
-    expected = bundle.run_reference(np.concatenate([features, heard])[..., None])
-    np.testing.assert_array_equal(lines, expected)
+    expected = bundle.run_reference(features[..., None])
     assert len(np.unique(expected, axis=0)) > 2  # the inputs differ to the network
+    scores = scores_of_library(bundle, "platformio", tmp_path, features, pcm)
+    np.testing.assert_array_equal(scores[:-1], expected)
+    np.testing.assert_array_equal(scores[-1], scores_of_sound(bundle, pcm))
+
+
+def test_the_library_of_a_trained_run_gives_the_test_vectors_of_its_export(
+    arm_emulation, tiny_run, tmp_path, monkeypatch, session_cache
+):
+    monkeypatch.setenv("M3NET_CACHE", str(session_cache))
+    bundle = export_run(Run(tiny_run), None, tmp_path / "export")
+    vectors = bundle.folder / "vectors"
+    index = json.loads((vectors / "vectors.json").read_text())
+    pcm, features, outputs = (
+        np.fromfile(vectors / name, index[name]["dtype"]).reshape(index[name]["shape"])
+        for name in ("pcm_int16.bin", "features_int8.bin", "outputs_int8.bin")
+    )
+    scores = scores_of_library(bundle, "arduino", tmp_path, features, pcm[0])
+    np.testing.assert_array_equal(scores[:-1], outputs)
+    np.testing.assert_array_equal(scores[-1], scores_of_sound(bundle, pcm[0]))
 
 
 @pytest.mark.parametrize(
