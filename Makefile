@@ -112,12 +112,12 @@ lint: setup ## check style and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h' '*.cc')
+	$(VENV)/bin/clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h' '*.cc' '*.cpp' '*.ino')
 
 format: setup # rewrite sources to the style
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
-	$(VENV)/bin/clang-format -i $$(git ls-files '*.c' '*.h' '*.cc')
+	$(VENV)/bin/clang-format -i $$(git ls-files '*.c' '*.h' '*.cc' '*.cpp' '*.ino')
 
 bench: setup ## cost of RUN on the emulated BOARD and on this machine, as JSON
 	$(M3NET) bench run $(RUN)

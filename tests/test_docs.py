@@ -16,7 +16,8 @@ from m3net_tf.runtime.command import make_parser
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 RESULTS = ROOT / "experiments" / "results" / "README.md"
-PAGES = [ROOT / "README.md", ROOT / "firmware" / "README.md", RESULTS, *DOCS]
+READMES = [ROOT / folder / "README.md" for folder in (".", "firmware", "examples")]
+PAGES = [*READMES, RESULTS, *DOCS]
 #: Files that the README's commands make.
 MADE = ("runs/", "build/", "dist/")
 #: First words of the firmware's console lines, which start with ``m3net`` too.

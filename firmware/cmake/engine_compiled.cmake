@@ -29,8 +29,7 @@ function(m3net_target_common target)
     ${M3NET_CORE_FLAGS}
     -ffunction-sections -fdata-sections -fno-common -fmessage-length=0
     -fno-unwind-tables -fno-asynchronous-unwind-tables)
-  target_compile_definitions(${target} PRIVATE
-    ${M3NET_CORE_DEFINITIONS} NDEBUG M3NET_ENGINE_COMPILED)
+  target_compile_definitions(${target} PRIVATE ${M3NET_CORE_DEFINITIONS} NDEBUG)
   if(NOT "${M3NET_SRC_CMSISDSP}" STREQUAL "")
     target_include_directories(${target} SYSTEM PRIVATE
       "${M3NET_SRC_CMSISDSP}/Include" "${M3NET_SRC_CMSISDSP}/PrivateInclude")

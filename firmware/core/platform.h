@@ -77,7 +77,8 @@ typedef void (*m3net_half_ready)(void* context, const int16_t* half);
 ///
 /// @return M3NET_OK, M3NET_ERROR_UNSUPPORTED (no microphone, or not at this rate),
 ///         M3NET_ERROR_ARGUMENT (a buffer that the hardware cannot fill), M3NET_ERROR_CONFIG (a
-///         filter out of range) or M3NET_ERROR_HARDWARE (the hardware did not become ready).
+///         filter out of range) or M3NET_ERROR_HARDWARE (the hardware did not become ready). The
+///         default has no microphone.
 m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong,
                                      size_t half_samples, m3net_half_ready half_ready,
                                      void* context);

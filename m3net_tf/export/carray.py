@@ -62,20 +62,24 @@ class CModel:
         write_text(folder / "model.h", self.header())
         write_text(folder / "model.cc", self._source())
 
-    def header(self) -> str:
-        """``model.h``."""
-        methods = " ".join(f"ADD({resolver_method(name)})" for name in self.operators)
+    def header(self, *, compiled: bool = False) -> str:
+        """``model.h``; for the compiled engine without the ``.tflite`` files and their resolver."""
         settings = [
             defines(_PREFIX, self._settings()),
             f"// Measured by: {self.arena_source}.",
             defines(_PREFIX, {"ARENA_BYTES": self.arena_bytes}),
-            "// Calls ADD once for each operator, by the name of the resolver's method.",
-            defines(_PREFIX, {"OPERATORS(ADD)": methods}),
         ]
-        declarations = [
-            *(f"extern const unsigned char {name}[{size}];" for name, size, _ in self._arrays()),
-            "extern const char *const m3net_model_labels[M3NET_MODEL_CLASS_COUNT];",
-        ]
+        declarations = ["extern const char *const m3net_model_labels[M3NET_MODEL_CLASS_COUNT];"]
+        if compiled:
+            settings.append(defines("M3NET_", {"ENGINE_COMPILED": 1}))
+        else:
+            methods = " ".join(f"ADD({resolver_method(name)})" for name in self.operators)
+            settings += [
+                "// Calls ADD once for each operator, by the name of the resolver's method.",
+                defines(_PREFIX, {"OPERATORS(ADD)": methods}),
+            ]
+            names = [f"{name}[{size}];" for name, size, _ in self._arrays()]
+            declarations = [f"extern const unsigned char {name}" for name in names] + declarations
         return NOTICE + guarded(
             "M3NET_MODEL_H_",
             "\n".join(settings),

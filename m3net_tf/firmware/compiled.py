@@ -32,6 +32,7 @@ ARENA_SOURCE = "m3net compile"
 
 _DSP = "cmsisdsp"
 _HOOK = "m3net_operation_done"
+_TFLM = "use --engine tflm"
 _NAMES = ("m3net_network", "m3net_importance")
 """Start of the C names of the network that classifies, and of DiffRes's that scores frames."""
 
@@ -82,8 +83,12 @@ def build_compiled(
     return run_build(facts, bundle_dir, build_dir, app_dir, engine, folders, settings)
 
 
-def compile_model(model: CModel) -> dict[str, CompiledNetwork]:
+def compile_model(model: CModel, remedy: str = _TFLM) -> dict[str, CompiledNetwork]:
     """The networks of an export, by the start of their names in C.
+
+    Args:
+        model: the networks and their facts.
+        remedy: end of an error, which says how to fix it.
 
     Raises:
         ModelError: the compiler does not support an operator of a network.
@@ -92,12 +97,12 @@ def compile_model(model: CModel) -> dict[str, CompiledNetwork]:
     if model.activation_bits != 8:
         raise ModelError(
             f"{model.name} has activations of {model.activation_bits} bits; the compiled engine "
-            "supports int8 networks only: use --engine tflm"
+            f"supports int8 networks only: {remedy}"
         )
     try:
         return {name: compile_network(tflite) for name, tflite in files.items()}
     except ModelError as error:
-        raise ModelError(f"{model.name} cannot be compiled ({error}): use --engine tflm") from None
+        raise ModelError(f"{model.name} cannot be compiled ({error}): {remedy}") from None
 
 
 def arena_bytes(networks: dict[str, CompiledNetwork]) -> int:
@@ -105,18 +110,25 @@ def arena_bytes(networks: dict[str, CompiledNetwork]) -> int:
     return max(network.plan.arena_bytes for network in networks.values())
 
 
-def write_network(model: CModel, networks: dict[str, CompiledNetwork], folder: Path) -> None:
-    """Write the networks' C, the class names, and ``model.h`` with the arena of these networks.
-
-    A file that has its text already stays untouched, so that nothing is compiled again.
-    """
+def network_files(model: CModel, networks: dict[str, CompiledNetwork]) -> dict[str, str]:
+    """The networks' C, the class names, and ``model.h`` with the arena of these networks."""
     texts: dict[str, str] = {}
     for name, network in networks.items():
         source = emit(network, name, _HOOK)
         texts |= {f"{name}.h": source.header, f"{name}.c": source.source}
     facts = dataclasses.replace(model, arena_bytes=arena_bytes(networks), arena_source=ARENA_SOURCE)
-    texts |= {"model.h": facts.header(), "model_labels.c": facts.labels_source()}
-    for name, text in texts.items():
+    return texts | {
+        "model.h": facts.header(compiled=True),
+        "model_labels.c": facts.labels_source(),
+    }
+
+
+def write_network(model: CModel, networks: dict[str, CompiledNetwork], folder: Path) -> None:
+    """Write the files of :func:`network_files`.
+
+    A file that has its text already stays untouched, so that nothing is compiled again.
+    """
+    for name, text in network_files(model, networks).items():
         update_text(folder / name, text)
 
 

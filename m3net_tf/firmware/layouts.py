@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """An export as a library for other build tools: ``m3net export --layout``.
 
-Each holds the exported C files, the portable code of ``firmware/core`` that they need, and the
-tool's own description, whose text is in ``firmware/layouts``; the tool has TensorFlow Lite Micro of
-its own. The front end uses integer arithmetic, which needs no library, unless
-``M3NET_FRONTEND_F32`` is defined; a front end that takes raw samples has no other form. The same
-export gives the same bytes.
+A library needs nothing else: it holds the network as generated C, the kernels of
+``firmware/engine``, the portable code of ``firmware/core`` with its whole-number front end, and the
+tool's own description, whose text is in ``firmware/layouts``. All layouts have the same folder
+``src``: ``m3net.h``, which applications include, and a folder with the rest, so that file names of
+the library and those of a project never meet. The same export gives the same bytes.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ from xml.sax.saxutils import escape, quoteattr
 
 from m3net_tf import __version__
 from m3net_tf.artifacts import write_bytes
+from m3net_tf.compiler.host import engine_folder
 from m3net_tf.errors import ConfigError
 from m3net_tf.export import Bundle
-from m3net_tf.firmware.sources import FIRMWARE_DIR, read_lock
+from m3net_tf.export.reading import c_model
+from m3net_tf.firmware.compiled import arena_bytes, compile_model, network_files
+from m3net_tf.firmware.sources import FIRMWARE_DIR
 from m3net_tf.locks import scratch_folder
 from m3net_tf.markdown import markdown_text
 from m3net_tf.runtime.metadata import stored_archive
@@ -30,14 +33,18 @@ from m3net_tf.runtime.metadata import stored_archive
 Files = dict[str, bytes]
 
 _TEMPLATES = FIRMWARE_DIR / "layouts"
-# Without runtime_log.cc: these tools' TFLM brings its log sink.
 _CORE = (
-    "crc32.c", "crc32.h", "detector.c", "detector.h", "frontend.c", "frontend.h", "frontend_f32.h",
-    "frontend_fixed.h", "frontend_waveform.h", "inference.cc", "inference.h", "platform.h",
-    "recognizer.c", "recognizer.h", "ring.c", "ring.h", "runtime_log.h", "status.c", "status.h",
+    "detector.c", "detector.h", "frontend.c", "frontend.h", "frontend_fixed.h",
+    "frontend_waveform.h", "inference.h", "live.c", "live.h", "platform.h",
+    "platform_defaults.c", "recognizer.c", "recognizer.h", "ring.c", "ring.h", "status.c",
+    "status.h",
 )  # fmt: skip
 _WARP = ("warp.c", "warp.h")
+_EXPORTED = ("detector_config.h", "frontend_config.h", "frontend_tables.c")
+_WARP_EXPORTED = ("warp_config.h", "warp_tables.c")
 _GUARD = "#define M3NET_FRONTEND_CONFIG_H_\n"
+_FIXED = f"{_GUARD}\n#define M3NET_FRONTEND_FIXED 1\n"
+_INNER = "src/m3net"  # folder of all files that applications do not include
 
 
 def write_layout(bundle: Bundle, layout: str, folder: Path) -> Path:
@@ -53,13 +60,18 @@ def write_layout(bundle: Bundle, layout: str, folder: Path) -> Path:
 
     Raises:
         ConfigError: there is no such layout, or an earlier release wrote the export.
+        ModelError: the compiler does not support an operator of the network.
     """
     if layout not in LAYOUTS:
         raise ConfigError(f"layout {layout!r} is unknown: choose from {', '.join(LAYOUTS)}")
     name = library_name(bundle)
-    files = LAYOUTS[layout](bundle, name, _headers(bundle), _sources(bundle))
+    model = c_model(bundle.network, bundle.manifest)
+    networks = compile_model(model, "a library needs an int8 network (docs/engine.md)")
+    files = _code(bundle, network_files(model, networks))
+    files |= LAYOUTS[layout](bundle, name, files)
     files["LICENSE"] = (FIRMWARE_DIR.parent / "LICENSE").read_bytes()
-    files["README.md"] = _readme(bundle, name).encode()
+    files["README.md"] = _readme(bundle, name, arena_bytes(networks)).encode()
+    files = dict(sorted(files.items()))
     folder.mkdir(parents=True, exist_ok=True)
     with scratch_folder(f".{layout}.", folder) as scratch:
         scratch.chmod(0o755)
@@ -90,25 +102,29 @@ def _text(path: str, /, **values: str | int) -> str:
     return Template(text).substitute(values) if values else text
 
 
-def _headers(bundle: Bundle) -> Files:
-    return {"m3net.h": _text("m3net.h").encode(), **_code(bundle, (".h",))}
-
-
-def _sources(bundle: Bundle) -> Files:
-    return {"m3net_port.c": _text("m3net_port.c").encode(), **_code(bundle, (".c", ".cc"))}
-
-
-def _code(bundle: Bundle, suffixes: tuple[str, ...]) -> Files:
-    names = _CORE + (_WARP if bundle.manifest.warp else ())
-    paths = [*(FIRMWARE_DIR / "core" / name for name in names), *bundle.folder.iterdir()]
-    code = {path.name: path.read_bytes() for path in paths if path.suffix in suffixes}
-    config = code.get("frontend_config.h", b"").decode()
-    if config and not _takes_samples(bundle):
+def _code(bundle: Bundle, network: Mapping[str, str]) -> Files:
+    """The folder ``src``, the same in all layouts."""
+    warp = bundle.manifest.warp is not None
+    engine = engine_folder()
+    paths = [
+        *(FIRMWARE_DIR / "core" / name for name in _CORE + (_WARP if warp else ())),
+        FIRMWARE_DIR / "compiled" / "inference.c",
+        *(path for path in engine.iterdir() if path.suffix in (".c", ".h")),
+        *(bundle.folder / name for name in _EXPORTED + (_WARP_EXPORTED if warp else ())),
+        _TEMPLATES / "port.c",
+    ]
+    code = {f"{_INNER}/{path.name}": path.read_bytes() for path in paths}
+    code |= {f"{_INNER}/{name}": text.encode() for name, text in network.items()}
+    if bundle.frontend.kind != "waveform":
+        config = code[f"{_INNER}/frontend_config.h"].decode()
         if "M3NET_FRONTEND_FIXED_SAMPLE_SHIFT" not in config or _GUARD not in config:
             raise ConfigError(f"{bundle.folder}: its front end has no integer tables; export again")
-        opening = f"{_GUARD}\n{_text('frontend_arithmetic.h')}"
-        code["frontend_config.h"] = config.replace(_GUARD, opening).encode()
-    return dict(sorted(code.items()))
+        code[f"{_INNER}/frontend_config.h"] = config.replace(_GUARD, _FIXED).encode()
+    return {"src/m3net.h": _text("m3net.h").encode(), **dict(sorted(code.items()))}
+
+
+def _sources(files: Files) -> list[str]:
+    return [path for path in files if path.endswith(".c")]
 
 
 def _sentence(bundle: Bundle) -> str:
@@ -119,100 +135,63 @@ def _sentence(bundle: Bundle) -> str:
     )
 
 
-def _readme(bundle: Bundle, name: str) -> str:
-    manifest, frontend = bundle.manifest, bundle.frontend
-    tflm = next(source for source in read_lock() if source.name == "tflite-micro")
+def _readme(bundle: Bundle, name: str, arena: int) -> str:
     return _text(
         "README.md.in",
         name=name,
         sentence=_sentence(bundle),
         classes=markdown_text(", ".join(bundle.labels)),
-        licence=manifest.licence,
-        rate_hz=frontend.sample_rate_hz,
-        hop_samples=frontend.hop_samples,
-        arena_bytes=manifest.arena.bytes,
-        arena_source=manifest.arena.source,
-        operators=", ".join(manifest.operators),
-        tflm_commit=tflm.commit,
-        arithmetic=_arithmetic(bundle),
+        licence=bundle.manifest.licence,
+        rate_hz=bundle.frontend.sample_rate_hz,
+        hop_samples=bundle.frontend.hop_samples,
+        arena_bytes=arena,
     )
 
 
-def _takes_samples(bundle: Bundle) -> bool:
-    return bundle.frontend.kind == "waveform"
-
-
-def _arithmetic(bundle: Bundle) -> str:
-    if _takes_samples(bundle):
-        return "The network takes samples as they are: all arithmetic is in whole numbers."
-    return (
-        "The front end computes in whole numbers. Where the core has an FPU and CMSIS-DSP is "
-        "there, `M3NET_FRONTEND_F32`, defined for all code, makes it compute in single "
-        "precision; features differ by at most one step."
-    )
-
-
-def _arduino(bundle: Bundle, name: str, headers: Files, sources: Files) -> Files:
+def _arduino(bundle: Bundle, name: str, files: Files) -> Files:
     properties = _text(
         "arduino/library.properties.in",
         name=name,
         version=__version__,
         sentence=_sentence(bundle),
     )
-    # Some releases of the IDE skip C++ files whose names do not end in .cpp.
-    renamed = {path.replace(".cc", ".cpp"): data for path, data in sources.items()}
-    code = {f"src/{path}": data for path, data in (headers | renamed).items()}
-    return {"library.properties": properties.encode(), **code}
-
-
-def _folders(headers: Files, sources: Files) -> Files:
+    sketch = FIRMWARE_DIR.parent / "examples" / "arduino" / "listen" / "listen.ino"
     return {
-        **{f"include/{path}": data for path, data in headers.items()},
-        **{f"src/{path}": data for path, data in sources.items()},
+        "library.properties": properties.encode(),
+        "examples/listen/listen.ino": sketch.read_bytes(),
     }
 
 
-def _platformio(bundle: Bundle, name: str, headers: Files, sources: Files) -> Files:
+def _platformio(bundle: Bundle, name: str, files: Files) -> Files:
     manifest = {
         "name": name,
         "version": __version__,
         "description": _sentence(bundle),
-        "keywords": ["sound", "recognition", "tflite-micro"],
+        "keywords": ["sound", "recognition", "neural network"],
         "license": "Apache-2.0",
         "frameworks": "*",
         "platforms": "*",
         "headers": "m3net.h",
-        "build": {"includeDir": "include", "srcDir": "src"},
+        "build": {"includeDir": "src", "srcDir": "src"},
     }
-    text = json.dumps(manifest, indent=2) + "\n"
-    return {"library.json": text.encode(), **_folders(headers, sources)}
+    return {"library.json": (json.dumps(manifest, indent=2) + "\n").encode()}
 
 
-def _zephyr(bundle: Bundle, name: str, headers: Files, sources: Files) -> Files:
-    f32_cmake = f32_kconfig = ""
-    if not _takes_samples(bundle):
-        f32_cmake = _text("zephyr/frontend_f32.cmake")
-        f32_kconfig = _text("zephyr/Kconfig.frontend_f32")
+def _zephyr(bundle: Bundle, name: str, files: Files) -> Files:
     texts = {
         "zephyr/module.yml": _text("zephyr/module.yml.in", name=name),
         "zephyr/CMakeLists.txt": _text(
             "zephyr/CMakeLists.txt.in",
-            frontend_f32=f32_cmake,
-            sources="\n".join(f"    ../src/{path}" for path in sources),
+            sources="\n".join(f"    ../{path}" for path in _sources(files)),
         ),
-        "zephyr/Kconfig": _text("zephyr/Kconfig.in", name=name, sentence=_sentence(bundle))
-        + f32_kconfig,
+        "zephyr/Kconfig": _text("zephyr/Kconfig.in", name=name, sentence=_sentence(bundle)),
     }
-    encoded = {path: text.encode() for path, text in texts.items()}
-    return {**encoded, **_folders(headers, sources)}
+    return {path: text.encode() for path, text in texts.items()}
 
 
-def _cmsis_pack(bundle: Bundle, name: str, headers: Files, sources: Files) -> Files:
-    files = _folders(headers, sources)
-    kinds = {".h": "header", ".c": "sourceC", ".cc": "sourceCpp"}
+def _cmsis_pack(bundle: Bundle, name: str, files: Files) -> Files:
     entries = [
-        f"        <file category={quoteattr(kinds[Path(path).suffix])} name={quoteattr(path)}/>"
-        for path in sorted(files)
+        f'        <file category="sourceC" name={quoteattr(path)}/>' for path in _sources(files)
     ]
     description = _text(
         "cmsis-pack/m3net.pdsc.in",
@@ -222,14 +201,14 @@ def _cmsis_pack(bundle: Bundle, name: str, headers: Files, sources: Files) -> Fi
         sentence=escape(_sentence(bundle)),
         files="\n".join(entries),
     )
-    return {f"m3net.{name}.pdsc": description.encode(), **files}
+    return {f"m3net.{name}.pdsc": description.encode()}
 
 
-LAYOUTS: Mapping[str, Callable[[Bundle, str, Files, Files], Files]] = {
+LAYOUTS: Mapping[str, Callable[[Bundle, str, Files], Files]] = {
     "cmsis-pack": _cmsis_pack,
     "arduino": _arduino,
     "platformio": _platformio,
     "zephyr": _zephyr,
 }
-"""Each layout's name and the function that makes its files, from the export, the library's name,
-the headers and the sources."""
+"""Each layout's name and the function that makes what it adds to ``src``, from the export, the
+library's name and the files of ``src``."""

@@ -7,7 +7,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from exported_library import WARP, make_bundle
 from firmware_helpers import (
     ARENA_BYTES,
     BOARD,
@@ -22,8 +24,11 @@ from monitor_host import build_monitor
 
 from m3net_tf.emulation import find_machine
 from m3net_tf.emulation.starting import why_no_emulation
+from m3net_tf.export import Bundle
+from m3net_tf.export.manifest import Manifest
 from m3net_tf.firmware.build import build_firmware
 from m3net_tf.frontend import FrontendConfig
+from m3net_tf.runtime.network import Int8Network
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +56,53 @@ def small_tflite() -> bytes:
     outputs = layers.Softmax()(x)
     network = keras.Model(inputs, outputs, name="small")
     return quantize_int8(network, random_features(20, seed=1)[..., None])
+
+
+@pytest.fixture(scope="session")
+def arm_emulation() -> None:
+    """Skip without compiler or emulator."""
+    tools = ("arm-none-eabi-gcc", "arm-none-eabi-g++", "qemu-system-arm")
+    if missing := [name for name in tools if shutil.which(name) is None]:
+        skip_or_fail(f"{', '.join(missing)} not installed")
+
+
+@pytest.fixture(scope="session")
+def library_bundle(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_manifest: Callable[..., Manifest],
+    small_tflite: bytes,
+) -> Bundle:
+    """An export of the small network as far as libraries for other tools need it."""
+    folder = tmp_path_factory.mktemp("library") / "export"
+    return make_bundle(folder, make_manifest, Int8Network(small_tflite))
+
+
+@pytest.fixture(scope="session")
+def warped_bundle(
+    tmp_path_factory: pytest.TempPathFactory, make_manifest: Callable[..., Manifest]
+) -> Bundle:
+    """The same with two networks of a few parameters and the warp between them."""
+    from m3net_tf.keras import keras
+    from m3net_tf.quantization.ptq import quantize_int8
+
+    keras.utils.set_random_seed(3)
+    layers = keras.layers
+    inputs = layers.Input((WARP.bins, WARP.frames_in, 1))
+    x = layers.Conv2D(1, (WARP.bins, 1), activation="sigmoid")(inputs)
+    importance = keras.Model(inputs, layers.Reshape((WARP.frames_in,))(x))
+    inputs = layers.Input((WARP.bins, WARP.frames_out, 3))
+    x = layers.AveragePooling2D((10, 6))(layers.Conv2D(CLASSES, 1)(inputs))
+    head = layers.Conv2D(CLASSES, (4, 4))
+    x = layers.Flatten()(head(x))
+    classifier = keras.Model(inputs, layers.Softmax()(x))
+    head.set_weights([20 * weights for weights in head.get_weights()])  # decided scores
+    maps = np.random.default_rng(2).integers(-128, 128, (20, WARP.bins, WARP.frames_out, 3))
+    network = Int8Network(
+        quantize_int8(classifier, maps.astype(np.int8)),
+        quantize_int8(importance, random_features(20, seed=1)[..., None]),
+        WARP,
+    )
+    return make_bundle(tmp_path_factory.mktemp("warped") / "export", make_manifest, network)
 
 
 @pytest.fixture(scope="session")

@@ -113,7 +113,7 @@ def test_the_interface_on_the_host(model: CModel, tmp_path: Path):
     program = tmp_path / "program"
     core = FIRMWARE_DIR / "core"
     includes = [f"-I{folder}" for folder in (tmp_path, core, engine_folder())]
-    command = ["gcc", "-std=c11", "-O1", "-DM3NET_ENGINE_COMPILED", *WARNINGS, *includes]
+    command = ["gcc", "-std=c11", "-O1", *WARNINGS, *includes]
     command += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     command += [str(path) for path in (HOST_MAIN, FIRMWARE_DIR / "compiled" / "inference.c")]
     command += [str(path) for path in sorted(tmp_path.glob("*.c"))]

@@ -47,21 +47,6 @@ uint32_t m3net_board_counter(void) {
 
 uint64_t m3net_board_time_us(void) { return ticks() / TICKS_A_US; }
 
-m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong,
-                                     size_t half_samples, m3net_half_ready half_ready,
-                                     void* context) {
-  (void)sample_rate_hz;
-  (void)ping_pong;
-  (void)half_samples;
-  (void)half_ready;
-  (void)context;
-  return M3NET_ERROR_UNSUPPORTED;
-}
-
-void m3net_board_audio_stop(void) {}
-
-uint32_t m3net_board_audio_overruns(void) { return 0; }
-
 void m3net_board_idle(void) { m3net_core_sleep(); }
 
 void m3net_board_reset(void) {

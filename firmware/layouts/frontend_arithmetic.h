@@ -1,3 +1,0 @@
-#ifndef M3NET_FRONTEND_F32
-#define M3NET_FRONTEND_FIXED 1
-#endif

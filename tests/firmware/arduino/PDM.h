@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// The PDM library of Arduino's boards; its samples are those of vectors.h.
+#ifndef M3NET_TESTS_PDM_H_
+#define M3NET_TESTS_PDM_H_
+
+#include <Arduino.h>
+
+class Microphone {
+ public:
+  int begin(int channels, int sample_rate);
+  int available();
+  int read(void* buffer, size_t size);
+  void onReceive(void (*callback)());
+};
+
+extern Microphone PDM;
+
+#endif  // M3NET_TESTS_PDM_H_

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The layouts for other tools: complete, compiled as each tool does it, and run in the emulator."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+import sys
+import xml.etree.ElementTree as ElementTree
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from exported_library import (
+    EXAMPLES,
+    LABELS,
+    NAME,
+    WARNINGS,
+    build_description,
+    c_array,
+    compile_layout,
+    emulate,
+    link,
+    run_tool,
+    sound,
+)
+from firmware_helpers import APPS, FRAMES, random_features
+
+from m3net_tf import __version__, cli
+from m3net_tf.compiler.host import engine_sources
+from m3net_tf.errors import ConfigError, ModelError
+from m3net_tf.export import Bundle, export_run
+from m3net_tf.export.manifest import DatasetFacts
+from m3net_tf.export.reading import c_model
+from m3net_tf.firmware import layouts
+from m3net_tf.firmware.compiled import arena_bytes, compile_model
+from m3net_tf.firmware.layouts import LAYOUTS, library_name, write_layout
+from m3net_tf.firmware.sources import FIRMWARE_DIR
+from m3net_tf.frontend import frontend_preset, write_c_tables
+from m3net_tf.frontend.fixed import fixed_features_int8
+from m3net_tf.runtime import DetectorConfig, write_c_header
+from m3net_tf.training import Run
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def scores_of_library(
+    bundle: Bundle, layout: str, folder: Path, features: np.ndarray, pcm: np.ndarray
+) -> np.ndarray:
+    """Scores of feature maps and of a clip, computed by a linked library in the emulator."""
+    objects = compile_layout(bundle, layout, folder)
+    (folder / "vectors.h").write_text(
+        "#include <stdint.h>\n" + c_array("pcm", pcm) + c_array("features", features)
+    )
+    elf = link(objects, layout, [APPS / "library" / "main.cc"], [folder])
+    return np.array([line.split() for line in emulate(elf)], int)
+
+
+def scores_of_sound(bundle: Bundle, pcm: np.ndarray) -> np.ndarray:
+    """The desktop's scores of a clip with the whole-number front end."""
+    return bundle.run_reference(fixed_features_int8(bundle.frontend, pcm)[None, ..., None])[0]
+
+
+def test_the_library_of_diffres_gives_the_bytes_of_the_desktop(
+    arm_emulation, warped_bundle, tmp_path
+):
+    bundle = warped_bundle
+    config = bundle.frontend
+    pcm = sound(1, config.frame_samples + (FRAMES - 1) * config.hop_samples)
+    features = np.concatenate([random_features(3, seed=4), np.full((1, 40, 49), 127, np.int8)])
+    expected = bundle.run_reference(features[..., None])
+    assert len(np.unique(expected, axis=0)) > 2  # the inputs differ to the network
+    scores = scores_of_library(bundle, "platformio", tmp_path, features, pcm)
+    np.testing.assert_array_equal(scores[:-1], expected)
+    np.testing.assert_array_equal(scores[-1], scores_of_sound(bundle, pcm))
+
+
+def test_the_library_of_a_trained_run_gives_the_test_vectors_of_its_export(
+    arm_emulation, tiny_run, tmp_path, monkeypatch, session_cache
+):
+    monkeypatch.setenv("M3NET_CACHE", str(session_cache))
+    bundle = export_run(Run(tiny_run), None, tmp_path / "export")
+    vectors = bundle.folder / "vectors"
+    index = json.loads((vectors / "vectors.json").read_text())
+    pcm, features, outputs = (
+        np.fromfile(vectors / name, index[name]["dtype"]).reshape(index[name]["shape"])
+        for name in ("pcm_int16.bin", "features_int8.bin", "outputs_int8.bin")
+    )
+    scores = scores_of_library(bundle, "arduino", tmp_path, features, pcm[0])
+    np.testing.assert_array_equal(scores[:-1], outputs)
+    np.testing.assert_array_equal(scores[-1], scores_of_sound(bundle, pcm[0]))
+
+
+@pytest.mark.parametrize(
+    ("layout", "kind"), [("zephyr", "warped_bundle"), ("cmsis-pack", "library_bundle")]
+)
+def test_a_library_compiles_completely(arm_emulation, layout, kind, request, tmp_path):
+    objects = compile_layout(request.getfixturevalue(kind), layout, tmp_path)
+    compiled = {path.stem for path in objects.iterdir()}
+    parts = {"frontend", "recognizer", "detector", "live", "inference", "m3net_network", "port"}
+    assert parts | {path.stem for path in engine_sources()} < compiled
+    assert ("warp" in compiled) == ("m3net_importance" in compiled) == (kind == "warped_bundle")
+    # Nothing is missing but the C library and the compiler's.
+    symbols = run_tool("arm-none-eabi-nm", "-g", *objects.iterdir())
+    names = {kind: set(re.findall(rf"[{kind}] (\w+)$", symbols, re.M)) for kind in ("U", "TDRBVWC")}
+    assert {n for n in names["U"] - names["TDRBVWC"] if not n.startswith("__")} <= {
+        "memcpy", "memset", "memmove",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_all_sources_of_a_library_are_in_its_build_description(library_bundle, layout, tmp_path):
+    write_layout(library_bundle, layout, tmp_path)
+    folder = tmp_path / layout / NAME
+    sources, headers = build_description(layout, folder)
+    written = [path for path in folder.rglob("*") if path.suffix in (".c", ".cc", ".cpp", ".S")]
+    assert sorted(sources) == sorted(written) and (headers / "m3net.h").is_file()
+    # File names of the library and of a project never meet: one file is in the folder of headers.
+    assert [path.name for path in headers.iterdir() if path.is_file()] == ["m3net.h"]
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc: apt install gcc")
+def test_the_example_of_the_readme_compiles_in_both_languages(library_bundle, tmp_path):
+    write_layout(library_bundle, "zephyr", tmp_path)
+    folder = tmp_path / "zephyr" / NAME
+    code = re.search(r"```c\n(.*?)```", (folder / "README.md").read_text(), re.S)[1]
+    for name, compiler in (("a.c", "gcc"), ("a.cpp", "g++")):
+        (tmp_path / name).write_text(code)
+        run_tool(compiler, *WARNINGS, "-fsyntax-only", f"-I{folder / 'src'}", tmp_path / name)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_same_export_gives_the_same_bytes(library_bundle, layout, tmp_path):
+    paths = [write_layout(library_bundle, layout, tmp_path / name) for name in ("a", "b")]
+    assert paths[0].exists()
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == [layout]
+    for name, data in contents(tmp_path / "a").items():
+        assert str(tmp_path).encode() not in data, name
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_it_has_the_settings_of_the_export_and_the_plan_of_its_networks(
+    layout, warped_bundle, tmp_path
+):
+    write_layout(warped_bundle, layout, tmp_path)
+    folder = tmp_path / layout / NAME
+    inner = folder / "src" / "m3net"
+    for path in warped_bundle.folder.glob("*.[ch]"):
+        expected, written = path.read_text(), (inner / path.name).read_text()
+        if path.name == "frontend_config.h":
+            guard = "#define M3NET_FRONTEND_CONFIG_H_\n"
+            expected = expected.replace(guard, f"{guard}\n#define M3NET_FRONTEND_FIXED 1\n")
+        assert written == expected
+    arena = arena_bytes(compile_model(c_model(warped_bundle.network, warped_bundle.manifest)))
+    header = (inner / "model.h").read_text()
+    assert f"#define M3NET_MODEL_ARENA_BYTES {arena}\n" in header
+    assert "#define M3NET_ENGINE_COMPILED 1\n" in header and "model_data" not in header
+    readme = (folder / "README.md").read_text()
+    assert f"arena of {arena} bytes" in readme and "CC-BY-4.0" in readme
+    assert (folder / "LICENSE").read_text() == (FIRMWARE_DIR.parent / "LICENSE").read_text()
+    # No code of others, and every include of the library exists.
+    for name, data in contents(folder).items():
+        assert b"tensorflow/" not in data and b"arm_math" not in data, name
+    for path in inner.iterdir():
+        names = set(re.findall(r'#include "(.*)"', path.read_text())) - {"frontend_f32.h"}
+        assert all((inner / name).is_file() for name in names), (path.name, names)
+
+
+def test_arduino(library_bundle, tmp_path):
+    path = write_layout(library_bundle, "arduino", tmp_path)
+    folder = tmp_path / "arduino" / NAME
+    lines = (folder / "library.properties").read_text().splitlines()
+    properties = dict(line.split("=", 1) for line in lines)
+    assert len(properties) == len(lines)
+    for key in ("name", "version", "author", "maintainer", "sentence", "paragraph", "category"):
+        assert properties[key], key
+    assert {"url", "architectures"} < set(properties)
+    assert properties["version"] == __version__
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.\- ]{0,62}", properties["name"])
+    assert properties["category"] == "Data Processing"
+    assert (folder / "src" / properties["includes"]).is_file()
+    # The IDE lists the folders of "examples"; a sketch has the name of its folder.
+    sketch = EXAMPLES / "arduino" / "listen" / "listen.ino"
+    assert (folder / "examples/listen/listen.ino").read_bytes() == sketch.read_bytes()
+    # "Add .ZIP library" expects one folder in it.
+    with zipfile.ZipFile(path) as archive:
+        packed = {name: archive.read(name) for name in archive.namelist()}
+    assert packed == {f"{NAME}/{name}": data for name, data in contents(folder).items()}
+
+
+def test_platformio(library_bundle, tmp_path):
+    folder = write_layout(library_bundle, "platformio", tmp_path)
+    manifest = json.loads((folder / "library.json").read_text())
+    assert re.fullmatch(r"[^:;/,@<>]{1,50}", manifest["name"])
+    assert manifest["version"] == __version__ and manifest["license"] == "Apache-2.0"
+    assert manifest["description"] and manifest["keywords"]
+    assert (folder / manifest["build"]["includeDir"] / manifest["headers"]).is_file()
+
+
+def test_zephyr(library_bundle, tmp_path):
+    folder = write_layout(library_bundle, "zephyr", tmp_path)
+    module = yaml.safe_load((folder / "zephyr" / "module.yml").read_text())
+    assert module["name"] == NAME
+    assert (folder / module["build"]["cmake"] / "CMakeLists.txt").is_file()
+    kconfig = (folder / module["build"]["kconfig"]).read_text()
+    cmake = (folder / "zephyr" / "CMakeLists.txt").read_text()
+    options = set(re.findall(r"^config (\w+)$", kconfig, re.M))
+    assert {name.removeprefix("CONFIG_") for name in re.findall(r"CONFIG_\w+", cmake)} == options
+    assert cmake.count("if(") == 2 * cmake.count("endif(") and cmake.count("endif(") == 1
+    assert "depends on" not in kconfig
+
+
+def test_cmsis_pack(library_bundle, tmp_path):
+    path = write_layout(library_bundle, "cmsis-pack", tmp_path)
+    assert path.name == f"m3net.{NAME}.{__version__}.pack"
+    with zipfile.ZipFile(path) as archive:
+        packed = {name: archive.read(name) for name in archive.namelist()}
+    assert packed == contents(tmp_path / "cmsis-pack" / NAME)
+    package = ElementTree.fromstring(packed[f"m3net.{NAME}.pdsc"])
+    order = [child.tag for child in package]
+    assert order == [
+        "vendor", "name", "description", "url", "license", "releases", "conditions", "components",
+    ]  # fmt: skip
+    assert (package.findtext("vendor"), package.findtext("name")) == ("m3net", NAME)
+    assert package.find("releases/release").get("version") == __version__
+    assert package.findtext("license") in packed
+    component = package.find("components/component")
+    for key in ("Cclass", "Cgroup", "Csub"):
+        assert 2 <= len(component.get(key)) <= 32  # the schema's limits
+    conditions = {condition.get("id") for condition in package.iterfind("conditions/condition")}
+    assert component.get("condition") in conditions
+    files = {file.get("name"): file.get("category") for file in component.iter("file")}
+    assert {name for name in files if name != "src/"} < set(packed)
+    assert files["src/"] == "include" and files["src/m3net.h"] == "header"
+
+
+def test_a_network_on_samples_brings_their_arithmetic(arm_emulation, library_bundle, tmp_path):
+    raw = frontend_preset("bilateral", log="mu", hop_samples=280)  # 7 hops are the network's input
+    folder = shutil.copytree(library_bundle.folder, tmp_path / "export")
+    write_c_tables(raw, folder, frames=40 * FRAMES)
+    write_c_header(DetectorConfig.default(raw, 7, LABELS), folder)
+    export = Bundle(folder, dataclasses.replace(library_bundle.manifest, frontend=raw))
+    objects = compile_layout(export, "zephyr", tmp_path)
+    assert "arm_" not in run_tool("arm-none-eabi-nm", objects / "frontend.o")
+    config = tmp_path / "layouts" / "zephyr" / NAME / "src" / "m3net" / "frontend_config.h"
+    assert config.read_bytes() == (folder / "frontend_config.h").read_bytes()
+
+
+def test_wrong_names_and_exports(library_bundle, tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match="'keil' is unknown: choose from cmsis-pack, arduino"):
+        write_layout(library_bundle, "keil", tmp_path)
+    old = shutil.copytree(library_bundle.folder, tmp_path / "old")
+    header = old / "frontend_config.h"
+    header.write_text(re.sub(r"#define M3NET_FRONTEND_FIXED_.*\n", "", header.read_text()))
+    with pytest.raises(ConfigError, match="old: its front end has no integer tables; export again"):
+        write_layout(Bundle(old, library_bundle.manifest), "zephyr", tmp_path)
+    wide = dataclasses.replace(
+        c_model(library_bundle.network, library_bundle.manifest), activation_bits=16
+    )
+    monkeypatch.setattr(layouts, "c_model", lambda *_: wide)
+    with pytest.raises(ModelError, match="m3net-mcu .* 16 bits; .*: a library needs an int8 netw"):
+        write_layout(library_bundle, "zephyr", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_the_command_refuses_a_layout_before_it_works(tmp_path, monkeypatch, capsys):
+    words = ["m3net", "export", str(tmp_path / "no_run"), "--layout", "keil"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert "'keil' is unknown: choose from cmsis-pack" in capsys.readouterr().err
+
+
+def test_any_name_becomes_one_that_tools_take(library_bundle):
+    dataset = DatasetFacts("my söunds: 2 " + "x" * 80, "grouped", None)
+    manifest = dataclasses.replace(library_bundle.manifest, dataset=dataset)
+    name = library_name(Bundle(library_bundle.folder, manifest))
+    assert re.fullmatch(r"[A-Za-z0-9_]{1,50}", name)
