@@ -30,6 +30,7 @@ class Machine:
         ram: first address.
         size: bytes of each.
         instructions_per_tick: of the system timer, with ``-icount shift=0``: a nanosecond each.
+        options: of the compiler, beside the core's name.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Machine:
     ram: int = 0x20000000
     size: int = 4 << 20
     instructions_per_tick: float = 40.0
+    options: tuple[str, ...] = ()
 
 
 #: A board for each core.
@@ -46,7 +48,10 @@ MACHINES = {
     "cortex-m4": Machine("mps2-an386"),
     "cortex-m7": Machine("mps2-an500"),
     "cortex-m33": Machine("mps2-an505", 0x50200000, 0x10000000, 0x38000000, 4 << 20, 50.0),
-    "cortex-m55": Machine("mps3-an547", 0x59303000, 0x10000000, 0x30000000, 512 << 10, 31.25),
+    "cortex-m55": Machine(
+        *("mps3-an547", 0x59303000, 0x10000000, 0x30000000, 512 << 10, 31.25),
+        ("-mfloat-abi=hard",),  # else the compiler has no Helium
+    ),
 }
 
 
@@ -125,6 +130,7 @@ def build_image(cases: Sequence[Case], folder: Path, core: str) -> Path:
     command += ["-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections", *WARNINGS]
     command += [f"-I{engine_folder()}", f"-I{folder}", "-nostartfiles", "--specs=nosys.specs"]
     machine = MACHINES[core]
+    command += machine.options
     script = (HERE / "board.ld").read_text()
     for name, value in (("FLASH", machine.flash), ("RAM", machine.ram), ("SIZE", machine.size)):
         script = script.replace(f"@{name}@", hex(value))

@@ -46,7 +46,7 @@ def test_operators_are_clean_under_sanitizers(tmp_path):
 
 
 @pytest.mark.skipif(bool(why_not()), reason=why_not() or "an emulator is there")
-@pytest.mark.parametrize("core", ["cortex-m3", "cortex-m4", "cortex-m33"])
+@pytest.mark.parametrize("core", ["cortex-m3", "cortex-m4", "cortex-m33", "cortex-m55"])
 def test_operators_on_an_emulated_core(core, tmp_path):
     cases = make_cases(12)
     outputs = [outcome.output for outcome in run_cases(cases, tmp_path / core, core)]

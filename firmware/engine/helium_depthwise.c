@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// Depthwise convolution for Helium. The taps of four channels are gathered a word each and taken
+// apart, so that one instruction multiplies 16 taps of a channel with their weights.
+#include "helium.h"
+#include "memory.h"
+
+#if M3NET_ENGINE_HELIUM
+
+/// Taps that are multiplied at once, and words that are gathered at once.
+#define TAPS_AT_ONCE 16
+#define WORDS_AT_ONCE 4
+
+/// Where the pixels of a window are.
+typedef struct {
+  int32_t* places;  ///< Relative to the input; filled up with places outside.
+  int32_t taps;     ///< Of the window.
+  int32_t outside;  ///< Place of a pixel of zero points.
+  int32_t aligned;  ///< Whether every place is that of a word.
+} window_places;
+
+/// Fills in the places of a window whose first pixel is (row, column).
+static void place_window(const m3net_convolution* layer, const window_places* parts, int32_t row,
+                         int32_t column) {
+  const m3net_window* window = &layer->window;
+  const int32_t step = layer->input.column_step * window->column_dilation;
+  int32_t* place = parts->places;
+  for (int32_t i = 0; i < window->rows; ++i, row += window->row_dilation) {
+    const int32_t inside = row >= 0 && row < layer->input.rows;
+    int32_t x = column;
+    int32_t at = row * layer->input.row_step + column * layer->input.column_step;
+    for (int32_t j = 0; j < window->columns; ++j, x += window->column_dilation, at += step) {
+      *place++ = inside && x >= 0 && x < layer->input.columns ? at : parts->outside;
+    }
+  }
+  while ((place - parts->places) % WORDS_AT_ONCE != 0) {
+    *place++ = parts->outside;
+  }
+}
+
+/// Moves the places inside the image on by some bytes.
+static void move_places(const window_places* parts, int32_t bytes) {
+  int32_t* place = parts->places;
+  for (int32_t tap = 0; tap < parts->taps; tap += WORDS_AT_ONCE, place += WORDS_AT_ONCE) {
+    const int32x4_t places = vldrwq_s32(place);
+    const mve_pred16_t inside = vcmpneq_n_s32(places, parts->outside);
+    vstrwq_s32(place, vaddq_m_n_s32(places, places, bytes, inside));
+  }
+}
+
+/// Gathers four channels of some taps into words.
+static inline void gather(const window_places* parts, const int8_t* input, int32_t first,
+                          int32_t count, int32_t* words) {
+  const int32_t* place = parts->places + first;
+  if (parts->aligned) {
+    const int32_t* base = (const int32_t*)(const void*)input;
+    for (int32_t tap = 0; tap < count; tap += WORDS_AT_ONCE) {
+      const uint32x4_t places = vreinterpretq_u32_s32(vldrwq_s32(place + tap));
+      vstrwq_s32(words + tap, vldrwq_gather_offset_s32(base, places));
+    }
+    return;
+  }
+  for (int32_t tap = 0; tap < count; ++tap) {
+    M3NET_MEMCPY(words + tap, input + place[tap], sizeof(*words));
+  }
+}
+
+/// Sums of the products of four channels with all taps.
+static inline int32x4_t multiply(const window_places* parts, const int8_t* input,
+                                 const m3net_tap* weights, int32_t* words) {
+  int32_t a = 0, b = 0, c = 0, d = 0;
+  for (int32_t tap = 0; tap < parts->taps; tap += TAPS_AT_ONCE, weights += 4 * TAPS_AT_ONCE) {
+    const int32_t rest = parts->taps - tap;
+    gather(parts, input, tap, rest < TAPS_AT_ONCE ? rest : TAPS_AT_ONCE, words);
+    const mve_pred16_t present = vctp8q((uint32_t)rest);
+    const int8x16x4_t items = vld4q_s8((const int8_t*)words);
+    const int8x16x4_t factors = vld4q_s8(weights);
+    a = vmladavaq_p_s8(a, items.val[0], factors.val[0], present);
+    b = vmladavaq_p_s8(b, items.val[1], factors.val[1], present);
+    c = vmladavaq_p_s8(c, items.val[2], factors.val[2], present);
+    d = vmladavaq_p_s8(d, items.val[3], factors.val[3], present);
+  }
+  return m3net_vector_of(a, b, c, d);
+}
+
+/// All channels of one pixel.
+static void convolve_pixel(const m3net_convolution* layer, const window_places* parts,
+                           const int8_t* input, int8_t* output) {
+  int32_t words[TAPS_AT_ONCE] = {0};
+  const m3net_tap* weights = layer->taps;
+  const m3net_channel* channel = layer->channels;
+  const int32_t narrow = layer->narrow, minimum = layer->minimum, maximum = layer->maximum;
+  const int32_t group_weights = 4 * ((parts->taps + 1) & ~1);
+  for (int32_t left = layer->output.channels; left > 0; left -= 4) {
+    const int32x4_t sums = multiply(parts, input, weights, words);
+    const int32x4_t values = m3net_requantize_vector(sums, channel, narrow);
+    vstrbq_p_s32(output, m3net_clamp_vector(values, minimum, maximum), vctp32q((uint32_t)left));
+    weights += group_weights;
+    channel += 4;
+    input += 4;
+    output += 4;
+  }
+}
+
+void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* input, int8_t* output,
+                              int32_t* scratch) {
+  const m3net_image* image = &layer->output;
+  const m3net_window* window = &layer->window;
+  const int32_t taps = window->rows * window->columns;
+  int8_t* outside = (int8_t*)(scratch + ((taps + WORDS_AT_ONCE - 1) & -WORDS_AT_ONCE));
+  M3NET_MEMSET(outside, layer->padding, (uint32_t)((layer->input.channels + 3) & ~3));
+  const int32_t last_inside =
+      layer->input.columns - 1 - (window->columns - 1) * window->column_dilation;
+  const int32_t step = layer->input.column_step * window->column_stride;
+  for (int32_t batch = 0; batch < layer->batches; ++batch) {
+    const int8_t* source = input + batch * layer->input.batch_step;
+    const window_places parts = {
+        .places = scratch,
+        .taps = taps,
+        .outside = (int32_t)(outside - source),
+        .aligned = (((uintptr_t)source | (uint32_t)layer->input.row_step |
+                     (uint32_t)layer->input.column_step) &
+                    3u) == 0,
+    };
+    for (int32_t y = 0; y < image->rows; ++y) {
+      int8_t* pixel = output + batch * image->batch_step + y * image->row_step;
+      const int32_t row = y * window->row_stride - window->top;
+      int32_t column = -window->left;
+      for (int32_t x = 0; x < image->columns; ++x, pixel += image->column_step) {
+        if (column > window->column_stride - 1 && column <= last_inside && x > 0) {
+          move_places(&parts, step);
+        } else {
+          place_window(layer, &parts, row, column);
+        }
+        convolve_pixel(layer, &parts, source, pixel);
+        column += window->column_stride;
+      }
+    }
+  }
+}
+
+#endif
