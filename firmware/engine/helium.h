@@ -9,6 +9,9 @@
 
 #include <arm_mve.h>
 
+/// Marks a function whose loop needs all registers for itself.
+#define M3NET_SEPARATE __attribute__((noinline))
+
 /// Sums of four channels from core registers.
 static inline int32x4_t m3net_vector_of(int32_t a, int32_t b, int32_t c, int32_t d) {
   int32x4_t sums;
@@ -34,25 +37,34 @@ static inline int32x4_t m3net_scale_vector(int32x4_t value, m3net_factor factor)
   return m3net_divide_vector(product, right);
 }
 
-/// Sums without the bias of four channels in steps of the output: m3net_requantize_narrow or
+/// Limits of a layer's outputs, once for each of four channels.
+typedef struct {
+  int32x4_t minimum, maximum;
+} m3net_limits;
+
+static inline m3net_limits m3net_limits_of(const m3net_convolution* layer) {
+  const m3net_limits limits = {vdupq_n_s32(layer->minimum), vdupq_n_s32(layer->maximum)};
+  return limits;
+}
+
+/// Outputs of four channels from their sums without the bias, as m3net_requantize_narrow or
 /// m3net_requantize_wide.
-static inline int32x4_t m3net_requantize_vector(int32x4_t sums, const m3net_channel* channels,
-                                                int32_t narrow) {
+static inline int32x4_t m3net_finish_vector(int32x4_t sums, const m3net_channel* channels,
+                                            int32_t narrow, m3net_limits limits) {
   const int32x4x4_t members = vld4q_s32((const int32_t*)(const void*)channels);
   const int32x4_t biased = vaddq_s32(sums, members.val[0]);
   const int32x4_t right = vnegq_s32(vshrq_n_s32(members.val[3], 16));
+  int32x4_t values;
   if (narrow) {
     const int32x4_t product = vqrdmulhq_s32(biased, members.val[1]);
     const int32x4_t lowered = vaddq_s32(product, vshrq_n_s32(product, 31));
-    return vshlq_s32(vaddq_s32(lowered, members.val[2]), right);
+    values = vshlq_s32(vaddq_s32(lowered, members.val[2]), right);
+  } else {
+    const int32x4_t left = vmovlbq_s16(vreinterpretq_s16_s32(members.val[3]));
+    const int32x4_t product = vqrdmulhq_s32(vshlq_s32(biased, left), members.val[1]);
+    values = vaddq_s32(m3net_divide_vector(product, right), members.val[2]);
   }
-  const int32x4_t left = vmovlbq_s16(vreinterpretq_s16_s32(members.val[3]));
-  const int32x4_t product = vqrdmulhq_s32(vshlq_s32(biased, left), members.val[1]);
-  return vaddq_s32(m3net_divide_vector(product, right), members.val[2]);
-}
-
-static inline int32x4_t m3net_clamp_vector(int32x4_t values, int32_t minimum, int32_t maximum) {
-  return vminq_s32(vmaxq_s32(values, vdupq_n_s32(minimum)), vdupq_n_s32(maximum));
+  return vminq_s32(vmaxq_s32(values, limits.minimum), limits.maximum);
 }
 
 /// Copies bytes; returns the end of the target.

@@ -61,38 +61,49 @@ static inline int32x4_t multiply(const int8_t* items, int32_t count, const m3net
       "vldrb.8 q0, [%[items]], #16\n\t"
       "vldrb.8 q1, [%[weights]], #64\n\t"
       "vmladava.s8 %[a], q0, q1\n\t"
-      "vldrb.8 q2, [%[weights], #-48]\n\t"
-      "vmladava.s8 %[b], q0, q2\n\t"
-      "vldrb.8 q3, [%[weights], #-32]\n\t"
-      "vmladava.s8 %[c], q0, q3\n\t"
+      "vldrb.8 q1, [%[weights], #-48]\n\t"
+      "vmladava.s8 %[b], q0, q1\n\t"
+      "vldrb.8 q1, [%[weights], #-32]\n\t"
+      "vmladava.s8 %[c], q0, q1\n\t"
       "vldrb.8 q1, [%[weights], #-16]\n\t"
       "vmladava.s8 %[d], q0, q1\n\t"
       "letp lr, 1b\n\t"
       : [items] "+r"(items), [weights] "+r"(weights), [a] "+Te"(a), [b] "+Te"(b), [c] "+Te"(c),
         [d] "+Te"(d)
       : [count] "r"(count)
-      : "q0", "q1", "q2", "q3", "lr", "cc", "memory");
+      : "q0", "q1", "lr", "cc", "memory");
   *blocks = (const m3net_block*)(const void*)weights;
   return m3net_vector_of(a, b, c, d);
 }
 
 /// All output channels of one pixel.
-static void convolve_pixel(const m3net_convolution* layer, const int8_t* items, int32_t count,
-                           int8_t* output) {
+static inline void convolve_channels(const m3net_convolution* layer, const int8_t* items,
+                                     int32_t count, int8_t* output, int32_t narrow) {
+  const m3net_limits limits = m3net_limits_of(layer);
   const m3net_block* blocks = layer->blocks;
   const m3net_channel* channel = layer->channels;
-  const int32_t narrow = layer->narrow, minimum = layer->minimum, maximum = layer->maximum;
   int32_t left = layer->output.channels;
-  for (; left >= 4; left -= 4, channel += 4, output += 4) {
-    const int32x4_t values =
-        m3net_requantize_vector(multiply(items, count, &blocks), channel, narrow);
-    vstrbq_s32(output, m3net_clamp_vector(values, minimum, maximum));
+  for (; left >= 4; left -= 4) {
+    const int32x4_t sums = multiply(items, count, &blocks);
+    vstrbq_s32(output, m3net_finish_vector(sums, channel, narrow, limits));
+    channel += 4;
+    output += 4;
   }
   if (left > 0) {
-    const int32x4_t values =
-        m3net_requantize_vector(multiply(items, count, &blocks), channel, narrow);
-    vstrbq_p_s32(output, m3net_clamp_vector(values, minimum, maximum), vctp32q((uint32_t)left));
+    const int32x4_t sums = multiply(items, count, &blocks);
+    const int32x4_t values = m3net_finish_vector(sums, channel, narrow, limits);
+    vstrbq_p_s32(output, values, vctp32q((uint32_t)left));
   }
+}
+
+M3NET_SEPARATE static void convolve_narrow(const m3net_convolution* layer, const int8_t* items,
+                                           int32_t count, int8_t* output) {
+  convolve_channels(layer, items, count, output, 1);
+}
+
+M3NET_SEPARATE static void convolve_wide(const m3net_convolution* layer, const int8_t* items,
+                                         int32_t count, int8_t* output) {
+  convolve_channels(layer, items, count, output, 0);
 }
 
 /// Where a layer's windows can be read without gathering: first pixels within rows and columns.
@@ -132,7 +143,11 @@ void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t*
           gather(layer, source, row, column, (int8_t*)patch);
           items = (const int8_t*)patch;
         }
-        convolve_pixel(layer, items, count, pixel);
+        if (layer->narrow) {
+          convolve_narrow(layer, items, count, pixel);
+        } else {
+          convolve_wide(layer, items, count, pixel);
+        }
         pixel += image->column_step;
       }
     }

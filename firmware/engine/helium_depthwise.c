@@ -12,10 +12,12 @@
 
 /// Where the pixels of a window are.
 typedef struct {
-  int32_t* places;  ///< Relative to the input; filled up with places outside.
-  int32_t taps;     ///< Of the window.
-  int32_t outside;  ///< Place of a pixel of zero points.
-  int32_t aligned;  ///< Whether every place is that of a word.
+  int32_t* places;        ///< Relative to the input; filled up with places outside.
+  int32_t taps;           ///< Of the window.
+  int32_t outside;        ///< Place of a pixel of zero points.
+  int32_t aligned;        ///< Whether every place is that of a word.
+  int32_t group_weights;  ///< Weights of four channels.
+  int32_t* last_words;    ///< For up to 16 taps of four channels; those of missing taps are zero.
 } window_places;
 
 /// Fills in the places of a window whose first pixel is (row, column).
@@ -51,50 +53,77 @@ static void move_places(const window_places* parts, int32_t bytes) {
 static inline void gather(const window_places* parts, const int8_t* input, int32_t first,
                           int32_t count, int32_t* words) {
   const int32_t* place = parts->places + first;
-  if (parts->aligned) {
-    const int32_t* base = (const int32_t*)(const void*)input;
-    for (int32_t tap = 0; tap < count; tap += WORDS_AT_ONCE) {
-      const uint32x4_t places = vreinterpretq_u32_s32(vldrwq_s32(place + tap));
-      vstrwq_s32(words + tap, vldrwq_gather_offset_s32(base, places));
+  if (!parts->aligned) {
+    for (int32_t tap = 0; tap < count; ++tap) {
+      M3NET_MEMCPY(words + tap, input + place[tap], sizeof(*words));
     }
     return;
   }
-  for (int32_t tap = 0; tap < count; ++tap) {
-    M3NET_MEMCPY(words + tap, input + place[tap], sizeof(*words));
+  __asm__ volatile(
+      "dlstp.32 lr, %[count]\n\t"
+      "1:\n\t"
+      "vldrw.32 q0, [%[place]], #16\n\t"
+      "vldrw.u32 q1, [%[input], q0]\n\t"
+      "vstrw.32 q1, [%[words]], #16\n\t"
+      "letp lr, 1b\n\t"
+      : [place] "+r"(place), [words] "+r"(words)
+      : [count] "r"(count), [input] "r"(input)
+      : "q0", "q1", "lr", "cc", "memory");
+}
+
+/// Sums of the products of four channels with 16 taps.
+static inline int32x4_t multiply(const int32_t* words, const m3net_tap* weights) {
+  const int8x16x4_t items = vld4q_s8((const int8_t*)words);
+  const int8x16x4_t factors = vld4q_s8(weights);
+  return m3net_vector_of(
+      vmladavq_s8(items.val[0], factors.val[0]), vmladavq_s8(items.val[1], factors.val[1]),
+      vmladavq_s8(items.val[2], factors.val[2]), vmladavq_s8(items.val[3], factors.val[3]));
+}
+
+static inline void write(const m3net_convolution* layer, int32x4_t sums,
+                         const m3net_channel* channel, int32_t count, int8_t* output) {
+  const m3net_limits limits = m3net_limits_of(layer);
+  const int32x4_t values = m3net_finish_vector(sums, channel, layer->narrow, limits);
+  if (count >= 4) {
+    vstrbq_s32(output, values);
+  } else {
+    vstrbq_p_s32(output, values, vctp32q((uint32_t)count));
   }
 }
 
-/// Sums of the products of four channels with all taps.
-static inline int32x4_t multiply(const window_places* parts, const int8_t* input,
-                                 const m3net_tap* weights, int32_t* words) {
-  int32_t a = 0, b = 0, c = 0, d = 0;
-  for (int32_t tap = 0; tap < parts->taps; tap += TAPS_AT_ONCE, weights += 4 * TAPS_AT_ONCE) {
-    const int32_t rest = parts->taps - tap;
-    gather(parts, input, tap, rest < TAPS_AT_ONCE ? rest : TAPS_AT_ONCE, words);
-    const mve_pred16_t present = vctp8q((uint32_t)rest);
-    const int8x16x4_t items = vld4q_s8((const int8_t*)words);
-    const int8x16x4_t factors = vld4q_s8(weights);
-    a = vmladavaq_p_s8(a, items.val[0], factors.val[0], present);
-    b = vmladavaq_p_s8(b, items.val[1], factors.val[1], present);
-    c = vmladavaq_p_s8(c, items.val[2], factors.val[2], present);
-    d = vmladavaq_p_s8(d, items.val[3], factors.val[3], present);
-  }
-  return m3net_vector_of(a, b, c, d);
-}
-
-/// All channels of one pixel.
-static void convolve_pixel(const m3net_convolution* layer, const window_places* parts,
-                           const int8_t* input, int8_t* output) {
-  int32_t words[TAPS_AT_ONCE] = {0};
+/// All channels of one pixel of a layer of up to 16 taps.
+M3NET_SEPARATE static void convolve_small(const m3net_convolution* layer,
+                                          const window_places* parts, const int8_t* input,
+                                          int8_t* output) {
   const m3net_tap* weights = layer->taps;
   const m3net_channel* channel = layer->channels;
-  const int32_t narrow = layer->narrow, minimum = layer->minimum, maximum = layer->maximum;
-  const int32_t group_weights = 4 * ((parts->taps + 1) & ~1);
+  int32_t* words = parts->last_words;
   for (int32_t left = layer->output.channels; left > 0; left -= 4) {
-    const int32x4_t sums = multiply(parts, input, weights, words);
-    const int32x4_t values = m3net_requantize_vector(sums, channel, narrow);
-    vstrbq_p_s32(output, m3net_clamp_vector(values, minimum, maximum), vctp32q((uint32_t)left));
-    weights += group_weights;
+    gather(parts, input, 0, parts->taps, words);
+    write(layer, multiply(words, weights), channel, left, output);
+    weights += parts->group_weights;
+    channel += 4;
+    input += 4;
+    output += 4;
+  }
+}
+
+M3NET_SEPARATE static void convolve_large(const m3net_convolution* layer,
+                                          const window_places* parts, const int8_t* input,
+                                          int8_t* output) {
+  int32_t words[TAPS_AT_ONCE];
+  const m3net_tap* weights = layer->taps;
+  const m3net_channel* channel = layer->channels;
+  const int32_t last = (parts->taps - 1) & -TAPS_AT_ONCE;
+  for (int32_t left = layer->output.channels; left > 0; left -= 4) {
+    gather(parts, input, last, parts->taps - last, parts->last_words);
+    int32x4_t sums = multiply(parts->last_words, weights + 4 * last);
+    for (int32_t first = 0; first < last; first += TAPS_AT_ONCE) {
+      gather(parts, input, first, TAPS_AT_ONCE, words);
+      sums = vaddq_s32(sums, multiply(words, weights + 4 * first));
+    }
+    write(layer, sums, channel, left, output);
+    weights += parts->group_weights;
     channel += 4;
     input += 4;
     output += 4;
@@ -106,6 +135,7 @@ void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* inpu
   const m3net_image* image = &layer->output;
   const m3net_window* window = &layer->window;
   const int32_t taps = window->rows * window->columns;
+  int32_t last_words[TAPS_AT_ONCE] = {0};
   int8_t* outside = (int8_t*)(scratch + ((taps + WORDS_AT_ONCE - 1) & -WORDS_AT_ONCE));
   M3NET_MEMSET(outside, layer->padding, (uint32_t)((layer->input.channels + 3) & ~3));
   const int32_t last_inside =
@@ -120,6 +150,8 @@ void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* inpu
         .aligned = (((uintptr_t)source | (uint32_t)layer->input.row_step |
                      (uint32_t)layer->input.column_step) &
                     3u) == 0,
+        .group_weights = 4 * ((taps + 1) & ~1),
+        .last_words = last_words,
     };
     for (int32_t y = 0; y < image->rows; ++y) {
       int8_t* pixel = output + batch * image->batch_step + y * image->row_step;
@@ -131,7 +163,11 @@ void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* inpu
         } else {
           place_window(layer, &parts, row, column);
         }
-        convolve_pixel(layer, &parts, source, pixel);
+        if (taps <= TAPS_AT_ONCE) {
+          convolve_small(layer, &parts, source, pixel);
+        } else {
+          convolve_large(layer, &parts, source, pixel);
+        }
         column += window->column_stride;
       }
     }

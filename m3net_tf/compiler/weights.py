@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights and channels of convolutions.
 
-Weights come in groups of channels; macros of firmware/engine/weights.h put the weights of a group in
-the order that the target's kernels read.
+Weights come in groups of channels; macros of firmware/engine/weights.h put the weights of a group
+in the order that the target's kernels read.
 """
 
 from __future__ import annotations
