@@ -29,14 +29,6 @@ static inline int32x4_t m3net_divide_vector(int32x4_t value, int32x4_t shift) {
   return vrshlq_s32(vqaddq_s32(value, one), shift);
 }
 
-/// As m3net_scale. VQRDMULH rounds halves up, as m3net_product does.
-static inline int32x4_t m3net_scale_vector(int32x4_t value, m3net_factor factor) {
-  const int32_t left = factor.shift > 0 ? factor.shift : 0;
-  const int32x4_t right = vdupq_n_s32(factor.shift > 0 ? 0 : factor.shift);
-  const int32x4_t product = vqrdmulhq_n_s32(vshlq_r_s32(value, left), factor.multiplier);
-  return m3net_divide_vector(product, right);
-}
-
 /// Limits of a layer's outputs, once for each of four channels.
 typedef struct {
   int32x4_t minimum, maximum;
