@@ -25,7 +25,25 @@ static void for_each_row(const m3net_loop* loop, const void* layer, const int8_t
   }
 }
 
-#if !M3NET_ENGINE_HELIUM
+#if M3NET_ENGINE_HELIUM
+
+static void add(const void* layer, const m3net_row* row) {
+  m3net_run_any_row(layer, row, m3net_add_items);
+}
+
+static void subtract(const void* layer, const m3net_row* row) {
+  m3net_run_any_row(layer, row, m3net_subtract_items);
+}
+
+static void square_difference(const void* layer, const m3net_row* row) {
+  m3net_run_any_row(layer, row, m3net_difference_items);
+}
+
+static void multiply(const void* layer, const m3net_row* row) {
+  m3net_run_any_row(layer, row, m3net_multiply_items);
+}
+
+#else
 
 /// An input of a sum in common units.
 static inline int32_t enlarge(int8_t value, int32_t offset, int32_t bits, m3net_factor factor) {

@@ -130,22 +130,6 @@ M3NET_INLINE void m3net_run_any_row(const void* layer, const m3net_row* row,
   }
 }
 
-static void add(const void* layer, const m3net_row* row) {
-  m3net_run_any_row(layer, row, m3net_add_items);
-}
-
-static void subtract(const void* layer, const m3net_row* row) {
-  m3net_run_any_row(layer, row, m3net_subtract_items);
-}
-
-static void square_difference(const void* layer, const m3net_row* row) {
-  m3net_run_any_row(layer, row, m3net_difference_items);
-}
-
-static void multiply(const void* layer, const m3net_row* row) {
-  m3net_run_any_row(layer, row, m3net_multiply_items);
-}
-
 #endif
 
 #endif  // M3NET_ENGINE_HELIUM_ROWS_H_

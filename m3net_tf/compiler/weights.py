@@ -14,8 +14,7 @@ from m3net_tf.compiler.arithmetic import Factor, wrap
 from m3net_tf.compiler.calls import Array
 
 GROUP = 4  # channels that a kernel computes at once
-_ITEMS = 4  # multiple to which the items of a window are padded
-_TAPS = 2  # multiple to which the taps of a depthwise window are padded
+PAIR = 2  # items that one SMLAD multiplies
 _CHANNEL_BYTES = 16
 _WEIGHT_BYTES = 2  # on cores with SMLAD
 
@@ -32,7 +31,7 @@ def convolution_blocks(weights: Weights) -> Array:
         Array of ``m3net_block``, values of shape (groups of four channels, 4, items). Missing
         channels and items, up to a multiple of four, have zeros.
     """
-    return _grouped("m3net_block", weights, _ITEMS)
+    return _grouped("m3net_block", weights, 2 * PAIR)
 
 
 def depthwise_taps(weights: Weights) -> Array:
@@ -45,7 +44,7 @@ def depthwise_taps(weights: Weights) -> Array:
         Array of ``m3net_tap``, values of shape (groups of four channels, 4, taps), with zeros as
         in :func:`convolution_blocks`; the number of taps is even.
     """
-    return _grouped("m3net_tap", weights.T, _TAPS)
+    return _grouped("m3net_tap", weights.T, PAIR)
 
 
 def _grouped(ctype: str, weights: Weights, multiple: int) -> Array:

@@ -80,13 +80,10 @@ def why_not() -> str:
 
 def run_cases(cases: Sequence[Case], folder: Path, core: str) -> list[Outcome]:
     """Build one image of all cases, emulate it and read its answers."""
-    elf = build_image(cases, folder, core)
     machine = MACHINES[core]
-    command = [EMULATOR, "-M", machine.name, "-nographic", "-icount", "shift=0", "-monitor"]
-    command += ["none", "-semihosting", "-serial", "stdio", "-kernel", str(elf)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-    lines = [line.split(" ") for line in done.stdout.splitlines()]
-    assert len(lines) == len(cases), done.stdout[-200:] + done.stderr[-500:]
+    answer = run_image(build_image(cases, folder, core), core)
+    lines = [line.split(" ") for line in answer.splitlines()]
+    assert len(lines) == len(cases), answer[-500:]
     return [
         Outcome(
             np.frombuffer(bytes.fromhex(output), np.int8),
@@ -94,6 +91,14 @@ def run_cases(cases: Sequence[Case], folder: Path, core: str) -> list[Outcome]:
         )
         for _, ticks, output in lines
     ]
+
+
+def run_image(elf: Path, core: str) -> str:
+    """What a program prints, and after it what the emulator complains of."""
+    command = [EMULATOR, "-M", MACHINES[core].name, "-nographic", "-icount", "shift=0", "-monitor"]
+    command += ["none", "-semihosting", "-serial", "stdio", "-kernel", str(elf)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    return done.stdout + done.stderr
 
 
 def run_checked(cases: Sequence[Case], folder: Path) -> list[np.ndarray]:
@@ -125,6 +130,12 @@ def _write_sources(cases: Sequence[Case], folder: Path) -> None:
 def build_image(cases: Sequence[Case], folder: Path, core: str) -> Path:
     """ELF of networks, engine and test program."""
     _write_sources(cases, folder)
+    return build_program(HERE / "cases.c", folder, core)
+
+
+def build_program(source: Path, folder: Path, core: str) -> Path:
+    """ELF of a program with the engine."""
+    folder.mkdir(parents=True, exist_ok=True)
     elf = folder / "image.elf"
     command = [COMPILER, f"-mcpu={core}", "-mthumb", "-std=c11", "-O2"]
     command += ["-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections", *WARNINGS]
@@ -136,7 +147,7 @@ def build_image(cases: Sequence[Case], folder: Path, core: str) -> Path:
         script = script.replace(f"@{name}@", hex(value))
     (folder / "board.ld").write_text(script)
     command += [f"-T{folder / 'board.ld'}", f"-DBOARD_UART={machine.uart:#x}u"]
-    command += [str(HERE / "board.c")]
+    command += [str(source), f"-I{HERE}"]
     command += [*map(str, engine_sources()), "-o", str(elf)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -1,21 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs compiled networks on QEMU's boards: for each case, its number, what it cost in ticks of the
-// system timer, and its output bytes, all in hexadecimal.
-#include <stdint.h>
-#include <string.h>
+// Start and console of a program on QEMU's boards; included once, by the program.
+#ifndef TESTS_COMPILER_BOARD_H_
+#define TESTS_COMPILER_BOARD_H_
 
-#include "cases.h"
+#include <stdint.h>
 
 #define UART_DATA (*(volatile uint32_t*)BOARD_UART)
 #define UART_CONTROL (*(volatile uint32_t*)(BOARD_UART + 8u))
 #define UART_RATE (*(volatile uint32_t*)(BOARD_UART + 16u))
-#define SYSTICK_CONTROL (*(volatile uint32_t*)0xE000E010u)
-#define SYSTICK_RELOAD (*(volatile uint32_t*)0xE000E014u)
-#define SYSTICK_VALUE (*(volatile uint32_t*)0xE000E018u)
 #define COPROCESSOR_ACCESS (*(volatile uint32_t*)0xE000ED88u)
-#define FULL 0xFFFFFFu
 
-static int8_t arena[CASES_ARENA_BYTES] __attribute__((aligned(8)));
+/// The program, defined by the file that includes this one.
+__attribute__((noinline)) void run_program(void);
 
 static void put(char c) { UART_DATA = (uint8_t)c; }
 
@@ -39,35 +35,11 @@ static void allow_vectors(void) {
 #endif
 }
 
-__attribute__((noinline)) static void run_cases(void) {
-  UART_RATE = 16;
-  UART_CONTROL = 1;
-  SYSTICK_RELOAD = FULL;
-  SYSTICK_CONTROL = 5;
-  for (int i = 0; i < CASES_COUNT; ++i) {
-    const test_case* one = &cases[i];
-    memset(arena, 0x55, sizeof(arena));
-    for (int j = 0; j < one->inputs; ++j) {
-      memcpy(arena + one->input[j].offset, one->input[j].values, one->input[j].bytes);
-    }
-    SYSTICK_VALUE = 0;
-    const uint32_t before = SYSTICK_VALUE;
-    one->run(arena);
-    const uint32_t ticks = (before - SYSTICK_VALUE) & FULL;
-    put_hex((uint32_t)i, 8);
-    put(' ');
-    put_hex(ticks, 8);
-    put(' ');
-    for (uint32_t j = 0; j < one->output_bytes; ++j) {
-      put_hex((uint8_t)arena[one->output_offset + j], 2);
-    }
-    put('\n');
-  }
-}
-
 void board_main(void) {
   allow_vectors();
-  run_cases();
+  UART_RATE = 16;
+  UART_CONTROL = 1;
+  run_program();
   exit_emulator();
 }
 
@@ -80,3 +52,5 @@ static void fault(void) {
 
 __attribute__((section(".vectors"), used)) static void (*const vectors[16])(void) = {
     (void (*)(void)) & board_stack_top, board_main, fault, fault, fault, fault, fault};
+
+#endif  // TESTS_COMPILER_BOARD_H_
