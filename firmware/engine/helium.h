@@ -69,7 +69,7 @@ static inline int8_t* m3net_copy_bytes(int8_t* target, const int8_t* source, int
       "vstrb.8 q0, [%[target]], #16\n\t"
       "letp lr, 1b\n\t"
       "2:\n\t"
-      : [source] "+r"(source), [target] "+r"(target)
+      : [source] "+&r"(source), [target] "+&r"(target)
       : [count] "r"(count)
       : "q0", "lr", "cc", "memory");
   return end;
@@ -85,7 +85,7 @@ static inline int8_t* m3net_fill_bytes(int8_t* target, int8_t value, int32_t cou
       "vstrb.8 %q[values], [%[target]], #16\n\t"
       "letp lr, 1b\n\t"
       "2:\n\t"
-      : [target] "+r"(target)
+      : [target] "+&r"(target)
       : [count] "r"(count), [values] "w"(values)
       : "lr", "cc", "memory");
   return end;

@@ -68,8 +68,8 @@ static inline int32x4_t multiply(const int8_t* items, int32_t count, const m3net
       "vldrb.8 q1, [%[weights], #-16]\n\t"
       "vmladava.s8 %[d], q0, q1\n\t"
       "letp lr, 1b\n\t"
-      : [items] "+r"(items), [weights] "+r"(weights), [a] "+Te"(a), [b] "+Te"(b), [c] "+Te"(c),
-        [d] "+Te"(d)
+      : [items] "+&r"(items), [weights] "+&r"(weights), [a] "+&Te"(a), [b] "+&Te"(b), [c] "+&Te"(c),
+        [d] "+&Te"(d)
       : [count] "r"(count)
       : "q0", "q1", "lr", "cc", "memory");
   *blocks = (const m3net_block*)(const void*)weights;

@@ -49,30 +49,44 @@ static void move_places(const window_places* parts, int32_t bytes) {
   }
 }
 
-/// Gathers four channels of some taps into words.
-static inline void gather(const window_places* parts, const int8_t* input, int32_t first,
-                          int32_t count, int32_t* words) {
-  const int32_t* place = parts->places + first;
-  if (!parts->aligned) {
-    for (int32_t tap = 0; tap < count; ++tap) {
-      M3NET_MEMCPY(words + tap, input + place[tap], sizeof(*words));
-    }
-    return;
-  }
+/// Sums of the products of four channels with up to 16 taps, whose places are those of words. Each
+/// tap's channels are gathered as a word; words of missing taps are zero.
+static inline int32x4_t multiply_words(const int8_t* input, const int32_t* places, int32_t count,
+                                       int32_t* words, const m3net_tap* weights) {
+  int32_t a, b, c, d;
+  int32_t* word = words;
   __asm__ volatile(
       "dlstp.32 lr, %[count]\n\t"
       "1:\n\t"
-      "vldrw.32 q0, [%[place]], #16\n\t"
+      "vldrw.32 q0, [%[places]], #16\n\t"
       "vldrw.u32 q1, [%[input], q0]\n\t"
-      "vstrw.32 q1, [%[words]], #16\n\t"
+      "vstrw.32 q1, [%[word]], #16\n\t"
       "letp lr, 1b\n\t"
-      : [place] "+r"(place), [words] "+r"(words)
-      : [count] "r"(count), [input] "r"(input)
-      : "q0", "q1", "lr", "cc", "memory");
+      "vld40.8 {q4, q5, q6, q7}, [%[weights]]\n\t"
+      "vld41.8 {q4, q5, q6, q7}, [%[weights]]\n\t"
+      "vld42.8 {q4, q5, q6, q7}, [%[weights]]\n\t"
+      "vld43.8 {q4, q5, q6, q7}, [%[weights]]\n\t"
+      "vld40.8 {q0, q1, q2, q3}, [%[words]]\n\t"
+      "vld41.8 {q0, q1, q2, q3}, [%[words]]\n\t"
+      "vld42.8 {q0, q1, q2, q3}, [%[words]]\n\t"
+      "vld43.8 {q0, q1, q2, q3}, [%[words]]\n\t"
+      "vmladav.s8 %[a], q0, q4\n\t"
+      "vmladav.s8 %[b], q1, q5\n\t"
+      "vmladav.s8 %[c], q2, q6\n\t"
+      "vmladav.s8 %[d], q3, q7\n\t"
+      : [places] "+&r"(places), [word] "+&r"(word), [a] "=&Te"(a), [b] "=&Te"(b), [c] "=&Te"(c),
+        [d] "=&Te"(d)
+      : [count] "r"(count), [input] "r"(input), [words] "r"(words), [weights] "r"(weights)
+      : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "lr", "cc", "memory");
+  return m3net_vector_of(a, b, c, d);
 }
 
-/// Sums of the products of four channels with 16 taps.
-static inline int32x4_t multiply(const int32_t* words, const m3net_tap* weights) {
+/// As multiply_words, with places of any bytes.
+static inline int32x4_t multiply_bytes(const int8_t* input, const int32_t* places, int32_t count,
+                                       int32_t* words, const m3net_tap* weights) {
+  for (int32_t tap = 0; tap < count; ++tap) {
+    M3NET_MEMCPY(words + tap, input + places[tap], sizeof(*words));
+  }
   const int8x16x4_t items = vld4q_s8((const int8_t*)words);
   const int8x16x4_t factors = vld4q_s8(weights);
   return m3net_vector_of(
@@ -80,6 +94,7 @@ static inline int32x4_t multiply(const int32_t* words, const m3net_tap* weights)
       vmladavq_s8(items.val[2], factors.val[2]), vmladavq_s8(items.val[3], factors.val[3]));
 }
 
+/// Outputs of up to four channels.
 static inline void write(const m3net_convolution* layer, int32x4_t sums,
                          const m3net_channel* channel, int32_t count, int8_t* output) {
   const m3net_limits limits = m3net_limits_of(layer);
@@ -91,39 +106,46 @@ static inline void write(const m3net_convolution* layer, int32x4_t sums,
   }
 }
 
-/// All channels of one pixel of a layer of up to 16 taps.
+/// All channels of one pixel of a layer of up to 16 taps, whose places are those of words.
 M3NET_SEPARATE static void convolve_small(const m3net_convolution* layer,
                                           const window_places* parts, const int8_t* input,
                                           int8_t* output) {
+  const window_places window = *parts;
   const m3net_tap* weights = layer->taps;
   const m3net_channel* channel = layer->channels;
-  int32_t* words = parts->last_words;
   for (int32_t left = layer->output.channels; left > 0; left -= 4) {
-    gather(parts, input, 0, parts->taps, words);
-    write(layer, multiply(words, weights), channel, left, output);
-    weights += parts->group_weights;
+    const int32x4_t sums =
+        multiply_words(input, window.places, window.taps, window.last_words, weights);
+    write(layer, sums, channel, left, output);
+    weights += window.group_weights;
     channel += 4;
     input += 4;
     output += 4;
   }
 }
 
+/// All channels of one pixel of any layer.
 M3NET_SEPARATE static void convolve_large(const m3net_convolution* layer,
                                           const window_places* parts, const int8_t* input,
                                           int8_t* output) {
   int32_t words[TAPS_AT_ONCE];
+  const window_places window = *parts;
   const m3net_tap* weights = layer->taps;
   const m3net_channel* channel = layer->channels;
-  const int32_t last = (parts->taps - 1) & -TAPS_AT_ONCE;
   for (int32_t left = layer->output.channels; left > 0; left -= 4) {
-    gather(parts, input, last, parts->taps - last, parts->last_words);
-    int32x4_t sums = multiply(parts->last_words, weights + 4 * last);
-    for (int32_t first = 0; first < last; first += TAPS_AT_ONCE) {
-      gather(parts, input, first, TAPS_AT_ONCE, words);
-      sums = vaddq_s32(sums, multiply(words, weights + 4 * first));
+    int32x4_t sums = vdupq_n_s32(0);
+    for (int32_t first = 0; first < window.taps; first += TAPS_AT_ONCE) {
+      const int32_t rest = window.taps - first;
+      const int32_t count = rest < TAPS_AT_ONCE ? rest : TAPS_AT_ONCE;
+      const int32_t* places = window.places + first;
+      int32_t* target = rest < TAPS_AT_ONCE ? window.last_words : words;
+      const int32x4_t products =
+          window.aligned ? multiply_words(input, places, count, target, weights + 4 * first)
+                         : multiply_bytes(input, places, count, target, weights + 4 * first);
+      sums = vaddq_s32(sums, products);
     }
     write(layer, sums, channel, left, output);
-    weights += parts->group_weights;
+    weights += window.group_weights;
     channel += 4;
     input += 4;
     output += 4;
@@ -158,12 +180,12 @@ void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* inpu
       const int32_t row = y * window->row_stride - window->top;
       int32_t column = -window->left;
       for (int32_t x = 0; x < image->columns; ++x, pixel += image->column_step) {
-        if (column > window->column_stride - 1 && column <= last_inside && x > 0) {
+        if (column >= window->column_stride && column <= last_inside) {
           move_places(&parts, step);
         } else {
           place_window(layer, &parts, row, column);
         }
-        if (taps <= TAPS_AT_ONCE) {
+        if (parts.aligned && taps <= TAPS_AT_ONCE) {
           convolve_small(layer, &parts, source, pixel);
         } else {
           convolve_large(layer, &parts, source, pixel);
