@@ -5,6 +5,8 @@
 #include "engine.h"
 #include "memory.h"
 
+#if !M3NET_ENGINE_HELIUM
+
 /// Widens bytes to 16 bits.
 static void widen(const int8_t* bytes, int32_t count, int16_t* wide) {
   for (; count >= 4; count -= 4, bytes += 4, wide += 4) {
@@ -240,3 +242,5 @@ void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t*
     }
   }
 }
+
+#endif

@@ -5,6 +5,8 @@
 #include "engine.h"
 #include "memory.h"
 
+#if !M3NET_ENGINE_HELIUM
+
 /// Stands behind the places of a window, in the first of two words.
 #define LAST_PLACE INT32_MIN
 
@@ -178,3 +180,5 @@ void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* inpu
     }
   }
 }
+
+#endif

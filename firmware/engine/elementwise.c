@@ -3,28 +3,17 @@
 // an item along a dimension.
 #include "arithmetic.h"
 #include "engine.h"
+#include "helium_rows.h"
 #include "loops.h"
 
-/// Bits by which add and subtract enlarge their inputs.
-#define SUM_BITS 20
-/// Bits by which the squared difference enlarges its inputs.
-#define DIFFERENCE_BITS 7
-
-/// One row of the innermost dimension, with the step of each operand.
-typedef struct {
-  const int8_t *first, *second;
-  int8_t* output;
-  int32_t count, first_step, second_step, output_step;
-} row_operands;
-
-typedef void (*row_function)(const void* layer, const row_operands* row);
+typedef void (*row_function)(const void* layer, const m3net_row* row);
 
 static void for_each_row(const m3net_loop* loop, const void* layer, const int8_t* first,
                          const int8_t* second, int8_t* output, row_function run) {
-  row_operands row = {.count = loop->size[3],
-                      .first_step = loop->first[3],
-                      .second_step = loop->second[3],
-                      .output_step = loop->output[3]};
+  m3net_row row = {.count = loop->size[3],
+                   .first_step = loop->first[3],
+                   .second_step = loop->second[3],
+                   .output_step = loop->output[3]};
   m3net_places places = {0, 0, 0};
   const int32_t rows = m3net_rows(loop);
   for (int32_t i = 1; i <= rows; ++i) {
@@ -35,6 +24,26 @@ static void for_each_row(const m3net_loop* loop, const void* layer, const int8_t
     m3net_next_row(loop, i, &places);
   }
 }
+
+#if M3NET_ENGINE_HELIUM
+
+static void add(const void* layer, const m3net_row* row) {
+  m3net_run_any_row(layer, row, m3net_add_items);
+}
+
+static void subtract(const void* layer, const m3net_row* row) {
+  m3net_run_any_row(layer, row, m3net_subtract_items);
+}
+
+static void square_difference(const void* layer, const m3net_row* row) {
+  m3net_run_any_row(layer, row, m3net_difference_items);
+}
+
+static void multiply(const void* layer, const m3net_row* row) {
+  m3net_run_any_row(layer, row, m3net_multiply_items);
+}
+
+#else
 
 /// An input of a sum in common units.
 static inline int32_t enlarge(int8_t value, int32_t offset, int32_t bits, m3net_factor factor) {
@@ -48,17 +57,17 @@ static inline int8_t finish(const m3net_binary* layer, int32_t value) {
 
 /// The factors of an addition are at most one, and its inputs below 2^28. Whatever the loop needs
 /// lies in variables: an output byte might be part of a structure.
-static inline void add_row(const m3net_binary* layer, const row_operands* operands, int32_t sign) {
+static inline void add_row(const m3net_binary* layer, const m3net_row* operands, int32_t sign) {
   const m3net_reducer first_factor = m3net_prepare(layer->first);
   const m3net_reducer second_factor = m3net_prepare(layer->second);
   const m3net_reducer factor = m3net_prepare(layer->output);
   const int32_t first_offset = layer->first_offset, second_offset = layer->second_offset;
   const int32_t output_offset = layer->output_offset;
   const int32_t minimum = layer->minimum, maximum = layer->maximum;
-  row_operands row = *operands;
+  m3net_row row = *operands;
   for (; row.count > 0; --row.count) {
-    const int32_t a = (*row.first + first_offset) * (1 << SUM_BITS);
-    const int32_t b = (*row.second + second_offset) * (1 << SUM_BITS);
+    const int32_t a = (*row.first + first_offset) * (1 << M3NET_SUM_BITS);
+    const int32_t b = (*row.second + second_offset) * (1 << M3NET_SUM_BITS);
     const int32_t sum = m3net_reduce(a, first_factor) + sign * m3net_reduce(b, second_factor);
     const int32_t value = m3net_reduce(sum, factor) + output_offset;
     *row.output = (int8_t)m3net_clamp(value, minimum, maximum);
@@ -68,32 +77,32 @@ static inline void add_row(const m3net_binary* layer, const row_operands* operan
   }
 }
 
-static void add(const void* layer, const row_operands* row) {
+static void add(const void* layer, const m3net_row* row) {
   add_row((const m3net_binary*)layer, row, 1);
 }
 
-static void subtract(const void* layer, const row_operands* row) {
+static void subtract(const void* layer, const m3net_row* row) {
   add_row((const m3net_binary*)layer, row, -1);
 }
 
-static void square_difference(const void* any_layer, const row_operands* row) {
+static void square_difference(const void* any_layer, const m3net_row* row) {
   const m3net_binary* layer = (const m3net_binary*)any_layer;
   for (int32_t i = 0; i < row->count; ++i) {
-    const int32_t a = enlarge(row->first[i * row->first_step], layer->first_offset, DIFFERENCE_BITS,
-                              layer->first);
+    const int32_t a = enlarge(row->first[i * row->first_step], layer->first_offset,
+                              M3NET_DIFFERENCE_BITS, layer->first);
     const int32_t b = enlarge(row->second[i * row->second_step], layer->second_offset,
-                              DIFFERENCE_BITS, layer->second);
+                              M3NET_DIFFERENCE_BITS, layer->second);
     row->output[i * row->output_step] = finish(layer, (a - b) * (a - b));
   }
 }
 
 /// The products are below 2^16.
-static void multiply(const void* any_layer, const row_operands* operands) {
+static void multiply(const void* any_layer, const m3net_row* operands) {
   const m3net_binary* layer = (const m3net_binary*)any_layer;
   const int32_t first_offset = layer->first_offset, second_offset = layer->second_offset;
   const int32_t output_offset = layer->output_offset;
   const int32_t minimum = layer->minimum, maximum = layer->maximum;
-  row_operands row = *operands;
+  m3net_row row = *operands;
   if (layer->output.shift > 0) {
     for (int32_t i = 0; i < row.count; ++i) {
       row.output[i * row.output_step] =
@@ -113,7 +122,9 @@ static void multiply(const void* any_layer, const row_operands* operands) {
   }
 }
 
-static void take_smaller(const void* layer, const row_operands* row) {
+#endif
+
+static void take_smaller(const void* layer, const m3net_row* row) {
   (void)layer;
   for (int32_t i = 0; i < row->count; ++i) {
     const int8_t a = row->first[i * row->first_step], b = row->second[i * row->second_step];
@@ -121,7 +132,7 @@ static void take_smaller(const void* layer, const row_operands* row) {
   }
 }
 
-static void take_larger(const void* layer, const row_operands* row) {
+static void take_larger(const void* layer, const m3net_row* row) {
   (void)layer;
   for (int32_t i = 0; i < row->count; ++i) {
     const int8_t a = row->first[i * row->first_step], b = row->second[i * row->second_step];

@@ -7,48 +7,10 @@
 
 #include <stdint.h>
 
+#include "weights.h"
+
 #ifdef __cplusplus
 extern "C" {
-#endif
-
-// Armv7E-M multiplies two pairs of 16-bit numbers at once (SMLAD).
-#if !defined(M3NET_ENGINE_DSP)
-#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__)
-#define M3NET_ENGINE_DSP 1
-#else
-#define M3NET_ENGINE_DSP 0
-#endif
-#endif
-
-/// Weights of four channels, a to d, for two items: pairs for SMLAD, else two channels in one word,
-/// which one long product multiplies at once.
-#if M3NET_ENGINE_DSP
-typedef struct {
-  int16_t pairs[8];
-} m3net_block;
-#define M3NET_BLOCK(a0, a1, b0, b1, c0, c1, d0, d1) \
-  {                                                 \
-    { a0, a1, b0, b1, c0, c1, d0, d1 }              \
-  }
-#else
-/// Distance of two channels' sums in a long sum. The lower one holds M3NET_LANE_ITEMS products.
-#define M3NET_LANE_BITS 23
-#define M3NET_LANE_ITEMS 252
-typedef struct {
-  int32_t lanes[4];
-} m3net_block;
-#define M3NET_LANES(low, high) ((low) + (high) * (1 << M3NET_LANE_BITS))
-#define M3NET_BLOCK(a0, a1, b0, b1, c0, c1, d0, d1)                                        \
-  {                                                                                        \
-    { M3NET_LANES(a0, b0), M3NET_LANES(c0, d0), M3NET_LANES(a1, b1), M3NET_LANES(c1, d1) } \
-  }
-#endif
-
-/// A weight of a depthwise convolution.
-#if M3NET_ENGINE_DSP
-typedef int16_t m3net_tap;
-#else
-typedef int8_t m3net_tap;
 #endif
 
 /// Dimensions of strided loops; smaller tensors have leading ones.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The outer three dimensions of a strided loop.
+// Strided loops: the outer three dimensions, and rows of the innermost one.
 #ifndef M3NET_ENGINE_LOOPS_H_
 #define M3NET_ENGINE_LOOPS_H_
 
@@ -11,6 +11,13 @@
 typedef struct {
   int32_t output, first, second;
 } m3net_places;
+
+/// One row of the innermost dimension, with the step of each operand.
+typedef struct {
+  const int8_t *first, *second;
+  int8_t* output;
+  int32_t count, first_step, second_step, output_step;
+} m3net_row;
 
 /// Number of rows of the innermost dimension.
 static inline int32_t m3net_rows(const m3net_loop* loop) {
@@ -33,5 +40,10 @@ static inline void m3net_next_row(const m3net_loop* loop, int32_t row, m3net_pla
     inner *= loop->size[dimension];
   }
 }
+
+/// Bits by which add and subtract enlarge their inputs.
+#define M3NET_SUM_BITS 20
+/// Bits by which the squared difference enlarges its inputs.
+#define M3NET_DIFFERENCE_BITS 7
 
 #endif  // M3NET_ENGINE_LOOPS_H_

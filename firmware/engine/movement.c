@@ -1,8 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kernels that move items, or replace each by that of a table.
 #include "engine.h"
+#include "helium.h"
 #include "loops.h"
 #include "memory.h"
+
+#if M3NET_ENGINE_HELIUM
+
+/// Looks up 16 items that lie side by side at a time; with a step of -1, from the last one on.
+static void look_up_row(const int8_t* table, const int8_t* source, int8_t* target, int32_t count,
+                        int32_t step) {
+  const uint8x16_t middle = vdupq_n_u8(128);  // index of 0
+  for (int32_t left = count; left > 0; left -= M3NET_VECTOR_BYTES) {
+    const int32_t items = left < M3NET_VECTOR_BYTES ? left : M3NET_VECTOR_BYTES;
+    const int32_t first = step > 0 ? count - left : 1 - (count - left) - items;
+    const mve_pred16_t present = vctp8q((uint32_t)items);
+    const uint8x16_t values = vreinterpretq_u8_s8(vldrbq_z_s8(source + first, present));
+    const uint8x16_t places = veorq_u8(values, middle);
+    vstrbq_p_s8(target + first, vldrbq_gather_offset_z_s8(table, places, present), present);
+  }
+}
+
+#endif
 
 void m3net_look_up(const m3net_loop* loop, const int8_t* table, const int8_t* input,
                    int8_t* output) {
@@ -13,6 +32,13 @@ void m3net_look_up(const m3net_loop* loop, const int8_t* table, const int8_t* in
   for (int32_t i = 1; i <= rows; ++i) {
     const int8_t* source = input + places.first;
     int8_t* target = output + places.output;
+#if M3NET_ENGINE_HELIUM
+    if (input_step == output_step && (input_step == 1 || input_step == -1)) {
+      look_up_row(table, source, target, count, input_step);
+      m3net_next_row(loop, i, &places);
+      continue;
+    }
+#endif
     for (int32_t x = 0; x < count; ++x) {
       *target = zero[*source];
       source += input_step;

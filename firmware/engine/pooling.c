@@ -2,6 +2,7 @@
 // Average and maximum over windows. What lies outside the image does not count.
 #include "arithmetic.h"
 #include "engine.h"
+#include "helium.h"
 
 /// The part of a window that lies inside the image.
 typedef struct {
@@ -22,6 +23,59 @@ static visible_window see(const m3net_pooling* layer, const int8_t* input, int32
   return window;
 }
 
+/// A sum of all items of a window as their average, rounded to the nearest.
+static inline int32_t divide(int32_t sum, const visible_window* window) {
+  const int32_t count = window->rows * window->columns;
+  return (sum > 0 ? sum + count / 2 : sum - count / 2) / count;
+}
+
+#if M3NET_ENGINE_HELIUM
+
+/// Of four channels.
+typedef int32x4_t (*summary)(const m3net_image* image, const visible_window* window,
+                             int32_t channel);
+
+static int32x4_t average(const m3net_image* image, const visible_window* window, int32_t channel) {
+  int32x4_t sums = vdupq_n_s32(0);
+  for (int32_t y = 0; y < window->rows; ++y) {
+    const int8_t* item = window->first + y * image->row_step + channel;
+    for (int32_t x = 0; x < window->columns; ++x, item += image->column_step) {
+      sums = vaddq_s32(sums, vldrbq_s32(item));
+    }
+  }
+  int32_t each[4];
+  vstrwq_s32(each, sums);
+  return m3net_vector_of(divide(each[0], window), divide(each[1], window), divide(each[2], window),
+                         divide(each[3], window));
+}
+
+static int32x4_t maximum(const m3net_image* image, const visible_window* window, int32_t channel) {
+  int32x4_t largest = vdupq_n_s32(INT8_MIN);
+  for (int32_t y = 0; y < window->rows; ++y) {
+    const int8_t* item = window->first + y * image->row_step + channel;
+    for (int32_t x = 0; x < window->columns; ++x, item += image->column_step) {
+      largest = vmaxq_s32(largest, vldrbq_s32(item));
+    }
+  }
+  return largest;
+}
+
+/// All channels of one output pixel.
+static inline void pool_pixel(const m3net_pooling* layer, const visible_window* window,
+                              summary summarise, int8_t* pixel) {
+  const int32x4_t smallest = vdupq_n_s32(layer->minimum), largest = vdupq_n_s32(layer->maximum);
+  const int32_t channels = layer->output.channels;
+  for (int32_t c = 0; c < channels; c += 4) {
+    const int32x4_t values = summarise(&layer->input, window, c);
+    const int32x4_t clamped = vminq_s32(vmaxq_s32(values, smallest), largest);
+    vstrbq_p_s32(pixel + c, clamped, vctp32q((uint32_t)(channels - c)));
+  }
+}
+
+#else
+
+typedef int32_t (*summary)(const m3net_image* image, const visible_window* window, int32_t channel);
+
 static int32_t average(const m3net_image* image, const visible_window* window, int32_t channel) {
   int32_t sum = 0;
   for (int32_t y = 0; y < window->rows; ++y) {
@@ -30,8 +84,7 @@ static int32_t average(const m3net_image* image, const visible_window* window, i
       sum += *item;
     }
   }
-  const int32_t count = window->rows * window->columns;
-  return (sum > 0 ? sum + count / 2 : sum - count / 2) / count;
+  return divide(sum, window);
 }
 
 static int32_t maximum(const m3net_image* image, const visible_window* window, int32_t channel) {
@@ -45,7 +98,16 @@ static int32_t maximum(const m3net_image* image, const visible_window* window, i
   return largest;
 }
 
-typedef int32_t (*summary)(const m3net_image* image, const visible_window* window, int32_t channel);
+/// All channels of one output pixel.
+static inline void pool_pixel(const m3net_pooling* layer, const visible_window* window,
+                              summary summarise, int8_t* pixel) {
+  for (int32_t c = 0; c < layer->output.channels; ++c) {
+    const int32_t value = summarise(&layer->input, window, c);
+    pixel[c] = (int8_t)m3net_clamp(value, layer->minimum, layer->maximum);
+  }
+}
+
+#endif
 
 static void pool(const m3net_pooling* layer, const int8_t* input, int8_t* output,
                  summary summarise) {
@@ -58,10 +120,7 @@ static void pool(const m3net_pooling* layer, const int8_t* input, int8_t* output
         const visible_window window =
             see(layer, source, y * layer->window.row_stride - layer->window.top,
                 x * layer->window.column_stride - layer->window.left);
-        for (int32_t c = 0; c < image->channels; ++c) {
-          const int32_t value = summarise(&layer->input, &window, c);
-          pixel[c] = (int8_t)m3net_clamp(value, layer->minimum, layer->maximum);
-        }
+        pool_pixel(layer, &window, summarise, pixel);
       }
     }
   }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from m3net_tf.artifacts import write_text
 from m3net_tf.compiler.calls import Array, Block, Call, Layer, View
@@ -31,6 +32,10 @@ _LAYER_BYTES = {  # on a device with pointers of 32 bits
     "m3net_softmax_layer": 16,
 }
 _ENGINE_HEADER = "engine.h"
+_BLOCK_ITEMS = 16  # most items of a macro of weights
+_TAPS_END = "\n    M3NET_TAPS_END"
+
+Items = npt.NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,9 +135,10 @@ class _Writer:
             self._known[key] = name
             # Kernels load weights by the word.
             align = "_Alignas(4) " if array.ctype in ("m3net_block", "m3net_tap") else ""
-            size = f"{name}[{len(array.values)}]"
+            # The number of items of a layer's weights depends on the target.
+            size = "" if align else len(array.values)
             self.constants.append(
-                f"{align}static const {array.ctype} {size} = {{\n{_items(array)}\n}};"
+                f"{align}static const {array.ctype} {name}[{size}] = {{\n{_items(array)}\n}};"
             )
             self.constant_bytes += array.size
         return self._known[key]
@@ -181,7 +187,9 @@ def _items(array: Array) -> str:
     """Items of an array, wrapped."""
     values = array.values
     if array.ctype == "m3net_block":
-        return "\n".join(f"    M3NET_BLOCK({', '.join(map(str, row))})," for row in values)
+        return "\n".join(line for group in values for line in _block_lines(group))
+    if array.ctype == "m3net_tap":
+        return "\n".join(line for group in values for line in _tap_lines(group)) + _TAPS_END
     if values.ndim == 2:
         return "\n".join("    {" + ", ".join(_number(v) for v in row) + "}," for row in values)
     lines, line = [], "   "
@@ -192,6 +200,23 @@ def _items(array: Array) -> str:
             line = "   "
         line += text
     return "\n".join([*lines, line])
+
+
+def _block_lines(group: Items) -> list[str]:
+    """Weights of a group of channels, shape (4, items): a macro for up to 16 items."""
+    lines = []
+    for start in range(0, group.shape[1], _BLOCK_ITEMS):
+        part = group[:, start : start + _BLOCK_ITEMS]
+        rows = [" " * 8 + ", ".join(map(str, row)) for row in part]
+        lines += [f"    M3NET_BLOCKS_{part.shape[1]}(", *(f"{row}," for row in rows)]
+        lines[-1] = f"{rows[-1]}),"
+    return lines
+
+
+def _tap_lines(group: Items) -> list[str]:
+    """Weights of a group of channels, shape (4, taps): a macro for two taps."""
+    pairs = (group[:, start : start + 2] for start in range(0, group.shape[1], 2))
+    return [f"    M3NET_TAPS({', '.join(map(str, pair.reshape(-1)))})," for pair in pairs]
 
 
 def _comment(text: str) -> str:

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights and channels of convolutions in the order in which the kernels read them."""
+"""Weights and channels of convolutions.
+
+Weights come in groups of channels; macros of firmware/engine/weights.h put the weights of a group
+in the order that the target's kernels read.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,7 @@ from m3net_tf.compiler.calls import Array
 GROUP = 4  # channels that a kernel computes at once
 PAIR = 2  # items that one SMLAD multiplies
 _CHANNEL_BYTES = 16
-_BLOCK_BYTES = 16
-_TAP_BYTES = 2  # on cores with SMLAD
-_WIDENED = [0, 2, 1, 3]  # order in which SXTB16 widens the bytes of a word
+_WEIGHT_BYTES = 2  # on cores with SMLAD
 
 Weights = npt.NDArray[np.int64]
 
@@ -26,15 +28,10 @@ def convolution_blocks(weights: Weights) -> Array:
         weights: shape (output channels, items of a window).
 
     Returns:
-        Array of ``m3net_block``: for each four channels, for each pair of items, the pair of each
-        channel. Missing channels and items, up to a multiple of four, have zeros.
+        Array of ``m3net_block``, values of shape (groups of four channels, 4, items). Missing
+        channels and items, up to a multiple of four, have zeros.
     """
-    channels, items = weights.shape
-    padded = np.zeros((_up(channels, GROUP), _up(items, 2 * PAIR)), np.int64)
-    padded[:channels, :items] = weights
-    groups = padded.reshape(-1, GROUP, padded.shape[1] // PAIR, PAIR)
-    rows = groups.transpose(0, 2, 1, 3).reshape(-1, GROUP * PAIR)
-    return Array("weights", "m3net_block", rows, _BLOCK_BYTES)
+    return _grouped("m3net_block", weights, 2 * PAIR)
 
 
 def depthwise_taps(weights: Weights) -> Array:
@@ -44,14 +41,19 @@ def depthwise_taps(weights: Weights) -> Array:
         weights: shape (taps, channels).
 
     Returns:
-        Array of ``m3net_tap``: for each four channels, for each pair of taps, the pairs of the
-        first, third, second and fourth channel, with zeros as in :func:`convolution_blocks`.
+        Array of ``m3net_tap``, values of shape (groups of four channels, 4, taps), with zeros as
+        in :func:`convolution_blocks`; the number of taps is even.
     """
-    taps, channels = weights.shape
-    padded = np.zeros((_up(taps, PAIR), _up(channels, GROUP)), np.int64)
-    padded[:taps, :channels] = weights
-    pairs = padded.reshape(-1, PAIR, padded.shape[1] // GROUP, GROUP)[..., _WIDENED]
-    return Array("weights", "m3net_tap", pairs.transpose(2, 0, 3, 1).reshape(-1), _TAP_BYTES)
+    return _grouped("m3net_tap", weights.T, PAIR)
+
+
+def _grouped(ctype: str, weights: Weights, multiple: int) -> Array:
+    """Weights of shape (channels, items) in groups of channels, padded with zeros."""
+    channels, items = weights.shape
+    padded = np.zeros((_up(channels, GROUP), _up(items, multiple)), np.int64)
+    padded[:channels, :items] = weights
+    groups = padded.reshape(-1, GROUP, padded.shape[1])
+    return Array("weights", ctype, groups, GROUP * padded.shape[1] * _WEIGHT_BYTES)
 
 
 def channel_rows(

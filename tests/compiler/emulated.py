@@ -30,6 +30,7 @@ class Machine:
         ram: first address.
         size: bytes of each.
         instructions_per_tick: of the system timer, with ``-icount shift=0``: a nanosecond each.
+        options: of the compiler, beside the core's name.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Machine:
     ram: int = 0x20000000
     size: int = 4 << 20
     instructions_per_tick: float = 40.0
+    options: tuple[str, ...] = ()
 
 
 #: A board for each core.
@@ -46,7 +48,10 @@ MACHINES = {
     "cortex-m4": Machine("mps2-an386"),
     "cortex-m7": Machine("mps2-an500"),
     "cortex-m33": Machine("mps2-an505", 0x50200000, 0x10000000, 0x38000000, 4 << 20, 50.0),
-    "cortex-m55": Machine("mps3-an547", 0x59303000, 0x10000000, 0x30000000, 512 << 10, 31.25),
+    "cortex-m55": Machine(
+        *("mps3-an547", 0x59303000, 0x10000000, 0x30000000, 512 << 10, 31.25),
+        ("-mfloat-abi=hard",),  # else the compiler has no Helium
+    ),
 }
 
 
@@ -75,13 +80,10 @@ def why_not() -> str:
 
 def run_cases(cases: Sequence[Case], folder: Path, core: str) -> list[Outcome]:
     """Build one image of all cases, emulate it and read its answers."""
-    elf = build_image(cases, folder, core)
     machine = MACHINES[core]
-    command = [EMULATOR, "-M", machine.name, "-nographic", "-icount", "shift=0", "-monitor"]
-    command += ["none", "-semihosting", "-serial", "stdio", "-kernel", str(elf)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-    lines = [line.split(" ") for line in done.stdout.splitlines()]
-    assert len(lines) == len(cases), done.stdout[-200:] + done.stderr[-500:]
+    answer = run_image(build_image(cases, folder, core), core)
+    lines = [line.split(" ") for line in answer.splitlines()]
+    assert len(lines) == len(cases), answer[-500:]
     return [
         Outcome(
             np.frombuffer(bytes.fromhex(output), np.int8),
@@ -89,6 +91,14 @@ def run_cases(cases: Sequence[Case], folder: Path, core: str) -> list[Outcome]:
         )
         for _, ticks, output in lines
     ]
+
+
+def run_image(elf: Path, core: str) -> str:
+    """What a program prints, and after it what the emulator complains of."""
+    command = [EMULATOR, "-M", MACHINES[core].name, "-nographic", "-icount", "shift=0", "-monitor"]
+    command += ["none", "-semihosting", "-serial", "stdio", "-kernel", str(elf)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    return done.stdout + done.stderr
 
 
 def run_checked(cases: Sequence[Case], folder: Path) -> list[np.ndarray]:
@@ -120,17 +130,24 @@ def _write_sources(cases: Sequence[Case], folder: Path) -> None:
 def build_image(cases: Sequence[Case], folder: Path, core: str) -> Path:
     """ELF of networks, engine and test program."""
     _write_sources(cases, folder)
+    return build_program(HERE / "cases.c", folder, core)
+
+
+def build_program(source: Path, folder: Path, core: str) -> Path:
+    """ELF of a program with the engine."""
+    folder.mkdir(parents=True, exist_ok=True)
     elf = folder / "image.elf"
     command = [COMPILER, f"-mcpu={core}", "-mthumb", "-std=c11", "-O2"]
     command += ["-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections", *WARNINGS]
     command += [f"-I{engine_folder()}", f"-I{folder}", "-nostartfiles", "--specs=nosys.specs"]
     machine = MACHINES[core]
+    command += machine.options
     script = (HERE / "board.ld").read_text()
     for name, value in (("FLASH", machine.flash), ("RAM", machine.ram), ("SIZE", machine.size)):
         script = script.replace(f"@{name}@", hex(value))
     (folder / "board.ld").write_text(script)
     command += [f"-T{folder / 'board.ld'}", f"-DBOARD_UART={machine.uart:#x}u"]
-    command += [str(HERE / "board.c")]
+    command += [str(source), f"-I{HERE}"]
     command += [*map(str, engine_sources()), "-o", str(elf)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -88,7 +88,7 @@ def test_a_network_is_clean_under_sanitizers(tmp_path):
 
 
 @pytest.mark.skipif(bool(why_not()), reason=why_not() or "an emulator is there")
-@pytest.mark.parametrize("core", ["cortex-m3", "cortex-m4"])
+@pytest.mark.parametrize("core", ["cortex-m3", "cortex-m4", "cortex-m55"])
 def test_a_network_on_an_emulated_core(core, tmp_path):
     tflite = converted(*DS_CNN)
     network = compile_network(tflite)

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs compiled networks on QEMU's boards: for each case, its number, what it cost in ticks of the
 // system timer, and its output bytes, all in hexadecimal.
+#include "cases.h"
+
 #include <stdint.h>
 #include <string.h>
 
-#include "cases.h"
+#include "board.h"
 
-#define UART_DATA (*(volatile uint32_t*)BOARD_UART)
-#define UART_CONTROL (*(volatile uint32_t*)(BOARD_UART + 8u))
-#define UART_RATE (*(volatile uint32_t*)(BOARD_UART + 16u))
 #define SYSTICK_CONTROL (*(volatile uint32_t*)0xE000E010u)
 #define SYSTICK_RELOAD (*(volatile uint32_t*)0xE000E014u)
 #define SYSTICK_VALUE (*(volatile uint32_t*)0xE000E018u)
@@ -16,23 +15,7 @@
 
 static int8_t arena[CASES_ARENA_BYTES] __attribute__((aligned(8)));
 
-static void put(char c) { UART_DATA = (uint8_t)c; }
-
-static void put_hex(uint32_t value, int digits) {
-  for (int shift = 4 * digits - 4; shift >= 0; shift -= 4) {
-    put("0123456789abcdef"[value >> shift & 15u]);
-  }
-}
-
-static void exit_emulator(void) {
-  register uint32_t operation __asm__("r0") = 0x18;  // SYS_EXIT
-  register uint32_t reason __asm__("r1") = 0x20026;  // ADP_Stopped_ApplicationExit
-  __asm__ volatile("bkpt 0xab" : : "r"(operation), "r"(reason) : "memory");
-}
-
-void board_main(void) {
-  UART_RATE = 16;
-  UART_CONTROL = 1;
+void run_program(void) {
   SYSTICK_RELOAD = FULL;
   SYSTICK_CONTROL = 5;
   for (int i = 0; i < CASES_COUNT; ++i) {
@@ -54,15 +37,4 @@ void board_main(void) {
     }
     put('\n');
   }
-  exit_emulator();
 }
-
-extern uint32_t board_stack_top;
-
-static void fault(void) {
-  put('!');
-  exit_emulator();
-}
-
-__attribute__((section(".vectors"), used)) static void (*const vectors[16])(void) = {
-    (void (*)(void)) & board_stack_top, board_main, fault, fault, fault, fault, fault};

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+// Depthwise convolution for Helium. The taps of four channels are gathered a word each and taken
+// apart, so that one instruction multiplies 16 taps of a channel with their weights.
+#include "helium.h"
+#include "memory.h"
+
+#if M3NET_ENGINE_HELIUM
+
+/// Taps that are multiplied at once, and words that are gathered at once.
+#define TAPS_AT_ONCE 16
+#define WORDS_AT_ONCE 4
+
+/// Where the pixels of a window are.
+typedef struct {
+  int32_t* places;        ///< Relative to the input; filled up with places outside.
+  int32_t taps;           ///< Of the window.
+  int32_t outside;        ///< Place of a pixel of zero points.
+  int32_t aligned;        ///< Whether every place is that of a word.
+  int32_t group_weights;  ///< Weights of four channels.
+  int32_t* last_words;    ///< For up to 16 taps of four channels; those of missing taps are zero.
+} window_places;
+
+/// Fills in the places of a window whose first pixel is (row, column).
+static void place_window(const m3net_convolution* layer, const window_places* parts, int32_t row,
+                         int32_t column) {
+  const m3net_window* window = &layer->window;
+  const int32_t step = layer->input.column_step * window->column_dilation;
+  int32_t* place = parts->places;
+  for (int32_t i = 0; i < window->rows; ++i, row += window->row_dilation) {
+    const int32_t inside = row >= 0 && row < layer->input.rows;
+    int32_t x = column;
+    int32_t at = row * layer->input.row_step + column * layer->input.column_step;
+    for (int32_t j = 0; j < window->columns; ++j, x += window->column_dilation, at += step) {
+      *place++ = inside && x >= 0 && x < layer->input.columns ? at : parts->outside;
+    }
+  }
+  while ((place - parts->places) % WORDS_AT_ONCE != 0) {
+    *place++ = parts->outside;
+  }
+}
+
+/// Moves the places inside the image on by some bytes.
+static void move_places(const window_places* parts, int32_t bytes) {
+  int32_t* place = parts->places;
+  for (int32_t tap = 0; tap < parts->taps; tap += WORDS_AT_ONCE, place += WORDS_AT_ONCE) {
+    const int32x4_t places = vldrwq_s32(place);
+    const mve_pred16_t inside = vcmpneq_n_s32(places, parts->outside);
+    vstrwq_s32(place, vaddq_m_n_s32(places, places, bytes, inside));
+  }
+}
+
+/// Sums of the products of four channels with up to 16 taps, whose places are those of words. Each
+/// tap's channels are gathered as a word; words of missing taps are zero.
+static inline int32x4_t multiply_words(const int8_t* input, const int32_t* places, int32_t count,
+                                       int32_t* words, const m3net_tap* weights) {
+  int32_t a, b, c, d;
+  int32_t* word = words;
+  __asm__ volatile(
+      "dlstp.32 lr, %[count]\n\t"
+      "1:\n\t"
+      "vldrw.32 q0, [%[places]], #16\n\t"
+      "vldrw.u32 q1, [%[input], q0]\n\t"
+      "vstrw.32 q1, [%[word]], #16\n\t"
+      "letp lr, 1b\n\t"
+      "vld40.8 {q4, q5, q6, q7}, [%[weights]]\n\t"
+      "vld41.8 {q4, q5, q6, q7}, [%[weights]]\n\t"
+      "vld42.8 {q4, q5, q6, q7}, [%[weights]]\n\t"
+      "vld43.8 {q4, q5, q6, q7}, [%[weights]]\n\t"
+      "vld40.8 {q0, q1, q2, q3}, [%[words]]\n\t"
+      "vld41.8 {q0, q1, q2, q3}, [%[words]]\n\t"
+      "vld42.8 {q0, q1, q2, q3}, [%[words]]\n\t"
+      "vld43.8 {q0, q1, q2, q3}, [%[words]]\n\t"
+      "vmladav.s8 %[a], q0, q4\n\t"
+      "vmladav.s8 %[b], q1, q5\n\t"
+      "vmladav.s8 %[c], q2, q6\n\t"
+      "vmladav.s8 %[d], q3, q7\n\t"
+      : [places] "+&r"(places), [word] "+&r"(word), [a] "=&Te"(a), [b] "=&Te"(b), [c] "=&Te"(c),
+        [d] "=&Te"(d)
+      : [count] "r"(count), [input] "r"(input), [words] "r"(words), [weights] "r"(weights)
+      : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "lr", "cc", "memory");
+  return m3net_vector_of(a, b, c, d);
+}
+
+/// As multiply_words, with places of any bytes.
+static inline int32x4_t multiply_bytes(const int8_t* input, const int32_t* places, int32_t count,
+                                       int32_t* words, const m3net_tap* weights) {
+  for (int32_t tap = 0; tap < count; ++tap) {
+    M3NET_MEMCPY(words + tap, input + places[tap], sizeof(*words));
+  }
+  const int8x16x4_t items = vld4q_s8((const int8_t*)words);
+  const int8x16x4_t factors = vld4q_s8(weights);
+  return m3net_vector_of(
+      vmladavq_s8(items.val[0], factors.val[0]), vmladavq_s8(items.val[1], factors.val[1]),
+      vmladavq_s8(items.val[2], factors.val[2]), vmladavq_s8(items.val[3], factors.val[3]));
+}
+
+/// Outputs of up to four channels.
+static inline void write(const m3net_convolution* layer, int32x4_t sums,
+                         const m3net_channel* channel, int32_t count, int8_t* output) {
+  const m3net_limits limits = m3net_limits_of(layer);
+  const int32x4_t values = m3net_finish_vector(sums, channel, layer->narrow, limits);
+  if (count >= 4) {
+    vstrbq_s32(output, values);
+  } else {
+    vstrbq_p_s32(output, values, vctp32q((uint32_t)count));
+  }
+}
+
+/// All channels of one pixel of a layer of up to 16 taps, whose places are those of words.
+M3NET_SEPARATE static void convolve_small(const m3net_convolution* layer,
+                                          const window_places* parts, const int8_t* input,
+                                          int8_t* output) {
+  const window_places window = *parts;
+  const m3net_tap* weights = layer->taps;
+  const m3net_channel* channel = layer->channels;
+  for (int32_t left = layer->output.channels; left > 0; left -= 4) {
+    const int32x4_t sums =
+        multiply_words(input, window.places, window.taps, window.last_words, weights);
+    write(layer, sums, channel, left, output);
+    weights += window.group_weights;
+    channel += 4;
+    input += 4;
+    output += 4;
+  }
+}
+
+/// All channels of one pixel of any layer.
+M3NET_SEPARATE static void convolve_large(const m3net_convolution* layer,
+                                          const window_places* parts, const int8_t* input,
+                                          int8_t* output) {
+  int32_t words[TAPS_AT_ONCE];
+  const window_places window = *parts;
+  const m3net_tap* weights = layer->taps;
+  const m3net_channel* channel = layer->channels;
+  for (int32_t left = layer->output.channels; left > 0; left -= 4) {
+    int32x4_t sums = vdupq_n_s32(0);
+    for (int32_t first = 0; first < window.taps; first += TAPS_AT_ONCE) {
+      const int32_t rest = window.taps - first;
+      const int32_t count = rest < TAPS_AT_ONCE ? rest : TAPS_AT_ONCE;
+      const int32_t* places = window.places + first;
+      int32_t* target = rest < TAPS_AT_ONCE ? window.last_words : words;
+      const int32x4_t products =
+          window.aligned ? multiply_words(input, places, count, target, weights + 4 * first)
+                         : multiply_bytes(input, places, count, target, weights + 4 * first);
+      sums = vaddq_s32(sums, products);
+    }
+    write(layer, sums, channel, left, output);
+    weights += window.group_weights;
+    channel += 4;
+    input += 4;
+    output += 4;
+  }
+}
+
+void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* input, int8_t* output,
+                              int32_t* scratch) {
+  const m3net_image* image = &layer->output;
+  const m3net_window* window = &layer->window;
+  const int32_t taps = window->rows * window->columns;
+  int32_t last_words[TAPS_AT_ONCE] = {0};
+  int8_t* outside = (int8_t*)(scratch + ((taps + WORDS_AT_ONCE - 1) & -WORDS_AT_ONCE));
+  M3NET_MEMSET(outside, layer->padding, (uint32_t)((layer->input.channels + 3) & ~3));
+  const int32_t last_inside =
+      layer->input.columns - 1 - (window->columns - 1) * window->column_dilation;
+  const int32_t step = layer->input.column_step * window->column_stride;
+  for (int32_t batch = 0; batch < layer->batches; ++batch) {
+    const int8_t* source = input + batch * layer->input.batch_step;
+    const window_places parts = {
+        .places = scratch,
+        .taps = taps,
+        .outside = (int32_t)(outside - source),
+        .aligned = (((uintptr_t)source | (uint32_t)layer->input.row_step |
+                     (uint32_t)layer->input.column_step) &
+                    3u) == 0,
+        .group_weights = 4 * ((taps + 1) & ~1),
+        .last_words = last_words,
+    };
+    for (int32_t y = 0; y < image->rows; ++y) {
+      int8_t* pixel = output + batch * image->batch_step + y * image->row_step;
+      const int32_t row = y * window->row_stride - window->top;
+      int32_t column = -window->left;
+      for (int32_t x = 0; x < image->columns; ++x, pixel += image->column_step) {
+        if (column >= window->column_stride && column <= last_inside) {
+          move_places(&parts, step);
+        } else {
+          place_window(layer, &parts, row, column);
+        }
+        if (parts.aligned && taps <= TAPS_AT_ONCE) {
+          convolve_small(layer, &parts, source, pixel);
+        } else {
+          convolve_large(layer, &parts, source, pixel);
+        }
+        column += window->column_stride;
+      }
+    }
+  }
+}
+
+#endif

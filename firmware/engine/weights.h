@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// The order of weights in flash. Generated C lists the weights of four channels, a to d, for up to
+// 16 items; these macros put them in the order that the target's code path reads.
+#ifndef M3NET_ENGINE_WEIGHTS_H_
+#define M3NET_ENGINE_WEIGHTS_H_
+
+#include <stdint.h>
+
+// Armv7E-M multiplies two pairs of 16-bit numbers at once (SMLAD).
+#if !defined(M3NET_ENGINE_DSP)
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__)
+#define M3NET_ENGINE_DSP 1
+#else
+#define M3NET_ENGINE_DSP 0
+#endif
+#endif
+
+// Helium multiplies 16 pairs of bytes at once (VMLADAVA).
+#if !defined(M3NET_ENGINE_HELIUM)
+#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
+#define M3NET_ENGINE_HELIUM 1
+#else
+#define M3NET_ENGINE_HELIUM 0
+#endif
+#endif
+
+#if M3NET_ENGINE_HELIUM
+
+/// Bytes of a vector register.
+#define M3NET_VECTOR_BYTES 16
+
+#define M3NET_ZEROS_4 0, 0, 0, 0
+#define M3NET_ZEROS_8 M3NET_ZEROS_4, M3NET_ZEROS_4
+#define M3NET_ZEROS_12 M3NET_ZEROS_8, M3NET_ZEROS_4
+
+/// Weights of four channels for 16 items, one channel behind the other; those of missing items are
+/// zero.
+typedef struct {
+  int8_t items[4 * M3NET_VECTOR_BYTES];
+} m3net_block;
+#define M3NET_BLOCKS_4(a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3) \
+  {                                                                                    \
+    {                                                                                  \
+      a0, a1, a2, a3, M3NET_ZEROS_12, b0, b1, b2, b3, M3NET_ZEROS_12, c0, c1, c2, c3,  \
+          M3NET_ZEROS_12, d0, d1, d2, d3, M3NET_ZEROS_12                               \
+    }                                                                                  \
+  }
+#define M3NET_BLOCKS_8(a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7, c0, c1, c2, \
+                       c3, c4, c5, c6, c7, d0, d1, d2, d3, d4, d5, d6, d7)                         \
+  {                                                                                                \
+    {                                                                                              \
+      a0, a1, a2, a3, a4, a5, a6, a7, M3NET_ZEROS_8, b0, b1, b2, b3, b4, b5, b6, b7,               \
+          M3NET_ZEROS_8, c0, c1, c2, c3, c4, c5, c6, c7, M3NET_ZEROS_8, d0, d1, d2, d3, d4, d5,    \
+          d6, d7, M3NET_ZEROS_8                                                                    \
+    }                                                                                              \
+  }
+#define M3NET_BLOCKS_12(a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, b0, b1, b2, b3, b4, b5,  \
+                        b6, b7, b8, b9, b10, b11, c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10,     \
+                        c11, d0, d1, d2, d3, d4, d5, d6, d7, d8, d9, d10, d11)                     \
+  {                                                                                                \
+    {                                                                                              \
+      a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, M3NET_ZEROS_4, b0, b1, b2, b3, b4, b5, b6, \
+          b7, b8, b9, b10, b11, M3NET_ZEROS_4, c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11,   \
+          M3NET_ZEROS_4, d0, d1, d2, d3, d4, d5, d6, d7, d8, d9, d10, d11, M3NET_ZEROS_4           \
+    }                                                                                              \
+  }
+#define M3NET_BLOCKS_16(a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15, b0,  \
+                        b1, b2, b3, b4, b5, b6, b7, b8, b9, b10, b11, b12, b13, b14, b15, c0, c1,  \
+                        c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, d0, d1, d2,  \
+                        d3, d4, d5, d6, d7, d8, d9, d10, d11, d12, d13, d14, d15)                  \
+  {                                                                                                \
+    {                                                                                              \
+      a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15, b0, b1, b2, b3, b4,    \
+          b5, b6, b7, b8, b9, b10, b11, b12, b13, b14, b15, c0, c1, c2, c3, c4, c5, c6, c7, c8,    \
+          c9, c10, c11, c12, c13, c14, c15, d0, d1, d2, d3, d4, d5, d6, d7, d8, d9, d10, d11, d12, \
+          d13, d14, d15                                                                            \
+    }                                                                                              \
+  }
+
+/// Weights of a depthwise convolution: four channels of a tap side by side. A vector load may read
+/// behind the last ones.
+typedef int8_t m3net_tap;
+#define M3NET_TAPS(a0, a1, b0, b1, c0, c1, d0, d1) a0, b0, c0, d0, a1, b1, c1, d1
+#define M3NET_TAPS_END M3NET_ZEROS_12, M3NET_ZEROS_12, M3NET_ZEROS_12, M3NET_ZEROS_12, M3NET_ZEROS_8
+
+#else
+
+/// Weights of four channels for two items: pairs for SMLAD, else two channels in one word, which
+/// one long product multiplies at once.
+#if M3NET_ENGINE_DSP
+typedef struct {
+  int16_t pairs[8];
+} m3net_block;
+#define M3NET_BLOCK(a0, a1, b0, b1, c0, c1, d0, d1) \
+  {                                                 \
+    { a0, a1, b0, b1, c0, c1, d0, d1 }              \
+  }
+typedef int16_t m3net_tap;
+#else
+/// Distance of two channels' sums in a long sum. The lower one holds M3NET_LANE_ITEMS products.
+#define M3NET_LANE_BITS 23
+#define M3NET_LANE_ITEMS 252
+typedef struct {
+  int32_t lanes[4];
+} m3net_block;
+#define M3NET_LANES(low, high) ((low) + (high) * (1 << M3NET_LANE_BITS))
+#define M3NET_BLOCK(a0, a1, b0, b1, c0, c1, d0, d1)                                        \
+  {                                                                                        \
+    { M3NET_LANES(a0, b0), M3NET_LANES(c0, d0), M3NET_LANES(a1, b1), M3NET_LANES(c1, d1) } \
+  }
+typedef int8_t m3net_tap;
+#endif
+#define M3NET_BLOCKS_4(a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3) \
+  M3NET_BLOCK(a0, a1, b0, b1, c0, c1, d0, d1), M3NET_BLOCK(a2, a3, b2, b3, c2, c3, d2, d3)
+#define M3NET_BLOCKS_8(a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7, c0, c1, c2, \
+                       c3, c4, c5, c6, c7, d0, d1, d2, d3, d4, d5, d6, d7)                         \
+  M3NET_BLOCKS_4(a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3),                  \
+      M3NET_BLOCKS_4(a4, a5, a6, a7, b4, b5, b6, b7, c4, c5, c6, c7, d4, d5, d6, d7)
+#define M3NET_BLOCKS_12(a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, b0, b1, b2, b3, b4, b5, \
+                        b6, b7, b8, b9, b10, b11, c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10,    \
+                        c11, d0, d1, d2, d3, d4, d5, d6, d7, d8, d9, d10, d11)                    \
+  M3NET_BLOCKS_8(a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7, c0, c1, c2, c3,  \
+                 c4, c5, c6, c7, d0, d1, d2, d3, d4, d5, d6, d7),                                 \
+      M3NET_BLOCKS_4(a8, a9, a10, a11, b8, b9, b10, b11, c8, c9, c10, c11, d8, d9, d10, d11)
+#define M3NET_BLOCKS_16(a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15, b0, \
+                        b1, b2, b3, b4, b5, b6, b7, b8, b9, b10, b11, b12, b13, b14, b15, c0, c1, \
+                        c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, d0, d1, d2, \
+                        d3, d4, d5, d6, d7, d8, d9, d10, d11, d12, d13, d14, d15)                 \
+  M3NET_BLOCKS_8(a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7, c0, c1, c2, c3,  \
+                 c4, c5, c6, c7, d0, d1, d2, d3, d4, d5, d6, d7),                                 \
+      M3NET_BLOCKS_8(a8, a9, a10, a11, a12, a13, a14, a15, b8, b9, b10, b11, b12, b13, b14, b15,  \
+                     c8, c9, c10, c11, c12, c13, c14, c15, d8, d9, d10, d11, d12, d13, d14, d15)
+
+/// Weights of a depthwise convolution for two taps; SXTB16 widens bytes 0 and 2, or 1 and 3.
+#define M3NET_TAPS(a0, a1, b0, b1, c0, c1, d0, d1) a0, a1, c0, c1, b0, b1, d0, d1
+#define M3NET_TAPS_END
+
+#endif
+
+#endif  // M3NET_ENGINE_WEIGHTS_H_
