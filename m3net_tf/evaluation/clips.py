@@ -65,7 +65,10 @@ def evaluate_clips(
     """
     require_held_out(split)
     dataset = run.dataset(data_dir)
-    held_out = compute_features(dataset, split, run.recipe().frontend, log=log)
+    recipe = run.recipe()
+    held_out = compute_features(
+        dataset, split, recipe.frontend, log=log, dtype=recipe.training.features
+    )
     scores = predict(run.load_model(), held_out.clean)
     result: ClipsResult = {
         "run": run.folder.name,
@@ -79,6 +82,8 @@ def evaluate_clips(
     }
     if (run.folder / "export" / "manifest.json").exists():
         bundle = Bundle.load(run.folder / "export")
+        if recipe.training.features != "int8":
+            held_out = compute_features(dataset, split, recipe.frontend, log=log)
         int8_scores = bundle.run_reference(held_out.clean)
         result["int8_desktop"] = _accuracy(int8_scores, held_out.labels)
     return result

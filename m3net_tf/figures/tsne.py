@@ -56,7 +56,9 @@ def draw_tsne(run: Run, data_dir: Path | None = None, clips: int = CLIPS, seed: 
                 f"{run.folder}: the network has no layer {name!r}: name a run of the bilateral "
                 "network with both branches"
             )
-    test = compute_features(dataset, "test", run.recipe().frontend)
+    test = compute_features(
+        dataset, "test", run.recipe().frontend, dtype=run.recipe().training.features
+    )
     chosen = spread_over_classes(test.labels, clips)
     sounds: list[Values] = []
     branches: dict[str, list[Values]] = {name: [] for name in PANELS}

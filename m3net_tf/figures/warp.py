@@ -36,7 +36,9 @@ def draw_warp(run: Run, data_dir: Path | None = None, clips: int = CLIPS) -> Dra
     probe_model = probe(model)
     layer = model.get_layer("diffres_warp")
     config = run.recipe().frontend
-    test = compute_features(run.dataset(data_dir), "test", config)
+    test = compute_features(
+        run.dataset(data_dir), "test", config, dtype=run.recipe().training.features
+    )
     chosen = spread_over_classes(test.labels, clips)
     maps = dequantize_features(test.features[np.zeros_like(chosen), chosen])[..., None]
     outputs = probe_model(maps, training=False)

@@ -182,7 +182,7 @@ def _recipe(values: Patch, repeat: Repeat, where: str) -> Recipe:
 
 def fingerprint(recipe: Recipe) -> str:
     """Hash of a recipe, in hex."""
-    return hashlib.sha256(json.dumps(recipe.to_dict(), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(recipe.hashed_values(), sort_keys=True).encode()).hexdigest()
 
 
 def slug(labels: Iterable[str]) -> str:

@@ -88,7 +88,13 @@ def load_teacher(
             ": train it with this recipe's options"
         )
     log(f"predictions of {run.folder} for the original training clips")
-    features = compute_features(teacher_dataset, "train", teacher_recipe.frontend, log=log)
+    features = compute_features(
+        teacher_dataset,
+        "train",
+        teacher_recipe.frontend,
+        log=log,
+        dtype=teacher_recipe.training.features,
+    )
     if not plain:
         features = with_lengths(features, teacher_dataset, teacher_recipe.frontend)
     return Teacher(predictions=predict_originals(model, features))
