@@ -38,7 +38,6 @@ from m3net_tf.errors import DataError
 
 CLIPS, ACTORS = 1_440, 24
 ACTORS_PER_FOLD = {"speaker-independent": 4, "leave-two-actors-out": 2}
-PAPER_SHARES = (0.7, 0.8)  # end of training, end of validation
 
 INFO = DatasetInfo(
     name="ravdess",
@@ -87,7 +86,7 @@ def build(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
         if protocol == "leave-two-actors-out":
             clips = _one_validates(clips)
     else:
-        clips = protocols.random_split(clips, seed, PAPER_SHARES)
+        clips = protocols.random_split(clips, seed, protocols.TEST_FIFTH_SHARES)
         notes = ("leaks: clips of one actor are on both sides of this random split",)
     return AudioDataset(dataclasses.replace(info, notes=(*info.notes, *notes)), tuple(clips))
 

@@ -38,6 +38,7 @@ from m3net_tf.frontend.store import (
 from m3net_tf.progress import Log, silent
 from m3net_tf.training.augmentation import augment_waveform, cut_at_random
 from m3net_tf.training.checks import input_shape
+from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.rooms import read_rooms, room_paths
 from m3net_tf.training.sections import AugmentationSection
 
@@ -131,6 +132,14 @@ def compute_features(
     multi_label = dataset.info.multi_label
     matrix = dataset.label_matrix(clips).astype(np.uint8) if multi_label else None
     return FeatureSet(clips, labels, rows, matrix)
+
+
+def original_features(
+    dataset: AudioDataset, split: str, recipe: Recipe, log: Log = silent
+) -> FeatureSet:
+    """:func:`compute_features` of the original clips, as a recipe's network gets them."""
+    dtype = recipe.training.features
+    return compute_features(dataset, split, recipe.frontend, log=log, dtype=dtype)
 
 
 def with_lengths(

@@ -60,10 +60,7 @@ def make_step(
     # No tensor decides a branch or a loop in here, so rewriting Python's own would only take time.
     @tf.function(reduce_retracing=True, autograph=False)
     def step(batch: Batch, seed: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-        maps = batch["features"][..., None]
-        if maps.dtype == tf.int8:
-            maps = tf.cast(maps, tf.float32) * FEATURE_SCALE
-        labels = batch["labels"]
+        maps, labels = _network_input(batch["features"]), batch["labels"]
         multi_label = labels.shape.rank == 2
         targets = tf.cast(labels, tf.float32) if multi_label else tf.one_hot(labels, classes)
         maps, targets, predictions, lengths = _augment(batch, maps, targets, recipe, seed)
@@ -83,6 +80,12 @@ def make_step(
         return loss
 
     return step
+
+
+def _network_input(features: tf.Tensor) -> tf.Tensor:
+    """Float32 maps (batch, bins, frames, 1) of int8 or float32 features."""
+    scale = FEATURE_SCALE if features.dtype == tf.int8 else 1.0
+    return tf.cast(features, tf.float32)[..., None] * scale
 
 
 def _loss_and_gradients(

@@ -177,11 +177,10 @@ def epoch_stream(
         dtype: type of the features, ``int8`` or ``float32``.
 
     Returns:
-        Batches of features (batch, bins, frames) and the clips' indices in the split (batch,).
-        An unreadable clip ends the stream with a TensorFlow error that ends in this package's.
+        Batches of features (batch, bins, frames) and the clips' indices in the split (batch,). An
+        unreadable clip ends the stream with a TensorFlow error that ends in this package's.
     """
-    clips = dataset.split(split)
-    samples = dataset.info.clip_samples
+    clips, samples = dataset.split(split), dataset.info.clip_samples
     order = np.random.default_rng([seed, epoch]).permutation(len(clips))
     noises = [dataset.read(clip) for clip in dataset.noise_clips()]
     noises = [noise for noise in noises if noise.size >= samples]
@@ -204,9 +203,8 @@ def epoch_stream(
         )
         return graph.features_of(dtype)(config, augmented), batch[1]
 
-    numbers = np.arange(len(clips), dtype=np.int64)
     return (
-        tf.data.Dataset.from_tensor_slices((numbers, order))
+        tf.data.Dataset.from_tensor_slices((np.arange(len(clips), dtype=np.int64), order))
         .map(wave, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size, drop_remainder=True)
         .enumerate()

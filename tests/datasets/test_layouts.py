@@ -53,6 +53,12 @@ def test_real_esc10(real_data):
     assert load_dataset("esc10", root, protocol="paper-random").leak() > 0.1
 
 
+def test_esc_as_the_bilateral_paper_cuts_and_splits_it(make_layout):
+    dataset = load_dataset("esc10", make_layout("esc10"), protocol="random-80-20", clip_s=4.0)
+    assert dataset.load(dataset.clips[0]).shape == (64_000,)
+    assert dataset.info.leaking and sizes(dataset) == [140, 20, 40]
+
+
 def test_partial_and_broken_esc(make_layout):
     root = make_layout("esc10") / "ESC-50-master"
     for path in root.glob("audio/[45]-*"):
