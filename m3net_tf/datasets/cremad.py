@@ -15,7 +15,7 @@ Protocols:
     publisher defines no split; these folds are defined here.
     ``tfds-split``: the split of TensorFlow Datasets' ``crema_d``: 63 actors train, 9 validate,
     19 test (TFDS has 5 144, 738 and 1 556 clips; it omits four files).
-    ``paper-random``: 80:20 at random over all clips, an eighth of the 80 validating, as the
+    ``random-80-20``: 80:20 at random over all clips, an eighth of the 80 validating, as the
     bilateral raw-audio paper does. It LEAKS: every actor is in all splits.
 Download: by hand, with git and git-lfs; there is no archive. ``fetch --url`` accepts your own
     archive of ``AudioWAV``.
@@ -55,14 +55,14 @@ INFO = DatasetInfo(
     labels=tuple(CODES.values()),
     sample_rate_hz=16_000,
     clip_s=4.0,
-    protocols=("speaker-independent", "tfds-split", "paper-random"),
+    protocols=("speaker-independent", "tfds-split", "random-80-20"),
     licence="ODbL 1.0",
     citation="H. Cao et al., CREMA-D: Crowd-sourced Emotional Multimodal Actors Dataset, "
     "IEEE Transactions on Affective Computing 5(4), 2014",
     url="https://github.com/CheyneyComputerScience/CREMA-D",
     clips=CLIPS,
     folds={"speaker-independent": ACTORS // ACTORS_PER_FOLD},
-    leaking_protocols=("paper-random",),
+    leaking_protocols=("random-80-20",),
     group="actor",
     fetch_hint="git lfs clone https://github.com/CheyneyComputerScience/CREMA-D",
 )

@@ -51,6 +51,7 @@ class CellValues(TypedDict):
         paper: the paper's value; None if it has none.
         paper_std: the paper's standard deviation.
         quoted: whether the value is quoted, and nothing is trained.
+        other_split: whether the paper's value was measured with another split than ours.
         ours: our value over the finished runs.
         against_reference: fields of :class:`.statistics.Comparison`.
         facts: as in :class:`.CellResult`.
@@ -63,6 +64,7 @@ class CellValues(TypedDict):
     paper: float | None
     paper_std: float | None
     quoted: bool
+    other_split: bool
     ours: Spread | None
     against_reference: Mapping[str, Any] | None
     facts: NotRequired[Mapping[str, Any]]
@@ -164,6 +166,7 @@ def _cell_values(result: CellResult) -> CellValues:
         "paper": cell.expected,
         "paper_std": cell.expected_std,
         "quoted": cell.quoted,
+        "other_split": cell.other_split,
         "ours": result.summary or None,
         "against_reference": dataclasses.asdict(result.comparison) if result.comparison else None,
         "runs": [_run_values(run, cell.metric) for run in result.runs],

@@ -95,7 +95,7 @@ def test_ravdess_folds_are_four_actors(make_layout):
     assert {c.group for c in pairs.split("test")} == {"actor 23", "actor 24"}
     assert {c.group for c in pairs.split("validation")} == {"actor 01"}
     assert {c.group for c in pairs.split("train")} == {f"actor {n:02d}" for n in range(2, 23)}
-    random = load_dataset("ravdess", root, protocol="paper-random", seed=3)
+    random = load_dataset("ravdess", root, protocol="random-80-20", seed=3)
     assert sizes(random) == [134, 20, 38]
     assert random.leak() == 1.0
 

@@ -445,6 +445,18 @@ def test_few_pairs_say_that_they_are_few(trainer, run_table, tmp_path):
     assert "70.00 to 95.00" in text  # one run: the interval is over its clips
 
 
+def test_a_value_of_another_split_is_not_printed_as_comparable(trainer, run_table, tmp_path):
+    path = tmp_path / "paper/table9.yaml"
+    path.write_text(GRID.replace("seeds: [0, 1,", "paper_protocol: paper-random\nseeds: [0, 1,"))
+    report = run_table("tiny")
+    text = read(tmp_path, "md", "tiny")
+    assert "| whole | 80.00 † (other split: 90 ± 0.5) | 31,469 (31,599) |" in text
+    assert "Values of another split say nothing about ours." in text
+    assert [cell["other_split"] for cell in report["cells"]] == [True, False, True, False]
+    rows = list(csv.DictReader(read(tmp_path, "csv", "tiny").splitlines()))
+    assert [row["paper_split"] for row in rows] == ["other", "", "other", ""]
+
+
 def test_csv_has_a_line_for_each_run(finished):
     rows = list(csv.DictReader(read(finished[0], "csv").splitlines()))
     runs = [row for row in rows if row["run"]]
