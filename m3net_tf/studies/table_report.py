@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -84,6 +85,7 @@ class TableReport(Provenance):
         axes: labels of each axis.
         reference: labels of the reference.
         command: the command line.
+        date: day on which it was written, ISO 8601, UTC.
         recipes_sha256: hash of the recipes' hashes.
         runs: number of trainings.
         kept: number of them whose results come from the written table.
@@ -102,6 +104,7 @@ class TableReport(Provenance):
     axes: dict[str, list[str]]
     reference: dict[str, str]
     command: str
+    date: str
     recipes_sha256: str
     runs: int
     kept: int
@@ -147,6 +150,7 @@ def table_report(
         "axes": {axis: list(labels) for axis, labels in grid.axes.items()},
         "reference": dict(grid.reference),
         "command": command,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "recipes_sha256": hashlib.sha256(json.dumps(keys).encode()).hexdigest(),
         "runs": len(keys),
         "kept": len(kept),

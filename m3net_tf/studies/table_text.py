@@ -267,7 +267,8 @@ def _provenance_lines(report: Mapping[str, Any], recipes: str) -> list[str]:
         f"- {report['runs']} runs, {report['training_s']:.0f} s of training; this call took "
         f"{report['wall_s']:.0f} s (finished runs are used again)",
         *kept_lines(report["kept"]),
-        f"- written on {machine['processor']}, {machine['cores']} cores, {devices}",
+        f"- written on {report['date']}, {machine['processor']}, {machine['cores']} cores, "
+        f"{devices}",
         f"- recipes come from the grid {recipes}",
         f"- recipes: SHA-256 {report['recipes_sha256']}",
         f"- commit: {report['git_commit'] or 'unknown'}",

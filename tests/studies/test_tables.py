@@ -16,6 +16,8 @@ from m3net_tf import cli, training
 from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.studies import footprint, report_files, table_runs, tables
+from m3net_tf.studies.grid_file import find_grid, grid_names, load_grid
+from m3net_tf.studies.table_list import written_tables
 from m3net_tf.studies.tables import make_table, parse_data_folders
 from m3net_tf.training import recipe as recipes
 from m3net_tf.training.run import Run
@@ -455,6 +457,41 @@ def test_a_value_of_another_split_is_not_printed_as_comparable(trainer, run_tabl
     assert [cell["other_split"] for cell in report["cells"]] == [True, False, True, False]
     rows = list(csv.DictReader(read(tmp_path, "csv", "tiny").splitlines()))
     assert [row["paper_split"] for row in rows] == ["other", "", "other", ""]
+
+
+def test_the_list_says_which_results_are_of_an_older_recipe(tmp_path, monkeypatch, capsys):
+    name, scale = "m3net/table4", "tiny"
+    grid = load_grid(find_grid(name), scale)
+    keys = [grid.training(cell, cell.repeats[0]).key for cell in grid.cells]
+    runs = [{"recipe_sha256": key, "value": 80.0} for key in keys]
+    report = {"cells": [{"runs": runs}], "date": "2026-01-02", "git_commit": "0123456789ab"}
+
+    def listed(**changes):
+        write_json(tmp_path / f"{name}.{scale}.json", {**report, **changes})
+        monkeypatch.setattr("sys.argv", ["m3net", "table", "--list", "--out", str(tmp_path)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert not stop.value.code
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split()[0] for line in lines] == grid_names()
+        return " ".join(next(line for line in lines if name in line).split())
+
+    count = len(keys)
+    assert listed() == f"{name} tiny {count} runs current 2026-01-02 012345678"
+    runs[0]["recipe_sha256"] = "older"
+    partly = f"{name} tiny {count} runs {count - 1} of {count} runs current 012345678"
+    assert listed(date="") == partly
+    for run in runs:
+        run["recipe_sha256"] += "older"
+    assert f"{count} runs older recipe" in listed()
+
+
+def test_committed_results_of_older_recipes_are_named():
+    page = Path("docs/reproduction.md").read_text()
+    section = page.split("## Results of older recipes")[1].split("\n## ")[0]
+    tables = written_tables(Path("experiments/results"))
+    older = {f"`{t.name}` at {t.scale} scale" for t in tables if t.state != "current"}
+    assert set(re.findall(r"`[^`]*` at \w+ scale", section)) == older
 
 
 def test_csv_has_a_line_for_each_run(finished):
