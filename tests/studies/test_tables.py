@@ -462,7 +462,7 @@ def test_a_value_of_another_split_is_not_printed_as_comparable(trainer, run_tabl
 def test_the_list_says_which_results_are_of_an_older_recipe(tmp_path, monkeypatch, capsys):
     name, scale = "m3net/table4", "tiny"
     grid = load_grid(find_grid(name), scale)
-    keys = [grid.training(cell, cell.repeats[0]).key for cell in grid.cells]
+    keys = sorted({grid.training(cell, cell.repeats[0]).key for cell in grid.cells})
     runs = [{"recipe_sha256": key, "value": 80.0} for key in keys]
     report = {"cells": [{"runs": runs}], "date": "2026-01-02", "git_commit": "0123456789ab"}
 
