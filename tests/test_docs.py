@@ -93,6 +93,13 @@ def test_files_exist(page: Path):
         assert list(base.glob(pattern)), f"{ids(page)}: {code}"
 
 
+def test_tests_that_prove_a_decision_exist():
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "decisions.md").read_text()))
+    text = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(named) > 8
+    assert not {name for name in named if f"def {name}(" not in text}
+
+
 def anchors(page: Path) -> set[str]:
     """Anchors of a page's headings, as Markdown viewers make them."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)

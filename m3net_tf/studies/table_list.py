@@ -9,6 +9,7 @@ from pathlib import Path
 from m3net_tf.artifacts import read_json
 from m3net_tf.studies.grid import SCALES
 from m3net_tf.studies.grid_file import find_grid, grid_names, load_grid
+from m3net_tf.training.run import built_otherwise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,13 +62,17 @@ def written_tables(out: Path) -> list[WrittenTable]:
 def _written(name: str, scale: str, path: Path) -> WrittenTable:
     report = read_json(path)
     grid = load_grid(find_grid(name), scale)
-    needed = {grid.training(cell, repeat).key for cell in grid.cells for repeat in cell.repeats}
+    trainings = (grid.training(cell, repeat) for cell in grid.cells for repeat in cell.repeats)
+    needed = {training.key: training.recipe for training in trainings}
     runs = [run for cell in report["cells"] for run in cell["runs"] if run["value"] is not None]
-    trained = {run["recipe_sha256"] for run in runs}
+    trained = {run["recipe_sha256"]: run.get("metrics", {}) for run in runs}
+    current = [
+        key
+        for key, metrics in trained.items()
+        if key in needed and not built_otherwise(metrics, needed[key])
+    ]
     date, commit = str(report.get("date", "")), str(report.get("git_commit") or "")
-    return WrittenTable(
-        name, scale, len(trained), len(trained & needed), len(needed), date, commit[:9]
-    )
+    return WrittenTable(name, scale, len(trained), len(current), len(needed), date, commit[:9])
 
 
 def list_lines(out: Path) -> list[str]:
