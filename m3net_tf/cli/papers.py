@@ -45,14 +45,16 @@ def table(
         typer.Option(metavar="CELL", help="Print the recipe of a cell as YAML; train nothing."),
     ] = None,
     list_tables: Annotated[
-        bool, typer.Option("--list", help="List all tables and the state of their results.")
+        bool,
+        typer.Option("--list", help="List all tables and figures and the state of their results."),
     ] = False,
 ) -> None:
     """Train the missing runs of a paper's table; write it with the paper's values."""
     if list_tables:
+        from m3net_tf.figures import catalogue as figures
         from m3net_tf.studies.table_list import list_lines
 
-        for line in list_lines(out):
+        for line in [*list_lines(out), *figures.list_lines(out)]:
             say(line)
         return
     if name is None:

@@ -15,6 +15,7 @@ import pytest
 from m3net_tf import cli, training
 from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.errors import ConfigError, DataError
+from m3net_tf.figures.catalogue import FIGURES
 from m3net_tf.studies import footprint, report_files, table_runs, tables
 from m3net_tf.studies.grid_file import find_grid, grid_names, load_grid
 from m3net_tf.studies.table_list import written_tables
@@ -473,7 +474,8 @@ def test_the_list_says_which_results_are_of_an_older_recipe(tmp_path, monkeypatc
             cli.main()
         assert not stop.value.code
         lines = capsys.readouterr().out.splitlines()
-        assert [line.split()[0] for line in lines] == grid_names()
+        names = [line.split()[0] for line in lines]
+        assert names == [*grid_names(), *(figure for figure in FIGURES if "/" in figure)]
         return " ".join(next(line for line in lines if name in line).split())
 
     count = len(keys)
