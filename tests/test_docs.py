@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import re
 import runpy
 from pathlib import Path
@@ -92,6 +94,28 @@ def test_files_exist(page: Path):
             continue
         pattern = re.sub(r"<[^>]+>", "*", code).rstrip("/")
         assert list(base.glob(pattern)), f"{ids(page)}: {code}"
+
+
+def test_subsets_of_results_are_the_listed_ones():
+    for path in (ROOT / "experiments" / "subsets").iterdir():
+        text = path.read_text()
+        assert hashlib.sha256(text.encode()).hexdigest() in RESULTS.read_text()
+        rows = [line.split() for line in text.splitlines() if not line.startswith("#")]
+        names = [name for _, name in rows]
+        assert names == sorted(set(names))
+        speakers: dict[str, set[str]] = {}
+        for split, name in rows:
+            speakers.setdefault(split, set()).add(name.split("/")[1].split("_nohash_")[0])
+        assert set(speakers) == {"train", "validation", "test"}
+        for first, second in itertools.combinations(speakers.values(), 2):
+            assert not first & second
+
+
+def test_tests_that_prove_a_decision_exist():
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "decisions.md").read_text()))
+    text = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(named) > 8
+    assert not {name for name in named if f"def {name}(" not in text}
 
 
 def anchors(page: Path) -> set[str]:

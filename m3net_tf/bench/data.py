@@ -158,7 +158,7 @@ def _warm_up(dataset: AudioDataset, config: FrontendConfig) -> None:
     for clip in dataset.clips:
         assert clip.path
         clip.path.read_bytes()
-    graph.batch_features_int8(config, np.zeros((1, dataset.info.clip_samples), np.float32))
+    graph.batch_features(config, np.zeros((1, dataset.info.clip_samples), np.float32))
 
 
 def _files_only(dataset: AudioDataset, count: int) -> AudioDataset:

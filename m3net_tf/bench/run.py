@@ -79,9 +79,7 @@ def run_bench(run: Run, board: str, data_dir: Path | None = None) -> BenchResult
             "frontend_numpy_clips_per_s": _rate(
                 lambda: [features_int8(config, clip / 32768.0) for clip in pcm]
             ),
-            "frontend_tensorflow_clips_per_s": _rate(
-                lambda: graph.batch_features_int8(config, waves)
-            ),
+            "frontend_tensorflow_clips_per_s": _rate(lambda: graph.batch_features(config, waves)),
             "int8_reference_clips_per_s": _rate(lambda: bundle.run_reference(features)),
         },
         **provenance(),

@@ -117,6 +117,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_BOARD = "mps2_an386"
 
 TableName = Annotated[str, typer.Argument(help="<paper>/<table>, or the path of its YAML file.")]
+OptionalTableName = Annotated[
+    str | None, typer.Argument(help="<paper>/<table>, or the path of its YAML file.")
+]
 TableScale = Annotated[str, typer.Option(help="tiny, small or paper.")]
 TableData = Annotated[
     list[str] | None,

@@ -16,8 +16,8 @@ from m3net_tf.cli.common import (
     Board,
     DataDir,
     KeepResults,
+    OptionalTableName,
     TableData,
-    TableName,
     TableOut,
     TableRuns,
     TableScale,
@@ -30,7 +30,7 @@ from m3net_tf.errors import M3NetError
 
 @app.command()
 def table(
-    name: TableName,
+    name: OptionalTableName = None,
     scale: TableScale = "small",
     jobs: Annotated[int, typer.Option(min=1, help="Processes that train at once.")] = 1,
     data_dir: TableData = None,
@@ -44,8 +44,21 @@ def table(
         str | None,
         typer.Option(metavar="CELL", help="Print the recipe of a cell as YAML; train nothing."),
     ] = None,
+    list_tables: Annotated[
+        bool,
+        typer.Option("--list", help="List all tables and figures and the state of their results."),
+    ] = False,
 ) -> None:
     """Train the missing runs of a paper's table; write it with the paper's values."""
+    if list_tables:
+        from m3net_tf.figures import catalogue as figures
+        from m3net_tf.studies.table_list import list_lines
+
+        for line in [*list_lines(out), *figures.list_lines(out)]:
+            say(line)
+        return
+    if name is None:
+        raise M3NetError("no table is named: give <paper>/<table>, or --list for all")
     if print_recipe is not None:
         from m3net_tf.studies.cell_recipe import cell_recipe_text, find_cell
         from m3net_tf.studies.grid_file import find_grid, load_grid

@@ -15,7 +15,7 @@ Protocols:
     publisher defines no split; these folds are defined here.
     ``tfds-split``: the split of TensorFlow Datasets' ``crema_d``: 63 actors train, 9 validate,
     19 test (TFDS has 5 144, 738 and 1 556 clips; it omits four files).
-    ``paper-random``: 80:20 at random over all clips, an eighth of the 80 validating, as the
+    ``random-80-20``: 80:20 at random over all clips, an eighth of the 80 validating, as the
     bilateral raw-audio paper does. It LEAKS: every actor is in all splits.
 Download: by hand, with git and git-lfs; there is no archive. ``fetch --url`` accepts your own
     archive of ``AudioWAV``.
@@ -49,21 +49,20 @@ CODES = {
     "SAD": "sad",
 }
 TFDS_TRAINED, TFDS_VALIDATED = 63, 9  # actors; the others test
-PAPER_SHARES = (0.7, 0.8)  # end of training, end of validation
 
 INFO = DatasetInfo(
     name="cremad",
     labels=tuple(CODES.values()),
     sample_rate_hz=16_000,
     clip_s=4.0,
-    protocols=("speaker-independent", "tfds-split", "paper-random"),
+    protocols=("speaker-independent", "tfds-split", "random-80-20"),
     licence="ODbL 1.0",
     citation="H. Cao et al., CREMA-D: Crowd-sourced Emotional Multimodal Actors Dataset, "
     "IEEE Transactions on Affective Computing 5(4), 2014",
     url="https://github.com/CheyneyComputerScience/CREMA-D",
     clips=CLIPS,
     folds={"speaker-independent": ACTORS // ACTORS_PER_FOLD},
-    leaking_protocols=("paper-random",),
+    leaking_protocols=("random-80-20",),
     group="actor",
     fetch_hint="git lfs clone https://github.com/CheyneyComputerScience/CREMA-D",
 )
@@ -94,7 +93,7 @@ def build(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
         split_of = _tfds_split()
         clips = protocols.assign(clips, {c.clip_id: split_of[_actor(c)] for c in clips})
     else:
-        clips = protocols.random_split(clips, seed, PAPER_SHARES)
+        clips = protocols.random_split(clips, seed, protocols.TEST_FIFTH_SHARES)
         notes = ("leaks: clips of one actor are on both sides of this random split",)
     return AudioDataset(dataclasses.replace(info, notes=(*info.notes, *notes)), tuple(clips))
 

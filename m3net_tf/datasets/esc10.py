@@ -35,7 +35,7 @@ INFO = dataclasses.replace(
 )
 
 
-@register(INFO, adjustable=("fit", "sample_rate_hz"))
+@register(INFO, adjustable=("fit", "sample_rate_hz", "clip_s"))
 def build(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
     """List the clips."""
     return esc50.list_clips(info, root, seed)

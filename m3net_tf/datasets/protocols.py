@@ -15,6 +15,8 @@ from m3net_tf.datasets.clips import SPLITS, Clip
 from m3net_tf.errors import ConfigError, DataError
 
 RANDOM_SHARES = (0.6, 0.8)  # end of training, end of validation
+TEST_FIFTH_SHARES = (0.7, 0.8)  # an 80:20 split, of whose 80 an eighth validates
+LEAKING_SHARES = {"paper-random": RANDOM_SHARES, "random-80-20": TEST_FIFTH_SHARES}
 HELD_OUT_SHARE = 0.2
 
 

@@ -15,7 +15,7 @@ Protocols:
     train. Group = actor. The publisher defines no split; these folds are defined here.
     ``leave-two-actors-out``: twelve folds of two actors, a man and a woman, who test; the next
     available actor validates, the others train. For copies with few actors. Also defined here.
-    ``paper-random``: 80:20 at random over all clips, an eighth of the 80 validating, as the
+    ``random-80-20``: 80:20 at random over all clips, an eighth of the 80 validating, as the
     bilateral raw-audio paper does. It LEAKS: every actor is in all splits.
 Download: one archive from Zenodo (audio only, speech), MD5 as published there.
 
@@ -38,21 +38,20 @@ from m3net_tf.errors import DataError
 
 CLIPS, ACTORS = 1_440, 24
 ACTORS_PER_FOLD = {"speaker-independent": 4, "leave-two-actors-out": 2}
-PAPER_SHARES = (0.7, 0.8)  # end of training, end of validation
 
 INFO = DatasetInfo(
     name="ravdess",
     labels=("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"),
     sample_rate_hz=16_000,
     clip_s=4.0,
-    protocols=("speaker-independent", "leave-two-actors-out", "paper-random"),
+    protocols=("speaker-independent", "leave-two-actors-out", "random-80-20"),
     licence="CC BY-NC-SA 4.0",
     citation="S. R. Livingstone, F. A. Russo, The Ryerson Audio-Visual Database of Emotional "
     "Speech and Song (RAVDESS), PLoS ONE 13(5): e0196391, 2018",
     url="https://zenodo.org/records/1188976",
     clips=CLIPS,
     folds={protocol: ACTORS // actors for protocol, actors in ACTORS_PER_FOLD.items()},
-    leaking_protocols=("paper-random",),
+    leaking_protocols=("random-80-20",),
     group="actor",
     archives=(
         Archive(
@@ -87,7 +86,7 @@ def build(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
         if protocol == "leave-two-actors-out":
             clips = _one_validates(clips)
     else:
-        clips = protocols.random_split(clips, seed, PAPER_SHARES)
+        clips = protocols.random_split(clips, seed, protocols.TEST_FIFTH_SHARES)
         notes = ("leaks: clips of one actor are on both sides of this random split",)
     return AudioDataset(dataclasses.replace(info, notes=(*info.notes, *notes)), tuple(clips))
 

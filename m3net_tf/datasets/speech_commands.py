@@ -5,7 +5,7 @@ Classes: ``classes="12"`` (default): ten words, ``_unknown_`` (all other words) 
     ``classes="35"``: all words.
 Clips: 105 829 of at most 1 s by 2 618 speakers (official lists: 84 843 train, 9 981 validation,
     11 005 test), and six minutes of background noise.
-Rate: 16 kHz, 16 bit, mono.
+Rate: 16 kHz, 16 bit, mono; resampled (soxr) if ``sample_rate_hz`` is another one.
 Licence: CC BY 4.0.
 Citation: P. Warden, "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition",
     arXiv:1804.03209, 2018.
@@ -82,7 +82,7 @@ INFO = DatasetInfo(
 )
 
 
-@register(INFO)
+@register(INFO, adjustable=("sample_rate_hz",))
 def build(
     info: DatasetInfo,
     root: Path,
@@ -101,7 +101,8 @@ def build(
         unknown_percentage: clips of other words, in percent of the ten words' clips.
         silence_percentage: silence clips, in percent of the ten words' clips; 0 drops the class.
         silence_test: whether the test split has silence clips.
-        resample: accept files with another rate (otherwise reading them is an error).
+        resample: accept files with another rate (otherwise reading them is an error); always for
+            another ``sample_rate_hz``.
     """
     task, protocol = str(classes), info.protocol
     if task not in TASKS:
@@ -120,8 +121,8 @@ def build(
     labels = TASKS[task]
     noise = noise_parts(
         root / NOISE_FOLDER,
-        INFO.sample_rate_hz,
-        INFO.clip_samples,
+        info.sample_rate_hz,
+        info.clip_samples,
         remedy=f"delete {root} and run m3net data fetch {INFO.name}",
     )
     if task == "35":
@@ -133,11 +134,12 @@ def build(
             words = Counter(clip.split for clip in clips if clip.label in WORDS_10)
             for split in splits:
                 count = round(words[split] * silence_percentage / 100)
-                clips += _silence(noise, root, split, count, seed)
+                clips += _silence(noise, root, split, count, seed, info.sample_rate_hz)
         else:
             labels = tuple(label for label in labels if label != SILENCE)
+    resample = resample or info.sample_rate_hz != INFO.sample_rate_hz
     info = dataclasses.replace(
-        INFO, labels=labels, protocol=protocol, resample=resample, notes=notes
+        info, labels=labels, protocol=protocol, resample=resample, notes=notes
     )
     train_noise = tuple(clip for clip in noise if clip.split == "train")
     return AudioDataset(info, tuple(clips), noise=train_noise)
@@ -216,7 +218,9 @@ def _draw_unknown(clips: list[Clip], percentage: float, seed: int) -> Iterator[C
                 yield dataclasses.replace(clip, label=UNKNOWN)
 
 
-def _silence(noise: list[Clip], root: Path, split: str, count: int, seed: int) -> Iterator[Clip]:
+def _silence(
+    noise: list[Clip], root: Path, split: str, count: int, seed: int, sample_rate_hz: int
+) -> Iterator[Clip]:
     """Cut ``count`` one-second clips from a split's noise; held-out ones ignore the seed."""
     if not any(clip.split == split for clip in noise):
         raise DataError(
@@ -224,4 +228,4 @@ def _silence(noise: list[Clip], root: Path, split: str, count: int, seed: int) -
             "fetch the data again or set silence_percentage to 0"
         )
     salt = seed if split == "train" else 0
-    yield from cut_silence(noise, split, count, salt, INFO.sample_rate_hz, INFO.clip_s)
+    yield from cut_silence(noise, split, count, salt, sample_rate_hz, INFO.clip_s)

@@ -12,7 +12,7 @@ from m3net_tf.artifacts import Provenance, provenance
 from m3net_tf.export import Bundle
 from m3net_tf.progress import Log, silent
 from m3net_tf.training.checks import require_held_out
-from m3net_tf.training.features import compute_features
+from m3net_tf.training.features import compute_features, original_features
 from m3net_tf.training.metrics import wilson_interval
 from m3net_tf.training.run import Run
 from m3net_tf.training.trainer import predict
@@ -65,7 +65,8 @@ def evaluate_clips(
     """
     require_held_out(split)
     dataset = run.dataset(data_dir)
-    held_out = compute_features(dataset, split, run.recipe().frontend, log=log)
+    recipe = run.recipe()
+    held_out = original_features(dataset, split, recipe, log)
     scores = predict(run.load_model(), held_out.clean)
     result: ClipsResult = {
         "run": run.folder.name,
@@ -79,6 +80,8 @@ def evaluate_clips(
     }
     if (run.folder / "export" / "manifest.json").exists():
         bundle = Bundle.load(run.folder / "export")
+        if recipe.training.features != "int8":
+            held_out = compute_features(dataset, split, recipe.frontend, log=log)
         int8_scores = bundle.run_reference(held_out.clean)
         result["int8_desktop"] = _accuracy(int8_scores, held_out.labels)
     return result

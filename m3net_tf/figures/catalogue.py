@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from m3net_tf.artifacts import read_json
 from m3net_tf.errors import ConfigError
 from m3net_tf.figures.curves import draw_by_frame_rate, draw_confusion, draw_curves, draw_fusion
 from m3net_tf.figures.plotting import Drawing
@@ -82,6 +83,22 @@ FIGURES: dict[str, FigureKind] = {
         lambda runs, *_: draw_confusion(runs),
     ),
 }
+
+
+def list_lines(out: Path) -> list[str]:
+    """The papers' figures for the terminal, each with the commit that drew it.
+
+    Args:
+        out: folder of the results.
+    """
+    lines = []
+    for name in (name for name in FIGURES if "/" in name):
+        path = out / f"{name}.json"
+        commit = str(read_json(path).get("git_commit") or "")[:9] if path.exists() else ""
+        lines.append(
+            f"{name:<22}  {'drawn' if path.exists() else 'not drawn':<12}{commit}".rstrip()
+        )
+    return lines
 
 
 def draw_figure(

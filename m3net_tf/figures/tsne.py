@@ -13,7 +13,7 @@ from m3net_tf.figures.plotting import Drawing, new_figure
 from m3net_tf.figures.samples import spread_over_classes
 from m3net_tf.frontend import dequantize_features
 from m3net_tf.keras import keras, tf
-from m3net_tf.training.features import compute_features
+from m3net_tf.training.features import original_features
 from m3net_tf.training.run import Run
 
 Values = npt.NDArray[np.float32]
@@ -56,7 +56,7 @@ def draw_tsne(run: Run, data_dir: Path | None = None, clips: int = CLIPS, seed: 
                 f"{run.folder}: the network has no layer {name!r}: name a run of the bilateral "
                 "network with both branches"
             )
-    test = compute_features(dataset, "test", run.recipe().frontend)
+    test = original_features(dataset, "test", run.recipe())
     chosen = spread_over_classes(test.labels, clips)
     sounds: list[Values] = []
     branches: dict[str, list[Values]] = {name: [] for name in PANELS}

@@ -14,7 +14,7 @@ from m3net_tf.figures.samples import spread_over_classes
 from m3net_tf.frontend import dequantize_features
 from m3net_tf.models.diffres import probe
 from m3net_tf.models.diffres.warp import warp_matrix
-from m3net_tf.training.features import compute_features
+from m3net_tf.training.features import original_features
 from m3net_tf.training.run import Run
 
 CLIPS = 3
@@ -36,7 +36,7 @@ def draw_warp(run: Run, data_dir: Path | None = None, clips: int = CLIPS) -> Dra
     probe_model = probe(model)
     layer = model.get_layer("diffres_warp")
     config = run.recipe().frontend
-    test = compute_features(run.dataset(data_dir), "test", config)
+    test = original_features(run.dataset(data_dir), "test", run.recipe())
     chosen = spread_over_classes(test.labels, clips)
     maps = dequantize_features(test.features[np.zeros_like(chosen), chosen])[..., None]
     outputs = probe_model(maps, training=False)

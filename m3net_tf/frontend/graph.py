@@ -4,32 +4,34 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.frontend import reference
-from m3net_tf.frontend.config import MU, FrontendConfig
+from m3net_tf.frontend.config import FEATURE_SCALE, MU, FrontendConfig
 from m3net_tf.keras import tf
 
 
-def batch_features_int8(
-    config: FrontendConfig, audio: npt.NDArray[np.float32]
-) -> npt.NDArray[np.int8]:
-    """:func:`features_int8` of a batch, compiled: the same values in half the time.
+def batch_features(
+    config: FrontendConfig, audio: npt.NDArray[np.float32], dtype: str = "int8"
+) -> npt.NDArray[np.int8] | npt.NDArray[np.float32]:
+    """Features of a batch, compiled: the same values in half the time.
 
     Args:
         config: front-end settings.
         audio: waveforms in [-1, 1), shape (batch, samples).
+        dtype: ``int8`` for :func:`features_int8`, ``float32`` for :func:`features_float`.
 
     Returns:
-        int8 features, shape (batch, feature_bins, frames).
+        Features, shape (batch, feature_bins, frames).
     """
-    return _compiled(config)(audio, np.float32(config.feature_step)).numpy()
+    return _compiled(config, dtype)(audio, np.float32(config.feature_step)).numpy()
 
 
 @functools.lru_cache(maxsize=16)
-def _compiled(config: FrontendConfig) -> tf.types.experimental.PolymorphicFunction:
+def _compiled(config: FrontendConfig, dtype: str) -> tf.types.experimental.PolymorphicFunction:
     # The step is an argument because the graph optimiser turns a division by a constant into a
     # multiplication, which rounds one value in a million differently.
     @tf.function(
@@ -40,9 +42,14 @@ def _compiled(config: FrontendConfig) -> tf.types.experimental.PolymorphicFuncti
         autograph=False,
     )
     def compiled(audio: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        return features_int8(config, audio, step)
+        return features_of(dtype)(config, audio, step)
 
     return compiled
+
+
+def features_of(dtype: str) -> Callable[..., tf.Tensor]:
+    """:func:`features_int8` or :func:`features_float`, by the type of their result."""
+    return {"int8": features_int8, "float32": features_float}[dtype]
 
 
 def features_int8(
@@ -58,6 +65,23 @@ def features_int8(
     Returns:
         int8 features, shape (..., feature_bins, frames).
     """
+    steps = tf.floor(_steps(config, audio, step) + 0.5)
+    return tf.cast(tf.clip_by_value(steps, -128.0, 127.0), tf.int8)
+
+
+def features_float(
+    config: FrontendConfig, audio: tf.Tensor, step: tf.Tensor | None = None
+) -> tf.Tensor:
+    """The network's input without rounding: waveforms to float32 features in [-1, 1].
+
+    Args and shapes are those of :func:`features_int8`, whose result divided by 128 differs by
+    rounding.
+    """
+    return tf.clip_by_value(_steps(config, audio, step) * FEATURE_SCALE, -1.0, 1.0)
+
+
+def _steps(config: FrontendConfig, audio: tf.Tensor, step: tf.Tensor | None) -> tf.Tensor:
+    """Features in int8 steps, neither rounded nor limited."""
     audio = tf.convert_to_tensor(audio, tf.float32)
     if config.level_db is not None:
         mean_square = tf.reduce_mean(tf.square(audio), axis=-1, keepdims=True)
@@ -68,7 +92,7 @@ def features_int8(
     if config.kind == "waveform":
         if config.log == "mu":
             audio = tf.sign(audio) * tf.math.log1p(MU * tf.abs(audio)) / np.log1p(MU)
-        return _quantized(config, audio, step)[..., None, :]
+        return ((audio - config.feature_min) / step - 128.0)[..., None, :]
     taper = reference.window(config)
     if config.centred:
         half = config.fft_samples // 2
@@ -98,10 +122,5 @@ def features_int8(
         features = tf.linalg.matmul(
             features, tf.constant(reference.dct_matrix(config).T, tf.float32)
         )
-    quantized = _quantized(config, features, step)
-    return tf.linalg.matrix_transpose(quantized)  # (..., feature_bins, frames)
-
-
-def _quantized(config: FrontendConfig, features: tf.Tensor, step: tf.Tensor | float) -> tf.Tensor:
     steps = (features - config.feature_min) / step - 128.0
-    return tf.cast(tf.clip_by_value(tf.floor(steps + 0.5), -128.0, 127.0), tf.int8)
+    return tf.linalg.matrix_transpose(steps)  # (..., feature_bins, frames)

@@ -182,7 +182,12 @@ def quantize_features(config: FrontendConfig, values: npt.ArrayLike) -> npt.NDAr
 
 
 def dequantize_features(quantized: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """The real values in [-1, 1) that int8 features represent at the network's input."""
+    """The real values in [-1, 1) that int8 features represent at the network's input.
+
+    float32 features are such values already and stay as they are.
+    """
+    if np.asarray(quantized).dtype == np.float32:
+        return np.asarray(quantized)
     return np.asarray(quantized, dtype=np.float32) * np.float32(FEATURE_SCALE)
 
 

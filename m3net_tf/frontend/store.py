@@ -42,11 +42,11 @@ FILE_S = 5.0
 _HASH_FILES = 32  # files per task of a thread
 _FOOTER = struct.Struct("<8sQI4x")  # magic, rows, CRC-32 of everything before the footer
 _MAGIC = b"m3netrow"
-Rows = npt.NDArray[np.int8]
+Rows = npt.NDArray[np.int8] | npt.NDArray[np.float32]
 
 
 class FeatureRows:
-    """int8 feature maps in memory-mapped files, shape (copies, clips, bins, frames).
+    """Feature maps in memory-mapped files, shape (copies, clips, bins, frames).
 
     Indexing the first two axes, as with an array, reads the selected maps.
     """
@@ -56,7 +56,10 @@ class FeatureRows:
         self._file = file
         self._row = row
 
-    dtype = np.dtype(np.int8)
+    @property
+    def dtype(self) -> np.dtype:
+        """int8 or float32."""
+        return self._files[0].dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -68,7 +71,7 @@ class FeatureRows:
 
     def __getitem__(self, index: Any) -> Rows:
         file, row = np.asarray(self._file[index]), np.asarray(self._row[index])
-        maps = np.empty((*file.shape, *self._files[0].shape[1:]), np.int8)
+        maps = np.empty((*file.shape, *self._files[0].shape[1:]), self.dtype)
         for number in np.unique(file):
             selected = file == number
             maps[selected] = self._files[number][row[selected]]
@@ -77,7 +80,7 @@ class FeatureRows:
     def __array__(
         self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
     ) -> npt.NDArray:
-        return self[:].astype(dtype or np.int8, copy=False)
+        return self[:].astype(dtype or self.dtype, copy=False)
 
     def copy(self) -> Rows:
         """All maps as an array in memory."""
@@ -94,12 +97,14 @@ class RowStore:
     Args:
         name: identifies front end and shape; the first part of the file names.
         row_shape: (bins, frames).
+        dtype: type of the features, ``int8`` or ``float32``.
     """
 
-    def __init__(self, name: str, row_shape: tuple[int, int]) -> None:
+    def __init__(self, name: str, row_shape: tuple[int, int], dtype: str = "int8") -> None:
         self.folder = cache_folder() / "features"
         self.name = name
         self.row_shape = row_shape
+        self.dtype = np.dtype(dtype)
 
     def rows(self, keys: Sequence[Sequence[bytes]]) -> FeatureRows | None:
         """The maps of ``keys`` (copies x clips), or None if one is missing or damaged."""
@@ -137,7 +142,7 @@ class RowStore:
         where: dict[bytes, tuple[int, int]] = {}
         for path in sorted(self.folder.glob(f"{self.name}-*.npy")):
             try:
-                rows, keys = _read(path, self.row_shape, requested - where.keys())
+                rows, keys = _read(path, self.row_shape, self.dtype, requested - where.keys())
             except FileNotFoundError:
                 continue
             except _DamagedError:
@@ -165,7 +170,7 @@ class RowWriter:
             self._since = time.monotonic()
         self._keys += keys
         self._rows.append(rows)
-        size = len(self._keys) * rows[0].size
+        size = len(self._keys) * rows[0].nbytes
         if size >= FILE_BYTES or time.monotonic() - self._since >= FILE_S:
             self.flush()
 
@@ -195,7 +200,7 @@ class _DamagedError(Exception):
 
 
 def _read(
-    path: Path, row_shape: tuple[int, int], requested: set[bytes]
+    path: Path, row_shape: tuple[int, int], row_type: np.dtype, requested: set[bytes]
 ) -> tuple[Rows, dict[bytes, int]]:
     """A file's maps and the rows of ``requested`` keys; verifies the checksum if it has any."""
     with path.open("rb") as file:
@@ -207,9 +212,9 @@ def _read(
         except ValueError:
             raise _DamagedError from None
         start = file.tell()
-        keys_at = start + int(np.prod(shape))
+        keys_at = start + int(np.prod(shape)) * dtype.itemsize
         size = keys_at + shape[0] * KEY_BYTES + _FOOTER.size if shape else 0
-        if shape[1:] != row_shape or dtype != np.int8 or os.fstat(file.fileno()).st_size != size:
+        if shape[1:] != row_shape or dtype != row_type or os.fstat(file.fileno()).st_size != size:
             raise _DamagedError
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     magic, count, checksum = _FOOTER.unpack_from(content, size - _FOOTER.size)
@@ -222,7 +227,7 @@ def _read(
         with memoryview(content) as view, view[: size - _FOOTER.size] as part:
             if zlib.crc32(part) != checksum:
                 raise _DamagedError
-    rows = np.frombuffer(content, np.int8, keys_at - start, start).reshape(shape)
+    rows = np.frombuffer(content, row_type, int(np.prod(shape)), start).reshape(shape)
     return rows, rows_of_keys
 
 

@@ -246,8 +246,8 @@ def _with_head(model: keras.Model, head: str) -> keras.Model:
 
     if head == "sigmoid" and len(model.outputs) > 1:
         raise ConfigError(
-            f"model {model.name} has early exits, which need one label per clip: set early_exits "
-            "to false"
+            f"model {model.name} has early exits, which need one label per clip and loss "
+            "cross_entropy: set early_exits to false"
         )
     outputs = []
     for output in model.outputs:

@@ -157,6 +157,11 @@ def warp_of(model: keras.Model) -> WarpConfig:
                 f"{model.name} is trained with {name}: false, which devices lack: train with "
                 f"{name}: true"
             )
+    if model.get_layer(SCORES).reading != "paper":
+        raise ModelError(
+            f"{model.name} is trained with reading: released, which devices lack: train with "
+            "reading: paper"
+        )
     _, bins, frames, _ = model.input_shape
     unit = LOGARITHMS[layer.log]
     ends = layer.feature_min / unit, layer.feature_max / unit

@@ -82,6 +82,8 @@ class Cell:
         expected: the paper's mean, if it has the cell.
         expected_std: the paper's standard deviation, if it gives one.
         quoted: the paper's value alone is printed.
+        other_split: the paper's value was measured with another split, so that it says nothing
+            about ours.
         values: the recipe as plain values, without seed and fold.
         repeats: its runs.
         steps: section of the recipe -> the training that it needs.
@@ -92,6 +94,7 @@ class Cell:
     expected: float | None
     expected_std: float | None
     quoted: bool
+    other_split: bool
     values: Patch
     repeats: tuple[Repeat, ...]
     steps: Mapping[str, Step]
@@ -182,7 +185,7 @@ def _recipe(values: Patch, repeat: Repeat, where: str) -> Recipe:
 
 def fingerprint(recipe: Recipe) -> str:
     """Hash of a recipe, in hex."""
-    return hashlib.sha256(json.dumps(recipe.to_dict(), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(recipe.hashed_values(), sort_keys=True).encode()).hexdigest()
 
 
 def slug(labels: Iterable[str]) -> str:

@@ -23,11 +23,12 @@ A grid has these keys:
     By name, ``patch`` for all cells, ``axes`` and ``steps`` with patches for single labels and
     steps, and ``only`` with the labels that it keeps.
 
-A patch holds sections of a recipe, and these keys of a cell: ``metric``, ``seeds``,
-``folds`` and ``quoted`` (a rival's value, printed and not run). It may be the name of a file in the
-grid's folder, or a list of patches. They are merged key by key in the order base, axes, step,
-scale, scale's axes, scale's step; a section that names another data set, network or front end
-replaces the former section as a whole.
+A patch holds sections of a recipe, and these keys of a cell: ``metric``, ``seeds``, ``folds``,
+``quoted`` (a rival's value, printed and not run) and ``paper_protocol`` (the split of the paper's
+value: where the cell has another one, the table says so; default: that of the cell). It may be the
+name of a file in the grid's folder, or a list of patches. They are merged key by key in the order
+base, axes, step, scale, scale's axes, scale's step; a section that names another data set, network
+or front end replaces the former section as a whole.
 
 ``seeds`` become ``training.seed`` and ``folds`` ``dataset.fold``; a cell has one run for each pair.
 A split that is drawn at random stays the same: ``dataset.seed`` is not touched. A step has the seed
@@ -46,6 +47,7 @@ from pathlib import Path
 from typing import Any
 
 from m3net_tf.checkout import find_sources, require_sources
+from m3net_tf.datasets import dataset_info
 from m3net_tf.errors import ConfigError, require_known_keys
 from m3net_tf.studies.grid import LINKS, Cell, Grid, Patch, Repeat, Step, merge
 from m3net_tf.training.recipe import Recipe
@@ -57,7 +59,7 @@ _KEYS = (
 )
 _NEEDED = ("title", "paper", "table", "base", "axes", "scales")
 _SCALE_KEYS = ("patch", "axes", "steps", "only")
-_CELL_KEYS = ("metric", "seeds", "folds", "quoted")
+_CELL_KEYS = ("metric", "seeds", "folds", "quoted", "paper_protocol")
 _SECTIONS = tuple(field.name for field in dataclasses.fields(Recipe))
 
 
@@ -248,11 +250,20 @@ def _cell(
         expected=None if mean is None else float(mean),
         expected_std=None if deviation is None else float(deviation),
         quoted=bool(values.get("quoted", False)),
+        other_split=_other_split(values),
         values={key: value for key, value in values.items() if key in _SECTIONS},
         repeats=tuple(Repeat(seed, fold) for fold in drawn for seed in seeds or [0]),
         steps=steps,
     )
     return cell if cell.trained else dataclasses.replace(cell, repeats=(), steps={})
+
+
+def _other_split(values: Patch) -> bool:
+    """Whether the paper's value was measured with another split than the cell's."""
+    paper, dataset = values.get("paper_protocol"), values.get("dataset") or {}
+    if paper is None or values.get("quoted") or "." in values.get("metric", ""):
+        return False
+    return bool((dataset.get("protocol") or dataset_info(dataset["name"]).protocol) != paper)
 
 
 def _step(name: str, values: Patch, seeds: Sequence[int] | None) -> Step:

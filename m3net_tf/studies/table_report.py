@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -51,6 +52,7 @@ class CellValues(TypedDict):
         paper: the paper's value; None if it has none.
         paper_std: the paper's standard deviation.
         quoted: whether the value is quoted, and nothing is trained.
+        other_split: whether the paper's value was measured with another split than ours.
         ours: our value over the finished runs.
         against_reference: fields of :class:`.statistics.Comparison`.
         facts: as in :class:`.CellResult`.
@@ -63,6 +65,7 @@ class CellValues(TypedDict):
     paper: float | None
     paper_std: float | None
     quoted: bool
+    other_split: bool
     ours: Spread | None
     against_reference: Mapping[str, Any] | None
     facts: NotRequired[Mapping[str, Any]]
@@ -82,6 +85,7 @@ class TableReport(Provenance):
         axes: labels of each axis.
         reference: labels of the reference.
         command: the command line.
+        date: day on which it was written, ISO 8601, UTC.
         recipes_sha256: hash of the recipes' hashes.
         runs: number of trainings.
         kept: number of them whose results come from the written table.
@@ -100,6 +104,7 @@ class TableReport(Provenance):
     axes: dict[str, list[str]]
     reference: dict[str, str]
     command: str
+    date: str
     recipes_sha256: str
     runs: int
     kept: int
@@ -145,6 +150,7 @@ def table_report(
         "axes": {axis: list(labels) for axis, labels in grid.axes.items()},
         "reference": dict(grid.reference),
         "command": command,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "recipes_sha256": hashlib.sha256(json.dumps(keys).encode()).hexdigest(),
         "runs": len(keys),
         "kept": len(kept),
@@ -164,6 +170,7 @@ def _cell_values(result: CellResult) -> CellValues:
         "paper": cell.expected,
         "paper_std": cell.expected_std,
         "quoted": cell.quoted,
+        "other_split": cell.other_split,
         "ours": result.summary or None,
         "against_reference": dataclasses.asdict(result.comparison) if result.comparison else None,
         "runs": [_run_values(run, cell.metric) for run in result.runs],

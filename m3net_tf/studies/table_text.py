@@ -22,17 +22,33 @@ _ABOUT = {
 }
 
 
+_OTHER_SPLITS = " Values of another split say nothing about ours."
+_QUOTED = " Rivals are quoted from the paper, each with the split of its own paper."
+
+
 def table_csv(grid: Grid, results: Sequence[CellResult]) -> str:
     """One line per run, and one per cell without runs."""
     axes = list(grid.axes)
-    fixed = ("metric", "paper", "seed", "fold", "value", "validation", "dataset", "protocol")
+    fixed = (
+        "metric",
+        "paper",
+        "paper_split",
+        "seed",
+        "fold",
+        "value",
+        "validation",
+        "dataset",
+        "protocol",
+    )
     more = ("leaking", "parameters", "macs", "best_epoch", "training_s", "git_commit")
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([*axes, *fixed, *more, "recipe_sha256", "run", "error"])
     for result in results:
         cell = result.cell
-        head = [*(cell.labels[axis] for axis in axes), cell.metric, csv_value(cell.expected)]
+        expected = csv_value(cell.expected)
+        split = "other" if cell.other_split and cell.expected is not None else ""
+        head = [*(cell.labels[axis] for axis in axes), cell.metric, expected, split]
         if not result.runs:
             value = result.summary["mean"] if result.summary else None
             facts = [csv_value(result.facts.get(key)) for key in ("parameters", "macs")]
@@ -79,7 +95,9 @@ def table_markdown(
         "",
         f"{grid.paper}. Scale `{grid.scale}`. {_ABOUT.get(grid.scale, '')}",
         "",
-        "Mean ± standard deviation over the runs; in brackets the paper's value.",
+        "Mean ± standard deviation over the runs; in brackets the paper's value."
+        + (_OTHER_SPLITS if any(cell.other_split for cell in grid.cells) else "")
+        + (_QUOTED if any(cell.quoted for cell in grid.cells) else ""),
         "",
         *_reader_table(grid, results),
         "## Cells",
@@ -148,11 +166,13 @@ def _kept_mark(result: CellResult) -> str:
 
 
 def _paper(cell: Cell) -> str:
+    """The paper's value; marked where it cannot be compared with ours."""
     if cell.expected is None:
         return ""
+    other = "other split: " if cell.other_split else ""
     spread = "" if cell.expected_std is None else f" ± {cell.expected_std:g}"
     whole = cell.expected == round(cell.expected) and cell.expected >= 1000
-    return (f"{cell.expected:,.0f}" if whole else f"{cell.expected:g}") + spread
+    return other + (f"{cell.expected:,.0f}" if whole else f"{cell.expected:g}") + spread
 
 
 def _number(value: float, metric: str) -> str:
@@ -247,7 +267,8 @@ def _provenance_lines(report: Mapping[str, Any], recipes: str) -> list[str]:
         f"- {report['runs']} runs, {report['training_s']:.0f} s of training; this call took "
         f"{report['wall_s']:.0f} s (finished runs are used again)",
         *kept_lines(report["kept"]),
-        f"- written on {machine['processor']}, {machine['cores']} cores, {devices}",
+        f"- written on {report['date']}, {machine['processor']}, {machine['cores']} cores, "
+        f"{devices}",
         f"- recipes come from the grid {recipes}",
         f"- recipes: SHA-256 {report['recipes_sha256']}",
         f"- commit: {report['git_commit'] or 'unknown'}",

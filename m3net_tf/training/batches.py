@@ -34,14 +34,14 @@ class TrainingClips:
 
     def batch(
         self,
-        features: tf.Tensor | npt.NDArray[np.int8],
+        features: tf.Tensor | npt.NDArray[np.int8] | npt.NDArray[np.float32],
         clips: npt.NDArray[np.integer],
         augmented: npt.NDArray[np.bool_],
     ) -> Batch:
         """A batch of some of the clips for :func:`m3net_tf.training.steps.make_step`.
 
         Args:
-            features: int8, shape (batch, bins, frames).
+            features: int8 or float32, shape (batch, bins, frames).
             clips: indices of the clips in the split, shape (batch,).
             augmented: whether each is an augmented copy, shape (batch,).
         """
@@ -89,6 +89,7 @@ def fresh_batches(
         epoch=epoch,
         batch_size=batch_size,
         rooms=rooms,
+        dtype=recipe.training.features,
     )
     try:
         for features, chosen in stream:

@@ -14,7 +14,7 @@ from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras
 from m3net_tf.progress import Log
 from m3net_tf.training.evaluation import predict_originals, takes_lengths
-from m3net_tf.training.features import compute_features, with_lengths
+from m3net_tf.training.features import original_features, with_lengths
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run, load_recipe_dataset, require_same_held_out
 
@@ -88,7 +88,7 @@ def load_teacher(
             ": train it with this recipe's options"
         )
     log(f"predictions of {run.folder} for the original training clips")
-    features = compute_features(teacher_dataset, "train", teacher_recipe.frontend, log=log)
+    features = original_features(teacher_dataset, "train", teacher_recipe, log)
     if not plain:
         features = with_lengths(features, teacher_dataset, teacher_recipe.frontend)
     return Teacher(predictions=predict_originals(model, features))

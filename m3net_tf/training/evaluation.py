@@ -41,14 +41,14 @@ def feed(model: keras.Model, maps: tf.Tensor, lengths: tf.Tensor | None) -> Any:
 
 def predict(
     model: keras.Model,
-    features: npt.NDArray[np.int8],
+    features: npt.NDArray[np.int8] | npt.NDArray[np.float32],
     lengths: npt.NDArray[np.int32] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Class probabilities of clips, in batches that fit into memory.
 
     Args:
         model: network from features to probabilities.
-        features: int8, shape (clips, bins, frames, 1).
+        features: int8 or float32, shape (clips, bins, frames, 1).
         lengths: frames of each clip, shape (clips,), for networks that use them; default: all.
 
     Returns:
@@ -72,17 +72,31 @@ def predict_originals(model: keras.Model, features: FeatureSet) -> npt.NDArray[n
 
 
 def score(
-    probabilities: npt.NDArray[np.float32], clips: FeatureSet, labels: tuple[str, ...]
+    probabilities: npt.NDArray[np.float32],
+    clips: FeatureSet,
+    labels: tuple[str, ...],
+    *,
+    sigmoids: bool = False,
 ) -> tuple[float, float]:
-    """Score by which epochs are compared (accuracy or mAP), and mean cross-entropy."""
+    """Score by which epochs are compared (accuracy or mAP), and mean cross-entropy.
+
+    Args:
+        probabilities: shape (clips, classes).
+        clips: the clips.
+        labels: names of the classes.
+        sigmoids: whether the probabilities are independent per class.
+    """
     if clips.matrix is not None:
-        evaluation = MultiLabelEvaluation(clips.matrix, probabilities, labels)
-        of_truth = np.where(clips.matrix, probabilities, 1.0 - probabilities)
-        loss = float(-np.log(np.maximum(of_truth, SMALLEST_PROBABILITY)).mean())
-        return evaluation.mean_average_precision, loss
-    accuracy = float((probabilities.argmax(1) == clips.labels).mean())
-    of_truth = probabilities[np.arange(len(probabilities)), clips.labels]
-    return accuracy, float(-np.log(np.maximum(of_truth, SMALLEST_PROBABILITY)).mean())
+        truth = clips.matrix
+        value = MultiLabelEvaluation(truth, probabilities, labels).mean_average_precision
+    else:
+        truth = np.eye(len(labels), dtype=np.uint8)[clips.labels]
+        value = float((probabilities.argmax(1) == clips.labels).mean())
+    if sigmoids:
+        of_truth = np.where(truth, probabilities, 1.0 - probabilities)
+    else:
+        of_truth = probabilities[np.arange(len(probabilities)), clips.labels]
+    return value, float(-np.log(np.maximum(of_truth, SMALLEST_PROBABILITY)).mean())
 
 
 def evaluate(

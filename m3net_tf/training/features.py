@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -38,13 +38,15 @@ from m3net_tf.frontend.store import (
 from m3net_tf.progress import Log, silent
 from m3net_tf.training.augmentation import augment_waveform, cut_at_random
 from m3net_tf.training.checks import input_shape
+from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.rooms import read_rooms, room_paths
 from m3net_tf.training.sections import AugmentationSection
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 WORKERS = os.cpu_count() or 1
-_IN_GRAPH = ("time_", "frequency_", "mixup_", "cutmix_", "between_class_", "fresh")
+_IN_GRAPH = ("time_", "frequency_", "mixup_", "cutmix_", "between_class_", "one_mixture")
+_IN_STREAM = ("fresh", "noise_kinds")
 _LAYOUT = 1  # incremented when the same settings give other features
 _TASK_WAVES = 128
 _TASK_SAMPLES = 2**22
@@ -58,8 +60,8 @@ class FeatureSet:
     Attributes:
         clips: the clips, in order.
         labels: class indices, shape (clips,); the first if a clip has several labels.
-        features: int8, shape (copies, clips, bins, frames); copy 0 is the original clip. They are
-            stored on disk and read when indexed.
+        features: int8 or float32, shape (copies, clips, bins, frames); copy 0 is the original clip.
+            They are stored on disk and read when indexed.
         matrix: 1 if a clip has a class, else 0, shape (clips, classes); None for single labels.
         lengths: frames of the clips before zero padding, shape (2, clips): of the original, and the
             longest of an augmented copy. None = all, see :func:`with_lengths`.
@@ -67,12 +69,12 @@ class FeatureSet:
 
     clips: tuple[Clip, ...]
     labels: npt.NDArray[np.int32]
-    features: FeatureRows | npt.NDArray[np.int8]
+    features: FeatureRows | npt.NDArray[Any]
     matrix: npt.NDArray[np.uint8] | None = None
     lengths: npt.NDArray[np.int32] | None = None
 
     @property
-    def clean(self) -> npt.NDArray[np.int8]:
+    def clean(self) -> npt.NDArray[Any]:
         """Features of the original clips, shape (clips, bins, frames, 1)."""
         return self.features[0][..., None]
 
@@ -84,6 +86,7 @@ def compute_features(
     augmentation: AugmentationSection | None = None,
     seed: int = 0,
     log: Log = silent,
+    dtype: str = "int8",
 ) -> FeatureSet:
     """Features of a split, from the cache if they were computed before.
 
@@ -94,6 +97,7 @@ def compute_features(
         augmentation: adds ``copies`` augmented copies of each clip.
         seed: seed of the augmentation; each copy of each clip has its own random stream.
         log: receives progress lines.
+        dtype: ``int8``, or ``float32`` for features without rounding.
 
     Returns:
         The features, (copies + 1) of each clip.
@@ -111,15 +115,15 @@ def compute_features(
         )
     copies = augmentation.copies if augmentation else 0
     keys = row_keys(dataset, split, config, augmentation, seed)
-    name = hashlib.sha256(f"{_LAYOUT} {config.fingerprint()} {frames}".encode()).hexdigest()[:16]
-    store = RowStore(name, (bins, frames))
+    kind = f"{_LAYOUT} {config.fingerprint()} {frames}" + ("" if dtype == "int8" else f" {dtype}")
+    store = RowStore(hashlib.sha256(kind.encode()).hexdigest()[:16], (bins, frames), dtype)
     rows = store.rows(keys)
     if rows is None:
         with store.writing(log) as writer:
             missing = store.missing(key for copy in keys for key in copy)
             if missing:  # another process may have added them while this one waited
                 log(f"features of {len(clips)} {split} clips, {copies} augmented copies each")
-                _fill(writer, dataset, clips, keys, missing, config, augmentation, seed, log)
+                _fill(writer, dataset, clips, keys, missing, config, augmentation, seed, log, dtype)
         rows = store.rows(keys)
     if rows is None:
         raise DataError(f"{store.folder} lost files just written: check its disk")
@@ -128,6 +132,14 @@ def compute_features(
     multi_label = dataset.info.multi_label
     matrix = dataset.label_matrix(clips).astype(np.uint8) if multi_label else None
     return FeatureSet(clips, labels, rows, matrix)
+
+
+def original_features(
+    dataset: AudioDataset, split: str, recipe: Recipe, log: Log = silent
+) -> FeatureSet:
+    """:func:`compute_features` of the original clips, as a recipe's network gets them."""
+    dtype = recipe.training.features
+    return compute_features(dataset, split, recipe.frontend, log=log, dtype=dtype)
 
 
 def with_lengths(
@@ -190,6 +202,7 @@ def _fill(
     augmentation: AugmentationSection | None,
     seed: int,
     log: Log,
+    dtype: str,
 ) -> None:
     """Compute the missing maps: other threads read sounds, this thread transforms them.
 
@@ -228,7 +241,7 @@ def _fill(
     # Short clips are mostly Python code: more threads would only wait for its global lock.
     readers = WORKERS if samples > _SHORT_SAMPLES else max(1, WORKERS - 1)
     for names, waves in _map_ahead(decode, tasks, readers):
-        writer.add(names, graph.batch_features_int8(config, waves))
+        writer.add(names, graph.batch_features(config, waves, dtype))
         done += len(names)
         if done * 10 // total > shown:
             shown = done * 10 // total
@@ -294,7 +307,11 @@ def row_keys(
     if not copies:
         return keys
     values = dataclasses.asdict(augmentation) if augmentation else {}
-    settings = {k: v for k, v in values.items() if k != "copies" and not k.startswith(_IN_GRAPH)}
+    settings = {
+        k: v
+        for k, v in values.items()
+        if k != "copies" and not k.startswith((*_IN_GRAPH, *_IN_STREAM))
+    }
     parts = [json.dumps(settings, sort_keys=True), str(seed), *map(bytes.hex, sounds[len(clips) :])]
     if augmentation and augmentation.room_probability and augmentation.room_folder:
         parts += content_hashes(room_paths(Path(augmentation.room_folder)), WORKERS).values()

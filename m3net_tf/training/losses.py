@@ -25,14 +25,14 @@ def label_loss(settings: TrainingSection, train_set: FeatureSet, classes: int) -
     a clip's class weight is mixed in the same way.
 
     Raises:
-        ConfigError: class weights with several labels per clip.
+        ConfigError: class weights with several labels per clip or binary cross-entropy.
     """
     smoothing = settings.label_smoothing
-    if train_set.matrix is not None:
+    if has_sigmoids(settings, multi_label=train_set.matrix is not None):
         if settings.class_weights != "none":
             raise ConfigError(
                 f"training.class_weights is {settings.class_weights!r}, which needs one label per "
-                "clip: set it to none"
+                "clip and loss cross_entropy: set it to none"
             )
         return lambda targets, predictions: tf.reduce_mean(
             keras.losses.binary_crossentropy(targets, predictions, label_smoothing=smoothing)
@@ -57,6 +57,11 @@ def label_loss(settings: TrainingSection, train_set: FeatureSet, classes: int) -
     return loss
 
 
+def has_sigmoids(settings: TrainingSection, *, multi_label: bool) -> bool:
+    """Whether a network has independent probabilities per class instead of a distribution."""
+    return multi_label or settings.loss == "binary_cross_entropy"
+
+
 def balanced_weights(labels: npt.NDArray[np.int32], classes: int) -> npt.NDArray[np.float32]:
     """Weight of each class, inversely proportional to its number of clips, shape (classes,).
 
@@ -74,26 +79,26 @@ def teacher_loss(
     predictions: tf.Tensor,
     settings: DistillationSection,
     *,
-    multi_label: bool = False,
+    sigmoids: bool = False,
 ) -> tf.Tensor:
     """Weighted sum of the loss of the labels and the divergence from a teacher.
 
     Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, section 2: both outputs
-    are softened, and the squared temperature preserves the size of the gradients. With several
-    labels per clip each class is a separate binary decision.
+    are softened, and the squared temperature preserves the size of the gradients. With sigmoids
+    each class is a separate binary decision.
 
     Args:
         labels: loss of the labels, a scalar.
         teacher: the teacher's probabilities, shape (batch, classes).
         predictions: the network's probabilities, of the same shape.
         settings: weight of the teacher, and temperature.
-        multi_label: whether the probabilities are sigmoids.
+        sigmoids: whether the probabilities are independent per class.
 
     Returns:
         A scalar.
     """
     teacher = tf.stop_gradient(teacher)
-    if multi_label:  # yes and no as two classes
+    if sigmoids:  # yes and no as two classes
         teacher, predictions = (tf.stack([p, 1.0 - p], axis=-1) for p in (teacher, predictions))
     target = soften(teacher, settings.temperature)
     difference = target - soften(predictions, settings.temperature)

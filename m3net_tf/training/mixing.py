@@ -16,7 +16,7 @@ def cutmix(
     """Paste a rectangle from the reversed batch into some clips; targets are mixed by area.
 
     Yun et al., "CutMix", ICCV 2019, equations 1 and 2, with the kept share drawn uniformly from
-    ``cutmix_min`` to 1.
+    ``cutmix_min`` to 1. A waveform has one row, so it is cut in time alone.
 
     Args:
         features: float32, shape (batch, bins, frames, channels).
@@ -31,12 +31,15 @@ def cutmix(
     seeds = tf.random.experimental.stateless_split(seed, 4)
     chosen = tf.random.stateless_uniform([batch], seeds[0]) < settings.cutmix_probability
     kept = tf.random.stateless_uniform([batch], seeds[1], settings.cutmix_min, 1.0)
-    side = tf.where(chosen, tf.sqrt(1.0 - kept), 0.0)
+    one_row = tf.shape(features)[1] == 1
+    side = tf.where(one_row, 1.0 - kept, tf.sqrt(1.0 - kept))
     inside = []
     for axis in (1, 2):
         size = tf.shape(features)[axis]
+        share = tf.where(one_row, 1.0, side) if axis == 1 else side
         # Rounded down, so that a clip keeps at least the smallest share.
-        length = tf.cast(side * tf.cast(size, tf.float32), tf.int32)[:, None]
+        length = tf.cast(share * tf.cast(size, tf.float32), tf.int32)
+        length = tf.where(chosen, length, 0)[:, None]
         starts = tf.cast(size - length + 1, tf.float32)
         position = tf.random.stateless_uniform([batch, 1], seeds[1 + axis])
         start = tf.minimum(tf.cast(position * starts, tf.int32), size - length)

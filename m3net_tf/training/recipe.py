@@ -12,6 +12,7 @@ import yaml
 from m3net_tf.errors import ConfigError
 from m3net_tf.frontend import FrontendConfig
 from m3net_tf.training.sections import (
+    HASHED_IF_CHANGED,
     AugmentationSection,
     DatasetSection,
     DistillationSection,
@@ -52,6 +53,19 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """All sections as plain values; tuples become lists, as in YAML and JSON."""
         return to_plain(dataclasses.asdict(self))
+
+    def hashed_values(self) -> dict[str, Any]:
+        """The plain values whose hash identifies a result.
+
+        Keys that are newer than published results are left out where they have their defaults, so
+        that these results keep the hashes of their recipes.
+        """
+        values = self.to_dict()
+        for name, section in ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self)):
+            for key in dataclasses.fields(section):
+                if HASHED_IF_CHANGED in key.metadata and getattr(section, key.name) == key.default:
+                    del values[name][key.name]
+        return values
 
     @classmethod
     def from_dict(cls, values: Any) -> Recipe:

@@ -13,6 +13,11 @@ OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("cosine", "one_cycle", "plateau", "step", "constant")
 CLASS_WEIGHTS = ("none", "balanced")
 KEPT_EPOCHS = ("best", "last")
+LOSSES = ("cross_entropy", "binary_cross_entropy")
+FEATURES = ("int8", "float32")
+NOISE_KINDS = ("white", "pink", "brown", "blue", "violet")
+HASHED_IF_CHANGED = "hashed_if_changed"
+"""Metadata of keys that are newer than published results: see :meth:`.Recipe.hashed_values`."""
 _LARGEST_SEED = 2**32 - 1  # of NumPy's global generator, which Keras seeds too
 
 
@@ -32,6 +37,11 @@ def _require_range(
     if not low <= value <= high or value == math.inf:
         allowed = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:.10g}"
         raise ConfigError(f"{section}.{name} is {value}: give {allowed}")
+
+
+def _newer(default: Any) -> Any:
+    """A key that leaves the hashes of recipes unchanged where it has its default."""
+    return dataclasses.field(default=default, metadata={HASHED_IF_CHANGED: True})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +116,9 @@ class AugmentationSection:
         noise_probability: share of copies with added noise.
         noise_snr_db: lowest and highest signal-to-noise ratio. The noise comes from the data set's
             background recordings if it has some, otherwise it is white.
+        noise_kinds: artificial noise instead: one of these kinds is drawn for each step's batch.
+            ``white``, ``pink``, ``brown``, ``blue`` and ``violet`` change by 0, -3, -6, 3 and 6 dB
+            per octave. Needs ``fresh``.
         time_masks: number of SpecAugment masks along time, filled with the clip's mean.
         time_mask_frames: greatest length of a mask in frames.
         frequency_masks: number of masks along frequency.
@@ -117,6 +130,8 @@ class AugmentationSection:
         cutmix_probability: share of clips that get a rectangle of another clip's map; labels are
             mixed by area.
         cutmix_min: smallest share of its map that a clip keeps.
+        one_mixture: draw one of the mixtures with a probability above 0 for each step's batch,
+            instead of applying all of them in turn.
     """
 
     copies: int = 0
@@ -145,6 +160,8 @@ class AugmentationSection:
     between_class_probability: float = 0.0
     cutmix_probability: float = 0.0
     cutmix_min: float = 0.5
+    noise_kinds: tuple[str, ...] = _newer(())
+    one_mixture: bool = _newer(False)
 
     def __post_init__(self) -> None:
         counts = ("copies", "time_masks", "time_mask_frames", "frequency_masks")
@@ -156,6 +173,13 @@ class AugmentationSection:
                     f"augmentation.{name} is {getattr(self, name)} with fresh: set it to 0, or "
                     "set fresh to false"
                 )
+        for kind in self.noise_kinds:
+            _require_choice("augmentation", "noise_kinds", kind, NOISE_KINDS)
+        if self.noise_kinds and not self.fresh:
+            raise ConfigError(
+                f"augmentation.noise_kinds is {', '.join(self.noise_kinds)} without fresh, which "
+                "draws a kind in each step: set fresh to true, or remove noise_kinds"
+            )
         shares = [field.name for field in dataclasses.fields(self) if "probability" in field.name]
         for name in (*shares, "mixup_min", "cutmix_min"):
             _require_range("augmentation", name, getattr(self, name), 0, 1)
@@ -182,8 +206,8 @@ class AugmentationSection:
 class TrainingSection:
     """Training with cross-entropy; validation selects the best epoch.
 
-    The validation score is accuracy, or mean average precision for several labels per clip (with
-    a cross-entropy per class). The lower loss decides between equal scores.
+    The validation score is accuracy, or mean average precision for several labels per clip. The
+    lower loss decides between equal scores.
 
     Attributes:
         epochs: passes over the training clips.
@@ -223,6 +247,11 @@ class TrainingSection:
             computes in single precision.
         tensorboard: also write each epoch's figures for TensorBoard.
         seed: seed of initial weights, order and augmentation.
+        loss: ``cross_entropy`` over the classes, or ``binary_cross_entropy``: the mean of one per
+            class, with independent probabilities per class (sigmoids). With several labels per
+            clip both are the latter.
+        features: precision of the network's input in training and evaluation: ``int8``, as a
+            device computes it, or ``float32``. Quantisation and export always use int8.
     """
 
     epochs: int = 60
@@ -249,12 +278,16 @@ class TrainingSection:
     mixed_precision: bool = False
     tensorboard: bool = False
     seed: int = 0
+    loss: str = _newer("cross_entropy")
+    features: str = _newer("int8")
 
     def __post_init__(self) -> None:
         _require_choice("training", "optimizer", self.optimizer, OPTIMIZERS)
         _require_choice("training", "schedule", self.schedule, SCHEDULES)
         _require_choice("training", "class_weights", self.class_weights, CLASS_WEIGHTS)
         _require_choice("training", "keep", self.keep, KEPT_EPOCHS)
+        _require_choice("training", "loss", self.loss, LOSSES)
+        _require_choice("training", "features", self.features, FEATURES)
         if self.keep == "last" and self.early_stopping:
             raise ConfigError(
                 f"training.early_stopping is {self.early_stopping} with keep last, which needs the "

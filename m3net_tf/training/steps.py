@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
+from m3net_tf.frontend.config import FEATURE_SCALE
 from m3net_tf.keras import keras, tf
 from m3net_tf.training.augmentation import mixup, spec_augment
 from m3net_tf.training.evaluation import feed
-from m3net_tf.training.losses import LabelLoss, teacher_loss
+from m3net_tf.training.losses import LabelLoss, has_sigmoids, teacher_loss
 from m3net_tf.training.mixing import between_class, cutmix
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.schedules import learning_rate
@@ -31,9 +33,9 @@ def make_step(
 
     Returns:
         Function of a batch, a seed (2,) and a factor on the learning rate that returns the loss. A
-        batch has ``features``, int8 (batch, bins, frames); ``labels``, class indices (batch,) or
-        0 and 1 (batch, classes); optionally ``lengths`` in frames (batch,) and ``predictions``, a
-        teacher's probabilities (batch, classes) for the original clips.
+        batch has ``features``, int8 or float32 (batch, bins, frames); ``labels``, class indices
+        (batch,) or 0 and 1 (batch, classes); optionally ``lengths`` in frames (batch,) and
+        ``predictions``, a teacher's probabilities (batch, classes) for the original clips.
     """
     settings, optimizer = recipe.training, state.optimizer
     classes = state.inference_model.output_shape[-1]
@@ -44,10 +46,10 @@ def make_step(
         targets: tf.Tensor,
         predictions: tf.Tensor | None,
         lengths: tf.Tensor | None,
-        multi_label: bool,
+        sigmoids: bool,
     ) -> tf.Tensor:
         loss, gradients = _loss_and_gradients(
-            state, recipe, label_loss, maps, targets, predictions, lengths, multi_label
+            state, recipe, label_loss, maps, targets, predictions, lengths, sigmoids
         )
         optimizer.apply_gradients(
             zip(gradients, state.model.trainable_variables, strict=True),
@@ -58,8 +60,7 @@ def make_step(
     # No tensor decides a branch or a loop in here, so rewriting Python's own would only take time.
     @tf.function(reduce_retracing=True, autograph=False)
     def step(batch: Batch, seed: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-        maps = tf.cast(batch["features"], tf.float32)[..., None] / 128.0
-        labels = batch["labels"]
+        maps, labels = _network_input(batch["features"]), batch["labels"]
         multi_label = labels.shape.rank == 2
         targets = tf.cast(labels, tf.float32) if multi_label else tf.one_hot(labels, classes)
         maps, targets, predictions, lengths = _augment(batch, maps, targets, recipe, seed)
@@ -68,7 +69,8 @@ def make_step(
         done = tf.cast(optimizer.iterations, tf.float32)
         rate = learning_rate(settings, done, state.steps_per_epoch) * factor
         optimizer.learning_rate.assign(tf.maximum(rate, settings.learning_rate_floor))
-        losses = strategy.run(learn, (maps, targets, predictions, lengths, multi_label))
+        sigmoids = has_sigmoids(settings, multi_label=multi_label)
+        losses = strategy.run(learn, (maps, targets, predictions, lengths, sigmoids))
         loss = strategy.reduce(tf.distribute.ReduceOp.MEAN, losses, axis=None)
         if state.average:
             # A smaller decay at first, so that the mean does not retain the random initial weights.
@@ -80,6 +82,12 @@ def make_step(
     return step
 
 
+def _network_input(features: tf.Tensor) -> tf.Tensor:
+    """Float32 maps (batch, bins, frames, 1) of int8 or float32 features."""
+    scale = FEATURE_SCALE if features.dtype == tf.int8 else 1.0
+    return tf.cast(features, tf.float32)[..., None] * scale
+
+
 def _loss_and_gradients(
     state: TrainingState,
     recipe: Recipe,
@@ -88,7 +96,7 @@ def _loss_and_gradients(
     targets: tf.Tensor,
     predictions: tf.Tensor | None,
     lengths: tf.Tensor | None,
-    multi_label: bool,
+    sigmoids: bool,
 ) -> tuple[tf.Tensor, list[tf.Tensor]]:
     """Loss of this replica's part of a batch, and the clipped mean gradients of all replicas."""
     settings, model, optimizer = recipe.training, state.model, state.optimizer
@@ -98,9 +106,7 @@ def _loss_and_gradients(
         loss = label_loss(targets, outputs)
         if predictions is not None:
             last = outputs[0] if isinstance(outputs, list) else outputs
-            loss = teacher_loss(
-                loss, predictions, last, recipe.distillation, multi_label=multi_label
-            )
+            loss = teacher_loss(loss, predictions, last, recipe.distillation, sigmoids=sigmoids)
         if model.losses:  # penalties that layers add
             loss += tf.add_n([tf.cast(penalty, loss.dtype) for penalty in model.losses])
         scaled = optimizer.get_scaled_loss(loss) if settings.mixed_precision else loss
@@ -147,15 +153,32 @@ def _augment(
     seeds = tf.random.experimental.stateless_split(seed, 2)
     if augmentation.time_masks or augmentation.frequency_masks:
         maps = spec_augment(maps, augmentation, seeds[0])
-    if augmentation.mixup_probability:
-        maps, mixed = mixup(maps, mixed, augmentation, seeds[1])
-    if augmentation.between_class_probability:
-        maps, mixed = between_class(maps, mixed, augmentation, recipe.frontend, seed + 1)
-    if augmentation.cutmix_probability:
-        maps, mixed = cutmix(maps, mixed, augmentation, seed + 2)
+    maps, mixed = _mix(maps, mixed, recipe, seeds[1], seed)
     if predictions is not None:
         predictions = mixed[:, classes : 2 * classes]
     if lengths is not None:
         share = mixed[:, -size:]
         lengths = tf.reduce_max(tf.where(share > 0, lengths[None], 0), axis=1, keepdims=True)
     return maps, mixed[:, :classes], predictions, lengths
+
+
+def _mix(
+    maps: tf.Tensor, targets: tf.Tensor, recipe: Recipe, mixup_seed: tf.Tensor, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Apply the recipe's mixtures in turn, or one of them that the seed draws."""
+    settings = recipe.augmentation
+    mixtures: list[Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]] = []
+    if settings.mixup_probability:
+        mixtures.append(lambda x, y: mixup(x, y, settings, mixup_seed))
+    if settings.between_class_probability:
+        mixtures.append(lambda x, y: between_class(x, y, settings, recipe.frontend, seed + 1))
+    if settings.cutmix_probability:
+        mixtures.append(lambda x, y: cutmix(x, y, settings, seed + 2))
+    if settings.one_mixture and len(mixtures) > 1:
+        drawn = tf.random.stateless_uniform([], seed + 3, 0, len(mixtures), tf.int32)
+        branches = [functools.partial(mixture, maps, targets) for mixture in mixtures]
+        mixed: tuple[tf.Tensor, tf.Tensor] = tf.switch_case(drawn, branches)
+        return mixed
+    for mixture in mixtures:
+        maps, targets = mixture(maps, targets)
+    return maps, targets

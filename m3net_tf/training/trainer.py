@@ -38,7 +38,7 @@ from m3net_tf.training.evaluation import (
 from m3net_tf.training.features import FeatureSet, compute_features, with_lengths
 from m3net_tf.training.fine_tuning import StartedFrom, start_from
 from m3net_tf.training.logbook import plot_curves, tensorboard, write_history
-from m3net_tf.training.losses import label_loss
+from m3net_tf.training.losses import has_sigmoids, label_loss
 from m3net_tf.training.metrics import Evaluation, LabelFigures, MultiLabelFigures
 from m3net_tf.training.recipe import Recipe, save_recipe
 from m3net_tf.training.run import Run, design_of
@@ -239,7 +239,7 @@ def build_network(
         feature_range={
             key: getattr(recipe.frontend, key) for key in ("feature_min", "feature_max", "log")
         },
-        head="sigmoid" if multi_label else "softmax",
+        head="sigmoid" if has_sigmoids(recipe.training, multi_label=multi_label) else "softmax",
     )
 
 
@@ -264,7 +264,13 @@ def _features(
     """Features of a split; training clips include their augmented copies."""
     augmentation = recipe.augmentation if name == "train" else None
     features = compute_features(
-        dataset, name, recipe.frontend, augmentation, recipe.training.seed, log
+        dataset,
+        name,
+        recipe.frontend,
+        augmentation,
+        recipe.training.seed,
+        log,
+        recipe.training.features,
     )
     if not with_own_lengths:
         return features
@@ -298,7 +304,9 @@ def _run_epoch(loop: _Loop) -> dict[str, float]:
     name, figure = ("accuracy", "") if validation.matrix is None else ("map", " mAP")
     with state.averaged():
         outputs = predict_originals(state.inference_model, validation)
-        validation_score, validation_loss = score(outputs, validation, loop.dataset.info.labels)
+        labels, many = loop.dataset.info.labels, validation.matrix is not None
+        sigmoids = has_sigmoids(settings, multi_label=many)
+        validation_score, validation_loss = score(outputs, validation, labels, sigmoids=sigmoids)
         row = {
             "epoch": state.epoch + 1,
             "loss": loss,

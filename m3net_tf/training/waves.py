@@ -21,6 +21,8 @@ from m3net_tf.frontend import FrontendConfig, graph
 from m3net_tf.keras import tf
 from m3net_tf.training.sections import AugmentationSection
 
+_AMPLITUDE_EXPONENTS = {"white": 0.0, "pink": -0.5, "brown": -1.0, "blue": 0.5, "violet": 1.0}
+
 
 def crop_waves(waves: tf.Tensor, samples: int, seed: tf.Tensor) -> tf.Tensor:
     """Cut a random excerpt of ``samples`` samples from each waveform.
@@ -55,7 +57,7 @@ def augment_waves(
         sample_rate_hz: rate of all waveforms.
         seed: int32, shape (2,); equal seeds give equal results.
         noises: background recordings, float32, shape (recordings, at least samples); white
-            noise if None.
+            noise if None. ``settings.noise_kinds`` replaces both.
         rooms: recorded room responses, float32, shape (responses, samples); synthesised from
             noise if None.
 
@@ -83,7 +85,9 @@ def augment_waves(
     waves *= _factor(tf.random.stateless_uniform([batch, 1], seeds[3], *settings.gain_db))
 
     if settings.noise_probability:
-        if noises is None:
+        if settings.noise_kinds:
+            noise = coloured_noise(tf.shape(waves), settings.noise_kinds, seeds[4])
+        elif noises is None:
             noise = tf.random.stateless_normal(tf.shape(waves), seeds[4])
         else:
             which = tf.random.stateless_uniform([batch], seeds[4], 0, tf.shape(noises)[0], tf.int32)
@@ -101,6 +105,18 @@ def _factor(decibels: tf.Tensor) -> tf.Tensor:
 
 def _power(waves: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.square(waves), axis=-1, keepdims=True)
+
+
+def coloured_noise(shape: tf.Tensor, kinds: Sequence[str], seed: tf.Tensor) -> tf.Tensor:
+    """Noise of one of the kinds, which the seed draws, float32 of shape (batch, samples)."""
+    seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+    exponents = tf.constant([_AMPLITUDE_EXPONENTS[kind] for kind in kinds], tf.float32)
+    exponent = exponents[tf.random.stateless_uniform([], seeds[0], 0, len(kinds), tf.int32)]
+    spectrum = tf.signal.rfft(tf.random.stateless_normal(shape, seeds[1]))
+    bins = tf.shape(spectrum)[-1]
+    # Flat in the lowest bins, which would otherwise hold almost all of brown noise's energy.
+    frequency = tf.maximum(tf.cast(tf.range(bins), tf.float32) / tf.cast(bins, tf.float32), 1 / 400)
+    return tf.signal.irfft(spectrum * tf.cast(frequency**exponent, tf.complex64), shape[-1:])
 
 
 def make_rooms(
@@ -145,6 +161,7 @@ def epoch_stream(
     epoch: int,
     batch_size: int,
     rooms: Sequence[npt.NDArray[np.float32]] = (),
+    dtype: str = "int8",
 ) -> tf.data.Dataset:
     """One epoch of batches with waveforms augmented on the fly, without a cache.
 
@@ -157,13 +174,13 @@ def epoch_stream(
         epoch: number of the epoch.
         batch_size: clips per batch; a smaller last batch is dropped.
         rooms: recorded room responses.
+        dtype: type of the features, ``int8`` or ``float32``.
 
     Returns:
-        Batches of int8 features (batch, bins, frames) and the clips' indices in the split (batch,).
-        An unreadable clip ends the stream with a TensorFlow error that ends in this package's.
+        Batches of features (batch, bins, frames) and the clips' indices in the split (batch,). An
+        unreadable clip ends the stream with a TensorFlow error that ends in this package's.
     """
-    clips = dataset.split(split)
-    samples = dataset.info.clip_samples
+    clips, samples = dataset.split(split), dataset.info.clip_samples
     order = np.random.default_rng([seed, epoch]).permutation(len(clips))
     noises = [dataset.read(clip) for clip in dataset.noise_clips()]
     noises = [noise for noise in noises if noise.size >= samples]
@@ -184,11 +201,10 @@ def epoch_stream(
         augmented = augment_waves(
             batch[0], settings, config.sample_rate_hz, augmentation_seed, noise, room
         )
-        return graph.features_int8(config, augmented), batch[1]
+        return graph.features_of(dtype)(config, augmented), batch[1]
 
-    numbers = np.arange(len(clips), dtype=np.int64)
     return (
-        tf.data.Dataset.from_tensor_slices((numbers, order))
+        tf.data.Dataset.from_tensor_slices((np.arange(len(clips), dtype=np.int64), order))
         .map(wave, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size, drop_remainder=True)
         .enumerate()

@@ -53,6 +53,12 @@ def test_real_esc10(real_data):
     assert load_dataset("esc10", root, protocol="paper-random").leak() > 0.1
 
 
+def test_esc_as_the_bilateral_paper_cuts_and_splits_it(make_layout):
+    dataset = load_dataset("esc10", make_layout("esc10"), protocol="random-80-20", clip_s=4.0)
+    assert dataset.load(dataset.clips[0]).shape == (64_000,)
+    assert dataset.info.leaking and sizes(dataset) == [140, 20, 40]
+
+
 def test_partial_and_broken_esc(make_layout):
     root = make_layout("esc10") / "ESC-50-master"
     for path in root.glob("audio/[45]-*"):
@@ -89,7 +95,7 @@ def test_ravdess_folds_are_four_actors(make_layout):
     assert {c.group for c in pairs.split("test")} == {"actor 23", "actor 24"}
     assert {c.group for c in pairs.split("validation")} == {"actor 01"}
     assert {c.group for c in pairs.split("train")} == {f"actor {n:02d}" for n in range(2, 23)}
-    random = load_dataset("ravdess", root, protocol="paper-random", seed=3)
+    random = load_dataset("ravdess", root, protocol="random-80-20", seed=3)
     assert sizes(random) == [134, 20, 38]
     assert random.leak() == 1.0
 

@@ -52,7 +52,7 @@ def test_check_proves_protocols_and_names_the_leak(make_layout):
     rows = report.check_table(checked).rows
     assert rows[0][5:7] == ("disjoint", "0.0 %")
     assert rows[-1][5:7] == ("17 shared", "100.0 %")
-    assert rows[-1][0] == "paper-random\n(19 of 24 actors)\nLEAKS"
+    assert rows[-1][0] == "random-80-20\n(19 of 24 actors)\nLEAKS"
     lines = report.check_lines(checked)
     assert "partial copy: 19 of 24 actors, 152 of 1440 clips" in lines
     assert "speaker-independent: no fold 6" in lines

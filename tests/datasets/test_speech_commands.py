@@ -65,6 +65,14 @@ def test_a_short_clip_is_padded(folder):
     assert not audio[100:].any()
 
 
+def test_another_rate_of_delivery(folder):
+    dataset = load_dataset(NAME, folder, classes=35, sample_rate_hz=44_100)
+    assert dataset.load(dataset.clips[0]).shape == (44_100,)
+    assert len(dataset.noise_clips()) == 2
+    noise = dataset.read(dataset.noise_clips()[0])
+    assert noise.shape == (16 * 44_100,)
+
+
 def test_seed_changes_only_what_trains(folder):
     first, again, reseeded = (
         load_dataset(NAME, folder, seed=s).clip_list_hash() for s in (0, 0, 1)

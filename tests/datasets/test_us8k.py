@@ -95,6 +95,9 @@ def test_paper_random_leaks_and_says_so(make_folder):
     assert any("leaks" in note for note in dataset.info.notes)
     assert [len(dataset.split(s)) for s in SPLITS] == [360, 120, 120]
     assert dataset.leak() > 0.4
+    eighty = load_dataset("us8k", root, protocol="random-80-20", fit="pad")
+    assert eighty.info.leaking and eighty.info.fit == "pad"
+    assert [len(eighty.split(s)) for s in SPLITS] == [420, 60, 120]
     reseeded = load_dataset("us8k", root, protocol="paper-random", seed=1)
     assert dataset.clip_list_hash() != reseeded.clip_list_hash()
     with pytest.raises(ConfigError, match="has no folds"):

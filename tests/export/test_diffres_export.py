@@ -149,15 +149,26 @@ def test_a_damaged_export_is_refused(name, data, message, exported, tmp_path):
         Bundle.load(copy)
 
 
-@pytest.mark.parametrize("ablation", ["fill_rows", "maximum", "encoding"])
-def test_ablations_are_refused(ablation):
+@pytest.mark.parametrize(
+    ("ablation", "value", "device"),
+    [
+        ("fill_rows", False, "true"),
+        ("maximum", False, "true"),
+        ("encoding", False, "true"),
+        ("reading", "released", "paper"),
+    ],
+)
+def test_ablations_are_refused(ablation, value, device):
     model = build_model(
         "diffres",
         "s",
         input_shape=(40, 49, 1),
-        overrides={"classifier": CLASSIFIER, ablation: False},
+        overrides={"classifier": CLASSIFIER, ablation: value},
     )
-    with pytest.raises(ModelError, match=f"{ablation}: false, which devices lack: train with"):
+    message = (
+        f"{ablation}: {str(value).lower()}, which devices lack: train with {ablation}: {device}"
+    )
+    with pytest.raises(ModelError, match=message):
         warp_of(model)
 
 

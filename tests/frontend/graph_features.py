@@ -18,7 +18,7 @@ def graph_and_reference(
     stream = tf.data.Dataset.from_tensor_slices(sounds).batch(len(sounds))
     (traced,) = stream.map(lambda batch: graph.features_int8(config, batch)).as_numpy_iterator()
     np.testing.assert_array_equal(traced, eager)
-    np.testing.assert_array_equal(graph.batch_features_int8(config, sounds), eager)
+    np.testing.assert_array_equal(graph.batch_features(config, sounds), eager)
     reference = np.stack([features_int8(config, audio) for audio in sounds])
     assert eager.shape == reference.shape
     return eager, np.abs(eager.astype(int) - reference)

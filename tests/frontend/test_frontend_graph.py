@@ -44,4 +44,4 @@ def test_compiled_rounds_as_eager_over_millions_of_values():
         level = 10.0 ** rng.uniform(-4, 0, (64, 1))
         waves = (level * rng.standard_normal((64, 16_000))).astype(np.float32)
         eager = graph.features_int8(config, waves).numpy()
-        np.testing.assert_array_equal(graph.batch_features_int8(config, waves), eager)
+        np.testing.assert_array_equal(graph.batch_features(config, waves), eager)

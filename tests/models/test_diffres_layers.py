@@ -12,6 +12,7 @@ from m3net_tf.errors import ConfigError
 from m3net_tf.export.operators import operators_of
 from m3net_tf.keras import keras, tf
 from m3net_tf.models.diffres.frame_importance import conv_encoder, frame_importance, res_conv_1d
+from m3net_tf.models.diffres.released import fill_scores, released_guide_loss
 from m3net_tf.models.diffres.time_pooling import AdaptiveAveragePooling, FrameSampling
 from m3net_tf.models.diffres.warp import (
     FrameScores,
@@ -442,12 +443,80 @@ class TestGuide:
                 layer(0)
 
 
+class TestReleased:
+    """Where the authors' code differs from the text."""
+
+    @pytest.mark.parametrize("kind", ["random", "uneven", "almost_one_hot", "two_hot", "half_zero"])
+    def test_scores_fill_the_rows(self, kind):
+        scores = scores_of(kind, 200, 150, 0)
+        filled = fill_scores(scores, 150).numpy()[0].astype(float)
+        plain = scores.numpy()[0].astype(float)
+        inside = [1e-4 < value < 1 - 1e-4 for value in plain]
+        room = sum(1 - value for value, raised in zip(plain, inside, strict=True) if raised)
+        share = min((150 - plain.sum()) / room, 1.0) if room and 150 - plain.sum() >= 1 else 0.0
+        expected = [
+            v + (1 - v) * share if raised else v for v, raised in zip(plain, inside, strict=True)
+        ]
+        np.testing.assert_allclose(filled, expected, atol=1e-5)
+        if kind == "random":  # the text's reading leaves rows empty
+            assert plain.sum() == pytest.approx(0.67 * 150, rel=0.05)
+            assert filled.sum() == pytest.approx(150, rel=1e-5)
+
+    def test_layers_use_it(self):
+        x = features() / 2
+        raw = tf.constant(np.random.default_rng(1).uniform(0, 1, (2, FRAMES)), tf.float32)
+        layer = FrameScores(0.25, reading="released")
+        with tf.GradientTape() as tape:
+            tape.watch(raw)
+            scores = layer([x, raw])
+        np.testing.assert_allclose(scores, fill_scores(rescale_scores(raw, 18), 18))
+        assert np.isfinite(tape.gradient(scores, raw)).all()
+        with pytest.raises(ConfigError, match="reading is 'code': choose one of paper, released"):
+            FrameScores(0.25, reading="code")
+
+    def test_guide_loss(self):
+        scores = tf.constant([[0.9, 0.1, 0.5, 0.4], [0.2, 0.1, 0.5, 0.4], [0.9, 0.9, 0.9, 0.9]])
+        empty = tf.constant([[True, True, False, False], [True, True, False, False], [False] * 4])
+        # By hand: the mean of the empty frames, 0.5 and 0.15, against half of 1 - 0.25.
+        np.testing.assert_allclose(released_guide_loss(scores, empty, 0.25), [0.5, 0, 0], rtol=1e-6)
+
+    def test_empty_are_the_quietest_frames_of_the_batch(self):
+        x = np.full((2, BINS, FRAMES, 1), 0.0, np.float32)
+        x[:, :, :3], x[1, :, 3:6] = -0.5, -0.9
+        empty = FrameScores(0.25, reading="released").empty(tf.constant(x)).numpy()
+        assert not empty[0].any()
+        np.testing.assert_array_equal(np.flatnonzero(empty[1]), [3, 4, 5])
+
+    def test_maximum_is_scaled(self):
+        pair = [features(1), tf.constant(np.full((1, FRAMES), 0.5), tf.float32)]
+        plain = FrameWarp(12)(pair).numpy()
+        scaled = FrameWarp(12, maximum_scale=2.0)(pair).numpy()
+        np.testing.assert_array_equal(scaled[..., [0, 2]], plain[..., [0, 2]])
+        step = 19 / 255 * 128  # ln units of a feature
+        np.testing.assert_allclose((scaled - plain)[..., 1] * step, np.log(2), rtol=1e-3)
+
+    def test_order_and_channels_of_the_networks(self):
+        inputs = keras.Input((40, 20, 1))
+        model = keras.Model(inputs, frame_importance(inputs, reading="released"))
+        kinds = [type(layer).__name__ for layer in model.layers][2:8]
+        assert kinds[:3] == ["Conv2D", "ReLU", "BatchNormalization"] and "LeakyReLU" not in kinds
+        widths = [layer.filters for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+        assert widths == [40, 40, 20, 20, 10, 10, 10, 10, 1, 1]
+        encoder = keras.Model(inputs, conv_encoder(inputs, reading="released"))
+        for weight in encoder.weights:
+            if "conv" in weight.name:
+                weight.assign(tf.zeros_like(weight))
+        sounds = tf.random.stateless_normal((1, 40, 20, 1), (1, 2))
+        np.testing.assert_allclose(encoder(sounds), sounds, atol=1e-6)  # the skip alone
+
+
 class TestNetworks:
-    def test_parameters(self):
+    @pytest.mark.parametrize("reading", ["paper", "released"])
+    def test_parameters(self, reading):
         """Origin: DiffRes, section 3 (82 371) and 3.1 (493 824), for 128 bins."""
         inputs = keras.Input((128, 20, 1))
         for block, expected in ((frame_importance, 82_371), (conv_encoder, 493_824)):
-            model = keras.Model(inputs, block(inputs))
+            model = keras.Model(inputs, block(inputs, reading=reading))
             assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == expected
 
     @pytest.mark.parametrize("bins", [10, 40, 64, 257])
@@ -575,8 +644,8 @@ class TestAttention:
 @pytest.mark.parametrize(
     "layer",
     [
-        FrameScores(0.4, 2.0, 0.3, 1e-3, feature_min=-80.0, feature_max=0.0, log="db"),
-        FrameWarp(7, False, False, False, feature_min=-80.0, feature_max=0.0, log="db"),
+        FrameScores(0.4, 2.0, 0.3, 1e-3, "released", feature_min=-80.0, feature_max=0.0, log="db"),
+        FrameWarp(7, False, False, False, 2.0, feature_min=-80.0, feature_max=0.0, log="db"),
         AdaptiveAveragePooling(7),
         FrameSampling(7),
         AttentionHeads(3),

@@ -9,6 +9,7 @@ from m3net_tf.keras import keras, tf
 from m3net_tf.models import build_model
 from m3net_tf.models.complexity import count_macs
 from m3net_tf.models.diffres import METHODS, classifier_network, importance_network, probe
+from m3net_tf.models.diffres.warp import frames_after
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.runtime.interpreter import run_reference, run_tflm, tflm_unavailable_reason
 
@@ -184,6 +185,14 @@ class TestGuide:
         assert float(model.losses[0]) == pytest.approx(expected, rel=1e-5)
         assert not tiny(guide_weight=0.0).losses
 
+    def test_of_the_released_code(self):
+        model = tiny(reading="released", reduction=0.25)
+        inside = {key: value.numpy() for key, value in probe(model)(real()).items()}
+        np.testing.assert_allclose(inside["scores"].sum(1), frames_after(50, 0.25), rtol=1e-4)
+        silent = inside["scores"][:, 30:].mean(1)
+        np.testing.assert_allclose(inside["guide_loss"], silent, rtol=1e-4)
+        train(model, 2)
+
     def test_lowers_the_scores_of_silence(self):
         model = tiny(reduction=0.25)
         inside = probe(model)  # as in training: the statistics of so few steps are inaccurate
@@ -244,6 +253,7 @@ class TestErrors:
             ({"classifier": {**SMALL, "name": "diffres"}}, "diffres itself"),
             ({"classifier": {**SMALL, "name": "m4net"}}, "unknown model 'm4net'"),
             ({"classifier": {**SMALL, "preset": "xxl"}}, "unknown preset 'xxl'"),
+            ({"reading": "code"}, "reading is 'code': choose one of paper, released"),
             ({"reduction": 1.0}, "reduction is 1.0: give a share between 0 and 1"),
             ({"feature_range": {"min": 3}}, "unknown key 'min' in section 'model.feature_range'"),
             ({"feature_range": {"log": "log2"}}, "'log2': choose one of ln, db"),

@@ -7,6 +7,7 @@ import re
 import pytest
 import yaml
 
+from m3net_tf.datasets import dataset_info
 from m3net_tf.errors import ConfigError
 from m3net_tf.frontend import FrontendConfig
 from m3net_tf.models import design_defaults, presets_of
@@ -139,6 +140,14 @@ def test_patches_reach_the_recipe(write):
     )
     assert (recipe.training.epochs, recipe.training.seed) == (7, 5)
     assert recipe.model.arguments == {"dfp": False}
+
+
+def test_values_of_another_split_are_known(write):
+    grid = load_grid(
+        write(("seeds: [0, 1]\nbase", "paper_protocol: official-split\nbase")), "paper"
+    )
+    marked = {tuple(cell.labels.values()) for cell in grid.cells if cell.other_split}
+    assert marked == {("first", "whole"), ("first", "less"), ("first", "taught")}  # not the rival
 
 
 def test_one_step_with_a_seed_of_its_own_serves_all(write):
@@ -325,6 +334,7 @@ def test_diffres_has_the_papers_table_of_settings():
             *(t.learning_rate, t.epochs, t.batch_size),
             *(t.step_start, t.step_factor, t.step_every),
         )
+        assert t.loss == "binary_cross_entropy"
         assert (t.optimizer, t.schedule, len({r.seed for r in cell.repeats})) == (
             "adam",
             "step",
@@ -346,3 +356,51 @@ def test_bilateral_has_the_papers_training():
     )
     assert (t.batch_size, t.weight_average, t.epochs) == (64, 0.995, 1500)
     assert recipe.model.arguments["early_exits"] is True
+    a = recipe.augmentation
+    assert (a.shift_s, a.gain_db) == (0, (0, 0))
+    assert a.fresh and a.one_mixture and a.mixup_probability == a.cutmix_probability == 1
+    assert a.noise_probability == 1 and len(a.noise_kinds) > 1
+
+
+def test_bilateral_has_the_papers_clips_and_splits():
+    options = {
+        "esc50": {"sample_rate_hz": 22_050, "clip_s": 4.0},
+        "us8k": {"sample_rate_hz": 22_050, "fit": "pad"},
+        "ravdess": {"sample_rate_hz": 22_050},
+        "cremad": {"sample_rate_hz": 22_050},
+    }
+    for number in range(1, 8):
+        grid = load_grid(find_grid(f"bilateral/table{number}"), "paper")
+        for cell in (cell for cell in grid.cells if cell.trained):
+            section = grid.training(cell, cell.repeats[0]).recipe.dataset
+            assert section.options == options[section.name]
+            assert (section.protocol == "random-80-20") == (cell.labels["Split"] == "random")
+            assert cell.other_split == (cell.labels["Split"] != "random")
+            info = dataset_info(section.name)
+            assert section.options.get("fit", info.fit) == "pad"
+            assert section.options.get("clip_s", info.clip_s) == 4.0
+
+
+@pytest.mark.parametrize("number", range(1, 6))
+def test_m3net_has_the_papers_rate_and_both_splits(number):
+    grid = load_grid(find_grid(f"m3net/table{number}"), "paper")
+    splits = set()
+    for cell in (cell for cell in grid.cells if cell.trained):
+        recipe = grid.training(cell, cell.repeats[0]).recipe
+        assert recipe.dataset.options["sample_rate_hz"] == recipe.frontend.sample_rate_hz == 44_100
+        splits.add((recipe.dataset.name, recipe.dataset.protocol == "paper-random"))
+        if cell.scored:
+            assert cell.other_split == (recipe.dataset.protocol != "paper-random")
+    assert splits == {(name, random) for name, _ in splits for random in (False, True)}
+
+
+@pytest.mark.parametrize("name", [name for name in SHIPPED if not name.startswith("mcu/")])
+def test_features_are_rounded_only_as_a_device_rounds_them(name):
+    for scale in ("paper", "small"):
+        grid = load_grid(find_grid(name), scale)
+        for cell in (cell for cell in grid.cells if cell.trained):
+            recipe = grid.training(cell, cell.repeats[0]).recipe
+            precise = recipe.training.features == "float32"
+            assert precise or scale == "small"
+            if recipe.frontend.kind == "waveform":
+                assert precise or recipe.frontend.log == "mu"

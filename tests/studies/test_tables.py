@@ -15,7 +15,10 @@ import pytest
 from m3net_tf import cli, training
 from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.errors import ConfigError, DataError
+from m3net_tf.figures.catalogue import FIGURES
 from m3net_tf.studies import footprint, report_files, table_runs, tables
+from m3net_tf.studies.grid_file import find_grid, grid_names, load_grid
+from m3net_tf.studies.table_list import written_tables
 from m3net_tf.studies.tables import make_table, parse_data_folders
 from m3net_tf.training import recipe as recipes
 from m3net_tf.training.run import Run
@@ -443,6 +446,54 @@ def test_few_pairs_say_that_they_are_few(trainer, run_table, tmp_path):
     text = read(tmp_path, "md", "tiny")
     assert "| 1 | -5.00 | 1 (≥ 1) |" in text
     assert "70.00 to 95.00" in text  # one run: the interval is over its clips
+
+
+def test_a_value_of_another_split_is_not_printed_as_comparable(trainer, run_table, tmp_path):
+    path = tmp_path / "paper/table9.yaml"
+    path.write_text(GRID.replace("seeds: [0, 1,", "paper_protocol: paper-random\nseeds: [0, 1,"))
+    report = run_table("tiny")
+    text = read(tmp_path, "md", "tiny")
+    assert "| whole | 80.00 † (other split: 90 ± 0.5) | 31,469 (31,599) |" in text
+    assert "Values of another split say nothing about ours." in text
+    assert [cell["other_split"] for cell in report["cells"]] == [True, False, True, False]
+    rows = list(csv.DictReader(read(tmp_path, "csv", "tiny").splitlines()))
+    assert [row["paper_split"] for row in rows] == ["other", "", "other", ""]
+
+
+def test_the_list_says_which_results_are_of_an_older_recipe(tmp_path, monkeypatch, capsys):
+    name, scale = "m3net/table4", "tiny"
+    grid = load_grid(find_grid(name), scale)
+    keys = sorted({grid.training(cell, cell.repeats[0]).key for cell in grid.cells})
+    runs = [{"recipe_sha256": key, "value": 80.0} for key in keys]
+    report = {"cells": [{"runs": runs}], "date": "2026-01-02", "git_commit": "0123456789ab"}
+
+    def listed(**changes):
+        write_json(tmp_path / f"{name}.{scale}.json", {**report, **changes})
+        monkeypatch.setattr("sys.argv", ["m3net", "table", "--list", "--out", str(tmp_path)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert not stop.value.code
+        lines = capsys.readouterr().out.splitlines()
+        names = [line.split()[0] for line in lines]
+        assert names == [*grid_names(), *(figure for figure in FIGURES if "/" in figure)]
+        return " ".join(next(line for line in lines if name in line).split())
+
+    count = len(keys)
+    assert listed() == f"{name} tiny {count} runs current 2026-01-02 012345678"
+    runs[0]["recipe_sha256"] = "older"
+    partly = f"{name} tiny {count} runs {count - 1} of {count} runs current 012345678"
+    assert listed(date="") == partly
+    for run in runs:
+        run["recipe_sha256"] += "older"
+    assert f"{count} runs older recipe" in listed()
+
+
+def test_committed_results_of_older_recipes_are_named():
+    page = Path("docs/reproduction.md").read_text()
+    section = page.split("## Results of older recipes")[1].split("\n## ")[0]
+    tables = written_tables(Path("experiments/results"))
+    older = {f"`{t.name}` at {t.scale} scale" for t in tables if t.state != "current"}
+    assert set(re.findall(r"`[^`]*` at \w+ scale", section)) == older
 
 
 def test_csv_has_a_line_for_each_run(finished):

@@ -8,7 +8,7 @@ import pytest
 
 from m3net_tf.datasets import AudioDataset, load_dataset
 from m3net_tf.errors import ConfigError, DataError
-from m3net_tf.frontend import FrontendConfig, features_int8
+from m3net_tf.frontend import FrontendConfig, dequantize_features, features_int8, frontend_preset
 from m3net_tf.training import features as features_module
 from m3net_tf.training.features import compute_features, input_shape
 from m3net_tf.training.sections import AugmentationSection
@@ -48,6 +48,26 @@ def test_clean_features_are_those_of_the_reference(cache, dataset):
     difference = np.abs(computed.features[0].astype(int) - reference)
     assert difference.max() <= 1  # float32 against double, as in the front end's own test
     assert (difference == 0).mean() >= 0.999
+
+
+def test_float_features_keep_what_int8_rounds(cache, dataset):
+    linear = frontend_preset("bilateral", sample_rate_hz=16_000)
+    rounded = compute_features(dataset, "validation", linear)
+    exact = compute_features(dataset, "validation", linear, dtype="float32")
+    waves = np.stack([dataset.load(clip) for clip in exact.clips])
+    assert exact.features.dtype == np.float32
+    np.testing.assert_allclose(exact.clean[:, 0, :, 0], waves, atol=1e-6)
+    assert np.abs(dequantize_features(rounded.clean) - exact.clean).max() > 1e-3
+    again = compute_features(dataset, "validation", linear, dtype="float32")
+    np.testing.assert_array_equal(again.clean, exact.clean)
+
+
+def test_float_features_are_the_int8_ones_before_rounding(cache, dataset):
+    exact = compute_features(dataset, "validation", CONFIG, dtype="float32").clean
+    rounded = compute_features(dataset, "validation", CONFIG).clean
+    difference = np.abs(exact - dequantize_features(rounded))
+    inside = (rounded > -128) & (rounded < 127)
+    assert difference[inside].max() <= 0.5 / 128 + 1e-6 and difference.max() > 0.4 / 128
 
 
 def test_varied_copies_differ_from_the_clip_and_from_each_other(cache, dataset):

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,16 @@ def test_each_class_by_itself_where_clips_have_several_labels():
     np.testing.assert_allclose(loss(tf.constant(MIXED), tf.constant(ANSWERS)), expected, rtol=1e-4)
 
 
+def test_binary_cross_entropy_for_single_labels():
+    settings = TrainingSection(label_smoothing=0.2, loss="binary_cross_entropy")
+    loss = label_loss(settings, clips(), 4)
+    same = label_loss(TrainingSection(label_smoothing=0.2), clips(several=True), 4)
+    targets, answers = tf.constant(MIXED), tf.constant(ANSWERS)
+    assert loss(targets, answers) == same(targets, answers)
+    with pytest.raises(ConfigError, match="needs one label per clip and loss cross_entropy"):
+        label_loss(dataclasses.replace(settings, class_weights="balanced"), clips(), 4)
+
+
 def test_class_weights_need_one_label():
     with pytest.raises(ConfigError, match="class_weights is 'balanced', which needs one label per"):
         label_loss(TrainingSection(class_weights="balanced"), clips(several=True), 4)
@@ -75,7 +87,7 @@ def test_divergence_from_a_teacher(multi_label, weight, temperature):
         tf.constant(teacher),
         tf.constant(ANSWERS),
         settings,
-        multi_label=multi_label,
+        sigmoids=multi_label,
     )
     np.testing.assert_allclose(loss, expected, rtol=1e-4)
 

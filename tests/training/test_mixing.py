@@ -54,6 +54,18 @@ def test_cutmix_pastes_one_rectangle_and_counts_its_area():
     assert len(set(shares)) > 8
 
 
+def test_cutmix_cuts_waveforms_in_time():
+    waves = tf.constant(RNG.uniform(-1, 0.9, (64, 1, 1000, 1)).astype(np.float32))
+    settings = AugmentationSection(cutmix_probability=1.0, cutmix_min=0.4)
+    mixed, soft = cutmix(waves, tf.eye(64), settings, tf.constant([5, 6]))
+    changed = (mixed != waves).numpy()[:, 0, :, 0]
+    shares = changed.mean(1)
+    assert 0.25 < shares.mean() < 0.35 and shares.max() <= 0.6  # uniform in 0 to 0.6
+    np.testing.assert_allclose(np.diag(soft), 1 - shares, atol=1e-6)
+    for clip in changed:  # one stretch of time
+        assert np.count_nonzero(np.diff(clip.astype(int), prepend=0, append=0)) == 2
+
+
 def test_mixtures_hang_on_the_seed_alone():
     settings = AugmentationSection(cutmix_probability=1.0, between_class_probability=1.0)
     config = FrontendConfig()

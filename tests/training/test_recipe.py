@@ -153,6 +153,15 @@ def test_round_trip(tmp_path, tiny_recipe):
     assert (tmp_path / "again.yaml").read_bytes() == first
 
 
+def test_newer_keys_leave_the_hashes_of_published_results(tiny_recipe):
+    plain = tiny_recipe()
+    assert "features" not in plain.hashed_values()["training"]
+    assert "loss" in plain.to_dict()["training"]
+    changed = tiny_recipe(training={"features": "float32"})
+    assert changed.hashed_values()["training"]["features"] == "float32"
+    assert "loss" not in changed.hashed_values()["training"]
+
+
 def test_a_missing_file_lists_the_recipes_beside_it(tmp_path):
     path = tmp_path / "mine.yaml"
     with pytest.raises(ConfigError, match=r"mine\.yaml is missing: name an existing recipe$"):

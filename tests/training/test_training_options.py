@@ -16,9 +16,11 @@ from m3net_tf.keras import keras, tf
 from m3net_tf.keras_internals import loss_scale_variables
 from m3net_tf.models import build_model, learnt_figures
 from m3net_tf.training import Recipe, Run, save_recipe, train
+from m3net_tf.training.augmentation import mixup
 from m3net_tf.training.distillation import load_teacher
 from m3net_tf.training.evaluation import predict, predict_originals
 from m3net_tf.training.features import compute_features, with_lengths
+from m3net_tf.training.mixing import cutmix
 from m3net_tf.training.run import load_recipe_dataset
 from m3net_tf.training.sections import AugmentationSection
 from m3net_tf.training.state import TrainingState
@@ -98,6 +100,37 @@ def test_mixing_mixes_a_teachers_answers_as_it_mixes_targets(tiny_recipe):
     own = np.arange(1, 17)
     expected = np.where(mixed, np.maximum(own, own[::-1]), own)
     np.testing.assert_array_equal(augmented[3][:, 0], expected)
+
+
+def test_one_mixture_in_a_step(tiny_recipe):
+    shares = {"mixup_probability": 1.0, "cutmix_probability": 1.0, "one_mixture": True}
+    recipe = tiny_recipe(augmentation={"time_masks": 0, "frequency_masks": 0, **shares})
+    maps = tf.constant(np.random.default_rng(0).uniform(-1, 1, (16, *SHAPE)), tf.float32)
+    targets = tf.eye(16)
+    drawn = []
+    for number in range(8):
+        seed = tf.constant([number, 2])
+        mixed = _augment({}, maps, targets, recipe, seed)
+        seeds = tf.random.experimental.stateless_split(seed, 2)
+        alone = [
+            mixup(maps, targets, recipe.augmentation, seeds[1]),
+            cutmix(maps, targets, recipe.augmentation, seed + 2),
+        ]
+        drawn += [i for i in (0, 1) if all(map(np.array_equal, mixed[:2], alone[i]))]
+    assert len(drawn) == 8 and set(drawn) == {0, 1}
+
+
+@pytest.mark.slow
+def test_a_run_of_float_features_and_binary_cross_entropy(tiny_recipe, tmp_path):
+    options = {"epochs": 3, "loss": "binary_cross_entropy", "features": "float32"}
+    recipe = tiny_recipe(training=options)
+    train(recipe, tmp_path / "run")
+    model = Run(tmp_path / "run").load_model()
+    maps = np.random.default_rng(0).uniform(-1, 1, (4, *model.input_shape[1:]))
+    assert np.ptp(model(maps.astype(np.float32)).numpy().sum(1)) > 1e-3  # no distribution
+    rows = (tmp_path / "run" / "history.csv").read_text().split()[1:]
+    losses = [float(row.split(",")[1]) for row in rows]  # per class: 0.69 for equal scores
+    assert losses[-1] < losses[0] < 1
 
 
 @pytest.fixture

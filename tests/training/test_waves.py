@@ -10,7 +10,7 @@ from m3net_tf.datasets import load_dataset
 from m3net_tf.frontend import FrontendConfig, graph
 from m3net_tf.keras import tf
 from m3net_tf.training.rooms import reverberate
-from m3net_tf.training.sections import AugmentationSection
+from m3net_tf.training.sections import NOISE_KINDS, AugmentationSection
 from m3net_tf.training.waves import (
     augment_waves,
     crop_waves,
@@ -102,6 +102,21 @@ def test_rooms_are_those_of_numpy(sounds):
     recorded = vary(sounds[:4], rooms=tf.constant(rooms[:1]), room_probability=1.0)
     expected = np.clip([reverberate(audio, rooms[0]) for audio in sounds[:4]], -1, 1)
     np.testing.assert_allclose(recorded, expected, atol=2e-5)
+
+
+def test_noise_is_of_one_kind_in_a_step():
+    wave = np.tile(np.sin(np.arange(4096, dtype=np.float32) / 9) / 4, (4, 1))
+    slopes = []
+    for seed in range(24):
+        settings = {"noise_probability": 1.0, "noise_snr_db": (0, 0), "noise_kinds": NOISE_KINDS}
+        noisy = vary(wave, tf.constant([seed, 1]), fresh=True, **settings)
+        spectrum = np.abs(np.fft.rfft(noisy - wave)) ** 2
+        low, high = spectrum[:, 150:250].mean(1), spectrum[:, 1500:1700].mean(1)
+        octaves = np.log2(1600 / 200)
+        slope = 10 * np.log10(high / low) / octaves  # dB per octave
+        assert np.ptp(slope) < 1.5
+        slopes.append(int(np.rint(slope.mean() / 3)))
+    assert set(slopes) == {-2, -1, 0, 1, 2}
 
 
 def test_crop_takes_every_place():

@@ -15,13 +15,13 @@ from typing import Any
 from m3net_tf.errors import ConfigError, require_known_keys
 from m3net_tf.keras import keras, tf
 from m3net_tf.models.diffres.frame_importance import conv_encoder, frame_importance
+from m3net_tf.models.diffres.released import require_reading
 from m3net_tf.models.diffres.time_pooling import AdaptiveAveragePooling, FrameSampling
 from m3net_tf.models.diffres.warp import (
     FrameScores,
     FrameWarp,
     activeness,
     frames_after,
-    guide_loss,
 )
 from m3net_tf.models.registry import Preset
 from m3net_tf.models.stacking import put_in_front
@@ -40,6 +40,7 @@ def diffres(
     fill_rows: bool = True,
     maximum: bool = True,
     encoding: bool = True,
+    reading: str = "paper",
     feature_range: Mapping[str, Any] | None = None,
 ) -> tf.Tensor:
     """Score frames, rescale, warp (algorithm 3).
@@ -53,21 +54,23 @@ def diffres(
         fill_rows: apply Algorithm 1.
         maximum: add the maximum as a channel.
         encoding: add the resolution encoding as a channel.
+        reading: ``paper`` or ``released``.
         feature_range: ``feature_min``, ``feature_max`` and ``log`` of the front end.
 
     Returns:
         Map of shape (batch, F, floor((1 - reduction) T), 3): mean, maximum, encoding.
     """
     span = dict(feature_range or {})
-    scores = frame_importance(x)  # (T,)
+    scores = frame_importance(x, reading=reading)  # (T,)
     scores = FrameScores(
-        reduction, guide_weight, guide_threshold, energy_floor, **span, name=SCORES
+        reduction, guide_weight, guide_threshold, energy_floor, reading, **span, name=SCORES
     )([x, scores])
     warp = FrameWarp(
         frames_after(x.shape[2], reduction),
         fill_rows,
         maximum,
         encoding,
+        1.0 / (1.0 - reduction) if reading == "released" else 1.0,
         **span,
         name=WARP,
     )
@@ -82,8 +85,8 @@ def _change_hop(x: tf.Tensor, reduction: float, **_: Any) -> tf.Tensor:
     return FrameSampling(frames_after(x.shape[2], reduction), name="change_hop")(x)
 
 
-def _conv_avgpool(x: tf.Tensor, reduction: float, **_: Any) -> tf.Tensor:
-    return _avgpool(conv_encoder(x), reduction)
+def _conv_avgpool(x: tf.Tensor, reduction: float, *, reading: str = "paper", **_: Any) -> tf.Tensor:
+    return _avgpool(conv_encoder(x, reading=reading), reduction)
 
 
 METHODS: dict[str, Callable[..., tf.Tensor]] = {
@@ -111,6 +114,10 @@ class Design:
         fill_rows: False gives "w/o Algorithm 1" (figure 8).
         maximum: False gives "w/o max" (figure 8).
         encoding: False gives "w/o resolution encoding" (figure 8).
+        reading: ``paper``, the text, or ``released``, the authors' code where it differs from the
+            text (docs/decisions.md): scores that always fill the output, another guide loss, a
+            scaled maximum, the order of the score network's layers, and ConvAvgPool's skip. It has
+            no counterpart on a device.
         one_channel: reduce DiffRes's channels to one by a 1 x 1 convolution, for classifiers that
             accept only one.
         feature_range: the front end's ``feature_min``, ``feature_max`` and ``log`` if they differ
@@ -126,6 +133,7 @@ class Design:
     fill_rows: bool = True
     maximum: bool = True
     encoding: bool = True
+    reading: str = "paper"
     one_channel: bool = False
     feature_range: Mapping[str, Any] | None = None
 
@@ -147,6 +155,7 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
     """
     if design.method not in METHODS:
         raise ConfigError(f"model.method is {design.method!r}: choose one of {', '.join(METHODS)}")
+    require_reading(design.reading)
     require_known_keys(
         design.feature_range or {},
         ("feature_min", "feature_max", "log"),
@@ -164,6 +173,7 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
         fill_rows=design.fill_rows,
         maximum=design.maximum,
         encoding=design.encoding,
+        reading=design.reading,
         feature_range=design.feature_range,
     )
     if design.one_channel and x.shape[-1] > 1:
@@ -194,7 +204,7 @@ def probe(model: keras.Model) -> keras.Model:
             "scores": scores,
             "features": model.get_layer(WARP).output,
             "activeness": activeness(scores, empty, layer.reduction),
-            "guide_loss": guide_loss(scores, empty, layer.reduction, layer.guide_threshold),
+            "guide_loss": layer.guide_loss(scores, empty),
         },
     )
 

@@ -21,6 +21,12 @@ import numpy as np
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
 from m3net_tf.layers.precision import Float32Layer
+from m3net_tf.models.diffres.released import (
+    fill_scores,
+    quietest_frames,
+    released_guide_loss,
+    require_reading,
+)
 from m3net_tf.models.diffres.time_pooling import check_frames_in, check_frames_out
 from m3net_tf.positions import positional_encoding
 
@@ -231,13 +237,15 @@ class _LogFeatures(Float32Layer):
 class FrameScores(_LogFeatures):
     """Rescale the frames' scores and add the guide loss to the network's losses.
 
-    A frame is empty if the root mean square of its mel powers is below ``energy_floor``.
+    A frame is empty if the root mean square of its mel powers is below ``energy_floor``. The
+    released code has other formulas for all three (:mod:`.released`).
 
     Args:
         reduction: share of the frames that is removed, delta.
         guide_weight: weight of the guide loss; 0 omits it (the ablation of figure 8).
         guide_threshold: lambda of the guide loss.
         energy_floor: epsilon of equations 4 and 7, in the unit of the mel powers.
+        reading: ``paper``, or ``released``, which ignores ``guide_threshold`` and ``energy_floor``.
         feature_min: value, after the logarithm, of the feature -1.
         feature_max: value of the feature 127/128.
         log: unit of both, ``ln`` or ``db``.
@@ -255,9 +263,11 @@ class FrameScores(_LogFeatures):
         guide_weight: float = 1.0,
         guide_threshold: float = 0.5,
         energy_floor: float = 1e-4,
+        reading: str = "paper",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.reading = require_reading(reading)
         if not 0 < reduction < 1:
             raise ConfigError(f"reduction is {reduction}: give a share between 0 and 1")
         for name, value in (("guide_weight", guide_weight), ("energy_floor", energy_floor)):
@@ -270,22 +280,32 @@ class FrameScores(_LogFeatures):
 
     def empty(self, features: tf.Tensor) -> tf.Tensor:
         """Which frames of features (batch, F, T, 1) are empty: bool, shape (batch, T)."""
-        energy = tf.reduce_mean(tf.square(self._power(features[..., 0])), axis=1)
-        return energy < self.energy_floor**2
+        power = self._power(features[..., 0])
+        if self.reading == "released":
+            return quietest_frames(power)
+        return tf.reduce_mean(tf.square(power), axis=1) < self.energy_floor**2
+
+    def guide_loss(self, scores: tf.Tensor, empty: tf.Tensor) -> tf.Tensor:
+        """Guide loss of each clip, shape (batch,), without its weight."""
+        if self.reading == "released":
+            return released_guide_loss(scores, empty, self.reduction)
+        return guide_loss(scores, empty, self.reduction, self.guide_threshold)
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
         """Rescale the scores."""
         features, scores = inputs
-        scores = rescale_scores(scores, frames_after(features.shape[2], self.reduction))
+        frames_out = frames_after(features.shape[2], self.reduction)
+        scores = rescale_scores(scores, frames_out)
+        if self.reading == "released":
+            scores = fill_scores(scores, frames_out)
         if self.guide_weight:
-            empty = self.empty(tf.stop_gradient(features))
-            loss = guide_loss(scores, empty, self.reduction, self.guide_threshold)
+            loss = self.guide_loss(scores, self.empty(tf.stop_gradient(features)))
             self.add_loss(self.guide_weight * tf.reduce_mean(loss))
         return scores
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""
-        names = ("reduction", "guide_weight", "guide_threshold", "energy_floor")
+        names = ("reduction", "guide_weight", "guide_threshold", "energy_floor", "reading")
         return {**super().get_config(), **{key: getattr(self, key) for key in names}}
 
 
@@ -301,6 +321,7 @@ class FrameWarp(_LogFeatures):
         fill_rows: False omits Algorithm 1 (the ablation of figure 8).
         maximum: False omits the maximum (the ablation of figure 8).
         encoding: False omits the resolution encoding (the ablation of figure 8).
+        maximum_scale: factor on the maximum, 1/(1 - delta) in the released code.
         feature_min: value, after the logarithm, of the feature -1.
         feature_max: value of the feature 127/128.
         log: unit of both, ``ln`` or ``db``.
@@ -319,9 +340,11 @@ class FrameWarp(_LogFeatures):
         fill_rows: bool = True,
         maximum: bool = True,
         encoding: bool = True,
+        maximum_scale: float = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.maximum_scale = maximum_scale
         self.frames_out = check_frames_out(frames_out)
         self.fill_rows = fill_rows
         self.maximum = maximum
@@ -349,7 +372,7 @@ class FrameWarp(_LogFeatures):
         sums, maxima = warp(columns, weights, self.frames_out, bins if self.maximum else 0)
         channels = [self._features(sums[..., :bins])]  # (batch, t, F)
         if self.maximum:
-            channels.append(self._features(maxima))
+            channels.append(self._features(maxima * self.maximum_scale))
         if self.encoding:
             channels.append(sums[..., bins:])
         maps = [tf.transpose(channel, (0, 2, 1)) for channel in channels]  # (batch, F, t)
@@ -357,5 +380,5 @@ class FrameWarp(_LogFeatures):
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""
-        names = ("frames_out", "fill_rows", "maximum", "encoding")
+        names = ("frames_out", "fill_rows", "maximum", "encoding", "maximum_scale")
         return {**super().get_config(), **{key: getattr(self, key) for key in names}}

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All shipped tables with the state of their written results."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from m3net_tf.artifacts import read_json
+from m3net_tf.studies.grid import SCALES
+from m3net_tf.studies.grid_file import find_grid, grid_names, load_grid
+from m3net_tf.training.run import built_otherwise
+
+
+@dataclasses.dataclass(frozen=True)
+class WrittenTable:
+    """A table's written results at one scale.
+
+    Attributes:
+        name: ``<paper>/<table>``.
+        scale: one of :data:`m3net_tf.studies.grid.SCALES`.
+        runs: number of runs with a result.
+        current: number of them that today's recipes would train in the same way.
+        needed: number of runs that today's table has.
+        date: day on which it was written, ISO 8601; '' if it does not say.
+        commit: commit that wrote it; '' if unknown.
+    """
+
+    name: str
+    scale: str
+    runs: int
+    current: int
+    needed: int
+    date: str
+    commit: str
+
+    @property
+    def state(self) -> str:
+        """Whether the results are those of today's recipes."""
+        if self.current == self.needed == self.runs:
+            return "current"
+        if not self.current:
+            return "older recipe"
+        return f"{self.current} of {self.needed} runs current"
+
+
+def written_tables(out: Path) -> list[WrittenTable]:
+    """The shipped tables that have written results, by name and scale.
+
+    Args:
+        out: folder of the results.
+
+    Raises:
+        ConfigError: a grid is wrong, or there is no source checkout.
+        DataError: a result is damaged.
+    """
+    named = [(name, scale) for name in grid_names() for scale in SCALES]
+    paths = ((*pair, out / "{}.{}.json".format(*pair)) for pair in named)
+    return [_written(name, scale, path) for name, scale, path in paths if path.exists()]
+
+
+def _written(name: str, scale: str, path: Path) -> WrittenTable:
+    report = read_json(path)
+    grid = load_grid(find_grid(name), scale)
+    trainings = (grid.training(cell, repeat) for cell in grid.cells for repeat in cell.repeats)
+    needed = {training.key: training.recipe for training in trainings}
+    runs = [run for cell in report["cells"] for run in cell["runs"] if run["value"] is not None]
+    trained = {run["recipe_sha256"]: run.get("metrics", {}) for run in runs}
+    current = [
+        key
+        for key, metrics in trained.items()
+        if key in needed and not built_otherwise(metrics, needed[key])
+    ]
+    date, commit = str(report.get("date", "")), str(report.get("git_commit") or "")
+    return WrittenTable(name, scale, len(trained), len(current), len(needed), date, commit[:9])
+
+
+def list_lines(out: Path) -> list[str]:
+    """All shipped tables for the terminal, one line per table and scale with results."""
+    written, lines = written_tables(out), []
+    for name in grid_names():
+        tables = [table for table in written if table.name == name]
+        for table in tables:
+            facts = [f"{table.scale:<5}", f"{table.runs:>3} runs", f"{table.state:<24}"]
+            lines.append("  ".join([f"{name:<22}", *facts, f"{table.date:<10}", table.commit]))
+        if not tables:
+            lines.append(f"{name:<22}  no results")
+    return [line.rstrip() for line in lines]
