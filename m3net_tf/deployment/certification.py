@@ -13,6 +13,7 @@ from m3net_tf.artifacts import sha256_of
 from m3net_tf.deployment.cost import Clips, Measurement, measure
 from m3net_tf.emulation import find_machine
 from m3net_tf.emulation.starting import prove_arena, why_no_emulation
+from m3net_tf.errors import ModelError
 from m3net_tf.export import Bundle
 from m3net_tf.export.certificate import (
     BoardAnswer,
@@ -29,6 +30,7 @@ from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.frontend import FrontendConfig, fixed_features_int8
 from m3net_tf.locks import writes_into
 from m3net_tf.progress import Log, silent
+from m3net_tf.runtime.engines import compiled_unavailable_reason
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 
 
@@ -55,26 +57,32 @@ def certify_export(bundle: Bundle, board: str, folder: Path, log: Log = silent) 
         log(
             f"the arena is not proven on a board, and the certificate is of the host only: {reason}"
         )
-        certificate = write_certificate(bundle, _with_host(bundle, expected), None, reason)
+        certificate = write_certificate(bundle, with_host(bundle, expected, log), None, reason)
     else:
         image = prove_arena(bundle, board, folder, log)
         if valid := valid_certificate(bundle, board, _image_sha256(image)):
             return valid
         log(f"running {len(expected.pcm)} test vectors on the emulated {board}")
         measured = measure(bundle, image, Clips(expected.pcm, expected.features))
-        certificate = write_certificate(
-            bundle,
-            with_fixed_features(bundle.frontend, board, _with_host(bundle, expected)),
-            board_answer(measured),
-        )
+        expected = with_fixed_features(bundle.frontend, board, with_host(bundle, expected, log))
+        certificate = write_certificate(bundle, expected, board_answer(measured, "tflm"))
     require_parity(bundle, certificate)
     return certificate
 
 
-def _with_host(bundle: Bundle, expected: Expected) -> Expected:
-    if tflm_unavailable_reason():
+def with_host(bundle: Bundle, expected: Expected, log: Log) -> Expected:
+    """Add the scores of TFLite Micro and of the compiled engine on the host, where they run."""
+    if not tflm_unavailable_reason():
+        expected = dataclasses.replace(expected, host_scores=bundle.run_tflm(expected.features))
+    if reason := compiled_unavailable_reason():
+        log(f"the compiled engine is not compared on the host: {reason}")
         return expected
-    return dataclasses.replace(expected, host_scores=bundle.run_tflm(expected.features))
+    try:
+        scores = bundle.run_compiled(expected.features)
+    except ModelError as error:
+        log(f"the compiled engine is not compared on the host: {error}")
+        return expected
+    return dataclasses.replace(expected, compiled_scores=scores)
 
 
 def with_fixed_features(frontend: FrontendConfig, board: str, expected: Expected) -> Expected:
@@ -91,13 +99,14 @@ def _image_sha256(image: FirmwareImage) -> str:
     return sha256_of(image.elf.with_suffix(".bin").read_bytes())
 
 
-def board_answer(measured: Measurement) -> BoardAnswer:
+def board_answer(measured: Measurement, engine: str) -> BoardAnswer:
     """A board's outputs for features and for samples, and its cost, for a certificate."""
     image, from_sound = measured.image, measured.from_sound
     emulator = find_machine(image.board).emulator
     version = subprocess.run([emulator, "--version"], capture_output=True, text=True, check=False)
     return BoardAnswer(
         board=image.board,
+        engine=engine,
         emulator=version.stdout.partition("\n")[0] or emulator,
         firmware_sha256=_image_sha256(image),
         outputs=measured.from_features.outputs,

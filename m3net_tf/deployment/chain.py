@@ -14,7 +14,7 @@ from rich.table import Table
 from m3net_tf.artifacts import Provenance, provenance, read_json, write_json
 from m3net_tf.datasets import AudioDataset, protocol_statement
 from m3net_tf.datasets.selection import spread_clips
-from m3net_tf.deployment.certification import board_answer, with_fixed_features
+from m3net_tf.deployment.certification import board_answer, with_fixed_features, with_host
 from m3net_tf.deployment.cost import (
     COST_KEYS,
     Clips,
@@ -189,14 +189,15 @@ def run_chain(
     clips = _Clips(pcm, features, dataset.label_ids(chosen), scores)
     summary = _desktop_summary(run, bundle, board, engine, dataset, clips)
     equal = []
-    expected, answer = Expected(_source(dataset), pcm, features, scores), None
-    if reason := tflm_unavailable_reason():
-        summary["tflm_host_missing"] = reason
+    expected = with_host(bundle, Expected(_source(dataset), pcm, features, scores), log)
+    answer = None
+    if expected.host_scores is None:
+        summary["tflm_host_missing"] = tflm_unavailable_reason()
     else:
-        tflm = bundle.run_tflm(features)
-        expected = dataclasses.replace(expected, host_scores=tflm)
-        summary["accuracy"]["tflm_host"] = clips.accuracy(tflm.argmax(1))
-        equal.append(np.array_equal(tflm, scores))
+        summary["accuracy"]["tflm_host"] = clips.accuracy(expected.host_scores.argmax(1))
+        equal.append(np.array_equal(expected.host_scores, scores))
+    if expected.compiled_scores is not None:
+        equal.append(np.array_equal(expected.compiled_scores, scores))
     if reason := why_no_emulation(board, engine):
         summary["emulation_missing"] = reason
         log(f"no emulation: {reason}")
@@ -205,7 +206,7 @@ def run_chain(
         equal.append(np.array_equal(measured.from_features.outputs, scores))
         summary = _with_board(summary, measured, clips)
         expected = with_fixed_features(bundle.frontend, board, expected)
-        answer = board_answer(measured)
+        answer = board_answer(measured, engine)
     summary["bytes_equal"] = all(equal) if equal else None
     missing = summary.get("emulation_missing", "")
     certify = compare if engine == "compiled" else write_certificate

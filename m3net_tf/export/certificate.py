@@ -42,6 +42,7 @@ class Expected:
         features: int8 features, shape (clips, bins, frames, 1).
         scores: int8 scores by TFLite's reference kernels, shape (clips, classes).
         host_scores: scores by TFLite Micro on the host; None if it is missing.
+        compiled_scores: scores by the compiled engine on the host; None if it is not available.
         fixed_features: features in integer arithmetic, for a board that uses it.
     """
 
@@ -50,6 +51,7 @@ class Expected:
     features: Int8
     scores: Int8
     host_scores: Int8 | None = None
+    compiled_scores: Int8 | None = None
     fixed_features: Int8 | None = None
 
 
@@ -59,6 +61,7 @@ class BoardAnswer:
 
     Attributes:
         board: its name.
+        engine: what runs the network there: ``tflm`` or ``compiled``.
         emulator: name and version of its emulator.
         firmware_sha256: hash of the firmware's image.
         outputs: int8 scores of Python's features, shape (clips, classes).
@@ -69,6 +72,7 @@ class BoardAnswer:
     """
 
     board: str
+    engine: str
     emulator: str
     firmware_sha256: str
     outputs: Int8
@@ -142,6 +146,9 @@ def compare(
             "different_in_tflm_on_the_host": _differences(
                 "TFLite Micro on the host", expected.host_scores, expected.scores, drift
             ),
+            "different_in_compiled_on_the_host": _differences(
+                "the compiled engine on the host", expected.compiled_scores, expected.scores, drift
+            ),
             "different_on_the_board": None,
         },
         "features": None,
@@ -156,6 +163,7 @@ def compare(
         )
         compared["board"] = {
             "name": answer.board,
+            "engine": answer.engine,
             "emulator": answer.emulator,
             "firmware_sha256": answer.firmware_sha256,
             "cost": answer.cost,
@@ -257,6 +265,8 @@ def _markdown(certificate: Certificate) -> str:
         ("clips", f"{clips['count']}: {clips['source']}"),
         ("board", f"{board['name']}, {board['emulator']}" if board else certificate["missing"]),
     ]
+    if board:
+        rows.append(("engine on the board", board["engine"]))
     features, same_label_share = certificate["features"], certificate["labels_equal_share"]
     if features and same_label_share is not None:
         rows += [
@@ -270,6 +280,10 @@ def _markdown(certificate: Certificate) -> str:
     rows.append(("output bytes compared with the desktop's", outputs["bytes"]))
     for where, different in (
         ("different in TFLite Micro on the host", outputs["different_in_tflm_on_the_host"]),
+        (
+            "different in the compiled engine on the host",
+            outputs["different_in_compiled_on_the_host"],
+        ),
         ("different on the board", outputs["different_on_the_board"]),
     ):
         rows.append((where, "not compared" if different is None else different))
