@@ -188,9 +188,8 @@ def run_chain(
     scores = bundle.run_reference(features)
     clips = _Clips(pcm, features, dataset.label_ids(chosen), scores)
     summary = _desktop_summary(run, bundle, board, engine, dataset, clips)
-    equal = []
+    equal, answer = [], None
     expected = with_host(bundle, Expected(_source(dataset), pcm, features, scores), log)
-    answer = None
     if expected.host_scores is None:
         summary["tflm_host_missing"] = tflm_unavailable_reason()
     else:
