@@ -14,7 +14,6 @@ import numpy as np
 
 from m3net_tf.compiler.calls import Array
 
-PART_BYTES = 8  # of an array's place and size, on a device with pointers of 32 bits
 _CHANNEL = np.dtype([("bias", "<i4"), ("multiplier", "<i4"), ("offset", "<i4"),
                      ("left", "<i2"), ("right", "<i2")])  # fmt: skip
 _LANE_BITS = 23  # M3NET_LANE_BITS

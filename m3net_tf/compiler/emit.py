@@ -13,7 +13,7 @@ import numpy as np
 
 from m3net_tf.artifacts import write_text
 from m3net_tf.compiler.calls import Array, Block, Call, Layer, View
-from m3net_tf.compiler.checksum import PART_BYTES, intact_declaration, intact_definition
+from m3net_tf.compiler.checksum import intact_declaration, intact_definition
 from m3net_tf.compiler.graph import Tensor
 from m3net_tf.compiler.network import CompiledNetwork
 from m3net_tf.csource import blocks, c_linkage, defines, float_literal, guarded, notice
@@ -41,8 +41,8 @@ class CSource:
     Attributes:
         header: declares the network and its sizes.
         source: constants and the function.
-        constant_bytes: flash of weights, channels, tables, constant tensors, their list for the
-            checksum, and layers on a core with the DSP extension.
+        constant_bytes: flash of weights, channels, tables, constant tensors and layers on a core
+            with the DSP extension; without the function that checks them.
     """
 
     header: str
@@ -138,7 +138,7 @@ class _Writer:
             self.constants.append(
                 f"{align}static const {array.ctype} {size} = {{\n{_items(array)}\n}};"
             )
-            self.constant_bytes += array.size + PART_BYTES
+            self.constant_bytes += array.size
         return self._known[key]
 
     def _layer(self, index: int, layer: Layer) -> str:
