@@ -24,6 +24,8 @@ M3NET := $(VENV)/bin/m3net
 # Each tool that the chain calls, with the Debian package that brings it.
 TOOLS := git:git gcc:gcc cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm-none-eabi \
   arm-none-eabi-g++:libstdc++-arm-none-eabi-newlib qemu-system-arm:qemu-system-arm
+# Those of the test of the WebAssembly module, which is skipped without them.
+TOOLS += $(if $(CI),clang:clang wasm-ld:lld node:nodejs)
 
 .PHONY: help setup system demo train export-mcu firmware emulate emulate-all renode dist flash test test-all engine-proof docs coverage mutations lint format bench clean
 
