@@ -109,12 +109,13 @@ coverage: setup ## lines of the portable firmware that the tests on the host run
 mutations: setup ## break the tree in ten ways, each of which its test must catch
 	$(VENV)/bin/python tests/mutations.py
 
-lint: setup ## check style and types
+lint: setup ## check style and types, and the compiled engine for bugs
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h' '*.cc')
+	$(VENV)/bin/python tests/compiler/tidy.py
 
 format: setup # rewrite sources to the style
 	$(VENV)/bin/ruff check --fix .

@@ -63,10 +63,10 @@ def intact_definition(name: str, arrays: Mapping[str, Array]) -> str:
         name: start of the network's names of C.
         arrays: all constant arrays by name.
     """
-    checksums = " : ".join(f"{crc32_of(arrays, dsp=dsp):#010x}u" for dsp in (True, False))
-    function = (
-        f"int {name}_intact(uint32_t (*crc32)(uint32_t crc, const void *bytes, size_t count))"
-    )
+    with_dsp, without = (f"{crc32_of(arrays, dsp=dsp):#010x}u" for dsp in (True, False))
+    checksum = f"(M3NET_ENGINE_DSP ? {with_dsp} : {without})" if with_dsp != without else without
+    parameters = "uint32_t (*crc32)(uint32_t crc, const void *bytes, size_t count)"
+    function = f"int {name}_intact({parameters})"
     if not arrays:
         return f"{function} {{\n  (void)crc32;\n  return 1;\n}}"
     parts = "\n".join(f"    {{{array}, sizeof({array})}}," for array in arrays)
@@ -83,5 +83,5 @@ static const struct {{
   for (uint32_t i = 0; i < sizeof({name}_parts) / sizeof({name}_parts[0]); ++i) {{
     crc = crc32(crc, {name}_parts[i].bytes, {name}_parts[i].count);
   }}
-  return crc == (M3NET_ENGINE_DSP ? {checksums});
+  return crc == {checksum};
 }}"""

@@ -248,5 +248,5 @@ def _end(prefix: str, view: View, tensor: Tensor, place: int) -> dict[str, int |
         f"{prefix}OFFSET": place + view.offset,
         f"{prefix}BYTES": tensor.size,
         f"{prefix}SCALE": float_literal(tensor.scale),
-        f"{prefix}ZERO_POINT": tensor.zero_point,
+        f"{prefix}ZERO_POINT": f"({tensor.zero_point})",
     }
