@@ -64,8 +64,8 @@ def certify_export(bundle: Bundle, board: str, folder: Path, log: Log = silent) 
             return valid
         log(f"running {len(expected.pcm)} test vectors on the emulated {board}")
         measured = measure(bundle, image, Clips(expected.pcm, expected.features))
-        expected = with_fixed_features(bundle.frontend, board, with_host(bundle, expected, log))
-        certificate = write_certificate(bundle, expected, board_answer(measured, "tflm"))
+        expected = with_fixed_features(bundle.frontend, image, with_host(bundle, expected, log))
+        certificate = write_certificate(bundle, expected, board_answer(measured))
     require_parity(bundle, certificate)
     return certificate
 
@@ -85,11 +85,13 @@ def with_host(bundle: Bundle, expected: Expected, log: Log) -> Expected:
     return dataclasses.replace(expected, compiled_scores=scores)
 
 
-def with_fixed_features(frontend: FrontendConfig, board: str, expected: Expected) -> Expected:
-    """Add the fixed-point features that the board's core computes; waveforms are such on all."""
+def with_fixed_features(
+    frontend: FrontendConfig, image: FirmwareImage, expected: Expected
+) -> Expected:
+    """Add the fixed-point features that a firmware computes; waveforms are such in all."""
     if frontend.kind == "waveform":
         return dataclasses.replace(expected, fixed_features=expected.features[..., 0])
-    if not load_core(load_board(board).core).fixed_frontend:
+    if not (load_core(load_board(image.board).core).fixed_frontend or image.dsp_missing):
         return expected
     fixed = np.stack([fixed_features_int8(frontend, wave) for wave in expected.pcm])
     return dataclasses.replace(expected, fixed_features=fixed)
@@ -99,14 +101,13 @@ def _image_sha256(image: FirmwareImage) -> str:
     return sha256_of(image.elf.with_suffix(".bin").read_bytes())
 
 
-def board_answer(measured: Measurement, engine: str) -> BoardAnswer:
+def board_answer(measured: Measurement) -> BoardAnswer:
     """A board's outputs for features and for samples, and its cost, for a certificate."""
     image, from_sound = measured.image, measured.from_sound
     emulator = find_machine(image.board).emulator
     version = subprocess.run([emulator, "--version"], capture_output=True, text=True, check=False)
     return BoardAnswer(
         board=image.board,
-        engine=engine,
         emulator=version.stdout.partition("\n")[0] or emulator,
         firmware_sha256=_image_sha256(image),
         outputs=measured.from_features.outputs,

@@ -83,6 +83,8 @@ class ChainSummary(Provenance):
         engine: one of :data:`~m3net_tf.firmware.compiled.ENGINES`.
         int8_accuracy_95: 95 % interval of the accuracy on the desktop.
         tflm_host_missing: why TFLite Micro did not run on the host.
+        dsp_missing: why the board's front end computes in whole numbers although its core has an
+            FPU; absent where it does not.
         emulation_missing: why the board was not emulated.
         end_to_end: results from samples; absent if the board was not emulated.
         drift: as in the certificate.
@@ -112,6 +114,7 @@ class ChainSummary(Provenance):
     sections: dict[str, int] | None
     int8_accuracy_95: list[float]
     tflm_host_missing: NotRequired[str]
+    dsp_missing: NotRequired[str]
     emulation_missing: NotRequired[str]
     end_to_end: NotRequired[EndToEnd]
     drift: NotRequired[list[str]]
@@ -204,8 +207,8 @@ def run_chain(
         measured = _measure(run, bundle, board, engine, clips, log)
         equal.append(np.array_equal(measured.from_features.outputs, scores))
         summary = _with_board(summary, measured, clips)
-        expected = with_fixed_features(bundle.frontend, board, expected)
-        answer = board_answer(measured, engine)
+        expected = with_fixed_features(bundle.frontend, measured.image, expected)
+        answer = board_answer(measured)
     summary["bytes_equal"] = all(equal) if equal else None
     missing = summary.get("emulation_missing", "")
     certify = compare if engine == "compiled" else write_certificate
@@ -231,6 +234,8 @@ def _with_board(summary: ChainSummary, measured: Measurement, clips: _Clips) -> 
     summary["accuracy"]["emulated"] = clips.accuracy(measured.from_features.labels)
     summary = {**summary, "arena_source": arena_source, **measured.cost.to_dict()}
     summary["end_to_end"] = _end_to_end(measured.from_sound, clips)
+    if measured.image.dsp_missing:
+        summary["dsp_missing"] = measured.image.dsp_missing
     return summary
 
 
@@ -320,6 +325,9 @@ def chain_table(summary: ChainSummary) -> Table:
         row("accuracy from sound to label on the board", end_to_end["accuracy"])
         row("same label there as on the desktop", end_to_end["same_label_as_desktop"])
         row("int8 features within 1 LSB of Python's", end_to_end["features_within_1_lsb"])
+        if reason := summary.get("dsp_missing"):
+            row("front end on the board", "in whole numbers, without CMSIS-DSP")
+            caption.append(f"Front end in whole numbers: {reason}")
         row("flash, bytes", summary["flash_bytes"])
         row("tensor arena, bytes", summary["arena_bytes"])
         row("instructions per frame, front end", summary["frontend_instructions"])

@@ -66,7 +66,6 @@ class BoardAnswer:
 
     Attributes:
         board: its name.
-        engine: what runs the network there: ``tflm`` or ``compiled``.
         emulator: name and version of its emulator.
         firmware_sha256: hash of the firmware's image.
         outputs: int8 scores of Python's features, shape (clips, classes).
@@ -77,7 +76,6 @@ class BoardAnswer:
     """
 
     board: str
-    engine: str
     emulator: str
     firmware_sha256: str
     outputs: Int8
@@ -159,7 +157,6 @@ def compare(
         )
         compared["board"] = {
             "name": answer.board,
-            "engine": answer.engine,
             "emulator": answer.emulator,
             "firmware_sha256": answer.firmware_sha256,
             "cost": answer.cost,
@@ -276,8 +273,6 @@ def _markdown(certificate: Certificate) -> str:
         ("clips", f"{clips['count']}: {clips['source']}"),
         ("board", f"{board['name']}, {board['emulator']}" if board else certificate["missing"]),
     ]
-    if board:
-        rows.append(("engine on the board", board["engine"]))
     features, same_label_share = certificate["features"], certificate["labels_equal_share"]
     if features and same_label_share is not None:
         rows += [

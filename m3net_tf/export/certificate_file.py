@@ -79,10 +79,9 @@ class FeatureFigures(TypedDict):
 
 
 class BoardFigures(TypedDict):
-    """The emulated board: its name, engine, emulator, firmware and cost by name."""
+    """The emulated board: its name, emulator, firmware and cost by name."""
 
     name: str
-    engine: str
     emulator: str
     firmware_sha256: str
     cost: Mapping[str, Any]

@@ -21,6 +21,7 @@ from m3net_tf.export.certificate import (
     valid_certificate,
     write_certificate,
 )
+from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.training import Run
 
 BOARD = "mps2_an386"
@@ -57,7 +58,6 @@ def expected() -> Expected:
 def answer(expected) -> BoardAnswer:
     return BoardAnswer(
         board=BOARD,
-        engine="tflm",
         emulator="an emulator 1.0",
         firmware_sha256="cd" * 32,
         outputs=expected.scores.copy(),
@@ -88,7 +88,6 @@ def test_equal_numbers_hold(bundle, expected, answer):
     text = (bundle.folder / "certificate.md").read_text()
     assert text.startswith("# Parity certificate: holds (emulated board)\n")
     for part in (
-        "| engine on the board | tflm |",
         "| different in the compiled engine on the host | 0 |",
         "| flash bytes | 12,345 |",
         "| section .text bytes | 6 |",
@@ -186,6 +185,16 @@ def test_whole_numbers_must_be_equal_to_the_bit(bundle, expected, answer):
     assert certificate["holds"] and certificate["features"]["arithmetic"] == "whole numbers"
     assert certificate["features"]["different_from_python_in_whole_numbers"] == 0
     assert certificate["features"]["largest_lsb"] == 1
+
+
+def test_features_in_whole_numbers_are_those_of_core_and_firmware(bundle, expected, tmp_path):
+    expected = dataclasses.replace(expected, pcm=expected.pcm[:1])
+    for board, dsp_missing, fixed in (
+        ("mps2_an385", "", True), (BOARD, "", False), (BOARD, "no index", True),
+    ):  # fmt: skip
+        image = FirmwareImage(tmp_path / "x.elf", board, {}, 1, 1, dsp_missing)
+        changed = certification.with_fixed_features(bundle.frontend, image, expected)
+        assert (changed.fixed_features is not None) == fixed
 
 
 def test_without_an_emulator_it_says_so(bundle, expected):

@@ -25,7 +25,7 @@ from m3net_tf.emulation import find_machine, run_job
 from m3net_tf.emulation.starting import firmware_folder, why_no_emulation
 from m3net_tf.errors import FirmwareError, ModelError
 from m3net_tf.export.carray import CModel
-from m3net_tf.firmware import packages
+from m3net_tf.firmware import compiled, packages
 from m3net_tf.firmware.boards import list_boards, load_board
 from m3net_tf.firmware.compiled import (
     ARENA_SOURCE,
@@ -36,8 +36,8 @@ from m3net_tf.firmware.compiled import (
 )
 from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.packages import Package
-from m3net_tf.firmware.sources import FIRMWARE_DIR
-from m3net_tf.frontend import FrontendConfig
+from m3net_tf.firmware.sources import FIRMWARE_DIR, UnreachableError
+from m3net_tf.frontend import FrontendConfig, fixed_features_int8
 from m3net_tf.runtime.interpreter import run_reference
 
 HOST_MAIN = Path(__file__).parent / "apps" / "compiled_host" / "main.c"
@@ -200,6 +200,28 @@ def test_a_network_that_cannot_be_compiled_is_one_line(model: CModel, change, wo
 def test_which_boards_need_a_package():
     integer = {name for name in list_boards() if not needs_dsp(load_board(name))}
     assert integer == {"mps2_an385", "mps2_an505"}
+
+
+def unreachable(*_):
+    raise UnreachableError("cannot fetch cmsisdsp")
+
+
+def test_without_its_package_the_front_end_computes_in_whole_numbers(
+    model: CModel, firmware: FirmwareImage, sounds, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr(compiled, "fetch_package", unreachable)
+    lines: list[str] = []
+    bundle = firmware.elf.parent.parent / "bundle"
+    image = build_compiled(bundle, model, BOARD, tmp_path, report=lines.append)
+    reason = "cannot fetch cmsisdsp"
+    assert image.dsp_missing == reason and firmware.dsp_missing == ""
+    assert f"{reason}; the front end computes in whole numbers instead" in lines
+    pcm = (sounds[:2] * 32768).astype(np.int16)
+    result = run_job(image.elf, find_machine(BOARD), pcm, report_features=True)
+    fixed = np.stack([fixed_features_int8(FrontendConfig(), wave) for wave in pcm])
+    np.testing.assert_array_equal(result.features, fixed)
+    with pytest.raises(FirmwareError, match=reason):  # its microphone needs the package
+        build_compiled(bundle, model, "nucleo_h753zi", tmp_path / "nucleo_h753zi")
 
 
 def test_builds_of_the_engines_lie_apart():
