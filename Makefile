@@ -24,6 +24,8 @@ M3NET := $(VENV)/bin/m3net
 # Each tool that the chain calls, with the Debian package that brings it.
 TOOLS := git:git gcc:gcc cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm-none-eabi \
   arm-none-eabi-g++:libstdc++-arm-none-eabi-newlib qemu-system-arm:qemu-system-arm
+# Those of the test of the WebAssembly module, which is skipped without them.
+TOOLS += $(if $(CI),clang:clang wasm-ld:lld node:nodejs)
 
 .PHONY: help setup system demo train export-mcu firmware emulate emulate-all renode dist flash test test-all engine-proof docs coverage mutations lint format bench clean
 
@@ -107,12 +109,13 @@ coverage: setup ## lines of the portable firmware that the tests on the host run
 mutations: setup ## break the tree in ten ways, each of which its test must catch
 	$(VENV)/bin/python tests/mutations.py
 
-lint: setup ## check style and types
+lint: setup ## check style and types, and the compiled engine for bugs
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h' '*.cc' '*.cpp' '*.ino')
+	$(VENV)/bin/python tests/compiler/tidy.py
 
 format: setup # rewrite sources to the style
 	$(VENV)/bin/ruff check --fix .

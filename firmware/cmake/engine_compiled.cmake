@@ -3,8 +3,10 @@
 # projects it needs CMSIS-DSP alone, where front end or microphone compute in floating point:
 #
 #   M3NET_SRC_CMSISDSP   unpacked package of third_party.lock; empty if not needed
+#   M3NET_FIXED_FRONTEND whether the front end computes in whole numbers, whatever the core has
 #   M3NET_SRC_CMSIS_6    only for boards whose vendor's headers need CMSIS-Core
 set(M3NET_SRC_CMSISDSP "" CACHE PATH "unpacked source distribution of cmsisdsp")
+set(M3NET_FIXED_FRONTEND OFF CACHE BOOL "front end in whole numbers, which needs no CMSIS-DSP")
 set(M3NET_SRC_CMSIS_6 "" CACHE PATH "checkout of CMSIS_6")
 
 macro(m3net_read_core core)
@@ -29,7 +31,8 @@ function(m3net_target_common target)
     ${M3NET_CORE_FLAGS}
     -ffunction-sections -fdata-sections -fno-common -fmessage-length=0
     -fno-unwind-tables -fno-asynchronous-unwind-tables)
-  target_compile_definitions(${target} PRIVATE ${M3NET_CORE_DEFINITIONS} NDEBUG)
+  target_compile_definitions(${target} PRIVATE
+    ${M3NET_CORE_DEFINITIONS} NDEBUG $<$<BOOL:${M3NET_FIXED_FRONTEND}>:M3NET_FRONTEND_FIXED=1>)
   if(NOT "${M3NET_SRC_CMSISDSP}" STREQUAL "")
     target_include_directories(${target} SYSTEM PRIVATE
       "${M3NET_SRC_CMSISDSP}/Include" "${M3NET_SRC_CMSISDSP}/PrivateInclude")

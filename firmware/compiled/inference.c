@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "crc32.h"
 #include "m3net_network.h"
 #include "platform.h"
 
@@ -77,6 +78,10 @@ m3net_status m3net_model_init(void* memory, size_t memory_bytes, uint8_t* arena,
   if (!is_aligned(memory) || !is_aligned(arena)) return M3NET_ERROR_ARGUMENT;
   if (memory_bytes < sizeof(m3net_model)) return M3NET_ERROR_MEMORY;
   *model = NULL;
+  if (!m3net_network_intact(m3net_crc32)) return M3NET_ERROR_CRC;
+#ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
+  if (!m3net_importance_intact(m3net_crc32)) return M3NET_ERROR_CRC;
+#endif
   if (arena_bytes < ARENA_BYTES) return M3NET_ERROR_ARENA;
   m3net_model* made = memory;
   made->arena = (int8_t*)arena;

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from m3net_tf.artifacts import write_text
 from m3net_tf.compiler.calls import Array, Block, Call, Layer, View
+from m3net_tf.compiler.checksum import intact_declaration, intact_definition
 from m3net_tf.compiler.graph import Tensor
 from m3net_tf.compiler.network import CompiledNetwork
 from m3net_tf.csource import blocks, c_linkage, defines, float_literal, guarded, notice
@@ -46,7 +47,7 @@ class CSource:
         header: declares the network and its sizes.
         source: constants and the function.
         constant_bytes: flash of weights, channels, tables, constant tensors and layers on a core
-            with the DSP extension.
+            with the DSP extension; without the function that checks them.
     """
 
     header: str
@@ -82,7 +83,8 @@ def emit(network: CompiledNetwork, name: str, hook: str = "") -> CSource:
     )
     top = notice(_ORIGIN, line_comments=True) + "\n"
     includes = f'#include "{name}.h"\n\n#include "{_ENGINE_HEADER}"'
-    source = top + blocks(includes, *writer.constants, function)
+    intact = intact_definition(name, writer.arrays)
+    source = top + blocks(includes, *writer.constants, function, intact)
     return CSource(top + _header(network, name, hook), source, writer.constant_bytes)
 
 
@@ -94,6 +96,7 @@ class _Writer:
         self._name = name
         self._hook = hook
         self._known: dict[tuple[str, bytes], str] = {}
+        self.arrays: dict[str, Array] = {}
         self.constants: list[str] = []
         self.constant_bytes = 0
 
@@ -133,6 +136,7 @@ class _Writer:
         if key not in self._known:
             name = f"{self._name}_{array.label}_{len(self._known)}"
             self._known[key] = name
+            self.arrays[name] = array
             # Kernels load weights by the word.
             align = "_Alignas(4) " if array.ctype in ("m3net_block", "m3net_tap") else ""
             # The number of items of a layer's weights depends on the target.
@@ -245,6 +249,8 @@ def _header(network: CompiledNetwork, name: str, hook: str) -> str:
         "/// Computes the outputs from the inputs in an arena that is aligned to four bytes. The",
         "/// inputs are overwritten.",
         f"void {name}_run(int8_t *arena);",
+        "",
+        intact_declaration(name),
     ]
     if hook:
         declaration += [
@@ -254,7 +260,7 @@ def _header(network: CompiledNetwork, name: str, hook: str) -> str:
         ]
     return guarded(
         f"{prefix}H_",
-        "#include <stdint.h>",
+        "#include <stddef.h>\n#include <stdint.h>",
         defines(prefix, settings),
         c_linkage(["\n".join(declaration)]),
         name_guard_at_end=True,
@@ -267,5 +273,5 @@ def _end(prefix: str, view: View, tensor: Tensor, place: int) -> dict[str, int |
         f"{prefix}OFFSET": place + view.offset,
         f"{prefix}BYTES": tensor.size,
         f"{prefix}SCALE": float_literal(tensor.scale),
-        f"{prefix}ZERO_POINT": tensor.zero_point,
+        f"{prefix}ZERO_POINT": f"({tensor.zero_point})",
     }

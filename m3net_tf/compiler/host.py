@@ -73,6 +73,9 @@ def build_library(
     networks: Mapping[str, CompiledNetwork], folder: Path, options: Sequence[str] = ()
 ) -> Path:
     """As :func:`build_host`, without loading it; returns its path."""
+    compiler = _compiler()
+    if compiler is None:
+        raise FirmwareError(compiler_missing_reason())
     folder.mkdir(parents=True, exist_ok=True)
     for name, network in networks.items():
         emit(network, name).write(folder, name)
@@ -81,7 +84,7 @@ def build_library(
     source, library = folder / "networks_all.c", folder / "networks.so"
     write_text(source, "".join(f'#include "{name}.c"\n' for name in networks))
     command = [
-        _compiler(),
+        compiler,
         *("-std=c11", "-O1", "-shared", "-fPIC", *WARNINGS, *options),
         *(f"-I{engine}", f"-I{folder}"),
         str(source),
@@ -108,8 +111,12 @@ def engine_sources() -> list[Path]:
     return sorted(engine_folder().glob("*.c"))
 
 
-def _compiler() -> str:
-    for name in _COMPILERS:
-        if path := shutil.which(name):
-            return path
-    raise FirmwareError("no C compiler found (gcc, cc, clang): install one to run networks here")
+def compiler_missing_reason() -> str:
+    """Reason why networks cannot be built for this machine; '' if they can."""
+    if _compiler():
+        return ""
+    return f"no C compiler found ({', '.join(_COMPILERS)}): install one, e.g. apt-get install gcc"
+
+
+def _compiler() -> str | None:
+    return next(filter(None, map(shutil.which, _COMPILERS)), None)

@@ -13,6 +13,7 @@ from m3net_tf.artifacts import sha256_of
 from m3net_tf.deployment.cost import Clips, Measurement, measure
 from m3net_tf.emulation import find_machine
 from m3net_tf.emulation.starting import prove_arena, why_no_emulation
+from m3net_tf.errors import ModelError
 from m3net_tf.export import Bundle
 from m3net_tf.export.certificate import (
     BoardAnswer,
@@ -29,6 +30,7 @@ from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.frontend import FrontendConfig, fixed_features_int8
 from m3net_tf.locks import writes_into
 from m3net_tf.progress import Log, silent
+from m3net_tf.runtime.engines import compiled_unavailable_reason
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 
 
@@ -55,33 +57,41 @@ def certify_export(bundle: Bundle, board: str, folder: Path, log: Log = silent) 
         log(
             f"the arena is not proven on a board, and the certificate is of the host only: {reason}"
         )
-        certificate = write_certificate(bundle, _with_host(bundle, expected), None, reason)
+        certificate = write_certificate(bundle, with_host(bundle, expected, log), None, reason)
     else:
         image = prove_arena(bundle, board, folder, log)
         if valid := valid_certificate(bundle, board, _image_sha256(image)):
             return valid
         log(f"running {len(expected.pcm)} test vectors on the emulated {board}")
         measured = measure(bundle, image, Clips(expected.pcm, expected.features))
-        certificate = write_certificate(
-            bundle,
-            with_fixed_features(bundle.frontend, board, _with_host(bundle, expected)),
-            board_answer(measured),
-        )
+        expected = with_fixed_features(bundle.frontend, image, with_host(bundle, expected, log))
+        certificate = write_certificate(bundle, expected, board_answer(measured))
     require_parity(bundle, certificate)
     return certificate
 
 
-def _with_host(bundle: Bundle, expected: Expected) -> Expected:
-    if tflm_unavailable_reason():
+def with_host(bundle: Bundle, expected: Expected, log: Log) -> Expected:
+    """Add the scores of TFLite Micro and of the compiled engine on the host, where they run."""
+    if not tflm_unavailable_reason():
+        expected = dataclasses.replace(expected, host_scores=bundle.run_tflm(expected.features))
+    if reason := compiled_unavailable_reason():
+        log(f"the compiled engine is not compared on the host: {reason}")
         return expected
-    return dataclasses.replace(expected, host_scores=bundle.run_tflm(expected.features))
+    try:
+        scores = bundle.run_compiled(expected.features)
+    except ModelError as error:
+        log(f"the compiled engine is not compared on the host: {error}")
+        return expected
+    return dataclasses.replace(expected, compiled_scores=scores)
 
 
-def with_fixed_features(frontend: FrontendConfig, board: str, expected: Expected) -> Expected:
-    """Add the fixed-point features that the board's core computes; waveforms are such on all."""
+def with_fixed_features(
+    frontend: FrontendConfig, image: FirmwareImage, expected: Expected
+) -> Expected:
+    """Add the fixed-point features that a firmware computes; waveforms are such in all."""
     if frontend.kind == "waveform":
         return dataclasses.replace(expected, fixed_features=expected.features[..., 0])
-    if not load_core(load_board(board).core).fixed_frontend:
+    if not (load_core(load_board(image.board).core).fixed_frontend or image.dsp_missing):
         return expected
     fixed = np.stack([fixed_features_int8(frontend, wave) for wave in expected.pcm])
     return dataclasses.replace(expected, fixed_features=fixed)

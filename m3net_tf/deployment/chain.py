@@ -14,7 +14,7 @@ from rich.table import Table
 from m3net_tf.artifacts import Provenance, provenance, read_json, write_json
 from m3net_tf.datasets import AudioDataset, protocol_statement
 from m3net_tf.datasets.selection import spread_clips
-from m3net_tf.deployment.certification import board_answer, with_fixed_features
+from m3net_tf.deployment.certification import board_answer, with_fixed_features, with_host
 from m3net_tf.deployment.cost import (
     COST_KEYS,
     Clips,
@@ -83,6 +83,8 @@ class ChainSummary(Provenance):
         engine: one of :data:`~m3net_tf.firmware.compiled.ENGINES`.
         int8_accuracy_95: 95 % interval of the accuracy on the desktop.
         tflm_host_missing: why TFLite Micro did not run on the host.
+        dsp_missing: why the board's front end computes in whole numbers although its core has an
+            FPU; absent where it does not.
         emulation_missing: why the board was not emulated.
         end_to_end: results from samples; absent if the board was not emulated.
         drift: as in the certificate.
@@ -112,6 +114,7 @@ class ChainSummary(Provenance):
     sections: dict[str, int] | None
     int8_accuracy_95: list[float]
     tflm_host_missing: NotRequired[str]
+    dsp_missing: NotRequired[str]
     emulation_missing: NotRequired[str]
     end_to_end: NotRequired[EndToEnd]
     drift: NotRequired[list[str]]
@@ -188,15 +191,15 @@ def run_chain(
     scores = bundle.run_reference(features)
     clips = _Clips(pcm, features, dataset.label_ids(chosen), scores)
     summary = _desktop_summary(run, bundle, board, engine, dataset, clips)
-    equal = []
-    expected, answer = Expected(_source(dataset), pcm, features, scores), None
-    if reason := tflm_unavailable_reason():
-        summary["tflm_host_missing"] = reason
+    equal, answer = [], None
+    expected = with_host(bundle, Expected(_source(dataset), pcm, features, scores), log)
+    if expected.host_scores is None:
+        summary["tflm_host_missing"] = tflm_unavailable_reason()
     else:
-        tflm = bundle.run_tflm(features)
-        expected = dataclasses.replace(expected, host_scores=tflm)
-        summary["accuracy"]["tflm_host"] = clips.accuracy(tflm.argmax(1))
-        equal.append(np.array_equal(tflm, scores))
+        summary["accuracy"]["tflm_host"] = clips.accuracy(expected.host_scores.argmax(1))
+        equal.append(np.array_equal(expected.host_scores, scores))
+    if expected.compiled_scores is not None:
+        equal.append(np.array_equal(expected.compiled_scores, scores))
     if reason := why_no_emulation(board, engine):
         summary["emulation_missing"] = reason
         log(f"no emulation: {reason}")
@@ -204,7 +207,7 @@ def run_chain(
         measured = _measure(run, bundle, board, engine, clips, log)
         equal.append(np.array_equal(measured.from_features.outputs, scores))
         summary = _with_board(summary, measured, clips)
-        expected = with_fixed_features(bundle.frontend, board, expected)
+        expected = with_fixed_features(bundle.frontend, measured.image, expected)
         answer = board_answer(measured)
     summary["bytes_equal"] = all(equal) if equal else None
     missing = summary.get("emulation_missing", "")
@@ -231,6 +234,8 @@ def _with_board(summary: ChainSummary, measured: Measurement, clips: _Clips) -> 
     summary["accuracy"]["emulated"] = clips.accuracy(measured.from_features.labels)
     summary = {**summary, "arena_source": arena_source, **measured.cost.to_dict()}
     summary["end_to_end"] = _end_to_end(measured.from_sound, clips)
+    if measured.image.dsp_missing:
+        summary["dsp_missing"] = measured.image.dsp_missing
     return summary
 
 
@@ -320,6 +325,9 @@ def chain_table(summary: ChainSummary) -> Table:
         row("accuracy from sound to label on the board", end_to_end["accuracy"])
         row("same label there as on the desktop", end_to_end["same_label_as_desktop"])
         row("int8 features within 1 LSB of Python's", end_to_end["features_within_1_lsb"])
+        if reason := summary.get("dsp_missing"):
+            row("front end on the board", "in whole numbers, without CMSIS-DSP")
+            caption.append(f"Front end in whole numbers: {reason}")
         row("flash, bytes", summary["flash_bytes"])
         row("tensor arena, bytes", summary["arena_bytes"])
         row("instructions per frame, front end", summary["frontend_instructions"])

@@ -17,7 +17,7 @@ from m3net_tf.errors import FirmwareError
 from m3net_tf.export import Bundle
 from m3net_tf.export.reading import c_model
 from m3net_tf.firmware.boards import load_board
-from m3net_tf.firmware.build import ARENA_SLACK_BYTES, build_firmware
+from m3net_tf.firmware.build import ARENA_SLACK_BYTES, build_firmware, other_engine_hint
 from m3net_tf.firmware.compiled import ENGINES, build_compiled, why_not_compiled
 from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.library import library_path
@@ -45,7 +45,8 @@ def why_no_emulation(board: str, engine: str = ENGINES[0]) -> str:
         return str(error)
     if engine == "compiled":
         return why_not_compiled(board)
-    return why_sources_unavailable() or ""
+    reason = why_sources_unavailable()
+    return f"{reason}{other_engine_hint(load_board(board))}" if reason else ""
 
 
 def prove_arena(bundle: Bundle, board: str, folder: Path, log: Log) -> FirmwareImage:

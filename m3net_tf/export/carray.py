@@ -98,9 +98,9 @@ class CModel:
             "ACTIVATION_BITS": self.activation_bits,
             "INPUT_BYTES": self.input_bytes,
             "INPUT_SCALE": f"{self.input_quantization[0]!r}f",
-            "INPUT_ZERO_POINT": self.input_quantization[1],
+            "INPUT_ZERO_POINT": f"({self.input_quantization[1]})",
             "OUTPUT_SCALE": f"{self.output_quantization[0]!r}f",
-            "OUTPUT_ZERO_POINT": self.output_quantization[1],
+            "OUTPUT_ZERO_POINT": f"({self.output_quantization[1]})",
             "CLASS_COUNT": len(self.labels),
             "OPERATOR_COUNT": len(self.operators),
         }

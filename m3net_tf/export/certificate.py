@@ -22,7 +22,12 @@ from m3net_tf.artifacts import (
     write_text,
 )
 from m3net_tf.errors import FirmwareError, M3NetError
-from m3net_tf.export.certificate_file import Certificate, Comparison, FeatureFigures
+from m3net_tf.export.certificate_file import (
+    Certificate,
+    Comparison,
+    FeatureFigures,
+    OutputFigures,
+)
 from m3net_tf.export.reading import Bundle
 
 Int8 = npt.NDArray[np.int8]
@@ -42,6 +47,7 @@ class Expected:
         features: int8 features, shape (clips, bins, frames, 1).
         scores: int8 scores by TFLite's reference kernels, shape (clips, classes).
         host_scores: scores by TFLite Micro on the host; None if it is missing.
+        compiled_scores: scores by the compiled engine on the host; None if it is not available.
         fixed_features: features in integer arithmetic, for a board that uses it.
     """
 
@@ -50,6 +56,7 @@ class Expected:
     features: Int8
     scores: Int8
     host_scores: Int8 | None = None
+    compiled_scores: Int8 | None = None
     fixed_features: Int8 | None = None
 
 
@@ -137,13 +144,7 @@ def compare(
             "sha256": sha256_of(expected.pcm.astype("<i2").tobytes()),
         },
         "arena": {"bytes": manifest.arena.bytes, "source": manifest.arena.source},
-        "outputs": {
-            "bytes": expected.scores.size,
-            "different_in_tflm_on_the_host": _differences(
-                "TFLite Micro on the host", expected.host_scores, expected.scores, drift
-            ),
-            "different_on_the_board": None,
-        },
+        "outputs": _outputs(expected, drift),
         "features": None,
         "labels_equal_share": None,
         **provenance(),
@@ -166,6 +167,21 @@ def compare(
             compared["labels_equal_share"] = float(same.mean())
     certificate: Certificate = {**compared, "drift": drift, "holds": not drift}
     return certificate
+
+
+def _outputs(expected: Expected, drift: list[str]) -> OutputFigures:
+    """Output bytes on the host; those of the board are added later."""
+    scores = expected.scores
+    return {
+        "bytes": scores.size,
+        "different_in_tflm_on_the_host": _differences(
+            "TFLite Micro on the host", expected.host_scores, scores, drift
+        ),
+        "different_in_compiled_on_the_host": _differences(
+            "the compiled engine on the host", expected.compiled_scores, scores, drift
+        ),
+        "different_on_the_board": None,
+    }
 
 
 def _differences(where: str, outputs: Int8 | None, expected: Int8, drift: list[str]) -> int | None:
@@ -270,6 +286,10 @@ def _markdown(certificate: Certificate) -> str:
     rows.append(("output bytes compared with the desktop's", outputs["bytes"]))
     for where, different in (
         ("different in TFLite Micro on the host", outputs["different_in_tflm_on_the_host"]),
+        (
+            "different in the compiled engine on the host",
+            outputs["different_in_compiled_on_the_host"],
+        ),
         ("different on the board", outputs["different_on_the_board"]),
     ):
         rows.append((where, "not compared" if different is None else different))

@@ -37,11 +37,14 @@ class OutputFigures(TypedDict):
     Attributes:
         bytes: number of compared bytes.
         different_in_tflm_on_the_host: different in TFLite Micro; None if it is missing.
+        different_in_compiled_on_the_host: different in the compiled engine; None if this machine
+            has no C compiler, or if the engine does not support the network.
         different_on_the_board: different on the emulated board; None without an emulator.
     """
 
     bytes: int
     different_in_tflm_on_the_host: int | None
+    different_in_compiled_on_the_host: int | None
     different_on_the_board: int | None
 
 

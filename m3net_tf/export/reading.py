@@ -17,6 +17,7 @@ from m3net_tf.export.carray import CModel
 from m3net_tf.export.manifest import Arena, Manifest, read_manifest
 from m3net_tf.frontend import FrontendConfig, column_count, features_int8
 from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
+from m3net_tf.runtime.engines import run_compiled
 from m3net_tf.runtime.interpreter import Int8, activation_bits, run_reference, run_tflm
 from m3net_tf.runtime.metadata import attach_metadata, network_of
 from m3net_tf.runtime.network import Int8Network
@@ -97,6 +98,10 @@ class Bundle:
     def run_tflm(self, features: Int8) -> Int8:
         """Scores of int8 features by TFLite Micro on the host."""
         return self.network.run(run_tflm, features)
+
+    def run_compiled(self, features: Int8) -> Int8:
+        """Scores of int8 features by the compiled engine on the host."""
+        return self.network.run(run_compiled, features)
 
     def describe(self) -> None:
         """Write the manifest's facts into the metadata of ``model.tflite``."""

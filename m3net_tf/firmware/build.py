@@ -15,7 +15,7 @@ from m3net_tf.firmware.image import FirmwareImage, inspect_elf
 from m3net_tf.firmware.library import build_library
 from m3net_tf.firmware.pdm import write_pdm_filter
 from m3net_tf.firmware.schema import schema_flags
-from m3net_tf.firmware.sources import FIRMWARE_DIR, fetch_sources
+from m3net_tf.firmware.sources import FIRMWARE_DIR, UnreachableError, fetch_sources
 from m3net_tf.firmware.toolchain import check_toolchain, cmake_command, run_step
 from m3net_tf.firmware.uf2 import read_hex, uf2_blocks
 from m3net_tf.locks import writes_into
@@ -58,8 +58,11 @@ def build_firmware(
     facts = load_board(board)
     check_settings(settings)
     check_toolchain()
-    library = build_library(facts.core, cache, report)
-    folders = fetch_sources(board_sources(facts), cache=cache, report=report)
+    try:
+        library = build_library(facts.core, cache, report)
+        folders = fetch_sources(board_sources(facts), cache=cache, report=report)
+    except UnreachableError as error:
+        raise FirmwareError(f"{error}{other_engine_hint(facts)}") from None
     generated = write_generated(facts, build_dir)
     engine = [
         f"-DM3NET_LIBRARY={library}",
@@ -67,6 +70,16 @@ def build_firmware(
         f"-DCMAKE_CXX_FLAGS={schema_flags(folders['tflite-micro'], generated)}",
     ]
     return run_build(facts, bundle_dir, build_dir, app_dir, engine, folders, settings)
+
+
+def other_engine_hint(board: Board) -> str:
+    """What to do without the sources of TensorFlow Lite Micro, as the end of an error.
+
+    It is empty for boards whose vendor's headers are such sources, too.
+    """
+    if any(source.boards for source in board_sources(board)):
+        return ""
+    return "; or use --engine compiled, which needs none of these sources"
 
 
 def check_settings(settings: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from m3net_tf.firmware.build import check_settings, run_build, write_generated
 from m3net_tf.firmware.cores import load_core
 from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.packages import fetch_package, read_package, why_package_unavailable
-from m3net_tf.firmware.sources import fetch_sources, read_lock
+from m3net_tf.firmware.sources import UnreachableError, fetch_sources, read_lock
 from m3net_tf.firmware.toolchain import TOOLS, check_toolchain
 from m3net_tf.locks import writes_into
 from m3net_tf.progress import Log
@@ -72,15 +72,34 @@ def build_compiled(
     check_settings(settings)
     check_toolchain(_tools(facts))
     networks = compile_model(model)
-    engine = ["-DM3NET_ENGINE=compiled"]
-    if needs_dsp(facts):
-        engine.append(f"-DM3NET_SRC_CMSISDSP={fetch_package(read_package(_DSP), cache, report)}")
+    dsp, dsp_missing = _fetch_dsp(facts, cache, report)
+    engine = ["-DM3NET_ENGINE=compiled", f"-DM3NET_SRC_CMSISDSP={dsp or ''}"]
+    engine.append(f"-DM3NET_FIXED_FRONTEND={'ON' if dsp_missing else 'OFF'}")
     folders = {}
     if names := _source_names(facts):
         sources = [source for source in read_lock() if source.name in names]
         folders = fetch_sources(sources, cache=cache, report=report)
     write_network(model, networks, write_generated(facts, build_dir))
-    return run_build(facts, bundle_dir, build_dir, app_dir, engine, folders, settings)
+    image = run_build(facts, bundle_dir, build_dir, app_dir, engine, folders, settings)
+    return dataclasses.replace(image, dsp_missing=dsp_missing)
+
+
+def _fetch_dsp(board: Board, cache: Path | None, report: Log | None) -> tuple[Path | None, str]:
+    """Folder of CMSIS-DSP, or why the front end has to do without it.
+
+    Raises:
+        FirmwareError: it is damaged, or unreachable and the board's microphone needs it.
+    """
+    if not needs_dsp(board):
+        return None, ""
+    try:
+        return fetch_package(read_package(_DSP), cache, report), ""
+    except UnreachableError as error:
+        if board.pdm:
+            raise
+        if report:
+            report(f"{error}; the front end computes in whole numbers instead")
+        return None, str(error)
 
 
 def compile_model(model: CModel, remedy: str = _TFLM) -> dict[str, CompiledNetwork]:
@@ -139,7 +158,7 @@ def needs_dsp(board: Board) -> bool:
 
 def why_not_compiled(board: str) -> str:
     """The reason why the sources of a board's firmware cannot be had; '' if they can."""
-    if needs_dsp(load_board(board)):
+    if load_board(board).pdm:  # other boards can do without
         return why_package_unavailable(read_package(_DSP)) or ""
     return ""
 

@@ -23,6 +23,7 @@ class FirmwareImage:
         sections: bytes of each section that uses memory on the board, by name.
         flash_bytes: bytes of code, constants and the initial values of variables.
         ram_bytes: bytes in RAM, including the stack.
+        dsp_missing: why the front end computes in whole numbers on a core with FPU; else ''.
     """
 
     elf: Path
@@ -30,6 +31,7 @@ class FirmwareImage:
     sections: dict[str, int]
     flash_bytes: int
     ram_bytes: int
+    dsp_missing: str = ""
 
 
 def inspect_elf(elf: Path, board: str) -> FirmwareImage:

@@ -18,12 +18,13 @@ from pathlib import Path
 
 from m3net_tf.artifacts import cache_folder, sha256_of
 from m3net_tf.errors import FirmwareError
-from m3net_tf.firmware.sources import LOCK_FILE
+from m3net_tf.firmware.sources import LOCK_FILE, UnreachableError
 from m3net_tf.locks import scratch_folder
 from m3net_tf.progress import Log
 
 _KEYS = ("name", "version", "sha256")
 _TIMEOUT_S = 600.0
+_RETRIES = 2  # pip's own five take minutes where no index answers
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ def fetch_package(package: Package, cache: Path | None = None, report: Log | Non
         report: called with one line if the cache lacks it.
 
     Raises:
-        FirmwareError: pip cannot download it, another archive arrived, or it lacks a folder.
+        UnreachableError: pip cannot download it.
+        FirmwareError: another archive arrived, or it lacks a folder.
     """
     final = package_dir(package, cache)
     if final.is_dir():
@@ -108,21 +110,22 @@ def fetch_package(package: Package, cache: Path | None = None, report: Log | Non
 def _download(package: Package, folder: Path) -> Path:
     """Let pip download the archive, and check its hash."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-    command += ["--disable-pip-version-check", "--no-binary", package.name, "--dest", str(folder)]
+    command += ["--disable-pip-version-check", "--retries", str(_RETRIES)]
+    command += ["--no-binary", package.name, "--dest", str(folder)]
     command.append(f"{package.name}=={package.version}")
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S
         )
     except subprocess.TimeoutExpired:
-        raise FirmwareError(
+        raise UnreachableError(
             f"pip did not download {package.name} within {_TIMEOUT_S:.0f} s: check the network"
         ) from None
     archives = sorted(folder.glob("*.tar.gz"))
     if done.returncode != 0 or len(archives) != 1:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("ERROR")] or lines
-        raise FirmwareError(
+        raise UnreachableError(
             f"cannot fetch {package.name} {package.version} with pip "
             f"({errors[-1] if errors else 'no archive'}): check pip's index, or set M3NET_CACHE to "
             "a cache that has it"

@@ -34,6 +34,10 @@ _PROBE_TIMEOUT_S = 20.0
 _MARKER = ".m3net-complete"
 
 
+class UnreachableError(FirmwareError):
+    """A source cannot be fetched."""
+
+
 @dataclass(frozen=True)
 class Source:
     """One pinned repository.
@@ -209,8 +213,8 @@ def fetch_source(source: Source, cache: Path | None = None) -> Path:
     """Fetch one source by its commit unless it is in the cache; return the checkout's path.
 
     Raises:
-        FirmwareError: git is missing, the URL or the commit is unreachable, another commit
-            arrived, or the commit lacks a folder that the build needs.
+        UnreachableError: git is missing, or the URL or the commit is unreachable.
+        FirmwareError: another commit arrived, or the commit lacks a folder that the build needs.
     """
     final = source_dir(source, cache)
     if is_fetched(source, cache):
@@ -221,7 +225,7 @@ def fetch_source(source: Source, cache: Path | None = None) -> Path:
             _checkout(source, scratch)
             head = _git(["rev-parse", "HEAD"], scratch, _PROBE_TIMEOUT_S).strip()
         except FirmwareError as error:
-            raise FirmwareError(
+            raise UnreachableError(
                 f"cannot fetch {source.name} {source.commit[:12]} from {source.url}: {error}; "
                 "check the network, or set M3NET_CACHE to a cache that has it"
             ) from None

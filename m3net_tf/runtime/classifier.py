@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from m3net_tf.errors import ModelError
 from m3net_tf.frontend import features_int8
-from m3net_tf.native import native_stderr
-from m3net_tf.runtime.interpreter import Int8, OpResolverType, load_interpreter, narrow, run_raw
+from m3net_tf.runtime.engines import ENGINES, load_engine
+from m3net_tf.runtime.interpreter import Int8
 from m3net_tf.runtime.metadata import read_metadata
 from m3net_tf.runtime.recognizer import StreamingRecognizer
 from m3net_tf.runtime.sound import pcm_chunks
@@ -44,6 +44,7 @@ class Classifier:
 
     Args:
         path: the ``.tflite``, or the folder of an export or an exported run that contains it.
+        engine: one of :data:`.engines.ENGINES`; all give the same bytes.
         fast: use XNNPACK's kernels instead of TFLite's reference kernels, which give the device's
             bytes.
 
@@ -52,14 +53,15 @@ class Classifier:
 
     Raises:
         ModelError: the file does not exist or lacks metadata, or its network cannot be run.
+        ConfigError, FirmwareError: as :func:`.engines.load_engine`.
     """
 
-    def __init__(self, path: str | Path, *, fast: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, *, engine: str = ENGINES[0], fast: bool = False
+    ) -> None:
         network, self.metadata = read_metadata(find_model(Path(path)))
-        kernels = OpResolverType.AUTO if fast else OpResolverType.BUILTIN_REF
         parts = [self.metadata.importance, network] if self.metadata.warp else [network]
-        with native_stderr():  # XNNPACK prints a message
-            self._interpreters = [load_interpreter(part, kernels) for part in parts]
+        self._parts = [load_engine(part, engine, fast=fast) for part in parts]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -80,10 +82,8 @@ class Classifier:
     def run(self, features: Int8) -> Int8:
         """int8 scores of int8 features: (clips, bins, frames, 1) to (clips, classes)."""
         if self.metadata.warp:
-            scores = run_raw(self._interpreters[0], features)
-            features = warp_int8(self.metadata.warp, features, scores)
-        scores = run_raw(self._interpreters[-1], features)
-        return narrow(scores) if scores.dtype == np.int16 else scores
+            features = warp_int8(self.metadata.warp, features, self._parts[0](features))
+        return self._parts[-1](features)
 
     def predict(self, path: str | Path) -> dict[str, float]:
         """Mean score, 0 to 1, of each class for a sound file of any rate, the highest first.

@@ -11,6 +11,7 @@ from typing import Any
 
 from m3net_tf.errors import DataError
 from m3net_tf.runtime.classifier import Classifier, Pcm
+from m3net_tf.runtime.engines import ENGINES
 from m3net_tf.runtime.recognizer import event_time_s
 from m3net_tf.runtime.sound import microphone_chunks, pcm_chunks, sound_files
 from m3net_tf.terminal import USER_ERROR, print_error, run_command
@@ -44,7 +45,16 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--top", type=int, default=3, help="classes to print (default: 3)")
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each")
     parser.add_argument(
-        "--fast", action="store_true", help="XNNPACK: faster, but not the device's bytes"
+        "--engine",
+        choices=ENGINES,
+        default=ENGINES[0],
+        help="what runs the network, with the same bytes: TFLite, TFLite Micro, or the network "
+        "compiled to C, which needs a C compiler (default: litert)",
+    )
+    parser.add_argument(
+        "--fast",
+        action="store_true",
+        help="XNNPACK in TFLite: faster, but not the device's bytes",
     )
     return parser
 
@@ -64,7 +74,7 @@ def run(arguments: Sequence[str]) -> int:
         parser.error("name sound files, or --microphone")
     if options.top < 1:
         parser.error("--top is the number of classes to print: 1 or more")
-    classifier = Classifier(options.model, fast=options.fast)
+    classifier = Classifier(options.model, engine=options.engine, fast=options.fast)
     rate_hz = classifier.metadata.frontend.sample_rate_hz
     if options.microphone:
         _stream(classifier, "microphone", microphone_chunks(rate_hz), options.json)

@@ -49,7 +49,7 @@ class Int8Network:
         """Run clips.
 
         Args:
-            runtime: runs one network: ``run_reference`` or ``run_tflm``.
+            runtime: runs one network: ``run_reference``, ``run_tflm`` or ``run_compiled``.
             features: int8, shape (clips, bins, frames, channels).
 
         Returns:

@@ -113,7 +113,7 @@ def test_the_header_says_what_the_caller_needs():
         f"#define KWS_ARENA_BYTES {network.plan.arena_bytes}",
         f'#define KWS_SHA256 "{network.graph.sha256}"',
         "#define KWS_INPUT_0_BYTES 490",
-        "#define KWS_INPUT_0_ZERO_POINT 0",
+        "#define KWS_INPUT_0_ZERO_POINT (0)",
         "#define KWS_OUTPUT_0_BYTES 12",
         "void kws_run(int8_t *arena);",
     ):

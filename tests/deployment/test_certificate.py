@@ -6,12 +6,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from m3net_tf.deployment import certification, cost
-from m3net_tf.errors import FirmwareError
+from m3net_tf.errors import FirmwareError, ModelError
 from m3net_tf.export import Bundle, certificate, export_run
 from m3net_tf.export.certificate import (
     BoardAnswer,
@@ -20,6 +21,7 @@ from m3net_tf.export.certificate import (
     valid_certificate,
     write_certificate,
 )
+from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.training import Run
 
 BOARD = "mps2_an386"
@@ -48,6 +50,7 @@ def expected() -> Expected:
         features=rng.integers(-100, 100, (CLIPS, BINS, FRAMES, 1)).astype(np.int8),
         scores=scores,
         host_scores=scores.copy(),
+        compiled_scores=scores.copy(),
     )
 
 
@@ -73,6 +76,7 @@ def test_equal_numbers_hold(bundle, expected, answer):
     assert certificate["outputs"] == {
         "bytes": CLIPS * CLASSES,
         "different_in_tflm_on_the_host": 0,
+        "different_in_compiled_on_the_host": 0,
         "different_on_the_board": 0,
     }
     features = certificate["features"]
@@ -84,6 +88,7 @@ def test_equal_numbers_hold(bundle, expected, answer):
     text = (bundle.folder / "certificate.md").read_text()
     assert text.startswith("# Parity certificate: holds (emulated board)\n")
     for part in (
+        "| different in the compiled engine on the host | 0 |",
         "| flash bytes | 12,345 |",
         "| section .text bytes | 6 |",
         "an emulator 1.0",
@@ -136,6 +141,12 @@ def other_host(answer: BoardAnswer, expected: Expected):
     return answer, dataclasses.replace(expected, host_scores=scores)
 
 
+def other_compiled(answer: BoardAnswer, expected: Expected):
+    scores = expected.compiled_scores.copy()
+    scores[2] ^= 1
+    return answer, dataclasses.replace(expected, compiled_scores=scores)
+
+
 def other_whole_numbers(answer: BoardAnswer, expected: Expected):
     fixed = expected.features[..., 0].copy()
     fixed[0, 0, 0] += 1
@@ -149,6 +160,7 @@ def other_whole_numbers(answer: BoardAnswer, expected: Expected):
         (often, r"front end: 2\.04 % of 9800 features are more than 1 LSB"),
         (other_bytes, r"network: 3 of 15 output bytes of mps2_an386 .* first in clip 3"),
         (other_host, r"network: 1 of 15 output bytes of TFLite Micro on the host .* in clip 1"),
+        (other_compiled, r"network: 3 of 15 output bytes of the compiled engine .* in clip 2"),
         (other_whole_numbers, r"front end: 1 of 9800 features are not those .* whole numbers"),
     ],
 )
@@ -173,6 +185,16 @@ def test_whole_numbers_must_be_equal_to_the_bit(bundle, expected, answer):
     assert certificate["holds"] and certificate["features"]["arithmetic"] == "whole numbers"
     assert certificate["features"]["different_from_python_in_whole_numbers"] == 0
     assert certificate["features"]["largest_lsb"] == 1
+
+
+def test_features_in_whole_numbers_are_those_of_core_and_firmware(bundle, expected, tmp_path):
+    expected = dataclasses.replace(expected, pcm=expected.pcm[:1])
+    for board, dsp_missing, fixed in (
+        ("mps2_an385", "", True), (BOARD, "", False), (BOARD, "no index", True),
+    ):  # fmt: skip
+        image = FirmwareImage(tmp_path / "x.elf", board, {}, 1, 1, dsp_missing)
+        changed = certification.with_fixed_features(bundle.frontend, image, expected)
+        assert (changed.fixed_features is not None) == fixed
 
 
 def test_without_an_emulator_it_says_so(bundle, expected):
@@ -236,6 +258,22 @@ def test_an_export_without_an_emulator(exported, monkeypatch, tmp_path):
     )
     assert "the emulator is missing" in lines[0]
     assert certificate["clips"]["count"] == 10 and certificate["outputs"]["bytes"] == 100
+    assert certificate["outputs"]["different_in_compiled_on_the_host"] == 0
+
+
+def test_a_network_that_cannot_be_compiled_is_not_compared(bundle, expected):
+    expected = dataclasses.replace(expected, compiled_scores=None)
+    unknown = SimpleNamespace(run_tflm=lambda _: expected.scores, run_compiled=refuse)
+    lines: list[str] = []
+    scores = certification.with_host(unknown, expected, lines.append).compiled_scores
+    assert scores is None and lines == ["the compiled engine is not compared on the host: no FFT"]
+    certificate = write_certificate(bundle, expected, None, "there is no emulator")
+    assert certificate["holds"]
+    assert certificate["outputs"]["different_in_compiled_on_the_host"] is None
+
+
+def refuse(_):
+    raise ModelError("no FFT")
 
 
 @pytest.mark.slow

@@ -118,14 +118,18 @@ def test_the_compiled_engine_gives_the_same_bytes_at_less_cost(run, summary):
     assert (run.folder / "summary.json").read_bytes() == saved
     assert {path: path.read_bytes() for path in export.rglob("*") if path.is_file()} == before
     terminal = Console(record=True, width=100)
-    terminal.print(chain.chain_table(compiled))
-    assert "compiled engine" in terminal.export_text()
+    terminal.print(chain.chain_table({**compiled, "dsp_missing": "no package index"}))
+    text = " ".join(terminal.export_text().split())
+    assert "compiled engine" in text and "in whole numbers, without CMSIS-DSP" in text
+    assert "Front end in whole numbers: no package index" in text
 
 
 def test_without_sources_the_rest_still_works(run, monkeypatch):
     monkeypatch.setattr(starting, "why_sources_unavailable", lambda: "the sources are out of reach")
     summary = chain.run_chain(run, BOARD, count=20)
-    assert summary["emulation_missing"] == "the sources are out of reach"
+    assert summary["emulation_missing"] == (
+        "the sources are out of reach; or use --engine compiled, which needs none of these sources"
+    )
     assert summary["accuracy"]["emulated"] is None and summary["instructions"] is None
     assert summary["accuracy"]["int8_desktop"] is not None
     assert chain.saved_summary(run, BOARD) is None

@@ -164,9 +164,9 @@ def test_header_says_what_the_manifest_says(exported):
     assert int(macros["SIZE_BYTES"]) == model["bytes"]
     assert int(macros["INPUT_BYTES"]) == 40 * 49
     assert macros["INPUT_SCALE"] == "0.0078125f"
-    assert int(macros["INPUT_ZERO_POINT"]) == 0
+    assert macros["INPUT_ZERO_POINT"] == "(0)"
     assert macros["OUTPUT_SCALE"] == "0.00390625f"
-    assert int(macros["OUTPUT_ZERO_POINT"]) == -128
+    assert macros["OUTPUT_ZERO_POINT"] == "(-128)"
     assert int(macros["CLASS_COUNT"]) == 10
     assert int(macros["ARENA_BYTES"]) == exported.manifest.arena.bytes
     assert int(macros["OPERATOR_COUNT"]) == len(exported.manifest.operators)

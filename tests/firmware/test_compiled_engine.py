@@ -17,12 +17,15 @@ import pytest
 from firmware_helpers import BOARD, CLASSES, FRAMES, random_features, skip_or_fail, write_bundle
 
 from m3net_tf.artifacts import sha256_of
+from m3net_tf.compiler.calls import Array, Layer
+from m3net_tf.compiler.checksum import array_bytes
 from m3net_tf.compiler.host import WARNINGS, engine_folder, engine_sources
+from m3net_tf.compiler.network import CompiledNetwork
 from m3net_tf.emulation import find_machine, run_job
 from m3net_tf.emulation.starting import firmware_folder, why_no_emulation
 from m3net_tf.errors import FirmwareError, ModelError
 from m3net_tf.export.carray import CModel
-from m3net_tf.firmware import packages
+from m3net_tf.firmware import compiled, packages
 from m3net_tf.firmware.boards import list_boards, load_board
 from m3net_tf.firmware.compiled import (
     ARENA_SOURCE,
@@ -33,8 +36,8 @@ from m3net_tf.firmware.compiled import (
 )
 from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.packages import Package
-from m3net_tf.firmware.sources import FIRMWARE_DIR
-from m3net_tf.frontend import FrontendConfig
+from m3net_tf.firmware.sources import FIRMWARE_DIR, UnreachableError
+from m3net_tf.frontend import FrontendConfig, fixed_features_int8
 from m3net_tf.runtime.interpreter import run_reference
 
 HOST_MAIN = Path(__file__).parent / "apps" / "compiled_host" / "main.c"
@@ -115,7 +118,8 @@ def test_the_interface_on_the_host(model: CModel, tmp_path: Path):
     includes = [f"-I{folder}" for folder in (tmp_path, core, engine_folder())]
     command = ["gcc", "-std=c11", "-O1", *WARNINGS, *includes]
     command += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    command += [str(path) for path in (HOST_MAIN, FIRMWARE_DIR / "compiled" / "inference.c")]
+    sources = (HOST_MAIN, FIRMWARE_DIR / "compiled" / "inference.c", core / "crc32.c")
+    command += [str(path) for path in sources]
     command += [str(path) for path in sorted(tmp_path.glob("*.c"))]
     command += [str(path) for path in engine_sources()]
     subprocess.run([*command, "-o", str(program)], check=True)
@@ -130,6 +134,45 @@ def test_the_interface_on_the_host(model: CModel, tmp_path: Path):
     assert lines[1:-1] == [f"{index} {name} 1" for index, name in enumerate(names)]
     scores = np.array(lines[-1].split(), int)
     np.testing.assert_array_equal(scores, run_reference(model.tflite, features[..., None])[0])
+    # Without its address sanitiser, which finds the damage of its own guards first.
+    damaged = [word for word in command if "sanitize" not in word] + ["-o", str(program)]
+    subprocess.run(damaged, check=True)
+    weights = largest_array(networks["m3net_network"], dsp=False)
+    flip_a_bit(program, program, weights, 0.5)
+    done = subprocess.run([program], input=features.tobytes(), capture_output=True, check=False)
+    assert done.stdout == b"init 1 1 1 1 1 2 9 9\n"  # model_crc, before the size of the arena
+
+
+def largest_array(network: CompiledNetwork, *, dsp: bool) -> bytes:
+    """The largest array of weights of a network, as it is in memory."""
+    arrays = [
+        value
+        for call in network.calls
+        for layer in call.arguments
+        if isinstance(layer, Layer)
+        for value in layer.members.values()
+        if isinstance(value, Array)
+    ]
+    return max((array_bytes(array, dsp=dsp) for array in arrays), key=len)
+
+
+def flip_a_bit(source: Path, target: Path, array: bytes, place: float) -> None:
+    """Copy a program, with one bit of an array's bytes flipped."""
+    program = bytearray(source.read_bytes())
+    assert program.count(array) == 1
+    program[program.index(array) + round(place * (len(array) - 1))] ^= 1 << 3
+    target.write_bytes(program)
+
+
+@pytest.mark.parametrize("place", [0.0, 1.0])
+def test_a_flipped_bit_of_the_weights_is_told(
+    model: CModel, firmware: FirmwareImage, tmp_path: Path, place: float
+):
+    damaged = tmp_path / "damaged.elf"
+    weights = largest_array(compile_model(model)["m3net_network"], dsp=True)
+    flip_a_bit(firmware.elf, damaged, weights, place)
+    with pytest.raises(FirmwareError, match="reports model_crc: the model's bytes have changed"):
+        run_job(damaged, find_machine(BOARD), random_features(1, seed=1))
 
 
 def test_generated_model_header_has_the_arena_of_the_plan(model: CModel, tmp_path: Path):
@@ -157,6 +200,28 @@ def test_a_network_that_cannot_be_compiled_is_one_line(model: CModel, change, wo
 def test_which_boards_need_a_package():
     integer = {name for name in list_boards() if not needs_dsp(load_board(name))}
     assert integer == {"mps2_an385", "mps2_an505"}
+
+
+def unreachable(*_):
+    raise UnreachableError("cannot fetch cmsisdsp")
+
+
+def test_without_its_package_the_front_end_computes_in_whole_numbers(
+    model: CModel, firmware: FirmwareImage, sounds, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr(compiled, "fetch_package", unreachable)
+    lines: list[str] = []
+    bundle = firmware.elf.parent.parent / "bundle"
+    image = build_compiled(bundle, model, BOARD, tmp_path, report=lines.append)
+    reason = "cannot fetch cmsisdsp"
+    assert image.dsp_missing == reason and firmware.dsp_missing == ""
+    assert f"{reason}; the front end computes in whole numbers instead" in lines
+    pcm = (sounds[:2] * 32768).astype(np.int16)
+    result = run_job(image.elf, find_machine(BOARD), pcm, report_features=True)
+    fixed = np.stack([fixed_features_int8(FrontendConfig(), wave) for wave in pcm])
+    np.testing.assert_array_equal(result.features, fixed)
+    with pytest.raises(FirmwareError, match=reason):  # its microphone needs the package
+        build_compiled(bundle, model, "nucleo_h753zi", tmp_path / "nucleo_h753zi")
 
 
 def test_builds_of_the_engines_lie_apart():

@@ -16,7 +16,7 @@ from m3net_tf.emulation.machines import partial_machines
 from m3net_tf.errors import FirmwareError
 from m3net_tf.export.operators import TFLM_OPERATORS, resolver_method
 from m3net_tf.firmware import boards, build, image, library, toolchain
-from m3net_tf.firmware.sources import FIRMWARE_DIR, fetch_sources
+from m3net_tf.firmware.sources import FIRMWARE_DIR, UnreachableError, fetch_sources
 
 
 def symbols(elf: Path) -> str:
@@ -64,6 +64,19 @@ def test_missing_tools_name_their_packages(monkeypatch):
         toolchain.check_toolchain()
     assert "apt-get install gcc-arm-none-eabi" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("board", "works"), [(BOARD, True), ("nrf52840dk", False)])
+def test_without_sources_the_other_engine_is_named(board, works, monkeypatch, tmp_path):
+    def unreachable(*_):
+        raise UnreachableError("cannot fetch tflite-micro")
+
+    monkeypatch.setattr(build, "check_toolchain", lambda: None)
+    monkeypatch.setattr(build, "build_library", unreachable)
+    with pytest.raises(FirmwareError) as caught:
+        build.build_firmware(tmp_path, board, tmp_path / "build")
+    hint = "; or use --engine compiled, which needs none of these sources" if works else ""
+    assert str(caught.value) == f"cannot fetch tflite-micro{hint}"
 
 
 def test_compile_error_is_one_line(tmp_path, built: BuiltFirmware, small_tflite):

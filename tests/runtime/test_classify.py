@@ -34,6 +34,7 @@ from m3net_tf.runtime import (
     save_detector,
 )
 from m3net_tf.runtime import interpreter as runtime
+from m3net_tf.runtime.engines import load_engine
 from m3net_tf.runtime.interpreter import (
     run_reference,
     run_tflm,
@@ -154,6 +155,35 @@ def test_scores_are_the_devices(exported, vectors):
         assert result.label == expected.argmax()
 
 
+@pytest.mark.parametrize("engine", ["tflm", "compiled"])
+def test_other_engines_give_the_same_lines(
+    engine, exported, vectors, tmp_path, capsys, write_wav, classify
+):
+    if engine == "tflm" and (reason := tflm_unavailable_reason()):
+        pytest.skip(reason)
+    words = [write_wav(tmp_path / "a.wav", np.concatenate(vectors[0])), "--model", exported.folder]
+    printed = []
+    for options in ([], ["--engine", engine]):
+        assert classify(*words, "--windows", "--json", *options) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+
+
+def test_an_engine_that_cannot_run_the_network(exported, capsys, classify, monkeypatch):
+    words = ["a.wav", "--model", exported.folder, "--engine", "compiled"]
+    assert classify(*words, "--fast") == 2
+    assert capsys.readouterr().err == (
+        "error: the engine compiled has no XNNPACK kernels: leave out --fast\n"
+    )
+    monkeypatch.setenv("PATH", "")
+    assert classify(*words) == 2
+    assert capsys.readouterr().err == (
+        "error: no C compiler found (gcc, cc, clang): install one, e.g. apt-get install gcc\n"
+    )
+    with pytest.raises(ModelError, match=r"does not support .*: use --engine litert"):
+        load_engine(b"no network", "compiled")
+
+
 def test_windows_of_a_long_sound(exported, vectors):
     classifier = Classifier(exported.folder / "model.tflite")
     length = classifier.window_samples
@@ -240,9 +270,11 @@ def test_a_network_with_diffres_is_one_file(tmp_path):
     }
     path = tmp_path / "model.tflite"
     path.write_bytes(attach_metadata(network.tflite, manifest, network.importance))
-    classifier = Classifier(path)
-    assert classifier.metadata.warp == network.warp
-    np.testing.assert_array_equal(classifier.run(features), network.run(run_reference, features))
+    expected = network.run(run_reference, features)
+    for engine in ("litert", "compiled"):
+        classifier = Classifier(path, engine=engine)
+        assert classifier.metadata.warp == network.warp
+        np.testing.assert_array_equal(classifier.run(features), expected)
 
 
 def test_what_it_prints(exported, vectors, tmp_path, capsys, write_wav, classify):

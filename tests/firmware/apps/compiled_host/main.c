@@ -40,6 +40,10 @@ int main(void) {
   for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); ++i) {
     printf(" %d", (int)statuses[i]);
   }
+  if (model == NULL) {
+    printf("\n");
+    return 1;
+  }
   printf(" used %zu\n", m3net_model_arena_used(model));
   if (m3net_model_arena_missing() != 0 || m3net_model_message()[0] != '\0') abort();
   if (fread(m3net_model_input(model), M3NET_MODEL_INPUT_BYTES, 1, stdin) != 1) abort();

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engines that run an int8 network on this machine, with the same output bytes."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from m3net_tf.errors import ConfigError, ModelError
+from m3net_tf.native import native_stderr
+from m3net_tf.runtime.interpreter import (
+    Int8,
+    OpResolverType,
+    load_interpreter,
+    narrow,
+    run_raw,
+    run_tflm,
+)
+
+Engine = Callable[[Int8], Int8]
+"""Runs one network: int8 inputs, (clips, ...), to int8 scores, (clips, classes)."""
+
+#: TFLite's interpreter, TFLite Micro, or the network compiled to C (docs/engine.md).
+ENGINES = ("litert", "tflm", "compiled")
+
+_NAME = "network"
+# Another compiler may warn where those of the tests do not.
+_COMPILER_OPTIONS = ("-O2", "-Wno-error")
+
+
+def load_engine(tflite: bytes, engine: str, *, fast: bool = False) -> Engine:
+    """Load a network into an engine.
+
+    Args:
+        tflite: int8 network.
+        engine: one of :data:`ENGINES`.
+        fast: XNNPACK's kernels in TFLite's interpreter; their bytes differ from the device's.
+
+    Raises:
+        ConfigError: ``fast`` with an engine other than ``litert``, or ``compiled`` without a source
+            checkout.
+        ModelError: the engine cannot run the network.
+        FirmwareError: ``compiled`` without a C compiler.
+    """
+    if fast and engine != "litert":
+        raise ConfigError(f"the engine {engine} has no XNNPACK kernels: leave out --fast")
+    if engine == "compiled":
+        return load_compiled(tflite)
+    if engine == "tflm":
+        return functools.partial(run_tflm, tflite)
+    kernels = OpResolverType.AUTO if fast else OpResolverType.BUILTIN_REF
+    with native_stderr():  # XNNPACK prints a message
+        interpreter = load_interpreter(tflite, kernels)
+
+    def run(features: Int8) -> Int8:
+        scores = run_raw(interpreter, features)
+        return narrow(scores) if scores.dtype == np.int16 else scores
+
+    return run
+
+
+def load_compiled(tflite: bytes) -> Engine:
+    """Compile a network to C, and that with the system's compiler to a library in memory.
+
+    Raises:
+        ConfigError: there is no source checkout.
+        ModelError: the compiler does not support an operator of the network.
+        FirmwareError: there is no C compiler.
+    """
+    # Only this engine needs the FlatBuffer schema, which tflite-runtime does not have.
+    from m3net_tf.compiler.host import build_host
+    from m3net_tf.compiler.network import compile_network
+
+    try:
+        network = compile_network(tflite)
+    except ModelError as error:
+        raise ModelError(
+            f"the compiled engine does not support this network ({error}): use --engine litert"
+        ) from None
+    with tempfile.TemporaryDirectory(prefix="m3net-") as folder:
+        host = build_host({_NAME: network}, Path(folder), _COMPILER_OPTIONS)[_NAME]
+
+    def run(features: Int8) -> Int8:
+        return np.stack([host.run(clip)[0].reshape(-1) for clip in features])
+
+    return run
+
+
+def run_compiled(tflite: bytes, features: Int8) -> Int8:
+    """Scores by the compiled engine; arguments as for :func:`.interpreter.run_reference`.
+
+    Raises:
+        M3NetError: as :func:`load_compiled`.
+    """
+    return load_compiled(tflite)(features)
+
+
+def compiled_unavailable_reason() -> str:
+    """Reason why compiled networks cannot run on this machine; '' if they can."""
+    from m3net_tf.compiler.host import compiler_missing_reason
+
+    return compiler_missing_reason()

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""clang-tidy's bug checks over the compiled engine and generated networks: part of ``make lint``.
+
+``.clang-tidy`` names the checks. The code is read as the devices' compilers see it, once with the
+DSP extension and once without, and needs no headers but the compiler's own.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from single_operators import MAKERS
+
+from m3net_tf.compiler.emit import emit
+from m3net_tf.compiler.network import compile_network
+from m3net_tf.export.carray import CModel
+from m3net_tf.firmware.sources import FIRMWARE_DIR
+
+ROOT = Path(__file__).parents[2]
+DSP, PORTABLE = ("thumbv7em-none-eabihf", "cortex-m4"), ("thumbv7m-none-eabi", "cortex-m3")
+#: Kinds of layers of the generated networks.
+KINDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "MEAN", "SOFTMAX", "LOGISTIC")
+
+
+def find_tool() -> str:
+    """Path of clang-tidy: the one of this virtual environment, or that of the system; or ''."""
+    beside = Path(sys.executable).with_name("clang-tidy")
+    return str(beside) if beside.exists() else shutil.which("clang-tidy") or ""
+
+
+def write_generated(folder: Path) -> list[Path]:
+    """Networks of one layer each, with the headers that ``compiled/inference.c`` includes."""
+    tflite = MAKERS["FULLY_CONNECTED"](np.random.default_rng(0))
+    network = compile_network(tflite)
+    (source,), (result,) = network.graph.inputs, network.graph.outputs
+    emit(network, "m3net_network", "m3net_operation_done").write(folder, "m3net_network")
+    model = CModel(
+        name="some network",
+        tflite=tflite,
+        labels=tuple(f"label{index}" for index in range(result.size)),
+        operators=("FULLY_CONNECTED",),
+        input_bytes=source.size,
+        input_quantization=(1 / 128, 0),
+        output_quantization=(1 / 256, -128),
+        arena_bytes=network.plan.arena_bytes,
+        arena_source="nobody",
+        licence="Apache-2.0",
+    )
+    (folder / "model.h").write_text(model.header())
+    names = ["m3net_network"]
+    for kind in KINDS:
+        names.append(f"some_{kind.lower()}")
+        emit(compile_network(MAKERS[kind](np.random.default_rng(0))), names[-1]).write(
+            folder, names[-1]
+        )
+    return [folder / f"{name}.c" for name in names]
+
+
+def check(tool: str, sources: list[Path], target: tuple[str, str], generated: Path) -> bool:
+    """Run the checks over some files; prints what they find, returns whether it is nothing."""
+    folders = [FIRMWARE_DIR / name for name in ("engine", "core", "wasm")]  # wasm has string.h
+    options = [f"--target={target[0]}", f"-mcpu={target[1]}", "-std=c11", "-ffreestanding"]
+    options += ["-DM3NET_ENGINE_COMPILED", *(f"-I{folder}" for folder in [*folders, generated])]
+    command = [tool, "--quiet", f"--config-file={ROOT / '.clang-tidy'}", *map(str, sources)]
+    done = subprocess.run([*command, "--", *options], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
+    return done.returncode == 0
+
+
+def main() -> int:
+    """Check the engine, its interface and generated networks."""
+    tool = find_tool()
+    if not tool:
+        print("clang-tidy is not installed: its checks are left out (pip install clang-tidy)")
+        return 0
+    with tempfile.TemporaryDirectory(prefix="m3net-tidy-") as name:
+        folder = Path(name)
+        written = write_generated(folder)
+        engine = sorted((FIRMWARE_DIR / "engine").glob("*.c"))
+        compiled = sorted((FIRMWARE_DIR / "compiled").glob("*.c"))
+        both = [path for path in engine if path.stem in ("convolution", "depthwise")]
+        clean = check(tool, [*engine, *compiled, *written], DSP, folder)
+        return 0 if check(tool, both, PORTABLE, folder) and clean else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The WebAssembly module: features, scores and events of Python to the bit, without imports."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from firmware_helpers import APPS, CLASSES, FRAMES, skip_or_fail, write_bundle
+
+from m3net_tf.compiler.network import compile_network
+from m3net_tf.compiler.wasm import build_module, wasm_unavailable_reason
+from m3net_tf.errors import FirmwareError
+from m3net_tf.frontend import FrontendConfig, fixed_features_int8
+from m3net_tf.runtime import Detector, DetectorConfig, write_c_header
+from m3net_tf.runtime.interpreter import run_reference
+
+CONFIG = FrontendConfig()
+
+
+@pytest.fixture(scope="module")
+def detector() -> DetectorConfig:
+    """Every run makes an event, because the network is not trained."""
+    config = DetectorConfig.default(CONFIG, FRAMES, [f"label{index}" for index in range(CLASSES)])
+    changes = {"threshold": 0.1, "release": 0.09, "hits": 1, "suppression_columns": 10}
+    classes = tuple(dataclasses.replace(settings, **changes) for settings in config.classes)
+    return dataclasses.replace(config, classes=classes)
+
+
+def build(folder: Path, tflite: bytes, detector: DetectorConfig) -> Path:
+    bundle = write_bundle(folder / "bundle", tflite)
+    write_c_header(detector, bundle)
+    build_module({"m3net_network": compile_network(tflite)}, bundle, folder / "m3net.wasm")
+    return folder / "m3net.wasm"
+
+
+def test_features_scores_and_events_are_pythons(
+    small_tflite: bytes, detector: DetectorConfig, sounds: np.ndarray, tmp_path: Path
+):
+    missing = "" if shutil.which("node") else "node not found: apt-get install nodejs"
+    if reason := wasm_unavailable_reason() or missing:
+        skip_or_fail(reason)
+    module = build(tmp_path, small_tflite, detector)
+    pcm = (sounds[[0, 4, 2, 7]] * 32768).astype("<i2").reshape(-1)
+    pcm = pcm[: len(pcm) // CONFIG.hop_samples * CONFIG.hop_samples]
+    (tmp_path / "pcm").write_bytes(pcm.tobytes())
+    command = ["node", str(APPS / "wasm" / "run.mjs"), str(module), str(tmp_path / "pcm")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["imports"] == [] and answer["status"] == 0
+    assert answer["frames"] == FRAMES and answer["sample_rate_hz"] == CONFIG.sample_rate_hz
+
+    columns = np.array(answer["columns"], np.int8).T
+    np.testing.assert_array_equal(columns, fixed_features_int8(CONFIG, pcm))
+    reference, runs, events = Detector(detector), [], []
+    for place, column in enumerate(columns.T):
+        if reference.wants_inference(column):
+            window = columns[:, place + 1 - FRAMES : place + 1]
+            runs.append(run_reference(small_tflite, window[None, ..., None])[0])
+            if event := reference.step(runs[-1]):
+                events.append([event.column, event.label, event.score])
+    np.testing.assert_array_equal(answer["runs"], runs)
+    assert answer["events"] == events and len(events) > 2
+    window = columns[:, -FRAMES:]
+    np.testing.assert_array_equal(np.array(answer["input"]).reshape(window.shape), window)
+    expected = run_reference(small_tflite, window[None, ..., None])[0]
+    np.testing.assert_array_equal(answer["scores"], expected)
+
+
+def test_without_its_tools_it_says_what_to_install(
+    small_tflite: bytes, detector: DetectorConfig, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setenv("PATH", "")
+    words = "clang and wasm-ld not found: apt-get install clang lld"
+    with pytest.raises(FirmwareError, match=words):
+        build(tmp_path, small_tflite, detector)
