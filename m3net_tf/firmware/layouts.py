@@ -33,8 +33,9 @@ _TEMPLATES = FIRMWARE_DIR / "layouts"
 # Without runtime_log.cc: these tools' TFLM brings its log sink.
 _CORE = (
     "crc32.c", "crc32.h", "detector.c", "detector.h", "frontend.c", "frontend.h", "frontend_f32.h",
-    "frontend_fixed.h", "frontend_waveform.h", "inference.cc", "inference.h", "platform.h",
-    "recognizer.c", "recognizer.h", "ring.c", "ring.h", "runtime_log.h", "status.c", "status.h",
+    "frontend_fixed.h", "frontend_helium.h", "frontend_waveform.h", "inference.cc", "inference.h",
+    "platform.h", "recognizer.c", "recognizer.h", "ring.c", "ring.h", "runtime_log.h", "status.c",
+    "status.h",
 )  # fmt: skip
 _WARP = ("warp.c", "warp.h")
 _GUARD = "#define M3NET_FRONTEND_CONFIG_H_\n"

@@ -154,12 +154,12 @@ def test_single_precision_is_a_choice(bundle, tmp_path):
     write_layout(bundle, "zephyr", tmp_path)
     headers = tmp_path / "zephyr" / NAME / "include"
     use = tmp_path / "use.c"
-    use.write_text('#include "m3net.h"\nint spectra = M3NET_FRONTEND_SPECTRA;\n')
-    for flags, spectra in (((), "1"), (("-DM3NET_FRONTEND_F32",), "2")):
+    use.write_text('#include "m3net.h"\nint bytes = M3NET_FRONTEND_FFT_SAMPLE_BYTES;\n')
+    for flags, sample_bytes in (((), "4"), (("-DM3NET_FRONTEND_F32",), "7")):
         done = subprocess.run(
             ["gcc", "-E", *flags, f"-I{headers}", use], capture_output=True, text=True, check=True
         )
-        assert f"int spectra = {spectra};" in done.stdout
+        assert f"int bytes = {sample_bytes};" in done.stdout
 
 
 def test_arduino(bundle, tmp_path):
