@@ -7,13 +7,17 @@
 
 #include "dsp/transform_functions.h"
 
+#ifndef M3NET_FRONTEND_FFT_POINTS
+#error "frontend_config.h has no points of the FFT: export the model again"
+#endif
+
 // The size of the FFT is part of the name of the function that sets it up, so that only the tables
 // of that size are linked.
-#define FFT_INIT_NAME(size) arm_rfft_fast_init_##size##_f32
-#define FFT_INIT(size) FFT_INIT_NAME(size)
+#define FFT_INIT_NAME(points) arm_cfft_init_##points##_f32
+#define FFT_INIT(points) FFT_INIT_NAME(points)
 
 // Of the complex FFT, whose real parts are the even samples and whose imaginary parts the odd ones.
-#define POINTS (FFT / 2)
+#define POINTS M3NET_FRONTEND_FFT_POINTS
 
 typedef struct {
   float points[FFT];        // windowed samples, then the complex FFT's points in its own order
@@ -22,21 +26,20 @@ typedef struct {
 #if M3NET_FRONTEND_MFCC_COEFFICIENTS
   float log_mel[MEL];
 #endif
-  arm_rfft_fast_instance_f32 fft;
+  arm_cfft_instance_f32 fft;
 } frontend_work;
 
 static m3net_status work_init(frontend_work* work) {
-  if (FFT_INIT(M3NET_FRONTEND_FFT_SAMPLES)(&work->fft) != ARM_MATH_SUCCESS) {
+  if (FFT_INIT(POINTS)(&work->fft) != ARM_MATH_SUCCESS) {
     return M3NET_ERROR_CONFIG;
   }
   uint16_t* places = work->places;
   for (uint32_t i = 0; i < POINTS; ++i) places[i] = (uint16_t)(2 * i);
   // CMSIS-DSP sorts the points by swaps, whose list has byte offsets. Once for the places costs
   // less than for the points of every frame.
-  const arm_cfft_instance_f32* complex_fft = &work->fft.Sint;
-  for (uint32_t i = 0; i < complex_fft->bitRevLength; i += 2) {
-    uint16_t* a = &places[complex_fft->pBitRevTable[i] / 8];
-    uint16_t* b = &places[complex_fft->pBitRevTable[i + 1] / 8];
+  for (uint32_t i = 0; i < work->fft.bitRevLength; i += 2) {
+    uint16_t* a = &places[work->fft.pBitRevTable[i] / 8];
+    uint16_t* b = &places[work->fft.pBitRevTable[i + 1] / 8];
     const uint16_t place = *a;
     *a = *b;
     *b = place;
@@ -88,18 +91,18 @@ static void multiply_window(float* restrict points, const int16_t* restrict samp
 
 static void inner_powers(frontend_work* work) {
   const float* points = work->points;
-  const float* twiddle = work->fft.pTwiddleRFFT + 2;
+  const float* turn = m3net_frontend_fft_turns;
   const uint16_t *low_place = &work->places[1], *high_place = &work->places[POINTS - 1];
   float *low_power = &work->power[1], *high_power = &work->power[POINTS - 1];
-  for (; low_place <= high_place; twiddle += 2) {
+  for (; low_place <= high_place; turn += 2) {
     const float* low = &points[*low_place++];
     const float* high = &points[*high_place--];
     const float sum_re = low[0] + high[0], gap_re = high[0] - low[0];
     const float sum_im = low[1] + high[1], gap_im = low[1] - high[1];
-    const float low_re = sum_re + twiddle[0] * gap_re + twiddle[1] * sum_im;
-    const float low_im = gap_im + twiddle[1] * gap_re - twiddle[0] * sum_im;
-    const float high_re = sum_re - twiddle[0] * gap_re - twiddle[1] * sum_im;
-    const float high_im = gap_im - twiddle[1] * gap_re + twiddle[0] * sum_im;
+    const float low_re = sum_re + turn[0] * gap_re + turn[1] * sum_im;
+    const float low_im = gap_im + turn[1] * gap_re - turn[0] * sum_im;
+    const float high_re = sum_re - turn[0] * gap_re - turn[1] * sum_im;
+    const float high_im = gap_im - turn[1] * gap_re + turn[0] * sum_im;
     *low_power++ = low_re * low_re + low_im * low_im;
     *high_power-- = high_re * high_re + high_im * high_im;
   }
@@ -111,7 +114,7 @@ static void transform(frontend_work* work, const int16_t* samples) {
   float* points = work->points;
   multiply_window(points, samples);
   if (FRAME < FFT) memset(&points[FRAME], 0, (FFT - FRAME) * sizeof(float));
-  arm_cfft_f32(&work->fft.Sint, points, 0, 0);
+  arm_cfft_f32(&work->fft, points, 0, 0);
   const float first = 2.0f * (points[0] + points[1]), last = 2.0f * (points[0] - points[1]);
   work->power[0] = first * first;
   work->power[POINTS] = last * last;

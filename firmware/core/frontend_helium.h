@@ -20,16 +20,16 @@ static void multiply_window(float* points, const int16_t* samples) {
 _Static_assert(POINTS % 8 == 0, "half of the points are vectors");
 
 static void inner_powers(frontend_work* work) {
-  const float* twiddle = work->fft.pTwiddleRFFT + 2;
+  const float* turns = m3net_frontend_fft_turns;
   uint32x4_t high_bins = vddupq_n_u32(POINTS - 1, 1);
-  for (uint32_t bin = 1; bin <= POINTS / 2; bin += 4, twiddle += 8) {
+  for (uint32_t bin = 1; bin <= POINTS / 2; bin += 4, turns += 8) {
     const uint32x4_t low_places = vldrhq_u32(&work->places[bin]);
     const uint32x4_t high_places = vldrhq_gather_shifted_offset_u32(work->places, high_bins);
     const float32x4_t low_re = vldrwq_gather_shifted_offset_f32(work->points, low_places);
     const float32x4_t low_im = vldrwq_gather_shifted_offset_f32(work->points + 1, low_places);
     const float32x4_t high_re = vldrwq_gather_shifted_offset_f32(work->points, high_places);
     const float32x4_t high_im = vldrwq_gather_shifted_offset_f32(work->points + 1, high_places);
-    const float32x4x2_t turn = vld2q_f32(twiddle);
+    const float32x4x2_t turn = vld2q_f32(turns);
     const float32x4_t sum_re = vaddq_f32(low_re, high_re), gap_re = vsubq_f32(high_re, low_re);
     const float32x4_t sum_im = vaddq_f32(low_im, high_im), gap_im = vsubq_f32(low_im, high_im);
     float32x4_t re = vfmaq_f32(vfmaq_f32(sum_re, turn.val[0], gap_re), turn.val[1], sum_im);

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 import shutil
 import subprocess
 import sys
@@ -80,6 +81,8 @@ def test_the_image_is_c_alone(firmware: FirmwareImage):
     command = ["arm-none-eabi-nm", "-C", str(firmware.elf)]
     symbols = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert "m3net_network_run" in symbols and "arm_cfft_f32" in symbols
+    # Tables of one size of the FFT, and not those for real samples.
+    assert set(re.findall(r"twiddleCoef_\w+", symbols)) == {"twiddleCoef_256"}
     for word in ("tflite", "flatbuffers", "arm_nn", "arm_convolve", "operator", "std::", "malloc"):
         assert word not in symbols, word
     log = (firmware.elf.parent / "build.log").read_text()
