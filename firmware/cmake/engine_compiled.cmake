@@ -57,7 +57,6 @@ function(m3net_link_engine target)
     "${transform}/arm_bitreversal2.c"
     "${transform}/arm_cfft_f32.c" "${transform}/arm_cfft_init_f32.c"
     "${transform}/arm_cfft_radix8_f32.c"
-    "${transform}/arm_rfft_fast_f32.c" "${transform}/arm_rfft_fast_init_f32.c"
     "${sources}/CommonTables/arm_common_tables.c"
     "${sources}/CommonTables/arm_const_structs.c"
     "${sources}/CommonTables/arm_mve_tables.c"

@@ -6,6 +6,7 @@
 
 #include "console.h"
 #include "platform.h"
+#include "text.h"
 
 // The build sets both: cmake/eembc.cmake.
 #ifndef M3NET_EEMBC_MODEL_ID
@@ -179,9 +180,9 @@ static void buffer_command(m3net_eembc* eembc, char** rest) {
   const char* word = next_word(rest);
   if (word == NULL) {
     line("e-[Command 'db' requires a subcommand]");
-  } else if (strcmp(word, "load") == 0) {
+  } else if (m3net_text_equal(word, "load")) {
     load(eembc, rest);
-  } else if (strcmp(word, "print") == 0) {
+  } else if (m3net_text_equal(word, "print")) {
     print_buffer(eembc);
   } else {
     fill(eembc, word);
@@ -287,22 +288,22 @@ void m3net_eembc_command(m3net_eembc* eembc, char* command) {
   char* rest = command;
   const char* word = next_word(&rest);
   if (word == NULL) word = "";
-  if (strcmp(word, "name") == 0) {
+  if (m3net_text_equal(word, "name")) {
     quoted("m-name-dut-[", m3net_board_info.name, "]");
-  } else if (strcmp(word, "timestamp") == 0) {
+  } else if (m3net_text_equal(word, "timestamp")) {
     timestamp(eembc);
-  } else if (strcmp(word, "profile") == 0) {
+  } else if (m3net_text_equal(word, "profile")) {
     line("m-profile-[" FIRMWARE_VERSION "]");
     line("m-model-[" M3NET_EEMBC_MODEL_ID "]");
-  } else if (strcmp(word, "help") == 0) {
+  } else if (m3net_text_equal(word, "help")) {
     line(FIRMWARE_VERSION);
     line("name, timestamp, profile, help, results, infer [N [WARMUP]],");
     line("db load BYTES, db HEX, db print; each ends in a percent sign");
-  } else if (strcmp(word, "results") == 0) {
+  } else if (m3net_text_equal(word, "results")) {
     results(eembc);
-  } else if (strcmp(word, "infer") == 0) {
+  } else if (m3net_text_equal(word, "infer")) {
     infer(eembc, &rest);
-  } else if (strcmp(word, "db") == 0) {
+  } else if (m3net_text_equal(word, "db")) {
     buffer_command(eembc, &rest);
   } else {
     quoted("e-[Unknown command: ", word, "]");

@@ -17,19 +17,21 @@
 extern "C" {
 #endif
 
-/// Arrays of an FFT's length: the fixed-point FFT works in place.
+/// Bytes for each sample of the FFT: the fixed-point FFT works in place; that in single precision
+/// also has powers and the order of its points.
 #ifdef M3NET_FRONTEND_FIXED
-#define M3NET_FRONTEND_SPECTRA 1
+#define M3NET_FRONTEND_FFT_SAMPLE_BYTES 4
 #else
-#define M3NET_FRONTEND_SPECTRA 2
+#define M3NET_FRONTEND_FFT_SAMPLE_BYTES 7
 #endif
 
 /// Working memory of one column.
 #ifdef M3NET_FRONTEND_WAVEFORM
 #define M3NET_FRONTEND_WORK_BYTES 0
 #else
-#define M3NET_FRONTEND_WORK_BYTES \
-  (4 * (M3NET_FRONTEND_SPECTRA * M3NET_FRONTEND_FFT_SAMPLES + M3NET_FRONTEND_MEL_BINS))
+#define M3NET_FRONTEND_WORK_BYTES                                 \
+  (M3NET_FRONTEND_FFT_SAMPLE_BYTES * M3NET_FRONTEND_FFT_SAMPLES + \
+   (M3NET_FRONTEND_MFCC_COEFFICIENTS ? 4 * M3NET_FRONTEND_MEL_BINS : 0))
 #endif
 
 /// Room for one front end (a compile-time bound on m3net_frontend_size()).

@@ -7,27 +7,50 @@
 
 #include "dsp/transform_functions.h"
 
+#ifndef M3NET_FRONTEND_FFT_POINTS
+#error "frontend_config.h has no points of the FFT: export the model again"
+#endif
+
 // The size of the FFT is part of the name of the function that sets it up, so that only the tables
 // of that size are linked.
-#define FFT_INIT_NAME(size) arm_rfft_fast_init_##size##_f32
-#define FFT_INIT(size) FFT_INIT_NAME(size)
+#define FFT_INIT_NAME(points) arm_cfft_init_##points##_f32
+#define FFT_INIT(points) FFT_INIT_NAME(points)
+
+// Of the complex FFT, whose real parts are the even samples and whose imaginary parts the odd ones.
+#define POINTS M3NET_FRONTEND_FFT_POINTS
 
 typedef struct {
-  float frame[FFT];     // windowed samples; the FFT destroys them
-  float spectrum[FFT];  // packed complex spectrum, then powers
+  float points[FFT];        // windowed samples, then the complex FFT's points in its own order
+  uint16_t places[POINTS];  // of the points in order of frequency: index of the real part
+  float power[POINTS + 1];
+#if M3NET_FRONTEND_MFCC_COEFFICIENTS
   float log_mel[MEL];
-  arm_rfft_fast_instance_f32 fft;
+#endif
+  arm_cfft_instance_f32 fft;
 } frontend_work;
 
 static m3net_status work_init(frontend_work* work) {
-  const arm_status status = FFT_INIT(M3NET_FRONTEND_FFT_SAMPLES)(&work->fft);
-  return status == ARM_MATH_SUCCESS ? M3NET_OK : M3NET_ERROR_CONFIG;
+  if (FFT_INIT(POINTS)(&work->fft) != ARM_MATH_SUCCESS) {
+    return M3NET_ERROR_CONFIG;
+  }
+  uint16_t* places = work->places;
+  for (uint32_t i = 0; i < POINTS; ++i) places[i] = (uint16_t)(2 * i);
+  // CMSIS-DSP sorts the points by swaps, whose list has byte offsets. Once for the places costs
+  // less than for the points of every frame.
+  for (uint32_t i = 0; i < work->fft.bitRevLength; i += 2) {
+    uint16_t* a = &places[work->fft.pBitRevTable[i] / 8];
+    uint16_t* b = &places[work->fft.pBitRevTable[i + 1] / 8];
+    const uint16_t place = *a;
+    *a = *b;
+    *b = place;
+  }
+  return M3NET_OK;
 }
 
-// Samples are integers, not fractions of full scale, so powers are too large by exactly 2^30; the
-// logarithm subtracts that.
-#define POWER_EXPONENT 30
-#define POWER_SCALE 1073741824.0f
+// Samples are integers, not fractions of full scale, and spectra are doubled, so powers are too
+// large by exactly 2^32; the logarithm subtracts that.
+#define POWER_EXPONENT 32
+#define POWER_SCALE 4294967296.0f
 
 // Natural logarithm of value / 2^POWER_EXPONENT for positive, normal values; the error is below
 // one part in 10^7: ln(m) = 2 artanh((m - 1) / (m + 1)) with m within [sqrt(1/2), sqrt(2)).
@@ -54,18 +77,48 @@ static inline int8_t quantize(float value) {
   return (int8_t)((int32_t)shifted - 128);
 }
 
-// Squared magnitudes of bins 0 .. FFT/2 in place of the packed spectrum (element 0 is bin 0,
-// element 1 is bin FFT/2, then real and imaginary parts in turn).
-static void powers(float* spectrum) {
-  const float nyquist = spectrum[1] * spectrum[1];
-  spectrum[0] *= spectrum[0];
-#pragma GCC unroll 5
-  for (uint32_t bin = 1; bin < FFT / 2; ++bin) {
-    const float real = spectrum[2 * bin];
-    const float imaginary = spectrum[2 * bin + 1];
-    spectrum[bin] = real * real + imaginary * imaginary;
+// multiply_window() writes windowed samples. inner_powers() writes the squared magnitudes of bins
+// 1 .. FFT/2 - 1 of twice the samples' spectrum, which the bin and its mirror image in the complex
+// FFT's give. Those of the mirror image need the same products.
+#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)
+#include "frontend_helium.h"
+#else
+
+static void multiply_window(float* restrict points, const int16_t* restrict samples) {
+#pragma GCC unroll 8
+  for (uint32_t i = 0; i < FRAME; ++i) points[i] = (float)samples[i] * m3net_frontend_window[i];
+}
+
+static void inner_powers(frontend_work* work) {
+  const float* points = work->points;
+  const float* turn = m3net_frontend_fft_turns;
+  const uint16_t *low_place = &work->places[1], *high_place = &work->places[POINTS - 1];
+  float *low_power = &work->power[1], *high_power = &work->power[POINTS - 1];
+  for (; low_place <= high_place; turn += 2) {
+    const float* low = &points[*low_place++];
+    const float* high = &points[*high_place--];
+    const float sum_re = low[0] + high[0], gap_re = high[0] - low[0];
+    const float sum_im = low[1] + high[1], gap_im = low[1] - high[1];
+    const float low_re = sum_re + turn[0] * gap_re + turn[1] * sum_im;
+    const float low_im = gap_im + turn[1] * gap_re - turn[0] * sum_im;
+    const float high_re = sum_re - turn[0] * gap_re - turn[1] * sum_im;
+    const float high_im = gap_im - turn[1] * gap_re + turn[0] * sum_im;
+    *low_power++ = low_re * low_re + low_im * low_im;
+    *high_power-- = high_re * high_re + high_im * high_im;
   }
-  spectrum[FFT / 2] = nyquist;
+}
+
+#endif
+
+static void transform(frontend_work* work, const int16_t* samples) {
+  float* points = work->points;
+  multiply_window(points, samples);
+  if (FRAME < FFT) memset(&points[FRAME], 0, (FFT - FRAME) * sizeof(float));
+  arm_cfft_f32(&work->fft, points, 0, 0);
+  const float first = 2.0f * (points[0] + points[1]), last = 2.0f * (points[0] - points[1]);
+  work->power[0] = first * first;
+  work->power[POINTS] = last * last;
+  inner_powers(work);
 }
 
 static float weighted_sum(const float* values, const float* weights, uint32_t count) {
@@ -75,29 +128,25 @@ static float weighted_sum(const float* values, const float* weights, uint32_t co
 }
 
 static void work_column(frontend_work* work, const int16_t* samples, int8_t* column) {
-#pragma GCC unroll 8
-  for (uint32_t i = 0; i < FRAME; ++i) {
-    work->frame[i] = (float)samples[i] * m3net_frontend_window[i];
-  }
-  if (FRAME < FFT) memset(&work->frame[FRAME], 0, (FFT - FRAME) * sizeof(float));
-  arm_rfft_fast_f32(&work->fft, work->frame, work->spectrum, 0);
-  powers(work->spectrum);
-
+  transform(work, samples);
   const float* weights = m3net_frontend_mel_weights;
   for (uint32_t bin = 0; bin < MEL; ++bin) {
     const uint32_t count = m3net_frontend_mel_bin_count[bin];
     const float energy =
-        weighted_sum(&work->spectrum[m3net_frontend_mel_first_bin[bin]], weights, count);
+        weighted_sum(&work->power[m3net_frontend_mel_first_bin[bin]], weights, count);
     const float floor = M3NET_FRONTEND_LOG_FLOOR * POWER_SCALE;
+    const float log_mel = log_of_power(energy > floor ? energy : floor);
     weights += count;
-    work->log_mel[bin] = log_of_power(energy > floor ? energy : floor);
+#if M3NET_FRONTEND_MFCC_COEFFICIENTS
+    work->log_mel[bin] = log_mel;
+#else
+    column[bin] = quantize(log_mel);
+#endif
   }
 #if M3NET_FRONTEND_MFCC_COEFFICIENTS
   for (uint32_t i = 0; i < BINS; ++i) {
     column[i] = quantize(weighted_sum(work->log_mel, &m3net_frontend_dct[i * MEL], MEL));
   }
-#else
-  for (uint32_t i = 0; i < BINS; ++i) column[i] = quantize(work->log_mel[i]);
 #endif
 }
 

@@ -27,7 +27,9 @@ typedef struct {
     complex_word points[POINTS];
     power_word power[POINTS + 1];
   } spectrum;
+#if M3NET_FRONTEND_MFCC_COEFFICIENTS
   int32_t log_mel[MEL];
+#endif
 } frontend_work;
 
 static m3net_status work_init(frontend_work* work) {
@@ -175,8 +177,13 @@ static void work_column(frontend_work* work, const int16_t* samples, int8_t* col
         log_of_sum(&work->spectrum.power[m3net_frontend_mel_first_bin[bin]], weights, count) -
         m3net_frontend_fixed_mel_exponent[bin] * 65536;
     const int32_t floor = M3NET_FRONTEND_FIXED_LOG2_FLOOR;
+    const int32_t log_mel = value > floor ? value : floor;
     weights += count;
-    work->log_mel[bin] = value > floor ? value : floor;
+#if M3NET_FRONTEND_MFCC_COEFFICIENTS
+    work->log_mel[bin] = log_mel;
+#else
+    column[bin] = quantize(log_mel);
+#endif
   }
 #if M3NET_FRONTEND_MFCC_COEFFICIENTS
   for (uint32_t i = 0; i < BINS; ++i) {
@@ -186,8 +193,6 @@ static void work_column(frontend_work* work, const int16_t* samples, int8_t* col
     }
     column[i] = quantize((int32_t)(sum >> 15));
   }
-#else
-  for (uint32_t i = 0; i < BINS; ++i) column[i] = quantize(work->log_mel[i]);
 #endif
 }
 

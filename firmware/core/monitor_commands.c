@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The monitor's table of commands, and those that need neither stream nor input.
 
-#include <string.h>
-
 #include "console.h"
 #include "monitor_parts.h"
 #include "platform.h"
+#include "text.h"
 
 #define LEAST_BAUD 1200u
 
@@ -244,8 +243,7 @@ void m3net_monitor_run_line(m3net_monitor* monitor) {
     }
     return;
   }
-  if (strncmp(words.word[0], M3NET_MONITOR_BLOCK_WORD, sizeof(M3NET_MONITOR_BLOCK_WORD) - 1u) ==
-      0) {
+  if (m3net_text_starts(words.word[0], M3NET_MONITOR_BLOCK_WORD)) {
     m3net_monitor_drain_block(monitor);  // a damaged header, and its bytes follow
   } else {
     m3net_monitor_error(monitor, "command", "unknown command: say help");

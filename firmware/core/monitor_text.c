@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The monitor's text: the words of a line, and the fields of an answer.
 
-#include <string.h>
-
 #include "console.h"
 #include "crc32.h"
 #include "monitor_parts.h"
+#include "text.h"
 
 m3net_monitor_words m3net_monitor_split(char* line) {
   m3net_monitor_words words = {.count = 0};
@@ -24,7 +23,7 @@ m3net_monitor_words m3net_monitor_split(char* line) {
   return words;
 }
 
-bool m3net_monitor_is(const char* word, const char* text) { return strcmp(word, text) == 0; }
+bool m3net_monitor_is(const char* word, const char* text) { return m3net_text_equal(word, text); }
 
 m3net_status m3net_monitor_number(const char* text, uint32_t* value) {
   const bool hexadecimal = text[0] == '0' && text[1] == 'x';

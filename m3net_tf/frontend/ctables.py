@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from m3net_tf.artifacts import write_text
 from m3net_tf.csource import array, blocks, c_linkage, defines, float_literal, guarded, notice
@@ -39,6 +40,8 @@ def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tupl
     filters = _packed_filters(config, fixed)
     declarations = [
         "extern const float m3net_frontend_window[M3NET_FRONTEND_FRAME_SAMPLES];",
+        "/* Sines and cosines of the angles of bins 1 .. FFT/4, by bin. */",
+        "extern const float m3net_frontend_fft_turns[M3NET_FRONTEND_FFT_POINTS];",
         "/* Filter b weighs the FFT bins first_bin[b] .. first_bin[b] + bin_count[b] - 1. */",
         "extern const uint16_t m3net_frontend_mel_first_bin[M3NET_FRONTEND_MEL_BINS];",
         "extern const uint16_t m3net_frontend_mel_bin_count[M3NET_FRONTEND_MEL_BINS];",
@@ -46,6 +49,7 @@ def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tupl
     ]
     tables = [
         _floats("window", reference.window(config)),
+        _floats("fft_turns", _turns(config)),
         array("const uint16_t m3net_frontend_mel_first_bin", map(str, filters.first_bin)),
         array("const uint16_t m3net_frontend_mel_bin_count", map(str, filters.bin_count)),
         _floats("mel_weights", filters.weights),
@@ -63,6 +67,12 @@ def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tupl
         tables.append(array(declaration, map(str, values)))
     settings = _mel_settings(config, fixed, frames, len(filters.weights))
     return _write(folder, settings, declarations, tables)
+
+
+def _turns(config: FrontendConfig) -> npt.NDArray[np.float64]:
+    """Sines and cosines that separate the spectra of the even and odd samples, bin by bin."""
+    angles = 2 * np.pi * np.arange(1, config.fft_samples // 4 + 1) / config.fft_samples
+    return np.stack([np.sin(angles), np.cos(angles)], axis=1).ravel()
 
 
 class _PackedFilters(NamedTuple):
@@ -96,6 +106,7 @@ def _mel_settings(
         "FRAME_SAMPLES": config.frame_samples,
         "HOP_SAMPLES": config.hop_samples,
         "FFT_SAMPLES": config.fft_samples,
+        "FFT_POINTS": config.fft_samples // 2,
         "MEL_BINS": config.mel_bins,
         "MFCC_COEFFICIENTS": config.mfcc_coefficients,
         "FEATURE_BINS": config.feature_bins,

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 import shutil
+import struct
 import subprocess
 import sys
 import tarfile
@@ -14,7 +16,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from firmware_helpers import BOARD, CLASSES, FRAMES, random_features, skip_or_fail, write_bundle
+from firmware_helpers import (
+    APPS,
+    BOARD,
+    CLASSES,
+    FRAMES,
+    random_features,
+    skip_or_fail,
+    write_bundle,
+)
 
 from m3net_tf.artifacts import sha256_of
 from m3net_tf.compiler.calls import Array, Layer
@@ -22,6 +32,7 @@ from m3net_tf.compiler.checksum import array_bytes
 from m3net_tf.compiler.host import WARNINGS, engine_folder, engine_sources
 from m3net_tf.compiler.network import CompiledNetwork
 from m3net_tf.emulation import find_machine, run_job
+from m3net_tf.emulation.qemu import run_image
 from m3net_tf.emulation.starting import firmware_folder, why_no_emulation
 from m3net_tf.errors import FirmwareError, ModelError
 from m3net_tf.export.carray import CModel
@@ -37,7 +48,7 @@ from m3net_tf.firmware.compiled import (
 from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.packages import Package
 from m3net_tf.firmware.sources import FIRMWARE_DIR, UnreachableError
-from m3net_tf.frontend import FrontendConfig, fixed_features_int8
+from m3net_tf.frontend import FrontendConfig, features_int8, fixed_features_int8
 from m3net_tf.runtime.interpreter import run_reference
 
 HOST_MAIN = Path(__file__).parent / "apps" / "compiled_host" / "main.c"
@@ -82,11 +93,31 @@ def test_same_bytes_as_the_desktop_in_the_planned_arena(model: CModel, firmware:
 def test_the_image_is_c_alone(firmware: FirmwareImage):
     command = ["arm-none-eabi-nm", "-C", str(firmware.elf)]
     symbols = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert "m3net_network_run" in symbols and "arm_rfft_fast_f32" in symbols
+    assert "m3net_network_run" in symbols and "arm_cfft_f32" in symbols
+    # Tables of one size of the FFT, and not those for real samples.
+    assert set(re.findall(r"twiddleCoef_\w+", symbols)) == {"twiddleCoef_256"}
     for word in ("tflite", "flatbuffers", "arm_nn", "arm_convolve", "operator", "std::", "malloc"):
         assert word not in symbols, word
+    for name in ("strcmp", "strncmp", "printf", "arm_rfft_fast_f32"):  # large, and not needed
+        assert name not in symbols, name
     log = (firmware.elf.parent / "build.log").read_text()
     assert "CXX" not in log and "warning" not in log
+
+
+def test_front_end_with_helium(model: CModel, tmp_path: Path):
+    """The frame is no multiple of a vector's four values, and shorter than the FFT."""
+    board = "mps3_an547"
+    if reason := why_no_emulation(board, "compiled"):
+        skip_or_fail(reason)
+    config = FrontendConfig(frame_samples=401, hop_samples=160, window="povey", feature_max=10.0)
+    bundle = write_bundle(tmp_path / "bundle", model.tflite, config)
+    image = build_compiled(bundle, model, board, tmp_path / "build", app_dir=APPS / "features")
+    clip = np.random.default_rng(6).normal(0, 3000, (FRAMES - 1) * 160 + 401).astype(np.int16)
+    data = struct.pack("<I", len(clip)) + clip.tobytes()
+    columns = bytes.fromhex(run_image(image.elf, find_machine(board), data).boot["feat"])
+    actual = np.frombuffer(columns, np.int8).reshape(FRAMES, -1).T
+    difference = np.abs(actual.astype(int) - features_int8(config, clip / 32768.0))
+    assert difference.max() <= 1 and np.count_nonzero(difference) <= 2
 
 
 def test_a_second_build_compiles_nothing(model: CModel, firmware: FirmwareImage):

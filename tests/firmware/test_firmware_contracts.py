@@ -12,7 +12,7 @@ from m3net_tf.firmware import layouts
 from m3net_tf.firmware.sources import FIRMWARE_DIR
 
 #: Parts of ``frontend.c``, which no other file includes.
-PARTS = {"frontend_f32.h", "frontend_fixed.h", "frontend_waveform.h"}
+PARTS = {"frontend_f32.h", "frontend_fixed.h", "frontend_helium.h", "frontend_waveform.h"}
 HEADERS = sorted(
     path
     for room in ("core", "drivers", "app")

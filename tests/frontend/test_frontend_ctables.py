@@ -66,6 +66,12 @@ def test_tables_read_back_to_the_same_numbers(config, tmp_path):
     taper = floats(array(source, "m3net_frontend_window"))
     np.testing.assert_array_equal(taper, window(config).astype(np.float32))
 
+    turns = floats(array(source, "m3net_frontend_fft_turns")).reshape(-1, 2)
+    assert int(macros["FFT_POINTS"]) == turns.size == config.fft_samples // 2
+    angles = 2 * np.pi * np.fft.rfftfreq(config.fft_samples)[1 : len(turns) + 1]
+    np.testing.assert_array_equal(turns[:, 0], np.sin(angles).astype(np.float32))
+    np.testing.assert_array_equal(turns[:, 1], np.cos(angles).astype(np.float32))
+
     first = [int(item) for item in array(source, "m3net_frontend_mel_first_bin")]
     count = [int(item) for item in array(source, "m3net_frontend_mel_bin_count")]
     packed = floats(array(source, "m3net_frontend_mel_weights"))

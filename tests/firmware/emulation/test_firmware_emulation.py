@@ -19,7 +19,7 @@ from m3net_tf.errors import FirmwareError
 from m3net_tf.frontend import FrontendConfig, features_int8
 
 #: Executed instructions a frame at 40 mel bins; the requirement is 45 000.
-FRONTEND_LIMIT = 40_000
+FRONTEND_LIMIT = 28_000
 ONE_SECOND = 16_000
 
 
