@@ -34,7 +34,7 @@ Files = dict[str, bytes]
 
 _TEMPLATES = FIRMWARE_DIR / "layouts"
 _CORE = (
-    "detector.c", "detector.h", "frontend.c", "frontend.h", "frontend_fixed.h",
+    "crc32.c", "crc32.h", "detector.c", "detector.h", "frontend.c", "frontend.h", "frontend_fixed.h",
     "frontend_waveform.h", "inference.h", "live.c", "live.h", "platform.h",
     "platform_defaults.c", "recognizer.c", "recognizer.h", "ring.c", "ring.h", "status.c",
     "status.h",
