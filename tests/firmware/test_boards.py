@@ -32,7 +32,7 @@ EMULATED = [machine.board for machine in machines()]
 #: Boards whose folder offers a choice, with each other choice.
 CHOICES = {"nucleo_h753zi": ["M3NET_MICROPHONE=analog"], "nrf52840dk": ["M3NET_FLASH_START=0x1000"]}
 VECTORS_BYTES = 1024
-FRONTEND_RAM_BYTES = 6 * 1024
+FRONTEND_RAM_BYTES = 5_500
 #: The ring of columns and its two counters, which the firmware counts with the front end.
 RING_BYTES = FrontendConfig().mel_bins * FRAMES + 8
 #: Executed instructions a frame at 40 mel bins on the Cortex-M4F.
