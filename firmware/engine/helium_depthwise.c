@@ -24,14 +24,15 @@ typedef struct {
 static void place_window(const m3net_convolution* layer, const window_places* parts, int32_t row,
                          int32_t column) {
   const m3net_window* window = &layer->window;
-  const int32_t step = layer->input.column_step * window->column_dilation;
+  const m3net_image* image = &layer->input;
   int32_t* place = parts->places;
-  for (int32_t i = 0; i < window->rows; ++i, row += window->row_dilation) {
-    const int32_t inside = row >= 0 && row < layer->input.rows;
-    int32_t x = column;
-    int32_t at = row * layer->input.row_step + column * layer->input.column_step;
-    for (int32_t j = 0; j < window->columns; ++j, x += window->column_dilation, at += step) {
-      *place++ = inside && x >= 0 && x < layer->input.columns ? at : parts->outside;
+  for (int32_t i = 0; i < window->rows; ++i) {
+    const int32_t y = row + i * window->row_dilation;
+    const int32_t columns = y >= 0 && y < image->rows ? image->columns : 0;
+    for (int32_t j = 0; j < window->columns; ++j) {
+      const int32_t x = column + j * window->column_dilation;
+      *place++ =
+          x >= 0 && x < columns ? y * image->row_step + x * image->column_step : parts->outside;
     }
   }
   while ((place - parts->places) % WORDS_AT_ONCE != 0) {
@@ -94,15 +95,16 @@ static inline int32x4_t multiply_bytes(const int8_t* input, const int32_t* place
       vmladavq_s8(items.val[2], factors.val[2]), vmladavq_s8(items.val[3], factors.val[3]));
 }
 
-/// Outputs of up to four channels.
-static inline void write(const m3net_convolution* layer, int32x4_t sums,
-                         const m3net_channel* channel, int32_t count, int8_t* output) {
-  const m3net_limits limits = m3net_limits_of(layer);
-  const int32x4_t values = m3net_finish_vector(sums, channel, layer->narrow, limits);
+/// Writes the outputs of up to four channels.
+static inline void write(const m3net_convolution* layer, int32x4_t sums, int32_t first_channel,
+                         int8_t* pixel) {
+  const int32_t count = layer->output.channels - first_channel;
+  const int32x4_t values = m3net_finish_vector(sums, layer->channels + first_channel, layer->narrow,
+                                               m3net_limits_of(layer));
   if (count >= 4) {
-    vstrbq_s32(output, values);
+    vstrbq_s32(pixel + first_channel, values);
   } else {
-    vstrbq_p_s32(output, values, vctp32q((uint32_t)count));
+    vstrbq_p_s32(pixel + first_channel, values, vctp32q((uint32_t)count));
   }
 }
 
@@ -112,15 +114,11 @@ M3NET_SEPARATE static void convolve_small(const m3net_convolution* layer,
                                           int8_t* output) {
   const window_places window = *parts;
   const m3net_tap* weights = layer->taps;
-  const m3net_channel* channel = layer->channels;
-  for (int32_t left = layer->output.channels; left > 0; left -= 4) {
+  const int32_t channels = layer->output.channels;
+  for (int32_t c = 0; c < channels; c += 4, weights += window.group_weights) {
     const int32x4_t sums =
-        multiply_words(input, window.places, window.taps, window.last_words, weights);
-    write(layer, sums, channel, left, output);
-    weights += window.group_weights;
-    channel += 4;
-    input += 4;
-    output += 4;
+        multiply_words(input + c, window.places, window.taps, window.last_words, weights);
+    write(layer, sums, c, output);
   }
 }
 
@@ -131,8 +129,8 @@ M3NET_SEPARATE static void convolve_large(const m3net_convolution* layer,
   int32_t words[TAPS_AT_ONCE];
   const window_places window = *parts;
   const m3net_tap* weights = layer->taps;
-  const m3net_channel* channel = layer->channels;
-  for (int32_t left = layer->output.channels; left > 0; left -= 4) {
+  const int32_t channels = layer->output.channels;
+  for (int32_t c = 0; c < channels; c += 4, weights += window.group_weights) {
     int32x4_t sums = vdupq_n_s32(0);
     for (int32_t first = 0; first < window.taps; first += TAPS_AT_ONCE) {
       const int32_t rest = window.taps - first;
@@ -140,15 +138,11 @@ M3NET_SEPARATE static void convolve_large(const m3net_convolution* layer,
       const int32_t* places = window.places + first;
       int32_t* target = rest < TAPS_AT_ONCE ? window.last_words : words;
       const int32x4_t products =
-          window.aligned ? multiply_words(input, places, count, target, weights + 4 * first)
-                         : multiply_bytes(input, places, count, target, weights + 4 * first);
+          window.aligned ? multiply_words(input + c, places, count, target, weights + 4 * first)
+                         : multiply_bytes(input + c, places, count, target, weights + 4 * first);
       sums = vaddq_s32(sums, products);
     }
-    write(layer, sums, channel, left, output);
-    weights += window.group_weights;
-    channel += 4;
-    input += 4;
-    output += 4;
+    write(layer, sums, c, output);
   }
 }
 

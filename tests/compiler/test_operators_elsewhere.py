@@ -45,12 +45,19 @@ def test_operators_are_clean_under_sanitizers(tmp_path):
     require_equal(cases, outputs, host_outputs(cases, tmp_path / "host"))
 
 
+@pytest.fixture(scope="module")
+def cases_and_outputs(tmp_path_factory):
+    """Cases for the emulated cores, and their outputs on this machine."""
+    cases = make_cases(12)
+    return cases, host_outputs(cases, tmp_path_factory.mktemp("host"))
+
+
 @pytest.mark.skipif(bool(why_not()), reason=why_not() or "an emulator is there")
 @pytest.mark.parametrize("core", ["cortex-m3", "cortex-m4", "cortex-m33", "cortex-m55"])
-def test_operators_on_an_emulated_core(core, tmp_path):
-    cases = make_cases(12)
-    outputs = [outcome.output for outcome in run_cases(cases, tmp_path / core, core)]
-    require_equal(cases, outputs, host_outputs(cases, tmp_path / "host"))
+def test_operators_on_an_emulated_core(core, cases_and_outputs, tmp_path):
+    cases, expected = cases_and_outputs
+    outputs = [outcome.output for outcome in run_cases(cases, tmp_path, core)]
+    require_equal(cases, outputs, expected)
 
 
 @pytest.mark.skipif(bool(why_not()), reason=why_not() or "an emulator is there")
