@@ -15,8 +15,9 @@ from m3net_tf.native import native_stderr
 from m3net_tf.runtime.interpreter import (
     Int8,
     OpResolverType,
+    as_input,
+    int8_scores,
     load_interpreter,
-    narrow,
     run_raw,
     run_tflm,
 )
@@ -57,8 +58,7 @@ def load_engine(tflite: bytes, engine: str, *, fast: bool = False) -> Engine:
         interpreter = load_interpreter(tflite, kernels)
 
     def run(features: Int8) -> Int8:
-        scores = run_raw(interpreter, features)
-        return narrow(scores) if scores.dtype == np.int16 else scores
+        return int8_scores(run_raw(interpreter, features))
 
     return run
 
@@ -84,8 +84,11 @@ def load_compiled(tflite: bytes) -> Engine:
     with tempfile.TemporaryDirectory(prefix="m3net-") as folder:
         host = build_host({_NAME: network}, Path(folder), _COMPILER_OPTIONS)[_NAME]
 
+    dtype = np.dtype(network.graph.inputs[0].dtype).type
+
     def run(features: Int8) -> Int8:
-        return np.stack([host.run(clip)[0].reshape(-1) for clip in features])
+        outputs = [host.run(as_input(clip, dtype))[0].reshape(-1) for clip in features]
+        return int8_scores(np.stack(outputs))
 
     return run
 

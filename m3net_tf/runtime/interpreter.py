@@ -105,6 +105,11 @@ def narrow(scores: npt.NDArray[np.int16]) -> Int8:
     return ((scores >> 7) - 128).astype(np.int8)
 
 
+def int8_scores(scores: npt.NDArray[Any]) -> Int8:
+    """Convert the scores of a network of any width to int8."""
+    return narrow(scores) if scores.dtype == np.int16 else scores
+
+
 def run_reference(tflite: bytes, features: Int8) -> Int8:
     """Run TFLite's reference kernels (``BUILTIN_REF``).
 
@@ -118,8 +123,7 @@ def run_reference(tflite: bytes, features: Int8) -> Int8:
     Raises:
         ModelError: the network cannot be loaded.
     """
-    scores = run_raw(_reference(tflite), features)
-    return narrow(scores) if scores.dtype == np.int16 else scores
+    return int8_scores(run_raw(_reference(tflite), features))
 
 
 def run_raw(interpreter: Interpreter, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -178,8 +182,7 @@ def run_tflm(tflite: bytes, features: Int8, arena_bytes: int = ARENA_LIMIT_BYTES
         interpreter.set_input(np.ascontiguousarray(as_input(clip, dtype)[None]), 0)
         interpreter.invoke()
         outputs.append(interpreter.get_output(0)[0].copy())
-    scores = np.stack(outputs)
-    return narrow(scores) if scores.dtype == np.int16 else scores
+    return int8_scores(np.stack(outputs))
 
 
 def host_allocations(tflite: bytes) -> tuple[int, int]:
