@@ -9,7 +9,8 @@ import typer
 
 # Importing a group registers its commands, in the order of the help.
 # isort: off
-from m3net_tf.cli import training, deploy, compiler, papers, device, runtime, data, bench, models  # noqa: F401
+from m3net_tf.cli import training, report, deploy, compiler, papers  # noqa: F401
+from m3net_tf.cli import device, runtime, data, bench, models  # noqa: F401
 
 # isort: on
 from m3net_tf.cli.common import app
