@@ -10,6 +10,7 @@ import altair as alt
 import numpy as np
 import numpy.typing as npt
 
+from m3net_tf.datasets.audio import Audio
 from m3net_tf.figures.samples import spread_over_classes
 from m3net_tf.figures.tsne import FEWEST, plane
 from m3net_tf.frontend import FrontendConfig, dequantize_features, feature_hz
@@ -24,7 +25,7 @@ from m3net_tf.report.content import (
     percent,
     side_by_side,
 )
-from m3net_tf.report.gather import Floats, RunData, TestClips
+from m3net_tf.report.gather import Floats, HeldOutClips, RunData
 from m3net_tf.report.sounds import map_uri, saliency_uri, sound_uri
 
 WORST = 12
@@ -65,7 +66,7 @@ def _worst_of(run: RunData) -> list[Block]:
     return [Gallery([_card(run, clips, config, int(index)) for index in order], _axes(run, config))]
 
 
-def clip_losses(clips: TestClips) -> Floats:
+def clip_losses(clips: HeldOutClips) -> Floats:
     """Cross-entropy of each clip, shape (clips,); the mean over the classes of several labels."""
     likely = np.clip(clips.probabilities, 1e-7, 1 - 1e-7)
     if clips.features.matrix is None:
@@ -73,30 +74,40 @@ def clip_losses(clips: TestClips) -> Floats:
     return -np.log(np.where(clips.truth, likely, 1 - likely)).mean(1)
 
 
-def _card(run: RunData, clips: TestClips, config: FrontendConfig, index: int) -> ClipCard:
+def _card(run: RunData, clips: HeldOutClips, config: FrontendConfig, index: int) -> ClipCard:
     clip, scores = clips.features.clips[index], clips.probabilities[index]
     answer = int(scores.argmax())
     truth = ", ".join(clip.all_labels)
     features = np.asarray(clips.features.features[0, index])
     drop = occlusion(clips, index, answer)
-    bins, frames = np.unravel_index(drop.argmax(), drop.shape)
-    values = dequantize_features(features)
-    frame_s = config.hop_samples / config.sample_rate_hz
-    where = f"at {frames * frame_s:.2f} s"
-    if drop.shape[0] > 1:
-        where += f" and {bins + 1} of {drop.shape[0]} bins from the bottom"
+    sound = clips.dataset.load(clip)
+    shown: npt.NDArray[np.floating] = dequantize_features(features)
+    shown_drop = drop
+    if config.kind == "waveform":
+        shown, shown_drop = _spectrogram(sound, drop)
     return ClipCard(
         name=clip.clip_id,
         truth=f"{truth} ({percent(scores[clips.truth[index]].mean())})",
         answer=f"{run.labels[answer]} ({percent(scores[answer], 0)})",
-        sound=sound_uri(clips.dataset.load(clip), clips.dataset.info.sample_rate_hz),
-        map_picture=map_uri(values),
-        saliency_picture=saliency_uri(values, drop),
-        spoken=f"The answer {run.labels[answer]} depends most on the part {where}.",
+        sound=sound_uri(sound, clips.dataset.info.sample_rate_hz),
+        map_picture=map_uri(shown),
+        saliency_picture=saliency_uri(shown, shown_drop),
+        spoken=_spoken(run.labels[answer], drop, clips.dataset.info.clip_s),
     )
 
 
-def occlusion(clips: TestClips, index: int, answer: int) -> npt.NDArray[np.float64]:
+def _spoken(answer: str, drop: npt.NDArray[np.float64], clip_s: float) -> str:
+    """Where the saliency is largest, in words."""
+    if not drop.any():
+        return f"No single part of the sound makes the answer {answer} likelier."
+    bins, frames = np.unravel_index(drop.argmax(), drop.shape)
+    where = f"at {frames / drop.shape[1] * clip_s:.2f} s"
+    if drop.shape[0] > 1:
+        where += f", in bin {bins + 1} of {drop.shape[0]} from the bottom"
+    return f"The answer {answer} depends most on the part {where}."
+
+
+def occlusion(clips: HeldOutClips, index: int, answer: int) -> npt.NDArray[np.float64]:
     """Fall of an answer's probability where parts of the map are hidden, averaged over windows.
 
     A hidden part has the mean of each bin over the clip, so its changes over time are gone.
@@ -133,6 +144,18 @@ def occlusion(clips: TestClips, index: int, answer: int) -> npt.NDArray[np.float
     return np.maximum(sums / counts, 0)
 
 
+def _spectrogram(
+    sound: Audio, drop: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Level in dB, shape (bins, frames), for networks of raw samples, and their saliency there."""
+    from scipy.signal import spectrogram  # takes a second to import
+
+    _, _, power = spectrogram(sound, nperseg=256, noverlap=128)
+    level = 10 * np.log10(np.maximum(power, 1e-10))
+    columns = np.linspace(0, drop.shape[1] - 1, level.shape[1]).astype(int)
+    return level, np.broadcast_to(drop[:, columns], level.shape)
+
+
 def _axes(run: RunData, config: FrontendConfig) -> tuple[str, str, str]:
     """The lowest and highest frequency of a map, and its length, in words."""
     clips = run.clips
@@ -141,7 +164,7 @@ def _axes(run: RunData, config: FrontendConfig) -> tuple[str, str, str]:
         return "c0", f"c{config.mfcc_coefficients - 1}", length
     hz = feature_hz(config)
     if hz is None:  # raw samples
-        return "", "", length
+        return "0 Hz", f"{config.sample_rate_hz / 2:,.0f} Hz", length
     return f"{hz[0]:,.0f} Hz", f"{hz[-1]:,.0f} Hz", length
 
 
@@ -236,18 +259,22 @@ def _map_chart(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> dict[st
     return chart.properties(width="container", height=420).to_dict()
 
 
-def embeddings(clips: TestClips, chosen: npt.NDArray[np.int64]) -> Floats:
+def embeddings(clips: HeldOutClips, chosen: npt.NDArray[np.int64]) -> Floats:
     """Values before the classifier, averaged over bins and frames: shape (clips, channels).
 
-    The classifier is the last layer with weights. If it has several inputs, the probabilities are
-    taken.
+    The classifier is the last layer with weights whose input is not scores of the classes. Without
+    one, the probabilities are taken.
     """
     from m3net_tf.keras import keras
     from m3net_tf.training.evaluation import predict
 
     model = clips.model
-    before: Any = next((layer.input for layer in reversed(model.layers) if layer.weights), None)
-    if before is None or isinstance(before, list | dict | tuple):
+    inputs: Any = [layer.input for layer in reversed(model.layers) if layer.weights]
+    classes = clips.probabilities.shape[1]
+    # Heads with attention have further layers behind the classifier, on scores of the classes.
+    usable = (x for x in inputs if hasattr(x, "shape") and x.shape[-1] != classes)
+    before = next(usable, None)
+    if before is None:
         return clips.probabilities[chosen]
     lengths = clips.features.lengths
     values = predict(

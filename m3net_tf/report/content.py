@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+import altair as alt
+
 from m3net_tf.report.gather import RunData
 
 
@@ -48,6 +50,14 @@ class Table:
         return column > 0 and all(
             row[column] in ("", "-") or row[column].lstrip("+-~")[:1].isdigit() for row in self.rows
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiles:
+    """Single figures: (name, figure, remark) each."""
+
+    kind: ClassVar[str] = "tiles"
+    figures: Sequence[tuple[str, str, str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +141,7 @@ class Playlist:
         return {key: uri for key, _, uri in self.sounds}
 
 
-Block = Chart | Table | Note | Caution | Drawing | Source | Gallery | Playlist
+Block = Chart | Table | Tiles | Note | Caution | Drawing | Source | Gallery | Playlist
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,3 +196,8 @@ def difference(value: float, unit: str = "", digits: int = 0) -> str:
     """A signed difference with a unit."""
     rounded = round(value, digits)
     return f"{rounded:+,.{digits}f}{unit}" if rounded else f"0{unit}"
+
+
+def run_legend(runs: int) -> alt.Legend | None:
+    """Legend of the runs' colours; None for a single run."""
+    return alt.Legend(title=None, orient="top", symbolOpacity=1) if runs > 1 else None

@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True)
-class TestClips:
+class HeldOutClips:
     """Test clips and what the trained network makes of them.
 
     Attributes:
@@ -70,7 +70,7 @@ class RunData:
     run: Run
     name: str
     metrics: RunMetrics
-    clips: TestClips | None
+    clips: HeldOutClips | None
     clips_missing: str
 
     @property
@@ -129,7 +129,7 @@ def gather(
     return gathered
 
 
-def _test_clips(run: Run, data_dir: Path | None, log: Log) -> tuple[TestClips | None, str]:
+def _test_clips(run: Run, data_dir: Path | None, log: Log) -> tuple[HeldOutClips | None, str]:
     """A run's classified test clips, or the reason why there are none."""
     try:
         dataset = run.dataset(data_dir)
@@ -141,7 +141,7 @@ def _test_clips(run: Run, data_dir: Path | None, log: Log) -> tuple[TestClips | 
         model = run.load_model()
         if takes_lengths(model):
             features = with_lengths(features, dataset, config)
-        return TestClips(dataset, features, model, predict_originals(model, features)), ""
+        return HeldOutClips(dataset, features, model, predict_originals(model, features)), ""
     except M3NetError as error:
         log(f"without sounds: {error}")
         return None, str(error)

@@ -46,7 +46,7 @@ def _int8_of(run: RunData) -> list[Block]:
             Note("The loss of each layer was not measured.", f"m3net quantize {run.run.folder}")
         ]
     blocks: list[Block] = [_accuracy_table(report)]
-    ranking = list(report["ranking"])[:MOST_LAYERS]
+    ranking = sorted(report["ranking"], key=lambda cost: -cost["divergence"])[:MOST_LAYERS]
     if ranking:
         first = ranking[0]
         text = (
@@ -90,7 +90,7 @@ def _ranking_chart(ranking: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "divergence": cost["divergence"],
             "points": cost["accuracy_points"],
         }
-        for cost in sorted(ranking, key=lambda cost: -cost["divergence"])
+        for cost in ranking
     ]
     chart = (
         alt.Chart(alt.Data(values=rows))

@@ -18,6 +18,7 @@ from m3net_tf.report.content import (
     Part,
     Section,
     Table,
+    Tiles,
     difference,
     number,
     percent,
@@ -25,15 +26,6 @@ from m3net_tf.report.content import (
 from m3net_tf.report.gather import RunData
 
 _LONGEST_VALUE = 60
-_TILES = (
-    "test accuracy",
-    "test mAP",
-    "int8 accuracy, emulated board",
-    "parameters",
-    "arena, bytes",
-    "flash of the firmware, bytes",
-    "instructions a run",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,12 +82,6 @@ def figures_of(run: RunData) -> list[Figure]:
     ]
 
 
-def tiles(run: RunData) -> list[Figure]:
-    """The figures that head the page of a single run."""
-    figures = [figure for figure in figures_of(run) if figure.value is not None]
-    return [figure for figure in figures if figure.name in _TILES] or figures[:4]
-
-
 def _instructions(board: Mapping[str, Any]) -> float | None:
     count = board.get("instructions")
     # Summaries of early releases have an entry for each part.
@@ -104,8 +90,15 @@ def _instructions(board: Mapping[str, Any]) -> float | None:
 
 def overview(runs: Sequence[RunData]) -> Section:
     """The runs' figures, with differences from the first run."""
+    explanation = (
+        "Figures of the held-out test clips, and of the emulated board where the run was emulated; "
+        "brackets are 95 % intervals."
+    )
     figures = [figures_of(run) for run in runs]
-    several = len(runs) > 1
+    if len(runs) == 1:
+        shown = [(f.name, f.short, f.remark) for f in figures[0] if f.value is not None]
+        parts = [Part("", [Tiles(shown), *_missing(runs)])]
+        return Section("overview", "Overview", explanation, parts)
     columns = ["", *(run.name for run in runs)]
     columns += [f"{run.name} minus {runs[0].name}" for run in runs[1:]]
     rows = []
@@ -116,14 +109,9 @@ def overview(runs: Sequence[RunData]) -> Section:
         cells += [_change(of_figure[0], figure) for figure in of_figure[1:]]
         rows.append((of_figure[0].name, *cells))
     parts = [Part("", [Table(columns, rows), *_missing(runs)])]
-    if several:
-        parts += [_recipe_changes(runs)]
+    parts.append(_recipe_changes(runs))
     if len(runs) == 2 and (part := _same_clips(runs)):
         parts.append(part)
-    explanation = (
-        "Figures of the held-out test clips, and of the emulated board where the run was emulated; "
-        "brackets are 95 % intervals."
-    )
     return Section("overview", "Overview", explanation, parts)
 
 
@@ -243,13 +231,14 @@ def _curve_chart(rows: Sequence[dict[str, Any]], figure: str, runs: int) -> dict
     splits = list(dict.fromkeys(row["split"] for row in rows))
     colour = "run" if runs > 1 else "split"
     several = len({row[colour] for row in rows}) > 1
+    title = " ".join(["validation"] * (splits == ["validation"]) + figure.split("_"))
     encodings: dict[str, Any] = {
         "x": alt.X(
             "epoch:Q",
             axis=alt.Axis(tickMinStep=1, grid=False),
             scale=alt.Scale(zero=False, nice=False),
         ),
-        "y": alt.Y("value:Q", title=figure.replace("_", " "), scale=alt.Scale(zero=False)),
+        "y": alt.Y("value:Q", title=title.replace("_", " "), scale=alt.Scale(zero=False)),
         "color": alt.Color(
             f"{colour}:N",
             legend=alt.Legend(title=None, orient="top" if runs > 1 else "top-right")

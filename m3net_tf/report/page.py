@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -72,7 +73,7 @@ def default_path(folders: Sequence[Path]) -> Path:
 
 def _makers() -> Sequence[Callable[[Sequence[RunData]], Section]]:
     """A function for each section, in the order of the page."""
-    from m3net_tf.report import boards, classes, clips, networks, origin, overview
+    from m3net_tf.report import boards, classes, clips, networks, origin, overview, reliability
 
     return (
         overview.overview,
@@ -81,7 +82,7 @@ def _makers() -> Sequence[Callable[[Sequence[RunData]], Section]]:
         classes.per_class,
         clips.worst_clips,
         clips.sound_map,
-        classes.reliability,
+        reliability.reliability,
         networks.int8_loss,
         networks.arena,
         boards.layer_costs,
@@ -107,7 +108,6 @@ def render(runs: Sequence[RunData], sections: Sequence[Section]) -> str:
     import jinja2
 
     from m3net_tf.report.origin import leak_warnings
-    from m3net_tf.report.overview import tiles
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
@@ -121,7 +121,6 @@ def render(runs: Sequence[RunData], sections: Sequence[Section]) -> str:
         title=" and ".join(run.name for run in runs),
         runs=runs,
         sections=sections,
-        tiles=tiles(runs[0]) if len(runs) == 1 else [],
         cautions=[caution for run in runs for caution in leak_warnings(run)],
         style=(_TEMPLATES / "page.css").read_text(),
         scripts=scripts,
@@ -129,6 +128,7 @@ def render(runs: Sequence[RunData], sections: Sequence[Section]) -> str:
     )
 
 
+@functools.cache
 def _vega() -> str:
     """Vega, Vega-Lite and Vega-Embed, of the version of Altair's charts."""
     import altair
