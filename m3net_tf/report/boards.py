@@ -9,17 +9,9 @@ from typing import Any
 import altair as alt
 
 from m3net_tf.device.layers import PROFILE_SUFFIX
-from m3net_tf.report.content import (
-    Block,
-    Chart,
-    Note,
-    Section,
-    Table,
-    number,
-    percent,
-    side_by_side,
-)
+from m3net_tf.report.content import Block, Chart, Note, Section, Table, side_by_side
 from m3net_tf.report.gather import RunData
+from m3net_tf.report.words import number, percent
 
 _DEFAULT_BOARD = "mps2_an386"
 _ROW = 20  # pixels

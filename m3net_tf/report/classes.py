@@ -21,12 +21,11 @@ from m3net_tf.report.content import (
     Part,
     Section,
     Table,
-    difference,
-    percent,
     run_legend,
     side_by_side,
 )
 from m3net_tf.report.gather import RunData
+from m3net_tf.report.words import difference, percent
 from m3net_tf.training.metrics import confusion_matrix, wilson_interval
 
 Counts = npt.NDArray[np.int64]

@@ -22,11 +22,11 @@ from m3net_tf.report.content import (
     Note,
     Playlist,
     Section,
-    percent,
     side_by_side,
 )
 from m3net_tf.report.gather import Floats, HeldOutClips, RunData
 from m3net_tf.report.sounds import map_uri, saliency_uri, sound_uri
+from m3net_tf.report.words import percent
 
 WORST = 12
 MAP_CLIPS = 300
@@ -39,7 +39,7 @@ _COLOURS = 6  # of the page's palette
 def no_clips(run: RunData) -> Note:
     """The line that stands for sounds that are not at hand."""
     return Note(
-        f"The test clips are not at hand: {run.clips_missing}",
+        f"The test clips are not at hand: {run.clips_missing}.",
         f"m3net report {run.run.folder} --data-dir FOLDER",
     )
 

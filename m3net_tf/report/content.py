@@ -182,22 +182,6 @@ def side_by_side(
     return tuple(Part(run.name if len(runs) > 1 else "", blocks(run)) for run in runs)
 
 
-def percent(share: float | None, digits: int = 1) -> str:
-    """A share in percent; '' for None."""
-    return "" if share is None else f"{100 * share:.{digits}f} %"
-
-
-def number(value: float | None) -> str:
-    """A whole number with separators; '' for None."""
-    return "" if value is None else f"{value:,.0f}"
-
-
-def difference(value: float, unit: str = "", digits: int = 0) -> str:
-    """A signed difference with a unit."""
-    rounded = round(value, digits)
-    return f"{rounded:+,.{digits}f}{unit}" if rounded else f"0{unit}"
-
-
 def run_legend(runs: int) -> alt.Legend | None:
     """Legend of the runs' colours; None for a single run."""
     return alt.Legend(title=None, orient="top", symbolOpacity=1) if runs > 1 else None

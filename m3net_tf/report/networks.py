@@ -9,18 +9,9 @@ from typing import Any
 import altair as alt
 
 from m3net_tf.errors import M3NetError
-from m3net_tf.report.content import (
-    Block,
-    Chart,
-    Drawing,
-    Note,
-    Section,
-    Table,
-    difference,
-    percent,
-    side_by_side,
-)
+from m3net_tf.report.content import Block, Chart, Drawing, Note, Section, Table, side_by_side
 from m3net_tf.report.gather import RunData
+from m3net_tf.report.words import difference, percent
 
 MOST_LAYERS = 20
 _ROW = 20  # pixels

@@ -9,19 +9,9 @@ from typing import Any
 
 from m3net_tf.artifacts import provenance
 from m3net_tf.datasets import dataset_info, protocol_statement
-from m3net_tf.report.content import (
-    Block,
-    Caution,
-    Note,
-    Part,
-    Section,
-    Source,
-    Table,
-    number,
-    percent,
-    side_by_side,
-)
+from m3net_tf.report.content import Block, Caution, Note, Part, Section, Source, Table, side_by_side
 from m3net_tf.report.gather import RunData
+from m3net_tf.report.words import number, percent
 
 _HASH = 16  # shown characters
 

@@ -11,19 +11,9 @@ import altair as alt
 
 from m3net_tf.errors import DataError
 from m3net_tf.figures.curves import read_history
-from m3net_tf.report.content import (
-    Block,
-    Chart,
-    Note,
-    Part,
-    Section,
-    Table,
-    Tiles,
-    difference,
-    number,
-    percent,
-)
+from m3net_tf.report.content import Block, Chart, Note, Part, Section, Table, Tiles
 from m3net_tf.report.gather import RunData
+from m3net_tf.report.words import difference, number, percent
 
 _LONGEST_VALUE = 60
 

@@ -94,9 +94,8 @@ def _makers() -> Sequence[Callable[[Sequence[RunData]], Section]]:
 def _made(
     make: Callable[[Sequence[RunData]], Section], runs: Sequence[RunData], log: Log
 ) -> Section:
-    section = make(runs)
-    log(section.title.lower())
-    return section
+    log(make.__name__.replace("_", " "))
+    return make(runs)
 
 
 def render(runs: Sequence[RunData], sections: Sequence[Section]) -> str:

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.report.clips import no_clips
-from m3net_tf.report.content import Chart, Part, Section, percent, run_legend
+from m3net_tf.report.content import Chart, Part, Section, run_legend
 from m3net_tf.report.gather import RunData
+from m3net_tf.report.words import percent
 from m3net_tf.training.metrics import wilson_interval
 
 _BINS = 10

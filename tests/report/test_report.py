@@ -23,17 +23,9 @@ from m3net_tf.errors import ConfigError, DataError, ModelError
 from m3net_tf.export import export_run
 from m3net_tf.keras import keras
 from m3net_tf.report import boards, classes, clips, networks, origin, overview, page, reliability
-from m3net_tf.report.content import (
-    Chart,
-    Gallery,
-    Note,
-    Playlist,
-    Section,
-    Table,
-    Tiles,
-    difference,
-)
+from m3net_tf.report.content import Chart, Gallery, Note, Playlist, Section, Table, Tiles
 from m3net_tf.report.gather import HeldOutClips, RunData, gather
+from m3net_tf.report.words import difference
 from m3net_tf.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("private_cache")
