@@ -60,7 +60,7 @@ def make_console(*, stderr: bool = False) -> Console:
 
 
 _SECTIONS = {
-    "Train": ("train", "evaluate", "quantize", "model"),
+    "Train": ("train", "evaluate", "quantize", "report", "model"),
     "Deploy": ("demo", "export", "compile", "firmware", "emulate", "fit", "classify"),
     "Boards": ("flash", "monitor", "device", "matrix"),
     "Papers": ("table", "figure", "deployment"),

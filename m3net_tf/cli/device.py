@@ -98,7 +98,7 @@ def device_profile(
     as_json: AsJson = False,
 ) -> None:
     """Cost of each operator on the board, with its multiply-accumulates."""
-    from m3net_tf.device.layers import profile, profile_facts, profile_table
+    from m3net_tf.device.layers import profile, profile_facts, profile_table, save_profile
     from m3net_tf.device.session import connect
     from m3net_tf.export import Bundle
 
@@ -106,10 +106,12 @@ def device_profile(
     with connect(port, run, baud=baud, log=progress_beside(as_json)) as device:
         device.require_model(bundle.manifest.model.sha256, str(run))
         measured = profile(device, *bundle.network.parts)
+    path = save_profile(measured, bundle.manifest.model.sha256, run)
     if as_json:
         say_json(profile_facts(measured))
     else:
         console.print(profile_table(measured))
+        say(f"{path}: the same figures, for m3net report")
 
 
 @device_app.command("capture")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
@@ -11,9 +12,13 @@ from ai_edge_litert import schema_py_generated as schema
 from rich import box
 from rich.table import Table
 
+from m3net_tf.artifacts import write_json
 from m3net_tf.device.client import Device
 from m3net_tf.errors import FirmwareError, ModelError
 from m3net_tf.tflite_names import builtin_name
+
+PROFILE_SUFFIX = "-profile.json"
+"""End of the names of saved profiles; a board's name comes before it."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +193,17 @@ def profile_facts(measured: Profile) -> ProfileFacts:
             for layer in measured.layers
         ],
     }
+
+
+def save_profile(measured: Profile, model_sha256: str, run: Path) -> Path:
+    """Write a profile and its network's hash to ``device/<board>-profile.json`` of a run.
+
+    Returns:
+        The file.
+    """
+    path = run / "device" / f"{measured.board}{PROFILE_SUFFIX}"
+    write_json(path, {**profile_facts(measured), "model_sha256": model_sha256})
+    return path
 
 
 def profile_table(costs: Profile) -> Table:

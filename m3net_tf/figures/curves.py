@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.figures.plotting import COLOURS, Drawing, new_figure
@@ -30,6 +31,24 @@ def read_history(run: Run) -> dict[str, list[float]]:
     except (IndexError, TypeError, ValueError):
         raise DataError(f"{path} is damaged: delete {run.folder} and train again") from None
     return columns
+
+
+def read_confusion(run: Run) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """Labels and counts of a run's ``confusion_matrix.csv``: rows are true classes.
+
+    Raises:
+        DataError: the run has none, or it is damaged.
+    """
+    path = run.folder / "confusion_matrix.csv"
+    try:
+        lines = list(csv.reader(path.read_text().splitlines()))
+        labels = lines[0][1:]
+        counts = np.array([line[1:] for line in lines[1:]], np.int64)
+        return labels, counts.reshape(len(labels), len(labels))
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: name a run of a single-label data set") from None
+    except (IndexError, ValueError):
+        raise DataError(f"{path} is damaged: train the run again") from None
 
 
 def frames_per_second(run: Run) -> float:
@@ -139,15 +158,7 @@ def draw_confusion(runs: Sequence[Run]) -> Drawing:
     Raises:
         DataError: the run has none, or it is damaged.
     """
-    path = runs[0].folder / "confusion_matrix.csv"
-    try:
-        lines = list(csv.reader(path.read_text().splitlines()))
-        labels = lines[0][1:]
-        counts = np.array([line[1:] for line in lines[1:]], int).reshape(len(labels), len(labels))
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing: name a run of a single-label data set") from None
-    except (IndexError, ValueError):
-        raise DataError(f"{path} is damaged: train the run again") from None
+    labels, counts = read_confusion(runs[0])
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     edge = 2.2 + 0.3 * len(labels)
     figure = new_figure(edge + 0.8, edge)

@@ -67,23 +67,24 @@ def draw_tsne(run: Run, data_dir: Path | None = None, clips: int = CLIPS, seed: 
         sounds.append(maps.reshape(len(part), -1))
         for name, values in features(maps, training=False).items():
             branches[name].append(tf.reduce_mean(values, axis=(1, 2)).numpy())
-    points = {"raw audio": _plane(np.concatenate(sounds), seed)}
-    points |= {
-        title: _plane(np.concatenate(branches[name]), seed) for name, title in PANELS.items()
-    }
+    points = {"raw audio": plane(np.concatenate(sounds), seed)}
+    points |= {title: plane(np.concatenate(branches[name]), seed) for name, title in PANELS.items()}
     clip_ids = [test.clips[i].clip_id for i in chosen]
     return _scatter(points, test.labels[chosen], clip_ids, dataset.info.labels)
 
 
-def _plane(values: Values, seed: int) -> Values:
-    """t-SNE (van der Maaten and Hinton, 2008): (clips, any number) to (clips, 2)."""
+def plane(values: Values, seed: int) -> Values:
+    """t-SNE (van der Maaten and Hinton, 2008): (clips, any number) to (clips, 2).
+
+    The same values and seed give the same points on any number of cores.
+    """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
     components = min(_COMPONENTS, *values.shape)
     perplexity = min(_PERPLEXITY, (len(values) - 1) / 3)
-    with threadpool_limits(1):  # the same order of sums on any number of cores
+    with threadpool_limits(1):  # the same order of sums
         if values.shape[1] > components:
             values = PCA(components, svd_solver="randomized", random_state=seed).fit_transform(
                 values

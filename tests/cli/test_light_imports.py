@@ -22,6 +22,7 @@ COMMANDS = (
     "device profile qemu:mps2_an386 --run no_run",
     "device capture /dev/no_port --label a --folder no_folder",
     "fit no_run",
+    "report no_run",
     "flash no_run",
     "firmware no_run",
 )

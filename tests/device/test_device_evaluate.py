@@ -201,6 +201,8 @@ def test_emulated_board_has_exactly_the_desktops_accuracy(emulated_run: Path, ca
     costs = json.loads(run("profile", "--json"))
     assert costs["unit"] == "instructions" and costs["total"] == summary["cost"]["model"]
     assert costs["layers"][-1]["operator"] == "SOFTMAX" and costs["macs"] > 50_000
+    saved = read_json(emulated_run / "device" / f"{BOARD}-profile.json")
+    assert saved == {**costs, "model_sha256": summary["model_sha256"]}
     results = emulated_run / "device" / f"{BOARD}-features.json"
     assert len(read_json(results)["results"]) == 10
     manifest = emulated_run / "export" / "manifest.json"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from m3net_tf.artifacts import read_json
 from m3net_tf.device.layers import (
     LayerCost,
     Operator,
@@ -17,6 +18,7 @@ from m3net_tf.device.layers import (
     profile,
     profile_facts,
     profile_table,
+    save_profile,
 )
 from m3net_tf.device.messages import Message, Reply
 from m3net_tf.errors import FirmwareError, ModelError
@@ -90,6 +92,15 @@ def test_profile_has_cost_beside_macs(tflite: bytes):
     console.print(profile_table(measured))
     text = console.export_text()
     assert "one run on fast_one" in text and "123,456" in text and "CONV_2D" in text
+
+
+def test_a_saved_profile_names_its_network(tflite: bytes, tmp_path):
+    names = [operator.name for operator in operators_in_order(tflite)]
+    measured = profile(Board(names), tflite)  # type: ignore[arg-type]
+    path = save_profile(measured, "ab" * 32, tmp_path)
+    assert path.parent == tmp_path / "device" and path.name.endswith("-profile.json")
+    saved = read_json(path)
+    assert saved == {**profile_facts(measured), "model_sha256": "ab" * 32}
 
 
 def test_profile_as_plain_values(tflite: bytes):

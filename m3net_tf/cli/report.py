@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command that shows runs as a page: ``m3net report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from m3net_tf.cli.common import AsJson, DataDir, app, progress_beside, say, say_json
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Finished runs, such as runs/demo.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The HTML file; default: report.html in the first run.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show finished runs as one HTML page that opens offline; several runs side by side."""
+    from m3net_tf.report.page import write_report
+
+    facts = write_report(runs, out, data_dir, progress_beside(as_json))
+    if as_json:
+        say_json(facts)
+        return
+    for section, commands in facts["missing"].items():
+        say(f"{section}: not all there; {'; '.join(commands)}")
+    say(f"{facts['path']}: {facts['bytes'] / 1e6:.1f} MB")

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page: runs to sections, sections to one HTML file that loads nothing."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypedDict
+
+from m3net_tf.artifacts import write_text
+from m3net_tf.errors import ConfigError
+from m3net_tf.locks import in_use
+from m3net_tf.progress import Log, silent
+from m3net_tf.report.content import Section
+from m3net_tf.report.gather import RunData, gather
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+class ReportFacts(TypedDict):
+    """What was written.
+
+    Attributes:
+        path: the file.
+        bytes: its size.
+        missing: by section, the commands that make what it lacks.
+    """
+
+    path: str
+    bytes: int
+    missing: dict[str, list[str]]
+
+
+def write_report(
+    folders: Sequence[Path],
+    out: Path | None = None,
+    data_dir: Path | None = None,
+    log: Log = silent,
+) -> ReportFacts:
+    """Write a page on finished runs, side by side if there are several.
+
+    Args:
+        folders: folders of the runs.
+        out: the file; default: :func:`default_path`.
+        data_dir: folder of their data set, for the sections with sounds.
+        log: receives progress lines.
+
+    Raises:
+        ConfigError: no run, a run twice, or the packages of the page are not installed.
+        M3NetError: a run is unfinished, or one of its files is damaged.
+    """
+    _require_packages()
+    runs = gather(folders, data_dir, log)
+    path, into_run = out or default_path(folders), out is None
+    sections = [_made(make, runs, log) for make in _makers()]
+    log("page")
+    html = render(runs, sections)
+    with in_use(folders[0]) if into_run else contextlib.nullcontext():
+        write_text(path, html)
+    missing = {section.key: section.missing for section in sections if section.missing}
+    return {"path": str(path), "bytes": len(html.encode()), "missing": missing}
+
+
+def default_path(folders: Sequence[Path]) -> Path:
+    """``report.html`` in the first run; the names of further runs are part of the file's name."""
+    others = "".join(f"-{folder.resolve().name}" for folder in folders[1:])
+    return folders[0] / f"report{others}.html"
+
+
+def _makers() -> Sequence[Callable[[Sequence[RunData]], Section]]:
+    """A function for each section, in the order of the page."""
+    from m3net_tf.report import boards, classes, clips, networks, origin, overview, reliability
+
+    return (
+        overview.overview,
+        overview.learning_curves,
+        classes.confusion,
+        classes.per_class,
+        clips.worst_clips,
+        clips.sound_map,
+        reliability.reliability,
+        networks.int8_loss,
+        networks.arena,
+        boards.layer_costs,
+        boards.fit,
+        origin.origin,
+    )
+
+
+def _made(
+    make: Callable[[Sequence[RunData]], Section], runs: Sequence[RunData], log: Log
+) -> Section:
+    log(make.__name__.replace("_", " "))
+    return make(runs)
+
+
+def render(runs: Sequence[RunData], sections: Sequence[Section]) -> str:
+    """The page as HTML.
+
+    All text is escaped. The page's policy lets only its own two scripts run, by their hashes, and
+    refuses all requests.
+    """
+    import jinja2
+
+    from m3net_tf.report.origin import leak_warnings
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    scripts = [_vega(), (_TEMPLATES / "page.js").read_text()]
+    return environment.get_template("page.html.j2").render(
+        title=" and ".join(run.name for run in runs),
+        runs=runs,
+        sections=sections,
+        cautions=[caution for run in runs for caution in leak_warnings(run)],
+        style=(_TEMPLATES / "page.css").read_text(),
+        scripts=scripts,
+        hashes=[_script_hash(script) for script in scripts],
+    )
+
+
+@functools.cache
+def _vega() -> str:
+    """Vega, Vega-Lite and Vega-Embed, of the version of Altair's charts."""
+    import altair
+    import vl_convert
+
+    major, minor = altair.SCHEMA_VERSION.lstrip("v").split(".")[:2]
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", f"{major}.{minor}")
+    return script.replace("</script", "<\\/script")
+
+
+def _script_hash(script: str) -> str:
+    """Hash of a script as a content security policy names it."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
+
+
+def _require_packages() -> None:
+    try:
+        import altair  # noqa: F401
+        import jinja2  # noqa: F401
+        import vl_convert  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"a report needs the package {error.name}: pip install 'm3net_tf[report]'"
+        ) from None
