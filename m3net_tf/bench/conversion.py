@@ -23,6 +23,7 @@ from m3net_tf.bench.training import Case, build_pair
 from m3net_tf.device.layers import operators_in_order
 from m3net_tf.emulation import find_machine, run_job
 from m3net_tf.emulation.starting import why_no_emulation
+from m3net_tf.engines import TFLM
 from m3net_tf.errors import ConfigError, M3NetError, ModelError
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.operators import TFLM_OPERATORS, operators_of
@@ -121,7 +122,7 @@ def run_bench_conversion(
             raise ConfigError(
                 f"there is no case {label!r} to convert: choose from {', '.join(LABELS)}"
             )
-    if board and (reason := why_no_emulation(board)):
+    if board and (reason := why_no_emulation(board, TFLM)):
         raise ConfigError(f"{board} cannot be emulated ({reason}): leave --board out")
     networks: dict[str, Forms] = {}
     for case in CASES:

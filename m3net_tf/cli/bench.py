@@ -13,6 +13,7 @@ from m3net_tf.cli.common import (
     AsJson,
     Board,
     DataDir,
+    EngineName,
     RunFolder,
     TableName,
     bench_app,
@@ -20,6 +21,7 @@ from m3net_tf.cli.common import (
     say_json,
     say_progress,
 )
+from m3net_tf.engines import DEFAULT_ENGINE
 from m3net_tf.errors import M3NetError
 
 
@@ -123,6 +125,7 @@ def bench_quantize(
     update: Annotated[
         bool, typer.Option("--update", help="Accept the figures as that file's costs.")
     ] = False,
+    engine: EngineName = DEFAULT_ENGINE,
 ) -> None:
     """Accuracy, bytes and instructions of quantised runs, compared with earlier figures."""
     from m3net_tf.bench import quantize as report
@@ -132,7 +135,7 @@ def bench_quantize(
     if update and against is None:
         raise typer.BadParameter("--update needs --against")
     result = report.run_bench_quantize(
-        [Run(run) for run in runs], board, data_dir, method or (), say_progress
+        [Run(run) for run in runs], board, data_dir, method or (), say_progress, engine
     )
     say_json(result)
     if against is None:
@@ -140,7 +143,7 @@ def bench_quantize(
     if update:
         cost_baselines.update(report.costs_of(result), against, keep=True)
     elif failing := report.costlier(result, against):
-        named = ", ".join(f"{cost} of {name}" for _, name, cost, *_ in failing)
+        named = ", ".join(f"{change.cost} of {change.place.network}" for change in failing)
         raise M3NetError(
             f"above {against} by more than {100 * cost_baselines.ALLOWANCE:g} %: {named}; make "
             "them cheaper, or accept them by --update"

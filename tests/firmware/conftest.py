@@ -29,7 +29,7 @@ from m3net_tf.frontend import FrontendConfig
 @pytest.fixture(scope="session")
 def firmware_possible() -> None:
     """Skip where tools or sources are not available; fail there if M3NET_REQUIRE_TFLM=1."""
-    if reason := why_no_emulation(BOARD):
+    if reason := why_no_emulation(BOARD, "tflm"):
         skip_or_fail(reason)
 
 
