@@ -18,6 +18,7 @@ from m3net_tf.cli.common import (
     TableName,
     bench_app,
     console,
+    say,
     say_json,
     say_progress,
 )
@@ -98,6 +99,29 @@ def bench_conversion(
     else:
         for label, conversion in result["networks"].items():
             console.print(conversion_table(label, conversion))
+
+
+@bench_app.command("engine")
+def bench_engine(
+    network: Annotated[
+        list[str] | None, typer.Argument(help="NETWORK/PRESET, several; default: all.")
+    ] = None,
+    board: Annotated[
+        list[str] | None, typer.Option(help="Emulated board, several times.  [default: mps2_an386]")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Instructions, arena and flash with the compiled engine and with TensorFlow Lite Micro."""
+    from m3net_tf.bench.engine import engine_table, run_bench_engine
+
+    result = run_bench_engine(board or (DEFAULT_BOARD,), network or (), say_progress)
+    if as_json:
+        say_json(result)
+        return
+    for name, networks in result["boards"].items():
+        console.print(engine_table(name, networks))
+        for engine, reason in result["missing"][name].items():
+            say(f"{engine} is not measured: {reason}")
 
 
 @bench_app.command("classify")

@@ -66,21 +66,17 @@ def export_run(
     The folder holds ``model.tflite``, ``model.h`` and ``model.cc``, ``frontend_config.h`` and
     ``frontend_tables.c``, ``detector_config.h``, ``labels.txt``, ``vectors/`` and
     ``manifest.json``; with DiffRes ``importance.tflite``, ``warp_config.h`` and
-    ``warp_tables.c``, too; with the compiled engine ``compiled/`` (the network's C), ``arena.svg``
-    and the compiler's report. It appears whole or not at all, and the same run gives the same
-    bytes. An existing export of the same network is kept; only its engine is changed, and its
-    settings of live detection are updated, from the run's ``detector.yaml`` or, without one, to
-    the defaults.
+    ``warp_tables.c``, too; with the compiled engine the files of :mod:`.compiled`. It appears whole
+    or not at all, and the same run gives the same bytes. An existing export of the same network is
+    kept; only its engine is changed, and its settings of live detection are updated, from the run's
+    ``detector.yaml`` or, without one, to the defaults.
 
     Args:
         run: finished run.
         data_dir: folder of its data set, which gives calibration clips and test vectors.
-        folder: where to write; default: ``export`` in the run's folder.
+        folder: destination; default: ``export`` in the run's folder.
         log: takes lines of progress.
         engine: one of :data:`m3net_tf.engines.ENGINES`, which the firmware uses by default.
-
-    Returns:
-        The bundle.
 
     Raises:
         InUseError: another process writes into the run.
@@ -91,14 +87,10 @@ def export_run(
     """
     folder = folder or run.folder / "export"
     model = run.load_model()
-    trained_sha256 = sha256_of(run.model_path.read_bytes())
-    choice = chosen_network(run)
+    trained_sha256, choice = sha256_of(run.model_path.read_bytes()), chosen_network(run)
     if bundle := _current_export(folder, trained_sha256, choice, log):
         log(f"{folder} is already exported")
-        bundle.set_engine(engine, log)
-        bundle.set_detector(detector_of_run(run, bundle.manifest.frames, bundle.labels))
-        bundle.describe()  # exports of earlier releases have no metadata
-        return bundle
+        return _updated(bundle, run, engine, log)
     dataset = deployable_dataset(run, model, data_dir)
     detector = detector_of_run(run, model.input_shape[2], dataset.info.labels)
     method = choice.report["method"] if choice else "ptq"
@@ -120,6 +112,14 @@ def export_run(
     arena, compiled = engine_arena(c_model(network, unplanned), network, engine, log)
     _write(folder, dataclasses.replace(unplanned, arena=arena), network, compiled, dataset)
     return Bundle.load(folder)
+
+
+def _updated(bundle: Bundle, run: Run, engine: str, log: Log) -> Bundle:
+    """An existing export, with the engine and the present settings of live detection."""
+    bundle.set_engine(engine, log)
+    bundle.set_detector(detector_of_run(run, bundle.manifest.frames, bundle.labels))
+    bundle.describe()  # exports of earlier releases have no metadata
+    return bundle
 
 
 def _current_export(
