@@ -19,7 +19,7 @@ from m3net_tf.export import Bundle
 from m3net_tf.export.arena import tflm_arena
 from m3net_tf.firmware.boards import load_board
 from m3net_tf.firmware.build import ARENA_SLACK_BYTES, build_firmware
-from m3net_tf.firmware.compiled import build_compiled, why_not_compiled
+from m3net_tf.firmware.compiled import build_compiled, needed_tools, why_not_compiled
 from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.library import library_path
 from m3net_tf.firmware.sources import why_sources_unavailable
@@ -40,8 +40,9 @@ def why_no_emulation(board: str, engine: str = DEFAULT_ENGINE) -> str:
         FirmwareError: there is no such emulated board.
     """
     machine = find_machine(board)
+    tools = needed_tools(load_board(board)) if engine == COMPILED else TOOLS
     try:
-        check_toolchain({**TOOLS, machine.emulator: machine.package})
+        check_toolchain({**tools, machine.emulator: machine.package})
     except FirmwareError as error:
         return str(error)
     if engine == COMPILED:

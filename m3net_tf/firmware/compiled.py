@@ -58,7 +58,7 @@ def build_compiled(
     """
     facts = load_board(board)
     check_settings(settings)
-    check_toolchain(_tools(facts))
+    check_toolchain(needed_tools(facts))
     networks = compile_model(model)
     engine = [f"-DM3NET_ENGINE={COMPILED}"]
     if needs_dsp(facts):
@@ -74,6 +74,12 @@ def needs_dsp(board: Board) -> bool:
     return board.pdm or not load_core(board.core).fixed_frontend
 
 
+def needed_tools(board: Board) -> dict[str, str]:
+    """Tools that a build for a board calls, with the package that brings each."""
+    unneeded = {"arm-none-eabi-g++"} | (set() if _sources(board) else {"git"})
+    return {tool: package for tool, package in TOOLS.items() if tool not in unneeded}
+
+
 def why_not_compiled(board: str) -> str:
     """The reason why the sources of a board's firmware cannot be had; '' if they can."""
     facts = load_board(board)
@@ -87,8 +93,3 @@ def _sources(board: Board) -> list[Source]:
     """Checkouts that a board needs: its vendor's headers, and CMSIS-Core, which they include."""
     names = {source.name for source in board_sources(board) if source.boards}
     return [source for source in read_lock() if names and source.name in {*names, "cmsis-6"}]
-
-
-def _tools(board: Board) -> dict[str, str]:
-    unneeded = {"arm-none-eabi-g++"} | (set() if _sources(board) else {"git"})
-    return {tool: package for tool, package in TOOLS.items() if tool not in unneeded}

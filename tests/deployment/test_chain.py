@@ -178,6 +178,14 @@ def test_a_missing_emulator_is_a_reason_not_an_error(monkeypatch):
     assert "qemu-system-arm" in chain.why_no_emulation(BOARD)
 
 
+def test_the_compiled_engine_needs_neither_git_nor_cpp(monkeypatch):
+    absent = {"git", "arm-none-eabi-g++"}
+    monkeypatch.setattr("shutil.which", lambda tool: None if tool in absent else f"/bin/{tool}")
+    monkeypatch.setattr(starting, "why_not_compiled", lambda _: "")
+    assert chain.why_no_emulation(BOARD) == ""
+    assert "git" in chain.why_no_emulation(BOARD, "tflm")
+
+
 def test_unknown_board_lists_those_that_exist(run):
     with pytest.raises(FirmwareError, match=f"toaster.*{BOARD}"):
         chain.run_chain(run, "toaster")
