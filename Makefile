@@ -7,9 +7,9 @@ VENV ?= .venv
 DATASET ?= synth
 MODEL ?= m3net
 BOARD ?= mps2_an386
-# What runs the network in demo, firmware, emulate, dist and flash: tflm or compiled.
-ENGINE ?= tflm
-ENGINE_SUFFIX := $(if $(filter compiled,$(ENGINE)),-compiled)
+# What runs the network on a board, in all targets that export, build or emulate: compiled or tflm.
+ENGINE ?= compiled
+ENGINE_SUFFIX := $(if $(filter tflm,$(ENGINE)),-tflm)
 DATA_DIR ?=
 # A recipe of the data set's own, else the one for sounds of a few seconds.
 RECIPE ?= $(firstword $(wildcard experiments/mcu/$(MODEL)_$(DATASET).yaml) \

@@ -20,21 +20,20 @@ from rich.table import Table
 
 from m3net_tf.artifacts import Provenance, provenance
 from m3net_tf.bench.training import Case, build_pair
+from m3net_tf.bench.untrained import write_untrained
 from m3net_tf.device.layers import operators_in_order
 from m3net_tf.emulation import find_machine, run_job
 from m3net_tf.emulation.starting import why_no_emulation
+from m3net_tf.engines import TFLM
 from m3net_tf.errors import ConfigError, M3NetError, ModelError
-from m3net_tf.export.carray import CModel
-from m3net_tf.export.operators import TFLM_OPERATORS, operators_of
-from m3net_tf.export.warp_tables import write_warp_tables
-from m3net_tf.firmware.build import ARENA_SLACK_BYTES, build_firmware
-from m3net_tf.frontend import FrontendConfig, dequantize_features, write_c_tables
+from m3net_tf.export.operators import TFLM_OPERATORS
+from m3net_tf.firmware.build import build_firmware
+from m3net_tf.frontend import dequantize_features
 from m3net_tf.keras import keras, tf
 from m3net_tf.native import native_stderr
 from m3net_tf.progress import Log, silent
 from m3net_tf.quantization.diffres import quantize_network
 from m3net_tf.quantization.ptq import converter_of
-from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
 from m3net_tf.runtime.interpreter import Int8, host_arena_bytes, tflm_unavailable_reason
 from m3net_tf.runtime.network import Int8Network
 
@@ -121,7 +120,7 @@ def run_bench_conversion(
             raise ConfigError(
                 f"there is no case {label!r} to convert: choose from {', '.join(LABELS)}"
             )
-    if board and (reason := why_no_emulation(board)):
+    if board and (reason := why_no_emulation(board, TFLM)):
         raise ConfigError(f"{board} cannot be emulated ({reason}): leave --board out")
     networks: dict[str, Forms] = {}
     for case in CASES:
@@ -216,46 +215,21 @@ def _cost(converted: Converted, clip: Int8, classes: int, board: str | None, log
         problem = f"TFLite Micro lacks {', '.join(lacking)}"
     if not problem and not (problem := tflm_unavailable_reason()):
         try:
-            cost["arena_bytes"] = arena_bytes = sum(map(host_arena_bytes, network.parts))
+            cost["arena_bytes"] = sum(map(host_arena_bytes, network.parts))
             if board:
                 log(f"{len(operators)} operators on {board}")
-                cost["instructions"] = _instructions(network, clip, classes, arena_bytes, board)
+                cost["instructions"] = _instructions(network, clip, classes, board)
         except M3NetError as error:
             problem = str(error)
     return {**cost, "problem": problem}
 
 
-def _instructions(
-    network: Int8Network, clip: Int8, classes: int, arena_bytes: int, board: str
-) -> int:
+def _instructions(network: Int8Network, clip: Int8, classes: int, board: str) -> int:
     """Instructions of a run on an emulated board."""
-    config = FrontendConfig()
-    # A waveform is also sent as int8 features, in as many columns as its bytes fill.
-    columns = clip.reshape(1, config.feature_bins, -1)
-    labels = tuple(f"class{index}" for index in range(classes))
-    frames = columns.shape[2]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "bundle"
         folder.mkdir()
-        CModel(
-            name="conversion",
-            tflite=network.tflite,
-            labels=labels,
-            operators=tuple(
-                sorted({kind for part in network.parts for kind in operators_of(part)})
-            ),
-            input_bytes=clip.size,
-            input_quantization=(1 / 128, 0),
-            output_quantization=(1 / 256, -128),
-            arena_bytes=arena_bytes + ARENA_SLACK_BYTES,
-            arena_source="TFLite Micro on a 64-bit host, with room to spare",
-            licence="Apache-2.0",
-            importance=network.importance,
-        ).write(folder)
-        if network.warp:
-            write_warp_tables(network.warp, folder)
-        write_c_tables(config, folder, frames=frames)
-        write_c_header(DetectorConfig.default(config, frames, labels), folder)
+        _, columns = write_untrained(network, clip, classes, folder)
         image = build_firmware(folder, board, Path(scratch) / "build")
         return run_job(image.elf, find_machine(board), columns).model_instructions
 

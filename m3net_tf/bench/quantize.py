@@ -11,6 +11,7 @@ from m3net_tf.artifacts import Provenance, provenance
 from m3net_tf.deployment import cost_baselines
 from m3net_tf.deployment.chain import run_chain, saved_summary
 from m3net_tf.deployment.cost import BoardCost, CostFigures
+from m3net_tf.engines import DEFAULT_ENGINE
 from m3net_tf.errors import ConfigError, FirmwareError
 from m3net_tf.export import export_run
 from m3net_tf.progress import Log, silent
@@ -31,12 +32,14 @@ class QuantizedRun(CostFigures):
 
     Attributes:
         network: name of the run's folder.
+        engine: one of :data:`m3net_tf.engines.ENGINES`.
         clips: number of test clips.
         accuracy: accuracy on them.
         methods: figures of the additional methods.
     """
 
     network: str
+    engine: str
     clips: int
     accuracy: RunAccuracy
     methods: dict[str, MethodFigures]
@@ -54,6 +57,7 @@ def run_bench_quantize(
     data_dir: Path | None = None,
     methods: Sequence[str] = (),
     log: Log = silent,
+    engine: str = DEFAULT_ENGINE,
 ) -> QuantizedRuns:
     """Measure finished runs; missing exports are made, and summaries that are up to date reused.
 
@@ -64,6 +68,7 @@ def run_bench_quantize(
         methods: additional methods of quantisation, such as ``int16x8``; their networks are not
             kept.
         log: receives lines of progress.
+        engine: one of :data:`m3net_tf.engines.ENGINES`; the exports are made for it.
 
     Raises:
         ConfigError: two runs have the same name, or a method is unknown.
@@ -74,19 +79,25 @@ def run_bench_quantize(
     if len(set(names)) < len(names):
         raise ConfigError(f"runs are identified by their folders' names: rename some of {names}")
     parsed = [Method.parse(text) for text in methods]
-    cells = [_cell(run, board, data_dir, parsed, log) for run in runs]
+    cells = [_cell(run, board, data_dir, parsed, log, engine) for run in runs]
     return {"cells": cells, **provenance()}
 
 
 def _cell(
-    run: Run, board: str, data_dir: Path | None, methods: Sequence[Method], log: Log
+    run: Run,
+    board: str,
+    data_dir: Path | None,
+    methods: Sequence[Method],
+    log: Log,
+    engine: str,
 ) -> QuantizedRun:
-    export_run(run, data_dir, log=log)
+    export_run(run, data_dir, log=log, engine=engine)
     summary = saved_summary(run, board) or run_chain(run, board, data_dir, log=log)
     if "emulation_missing" in summary:
         raise FirmwareError(f"{board} cannot be emulated: {summary['emulation_missing']}")
     return {
         "network": run.folder.name,
+        "engine": engine,
         **BoardCost.from_dict(summary).to_dict(),
         "clips": summary["clips"],
         "accuracy": {
@@ -98,8 +109,13 @@ def _cell(
 
 
 def costs_of(result: QuantizedRuns) -> cost_baselines.Measured:
-    """Cost of each run in a result of :func:`run_bench_quantize`, by board and network."""
-    return {(cell["board"], cell["network"]): BoardCost.from_dict(cell) for cell in result["cells"]}
+    """Cost of each run in a result of :func:`run_bench_quantize`."""
+    return {
+        cost_baselines.Place(cell["board"], cell["engine"], cell["network"]): BoardCost.from_dict(
+            cell
+        )
+        for cell in result["cells"]
+    }
 
 
 def costlier(result: QuantizedRuns, path: Path) -> list[cost_baselines.Change]:
@@ -115,6 +131,6 @@ def costlier(result: QuantizedRuns, path: Path) -> list[cost_baselines.Change]:
     if not path.exists():
         raise ConfigError(f"{path} is missing: make it with m3net bench quantize ... --update")
     measured = costs_of(result)
-    names = {network for _, network in measured}
+    names = {place.network for place in measured}
     changes = cost_baselines.compare(measured, path)
-    return cost_baselines.exceeded([change for change in changes if change.network in names])
+    return cost_baselines.exceeded([change for change in changes if change.place.network in names])

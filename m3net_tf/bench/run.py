@@ -14,7 +14,7 @@ import numpy as np
 from m3net_tf.artifacts import Provenance, provenance, write_json
 from m3net_tf.datasets.selection import spread_clips
 from m3net_tf.deployment.cost import Clips, CostFigures, measure
-from m3net_tf.emulation.starting import prove_arena, why_no_emulation
+from m3net_tf.emulation.starting import firmware_folder, prove_arena, why_no_emulation
 from m3net_tf.export import Bundle
 from m3net_tf.export.reading import pcm_and_features
 from m3net_tf.frontend import features_int8, graph
@@ -41,6 +41,7 @@ class BenchResult(Provenance):
     Attributes:
         run: name of the run's folder.
         model_sha256: hash of the exported network.
+        engine: one of :data:`m3net_tf.engines.ENGINES`, which runs the network on the board.
         cost: cost on the board, the same on every machine; None if it cannot be emulated.
         host: speed of this machine.
         emulation_missing: why the board cannot be emulated.
@@ -48,6 +49,7 @@ class BenchResult(Provenance):
 
     run: str
     model_sha256: str
+    engine: str
     cost: CostFigures | None
     host: HostSpeed
     emulation_missing: NotRequired[str]
@@ -73,6 +75,7 @@ def run_bench(run: Run, board: str, data_dir: Path | None = None) -> BenchResult
     result: BenchResult = {
         "run": run.folder.name,
         "model_sha256": bundle.manifest.model.sha256,
+        "engine": bundle.manifest.engine,
         "cost": None,
         "host": {
             "cores": os.cpu_count(),
@@ -84,10 +87,12 @@ def run_bench(run: Run, board: str, data_dir: Path | None = None) -> BenchResult
         },
         **provenance(),
     }
-    if reason := why_no_emulation(board):
+    engine = bundle.manifest.engine
+    if reason := why_no_emulation(board, engine):
         result["emulation_missing"] = reason
     else:
-        image = prove_arena(bundle, board, run.folder / "firmware" / board, silent)
+        folder = firmware_folder(run.folder, board, engine)
+        image = prove_arena(bundle, board, folder, silent)
         result["cost"] = measure(bundle, image, Clips(pcm, features)).cost.to_dict()
     write_json(run.folder / "bench.json", result)
     return result

@@ -13,13 +13,16 @@ from m3net_tf.cli.common import (
     AsJson,
     Board,
     DataDir,
+    EngineName,
     RunFolder,
     TableName,
     bench_app,
     console,
+    say,
     say_json,
     say_progress,
 )
+from m3net_tf.engines import DEFAULT_ENGINE
 from m3net_tf.errors import M3NetError
 
 
@@ -98,6 +101,29 @@ def bench_conversion(
             console.print(conversion_table(label, conversion))
 
 
+@bench_app.command("engine")
+def bench_engine(
+    network: Annotated[
+        list[str] | None, typer.Argument(help="NETWORK/PRESET, several; default: all.")
+    ] = None,
+    board: Annotated[
+        list[str] | None, typer.Option(help="Emulated board, several times.  [default: mps2_an386]")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Instructions, arena and flash with the compiled engine and with TensorFlow Lite Micro."""
+    from m3net_tf.bench.engine import engine_table, run_bench_engine
+
+    result = run_bench_engine(board or (DEFAULT_BOARD,), network or (), say_progress)
+    if as_json:
+        say_json(result)
+        return
+    for name, networks in result["boards"].items():
+        console.print(engine_table(name, networks))
+        for engine, reason in result["missing"][name].items():
+            say(f"{engine} is not measured: {reason}")
+
+
 @bench_app.command("classify")
 def bench_classify(
     model: Annotated[Path, typer.Argument(help="Exported .tflite, or folder of export or run.")],
@@ -123,6 +149,7 @@ def bench_quantize(
     update: Annotated[
         bool, typer.Option("--update", help="Accept the figures as that file's costs.")
     ] = False,
+    engine: EngineName = DEFAULT_ENGINE,
 ) -> None:
     """Accuracy, bytes and instructions of quantised runs, compared with earlier figures."""
     from m3net_tf.bench import quantize as report
@@ -132,7 +159,7 @@ def bench_quantize(
     if update and against is None:
         raise typer.BadParameter("--update needs --against")
     result = report.run_bench_quantize(
-        [Run(run) for run in runs], board, data_dir, method or (), say_progress
+        [Run(run) for run in runs], board, data_dir, method or (), say_progress, engine
     )
     say_json(result)
     if against is None:
@@ -140,7 +167,7 @@ def bench_quantize(
     if update:
         cost_baselines.update(report.costs_of(result), against, keep=True)
     elif failing := report.costlier(result, against):
-        named = ", ".join(f"{cost} of {name}" for _, name, cost, *_ in failing)
+        named = ", ".join(f"{change.cost} of {change.place.network}" for change in failing)
         raise M3NetError(
             f"above {against} by more than {100 * cost_baselines.ALLOWANCE:g} %: {named}; make "
             "them cheaper, or accept them by --update"

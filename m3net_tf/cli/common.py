@@ -18,6 +18,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from m3net_tf import __version__
+from m3net_tf.engines import Engine
 from m3net_tf.progress import Log
 
 _PIPE_WIDTH = 10_000  # columns; no table is as wide, so none is cut or wrapped
@@ -115,6 +116,22 @@ RunFolder = Annotated[Path, typer.Argument(help="Run folder, such as runs/demo."
 Board = Annotated[str, typer.Option(envvar="BOARD", help="Board, a folder of firmware/boards.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_BOARD = "mps2_an386"
+EngineName = Annotated[
+    Engine,
+    typer.Option(
+        "--engine",
+        envvar="ENGINE",
+        help="Run the network as compiled C, or by TensorFlow Lite Micro (docs/engine.md).",
+    ),
+]
+EngineOfExport = Annotated[
+    Engine | None,
+    typer.Option(
+        "--engine",
+        envvar="ENGINE",
+        help="Engine of the firmware.  [default: the one that the export was made for]",
+    ),
+]
 
 TableName = Annotated[str, typer.Argument(help="<paper>/<table>, or the path of its YAML file.")]
 OptionalTableName = Annotated[

@@ -24,7 +24,7 @@ def compile_command(
 ) -> None:
     """Compile a network into C with the output bytes of TFLite Micro."""
     require_sources("firmware")
-    from m3net_tf.compiler.folder import write_network
+    from m3net_tf.compiler.folder import report_lines, write_network
 
     try:
         facts = write_network(model.read_bytes(), out, name)
@@ -33,10 +33,5 @@ def compile_command(
     if as_json:
         say_json({"folder": str(out), **facts})
         return
-    say(
-        f"{out}/{name}.c: {facts['calls']} calls, arena {facts['arena_bytes']} bytes (lower bound "
-        f"{facts['lower_bound_bytes']}, ratio {facts['ratio']:.3f}), constants "
-        f"{facts['constant_bytes']} bytes of flash"
-    )
-    for what, number in facts["saved"].items():
-        say(f"  {number} {what}")
+    for line in report_lines(f"{out}/{name}.c", facts):
+        say(line)

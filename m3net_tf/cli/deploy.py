@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,8 @@ from m3net_tf.cli.common import (
     AsJson,
     Board,
     DataDir,
+    EngineName,
+    EngineOfExport,
     RunFolder,
     app,
     console,
@@ -23,10 +26,13 @@ from m3net_tf.cli.common import (
     say_json,
     say_progress,
 )
+from m3net_tf.engines import DEFAULT_ENGINE, ENGINES
 from m3net_tf.errors import M3NetError
 from m3net_tf.locks import writes_into
 
 if TYPE_CHECKING:
+    from m3net_tf.deployment.chain import ChainSummary
+    from m3net_tf.deployment.matrix import MatrixCell
     from m3net_tf.firmware.image import FirmwareImage
 
 MlperfMode = Annotated[
@@ -40,14 +46,6 @@ Define = Annotated[
     typer.Option(metavar="NAME=VALUE", help="A choice of the board's board.toml; several times."),
 ]
 
-Engine = Annotated[
-    Literal["tflm", "compiled"],
-    typer.Option(
-        envvar="ENGINE",
-        help="Run the network by TensorFlow Lite Micro, or as compiled C (docs/engine.md).",
-    ),
-]
-
 
 @app.command("export")
 @writes_into("run")
@@ -59,10 +57,12 @@ def export_command(
         list[str] | None,
         typer.Option(help="Also cmsis-pack, arduino, platformio or zephyr; several times."),
     ] = None,
+    engine: EngineName = DEFAULT_ENGINE,
     as_json: AsJson = False,
 ) -> None:
     """Quantise a trained run to int8, write what the firmware needs, and certify it."""
     require_sources("firmware")
+    from m3net_tf.compiler.folder import report_lines
     from m3net_tf.firmware.layouts import LAYOUTS, write_layout
     from m3net_tf.training import Run
 
@@ -74,19 +74,30 @@ def export_command(
     finished = Run(run)
     finished.check(data_dir)
     from m3net_tf.deployment.certification import certify_export
+    from m3net_tf.emulation.starting import firmware_folder
     from m3net_tf.export import export_run  # loads TensorFlow
 
     log = progress_beside(as_json)
-    bundle = export_run(finished, data_dir, log=log)
-    certificate = certify_export(bundle, board, run / "firmware" / board, log)
+    bundle = export_run(finished, data_dir, log=log, engine=engine)
+    certificate = certify_export(bundle, board, firmware_folder(run, board, engine), log)
     layouts = [str(write_layout(bundle, name, run / "layouts")) for name in layout or ()]
     manifest = bundle.manifest
     if as_json:
         values = manifest.to_dict()
-        facts = {key: values[key] for key in ("arena", "labels", "model", "operators")}
-        folder = str(bundle.folder)
-        say_json({"folder": folder, **facts, "certificate": certificate, "layouts": layouts})
+        facts = {key: values[key] for key in ("arena", "engine", "labels", "model", "operators")}
+        say_json(
+            {
+                **facts,
+                "folder": str(bundle.folder),
+                "compiled": bundle.compiled,
+                "certificate": certificate,
+                "layouts": layouts,
+            }
+        )
         return
+    for name, network in bundle.compiled.items():
+        for line in report_lines(f"{bundle.folder}/compiled/{name}.c", network):
+            say(line)
     for path in layouts:
         say(path)
     say(
@@ -104,7 +115,7 @@ def firmware(
     mlperf_mode: MlperfMode = "performance",
     mlperf_model_id: MlperfModelId = None,
     define: Define = None,
-    engine: Engine = "tflm",
+    engine: EngineOfExport = None,
 ) -> None:
     """Build the firmware of an exported run for a board."""
     require_sources("firmware")
@@ -120,7 +131,7 @@ def emulate(
     board: Board = DEFAULT_BOARD,
     data_dir: DataDir = None,
     clips: Annotated[int | None, typer.Option(min=1, help="Held-out clips; default: all.")] = None,
-    engine: Engine = "tflm",
+    engine: EngineOfExport = None,
     as_json: AsJson = False,
 ) -> None:
     """Run held-out clips through every stage, the emulated board included, and compare."""
@@ -134,7 +145,7 @@ def emulate(
     log = progress_beside(as_json)
     summary = run_chain(finished, board, data_dir, clips, log=log, engine=engine)
     print_result(summary, as_json, chain_table)
-    _refuse_drift(run, summary["drift"], engine)
+    _refuse_drift(run, summary)
 
 
 @app.command()
@@ -144,7 +155,7 @@ def demo(
     run: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
     board: Board = DEFAULT_BOARD,
     data_dir: DataDir = None,
-    engine: Engine = "tflm",
+    engine: EngineName = DEFAULT_ENGINE,
 ) -> None:
     """Train, quantise, export and emulate; skips finished steps."""
     require_sources("firmware")
@@ -154,12 +165,10 @@ def demo(
 
     training.train(training.load_recipe(recipe), run, data_dir, say)
     finished = training.Run(run)
-    export_run(finished, data_dir, log=say)
-    summary = saved_summary(finished, board, engine) or run_chain(
-        finished, board, data_dir, log=say, engine=engine
-    )
+    export_run(finished, data_dir, log=say, engine=engine)
+    summary = saved_summary(finished, board) or run_chain(finished, board, data_dir, log=say)
     console.print(chain_table(summary))
-    _refuse_drift(run, summary["drift"], engine)
+    _refuse_drift(run, summary)
 
 
 @app.command()
@@ -172,36 +181,55 @@ def matrix(
         typer.Option(help="Folder of the networks' recipes; default: experiments/matrix."),
     ] = None,
     folder: Annotated[Path, typer.Option(help="Folder of runs and builds.")] = Path("runs/matrix"),
+    engines: Annotated[
+        list[str] | None, typer.Option("--engine", help="Engine, several times; default: all.")
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Boards at once.")] = 2,
     data_dir: DataDir = None,
     update_baselines: Annotated[
         bool, typer.Option("--update-baselines", help="Accept the figures as the boards' costs.")
     ] = False,
     if_possible: Annotated[
-        bool, typer.Option("--if-possible", help="No error if nothing can be emulated.")
+        bool, typer.Option("--if-possible", help="Leave out engines that cannot be built here.")
     ] = False,
 ) -> None:
     """Emulate every network on every board; compare bytes, and costs with the accepted ones."""
     require_sources("firmware")
-    from m3net_tf.deployment import cost_baselines
-    from m3net_tf.deployment.matrix import matrix_table, run_matrix, why_no_matrix
+    from m3net_tf.deployment.matrix import matrix_table, possible_engines, run_matrix
 
-    if if_possible and (reason := why_no_matrix(boards or ())):
-        say(f"nothing is emulated here: {reason}")
+    chosen: Sequence[str] = engines or ENGINES
+    if unknown := [name for name in chosen if name not in ENGINES]:
+        raise typer.BadParameter(f"engine {unknown[0]!r} is none of {', '.join(ENGINES)}")
+    if if_possible and not (chosen := possible_engines(chosen, boards or (), say)):
         return
     cells = run_matrix(
-        folder, recipes=recipes, boards=boards or (), data_dir=data_dir, jobs=jobs, log=say
+        folder,
+        recipes=recipes,
+        boards=boards or (),
+        engines=chosen,
+        data_dir=data_dir,
+        jobs=jobs,
+        log=say,
     )
     console.print(matrix_table(cells))
     if different := [cell for cell in cells if not cell.bytes_equal]:
-        named = ", ".join(f"{cell.network} on {cell.cost.board}" for cell in different)
+        named = ", ".join(
+            f"{cell.network} on {cell.cost.board} ({cell.engine})" for cell in different
+        )
         raise M3NetError(f"other bytes than on the desktop: {named} ({folder}/matrix.json)")
+    _check_costs(cells, update=update_baselines)
+
+
+def _check_costs(cells: Sequence[MatrixCell], *, update: bool) -> None:
+    """Compare the costs with the accepted ones, or accept them."""
+    from m3net_tf.deployment import cost_baselines
+
     path = cost_baselines.PATH
-    measured = {(cell.cost.board, cell.network): cell.cost for cell in cells}
-    changes = cost_baselines.compare(measured) if path.exists() or not update_baselines else []
+    measured = {cell.place: cell.cost for cell in cells}
+    changes = cost_baselines.compare(measured) if path.exists() or not update else []
     if changes:
         console.print(cost_baselines.changes_table(changes))
-    if update_baselines:
+    if update:
         cost_baselines.update(measured)
         say(f"{path} has these figures now")
     elif failing := cost_baselines.exceeded(changes):
@@ -219,6 +247,7 @@ def fit(
         list[str] | None,
         typer.Option("--board", help="Board, several times; default: all."),
     ] = None,
+    engine: EngineOfExport = None,
     as_json: AsJson = False,
 ) -> None:
     """Memory and processor time that an exported run needs on each board, and if they suffice."""
@@ -226,7 +255,7 @@ def fit(
     from m3net_tf.deployment.fit import run_fit
     from m3net_tf.deployment.fit_text import fit_report
 
-    result = run_fit(run, boards or (), say_progress)
+    result = run_fit(run, boards or (), say_progress, engine)
     if as_json:
         say_json(result.to_dict())
     else:
@@ -241,7 +270,7 @@ def flash(
     mlperf_mode: MlperfMode = "performance",
     mlperf_model_id: MlperfModelId = None,
     define: Define = None,
-    engine: Engine = "tflm",
+    engine: EngineOfExport = None,
 ) -> None:
     """Build the firmware of an exported run and write it to a board."""
     require_sources("firmware")
@@ -251,10 +280,11 @@ def flash(
     flash_image(_build(run, board, mlperf_mode, mlperf_model_id, define, engine), say)
 
 
-def _refuse_drift(run: Path, drift: list[str], engine: str) -> None:
-    if drift:
-        file = "export/certificate.md" if engine == "tflm" else "summary_compiled.json"
-        raise M3NetError(f"{run}: {'; '.join(drift)}; see {file}")
+def _refuse_drift(run: Path, summary: ChainSummary) -> None:
+    from m3net_tf.deployment.chain import drift_file
+
+    if drift := summary["drift"]:
+        raise M3NetError(f"{run}: {'; '.join(drift)}; see {drift_file(run, summary)}")
 
 
 def _build(
@@ -263,7 +293,7 @@ def _build(
     mlperf_mode: str,
     mlperf_model_id: str | None,
     define: list[str] | None,
-    engine: str,
+    engine: str | None,
 ) -> FirmwareImage:
     """Build the firmware of an exported run with the options of the command line."""
     from m3net_tf.emulation.starting import build_run

@@ -11,6 +11,7 @@ import typer
 from m3net_tf.cli.common import (
     AsJson,
     DataDir,
+    EngineOfExport,
     app,
     console,
     device_app,
@@ -95,15 +96,16 @@ def device_profile(
     port: PortName,
     run: DeviceRun = DEFAULT_RUN,
     baud: Baud = DEFAULT_BAUD,
+    engine: EngineOfExport = None,
     as_json: AsJson = False,
 ) -> None:
-    """Cost of each operator on the board, with its multiply-accumulates."""
+    """Cost of each operator or compiled call on the board, with its multiply-accumulates."""
     from m3net_tf.device.layers import profile, profile_facts, profile_table, save_profile
     from m3net_tf.device.session import connect
     from m3net_tf.export import Bundle
 
     bundle = Bundle.load(run / "export")
-    with connect(port, run, baud=baud, log=progress_beside(as_json)) as device:
+    with connect(port, run, baud=baud, log=progress_beside(as_json), engine=engine) as device:
         device.require_model(bundle.manifest.model.sha256, str(run))
         measured = profile(device, *bundle.network.parts)
     path = save_profile(measured, bundle.manifest.model.sha256, run)

@@ -156,6 +156,16 @@ class Call:
     backward: Call | None = None
     backward_slack: int = 0
 
+    @property
+    def operation(self) -> str:
+        """Kind of the operator that it is, or is a part of."""
+        return self.comment.split()[0]
+
+    @property
+    def layer(self) -> str:
+        """Name of the layer."""
+        return self.comment.partition("'")[2].rpartition("'")[0]
+
     def marked_backward(self) -> Call:
         """This call, with a comment that says which way it goes."""
         return dataclasses.replace(self, comment=f"{self.comment}, from the last item on")

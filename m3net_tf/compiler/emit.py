@@ -108,7 +108,7 @@ class _Writer:
         if len(line) > _LINE:
             line = prefix + (",\n" + " " * len(prefix)).join(arguments) + ");"
         if self._hook:
-            line += f"\n  {self._hook}({text_literal(call.comment.split()[0])});"
+            line += f"\n  {self._hook}({text_literal(call.operation)});"
         return f"  // {index}: {_comment(call.comment)}\n{line}"
 
     def _argument(self, index: int, call: Call, item: Any) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TypedDict
 
 from m3net_tf.artifacts import write_text
-from m3net_tf.compiler.emit import emit
+from m3net_tf.compiler.emit import CSource, emit
 from m3net_tf.compiler.host import engine_folder
-from m3net_tf.compiler.network import compile_network
+from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.compiler.picture import draw_arena
 
 ENGINE = "engine"  # folder of the kernels beside the network
@@ -59,6 +59,11 @@ def write_network(tflite: bytes, folder: Path, name: str) -> NetworkFacts:
         shutil.copyfile(path, folder / ENGINE / path.name)
     source.write(folder, name)
     write_text(folder / PICTURE, draw_arena(network.plan, name))
+    return network_facts(network, source)
+
+
+def network_facts(network: CompiledNetwork, source: CSource) -> NetworkFacts:
+    """Facts of a network and its C."""
     return {
         "arena_bytes": network.plan.arena_bytes,
         "lower_bound_bytes": network.plan.lower_bound,
@@ -68,3 +73,13 @@ def write_network(tflite: bytes, folder: Path, name: str) -> NetworkFacts:
         "sha256": network.graph.sha256,
         "saved": {what: number for what, number in network.saved.items() if number},
     }
+
+
+def report_lines(path: str, facts: NetworkFacts) -> list[str]:
+    """Sizes of a network, and a line for each rewrite that saved something, for the terminal."""
+    return [
+        f"{path}: {facts['calls']} calls, arena {facts['arena_bytes']} bytes (lower bound "
+        f"{facts['lower_bound_bytes']}, ratio {facts['ratio']:.3f}), constants "
+        f"{facts['constant_bytes']} bytes of flash",
+        *(f"  {number} {what}" for what, number in facts["saved"].items()),
+    ]

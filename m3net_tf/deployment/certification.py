@@ -36,7 +36,7 @@ from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 
 @writes_into("folder", makes=True)
 def certify_export(bundle: Bundle, board: str, folder: Path, log: Log = silent) -> Certificate:
-    """Prove the arena and compare Python with the compiled C over the export's test vectors.
+    """Prove the arena and compare Python with the device's code over the export's test vectors.
 
     A certificate of the same firmware is kept.
 
@@ -53,10 +53,8 @@ def certify_export(bundle: Bundle, board: str, folder: Path, log: Log = silent) 
         FirmwareError: the firmware does not build or run, or its numbers drift from Python's.
     """
     expected = read_vectors(bundle)
-    if reason := why_no_emulation(board):
-        log(
-            f"the arena is not proven on a board, and the certificate is of the host only: {reason}"
-        )
+    if reason := why_no_emulation(board, bundle.manifest.engine):
+        log(f"nothing is proven on a board, the certificate is of the host only: {reason}")
         certificate = write_certificate(bundle, with_host(bundle, expected, log), None, reason)
     else:
         image = prove_arena(bundle, board, folder, log)

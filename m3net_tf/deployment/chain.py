@@ -25,19 +25,21 @@ from m3net_tf.deployment.cost import (
 )
 from m3net_tf.emulation import EmulationResult, find_machine
 from m3net_tf.emulation.starting import (
-    compiled_firmware,
     firmware_folder,
     prove_arena,
+    starting_firmware,
     why_no_emulation,
 )
+from m3net_tf.engines import COMPILED, TFLM
 from m3net_tf.export import Bundle
 from m3net_tf.export.certificate import (
     Expected,
     compare,
     write_certificate,
 )
+from m3net_tf.export.compiled import ARENA_SOURCE
+from m3net_tf.export.manifest import Manifest
 from m3net_tf.export.reading import pcm_and_features
-from m3net_tf.firmware.compiled import ARENA_SOURCE, ENGINES
 from m3net_tf.locks import writes_into
 from m3net_tf.progress import Log, silent
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
@@ -80,7 +82,7 @@ class ChainSummary(Provenance):
         parameters: parameters of the network.
         model_sha256: hash of the exported network.
         arena_source: how the arena's size was found.
-        engine: one of :data:`~m3net_tf.firmware.compiled.ENGINES`.
+        engine: one of :data:`m3net_tf.engines.ENGINES`.
         int8_accuracy_95: 95 % interval of the accuracy on the desktop.
         tflm_host_missing: why TFLite Micro did not run on the host.
         dsp_missing: why the board's front end computes in whole numbers although its core has an
@@ -120,18 +122,20 @@ class ChainSummary(Provenance):
     drift: NotRequired[list[str]]
 
 
-def saved_summary(run: Run, board: str, engine: str = ENGINES[0]) -> ChainSummary | None:
+def saved_summary(run: Run, board: str, engine: str | None = None) -> ChainSummary | None:
     """The summary that :func:`run_chain` has written, if it is complete and of this network."""
-    path = _summary_path(run, engine)
+    manifest = Bundle.load(run.folder / "export").manifest
+    engine = engine or manifest.engine
+    path = _summary_path(run.folder, manifest, engine)
     if not path.exists():
         return None
     summary: ChainSummary = read_json(path)
-    sha256 = Bundle.load(run.folder / "export").manifest.model.sha256
-    if summary["board"] != board or summary["model_sha256"] != sha256:
+    if summary["board"] != board or summary["model_sha256"] != manifest.model.sha256:
         return None
     certified = "drift" in summary and (run.folder / "export" / "certificate.json").exists()
     measured = "emulation_missing" not in summary and all(key in summary for key in COST_KEYS)
-    return summary if certified and measured else None
+    same_engine = summary.get("engine", TFLM) == engine
+    return summary if certified and measured and same_engine else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +165,7 @@ def run_chain(
     data_dir: Path | None = None,
     count: int | None = None,
     log: Log = silent,
-    engine: str = ENGINES[0],
+    engine: str | None = None,
 ) -> ChainSummary:
     """Run held-out clips through every stage and compare.
 
@@ -171,28 +175,29 @@ def run_chain(
         data_dir: folder of the data set.
         count: number of clips; None takes the whole test split.
         log: receives lines of progress.
-        engine: one of :data:`~m3net_tf.firmware.compiled.ENGINES`.
+        engine: one of :data:`m3net_tf.engines.ENGINES`; None: the export's.
 
     Returns:
-        The summary, also written to ``summary.json`` in the run's folder; it has the keys of
-        :class:`.cost.BoardCost`. With the compiled engine the file is ``summary_compiled.json``,
-        and the export with its certificate stays unchanged. If the board cannot be emulated, its
-        figures are None and ``emulation_missing`` gives the reason. Otherwise the export's
-        certificate is written again from the same results; ``drift`` is the certificate's.
+        The summary, also written to ``summary.json`` of the run, with the keys of
+        :class:`.cost.BoardCost`. With another engine than the export's, it is
+        ``summary_<engine>.json``, and the export stays unchanged. If the board cannot be emulated,
+        its figures are None and ``emulation_missing`` gives the reason. Otherwise the export's
+        certificate is written again from the same results, and ``drift`` is the certificate's.
 
     Raises:
         M3NetError: a stage failed.
     """
     find_machine(board)  # refuses a board without an emulator before the slow stages
     bundle, dataset = Bundle.load(run.folder / "export"), run.dataset(data_dir)
+    engine = engine or bundle.manifest.engine
     chosen = spread_clips(dataset, count)
     log(f"{len(chosen)} held-out clips of {dataset.info.name}")
     pcm, features = pcm_and_features(dataset, chosen, bundle.frontend)
     scores = bundle.run_reference(features)
-    clips = _Clips(pcm, features, dataset.label_ids(chosen), scores)
+    clips, equal = _Clips(pcm, features, dataset.label_ids(chosen), scores), []
     summary = _desktop_summary(run, bundle, board, engine, dataset, clips)
-    equal, answer = [], None
     expected = with_host(bundle, Expected(_source(dataset), pcm, features, scores), log)
+    answer = None
     if expected.host_scores is None:
         summary["tflm_host_missing"] = tflm_unavailable_reason()
     else:
@@ -210,10 +215,10 @@ def run_chain(
         expected = with_fixed_features(bundle.frontend, measured.image, expected)
         answer = board_answer(measured)
     summary["bytes_equal"] = all(equal) if equal else None
-    missing = summary.get("emulation_missing", "")
-    certify = compare if engine == "compiled" else write_certificate
-    summary["drift"] = certify(bundle, expected, answer, missing)["drift"]
-    write_json(_summary_path(run, engine), summary)
+    certify = write_certificate if engine == bundle.manifest.engine else compare
+    reason = summary.get("emulation_missing", "")
+    summary["drift"] = certify(bundle, expected, answer, reason)["drift"]
+    write_json(_summary_path(run.folder, bundle.manifest, engine), summary)
     return summary
 
 
@@ -221,15 +226,18 @@ def _measure(
     run: Run, bundle: Bundle, board: str, engine: str, clips: _Clips, log: Log
 ) -> Measurement:
     """Build the firmware and run the clips on the emulated board."""
-    build = compiled_firmware if engine == "compiled" else prove_arena
-    image = build(bundle, board, firmware_folder(run.folder, board, engine), log)
+    folder = firmware_folder(run.folder, board, engine)
+    if engine == bundle.manifest.engine:
+        image = prove_arena(bundle, board, folder, log)
+    else:
+        image = starting_firmware(bundle, board, folder, log, engine=engine)
     log(f"running {len(clips.pcm)} clips on the emulated {board}, as features and as sound")
     return measure(bundle, image, Clips(clips.pcm, clips.features))
 
 
 def _with_board(summary: ChainSummary, measured: Measurement, clips: _Clips) -> ChainSummary:
     """The summary with the board's figures."""
-    compiled = summary["engine"] == "compiled"
+    compiled = summary["engine"] == COMPILED
     arena_source = ARENA_SOURCE if compiled else f"TFLite Micro on {summary['board']}"
     summary["accuracy"]["emulated"] = clips.accuracy(measured.from_features.labels)
     summary = {**summary, "arena_source": arena_source, **measured.cost.to_dict()}
@@ -239,8 +247,17 @@ def _with_board(summary: ChainSummary, measured: Measurement, clips: _Clips) -> 
     return summary
 
 
-def _summary_path(run: Run, engine: str) -> Path:
-    return run.folder / ("summary_compiled.json" if engine == "compiled" else "summary.json")
+def drift_file(run: Path, summary: ChainSummary) -> str:
+    """File of a run that has the drift of a summary, relative to the run's folder."""
+    manifest = Bundle.load(run / "export").manifest
+    if summary["engine"] == manifest.engine:
+        return "export/certificate.md"
+    return _summary_path(run, manifest, summary["engine"]).name
+
+
+def _summary_path(run: Path, manifest: Manifest, engine: str) -> Path:
+    """That of an engine; ``summary.json`` is that of the export's engine."""
+    return run / ("summary.json" if engine == manifest.engine else f"summary_{engine}.json")
 
 
 def _source(dataset: AudioDataset) -> str:
@@ -302,8 +319,7 @@ def chain_table(summary: ChainSummary) -> Table:
     """The summary as a table for the terminal."""
     accuracy = summary["accuracy"]
     title = f"{summary['run']}: {summary['clips']} held-out {summary['dataset']} clips"
-    if summary.get("engine") == "compiled":
-        title += ", compiled engine"
+    title += f", engine {summary.get('engine', TFLM)}"
     table = Table("", "", title=title, show_header=False)
 
     def row(name: str, value: Any) -> None:

@@ -49,26 +49,40 @@ class CostBaseline:
 COSTS = tuple(field.name for field in dataclasses.fields(CostBaseline))
 """Figures of a cost that are compared with accepted ones."""
 
-Baselines = dict[str, dict[str, CostBaseline]]
-"""Board -> network -> accepted cost."""
+Baselines = dict[str, dict[str, dict[str, CostBaseline]]]
+"""Board -> engine -> network -> accepted cost."""
 
-Measured = Mapping[tuple[str, str], BoardCost]
-"""Board and network -> measured cost."""
+
+class Place(NamedTuple):
+    """Where a cost is measured.
+
+    Attributes:
+        board: name of the board.
+        engine: one of :data:`m3net_tf.engines.ENGINES`.
+        network: name of the network.
+    """
+
+    board: str
+    engine: str
+    network: str
+
+
+Measured = Mapping[Place, BoardCost]
+"""Measured costs."""
 
 
 class Change(NamedTuple):
     """A figure that differs from the accepted one.
 
     Attributes:
-        board: name of the board.
-        network: name of the network.
+        place: board, engine and network.
         cost: one of :data:`COSTS`.
         accepted: accepted figure; None if the file lacks the network.
-        now: present figure; None if the network was not measured on a board that was run.
+        now: present figure; None if the network was not measured on a board and with an engine
+            that were run.
     """
 
-    board: str
-    network: str
+    place: Place
     cost: str
     accepted: int | None
     now: int | None
@@ -91,17 +105,15 @@ def compare(measured: Measured, path: Path = PATH) -> list[Change]:
     Raises:
         ConfigError: the file is missing or invalid.
     """
-    baselines = read_baselines(path)
-    boards = {board for board, _ in measured}
+    measured_with = {place[:2] for place in measured}
     accepted = {
-        (board, network): baseline
-        for board, networks in baselines.items()
-        if board in boards
-        for network, baseline in networks.items()
+        place: cost
+        for place, cost in _flat(read_baselines(path)).items()
+        if place[:2] in measured_with
     }
     changes = [
         Change(
-            *place, cost, *(getattr(side.get(place), cost, None) for side in (accepted, measured))
+            place, cost, *(getattr(side.get(place), cost, None) for side in (accepted, measured))
         )
         for place in sorted({*accepted, *measured})
         for cost in COSTS
@@ -115,7 +127,7 @@ def exceeded(changes: list[Change]) -> list[Change]:
 
 
 def update(measured: Measured, path: Path = PATH, *, keep: bool = False) -> None:
-    """Accept measured costs as those of their boards; other boards are unchanged.
+    """Accept measured costs as those of their boards and engines; others are unchanged.
 
     Args:
         measured: the present costs.
@@ -125,25 +137,30 @@ def update(measured: Measured, path: Path = PATH, *, keep: bool = False) -> None
     Raises:
         ConfigError: the file exists and is invalid.
     """
-    baselines = read_baselines(path) if path.exists() else {}
-    for measured_board in {board for board, _ in measured}:
-        baselines[measured_board] = (baselines.get(measured_board, {}) if keep else {}) | {
-            network: CostBaseline.of(cost)
-            for (board, network), cost in measured.items()
-            if board == measured_board
-        }
-    write_json(
-        path,
-        {
-            board: {network: dataclasses.asdict(cost) for network, cost in networks.items()}
-            for board, networks in baselines.items()
-        },
-    )
+    accepted = _flat(read_baselines(path)) if path.exists() else {}
+    measured_with = {place[:2] for place in measured}
+    kept = {
+        place: cost for place, cost in accepted.items() if keep or place[:2] not in measured_with
+    }
+    values: dict[str, dict[str, dict[str, dict[str, int]]]] = {}
+    for place, cost in {**kept, **{p: CostBaseline.of(c) for p, c in measured.items()}}.items():
+        networks = values.setdefault(place.board, {}).setdefault(place.engine, {})
+        networks[place.network] = dataclasses.asdict(cost)
+    write_json(path, values)
+
+
+def _flat(baselines: Baselines) -> dict[Place, CostBaseline]:
+    return {
+        Place(board, engine, network): cost
+        for board, engines in baselines.items()
+        for engine, networks in engines.items()
+        for network, cost in networks.items()
+    }
 
 
 def changes_table(changes: list[Change]) -> Table:
     """Changes for the terminal, with the failing ones marked."""
-    table = Table("board", "network", "cost", "accepted", "now", "change")
+    table = Table("board", "engine", "network", "cost", "accepted", "now", "change")
     for change in changes:
         share = ""
         if change.accepted and change.now is not None:
@@ -151,8 +168,9 @@ def changes_table(changes: list[Change]) -> Table:
         figures = [
             "none" if figure is None else f"{figure:,}" for figure in (change.accepted, change.now)
         ]
-        names = (change.board, change.network, change.cost)
-        table.add_row(*names, *figures, share, style="red" if change.exceeds else None)
+        table.add_row(
+            *change.place, change.cost, *figures, share, style="red" if change.exceeds else None
+        )
     return table
 
 
@@ -167,8 +185,11 @@ def read_baselines(path: Path = PATH) -> Baselines:
     boards = read_json(path)
     try:
         return {
-            board: {network: CostBaseline(**costs) for network, costs in networks.items()}
-            for board, networks in boards.items()
+            board: {
+                engine: {network: CostBaseline(**costs) for network, costs in networks.items()}
+                for engine, networks in engines.items()
+            }
+            for board, engines in boards.items()
         }
     except (AttributeError, TypeError):
         raise ConfigError(

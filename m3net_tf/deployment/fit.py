@@ -20,13 +20,23 @@ from m3net_tf.deployment.cost import BoardCost, Clips, measure
 from m3net_tf.deployment.fit_result import Figures, FitResult, FitRow, Pace, Room
 from m3net_tf.deployment.size_limits import SIZE_LIMITS, largest_preset
 from m3net_tf.emulation import find_machine, machines
-from m3net_tf.emulation.starting import starting_firmware, why_no_emulation
+from m3net_tf.emulation.starting import (
+    compiled_firmware,
+    firmware_folder,
+    starting_firmware,
+    why_no_emulation,
+)
+from m3net_tf.engines import COMPILED, TFLM
 from m3net_tf.errors import FirmwareError, ModelError
 from m3net_tf.export import Bundle
+from m3net_tf.export.arena import engine_arena
 from m3net_tf.export.certificate import read_vectors
+from m3net_tf.export.manifest import Arena
 from m3net_tf.firmware.boards import board_sources, list_boards, load_board
 from m3net_tf.firmware.build import build_firmware
+from m3net_tf.firmware.compiled import needs_dsp, why_not_compiled
 from m3net_tf.firmware.cores import load_core
+from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.sources import why_sources_unavailable
 from m3net_tf.locks import writes_into
 from m3net_tf.progress import Log, silent
@@ -36,6 +46,9 @@ CLIPS = 2
 BUSY_SHARE = 0.5
 """A board counts as real-time up to this share of its clock: an instruction may take several
 cycles, depending on the chip's memories."""
+
+FLASH_OF_A_BYTE: Mapping[str, int] = {COMPILED: 2, TFLM: 1}
+"""Bytes of flash for a weight, by engine: the compiled engine's kernels read weights of 16 bits."""
 
 LIVE_QUEUE_HOPS = 16
 """``M3NET_LIVE_QUEUE_HOPS`` of ``firmware/core/live.h``."""
@@ -84,73 +97,111 @@ def read_board(name: str) -> BoardFacts:
 
 
 @writes_into("folder")
-def run_fit(folder: Path, boards: Sequence[str] = (), log: Log = silent) -> FitResult:
+def run_fit(
+    folder: Path, boards: Sequence[str] = (), log: Log = silent, engine: str | None = None
+) -> FitResult:
     """Measure the resources that a run's export needs on boards, and write ``fit.json``.
 
     The firmware of each board is built as by ``m3net firmware`` and ``m3net device``, in the same
-    folder, ``firmware/<board>`` of the run.
+    folder below ``firmware`` of the run.
 
     Args:
         folder: folder of a run with an export.
         boards: names of boards; all by default.
         log: receives lines of progress.
+        engine: one of :data:`m3net_tf.engines.ENGINES`; None: the export's.
 
     Returns:
         A row for each board. If nothing can be built and emulated, ``missing`` of the rows gives
         the reason, and their figures are None.
 
     Raises:
-        ModelError: there is no export.
+        ModelError: there is no export, or the engine does not support its network.
         FirmwareError: an unknown board, or the firmware does not build or run.
     """
     if not (folder / "export" / "manifest.json").is_file():
         raise ModelError(f"{folder} has no export: m3net export {folder}")
     facts = [read_board(board) for board in boards or list_boards()]
     bundle = Bundle.load(folder / "export")
+    subject = _subject(bundle, folder, engine or bundle.manifest.engine)
     cores: dict[str, BoardCost | str] = {}
-    why_not = _cached_reasons()
+    why_not = _cached_reasons(subject.engine)
     network_bytes = bundle.network.size_bytes
     rows = []
     for count, board in enumerate(facts, start=1):
         report = functools.partial(_log_for, log, f"[{count}/{len(facts)}] {board.board}")
         report("building its firmware")
-        estimate = _estimate(bundle, board.core)
+        estimate = _estimate(subject, board.core)
         emulated = _emulated_board(board)
         if emulated not in cores:
-            cores[emulated] = _measure_core(bundle, emulated, board.core, why_not, folder, report)
+            cores[emulated] = _measure_core(subject, emulated, board.core, why_not, report)
         measured = cores[emulated]
-        missing = measured if isinstance(measured, str) else _why_no_link(board.board)
+        missing = measured if isinstance(measured, str) else _why_no_link(subject, board.board)
         if missing or isinstance(measured, str):
-            reason = "; ".join(filter(None, (missing, tflm_unavailable_reason())))
+            unmeasured = tflm_unavailable_reason() if subject.engine == TFLM else ""
+            reason = "; ".join(filter(None, (missing, unmeasured)))
             rows.append(FitRow(board, network_bytes, estimate, None, reason))
         else:
-            build = folder / "firmware" / board.board
-            figures = _figures(bundle, board, measured, build, report)
+            figures = _figures(subject, board, measured, report)
             rows.append(FitRow(board, network_bytes, estimate, figures))
-    frames_per_s, runs_per_s = _rates(bundle)
-    result = FitResult(
-        run=folder.name,
-        network=bundle.manifest.model.name,
-        model_sha256=bundle.manifest.model.sha256,
-        arena=bundle.manifest.arena,
+    result = _result(subject, rows)
+    write_json(folder / "fit.json", result.to_dict())
+    return result
+
+
+def _result(subject: _Subject, rows: Sequence[FitRow]) -> FitResult:
+    manifest = subject.bundle.manifest
+    frames_per_s, runs_per_s = _rates(subject.bundle)
+    return FitResult(
+        run=subject.run.name,
+        network=manifest.model.name,
+        model_sha256=manifest.model.sha256,
+        engine=subject.engine,
+        arena=subject.arena,
         frames_per_s=frames_per_s,
         runs_per_s=runs_per_s,
         boards=tuple(rows),
         made_with=provenance(),
     )
-    write_json(folder / "fit.json", result.to_dict())
-    return result
 
 
-def _cached_reasons() -> Callable[[str], str]:
+@dataclasses.dataclass(frozen=True)
+class _Subject:
+    """An export with one engine.
+
+    Attributes:
+        bundle: the export.
+        run: folder of the run, for builds.
+        engine: one of :data:`m3net_tf.engines.ENGINES`.
+        arena: of this engine.
+    """
+
+    bundle: Bundle
+    run: Path
+    engine: str
+    arena: Arena
+
+    def folder(self, board: str) -> Path:
+        """Folder of the build for a board."""
+        return firmware_folder(self.run, board, self.engine)
+
+
+def _subject(bundle: Bundle, run: Path, engine: str) -> _Subject:
+    if engine == TFLM == bundle.manifest.engine:  # the arena may be one that a board has proven
+        return _Subject(bundle, run, engine, bundle.manifest.arena)
+    arena, _ = engine_arena(bundle.c_model, bundle.network, engine)
+    return _Subject(bundle, run, engine, arena)
+
+
+def _cached_reasons(engine: str) -> Callable[[str], str]:
     """:func:`why_no_emulation`, called once per emulator: without a network it is slow."""
-    reasons: dict[str, str] = {}
+    reasons: dict[tuple[str, bool], str] = {}
 
     def why_not(board: str) -> str:
-        emulator = find_machine(board).emulator
-        if emulator not in reasons:
-            reasons[emulator] = why_no_emulation(board)
-        return reasons[emulator]
+        key = (find_machine(board).emulator, needs_dsp(load_board(board)))
+        if key not in reasons:
+            reasons[key] = why_no_emulation(board, engine)
+        return reasons[key]
 
     return why_not
 
@@ -167,26 +218,25 @@ def _emulated_board(facts: BoardFacts) -> str:
     return facts.board if facts.board in names else next(iter(names), "")
 
 
-def _estimate(bundle: Bundle, core: str) -> int | None:
+def _estimate(subject: _Subject, core: str) -> int | None:
+    """Arena without a board: exact for a compiled network."""
+    if subject.engine == COMPILED:
+        return subject.arena.bytes
     if tflm_unavailable_reason():
         return None
-    return estimate_arena(bundle.network.parts, load_core(core).kernels).needed_bytes
+    return estimate_arena(subject.bundle.network.parts, load_core(core).kernels).needed_bytes
 
 
 def _measure_core(
-    bundle: Bundle,
-    emulated: str,
-    core: str,
-    why_not: Callable[[str], str],
-    folder: Path,
-    log: Log,
+    subject: _Subject, emulated: str, core: str, why_not: Callable[[str], str], log: Log
 ) -> BoardCost | str:
     """Cost on the emulated board with a core; or why nothing can be measured."""
     reason = why_not(emulated) if emulated else f"nothing emulates a {core}"
     if reason:
         return reason
+    bundle, engine = subject.bundle, subject.engine
     try:
-        image = starting_firmware(bundle, emulated, folder / "firmware" / emulated, log)
+        image = starting_firmware(bundle, emulated, subject.folder(emulated), log, engine=engine)
     except FirmwareError as error:
         if "overflowed" not in str(error):
             raise
@@ -196,22 +246,30 @@ def _measure_core(
     return measure(bundle, image, Clips(vectors.pcm[:CLIPS], vectors.features[:CLIPS])).cost
 
 
-def _why_no_link(board: str) -> str:
+def _why_no_link(subject: _Subject, board: str) -> str:
     """Why the sources of the board's chip are unavailable; '' if they are available."""
+    if subject.engine == COMPILED:
+        return why_not_compiled(board)
     return why_sources_unavailable(board_sources(load_board(board))) or ""
 
 
-def _figures(
-    bundle: Bundle, facts: BoardFacts, measured: BoardCost, folder: Path, log: Log
-) -> Figures:
+def _build(subject: _Subject, board: str, measured: BoardCost, log: Log) -> FirmwareImage:
+    """A board's own firmware."""
+    bundle, folder = subject.bundle, subject.folder(board)
+    if subject.engine == COMPILED:
+        return compiled_firmware(bundle, board, folder, log)
+    # The export's arena, as in m3net firmware, unless it is too small for the core.
+    size = None if measured.arena_bytes == bundle.manifest.arena.bytes else measured.arena_bytes
+    return build_firmware(bundle.folder, board, folder, size, report=log)
+
+
+def _figures(subject: _Subject, facts: BoardFacts, measured: BoardCost, log: Log) -> Figures:
     """Figures of a board, from its own firmware and the cost on the emulated board of its core."""
     cost, overflow = dataclasses.replace(measured, board=facts.board), dict[str, int]()
+    bundle = subject.bundle
     if measured.board != facts.board:
-        # The export's arena, as in m3net firmware, unless it is too small for the core.
-        exported = bundle.manifest.arena.bytes
-        size = None if measured.arena_bytes == exported else measured.arena_bytes
         try:
-            image = build_firmware(bundle.folder, facts.board, folder, size, report=log)
+            image = _build(subject, facts.board, measured, log)
             cost = dataclasses.replace(
                 cost,
                 flash_bytes=image.flash_bytes,
@@ -221,14 +279,15 @@ def _figures(
         except FirmwareError as error:
             if "overflowed" not in str(error):
                 raise
-            overflow = _overflow(folder / "build.log")
+            overflow = _overflow(subject.folder(facts.board) / "build.log")
     dma_used = cost.sections.get(".dma", 0) if facts.dma_bytes else 0
     if overflow:
         cost = _overflowing(cost, facts, overflow)
     ram_left = facts.ram_bytes - facts.dma_bytes - (cost.ram_bytes - dma_used)
     room = Room(
         arena_bytes=ram_left + cost.arena_bytes,
-        network_bytes=facts.flash_bytes - cost.flash_bytes + cost.model_bytes,
+        network_bytes=cost.model_bytes
+        + (facts.flash_bytes - cost.flash_bytes) // FLASH_OF_A_BYTE[subject.engine],
     )
     return Figures(
         measured_on=measured.board,

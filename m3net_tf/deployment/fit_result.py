@@ -72,7 +72,8 @@ class FitRow:
     Attributes:
         facts: the board.
         network_bytes: all ``.tflite`` files of the export.
-        arena_estimate_bytes: arena, estimated on this computer; None without TFLite Micro.
+        arena_estimate_bytes: arena without a board: exact with the compiled engine, estimated on
+            this computer with TFLite Micro; None if that is missing.
         figures: None if nothing can be built or emulated.
         missing: then, why.
     """
@@ -108,7 +109,8 @@ class FitResult:
         run: name of the run's folder.
         network: network and preset.
         model_sha256: of the network that classifies.
-        arena: the export's.
+        engine: one of :data:`m3net_tf.engines.ENGINES`.
+        arena: that of the export, or of this engine if it is not the export's.
         frames_per_s: frames of the front end for a second of sound.
         runs_per_s: runs of the network for a second of sound, with the gate open.
         boards: a row for each board.
@@ -118,6 +120,7 @@ class FitResult:
     run: str
     network: str
     model_sha256: str
+    engine: str
     arena: Arena
     frames_per_s: float
     runs_per_s: float
@@ -130,6 +133,7 @@ class FitResult:
             "run": self.run,
             "network": self.network,
             "model_sha256": self.model_sha256,
+            "engine": self.engine,
             "arena": dataclasses.asdict(self.arena),
             "sound": {"frames_per_s": self.frames_per_s, "runs_per_s": self.runs_per_s},
             "boards": [row.to_dict() for row in self.boards],

@@ -13,14 +13,18 @@ from rich.text import Text
 from m3net_tf.deployment.fit import BUSY_SHARE
 from m3net_tf.deployment.fit_result import Figures, FitResult, FitRow
 from m3net_tf.deployment.size_limits import SIZE_LIMITS
+from m3net_tf.engines import TFLM
 
 _WORDS = ("board", "real time")  # columns without figures
 
 
 def fit_report(result: FitResult) -> Group:
     """The figures for the terminal, within 80 columns: memory, time, and their origin."""
-    title = f"{result.run}: {result.network}, {result.runs_per_s:g} runs per second"
-    parts: list[RenderableType] = [title, "", _memory_table(result.boards)]
+    title = (
+        f"{result.run}: {result.network}, engine {result.engine}, {result.runs_per_s:g} runs per "
+        "second"
+    )
+    parts: list[RenderableType] = [title, "", _memory_table(result)]
     if any(row.figures for row in result.boards):
         parts += ["", _time_table(result.boards)]
     for remark in _remarks(result):
@@ -35,12 +39,13 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _memory_table(rows: Sequence[FitRow]) -> Table:
+def _memory_table(result: FitResult) -> Table:
     table = _table("board", "arena", "RAM", "flash", "stack", "front end", "preset")
-    for row in rows:
+    for row in result.boards:
         facts, figures = row.facts, row.figures
         if figures is None:
-            table.add_row(facts.board, _bytes(row.arena_estimate_bytes, "~"))
+            mark = "~" if result.engine == TFLM else ""
+            table.add_row(facts.board, _bytes(row.arena_estimate_bytes, mark))
             continue
         cost = figures.cost
         table.add_row(
@@ -98,7 +103,11 @@ def _remarks(result: FitResult) -> list[str]:
                 f"{', '.join(same_core)}: instructions, arena and stack are those of the emulated "
                 f"{emulated}, which has the same core."
             )
-    larger = [done.measured_on for _, done in measured if done.cost.arena_bytes > exported]
+    larger = [
+        done.measured_on
+        for _, done in measured
+        if result.engine == TFLM and done.cost.arena_bytes > exported
+    ]
     for emulated in dict.fromkeys(larger):
         remarks.append(
             f"{emulated}: the export's arena of {exported:,} bytes is too small for this core; "
@@ -108,7 +117,7 @@ def _remarks(result: FitResult) -> list[str]:
     for reason, names in _grouped((row.missing, row.facts.board) for row in missing).items():
         owner = "no board is measured" if len(names) == len(result.boards) > 1 else ", ".join(names)
         remarks.append(f"{owner}: {reason}")
-    if any(row.arena_estimate_bytes for row in missing):
+    if result.engine == TFLM and any(row.arena_estimate_bytes for row in missing):
         remarks.append("~: estimated on this computer.")
     if measured:
         limits = ", ".join(

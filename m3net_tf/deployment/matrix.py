@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every emulated board with every network: equality of the output bytes, and costs."""
+"""Every emulated board with every network and engine: equality of the output bytes, and costs."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,10 +18,13 @@ from m3net_tf.artifacts import provenance, write_json
 from m3net_tf.checkout import require_sources
 from m3net_tf.datasets.selection import spread_clips
 from m3net_tf.deployment.cost import BoardCost, Clips, feature_parity, measure
+from m3net_tf.deployment.cost_baselines import Place
 from m3net_tf.emulation import machines
-from m3net_tf.emulation.starting import why_no_emulation
+from m3net_tf.emulation.starting import compiled_firmware, firmware_folder, why_no_emulation
+from m3net_tf.engines import COMPILED, DEFAULT_ENGINE, ENGINES
 from m3net_tf.errors import ConfigError, FirmwareError
 from m3net_tf.export import Bundle, export_run
+from m3net_tf.export.arena import tflm_arena
 from m3net_tf.export.reading import pcm_and_features
 from m3net_tf.firmware.build import ARENA_SLACK_BYTES, build_firmware
 from m3net_tf.progress import Log, silent
@@ -47,11 +51,12 @@ class Reference:
 
 @dataclasses.dataclass(frozen=True)
 class MatrixCell:
-    """One board with one network.
+    """One board with one network and one engine.
 
     Attributes:
         network: its name.
-        cost: what it costs on the board; the arena has room to spare.
+        engine: one of :data:`m3net_tf.engines.ENGINES`.
+        cost: what it costs on the board; TensorFlow Lite Micro's arena has room to spare.
         bytes_equal: whether the board's output bytes are the desktop's.
         label: class of the first clip on the board.
         label_of_desktop: its class on the desktop.
@@ -60,12 +65,18 @@ class MatrixCell:
     """
 
     network: str
+    engine: str
     cost: BoardCost
     bytes_equal: bool
     label: str
     label_of_desktop: str
     frontend_largest_lsb: int
     frontend_equal: float
+
+    @property
+    def place(self) -> Place:
+        """Key of the cell's accepted cost."""
+        return Place(self.cost.board, self.engine, self.network)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: the keys of the cost beside the cell's own."""
@@ -78,6 +89,7 @@ def run_matrix(
     *,
     recipes: Path | None = None,
     boards: Sequence[str] = (),
+    engines: Sequence[str] = ENGINES,
     data_dir: Path | None = None,
     jobs: int = 2,
     log: Log = silent,
@@ -89,12 +101,13 @@ def run_matrix(
         recipes: folder of the networks' recipes, ``experiments/matrix`` by default; a recipe's
             file name is the network's name.
         boards: some of the emulated boards; all by default.
+        engines: some of :data:`m3net_tf.engines.ENGINES`; all by default.
         data_dir: folder of the recipes' data set, if it needs one.
         jobs: number of boards that are built and emulated in parallel.
         log: receives lines of progress.
 
     Returns:
-        The cells, by board and then by network; ``matrix.json`` has them and the provenance.
+        The cells, by board, network and engine; ``matrix.json`` has them and the provenance.
 
     Raises:
         ConfigError: there is no recipe.
@@ -102,23 +115,25 @@ def run_matrix(
         M3NetError: a stage failed.
     """
     boards = boards or emulated_boards()
-    if reason := why_no_matrix(boards):
-        raise FirmwareError(reason)
+    for engine in engines:
+        if reason := why_no_matrix(boards, engine):
+            raise FirmwareError(reason)
     recipes = recipes or require_sources("experiments") / "matrix"
     plans = sorted(recipes.glob("*.yaml"))
     if not plans:
         raise ConfigError(f"{recipes} has no recipe: name a folder of recipes")
     references = {plan.stem: _prepare(plan, folder / plan.stem, data_dir, log) for plan in plans}
 
-    def cell(board: str, network: str) -> MatrixCell:
-        build = folder / network / "firmware" / board
-        done = _cell(board, network, references[network], build)
-        log(f"{board}, {network}: {'same bytes' if done.bytes_equal else 'OTHER BYTES'}")
+    def cell(board: str, network: str, engine: str) -> MatrixCell:
+        build = firmware_folder(folder / network, board, engine)
+        done = _cell(board, network, engine, references[network], build)
+        same = "same bytes" if done.bytes_equal else "OTHER BYTES"
+        log(f"{board}, {network}, {engine}: {same}")
         return done
 
     with ThreadPoolExecutor(jobs) as pool:
-        pairs = [(board, network) for board in boards for network in references]
-        cells = list(pool.map(lambda pair: cell(*pair), pairs))
+        places = itertools.product(boards, references, engines)
+        cells = list(pool.map(lambda place: cell(*place), places))
     values = [cell.to_dict() for cell in cells]
     write_json(folder / "matrix.json", {"cells": values, **provenance()})
     return cells
@@ -129,16 +144,31 @@ def emulated_boards() -> tuple[str, ...]:
     return tuple(machine.board for machine in machines())
 
 
-def why_no_matrix(boards: Sequence[str] = ()) -> str:
-    """Why the first of these boards that cannot be emulated here cannot; '' if all can.
+def why_no_matrix(boards: Sequence[str] = (), engine: str = DEFAULT_ENGINE) -> str:
+    """Why the first of these boards that cannot run an engine here cannot; '' if all can.
 
     Raises:
         FirmwareError: there is no such emulated board.
     """
     for board in boards or emulated_boards():
-        if reason := why_no_emulation(board):
-            return f"{board} cannot be emulated: {reason}"
+        if reason := why_no_emulation(board, engine):
+            return f"{board} cannot be emulated with --engine {engine}: {reason}"
     return ""
+
+
+def possible_engines(engines: Sequence[str], boards: Sequence[str], log: Log) -> list[str]:
+    """Those engines that all boards can run here; logs why the others cannot be run.
+
+    Raises:
+        FirmwareError: there is no such emulated board.
+    """
+    possible = []
+    for engine in engines:
+        if reason := why_no_matrix(boards, engine):
+            log(f"not emulated here: {reason}")
+        else:
+            possible.append(engine)
+    return possible
 
 
 def _prepare(plan: Path, folder: Path, data_dir: Path | None, log: Log) -> Reference:
@@ -152,15 +182,19 @@ def _prepare(plan: Path, folder: Path, data_dir: Path | None, log: Log) -> Refer
     return Reference(bundle, Clips(pcm, features), bundle.run_reference(features))
 
 
-def _cell(board: str, network: str, reference: Reference, folder: Path) -> MatrixCell:
+def _cell(board: str, network: str, engine: str, reference: Reference, folder: Path) -> MatrixCell:
     bundle, clips = reference.bundle, reference.clips
-    arena = bundle.manifest.arena.bytes + ARENA_SLACK_BYTES
-    image = build_firmware(bundle.folder, board, folder, arena)
+    if engine == COMPILED:
+        image = compiled_firmware(bundle, board, folder)
+    else:
+        arena = tflm_arena(bundle.network).bytes + ARENA_SLACK_BYTES
+        image = build_firmware(bundle.folder, board, folder, arena)
     measured = measure(bundle, image, clips)
     on_board = measured.from_features
     parity = feature_parity(measured.from_sound, clips.features[..., 0])
     return MatrixCell(
         network=network,
+        engine=engine,
         cost=measured.cost,
         bytes_equal=bool(np.array_equal(on_board.outputs, reference.scores)),
         label=bundle.labels[int(on_board.labels[0])],
@@ -172,7 +206,7 @@ def _cell(board: str, network: str, reference: Reference, folder: Path) -> Matri
 
 def matrix_table(cells: Sequence[MatrixCell]) -> Table:
     """The matrix for the terminal."""
-    names = ("board", "network", "same bytes", "instructions", "arena", "stack", "flash")
+    names = ("board", "network", "engine", "same bytes", "instructions", "arena", "stack", "flash")
     table = Table(*names, "front end, per frame", "equal features", "label")
     for cell in cells:
         cost = cell.cost
@@ -180,6 +214,7 @@ def matrix_table(cells: Sequence[MatrixCell]) -> Table:
         table.add_row(
             cost.board,
             cell.network,
+            cell.engine,
             "yes" if cell.bytes_equal else "NO",
             *(f"{figure:,}" for figure in (cost.instructions, *sizes)),
             f"{cost.frontend_instructions:,}",

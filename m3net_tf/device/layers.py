@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cost of each operator on the board, with its MACs."""
+"""Cost of each operator, or call of a compiled network, on the board, with its MACs."""
 
 from __future__ import annotations
 
+import collections
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -13,7 +16,9 @@ from rich import box
 from rich.table import Table
 
 from m3net_tf.artifacts import write_json
+from m3net_tf.compiler.network import compile_network
 from m3net_tf.device.client import Device
+from m3net_tf.engines import COMPILED, ENGINES
 from m3net_tf.errors import FirmwareError, ModelError
 from m3net_tf.tflite_names import builtin_name
 
@@ -23,17 +28,19 @@ PROFILE_SUFFIX = "-profile.json"
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator of a network.
+    """An operator of a network, or a call of a compiled one.
 
     Attributes:
         name: as TFLite calls it.
         output: shape of its first output.
         macs: multiply-accumulates; 0 for operators that have none.
+        layer: name of its first output.
     """
 
     name: str
     output: tuple[int, ...]
     macs: int
+    layer: str = ""
 
 
 def operators_in_order(tflite: bytes) -> list[Operator]:
@@ -51,9 +58,51 @@ def operators_in_order(tflite: bytes) -> list[Operator]:
             tuple(int(size) for size in graph.tensors[index].shape) if index >= 0 else ()
             for index in operator.inputs
         ]
-        output = tuple(int(size) for size in graph.tensors[operator.outputs[0]].shape)
-        operators.append(Operator(name, output, _macs(name, shapes, output)))
+        tensor = graph.tensors[operator.outputs[0]]
+        output = tuple(int(size) for size in tensor.shape)
+        layer = tensor.name.decode().partition(";")[0]  # the names of fused layers follow
+        operators.append(Operator(name, output, _macs(name, shapes, output), layer))
     return operators
+
+
+def calls_in_order(tflite: bytes) -> list[Operator]:
+    """The calls of a compiled network in the order in which they run, with their MACs.
+
+    The MACs of an operator that became several calls are shared among them by their outputs.
+
+    Raises:
+        ModelError: the compiler does not support the network.
+    """
+    calls = compile_network(tflite).calls
+    macs = {(step.name, step.layer): step.macs for step in operators_in_order(tflite)}
+    sizes = collections.Counter[tuple[str, str]]()
+    for call in calls:
+        sizes[call.operation, call.layer] += math.prod(call.output.shape)
+    return [
+        Operator(
+            call.operation,
+            call.output.shape,
+            macs.get((call.operation, call.layer), 0)
+            * math.prod(call.output.shape)
+            // sizes[call.operation, call.layer],
+            call.layer,
+        )
+        for call in calls
+    ]
+
+
+def steps_of(networks: Sequence[bytes], engine: str) -> list[Operator]:
+    """Operators or calls of networks that run in this order; DiffRes's warp is between them.
+
+    Raises:
+        ModelError: the engine does not support a network.
+    """
+    steps: list[Operator] = []
+    for tflite in networks:
+        if steps:
+            steps.append(Operator("WARP", _input_shape(tflite), 0))
+        steps += calls_in_order(tflite) if engine == COMPILED else operators_in_order(tflite)
+    return steps
 
 
 def _read(tflite: bytes) -> schema.ModelT:
@@ -103,19 +152,21 @@ class Profile:
 
     Attributes:
         board: name of the board.
+        engine: one of :data:`m3net_tf.engines.ENGINES`, which the board runs.
         unit: ``instructions`` or ``cycles``.
         layers: operators in order.
         total: cost of a run without profiling, in ``unit``.
     """
 
     board: str
+    engine: str
     unit: str
     layers: tuple[LayerCost, ...]
     total: int
 
 
 def profile(device: Device, *networks: bytes) -> Profile:
-    """Measure each operator on the board.
+    """Measure each operator on the board, or each call if the board runs a compiled network.
 
     Args:
         device: the board.
@@ -126,33 +177,36 @@ def profile(device: Device, *networks: bytes) -> Profile:
         FirmwareError: the board does not answer, or its operators are not those of ``networks``.
     """
     reply = device.request("profile", timeout_s=60.0)
-    operators: list[Operator] = []
-    for tflite in networks:
-        if operators:
-            operators.append(Operator("WARP", _input_shape(tflite), 0))
-        operators += operators_in_order(tflite)
     lines = [line for line in reply.lines if line.word == "layer"]
     names = [line.fields.get("op", "") for line in lines]
-    if names != [operator.name for operator in operators]:
+    for engine in ENGINES:
+        try:
+            steps = steps_of(networks, engine)
+        except ModelError:  # only TensorFlow Lite Micro can run it
+            continue
+        if names == [step.name for step in steps]:
+            break
+    else:
         raise FirmwareError(
             f"{device.port.name}: the board runs {len(names)} operators that are not those of the "
-            "run's network: flash that run's firmware, built with --engine tflm"
+            "run's network: flash that run's firmware"
         )
     return Profile(
         board=device.info().board,
+        engine=engine,
         unit=reply.last.fields["unit"],
         layers=tuple(
-            LayerCost(operator, line.number("cost"))
-            for operator, line in zip(operators, lines, strict=True)
+            LayerCost(step, line.number("cost")) for step, line in zip(steps, lines, strict=True)
         ),
         total=reply.number("total"),
     )
 
 
 class LayerFacts(TypedDict):
-    """An operator of a profile; ``output`` is the shape of its output."""
+    """An operator of a profile; ``output`` is the shape of its output, ``layer`` its name."""
 
     operator: str
+    layer: str
     output: list[int]
     macs: int
     cost: int
@@ -163,6 +217,7 @@ class ProfileFacts(TypedDict):
 
     Attributes:
         board: name of the board.
+        engine: engine of the board's firmware.
         unit: unit of all costs.
         total: cost of the whole run.
         macs: multiplications of the whole run.
@@ -170,6 +225,7 @@ class ProfileFacts(TypedDict):
     """
 
     board: str
+    engine: str
     unit: str
     total: int
     macs: int
@@ -180,12 +236,14 @@ def profile_facts(measured: Profile) -> ProfileFacts:
     """The profile as plain values, for JSON."""
     return {
         "board": measured.board,
+        "engine": measured.engine,
         "unit": measured.unit,
         "total": measured.total,
         "macs": sum(layer.operator.macs for layer in measured.layers),
         "layers": [
             {
                 "operator": layer.operator.name,
+                "layer": layer.operator.layer,
                 "output": list(layer.operator.output),
                 "macs": layer.operator.macs,
                 "cost": layer.cost,
@@ -208,7 +266,11 @@ def save_profile(measured: Profile, model_sha256: str, run: Path) -> Path:
 
 def profile_table(costs: Profile) -> Table:
     """The profile as a table for the terminal; at 80 columns long names wrap."""
-    table = Table(title=f"one run on {costs.board}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title=f"one run on {costs.board}, engine {costs.engine}",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("operator", overflow="fold")
     table.add_column("output", no_wrap=True)
@@ -219,7 +281,7 @@ def profile_table(costs: Profile) -> Table:
         operator = layer.operator
         table.add_row(
             str(index),
-            operator.name,
+            f"{operator.name} {operator.layer}".strip(),
             " x ".join(map(str, operator.output[1:])) or "1",
             f"{operator.macs:,}" if operator.macs else "",
             f"{layer.cost:,}",

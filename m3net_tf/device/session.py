@@ -14,7 +14,7 @@ from m3net_tf.datasets.audio import read_audio, to_pcm16
 from m3net_tf.device.client import Device
 from m3net_tf.device.ports import DEFAULT_BAUD, is_emulated, open_port
 from m3net_tf.emulation import find_machine
-from m3net_tf.emulation.starting import starting_firmware
+from m3net_tf.emulation.starting import firmware_folder, starting_firmware
 from m3net_tf.errors import FirmwareError
 from m3net_tf.export import Bundle
 from m3net_tf.locks import in_use
@@ -26,17 +26,19 @@ LIVE_ARGUMENTS = ("-icount", "shift=3")
 Samples = npt.NDArray[np.int16]
 
 
-def firmware_of(run: Path, log: Log) -> Callable[[str], Path]:
+def firmware_of(run: Path, log: Log, engine: str | None = None) -> Callable[[str], Path]:
     """A function that builds an exported run's firmware for an emulated board, if needed.
 
-    It returns the path of the ELF.
+    It returns the path of the ELF. The engine is the export's if none is given.
     """
 
     @in_use(run)
     def build(board: str) -> Path:
         log(f"building the firmware of {run} for {board}")
         bundle = Bundle.load(run / "export")
-        return starting_firmware(bundle, board, run / "firmware" / board, log).elf
+        chosen = engine or bundle.manifest.engine
+        folder = firmware_folder(run, board, chosen)
+        return starting_firmware(bundle, board, folder, log, engine=chosen).elf
 
     return build
 
@@ -78,6 +80,7 @@ def connect(
     sound: Samples | None = None,
     live: bool = False,
     log: Log = silent,
+    engine: str | None = None,
 ) -> Iterator[Device]:
     """Open a port and synchronise with its board.
 
@@ -89,6 +92,7 @@ def connect(
             (samples,).
         live: emulate in real time instead of counting instructions exactly.
         log: takes lines of progress.
+        engine: one of :data:`m3net_tf.engines.ENGINES` for ``qemu:BOARD``; None: the export's.
 
     Raises:
         FirmwareError: there is no such port, or no answer from it.
@@ -96,7 +100,7 @@ def connect(
     opened = open_port(
         port,
         baud=baud,
-        firmware=firmware_of(run, log),
+        firmware=firmware_of(run, log, engine),
         sound=None if sound is None else sound.astype("<i2").tobytes(),
         emulator_arguments=LIVE_ARGUMENTS if live else None,
     )

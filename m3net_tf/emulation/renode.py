@@ -35,10 +35,11 @@ import numpy.typing as npt
 
 from m3net_tf.artifacts import read_json, write_bytes, write_text
 from m3net_tf.emulation import job
+from m3net_tf.emulation.starting import export_firmware
 from m3net_tf.errors import FirmwareError, M3NetError
+from m3net_tf.export import Bundle
 from m3net_tf.export.manifest import read_manifest
 from m3net_tf.firmware.boards import load_board
-from m3net_tf.firmware.build import build_firmware
 from m3net_tf.firmware.sources import FIRMWARE_DIR
 from m3net_tf.progress import Log
 
@@ -157,10 +158,10 @@ def prepare(export: Path, work: Path, boards: Sequence[str], report: Log) -> Non
     Raises:
         FirmwareError: the firmware does not build, or ``export`` is not an export.
     """
-    vectors = Vectors.load(export)
+    vectors, bundle = Vectors.load(export), Bundle.load(export)
     for board in boards:
         report(f"preparing {board}")
-        image = build_firmware(export, board, work / "build" / board, report=report)
+        image = export_firmware(bundle, board, work / "build" / board, report)
         shutil.rmtree(work / board, ignore_errors=True)
         (work / board).mkdir(parents=True)
         shutil.copyfile(image.elf, work / board / "firmware.elf")

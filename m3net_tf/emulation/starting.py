@@ -13,12 +13,13 @@ import numpy as np
 from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.emulation.machines import find_machine, machines
 from m3net_tf.emulation.qemu import EmulationResult, run_job
+from m3net_tf.engines import COMPILED, DEFAULT_ENGINE, TFLM
 from m3net_tf.errors import FirmwareError
 from m3net_tf.export import Bundle
-from m3net_tf.export.reading import c_model
+from m3net_tf.export.arena import tflm_arena
 from m3net_tf.firmware.boards import load_board
 from m3net_tf.firmware.build import ARENA_SLACK_BYTES, build_firmware, other_engine_hint
-from m3net_tf.firmware.compiled import ENGINES, build_compiled, why_not_compiled
+from m3net_tf.firmware.compiled import build_compiled, needed_tools, why_not_compiled
 from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.library import library_path
 from m3net_tf.firmware.sources import why_sources_unavailable
@@ -28,33 +29,34 @@ from m3net_tf.progress import Log, silent
 ARENA_STEP_BYTES = 256
 
 
-def why_no_emulation(board: str, engine: str = ENGINES[0]) -> str:
+def why_no_emulation(board: str, engine: str = DEFAULT_ENGINE) -> str:
     """The reason why firmware for a board cannot be built and emulated here; '' if it can.
 
     Args:
         board: name of the board.
-        engine: one of :data:`~m3net_tf.firmware.compiled.ENGINES`.
+        engine: one of :data:`m3net_tf.engines.ENGINES`.
 
     Raises:
         FirmwareError: there is no such emulated board.
     """
     machine = find_machine(board)
+    tools = needed_tools(load_board(board)) if engine == COMPILED else TOOLS
     try:
-        check_toolchain({**TOOLS, machine.emulator: machine.package})
+        check_toolchain({**tools, machine.emulator: machine.package})
     except FirmwareError as error:
         return str(error)
-    if engine == "compiled":
+    if engine == COMPILED:
         return why_not_compiled(board)
     reason = why_sources_unavailable()
     return f"{reason}{other_engine_hint(load_board(board))}" if reason else ""
 
 
 def prove_arena(bundle: Bundle, board: str, folder: Path, log: Log) -> FirmwareImage:
-    """Build the firmware with the smallest arena with which the network starts on the board.
+    """Build the firmware with the export's engine and the smallest arena.
 
-    The first build has a larger arena and reports how much it used; the second has that much, or
-    the smallest larger size with which it starts. The size goes into the export's manifest and
-    ``model.h``.
+    That of the compiled engine is known. With TensorFlow Lite Micro, the first build has a larger
+    arena and reports how much it used; the second has that much, or the smallest larger size with
+    which the network starts. The size goes into the export's manifest and ``model.h``.
 
     Args:
         bundle: export to build.
@@ -68,6 +70,8 @@ def prove_arena(bundle: Bundle, board: str, folder: Path, log: Log) -> FirmwareI
     Raises:
         FirmwareError: the firmware does not build or does not run.
     """
+    if bundle.manifest.engine == COMPILED:
+        return compiled_firmware(bundle, board, folder, log)
     source = f"TFLite Micro on {board}"
     if bundle.manifest.arena.source == source:
         return build_firmware(bundle.folder, board, folder, report=log)
@@ -84,7 +88,7 @@ def least_arena(
     *,
     settings: Sequence[str] = (),
 ) -> tuple[int, FirmwareImage]:
-    """Find the smallest arena with which the network starts on an emulated board.
+    """Find the smallest arena with which TensorFlow Lite Micro starts on an emulated board.
 
     Returns:
         Its bytes, and the firmware that has it; the bundle is not changed.
@@ -92,7 +96,7 @@ def least_arena(
     Raises:
         FirmwareError: the firmware does not build or does not run.
     """
-    spare = bundle.manifest.arena.bytes + ARENA_SLACK_BYTES
+    spare = _tflm_arena_bytes(bundle) + ARENA_SLACK_BYTES
     image = build_firmware(bundle.folder, board, folder, spare, settings=settings, report=log)
     used = _run_silence(bundle, image).arena_used_bytes
     # Memory planning may temporarily need more than the network uses afterwards.
@@ -113,11 +117,13 @@ def starting_firmware(
     log: Log = silent,
     *,
     settings: Sequence[str] = (),
+    engine: str | None = None,
 ) -> FirmwareImage:
     """Build the firmware for an emulated board, with an arena that the network starts with.
 
-    That is the export's arena, unless the kernels of this board's core need more. Then it is the
-    smallest one that they start with, which is saved in the folder for the next build.
+    With TensorFlow Lite Micro that is the export's arena, unless the kernels of this board's core
+    need more. Then it is the smallest one that they start with, which is saved in the folder for
+    the next build.
 
     Args:
         bundle: export to build.
@@ -125,10 +131,14 @@ def starting_firmware(
         folder: folder of the build files.
         log: takes lines of progress.
         settings: as in :func:`m3net_tf.firmware.build.build_firmware`.
+        engine: one of :data:`m3net_tf.engines.ENGINES`; None: the export's.
 
     Raises:
+        ModelError: the compiler does not support an operator of the network.
         FirmwareError: the firmware does not build or does not run.
     """
+    if (engine or bundle.manifest.engine) == COMPILED:
+        return compiled_firmware(bundle, board, folder, log, settings=settings)
 
     def build(arena_bytes: int | None = None) -> FirmwareImage:
         return build_firmware(
@@ -147,7 +157,8 @@ def starting_firmware(
     saved = read_json(path) if path.exists() else {}
     if saved.get("tried") == conditions:
         return build(saved["arena_bytes"])
-    image, size = build(), None
+    size = _override_arena_bytes(bundle)
+    image = build(size)
     if not _starts(bundle, image):
         size, image = least_arena(bundle, board, folder, log, settings=settings)
     write_json(path, {"tried": conditions, "arena_bytes": size})
@@ -155,33 +166,53 @@ def starting_firmware(
 
 
 def build_run(
-    run: Path, board: str, settings: Sequence[str], report: Log, engine: str = ENGINES[0]
+    run: Path, board: str, settings: Sequence[str], report: Log, engine: str | None = None
 ) -> FirmwareImage:
     """Build the firmware of an exported run, below ``RUN/firmware``.
 
     For an emulated board the arena is one that the network starts with. A build with settings goes
     into ``<board>-custom``, because other commands rebuild the firmware in ``<board>`` without
-    settings. One with the compiled engine goes into ``<board>-compiled``.
+    settings.
 
     Args:
         run: folder of the run.
         board: name of the board.
         settings: as in :func:`m3net_tf.firmware.build.build_firmware`.
         report: receives lines of progress.
-        engine: one of :data:`~m3net_tf.firmware.compiled.ENGINES`.
+        engine: one of :data:`m3net_tf.engines.ENGINES`; None: the export's.
 
     Raises:
         ModelError, DataError: the run has no complete export, or its network cannot be compiled.
         FirmwareError: the firmware does not build, or does not run in the emulator.
     """
     bundle = Bundle.load(run / "export")
+    engine = engine or bundle.manifest.engine
     folder = firmware_folder(run, board, engine, custom=bool(settings))
-    if engine == "compiled":
-        return compiled_firmware(bundle, board, folder, report, settings=settings)
     machine = next((machine for machine in machines() if machine.board == board), None)
-    if machine and shutil.which(machine.emulator):
-        return starting_firmware(bundle, board, folder, report, settings=settings)
-    return build_firmware(bundle.folder, board, folder, settings=settings, report=report)
+    emulated = machine and shutil.which(machine.emulator)
+    build = starting_firmware if emulated else export_firmware
+    return build(bundle, board, folder, report, settings=settings, engine=engine)
+
+
+def export_firmware(
+    bundle: Bundle,
+    board: str,
+    folder: Path,
+    log: Log = silent,
+    *,
+    settings: Sequence[str] = (),
+    engine: str | None = None,
+) -> FirmwareImage:
+    """Build the firmware of an export without running it; arguments as :func:`starting_firmware`.
+
+    Raises:
+        ModelError: the compiler does not support an operator of the network.
+        FirmwareError: the firmware does not build.
+    """
+    if (engine or bundle.manifest.engine) == COMPILED:
+        return compiled_firmware(bundle, board, folder, log, settings=settings)
+    arena_bytes = _override_arena_bytes(bundle)
+    return build_firmware(bundle.folder, board, folder, arena_bytes, settings=settings, report=log)
 
 
 def compiled_firmware(
@@ -205,14 +236,23 @@ def compiled_firmware(
         ModelError: the compiler does not support an operator of the network.
         FirmwareError: the firmware does not build.
     """
-    model = c_model(bundle.network, bundle.manifest)
+    model = bundle.c_model
     return build_compiled(bundle.folder, model, board, folder, settings=settings, report=log)
 
 
 def firmware_folder(run: Path, board: str, engine: str, *, custom: bool = False) -> Path:
-    """Folder of a run's build for a board."""
-    name = f"{board}-compiled" if engine == "compiled" else board
+    """Folder of a run's build for a board; the default engine's has the plain name."""
+    name = board if engine == DEFAULT_ENGINE else f"{board}-{engine}"
     return run / "firmware" / (f"{name}-custom" if custom else name)
+
+
+def _override_arena_bytes(bundle: Bundle) -> int | None:
+    """TensorFlow Lite Micro's arena for an export of another engine; None: the export's."""
+    return None if bundle.manifest.engine == TFLM else tflm_arena(bundle.network).bytes
+
+
+def _tflm_arena_bytes(bundle: Bundle) -> int:
+    return _override_arena_bytes(bundle) or bundle.manifest.arena.bytes
 
 
 def _run_silence(bundle: Bundle, image: FirmwareImage) -> EmulationResult:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import shutil
 from collections.abc import Sequence
@@ -12,8 +13,12 @@ from typing import Any
 import numpy as np
 
 from m3net_tf.artifacts import provenance, sha256_of, write_bytes, write_json, write_text
+from m3net_tf.compiler.network import CompiledNetwork
 from m3net_tf.datasets import AudioDataset
+from m3net_tf.engines import DEFAULT_ENGINE
 from m3net_tf.errors import ConfigError, M3NetError, ModelError
+from m3net_tf.export.arena import engine_arena
+from m3net_tf.export.compiled import write_compiled
 from m3net_tf.export.manifest import (
     FORMAT,
     Arena,
@@ -36,22 +41,23 @@ from m3net_tf.quantization.pipeline import Choice, chosen_network, deployable_da
 from m3net_tf.quantization.ptq import choose_calibration
 from m3net_tf.runtime.detector_config import DetectorConfig, load_detector, write_c_header
 from m3net_tf.runtime.interpreter import (
-    host_arena_bytes,
     run_reference,
     tensor_quantization,
-    tflm_unavailable_reason,
 )
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.training.features import compute_features
 from m3net_tf.training.run import Run
 
 VECTOR_CLIPS = 16
-_UNPROVEN_ARENA_FACTOR = 10  # bytes of arena per byte of network, if not measurable
 
 
 @writes_into("run")
 def export_run(
-    run: Run, data_dir: Path | None, folder: Path | None = None, log: Log = silent
+    run: Run,
+    data_dir: Path | None,
+    folder: Path | None = None,
+    log: Log = silent,
+    engine: str = DEFAULT_ENGINE,
 ) -> Bundle:
     """Quantise a trained run and write everything that a device needs.
 
@@ -60,34 +66,31 @@ def export_run(
     The folder holds ``model.tflite``, ``model.h`` and ``model.cc``, ``frontend_config.h`` and
     ``frontend_tables.c``, ``detector_config.h``, ``labels.txt``, ``vectors/`` and
     ``manifest.json``; with DiffRes ``importance.tflite``, ``warp_config.h`` and
-    ``warp_tables.c``, too. It appears whole or not at all, and the same run gives the same bytes.
-    An existing export of the same network is kept; only its settings of live detection are
-    updated, from the run's ``detector.yaml`` or, without one, to the defaults.
+    ``warp_tables.c``, too; with the compiled engine the files of :mod:`.compiled`. It appears whole
+    or not at all, and the same run gives the same bytes. An existing export of the same network is
+    kept; only its engine is changed, and its settings of live detection are updated, from the run's
+    ``detector.yaml`` or, without one, to the defaults.
 
     Args:
         run: finished run.
         data_dir: folder of its data set, which gives calibration clips and test vectors.
-        folder: where to write; default: ``export`` in the run's folder.
+        folder: destination; default: ``export`` in the run's folder.
         log: takes lines of progress.
-
-    Returns:
-        The bundle.
+        engine: one of :data:`m3net_tf.engines.ENGINES`, which the firmware uses by default.
 
     Raises:
         InUseError: another process writes into the run.
-        ModelError: the run is unfinished, or the network has no int8 form for the device.
+        ModelError: the run is unfinished, the network has no int8 form for the device, or the
+            engine does not support it.
         ConfigError: the front end has a form that the device code lacks.
         DataError: the data set is missing or broken.
     """
     folder = folder or run.folder / "export"
     model = run.load_model()
-    trained_sha256 = sha256_of(run.model_path.read_bytes())
-    choice = chosen_network(run)
+    trained_sha256, choice = sha256_of(run.model_path.read_bytes()), chosen_network(run)
     if bundle := _current_export(folder, trained_sha256, choice, log):
         log(f"{folder} is already exported")
-        bundle.set_detector(detector_of_run(run, bundle.manifest.frames, bundle.labels))
-        bundle.describe()  # exports of earlier releases have no metadata
-        return bundle
+        return _updated(bundle, run, engine, log)
     dataset = deployable_dataset(run, model, data_dir)
     detector = detector_of_run(run, model.input_shape[2], dataset.info.labels)
     method = choice.report["method"] if choice else "ptq"
@@ -96,8 +99,9 @@ def export_run(
         network, calibration = choice.network, _calibration(choice)
     else:
         network, calibration = _quantized(run, model, dataset, log)
-    manifest = Manifest(
-        arena=_arena(network, log),
+    unplanned = Manifest(
+        arena=Arena(0, "nobody"),
+        engine=engine,
         calibration=calibration,
         detector=detector,
         quantization=Quantization(method, chosen=choice is not None),
@@ -105,8 +109,17 @@ def export_run(
         **_description(run, model, dataset, network),
         **provenance(),
     )
-    _write(folder, manifest, network, dataset)
+    arena, compiled = engine_arena(c_model(network, unplanned), network, engine, log)
+    _write(folder, dataclasses.replace(unplanned, arena=arena), network, compiled, dataset)
     return Bundle.load(folder)
+
+
+def _updated(bundle: Bundle, run: Run, engine: str, log: Log) -> Bundle:
+    """An existing export, with the engine and the present settings of live detection."""
+    bundle.set_engine(engine, log)
+    bundle.set_detector(detector_of_run(run, bundle.manifest.frames, bundle.labels))
+    bundle.describe()  # exports of earlier releases have no metadata
+    return bundle
 
 
 def _current_export(
@@ -152,17 +165,6 @@ def _calibration(choice: Choice) -> Calibration:
     return Calibration(tuple(values["clips"]), values["features_sha256"])
 
 
-def _arena(network: Int8Network, log: Log) -> Arena:
-    """Bytes of the tensor arena, as measured on this machine or guessed."""
-    if reason := tflm_unavailable_reason():
-        log(reason)
-        size = _UNPROVEN_ARENA_FACTOR * network.size_bytes
-        return Arena(size, "guess; TFLM is missing")
-    # On the device two networks share one arena: the sum is more than they need.
-    size = sum(map(host_arena_bytes, network.parts))
-    return Arena(size, "TFLite Micro on a 64-bit host")
-
-
 def _description(
     run: Run, model: keras.Model, dataset: AudioDataset, network: Int8Network
 ) -> dict[str, Any]:
@@ -196,6 +198,7 @@ def _write(
     folder: Path,
     manifest: Manifest,
     network: Int8Network,
+    compiled: dict[str, CompiledNetwork],
     dataset: AudioDataset,
 ) -> None:
     """Write the export atomically; it replaces an earlier one."""
@@ -204,7 +207,10 @@ def _write(
     with scratch_folder(f".{folder.name}.", folder.parent) as scratch:
         scratch.chmod(0o755)
         write_tflite(network, manifest, scratch)
-        c_model(network, manifest).write(scratch)
+        model = c_model(network, manifest)
+        model.write(scratch)
+        if compiled:
+            write_compiled(model, compiled, scratch)
         if network.warp:
             write_bytes(scratch / "importance.tflite", network.importance)
             write_warp_tables(network.warp, scratch)

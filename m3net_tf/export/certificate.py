@@ -31,7 +31,7 @@ from m3net_tf.export.certificate_file import (
 from m3net_tf.export.reading import Bundle
 
 Int8 = npt.NDArray[np.int8]
-FORMAT = 2  # raised when a key of the JSON changes
+FORMAT = 3  # raised when a key of the JSON changes
 #: Single precision against double: so many values may be a step apart, and none further.
 WITHIN_1_LSB_SHARE = 0.999
 LARGEST_LSB = 2
@@ -143,6 +143,7 @@ def compare(
             "source": expected.source,
             "sha256": sha256_of(expected.pcm.astype("<i2").tobytes()),
         },
+        "engine": manifest.engine,
         "arena": {"bytes": manifest.arena.bytes, "source": manifest.arena.source},
         "outputs": _outputs(expected, drift),
         "features": None,
@@ -238,6 +239,7 @@ def valid_certificate(bundle: Bundle, board: str, firmware_sha256: str) -> Certi
             certificate["format"] == FORMAT
             and certificate["holds"]
             and certificate["network"]["sha256"] == bundle.manifest.model.sha256
+            and certificate["engine"] == bundle.manifest.engine
             and certificate["frontend_sha256"] == bundle.frontend.fingerprint()
             and certificate["board"]["name"] == board
             and certificate["board"]["firmware_sha256"] == firmware_sha256
@@ -269,6 +271,7 @@ def _markdown(certificate: Certificate) -> str:
             "network",
             f"{certificate['network']['name']}, SHA-256 {certificate['network']['sha256']}",
         ),
+        ("engine", certificate["engine"]),
         ("front end, SHA-256 of its settings", certificate["frontend_sha256"]),
         ("clips", f"{clips['count']}: {clips['source']}"),
         ("board", f"{board['name']}, {board['emulator']}" if board else certificate["missing"]),

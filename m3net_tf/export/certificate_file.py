@@ -96,6 +96,7 @@ class Comparison(Provenance):
     frontend: Mapping[str, Any]
     frontend_sha256: str
     clips: ClipsFacts
+    engine: str
     arena: ArenaFacts
     outputs: OutputFigures
     features: FeatureFigures | None
@@ -114,6 +115,7 @@ class Certificate(Comparison):
         frontend: settings of the front end.
         frontend_sha256: their fingerprint.
         clips: the compared clips.
+        engine: one of :data:`m3net_tf.engines.ENGINES`, which runs the network on the board.
         arena: the tensor arena.
         outputs: comparison of the network's outputs.
         features: comparison of the features; None if the board computed none.

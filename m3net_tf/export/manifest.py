@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from m3net_tf.artifacts import read_json
+from m3net_tf.engines import ENGINES, TFLM
 from m3net_tf.errors import M3NetError, ModelError
 from m3net_tf.frontend import FrontendConfig
 from m3net_tf.runtime.detector_config import DetectorConfig
@@ -122,6 +123,7 @@ class _Facts:
     versions: dict[str, str]
     git_commit: str
     importance: ImportanceFacts | None = None
+    engine: str = TFLM  # of exports that do not say: then there was no choice
     format: int = FORMAT
 
 
@@ -130,7 +132,7 @@ class Manifest(_Facts):
     """All that ``manifest.json`` says of an export.
 
     Attributes:
-        arena: memory to give the interpreter.
+        arena: memory to give the engine.
         calibration: clips that the quantisation was calibrated with.
         dataset: what the network was trained on.
         labels: class names in the order of the outputs.
@@ -142,6 +144,7 @@ class Manifest(_Facts):
         versions: of the packages that made the export.
         git_commit: of the source tree; '' outside git.
         importance: DiffRes's network that scores frames, if there is one.
+        engine: one of :data:`m3net_tf.engines.ENGINES`, which runs the network by default.
         format: raised when the firmware needs something that older exports lack.
         frontend: front-end settings.
         detector: settings of live detection.
@@ -177,6 +180,8 @@ class Manifest(_Facts):
         configs = {
             name: kind.from_dict(values[name]) for name, kind in _CONFIGS.items() if name in values
         }
+        if facts.engine not in ENGINES:
+            raise ModelError(f"engine is {facts.engine!r}: choose from {', '.join(ENGINES)}")
         if missing := [name for name in ("frontend", "detector") if name not in configs]:
             raise ModelError(f"key {missing[0]!r} is missing")
         own = {field.name: getattr(facts, field.name) for field in dataclasses.fields(facts)}

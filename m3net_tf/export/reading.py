@@ -9,13 +9,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.artifacts import sha256_of, write_bytes, write_json
+from m3net_tf.artifacts import read_json, sha256_of, write_bytes, write_json
+from m3net_tf.compiler.folder import NetworkFacts
 from m3net_tf.datasets import AudioDataset, Clip
 from m3net_tf.datasets.audio import to_pcm16
+from m3net_tf.engines import COMPILED
 from m3net_tf.errors import ModelError
+from m3net_tf.export.arena import engine_arena
 from m3net_tf.export.carray import CModel
+from m3net_tf.export.compiled import REPORT, compiled_files, remove_compiled, write_compiled
 from m3net_tf.export.manifest import Arena, Manifest, read_manifest
 from m3net_tf.frontend import FrontendConfig, column_count, features_int8
+from m3net_tf.progress import Log, silent
 from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
 from m3net_tf.runtime.engines import run_compiled
 from m3net_tf.runtime.interpreter import Int8, activation_bits, run_reference, run_tflm
@@ -66,6 +71,8 @@ class Bundle:
             )
         manifest = read_manifest(path)
         files = _FILES + (_WARP_FILES if manifest.warp else ())
+        if manifest.engine == COMPILED:
+            files += compiled_files(warp=manifest.warp is not None)
         if missing := [name for name in files if not (folder / name).is_file()]:
             raise ModelError(f"{folder} lacks {', '.join(missing)}: export again")
         hashes = {"model.tflite": manifest.model.sha256}
@@ -137,13 +144,47 @@ class Bundle:
         self.describe()
         write_json(self.folder / "manifest.json", self.manifest.to_dict())
 
+    @property
+    def compiled(self) -> dict[str, NetworkFacts]:
+        """The compiler's report of each network, by its name in C; empty with another engine."""
+        if self.manifest.engine != COMPILED:
+            return {}
+        facts: dict[str, NetworkFacts] = read_json(self.folder / REPORT)
+        return facts
+
+    @property
+    def c_model(self) -> CModel:
+        """The facts of the network for its C files."""
+        return c_model(self.network, self.manifest)
+
     def set_arena(self, arena_bytes: int, source: str) -> None:
         """Record an arena that was measured on a target, in the manifest and in ``model.h``."""
-        arena = Arena(arena_bytes, source)
-        if self.manifest.arena == arena:
+        self._set(self.manifest.engine, Arena(arena_bytes, source))
+
+    def set_engine(self, engine: str, log: Log = silent) -> None:
+        """Change the engine: its arena, ``model.h``, and the files that the engine needs.
+
+        Args:
+            engine: one of :data:`m3net_tf.engines.ENGINES`.
+            log: receives lines of progress.
+
+        Raises:
+            ModelError: the compiler does not support an operator of the network.
+        """
+        if engine == self.manifest.engine:
             return
-        self.manifest = dataclasses.replace(self.manifest, arena=arena)
-        c_model(self.network, self.manifest).write(self.folder)
+        arena, networks = engine_arena(self.c_model, self.network, engine, log)
+        if networks:
+            write_compiled(self.c_model, networks, self.folder)
+        self._set(engine, arena)
+        if not networks:
+            remove_compiled(self.folder, warp=self.manifest.warp is not None)
+
+    def _set(self, engine: str, arena: Arena) -> None:
+        if (self.manifest.engine, self.manifest.arena) == (engine, arena):
+            return
+        self.manifest = dataclasses.replace(self.manifest, engine=engine, arena=arena)
+        self.c_model.write(self.folder)
         write_json(self.folder / "manifest.json", self.manifest.to_dict())
 
 

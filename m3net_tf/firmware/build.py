@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from m3net_tf.artifacts import write_bytes, write_text
+from m3net_tf.engines import TFLM
 from m3net_tf.errors import FirmwareError
 from m3net_tf.firmware.board_files import write_board_files
 from m3net_tf.firmware.boards import Board, board_sources, load_board
@@ -37,7 +38,7 @@ def build_firmware(
     cache: Path | None = None,
     report: Log | None = None,
 ) -> FirmwareImage:
-    """Build the firmware of one exported model for one board.
+    """Build the firmware of one exported model for one board with TensorFlow Lite Micro.
 
     Args:
         bundle_dir: folder that the export wrote (``model.h``, ``model.cc``, ...).
@@ -65,6 +66,7 @@ def build_firmware(
         raise FirmwareError(f"{error}{other_engine_hint(facts)}") from None
     generated = write_generated(facts, build_dir)
     engine = [
+        f"-DM3NET_ENGINE={TFLM}",
         f"-DM3NET_LIBRARY={library}",
         f"-DM3NET_ARENA_BYTES={'' if arena_bytes is None else arena_bytes}",
         f"-DCMAKE_CXX_FLAGS={schema_flags(folders['tflite-micro'], generated)}",

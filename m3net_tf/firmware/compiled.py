@@ -10,31 +10,26 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from m3net_tf.artifacts import update_text
-from m3net_tf.compiler.emit import emit
-from m3net_tf.compiler.network import CompiledNetwork, compile_network
-from m3net_tf.errors import ModelError
+from m3net_tf.engines import COMPILED
 from m3net_tf.export.carray import CModel
+from m3net_tf.export.compiled import compile_model, write_network
 from m3net_tf.firmware.boards import Board, board_sources, load_board
 from m3net_tf.firmware.build import check_settings, run_build, write_generated
 from m3net_tf.firmware.cores import load_core
 from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.packages import fetch_package, read_package, why_package_unavailable
-from m3net_tf.firmware.sources import UnreachableError, fetch_sources, read_lock
+from m3net_tf.firmware.sources import (
+    Source,
+    UnreachableError,
+    fetch_sources,
+    read_lock,
+    why_sources_unavailable,
+)
 from m3net_tf.firmware.toolchain import TOOLS, check_toolchain
 from m3net_tf.locks import writes_into
 from m3net_tf.progress import Log
 
-#: The engine that runs the network: TensorFlow Lite Micro, or the network compiled to C.
-ENGINES = ("tflm", "compiled")
-#: Who measured the arena of a compiled network.
-ARENA_SOURCE = "m3net compile"
-
 _DSP = "cmsisdsp"
-_HOOK = "m3net_operation_done"
-_TFLM = "use --engine tflm"
-_NAMES = ("m3net_network", "m3net_importance")
-"""Start of the C names of the network that classifies, and of DiffRes's that scores frames."""
 
 
 @writes_into("build_dir", makes=True)
@@ -70,15 +65,13 @@ def build_compiled(
     """
     facts = load_board(board)
     check_settings(settings)
-    check_toolchain(_tools(facts))
+    check_toolchain(needed_tools(facts))
     networks = compile_model(model)
     dsp, dsp_missing = _fetch_dsp(facts, cache, report)
-    engine = ["-DM3NET_ENGINE=compiled", f"-DM3NET_SRC_CMSISDSP={dsp or ''}"]
+    engine = [f"-DM3NET_ENGINE={COMPILED}", f"-DM3NET_SRC_CMSISDSP={dsp or ''}"]
     engine.append(f"-DM3NET_FIXED_FRONTEND={'ON' if dsp_missing else 'OFF'}")
-    folders = {}
-    if names := _source_names(facts):
-        sources = [source for source in read_lock() if source.name in names]
-        folders = fetch_sources(sources, cache=cache, report=report)
+    sources = _sources(facts)
+    folders = fetch_sources(sources, cache=cache, report=report) if sources else {}
     write_network(model, networks, write_generated(facts, build_dir))
     image = run_build(facts, bundle_dir, build_dir, app_dir, engine, folders, settings)
     return dataclasses.replace(image, dsp_missing=dsp_missing)
@@ -102,73 +95,27 @@ def _fetch_dsp(board: Board, cache: Path | None, report: Log | None) -> tuple[Pa
         return None, str(error)
 
 
-def compile_model(model: CModel, remedy: str = _TFLM) -> dict[str, CompiledNetwork]:
-    """The networks of an export, by the start of their names in C.
-
-    Args:
-        model: the networks and their facts.
-        remedy: end of an error, which says how to fix it.
-
-    Raises:
-        ModelError: the compiler does not support an operator of a network.
-    """
-    files = dict(zip(_NAMES, filter(None, (model.tflite, model.importance)), strict=False))
-    if model.activation_bits != 8:
-        raise ModelError(
-            f"{model.name} has activations of {model.activation_bits} bits; the compiled engine "
-            f"supports int8 networks only: {remedy}"
-        )
-    try:
-        return {name: compile_network(tflite) for name, tflite in files.items()}
-    except ModelError as error:
-        raise ModelError(f"{model.name} cannot be compiled ({error}): {remedy}") from None
-
-
-def arena_bytes(networks: dict[str, CompiledNetwork]) -> int:
-    """Arena of all networks, which run one after the other in the same memory."""
-    return max(network.plan.arena_bytes for network in networks.values())
-
-
-def network_files(model: CModel, networks: dict[str, CompiledNetwork]) -> dict[str, str]:
-    """The networks' C, the class names, and ``model.h`` with the arena of these networks."""
-    texts: dict[str, str] = {}
-    for name, network in networks.items():
-        source = emit(network, name, _HOOK)
-        texts |= {f"{name}.h": source.header, f"{name}.c": source.source}
-    facts = dataclasses.replace(model, arena_bytes=arena_bytes(networks), arena_source=ARENA_SOURCE)
-    return texts | {
-        "model.h": facts.header(compiled=True),
-        "model_labels.c": facts.labels_source(),
-    }
-
-
-def write_network(model: CModel, networks: dict[str, CompiledNetwork], folder: Path) -> None:
-    """Write the files of :func:`network_files`.
-
-    A file that has its text already stays untouched, so that nothing is compiled again.
-    """
-    for name, text in network_files(model, networks).items():
-        update_text(folder / name, text)
-
-
 def needs_dsp(board: Board) -> bool:
     """Whether front end or microphone of a board compute with CMSIS-DSP."""
     return board.pdm or not load_core(board.core).fixed_frontend
 
 
+def needed_tools(board: Board) -> dict[str, str]:
+    """Tools that a build for a board calls, with the package that brings each."""
+    unneeded = {"arm-none-eabi-g++"} | (set() if _sources(board) else {"git"})
+    return {tool: package for tool, package in TOOLS.items() if tool not in unneeded}
+
+
 def why_not_compiled(board: str) -> str:
     """The reason why the sources of a board's firmware cannot be had; '' if they can."""
-    if load_board(board).pdm:  # other boards can do without
-        return why_package_unavailable(read_package(_DSP)) or ""
-    return ""
+    facts = load_board(board)
+    if facts.pdm and (reason := why_package_unavailable(read_package(_DSP))):
+        return reason  # the front end of a board without can do without it
+    sources = _sources(facts)
+    return (why_sources_unavailable(sources) if sources else "") or ""
 
 
-def _source_names(board: Board) -> set[str]:
+def _sources(board: Board) -> list[Source]:
     """Checkouts that a board needs: its vendor's headers, and CMSIS-Core, which they include."""
     names = {source.name for source in board_sources(board) if source.boards}
-    return names | {"cmsis-6"} if names else names
-
-
-def _tools(board: Board) -> dict[str, str]:
-    unneeded = {"arm-none-eabi-g++"} | (set() if _source_names(board) else {"git"})
-    return {tool: package for tool, package in TOOLS.items() if tool not in unneeded}
+    return [source for source in read_lock() if names and source.name in {*names, "cmsis-6"}]

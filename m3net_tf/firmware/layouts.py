@@ -23,8 +23,8 @@ from m3net_tf.artifacts import write_bytes
 from m3net_tf.compiler.host import engine_folder
 from m3net_tf.errors import ConfigError
 from m3net_tf.export import Bundle
+from m3net_tf.export.compiled import arena_bytes, compile_model, network_files
 from m3net_tf.export.reading import c_model
-from m3net_tf.firmware.compiled import arena_bytes, compile_model, network_files
 from m3net_tf.firmware.sources import FIRMWARE_DIR
 from m3net_tf.locks import scratch_folder
 from m3net_tf.markdown import markdown_text
@@ -34,7 +34,8 @@ Files = dict[str, bytes]
 
 _TEMPLATES = FIRMWARE_DIR / "layouts"
 _CORE = (
-    "crc32.c", "crc32.h", "detector.c", "detector.h", "frontend.c", "frontend.h", "frontend_fixed.h",
+    "crc32.c", "crc32.h", "detector.c", "detector.h", "frontend.c", "frontend.h",
+    "frontend_fixed.h",
     "frontend_waveform.h", "inference.h", "live.c", "live.h", "platform.h",
     "platform_defaults.c", "recognizer.c", "recognizer.h", "ring.c", "ring.h", "status.c",
     "status.h",

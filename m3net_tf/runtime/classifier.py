@@ -56,9 +56,7 @@ class Classifier:
         ConfigError, FirmwareError: as :func:`.engines.load_engine`.
     """
 
-    def __init__(
-        self, path: str | Path, *, engine: str = ENGINES[0], fast: bool = False
-    ) -> None:
+    def __init__(self, path: str | Path, *, engine: str = ENGINES[0], fast: bool = False) -> None:
         network, self.metadata = read_metadata(find_model(Path(path)))
         parts = [self.metadata.importance, network] if self.metadata.warp else [network]
         self._parts = [load_engine(part, engine, fast=fast) for part in parts]

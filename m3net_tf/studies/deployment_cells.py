@@ -12,6 +12,8 @@ from typing import cast
 from m3net_tf.artifacts import read_json, sha256_of, write_json
 from m3net_tf.deployment.certification import certify_export
 from m3net_tf.deployment.cost import BoardCost
+from m3net_tf.emulation.starting import firmware_folder
+from m3net_tf.engines import TFLM
 from m3net_tf.errors import DataError, M3NetError, ModelError
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.export.certificate_file import Certificate
@@ -151,11 +153,12 @@ def measure_cell(cell: Cell, setup: Setup) -> MeasuredCell:
             data = setup.data_folders.get(
                 run.recipe().dataset.name, setup.data_folders.get(ANY_DATA)
             )
-            bundle = export_run(run, data, log=setup.log)
+            # The tables' figures are TensorFlow Lite Micro's, which runs every network.
+            bundle = export_run(run, data, log=setup.log, engine=TFLM)
             row = {**row, **_run_figures(run, bundle, data, setup.methods, setup.log)}
             if board is None:
                 setup.log(f"{place}: on {setup.board}")
-                firmware = run.folder / "firmware" / setup.board
+                firmware = firmware_folder(run.folder, setup.board, TFLM)
                 board = _board_figures(certify_export(bundle, setup.board, firmware, setup.log))
         except M3NetError as error:
             row["error"] = _one_line(error)

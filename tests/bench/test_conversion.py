@@ -107,6 +107,6 @@ def test_command(m3net, monkeypatch, capsys):
 
 
 def test_a_board_that_cannot_be_emulated(monkeypatch):
-    monkeypatch.setattr(conversion, "why_no_emulation", lambda _: "install qemu")
+    monkeypatch.setattr(conversion, "why_no_emulation", lambda *_: "install qemu")
     with pytest.raises(ConfigError, match=r"cannot be emulated \(install qemu\): leave --board"):
         conversion.run_bench_conversion(["m3net/s"], "mps2_an386")

@@ -228,7 +228,10 @@ def test_matrix_says_why_nothing_is_emulated(monkeypatch, capsys):
     monkeypatch.setenv("PATH", "")
     status, _, error = run(monkeypatch, capsys, "matrix")
     assert (status, error.count("\n")) == (2, 1)
-    assert "mps2_an385 cannot be emulated: firmware tools are missing" in error
+    assert "mps2_an385 cannot be emulated with --engine compiled: firmware tools are" in error
+    status, _, error = run(monkeypatch, capsys, "matrix", "--engine", "steam")
+    assert status == 2 and "engine 'steam' is none of compiled, tflm" in error
     status, output, _ = run(monkeypatch, capsys, "matrix", "--if-possible")
     assert status == 0
-    assert "nothing is emulated here: mps2_an385 cannot be emulated" in output
+    for engine in ("compiled", "tflm"):
+        assert f"not emulated here: mps2_an385 cannot be emulated with --engine {engine}" in output

@@ -198,10 +198,11 @@ def test_data_commands_in_json(run, tmp_path):
 def test_export_in_json(run, monkeypatch, tmp_path, make_manifest):
     """One JSON value on standard output; progress goes to standard error."""
     manifest = make_manifest()
-    bundle = SimpleNamespace(folder=tmp_path / "export", manifest=manifest)
+    compiled = {"m3net_network": {"arena_bytes": 5}}
+    bundle = SimpleNamespace(folder=tmp_path / "export", manifest=manifest, compiled=compiled)
 
-    def export_run(_run, _data_dir, log):
-        log("quantising")
+    def export_run(_run, _data_dir, log, engine):
+        log(f"quantising for {engine}")
         return bundle
 
     monkeypatch.setattr("m3net_tf.export.export_run", export_run)
@@ -211,12 +212,17 @@ def test_export_in_json(run, monkeypatch, tmp_path, make_manifest):
     finished = SimpleNamespace(check=lambda *_: None)
     monkeypatch.setattr("m3net_tf.training.Run", lambda _folder: finished)
     status, output, error = run("export", tmp_path, "--json")
-    assert (status, error) == (0, "quantising\n")
+    assert (status, error) == (0, "quantising for compiled\n")
     facts = json.loads(output)
     assert facts.pop("folder") == str(tmp_path / "export")
     values = manifest.to_dict()
-    named = {key: values[key] for key in ("model", "arena", "operators", "labels")}
-    assert facts == {**named, "certificate": {"scope": "host only"}, "layouts": []}
+    named = {key: values[key] for key in ("model", "arena", "engine", "operators", "labels")}
+    assert facts == {
+        **named,
+        "compiled": compiled,
+        "certificate": {"scope": "host only"},
+        "layouts": [],
+    }
 
 
 @pytest.mark.parametrize(

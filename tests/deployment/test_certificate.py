@@ -250,7 +250,7 @@ def exported(tiny_run, tmp_path_factory) -> Bundle:
 
 
 def test_an_export_without_an_emulator(exported, monkeypatch, tmp_path):
-    monkeypatch.setattr(certification, "why_no_emulation", lambda _: "the emulator is missing")
+    monkeypatch.setattr(certification, "why_no_emulation", lambda *_: "the emulator is missing")
     lines: list[str] = []
     certificate = certification.certify_export(exported, BOARD, tmp_path, lines.append)
     assert (
@@ -286,7 +286,8 @@ def test_an_export_is_certified_on_the_emulated_board(exported, monkeypatch, tmp
     assert certificate["scope"] == "emulated board" and certificate["holds"]
     assert certificate["features"]["values"] == 10 * 40 * 49
     assert certificate["board"]["cost"]["arena_used_bytes"] <= certificate["arena"]["bytes"]
-    assert certificate["arena"]["source"] == f"TFLite Micro on {BOARD}"
+    assert certificate["arena"]["source"] == "m3net compile"
+    assert certificate["engine"] == "compiled"
     assert certificate["board"]["cost"]["flash_bytes"] > exported.manifest.model.bytes
     # It is not measured again for the same firmware.
     monkeypatch.setattr(cost, "run_job", None)

@@ -73,8 +73,8 @@ def test_board_hears_what_python_computes(summary):
 def test_cost_is_within_the_issue_limits_and_repeatable(run, summary):
     board = run_bench(run, BOARD)["cost"]
     assert board["frontend_instructions"] <= 45_000
-    assert board["instructions"] <= 7_700_000
-    assert board["arena_bytes"] <= 40 * 1024
+    assert board["instructions"] <= 4_600_000
+    assert board["arena_bytes"] <= 20 * 1024
     again = run_bench(run, BOARD)["cost"]
     assert again == board
     assert summary["model_bytes"] == Bundle.load(run.folder / "export").network.size_bytes
@@ -92,8 +92,41 @@ def test_summary_file_has_the_promised_keys(run, summary):
     assert chain.saved_summary(run, BOARD) == saved
 
 
-def test_arena_is_proven_and_one_step_less_is_refused(run, summary, tmp_path):
-    bundle = Bundle.load(run.folder / "export")
+@pytest.fixture(scope="module")
+def tflm_summary(run, summary):
+    """The chain with another engine than the export's, which does not change the export."""
+    if reason := chain.why_no_emulation(BOARD, "tflm"):
+        pytest.skip(reason)
+    export, saved = run.folder / "export", (run.folder / "summary.json").read_bytes()
+    before = {path: path.read_bytes() for path in export.rglob("*") if path.is_file()}
+    interpreted = chain.run_chain(run, BOARD, count=20, engine="tflm")
+    assert (run.folder / "summary.json").read_bytes() == saved
+    assert {path: path.read_bytes() for path in export.rglob("*") if path.is_file()} == before
+    return interpreted
+
+
+def test_the_compiled_engine_gives_the_same_bytes_at_less_cost(run, summary, tflm_summary):
+    assert summary["engine"] == "compiled" and tflm_summary["engine"] == "tflm"
+    assert tflm_summary["bytes_equal"] is True and tflm_summary["drift"] == []
+    assert summary["arena_bytes"] < tflm_summary["arena_bytes"] / 2
+    assert summary["instructions"] < 0.6 * tflm_summary["instructions"]
+    assert summary["flash_bytes"] < tflm_summary["flash_bytes"]
+    saved = json.loads((run.folder / "summary_tflm.json").read_text())
+    assert chain.saved_summary(run, BOARD, "tflm") == saved == json.loads(json.dumps(tflm_summary))
+    assert chain.drift_file(run.folder, tflm_summary) == "summary_tflm.json"
+    assert chain.drift_file(run.folder, summary) == "export/certificate.md"
+    terminal = Console(record=True, width=100)
+    terminal.print(chain.chain_table({**summary, "dsp_missing": "no package index"}))
+    text = " ".join(terminal.export_text().split())
+    assert "engine compiled" in text and "in whole numbers, without CMSIS-DSP" in text
+    assert "Front end in whole numbers: no package index" in text
+
+
+def test_arena_of_tflm_is_proven_and_one_step_less_is_refused(run, tflm_summary, tmp_path):
+    copy = Run(shutil.copytree(run.folder, tmp_path / "run"))
+    bundle = export_run(copy, None, engine="tflm")
+    assert chain.saved_summary(copy, BOARD) is None  # that of the export's engine until now
+    chain.prove_arena(bundle, BOARD, run.folder / "firmware" / f"{BOARD}-tflm", lambda _: None)
     assert bundle.manifest.arena.source == f"TFLite Micro on {BOARD}"
     proven = bundle.manifest.arena.bytes
     assert f"#define M3NET_MODEL_ARENA_BYTES {proven}\n" in (bundle.folder / "model.h").read_text()
@@ -104,32 +137,10 @@ def test_arena_is_proven_and_one_step_less_is_refused(run, summary, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_the_compiled_engine_gives_the_same_bytes_at_less_cost(run, summary):
-    if reason := chain.why_no_emulation(BOARD, "compiled"):
-        pytest.skip(reason)
-    export, saved = run.folder / "export", (run.folder / "summary.json").read_bytes()
-    before = {path: path.read_bytes() for path in export.rglob("*") if path.is_file()}
-    compiled = chain.run_chain(run, BOARD, count=20, engine="compiled")
-    assert compiled["bytes_equal"] is True and compiled["drift"] == []
-    assert compiled["arena_bytes"] < summary["arena_bytes"] / 2
-    assert compiled["instructions"] < 0.6 * summary["instructions"]
-    assert compiled["flash_bytes"] < summary["flash_bytes"]
-    assert chain.saved_summary(run, BOARD, "compiled") == json.loads(json.dumps(compiled))
-    assert (run.folder / "summary.json").read_bytes() == saved
-    assert {path: path.read_bytes() for path in export.rglob("*") if path.is_file()} == before
-    terminal = Console(record=True, width=100)
-    terminal.print(chain.chain_table({**compiled, "dsp_missing": "no package index"}))
-    text = " ".join(terminal.export_text().split())
-    assert "compiled engine" in text and "in whole numbers, without CMSIS-DSP" in text
-    assert "Front end in whole numbers: no package index" in text
-
-
 def test_without_sources_the_rest_still_works(run, monkeypatch):
-    monkeypatch.setattr(starting, "why_sources_unavailable", lambda: "the sources are out of reach")
+    monkeypatch.setattr(starting, "why_not_compiled", lambda _: "the sources are out of reach")
     summary = chain.run_chain(run, BOARD, count=20)
-    assert summary["emulation_missing"] == (
-        "the sources are out of reach; or use --engine compiled, which needs none of these sources"
-    )
+    assert summary["emulation_missing"] == "the sources are out of reach"
     assert summary["accuracy"]["emulated"] is None and summary["instructions"] is None
     assert summary["accuracy"]["int8_desktop"] is not None
     assert chain.saved_summary(run, BOARD) is None
@@ -167,6 +178,14 @@ def test_a_missing_emulator_is_a_reason_not_an_error(monkeypatch):
         "shutil.which", lambda tool: None if tool == "qemu-system-arm" else installed(tool)
     )
     assert "qemu-system-arm" in chain.why_no_emulation(BOARD)
+
+
+def test_the_compiled_engine_needs_neither_git_nor_cpp(monkeypatch):
+    absent = {"git", "arm-none-eabi-g++"}
+    monkeypatch.setattr("shutil.which", lambda tool: None if tool in absent else f"/bin/{tool}")
+    monkeypatch.setattr(starting, "why_not_compiled", lambda _: "")
+    assert chain.why_no_emulation(BOARD) == ""
+    assert "git" in chain.why_no_emulation(BOARD, "tflm")
 
 
 def test_unknown_board_lists_those_that_exist(run):

@@ -8,11 +8,12 @@ import pytest
 
 from m3net_tf.deployment import cost_baselines
 from m3net_tf.deployment.cost import BoardCost
-from m3net_tf.deployment.cost_baselines import COSTS
+from m3net_tf.deployment.cost_baselines import COSTS, Place
 from m3net_tf.emulation import machines
+from m3net_tf.engines import ENGINES
 from m3net_tf.errors import ConfigError
 
-PLACE, NEW = ("mps2_an386", "m3net"), ("mps2_an386", "new")
+PLACE, NEW = Place("mps2_an386", "compiled", "m3net"), Place("mps2_an386", "compiled", "new")
 COST = BoardCost(
     board="mps2_an386",
     instructions=5_000_000,
@@ -49,7 +50,7 @@ def test_the_same_figures_are_no_change(path):
 )
 def test_one_percent_more_passes_and_is_told(path, figure, fails):
     changes, failing = _compare(path, {PLACE: replace(COST, instructions=figure)})
-    assert changes == [("mps2_an386", "m3net", "instructions", 5_000_000, figure)]
+    assert changes == [(PLACE, "instructions", 5_000_000, figure)]
     assert failing == (changes if fails else [])
     table = cost_baselines.changes_table(changes)
     assert table.row_count == 1
@@ -58,26 +59,27 @@ def test_one_percent_more_passes_and_is_told(path, figure, fails):
 
 def test_what_has_no_baseline_or_is_gone_does_not_pass(path):
     changes, failing = _compare(path, {PLACE: COST, NEW: COST})
-    assert {change[1] for change in changes} == {"new"}
+    assert {change.place for change in changes} == {NEW}
     assert failing == changes
     _, failing = _compare(path, {NEW: COST})
-    assert ("mps2_an386", "m3net", COSTS[1], 35_000, None) in failing
-    assert {change.network for change in failing} == {"m3net", "new"}
+    assert (PLACE, COSTS[1], 35_000, None) in failing
+    assert {change.place for change in failing} == {PLACE, NEW}
     assert len(failing) == 2 * len(COSTS)
 
 
-def test_boards_that_were_not_run_keep_their_baselines(path):
-    other_board = {("mps2_an500", "m3net"): replace(COST, board="mps2_an500", instructions=7)}
-    cost_baselines.update(other_board, path)
-    assert _compare(path, {PLACE: COST}) == _compare(path, other_board) == ([], [])
+@pytest.mark.parametrize("change", [{"board": "mps2_an500"}, {"engine": "tflm"}])
+def test_boards_and_engines_that_were_not_run_keep_their_baselines(path, change):
+    others = {PLACE._replace(**change): replace(COST, instructions=7)}
+    cost_baselines.update(others, path)
+    assert _compare(path, {PLACE: COST}) == _compare(path, others) == ([], [])
 
 
 def test_networks_that_were_not_measured_are_kept_only_if_asked(path):
     cost_baselines.update({NEW: COST}, path, keep=True)
     assert _compare(path, {PLACE: COST, NEW: COST}) == ([], [])
     cost_baselines.update({NEW: COST}, path)
-    assert {change[1] for change in _compare(path, {NEW: COST})[1]} == set()
-    assert {change[1] for change in _compare(path, {PLACE: COST, NEW: COST})[1]} == {"m3net"}
+    assert _compare(path, {NEW: COST})[1] == []
+    assert {change.place for change in _compare(path, {PLACE: COST, NEW: COST})[1]} == {PLACE}
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,8 @@ def test_networks_that_were_not_measured_are_kept_only_if_asked(path):
         "[]",
         '{"mps2_an386": 3}',
         '{"mps2_an386": {"m3net": 3}}',
-        '{"mps2_an386": {"m3net": {"instructions": 3}}}',
+        '{"mps2_an386": {"compiled": {"m3net": 3}}}',
+        '{"mps2_an386": {"compiled": {"m3net": {"instructions": 3}}}}',
     ],
 )
 def test_a_damaged_file(path, text):
@@ -104,9 +107,12 @@ def test_a_missing_file(tmp_path):
         _compare(tmp_path / "baselines.json", {PLACE: COST})
 
 
-def test_the_shipped_baselines_cover_every_emulated_board_and_network():
+def test_the_shipped_baselines_cover_every_emulated_board_network_and_engine():
     baselines = json.loads(cost_baselines.PATH.read_text())
     assert set(baselines) == {machine.board for machine in machines()}
     networks = {"m3net", "spectromasknet", "bilateral", "diffres"}
-    assert all(set(cells) == networks for cells in baselines.values())
-    assert all(set(cell) == set(COSTS) for cells in baselines.values() for cell in cells.values())
+    for engines in baselines.values():
+        assert set(engines) == set(ENGINES)
+        for cells in engines.values():
+            assert set(cells) == networks
+            assert all(set(cell) == set(COSTS) for cell in cells.values())

@@ -21,6 +21,7 @@ from m3net_tf.emulation import EmulationResult, starting
 from m3net_tf.emulation.starting import why_no_emulation
 from m3net_tf.errors import FirmwareError, ModelError
 from m3net_tf.export import Bundle, export_run
+from m3net_tf.export.compiled import compile_model
 from m3net_tf.firmware.boards import list_boards
 from m3net_tf.firmware.cores import load_core
 from m3net_tf.firmware.image import FirmwareImage
@@ -36,12 +37,12 @@ MODEL, FRAME = 2_000_000, 40_000
 
 @pytest.fixture(scope="module")
 def run(tiny_run, session_cache, tmp_path_factory):
-    """A folder with an export of its own."""
+    """A folder with an export of its own for TensorFlow Lite Micro."""
     folder = tmp_path_factory.mktemp("fit") / "tiny"
     shutil.copytree(tiny_run, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("M3NET_CACHE", str(session_cache))
-        export_run(Run(folder), None)
+        export_run(Run(folder), None, engine="tflm")
     return folder
 
 
@@ -84,11 +85,16 @@ def boards(run, monkeypatch, tmp_path):
         size = figures["exported"] if arena_bytes is None else arena_bytes
         return answer(model=figures["model"], frame=figures["frame"], arena=size)
 
-    monkeypatch.setattr(fit, "why_no_emulation", lambda board: "")
+    monkeypatch.setattr(fit, "why_no_emulation", lambda board, engine: "")
     monkeypatch.setattr(fit, "why_sources_unavailable", lambda sources: None)
     monkeypatch.setattr(starting, "library_path", lambda core: tmp_path / core / "lib.a")
+
+    def compiled(bundle, board, folder, log, *, settings=()):
+        return build(bundle, board, folder, figures["planned"], settings=settings, report=log)
+
     for builder, runner in ((fit, cost), (starting, starting)):
         monkeypatch.setattr(builder, "build_firmware", build)
+        monkeypatch.setattr(builder, "compiled_firmware", compiled)
         monkeypatch.setattr(runner, "run_job", run_job)
     figures["exported"] = Bundle.load(run / "export").manifest.arena.bytes
     yield figures
@@ -173,7 +179,7 @@ def test_it_is_the_build_of_the_other_commands(run, boards):
     """One folder and one arena, so that no command builds again what another has built."""
     fit.run_fit(run, [EMULATED, OTHER])
     assert boards["built"] == [
-        (board, run / "firmware" / board, None) for board in (EMULATED, OTHER)
+        (board, run / "firmware" / f"{board}-tflm", None) for board in (EMULATED, OTHER)
     ]
     assert firmware_of(run, print)(EMULATED).name == f"{EMULATED}.elf"
     assert boards["built"][2] == boards["built"][0]
@@ -189,7 +195,7 @@ def test_a_core_that_wants_more_arena_gets_the_least_that_it_starts_with(run, bo
     assert [row["cost"]["arena_bytes"] for row in rows(result)] == [least, least]
     boards["built"].clear()
     firmware_of(run, print)(EMULATED)  # it was recorded
-    assert boards["built"] == [(EMULATED, run / "firmware" / EMULATED, least)]
+    assert boards["built"] == [(EMULATED, run / "firmware" / f"{EMULATED}-tflm", least)]
     if least > boards["exported"]:
         assert "is too small for this core; m3net export RUN --board mps2_an386" in text_of(result)
 
@@ -209,11 +215,11 @@ def test_progress_is_told_with_the_board_and_its_number(run, boards):
 def test_a_reason_for_all_boards_is_asked_and_told_once(run, boards, monkeypatch):
     asked = []
     reason = "sources are unreachable"
-    monkeypatch.setattr(fit, "why_no_emulation", lambda board: asked.append(board) or reason)
+    monkeypatch.setattr(fit, "why_no_emulation", lambda board, _: asked.append(board) or reason)
     monkeypatch.setattr(fit, "tflm_unavailable_reason", lambda: "")
     monkeypatch.setattr(fit, "_estimate", lambda *_: 12_345)
     result = fit.run_fit(run)
-    assert len(asked) == 1
+    assert len(asked) == 2  # with and without the package of the front end
     assert [row["missing"] for row in rows(result)] == [reason] * len(list_boards())
     text = text_of(result)
     assert text.count(reason) == 1 and f"no board is measured: {reason}" in text
@@ -229,6 +235,29 @@ def test_sources_of_a_chip_that_are_missing_stop_no_other_board(run, boards, mon
     )
     first, second = rows(fit.run_fit(run, [OTHER, EMULATED]))
     assert first["missing"] == unreachable and second["fits"]
+
+
+def test_the_compiled_engine_has_its_own_builds_and_the_planned_arena(run, boards, monkeypatch):
+    bundle = Bundle.load(run / "export")
+    boards["planned"] = compile_model(bundle.c_model)["m3net_network"].plan.arena_bytes
+    result = fit.run_fit(run, [EMULATED, OTHER], engine="compiled")
+    assert boards["built"] == [
+        (board, run / "firmware" / board, boards["planned"]) for board in (EMULATED, OTHER)
+    ]
+    values = result.to_dict()
+    assert values["engine"] == "compiled"
+    assert values["arena"] == {"bytes": boards["planned"], "source": "m3net compile"}
+    assert Bundle.load(run / "export").manifest == bundle.manifest
+    # Weights take more flash than in the .tflite, so that less of it has room.
+    interpreted = fit.run_fit(run, [OTHER])
+    ours, theirs = (
+        row.figures.room.network_bytes for row in (result.boards[1], *interpreted.boards)
+    )
+    assert ours < theirs
+    # Without tools the arena is still exact.
+    monkeypatch.setattr(fit, "why_no_emulation", lambda board, engine: "install the tools")
+    text = text_of(fit.run_fit(run, [OTHER], engine="compiled"))
+    assert f"{boards['planned']:,}" in text and "~" not in text and "estimated" not in text
 
 
 def test_the_report_keeps_to_80_columns(run, boards):
@@ -308,7 +337,7 @@ def test_other_failures_of_a_build_end_it(run, boards):
 
 @pytest.mark.skipif(bool(tflm_unavailable_reason()), reason=tflm_unavailable_reason() or "there")
 def test_without_tools_the_arena_is_estimated(run, monkeypatch):
-    monkeypatch.setattr(fit, "why_no_emulation", lambda board: "install the tools")
+    monkeypatch.setattr(fit, "why_no_emulation", lambda board, engine: "install the tools")
     result = fit.run_fit(run, [OTHER, "mps3_an547"])
     first, second = rows(result)
     assert first["missing"] == "install the tools"
@@ -352,7 +381,7 @@ def test_the_command_prints_json(run, boards, monkeypatch, capsys):
 
 
 def test_the_estimate_is_right_within_2_percent(run):
-    if reason := why_no_emulation(EMULATED):
+    if reason := why_no_emulation(EMULATED, "tflm"):
         pytest.skip(reason)
     before = Bundle.load(run / "export").manifest.arena
     (row,) = rows(fit.run_fit(run, [EMULATED]))

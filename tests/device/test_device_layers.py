@@ -14,6 +14,7 @@ from m3net_tf.device.layers import (
     LayerCost,
     Operator,
     Profile,
+    calls_in_order,
     operators_in_order,
     profile,
     profile_facts,
@@ -86,7 +87,7 @@ class Board:
 def test_profile_has_cost_beside_macs(tflite: bytes):
     names = [operator.name for operator in operators_in_order(tflite)]
     measured = profile(Board(names), tflite)  # type: ignore[arg-type]
-    assert measured.unit == "cycles" and measured.total == 123_456
+    assert measured.engine == "tflm" and measured.unit == "cycles" and measured.total == 123_456
     assert [layer.cost for layer in measured.layers] == [1000 * (i + 1) for i in range(len(names))]
     console = Console(record=True, width=120)
     console.print(profile_table(measured))
@@ -113,11 +114,37 @@ def test_profile_as_plain_values(tflite: bytes):
     assert facts["macs"] == sum(row["macs"] for row in facts["layers"]) > 0
 
 
+def test_a_compiled_network_is_listed_by_its_calls():
+    from m3net_tf.keras import keras
+
+    layers = keras.layers
+    inputs = layers.Input((12, 10, 1))
+    x = layers.Conv2D(4, 3, activation="relu", name="first")(inputs)
+    x = layers.Cropping2D((2, 1))(x)  # not a call of a kernel
+    x = layers.Conv2D(5, 1, name="last")(x)
+    network = keras.Model(inputs, layers.Flatten()(layers.GlobalAveragePooling2D()(x)))
+    rng = np.random.default_rng(0)
+    tflite = quantize_int8(network, rng.integers(-128, 128, (8, 12, 10, 1)).astype(np.int8))
+    calls, operators = calls_in_order(tflite), operators_in_order(tflite)
+    assert [call.name for call in calls] != [operator.name for operator in operators]
+    assert sum(call.macs for call in calls) == sum(operator.macs for operator in operators) > 0
+    measured = profile(Board([call.name for call in calls]), tflite)  # type: ignore[arg-type]
+    assert measured.engine == "compiled"
+    rows = profile_facts(measured)["layers"]
+    assert "first" in rows[0]["layer"] and rows[0]["output"] == [1, 10, 8, 4]
+    console = Console(record=True, width=120)
+    console.print(profile_table(measured))
+    text = console.export_text()
+    assert "engine compiled" in text and rows[0]["layer"] in text
+
+
 def test_names_and_figures_are_whole_at_80_columns():
     name = "UNIDIRECTIONAL_SEQUENCE_LSTM"
     layer = LayerCost(Operator(name, (1, 125, 40, 172), 12_345_678), 123_456_789)
     console = Console(record=True, width=80)
-    console.print(profile_table(Profile("some_board", "instructions", (layer,) * 11, 1)))
+    console.print(
+        profile_table(Profile("some_board", "compiled", "instructions", (layer,) * 11, 1))
+    )
     text = console.export_text()
     assert "…" not in text and max(map(len, text.splitlines())) <= 80
     rows = [line.split() for line in text.splitlines() if "12,345,678" in line]

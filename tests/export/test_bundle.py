@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from m3net_tf import artifacts
+from m3net_tf.engines import DEFAULT_ENGINE
 from m3net_tf.errors import ConfigError, DataError, ModelError
-from m3net_tf.export import Bundle, bundle, export_run
+from m3net_tf.export import Bundle, arena, bundle, export_run, reading
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.manifest import Arena
 from m3net_tf.export.operators import operators_of
@@ -39,6 +40,14 @@ FILES = {
     "vectors/pcm_int16.bin",
     "vectors/features_int8.bin",
     "vectors/outputs_int8.bin",
+}
+COMPILED_FILES = {
+    "compiled/m3net_network.c",
+    "compiled/m3net_network.h",
+    "compiled/model_labels.c",
+    "arena.svg",
+    "compiled.json",
+    "compiled.md",
 }
 
 
@@ -87,7 +96,7 @@ def vectors(exported: Bundle) -> tuple[dict, dict[str, np.ndarray]]:
 
 
 def test_it_is_complete_and_nothing_lies_beside_it(exported):
-    assert set(contents(exported.folder)) == FILES
+    assert set(contents(exported.folder)) == FILES | COMPILED_FILES
     assert [path.name for path in exported.folder.parent.iterdir()] == ["tiny"]
 
 
@@ -226,6 +235,50 @@ def test_an_export_is_not_repeated(exported, tiny_run, monkeypatch):
     assert "already exported" in lines[-1]
 
 
+def test_the_arena_is_the_planners_and_the_report_has_what_each_rewrite_saved(exported):
+    manifest, facts = exported.manifest, exported.compiled["m3net_network"]
+    assert manifest.engine == DEFAULT_ENGINE == "compiled"
+    assert manifest.arena == Arena(facts["arena_bytes"], "m3net compile")
+    header = (exported.folder / "model.h").read_text()
+    assert f"#define M3NET_MODEL_ARENA_BYTES {facts['arena_bytes']}\n" in header
+    report = (exported.folder / "compiled.md").read_text()
+    assert facts["saved"] and all(f"| {what} |" in report for what in facts["saved"])
+    assert f"{facts['arena_bytes']} bytes" in (exported.folder / "arena.svg").read_text()
+
+
+def test_another_engine_changes_its_files_alone(copy, exported, tiny_run, monkeypatch):
+    monkeypatch.setattr(bundle, "quantize_network", None)
+    other = export_run(Run(tiny_run), None, copy, engine="tflm")
+    assert other.manifest.engine == "tflm" and other.compiled == {}
+    assert other.manifest.arena.bytes > exported.manifest.arena.bytes
+    before, after = contents(exported.folder), contents(copy)
+    assert set(before) - set(after) == COMPILED_FILES
+    assert {name for name in after if after[name] != before[name]} == {"manifest.json", "model.h"}
+    export_run(Run(tiny_run), None, copy)
+    assert contents(copy) == before
+
+
+def test_a_manifest_without_an_engine_is_tflms(copy):
+    path = copy / "manifest.json"
+    values = json.loads(path.read_text())
+    del values["engine"]
+    path.write_text(json.dumps(values))
+    assert Bundle.load(copy).manifest.engine == "tflm"
+    path.write_text(json.dumps({**values, "engine": "steam"}))
+    with pytest.raises(ModelError, match="engine is 'steam': choose from compiled, tflm"):
+        Bundle.load(copy)
+
+
+def test_a_network_that_the_compiler_lacks_names_the_other_engine(
+    tiny_run, tmp_path, quantized, monkeypatch
+):
+    monkeypatch.setattr(reading, "activation_bits", lambda _: 16)
+    with pytest.raises(ModelError, match="use --engine tflm") as error:
+        export_run(Run(tiny_run), None, tmp_path / "export")
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+    assert export_run(Run(tiny_run), None, tmp_path / "export", engine="tflm").labels
+
+
 def test_a_measured_arena_is_kept(copy, tiny_run):
     Bundle.load(copy).set_arena(12_345, "mps2_an386")
     manifest = Bundle.load(copy).manifest
@@ -348,8 +401,8 @@ def test_a_front_end_that_the_device_lacks(tiny_run, tmp_path, quantized):
 
 
 def test_without_tflm_the_arena_is_a_guess(tiny_run, tmp_path, quantized, monkeypatch):
-    monkeypatch.setattr(bundle, "tflm_unavailable_reason", lambda: "the wheel is missing")
+    monkeypatch.setattr(arena, "tflm_unavailable_reason", lambda: "the wheel is missing")
     lines: list[str] = []
-    guessed = export_run(Run(tiny_run), None, tmp_path / "export", lines.append)
+    guessed = export_run(Run(tiny_run), None, tmp_path / "export", lines.append, "tflm")
     assert "the wheel is missing" in lines
     assert guessed.manifest.arena.source.startswith("guess")

@@ -34,7 +34,7 @@ from m3net_tf.runtime.network import Int8Network
 @pytest.fixture(scope="session")
 def firmware_possible() -> None:
     """Skip where tools or sources are not available; fail there if M3NET_REQUIRE_TFLM=1."""
-    if reason := why_no_emulation(BOARD):
+    if reason := why_no_emulation(BOARD, "tflm"):
         skip_or_fail(reason)
 
 

@@ -34,17 +34,13 @@ from m3net_tf.compiler.network import CompiledNetwork
 from m3net_tf.emulation import find_machine, run_job
 from m3net_tf.emulation.qemu import run_image
 from m3net_tf.emulation.starting import firmware_folder, why_no_emulation
+from m3net_tf.engines import DEFAULT_ENGINE, ENGINES
 from m3net_tf.errors import FirmwareError, ModelError
 from m3net_tf.export.carray import CModel
+from m3net_tf.export.compiled import ARENA_SOURCE, compile_model, write_network
 from m3net_tf.firmware import compiled, packages
 from m3net_tf.firmware.boards import list_boards, load_board
-from m3net_tf.firmware.compiled import (
-    ARENA_SOURCE,
-    build_compiled,
-    compile_model,
-    needs_dsp,
-    write_network,
-)
+from m3net_tf.firmware.compiled import build_compiled, needs_dsp, why_not_compiled
 from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.packages import Package
 from m3net_tf.firmware.sources import FIRMWARE_DIR, UnreachableError
@@ -255,14 +251,29 @@ def test_without_its_package_the_front_end_computes_in_whole_numbers(
         build_compiled(bundle, model, "nucleo_h753zi", tmp_path / "nucleo_h753zi")
 
 
+def test_unreachable_headers_of_a_vendor_are_a_reason(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(compiled, "why_package_unavailable", lambda _: None)
+    monkeypatch.setattr(
+        compiled, "why_sources_unavailable", lambda sources: f"no {sources[0].name}"
+    )
+    assert why_not_compiled(BOARD) == ""
+    assert why_not_compiled("nrf52840dk").startswith("no ")
+
+
 def test_builds_of_the_engines_lie_apart():
     run = Path("run")
     folders = {
         firmware_folder(run, BOARD, engine, custom=custom)
-        for engine in ("tflm", "compiled")
+        for engine in ENGINES
         for custom in (False, True)
     }
-    assert len(folders) == 4 and run / "firmware" / BOARD in folders
+    assert len(folders) == 4
+    assert firmware_folder(run, BOARD, DEFAULT_ENGINE) == run / "firmware" / BOARD
+
+
+def test_make_has_the_same_default():
+    makefile = (FIRMWARE_DIR.parent / "Makefile").read_text()
+    assert f"ENGINE ?= {DEFAULT_ENGINE}\n" in makefile
 
 
 def archive_of(folder: Path, names: tuple[str, ...]) -> bytes:

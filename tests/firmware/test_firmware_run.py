@@ -48,16 +48,24 @@ def write_image(folder: Path, board: str, forms: Sequence[str] = ("elf", "hex", 
 
 @pytest.fixture()
 def built_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Path, list[str]]]:
-    """Folder and choices of each build; nothing is compiled."""
+    """Folder and choices of each build of an export for the compiled engine."""
     calls: list[tuple[Path, list[str]]] = []
 
-    def build(bundle, board, folder, *, settings, report):
+    def build(bundle, board, folder, log, *, settings):
         calls.append((folder, list(settings)))
-        report("compiling")
+        log("compiling")
         return FirmwareImage(write_image(folder, board), board, {}, 186_848, 95_296)
 
-    monkeypatch.setattr(starting, "build_firmware", build)
-    monkeypatch.setattr(Bundle, "load", lambda folder: Bundle(folder, {}))
+    def build_tflm(bundle, board, folder, arena_bytes, *, settings, report):
+        assert arena_bytes == 54_321  # the export's is not TensorFlow Lite Micro's
+        return build(bundle, board, folder, report, settings=settings)
+
+    monkeypatch.setattr(starting, "compiled_firmware", build)
+    monkeypatch.setattr(starting, "build_firmware", build_tflm)
+    monkeypatch.setattr(starting, "tflm_arena", lambda _: Arena(54_321, "TFLite Micro"))
+    monkeypatch.setattr(Bundle, "network", None)
+    manifest = SimpleNamespace(engine="compiled")
+    monkeypatch.setattr(Bundle, "load", lambda folder: Bundle(folder, manifest))
     monkeypatch.chdir(tmp_path)
     return calls
 
@@ -97,24 +105,20 @@ def test_choices_reach_the_build(
 @pytest.mark.parametrize(
     ("options", "environment", "folder"),
     [
-        (["--engine", "compiled"], "", "mps2_an386-compiled"),
-        ([], "compiled", "mps2_an386-compiled"),
-        (["--engine", "compiled", "--define", "A=b"], "", "mps2_an386-compiled-custom"),
+        (["--engine", "compiled"], "", "nrf52840dk"),
+        ([], "tflm", "nrf52840dk-tflm"),
+        (["--engine", "tflm", "--define", "A=b"], "", "nrf52840dk-tflm-custom"),
     ],
 )
 @pytest.mark.parametrize("command", ["firmware", "flash"])
-def test_the_compiled_engine_has_its_own_builds(
+def test_each_engine_has_its_own_builds(
     monkeypatch, built_with, command: str, options: list[str], environment: str, folder: str
 ):
-    def build(bundle, board, folder, log, *, settings):
-        return starting.build_firmware(bundle, board, folder, settings=settings, report=log)
-
-    monkeypatch.setattr(starting, "compiled_firmware", build)
     monkeypatch.setattr(flash, "flash_image", lambda image, report: None)
     monkeypatch.setattr(flash, "flash_way", lambda board: ["tool"])
     if environment:
         monkeypatch.setenv("ENGINE", environment)
-    assert m3net(monkeypatch, command, "a_run", "--board", "mps2_an386", *options) == 0
+    assert m3net(monkeypatch, command, "a_run", "--board", "nrf52840dk", *options) == 0
     assert built_with == [(Path("a_run/firmware") / folder, options[3:])]
 
 

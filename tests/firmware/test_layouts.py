@@ -34,10 +34,10 @@ from m3net_tf import __version__, cli
 from m3net_tf.compiler.host import engine_sources
 from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.export import Bundle, export_run
+from m3net_tf.export.compiled import arena_bytes, compile_model
 from m3net_tf.export.manifest import DatasetFacts
 from m3net_tf.export.reading import c_model
 from m3net_tf.firmware import layouts
-from m3net_tf.firmware.compiled import arena_bytes, compile_model
 from m3net_tf.firmware.layouts import LAYOUTS, library_name, write_layout
 from m3net_tf.firmware.sources import FIRMWARE_DIR
 from m3net_tf.frontend import frontend_preset, write_c_tables

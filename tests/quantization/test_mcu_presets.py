@@ -104,7 +104,7 @@ def test_m3nets_diagonal_branch_waits_for_the_other():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_s_on_the_emulated_board(name, tmp_path):
-    if reason := why_no_emulation(BOARD):
+    if reason := why_no_emulation(BOARD, "tflm"):
         pytest.skip(reason)
     tflite, sounds = converted(name, "s"), clips(name, "s", 2, seed=4)
     expected = run_reference(tflite, sounds)

@@ -60,7 +60,8 @@ class World:
         self.tried = []
         self.on_board = []
 
-    def export_run(self, run, data_dir, log):
+    def export_run(self, run, data_dir, log, engine):
+        assert engine == "tflm"  # the figures of the tables
         recipe = run.recipe()
         name, seed = recipe.model.name, recipe.training.seed
         if (name, seed) in self.failing:
@@ -85,7 +86,7 @@ class World:
         return types.SimpleNamespace(clean=None, labels=np.ones(CLIPS, np.int32))
 
     def certify_export(self, bundle, board, folder, log):
-        assert board == BOARD and folder.parts[-2:] == ("firmware", BOARD)
+        assert board == BOARD and folder.parts[-2:] == ("firmware", f"{BOARD}-tflm")
         self.on_board.append(bundle.name)
         instructions, arena, _ = self.costs[bundle.name]
         certificate = {
@@ -419,7 +420,7 @@ def test_a_real_export(tiny_run, tiny_recipe, private_cache, tmp_path, monkeypat
                 name=bundle.manifest.model.name.partition("-")[0], network=bundle.network
             ),
             BOARD,
-            tmp_path / "firmware" / BOARD,
+            tmp_path / "firmware" / f"{BOARD}-tflm",
             print,
         ),
     )

@@ -430,9 +430,8 @@ def test_with_renode_it_prepares_and_returns_what_the_suites_return(
     monkeypatch.setenv("RENODE_ROOT", str(program.parent))
     elf = tmp_path / "made.elf"
     elf.write_bytes(b"ELF")
-    monkeypatch.setattr(
-        renode, "build_firmware", lambda *_, report: FirmwareImage(elf, "any", {}, 0, 0)
-    )
+    monkeypatch.setattr(renode.Bundle, "load", lambda folder: None)
+    monkeypatch.setattr(renode, "export_firmware", lambda *_: FirmwareImage(elf, "any", {}, 0, 0))
     export = tiny_export(tmp_path)
     assert renode.main([str(export), "--board", "nrf52840dk"]) == 3
     arguments = (tmp_path / "given").read_text().split()

@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compiled engine compared with TensorFlow Lite Micro on emulated boards.
+
+Both run the same ``.tflite`` in the real firmware. The networks are presets with random weights:
+cost depends only on their structure.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import re
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+from rich.table import Table
+from rich.text import Text
+
+from m3net_tf.artifacts import Provenance, provenance
+from m3net_tf.bench.untrained import write_untrained
+from m3net_tf.emulation import EmulationResult, find_machine, run_job
+from m3net_tf.emulation.starting import why_no_emulation
+from m3net_tf.engines import COMPILED, ENGINES, TFLM, Engine
+from m3net_tf.errors import ConfigError
+from m3net_tf.export.carray import CModel
+from m3net_tf.firmware.build import build_firmware
+from m3net_tf.firmware.compiled import build_compiled
+from m3net_tf.firmware.image import FirmwareImage
+from m3net_tf.keras import keras
+from m3net_tf.models import build_model, presets_of
+from m3net_tf.progress import Log, silent
+from m3net_tf.quantization.diffres import quantize_network
+from m3net_tf.runtime.interpreter import Int8
+from m3net_tf.runtime.network import Int8Network
+
+_CLIPS, _CALIBRATION_CLIPS = 2, 8
+_NAMES = {"instructions": "instructions", "arena_bytes": "arena", "flash_bytes": "flash"}
+"""Figure -> its name in the table."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A preset, and the largest ratios of compiled engine to TensorFlow Lite Micro on a Cortex-M4.
+
+    Attributes:
+        name: name of the network.
+        preset: name of the preset.
+        instructions: largest ratio of instructions.
+        arena_bytes: largest ratio of the arenas.
+    """
+
+    name: str
+    preset: str
+    instructions: float
+    arena_bytes: float
+
+    @property
+    def label(self) -> str:
+        """Network and preset."""
+        return f"{self.name}/{self.preset}"
+
+
+SUBJECTS = (
+    Subject("ds_cnn", "mcu", 0.6, 0.5),
+    Subject("m3net", "s", 0.6, 0.5),
+    Subject("spectromasknet", "s", 0.7, 0.6),
+    Subject("bilateral", "s", 0.7, 0.6),
+    Subject("diffres", "s", 0.7, 0.6),
+)
+FLASH_TARGET = 0.6
+CORE_TARGETS = {"mps2_an385": 0.6, "mps2_an505": 0.6, "mps3_an547": 1.0}
+"""Largest ratio of instructions on boards whose core is no Cortex-M4 or M7."""
+
+
+class EngineCost(TypedDict):
+    """Cost of one run of a network with an engine.
+
+    Attributes:
+        instructions: of one run, for the most expensive clip.
+        arena_bytes: memory of the network.
+        flash_bytes: network and runtime in flash, without front end and application; with the
+            objects of the compiler's libraries that only this engine needs.
+    """
+
+    instructions: int
+    arena_bytes: int
+    flash_bytes: int
+
+
+class Comparison(TypedDict):
+    """A network on a board.
+
+    Attributes:
+        engines: cost by engine; without those that cannot be built here.
+        ratios: compiled engine to TensorFlow Lite Micro, by figure; empty without both.
+        targets: largest ratio of each.
+        bytes_equal: whether both give equal output bytes; None without both.
+    """
+
+    engines: dict[str, EngineCost]
+    ratios: dict[str, float]
+    targets: dict[str, float]
+    bytes_equal: bool | None
+
+
+class EngineResult(Provenance):
+    """Networks by board; ``missing`` says by board and engine what cannot be built here."""
+
+    boards: dict[str, dict[str, Comparison]]
+    missing: dict[str, dict[str, str]]
+
+
+def run_bench_engine(
+    boards: Sequence[str], labels: Sequence[str] = (), log: Log = silent
+) -> EngineResult:
+    """Measure both engines.
+
+    Args:
+        boards: emulated boards.
+        labels: some of the labels of :data:`SUBJECTS`; all by default.
+        log: receives lines of progress.
+
+    Raises:
+        ConfigError: an unknown label, or the compiled engine cannot be emulated.
+        FirmwareError: there is no such emulated board.
+    """
+    known = [subject.label for subject in SUBJECTS]
+    for label in labels:
+        if label not in known:
+            raise ConfigError(
+                f"there is no network {label!r} to measure: choose from {', '.join(known)}"
+            )
+    missing: dict[str, dict[str, str]] = {
+        board: {engine: reason for engine in ENGINES if (reason := why_no_emulation(board, engine))}
+        for board in boards
+    }
+    for board, reasons in missing.items():
+        if COMPILED in reasons:
+            raise ConfigError(f"{board} cannot be emulated ({reasons[COMPILED]}): name another")
+    results: dict[str, dict[str, Comparison]] = {board: {} for board in boards}
+    for subject in SUBJECTS:
+        if labels and subject.label not in labels:
+            continue
+        log(f"{subject.label}: building and quantising")
+        network, clips, classes = _untrained(subject)
+        for board in boards:
+            engines = [engine for engine in ENGINES if engine not in missing[board]]
+            with tempfile.TemporaryDirectory() as scratch:
+                answers = _measure(network, clips, classes, board, engines, Path(scratch), log)
+            results[board][subject.label] = _compare(subject, board, answers)
+    return {"boards": results, "missing": missing, **provenance()}
+
+
+def _untrained(subject: Subject) -> tuple[Int8Network, Int8, int]:
+    """A preset in int8, its normalisations settled on noise; clips, and number of classes."""
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(0)
+    model = build_model(subject.name, subject.preset)
+    rng = np.random.default_rng(0)
+    shape = presets_of(subject.name)[subject.preset].input_shape
+    noise = rng.normal(0, 40, (_CALIBRATION_CLIPS, *shape))
+    maps = np.clip(np.round(noise), -128, 127).astype(np.int8)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(maps / np.float32(128), training=True)
+    return quantize_network(model, maps), maps[:_CLIPS], int(model.output_shape[1])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Answer:
+    cost: EngineCost
+    outputs: Int8
+
+
+def _measure(
+    network: Int8Network,
+    clips: Int8,
+    classes: int,
+    board: str,
+    engines: Sequence[Engine],
+    folder: Path,
+    log: Log,
+) -> dict[str, _Answer]:
+    """Build the firmware with each engine and run the clips."""
+    bundle = folder / "bundle"
+    bundle.mkdir()
+    model, columns = write_untrained(network, clips, classes, bundle)
+    results: dict[Engine, EmulationResult] = {}
+    linked: dict[Engine, Mapping[str, int]] = {}
+    for engine in engines:
+        log(f"{board}, {engine}: building and running")
+        image = _build(engine)(bundle, model, board, folder / engine)
+        linker_map = image.elf.with_suffix(".map").read_text(encoding="utf-8", errors="replace")
+        linked[engine] = flash_by_object(linker_map)
+        results[engine] = run_job(image.elf, find_machine(board), columns)
+    return {
+        engine: _Answer(
+            {
+                "instructions": result.model_instructions,
+                "arena_bytes": result.arena_used_bytes,
+                "flash_bytes": flash_of_engine(linked, engine),
+            },
+            result.outputs,
+        )
+        for engine, result in results.items()
+    }
+
+
+def _build(engine: Engine) -> Callable[[Path, CModel, str, Path], FirmwareImage]:
+    if engine == COMPILED:
+        return build_compiled
+    return lambda bundle, _, board, folder: build_firmware(bundle, board, folder)
+
+
+_OBJECTS = {
+    COMPILED: r"/engine/\w+\.c\.obj|compiled/inference\.c\.obj|/m3net_(network|importance)\.c\.obj"
+    r"|/model_labels\.c\.obj",
+    TFLM: r"/model\.cc\.obj|core/(inference|runtime_log)\.cc\.obj|libm3net_thirdparty\.a\(",
+}
+"""Object files of network and runtime."""
+_OF_BOTH = r"core/warp\.c\.obj|/warp_tables\.c\.obj"
+_FRONTEND = r"arm_(bitreversal|cfft|rfft|common_tables|const_structs|mve_tables|fir)"
+_LIBRARIES = re.compile(r"/lib(c|m|gcc|nosys|stdc\+\+|supc\+\+)(_nano)?\.a\(")
+_SECTION = re.compile(r"^ \.(?:text|rodata|data)\S*\s+0x[0-9a-f]+\s+0x([0-9a-f]+) (\S.*)$", re.M)
+
+
+def flash_by_object(linker_map: str) -> dict[str, int]:
+    """Bytes in flash of each object file.
+
+    Args:
+        linker_map: map that GNU ld wrote.
+    """
+    sizes = collections.Counter[str]()
+    for size, path in _SECTION.findall(linker_map.partition("Linker script and memory map")[2]):
+        sizes[path] += int(size, 16)
+    return dict(sizes)
+
+
+def flash_of_engine(linked: Mapping[Engine, Mapping[str, int]], engine: Engine) -> int:
+    """Bytes of network and runtime in flash.
+
+    Objects of the compiler's libraries belong to the runtime if only its firmware links them, as
+    application and front end are the same.
+
+    Args:
+        linked: :func:`flash_by_object` of both firmwares.
+        engine: one of them.
+    """
+    parts = re.compile(f"{_OBJECTS[engine]}|{_OF_BOTH}")
+    others = {path for other, sizes in linked.items() if other != engine for path in sizes}
+    return sum(
+        size
+        for path, size in linked[engine].items()
+        if (parts.search(path) and not re.search(_FRONTEND, path))
+        or (_LIBRARIES.search(path) and others and path not in others)
+    )
+
+
+def _compare(subject: Subject, board: str, answers: dict[str, _Answer]) -> Comparison:
+    costs = {engine: answer.cost for engine, answer in answers.items()}
+    comparison: Comparison = {
+        "engines": costs,
+        "ratios": {},
+        "targets": {
+            "instructions": CORE_TARGETS.get(board, subject.instructions),
+            "arena_bytes": subject.arena_bytes,
+            "flash_bytes": FLASH_TARGET,
+        },
+        "bytes_equal": None,
+    }
+    if TFLM in answers:
+        compiled, interpreted = answers[COMPILED], answers[TFLM]
+        ours, theirs = dict[str, Any](compiled.cost), dict[str, Any](interpreted.cost)
+        comparison["ratios"] = {name: round(ours[name] / theirs[name], 3) for name in _NAMES}
+        comparison["bytes_equal"] = bool(np.array_equal(compiled.outputs, interpreted.outputs))
+    return comparison
+
+
+def engine_table(board: str, networks: dict[str, Comparison]) -> Table:
+    """The networks of a board for the terminal; a ratio above its target is red."""
+    table = Table("network", title=f"{board}: compiled engine and TensorFlow Lite Micro")
+    for name in _NAMES.values():
+        for column in (name, "tflm", "ratio", "target"):
+            table.add_column(column, justify="right")
+    table.add_column("same bytes")
+    for label, network in networks.items():
+        cells: list[str | Text] = []
+        for key in _NAMES:
+            cells += [_figure(network["engines"].get(engine), key) for engine in ENGINES]
+            ratio, target = network["ratios"].get(key), network["targets"][key]
+            above = ratio is not None and ratio > target
+            shown = "" if ratio is None else f"{ratio:.2f}"
+            cells += [Text(shown, style="red" if above else ""), f"{target:.2f}"]
+        equal = network["bytes_equal"]
+        table.add_row(label, *cells, "" if equal is None else "yes" if equal else "NO")
+    return table
+
+
+def _figure(cost: Mapping[str, Any] | None, key: str) -> str:
+    return f"{cost[key]:,}" if cost else ""

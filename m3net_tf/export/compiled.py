@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compiled engine's files of an export: C of the networks, pictures of the arena, a report."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from m3net_tf.artifacts import update_text, write_json, write_text
+from m3net_tf.compiler.emit import emit
+from m3net_tf.compiler.folder import NetworkFacts, network_facts
+from m3net_tf.compiler.network import CompiledNetwork, compile_network
+from m3net_tf.compiler.picture import draw_arena
+from m3net_tf.errors import ModelError
+from m3net_tf.export.carray import CModel
+from m3net_tf.markdown import markdown_table
+
+#: Who measured the arena of a compiled network.
+ARENA_SOURCE = "m3net compile"
+#: Folder of the generated C in an export.
+C_FOLDER = "compiled"
+REPORT = "compiled.json"
+
+_TFLM = "use --engine tflm"
+_LABELS = "model_labels.c"
+_HOOK = "m3net_operation_done"
+_NETWORK, _IMPORTANCE = "m3net_network", "m3net_importance"
+"""Start of the C names of the network that classifies, and of DiffRes's that scores frames."""
+_PICTURES = {_NETWORK: "arena.svg", _IMPORTANCE: "arena_importance.svg"}
+
+
+def compile_model(model: CModel, remedy: str = _TFLM) -> dict[str, CompiledNetwork]:
+    """The networks of an export, by the start of their names in C.
+
+    Args:
+        model: the networks and their facts.
+        remedy: end of an error, which says how to fix it.
+
+    Raises:
+        ModelError: the compiler does not support an operator of a network.
+    """
+    files = {_NETWORK: model.tflite}
+    if model.importance:
+        files[_IMPORTANCE] = model.importance
+    if model.activation_bits != 8:
+        raise ModelError(
+            f"{model.name} has activations of {model.activation_bits} bits; the compiled engine "
+            f"supports int8 networks only: {remedy}"
+        )
+    try:
+        return {name: compile_network(tflite) for name, tflite in files.items()}
+    except ModelError as error:
+        raise ModelError(f"{model.name} cannot be compiled ({error}): {remedy}") from None
+
+
+def arena_bytes(networks: dict[str, CompiledNetwork]) -> int:
+    """Arena of all networks, which run one after the other in the same memory."""
+    return max(network.plan.arena_bytes for network in networks.values())
+
+
+def network_files(model: CModel, networks: dict[str, CompiledNetwork]) -> dict[str, str]:
+    """The networks' C, the class names, and ``model.h`` with the arena of these networks."""
+    facts = dataclasses.replace(model, arena_bytes=arena_bytes(networks), arena_source=ARENA_SOURCE)
+    return {**_c_files(facts, networks), "model.h": facts.header(compiled=True)}
+
+
+def write_network(model: CModel, networks: dict[str, CompiledNetwork], folder: Path) -> None:
+    """Write the files of :func:`network_files`.
+
+    A file that has its text already stays untouched, so that nothing is compiled again.
+    """
+    for name, text in network_files(model, networks).items():
+        update_text(folder / name, text)
+
+
+def _c_files(model: CModel, networks: dict[str, CompiledNetwork]) -> dict[str, str]:
+    """The networks' C and the class names, by name of the file."""
+    texts = {_LABELS: model.labels_source()}
+    for name, network in networks.items():
+        source = emit(network, name, _HOOK)
+        texts |= {f"{name}.h": source.header, f"{name}.c": source.source}
+    return texts
+
+
+def compiled_files(*, warp: bool) -> tuple[str, ...]:
+    """Files that :func:`write_compiled` writes, relative to the export.
+
+    Args:
+        warp: whether the export has DiffRes's network.
+    """
+    names = [_NETWORK, *([_IMPORTANCE] if warp else [])]
+    code = [_LABELS, *(f"{name}{end}" for name in names for end in (".h", ".c"))]
+    pictures = [_PICTURES[name] for name in names]
+    return (*(f"{C_FOLDER}/{name}" for name in code), *pictures, REPORT, "compiled.md")
+
+
+def write_compiled(model: CModel, networks: dict[str, CompiledNetwork], folder: Path) -> None:
+    """Write the networks' C, a picture of the arena of each, and the report into an export.
+
+    The report, ``compiled.json`` and ``compiled.md``, has the sizes, and what each rewrite saved.
+    """
+    (folder / C_FOLDER).mkdir(exist_ok=True)
+    for name, text in _c_files(model, networks).items():
+        write_text(folder / C_FOLDER / name, text)
+    for name, network in networks.items():
+        write_text(folder / _PICTURES[name], draw_arena(network.plan, name))
+    facts = compiled_facts(networks)
+    write_json(folder / REPORT, facts)
+    write_text(folder / "compiled.md", _markdown(facts))
+
+
+def remove_compiled(folder: Path, *, warp: bool) -> None:
+    """Remove the files of :func:`write_compiled` from an export."""
+    for name in compiled_files(warp=warp):
+        (folder / name).unlink(missing_ok=True)
+    if (folder / C_FOLDER).is_dir():
+        (folder / C_FOLDER).rmdir()
+
+
+def compiled_facts(networks: dict[str, CompiledNetwork]) -> dict[str, NetworkFacts]:
+    """Sizes of each network, and what each rewrite saved, as ``compiled.json`` has them."""
+    return {name: network_facts(network, emit(network, name)) for name, network in networks.items()}
+
+
+_SIZES = {
+    "arena_bytes": "arena, bytes",
+    "lower_bound_bytes": "lower bound of the arena, bytes",
+    "ratio": "ratio of these",
+    "constant_bytes": "weights, biases and tables, bytes of flash",
+    "calls": "calls of kernels",
+}
+
+
+def _markdown(facts: dict[str, NetworkFacts]) -> str:
+    lines = ["# The compiled network", ""]
+    for name, network in facts.items():
+        sizes = {**network}
+        rows = [(words, sizes[key]) for key, words in _SIZES.items()]
+        lines += [f"## `{name}`", "", f"SHA-256 of the `.tflite`: {network['sha256']}", ""]
+        lines += markdown_table(("size", "figure"), rows)
+        lines += markdown_table(("rewrite", "number"), network["saved"].items())
+    return "\n".join(lines)

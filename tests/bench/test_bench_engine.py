@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Both engines on an emulated board: cost, ratios and the flash of network and runtime."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+from rich.console import Console
+
+from m3net_tf import cli
+from m3net_tf.bench import engine as bench
+from m3net_tf.emulation.starting import why_no_emulation
+from m3net_tf.engines import ENGINES
+from m3net_tf.errors import ConfigError
+
+BOARD = "mps2_an386"
+MAP = """
+Discarded input sections
+ .text.unused   0x00000000       0x50 CMakeFiles/m3net_firmware.dir/engine/pooling.c.obj
+
+Linker script and memory map
+
+ .text.m3net_convolve
+                0x00000100       0x20 CMakeFiles/m3net_firmware.dir/engine/convolution.c.obj
+ .rodata.weights 0x00000200      0x100 CMakeFiles/m3net_firmware.dir/build/m3net_network.c.obj
+ .text.main     0x00000300       0x40 CMakeFiles/m3net_firmware.dir/app/main.c.obj
+ .bss.arena     0x20000000     0x1000 CMakeFiles/m3net_firmware.dir/engine/convolution.c.obj
+ .text.run      0x00000400        0x4 libm3net_thirdparty.a(micro_interpreter.cc.obj)
+ .text.fft      0x00000500        0x8 libm3net_thirdparty.a(arm_cfft_f32.c.obj)
+ .text.exp      0x00000600        0x2 /usr/lib/libm.a(lib_a-ef_exp.o)
+"""
+
+
+def test_flash_counts_network_and_runtime_alone():
+    sizes = bench.flash_by_object(MAP)
+    without = {path: size for path, size in sizes.items() if "libm.a" not in path}
+    assert bench.flash_of_engine({"compiled": sizes, "tflm": sizes}, "compiled") == 0x120
+    assert bench.flash_of_engine({"compiled": sizes, "tflm": sizes}, "tflm") == 0x4
+    assert bench.flash_of_engine({"compiled": without, "tflm": sizes}, "tflm") == 0x6
+    assert bench.flash_of_engine({"compiled": sizes}, "compiled") == 0x120
+
+
+def test_ratios_and_the_table():
+    costs = [
+        {"instructions": 60, "arena_bytes": 30, "flash_bytes": 7_000},
+        {"instructions": 100, "arena_bytes": 100, "flash_bytes": 10_000},
+    ]
+    answers = {
+        engine: bench._Answer(cost, [engine]) for engine, cost in zip(ENGINES, costs, strict=True)
+    }
+    comparison = bench._compare(bench.SUBJECTS[0], BOARD, answers)
+    assert comparison["ratios"] == {"instructions": 0.6, "arena_bytes": 0.3, "flash_bytes": 0.7}
+    assert comparison["targets"] == {"instructions": 0.6, "arena_bytes": 0.5, "flash_bytes": 0.6}
+    assert comparison["bytes_equal"] is False
+    helium = bench._compare(bench.SUBJECTS[0], "mps3_an547", {"compiled": answers["compiled"]})
+    assert helium["targets"]["instructions"] == 1.0
+    assert helium["ratios"] == {} and helium["bytes_equal"] is None
+    console = Console(record=True, width=200)
+    console.print(bench.engine_table(BOARD, {"a": comparison, "b": helium}))
+    text = console.export_text()
+    assert "10,000" in text and "0.70" in text and "NO" in text
+
+
+def test_unknown_names_and_a_board_without_an_emulator(monkeypatch):
+    with pytest.raises(ConfigError, match=r"no network 'steam'.*choose from ds_cnn/mcu"):
+        bench.run_bench_engine([BOARD], ["steam"])
+    monkeypatch.setattr(bench, "why_no_emulation", lambda *_: "install the tools")
+    with pytest.raises(ConfigError, match=r"cannot be emulated \(install the tools\)"):
+        bench.run_bench_engine([BOARD])
+
+
+@pytest.mark.slow
+def test_ds_cnn_meets_its_targets(monkeypatch, capsys):
+    if reason := "; ".join(filter(None, (why_no_emulation(BOARD, name) for name in ENGINES))):
+        pytest.skip(reason)
+    monkeypatch.setattr(sys, "argv", ["m3net", "bench", "engine", "ds_cnn/mcu", "--json"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code
+    result = json.loads(capsys.readouterr().out)
+    (network,) = result["boards"][BOARD].values()
+    assert network["bytes_equal"] is True
+    assert all(network["ratios"][key] <= target for key, target in network["targets"].items())
