@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adds experiments/ and firmware/ to the wheel; everything else is in setup.cfg."""
+"""Adds examples/, experiments/ and firmware/ to the wheel; everything else is in setup.cfg."""
 
 import shutil
 from pathlib import Path
@@ -18,7 +18,7 @@ class BuildWithSources(build_py):
             return
         target = Path(self.build_lib) / "m3net_tf" / "sources"
         shutil.rmtree(target, ignore_errors=True)
-        for name in ("experiments", "firmware"):
+        for name in ("examples", "experiments", "firmware"):
             shutil.copytree(name, target / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
 
 

@@ -32,7 +32,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 def test_it_contains_all_files_that_commands_read(wheel):
     names = set(wheel.namelist())
-    for name in ("experiments", "firmware"):
+    for name in ("examples", "experiments", "firmware"):
         sources = {path for path in (ROOT / name).rglob("*") if path.is_file()}
         wanted = {
             f"m3net_tf/sources/{path.relative_to(ROOT).as_posix()}"

@@ -151,7 +151,9 @@ def emulate(
 @app.command()
 @writes_into("run", makes=True)
 def demo(
-    recipe: Annotated[Path, typer.Argument(help="Recipe of the demonstration.")],
+    recipe: Annotated[
+        Path | None, typer.Argument(help="Recipe; default: experiments/mcu/m3net_synth.yaml.")
+    ] = None,
     run: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
     board: Board = DEFAULT_BOARD,
     data_dir: DataDir = None,
@@ -163,6 +165,7 @@ def demo(
     from m3net_tf.deployment.chain import chain_table, run_chain, saved_summary
     from m3net_tf.export import export_run
 
+    recipe = recipe or require_sources("experiments") / "mcu" / "m3net_synth.yaml"
     training.train(training.load_recipe(recipe), run, data_dir, say)
     finished = training.Run(run)
     export_run(finished, data_dir, log=say, engine=engine)
