@@ -31,7 +31,7 @@ from m3net_tf.training.metrics import confusion_matrix, wilson_interval
 Counts = npt.NDArray[np.int64]
 MOST_CONFUSED = 10
 _NUMBERED = 20  # classes up to which cells of the confusion matrix have numbers
-_CELL = 26  # pixels of a row
+_CELL, _SMALL_CELL = 26, 18  # pixels of a row with and without numbers
 
 
 def confusion(runs: Sequence[RunData]) -> Section:
@@ -94,7 +94,7 @@ def _confusion_of(run: RunData) -> list[Block]:
     )
     columns = ("true class", "answer", "clips", "of the class")
     return [
-        Chart(_matrix_chart(counts, run.labels), text),
+        Chart(_matrix_chart(counts, run.labels), text, wide=len(run.labels) > _NUMBERED),
         Table(columns, rows, "Most frequent confusions")
         if rows
         else Note("No test clip is confused."),
@@ -118,9 +118,9 @@ def _matrix_chart(
         for i, true in enumerate(labels)
         for j, answer in enumerate(labels)
     ]
+    few = len(labels) <= _NUMBERED
     axis: dict[str, Any] = {
         "labelLimit": 110,
-        "labelOverlap": False,
         "ticks": False,
         "domain": False,
     }
@@ -132,7 +132,7 @@ def _matrix_chart(
             sort=order,
             title="answer",
             scale=band,
-            axis=alt.Axis(labelAngle=-60, **axis),
+            axis=alt.Axis(labelAngle=-60 if few else -90, labelOverlap=not few, **axis),
         ),
         y=alt.Y("true:N", sort=order, title="true class", scale=band, axis=alt.Axis(**axis)),
         tooltip=[alt.Tooltip("true:N", title="true class"), "answer:N", "clips:Q"],
@@ -147,11 +147,11 @@ def _matrix_chart(
         legend = alt.Legend(title="clips", orient="top")
         cells = cells.encode(color=alt.Color("sign:N", scale=signs, legend=legend))
     layers: list[Any] = [cells]
-    if len(labels) <= _NUMBERED:
+    if few:
         for style, test in (("faint", "datum.share <= 0.55"), ("strong", "datum.share > 0.55")):
             numbers = base.transform_filter(f"datum.clips !== 0 && {test}")
             layers.append(numbers.mark_text(fontSize=11, style=style).encode(text="clips:Q"))
-    height = max(160, min(900, _CELL * len(labels)))
+    height = max(160, min(1200, (_CELL if few else _SMALL_CELL) * len(labels)))
     return alt.layer(*layers).properties(width="container", height=height).to_dict()
 
 

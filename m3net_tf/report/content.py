@@ -21,6 +21,7 @@ class Chart:
         text: what the chart shows, for readers who do not see it.
         caption: line below the chart; '' for none.
         plays: whether a click on a mark plays the sound that its datum's ``sound`` names.
+        wide: whether it takes the whole width.
     """
 
     kind: ClassVar[str] = "chart"
@@ -28,6 +29,7 @@ class Chart:
     text: str
     caption: str = ""
     plays: bool = False
+    wide: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

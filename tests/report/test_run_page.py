@@ -175,6 +175,14 @@ def test_confusion_is_counted_again_without_its_file(gathered, tmp_path):
     assert change.text.endswith("0 clips in other cells.")
 
 
+def test_cells_have_numbers_only_if_they_have_room():
+    few, many = (
+        classes._matrix_chart(np.eye(n, dtype=int), [*map(str, range(n))]) for n in (9, 21)
+    )
+    marks = [[layer["mark"]["type"] for layer in chart["layer"]] for chart in (few, many)]
+    assert marks == [["rect", "text", "text"], ["rect"]]
+
+
 def test_classes_have_intervals(gathered):
     section = classes.per_class(gathered[1:])
     recall = {row["label"]: row for row in values(blocks(section, Chart)[0])}
