@@ -1,49 +1,87 @@
 # SPDX-License-Identifier: Apache-2.0
 """The function by which a compiled network finds damage of its constants in flash.
 
-Weights have another layout on cores with SMLAD (``firmware/engine/engine.h``), so there is a
-checksum for each layout.
+The layout of weights depends on the target (``firmware/engine/weights.h``), so there is a checksum
+for each layout.
 """
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from m3net_tf.compiler.calls import Array
+from m3net_tf.compiler.weights import PAIR
 
-_CHANNEL = np.dtype([("bias", "<i4"), ("multiplier", "<i4"), ("offset", "<i4"),
-                     ("left", "<i2"), ("right", "<i2")])  # fmt: skip
+#: Layouts of weights: for Helium, for the DSP extension, and for all other targets.
+LAYOUTS = ("helium", "dsp", "portable")
+_ROWS = {  # types of structures
+    "m3net_channel": [("bias", "<i4"), ("multiplier", "<i4"), ("offset", "<i4"),
+                      ("left", "<i2"), ("right", "<i2")],
+    "m3net_channel_16": [("bias", "<i8"), ("multiplier", "<i4"), ("shift", "<i4")],
+}  # fmt: skip
 _LANE_BITS = 23  # M3NET_LANE_BITS
 _LANES = ((0, 2), (4, 6), (1, 3), (5, 7))  # M3NET_BLOCK: the items of each word, low and high
+_WIDENED = [0, 2, 1, 3]  # M3NET_TAPS: order in which SXTB16 widens the bytes of a word
+_VECTOR = 16  # M3NET_VECTOR_BYTES
+_ZEROS = 56  # M3NET_TAPS_END
+
+Items = npt.NDArray[np.int64]
 
 
-def array_bytes(array: Array, *, dsp: bool) -> bytes:
+def array_bytes(array: Array, layout: str) -> bytes:
     """Bytes of a constant array in the memory of a device.
 
     Args:
         array: constant of the C source.
-        dsp: layout of cores with SMLAD, else that of all others.
+        layout: one of :data:`LAYOUTS`.
     """
-    values = array.values
-    if array.ctype == "m3net_channel":
-        return np.array([tuple(row) for row in values.tolist()], _CHANNEL).tobytes()
-    if array.ctype == "m3net_block" and not dsp:
-        low, high = values[:, [low for low, _ in _LANES]], values[:, [high for _, high in _LANES]]
-        return bytes((low + high * (1 << _LANE_BITS)).astype("<i4").tobytes())
-    if array.ctype in ("m3net_block", "m3net_tap"):
-        return bytes(values.astype("<i2" if dsp else "i1").tobytes())
-    bits = int(array.ctype.removeprefix("int").removesuffix("_t"))
-    return bytes(values.astype(f"<i{bits // 8}").tobytes())
+    if array.ctype in _ROWS:
+        rows = [tuple(row) for row in array.values.tolist()]
+        return np.array(rows, _ROWS[array.ctype]).tobytes()
+    if array.ctype == "m3net_block":
+        return _block_bytes(array.values, layout)
+    if array.ctype == "m3net_tap":
+        return _tap_bytes(array.values, layout)
+    number = re.fullmatch(r"(u?)int(\d+)_t", array.ctype)
+    assert number, array.ctype
+    kind = f"<{'u' if number[1] else 'i'}{int(number[2]) // 8}"
+    return bytes(array.values.astype(kind).tobytes())
 
 
-def crc32_of(arrays: Mapping[str, Array], *, dsp: bool) -> int:
-    """CRC-32 of arrays, one after the other, in a layout of :func:`array_bytes`."""
+def _block_bytes(groups: Items, layout: str) -> bytes:
+    """Weights of a convolution, groups of shape (4, items), as M3NET_BLOCKS_* lays them out."""
+    count, channels, items = groups.shape
+    if layout == "helium":
+        padded = np.pad(groups, ((0, 0), (0, 0), (0, -items % _VECTOR)))
+        vectors = padded.reshape(count, channels, -1, _VECTOR).transpose(0, 2, 1, 3)
+        return bytes(vectors.astype("<i1").tobytes())
+    pairs = groups.reshape(count, channels, items // PAIR, PAIR).transpose(0, 2, 1, 3)
+    if layout == "dsp":
+        return bytes(pairs.astype("<i2").tobytes())
+    rows = pairs.reshape(-1, channels * PAIR)
+    low, high = rows[:, [low for low, _ in _LANES]], rows[:, [high for _, high in _LANES]]
+    return bytes((low + high * (1 << _LANE_BITS)).astype("<i4").tobytes())
+
+
+def _tap_bytes(groups: Items, layout: str) -> bytes:
+    """Weights of a depthwise convolution, as M3NET_TAPS lays them out."""
+    count, channels, taps = groups.shape
+    if layout == "helium":
+        return groups.transpose(0, 2, 1).astype("<i1").tobytes() + bytes(_ZEROS)
+    pairs = groups[:, _WIDENED].reshape(count, channels, taps // PAIR, PAIR).transpose(0, 2, 1, 3)
+    return bytes(pairs.astype("<i2" if layout == "dsp" else "<i1").tobytes())
+
+
+def crc32_of(arrays: Mapping[str, Array], layout: str) -> int:
+    """CRC-32 of arrays, one after the other, in one of :data:`LAYOUTS`."""
     crc = 0
     for array in arrays.values():
-        crc = zlib.crc32(array_bytes(array, dsp=dsp), crc)
+        crc = zlib.crc32(array_bytes(array, layout), crc)
     return crc
 
 
@@ -63,8 +101,9 @@ def intact_definition(name: str, arrays: Mapping[str, Array]) -> str:
         name: start of the network's names of C.
         arrays: all constant arrays by name.
     """
-    with_dsp, without = (f"{crc32_of(arrays, dsp=dsp):#010x}u" for dsp in (True, False))
-    checksum = f"(M3NET_ENGINE_DSP ? {with_dsp} : {without})" if with_dsp != without else without
+    helium, dsp, portable = (f"{crc32_of(arrays, layout):#010x}u" for layout in LAYOUTS)
+    choice = f"M3NET_ENGINE_HELIUM ? {helium} : M3NET_ENGINE_DSP ? {dsp} : {portable}"
+    checksum = portable if helium == dsp == portable else f"({choice})"
     parameters = "uint32_t (*crc32)(uint32_t crc, const void *bytes, size_t count)"
     function = f"int {name}_intact({parameters})"
     if not arrays:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from single_operators import MAKERS
 
+from m3net_tf.compiler.checksum import LAYOUTS
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.host import engine_folder
 from m3net_tf.compiler.network import compile_network
@@ -17,12 +18,13 @@ KINDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "SOFTMAX", "LOGISTIC", "ADD")
 CRC32 = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_size_t)
 
 
-def build(folder, source: str, header: str, dsp: int) -> ctypes.CDLL:
+def build(folder, source: str, header: str, layout: str) -> ctypes.CDLL:
     """The network alone, as a library; its kernels are missing and are not called."""
     (folder / "one.c").write_text(source)
     (folder / "one.h").write_text(header)
     library = folder / f"{len(list(folder.iterdir()))}.so"
-    command = ["gcc", "-std=c11", "-shared", "-fPIC", f"-DM3NET_ENGINE_DSP={dsp}"]
+    command = ["gcc", "-std=c11", "-shared", "-fPIC", f"-DM3NET_ENGINE_DSP={int(layout == 'dsp')}"]
+    command.append(f"-DM3NET_ENGINE_HELIUM={int(layout == 'helium')}")
     command += [f"-I{engine_folder()}", str(folder / "one.c"), "-Wl,-z,lazy", "-o", str(library)]
     subprocess.run(command, check=True)
     return ctypes.CDLL(str(library), mode=1)  # RTLD_LAZY
@@ -43,11 +45,11 @@ def intact(library: ctypes.CDLL, bit: int | None = None) -> tuple[int, int]:
     return library.one_intact(CRC32(crc32)), count
 
 
-@pytest.mark.parametrize("dsp", [0, 1])
-def test_each_layout_has_its_checksum(dsp, tmp_path):
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_each_layout_has_its_checksum(layout, tmp_path):
     for kind in KINDS:
         source = emit(compile_network(MAKERS[kind](np.random.default_rng(3))), "one")
-        library = build(tmp_path, source.source, source.header, dsp)
+        library = build(tmp_path, source.source, source.header, layout)
         answer, count = intact(library)
         assert answer == 1, kind
         if count:

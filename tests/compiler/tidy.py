@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """clang-tidy's bug checks over the compiled engine and generated networks: part of ``make lint``.
 
-``.clang-tidy`` names the checks. The code is read as the devices' compilers see it, once with the
-DSP extension and once without, and needs no headers but the compiler's own.
+``.clang-tidy`` names the checks. The code is read as the devices' compilers see it, with the
+DSP extension, without it and with Helium, and needs no headers but the compiler's own.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from m3net_tf.firmware.sources import FIRMWARE_DIR
 
 ROOT = Path(__file__).parents[2]
 DSP, PORTABLE = ("thumbv7em-none-eabihf", "cortex-m4"), ("thumbv7m-none-eabi", "cortex-m3")
+HELIUM = ("thumbv8.1m.main-none-eabihf", "cortex-m55")
 #: Kinds of layers of the generated networks.
 KINDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "MEAN", "SOFTMAX", "LOGISTIC")
 
@@ -86,7 +87,9 @@ def main() -> int:
         compiled = sorted((FIRMWARE_DIR / "compiled").glob("*.c"))
         both = [path for path in engine if path.stem in ("convolution", "depthwise")]
         clean = check(tool, [*engine, *compiled, *written], DSP, folder)
-        return 0 if check(tool, both, PORTABLE, folder) and clean else 1
+        clean &= check(tool, both, PORTABLE, folder)
+        vectors = [path for path in engine if "M3NET_ENGINE_HELIUM" in path.read_text()]
+        return 0 if check(tool, vectors, HELIUM, folder) and clean else 1
 
 
 if __name__ == "__main__":
