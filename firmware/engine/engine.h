@@ -121,12 +121,13 @@ typedef struct {
   int8_t minimum, maximum;
 } m3net_binary;
 
-/// Product of matrices: output[b][i][j] = sum over k of first[b][i][k] * second[b][k][j].
+/// Products of matrices: output[i][j] = sum over k of first[i][k] * second[k][j].
 typedef struct {
-  int32_t batches, rows, columns, depth;
-  int32_t output_step[3];  ///< Of b, i, j.
-  int32_t first_step[3];   ///< Of b, i, k.
-  int32_t second_step[3];  ///< Of b, k, j.
+  m3net_loop matrices;  ///< Where each matrix begins.
+  int32_t rows, columns, depth;
+  int32_t output_step[2];  ///< Bytes, of i and j.
+  int32_t first_step[2];   ///< Of i and k.
+  int32_t second_step[2];  ///< Of k and j.
   m3net_factor factor;
   int16_t first_offset, second_offset, output_offset;
 } m3net_matmul;

@@ -25,7 +25,7 @@ _LAYER_BYTES = {  # on a device with pointers of 32 bits
     "m3net_binary": 96,
     "m3net_convolution": 76,
     "m3net_loop": 64,
-    "m3net_matmul": 68,
+    "m3net_matmul": 116,
     "m3net_pooling": 60,
     "m3net_reduction": 96,
     "m3net_softmax_layer": 16,

@@ -248,13 +248,17 @@ def _any_shape(rng: Random, most: int = 4) -> tuple[int, ...]:
     return tuple(int(n) for n in rng.integers(1, 6, rng.integers(1, most + 1)))
 
 
+#: Where TFLite Micro broadcasts tensors of more than four dimensions.
+MOST_DIMENSIONS = {"ADD": 6, "SUB": 6, "MUL": 6, "MAXIMUM": 5, "MINIMUM": 5}
+
+
 def binary(kind: str, options_type: Any) -> Callable[[Random], bytes]:
     def make(rng: Random) -> bytes:
         options = options_type()
         if hasattr(options, "fusedActivationFunction"):
             options.fusedActivationFunction = _activation(rng)
-        shape = _any_shape(rng)
-        first = _computed(rng, shape)
+        shape = _any_shape(rng, MOST_DIMENSIONS.get(kind, 4))
+        first = _computed(rng, [1 if rng.random() < 0.1 else size for size in shape])
         second = _computed(rng, [1 if rng.random() < 0.25 else size for size in shape])
         out_shape = np.broadcast_shapes(first.shape, second.shape)
         if kind == "MUL":
@@ -270,7 +274,9 @@ def binary(kind: str, options_type: Any) -> Callable[[Random], bytes]:
             output = dataclasses.replace(first, shape=out_shape)
         if rng.random() < 0.2:
             second.values = rng.integers(-128, 128, second.shape).astype(np.int8)
-        inputs = [first, first] if rng.random() < 0.1 and out_shape == shape else [first, second]
+        inputs = (
+            [first, first] if rng.random() < 0.1 and out_shape == first.shape else [first, second]
+        )
         if inputs[1] is second and second.values is None and rng.random() < 0.3:
             inputs.reverse()
         return write_model(kind, inputs, [output], options)
@@ -311,9 +317,13 @@ def batch_matmul(rng: Random) -> bytes:
     options = schema.BatchMatMulOptionsT()
     options.adjX, options.adjY = (bool(flag) for flag in rng.integers(0, 2, 2))
     rows, columns, depth = (int(n) for n in rng.integers(1, 8, 3))
-    leading = _any_shape(rng, 2)
-    first = _computed(rng, (*leading, *((depth, rows) if options.adjX else (rows, depth))))
-    second = _computed(rng, (*leading, *((columns, depth) if options.adjY else (depth, columns))))
+    leading = _any_shape(rng, 3)
+    sides = [[1 if rng.random() < 0.25 else size for size in leading] for _ in range(2)]
+    sides[int(rng.integers(0, 2))] = list(leading)
+    sides[1] = sides[1][int(rng.integers(0, 2)) :] if len(leading) > 1 else sides[1]
+    leading = np.broadcast_shapes(*map(tuple, sides))
+    first = _computed(rng, (*sides[0], *((depth, rows) if options.adjX else (rows, depth))))
+    second = _computed(rng, (*sides[1], *((columns, depth) if options.adjY else (depth, columns))))
     reach = first.scale * second.scale * 9000 * np.sqrt(depth)
     output = _conv_output(rng, first, reach, (*leading, rows, columns))
     return write_model("BATCH_MATMUL", [first, second], [output], options)

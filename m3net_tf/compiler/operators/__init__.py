@@ -60,5 +60,5 @@ VIEWS = frozenset(
 
 #: Operators whose kernels write side by side only.
 PACKED_WRITERS = frozenset(
-    {"BATCH_MATMUL", "MEAN", "PAD", "PADV2", "REDUCE_MAX", "SOFTMAX", "SUM", "FULLY_CONNECTED"}
+    {"MEAN", "PAD", "PADV2", "REDUCE_MAX", "SOFTMAX", "SUM", "FULLY_CONNECTED"}
 )

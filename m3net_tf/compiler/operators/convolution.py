@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -103,7 +104,8 @@ def _from_last_pixel(view: View) -> View:
     """The pixels in the opposite order, channels as they are."""
     mirrored = view.mirrored()
     offset = mirrored.offset - (view.shape[3] - 1) * view.strides[3]
-    return View(view.block, offset, view.shape, (*mirrored.strides[:3], view.strides[3]))
+    strides = (*mirrored.strides[:3], view.strides[3])
+    return dataclasses.replace(view, offset=offset, strides=strides)
 
 
 def _pointwise_backward_slack(view: View, target: View) -> int:

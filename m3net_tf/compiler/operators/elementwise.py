@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from m3net_tf.compiler.arithmetic import Factor, quantize_factor
-from m3net_tf.compiler.calls import Call, Layer, loop_members
+from m3net_tf.compiler.calls import Call, Layer, loops
 from m3net_tf.compiler.graph import Operation
 from m3net_tf.compiler.lowering import Lowering, shapes_comment
 from m3net_tf.compiler.operators.common import INT8_MAX, INT8_MIN, activation_range, require
@@ -32,27 +32,19 @@ def binary(lowering: Lowering, op: Operation) -> None:
         raise op.error(f"has inputs of shapes {first.shape} and {second.shape}") from None
     require(op, shape == op.output.shape, f"has the output shape {op.output.shape}, not {shape}")
     target = lowering.write(op.output)
-    views = [lowering.read(tensor).broadcast(shape) for tensor in (first, second)]
-    found = loop_members(target, views)
-    if found is None:
-        views = [
-            lowering.packed_input(op, lowering.read(tensor)).broadcast(shape)
-            for tensor in (first, second)
-        ]
-        found = loop_members(target, views)
-    if found is None:
-        raise op.error("broadcasts along more than four dimensions")
-    loop, strides = found
-    lowering.call(
-        Call(
-            kernel=_KERNELS[op.kind],
-            comment=shapes_comment(op, [lowering.read(first), lowering.read(second)], target),
-            arguments=[_layer(op, loop), *views, target],
-            inputs=views,
-            output=target,
-            slack={index: 0 for index in (0, 1) if strides[1 + index] == strides[0]},
+    sources = [lowering.read(tensor) for tensor in (first, second)]
+    for loop in loops(target, [view.broadcast(shape) for view in sources]):
+        strides = loop.strides
+        lowering.call(
+            Call(
+                kernel=_KERNELS[op.kind],
+                comment=shapes_comment(op, sources, target),
+                arguments=[_layer(op, loop.members), *loop.inputs, loop.output],
+                inputs=loop.inputs,
+                output=loop.output,
+                slack={index: 0 for index in (0, 1) if strides[1 + index] == strides[0]},
+            )
         )
-    )
 
 
 def _layer(op: Operation, loop: dict[str, list[int]]) -> Layer:

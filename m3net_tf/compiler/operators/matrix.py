@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 
 from m3net_tf.compiler import arithmetic
 from m3net_tf.compiler.arithmetic import Factor, quantize_factor, scale, wrap
-from m3net_tf.compiler.calls import DIMENSIONS, Array, Call, Layer, packed_strides
+from m3net_tf.compiler.calls import DIMENSIONS, Array, Call, Layer, View, loops, packed_strides
 from m3net_tf.compiler.graph import Operation
 from m3net_tf.compiler.lowering import Lowering, shapes_comment
 from m3net_tf.compiler.operators.common import INT8_MIN, require
@@ -20,52 +21,65 @@ _INT32_BYTES = 4
 
 
 def batch_matmul(lowering: Lowering, op: Operation) -> None:
-    """BATCH_MATMUL of tensors whose leading dimensions are equal."""
-    first, second = (lowering.packed_input(op, lowering.read(op.input(i))) for i in (0, 1))
+    """BATCH_MATMUL; leading dimensions broadcast."""
+    first, second = _factors(lowering, op)
     target = lowering.write(op.output)
-    if op.options.get("adjX"):
-        first = first.transposed([*range(len(first.shape) - 2), -1, -2])
-    if op.options.get("adjY"):
-        second = second.transposed([*range(len(second.shape) - 2), -1, -2])
     leading = op.output.shape[:-2]
-    require(
-        op,
-        len(op.output.shape) >= 2
-        and first.shape[:-2] == second.shape[:-2] == leading
-        and first.shape[-1] == second.shape[-2]
-        and op.output.shape[-2:] == (first.shape[-2], second.shape[-1])
-        and target.contiguous,
-        "multiplies matrices whose leading dimensions differ, which is not supported",
-    )
-    rows, columns = op.output.shape[-2:]
-    depth = first.shape[-1]
     scales = op.input(0).scale, op.input(1).scale
     real = float(np.float32(scales[0] * scales[1])) / float(op.output.scale)
-    layer = Layer(
-        "m3net_matmul",
-        {
-            "batches": math.prod(leading),
-            "rows": rows,
-            "columns": columns,
-            "depth": depth,
-            "output_step": [rows * columns, columns, 1],
-            "first_step": [rows * depth, first.strides[-2], first.strides[-1]],
-            "second_step": [depth * columns, second.strides[-2], second.strides[-1]],
-            "factor": factor_members(quantize_factor(real)),
-            "first_offset": -op.input(0).zero_point,
-            "second_offset": -op.input(1).zero_point,
-            "output_offset": op.output.zero_point,
-        },
-    )
-    lowering.call(
-        Call(
-            kernel="multiply_matrices",
-            comment=shapes_comment(op, [first, second], target),
-            arguments=[layer, first, second, target],
-            inputs=[first, second],
-            output=target,
+    members: dict[str, object] = {
+        "rows": op.output.shape[-2],
+        "columns": op.output.shape[-1],
+        "depth": first.shape[-1],
+        "output_step": list(target.strides[-2:]),
+        "first_step": list(first.strides[-2:]),
+        "second_step": list(second.strides[-2:]),
+        "factor": factor_members(quantize_factor(real)),
+        "first_offset": -op.input(0).zero_point,
+        "second_offset": -op.input(1).zero_point,
+        "output_offset": op.output.zero_point,
+    }
+    shapes = [(*leading, *view.shape[-2:]) for view in (first, second)]
+    views = [first.broadcast(shapes[0]), second.broadcast(shapes[1])]
+    # The loop is over the matrices, by their first items.
+    starts = [dataclasses.replace(view, shape=(*leading, 1, 1)) for view in (target, *views)]
+    for loop in loops(starts[0], starts[1:]):
+        lowering.call(
+            Call(
+                kernel="multiply_matrices",
+                comment=shapes_comment(op, [first, second], target),
+                arguments=[
+                    Layer("m3net_matmul", {"matrices": loop.members, **members}),
+                    *(*loop.inputs, loop.output),
+                ],
+                inputs=views,
+                output=target,
+            )
         )
+
+
+def _factors(lowering: Lowering, op: Operation) -> tuple[View, View]:
+    """Views of the matrices that are multiplied, transposed where the options say so."""
+    shapes = []
+    views = []
+    for index, option in enumerate(("adjX", "adjY")):
+        view = lowering.read(op.input(index))
+        require(op, len(view.shape) >= 2, "multiplies a tensor of fewer than two dimensions")
+        if op.options.get(option):
+            view = view.transposed([*range(len(view.shape) - 2), -1, -2])
+        shapes.append(view.shape)
+        views.append(view)
+    first, second = shapes
+    try:
+        leading = np.broadcast_shapes(first[:-2], second[:-2])
+    except ValueError:
+        raise op.error(f"multiplies matrices of shapes {first} and {second}") from None
+    require(
+        op,
+        first[-1] == second[-2] and op.output.shape == (*leading, first[-2], second[-1]),
+        f"multiplies matrices of shapes {first} and {second} to {op.output.shape}",
     )
+    return views[0], views[1]
 
 
 def reduction(lowering: Lowering, op: Operation) -> None:

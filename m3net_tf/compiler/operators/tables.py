@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from m3net_tf.compiler import arithmetic
 from m3net_tf.compiler.arithmetic import Factor, Integers, quantize_factor, round_half_away, scale
-from m3net_tf.compiler.calls import Array, Call, Layer, View, loop_members
+from m3net_tf.compiler.calls import Array, Call, Layer, Loop, View, loops
 from m3net_tf.compiler.graph import Operation
 from m3net_tf.compiler.lowering import Lowering, shapes_comment
 from m3net_tf.compiler.operators.common import INT8_MAX, INT8_MIN, activation_range, require
@@ -46,31 +46,33 @@ def lookup(lowering: Lowering, op: Operation) -> None:
     source = op.input(op.options.get("variable", 0))
     view, target = lowering.read(source), lowering.write(op.output)
     require(op, view.shape == target.shape, "has another shape at its output")
-    found = loop_members(target, [view])
-    if found is None:
-        view = lowering.packed_input(op, view)
-        found = loop_members(target, [view])
-    if found is None:
-        raise op.error("has more than four dimensions")
-    loop, strides = found
     array = Array("table", "int8_t", np.asarray(table, np.int64), 1)
+    for loop in loops(target, [view]):
+        lowering.call(_look_up(op, loop, array))
+
+
+def _look_up(op: Operation, loop: Loop, table: Array) -> Call:
+    """A call that can work backward if input and output lie in the same way."""
+    is_alike = loop.strides[0] == loop.strides[1]
 
     def make(source: View, goal: View, members: dict[str, list[int]]) -> Call:
         return Call(
             kernel="look_up",
             comment=shapes_comment(op, [source], goal),
-            arguments=[Layer("m3net_loop", members), array, source, goal],
+            arguments=[Layer("m3net_loop", members), table, source, goal],
             inputs=[source],
             output=goal,
-            slack={0: 0} if strides[0] == strides[1] else {},
+            slack={0: 0} if is_alike else {},
         )
 
-    call = make(view, target, loop)
-    if strides[0] == strides[1]:
-        backward = {name: [-step for step in steps] for name, steps in loop.items()}
-        backward["size"] = loop["size"]
-        call.backward = make(view.mirrored(), target.mirrored(), backward).marked_backward()
-    lowering.call(call)
+    source, members = loop.inputs[0], loop.members
+    call = make(source, loop.output, members)
+    if is_alike:
+        backward = {name: [-step for step in steps] for name, steps in members.items()}
+        backward["size"] = members["size"]
+        mirrored = make(source.mirrored(), loop.output.mirrored(), backward)
+        call.backward = mirrored.marked_backward()
+    return call
 
 
 def _clamped(values: Integers, minimum: int = INT8_MIN, maximum: int = INT8_MAX) -> Table:
