@@ -43,6 +43,11 @@ class Tensor:
         return math.prod(self.shape)
 
     @property
+    def item_bytes(self) -> int:
+        """Bytes of an item."""
+        return np.dtype(self.dtype).itemsize
+
+    @property
     def scale(self) -> np.float32:
         """The one scale.
 

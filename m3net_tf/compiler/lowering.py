@@ -16,8 +16,6 @@ from m3net_tf.compiler.calls import Block, Call, Layer, View, loops, packed
 from m3net_tf.compiler.graph import Graph, Operation, Tensor
 from m3net_tf.errors import ModelError
 
-_ITEM_BYTES = {"int8": 1, "int16": 2}
-
 
 class Lowering:
     """The calls of a network while they are made.
@@ -116,9 +114,9 @@ def shapes_comment(op: Operation, inputs: Sequence[View], output: View) -> str:
 
 
 def _item_bytes(tensor: Tensor) -> int:
-    if tensor.dtype not in _ITEM_BYTES:
+    if tensor.dtype not in ("int8", "int16"):
         raise ModelError(
             f"tensor {tensor.name!r} is {tensor.dtype}; the compiler takes networks of int8, or "
             "of int16 with int8 weights"
         )
-    return _ITEM_BYTES[tensor.dtype]
+    return tensor.item_bytes

@@ -8,7 +8,7 @@ import dataclasses
 from m3net_tf.compiler.calls import Call, View
 from m3net_tf.compiler.graph import Graph, Operation
 from m3net_tf.compiler.lowering import Lowering
-from m3net_tf.compiler.operators import OPERATORS, PACKED_WRITERS, VIEWS
+from m3net_tf.compiler.operators import OPERATORS, PACKED_WRITERS, VIEWS, WEIGHTED, WIDE
 from m3net_tf.compiler.operators.movement import concatenation_places
 from m3net_tf.compiler.passes import PASSES
 from m3net_tf.compiler.plan import Plan, plan_memory
@@ -43,7 +43,7 @@ def compile_network(tflite: bytes) -> CompiledNetwork:
     """Read, rewrite, lower and plan a network.
 
     Args:
-        tflite: content of a full-int8 ``.tflite`` file.
+        tflite: content of a ``.tflite`` file of int8, or of int16 with int8 weights.
 
     Raises:
         ModelError: the file is damaged, or has an operator or a number that the compiler does not
@@ -73,7 +73,9 @@ def _require_supported(graph: Graph) -> None:
         raise ModelError("the network has no input or no output")
     for tensor in [*graph.inputs, *graph.outputs]:
         if len(tensor.scales) != 1:
-            raise ModelError(f"the network's end {tensor.name!r} has no scale: quantise it to int8")
+            raise ModelError(
+                f"the network's end {tensor.name!r} has no scale: quantise the network"
+            )
 
 
 def _rewrite(graph: Graph, name: str) -> int:
@@ -88,10 +90,23 @@ def _rewrite(graph: Graph, name: str) -> int:
 
 
 def _lower(lowering: Lowering, op: Operation) -> None:
+    _require_types(op)
     try:
         OPERATORS[op.kind](lowering, op)
     except _FAULTS as error:
         raise op.error(f"has tensors or options that do not fit ({error})") from None
+
+
+def _require_types(op: Operation) -> None:
+    """Refuse operators that mix int8 and int16, or whose int16 tensors have no kernel."""
+    inputs = op.inputs[:1] if op.kind in WEIGHTED else op.inputs
+    types = {tensor.dtype for tensor in [*inputs, *op.outputs] if tensor is not None}
+    if "int16" not in types or op.kind == "QUANTIZE":
+        return
+    if op.kind not in WIDE:
+        raise op.error("is not supported for int16 tensors")
+    if "int8" in types:
+        raise op.error("has tensors of int8 and of int16")
 
 
 def _place_concatenations(lowering: Lowering) -> None:

@@ -110,6 +110,8 @@ def _require_quantization(tensor: Tensor) -> None:
         raise ModelError(f"tensor {tensor.name!r} has a scale that is not positive")
     if tensor.dtype == "int8" and not all(-128 <= point <= 127 for point in tensor.zero_points):
         raise ModelError(f"tensor {tensor.name!r} has a zero point outside int8")
+    if tensor.dtype == "int16" and any(tensor.zero_points):
+        raise ModelError(f"tensor {tensor.name!r} is int16 and has a zero point other than 0")
 
 
 def _values(tensor: Tensor, raw: bytes) -> np.ndarray:

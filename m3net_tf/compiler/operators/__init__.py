@@ -58,6 +58,18 @@ VIEWS = frozenset(
     | {"STRIDED_SLICE", "TRANSPOSE"}
 )
 
+#: Operators that read constant weights beside their input.
+WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
+
+#: Operators that have kernels for int16 tensors.
+WIDE = (
+    VIEWS
+    | WEIGHTED
+    | {"ADD", "AVERAGE_POOL_2D", "BATCH_MATMUL", "CONCATENATION", "LEAKY_RELU", "LOGISTIC"}
+    | {"MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM", "MUL", "PAD", "PADV2", "QUANTIZE", "RELU"}
+    | {"RELU6", "SOFTMAX", "SQUARED_DIFFERENCE", "SUB", "SUM", "TANH"}
+)
+
 #: Operators whose kernels write side by side only.
 PACKED_WRITERS = frozenset(
     {"MEAN", "PAD", "PADV2", "REDUCE_MAX", "SOFTMAX", "SUM", "FULLY_CONNECTED"}

@@ -13,11 +13,13 @@ from m3net_tf.compiler.arithmetic import Factor, quantize_factor, scale, wrap
 from m3net_tf.compiler.calls import DIMENSIONS, Array, Call, Layer, View, loops, packed_strides
 from m3net_tf.compiler.graph import Operation
 from m3net_tf.compiler.lowering import Lowering, shapes_comment
-from m3net_tf.compiler.operators.common import INT8_MIN, require
+from m3net_tf.compiler.operators.common import INT8_MIN, is_wide, require
 from m3net_tf.compiler.operators.elementwise import factor_members
+from m3net_tf.compiler.operators.softmax_16 import softmax_layer_16
 
 _SOFTMAX_BITS = 5  # in front of the binary point of its inputs
 _INT32_BYTES = 4
+_LARGEST_SHIFT = 7  # of 64-bit sums
 
 
 def batch_matmul(lowering: Lowering, op: Operation) -> None:
@@ -26,7 +28,8 @@ def batch_matmul(lowering: Lowering, op: Operation) -> None:
     target = lowering.write(op.output)
     leading = op.output.shape[:-2]
     scales = op.input(0).scale, op.input(1).scale
-    real = float(np.float32(scales[0] * scales[1])) / float(op.output.scale)
+    factor = quantize_factor(float(np.float32(scales[0] * scales[1])) / float(op.output.scale))
+    require(op, not is_wide(op) or factor.shift <= _LARGEST_SHIFT, "has an output scale too small")
     members: dict[str, object] = {
         "rows": op.output.shape[-2],
         "columns": op.output.shape[-1],
@@ -34,7 +37,7 @@ def batch_matmul(lowering: Lowering, op: Operation) -> None:
         "output_step": list(target.strides[-2:]),
         "first_step": list(first.strides[-2:]),
         "second_step": list(second.strides[-2:]),
-        "factor": factor_members(quantize_factor(real)),
+        "factor": factor_members(factor),
         "first_offset": -op.input(0).zero_point,
         "second_offset": -op.input(1).zero_point,
         "output_offset": op.output.zero_point,
@@ -46,7 +49,7 @@ def batch_matmul(lowering: Lowering, op: Operation) -> None:
     for loop in loops(starts[0], starts[1:]):
         lowering.call(
             Call(
-                kernel="multiply_matrices",
+                kernel="multiply_matrices_16" if is_wide(op) else "multiply_matrices",
                 comment=shapes_comment(op, [first, second], target),
                 arguments=[
                     Layer("m3net_matmul", {"matrices": loop.members, **members}),
@@ -95,10 +98,12 @@ def reduction(lowering: Lowering, op: Operation) -> None:
         f"has the output shape {op.output.shape}",
     )
     count = math.prod(view.shape[axis] for axis in axes)
-    out_strides = packed_strides([view.shape[axis] for axis in kept])
+    out_strides = packed_strides([view.shape[axis] for axis in kept], target.item)
     source = op.input(0)
+    kernel = "reduce_mean_16" if is_wide(op) else "reduce_mean"
     if op.kind == "REDUCE_MAX":
         require(op, source.same_quantization(op.output), "has another scale at its output")
+        kernel = "reduce_max"
     layer = Layer(
         "m3net_reduction",
         {
@@ -114,7 +119,7 @@ def reduction(lowering: Lowering, op: Operation) -> None:
     )
     lowering.call(
         Call(
-            kernel="reduce_max" if op.kind == "REDUCE_MAX" else "reduce_mean",
+            kernel=kernel,
             comment=shapes_comment(op, [view], target),
             arguments=[layer, view, target],
             inputs=[view],
@@ -139,34 +144,34 @@ def _reduction_factor(op: Operation, count: int) -> Factor:
 def softmax(lowering: Lowering, op: Operation) -> None:
     """SOFTMAX over the last dimension."""
     source = op.input(0)
-    require(
-        op,
-        op.output.zero_point == INT8_MIN and op.output.scale == np.float32(1 / 256),
-        "has an output scale other than 1/256 and -128",
-    )
     view = lowering.packed_input(op, lowering.read(source))
     target = lowering.write(op.output)
     require(op, target.contiguous, "writes into a concatenation, which is not supported")
-    table = _exponentials(op)
     depth = source.shape[-1] if source.shape else 1
-    layer = Layer(
-        "m3net_softmax_layer",
-        {
-            "exponentials": Array("exponentials", "int32_t", table, _INT32_BYTES),
-            "rows": source.size // depth,
-            "depth": depth,
-            "steps": len(table),
-        },
-    )
+    sizes = {"rows": source.size // depth, "depth": depth}
+    layer = softmax_layer_16(op, sizes) if is_wide(op) else _softmax_layer(op, sizes)
     lowering.call(
         Call(
-            kernel="softmax",
+            kernel="softmax_16" if is_wide(op) else "softmax",
             comment=shapes_comment(op, [view], target),
             arguments=[layer, view, target],
             inputs=[view],
             output=target,
             slack={0: 0},
         )
+    )
+
+
+def _softmax_layer(op: Operation, sizes: dict[str, int]) -> Layer:
+    require(
+        op,
+        op.output.zero_point == INT8_MIN and op.output.scale == np.float32(1 / 256),
+        "has an output scale other than 1/256 and -128",
+    )
+    table = _exponentials(op)
+    exponentials = Array("exponentials", "int32_t", table, _INT32_BYTES)
+    return Layer(
+        "m3net_softmax_layer", {"exponentials": exponentials, **sizes, "steps": len(table)}
     )
 
 
