@@ -89,11 +89,6 @@ def compile_model(model: CModel) -> dict[str, CompiledNetwork]:
         ModelError: the compiler does not support an operator of a network.
     """
     files = dict(zip(_NAMES, filter(None, (model.tflite, model.importance)), strict=False))
-    if model.activation_bits != 8:
-        raise ModelError(
-            f"{model.name} has activations of {model.activation_bits} bits; the compiled engine "
-            "supports int8 networks only: use --engine tflm"
-        )
     try:
         return {name: compile_network(tflite) for name, tflite in files.items()}
     except ModelError as error:
