@@ -200,6 +200,28 @@ typedef struct {
   int32_t steps;  ///< Number of `exponentials`; smaller inputs count as zero.
 } m3net_softmax_layer;
 
+/// A gate of an LSTM. Zero points are in the biases.
+typedef struct {
+  const int8_t* input_weights;  ///< (cells, inputs).
+  const int8_t* state_weights;  ///< (cells, cells).
+  const int32_t* input_bias;
+  const int32_t* state_bias;
+  m3net_factor input_factor, state_factor;
+} m3net_gate;
+
+/// Long short-term memory. Every run begins with cells of 0 and a state of the zero point.
+typedef struct {
+  m3net_gate forget, accept, value, emit;
+  const uint16_t* table;              ///< As that of m3net_sigmoid.
+  m3net_factor kept, added, emitted;  ///< Of the products of gates.
+  int32_t batches, steps, inputs, cells;
+  int32_t input_batch_step, input_step, output_batch_step, output_step;  ///< Bytes.
+  int32_t cell_multiplier, cell_shift;  ///< From cells to steps of the table.
+  int16_t clip;                         ///< Largest absolute value of a cell.
+  int8_t unclipped;                     ///< 1 if a cell can have the smallest number of 16 bits.
+  int8_t output_offset;
+} m3net_lstm_layer;
+
 /// Convolution. `patch` holds a window's items in 16 bits, rounded up to a multiple of four. A
 /// pixel is written when its window has been read.
 void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t* output,
@@ -273,6 +295,10 @@ void m3net_multiply_matrices_16(const m3net_matmul* layer, const int8_t* first,
 void m3net_reduce_mean_16(const m3net_reduction* layer, const int8_t* input, int8_t* output);
 
 void m3net_softmax_16(const m3net_softmax_layer_16* layer, const int8_t* input, int8_t* output);
+
+/// `scratch` holds the cells and as many bytes.
+void m3net_lstm(const m3net_lstm_layer* layer, const int8_t* input, int8_t* output,
+                int16_t* scratch);
 
 void m3net_copy(const m3net_loop* loop, const int8_t* input, int8_t* output);
 void m3net_fill(int8_t value, int32_t bytes, int8_t* output);

@@ -27,6 +27,7 @@ _LAYER_BYTES = {  # on a device with pointers of 32 bits
     "m3net_convolution": 76,
     "m3net_convolution_16": 72,
     "m3net_loop": 64,
+    "m3net_lstm_layer": 200,
     "m3net_matmul": 116,
     "m3net_pooling": 64,
     "m3net_reduction": 96,
@@ -35,7 +36,7 @@ _LAYER_BYTES = {  # on a device with pointers of 32 bits
     "m3net_softmax_layer": 16,
     "m3net_softmax_layer_16": 24,
 }
-_INT16_SCRATCH = ("convolve", "convolve_16")  # kernels whose scratch memory is not of int32
+_INT16_SCRATCH = ("convolve", "convolve_16", "lstm")  # kernels whose scratch memory is not of int32
 _ENGINE_HEADER = "engine.h"
 
 

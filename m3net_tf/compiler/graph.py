@@ -25,6 +25,7 @@ class Tensor:
         zero_points: as many as scales.
         channel_axis: dimension that several scales belong to.
         data: values of a constant, of ``shape``; None for a computed tensor.
+        is_state: whether an operator keeps its state in it.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Tensor:
     zero_points: tuple[int, ...] = ()
     channel_axis: int = 0
     data: npt.NDArray[Any] | None = None
+    is_state: bool = False
 
     @property
     def size(self) -> int:

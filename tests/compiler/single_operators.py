@@ -17,13 +17,15 @@ SAME, VALID = schema.Padding.SAME, schema.Padding.VALID
 
 @dataclasses.dataclass
 class Item:
-    """A tensor: int8 unless it has values of another type."""
+    """A tensor: of a type, or that of its values; states are variables."""
 
     shape: Sequence[int]
     scale: float | Sequence[float] = 1.0
     zero_point: int = 0
     values: np.ndarray | None = None
     axis: int = 0
+    dtype: str = "int8"
+    is_state: bool = False
 
 
 def write_model(
@@ -53,7 +55,10 @@ def write_network(
         wanted += [
             places[id(item)]
             for item in inputs
-            if item is not None and item.values is None and places[id(item)] not in made
+            if item is not None
+            and item.values is None
+            and not item.is_state
+            and places[id(item)] not in made
         ]
         made |= {places[id(item)] for item in outputs}
         number = getattr(schema.BuiltinOperator, kind)
@@ -84,7 +89,8 @@ def write_network(
 def _tensor(item: Item, number: int, buffers: list[Any]) -> Any:
     tensor = schema.TensorT()
     tensor.shape, tensor.name = [int(size) for size in item.shape], f"tensor{number}"
-    dtype = "int8" if item.values is None else str(item.values.dtype)
+    dtype = item.dtype if item.values is None else str(item.values.dtype)
+    tensor.isVariable = item.is_state
     tensor.type = getattr(schema.TensorType, dtype.upper())
     tensor.buffer = 0
     if item.values is not None:
@@ -92,7 +98,7 @@ def _tensor(item: Item, number: int, buffers: list[Any]) -> Any:
         buffer.data = np.frombuffer(np.ascontiguousarray(item.values).tobytes(), np.uint8)
         buffers.append(buffer)
         tensor.buffer = len(buffers) - 1
-    if dtype == "int8" or item.scale != 1.0:
+    if dtype in ("int8", "int16") or item.scale != 1.0:
         quantization = schema.QuantizationParametersT()
         scales = np.atleast_1d(np.asarray(item.scale, np.float32))
         quantization.scale = scales.tolist()
@@ -460,6 +466,32 @@ def pad(rng: Random) -> bytes:
     return write_model("PAD", inputs, [output], schema.PadOptionsT())
 
 
+def lstm(rng: Random) -> bytes:
+    options = schema.UnidirectionalSequenceLSTMOptionsT()
+    options.fusedActivationFunction = schema.ActivationFunctionType.TANH
+    options.timeMajor = bool(rng.integers(0, 2))
+    options.cellClip = float(rng.choice([0.0, 10.0, 0.5]))
+    batches, steps, depth, cells = (int(n) for n in rng.integers(1, [3, 6, 10, 10]))
+    source = _computed(
+        rng, (steps, batches, depth) if options.timeMajor else (batches, steps, depth)
+    )
+    source.scale = float(np.float32(2.0 ** rng.uniform(-8, -4)))
+    state = Item((batches, cells), float(np.float32(rng.uniform(0.5, 1) / 128)), _zero(rng))
+    memory = Item((batches, cells), 2.0 ** int(rng.integers(-15, -8)), dtype="int16")
+    state.is_state = memory.is_state = True
+    inputs: list[Item | None] = [source, *[None] * 23]
+    for gate in range(4):
+        for place, columns in ((1, depth), (5, cells)):
+            scale = float(np.float32(rng.uniform(0.001, 0.02)))
+            weights = Item((cells, columns), scale, values=_int8(rng, (cells, columns)))
+            inputs[place + gate] = weights
+        bias = rng.integers(-5000, 5000, cells).astype(np.int32)
+        inputs[12 + gate] = Item((cells,), values=bias)
+    inputs[18], inputs[19] = state, memory
+    output = dataclasses.replace(state, shape=(*source.shape[:2], cells), is_state=False)
+    return write_model("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, [output], options)
+
+
 #: What makes a random model of each operator.
 MAKERS: dict[str, Callable[[Random], bytes]] = {
     "ABS": unary("ABS"),
@@ -495,4 +527,5 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     "SUM": reduction("SUM"),
     "TANH": unary("TANH"),
     "TRANSPOSE": transpose,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm,
 }
