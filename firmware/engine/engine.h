@@ -174,8 +174,15 @@ typedef struct {
   int16_t input_offset, output_offset;  ///< Added; of inputs, minus the zero point.
   int16_t minimum, maximum;
   int8_t input_bytes, output_bytes;  ///< Of an item, 1 or 2.
-  int8_t mirrored;                   ///< Negative numbers change their sign.
+  int8_t mirrored;                   ///< Products of negative numbers change their sign.
+  int8_t absolute;                   ///< Negative numbers change their sign before.
 } m3net_rescaling;
+
+/// Reciprocal square root of 16-bit numbers.
+typedef struct {
+  m3net_loop loop;
+  m3net_factor factor;  ///< From 1 / sqrt(input) to the output.
+} m3net_root;
 
 /// Logistic function or hyperbolic tangent of 16-bit numbers.
 typedef struct {
@@ -285,6 +292,9 @@ void m3net_maximum_16(const m3net_binary_16* layer, const int8_t* first, const i
 
 /// Inputs and outputs of 8 or 16 bits.
 void m3net_rescale(const m3net_rescaling* layer, const int8_t* input, int8_t* output);
+
+/// Numbers that are not positive give the largest output.
+void m3net_inverse_root_16(const m3net_root* layer, const int8_t* input, int8_t* output);
 
 void m3net_logistic_16(const m3net_sigmoid* layer, const int8_t* input, int8_t* output);
 void m3net_tanh_16(const m3net_sigmoid* layer, const int8_t* input, int8_t* output);

@@ -32,6 +32,7 @@ _LAYER_BYTES = {  # on a device with pointers of 32 bits
     "m3net_pooling": 64,
     "m3net_reduction": 96,
     "m3net_rescaling": 92,
+    "m3net_root": 72,
     "m3net_sigmoid": 76,
     "m3net_softmax_layer": 16,
     "m3net_softmax_layer_16": 24,

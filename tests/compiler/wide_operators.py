@@ -97,6 +97,13 @@ def sigmoid(kind: str) -> Callable[[Random], bytes]:
     return make
 
 
+def inverse_root(rng: Random) -> bytes:
+    """Of the inputs that are positive."""
+    source = Item(tuple(int(n) for n in rng.integers(1, 6, 3)), 2.0 ** rng.uniform(-10, 2))
+    output = Item(source.shape, 2.0 ** rng.uniform(-2, 4) / np.sqrt(source.scale * 64) / 128)
+    return widen(write_model("RSQRT", [source], [output]))
+
+
 #: What makes a random model of each operator of 16 bits.
 WIDE_MAKERS: dict[str, Callable[[Random], bytes]] = {
     f"{kind}_16": widened(kind) for kind in sorted(WIDE - NO_MAKER)
@@ -104,5 +111,6 @@ WIDE_MAKERS: dict[str, Callable[[Random], bytes]] = {
 WIDE_MAKERS |= {
     "LOGISTIC_16": sigmoid("LOGISTIC"),
     "QUANTIZE_16": quantize,
+    "RSQRT_16": inverse_root,
     "TANH_16": sigmoid("TANH"),
 }

@@ -76,7 +76,16 @@ WEIGHTED = frozenset(
 WIDE = (
     VIEWS
     | {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
-    | {"ADD", "AVERAGE_POOL_2D", "BATCH_MATMUL", "CONCATENATION", "LEAKY_RELU", "LOGISTIC"}
+    | {
+        "ABS",
+        "ADD",
+        "RSQRT",
+        "AVERAGE_POOL_2D",
+        "BATCH_MATMUL",
+        "CONCATENATION",
+        "LEAKY_RELU",
+        "LOGISTIC",
+    }
     | {"MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM", "MUL", "PAD", "PADV2", "QUANTIZE", "RELU"}
     | {"RELU6", "SOFTMAX", "SQUARED_DIFFERENCE", "SUB", "SUM", "TANH"}
 )

@@ -21,14 +21,14 @@ _ENTRIES = 256  # of the logistic function's table
 _ENTRIES_OF_ONE = 24  # entries up to an input of 1
 _STEPS_OF_ONE = 4096 * 3  # steps of an input of 1, of which the table has every 512th or 256th
 _NEAR = 1e-3  # to the whole exponent of a power of two
-_KERNELS = {"LOGISTIC": "logistic_16", "TANH": "tanh_16"}
+_KERNELS = {"LOGISTIC": "logistic_16", "RSQRT": "inverse_root_16", "TANH": "tanh_16"}
 
 
 def function(lowering: Lowering, op: Operation) -> None:
-    """LEAKY_RELU, LOGISTIC, QUANTIZE, RELU, RELU6 and TANH of int16 tensors."""
+    """ABS, LEAKY_RELU, LOGISTIC, QUANTIZE, RELU, RELU6, RSQRT and TANH of int16 tensors."""
     view, target = lowering.read(op.input(0)), lowering.write(op.output)
     require(op, view.shape == target.shape, "has another shape at its output")
-    make = _sigmoid if op.kind in _KERNELS else _rescaling
+    make = {"RSQRT": _root, "LOGISTIC": _sigmoid, "TANH": _sigmoid}.get(op.kind, _rescaling)
     for loop in loops(target, [view]):
         lowering.call(
             Call(
@@ -52,6 +52,8 @@ def _rescaling(op: Operation, loop: dict[str, list[int]]) -> Layer:
     elif op.kind == "RELU6":
         positive = negative = _IDENTITY
         minimum, maximum = op.input(0).zero_point, six(op)
+    elif op.kind == "ABS":
+        positive = single_factor(op)
     elif op.kind == "LEAKY_RELU":
         positive, negative = leaky_factors(op)
         is_mirrored = op.options["alpha"] < 0
@@ -68,8 +70,19 @@ def _rescaling(op: Operation, loop: dict[str, list[int]]) -> Layer:
             "input_bytes": op.input(0).item_bytes,
             "output_bytes": op.output.item_bytes,
             "mirrored": int(is_mirrored),
+            "absolute": int(op.kind == "ABS"),
         },
     )
+
+
+def _root(op: Operation, loop: dict[str, list[int]]) -> Layer:
+    return Layer("m3net_root", {"loop": loop, "factor": factor_members(root_factor(op))})
+
+
+def root_factor(op: Operation) -> Factor:
+    """From the reciprocal root of the input to the output."""
+    root = np.float32(np.sqrt(op.input(0).scale))
+    return quantize_factor(1.0 / float(np.float32(root * op.output.scale)))
 
 
 def double_factor(op: Operation) -> Factor:

@@ -19,6 +19,7 @@ from m3net_tf.compiler.operators.elementwise import DIFFERENCE_BITS, SUM_BITS, b
 from m3net_tf.compiler.operators.functions import (
     double_factor,
     leaky_factors,
+    root_factor,
     single_factor,
     six,
 )
@@ -138,8 +139,7 @@ def _leaky_relu(op: Operation) -> Integers:
 
 
 def _rsqrt(op: Operation) -> Integers:
-    root = np.float32(np.sqrt(op.input(0).scale))
-    factor = quantize_factor(1.0 / float(np.float32(root * op.output.scale)))
+    factor = root_factor(op)
     later = Factor(factor.multiplier, factor.shift - _RSQRT_BITS)
     values = []
     for value in _centred(op):
