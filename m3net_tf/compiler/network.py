@@ -12,7 +12,7 @@ from m3net_tf.compiler.operators import OPERATORS, PACKED_WRITERS, VIEWS, WEIGHT
 from m3net_tf.compiler.operators.movement import concatenation_places
 from m3net_tf.compiler.passes import PASSES
 from m3net_tf.compiler.plan import Plan, plan_memory
-from m3net_tf.compiler.read import read_network
+from m3net_tf.compiler.read import read_network, require_order
 from m3net_tf.errors import ModelError
 
 _FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -51,6 +51,7 @@ def compile_network(tflite: bytes) -> CompiledNetwork:
     """
     graph = read_network(tflite)
     _require_supported(graph)
+    require_order(graph)
     saved = {name: _rewrite(graph, name) for name in PASSES}
     lowering = Lowering(graph)
     inputs = [lowering.write(tensor) for tensor in graph.inputs]
@@ -90,6 +91,7 @@ def _rewrite(graph: Graph, name: str) -> int:
 
 
 def _lower(lowering: Lowering, op: Operation) -> None:
+    _require_symmetry(op)
     _require_types(op)
     try:
         OPERATORS[op.kind](lowering, op)
@@ -107,6 +109,12 @@ def _require_types(op: Operation) -> None:
         raise op.error("is not supported for int16 tensors")
     if "int8" in types:
         raise op.error("has tensors of int8 and of int16")
+
+
+def _require_symmetry(op: Operation) -> None:
+    for tensor in [*op.inputs, *op.outputs]:
+        if tensor is not None and tensor.dtype == "int16" and any(tensor.zero_points):
+            raise op.error(f"has the int16 tensor {tensor.name!r} with a zero point other than 0")
 
 
 def _place_concatenations(lowering: Lowering) -> None:

@@ -41,14 +41,13 @@ def read_network(tflite: bytes) -> Graph:
         tflite: content of a ``.tflite`` file.
 
     Raises:
-        ModelError: the file is no TFLite model, is damaged, or its operators are not in an order
-            in which they can run.
+        ModelError: the file is no TFLite model, or is damaged.
     """
     if tflite[4:8] != b"TFL3":
         raise ModelError("the file is no TFLite model (its identifier is missing)")
     try:
         model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
-        graph = _graph(model, sha256_of(tflite))
+        return _graph(model, sha256_of(tflite))
     except ModelError:
         raise
     except _FAULTS as error:  # flatbuffers checks nothing
@@ -56,15 +55,13 @@ def read_network(tflite: bytes) -> Graph:
         raise ModelError(
             f"the .tflite file is damaged, cut off or has wrong offsets ({text})"
         ) from None
-    _require_order(graph)
-    return graph
 
 
 def _graph(model: Any, sha256: str) -> Graph:
     if len(model.subgraphs or ()) != 1:
         raise ModelError(
             f"the network has {len(model.subgraphs or ())} subgraphs; the compiler takes one: "
-            "replace loops and conditions"
+            "replace loops, conditions and variables"
         )
     subgraph = model.subgraphs[0]
     used = {int(index) for index in [*subgraph.inputs, *subgraph.outputs]}
@@ -120,8 +117,6 @@ def _require_quantization(tensor: Tensor) -> None:
         raise ModelError(f"tensor {tensor.name!r} has a scale that is not positive")
     if tensor.dtype == "int8" and not all(-128 <= point <= 127 for point in tensor.zero_points):
         raise ModelError(f"tensor {tensor.name!r} has a zero point outside int8")
-    if tensor.dtype == "int16" and any(tensor.zero_points):
-        raise ModelError(f"tensor {tensor.name!r} is int16 and has a zero point other than 0")
 
 
 def _values(tensor: Tensor, raw: bytes) -> np.ndarray:
@@ -148,8 +143,12 @@ def _operation(source: Any, model: Any, tensors: list[Tensor | None]) -> Operati
     )
 
 
-def _require_order(graph: Graph) -> None:
-    """Refuse a network in which an operator reads what is not computed yet."""
+def require_order(graph: Graph) -> None:
+    """Refuse a network in which an operator reads what is not computed yet.
+
+    Raises:
+        ModelError: the message names operator and tensor.
+    """
     ready = set(graph.inputs)
     for op in graph.operations:
         states = {tensor for tensor in op.inputs if tensor is not None and tensor.is_state}
