@@ -99,26 +99,41 @@ static void convolve_pixel(const m3net_convolution_16* layer, const int16_t* pat
   }
 }
 
+/// Taps of a window along one dimension that lie inside the image.
+typedef struct {
+  int32_t first, end;
+} tap_range;
+
+static tap_range see(int32_t position, int32_t taps, int32_t step, int32_t size) {
+  const int32_t before = position < 0 ? (step - 1 - position) / step : 0;
+  const int32_t count = position < size ? (size - position + step - 1) / step : 0;
+  const tap_range range = {before, count < taps ? count : taps};
+  return range;
+}
+
 /// A pixel of a depthwise convolution whose window begins at (row, column).
 static void convolve_channels(const m3net_convolution_16* layer, const int8_t* input, int32_t row,
                               int32_t column, int8_t* output) {
   const m3net_window* window = &layer->window;
   const m3net_image* image = &layer->input;
+  const tap_range rows = see(row, window->rows, window->row_dilation, image->rows);
+  const tap_range columns = see(column, window->columns, window->column_dilation, image->columns);
   const int32_t channels = image->channels;
-  for (int32_t c = 0; c < channels; ++c) {
-    const int8_t* weight = layer->weights + c;
+  const int32_t row_step = image->row_step * window->row_dilation;
+  const int32_t column_step = image->column_step * window->column_dilation;
+  const int32_t start = row * image->row_step + column * image->column_step;
+  for (int32_t c = 0; c < channels; ++c, input += 2) {
     int64_t sum = 0;
-    for (int32_t i = 0; i < window->rows; ++i) {
-      const int32_t y = row + i * window->row_dilation;
-      for (int32_t j = 0; j < window->columns; ++j, weight += channels) {
-        const int32_t x = column + j * window->column_dilation;
-        if (y >= 0 && y < image->rows && x >= 0 && x < image->columns) {
-          sum += *weight * m3net_load_16(input + y * image->row_step + x * image->column_step);
-        }
+    for (int32_t i = rows.first; i < rows.end; ++i) {
+      const int8_t* item = input + (start + i * row_step + columns.first * column_step);
+      const int8_t* weight = layer->weights + c + (i * window->columns + columns.first) * channels;
+      for (int32_t j = columns.first; j < columns.end; ++j) {
+        sum += *weight * m3net_load_16(item);
+        item += column_step;
+        weight += channels;
       }
     }
     m3net_store_16(output + 2 * c, requantize(layer, sum, layer->channels + c));
-    input += 2;
   }
 }
 
