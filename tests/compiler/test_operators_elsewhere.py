@@ -19,7 +19,7 @@ def make_cases(count):
     cases = []
     for kind, make in (MAKERS | WIDE_MAKERS).items():
         rng = np.random.default_rng(zlib.crc32(kind.encode()) + 1)
-        for number in range(count if kind in MAKERS else count // 2):
+        for number in range(count if kind in MAKERS else count // 4):
             network = compile_network(make(rng))
             name = f"{kind.lower()}_{number}"
             cases.append(Case(name, network, random_inputs(rng, network)))
