@@ -44,7 +44,7 @@ static void softmax_row(const m3net_softmax_layer_16* layer, const int8_t* input
   const int64_t aligned = (((int64_t)sum << (31 - length)) + (1 << 13)) >> 14;
   const int32_t fraction = (int32_t)aligned - (1 << 16) + INT16_MIN;
   const int32_t reciprocal = look_up(layer->reciprocals, fraction);
-  const int32_t shift = length - 1;
+  const int32_t shift = m3net_clamp(length - 1, 1, 30);
   for (int32_t i = 0; i < bytes; i += 2) {
     const int64_t product = (int64_t)m3net_load_16(output + i) * reciprocal;
     const int32_t value = (int32_t)((product + ((int64_t)1 << (shift - 1))) >> shift);
