@@ -10,18 +10,21 @@
 #include "m3net_network.h"
 #include "platform.h"
 
-_Static_assert(M3NET_MODEL_ACTIVATION_BITS == 8, "the compiled engine takes int8 networks only");
-_Static_assert(M3NET_NETWORK_OUTPUT_0_BYTES == M3NET_MODEL_CLASS_COUNT, "one score for each class");
+// Bytes of an input or output of a network. Features and scores have one byte in any case.
+#define ITEM_BYTES (M3NET_MODEL_ACTIVATION_BITS / 8)
+
+_Static_assert(M3NET_NETWORK_OUTPUT_0_BYTES == ITEM_BYTES * M3NET_MODEL_CLASS_COUNT,
+               "one score for each class");
 
 #ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
 
 #include "m3net_importance.h"
 
-_Static_assert(M3NET_IMPORTANCE_INPUT_0_BYTES == M3NET_MODEL_INPUT_BYTES &&
+_Static_assert(M3NET_IMPORTANCE_INPUT_0_BYTES == ITEM_BYTES * M3NET_MODEL_INPUT_BYTES &&
                    M3NET_MODEL_INPUT_BYTES == M3NET_WARP_BINS * M3NET_WARP_FRAMES_IN &&
-                   M3NET_IMPORTANCE_OUTPUT_0_BYTES == M3NET_WARP_FRAMES_IN &&
+                   M3NET_IMPORTANCE_OUTPUT_0_BYTES == ITEM_BYTES * M3NET_WARP_FRAMES_IN &&
                    M3NET_NETWORK_INPUT_0_BYTES ==
-                       M3NET_WARP_BINS * M3NET_WARP_FRAMES_OUT * M3NET_WARP_CHANNELS,
+                       ITEM_BYTES * M3NET_WARP_BINS * M3NET_WARP_FRAMES_OUT * M3NET_WARP_CHANNELS,
                "the warp is not the model's: export both from one run");
 
 #define ARENA_BYTES                                                                        \
@@ -30,7 +33,7 @@ _Static_assert(M3NET_IMPORTANCE_INPUT_0_BYTES == M3NET_MODEL_INPUT_BYTES &&
 
 #else
 
-_Static_assert(M3NET_NETWORK_INPUT_0_BYTES == M3NET_MODEL_INPUT_BYTES,
+_Static_assert(M3NET_NETWORK_INPUT_0_BYTES == ITEM_BYTES * M3NET_MODEL_INPUT_BYTES,
                "the network's input is the features");
 
 #define ARENA_BYTES M3NET_NETWORK_ARENA_BYTES
@@ -101,16 +104,47 @@ const int8_t* m3net_model_output(const m3net_model* model) {
   return model->arena + M3NET_NETWORK_OUTPUT_0_OFFSET;
 }
 
+// Makes int8 features the input of a network, in place, from the last one on.
+static void widen(int8_t* input, size_t count) {
+#if M3NET_MODEL_ACTIVATION_BITS == 16
+  for (size_t i = count; i > 0; --i) {
+    const int16_t value = (int16_t)(input[i - 1] * 256);
+    memcpy(input + 2 * (i - 1), &value, sizeof(value));
+  }
+#else
+  (void)input;
+  (void)count;
+#endif
+}
+
+// Makes a network's output int8 scores, in place; those of 16 bits are not negative.
+static void narrow(int8_t* output, size_t count) {
+#if M3NET_MODEL_ACTIVATION_BITS == 16
+  for (size_t i = 0; i < count; ++i) {
+    int16_t value;
+    memcpy(&value, output + 2 * i, sizeof(value));
+    output[i] = (int8_t)((value >> 7) - 128);
+  }
+#else
+  (void)output;
+  (void)count;
+#endif
+}
+
 m3net_status m3net_model_run(m3net_model* model) {
 #ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
   memcpy(model->arena + M3NET_IMPORTANCE_INPUT_0_OFFSET, model->features, sizeof(model->features));
+  widen(model->arena + M3NET_IMPORTANCE_INPUT_0_OFFSET, sizeof(model->features));
   m3net_importance_run(model->arena);
+  narrow(model->arena + M3NET_IMPORTANCE_OUTPUT_0_OFFSET, sizeof(model->scores));
   memcpy(model->scores, model->arena + M3NET_IMPORTANCE_OUTPUT_0_OFFSET, sizeof(model->scores));
   m3net_warp_run(&m3net_model_warp, model->features, model->scores, model->bins,
                  model->arena + M3NET_NETWORK_INPUT_0_OFFSET);
   m3net_operation_done("WARP");
 #endif
+  widen(model->arena + M3NET_NETWORK_INPUT_0_OFFSET, M3NET_NETWORK_INPUT_0_BYTES / ITEM_BYTES);
   m3net_network_run(model->arena);
+  narrow(model->arena + M3NET_NETWORK_OUTPUT_0_OFFSET, M3NET_MODEL_CLASS_COUNT);
   return M3NET_OK;
 }
 

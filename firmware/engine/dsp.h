@@ -52,6 +52,13 @@ static inline uint32_t m3net_pack_high(uint32_t low, uint32_t high) {
   return result;
 }
 
+/// Sum with the products of the lower halves and of the upper halves.
+static inline int32_t m3net_add_products(uint32_t a, uint32_t b, int32_t sum) {
+  int32_t result;
+  __asm__("smlad %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
+  return result;
+}
+
 #else
 
 static inline int32_t m3net_high_product(int32_t a, int32_t b) {

@@ -58,7 +58,7 @@ typedef struct {
   m3net_image input, output;
   m3net_window window;
   int16_t batches;
-  int8_t minimum, maximum;
+  int16_t minimum, maximum;
 } m3net_pooling;
 
 /// A loop over up to four dimensions with the byte steps of each operand.
@@ -83,12 +83,13 @@ typedef struct {
   int8_t minimum, maximum;
 } m3net_binary;
 
-/// Product of matrices: output[b][i][j] = sum over k of first[b][i][k] * second[b][k][j].
+/// Products of matrices: output[i][j] = sum over k of first[i][k] * second[k][j].
 typedef struct {
-  int32_t batches, rows, columns, depth;
-  int32_t output_step[3];  ///< Of b, i, j.
-  int32_t first_step[3];   ///< Of b, i, k.
-  int32_t second_step[3];  ///< Of b, k, j.
+  m3net_loop matrices;  ///< Where each matrix begins.
+  int32_t rows, columns, depth;
+  int32_t output_step[2];  ///< Bytes, of i and j.
+  int32_t first_step[2];   ///< Of i and k.
+  int32_t second_step[2];  ///< Of k and j.
   m3net_factor factor;
   int16_t first_offset, second_offset, output_offset;
 } m3net_matmul;
@@ -102,12 +103,93 @@ typedef struct {
   int16_t output_offset;
 } m3net_reduction;
 
+// Tensors of 16 bits. Their zero points are 0, their addresses and steps are in bytes.
+
+/// How a sum becomes a 16-bit output of one channel.
+typedef struct {
+  int64_t bias;
+  int32_t multiplier, shift;  ///< As those of m3net_factor.
+} m3net_channel_16;
+
+/// A convolution, depthwise convolution or fully connected layer of 16-bit inputs and outputs.
+typedef struct {
+  const int8_t* weights;             ///< See m3net_tf/compiler/weights.py.
+  const m3net_channel_16* channels;  ///< One for each output channel.
+  m3net_image input, output;
+  m3net_window window;
+  int16_t batches;
+  int16_t minimum, maximum;  ///< Of the outputs.
+  int8_t long_sums;          ///< Sums have 64 bits, else they wrap at 32.
+} m3net_convolution_16;
+
+/// A layer of two inputs.
+typedef struct {
+  m3net_loop loop;
+  m3net_factor first, second, output;  ///< `first` and `second` are for sums and differences.
+  int16_t minimum, maximum;
+} m3net_binary_16;
+
+/// A function of one number that is linear on either side of zero.
+typedef struct {
+  m3net_loop loop;
+  m3net_factor positive, negative;
+  int16_t input_offset, output_offset;  ///< Added; of inputs, minus the zero point.
+  int16_t minimum, maximum;
+  int8_t input_bytes, output_bytes;  ///< Of an item, 1 or 2.
+  int8_t mirrored;                   ///< Products of negative numbers change their sign.
+  int8_t absolute;                   ///< Negative numbers change their sign before.
+} m3net_rescaling;
+
+/// Reciprocal square root of 16-bit numbers.
+typedef struct {
+  m3net_loop loop;
+  m3net_factor factor;  ///< From 1 / sqrt(input) to the output.
+} m3net_root;
+
+/// Logistic function or hyperbolic tangent of 16-bit numbers.
+typedef struct {
+  m3net_loop loop;
+  const uint16_t* table;  ///< Logistic function of 0, 1/24, ... to 255/24, in units of 2^-16.
+  int32_t multiplier;     ///< From inputs to steps of the table, before the shift.
+  int32_t shift;          ///< To the right.
+} m3net_sigmoid;
+
+/// Softmax over rows of `depth` 16-bit items that lie side by side.
+typedef struct {
+  const int16_t* exponentials;  ///< Of -10 to 0 in 512 steps.
+  const int16_t* reciprocals;   ///< 1 / (1 + x) of 0 to 1 in 512 steps.
+  int32_t rows, depth;
+  m3net_factor factor;  ///< From inputs to steps of 10 / 65535.
+} m3net_softmax_layer_16;
+
 /// Softmax over rows of `depth` items that lie side by side.
 typedef struct {
   const int32_t* exponentials;  ///< Of 0, -1, ... input steps, in units of 2^-31.
   int32_t rows, depth;
   int32_t steps;  ///< Number of `exponentials`; smaller inputs count as zero.
 } m3net_softmax_layer;
+
+/// A gate of an LSTM. Zero points are in the biases.
+typedef struct {
+  const int8_t* input_weights;  ///< (cells, inputs).
+  const int8_t* state_weights;  ///< (cells, cells).
+  const int32_t* input_bias;
+  const int32_t* state_bias;
+  m3net_factor input_factor, state_factor;
+} m3net_gate;
+
+/// Long short-term memory. Every run begins with cells of 0 and a state of the zero point.
+typedef struct {
+  m3net_gate forget, accept, value, emit;
+  const uint16_t* table;              ///< As that of m3net_sigmoid.
+  m3net_factor kept, added, emitted;  ///< Of the products of gates.
+  int32_t batches, steps, inputs, cells;
+  int32_t input_batch_step, input_step, output_batch_step, output_step;  ///< Bytes.
+  int32_t cell_multiplier, cell_shift;  ///< From cells to steps of the table.
+  int16_t clip;                         ///< Largest absolute value of a cell.
+  int8_t unclipped;                     ///< 1 if a cell can have the smallest number of 16 bits.
+  int8_t output_offset;
+} m3net_lstm_layer;
 
 /// Convolution. `patch` holds a window's items in 16 bits, rounded up to a multiple of four. A
 /// pixel is written when its window has been read.
@@ -146,6 +228,49 @@ void m3net_reduce_mean(const m3net_reduction* layer, const int8_t* input, int8_t
 void m3net_reduce_max(const m3net_reduction* layer, const int8_t* input, int8_t* output);
 
 void m3net_softmax(const m3net_softmax_layer* layer, const int8_t* input, int8_t* output);
+
+/// As m3net_convolve, for 16-bit inputs and outputs. `patch` holds a window's items, rounded up to
+/// an even number.
+void m3net_convolve_16(const m3net_convolution_16* layer, const int8_t* input, int8_t* output,
+                       int16_t* patch);
+void m3net_convolve_depthwise_16(const m3net_convolution_16* layer, const int8_t* input,
+                                 int8_t* output);
+
+void m3net_pool_average_16(const m3net_pooling* layer, const int8_t* input, int8_t* output);
+void m3net_pool_max_16(const m3net_pooling* layer, const int8_t* input, int8_t* output);
+
+void m3net_add_16(const m3net_binary_16* layer, const int8_t* first, const int8_t* second,
+                  int8_t* output);
+void m3net_subtract_16(const m3net_binary_16* layer, const int8_t* first, const int8_t* second,
+                       int8_t* output);
+void m3net_squared_difference_16(const m3net_binary_16* layer, const int8_t* first,
+                                 const int8_t* second, int8_t* output);
+void m3net_multiply_16(const m3net_binary_16* layer, const int8_t* first, const int8_t* second,
+                       int8_t* output);
+void m3net_minimum_16(const m3net_binary_16* layer, const int8_t* first, const int8_t* second,
+                      int8_t* output);
+void m3net_maximum_16(const m3net_binary_16* layer, const int8_t* first, const int8_t* second,
+                      int8_t* output);
+
+/// Inputs and outputs of 8 or 16 bits.
+void m3net_rescale(const m3net_rescaling* layer, const int8_t* input, int8_t* output);
+
+/// Numbers that are not positive give the largest output.
+void m3net_inverse_root_16(const m3net_root* layer, const int8_t* input, int8_t* output);
+
+void m3net_logistic_16(const m3net_sigmoid* layer, const int8_t* input, int8_t* output);
+void m3net_tanh_16(const m3net_sigmoid* layer, const int8_t* input, int8_t* output);
+
+void m3net_multiply_matrices_16(const m3net_matmul* layer, const int8_t* first,
+                                const int8_t* second, int8_t* output);
+
+void m3net_reduce_mean_16(const m3net_reduction* layer, const int8_t* input, int8_t* output);
+
+void m3net_softmax_16(const m3net_softmax_layer_16* layer, const int8_t* input, int8_t* output);
+
+/// `scratch` holds the cells and as many bytes.
+void m3net_lstm(const m3net_lstm_layer* layer, const int8_t* input, int8_t* output,
+                int16_t* scratch);
 
 void m3net_copy(const m3net_loop* loop, const int8_t* input, int8_t* output);
 void m3net_fill(int8_t value, int32_t bytes, int8_t* output);

@@ -3,6 +3,7 @@
 #include "arithmetic.h"
 #include "engine.h"
 #include "helium.h"
+#include "wide.h"
 
 /// The part of a window that lies inside the image.
 typedef struct {
@@ -29,13 +30,52 @@ static inline int32_t divide(int32_t sum, const visible_window* window) {
   return (sum > 0 ? sum + count / 2 : sum - count / 2) / count;
 }
 
+/// `place` is that of the channel, `bytes` the size of an item.
+static inline int32_t average(const m3net_image* image, const visible_window* window, int32_t place,
+                              int32_t bytes) {
+  int32_t sum = 0;
+  for (int32_t y = 0; y < window->rows; ++y) {
+    const int8_t* item = window->first + y * image->row_step + place;
+    for (int32_t x = 0; x < window->columns; ++x, item += image->column_step) {
+      sum += m3net_load(item, bytes);
+    }
+  }
+  return divide(sum, window);
+}
+
+static inline int32_t maximum(const m3net_image* image, const visible_window* window, int32_t place,
+                              int32_t bytes) {
+  int32_t largest = INT16_MIN;
+  for (int32_t y = 0; y < window->rows; ++y) {
+    const int8_t* item = window->first + y * image->row_step + place;
+    for (int32_t x = 0; x < window->columns; ++x, item += image->column_step) {
+      const int32_t value = m3net_load(item, bytes);
+      largest = value > largest ? value : largest;
+    }
+  }
+  return largest;
+}
+
+typedef int32_t (*summary)(const m3net_image* image, const visible_window* window, int32_t place,
+                           int32_t bytes);
+
+/// All channels of one output pixel.
+static inline void pool_pixel(const m3net_pooling* layer, const visible_window* window,
+                              summary summarise, int8_t* pixel, int32_t bytes) {
+  for (int32_t place = 0; place < bytes * layer->output.channels; place += bytes) {
+    const int32_t value = summarise(&layer->input, window, place, bytes);
+    m3net_store(pixel + place, m3net_clamp(value, layer->minimum, layer->maximum), bytes);
+  }
+}
+
 #if M3NET_ENGINE_HELIUM
 
 /// Of four channels.
-typedef int32x4_t (*summary)(const m3net_image* image, const visible_window* window,
-                             int32_t channel);
+typedef int32x4_t (*vector_summary)(const m3net_image* image, const visible_window* window,
+                                    int32_t channel);
 
-static int32x4_t average(const m3net_image* image, const visible_window* window, int32_t channel) {
+static int32x4_t vector_average(const m3net_image* image, const visible_window* window,
+                                int32_t channel) {
   int32x4_t sums = vdupq_n_s32(0);
   for (int32_t y = 0; y < window->rows; ++y) {
     const int8_t* item = window->first + y * image->row_step + channel;
@@ -49,7 +89,8 @@ static int32x4_t average(const m3net_image* image, const visible_window* window,
                          divide(each[3], window));
 }
 
-static int32x4_t maximum(const m3net_image* image, const visible_window* window, int32_t channel) {
+static int32x4_t vector_maximum(const m3net_image* image, const visible_window* window,
+                                int32_t channel) {
   int32x4_t largest = vdupq_n_s32(INT8_MIN);
   for (int32_t y = 0; y < window->rows; ++y) {
     const int8_t* item = window->first + y * image->row_step + channel;
@@ -61,8 +102,8 @@ static int32x4_t maximum(const m3net_image* image, const visible_window* window,
 }
 
 /// All channels of one output pixel.
-static inline void pool_pixel(const m3net_pooling* layer, const visible_window* window,
-                              summary summarise, int8_t* pixel) {
+static inline void pool_vectors(const m3net_pooling* layer, const visible_window* window,
+                                vector_summary summarise, int8_t* pixel) {
   const int32x4_t smallest = vdupq_n_s32(layer->minimum), largest = vdupq_n_s32(layer->maximum);
   const int32_t channels = layer->output.channels;
   for (int32_t c = 0; c < channels; c += 4) {
@@ -72,45 +113,45 @@ static inline void pool_pixel(const m3net_pooling* layer, const visible_window* 
   }
 }
 
+static inline void average_pixel(const m3net_pooling* layer, const visible_window* window,
+                                 int8_t* pixel) {
+  pool_vectors(layer, window, vector_average, pixel);
+}
+
+static inline void maximum_pixel(const m3net_pooling* layer, const visible_window* window,
+                                 int8_t* pixel) {
+  pool_vectors(layer, window, vector_maximum, pixel);
+}
+
 #else
 
-typedef int32_t (*summary)(const m3net_image* image, const visible_window* window, int32_t channel);
-
-static int32_t average(const m3net_image* image, const visible_window* window, int32_t channel) {
-  int32_t sum = 0;
-  for (int32_t y = 0; y < window->rows; ++y) {
-    const int8_t* item = window->first + y * image->row_step + channel;
-    for (int32_t x = 0; x < window->columns; ++x, item += image->column_step) {
-      sum += *item;
-    }
-  }
-  return divide(sum, window);
+static inline void average_pixel(const m3net_pooling* layer, const visible_window* window,
+                                 int8_t* pixel) {
+  pool_pixel(layer, window, average, pixel, 1);
 }
 
-static int32_t maximum(const m3net_image* image, const visible_window* window, int32_t channel) {
-  int32_t largest = INT8_MIN;
-  for (int32_t y = 0; y < window->rows; ++y) {
-    const int8_t* item = window->first + y * image->row_step + channel;
-    for (int32_t x = 0; x < window->columns; ++x, item += image->column_step) {
-      largest = *item > largest ? *item : largest;
-    }
-  }
-  return largest;
-}
-
-/// All channels of one output pixel.
-static inline void pool_pixel(const m3net_pooling* layer, const visible_window* window,
-                              summary summarise, int8_t* pixel) {
-  for (int32_t c = 0; c < layer->output.channels; ++c) {
-    const int32_t value = summarise(&layer->input, window, c);
-    pixel[c] = (int8_t)m3net_clamp(value, layer->minimum, layer->maximum);
-  }
+static inline void maximum_pixel(const m3net_pooling* layer, const visible_window* window,
+                                 int8_t* pixel) {
+  pool_pixel(layer, window, maximum, pixel, 1);
 }
 
 #endif
 
-static void pool(const m3net_pooling* layer, const int8_t* input, int8_t* output,
-                 summary summarise) {
+static inline void average_pixel_16(const m3net_pooling* layer, const visible_window* window,
+                                    int8_t* pixel) {
+  pool_pixel(layer, window, average, pixel, 2);
+}
+
+static inline void maximum_pixel_16(const m3net_pooling* layer, const visible_window* window,
+                                    int8_t* pixel) {
+  pool_pixel(layer, window, maximum, pixel, 2);
+}
+
+typedef void (*pixel_writer)(const m3net_pooling* layer, const visible_window* window,
+                             int8_t* pixel);
+
+static inline void pool(const m3net_pooling* layer, const int8_t* input, int8_t* output,
+                        pixel_writer write_pixel) {
   const m3net_image* image = &layer->output;
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
     const int8_t* source = input + batch * layer->input.batch_step;
@@ -120,16 +161,24 @@ static void pool(const m3net_pooling* layer, const int8_t* input, int8_t* output
         const visible_window window =
             see(layer, source, y * layer->window.row_stride - layer->window.top,
                 x * layer->window.column_stride - layer->window.left);
-        pool_pixel(layer, &window, summarise, pixel);
+        write_pixel(layer, &window, pixel);
       }
     }
   }
 }
 
 void m3net_pool_average(const m3net_pooling* layer, const int8_t* input, int8_t* output) {
-  pool(layer, input, output, average);
+  pool(layer, input, output, average_pixel);
 }
 
 void m3net_pool_max(const m3net_pooling* layer, const int8_t* input, int8_t* output) {
-  pool(layer, input, output, maximum);
+  pool(layer, input, output, maximum_pixel);
+}
+
+void m3net_pool_average_16(const m3net_pooling* layer, const int8_t* input, int8_t* output) {
+  pool(layer, input, output, average_pixel_16);
+}
+
+void m3net_pool_max_16(const m3net_pooling* layer, const int8_t* input, int8_t* output) {
+  pool(layer, input, output, maximum_pixel_16);
 }

@@ -2,16 +2,19 @@
 // Mean and maximum over dimensions of a tensor.
 #include "arithmetic.h"
 #include "engine.h"
+#include "wide.h"
 
-typedef int32_t (*step_function)(int32_t value, int8_t item);
+typedef int32_t (*step_function)(int32_t value, int32_t item);
 
-static int32_t add(int32_t value, int8_t item) { return value + item; }
+static inline int32_t add(int32_t value, int32_t item) { return m3net_sum(value, item); }
 
-static int32_t take_larger(int32_t value, int8_t item) { return item > value ? item : value; }
+static inline int32_t take_larger(int32_t value, int32_t item) {
+  return item > value ? item : value;
+}
 
-/// One output: all items of the reduced dimensions.
-static int32_t reduce_item(const m3net_reduction* layer, const int8_t* input, int32_t value,
-                           step_function step) {
+/// One output: all items, of so many bytes, of the reduced dimensions.
+static inline int32_t reduce_item(const m3net_reduction* layer, const int8_t* input, int32_t value,
+                                  step_function step, int32_t item_bytes) {
   const int32_t* size = layer->reduced_size;
   const int32_t* bytes = layer->reduced_input;
   for (int32_t a = 0; a < size[0]; ++a) {
@@ -19,7 +22,7 @@ static int32_t reduce_item(const m3net_reduction* layer, const int8_t* input, in
       for (int32_t c = 0; c < size[2]; ++c) {
         const int8_t* item = input + a * bytes[0] + b * bytes[1] + c * bytes[2];
         for (int32_t d = 0; d < size[3]; ++d, item += bytes[3]) {
-          value = step(value, *item);
+          value = step(value, m3net_load(item, item_bytes));
         }
       }
     }
@@ -29,9 +32,17 @@ static int32_t reduce_item(const m3net_reduction* layer, const int8_t* input, in
 
 typedef int32_t (*finish_function)(const m3net_reduction* layer, int32_t value);
 
-static int32_t finish_mean(const m3net_reduction* layer, int32_t value) {
+static inline int32_t scale_sum(const m3net_reduction* layer, int32_t value) {
   const int32_t mean = m3net_scale(m3net_sum(value, layer->sum_offset), layer->factor);
-  return m3net_clamp(m3net_sum(mean, layer->output_offset), INT8_MIN, INT8_MAX);
+  return m3net_sum(mean, layer->output_offset);
+}
+
+static int32_t finish_mean(const m3net_reduction* layer, int32_t value) {
+  return m3net_clamp(scale_sum(layer, value), INT8_MIN, INT8_MAX);
+}
+
+static int32_t finish_mean_16(const m3net_reduction* layer, int32_t value) {
+  return m3net_clamp(scale_sum(layer, value), INT16_MIN, INT16_MAX);
 }
 
 static int32_t finish_max(const m3net_reduction* layer, int32_t value) {
@@ -39,8 +50,9 @@ static int32_t finish_max(const m3net_reduction* layer, int32_t value) {
   return value;
 }
 
-static void reduce(const m3net_reduction* layer, const int8_t* input, int8_t* output, int32_t start,
-                   step_function step, finish_function finish) {
+static inline void reduce(const m3net_reduction* layer, const int8_t* input, int8_t* output,
+                          int32_t start, step_function step, finish_function finish,
+                          int32_t bytes) {
   const int32_t* size = layer->size;
   for (int32_t a = 0; a < size[0]; ++a) {
     for (int32_t b = 0; b < size[1]; ++b) {
@@ -50,8 +62,8 @@ static void reduce(const m3net_reduction* layer, const int8_t* input, int8_t* ou
               a * layer->input[0] + b * layer->input[1] + c * layer->input[2] + d * layer->input[3];
           const int32_t to = a * layer->output[0] + b * layer->output[1] + c * layer->output[2] +
                              d * layer->output[3];
-          const int32_t value = reduce_item(layer, input + from, start, step);
-          output[to] = (int8_t)finish(layer, value);
+          const int32_t value = reduce_item(layer, input + from, start, step, bytes);
+          m3net_store(output + to, finish(layer, value), bytes);
         }
       }
     }
@@ -59,9 +71,13 @@ static void reduce(const m3net_reduction* layer, const int8_t* input, int8_t* ou
 }
 
 void m3net_reduce_mean(const m3net_reduction* layer, const int8_t* input, int8_t* output) {
-  reduce(layer, input, output, 0, add, finish_mean);
+  reduce(layer, input, output, 0, add, finish_mean, 1);
 }
 
 void m3net_reduce_max(const m3net_reduction* layer, const int8_t* input, int8_t* output) {
-  reduce(layer, input, output, INT8_MIN, take_larger, finish_max);
+  reduce(layer, input, output, INT8_MIN, take_larger, finish_max, 1);
+}
+
+void m3net_reduce_mean_16(const m3net_reduction* layer, const int8_t* input, int8_t* output) {
+  reduce(layer, input, output, 0, add, finish_mean_16, 2);
 }

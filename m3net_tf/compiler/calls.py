@@ -31,7 +31,7 @@ class Block:
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """int8 items of a block.
+    """Items of a block.
 
     Attributes:
         block: where they are.
@@ -39,41 +39,45 @@ class View:
         shape: dimensions.
         strides: bytes from one item to the next along each dimension; negative for a mirror, zero
             for a repetition.
+        item: bytes of an item, 1 or 2.
     """
 
     block: Block
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    item: int = 1
 
     @property
     def contiguous(self) -> bool:
         """Whether the items lie side by side in the order of the dimensions."""
-        expected = packed_strides(self.shape)
+        expected = packed_strides(self.shape, self.item)
         sizes = zip(self.shape, self.strides, expected, strict=True)
         return all(size == 1 or stride == packed for size, stride, packed in sizes)
 
     def reshaped(self, shape: tuple[int, ...]) -> View:
         """The same contiguous items in other dimensions."""
-        return View(self.block, self.offset, shape, packed_strides(shape))
+        return dataclasses.replace(self, shape=shape, strides=packed_strides(shape, self.item))
 
     def part(self, axis: int, start: int, size: int, step: int = 1) -> View:
         """Items from a place along a dimension on; a negative step goes backwards."""
         shape, strides = list(self.shape), list(self.strides)
         offset = self.offset + start * strides[axis]
         shape[axis], strides[axis] = size, strides[axis] * step
-        return View(self.block, offset, tuple(shape), tuple(strides))
+        return dataclasses.replace(self, offset=offset, shape=tuple(shape), strides=tuple(strides))
 
     def transposed(self, order: Sequence[int]) -> View:
         """The dimensions in another order."""
         shape = tuple(self.shape[axis] for axis in order)
-        return View(self.block, self.offset, shape, tuple(self.strides[axis] for axis in order))
+        strides = tuple(self.strides[axis] for axis in order)
+        return dataclasses.replace(self, shape=shape, strides=strides)
 
     def mirrored(self) -> View:
         """The same items in the opposite order of all dimensions."""
         steps = zip(self.shape, self.strides, strict=True)
         offset = self.offset + sum((size - 1) * stride for size, stride in steps)
-        return View(self.block, offset, self.shape, tuple(-stride for stride in self.strides))
+        strides = tuple(-stride for stride in self.strides)
+        return dataclasses.replace(self, offset=offset, strides=strides)
 
     def broadcast(self, shape: tuple[int, ...]) -> View:
         """Repeated along dimensions of size 1, with leading dimensions added."""
@@ -81,17 +85,23 @@ class View:
         strides = [0] * missing
         for size, stride, target in zip(self.shape, self.strides, shape[missing:], strict=True):
             strides.append(0 if size == 1 and target != 1 else stride)
-        return View(self.block, self.offset, shape, tuple(strides))
+        return dataclasses.replace(self, shape=shape, strides=tuple(strides))
+
+    def as_bytes(self) -> View:
+        """The bytes of the items, along one more dimension if an item has several."""
+        if self.item == 1:
+            return self
+        return View(self.block, self.offset, (*self.shape, self.item), (*self.strides, 1))
 
 
-def packed_strides(shape: Sequence[int]) -> tuple[int, ...]:
-    """Strides of items that lie side by side."""
-    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+def packed_strides(shape: Sequence[int], item: int = 1) -> tuple[int, ...]:
+    """Strides, in bytes, of items that lie side by side."""
+    return tuple(item * math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
-def packed(block: Block, shape: tuple[int, ...]) -> View:
+def packed(block: Block, shape: tuple[int, ...], item: int = 1) -> View:
     """A view of a whole block."""
-    return View(block, 0, shape, packed_strides(shape))
+    return View(block, 0, shape, packed_strides(shape, item), item)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -174,6 +184,37 @@ class Call:
     def scratch(self) -> list[Block]:
         """Memory that the kernel needs while it runs."""
         return [item for item in self.arguments if isinstance(item, Block)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Loop:
+    """A loop over views of one shape.
+
+    Attributes:
+        members: of ``m3net_loop``.
+        strides: of output and inputs along the remaining dimensions.
+        output: what it writes.
+        inputs: what it reads.
+    """
+
+    members: dict[str, list[int]]
+    strides: list[tuple[int, ...]]
+    output: View
+    inputs: list[View]
+
+
+def loops(output: View, inputs: Sequence[View]) -> list[Loop]:
+    """The loop over views of one shape, or several where it would have too many dimensions."""
+    found = loop_members(output, inputs)
+    if found is not None:
+        return [Loop(*found, output, list(inputs))]
+    axis = min(
+        (axis for axis, size in enumerate(output.shape) if size > 1), key=output.shape.__getitem__
+    )
+    parts = [
+        [view.part(axis, i, 1) for view in (output, *inputs)] for i in range(output.shape[axis])
+    ]
+    return [loop for first, *others in parts for loop in loops(first, others)]
 
 
 def loop_members(

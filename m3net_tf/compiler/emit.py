@@ -25,13 +25,21 @@ _LINE = 100
 _ORIGIN = "by m3net compile; do not edit"
 _LAYER_BYTES = {  # on a device with pointers of 32 bits
     "m3net_binary": 96,
+    "m3net_binary_16": 92,
     "m3net_convolution": 76,
+    "m3net_convolution_16": 72,
     "m3net_loop": 64,
-    "m3net_matmul": 68,
-    "m3net_pooling": 60,
+    "m3net_lstm_layer": 200,
+    "m3net_matmul": 116,
+    "m3net_pooling": 64,
     "m3net_reduction": 96,
+    "m3net_rescaling": 92,
+    "m3net_root": 72,
+    "m3net_sigmoid": 76,
     "m3net_softmax_layer": 16,
+    "m3net_softmax_layer_16": 24,
 }
+_INT16_SCRATCH = ("convolve", "convolve_16", "lstm")  # kernels whose scratch memory is not of int32
 _ENGINE_HEADER = "engine.h"
 _BLOCK_ITEMS = 16  # most items of a macro of weights
 _TAPS_END = "\n    M3NET_TAPS_END"
@@ -119,7 +127,7 @@ class _Writer:
         if isinstance(item, Array):
             return self._array(item)
         if isinstance(item, Block):
-            ctype = "int16_t" if call.kernel == "convolve" else "int32_t"
+            ctype = "int16_t" if call.kernel in _INT16_SCRATCH else "int32_t"
             return f"({ctype} *)(void *)({_sum('arena', self._network.plan.places[item])})"
         assert isinstance(item, View)
         return self._place(item)
@@ -271,7 +279,7 @@ def _end(prefix: str, view: View, tensor: Tensor, place: int) -> dict[str, int |
     """Facts of an input or output."""
     return {
         f"{prefix}OFFSET": place + view.offset,
-        f"{prefix}BYTES": tensor.size,
+        f"{prefix}BYTES": tensor.size * tensor.item_bytes,
         f"{prefix}SCALE": float_literal(tensor.scale),
         f"{prefix}ZERO_POINT": f"({tensor.zero_point})",
     }

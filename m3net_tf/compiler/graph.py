@@ -25,6 +25,7 @@ class Tensor:
         zero_points: as many as scales.
         channel_axis: dimension that several scales belong to.
         data: values of a constant, of ``shape``; None for a computed tensor.
+        is_state: whether an operator keeps its state in it.
     """
 
     name: str
@@ -36,11 +37,17 @@ class Tensor:
     zero_points: tuple[int, ...] = ()
     channel_axis: int = 0
     data: npt.NDArray[Any] | None = None
+    is_state: bool = False
 
     @property
     def size(self) -> int:
         """Number of items."""
         return math.prod(self.shape)
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of an item."""
+        return np.dtype(self.dtype).itemsize
 
     @property
     def scale(self) -> np.float32:

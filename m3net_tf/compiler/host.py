@@ -18,7 +18,7 @@ from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.network import CompiledNetwork
 from m3net_tf.errors import FirmwareError
 
-Int8 = npt.NDArray[np.int8]
+Items = npt.NDArray[np.int8] | npt.NDArray[np.int16]
 
 #: Warnings that neither kernels nor generated C may give.
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wdouble-promotion", "-Wshadow", "-Werror")
@@ -36,17 +36,19 @@ class HostNetwork:
         self._network = network
         self._arena = np.zeros(network.plan.arena_bytes, np.int8)
 
-    def run(self, *inputs: Int8) -> list[Int8]:
-        """Outputs for inputs of the network's shapes."""
+    def run(self, *inputs: Items) -> list[Items]:
+        """Outputs for inputs of the network's shapes and types."""
         plan, graph = self._network.plan, self._network.graph
-        for view, values in zip(self._network.inputs, inputs, strict=True):
+        for view, tensor, values in zip(self._network.inputs, graph.inputs, inputs, strict=True):
             start = plan.places[view.block]
-            self._arena[start : start + values.size] = values.reshape(-1)
+            content = np.frombuffer(np.ascontiguousarray(values, tensor.dtype), np.int8)
+            self._arena[start : start + content.size] = content
         self._run(self._arena.ctypes.data)
         results = []
         for view, tensor in zip(self._network.outputs, graph.outputs, strict=True):
             start = plan.places[view.block] + view.offset
-            results.append(self._arena[start : start + tensor.size].reshape(tensor.shape).copy())
+            content = self._arena[start : start + tensor.size * tensor.item_bytes].copy()
+            results.append(content.view(tensor.dtype).reshape(tensor.shape))
         return results
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from m3net_tf.compiler.calls import Block, Call, Layer, View, loop_members, packed
+from m3net_tf.compiler.calls import Block, Call, Layer, View, loops, packed
 from m3net_tf.compiler.graph import Graph, Operation, Tensor
 from m3net_tf.errors import ModelError
 
@@ -37,27 +37,28 @@ class Lowering:
         self.saved[rewrite] = self.saved.get(rewrite, 0) + number
 
     def read(self, tensor: Tensor) -> View:
-        """View of an int8 tensor that is computed already, or is a constant.
+        """View of a tensor that is computed already, or is a constant.
 
         Raises:
-            ModelError: it is not int8.
+            ModelError: it is neither int8 nor int16.
         """
-        _require_int8(tensor)
+        item = _item_bytes(tensor)
         if tensor not in self.views:
             assert tensor.data is not None, tensor.name
-            block = Block(tensor.name, tensor.size, np.asarray(tensor.data, np.int8).tobytes())
-            self.views[tensor] = packed(block, tensor.shape)
+            values = np.asarray(tensor.data, f"<i{item}").tobytes()
+            self.views[tensor] = packed(Block(tensor.name, len(values), values), tensor.shape, item)
         return self.views[tensor]
 
     def write(self, tensor: Tensor) -> View:
         """View in which a call shall write a tensor: where a reader wants it, else a new block.
 
         Raises:
-            ModelError: it is not int8.
+            ModelError: it is neither int8 nor int16.
         """
-        _require_int8(tensor)
+        item = _item_bytes(tensor)
         if tensor not in self.views:
-            self.views[tensor] = packed(Block(tensor.name, tensor.size), tensor.shape)
+            block = Block(tensor.name, tensor.size * item)
+            self.views[tensor] = packed(block, tensor.shape, item)
         return self.views[tensor]
 
     def move(self, op: Operation, source: View, tensor: Tensor) -> None:
@@ -72,24 +73,23 @@ class Lowering:
 
     def copy(self, op: Operation, source: View, target: View) -> None:
         """Call the kernel that copies."""
-        found = loop_members(target, [source])
-        if found is None:
-            raise op.error("moves items along more than four dimensions at once")
-        self.calls.append(
-            Call(
-                kernel="copy",
-                comment=f"{op.name}: {shape_text(target)}",
-                arguments=[Layer("m3net_loop", found[0]), source, target],
-                inputs=[source],
-                output=target,
+        for loop in loops(target.as_bytes(), [source.as_bytes()]):
+            self.calls.append(
+                Call(
+                    kernel="copy",
+                    comment=f"{op.name}: {shape_text(target)}",
+                    arguments=[Layer("m3net_loop", loop.members), *loop.inputs, loop.output],
+                    inputs=loop.inputs,
+                    output=loop.output,
+                )
             )
-        )
 
     def packed_input(self, op: Operation, view: View) -> View:
         """The view, or a copy of it whose items lie side by side."""
         if view.contiguous:
             return view
-        target = packed(Block(f"{op.output.name} (input)", view_size(view)), view.shape)
+        block = Block(f"{op.output.name} (input)", view_size(view) * view.item)
+        target = packed(block, view.shape, view.item)
         self.copy(op, view, target)
         return target
 
@@ -113,8 +113,10 @@ def shapes_comment(op: Operation, inputs: Sequence[View], output: View) -> str:
     return f"{op.name}: {', '.join(map(shape_text, inputs))} -> {shape_text(output)}"
 
 
-def _require_int8(tensor: Tensor) -> None:
-    if tensor.dtype != "int8":
+def _item_bytes(tensor: Tensor) -> int:
+    if tensor.dtype not in ("int8", "int16"):
         raise ModelError(
-            f"tensor {tensor.name!r} is {tensor.dtype}; the compiler takes full-int8 networks"
+            f"tensor {tensor.name!r} is {tensor.dtype}; the compiler takes networks of int8, or "
+            "of int16 with int8 weights"
         )
+    return tensor.item_bytes

@@ -8,11 +8,11 @@ import dataclasses
 from m3net_tf.compiler.calls import Call, View
 from m3net_tf.compiler.graph import Graph, Operation
 from m3net_tf.compiler.lowering import Lowering
-from m3net_tf.compiler.operators import OPERATORS, PACKED_WRITERS, VIEWS
+from m3net_tf.compiler.operators import OPERATORS, PACKED_WRITERS, VIEWS, WEIGHTED, WIDE
 from m3net_tf.compiler.operators.movement import concatenation_places
 from m3net_tf.compiler.passes import PASSES
 from m3net_tf.compiler.plan import Plan, plan_memory
-from m3net_tf.compiler.read import read_network
+from m3net_tf.compiler.read import read_network, require_order
 from m3net_tf.errors import ModelError
 
 _FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -43,7 +43,7 @@ def compile_network(tflite: bytes) -> CompiledNetwork:
     """Read, rewrite, lower and plan a network.
 
     Args:
-        tflite: content of a full-int8 ``.tflite`` file.
+        tflite: content of a ``.tflite`` file of int8, or of int16 with int8 weights.
 
     Raises:
         ModelError: the file is damaged, or has an operator or a number that the compiler does not
@@ -51,6 +51,7 @@ def compile_network(tflite: bytes) -> CompiledNetwork:
     """
     graph = read_network(tflite)
     _require_supported(graph)
+    require_order(graph)
     saved = {name: _rewrite(graph, name) for name in PASSES}
     lowering = Lowering(graph)
     inputs = [lowering.write(tensor) for tensor in graph.inputs]
@@ -73,7 +74,9 @@ def _require_supported(graph: Graph) -> None:
         raise ModelError("the network has no input or no output")
     for tensor in [*graph.inputs, *graph.outputs]:
         if len(tensor.scales) != 1:
-            raise ModelError(f"the network's end {tensor.name!r} has no scale: quantise it to int8")
+            raise ModelError(
+                f"the network's end {tensor.name!r} has no scale: quantise the network"
+            )
 
 
 def _rewrite(graph: Graph, name: str) -> int:
@@ -88,10 +91,30 @@ def _rewrite(graph: Graph, name: str) -> int:
 
 
 def _lower(lowering: Lowering, op: Operation) -> None:
+    _require_symmetry(op)
+    _require_types(op)
     try:
         OPERATORS[op.kind](lowering, op)
     except _FAULTS as error:
         raise op.error(f"has tensors or options that do not fit ({error})") from None
+
+
+def _require_types(op: Operation) -> None:
+    """Refuse operators that mix int8 and int16, or whose int16 tensors have no kernel."""
+    inputs = op.inputs[:1] if op.kind in WEIGHTED else op.inputs
+    types = {tensor.dtype for tensor in [*inputs, *op.outputs] if tensor is not None}
+    if "int16" not in types or op.kind == "QUANTIZE":
+        return
+    if op.kind not in WIDE:
+        raise op.error("is not supported for int16 tensors")
+    if "int8" in types:
+        raise op.error("has tensors of int8 and of int16")
+
+
+def _require_symmetry(op: Operation) -> None:
+    for tensor in [*op.inputs, *op.outputs]:
+        if tensor is not None and tensor.dtype == "int16" and any(tensor.zero_points):
+            raise op.error(f"has the int16 tensor {tensor.name!r} with a zero point other than 0")
 
 
 def _place_concatenations(lowering: Lowering) -> None:

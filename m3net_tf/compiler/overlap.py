@@ -34,7 +34,7 @@ def window_slack(
     first_read = _first_reads(input_view, output.shape, window) - input_view.offset
     _, rows, columns, channels = output.shape
     written = _pixel_places(output, rows, columns) - output.offset
-    last_written = np.maximum.accumulate(written + channels)
+    last_written = np.maximum.accumulate(written + channels * output.item)
     reads = np.minimum.accumulate(first_read[::-1])[::-1]
     slack = [np.max(last_written[:-1] - reads[1:], initial=np.iinfo(np.int64).min)]
     if not channels_at_once:

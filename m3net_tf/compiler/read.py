@@ -27,6 +27,7 @@ _FAULTS = (
     UnicodeDecodeError,
     ValueError,
 )
+STATEFUL = ("UNIDIRECTIONAL_SEQUENCE_LSTM",)  # operators whose kernels begin with empty states
 _LARGEST_TENSOR = 1 << 28  # items; far above what a microcontroller holds
 
 
@@ -40,14 +41,13 @@ def read_network(tflite: bytes) -> Graph:
         tflite: content of a ``.tflite`` file.
 
     Raises:
-        ModelError: the file is no TFLite model, is damaged, or its operators are not in an order
-            in which they can run.
+        ModelError: the file is no TFLite model, or is damaged.
     """
     if tflite[4:8] != b"TFL3":
         raise ModelError("the file is no TFLite model (its identifier is missing)")
     try:
         model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
-        graph = _graph(model, sha256_of(tflite))
+        return _graph(model, sha256_of(tflite))
     except ModelError:
         raise
     except _FAULTS as error:  # flatbuffers checks nothing
@@ -55,18 +55,25 @@ def read_network(tflite: bytes) -> Graph:
         raise ModelError(
             f"the .tflite file is damaged, cut off or has wrong offsets ({text})"
         ) from None
-    _require_order(graph)
-    return graph
 
 
 def _graph(model: Any, sha256: str) -> Graph:
     if len(model.subgraphs or ()) != 1:
         raise ModelError(
             f"the network has {len(model.subgraphs or ())} subgraphs; the compiler takes one: "
-            "replace loops and conditions"
+            "replace loops, conditions and variables"
         )
     subgraph = model.subgraphs[0]
-    tensors = [_tensor(item, i, model.buffers) for i, item in enumerate(subgraph.tensors)]
+    used = {int(index) for index in [*subgraph.inputs, *subgraph.outputs]}
+    for operator in subgraph.operators:
+        used.update(int(index) for index in operator.outputs)
+        used.update(
+            int(index) for index in (operator.inputs if operator.inputs is not None else ())
+        )
+    tensors = [  # an LSTM has others, which may be empty
+        _tensor(item, i, model.buffers) if i in used else None
+        for i, item in enumerate(subgraph.tensors)
+    ]
     operations = [_operation(item, model, tensors) for item in subgraph.operators]
     return Graph(
         operations=operations,
@@ -88,7 +95,7 @@ def _tensor(source: Any, index: int, buffers: list[Any]) -> Tensor:
     shape = tuple(int(size) for size in (source.shape if source.shape is not None else ()))
     if any(size < 1 for size in shape) or math.prod(shape) > _LARGEST_TENSOR:
         raise ModelError(f"tensor {name!r} has the shape {shape}; all sizes must be fixed")
-    tensor = Tensor(name, shape, _TYPES[source.type])
+    tensor = Tensor(name, shape, _TYPES[source.type], is_state=bool(source.isVariable))
     quantization = source.quantization
     if quantization is not None and quantization.scale is not None:
         tensor.scales = np.asarray(quantization.scale, np.float32)
@@ -124,7 +131,7 @@ def _values(tensor: Tensor, raw: bytes) -> np.ndarray:
     return np.frombuffer(raw, dtype.newbyteorder("<")).reshape(tensor.shape)
 
 
-def _operation(source: Any, model: Any, tensors: list[Tensor]) -> Operation:
+def _operation(source: Any, model: Any, tensors: list[Tensor | None]) -> Operation:
     kind = operator_name(_at(model.operatorCodes, source.opcodeIndex))
     options = dict(vars(source.builtinOptions)) if source.builtinOptions is not None else {}
     inputs = source.inputs if source.inputs is not None else ()
@@ -136,12 +143,18 @@ def _operation(source: Any, model: Any, tensors: list[Tensor]) -> Operation:
     )
 
 
-def _require_order(graph: Graph) -> None:
-    """Refuse a network in which an operator reads what is not computed yet."""
+def require_order(graph: Graph) -> None:
+    """Refuse a network in which an operator reads what is not computed yet.
+
+    Raises:
+        ModelError: the message names operator and tensor.
+    """
     ready = set(graph.inputs)
     for op in graph.operations:
+        states = {tensor for tensor in op.inputs if tensor is not None and tensor.is_state}
+        known = ready | states if op.kind in STATEFUL else ready
         for tensor in op.inputs:
-            if tensor is not None and tensor.data is None and tensor not in ready:
+            if tensor is not None and tensor.data is None and tensor not in known:
                 raise op.error(
                     f"reads tensor {tensor.name!r} before it is computed: the network has a cycle"
                 )

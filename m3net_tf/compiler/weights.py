@@ -56,6 +56,38 @@ def _grouped(ctype: str, weights: Weights, multiple: int) -> Array:
     return Array("weights", ctype, groups, GROUP * padded.shape[1] * _WEIGHT_BYTES)
 
 
+def convolution_bytes(weights: Weights) -> Array:
+    """Weights of a convolution of int16 inputs.
+
+    Args:
+        weights: shape (output channels, items of a window).
+
+    Returns:
+        Array of ``int8_t``: for each four channels, for each pair of items, those of the first two
+        channels and then those of the others, item by item, with zeros as in
+        :func:`convolution_blocks`.
+    """
+    channels, items = weights.shape
+    padded = np.zeros((_up(channels, GROUP), _up(items, PAIR)), np.int64)
+    padded[:channels, :items] = weights
+    groups = padded.reshape(-1, 2, GROUP // 2, padded.shape[1] // PAIR, PAIR)
+    return plain_bytes(groups.transpose(0, 3, 1, 4, 2))
+
+
+def plain_bytes(weights: Weights) -> Array:
+    """Weights of one byte in the order in which they are."""
+    return Array("weights", "int8_t", weights.reshape(-1), 1)
+
+
+def long_channel_rows(bias: Weights, factors: list[Factor]) -> Array:
+    """How sums become int16 outputs: an array of ``m3net_channel_16``."""
+    rows = [
+        (int(start), factor.multiplier, factor.shift)
+        for start, factor in zip(bias, factors, strict=True)
+    ]
+    return Array("channels", "m3net_channel_16", np.array(rows, np.int64), _CHANNEL_BYTES)
+
+
 def channel_rows(
     bias: Weights, factors: list[Factor], reach: Weights, zero_point: int
 ) -> tuple[Array, bool]:

@@ -42,11 +42,6 @@ def compile_model(model: CModel, remedy: str = _TFLM) -> dict[str, CompiledNetwo
     files = {_NETWORK: model.tflite}
     if model.importance:
         files[_IMPORTANCE] = model.importance
-    if model.activation_bits != 8:
-        raise ModelError(
-            f"{model.name} has activations of {model.activation_bits} bits; the compiled engine "
-            f"supports int8 networks only: {remedy}"
-        )
     try:
         return {name: compile_network(tflite) for name, tflite in files.items()}
     except ModelError as error:

@@ -170,12 +170,12 @@ def _cases_header(cases: Sequence[Case]) -> str:
         views = zip(case.network.inputs, case.inputs, strict=True)
         for number, (view, values) in enumerate(views):
             name = f"input_{index}_{number}"
-            text = ",".join(map(str, values.reshape(-1)))
+            text = ",".join(map(str, np.ascontiguousarray(values).reshape(-1).view(np.int8)))
             lines.append(f"static const int8_t {name}[] = {{{text}}};")
             inputs.append(f"{{{plan.places[view.block]}, sizeof({name}), {name}}}")
         view = case.network.outputs[0]
         place = plan.places[view.block] + view.offset
-        size = case.network.graph.outputs[0].size
+        size = case.network.graph.outputs[0].size * view.item
         rows.append(
             f"{{{case.name}_run, {len(inputs)}, {{{', '.join(inputs)}}}, {place}, {size}, "
             f"{plan.arena_bytes}}},"

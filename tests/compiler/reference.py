@@ -25,11 +25,13 @@ def run_micro(tflite: bytes, inputs: Sequence[np.ndarray], outputs: int) -> list
 
 
 def random_inputs(rng: np.random.Generator, network: CompiledNetwork) -> list[np.ndarray]:
-    """int8 noise, now and then the extreme values alone."""
+    """Noise of int8 or int16, now and then the extreme values alone."""
     values = []
     for tensor in network.graph.inputs:
+        ends = np.iinfo(tensor.dtype)
         if rng.random() < 0.2:
-            values.append(rng.choice(np.array([-128, 127], np.int8), tensor.shape))
+            values.append(rng.choice(np.array([ends.min, ends.max], tensor.dtype), tensor.shape))
         else:
-            values.append(rng.integers(-128, 128, tensor.shape).astype(np.int8))
+            noise = rng.integers(ends.min, ends.max + 1, tensor.shape)
+            values.append(noise.astype(tensor.dtype))
     return values

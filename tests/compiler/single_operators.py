@@ -17,13 +17,15 @@ SAME, VALID = schema.Padding.SAME, schema.Padding.VALID
 
 @dataclasses.dataclass
 class Item:
-    """A tensor: int8 unless it has values of another type."""
+    """A tensor: of a type, or that of its values; states are variables."""
 
     shape: Sequence[int]
     scale: float | Sequence[float] = 1.0
     zero_point: int = 0
     values: np.ndarray | None = None
     axis: int = 0
+    dtype: str = "int8"
+    is_state: bool = False
 
 
 def write_model(
@@ -53,7 +55,10 @@ def write_network(
         wanted += [
             places[id(item)]
             for item in inputs
-            if item is not None and item.values is None and places[id(item)] not in made
+            if item is not None
+            and item.values is None
+            and not item.is_state
+            and places[id(item)] not in made
         ]
         made |= {places[id(item)] for item in outputs}
         number = getattr(schema.BuiltinOperator, kind)
@@ -84,7 +89,8 @@ def write_network(
 def _tensor(item: Item, number: int, buffers: list[Any]) -> Any:
     tensor = schema.TensorT()
     tensor.shape, tensor.name = [int(size) for size in item.shape], f"tensor{number}"
-    dtype = "int8" if item.values is None else str(item.values.dtype)
+    dtype = item.dtype if item.values is None else str(item.values.dtype)
+    tensor.isVariable = item.is_state
     tensor.type = getattr(schema.TensorType, dtype.upper())
     tensor.buffer = 0
     if item.values is not None:
@@ -92,7 +98,7 @@ def _tensor(item: Item, number: int, buffers: list[Any]) -> Any:
         buffer.data = np.frombuffer(np.ascontiguousarray(item.values).tobytes(), np.uint8)
         buffers.append(buffer)
         tensor.buffer = len(buffers) - 1
-    if dtype == "int8" or item.scale != 1.0:
+    if dtype in ("int8", "int16") or item.scale != 1.0:
         quantization = schema.QuantizationParametersT()
         scales = np.atleast_1d(np.asarray(item.scale, np.float32))
         quantization.scale = scales.tolist()
@@ -248,13 +254,17 @@ def _any_shape(rng: Random, most: int = 4) -> tuple[int, ...]:
     return tuple(int(n) for n in rng.integers(1, 6, rng.integers(1, most + 1)))
 
 
+#: Where TFLite Micro broadcasts tensors of more than four dimensions.
+MOST_DIMENSIONS = {"ADD": 6, "SUB": 6, "MUL": 6, "MAXIMUM": 5, "MINIMUM": 5}
+
+
 def binary(kind: str, options_type: Any) -> Callable[[Random], bytes]:
     def make(rng: Random) -> bytes:
         options = options_type()
         if hasattr(options, "fusedActivationFunction"):
             options.fusedActivationFunction = _activation(rng)
-        shape = _any_shape(rng)
-        first = _computed(rng, shape)
+        shape = _any_shape(rng, MOST_DIMENSIONS.get(kind, 4))
+        first = _computed(rng, [1 if rng.random() < 0.1 else size for size in shape])
         second = _computed(rng, [1 if rng.random() < 0.25 else size for size in shape])
         out_shape = np.broadcast_shapes(first.shape, second.shape)
         if kind == "MUL":
@@ -270,7 +280,9 @@ def binary(kind: str, options_type: Any) -> Callable[[Random], bytes]:
             output = dataclasses.replace(first, shape=out_shape)
         if rng.random() < 0.2:
             second.values = rng.integers(-128, 128, second.shape).astype(np.int8)
-        inputs = [first, first] if rng.random() < 0.1 and out_shape == shape else [first, second]
+        inputs = (
+            [first, first] if rng.random() < 0.1 and out_shape == first.shape else [first, second]
+        )
         if inputs[1] is second and second.values is None and rng.random() < 0.3:
             inputs.reverse()
         return write_model(kind, inputs, [output], options)
@@ -311,9 +323,13 @@ def batch_matmul(rng: Random) -> bytes:
     options = schema.BatchMatMulOptionsT()
     options.adjX, options.adjY = (bool(flag) for flag in rng.integers(0, 2, 2))
     rows, columns, depth = (int(n) for n in rng.integers(1, 8, 3))
-    leading = _any_shape(rng, 2)
-    first = _computed(rng, (*leading, *((depth, rows) if options.adjX else (rows, depth))))
-    second = _computed(rng, (*leading, *((columns, depth) if options.adjY else (depth, columns))))
+    leading = _any_shape(rng, 3)
+    sides = [[1 if rng.random() < 0.25 else size for size in leading] for _ in range(2)]
+    sides[int(rng.integers(0, 2))] = list(leading)
+    sides[1] = sides[1][int(rng.integers(0, 2)) :] if len(leading) > 1 else sides[1]
+    leading = np.broadcast_shapes(*map(tuple, sides))
+    first = _computed(rng, (*sides[0], *((depth, rows) if options.adjX else (rows, depth))))
+    second = _computed(rng, (*sides[1], *((columns, depth) if options.adjY else (depth, columns))))
     reach = first.scale * second.scale * 9000 * np.sqrt(depth)
     output = _conv_output(rng, first, reach, (*leading, rows, columns))
     return write_model("BATCH_MATMUL", [first, second], [output], options)
@@ -450,6 +466,32 @@ def pad(rng: Random) -> bytes:
     return write_model("PAD", inputs, [output], schema.PadOptionsT())
 
 
+def lstm(rng: Random) -> bytes:
+    options = schema.UnidirectionalSequenceLSTMOptionsT()
+    options.fusedActivationFunction = schema.ActivationFunctionType.TANH
+    options.timeMajor = bool(rng.integers(0, 2))
+    options.cellClip = float(rng.choice([0.0, 10.0, 0.5]))
+    batches, steps, depth, cells = (int(n) for n in rng.integers(1, [3, 6, 10, 10]))
+    source = _computed(
+        rng, (steps, batches, depth) if options.timeMajor else (batches, steps, depth)
+    )
+    source.scale = float(np.float32(2.0 ** rng.uniform(-8, -4)))
+    state = Item((batches, cells), float(np.float32(rng.uniform(0.5, 1) / 128)), _zero(rng))
+    memory = Item((batches, cells), 2.0 ** int(rng.integers(-15, -8)), dtype="int16")
+    state.is_state = memory.is_state = True
+    inputs: list[Item | None] = [source, *[None] * 23]
+    for gate in range(4):
+        for place, columns in ((1, depth), (5, cells)):
+            scale = float(np.float32(rng.uniform(0.001, 0.02)))
+            weights = Item((cells, columns), scale, values=_int8(rng, (cells, columns)))
+            inputs[place + gate] = weights
+        bias = rng.integers(-5000, 5000, cells).astype(np.int32)
+        inputs[12 + gate] = Item((cells,), values=bias)
+    inputs[18], inputs[19] = state, memory
+    output = dataclasses.replace(state, shape=(*source.shape[:2], cells), is_state=False)
+    return write_model("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, [output], options)
+
+
 #: What makes a random model of each operator.
 MAKERS: dict[str, Callable[[Random], bytes]] = {
     "ABS": unary("ABS"),
@@ -485,4 +527,5 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     "SUM": reduction("SUM"),
     "TANH": unary("TANH"),
     "TRANSPOSE": transpose,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm,
 }

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from reference import random_inputs, run_micro
 from single_operators import MAKERS
+from wide_operators import WIDE_MAKERS
 
 from m3net_tf.compiler.host import build_host
 from m3net_tf.compiler.network import compile_network
-from m3net_tf.compiler.operators import OPERATORS
+from m3net_tf.compiler.operators import OPERATORS, WIDE
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 
 FEW, MANY = 8, 500
+ALL_MAKERS = MAKERS | WIDE_MAKERS
 SAME_KERNEL = {"EXPAND_DIMS", "SQUEEZE", "PADV2", "TABLE"}  # of RESHAPE, PAD and the tables
 
 pytestmark = pytest.mark.skipif(
@@ -27,7 +29,7 @@ def compare(kinds, count, folder):
     for kind in kinds:
         rng = np.random.default_rng(zlib.crc32(kind.encode()))
         for number in range(count):
-            models[f"{kind.lower()}_{number}"] = MAKERS[kind](rng)
+            models[f"{kind.lower()}_{number}"] = ALL_MAKERS[kind](rng)
     networks = {name: compile_network(tflite) for name, tflite in models.items()}
     hosts = build_host(networks, folder)
     different = []
@@ -35,7 +37,8 @@ def compare(kinds, count, folder):
         rng = np.random.default_rng(zlib.crc32(name.encode()))
         inputs = random_inputs(rng, networks[name])
         if name.startswith("rsqrt"):
-            inputs = [np.maximum(inputs[0], -127)]
+            lowest = -127 if inputs[0].dtype == np.int8 else 0  # zero stops nothing
+            inputs = [np.maximum(inputs[0], lowest)]
         expected = run_micro(tflite, inputs, len(networks[name].outputs))
         for mine, theirs in zip(hosts[name].run(*inputs), expected, strict=True):
             if not np.array_equal(mine.reshape(-1), theirs.reshape(-1)):
@@ -45,13 +48,15 @@ def compare(kinds, count, folder):
 
 def test_every_operator_has_random_models():
     assert set(OPERATORS) - SAME_KERNEL == set(MAKERS)
+    assert {f"{kind}_16" for kind in WIDE - SAME_KERNEL} == set(WIDE_MAKERS)
 
 
-def test_operators_give_the_bytes_of_tflite_micro(tmp_path):
-    assert compare(MAKERS, FEW, tmp_path) == []
+@pytest.mark.parametrize("makers", [MAKERS, WIDE_MAKERS], ids=["int8", "int16"])
+def test_operators_give_the_bytes_of_tflite_micro(makers, tmp_path):
+    assert compare(makers, FEW, tmp_path) == []
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("kind", ALL_MAKERS)
 def test_each_operator_on_many_shapes_and_scales(kind, tmp_path):
     assert compare([kind], MANY, tmp_path) == []

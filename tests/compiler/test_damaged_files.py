@@ -6,11 +6,12 @@ import pytest
 from emulated import Case, run_checked
 from reference import random_inputs
 from single_operators import MAKERS
+from wide_operators import WIDE_MAKERS
 
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.errors import ModelError
 
-FEW, MANY = 4, 60
+FEW, MANY = 3, 60
 _INPUTS = 4  # at most, of the program that runs the cases
 _ITEMS = 100_000  # a changed shape may be large
 
@@ -28,7 +29,7 @@ def run_damaged(seed, count, folder):
     """Compile damaged models of each operator; run what is accepted under the sanitizers."""
     rng = np.random.default_rng(seed)
     cases, refused = [], 0
-    for kind, make in MAKERS.items():
+    for kind, make in (MAKERS | WIDE_MAKERS).items():
         tflite = make(rng)
         for number in range(count):
             try:

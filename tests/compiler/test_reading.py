@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from single_operators import MAKERS, Item, write_model, write_network
+from wide_operators import widen
 
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.compiler.read import read_network
 from m3net_tf.errors import ModelError
 
 SOURCE = Item((1, 4), 0.1, 3)
+ZERO = Item((1, 4), 0.1, 0)
+INT16 = schema.TensorType.INT16
 
 
 def test_what_is_read():
@@ -64,7 +67,82 @@ def test_a_cycle():
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
     model.subgraphs[0].inputs = [0]
     with pytest.raises(ModelError, match=r"ADD 'tensor2' reads tensor 'tensor1' before"):
-        read_network(pack(model))
+        compile_network(pack(model))
+
+
+def changed(tflite, change):
+    """A file whose model is changed, packed again."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
+    change(model.subgraphs[0])
+    return pack(model)
+
+
+def set_input(graph, place, tensor):
+    inputs = [int(index) for index in graph.operators[0].inputs]
+    graph.operators[0].inputs = [*inputs[:place], tensor, *inputs[place + 1 :]]
+
+
+def test_an_operator_with_a_state_that_is_not_supported_is_named():
+    """TFLite Micro's older wake words have SVDF, whose state no operator computes."""
+    state = Item((1, 4), 0.1, dtype="int16", is_state=True)
+    tflite = write_model("SVDF", [SOURCE, state], [dataclasses.replace(SOURCE)])
+    with pytest.raises(ModelError, match=r"operator SVDF 'tensor2' is not supported"):
+        compile_network(tflite)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda g: setattr(g.tensors[1], "type", INT16), r"ADD 'tensor2' has tensors of int8 and"),
+        (lambda g: [setattr(t, "type", INT16) for t in g.tensors], "'tensor0' with a zero point"),
+    ],
+)
+def test_types_that_do_not_fit(change, message):
+    tflite = write_model("ADD", [SOURCE, ZERO], [dataclasses.replace(ZERO)], schema.AddOptionsT())
+    tflite = changed(tflite, lambda g: setattr(g.tensors[0].quantization, "zeroPoint", [3]))
+    with pytest.raises(ModelError, match=message):
+        compile_network(changed(tflite, change))
+
+
+def test_an_operator_without_a_kernel_of_16_bits():
+    tflite = MAKERS["REDUCE_MAX"](np.random.default_rng(0))
+    with pytest.raises(
+        ModelError, match=r"operator REDUCE_MAX 'tensor2' is not supported for int16"
+    ):
+        compile_network(widen(tflite))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda g: set_input(g, 9, 1), "has peepholes, a projection or"),
+        (lambda g: setattr(g.operators[0].builtinOptions, "fusedActivationFunction", 1), "tanh"),
+        (lambda g: setattr(g.tensors[g.operators[0].inputs[18]], "isVariable", False), "cycle"),
+        (lambda g: set_input(g, 19, g.operators[0].inputs[18]), "shares its state"),
+    ],
+)
+def test_an_lstm_that_is_not_supported(change, message):
+    tflite = MAKERS["UNIDIRECTIONAL_SEQUENCE_LSTM"](np.random.default_rng(0))
+    with pytest.raises(ModelError, match=message):
+        compile_network(changed(tflite, change))
+
+
+def test_tensors_that_nothing_uses_may_be_empty():
+    def add_empty(graph):
+        graph.tensors.append(schema.TensorT())
+        graph.tensors[-1].shape, graph.tensors[-1].name = [0], "unused"
+
+    tflite = MAKERS["UNIDIRECTIONAL_SEQUENCE_LSTM"](np.random.default_rng(0))
+    assert compile_network(changed(tflite, add_empty)).calls
+
+
+def test_a_streaming_network():
+    """Its variables are set by a second subgraph."""
+    tflite = write_model("RELU", [SOURCE], [dataclasses.replace(SOURCE)])
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
+    model.subgraphs.append(model.subgraphs[0])
+    with pytest.raises(ModelError, match="2 subgraphs.*variables"):
+        compile_network(pack(model))
 
 
 def test_a_float_network():

@@ -53,17 +53,15 @@ def random_features(count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(-128, 128, shape).astype(np.int8)
 
 
-def write_bundle(
-    folder: Path,
+def small_model(
     tflite: bytes,
     config: FrontendConfig | None = None,
     arena_bytes: int = ARENA_BYTES,
     operators: tuple[str, ...] | None = None,
-) -> Path:
-    """The files of an export that a firmware build reads."""
+) -> CModel:
+    """An export's network and its facts."""
     config = config or FrontendConfig()
-    folder.mkdir(parents=True, exist_ok=True)
-    CModel(
+    return CModel(
         name="small",
         tflite=tflite,
         labels=tuple(f"label{index}" for index in range(CLASSES)),
@@ -76,7 +74,20 @@ def write_bundle(
         licence="Apache-2.0",
         # Some tests pass bytes that are no network, because they never run them.
         activation_bits=activation_bits(tflite) if tflite[4:8] == b"TFL3" else 8,
-    ).write(folder)
+    )
+
+
+def write_bundle(
+    folder: Path,
+    tflite: bytes,
+    config: FrontendConfig | None = None,
+    arena_bytes: int = ARENA_BYTES,
+    operators: tuple[str, ...] | None = None,
+) -> Path:
+    """The files of an export that a firmware build reads."""
+    config = config or FrontendConfig()
+    folder.mkdir(parents=True, exist_ok=True)
+    small_model(tflite, config, arena_bytes, operators).write(folder)
     write_c_tables(config, folder, frames=FRAMES)
     labels = [f"label{index}" for index in range(CLASSES)]
     write_c_header(DetectorConfig.default(config, FRAMES, labels), folder)

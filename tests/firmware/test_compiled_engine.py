@@ -211,16 +211,9 @@ def test_generated_model_header_has_the_arena_of_the_plan(model: CModel, tmp_pat
     assert f"#define M3NET_MODEL_ARENA_BYTES {arena}\n" in text
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"activation_bits": 16}, "activations of 16 bits; .*use --engine tflm"),
-        ({"tflite": b"no network"}, "small cannot be compiled .*use --engine tflm"),
-    ],
-)
-def test_a_network_that_cannot_be_compiled_is_one_line(model: CModel, change, words: str):
-    with pytest.raises(ModelError, match=words) as error:
-        compile_model(dataclasses.replace(model, **change))
+def test_a_network_that_cannot_be_compiled_is_one_line(model: CModel):
+    with pytest.raises(ModelError, match="small cannot be compiled .*use --engine tflm") as error:
+        compile_model(dataclasses.replace(model, tflite=b"no network"))
     assert "\n" not in str(error.value)
 
 

@@ -7,7 +7,15 @@ from collections.abc import Callable
 
 from m3net_tf.compiler.graph import Operation
 from m3net_tf.compiler.lowering import Lowering
-from m3net_tf.compiler.operators import convolution, elementwise, matrix, movement, pooling, tables
+from m3net_tf.compiler.operators import (
+    convolution,
+    elementwise,
+    lstm,
+    matrix,
+    movement,
+    pooling,
+    tables,
+)
 
 Lower = Callable[[Lowering, Operation], None]
 
@@ -50,6 +58,7 @@ OPERATORS: dict[str, Lower] = {
     "TABLE": tables.lookup,  # made by passes/tables.py
     "TANH": tables.lookup,
     "TRANSPOSE": movement.transpose,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm.lstm,
 }
 
 #: Operators that only move items and become views.
@@ -58,7 +67,31 @@ VIEWS = frozenset(
     | {"STRIDED_SLICE", "TRANSPOSE"}
 )
 
+#: Operators that read constant weights beside their input.
+WEIGHTED = frozenset(
+    {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
+)
+
+#: Operators that have kernels for int16 tensors.
+WIDE = (
+    VIEWS
+    | {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
+    | {
+        "ABS",
+        "ADD",
+        "RSQRT",
+        "AVERAGE_POOL_2D",
+        "BATCH_MATMUL",
+        "CONCATENATION",
+        "LEAKY_RELU",
+        "LOGISTIC",
+    }
+    | {"MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM", "MUL", "PAD", "PADV2", "QUANTIZE", "RELU"}
+    | {"RELU6", "SOFTMAX", "SQUARED_DIFFERENCE", "SUB", "SUM", "TANH"}
+)
+
 #: Operators whose kernels write side by side only.
 PACKED_WRITERS = frozenset(
-    {"BATCH_MATMUL", "MEAN", "PAD", "PADV2", "REDUCE_MAX", "SOFTMAX", "SUM", "FULLY_CONNECTED"}
+    {"MEAN", "PAD", "PADV2", "REDUCE_MAX", "SOFTMAX", "SUM", "FULLY_CONNECTED"}
+    | {"UNIDIRECTIONAL_SEQUENCE_LSTM"}
 )

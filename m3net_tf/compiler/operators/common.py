@@ -13,6 +13,7 @@ _SAME = 0  # schema.Padding
 _INT16_MAX = (1 << 15) - 1
 _RELU, _RELU_N1_TO_1, _RELU6 = 1, 2, 3  # schema.ActivationFunctionType
 INT8_MIN, INT8_MAX = -128, 127
+_LIMITS = {"int8": (INT8_MIN, INT8_MAX), "int16": (-1 - _INT16_MAX, _INT16_MAX)}
 
 
 def activation_range(op: Operation, output: Tensor) -> tuple[int, int]:
@@ -31,14 +32,25 @@ def activation_range(op: Operation, output: Tensor) -> tuple[int, int]:
     if activation not in limits:
         raise op.error(f"has the fused activation {activation}, which is not supported")
     lowest, highest = limits[activation]
-    minimum = INT8_MIN if lowest is None else max(INT8_MIN, _quantized(lowest, output))
-    maximum = INT8_MAX if highest is None else min(INT8_MAX, _quantized(highest, output))
+    minimum, maximum = item_range(output)
+    minimum = minimum if lowest is None else max(minimum, quantized(lowest, output))
+    maximum = maximum if highest is None else min(maximum, quantized(highest, output))
     if minimum > maximum:
         raise op.error("has an activation outside the range of its output: quantise it again")
     return minimum, maximum
 
 
-def _quantized(value: float, tensor: Tensor) -> int:
+def item_range(tensor: Tensor) -> tuple[int, int]:
+    """Smallest and largest item of an int8 or int16 tensor."""
+    return _LIMITS[tensor.dtype]
+
+
+def is_wide(op: Operation) -> bool:
+    """Whether an operator computes int16 outputs."""
+    return op.output.dtype == "int16"
+
+
+def quantized(value: float, tensor: Tensor) -> int:
     """A real number in the steps of a tensor."""
     steps = round_half_away(float(np.float32(value) / tensor.scale))
     return tensor.zero_point + int(max(min(steps, 1e6), -1e6))
@@ -65,9 +77,19 @@ def image_members(op: Operation, view: View) -> dict[str, int]:
     }
 
 
+def image_pair(op: Operation, view: View, target: View) -> dict[str, dict[str, int]]:
+    """Members of a layer for its input and its output.
+
+    Raises:
+        ModelError: they have different numbers of batches, or are too large.
+    """
+    require(op, view.shape[0] == target.shape[0], "has another batch size at its output")
+    return {"input": image_members(op, view), "output": image_members(op, target)}
+
+
 def has_pixels(view: View) -> bool:
     """Whether the channels of a pixel lie side by side."""
-    return len(view.shape) == 4 and (view.shape[3] == 1 or view.strides[3] == 1)
+    return len(view.shape) == 4 and (view.shape[3] == 1 or view.strides[3] == view.item)
 
 
 def window_members(

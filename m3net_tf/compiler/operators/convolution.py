@@ -3,29 +3,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-from m3net_tf.compiler.arithmetic import Factor, quantize_factor, wrap
-from m3net_tf.compiler.calls import Array, Block, Call, Layer, View
+from m3net_tf.compiler.arithmetic import wrap
+from m3net_tf.compiler.calls import Argument, Array, Block, Call, Layer, View
 from m3net_tf.compiler.graph import Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering, shapes_comment
+from m3net_tf.compiler.operators.channels import layer_bias, layer_factors
 from m3net_tf.compiler.operators.common import (
     INT8_MAX,
     INT8_MIN,
     activation_range,
     has_pixels,
-    image_members,
+    image_pair,
+    is_wide,
     require,
     window_members,
 )
+from m3net_tf.compiler.operators.convolution_16 import layer_16
 from m3net_tf.compiler.overlap import window_slack
 from m3net_tf.compiler.weights import (
     Weights,
     channel_rows,
     convolution_blocks,
+    convolution_bytes,
     depthwise_taps,
+    plain_bytes,
 )
 
 _PATCH_BYTES = 2
@@ -74,18 +82,19 @@ def _call_convolution(
     window: dict[str, int],
 ) -> None:
     """One call of the kernel for some of the output channels; weights (channels, items)."""
-    packed = convolution_blocks(weights)
-    channels = _channels(op, weights, part)
     patch = Block("patch", -(-weights.shape[1] // 4) * 4 * _PATCH_BYTES)
+    layer_of: Callable[[View, View], Layer]
+    if is_wide(op):
+        layer_of = partial(layer_16, op, convolution_bytes(weights), part, window)
+    else:
+        packed, channels = convolution_blocks(weights), _channels(op, weights, part)
+        layer_of = partial(_layer, op, packed, channels, window)
 
     def make(source: View, goal: View) -> Call:
         return Call(
-            kernel="convolve",
+            kernel="convolve_16" if is_wide(op) else "convolve",
             comment=shapes_comment(op, [source], goal),
-            arguments=[
-                _layer(op, packed, channels, (source, goal), window),
-                *(source, goal, patch),
-            ],
+            arguments=[layer_of(source, goal), source, goal, patch],
             inputs=[source],
             output=goal,
             slack={0: window_slack(view, target, window, channels_at_once=True)},
@@ -103,14 +112,15 @@ def _from_last_pixel(view: View) -> View:
     """The pixels in the opposite order, channels as they are."""
     mirrored = view.mirrored()
     offset = mirrored.offset - (view.shape[3] - 1) * view.strides[3]
-    return View(view.block, offset, view.shape, (*mirrored.strides[:3], view.strides[3]))
+    strides = (*mirrored.strides[:3], view.strides[3])
+    return dataclasses.replace(view, offset=offset, strides=strides)
 
 
 def _pointwise_backward_slack(view: View, target: View) -> int:
     """Bytes from the input's start to the output's, if a packed pixel is made of a packed one from
     the last on: what is not read yet ends before what is written."""
     pixels = math.prod(view.shape[:3])
-    excess = view.shape[3] - target.shape[3]
+    excess = (view.shape[3] - target.shape[3]) * view.item
     if pixels == 1:
         return -target.block.size
     return max(excess, (pixels - 1) * excess)
@@ -140,20 +150,20 @@ def depthwise(lowering: Lowering, op: Operation) -> None:
             goal = target.part(3, part.start, multiplier)
             _call_convolution(lowering, op, taps[:, part].T, part, one, goal, window)
         return
-    layer = _layer(
-        op,
-        depthwise_taps(taps),
-        _channels(op, taps.T, slice(0, channels)),
-        (view, target),
-        window,
-    )
-    places = ((rows * columns + 1) // 2 * 2 + 2) * _PLACE_BYTES
-    scratch = Block("places and padding", places + -(-channels // 4) * 4)
+    part = slice(0, channels)
+    scratch: list[Argument] = []
+    if is_wide(op):
+        layer = layer_16(op, plain_bytes(taps), part, window, view, target)
+    else:
+        rows_of_channels = _channels(op, taps.T, part)
+        layer = _layer(op, depthwise_taps(taps), rows_of_channels, window, view, target)
+        places = ((rows * columns + 1) // 2 * 2 + 2) * _PLACE_BYTES
+        scratch.append(Block("places and padding", places + -(-channels // 4) * 4))
     lowering.call(
         Call(
-            kernel="convolve_depthwise",
+            kernel="convolve_depthwise_16" if is_wide(op) else "convolve_depthwise",
             comment=shapes_comment(op, [view], target),
-            arguments=[layer, view, target, scratch],
+            arguments=[layer, view, target, *scratch],
             inputs=[view],
             output=target,
             slack={0: window_slack(view, target, window, channels_at_once=False)},
@@ -203,61 +213,30 @@ def _pixels(lowering: Lowering, op: Operation, view: View) -> View:
 
 def _channels(op: Operation, weights: Weights, part: slice) -> tuple[Array, bool]:
     """Rows of ``m3net_channel`` of some output channels; weights (channels, items)."""
-    source, filters = op.input(0), op.input(1)
-    bias = _bias(op, len(weights), part)
+    source = op.input(0)
+    bias = layer_bias(op, len(weights), part, ("int32",))
     # The sum of weights times (input - zero point) is that of weights times inputs, less this.
     start = wrap(bias - source.zero_point * weights.sum(axis=1))
     reach = np.abs(start) + _LARGEST_INPUT * np.abs(weights).sum(axis=1)
-    factors = _factors(op, source, filters, part)
+    factors = layer_factors(op, part)
     return channel_rows(start, factors, reach, op.output.zero_point)
-
-
-def _bias(op: Operation, count: int, part: slice) -> Weights:
-    tensor = op.inputs[2] if len(op.inputs) > 2 else None
-    if tensor is None:
-        return np.zeros(count, np.int64)
-    if tensor.data is None or tensor.dtype != "int32":
-        raise op.error(f"has a bias {tensor.name!r} that is not an int32 constant")
-    return np.asarray(tensor.data, np.int64).reshape(-1)[part]
-
-
-def _factors(op: Operation, source: Tensor, filters: Tensor, part: slice) -> list[Factor]:
-    """Factors from sums to outputs, computed as TFLite Micro does."""
-    scales = filters.scales
-    count = part.stop - part.start
-    to = float(op.output.scale)
-    if op.kind == "FULLY_CONNECTED" and len(scales) == 1:
-        # A product in single precision, unlike that of convolutions.
-        real = float(np.float32(source.scale * np.float32(scales[0]))) / to
-        return [quantize_factor(real)] * count
-    if len(scales) == 1:
-        return [quantize_factor(float(source.scale) * float(scales[0]) / to)] * count
-    axis = 3 if op.kind == "DEPTHWISE_CONV_2D" else 0
-    require(
-        op,
-        filters.channel_axis == axis and len(scales) == filters.shape[axis],
-        "has weights with scales along another dimension than its outputs",
-    )
-    return [quantize_factor(float(source.scale) * float(scale) / to) for scale in scales[part]]
 
 
 def _layer(
     op: Operation,
     weights: Array,
     channels: tuple[Array, bool],
-    views: tuple[View, View],
     window: dict[str, int],
+    view: View,
+    target: View,
 ) -> Layer:
-    view, target = views
-    require(op, view.shape[0] == target.shape[0], "has another batch size at its output")
     minimum, maximum = activation_range(op, op.output)
     return Layer(
         "m3net_convolution",
         {
             _MEMBERS[weights.ctype]: weights,
             "channels": channels[0],
-            "input": image_members(op, view),
-            "output": image_members(op, target),
+            **image_pair(op, view, target),
             "window": window,
             "batches": view.shape[0],
             "padding": op.input(0).zero_point,

@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from m3net_tf.compiler.arithmetic import Factor, quantize_factor
-from m3net_tf.compiler.calls import Call, Layer, loop_members
+from m3net_tf.compiler.calls import Call, Layer, loops
 from m3net_tf.compiler.graph import Operation
 from m3net_tf.compiler.lowering import Lowering, shapes_comment
-from m3net_tf.compiler.operators.common import INT8_MAX, INT8_MIN, activation_range, require
+from m3net_tf.compiler.operators.common import activation_range, is_wide, item_range, require
 
-_SUM_BITS = 20
-_DIFFERENCE_BITS = 7
+#: Bits by which the kernels enlarge inputs of sums and of squared differences.
+SUM_BITS = {"int8": 20, "int16": 15}
+DIFFERENCE_BITS = {"int8": 7, "int16": 0}
 _KERNELS = {
     "ADD": "add",
     "SUB": "subtract",
@@ -32,51 +35,41 @@ def binary(lowering: Lowering, op: Operation) -> None:
         raise op.error(f"has inputs of shapes {first.shape} and {second.shape}") from None
     require(op, shape == op.output.shape, f"has the output shape {op.output.shape}, not {shape}")
     target = lowering.write(op.output)
-    views = [lowering.read(tensor).broadcast(shape) for tensor in (first, second)]
-    found = loop_members(target, views)
-    if found is None:
-        views = [
-            lowering.packed_input(op, lowering.read(tensor)).broadcast(shape)
-            for tensor in (first, second)
-        ]
-        found = loop_members(target, views)
-    if found is None:
-        raise op.error("broadcasts along more than four dimensions")
-    loop, strides = found
-    lowering.call(
-        Call(
-            kernel=_KERNELS[op.kind],
-            comment=shapes_comment(op, [lowering.read(first), lowering.read(second)], target),
-            arguments=[_layer(op, loop), *views, target],
-            inputs=views,
-            output=target,
-            slack={index: 0 for index in (0, 1) if strides[1 + index] == strides[0]},
+    sources = [lowering.read(tensor) for tensor in (first, second)]
+    for loop in loops(target, [view.broadcast(shape) for view in sources]):
+        strides = loop.strides
+        lowering.call(
+            Call(
+                kernel=_KERNELS[op.kind] + ("_16" if is_wide(op) else ""),
+                comment=shapes_comment(op, sources, target),
+                arguments=[_layer(op, loop.members), *loop.inputs, loop.output],
+                inputs=loop.inputs,
+                output=loop.output,
+                slack={index: 0 for index in (0, 1) if strides[1 + index] == strides[0]},
+            )
         )
-    )
 
 
 def _layer(op: Operation, loop: dict[str, list[int]]) -> Layer:
     first, second, output = op.input(0), op.input(1), op.output
-    if op.kind in ("MINIMUM", "MAXIMUM"):
+    if op.kind in ("MINIMUM", "MAXIMUM") and not is_wide(op):
         return Layer("m3net_loop", loop)
-    factors = binary_factors(op)
-    minimum, maximum = INT8_MIN, INT8_MAX
-    if op.kind != "SQUARED_DIFFERENCE":
-        minimum, maximum = activation_range(op, output)
-    return Layer(
-        "m3net_binary",
-        {
-            "loop": loop,
-            "first": factor_members(factors[0]),
-            "second": factor_members(factors[1]),
-            "output": factor_members(factors[2]),
-            "first_offset": -first.zero_point,
-            "second_offset": -second.zero_point,
-            "output_offset": output.zero_point,
-            "minimum": minimum,
-            "maximum": maximum,
-        },
-    )
+    minimum, maximum = item_range(output)
+    members: dict[str, Any] = {"loop": loop}
+    if op.kind not in ("MINIMUM", "MAXIMUM"):
+        factors = map(factor_members, binary_factors(op))
+        members |= dict(zip(("first", "second", "output"), factors, strict=True))
+        if op.kind != "SQUARED_DIFFERENCE":
+            minimum, maximum = activation_range(op, output)
+    limits = {"minimum": minimum, "maximum": maximum}
+    if is_wide(op):
+        return Layer("m3net_binary_16", members | limits)
+    offsets = {
+        "first_offset": -first.zero_point,
+        "second_offset": -second.zero_point,
+        "output_offset": output.zero_point,
+    }
+    return Layer("m3net_binary", members | offsets | limits)
 
 
 def factor_members(factor: Factor) -> dict[str, int]:
@@ -91,6 +84,7 @@ def binary_factors(op: Operation) -> tuple[Factor, Factor, Factor]:
         ModelError: TFLite Micro would stop at them.
     """
     first, second, output = (t.scale for t in (op.input(0), op.input(1), op.output))
+    bits = SUM_BITS[op.output.dtype]
     if op.kind == "MUL":
         unused = Factor(0, 0)
         return unused, unused, quantize_factor(float(first) * float(second) / float(output))
@@ -99,15 +93,15 @@ def binary_factors(op: Operation) -> tuple[Factor, Factor, Factor]:
         reals = (
             float(np.float32(first / twice)),
             float(np.float32(second / twice)),
-            float(np.float32(twice / np.float32(np.float32(1 << _SUM_BITS) * output))),
+            float(np.float32(twice / np.float32(np.float32(1 << bits) * output))),
         )
     else:
         double = 2 * float(max(first, second))
         reals = (float(first) / double, float(second) / double, 0.0)
         if op.kind == "ADD":
-            result = double / ((1 << _SUM_BITS) * float(output))
+            result = double / ((1 << bits) * float(output))
         else:
-            steps = np.float32(1 << (2 * _DIFFERENCE_BITS))
+            steps = np.float32(1 << (2 * DIFFERENCE_BITS[op.output.dtype]))
             result = double * double / float(np.float32(steps * output))
         reals = (*reals[:2], result)
     factors = tuple(quantize_factor(real) for real in reals)

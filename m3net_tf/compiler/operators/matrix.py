@@ -3,69 +3,86 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 
 from m3net_tf.compiler import arithmetic
 from m3net_tf.compiler.arithmetic import Factor, quantize_factor, scale, wrap
-from m3net_tf.compiler.calls import DIMENSIONS, Array, Call, Layer, packed_strides
+from m3net_tf.compiler.calls import DIMENSIONS, Array, Call, Layer, View, loops, packed_strides
 from m3net_tf.compiler.graph import Operation
 from m3net_tf.compiler.lowering import Lowering, shapes_comment
-from m3net_tf.compiler.operators.common import INT8_MIN, require
+from m3net_tf.compiler.operators.common import INT8_MIN, is_wide, require
 from m3net_tf.compiler.operators.elementwise import factor_members
+from m3net_tf.compiler.operators.softmax_16 import softmax_layer_16
 
 _SOFTMAX_BITS = 5  # in front of the binary point of its inputs
 _INT32_BYTES = 4
+_LARGEST_SHIFT = 7  # of 64-bit sums
 
 
 def batch_matmul(lowering: Lowering, op: Operation) -> None:
-    """BATCH_MATMUL of tensors whose leading dimensions are equal."""
-    first, second = (lowering.packed_input(op, lowering.read(op.input(i))) for i in (0, 1))
+    """BATCH_MATMUL; leading dimensions broadcast."""
+    first, second = _factors(lowering, op)
     target = lowering.write(op.output)
-    if op.options.get("adjX"):
-        first = first.transposed([*range(len(first.shape) - 2), -1, -2])
-    if op.options.get("adjY"):
-        second = second.transposed([*range(len(second.shape) - 2), -1, -2])
     leading = op.output.shape[:-2]
+    scales = op.input(0).scale, op.input(1).scale
+    factor = quantize_factor(float(np.float32(scales[0] * scales[1])) / float(op.output.scale))
+    require(op, not is_wide(op) or factor.shift <= _LARGEST_SHIFT, "has an output scale too small")
+    members: dict[str, object] = {
+        "rows": op.output.shape[-2],
+        "columns": op.output.shape[-1],
+        "depth": first.shape[-1],
+        "output_step": list(target.strides[-2:]),
+        "first_step": list(first.strides[-2:]),
+        "second_step": list(second.strides[-2:]),
+        "factor": factor_members(factor),
+        "first_offset": -op.input(0).zero_point,
+        "second_offset": -op.input(1).zero_point,
+        "output_offset": op.output.zero_point,
+    }
+    shapes = [(*leading, *view.shape[-2:]) for view in (first, second)]
+    views = [first.broadcast(shapes[0]), second.broadcast(shapes[1])]
+    # The loop is over the matrices, by their first items.
+    starts = [dataclasses.replace(view, shape=(*leading, 1, 1)) for view in (target, *views)]
+    for loop in loops(starts[0], starts[1:]):
+        lowering.call(
+            Call(
+                kernel="multiply_matrices_16" if is_wide(op) else "multiply_matrices",
+                comment=shapes_comment(op, [first, second], target),
+                arguments=[
+                    Layer("m3net_matmul", {"matrices": loop.members, **members}),
+                    *(*loop.inputs, loop.output),
+                ],
+                inputs=views,
+                output=target,
+            )
+        )
+
+
+def _factors(lowering: Lowering, op: Operation) -> tuple[View, View]:
+    """Views of the matrices that are multiplied, transposed where the options say so."""
+    shapes = []
+    views = []
+    for index, option in enumerate(("adjX", "adjY")):
+        view = lowering.read(op.input(index))
+        require(op, len(view.shape) >= 2, "multiplies a tensor of fewer than two dimensions")
+        if op.options.get(option):
+            view = view.transposed([*range(len(view.shape) - 2), -1, -2])
+        shapes.append(view.shape)
+        views.append(view)
+    first, second = shapes
+    try:
+        leading = np.broadcast_shapes(first[:-2], second[:-2])
+    except ValueError:
+        raise op.error(f"multiplies matrices of shapes {first} and {second}") from None
     require(
         op,
-        len(op.output.shape) >= 2
-        and first.shape[:-2] == second.shape[:-2] == leading
-        and first.shape[-1] == second.shape[-2]
-        and op.output.shape[-2:] == (first.shape[-2], second.shape[-1])
-        and target.contiguous,
-        "multiplies matrices whose leading dimensions differ, which is not supported",
+        first[-1] == second[-2] and op.output.shape == (*leading, first[-2], second[-1]),
+        f"multiplies matrices of shapes {first} and {second} to {op.output.shape}",
     )
-    rows, columns = op.output.shape[-2:]
-    depth = first.shape[-1]
-    scales = op.input(0).scale, op.input(1).scale
-    real = float(np.float32(scales[0] * scales[1])) / float(op.output.scale)
-    layer = Layer(
-        "m3net_matmul",
-        {
-            "batches": math.prod(leading),
-            "rows": rows,
-            "columns": columns,
-            "depth": depth,
-            "output_step": [rows * columns, columns, 1],
-            "first_step": [rows * depth, first.strides[-2], first.strides[-1]],
-            "second_step": [depth * columns, second.strides[-2], second.strides[-1]],
-            "factor": factor_members(quantize_factor(real)),
-            "first_offset": -op.input(0).zero_point,
-            "second_offset": -op.input(1).zero_point,
-            "output_offset": op.output.zero_point,
-        },
-    )
-    lowering.call(
-        Call(
-            kernel="multiply_matrices",
-            comment=shapes_comment(op, [first, second], target),
-            arguments=[layer, first, second, target],
-            inputs=[first, second],
-            output=target,
-        )
-    )
+    return views[0], views[1]
 
 
 def reduction(lowering: Lowering, op: Operation) -> None:
@@ -81,10 +98,12 @@ def reduction(lowering: Lowering, op: Operation) -> None:
         f"has the output shape {op.output.shape}",
     )
     count = math.prod(view.shape[axis] for axis in axes)
-    out_strides = packed_strides([view.shape[axis] for axis in kept])
+    out_strides = packed_strides([view.shape[axis] for axis in kept], target.item)
     source = op.input(0)
+    kernel = "reduce_mean_16" if is_wide(op) else "reduce_mean"
     if op.kind == "REDUCE_MAX":
         require(op, source.same_quantization(op.output), "has another scale at its output")
+        kernel = "reduce_max"
     layer = Layer(
         "m3net_reduction",
         {
@@ -100,7 +119,7 @@ def reduction(lowering: Lowering, op: Operation) -> None:
     )
     lowering.call(
         Call(
-            kernel="reduce_max" if op.kind == "REDUCE_MAX" else "reduce_mean",
+            kernel=kernel,
             comment=shapes_comment(op, [view], target),
             arguments=[layer, view, target],
             inputs=[view],
@@ -125,34 +144,34 @@ def _reduction_factor(op: Operation, count: int) -> Factor:
 def softmax(lowering: Lowering, op: Operation) -> None:
     """SOFTMAX over the last dimension."""
     source = op.input(0)
-    require(
-        op,
-        op.output.zero_point == INT8_MIN and op.output.scale == np.float32(1 / 256),
-        "has an output scale other than 1/256 and -128",
-    )
     view = lowering.packed_input(op, lowering.read(source))
     target = lowering.write(op.output)
     require(op, target.contiguous, "writes into a concatenation, which is not supported")
-    table = _exponentials(op)
     depth = source.shape[-1] if source.shape else 1
-    layer = Layer(
-        "m3net_softmax_layer",
-        {
-            "exponentials": Array("exponentials", "int32_t", table, _INT32_BYTES),
-            "rows": source.size // depth,
-            "depth": depth,
-            "steps": len(table),
-        },
-    )
+    sizes = {"rows": source.size // depth, "depth": depth}
+    layer = softmax_layer_16(op, sizes) if is_wide(op) else _softmax_layer(op, sizes)
     lowering.call(
         Call(
-            kernel="softmax",
+            kernel="softmax_16" if is_wide(op) else "softmax",
             comment=shapes_comment(op, [view], target),
             arguments=[layer, view, target],
             inputs=[view],
             output=target,
             slack={0: 0},
         )
+    )
+
+
+def _softmax_layer(op: Operation, sizes: dict[str, int]) -> Layer:
+    require(
+        op,
+        op.output.zero_point == INT8_MIN and op.output.scale == np.float32(1 / 256),
+        "has an output scale other than 1/256 and -128",
+    )
+    table = _exponentials(op)
+    exponentials = Array("exponentials", "int32_t", table, _INT32_BYTES)
+    return Layer(
+        "m3net_softmax_layer", {"exponentials": exponentials, **sizes, "steps": len(table)}
     )
 
 

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import math
+import struct
 
-from m3net_tf.compiler.calls import Call, View
+from m3net_tf.compiler.calls import Block, Call, View, packed
 from m3net_tf.compiler.graph import Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import require
@@ -141,15 +142,19 @@ def pad(lowering: Lowering, op: Operation) -> None:
         place = place.part(axis, int(before), size)
     if not target.contiguous:
         raise op.error("pads into a concatenation, which is not supported")
-    lowering.call(
-        Call(
-            kernel="fill",
-            comment=f"{op.name}: padding",
-            arguments=[value, op.output.size, target],
-            inputs=[],
-            output=target,
+    if view.item > 1 and value != 0:  # a constant that is read again and again
+        filler = packed(Block("padding", view.item, struct.pack("<h", value)), (1,), view.item)
+        lowering.copy(op, filler.broadcast(target.shape), target)
+    else:
+        lowering.call(
+            Call(
+                kernel="fill",
+                comment=f"{op.name}: padding",
+                arguments=[value, op.output.size * view.item, target],
+                inputs=[],
+                output=target,
+            )
         )
-    )
     lowering.copy(op, view, place)
 
 

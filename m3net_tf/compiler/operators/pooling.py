@@ -10,11 +10,13 @@ from m3net_tf.compiler.operators.common import (
     activation_range,
     has_pixels,
     image_members,
+    is_wide,
     require,
     window_members,
 )
 from m3net_tf.compiler.overlap import window_slack
 
+_MOST_ITEMS = 1 << 16  # whose sum fits 32 bits
 _KERNELS = {"AVERAGE_POOL_2D": "pool_average", "MAX_POOL_2D": "pool_max"}
 
 
@@ -27,6 +29,7 @@ def pooling(lowering: Lowering, op: Operation) -> None:
         "has another number of channels or batches at its output",
     )
     window = window_members(op, op.options["filterHeight"], op.options["filterWidth"], source.shape)
+    require(op, window["rows"] * window["columns"] < _MOST_ITEMS, "has a window that is too large")
     view = lowering.read(source)
     if not has_pixels(view):
         view = lowering.packed_input(op, view)
@@ -45,7 +48,7 @@ def pooling(lowering: Lowering, op: Operation) -> None:
     )
     lowering.call(
         Call(
-            kernel=_KERNELS[op.kind],
+            kernel=_KERNELS[op.kind] + ("_16" if is_wide(op) else ""),
             comment=shapes_comment(op, [view], target),
             arguments=[layer, view, target],
             inputs=[view],

@@ -9,19 +9,25 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.compiler import arithmetic
-from m3net_tf.compiler.arithmetic import Factor, Integers, quantize_factor, round_half_away, scale
-from m3net_tf.compiler.calls import Array, Call, Layer, View, loop_members
+from m3net_tf.compiler.arithmetic import Factor, Integers, quantize_factor, scale
+from m3net_tf.compiler.calls import Array, Call, Layer, Loop, View, loops
 from m3net_tf.compiler.graph import Operation
 from m3net_tf.compiler.lowering import Lowering, shapes_comment
+from m3net_tf.compiler.operators import functions
 from m3net_tf.compiler.operators.common import INT8_MAX, INT8_MIN, activation_range, require
-from m3net_tf.compiler.operators.elementwise import binary_factors
+from m3net_tf.compiler.operators.elementwise import DIFFERENCE_BITS, SUM_BITS, binary_factors
+from m3net_tf.compiler.operators.functions import (
+    double_factor,
+    leaky_factors,
+    root_factor,
+    single_factor,
+    six,
+)
 
 Table = npt.NDArray[np.int8]
 _INPUTS = np.arange(INT8_MIN, INT8_MAX + 1, dtype=np.int64)
 _INTEGER_BITS = 4  # of the inputs of logistic and tanh
 _RSQRT_BITS = 20
-_SUM_BITS = 20
-_DIFFERENCE_BITS = 7
 
 
 def table_of(op: Operation) -> Table | None:
@@ -39,6 +45,9 @@ def table_of(op: Operation) -> Table | None:
 
 def lookup(lowering: Lowering, op: Operation) -> None:
     """An operator that is a table."""
+    if "int16" in (op.input(0).dtype, op.output.dtype):
+        functions.function(lowering, op)
+        return
     table = op.options.get("table")
     if table is None:
         table = table_of(op)
@@ -46,31 +55,33 @@ def lookup(lowering: Lowering, op: Operation) -> None:
     source = op.input(op.options.get("variable", 0))
     view, target = lowering.read(source), lowering.write(op.output)
     require(op, view.shape == target.shape, "has another shape at its output")
-    found = loop_members(target, [view])
-    if found is None:
-        view = lowering.packed_input(op, view)
-        found = loop_members(target, [view])
-    if found is None:
-        raise op.error("has more than four dimensions")
-    loop, strides = found
     array = Array("table", "int8_t", np.asarray(table, np.int64), 1)
+    for loop in loops(target, [view]):
+        lowering.call(_look_up(op, loop, array))
+
+
+def _look_up(op: Operation, loop: Loop, table: Array) -> Call:
+    """A call that can work backward if input and output lie in the same way."""
+    is_alike = loop.strides[0] == loop.strides[1]
 
     def make(source: View, goal: View, members: dict[str, list[int]]) -> Call:
         return Call(
             kernel="look_up",
             comment=shapes_comment(op, [source], goal),
-            arguments=[Layer("m3net_loop", members), array, source, goal],
+            arguments=[Layer("m3net_loop", members), table, source, goal],
             inputs=[source],
             output=goal,
-            slack={0: 0} if strides[0] == strides[1] else {},
+            slack={0: 0} if is_alike else {},
         )
 
-    call = make(view, target, loop)
-    if strides[0] == strides[1]:
-        backward = {name: [-step for step in steps] for name, steps in loop.items()}
-        backward["size"] = loop["size"]
-        call.backward = make(view.mirrored(), target.mirrored(), backward).marked_backward()
-    lowering.call(call)
+    source, members = loop.inputs[0], loop.members
+    call = make(source, loop.output, members)
+    if is_alike:
+        backward = {name: [-step for step in steps] for name, steps in members.items()}
+        backward["size"] = members["size"]
+        mirrored = make(source.mirrored(), loop.output.mirrored(), backward)
+        call.backward = mirrored.marked_backward()
+    return call
 
 
 def _clamped(values: Integers, minimum: int = INT8_MIN, maximum: int = INT8_MAX) -> Table:
@@ -108,36 +119,27 @@ def _tanh(op: Operation) -> Integers:
 
 
 def _requantized(op: Operation) -> Integers:
-    factor = quantize_factor(float(op.input(0).scale) / float(op.output.scale))
-    return scale(_centred(op), factor) + op.output.zero_point
+    return scale(_centred(op), double_factor(op)) + op.output.zero_point
 
 
 def _relu(op: Operation) -> Integers:
-    # A quotient in single precision, unlike that of QUANTIZE.
-    factor = quantize_factor(float(np.float32(op.input(0).scale / op.output.scale)))
-    return np.maximum(scale(_centred(op), factor) + op.output.zero_point, op.output.zero_point)
+    values = scale(_centred(op), single_factor(op)) + op.output.zero_point
+    return np.maximum(values, op.output.zero_point)
 
 
 def _relu6(op: Operation) -> Integers:
-    zero = op.input(0).zero_point
-    six = zero + int(round_half_away(float(np.float32(6) / op.input(0).scale)))
-    require(op, INT8_MIN <= six <= INT8_MAX, "cannot represent 6 in the scale of its input")
-    return np.clip(_INPUTS, zero, six)
+    return np.clip(_INPUTS, op.input(0).zero_point, six(op))
 
 
 def _leaky_relu(op: Operation) -> Integers:
-    source, to = op.input(0).scale, op.output.scale
-    alpha = np.float32(op.options["alpha"])
-    identity = quantize_factor(float(np.float32(source / to)))
-    slope = quantize_factor(abs(float(np.float32(np.float32(source * alpha) / to))))
+    identity, slope = leaky_factors(op)
     centred = _centred(op)
-    negative = scale(centred, slope) * (-1 if alpha < 0 else 1)
+    negative = scale(centred, slope) * (-1 if op.options["alpha"] < 0 else 1)
     return np.where(centred >= 0, scale(centred, identity), negative) + op.output.zero_point
 
 
 def _rsqrt(op: Operation) -> Integers:
-    root = np.float32(np.sqrt(op.input(0).scale))
-    factor = quantize_factor(1.0 / float(np.float32(root * op.output.scale)))
+    factor = root_factor(op)
     later = Factor(factor.multiplier, factor.shift - _RSQRT_BITS)
     values = []
     for value in _centred(op):
@@ -193,7 +195,7 @@ def combine(op: Operation, first: Integers, second: Integers) -> Table:
     if op.kind == "MUL":
         value = a * b
     else:
-        bits = _DIFFERENCE_BITS if op.kind == "SQUARED_DIFFERENCE" else _SUM_BITS
+        bits = (DIFFERENCE_BITS if op.kind == "SQUARED_DIFFERENCE" else SUM_BITS)["int8"]
         a, b = scale(a << bits, factors[0]), scale(b << bits, factors[1])
         value = a + b if op.kind == "ADD" else a - b
         value = value * value if op.kind == "SQUARED_DIFFERENCE" else value

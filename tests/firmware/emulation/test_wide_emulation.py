@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from firmware_helpers import BOARD, CLASSES, FRAMES, random_features, write_bundle
+from firmware_helpers import BOARD, CLASSES, FRAMES, random_features, small_model, write_bundle
 
 from m3net_tf.emulation import find_machine, run_job
 from m3net_tf.firmware.build import build_firmware
+from m3net_tf.firmware.compiled import build_compiled
 from m3net_tf.frontend import FrontendConfig
 from m3net_tf.runtime.interpreter import activation_bits, run_reference
 
@@ -50,13 +51,17 @@ def wide_tflite(request: pytest.FixtureRequest) -> bytes:
     return quantize_int16x8(model, random_features(20, seed=1)[..., None])
 
 
+@pytest.mark.parametrize("engine", ["tflm", "compiled"])
 def test_the_board_gives_the_desktops_bytes(
-    firmware_possible: None, wide_tflite: bytes, tmp_path: Path
+    firmware_possible: None, wide_tflite: bytes, engine: str, tmp_path: Path
 ):
     assert activation_bits(wide_tflite) == 16
     bundle = write_bundle(tmp_path / "bundle", wide_tflite)
     assert "#define M3NET_MODEL_ACTIVATION_BITS 16" in (bundle / "model.h").read_text()
-    image = build_firmware(bundle, BOARD, tmp_path / "build")
+    if engine == "tflm":
+        image = build_firmware(bundle, BOARD, tmp_path / "build")
+    else:
+        image = build_compiled(bundle, small_model(wide_tflite), BOARD, tmp_path / "build")
     features = random_features(6, seed=2)
     features[0], features[1] = -128, 127
     result = run_job(image.elf, find_machine(BOARD), features)

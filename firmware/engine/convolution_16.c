@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+// Convolutions of 16-bit inputs with 8-bit weights. Products of a part of a window fit 32 bits;
+// parts are added in 64 bits.
+#include "dsp.h"
+#include "engine.h"
+#include "memory.h"
+#include "wide.h"
+
+/// Output channels that are computed at once.
+#define GROUP 4
+/// Items whose products of 23 bits fit a sum of 32 bits; an even number.
+#define PART_ITEMS 510
+
+static int32_t requantize(const m3net_convolution_16* layer, int64_t sum,
+                          const m3net_channel_16* channel) {
+  const int64_t total = sum + channel->bias;
+  const m3net_factor factor = {channel->multiplier, channel->shift};
+  const int32_t value = layer->long_sums ? m3net_scale_long(total, factor)
+                                         : m3net_scale((int32_t)(uint32_t)(uint64_t)total, factor);
+  return m3net_clamp(value, layer->minimum, layer->maximum);
+}
+
+/// Gathers one row of a window whose first column is `column`; returns the end of the patch.
+static int16_t* gather_row(const m3net_convolution_16* layer, const int8_t* row, int32_t column,
+                           int16_t* patch) {
+  const m3net_image* image = &layer->input;
+  const uint32_t bytes = 2u * (uint32_t)image->channels;
+  for (int32_t tap = 0; tap < layer->window.columns; ++tap) {
+    if (column < 0 || column >= image->columns) {
+      M3NET_MEMSET(patch, 0, bytes);
+    } else {
+      M3NET_MEMCPY(patch, row + column * image->column_step, bytes);
+    }
+    patch += image->channels;
+    column += layer->window.column_dilation;
+  }
+  return patch;
+}
+
+/// Gathers a window whose first pixel is (row, column), and a zero if its items are odd in number.
+static int32_t gather(const m3net_convolution_16* layer, const int8_t* input, int32_t row,
+                      int32_t column, int16_t* patch) {
+  int16_t* end = patch;
+  for (int32_t tap = 0; tap < layer->window.rows; ++tap, row += layer->window.row_dilation) {
+    // A row outside the image has no column inside.
+    const int32_t inside = row >= 0 && row < layer->input.rows;
+    const int32_t first = inside ? column : layer->input.columns;
+    end = gather_row(layer, inside ? input + row * layer->input.row_step : input, first, end);
+  }
+  int32_t items = (int32_t)(end - patch);
+  if (items & 1) {
+    *end = 0;
+    ++items;
+  }
+  return items;
+}
+
+/// Adds the products of a patch with the weights of four channels. Each pair of items has eight
+/// weights: the first item's of channels a and b, the second item's of both, and those of c and d.
+static void multiply(const int16_t* patch, int32_t items, const int8_t* weights, int64_t* sums) {
+  while (items > 0) {
+    const int32_t count = items < PART_ITEMS ? items : PART_ITEMS;
+    const int16_t* end = patch + count;
+    int32_t a = 0, b = 0, c = 0, d = 0;
+    for (; patch != end; patch += 2, weights += 2 * GROUP) {
+#if M3NET_ENGINE_DSP
+      uint32_t pair;
+      M3NET_MEMCPY(&pair, patch, sizeof(pair));
+      const uint32_t ab = m3net_load_word(weights), cd = m3net_load_word(weights + GROUP);
+      a = m3net_add_products(pair, m3net_even_bytes(ab), a);
+      b = m3net_add_products(pair, m3net_odd_bytes(ab), b);
+      c = m3net_add_products(pair, m3net_even_bytes(cd), c);
+      d = m3net_add_products(pair, m3net_odd_bytes(cd), d);
+#else
+      a += patch[0] * weights[0] + patch[1] * weights[2];
+      b += patch[0] * weights[1] + patch[1] * weights[3];
+      c += patch[0] * weights[4] + patch[1] * weights[6];
+      d += patch[0] * weights[5] + patch[1] * weights[7];
+#endif
+    }
+    sums[0] += a;
+    sums[1] += b;
+    sums[2] += c;
+    sums[3] += d;
+    items -= count;
+  }
+}
+
+/// All output channels of one pixel.
+static void convolve_pixel(const m3net_convolution_16* layer, const int16_t* patch, int32_t items,
+                           int8_t* output) {
+  const int8_t* weights = layer->weights;
+  for (int32_t c = 0; c < layer->output.channels; c += GROUP, weights += GROUP * items) {
+    int64_t sums[GROUP] = {0, 0, 0, 0};
+    multiply(patch, items, weights, sums);
+    for (int32_t i = c; i < c + GROUP && i < layer->output.channels; ++i) {
+      m3net_store_16(output + 2 * i, requantize(layer, sums[i - c], layer->channels + i));
+    }
+  }
+}
+
+/// Taps of a window along one dimension that lie inside the image.
+typedef struct {
+  int32_t first, end;
+} tap_range;
+
+static tap_range see(int32_t position, int32_t taps, int32_t step, int32_t size) {
+  const int32_t before = position < 0 ? (step - 1 - position) / step : 0;
+  const int32_t count = position < size ? (size - position + step - 1) / step : 0;
+  const tap_range range = {before, count < taps ? count : taps};
+  return range;
+}
+
+/// A pixel of a depthwise convolution whose window begins at (row, column).
+static void convolve_channels(const m3net_convolution_16* layer, const int8_t* input, int32_t row,
+                              int32_t column, int8_t* output) {
+  const m3net_window* window = &layer->window;
+  const m3net_image* image = &layer->input;
+  const tap_range rows = see(row, window->rows, window->row_dilation, image->rows);
+  const tap_range columns = see(column, window->columns, window->column_dilation, image->columns);
+  const int32_t channels = image->channels;
+  const int32_t row_step = image->row_step * window->row_dilation;
+  const int32_t column_step = image->column_step * window->column_dilation;
+  const int32_t start = row * image->row_step + column * image->column_step;
+  for (int32_t c = 0; c < channels; ++c, input += 2) {
+    int64_t sum = 0;
+    for (int32_t i = rows.first; i < rows.end; ++i) {
+      const int8_t* item = input + (start + i * row_step + columns.first * column_step);
+      const int8_t* weight = layer->weights + c + (i * window->columns + columns.first) * channels;
+      for (int32_t j = columns.first; j < columns.end; ++j) {
+        sum += *weight * m3net_load_16(item);
+        item += column_step;
+        weight += channels;
+      }
+    }
+    m3net_store_16(output + 2 * c, requantize(layer, sum, layer->channels + c));
+  }
+}
+
+/// All pixels: by a patch, or of a depthwise convolution if there is none.
+static inline void convolve(const m3net_convolution_16* layer, const int8_t* input, int8_t* output,
+                            int16_t* patch) {
+  const m3net_image* image = &layer->output;
+  const m3net_window* window = &layer->window;
+  const int32_t rows = layer->batches * image->rows;
+  for (int32_t i = 0; i < rows; ++i) {
+    const int32_t batch = i / image->rows, y = i % image->rows;
+    const int8_t* source = input + batch * layer->input.batch_step;
+    int8_t* pixel = output + batch * image->batch_step + y * image->row_step;
+    const int32_t row = y * window->row_stride - window->top;
+    for (int32_t x = 0; x < image->columns; ++x, pixel += image->column_step) {
+      const int32_t column = x * window->column_stride - window->left;
+      if (patch == 0) {
+        convolve_channels(layer, source, row, column, pixel);
+      } else {
+        convolve_pixel(layer, patch, gather(layer, source, row, column, patch), pixel);
+      }
+    }
+  }
+}
+
+void m3net_convolve_16(const m3net_convolution_16* layer, const int8_t* input, int8_t* output,
+                       int16_t* patch) {
+  convolve(layer, input, output, patch);
+}
+
+void m3net_convolve_depthwise_16(const m3net_convolution_16* layer, const int8_t* input,
+                                 int8_t* output) {
+  convolve(layer, input, output, 0);
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// Functions of one 16-bit number.
+#include "engine.h"
+#include "loops.h"
+#include "sigmoid.h"
+#include "wide.h"
+
+/// Bits behind the binary point of a reciprocal root.
+#define ROOT_BITS 20
+
+typedef int32_t (*item_function)(const void* layer, int32_t value);
+
+static inline void for_each_item(const m3net_loop* loop, const void* layer, const int8_t* input,
+                                 int8_t* output, item_function compute, int32_t input_bytes,
+                                 int32_t output_bytes) {
+  const int32_t rows = m3net_rows(loop);
+  m3net_places places = {0, 0, 0};
+  for (int32_t i = 1; i <= rows; ++i) {
+    for (int32_t x = 0; x < loop->size[3]; ++x) {
+      const int32_t value = m3net_load(input + places.first + x * loop->first[3], input_bytes);
+      int8_t* target = output + places.output + x * loop->output[3];
+      m3net_store(target, compute(layer, value), output_bytes);
+    }
+    m3net_next_row(loop, i, &places);
+  }
+}
+
+static int32_t rescale(const void* any_layer, int32_t value) {
+  const m3net_rescaling* layer = (const m3net_rescaling*)any_layer;
+  int32_t centred = value + layer->input_offset;
+  if (layer->absolute && centred < 0) {
+    centred = -centred;
+  }
+  int32_t scaled = m3net_scale(centred, centred >= 0 ? layer->positive : layer->negative);
+  if (centred < 0 && layer->mirrored) {
+    scaled = (int32_t)(0u - (uint32_t)scaled);
+  }
+  return m3net_clamp(m3net_sum(scaled, layer->output_offset), layer->minimum, layer->maximum);
+}
+
+/// An input in steps of the table.
+static inline int32_t to_table(const m3net_sigmoid* layer, int32_t value) {
+  const int32_t half = layer->shift > 0 ? (int32_t)(1u << (layer->shift - 1)) : 0;
+  return m3net_sum(value * layer->multiplier, half) >> layer->shift;
+}
+
+/// A shift left by a few bits that ends at the largest and smallest number.
+static int32_t enlarge(int32_t value, int32_t bits) {
+  const int32_t most = INT32_MAX >> bits;
+  if (value > most) {
+    return INT32_MAX;
+  }
+  return value < -most ? INT32_MIN : m3net_shift_left(value, bits);
+}
+
+/// 1 / sqrt(value) by Newton's method, for 2 to INT16_MAX.
+static m3net_factor inverse_root(int32_t value) {
+  const int32_t half_of_three = (1 << 28) + (1 << 27), root_of_half = 1518500250;
+  int32_t shift = 11;
+  for (; value < 1 << 27; value *= 4) {
+    --shift;
+  }
+  const int32_t half = m3net_divide(value >> 1, 1);
+  int32_t x = 1 << 28;
+  for (int32_t i = 0; i < 5; ++i) {
+    const int32_t cube = enlarge(m3net_product(m3net_product(x, x), x), 6);
+    x = enlarge(m3net_sum(m3net_product(half_of_three, x), -m3net_product(half, cube)), 3);
+  }
+  m3net_factor root = {m3net_product(x, root_of_half), -shift};
+  if (shift < 0) {
+    root.multiplier = m3net_shift_left(root.multiplier, -shift);
+    root.shift = 0;
+  }
+  return root;
+}
+
+/// The root of 1 is the largest multiplier. `ROOT_BITS` keep what stands behind the binary point.
+static int32_t reciprocal_root(const void* any_layer, int32_t value) {
+  const m3net_root* layer = (const m3net_root*)any_layer;
+  if (value <= 0) {
+    return INT16_MAX;
+  }
+  m3net_factor root = {INT32_MAX, 0};
+  if (value > 1) {
+    root = inverse_root(value);
+  }
+  root.shift += ROOT_BITS;
+  const m3net_factor factor = {layer->factor.multiplier, layer->factor.shift - ROOT_BITS};
+  return m3net_clamp(m3net_scale(m3net_scale(1, root), factor), INT16_MIN, INT16_MAX);
+}
+
+static int32_t logistic(const void* any_layer, int32_t value) {
+  const m3net_sigmoid* layer = (const m3net_sigmoid*)any_layer;
+  return m3net_logistic(layer->table, to_table(layer, value));
+}
+
+static int32_t hyperbolic_tangent(const void* any_layer, int32_t value) {
+  const m3net_sigmoid* layer = (const m3net_sigmoid*)any_layer;
+  return m3net_tanh(layer->table, to_table(layer, value));
+}
+
+void m3net_rescale(const m3net_rescaling* layer, const int8_t* input, int8_t* output) {
+  for_each_item(&layer->loop, layer, input, output, rescale, layer->input_bytes,
+                layer->output_bytes);
+}
+
+void m3net_inverse_root_16(const m3net_root* layer, const int8_t* input, int8_t* output) {
+  for_each_item(&layer->loop, layer, input, output, reciprocal_root, 2, 2);
+}
+
+void m3net_logistic_16(const m3net_sigmoid* layer, const int8_t* input, int8_t* output) {
+  for_each_item(&layer->loop, layer, input, output, logistic, 2, 2);
+}
+
+void m3net_tanh_16(const m3net_sigmoid* layer, const int8_t* input, int8_t* output) {
+  for_each_item(&layer->loop, layer, input, output, hyperbolic_tangent, 2, 2);
+}

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convolutions of int16 inputs with int8 weights."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from m3net_tf.compiler.arithmetic import wrap
+from m3net_tf.compiler.calls import Array, Layer, View
+from m3net_tf.compiler.graph import Operation
+from m3net_tf.compiler.operators.channels import layer_bias, layer_factors
+from m3net_tf.compiler.operators.common import activation_range, image_pair, require
+from m3net_tf.compiler.weights import long_channel_rows
+
+_LARGEST_BIAS = 1 << 46
+_LARGEST_SHIFT = 7  # of 64-bit sums
+
+
+def layer_16(
+    op: Operation, weights: Array, part: slice, window: dict[str, int], view: View, target: View
+) -> Layer:
+    """Constants of one call, for some of the output channels."""
+    minimum, maximum = activation_range(op, op.output)
+    long_sums = _has_long_sums(op)
+    return Layer(
+        "m3net_convolution_16",
+        {
+            "weights": weights,
+            "channels": _channels(op, part, long_sums),
+            **image_pair(op, view, target),
+            "window": window,
+            "batches": view.shape[0],
+            "minimum": minimum,
+            "maximum": maximum,
+            "long_sums": int(long_sums),
+        },
+    )
+
+
+def _has_long_sums(op: Operation) -> bool:
+    """Whether sums have 64 bits; the type of the bias says it, or an option if there is none."""
+    bias = op.inputs[2] if len(op.inputs) > 2 else None
+    if bias is not None:
+        return bias.dtype == "int64"
+    return op.options.get("quantizedBiasType") != _NO_LONG_SUMS
+
+
+_NO_LONG_SUMS = 2  # schema.TensorType.INT32
+
+
+def _channels(op: Operation, part: slice, long_sums: bool) -> Array:
+    # TensorFlow Lite Micro's depthwise convolution takes biases of 64 bits only.
+    types = ("int64",) if op.kind == "DEPTHWISE_CONV_2D" else ("int64", "int32")
+    bias = layer_bias(op, part.stop - part.start, part, types)
+    factors = layer_factors(op, part)
+    require(op, bool((np.abs(bias) < _LARGEST_BIAS).all()), "has a bias above 2^46")
+    require(
+        op,
+        not long_sums or all(factor.shift <= _LARGEST_SHIFT for factor in factors),
+        "has an output scale too small for its input: quantise the network again",
+    )
+    return long_channel_rows(bias if long_sums else wrap(bias), factors)

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operators of one number that is int16, or becomes int16: no table has all their outputs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from m3net_tf.compiler.arithmetic import Factor, quantize_factor
+from m3net_tf.compiler.calls import Array, Call, Layer, loops
+from m3net_tf.compiler.graph import Operation
+from m3net_tf.compiler.lowering import Lowering, shapes_comment
+from m3net_tf.compiler.operators.common import item_range, quantized, require
+from m3net_tf.compiler.operators.elementwise import factor_members
+
+_IDENTITY = Factor(1 << 30, 1)
+_INT16_MAX = (1 << 15) - 1
+_ENTRIES = 256  # of the logistic function's table
+_ENTRIES_OF_ONE = 24  # entries up to an input of 1
+_STEPS_OF_ONE = 4096 * 3  # steps of an input of 1, of which the table has every 512th or 256th
+_NEAR = 1e-3  # to the whole exponent of a power of two
+_KERNELS = {"LOGISTIC": "logistic_16", "RSQRT": "inverse_root_16", "TANH": "tanh_16"}
+
+
+def function(lowering: Lowering, op: Operation) -> None:
+    """ABS, LEAKY_RELU, LOGISTIC, QUANTIZE, RELU, RELU6, RSQRT and TANH of int16 tensors."""
+    view, target = lowering.read(op.input(0)), lowering.write(op.output)
+    require(op, view.shape == target.shape, "has another shape at its output")
+    make = {"RSQRT": _root, "LOGISTIC": _sigmoid, "TANH": _sigmoid}.get(op.kind, _rescaling)
+    for loop in loops(target, [view]):
+        lowering.call(
+            Call(
+                kernel=_KERNELS.get(op.kind, "rescale"),
+                comment=shapes_comment(op, [view], target),
+                arguments=[make(op, loop.members), *loop.inputs, loop.output],
+                inputs=loop.inputs,
+                output=loop.output,
+                slack={0: 0} if loop.strides[0] == loop.strides[1] else {},
+            )
+        )
+
+
+def _rescaling(op: Operation, loop: dict[str, list[int]]) -> Layer:
+    positive = negative = double_factor(op)
+    minimum, maximum = item_range(op.output)
+    is_mirrored = False
+    if op.kind == "RELU":
+        positive = negative = single_factor(op)
+        minimum = op.output.zero_point
+    elif op.kind == "RELU6":
+        positive = negative = _IDENTITY
+        minimum, maximum = op.input(0).zero_point, six(op)
+    elif op.kind == "ABS":
+        positive = single_factor(op)
+    elif op.kind == "LEAKY_RELU":
+        positive, negative = leaky_factors(op)
+        is_mirrored = op.options["alpha"] < 0
+    return Layer(
+        "m3net_rescaling",
+        {
+            "loop": loop,
+            "positive": factor_members(positive),
+            "negative": factor_members(negative),
+            "input_offset": -op.input(0).zero_point,
+            "output_offset": op.output.zero_point,
+            "minimum": minimum,
+            "maximum": maximum,
+            "input_bytes": op.input(0).item_bytes,
+            "output_bytes": op.output.item_bytes,
+            "mirrored": int(is_mirrored),
+            "absolute": int(op.kind == "ABS"),
+        },
+    )
+
+
+def _root(op: Operation, loop: dict[str, list[int]]) -> Layer:
+    return Layer("m3net_root", {"loop": loop, "factor": factor_members(root_factor(op))})
+
+
+def root_factor(op: Operation) -> Factor:
+    """From the reciprocal root of the input to the output."""
+    root = np.float32(np.sqrt(op.input(0).scale))
+    return quantize_factor(1.0 / float(np.float32(root * op.output.scale)))
+
+
+def double_factor(op: Operation) -> Factor:
+    """From input to output, by a quotient in double precision."""
+    return quantize_factor(float(op.input(0).scale) / float(op.output.scale))
+
+
+def single_factor(op: Operation) -> Factor:
+    """From input to output, by a quotient in single precision."""
+    return quantize_factor(float(np.float32(op.input(0).scale / op.output.scale)))
+
+
+def leaky_factors(op: Operation) -> tuple[Factor, Factor]:
+    """Factors of a leaky ReLU for positive numbers and, without its sign, for negative ones."""
+    slope = np.float32(op.input(0).scale * np.float32(op.options["alpha"]))
+    return single_factor(op), quantize_factor(abs(float(np.float32(slope / op.output.scale))))
+
+
+def six(op: Operation) -> int:
+    """The number 6 in steps of the input.
+
+    Raises:
+        ModelError: the type has no such number.
+    """
+    source = op.input(0)
+    value = quantized(6.0, source)
+    minimum, maximum = item_range(source)
+    require(op, minimum <= value <= maximum, "cannot represent 6 in the scale of its input")
+    return value
+
+
+def logistic_table() -> Array:
+    """Logistic function of 0, 1/24, ... to 255/24, in units of 2^-16.
+
+    Entries are moved by half of the error that interpolation would have in the middle of a step.
+    The last one is the limit.
+    """
+    halves = 65536 / (1 + np.exp(-np.arange(2 * _ENTRIES + 1) / (2 * _ENTRIES_OF_ONE)))
+    here, middle, beyond = halves[:-1:2], halves[1::2], halves[2::2]
+    entries = np.floor(here + (middle - (here + beyond) / 2) / 2 + 0.5).astype(np.int64)
+    entries[-1] = 65535
+    return Array("logistic", "uint16_t", entries, 2)
+
+
+def _sigmoid(op: Operation, loop: dict[str, list[int]]) -> Layer:
+    require(op, _power_of_two(op.output.scale) == -15, "has an output scale other than 2^-15")
+    multiplier, shift = _table_steps(op)
+    members: dict[str, Any] = {"multiplier": multiplier, "shift": shift}
+    return Layer("m3net_sigmoid", {"loop": loop, "table": logistic_table(), **members})
+
+
+def _power_of_two(scale: np.float32) -> int | None:
+    """The exponent of a scale that is a power of two, as near as TensorFlow Lite looks at it."""
+    exponent = math.log2(scale)
+    return round(exponent) if abs(exponent - round(exponent)) < _NEAR else None
+
+
+def _table_steps(op: Operation) -> tuple[int, int]:
+    """Multiplier of 15 bits and shift from inputs to steps of the table."""
+    power = _power_of_two(op.input(0).scale)
+    if power == -12 or (power == -11 and op.kind == "TANH"):
+        return 3 << (power + 12), 0
+    multiplier = float(op.input(0).scale) * _STEPS_OF_ONE
+    require(op, multiplier < 2 * _INT16_MAX, "has an input scale too large: quantise it again")
+    shift = 0
+    while multiplier <= _INT16_MAX / 2 and shift <= 30:
+        shift += 1
+        multiplier *= 2
+    return int(multiplier), shift

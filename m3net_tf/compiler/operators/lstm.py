@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""UNIDIRECTIONAL_SEQUENCE_LSTM: int8 inputs, outputs and weights, int16 cells.
+
+Every run begins with empty cells, as after TensorFlow Lite Micro has reset its variables.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from m3net_tf.compiler.arithmetic import INT32_MAX, Factor, quantize_factor
+from m3net_tf.compiler.calls import Array, Block, Call, Layer
+from m3net_tf.compiler.graph import Operation, Tensor
+from m3net_tf.compiler.lowering import Lowering, shapes_comment
+from m3net_tf.compiler.operators.common import require
+from m3net_tf.compiler.operators.elementwise import factor_members
+from m3net_tf.compiler.operators.functions import logistic_table
+
+_INPUTS = 24
+_STATE, _CELLS = 18, 19  # places of the inputs that are variables
+_ABSENT = (9, 10, 11, 16, 17, 20, 21, 22, 23)  # peepholes, projection, normalisation
+_GATES = {"accept": 0, "forget": 1, "value": 2, "emit": 3}  # by the order of the weights
+_FIRST_WEIGHTS, _FIRST_STATE_WEIGHTS, _FIRST_BIAS = 1, 5, 12
+_TANH = 4  # schema.ActivationFunctionType
+_GATE_SCALE, _UNIT = np.float32(2.0**-12), np.float32(2.0**-15)
+_INT16_MAX = (1 << 15) - 1
+_CELL_BYTES = 2
+_LARGEST_ITEM = 128
+
+
+def lstm(lowering: Lowering, op: Operation) -> None:
+    """UNIDIRECTIONAL_SEQUENCE_LSTM without peepholes, projection and normalisation."""
+    _require_form(lowering, op)
+    source, state, cells = op.input(0), op.input(_STATE), op.input(_CELLS)
+    view = lowering.packed_input(op, lowering.read(source))
+    target = lowering.write(op.output)
+    require(op, target.contiguous, "writes into a concatenation, which is not supported")
+    batch, time = (1, 0) if op.options["timeMajor"] else (0, 1)
+    count = state.shape[1]
+    multiplier, shift = _cell_steps(op, cells)
+    clip = _clip(op, cells)
+    members: dict[str, Any] = {name: _gate(op, index) for name, index in _GATES.items()}
+    unit, cell_scale = float(_UNIT), float(cells.scale)
+    members |= {
+        "table": logistic_table(),
+        "kept": factor_members(quantize_factor(unit * cell_scale / cell_scale)),
+        "added": factor_members(quantize_factor(unit * unit / cell_scale)),
+        "emitted": factor_members(quantize_factor(unit * unit / float(state.scale))),
+        "batches": source.shape[batch],
+        "steps": source.shape[time],
+        "inputs": source.shape[2],
+        "cells": count,
+        "input_batch_step": view.strides[batch],
+        "input_step": view.strides[time],
+        "output_batch_step": target.strides[batch],
+        "output_step": target.strides[time],
+        "cell_multiplier": multiplier,
+        "cell_shift": shift,
+        "clip": _INT16_MAX if clip is None else clip,
+        "unclipped": int(clip is None),
+        "output_offset": state.zero_point,
+    }
+    lowering.call(
+        Call(
+            kernel="lstm",
+            comment=shapes_comment(op, [view], target),
+            arguments=[
+                Layer("m3net_lstm_layer", members),
+                *(view, target, Block("cells", count * (_CELL_BYTES + 1))),
+            ],
+            inputs=[view],
+            output=target,
+        )
+    )
+
+
+def _require_form(lowering: Lowering, op: Operation) -> None:
+    """Refuse what TensorFlow Lite Micro refuses, and what the kernel lacks."""
+    require(op, len(op.inputs) == _INPUTS, f"has {len(op.inputs)} inputs, not {_INPUTS}")
+    require(
+        op,
+        all(op.inputs[index] is None for index in _ABSENT),
+        "has peepholes, a projection or a normalisation, which is not supported",
+    )
+    require(op, op.options["fusedActivationFunction"] == _TANH, "has a function other than tanh")
+    source, state, cells = op.input(0), op.input(_STATE), op.input(_CELLS)
+    for tensor, dtype in ((state, "int8"), (cells, "int16")):
+        require(op, tensor.is_state, f"has no state in {tensor.name!r}")
+        require(op, tensor.dtype == dtype, f"has a state {tensor.name!r} that is not {dtype}")
+        is_shared = len(lowering.graph.readers(tensor)) > 1
+        require(op, not is_shared, f"shares its state {tensor.name!r} with another operator")
+    require(
+        op,
+        len(source.shape) == 3
+        and len(state.shape) == 2
+        and state.shape == cells.shape
+        and state.shape[0] == source.shape[1 if op.options["timeMajor"] else 0]
+        and op.output.shape == (*source.shape[:2], state.shape[1]),
+        "has tensors whose shapes do not fit",
+    )
+
+
+def _gate(op: Operation, index: int) -> dict[str, Any]:
+    """Members of ``m3net_gate``."""
+    source, state = op.input(0), op.input(_STATE)
+    bias = op.input(_FIRST_BIAS + index)
+    require(op, bias.dtype == "int32", f"has a bias {bias.name!r} that is not int32")
+    start = np.asarray(op.constant(_FIRST_BIAS + index), np.int64)
+    parts = {
+        "input": (source, op.input(_FIRST_WEIGHTS + index), start),
+        "state": (state, op.input(_FIRST_STATE_WEIGHTS + index), np.zeros_like(start)),
+    }
+    members: dict[str, Any] = {}
+    for name, (vector, weights, initial) in parts.items():
+        values = _weights(op, weights, (state.shape[1], vector.shape[-1]))
+        require(op, initial.shape == (len(values),), f"has a bias of shape {initial.shape}")
+        sums = initial - vector.zero_point * values.sum(axis=1)
+        reach = np.abs(sums) + _LARGEST_ITEM * np.abs(values).sum(axis=1)
+        require(op, bool((reach <= INT32_MAX).all()), "has sums above 32 bits")
+        members[f"{name}_weights"] = Array("weights", "int8_t", values.reshape(-1), 1)
+        members[f"{name}_bias"] = Array("biases", "int32_t", sums, 4)
+        members[f"{name}_factor"] = factor_members(_gate_factor(vector, weights))
+    order = ("input_weights", "state_weights", "input_bias", "state_bias")
+    return {key: members[key] for key in (*order, "input_factor", "state_factor")}
+
+
+def _weights(op: Operation, tensor: Tensor, shape: tuple[int, int]) -> np.ndarray:
+    if tensor.dtype != "int8" or tensor.data is None or tensor.shape != shape:
+        raise op.error(f"has weights {tensor.name!r} that are no int8 constants of shape {shape}")
+    require(op, tensor.zero_point == 0, "has weights whose zero point is not zero")
+    return np.asarray(tensor.data, np.int64)
+
+
+def _gate_factor(vector: Tensor, weights: Tensor) -> Factor:
+    product = np.float32(vector.scale * weights.scale)
+    return quantize_factor(float(product) / float(_GATE_SCALE))
+
+
+def _cell_steps(op: Operation, cells: Tensor) -> tuple[int, int]:
+    """Multiplier and shift from cells to steps of the function's table."""
+    bits = round(math.log2(cells.scale)) + 12
+    require(op, -15 <= bits <= 12, "has cells of a scale that is not supported")
+    return (3, -bits) if bits < 0 else (3 << bits, 0)
+
+
+def _clip(op: Operation, cells: Tensor) -> int | None:
+    """Largest absolute value of a cell; None if it is not clipped."""
+    limit = float(np.float32(op.options["cellClip"]))
+    if not limit > 0:
+        return None
+    return int(min(limit / float(cells.scale), _INT16_MAX))

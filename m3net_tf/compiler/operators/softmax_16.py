@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Softmax of int16 tensors: two tables of 512 steps, between which the kernel interpolates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.compiler.arithmetic import quantize_factor
+from m3net_tf.compiler.calls import Array, Layer
+from m3net_tf.compiler.graph import Operation
+from m3net_tf.compiler.operators.common import require
+from m3net_tf.compiler.operators.elementwise import factor_members
+
+_STEPS = 512
+_LARGEST_DEPTH = 1 << 16  # items of a row, so that their exponentials' sum fits 32 bits
+_RANGE = np.float32(65535)
+_REACH = 10.0  # how far below the largest input exponentials are told apart
+_SCALE, _NEAR = 2.0**-15, 1e-3  # of outputs, and how near it must be
+
+Single = npt.NDArray[np.float32]
+
+
+def softmax_layer_16(op: Operation, sizes: dict[str, int]) -> Layer:
+    """Constants of a softmax; ``sizes`` are rows and depth."""
+    error = abs(float(op.output.scale) / _SCALE - 1)
+    require(op, error <= _NEAR, "has an output scale other than 2^-15")
+    require(op, sizes["depth"] < _LARGEST_DEPTH, "has rows of too many items")
+    beta = float(np.float32(op.options["beta"]))
+    factor = quantize_factor(float(op.input(0).scale) * beta / (_REACH / 65535))
+    tables = {
+        "exponentials": _table(np.exp, np.float32(_REACH) / _RANGE, 32767),
+        "reciprocals": _table(lambda x: 1 / (1 + x), np.float32(1) / _RANGE, -32768),
+    }
+    arrays = {name: Array(name, "int16_t", values, 2) for name, values in tables.items()}
+    return Layer("m3net_softmax_layer_16", {**arrays, **sizes, "factor": factor_members(factor)})
+
+
+def _table(
+    function: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]],
+    scale: np.float32,
+    zero_point: int,
+) -> npt.NDArray[np.int64]:
+    """A function at 513 inputs from end to end, in units of 2^-15.
+
+    Each entry is moved by half of the error in the middle of the step behind it. All steps of the
+    computation are in single precision, as TensorFlow Lite's.
+    """
+    lowest = scale * np.float32(-32768 - zero_point)
+    highest = scale * np.float32(32767 - zero_point)
+    step = (highest - lowest) / np.float32(_STEPS)
+    output_scale = np.float32(2) / _RANGE
+    ends = output_scale * np.float32(-32768), output_scale * np.float32(32767)
+    units = np.float32(65536) / (ends[1] - ends[0])
+
+    def at(inputs: Single) -> Single:
+        return function(inputs.astype(np.float64)).astype(np.float32) * units
+
+    indices = np.arange(_STEPS, dtype=np.float32)
+    here = _round(at(lowest + indices * step))
+    middle = _round(at(lowest + indices * step + step / np.float32(2)))
+    beyond = at(lowest + (indices + np.float32(1)) * step)
+    error = _round((beyond + here) / np.float32(2)) - middle
+    last = _round(at(np.array([highest], np.float32)))
+    entries = np.concatenate([here - _round(error / np.float32(2)), last])
+    return np.clip(entries, -32768, 32767).astype(np.int64)
+
+
+def _round(values: Single) -> Single:
+    """The nearest whole numbers, halves away from zero."""
+    return np.copysign(np.floor(np.abs(values) + np.float32(0.5)), values).astype(np.float32)

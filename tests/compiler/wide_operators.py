@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``.tflite`` files with 16-bit activations: those of 8 bits, widened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from single_operators import MAKERS, Item, Random, unary, write_model
+
+from m3net_tf.compiler.operators import WEIGHTED, WIDE
+
+STEPS = 256  # 16-bit steps of an 8-bit step
+BUILTINS = {number: name for name, number in vars(schema.BuiltinOperator).items()}
+INT8, INT16 = schema.TensorType.INT8, schema.TensorType.INT16
+NO_MAKER = {"EXPAND_DIMS", "QUANTIZE", "SQUEEZE", "PADV2"}
+
+
+def widen(tflite: bytes, long_bias: bool = True) -> bytes:
+    """The network with int16 instead of int8 activations, and biases of 64 bits or of 32."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
+    graph = model.subgraphs[0]
+    weights, biases = set(), set()
+    for op in graph.operators:
+        if BUILTINS[model.operatorCodes[op.opcodeIndex].builtinCode] in WEIGHTED:
+            weights.add(op.inputs[1])
+            biases |= {index for index in op.inputs[2:] if index >= 0}
+    for index, tensor in enumerate(graph.tensors):
+        buffer = model.buffers[tensor.buffer]
+        if index in biases:
+            _widen_bias(tensor, buffer, long_bias)
+        elif tensor.type == INT8 and index not in weights:
+            tensor.type = INT16
+            quantization = tensor.quantization
+            is_unsigned = quantization.scale[0] == 1 / 256 and quantization.zeroPoint[0] == -128
+            steps = STEPS / 2 if is_unsigned else STEPS
+            quantization.scale = [float(np.float32(quantization.scale[0] / steps))]
+            quantization.zeroPoint = [0]
+            if tensor.buffer:
+                values = np.asarray(buffer.data, np.uint8).view(np.int8).astype(np.int16)
+                _store(buffer, values * STEPS + values)
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _widen_bias(tensor: Any, buffer: Any, is_long: bool) -> None:
+    values = np.asarray(buffer.data, np.uint8).view(np.int32).astype(np.int64) * STEPS
+    tensor.type = schema.TensorType.INT64 if is_long else schema.TensorType.INT32
+    _store(buffer, values if is_long else values.astype(np.int32))
+    if tensor.quantization is not None:
+        tensor.quantization.scale = [tensor.quantization.scale[0] / STEPS]
+
+
+def _store(buffer: Any, values: np.ndarray) -> None:
+    buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+
+
+def widened(kind: str) -> Callable[[Random], bytes]:
+    """A maker of random models of an operator of 16 bits."""
+
+    def make(rng: Random) -> bytes:
+        tflite = MAKERS[kind](rng)
+        long_bias = kind == "DEPTHWISE_CONV_2D" or rng.random() < 0.7
+        return widen(tflite, long_bias)
+
+    return make
+
+
+def quantize(rng: Random) -> bytes:
+    """Between 8 and 16 bits, or 16 and 16."""
+    tflite = unary("QUANTIZE")(rng)
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
+    tensors = model.subgraphs[0].tensors
+    wide = [[0], [1], [0, 1]][int(rng.integers(0, 3))]
+    for index in wide:
+        tensors[index].type = INT16
+        tensors[index].quantization.zeroPoint = [0]
+        tensors[index].quantization.scale = [tensors[index].quantization.scale[0] / STEPS]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def sigmoid(kind: str) -> Callable[[Random], bytes]:
+    """Inputs whose scale is that of the table, a power of two, or any."""
+
+    def make(rng: Random) -> bytes:
+        scale = float(rng.choice([2.0**-12, 2.0**-11, 2.0**-13, 2.0 ** rng.uniform(-17, -3)]))
+        shape = tuple(int(n) for n in rng.integers(1, 6, 3))
+        tflite = write_model(kind, [Item(shape, scale * STEPS)], [Item(shape, 1 / 128)])
+        return widen(tflite)
+
+    return make
+
+
+def inverse_root(rng: Random) -> bytes:
+    """Of the inputs that are positive."""
+    source = Item(tuple(int(n) for n in rng.integers(1, 6, 3)), 2.0 ** rng.uniform(-10, 2))
+    output = Item(source.shape, 2.0 ** rng.uniform(-2, 4) / np.sqrt(source.scale * 64) / 128)
+    return widen(write_model("RSQRT", [source], [output]))
+
+
+#: What makes a random model of each operator of 16 bits.
+WIDE_MAKERS: dict[str, Callable[[Random], bytes]] = {
+    f"{kind}_16": widened(kind) for kind in sorted(WIDE - NO_MAKER)
+}
+WIDE_MAKERS |= {
+    "LOGISTIC_16": sigmoid("LOGISTIC"),
+    "QUANTIZE_16": quantize,
+    "RSQRT_16": inverse_root,
+    "TANH_16": sigmoid("TANH"),
+}
