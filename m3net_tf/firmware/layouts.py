@@ -67,7 +67,7 @@ def write_layout(bundle: Bundle, layout: str, folder: Path) -> Path:
         raise ConfigError(f"layout {layout!r} is unknown: choose from {', '.join(LAYOUTS)}")
     name = library_name(bundle)
     model = c_model(bundle.network, bundle.manifest)
-    networks = compile_model(model, "a library needs an int8 network (docs/engine.md)")
+    networks = compile_model(model, "docs/engine.md lists the operators of a library")
     files = _code(bundle, network_files(model, networks))
     files |= LAYOUTS[layout](bundle, name, files)
     files["LICENSE"] = (FIRMWARE_DIR.parent / "LICENSE").read_bytes()

@@ -15,7 +15,7 @@ import pytest
 from m3net_tf import artifacts
 from m3net_tf.engines import DEFAULT_ENGINE
 from m3net_tf.errors import ConfigError, DataError, ModelError
-from m3net_tf.export import Bundle, arena, bundle, export_run, reading
+from m3net_tf.export import Bundle, arena, bundle, compiled, export_run
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.manifest import Arena
 from m3net_tf.export.operators import operators_of
@@ -272,8 +272,11 @@ def test_a_manifest_without_an_engine_is_tflms(copy):
 def test_a_network_that_the_compiler_lacks_names_the_other_engine(
     tiny_run, tmp_path, quantized, monkeypatch
 ):
-    monkeypatch.setattr(reading, "activation_bits", lambda _: 16)
-    with pytest.raises(ModelError, match="use --engine tflm") as error:
+    def refuse(tflite):
+        raise ModelError("operator SVDF of 'cell'")
+
+    monkeypatch.setattr(compiled, "compile_network", refuse)
+    with pytest.raises(ModelError, match="SVDF of 'cell'.*: use --engine tflm") as error:
         export_run(Run(tiny_run), None, tmp_path / "export")
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
     assert export_run(Run(tiny_run), None, tmp_path / "export", engine="tflm").labels

@@ -33,11 +33,10 @@ from firmware_helpers import APPS, FRAMES, random_features
 from m3net_tf import __version__, cli
 from m3net_tf.compiler.host import engine_sources
 from m3net_tf.errors import ConfigError, ModelError
-from m3net_tf.export import Bundle, export_run
+from m3net_tf.export import Bundle, compiled, export_run
 from m3net_tf.export.compiled import arena_bytes, compile_model
 from m3net_tf.export.manifest import DatasetFacts
 from m3net_tf.export.reading import c_model
-from m3net_tf.firmware import layouts
 from m3net_tf.firmware.layouts import LAYOUTS, library_name, write_layout
 from m3net_tf.firmware.sources import FIRMWARE_DIR
 from m3net_tf.frontend import frontend_preset, write_c_tables
@@ -262,11 +261,12 @@ def test_wrong_names_and_exports(library_bundle, tmp_path, monkeypatch):
     header.write_text(re.sub(r"#define M3NET_FRONTEND_FIXED_.*\n", "", header.read_text()))
     with pytest.raises(ConfigError, match="old: its front end has no integer tables; export again"):
         write_layout(Bundle(old, library_bundle.manifest), "zephyr", tmp_path)
-    wide = dataclasses.replace(
-        c_model(library_bundle.network, library_bundle.manifest), activation_bits=16
-    )
-    monkeypatch.setattr(layouts, "c_model", lambda *_: wide)
-    with pytest.raises(ModelError, match="m3net-mcu .* 16 bits; .*: a library needs an int8 netw"):
+
+    def refuse(tflite):
+        raise ModelError("operator SVDF of 'cell'")
+
+    monkeypatch.setattr(compiled, "compile_network", refuse)
+    with pytest.raises(ModelError, match="m3net-mcu cannot be compiled .*SVDF.*: docs/engine"):
         write_layout(library_bundle, "zephyr", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
 
