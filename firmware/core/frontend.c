@@ -10,9 +10,9 @@
 #define MEL M3NET_FRONTEND_MEL_BINS
 #define BINS M3NET_FRONTEND_FEATURE_BINS
 
-// Each file defines frontend_work (the working memory of one column), work_init() and work_column()
-// (samples to features). The export chooses the waveform; otherwise the core's file chooses
-// (firmware/cmake/cores).
+// Each file defines frontend_work (the working memory of one column) and work_init(). That of the
+// waveform has work_column() (samples to features), the others the steps of the one below. The
+// export chooses the waveform; otherwise the core's file chooses (firmware/cmake/cores).
 #if defined(M3NET_FRONTEND_WAVEFORM)
 #include "frontend_waveform.h"
 #elif defined(M3NET_FRONTEND_FIXED)
@@ -45,6 +45,23 @@ static bool tables_fit(void) {
     weights += count;
   }
   return weights == M3NET_FRONTEND_MEL_WEIGHT_COUNT;
+}
+
+static void work_column(frontend_work* work, const int16_t* samples, int8_t* column) {
+  work_spectrum(work, samples);
+  const mel_weight* weights = MEL_WEIGHTS;
+  for (uint32_t bin = 0; bin < MEL; ++bin) {
+    const log_value log_mel = log_of_band(work, bin, weights);
+    weights += m3net_frontend_mel_bin_count[bin];
+#if M3NET_FRONTEND_MFCC_COEFFICIENTS
+    work->log_mel[bin] = log_mel;
+#else
+    column[bin] = quantize(log_mel);
+#endif
+  }
+#if M3NET_FRONTEND_MFCC_COEFFICIENTS
+  for (uint32_t i = 0; i < BINS; ++i) column[i] = quantize(cepstral_coefficient(work, i));
+#endif
 }
 
 #endif

@@ -19,12 +19,16 @@
 // Of the complex FFT, whose real parts are the even samples and whose imaginary parts the odd ones.
 #define POINTS M3NET_FRONTEND_FFT_POINTS
 
+typedef float log_value;
+typedef float mel_weight;
+#define MEL_WEIGHTS m3net_frontend_mel_weights
+
 typedef struct {
   float points[FFT];        // windowed samples, then the complex FFT's points in its own order
   uint16_t places[POINTS];  // of the points in order of frequency: index of the real part
   float power[POINTS + 1];
 #if M3NET_FRONTEND_MFCC_COEFFICIENTS
-  float log_mel[MEL];
+  log_value log_mel[MEL];
 #endif
   arm_cfft_instance_f32 fft;
 } frontend_work;
@@ -110,7 +114,7 @@ static void inner_powers(frontend_work* work) {
 
 #endif
 
-static void transform(frontend_work* work, const int16_t* samples) {
+static void work_spectrum(frontend_work* work, const int16_t* samples) {
   float* points = work->points;
   multiply_window(points, samples);
   if (FRAME < FFT) memset(&points[FRAME], 0, (FFT - FRAME) * sizeof(float));
@@ -127,27 +131,18 @@ static float weighted_sum(const float* values, const float* weights, uint32_t co
   return sum;
 }
 
-static void work_column(frontend_work* work, const int16_t* samples, int8_t* column) {
-  transform(work, samples);
-  const float* weights = m3net_frontend_mel_weights;
-  for (uint32_t bin = 0; bin < MEL; ++bin) {
-    const uint32_t count = m3net_frontend_mel_bin_count[bin];
-    const float energy =
-        weighted_sum(&work->power[m3net_frontend_mel_first_bin[bin]], weights, count);
-    const float floor = M3NET_FRONTEND_LOG_FLOOR * POWER_SCALE;
-    const float log_mel = log_of_power(energy > floor ? energy : floor);
-    weights += count;
-#if M3NET_FRONTEND_MFCC_COEFFICIENTS
-    work->log_mel[bin] = log_mel;
-#else
-    column[bin] = quantize(log_mel);
-#endif
-  }
-#if M3NET_FRONTEND_MFCC_COEFFICIENTS
-  for (uint32_t i = 0; i < BINS; ++i) {
-    column[i] = quantize(weighted_sum(work->log_mel, &m3net_frontend_dct[i * MEL], MEL));
-  }
-#endif
+static inline float log_of_band(const frontend_work* work, uint32_t bin,
+                                const mel_weight* weights) {
+  const float energy = weighted_sum(&work->power[m3net_frontend_mel_first_bin[bin]], weights,
+                                    m3net_frontend_mel_bin_count[bin]);
+  const float floor = M3NET_FRONTEND_LOG_FLOOR * POWER_SCALE;
+  return log_of_power(energy > floor ? energy : floor);
 }
+
+#if M3NET_FRONTEND_MFCC_COEFFICIENTS
+static inline float cepstral_coefficient(const frontend_work* work, uint32_t index) {
+  return weighted_sum(work->log_mel, &m3net_frontend_dct[index * MEL], MEL);
+}
+#endif
 
 #endif  // M3NET_CORE_FRONTEND_F32_H_

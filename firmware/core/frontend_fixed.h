@@ -22,13 +22,17 @@ typedef struct {
   uint32_t low, high;
 } power_word;
 
+typedef int32_t log_value;
+typedef uint16_t mel_weight;
+#define MEL_WEIGHTS m3net_frontend_fixed_mel_weights
+
 typedef struct {
   union {
     complex_word points[POINTS];
     power_word power[POINTS + 1];
   } spectrum;
 #if M3NET_FRONTEND_MFCC_COEFFICIENTS
-  int32_t log_mel[MEL];
+  log_value log_mel[MEL];
 #endif
 } frontend_work;
 
@@ -160,7 +164,7 @@ static inline int32_t windowed(const int16_t* samples, uint32_t place) {
   return high_word(sample * m3net_frontend_fixed_window[place]);
 }
 
-static void work_column(frontend_work* work, const int16_t* samples, int8_t* column) {
+static void work_spectrum(frontend_work* work, const int16_t* samples) {
   complex_word* points = work->spectrum.points;
   if (FRAME < FFT) memset(points, 0, sizeof(work->spectrum.points));
   for (uint32_t pair = 0; pair < (FRAME + 1) / 2; ++pair) {
@@ -169,31 +173,25 @@ static void work_column(frontend_work* work, const int16_t* samples, int8_t* col
   }
   transform(points);
   powers(work);
-
-  const uint16_t* weights = m3net_frontend_fixed_mel_weights;
-  for (uint32_t bin = 0; bin < MEL; ++bin) {
-    const uint32_t count = m3net_frontend_mel_bin_count[bin];
-    const int32_t value =
-        log_of_sum(&work->spectrum.power[m3net_frontend_mel_first_bin[bin]], weights, count) -
-        m3net_frontend_fixed_mel_exponent[bin] * 65536;
-    const int32_t floor = M3NET_FRONTEND_FIXED_LOG2_FLOOR;
-    const int32_t log_mel = value > floor ? value : floor;
-    weights += count;
-#if M3NET_FRONTEND_MFCC_COEFFICIENTS
-    work->log_mel[bin] = log_mel;
-#else
-    column[bin] = quantize(log_mel);
-#endif
-  }
-#if M3NET_FRONTEND_MFCC_COEFFICIENTS
-  for (uint32_t i = 0; i < BINS; ++i) {
-    int64_t sum = 0;
-    for (uint32_t bin = 0; bin < MEL; ++bin) {
-      sum += (int64_t)work->log_mel[bin] * m3net_frontend_fixed_dct[i * MEL + bin];
-    }
-    column[i] = quantize((int32_t)(sum >> 15));
-  }
-#endif
 }
+
+static inline int32_t log_of_band(const frontend_work* work, uint32_t bin,
+                                  const mel_weight* weights) {
+  const int32_t value = log_of_sum(&work->spectrum.power[m3net_frontend_mel_first_bin[bin]],
+                                   weights, m3net_frontend_mel_bin_count[bin]) -
+                        m3net_frontend_fixed_mel_exponent[bin] * 65536;
+  const int32_t floor = M3NET_FRONTEND_FIXED_LOG2_FLOOR;
+  return value > floor ? value : floor;
+}
+
+#if M3NET_FRONTEND_MFCC_COEFFICIENTS
+static inline int32_t cepstral_coefficient(const frontend_work* work, uint32_t index) {
+  int64_t sum = 0;
+  for (uint32_t bin = 0; bin < MEL; ++bin) {
+    sum += (int64_t)work->log_mel[bin] * m3net_frontend_fixed_dct[index * MEL + bin];
+  }
+  return (int32_t)(sum >> 15);
+}
+#endif
 
 #endif  // M3NET_CORE_FRONTEND_FIXED_H_
