@@ -60,11 +60,7 @@ def table(
     if name is None:
         raise M3NetError("no table is named: give <paper>/<table>, or --list for all")
     if print_recipe is not None:
-        from m3net_tf.studies.cell_recipe import cell_recipe_text, find_cell
-        from m3net_tf.studies.grid_file import find_grid, load_grid
-
-        grid = load_grid(find_grid(name), scale)
-        say(cell_recipe_text(grid, find_cell(grid, print_recipe), runs))
+        _say_recipe(name, scale, print_recipe, runs)
         return
     from m3net_tf.studies.table_plan import plan_lines
     from m3net_tf.studies.tables import make_table, parse_data_folders, plan_table
@@ -91,6 +87,14 @@ def table(
             f"{report['failed']} of {report['runs']} runs of {name} failed: the table says why; "
             "the same command tries them again"
         )
+
+
+def _say_recipe(name: str, scale: str, cell: str, runs: Path) -> None:
+    from m3net_tf.studies.cell_recipe import cell_recipe_text, find_cell
+    from m3net_tf.studies.grid_file import find_grid, load_grid
+
+    grid = load_grid(find_grid(name), scale)
+    say(cell_recipe_text(grid, find_cell(grid, cell), runs))
 
 
 @app.command()

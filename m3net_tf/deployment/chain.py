@@ -181,8 +181,7 @@ def run_chain(
         The summary, also written to ``summary.json`` of the run, with the keys of
         :class:`.cost.BoardCost`. With another engine than the export's, it is
         ``summary_<engine>.json``, and the export stays unchanged. If the board cannot be emulated,
-        its figures are None and ``emulation_missing`` gives the reason. Otherwise the export's
-        certificate is written again from the same results, and ``drift`` is the certificate's.
+        its figures are None, and ``emulation_missing`` says why. Else the certificate is renewed.
 
     Raises:
         M3NetError: a stage failed.
@@ -196,8 +195,8 @@ def run_chain(
     scores = bundle.run_reference(features)
     clips, equal = _Clips(pcm, features, dataset.label_ids(chosen), scores), []
     summary = _desktop_summary(run, bundle, board, engine, dataset, clips)
-    expected = with_host(bundle, Expected(_source(dataset), pcm, features, scores), log)
-    answer = None
+    expected = Expected(_source(dataset), pcm, features, scores)
+    expected, answer = with_host(bundle, expected, log), None
     if expected.host_scores is None:
         summary["tflm_host_missing"] = tflm_unavailable_reason()
     else:

@@ -161,7 +161,8 @@ def prepare(export: Path, work: Path, boards: Sequence[str], report: Log) -> Non
     vectors, bundle = Vectors.load(export), Bundle.load(export)
     for board in boards:
         report(f"preparing {board}")
-        image = export_firmware(bundle, board, work / "build" / board, report)
+        engine = bundle.manifest.engine
+        image = export_firmware(bundle, board, work / "build" / board, engine, report)
         shutil.rmtree(work / board, ignore_errors=True)
         (work / board).mkdir(parents=True)
         shutil.copyfile(image.elf, work / board / "firmware.elf")

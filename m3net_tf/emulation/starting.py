@@ -81,12 +81,7 @@ def prove_arena(bundle: Bundle, board: str, folder: Path, log: Log) -> FirmwareI
 
 
 def least_arena(
-    bundle: Bundle,
-    board: str,
-    folder: Path,
-    log: Log = silent,
-    *,
-    settings: Sequence[str] = (),
+    bundle: Bundle, board: str, folder: Path, log: Log = silent, *, settings: Sequence[str] = ()
 ) -> tuple[int, FirmwareImage]:
     """Find the smallest arena with which TensorFlow Lite Micro starts on an emulated board.
 
@@ -189,19 +184,13 @@ def build_run(
     engine = engine or bundle.manifest.engine
     folder = firmware_folder(run, board, engine, custom=bool(settings))
     machine = next((machine for machine in machines() if machine.board == board), None)
-    emulated = machine and shutil.which(machine.emulator)
-    build = starting_firmware if emulated else export_firmware
-    return build(bundle, board, folder, report, settings=settings, engine=engine)
+    if machine and shutil.which(machine.emulator):
+        return starting_firmware(bundle, board, folder, report, settings=settings, engine=engine)
+    return export_firmware(bundle, board, folder, engine, report, settings)
 
 
 def export_firmware(
-    bundle: Bundle,
-    board: str,
-    folder: Path,
-    log: Log = silent,
-    *,
-    settings: Sequence[str] = (),
-    engine: str | None = None,
+    bundle: Bundle, board: str, folder: Path, engine: str, log: Log, settings: Sequence[str] = ()
 ) -> FirmwareImage:
     """Build the firmware of an export without running it; arguments as :func:`starting_firmware`.
 
@@ -209,33 +198,16 @@ def export_firmware(
         ModelError: the compiler does not support an operator of the network.
         FirmwareError: the firmware does not build.
     """
-    if (engine or bundle.manifest.engine) == COMPILED:
+    if engine == COMPILED:
         return compiled_firmware(bundle, board, folder, log, settings=settings)
     arena_bytes = _override_arena_bytes(bundle)
     return build_firmware(bundle.folder, board, folder, arena_bytes, settings=settings, report=log)
 
 
 def compiled_firmware(
-    bundle: Bundle,
-    board: str,
-    folder: Path,
-    log: Log = silent,
-    *,
-    settings: Sequence[str] = (),
+    bundle: Bundle, board: str, folder: Path, log: Log = silent, *, settings: Sequence[str] = ()
 ) -> FirmwareImage:
-    """Build the firmware of an export with the compiled engine, whose arena is exact.
-
-    Args:
-        bundle: export to build; stays unchanged.
-        board: name of the board.
-        folder: folder of the build files.
-        log: receives lines of progress.
-        settings: as in :func:`m3net_tf.firmware.build.build_firmware`.
-
-    Raises:
-        ModelError: the compiler does not support an operator of the network.
-        FirmwareError: the firmware does not build.
-    """
+    """As :func:`export_firmware` with the compiled engine, whose arena is exact."""
     model = bundle.c_model
     return build_compiled(bundle.folder, model, board, folder, settings=settings, report=log)
 

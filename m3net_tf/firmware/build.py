@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from m3net_tf.artifacts import write_bytes, write_text
 from m3net_tf.engines import TFLM
@@ -26,17 +27,29 @@ from m3net_tf.progress import Log
 ARENA_SLACK_BYTES = 64 * 1024
 
 
+class BuildOptions(TypedDict, total=False):
+    """Options of a build.
+
+    Attributes:
+        app_dir: folder of the application; default: ``firmware/app``.
+        settings: ``NAME=VALUE``, as ``board.toml`` and ``cmake/eembc.cmake`` define them.
+        cache: cache folder; :func:`m3net_tf.artifacts.cache_folder` by default.
+        report: called with a line for each slow step.
+    """
+
+    app_dir: Path
+    settings: Sequence[str]
+    cache: Path
+    report: Log
+
+
 @writes_into("build_dir", makes=True)
 def build_firmware(
     bundle_dir: Path,
     board: str,
     build_dir: Path,
     arena_bytes: int | None = None,
-    *,
-    app_dir: Path | None = None,
-    settings: Sequence[str] = (),
-    cache: Path | None = None,
-    report: Log | None = None,
+    **options: Unpack[BuildOptions],
 ) -> FirmwareImage:
     """Build the firmware of one exported model for one board with TensorFlow Lite Micro.
 
@@ -45,10 +58,7 @@ def build_firmware(
         board: a name of :func:`list_boards`.
         build_dir: folder for CMake's files; reused if it has the same settings.
         arena_bytes: size of the tensor arena; by default the export's.
-        app_dir: folder of the application; default: ``firmware/app``.
-        settings: ``NAME=VALUE``, as ``board.toml`` and ``cmake/eembc.cmake`` define them.
-        cache: cache folder; :func:`m3net_tf.artifacts.cache_folder` by default.
-        report: called with a line for each slow step.
+        options: see :class:`BuildOptions`.
 
     Raises:
         InUseError: another process builds in ``build_dir``.
@@ -57,8 +67,9 @@ def build_firmware(
             fails to compile or to fit.
     """
     facts = load_board(board)
-    check_settings(settings)
+    check_settings(options)
     check_toolchain()
+    cache, report = options.get("cache"), options.get("report")
     try:
         library = build_library(facts.core, cache, report)
         folders = fetch_sources(board_sources(facts), cache=cache, report=report)
@@ -71,7 +82,7 @@ def build_firmware(
         f"-DM3NET_ARENA_BYTES={'' if arena_bytes is None else arena_bytes}",
         f"-DCMAKE_CXX_FLAGS={schema_flags(folders['tflite-micro'], generated)}",
     ]
-    return run_build(facts, bundle_dir, build_dir, app_dir, engine, folders, settings)
+    return run_build(facts, bundle_dir, build_dir, engine, folders, options)
 
 
 def other_engine_hint(board: Board) -> str:
@@ -84,13 +95,13 @@ def other_engine_hint(board: Board) -> str:
     return "; or use --engine compiled, which needs none of these sources"
 
 
-def check_settings(settings: Sequence[str]) -> None:
-    """Reject what is not ``NAME=VALUE``.
+def check_settings(options: BuildOptions) -> None:
+    """Reject settings that are not ``NAME=VALUE``.
 
     Raises:
         FirmwareError: a setting has another form.
     """
-    for setting in settings:
+    for setting in options.get("settings", ()):
         if not re.fullmatch(r"\w+=.*", setting):
             raise FirmwareError(f"{setting!r} is not a setting: give NAME=VALUE")
 
@@ -108,10 +119,9 @@ def run_build(
     board: Board,
     bundle_dir: Path,
     build_dir: Path,
-    app_dir: Path | None,
     engine: Sequence[str],
     folders: dict[str, Path],
-    settings: Sequence[str],
+    options: BuildOptions,
 ) -> FirmwareImage:
     """Configure, compile and link.
 
@@ -119,20 +129,20 @@ def run_build(
         board: has its files in ``build_dir`` (:func:`write_generated`).
         bundle_dir: folder of the export.
         build_dir: folder for CMake's files.
-        app_dir: folder of the application; None: ``firmware/app``.
         engine: CMake's arguments for what runs the network.
         folders: checkouts of third-party sources, by name.
-        settings: ``NAME=VALUE``.
+        options: see :class:`BuildOptions`.
 
     Raises:
         FirmwareError: a setting is unknown, or the code fails to compile or to fit.
     """
     build_dir = build_dir.resolve()
+    app_dir, settings = options.get("app_dir", FIRMWARE_DIR / "app"), options.get("settings", ())
     _drop_stale_cache(build_dir, settings)
     arguments = [
         f"-DM3NET_BUNDLE_DIR={bundle_dir.resolve()}",
         f"-DM3NET_GENERATED_DIR={build_dir / 'generated'}",
-        f"-DM3NET_APP_DIR={(app_dir or FIRMWARE_DIR / 'app').resolve()}",
+        f"-DM3NET_APP_DIR={app_dir.resolve()}",
         *engine,
         *(f"-D{setting}" for setting in settings),
     ]

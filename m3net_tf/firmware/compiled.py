@@ -7,14 +7,14 @@ The network's C is made from the export's ``.tflite`` files at each build, in th
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
 from m3net_tf.engines import COMPILED
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.compiled import compile_model, write_network
 from m3net_tf.firmware.boards import Board, board_sources, load_board
-from m3net_tf.firmware.build import check_settings, run_build, write_generated
+from m3net_tf.firmware.build import BuildOptions, check_settings, run_build, write_generated
 from m3net_tf.firmware.cores import load_core
 from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.packages import fetch_package, read_package, why_package_unavailable
@@ -38,11 +38,7 @@ def build_compiled(
     model: CModel,
     board: str,
     build_dir: Path,
-    *,
-    app_dir: Path | None = None,
-    settings: Sequence[str] = (),
-    cache: Path | None = None,
-    report: Log | None = None,
+    **options: Unpack[BuildOptions],
 ) -> FirmwareImage:
     """Build the firmware of one exported model for one board with the compiled engine.
 
@@ -51,29 +47,24 @@ def build_compiled(
         model: its networks and their facts.
         board: a name of :func:`.boards.list_boards`.
         build_dir: folder for CMake's files and the network's C.
-        app_dir: folder of the application; default: ``firmware/app``.
-        settings: ``NAME=VALUE``, as ``board.toml`` and ``cmake/eembc.cmake`` define them.
-        cache: cache folder; :func:`m3net_tf.artifacts.cache_folder` by default.
-        report: called with a line for each slow step.
+        options: see :class:`.build.BuildOptions`.
 
     Raises:
-        InUseError: another process builds in ``build_dir``.
-        ConfigError: a key of the board's ``board.toml`` is unknown, missing or of a wrong type.
         ModelError: the compiler does not support an operator of the network.
-        FirmwareError: unknown board or setting, missing tool, unreachable sources, or code that
-            fails to compile or to fit.
+        InUseError, ConfigError, FirmwareError: as :func:`.build.build_firmware`.
     """
     facts = load_board(board)
-    check_settings(settings)
+    check_settings(options)
     check_toolchain(needed_tools(facts))
     networks = compile_model(model)
+    cache, report = options.get("cache"), options.get("report")
     dsp, dsp_missing = _fetch_dsp(facts, cache, report)
     engine = [f"-DM3NET_ENGINE={COMPILED}", f"-DM3NET_SRC_CMSISDSP={dsp or ''}"]
     engine.append(f"-DM3NET_FIXED_FRONTEND={'ON' if dsp_missing else 'OFF'}")
     sources = _sources(facts)
     folders = fetch_sources(sources, cache=cache, report=report) if sources else {}
     write_network(model, networks, write_generated(facts, build_dir))
-    image = run_build(facts, bundle_dir, build_dir, app_dir, engine, folders, settings)
+    image = run_build(facts, bundle_dir, build_dir, engine, folders, options)
     return dataclasses.replace(image, dsp_missing=dsp_missing)
 
 

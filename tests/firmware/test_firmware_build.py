@@ -44,7 +44,8 @@ def test_unknown_board_lists_those_there_are(tmp_path):
 
 
 def test_cmake_says_what_writes_the_files_of_a_board(tmp_path, firmware_possible):
-    command = toolchain.cmake_command(FIRMWARE_DIR, tmp_path, [], fetch_sources())
+    settings = ["-DM3NET_ENGINE=tflm"]
+    command = toolchain.cmake_command(FIRMWARE_DIR, tmp_path, settings, fetch_sources())
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     words = " ".join(done.stderr.split())

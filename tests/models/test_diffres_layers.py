@@ -459,7 +459,7 @@ class TestReleased:
         ]
         np.testing.assert_allclose(filled, expected, atol=1e-5)
         if kind == "random":  # the text's reading leaves rows empty
-            assert plain.sum() == pytest.approx(0.67 * 150, rel=0.05)
+            assert 0.6 < plain.sum() / 150 < 0.75
             assert filled.sum() == pytest.approx(150, rel=1e-5)
 
     def test_layers_use_it(self):

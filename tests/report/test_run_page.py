@@ -85,7 +85,7 @@ def complete(tiny_run: Path, private_cache: Path, tmp_path_factory) -> Path:
     shutil.copytree(tiny_run, folder)
     sha256 = export_run(Run(folder), None).manifest.model.sha256
     layers = (LayerCost(Operator("CONV_2D", (1, 4, 4, 8), 100), 900),)
-    save_profile(Profile(BOARD, "instructions", layers, 950), sha256, folder)
+    save_profile(Profile(BOARD, "compiled", "instructions", layers, 950), sha256, folder)
     write_json(folder / "quantized" / "report.json", quantisation_report())
     write_json(folder / "fit.json", fit_result(sha256))
     rename_class(folder, 3, HOSTILE)

@@ -14,6 +14,7 @@ import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -430,7 +431,8 @@ def test_with_renode_it_prepares_and_returns_what_the_suites_return(
     monkeypatch.setenv("RENODE_ROOT", str(program.parent))
     elf = tmp_path / "made.elf"
     elf.write_bytes(b"ELF")
-    monkeypatch.setattr(renode.Bundle, "load", lambda folder: None)
+    bundle = SimpleNamespace(manifest=SimpleNamespace(engine="compiled"))
+    monkeypatch.setattr(renode.Bundle, "load", lambda folder: bundle)
     monkeypatch.setattr(renode, "export_firmware", lambda *_: FirmwareImage(elf, "any", {}, 0, 0))
     export = tiny_export(tmp_path)
     assert renode.main([str(export), "--board", "nrf52840dk"]) == 3
