@@ -270,10 +270,10 @@ def fit(
 def flash(
     run: RunFolder,
     board: Board = DEFAULT_BOARD,
+    engine: EngineOfExport = None,
+    define: Define = None,
     mlperf_mode: MlperfMode = "performance",
     mlperf_model_id: MlperfModelId = None,
-    define: Define = None,
-    engine: EngineOfExport = None,
 ) -> None:
     """Build the firmware of an exported run and write it to a board."""
     require_sources("firmware")

@@ -17,19 +17,19 @@ from m3net_tf.firmware.image import FirmwareImage
 
 
 class CostFigures(TypedDict):
-    """A :class:`BoardCost` in JSON: the same keys."""
+    """A :class:`BoardCost` in JSON: the same keys, sorted."""
 
-    board: str
-    instructions: int
-    frontend_instructions: int
     arena_bytes: int
     arena_used_bytes: int
-    stack_bytes: int
-    frontend_bytes: int
+    board: str
     flash_bytes: int
-    ram_bytes: int
+    frontend_bytes: int
+    frontend_instructions: int
+    instructions: int
     model_bytes: int
+    ram_bytes: int
     sections: dict[str, int]
+    stack_bytes: int
 
 
 class FeatureParity(TypedDict):

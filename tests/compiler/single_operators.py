@@ -144,6 +144,13 @@ def _length(size: int, window: int, stride: int, dilation: int, padding: int) ->
     return -(-size // stride) if padding == SAME else (size - reach) // stride + 1
 
 
+def _output_size(options: Any, size: tuple[int, int], window: tuple[int, int]) -> tuple[int, int]:
+    return (
+        _length(size[0], window[0], options.strideH, options.dilationHFactor, options.padding),
+        _length(size[1], window[1], options.strideW, options.dilationWFactor, options.padding),
+    )
+
+
 def _activation(rng: Random) -> int:
     return int(rng.choice([0, 0, 1, 2, 3]))
 
@@ -174,14 +181,9 @@ def convolution(rng: Random) -> bytes:
     filters = Item((channels, rows, columns, depth), scales, 0)
     filters.values = _int8(rng, filters.shape)
     bias = Item((channels,), values=rng.integers(-5000, 5000, channels).astype(np.int32))
-    out_shape = (
-        batches,
-        _length(height, rows, options.strideH, options.dilationHFactor, options.padding),
-        _length(width, columns, options.strideW, options.dilationWFactor, options.padding),
-        channels,
-    )
+    places = _output_size(options, (height, width), (rows, columns))
     reach = source.scale * float(scales.max()) * 9000 * np.sqrt(rows * columns * depth)
-    output = _conv_output(rng, source, reach, out_shape)
+    output = _conv_output(rng, source, reach, (batches, *places, channels))
     inputs = [source, filters, bias if rng.random() < 0.9 else None]
     return write_model("CONV_2D", inputs, [output], options)
 
@@ -205,14 +207,9 @@ def depthwise(rng: Random) -> bytes:
     filters = Item((1, rows, columns, channels), scales, 0, axis=3)
     filters.values = _int8(rng, filters.shape)
     bias = Item((channels,), values=rng.integers(-5000, 5000, channels).astype(np.int32))
-    out_shape = (
-        batches,
-        _length(height, rows, options.strideH, options.dilationHFactor, options.padding),
-        _length(width, columns, options.strideW, options.dilationWFactor, options.padding),
-        channels,
-    )
+    places = _output_size(options, (height, width), (rows, columns))
     reach = source.scale * float(scales.max()) * 9000 * np.sqrt(rows * columns)
-    output = _conv_output(rng, source, reach, out_shape)
+    output = _conv_output(rng, source, reach, (batches, *places, channels))
     return write_model("DEPTHWISE_CONV_2D", [source, filters, bias], [output], options)
 
 
