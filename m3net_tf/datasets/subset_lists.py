@@ -93,28 +93,29 @@ def read_subset(path: Path, name: str = "") -> Subset:
     lines = text.splitlines()
     matches = (_HEADER.fullmatch(line) for line in lines if line.startswith("#"))
     header = {match[1]: match[2] for match in matches if match}
+    remedy = "restore the list" if name else "restore or delete the file"
     if name:
         header["Subset"] = name
     for key in ("Subset", *_KEYS):
         if key not in header:
-            raise DataError(f"{path}: has no comment {key!r}; restore the list")
+            raise DataError(f"{path}: has no comment {key!r}; {remedy}")
     rows = [line.split(" ", 1) for line in lines if line and not line.startswith("#")]
     body = "".join(f"{' '.join(row)}\n" for row in rows)
     sha256 = hashlib.sha256(body.encode()).hexdigest()
     if (str(len(rows)), sha256) != (header["Files"], header[_HASH_KEY]):
         raise DataError(
             f"{path}: its {len(rows)} lines do not match the number or SHA-256 in its header; "
-            "restore the list"
+            f"{remedy}"
         )
     splits = tuple(row[0] for row in rows if len(row) == 2 and row[0] in SPLITS)
     if splits and len(splits) != len(rows):
-        raise DataError(f"{path}: only some of its lines have a split; restore the list")
+        raise DataError(f"{path}: only some of its lines have a split; {remedy}")
     return Subset(
         name=header["Subset"],
         dataset=header["Data set"],
         text=text,
         sha256=sha256,
-        files=tuple(row[-1] for row in rows),
+        files=tuple(row[1] if splits else " ".join(row) for row in rows),
         splits=splits,
         tables=tuple(header.get("Tables", "").split()),
         split_lists=dict(

@@ -236,6 +236,8 @@ def test_a_changed_list_is_refused(old, new, message, tiny_list, tmp_path):
     write_list(tmp_path, ["train a.wav", "b.wav"])
     with pytest.raises(DataError, match="only some of its lines have a split"):
         find_subset("tiny")
+    write_list(tmp_path, ["a b.wav", "c.wav"])
+    assert find_subset("tiny").files == ("a b.wav", "c.wav")
 
 
 def test_a_changed_folder_is_no_subset(tiny_list, tmp_path):
@@ -252,6 +254,9 @@ def test_a_changed_folder_is_no_subset(tiny_list, tmp_path):
     shutil.copy(file, file.with_name("1-0-0-9.wav"))
     table.write_text(table.read_text() + "1-0-0-9.wav,1,1,0,air_conditioner\n")
     with pytest.raises(DataError, match=r"1-0-0-9\.wav: is not in subset tiny of .*delete"):
+        load_dataset("us8k", target, protocol="paper-random")
+    (target / MARKER).write_text("# Subset: tiny\n")
+    with pytest.raises(DataError, match="no comment 'Data set'; restore or delete the file"):
         load_dataset("us8k", target, protocol="paper-random")
     (target / MARKER).unlink()
     assert not load_dataset("us8k", target, protocol="paper-random").info.subset
