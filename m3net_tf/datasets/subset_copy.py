@@ -102,9 +102,7 @@ def _fill(subset: Subset, source: Path, folder: Path, log: Log) -> None:
     for name in subset.tables:
         update_text(folder / name, _cut_table(source / name, subset))
     for split, name in subset.split_lists.items():
-        pairs = zip(subset.splits, subset.files, strict=True)
-        listed = "".join(f"{file}\n" for own, file in pairs if own == split)
-        update_text(folder / name, listed)
+        update_text(folder / name, subset.split_list_text(split))
     update_text(folder / MARKER, marker_text(subset))
 
 

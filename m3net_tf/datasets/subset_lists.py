@@ -57,6 +57,11 @@ class Subset:
         """The listed files that a folder lacks."""
         return [name for name in self.files if not (folder / name).is_file()]
 
+    def split_list_text(self, split: str) -> str:
+        """The file of ``split_lists`` for a split: its files, one a line."""
+        pairs = zip(self.splits, self.files, strict=True)
+        return "".join(f"{name}\n" for own, name in pairs if own == split)
+
 
 def subset_names() -> tuple[str, ...]:
     """Names of all lists."""
@@ -138,8 +143,8 @@ def with_subset(dataset: AudioDataset, root: Path) -> AudioDataset:
         root: its folder.
 
     Raises:
-        DataError: the folder lacks a file of the subset or has a clip that is not in it, so
-            results would carry a wrong hash.
+        DataError: the folder lacks a file of the subset, has a clip that is not in it, or has
+            another split, so results would carry a wrong hash.
     """
     marker = root / MARKER
     if not marker.is_file():
@@ -151,6 +156,12 @@ def with_subset(dataset: AudioDataset, root: Path) -> AudioDataset:
             f"{root / missing[0]}: is missing, the first of {len(missing)} files of subset "
             f"{subset.name}; run m3net data subset {subset.name} again, or delete {marker}"
         )
+    for split, name in subset.split_lists.items():
+        if (root / name).read_text() != subset.split_list_text(split):
+            raise DataError(
+                f"{root / name}: is not the list of subset {subset.name}; run m3net data subset "
+                f"{subset.name} again, or delete {marker}"
+            )
     listed = {root / name for name in subset.files}
     for clip in dataset.clips:
         if clip.path is not None and not clip.synthetic and clip.path not in listed:

@@ -132,6 +132,11 @@ def test_lists_make_the_subsets_of_the_results(name, tmp_path, write_wav):
     assert (facts["subset"], facts["subset_sha256"]) == (name, subset.sha256)
     assert f"subset {name} (SHA-256 {subset.sha256})" in dataset.info.notes
     assert "subset" not in split_facts(load(name, official))
+    for path in subset.split_lists.values():
+        (tmp_path / "made" / path).write_text("")
+        with pytest.raises(DataError, match=rf"{path}: is not the list of subset {name}; run "):
+            load(name, tmp_path / "made")
+        make_subset(name, tmp_path / "made", official)
 
 
 @pytest.mark.parametrize(
