@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -65,6 +66,35 @@ def data_fetch(
         say_json({"name": name, "folder": str(folder), "exists": folder.exists()})
     elif folder.exists():
         say(f"{folder}: now run m3net data check {name}")
+
+
+@data_app.command("subset")
+def data_subset(
+    name: Annotated[str, typer.Argument(help="Subset, a file of experiments/subsets.")],
+    to: Annotated[Path, typer.Option(help="Folder to make.")],
+    data_dir: Annotated[
+        Path | None,
+        typer.Option("--from", envvar="DATA_DIR", help="Folder of the complete data set."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the folder of a subset that results were measured on; a stopped call is resumed."""
+    from m3net_tf.datasets.subset_copy import make_subset
+
+    subset = make_subset(name, to, data_dir, log=progress_beside(as_json))
+    if as_json:
+        say_json(
+            {
+                "name": subset.name,
+                "dataset": subset.dataset,
+                "folder": str(to),
+                "files": len(subset.files),
+                "sha256": subset.sha256,
+            }
+        )
+    else:
+        say(f"{to}: {len(subset.files)} files, list SHA-256 {subset.sha256}")
+        say(f"now run m3net data check {subset.dataset} --data-dir {to}")
 
 
 @data_app.command("check")

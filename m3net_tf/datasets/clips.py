@@ -110,6 +110,8 @@ class DatasetInfo:
         archives: files that ``m3net data fetch`` downloads; empty for a download by hand.
         fetch_hint: how to get the data by hand.
         folder: folder that ``fetch`` creates; empty for the name.
+        subset: name of the subset that the folder is; empty for none. See :mod:`.subset_lists`.
+        subset_sha256: hash of the subset's list.
     """
 
     name: str
@@ -137,6 +139,8 @@ class DatasetInfo:
     archives: tuple[Archive, ...] = ()
     fetch_hint: str = ""
     folder: str = ""
+    subset: str = ""
+    subset_sha256: str = ""
 
     @property
     def classes(self) -> int:

@@ -20,6 +20,7 @@ from typing import Any
 from m3net_tf.artifacts import cache_folder
 from m3net_tf.datasets.clips import DatasetInfo, check_number, delivered
 from m3net_tf.datasets.dataset import AudioDataset
+from m3net_tf.datasets.subset_lists import with_subset
 from m3net_tf.errors import ConfigError, DataError
 
 
@@ -132,7 +133,8 @@ def load_dataset(
 
     Raises:
         ConfigError: unknown name, protocol, fold or option.
-        DataError: missing folder or file, empty class, or a group in several splits.
+        DataError: missing folder or file, empty class, a group in several splits, or the folder
+            of a subset has other files than its list.
     """
     entry = _entry(name)
     info = entry.info
@@ -148,6 +150,8 @@ def load_dataset(
     delivery = {name: options.pop(name) for name in entry.adjustable if name in options}
     info = dataclasses.replace(delivered(info, **delivery), protocol=protocol, fold=fold)
     dataset = entry.build(info, root, seed, **options)
+    if root:
+        dataset = with_subset(dataset, root)
     if skip_broken:
         dataset = dataset.without_broken()
     dataset.check_classes(root)

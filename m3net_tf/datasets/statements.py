@@ -4,7 +4,7 @@
 import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import soundfile
@@ -41,9 +41,13 @@ class SplitFacts(_Protocol):
         groups_known: whether the clips' groups are known.
         test_leak: share of the test clips whose group is in training; None if groups are unknown.
         statement: all of it in words.
+        subset: name of the subset that the folder is; absent if it is none.
+        subset_sha256: hash of the subset's list of files; absent with ``subset``.
     """
 
     statement: str
+    subset: NotRequired[str]
+    subset_sha256: NotRequired[str]
 
 
 def split_facts(dataset: AudioDataset) -> SplitFacts:
@@ -58,7 +62,10 @@ def split_facts(dataset: AudioDataset) -> SplitFacts:
         "groups_known": info.groups_known,
         "test_leak": dataset.leak() if info.groups_known else None,
     }
-    return {**facts, "statement": _statement(facts)}
+    split: SplitFacts = {**facts, "statement": _statement(facts)}
+    if info.subset:
+        split["subset"], split["subset_sha256"] = info.subset, info.subset_sha256
+    return split
 
 
 def protocol_statement(source: AudioDataset | Mapping[str, Any]) -> str:

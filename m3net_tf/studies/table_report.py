@@ -13,7 +13,7 @@ from typing import Any, NotRequired, TypedDict
 from m3net_tf.artifacts import Provenance, provenance
 from m3net_tf.studies.grid import Grid, Training
 from m3net_tf.studies.machine import Machine, machine
-from m3net_tf.studies.table_results import NOTED_DATA, CellResult, RunRow
+from m3net_tf.studies.table_results import NOTED_DATA, NOTED_SUBSET, CellResult, RunRow
 from m3net_tf.training.metrics import Spread
 
 _NOTED = ("parameters", "macs", "best_epoch", "training_s", "git_commit", "design_sha256")
@@ -87,6 +87,7 @@ class TableReport(Provenance):
         command: the command line.
         date: day on which it was written, ISO 8601, UTC.
         recipes_sha256: hash of the recipes' hashes.
+        subsets: hash of the list of each subset of a data set that runs were trained on.
         runs: number of trainings.
         kept: number of them whose results come from the written table.
         failed: number of runs and measurements that failed.
@@ -106,6 +107,7 @@ class TableReport(Provenance):
     command: str
     date: str
     recipes_sha256: str
+    subsets: dict[str, str]
     runs: int
     kept: int
     failed: int
@@ -152,6 +154,7 @@ def table_report(
         "command": command,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "recipes_sha256": hashlib.sha256(json.dumps(keys).encode()).hexdigest(),
+        "subsets": _subsets(results),
         "runs": len(keys),
         "kept": len(kept),
         "failed": len(failed) + unmeasured,
@@ -160,6 +163,12 @@ def table_report(
         "cells": [_cell_values(result) for result in results],
         **provenance(),
     }
+
+
+def _subsets(results: Sequence[CellResult]) -> dict[str, str]:
+    """Hash of each subset of a data set that finished runs were trained on, by name."""
+    data = (run.metrics.get("dataset", {}) for r in results for run in r.runs if run.metrics)
+    return {facts["subset"]: facts["subset_sha256"] for facts in data if "subset" in facts}
 
 
 def _cell_values(result: CellResult) -> CellValues:
@@ -203,7 +212,11 @@ def _noted(metrics: Mapping[str, Any], metric: str) -> Mapping[str, Any]:
     """The metrics of a run that a table needs to be written again without the run's folder."""
     figures = (metric, "accuracy_95_low", "accuracy_95_high")
     noted: dict[str, Any] = {key: metrics[key] for key in _NOTED if key in metrics}
-    for part, keys in (("dataset", NOTED_DATA), ("test", figures), ("validation", figures)):
+    for part, keys in (
+        ("dataset", (*NOTED_DATA, *NOTED_SUBSET)),
+        ("test", figures),
+        ("validation", figures),
+    ):
         section = metrics.get(part, {})
         noted[part] = {key: section[key] for key in keys if key in section}
     return noted

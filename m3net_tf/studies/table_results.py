@@ -21,6 +21,9 @@ from m3net_tf.training.run import Run
 NOTED_DATA = ("name", "protocol", "leaking")
 """Facts of a data set that a table has."""
 
+NOTED_SUBSET = ("subset", "subset_sha256")
+"""Those of a data set whose folder is a subset."""
+
 
 EarlierRuns = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Runs in the written table: key of the training -> metric -> run."""
@@ -60,8 +63,8 @@ class CellResult:
         runs: its runs, finished and failed; none where nothing is trained.
         summary: ``runs``, ``mean``, ``std``, ``low`` and ``high`` over the finished runs.
         comparison: test against the reference cell, over the runs that both have.
-        facts: ``parameters``, ``macs``, and the data set's ``name``, ``protocol`` and
-            ``leaking``, where known.
+        facts: ``parameters``, ``macs``, and the data set's ``name``, ``protocol``, ``leaking``,
+            ``subset`` and ``subset_sha256``, where known.
         error: why a cell without runs has no value.
     """
 
@@ -166,6 +169,7 @@ def _trained(cell: Cell, runs: tuple[RunRow, ...]) -> CellResult:
         "parameters": first["parameters"],
         "macs": first["macs"],
         **{key: first["dataset"][key] for key in NOTED_DATA},
+        **{key: first["dataset"][key] for key in NOTED_SUBSET if key in first["dataset"]},
     }
     return CellResult(cell, runs, summary, None, facts)
 

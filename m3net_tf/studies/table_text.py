@@ -43,7 +43,7 @@ def table_csv(grid: Grid, results: Sequence[CellResult]) -> str:
     more = ("leaking", "parameters", "macs", "best_epoch", "training_s", "git_commit")
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*axes, *fixed, *more, "recipe_sha256", "run", "error"])
+    writer.writerow([*axes, *fixed, *more, "recipe_sha256", "subset_sha256", "run", "error"])
     for result in results:
         cell = result.cell
         expected = csv_value(cell.expected)
@@ -52,7 +52,7 @@ def table_csv(grid: Grid, results: Sequence[CellResult]) -> str:
         if not result.runs:
             value = result.summary["mean"] if result.summary else None
             facts = [csv_value(result.facts.get(key)) for key in ("parameters", "macs")]
-            row = ["", "", csv_value(value), "", "", "", "", *facts, "", "", "", "", ""]
+            row = ["", "", csv_value(value), "", "", "", "", *facts, "", "", "", "", "", ""]
             writer.writerow([*head, *row, result.error or ("quoted" if cell.quoted else "")])
         for run in result.runs:
             metrics = run.metrics or {}
@@ -68,6 +68,7 @@ def table_csv(grid: Grid, results: Sequence[CellResult]) -> str:
                     *(csv_value(data.get(key)) for key in NOTED_DATA),
                     *(csv_value(metrics.get(key)) for key in more[1:]),
                     run.key,
+                    data.get("subset_sha256", ""),
                     run.place,
                     run.error,
                 ]
@@ -271,6 +272,7 @@ def _provenance_lines(report: Mapping[str, Any], recipes: str) -> list[str]:
         f"{devices}",
         f"- recipes come from the grid {recipes}",
         f"- recipes: SHA-256 {report['recipes_sha256']}",
+        *(f"- subset `{name}`: SHA-256 {sha256}" for name, sha256 in report["subsets"].items()),
         f"- commit: {report['git_commit'] or 'unknown'}",
         f"- versions: {versions}",
     ]

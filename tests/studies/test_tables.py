@@ -8,6 +8,7 @@ test_tables_tiny.py has real ones.
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,7 @@ class Trainer:
     def __init__(self):
         self.trained = []
         self.failing = {}
+        self.subset = {}  # facts of the data set's folder
 
     def __call__(self, recipe, folder, data_dir=None, log=print):
         log("training")
@@ -83,6 +85,7 @@ class Trainer:
                     "labels": ["a", "b"],
                     "protocol": "generated-split",
                     "leaking": True,
+                    **self.subset,
                 },
                 "test": test,
                 "validation": {"accuracy": accuracy + 0.01},
@@ -510,6 +513,20 @@ def test_csv_has_a_line_for_each_run(finished):
     assert float(first["value"]) == 80 and float(first["validation"]) == 81
     assert first["run"] == "paper/table9/small/whole--accuracy/seed0"
     assert {row["error"] for row in rows if not row["run"]} == {"quoted"}
+
+
+def test_the_subset_is_beside_the_recipe(trainer, run_table, tmp_path):
+    trainer.subset = {"subset": "some", "subset_sha256": "ab" * 32}
+    for keep in (False, True):  # trained, then kept from the written table
+        report = run_table("tiny", keep_results=keep)
+        assert report["subsets"] == {"some": "ab" * 32}
+        assert report["cells"][0]["facts"]["subset_sha256"] == "ab" * 32
+        assert report["cells"][0]["runs"][0]["metrics"]["dataset"]["subset"] == "some"
+        rows = list(csv.DictReader(read(tmp_path, "csv", "tiny").splitlines()))
+        assert {row["subset_sha256"] for row in rows if row["run"]} == {"ab" * 32}
+        assert f"- subset `some`: SHA-256 {'ab' * 32}" in read(tmp_path, "md", "tiny")
+        shutil.rmtree(tmp_path / "runs", ignore_errors=True)
+    assert report["kept"] == 2
 
 
 def test_json_has_all_of_it(finished):
