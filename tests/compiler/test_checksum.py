@@ -12,17 +12,24 @@ from single_operators import MAKERS
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.host import engine_folder
 from m3net_tf.compiler.network import compile_network
+from m3net_tf.compiler.weights import WeightRule
 
 KINDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "SOFTMAX", "LOGISTIC", "ADD")
+DEFINES = {
+    "dsp": ["-DM3NET_ENGINE_DSP=1"],
+    "helium": ["-DM3NET_ENGINE_HELIUM=1"],
+    "other": [],
+}
+RULES = (WeightRule(), WeightRule(0, 0), WeightRule(0))  # usual, all bytes, all pairs
 CRC32 = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_size_t)
 
 
-def build(folder, source: str, header: str, dsp: int) -> ctypes.CDLL:
+def build(folder, source: str, header: str, path: str) -> ctypes.CDLL:
     """The network alone, as a library; its kernels are missing and are not called."""
     (folder / "one.c").write_text(source)
     (folder / "one.h").write_text(header)
     library = folder / f"{len(list(folder.iterdir()))}.so"
-    command = ["gcc", "-std=c11", "-shared", "-fPIC", f"-DM3NET_ENGINE_DSP={dsp}"]
+    command = ["gcc", "-std=c11", "-shared", "-fPIC", *DEFINES[path]]
     command += [f"-I{engine_folder()}", str(folder / "one.c"), "-Wl,-z,lazy", "-o", str(library)]
     subprocess.run(command, check=True)
     return ctypes.CDLL(str(library), mode=1)  # RTLD_LAZY
@@ -43,13 +50,14 @@ def intact(library: ctypes.CDLL, bit: int | None = None) -> tuple[int, int]:
     return library.one_intact(CRC32(crc32)), count
 
 
-@pytest.mark.parametrize("dsp", [0, 1])
-def test_each_layout_has_its_checksum(dsp, tmp_path):
-    for kind in KINDS:
-        source = emit(compile_network(MAKERS[kind](np.random.default_rng(3))), "one")
-        library = build(tmp_path, source.source, source.header, dsp)
+@pytest.mark.parametrize("path", DEFINES)
+def test_each_layout_has_its_checksum(path, tmp_path):
+    for kind, rule in [*((kind, RULES[0]) for kind in KINDS), *(("CONV_2D", r) for r in RULES[1:])]:
+        network = compile_network(MAKERS[kind](np.random.default_rng(3)), rule)
+        source = emit(network, "one")
+        library = build(tmp_path, source.source, source.header, path)
         answer, count = intact(library)
-        assert answer == 1, kind
+        assert answer == 1, (kind, rule)
         if count:
             for bit in (0, 4 * count, 8 * count - 1):
-                assert intact(library, bit)[0] == 0, (kind, bit)
+                assert intact(library, bit)[0] == 0, (kind, rule, bit)

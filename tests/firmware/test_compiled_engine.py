@@ -28,7 +28,7 @@ from firmware_helpers import (
 
 from m3net_tf.artifacts import sha256_of
 from m3net_tf.compiler.calls import Array, Layer
-from m3net_tf.compiler.checksum import array_bytes
+from m3net_tf.compiler.checksum import CodePath, array_bytes
 from m3net_tf.compiler.host import WARNINGS, engine_folder, engine_sources
 from m3net_tf.compiler.network import CompiledNetwork
 from m3net_tf.emulation import find_machine, run_job
@@ -164,13 +164,13 @@ def test_the_interface_on_the_host(model: CModel, tmp_path: Path):
     # Without its address sanitiser, which finds the damage of its own guards first.
     damaged = [word for word in command if "sanitize" not in word] + ["-o", str(program)]
     subprocess.run(damaged, check=True)
-    weights = largest_array(networks["m3net_network"], dsp=False)
+    weights = largest_array(networks["m3net_network"], "other")
     flip_a_bit(program, program, weights, 0.5)
     done = subprocess.run([program], input=features.tobytes(), capture_output=True, check=False)
     assert done.stdout == b"init 1 1 1 1 1 2 9 9\n"  # model_crc, before the size of the arena
 
 
-def largest_array(network: CompiledNetwork, *, dsp: bool) -> bytes:
+def largest_array(network: CompiledNetwork, path: CodePath) -> bytes:
     """The largest array of weights of a network, as it is in memory."""
     arrays = [
         value
@@ -180,7 +180,7 @@ def largest_array(network: CompiledNetwork, *, dsp: bool) -> bytes:
         for value in layer.members.values()
         if isinstance(value, Array)
     ]
-    return max((array_bytes(array, dsp=dsp) for array in arrays), key=len)
+    return max((array_bytes(array, path) for array in arrays), key=len)
 
 
 def flip_a_bit(source: Path, target: Path, array: bytes, place: float) -> None:
@@ -196,7 +196,7 @@ def test_a_flipped_bit_of_the_weights_is_told(
     model: CModel, firmware: FirmwareImage, tmp_path: Path, place: float
 ):
     damaged = tmp_path / "damaged.elf"
-    weights = largest_array(compile_model(model)["m3net_network"], dsp=True)
+    weights = largest_array(compile_model(model)["m3net_network"], "dsp")
     flip_a_bit(firmware.elf, damaged, weights, place)
     with pytest.raises(FirmwareError, match="reports model_crc: the model's bytes have changed"):
         run_job(damaged, find_machine(BOARD), random_features(1, seed=1))
