@@ -8,6 +8,14 @@
 #include "dsp.h"
 #include "engine.h"
 
+/// GCC calls functions that it finds too large to inline twice; structures then pass through
+/// memory.
+#if M3NET_ENGINE_DSP || M3NET_ENGINE_HELIUM
+#define M3NET_INLINE static inline __attribute__((always_inline))
+#else
+#define M3NET_INLINE static inline
+#endif
+
 /// Sum that wraps, as the processor's does.
 static inline int32_t m3net_sum(int32_t a, int32_t b) {
   return (int32_t)((uint32_t)a + (uint32_t)b);
@@ -90,8 +98,8 @@ static inline m3net_four_sums m3net_four_biases(const m3net_channel* channel) {
 }
 
 /// Writes the outputs of up to four channels.
-static inline void m3net_finish(const m3net_convolution* layer, m3net_four_sums sums,
-                                const m3net_channel* channel, int32_t count, int8_t* output) {
+M3NET_INLINE void m3net_finish(const m3net_convolution* layer, m3net_four_sums sums,
+                               const m3net_channel* channel, int32_t count, int8_t* output) {
   if (layer->narrow && layer->full && count >= 4) {
     output[0] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.a, channel));
     output[1] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.b, channel + 1));

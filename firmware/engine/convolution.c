@@ -124,10 +124,47 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
       "smlad %[d], r9, r10, %[d]\n\t"
       "bne 1b\n\t"
       "2:\n\t"
-      :
-      [patch] "+r"(from), [blocks] "+r"(weights), [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d)
+      : [patch] "+&r"(from), [blocks] "+&r"(weights), [a] "+&r"(a), [b] "+&r"(b), [c] "+&r"(c),
+        [d] "+&r"(d)
       : [end] "r"(end)
       : "r4", "r5", "r6", "r8", "r9", "r10", "cc", "memory");
+  return (m3net_four_sums){a, b, c, d};
+}
+
+/// Assembly that widens the weights of one channel for four items, and adds the products.
+#define M3NET_WIDEN_AND_MULTIPLY(sum, word) \
+  "sxtb16 r10, " #word                      \
+  "\n\t"                                    \
+  "sxtb16 " #word ", " #word                \
+  ", ror #8\n\t"                            \
+  "smlad %[" #sum "], r8, r10, %[" #sum     \
+  "]\n\t"                                   \
+  "smlad %[" #sum "], r9, " #word ", %[" #sum "]\n\t"
+
+/// As multiply, with weights of bytes. Four items a round, whose word of weights SXTB16 widens to
+/// the pairs of the first two and of the last two.
+static inline m3net_four_sums multiply_bytes(const int16_t* patch, int32_t items,
+                                             const m3net_byte_block* blocks, m3net_four_sums sums) {
+  register int32_t a __asm__("r0") = sums.a;
+  register int32_t b __asm__("r1") = sums.b;
+  register int32_t c __asm__("r2") = sums.c;
+  register int32_t d __asm__("r3") = sums.d;
+  register const int16_t* from __asm__("r11") = patch;
+  register const m3net_byte_block* weights __asm__("r12") = blocks;
+  register const int16_t* end __asm__("lr") = patch + items;
+  __asm__ volatile(
+      "1:\n\t"
+      "ldrd r8, r9, [%[patch]], #8\n\t"
+      "ldrd r4, r5, [%[blocks]], #8\n\t"
+      M3NET_WIDEN_AND_MULTIPLY(a, r4) M3NET_WIDEN_AND_MULTIPLY(b, r5)
+      "ldrd r4, r5, [%[blocks]], #8\n\t"
+      "cmp %[patch], %[end]\n\t"
+      M3NET_WIDEN_AND_MULTIPLY(c, r4) M3NET_WIDEN_AND_MULTIPLY(d, r5)
+      "bne 1b\n\t"
+      : [patch] "+&r"(from), [blocks] "+&r"(weights), [a] "+&r"(a), [b] "+&r"(b), [c] "+&r"(c),
+        [d] "+&r"(d)
+      : [end] "r"(end)
+      : "r4", "r5", "r8", "r9", "r10", "cc", "memory");
   return (m3net_four_sums){a, b, c, d};
 }
 
@@ -167,7 +204,7 @@ static inline const m3net_block* multiply_lanes(const int16_t* patch, const int1
       "smlal %Q[ab], %R[ab], r9, r6\n\t"
       "smlal %Q[cd], %R[cd], r9, r8\n\t"
       "bne 1b\n\t"
-      : [patch] "+r"(patch), [blocks] "+r"(blocks), [ab] "+r"(ab), [cd] "+r"(cd)
+      : [patch] "+&r"(patch), [blocks] "+&r"(blocks), [ab] "+&r"(ab), [cd] "+&r"(cd)
       : [end] "r"(end)
       : "r4", "r5", "r6", "r8", "r9", "cc", "memory");
   sums[0] = ab;
@@ -209,17 +246,23 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
   return sums;
 }
 
+#define multiply_bytes multiply  // one form of weights
+
 #endif
 
-/// All output channels of one pixel.
-static void convolve_pixel(const m3net_convolution* layer, const int16_t* patch, int32_t items,
-                           int8_t* output) {
+/// All output channels of one pixel. `in_bytes` is a constant: each form has a loop of its own.
+M3NET_INLINE void convolve_pixel(const m3net_convolution* layer, const int16_t* patch,
+                                 int32_t items, int8_t* output, int32_t in_bytes) {
   const m3net_block* blocks = layer->blocks;
+  const m3net_byte_block* byte_blocks = layer->byte_blocks;
   const m3net_channel* channel = layer->channels;
   for (int32_t left = layer->output.channels; left > 0; left -= 4) {
-    m3net_finish(layer, multiply(patch, items, blocks, m3net_four_biases(channel)), channel, left,
-                 output);
+    const m3net_four_sums biases = m3net_four_biases(channel);
+    const m3net_four_sums sums = in_bytes ? multiply_bytes(patch, items, byte_blocks, biases)
+                                          : multiply(patch, items, blocks, biases);
+    m3net_finish(layer, sums, channel, left, output);
     blocks += items / 2;
+    byte_blocks += items / 4;
     channel += 4;
     output += 4;
   }
@@ -236,7 +279,11 @@ void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t*
       for (int32_t x = 0; x < image->columns; ++x, column += layer->window.column_stride) {
         const int32_t items =
             gather(layer, input + batch * layer->input.batch_step, row, column, patch);
-        convolve_pixel(layer, patch, items, pixel);
+        if (M3NET_ENGINE_DSP && layer->in_bytes) {
+          convolve_pixel(layer, patch, items, pixel, 1);
+        } else {
+          convolve_pixel(layer, patch, items, pixel, 0);
+        }
         pixel += image->column_step;
       }
     }

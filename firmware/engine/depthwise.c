@@ -76,8 +76,8 @@ static inline m3net_four_sums multiply(const window_places* parts, const int8_t*
       "smlad %[d], r8, r10, %[d]\n\t"
       "cmp r4, #0x80000000\n\t"
       "bne 1b\n\t"
-      :
-      [place] "+r"(place), [weights] "+r"(taps), [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d)
+      : [place] "+&r"(place), [weights] "+&r"(taps), [a] "+&r"(a), [b] "+&r"(b), [c] "+&r"(c),
+        [d] "+&r"(d)
       : [input] "r"(from)
       : "r4", "r5", "r6", "r8", "r9", "r10", "cc", "memory");
   return (m3net_four_sums){a, b, c, d};
@@ -121,8 +121,8 @@ static inline m3net_four_sums multiply(const window_places* parts, const int8_t*
       "ldrd r4, r5, [%[place]], #8\n\t"
       "cmp r4, #0x80000000\n\t"
       "bne 1b\n\t"
-      : [place] "+r"(place), [weights] "+r"(weights), [a] "+r"(sums.a), [b] "+r"(sums.b),
-        [c] "+r"(sums.c), [d] "+r"(sums.d)
+      : [place] "+&r"(place), [weights] "+&r"(weights), [a] "+&r"(sums.a), [b] "+&r"(sums.b),
+        [c] "+&r"(sums.c), [d] "+&r"(sums.d)
       : [input] "r"(input)
       : "r4", "r5", "r6", "r8", "cc", "memory");
   return sums;

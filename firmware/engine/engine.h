@@ -41,13 +41,17 @@ typedef struct {
 
 /// A convolution, depthwise convolution or fully connected layer.
 typedef struct {
-  const m3net_block* blocks;      ///< Of a convolution; see m3net_tf/compiler/weights.py.
-  const m3net_tap* taps;          ///< Of a depthwise convolution.
+  union {
+    const m3net_block* blocks;            ///< Of a convolution; see m3net_tf/compiler/weights.py.
+    const m3net_byte_block* byte_blocks;  ///< The same if `in_bytes`.
+    const m3net_tap* taps;                ///< Of a depthwise convolution.
+  };
   const m3net_channel* channels;  ///< One for each output channel, padded to a multiple of four.
   m3net_image input, output;
   m3net_window window;
   int16_t batches;
   int8_t padding;           ///< The input's zero point.
+  int8_t in_bytes;          ///< The weights are in `byte_blocks`.
   int8_t narrow;            ///< Every sum fits the short form of the requantisation.
   int8_t full;              ///< The outputs reach from -128 to 127.
   int8_t minimum, maximum;  ///< Of the outputs.

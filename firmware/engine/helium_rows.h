@@ -8,8 +8,6 @@
 
 #if M3NET_ENGINE_HELIUM
 
-#define M3NET_INLINE static inline __attribute__((always_inline))
-
 /// A factor of at most one for four items.
 typedef struct {
   int32_t multiplier;

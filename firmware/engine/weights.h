@@ -112,28 +112,58 @@ typedef int8_t m3net_tap;
 #endif
 #define M3NET_BLOCKS_4(a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3) \
   M3NET_BLOCK(a0, a1, b0, b1, c0, c1, d0, d1), M3NET_BLOCK(a2, a3, b2, b3, c2, c3, d2, d3)
-#define M3NET_BLOCKS_8(a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7, c0, c1, c2, \
-                       c3, c4, c5, c6, c7, d0, d1, d2, d3, d4, d5, d6, d7)                         \
-  M3NET_BLOCKS_4(a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3),                  \
-      M3NET_BLOCKS_4(a4, a5, a6, a7, b4, b5, b6, b7, c4, c5, c6, c7, d4, d5, d6, d7)
-#define M3NET_BLOCKS_12(a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, b0, b1, b2, b3, b4, b5, \
-                        b6, b7, b8, b9, b10, b11, c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10,    \
-                        c11, d0, d1, d2, d3, d4, d5, d6, d7, d8, d9, d10, d11)                    \
-  M3NET_BLOCKS_8(a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7, c0, c1, c2, c3,  \
-                 c4, c5, c6, c7, d0, d1, d2, d3, d4, d5, d6, d7),                                 \
-      M3NET_BLOCKS_4(a8, a9, a10, a11, b8, b9, b10, b11, c8, c9, c10, c11, d8, d9, d10, d11)
-#define M3NET_BLOCKS_16(a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15, b0, \
-                        b1, b2, b3, b4, b5, b6, b7, b8, b9, b10, b11, b12, b13, b14, b15, c0, c1, \
-                        c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, d0, d1, d2, \
-                        d3, d4, d5, d6, d7, d8, d9, d10, d11, d12, d13, d14, d15)                 \
-  M3NET_BLOCKS_8(a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7, c0, c1, c2, c3,  \
-                 c4, c5, c6, c7, d0, d1, d2, d3, d4, d5, d6, d7),                                 \
-      M3NET_BLOCKS_8(a8, a9, a10, a11, a12, a13, a14, a15, b8, b9, b10, b11, b12, b13, b14, b15,  \
-                     c8, c9, c10, c11, c12, c13, c14, c15, d8, d9, d10, d11, d12, d13, d14, d15)
+#define M3NET_SPLIT_8(BLOCKS_4, a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7, \
+                      c0, c1, c2, c3, c4, c5, c6, c7, d0, d1, d2, d3, d4, d5, d6, d7)           \
+  BLOCKS_4(a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3),                     \
+      BLOCKS_4(a4, a5, a6, a7, b4, b5, b6, b7, c4, c5, c6, c7, d4, d5, d6, d7)
+#define M3NET_SPLIT_12(BLOCKS_4, a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, b0, b1, b2, b3, \
+                       b4, b5, b6, b7, b8, b9, b10, b11, c0, c1, c2, c3, c4, c5, c6, c7, c8, c9,   \
+                       c10, c11, d0, d1, d2, d3, d4, d5, d6, d7, d8, d9, d10, d11)                 \
+  M3NET_SPLIT_8(BLOCKS_4, a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7, c0, c1,  \
+                c2, c3, c4, c5, c6, c7, d0, d1, d2, d3, d4, d5, d6, d7),                           \
+      BLOCKS_4(a8, a9, a10, a11, b8, b9, b10, b11, c8, c9, c10, c11, d8, d9, d10, d11)
+#define M3NET_SPLIT_16(BLOCKS_4, a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, \
+                       a15, b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, b10, b11, b12, b13, b14, b15, \
+                       c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, d0,  \
+                       d1, d2, d3, d4, d5, d6, d7, d8, d9, d10, d11, d12, d13, d14, d15)          \
+  M3NET_SPLIT_8(BLOCKS_4, a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7, c0, c1, \
+                c2, c3, c4, c5, c6, c7, d0, d1, d2, d3, d4, d5, d6, d7),                          \
+      M3NET_SPLIT_8(BLOCKS_4, a8, a9, a10, a11, a12, a13, a14, a15, b8, b9, b10, b11, b12, b13,   \
+                    b14, b15, c8, c9, c10, c11, c12, c13, c14, c15, d8, d9, d10, d11, d12, d13,   \
+                    d14, d15)
+#define M3NET_BLOCKS_8(...) M3NET_SPLIT_8(M3NET_BLOCKS_4, __VA_ARGS__)
+#define M3NET_BLOCKS_12(...) M3NET_SPLIT_12(M3NET_BLOCKS_4, __VA_ARGS__)
+#define M3NET_BLOCKS_16(...) M3NET_SPLIT_16(M3NET_BLOCKS_4, __VA_ARGS__)
 
 /// Weights of a depthwise convolution for two taps; SXTB16 widens bytes 0 and 2, or 1 and 3.
 #define M3NET_TAPS(a0, a1, b0, b1, c0, c1, d0, d1) a0, a1, c0, c1, b0, b1, d0, d1
 #define M3NET_TAPS_END
+
+#endif
+
+#if M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
+
+/// Weights of four channels for four items in half the flash, in the order in which SXTB16 makes
+/// pairs of them.
+typedef struct {
+  int8_t items[16];
+} m3net_byte_block;
+#define M3NET_BYTE_BLOCKS_4(a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3) \
+  {                                                                                         \
+    { a0, a2, a1, a3, b0, b2, b1, b3, c0, c2, c1, c3, d0, d2, d1, d3 }                      \
+  }
+#define M3NET_BYTE_BLOCKS_8(...) M3NET_SPLIT_8(M3NET_BYTE_BLOCKS_4, __VA_ARGS__)
+#define M3NET_BYTE_BLOCKS_12(...) M3NET_SPLIT_12(M3NET_BYTE_BLOCKS_4, __VA_ARGS__)
+#define M3NET_BYTE_BLOCKS_16(...) M3NET_SPLIT_16(M3NET_BYTE_BLOCKS_4, __VA_ARGS__)
+
+#else
+
+/// The other code paths have one form of weights.
+typedef m3net_block m3net_byte_block;
+#define M3NET_BYTE_BLOCKS_4 M3NET_BLOCKS_4
+#define M3NET_BYTE_BLOCKS_8 M3NET_BLOCKS_8
+#define M3NET_BYTE_BLOCKS_12 M3NET_BLOCKS_12
+#define M3NET_BYTE_BLOCKS_16 M3NET_BLOCKS_16
 
 #endif
 

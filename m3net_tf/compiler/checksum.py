@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.compiler.calls import Array
-from m3net_tf.compiler.weights import PAIR
+from m3net_tf.compiler.weights import BLOCKS, BYTE_BLOCK, PAIR
 
 #: Layouts of weights: for Helium, for the DSP extension, and for all other targets.
 LAYOUTS = ("helium", "dsp", "portable")
@@ -43,8 +43,8 @@ def array_bytes(array: Array, layout: str) -> bytes:
     if array.ctype in _ROWS:
         rows = [tuple(row) for row in array.values.tolist()]
         return np.array(rows, _ROWS[array.ctype]).tobytes()
-    if array.ctype == "m3net_block":
-        return _block_bytes(array.values, layout)
+    if array.ctype in BLOCKS:
+        return _block_bytes(array.values, layout, in_bytes=array.ctype == BYTE_BLOCK)
     if array.ctype == "m3net_tap":
         return _tap_bytes(array.values, layout)
     number = re.fullmatch(r"(u?)int(\d+)_t", array.ctype)
@@ -53,14 +53,20 @@ def array_bytes(array: Array, layout: str) -> bytes:
     return bytes(array.values.astype(kind).tobytes())
 
 
-def _block_bytes(groups: Items, layout: str) -> bytes:
-    """Weights of a convolution, groups of shape (4, items), as M3NET_BLOCKS_* lays them out."""
+def _block_bytes(groups: Items, layout: str, *, in_bytes: bool) -> bytes:
+    """Weights of a convolution, groups of shape (4, items), as M3NET_BLOCKS_* lays them out.
+
+    With ``in_bytes`` it is M3NET_BYTE_BLOCKS_*, which differs for the DSP extension alone.
+    """
     count, channels, items = groups.shape
     if layout == "helium":
         padded = np.pad(groups, ((0, 0), (0, 0), (0, -items % _VECTOR)))
         vectors = padded.reshape(count, channels, -1, _VECTOR).transpose(0, 2, 1, 3)
         return bytes(vectors.astype("<i1").tobytes())
     pairs = groups.reshape(count, channels, items // PAIR, PAIR).transpose(0, 2, 1, 3)
+    if layout == "dsp" and in_bytes:
+        words = groups.reshape(count, channels, items // 4, 4).transpose(0, 2, 1, 3)
+        return bytes(words[..., _WIDENED].astype("<i1").tobytes())
     if layout == "dsp":
         return bytes(pairs.astype("<i2").tobytes())
     rows = pairs.reshape(-1, channels * PAIR)

@@ -17,6 +17,7 @@ from m3net_tf.compiler.calls import Array, Block, Call, Layer, View
 from m3net_tf.compiler.checksum import intact_declaration, intact_definition
 from m3net_tf.compiler.graph import Tensor
 from m3net_tf.compiler.network import CompiledNetwork
+from m3net_tf.compiler.weights import BLOCKS
 from m3net_tf.csource import blocks, c_linkage, defines, float_literal, guarded, notice
 from m3net_tf.csource import string_literal as text_literal
 from m3net_tf.errors import ConfigError
@@ -26,7 +27,7 @@ _ORIGIN = "by m3net compile; do not edit"
 _LAYER_BYTES = {  # on a device with pointers of 32 bits
     "m3net_binary": 96,
     "m3net_binary_16": 92,
-    "m3net_convolution": 76,
+    "m3net_convolution": 72,
     "m3net_convolution_16": 72,
     "m3net_loop": 64,
     "m3net_lstm_layer": 200,
@@ -104,6 +105,7 @@ class _Writer:
         self._name = name
         self._hook = hook
         self._known: dict[tuple[str, bytes], str] = {}
+        self._layers: dict[tuple[str, str], str] = {}
         self.arrays: dict[str, Array] = {}
         self.constants: list[str] = []
         self.constant_bytes = 0
@@ -146,7 +148,7 @@ class _Writer:
             self._known[key] = name
             self.arrays[name] = array
             # Kernels load weights by the word.
-            align = "_Alignas(4) " if array.ctype in ("m3net_block", "m3net_tap") else ""
+            align = "_Alignas(4) " if array.ctype in (*BLOCKS, "m3net_tap") else ""
             # The number of items of a layer's weights depends on the target.
             size = "" if align else len(array.values)
             self.constants.append(
@@ -156,15 +158,18 @@ class _Writer:
         return self._known[key]
 
     def _layer(self, index: int, layer: Layer) -> str:
-        name = f"{self._name}_layer_{index}"
-        members = [
+        """Name of a structure; equal structures are one."""
+        members = "\n".join(
             _wrapped(f"    .{member} = {self._member(value)},")
             for member, value in layer.members.items()
-        ]
-        lines = [f"static const {layer.ctype} {name} = {{", *members, "};"]
-        self.constants.append("\n".join(lines))
-        self.constant_bytes += _LAYER_BYTES[layer.ctype]
-        return name
+        )
+        key = (layer.ctype, members)
+        if key not in self._layers:
+            name = f"{self._name}_layer_{index}"
+            self._layers[key] = name
+            self.constants.append(f"static const {layer.ctype} {name} = {{\n{members}\n}};")
+            self.constant_bytes += _LAYER_BYTES[layer.ctype]
+        return self._layers[key]
 
     def _member(self, value: Any) -> str:
         if isinstance(value, Array):
@@ -198,8 +203,9 @@ def _number(value: int) -> str:
 def _items(array: Array) -> str:
     """Items of an array, wrapped."""
     values = array.values
-    if array.ctype == "m3net_block":
-        return "\n".join(line for group in values for line in _block_lines(group))
+    if array.ctype in BLOCKS:
+        macro = f"{array.ctype.upper()}S"
+        return "\n".join(line for group in values for line in _block_lines(macro, group))
     if array.ctype == "m3net_tap":
         return "\n".join(line for group in values for line in _tap_lines(group)) + _TAPS_END
     if values.ndim == 2:
@@ -214,13 +220,13 @@ def _items(array: Array) -> str:
     return "\n".join([*lines, line])
 
 
-def _block_lines(group: Items) -> list[str]:
+def _block_lines(macro: str, group: Items) -> list[str]:
     """Weights of a group of channels, shape (4, items): a macro for up to 16 items."""
     lines = []
     for start in range(0, group.shape[1], _BLOCK_ITEMS):
         part = group[:, start : start + _BLOCK_ITEMS]
         rows = [" " * 8 + ", ".join(map(str, row)) for row in part]
-        lines += [f"    M3NET_BLOCKS_{part.shape[1]}(", *(f"{row}," for row in rows)]
+        lines += [f"    {macro}_{part.shape[1]}(", *(f"{row}," for row in rows)]
         lines[-1] = f"{rows[-1]}),"
     return lines
 

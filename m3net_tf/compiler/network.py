@@ -13,9 +13,11 @@ from m3net_tf.compiler.operators.movement import concatenation_places
 from m3net_tf.compiler.passes import PASSES
 from m3net_tf.compiler.plan import Plan, plan_memory
 from m3net_tf.compiler.read import read_network, require_order
+from m3net_tf.compiler.weights import WeightRule, shrink_weights
 from m3net_tf.errors import ModelError
 
 _FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_RULE = WeightRule()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,11 +41,12 @@ class CompiledNetwork:
     saved: dict[str, int]
 
 
-def compile_network(tflite: bytes) -> CompiledNetwork:
+def compile_network(tflite: bytes, rule: WeightRule = _RULE) -> CompiledNetwork:
     """Read, rewrite, lower and plan a network.
 
     Args:
         tflite: content of a ``.tflite`` file of int8, or of int16 with int8 weights.
+        rule: which weights are stored as bytes.
 
     Raises:
         ModelError: the file is damaged, or has an operator or a number that the compiler does not
@@ -61,6 +64,7 @@ def compile_network(tflite: bytes) -> CompiledNetwork:
     outputs = [_output(lowering, graph, index) for index in range(len(graph.outputs))]
     saved.update(lowering.saved)
     plan = plan_memory(lowering.calls, inputs, outputs)
+    shrink_weights(plan.calls, rule)
     return CompiledNetwork(graph, plan.calls, inputs, outputs, plan, saved)
 
 

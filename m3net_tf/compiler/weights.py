@@ -7,18 +7,41 @@ in the order that the target's kernels read.
 
 from __future__ import annotations
 
+import dataclasses
+import math
+
 import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.compiler.arithmetic import Factor, wrap
-from m3net_tf.compiler.calls import Array
+from m3net_tf.compiler.calls import Array, Call, Layer
 
 GROUP = 4  # channels that a kernel computes at once
 PAIR = 2  # items that one SMLAD multiplies
+BYTE_BLOCK = "m3net_byte_block"
+BLOCKS = ("m3net_block", BYTE_BLOCK)
+"""Types of items of arrays of a convolution's weights."""
 _CHANNEL_BYTES = 16
-_WEIGHT_BYTES = 2  # on cores with SMLAD
+_WEIGHT_BYTES = {"m3net_block": 2, BYTE_BLOCK: 1, "m3net_tap": 2}  # on cores with SMLAD
 
 Weights = npt.NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightRule:
+    """Which weights of convolutions are stored as bytes; the others as pairs of 16 bits.
+
+    On cores with SMLAD a weight takes two bytes, ready for use, or one byte and half an
+    instruction more for each use. The other code paths have one form.
+
+    Attributes:
+        few_uses: weights with no more uses in one inference are bytes.
+        most_bytes: flash that the weights of all convolutions may take. Above it, those with the
+            fewest uses become bytes first.
+    """
+
+    few_uses: int = 32
+    most_bytes: int = 64 << 10
 
 
 def convolution_blocks(weights: Weights) -> Array:
@@ -32,6 +55,46 @@ def convolution_blocks(weights: Weights) -> Array:
         channels and items, up to a multiple of four, have zeros.
     """
     return _grouped("m3net_block", weights, 2 * PAIR)
+
+
+def shrink_weights(calls: list[Call], rule: WeightRule) -> None:
+    """Store some weights of convolutions as bytes.
+
+    Args:
+        calls: of a network; those of convolutions may get other layers.
+        rule: which weights.
+    """
+    equal: dict[tuple[bytes, tuple[int, ...]], list[Call]] = {}  # they share one array
+    for call in calls:
+        if call.kernel == "convolve":
+            values = _blocks(call).values
+            equal.setdefault((values.tobytes(), values.shape), []).append(call)
+    uses = {key: sum(math.prod(c.output.shape[:-1]) for c in equal[key]) for key in equal}
+    total = sum(_blocks(sharing[0]).size for sharing in equal.values())
+    for key in sorted(equal, key=lambda key: uses[key]):
+        if uses[key] > rule.few_uses and total <= rule.most_bytes:
+            break
+        pairs = _blocks(equal[key][0])
+        packed = dataclasses.replace(pairs, ctype=BYTE_BLOCK, item_bytes=pairs.item_bytes // 2)
+        total -= pairs.size - packed.size
+        for call in equal[key]:
+            call.arguments[0] = _in_bytes(call, packed)
+
+
+def _blocks(call: Call) -> Array:
+    layer = call.arguments[0]
+    assert isinstance(layer, Layer)
+    blocks = layer.members["blocks"]
+    assert isinstance(blocks, Array)
+    return blocks
+
+
+def _in_bytes(call: Call, packed: Array) -> Layer:
+    """The layer of a convolution with weights of bytes."""
+    layer = call.arguments[0]
+    assert isinstance(layer, Layer)
+    others = {name: value for name, value in layer.members.items() if name != "blocks"}
+    return Layer(layer.ctype, {"byte_blocks": packed, **others, "in_bytes": 1})
 
 
 def depthwise_taps(weights: Weights) -> Array:
@@ -53,7 +116,7 @@ def _grouped(ctype: str, weights: Weights, multiple: int) -> Array:
     padded = np.zeros((_up(channels, GROUP), _up(items, multiple)), np.int64)
     padded[:channels, :items] = weights
     groups = padded.reshape(-1, GROUP, padded.shape[1])
-    return Array("weights", ctype, groups, GROUP * padded.shape[1] * _WEIGHT_BYTES)
+    return Array("weights", ctype, groups, GROUP * padded.shape[1] * _WEIGHT_BYTES[ctype])
 
 
 def convolution_bytes(weights: Weights) -> Array:

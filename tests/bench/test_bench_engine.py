@@ -72,10 +72,11 @@ def test_unknown_names_and_a_board_without_an_emulator(monkeypatch):
 
 
 @pytest.mark.slow
-def test_ds_cnn_meets_its_targets(monkeypatch, capsys):
+@pytest.mark.parametrize("label", [subject.label for subject in bench.SUBJECTS])
+def test_each_network_meets_its_targets(label, monkeypatch, capsys):
     if reason := "; ".join(filter(None, (why_no_emulation(BOARD, name) for name in ENGINES))):
         pytest.skip(reason)
-    monkeypatch.setattr(sys, "argv", ["m3net", "bench", "engine", "ds_cnn/mcu", "--json"])
+    monkeypatch.setattr(sys, "argv", ["m3net", "bench", "engine", label, "--json"])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert not stop.value.code

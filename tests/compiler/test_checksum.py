@@ -13,8 +13,10 @@ from m3net_tf.compiler.checksum import LAYOUTS
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.host import engine_folder
 from m3net_tf.compiler.network import compile_network
+from m3net_tf.compiler.weights import WeightRule
 
 KINDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "SOFTMAX", "LOGISTIC", "ADD")
+RULES = (WeightRule(), WeightRule(0, 0), WeightRule(0))  # usual, all bytes, all pairs
 CRC32 = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_size_t)
 
 
@@ -47,11 +49,12 @@ def intact(library: ctypes.CDLL, bit: int | None = None) -> tuple[int, int]:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_each_layout_has_its_checksum(layout, tmp_path):
-    for kind in KINDS:
-        source = emit(compile_network(MAKERS[kind](np.random.default_rng(3))), "one")
+    for kind, rule in [*((kind, RULES[0]) for kind in KINDS), *(("CONV_2D", r) for r in RULES[1:])]:
+        network = compile_network(MAKERS[kind](np.random.default_rng(3)), rule)
+        source = emit(network, "one")
         library = build(tmp_path, source.source, source.header, layout)
         answer, count = intact(library)
-        assert answer == 1, kind
+        assert answer == 1, (kind, rule)
         if count:
             for bit in (0, 4 * count, 8 * count - 1):
-                assert intact(library, bit)[0] == 0, (kind, bit)
+                assert intact(library, bit)[0] == 0, (kind, rule, bit)

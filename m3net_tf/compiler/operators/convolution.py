@@ -240,6 +240,7 @@ def _layer(
             "window": window,
             "batches": view.shape[0],
             "padding": op.input(0).zero_point,
+            "in_bytes": 0,
             "narrow": int(channels[1]),
             "full": int((minimum, maximum) == (INT8_MIN, INT8_MAX)),
             "minimum": minimum,
