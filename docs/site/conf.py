@@ -3,7 +3,15 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import m3net_tf
+
+# As autodoc writes it, with a tilde before each name that it shortens.
+_ARRAY = re.compile(
+    r"~numpy\.ndarray\[tuple\[~typing\.Any, \.\.\.\], ~numpy\.dtype\[(~numpy\.\w+)\]\]"
+)
 
 project = "m3net_tf"
 version = release = m3net_tf.__version__
@@ -17,12 +25,14 @@ extensions = [
 # Plain Markdown as file browsers show it, with their anchors of headings.
 myst_enable_extensions = ["html_image"]
 myst_heading_anchors = 6
-smartquotes = False  # quotes are often those of code
+smartquotes_action = "D"  # dashes only: quotes are often those of code
 # Code blocks without a language are output of commands.
 highlight_language = "none"
 
 autodoc_member_order = "bysource"
-napoleon_use_ivar = True  # attributes as one list
+# Attributes as one list; their types are in the signature.
+napoleon_use_ivar = True
+napoleon_attr_annotations = False
 autodoc_default_options = {"imported-members": True}
 python_maximum_signature_line_length = 88
 
@@ -35,3 +45,14 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 pygments_style = "default"
 pygments_dark_style = "monokai"
+
+
+def setup(app: Any) -> None:
+    """Connect what changes the text of docstrings' signatures."""
+    app.connect("autodoc-process-signature", _short_types)
+
+
+def _short_types(*event: Any) -> tuple[str | None, str | None]:
+    """``ndarray[float32]`` for an array; docstrings give shapes."""
+    signature, result = (part and _ARRAY.sub(r"~numpy.ndarray[\1]", part) for part in event[-2:])
+    return signature, result
