@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configuration of Sphinx for the documentation site, which ``docs/site/build.py`` builds."""
+"""Configuration of Sphinx for the documentation site, which ``docs/site/build.py`` builds.
+
+Sphinx with MyST and Furo, since MkDocs 1 has no maintainer, MkDocs 2 has no plug-ins, and Material
+for MkDocs only receives security fixes, until November 2026.
+"""
 
 from __future__ import annotations
 
