@@ -100,8 +100,9 @@ test-all: setup ## run the slow tests too
 engine-proof: setup ## compiled engine against TensorFlow Lite Micro on thousands of models
 	$(VENV)/bin/python -m pytest $(PYTEST_SHARED) -m exhaustive tests/compiler
 
-docs: setup ## compare README and docs with the tree
+docs: setup ## compare README and docs with the tree, and make the site build/site of them
 	$(VENV)/bin/python -m pytest -q tests/test_docs.py tests/firmware/test_porting.py
+	$(VENV)/bin/python docs/site/build.py build/site
 
 coverage: setup ## lines of the portable firmware that the tests on the host run, a table
 	$(VENV)/bin/python tests/firmware/host_coverage.py

@@ -15,6 +15,8 @@ from m3net_tf.emulation.renode import RENODE_COMMIT
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 ACTIONS = sorted((ROOT / ".github" / "actions").glob("*/action.yml"))
+#: What GitHub asks of the job that publishes a site.
+PAGES_RIGHTS = {"pages": "write", "id-token": "write"}
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}")
 
 
@@ -88,6 +90,9 @@ def test_a_workflow_has_no_secrets_and_few_rights(path: Path):
     assert content["env"]["M3NET_REQUIRE_TFLM"] == "1"
     for job in content["jobs"].values():
         assert job["timeout-minutes"] <= 90
+        publishes = any("deploy-pages" in step.get("uses", "") for step in job["steps"])
+        assert job.get("permissions") == (PAGES_RIGHTS if publishes else None)
+        assert not publishes or len(job["steps"]) == 1  # nothing of the tree runs with its rights
     # Text written by others (titles, branches) must not become part of a command.
     for step in steps(path):
         assert "${{" not in step.get("run", "")

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build the documentation site: ``python docs/site/build.py build/site``.
+
+The pages are those that README.md leads to. ``docs/README.md`` orders them: each of its sections
+is one of the navigation. Pages of the Python and C interfaces come from docstrings and headers.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import m3net_tf
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+FRONT = Path("README.md")
+INDEX = Path("docs/README.md")
+#: Generated pages, in the section of the navigation that they end.
+SECTION = "Reference"
+PYTHON_PAGE = Path("docs/reference/python_api.rst")
+CORE_PAGE = Path("docs/reference/c_core.md")
+ENGINE_PAGE = Path("docs/reference/c_engine.md")
+_LINK = re.compile(r"(\]\(|\bsrc=\")([^)\s\"#]+)")
+_SOURCES = {".py": "python", ".c": "c", ".h": "c", ".yaml": "yaml", ".txt": "text", ".csv": "text"}
+# What a browser loads by itself, unlike a link.
+_LOADED = re.compile(
+    r"<(?:script|img|iframe|source|audio|video|link)\b[^>]*\b(?:src|href|srcset)=\"(?:https?:)?//[^\"]*"
+    r"|@import[^;]*//[^;]*|url\([\"']?(?:https?:)?//[^)]*"
+)
+
+
+def build(site: Path, work: Path) -> None:
+    """Build the site.
+
+    Args:
+        site: folder of the result; replaced.
+        work: folder for the sources that Sphinx reads and for its cache.
+
+    Raises:
+        SystemExit: Sphinx warns, or a page would load something from another host.
+    """
+    source, built = work / "source", work / "html"
+    shutil.rmtree(source, ignore_errors=True)
+    stage(source)
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q"]
+    command += ["-c", str(HERE), "-d", str(work / "doctrees"), str(source), str(built)]
+    shutil.rmtree(built, ignore_errors=True)
+    if status := subprocess.run(
+        command, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    ).returncode:
+        raise SystemExit(status)
+    shutil.copyfile(built / "README.html", built / "index.html")
+    if loads := external_loads(built):
+        raise SystemExit("the site loads from other hosts:\n" + "\n".join(loads))
+    shutil.rmtree(site, ignore_errors=True)
+    shutil.move(built, site)
+
+
+def stage(source: Path) -> None:
+    """Write what Sphinx reads: pages in the folders of the tree, so that their links hold."""
+    pages, files = linked()
+    sections = navigation()
+    listed = {page for pages_of in sections.values() for page in pages_of} | {FRONT, INDEX}
+    for page in pages:
+        text = (ROOT / page).read_text()
+        text = _LINK.sub(lambda link, page=page: _to_source_page(page, link), text)
+        if page == FRONT:
+            text += _toctrees(sections)
+        _write(source / page, text if page in listed else "---\norphan: true\n---\n" + text)
+    for file in files:
+        (source / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / file, source / file)
+        if language := _SOURCES.get(file.suffix):
+            _write(source / f"{file}.md", _source_page(file, language))
+    _write(source / PYTHON_PAGE, python_page())
+    c_page = runpy.run_path(str(HERE / "c_pages.py"))["page"]
+    for page, folder, title, intro in (
+        (CORE_PAGE, "core", "C API: firmware core", "From sound to events, without a heap."),
+        (ENGINE_PAGE, "engine", "C API: compiled engine", "Kernels and what they are made of."),
+    ):
+        headers = sorted((ROOT / "firmware" / folder).glob("*.h"))
+        _write(source / page, c_page(title, intro, headers, ROOT / "firmware"))
+
+
+def linked() -> tuple[list[Path], list[Path]]:
+    """Pages that README.md leads to, over any number of links, and other files they link to."""
+    pages, files, queue = [FRONT], [], [FRONT]
+    while queue:
+        page = queue.pop()
+        for _, link in _LINK.findall((ROOT / page).read_text()):
+            path = Path(os.path.normpath(page.parent / link))
+            if (ROOT / path).is_file() and path not in pages and path not in files:
+                (pages if path.suffix == ".md" else files).append(path)
+                queue += [path] if path.suffix == ".md" else []
+    return sorted(pages), sorted(files)
+
+
+def navigation() -> dict[str, list[Path]]:
+    """Pages of each section of ``docs/README.md``, in its order; then the generated ones."""
+    sections: dict[str, list[Path]] = {}
+    for part in re.split(r"^## ", (ROOT / INDEX).read_text(), flags=re.MULTILINE)[1:]:
+        title, _, text = part.partition("\n")
+        links = [Path(os.path.normpath(INDEX.parent / link)) for _, link in _LINK.findall(text)]
+        sections[title] = [link for link in links if link.suffix == ".md"]
+    sections[SECTION] += [PYTHON_PAGE, CORE_PAGE, ENGINE_PAGE]
+    return sections
+
+
+def python_page() -> str:
+    """The stable names of the package, then the other names of three of its rooms."""
+    stable = [name for name in m3net_tf.__all__ if not name.startswith("_")]
+    lines = ["Python API", "==========", "", "Stable names", "------------", ""]
+    lines += [":doc:`../python` shows them in use.", "", ".. currentmodule:: m3net_tf", ""]
+    for name in stable:
+        kind = "class" if isinstance(getattr(m3net_tf, name), type) else "function"
+        lines += [f".. auto{kind}:: {name}", *(["   :members:"] if kind == "class" else []), ""]
+    for room in ("m3net_tf.frontend", "m3net_tf.layers", "m3net_tf.models"):
+        title = f"``{room}``"
+        rest = [name for name in importlib.import_module(room).__all__ if name not in stable]
+        lines += [title, "-" * len(title), "", f".. automodule:: {room}"]
+        lines += [f"   :members: {', '.join(rest)}", ""]
+    return "\n".join(lines)
+
+
+def external_loads(site: Path) -> list[str]:
+    """What the pages and styles of a site would load from other hosts, each with its file."""
+    files = [*site.rglob("*.html"), *site.rglob("*.css")]
+    return [
+        f"{file.relative_to(site)}: {load}"
+        for file in files
+        for load in _LOADED.findall(file.read_text())
+    ]
+
+
+def _to_source_page(page: Path, link: re.Match[str]) -> str:
+    """A link to a source file leads to the page that shows it."""
+    path = ROOT / page.parent / link[2]
+    return f"{link[0]}.md" if path.is_file() and path.suffix in _SOURCES else link[0]
+
+
+def _source_page(file: Path, language: str) -> str:
+    include = f"```{{literalinclude}} {file.name}\n:language: {language}\n```\n"
+    return f"---\norphan: true\n---\n# `{file}`\n\n{include}"
+
+
+def _toctrees(sections: dict[str, list[Path]]) -> str:
+    lines = ["", "```{toctree}", ":hidden:", "", str(INDEX), "```", ""]
+    for title, pages in sections.items():
+        lines += ["```{toctree}", ":hidden:", f":caption: {title}", ""]
+        lines += [*(str(page.with_suffix("")) for page in pages), "```", ""]
+    return "\n".join(lines)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        raise SystemExit("usage: python docs/site/build.py FOLDER")
+    build(Path(sys.argv[1]), ROOT / "build" / "docs")
