@@ -352,8 +352,10 @@ def test_a_page_without_sounds(tiny_run, monkeypatch, capsys, tmp_path):
     assert facts["path"] == str(out) and facts["bytes"] == out.stat().st_size
     command = f"m3net report {tiny_run} --data-dir FOLDER"
     assert facts["missing"]["worst"] == facts["missing"]["map"] == [command]
+    assert facts["missing"]["try"] == [f"m3net export {tiny_run}"]
     html = out.read_text()
     assert "the folder is gone: give the new one" in html and "Most frequent confusions" in html
+    assert "wasm-unsafe-eval" not in html
 
 
 def test_leaks_are_said_at_the_top(gathered):

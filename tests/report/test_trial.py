@@ -146,7 +146,8 @@ def test_it_fits_narrow_pages_and_asks_for_nothing(opened):
     for width, dark in ((1280, True), (400, True), (400, False)):
         opened.resize(width, dark=dark)
         assert opened.evaluate("document.documentElement.scrollWidth") <= width
-        right = "Math.max(...[...document.querySelectorAll('.trial > *, .result > *, .inputs *, .scores')].map(edge))"
+        inside = "[...document.querySelectorAll('.trial > *, .result > *, .inputs *, .scores')]"
+        right = f"Math.max(...{inside}.map(edge))"
         edges = f"((edge) => {right} <= edge({TRIAL}))((e) => e.getBoundingClientRect().right)"
         assert opened.evaluate(edges)
     described = "[...document.querySelectorAll('canvas')].map((one) => one.ariaLabel)"
