@@ -131,6 +131,8 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
   return (m3net_four_sums){a, b, c, d};
 }
 
+#if M3NET_ENGINE_BYTES
+
 /// Assembly that widens the weights of one channel for four items, and adds the products.
 #define M3NET_WIDEN_AND_MULTIPLY(sum, word) \
   "sxtb16 r10, " #word                      \
@@ -167,6 +169,8 @@ static inline m3net_four_sums multiply_bytes(const int16_t* patch, int32_t items
       : "r4", "r5", "r8", "r9", "r10", "cc", "memory");
   return (m3net_four_sums){a, b, c, d};
 }
+
+#endif
 
 #else
 
@@ -246,8 +250,10 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
   return sums;
 }
 
-#define multiply_bytes multiply  // one form of weights
+#endif
 
+#if !M3NET_ENGINE_BYTES
+#define multiply_bytes multiply  // one form of weights
 #endif
 
 /// All output channels of one pixel. `in_bytes` is a constant: each form has a loop of its own.
@@ -279,7 +285,7 @@ void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t*
       for (int32_t x = 0; x < image->columns; ++x, column += layer->window.column_stride) {
         const int32_t items =
             gather(layer, input + batch * layer->input.batch_step, row, column, patch);
-        if (M3NET_ENGINE_DSP && layer->in_bytes) {
+        if (M3NET_ENGINE_BYTES && layer->in_bytes) {
           convolve_pixel(layer, patch, items, pixel, 1);
         } else {
           convolve_pixel(layer, patch, items, pixel, 0);

@@ -24,6 +24,15 @@
 #endif
 #endif
 
+// Weights in bytes save flash and cost instructions: the default where the flash is small.
+#if !defined(M3NET_ENGINE_BYTES)
+#if M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM && defined(__ARM_ARCH_7EM__)
+#define M3NET_ENGINE_BYTES 1
+#else
+#define M3NET_ENGINE_BYTES 0
+#endif
+#endif
+
 #if M3NET_ENGINE_HELIUM
 
 /// Bytes of a vector register.
@@ -141,7 +150,7 @@ typedef int8_t m3net_tap;
 
 #endif
 
-#if M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
+#if M3NET_ENGINE_BYTES
 
 /// Weights of four channels for four items in half the flash, in the order in which SXTB16 makes
 /// pairs of them.
@@ -158,7 +167,7 @@ typedef struct {
 
 #else
 
-/// The other code paths have one form of weights.
+/// Elsewhere weights have one form.
 typedef m3net_block m3net_byte_block;
 #define M3NET_BYTE_BLOCKS_4 M3NET_BLOCKS_4
 #define M3NET_BYTE_BLOCKS_8 M3NET_BLOCKS_8

@@ -17,8 +17,9 @@ import numpy.typing as npt
 from m3net_tf.compiler.calls import Array
 from m3net_tf.compiler.weights import BLOCKS, BYTE_BLOCK, PAIR
 
-#: Layouts of weights: for Helium, for the DSP extension, and for all other targets.
-LAYOUTS = ("helium", "dsp", "portable")
+#: Layouts of weights: for Helium, for the DSP extension with and without weights in bytes, and for
+#: all other targets.
+LAYOUTS = ("helium", "bytes", "dsp", "portable")
 _ROWS = {  # types of structures
     "m3net_channel": [("bias", "<i4"), ("multiplier", "<i4"), ("offset", "<i4"),
                       ("left", "<i2"), ("right", "<i2")],
@@ -56,7 +57,7 @@ def array_bytes(array: Array, layout: str) -> bytes:
 def _block_bytes(groups: Items, layout: str, *, in_bytes: bool) -> bytes:
     """Weights of a convolution, groups of shape (4, items), as M3NET_BLOCKS_* lays them out.
 
-    With ``in_bytes`` it is M3NET_BYTE_BLOCKS_*, which differs for the DSP extension alone.
+    With ``in_bytes`` it is M3NET_BYTE_BLOCKS_*, which differs in the layout ``bytes`` alone.
     """
     count, channels, items = groups.shape
     if layout == "helium":
@@ -64,10 +65,10 @@ def _block_bytes(groups: Items, layout: str, *, in_bytes: bool) -> bytes:
         vectors = padded.reshape(count, channels, -1, _VECTOR).transpose(0, 2, 1, 3)
         return bytes(vectors.astype("<i1").tobytes())
     pairs = groups.reshape(count, channels, items // PAIR, PAIR).transpose(0, 2, 1, 3)
-    if layout == "dsp" and in_bytes:
+    if layout == "bytes" and in_bytes:
         words = groups.reshape(count, channels, items // 4, 4).transpose(0, 2, 1, 3)
         return bytes(words[..., _WIDENED].astype("<i1").tobytes())
-    if layout == "dsp":
+    if layout in ("bytes", "dsp"):
         return bytes(pairs.astype("<i2").tobytes())
     rows = pairs.reshape(-1, channels * PAIR)
     low, high = rows[:, [low for low, _ in _LANES]], rows[:, [high for _, high in _LANES]]
@@ -80,7 +81,7 @@ def _tap_bytes(groups: Items, layout: str) -> bytes:
     if layout == "helium":
         return groups.transpose(0, 2, 1).astype("<i1").tobytes() + bytes(_ZEROS)
     pairs = groups[:, _WIDENED].reshape(count, channels, taps // PAIR, PAIR).transpose(0, 2, 1, 3)
-    return bytes(pairs.astype("<i2" if layout == "dsp" else "<i1").tobytes())
+    return bytes(pairs.astype("<i2" if layout in ("bytes", "dsp") else "<i1").tobytes())
 
 
 def crc32_of(arrays: Mapping[str, Array], layout: str) -> int:
@@ -107,9 +108,13 @@ def intact_definition(name: str, arrays: Mapping[str, Array]) -> str:
         name: start of the network's names of C.
         arrays: all constant arrays by name.
     """
-    helium, dsp, portable = (f"{crc32_of(arrays, layout):#010x}u" for layout in LAYOUTS)
-    choice = f"M3NET_ENGINE_HELIUM ? {helium} : M3NET_ENGINE_DSP ? {dsp} : {portable}"
-    checksum = portable if helium == dsp == portable else f"({choice})"
+    helium, in_bytes, dsp, portable = (f"{crc32_of(arrays, name):#010x}u" for name in LAYOUTS)
+    choice = f"M3NET_ENGINE_DSP ? {dsp} : {portable}"
+    if in_bytes != dsp:
+        choice = f"M3NET_ENGINE_BYTES ? {in_bytes} : {choice}"
+    checksum = f"(M3NET_ENGINE_HELIUM ? {helium} : {choice})"
+    if helium == in_bytes == dsp == portable:
+        checksum = portable
     parameters = "uint32_t (*crc32)(uint32_t crc, const void *bytes, size_t count)"
     function = f"int {name}_intact({parameters})"
     if not arrays:

@@ -32,10 +32,15 @@ _OPTIONS = (
 _TIMEOUT_S = 300.0
 
 
+def missing_tools() -> dict[str, str]:
+    """The programs that modules need and this machine lacks, with their Debian packages."""
+    return {tool: package for tool, package in _TOOLS.items() if shutil.which(tool) is None}
+
+
 def wasm_unavailable_reason() -> str:
     """Reason why modules cannot be built on this machine; '' if they can."""
-    if missing := [tool for tool in _TOOLS if shutil.which(tool) is None]:
-        packages = " ".join(_TOOLS[tool] for tool in missing)
+    if missing := missing_tools():
+        packages = " ".join(missing.values())
         return f"{' and '.join(missing)} not found: apt-get install {packages}"
     return ""
 

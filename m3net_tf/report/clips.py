@@ -63,7 +63,8 @@ def _worst_of(run: RunData) -> list[Block]:
     config = run.run.recipe().frontend
     losses = clip_losses(clips)
     order = np.argsort(-losses, kind="stable")[:WORST]
-    return [Gallery([_card(run, clips, config, int(index)) for index in order], _axes(run, config))]
+    cards = [_card(run, clips, config, int(index)) for index in order]
+    return [Gallery(cards, (*frequency_range(config), f"{clips.dataset.info.clip_s:g} s"))]
 
 
 def clip_losses(clips: HeldOutClips) -> Floats:
@@ -156,16 +157,14 @@ def _spectrogram(
     return level, np.broadcast_to(drop[:, columns], level.shape)
 
 
-def _axes(run: RunData, config: FrontendConfig) -> tuple[str, str, str]:
-    """The lowest and highest frequency of a map, and its length, in words."""
-    clips = run.clips
-    length = f"{clips.dataset.info.clip_s:g} s" if clips else ""
+def frequency_range(config: FrontendConfig) -> tuple[str, str]:
+    """The lowest and highest frequency of a map, in words."""
     if config.mfcc_coefficients:
-        return "c0", f"c{config.mfcc_coefficients - 1}", length
+        return "c0", f"c{config.mfcc_coefficients - 1}"
     hz = feature_hz(config)
     if hz is None:  # raw samples
-        return "0 Hz", f"{config.sample_rate_hz / 2:,.0f} Hz", length
-    return f"{hz[0]:,.0f} Hz", f"{hz[-1]:,.0f} Hz", length
+        return "0 Hz", f"{config.sample_rate_hz / 2:,.0f} Hz"
+    return f"{hz[0]:,.0f} Hz", f"{hz[-1]:,.0f} Hz"
 
 
 def sound_map(runs: Sequence[RunData]) -> Section:

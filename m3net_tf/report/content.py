@@ -143,7 +143,36 @@ class Playlist:
         return {key: uri for key, _, uri in self.sounds}
 
 
-Block = Chart | Table | Tiles | Note | Caution | Drawing | Source | Gallery | Playlist
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A network to try on sounds.
+
+    Attributes:
+        name: the run's name.
+        module: its WebAssembly module, base64.
+        labels: names of the classes.
+        frequencies: lowest and highest frequency of its features, in words.
+        samples_as_features: whether a column of features is a hop of samples.
+        colours: CSS colours of the features from -128 to 127.
+        clips: words and WAV, as data URI, of sounds at the front end's rate.
+    """
+
+    kind: ClassVar[str] = "trial"
+    name: str
+    module: str
+    labels: Sequence[str]
+    frequencies: tuple[str, str]
+    samples_as_features: bool
+    colours: Sequence[str]
+    clips: Sequence[tuple[str, str]]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the page's script needs."""
+        return dataclasses.asdict(self)
+
+
+Block = Chart | Table | Tiles | Note | Caution | Drawing | Source | Gallery | Playlist | Trial
 
 
 @dataclasses.dataclass(frozen=True)

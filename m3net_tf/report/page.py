@@ -15,7 +15,7 @@ from m3net_tf.artifacts import write_text
 from m3net_tf.errors import ConfigError
 from m3net_tf.locks import in_use
 from m3net_tf.progress import Log, silent
-from m3net_tf.report.content import Section
+from m3net_tf.report.content import Section, Trial
 from m3net_tf.report.gather import RunData, gather
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -73,7 +73,16 @@ def default_path(folders: Sequence[Path]) -> Path:
 
 def _makers() -> Sequence[Callable[[Sequence[RunData]], Section]]:
     """A function for each section, in the order of the page."""
-    from m3net_tf.report import boards, classes, clips, networks, origin, overview, reliability
+    from m3net_tf.report import (
+        boards,
+        classes,
+        clips,
+        networks,
+        origin,
+        overview,
+        reliability,
+        trial,
+    )
 
     return (
         overview.overview,
@@ -82,6 +91,7 @@ def _makers() -> Sequence[Callable[[Sequence[RunData]], Section]]:
         classes.per_class,
         clips.worst_clips,
         clips.sound_map,
+        trial.try_it,
         reliability.reliability,
         networks.int8_loss,
         networks.arena,
@@ -101,8 +111,8 @@ def _made(
 def render(runs: Sequence[RunData], sections: Sequence[Section]) -> str:
     """The page as HTML.
 
-    All text is escaped. The page's policy lets only its own two scripts run, by their hashes, and
-    refuses all requests.
+    All text is escaped. The page's policy lets only its own scripts run, by their hashes, and
+    refuses all requests. It allows WebAssembly only if there is a network to try.
     """
     import jinja2
 
@@ -115,7 +125,10 @@ def render(runs: Sequence[RunData], sections: Sequence[Section]) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    scripts = [_vega(), (_TEMPLATES / "page.js").read_text()]
+    blocks = (block for section in sections for part in section.parts for block in part.blocks)
+    can_try = any(isinstance(block, Trial) for block in blocks)
+    files = ("page.js", "trial.js") if can_try else ("page.js",)
+    scripts = [_vega(), *((_TEMPLATES / name).read_text() for name in files)]
     return environment.get_template("page.html.j2").render(
         title=" and ".join(run.name for run in runs),
         runs=runs,
@@ -123,7 +136,7 @@ def render(runs: Sequence[RunData], sections: Sequence[Section]) -> str:
         cautions=[caution for run in runs for caution in leak_warnings(run)],
         style=(_TEMPLATES / "page.css").read_text(),
         scripts=scripts,
-        hashes=[_script_hash(script) for script in scripts],
+        allowed=[*map(_script_hash, scripts), *(["wasm-unsafe-eval"] if can_try else [])],
     )
 
 

@@ -34,6 +34,13 @@ def sound_uri(audio: Audio, rate_hz: int) -> str:
     return _uri("audio/mpeg", data.getvalue())
 
 
+def wave_uri(pcm: npt.NDArray[np.int16], rate_hz: int) -> str:
+    """Samples as WAV, which keeps every bit."""
+    data = io.BytesIO()
+    soundfile.write(data, pcm, rate_hz, format="WAV", subtype="PCM_16")
+    return _uri("audio/wav", data.getvalue())
+
+
 def map_uri(values: npt.NDArray[np.floating]) -> str:
     """A feature map, shape (bins, frames), as a picture with the lowest bin at the bottom."""
     from matplotlib import colormaps

@@ -25,8 +25,13 @@ def build(folder, source: str, header: str, layout: str) -> ctypes.CDLL:
     (folder / "one.c").write_text(source)
     (folder / "one.h").write_text(header)
     library = folder / f"{len(list(folder.iterdir()))}.so"
-    command = ["gcc", "-std=c11", "-shared", "-fPIC", f"-DM3NET_ENGINE_DSP={int(layout == 'dsp')}"]
-    command.append(f"-DM3NET_ENGINE_HELIUM={int(layout == 'helium')}")
+    defines = {
+        "BYTES": layout == "bytes",
+        "DSP": layout in ("bytes", "dsp"),
+        "HELIUM": layout == "helium",
+    }
+    command = ["gcc", "-std=c11", "-shared", "-fPIC"]
+    command += [f"-DM3NET_ENGINE_{name}={int(chosen)}" for name, chosen in defines.items()]
     command += [f"-I{engine_folder()}", str(folder / "one.c"), "-Wl,-z,lazy", "-o", str(library)]
     subprocess.run(command, check=True)
     return ctypes.CDLL(str(library), mode=1)  # RTLD_LAZY

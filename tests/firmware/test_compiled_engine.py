@@ -196,7 +196,7 @@ def test_a_flipped_bit_of_the_weights_is_told(
     model: CModel, firmware: FirmwareImage, tmp_path: Path, place: float
 ):
     damaged = tmp_path / "damaged.elf"
-    weights = largest_array(compile_model(model)["m3net_network"], "dsp")
+    weights = largest_array(compile_model(model)["m3net_network"], "bytes")
     flip_a_bit(firmware.elf, damaged, weights, place)
     with pytest.raises(FirmwareError, match="reports model_crc: the model's bytes have changed"):
         run_job(damaged, find_machine(BOARD), random_features(1, seed=1))

@@ -24,6 +24,8 @@ _OPTIONS = (
     "--disable-component-update",
     "--no-first-run",
     "--mute-audio",
+    "--use-fake-device-for-media-stream",  # a microphone that beeps
+    "--use-fake-ui-for-media-stream",  # and that every page may use
     "--autoplay-policy=no-user-gesture-required",
     "--remote-debugging-pipe",
 )

@@ -14,15 +14,25 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
-from browser import Page, find_chromium, opened_browser
 
 from m3net_tf import cli
 from m3net_tf.artifacts import read_json, write_json, write_text
 from m3net_tf.device.layers import LayerCost, Operator, Profile, save_profile
+from m3net_tf.engines import COMPILED
 from m3net_tf.errors import ConfigError, DataError, ModelError
 from m3net_tf.export import export_run
 from m3net_tf.keras import keras
-from m3net_tf.report import boards, classes, clips, networks, origin, overview, page, reliability
+from m3net_tf.report import (
+    boards,
+    classes,
+    clips,
+    networks,
+    origin,
+    overview,
+    page,
+    reliability,
+    trial,
+)
 from m3net_tf.report.content import Chart, Gallery, Note, Playlist, Section, Table, Tiles
 from m3net_tf.report.gather import HeldOutClips, RunData, gather
 from m3net_tf.report.words import difference
@@ -85,7 +95,7 @@ def complete(tiny_run: Path, private_cache: Path, tmp_path_factory) -> Path:
     shutil.copytree(tiny_run, folder)
     sha256 = export_run(Run(folder), None).manifest.model.sha256
     layers = (LayerCost(Operator("CONV_2D", (1, 4, 4, 8), 100), 900),)
-    save_profile(Profile(BOARD, "compiled", "instructions", layers, 950), sha256, folder)
+    save_profile(Profile(BOARD, COMPILED, "instructions", layers, 950), sha256, folder)
     write_json(folder / "quantized" / "report.json", quantisation_report())
     write_json(folder / "fit.json", fit_result(sha256))
     rename_class(folder, 3, HOSTILE)
@@ -93,10 +103,11 @@ def complete(tiny_run: Path, private_cache: Path, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def few_clips() -> Iterator[None]:
-    """Three worst clips instead of twelve, to save time."""
+def quick_pages() -> Iterator[None]:
+    """Three worst clips instead of twelve, and no module for browsers, to save time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clips, "WORST", 3)
+        patch.setattr(trial, "missing_tools", lambda: {"wasm-ld": "lld"})
         yield
 
 
@@ -341,8 +352,10 @@ def test_a_page_without_sounds(tiny_run, monkeypatch, capsys, tmp_path):
     assert facts["path"] == str(out) and facts["bytes"] == out.stat().st_size
     command = f"m3net report {tiny_run} --data-dir FOLDER"
     assert facts["missing"]["worst"] == facts["missing"]["map"] == [command]
+    assert facts["missing"]["try"] == [f"m3net export {tiny_run}"]
     html = out.read_text()
     assert "the folder is gone: give the new one" in html and "Most frequent confusions" in html
+    assert "wasm-unsafe-eval" not in html
 
 
 def test_leaks_are_said_at_the_top(gathered):
@@ -381,15 +394,6 @@ def test_names_are_escaped(written, complete):
     assert HOSTILE not in html and complete.name not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html and "\\u003cscript" in html
     assert written == complete / "report-tiny.html"
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory) -> Iterator[Page]:
-    chromium = find_chromium()
-    if chromium is None:
-        pytest.skip("no Chromium here: sudo apt-get install chromium")
-    with opened_browser(chromium, tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
 
 
 def test_in_a_browser_nothing_fails_and_nothing_is_loaded(tab, written):

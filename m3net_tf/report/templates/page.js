@@ -1,11 +1,6 @@
 "use strict";
 (() => {
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  // Palettes of Okabe and Ito, without the colours that each background swallows.
-  const palettes = {
-    light: ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"],
-    dark: ["#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#f0e442", "#d55e00"],
-  };
   const sounds = new Map();
   const player = new Audio();
   const status = document.getElementById("playing");
@@ -13,7 +8,7 @@
   function theme() {
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(name).trim();
-    const palette = palettes[dark.matches ? "dark" : "light"];
+    const palette = colour("--series").split(" ");
     const words = { labelColor: colour("--text"), titleColor: colour("--dim"), titleFontWeight: 400 };
     return {
       background: "transparent",

@@ -1,0 +1,393 @@
+"use strict";
+// Tries a network on sounds. The features, scores and events come from the WebAssembly module; this
+// script brings it 16-bit samples and shows its results. A trial dispatches "heard" with them.
+(() => {
+  const MOST_S = 60; // of a file
+  const SHOWN_S = 10; // of the microphone
+  const ROWS = 8; // classes in the table
+  const CURVES = 4; // classes in the picture
+  const PLAYABLE_BYTES = 20e6;
+  const COLUMN = 1; // bits of push()
+  const RUN = 2;
+
+  const bytesOf = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  const share = (score) => (score + 128) / 256;
+  const counted = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+  const percent = (value) => `${(100 * value).toFixed(1)} %`;
+  const toInt16 = (audio) => Int16Array.from(audio, (x) =>
+    Math.max(-32768, Math.min(32767, Math.floor(32768 * x + 0.5))));
+
+  // The module with what it has heard since restart().
+  class Recognizer {
+    constructor({ memory, ...module }) {
+      if (module.init() !== 0) throw new Error("the module fails its own check");
+      this.memory = memory;
+      this.module = module;
+      for (const name of ["sample_rate_hz", "hop_samples", "frame_samples", "feature_bins",
+        "frames", "class_count"]) {
+        this[name] = module[name]();
+      }
+      this.restart();
+    }
+
+    restart() {
+      this.module.reset();
+      this.dropped = 0; // columns that are no longer kept
+      this.columns = [];
+      this.runs = [];
+      this.events = [];
+      this.last = null;
+    }
+
+    get count() { return this.dropped + this.columns.length; }
+
+    seconds(columns) { return columns * this.hop_samples / this.sample_rate_hz; }
+
+    bytes(address, count) { return new Int8Array(this.memory.buffer, address, count).slice(); }
+
+    run() {
+      this.module.load();
+      if (this.module.run() !== 0) throw new Error("the network fails");
+      return { at: this.count - 1, scores: this.bytes(this.module.scores(), this.class_count) };
+    }
+
+    // Takes up to a hop of samples; missing ones are silence.
+    push(samples) {
+      const { module } = this;
+      const hop = new Int16Array(this.memory.buffer, module.samples(), this.hop_samples);
+      hop.fill(0);
+      hop.set(samples);
+      const due = module.push();
+      if (due & COLUMN) this.columns.push(this.bytes(module.column(), this.feature_bins));
+      if (!(due & RUN)) return;
+      this.last = this.run();
+      this.runs.push(this.last);
+      if (!module.detect()) return;
+      const view = new DataView(this.memory.buffer, module.event(), 8);
+      this.events.push({ column: view.getUint32(0, true), label: view.getUint16(4, true),
+        score: view.getUint16(6, true) });
+    }
+
+    // Keeps the last columns, and the runs in them.
+    keep(most) {
+      const surplus = Math.max(0, this.columns.length - most);
+      this.columns.splice(0, surplus);
+      this.dropped += surplus;
+      this.runs = this.runs.filter((run) => run.at >= this.dropped);
+    }
+  }
+
+  // Samples of a mono WAV of 16 bits and this rate; null for any other file. Browsers decode WAV to
+  // floats in different ways, and these samples must reach the module unchanged.
+  function waveSamples(bytes, rate_hz) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const tag = (at) => String.fromCharCode(...bytes.subarray(at, at + 4));
+    if (bytes.length < 12 || tag(0) !== "RIFF" || tag(8) !== "WAVE") return null;
+    let fits = false;
+    for (let at = 12; at + 8 <= bytes.length;) {
+      const size = view.getUint32(at + 4, true);
+      const start = at + 8;
+      if (tag(at) === "fmt " && start + 16 <= bytes.length) {
+        fits = view.getUint16(start, true) === 1 && view.getUint16(start + 2, true) === 1
+          && view.getUint32(start + 4, true) === rate_hz && view.getUint16(start + 14, true) === 16;
+      }
+      if (tag(at) === "data") {
+        if (!fits) return null;
+        const count = Math.floor(Math.min(size, bytes.length - start) / 2);
+        return Int16Array.from({ length: count }, (_, i) => view.getInt16(start + 2 * i, true));
+      }
+      at = start + size + size % 2;
+    }
+    return null;
+  }
+
+  // Samples of any file that the browser decodes, mixed to mono and resampled by the browser.
+  async function decodedSamples(bytes, rate_hz) {
+    const decoded = await new OfflineAudioContext(1, 1, rate_hz).decodeAudioData(bytes.slice().buffer);
+    const context = new OfflineAudioContext(1, decoded.length, rate_hz);
+    const source = new AudioBufferSourceNode(context, { buffer: decoded });
+    source.connect(context.destination);
+    source.start();
+    return toInt16((await context.startRendering()).getChannelData(0));
+  }
+
+  // A file as a data URI: the page's policy lets players load nothing else.
+  function uriOf(file) {
+    return new Promise((resolve, reject) => {
+      const reader = new FileReader();
+      reader.onload = () => resolve(reader.result);
+      reader.onerror = () => reject(reader.error);
+      reader.readAsDataURL(file);
+    });
+  }
+
+  function setUp(trial) {
+    const facts = JSON.parse(trial.querySelector(".facts").textContent);
+    const part = (name) => trial.querySelector(`.${name}`);
+    const [state, result, microphone] = [part("state"), part("result"), part("microphone")];
+    const player = trial.querySelector("audio");
+    const file = trial.querySelector("input");
+    const colours = facts.colours.map((hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)));
+    let loading = null;
+    let recognizer = null;
+    let turn = 0; // a later sound ends an earlier one
+    let stopListening = null;
+
+    async function start() {
+      loading ??= WebAssembly.instantiate(bytesOf(facts.module))
+        .then(({ instance }) => { recognizer = new Recognizer(instance.exports); });
+      await loading;
+      recognizer.restart();
+      for (const name of ["events", "scores"]) part(name).replaceChildren();
+    }
+
+    // Classes by their highest score, the highest first.
+    function ranking() {
+      const runs = [...recognizer.runs, ...(recognizer.last ? [recognizer.last] : [])];
+      const highest = facts.labels.map((_, label) => Math.max(...runs.map((run) => run.scores[label])));
+      const order = [...highest.keys()].sort((a, b) => highest[b] - highest[a] || a - b);
+      return { runs, highest, order: runs.length ? order : [] };
+    }
+
+    function blank(name) {
+      const canvas = part(name);
+      canvas.width = Math.round(canvas.clientWidth * devicePixelRatio);
+      canvas.height = Math.round(canvas.clientHeight * devicePixelRatio);
+      return canvas.getContext("2d");
+    }
+
+    function picture() {
+      const { columns } = recognizer;
+      const rows = facts.samples_as_features ? 128 : recognizer.feature_bins;
+      const map = new ImageData(columns.length, rows);
+      columns.forEach((column, x) => {
+        const [low, high] = [Math.min(...column), Math.max(...column)];
+        for (let row = 0; row < rows; row += 1) {
+          const level = 2 * row - 128; // of samples: a bar from the lowest to the highest
+          const value = !facts.samples_as_features ? column[row] : level >= low - 1 && level <= high ? 127 : -128;
+          map.data.set([...colours[value + 128], 255], 4 * ((rows - 1 - row) * columns.length + x));
+        }
+      });
+      const canvas = new OffscreenCanvas(columns.length, rows);
+      canvas.getContext("2d").putImageData(map, 0, 0);
+      return canvas;
+    }
+
+    function draw() {
+      if (!recognizer || recognizer.columns.length === 0) return;
+      const { dropped, columns, events } = recognizer;
+      const { runs, highest, order } = ranking();
+      const style = getComputedStyle(trial);
+      const series = style.getPropertyValue("--series").trim().split(" ");
+      const place = (column, width) => (column - dropped + 0.5) / columns.length * width;
+
+      const features = blank("features");
+      features.imageSmoothingEnabled = false;
+      features.drawImage(picture(), 0, 0, features.canvas.width, features.canvas.height);
+      const curves = blank("curves");
+      const { width, height } = curves.canvas;
+      const y = (score) => height * (0.97 - 0.94 * share(score));
+      curves.fillStyle = style.getPropertyValue("--line");
+      for (const score of [-128, 0, 128]) curves.fillRect(0, y(score), width, 1);
+      for (const event of events.filter(({ column }) => column >= dropped)) {
+        features.fillStyle = "#ffffff";
+        features.fillRect(place(event.column, width) - 1, 0, 2, features.canvas.height);
+        curves.fillStyle = style.getPropertyValue("--dim");
+        curves.fillRect(place(event.column, width) - 1, 0, 2, height);
+      }
+      curves.lineWidth = 2 * devicePixelRatio;
+      order.slice(0, CURVES).forEach((label, index) => {
+        curves.strokeStyle = curves.fillStyle = series[index];
+        curves.beginPath();
+        for (const run of runs) curves.lineTo(place(run.at, width), y(run.scores[label]));
+        curves.stroke();
+        for (const run of runs.length < 40 ? runs : []) {
+          curves.beginPath();
+          curves.arc(place(run.at, width), y(run.scores[label]), 3 * devicePixelRatio, 0, 7);
+          curves.fill();
+        }
+      });
+      part("start").textContent = `${recognizer.seconds(dropped).toFixed(1)} s`;
+      part("end").textContent = `${recognizer.seconds(recognizer.count).toFixed(1)} s`;
+      const named = order.slice(0, CURVES).map((label) => `${facts.labels[label]} ${percent(share(highest[label]))}`);
+      part("features").setAttribute("aria-label", `Feature map of ${columns.length} columns of `
+        + `${recognizer.feature_bins} values, with ${counted(events.length, "event")}.`);
+      part("curves").setAttribute("aria-label", `Highest scores: ${named.join(", ") || "none yet"}.`);
+      part("scores").replaceChildren(...order.slice(0, ROWS).map((label, index) =>
+        row(label, highest[label], index < CURVES ? series[index] : "transparent")));
+    }
+
+    function row(label, highest, colour) {
+      const [line, name, now, peak] = ["tr", "th", "td", "td"].map((tag) => document.createElement(tag));
+      const [swatch, meter] = ["span", "meter"].map((tag) => document.createElement(tag));
+      const score = share(recognizer.last.scores[label]);
+      swatch.className = "swatch";
+      swatch.style.background = colour;
+      name.scope = "row";
+      name.append(swatch, facts.labels[label]);
+      meter.value = score;
+      meter.setAttribute("aria-label", `Score of ${facts.labels[label]}`);
+      now.append(meter, percent(score));
+      peak.className = "figure";
+      peak.textContent = percent(share(highest));
+      line.append(name, now, peak);
+      return line;
+    }
+
+    function listEvents() {
+      const list = part("events");
+      for (const { column, label, score } of recognizer.events.slice(list.children.length)) {
+        const line = document.createElement("li");
+        const end_s = recognizer.seconds(column) + recognizer.frame_samples / recognizer.sample_rate_hz;
+        line.textContent = `${end_s.toFixed(2)} s: ${facts.labels[label]} (${percent(score / 65536)})`;
+        list.append(line);
+      }
+    }
+
+    async function hear(name, bytes, uri) {
+      const own = turn += 1;
+      stopListening?.();
+      state.textContent = `Listening to ${name} …`;
+      try {
+        await start();
+        const rate_hz = recognizer.sample_rate_hz;
+        const all = waveSamples(bytes, rate_hz) ?? await decodedSamples(bytes, rate_hz);
+        if (own !== turn) return;
+        player.hidden = !uri;
+        if (uri) player.src = uri;
+        const samples = all.subarray(0, MOST_S * rate_hz);
+        if (!await pushAll(samples, own)) return;
+        finish(name, samples.length, all.length);
+      } catch (error) {
+        state.textContent = `${name} cannot be heard (${error.message}): use a WAV file.`;
+      }
+    }
+
+    // Returns false if another sound came meanwhile.
+    async function pushAll(samples, own) {
+      const { hop_samples, frame_samples, frames } = recognizer;
+      const complete = Math.floor((samples.length - frame_samples) / hop_samples) + 1;
+      let pause = performance.now() + 50;
+      for (let at = 0; recognizer.count < Math.max(complete, frames); at += hop_samples) {
+        recognizer.push(samples.subarray(at, at + hop_samples));
+        if (performance.now() < pause) continue;
+        await new Promise((resume) => { setTimeout(resume, 0); });
+        if (own !== turn) return false;
+        pause = performance.now() + 50;
+      }
+      return true;
+    }
+
+    function finish(name, count, all) {
+      const { runs, events } = recognizer;
+      const last = recognizer.last = recognizer.run();
+      const best = last.scores.indexOf(Math.max(...last.scores));
+      const needed = (recognizer.frames - 1) * recognizer.hop_samples + recognizer.frame_samples;
+      const remarks = [
+        count < all ? ` Only its first ${MOST_S} s were heard.` : "",
+        count < needed ? " It is shorter than the network's window and was padded with silence." : "",
+      ];
+      state.textContent = `${name}: ${facts.labels[best]} ${percent(share(last.scores[best]))} in the `
+        + `last window; ${counted(runs.length, "run")} of the detector, `
+        + `${counted(events.length, "event")}.${remarks.join("")}`;
+      result.hidden = false;
+      listEvents();
+      draw();
+      trial.dispatchEvent(new CustomEvent("heard", { detail: {
+        columns: recognizer.columns.map((column) => [...column]), scores: [...last.scores],
+        runs: runs.map((run) => [...run.scores]),
+        events: events.map(({ column, label, score }) => [column, label, score]) } }));
+    }
+
+    async function listen() {
+      turn += 1;
+      const own = turn;
+      if (!navigator.mediaDevices) {
+        state.textContent = "This browser gives the microphone only to secure pages: serve the "
+          + "file's folder with python -m http.server and open it at http://localhost:8000.";
+        return;
+      }
+      try {
+        await start();
+        const stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1,
+          echoCancellation: false, noiseSuppression: false, autoGainControl: false } });
+        if (own !== turn) {
+          stream.getTracks().forEach((track) => track.stop());
+          return;
+        }
+        const context = new AudioContext({ sampleRate: recognizer.sample_rate_hz });
+        stopListening = () => {
+          stopListening = null;
+          stream.getTracks().forEach((track) => track.stop());
+          context.close();
+          microphone.setAttribute("aria-pressed", "false");
+          microphone.textContent = "Use the microphone";
+          state.textContent = "The microphone is off.";
+        };
+        microphone.setAttribute("aria-pressed", "true");
+        microphone.textContent = "Stop the microphone";
+        state.textContent = "Listening to the microphone.";
+        player.hidden = true;
+        result.hidden = false;
+        feed(context, context.createMediaStreamSource(stream));
+      } catch (error) {
+        stopListening?.();
+        state.textContent = `The microphone is not available (${error.message}): allow it in the `
+          + "browser. Some browsers refuse it to files; then serve the file's folder with "
+          + "python -m http.server and open it at http://localhost:8000.";
+      }
+    }
+
+    function feed(context, source) {
+      // An AudioWorklet would need a policy that lets scripts run from addresses.
+      const node = context.createScriptProcessor(1024, 1, 1);
+      const hop = new Int16Array(recognizer.hop_samples);
+      let filled = 0;
+      node.onaudioprocess = ({ inputBuffer }) => {
+        for (const sample of toInt16(inputBuffer.getChannelData(0))) {
+          hop[filled] = sample;
+          filled += 1;
+          if (filled < hop.length) continue;
+          recognizer.push(hop);
+          filled = 0;
+        }
+        recognizer.keep(Math.ceil(SHOWN_S * context.sampleRate / hop.length));
+        listEvents();
+        requestAnimationFrame(draw);
+      };
+      source.connect(node);
+      node.connect(context.destination); // without it the node is not called; it plays silence
+    }
+
+    async function hearFile(chosen) {
+      try {
+        const bytes = new Uint8Array(await chosen.arrayBuffer());
+        await hear(chosen.name, bytes, chosen.size <= PLAYABLE_BYTES ? await uriOf(chosen) : "");
+      } catch (error) {
+        state.textContent = `${chosen.name} cannot be read (${error.message}).`;
+      }
+    }
+
+    part("clips")?.addEventListener("change", ({ target }) => {
+      if (target.value === "") return;
+      const [words, uri] = facts.clips[target.value];
+      hear(words, bytesOf(uri.slice(uri.indexOf(",") + 1)), uri);
+    });
+    file.addEventListener("change", () => { if (file.files.length) hearFile(file.files[0]); });
+    microphone.addEventListener("click", () => { if (stopListening) stopListening(); else listen(); });
+    trial.addEventListener("dragover", () => trial.classList.add("dropping"));
+    trial.addEventListener("dragleave", () => trial.classList.remove("dropping"));
+    trial.addEventListener("drop", ({ dataTransfer }) => {
+      trial.classList.remove("dropping");
+      if (dataTransfer.files.length) hearFile(dataTransfer.files[0]);
+    });
+    new ResizeObserver(draw).observe(part("over-time"));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  }
+
+  // A file that is dropped beside a trial must not replace the page.
+  for (const kind of ["dragover", "drop"]) {
+    document.addEventListener(kind, (event) => event.preventDefault());
+  }
+  document.querySelectorAll(".trial").forEach(setUp);
+})();
