@@ -17,7 +17,6 @@ from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.runtime.interpreter import host_allocations, tflm_unavailable_reason
 
 FEW, MANY = 10, 1000
-MOST_OVER_LOWER_BOUND = {"spectromasknet": 1.08}
 DS_CNN = ("ds_cnn", "mcu")
 NETWORKS = [
     pytest.param(*DS_CNN, id="ds_cnn"),
@@ -66,7 +65,7 @@ def test_a_network_gives_the_bytes_of_tflite_micro_in_half_its_memory(name, pres
         np.testing.assert_array_equal(outputs[-1], run_micro(tflite, [clip], 1)[0])
     assert len(np.unique(np.array(outputs), axis=0)) > 1
     assert network.plan.arena_bytes <= 0.5 * sum(host_allocations(tflite))
-    assert network.plan.ratio <= MOST_OVER_LOWER_BOUND.get(name, 1.01)
+    assert network.plan.ratio <= 1.01
 
 
 @pytest.mark.exhaustive
