@@ -2,7 +2,8 @@
 """The compiled engine compared with TensorFlow Lite Micro on emulated boards.
 
 Both run the same ``.tflite`` in the real firmware. The networks are presets with random weights:
-cost depends only on their structure.
+cost depends only on their structure. The compiled engine runs additional inputs, random and
+extreme ones, whose output bytes are compared with those of TensorFlow Lite Micro on this machine.
 """
 
 from __future__ import annotations
@@ -33,9 +34,11 @@ from m3net_tf.keras import keras
 from m3net_tf.models import build_model, presets_of
 from m3net_tf.progress import Log, silent
 from m3net_tf.quantization.diffres import quantize_network
-from m3net_tf.runtime.interpreter import Int8
+from m3net_tf.runtime.interpreter import Int8, run_tflm, tflm_unavailable_reason
 from m3net_tf.runtime.network import Int8Network
 
+INPUTS = 10
+"""Inputs whose output bytes are compared by default."""
 _CLIPS, _CALIBRATION_CLIPS = 2, 8
 _NAMES = {"instructions": "instructions", "arena_bytes": "arena", "flash_bytes": "flash"}
 """Figure -> its name in the table."""
@@ -97,13 +100,16 @@ class Comparison(TypedDict):
         engines: cost by engine; without those that cannot be built here.
         ratios: compiled engine to TensorFlow Lite Micro, by figure; empty without both.
         targets: largest ratio of each.
-        bytes_equal: whether both give equal output bytes; None without both.
+        bytes_equal: whether the compiled engine gives the output bytes of TensorFlow Lite Micro;
+            None if that runs neither on the board nor on this machine.
+        inputs: number of inputs whose output bytes were compared.
     """
 
     engines: dict[str, EngineCost]
     ratios: dict[str, float]
     targets: dict[str, float]
     bytes_equal: bool | None
+    inputs: int
 
 
 class EngineResult(Provenance):
@@ -114,13 +120,14 @@ class EngineResult(Provenance):
 
 
 def run_bench_engine(
-    boards: Sequence[str], labels: Sequence[str] = (), log: Log = silent
+    boards: Sequence[str], labels: Sequence[str] = (), inputs: int = INPUTS, log: Log = silent
 ) -> EngineResult:
     """Measure both engines.
 
     Args:
         boards: emulated boards.
         labels: some of the labels of :data:`SUBJECTS`; all by default.
+        inputs: number of inputs whose output bytes are compared; at least two.
         log: receives lines of progress.
 
     Raises:
@@ -145,17 +152,19 @@ def run_bench_engine(
         if labels and subject.label not in labels:
             continue
         log(f"{subject.label}: building and quantising")
-        network, clips, classes = _untrained(subject)
+        network, noise, classes = _untrained(subject)
+        clips = varied_inputs(noise[:_CLIPS], inputs)
+        expected = None if tflm_unavailable_reason() else network.run(run_tflm, clips)
         for board in boards:
             engines = [engine for engine in ENGINES if engine not in missing[board]]
             with tempfile.TemporaryDirectory() as scratch:
                 answers = _measure(network, clips, classes, board, engines, Path(scratch), log)
-            results[board][subject.label] = _compare(subject, board, answers)
+            results[board][subject.label] = _compare(subject, board, answers, expected)
     return {"boards": results, "missing": missing, **provenance()}
 
 
 def _untrained(subject: Subject) -> tuple[Int8Network, Int8, int]:
-    """A preset in int8, its normalisations settled on noise; clips, and number of classes."""
+    """A preset in int8, its normalisations settled on noise; the noise; number of classes."""
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)
     model = build_model(subject.name, subject.preset)
@@ -167,7 +176,27 @@ def _untrained(subject: Subject) -> tuple[Int8Network, Int8, int]:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
     model(maps / np.float32(128), training=True)
-    return quantize_network(model, maps), maps[:_CLIPS], int(model.output_shape[1])
+    return quantize_network(model, maps), maps, int(model.output_shape[1])
+
+
+def varied_inputs(first: Int8, count: int) -> Int8:
+    """Inputs of a network: given ones, then extreme values, then noise of any loudness.
+
+    Args:
+        first: int8, shape (clips, bins, frames, channels).
+        count: number of inputs, at least that of ``first``.
+
+    Returns:
+        int8, shape (count, bins, frames, channels).
+    """
+    shape = first.shape[1:]
+    rng = np.random.default_rng(1)
+    extremes = rng.choice(np.array([-128, 127], np.int8), (2, *shape))
+    extremes[0] = np.where(np.arange(extremes[0].size).reshape(shape) % 2, 127, -128)
+    constant = [np.full((1, *shape), value, np.int8) for value in (-128, 127, 0)]
+    loudness = np.random.default_rng(2).uniform(1, 130, (max(count, 1), *[1] * len(shape)))
+    noise = np.clip(np.round(rng.normal(0, 1, (len(loudness), *shape)) * loudness), -128, 127)
+    return np.concatenate([first, *constant, extremes, noise.astype(np.int8)])[:count]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,7 +214,7 @@ def _measure(
     folder: Path,
     log: Log,
 ) -> dict[str, _Answer]:
-    """Build the firmware with each engine and run the clips."""
+    """Build the firmware with each engine and run the clips, with TFLM the first ones."""
     bundle = folder / "bundle"
     bundle.mkdir()
     model, columns = write_untrained(network, clips, classes, bundle)
@@ -196,11 +225,12 @@ def _measure(
         image = _build(engine)(bundle, model, board, folder / engine)
         linker_map = image.elf.with_suffix(".map").read_text(encoding="utf-8", errors="replace")
         linked[engine] = flash_by_object(linker_map)
-        results[engine] = run_job(image.elf, find_machine(board), columns)
+        part = columns if engine == COMPILED else columns[:_CLIPS]
+        results[engine] = run_job(image.elf, find_machine(board), part)
     return {
         engine: _Answer(
             {
-                "instructions": result.model_instructions,
+                "instructions": int(result.clip_model_instructions[:_CLIPS].max()),
                 "arena_bytes": result.arena_used_bytes,
                 "flash_bytes": flash_of_engine(linked, engine),
             },
@@ -260,7 +290,9 @@ def flash_of_engine(linked: Mapping[Engine, Mapping[str, int]], engine: Engine) 
     )
 
 
-def _compare(subject: Subject, board: str, answers: dict[str, _Answer]) -> Comparison:
+def _compare(
+    subject: Subject, board: str, answers: dict[str, _Answer], expected: Int8 | None = None
+) -> Comparison:
     costs = {engine: answer.cost for engine, answer in answers.items()}
     comparison: Comparison = {
         "engines": costs,
@@ -271,12 +303,20 @@ def _compare(subject: Subject, board: str, answers: dict[str, _Answer]) -> Compa
             "flash_bytes": FLASH_TARGET,
         },
         "bytes_equal": None,
+        "inputs": 0,
     }
+    compiled = answers[COMPILED]
+    references = [] if expected is None else [expected]
     if TFLM in answers:
-        compiled, interpreted = answers[COMPILED], answers[TFLM]
+        interpreted = answers[TFLM]
+        references.append(interpreted.outputs)
         ours, theirs = dict[str, Any](compiled.cost), dict[str, Any](interpreted.cost)
         comparison["ratios"] = {name: round(ours[name] / theirs[name], 3) for name in _NAMES}
-        comparison["bytes_equal"] = bool(np.array_equal(compiled.outputs, interpreted.outputs))
+    if references:
+        comparison["inputs"] = max(map(len, references))
+        comparison["bytes_equal"] = all(
+            np.array_equal(compiled.outputs[: len(outputs)], outputs) for outputs in references
+        )
     return comparison
 
 
@@ -296,7 +336,8 @@ def engine_table(board: str, networks: dict[str, Comparison]) -> Table:
             shown = "" if ratio is None else f"{ratio:.2f}"
             cells += [Text(shown, style="red" if above else ""), f"{target:.2f}"]
         equal = network["bytes_equal"]
-        table.add_row(label, *cells, "" if equal is None else "yes" if equal else "NO")
+        same = f"{'yes' if equal else 'NO'}, of {network['inputs']:,} inputs"
+        table.add_row(label, *cells, "" if equal is None else same)
     return table
 
 

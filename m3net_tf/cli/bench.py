@@ -109,12 +109,15 @@ def bench_engine(
     board: Annotated[
         list[str] | None, typer.Option(help="Emulated board, several times.  [default: mps2_an386]")
     ] = None,
+    inputs: Annotated[
+        int, typer.Option(min=2, help="Inputs whose output bytes are compared.")
+    ] = 10,
     as_json: AsJson = False,
 ) -> None:
     """Instructions, arena and flash with the compiled engine and with TensorFlow Lite Micro."""
     from m3net_tf.bench.engine import engine_table, run_bench_engine
 
-    result = run_bench_engine(board or (DEFAULT_BOARD,), network or (), say_progress)
+    result = run_bench_engine(board or (DEFAULT_BOARD,), network or (), inputs, say_progress)
     if as_json:
         say_json(result)
         return

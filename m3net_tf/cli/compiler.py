@@ -20,14 +20,19 @@ def compile_command(
     name: Annotated[str, typer.Option(help="Start of all names of C, and the files' name.")] = (
         "model"
     ),
+    solver: Annotated[
+        bool,
+        typer.Option("--solver", help="Plan the memory with OR-Tools, which proves the optimum."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compile a network into C with the output bytes of TFLite Micro."""
     require_sources("firmware")
     from m3net_tf.compiler.folder import report_lines, write_network
+    from m3net_tf.compiler.solver import solve
 
     try:
-        facts = write_network(model.read_bytes(), out, name)
+        facts = write_network(model.read_bytes(), out, name, solve if solver else None)
     except ModelError as error:
         raise ModelError(f"{model}: {error}") from None
     if as_json:

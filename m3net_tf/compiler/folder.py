@@ -12,6 +12,7 @@ from m3net_tf.compiler.emit import CSource, emit
 from m3net_tf.compiler.host import engine_folder
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.compiler.picture import draw_arena
+from m3net_tf.compiler.plan import Improve
 
 ENGINE = "engine"  # folder of the kernels beside the network
 PICTURE = "arena.svg"  # what lies where in the arena, from call to call
@@ -24,6 +25,7 @@ class NetworkFacts(TypedDict):
         arena_bytes: size of the arena.
         lower_bound_bytes: size below which no plan of the arena exists.
         ratio: arena to lower bound.
+        planner: what found the places in the arena; a solver with its version.
         constant_bytes: weights, biases and tables.
         calls: number of calls of kernels.
         sha256: hash of the ``.tflite`` file.
@@ -33,25 +35,29 @@ class NetworkFacts(TypedDict):
     arena_bytes: int
     lower_bound_bytes: int
     ratio: float
+    planner: str
     constant_bytes: int
     calls: int
     sha256: str
     saved: dict[str, int]
 
 
-def write_network(tflite: bytes, folder: Path, name: str) -> NetworkFacts:
+def write_network(
+    tflite: bytes, folder: Path, name: str, improve: Improve | None = None
+) -> NetworkFacts:
     """Compile a network and write its C, a picture of its memory, and a copy of the engine.
 
     Args:
         tflite: content of a full-int8 ``.tflite`` file.
         folder: is made if it is not there.
         name: start of all names of C, and the files' name.
+        improve: improves the plan of the memory, such as :func:`.solver.solve`.
 
     Raises:
         ModelError: the compiler cannot take the network.
         ConfigError: the name is no name of C, or there is no source checkout.
     """
-    network = compile_network(tflite)
+    network = compile_network(tflite, improve)
     source = emit(network, name)
     engine = engine_folder()
     (folder / ENGINE).mkdir(parents=True, exist_ok=True)
@@ -68,6 +74,7 @@ def network_facts(network: CompiledNetwork, source: CSource) -> NetworkFacts:
         "arena_bytes": network.plan.arena_bytes,
         "lower_bound_bytes": network.plan.lower_bound,
         "ratio": round(network.plan.ratio, 4),
+        "planner": network.plan.planner,
         "constant_bytes": source.constant_bytes,
         "calls": len(network.calls),
         "sha256": network.graph.sha256,
@@ -79,7 +86,7 @@ def report_lines(path: str, facts: NetworkFacts) -> list[str]:
     """Sizes of a network, and a line for each rewrite that saved something, for the terminal."""
     return [
         f"{path}: {facts['calls']} calls, arena {facts['arena_bytes']} bytes (lower bound "
-        f"{facts['lower_bound_bytes']}, ratio {facts['ratio']:.3f}), constants "
+        f"{facts['lower_bound_bytes']}, ratio {facts['ratio']:.3f}, {facts['planner']}), constants "
         f"{facts['constant_bytes']} bytes of flash",
         *(f"  {number} {what}" for what, number in facts["saved"].items()),
     ]

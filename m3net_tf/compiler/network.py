@@ -11,7 +11,7 @@ from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators import OPERATORS, PACKED_WRITERS, VIEWS, WEIGHTED, WIDE
 from m3net_tf.compiler.operators.movement import concatenation_places
 from m3net_tf.compiler.passes import PASSES
-from m3net_tf.compiler.plan import Plan, plan_memory
+from m3net_tf.compiler.plan import Improve, Plan, plan_memory
 from m3net_tf.compiler.read import read_network, require_order
 from m3net_tf.compiler.weights import WeightRule, shrink_weights
 from m3net_tf.errors import ModelError
@@ -41,12 +41,15 @@ class CompiledNetwork:
     saved: dict[str, int]
 
 
-def compile_network(tflite: bytes, rule: WeightRule = _RULE) -> CompiledNetwork:
+def compile_network(
+    tflite: bytes, rule: WeightRule = _RULE, improve: Improve | None = None
+) -> CompiledNetwork:
     """Read, rewrite, lower and plan a network.
 
     Args:
         tflite: content of a ``.tflite`` file of int8, or of int16 with int8 weights.
         rule: which weights are stored as bytes.
+        improve: improves the plan of the memory, such as :func:`.solver.solve`.
 
     Raises:
         ModelError: the file is damaged, or has an operator or a number that the compiler does not
@@ -63,7 +66,7 @@ def compile_network(tflite: bytes, rule: WeightRule = _RULE) -> CompiledNetwork:
         _lower(lowering, op)
     outputs = [_output(lowering, graph, index) for index in range(len(graph.outputs))]
     saved.update(lowering.saved)
-    plan = plan_memory(lowering.calls, inputs, outputs)
+    plan = plan_memory(lowering.calls, inputs, outputs, improve)
     shrink_weights(plan.calls, rule)
     return CompiledNetwork(graph, plan.calls, inputs, outputs, plan, saved)
 

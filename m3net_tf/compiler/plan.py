@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from m3net_tf.compiler.calls import Block, Call, View
 
 ALIGNMENT = 4  # bytes; kernels read words
 SLACK_BYTES = 4  # behind the last block: kernels read whole words
-_ROUNDS = 400  # orders that are tried
+_PROMOTIONS = 100  # orders that are tried after each of the first ones
+_MOVES = 400  # orders that are tried near the best one
 
 
 @dataclasses.dataclass
@@ -48,8 +49,9 @@ class Plan:
         calls: each forward or backward, as the places demand.
         lives: of all blocks.
         arena_bytes: size of the arena.
-        lower_bound: largest sum of bytes that are needed at once; blocks that share memory count
-            as they must.
+        lower_bound: bytes that no plan can do without: the largest sum of bytes that are needed at
+            once, where blocks that share memory count as they must, or what a solver proved.
+        planner: what found the places; a solver with its version.
     """
 
     places: dict[Block, int]
@@ -57,6 +59,7 @@ class Plan:
     lives: list[Life]
     arena_bytes: int
     lower_bound: int
+    planner: str
 
     @property
     def ratio(self) -> float:
@@ -81,21 +84,93 @@ class Distance:
 Distances = dict[tuple[Block, Block], Distance]
 
 
-def plan_memory(calls: Sequence[Call], inputs: Sequence[View], outputs: Sequence[View]) -> Plan:
+@dataclasses.dataclass(frozen=True)
+class Conflict:
+    """Where a block must not begin because of another one.
+
+    Attributes:
+        other: the other block.
+        below: bytes from its start to the highest place below it.
+        above: bytes from its start to the lowest place above it.
+    """
+
+    other: Block
+    below: int
+    above: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What is to be placed.
+
+    Attributes:
+        lives: of all blocks.
+        distances: which blocks may share memory.
+        lower_bound: bytes that no placing can do without.
+    """
+
+    lives: list[Life]
+    distances: Distances
+    lower_bound: int
+
+    def conflicts(self) -> dict[Block, list[Conflict]]:
+        """What each block has to avoid, by the blocks that live at the same time."""
+        conflicts: dict[Block, list[Conflict]] = {life.block: [] for life in self.lives}
+        for life in self.lives:
+            for other in self.lives:
+                if other is life or other.first > life.last or life.first > other.last:
+                    continue
+                conflict = _conflict(life, other, self.distances)
+                if conflict.below < conflict.above:
+                    conflicts[life.block].append(conflict)
+        return conflicts
+
+
+@dataclasses.dataclass(frozen=True)
+class Placing:
+    """Places of all blocks.
+
+    Attributes:
+        places: offset of each block.
+        size: end of the last block in bytes.
+        lower_bound: bytes that no placing can do without, as far as is known.
+        planner: what found the places; a solver with its version.
+    """
+
+    places: dict[Block, int]
+    size: int
+    lower_bound: int
+    planner: str = "heuristic"
+
+
+#: Improves a placing.
+Improve = Callable[[Problem, Placing], Placing]
+
+
+def plan_memory(
+    calls: Sequence[Call],
+    inputs: Sequence[View],
+    outputs: Sequence[View],
+    improve: Improve | None = None,
+) -> Plan:
     """Give each block a place.
 
     Args:
         calls: in the order in which they run.
         inputs: views that the caller writes before.
         outputs: views that the caller reads afterwards.
+        improve: takes over from the planner's own search, such as :func:`.solver.solve`.
     """
     lives = _lives(calls, inputs, outputs)
     distances = _distances(calls, lives)
     everything = list(lives.values())
-    bound = _lower_bound(everything, distances, len(calls))
-    places, size = _search(everything, distances, bound)
-    chosen = [_directed(call, distances, places) for call in calls]
-    return Plan(places, chosen, everything, size + SLACK_BYTES, bound + SLACK_BYTES)
+    problem = Problem(everything, distances, _lower_bound(everything, distances, len(calls)))
+    placing = _search(problem)
+    if improve is not None:
+        placing = improve(problem, placing)
+    chosen = [_directed(call, distances, placing.places) for call in calls]
+    sizes = placing.size + SLACK_BYTES, placing.lower_bound + SLACK_BYTES
+    return Plan(placing.places, chosen, everything, *sizes, placing.planner)
 
 
 def _directed(call: Call, distances: Distances, places: dict[Block, int]) -> Call:
@@ -180,82 +255,89 @@ def _lower_bound(lives: Sequence[Life], distances: Distances, calls: int) -> int
         together = [sum(alive[block] for block in outputs)]
         together.append(sum(alive[block] for block in blocks - outputs))
         together += [
-            way.before + alive[source] for (_, source), way in shared.items() if way.behind is None
+            min(way.before, alive[output]) + alive[source]
+            for (output, source), way in shared.items()
+            if way.behind is None
         ]
         apart = sum(size for block, size in alive.items() if block not in blocks)
         bound = max(bound, _up(apart + max(together)))
     return bound
 
 
-def _search(
-    lives: Sequence[Life], distances: Distances, bound: int
-) -> tuple[dict[Block, int], int]:
-    """Places in the smallest arena that some order of placing gives; the same for equal input."""
+def _search(problem: Problem) -> Placing:
+    """The smallest arena that some order of placing gives; the same for equal input.
+
+    Blocks that end too high go to an earlier turn, from several orders on. If that does not reach
+    the lower bound, a few blocks of the best order change their turns at random.
+    """
+    lives, bound = problem.lives, problem.lower_bound
     orders = [
         sorted(lives, key=lambda life: (-life.size, life.first)),
         sorted(lives, key=lambda life: (-life.size * (life.last - life.first + 1), life.first)),
         sorted(lives, key=lambda life: (life.first, -life.size)),
         sorted(lives, key=lambda life: (-life.last, -life.size)),
     ]
-    plans = [(*_place(order, distances), order) for order in orders]
-    places, size, order = min(plans, key=lambda item: item[1])
+    conflicts = problem.conflicts()
     generator = random.Random(0)
-    for _ in range(_ROUNDS):
-        if size <= bound or len(order) < 3:
-            break
-        other = list(order)
+    best = _place(orders[0], conflicts, bound)
+    best_order = list(orders[0])
+    for order in orders:
+        for _ in range(_PROMOTIONS):
+            placing = _place(order, conflicts, bound)
+            if placing.size < best.size:
+                best, best_order = placing, list(order)
+            if best.size <= bound:
+                return best
+            _promote(order, placing, generator)
+    if len(lives) < 3:
+        return best
+    for _ in range(_MOVES):
+        order = list(best_order)
         for _ in range(generator.randint(1, 3)):
-            moved = other.pop(generator.randrange(len(other)))
-            other.insert(generator.randrange(len(other) + 1), moved)
-        new_places, new_size = _place(other, distances, limit=size)
-        if new_size <= size:
-            places, size, order = new_places, new_size, other
-    return places, size
+            moved = order.pop(generator.randrange(len(order)))
+            order.insert(generator.randrange(len(order) + 1), moved)
+        placing = _place(order, conflicts, bound)
+        if placing.size <= best.size:
+            best, best_order = placing, order
+        if best.size <= bound:
+            break
+    return best
 
 
-def _place(
-    order: Sequence[Life], distances: Distances, limit: int = 1 << 62
-) -> tuple[dict[Block, int], int]:
-    """Give each block in turn the lowest place that is free; gives up above a limit."""
+def _promote(order: list[Life], placing: Placing, generator: random.Random) -> None:
+    """Give blocks that end above the lower bound an earlier turn."""
+    for turn, life in enumerate(list(order)):
+        if placing.places[life.block] + life.size > placing.lower_bound:
+            order.insert(generator.randrange(turn + 1), order.pop(turn))
+
+
+def _place(order: Sequence[Life], conflicts: dict[Block, list[Conflict]], bound: int) -> Placing:
+    """Give each block in turn the lowest place that is free."""
     places: dict[Block, int] = {}
-    placed: list[Life] = []
-    size = 0
     for life in order:
-        place = _lowest_place(life, placed, places, distances)
+        place = 0
+        for below, above in sorted(
+            (places[conflict.other] + conflict.below, places[conflict.other] + conflict.above)
+            for conflict in conflicts[life.block]
+            if conflict.other in places
+        ):
+            if place <= below:
+                break
+            place = max(place, _up(above))
         places[life.block] = place
-        placed.append(life)
-        size = max(size, place + life.size)
-        if size > limit:
-            break
-    return places, size
+    size = max((places[life.block] + life.size for life in order), default=0)
+    return Placing(places, size, bound)
 
 
-def _lowest_place(
-    life: Life, placed: Sequence[Life], places: dict[Block, int], distances: Distances
-) -> int:
-    taken = []
-    for other in placed:
-        if other.first > life.last or life.first > other.last:
-            continue
-        start = places[other.block]
-        taken.append(_taken(life, other, start, distances))
-    place = 0
-    for below, above in sorted(pair for pair in taken if pair[0] < pair[1]):
-        if place <= below:
-            break
-        place = max(place, _up(above))
-    return place
-
-
-def _taken(life: Life, other: Life, start: int, distances: Distances) -> tuple[int, int]:
-    """Places between two limits that a block cannot have because of another one at ``start``."""
-    below, above = start - life.size, start + other.size
+def _conflict(life: Life, other: Life, distances: Distances) -> Conflict:
+    """Where a block must not begin if another one lives at the same time."""
+    below, above = -life.size, other.size
     if (way := distances.get((life.block, other.block))) is not None:
-        below = max(below, start - way.before)
+        below = max(below, -way.before)
         if way.behind is not None:
-            above = min(above, start + way.behind)
+            above = min(above, way.behind)
     if (way := distances.get((other.block, life.block))) is not None:
-        above = min(above, start + way.before)
+        above = min(above, way.before)
         if way.behind is not None:
-            below = max(below, start - way.behind)
-    return below, above
+            below = max(below, -way.behind)
+    return Conflict(other.block, below, above)

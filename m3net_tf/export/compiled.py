@@ -121,6 +121,7 @@ _SIZES = {
     "arena_bytes": "arena, bytes",
     "lower_bound_bytes": "lower bound of the arena, bytes",
     "ratio": "ratio of these",
+    "planner": "planned by",
     "constant_bytes": "weights, biases and tables, bytes of flash",
     "calls": "calls of kernels",
 }

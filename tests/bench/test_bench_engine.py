@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import sys
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -61,6 +62,32 @@ def test_ratios_and_the_table():
     console.print(bench.engine_table(BOARD, {"a": comparison, "b": helium}))
     text = console.export_text()
     assert "10,000" in text and "0.70" in text and "NO" in text
+
+
+def test_all_inputs_are_compared_with_this_machine_and_the_first_ones_with_the_board():
+    cost = {"instructions": 1, "arena_bytes": 1, "flash_bytes": 1}
+    outputs = np.arange(12, dtype=np.int8).reshape(4, 3)
+    answers = {
+        "compiled": bench._Answer(cost, outputs),
+        "tflm": bench._Answer(cost, outputs[: bench._CLIPS]),
+    }
+    comparison = bench._compare(bench.SUBJECTS[0], BOARD, answers, outputs)
+    assert comparison["bytes_equal"] is True and comparison["inputs"] == 4
+    alone = {"compiled": answers["compiled"]}
+    damaged = outputs.copy()
+    damaged[3, 2] += 1
+    assert bench._compare(bench.SUBJECTS[0], BOARD, alone, damaged)["bytes_equal"] is False
+
+
+def test_inputs_begin_with_the_given_ones_and_the_extremes():
+    first = np.zeros((2, 3, 5, 1), np.int8)
+    inputs = bench.varied_inputs(first, 40)
+    assert inputs.shape == (40, 3, 5, 1) and inputs.dtype == np.int8
+    np.testing.assert_array_equal(inputs[:2], first)
+    assert (inputs[2] == -128).all() and (inputs[3] == 127).all()
+    assert len(np.unique(inputs[7:], axis=0)) == 33
+    np.testing.assert_array_equal(bench.varied_inputs(first, 9), inputs[:9])
+    assert len(bench.varied_inputs(first, 2)) == 2
 
 
 def test_unknown_names_and_a_board_without_an_emulator(monkeypatch):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``m3net compile``: what it writes and prints, and that the folder compiles on its own."""
 
+import dataclasses
 import json
 import subprocess
 from xml.etree import ElementTree
@@ -67,6 +68,16 @@ def test_what_it_prints_and_draws(tmp_path):
     assert sum(1 for _ in picture.iter("{http://www.w3.org/2000/svg}rect")) >= 3
     assert "lower bound" in result.stdout
     assert "bytes of flash" in result.stdout
+
+
+def test_the_report_names_who_planned_the_memory(tmp_path, monkeypatch):
+    def solve(_, start):
+        return dataclasses.replace(start, planner="a solver")
+
+    monkeypatch.setattr("m3net_tf.compiler.solver.solve", solve)
+    assert json.loads(compile_model(tmp_path, "--json").stdout)["planner"] == "heuristic"
+    result = compile_model(tmp_path, "--solver", "--json")
+    assert json.loads(result.stdout)["planner"] == "a solver"
 
 
 def test_a_name_that_is_none_in_c(tmp_path):

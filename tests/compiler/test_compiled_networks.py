@@ -17,7 +17,6 @@ from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.runtime.interpreter import host_allocations, tflm_unavailable_reason
 
 FEW, MANY = 10, 1000
-MOST_OVER_LOWER_BOUND = {"spectromasknet": 1.08}
 MOST_CONSTANTS = {"spectromasknet": 0.85, "bilateral": 0.75}  # bytes of flash for one of the file
 DS_CNN = ("ds_cnn", "mcu")
 NETWORKS = [
@@ -67,7 +66,7 @@ def test_a_network_gives_the_bytes_of_tflite_micro_in_half_its_memory(name, pres
         np.testing.assert_array_equal(outputs[-1], run_micro(tflite, [clip], 1)[0])
     assert len(np.unique(np.array(outputs), axis=0)) > 1
     assert network.plan.arena_bytes <= 0.5 * sum(host_allocations(tflite))
-    assert network.plan.ratio <= MOST_OVER_LOWER_BOUND.get(name, 1.01)
+    assert network.plan.ratio <= 1.01
     constants = emit(network, "network").constant_bytes
     assert constants <= MOST_CONSTANTS.get(name, 1.3) * len(tflite)
 
