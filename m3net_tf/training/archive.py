@@ -28,15 +28,13 @@ _MOST_BYTES = 16 << 20  # the largest network's has 0.2 MB
 
 
 def check_archive(path: Path) -> None:
-    """Refuse an archive that is none, or that names objects which no network of this package has.
+    """Refuse an archive that names objects which no network of this package has.
 
     Raises:
         ModelError: the archive is refused.
         OSError: it cannot be read.
-        zipfile.BadZipFile: it is damaged.
+        zipfile.BadZipFile: it is damaged, or not a zip file.
     """
-    if path.exists() and not zipfile.is_zipfile(path):
-        raise ModelError(f"{path} is not a Keras archive (a zip file): train the network again")
     with zipfile.ZipFile(path) as archive:
         if archive.getinfo(_CONFIG).file_size > _MOST_BYTES:
             raise _refusal(path, f"has more than {_MOST_BYTES} bytes of {_CONFIG}")
