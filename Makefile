@@ -27,7 +27,7 @@ TOOLS := git:git gcc:gcc cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm
 # Those of the test of the WebAssembly module, which is skipped without them.
 TOOLS += $(if $(CI),clang:clang wasm-ld:lld node:nodejs)
 
-.PHONY: help setup system demo train export-mcu firmware emulate emulate-all renode dist flash test test-all engine-proof docs coverage mutations lint format bench clean
+.PHONY: help setup system demo train export-mcu firmware emulate emulate-all renode dist flash test test-all engine-proof docs coverage mutations lint format pins sbom bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,7 +54,7 @@ system: # say which system packages are missing, and install them where that is 
 
 $(VENV)/.ready: constraints.txt setup.cfg pyproject.toml | system
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r constraints.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -122,6 +122,18 @@ format: setup # rewrite sources to the style
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/clang-format -i $$(git ls-files '*.c' '*.h' '*.cc' '*.cpp' '*.ino')
+
+pins: # write the hashes of the pinned versions; needs uv
+	for file in constraints.txt .ci/sbom.txt; do \
+	  UV_CUSTOM_COMPILE_COMMAND="make pins" uv pip compile --quiet --universal --python-version 3.11 \
+	    --no-deps --no-annotate --generate-hashes $$file --output-file $$file || exit; done
+
+sbom: setup # write the parts of a release in dist/: packages of this environment, pinned C sources
+	$(PYTHON) -m venv build/sbom
+	build/sbom/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r .ci/sbom.txt
+	mkdir -p dist
+	build/sbom/bin/cyclonedx-py environment --output-reproducible --output-file build/sbom/python.json $(VENV)
+	build/sbom/bin/python .ci/sbom.py build/sbom/python.json dist/m3net_tf.cdx.json
 
 bench: setup ## cost of RUN on the emulated BOARD and on this machine, as JSON
 	$(M3NET) bench run $(RUN)

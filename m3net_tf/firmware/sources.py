@@ -3,7 +3,8 @@
 
 The cache is outside the tree (:func:`m3net_tf.artifacts.cache_folder`). A checkout is made in a
 temporary folder beside its final name and renamed when it is complete. An interrupted fetch
-therefore leaves no incomplete checkout, and two processes may fetch at the same time.
+therefore leaves no incomplete checkout, and two processes may fetch at the same time. The lock file
+pins commit, tree and files; the files are checked at every use, in a tenth of a second for all.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from m3net_tf.artifacts import cache_folder
+from m3net_tf.artifacts import cache_folder, sha256_of
 from m3net_tf.checkout import find_sources, require_sources
 from m3net_tf.errors import FirmwareError
 from m3net_tf.locks import scratch_folder
@@ -32,6 +33,7 @@ LOCK_FILE = FIRMWARE_DIR / "third_party.lock"
 _FETCH_TIMEOUT_S = 600.0
 _PROBE_TIMEOUT_S = 20.0
 _MARKER = ".m3net-complete"
+_KEYS = ("name", "url", "commit", "tree", "content")
 
 
 class UnreachableError(FirmwareError):
@@ -46,6 +48,8 @@ class Source:
         name: short name, used in the cache and in CMake.
         url: address that git fetches from.
         commit: full hash of the pinned commit.
+        tree: hash of that commit's Git tree; empty if it is not checked.
+        content: :func:`content_digest` of the checkout; empty if it is not checked.
         licence: SPDX identifier of its licence.
         folders: folders that the build needs; empty for the whole tree.
         boards: whether only the boards that name it need it.
@@ -54,6 +58,8 @@ class Source:
     name: str
     url: str
     commit: str
+    tree: str = ""
+    content: str = ""
     licence: str = ""
     folders: tuple[str, ...] = ()
     boards: bool = False
@@ -75,7 +81,7 @@ def read_lock(path: Path = LOCK_FILE) -> tuple[Source, ...]:
     Raises:
         ConfigError: there is no source checkout.
         FirmwareError: the file is missing, is not TOML, or an entry lacks a key, repeats a name
-            or does not pin a full commit.
+            or does not pin full hashes.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -89,19 +95,17 @@ def read_lock(path: Path = LOCK_FILE) -> tuple[Source, ...]:
     sources: list[Source] = []
     for entry in document.get("source", []):
         name = entry.get("name", "?")
-        missing = [key for key in ("name", "url", "commit") if not entry.get(key)]
-        if missing:
+        if missing := [key for key in _KEYS if not entry.get(key)]:
             raise FirmwareError(f"{path}: source {name!r} lacks {', '.join(missing)}; add it")
-        if not re.fullmatch(r"[0-9a-f]{40}", entry["commit"]):
-            raise FirmwareError(
-                f"{path}: source {name!r}: commit {entry['commit']!r} is not a full 40-digit hash; "
-                "write all digits"
-            )
+        for key, digits in (("commit", 40), ("tree", 40), ("content", 64)):
+            if not re.fullmatch(f"[0-9a-f]{{{digits}}}", entry[key]):
+                raise FirmwareError(
+                    f"{path}: source {name!r}: {key} {entry[key]!r} is not a full {digits}-digit "
+                    "hash; write all digits"
+                )
         sources.append(
             Source(
-                name=name,
-                url=entry["url"],
-                commit=entry["commit"],
+                **{key: entry[key] for key in _KEYS},
                 licence=entry.get("licence", ""),
                 folders=tuple(entry.get("folders", ())),
                 boards=bool(entry.get("boards", False)),
@@ -142,6 +146,48 @@ def is_fetched(source: Source, cache: Path | None = None) -> bool:
     return marked == source.commit and all((folder / part).exists() for part in source.folders)
 
 
+def content_digest(folder: Path) -> str:
+    """SHA-256 of the relative paths and the contents of all files in a folder of sources."""
+    digest = hashlib.sha256()
+    files = {
+        path.relative_to(folder).as_posix(): path
+        for path in folder.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
+    files.pop(_MARKER, None)
+    for name, path in sorted(files.items()):
+        data = os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
+        digest.update(f"{name} {sha256_of(data)}\n".encode())
+    return digest.hexdigest()
+
+
+def check_content(folder: Path, content: str) -> Path:
+    """The folder of a source in the cache, if its files are those that the lock file pins.
+
+    Raises:
+        FirmwareError: a file was changed, added or removed.
+    """
+    if content and content_digest(folder) != content:
+        raise FirmwareError(
+            f"{folder}: its files are not those that {LOCK_FILE.name} pins; "
+            "delete this folder, and the same command fetches them again"
+        )
+    return folder
+
+
+def check_arrived(what: str, kind: str, actual: str, pinned: str) -> None:
+    """Refuse a fetched source whose ``kind`` of hash is not the pinned one.
+
+    Raises:
+        FirmwareError: the hashes differ, and ``pinned`` is not empty.
+    """
+    if pinned and actual != pinned:
+        raise FirmwareError(
+            f"{what}: fetched {kind} {actual} instead of {pinned[:12]}; it is not used: "
+            f"check where it comes from, or correct {LOCK_FILE.name}"
+        )
+
+
 def _git(arguments: Sequence[str], cwd: Path | None, timeout_s: float) -> str:
     """Run git without prompts and return its standard output.
 
@@ -179,6 +225,8 @@ def _checkout(source: Source, scratch: Path) -> None:
     server without partial clones sends everything; git accepts that, too.
     """
     _git(["init", "--quiet"], scratch, _PROBE_TIMEOUT_S)
+    # The user's setting could convert line ends.
+    _git(["config", "core.autocrlf", "false"], scratch, _PROBE_TIMEOUT_S)
     _git(["remote", "add", "origin", source.url], scratch, _PROBE_TIMEOUT_S)
     if Path(_git(["ls-remote", "--get-url", "origin"], scratch, _PROBE_TIMEOUT_S).strip()).is_dir():
         # The local git serves a folder (git's url.insteadOf), by default without partial clones.
@@ -214,32 +262,33 @@ def fetch_source(source: Source, cache: Path | None = None) -> Path:
 
     Raises:
         UnreachableError: git is missing, or the URL or the commit is unreachable.
-        FirmwareError: another commit arrived, or the commit lacks a folder that the build needs.
+        FirmwareError: other files arrived or are in the cache than those that are pinned, or the
+            commit lacks a folder that the build needs.
     """
     final = source_dir(source, cache)
     if is_fetched(source, cache):
-        return final
+        return check_content(final, source.content)
     final.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(f".{source.name}-", final.parent) as scratch:
         try:
             _checkout(source, scratch)
-            head = _git(["rev-parse", "HEAD"], scratch, _PROBE_TIMEOUT_S).strip()
+            head, tree = _git(
+                ["rev-parse", "HEAD", "HEAD^{tree}"], scratch, _PROBE_TIMEOUT_S
+            ).split()
         except FirmwareError as error:
             raise UnreachableError(
                 f"cannot fetch {source.name} {source.commit[:12]} from {source.url}: {error}; "
                 "check the network, or set M3NET_CACHE to a cache that has it"
             ) from None
-        if head != source.commit:
-            raise FirmwareError(
-                f"{source.url}: fetched {head[:12]} instead of {source.commit[:12]}; "
-                f"correct {LOCK_FILE.name}"
-            )
+        check_arrived(source.url, "commit", head, source.commit)
+        check_arrived(source.url, "tree", tree, source.tree)
         absent = [part for part in source.folders if not (scratch / part).exists()]
         if absent:
             raise FirmwareError(
                 f"{source.name} {source.commit[:12]} has no {absent[0]}; correct {LOCK_FILE.name}"
             )
         shutil.rmtree(scratch / ".git")
+        check_arrived(source.url, "content", content_digest(scratch), source.content)
         (scratch / _MARKER).write_text(source.commit + "\n", encoding="ascii")
         if final.exists() and not is_fetched(source, cache):
             shutil.rmtree(final)

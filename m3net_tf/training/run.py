@@ -13,6 +13,7 @@ from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.datasets import AudioDataset, dataset_info, load_dataset, protocol_statement
 from m3net_tf.errors import ConfigError, DataError, ModelError
 from m3net_tf.models import design_sha256, model_names, presets_of
+from m3net_tf.training.archive import check_archive
 from m3net_tf.training.recipe import Recipe, load_recipe
 from m3net_tf.training.run_metrics import RunMetrics
 
@@ -176,7 +177,7 @@ class Run:
         """The trained network.
 
         Raises:
-            ModelError: training has not finished, or the file is damaged.
+            ModelError: training has not finished, or the file is damaged or could run code.
         """
         self._require_finished()
         from m3net_tf.keras import keras
@@ -184,6 +185,7 @@ class Run:
         for name in model_names():
             presets_of(name)  # imports its module, which registers the layers
         try:
+            check_archive(self.model_path)
             return keras.models.load_model(self.model_path, compile=False)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise ModelError(

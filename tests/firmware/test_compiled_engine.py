@@ -43,7 +43,7 @@ from m3net_tf.firmware.boards import list_boards, load_board
 from m3net_tf.firmware.compiled import build_compiled, needs_dsp, why_not_compiled
 from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.firmware.packages import Package
-from m3net_tf.firmware.sources import FIRMWARE_DIR, UnreachableError
+from m3net_tf.firmware.sources import FIRMWARE_DIR, UnreachableError, content_digest
 from m3net_tf.frontend import FrontendConfig, features_int8, fixed_features_int8
 from m3net_tf.runtime.interpreter import run_reference
 
@@ -312,10 +312,30 @@ def test_a_package_is_fetched_once_and_checked(pip: SimpleNamespace, tmp_path: P
     assert [path.name for path in (tmp_path / "sources").iterdir()] == [folder.name]
 
 
+def test_a_package_is_checked_at_every_use(pip: SimpleNamespace, tmp_path: Path):
+    sha256 = sha256_of(pip.archive)
+    folder = packages.fetch_package(Package("dsp", "1", sha256, folders=("Source",)), tmp_path)
+    pinned = Package("dsp", "1", sha256, content_digest(folder), folders=("Source",))
+    assert packages.fetch_package(pinned, tmp_path) == folder
+    (folder / "Source" / "a.c").write_text("changed")
+    with pytest.raises(FirmwareError, match="delete this folder"):
+        packages.fetch_package(pinned, tmp_path)
+    shutil.rmtree(folder)
+    other = dataclasses.replace(pinned, content="0" * 64)
+    with pytest.raises(FirmwareError, match="fetched content .* instead of 000000000000"):
+        packages.fetch_package(other, tmp_path)
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize(
     ("sha256", "folders", "error", "words"),
     [
-        ("0" * 64, ("Source",), "", r"SHA-256 .* instead of 000000000000; check pip's index"),
+        (
+            "0" * 64,
+            ("Source",),
+            "",
+            r"dsp 1: fetched archive .* instead of 000000000000; it is not",
+        ),
         ("", ("Include",), "", r"dsp 1 has no Include; correct third_party.lock"),
         ("", (), "WARNING: old\nERROR: no such version\n", r"with pip \(ERROR: no such version\)"),
     ],
@@ -337,8 +357,11 @@ def test_a_package_that_cannot_be_had(
     ("text", "words"),
     [
         ("", "needs the package 'dsp' once"),
-        ('[[package]]\nname = "dsp"\nversion = "1"\n', "lacks sha256"),
-        ('[[package]]\nname = "dsp"\nversion = "1"\nsha256 = "12"\n', "64 hexadecimal digits"),
+        ('[[package]]\nname = "dsp"\nversion = "1"\n', "lacks sha256, content"),
+        (
+            '[[package]]\nname = "dsp"\nversion = "1"\nsha256 = "12"\ncontent = "12"\n',
+            "64 hexadecimal digits",
+        ),
     ],
 )
 def test_damaged_lock_file(tmp_path: Path, text: str, words: str):

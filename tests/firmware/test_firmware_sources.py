@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +15,8 @@ import pytest
 from m3net_tf.errors import FirmwareError
 from m3net_tf.firmware import sources
 from m3net_tf.firmware.sources import Source
+
+ENTRY = '[[source]]\nname = "a"\nurl = "u"\ncommit = "{}"\ntree = "{}"\ncontent = "{}"\n'
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -46,7 +51,15 @@ def test_lock_pins_sources_by_full_commit():
     pinned = sources.read_lock()
     assert len(pinned) == 10 and len(sources.library_sources()) == 7
     assert {source.url.rsplit("/", 2)[0] for source in pinned} == {"https://github.com"}
-    assert all(len(source.commit) == 40 and source.licence and source.folders for source in pinned)
+    assert all(len(source.commit) == len(source.tree) == 40 for source in pinned)
+    assert all(source.licence and source.folders for source in pinned)
+
+
+def test_lock_digest_stays_as_it_is_for_other_keys():
+    """Compiled libraries are kept under it; only a name or a commit may change it."""
+    (*rest, last) = sources.read_lock()
+    changed = dataclasses.replace(last, tree="0" * 40, content="0" * 64, licence="none")
+    assert sources.lock_digest([*rest, changed]) == sources.lock_digest([*rest, last])
 
 
 def test_lock_digest_follows_commits_not_order():
@@ -61,8 +74,10 @@ def test_lock_digest_follows_commits_not_order():
     [
         ("[[source]\n", "not valid TOML"),
         ("", "at least one"),
-        ('[[source]]\nname = "a"\nurl = "u"\n', "lacks commit"),
-        ('[[source]]\nname = "a"\nurl = "u"\ncommit = "main"\n', "not a full 40-digit hash"),
+        ('[[source]]\nname = "a"\nurl = "u"\n', "lacks commit, tree, content"),
+        (ENTRY.format("main", "a" * 40, "a" * 64), "commit 'main' is not a full 40-digit hash"),
+        (ENTRY.format("a" * 40, "a" * 39, "a" * 64), "tree 'a+' is not a full 40-digit hash"),
+        (ENTRY.format("a" * 40, "a" * 40, "a" * 40), "content 'a+' is not a full 64-digit hash"),
     ],
 )
 def test_broken_lock_is_named(tmp_path: Path, text: str, words: str):
@@ -157,3 +172,57 @@ def test_damaged_checkout_is_fetched_again(tmp_path, upstream):
     (checkout / "code").rmdir()
     assert not sources.is_fetched(source, tmp_path / "cache")
     assert (sources.fetch_source(source, tmp_path / "cache") / "code" / "file.c").exists()
+
+
+@pytest.fixture()
+def pinned(tmp_path: Path, upstream: tuple[Path, list[str]]) -> Source:
+    """A source with all hashes, as in the lock file; it is in the cache ``tmp_path / "cache"``."""
+    folder, commits = upstream
+    tree = git(folder, "rev-parse", f"{commits[0]}^{{tree}}")
+    source = Source("lib", str(folder), commits[0], tree, folders=("code",))
+    checkout = sources.fetch_source(source, tmp_path / "cache")
+    return dataclasses.replace(source, content=sources.content_digest(checkout))
+
+
+def change(checkout: Path) -> None:
+    file = checkout / "code" / "file.c"
+    facts = file.stat()
+    file.write_text("// 0ne\n")
+    os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns))  # as many bytes, as old
+
+
+def add(checkout: Path) -> None:
+    (checkout / "code" / "added.h").touch()
+
+
+def link(checkout: Path) -> None:
+    file = checkout / "code" / "file.c"
+    file.rename(checkout.parent / "elsewhere.c")
+    file.symlink_to(checkout.parent / "elsewhere.c")
+
+
+@pytest.mark.parametrize("tamper", [change, add, link])
+def test_a_changed_checkout_is_refused_until_it_is_deleted(tmp_path, pinned, tamper):
+    cache = tmp_path / "cache"
+    checkout = sources.fetch_source(pinned, cache)
+    tamper(checkout)
+    with pytest.raises(FirmwareError, match="delete this folder") as caught:
+        sources.fetch_source(pinned, cache)
+    assert str(caught.value).startswith(f"{checkout}: ") and "\n" not in str(caught.value)
+    shutil.rmtree(checkout)
+    assert (sources.fetch_source(pinned, cache) / "code" / "file.c").read_text() == "// one\n"
+
+
+@pytest.mark.parametrize("key", ["tree", "content"])
+def test_files_other_than_the_pinned_ones_are_not_kept(tmp_path, pinned, key):
+    source = dataclasses.replace(pinned, **{key: "0" * 64})
+    with pytest.raises(FirmwareError, match=f"fetched {key} {getattr(pinned, key)} instead of 0"):
+        sources.fetch_source(source, tmp_path / "new")
+    assert list((tmp_path / "new" / "sources").iterdir()) == []
+
+
+def test_the_user_s_line_ends_do_not_change_files(tmp_path, pinned, monkeypatch):
+    path = tmp_path / "gitconfig"
+    path.write_text("[core]\n\tautocrlf = true\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(path))
+    assert sources.fetch_source(pinned, tmp_path / "new")
