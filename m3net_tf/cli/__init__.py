@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from m3net_tf.cli.common import app
+from m3net_tf.cli.app import app
 from m3net_tf.errors import ConfigError
 from m3net_tf.processes import ENDED
 from m3net_tf.terminal import INTERRUPTED, run_command

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from m3net_tf.cli.common import (
+from m3net_tf.cli.app import bench_app
+from m3net_tf.cli.options import (
     DEFAULT_BOARD,
     AsJson,
     Board,
@@ -16,12 +17,8 @@ from m3net_tf.cli.common import (
     EngineName,
     RunFolder,
     TableName,
-    bench_app,
-    console,
-    say,
-    say_json,
-    say_progress,
 )
+from m3net_tf.cli.output import console, say, say_json, say_progress
 from m3net_tf.engines import DEFAULT_ENGINE
 from m3net_tf.errors import M3NetError
 

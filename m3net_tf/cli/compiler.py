@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from m3net_tf.checkout import require_sources
-from m3net_tf.cli.common import AsJson, app, say, say_json
+from m3net_tf.cli.app import app
+from m3net_tf.cli.options import AsJson
+from m3net_tf.cli.output import say, say_json
 from m3net_tf.errors import ModelError
 
 

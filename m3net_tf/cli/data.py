@@ -8,15 +8,9 @@ from typing import Annotated
 
 import typer
 
-from m3net_tf.cli.common import (
-    AsJson,
-    DataDir,
-    data_app,
-    print_table,
-    progress_beside,
-    say,
-    say_json,
-)
+from m3net_tf.cli.app import data_app
+from m3net_tf.cli.options import AsJson, DataDir
+from m3net_tf.cli.output import print_table, progress_beside, say, say_json
 
 DataOptions = Annotated[
     list[str] | None, typer.Option("--option", help="The data set's own option, NAME=VALUE.")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from m3net_tf.checkout import require_sources
-from m3net_tf.cli.common import (
+from m3net_tf.cli.app import app
+from m3net_tf.cli.options import (
     DEFAULT_BOARD,
     AsJson,
     Board,
@@ -18,14 +19,8 @@ from m3net_tf.cli.common import (
     EngineName,
     EngineOfExport,
     RunFolder,
-    app,
-    console,
-    print_result,
-    progress_beside,
-    say,
-    say_json,
-    say_progress,
 )
+from m3net_tf.cli.output import console, print_result, progress_beside, say, say_json, say_progress
 from m3net_tf.engines import DEFAULT_ENGINE, ENGINES
 from m3net_tf.errors import M3NetError
 from m3net_tf.locks import writes_into

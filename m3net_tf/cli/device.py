@@ -8,13 +8,10 @@ from typing import Annotated
 
 import typer
 
-from m3net_tf.cli.common import (
-    AsJson,
-    DataDir,
-    EngineOfExport,
-    app,
+from m3net_tf.cli.app import app, device_app
+from m3net_tf.cli.options import AsJson, DataDir, EngineOfExport
+from m3net_tf.cli.output import (
     console,
-    device_app,
     print_result,
     progress_beside,
     progress_console,

@@ -7,7 +7,9 @@ import dataclasses
 
 import typer
 
-from m3net_tf.cli.common import AsJson, app, say, say_json
+from m3net_tf.cli.app import app
+from m3net_tf.cli.options import AsJson
+from m3net_tf.cli.output import say, say_json
 
 
 @app.command()

@@ -8,14 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 import typer
 from rich.table import Table
 
-from m3net_tf.cli.common import (
-    AsJson,
-    console,
-    model_app,
-    print_table,
-    say,
-    say_json,
-)
+from m3net_tf.cli.app import model_app
+from m3net_tf.cli.options import AsJson
+from m3net_tf.cli.output import console, print_table, say, say_json
 
 if TYPE_CHECKING:
     from m3net_tf.models import Preset

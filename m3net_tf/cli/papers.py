@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from m3net_tf.cli.common import (
+from m3net_tf.cli.app import app
+from m3net_tf.cli.options import (
     DEFAULT_BOARD,
     DEFAULT_RESULTS,
     DEFAULT_TABLE_RUNS,
@@ -21,10 +22,8 @@ from m3net_tf.cli.common import (
     TableOut,
     TableRuns,
     TableScale,
-    app,
-    console,
-    say,
 )
+from m3net_tf.cli.output import console, say
 from m3net_tf.errors import M3NetError
 
 

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-from m3net_tf.cli.common import AsJson, DataDir, app, progress_beside, say, say_json
+from m3net_tf.cli.app import app
+from m3net_tf.cli.options import AsJson, DataDir
+from m3net_tf.cli.output import progress_beside, say, say_json
 
 
 @app.command()

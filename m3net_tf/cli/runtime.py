@@ -6,10 +6,8 @@ from __future__ import annotations
 import typer
 
 from m3net_tf import __version__
-from m3net_tf.cli.common import (
-    app,
-    say,
-)
+from m3net_tf.cli.app import app
+from m3net_tf.cli.output import say
 
 
 @app.command(

@@ -8,17 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from m3net_tf.cli.common import (
-    AsJson,
-    DataDir,
-    RunFolder,
-    app,
-    console,
-    print_result,
-    progress_beside,
-    say,
-    say_json,
-)
+from m3net_tf.cli.app import app
+from m3net_tf.cli.options import AsJson, DataDir, RunFolder
+from m3net_tf.cli.output import console, print_result, progress_beside, say, say_json
 from m3net_tf.errors import M3NetError
 
 

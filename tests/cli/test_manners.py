@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from m3net_tf import __version__, cli
-from m3net_tf.cli import common
-from m3net_tf.cli.common import app, make_console, print_table
+from m3net_tf.cli import output as output_module
+from m3net_tf.cli.app import app
+from m3net_tf.cli.output import make_console, print_table
 
 GROUPS = ("data", "bench", "device", "model")
 
@@ -141,7 +142,7 @@ def test_names_are_printed_as_they_are(printed, monkeypatch):
         table.add_row(name)
     assert all(name in printed(table) for name in [*NAMES, "run [1]"])
     output = io.StringIO()
-    monkeypatch.setattr(common, "console", make_console())
+    monkeypatch.setattr(output_module, "console", make_console())
     monkeypatch.setattr(sys, "stdout", output)
     print_table(SimpleNamespace(columns=("[i]name",), rows=[(name,) for name in NAMES]))
     assert all(name in output.getvalue() for name in [*NAMES, "[i]name"])
@@ -161,7 +162,7 @@ def test_a_folder_of_such_names_is_shown(run, tmp_path):
 
 
 def test_model_list_fits_80_columns(run, monkeypatch):
-    monkeypatch.setattr(common, "console", Console(width=80, markup=False))
+    monkeypatch.setattr(output_module, "console", Console(width=80, markup=False))
     status, output, _ = run("model", "list")
     lines = output.splitlines()
     assert status == 0 and max(map(len, lines)) <= 80

@@ -352,9 +352,9 @@ def test_thresholds_are_read_from_the_board(pty):
 
 def test_facts_of_a_board_have_numbers_as_numbers(pty, capsys, monkeypatch):
     from m3net_tf import cli
-    from m3net_tf.cli import common
+    from m3net_tf.cli import output
 
-    monkeypatch.setattr(common.console, "width", 80)
+    monkeypatch.setattr(output.console, "width", 80)
     path = pty()
     assert not cli.app(["device", "info", path, "--json"], standalone_mode=False)
     facts = json.loads(capsys.readouterr().out)

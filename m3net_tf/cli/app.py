@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The application, its groups of commands, and their help."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from m3net_tf import __version__
+from m3net_tf.cli.output import say
+
+_SECTIONS = {
+    "Train": ("train", "evaluate", "quantize", "report", "model"),
+    "Deploy": ("demo", "export", "compile", "firmware", "emulate", "fit", "classify"),
+    "Boards": ("flash", "monitor", "device", "matrix"),
+    "Papers": ("table", "figure", "deployment"),
+    "Data": ("data",),
+}
+_REST = "This installation"
+_HELP_LIMIT = 200  # characters: whole sentences, wrapped
+
+
+def show_help(context: typer.Context) -> None:
+    """Print the help of a group that is called without a command."""
+    if context.invoked_subcommand is None:
+        say(context.get_help())
+
+
+def show_version_or_help(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Print the version or, without a command, the help."""
+    if version:
+        say(f"m3net {__version__}")
+        raise typer.Exit
+    show_help(context)
+
+
+class _Sections(TyperGroup):
+    """A group whose help lists the commands by subject."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write one block per section, and the commands of no section last."""
+        rest = [name for name in self.commands if name not in sum(_SECTIONS.values(), ())]
+        for section, names in {**_SECTIONS, _REST: rest}.items():
+            with formatter.section(section):
+                formatter.write_dl(
+                    [(name, self.commands[name].get_short_help_str(_HELP_LIMIT)) for name in names]
+                )
+
+
+def _group(words: str) -> typer.Typer:
+    return typer.Typer(help=words, callback=show_help, invoke_without_command=True)
+
+
+app = typer.Typer(
+    name="m3net",
+    cls=_Sections,
+    help="Sound recognition, from a paper to a microcontroller.",
+    callback=show_version_or_help,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = _group("Data sets.")
+model_app = _group("Networks.")
+bench_app = _group("Measurements, as JSON.")
+device_app = _group("A board that runs the firmware.")
+app.add_typer(data_app, name="data")
+app.add_typer(bench_app, name="bench")
+app.add_typer(device_app, name="device")
+app.add_typer(model_app, name="model")

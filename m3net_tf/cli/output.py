@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How commands print: lines, JSON, tables, progress."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from m3net_tf.progress import Log
+
+_PIPE_WIDTH = 10_000  # columns; no table is as wide, so none is cut or wrapped
+_NUMBER = re.compile(r"[\d.,]*( %)?")
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """A console on standard output or standard error.
+
+    It prints text literally, because names of classes may look like markup. Outside a terminal a
+    table is as wide as its contents, unless COLUMNS is set. NO_COLOR turns styles off.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    fits_itself = not (stream and stream.isatty()) and "COLUMNS" not in os.environ
+    return Console(
+        stderr=stderr,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        width=_PIPE_WIDTH if fits_itself else None,
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+    )
+
+
+console = make_console()
+
+
+def say(line: str) -> None:
+    """Print a line of the result or of progress."""
+    print(line, flush=True)
+
+
+def say_progress(line: str) -> None:
+    """Print progress of a command whose result is JSON."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def progress_beside(as_json: bool) -> Log:
+    """Where progress goes: to standard output, or to standard error if the result is JSON."""
+    return say_progress if as_json else say
+
+
+def progress_console(as_json: bool) -> Console:
+    """The console for live progress, on the same stream as :func:`progress_beside`."""
+    return make_console(stderr=True) if as_json else console
+
+
+def say_json(value: Any) -> None:
+    """Print a result as JSON; equal values give equal text."""
+    say(json.dumps(value, indent=2, sort_keys=True))
+
+
+def print_result(value: Any, as_json: bool, draw: Callable[[Any], RenderableType]) -> None:
+    """Print a result as JSON, or as the table that ``draw`` makes of it."""
+    if as_json:
+        say_json(value)
+    else:
+        console.print(draw(value))
+
+
+def print_table(table: Any) -> None:
+    """Print a table with ``columns`` and ``rows``; a column is as wide as its longest word."""
+    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for i, column in enumerate(table.columns):
+        cells = [row[i] for row in table.rows]
+        words = " ".join((column, *cells)).split()
+        shown.add_column(
+            column,
+            overflow="fold",
+            min_width=max(map(len, words)),
+            justify="right" if all(map(_NUMBER.fullmatch, cells)) else "left",
+        )
+    for row in table.rows:
+        shown.add_row(*row)
+    console.print(shown)
