@@ -128,7 +128,7 @@ static void convolve_channels(const m3net_convolution_16* layer, const int8_t* i
       const int8_t* item = input + (start + i * row_step + columns.first * column_step);
       const int8_t* weight = layer->weights + c + (i * window->columns + columns.first) * channels;
       for (int32_t j = columns.first; j < columns.end; ++j) {
-        sum += *weight * m3net_load_16(item);
+        sum += (int64_t)(*weight * m3net_load_16(item));
         item += column_step;
         weight += channels;
       }

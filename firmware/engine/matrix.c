@@ -22,7 +22,7 @@ static void multiply_item_16(const m3net_matmul* layer, const int8_t* row, const
                              int8_t* output) {
   int64_t sum = 0;
   for (int32_t k = 0; k < layer->depth; ++k) {
-    sum += m3net_load_16(row) * m3net_load_16(column);
+    sum += (int64_t)(m3net_load_16(row) * m3net_load_16(column));
     row += layer->first_step[1];
     column += layer->second_step[0];
   }
