@@ -37,10 +37,10 @@ class BuildOptions(TypedDict, total=False):
         report: called with a line for each slow step.
     """
 
-    app_dir: Path
+    app_dir: Path | None
     settings: Sequence[str]
-    cache: Path
-    report: Log
+    cache: Path | None
+    report: Log | None
 
 
 @writes_into("build_dir", makes=True)
@@ -137,7 +137,7 @@ def run_build(
         FirmwareError: a setting is unknown, or the code fails to compile or to fit.
     """
     build_dir = build_dir.resolve()
-    app_dir, settings = options.get("app_dir", FIRMWARE_DIR / "app"), options.get("settings", ())
+    app_dir, settings = options.get("app_dir") or FIRMWARE_DIR / "app", options.get("settings", ())
     _drop_stale_cache(build_dir, settings)
     arguments = [
         f"-DM3NET_BUNDLE_DIR={bundle_dir.resolve()}",

@@ -17,6 +17,8 @@ from m3net_tf.device.layers import Operator, operators_in_order, profile
 from m3net_tf.device.messages import Message, Reply
 from m3net_tf.errors import ModelError
 from m3net_tf.export import Bundle, export_run
+from m3net_tf.export.arena import tflm_arena
+from m3net_tf.export.compiled import arena_bytes, compile_model
 from m3net_tf.export.operators import operators_of
 from m3net_tf.firmware.sources import FIRMWARE_DIR
 from m3net_tf.models import build_model
@@ -65,8 +67,9 @@ def test_it_holds_both_networks_and_the_warp(exported):
     united = set(operators_of(network.importance)) | set(operators_of(network.tflite))
     assert manifest["operators"] == sorted(united)
     assert {"LEAKY_RELU", "REVERSE_V2"} < united
+    assert manifest["arena"]["bytes"] == arena_bytes(compile_model(exported.c_model))
     if not tflm_unavailable_reason():
-        assert manifest["arena"]["bytes"] == sum(map(host_arena_bytes, network.parts))
+        assert tflm_arena(network).bytes == sum(map(host_arena_bytes, network.parts))
 
 
 def test_vectors_are_what_the_chain_makes(exported, diffres_run):
