@@ -38,6 +38,7 @@ PORTABLE = (
     *("core/*.c", "core/*.cc", "app/*.c", "compiled/*.c", "engine/*.c"),
     *("drivers/pdm.c", "drivers/ping_pong.c"),
 )
+_HELIUM = "helium_*.c"  # kernels that no host can run; they run in emulation
 _BATTER_LINES = 20_000
 
 
@@ -103,7 +104,8 @@ def _read(folder: Path) -> list[FileCoverage]:
                     number = record["line_number"]
                     line_counts[number] = line_counts.get(number, 0) + record["count"]
     files = []
-    for path in sorted(path for pattern in PORTABLE for path in FIRMWARE_DIR.glob(pattern)):
+    paths = sorted(path for pattern in PORTABLE for path in FIRMWARE_DIR.glob(pattern))
+    for path in (path for path in paths if not path.match(_HELIUM)):
         # A file that no program was made of counts with all its lines.
         unseen = dict.fromkeys(range(1, 1 + len(path.read_text().splitlines())), 0)
         runs = counts.get(path) or unseen
