@@ -26,6 +26,9 @@ from m3net_tf.progress import silent
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.training.recipe import Recipe
 
+for _option in ("BOARD", "DATA_DIR", "ENGINE"):  # make exports them; m3net reads them as options
+    os.environ.pop(_option, None)
+
 
 def pytest_collection_finish() -> None:
     """Exclude TensorFlow's hundreds of thousands of objects from garbage collection.
