@@ -20,6 +20,7 @@ class BuildWithSources(build_py):
         shutil.rmtree(target, ignore_errors=True)
         for name in ("examples", "experiments", "firmware"):
             shutil.copytree(name, target / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        shutil.copy("LICENSE", target)  # exported libraries contain it
 
 
 setup(cmdclass={"build_py": BuildWithSources})

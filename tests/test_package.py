@@ -32,6 +32,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 def test_it_contains_all_files_that_commands_read(wheel):
     names = set(wheel.namelist())
+    assert "m3net_tf/sources/LICENSE" in names  # goes into exported libraries
     for name in ("examples", "experiments", "firmware"):
         sources = {path for path in (ROOT / name).rglob("*") if path.is_file()}
         wanted = {
