@@ -30,10 +30,9 @@ def layer_costs(runs: Sequence[RunData]) -> Section:
 def _costs_of(run: RunData) -> list[Block]:
     blocks: list[Block] = []
     boards = []
-    exported = (run.file("export/manifest.json") or {}).get("model", {}).get("sha256")
     for path in sorted((run.run.folder / "device").glob(f"*{PROFILE_SUFFIX}")):
         profile = run.file(f"device/{path.name}") or {}
-        if profile["model_sha256"] == exported:
+        if profile["model_sha256"] == run.exported_sha256:
             blocks += _profile_blocks(profile)
             boards.append(profile["board"])
     for board in _emulated(run):
@@ -113,8 +112,7 @@ def _fit_of(run: RunData) -> list[Block]:
         return [Note("The boards were not measured.", command)]
     columns = ("board", "arena", "RAM", "flash", "of the clock", "fits", "real time")
     blocks: list[Block] = [Table(columns, [_fit_row(board) for board in result["boards"]])]
-    exported = (run.file("export/manifest.json") or {}).get("model", {}).get("sha256")
-    if result["model_sha256"] != exported:
+    if result["model_sha256"] != run.exported_sha256:
         blocks.append(Note("These figures are of an earlier export.", command))
     for reason in dict.fromkeys(filter(None, (row.get("missing") for row in result["boards"]))):
         blocks.append(Note(f"Boards without figures: {reason}"))

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from m3net_tf.artifacts import read_json
 from m3net_tf.datasets import AudioDataset
 from m3net_tf.errors import ConfigError, M3NetError
+from m3net_tf.export import Bundle
 from m3net_tf.progress import Log, silent
 from m3net_tf.training.run import Run
 from m3net_tf.training.run_metrics import RunMetrics
@@ -72,6 +73,20 @@ class RunData:
     metrics: RunMetrics
     clips: HeldOutClips | None
     clips_missing: str
+
+    @property
+    def exported_sha256(self) -> str | None:
+        """SHA-256 of the exported network; None without an export."""
+        return (self.file("export/manifest.json") or {}).get("model", {}).get("sha256")
+
+    def bundle(self) -> Bundle | None:
+        """The export; None without one.
+
+        Raises:
+            ModelError, DataError: it is incomplete or damaged.
+        """
+        folder = self.run.folder / "export"
+        return Bundle.load(folder) if (folder / "manifest.json").is_file() else None
 
     @property
     def labels(self) -> tuple[str, ...]:

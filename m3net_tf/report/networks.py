@@ -139,15 +139,14 @@ def arena(runs: Sequence[RunData]) -> Section:
 
 
 def _arena_of(run: RunData) -> list[Block]:
-    folder = run.run.folder
-    if not (folder / "export" / "manifest.json").is_file():
-        return [Note("There is no export.", f"m3net export {folder}")]
     from m3net_tf.compiler.network import compile_network
     from m3net_tf.compiler.picture import draw_arena
-    from m3net_tf.export import Bundle
 
     try:
-        network = Bundle.load(folder / "export").network
+        bundle = run.bundle()
+        if bundle is None:
+            return [Note("There is no export.", f"m3net export {run.run.folder}")]
+        network = bundle.network
         blocks: list[Block] = []
         for number, part in enumerate(network.parts, start=1):
             plan = compile_network(part).plan

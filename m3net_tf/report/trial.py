@@ -39,14 +39,13 @@ def try_it(runs: Sequence[RunData]) -> Section:
 
 
 def _trial_of(run: RunData) -> list[Block]:
-    folder = run.run.folder
-    if not (folder / "export" / "manifest.json").is_file():
-        return [Note("There is no export to try.", f"m3net export {folder}")]
-    if missing := missing_tools():
-        text = f"The module for browsers cannot be built: {' and '.join(missing)} not found."
-        return [Note(text, f"apt-get install {' '.join(missing.values())}")]
     try:
-        bundle = Bundle.load(folder / "export")
+        bundle = run.bundle()
+        if bundle is None:
+            return [Note("There is no export to try.", f"m3net export {run.run.folder}")]
+        if missing := missing_tools():
+            text = f"The module for browsers cannot be built: {' and '.join(missing)} not found."
+            return [Note(text, f"apt-get install {' '.join(missing.values())}")]
         module = _module(bundle)
     except M3NetError as error:
         return [Note(f"The export cannot be tried in a browser: {error}")]

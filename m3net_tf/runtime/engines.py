@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from m3net_tf.engines import COMPILED, TFLM
 from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.native import native_stderr
 from m3net_tf.runtime.interpreter import (
@@ -26,7 +27,8 @@ Engine = Callable[[Int8], Int8]
 """Runs one network: int8 inputs, (clips, ...), to int8 scores, (clips, classes)."""
 
 #: TFLite's interpreter, TFLite Micro, or the network compiled to C (docs/engine.md).
-ENGINES = ("litert", "tflm", "compiled")
+LITERT = "litert"
+ENGINES = (LITERT, TFLM, COMPILED)
 
 _NAME = "network"
 # Another compiler may warn where those of the tests do not.
@@ -47,11 +49,11 @@ def load_engine(tflite: bytes, engine: str, *, fast: bool = False) -> Engine:
         ModelError: the engine cannot run the network.
         FirmwareError: ``compiled`` without a C compiler.
     """
-    if fast and engine != "litert":
+    if fast and engine != LITERT:
         raise ConfigError(f"the engine {engine} has no XNNPACK kernels: leave out --fast")
-    if engine == "compiled":
+    if engine == COMPILED:
         return load_compiled(tflite)
-    if engine == "tflm":
+    if engine == TFLM:
         return functools.partial(run_tflm, tflite)
     kernels = OpResolverType.AUTO if fast else OpResolverType.BUILTIN_REF
     with native_stderr():  # XNNPACK prints a message
