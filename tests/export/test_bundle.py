@@ -27,20 +27,11 @@ from m3net_tf.training.features import compute_features
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
-FILES = {
-    "model.tflite",
-    "model.h",
-    "model.cc",
-    "frontend_config.h",
-    "frontend_tables.c",
-    "detector_config.h",
-    "labels.txt",
-    "manifest.json",
-    "vectors/vectors.json",
-    "vectors/pcm_int16.bin",
-    "vectors/features_int8.bin",
-    "vectors/outputs_int8.bin",
-}
+FILES = set(
+    "model.tflite model.h model.cc frontend_config.h frontend_tables.c "
+    "detector_config.h labels.txt manifest.json vectors/vectors.json "
+    "vectors/pcm_int16.bin vectors/features_int8.bin vectors/outputs_int8.bin".split()
+)
 COMPILED_FILES = {
     "compiled/m3net_network.c",
     "compiled/m3net_network.h",

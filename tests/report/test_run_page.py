@@ -27,7 +27,6 @@ from m3net_tf.report import (
     classes,
     clips,
     networks,
-    origin,
     overview,
     page,
     reliability,
@@ -35,6 +34,7 @@ from m3net_tf.report import (
 )
 from m3net_tf.report.content import Chart, Gallery, Note, Playlist, Section, Table, Tiles
 from m3net_tf.report.gather import HeldOutClips, RunData, gather
+from m3net_tf.report.origin import leak_warnings
 from m3net_tf.report.words import difference
 from m3net_tf.training.run import Run
 
@@ -362,8 +362,8 @@ def test_leaks_are_said_at_the_top(gathered):
     facts = {**gathered[1].metrics.dataset.facts, "statement": "random, LEAKS: 9 % are shared"}
     data = SimpleNamespace(facts=facts)
     run = SimpleNamespace(name="r", clips=None, metrics=SimpleNamespace(dataset=data))
-    assert [caution.text for caution in origin.leak_warnings(run)] == [f"r: {facts['statement']}."]
-    assert origin.leak_warnings(gathered[1]) == []
+    assert [caution.text for caution in leak_warnings(run)] == [f"r: {facts['statement']}."]
+    assert leak_warnings(gathered[1]) == []
 
 
 def test_wrong_runs_are_refused(tiny_run, tmp_path, monkeypatch):
