@@ -57,7 +57,7 @@ def test_json_has_no_nan(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_read_json_names_the_file_and_the_mend(tmp_path):
+def test_read_json_names_the_file_and_how_to_fix_it(tmp_path):
     path = tmp_path / "metrics.json"
     with pytest.raises(DataError, match=r"metrics\.json is missing: run the step"):
         artifacts.read_json(path)

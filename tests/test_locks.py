@@ -43,7 +43,7 @@ def another(code: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], st
         process.communicate()
 
 
-def test_a_second_process_is_told_who_holds_the_folder(tmp_path):
+def test_a_second_process_learns_who_holds_the_folder(tmp_path):
     folder = tmp_path / "runs" / "demo"
     with another(HOLD, folder) as (process, line):
         assert line == "held"
@@ -153,7 +153,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b'{"pid": 3}', b"[" * 100_000])
-def test_a_damaged_lock_file_is_no_hindrance(tmp_path, content):
+def test_a_damaged_lock_file_does_not_block(tmp_path, content):
     (tmp_path / LOCK_NAME).write_bytes(content)
     with in_use(tmp_path):
         pass
@@ -201,7 +201,7 @@ def test_a_scratch_folder_may_become_the_result(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["export", "file"]
 
 
-def test_a_scratch_folder_that_is_taken_for_a_left_one_is_made_again(tmp_path, monkeypatch):
+def test_a_scratch_folder_removed_as_stale_is_made_again(tmp_path, monkeypatch):
     """Between its creation and its lock another process may remove it."""
     made: list[Path] = []
     own = locks._own

@@ -77,7 +77,7 @@ def test_a_name_that_is_too_long(monkeypatch, capsys, tmp_path):
     assert "File name too long; use shorter names" in err
 
 
-def test_a_run_that_cannot_be_made_is_told_before_it_is_trained(monkeypatch, capsys, tmp_path):
+def test_a_run_that_cannot_be_made_is_reported_before_training(monkeypatch, capsys, tmp_path):
     (tmp_path / "file").touch()
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text("dataset: {name: synth}\nmodel: {name: m3net}\n")

@@ -25,13 +25,13 @@ import contextlib, io, sys
 from m3net_tf import cli
 for words in {commands!r}:
     sys.argv = ["m3net", *words]
-    told = io.StringIO()
-    with contextlib.redirect_stderr(told), contextlib.redirect_stdout(io.StringIO()):
+    messages = io.StringIO()
+    with contextlib.redirect_stderr(messages), contextlib.redirect_stdout(io.StringIO()):
         try:
             cli.main()
         except SystemExit as stop:
             assert stop.code == 2, (words, stop.code)
-    print(told.getvalue().strip())
+    print(messages.getvalue().strip())
     assert "tensorflow" not in sys.modules, words
 """
 

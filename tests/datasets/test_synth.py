@@ -32,7 +32,7 @@ def test_clips_are_on_the_16_bit_grid_and_neither_silent_nor_clipped():
         assert 0.04 < np.abs(audio).max() < 0.8
 
 
-def test_a_clip_hangs_on_its_name_and_seed_alone():
+def test_a_clip_depends_on_its_name_and_seed_alone():
     small, large = (
         load_dataset("synth", clips_per_class=6),
         load_dataset("synth", clips_per_class=60),

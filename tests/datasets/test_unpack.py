@@ -74,7 +74,7 @@ def test_several_entries_at_the_top_get_a_folder(tmp_path):
     assert stat.S_IMODE((tmp_path / "set_v1").stat().st_mode) == 0o755
 
 
-def test_zip_and_file_managers_leavings(tmp_path):
+def test_files_that_zip_and_file_managers_leave(tmp_path):
     archive = zip_with(
         tmp_path / "set.zip",
         ("top/", b""),

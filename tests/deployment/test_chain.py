@@ -70,7 +70,7 @@ def test_board_hears_what_python_computes(summary):
     assert end_to_end["same_label_as_desktop"] >= 0.99
 
 
-def test_cost_is_within_the_issue_limits_and_repeatable(run, summary):
+def test_cost_is_within_its_limits_and_repeatable(run, summary):
     board = run_bench(run, BOARD)["cost"]
     assert board["frontend_instructions"] <= 45_000
     assert board["instructions"] <= 4_600_000

@@ -48,7 +48,7 @@ def test_the_same_figures_are_no_change(path):
     ("figure", "fails"),
     [(4_000_000, False), (5_050_000, False), (5_050_001, True), (9_000_000, True)],
 )
-def test_one_percent_more_passes_and_is_told(path, figure, fails):
+def test_one_percent_more_passes_and_is_reported(path, figure, fails):
     changes, failing = _compare(path, {PLACE: replace(COST, instructions=figure)})
     assert changes == [(PLACE, "instructions", 5_000_000, figure)]
     assert failing == (changes if fails else [])

@@ -148,7 +148,7 @@ def test_the_queue_of_live_detection_is_the_firmwares():
     assert f"#define M3NET_LIVE_QUEUE_HOPS {fit.LIVE_QUEUE_HOPS}u\n" in header
 
 
-def test_a_board_is_told_with_the_costs_of_its_core(run, boards):
+def test_a_board_is_reported_with_the_costs_of_its_core(run, boards):
     result = fit.run_fit(run, [OTHER])
     assert json.loads((run / "fit.json").read_text()) == result.to_dict()
     assert result.to_dict()["sound"] == {"frames_per_s": 50.0, "runs_per_s": 10.0}
@@ -200,7 +200,7 @@ def test_a_core_that_wants_more_arena_gets_the_least_that_it_starts_with(run, bo
         assert "is too small for this core; m3net export RUN --board mps2_an386" in text_of(result)
 
 
-def test_progress_is_told_with_the_board_and_its_number(run, boards):
+def test_progress_is_printed_with_the_board_and_its_number(run, boards):
     lines = []
     fit.run_fit(run, [EMULATED, OTHER], lines.append)
     assert lines == [
@@ -212,7 +212,7 @@ def test_progress_is_told_with_the_board_and_its_number(run, boards):
     ]
 
 
-def test_a_reason_for_all_boards_is_asked_and_told_once(run, boards, monkeypatch):
+def test_a_reason_for_all_boards_is_computed_and_printed_once(run, boards, monkeypatch):
     asked = []
     reason = "sources are unreachable"
     monkeypatch.setattr(fit, "why_no_emulation", lambda board, _: asked.append(board) or reason)
@@ -319,7 +319,7 @@ def test_a_front_end_that_takes_all_leaves_nothing(run, boards):
     assert not row["real_time"] and row["least_run_columns"] is None
 
 
-def test_a_board_without_room_is_told_by_how_much(run, boards):
+def test_a_board_without_room_reports_how_much_is_missing(run, boards):
     boards["overflow"] = "ld: region `RAM' overflowed by 1234 bytes"
     result = fit.run_fit(run, [OTHER])
     (row,) = rows(result)

@@ -114,7 +114,7 @@ def test_another_number_of_clips_keeps_what_is_measured(bundle: Bundle, dataset,
     assert board.runs == 9
 
 
-def test_results_of_another_model_are_not_taken(bundle: Bundle, dataset, tmp_path: Path):
+def test_results_of_another_model_are_refused(bundle: Bundle, dataset, tmp_path: Path):
     board = DesktopBoard(bundle)
     path = results_path(tmp_path, "desk", "features")
     evaluate(board, bundle, dataset, dataset.split("test")[:2], path)  # type: ignore[arg-type]

@@ -114,7 +114,7 @@ def test_colours_and_none():
         assert "\x1b" not in line
 
 
-def test_each_drawing_asks_for_the_size_anew():
+def test_each_drawing_reads_the_size_again():
     screen = Screen(live_view(10))
     assert len(drawn(screen, 60, 16, no_color=True)) == 16
     wide = drawn(screen, 150, 40, no_color=True)
@@ -146,7 +146,7 @@ def test_quiet_from_the_start_and_while_the_window_fills():
     assert not live_view(3, columns=49 + RUN_COLUMNS - 1).quiet
 
 
-def test_what_went_wrong_is_told():
+def test_failures_are_reported():
     view = live_view(3, silent_from=80)
     view.feed(Message("overrun", "lost_hops=12"))
     view.damaged_lines = 3

@@ -92,7 +92,7 @@ def test_truth_stands_where_the_sound_is(dataset):
         assert power[audible].mean() > 1e4 * power[~audible].mean()
 
 
-def test_background_stands_at_the_asked_ratio(dataset):
+def test_background_has_the_requested_ratio(dataset):
     made = beeps(("low", "high"), dataset)
     settings = dataclasses.replace(
         SETTINGS, quiet_share=0.0, snr_db=(10.0, 10.0), gain_db=(0.0, 0.0)

@@ -342,7 +342,7 @@ def lose(name: str):
         (lose("vectors/pcm_int16.bin"), ModelError, r"copy lacks vectors/pcm_int16\.bin"),
     ],
 )
-def test_a_damaged_export_is_refused_and_exporting_again_mends_it(
+def test_a_damaged_export_is_refused_and_exporting_again_repairs_it(
     damage, kind, message, copy, exported, tiny_run, quantized
 ):
     damage(copy)

@@ -153,7 +153,7 @@ def test_facts_of_a_core_are_those_of_its_compiler_flags():
         assert (core.kernels == "helium") == ("__MVE_PRESENT=1" in flags)
 
 
-def test_an_unknown_core_lists_those_there_are():
+def test_an_unknown_core_lists_the_known_ones():
     with pytest.raises(ConfigError, match="unknown core 'z80'; cores that exist: cortex-m3, cort"):
         load_core("z80")
 

@@ -45,7 +45,7 @@ def test_boards_of_hardware_can_be_written():
 
 
 @pytest.mark.parametrize("board", HARDWARE)
-def test_the_first_tool_that_is_there_is_taken(board: str, tools: Path, tmp_path: Path):
+def test_the_first_installed_tool_is_used(board: str, tools: Path, tmp_path: Path):
     image = image_for(board, tmp_path)
     programs = [way.split()[0] for way in boards.load_board(board).flash_commands]
     assert len(set(programs)) == len(programs) >= 3

@@ -192,7 +192,7 @@ def flip_a_bit(source: Path, target: Path, array: bytes, place: float) -> None:
 
 
 @pytest.mark.parametrize("place", [0.0, 1.0])
-def test_a_flipped_bit_of_the_weights_is_told(
+def test_a_flipped_bit_of_the_weights_is_reported(
     model: CModel, firmware: FirmwareImage, tmp_path: Path, place: float
 ):
     damaged = tmp_path / "damaged.elf"

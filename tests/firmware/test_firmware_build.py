@@ -37,7 +37,7 @@ def test_portable_code_names_no_board():
         assert not [word for word in words if word in text], path
 
 
-def test_unknown_board_lists_those_there_are(tmp_path):
+def test_unknown_board_lists_the_known_ones(tmp_path):
     with pytest.raises(FirmwareError, match=rf"unknown board 'toaster'.*{BOARD}"):
         build.build_firmware(tmp_path, "toaster", tmp_path / "build")
     assert not (tmp_path / "build").exists()
@@ -132,7 +132,7 @@ def test_library_is_reused(built: BuiltFirmware):
     assert path.stat().st_mtime_ns == before and lines == []
 
 
-def test_a_moved_build_folder_is_configured_anew(tmp_path, built: BuiltFirmware):
+def test_a_moved_build_folder_is_configured_again(tmp_path, built: BuiltFirmware):
     """CMake refuses a cache of another folder, as it does one of another checkout."""
     moved = tmp_path / "moved"
     shutil.copytree(built.image.elf.parent, moved)

@@ -97,7 +97,7 @@ def test_unknown_key_lists_the_known_ones():
         FrontendConfig.from_dict({"mels": 40})
 
 
-def test_fingerprint_hangs_on_every_setting():
+def test_fingerprint_depends_on_every_setting():
     assert set(OTHER_VALUES) == {field.name for field in dataclasses.fields(FrontendConfig)}
     decibels = FrontendConfig(log="db")  # clip_range_db needs them
     others = [

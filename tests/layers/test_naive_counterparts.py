@@ -101,7 +101,7 @@ def test_naive_masks_hide_half_the_cells_in_training_alone():
     assert set(np.unique(cells)) == {0.0, 1.0}
 
 
-def test_what_the_naive_networks_do_not_take():
+def test_arguments_that_the_naive_networks_refuse():
     with pytest.raises(ConfigError, match="not ds_cnn: choose a preset"):
         naive.diffres((40, 49, 1), 12, classifier={"name": "ds_cnn", "preset": "mcu"})
     with pytest.raises(ConfigError, match="resize first"):

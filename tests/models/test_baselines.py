@@ -39,7 +39,7 @@ def test_bodies_are_the_published_ones(body):
     assert without_head + head == published
 
 
-def test_one_channel_is_taken_three_times():
+def test_one_channel_is_repeated_three_times():
     model, coloured = small(), small((40, 49, 3))
     coloured.set_weights(model.get_weights())
     maps = np.random.default_rng(0).uniform(-1, 1, (2, *SHAPE)).astype(np.float32)

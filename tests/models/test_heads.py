@@ -33,7 +33,7 @@ def test_sigmoid_is_the_same_network_with_another_end(name, overrides):
     np.testing.assert_allclose(outputs - outputs[:, :1], logits, atol=1e-4)  # the same logits
 
 
-def test_a_network_with_a_head_of_its_own_gets_told():
+def test_a_network_with_its_own_head_is_reported():
     model = build_model(
         "efficientnet_attention", "b0", input_shape=(32, 32, 1), classes=3, head="sigmoid"
     )

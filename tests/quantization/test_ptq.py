@@ -39,7 +39,7 @@ def test_calibration_clips_are_spread_over_the_classes(labels, count, seed):
     assert drawn[undrawn > 0].min(initial=99) >= drawn.max() - 1
 
 
-def test_calibration_hangs_on_the_seed():
+def test_calibration_depends_on_the_seed():
     labels = np.arange(100, dtype=np.int32) % 5
     assert choose_calibration(labels, 20, 0).tolist() != choose_calibration(labels, 20, 1).tolist()
 

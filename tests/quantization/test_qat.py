@@ -259,7 +259,7 @@ def test_repair_trains_where_nothing_else_holds(run, monkeypatch):
     assert [attempt["drop_points"] for attempt in tried] == [3.0, None, 2.0, 1.0]
 
 
-def test_command_hands_the_settings_on(run, monkeypatch):
+def test_command_passes_the_settings_on(run, monkeypatch):
     calls = []
     report = read_json(run.folder / "quantized" / "report.json")
     monkeypatch.setattr(

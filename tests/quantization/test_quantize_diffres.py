@@ -98,7 +98,7 @@ def test_a_method_goes_over_both_parts(quantizer):
             assert tensor_quantization(part, "output") == (1 / 256, -128)
 
 
-def test_the_classifier_is_calibrated_on_what_the_device_hands_it(model, monkeypatch):
+def test_the_classifier_is_calibrated_on_what_the_device_passes_it(model, monkeypatch):
     """Int8 outputs of the first part, merged by the integer warp."""
     seen = {}
 

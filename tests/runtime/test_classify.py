@@ -308,7 +308,7 @@ def test_wrong_words(words, message, capsys, classify):
     assert message in capsys.readouterr().err
 
 
-def test_the_command_line_knows_it_too(
+def test_the_command_line_has_it_too(
     exported, vectors, tmp_path, monkeypatch, capsys, write_wav, classify
 ):
     path = write_wav(tmp_path / "a.wav", vectors[0][0])

@@ -321,7 +321,7 @@ def test_validation_chooses_the_method(world, make, tmp_path):
     assert "## Methods" not in (make() and read(tmp_path, "md"))
 
 
-def test_a_method_without_a_form_is_told(world, make, tmp_path):
+def test_a_method_without_a_form_is_reported(world, make, tmp_path):
     report = make(methods=["int16x8", "ptq"])
     ours = report["cells"][0]
     assert report["failed"] == 0 and ours["summary"]["int8"]["runs"] == 2
@@ -336,7 +336,7 @@ def test_a_method_without_a_form_is_told(world, make, tmp_path):
     assert world.tried[-4:] == ["int16x8"] * 4  # tried again, as runs that failed are
 
 
-def test_a_run_that_fails_is_told_and_the_others_go_on(
+def test_a_run_that_fails_is_reported_and_the_others_continue(
     world, make, grid, tmp_path, monkeypatch, capsys
 ):
     world.failing = {
@@ -373,7 +373,7 @@ def test_without_an_emulator_the_table_says_why(world, make, tmp_path):
     assert row(text, "Ours")[-1].startswith("not measured")
 
 
-def test_missing_data_are_told_before_anything_is_exported(world, make, tmp_path, monkeypatch):
+def test_missing_data_are_reported_before_anything_is_exported(world, make, tmp_path, monkeypatch):
     make()
 
     def missing(*_args, **_options):
@@ -401,7 +401,7 @@ def test_a_failing_run_leaves_the_written_table(world, make, tmp_path):
     assert not list((tmp_path / "out").rglob("*incomplete*"))
 
 
-def test_unfinished_runs_are_told_with_the_command(world, make, tmp_path):
+def test_unfinished_runs_are_listed_with_the_command(world, make, tmp_path):
     shutil.rmtree(tmp_path / "runs/mcu/keywords/tiny/rival")
     with pytest.raises(ConfigError, match=r"^1 of 4 runs .* m3net table mcu/keywords --scale ti"):
         make()

@@ -40,7 +40,7 @@ def test_many_pairs_as_scipys_approximation():
     assert compare(a, b).p == pytest.approx(expected_p, rel=1e-6)
 
 
-def test_the_smallest_p_is_told():
+def test_the_smallest_p_is_reported():
     for pairs in (1, 3, 5, 6):
         comparison = compare(np.arange(1, pairs + 1), np.zeros(pairs))
         assert (

@@ -102,7 +102,7 @@ def test_merge_goes_key_by_key():
         ),
     ],
 )
-def test_another_name_starts_its_section_anew(low, high, merged):
+def test_another_name_resets_its_section(low, high, merged):
     assert merge(low, high) == merged
 
 
@@ -225,7 +225,7 @@ def test_keys_are_equal_where_recipes_are(write):
         (("patch: {training: {epochs: 2}", "patches: {training: {epochs: 2}"), "'patches'"),
     ],
 )
-def test_wrong_grids_are_told_in_one_line_that_names_the_file(write, replacement, message):
+def test_wrong_grids_are_reported_in_one_line_that_names_the_file(write, replacement, message):
     path = write(replacement)
     with pytest.raises(ConfigError) as caught:
         load_grid(path, "small")
@@ -233,13 +233,13 @@ def test_wrong_grids_are_told_in_one_line_that_names_the_file(write, replacement
     assert message in text and "\n" not in text and text.startswith(str(path.parent))
 
 
-def test_a_wrong_recipe_is_told_with_its_cell(write):
+def test_a_wrong_recipe_is_reported_with_its_cell(write):
     grid = load_grid(write(("epochs: 7", "epochs: 0")), "paper")
     with pytest.raises(ConfigError, match=r"cell first--whole: training.epochs is 0"):
         grid.training(grid.cells[0], Repeat(0, None))
 
 
-def test_unknown_tables_are_told_with_those_that_exist():
+def test_unknown_tables_are_reported_with_those_that_exist():
     with pytest.raises(ConfigError, match=r"m3net/table99.*m3net/table4"):
         find_grid("m3net/table99")
 

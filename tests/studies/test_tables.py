@@ -285,7 +285,7 @@ def without_data(tmp_path):
     return path
 
 
-def test_missing_data_are_told_before_anything_is_run(
+def test_missing_data_are_reported_before_anything_is_run(
     trainer, run_table, tmp_path, monkeypatch, private_cache
 ):
     monkeypatch.delenv("DATA_DIR", raising=False)
@@ -559,7 +559,7 @@ def test_data_folders_go_by_name(trainer, run_table, tmp_path, monkeypatch):
         parse_data_folders(["cats=/c"])
 
 
-def test_the_command_writes_the_table_and_tells_failures(
+def test_the_command_writes_the_table_and_reports_failures(
     trainer, run_table, tmp_path, monkeypatch, capsys
 ):
     path = tmp_path / "paper/table9.yaml"
@@ -613,7 +613,7 @@ scales: {paper: {}}
     assert "unknown argument 'colour'" in cells["wrong", "parameters"]["error"]
 
 
-def test_unknown_measures_are_told():
+def test_unknown_measures_are_reported():
     with pytest.raises(ConfigError, match=r"model.colour is unknown.*latency_ms"):
         footprint.measure({"name": "m3net"}, "colour")
 

@@ -92,7 +92,7 @@ def test_gain_stays_in_its_range(sounds):
 
 
 @pytest.mark.parametrize("recorded", [False, True])
-def test_noise_has_the_asked_ratio(sounds, recorded):
+def test_noise_has_the_requested_ratio(sounds, recorded):
     noises = (np.random.default_rng(9).uniform(-0.5, 0.5, 40_000).astype(np.float32),)
     audio = 0.1 * sounds[0]
     ratios = []

@@ -82,7 +82,7 @@ def run(private_cache, recipe, sounds, tmp_path_factory) -> Run:
     return Run(folder)
 
 
-def test_sounds_are_told_apart(run):
+def test_sounds_are_separated(run):
     metrics = run.metrics().values
     assert metrics["test"]["clips"] == 32
     assert metrics["test"]["mean_average_precision"] > 0.9  # by chance about 0.5

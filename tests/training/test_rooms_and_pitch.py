@@ -96,7 +96,7 @@ def test_short_sounds_can_be_played_too():
             assert vary(audio, **changes).shape == audio.shape
 
 
-def test_a_made_room_dies_away_as_asked():
+def test_a_synthetic_room_decays_as_requested():
     for reverberation_s in (0.2, 0.6):
         room = make_room(reverberation_s, 6.0, RATE_HZ, np.random.default_rng(3)).astype(float)
         assert room[0] == 1 and room.size == round(reverberation_s * RATE_HZ)

@@ -276,7 +276,7 @@ def test_saved_networks_need_no_python_of_ours_but_the_layers(tiny_run):
 
 
 @pytest.mark.slow
-def test_early_exits_teach_and_are_left_out_of_the_result(tiny_recipe, tmp_path):
+def test_early_exits_distil_and_are_left_out_of_the_result(tiny_recipe, tmp_path):
     recipe = tiny_recipe(
         frontend={"kind": "waveform", "feature_min": -1.0, "feature_max": 127 / 128},
         model={

@@ -75,7 +75,7 @@ def test_shift_moves_and_fills_with_silence():
     assert seen == set(range(-5, 6))
 
 
-def test_gain_and_noise_have_the_asked_levels(sounds):
+def test_gain_and_noise_have_the_requested_levels(sounds):
     waves = np.tile(0.1 * sounds[2], (100, 1))
     gains = power_db(vary(waves, gain_db=(-12.0, 8.0))) - power_db(waves)
     assert -12.01 < gains.min() < -11 and 7 < gains.max() < 8.01

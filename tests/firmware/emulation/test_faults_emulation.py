@@ -163,7 +163,7 @@ def test_an_arena_16_bytes_too_small_is_refused(
 
 
 @pytest.mark.parametrize("place", [0.0, 0.5, 1.0])
-def test_a_flipped_bit_of_the_model_is_told(built: BuiltFirmware, tmp_path: Path, place: float):
+def test_a_flipped_bit_of_the_model_is_reported(built: BuiltFirmware, tmp_path: Path, place: float):
     elf = built.image.elf.read_bytes()
     assert elf.count(built.tflite) == 1
     damaged = bytearray(elf)
@@ -270,7 +270,7 @@ def test_a_board_too_slow_for_its_microphone_says_so(built: BuiltFirmware):
         (UNDEFINED, "m3net error usage_fault undefined instruction; ", "fault"),
     ],
 )
-def test_a_main_loop_that_stands_still_starts_anew(
+def test_a_main_loop_that_hangs_is_restarted(
     built: BuiltFirmware, tmp_path: Path, instruction: bytes, message: str, reason: str
 ):
     """The product itself, with one instruction of a monitor command replaced."""

@@ -61,7 +61,7 @@ def test_split_fits_the_memory():
         job.split_clips(clips, 100)
 
 
-def test_unknown_machine_lists_those_there_are():
+def test_unknown_machine_lists_the_known_ones():
     with pytest.raises(FirmwareError, match="no emulator runs this board; .*mps2_an386"):
         find_machine("toaster")
 

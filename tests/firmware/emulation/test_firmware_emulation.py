@@ -159,7 +159,7 @@ def test_bad_images_are_refused(built: BuiltFirmware, changes, code):
     assert "\n" not in str(caught.value)
 
 
-def test_arena_too_small_names_the_mend(built: BuiltFirmware, build_variant):
+def test_arena_too_small_says_how_to_fix_it(built: BuiltFirmware, build_variant):
     elf = build_variant(arena_bytes=2048)
     with pytest.raises(FirmwareError) as caught:
         run_job(elf, built.machine, random_features(1, seed=1))

@@ -377,7 +377,7 @@ def test_a_day_without_drift_or_growth(folder):
     assert result.memory_kib - first.memory_kib < 2048
 
 
-def test_no_memory_is_asked_for(folder):
+def test_no_memory_is_allocated(folder):
     write_c_tables(FrontendConfig(mel_bins=BINS), folder, frames=WINDOW)
     write_c_header(CONFIG, folder)
     core = FIRMWARE_DIR / "core"

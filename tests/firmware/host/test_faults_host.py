@@ -101,7 +101,7 @@ def test_samples_become_the_same_features_and_scores(app: App):
     assert [clip.frames for clip in log.clips] == [49, 49, 49]
 
 
-def test_any_flipped_bit_of_the_model_is_told(app: App, tmp_path: Path):
+def test_any_flipped_bit_of_the_model_is_reported(app: App, tmp_path: Path):
     program = app.program.read_bytes()
     start = program.index(app.tflite)
     rng = random.Random(3)
@@ -143,7 +143,7 @@ def test_a_million_malformed_lines(monitor_host: Path):
     assert done.stdout.startswith("1000000 lines, ") and done.stdout.endswith("answering\n")
 
 
-def test_unfit_memory_is_refused(app: App):
+def test_unsuitable_memory_is_refused(app: App):
     done = subprocess.run([app.program, "refuse"], capture_output=True, text=True, check=True)
     expected = ["argument"] * 5 + ["memory", "arena", "arena", "unknown"]
     assert done.stdout.split() == expected

@@ -92,7 +92,7 @@ def test_the_host_gives_the_model_s_bits(tmp_path: Path, name: str):
         np.testing.assert_array_equal(actual, fixed_features_int8(config, clip))
 
 
-def test_an_export_without_the_tables_names_the_mend(tmp_path: Path):
+def test_an_export_without_the_tables_says_how_to_fix_it(tmp_path: Path):
     header, _ = write_c_tables(FrontendConfig(), tmp_path, frames=FRAMES)
     lines = header.read_text().splitlines(keepends=True)
     header.write_text("".join(line for line in lines if "_FIXED_" not in line))

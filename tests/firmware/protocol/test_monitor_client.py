@@ -248,7 +248,7 @@ def test_sound_is_played_over_the_line(pty):
     assert statistics["runs"] == len(range(48, statistics["columns"], 5))
 
 
-def test_monitor_command_tells_events_and_records(pty, tmp_path: Path, capsys):
+def test_monitor_command_prints_events_and_records(pty, tmp_path: Path, capsys):
     """In a pipe, not a terminal: a line for each event, and a summary."""
     from m3net_tf import cli
 
@@ -386,7 +386,7 @@ def test_clips_must_fit_the_sound(pty, tmp_path: Path):
         assert len(capture(device, folder, "clap", 2, 0.5, sound_samples=16_000)) == 2
 
 
-def test_damaged_lines_of_a_stream_are_passed_over(pty, tmp_path: Path):
+def test_damaged_lines_of_a_stream_are_skipped(pty, tmp_path: Path):
     with Device(open_port(pty())) as device:
         view = LiveView(device.info())
     good = "column=48 out=" + "7f" * CLASSES

@@ -117,7 +117,7 @@ def test_buffer_takes_both_cases_and_drops_what_is_too_much(runner: Runner):
     assert runner.command("db print") == []
 
 
-def test_wrong_size_is_told_and_not_run(runner: Runner):
+def test_wrong_size_is_reported_and_not_run(runner: Runner):
     runner.command("db load 490")
     for _ in range(49):
         runner.command("db " + "01" * 10)
@@ -152,7 +152,7 @@ def test_samples_instead_of_features(runner: Runner):
     )  # features: one step off
 
 
-def test_energy_mode_tells_time_by_the_pin_alone(runner: Runner):
+def test_energy_mode_reports_time_by_the_pin_alone(runner: Runner):
     runner._wire.write(b"mode energy\n")
     lines = runner.until_ready()
     assert lines == ["m3net ok mode baud=9600", "m-timestamp-mode-energy", "m-init-done"]

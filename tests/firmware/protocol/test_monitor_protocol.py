@@ -210,7 +210,7 @@ def test_errors_say_why(wire: Wire, command: str, code: str):
     assert wire.ask("version").startswith("m3net ok version")
 
 
-def test_thresholds_change_and_are_told(wire: Wire):
+def test_thresholds_change_and_are_reported(wire: Wire):
     assert " threshold=5000 release=4000 " in wire.ask("threshold 2 5000 4000")
     # A release above the new threshold goes down with it.
     assert " threshold=3000 release=3000 " in wire.ask("threshold 2 3000")
@@ -252,7 +252,7 @@ def test_buffer_is_read_back_with_its_checksum(wire: Wire):
     )
 
 
-def test_reset_starts_anew_and_says_why(wire: Wire):
+def test_reset_restarts_and_says_why(wire: Wire):
     wire.ask("load features")
     wire.ask("threshold 1 5 5")
     wire.send(b"reset\n")
