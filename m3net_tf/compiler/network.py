@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
+
 from m3net_tf.compiler.calls import Call, View
 from m3net_tf.compiler.graph import Graph, Operation
 from m3net_tf.compiler.lowering import Lowering
@@ -58,12 +60,14 @@ def compile_network(
     graph = read_network(tflite)
     _require_supported(graph)
     require_order(graph)
-    saved = {name: _rewrite(graph, name) for name in PASSES}
     lowering = Lowering(graph)
-    inputs = [lowering.write(tensor) for tensor in graph.inputs]
-    _place_concatenations(lowering)
-    for op in graph.operations:
-        _lower(lowering, op)
+    # Scales of a damaged file may leave the range of float32; the error names the operator.
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        saved = {name: _rewrite(graph, name) for name in PASSES}
+        inputs = [lowering.write(tensor) for tensor in graph.inputs]
+        _place_concatenations(lowering)
+        for op in graph.operations:
+            _lower(lowering, op)
     outputs = [_output(lowering, graph, index) for index in range(len(graph.outputs))]
     saved.update(lowering.saved)
     plan = plan_memory(lowering.calls, inputs, outputs, improve)

@@ -9,6 +9,7 @@ from single_operators import MAKERS
 from wide_operators import WIDE_MAKERS
 
 from m3net_tf.compiler.network import compile_network
+from m3net_tf.compiler.read import read_network
 from m3net_tf.errors import ModelError
 
 FEW, MANY = 3, 60
@@ -51,6 +52,15 @@ def test_damaged_files_are_refused_or_stay_within_their_memory(tmp_path):
     accepted, refused = run_damaged(0, FEW, tmp_path)
     assert accepted > 5
     assert refused > 30
+
+
+def test_a_scale_out_of_the_range_of_float32_names_its_operator():
+    tflite = MAKERS["RELU"](np.random.default_rng(0))
+    graph = read_network(tflite)
+    broken = tflite.replace(graph.inputs[0].scales.tobytes(), np.float32(1e30).tobytes())
+    broken = broken.replace(graph.outputs[0].scales.tobytes(), np.float32(1e-30).tobytes())
+    with pytest.raises(ModelError, match="operator RELU .*has scales that do not fit .overflow"):
+        compile_network(broken)
 
 
 @pytest.mark.exhaustive

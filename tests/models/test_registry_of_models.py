@@ -18,11 +18,16 @@ from m3net_tf.models import (
 from m3net_tf.models.complexity import count_macs
 from m3net_tf.models.m3net.channel_attention import EfficientChannelAttention
 
-LONG = {("bilateral", "paper"), ("diffres", "paper")}
+
+def marks_of(card):
+    """Large networks take seconds to build and to call."""
+    return pytest.mark.slow if card.parameters > 4_000_000 or card.macs > 300_000_000 else ()
+
+
 EVERY_PRESET = [
-    pytest.param(name, preset, marks=pytest.mark.slow if (name, preset) in LONG else ())
+    pytest.param(name, preset, marks=marks_of(card))
     for name in model_names()
-    for preset in presets_of(name)
+    for preset, card in presets_of(name).items()
 ]
 
 

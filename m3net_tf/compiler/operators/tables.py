@@ -34,12 +34,16 @@ def table_of(op: Operation) -> Table | None:
     """Outputs of an operator for the inputs -128 to 127; None if they depend on more.
 
     Raises:
-        ModelError: the operator's numbers are none that TFLite Micro takes.
+        ModelError: TFLite Micro would refuse the operator's numbers, or they leave the range of
+            float32.
     """
-    if op.kind in _UNARY:
-        return _clamped(_UNARY[op.kind](op))
-    if op.kind in ("ADD", "SUB", "MUL", "SQUARED_DIFFERENCE", "MINIMUM", "MAXIMUM"):
-        return _of_binary(op)
+    try:
+        if op.kind in _UNARY:
+            return _clamped(_UNARY[op.kind](op))
+        if op.kind in ("ADD", "SUB", "MUL", "SQUARED_DIFFERENCE", "MINIMUM", "MAXIMUM"):
+            return _of_binary(op)
+    except ArithmeticError as error:
+        raise op.error(f"has scales that do not fit ({error}): convert the network again") from None
     return None
 
 
