@@ -16,7 +16,7 @@ from m3net_tf.runtime.detector_config import (
     write_c_header,
 )
 from m3net_tf.runtime.metadata import Metadata, attach_metadata, network_of, read_metadata
-from m3net_tf.runtime.near_misses import NearMiss, NearMisses, Reason
+from m3net_tf.runtime.near_misses import NearMiss, NearMisses, Reason, explain
 from m3net_tf.runtime.recognizer import StreamingRecognizer, event_time_s, listen
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Tape",
     "attach_metadata",
     "detect",
+    "explain",
     "event_time_s",
     "listen",
     "load_detector",

@@ -7,6 +7,7 @@ import dataclasses
 import enum
 
 from m3net_tf.runtime.detector import Detector, Event, Refusal
+from m3net_tf.runtime.detector_config import FULL_SCALE, ClassSettings
 
 _SHARE = 0.5  # of the threshold: from there on a score is nearly an event
 
@@ -50,6 +51,32 @@ class NearMiss:
     newest_score: int
     threshold: int
     reason: Reason
+
+
+def explain(miss: NearMiss, settings: ClassSettings, column_s: float) -> str:
+    """The reason of a near miss in words.
+
+    Args:
+        miss: the near miss.
+        settings: how its class is detected.
+        column_s: seconds from one column to the next.
+    """
+    score, newest, threshold, release = (
+        f"{100 * units / FULL_SCALE:.1f} %"
+        for units in (miss.score, miss.newest_score, miss.threshold, settings.release_units)
+    )
+    apart_s = settings.suppression_columns * column_s
+    return {
+        Reason.THRESHOLD: f"below the threshold: {score} of {threshold}",
+        Reason.SMOOTHING: (
+            f"one run reached {newest}, but the mean over {settings.window_runs} only {score} "
+            f"of {threshold}"
+        ),
+        Reason.HITS: f"at the threshold for fewer than {settings.hits} runs in a row",
+        Reason.ACTIVE: f"the event before was not over: the score had not fallen below {release}",
+        Reason.SUPPRESSED: f"suppressed: less than {apart_s:.1f} s after the event before",
+        Reason.OUTRANKED: "another class with a higher score had the event",
+    }[miss.reason]
 
 
 @dataclasses.dataclass(slots=True)

@@ -5,7 +5,15 @@ import dataclasses
 
 import numpy as np
 
-from m3net_tf.runtime import ClassSettings, Detector, DetectorConfig, NearMisses, Reason
+from m3net_tf.runtime import (
+    ClassSettings,
+    Detector,
+    DetectorConfig,
+    NearMiss,
+    NearMisses,
+    Reason,
+    explain,
+)
 
 PLAIN = ClassSettings("a", True, 0.5, 0.5, suppression_columns=0, window_runs=1, hits=1)
 HIGH, LOW = 127, -128
@@ -67,3 +75,16 @@ def test_of_two_classes_one_has_the_event():
 
 def test_a_class_without_events_has_no_near_misses():
     assert misses(dataclasses.replace(PLAIN, event=False), scores=[NEAR, LOW]) == []
+
+
+def test_reasons_in_words():
+    miss = NearMiss(9, 0, 20_000, 40_000, 32_768, Reason.THRESHOLD)
+    words = {
+        reason: explain(dataclasses.replace(miss, reason=reason), PLAIN, 0.02) for reason in Reason
+    }
+    assert words[Reason.THRESHOLD] == "below the threshold: 30.5 % of 50.0 %"
+    assert "one run reached 61.0 %, but the mean over 1 only 30.5 %" in words[Reason.SMOOTHING]
+    slow = dataclasses.replace(PLAIN, suppression_columns=50)
+    suppressed = dataclasses.replace(miss, reason=Reason.SUPPRESSED)
+    assert explain(suppressed, slow, 0.02) == "suppressed: less than 1.0 s after the event before"
+    assert len(set(words.values())) == len(Reason)
