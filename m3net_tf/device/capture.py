@@ -3,29 +3,21 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 
 from m3net_tf.artifacts import write_bytes
+from m3net_tf.datasets.audio import wav_bytes
 from m3net_tf.datasets.clips import is_label
 from m3net_tf.device.client import Device
 from m3net_tf.device.ports import require_emulated
 from m3net_tf.device.session import connect, emulated_sound
 from m3net_tf.errors import ConfigError
 from m3net_tf.progress import Log, silent
-
-
-def wav_bytes(samples: npt.NDArray[np.int16], rate_hz: int) -> bytes:
-    """Mono 16-bit WAV file."""
-    file = io.BytesIO()
-    soundfile.write(file, samples, rate_hz, format="WAV", subtype="PCM_16")
-    return file.getvalue()
 
 
 def level_db(samples: npt.NDArray[np.int16]) -> float:
