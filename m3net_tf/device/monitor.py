@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.live import Live
 
@@ -21,12 +22,15 @@ from m3net_tf.device.mirror import event_thresholds, read_detector
 from m3net_tf.device.ports import is_emulated
 from m3net_tf.device.screen import Screen
 from m3net_tf.device.session import connect, emulated_sound, read_sound
+from m3net_tf.emulation import find_machine
+from m3net_tf.emulation.job import HEADER
 from m3net_tf.errors import M3NetError
 from m3net_tf.export import Bundle
 from m3net_tf.frontend import FrontendConfig
 from m3net_tf.progress import Log
 from m3net_tf.runtime import DetectorConfig
 
+_REPEATED_S = 600
 _LINES_BELOW = 2  # of the last picture: the summary and the prompt
 
 
@@ -87,6 +91,7 @@ class OpenStream:
         messages: its lines; None while no line comes.
         detector: settings of the board's detector.
         audio: whether the stream has audio.
+        played: sound that is sent over the line, int16, shape (samples,); None for a microphone.
         sound_s: length of an emulated microphone's sound in seconds; None for other sources.
         frontend: the front end of the board's model; None if it is another one than the run's.
     """
@@ -96,6 +101,7 @@ class OpenStream:
     messages: Iterable[Message | None]
     detector: DetectorConfig
     audio: bool
+    played: npt.NDArray[np.int16] | None
     sound_s: float | None
     frontend: FrontendConfig | None
 
@@ -109,7 +115,7 @@ def opened_stream(
     baud: int,
     audio: bool,
     log: Log,
-    least_s: float = 0.0,
+    repeat: bool = False,
 ) -> Iterator[OpenStream]:
     """Connect to a board and start its stream; see :func:`run_monitor`.
 
@@ -120,7 +126,8 @@ def opened_stream(
         baud: speed of a serial device.
         audio: whether to stream audio if the line is fast enough.
         log: takes lines of progress.
-        least_s: a shorter sound file is repeated until it has this length, in seconds.
+        repeat: whether a sound file is repeated, for ten minutes or as long as an emulated board's
+            memory has room.
 
     Raises:
         FirmwareError: as for connecting and streaming.
@@ -128,9 +135,10 @@ def opened_stream(
     """
     emulated = is_emulated(port)
     sound = emulated_sound(port, run, play)
-    if sound is not None:
-        rate_hz = Bundle.load(run / "export").frontend.sample_rate_hz if least_s else 1
-        sound = np.tile(sound, max(1, math.ceil(least_s * rate_hz / len(sound))))
+    if sound is not None and repeat:
+        room_bytes = find_machine(port.partition(":")[2]).job_bytes - HEADER.size
+        rate_hz = Bundle.load(run / "export").frontend.sample_rate_hz
+        sound = _repeated(sound, min(room_bytes // 2, _REPEATED_S * rate_hz))
     with connect(port, run, baud=baud, sound=sound, live=emulated, log=log) as device:
         info = device.info()
         rate_hz = info.frontend["rate_hz"]
@@ -141,12 +149,22 @@ def opened_stream(
             device, "host" if over_line else "mic", audio=audio, log=log
         )
         messages: Iterable[Message | None] = streams.listen(device)
+        played = None
         if over_line and play is not None:
+            played = read_sound(play, rate_hz)
+            if repeat:
+                played = _repeated(played, _REPEATED_S * rate_hz)
             silence = np.zeros(round(view.window_s * rate_hz), np.int16)
-            messages = streams.play(device, np.concatenate([read_sound(play, rate_hz), silence]))
+            played = np.concatenate([played, silence])
+            messages = streams.play(device, played)
         sound_s = None if sound is None or over_line else len(sound) / rate_hz
         frontend = _frontend_of(run, info)
-        yield OpenStream(device, view, messages, config, streams_audio, sound_s, frontend)
+        yield OpenStream(device, view, messages, config, streams_audio, played, sound_s, frontend)
+
+
+def _repeated(sound: npt.NDArray[np.int16], most_samples: int) -> npt.NDArray[np.int16]:
+    """As many whole repetitions as have at most so many samples, and at least one."""
+    return np.tile(sound, max(1, most_samples // max(1, len(sound))))
 
 
 def _frontend_of(run: Path, info: DeviceInfo) -> FrontendConfig | None:
