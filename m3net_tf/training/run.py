@@ -13,6 +13,7 @@ from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.datasets import AudioDataset, dataset_info, load_dataset, protocol_statement
 from m3net_tf.errors import ConfigError, DataError, ModelError
 from m3net_tf.models import design_sha256, model_names, presets_of
+from m3net_tf.training.added import with_added
 from m3net_tf.training.archive import check_archive
 from m3net_tf.training.recipe import Recipe, load_recipe
 from m3net_tf.training.run_metrics import RunMetrics
@@ -41,8 +42,8 @@ class Run:
     Attributes:
         folder: ``runs/<name>`` with ``recipe.yaml``, ``model.keras`` (best epoch by validation),
             ``metrics.json``, ``history.csv``, ``curves.png``, ``confusion_matrix.csv``; during
-            training ``state.npz``; after tuning of live detection ``detector.yaml``; for a data set
-            in a folder ``data.json``.
+            training ``state.npz``; ``added`` if clips were added to another run's; after tuning of
+            live detection ``detector.yaml``; for a data set in a folder ``data.json``.
     """
 
     folder: Path
@@ -147,8 +148,8 @@ class Run:
                 :meth:`data_folder`.
         """
         if data_dir not in self._loaded:
-            folder = self.data_folder(data_dir)
-            self._loaded[data_dir] = load_recipe_dataset(self.recipe(), folder)
+            dataset = load_recipe_dataset(self.recipe(), self.data_folder(data_dir))
+            self._loaded[data_dir] = with_added(dataset, self.folder)
         return self._loaded[data_dir]
 
     def check(self, data_dir: Path | None) -> None:
