@@ -196,7 +196,38 @@ def test_the_former_and_the_new_network_are_measured_on_old_and_new_clips(
     assert figures["test_before"] == former.metrics().test
     assert figures["held_out_before"] == figures["held_out_after"]
     assert (figures["train"], figures["held_out"], figures["recordings"]) == (12, 4, 4)
+    assert_report_shows(figures, run, tiny_run)
     assert figures["reasons"] == {"near_miss": 16} and figures["sha256"] == list_sha256(clips)
+
+
+def assert_report_shows(figures: dict, folder: Path, former: Path) -> None:
+    """The report's table has the accuracies before and after, and their differences."""
+    from m3net_tf.report import added
+    from m3net_tf.report.gather import RunData
+
+    before, metrics = Run(former), Run(former).metrics()
+    held_out = figures["held_out_before"]
+    better = {**held_out, "accuracy": held_out["accuracy"] + 0.25}
+    values = {**metrics.values, "added": {**figures, "held_out_after": better}}
+    after = dataclasses.replace(metrics, values=values)
+    runs = [
+        RunData(before, "first", metrics, None, ""),
+        RunData(Run(folder), "second", after, None, ""),
+    ]
+    (part,) = added.before_and_after(runs)
+    table, counts, by_class, bias = part.blocks
+    assert table.columns[2:] == ("before: first", "after: second", "difference")
+    assert [(row[1], row[-1]) for row in table.rows] == [
+        (str(metrics.test["clips"]), "0 points"),
+        ("4", "+25.00 points"),
+    ]
+    assert "12 new clips train, 4 are held out, from 4 recordings (near miss 16)" in counts.text
+    assert [row[1] for row in by_class.rows] == ["2", "2"] and "erred" in bias.text
+    alone = {**figures, "held_out": 0, "reasons": {}, "run": "gone"}
+    after = dataclasses.replace(after, values={**metrics.values, "added": alone})
+    (part,) = added.before_and_after([RunData(Run(folder), "second", after, None, "")])
+    assert part.blocks[0].columns[2] == "before: gone"
+    assert part.blocks[-1].text.startswith("No new clip is held out")
 
 
 @pytest.mark.slow
