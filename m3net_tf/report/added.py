@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from m3net_tf.report.content import Block, Note, Part, Table
+from m3net_tf.report.content import Block, Note, Table
 from m3net_tf.report.gather import RunData
 from m3net_tf.report.words import difference, number, percent
 from m3net_tf.training.added import read_added
@@ -19,12 +19,13 @@ _SELECTED = (
 )
 
 
-def before_and_after(runs: Sequence[RunData]) -> list[Part]:
-    """A part for each run with added clips; none for other runs."""
+def before_and_after(runs: Sequence[RunData]) -> list[Block]:
+    """Tables on each run with added clips; none on other runs."""
     return [
-        Part(f"Before and after: {run.name}", _blocks(added, run, runs))
+        block
         for run in runs
         if (added := run.metrics.values.get("added"))
+        for block in _blocks(added, run, runs)
     ]
 
 
@@ -48,7 +49,7 @@ def _blocks(added: Mapping[str, Any], run: RunData, runs: Sequence[RunData]) -> 
         f"{added['recordings']} recordings"
     )
     return [
-        Table(columns, rows),
+        Table(columns, rows, f"Before and after the added clips of {run.name}"),
         Note(f"{origin} ({', '.join(reasons)})." if reasons else f"{origin}."),
         *blocks,
     ]

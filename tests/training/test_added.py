@@ -214,8 +214,7 @@ def assert_report_shows(figures: dict, folder: Path, former: Path) -> None:
         RunData(before, "first", metrics, None, ""),
         RunData(Run(folder), "second", after, None, ""),
     ]
-    (part,) = added.before_and_after(runs)
-    table, counts, by_class, bias = part.blocks
+    table, counts, by_class, bias = added.before_and_after(runs)
     assert table.columns[2:] == ("before: first", "after: second", "difference")
     assert [(row[1], row[-1]) for row in table.rows] == [
         (str(metrics.test["clips"]), "0 points"),
@@ -225,9 +224,9 @@ def assert_report_shows(figures: dict, folder: Path, former: Path) -> None:
     assert [row[1] for row in by_class.rows] == ["2", "2"] and "erred" in bias.text
     alone = {**figures, "held_out": 0, "reasons": {}, "run": "gone"}
     after = dataclasses.replace(after, values={**metrics.values, "added": alone})
-    (part,) = added.before_and_after([RunData(Run(folder), "second", after, None, "")])
-    assert part.blocks[0].columns[2] == "before: gone"
-    assert part.blocks[-1].text.startswith("No new clip is held out")
+    blocks = added.before_and_after([RunData(Run(folder), "second", after, None, "")])
+    assert blocks[0].columns[2] == "before: gone"
+    assert blocks[-1].text.startswith("No new clip is held out")
 
 
 @pytest.mark.slow
