@@ -58,7 +58,7 @@ def train(
         raise typer.BadParameter("give either RECIPE, or --from RUN with --add FOLDER")
     if dataset and former:
         raise typer.BadParameter("--from continues a run with its data set: omit --dataset")
-    plan, folder, data_dir = _planned(recipe, run, former, add or [], data_dir)
+    plan, folder, data_dir = _planned(recipe, run, former, add or [], data_dir, dataset)
     given = {"seed": seed, "epochs": epochs}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     plan = dataclasses.replace(plan, training=dataclasses.replace(plan.training, **changes))
@@ -110,14 +110,19 @@ def _planned(
     former: Path | None,
     add: list[Path],
     data_dir: Path | None,
+    dataset: str | None,
 ) -> tuple[Recipe, Path, Path | None]:
     """The recipe of a training, its run folder and the folder of its data set."""
     from m3net_tf import training
     from m3net_tf.training.recipe import recipe_with_added
+    from m3net_tf.training.run import recorded_data_folder
 
     if former is None:
         assert recipe is not None  # as train has checked
-        return training.load_recipe(recipe), run or Path("runs") / recipe.stem, data_dir
+        plan = training.load_recipe(recipe)
+        if data_dir is None and dataset in (None, plan.dataset.name):
+            data_dir = recorded_data_folder(recipe.parent)
+        return plan, run or Path("runs") / recipe.stem, data_dir
     finished = training.Run(former)
     plan = recipe_with_added(finished.recipe(), former, add)
     folder = run or former.with_name(f"{former.resolve().name}_added")

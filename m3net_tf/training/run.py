@@ -22,6 +22,9 @@ if TYPE_CHECKING:  # TensorFlow takes seconds to import, and most readers do not
     from m3net_tf.keras import keras
 
 
+DATA_RECORD = "data.json"
+
+
 def load_recipe_dataset(recipe: Recipe, data_dir: Path | None) -> AudioDataset:
     """The data set that a recipe names, split by its protocol."""
     section = recipe.dataset
@@ -79,7 +82,7 @@ class Run:
     @property
     def data_path(self) -> Path:
         """Path of the data set on this machine, and therefore not part of the result."""
-        return self.folder / "data.json"
+        return self.folder / DATA_RECORD
 
     @property
     def finished(self) -> bool:
@@ -125,15 +128,7 @@ class Run:
         Raises:
             DataError: the folder of the training no longer exists.
         """
-        if data_dir is not None or not self.data_path.exists():
-            return data_dir
-        folder = Path(str(read_json(self.data_path)["folder"]))
-        if not folder.is_dir():
-            raise DataError(
-                f"{folder}: {self.folder} was trained on this folder, which no longer exists: give "
-                "the new one by --data-dir or DATA_DIR"
-            )
-        return folder
+        return recorded_data_folder(self.folder) if data_dir is None else data_dir
 
     def remember_data_folder(self, data_dir: Path | None) -> None:
         """Record the folder of the data set, for later commands without ``--data-dir``."""
@@ -200,6 +195,24 @@ class Run:
             raise ModelError(
                 f"{self.folder} has not finished training: run the same training again to resume"
             )
+
+
+def recorded_data_folder(folder: Path) -> Path | None:
+    """Folder of the data set that ``data.json`` in a run or beside a recipe names; None without.
+
+    Raises:
+        DataError: it no longer exists.
+    """
+    record = folder / DATA_RECORD
+    if not record.exists():
+        return None
+    data = Path(str(read_json(record)["folder"]))
+    if not data.is_dir():
+        raise DataError(
+            f"{data}: {record} names this folder, which no longer exists: give the new one by "
+            "--data-dir or DATA_DIR"
+        )
+    return data
 
 
 def design_of(recipe: Recipe) -> str:
