@@ -226,8 +226,8 @@ def recordings(clips: Iterable[CapturedClip]) -> list[str]:
     """Name of the recording of each clip; clips of one recording belong to one split.
 
     It is the provenance's ``recording``, else a source that is a sound file. Of any other source,
-    clips with less than ``PAUSE_S`` between them are one recording. A clip without provenance is
-    a recording of its own, unless a folder below its class contains it.
+    clips with less than ``PAUSE_S`` between them are one recording. Clips without provenance are
+    of one recording if folders of the same name below their classes contain them.
     """
     clips, names = list(clips), dict[Path, str]()
     last: dict[str, tuple[datetime.datetime, str]] = {}
@@ -243,8 +243,8 @@ def recordings(clips: Iterable[CapturedClip]) -> list[str]:
             last[source] = time, name
             names[clip.path] = name
         else:
-            nested = clip.label and clip.path.parent.name != clip.label
-            names[clip.path] = str(clip.path.parent if nested else clip.path)
+            folder = clip.path.parent.name
+            names[clip.path] = str(clip.path) if folder == clip.label else folder
     return [names[clip.path] for clip in clips]
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from m3net_tf.artifacts import sha256_of, write_bytes, write_text
 from m3net_tf.datasets import AudioDataset, Clip, read_audio, to_pcm16
 from m3net_tf.datasets.audio import wav_bytes
-from m3net_tf.datasets.captured import CapturedClips, recordings
+from m3net_tf.datasets.captured import CapturedClip, CapturedClips, recordings
 from m3net_tf.datasets.dataset import READERS
 from m3net_tf.datasets.files import read_table
 from m3net_tf.datasets.protocols import held_out_groups
@@ -95,49 +96,61 @@ def list_sha256(clips: Iterable[AddedClip]) -> str:
     return sha256_of("".join(lines).encode())
 
 
-def find_added(settings: FineTuningSection, labels: Sequence[str], log: Log) -> list[AddedClip]:
-    """List the clips that a fine-tuning adds, in their splits.
-
-    A quarter of the new recordings is held out, in each class with several recordings. Clips of
-    the run that it starts from stay in the split that they have there.
+def find_added(
+    settings: FineTuningSection, labels: Sequence[str], group_pattern: str, log: Log
+) -> list[AddedClip]:
+    """List the clips that a fine-tuning adds, those of the run that it starts from included.
 
     Args:
         settings: the run to start from, and the folders.
         labels: the run's classes.
+        group_pattern: option of the run's data set, which names the groups of files without
+            provenance; '' for none.
         log: receives a line on clips that are left out.
+
+    Returns:
+        The clips; those that the former run lacks are in no split yet.
 
     Raises:
         ConfigError: a label is not a class of the run.
         DataError: a folder is missing, has no labelled clip, or has a sound with two labels.
     """
-    former = {clip.sha256: clip for clip in read_added(Path(settings.run or ""))}
     present: dict[str, AddedClip] = {}
     for folder in map(Path, settings.add):
-        for clip in _labelled(folder, labels, log):
+        for clip in _labelled(folder, labels, group_pattern, log):
             twin = present.setdefault(clip.sha256, clip)
             if twin.label != clip.label:
                 raise DataError(
                     f"{clip.source}: is the same sound as {twin.source} with another label: "
                     "delete one of them"
                 )
-    split_of: dict[str, str] = {}
-    for sha256, clip in present.items():  # a test recording stays one when it grows
-        if sha256 in former and split_of.get(clip.group) != "test":
-            split_of[clip.group] = former[sha256].split
-    new = [clip for clip in present.values() if clip.group not in split_of]
+    former = {clip.sha256: clip for clip in read_added(Path(settings.run or ""))}
+    absent = [clip for sha256, clip in former.items() if sha256 not in present]
+    return absent + [
+        dataclasses.replace(clip, split=former[sha256].split if sha256 in former else "")
+        for sha256, clip in present.items()
+    ]
+
+
+def _placed(clips: Sequence[AddedClip], dataset: AudioDataset) -> list[AddedClip]:
+    """The clips in their splits: a quarter of the new recordings is held out.
+
+    So is at least one recording of each class with several. A recording of the data set or of the
+    former run stays on its side.
+    """
+    split_of = {clip.group: "train" if clip.split == "train" else "test" for clip in dataset.clips}
+    for clip in clips:
+        if clip.split and split_of.get(clip.group) != "test":
+            split_of[clip.group] = clip.split
+    new = [clip for clip in clips if clip.group not in split_of]
     held_out = held_out_groups(
         [clip.group for clip in new], [clip.label for clip in new], HELD_OUT_SHARE, seed=0
     )
-    placed = [
-        dataclasses.replace(
-            clip, split=split_of.get(clip.group, "test" if clip.group in held_out else "train")
-        )
-        for clip in present.values()
-    ]
-    return [*(clip for sha256, clip in former.items() if sha256 not in present), *placed]
+    split_of |= {clip.group: "test" if clip.group in held_out else "train" for clip in new}
+    return [dataclasses.replace(clip, split=clip.split or split_of[clip.group]) for clip in clips]
 
 
-def _labelled(folder: Path, labels: Sequence[str], log: Log) -> list[AddedClip]:
+def _labelled(folder: Path, labels: Sequence[str], group_pattern: str, log: Log) -> list[AddedClip]:
     """The labelled clips of a folder; their splits are not chosen yet."""
     if not folder.is_dir():
         raise DataError(f"{folder}: is not a folder; name one that has a folder for each class")
@@ -154,12 +167,20 @@ def _labelled(folder: Path, labels: Sequence[str], log: Log) -> list[AddedClip]:
             source=str(clip.path),
             label=_class_of(str(clip.label), labels, clip.path),
             split="",
-            group=f"added: {recording}",
+            group=_group(clip, folder, recording, group_pattern),
             sha256=sha256_of(clip.path.read_bytes()),
             reason=clip.provenance.get("reason", ""),
         )
         for clip, recording in zip(clips, recordings(clips), strict=True)
     ]
+
+
+def _group(clip: CapturedClip, folder: Path, recording: str, group_pattern: str) -> str:
+    """The group of a clip: as in the data set if its name tells it, else its recording."""
+    match = None
+    if group_pattern and not clip.provenance:
+        match = re.search(group_pattern, clip.path.relative_to(folder).as_posix())
+    return match[1] if match and match[1] else f"added: {recording}"
 
 
 def _class_of(label: str, labels: Sequence[str], path: Path) -> str:
@@ -191,7 +212,7 @@ def copy_added(
     """Copy added clips into a run, at the data set's rate; a run that has them keeps them.
 
     Args:
-        clips: result of :func:`find_added`.
+        clips: result of :func:`find_added`, of which whole recordings are held out.
         dataset: data set of the run, without them.
         run: folder of the run.
         former: the run that it starts from, which has the clips that were added before.
@@ -208,6 +229,7 @@ def copy_added(
         )
     if (run / _FOLDER).is_dir():
         return
+    clips = _placed(clips, dataset)
     _require_new(clips, dataset)
     run.mkdir(parents=True, exist_ok=True)
     rate_hz, cut = dataset.info.sample_rate_hz, 0
@@ -235,7 +257,8 @@ def require_unchanged(clips: Sequence[AddedClip], run: Path) -> None:
     Raises:
         ConfigError: it was; the message names the run.
     """
-    if (run / _FOLDER).is_dir() and list_sha256(clips) != list_sha256(read_added(run)):
+    lists = [{(clip.sha256, clip.label) for clip in of} for of in (clips, read_added(run))]
+    if (run / _FOLDER).is_dir() and lists[0] != lists[1]:
         raise ConfigError(
             f"{run} was started with other added clips: choose another name by --run, or delete it"
         )

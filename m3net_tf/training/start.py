@@ -89,6 +89,7 @@ def _added_clips(recipe: Recipe, run: Run, log: Log) -> list[AddedClip]:
     if not settings.add:
         return []
     labels = Run(Path(str(settings.run))).metrics().dataset.labels
-    clips = find_added(settings, labels, log)
+    group_pattern = str(recipe.dataset.options.get("group_pattern", ""))
+    clips = find_added(settings, labels, group_pattern, log)
     require_unchanged(clips, run.folder)
     return clips

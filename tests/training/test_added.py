@@ -62,16 +62,16 @@ def test_whole_recordings_are_held_out_and_stay_so(tmp_path: Path):
     capture(folder, range(4), "clap", "snap")
     lines: list[str] = []
     capture(folder, range(1), None)
-    clips = find_added(settings(run, folder), LABELS, lines.append)
+    clips = find_added(settings(run, folder), LABELS, "", lines.append)
     assert lines == [f"{folder}: 2 clips without a label are left out"]
-    splits = {(clip.group, clip.split) for clip in clips}
-    assert len(clips) == 16 and len(splits) == 4  # each minute is one recording, in one split
-    assert sum(split == "test" for _, split in splits) == 1
     dataset = load_dataset("synth", clips_per_class=6)
     info = dataclasses.replace(dataset.info, labels=(*dataset.info.labels, *LABELS))
     dataset = dataclasses.replace(dataset, info=info)
     copy_added(clips, dataset, run, tmp_path, silent)
-    assert read_added(run) == tuple(clips)
+    clips = read_added(run)
+    splits = {(clip.group, clip.split) for clip in clips}
+    assert len(clips) == 16 and len(splits) == 4  # each minute is one recording, in one split
+    assert sum(split == "test" for _, split in splits) == 1
     extended, held_out = with_added(dataset, run), held_out_added(dataset, run)
     assert len(extended.clips) == len(dataset.clips) + 12 and len(held_out.split("test")) == 4
     assert extended.clip_list_hash()["test"] == dataset.clip_list_hash()["test"]
@@ -83,18 +83,19 @@ def test_whole_recordings_are_held_out_and_stay_so(tmp_path: Path):
     captured.relabel(held, "silence")
     captured.remove(next(Path(clip.source) for clip in clips if clip.split == "train"))
     capture(folder, range(8), "_unknown_")
-    later = find_added(settings(run, folder), LABELS, silent)
+    found = find_added(settings(run, folder), LABELS, "", silent)
+    with pytest.raises(ConfigError, match="started with other added clips: choose another name"):
+        require_unchanged(found, run)
+    second = tmp_path / "second"
+    copy_added(found, dataset, second, run, silent)  # the deleted clip is in the former run
+    later = read_added(second)
+    require_unchanged(found, second)
     side = {clip.sha256: clip.split for clip in clips}
     assert all(clip.split == side.get(clip.sha256, clip.split) for clip in later)
     groups = [{c.group for c in later if c.split == split} for split in ("train", "test")]
     assert not groups[0] & groups[1] and len(groups[1]) == 2
     assert len(later) == len(clips) + 16
     assert next(c.label for c in later if c.sha256 in side and "silence" in c.label) == "_silence_"
-    with pytest.raises(ConfigError, match="started with other added clips: choose another name"):
-        require_unchanged(later, run)
-    second = tmp_path / "second"
-    copy_added(later, dataset, second, run, silent)  # the deleted clip is in the former run
-    assert list_sha256(read_added(second)) == list_sha256(later)
     assert sorted(p.name for p in (second / "added").glob("*.wav")) == sorted(
         clip.path for clip in later
     )
@@ -112,27 +113,27 @@ def test_whole_recordings_are_held_out_and_stay_so(tmp_path: Path):
 )
 def test_sounds_that_are_no_event_go_to_the_class_for_them(tmp_path, label, labels, to):
     capture(tmp_path, range(1), label)
-    assert {c.label for c in find_added(settings(tmp_path, tmp_path), labels, silent)} == {to}
+    assert {c.label for c in find_added(settings(tmp_path, tmp_path), labels, "", silent)} == {to}
 
 
 def test_clips_that_cannot_be_added_are_named(tmp_path: Path):
     folder, run = tmp_path / "captured", tmp_path / "run"
     with pytest.raises(DataError, match=r"captured: is not a folder; name one"):
-        find_added(settings(run, folder), LABELS, silent)
+        find_added(settings(run, folder), LABELS, "", silent)
     clips = capture(folder, range(1), None)
     with pytest.raises(DataError, match="captured: has no labelled clip; put sounds into"):
-        find_added(settings(run, folder), LABELS, silent)
+        find_added(settings(run, folder), LABELS, "", silent)
     path = clips.relabel(clips.unlabelled()[0].path, "dog")
     with pytest.raises(ConfigError, match=r"label 'dog' is not a class .*: choose one of clap, sn"):
-        find_added(settings(run, folder), LABELS, silent)
+        find_added(settings(run, folder), LABELS, "", silent)
     with pytest.raises(ConfigError, match="label 'false_alarm' is not a class of the run"):
         find_added(settings(run, capture(tmp_path / "2", range(1), "false_alarm").folder), ("a",),
-                   silent)  # fmt: skip
+                   "", silent)  # fmt: skip
     path = clips.relabel(path, "clap")
     (folder / "snap").mkdir()
     shutil.copy(path, folder / "snap" / "copy.wav")
     with pytest.raises(DataError, match="is the same sound as .* with another label: delete one"):
-        find_added(settings(run, folder), LABELS, silent)
+        find_added(settings(run, folder), LABELS, "", silent)
 
 
 def test_clips_by_which_the_run_is_measured_are_not_trained_on(tmp_path: Path):
@@ -143,13 +144,13 @@ def test_clips_by_which_the_run_is_measured_are_not_trained_on(tmp_path: Path):
     dataset = load_dataset("folder", root, clip_s=0.1)
     (tmp_path / "more" / "clap").mkdir(parents=True)
     shutil.copy(dataset.split("test")[0].path, tmp_path / "more" / "clap" / "x.wav")
-    found = find_added(settings(tmp_path, tmp_path / "more"), dataset.info.labels, silent)
+    found = find_added(settings(tmp_path, tmp_path / "more"), dataset.info.labels, "", silent)
     with pytest.raises(DataError, match=r"x.wav: is the test clip \w+/\d.wav, by which the run is"):
         copy_added(found, dataset, tmp_path / "run", tmp_path, silent)
     (tmp_path / "run").mkdir(exist_ok=True)
     lines: list[str] = []
     write_tone(tmp_path / "more" / "clap" / "x.wav", 350, rate_hz=8000)
-    found = find_added(settings(tmp_path, tmp_path / "more"), dataset.info.labels, silent)
+    found = find_added(settings(tmp_path, tmp_path / "more"), dataset.info.labels, "", silent)
     copy_added(found, dataset, tmp_path / "run", tmp_path, lines.append)
     assert lines == [
         "1 of 1 added clips are longer than the window of 0.1 s, so only a part of them is used"
@@ -157,6 +158,16 @@ def test_clips_by_which_the_run_is_measured_are_not_trained_on(tmp_path: Path):
     (clip,) = with_added(dataset, tmp_path / "run").clips[len(dataset.clips) :]
     assert soundfile.info(clip.path).samplerate == dataset.info.sample_rate_hz
     assert held_out_added(dataset, tmp_path / "run") is None
+    write_tone(tmp_path / "more" / "clap" / "by_0" / "y.wav", 360)
+    write_tone(tmp_path / "more" / "snap" / "by_0" / "z.wav", 960)
+    found = find_added(settings(tmp_path, tmp_path / "more"), dataset.info.labels, "(by_.)", silent)
+    assert [clip.group for clip in found][::2] == ["by_0", "by_0"]
+    by_0 = dataclasses.replace(dataset.split("test")[0], clip_id="old", group="by_0")
+    with_speaker = dataclasses.replace(dataset, clips=(*dataset.clips, by_0))
+    copy_added(found, with_speaker, tmp_path / "held", tmp_path, silent)
+    assert [clip.split for clip in read_added(tmp_path / "held")] == ["test", "train", "test"]
+    found = find_added(settings(tmp_path, tmp_path / "more"), dataset.info.labels, "", silent)
+    assert [clip.group for clip in found][::2] == ["added: by_0", "added: by_0"]
     several = dataclasses.replace(dataset, info=dataclasses.replace(dataset.info, multi_label=True))
     with pytest.raises(ConfigError, match="have several labels, added ones have one"):
         copy_added(found, several, tmp_path / "run", tmp_path, silent)
@@ -183,7 +194,7 @@ def test_the_former_and_the_new_network_are_measured_on_old_and_new_clips(
     dataset = load_recipe_dataset(tiny_recipe(), None)
     capture(captured, range(4), *dataset.info.labels[:2])
     section = settings(tiny_run, captured)
-    clips = find_added(section, dataset.info.labels, silent)
+    clips = find_added(section, dataset.info.labels, "", silent)
     copy_added(clips, dataset, run, tiny_run, silent)
     config, former = tiny_recipe().frontend, Run(tiny_run)
 
@@ -197,7 +208,9 @@ def test_the_former_and_the_new_network_are_measured_on_old_and_new_clips(
     assert figures["held_out_before"] == figures["held_out_after"]
     assert (figures["train"], figures["held_out"], figures["recordings"]) == (12, 4, 4)
     assert_report_shows(figures, run, tiny_run)
-    assert figures["reasons"] == {"near_miss": 16} and figures["sha256"] == list_sha256(clips)
+    assert figures["reasons"] == {"near_miss": 16} and figures["sha256"] == list_sha256(
+        read_added(run)
+    )
 
 
 def assert_report_shows(figures: dict, folder: Path, former: Path) -> None:
