@@ -30,6 +30,7 @@ from m3net_tf.progress import silent
 
 UNLABELLED = ".unlabelled"
 TABLE = "provenance.csv"
+PAUSE_S = 60.0
 REASONS = ("near_miss", "false_alarm", "missed")
 GIVEN = (
     *("time_utc", "source", "recording", "model_sha256"),
@@ -221,6 +222,32 @@ class CapturedClips:
         write_text(self.folder / TABLE, text.getvalue())
 
 
+def recordings(clips: Iterable[CapturedClip]) -> list[str]:
+    """Name of the recording of each clip; clips of one recording belong to one split.
+
+    It is the provenance's ``recording``, else a source that is a sound file. Of any other source,
+    clips with less than ``PAUSE_S`` between them are one recording. Clips without provenance are
+    of one recording if folders of the same name below their classes contain them.
+    """
+    clips, names = list(clips), dict[Path, str]()
+    last: dict[str, tuple[datetime.datetime, str]] = {}
+    for clip in sorted(clips, key=lambda clip: clip.provenance.get("time_utc", "")):
+        source, recording = (clip.provenance.get(key, "") for key in ("source", "recording"))
+        if recording or Path(source).suffix.lower() in SUFFIXES:
+            names[clip.path] = recording or source
+        elif clip.provenance:
+            time = _utc(clip.provenance["time_utc"])
+            before, name = last.get(source, (time, f"{source} {time.isoformat()}"))
+            if (time - before).total_seconds() >= PAUSE_S:
+                name = f"{source} {time.isoformat()}"
+            last[source] = time, name
+            names[clip.path] = name
+        else:
+            folder = clip.path.parent.name
+            names[clip.path] = str(clip.path) if folder == clip.label else folder
+    return [names[clip.path] for clip in clips]
+
+
 def check_label(label: str | None) -> None:
     """Refuse a label that cannot name a class folder; None is valid.
 
@@ -241,16 +268,19 @@ def _checked_provenance(values: Mapping[str, str | float]) -> dict[str, str]:
     row = {key: _text(key, values.get(key, "")) for key in GIVEN}
     if row["reason"] not in ("", *REASONS):
         raise ConfigError(f"reason {row['reason']!r}: choose one of {', '.join(REASONS)}")
+    time = _utc(row["time_utc"]) if row["time_utc"] else datetime.datetime.now(datetime.UTC)
+    return {**row, "time_utc": time.isoformat(timespec="milliseconds")}
+
+
+def _utc(text: str) -> datetime.datetime:
+    """A time of ISO 8601 in UTC; without a zone it is UTC."""
     try:
-        time = datetime.datetime.fromisoformat(row["time_utc"] or "now")
+        time = datetime.datetime.fromisoformat(text)
     except ValueError:
-        if row["time_utc"]:
-            raise ConfigError(
-                f"time_utc {row['time_utc']!r}: give a time such as 2030-01-31T12:00:00+00:00"
-            ) from None
-        time = datetime.datetime.now(datetime.UTC)
-    utc = time.astimezone(datetime.UTC) if time.tzinfo else time.replace(tzinfo=datetime.UTC)
-    return {**row, "time_utc": utc.isoformat(timespec="milliseconds")}
+        raise ConfigError(
+            f"time_utc {text!r}: give a time such as 2030-01-31T12:00:00+00:00"
+        ) from None
+    return time.astimezone(datetime.UTC) if time.tzinfo else time.replace(tzinfo=datetime.UTC)
 
 
 def _text(key: str, value: str | float) -> str:

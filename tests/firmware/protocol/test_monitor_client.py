@@ -188,12 +188,14 @@ def test_errors_of_the_board_have_its_code(pty):
 
 def test_clips_are_captured_into_a_data_set(pty, tmp_path: Path):
     from m3net_tf.datasets import load_dataset
+    from m3net_tf.datasets.captured import CapturedClips
 
     pcm = np.random.default_rng(6).integers(-9000, 9000, 16_000).astype("<i2")
     (tmp_path / "pcm").write_bytes(pcm.tobytes())
     folder = tmp_path / "mine"
     lines: list[str] = []
     with Device(open_port(pty(tmp_path / "pcm"))) as device:
+        model_sha256 = device.info().model["sha256"]
         first = capture(device, folder, "clap", 2, 0.5, lines.append)
         second = capture(device, folder, "clap", 1, 1.0)
         capture(device, folder, "quiet", 1, 1.0)
@@ -201,7 +203,9 @@ def test_clips_are_captured_into_a_data_set(pty, tmp_path: Path):
             capture(device, folder, "clap", 1, 1.5)
         with pytest.raises(ConfigError, match="a name that a folder can have"):
             capture(device, folder, "../clap", 1, 1.0)
-    assert [path.name for path in first + second] == [f"clap_{i:05d}.wav" for i in range(3)]
+    clips = {clip.path: clip for clip in CapturedClips(folder)}
+    assert len({*first, *second}) == 3 and {clips[path].label for path in first} == {"clap"}
+    assert all(clip.provenance["model_sha256"] == model_sha256 for clip in clips.values())
     samples, rate_hz = soundfile.read(second[0], dtype="int16")
     assert rate_hz == 16_000
     np.testing.assert_array_equal(samples, pcm)
