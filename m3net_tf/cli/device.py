@@ -45,16 +45,21 @@ def monitor(
     web_port: Annotated[
         int, typer.Option(min=0, max=65535, help="TCP port of the page; 0: any free one.")
     ] = DEFAULT_WEB_PORT,
+    capture: Annotated[
+        Path | None, typer.Option(help="With --web: folder of the sounds labelled on the page.")
+    ] = None,
 ) -> None:
     """Show live detection on a board: scores, spectrogram, events. Ctrl-C ends it."""
     if web:
         from m3net_tf.live_page.command import run_live_page
 
         run_live_page(
-            port, run, play=play, record=record, seconds=seconds, baud=baud, web_port=web_port,
-            log=say,
+            port, run, play=play, record=record, capture=capture, seconds=seconds, baud=baud,
+            web_port=web_port, log=say,
         )  # fmt: skip
         return
+    if capture is not None:
+        raise typer.BadParameter("--capture needs --web: the page is where sounds get labels")
     from m3net_tf.device.monitor import run_monitor
 
     run_monitor(port, run, console, play=play, record=record, seconds=seconds, baud=baud, log=say)

@@ -16,13 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from m3net_tf.device.live import Recorder, watch
+from m3net_tf.device.live import Event, Recorder, watch
 from m3net_tf.device.messages import BoardError, Message, NoAnswerError
 from m3net_tf.device.mirror import Mirror, set_threshold
 from m3net_tf.device.monitor import OpenStream
-from m3net_tf.errors import ConfigError, FirmwareError
+from m3net_tf.errors import ConfigError, FirmwareError, M3NetError
 from m3net_tf.frontend import feature_hz
+from m3net_tf.live_page.clips import Captures
 from m3net_tf.runtime import NearMiss, explain
+from m3net_tf.runtime.detector_config import FULL_SCALE
 
 Send = Callable[[dict[str, Any]], None]
 """Takes a message for a page, or for all pages."""
@@ -45,10 +47,18 @@ class LiveBoard:
         stream: the board's stream.
         publish: takes messages for all pages.
         recorder: takes the stream, too.
+        captures: keeps sounds that pages label; None: pages cannot.
     """
 
-    def __init__(self, stream: OpenStream, publish: Send, recorder: Recorder | None = None) -> None:
+    def __init__(
+        self,
+        stream: OpenStream,
+        publish: Send,
+        recorder: Recorder | None = None,
+        captures: Captures | None = None,
+    ) -> None:
         self._stream = stream
+        self._captures = captures
         self._publish = publish
         self._recorder = recorder
         self._mirror = Mirror(stream.detector)
@@ -108,17 +118,33 @@ class LiveBoard:
                 "runs": list(self._runs),
                 "events": list(self._events),
                 "near_misses": list(self._near_misses),
+                "captures": self._captures and self._captures.facts(),
             }
         )
 
     def handle(self, request: Any, reply: Send) -> None:
         """Carry out a page's request; its answer, or why it is refused, goes to ``reply``."""
-        kinds = {"threshold": self._set_threshold, "reset": self._reset, "save": self._save}
+        kinds: dict[Any, Callable[[dict[str, Any], Send], None]] = {
+            "threshold": self._set_threshold,
+            "reset": self._reset,
+            "save": self._save,
+        }
+        if captures := self._captures:
+            publish = self._publish
+            kinds |= {
+                "wav": lambda asked, reply: reply(captures.wav(asked.get("clip"))),
+                "label": lambda asked, _: publish(
+                    captures.label(asked.get("clip"), asked.get("label"))
+                ),
+                "discard": lambda asked, _: publish(captures.discard(asked.get("clip"))),
+                "recording": lambda asked, _: publish(captures.take(asked.get("samples"))),
+            }
         try:
-            if not isinstance(request, dict) or request.get("type") not in kinds:
+            kind = request.get("type") if isinstance(request, dict) else None
+            if not isinstance(kind, str) or kind not in kinds:
                 raise ConfigError(f"a request has the type {', '.join(kinds)}")
-            kinds[request["type"]](request, reply)
-        except (BoardError, NoAnswerError, ConfigError) as error:
+            kinds[kind](request, reply)
+        except M3NetError as error:
             reply({"type": "notice", "error": True, "text": str(error)})
 
     def feed(self, message: Message) -> None:
@@ -126,26 +152,19 @@ class LiveBoard:
         view = self._stream.view
         if self._recorder:
             self._recorder.feed(message)
+        if self._captures:
+            self._captures.feed(message)
         if message.word == "column":
             self._news["columns"].append((message.number("column"), message.fields["values"]))
         elif message.word == "event":
-            event = view.events[-1]
-            self._news["events"].append(
-                {
-                    "column": message.number("column"),
-                    "label": message.number("label"),
-                    "time_s": event.time_s,
-                    "score": event.score,
-                    "latency_ms": event.latency_ms,
-                }
-            )
+            self._add_event(message.number("column"), message.number("label"), view.events[-1])
         self._mirror.feed(message)
         while self._mirror.runs:
             run = self._mirror.runs.popleft()
             scores = {"scores": run.scores.round(4).tolist(), "means": run.means.round(4).tolist()}
             self._news["runs"].append({"at": run.column, **scores})
         while self._mirror.near_misses:
-            self._news["near_misses"].append(self._described(self._mirror.near_misses.popleft()))
+            self._add_near_miss(self._mirror.near_misses.popleft())
 
     def flush(self) -> None:
         """Publish what has come since the last call."""
@@ -185,17 +204,45 @@ class LiveBoard:
         self._statistics = {key: numbers.get(key) for key in _STATISTICS}
         self._publish({"type": "statistics", **self._statistics})
 
-    def _described(self, miss: NearMiss) -> dict[str, Any]:
+    def _add_event(self, column: int, label: int, event: Event) -> None:
+        self._news["events"].append(
+            {
+                "column": column,
+                "label": label,
+                "time_s": event.time_s,
+                "score": event.score,
+                "latency_ms": event.latency_ms,
+            }
+        )
+        settings = self._mirror.detector.config.classes[label]
+        words = f"detection, {100 * event.score:.1f} %"
+        self._keep_sound("event", column, label, event.score, settings.threshold, words)
+
+    def _add_near_miss(self, miss: NearMiss) -> None:
         settings = self._mirror.detector.config.classes[miss.label]
-        return {
-            "column": miss.column,
-            "label": miss.label,
-            "time_s": self._stream.view.time_of(miss.column),
-            "score": miss.score / 65_536,
-            "threshold": miss.threshold / 65_536,
-            "reason": miss.reason.value,
-            "words": explain(miss, settings, self._column_s),
-        }
+        score, threshold = miss.score / FULL_SCALE, miss.threshold / FULL_SCALE
+        words = explain(miss, settings, self._column_s)
+        self._news["near_misses"].append(
+            {
+                "column": miss.column,
+                "label": miss.label,
+                "time_s": self._stream.view.time_of(miss.column),
+                "score": score,
+                "threshold": threshold,
+                "reason": miss.reason.value,
+                "words": words,
+            }
+        )
+        self._keep_sound("near_miss", miss.column, miss.label, score, threshold, words)
+
+    def _keep_sound(
+        self, kind: str, column: int, label: int, score: float, threshold: float, words: str
+    ) -> None:
+        name = self._stream.view.info.labels[label]
+        if self._captures and (
+            sound := self._captures.keep(kind, column, name, score, threshold, words)
+        ):
+            self._publish(sound)
 
     # --- thresholds -----------------------------------------------------------------------------
 

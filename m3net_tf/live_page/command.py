@@ -19,6 +19,7 @@ def run_live_page(
     *,
     play: Path | None = None,
     record: Path | None = None,
+    capture: Path | None = None,
     seconds: float | None = None,
     baud: int,
     web_port: int,
@@ -31,6 +32,7 @@ def run_live_page(
         run: run whose firmware is emulated, for ``qemu:BOARD``.
         play: sound file as input, which is repeated.
         record: path without suffix for CSV and WAV.
+        capture: folder of the sounds that are labelled on the page; None: none are.
         seconds: length of the audio, in seconds; None is unlimited.
         baud: speed of a serial device.
         web_port: TCP port of the page; 0 is any free one.
@@ -43,19 +45,22 @@ def run_live_page(
     """
     _require_packages()
     from m3net_tf.live_page.board import LiveBoard
+    from m3net_tf.live_page.clips import Captures
     from m3net_tf.live_page.server import Pages, listening_socket, serve
 
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listening_socket(web_port))
+        audio = record is not None or capture is not None
         stream = stack.enter_context(
-            opened_stream(port, run, play=play, baud=baud, audio=True, log=log, repeat=True)
+            opened_stream(port, run, play=play, baud=baud, audio=audio, log=log, repeat=True)
         )
         view = stream.view
         recorder = None
         if record is not None:
             recorder = stack.enter_context(Recorder(record, view, stream.audio))
         pages = Pages()
-        board = LiveBoard(stream, pages.publish, recorder)
+        captures = None if capture is None else Captures(capture, stream)
+        board = LiveBoard(stream, pages.publish, recorder, captures)
         address, tcp_port = listener.getsockname()
         log(f"http://{address}:{tcp_port} shows {view.info.board}; Ctrl-C ends")
         with contextlib.suppress(KeyboardInterrupt):

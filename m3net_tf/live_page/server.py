@@ -27,13 +27,20 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from m3net_tf.errors import FirmwareError
 from m3net_tf.live_page.board import LiveBoard
-from m3net_tf.pages import environment, feature_colours, shared_file, source_hash
+from m3net_tf.pages import (
+    DRAWING_AND_SOUND,
+    environment,
+    feature_colours,
+    shared_file,
+    source_hash,
+)
 
 ADDRESS = "127.0.0.1"
 _NAMES = (ADDRESS, "localhost")
 _TEMPLATES = Path(__file__).parent / "templates"
+_SCRIPTS = ("live.js", "labels.js")
 _WAITING = 1000  # messages for a page that does not read; then it is dropped
-_REQUEST_BYTES = 4096
+_REQUEST_BYTES = 1 << 21  # a recording is the longest
 _POLICY = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "img-src data:; media-src blob:; "
@@ -62,9 +69,8 @@ def page_html(title: str) -> tuple[str, str]:
         title: name of the board, as text.
     """
     style = shared_file("page.css") + (_TEMPLATES / "live.css").read_text(encoding="utf-8")
-    names = ("live.js",)
-    scripts = [shared_file("drawing.js")]
-    scripts += [(_TEMPLATES / name).read_text(encoding="utf-8") for name in names]
+    scripts = [*map(shared_file, DRAWING_AND_SOUND)]
+    scripts += [(_TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS]
     html = (
         environment(_TEMPLATES)
         .get_template("live.html.j2")

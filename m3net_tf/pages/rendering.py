@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import jinja2
 
+DRAWING_AND_SOUND = ("drawing.js", "sound.js")
+"""The shared scripts; others follow them in a page."""
+
 _SHARED = Path(__file__).parent / "templates"
 
 
@@ -28,7 +31,7 @@ def environment(templates: Path) -> jinja2.Environment:
 
 
 def shared_file(name: str) -> str:
-    """Text of the style ``page.css``, or of the script ``drawing.js``."""
+    """Text of the style ``page.css``, or of a script."""
     return (_SHARED / name).read_text(encoding="utf-8")
 
 

@@ -12,7 +12,7 @@ from typing import TypedDict
 from m3net_tf.artifacts import write_text
 from m3net_tf.errors import ConfigError
 from m3net_tf.locks import in_use
-from m3net_tf.pages import environment, shared_file, source_hash
+from m3net_tf.pages import DRAWING_AND_SOUND, environment, shared_file, source_hash
 from m3net_tf.progress import Log, silent
 from m3net_tf.report.content import Section, Trial
 from m3net_tf.report.gather import RunData, gather
@@ -119,7 +119,7 @@ def render(runs: Sequence[RunData], sections: Sequence[Section]) -> str:
     can_try = any(isinstance(block, Trial) for block in blocks)
     scripts = [_vega(), (_TEMPLATES / "page.js").read_text()]
     if can_try:
-        scripts += [shared_file("drawing.js"), (_TEMPLATES / "trial.js").read_text()]
+        scripts += [*map(shared_file, DRAWING_AND_SOUND), (_TEMPLATES / "trial.js").read_text()]
     return (
         environment(_TEMPLATES)
         .get_template("page.html.j2")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from m3net_tf.live_page.board import LiveBoard
 from m3net_tf.runtime import ClassSettings, DetectorConfig
 
 SHAPE = {"rate_hz": 16_000, "frame_samples": 512, "hop_samples": 320, "bins": 40, "frames": 4}
-LABELS = ("yes", "<b>no</b>", "silence")
+LABELS = ("yes", "<b>no", "silence")
 CLASS = ClassSettings("0", threshold=0.5, release=0.4, suppression_columns=0, window_runs=1, hits=1)
 
 
@@ -27,6 +28,7 @@ class Board:
     """Answers requests; ``streamed`` are lines that came before an answer."""
 
     def __init__(self) -> None:
+        self.port = SimpleNamespace(name="board")
         self.requests: list[str] = []
         self.streamed: deque[Message] = deque()
         self.before_answer: list[Message] = []

@@ -1,7 +1,8 @@
 "use strict";
 // Shows a board's stream, which comes over a WebSocket, and sends it thresholds. Names of classes
-// and texts of the server reach the page as text only.
-(() => {
+// and texts of the server reach the page as text only. Other scripts add handlers of messages, and
+// functions that are called with the first one.
+const livePage = (() => {
   const { percent } = drawing;
   const CURVES = 4; // classes in the picture
   const LISTED = 50; // detections and near misses
@@ -216,6 +217,7 @@
     listNearMisses(message.near_misses);
     addColumns(message.columns);
     statistics(message.statistics);
+    for (const start of starts) start(message);
   }
 
   function news(message) {
@@ -243,6 +245,7 @@
     shown("delay", numbers.latency_us, numbers.events ? ms(numbers.latency_us) : "–");
   }
 
+  const starts = [];
   const handlers = {
     hello, news, statistics,
     threshold: setThreshold,
@@ -272,5 +275,6 @@
   at("save").addEventListener("click", () => send({ type: "save" }));
   new ResizeObserver(redraw).observe(live);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  connect();
+  document.addEventListener("DOMContentLoaded", connect);
+  return { element, handlers, notice, send, starts };
 })();

@@ -13,8 +13,6 @@
 
   const bytesOf = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
   const share = (score) => (score + 128) / 256;
-  const toInt16 = (audio) => Int16Array.from(audio, (x) =>
-    Math.max(-32768, Math.min(32767, Math.floor(32768 * x + 0.5))));
 
   // The module with what it has heard since restart().
   class Recognizer {
@@ -107,7 +105,7 @@
     const source = new AudioBufferSourceNode(context, { buffer: decoded });
     source.connect(context.destination);
     source.start();
-    return toInt16((await context.startRendering()).getChannelData(0));
+    return sound.toInt16((await context.startRendering()).getChannelData(0));
   }
 
   // A file as a data URI: the page's policy lets players load nothing else.
@@ -260,17 +258,16 @@
       }
       try {
         await start();
-        const stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1,
-          echoCancellation: false, noiseSuppression: false, autoGainControl: false } });
+        const push = feeder();
+        const close = await sound.microphone(recognizer.sample_rate_hz,
+          (samples) => { if (own === turn) push(samples); });
         if (own !== turn) {
-          stream.getTracks().forEach((track) => track.stop());
+          close();
           return;
         }
-        const context = new AudioContext({ sampleRate: recognizer.sample_rate_hz });
         stopListening = () => {
           stopListening = null;
-          stream.getTracks().forEach((track) => track.stop());
-          context.close();
+          close();
           microphone.setAttribute("aria-pressed", "false");
           microphone.textContent = "Use the microphone";
           state.textContent = "The microphone is off.";
@@ -280,7 +277,6 @@
         state.textContent = "Listening to the microphone.";
         player.hidden = true;
         result.hidden = false;
-        feed(context, context.createMediaStreamSource(stream));
       } catch (error) {
         stopListening?.();
         state.textContent = `The microphone is not available (${error.message}): allow it in the `
@@ -289,25 +285,22 @@
       }
     }
 
-    function feed(context, source) {
-      // An AudioWorklet would need a policy that lets scripts run from addresses.
-      const node = context.createScriptProcessor(1024, 1, 1);
+    // A function that takes samples of any number.
+    function feeder() {
       const hop = new Int16Array(recognizer.hop_samples);
       let filled = 0;
-      node.onaudioprocess = ({ inputBuffer }) => {
-        for (const sample of toInt16(inputBuffer.getChannelData(0))) {
+      return (samples) => {
+        for (const sample of samples) {
           hop[filled] = sample;
           filled += 1;
           if (filled < hop.length) continue;
           recognizer.push(hop);
           filled = 0;
         }
-        recognizer.keep(Math.ceil(SHOWN_S * context.sampleRate / hop.length));
+        recognizer.keep(Math.ceil(SHOWN_S * recognizer.sample_rate_hz / hop.length));
         listEvents();
         requestAnimationFrame(draw);
       };
-      source.connect(node);
-      node.connect(context.destination); // without it the node is not called; it plays silence
     }
 
     async function hearFile(chosen) {
