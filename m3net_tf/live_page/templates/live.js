@@ -163,7 +163,7 @@ const livePage = (() => {
     const body = at(id);
     for (const entry of entries) {
       const line = element("tr", element("td", `${entry.time_s.toFixed(2)} s`));
-      const name = element("th", board.labels[entry.label]);
+      const name = element("th", board.labels[entry.label].replaceAll("_", "_\u200b")); // may break there
       name.scope = "row";
       line.append(name, ...cells(entry));
       body.prepend(line);
