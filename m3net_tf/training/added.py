@@ -116,14 +116,20 @@ def find_added(
         DataError: a folder is missing, has no labelled clip, or has a sound with two labels.
     """
     present: dict[str, AddedClip] = {}
-    for folder in map(Path, settings.add):
-        for clip in _labelled(folder, labels, group_pattern, log):
-            twin = present.setdefault(clip.sha256, clip)
-            if twin.label != clip.label:
-                raise DataError(
-                    f"{clip.source}: is the same sound as {twin.source} with another label: "
-                    "delete one of them"
-                )
+    listed = [
+        clip
+        for folder in settings.add
+        for clip in _labelled(Path(folder), labels, group_pattern, log)
+    ]
+    for clip in listed:
+        twin = present.setdefault(clip.sha256, clip)
+        if twin.label != clip.label:
+            raise DataError(
+                f"{clip.source}: is the same sound as {twin.source} with another label: "
+                "delete one of them"
+            )
+    if len(present) < len(listed):
+        log(f"{len(listed) - len(present)} added clips repeat the sound of others: left out")
     former = {clip.sha256: clip for clip in read_added(Path(settings.run or ""))}
     absent = [clip for sha256, clip in former.items() if sha256 not in present]
     return absent + [

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -133,3 +134,14 @@ def test_sounds_that_the_user_put_there_are_clips_without_provenance(tmp_path: P
     assert next((c.path, c.label, dict(c.provenance)) for c in clips) == (path, "clap", {})
     assert clips.relabel(path, "other") == tmp_path / "other" / "1_2.wav"
     assert len(clips) == 2
+
+
+def test_the_documented_program_captures_and_labels_a_clip(tmp_path: Path, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "improve.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(program, {"folder": tmp_path})
+    (clip,) = CapturedClips(tmp_path)
+    assert clip.label == "clap" and clip.provenance["reason"] == "near_miss"
+    assert capsys.readouterr().out.endswith(".wav near_miss 0.55\n")
+    columns = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)))
+    assert sorted(columns) == sorted(COLUMNS)

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,13 @@ from typer.testing import CliRunner
 
 from m3net_tf.cli import app, output
 from m3net_tf.datasets import load_dataset
+from m3net_tf.datasets.captured import CapturedClips, recordings
 from m3net_tf.datasets.inspection import inspect_folder, sounds_lines
 from m3net_tf.deployment.starter import README, recipe_lines, starter_recipe, write_starter
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.training import Run, load_recipe
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -161,3 +166,24 @@ def test_the_project_trains(tmp_path: Path, monkeypatch):
     metrics = Run(Path("runs/recipe")).metrics()
     assert metrics.dataset.labels == ("_silence_", "car_horn", "dog_bark")
     assert Run(Path("runs/recipe")).data_folder(None) == tmp_path / "sounds"
+
+
+@pytest.mark.slow
+def test_the_transcript_is_what_its_commands_print(tmp_path: Path, monkeypatch):
+    """The sounds of docs/own_sounds.md and docs/improve.md, made and inspected as shown there."""
+    if shutil.which("espeak-ng") is None:
+        pytest.skip("no speech synthesiser here: sudo apt-get install espeak-ng")
+    monkeypatch.chdir(tmp_path)
+    pages = [(DOCS / name).read_text() for name in ("own_sounds.md", "improve.md")]
+    for page in pages:
+        (script,) = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+        subprocess.run(["bash", "-e", "-c", script], check=True)
+    done = CliRunner().invoke(app, ["init", "words"], catch_exceptions=False)
+    printed = " ".join(done.output.split())
+    shown = re.search(r"\$ m3net init words\n(.*?)```", pages[0], re.DOTALL)[1]
+    _, table, sentences = re.split(r" ─+\n|\n\n", shown)
+    for row in table.splitlines():  # lengths depend on the synthesiser's version
+        assert "…" in row or " ".join(row.split()[:4]) in printed
+    assert " ".join(sentences[sentences.index("leaks:") :].split()) in printed
+    clips = CapturedClips(Path("captured"))
+    assert len(clips) == 120 and len(set(recordings(clips))) == 12

@@ -168,6 +168,9 @@ def test_clips_by_which_the_run_is_measured_are_not_trained_on(tmp_path: Path):
     assert [clip.split for clip in read_added(tmp_path / "held")] == ["test", "train", "test"]
     found = find_added(settings(tmp_path, tmp_path / "more"), dataset.info.labels, "", silent)
     assert [clip.group for clip in found][::2] == ["added: by_0", "added: by_0"]
+    shutil.copy(tmp_path / "more" / "clap" / "x.wav", tmp_path / "more" / "clap" / "again.wav")
+    found = find_added(settings(tmp_path, tmp_path / "more"), dataset.info.labels, "", lines.append)
+    assert len(found) == 3 and lines[-1] == "1 added clips repeat the sound of others: left out"
     several = dataclasses.replace(dataset, info=dataclasses.replace(dataset.info, multi_label=True))
     with pytest.raises(ConfigError, match="have several labels, added ones have one"):
         copy_added(found, several, tmp_path / "run", tmp_path, silent)
