@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import Page, find_chromium, opened_browser
 
 from m3net_tf.export.manifest import (
     Arena,
@@ -44,6 +45,16 @@ def common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of this session that all pytest-xdist workers share."""
     folder = tmp_path_factory.getbasetemp()
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """A tab of a headless Chromium, for tests of pages."""
+    chromium = find_chromium()
+    if chromium is None:
+        pytest.skip("no Chromium here: sudo apt-get install chromium")
+    with opened_browser(chromium, tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

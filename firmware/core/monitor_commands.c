@@ -201,6 +201,7 @@ static const command commands[] = {
     {"profile", 1, 1, m3net_monitor_profile, "profile"},
     {"stream", 2, 5, m3net_monitor_stream, "stream mic|host|off [columns] [scores] [audio]"},
     {"threshold", 1, 4, m3net_monitor_threshold, "threshold [LABEL VALUE [RELEASE]]"},
+    {"save", 1, 1, m3net_monitor_save, "save"},
     {"record", 2, 2, m3net_monitor_record, "record SAMPLES"},
     {"read", 3, 3, command_read, "read OFFSET BYTES"},
     {"baud", 2, 2, command_baud, "baud SPEED"},

@@ -164,6 +164,8 @@ void m3net_monitor_threshold(m3net_monitor* monitor, const m3net_monitor_words* 
       print_class(monitor, label);
     }
     m3net_monitor_ok("threshold");
+    m3net_console_field("run_columns", monitor->live->detector.config.run_columns);
+    m3net_console_field("history_runs", M3NET_DETECTOR_HISTORY_RUNS);
     m3net_console_end();
     return;
   }
@@ -193,6 +195,13 @@ void m3net_monitor_threshold(m3net_monitor* monitor, const m3net_monitor_words* 
   }
   m3net_monitor_ok("threshold");
   print_class(monitor, label);
+}
+
+// No board has a driver that writes to its flash.
+void m3net_monitor_save(m3net_monitor* monitor, const m3net_monitor_words* words) {
+  (void)words;
+  m3net_monitor_error(monitor, "no_flash",
+                      "there is no flash to keep thresholds in: export them with the model");
 }
 
 // --- recordings ------------------------------------------------------------------------------

@@ -139,6 +139,7 @@ static const char* const seeds[] = {
     "stream off",
     "threshold 1 2",
     "threshold",
+    "save",
     "record 100",
     "read 0 256",
     "baud 9600",

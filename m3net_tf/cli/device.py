@@ -24,6 +24,7 @@ DeviceRun = Annotated[Path, typer.Option("--run", envvar="RUN", help="Run of the
 Baud = Annotated[int, typer.Option(help="Speed of a serial device.")]
 DEFAULT_RUN = Path("runs/demo")
 DEFAULT_BAUD = 115_200
+DEFAULT_WEB_PORT = 8765
 
 
 @app.command()
@@ -38,8 +39,27 @@ def monitor(
     ] = None,
     seconds: Annotated[float | None, typer.Option(help="Stop after this much audio.")] = None,
     baud: Baud = DEFAULT_BAUD,
+    web: Annotated[
+        bool, typer.Option("--web", help="Serve a page with all this and sliders on 127.0.0.1.")
+    ] = False,
+    web_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="TCP port of the page; 0: any free one.")
+    ] = DEFAULT_WEB_PORT,
+    capture: Annotated[
+        Path | None, typer.Option(help="With --web: folder of the sounds labelled on the page.")
+    ] = None,
 ) -> None:
     """Show live detection on a board: scores, spectrogram, events. Ctrl-C ends it."""
+    if web:
+        from m3net_tf.live_page.command import run_live_page
+
+        run_live_page(
+            port, run, play=play, record=record, capture=capture, seconds=seconds, baud=baud,
+            web_port=web_port, log=say,
+        )  # fmt: skip
+        return
+    if capture is not None:
+        raise typer.BadParameter("--capture needs --web: the page is where sounds get labels")
     from m3net_tf.device.monitor import run_monitor
 
     run_monitor(port, run, console, play=play, record=record, seconds=seconds, baud=baud, log=say)

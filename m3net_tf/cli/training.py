@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,11 +14,26 @@ from m3net_tf.cli.options import AsJson, DataDir, RunFolder
 from m3net_tf.cli.output import console, print_result, progress_beside, say, say_json
 from m3net_tf.errors import M3NetError
 
+if TYPE_CHECKING:
+    from m3net_tf.training import Recipe
+    from m3net_tf.training.run_metrics import RunMetrics
+
 
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="Recipe, a YAML file of experiments/.")],
-    run: Annotated[Path | None, typer.Option(help="Run folder; default runs/<recipe>.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Argument(help="Recipe, a YAML file of experiments/.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Run folder; default runs/<recipe> or <FROM>_added.")
+    ] = None,
+    former: Annotated[
+        Path | None, typer.Option("--from", help="With --add: the run to continue; no RECIPE.")
+    ] = None,
+    add: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of labelled clips to add to that run's; several times."),
+    ] = None,
     data_dir: DataDir = None,
     dataset: Annotated[
         str | None, typer.Option(help="Data set instead of the recipe's, by its official protocol.")
@@ -32,14 +48,17 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="Epochs instead of the recipe's.")] = None,
     devices: Annotated[int, typer.Option(min=1, help="GPUs that share each batch.")] = 1,
 ) -> None:
-    """Train a network by a recipe; a stopped training is resumed."""
+    """Train a network by a recipe, or a run again with added clips; a stopped one is resumed."""
     import dataclasses
 
     from m3net_tf import training
-    from m3net_tf.datasets import protocol_statement
     from m3net_tf.datasets.report import parse_options
 
-    plan = training.load_recipe(recipe)
+    if (recipe is None) == (former is None) or (former is None) != (not add):
+        raise typer.BadParameter("give either RECIPE, or --from RUN with --add FOLDER")
+    if dataset and former:
+        raise typer.BadParameter("--from continues a run with its data set: omit --dataset")
+    plan, folder, data_dir = _planned(recipe, run, former, add or [], data_dir, dataset)
     given = {"seed": seed, "epochs": epochs}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     plan = dataclasses.replace(plan, training=dataclasses.replace(plan.training, **changes))
@@ -49,20 +68,65 @@ def train(
         options = {**plan.dataset.options, **parse_options(option)}
         section = dataclasses.replace(plan.dataset, options=options)
         plan = dataclasses.replace(plan, dataset=section)
-    folder = run or Path("runs") / recipe.stem
     metrics = training.train(plan, folder, data_dir, say, devices)
-    test = metrics.test
-    if "accuracy" in test:
-        reached = (
-            f"accuracy {100 * test['accuracy']:.2f} % (95 %: "
-            f"{100 * test['accuracy_95_low']:.1f} to {100 * test['accuracy_95_high']:.1f})"
+    for line in _reached(folder, metrics):
+        say(line)
+
+
+def _reached(folder: Path, metrics: RunMetrics) -> Iterator[str]:
+    """Lines on the accuracy of a run, and on its changes if clips were added."""
+    from m3net_tf.datasets import protocol_statement
+
+    yield (
+        f"{folder}: test {_score(metrics.test)} on {metrics.test['clips']} clips of "
+        f"{metrics.dataset.name}, {protocol_statement(metrics.dataset.facts)}"
+    )
+    added = metrics.values.get("added")
+    if not added:
+        return
+    yield f"before, with {added['run']}: test {_score(added['test_before'])}"
+    yield f"added clips: {added['train']} in training, {added['held_out']} held out"
+    if added["held_out"]:
+        yield (
+            f"on the held-out ones: before {_score(added['held_out_before'])}, now "
+            f"{_score(added['held_out_after'])}"
         )
     else:
-        reached = f"mAP {100 * test['mean_average_precision']:.2f} %"
-    say(
-        f"{folder}: test {reached} on {test['clips']} clips of {metrics.dataset.name}, "
-        f"{protocol_statement(metrics.dataset.facts)}"
+        yield "none is held out: in no class do they come from several recordings"
+
+
+def _score(figures: Mapping[str, Any]) -> str:
+    if "accuracy" not in figures:
+        return f"mAP {100 * figures['mean_average_precision']:.2f} %"
+    return (
+        f"accuracy {100 * figures['accuracy']:.2f} % (95 %: "
+        f"{100 * figures['accuracy_95_low']:.1f} to {100 * figures['accuracy_95_high']:.1f})"
     )
+
+
+def _planned(
+    recipe: Path | None,
+    run: Path | None,
+    former: Path | None,
+    add: list[Path],
+    data_dir: Path | None,
+    dataset: str | None,
+) -> tuple[Recipe, Path, Path | None]:
+    """The recipe of a training, its run folder and the folder of its data set."""
+    from m3net_tf import training
+    from m3net_tf.training.recipe import recipe_with_added
+    from m3net_tf.training.run import recorded_data_folder
+
+    if former is None:
+        assert recipe is not None  # as train has checked
+        plan = training.load_recipe(recipe)
+        if data_dir is None and dataset in (None, plan.dataset.name):
+            data_dir = recorded_data_folder(recipe.parent)
+        return plan, run or Path("runs") / recipe.stem, data_dir
+    finished = training.Run(former)
+    plan = recipe_with_added(finished.recipe(), former, add)
+    folder = run or former.with_name(f"{former.resolve().name}_added")
+    return plan, folder, finished.data_folder(data_dir)
 
 
 QuantizationMethod = Annotated[

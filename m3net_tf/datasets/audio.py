@@ -6,6 +6,7 @@ says how to fix it; nothing is repaired silently.
 """
 
 import contextlib
+import io
 import os
 import struct
 from collections.abc import Iterable, Iterator
@@ -245,6 +246,13 @@ def to_pcm16(audio: npt.NDArray) -> npt.NDArray[np.int16]:
 def from_pcm16(pcm: npt.NDArray[np.int16]) -> Audio:
     """Convert 16-bit samples to float32, ``int16 / 32768`` (exact)."""
     return pcm.astype(np.float32) / np.float32(PCM16_SCALE)
+
+
+def wav_bytes(pcm: npt.NDArray[np.int16], sample_rate_hz: int) -> bytes:
+    """Mono 16-bit WAV file of samples of shape (samples,)."""
+    file = io.BytesIO()
+    soundfile.write(file, pcm, sample_rate_hz, format="WAV", subtype="PCM_16")
+    return file.getvalue()
 
 
 def _truncated(name: str, detail: str) -> DataError:

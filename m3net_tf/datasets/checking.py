@@ -2,6 +2,7 @@
 """Checks a data set under every protocol: leaks, folds and broken files."""
 
 import dataclasses
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import soundfile
 
 from m3net_tf.datasets.audio import check_file, header_of
-from m3net_tf.datasets.clips import SPLITS
+from m3net_tf.datasets.clips import SPLITS, Clip
 from m3net_tf.datasets.dataset import READERS, AudioDataset
 from m3net_tf.datasets.protocols import MissingFoldError, UnsuitedProtocolError
 from m3net_tf.datasets.registry import dataset_info, load_dataset
@@ -114,7 +115,7 @@ def check(
     except DataError as error:
         partial = any(note.startswith("partial copy") for note in attempts.notes)
         (remarks if partial else errors).append(str(error))
-    broken = loaded.broken() if decode else bad_headers(loaded)
+    broken = loaded.broken() if decode else bad_headers(loaded.clips)
     return DatasetCheck(
         dataset_info(name).group, tuple(attempts.checks), tuple(remarks), broken, tuple(errors)
     )
@@ -182,7 +183,7 @@ def _protocol_check(dataset: AudioDataset) -> ProtocolCheck:
     )
 
 
-def bad_headers(dataset: AudioDataset) -> dict[str, str]:
+def bad_headers(clips: Sequence[Clip]) -> dict[str, str]:
     """Files whose header is broken or promises more data than the file has; clip -> reason."""
 
     def reason(path: Path) -> str:
@@ -196,7 +197,7 @@ def bad_headers(dataset: AudioDataset) -> dict[str, str]:
         except (soundfile.LibsndfileError, RuntimeError):
             return f"{path}: is not a readable sound file; delete it or fetch it again"
 
-    clip_of = {clip.path: clip.clip_id for clip in dataset.clips if clip.path}
+    clip_of = {clip.path: clip.clip_id for clip in clips if clip.path}
     with ThreadPoolExecutor(READERS) as pool:
         reasons = pool.map(reason, clip_of)
         return {c: r for c, r in zip(clip_of.values(), reasons, strict=True) if r}

@@ -95,7 +95,7 @@ def build(
         silence_percentage: silence clips, in percent of the others; default: 10 with a folder
             ``_background_noise_``, else none.
     """
-    clips = list(_table(root / table) if table else _folders(root, _class_names(classes)))
+    clips = list(_table(root / table) if table else list_folders(root, _class_names(classes)))
     if not clips:
         raise DataError(
             f"{root / table}: has no clips; put sound files ({', '.join(SUFFIXES)}) into one "
@@ -231,8 +231,12 @@ def _class_names(classes: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name)
 
 
-def _folders(root: Path, classes: tuple[str, ...] = ()) -> Iterator[Clip]:
-    """Clips of class folders; the split is empty unless the class folders are in split folders."""
+def list_folders(root: Path, classes: tuple[str, ...] = ()) -> Iterator[Clip]:
+    """Clips of class folders; the split is empty unless the class folders are in split folders.
+
+    Raises:
+        DataError: a class has no sound file, or the folder contains data sets.
+    """
     folders = _subfolders(root)
     if folders and all(folder.name in SPLIT_NAMES for folder in folders):
         for folder in folders:

@@ -32,6 +32,7 @@ class Suggestion:
         clips: fewest and most clips per group.
         classes: mean number of classes per group.
         example: a clip and its group.
+        score: how likely the pattern names groups; see :func:`suggest_groups`.
     """
 
     pattern: str
@@ -39,6 +40,7 @@ class Suggestion:
     clips: tuple[int, int]
     classes: float
     example: tuple[str, str]
+    score: float
 
     @property
     def option(self) -> str:
@@ -71,7 +73,7 @@ def suggest_groups(clips: Sequence[Clip]) -> list[Suggestion]:
             continue
         score = _score(pattern, groups, listed) - 1e-3 * order
         if groups not in best or score > best[groups][0]:
-            best[groups] = (score, _suggestion(pattern, groups, listed))
+            best[groups] = (score, _suggestion(pattern, groups, listed, score))
     ranked = sorted(best.values(), key=lambda scored: -scored[0])
     return [suggestion for _, suggestion in ranked[:SHOWN]]
 
@@ -135,7 +137,9 @@ def _classes(groups: Sequence[str], clips: Sequence[Clip]) -> float:
     return len(pairs) / len(set(groups))
 
 
-def _suggestion(pattern: str, groups: Sequence[str], clips: Sequence[Clip]) -> Suggestion:
+def _suggestion(
+    pattern: str, groups: Sequence[str], clips: Sequence[Clip], score: float
+) -> Suggestion:
     sizes = Counter(groups).values()
     return Suggestion(
         pattern=pattern,
@@ -143,4 +147,5 @@ def _suggestion(pattern: str, groups: Sequence[str], clips: Sequence[Clip]) -> S
         clips=(min(sizes), max(sizes)),
         classes=_classes(groups, clips),
         example=(clips[0].clip_id, groups[0]),
+        score=score,
     )

@@ -119,7 +119,7 @@ def _file_facts(dataset: AudioDataset) -> FileFacts | None:
     paths = sorted({clip.path for clip in dataset.clips if clip.path})
     if not paths:
         return None
-    bad = bad_headers(dataset)
+    bad = bad_headers(dataset.clips)
     with ThreadPoolExecutor(READERS) as pool:
         good = [path for path in paths if not any(str(path) in reason for reason in bad.values())]
         headers = list(pool.map(header_of, good))

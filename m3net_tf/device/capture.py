@@ -3,17 +3,14 @@
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 
-from m3net_tf.artifacts import write_bytes
-from m3net_tf.datasets.clips import is_label
+from m3net_tf.datasets import from_pcm16
+from m3net_tf.datasets.captured import CapturedClips, check_label
 from m3net_tf.device.client import Device
 from m3net_tf.device.ports import require_emulated
 from m3net_tf.device.session import connect, emulated_sound
@@ -21,25 +18,10 @@ from m3net_tf.errors import ConfigError
 from m3net_tf.progress import Log, silent
 
 
-def wav_bytes(samples: npt.NDArray[np.int16], rate_hz: int) -> bytes:
-    """Mono 16-bit WAV file."""
-    file = io.BytesIO()
-    soundfile.write(file, samples, rate_hz, format="WAV", subtype="PCM_16")
-    return file.getvalue()
-
-
 def level_db(samples: npt.NDArray[np.int16]) -> float:
     """Root mean square in decibels relative to full scale; at least -100."""
     rms = float(np.sqrt(np.mean((samples.astype(np.float64) / 32768) ** 2)))
     return max(-100.0, 20 * float(np.log10(max(rms, 1e-12))))
-
-
-def next_index(folder: Path) -> int:
-    """Number of the next clip: the highest existing number plus 1."""
-    numbers = [
-        int(match[1]) for path in folder.glob("*.wav") if (match := re.search(r"(\d+)$", path.stem))
-    ]
-    return max(numbers, default=-1) + 1
 
 
 def capture_port(
@@ -108,15 +90,14 @@ def capture(
         sound_samples: length of an emulated microphone's sound; None for a real microphone.
 
     Returns:
-        The files; each is written atomically.
+        The files, which :class:`.CapturedClips` has added to the data set.
 
     Raises:
         ConfigError: the label is not a valid folder name, or a clip is too long for the board,
             or all clips together are longer than the sound.
         FirmwareError: the board has no microphone, or stops answering.
     """
-    if not is_label(label) or label != Path(label).name or label.startswith("."):
-        raise ConfigError(f"label {label!r}: give a name that a folder can have")
+    check_label(label)
     if count < 1:
         raise ConfigError(f"count {count}: give at least 1 clip")
     info = device.info()
@@ -133,14 +114,13 @@ def capture(
                 f"the sound has {sound_samples / rate_hz:.2f} s, enough for {possible} clips of "
                 f"{seconds:g} s: play a longer one, or give a lower --count"
             )
-    target = folder / label
-    first = next_index(target)
-    paths = []
-    for index in range(first, first + count):
+    clips, paths = CapturedClips(folder), list[Path]()
+    model_sha256 = info.model.get("sha256", "")
+    for index in range(1, count + 1):
         before_each(index)
         recorded = device.record(samples)
-        path = target / f"{label}_{index:05d}.wav"
-        write_bytes(path, wav_bytes(recorded, rate_hz))
+        provenance = {"source": device.port.name, "model_sha256": model_sha256}
+        path = clips.add(from_pcm16(recorded), rate_hz, label, provenance)
         log(f"{path}: {seconds:g} s, {level_db(recorded):.0f} dB")
         paths.append(path)
     return paths

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,8 @@ from m3net_tf.device.client import Device
 from m3net_tf.device.messages import DeviceInfo, Message
 from m3net_tf.errors import FirmwareError
 from m3net_tf.progress import Log
+from m3net_tf.runtime.detector_config import FULL_SCALE
 
-#: Number in the protocol that stands for a score of 1.
-FULL_SCALE = 65_536
 #: Baud rate that suffices for audio along with all other lines.
 AUDIO_BAUD = 921_600
 _COLUMNS_KEPT = 400
@@ -129,12 +128,12 @@ class LiveView:
         """
         if message.word == "column":
             column = message.number("column")
-            self.columns.append(_int8(message, "values", self.info.frontend["bins"]))
+            self.columns.append(int8_values(message, "values", self.info.frontend["bins"]))
             self._newest_column = column
             self.audio_s = self.time_of(column)
         elif message.word == "scores":
             column = message.number("column")
-            self.scores = (_int8(message, "out", len(self.scores)).astype(float) + 128) / 256
+            self.scores = (int8_values(message, "out", len(self.scores)).astype(float) + 128) / 256
             if self._scored_column is not None:
                 gap = column - self._scored_column
                 self._run_columns = min(gap, self._run_columns or gap)
@@ -146,8 +145,12 @@ class LiveView:
             self.lost_hops = message.number("lost_hops")
 
 
-def _int8(message: Message, key: str, count: int) -> npt.NDArray[np.int8]:
-    """The values of a hexadecimal field, shape (count,)."""
+def int8_values(message: Message, key: str, count: int) -> npt.NDArray[np.int8]:
+    """The values of a hexadecimal field, shape (count,).
+
+    Raises:
+        FirmwareError: there are not ``count`` values.
+    """
     try:
         values = np.frombuffer(bytes.fromhex(message.fields[key]), np.int8)
     except (KeyError, ValueError):
@@ -155,6 +158,13 @@ def _int8(message: Message, key: str, count: int) -> npt.NDArray[np.int8]:
     if len(values) != count:
         raise FirmwareError(f"a line of the board was damaged: 'm3net {message.word}' lacks {key}")
     return values
+
+
+class Sink(Protocol):
+    """Takes the lines of a stream."""
+
+    def feed(self, message: Message) -> None:
+        """Take a line; :class:`LiveView` has it already."""
 
 
 class Recorder:
@@ -215,21 +225,6 @@ class Recorder:
             samples = np.frombuffer(message.data, "<i2").astype(np.int16)
             self._wav.write(samples)
             self._written = message.number("offset") + len(samples)
-
-
-def read_thresholds(device: Device) -> list[float]:
-    """Score from which each class is detected, 0 to 1; NaN for a class that never is.
-
-    Raises:
-        FirmwareError: the board does not answer, or a line was damaged.
-    """
-    thresholds = [np.nan] * len(device.info().labels)
-    for line in device.request("threshold").lines:
-        if line.word == "class" and line.number("hits"):
-            label = line.number("label")
-            if 0 <= label < len(thresholds):
-                thresholds[label] = line.number("threshold") / FULL_SCALE
-    return thresholds
 
 
 def start_stream(device: Device, source: str, *, audio: bool, log: Log) -> bool:
@@ -295,13 +290,13 @@ def play(device: Device, samples: npt.NDArray[np.int16]) -> Iterator[Message]:
 def watch(
     messages: Iterable[Message | None],
     view: LiveView,
-    recorder: Recorder | None = None,
+    sink: Sink | None = None,
     draw: Callable[[], None] = lambda: None,
     *,
     seconds: float | None = None,
     every_s: float = 0.1,
 ) -> None:
-    """Pass a stream to the view and a recorder, and draw the view at intervals.
+    """Pass a stream to the view and to a recorder or another sink, and draw the view at intervals.
 
     It ends with the stream, or after ``seconds`` of audio when the model's scores for them have
     arrived. Damaged lines are skipped and counted.
@@ -314,8 +309,8 @@ def watch(
         if message is not None:
             try:
                 view.feed(message)
-                if recorder:
-                    recorder.feed(message)
+                if sink:
+                    sink.feed(message)
             except FirmwareError:
                 view.damaged_lines += 1
         if time.monotonic() - drawn_s >= every_s:

@@ -4,25 +4,33 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.live import Live
 
 from m3net_tf.device import live as streams
+from m3net_tf.device.client import Device
 from m3net_tf.device.live import LiveView, Recorder
 from m3net_tf.device.messages import DeviceInfo, Message
+from m3net_tf.device.mirror import event_thresholds, read_detector
 from m3net_tf.device.ports import is_emulated
 from m3net_tf.device.screen import Screen
 from m3net_tf.device.session import connect, emulated_sound, read_sound
+from m3net_tf.emulation import find_machine
+from m3net_tf.emulation.job import HEADER
 from m3net_tf.errors import M3NetError
 from m3net_tf.export import Bundle
 from m3net_tf.frontend import FrontendConfig
 from m3net_tf.progress import Log
+from m3net_tf.runtime import DetectorConfig
 
+_REPEATED_S = 600
 _LINES_BELOW = 2  # of the last picture: the summary and the prompt
 
 
@@ -57,34 +65,106 @@ def run_monitor(
         FirmwareError: as for connecting and streaming.
         DataError: the sound cannot be read.
     """
-    emulated = is_emulated(port)
-    sound = emulated_sound(port, run, play)
     with contextlib.ExitStack() as stack:
-        device = stack.enter_context(
-            connect(port, run, baud=baud, sound=sound, live=emulated, log=log)
+        stream = stack.enter_context(
+            opened_stream(port, run, play=play, baud=baud, audio=record is not None, log=log)
         )
-        info = device.info()
-        rate_hz = info.frontend["rate_hz"]
-        view = LiveView(info, streams.read_thresholds(device))
-        over_line = play is not None and (not emulated or info.version.get("audio") == "0")
-        source = "host" if over_line else "mic"
-        audio = streams.start_stream(device, source, audio=record is not None, log=log)
+        view = stream.view
         recorder = None
         if record is not None:
-            recorder = stack.enter_context(Recorder(record, view, audio))
-        messages: Iterable[Message | None]
-        if over_line and play is not None:
-            silence = np.zeros(round(view.window_s * rate_hz), np.int16)
-            played = np.concatenate([read_sound(play, rate_hz), silence])
-            messages = streams.play(device, played)
-        else:
-            messages = streams.listen(device)
-            if sound is not None:
-                seconds = min(seconds or math.inf, len(sound) / rate_hz + view.window_s)
-        draw = _drawing(stack, console, Screen(view, _frontend_of(run, info)), log)
+            recorder = stack.enter_context(Recorder(record, view, stream.audio))
+        if stream.sound_s is not None:
+            seconds = min(seconds or math.inf, stream.sound_s + view.window_s)
+        draw = _drawing(stack, console, Screen(view, stream.frontend), log)
         with contextlib.suppress(KeyboardInterrupt):
-            streams.watch(messages, view, recorder, draw, seconds=seconds)
+            streams.watch(stream.messages, view, recorder, draw, seconds=seconds)
     log(f"{view.audio_s:.1f} s heard, {view.event_count} events, {view.lost_hops} hops lost")
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenStream:
+    """A board that streams columns and scores.
+
+    Attributes:
+        device: the board.
+        view: state of the stream.
+        messages: its lines; None while no line comes.
+        detector: settings of the board's detector.
+        audio: whether the stream has audio.
+        played: sound that is sent over the line, int16, shape (samples,); None for a microphone.
+        sound_s: length of an emulated microphone's sound in seconds; None for other sources.
+        frontend: the front end of the board's model; None if it is another one than the run's.
+    """
+
+    device: Device
+    view: LiveView
+    messages: Iterable[Message | None]
+    detector: DetectorConfig
+    audio: bool
+    played: npt.NDArray[np.int16] | None
+    sound_s: float | None
+    frontend: FrontendConfig | None
+
+
+@contextlib.contextmanager
+def opened_stream(
+    port: str,
+    run: Path,
+    *,
+    play: Path | None,
+    baud: int,
+    audio: bool,
+    log: Log,
+    repeat: bool = False,
+) -> Iterator[OpenStream]:
+    """Connect to a board and start its stream; see :func:`run_monitor`.
+
+    Args:
+        port: port of the board.
+        run: run whose firmware is emulated, for ``qemu:BOARD``.
+        play: sound file as input.
+        baud: speed of a serial device.
+        audio: whether to stream audio if the line is fast enough.
+        log: takes lines of progress.
+        repeat: whether a sound file is repeated, for ten minutes or as long as an emulated board's
+            memory has room.
+
+    Raises:
+        FirmwareError: as for connecting and streaming.
+        DataError: the sound cannot be read.
+    """
+    emulated = is_emulated(port)
+    sound = emulated_sound(port, run, play)
+    if sound is not None and repeat:
+        room_bytes = find_machine(port.partition(":")[2]).job_bytes - HEADER.size
+        rate_hz = Bundle.load(run / "export").frontend.sample_rate_hz
+        sound = _repeated(sound, min(room_bytes // 2, _REPEATED_S * rate_hz))
+    with connect(port, run, baud=baud, sound=sound, live=emulated, log=log) as device:
+        info = device.info()
+        rate_hz = info.frontend["rate_hz"]
+        config = read_detector(device)
+        view = LiveView(info, event_thresholds(config))
+        over_line = play is not None and (not emulated or info.version.get("audio") == "0")
+        streams_audio = streams.start_stream(
+            device, "host" if over_line else "mic", audio=audio, log=log
+        )
+        messages: Iterable[Message | None] = streams.listen(device)
+        played = None
+        if over_line and play is not None:
+            played = read_sound(play, rate_hz)
+            if repeat:
+                played = _repeated(played, _REPEATED_S * rate_hz)
+            silence = np.zeros(round(view.window_s * rate_hz), np.int16)
+            played = np.concatenate([played, silence])
+            messages = streams.play(device, played)
+        sound_s = None if sound is None or over_line else len(sound) / rate_hz
+        frontend = _frontend_of(run, info)
+        yield OpenStream(device, view, messages, config, streams_audio, played, sound_s, frontend)
+
+
+def _repeated(sound: npt.NDArray[np.int16], most_samples: int) -> npt.NDArray[np.int16]:
+    """As many whole repetitions as have at most so many samples, and at least one."""
+    return np.tile(sound, max(1, most_samples // max(1, len(sound))))
 
 
 def _frontend_of(run: Path, info: DeviceInfo) -> FrontendConfig | None:

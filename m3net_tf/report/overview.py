@@ -11,6 +11,7 @@ import altair as alt
 
 from m3net_tf.errors import DataError
 from m3net_tf.figures.curves import read_history
+from m3net_tf.report.added import before_and_after
 from m3net_tf.report.content import Block, Chart, Note, Part, Section, Table, Tiles
 from m3net_tf.report.gather import RunData
 from m3net_tf.report.words import difference, number, percent
@@ -87,7 +88,7 @@ def overview(runs: Sequence[RunData]) -> Section:
     figures = [figures_of(run) for run in runs]
     if len(runs) == 1:
         shown = [(f.name, f.short, f.remark) for f in figures[0] if f.value is not None]
-        parts = [Part("", [Tiles(shown), *_missing(runs)])]
+        parts = [Part("", [Tiles(shown), *before_and_after(runs), *_missing(runs)])]
         return Section("overview", "Overview", explanation, parts)
     columns = ["", *(run.name for run in runs)]
     columns += [f"{run.name} minus {runs[0].name}" for run in runs[1:]]
@@ -98,7 +99,7 @@ def overview(runs: Sequence[RunData]) -> Section:
         cells = [figure.text for figure in of_figure]
         cells += [_change(of_figure[0], figure) for figure in of_figure[1:]]
         rows.append((of_figure[0].name, *cells))
-    parts = [Part("", [Table(columns, rows), *_missing(runs)])]
+    parts = [Part("", [Table(columns, rows), *before_and_after(runs), *_missing(runs)])]
     parts.append(_recipe_changes(runs))
     if len(runs) == 2 and (part := _same_clips(runs)):
         parts.append(part)

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import functools
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypedDict
@@ -14,6 +12,7 @@ from typing import TypedDict
 from m3net_tf.artifacts import write_text
 from m3net_tf.errors import ConfigError
 from m3net_tf.locks import in_use
+from m3net_tf.pages import DRAWING_AND_SOUND, environment, shared_file, source_hash
 from m3net_tf.progress import Log, silent
 from m3net_tf.report.content import Section, Trial
 from m3net_tf.report.gather import RunData, gather
@@ -114,29 +113,25 @@ def render(runs: Sequence[RunData], sections: Sequence[Section]) -> str:
     All text is escaped. The page's policy lets only its own scripts run, by their hashes, and
     refuses all requests. It allows WebAssembly only if there is a network to try.
     """
-    import jinja2
-
     from m3net_tf.report.origin import leak_warnings
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     blocks = (block for section in sections for part in section.parts for block in part.blocks)
     can_try = any(isinstance(block, Trial) for block in blocks)
-    files = ("page.js", "trial.js") if can_try else ("page.js",)
-    scripts = [_vega(), *((_TEMPLATES / name).read_text() for name in files)]
-    return environment.get_template("page.html.j2").render(
-        title=" and ".join(run.name for run in runs),
-        runs=runs,
-        sections=sections,
-        cautions=[caution for run in runs for caution in leak_warnings(run)],
-        style=(_TEMPLATES / "page.css").read_text(),
-        scripts=scripts,
-        allowed=[*map(_script_hash, scripts), *(["wasm-unsafe-eval"] if can_try else [])],
+    scripts = [_vega(), (_TEMPLATES / "page.js").read_text()]
+    if can_try:
+        scripts += [*map(shared_file, DRAWING_AND_SOUND), (_TEMPLATES / "trial.js").read_text()]
+    return (
+        environment(_TEMPLATES)
+        .get_template("page.html.j2")
+        .render(
+            title=" and ".join(run.name for run in runs),
+            runs=runs,
+            sections=sections,
+            cautions=[caution for run in runs for caution in leak_warnings(run)],
+            style=shared_file("page.css"),
+            scripts=scripts,
+            allowed=[*map(source_hash, scripts), *(["wasm-unsafe-eval"] if can_try else [])],
+        )
     )
 
 
@@ -149,12 +144,6 @@ def _vega() -> str:
     major, minor = altair.SCHEMA_VERSION.lstrip("v").split(".")[:2]
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", f"{major}.{minor}")
     return script.replace("</script", "<\\/script")
-
-
-def _script_hash(script: str) -> str:
-    """Hash of a script as a content security policy names it."""
-    digest = hashlib.sha256(script.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def _require_packages() -> None:

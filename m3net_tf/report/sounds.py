@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from m3net_tf.datasets.audio import Audio, resampled
+from m3net_tf.datasets.audio import Audio, resampled, wav_bytes
 from m3net_tf.figures.plotting import COLOURS
 
 _MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
@@ -36,9 +36,7 @@ def sound_uri(audio: Audio, rate_hz: int) -> str:
 
 def wave_uri(pcm: npt.NDArray[np.int16], rate_hz: int) -> str:
     """Samples as WAV, which keeps every bit."""
-    data = io.BytesIO()
-    soundfile.write(data, pcm, rate_hz, format="WAV", subtype="PCM_16")
-    return _uri("audio/wav", data.getvalue())
+    return _uri("audio/wav", wav_bytes(pcm, rate_hz))
 
 
 def map_uri(values: npt.NDArray[np.floating]) -> str:

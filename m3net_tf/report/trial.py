@@ -8,15 +8,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from m3net_tf.compiler.wasm import build_module, missing_tools
 from m3net_tf.datasets.audio import to_pcm16
 from m3net_tf.errors import M3NetError
 from m3net_tf.export import Bundle
 from m3net_tf.export.compiled import compile_model
-from m3net_tf.figures.plotting import COLOURS
 from m3net_tf.figures.samples import spread_over_classes
+from m3net_tf.pages import feature_colours
 from m3net_tf.report.clips import frequency_range
 from m3net_tf.report.content import Block, Note, Section, Trial, side_by_side
 from m3net_tf.report.gather import HeldOutClips, RunData
@@ -57,7 +55,7 @@ def _trial_of(run: RunData) -> list[Block]:
             labels=bundle.labels,
             frequencies=frequency_range(config),
             samples_as_features=config.kind == "waveform",
-            colours=_colours(),
+            colours=feature_colours(),
             clips=_sounds(run.clips, config.sample_rate_hz) if run.clips else (),
         )
     ]
@@ -81,11 +79,3 @@ def _sounds(clips: HeldOutClips, rate_hz: int) -> list[tuple[str, str]]:
         (f"{clip.label}: {clip.clip_id}", wave_uri(to_pcm16(clips.dataset.load(clip)), rate_hz))
         for clip in chosen
     ]
-
-
-def _colours() -> list[str]:
-    """Colours of the int8 values from -128 to 127."""
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
-
-    return [to_hex(colour) for colour in colormaps[COLOURS](np.arange(256))]

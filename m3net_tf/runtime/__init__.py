@@ -7,7 +7,7 @@ computes scores of a sound, :mod:`.sound` reads files and the microphone, and :m
 """
 
 from m3net_tf.runtime.classifier import Classification, Classifier
-from m3net_tf.runtime.detector import Detector, Event, Tape, detect
+from m3net_tf.runtime.detector import Detector, Event, Refusal, Tape, detect
 from m3net_tf.runtime.detector_config import (
     ClassSettings,
     DetectorConfig,
@@ -16,6 +16,7 @@ from m3net_tf.runtime.detector_config import (
     write_c_header,
 )
 from m3net_tf.runtime.metadata import Metadata, attach_metadata, network_of, read_metadata
+from m3net_tf.runtime.near_misses import NearMiss, NearMisses, Reason, explain
 from m3net_tf.runtime.recognizer import StreamingRecognizer, event_time_s, listen
 
 __all__ = [
@@ -26,11 +27,16 @@ __all__ = [
     "DetectorConfig",
     "Event",
     "Metadata",
+    "NearMiss",
+    "NearMisses",
+    "Reason",
+    "Refusal",
     "StreamingRecognizer",
     "Tape",
     "attach_metadata",
     "detect",
     "event_time_s",
+    "explain",
     "listen",
     "load_detector",
     "network_of",

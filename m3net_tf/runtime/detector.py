@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import enum
 import heapq
 from collections.abc import Sequence
 
@@ -36,6 +37,16 @@ class Event:
     column: int
     label: int
     score: int
+
+
+class Refusal(enum.Enum):
+    """Why a class triggers no event; in the order in which they are checked."""
+
+    NEVER = "never"  #: The class triggers no events.
+    THRESHOLD = "threshold"  #: The smoothed score is below the threshold.
+    HITS = "hits"  #: Too few hits in a row so far.
+    ACTIVE = "active"  #: The event before is not over: the score has not fallen below release.
+    SUPPRESSED = "suppressed"  #: Too soon after the event before.
 
 
 class Detector:
@@ -110,7 +121,7 @@ class Detector:
         """Process the int8 scores of a run, shape (classes,)."""
         self.runs = (self.runs + 1) % _WRAP
         self._advance([int(score) for score in scores])
-        due = [label for label in range(len(self._hits)) if self._is_due(label)]
+        due = [label for label in range(len(self._hits)) if self.refusal(label) is None]
         if not due:
             return None
         best = max(due, key=self.score)  # the first if several are equal
@@ -122,6 +133,10 @@ class Detector:
     def score(self, label: int) -> int:
         """Smoothed score of a class after the last run, in 65536ths of full scale."""
         return 256 * self._sums[label] // self.config.classes[label].window_runs
+
+    def newest_score(self, label: int) -> int:
+        """Score of a class in the last run alone, in 65536ths of full scale."""
+        return 256 * self._history[self._newest][label]
 
     def _advance(self, scores: list[int] | None) -> None:
         """Update the state for a run, or for one that the gate skipped (None)."""
@@ -142,14 +157,20 @@ class Detector:
             else:
                 self._hits[label] += 1
 
-    def _is_due(self, label: int) -> bool:
+    def refusal(self, label: int) -> Refusal | None:
+        """Why a class could not trigger an event at the last run; None if it could.
+
+        After :meth:`step` the class of the event itself is active. A class without a refusal was
+        outranked: a run triggers at most one event.
+        """
         settings = self.config.classes[label]
-        return (
-            settings.event
-            and self._hits[label] >= settings.hits
-            and not self._active[label]
-            and self._quiet_columns[label] == 0
-        )
+        if not settings.event:
+            return Refusal.NEVER
+        if self._hits[label] >= settings.hits:
+            if self._active[label]:
+                return Refusal.ACTIVE
+            return Refusal.SUPPRESSED if self._quiet_columns[label] else None
+        return Refusal.HITS if self._hits[label] else Refusal.THRESHOLD
 
 
 @dataclasses.dataclass(frozen=True)

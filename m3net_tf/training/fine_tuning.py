@@ -43,7 +43,8 @@ def start_from(
     """Copy a run's weights into a network, by the layers' names and shapes, and freeze layers.
 
     Layers whose shape depends on the number of classes keep their random weights. They form the
-    head, whose outputs mean other classes even if their number is equal.
+    head, whose outputs mean other classes even if their number is equal. With ``settings.add`` the
+    classes are the run's, and the head is copied, too.
 
     Args:
         model: network to be trained; changed in place.
@@ -57,7 +58,8 @@ def start_from(
 
     Raises:
         ConfigError: no layer fits, no layer matches a prefix in ``freeze``, all weights are frozen,
-            or the run may have been trained on clips that are held out here.
+            the run may have been trained on clips that are held out here, or clips are added and
+            the run has other classes.
         ModelError: the run is unfinished or damaged.
     """
     if settings.run is None:
@@ -66,7 +68,14 @@ def start_from(
     require_same_held_out(run, dataset, "fine_tuning.run")
     trained = run.load_model()
     trained.trainable = True  # frozen layers would return their weights in another order
-    copied, new = _copy_weights(trained, model, build(len(dataset.info.labels) + 1))
+    labels = dataset.info.labels
+    if settings.add and run.metrics().dataset.labels != labels:
+        raise ConfigError(
+            f"fine_tuning.add: {run.folder} has other classes than {dataset.info.name} now: add to "
+            "a run with the same classes"
+        )
+    wider = model if settings.add else build(len(labels) + 1)
+    copied, new = _copy_weights(trained, model, wider)
     if not copied:
         raise ConfigError(
             f"fine_tuning.run {run.folder} has no layer that fits {model.name} by name and shape: "

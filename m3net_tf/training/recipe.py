@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,9 @@ from m3net_tf.training.sections import (
 )
 from m3net_tf.training.values import build_section, to_plain
 from m3net_tf.yaml_files import read_yaml
+
+ADDED_EPOCHS, ADDED_RATE = 1 / 3, 1 / 4
+"""Epochs and learning rate of a run with added clips, as shares of those of its former run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +81,36 @@ class Recipe:
                 names the section and the keys that exist.
         """
         return build_section(cls, values, "recipe")
+
+
+def recipe_with_added(recipe: Recipe, run: Path, folders: Sequence[Path]) -> Recipe:
+    """The recipe that continues a finished run with added clips, at a low learning rate.
+
+    The weights of the last epoch are kept: the validation clips say nothing on the added ones.
+
+    Args:
+        recipe: recipe of the run.
+        run: folder of the run.
+        folders: folders of the added clips.
+    """
+    training = recipe.training
+    if not recipe.fine_tuning.add:  # otherwise these are already the settings of such a run
+        training = dataclasses.replace(
+            training,
+            epochs=math.ceil(training.epochs * ADDED_EPOCHS),
+            learning_rate=training.learning_rate * ADDED_RATE,
+            learning_rate_floor=0.0,
+            schedule="cosine",
+            warm_up_epochs=None,
+            keep="last",
+            early_stopping=0,
+        )
+    return dataclasses.replace(
+        recipe,
+        training=training,
+        distillation=DistillationSection(),
+        fine_tuning=FineTuningSection(run=str(run), add=tuple(map(str, folders))),
+    )
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -13,12 +13,16 @@ from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.datasets import AudioDataset, dataset_info, load_dataset, protocol_statement
 from m3net_tf.errors import ConfigError, DataError, ModelError
 from m3net_tf.models import design_sha256, model_names, presets_of
+from m3net_tf.training.added import with_added
 from m3net_tf.training.archive import check_archive
 from m3net_tf.training.recipe import Recipe, load_recipe
 from m3net_tf.training.run_metrics import RunMetrics
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import, and most readers do not need it
     from m3net_tf.keras import keras
+
+
+DATA_RECORD = "data.json"
 
 
 def load_recipe_dataset(recipe: Recipe, data_dir: Path | None) -> AudioDataset:
@@ -41,8 +45,8 @@ class Run:
     Attributes:
         folder: ``runs/<name>`` with ``recipe.yaml``, ``model.keras`` (best epoch by validation),
             ``metrics.json``, ``history.csv``, ``curves.png``, ``confusion_matrix.csv``; during
-            training ``state.npz``; after tuning of live detection ``detector.yaml``; for a data set
-            in a folder ``data.json``.
+            training ``state.npz``; ``added`` if clips were added to another run's; after tuning of
+            live detection ``detector.yaml``; for a data set in a folder ``data.json``.
     """
 
     folder: Path
@@ -78,7 +82,7 @@ class Run:
     @property
     def data_path(self) -> Path:
         """Path of the data set on this machine, and therefore not part of the result."""
-        return self.folder / "data.json"
+        return self.folder / DATA_RECORD
 
     @property
     def finished(self) -> bool:
@@ -124,15 +128,7 @@ class Run:
         Raises:
             DataError: the folder of the training no longer exists.
         """
-        if data_dir is not None or not self.data_path.exists():
-            return data_dir
-        folder = Path(str(read_json(self.data_path)["folder"]))
-        if not folder.is_dir():
-            raise DataError(
-                f"{folder}: {self.folder} was trained on this folder, which no longer exists: give "
-                "the new one by --data-dir or DATA_DIR"
-            )
-        return folder
+        return recorded_data_folder(self.folder) if data_dir is None else data_dir
 
     def remember_data_folder(self, data_dir: Path | None) -> None:
         """Record the folder of the data set, for later commands without ``--data-dir``."""
@@ -147,8 +143,8 @@ class Run:
                 :meth:`data_folder`.
         """
         if data_dir not in self._loaded:
-            folder = self.data_folder(data_dir)
-            self._loaded[data_dir] = load_recipe_dataset(self.recipe(), folder)
+            dataset = load_recipe_dataset(self.recipe(), self.data_folder(data_dir))
+            self._loaded[data_dir] = with_added(dataset, self.folder)
         return self._loaded[data_dir]
 
     def check(self, data_dir: Path | None) -> None:
@@ -199,6 +195,24 @@ class Run:
             raise ModelError(
                 f"{self.folder} has not finished training: run the same training again to resume"
             )
+
+
+def recorded_data_folder(folder: Path) -> Path | None:
+    """Folder of the data set that ``data.json`` in a run or beside a recipe names; None without.
+
+    Raises:
+        DataError: it no longer exists.
+    """
+    record = folder / DATA_RECORD
+    if not record.exists():
+        return None
+    data = Path(str(read_json(record)["folder"]))
+    if not data.is_dir():
+        raise DataError(
+            f"{data}: {record} names this folder, which no longer exists: give the new one by "
+            "--data-dir or DATA_DIR"
+        )
+    return data
 
 
 def design_of(recipe: Recipe) -> str:

@@ -353,14 +353,18 @@ class FineTuningSection:
     Attributes:
         run: folder of that network's finished run; default: random weights.
         freeze: name prefixes of layers that are not trained.
+        add: folders of labelled clips, one folder for each class, that are added to the run's
+            clips. The classes are the run's, so the head is kept. See ``m3net train --add``.
     """
 
     run: str | None = None
     freeze: tuple[str, ...] = ()
+    add: tuple[str, ...] = _newer(())
 
     def __post_init__(self) -> None:
-        if self.freeze and not self.run:
-            raise ConfigError("fine_tuning.freeze needs trained layers: name fine_tuning.run")
+        for key in ("freeze", "add"):
+            if getattr(self, key) and not self.run:
+                raise ConfigError(f"fine_tuning.{key} needs trained layers: name fine_tuning.run")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,13 @@ from m3net_tf.datasets import cut_statement, protocol_statement
 from m3net_tf.errors import ConfigError
 from m3net_tf.locks import writes_into
 from m3net_tf.progress import Log, silent
+from m3net_tf.training.added import (
+    AddedClip,
+    copy_added,
+    find_added,
+    require_unchanged,
+    with_added,
+)
 from m3net_tf.training.checks import check_training
 from m3net_tf.training.recipe import Recipe, load_recipe
 from m3net_tf.training.run import Run, load_recipe_dataset
@@ -38,9 +45,11 @@ def train(
 
     Raises:
         InUseError: another process writes into the folder.
-        ConfigError: the folder contains a run of another recipe or of a preset that has changed, or
-            the recipe does not match the data or the runs that it names.
-        DataError: the data set is missing, broken or too small to be split.
+        ConfigError: the folder contains a run of another recipe, of other added clips or of a
+            preset that has changed, or the recipe does not match the data or the runs that it
+            names.
+        DataError: the data set is missing, broken or too small to be split, or an added clip
+            cannot be used.
         ModelError: the saved state of an interrupted run, or a run that the recipe names, is
             damaged or unfinished.
     """
@@ -49,6 +58,7 @@ def train(
         raise ConfigError(
             f"{folder} contains a run of another recipe: choose another name, or delete it"
         )
+    added = _added_clips(recipe, run, log)
     if run.finished:
         if run.outdated:
             raise ConfigError(
@@ -60,6 +70,9 @@ def train(
     data_dir = run.data_folder(data_dir)
     dataset = load_recipe_dataset(recipe, data_dir)
     check_training(recipe, dataset)
+    if added:
+        copy_added(added, dataset, folder, Path(str(recipe.fine_tuning.run)), log)
+        dataset = with_added(dataset, folder)
     log(f"{dataset.info.name}: {protocol_statement(dataset)}")
     if cut := cut_statement(dataset):
         log(cut)
@@ -68,3 +81,15 @@ def train(
 
     with strategy_for(devices, recipe.training.batch_size).scope():
         return run_training(recipe, run, dataset, data_dir, log)
+
+
+def _added_clips(recipe: Recipe, run: Run, log: Log) -> list[AddedClip]:
+    """The clips that a recipe adds, which must be those with which the run was started."""
+    settings = recipe.fine_tuning
+    if not settings.add:
+        return []
+    labels = Run(Path(str(settings.run))).metrics().dataset.labels
+    group_pattern = str(recipe.dataset.options.get("group_pattern", ""))
+    clips = find_added(settings, labels, group_pattern, log)
+    require_unchanged(clips, run.folder)
+    return clips

@@ -26,6 +26,7 @@ from m3net_tf.models import build_model, learnt_figures
 from m3net_tf.models.complexity import count_macs
 from m3net_tf.progress import Log
 from m3net_tf.training.batches import TrainingClips, fresh_batches, stored_batches
+from m3net_tf.training.before_after import AddedFigures, before_and_after
 from m3net_tf.training.checks import input_shape
 from m3net_tf.training.distillation import load_teacher
 from m3net_tf.training.evaluation import (
@@ -79,7 +80,7 @@ def run_training(
         model = build(len(dataset.info.labels))
     teacher = load_teacher(recipe, dataset, shape, data_dir, log)
     fine_tuning = start_from(model, recipe.fine_tuning, dataset, build, log)
-    split = functools.partial(_features, dataset, recipe, takes_lengths(model), log)
+    split = functools.partial(_features, recipe, takes_lengths(model), log, dataset)
     clips, validation = TrainingClips(split("train"), teacher.predictions), split("validation")
     # Checks settings against the data, so it runs before anything is written.
     loss = label_loss(settings, clips.features, len(dataset.info.labels))
@@ -104,6 +105,9 @@ def run_training(
         metrics["learnt"] = learnt
     _, metrics["validation"] = evaluate(final, validation, dataset.info.labels)
     evaluation, metrics["test"] = evaluate(final, split("test"), dataset.info.labels)
+    if recipe.fine_tuning.add:
+        test_of = functools.partial(_features, recipe, takes_lengths(model), log, name="test")
+        metrics["added"] = before_and_after(recipe.fine_tuning, run.folder, dataset, final, test_of)
     if isinstance(evaluation, Evaluation):
         write_text(run.folder / "confusion_matrix.csv", evaluation.to_csv())
     _save_model(final, run.model_path)
@@ -135,6 +139,7 @@ class _Metrics(Provenance):
         devices: number of devices that shared each batch.
         training_s: seconds of all epochs.
         fine_tuning: the weights at the start; absent if they were random.
+        added: the added clips; absent if there are none.
         learnt: figures that the network has learnt; absent if it has none.
         validation: figures of the validation split.
         test: figures of the test split.
@@ -150,6 +155,7 @@ class _Metrics(Provenance):
     devices: int
     training_s: float
     fine_tuning: NotRequired[StartedFrom]
+    added: NotRequired[AddedFigures]
     learnt: NotRequired[dict[str, float]]
     validation: NotRequired[LabelFigures | MultiLabelFigures]
     test: NotRequired[LabelFigures | MultiLabelFigures]
@@ -259,7 +265,7 @@ def half_precision(*, mixed: bool) -> Iterator[None]:
 
 
 def _features(
-    dataset: AudioDataset, recipe: Recipe, with_own_lengths: bool, log: Log, name: str
+    recipe: Recipe, with_own_lengths: bool, log: Log, dataset: AudioDataset, name: str
 ) -> FeatureSet:
     """Features of a split; training clips include their augmented copies."""
     augmentation = recipe.augmentation if name == "train" else None

@@ -149,7 +149,7 @@ def test_a_folder_that_vanished_is_named(trained, sounds, tmp_path):
     for words in (("evaluate", folder), ("export", folder), ("emulate", folder)):
         status, output = command(*words)
         assert status == 2 and output.count("\n") == 1
-        assert f"{tmp_path / 'gone'}: {folder} was trained on this folder" in output
+        assert f"{tmp_path / 'gone'}: {folder / 'data.json'} names this folder" in output
         assert "--data-dir or DATA_DIR" in output
     (folder / "data.json").unlink()
     status, output = command("evaluate", folder)

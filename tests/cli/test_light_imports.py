@@ -23,6 +23,8 @@ COMMANDS = (
     "device capture /dev/no_port --label a --folder no_folder",
     "fit no_run",
     "report no_run",
+    "init no_folder",
+    "train --from no_run --add no_folder",
     "flash no_run",
     "firmware no_run",
 )
@@ -34,6 +36,8 @@ ROOMS = (
     "m3net_tf.device.monitor",
     "m3net_tf.firmware.flash",
     "m3net_tf.deployment.fit",
+    "m3net_tf.deployment.starter",
+    "m3net_tf.training.added",
 )
 SCRIPT = """
 import contextlib, importlib, io, json, sys

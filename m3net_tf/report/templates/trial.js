@@ -2,6 +2,7 @@
 // Tries a network on sounds. The features, scores and events come from the WebAssembly module; this
 // script brings it 16-bit samples and shows its results. A trial dispatches "heard" with them.
 (() => {
+  const { percent, counted } = drawing;
   const MOST_S = 60; // of a file
   const SHOWN_S = 10; // of the microphone
   const ROWS = 8; // classes in the table
@@ -12,10 +13,6 @@
 
   const bytesOf = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
   const share = (score) => (score + 128) / 256;
-  const counted = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
-  const percent = (value) => `${(100 * value).toFixed(1)} %`;
-  const toInt16 = (audio) => Int16Array.from(audio, (x) =>
-    Math.max(-32768, Math.min(32767, Math.floor(32768 * x + 0.5))));
 
   // The module with what it has heard since restart().
   class Recognizer {
@@ -108,7 +105,7 @@
     const source = new AudioBufferSourceNode(context, { buffer: decoded });
     source.connect(context.destination);
     source.start();
-    return toInt16((await context.startRendering()).getChannelData(0));
+    return sound.toInt16((await context.startRendering()).getChannelData(0));
   }
 
   // A file as a data URI: the page's policy lets players load nothing else.
@@ -127,7 +124,7 @@
     const [state, result, microphone] = [part("state"), part("result"), part("microphone")];
     const player = trial.querySelector("audio");
     const file = trial.querySelector("input");
-    const colours = facts.colours.map((hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)));
+    const colours = facts.colours.map(drawing.rgb);
     let loading = null;
     let recognizer = null;
     let turn = 0; // a later sound ends an earlier one
@@ -149,67 +146,22 @@
       return { runs, highest, order: runs.length ? order : [] };
     }
 
-    function blank(name) {
-      const canvas = part(name);
-      canvas.width = Math.round(canvas.clientWidth * devicePixelRatio);
-      canvas.height = Math.round(canvas.clientHeight * devicePixelRatio);
-      return canvas.getContext("2d");
-    }
-
-    function picture() {
-      const { columns } = recognizer;
-      const rows = facts.samples_as_features ? 128 : recognizer.feature_bins;
-      const map = new ImageData(columns.length, rows);
-      columns.forEach((column, x) => {
-        const [low, high] = [Math.min(...column), Math.max(...column)];
-        for (let row = 0; row < rows; row += 1) {
-          const level = 2 * row - 128; // of samples: a bar from the lowest to the highest
-          const value = !facts.samples_as_features ? column[row] : level >= low - 1 && level <= high ? 127 : -128;
-          map.data.set([...colours[value + 128], 255], 4 * ((rows - 1 - row) * columns.length + x));
-        }
-      });
-      const canvas = new OffscreenCanvas(columns.length, rows);
-      canvas.getContext("2d").putImageData(map, 0, 0);
-      return canvas;
-    }
-
     function draw() {
       if (!recognizer || recognizer.columns.length === 0) return;
       const { dropped, columns, events } = recognizer;
       const { runs, highest, order } = ranking();
-      const style = getComputedStyle(trial);
-      const series = style.getPropertyValue("--series").trim().split(" ");
-      const place = (column, width) => (column - dropped + 0.5) / columns.length * width;
-
-      const features = blank("features");
-      features.imageSmoothingEnabled = false;
-      features.drawImage(picture(), 0, 0, features.canvas.width, features.canvas.height);
-      const curves = blank("curves");
-      const { width, height } = curves.canvas;
-      const y = (score) => height * (0.97 - 0.94 * share(score));
-      curves.fillStyle = style.getPropertyValue("--line");
-      for (const score of [-128, 0, 128]) curves.fillRect(0, y(score), width, 1);
-      for (const event of events.filter(({ column }) => column >= dropped)) {
-        features.fillStyle = "#ffffff";
-        features.fillRect(place(event.column, width) - 1, 0, 2, features.canvas.height);
-        curves.fillStyle = style.getPropertyValue("--dim");
-        curves.fillRect(place(event.column, width) - 1, 0, 2, height);
-      }
-      curves.lineWidth = 2 * devicePixelRatio;
-      order.slice(0, CURVES).forEach((label, index) => {
-        curves.strokeStyle = curves.fillStyle = series[index];
-        curves.beginPath();
-        for (const run of runs) curves.lineTo(place(run.at, width), y(run.scores[label]));
-        curves.stroke();
-        for (const run of runs.length < 40 ? runs : []) {
-          curves.beginPath();
-          curves.arc(place(run.at, width), y(run.scores[label]), 3 * devicePixelRatio, 0, 7);
-          curves.fill();
-        }
-      });
+      const scene = {
+        columns, dropped, colours, events, width: columns.length,
+        samples: facts.samples_as_features,
+        rows: facts.samples_as_features ? 128 : recognizer.feature_bins,
+        runs: runs.map(({ at, scores }) => ({ at, shares: [...scores].map(share) })),
+      };
+      const shown = order.slice(0, CURVES);
+      drawing.features(drawing.blank(part("features")), scene);
+      const series = drawing.curves(drawing.blank(part("curves")), scene, shown, getComputedStyle(trial));
       part("start").textContent = `${recognizer.seconds(dropped).toFixed(1)} s`;
       part("end").textContent = `${recognizer.seconds(recognizer.count).toFixed(1)} s`;
-      const named = order.slice(0, CURVES).map((label) => `${facts.labels[label]} ${percent(share(highest[label]))}`);
+      const named = shown.map((label) => `${facts.labels[label]} ${percent(share(highest[label]))}`);
       part("features").setAttribute("aria-label", `Feature map of ${columns.length} columns of `
         + `${recognizer.feature_bins} values, with ${counted(events.length, "event")}.`);
       part("curves").setAttribute("aria-label", `Highest scores: ${named.join(", ") || "none yet"}.`);
@@ -219,12 +171,9 @@
 
     function row(label, highest, colour) {
       const [line, name, now, peak] = ["tr", "th", "td", "td"].map((tag) => document.createElement(tag));
-      const [swatch, meter] = ["span", "meter"].map((tag) => document.createElement(tag));
+      const meter = document.createElement("meter");
       const score = share(recognizer.last.scores[label]);
-      swatch.className = "swatch";
-      swatch.style.background = colour;
-      name.scope = "row";
-      name.append(swatch, facts.labels[label]);
+      drawing.name(name, facts.labels[label], colour);
       meter.value = score;
       meter.setAttribute("aria-label", `Score of ${facts.labels[label]}`);
       now.append(meter, percent(score));
@@ -309,17 +258,16 @@
       }
       try {
         await start();
-        const stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1,
-          echoCancellation: false, noiseSuppression: false, autoGainControl: false } });
+        const push = feeder();
+        const close = await sound.microphone(recognizer.sample_rate_hz,
+          (samples) => { if (own === turn) push(samples); });
         if (own !== turn) {
-          stream.getTracks().forEach((track) => track.stop());
+          close();
           return;
         }
-        const context = new AudioContext({ sampleRate: recognizer.sample_rate_hz });
         stopListening = () => {
           stopListening = null;
-          stream.getTracks().forEach((track) => track.stop());
-          context.close();
+          close();
           microphone.setAttribute("aria-pressed", "false");
           microphone.textContent = "Use the microphone";
           state.textContent = "The microphone is off.";
@@ -329,7 +277,6 @@
         state.textContent = "Listening to the microphone.";
         player.hidden = true;
         result.hidden = false;
-        feed(context, context.createMediaStreamSource(stream));
       } catch (error) {
         stopListening?.();
         state.textContent = `The microphone is not available (${error.message}): allow it in the `
@@ -338,25 +285,22 @@
       }
     }
 
-    function feed(context, source) {
-      // An AudioWorklet would need a policy that lets scripts run from addresses.
-      const node = context.createScriptProcessor(1024, 1, 1);
+    // A function that takes samples of any number.
+    function feeder() {
       const hop = new Int16Array(recognizer.hop_samples);
       let filled = 0;
-      node.onaudioprocess = ({ inputBuffer }) => {
-        for (const sample of toInt16(inputBuffer.getChannelData(0))) {
+      return (samples) => {
+        for (const sample of samples) {
           hop[filled] = sample;
           filled += 1;
           if (filled < hop.length) continue;
           recognizer.push(hop);
           filled = 0;
         }
-        recognizer.keep(Math.ceil(SHOWN_S * context.sampleRate / hop.length));
+        recognizer.keep(Math.ceil(SHOWN_S * recognizer.sample_rate_hz / hop.length));
         listEvents();
         requestAnimationFrame(draw);
       };
-      source.connect(node);
-      node.connect(context.destination); // without it the node is not called; it plays silence
     }
 
     async function hearFile(chosen) {

@@ -26,11 +26,11 @@ from m3net_tf.device.live import (
     Recorder,
     listen,
     play,
-    read_thresholds,
     start_stream,
     watch,
 )
 from m3net_tf.device.messages import BoardError, Message
+from m3net_tf.device.mirror import Mirror, event_thresholds, read_detector, set_threshold
 from m3net_tf.device.monitor import run_monitor
 from m3net_tf.errors import ConfigError, FirmwareError
 
@@ -188,12 +188,14 @@ def test_errors_of_the_board_have_its_code(pty):
 
 def test_clips_are_captured_into_a_data_set(pty, tmp_path: Path):
     from m3net_tf.datasets import load_dataset
+    from m3net_tf.datasets.captured import CapturedClips
 
     pcm = np.random.default_rng(6).integers(-9000, 9000, 16_000).astype("<i2")
     (tmp_path / "pcm").write_bytes(pcm.tobytes())
     folder = tmp_path / "mine"
     lines: list[str] = []
     with Device(open_port(pty(tmp_path / "pcm"))) as device:
+        model_sha256 = device.info().model["sha256"]
         first = capture(device, folder, "clap", 2, 0.5, lines.append)
         second = capture(device, folder, "clap", 1, 1.0)
         capture(device, folder, "quiet", 1, 1.0)
@@ -201,7 +203,9 @@ def test_clips_are_captured_into_a_data_set(pty, tmp_path: Path):
             capture(device, folder, "clap", 1, 1.5)
         with pytest.raises(ConfigError, match="a name that a folder can have"):
             capture(device, folder, "../clap", 1, 1.0)
-    assert [path.name for path in first + second] == [f"clap_{i:05d}.wav" for i in range(3)]
+    clips = {clip.path: clip for clip in CapturedClips(folder)}
+    assert len({*first, *second}) == 3 and {clips[path].label for path in first} == {"clap"}
+    assert all(clip.provenance["model_sha256"] == model_sha256 for clip in clips.values())
     samples, rate_hz = soundfile.read(second[0], dtype="int16")
     assert rate_hz == 16_000
     np.testing.assert_array_equal(samples, pcm)
@@ -343,11 +347,49 @@ def test_a_board_without_sound_is_advised_its_option(pty, tmp_path: Path):
             capture(device, tmp_path, "clap", 1, 0.5)
 
 
-def test_thresholds_are_read_from_the_board(pty):
+def test_thresholds_are_read_from_the_board_and_set(pty):
     with Device(open_port(pty())) as device:
-        device.request("threshold 1 32768 20000")
-        thresholds = read_thresholds(device)
+        settings = set_threshold(device, 1, 0.5, 0.7)
+        assert settings.threshold == settings.release == 0.5
+        config = read_detector(device)
+        assert config.classes[1] == settings and config.run_columns == 5
+        thresholds = event_thresholds(config)
         assert len(thresholds) == CLASSES and thresholds[1] == 0.5
+        with pytest.raises(BoardError, match="number"):
+            set_threshold(device, CLASSES, 0.5, 0.5)
+        with pytest.raises(BoardError, match="range"):
+            set_threshold(device, 1, 0.0, 0.0)
+        assert read_detector(device) == config
+
+
+def test_a_mirror_has_the_events_of_the_board_and_names_near_misses(pty, tmp_path: Path):
+    """Also after a threshold has changed in the middle of the stream."""
+    rng = np.random.default_rng(5)
+    pcm = rng.integers(-9000, 9000, 64_000) * (np.arange(64_000) % 24_000 < 12_000)
+    (tmp_path / "pcm").write_bytes(pcm.astype("<i2").tobytes())
+    with Device(open_port(pty(tmp_path / "pcm"))) as device:
+        mirror = Mirror(read_detector(device))
+        events, near, changed = [], [], False
+        start_stream(device, "mic", audio=False, log=print)
+        for message in listen(device):
+            if message is None:
+                continue
+            mirror.feed(message)
+            near += mirror.near_misses
+            mirror.near_misses.clear()
+            if message.word == "event":
+                events.append(message.number("column"))
+            if mirror.detector.columns > 400:
+                break
+            if mirror.detector.columns == 200 and not changed:
+                changed = True
+                for label in range(CLASSES):
+                    settings = set_threshold(device, label, 0.45, 0.4)
+                    while device.streamed:
+                        mirror.feed(device.streamed.popleft())
+                    mirror.detector.set_class(label, settings)
+        assert mirror.detector.events == len(events) > 2
+    assert near
 
 
 def test_facts_of_a_board_have_numbers_as_numbers(pty, capsys, monkeypatch):

@@ -192,6 +192,8 @@ def test_a_line_that_is_too_long_is_dropped_whole(wire: Wire):
         ("threshold 0 100 200", "range"),
         ("threshold 0 0", "range"),
         ("threshold 0", "usage"),
+        ("save", "no_flash"),
+        ("save 1", "usage"),
         ("record 0", "number"),
         ("record 16001", "number"),
         ("record 100", "no_audio"),
@@ -218,6 +220,17 @@ def test_thresholds_change_and_are_reported(wire: Wire):
     text = wire.until(b"m3net ok threshold")
     assert "m3net class label=2 threshold=3000 release=3000 " in text
     assert text.count("m3net class ") == CLASSES
+
+
+def test_a_refused_threshold_changes_nothing(wire: Wire):
+    def thresholds() -> str:
+        wire.send(b"threshold\n")
+        return wire.until(b"m3net ok threshold run_columns=5 history_runs=16\r\n")
+
+    before = thresholds()
+    for words in ("6 100", "0 65536", "0 100 200", "0 0", "yes 100", "0 0.5", "0 1 1 1", "0"):
+        assert wire.ask(f"threshold {words}").startswith("m3net error ")
+    assert thresholds() == before
 
 
 def test_each_stream_counts_its_columns_from_zero(wire: Wire):

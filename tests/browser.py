@@ -66,10 +66,14 @@ class Page:
 
     def open(self, path: Path, width: int, *, dark: bool = False) -> None:
         """Load a file at a width and wait until its charts are drawn."""
-        self.resize(width, dark=dark)
-        self.call("Page.navigate", url=path.resolve().as_uri())
-        self.wait("document.readyState === 'complete'")
+        self.load(path.resolve().as_uri(), width, dark=dark)
         self.wait_until_drawn(dark=dark)
+
+    def load(self, address: str, width: int, *, dark: bool = False) -> None:
+        """Load a page at a width."""
+        self.resize(width, dark=dark)
+        self.call("Page.navigate", url=address)
+        self.wait("document.readyState === 'complete'")
 
     def resize(self, width: int, *, dark: bool = False) -> None:
         """Change width and colour scheme."""

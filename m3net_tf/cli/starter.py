@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command that starts a project from a folder of sounds: ``m3net init``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from m3net_tf.cli.app import app
+from m3net_tf.cli.options import DEFAULT_BOARD, AsJson, Board
+from m3net_tf.cli.output import print_table, say, say_json
+
+
+@app.command()
+def init(
+    sounds: Annotated[Path, typer.Argument(help="Folder that has a folder for each class.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the project; default: <SOUNDS>_project.")
+    ] = None,
+    board: Board = DEFAULT_BOARD,
+    as_json: AsJson = False,
+) -> None:
+    """Inspect a folder of your own sounds, and write a recipe and the commands to train on it."""
+    from m3net_tf.datasets.inspection import inspect_folder, sounds_lines, sounds_table
+    from m3net_tf.deployment.starter import recipe_lines, starter_recipe, write_starter
+
+    facts = inspect_folder(sounds)
+    if not as_json:
+        print_table(sounds_table(facts))
+        for line in sounds_lines(facts):
+            say(line)
+    recipe = starter_recipe(facts)
+    project = out or Path(f"{sounds.resolve().name}_project")
+    paths = write_starter(recipe, facts, project, board)
+    if as_json:
+        say_json({"sounds": facts.to_dict(), "recipe": recipe, "files": list(map(str, paths))})
+        return
+    for line in recipe_lines(recipe, facts):
+        say(line)
+    say(f"{', '.join(map(str, paths))}: now run")
+    say(f"cd {shlex.quote(str(project))} && m3net train {paths[0].name}")

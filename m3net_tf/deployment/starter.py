@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A starter project for a folder of the user's own sounds: a recipe, a board, the commands."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from m3net_tf.artifacts import write_json, write_text
+from m3net_tf.datasets import load_dataset, protocol_statement
+from m3net_tf.datasets.inspection import FolderSounds
+from m3net_tf.errors import ConfigError, DataError
+from m3net_tf.firmware.boards import load_board
+from m3net_tf.runtime.detector_config import SILENCE_LABELS, label_word
+from m3net_tf.training.recipe import Recipe
+from m3net_tf.training.run import DATA_RECORD
+
+RECIPE, README = "recipe.yaml", "README.md"
+_SHORTEST_S, _LONGEST_S = 1.0, 2.0
+_RATE_HZ, _LOW_RATE_HZ = 16_000, 8_000
+_FEW, _MANY = 200, 5000  # clips
+_UNEVEN = 3.0
+
+
+def starter_recipe(sounds: FolderSounds) -> dict[str, Any]:
+    """The sections of a recipe that suits a folder of sounds.
+
+    Raises:
+        DataError: files are unreadable, or there are too few classes or clips to train.
+    """
+    if sounds.unreadable:
+        raise DataError(
+            f"{sounds.unreadable[0]}; {len(sounds.unreadable)} of {sounds.clips} files cannot be "
+            "read: move them out of the folder"
+        )
+    options = _options(sounds)
+    try:
+        dataset = load_dataset("folder", sounds.folder, **options)
+    except DataError:
+        if "group_pattern" not in options:
+            raise
+        del options["group_pattern"]  # too few of these groups for three splits
+        dataset = load_dataset("folder", sounds.folder, **options)
+    dataset.check_trainable()
+    recipe: dict[str, Any] = {"dataset": {"name": "folder", "options": options}}
+    if options["sample_rate_hz"] != _RATE_HZ:
+        recipe["frontend"] = {"preset": "mcu", "sample_rate_hz": options["sample_rate_hz"]}
+    recipe["model"] = {"name": "m3net", "preset": "mcu"}
+    recipe["augmentation"] = {
+        "copies": 3 if sounds.clips > _MANY else 10,
+        "random_crop": sounds.longest_s > options["clip_s"],
+        "speed_probability": 0.5,
+        "time_masks": 1,
+        "frequency_masks": 1,
+    }
+    recipe["training"] = {
+        "epochs": 30 if sounds.clips > _MANY else 60,
+        "batch_size": 16 if sounds.clips < _FEW else 32,
+        "weight_average": 0.99,
+        "class_weights": "balanced" if sounds.imbalance > _UNEVEN else "none",
+    }
+    Recipe.from_dict(recipe)
+    return recipe
+
+
+def _options(sounds: FolderSounds) -> dict[str, Any]:
+    """Options of the data set ``folder``."""
+    clip_s = math.ceil(round(10 * sounds.length_95_s, 3)) / 10
+    low = max(sounds.rates_hz) <= _LOW_RATE_HZ
+    options: dict[str, Any] = {
+        "sample_rate_hz": _LOW_RATE_HZ if low else _RATE_HZ,
+        "clip_s": min(max(clip_s, _SHORTEST_S), _LONGEST_S),
+    }
+    if sounds.groups and not sounds.split:
+        options["group_pattern"] = sounds.groups.pattern
+    if not sounds.noise and not any(label_word(name) in SILENCE_LABELS for name in sounds.classes):
+        options["silence_percentage"] = 10
+    return options
+
+
+def recipe_lines(recipe: dict[str, Any], sounds: FolderSounds) -> list[str]:
+    """Sentences on the choices of :func:`starter_recipe`."""
+    options = recipe["dataset"]["options"]
+    dataset = load_dataset("folder", sounds.folder, **options)
+    parts = ", ".join(f"{len(dataset.split(name))} {name}" for name in ("train", "validation"))
+    lines = [
+        f"split: {protocol_statement(dataset)}; {parts}, {len(dataset.split('test'))} test",
+        f"window: {options['clip_s']:g} s at {options['sample_rate_hz']} Hz",
+    ]
+    if sounds.longest_s > options["clip_s"]:
+        lines[1] += "; of longer clips, training uses random parts and the test the beginning"
+    if sounds.groups and not sounds.split and "group_pattern" not in options:
+        lines.append("a class has too few of the guessed speakers: the split ignores them")
+    if "silence_percentage" in options:
+        lines.append(
+            "silence: made from artificial noise; recordings of your room in _background_noise_ "
+            "are better"
+        )
+    return lines
+
+
+def write_starter(
+    recipe: dict[str, Any], sounds: FolderSounds, out: Path, board: str
+) -> tuple[Path, ...]:
+    """Write the project.
+
+    Args:
+        recipe: result of :func:`starter_recipe`.
+        sounds: the sounds.
+        out: folder of the project, which is created.
+        board: a board.
+
+    Returns:
+        The files.
+
+    Raises:
+        ConfigError: one of the files exists.
+        FirmwareError: there is no such board.
+    """
+    load_board(board)
+    paths = tuple(out / name for name in (RECIPE, DATA_RECORD, README))
+    for path in paths:
+        if path.exists():
+            raise ConfigError(f"{path} exists: choose another folder by --out, or delete it")
+    folder = str(sounds.folder.resolve())
+    head = f"# Made by m3net init from {folder!r}. All keys: docs/reference/recipes.md\n"
+    guess = "# group_pattern is a guess from the file names: check it.\n"
+    head += guess * ("group_pattern" in recipe["dataset"]["options"])
+    write_text(paths[0], head + yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
+    write_json(paths[1], {"folder": folder})
+    write_text(paths[2], _readme(out.resolve().name, folder, recipe, board))
+    return paths
+
+
+def _readme(name: str, folder: str, recipe: dict[str, Any], board: str) -> str:
+    options = " ".join(
+        f"--option {shlex.quote(f'{key}={value}')}"
+        for key, value in recipe["dataset"]["options"].items()
+    )
+    if load_board(board).qemu:
+        on_board = f"m3net emulate runs/recipe --board {board}   # accuracy on the emulated board"
+    else:
+        on_board = f"m3net flash runs/recipe --board {board}     # build the firmware and write it"
+    return f"""# {name}
+
+The sounds are in `{folder}`; `{DATA_RECORD}` names this folder, `{RECIPE}` has all settings.
+Run the commands in this folder:
+
+```sh
+m3net data check folder --data-dir {shlex.quote(folder)} {options}
+m3net train {RECIPE}                       # writes runs/recipe
+m3net report runs/recipe                        # one page: runs/recipe/report.html
+m3net export runs/recipe --board {board}
+{on_board}
+m3net fit runs/recipe                           # the boards that it fits
+```
+
+Improve it with clips that it gets wrong, in one folder for each class:
+
+```sh
+m3net train --from runs/recipe --add captured   # writes runs/recipe_added
+m3net report runs/recipe runs/recipe_added      # before and after
+```
+"""

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``m3net monitor --web``: from a port to a page."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+from m3net_tf.device.live import Recorder
+from m3net_tf.device.monitor import opened_stream
+from m3net_tf.errors import ConfigError
+from m3net_tf.progress import Log
+
+
+def run_live_page(
+    port: str,
+    run: Path,
+    *,
+    play: Path | None = None,
+    record: Path | None = None,
+    capture: Path | None = None,
+    seconds: float | None = None,
+    baud: int,
+    web_port: int,
+    log: Log,
+) -> None:
+    """Serve the page of a board until Ctrl-C, or after ``seconds`` of audio.
+
+    Args:
+        port: port of the board.
+        run: run whose firmware is emulated, for ``qemu:BOARD``.
+        play: sound file as input, which is repeated.
+        record: path without suffix for CSV and WAV.
+        capture: folder of the sounds that are labelled on the page; None: none are.
+        seconds: length of the audio, in seconds; None is unlimited.
+        baud: speed of a serial device.
+        web_port: TCP port of the page; 0 is any free one.
+        log: takes lines of progress, and the page's address.
+
+    Raises:
+        ConfigError: the packages of the page are not installed.
+        FirmwareError: as for connecting and streaming, or the TCP port is in use.
+        DataError: the sound cannot be read.
+    """
+    _require_packages()
+    from m3net_tf.live_page.board import LiveBoard
+    from m3net_tf.live_page.clips import Captures
+    from m3net_tf.live_page.server import Pages, listening_socket, serve
+
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(listening_socket(web_port))
+        audio = record is not None or capture is not None
+        stream = stack.enter_context(
+            opened_stream(port, run, play=play, baud=baud, audio=audio, log=log, repeat=True)
+        )
+        view = stream.view
+        recorder = None
+        if record is not None:
+            recorder = stack.enter_context(Recorder(record, view, stream.audio))
+        pages = Pages()
+        captures = None if capture is None else Captures(capture, stream)
+        board = LiveBoard(stream, pages.publish, recorder, captures)
+        address, tcp_port = listener.getsockname()
+        log(f"http://{address}:{tcp_port} shows {view.info.board}; Ctrl-C ends")
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(serve(board, pages, view.info.board, listener, seconds))
+    log(f"{view.audio_s:.1f} s heard, {view.event_count} events, {view.lost_hops} hops lost")
+
+
+def _require_packages() -> None:
+    try:
+        import jinja2  # noqa: F401
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+        import websockets  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"the live page needs the package {error.name}: pip install 'm3net_tf[web]'"
+        ) from None

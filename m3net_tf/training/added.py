@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labelled clips that a fine-tuning adds to the clips of the run that it starts from.
+
+The new run keeps a copy of them in its folder ``added``, at the data set's rate, so the run stays
+valid when clips are captured, relabelled or deleted later. ``clips.csv`` there lists them.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from m3net_tf.artifacts import sha256_of, write_bytes, write_text
+from m3net_tf.datasets import AudioDataset, Clip, read_audio, to_pcm16
+from m3net_tf.datasets.audio import wav_bytes
+from m3net_tf.datasets.captured import CapturedClip, CapturedClips, recordings
+from m3net_tf.datasets.dataset import READERS
+from m3net_tf.datasets.files import read_table
+from m3net_tf.datasets.protocols import held_out_groups
+from m3net_tf.errors import ConfigError, DataError
+from m3net_tf.frontend.store import content_hashes
+from m3net_tf.locks import scratch_folder
+from m3net_tf.progress import Log
+from m3net_tf.runtime.detector_config import OTHER_LABELS, SILENCE_LABELS, label_word
+from m3net_tf.training.sections import FineTuningSection
+
+HELD_OUT_SHARE = 0.25
+_FOLDER, _TABLE = "added", "clips.csv"
+_FALSE_ALARM = "false_alarm"
+
+
+@dataclasses.dataclass(frozen=True)
+class AddedClip:
+    """An added clip.
+
+    Attributes:
+        source: the file that was added.
+        label: the run's class.
+        split: ``train`` or ``test``.
+        group: its recording; whole recordings are held out.
+        sha256: hash of the file.
+        reason: why it was captured; '' if unknown.
+    """
+
+    source: str
+    label: str
+    split: str
+    group: str
+    sha256: str
+    reason: str
+
+    @property
+    def path(self) -> str:
+        """Name of the run's copy."""
+        return f"{self.sha256[:16]}.wav"
+
+
+def read_added(run: Path) -> tuple[AddedClip, ...]:
+    """The added clips of a run; empty for a run without.
+
+    Raises:
+        DataError: the list is damaged.
+    """
+    table = run / _FOLDER / _TABLE
+    if not table.is_file():
+        return ()
+    names = [field.name for field in dataclasses.fields(AddedClip)]
+    return tuple(
+        AddedClip(**{name: row[name] for name in names}) for row in read_table(table, names)
+    )
+
+
+def with_added(dataset: AudioDataset, run: Path) -> AudioDataset:
+    """A run's data set with its added training clips; validation and test are unchanged."""
+    added = _clips(run, "train")
+    if not added:
+        return dataset
+    protocol = f"{dataset.info.protocol} (with {len(added)} added training clips)"
+    info = dataclasses.replace(dataset.info, protocol=protocol)
+    return dataclasses.replace(dataset, info=info, clips=(*dataset.clips, *added))
+
+
+def held_out_added(dataset: AudioDataset, run: Path) -> AudioDataset | None:
+    """The added clips that a run holds out, as test clips of its data set; None without any."""
+    held_out = _clips(run, "test")
+    return dataclasses.replace(dataset, clips=held_out) if held_out else None
+
+
+def list_sha256(clips: Iterable[AddedClip]) -> str:
+    """Hash of the files, their classes and their splits, which identifies the added clips."""
+    lines = sorted(f"{clip.sha256}\t{clip.label}\t{clip.split}\n" for clip in clips)
+    return sha256_of("".join(lines).encode())
+
+
+def find_added(
+    settings: FineTuningSection, labels: Sequence[str], group_pattern: str, log: Log
+) -> list[AddedClip]:
+    """List the clips that a fine-tuning adds, those of the run that it starts from included.
+
+    Args:
+        settings: the run to start from, and the folders.
+        labels: the run's classes.
+        group_pattern: option of the run's data set, which names the groups of files without
+            provenance; '' for none.
+        log: receives a line on clips that are left out.
+
+    Returns:
+        The clips; those that the former run lacks are in no split yet.
+
+    Raises:
+        ConfigError: a label is not a class of the run.
+        DataError: a folder is missing, has no labelled clip, or has a sound with two labels.
+    """
+    present: dict[str, AddedClip] = {}
+    listed = [
+        clip
+        for folder in settings.add
+        for clip in _labelled(Path(folder), labels, group_pattern, log)
+    ]
+    for clip in listed:
+        twin = present.setdefault(clip.sha256, clip)
+        if twin.label != clip.label:
+            raise DataError(
+                f"{clip.source}: is the same sound as {twin.source} with another label: "
+                "delete one of them"
+            )
+    if len(present) < len(listed):
+        log(f"{len(listed) - len(present)} added clips repeat the sound of others: left out")
+    former = {clip.sha256: clip for clip in read_added(Path(settings.run or ""))}
+    absent = [clip for sha256, clip in former.items() if sha256 not in present]
+    return absent + [
+        dataclasses.replace(clip, split=former[sha256].split if sha256 in former else "")
+        for sha256, clip in present.items()
+    ]
+
+
+def _placed(clips: Sequence[AddedClip], dataset: AudioDataset) -> list[AddedClip]:
+    """The clips in their splits: a quarter of the new recordings is held out.
+
+    So is at least one recording of each class with several. A recording of the data set or of the
+    former run stays on its side.
+    """
+    split_of = {clip.group: "train" if clip.split == "train" else "test" for clip in dataset.clips}
+    for clip in clips:
+        if clip.split and split_of.get(clip.group) != "test":
+            split_of[clip.group] = clip.split
+    new = [clip for clip in clips if clip.group not in split_of]
+    held_out = held_out_groups(
+        [clip.group for clip in new], [clip.label for clip in new], HELD_OUT_SHARE, seed=0
+    )
+    split_of |= {clip.group: "test" if clip.group in held_out else "train" for clip in new}
+    return [dataclasses.replace(clip, split=clip.split or split_of[clip.group]) for clip in clips]
+
+
+def _labelled(folder: Path, labels: Sequence[str], group_pattern: str, log: Log) -> list[AddedClip]:
+    """The labelled clips of a folder; their splits are not chosen yet."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: is not a folder; name one that has a folder for each class")
+    captured = list(CapturedClips(folder))
+    clips = [clip for clip in captured if clip.label is not None]
+    if not clips:
+        raise DataError(
+            f"{folder}: has no labelled clip; put sounds into one folder for each class"
+        )
+    if len(clips) < len(captured):
+        log(f"{folder}: {len(captured) - len(clips)} clips without a label are left out")
+    return [
+        AddedClip(
+            source=str(clip.path),
+            label=_class_of(str(clip.label), labels, clip.path),
+            split="",
+            group=_group(clip, folder, recording, group_pattern),
+            sha256=sha256_of(clip.path.read_bytes()),
+            reason=clip.provenance.get("reason", ""),
+        )
+        for clip, recording in zip(clips, recordings(clips), strict=True)
+    ]
+
+
+def _group(clip: CapturedClip, folder: Path, recording: str, group_pattern: str) -> str:
+    """The group of a clip: as in the data set if its name tells it, else its recording."""
+    match = None
+    if group_pattern and not clip.provenance:
+        match = re.search(group_pattern, clip.path.relative_to(folder).as_posix())
+    return match[1] if match and match[1] else f"added: {recording}"
+
+
+def _class_of(label: str, labels: Sequence[str], path: Path) -> str:
+    """The run's class for a label; sounds that are no event go to a class for such sounds.
+
+    Raises:
+        ConfigError: there is none; the message names the classes.
+    """
+    if label in labels:
+        return label
+    word = label_word(label)
+    kinds = [SILENCE_LABELS, OTHER_LABELS]
+    if word == _FALSE_ALARM or word in OTHER_LABELS:
+        kinds.reverse()
+    if word == _FALSE_ALARM or any(word in kind for kind in kinds):
+        for kind in kinds:
+            for name in labels:
+                if label_word(name) in kind:
+                    return name
+    raise ConfigError(
+        f"{path}: label {label!r} is not a class of the run: choose one of {', '.join(labels)}, or "
+        "train a new run with this class"
+    )
+
+
+def copy_added(
+    clips: Sequence[AddedClip], dataset: AudioDataset, run: Path, former: Path, log: Log
+) -> None:
+    """Copy added clips into a run, at the data set's rate; a run that has them keeps them.
+
+    Args:
+        clips: result of :func:`find_added`, of which whole recordings are held out.
+        dataset: data set of the run, without them.
+        run: folder of the run.
+        former: the run that it starts from, which has the clips that were added before.
+        log: receives a line on clips that are cut.
+
+    Raises:
+        ConfigError: clips of the data set may have several labels.
+        DataError: a clip cannot be read, or is one of the held-out clips.
+    """
+    if dataset.info.multi_label:
+        raise ConfigError(
+            f"fine_tuning.add: clips of {dataset.info.name} have several labels, added ones have "
+            "one: name a run whose clips have one label"
+        )
+    if (run / _FOLDER).is_dir():
+        return
+    clips = _placed(clips, dataset)
+    _require_new(clips, dataset)
+    run.mkdir(parents=True, exist_ok=True)
+    rate_hz, cut = dataset.info.sample_rate_hz, 0
+    with scratch_folder(f".{_FOLDER}.", run) as scratch:
+        for clip in clips:
+            source = Path(clip.source)
+            if not source.is_file() or sha256_of(source.read_bytes()) != clip.sha256:
+                source = former / _FOLDER / clip.path
+            samples = read_audio(source, sample_rate_hz=rate_hz)
+            cut += len(samples) > dataset.info.clip_samples
+            write_bytes(scratch / clip.path, wav_bytes(to_pcm16(samples), rate_hz))
+        write_text(scratch / _TABLE, _table(clips))
+        scratch.chmod(0o755)
+        scratch.rename(run / _FOLDER)
+    if cut:
+        log(
+            f"{cut} of {len(clips)} added clips are longer than the window of "
+            f"{dataset.info.clip_s:g} s, so only a part of them is used"
+        )
+
+
+def require_unchanged(clips: Sequence[AddedClip], run: Path) -> None:
+    """Refuse a run that was started with other added clips.
+
+    Raises:
+        ConfigError: it was; the message names the run.
+    """
+    lists = [{(clip.sha256, clip.label) for clip in of} for of in (clips, read_added(run))]
+    if (run / _FOLDER).is_dir() and lists[0] != lists[1]:
+        raise ConfigError(
+            f"{run} was started with other added clips: choose another name by --run, or delete it"
+        )
+
+
+def _require_new(clips: Sequence[AddedClip], dataset: AudioDataset) -> None:
+    """Refuse to train on clips by which the run is measured."""
+    source_of = {clip.sha256: clip.source for clip in clips if clip.split == "train"}
+    held_out = {
+        clip.path: clip
+        for clip in dataset.clips
+        if clip.split != "train" and clip.path is not None and not clip.synthetic
+    }
+    for path, sha256 in content_hashes(held_out, READERS).items():
+        if sha256 in source_of:
+            clip = held_out[path]
+            raise DataError(
+                f"{source_of[sha256]}: is the {clip.split} clip {clip.clip_id}, by which the run "
+                "is measured: delete this copy"
+            )
+
+
+def _clips(run: Path, split: str) -> tuple[Clip, ...]:
+    return tuple(
+        Clip(f"{_FOLDER}/{clip.path}", clip.label, split, clip.group, run / _FOLDER / clip.path)
+        for clip in read_added(run)
+        if clip.split == split
+    )
+
+
+def _table(clips: Sequence[AddedClip]) -> str:
+    text = io.StringIO()
+    rows: list[Mapping[str, str]] = [
+        {"path": clip.path, **dataclasses.asdict(clip)} for clip in clips
+    ]
+    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()

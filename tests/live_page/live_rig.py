@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A live board on a list of lines, and the messages that it publishes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from m3net_tf.device.live import LiveView
+from m3net_tf.device.messages import BoardError, DeviceInfo, Message, NoAnswerError, Reply
+from m3net_tf.device.mirror import event_thresholds
+from m3net_tf.device.monitor import OpenStream
+from m3net_tf.frontend import FrontendConfig
+from m3net_tf.live_page.board import LiveBoard
+from m3net_tf.runtime import ClassSettings, DetectorConfig
+
+SHAPE = {"rate_hz": 16_000, "frame_samples": 512, "hop_samples": 320, "bins": 40, "frames": 4}
+LABELS = ("yes", "<b>no", "silence")
+CLASS = ClassSettings("0", threshold=0.5, release=0.4, suppression_columns=0, window_runs=1, hits=1)
+
+
+class Board:
+    """Answers requests; ``streamed`` are lines that came before an answer."""
+
+    def __init__(self) -> None:
+        self.port = SimpleNamespace(name="board")
+        self.requests: list[str] = []
+        self.streamed: deque[Message] = deque()
+        self.before_answer: list[Message] = []
+        self.silent = False
+
+    def request(self, command: str) -> Reply:
+        self.requests.append(command)
+        self.streamed.extend(self.before_answer)
+        self.before_answer = []
+        if self.silent:
+            raise NoAnswerError("no answer")
+        if command == "save":
+            raise BoardError("board", "no_flash", "there is no flash")
+        if command == "stat":
+            return Reply(Message("ok", "stat awake_ppm=125000 runs=3 lost_hops=0"))
+        _, label, threshold, release = command.split()
+        numbers = f"label={label} threshold={threshold} release={release}"
+        return Reply(
+            Message("ok", f"threshold {numbers} suppression_columns=0 window_runs=1 hits=1")
+        )
+
+
+def column(index: int) -> Message:
+    return Message("column", f"column={index} values={bytes(40).hex()}")
+
+
+def scores(index: int, *values: int) -> Message:
+    return Message("scores", f"column={index} out={np.array(values, np.int8).tobytes().hex()}")
+
+
+class Rig:
+    """A live board on a list of lines, and the messages that it publishes."""
+
+    def __init__(
+        self,
+        lines: Iterable[Message | None],
+        frontend: FrontendConfig | None = None,
+        publish: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        classes = (CLASS, dataclasses.replace(CLASS, label="1"), ClassSettings("2", event=False))
+        config = DetectorConfig(4, 1, classes, run_columns=1, gate_level=0, gate_hold_columns=0)
+        info = DeviceInfo("some_board", {}, {"name": "small"}, SHAPE, LABELS, 256, 0)
+        self.device = Board()
+        self.lines = iter(lines)
+        view = LiveView(info, event_thresholds(config))
+        stream = OpenStream(
+            self.device, view, self._messages(), config, False, None, None, frontend
+        )  # type: ignore[arg-type]
+        self.view = view
+        self.published: list[dict[str, Any]] = []
+        self.replies: list[dict[str, Any]] = []
+        self.stream = stream
+        self.board = LiveBoard(stream, publish or self.published.append)
+
+    def _messages(self) -> Iterator[Message | None]:
+        yield from self.lines
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [message for message in self.published if message["type"] == kind]
+
+    def news(self, kind: str) -> list[Any]:
+        return [entry for message in self.of("news") for entry in message[kind]]
+
+    def ask(self, **request: Any) -> str:
+        self.board.handle(request, self.replies.append)
+        return self.replies.pop()["text"] if self.replies else ""
