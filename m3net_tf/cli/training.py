@@ -31,6 +31,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed instead of the recipe's.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs instead of the recipe's.")] = None,
     devices: Annotated[int, typer.Option(min=1, help="GPUs that share each batch.")] = 1,
+    as_json: AsJson = False,
 ) -> None:
     """Train a network by a recipe; a stopped training is resumed."""
     import dataclasses
@@ -50,7 +51,10 @@ def train(
         section = dataclasses.replace(plan.dataset, options=options)
         plan = dataclasses.replace(plan, dataset=section)
     folder = run or Path("runs") / recipe.stem
-    metrics = training.train(plan, folder, data_dir, say, devices)
+    metrics = training.train(plan, folder, data_dir, progress_beside(as_json), devices)
+    if as_json:
+        say_json({"folder": str(folder), **metrics.values})
+        return
     test = metrics.test
     if "accuracy" in test:
         reached = (

@@ -36,6 +36,7 @@ def run_monitor(
     seconds: float | None = None,
     baud: int,
     log: Log,
+    on_event: Callable[[streams.Event], None] | None = None,
 ) -> None:
     """Show live detection until Ctrl-C, after ``seconds``, or until the end of the sound.
 
@@ -52,17 +53,16 @@ def run_monitor(
         seconds: length of the audio, in seconds; None is unlimited.
         baud: speed of a serial device.
         log: takes lines of progress.
+        on_event: called for each event; then nothing is drawn.
 
     Raises:
         FirmwareError: as for connecting and streaming.
         DataError: the sound cannot be read.
     """
-    emulated = is_emulated(port)
-    sound = emulated_sound(port, run, play)
+    emulated, sound = is_emulated(port), emulated_sound(port, run, play)
     with contextlib.ExitStack() as stack:
-        device = stack.enter_context(
-            connect(port, run, baud=baud, sound=sound, live=emulated, log=log)
-        )
+        connection = connect(port, run, baud=baud, sound=sound, live=emulated, log=log)
+        device = stack.enter_context(connection)
         info = device.info()
         rate_hz = info.frontend["rate_hz"]
         view = LiveView(info, streams.read_thresholds(device))
@@ -75,13 +75,14 @@ def run_monitor(
         messages: Iterable[Message | None]
         if over_line and play is not None:
             silence = np.zeros(round(view.window_s * rate_hz), np.int16)
-            played = np.concatenate([read_sound(play, rate_hz), silence])
-            messages = streams.play(device, played)
+            messages = streams.play(device, np.append(read_sound(play, rate_hz), silence))
         else:
             messages = streams.listen(device)
             if sound is not None:
                 seconds = min(seconds or math.inf, len(sound) / rate_hz + view.window_s)
-        draw = _drawing(stack, console, Screen(view, _frontend_of(run, info)), log)
+        on_event = on_event or _event_handler(console, log)
+        screen = Screen(view, _frontend_of(run, info))
+        draw = _telling(view, on_event) if on_event else _drawing(stack, console, screen)
         with contextlib.suppress(KeyboardInterrupt):
             streams.watch(messages, view, recorder, draw, seconds=seconds)
     log(f"{view.audio_s:.1f} s heard, {view.event_count} events, {view.lost_hops} hops lost")
@@ -97,34 +98,43 @@ def _frontend_of(run: Path, info: DeviceInfo) -> FrontendConfig | None:
     return bundle.frontend if same else None
 
 
-def _drawing(
-    stack: contextlib.ExitStack, console: Console, screen: Screen, log: Log
-) -> Callable[[], None]:
-    """The function that shows the view: a picture in a terminal, else a line for each new event.
+def _drawing(stack: contextlib.ExitStack, console: Console, screen: Screen) -> Callable[[], None]:
+    """The function that draws the view on a terminal.
 
     The picture is on the terminal's alternate screen, which survives resizing; the last picture
     is printed when that screen is left.
     """
-    view = screen.view
-    if console.is_terminal:
 
-        def leave_last_picture() -> None:
-            screen.ended = True
-            console.print(screen, height=max(console.height - _LINES_BELOW, 1))
+    def leave_last_picture() -> None:
+        screen.ended = True
+        console.print(screen, height=max(console.height - _LINES_BELOW, 1))
 
-        stack.callback(leave_last_picture)
-        live = stack.enter_context(Live(console=console, auto_refresh=False, screen=True))
-        return lambda: live.update(screen, refresh=True)
+    stack.callback(leave_last_picture)
+    live = stack.enter_context(Live(console=console, auto_refresh=False, screen=True))
+    return lambda: live.update(screen, refresh=True)
+
+
+def _telling(
+    view: streams.LiveView, on_event: Callable[[streams.Event], None]
+) -> Callable[[], None]:
+    """The function that passes on each new event of the view."""
     shown_count = 0
 
     def show_new() -> None:
         nonlocal shown_count
         new_count = min(view.event_count - shown_count, len(view.events))
         for event in list(view.events)[len(view.events) - new_count :]:
-            log(
-                f"{event.time_s:.2f} s {event.label} {100 * event.score:.0f} % "
-                f"after {event.latency_ms:.1f} ms"
-            )
+            on_event(event)
         shown_count = view.event_count
 
     return show_new
+
+
+def _event_handler(console: Console, log: Log) -> Callable[[streams.Event], None] | None:
+    """The function that logs an event; None for a terminal, which has a picture."""
+    if console.is_terminal:
+        return None
+    return lambda event: log(
+        f"{event.time_s:.2f} s {event.label} {100 * event.score:.0f} % "
+        f"after {event.latency_ms:.1f} ms"
+    )
