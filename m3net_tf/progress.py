@@ -25,6 +25,7 @@ LINE_EVERY_S = 10.0
 BYTES = "bytes"
 """Unit that is shown as MB, with a rate."""
 _MINUTE_S, _HOUR_S = 60, 3600
+_SUBJECT_COLUMNS = 24  # at 80 columns the bar has 12 or more
 
 Log = Callable[[str], None]
 
@@ -218,8 +219,12 @@ def _new_progress(console: Console) -> Progress:
     from rich.table import Column
 
     return Progress(
-        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
-        BarColumn(bar_width=12),
+        TextColumn(
+            "{task.description}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", max_width=_SUBJECT_COLUMNS),
+        ),
+        BarColumn(bar_width=None, table_column=Column(ratio=1)),
         TextColumn("{task.fields[count]}", markup=False, table_column=Column(no_wrap=True)),
         TimeRemainingColumn(),
         TextColumn("left"),
