@@ -27,7 +27,7 @@ TOOLS := git:git gcc:gcc cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm
 # Those of the test of the WebAssembly module, which is skipped without them.
 TOOLS += $(if $(CI),clang:clang wasm-ld:lld node:nodejs)
 
-.PHONY: help setup system demo train export-mcu firmware emulate emulate-all renode dist flash test test-all engine-proof docs coverage mutations lint format pins sbom bench clean
+.PHONY: help setup system demo train export-mcu firmware emulate emulate-all renode dist flash test test-all engine-proof docs coverage mutations lint format pins sbom light-runtime bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -124,7 +124,7 @@ format: setup # rewrite sources to the style
 	$(VENV)/bin/clang-format -i $$(git ls-files '*.c' '*.h' '*.cc' '*.cpp' '*.ino')
 
 pins: # write the hashes of the pinned versions; needs uv
-	for file in constraints.txt .ci/sbom.txt; do \
+	for file in constraints.txt .ci/sbom.txt .ci/light_runtime.txt; do \
 	  UV_CUSTOM_COMPILE_COMMAND="make pins" uv pip compile --quiet --universal --python-version 3.11 \
 	    --no-deps --no-annotate --generate-hashes $$file --output-file $$file || exit; done
 
@@ -134,6 +134,11 @@ sbom: setup # write the parts of a release in dist/: packages of this environmen
 	mkdir -p dist
 	build/sbom/bin/cyclonedx-py environment --output-reproducible --output-file build/sbom/python.json $(VENV)
 	build/sbom/bin/python .ci/sbom.py build/sbom/python.json dist/m3net_tf.cdx.json
+
+light-runtime: # scores of the kept exports with tflite-runtime, in an environment of its own
+	$(PYTHON) -m venv build/light-runtime
+	build/light-runtime/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r .ci/light_runtime.txt
+	PYTHONPATH=. build/light-runtime/bin/python .ci/light_runtime.py
 
 bench: setup ## cost of RUN on the emulated BOARD and on this machine, as JSON
 	$(M3NET) bench run $(RUN)

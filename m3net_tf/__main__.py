@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import sys
 
-_USER_ERROR = 2
-
 
 def main() -> None:
     """Entry point."""
@@ -23,14 +21,16 @@ def main() -> None:
             raise
         _name_install(error.name.partition(".")[0])
     except KeyboardInterrupt:  # while the packages are loaded
-        from m3net_tf.terminal import INTERRUPTED
+        from m3net_tf.terminal import Status, print_how_to_continue
 
-        sys.exit(INTERRUPTED)
+        print_how_to_continue(Status.INTERRUPTED)
+        sys.exit(Status.INTERRUPTED)
 
 
 def _name_install(module: str) -> None:
     """Print one line that says how to install the package of a module that is missing."""
     from m3net_tf.extras import installation_with, package_of
+    from m3net_tf.terminal import Status
 
     package = package_of(module)
     name = installation_with(package)
@@ -39,7 +39,7 @@ def _name_install(module: str) -> None:
         f"pip install -e '.{name.removeprefix('m3net_tf')}' in a source checkout",
         file=sys.stderr,
     )
-    sys.exit(_USER_ERROR)
+    sys.exit(Status.USER_ERROR)
 
 
 if __name__ == "__main__":

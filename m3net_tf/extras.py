@@ -37,10 +37,14 @@ def package_of(module: str) -> str:
     return _PACKAGES.get(module, module.replace("_", "-"))
 
 
+def module_of(package: str) -> str:
+    """The top-level module of a package, the inverse of :func:`package_of`."""
+    return _MODULES.get(package, package.replace("-", "_"))
+
+
 def is_installed(package: str) -> bool:
     """Whether a package's module can be imported; its variants count, such as tensorflow-cpu."""
-    module = _MODULES.get(package, package.replace("-", "_"))
-    return importlib.util.find_spec(module) is not None
+    return importlib.util.find_spec(module_of(package)) is not None
 
 
 def installation_with(package: str) -> str:

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import IO
 
 _GRACE_S = 5.0
+_groups: set[subprocess.Popen[bytes]] = set()
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 #: Exit statuses of a process that such a signal ended, as in shells.
 ENDED = tuple(128 + number for number in _ENDING)
@@ -48,6 +49,7 @@ def run_group(command: Sequence[str], output: IO[bytes]) -> int:
         stderr=subprocess.STDOUT,
         process_group=0,
     )
+    _groups.add(process)
     try:
         return process.wait()
     except BaseException:
@@ -57,6 +59,20 @@ def run_group(command: Sequence[str], output: IO[bytes]) -> int:
                 process.wait(_GRACE_S)
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        raise
+    finally:
+        _groups.discard(process)
+
+
+@contextlib.contextmanager
+def ends_groups() -> Iterator[None]:
+    """End all programs of :func:`run_group` on Ctrl-C, also those that other threads wait for."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        for process in list(_groups):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
         raise
 
 

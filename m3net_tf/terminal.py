@@ -4,17 +4,39 @@
 from __future__ import annotations
 
 import codecs
+import enum
 import io
 import os
+import shlex
 import sys
 from collections.abc import Callable
 
 from m3net_tf.errors import M3NetError, os_error_line
 from m3net_tf.processes import ENDED, ends_cleanly
 
-USER_ERROR = 2
-INTERRUPTED = 130
-_PIPE_CLOSED = 141
+
+class Status(enum.IntEnum):
+    """Exit statuses of all commands; :data:`MEANINGS` explains them."""
+
+    SUCCESS = 0
+    INCOMPLETE = 1
+    USER_ERROR = 2
+    HUNG_UP = 129
+    INTERRUPTED = 130
+    PIPE_CLOSED = 141
+    TERMINATED = 143
+
+
+MEANINGS = {
+    Status.SUCCESS: "success",
+    Status.INCOMPLETE: "`m3net doctor` found that something necessary is missing",
+    Status.USER_ERROR: "an error that you can fix: one line, `error: ...`, names it and says how",
+    Status.HUNG_UP: "stopped because the terminal was closed (SIGHUP)",
+    Status.INTERRUPTED: "stopped by Ctrl-C; the last line is the command that continues",
+    Status.PIPE_CLOSED: "the reader of the output closed it, as `head` does; nothing is printed",
+    Status.TERMINATED: "stopped by `kill` or the system's shutdown (SIGTERM)",
+}
+_STOPPED = (Status.INTERRUPTED, Status.HUNG_UP, Status.TERMINATED)
 
 
 def run_command(command: Callable[[], int | None]) -> int:
@@ -34,19 +56,19 @@ def run_command(command: Callable[[], int | None]) -> int:
         return status
     except M3NetError as error:
         print_error(str(error))
-        return USER_ERROR
+        return Status.USER_ERROR
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return Status.INTERRUPTED
     except BrokenPipeError:
         # Python flushes the output again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _PIPE_CLOSED
+        return Status.PIPE_CLOSED
     except OSError as error:
         line = os_error_line(error)
         if not line:
             raise
         print_error(line)
-        return USER_ERROR
+        return Status.USER_ERROR
     except SystemExit as end:
         if end.code not in ENDED:
             raise
@@ -56,6 +78,13 @@ def run_command(command: Callable[[], int | None]) -> int:
 def print_error(text: str) -> None:
     """Print an error that the user can fix, as one line."""
     print(f"error: {' '.join(text.split())}", file=sys.stderr, flush=True)
+
+
+def print_how_to_continue(status: int) -> None:
+    """Print the command that continues, if ``status`` is that of a stopped command."""
+    if status in _STOPPED:
+        command = shlex.join(["m3net", *sys.argv[1:]])
+        print(f"stopped; to continue: {command}", file=sys.stderr, flush=True)
 
 
 def _print_all_names() -> None:

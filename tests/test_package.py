@@ -11,23 +11,50 @@ from pathlib import Path
 
 import pytest
 
+from m3net_tf.bench import package
+from m3net_tf.bench.package import COMMANDS, build_wheel, run_bench_package
+from m3net_tf.bench.start_up import imported_packages
+from m3net_tf.errors import ConfigError
+
 ROOT = Path(__file__).resolve().parents[1]
-LARGEST_WHEEL_BYTES = 5_000_000
 HEAVY = ("tensorflow", "librosa", "scikit-learn", "matplotlib", "scipy", "ray")
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """The wheel of this checkout."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(folder)]
-    command += ["build", "--build-base", str(folder / "build")]
-    command += ["bdist_wheel", "--bdist-dir", str(folder / "files"), "-d", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    (path,) = folder.glob("*.whl")
-    assert path.stat().st_size < LARGEST_WHEEL_BYTES
+    path = build_wheel(ROOT, tmp_path_factory.mktemp("wheel"))
     return zipfile.ZipFile(path)
+
+
+def test_its_size_and_the_starts_are_measured(wheel, tmp_path, monkeypatch):
+    monkeypatch.setattr(package, "COMMANDS", {"import m3net_tf": COMMANDS["import m3net_tf"]})
+    path = Path(wheel.filename)
+    result = run_bench_package(path, starts=1)
+    assert result["wheel_bytes"] == path.stat().st_size < result["wheel_limit_bytes"]
+    (start,) = result["commands"].values()
+    assert start["cpu_s"] > 0 and start["limit_s"] == package.IMPORT_LIMIT_S
+    monkeypatch.setattr(package, "WHEEL_LIMIT_BYTES", 1000)
+    assert not run_bench_package(path, starts=1)["within_limits"]
+    monkeypatch.setenv("M3NET_SOURCES", str(tmp_path))
+    with pytest.raises(ConfigError, match="no such file"):
+        run_bench_package(tmp_path / "none.whl")
+    with pytest.raises(ConfigError, match="the wheel cannot be built"):
+        build_wheel(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("command", "packages"),
+    [
+        ("import m3net_tf", set()),
+        ("m3net --help", {"rich", "typer", "shellingham", "annotated_doc", "click"}),
+        ("m3net classify --help", {"ai_edge_litert", "ai_edge_litert_sdk_intel", "numpy"}),
+    ],
+)
+def test_light_commands_import_few_packages(command, packages):
+    imported = imported_packages(COMMANDS[command])
+    own = {"m3net_tf", "_distutils_hack", "sitecustomize", "org"}  # of the environment
+    assert {name for name in imported if not name.startswith("__editable__")} - own <= packages
 
 
 def test_it_contains_all_files_that_commands_read(wheel):

@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from m3net_tf.processes import ends_cleanly, run_group
+from m3net_tf.processes import ends_cleanly, ends_groups, run_group
 
 #: Like ninja: on a signal it stops its children, which have a process group of their own.
 NINJA = """
@@ -59,6 +60,21 @@ def test_an_interrupted_build_stops_its_compilers(tmp_path, monkeypatch):
     with (tmp_path / "log").open("wb") as log, pytest.raises(KeyboardInterrupt):
         run_group([sys.executable, "-S", "-c", NINJA, str(pids)], log)
     assert all_end(wait_for_pids(pids))
+
+
+def test_an_interrupted_pool_stops_the_builds_of_its_threads(tmp_path):
+    pids = tmp_path / "pids"
+    command = [sys.executable, "-S", "-c", NINJA, str(pids)]
+    with (
+        (tmp_path / "log").open("wb") as log,
+        pytest.raises(KeyboardInterrupt),
+        ThreadPoolExecutor(1) as pool,
+        ends_groups(),
+    ):
+        build = pool.submit(run_group, command, log)
+        wait_for_pids(pids)
+        raise KeyboardInterrupt
+    assert build.done() and all_end(wait_for_pids(pids))
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="util-linux's setpriv is missing")

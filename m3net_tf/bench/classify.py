@@ -3,29 +3,22 @@
 
 from __future__ import annotations
 
-import re
-import resource
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
 import wave
-from collections.abc import Sequence
 from pathlib import Path
 
 from m3net_tf.artifacts import Provenance, provenance
-from m3net_tf.errors import ConfigError
+from m3net_tf.bench.start_up import imported_packages, time_python
 from m3net_tf.runtime import Classifier
 
 LIMIT_S = 1.0
 """Limit of the start-up time."""
-_IMPORT = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)$")
-_LOADED = """
+LOADED = """
 import pathlib, sys
 from m3net_tf.runtime import Classifier
 Classifier(pathlib.Path(sys.argv[1]))
 """
+"""Python that loads the network that its argument names."""
 
 
 class StartUp(Provenance):
@@ -67,8 +60,6 @@ def run_bench_classify(model: Path, starts: int = 7) -> StartUp:
         ConfigError: ``starts`` is below 1.
         ModelError: ``model`` is not an export.
     """
-    if starts < 1:
-        raise ConfigError(f"starts is {starts}: give at least 1")
     rate_hz = Classifier(model).metadata.frontend.sample_rate_hz
     with tempfile.TemporaryDirectory() as scratch:
         silence = Path(scratch) / "silence.wav"
@@ -78,11 +69,11 @@ def run_bench_classify(model: Path, starts: int = 7) -> StartUp:
             file.setframerate(rate_hz)
             file.writeframes(bytes(2 * rate_hz))
         command = ["-m", "m3net_tf", "classify", str(silence), "--model", str(model)]
-        loaded = ["-c", _LOADED, str(model)]
-        bare_s, bare_cpu_s = _medians(["-c", ""], starts)
-        start_up_s, start_up_cpu_s = _medians(loaded, starts)
-        first_answer_s, first_answer_cpu_s = _medians(command, starts)
-        import_times = _run(["-X", "importtime", *command]).stderr
+        loaded = ["-c", LOADED, str(model)]
+        bare_s, bare_cpu_s = time_python(["-c", ""], starts)
+        start_up_s, start_up_cpu_s = time_python(loaded, starts)
+        first_answer_s, first_answer_cpu_s = time_python(command, starts)
+        imports = imported_packages(command)
     return {
         "starts": starts,
         "limit_s": LIMIT_S,
@@ -93,39 +84,6 @@ def run_bench_classify(model: Path, starts: int = 7) -> StartUp:
         "start_up_cpu_s": start_up_cpu_s,
         "first_answer_s": first_answer_s,
         "first_answer_cpu_s": first_answer_cpu_s,
-        "imports": _packages(import_times),
+        "imports": imports,
         **provenance(),
     }
-
-
-def _run(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
-
-
-def _medians(arguments: Sequence[str], starts: int) -> tuple[float, float]:
-    """Median wall-clock and processor seconds of several runs, after one fills the disk cache."""
-    _run(arguments)
-    wall_s, cpu_s = [], []
-    for _ in range(starts):
-        start, used = time.perf_counter(), _children_s()
-        _run(arguments)
-        wall_s.append(time.perf_counter() - start)
-        cpu_s.append(_children_s() - used)
-    return round(statistics.median(wall_s), 3), round(statistics.median(cpu_s), 3)
-
-
-def _children_s() -> float:
-    """Processor time of all child processes that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def _packages(import_times: str) -> dict[str, float]:
-    """Package -> seconds of its own modules, from the output of ``-X importtime``."""
-    spent: dict[str, int] = {}
-    for line in import_times.splitlines():
-        if match := _IMPORT.match(line):
-            package = match[2].partition(".")[0]
-            if package not in sys.stdlib_module_names:
-                spent[package] = spent.get(package, 0) + int(match[1])
-    return {package: round(spent[package] / 1e6, 4) for package in sorted(spent)}

@@ -10,8 +10,7 @@ import typer
 
 from m3net_tf.cli.app import app
 from m3net_tf.errors import ConfigError
-from m3net_tf.processes import ENDED
-from m3net_tf.terminal import INTERRUPTED, run_command
+from m3net_tf.terminal import print_how_to_continue, run_command
 
 __all__ = ["app", "main"]
 
@@ -26,8 +25,7 @@ for _group in (
 def main() -> None:
     """Entry point: an error that the user can fix is one line and exit status 2."""
     status = run_command(_run)
-    if status in (INTERRUPTED, *ENDED):
-        print("stopped: the same command continues from here", file=sys.stderr)
+    print_how_to_continue(status)
     sys.exit(status)
 
 
@@ -40,3 +38,8 @@ def _run() -> int | None:
         raise ConfigError(f"{error.format_message()} (see {path} --help)") from None
     except typer.Abort:
         raise KeyboardInterrupt from None
+    except SystemExit as end:
+        # Typer ends with status 1 if the reader of the output has closed it.
+        if isinstance(end.__context__, BrokenPipeError):
+            raise end.__context__ from None
+        raise

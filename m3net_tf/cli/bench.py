@@ -11,6 +11,7 @@ import typer
 from m3net_tf.cli.app import bench_app
 from m3net_tf.cli.options import (
     DEFAULT_BOARD,
+    AlwaysJson,
     AsJson,
     Board,
     DataDir,
@@ -18,13 +19,18 @@ from m3net_tf.cli.options import (
     RunFolder,
     TableName,
 )
-from m3net_tf.cli.output import console, say, say_json, say_progress
+from m3net_tf.cli.output import console, progress_beside, say, say_json, say_progress
 from m3net_tf.engines import DEFAULT_ENGINE
 from m3net_tf.errors import M3NetError
 
 
 @bench_app.command("run")
-def bench_run(run: RunFolder, board: Board = DEFAULT_BOARD, data_dir: DataDir = None) -> None:
+def bench_run(
+    run: RunFolder,
+    board: Board = DEFAULT_BOARD,
+    data_dir: DataDir = None,
+    as_json: AlwaysJson = True,
+) -> None:
     """Cost of a run: instructions and memory on the emulated board, speed on this machine."""
     from m3net_tf.bench.run import run_bench
     from m3net_tf.training import Run
@@ -38,6 +44,7 @@ def bench_data(
     data_dir: DataDir = None,
     clips: Annotated[int, typer.Option(help="Clips to time.")] = 1000,
     epoch: Annotated[bool, typer.Option(help="Also time an epoch of M3Net mcu.")] = True,
+    as_json: AlwaysJson = True,
 ) -> None:
     """Clips a second of the input pipeline, cold and warm, compared with librosa and tf.io."""
     from m3net_tf.bench.data import run_bench_data
@@ -52,11 +59,12 @@ def bench_train(
         typer.Option(help="NETWORK/PRESET or diffres_layer, several times; default: all."),
     ] = None,
     steps: Annotated[int, typer.Option(help="Timed steps of each.")] = 10,
+    as_json: AlwaysJson = True,
 ) -> None:
     """Training step of each network, compared with the same network in stock Keras layers."""
     from m3net_tf.bench.training import run_bench_train
 
-    say_json(run_bench_train(model or (), steps=steps, log=say_progress))
+    say_json(run_bench_train(model or (), steps=steps, log=progress_beside(True)))
 
 
 @bench_app.command("table")
@@ -68,11 +76,12 @@ def bench_table(
         float,
         typer.Option(help="Estimate for this many sustained TFLOP/s instead of timing."),
     ] = 0.0,
+    as_json: AlwaysJson = True,
 ) -> None:
     """Training hours of a table, on this machine or at a rate; needs no data."""
     from m3net_tf.bench.table import run_bench_table, total_line
 
-    result = run_bench_table(name, scale, steps=steps, tflops=tflops, log=say_progress)
+    result = run_bench_table(name, scale, steps=steps, tflops=tflops, log=progress_beside(True))
     say_json(result)
     say_progress(total_line(result))
 
@@ -90,7 +99,7 @@ def bench_conversion(
     """Operators and cost of networks in stock Keras layers by the plain converter, and of ours."""
     from m3net_tf.bench.conversion import conversion_table, run_bench_conversion
 
-    result = run_bench_conversion(network or (), board, say_progress)
+    result = run_bench_conversion(network or (), board, progress_beside(True))
     if as_json:
         say_json(result)
     else:
@@ -114,7 +123,9 @@ def bench_engine(
     """Instructions, arena and flash with the compiled engine and with TensorFlow Lite Micro."""
     from m3net_tf.bench.engine import engine_table, run_bench_engine
 
-    result = run_bench_engine(board or (DEFAULT_BOARD,), network or (), inputs, say_progress)
+    result = run_bench_engine(
+        board or (DEFAULT_BOARD,), network or (), inputs, progress_beside(True)
+    )
     if as_json:
         say_json(result)
         return
@@ -128,11 +139,29 @@ def bench_engine(
 def bench_classify(
     model: Annotated[Path, typer.Argument(help="Exported .tflite, or folder of export or run.")],
     starts: Annotated[int, typer.Option(min=1, help="Timed starts; the median counts.")] = 7,
+    as_json: AlwaysJson = True,
 ) -> None:
     """Start-up time of m3net classify in new processes, and the packages that it imports."""
     from m3net_tf.bench.classify import run_bench_classify
 
     say_json(run_bench_classify(model, starts))
+
+
+@bench_app.command("package")
+def bench_package(
+    wheel: Annotated[
+        Path | None, typer.Option(help="The wheel; default: built from the source checkout.")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Export or run that m3net classify starts with.")
+    ] = None,
+    starts: Annotated[int, typer.Option(min=1, help="Timed starts; the median counts.")] = 7,
+    as_json: AlwaysJson = True,
+) -> None:
+    """Size of the wheel; processor time until the light commands have started."""
+    from m3net_tf.bench.package import run_bench_package
+
+    say_json(run_bench_package(wheel, model, starts))
 
 
 @bench_app.command("quantize")
@@ -150,6 +179,7 @@ def bench_quantize(
         bool, typer.Option("--update", help="Accept the figures as that file's costs.")
     ] = False,
     engine: EngineName = DEFAULT_ENGINE,
+    as_json: AlwaysJson = True,
 ) -> None:
     """Accuracy, bytes and instructions of quantised runs, compared with earlier figures."""
     from m3net_tf.bench import quantize as report
@@ -159,7 +189,7 @@ def bench_quantize(
     if update and against is None:
         raise typer.BadParameter("--update needs --against")
     result = report.run_bench_quantize(
-        [Run(run) for run in runs], board, data_dir, method or (), say_progress, engine
+        [Run(run) for run in runs], board, data_dir, method or (), progress_beside(True), engine
     )
     say_json(result)
     if against is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from m3net_tf.checkout import require_sources
 from m3net_tf.cli.app import app
@@ -20,10 +21,18 @@ from m3net_tf.cli.options import (
     EngineOfExport,
     RunFolder,
 )
-from m3net_tf.cli.output import console, print_result, progress_beside, say, say_json, say_progress
+from m3net_tf.cli.output import (
+    console,
+    make_console,
+    print_result,
+    progress_beside,
+    say,
+    say_json,
+)
 from m3net_tf.engines import DEFAULT_ENGINE, ENGINES
 from m3net_tf.errors import M3NetError
 from m3net_tf.locks import writes_into
+from m3net_tf.progress import Log
 
 if TYPE_CHECKING:
     from m3net_tf.deployment.chain import ChainSummary
@@ -111,12 +120,18 @@ def firmware(
     mlperf_model_id: MlperfModelId = None,
     define: Define = None,
     engine: EngineOfExport = None,
+    as_json: AsJson = False,
 ) -> None:
     """Build the firmware of an exported run for a board."""
     require_sources("firmware")
-    from m3net_tf.firmware.summary import summary_lines
+    from m3net_tf.firmware.summary import image_facts, summary_lines
 
-    for line in summary_lines(_build(run, board, mlperf_mode, mlperf_model_id, define, engine)):
+    log = progress_beside(as_json)
+    image = _build(run, board, mlperf_mode, mlperf_model_id, define, engine, log)
+    if as_json:
+        say_json(image_facts(image))
+        return
+    for line in summary_lines(image):
         say(line)
 
 
@@ -153,6 +168,7 @@ def demo(
     board: Board = DEFAULT_BOARD,
     data_dir: DataDir = None,
     engine: EngineName = DEFAULT_ENGINE,
+    as_json: AsJson = False,
 ) -> None:
     """Train, quantise, export and emulate; skips finished steps."""
     require_sources("firmware")
@@ -161,11 +177,12 @@ def demo(
     from m3net_tf.export import export_run
 
     recipe = recipe or require_sources("experiments") / "mcu" / "m3net_synth.yaml"
-    training.train(training.load_recipe(recipe), run, data_dir, say)
+    log = progress_beside(as_json)
+    training.train(training.load_recipe(recipe), run, data_dir, log)
     finished = training.Run(run)
-    export_run(finished, data_dir, log=say, engine=engine)
-    summary = saved_summary(finished, board) or run_chain(finished, board, data_dir, log=say)
-    console.print(chain_table(summary))
+    export_run(finished, data_dir, log=log, engine=engine)
+    summary = saved_summary(finished, board) or run_chain(finished, board, data_dir, log=log)
+    print_result(summary, as_json, chain_table)
     _refuse_drift(run, summary)
 
 
@@ -190,6 +207,7 @@ def matrix(
     if_possible: Annotated[
         bool, typer.Option("--if-possible", help="Leave out engines that cannot be built here.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Emulate every network on every board; compare bytes, and costs with the accepted ones."""
     require_sources("firmware")
@@ -198,7 +216,10 @@ def matrix(
     chosen: Sequence[str] = engines or ENGINES
     if unknown := [name for name in chosen if name not in ENGINES]:
         raise typer.BadParameter(f"engine {unknown[0]!r} is none of {', '.join(ENGINES)}")
-    if if_possible and not (chosen := possible_engines(chosen, boards or (), say)):
+    log = progress_beside(as_json)
+    if if_possible and not (chosen := possible_engines(chosen, boards or (), log)):
+        if as_json:
+            say_json({"cells": []})
         return
     cells = run_matrix(
         folder,
@@ -207,18 +228,24 @@ def matrix(
         engines=chosen,
         data_dir=data_dir,
         jobs=jobs,
-        log=say,
+        log=log,
     )
-    console.print(matrix_table(cells))
+    print_result(
+        {"cells": [cell.to_dict() for cell in cells]}, as_json, lambda _: matrix_table(cells)
+    )
+    _refuse_other_bytes(cells, folder)
+    _check_costs(cells, make_console(stderr=as_json), update=update_baselines)
+
+
+def _refuse_other_bytes(cells: Sequence[MatrixCell], folder: Path) -> None:
     if different := [cell for cell in cells if not cell.bytes_equal]:
         named = ", ".join(
             f"{cell.network} on {cell.cost.board} ({cell.engine})" for cell in different
         )
         raise M3NetError(f"other bytes than on the desktop: {named} ({folder}/matrix.json)")
-    _check_costs(cells, update=update_baselines)
 
 
-def _check_costs(cells: Sequence[MatrixCell], *, update: bool) -> None:
+def _check_costs(cells: Sequence[MatrixCell], out: Console, *, update: bool) -> None:
     """Compare the costs with the accepted ones, or accept them."""
     from m3net_tf.deployment import cost_baselines
 
@@ -226,10 +253,10 @@ def _check_costs(cells: Sequence[MatrixCell], *, update: bool) -> None:
     measured = {cell.place: cell.cost for cell in cells}
     changes = cost_baselines.compare(measured) if path.exists() or not update else []
     if changes:
-        console.print(cost_baselines.changes_table(changes))
+        out.print(cost_baselines.changes_table(changes))
     if update:
         cost_baselines.update(measured)
-        say(f"{path} has these figures now")
+        out.print(f"{path} has these figures now")
     elif failing := cost_baselines.exceeded(changes):
         raise M3NetError(
             f"{len(failing)} costs are above {path} by more than "
@@ -253,7 +280,7 @@ def fit(
     from m3net_tf.deployment.fit import run_fit
     from m3net_tf.deployment.fit_text import fit_report
 
-    result = run_fit(run, boards or (), say_progress, engine)
+    result = run_fit(run, boards or (), progress_beside(True), engine)
     if as_json:
         say_json(result.to_dict())
     else:
@@ -269,13 +296,19 @@ def flash(
     define: Define = None,
     mlperf_mode: MlperfMode = "performance",
     mlperf_model_id: MlperfModelId = None,
+    as_json: AsJson = False,
 ) -> None:
     """Build the firmware of an exported run and write it to a board."""
     require_sources("firmware")
     from m3net_tf.firmware.flash import flash_image, flash_way
+    from m3net_tf.firmware.summary import image_facts
 
     flash_way(board)  # a missing tool is reported before the build
-    flash_image(_build(run, board, mlperf_mode, mlperf_model_id, define, engine), say)
+    log = progress_beside(as_json)
+    image = _build(run, board, mlperf_mode, mlperf_model_id, define, engine, log)
+    flash_image(image, log)
+    if as_json:
+        say_json(image_facts(image))
 
 
 def _refuse_drift(run: Path, summary: ChainSummary) -> None:
@@ -292,10 +325,11 @@ def _build(
     mlperf_model_id: str | None,
     define: list[str] | None,
     engine: str | None,
+    log: Log,
 ) -> FirmwareImage:
     """Build the firmware of an exported run with the options of the command line."""
     from m3net_tf.emulation.starting import build_run
     from m3net_tf.firmware.mlperf import mlperf_settings
 
     settings = [*mlperf_settings(mlperf_mode, mlperf_model_id), *(define or ())]
-    return build_run(run, board, settings, say, engine)
+    return build_run(run, board, settings, log, engine)

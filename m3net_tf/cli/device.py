@@ -14,7 +14,6 @@ from m3net_tf.cli.output import (
     console,
     print_result,
     progress_beside,
-    progress_console,
     say,
     say_json,
 )
@@ -48,8 +47,13 @@ def monitor(
     capture: Annotated[
         Path | None, typer.Option(help="With --web: folder of the sounds labelled on the page.")
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a line of JSON for each event, no picture.")
+    ] = False,
 ) -> None:
     """Show live detection on a board: scores, spectrogram, events. Ctrl-C ends it."""
+    if web and as_json:
+        raise typer.BadParameter("give either --web or --json")
     if web:
         from m3net_tf.live_page.command import run_live_page
 
@@ -60,9 +64,22 @@ def monitor(
         return
     if capture is not None:
         raise typer.BadParameter("--capture needs --web: the page is where sounds get labels")
+    import dataclasses
+    import json
+
     from m3net_tf.device.monitor import run_monitor
 
-    run_monitor(port, run, console, play=play, record=record, seconds=seconds, baud=baud, log=say)
+    run_monitor(
+        port,
+        run,
+        console,
+        play=play,
+        record=record,
+        seconds=seconds,
+        baud=baud,
+        log=progress_beside(as_json),
+        on_event=(lambda event: say(json.dumps(dataclasses.asdict(event)))) if as_json else None,
+    )
 
 
 @device_app.command("info")
@@ -103,7 +120,7 @@ def device_evaluate(
         clips,
         source,
         baud=baud,
-        console=progress_console(as_json),
+        log=progress_beside(as_json),
     )
     print_result(summary, as_json, evaluation_table)
 
@@ -149,14 +166,20 @@ def device_capture(
     ] = True,
     run: DeviceRun = DEFAULT_RUN,
     baud: Baud = DEFAULT_BAUD,
+    as_json: AsJson = False,
 ) -> None:
     """Record labelled clips with the board's microphone, for training with the folder data set."""
     from m3net_tf.device.capture import capture_port
 
     def wait(index: int) -> None:
         if ask:
-            typer.prompt(f"clip {index}: Enter, then {label}", default="", show_default=False)
+            typer.prompt(
+                f"clip {index}: Enter, then {label}", default="", show_default=False, err=as_json
+            )
 
-    capture_port(
-        port, run, folder, label, count, seconds, baud=baud, play=play, log=say, before_each=wait
+    log = progress_beside(as_json)
+    paths = capture_port(
+        port, run, folder, label, count, seconds, baud=baud, play=play, log=log, before_each=wait
     )
+    if as_json:
+        say_json({"label": label, "files": [str(path) for path in paths]})

@@ -10,6 +10,7 @@ import typer
 from m3net_tf.cli.app import app
 from m3net_tf.cli.options import AsJson
 from m3net_tf.cli.output import say, say_json
+from m3net_tf.terminal import Status
 
 
 @app.command()
@@ -26,4 +27,4 @@ def doctor(as_json: AsJson = False) -> None:
             if check.fix:
                 say(f"{'':8}  fix: {check.fix}")
     if any(check.state == "missing" for check in checks):
-        raise typer.Exit(1)
+        raise typer.Exit(Status.INCOMPLETE)

@@ -16,6 +16,7 @@ DataDir = Annotated[
 RunFolder = Annotated[Path, typer.Argument(help="Run folder, such as runs/demo.")]
 Board = Annotated[str, typer.Option(envvar="BOARD", help="Board, a folder of firmware/boards.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AlwaysJson = Annotated[bool, typer.Option("--json", help="Print JSON, as it does without.")]
 DEFAULT_BOARD = "mps2_an386"
 EngineName = Annotated[
     Engine,

@@ -14,7 +14,7 @@ from rich import box
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from m3net_tf.progress import Log
+from m3net_tf.progress import Bars, Log, TerminalLog, draws_bars
 
 _PIPE_WIDTH = 10_000  # columns; no table is as wide, so none is cut or wrapped
 _NUMBER = re.compile(r"[\d.,]*( %)?")
@@ -35,6 +35,7 @@ def make_console(*, stderr: bool = False) -> Console:
         highlight=False,
         width=_PIPE_WIDTH if fits_itself else None,
         color_system=None if os.environ.get("NO_COLOR") else "auto",
+        no_color=bool(os.environ.get("NO_COLOR")),
     )
 
 
@@ -52,13 +53,13 @@ def say_progress(line: str) -> None:
 
 
 def progress_beside(as_json: bool) -> Log:
-    """Where progress goes: to standard output, or to standard error if the result is JSON."""
+    """Where progress goes: to standard output, or to standard error if the result is JSON.
+
+    On a terminal it draws bars.
+    """
+    if draws_bars(sys.stderr if as_json else sys.stdout):
+        return TerminalLog(Bars(make_console(stderr=as_json)))
     return say_progress if as_json else say
-
-
-def progress_console(as_json: bool) -> Console:
-    """The console for live progress, on the same stream as :func:`progress_beside`."""
-    return make_console(stderr=True) if as_json else console
 
 
 def say_json(value: Any) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -14,6 +14,7 @@ from m3net_tf.cli.options import (
     DEFAULT_BOARD,
     DEFAULT_RESULTS,
     DEFAULT_TABLE_RUNS,
+    AsJson,
     Board,
     DataDir,
     KeepResults,
@@ -23,8 +24,12 @@ from m3net_tf.cli.options import (
     TableRuns,
     TableScale,
 )
-from m3net_tf.cli.output import console, say
+from m3net_tf.cli.output import console, progress_beside, say, say_json
 from m3net_tf.errors import M3NetError
+
+if TYPE_CHECKING:
+    from m3net_tf.studies.table_runs import DataFolders
+    from m3net_tf.studies.tables import TablePlan
 
 
 @app.command()
@@ -47,28 +52,23 @@ def table(
         bool,
         typer.Option("--list", help="List all tables and figures and the state of their results."),
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train the missing runs of a paper's table; write it with the paper's values."""
     if list_tables:
-        from m3net_tf.figures import catalogue as figures
-        from m3net_tf.studies.table_list import list_lines
-
-        for line in [*list_lines(out), *figures.list_lines(out)]:
-            say(line)
+        _list_results(out, as_json)
         return
     if name is None:
         raise M3NetError("no table is named: give <paper>/<table>, or --list for all")
     if print_recipe is not None:
-        _say_recipe(name, scale, print_recipe, runs)
+        _say_recipe(name, scale, print_recipe, runs, as_json)
         return
-    from m3net_tf.studies.table_plan import plan_lines
     from m3net_tf.studies.tables import make_table, parse_data_folders, plan_table
 
     folders = parse_data_folders(data_dir or [])
     if dry_run:
         plan = plan_table(name, scale, runs_folder=runs, out=out, keep_results=keep_results)
-        for line in plan_lines(plan, folders, runs):
-            say(line)
+        _say_plan(plan, folders, runs, as_json)
         return
     report = make_table(
         name,
@@ -79,8 +79,10 @@ def table(
         out=out,
         keep_results=keep_results,
         command=f"m3net table {name} --scale {scale}",
-        log=say,
+        log=progress_beside(as_json),
     )
+    if as_json:
+        say_json(report)
     if report["failed"]:
         raise M3NetError(
             f"{report['failed']} of {report['runs']} runs of {name} failed: the table says why; "
@@ -88,12 +90,39 @@ def table(
         )
 
 
-def _say_recipe(name: str, scale: str, cell: str, runs: Path) -> None:
+def _say_plan(plan: TablePlan, folders: DataFolders, runs: Path, as_json: bool) -> None:
+    from m3net_tf.studies.table_plan import plan_facts, plan_lines
+
+    if as_json:
+        say_json(plan_facts(plan, folders, runs))
+        return
+    for line in plan_lines(plan, folders, runs):
+        say(line)
+
+
+def _list_results(out: Path, as_json: bool) -> None:
+    from m3net_tf.figures import catalogue as figures
+    from m3net_tf.studies.table_list import list_facts, list_lines
+
+    if as_json:
+        say_json({"tables": list_facts(out), "figures": figures.list_facts(out)})
+        return
+    for line in [*list_lines(out), *figures.list_lines(out)]:
+        say(line)
+
+
+def _say_recipe(name: str, scale: str, cell: str, runs: Path, as_json: bool) -> None:
+    import yaml
+
     from m3net_tf.studies.cell_recipe import cell_recipe_text, find_cell
     from m3net_tf.studies.grid_file import find_grid, load_grid
 
     grid = load_grid(find_grid(name), scale)
-    say(cell_recipe_text(grid, find_cell(grid, cell), runs))
+    text = cell_recipe_text(grid, find_cell(grid, cell), runs)
+    if as_json:
+        say_json(yaml.safe_load(text))
+    else:
+        say(text)
 
 
 @app.command()
@@ -108,6 +137,7 @@ def deployment(
     out: TableOut = DEFAULT_RESULTS,
     runs: TableRuns = DEFAULT_TABLE_RUNS,
     keep_results: KeepResults = False,
+    as_json: AsJson = False,
 ) -> None:
     """Table of the accuracy and cost on a board of a grid's runs; m3net table trains them."""
     from m3net_tf.studies.deployment import make_deployment
@@ -124,8 +154,10 @@ def deployment(
         out=out,
         keep_results=keep_results,
         command=f"m3net deployment {name} {' '.join(options)}",
-        log=say,
+        log=progress_beside(as_json),
     )
+    if as_json:
+        say_json(report)
     if report["failed"]:
         raise M3NetError(
             f"{report['failed']} runs of {name} failed: the table says why; the same command "
@@ -146,15 +178,28 @@ def figure(
     out: Annotated[
         Path, typer.Option(help="Folder of the picture and its numbers.")
     ] = DEFAULT_RESULTS,
+    as_json: AsJson = False,
 ) -> None:
     """Draw a paper's figure from finished runs: a PNG, a CSV of its numbers, a JSON."""
     from m3net_tf.figures import catalogue as figures
 
     if name is None:
+        rows = [
+            {"name": key, "runs": kind.runs, "summary": kind.summary}
+            for key, kind in figures.FIGURES.items()
+        ]
+        if as_json:
+            say_json(rows)
+            return
         table = Table("figure", "runs", "shows")
-        for key, kind in figures.FIGURES.items():
-            table.add_row(key, kind.runs, kind.summary)
+        for row in rows:
+            table.add_row(*row.values())
         console.print(table)
         return
-    for path in figures.draw_figure(name, run or (), out, data_dir=data_dir, clips=clips, log=say):
+    log = progress_beside(as_json)
+    paths = figures.draw_figure(name, run or (), out, data_dir=data_dir, clips=clips, log=log)
+    if as_json:
+        say_json({"figure": name, "files": [str(path) for path in paths]})
+        return
+    for path in paths:
         say(str(path))

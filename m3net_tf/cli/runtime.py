@@ -7,7 +7,8 @@ import typer
 
 from m3net_tf import __version__
 from m3net_tf.cli.app import app
-from m3net_tf.cli.output import say
+from m3net_tf.cli.options import AsJson
+from m3net_tf.cli.output import say, say_json
 
 
 @app.command(
@@ -25,6 +26,9 @@ def classify(context: typer.Context) -> None:
 
 
 @app.command()
-def version() -> None:
+def version(as_json: AsJson = False) -> None:
     """Version of the package."""
-    say(__version__)
+    if as_json:
+        say_json({"version": __version__})
+    else:
+        say(__version__)

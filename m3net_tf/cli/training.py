@@ -47,6 +47,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed instead of the recipe's.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs instead of the recipe's.")] = None,
     devices: Annotated[int, typer.Option(min=1, help="GPUs that share each batch.")] = 1,
+    as_json: AsJson = False,
 ) -> None:
     """Train a network by a recipe, or a run again with added clips; a stopped one is resumed."""
     import dataclasses
@@ -68,7 +69,10 @@ def train(
         options = {**plan.dataset.options, **parse_options(option)}
         section = dataclasses.replace(plan.dataset, options=options)
         plan = dataclasses.replace(plan, dataset=section)
-    metrics = training.train(plan, folder, data_dir, say, devices)
+    metrics = training.train(plan, folder, data_dir, progress_beside(as_json), devices)
+    if as_json:
+        say_json({"folder": str(folder), **metrics.values})
+        return
     for line in _reached(folder, metrics):
         say(line)
 

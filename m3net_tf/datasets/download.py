@@ -13,9 +13,9 @@ import urllib3
 
 from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.errors import DataError
-from m3net_tf.progress import Log
+from m3net_tf.progress import BYTES, Log, track
 
-TIMEOUT_S, PROGRESS_S = 30.0, 2.0
+TIMEOUT_S = 30.0
 TRIES = 5  # consecutive attempts without a new byte
 _BLOCK = 1 << 16
 
@@ -39,7 +39,6 @@ class Downloader:
 
     def __init__(self, part: Path, log: Log, pause_s: float) -> None:
         self.part, self._log, self._pause_s = part, log, pause_s
-        self._shown_s = 0.0
 
     def __call__(self, url: str, output_file: str, pooch: Any, check_only: bool = False) -> None:
         """Download to ``output_file``; the part is kept until the checksum has been verified."""
@@ -130,17 +129,11 @@ class Downloader:
     def _receive(
         self, reply: requests.Response, file: IO[bytes], done: int, total: int | None
     ) -> None:
-        began_s, first = time.monotonic(), done
-        # read1 returns the bytes received so far; iter_content would drop an incomplete block.
-        while block := reply.raw.read1(_BLOCK):
-            file.write(block)
-            done += len(block)
-            now_s = time.monotonic()
-            if now_s - self._shown_s >= PROGRESS_S or done == total:
-                self._shown_s = now_s
-                share = f" ({100 * done / total:.0f} % of {total / 1e6:.1f})" if total else ""
-                speed = (done - first) / max(now_s - began_s, 1e-3) / 1e6
-                self._log(f"{self.part.stem}: {done / 1e6:.1f} MB{share}, {speed:.1f} MB/s")
+        with track(self._log, self.part.stem, total, BYTES, done=done) as task:
+            # read1 returns the bytes received so far; iter_content would drop an incomplete block.
+            while block := reply.raw.read1(_BLOCK):
+                file.write(block)
+                task.advance(len(block))
 
 
 def _content_range(reply: requests.Response, size: int) -> tuple[int, int | None]:

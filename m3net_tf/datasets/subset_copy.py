@@ -13,9 +13,7 @@ from m3net_tf.datasets.registry import data_folder
 from m3net_tf.datasets.subset_lists import MARKER, Subset, find_subset, marker_text, read_subset
 from m3net_tf.errors import DataError
 from m3net_tf.locks import locked
-from m3net_tf.progress import Log, silent
-
-_REPORT_EVERY = 500  # files
+from m3net_tf.progress import Log, silent, track
 
 
 def make_subset(
@@ -91,10 +89,10 @@ def _check_target(subset: Subset, target: Path) -> bool:
 
 def _fill(subset: Subset, source: Path, folder: Path, log: Log) -> None:
     """Put all files of a subset into a folder, its marker last."""
-    for number, name in enumerate(subset.files, start=1):
-        _link_or_copy(source / name, folder / name)
-        if number % _REPORT_EVERY == 0 or number == len(subset.files):
-            log(f"{subset.name}: {number} of {len(subset.files)} files")
+    with track(log, subset.name, len(subset.files), "files") as task:
+        for name in subset.files:
+            _link_or_copy(source / name, folder / name)
+            task.advance()
     for name in subset.folders:
         for path in sorted((source / name).iterdir()):
             if path.is_file():

@@ -231,7 +231,7 @@ def _measure(
     else:
         image = starting_firmware(bundle, board, folder, log, engine=engine)
     log(f"running {len(clips.pcm)} clips on the emulated {board}, as features and as sound")
-    return measure(bundle, image, Clips(clips.pcm, clips.features))
+    return measure(bundle, image, Clips(clips.pcm, clips.features), log)
 
 
 def _with_board(summary: ChainSummary, measured: Measurement, clips: _Clips) -> ChainSummary:

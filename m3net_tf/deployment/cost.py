@@ -14,6 +14,7 @@ from m3net_tf.emulation import EmulationResult, find_machine, run_job
 from m3net_tf.errors import FirmwareError
 from m3net_tf.export import Bundle
 from m3net_tf.firmware.image import FirmwareImage
+from m3net_tf.progress import Log, silent
 
 
 class CostFigures(TypedDict):
@@ -126,20 +127,21 @@ class Measurement:
     cost: BoardCost
 
 
-def measure(bundle: Bundle, image: FirmwareImage, clips: Clips) -> Measurement:
+def measure(bundle: Bundle, image: FirmwareImage, clips: Clips, log: Log = silent) -> Measurement:
     """Run clips on the emulated board that a firmware is for, as features and as sound.
 
     Args:
         bundle: the export.
         image: its firmware.
         clips: at least one clip.
+        log: receives the progress.
 
     Raises:
         FirmwareError: no emulator runs the board, or the firmware stops or reports an error.
     """
     machine = find_machine(image.board)
-    from_features = run_job(image.elf, machine, clips.features[..., 0])
-    from_sound = run_job(image.elf, machine, clips.pcm, report_features=True)
+    from_features = run_job(image.elf, machine, clips.features[..., 0], log=log)
+    from_sound = run_job(image.elf, machine, clips.pcm, report_features=True, log=log)
     cost = BoardCost(
         board=image.board,
         instructions=from_features.model_instructions,

@@ -243,7 +243,8 @@ def _measure_core(
         return f"the emulated {emulated} has no room to measure it ({error})"
     log(f"measuring on the emulated {emulated}")
     vectors = read_vectors(bundle)
-    return measure(bundle, image, Clips(vectors.pcm[:CLIPS], vectors.features[:CLIPS])).cost
+    clips = Clips(vectors.pcm[:CLIPS], vectors.features[:CLIPS])
+    return measure(bundle, image, clips, log).cost
 
 
 def _why_no_link(subject: _Subject, board: str) -> str:

@@ -27,7 +27,8 @@ from m3net_tf.export import Bundle, export_run
 from m3net_tf.export.arena import tflm_arena
 from m3net_tf.export.reading import pcm_and_features
 from m3net_tf.firmware.build import ARENA_SLACK_BYTES, build_firmware
-from m3net_tf.progress import Log, silent
+from m3net_tf.processes import ends_groups
+from m3net_tf.progress import Log, silent, track, with_lines_to
 from m3net_tf.training import load_recipe, train
 from m3net_tf.training.run import Run
 
@@ -129,10 +130,15 @@ def run_matrix(
         done = _cell(board, network, engine, references[network], build)
         same = "same bytes" if done.bytes_equal else "OTHER BYTES"
         log(f"{board}, {network}, {engine}: {same}")
+        task.advance()
         return done
 
-    with ThreadPoolExecutor(jobs) as pool:
-        places = itertools.product(boards, references, engines)
+    places = list(itertools.product(boards, references, engines))
+    with (
+        track(log, "emulation", len(places), "builds") as task,
+        ThreadPoolExecutor(jobs) as pool,
+        ends_groups(),  # the pool waits for its threads, and they for the builds
+    ):
         cells = list(pool.map(lambda place: cell(*place), places))
     values = [cell.to_dict() for cell in cells]
     write_json(folder / "matrix.json", {"cells": values, **provenance()})
@@ -173,7 +179,7 @@ def possible_engines(engines: Sequence[str], boards: Sequence[str], log: Log) ->
 
 def _prepare(plan: Path, folder: Path, data_dir: Path | None, log: Log) -> Reference:
     log(f"{plan.stem}: training and export")
-    train(load_recipe(plan), folder, data_dir)
+    train(load_recipe(plan), folder, data_dir, with_lines_to(silent, log))
     run = Run(folder)
     bundle = export_run(run, data_dir)
     dataset = run.dataset(data_dir)

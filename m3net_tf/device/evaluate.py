@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from m3net_tf.artifacts import Provenance, provenance, read_json, write_json
@@ -23,15 +21,13 @@ from m3net_tf.device.session import connect
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.export import Bundle
 from m3net_tf.export.reading import pcm_and_features
-from m3net_tf.progress import Log, silent
+from m3net_tf.progress import Log, silent, track
 from m3net_tf.training.metrics import wilson_interval
 from m3net_tf.training.run import Run
 
 INPUTS = ("features", "pcm")
 _SAVE_EVERY_S = 2.0
 _CLIPS_AT_ONCE = 32
-
-Progress = Callable[[int, int], None]
 
 
 class Identity(TypedDict):
@@ -148,7 +144,6 @@ def evaluate(
     path: Path,
     source: str = "features",
     log: Log = silent,
-    progress: Progress | None = None,
 ) -> Summary:
     """Run clips on the board and compare with the desktop.
 
@@ -164,7 +159,6 @@ def evaluate(
         source: ``features`` sends Python's int8 features, so that the board runs only the
             network; ``pcm`` sends samples, so that it also runs its front end.
         log: takes lines of progress.
-        progress: called with (finished clips, all clips).
 
     Returns:
         The summary, which is also in the results file.
@@ -186,14 +180,13 @@ def evaluate(
         log(f"{path}: has {done} of {len(clips)} clips")
     saved_s = time.monotonic()
     try:
-        for row in _measured(device, bundle, dataset, missing, source):
-            rows[row["clip"]] = row
-            done += 1
-            if time.monotonic() - saved_s > _SAVE_EVERY_S:
-                write_json(path, {"identity": identity, "results": list(rows.values())})
-                saved_s = time.monotonic()
-            if progress:
-                progress(done, len(clips))
+        with track(log, f"{source} on {identity['board']}", len(clips), "clips", done=done) as task:
+            for row in _measured(device, bundle, dataset, missing, source):
+                rows[row["clip"]] = row
+                if time.monotonic() - saved_s > _SAVE_EVERY_S:
+                    write_json(path, {"identity": identity, "results": list(rows.values())})
+                    saved_s = time.monotonic()
+                task.advance()
     finally:
         write_json(path, {"identity": identity, "results": list(rows.values())})
     facts: _Facts = {**identity, "statement": protocol_statement(dataset)}
@@ -251,7 +244,7 @@ def evaluate_port(
     source: str,
     *,
     baud: int,
-    console: Console,
+    log: Log,
 ) -> Summary:
     """Connect to a board and :func:`evaluate` the run's test split, or ``count`` clips of it.
 
@@ -262,30 +255,16 @@ def evaluate_port(
         count: number of clips, spread over the split (:func:`nested_clips`); None takes all.
         source: as in :func:`evaluate`.
         baud: speed of a serial device.
-        console: for progress: lines and a bar.
+        log: receives the progress.
     """
     run = Run(run_folder)
     bundle = Bundle.load(run.folder / "export")
     dataset = run.dataset(data_dir)
     clips = nested_clips(dataset, count)
-
-    with (
-        connect(port, run.folder, baud=baud, log=console.print) as device,
-        RichProgress(console=console, transient=True) as bar,
-    ):
-        task = bar.add_task(f"{len(clips)} clips", total=len(clips))
+    with connect(port, run.folder, baud=baud, log=log) as device:
         path = results_path(run.folder, device.info().board, source)
-        summary = evaluate(
-            device,
-            bundle,
-            dataset,
-            clips,
-            path,
-            source,
-            console.print,
-            lambda done, _: bar.update(task, completed=done),
-        )
-    console.print(f"{path}: results of each clip")
+        summary = evaluate(device, bundle, dataset, clips, path, source, log)
+    log(f"{path}: results of each clip")
     return summary
 
 

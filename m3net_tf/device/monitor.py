@@ -44,6 +44,7 @@ def run_monitor(
     seconds: float | None = None,
     baud: int,
     log: Log,
+    on_event: Callable[[streams.Event], None] | None = None,
 ) -> None:
     """Show live detection until Ctrl-C, after ``seconds``, or until the end of the sound.
 
@@ -60,6 +61,7 @@ def run_monitor(
         seconds: length of the audio, in seconds; None is unlimited.
         baud: speed of a serial device.
         log: takes lines of progress.
+        on_event: called for each event; then nothing is drawn.
 
     Raises:
         FirmwareError: as for connecting and streaming.
@@ -75,7 +77,9 @@ def run_monitor(
             recorder = stack.enter_context(Recorder(record, view, stream.audio))
         if stream.sound_s is not None:
             seconds = min(seconds or math.inf, stream.sound_s + view.window_s)
-        draw = _drawing(stack, console, Screen(view, stream.frontend), log)
+        on_event = on_event or _event_handler(console, log)
+        screen = Screen(view, stream.frontend)
+        draw = _telling(view, on_event) if on_event else _drawing(stack, console, screen)
         with contextlib.suppress(KeyboardInterrupt):
             streams.watch(stream.messages, view, recorder, draw, seconds=seconds)
     log(f"{view.audio_s:.1f} s heard, {view.event_count} events, {view.lost_hops} hops lost")
@@ -177,34 +181,43 @@ def _frontend_of(run: Path, info: DeviceInfo) -> FrontendConfig | None:
     return bundle.frontend if same else None
 
 
-def _drawing(
-    stack: contextlib.ExitStack, console: Console, screen: Screen, log: Log
-) -> Callable[[], None]:
-    """The function that shows the view: a picture in a terminal, else a line for each new event.
+def _drawing(stack: contextlib.ExitStack, console: Console, screen: Screen) -> Callable[[], None]:
+    """The function that draws the view on a terminal.
 
     The picture is on the terminal's alternate screen, which survives resizing; the last picture
     is printed when that screen is left.
     """
-    view = screen.view
-    if console.is_terminal:
 
-        def leave_last_picture() -> None:
-            screen.ended = True
-            console.print(screen, height=max(console.height - _LINES_BELOW, 1))
+    def leave_last_picture() -> None:
+        screen.ended = True
+        console.print(screen, height=max(console.height - _LINES_BELOW, 1))
 
-        stack.callback(leave_last_picture)
-        live = stack.enter_context(Live(console=console, auto_refresh=False, screen=True))
-        return lambda: live.update(screen, refresh=True)
+    stack.callback(leave_last_picture)
+    live = stack.enter_context(Live(console=console, auto_refresh=False, screen=True))
+    return lambda: live.update(screen, refresh=True)
+
+
+def _telling(
+    view: streams.LiveView, on_event: Callable[[streams.Event], None]
+) -> Callable[[], None]:
+    """The function that passes on each new event of the view."""
     shown_count = 0
 
     def show_new() -> None:
         nonlocal shown_count
         new_count = min(view.event_count - shown_count, len(view.events))
         for event in list(view.events)[len(view.events) - new_count :]:
-            log(
-                f"{event.time_s:.2f} s {event.label} {100 * event.score:.0f} % "
-                f"after {event.latency_ms:.1f} ms"
-            )
+            on_event(event)
         shown_count = view.event_count
 
     return show_new
+
+
+def _event_handler(console: Console, log: Log) -> Callable[[streams.Event], None] | None:
+    """The function that logs an event; None for a terminal, which has a picture."""
+    if console.is_terminal:
+        return None
+    return lambda event: log(
+        f"{event.time_s:.2f} s {event.label} {100 * event.score:.0f} % "
+        f"after {event.latency_ms:.1f} ms"
+    )

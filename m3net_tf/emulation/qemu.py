@@ -7,7 +7,7 @@ import math
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +20,11 @@ from m3net_tf.emulation.uart import ClipLine, UartLog
 from m3net_tf.errors import FirmwareError
 from m3net_tf.locks import scratch_folder
 from m3net_tf.processes import with_parent
+from m3net_tf.progress import Log, Task, silent, track
 
 SCRATCH = "m3net-emulation-"
 """Prefix of the temporary folders of emulations."""
 _POLL_S = 0.02
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def run_job(
     *,
     report_features: bool = False,
     report_instructions: bool = True,
-    progress: Progress | None = None,
+    log: Log = silent,
 ) -> EmulationResult:
     """Run clips through a firmware on an emulated board, in as many runs as its memory requires.
 
@@ -79,35 +78,30 @@ def run_job(
         clips: (n, ...) int8 features in the shape of the model's input, or (n, samples) int16 PCM.
         report_features: also return the features that the model received.
         report_instructions: also return instruction counts.
-        progress: called with (finished clips, all clips) while the firmware runs.
+        log: receives the progress while the firmware runs.
 
     Raises:
         FirmwareError: the emulator is missing or stops, the firmware reports an error or stops
             printing, or its output is damaged.
     """
-    logs: list[UartLog] = []
-    done = 0
-    for part in job.split_clips(clips, machine.job_bytes):
-        image = job.job_image(
-            part, report_features=report_features, report_instructions=report_instructions
-        )
-
-        def advance(count: int, before: int = done) -> None:
-            if progress:
-                progress(before + count, len(clips))
-
-        logs.append(run_image(elf, machine, image, advance))
-        done += len(part)
-    return _collect(logs, len(clips))
+    uart_logs: list[UartLog] = []
+    kind = "features" if clips.dtype == np.int8 else "sound"
+    with track(log, f"{kind} on {machine.board}", len(clips), "clips") as task:
+        for part in job.split_clips(clips, machine.job_bytes):
+            image = job.job_image(
+                part, report_features=report_features, report_instructions=report_instructions
+            )
+            uart_logs.append(run_image(elf, machine, image, task))
+    return _collect(uart_logs, len(clips))
 
 
 def run_image(
     elf: Path,
     machine: Machine,
     image: bytes,
-    advance: Callable[[int], None] | None = None,
+    task: Task | None = None,
 ) -> UartLog:
-    """Run a firmware on one job image until its success line.
+    """Run a firmware on one job image until its success line; ``task`` counts its clips.
 
     Raises:
         FirmwareError: as :func:`run_job`.
@@ -123,7 +117,7 @@ def run_image(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         try:
-            log = _follow(process, console_path, machine, advance)
+            log = _follow(process, console_path, machine, task)
         finally:
             process.kill()
             process.communicate()
@@ -194,7 +188,7 @@ def _follow(
     process: subprocess.Popen[bytes],
     console: Path,
     machine: Machine,
-    advance: Callable[[int], None] | None,
+    task: Task | None,
 ) -> UartLog:
     """Read the console until the success or error line."""
     log = UartLog()
@@ -205,8 +199,8 @@ def _follow(
             clips_before = len(log.clips)
             if log.feed(stream.read()):
                 last_line_s = time.monotonic()
-            if advance and len(log.clips) > clips_before:
-                advance(len(log.clips))
+            if task and len(log.clips) > clips_before:
+                task.advance(len(log.clips) - clips_before)
             if log.done is not None or log.error is not None:
                 return log
             if ended:

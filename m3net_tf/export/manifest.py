@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from m3net_tf import __version__
 from m3net_tf.artifacts import read_json
 from m3net_tf.engines import ENGINES, TFLM
 from m3net_tf.errors import M3NetError, ModelError
@@ -16,7 +17,10 @@ from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.warp import WarpConfig
 from m3net_tf.training.values import build_section, to_plain
 
-FORMAT = 2  # raised when the firmware needs something that older exports lack
+FORMAT = 2
+"""Format of new exports, raised when the firmware needs something that older exports lack."""
+OLDEST_FORMAT = 2
+"""Oldest format that this release reads."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +149,7 @@ class Manifest(_Facts):
         git_commit: of the source tree; '' outside git.
         importance: DiffRes's network that scores frames, if there is one.
         engine: one of :data:`m3net_tf.engines.ENGINES`, which runs the network by default.
-        format: raised when the firmware needs something that older exports lack.
+        format: :data:`FORMAT` of the release that exported it.
         frontend: front-end settings.
         detector: settings of live detection.
         warp: DiffRes's, between ``importance`` and the network.
@@ -202,14 +206,32 @@ def _without(values: Any, keys: Mapping[str, object]) -> Any:
     return {key: value for key, value in values.items() if key not in keys}
 
 
+def _require_format(path: Path, values: Any) -> None:
+    """Refuse the formats of other releases before their unknown keys are found."""
+    number = values.get("format", 1) if isinstance(values, Mapping) else FORMAT
+    if not isinstance(number, int) or OLDEST_FORMAT <= number <= FORMAT:
+        return  # what is not a number is reported with the other keys
+    advice = (
+        "install a newer m3net_tf, or export again with this one"
+        if number > FORMAT
+        else "export again"
+    )
+    raise ModelError(
+        f"{path}: the export has format {number}, and m3net_tf {__version__} reads formats "
+        f"{OLDEST_FORMAT} to {FORMAT}: {advice}"
+    )
+
+
 def read_manifest(path: Path) -> Manifest:
     """Read ``manifest.json``.
 
     Raises:
         DataError: it is missing or half-written.
-        ModelError: it is not a manifest; the message names the file and the key.
+        ModelError: it is not a manifest, or one of a format that this release does not read; the
+            message names the file and the key or format.
     """
     values = read_json(path)
+    _require_format(path, values)
     try:
         return Manifest.from_dict(values)
     except (M3NetError, TypeError) as error:

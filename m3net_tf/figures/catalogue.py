@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from m3net_tf.artifacts import read_json
 from m3net_tf.errors import ConfigError
@@ -85,20 +85,38 @@ FIGURES: dict[str, FigureKind] = {
 }
 
 
+class FigureState(TypedDict):
+    """A figure of a paper: its name, whether it is drawn, and the commit that drew it."""
+
+    name: str
+    drawn: bool
+    commit: str
+
+
 def list_lines(out: Path) -> list[str]:
     """The papers' figures for the terminal, each with the commit that drew it.
 
     Args:
         out: folder of the results.
     """
-    lines = []
+    return [
+        f"{row['name']:<22}  {'drawn' if row['drawn'] else 'not drawn':<12}{row['commit']}".rstrip()
+        for row in list_facts(out)
+    ]
+
+
+def list_facts(out: Path) -> list[FigureState]:
+    """The papers' figures and their state.
+
+    Args:
+        out: folder of the results.
+    """
+    states: list[FigureState] = []
     for name in (name for name in FIGURES if "/" in name):
         path = out / f"{name}.json"
         commit = str(read_json(path).get("git_commit") or "")[:9] if path.exists() else ""
-        lines.append(
-            f"{name:<22}  {'drawn' if path.exists() else 'not drawn':<12}{commit}".rstrip()
-        )
-    return lines
+        states.append({"name": name, "drawn": path.exists(), "commit": commit})
+    return states
 
 
 def draw_figure(

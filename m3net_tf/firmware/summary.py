@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TypedDict
 
 from m3net_tf.errors import FirmwareError
 from m3net_tf.firmware.boards import load_board
@@ -32,6 +33,42 @@ def memory_bytes(image: FirmwareImage) -> dict[str, int]:
     if "FLASH" not in dict(rows):
         raise FirmwareError(f"{path}: no table of memories; build the firmware again")
     return {name: int(length, 0) for name, length in rows}
+
+
+class ImageFacts(TypedDict):
+    """A firmware image in JSON.
+
+    Attributes:
+        board: name of its board.
+        files: its files, by form.
+        flash_bytes: used bytes of flash.
+        ram_bytes: used bytes of RAM, including the stack.
+        memories: size of each memory of the linker script.
+        sections: bytes of each section, by name.
+    """
+
+    board: str
+    files: dict[str, str]
+    flash_bytes: int
+    ram_bytes: int
+    memories: dict[str, int]
+    sections: dict[str, int]
+
+
+def image_facts(image: FirmwareImage) -> ImageFacts:
+    """An image as JSON has it.
+
+    Raises:
+        FirmwareError: as :func:`memory_bytes`.
+    """
+    return {
+        "board": image.board,
+        "files": {form: str(path) for form, path in image_files(image).items()},
+        "flash_bytes": image.flash_bytes,
+        "ram_bytes": image.ram_bytes,
+        "memories": memory_bytes(image),
+        "sections": image.sections,
+    }
 
 
 def summary_lines(image: FirmwareImage) -> list[str]:

@@ -141,7 +141,11 @@ class Captures:
         if samples is None:
             return None
         facts = {"kind": kind, "detected": detected, "time_s": time_s, "words": words}
-        given = {"detected": detected, "score": score, "threshold": threshold}
+        given: dict[str, str | float] = {
+            "detected": detected,
+            "score": score,
+            "threshold": threshold,
+        }
         return self._add(_Sound(samples, facts, {**self._provenance(self._port), **given}))
 
     def take(self, text: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from m3net_tf.frontend import dequantize_features
 from m3net_tf.models.diffres import WARP
+from m3net_tf.progress import Log, silent, track
 from m3net_tf.quantization.graph import Graph, Operator
 from m3net_tf.quantization.methods import Quantized
 from m3net_tf.quantization.observation import Float, Single, watch
@@ -157,7 +158,11 @@ def _layer_name(part: str, graph: Graph, operator: Operator) -> str:
 
 
 def rank_layers(
-    quantized: Quantized, features: Int8, labels: npt.NDArray[np.int32], name: str
+    quantized: Quantized,
+    features: Int8,
+    labels: npt.NDArray[np.int32],
+    name: str,
+    log: Log = silent,
 ) -> list[LayerCost]:
     """Quantise one operator at a time and sort by loss, the most expensive first.
 
@@ -169,6 +174,7 @@ def rank_layers(
         features: int8 validation clips, shape (clips, bins, frames, channels).
         labels: their classes, shape (clips,).
         name: network's name, for messages.
+        log: receives progress lines.
     """
     network, floats = quantized.network, quantized.floats
     expected = floats.run(features)
@@ -180,17 +186,24 @@ def rank_layers(
 
     costs = []
     inputs = floats.inputs(features)
-    for index, calibrated in enumerate(floats.parts):
-        graph = Graph(calibrated)
-        outputs = [graph.name(operator.outputs[0]) for operator in graph.operators]
-        for operator, output in zip(graph.operators, outputs, strict=True):
-            if operator.kind in _MOVERS:
-                continue
+    graphs = [Graph(calibrated) for calibrated in floats.parts]
+    operators = [
+        (index, operator)
+        for index, graph in enumerate(graphs)
+        for operator in graph.operators
+        if operator.kind not in _MOVERS
+    ]
+    with track(log, "cost of each layer", len(operators), "layers") as task:
+        for index, operator in operators:
+            graph = graphs[index]
+            outputs = [graph.name(of.outputs[0]) for of in graph.operators]
+            output = graph.name(operator.outputs[0])
             float_outputs = [name for name in outputs if name != output]
-            part = quantize_except(calibrated, name, float_outputs)
+            part = quantize_except(floats.parts[index], name, float_outputs)
             scores = floats.run_with(index, part, inputs[index])
             layer = _layer_name(network.names[index], graph, operator)
             costs.append(cost(layer, operator.kind, scores))
+            task.advance()
     if network.warp:
         frame_scores = np.round(256 * floats.run_part(0, inputs[0]) - 128).clip(-128, 127)
         merged = warp_int8(network.warp, features, frame_scores.astype(np.int8))

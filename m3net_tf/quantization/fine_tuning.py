@@ -19,7 +19,7 @@ import numpy as np
 from m3net_tf.datasets import AudioDataset
 from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.keras import keras, tf
-from m3net_tf.progress import Log, silent
+from m3net_tf.progress import Log, Task, silent, track
 from m3net_tf.quantization.methods import FineTuning, Method
 from m3net_tf.quantization.qat import simulate_int8
 from m3net_tf.quantization.record import Tuning, TuningFigures, TuningKind
@@ -35,7 +35,7 @@ from m3net_tf.training.losses import label_loss
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run
 from m3net_tf.training.state import TrainingState
-from m3net_tf.training.steps import make_step
+from m3net_tf.training.steps import Step, make_step
 
 _DEFAULTS = FineTuning()
 
@@ -162,29 +162,16 @@ class FineTuner:
         classes = len(self._dataset.info.labels)
         step = make_step(state, recipe, label_loss(settings, clips.features, classes), teacher)
         wrapped.begin()
-        for epoch in range(settings.epochs):
-            rng = np.random.default_rng([settings.seed, epoch])
-            if recipe.augmentation.fresh:
-                batches = fresh_batches(clips, self._dataset, recipe, epoch)
-            else:
-                batches = stored_batches(clips, settings.batch_size, rng)
-            losses = [
-                step(batch, tf.constant(rng.integers(2**31, size=2), tf.int32), tf.constant(1.0))
-                for batch in batches
-            ]
-            loss = float(np.mean([value.numpy() for value in losses]))
-            if not math.isfinite(loss):
-                raise ModelError(
-                    f"the loss is {loss} in epoch {epoch + 1} of {kind}: lower "
-                    "quantization.learning_rate"
+        with track(self._log, kind, settings.epochs * state.steps_per_epoch, "steps") as task:
+            for epoch in range(settings.epochs):
+                loss = self._train_epoch(kind, epoch, step, task)
+                wrapped.close_epoch()
+                scores = predict_originals(wrapped.model, self._validation)
+                validation_score, _ = score(scores, self._validation, self._dataset.info.labels)
+                self._log(
+                    f"{kind} epoch {epoch + 1}/{settings.epochs}  loss {loss:.4f}  "
+                    f"validation {100 * validation_score:.1f} %"
                 )
-            wrapped.close_epoch()
-            scores = predict_originals(wrapped.model, self._validation)
-            validation_score, _ = score(scores, self._validation, self._dataset.info.labels)
-            self._log(
-                f"{kind} epoch {epoch + 1}/{settings.epochs}  loss {loss:.4f}  "
-                f"validation {100 * validation_score:.1f} %"
-            )
         figures: TuningFigures = {
             "epochs": settings.epochs,
             "learning_rate": settings.learning_rate,
@@ -192,6 +179,28 @@ class FineTuner:
             "loss": loss,
         }
         return wrapped.strip(), figures
+
+    def _train_epoch(self, kind: str, epoch: int, step: Step, task: Task) -> float:
+        """Run one pass over the training clips; return the mean loss."""
+        clips, _ = self._teaching
+        settings = self._recipe.training
+        rng = np.random.default_rng([settings.seed, epoch])
+        if self._recipe.augmentation.fresh:
+            batches = fresh_batches(clips, self._dataset, self._recipe, epoch)
+        else:
+            batches = stored_batches(clips, settings.batch_size, rng)
+        losses = []
+        for batch in batches:
+            seed = tf.constant(rng.integers(2**31, size=2), tf.int32)
+            losses.append(step(batch, seed, tf.constant(1.0)))
+            task.advance()
+        loss = float(np.mean([value.numpy() for value in losses]))
+        if not math.isfinite(loss):
+            raise ModelError(
+                f"the loss is {loss} in epoch {epoch + 1} of {kind}: lower "
+                "quantization.learning_rate"
+            )
+        return loss
 
 
 def _recipe(recipe: Recipe, settings: FineTuning) -> Recipe:

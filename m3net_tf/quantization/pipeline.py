@@ -334,5 +334,5 @@ def _ranking(
     features, labels = (
         evenly_spaced(values, count) for values in (validation.clean, validation.labels)
     )
-    costs = rank_layers(quantized, features, labels, material.model.name)
+    costs = rank_layers(quantized, features, labels, material.model.name, log)
     return {"ranking": [dataclasses.asdict(cost) for cost in costs], "ranking_clips": count}

@@ -134,6 +134,7 @@ class Repair:
             evenly_spaced(self.validation.clean, _RANKED_CLIPS),
             evenly_spaced(self.validation.labels, _RANKED_CLIPS),
             self.quantizer.model.name,
+            self.log,
         )
         return first_expensive_layer([cost.layer for cost in costs], self.quantizer.model)
 

@@ -14,7 +14,7 @@ from m3net_tf.runtime.classifier import Classifier, Pcm
 from m3net_tf.runtime.engines import ENGINES
 from m3net_tf.runtime.recognizer import event_time_s
 from m3net_tf.runtime.sound import microphone_chunks, pcm_chunks, sound_files
-from m3net_tf.terminal import USER_ERROR, print_error, run_command
+from m3net_tf.terminal import Status, print_error, run_command
 
 _FULL_SCALE = 65_536
 
@@ -95,7 +95,7 @@ def run(arguments: Sequence[str]) -> int:
                     _classify(classifier, str(file), chunks, options)
             except DataError as error:
                 report(error)
-    return USER_ERROR if faults else 0
+    return Status.USER_ERROR if faults else Status.SUCCESS
 
 
 def _print(line: str) -> None:

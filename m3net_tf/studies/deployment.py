@@ -13,7 +13,7 @@ from typing import Any
 
 from m3net_tf.artifacts import provenance
 from m3net_tf.errors import ConfigError
-from m3net_tf.progress import Log, silent
+from m3net_tf.progress import Log, silent, track
 from m3net_tf.quantization.methods import Method
 from m3net_tf.studies.deployment_cells import Setup, is_incomplete, kept_runs, measure_cell
 from m3net_tf.studies.deployment_record import DeployedCell, DeploymentReport
@@ -79,14 +79,25 @@ def make_deployment(
     recipes = [run.recipe() for run in incomplete]
     require_data(recipes, data_folders, f"{grid.name} at {grid.scale} scale")
     setup = Setup(grid, folders, kept, runs_folder, board, data_folders, parsed, log)
-    cells = [measure_cell(cell, setup) for cell in grid.cells if cell.trained]
-    report = _report(setup, [{**cell, **summary_of(cell)} for cell in cells], command)
+    report = _report(setup, _measured(setup), command)
     place = stem_to_write(stem, report["cells"], _finished)
     if place != stem:
         log(f"{stem}.md stays as it is: it has results of runs that have failed now")
     markdown = deployment_markdown(grid, report, place)
     log(str(write_report(place, report, deployment_csv(report), markdown)))
     return report
+
+
+def _measured(setup: Setup) -> list[DeployedCell]:
+    """All cells of the grid that are trained, with their summaries."""
+    trained = [cell for cell in setup.grid.cells if cell.trained]
+    cells: list[DeployedCell] = []
+    with track(setup.log, "cells", len(trained), "cells") as task:
+        for cell in trained:
+            measured = measure_cell(cell, setup)
+            cells.append({**measured, **summary_of(measured)})
+            task.advance()
+    return cells
 
 
 def _report(setup: Setup, cells: list[DeployedCell], command: str) -> DeploymentReport:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TypedDict
 
 from m3net_tf.artifacts import read_json
 from m3net_tf.studies.grid import SCALES
@@ -73,6 +74,33 @@ def _written(name: str, scale: str, path: Path) -> WrittenTable:
     ]
     date, commit = str(report.get("date", "")), str(report.get("git_commit") or "")
     return WrittenTable(name, scale, len(trained), len(current), len(needed), date, commit[:9])
+
+
+class TableState(TypedDict):
+    """A shipped table: its name, and its written results, which are fields of ``WrittenTable``."""
+
+    name: str
+    results: list[dict[str, str | int]]
+
+
+def list_facts(out: Path) -> list[TableState]:
+    """All shipped tables with their written results.
+
+    Args:
+        out: folder of the results.
+    """
+    written = written_tables(out)
+    return [
+        {
+            "name": name,
+            "results": [
+                {**dataclasses.asdict(table), "state": table.state}
+                for table in written
+                if table.name == name
+            ],
+        }
+        for name in grid_names()
+    ]
 
 
 def list_lines(out: Path) -> list[str]:

@@ -7,6 +7,7 @@ import itertools
 import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypedDict
 
 from m3net_tf.datasets import dataset_info
 from m3net_tf.studies.grid import Training
@@ -43,6 +44,57 @@ def plan_lines(plan: TablePlan, data_folders: DataFolders, runs_folder: Path) ->
             lines.append(f"  {name:<14} recipe {run.key[:12]}  {states[run.key]}")
     missing = missing_data((run.recipe for run in waiting), data_folders)
     return [*lines, "", *_data_lines(missing, waiting)]
+
+
+class PlannedRun(TypedDict):
+    """A run of a plan: its folder, the hash of its recipe, and its state."""
+
+    run: str
+    recipe_sha256: str
+    state: str
+
+
+class PlanFacts(TypedDict):
+    """A plan in JSON.
+
+    Attributes:
+        table: name of the table.
+        scale: its scale.
+        grid: file of the grid.
+        out: file of the table.
+        cells: number of cells.
+        runs: the runs, each after those that it needs.
+        missing_data: one line for each data set that is missing.
+    """
+
+    table: str
+    scale: str
+    grid: str
+    out: str
+    cells: int
+    runs: list[PlannedRun]
+    missing_data: list[str]
+
+
+def plan_facts(plan: TablePlan, data_folders: DataFolders, runs_folder: Path) -> PlanFacts:
+    """A plan as JSON has it; arguments as :func:`plan_lines`."""
+    runs = in_order(plan.trainings.values())
+    return {
+        "table": plan.grid.name,
+        "scale": plan.grid.scale,
+        "grid": str(plan.grid.path),
+        "out": f"{plan.stem}.md",
+        "cells": len(plan.grid.cells),
+        "runs": [
+            {
+                "run": run.place,
+                "recipe_sha256": run.key,
+                "state": _state(run, plan, runs_folder),
+            }
+            for run in runs
+        ],
+        "missing_data": list(missing_data((r.recipe for r in plan.runs.waiting), data_folders)),
+    }
 
 
 def _state(training: Training, plan: TablePlan, runs_folder: Path) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from m3net_tf.artifacts import read_json
 from m3net_tf.datasets import data_folder, dataset_info
 from m3net_tf.errors import ConfigError, DataError, M3NetError
-from m3net_tf.progress import Log, silent
+from m3net_tf.progress import Log, silent, track, with_lines_to
 from m3net_tf.studies.grid import LINKS, Training, fingerprint
 from m3net_tf.training.recipe import Recipe, load_recipe
 from m3net_tf.training.run import Run, built_otherwise, design_of, load_recipe_dataset
@@ -147,13 +147,15 @@ def run_trainings(
         return outcomes
     pool = _ray_pool if jobs > 1 and len(waiting) > 1 else _own_process
     start = time.perf_counter()
-    done = pool(_Work(waiting, root, data_folders, jobs), outcomes)
-    for count, (training, outcome, seconds) in enumerate(done, start=1):
-        result = f"failed: {outcome.error}" if outcome.error else _result(outcome.folder)
-        log(
-            f"[{count}/{len(waiting)}] {training.place}: {result} "
-            f"({seconds:.0f} s; {time.perf_counter() - start:.0f} s in total)"
-        )
+    done = pool(_Work(waiting, root, data_folders, jobs, log), outcomes)
+    with track(log, "runs", len(waiting), "runs") as task:
+        for count, (training, outcome, seconds) in enumerate(done, start=1):
+            task.advance()
+            result = f"failed: {outcome.error}" if outcome.error else _result(outcome.folder)
+            log(
+                f"[{count}/{len(waiting)}] {training.place}: {result} "
+                f"({seconds:.0f} s; {time.perf_counter() - start:.0f} s in total)"
+            )
     return outcomes
 
 
@@ -169,12 +171,14 @@ class _Work:
         root: folder of all tables' runs.
         data_folders: folders of the data sets, by name.
         jobs: number of processes.
+        log: draws the bars of trainings in this process.
     """
 
     waiting: list[Training]
     root: Path
     data_folders: DataFolders
     jobs: int
+    log: Log
 
 
 def _own_process(work: _Work, outcomes: dict[str, Outcome]) -> _Done:
@@ -183,7 +187,8 @@ def _own_process(work: _Work, outcomes: dict[str, Outcome]) -> _Done:
         folder, seconds = _folder(training, work.root), 0.0
         error = _blocked(training, outcomes)
         if not error:
-            error, seconds = _train(_resolved(training, outcomes), folder, work.data_folders)
+            recipe = _resolved(training, outcomes)
+            error, seconds = _train(recipe, folder, work.data_folders, work.log)
         outcomes[training.key] = Outcome(folder, error)
         yield training, outcomes[training.key], seconds
 
@@ -249,7 +254,9 @@ def _start_ray(jobs: int) -> Any:
     return ray
 
 
-def _train(recipe: Recipe, folder: Path, data_folders: DataFolders) -> tuple[str, float]:
+def _train(
+    recipe: Recipe, folder: Path, data_folders: DataFolders, bars: Log = silent
+) -> tuple[str, float]:
     """Train one run; return why it failed, or '', and the seconds that it took."""
     from m3net_tf.keras import keras, tf
     from m3net_tf.training import train
@@ -264,7 +271,7 @@ def _train(recipe: Recipe, folder: Path, data_folders: DataFolders) -> tuple[str
             print(line, file=file)
 
         try:
-            train(recipe, folder, data, log)
+            train(recipe, folder, data, with_lines_to(log, bars))
         except M3NetError as problem:
             log(f"error: {problem}")
             error = _line(problem)

@@ -35,7 +35,7 @@ from m3net_tf.frontend.store import (
     RowWriter,
     content_hashes,
 )
-from m3net_tf.progress import Log, silent
+from m3net_tf.progress import Log, silent, track
 from m3net_tf.training.augmentation import augment_waveform, cut_at_random
 from m3net_tf.training.checks import input_shape
 from m3net_tf.training.recipe import Recipe
@@ -236,16 +236,13 @@ def _fill(
                 names.append(keys[copy][index])
         return names, np.stack(waves)
 
-    done, shown, total = 0, 0, len(missing)
     tasks = _tasks(keys, missing, max(1, min(_TASK_WAVES, _TASK_SAMPLES // samples)))
     # Short clips are mostly Python code: more threads would only wait for its global lock.
     readers = WORKERS if samples > _SHORT_SAMPLES else max(1, WORKERS - 1)
-    for names, waves in _map_ahead(decode, tasks, readers):
-        writer.add(names, graph.batch_features(config, waves, dtype))
-        done += len(names)
-        if done * 10 // total > shown:
-            shown = done * 10 // total
-            log(f"  {done}/{total}")
+    with track(log, "features", len(missing), "maps") as progress:
+        for names, waves in _map_ahead(decode, tasks, readers):
+            writer.add(names, graph.batch_features(config, waves, dtype))
+            progress.advance(len(names))
 
 
 def _tasks(

@@ -24,7 +24,7 @@ from m3net_tf.keras_internals import random_layers, reseed
 from m3net_tf.locks import scratch_folder
 from m3net_tf.models import build_model, learnt_figures
 from m3net_tf.models.complexity import count_macs
-from m3net_tf.progress import Log
+from m3net_tf.progress import Log, Task, track
 from m3net_tf.training.batches import TrainingClips, fresh_batches, stored_batches
 from m3net_tf.training.before_after import AddedFigures, before_and_after
 from m3net_tf.training.checks import input_shape
@@ -177,9 +177,13 @@ class _Loop:
 def _run_epochs(loop: _Loop, run: Run) -> None:
     """Train to the last epoch, saving state and history after each."""
     state, settings = loop.state, loop.recipe.training
-    with tensorboard(run.folder / "tensorboard", enabled=settings.tensorboard) as write:
+    steps, done = (count * state.steps_per_epoch for count in (settings.epochs, state.epoch))
+    with (
+        tensorboard(run.folder / "tensorboard", enabled=settings.tensorboard) as write,
+        track(loop.log, "training", steps, "steps", done=done) as task,
+    ):
         while not state.ended:
-            row = _run_epoch(loop)
+            row = _run_epoch(loop, task)
             state.save(run.state_path)
             write_history(state.history, run.folder / "history.csv")
             write(row)
@@ -283,7 +287,7 @@ def _features(
     return with_lengths(features, dataset, recipe.frontend, augmentation)
 
 
-def _run_epoch(loop: _Loop) -> dict[str, float]:
+def _run_epoch(loop: _Loop, task: Task) -> dict[str, float]:
     """Run one pass over the training clips and a validation; return the epoch's figures."""
     state, validation, recipe = loop.state, loop.validation, loop.recipe
     settings = recipe.training
@@ -294,14 +298,11 @@ def _run_epoch(loop: _Loop) -> dict[str, float]:
         batches = fresh_batches(loop.clips, loop.dataset, recipe, state.epoch)
     else:
         batches = stored_batches(loop.clips, settings.batch_size, rng)
-    losses = [
-        loop.step(
-            batch,
-            tf.constant(rng.integers(2**31, size=2), tf.int32),
-            tf.constant(state.plateau_factor, tf.float32),
-        )
-        for batch in batches
-    ]
+    losses = []
+    for batch in batches:
+        seed = tf.constant(rng.integers(2**31, size=2), tf.int32)
+        losses.append(loop.step(batch, seed, tf.constant(state.plateau_factor, tf.float32)))
+        task.advance()
     loss = float(np.mean([value.numpy() for value in losses]))
     if not math.isfinite(loss):
         raise ModelError(

@@ -100,9 +100,9 @@ def test_a_signal_ends_a_command_in_order(monkeypatch, capsys, number, status):
             tidied.append(True)
 
     app_that(monkeypatch, work)
-    ended, _, err = run(monkeypatch, capsys)
+    ended, _, err = run(monkeypatch, capsys, "train", "my sounds.yaml")
     assert (ended, tidied) == (status, [True])
-    assert err == "stopped: the same command continues from here\n"
+    assert err == "stopped; to continue: m3net train 'my sounds.yaml'\n"
     assert signal.getsignal(number) == signal.SIG_DFL
 
 

@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Outside a source checkout, and without the packages of a full installation: one line each."""
 
+import json
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import typer
 
 from m3net_tf import __main__ as entry
 from m3net_tf import checkout
+from m3net_tf.cli.app import app
 from m3net_tf.errors import ConfigError
+from m3net_tf.extras import module_of, packages_by_extra
 from m3net_tf.firmware import sources  # noqa: F401  (finds the checkout when imported)
 from m3net_tf.studies.grid_file import find_grid
 
@@ -90,18 +97,133 @@ def test_without_typer_the_install_is_named(monkeypatch, capsys, arguments):
     )
 
 
-def test_without_tensorflow_the_install_is_named():
-    code = (
-        "import sys; sys.modules['tensorflow'] = None; from m3net_tf.__main__ import main; "
-        "sys.argv = ['m3net', 'model', 'info', 'm3net']; main()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "needs the Python package tensorflow: run pip install 'm3net_tf[train]'" in done.stderr
-
-
 def test_a_missing_module_of_ours_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["m3net", "data", "list"])
     monkeypatch.setitem(sys.modules, "m3net_tf.datasets.report", None)
     with pytest.raises(ModuleNotFoundError):
         entry.main()
+
+
+# --- every command with the light packages alone --------------------------------------------------
+
+TRAIN = "pip install 'm3net_tf[train]'"
+#: Command -> part of its error, or '' if it works.
+LIGHT = {
+    "train recipe.yaml": TRAIN,
+    "evaluate run": TRAIN,
+    "quantize run": TRAIN,
+    "report run": TRAIN,
+    "demo --run new": TRAIN,
+    "export run": TRAIN,
+    "compile run/export/model.tflite --out c": "",
+    "firmware run --board no_board": "no_board",
+    "emulate run": TRAIN,
+    "fit run --board no_board": "no_board",
+    "classify no.wav --model run": "no.wav: does not exist",
+    "flash run": "mps2_an386 is not flashed",
+    "monitor /dev/no_port": "/dev/no_port",
+    "matrix": TRAIN,
+    "table --list": TRAIN,
+    "deployment mcu/keywords": TRAIN,
+    "figure": TRAIN,
+    "doctor": "",
+    "version": "",
+    "device info /dev/no_port": "/dev/no_port",
+    "device evaluate /dev/no_port --run run": TRAIN,
+    "device profile /dev/no_port --run run": "/dev/no_port",
+    "device capture /dev/no_port --label a --folder f": "/dev/no_port",
+    "model list": TRAIN,
+    "model info m3net": TRAIN,
+    "data list": TRAIN,
+    "data info synth": TRAIN,
+    "data fetch synth": TRAIN,
+    "data subset no_subset --to new": "'no_subset' is unknown",
+    "data check synth": TRAIN,
+    "data stats synth": TRAIN,
+    "bench run run": TRAIN,
+    "bench data": TRAIN,
+    "bench train": TRAIN,
+    "bench table m3net/table4": TRAIN,
+    "bench conversion": TRAIN,
+    "bench engine": TRAIN,
+    "bench classify no_model": "no_model",
+    "bench package --wheel no.whl": "no.whl: no such file",
+    "bench quantize run": TRAIN,
+}
+ALONE = """
+import contextlib, io, json, sys
+
+blocked, commands = json.loads(sys.argv[1])
+
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in blocked:
+            return self.finder.find_spec(name, path, target)
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+sys.meta_path = [Without(finder) for finder in sys.meta_path]
+from m3net_tf.__main__ import main
+
+results = {}
+for command in commands:
+    sys.argv, status, errors = ["m3net", *command.split()], 0, io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code
+    results[command] = status, errors.getvalue()
+print(json.dumps(results))
+"""
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory, tiny_run) -> dict[str, tuple[int, str]]:
+    """Status and error output of each command; one process without the extras runs them all."""
+    folder = tmp_path_factory.mktemp("light")
+    root = Path(__file__).resolve().parents[2]
+    shutil.copytree(tiny_run, folder / "run")
+    shutil.unpack_archive(root / "tests/data/exports/0.1.0.zip", folder / "run/export")
+    shutil.copy(tiny_run / "recipe.yaml", folder)
+    extras = packages_by_extra()
+    light_packages = {*extras.pop("")}
+    names = {name for packages in extras.values() for name in packages} - light_packages
+    blocked = sorted({module_of(name) for name in names - {"m3net-tf"}})
+    assert {"tensorflow", "librosa", "sklearn", "scipy", "matplotlib", "ray"} <= {*blocked}
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, json.dumps([blocked, list(LIGHT)])],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(root), "HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+def test_the_list_has_every_command():
+    commands = typer.main.get_command(app).commands
+    words = {
+        f"{name} {inner}" if inner else name
+        for name, command in commands.items()
+        for inner in getattr(command, "commands", {"": command})
+    }
+    named = {" ".join(line.split()[:2]) for line in LIGHT} | {line.split()[0] for line in LIGHT}
+    assert words <= named
+
+
+@pytest.mark.parametrize("command", LIGHT)
+def test_a_light_installation_runs_a_command_or_names_its_extra(light, command):
+    status, errors = light[command]
+    if not LIGHT[command]:
+        assert status in (0, 1) and errors == ""  # 1: the doctor finds that something is missing
+        return
+    last_line = errors.splitlines()[-1]
+    assert status == 2 and last_line.startswith("error: ") and LIGHT[command] in last_line
+    assert "Traceback" not in errors

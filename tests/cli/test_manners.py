@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import re
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -19,7 +21,11 @@ from m3net_tf import __version__, cli
 from m3net_tf.cli import output as output_module
 from m3net_tf.cli.app import app
 from m3net_tf.cli.output import make_console, print_table
+from m3net_tf.processes import ENDED
+from m3net_tf.terminal import MEANINGS, Status
+from m3net_tf.training.recipe import Recipe
 
+RECIPE = {"dataset": {"name": "synth"}, "model": {"name": "m3net", "preset": "mcu"}}
 GROUPS = ("data", "bench", "device", "model")
 
 
@@ -98,6 +104,11 @@ def test_every_command_takes_h(run, words):
     assert output.startswith(" ".join(("Usage: m3net", *words))) and "-h, --help" in output
 
 
+@pytest.mark.parametrize("words", [words for words in commands() if words != ("classify",)])
+def test_every_command_prints_json_if_asked(run, words):
+    assert "--json" in run(*words, "-h")[1]
+
+
 def test_the_shell_completes(run, monkeypatch):
     monkeypatch.setenv("_M3NET_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", "m3net data ")
@@ -129,6 +140,31 @@ def test_no_color_is_not_even_bold(printed):
     assert "\x1b[" in printed(wide_table(), terminal=True)
     assert "\x1b[" not in printed(wide_table(), terminal=True, NO_COLOR="1")
     assert "\x1b[" not in printed(wide_table())
+
+
+# --- exit status ---------------------------------------------------------------------------------
+
+
+def test_the_documentation_has_every_exit_status():
+    text = (Path(__file__).parents[2] / "docs/command_line.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", text, re.MULTILINE)
+    assert rows == [(str(int(status)), meaning) for status, meaning in MEANINGS.items()]
+    assert {*MEANINGS} == {*Status}
+    assert {*ENDED} == {Status.TERMINATED, Status.HUNG_UP}
+
+
+def test_a_closed_pipe_is_quiet(run, monkeypatch):
+    """Typer would end with status 1."""
+
+    def closed(_line: str) -> None:
+        raise BrokenPipeError(errno.EPIPE, "closed")
+
+    duplicated = []
+    monkeypatch.setattr("m3net_tf.cli.runtime.say", closed)
+    monkeypatch.setattr("m3net_tf.terminal.os.dup2", lambda *handles: duplicated.append(handles))
+    monkeypatch.setattr(sys.stdout, "fileno", lambda: 1)
+    assert run("version") == (Status.PIPE_CLOSED, "", "")
+    assert len(duplicated) == 1
 
 
 # --- names ---------------------------------------------------------------------------------------
@@ -224,6 +260,66 @@ def test_export_in_json(run, monkeypatch, tmp_path, make_manifest):
         "certificate": {"scope": "host only"},
         "layouts": [],
     }
+
+
+@pytest.mark.parametrize(
+    ("words", "function", "expected"),
+    [
+        ("version", "", {"version": __version__}),
+        ("train recipe.yaml --run r", "training.train", {"folder": "r", "accuracy": 0.5}),
+        ("demo recipe.yaml --run r", "deployment.chain.run_chain", {"drift": []}),
+        ("figure", "", None),
+        ("figure curves", "figures.catalogue.draw_figure", {"figure": "curves", "files": ["a"]}),
+        ("matrix --if-possible", "deployment.matrix.possible_engines", {"cells": []}),
+        ("matrix", "deployment.matrix.run_matrix", {"cells": []}),
+        ("table a/b", "studies.tables.make_table", {"failed": 0, "runs": 2}),
+        ("table --list --out r", "", None),
+        ("table m3net/table4 --dry-run --scale tiny --out r --runs r", "", None),
+        (
+            "table m3net/table4 --print-recipe m3net --scale tiny",
+            "studies.cell_recipe.find_cell",
+            None,
+        ),
+        ("deployment a/b", "studies.deployment.make_deployment", {"failed": 0, "runs": 2}),
+        (
+            "device capture /dev/port --label a --folder f --no-ask",
+            "device.capture.capture_port",
+            {"label": "a", "files": ["a"]},
+        ),
+    ],
+)
+def test_standard_output_is_one_json_value(run, monkeypatch, tmp_path, words, function, expected):
+    results = {
+        "train": SimpleNamespace(values={"accuracy": 0.5}),
+        "run_chain": {"drift": []},
+        "draw_figure": [Path("a")],
+        "capture_port": [Path("a")],
+        "possible_engines": [],
+        "run_matrix": [],
+        "find_cell": None,
+    }
+    name = function.rpartition(".")[2]
+
+    def work(*arguments, log=None, **_):
+        log = log or next((each for each in arguments if callable(each)), print)
+        log("working")
+        return results.get(name, {"failed": 0, "runs": 2})
+
+    if name == "find_cell":
+        monkeypatch.setattr("m3net_tf.studies.cell_recipe.find_cell", lambda grid, _: grid.cells[0])
+    elif function:
+        monkeypatch.setattr(f"m3net_tf.{function}", work)
+    monkeypatch.setattr("m3net_tf.training.load_recipe", lambda _: Recipe.from_dict(RECIPE))
+    monkeypatch.setattr("m3net_tf.deployment.chain.saved_summary", lambda *_: None)
+    monkeypatch.setattr("m3net_tf.deployment.cost_baselines.compare", lambda _: [])
+    if words.startswith("demo"):
+        monkeypatch.setattr("m3net_tf.training.train", lambda *_: None)
+        monkeypatch.setattr("m3net_tf.export.export_run", lambda *_, **__: None)
+    monkeypatch.chdir(tmp_path)
+    status, output, _ = run(*words.split(), "--json")
+    assert status == 0
+    value = json.loads(output)
+    assert value == expected if expected is not None else value
 
 
 @pytest.mark.parametrize(

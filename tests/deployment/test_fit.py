@@ -78,7 +78,7 @@ def boards(run, monkeypatch, tmp_path):
             report(f"compiling for {board}")
         return FirmwareImage(tmp_path / f"{board}.elf", board, SECTIONS, 181_000, RAM_BYTES)
 
-    def run_job(elf, machine, clips, *, report_features=False):
+    def run_job(elf, machine, clips, *, report_features=False, log=None):
         _, _, arena_bytes = figures["built"][-1]
         if not figures["starts"] and arena_bytes is None:
             raise FirmwareError("the arena is too small")

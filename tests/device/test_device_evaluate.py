@@ -13,6 +13,7 @@ import pytest
 import soundfile
 from rich.console import Console
 
+from m3net_tf import progress
 from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.datasets import load_dataset, protocol_statement
 from m3net_tf.device.evaluate import evaluate, evaluation_table, nested_clips, results_path
@@ -67,7 +68,8 @@ def dataset(tiny_run: Path):
     return Run(tiny_run).dataset(None)
 
 
-def test_a_stopped_evaluation_goes_on(bundle: Bundle, dataset, tmp_path: Path):
+def test_a_stopped_evaluation_goes_on(bundle: Bundle, dataset, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
     clips = dataset.split("test")[:9]
     board = DesktopBoard(bundle)
     board.runs_left = 4
@@ -77,13 +79,10 @@ def test_a_stopped_evaluation_goes_on(bundle: Bundle, dataset, tmp_path: Path):
     assert len(read_json(path)["results"]) == 4
     board.runs_left = 100
     lines: list[str] = []
-    calls: list[tuple[int, int]] = []
-    summary = evaluate(
-        board, bundle, dataset, clips, path, log=lines.append,  # type: ignore[arg-type]
-        progress=lambda done, total: calls.append((done, total)),
-    )  # fmt: skip
-    assert board.runs == 9 and lines == [f"{path}: has 4 of 9 clips"]
-    assert calls == [(done, 9) for done in range(5, 10)]
+    summary = evaluate(board, bundle, dataset, clips, path, log=lines.append)  # type: ignore[arg-type]
+    assert board.runs == 9 and lines[0] == f"{path}: has 4 of 9 clips"
+    counts = [line.partition(",")[0] for line in lines[1:]]
+    assert counts == [f"features on desk: {done}/9 clips" for done in range(5, 10)]
     assert summary["accuracy"] == summary["accuracy_int8_desktop"]
     assert summary["same_bytes_as_desktop"] == 1.0 and summary["clips"] == 9
     assert summary["run_us"] == {"median": 1500.0, "largest": 1500.0}

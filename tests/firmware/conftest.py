@@ -22,6 +22,7 @@ from firmware_helpers import (
 )
 from monitor_host import build_monitor
 
+from m3net_tf import progress
 from m3net_tf.emulation import find_machine
 from m3net_tf.emulation.starting import why_no_emulation
 from m3net_tf.export import Bundle
@@ -163,7 +164,7 @@ def energy_monitor_host(monitor_host: Path) -> Path:
 
 
 @pytest.fixture()
-def counting() -> tuple[list[tuple[int, int]], Callable[[int, int], None]]:
-    """A progress callback and the list of its calls."""
-    calls: list[tuple[int, int]] = []
-    return calls, lambda done, total: calls.append((done, total))
+def every_step(monkeypatch) -> list[str]:
+    """The progress lines of each step, none of which is left out; its ``append`` is the log."""
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    return []

@@ -11,12 +11,14 @@ import pytest
 SCRIPT = """
 import json, os, random, signal, sys, time
 import numpy as np
+from m3net_tf import progress
 from m3net_tf.datasets import load_dataset
 from m3net_tf.frontend import FrontendConfig, store
 from m3net_tf.training.features import compute_features, row_keys
 from m3net_tf.training.sections import AugmentationSection
 
 store.FILE_BYTES = 30_000  # 15 maps a file
+progress.LINE_EVERY_S = 0.0
 base, racing = sys.argv[1], sys.argv[2] == "race"
 os.environ["M3NET_CACHE"] = base + "/cache"
 dataset = load_dataset("synth", clips_per_class=45)

@@ -113,14 +113,14 @@ def test_cost_is_steady_and_within_limit(built: BuiltFirmware):
     assert 4096 < first.frontend_bytes < 10_000
 
 
-def test_jobs_beyond_the_memory_run_in_parts(built: BuiltFirmware, counting):
-    calls, progress = counting
+def test_jobs_beyond_the_memory_run_in_parts(built: BuiltFirmware, every_step):
     clips = random_features(5, seed=3)
     small = dataclasses.replace(built.machine, job_bytes=32 + 2 * clips[0].nbytes)
-    parts = run_job(built.image.elf, small, clips, progress=progress)
+    parts = run_job(built.image.elf, small, clips, log=every_step.append)
     whole = run_job(built.image.elf, built.machine, clips)
     np.testing.assert_array_equal(parts.outputs, whole.outputs)
-    assert calls[-1] == (5, 5) and [done for done, _ in calls] == sorted(done for done, _ in calls)
+    assert every_step == sorted(every_step)
+    assert every_step[-1].startswith(f"features on {built.machine.board}: 5/5 clips")
 
 
 def test_last_hop_of_a_clip_may_be_short(built: BuiltFirmware):
@@ -268,12 +268,12 @@ def test_missing_elf_is_named(tmp_path):
         run_job(tmp_path / "none.elf", find_machine(BOARD), random_features(1, seed=1))
 
 
-def test_an_exception_in_progress_stops_the_emulator(built: BuiltFirmware):
-    def stop(done: int, total: int) -> None:
+def test_an_exception_in_progress_stops_the_emulator(built: BuiltFirmware, every_step):
+    def stop(line: str) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_job(built.image.elf, built.machine, random_features(3, seed=1), progress=stop)
+        run_job(built.image.elf, built.machine, random_features(3, seed=1), log=stop)
     assert not running_emulators(built.image.elf)
 
 

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything that training, firmware builds and emulation need:
+#   docker build --tag m3net_tf .
+#   docker run --rm --interactive --tty --volume m3net:/home/m3net/.cache m3net_tf make demo
+FROM debian:bookworm-slim AS tools
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+WORKDIR /setup
+COPY Makefile ./
+# make system installs the compilers and emulators that the Makefile names; with CI also those of
+# the WebAssembly module.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates make python3 python3-venv \
+    && CI=1 make system INSTALL_SYSTEM=1 \
+    && apt-get clean \
+    && rm -rf /var/lib/apt/lists/*
+# The cache is a folder of the user, so that a volume for it belongs to the user, too.
+RUN useradd --create-home --shell /bin/bash --uid 1000 m3net \
+    && install --directory --owner m3net --group m3net /home/m3net/.cache /home/m3net/m3net_tf
+USER m3net
+WORKDIR /home/m3net/m3net_tf
+
+FROM tools
+COPY --chown=m3net:m3net . .
+RUN make setup
+ENV PATH="/home/m3net/m3net_tf/.venv/bin:$PATH"
+CMD ["m3net", "doctor"]

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The container installs what ``make system`` names, as an ordinary user, from a pinned base."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from m3net_tf.emulation.machines import machines
+from m3net_tf.firmware.toolchain import LIBRARIES, TOOLS
+
+ROOT = Path(__file__).parents[1]
+#: Package -> package of the Makefile that depends on it.
+IMPLIED = {
+    "binutils-arm-none-eabi": "gcc-arm-none-eabi",
+    "libnewlib-arm-none-eabi": "libstdc++-arm-none-eabi-newlib",
+}
+
+
+@pytest.fixture(scope="module")
+def instructions() -> list[tuple[str, str]]:
+    """The instructions of the Dockerfile: keyword and arguments."""
+    text = (ROOT / "Dockerfile").read_text()
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    joined = "\n".join(lines).replace("\\\n", " ")
+    return [tuple(line.split(maxsplit=1)) for line in joined.splitlines()]
+
+
+def arguments(instructions: list[tuple[str, str]], keyword: str) -> list[str]:
+    return [" ".join(text.split()) for word, text in instructions if word == keyword]
+
+
+def system_packages() -> set[str]:
+    """Packages that ``make system`` installs for firmware and emulation."""
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    (pairs,) = re.findall(r"^TOOLS := (.*)$", makefile, re.MULTILINE)
+    return {pair.partition(":")[2] for pair in pairs.split()}
+
+
+def test_the_makefile_names_what_the_doctor_looks_for():
+    needed = {*TOOLS.values(), *LIBRARIES.values(), *(machine.package for machine in machines())}
+    assert {IMPLIED.get(package, package) for package in needed} | {"gcc"} == system_packages()
+
+
+def test_the_container_gets_its_tools_from_make_system(instructions):
+    install, _user, setup = arguments(instructions, "RUN")
+    assert "make system INSTALL_SYSTEM=1" in install and setup == "make setup"
+    (packages,) = re.findall(r"apt-get install --yes --no-install-recommends ([^&]*)", install)
+    assert not {*packages.split()} & system_packages()  # they have one list
+    assert install.endswith("rm -rf /var/lib/apt/lists/*")
+    assert arguments(instructions, "COPY") == ["Makefile ./", "--chown=m3net:m3net . ."]
+    assert not arguments(instructions, "ADD")
+
+
+def test_the_container_starts_from_a_release_and_runs_as_a_user(instructions):
+    base, stage = arguments(instructions, "FROM")
+    assert re.fullmatch(r"debian:[a-z]+-slim AS tools", base) and stage == "tools"
+    assert arguments(instructions, "USER") == ["m3net"]
+    words = [word for word, _ in instructions]
+    assert words.index("USER") < max(i for i, word in enumerate(words) if word == "FROM")
+    json.loads(arguments(instructions, "CMD")[0])
+
+
+def test_the_development_container_uses_that_file(instructions):
+    path = ROOT / ".devcontainer/devcontainer.json"
+    values = json.loads(path.read_text())
+    build = values["build"]
+    assert (path.parent / build["dockerfile"]).resolve() == ROOT / "Dockerfile"
+    assert (path.parent / build["context"]).resolve() == ROOT
+    assert f"AS {build['target']}" in arguments(instructions, "FROM")[0]
+    assert [values["remoteUser"]] == arguments(instructions, "USER")
+    assert values["postCreateCommand"] == "make setup"
+
+
+def test_no_large_folder_goes_into_the_container():
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert {".git", ".venv", "build", "dist", "runs"} <= {*ignored}
+
+
+def test_ci_has_each_version_of_python_and_builds_the_container():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
+    action = yaml.safe_load((ROOT / ".github/actions/prepare/action.yml").read_text())
+    versions = {
+        action["inputs"]["python-version"]["default"],
+        *jobs["python"]["strategy"]["matrix"]["python-version"],
+    }
+    named = re.findall(r"Python :: (3\.\d+)", (ROOT / "setup.cfg").read_text())
+    assert versions == {*named} == {"3.11", "3.12", "3.13"}
+    runs = [step.get("run", "") for step in jobs["container"]["steps"]]
+    assert any(run.startswith("docker build ") for run in runs)
