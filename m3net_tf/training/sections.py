@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 from m3net_tf.errors import ConfigError
+from m3net_tf.training.values import SPELLING
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("cosine", "one_cycle", "plateau", "step", "constant")
@@ -332,7 +333,8 @@ class DistillationSection:
     """A trained network as teacher in addition to the labels (Hinton et al., 2015).
 
     Attributes:
-        run: folder of the teacher's finished run; default: no teacher.
+        run: folder of the teacher's finished run, or name of a trained network of the package;
+            default: no teacher.
         weight: weight of the teacher; the labels have the remaining weight.
         temperature: temperature that softens both networks' outputs.
     """
@@ -351,11 +353,12 @@ class FineTuningSection:
     """A trained network to start from, except for its head, which depends on the classes.
 
     Attributes:
-        run: folder of that network's finished run; default: random weights.
+        run: folder of that network's finished run, or name of a trained network of the package
+            (``m3net model list``); default: random weights. ``from`` is another spelling.
         freeze: name prefixes of layers that are not trained.
     """
 
-    run: str | None = None
+    run: str | None = dataclasses.field(default=None, metadata={SPELLING: "from"})
     freeze: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
