@@ -14,13 +14,16 @@ from types import ModuleType
 
 import pytest
 
+from m3net_tf import Classifier
 from m3net_tf.datasets import SPLITS, registry
 from m3net_tf.models.complexity import count_macs
+from m3net_tf.pretrained import find_pretrained
 from m3net_tf.training.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
-    name: (ROOT / "docs" / name).read_text() for name in ("add_a_network.md", "add_a_dataset.md")
+    name: (ROOT / "docs" / name).read_text()
+    for name in ("add_a_network.md", "add_a_dataset.md", "fine_tune.md")
 }
 
 
@@ -114,3 +117,20 @@ def test_a_data_set_trains(tree):
     printed = follow(PAGES["add_a_dataset.md"], tree)
     assert re.search(r"clips +12 +4 +4 +20\n", printed)
     assert (tree / "runs" / "pumps" / "metrics.json").is_file()
+
+
+def test_the_recipe_of_fine_tuning_has_the_front_end_of_the_network(tmp_path):
+    _, path = save_files(PAGES["fine_tune.md"], tmp_path)
+    recipe = load_recipe(path)
+    trained = load_recipe(find_pretrained(Path(recipe.fine_tuning.run)) / "recipe.yaml")
+    assert recipe.frontend == trained.frontend
+    assert recipe.model.name == trained.model.name and recipe.model.preset == trained.model.preset
+
+
+@pytest.mark.slow
+def test_a_trained_network_is_fine_tuned(tree):
+    printed = follow(PAGES["fine_tune.md"], tree)
+    assert "(person[0-9]+)" in printed
+    assert re.search(r"\d+ layers with \d+ parameters from \S*m3net-s-keywords; new: d", printed)
+    before, after = re.findall(r"^whistles/up/person00_0.wav: (\S+)", printed, re.MULTILINE)
+    assert before in Classifier("m3net-s-keywords").labels and after == "up"

@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 from rich.table import Table
 
+from m3net_tf.artifacts import read_json
 from m3net_tf.cli.app import model_app
-from m3net_tf.cli.options import AsJson
+from m3net_tf.cli.options import AsJson, RunFolder
 from m3net_tf.cli.output import console, print_table, say, say_json
+from m3net_tf.pretrained import CARD, CARD_TEXT, FOLDER, pretrained_names
 
 if TYPE_CHECKING:
     from m3net_tf.models import Preset
@@ -24,6 +27,17 @@ class PresetFacts(TypedDict):
     parameters: int
     macs: int
     summary: str
+
+
+class TrainedFacts(PresetFacts):
+    """A trained network of the package: its name, data set, and accuracy in int8."""
+
+    trained: str
+    network: str
+    preset: str
+    dataset: str
+    accuracy: float
+    licence: str
 
 
 class LayerFacts(TypedDict):
@@ -45,15 +59,16 @@ class NetworkFacts(PresetFacts):
 
 @model_app.command("list")
 def model_list(as_json: AsJson = False) -> None:
-    """Networks and their presets; model info has the details."""
+    """Networks and their presets, and trained networks; model info has the details."""
     from m3net_tf.datasets.report import Table as Columns
     from m3net_tf.models import model_names, presets_of
 
     presets = [(name, key, of) for name in model_names() for key, of in presets_of(name).items()]
     if as_json:
-        say_json([{"network": name, "preset": key, **_facts(of)} for name, key, of in presets])
+        rows = [{"network": name, "preset": key, **_facts(of)} for name, key, of in presets]
+        say_json([*rows, *map(_trained, pretrained_names())])
         return
-    rows = [
+    lines = [
         (
             name,
             key,
@@ -63,7 +78,21 @@ def model_list(as_json: AsJson = False) -> None:
         )
         for name, key, of in presets
     ]
-    print_table(Columns(("network", "preset", "input", "parameters", "MACs, M"), tuple(rows)))
+    print_table(Columns(("network", "preset", "input", "parameters", "MACs, M"), tuple(lines)))
+    say("")
+    trained = [
+        (
+            facts["trained"],
+            f"{facts['network']} {facts['preset']}",
+            facts["dataset"],
+            str(facts["classes"]),
+            f"{100 * facts['accuracy']:.1f} %",
+            facts["licence"],
+        )
+        for facts in map(_trained, pretrained_names())
+    ]
+    head = ("trained", "network", "data set", "classes", "int8", "licence")
+    print_table(Columns(head, tuple(trained)))
 
 
 def _facts(preset: Preset) -> PresetFacts:
@@ -76,6 +105,23 @@ def _facts(preset: Preset) -> PresetFacts:
     }
 
 
+def _trained(name: str) -> TrainedFacts:
+    card = read_json(FOLDER / name / CARD)
+    return {
+        "trained": name,
+        "network": card["network"]["name"],
+        "preset": card["network"]["preset"],
+        "input_shape": card["network"]["input_shape"],
+        "classes": len(card["classes"]),
+        "parameters": card["parameters"],
+        "macs": card["macs"],
+        "summary": card["about"]["summary"],
+        "dataset": card["data"]["name"],
+        "accuracy": card["accuracy"]["int8"],
+        "licence": card["data"]["licence"],
+    }
+
+
 def _map_shape(model: Any, layer: Any) -> list[int]:
     """Shape of a layer's output without the batch; an input layer has a list of shapes."""
     is_input = isinstance(layer.output_shape, list)
@@ -84,7 +130,7 @@ def _map_shape(model: Any, layer: Any) -> list[int]:
 
 @model_app.command("info")
 def model_info(
-    name: str,
+    name: Annotated[str, typer.Argument(help="Network, or trained network, of model list.")],
     preset: Annotated[
         str | None, typer.Option(help="Preset; default: mcu, or else the first.")
     ] = None,
@@ -93,7 +139,15 @@ def model_info(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Layers, parameters and multiply-accumulates of a network."""
+    """Layers and costs of a network; the model card of a trained one."""
+    if name in pretrained_names():
+        if preset or classes:
+            raise typer.BadParameter(f"{name} is trained: omit --preset and --classes")
+        if as_json:
+            say_json(read_json(FOLDER / name / CARD))
+        else:
+            say((FOLDER / name / CARD_TEXT).read_text(encoding="utf-8").rstrip())
+        return
     from m3net_tf.models import build_model, presets_of
     from m3net_tf.models.complexity import count_macs
 
@@ -128,3 +182,26 @@ def model_info(
     console.print(table)
     say(f"{facts['parameters']:,} parameters, {facts['macs']:,} MACs")
     say(facts["summary"])
+
+
+@model_app.command("pack")
+def model_pack(
+    run: RunFolder,
+    folder: Annotated[
+        Path, typer.Argument(help="Folder with about.yaml; its name becomes the network's.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Copy an exported, emulated and fitted run into a folder, and write its model card."""
+    from m3net_tf.report.card import pack
+    from m3net_tf.training import Run
+
+    card = pack(Run(run), folder)
+    if as_json:
+        say_json(card)
+        return
+    accuracy = card["accuracy"]
+    say(
+        f"{folder}: {card['network']['name']} {card['network']['preset']}, int8 accuracy "
+        f"{100 * accuracy['int8']:.2f} % on {accuracy['clips']} test clips; {folder / CARD_TEXT}"
+    )

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from m3net_tf.errors import ModelError
 from m3net_tf.frontend import features_int8
+from m3net_tf.pretrained import find_pretrained
 from m3net_tf.runtime.engines import ENGINES, load_engine
 from m3net_tf.runtime.interpreter import Int8
 from m3net_tf.runtime.metadata import read_metadata
@@ -43,7 +44,8 @@ class Classifier:
     """An exported network with its front end and settings.
 
     Args:
-        path: the ``.tflite``, or the folder of an export or an exported run that contains it.
+        path: the ``.tflite``, the folder of an export or an exported run that contains it, or the
+            name of a trained network of the package.
         engine: one of :data:`.engines.ENGINES`; all give the same bytes.
         fast: use XNNPACK's kernels instead of TFLite's reference kernels, which give the device's
             bytes.
@@ -156,11 +158,12 @@ def _windows(chunks: Iterable[Pcm], length: int, hop: int) -> Iterator[tuple[int
 
 
 def find_model(path: Path) -> Path:
-    """Path of the ``.tflite``: the file itself, or the one in the folder of an export or a run.
+    """Path of the ``.tflite``: the file itself, or that of an export, a run or a trained network.
 
     Raises:
-        ModelError: the folder has none.
+        ModelError: the folder has none, or there is neither a path nor a network of that name.
     """
+    path = find_pretrained(path)
     if not path.is_dir():
         return path
     for folder in (path, path / "export"):

@@ -33,7 +33,10 @@ def make_parser() -> argparse.ArgumentParser:
         help="sound file, folder, pipe, or - for standard input",
     )
     parser.add_argument(
-        "--model", type=Path, required=True, help="exported .tflite, or folder of export or run"
+        "--model",
+        type=Path,
+        required=True,
+        help="exported .tflite, folder of export or run, or name of a trained network (model list)",
     )
     parser.add_argument("--stream", action="store_true", help="live detection: print events")
     parser.add_argument(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from m3net_tf.datasets import AudioDataset
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras
+from m3net_tf.pretrained import find_pretrained
 from m3net_tf.progress import Log
 from m3net_tf.training.evaluation import predict_originals, takes_lengths
 from m3net_tf.training.features import original_features, with_lengths
@@ -57,7 +58,7 @@ def load_teacher(
     """
     if recipe.distillation.run is None:
         return Teacher()
-    run = Run(Path(recipe.distillation.run))
+    run = Run(find_pretrained(Path(recipe.distillation.run)))
     trained_on, labels = run.metrics().dataset, dataset.info.labels
     if trained_on.labels != labels:
         raise ConfigError(

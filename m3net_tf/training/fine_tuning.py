@@ -10,6 +10,7 @@ from typing import TypedDict
 from m3net_tf.datasets import AudioDataset
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras
+from m3net_tf.pretrained import find_pretrained
 from m3net_tf.progress import Log
 from m3net_tf.training.run import Run, require_same_held_out
 from m3net_tf.training.sections import FineTuningSection
@@ -60,11 +61,11 @@ def start_from(
         ConfigError: no layer fits, no layer matches a prefix in ``freeze``, all weights are frozen,
             the run may have been trained on clips that are held out here, or clips are added and
             the run has other classes.
-        ModelError: the run is unfinished or damaged.
+        ModelError: the run is unfinished or damaged, or there is no network of that name.
     """
     if settings.run is None:
         return None
-    run = Run(Path(settings.run))
+    run = Run(find_pretrained(Path(settings.run)))
     require_same_held_out(run, dataset, "fine_tuning.run")
     trained = run.load_model()
     trained.trainable = True  # frozen layers would return their weights in another order

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 from m3net_tf.errors import ConfigError
+from m3net_tf.training.values import SPELLING
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("cosine", "one_cycle", "plateau", "step", "constant")
@@ -332,7 +333,8 @@ class DistillationSection:
     """A trained network as teacher in addition to the labels (Hinton et al., 2015).
 
     Attributes:
-        run: folder of the teacher's finished run; default: no teacher.
+        run: folder of the teacher's finished run, or name of a trained network of the package;
+            default: no teacher.
         weight: weight of the teacher; the labels have the remaining weight.
         temperature: temperature that softens both networks' outputs.
     """
@@ -351,13 +353,14 @@ class FineTuningSection:
     """A trained network to start from, except for its head, which depends on the classes.
 
     Attributes:
-        run: folder of that network's finished run; default: random weights.
+        run: folder of that network's finished run, or name of a trained network of the package
+            (``m3net model list``); default: random weights. ``from`` is another spelling.
         freeze: name prefixes of layers that are not trained.
         add: folders of labelled clips, one folder for each class, that are added to the run's
             clips. The classes are the run's, so the head is kept. See ``m3net train --add``.
     """
 
-    run: str | None = None
+    run: str | None = dataclasses.field(default=None, metadata={SPELLING: "from"})
     freeze: tuple[str, ...] = ()
     add: tuple[str, ...] = _newer(())
 

@@ -12,6 +12,9 @@ from typing import Any
 from m3net_tf.errors import ConfigError, require_known_keys
 from m3net_tf.frontend import FrontendConfig, frontend_preset
 
+SPELLING = "spelling"
+"""Metadata of a key that YAML may spell otherwise, by a word that is a keyword in Python."""
+
 
 def to_plain(value: Any) -> Any:
     """Convert tuples to lists, so that only dicts, lists and scalars remain."""
@@ -24,14 +27,15 @@ def build_section(kind: type, values: Any, section: str) -> Any:
     """Build a dataclass from plain values, section by section.
 
     Raises:
-        ConfigError: an unknown or missing key, or a value of the wrong type; the message names
-            the section and the keys that exist.
+        ConfigError: an unknown or missing key, a key in both of its spellings, or a value of the
+            wrong type; the message names the section and the keys that exist.
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"section {section!r} is {values!r}: give keys and values")
     if kind is FrontendConfig and "preset" in values:
         values = _named_frontend(values)
     fields = {field.name: field for field in dataclasses.fields(kind)}
+    values = _respelt(values, fields, section)
     hints = typing.get_type_hints(kind)
     require_known_keys(values, fields, f"in section {section!r}")
     arguments = {}
@@ -42,6 +46,16 @@ def build_section(kind: type, values: Any, section: str) -> Any:
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"key {name!r} is missing in section {section!r}: add it")
     return kind(**arguments)
+
+
+def _respelt(
+    values: Mapping[str, Any], fields: Mapping[str, dataclasses.Field[Any]], section: str
+) -> Mapping[str, Any]:
+    """The values with the fields' names for keys."""
+    names = {f.metadata[SPELLING]: name for name, f in fields.items() if SPELLING in f.metadata}
+    if both := [(key, names[key]) for key in values if names.get(key) in values]:
+        raise ConfigError(f"section {section!r} has {' and '.join(map(repr, both[0]))}: remove one")
+    return {names.get(key, key): value for key, value in values.items()}
 
 
 def _named_frontend(values: Mapping[str, Any]) -> dict[str, Any]:

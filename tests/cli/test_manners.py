@@ -21,6 +21,7 @@ from m3net_tf import __version__, cli
 from m3net_tf.cli import output as output_module
 from m3net_tf.cli.app import app
 from m3net_tf.cli.output import make_console, print_table
+from m3net_tf.pretrained import CARD, CARD_TEXT, FOLDER, pretrained_names
 from m3net_tf.processes import ENDED
 from m3net_tf.terminal import MEANINGS, Status
 from m3net_tf.training.recipe import Recipe
@@ -205,12 +206,23 @@ def test_model_list_fits_80_columns(run, monkeypatch):
     assert ["m3net", "mcu", "40", "x", "49"] in [line.split()[:5] for line in lines]
     _, output, _ = run("model", "list", "--json")
     presets = json.loads(output)
-    assert len(presets) == len(lines) - 2  # each has a line of its own
+    trained = [row["trained"] for row in presets if "trained" in row]
+    assert trained == sorted(pretrained_names()) == [line.split()[0] for line in lines[-3:]]
+    assert len(presets) == len(lines) - 5  # each has a line of its own, below two headings
     mcu = next(
         preset for preset in presets if (preset["network"], preset["preset"]) == ("m3net", "mcu")
     )
     assert mcu["input_shape"] == [40, 49, 1] and mcu["parameters"] == 31_599
     assert mcu["summary"] in run("model", "info", "m3net")[1]
+
+
+def test_the_card_of_a_trained_network(run):
+    status, output, _ = run("model", "info", "m3net-s-keywords")
+    assert status == 0 and output == (FOLDER / "m3net-s-keywords" / CARD_TEXT).read_text()
+    _, output, _ = run("model", "info", "m3net-s-keywords", "--json")
+    assert json.loads(output) == json.loads((FOLDER / "m3net-s-keywords" / CARD).read_text())
+    status, _, error = run("model", "info", "m3net-s-keywords", "--preset", "s")
+    assert status == 2 and "omit --preset and --classes" in error
 
 
 def test_data_commands_in_json(run, tmp_path):

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trained networks of the package: files, cards, names; and how a card is written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from m3net_tf import Classifier
+from m3net_tf.artifacts import sha256_of
+from m3net_tf.datasets import dataset_info, load_dataset
+from m3net_tf.errors import ConfigError, M3NetError, ModelError
+from m3net_tf.models import build_model
+from m3net_tf.pretrained import CARD, CARD_TEXT, FOLDER, find_pretrained, pretrained_names
+from m3net_tf.report.card import ABOUT, FILES, pack
+from m3net_tf.report.card_text import card_markdown
+from m3net_tf.training import Run, load_recipe
+from m3net_tf.training.fine_tuning import start_from
+from m3net_tf.training.recipe import Recipe
+from m3net_tf.yaml_files import read_yaml
+
+NAMES = ("diffres-s-keywords", "m3net-mcu-sounds", "m3net-s-keywords")
+LARGEST_BYTES = 1_000_000
+#: What each network hears in a sound that is made here.
+HEARD = {
+    "diffres-s-keywords": "_silence_",
+    "m3net-mcu-sounds": "siren",
+    "m3net-s-keywords": "_silence_",
+}
+
+
+def card_of(name: str) -> dict:
+    return json.loads((FOLDER / name / CARD).read_text())
+
+
+def test_they_are_small():
+    assert pretrained_names() == NAMES
+    sizes = [path.stat().st_size for path in FOLDER.glob("*/*") if "__pycache__" not in path.parts]
+    assert sum(sizes) < LARGEST_BYTES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_is_of_these_files(name):
+    folder, card = FOLDER / name, card_of(name)
+    hashes = {file: sha256_of((folder / file).read_bytes()) for file in FILES}
+    assert card["files"] == hashes and card["name"] == name
+    assert {path.name for path in folder.iterdir()} == {*FILES, ABOUT, CARD, CARD_TEXT}
+    text = (folder / CARD_TEXT).read_text()
+    assert text == card_markdown(card)
+    assert hashes["model.tflite"] in text
+    assert card["about"] == read_yaml(folder / ABOUT)
+    assert len(card["boards"]) == 8 and card["git_commit"].isalnum()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_and_the_file_name_the_sounds_licence(name):
+    card, metadata = card_of(name), Classifier(name).metadata
+    licence = dataset_info(load_recipe(FOLDER / name / "recipe.yaml").dataset.name).licence
+    assert card["data"]["licence"] == licence and licence in metadata.licence
+    assert any(licence in sentence for sentence in card["about"]["licence"])
+    assert [row["label"] for row in card["classes"]] == list(metadata.labels)
+
+
+def siren() -> np.ndarray:
+    """Four seconds of a siren that wails up and down, with harmonics."""
+    time_s = np.arange(64_000) / 16_000
+    frequency_hz = 900 + 400 * np.sin(2 * np.pi * time_s / 2)
+    phase = 2 * np.pi * np.cumsum(frequency_hz) / 16_000
+    return 0.2 * sum(np.sin(k * phase) / k for k in range(1, 5))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_they_recognise_a_sound(name, write_wav, classify, capsys, tmp_path):
+    hiss = 1e-3 * np.random.default_rng(0).standard_normal(16_000)
+    sound = siren() if HEARD[name] == "siren" else hiss
+    clip = write_wav(tmp_path / "clip.wav", (32767 * sound).astype("<i2"))
+    assert next(iter(Classifier(name).predict(clip))) == HEARD[name]
+    assert classify("--model", name, clip) == 0
+    assert f"clip.wav: {HEARD[name]} " in capsys.readouterr().out
+
+
+def test_a_path_wins_and_an_unknown_name_lists_what_there_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = Path(NAMES[-1])
+    assert find_pretrained(name) == FOLDER / name
+    assert find_pretrained(Path("runs/other")) == Path("runs/other")
+    assert find_pretrained(Path("other.tflite")) == Path("other.tflite")
+    name.mkdir()
+    assert find_pretrained(name) == name
+    with pytest.raises(ModelError, match=f"m3net-x is neither .* name .*{', '.join(NAMES)}"):
+        Classifier("m3net-x")
+
+
+# --- Fine-tuning ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[:2]), NAMES[2]]
+)
+def test_a_training_starts_with_their_weights(name):
+    recipe = Recipe.from_dict(
+        {
+            **load_recipe(FOLDER / name / "recipe.yaml").to_dict(),
+            "dataset": {"name": "synth", "options": {"clips_per_class": 6}},
+            "fine_tuning": {"from": name},
+        }
+    )
+    assert recipe.fine_tuning.run == name
+    trained = Run(FOLDER / name).load_model()
+
+    def build(classes: int):
+        model = recipe.model
+        return build_model(
+            model.name,
+            model.preset,
+            input_shape=trained.input_shape[1:],
+            classes=classes,
+            overrides=model.arguments,
+        )
+
+    model = build(10)
+    log: list[str] = []
+    started = start_from(model, recipe.fine_tuning, load_dataset("synth", None), build, log.append)
+    assert started["run"] == name and len(started["layers_new"]) == 1
+    taken = 0
+    for layer in model.layers:
+        if layer.weights and layer.name not in started["layers_new"]:
+            source = trained.get_layer(layer.name).get_weights()
+            assert all(map(np.array_equal, layer.get_weights(), source)), layer.name
+            taken += layer.count_params()
+    assert taken == started["parameters_taken"] > 0.9 * model.count_params()
+
+
+def test_only_one_spelling_at_once(tiny_recipe):
+    values = tiny_recipe().to_dict()
+    values["fine_tuning"] = {"from": "a", "run": "b"}
+    with pytest.raises(ConfigError, match="'fine_tuning' has 'from' and 'run': remove one"):
+        Recipe.from_dict(values)
+
+
+# --- The card of a run ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def measured(tiny_run, exported, tmp_path) -> Path:
+    """A run with an export, and the files of its emulation and of m3net fit."""
+    folder = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    shutil.copytree(exported.folder, folder / "export", dirs_exist_ok=True)
+    sha256 = exported.manifest.model.sha256
+    summary = {"clips": 10, "accuracy": {"int8_desktop": 0.5}, "int8_accuracy_95": [0.2, 0.8]}
+    cost = {"instructions": 5, "arena_bytes": 6, "flash_bytes": 7, "ram_bytes": 8}
+    boards = [
+        {"board": "a", "measured_on": "b", "cost": cost, "cpu_share": 0.25, "fits": True},
+        {"board": "c", "measured_on": "b", "cost": cost, "cpu_share": 0.25, "fits": False},
+        {"board": "d", "cost": None},
+    ]
+    for name, values in (
+        ("summary.json", summary),
+        ("fit.json", {"engine": "compiled", "boards": boards}),
+    ):
+        (folder / name).write_text(json.dumps({"model_sha256": sha256, **values}))
+    return folder
+
+
+ABOUT_TEXT = "summary: A | network.\nintended_use: [Use.]\nlimits: []\nlicence: [Free.]\n"
+
+
+def test_packing_a_run(measured, tmp_path):
+    folder = tmp_path / "packed-network"
+    folder.mkdir()
+    (folder / ABOUT).write_text(ABOUT_TEXT)
+    card = pack(Run(measured), folder)
+    assert card["name"] == "packed-network" and card["accuracy"]["int8"] == 0.5
+    assert json.loads((folder / CARD).read_text())["files"] == card["files"]
+    text = (folder / CARD_TEXT).read_text()
+    assert "A \\| network." in text and "| a | 5 | 6 | 7 | 8 | 25.0 % | b |" in text
+    assert "does not fit" in text
+    before, after = Run(measured).load_model(), Run(folder).load_model()
+    assert all(map(np.array_equal, before.get_weights(), after.get_weights()))
+    assert Classifier(folder).labels == Classifier(measured).labels
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        (None, "about.yaml is missing: write summary, intended_use"),
+        ("[]", "give the keys summary"),
+        ("summery: a", "unknown key 'summery'"),
+        ("summary: a", "intended_use is None: give a list"),
+    ],
+)
+def test_words_that_are_missing(measured, tmp_path, about, message):
+    if about is not None:
+        (tmp_path / ABOUT).write_text(about)
+    with pytest.raises(ConfigError, match=message):
+        pack(Run(measured), tmp_path)
+
+
+def test_a_measurement_of_another_network(measured, tmp_path):
+    (tmp_path / ABOUT).write_text(ABOUT_TEXT)
+    (measured / "fit.json").write_text('{"model_sha256": "0"}')
+    with pytest.raises(M3NetError, match=r"fit.json is of another network .* m3net fit"):
+        pack(Run(measured), tmp_path)
