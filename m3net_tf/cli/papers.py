@@ -15,7 +15,6 @@ from m3net_tf.cli.options import (
     DEFAULT_RESULTS,
     DEFAULT_TABLE_RUNS,
     Board,
-    DataDir,
     KeepResults,
     OptionalTableName,
     TableData,
@@ -45,15 +44,14 @@ def table(
     ] = None,
     list_tables: Annotated[
         bool,
-        typer.Option("--list", help="List all tables and figures and the state of their results."),
+        typer.Option("--list", help="List the papers' tables and figures: state and command."),
     ] = False,
 ) -> None:
     """Train the missing runs of a paper's table; write it with the paper's values."""
     if list_tables:
-        from m3net_tf.figures import catalogue as figures
-        from m3net_tf.studies.table_list import list_lines
+        from m3net_tf.figures.paper_list import list_lines
 
-        for line in [*list_lines(out), *figures.list_lines(out)]:
+        for line in list_lines(out):
             say(line)
         return
     if name is None:
@@ -138,8 +136,13 @@ def figure(
     name: Annotated[
         str | None, typer.Argument(help="Figure, such as diffres/fig4; without it, list all.")
     ] = None,
-    run: Annotated[list[Path] | None, typer.Option(help="Finished run; several times.")] = None,
-    data_dir: DataDir = None,
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(help="Finished run to draw instead of the figure's own; several times."),
+    ] = None,
+    scale: TableScale = "small",
+    data_dir: TableData = None,
+    runs: TableRuns = DEFAULT_TABLE_RUNS,
     clips: Annotated[
         int | None, typer.Option(help="Number of clips shown; default: the figure's own.")
     ] = None,
@@ -147,14 +150,26 @@ def figure(
         Path, typer.Option(help="Folder of the picture and its numbers.")
     ] = DEFAULT_RESULTS,
 ) -> None:
-    """Draw a paper's figure from finished runs: a PNG, a CSV of its numbers, a JSON."""
+    """Draw a paper's figure: a PNG, a CSV of its numbers, a JSON. Missing runs are trained."""
     from m3net_tf.figures import catalogue as figures
+    from m3net_tf.studies.tables import parse_data_folders
 
     if name is None:
-        table = Table("figure", "runs", "shows")
+        table = Table("figure", "--run", "shows")
         for key, kind in figures.FIGURES.items():
             table.add_row(key, kind.runs, kind.summary)
         console.print(table)
         return
-    for path in figures.draw_figure(name, run or (), out, data_dir=data_dir, clips=clips, log=say):
+    paths = figures.draw_figure(
+        name,
+        run or (),
+        out,
+        scale=scale,
+        runs_folder=runs,
+        data_folders=parse_data_folders(data_dir or []),
+        clips=clips,
+        command=f"m3net figure {name}" + ("" if run else f" --scale {scale}"),
+        log=say,
+    )
+    for path in paths:
         say(str(path))
