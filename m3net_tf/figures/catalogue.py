@@ -87,7 +87,7 @@ FIGURES: dict[str, FigureKind] = {
         "class activation maps of each stage of both branches",
         "one",
         lambda shown, options, _: draw_activation_maps(shown, **options),
-        "spectromasknet/fig5",
+        "spectromasknet/fig6",
         clips=True,
     ),
     "spectromasknet/fig7": FigureKind(

@@ -118,8 +118,12 @@ def _draw(axes: Axes, values: npt.NDArray[np.float64], config: FrontendConfig, e
         axes.set(ylim=(-1, 1), xlim=(0, end_s), ylabel="amplitude")
         return None
     height = config.sample_rate_hz / 2000 if config.kind == "spectrogram" else len(values)
+    # The first coefficient has the level, which would hide the others.
+    span = np.percentile(values, (2, 98) if config.mfcc_coefficients else (0, 100))
     image = axes.imshow(
         values,
+        vmin=span[0],
+        vmax=span[1],
         cmap=COLOURS,
         origin="lower",
         aspect="auto",

@@ -477,15 +477,17 @@ def test_the_list_says_which_results_are_of_an_older_recipe(tmp_path, monkeypatc
             cli.main()
         assert not stop.value.code
         lines = capsys.readouterr().out.splitlines()
-        names = [line.split()[0] for line in lines]
-        assert names == [*grid_names(), *(figure for figure in FIGURES if "/" in figure)]
+        commands = " ".join(lines)
+        assert all(f" m3net table {grid}" in commands for grid in grid_names())
+        assert all(f" m3net figure {key}" in commands for key in FIGURES if "/" in key)
         return " ".join(next(line for line in lines if name in line).split())
 
     count = len(keys)
-    assert listed() == f"{name} tiny {count} runs current 2026-01-02 012345678"
+    end = f"m3net table {name}"
+    assert listed().endswith(f" tiny {count} runs current 2026-01-02 012345678 {end}")
     runs[0]["recipe_sha256"] = "older"
-    partly = f"{name} tiny {count} runs {count - 1} of {count} runs current 012345678"
-    assert listed(date="") == partly
+    partly = f" tiny {count} runs {count - 1} of {count} runs current 012345678 {end}"
+    assert listed(date="").endswith(partly)
     for run in runs:
         run["recipe_sha256"] += "older"
     assert f"{count} runs older recipe" in listed()
