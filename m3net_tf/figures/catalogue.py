@@ -251,10 +251,7 @@ def draw_figure(
     kind, folders, options = FIGURES[name], data_folders or {}, {}
     _check_runs(name, kind, len(runs))
     if clips is not None:
-        if not kind.clips:
-            raise ConfigError(f"figure {name} has no number of clips: remove --clips")
-        if clips < 1:
-            raise ConfigError(f"clips is {clips}: give at least 1")
+        _check_clips(name, kind, clips)
         options["clips"] = clips
     stem, shown = out / name, shown_runs(runs, folders)
     facts: dict[str, Any] = {"figure": name}
@@ -271,6 +268,13 @@ def draw_figure(
         **drawing.facts,
     }
     return dataclasses.replace(drawing, facts=facts).save(stem)
+
+
+def _check_clips(name: str, kind: FigureKind, clips: int) -> None:
+    if not kind.clips:
+        raise ConfigError(f"figure {name} has no number of clips: remove --clips")
+    if clips < 1:
+        raise ConfigError(f"clips is {clips}: give at least 1")
 
 
 def _check_runs(name: str, kind: FigureKind, count: int) -> None:

@@ -183,8 +183,7 @@ def epoch_stream(
         unreadable clip ends the stream with a TensorFlow error that ends in this package's.
     """
     clips, samples = dataset.split(split), dataset.info.clip_samples
-    noises = [dataset.read(clip) for clip in dataset.noise_clips()]
-    noises = [noise for noise in noises if noise.size >= samples]
+    noises = [noise for noise in map(dataset.read, dataset.noise_clips()) if noise.size >= samples]
     noise = tf.constant(_stack(noises, "loop")) if noises else None
     room = tf.constant(_stack(rooms, "pad")) if rooms else None
     start = tf.constant([seed & 0x7FFFFFFF, epoch], tf.int32)

@@ -230,7 +230,7 @@ def test_class_activation_maps():
 @pytest.mark.slow
 def test_figure_trains_its_runs(tmp_path):
     places = {"runs_folder": tmp_path / "runs", "scale": "tiny"}
-    picture, table, facts = figures.draw_figure("diffres/fig9", [], tmp_path, **places)
+    _, table, facts = figures.draw_figure("diffres/fig9", [], tmp_path, **places)
     parts = {row["part"] for row in read_csv(table)}
     assert parts == {"mel spectrogram", "DiffRes", "ConvAvgPool"}
     noted = json.loads(facts.read_text())
@@ -241,15 +241,10 @@ def test_figure_trains_its_runs(tmp_path):
 
 @pytest.mark.slow
 def test_activation_maps_and_tsne_of_spectromasknet(tmp_path):
-    recipe = load_grid(find_grid("spectromasknet/fig6"), "tiny")
-    values = recipe.recipe(recipe.cells[0])
-    model = build_model(
-        "spectromasknet",
-        "mcu",
-        input_shape=(20, 40, 1),
-        classes=4,
-        overrides=values.model.arguments,
-    )
+    grid = load_grid(find_grid("spectromasknet/fig6"), "tiny")
+    arguments = grid.recipe(grid.cells[0]).model.arguments
+    shape = {"input_shape": (20, 40, 1), "classes": 4}
+    model = build_model("spectromasknet", "mcu", **shape, overrides=arguments)
     assert [name.split("_")[0] for name in stage_layers(model)] == [
         "complete1",
         "complete2",
