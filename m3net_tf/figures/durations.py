@@ -48,6 +48,6 @@ def draw_durations(shown: Sequence[Shown]) -> Drawing:
     )
     axes.set_xticks(range(len(labels)), labels, rotation=90, parse_math=False)
     axes.set(xlabel="class", ylabel="clips")
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     rows = [(label, whole[label], short[label]) for label in labels]
     return Drawing(figure, ("label", "clips_of_full_length", "shorter_clips"), rows)

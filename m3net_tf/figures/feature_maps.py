@@ -22,6 +22,7 @@ FBSP = "FBSP spectrogram"
 """Label of the cells that show the spectrogram by frequency B-spline wavelets."""
 _COLUMNS = ("row", "column", "clip", "label", "first_bin", "mean", "std")
 _MOST_BANDS = 32
+_FEW_COLUMNS = 5
 
 
 def draw_feature_maps(shown: Sequence[Shown]) -> Drawing:
@@ -35,7 +36,8 @@ def draw_feature_maps(shown: Sequence[Shown]) -> Drawing:
     """
     rows = list(dict.fromkeys(_place(cell)[0] for cell in shown))
     columns = list(dict.fromkeys(_place(cell)[1] for cell in shown))
-    figure = new_figure(2.7 * len(columns) + 0.6, 2.1 * len(rows) + 0.4)
+    width, height = (2.7, 2.1) if len(columns) <= _FEW_COLUMNS else (1.9, 1.6)
+    figure = new_figure(width * len(columns) + 0.6, height * len(rows) + 0.4)
     panels = figure.subplots(len(rows), len(columns), squeeze=False)
     numbers: list[tuple[Any, ...]] = []
     for cell in shown:
@@ -107,7 +109,7 @@ def _bands(values: npt.NDArray[np.float64]) -> list[tuple[int, float, float]]:
 
 def _heading(row: str, column: str, label: str) -> str:
     """Labels of the cell and the clip; numbers of clips say nothing."""
-    parts = dict.fromkeys(part for part in (row, column) if part and not part.isdecimal())
+    parts = [part for part in (row, column) if part and not part.isdecimal() and part != label]
     return f"{', '.join(parts)}\n{label}"
 
 
@@ -115,15 +117,15 @@ def _draw(axes: Axes, values: npt.NDArray[np.float64], config: FrontendConfig, e
     """Draw a panel; returns the image of a map."""
     if config.kind == "waveform":
         axes.plot(np.arange(values.size) / config.sample_rate_hz, values[0], linewidth=0.4)
-        axes.set(ylim=(-1, 1), xlim=(0, end_s), ylabel="amplitude")
+        axes.set(xlim=(0, end_s), ylabel="amplitude")
         return None
     height = config.sample_rate_hz / 2000 if config.kind == "spectrogram" else len(values)
     # The first coefficient has the level, which would hide the others.
-    span = np.percentile(values, (2, 98) if config.mfcc_coefficients else (0, 100))
+    ranged = values[1:] if config.mfcc_coefficients > 1 else values
     image = axes.imshow(
         values,
-        vmin=span[0],
-        vmax=span[1],
+        vmin=ranged.min(),
+        vmax=ranged.max(),
         cmap=COLOURS,
         origin="lower",
         aspect="auto",
