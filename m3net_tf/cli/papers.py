@@ -16,7 +16,6 @@ from m3net_tf.cli.options import (
     DEFAULT_TABLE_RUNS,
     AsJson,
     Board,
-    DataDir,
     KeepResults,
     OptionalTableName,
     TableData,
@@ -50,7 +49,7 @@ def table(
     ] = None,
     list_tables: Annotated[
         bool,
-        typer.Option("--list", help="List all tables and figures and the state of their results."),
+        typer.Option("--list", help="List the papers' tables and figures: state and command."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -101,13 +100,12 @@ def _say_plan(plan: TablePlan, folders: DataFolders, runs: Path, as_json: bool) 
 
 
 def _list_results(out: Path, as_json: bool) -> None:
-    from m3net_tf.figures import catalogue as figures
-    from m3net_tf.studies.table_list import list_facts, list_lines
+    from m3net_tf.figures.paper_list import list_items, list_lines
 
     if as_json:
-        say_json({"tables": list_facts(out), "figures": figures.list_facts(out)})
+        say_json(list_items(out))
         return
-    for line in [*list_lines(out), *figures.list_lines(out)]:
+    for line in list_lines(out):
         say(line)
 
 
@@ -170,8 +168,13 @@ def figure(
     name: Annotated[
         str | None, typer.Argument(help="Figure, such as diffres/fig4; without it, list all.")
     ] = None,
-    run: Annotated[list[Path] | None, typer.Option(help="Finished run; several times.")] = None,
-    data_dir: DataDir = None,
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(help="Finished run to draw instead of the figure's own; several times."),
+    ] = None,
+    scale: TableScale = "small",
+    data_dir: TableData = None,
+    runs: TableRuns = DEFAULT_TABLE_RUNS,
     clips: Annotated[
         int | None, typer.Option(help="Number of clips shown; default: the figure's own.")
     ] = None,
@@ -180,8 +183,9 @@ def figure(
     ] = DEFAULT_RESULTS,
     as_json: AsJson = False,
 ) -> None:
-    """Draw a paper's figure from finished runs: a PNG, a CSV of its numbers, a JSON."""
+    """Draw a paper's figure: a PNG, a CSV of its numbers, a JSON. Missing runs are trained."""
     from m3net_tf.figures import catalogue as figures
+    from m3net_tf.studies.tables import parse_data_folders
 
     if name is None:
         rows = [
@@ -191,13 +195,22 @@ def figure(
         if as_json:
             say_json(rows)
             return
-        table = Table("figure", "runs", "shows")
+        table = Table("figure", "--run", "shows")
         for row in rows:
             table.add_row(*row.values())
         console.print(table)
         return
-    log = progress_beside(as_json)
-    paths = figures.draw_figure(name, run or (), out, data_dir=data_dir, clips=clips, log=log)
+    paths = figures.draw_figure(
+        name,
+        run or (),
+        out,
+        scale=scale,
+        runs_folder=runs,
+        data_folders=parse_data_folders(data_dir or []),
+        clips=clips,
+        command=f"m3net figure {name}" + ("" if run else f" --scale {scale}"),
+        log=progress_beside(as_json),
+    )
     if as_json:
         say_json({"figure": name, "files": [str(path) for path in paths]})
         return

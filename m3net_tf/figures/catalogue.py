@@ -1,24 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The papers' figures by name, drawn from finished runs: picture, numbers and provenance."""
+"""The papers' figures by name: picture, numbers and provenance."""
 
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
-from m3net_tf.artifacts import read_json
 from m3net_tf.errors import ConfigError
+from m3net_tf.figures.activation_maps import draw_activation_maps
 from m3net_tf.figures.curves import draw_by_frame_rate, draw_confusion, draw_curves, draw_fusion
+from m3net_tf.figures.durations import draw_durations
+from m3net_tf.figures.feature_maps import draw_feature_maps, draw_signals
+from m3net_tf.figures.masks import draw_learnt_masks, draw_masks
 from m3net_tf.figures.plotting import Drawing
+from m3net_tf.figures.resolution import (
+    draw_ablation,
+    draw_algorithm,
+    draw_hops,
+    draw_improvement,
+    draw_learnt_features,
+)
+from m3net_tf.figures.shown import Shown, facts_of, shown_cells, shown_runs
 from m3net_tf.figures.throughput import draw_throughput
 from m3net_tf.figures.tsne import draw_tsne
 from m3net_tf.figures.warp import draw_warp
 from m3net_tf.progress import Log, silent
+from m3net_tf.studies.table_runs import DataFolders
 from m3net_tf.training.run import Run
 
-Draw = Callable[[Sequence[Run], dict[str, Any], Log], Drawing]
+Draw = Callable[[Sequence[Shown], dict[str, Any], Log], Drawing]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,96 +40,174 @@ class FigureKind:
 
     Attributes:
         summary: what it shows.
-        runs: number of runs: ``none``, ``one`` or ``many``.
-        draw: draws it from the runs and the values options.
-        options: accepted options: ``data_dir``, ``clips``.
+        runs: number of finished runs that the user may name: ``none``, ``one`` or ``many``.
+        draw: draws it from what it shows and the values of options.
+        grid: name of the grid whose cells it shows if no runs are named; '' for none.
+        clips: whether the user may choose the number of clips.
     """
 
     summary: str
     runs: str
     draw: Draw
-    options: tuple[str, ...] = ()
+    grid: str = ""
+    clips: bool = False
+
+
+def _runs(shown: Sequence[Shown]) -> list[Run]:
+    return [cell.trained for cell in shown]
+
+
+def _warp(shown: Sequence[Shown], options: dict[str, Any], _: Log) -> Drawing:
+    return draw_warp(shown[0].trained, shown[0].data_dir, **options)
+
+
+def _tsne(shown: Sequence[Shown], options: dict[str, Any], _: Log) -> Drawing:
+    return draw_tsne(shown[0].trained, shown[0].data_dir, **options)
+
+
+def _cells(draw: Callable[[Sequence[Shown]], Drawing]) -> Draw:
+    """A figure without options."""
+    return lambda shown, *_: draw(shown)
 
 
 FIGURES: dict[str, FigureKind] = {
-    "diffres/fig4": FigureKind(
-        "spectrogram, importance, warp and classifier input (figures 4, 12 and 13)",
+    "m3net/fig3": FigureKind(
+        "mel spectrograms of both data sets, entropy and zero crossings of all their clips",
+        "none",
+        _cells(draw_signals),
+        "m3net/fig3",
+    ),
+    "spectromasknet/fig5": FigureKind(
+        "weights of both branches in the fusion over the epochs",
+        "many",
+        _cells(lambda shown: draw_fusion(_runs(shown))),
+        "spectromasknet/fig5",
+    ),
+    "spectromasknet/fig6": FigureKind(
+        "class activation maps of each stage of both branches",
         "one",
-        lambda runs, options, _: draw_warp(runs[0], **options),
-        ("data_dir", "clips"),
+        lambda shown, options, _: draw_activation_maps(shown, **options),
+        "spectromasknet/fig6",
+        clips=True,
+    ),
+    "spectromasknet/fig7": FigureKind(
+        "clips of full length and shorter ones by class",
+        "none",
+        _cells(draw_durations),
+        "spectromasknet/fig7",
+    ),
+    "spectromasknet/fig8": FigureKind(
+        "a clip as mel spectrogram, spectrogram, MFCC and FBank",
+        "none",
+        _cells(draw_feature_maps),
+        "spectromasknet/fig8",
+    ),
+    "spectromasknet/fig9": FigureKind(
+        "a clip under random, grid and high-energy masks",
+        "none",
+        _cells(draw_masks),
+        "spectromasknet/fig9",
+    ),
+    "spectromasknet/fig10": FigureKind(
+        "learnt block size and masked share over the epochs",
+        "many",
+        _cells(draw_learnt_masks),
+        "spectromasknet/fig10",
+    ),
+    "bilateral/fig5": FigureKind(
+        "a clip of each emotion as waveform, spectrograms and MFCC",
+        "none",
+        _cells(draw_feature_maps),
+        "bilateral/fig5",
+    ),
+    "bilateral/fig7": FigureKind(
+        "t-SNE of the raw audio, each branch and the last layer",
+        "one",
+        _tsne,
+        "bilateral/fig7",
+        clips=True,
+    ),
+    "diffres/fig1": FigureKind(
+        "a steady and a changing sound at two hops",
+        "none",
+        _cells(draw_feature_maps),
+        "diffres/fig1",
+    ),
+    "diffres/fig4": FigureKind(
+        "spectrogram, importance, warp and classifier input",
+        "one",
+        _warp,
+        "diffres/fig4",
+        clips=True,
     ),
     "diffres/fig5": FigureKind(
         "throughput of mel, LEAF and DiffRes by frames per second, measured here",
         "none",
         lambda _, options, log: draw_throughput(**options, log=log),
-        ("clips",),
+        clips=True,
     ),
     "diffres/fig6": FigureKind(
         "activeness over the epochs for different frame rates",
         "many",
-        lambda runs, *_: draw_by_frame_rate(runs, "activeness", "activeness"),
+        _cells(lambda shown: draw_by_frame_rate(_runs(shown), "activeness", "activeness")),
+        "diffres/fig6",
     ),
     "diffres/fig7": FigureKind(
         "guide loss over the epochs for different frame rates",
         "many",
-        lambda runs, *_: draw_by_frame_rate(runs, "guide_loss", "guide loss"),
+        _cells(lambda shown: draw_by_frame_rate(_runs(shown), "guide_loss", "guide loss")),
+        "diffres/fig6",
     ),
-    "bilateral/fig7": FigureKind(
-        "t-SNE of the raw audio, each branch and the last layer",
-        "one",
-        lambda runs, options, _: draw_tsne(runs[0], **options),
-        ("data_dir", "clips"),
-    ),
-    "spectromasknet/fig5": FigureKind(
-        "weights of both branches in the fusion over the epochs",
+    "diffres/fig8": FigureKind(
+        "guide loss, activeness and score over the epochs without parts of DiffRes",
         "many",
-        lambda runs, *_: draw_fusion(runs),
+        _cells(draw_ablation),
+        "diffres/figure8",
+    ),
+    "diffres/fig9": FigureKind(
+        "mel spectrogram and what DiffRes and ConvAvgPool make of it",
+        "many",
+        lambda shown, options, _: draw_learnt_features(shown, **options),
+        "diffres/fig9",
+        clips=True,
+    ),
+    "diffres/fig10a": FigureKind(
+        "what each class gains from a smaller hop",
+        "many",
+        _cells(draw_improvement),
+        "diffres/fig10a",
+    ),
+    "diffres/fig10b": FigureKind(
+        "accuracy and multiplications by hop",
+        "many",
+        _cells(draw_hops),
+        "diffres/fig10b",
+    ),
+    "diffres/fig11": FigureKind(
+        "a warp matrix before and after Algorithm 1",
+        "none",
+        lambda *_: draw_algorithm(),
+    ),
+    "diffres/fig12": FigureKind(
+        "figure 4 for spoken words", "one", _warp, "diffres/fig4", clips=True
+    ),
+    "diffres/fig13": FigureKind(
+        "figure 4 for sounds of AudioSet", "one", _warp, "diffres/fig13", clips=True
     ),
     "curves": FigureKind(
         "loss and validation figures of several runs over the epochs",
         "many",
-        lambda runs, *_: draw_curves(runs),
+        _cells(lambda shown: draw_curves(_runs(shown))),
     ),
     "confusion": FigureKind(
         "confusion matrix of the test clips",
         "one",
-        lambda runs, *_: draw_confusion(runs),
+        _cells(lambda shown: draw_confusion(_runs(shown))),
+    ),
+    "tsne": FigureKind(
+        "t-SNE of the input, each branch and the last layer", "one", _tsne, clips=True
     ),
 }
-
-
-class FigureState(TypedDict):
-    """A figure of a paper: its name, whether it is drawn, and the commit that drew it."""
-
-    name: str
-    drawn: bool
-    commit: str
-
-
-def list_lines(out: Path) -> list[str]:
-    """The papers' figures for the terminal, each with the commit that drew it.
-
-    Args:
-        out: folder of the results.
-    """
-    return [
-        f"{row['name']:<22}  {'drawn' if row['drawn'] else 'not drawn':<12}{row['commit']}".rstrip()
-        for row in list_facts(out)
-    ]
-
-
-def list_facts(out: Path) -> list[FigureState]:
-    """The papers' figures and their state.
-
-    Args:
-        out: folder of the results.
-    """
-    states: list[FigureState] = []
-    for name in (name for name in FIGURES if "/" in name):
-        path = out / f"{name}.json"
-        commit = str(read_json(path).get("git_commit") or "")[:9] if path.exists() else ""
-        states.append({"name": name, "drawn": path.exists(), "commit": commit})
-    return states
 
 
 def draw_figure(
@@ -124,48 +215,73 @@ def draw_figure(
     runs: Sequence[Path],
     out: Path,
     *,
-    data_dir: Path | None = None,
+    scale: str = "small",
+    runs_folder: Path = Path("runs/tables"),
+    data_folders: DataFolders | None = None,
     clips: int | None = None,
+    command: str = "",
     log: Log = silent,
 ) -> list[Path]:
     """Draw a figure and write it below a folder.
 
     Args:
         name: one of :data:`FIGURES`.
-        runs: folders of finished runs.
-        out: folder; ``diffres/fig4`` becomes ``<out>/diffres/fig4.png`` and so on.
-        data_dir: folder of the runs' data set.
+        runs: folders of finished runs; without any, the runs of the figure's grid are trained
+            where they are missing.
+        out: folder; ``diffres/fig4`` becomes ``<out>/diffres/fig4.<scale>.png`` and so on, and
+            without ``.<scale>`` if it shows no grid.
+        scale: scale of the grid.
+        runs_folder: folder of the runs of all tables.
+        data_folders: folders of the data sets, by name.
         clips: number of clips; default: the figure's own.
+        command: the command line, for the JSON.
         log: receives progress lines.
 
     Returns:
-        The picture, its numbers as CSV, and a JSON with versions and facts.
+        The picture, its numbers as CSV, and a JSON with recipes, data, versions and facts.
 
     Raises:
-        ConfigError: an unknown figure, too few or too many runs, or an option that the figure does
-            not accept.
-        M3NetError: a run is unfinished or cannot be read.
+        ConfigError: an unknown figure or scale, too few or too many runs, or an option that the
+            figure does not accept.
+        DataError: data are missing.
+        M3NetError: a run is unfinished or cannot be read, or a training failed.
     """
     if name not in FIGURES:
         raise ConfigError(f"figure {name!r} is unknown: choose one of {', '.join(FIGURES)}")
-    kind = FIGURES[name]
-    accepted, expected = {
-        "none": (not runs, "no run"),
-        "one": (len(runs) == 1, "one finished run"),
-        "many": (len(runs) >= 1, "one finished run or more"),
-    }[kind.runs]
-    if not accepted:
-        raise ConfigError(f"figure {name} needs {expected}, not {len(runs)}: name them with --run")
+    kind, folders, options = FIGURES[name], data_folders or {}, {}
+    _check_runs(name, kind, len(runs))
     if clips is not None:
-        if "clips" not in kind.options:
-            raise ConfigError(f"figure {name} shows no clips: remove --clips")
-        if clips < 1:
-            raise ConfigError(f"clips is {clips}: give at least 1")
-    values = {"data_dir": data_dir, "clips": clips}
-    options = {key: values[key] for key in kind.options if values[key] is not None}
-    finished = [Run(folder) for folder in runs]
-    for run in finished:
-        run.metrics()
-    drawing = kind.draw(finished, options, log)
-    facts = {"figure": name, "runs": [run.folder.name for run in finished], **drawing.facts}
-    return dataclasses.replace(drawing, facts=facts).save(out / name)
+        _check_clips(name, kind, clips)
+        options["clips"] = clips
+    stem, shown = out / name, shown_runs(runs, folders)
+    facts: dict[str, Any] = {"figure": name}
+    if kind.grid and not runs:
+        grid, shown = shown_cells(kind.grid, scale, runs_folder, folders, log)
+        stem = out / f"{name}.{scale}"
+        facts |= {"scale": scale, "grid": kind.grid, "title": grid.title}
+    drawing = kind.draw(shown, options, log)
+    facts |= {
+        "runs": [cell.trained.folder.name for cell in shown if cell.run],
+        **facts_of(shown),
+        "command": command,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        **drawing.facts,
+    }
+    return dataclasses.replace(drawing, facts=facts).save(stem)
+
+
+def _check_clips(name: str, kind: FigureKind, clips: int) -> None:
+    if not kind.clips:
+        raise ConfigError(f"figure {name} has no number of clips: remove --clips")
+    if clips < 1:
+        raise ConfigError(f"clips is {clips}: give at least 1")
+
+
+def _check_runs(name: str, kind: FigureKind, count: int) -> None:
+    accepted, expected = {
+        "none": (not count, "no run"),
+        "one": (count == 1, "one finished run"),
+        "many": (count >= 1, "one finished run or more"),
+    }[kind.runs]
+    if not accepted and (count or not kind.grid):
+        raise ConfigError(f"figure {name} needs {expected}, not {count}: name them with --run")

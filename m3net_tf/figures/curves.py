@@ -85,7 +85,7 @@ def draw_by_frame_rate(runs: Sequence[Run], column: str, label: str) -> Drawing:
     colours: dict[float, str] = {}
     for run in sorted(runs, key=frames_per_second):
         rate = frames_per_second(run)
-        epochs, values = _column(run, column)
+        epochs, values = history_column(run, column)
         name = f"{rate:.3g} FPS"
         colour = colours.get(rate, f"C{len(colours)}")
         axes.plot(epochs, values, color=colour, label=None if rate in colours else name)
@@ -109,7 +109,7 @@ def draw_fusion(runs: Sequence[Run]) -> Drawing:
     axes = figure.subplots()
     rows: list[tuple[str, float, float]] = []
     for index, run in enumerate(runs):
-        epochs, values = _column(run, "lambda")
+        epochs, values = history_column(run, "lambda")
         shares = np.array(values)
         axes.plot(epochs, shares, color=f"C{index}", label=f"{run.folder.name}: complete")
         axes.plot(epochs, 1 - shares, "--", color=f"C{index}", label=f"{run.folder.name}: masked")
@@ -175,7 +175,12 @@ def draw_confusion(runs: Sequence[Run]) -> Drawing:
     return Drawing(figure, ("true", "predicted", "clips", "share"), rows)
 
 
-def _column(run: Run, name: str) -> tuple[list[float], list[float]]:
+def history_column(run: Run, name: str) -> tuple[list[float], list[float]]:
+    """Epochs and a column of a run's history.
+
+    Raises:
+        DataError: the history is missing or damaged, or lacks the column.
+    """
     history = read_history(run)
     if name not in history:
         raise DataError(

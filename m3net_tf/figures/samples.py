@@ -3,8 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
+
+from m3net_tf.datasets import AudioDataset, Clip
+
+
+def recorded(dataset: AudioDataset) -> Iterator[Clip]:
+    """The clips, without those that were cut from other recordings, such as silence."""
+    return (clip for clip in dataset.clips if not (clip.synthetic and clip.path))
 
 
 def spread_over_classes(labels: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.int64]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""t-SNE of clips by the branches of a network: figure 7 of the bilateral paper."""
+"""t-SNE of clips by the branches of a network, such as figure 7 of the bilateral paper."""
 
 from __future__ import annotations
 
@@ -19,21 +19,28 @@ from m3net_tf.training.run import Run
 Values = npt.NDArray[np.float32]
 CLIPS = 500
 FEWEST = 8
-PANELS = {"detail": "detail branch", "semantic": "semantic branch", "pool": "last layer"}
-"""Layer of the network -> title of its panel; the panel of the raw audio comes first."""
+PANELS = {
+    "bilateral": {"detail": "detail branch", "semantic": "semantic branch", "pool": "last layer"},
+    "spectromasknet": {
+        "complete_pool": "global branch",
+        "masked_pool": "local branch",
+        "fusion": "last layer",
+    },
+}
+"""Network -> layer -> title of its panel; the panel of the input comes first."""
 _BATCH = 8
 _COMPONENTS = 50  # to which the t-SNE paper first reduces wide data
 _PERPLEXITY = 30.0
 
 
 def draw_tsne(run: Run, data_dir: Path | None = None, clips: int = CLIPS, seed: int = 0) -> Drawing:
-    """Project test clips onto a plane by raw audio, each branch and the last layer.
+    """Project test clips onto a plane by their input, each branch and the last layer.
 
     Sequences are averaged over time. Each panel's title gives the mean silhouette in the plane
     (1: classes are separate, 0: mixed).
 
     Args:
-        run: run of the bilateral network with both branches.
+        run: run of the bilateral network or SpectroMaskNet, with both branches.
         data_dir: folder of its data set.
         clips: number of test clips, spread evenly over the classes; at least 8.
         seed: seed of t-SNE.
@@ -50,25 +57,26 @@ def draw_tsne(run: Run, data_dir: Path | None = None, clips: int = CLIPS, seed: 
         )
     model = run.load_model()
     layers = {layer.name for layer in model.layers}
-    for name in PANELS:
-        if name not in layers:
-            raise ConfigError(
-                f"{run.folder}: the network has no layer {name!r}: name a run of the bilateral "
-                "network with both branches"
-            )
+    titles = PANELS.get(run.recipe().model.name, {})
+    if not titles or not layers.issuperset(titles):
+        raise ConfigError(
+            f"{run.folder}: the network has no two branches: name a run of "
+            f"{' or '.join(PANELS)} with both"
+        )
     test = original_features(dataset, "test", run.recipe())
     chosen = spread_over_classes(test.labels, clips)
     sounds: list[Values] = []
-    branches: dict[str, list[Values]] = {name: [] for name in PANELS}
-    features = keras.Model(model.input, {name: model.get_layer(name).output for name in PANELS})
+    branches: dict[str, list[Values]] = {name: [] for name in titles}
+    features = keras.Model(model.input, {name: model.get_layer(name).output for name in titles})
     for first in range(0, len(chosen), _BATCH):
         part = chosen[first : first + _BATCH]
         maps = dequantize_features(test.features[np.zeros_like(part), part])[..., None]
         sounds.append(maps.reshape(len(part), -1))
         for name, values in features(maps, training=False).items():
             branches[name].append(tf.reduce_mean(values, axis=(1, 2)).numpy())
-    points = {"raw audio": plane(np.concatenate(sounds), seed)}
-    points |= {title: plane(np.concatenate(branches[name]), seed) for name, title in PANELS.items()}
+    first_panel = "raw audio" if run.recipe().frontend.kind == "waveform" else "features"
+    points = {first_panel: plane(np.concatenate(sounds), seed)}
+    points |= {title: plane(np.concatenate(branches[name]), seed) for name, title in titles.items()}
     clip_ids = [test.clips[i].clip_id for i in chosen]
     return _scatter(points, test.labels[chosen], clip_ids, dataset.info.labels)
 

@@ -78,7 +78,8 @@ class Cell:
     Attributes:
         labels: axis -> label.
         metric: the printed figure: one of the test clips such as ``accuracy``, ``run.`` and a
-            dotted path in ``metrics.json``, or ``model.`` and a measure of the untrained network.
+            dotted path in ``metrics.json``, or ``model.`` and a measure of the untrained network;
+            ``data`` where a figure shows clips without a network.
         expected: the paper's mean, if it has the cell.
         expected_std: the paper's standard deviation, if it gives one.
         quoted: the paper's value alone is printed.
@@ -87,6 +88,8 @@ class Cell:
         values: the recipe as plain values, without seed and fold.
         repeats: its runs.
         steps: section of the recipe -> the training that it needs.
+        clip: the clip that a figure shows, or its label.
+        average_of: axis along which the cell has the mean of the others; '' for other cells.
     """
 
     labels: Mapping[str, str]
@@ -98,6 +101,8 @@ class Cell:
     values: Patch
     repeats: tuple[Repeat, ...]
     steps: Mapping[str, Step]
+    clip: str | None = None
+    average_of: str = ""
 
     @property
     def slug(self) -> str:
@@ -107,7 +112,8 @@ class Cell:
     @property
     def trained(self) -> bool:
         """Whether the cell needs trained networks."""
-        return not self.quoted and not self.metric.startswith("model.")
+        untrained = self.metric == "data" or self.metric.startswith("model.")
+        return not (self.quoted or untrained or self.average_of)
 
     @property
     def scored(self) -> bool:
@@ -149,6 +155,18 @@ class Grid:
         """The cell that another one is compared with; None for the reference itself."""
         labels = {**cell.labels, **self.reference}
         return None if not self.reference or labels == cell.labels else self.cell(labels)
+
+    def recipe(self, cell: Cell) -> Recipe:
+        """The recipe of a cell, with the first seed and fold of its runs.
+
+        Raises:
+            ConfigError: the recipe is wrong.
+        """
+        if cell.repeats:
+            return self.training(cell, cell.repeats[0]).recipe
+        return _recipe(
+            cell.values, Repeat(0, None), f"{self.name} ({self.scale}), cell {cell.slug}"
+        )
 
     def training(self, cell: Cell, repeat: Repeat) -> Training:
         """One run of a cell, with the runs that it needs.

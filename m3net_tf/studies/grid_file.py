@@ -4,11 +4,16 @@
 A grid has these keys:
 
 ``title``, ``paper``, ``table``
-    Content of the table, its paper, and its number there.
+    Content of the table, its paper, and its number there. The cells of a ``figure`` are what it
+    shows (:mod:`m3net_tf.figures`).
 ``base``
     The recipe that all cells start from.
 ``axes``
     The table's axes in order, the last one across. Each maps the printed labels to patches.
+``exceptions``
+    Patches for single combinations: each has ``where`` (axis to labels) and ``patch``.
+``averages``
+    Axis to label: another row or column of this name, with the mean of the others.
 ``expected``
     The paper's values, nested by the labels of the axes in order; a leaf is a number, a list of
     mean and standard deviation, or nothing.
@@ -24,10 +29,11 @@ A grid has these keys:
     steps, and ``only`` with the labels that it keeps.
 
 A patch holds sections of a recipe, and these keys of a cell: ``metric``, ``seeds``, ``folds``,
-``quoted`` (a rival's value, printed and not run) and ``paper_protocol`` (the split of the paper's
-value: where the cell has another one, the table says so; default: that of the cell). It may be the
-name of a file in the grid's folder, or a list of patches. They are merged key by key in the order
-base, axes, step, scale, scale's axes, scale's step; a section that names another data set, network
+``quoted`` (a rival's value, printed and not run), ``paper_protocol`` (the split of the paper's
+value: where the cell has another one, the table says so; default: that of the cell) and, for a
+figure, ``clip`` (the clip that it shows, or the label of one). It may be the name of a file in the
+grid's folder, or a list of patches. They are merged key by key in the order base, axes,
+exceptions, step, scale, scale's axes, scale's step; a section that names another data set, network
 or front end replaces the former section as a whole.
 
 ``seeds`` become ``training.seed`` and ``folds`` ``dataset.fold``; a cell has one run for each pair.
@@ -54,12 +60,12 @@ from m3net_tf.training.recipe import Recipe
 from m3net_tf.yaml_files import read_yaml
 
 _KEYS = (
-    *("title", "paper", "table", "base", "axes", "steps", "expected", "reference", "skip"),
-    "scales",
+    *("title", "paper", "table", "figure", "base", "axes", "exceptions", "averages", "steps"),
+    *("expected", "reference", "skip", "scales"),
 )
-_NEEDED = ("title", "paper", "table", "base", "axes", "scales")
+_NEEDED = ("title", "paper", "base", "axes", "scales")
 _SCALE_KEYS = ("patch", "axes", "steps", "only")
-_CELL_KEYS = ("metric", "seeds", "folds", "quoted", "paper_protocol")
+_CELL_KEYS = ("metric", "seeds", "folds", "quoted", "paper_protocol", "clip")
 _SECTIONS = tuple(field.name for field in dataclasses.fields(Recipe))
 
 
@@ -78,14 +84,14 @@ def find_grid(name: str) -> Path:
     raise ConfigError(f"there is no table {name!r}: choose from {', '.join(grid_names())}")
 
 
-def grid_names() -> list[str]:
-    """Names of the shipped tables, sorted: ``<paper>/<table>``."""
+def grid_names(kind: str = "table") -> list[str]:
+    """Names of the shipped grids, sorted: ``<paper>/<table>``, or with kind ``figure`` figures."""
     folder = find_sources("experiments")
     paths = folder.glob("*/*.yaml")
     return sorted(
         path.relative_to(folder).with_suffix("").as_posix()
         for path in paths
-        if re.search(r"^axes:", path.read_text(), re.MULTILINE)
+        if {"axes", kind} <= set(re.findall(r"^([a-z]+):", path.read_text(), re.MULTILINE))
     )
 
 
@@ -121,6 +127,7 @@ class _Patches:
         first: keys of a cell at the top level of the file.
         base: the recipe that all cells start from.
         axes: axis -> label -> patch.
+        exceptions: labels (axis -> those that it applies to) and patch.
         steps: name -> patch of the step, and the one that the scale has for it.
         last: the scale's patch for all cells.
         scaled: the scale's patches for single labels: axis -> label -> patch.
@@ -129,13 +136,14 @@ class _Patches:
     first: Patch
     base: Patch
     axes: Mapping[str, Mapping[str, Patch]]
+    exceptions: Sequence[tuple[Mapping[str, set[str]], Patch]]
     steps: Mapping[str, tuple[Patch, Patch]]
     last: Patch
     scaled: Mapping[str, Mapping[str, Patch]]
 
     def cell(self, labels: Mapping[str, str]) -> Patch:
         """A cell's recipe and other keys."""
-        return merge(self.first, self.base, *self._of(self.axes, labels), *self._of_scale(labels))
+        return merge(*self._before(labels), *self._of_scale(labels))
 
     def needed_steps(self, cell: Patch, labels: Mapping[str, str]) -> dict[str, Step]:
         """Section of a cell's recipe -> the training that it needs.
@@ -157,9 +165,13 @@ class _Patches:
 
     def _step(self, name: str, labels: Mapping[str, str]) -> Step:
         own, scaled = self.steps[name]
-        before = (self.first, self.base, *self._of(self.axes, labels))
-        values = merge(*before, own, *self._of_scale(labels), scaled)
+        values = merge(*self._before(labels), own, *self._of_scale(labels), scaled)
         return _step(name, values, _whole_numbers(merge(own, scaled), "seeds"))
+
+    def _before(self, labels: Mapping[str, str]) -> list[Patch]:
+        """The patches before those of steps and of the scale."""
+        others = [patch for where, patch in self.exceptions if _matches(labels, where)]
+        return [self.first, self.base, *self._of(self.axes, labels), *others]
 
     def _of_scale(self, labels: Mapping[str, str]) -> list[Patch]:
         return [self.last, *self._of(self.scaled, labels)]
@@ -171,9 +183,9 @@ class _Patches:
 
 def _expand(path: Path, values: Patch, scale: str) -> Grid:
     require_known_keys(values, (*_KEYS, *_CELL_KEYS), "of a table")
-    for key in _NEEDED:
+    for key in (*_NEEDED, "figure" if "figure" in values else "table"):
         if key not in values:
-            raise ConfigError(f"key {key!r} is missing: a table has {', '.join(_NEEDED)}")
+            raise ConfigError(f"key {key!r} is missing: a table has table, {', '.join(_NEEDED)}")
     axes = _axes(path, _mapping(values["axes"], "axes"))
     plan = _plan(values, scale)
     scaled = _axes(path, plan.get("axes") or {})
@@ -182,39 +194,37 @@ def _expand(path: Path, values: Patch, scale: str) -> Grid:
     reference = {str(axis): str(label) for axis, label in (values.get("reference") or {}).items()}
     _labels(reference, axes, "reference")
     _labels({axis: list(labels) for axis, labels in scaled.items()}, axes, f"scales.{scale}.axes")
-    steps = {
-        str(step): (_patch(path, patch), _patch(path, (plan.get("steps") or {}).get(step)))
-        for step, patch in _mapping(values.get("steps") or {}, "steps").items()
-    }
-    _require_values(values.get("expected"), list(axes.items()))
-    patches = _Patches(
-        first=merge({key: values[key] for key in _CELL_KEYS if key in values}),
-        base=_patch(path, values["base"]),
-        axes=axes,
-        steps=steps,
-        last=_patch(path, plan.get("patch")),
-        scaled=scaled,
-    )
+    averages = _averages(values, axes, only)
+    patches = _read_patches(path, values, plan, axes)
+    shown = {axis: [*labels, *averages.get(axis, ())] for axis, labels in axes.items()}
     cells = []
-    for combination in itertools.product(*axes.values()):
+    for combination in itertools.product(*shown.values()):
         labels = dict(zip(axes, combination, strict=True))
-        if any(labels[axis] not in kept for axis, kept in only.items()):
+        averaged = [axis for axis in averages if labels[axis] in averages[axis]]
+        if any(labels[axis] not in kept for axis, kept in only.items() if axis not in averaged):
             continue
-        if any(all(labels[axis] in some for axis, some in row.items()) for row in skip):
+        if any(_matches(labels, row) for row in skip):
             continue
-        cell = patches.cell(labels)
-        needed = patches.needed_steps(cell, labels)
-        cells.append(_cell(labels, cell, needed, _expected(values.get("expected"), combination)))
+        expected = _expected(values.get("expected"), combination)
+        if averaged:
+            cells.append(_average(labels, averaged[0], expected))
+        else:
+            cell = patches.cell(labels)
+            cells.append(_cell(labels, cell, patches.needed_steps(cell, labels), expected))
     return Grid(
         path=path,
         name=f"{path.resolve().parent.name}/{path.stem}",
         scale=scale,
         title=str(values["title"]),
         paper=str(values["paper"]),
-        table=str(values["table"]),
+        table=str(values.get("table") or values["figure"]),
         axes={
-            axis: tuple(label for label in labels if label in only.get(axis, labels))
-            for axis, labels in axes.items()
+            axis: tuple(
+                label
+                for label in labels
+                if label in only.get(axis, labels) or label in averages.get(axis, ())
+            )
+            for axis, labels in shown.items()
         },
         cells=tuple(cells),
         reference=reference,
@@ -226,6 +236,43 @@ def _axes(path: Path, axes: Mapping[Any, Mapping[Any, Any]]) -> dict[str, dict[s
         str(axis): {str(label): _patch(path, patch) for label, patch in labels.items()}
         for axis, labels in axes.items()
     }
+
+
+def _read_patches(
+    path: Path, values: Patch, plan: Patch, axes: Mapping[str, Mapping[str, Patch]]
+) -> _Patches:
+    steps = {
+        str(step): (_patch(path, patch), _patch(path, (plan.get("steps") or {}).get(step)))
+        for step, patch in _mapping(values.get("steps") or {}, "steps").items()
+    }
+    return _Patches(
+        first=merge({key: values[key] for key in _CELL_KEYS if key in values}),
+        base=_patch(path, values["base"]),
+        axes=axes,
+        exceptions=[
+            (_labels(row["where"], axes, "exceptions"), _patch(path, row["patch"]))
+            for row in values.get("exceptions") or []
+        ],
+        steps=steps,
+        last=_patch(path, plan.get("patch")),
+        scaled=_axes(path, plan.get("axes") or {}),
+    )
+
+
+def _averages(
+    values: Patch, axes: Mapping[str, Mapping[str, Patch]], only: Mapping[str, set[str]]
+) -> dict[str, list[str]]:
+    """Axis -> label of its mean, for axes of which the scale keeps several labels; checked."""
+    named = _mapping(values.get("averages") or {}, "averages")
+    _labels({axis: [] for axis in named}, axes, "averages")
+    names = {str(axis): [str(label)] for axis, label in named.items()}
+    printed = [(axis, [*labels, *names.get(axis, ())]) for axis, labels in axes.items()]
+    _require_values(values.get("expected"), printed)
+    return {axis: label for axis, label in names.items() if len(only.get(axis, axes[axis])) > 1}
+
+
+def _matches(labels: Mapping[str, str], row: Mapping[str, set[str]]) -> bool:
+    return all(labels[axis] in some for axis, some in row.items())
 
 
 def _plan(values: Patch, scale: str) -> Patch:
@@ -243,19 +290,31 @@ def _cell(
 ) -> Cell:
     seeds, folds = _whole_numbers(values, "seeds"), _whole_numbers(values, "folds")
     drawn: list[int | None] = [*folds] if folds else [None]
-    mean, deviation = expected if isinstance(expected, list) else (expected, None)
+    mean, deviation = _mean_and_deviation(expected)
     cell = Cell(
         labels=labels,
         metric=str(values.get("metric", "accuracy")),
-        expected=None if mean is None else float(mean),
-        expected_std=None if deviation is None else float(deviation),
+        expected=mean,
+        expected_std=deviation,
         quoted=bool(values.get("quoted", False)),
         other_split=_other_split(values),
         values={key: value for key, value in values.items() if key in _SECTIONS},
         repeats=tuple(Repeat(seed, fold) for fold in drawn for seed in seeds or [0]),
         steps=steps,
+        clip=None if values.get("clip") is None else str(values["clip"]),
     )
     return cell if cell.trained else dataclasses.replace(cell, repeats=(), steps={})
+
+
+def _average(labels: Mapping[str, str], axis: str, expected: Any) -> Cell:
+    """A cell with the mean of the others along an axis."""
+    mean, deviation = _mean_and_deviation(expected)
+    return Cell(labels, "mean", mean, deviation, False, False, {}, (), {}, average_of=axis)
+
+
+def _mean_and_deviation(expected: Any) -> tuple[float | None, float | None]:
+    mean, deviation = expected if isinstance(expected, list) else (expected, None)
+    return None if mean is None else float(mean), None if deviation is None else float(deviation)
 
 
 def _other_split(values: Patch) -> bool:
@@ -290,7 +349,7 @@ def _expected(values: Any, labels: Sequence[str]) -> Any:
     return values
 
 
-def _require_values(expected: Any, axes: Sequence[tuple[str, Mapping[str, Patch]]]) -> None:
+def _require_values(expected: Any, axes: Sequence[tuple[str, Sequence[str]]]) -> None:
     """Refuse values under labels that the table does not have: they would never be printed."""
     numbers = expected if isinstance(expected, list) and len(expected) == 2 else [expected]
     if not axes and not all(isinstance(number, int | float | None) for number in numbers):

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All shipped tables with the state of their written results."""
+"""The shipped tables that have written results, and the state of these."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TypedDict
 
 from m3net_tf.artifacts import read_json
 from m3net_tf.studies.grid import SCALES
@@ -74,43 +73,3 @@ def _written(name: str, scale: str, path: Path) -> WrittenTable:
     ]
     date, commit = str(report.get("date", "")), str(report.get("git_commit") or "")
     return WrittenTable(name, scale, len(trained), len(current), len(needed), date, commit[:9])
-
-
-class TableState(TypedDict):
-    """A shipped table: its name, and its written results, which are fields of ``WrittenTable``."""
-
-    name: str
-    results: list[dict[str, str | int]]
-
-
-def list_facts(out: Path) -> list[TableState]:
-    """All shipped tables with their written results.
-
-    Args:
-        out: folder of the results.
-    """
-    written = written_tables(out)
-    return [
-        {
-            "name": name,
-            "results": [
-                {**dataclasses.asdict(table), "state": table.state}
-                for table in written
-                if table.name == name
-            ],
-        }
-        for name in grid_names()
-    ]
-
-
-def list_lines(out: Path) -> list[str]:
-    """All shipped tables for the terminal, one line per table and scale with results."""
-    written, lines = written_tables(out), []
-    for name in grid_names():
-        tables = [table for table in written if table.name == name]
-        for table in tables:
-            facts = [f"{table.scale:<5}", f"{table.runs:>3} runs", f"{table.state:<24}"]
-            lines.append("  ".join([f"{name:<22}", *facts, f"{table.date:<10}", table.commit]))
-        if not tables:
-            lines.append(f"{name:<22}  no results")
-    return [line.rstrip() for line in lines]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,7 @@ def cell_results(
             for repeat in cell.repeats
         )
         results.append(_trained(cell, runs) if cell.trained else _measured(cell, measured, log))
+    results = [_averaged(grid, results, result) for result in results]
     return [_compared(grid, results, result) for result in results]
 
 
@@ -142,7 +144,7 @@ def _value(metrics: Mapping[str, Any], metric: str) -> float | None:
 
 def _measured(cell: Cell, measured: dict[str, dict[str, float]], log: Log) -> CellResult:
     """Result of an untrained network; ``measured`` caches the measurements of each network."""
-    if cell.quoted:
+    if cell.quoted or cell.average_of:
         return CellResult(cell, (), None, None, {})
     figure = cell.metric.removeprefix("model.")
     network = json.dumps(cell.values["model"], sort_keys=True)
@@ -154,6 +156,23 @@ def _measured(cell: Cell, measured: dict[str, dict[str, float]], log: Log) -> Ce
             return CellResult(cell, (), None, None, {}, str(error))
     facts = measured[network]
     return CellResult(cell, (), _summary([facts[figure]]), None, facts)
+
+
+def _averaged(grid: Grid, results: Sequence[CellResult], result: CellResult) -> CellResult:
+    """Mean of the cells along an axis: of their means, and of their standard deviations."""
+    axis = result.cell.average_of
+    if not axis:
+        return result
+    labels = [{**result.cell.labels, axis: label} for label in grid.axes[axis]]
+    parts = [part for part in results if not part.cell.average_of and part.cell.labels in labels]
+    summaries = [part.summary for part in parts if part.summary]
+    if not parts or len(summaries) < len(parts):
+        return dataclasses.replace(result, error="a cell that it averages has no result")
+    deviations = [summary["std"] for summary in summaries if summary["std"] is not None]
+    summary = _summary([summary["mean"] for summary in summaries])
+    std = statistics.fmean(deviations) if len(deviations) == len(parts) else None
+    summary.update({"std": std, "low": None, "high": None})
+    return dataclasses.replace(result, summary=summary)
 
 
 def _trained(cell: Cell, runs: tuple[RunRow, ...]) -> CellResult:
@@ -180,7 +199,7 @@ def _summary(values: Sequence[float]) -> Spread:
 
 def _compared(grid: Grid, results: Sequence[CellResult], result: CellResult) -> CellResult:
     reference = grid.reference_of(result.cell)
-    if reference is None or not result.cell.scored:
+    if reference is None or not result.cell.scored or result.cell.average_of:
         return result
     runs = next(candidate.runs for candidate in results if candidate.cell is reference)
     reference_values = {run.repeat: run.value for run in runs if run.value is not None}

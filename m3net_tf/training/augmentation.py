@@ -131,14 +131,14 @@ def spec_augment(features: tf.Tensor, settings: AugmentationSection, seed: tf.Te
     mean = tf.reduce_mean(features, axis=[1, 2, 3], keepdims=True)
     keep = tf.ones_like(features[:, :, :, :1])
     rows = (
-        (1, settings.frequency_masks, settings.frequency_mask_bins),
-        (2, settings.time_masks, settings.time_mask_frames),
+        (1, settings.frequency_masks, settings.frequency_mask_bins, settings.frequency_mask_share),
+        (2, settings.time_masks, settings.time_mask_frames, settings.time_mask_share),
     )
-    for axis, masks, largest in rows:
+    for axis, masks, largest, share in rows:
+        size = features.shape[axis]
+        largest = int(share * size) if share else largest
         for number in range(masks):
-            band = _keep_band(
-                features.shape[axis], largest, tf.shape(features)[0], seed, axis, number
-            )
+            band = _keep_band(size, largest, tf.shape(features)[0], seed, axis, number)
             keep *= band[:, :, None, None] if axis == 1 else band[:, None, :, None]
     return features * keep + mean * (1.0 - keep)
 

@@ -16,6 +16,7 @@ from m3net_tf.keras import tf
 from m3net_tf.training.features import FeatureSet
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.rooms import read_rooms
+from m3net_tf.training.sampling import epoch_order
 from m3net_tf.training.steps import Batch
 from m3net_tf.training.waves import epoch_stream
 
@@ -27,10 +28,12 @@ class TrainingClips:
     Attributes:
         features: features, labels and, for networks that use them, lengths.
         predictions: a teacher's probabilities for the original clips, shape (clips, classes).
+        sampling: order of an epoch, ``training.sampling`` of the recipe.
     """
 
     features: FeatureSet
     predictions: npt.NDArray[np.float32] | None = None
+    sampling: str = "uniform"
 
     def batch(
         self,
@@ -58,14 +61,14 @@ class TrainingClips:
 def stored_batches(
     clips: TrainingClips, batch_size: int, rng: np.random.Generator
 ) -> Iterator[Batch]:
-    """All training clips in a new order, each as one of its stored copies.
+    """The training clips in a new order, each as one of its stored copies.
 
     A smaller last batch is dropped because it would give normalisation a noisy estimate.
     """
     features = clips.features.features
     copies, count = features.shape[:2]
     batch_size = min(batch_size, count)
-    order = rng.permutation(count)
+    order = epoch_order(clips.features, clips.sampling, rng)
     copy = rng.integers(copies, size=(count,))
     for first in range(0, count - batch_size + 1, batch_size):
         chosen = order[first : first + batch_size]
@@ -80,6 +83,7 @@ def fresh_batches(
     if recipe.augmentation.room_folder:
         rooms = read_rooms(Path(recipe.augmentation.room_folder), dataset.info.sample_rate_hz)
     batch_size = min(recipe.training.batch_size, len(clips.features.clips))
+    rng = np.random.default_rng([recipe.training.seed, epoch])
     stream = epoch_stream(
         dataset,
         "train",
@@ -88,6 +92,7 @@ def fresh_batches(
         seed=recipe.training.seed,
         epoch=epoch,
         batch_size=batch_size,
+        order=epoch_order(clips.features, clips.sampling, rng),
         rooms=rooms,
         dtype=recipe.training.features,
     )

@@ -13,6 +13,7 @@ from m3net_tf.training.values import SPELLING
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("cosine", "one_cycle", "plateau", "step", "constant")
 CLASS_WEIGHTS = ("none", "balanced")
+SAMPLING = ("uniform", "balanced")
 KEPT_EPOCHS = ("best", "last")
 LOSSES = ("cross_entropy", "binary_cross_entropy")
 FEATURES = ("int8", "float32")
@@ -122,8 +123,12 @@ class AugmentationSection:
             per octave. Needs ``fresh``.
         time_masks: number of SpecAugment masks along time, filled with the clip's mean.
         time_mask_frames: greatest length of a mask in frames.
+        time_mask_share: greatest length of a mask as a share of the map's frames, so that masks
+            last equally long at every hop; 0 = ``time_mask_frames``.
         frequency_masks: number of masks along frequency.
         frequency_mask_bins: greatest width of a mask in bins.
+        frequency_mask_share: greatest width of a mask as a share of the map's bins; 0 =
+            ``frequency_mask_bins``.
         mixup_probability: share of clips mixed with another clip of their batch.
         mixup_min: smallest weight of the first clip.
         between_class_probability: share of clips mixed with another clip by adding energies; the
@@ -163,6 +168,8 @@ class AugmentationSection:
     cutmix_min: float = 0.5
     noise_kinds: tuple[str, ...] = _newer(())
     one_mixture: bool = _newer(False)
+    time_mask_share: float = _newer(0.0)
+    frequency_mask_share: float = _newer(0.0)
 
     def __post_init__(self) -> None:
         counts = ("copies", "time_masks", "time_mask_frames", "frequency_masks")
@@ -182,6 +189,7 @@ class AugmentationSection:
                 "draws a kind in each step: set fresh to true, or remove noise_kinds"
             )
         shares = [field.name for field in dataclasses.fields(self) if "probability" in field.name]
+        shares += ["time_mask_share", "frequency_mask_share"]
         for name in (*shares, "mixup_min", "cutmix_min"):
             _require_range("augmentation", name, getattr(self, name), 0, 1)
         # float32 samples overflow beyond 200 dB, and almost no sound is left at speed 10.
@@ -234,6 +242,9 @@ class TrainingSection:
         label_smoothing: share of each target spread over all classes.
         class_weights: ``none``, or ``balanced``: a clip's weight is inversely proportional to the
             number of training clips of its class. For single-label data sets.
+        sampling: order of the clips in an epoch: ``uniform``, each clip once, or ``balanced``: as
+            many clips are drawn with replacement. A clip's probability is proportional to the sum,
+            over its classes, of one divided by the class's number of training clips.
         weight_average: decay of an exponential moving average of the weights, which is validated
             and exported; 0 = no averaging.
         keep: ``best``, the weights of the epoch with the best validation score, or ``last``, those
@@ -281,6 +292,7 @@ class TrainingSection:
     seed: int = 0
     loss: str = _newer("cross_entropy")
     features: str = _newer("int8")
+    sampling: str = _newer("uniform")
 
     def __post_init__(self) -> None:
         _require_choice("training", "optimizer", self.optimizer, OPTIMIZERS)
@@ -289,6 +301,7 @@ class TrainingSection:
         _require_choice("training", "keep", self.keep, KEPT_EPOCHS)
         _require_choice("training", "loss", self.loss, LOSSES)
         _require_choice("training", "features", self.features, FEATURES)
+        _require_choice("training", "sampling", self.sampling, SAMPLING)
         if self.keep == "last" and self.early_stopping:
             raise ConfigError(
                 f"training.early_stopping is {self.early_stopping} with keep last, which needs the "

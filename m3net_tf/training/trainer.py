@@ -81,7 +81,8 @@ def run_training(
     teacher = load_teacher(recipe, dataset, shape, data_dir, log)
     fine_tuning = start_from(model, recipe.fine_tuning, dataset, build, log)
     split = functools.partial(_features, recipe, takes_lengths(model), log, dataset)
-    clips, validation = TrainingClips(split("train"), teacher.predictions), split("validation")
+    clips = TrainingClips(split("train"), teacher.predictions, settings.sampling)
+    validation = split("validation")
     # Checks settings against the data, so it runs before anything is written.
     loss = label_loss(settings, clips.features, len(dataset.info.labels))
     state = TrainingState(model, settings, len(clips.features.clips))

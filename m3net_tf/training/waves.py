@@ -160,6 +160,7 @@ def epoch_stream(
     seed: int,
     epoch: int,
     batch_size: int,
+    order: npt.NDArray[np.int64],
     rooms: Sequence[npt.NDArray[np.float32]] = (),
     dtype: str = "int8",
 ) -> tf.data.Dataset:
@@ -170,9 +171,10 @@ def epoch_stream(
         split: ``train``, ``validation`` or ``test``.
         config: front end.
         settings: augmentation of waveforms, without ``copies`` and effects that need them.
-        seed: determines order and augmentation together with ``epoch``.
+        seed: determines the augmentation together with ``epoch``.
         epoch: number of the epoch.
         batch_size: clips per batch; a smaller last batch is dropped.
+        order: indices of the clips in the split, shape (clips,).
         rooms: recorded room responses.
         dtype: type of the features, ``int8`` or ``float32``.
 
@@ -181,9 +183,7 @@ def epoch_stream(
         unreadable clip ends the stream with a TensorFlow error that ends in this package's.
     """
     clips, samples = dataset.split(split), dataset.info.clip_samples
-    order = np.random.default_rng([seed, epoch]).permutation(len(clips))
-    noises = [dataset.read(clip) for clip in dataset.noise_clips()]
-    noises = [noise for noise in noises if noise.size >= samples]
+    noises = [noise for noise in map(dataset.read, dataset.noise_clips()) if noise.size >= samples]
     noise = tf.constant(_stack(noises, "loop")) if noises else None
     room = tf.constant(_stack(rooms, "pad")) if rooms else None
     start = tf.constant([seed & 0x7FFFFFFF, epoch], tf.int32)
@@ -204,7 +204,7 @@ def epoch_stream(
         return graph.features_of(dtype)(config, augmented), batch[1]
 
     return (
-        tf.data.Dataset.from_tensor_slices((np.arange(len(clips), dtype=np.int64), order))
+        tf.data.Dataset.from_tensor_slices((np.arange(len(order), dtype=np.int64), order))
         .map(wave, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size, drop_remainder=True)
         .enumerate()

@@ -270,19 +270,21 @@ def test_throughput(tmp_path):
 
 
 def test_user_errors(diffres_run, with_reduction, tmp_path):
-    with pytest.raises(ConfigError, match="'fig9' is unknown: choose one of diffres/fig4"):
+    with pytest.raises(ConfigError, match="'fig9' is unknown: choose one of m3net/fig3"):
         figures.draw_figure("fig9", [], tmp_path)
     with pytest.raises(ConfigError, match="needs one finished run, not 0"):
-        figures.draw_figure("diffres/fig4", [], tmp_path)
+        figures.draw_figure("confusion", [], tmp_path)
+    with pytest.raises(ConfigError, match="needs one finished run, not 2"):
+        figures.draw_figure("diffres/fig4", [diffres_run, diffres_run], tmp_path)
     with pytest.raises(ConfigError, match="needs no run, not 1"):
         figures.draw_figure("diffres/fig5", [diffres_run], tmp_path)
     with pytest.raises(ConfigError, match="needs one finished run or more, not 0"):
         figures.draw_figure("curves", [], tmp_path)
-    with pytest.raises(ConfigError, match="shows no clips"):
+    with pytest.raises(ConfigError, match="has no number of clips"):
         figures.draw_figure("curves", [diffres_run], tmp_path, clips=3)
     with pytest.raises(ConfigError, match="clips is 0"):
         figures.draw_figure("diffres/fig4", [diffres_run], tmp_path, clips=0)
-    with pytest.raises(ConfigError, match="no layer 'detail'"):
+    with pytest.raises(ConfigError, match="no two branches"):
         figures.draw_figure("bilateral/fig7", [diffres_run], tmp_path)
     run = with_reduction("a", 0.5)
     (run / "history.csv").write_text("epoch,loss\n1,2\n")

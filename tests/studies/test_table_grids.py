@@ -142,6 +142,44 @@ def test_patches_reach_the_recipe(write):
     assert recipe.model.arguments == {"dfp": False}
 
 
+def test_exceptions_change_single_combinations(write):
+    exception = """exceptions:
+  - where: {Data: first, Network: [less, taught]}
+    patch: {training: {epochs: 9}, clip: dog}
+reference"""
+    grid = load_grid(write(("reference", exception)), "paper")
+    epochs = {
+        tuple(cell.labels.values()): cell.values["training"]["epochs"]
+        for cell in grid.cells
+        if cell.trained
+    }
+    changed = {labels for labels, count in epochs.items() if count == 9}
+    assert changed == {("first", "less"), ("first", "taught")}
+    assert {cell.clip for cell in grid.cells} == {None, "dog"}
+
+
+def test_averages_are_another_label_where_there_is_more_than_one(write):
+    path = write(
+        ("  first: {whole", "  Average: {whole: [85, 1]}\n  first: {whole"),
+        ("reference", "averages: {Data: Average}\nreference"),
+    )
+    grid = load_grid(path, "paper")
+    assert grid.axes["Data"] == ("first", "second", "Average")
+    cell = grid.cell({"Data": "Average", "Network": "whole"})
+    assert (cell.average_of, cell.expected, cell.expected_std) == ("Data", 85, 1)
+    assert not cell.trained and not cell.repeats
+    assert load_grid(path, "small").axes["Data"] == ("second",)  # the scale keeps one
+
+
+def test_a_grid_is_of_a_table_or_a_figure(write):
+    grid = load_grid(write(("table: Table 9", "figure: Figure 9")), "paper")
+    assert grid.table == "Figure 9"
+    quoted = grid.cells[3]
+    assert quoted.quoted and grid.recipe(grid.cells[0]).training.seed == 5
+    with pytest.raises(ConfigError, match="key 'table' is missing"):
+        load_grid(write(("table: Table 9\n", "")), "paper")
+
+
 def test_values_of_another_split_are_known(write):
     grid = load_grid(
         write(("seeds: [0, 1]\nbase", "paper_protocol: official-split\nbase")), "paper"
@@ -258,7 +296,7 @@ def test_all_papers_tables_are_shipped():
     names |= {f"spectromasknet/table{n}" for n in range(1, 8)}
     names |= {f"bilateral/table{n}" for n in range(1, 8)}
     names |= {f"diffres/table{n}" for n in range(1, 4)} | {"diffres/figure8"}
-    names |= {"mcu/keywords", "mcu/presets"}
+    names |= {"bilateral/efficiency", "mcu/keywords", "mcu/presets"}
     assert set(SHIPPED) == names
 
 
@@ -268,7 +306,7 @@ def test_shipped_headers_say_what_a_reader_needs(name):
     header = "".join(re.findall(r"^#.*\n", text, re.MULTILINE))
     for word in ("Expected: ", "Time", "2 cores", "GPU", f"# Command: m3net table {name} "):
         assert word in header
-    if name != "spectromasknet/table2":  # nothing is trained there
+    if name not in ("spectromasknet/table2", "bilateral/efficiency"):  # nothing is trained there
         assert "Protocol: " in header
         running = re.sub(r"\n#\s*", " ", header)
         assert re.search(r"2 cores \d[\d .]* h at most", running)

@@ -6,6 +6,7 @@ test_tables_tiny.py has real ones.
 """
 
 import csv
+import dataclasses
 import json
 import re
 import shutil
@@ -18,8 +19,10 @@ from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.figures.catalogue import FIGURES
 from m3net_tf.studies import footprint, report_files, table_runs, tables
+from m3net_tf.studies.grid import Cell, Grid
 from m3net_tf.studies.grid_file import find_grid, grid_names, load_grid
 from m3net_tf.studies.table_list import written_tables
+from m3net_tf.studies.table_results import CellResult, _averaged
 from m3net_tf.studies.tables import make_table, parse_data_folders
 from m3net_tf.training import recipe as recipes
 from m3net_tf.training.run import Run
@@ -477,15 +480,17 @@ def test_the_list_says_which_results_are_of_an_older_recipe(tmp_path, monkeypatc
             cli.main()
         assert not stop.value.code
         lines = capsys.readouterr().out.splitlines()
-        names = [line.split()[0] for line in lines]
-        assert names == [*grid_names(), *(figure for figure in FIGURES if "/" in figure)]
+        commands = " ".join(lines)
+        assert all(f" m3net table {grid}" in commands for grid in grid_names())
+        assert all(f" m3net figure {key}" in commands for key in FIGURES if "/" in key)
         return " ".join(next(line for line in lines if name in line).split())
 
     count = len(keys)
-    assert listed() == f"{name} tiny {count} runs current 2026-01-02 012345678"
+    end = f"m3net table {name}"
+    assert listed().endswith(f" tiny {count} runs current 2026-01-02 012345678 {end}")
     runs[0]["recipe_sha256"] = "older"
-    partly = f"{name} tiny {count} runs {count - 1} of {count} runs current 012345678"
-    assert listed(date="") == partly
+    partly = f" tiny {count} runs {count - 1} of {count} runs current 012345678 {end}"
+    assert listed(date="").endswith(partly)
     for run in runs:
         run["recipe_sha256"] += "older"
     assert f"{count} runs older recipe" in listed()
@@ -497,6 +502,26 @@ def test_committed_results_of_older_recipes_are_named():
     tables = written_tables(Path("experiments/results"))
     older = {f"`{t.name}` at {t.scale} scale" for t in tables if t.state != "current"}
     assert set(re.findall(r"`[^`]*` at \w+ scale", section)) == older
+
+
+def test_an_average_needs_all_of_its_cells():
+    labels = [{"Task": task, "Hop": "1"} for task in ("a", "b", "Average")]
+    cells = [Cell(row, "accuracy", None, None, False, False, {}, (), {}) for row in labels]
+    cells[2] = dataclasses.replace(cells[2], metric="mean", average_of="Task")
+    axes = {"Task": ("a", "b", "Average"), "Hop": ("1",)}
+    grid = Grid(Path(), "p/t", "tiny", "", "", "", axes, tuple(cells), {})
+    spreads = [
+        {"runs": 3, "mean": mean, "std": std, "low": 0.0, "high": 1.0}
+        for mean, std in ((80.0, 1.0), (90.0, 3.0))
+    ]
+    results = [CellResult(c, (), s, None, {}) for c, s in zip(cells[:2], spreads, strict=True)]
+    average = _averaged(grid, results, CellResult(cells[2], (), None, None, {}))
+    assert (average.summary["mean"], average.summary["std"]) == (85, 2)
+    assert average.summary["low"] is None
+    results[0] = dataclasses.replace(results[0], summary=None)
+    missing = _averaged(grid, results, CellResult(cells[2], (), None, None, {}))
+    assert missing.summary is None and "no result" in missing.error
+    assert _averaged(grid, results, results[1]) is results[1]
 
 
 def test_csv_has_a_line_for_each_run(finished):

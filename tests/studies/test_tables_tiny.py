@@ -43,7 +43,12 @@ def of_each_kind(grid):
     """The first cell of each kind of network, metric and preparation."""
     chosen = {}
     for cell in grid.cells:
-        kind = (cell.quoted, cell.values["model"]["name"], cell.metric, tuple(cell.steps))
+        kind = (
+            cell.quoted,
+            cell.values.get("model", {}).get("name"),
+            cell.metric,
+            tuple(cell.steps),
+        )
         chosen.setdefault(kind, cell)
     return dataclasses.replace(grid, cells=tuple(chosen.values()))
 

@@ -161,6 +161,19 @@ def test_masks_stay_within_their_limits(changes):
         assert (len(set(widths[axis])) > 3) == bool(changes.get(key))
 
 
+def test_mask_shares_scale_with_the_map():
+    features = tf.random.stateless_uniform((256, 40, 400, 1), (1, 2))
+    shares = {"time_mask_share": 0.5, "frequency_mask_share": 0.375}
+    counts = {"time_masks": 1, "time_mask_frames": 3, "frequency_mask_bins": 2}
+    settings = AugmentationSection(**counts, frequency_masks=1, **shares)
+    for frames in (100, 400):  # the same second at two hops
+        maps = features[:, :, :frames]
+        hidden = spec_augment(maps, settings, tf.constant([1, 2], tf.int32)) != maps
+        longest = tf.reduce_sum(tf.cast(tf.reduce_all(hidden, 1), tf.int32), 1).numpy().max()
+        widest = tf.reduce_sum(tf.cast(tf.reduce_all(hidden, 2), tf.int32), 1).numpy().max()
+        assert 0.48 * frames < longest <= 0.5 * frames and 13 < widest <= 15
+
+
 def test_masks_hang_on_the_seed_alone():
     features = tf.random.stateless_uniform((8, 40, 49, 1), (1, 2))
     settings = AugmentationSection(time_masks=1, frequency_masks=1)

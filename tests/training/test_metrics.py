@@ -4,14 +4,16 @@ import io
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, ttest_1samp
-from sklearn.metrics import average_precision_score
+from scipy.stats import binomtest, norm, ttest_1samp
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from m3net_tf.training.metrics import (
     Evaluation,
     MultiLabelEvaluation,
     average_precision,
     confusion_matrix,
+    d_prime,
+    roc_auc,
     summarise_folds,
     wilson_interval,
 )
@@ -86,6 +88,26 @@ def test_average_precision_same_as_scikit_learn(steps):
     np.testing.assert_allclose(precision[1:], expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("steps", [2, 5, 1000])
+def test_area_under_the_curve_same_as_scikit_learn(steps):
+    rng = np.random.default_rng(steps)
+    truth = rng.random((200, 6)) < rng.uniform(0.1, 0.9, 6)
+    truth[:, 0], truth[:, 1] = False, True
+    scores = rng.integers(0, steps, (200, 6)) / steps
+    areas = roc_auc(truth, scores)
+    assert np.isnan(areas[:2]).all()  # no pair of a clip with the class and one without
+    expected = roc_auc_score(truth[:, 2:], scores[:, 2:], average=None)
+    np.testing.assert_allclose(areas[2:], expected, rtol=1e-12)
+    evaluation = MultiLabelEvaluation(truth, scores, tuple("abcdef"))
+    assert evaluation.mean_auc == pytest.approx(expected.mean())
+
+
+def test_separation_of_scores():
+    assert d_prime(0.5) == 0
+    assert d_prime(0.968) == pytest.approx(np.sqrt(2) * norm.ppf(0.968))
+    assert d_prime(1.0) is None and d_prime(None) is None
+
+
 def test_summary_of_several_labels():
     truth = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]])
     scores = np.array([[0.9, 0.1, 0.6], [0.4, 0.8, 0.1], [0.6, 0.7, 0.1], [0.1, 0.1, 0.1]])
@@ -96,6 +118,8 @@ def test_summary_of_several_labels():
         "b": pytest.approx(1),
     }  # no clip of c
     assert summary["mean_average_precision"] == pytest.approx((5 / 6 + 1) / 2)
+    assert summary["mean_auc"] == pytest.approx((3 / 4 + 1) / 2)
+    assert summary["d_prime"] == pytest.approx(d_prime(7 / 8))
     assert summary["macro_recall"] == pytest.approx((1 / 2 + 1) / 2)
     assert summary["macro_precision"] == pytest.approx((1 / 2 + 1) / 2)
     assert summary["macro_f1"] == pytest.approx((1 / 2 + 1) / 2)
@@ -104,6 +128,7 @@ def test_summary_of_several_labels():
 def test_several_labels_of_nothing():
     none = MultiLabelEvaluation(np.zeros((3, 2)), np.full((3, 2), 0.2), ("a", "b"))
     assert none.mean_average_precision == none.to_dict()["macro_f1"] == 0.0
+    assert none.mean_auc is None
 
 
 def test_folds():

@@ -140,6 +140,7 @@ def test_an_epoch_is_reproducible_and_leaves_no_cache(tmp_path, monkeypatch):
             seed=1,
             epoch=number,
             batch_size=8,
+            order=np.random.default_rng([1, number]).permutation(len(dataset.split("train"))),
         )
         batches = list(stream.as_numpy_iterator())
         return tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
