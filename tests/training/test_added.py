@@ -203,7 +203,7 @@ def test_the_former_and_the_new_network_are_measured_on_old_and_new_clips(
 
     def measure(model):
         return before_and_after(
-            section, run, dataset, model, lambda clips: compute_features(clips, "test", config)
+            section, Run(run), dataset, model, lambda clips: compute_features(clips, "test", config)
         )
 
     figures = measure(former.load_model())
