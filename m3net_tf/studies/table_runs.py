@@ -245,6 +245,7 @@ def _start_ray(jobs: int) -> Any:
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     }
     ray.init(
+        address="local",  # not a cluster of another program on this computer
         num_cpus=jobs,
         include_dashboard=False,
         log_to_driver=False,
