@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from m3net_tf.cli.app import app
+from m3net_tf.cli.live_standing import live_standing
 from m3net_tf.cli.options import (
     DEFAULT_BOARD,
     DEFAULT_RESULTS,
@@ -24,6 +25,16 @@ from m3net_tf.cli.options import (
     TableScale,
 )
 from m3net_tf.cli.output import console, say
+from m3net_tf.cli.pool_options import (
+    Address,
+    Cache,
+    Cpus,
+    Gpus,
+    Jobs,
+    Memory,
+    Retries,
+    pool_options,
+)
 from m3net_tf.errors import M3NetError
 
 
@@ -31,7 +42,13 @@ from m3net_tf.errors import M3NetError
 def table(
     name: OptionalTableName = None,
     scale: TableScale = "small",
-    jobs: Annotated[int, typer.Option(min=1, help="Processes that train at once.")] = 1,
+    jobs: Jobs = 0,
+    address: Address = "",
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    memory: Memory = None,
+    retries: Retries = 3,
+    cache: Cache = None,
     data_dir: TableData = None,
     out: TableOut = DEFAULT_RESULTS,
     runs: TableRuns = DEFAULT_TABLE_RUNS,
@@ -50,11 +67,7 @@ def table(
 ) -> None:
     """Train the missing runs of a paper's table; write it with the paper's values."""
     if list_tables:
-        from m3net_tf.figures import catalogue as figures
-        from m3net_tf.studies.table_list import list_lines
-
-        for line in [*list_lines(out), *figures.list_lines(out)]:
-            say(line)
+        _say_tables(out)
         return
     if name is None:
         raise M3NetError("no table is named: give <paper>/<table>, or --list for all")
@@ -74,11 +87,12 @@ def table(
         name,
         scale,
         data_folders=folders,
-        jobs=jobs,
+        options=pool_options(jobs, address, cpus, gpus, memory, retries, cache),
         runs_folder=runs,
         out=out,
         keep_results=keep_results,
         command=f"m3net table {name} --scale {scale}",
+        watch=live_standing,
         log=say,
     )
     if report["failed"]:
@@ -86,6 +100,14 @@ def table(
             f"{report['failed']} of {report['runs']} runs of {name} failed: the table says why; "
             "the same command tries them again"
         )
+
+
+def _say_tables(out: Path) -> None:
+    from m3net_tf.figures import catalogue as figures
+    from m3net_tf.studies.table_list import list_lines
+
+    for line in [*list_lines(out), *figures.list_lines(out)]:
+        say(line)
 
 
 def _say_recipe(name: str, scale: str, cell: str, runs: Path) -> None:
