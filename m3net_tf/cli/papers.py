@@ -80,8 +80,7 @@ def table(
     folders = parse_data_folders(data_dir or [])
     if dry_run:
         plan = plan_table(name, scale, runs_folder=runs, out=out, keep_results=keep_results)
-        for line in plan_lines(plan, folders, runs):
-            say(line)
+        say("\n".join(plan_lines(plan, folders, runs)))
         return
     report = make_table(
         name,

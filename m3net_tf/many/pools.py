@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -249,7 +250,9 @@ def _start_ray(options: PoolOptions) -> Any:
         ray.init(num_cpus=cores, include_dashboard=False, **quiet)
         return ray
     try:
-        ray.init(address=options.address, **quiet)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the error below says it too
+            ray.init(address=options.address, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise DataError(
             f"there is no Ray cluster at {options.address} ({one_line(error)}): start one by "
