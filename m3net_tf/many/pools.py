@@ -247,7 +247,8 @@ def _start_ray(options: PoolOptions) -> Any:
     if not options.address:
         # Not fewer than there are: the slots limit the runs, and one may reserve several cores.
         cores = max(options.jobs * (options.resources.cpus or 1), os.cpu_count() or 1)
-        ray.init(num_cpus=cores, include_dashboard=False, **quiet)
+        # Otherwise it would join any cluster that runs on this computer.
+        ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
         return ray
     try:
         with warnings.catch_warnings():
