@@ -17,8 +17,7 @@ from m3net_tf.artifacts import read_json
 from m3net_tf.errors import ConfigError, DataError, InUseError, M3NetError
 from m3net_tf.locks import in_use
 from m3net_tf.many.plan import fingerprint, linked_key
-from m3net_tf.many.scheduling import facts_of
-from m3net_tf.many.store import STATES, Event, RunStore, event_of, this_process
+from m3net_tf.many.store import STATES, Event, RunStore, event_of, facts_of, this_process
 from m3net_tf.progress import Log, silent
 from m3net_tf.training.recipe import Recipe, load_recipe
 from m3net_tf.training.run import Run
@@ -158,7 +157,8 @@ def rebuild(root: Path, log: Log = silent) -> int:
         for place, event in newest.items()
         if place not in places and event.state in ("finished", "stopped")
     ]
-    store.add(*events)
+    if events:
+        store.add(*events)
     return len(events)
 
 

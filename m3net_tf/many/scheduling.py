@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from m3net_tf.errors import DataError, M3NetError
+from m3net_tf.many.catalogue import rebuild
 from m3net_tf.many.data import DataFolders, one_line, source_of
 from m3net_tf.many.plan import Outcome, Plan, Training, resolved, run_folder, why_blocked
 from m3net_tf.many.pools import IN_PROCESS, Lost, Pool, PoolOptions, open_pool
-from m3net_tf.many.standing import SCORES, Standing, validation_score
-from m3net_tf.many.store import RunStore, event_of
+from m3net_tf.many.standing import Standing, validation_score
+from m3net_tf.many.store import RunStore, event_of, facts_of
 from m3net_tf.many.worker import Order, Report
 from m3net_tf.progress import Log, silent
 from m3net_tf.training.run import Run
@@ -67,6 +68,9 @@ def run_trainings(
     if not waiting:
         return outcomes
     store = RunStore(root)
+    if not store.path.exists():
+        root.mkdir(parents=True, exist_ok=True)
+        rebuild(root, log)
     store.create()
     start, standing = time.perf_counter(), Standing(waiting)
     with open_pool(options) as pool, watch(standing):
@@ -231,23 +235,6 @@ class _Call:
             self.store.add(event_of(training.recipe, training.key, place, state, **facts))
         except DataError as error:
             self.log(f"{one_line(error)}; m3net runs rebuild adds what is missing")
-
-
-def facts_of(folder: Path) -> dict[str, object]:
-    """Facts of a finished run for its event, from ``metrics.json``.
-
-    Raises:
-        M3NetError: the file is damaged.
-    """
-    metrics = Run(folder).metrics()
-    values = metrics.values
-    facts: dict[str, object] = {"parameters": metrics.parameters, "macs": metrics.macs}
-    for key in ("training_s", "git_commit", "design_sha256", "epochs", "best_epoch", "versions"):
-        if key in values:
-            facts[key] = values[key]
-    for split, figures in (("validation", metrics.validation), ("test", metrics.test)):
-        facts[split] = {key: figures[key] for key in SCORES if key in figures}
-    return facts
 
 
 def _result(folder: Path) -> str:

@@ -24,7 +24,9 @@ from typing import Any
 
 from m3net_tf.errors import DataError
 from m3net_tf.many.plan import fingerprint
+from m3net_tf.many.standing import SCORES
 from m3net_tf.training.recipe import Recipe
+from m3net_tf.training.run import Run
 
 STORE_NAME = "runs.sqlite"
 STATES = ("started", "finished", "failed", "lost", "stopped", "removed")
@@ -129,6 +131,23 @@ def event_of(recipe: Recipe, key: str, place: str, state: str, **facts: Any) -> 
         recipe.dataset.fold,
         facts,
     )
+
+
+def facts_of(folder: Path) -> dict[str, object]:
+    """Facts of a finished run for its event, from ``metrics.json``.
+
+    Raises:
+        M3NetError: the file is damaged.
+    """
+    metrics = Run(folder).metrics()
+    values = metrics.values
+    facts: dict[str, object] = {"parameters": metrics.parameters, "macs": metrics.macs}
+    for key in ("training_s", "git_commit", "design_sha256", "epochs", "best_epoch", "versions"):
+        if key in values:
+            facts[key] = values[key]
+    for split, figures in (("validation", metrics.validation), ("test", metrics.test)):
+        facts[split] = {key: figures[key] for key in SCORES if key in figures}
+    return facts
 
 
 class RunStore:

@@ -13,7 +13,7 @@ from m3net_tf.many import scheduling
 from m3net_tf.many.plan import Training, fingerprint, plan_trainings
 from m3net_tf.many.pools import Lost, PoolOptions
 from m3net_tf.many.scheduling import run_trainings
-from m3net_tf.many.store import RunStore
+from m3net_tf.many.store import STORE_NAME, RunStore
 from m3net_tf.many.worker import Report
 
 LOST = Lost("NodeDiedError: its computer went away")
@@ -115,6 +115,9 @@ def test_a_stopped_call_continues_with_what_is_missing(run_all, tmp_path):
     assert len(pool.attempts) == 4 - len(done)
     assert lines[0] == f"4 runs: {len(done)} finished, {4 - len(done)} to train"
     assert run_all({})[1].attempts == []
+    (tmp_path / STORE_NAME).unlink()  # it is made again from the folders
+    run_all({}, count=5)
+    assert [event.state for event in RunStore(tmp_path).newest()] == ["finished"] * 5
 
 
 def test_a_run_waits_for_those_it_needs_and_fails_with_them(run_all, trainings, tiny_recipe):
