@@ -14,10 +14,9 @@ from m3net_tf.artifacts import Provenance, provenance
 from m3net_tf.datasets import DatasetInfo, dataset_info
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import tf
+from m3net_tf.many.plan import LINKS, Training, in_order
 from m3net_tf.progress import Log, silent
-from m3net_tf.studies.grid import LINKS, Training
 from m3net_tf.studies.grid_file import find_grid, load_grid
-from m3net_tf.studies.table_runs import in_order
 from m3net_tf.training.pace import operations_per_clip, seconds_per_clip
 from m3net_tf.training.recipe import Recipe
 

@@ -15,7 +15,7 @@ _SECTIONS = {
     "Train": ("init", "train", "evaluate", "quantize", "report", "model"),
     "Deploy": ("demo", "export", "compile", "firmware", "emulate", "fit", "classify"),
     "Boards": ("flash", "monitor", "device", "matrix"),
-    "Papers": ("table", "figure", "deployment"),
+    "Papers": ("table", "runs", "figure", "deployment"),
     "Data": ("data",),
 }
 _REST = "This installation"
@@ -69,8 +69,10 @@ app = typer.Typer(
 data_app = _group("Data sets.")
 model_app = _group("Networks.")
 bench_app = _group("Measurements, as JSON.")
+runs_app = _group("The index of many runs.")
 device_app = _group("A board that runs the firmware.")
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 app.add_typer(device_app, name="device")
 app.add_typer(model_app, name="model")
+app.add_typer(runs_app, name="runs")

@@ -20,6 +20,7 @@ from m3net_tf.cli.options import (
     TableName,
 )
 from m3net_tf.cli.output import console, progress_beside, say, say_json, say_progress
+from m3net_tf.cli.pool_options import Address
 from m3net_tf.engines import DEFAULT_ENGINE
 from m3net_tf.errors import M3NetError
 
@@ -84,6 +85,20 @@ def bench_table(
     result = run_bench_table(name, scale, steps=steps, tflops=tflops, log=progress_beside(True))
     say_json(result)
     say_progress(total_line(result))
+
+
+@bench_app.command("grid")
+def bench_grid(
+    runs: Annotated[int, typer.Option(help="Runs of each kind.")] = 8,
+    jobs: Annotated[int, typer.Option(help="Runs at once.")] = 2,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of each run.")] = 20,
+    address: Address = "",
+) -> None:
+    """Small trainings one by one and several at once: overhead of each run, throughput."""
+    from m3net_tf.bench.grid import run_bench_grid
+
+    result = run_bench_grid(runs=runs, jobs=jobs, epochs=epochs, address=address, log=say_progress)
+    say_json(result)
 
 
 @bench_app.command("conversion")

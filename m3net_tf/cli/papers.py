@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from m3net_tf.cli.app import app
+from m3net_tf.cli.live_standing import live_standing
 from m3net_tf.cli.options import (
     DEFAULT_BOARD,
     DEFAULT_RESULTS,
@@ -24,10 +25,20 @@ from m3net_tf.cli.options import (
     TableScale,
 )
 from m3net_tf.cli.output import console, progress_beside, say, say_json
+from m3net_tf.cli.pool_options import (
+    Address,
+    Cache,
+    Cpus,
+    Gpus,
+    Jobs,
+    Memory,
+    Retries,
+    pool_options,
+)
 from m3net_tf.errors import M3NetError
 
 if TYPE_CHECKING:
-    from m3net_tf.studies.table_runs import DataFolders
+    from m3net_tf.many.data import DataFolders
     from m3net_tf.studies.tables import TablePlan
 
 
@@ -35,7 +46,13 @@ if TYPE_CHECKING:
 def table(
     name: OptionalTableName = None,
     scale: TableScale = "small",
-    jobs: Annotated[int, typer.Option(min=1, help="Processes that train at once.")] = 1,
+    jobs: Jobs = 0,
+    address: Address = "",
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    memory: Memory = None,
+    retries: Retries = 3,
+    cache: Cache = None,
     data_dir: TableData = None,
     out: TableOut = DEFAULT_RESULTS,
     runs: TableRuns = DEFAULT_TABLE_RUNS,
@@ -73,11 +90,12 @@ def table(
         name,
         scale,
         data_folders=folders,
-        jobs=jobs,
+        options=pool_options(jobs, address, cpus, gpus, memory, retries, cache),
         runs_folder=runs,
         out=out,
         keep_results=keep_results,
         command=f"m3net table {name} --scale {scale}",
+        watch=no_watch if as_json else live_standing,
         log=progress_beside(as_json),
     )
     if as_json:

@@ -27,8 +27,8 @@ from m3net_tf.figures.shown import Shown, facts_of, shown_cells, shown_runs
 from m3net_tf.figures.throughput import draw_throughput
 from m3net_tf.figures.tsne import draw_tsne
 from m3net_tf.figures.warp import draw_warp
+from m3net_tf.many.data import DataFolders
 from m3net_tf.progress import Log, silent
-from m3net_tf.studies.table_runs import DataFolders
 from m3net_tf.training.run import Run
 
 Draw = Callable[[Sequence[Shown], dict[str, Any], Log], Drawing]

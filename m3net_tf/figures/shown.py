@@ -12,16 +12,12 @@ from typing import Any
 from m3net_tf.datasets import AudioDataset, Clip, split_facts
 from m3net_tf.errors import ConfigError, DataError, ModelError
 from m3net_tf.figures.samples import recorded
+from m3net_tf.many.data import DataFolders, local_folder, require_data, source_of
+from m3net_tf.many.plan import fingerprint, plan_trainings
+from m3net_tf.many.scheduling import run_trainings
 from m3net_tf.progress import Log
-from m3net_tf.studies.grid import Grid, fingerprint
+from m3net_tf.studies.grid import Grid
 from m3net_tf.studies.grid_file import find_grid, load_grid
-from m3net_tf.studies.table_runs import (
-    ANY_DATA,
-    DataFolders,
-    plan_trainings,
-    require_data,
-    run_trainings,
-)
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run, load_recipe_dataset
 
@@ -143,7 +139,7 @@ def shown_runs(folders: Sequence[Path], data_folders: DataFolders) -> list[Shown
     for run in (Run(folder) for folder in folders):
         run.metrics()
         recipe = run.recipe()
-        folder = data_folders.get(recipe.dataset.name, data_folders.get(ANY_DATA))
+        folder = local_folder(source_of(recipe, data_folders))
         shown.append(Shown({"run": run.folder.name}, recipe, folder, run))
     return shown
 
@@ -179,7 +175,7 @@ def shown_cells(
     outcomes = run_trainings(plan, runs_folder, data_folders, log=log) if trainings else {}
 
     def folder(recipe: Recipe) -> Path | None:
-        return data_folders.get(recipe.dataset.name, data_folders.get(ANY_DATA))
+        return local_folder(source_of(recipe, data_folders), log)
 
     shown: dict[Any, Shown] = {}
     for (cell, repeat), training in zip(pairs, trainings, strict=True):

@@ -13,6 +13,8 @@ from typing import Any
 
 from m3net_tf.artifacts import provenance
 from m3net_tf.errors import ConfigError
+from m3net_tf.many.data import DataFolders, require_data
+from m3net_tf.many.plan import finished_runs
 from m3net_tf.progress import Log, silent, track
 from m3net_tf.quantization.methods import Method
 from m3net_tf.studies.deployment_cells import Setup, is_incomplete, kept_runs, measure_cell
@@ -23,7 +25,6 @@ from m3net_tf.studies.grid import Grid
 from m3net_tf.studies.grid_file import find_grid, load_grid
 from m3net_tf.studies.machine import machine
 from m3net_tf.studies.report_files import stem_to_write, write_report
-from m3net_tf.studies.table_runs import DataFolders, finished_runs, require_data
 from m3net_tf.studies.tables import RESULTS_DIR, RUNS_DIR
 from m3net_tf.training.run import Run
 

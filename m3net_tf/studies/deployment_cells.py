@@ -18,6 +18,7 @@ from m3net_tf.errors import DataError, M3NetError, ModelError
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.export.certificate_file import Certificate
 from m3net_tf.keras import keras
+from m3net_tf.many.data import DataFolders, local_folder, source_of
 from m3net_tf.progress import Log
 from m3net_tf.quantization.method_accuracy import method_figures
 from m3net_tf.quantization.methods import Method
@@ -32,7 +33,6 @@ from m3net_tf.studies.deployment_record import (
     RunRow,
 )
 from m3net_tf.studies.grid import Cell, Grid
-from m3net_tf.studies.table_runs import ANY_DATA, DataFolders
 from m3net_tf.training.features import compute_features
 from m3net_tf.training.run import Run, design_of
 
@@ -150,9 +150,7 @@ def measure_cell(cell: Cell, setup: Setup) -> MeasuredCell:
             "design_sha256": design_of(training.recipe),
         }
         try:
-            data = setup.data_folders.get(
-                run.recipe().dataset.name, setup.data_folders.get(ANY_DATA)
-            )
+            data = local_folder(source_of(run.recipe(), setup.data_folders), setup.log)
             # The tables' figures are TensorFlow Lite Micro's, which runs every network.
             bundle = export_run(run, data, log=setup.log, engine=TFLM)
             row = {**row, **_run_figures(run, bundle, data, setup.methods, setup.log)}

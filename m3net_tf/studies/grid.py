@@ -7,38 +7,18 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from m3net_tf.errors import ConfigError
+from m3net_tf.many.plan import Training, fingerprint
+from m3net_tf.many.resources import UNSET, Resources
 from m3net_tf.training.recipe import Recipe
 
 SCALES = ("tiny", "small", "paper")
-LINKS = ("fine_tuning", "distillation")
-"""Sections of a recipe that may name a run which must be finished first."""
-
 Patch = dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Training:
-    """One run that a table needs.
-
-    Attributes:
-        key: hash of all that determines the result; trainings of one key run once.
-        recipe: what to do; ``run`` of the sections in ``needs`` is filled in before the training.
-        place: its folder, relative to the folder of all tables' runs.
-        needs: section of the recipe -> training that must be finished first.
-    """
-
-    key: str
-    recipe: Recipe
-    place: str
-    needs: Mapping[str, Training]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,12 +43,14 @@ class Step:
         values: the recipe as plain values, without seed and fold.
         fold: test fold, where its data set is not that of the cell.
         seed: its seed, where that is not that of the run that needs it.
+        resources: the share of a computer that it reserves.
     """
 
     name: str
     values: Patch
     fold: int | None
     seed: int | None
+    resources: Resources = UNSET
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +72,7 @@ class Cell:
         steps: section of the recipe -> the training that it needs.
         clip: the clip that a figure shows, or its label.
         average_of: axis along which the cell has the mean of the others; '' for other cells.
+        resources: the share of a computer that each of its runs reserves.
     """
 
     labels: Mapping[str, str]
@@ -103,6 +86,7 @@ class Cell:
     steps: Mapping[str, Step]
     clip: str | None = None
     average_of: str = ""
+    resources: Resources = UNSET
 
     @property
     def slug(self) -> str:
@@ -183,12 +167,12 @@ class Grid:
             recipe = _recipe(step.values, drawn, where)
             key = fingerprint(recipe)
             place = f"{self.name}/{self.scale}/{slug(['step', step.name])}-{key[:8]}/{drawn.name}"
-            needs[section] = Training(key, recipe, place, {})
+            needs[section] = Training(key, recipe, place, {}, step.resources)
             links[section] = {"run": f"recipe {key}"}
         where = f"{self.name} ({self.scale}), cell {cell.slug}"
         recipe = _recipe(merge(cell.values, links), repeat, where)
         place = f"{self.name}/{self.scale}/{cell.slug}/{repeat.name}"
-        return Training(fingerprint(recipe), recipe, place, needs)
+        return Training(fingerprint(recipe), recipe, place, needs, cell.resources)
 
 
 def _recipe(values: Patch, repeat: Repeat, where: str) -> Recipe:
@@ -199,11 +183,6 @@ def _recipe(values: Patch, repeat: Repeat, where: str) -> Recipe:
         return Recipe.from_dict(merge(values, drawn))
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-
-
-def fingerprint(recipe: Recipe) -> str:
-    """Hash of a recipe, in hex."""
-    return hashlib.sha256(json.dumps(recipe.hashed_values(), sort_keys=True).encode()).hexdigest()
 
 
 def slug(labels: Iterable[str]) -> str:

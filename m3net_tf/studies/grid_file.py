@@ -30,9 +30,10 @@ A grid has these keys:
 
 A patch holds sections of a recipe, and these keys of a cell: ``metric``, ``seeds``, ``folds``,
 ``quoted`` (a rival's value, printed and not run), ``paper_protocol`` (the split of the paper's
-value: where the cell has another one, the table says so; default: that of the cell) and, for a
-figure, ``clip`` (the clip that it shows, or the label of one). It may be the name of a file in the
-grid's folder, or a list of patches. They are merged key by key in the order base, axes,
+value: where the cell has another one, the table says so; default: that of the cell), ``resources``
+(``cpus``, ``gpus`` and ``memory`` that each run reserves with ``--jobs``; not in the recipe) and,
+for a figure, ``clip`` (the clip that it shows, or the label of one). It may be the name of a file
+in the grid's folder, or a list of patches. They are merged key by key in the order base, axes,
 exceptions, step, scale, scale's axes, scale's step; a section that names another data set, network
 or front end replaces the former section as a whole.
 
@@ -55,7 +56,9 @@ from typing import Any
 from m3net_tf.checkout import find_sources, require_sources
 from m3net_tf.datasets import dataset_info
 from m3net_tf.errors import ConfigError, require_known_keys
-from m3net_tf.studies.grid import LINKS, Cell, Grid, Patch, Repeat, Step, merge
+from m3net_tf.many.plan import LINKS
+from m3net_tf.many.resources import Resources
+from m3net_tf.studies.grid import Cell, Grid, Patch, Repeat, Step, merge
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.yaml_files import read_yaml
 
@@ -65,7 +68,7 @@ _KEYS = (
 )
 _NEEDED = ("title", "paper", "base", "axes", "scales")
 _SCALE_KEYS = ("patch", "axes", "steps", "only")
-_CELL_KEYS = ("metric", "seeds", "folds", "quoted", "paper_protocol", "clip")
+_CELL_KEYS = ("metric", "seeds", "folds", "quoted", "paper_protocol", "clip", "resources")
 _SECTIONS = tuple(field.name for field in dataclasses.fields(Recipe))
 
 
@@ -302,6 +305,7 @@ def _cell(
         repeats=tuple(Repeat(seed, fold) for fold in drawn for seed in seeds or [0]),
         steps=steps,
         clip=None if values.get("clip") is None else str(values["clip"]),
+        resources=_resources(values),
     )
     return cell if cell.trained else dataclasses.replace(cell, repeats=(), steps={})
 
@@ -328,7 +332,13 @@ def _other_split(values: Patch) -> bool:
 def _step(name: str, values: Patch, seeds: Sequence[int] | None) -> Step:
     folds = _whole_numbers(values, "folds")
     kept = {key: value for key, value in values.items() if key in _SECTIONS and key not in LINKS}
-    return Step(name, kept, folds[0] if folds else None, seeds[0] if seeds else None)
+    return Step(
+        name, kept, folds[0] if folds else None, seeds[0] if seeds else None, _resources(values)
+    )
+
+
+def _resources(values: Patch) -> Resources:
+    return Resources.parse(_mapping(values.get("resources") or {}, "resources"), "in resources")
 
 
 def _whole_numbers(values: Patch, key: str) -> list[int] | None:

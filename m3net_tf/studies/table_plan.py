@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TypedDict
 
 from m3net_tf.datasets import dataset_info
-from m3net_tf.studies.grid import Training
-from m3net_tf.studies.table_runs import DataFolders, in_order, missing_data
+from m3net_tf.many.data import DataFolders, missing_data
+from m3net_tf.many.plan import Training, in_order
 from m3net_tf.studies.tables import TablePlan
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
 from m3net_tf.artifacts import Provenance, provenance
-from m3net_tf.studies.grid import Grid, Training
+from m3net_tf.many.plan import Training
+from m3net_tf.studies.grid import Grid
 from m3net_tf.studies.machine import Machine, machine
 from m3net_tf.studies.table_results import NOTED_DATA, NOTED_SUBSET, CellResult, RunRow
 from m3net_tf.training.metrics import Spread

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from m3net_tf.errors import M3NetError
+from m3net_tf.many.plan import Outcome, Training
 from m3net_tf.progress import Log
 from m3net_tf.studies.footprint import measure
-from m3net_tf.studies.grid import Cell, Grid, Repeat, Training
+from m3net_tf.studies.grid import Cell, Grid, Repeat
 from m3net_tf.studies.statistics import Comparison, compare
-from m3net_tf.studies.table_runs import Outcome
 from m3net_tf.training.metrics import Spread, summarise_folds
 from m3net_tf.training.run import Run
 

@@ -13,20 +13,17 @@ from typing import Any
 from m3net_tf.artifacts import read_json
 from m3net_tf.datasets import dataset_names
 from m3net_tf.errors import ConfigError, DataError
+from m3net_tf.many.data import ANY_DATA, DataFolders, require_data
+from m3net_tf.many.fetching import RemoteFolder, folder_or_url, is_url
+from m3net_tf.many.plan import Plan, Training, plan_trainings
+from m3net_tf.many.pools import IN_PROCESS, PoolOptions
+from m3net_tf.many.scheduling import Watch, no_watch, run_trainings
 from m3net_tf.progress import Log, silent
-from m3net_tf.studies.grid import Grid, Repeat, Training
+from m3net_tf.studies.grid import Grid, Repeat
 from m3net_tf.studies.grid_file import find_grid, load_grid
 from m3net_tf.studies.report_files import stem_to_write, write_report
 from m3net_tf.studies.table_report import TableReport, table_report
 from m3net_tf.studies.table_results import cell_results
-from m3net_tf.studies.table_runs import (
-    ANY_DATA,
-    DataFolders,
-    Plan,
-    plan_trainings,
-    require_data,
-    run_trainings,
-)
 from m3net_tf.studies.table_text import table_csv, table_markdown
 from m3net_tf.training.run import built_otherwise
 
@@ -91,11 +88,12 @@ def make_table(
     scale: str,
     *,
     data_folders: DataFolders,
-    jobs: int = 1,
+    options: PoolOptions = IN_PROCESS,
     runs_folder: Path = RUNS_DIR,
     out: Path = RESULTS_DIR,
     keep_results: bool = False,
     command: str = "",
+    watch: Watch = no_watch,
     log: Log = silent,
 ) -> TableReport:
     """Train the missing runs of a table and write the table.
@@ -108,12 +106,13 @@ def make_table(
         name: ``<paper>/<table>``, or the path of its YAML file.
         scale: ``tiny``, ``small`` or ``paper``.
         data_folders: folders of the data sets, by name.
-        jobs: number of training processes.
+        options: where the runs are trained, and how many at once.
         runs_folder: folder of the runs of all tables.
         out: folder for ``<paper>/<table>.<scale>.md``, ``.csv`` and ``.json``.
         keep_results: do not train a run that ``runs_folder`` lacks if the table in ``out`` has
             its result and its recipe and network are unchanged.
         command: the command line, quoted in the table.
+        watch: shows the standing while runs are trained.
         log: receives lines of progress.
 
     Returns:
@@ -121,9 +120,8 @@ def make_table(
 
     Raises:
         ConfigError: there is no such table or scale, or the grid or one of its recipes is wrong.
-        DataError: a data set of a run that must be trained is missing, ``jobs`` is above 1 and Ray
-            is not installed, or ``keep_results`` is set and there is no written table. Nothing was
-            trained or written.
+        DataError: a data set of a run that must be trained is missing, Ray is needed and not
+            installed or reached, or ``keep_results`` is set and there is no written table.
     """
     start = time.perf_counter()
     plan = plan_table(name, scale, runs_folder=runs_folder, out=out, keep_results=keep_results)
@@ -131,7 +129,9 @@ def make_table(
     log(f"{grid.name} at {scale} scale: {len(grid.cells)} cells, {len(trainings)} runs in them")
     waiting = [training.recipe for training in plan.runs.waiting]
     require_data(waiting, data_folders, f"{grid.name} at {scale} scale")
-    outcomes = run_trainings(plan.runs, runs_folder, data_folders, jobs=jobs, log=log)
+    outcomes = run_trainings(
+        plan.runs, runs_folder, data_folders, options=options, watch=watch, log=log
+    )
     results = cell_results(grid, trainings, outcomes, plan.earlier, runs_folder, log)
     report = table_report(grid, results, trainings.values(), command)
     report["wall_s"] = round(time.perf_counter() - start, 1)
@@ -148,21 +148,25 @@ def _finished(cell: Mapping[str, Any]) -> int:
     return sum(run["value"] is not None for run in cell["runs"]) or int(cell["ours"] is not None)
 
 
-def parse_data_folders(texts: Sequence[str]) -> dict[str, Path]:
+def parse_data_folders(texts: Sequence[str]) -> dict[str, Path | RemoteFolder]:
     """Folders of data sets from ``NAME=FOLDER``, and the default from ``FOLDER`` or ``DATA_DIR``.
+
+    A folder may be a URL.
 
     Raises:
         ConfigError: there is no data set of a given name.
     """
-    folders = {ANY_DATA: Path(os.environ["DATA_DIR"])} if os.environ.get("DATA_DIR") else {}
+    folders: dict[str, Path | RemoteFolder] = {}
+    if default := os.environ.get("DATA_DIR"):
+        folders[ANY_DATA] = folder_or_url(default)
     for text in texts:
-        name, equals, folder = text.partition("=")
+        name, equals, folder = ("", "", "") if is_url(text) else text.partition("=")
         if equals and name not in dataset_names():
             raise ConfigError(
                 f"--data-dir {text}: there is no data set {name!r}: choose from "
                 f"{', '.join(dataset_names())}"
             )
-        folders[name if equals else ANY_DATA] = Path(folder if equals else text)
+        folders[name if equals else ANY_DATA] = folder_or_url(folder if equals else text)
     return folders
 
 

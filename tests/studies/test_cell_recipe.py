@@ -9,10 +9,9 @@ import yaml
 from m3net_tf import cli
 from m3net_tf.artifacts import write_json
 from m3net_tf.errors import ConfigError
+from m3net_tf.many.plan import fingerprint, finished_runs
 from m3net_tf.studies.cell_recipe import cell_recipe_text, find_cell
-from m3net_tf.studies.grid import fingerprint
 from m3net_tf.studies.grid_file import find_grid, grid_names, load_grid
-from m3net_tf.studies.table_runs import finished_runs
 from m3net_tf.training.recipe import Recipe, load_recipe, save_recipe
 from m3net_tf.training.run import Run
 

@@ -19,8 +19,9 @@ from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.deployment.cost import BoardCost
 from m3net_tf.errors import ConfigError, DataError, FirmwareError, ModelError
 from m3net_tf.export.manifest import Quantization
+from m3net_tf.many import data as data_folders
 from m3net_tf.runtime.network import Int8Network
-from m3net_tf.studies import deployment_cells, table_runs
+from m3net_tf.studies import deployment_cells
 from m3net_tf.studies.deployment import make_deployment
 from m3net_tf.studies.grid_file import load_grid
 from m3net_tf.training import recipe as recipes
@@ -379,7 +380,7 @@ def test_missing_data_are_reported_before_anything_is_exported(world, make, tmp_
     def missing(*_args, **_options):
         raise DataError("no folder")
 
-    monkeypatch.setattr(table_runs, "load_recipe_dataset", missing)
+    monkeypatch.setattr(data_folders, "load_recipe_dataset", missing)
     world.on_board.clear()
     shutil.rmtree(tmp_path / "out")
     with pytest.raises(DataError, match=r"mcu/keywords at tiny scale needs data .* synth: no fol"):

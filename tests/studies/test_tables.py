@@ -18,7 +18,8 @@ from m3net_tf import cli, training
 from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.figures.catalogue import FIGURES
-from m3net_tf.studies import footprint, report_files, table_runs, tables
+from m3net_tf.many import worker
+from m3net_tf.studies import footprint, report_files, tables
 from m3net_tf.studies.grid import Cell, Grid
 from m3net_tf.studies.grid_file import find_grid, grid_names, load_grid
 from m3net_tf.studies.table_list import written_tables
@@ -105,7 +106,7 @@ def finished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         stand_in = Trainer()
         patch.setattr(training, "train", stand_in)
-        patch.setattr(table_runs.gc, "collect", lambda: 0)  # most of the time of a run here
+        patch.setattr(worker.gc, "collect", lambda: 0)  # most of the time of a run here
         report = make_table(
             str(folder / "paper/table9.yaml"),
             "small",
@@ -121,7 +122,7 @@ def finished(tmp_path_factory):
 def trainer(monkeypatch):
     stand_in = Trainer()
     monkeypatch.setattr(training, "train", stand_in)
-    monkeypatch.setattr(table_runs.gc, "collect", lambda: 0)
+    monkeypatch.setattr(worker.gc, "collect", lambda: 0)
     return stand_in
 
 

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far many runs are: finished, in work, the best one so far, the time left."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from m3net_tf.many.plan import Training
+from m3net_tf.training.run import Run
+
+SCORES = ("accuracy", "mean_average_precision")
+"""Figures by which a run is judged, in ``metrics.json``."""
+_HISTORY_SCORES = ("validation_accuracy", "validation_map")
+
+
+class Progress(NamedTuple):
+    """Progress of a run in work.
+
+    Attributes:
+        place: its folder, relative to that of all runs.
+        epoch: epochs trained.
+        epochs: epochs in total.
+        score: the newest validation score, as a share; None before the first epoch.
+        seconds: time since its start.
+    """
+
+    place: str
+    epoch: int
+    epochs: int
+    score: float | None
+    seconds: float
+
+
+@dataclasses.dataclass
+class _InWork:
+    training: Training
+    folder: Path
+    since_s: float
+    first_epoch: int
+
+
+class Standing:
+    """Progress of the runs of one call; one thread changes it, others may read it.
+
+    Args:
+        trainings: the runs to train.
+    """
+
+    def __init__(self, trainings: Iterable[Training]) -> None:
+        self.epochs_left = {run.key: run.recipe.training.epochs for run in trainings}
+        self.total = len(self.epochs_left)
+        self.finished = 0
+        self.failed = 0
+        self.best: tuple[float, str] | None = None
+        self._in_work: dict[str, _InWork] = {}
+        self._epochs_done = 0
+        self._start_s = time.monotonic()
+
+    def start(self, training: Training, folder: Path) -> None:
+        """A run is in work from now on."""
+        first = last_epoch(folder)[0]
+        self._in_work[training.key] = _InWork(training, folder, time.monotonic(), first)
+
+    def pause(self, training: Training) -> None:
+        """A run was lost and waits for a new attempt."""
+        self._in_work.pop(training.key, None)
+
+    def end(self, training: Training, score: float | None) -> None:
+        """A run has ended; ``score`` is its validation score as a share, None if it failed."""
+        run = self._in_work.pop(training.key, None)
+        epochs = self.epochs_left.pop(training.key)
+        if score is None:
+            self.failed += 1
+            return
+        self.finished += 1
+        self._epochs_done += epochs - (run.first_epoch if run else 0)
+        if math.isfinite(score) and (self.best is None or score > self.best[0]):
+            self.best = score, training.place
+
+    def in_work(self) -> list[Progress]:
+        """The runs in work, the longest first."""
+        rows = []
+        for run in list(self._in_work.values()):
+            epoch, score = last_epoch(run.folder)
+            seconds = time.monotonic() - run.since_s
+            epochs = run.training.recipe.training.epochs
+            rows.append(Progress(run.training.place, epoch, epochs, score, seconds))
+        return sorted(rows, key=lambda row: -row.seconds)
+
+    @property
+    def left_s(self) -> float | None:
+        """Estimated seconds until the end, at the epochs per second so far; None at the start."""
+        trained = sum(last_epoch(run.folder)[0] - run.first_epoch for run in self._running())
+        done = self._epochs_done + max(0, trained)
+        if not done:
+            return None
+        left = sum(list(self.epochs_left.values())) - max(0, trained)
+        return max(0, left) * (time.monotonic() - self._start_s) / done
+
+    def _running(self) -> list[_InWork]:
+        return list(self._in_work.values())
+
+    def line(self) -> str:
+        """The standing in one line."""
+        parts = [f"{self.finished + self.failed} of {self.total} runs done"]
+        if self.failed:
+            parts.append(f"{self.failed} failed")
+        parts.append(f"{len(self._in_work)} in work")
+        if self.best:
+            parts.append(f"best validation {100 * self.best[0]:.2f} %")
+        if (left := self.left_s) is not None:
+            parts.append(f"{duration(left)} left")
+        return ", ".join(parts)
+
+
+def validation_score(folder: Path) -> float:
+    """Validation score of a finished run as a share; NaN if it has none."""
+    figures = Run(folder).metrics().validation
+    return float(next((figures[key] for key in SCORES if key in figures), math.nan))
+
+
+def last_epoch(folder: Path) -> tuple[int, float | None]:
+    """Epochs that a run has trained and its newest validation score, from ``history.csv``."""
+    try:
+        with (folder / "history.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        row = rows[-1]
+        score = next((row[key] for key in _HISTORY_SCORES if row.get(key)), None)
+        return int(float(row["epoch"])), None if score is None else float(score)
+    except (OSError, IndexError, KeyError, ValueError):
+        return 0, None
+
+
+def duration(seconds: float) -> str:
+    """Such as ``40 s``, ``12 min`` or ``3 h 20 min``."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

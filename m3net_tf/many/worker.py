@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One training, in the process and on the computer that a pool chose for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from m3net_tf import __version__
+from m3net_tf.artifacts import cache_folder
+from m3net_tf.errors import DataError, InUseError, M3NetError
+from m3net_tf.many.data import local_folder, one_line
+from m3net_tf.many.fetching import RemoteFolder, fetch_folder
+from m3net_tf.progress import Log
+from m3net_tf.training.recipe import Recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """A training for a worker.
+
+    Attributes:
+        recipe: the recipe, with the folders of the runs that it needs.
+        folder: its run folder, absolute.
+        data: folder of the data set.
+        features: URL of a folder of computed feature maps, copied once to each computer.
+        witness: a file beside the runs, which the worker must see too; None in this process.
+        version: version of this package in the process that orders.
+    """
+
+    recipe: Recipe
+    folder: Path
+    data: Path | RemoteFolder | None
+    features: RemoteFolder | None = None
+    witness: Path | None = None
+    version: str = __version__
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """How a training ended.
+
+    Attributes:
+        error: why it failed, in one line; '' if it did not.
+        seconds: time that it took.
+        host: the computer.
+        in_use: whether it was not started, because another process holds its folder.
+    """
+
+    error: str
+    seconds: float
+    host: str = dataclasses.field(default_factory=socket.gethostname)
+    in_use: bool = False
+
+
+Work = Callable[[Order], Report]
+
+
+def train_run(order: Order) -> Report:
+    """Train one run, or resume it; its lines go to ``train.log`` in its folder."""
+    start = time.perf_counter()
+    try:
+        _check_computer(order)
+        order.folder.mkdir(parents=True, exist_ok=True)
+        with (order.folder / "train.log").open("a", buffering=1) as file:
+            error = _train(order, lambda line: print(line, file=file))
+    except InUseError as problem:
+        return Report(one_line(problem), time.perf_counter() - start, in_use=True)
+    except (M3NetError, OSError) as problem:
+        error = one_line(problem)
+    return Report(error, time.perf_counter() - start)
+
+
+def _check_computer(order: Order) -> None:
+    host = socket.gethostname()
+    if order.version != __version__:
+        raise DataError(
+            f"{host} has m3net_tf {__version__}, this computer {order.version}: install the same "
+            "version on all"
+        )
+    if order.witness is not None and not order.witness.exists():
+        raise DataError(
+            f"{order.witness.parent} is not visible on {host}: name a folder on a file system that "
+            "all computers share, by --runs"
+        )
+
+
+def _train(order: Order, log: Log) -> str:
+    """Train; return why it failed, or ''."""
+    from m3net_tf.keras import keras, tf
+    from m3net_tf.training import train
+
+    tf.get_logger().setLevel("ERROR")  # it warns that each run traces its own step
+    try:
+        if order.features:
+            fetch_folder(order.features, cache_folder() / "features", log)
+        train(order.recipe, order.folder, local_folder(order.data, log), log)
+    except InUseError:
+        raise
+    except M3NetError as problem:
+        log(f"error: {problem}")
+        return one_line(problem)
+    # The other runs continue after any error; the log has the traceback.
+    except Exception as problem:
+        log(traceback.format_exc())
+        return f"{type(problem).__name__}: {one_line(problem)} (see train.log in its folder)"
+    finally:
+        keras.backend.clear_session()
+        gc.collect()
+    return ""
