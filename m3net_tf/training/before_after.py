@@ -50,7 +50,7 @@ class AddedFigures(TypedDict):
 
 def before_and_after(
     settings: FineTuningSection,
-    folder: Path,
+    run: Run,
     dataset: AudioDataset,
     model: keras.Model,
     test_features: Callable[[AudioDataset], FeatureSet],
@@ -59,13 +59,13 @@ def before_and_after(
 
     Args:
         settings: the former run and the added folders.
-        folder: folder of the new run.
+        run: the new run.
         dataset: its data set.
         model: its network.
         test_features: computes the features of a data set's test clips.
     """
     former = Run(Path(str(settings.run))).load_model()
-    clips, labels = read_added(folder), dataset.info.labels
+    clips, labels = read_added(run.folder), dataset.info.labels
     figures: AddedFigures = {
         "run": str(settings.run),
         "folders": list(settings.add),
@@ -76,7 +76,7 @@ def before_and_after(
         "reasons": dict(Counter(clip.reason for clip in clips if clip.reason)),
         "test_before": evaluate(former, test_features(dataset), labels)[1],
     }
-    held_out = held_out_added(dataset, folder)
+    held_out = held_out_added(dataset, run.folder)
     if held_out is not None:
         features = test_features(held_out)
         figures["held_out_before"] = evaluate(former, features, labels)[1]

@@ -68,13 +68,9 @@ def start_from(
     require_same_held_out(run, dataset, "fine_tuning.run")
     trained = run.load_model()
     trained.trainable = True  # frozen layers would return their weights in another order
-    labels = dataset.info.labels
-    if settings.add and run.metrics().dataset.labels != labels:
-        raise ConfigError(
-            f"fine_tuning.add: {run.folder} has other classes than {dataset.info.name} now: add to "
-            "a run with the same classes"
-        )
-    wider = model if settings.add else build(len(labels) + 1)
+    if settings.add:
+        _require_same_classes(run, dataset)
+    wider = model if settings.add else build(len(dataset.info.labels) + 1)
     copied, new = _copy_weights(trained, model, wider)
     if not copied:
         raise ConfigError(
@@ -94,6 +90,14 @@ def start_from(
         "layers_new": new,
         "layers_frozen": frozen,
     }
+
+
+def _require_same_classes(run: Run, dataset: AudioDataset) -> None:
+    if run.metrics().dataset.labels != dataset.info.labels:
+        raise ConfigError(
+            f"fine_tuning.add: {run.folder} has other classes than {dataset.info.name} now: add to "
+            "a run with the same classes"
+        )
 
 
 def _copy_weights(

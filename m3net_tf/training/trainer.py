@@ -80,22 +80,20 @@ def run_training(
         model = build(len(dataset.info.labels))
     teacher = load_teacher(recipe, dataset, shape, data_dir, log)
     fine_tuning = start_from(model, recipe.fine_tuning, dataset, build, log)
-    split = functools.partial(_features, recipe, takes_lengths(model), log, dataset)
-    clips, validation = TrainingClips(split("train"), teacher.predictions), split("validation")
+    split = functools.partial(_features, recipe, takes_lengths(model), log)
+    clips, validation = split(dataset, "train"), split(dataset, "validation")
     # Checks settings against the data, so it runs before anything is written.
-    loss = label_loss(settings, clips.features, len(dataset.info.labels))
-    state = TrainingState(model, settings, len(clips.features.clips))
-    if run.state_path.exists():
-        state.load(run.state_path)
-        log(f"resuming after epoch {state.epoch}")
+    loss = label_loss(settings, clips, len(dataset.info.labels))
+    state = _saved_state(run, model, settings, len(clips.clips), log)
     log(
         f"{model.name} {recipe.model.preset}: {model.count_params()} parameters, "
-        f"{count_macs(model)} MACs, {len(clips.features.clips)} training clips"
+        f"{count_macs(model)} MACs, {len(clips.clips)} training clips"
     )
     save_recipe(recipe, run.recipe_path)
     run.remember_data_folder(data_dir)
     step = make_step(state, recipe, loss, teacher.model)
-    _run_epochs(_Loop(state, step, clips, validation, dataset, recipe, log), run)
+    stored = TrainingClips(clips, teacher.predictions)
+    _run_epochs(_Loop(state, step, stored, validation, dataset, recipe, log), run)
 
     final = _kept_network(state, functools.partial(build, len(dataset.info.labels)), settings)
     metrics = _training_facts(final, state, recipe, dataset)
@@ -103,11 +101,11 @@ def run_training(
         metrics["fine_tuning"] = fine_tuning
     if learnt := _learnt(final, validation, recipe):
         metrics["learnt"] = learnt
-    _, metrics["validation"] = evaluate(final, validation, dataset.info.labels)
-    evaluation, metrics["test"] = evaluate(final, split("test"), dataset.info.labels)
+    metrics["validation"] = evaluate(final, validation, dataset.info.labels)[1]
+    test_of = functools.partial(split, name="test")
+    evaluation, metrics["test"] = evaluate(final, test_of(dataset), dataset.info.labels)
     if recipe.fine_tuning.add:
-        test_of = functools.partial(_features, recipe, takes_lengths(model), log, name="test")
-        metrics["added"] = before_and_after(recipe.fine_tuning, run.folder, dataset, final, test_of)
+        metrics["added"] = before_and_after(recipe.fine_tuning, run, dataset, final, test_of)
     if isinstance(evaluation, Evaluation):
         write_text(run.folder / "confusion_matrix.csv", evaluation.to_csv())
     _save_model(final, run.model_path)
@@ -172,6 +170,17 @@ class _Loop:
     dataset: AudioDataset
     recipe: Recipe
     log: Log
+
+
+def _saved_state(
+    run: Run, model: keras.Model, settings: TrainingSection, clips: int, log: Log
+) -> TrainingState:
+    """The state of an interrupted training, or of a new one."""
+    state = TrainingState(model, settings, clips)
+    if run.state_path.exists():
+        state.load(run.state_path)
+        log(f"resuming after epoch {state.epoch}")
+    return state
 
 
 def _run_epochs(loop: _Loop, run: Run) -> None:

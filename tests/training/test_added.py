@@ -15,7 +15,7 @@ from m3net_tf.datasets import load_dataset
 from m3net_tf.datasets.captured import CapturedClips
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.progress import silent
-from m3net_tf.training import Run
+from m3net_tf.training import Run, save_recipe, train
 from m3net_tf.training.added import (
     copy_added,
     find_added,
@@ -203,7 +203,7 @@ def test_the_former_and_the_new_network_are_measured_on_old_and_new_clips(
 
     def measure(model):
         return before_and_after(
-            section, run, dataset, model, lambda clips: compute_features(clips, "test", config)
+            section, Run(run), dataset, model, lambda clips: compute_features(clips, "test", config)
         )
 
     figures = measure(former.load_model())
@@ -214,6 +214,24 @@ def test_the_former_and_the_new_network_are_measured_on_old_and_new_clips(
     assert figures["reasons"] == {"near_miss": 16} and figures["sha256"] == list_sha256(
         read_added(run)
     )
+
+
+def test_a_finished_run_is_trained_again_only_with_its_own_clips(tiny_recipe, tiny_run, tmp_path):
+    captured, run = tmp_path / "captured", shutil.copytree(tiny_run, tmp_path / "run")
+    dataset = load_recipe_dataset(tiny_recipe(), None)
+    clips = capture(captured, range(2), *dataset.info.labels[:2])
+    recipe = recipe_with_added(tiny_recipe(), tiny_run, [captured])
+    found = find_added(recipe.fine_tuning, dataset.info.labels, "", silent)
+    copy_added(found, dataset, run, tiny_run, silent)
+    save_recipe(recipe, run / "recipe.yaml")
+    lines: list[str] = []
+    train(recipe, run, log=lines.append)
+    assert lines == [f"{run} is already trained"]
+    assert len(Run(run).dataset(None).split("train")) == len(dataset.split("train")) + 4
+    clips.remove(next(iter(clips)).path)  # its copy in the run stays
+    clips.relabel(next(iter(clips)).path, dataset.info.labels[2])
+    with pytest.raises(ConfigError, match="started with other added clips: choose another name"):
+        train(recipe, run)
 
 
 def assert_report_shows(figures: dict, folder: Path, former: Path) -> None:
@@ -245,6 +263,41 @@ def assert_report_shows(figures: dict, folder: Path, former: Path) -> None:
     assert blocks[-1].text.startswith("No new clip is held out")
 
 
+def test_the_command_continues_the_run_and_says_what_changed(tiny_run, tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from m3net_tf import training
+    from m3net_tf.cli import app
+
+    metrics, calls = Run(tiny_run).metrics(), []
+    accuracy = {"accuracy": 0.5, "accuracy_95_low": 0.25, "accuracy_95_high": 0.75}
+    added = {"run": "former", "train": 3, "held_out": 1, "test_before": accuracy}
+    both = {"held_out_before": accuracy, "held_out_after": {**accuracy, "accuracy": 1.0}}
+
+    def trained(figures: dict) -> str:
+        def train(*arguments):
+            calls.append(arguments)
+            return dataclasses.replace(metrics, values={"added": figures})
+
+        monkeypatch.setattr(training, "train", train)
+        words = ["train", "--from", str(tiny_run), "--add", "captured", "--epochs", "7"]
+        done = CliRunner().invoke(app, words, catch_exceptions=False)
+        return " ".join(done.output.split())
+
+    said = trained({**added, **both})
+    assert "before, with former: test accuracy 50.00 % (95 %: 25.0 to 75.0)" in said
+    assert "held-out ones: before accuracy 50.00 %" in said and "now accuracy 100.00 %" in said
+    recipe, folder, data_dir, *_ = calls[0]
+    assert recipe.fine_tuning == settings(tiny_run, Path("captured"))
+    assert recipe.training.epochs == 7 and recipe.dataset == Run(tiny_run).recipe().dataset
+    assert folder == tiny_run.with_name("tiny_added") and data_dir is None
+    assert "none is held out" in trained({**added, "held_out": 0})
+    for wrong in ([], ["a.yaml", "--from", "a"], ["--from", "a"], ["a.yaml", "--add", "x"]):
+        assert CliRunner().invoke(app, ["train", *wrong]).exit_code == 2
+    words = ["train", "--from", "a", "--add", "x", "--dataset", "synth"]
+    assert "omit --dataset" in CliRunner().invoke(app, words).output
+
+
 @pytest.mark.slow
 def test_a_run_is_trained_again_with_added_clips(tiny_recipe, tiny_run, tmp_path, monkeypatch):
     from typer.testing import CliRunner
@@ -272,10 +325,3 @@ def test_a_run_is_trained_again_with_added_clips(tiny_recipe, tiny_run, tmp_path
     clips.relabel(next(iter(clips)).path, labels[1][1])
     with pytest.raises(ConfigError, match="started with other added clips"):
         CliRunner().invoke(app, words, catch_exceptions=False)
-    for wrong in (
-        [],
-        ["recipe.yaml", "--from", "run"],
-        ["--from", "run"],
-        ["recipe.yaml", "--add", "x"],
-    ):
-        assert CliRunner().invoke(app, ["train", *wrong]).exit_code == 2
