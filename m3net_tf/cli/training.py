@@ -56,7 +56,7 @@ def train(
     from m3net_tf.datasets.report import parse_options
 
     if (recipe is None) == (former is None) or (former is None) != (not add):
-        raise typer.BadParameter("give either RECIPE, or --from RUN with --add FOLDER")
+        raise typer.BadParameter("give a recipe, or --from RUN with --add FOLDER")
     if dataset and former:
         raise typer.BadParameter("--from continues a run with its data set: omit --dataset")
     plan, folder, data_dir = _planned(recipe, run, former, add or [], data_dir, dataset)

@@ -2,7 +2,7 @@
 """A board's stream as messages for pages, and the requests of pages to the board.
 
 All of it runs in the thread that reads the board, except for :meth:`LiveBoard.submit` and
-:meth:`LiveBoard.stop`. Messages are dictionaries with a ``type``; ``docs/monitor.md`` names them.
+:meth:`LiveBoard.stop`. Messages are dictionaries with a ``type``.
 """
 
 from __future__ import annotations

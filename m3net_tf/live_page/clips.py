@@ -141,12 +141,9 @@ class Captures:
         if samples is None:
             return None
         facts = {"kind": kind, "detected": detected, "time_s": time_s, "words": words}
-        given: dict[str, str | float] = {
-            "detected": detected,
-            "score": score,
-            "threshold": threshold,
-        }
-        return self._add(_Sound(samples, facts, {**self._provenance(self._port), **given}))
+        provenance = self._provenance(self._port)
+        provenance |= {"detected": detected, "score": score, "threshold": threshold}
+        return self._add(_Sound(samples, facts, provenance))
 
     def take(self, text: Any) -> dict[str, Any]:
         """Keep a recording of the browser's microphone, at the board's rate.

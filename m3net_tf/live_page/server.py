@@ -134,6 +134,7 @@ def application(board: LiveBoard, pages: Pages, title: str, port: int) -> Starle
     sources = " ".join(f"ws://{name}:{port}" for name in _NAMES)
     headers = {
         "Content-Security-Policy": f"{policy}connect-src 'self' {sources}",
+        "Cross-Origin-Resource-Policy": "same-origin",
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Cache-Control": "no-store",

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from live_rig import Rig, column
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from m3net_tf import cli
 from m3net_tf.device.messages import Message
 from m3net_tf.device.monitor import OpenStream
 from m3net_tf.errors import ConfigError, FirmwareError
@@ -179,6 +181,14 @@ def test_a_port_in_use_and_missing_packages_are_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "starlette", None)
     with pytest.raises(ConfigError, match=r"needs the package starlette: pip .*m3net_tf\[web\]"):
         run_live_page("none", Path("none"), baud=1, web_port=0, log=print)
+
+
+def test_the_options_of_the_command(tmp_path: Path):
+    words = ["monitor", str(tmp_path / "no_port")]
+    with pytest.raises(FirmwareError, match="no such port"):
+        cli.app([*words, "--web", "--web-port", "0"], standalone_mode=False)
+    with pytest.raises(typer.BadParameter, match="--capture needs --web"):
+        cli.app([*words, "--capture", str(tmp_path)], standalone_mode=False)
 
 
 def test_the_page_has_the_reports_look():
