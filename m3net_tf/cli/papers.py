@@ -39,6 +39,7 @@ from m3net_tf.errors import M3NetError
 
 if TYPE_CHECKING:
     from m3net_tf.many.data import DataFolders
+    from m3net_tf.many.scheduling import no_watch
     from m3net_tf.studies.tables import TablePlan
 
 
