@@ -15,6 +15,8 @@ from m3net_tf.errors import ModelError
 
 FOLDER = Path(__file__).parent
 CARD, CARD_TEXT = "card.json", "card.md"
+#: Files that make a finished run.
+RUN_FILES = ("recipe.yaml", "metrics.json", "model.keras")
 
 
 def pretrained_names() -> tuple[str, ...]:
