@@ -25,9 +25,9 @@ FOLDER = Path("build/gallery")
 FOLDER.mkdir(parents=True, exist_ok=True)
 recipe = Recipe.from_dict(
     {
-        "dataset": {"name": "synth", "options": {"clips_per_class": 120}},
+        "dataset": {"name": "synth", "options": {"clips_per_class": 60}},
         "model": {"name": "m3net", "preset": "mcu"},
-        "training": {"epochs": 18, "learning_rate": 4e-3},
+        "training": {"epochs": 16, "learning_rate": 4e-3},
         "augmentation": {"copies": 1, "shift_s": 0.3},
     }
 )
@@ -40,7 +40,7 @@ classifier = Classifier(FOLDER / "live_day", fast=True)
 # scene to scene.
 
 # %%
-sounds = load_dataset("synth", clips_per_class=120)
+sounds = load_dataset("synth", clips_per_class=60)
 settings = SceneSettings(hours=24 * 20 / 3600, scene_s=20.0)
 labels = frozenset(classifier.labels)
 scenes = list(make_scenes(sounds, "test", labels, settings))

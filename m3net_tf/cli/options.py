@@ -3,17 +3,45 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from m3net_tf.engines import Engine
+from m3net_tf.locks import scratch_folder
+from m3net_tf.pretrained import FOLDER, RUN_FILES, pretrained_names
+
+
+def _run_folder(path: Path) -> Path:
+    """The folder; for the name of a trained network its copy below ``runs``, made if missing.
+
+    Commands write into a run, which the package's own folder is not for.
+    """
+    if path.exists() or str(path) not in pretrained_names():
+        return path
+    copy = Path("runs") / path
+    if not copy.exists():
+        copy.parent.mkdir(exist_ok=True)
+        with scratch_folder(f".{copy.name}.", copy.parent) as scratch:
+            for name in RUN_FILES:
+                shutil.copyfile(FOLDER / path / name, scratch / name)
+            scratch.chmod(0o755)
+            scratch.replace(copy)
+    return copy
+
 
 DataDir = Annotated[
     Path | None, typer.Option(envvar="DATA_DIR", help="Folder that contains the data set.")
 ]
-RunFolder = Annotated[Path, typer.Argument(help="Run folder, such as runs/demo.")]
+RunFolder = Annotated[
+    Path,
+    typer.Argument(
+        callback=_run_folder,
+        help="Run folder, such as runs/demo, or a trained network, which is copied into runs/.",
+    ),
+]
 Board = Annotated[str, typer.Option(envvar="BOARD", help="Board, a folder of firmware/boards.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AlwaysJson = Annotated[bool, typer.Option("--json", help="Print JSON, as it does without.")]

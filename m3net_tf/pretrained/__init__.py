@@ -15,6 +15,8 @@ from m3net_tf.errors import ModelError
 
 FOLDER = Path(__file__).parent
 CARD, CARD_TEXT = "card.json", "card.md"
+#: Files that make a finished run.
+RUN_FILES = ("recipe.yaml", "metrics.json", "model.keras")
 
 
 def pretrained_names() -> tuple[str, ...]:
@@ -40,7 +42,7 @@ def find_pretrained(path: Path) -> Path:
         return FOLDER / path
     if path.parent == Path() and not path.suffix:
         raise ModelError(
-            f"{path} is neither a file or folder nor the name of a trained network: name one of "
-            f"them, or {', '.join(names)}"
+            f"{path} is not a file, a folder or a trained network: correct the path, or choose "
+            f"from the networks {', '.join(names)}"
         )
     return path

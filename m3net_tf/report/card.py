@@ -14,7 +14,7 @@ from m3net_tf.artifacts import read_json, sha256_of, write_bytes, write_json, wr
 from m3net_tf.datasets import dataset_info, protocol_statement
 from m3net_tf.errors import ConfigError, ModelError, require_known_keys
 from m3net_tf.export import Bundle
-from m3net_tf.pretrained import CARD, CARD_TEXT
+from m3net_tf.pretrained import CARD, CARD_TEXT, RUN_FILES
 from m3net_tf.report.card_facts import About, BoardCosts, Card, ClassFigures, DataFacts
 from m3net_tf.report.card_text import card_markdown
 from m3net_tf.training.metrics import wilson_interval
@@ -26,9 +26,7 @@ _ARCHIVE = "model.keras"
 #: Files that the folder has of the run, by their place there.
 FILES = {
     "model.tflite": "export/model.tflite",
-    _ARCHIVE: "model.keras",
-    "recipe.yaml": "recipe.yaml",
-    "metrics.json": "metrics.json",
+    **{name: name for name in RUN_FILES},
 }
 FORMAT = 1
 

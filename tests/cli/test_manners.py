@@ -24,6 +24,7 @@ from m3net_tf.cli.output import make_console, print_table
 from m3net_tf.pretrained import CARD, CARD_TEXT, FOLDER, pretrained_names
 from m3net_tf.processes import ENDED
 from m3net_tf.terminal import MEANINGS, Status
+from m3net_tf.training import Run
 from m3net_tf.training.recipe import Recipe
 
 RECIPE = {"dataset": {"name": "synth"}, "model": {"name": "m3net", "preset": "mcu"}}
@@ -223,6 +224,18 @@ def test_the_card_of_a_trained_network(run):
     assert json.loads(output) == json.loads((FOLDER / "m3net-s-keywords" / CARD).read_text())
     status, _, error = run("model", "info", "m3net-s-keywords", "--preset", "s")
     assert status == 2 and "omit --preset and --classes" in error
+
+
+def test_a_trained_network_is_a_run(run, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DATA_DIR", raising=False)
+    status, _, error = run("evaluate", "m3net-s-keywords")
+    assert status == 2 and "speech_commands" in error  # its data set is not here
+    copy = tmp_path / "runs" / "m3net-s-keywords"
+    assert Run(copy).finished and not (copy / "model.tflite").exists()
+    (copy / "mine").touch()
+    run("evaluate", "m3net-s-keywords")
+    assert (copy / "mine").exists()
 
 
 def test_data_commands_in_json(run, tmp_path):

@@ -300,7 +300,10 @@ def test_what_it_prints(exported, vectors, tmp_path, capsys, write_wav, classify
         (["--model", "m"], "name sound files, or --microphone"),
         (["a.wav", "--microphone", "--model", "m"], "name sound files, or --microphone"),
         (["a.wav", "--model", "m", "--top", "0"], "--top is the number of classes"),
-        (["a.wav", "--model", "nowhere"], "error: nowhere cannot be read"),
+        (
+            ["a.wav", "--model", "nowhere"],
+            "error: nowhere is not a file, a folder or a trained network",
+        ),
     ],
 )
 def test_wrong_words(words, message, capsys, classify):

@@ -91,7 +91,7 @@ def test_a_path_wins_and_an_unknown_name_lists_what_there_is(tmp_path, monkeypat
     assert find_pretrained(Path("other.tflite")) == Path("other.tflite")
     name.mkdir()
     assert find_pretrained(name) == name
-    with pytest.raises(ModelError, match=f"m3net-x is neither .* name .*{', '.join(NAMES)}"):
+    with pytest.raises(ModelError, match=f"m3net-x is not a file.* networks {', '.join(NAMES)}"):
         Classifier("m3net-x")
 
 
