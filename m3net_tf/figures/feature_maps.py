@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from m3net_tf.datasets import Clip
 from m3net_tf.errors import ConfigError
 from m3net_tf.figures.plotting import COLOURS, Drawing, new_figure
 from m3net_tf.figures.shown import Shown
@@ -25,6 +27,40 @@ _MOST_BANDS = 32
 _FEW_COLUMNS = 5
 
 
+@dataclasses.dataclass(frozen=True)
+class _Panel:
+    """A clip's features and their place.
+
+    Attributes:
+        row: label of the row.
+        column: label of the column.
+        clip: the clip.
+        config: the front end.
+        values: features, shape (bins, frames).
+        end_s: length of the clip.
+    """
+
+    row: str
+    column: str
+    clip: Clip
+    config: FrontendConfig
+    values: npt.NDArray[np.float64]
+    end_s: float
+
+    @property
+    def heading(self) -> str:
+        """Labels of the cell and the clip, each once; numbers of clips say nothing."""
+        labels = (self.row, self.column)
+        parts = [x for x in labels if x and not x.isdecimal() and x != self.clip.label]
+        return f"{', '.join(parts)}\n{self.clip.label}"
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Range of the values; the first cepstral coefficient would hide the others."""
+        values = self.values[1:] if self.config.mfcc_coefficients > 1 else self.values
+        return float(values.min()), float(values.max())
+
+
 def draw_feature_maps(shown: Sequence[Shown]) -> Drawing:
     """One panel per cell: rows by the first axis of the grid, columns by the last.
 
@@ -34,28 +70,34 @@ def draw_feature_maps(shown: Sequence[Shown]) -> Drawing:
         ConfigError: the grid has more than two axes.
         M3NetError: a clip cannot be read.
     """
-    rows = list(dict.fromkeys(_place(cell)[0] for cell in shown))
-    columns = list(dict.fromkeys(_place(cell)[1] for cell in shown))
-    width, height = (2.7, 2.1) if len(columns) <= _FEW_COLUMNS else (1.9, 1.6)
-    figure = new_figure(width * len(columns) + 0.6, height * len(rows) + 0.4)
-    panels = figure.subplots(len(rows), len(columns), squeeze=False)
-    numbers: list[tuple[Any, ...]] = []
-    for cell in shown:
-        row, column = _place(cell)
-        axes = panels[rows.index(row), columns.index(column)]
-        clip = cell.find_clip()
-        config = cell.recipe.frontend
-        wave = cell.dataset.load(clip)
-        label = cell.labels.get("Feature", row)
-        values = fbsp_spectrogram(config, wave) if label == FBSP else features(config, wave)
-        values = values[:, :: cell.kept_every]
-        image = _draw(axes, values, config, len(wave) / config.sample_rate_hz)
-        if image is not None:
-            figure.colorbar(image, ax=axes, label=_unit(config))
-        axes.set_title(_heading(row, column, clip.label), fontsize="small", parse_math=False)
-        if row == rows[-1]:
-            axes.set_xlabel("time (s)")
-        numbers += [(row, column, clip.clip_id, clip.label, *band) for band in _bands(values)]
+    panels = [_panel(cell) for cell in shown]
+    rows = list(dict.fromkeys(panel.row for panel in panels))
+    columns = list(dict.fromkeys(panel.column for panel in panels))
+    dense = len(columns) > _FEW_COLUMNS
+    width, height = (1.5, 1.6) if dense else (2.7, 2.1)
+    figure = new_figure(width * len(columns) + 1.0, height * len(rows) + 0.4)
+    grid = figure.subplots(len(rows), len(columns), squeeze=False)
+    for row, all_axes in zip(rows, grid, strict=True):
+        own = [panel for panel in panels if panel.row == row]
+        span = (min(panel.span[0] for panel in own), max(panel.span[1] for panel in own))
+        for panel in own:
+            axes = all_axes[columns.index(panel.column)]
+            image = _draw(axes, panel, span if dense else panel.span)
+            axes.set_title(panel.heading, fontsize="small", parse_math=False)
+            if image is not None and not dense:
+                figure.colorbar(image, ax=axes, label=_unit(panel.config))
+            if row == rows[-1]:
+                axes.set_xlabel("time (s)")
+            if dense and axes is not all_axes[0]:
+                axes.set_ylabel("")
+                axes.set_yticklabels([])
+        if image is not None and dense:
+            figure.colorbar(image, ax=all_axes.tolist(), label=_unit(own[-1].config), aspect=10)
+    numbers = [
+        (panel.row, panel.column, panel.clip.clip_id, panel.clip.label, *band)
+        for panel in panels
+        for band in _bands(panel.values)
+    ]
     return Drawing(figure, _COLUMNS, numbers)
 
 
@@ -107,30 +149,33 @@ def _bands(values: npt.NDArray[np.float64]) -> list[tuple[int, float, float]]:
     return [(int(b[0]), float(values[b].mean()), float(values[b].std())) for b in bands]
 
 
-def _heading(row: str, column: str, label: str) -> str:
-    """Labels of the cell and the clip; numbers of clips say nothing."""
-    parts = [part for part in (row, column) if part and not part.isdecimal() and part != label]
-    return f"{', '.join(parts)}\n{label}"
+def _panel(cell: Shown) -> _Panel:
+    row, column = _place(cell)
+    clip, config = cell.find_clip(), cell.recipe.frontend
+    wave = cell.dataset.load(clip)
+    label = cell.labels.get("Feature", row)
+    values = fbsp_spectrogram(config, wave) if label == FBSP else features(config, wave)
+    end_s = len(wave) / config.sample_rate_hz
+    return _Panel(row, column, clip, config, values[:, :: cell.kept_every], end_s)
 
 
-def _draw(axes: Axes, values: npt.NDArray[np.float64], config: FrontendConfig, end_s: float) -> Any:
-    """Draw a panel; returns the image of a map."""
+def _draw(axes: Axes, panel: _Panel, span: tuple[float, float]) -> Any:
+    """Draw a panel in a range of values; returns the image of a map."""
+    values, config = panel.values, panel.config
     if config.kind == "waveform":
         axes.plot(np.arange(values.size) / config.sample_rate_hz, values[0], linewidth=0.4)
-        axes.set(xlim=(0, end_s), ylabel="amplitude")
+        axes.set(xlim=(0, panel.end_s), ylim=span, ylabel="amplitude")
         return None
     height = config.sample_rate_hz / 2000 if config.kind == "spectrogram" else len(values)
-    # The first coefficient has the level, which would hide the others.
-    ranged = values[1:] if config.mfcc_coefficients > 1 else values
     image = axes.imshow(
         values,
-        vmin=ranged.min(),
-        vmax=ranged.max(),
+        vmin=span[0],
+        vmax=span[1],
         cmap=COLOURS,
         origin="lower",
         aspect="auto",
         interpolation="nearest",
-        extent=(0, end_s, 0, height),
+        extent=(0, panel.end_s, 0, height),
     )
     bins = "coefficient" if config.mfcc_coefficients else "mel bin"
     axes.set_ylabel("frequency (kHz)" if config.kind == "spectrogram" else bins)

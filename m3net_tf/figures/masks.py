@@ -82,7 +82,7 @@ def draw_learnt_masks(shown: Sequence[Shown]) -> Drawing:
             axes.plot(epochs, values[column], color=f"C{index}", label=cell.title)
             axes.set(xlabel="epoch", ylabel=label)
         rows += [(cell.title, *row) for row in zip(epochs, *values.values(), strict=True)]
-    panels[0].set_ylim(0, None)
+    panels[0].set_ylim(0, 1.2 * max(row[2] for row in rows))
     panels[1].set_ylim(0, 1)
     if len(shown) > 1:
         panels[0].legend(fontsize="small")

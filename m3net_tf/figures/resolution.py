@@ -48,7 +48,9 @@ def draw_ablation(shown: Sequence[Shown]) -> Drawing:
         style = {"color": f"C{index}", "linestyle": _STYLES[index % len(_STYLES)]}
         for axes, (column, label) in zip(panels, columns.items(), strict=True):
             epochs, values[column] = history_column(cell.trained, column)
-            axes.plot(epochs, values[column], label=None if name in drawn else name, **style)
+            marker = "o" if len(epochs) == 1 else ""
+            label_once = None if name in drawn else name
+            axes.plot(epochs, values[column], marker=marker, label=label_once, **style)
             axes.set(xlabel="epoch", ylabel=label)
         drawn.add(name)
         rows += [(cell.title, *row) for row in zip(epochs, *values.values(), strict=True)]
