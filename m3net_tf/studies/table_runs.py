@@ -17,7 +17,7 @@ from typing import Any
 
 from m3net_tf.artifacts import read_json
 from m3net_tf.datasets import data_folder, dataset_info
-from m3net_tf.errors import ConfigError, DataError, M3NetError
+from m3net_tf.errors import ConfigError, DataError, M3NetError, os_error_line
 from m3net_tf.progress import Log, silent
 from m3net_tf.studies.grid import LINKS, Training, fingerprint
 from m3net_tf.training.recipe import Recipe, load_recipe
@@ -268,14 +268,21 @@ def _train(recipe: Recipe, folder: Path, data_folders: DataFolders) -> tuple[str
         except M3NetError as problem:
             log(f"error: {problem}")
             error = _line(problem)
+        except OSError as problem:
+            log(traceback.format_exc())
+            error = os_error_line(problem) or _of_bug(problem)
         # The other runs continue after any error; the log has the traceback.
         except Exception as problem:
             log(traceback.format_exc())
-            error = f"{type(problem).__name__}: {_line(problem)} (see train.log in its folder)"
+            error = _of_bug(problem)
         finally:
             keras.backend.clear_session()
             gc.collect()
     return error, time.perf_counter() - start
+
+
+def _of_bug(problem: Exception) -> str:
+    return f"{type(problem).__name__}: {_line(problem)} (see train.log in its folder)"
 
 
 def _line(error: BaseException) -> str:
