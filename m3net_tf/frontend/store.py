@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.artifacts import cache_folder, write_bytes
-from m3net_tf.errors import DataError
+from m3net_tf.errors import DAMAGED, DataError
 from m3net_tf.progress import Log, silent
 from m3net_tf.unfinished import UNFINISHED
 
@@ -210,7 +210,7 @@ def _read(
             if version != (1, 0):
                 raise _DamagedError
             shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        except ValueError:
+        except DAMAGED:
             raise _DamagedError from None
         start = file.tell()
         keys_at = start + int(np.prod(shape)) * dtype.itemsize

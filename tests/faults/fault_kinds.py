@@ -56,9 +56,8 @@ class Scene:
     def kill_midway(self, before: Callable[[], None] = _as_usual, extra_s: float = 0.0) -> End:
         """Start the operation and kill it at a random moment."""
         after = self.chance.uniform(0.0, 1.05) * (self.seconds + extra_s)
-        child, end = self.start(before), time.monotonic() + after
-        while not child.ended and time.monotonic() < end:
-            time.sleep(0.001)
+        child = self.start(before)
+        child.ends_within(after)
         child.kill()
         state = child.wait()
         self.notes.append(f"killed after {after:.2f} s" if state.status == -9 else "had ended")
@@ -96,15 +95,11 @@ def full_disk(scene: Scene) -> str:
 
 
 def read_only(scene: Scene) -> str:
-    """The disk is read-only from the start, or from a random moment on."""
-    midway = scene.chance.random() < 0.5
-    if not midway:
-        scene.disk.set_read_only()
-    child = scene.start()
-    if midway:
-        time.sleep(scene.chance.random() * scene.seconds)
-        scene.disk.set_read_only()
-    state = child.wait()
+    """The disk is read-only, from the start or after a kill."""
+    if scene.chance.random() < 0.5:
+        scene.kill_midway()
+    scene.disk.set_read_only()
+    state = scene.start().wait()
     scene.require_refused(state, "Read-only file system")
     scene.disk.set_writable()
     return state.output
@@ -118,11 +113,7 @@ def truncated(scene: Scene) -> str:
         path for path in sorted(scene.place.rglob("*")) if path.is_file() and path.stat().st_size
     ]
     # Results of earlier steps are damaged, too, but a recipe is the user's own.
-    files = [
-        path
-        for path in files
-        if path != scene.place / "grid.yaml" and scene.place / "tmp" not in path.parents
-    ]
+    files = [path for path in files if path != scene.place / "grid.yaml"]
     state_file = scene.place / "run/state.npz"
     if state_file in files and scene.chance.random() < 0.6:
         files = [state_file]
@@ -169,10 +160,10 @@ def two_processes(scene: Scene) -> str:
     first = scene.start()
     try:
         lock = scene.place / "run/.m3net-lock"
-        while scene.operation.locks and not first.ended and not lock.exists():
-            time.sleep(0.002)
-        time.sleep(scene.chance.random() * 0.5 * scene.seconds)
-        stopped = scene.operation.locks and not first.ended
+        while scene.operation.locks and not lock.exists() and not first.ends_within(0.01):
+            pass
+        ended = first.ends_within(scene.chance.random() * 0.5 * scene.seconds)
+        stopped = scene.operation.locks and not ended
         if stopped:  # so that it certainly still works when the second one starts
             first.kill(signal.SIGSTOP)
         second = scene.start()

@@ -11,11 +11,11 @@ import contextlib
 import ctypes
 import dataclasses
 import os
+import select
 import shutil
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,15 +58,8 @@ class Disk:
         self._remount(0, size)
 
     def set_read_only(self) -> None:
-        """Make the disk read-only as soon as no file is open for writing."""
-        end = time.monotonic() + 5
-        while True:
-            try:
-                return self._remount(_READ_ONLY, PLENTY)
-            except OSError:  # busy
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.002)
+        """Make the disk read-only; no file may be open for writing."""
+        self._remount(_READ_ONLY, PLENTY)
 
     def set_writable(self) -> None:
         """Make the disk large and writable again."""
@@ -138,19 +131,18 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.number, number)
 
-    @property
-    def ended(self) -> bool:
-        """Whether the child has ended; it is not reaped."""
-        how = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        return os.waitid(os.P_PID, self.number, how) is not None
+    def ends_within(self, seconds: float) -> bool:
+        """Wait for the child's end; whether it has come in time."""
+        handle = os.pidfd_open(self.number)
+        try:
+            return bool(select.select([handle], [], [], seconds)[0])
+        finally:
+            os.close(handle)
 
     def wait(self, limit_s: float = _LIMIT_S) -> End:
         """Wait for the end; a child that takes longer is killed, which is status -9."""
-        end = time.monotonic() + limit_s
-        while not self.ended:
-            if time.monotonic() > end:
-                self.kill()
-            time.sleep(0.002)
+        if not self.ends_within(limit_s):
+            self.kill()
         status = os.waitstatus_to_exitcode(os.waitpid(self.number, 0)[1])
         texts = [(self._scratch / name).read_text(errors="replace") for name in ("out", "err")]
         shutil.rmtree(self._scratch)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import gc
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +38,8 @@ import m3net_tf.training.trainer  # noqa: F401
 from m3net_tf.artifacts import write_json
 
 LOG = Path("build/faults.json")
-#: Kills are the most frequent fault, and a table takes longest.
-_SHARES = {"kill": 2, "features": 2, "train": 2, "export": 2}
-_FOLDERS = ("run", "cache", "tables", "tmp")
+#: Kills are the most frequent fault; the operations that take seconds are less frequent.
+_SHARES = {"kill": 2, "features": 5, "export": 4, "train": 2}
 
 
 class Templates:
@@ -59,9 +60,8 @@ class Templates:
 
     def make(self, disk: Disk, place: Path) -> None:
         """Carry out all operations without faults."""
-        for name in _FOLDERS:
+        for name in ("cache", "tables"):
             (place / name).mkdir()
-        (place / "run").rmdir()
         (place / "grid.yaml").write_text(json.dumps(fault_operations.GRID))
         self._measure("features", disk, place)
         shutil.rmtree(place / "cache")
@@ -111,11 +111,7 @@ def hashes(place: Path, operation: Operation) -> dict[str, str]:
 
 def leftovers(place: Path) -> list[str]:
     """Files that a finished command should have removed."""
-    paths = {*place.rglob(".*"), *(place / "tmp").iterdir()}
-    # TensorFlow's own files are removed at the exit of Python, which children of a fork skip.
-    return sorted(
-        str(path.relative_to(place)) for path in paths if not path.name.startswith("__autograph")
-    )
+    return sorted(str(path.relative_to(place)) for path in place.rglob(".*"))
 
 
 def check(scene: fault_kinds.Scene, kind: str, facts: dict[str, Any], template: Path) -> None:
@@ -143,31 +139,44 @@ def check(scene: fault_kinds.Scene, kind: str, facts: dict[str, Any], template: 
         raise fault_kinds.FaultError(f"left behind: {', '.join(left)[:300]}")
 
 
-def run_case(number: int, seed: int, templates: Templates, point: Path) -> dict[str, Any]:
-    """One case, in a process of its own with a disk of its own; returns its line of the log."""
-    chance = random.Random(f"{seed}/{number}")
-    pairs = [
-        (name, kind)
-        for name in OPERATIONS
-        for kind in fault_kinds.KINDS
-        for _ in range(_SHARES.get(kind, 1) * _SHARES.get(name, 1))
-    ]
-    random.Random(len(pairs)).shuffle(pairs)  # an interrupted series has seen all
-    name, kind = pairs[number % len(pairs)]
-    facts, start = templates.facts[name], time.monotonic()
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
+class Case:
+    """One case, in a process of its own with a disk of its own."""
+
+    def __init__(self, number: int, seed: int, templates: Templates, point: Path) -> None:
+        pairs = [
+            (name, kind)
+            for name in OPERATIONS
+            for kind in fault_kinds.KINDS
+            for _ in range(_SHARES.get(kind, 1) * _SHARES.get(name, 1))
+        ]
+        random.Random(len(pairs)).shuffle(pairs)  # an interrupted series has some of each
+        self.number = number
+        self.operation, self.kind = pairs[number % len(pairs)]
+        self._chance = random.Random(f"{seed}/{number}")
+        self._start = time.monotonic()
+        self._reading, writing = os.pipe()
+        self.process = os.fork()
+        if not self.process:
+            self._run(templates, point, writing)
+        os.close(writing)
+
+    def _run(self, templates: Templates, point: Path, writing: int) -> None:
         result: dict[str, Any] = {"failure": ""}
-        scene = None
+        scene, facts = None, templates.facts[self.operation]
+        template = templates.folder(self.operation)
         try:
             own_mounts()
             disk, place = Disk(point), point / "place"
-            shutil.copytree(templates.folder(name), place, symlinks=True)
+            shutil.copytree(template, place, symlinks=True)
             scene = fault_kinds.Scene(
-                OPERATIONS[name], place, disk, chance, facts["seconds"], facts["growth"]
+                OPERATIONS[self.operation],
+                place,
+                disk,
+                self._chance,
+                facts["seconds"],
+                facts["growth"],
             )
-            check(scene, kind, facts, templates.folder(name))
+            check(scene, self.kind, facts, template)
         except fault_kinds.FaultError as failure:
             result["failure"] = str(failure)
         except BaseException:
@@ -176,12 +185,27 @@ def run_case(number: int, seed: int, templates: Templates, point: Path) -> dict[
         with os.fdopen(writing, "w") as file:
             json.dump(result, file)
         os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as file:
-        result = json.load(file)
-    os.waitpid(child, 0)
-    seconds = round(time.monotonic() - start, 2)
-    return {"case": number, "operation": name, "fault": kind, "seconds": seconds, **result}
+
+    def result(self) -> dict[str, Any]:
+        """The case's entry of the log; its process has ended."""
+        with os.fdopen(self._reading) as file:
+            result = json.load(file)
+        seconds = round(time.monotonic() - self._start, 2)
+        names = {"case": self.number, "operation": self.operation, "fault": self.kind}
+        return {**names, "seconds": seconds, **result}
+
+
+def run_cases(
+    numbers: Sequence[int], seed: int, jobs: int, templates: Templates, point: Path
+) -> Iterator[dict[str, Any]]:
+    """Entries of the log of all cases, of which ``jobs`` run side by side."""
+    waiting, running = list(numbers), {}
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            case = Case(waiting.pop(0), seed, templates, point)
+            running[case.process] = case
+        process, _ = os.wait()
+        yield running.pop(process).result()
 
 
 def table(cases: list[dict[str, Any]]) -> list[str]:
@@ -208,6 +232,7 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=200)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--case", type=int, action="append", help="repeat this case; several times")
+    parser.add_argument("--jobs", type=int, default=1, help="cases side by side")
     parser.add_argument("--log", type=Path, default=LOG)
     options = parser.parse_args()
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
@@ -221,17 +246,21 @@ def main() -> int:
     try:
         point = scratch / "disk"
         point.mkdir()
+        (scratch / "tmp").mkdir()
         own_mounts()
         templates = Templates(scratch)
         disk = Disk(point)
         (point / "place").mkdir()
         templates.make(disk, point / "place")
         shutil.rmtree(point / "place")
-        for number in numbers:
-            case = run_case(number, options.seed, templates, point)
+        gc.collect()
+        gc.freeze()  # so that children need not copy what a collection would touch
+        for case in run_cases(numbers, options.seed, options.jobs, templates, point):
             cases.append(case)
             if case["failure"]:
-                print(f"case {number} ({case['operation']}, {case['fault']}): {case['failure']}")
+                print(
+                    f"case {case['case']} ({case['operation']}, {case['fault']}): {case['failure']}"
+                )
             elif len(cases) % 20 == 0:
                 print(f"{len(cases)} of {len(numbers)} cases", flush=True)
             write_json(
