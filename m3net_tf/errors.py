@@ -25,6 +25,7 @@ DAMAGED: tuple[type[Exception], ...] = (
     EOFError,
     LookupError,
     MemoryError,
+    OSError,
     OverflowError,
     RuntimeError,
     SyntaxError,

@@ -186,7 +186,7 @@ class Run:
         try:
             check_archive(self.model_path)
             return keras.models.load_model(self.model_path, compile=False)
-        except (OSError, *DAMAGED) as error:
+        except DAMAGED as error:
             raise ModelError(
                 f"{self.model_path} cannot be read ({type(error).__name__}): delete "
                 f"{self.folder} and train again"

@@ -155,7 +155,7 @@ class TrainingState:
                     for index, variable in enumerate(variables):
                         variable.assign(arrays[f"{kind}_{index}"])
                 self.kept = [arrays[f"best_{i}"] for i in range(len(self.model.weights))]
-        except (OSError, *DAMAGED) as error:
+        except DAMAGED as error:
             raise ModelError(
                 f"{path} is damaged ({type(error).__name__}): delete it to train from the start"
             ) from None

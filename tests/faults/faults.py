@@ -247,7 +247,12 @@ def main() -> int:
         point = scratch / "disk"
         point.mkdir()
         (scratch / "tmp").mkdir()
-        own_mounts()
+        try:
+            own_mounts()
+        except OSError as error:
+            raise SystemExit(
+                f"a disk for each case needs root or user namespaces: {error}"
+            ) from None
         templates = Templates(scratch)
         disk = Disk(point)
         (point / "place").mkdir()

@@ -242,7 +242,7 @@ def _keras() -> Take:
                 check_archive(path)
                 with zipfile.ZipFile(path) as archive:
                     _require_own(json.loads(archive.read("config.json")), KERAS_MODULES)
-        except (OSError, *DAMAGED):
+        except DAMAGED:
             pass  # Run.load_model says so in one line
 
     return take

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inputs that once found a defect, and a valid one for each light target."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,3 +34,14 @@ def test_a_line_that_announces_too_much_is_refused():
     device = Device(Replay(b"m3net data bytes=99999999999 crc=0x0\n"))
     with pytest.raises(FirmwareError, match="announces 99999999999 bytes"):
         device.next_message(1.0)
+
+
+@pytest.mark.slow
+def test_the_fuzzer_runs(tmp_path):
+    pytest.importorskip("atheris", reason="make fuzz needs pip install 'm3net_tf[fuzz]'")
+    log = tmp_path / "log.json"
+    command = [sys.executable, FOUND.parents[1] / "fuzz/fuzz.py", "--seconds", "2"]
+    command += ["--target", "rows", "--log", log]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(log.read_text())["inputs"] > 10
