@@ -18,7 +18,11 @@ RUN ?= runs/$(MODEL)_$(DATASET)
 PYTEST_WORKERS ?= 2
 # Each worker runs neighbouring tests, so that few of them make the same fixture twice.
 PYTEST_SHARED := -n $(PYTEST_WORKERS) --dist worksteal
-export BOARD DATA_DIR ENGINE
+FAULT_CASES ?= 200
+FAULT_JOBS ?= 2
+FAULT_SEED ?=
+FUZZ_SECONDS ?= 60
+export BOARD DATA_DIR ENGINE FUZZ_SECONDS
 
 M3NET := $(VENV)/bin/m3net
 # Each tool that the chain calls, with the Debian package that brings it.
@@ -27,7 +31,7 @@ TOOLS := git:git gcc:gcc cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm
 # Those of the test of the WebAssembly module, which is skipped without them.
 TOOLS += $(if $(CI),clang:clang wasm-ld:lld node:nodejs)
 
-.PHONY: help setup system demo train export-mcu firmware emulate emulate-all renode dist flash test test-all engine-proof docs coverage mutations lint format pins sbom light-runtime bench clean
+.PHONY: help setup system demo train export-mcu firmware emulate emulate-all renode dist flash test test-all engine-proof docs coverage mutations faults fuzz lint format pins sbom light-runtime bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -109,6 +113,12 @@ coverage: setup ## lines of the portable firmware that the tests on the host run
 
 mutations: setup ## break the tree in ten ways, each of which its test must catch
 	$(VENV)/bin/python tests/mutations.py
+
+faults: setup ## kill, fill disks, truncate files ..., then resume: the same results, or one line
+	$(VENV)/bin/python tests/faults/faults.py --cases $(FAULT_CASES) --jobs $(FAULT_JOBS) $(if $(FAULT_SEED),--seed $(FAULT_SEED))
+
+fuzz: setup ## hostile input for all that reads files or lines, FUZZ_SECONDS for each target
+	$(VENV)/bin/python tests/fuzz/fuzz.py
 
 lint: setup ## check style and types, and the compiled engine for bugs
 	$(VENV)/bin/ruff check .

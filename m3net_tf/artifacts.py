@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from m3net_tf.errors import DataError
+from m3net_tf.unfinished import unfinished_prefix
 
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "tf_keras", "numpy", "ai-edge-litert", "tflite-micro")
 
@@ -39,7 +40,8 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        error.filename, error.filename2 = str(path), None
+        error.filename = str(path)
+        del error.filename2  # None would be printed
         raise
 
 
@@ -51,7 +53,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     """
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=unfinished_prefix(path.name))
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)

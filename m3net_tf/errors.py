@@ -10,7 +10,29 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterable
+
+DAMAGED: tuple[type[Exception], ...] = (
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+"""Exceptions of readers of zip archives, NumPy arrays and FlatBuffers for damaged bytes."""
 
 _LONGEST_PATH = 120
 

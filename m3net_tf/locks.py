@@ -27,6 +27,7 @@ from typing import ParamSpec, TypedDict, TypeVar
 
 from m3net_tf.errors import InUseError
 from m3net_tf.progress import Log
+from m3net_tf.unfinished import UNFINISHED
 
 LOCK_NAME = ".m3net-lock"
 _LONGEST_COMMAND = 80
@@ -64,7 +65,8 @@ def in_use(folder: Path) -> Iterator[None]:
     """Keep other processes out of a folder while this one writes into it; may be nested.
 
     A missing folder is created, and removed at the end if it is still empty. A read-only folder is
-    not locked, because no process can write to it.
+    not locked, because no process can write to it. Unfinished files of killed processes are removed
+    from the folder and the folders in it.
 
     Raises:
         InUseError: another process holds the lock; the message names that process.
@@ -75,6 +77,7 @@ def in_use(folder: Path) -> Iterator[None]:
             with contextlib.ExitStack() as stack:
                 stack.enter_context(_created(resolved))
                 stack.enter_context(locked(resolved / LOCK_NAME, str(folder)))
+                _remove_unfinished(resolved)
                 _held.releases[resolved] = stack.pop_all()
         _held.depths[resolved] = _held.depths.get(resolved, 0) + 1
     try:
@@ -256,6 +259,24 @@ def _may_live(holder: _Holder | None) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes left in a folder that is locked, and in the folders in it."""
+    with contextlib.suppress(OSError):  # of another user, or on a read-only disk
+        entries = list(os.scandir(folder))
+        for entry in entries:
+            if entry.name.startswith(UNFINISHED) and entry.is_dir(follow_symlinks=False):
+                _remove_stale(Path(entry))
+            elif entry.is_dir(follow_symlinks=False):
+                _remove_unfinished_files(Path(entry))
+        _remove_unfinished_files(folder)
+
+
+def _remove_unfinished_files(folder: Path) -> None:
+    for path in folder.glob(f"{UNFINISHED}*"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

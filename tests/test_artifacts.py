@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from m3net_tf import artifacts
+from m3net_tf import artifacts, unfinished
 from m3net_tf.errors import DataError
 from m3net_tf.markdown import markdown_text
 
@@ -95,3 +95,26 @@ def test_sha256():
 def test_markdown_shows_names_as_they_are():
     assert markdown_text("a_b, c d") == "a_b, c d"
     assert markdown_text(r"a|b [x](y) *c* `d` <b> \\") == (r"a\|b \[x\](y) \*c\* \`d\` \<b\> \\\\")
+
+
+def test_a_folder_replaces_another_even_if_names_cannot_be_exchanged(tmp_path, monkeypatch):
+    for number, exchanges in enumerate((True, False)):
+        if not exchanges:
+            monkeypatch.setattr(unfinished, "_exchange", lambda first, second: False)
+        for content in ("old", "new"):
+            new = tmp_path / f".new-{content}-{number}"
+            new.mkdir()
+            (new / content).touch()
+            unfinished.replace_folder(new, tmp_path / "folder")
+            assert [path.name for path in tmp_path.rglob("*")] == ["folder", content]
+
+
+def test_the_old_folder_stays_until_the_new_one_has_its_name(tmp_path, monkeypatch):
+    """As after a kill in the midst of removing the old one."""
+    folder, new = tmp_path / "folder", tmp_path / "new"
+    for path in (folder, new):
+        path.mkdir()
+        (path / path.name).touch()
+    monkeypatch.setattr(unfinished.shutil, "rmtree", lambda path: None)
+    unfinished.replace_folder(new, folder)
+    assert [path.name for path in folder.iterdir()] == ["new"]

@@ -21,6 +21,7 @@ import pytest
 from m3net_tf import locks
 from m3net_tf.errors import InUseError, M3NetError
 from m3net_tf.locks import LOCK_NAME, in_use, locked, scratch_folder, writes_into
+from m3net_tf.unfinished import UNFINISHED
 
 HOLD = "with locks.in_use(pathlib.Path({folder!r})): print('held', flush=True); time.sleep(60)"
 SCRATCH = (
@@ -215,3 +216,17 @@ def test_a_scratch_folder_removed_as_stale_is_made_again(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "_own", late)
     with scratch_folder("m3net-x-", tmp_path) as folder:
         assert folder == made[1] and folder.is_dir()
+
+
+def test_the_next_writer_removes_what_killed_ones_left(tmp_path):
+    inner = tmp_path / "quantized"
+    inner.mkdir()
+    names = [tmp_path / f"{UNFINISHED}state.npz.abc", inner / f"{UNFINISHED}report.json.abc"]
+    for path in (*names, tmp_path / ".hidden", tmp_path / "kept"):
+        path.touch()
+    (tmp_path / f"{UNFINISHED}export.abc").mkdir()
+    with scratch_folder(UNFINISHED, tmp_path) as own, in_use(tmp_path):
+        assert {path.name for path in tmp_path.iterdir()} == {
+            *(".hidden", "kept", "quantized", LOCK_NAME, own.name)
+        }
+    assert not list(inner.iterdir())

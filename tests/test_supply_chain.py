@@ -17,7 +17,8 @@ from m3net_tf.datasets.registry import dataset_info
 ROOT = Path(__file__).parents[1]
 PINNED_FILES = ("constraints.txt", ".ci/sbom.txt", ".ci/light_runtime.txt")
 REQUIREMENT = re.compile(
-    r"[a-z0-9.-]+==[\w.]+(?: ; python_full_version (?:<|>=) '3\.13')?"
+    r"[a-z0-9.-]+==[\w.]+"
+    r"(?: ; python_full_version (?:<|>=) '3\.1[34]'(?: and platform_machine == 'x86_64')?)?"
     r"(?: \\\n    --hash=sha256:[0-9a-f]{64})+\n"
 )
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from typing import Any
 
 import numpy as np
@@ -12,21 +11,9 @@ from ai_edge_litert import schema_py_generated as schema
 
 from m3net_tf.artifacts import sha256_of
 from m3net_tf.compiler.graph import Graph, Operation, Tensor
-from m3net_tf.errors import ModelError
+from m3net_tf.errors import DAMAGED, ModelError
 from m3net_tf.tflite_names import names_of, operator_name
 
-_FAULTS = (
-    struct.error,
-    AttributeError,
-    IndexError,
-    KeyError,
-    MemoryError,
-    OverflowError,
-    RecursionError,
-    TypeError,
-    UnicodeDecodeError,
-    ValueError,
-)
 STATEFUL = ("UNIDIRECTIONAL_SEQUENCE_LSTM",)  # operators whose kernels begin with empty states
 _LARGEST_TENSOR = 1 << 28  # items; far above what a microcontroller holds
 
@@ -50,7 +37,7 @@ def read_network(tflite: bytes) -> Graph:
         return _graph(model, sha256_of(tflite))
     except ModelError:
         raise
-    except _FAULTS as error:  # flatbuffers checks nothing
+    except DAMAGED as error:  # flatbuffers checks nothing
         text = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
         raise ModelError(
             f"the .tflite file is damaged, cut off or has wrong offsets ({text})"

@@ -98,9 +98,17 @@ class Device:
             word, _, rest = line[len(PREFIX) :].partition(" ")
             message = Message(word, rest)
             if word in ("data", "audio"):
-                self._incomplete = (message, message.number("bytes"))
+                self._incomplete = (message, self._announced_bytes(message))
                 continue
             return message
+
+    def _announced_bytes(self, message: Message) -> int:
+        count = message.number("bytes")
+        if not 0 <= count <= _MAX_LINE_BYTES:
+            raise FirmwareError(
+                f"{self.port.name}: a line announces {count} bytes; check port and speed"
+            )
+        return count
 
     def next_message(self, timeout_s: float) -> Message | None:
         """The next line of the board; None if none comes in time.
@@ -222,7 +230,8 @@ class Device:
             labels = [line.rest.partition(" ")[2] for line in reply.lines if line.word == "label"]
             if {"model", "frontend"} - by_word.keys():
                 raise FirmwareError(f"{self.port.name}: incomplete answer to info; try again")
-            frontend = {key: int(value) for key, value in by_word["frontend"].fields.items()}
+            line = by_word["frontend"]
+            frontend = {key: line.number(key) for key in line.fields}
             self._info = DeviceInfo(
                 board=version.get("board", ""),
                 version=version,
@@ -307,9 +316,10 @@ class Device:
         for _ in range(3):
             try:
                 output = bytes.fromhex(reply.last.fields["out"])
+                whole = zlib.crc32(output) == int(reply.last.fields["crc"], 16)
             except (KeyError, ValueError):
-                output = b""
-            if output and zlib.crc32(output) == int(reply.last.fields.get("crc", "0"), 16):
+                whole = False
+            if whole and output:
                 break
             reply = self.request(f"infer {runs}", RUN_TIMEOUT_S * runs)
         else:

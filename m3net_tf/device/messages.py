@@ -12,6 +12,7 @@ import numpy.typing as npt
 from m3net_tf.errors import FirmwareError
 
 _FIELD = re.compile(r"(\w+)=(\S*)")
+_NUMBER = re.compile(r"[0-9]{1,18}\Z")
 
 
 class BoardError(FirmwareError):
@@ -77,7 +78,7 @@ class Reply:
 
     def numbers(self) -> dict[str, int]:
         """All numbers of the last line."""
-        return {key: int(value) for key, value in self.last.fields.items() if value.isdigit()}
+        return {key: int(value) for key, value in self.last.fields.items() if _NUMBER.match(value)}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +46,7 @@ from m3net_tf.runtime.interpreter import (
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.training.features import compute_features
 from m3net_tf.training.run import Run
+from m3net_tf.unfinished import replace_folder, unfinished_prefix
 
 VECTOR_CLIPS = 16
 
@@ -204,7 +204,7 @@ def _write(
     """Write the export atomically; it replaces an earlier one."""
     frontend = manifest.frontend
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with scratch_folder(f".{folder.name}.", folder.parent) as scratch:
+    with scratch_folder(unfinished_prefix(folder.name), folder.parent) as scratch:
         scratch.chmod(0o755)
         write_tflite(network, manifest, scratch)
         model = c_model(network, manifest)
@@ -219,9 +219,7 @@ def _write(
         write_text(scratch / "labels.txt", "".join(f"{label}\n" for label in manifest.labels))
         _write_vectors(dataset, frontend, network, scratch / "vectors")
         write_json(scratch / "manifest.json", manifest.to_dict())
-        if folder.exists():
-            shutil.rmtree(folder)
-        scratch.replace(folder)
+        replace_folder(scratch, folder)
 
 
 def _is_current(bundle: Bundle, trained_sha256: str, choice: Choice | None) -> bool:

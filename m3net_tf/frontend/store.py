@@ -30,8 +30,9 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.artifacts import cache_folder, write_bytes
-from m3net_tf.errors import DataError
+from m3net_tf.errors import DAMAGED, DataError
 from m3net_tf.progress import Log, silent
+from m3net_tf.unfinished import UNFINISHED
 
 KEY_BYTES = 16
 FILE_BYTES = 16 * 2**20
@@ -131,7 +132,7 @@ class RowStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as lock:
             if _lock(lock.fileno(), log):
-                for stale in self.folder.glob(f".{self.name}-*"):  # of a killed writer
+                for stale in self.folder.glob(f"{UNFINISHED}{self.name}-*"):  # of a killed writer
                     stale.unlink(missing_ok=True)
             writer = RowWriter(self)
             yield writer
@@ -209,7 +210,7 @@ def _read(
             if version != (1, 0):
                 raise _DamagedError
             shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        except ValueError:
+        except DAMAGED:
             raise _DamagedError from None
         start = file.tell()
         keys_at = start + int(np.prod(shape)) * dtype.itemsize

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from m3net_tf import __version__
 from m3net_tf.artifacts import cache_folder
-from m3net_tf.errors import DataError, InUseError, M3NetError
+from m3net_tf.errors import DataError, InUseError, M3NetError, os_error_line
 from m3net_tf.many.data import local_folder, one_line
 from m3net_tf.many.fetching import RemoteFolder, fetch_folder
 from m3net_tf.progress import Log
@@ -105,11 +105,18 @@ def _train(order: Order, log: Log) -> str:
     except M3NetError as problem:
         log(f"error: {problem}")
         return one_line(problem)
+    except OSError as problem:
+        log(traceback.format_exc())
+        return os_error_line(problem) or _bug_line(problem)
     # The other runs continue after any error; the log has the traceback.
     except Exception as problem:
         log(traceback.format_exc())
-        return f"{type(problem).__name__}: {one_line(problem)} (see train.log in its folder)"
+        return _bug_line(problem)
     finally:
         keras.backend.clear_session()
         gc.collect()
     return ""
+
+
+def _bug_line(problem: Exception) -> str:
+    return f"{type(problem).__name__}: {one_line(problem)} (see train.log in its folder)"

@@ -27,7 +27,7 @@ from m3net_tf.artifacts import (
 from m3net_tf.datasets import AudioDataset
 from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.keras import keras
-from m3net_tf.locks import writes_into
+from m3net_tf.locks import scratch_folder, writes_into
 from m3net_tf.progress import Log, silent
 from m3net_tf.quantization.comparison import compare_split, compare_tensors, rank_layers
 from m3net_tf.quantization.compression import compression
@@ -42,6 +42,7 @@ from m3net_tf.runtime.warp import WarpConfig
 from m3net_tf.training.evaluation import predict, takes_lengths
 from m3net_tf.training.features import FeatureSet, compute_features
 from m3net_tf.training.run import Run
+from m3net_tf.unfinished import replace_folder, unfinished_prefix
 
 if TYPE_CHECKING:  # tfmot takes seconds to import
     from m3net_tf.quantization.fine_tuning import FineTuned, FineTuner
@@ -313,14 +314,17 @@ def _compared(material: _Material, network: Int8Network, name: str) -> SplitFigu
 
 
 def _write(folder: Path, network: Int8Network, report: Report) -> None:
-    """Write the network, then the report, whose hashes detect a partial write."""
-    if network.warp:
-        report["importance_sha256"] = sha256_of(network.importance)
-        report["warp"] = network.warp.to_dict()
-        write_bytes(folder / _IMPORTANCE, network.importance)
-    write_bytes(folder / "model.tflite", network.tflite)
-    write_text(folder / "report.md", markdown(report))
-    write_json(folder / "report.json", report)
+    """Write network and report; they replace those of an earlier quantisation together."""
+    with scratch_folder(unfinished_prefix(folder.name), folder.parent) as scratch:
+        scratch.chmod(0o755)
+        if network.warp:
+            report["importance_sha256"] = sha256_of(network.importance)
+            report["warp"] = network.warp.to_dict()
+            write_bytes(scratch / _IMPORTANCE, network.importance)
+        write_bytes(scratch / "model.tflite", network.tflite)
+        write_text(scratch / "report.md", markdown(report))
+        write_json(scratch / "report.json", report)
+        replace_folder(scratch, folder)
 
 
 def _ranking(

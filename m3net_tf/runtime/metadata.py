@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from m3net_tf.artifacts import sha256_of
-from m3net_tf.errors import ModelError
+from m3net_tf.errors import DAMAGED, ModelError
 from m3net_tf.frontend import FrontendConfig
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.warp import WarpConfig
@@ -102,7 +102,7 @@ def attach_metadata(network: bytes, manifest: Mapping[str, Any], importance: byt
 def _archive(data: bytes) -> zipfile.ZipFile | None:
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
-    except (zipfile.BadZipFile, NotImplementedError, ValueError):
+    except DAMAGED:
         return None
     return archive if _NAME in archive.namelist() else None
 
@@ -158,6 +158,6 @@ def read_metadata(path: Path) -> tuple[bytes, Metadata]:
             warp=WarpConfig.from_dict(values["warp"]) if "warp" in values else None,
             importance=archive.read(_IMPORTANCE) if "warp" in values else b"",
         )
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError):
+    except DAMAGED:
         raise ModelError(f"{path} has damaged metadata: export again") from None
     return network, metadata

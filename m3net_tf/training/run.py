@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import dataclasses
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.datasets import AudioDataset, dataset_info, load_dataset, protocol_statement
-from m3net_tf.errors import ConfigError, DataError, ModelError
+from m3net_tf.errors import DAMAGED, ConfigError, DataError, ModelError
 from m3net_tf.models import design_sha256, model_names, presets_of
 from m3net_tf.training.added import with_added
 from m3net_tf.training.archive import check_archive
@@ -183,7 +182,7 @@ class Run:
         try:
             check_archive(self.model_path)
             return keras.models.load_model(self.model_path, compile=False)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except DAMAGED as error:
             raise ModelError(
                 f"{self.model_path} cannot be read ({type(error).__name__}): delete "
                 f"{self.folder} and train again"

@@ -7,7 +7,6 @@ import dataclasses
 import io
 import json
 import math
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.artifacts import write_bytes
-from m3net_tf.errors import ModelError
+from m3net_tf.errors import DAMAGED, ModelError
 from m3net_tf.keras import keras, tf
 from m3net_tf.keras_internals import loss_scale_variables
 from m3net_tf.training.schedules import make_optimizer
@@ -156,7 +155,7 @@ class TrainingState:
                     for index, variable in enumerate(variables):
                         variable.assign(arrays[f"{kind}_{index}"])
                 self.kept = [arrays[f"best_{i}"] for i in range(len(self.model.weights))]
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except DAMAGED as error:
             raise ModelError(
                 f"{path} is damaged ({type(error).__name__}): delete it to train from the start"
             ) from None

@@ -47,6 +47,7 @@ from m3net_tf.training.run_metrics import RunMetrics
 from m3net_tf.training.sections import TrainingSection
 from m3net_tf.training.state import TrainingState, without_early_exits
 from m3net_tf.training.steps import Step, make_step
+from m3net_tf.unfinished import unfinished_prefix
 
 __all__ = ["predict", "run_training"]
 
@@ -356,6 +357,6 @@ def _reseed_dropout(model: keras.Model, rng: np.random.Generator) -> None:
 
 
 def _save_model(model: keras.Model, path: Path) -> None:
-    with naming(path), scratch_folder(f".{path.name}.", path.parent) as scratch:
+    with naming(path), scratch_folder(unfinished_prefix(path.name), path.parent) as scratch:
         model.save(scratch / path.name)
         (scratch / path.name).replace(path)

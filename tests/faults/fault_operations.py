@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operations that faults disturb, each on a tiny recipe of the built-in sounds.
+
+A place is a folder with ``run/``, ``cache/`` and ``tables/``. Every operation says what it must not
+change, and gives a digest of its results that is the same for equal results.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import re
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from m3net_tf.datasets import load_dataset
+from m3net_tf.frontend import FrontendConfig, store
+from m3net_tf.keras import tf
+from m3net_tf.terminal import run_command
+from m3net_tf.training.features import compute_features
+from m3net_tf.training.recipe import Recipe
+from m3net_tf.training.run import Run
+from m3net_tf.training.sections import AugmentationSection
+
+#: Measured durations, and the commit with changed files: they differ between equal results.
+_VOLATILE = ("seconds", "training_s", "wall_s", "git_commit")
+_COPIES = 2
+RECIPE: dict[str, Any] = {
+    "dataset": {"name": "synth", "options": {"clips_per_class": 6}},
+    "model": {
+        "name": "m3net",
+        "preset": "mcu",
+        "arguments": {
+            "sfp": [{"filters": 8, "kernel": [5, 5], "strides": [4, 4]}],
+            "tail": [{"filters": 8}],
+            "dropout": 0.2,
+        },
+    },
+    "augmentation": {"copies": 1, "time_masks": 1, "mixup_probability": 0.5},
+    "training": {"epochs": 3, "batch_size": 80, "weight_average": 0.9},
+    "quantization": {"calibration_clips": 20},
+}
+GRID: dict[str, Any] = {
+    "title": "Two runs",
+    "paper": "Somebody, 2025",
+    "table": "Table 1",
+    "base": {key: RECIPE[key] for key in ("dataset", "model", "augmentation")}
+    | {"training": {**RECIPE["training"], "epochs": 1}},
+    "axes": {
+        "Dropout": {
+            "none": {"model": {"arguments": {"dropout": 0.0}}},
+            "some": {"model": {"arguments": {"dropout": 0.1}}},
+        }
+    },
+    "scales": {"tiny": {}},
+}
+Log = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """An operation.
+
+    Attributes:
+        name: its name.
+        act: carries it out in a place.
+        digest: hash of its results in a place.
+        kept: patterns of files that exist before it and that it must not change.
+        lost: says which finished work a disturbed place lacks, given its lines of progress; ''.
+        locks: whether it locks ``run/``, so that a second process is refused.
+    """
+
+    name: str
+    act: Callable[[Path, Log], object]
+    digest: Callable[[Path], str]
+    kept: tuple[str, ...] = ()
+    lost: Callable[[Path, str], str] = lambda place, output: ""
+    locks: bool = True
+
+
+def command(operation: Operation, place: Path) -> int:
+    """Carry out an operation as the command line does; returns the exit status."""
+    os.environ["M3NET_CACHE"] = str(place / "cache")
+    tempfile.tempdir = str(place.parents[1] / "tmp")  # the system's, which is another disk
+    store.FILE_BYTES = 30_000  # 15 maps a file
+    tf.config.run_functions_eagerly(True)  # tracing would take most of the time
+    tf.config.experimental.enable_op_determinism()
+
+    def log(line: str) -> None:
+        print(line, flush=True)
+
+    return run_command(lambda: operation.act(place, log) and 0)
+
+
+def _features(place: Path, log: Log) -> None:
+    dataset = load_dataset("synth", clips_per_class=6)
+    compute_features(
+        dataset, "train", FrontendConfig(), AugmentationSection(copies=_COPIES), 1, log
+    )
+
+
+def _train(place: Path, log: Log) -> None:
+    from m3net_tf.training import train
+
+    train(Recipe.from_dict(RECIPE), place / "run", log=log)
+
+
+def quantize(place: Path, log: Log, method: str = "ptq") -> None:
+    """Quantise the run of a place."""
+    from m3net_tf.quantization.methods import Method
+    from m3net_tf.quantization.pipeline import quantize_run
+
+    quantize_run(Run(place / "run"), method=Method.parse(method), ranking_clips=0, log=log)
+
+
+def quantize_before(place: Path, log: Log) -> None:
+    """Quantise the run of a place in another way, as somebody did before."""
+    quantize(place, log, "ptq+p99.99")
+
+
+def export(place: Path, log: Log) -> None:
+    """Export the run of a place."""
+    from m3net_tf.export import export_run
+
+    export_run(Run(place / "run"), None, log=log)
+
+
+def _table(place: Path, log: Log) -> None:
+    from m3net_tf.errors import M3NetError
+    from m3net_tf.studies.tables import make_table
+
+    report = make_table(
+        str(place / "grid.yaml"),
+        "tiny",
+        data_folders={},
+        runs_folder=place / "tables/runs",
+        out=place / "tables/out",
+        log=log,
+    )
+    if report["failed"]:
+        reasons = [
+            run["error"] for cell in report["cells"] for run in cell["runs"] if "error" in run
+        ]
+        raise M3NetError(f"{report['failed']} runs failed: {reasons[0]}")
+
+
+def _hash(*parts: object) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else str(part).encode())
+    return digest.hexdigest()
+
+
+def weights(model: Path) -> str:
+    """Hash of all weights of a saved network; its archive also has the date."""
+    parts: list[object] = []
+
+    def visit(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset):
+            parts.extend((name, np.asarray(item).tobytes()))
+
+    with zipfile.ZipFile(model) as archive:
+        content = io.BytesIO(archive.read("model.weights.h5"))
+    with h5py.File(content) as file:
+        file.visititems(visit)
+    return _hash(*parts)
+
+
+def stable(value: Any) -> Any:
+    """A JSON value without its volatile entries."""
+    if isinstance(value, dict):
+        return {key: stable(entry) for key, entry in value.items() if key not in _VOLATILE}
+    return [stable(entry) for entry in value] if isinstance(value, list) else value
+
+
+def _json(path: Path) -> str:
+    return json.dumps(stable(json.loads(path.read_text())), sort_keys=True)
+
+
+def _run_digest(folder: Path) -> str:
+    rows = (folder / "history.csv").read_text().splitlines()
+    history = [row.rpartition(",")[0] for row in rows]
+    names = [path.name for path in folder.iterdir() if path.name != "train.log"]
+    return _hash(
+        weights(folder / "model.keras"), _json(folder / "metrics.json"), history, sorted(names)
+    )
+
+
+def _features_digest(place: Path) -> str:
+    maps: dict[bytes, bytes] = {}
+    for path in sorted((place / "cache/features").glob("[!.]*.npy")):
+        content = path.read_bytes()
+        rows = np.load(io.BytesIO(content))
+        end = len(content) - store._FOOTER.size
+        start = end - len(rows) * store.KEY_BYTES
+        keys = [content[i : i + store.KEY_BYTES] for i in range(start, end, store.KEY_BYTES)]
+        maps |= {key: row.tobytes() for key, row in zip(keys, rows, strict=True)}
+    return _hash(*(part for key in sorted(maps) for part in (key, maps[key])))
+
+
+def _quantized_digest(place: Path) -> str:
+    folder = place / "run/quantized"
+    return _hash((folder / "model.tflite").read_bytes(), _json(folder / "report.json"))
+
+
+def _export_digest(place: Path) -> str:
+    folder = place / "run/export"
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    texts = (
+        _json(path).encode() if path.name == "manifest.json" else path.read_bytes()
+        for path in files
+    )
+    return _hash(*(part for path, text in zip(files, texts, strict=True) for part in (path, text)))
+
+
+def _table_digest(place: Path) -> str:
+    networks = sorted((place / "tables/runs").rglob("model.keras"))
+    (report,) = (place / "tables/out").rglob("*.json")
+    return _hash(*map(weights, networks), re.sub(r"\d+(\.\d+)? s\b", "", _json(report)))
+
+
+def _lost_epochs(place: Path, output: str) -> str:
+    """Each epoch is reported just before it is saved."""
+    reported = max(map(int, re.findall(r"^epoch (\d+)/", output, re.MULTILINE)), default=0)
+    if reported < 2 or (place / "run/metrics.json").exists():
+        return ""
+    with np.load(place / "run/state.npz") as arrays:
+        saved = len(json.loads(str(arrays["figures"]))["history"])
+    return "" if saved >= reported - 1 else f"epoch {reported} was reported, {saved} are saved"
+
+
+def _lost_runs(place: Path, output: str) -> str:
+    reported = len(re.findall(r"^\[\d+/\d+\].*test accuracy", output, re.MULTILINE))
+    finished = len(list((place / "tables/runs").rglob("metrics.json")))
+    return "" if finished >= reported else f"{reported} runs were reported, {finished} are there"
+
+
+_OF_TRAINING = ("run/recipe.yaml", "run/model.keras", "run/metrics.json", "run/history.csv")
+OPERATIONS = {
+    operation.name: operation
+    for operation in (
+        Operation("features", _features, _features_digest, locks=False),
+        Operation("train", _train, lambda place: _run_digest(place / "run"), lost=_lost_epochs),
+        Operation("quantize", quantize, _quantized_digest, (*_OF_TRAINING, "run/export/**/*")),
+        Operation("export", export, _export_digest, (*_OF_TRAINING, "run/quantized/*")),
+        Operation("table", _table, _table_digest, ("grid.yaml",), _lost_runs, locks=False),
+    )
+}

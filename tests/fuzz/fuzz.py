@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hostile input for everything that reads files or lines: ``make fuzz``.
+
+Each target runs for FUZZ_SECONDS under libFuzzer, in Python through Atheris. An input is a defect
+if it raises anything but an error of the user, takes more than a second of computing time, or makes
+the process grow beyond its limit of memory. Inputs that found defects are in ``tests/data/fuzz``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import c_targets
+import python_targets
+
+from m3net_tf.artifacts import write_json
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+FOUND = ROOT / "tests/data/fuzz"
+WORK = ROOT / "build/fuzz"
+_LIMIT_MB = 1024
+_HANG_S = 30  # of real time, for loops without end; the targets measure computing time
+_STAT = re.compile(r"stat::(\w+):\s+(\d+)")
+_PULSE = re.compile(r"^#\d+\s.*cov: (\d+) ft: (\d+) corp: (\d+)/.*rss: (\d+)Mb", re.MULTILINE)
+
+
+def command_of(name: str) -> list[str]:
+    """The command that runs a target; one in C is compiled first."""
+    if name in c_targets.SEEDS:
+        return [str(c_targets.build_target(name, WORK))]
+    return [sys.executable, str(HERE / "fuzz_python.py"), name]
+
+
+def corpus_of(name: str) -> tuple[Path, int]:
+    """The folder of a target's inputs, with seeds and former finds, and the longest input."""
+    folder = WORK / f"corpus-{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    if name in c_targets.SEEDS:
+        seeds, longest = c_targets.SEEDS[name], 4096
+    else:
+        target = python_targets.TARGETS[name]
+        seeds, longest = target.seeds(), target.longest
+    found = [path.read_bytes() for path in sorted((FOUND / name).glob("*"))]
+    for number, content in enumerate([*seeds, *found]):
+        (folder / f"seed-{number:03}").write_bytes(content)
+    return folder, longest
+
+
+def run_target(name: str, seconds: int, seed: int) -> dict[str, Any]:
+    """Fuzz a target; returns its entry of the log."""
+    corpus, longest = corpus_of(name)
+    options = {
+        "max_total_time": seconds,
+        "seed": seed,
+        "max_len": longest,
+        "timeout": _HANG_S,
+        "rss_limit_mb": _LIMIT_MB,
+        "print_final_stats": 1,
+        "artifact_prefix": f"{WORK}/found-{name}-",
+    }
+    command = [*command_of(name), *(f"-{key}={value}" for key, value in options.items())]
+    environment = {
+        **os.environ,
+        "ASAN_OPTIONS": "quarantine_size_mb=16",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    start = time.monotonic()
+    done = subprocess.run(
+        [*command, str(corpus)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        check=False,
+    )
+    output = done.stdout.decode(errors="replace")
+    (WORK / f"{name}.log").write_text(output)
+    statistics = {key: int(value) for key, value in _STAT.findall(output)}
+    pulses = [tuple(map(int, row)) for row in _PULSE.findall(output)]
+    return {
+        "target": name,
+        "language": "C" if name in c_targets.SEEDS else "Python",
+        "inputs": statistics.get("number_of_executed_units", 0),
+        "seconds": round(time.monotonic() - start, 1),
+        "coverage": pulses[-1][0] if pulses else 0,
+        "features": pulses[-1][1] if pulses else 0,
+        "corpus": pulses[-1][2] if pulses else 0,
+        "first_rss_mb": pulses[0][3] if pulses else 0,
+        "peak_rss_mb": statistics.get("peak_rss_mb", 0),
+        "status": done.returncode,
+        "found": [] if not done.returncode else re.findall(r"Test unit written to (\S+)", output),
+    }
+
+
+def table(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """The log as lines."""
+    keys = ("inputs", "seconds", "coverage", "corpus", "first_rss_mb", "peak_rss_mb")
+    lines = [f"{'target':14}" + "".join(f"{key:>14}" for key in keys)]
+    for entry in entries:
+        cells = "".join(f"{entry[key]:>14}" for key in keys)
+        failed = f"  FOUND: {', '.join(entry['found']) or 'see its log'}" if entry["status"] else ""
+        lines.append(f"{entry['target']:14}{cells}{failed}")
+    return lines
+
+
+def main() -> int:
+    """Fuzz the targets; returns 1 if one found a defect."""
+    names = [*python_targets.TARGETS, *c_targets.SEEDS]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    seconds = int(os.environ.get("FUZZ_SECONDS") or 60)
+    parser.add_argument("--seconds", type=int, default=seconds, help="for each target")
+    parser.add_argument("--seed", type=int, default=1, help="of libFuzzer")
+    parser.add_argument("--target", action="append", choices=names, help="one of them; repeatable")
+    parser.add_argument("--log", type=Path, default=WORK / "log.json")
+    options = parser.parse_args()
+    entries = []
+    for name in options.target or names:
+        entries.append(run_target(name, options.seconds, options.seed))
+        print(table(entries)[-1], flush=True)
+        total = sum(entry["inputs"] for entry in entries)
+        write_json(options.log, {"seed": options.seed, "inputs": total, "targets": entries})
+    print("\n".join(table(entries)))
+    print(f"{total} inputs: {options.log}")
+    return int(any(entry["status"] for entry in entries))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,575 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fuzz targets in Python: each takes bytes and raises only for a defect.
+
+A target turns the errors that a user can fix into success, after checking that they are one line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import shutil
+import struct
+import sys
+import tarfile
+import tempfile
+import types
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from m3net_tf.errors import DAMAGED, M3NetError
+
+Take = Callable[[bytes], None]
+TESTS = Path(__file__).parents[1]
+_ROOM = "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A fuzz target.
+
+    Attributes:
+        prepare: imports what it needs, and returns the function that takes an input.
+        seeds: valid inputs from which the fuzzer starts.
+        longest: most bytes of an input.
+    """
+
+    prepare: Callable[[], Take]
+    seeds: Callable[[], Sequence[bytes]]
+    longest: int = 4096
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[None]:
+    """Accept an error of the user, which must be one line."""
+    try:
+        yield
+    except M3NetError as error:
+        assert str(error) and "\n" not in str(error), repr(error)
+
+
+def _folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="m3net-fuzz-", dir=_ROOM))
+
+
+def _sound() -> Take:
+    from m3net_tf.datasets.audio import read_audio
+    from m3net_tf.runtime import sound
+
+    path = _folder() / "sound"
+
+    def take(data: bytes) -> None:
+        path.write_bytes(data)
+        with refusing():
+            samples = sum(len(chunk) for chunk in sound.pcm_chunks(path, 16_000))
+            assert samples > 0
+        with refusing():
+            assert np.isfinite(read_audio(path, sample_rate_hz=16_000)).all()
+        with refusing():
+            for chunk in sound._chunks_of_stream(io.BytesIO(data), "a pipe", 16_000):
+                assert chunk.dtype == np.int16
+
+    return take
+
+
+def _sounds() -> list[bytes]:
+    import soundfile
+
+    wave = (0.5 * np.sin(np.arange(200))).astype(np.float32)
+    forms = [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("WAV", "PCM_24"), ("FLAC", "PCM_16")]
+    forms += [("OGG", "VORBIS"), ("AIFF", "PCM_16"), ("WAV", "ALAW"), ("AU", "PCM_16")]
+    made = []
+    for kind, subtype in forms:
+        for channels in (1, 2):
+            stream = io.BytesIO()
+            samples = np.stack([wave] * channels, axis=1)
+            soundfile.write(stream, samples, 16_000 * channels, format=kind, subtype=subtype)
+            made.append(stream.getvalue())
+    return made
+
+
+def _yaml() -> Take:
+    from m3net_tf.runtime.detector_config import DetectorConfig
+    from m3net_tf.studies.grid_file import load_grid
+    from m3net_tf.training.recipe import Recipe
+    from m3net_tf.yaml_files import parse_yaml
+
+    path = _folder() / "grid.yaml"
+
+    def take(data: bytes) -> None:
+        text = data.decode(errors="replace")
+        values = None
+        with refusing():
+            values = parse_yaml(text, "recipe.yaml")
+        if isinstance(values, dict):
+            for make in (Recipe.from_dict, DetectorConfig.from_dict):
+                with refusing():
+                    make(values)
+        path.write_bytes(data)
+        with refusing():
+            load_grid(path, "tiny")
+
+    return take
+
+
+def _yamls() -> list[bytes]:
+    grids = [path for path in (TESTS.parent / "experiments").rglob("*.yaml")]
+    texts = [path.read_bytes() for path in sorted(grids)]
+    return [text for text in texts if len(text) < 2000] + [
+        b"a: &a [1, 2]\nb: [*a, *a]\n",
+        b"x: {<<: {a: 1}, a: 2}\n",
+        b"- !!python/object/apply:os.system ['true']\n",
+        b"? [1]\n: 2012-02-31\n",
+    ]
+
+
+def _tflite() -> Take:
+    from m3net_tf.compiler.network import compile_network
+
+    def take(data: bytes) -> None:
+        with refusing():
+            compile_network(data)
+
+    return take
+
+
+def _tflites() -> list[bytes]:
+    sys.path.append(str(TESTS / "compiler"))
+    from single_operators import MAKERS
+
+    rng = np.random.default_rng(0)
+    return sorted((make(rng) for make in MAKERS.values()), key=len)[:25]
+
+
+def _metadata_values() -> dict[str, Any]:
+    from m3net_tf.frontend import FrontendConfig
+    from m3net_tf.runtime.detector_config import DetectorConfig
+
+    labels = ("a", "b")
+    return {
+        "dataset": {"name": "synth"},
+        "detector": DetectorConfig.default(FrontendConfig(), 49, labels).to_dict(),
+        "frontend": FrontendConfig().to_dict(),
+        "labels": list(labels),
+        "licence": "Apache-2.0",
+        "model": {
+            "name": "m3net-mcu",
+            "sha256": "",
+            "input_shape": [40, 49, 1],
+            "input_quantization": [1 / 128, 0],
+        },
+        "format": 1,
+    }
+
+
+def _metadata() -> Take:
+    """The file, or (first byte 0) the text of its metadata with the network's hash corrected."""
+    from m3net_tf.artifacts import sha256_of
+    from m3net_tf.runtime.metadata import read_metadata, stored_archive
+
+    path, network = _folder() / "model.tflite", b"network"
+
+    def take(data: bytes) -> None:
+        if data[:1] == b"\0":
+            text = data[1:]
+            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+                values = json.loads(text)
+                values["model"]["sha256"] = sha256_of(network)
+                text = json.dumps(values).encode()
+            data = stored_archive({"m3net.json": text}, network)
+        path.write_bytes(data)
+        with refusing():
+            read_metadata(path)
+
+    return take
+
+
+def _metadatas() -> list[bytes]:
+    from m3net_tf.runtime.metadata import attach_metadata
+
+    values = _metadata_values()
+    return [attach_metadata(b"network", values), b"\0" + json.dumps(values).encode()]
+
+
+def _manifest() -> Take:
+    """The text of ``manifest.json``, ``metrics.json`` and other JSON that users copy around."""
+    from m3net_tf.export.manifest import Manifest
+    from m3net_tf.training.run_metrics import RunMetrics
+
+    path = _folder() / "metrics.json"
+
+    def take(data: bytes) -> None:
+        path.write_bytes(data)
+        with refusing():
+            RunMetrics.read(path)
+        with contextlib.suppress(ValueError, RecursionError), refusing():
+            Manifest.from_dict(json.loads(data))
+
+    return take
+
+
+def _manifests() -> list[bytes]:
+    metrics = {
+        "dataset": {"name": "synth", "labels": ["a"], "clip_list_sha256": {}},
+        **{"parameters": 1, "macs": 2, "validation": {}, "test": {"accuracy": 0.5}},
+    }
+    return [json.dumps(values).encode() for values in (metrics, _metadata_values())]
+
+
+def _keras() -> Take:
+    """A saved network, or (first byte 0) the text of its configuration."""
+    from m3net_tf.training.archive import KERAS_MODULES, check_archive
+
+    path = _folder() / "model.keras"
+
+    def take(data: bytes) -> None:
+        if data[:1] == b"\0":
+            stream = io.BytesIO()
+            with zipfile.ZipFile(stream, "w") as archive:
+                archive.writestr("config.json", data[1:])
+            data = stream.getvalue()
+        path.write_bytes(data)
+        try:
+            with refusing():
+                check_archive(path)
+                with zipfile.ZipFile(path) as archive:
+                    _require_own(json.loads(archive.read("config.json")), KERAS_MODULES)
+        except DAMAGED:
+            pass  # Run.load_model says so in one line
+
+    return take
+
+
+def _require_own(value: Any, modules: set[str]) -> None:
+    if isinstance(value, dict):
+        if "class_name" in value:
+            module = str(value.get("module"))
+            assert module in modules or module.startswith("m3net_tf."), value
+            assert value["class_name"] != "function" or module in modules, value
+        for entry in value.values():
+            _require_own(entry, modules)
+    elif isinstance(value, list):
+        for entry in value:
+            _require_own(entry, modules)
+
+
+def _kerases() -> list[bytes]:
+    layer = {"class_name": "Dense", "module": "keras.layers", "config": {"units": 2}}
+    own = {
+        "class_name": "Mirror",
+        "module": "m3net_tf.layers",
+        "registered_name": "m3net_tf>Mirror",
+    }
+    lambdas = {
+        "class_name": "Lambda",
+        "module": "keras.layers",
+        "config": {"function": {"class_name": "__lambda__", "config": {"value": "4wEA"}}},
+    }
+    config = {"class_name": "Functional", "module": "tf_keras.src.engine.functional"}
+    texts = [
+        json.dumps({**config, "config": {"layers": layers}}).encode()
+        for layers in ([layer], [layer, own], [lambdas])
+    ]
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("config.json", texts[0])
+        archive.writestr("metadata.json", "{}")
+    return [stream.getvalue(), *(b"\0" + text for text in texts)]
+
+
+def _archive() -> Take:
+    from m3net_tf.datasets.unpack import Limits, unpack
+
+    place = _folder()
+    kinds = ("zip", "tar", "tar.gz", "tar.xz")
+
+    def take(data: bytes) -> None:
+        if not data:
+            return
+        archive, into = place / f"set.{kinds[data[0] % len(kinds)]}", place / "into"
+        archive.write_bytes(data[1:])
+        into.mkdir()
+        limits = Limits(slack_bytes=1 << 16, ratio=10.0, max_files=50)
+        try:
+            with refusing():
+                folder = unpack(archive, into, limits=limits)
+                assert folder.parent == into
+                paths = list(folder.rglob("*"))
+                assert not any(path.is_symlink() for path in paths)
+                size = sum(path.stat().st_size for path in paths if path.is_file())
+                assert size <= limits.allowed(len(data)), size
+            assert sorted(place.iterdir()) == sorted([archive, into])
+        finally:
+            shutil.rmtree(into)
+            archive.unlink()
+
+    return take
+
+
+def _archives() -> list[bytes]:
+    content, made = b"sound " * 10, []
+    for name in ("top/a", "../a", "/a", "top/../../a"):
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(name, content)
+        made.append(b"\0" + stream.getvalue())
+        for number, mode in ((1, "w"), (2, "w:gz"), (3, "w:xz")):
+            stream = io.BytesIO()
+            with tarfile.open(fileobj=stream, mode=mode) as tar:  # type: ignore[call-overload]
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+                entry = tarfile.TarInfo("top/link")
+                entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
+                if number == 1:
+                    tar.addfile(entry)
+            made.append(bytes([number]) + stream.getvalue())
+    return made
+
+
+def _table() -> Take:
+    from m3net_tf.datasets import load_dataset
+    from m3net_tf.datasets.files import read_table
+
+    place = _folder()
+    (place / "meta").mkdir()
+    (place / "audio").mkdir()
+    path = place / "meta/esc50.csv"
+
+    def take(data: bytes) -> None:
+        path.write_bytes(data)
+        with refusing():
+            for row in read_table(path, ("filename", "fold")):
+                assert isinstance(row["filename"], str) and isinstance(row["fold"], str)
+        with refusing():
+            load_dataset("esc50", place)
+
+    return take
+
+
+def _tables() -> list[bytes]:
+    head = b"filename,fold,target,category,esc10,src_file,take\n"
+    return [head + b"1-100032-A-0.wav,1,0,dog,True,100032,A\n", head + b'"a\nb",x,"y""z",,,,\n']
+
+
+class Replay:
+    """A port whose board has already said all that it says; 0xFF separates what arrives at once."""
+
+    name, physical = "/dev/fuzz", False
+
+    def __init__(self, data: bytes) -> None:
+        self._pieces = data.split(b"\xff")
+
+    def read(self, timeout_s: float) -> bytes:
+        return self._pieces.pop(0) if self._pieces else b""
+
+    def write(self, data: bytes) -> None: ...
+
+    def set_baud(self, baud: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Clock:
+    """Time that passes by itself whenever somebody looks."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic(self) -> float:
+        self.now_s += 0.4
+        return self.now_s
+
+
+def _uart() -> Take:
+    from m3net_tf.device import client
+    from m3net_tf.emulation.uart import UartLog
+
+    clock = _Clock()
+    orders: tuple[Callable[[client.Device], object], ...] = (
+        lambda device: device.connect(),
+        lambda device: device.info(),
+        lambda device: device.infer(2),
+        lambda device: device.read(0, 300),
+        lambda device: device.request("memory").numbers(),
+        lambda device: device.record(100),
+        lambda device: device.send(bytes(300)),
+        lambda device: device.stream(1.0),
+    )
+
+    def take(data: bytes) -> None:
+        log = UartLog()
+        with refusing():
+            for piece in data.split(b"\xff"):
+                log.feed(piece)
+        log.tail()
+        if not data:
+            return
+        device = client.Device(Replay(data[1:]))  # type: ignore[arg-type]
+        for number in range(len(orders)):  # the first byte says where the conversation starts
+            with refusing(), mock.patch.object(client, "time", clock):
+                orders[(data[0] + number) % len(orders)](device)
+        assert len(device._bytes) <= len(data)
+
+    return take
+
+
+def _uarts() -> list[bytes]:
+    made = [
+        b"m3net ok stream\nm3net ok version protocol=1 board=host core=m4 clock_hz=1000 audio=1\n",
+        b"m3net ok version protocol=1 board=host\nm3net model name=a sha256=b bytes=3\n"
+        b"m3net frontend rate_hz=16000 bins=40\nm3net label 0 dog\n"
+        b"m3net ok info block_bytes=256 buffer_bytes=32000\n",
+        b"m3net ok infer label=0 out=00ff crc=0x7f9a2b41 us=5 model_cost=1 "
+        b"frontend_cost=0 frames=0\n",
+        b"m3net data bytes=4 crc=0xed82cd11\nabcd\nm3net ok read\n",
+        b"m3net ok memory stack=12 arena=99\n",
+        b"m3net error no_audio this board has no microphone\n",
+        b"m3net ok block next=256\nm3net ok block next=300\n",
+        b"m3net event label=0 score=0.5\nm3net column 00ff\nm3net overrun lost=1\n",
+    ]
+    log = (
+        b"m3net boot board=mps2 core=m4\r\nm3net memory arena=10 stack=20\r\n"
+        b"m3net clip 0 label=1 out=0011 frames=49 feat=00 frontend_instr=5 model_instr=6\r\n"
+        b"m3net error job_crc damaged\r\nm3net done clips=1 crc=0x0\r\n"
+    )
+    return [log, *(bytes([number]) + text for number, text in enumerate(made))]
+
+
+class _Tags(HTMLParser):
+    """The elements and attribute names of a page, and the texts in scripts."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, tuple[str, ...]]] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, tuple(name for name, _ in attrs)))
+
+
+def _labels() -> Take:
+    """A label on the page, in a table of Markdown and in C: it must not change the structure."""
+    from m3net_tf.csource import string_literal
+    from m3net_tf.markdown import markdown_table
+    from m3net_tf.report import content, origin, page
+
+    def shown(label: str) -> list[tuple[str, tuple[str, ...]]]:
+        blocks = [
+            content.Table([label, "n"], [[label, "1"]], label),
+            content.Tiles([(label, "1", label)]),
+            content.Note(label, label),
+            content.Source(label, label),
+            content.Chart({"data": {"values": [{"label": label}]}}, label, label),
+        ]
+        part = content.Part(label, blocks)
+        section = content.Section("classes", label, "", [part])
+        dataset = types.SimpleNamespace(name=label)
+        metrics = types.SimpleNamespace(dataset=dataset)
+        run = types.SimpleNamespace(name=label, network=label, labels=[label], metrics=metrics)
+        with (
+            mock.patch.object(page, "_vega", str),  # 1 MB that no label reaches
+            mock.patch.object(origin, "leak_warnings", lambda run: [content.Caution(run.name)]),
+        ):
+            return _Tags(page.render([run], [section])).tags  # type: ignore[list-item]
+
+    expected = shown("dog")
+
+    def take(data: bytes) -> None:
+        label = data.decode(errors="replace")
+        if label:
+            assert shown(label) == expected, label
+        literal = string_literal(label)
+        assert literal.isascii() and literal.isprintable()
+        body = literal[1:-1].replace("\\\\", "").replace('\\"', "")
+        assert '"' not in body and literal[0] == literal[-1] == '"'
+        if "\n" not in label:
+            assert markdown_table(["a"], [[label]])[2].count("|") - label.count("|") == 2
+
+    return take
+
+
+def _labels_seeds() -> list[bytes]:
+    return [
+        b"dog",
+        b"</script><script>alert(1)</script>",
+        b'"><img src=x onerror=alert(1)>',
+        b"&lt;b&gt; ' \\ | ` ]]> <!-- --> {{ 7*7 }} {% raw %}",
+        "\u2028\u202e\x00".encode(),
+    ]
+
+
+def _state() -> Take:
+    """``state.npz`` of an interrupted training."""
+    from m3net_tf.training.state import TrainingState
+
+    path = _folder() / "state.npz"
+    state: Any = types.SimpleNamespace(
+        _FIGURES=TrainingState._FIGURES,
+        _arrays=lambda: {"weights": [types.SimpleNamespace(assign=np.zeros(3).__add__)]},
+        model=types.SimpleNamespace(weights=[0]),
+    )
+
+    def take(data: bytes) -> None:
+        path.write_bytes(data)
+        with refusing():
+            TrainingState.load(state, path)
+
+    return take
+
+
+def _states() -> list[bytes]:
+    figures = {"history": [], "plateau_factor": 1.0, "plateau_best": 1.0, "plateau_epochs": 0}
+    stream = io.BytesIO()
+    np.savez(stream, figures=json.dumps(figures), weights_0=np.zeros(3), best_0=np.ones(3))
+    return [stream.getvalue()]
+
+
+def _rows() -> Take:
+    """A file of the feature cache."""
+    from m3net_tf.frontend import store
+
+    path = _folder() / "rows.npy"
+
+    def take(data: bytes) -> None:
+        path.write_bytes(data)
+        with contextlib.suppress(store._DamagedError):
+            store._read(path, (2, 3), np.dtype("int8"), {bytes(16)})
+
+    return take
+
+
+def _rows_seeds() -> list[bytes]:
+    import zlib
+
+    from m3net_tf.frontend import store
+
+    stream = io.BytesIO()
+    np.save(stream, np.zeros((2, 2, 3), np.int8))
+    content = stream.getvalue() + bytes(32)
+    return [content + store._FOOTER.pack(b"m3netrow", 2, zlib.crc32(content)), struct.pack("<Q", 1)]
+
+
+TARGETS = {
+    "sound": Target(_sound, _sounds, 8192),
+    "yaml": Target(_yaml, _yamls),
+    "tflite": Target(_tflite, _tflites),
+    "metadata": Target(_metadata, _metadatas),
+    "manifest": Target(_manifest, _manifests),
+    "keras": Target(_keras, _kerases),
+    "archive": Target(_archive, _archives, 16_384),
+    "table": Target(_table, _tables),
+    "uart": Target(_uart, _uarts),
+    "labels": Target(_labels, _labels_seeds, 256),
+    "state": Target(_state, _states),
+    "rows": Target(_rows, _rows_seeds),
+}
