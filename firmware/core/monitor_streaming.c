@@ -165,7 +165,6 @@ void m3net_monitor_threshold(m3net_monitor* monitor, const m3net_monitor_words* 
     }
     m3net_monitor_ok("threshold");
     m3net_console_field("run_columns", monitor->live->detector.config.run_columns);
-    m3net_console_field("history_runs", M3NET_DETECTOR_HISTORY_RUNS);
     m3net_console_end();
     return;
   }

@@ -252,7 +252,7 @@ def start_stream(device: Device, source: str, *, audio: bool, log: Log) -> bool:
         if audio:
             device.request_sound(f"{command} audio", advice)
             return True
-        log(f"{device.port.name} is too slow for audio: recording scores and events only")
+        log(f"{device.port.name} is too slow for audio: scores and events only")
     device.request_sound(command, advice)
     return False
 
