@@ -36,7 +36,10 @@ def test_its_size_and_the_starts_are_measured(wheel, tmp_path, monkeypatch):
     assert start["cpu_s"] > 0 and start["limit_s"] == package.IMPORT_LIMIT_S
     monkeypatch.setattr(package, "WHEEL_LIMIT_BYTES", 1000)
     assert not run_bench_package(path, starts=1)["within_limits"]
-    monkeypatch.setenv("M3NET_SOURCES", str(tmp_path))
+    monkeypatch.setattr(package, "build_wheel", lambda checkout, folder: path)
+    assert package._wheel_bytes(None) == result["wheel_bytes"]
+    monkeypatch.setattr(package, "require_sources", lambda _: tmp_path / "firmware")
+    assert package._wheel_bytes(None) is None  # an installed wheel has no setup.py
     with pytest.raises(ConfigError, match="no such file"):
         run_bench_package(tmp_path / "none.whl")
     with pytest.raises(ConfigError, match="the wheel cannot be built"):

@@ -39,7 +39,6 @@ from m3net_tf.errors import M3NetError
 
 if TYPE_CHECKING:
     from m3net_tf.many.data import DataFolders
-    from m3net_tf.many.scheduling import no_watch
     from m3net_tf.studies.tables import TablePlan
 
 
@@ -80,6 +79,7 @@ def table(
     if print_recipe is not None:
         _say_recipe(name, scale, print_recipe, runs, as_json)
         return
+    from m3net_tf.many.scheduling import no_watch
     from m3net_tf.studies.tables import make_table, parse_data_folders, plan_table
 
     folders = parse_data_folders(data_dir or [])
@@ -101,10 +101,13 @@ def table(
     )
     if as_json:
         say_json(report)
-    if report["failed"]:
+    _require_success(report["failed"], name)
+
+
+def _require_success(failed: int, name: str) -> None:
+    if failed:
         raise M3NetError(
-            f"{report['failed']} of {report['runs']} runs of {name} failed: the table says why; "
-            "the same command tries them again"
+            f"{failed} runs of {name} failed: the table says why; the same command tries them again"
         )
 
 
@@ -175,11 +178,7 @@ def deployment(
     )
     if as_json:
         say_json(report)
-    if report["failed"]:
-        raise M3NetError(
-            f"{report['failed']} runs of {name} failed: the table says why; the same command "
-            "tries them again"
-        )
+    _require_success(report["failed"], name)
 
 
 @app.command()

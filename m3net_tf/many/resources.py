@@ -40,6 +40,8 @@ class Resources:
         Raises:
             ConfigError: a key is unknown or its value is not possible.
         """
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"resources are {values!r} {where}: give cpus, gpus or memory")
         require_known_keys(values, (field.name for field in dataclasses.fields(cls)), where)
         cpus, gpus, memory = (values.get(key) for key in ("cpus", "gpus", "memory"))
         if cpus is not None and (type(cpus) is not int or cpus < 1):

@@ -54,12 +54,10 @@ from pathlib import Path
 from typing import Any
 
 from m3net_tf.checkout import find_sources, require_sources
-from m3net_tf.datasets import dataset_info
 from m3net_tf.errors import ConfigError, require_known_keys
 from m3net_tf.many.plan import LINKS
-from m3net_tf.many.resources import Resources
-from m3net_tf.studies.grid import Cell, Grid, Patch, Repeat, Step, merge
-from m3net_tf.training.recipe import Recipe
+from m3net_tf.studies.grid import Grid, Patch, Step, merge
+from m3net_tf.studies.grid_cells import SECTIONS, average_cell, make_cell, make_step, whole_numbers
 from m3net_tf.yaml_files import read_yaml
 
 _KEYS = (
@@ -69,7 +67,6 @@ _KEYS = (
 _NEEDED = ("title", "paper", "base", "axes", "scales")
 _SCALE_KEYS = ("patch", "axes", "steps", "only")
 _CELL_KEYS = ("metric", "seeds", "folds", "quoted", "paper_protocol", "clip", "resources")
-_SECTIONS = tuple(field.name for field in dataclasses.fields(Recipe))
 
 
 def find_grid(name: str) -> Path:
@@ -169,7 +166,7 @@ class _Patches:
     def _step(self, name: str, labels: Mapping[str, str]) -> Step:
         own, scaled = self.steps[name]
         values = merge(*self._before(labels), own, *self._of_scale(labels), scaled)
-        return _step(name, values, _whole_numbers(merge(own, scaled), "seeds"))
+        return make_step(name, values, whole_numbers(merge(own, scaled), "seeds"))
 
     def _before(self, labels: Mapping[str, str]) -> list[Patch]:
         """The patches before those of steps and of the scale."""
@@ -210,10 +207,10 @@ def _expand(path: Path, values: Patch, scale: str) -> Grid:
             continue
         expected = _expected(values.get("expected"), combination)
         if averaged:
-            cells.append(_average(labels, averaged[0], expected))
+            cells.append(average_cell(labels, averaged[0], expected))
         else:
             cell = patches.cell(labels)
-            cells.append(_cell(labels, cell, patches.needed_steps(cell, labels), expected))
+            cells.append(make_cell(labels, cell, patches.needed_steps(cell, labels), expected))
     return Grid(
         path=path,
         name=f"{path.resolve().parent.name}/{path.stem}",
@@ -288,69 +285,6 @@ def _plan(values: Patch, scale: str) -> Patch:
     return plan
 
 
-def _cell(
-    labels: Mapping[str, str], values: Patch, steps: Mapping[str, Step], expected: Any
-) -> Cell:
-    seeds, folds = _whole_numbers(values, "seeds"), _whole_numbers(values, "folds")
-    drawn: list[int | None] = [*folds] if folds else [None]
-    mean, deviation = _mean_and_deviation(expected)
-    cell = Cell(
-        labels=labels,
-        metric=str(values.get("metric", "accuracy")),
-        expected=mean,
-        expected_std=deviation,
-        quoted=bool(values.get("quoted", False)),
-        other_split=_other_split(values),
-        values={key: value for key, value in values.items() if key in _SECTIONS},
-        repeats=tuple(Repeat(seed, fold) for fold in drawn for seed in seeds or [0]),
-        steps=steps,
-        clip=None if values.get("clip") is None else str(values["clip"]),
-        resources=_resources(values),
-    )
-    return cell if cell.trained else dataclasses.replace(cell, repeats=(), steps={})
-
-
-def _average(labels: Mapping[str, str], axis: str, expected: Any) -> Cell:
-    """A cell with the mean of the others along an axis."""
-    mean, deviation = _mean_and_deviation(expected)
-    return Cell(labels, "mean", mean, deviation, False, False, {}, (), {}, average_of=axis)
-
-
-def _mean_and_deviation(expected: Any) -> tuple[float | None, float | None]:
-    mean, deviation = expected if isinstance(expected, list) else (expected, None)
-    return None if mean is None else float(mean), None if deviation is None else float(deviation)
-
-
-def _other_split(values: Patch) -> bool:
-    """Whether the paper's value was measured with another split than the cell's."""
-    paper, dataset = values.get("paper_protocol"), values.get("dataset") or {}
-    if paper is None or values.get("quoted") or "." in values.get("metric", ""):
-        return False
-    return bool((dataset.get("protocol") or dataset_info(dataset["name"]).protocol) != paper)
-
-
-def _step(name: str, values: Patch, seeds: Sequence[int] | None) -> Step:
-    folds = _whole_numbers(values, "folds")
-    kept = {key: value for key, value in values.items() if key in _SECTIONS and key not in LINKS}
-    return Step(
-        name, kept, folds[0] if folds else None, seeds[0] if seeds else None, _resources(values)
-    )
-
-
-def _resources(values: Patch) -> Resources:
-    return Resources.parse(_mapping(values.get("resources") or {}, "resources"), "in resources")
-
-
-def _whole_numbers(values: Patch, key: str) -> list[int] | None:
-    drawn = values.get(key)
-    if drawn is None:
-        return None
-    whole = isinstance(drawn, list) and all(type(number) is int for number in drawn)
-    if not whole or not drawn or len(set(drawn)) != len(drawn):
-        raise ConfigError(f"{key} is {drawn!r}: give a list of different whole numbers")
-    return drawn
-
-
 def _expected(values: Any, labels: Sequence[str]) -> Any:
     for label in labels:
         if not isinstance(values, Mapping):
@@ -383,7 +317,7 @@ def _patch(path: Path, value: Any) -> Patch:
         return merge(*(_patch(path, patch) for patch in value))
     if isinstance(value, str):
         value = _read(path.parent / value)
-    require_known_keys(_mapping(value, "patch"), (*_SECTIONS, *_CELL_KEYS), "of a patch")
+    require_known_keys(_mapping(value, "patch"), (*SECTIONS, *_CELL_KEYS), "of a patch")
     return merge(value)
 
 

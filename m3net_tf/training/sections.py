@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 from m3net_tf.errors import ConfigError
+from m3net_tf.training.limits import require_choice, require_positive, require_range
 from m3net_tf.training.values import SPELLING
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
@@ -21,24 +21,6 @@ NOISE_KINDS = ("white", "pink", "brown", "blue", "violet")
 HASHED_IF_CHANGED = "hashed_if_changed"
 """Metadata of keys that are newer than published results: see :meth:`.Recipe.hashed_values`."""
 _LARGEST_SEED = 2**32 - 1  # of NumPy's global generator, which Keras seeds too
-
-
-def _require_choice(section: str, name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"{section}.{name} is {value!r}: choose one of {', '.join(choices)}")
-
-
-def _require_positive(section: str, name: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise ConfigError(f"{section}.{name} is {value}: give more than 0")
-
-
-def _require_range(
-    section: str, name: str, value: float, low: float, high: float = math.inf
-) -> None:
-    if not low <= value <= high or value == math.inf:
-        allowed = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:.10g}"
-        raise ConfigError(f"{section}.{name} is {value}: give {allowed}")
 
 
 def _newer(default: Any) -> Any:
@@ -174,7 +156,7 @@ class AugmentationSection:
     def __post_init__(self) -> None:
         counts = ("copies", "time_masks", "time_mask_frames", "frequency_masks")
         for name in (*counts, "frequency_mask_bins", "shift_s"):
-            _require_range("augmentation", name, getattr(self, name), 0)
+            require_range("augmentation", name, getattr(self, name), 0)
         for name in ("copies", "stretch_probability", "pitch_probability", "speed_probability"):
             if self.fresh and getattr(self, name):
                 raise ConfigError(
@@ -182,7 +164,7 @@ class AugmentationSection:
                     "set fresh to false"
                 )
         for kind in self.noise_kinds:
-            _require_choice("augmentation", "noise_kinds", kind, NOISE_KINDS)
+            require_choice("augmentation", "noise_kinds", kind, NOISE_KINDS)
         if self.noise_kinds and not self.fresh:
             raise ConfigError(
                 f"augmentation.noise_kinds is {', '.join(self.noise_kinds)} without fresh, which "
@@ -191,7 +173,7 @@ class AugmentationSection:
         shares = [field.name for field in dataclasses.fields(self) if "probability" in field.name]
         shares += ["time_mask_share", "frequency_mask_share"]
         for name in (*shares, "mixup_min", "cutmix_min"):
-            _require_range("augmentation", name, getattr(self, name), 0, 1)
+            require_range("augmentation", name, getattr(self, name), 0, 1)
         # float32 samples overflow beyond 200 dB, and almost no sound is left at speed 10.
         limits = {
             "speed": (0.1, 10),
@@ -295,32 +277,32 @@ class TrainingSection:
     sampling: str = _newer("uniform")
 
     def __post_init__(self) -> None:
-        _require_choice("training", "optimizer", self.optimizer, OPTIMIZERS)
-        _require_choice("training", "schedule", self.schedule, SCHEDULES)
-        _require_choice("training", "class_weights", self.class_weights, CLASS_WEIGHTS)
-        _require_choice("training", "keep", self.keep, KEPT_EPOCHS)
-        _require_choice("training", "loss", self.loss, LOSSES)
-        _require_choice("training", "features", self.features, FEATURES)
-        _require_choice("training", "sampling", self.sampling, SAMPLING)
+        require_choice("training", "optimizer", self.optimizer, OPTIMIZERS)
+        require_choice("training", "schedule", self.schedule, SCHEDULES)
+        require_choice("training", "class_weights", self.class_weights, CLASS_WEIGHTS)
+        require_choice("training", "keep", self.keep, KEPT_EPOCHS)
+        require_choice("training", "loss", self.loss, LOSSES)
+        require_choice("training", "features", self.features, FEATURES)
+        require_choice("training", "sampling", self.sampling, SAMPLING)
         if self.keep == "last" and self.early_stopping:
             raise ConfigError(
                 f"training.early_stopping is {self.early_stopping} with keep last, which needs the "
                 "whole schedule: remove one of them"
             )
-        _require_range("training", "exit_weight", self.exit_weight, 0, 1)
+        require_range("training", "exit_weight", self.exit_weight, 0, 1)
         for name in ("exit_temperature", "learning_rate"):
-            _require_positive("training", name, getattr(self, name))
+            require_positive("training", name, getattr(self, name))
         for name in ("epochs", "batch_size", "plateau_patience", "step_start", "step_every"):
-            _require_range("training", name, getattr(self, name), 1)
+            require_range("training", name, getattr(self, name), 1)
         for name in ("weight_decay", "gradient_norm", "early_stopping"):
-            _require_range("training", name, getattr(self, name), 0)
+            require_range("training", name, getattr(self, name), 0)
         if self.weight_decay and self.optimizer == "adam":
             raise ConfigError(
                 f"training.weight_decay is {self.weight_decay} with optimizer adam: choose adamw "
                 "or sgd, or remove it"
             )
         if self.warm_up_epochs is not None:
-            _require_range("training", "warm_up_epochs", self.warm_up_epochs, 0)
+            require_range("training", "warm_up_epochs", self.warm_up_epochs, 0)
             if self.schedule == "one_cycle":
                 raise ConfigError(
                     f"training.warm_up_epochs is {self.warm_up_epochs} with schedule one_cycle, "
@@ -330,7 +312,7 @@ class TrainingSection:
             raise ConfigError(
                 f"training.step_factor is {self.step_factor}: give more than 0 and at most 1"
             )
-        _require_range(
+        require_range(
             "training", "learning_rate_floor", self.learning_rate_floor, 0, self.learning_rate
         )
         for name in ("momentum", "label_smoothing", "weight_average"):
@@ -338,7 +320,7 @@ class TrainingSection:
                 raise ConfigError(
                     f"training.{name} is {getattr(self, name)}: give at least 0, below 1"
                 )
-        _require_range("training", "seed", self.seed, 0, _LARGEST_SEED)
+        require_range("training", "seed", self.seed, 0, _LARGEST_SEED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -357,8 +339,8 @@ class DistillationSection:
     temperature: float = 3.0
 
     def __post_init__(self) -> None:
-        _require_range("distillation", "weight", self.weight, 0, 1)
-        _require_positive("distillation", "temperature", self.temperature)
+        require_range("distillation", "weight", self.weight, 0, 1)
+        require_positive("distillation", "temperature", self.temperature)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -401,7 +383,7 @@ class QuantizationSection:
     learning_rate: float = 5e-4
 
     def __post_init__(self) -> None:
-        _require_range("quantization", "calibration_clips", self.calibration_clips, 1)
-        _require_range("quantization", "epochs", self.epochs, 1)
-        _require_positive("quantization", "learning_rate", self.learning_rate)
-        _require_range("quantization", "seed", self.seed, 0, _LARGEST_SEED)
+        require_range("quantization", "calibration_clips", self.calibration_clips, 1)
+        require_range("quantization", "epochs", self.epochs, 1)
+        require_positive("quantization", "learning_rate", self.learning_rate)
+        require_range("quantization", "seed", self.seed, 0, _LARGEST_SEED)

@@ -21,6 +21,7 @@ from m3net_tf import __version__, cli
 from m3net_tf.cli import output as output_module
 from m3net_tf.cli.app import app
 from m3net_tf.cli.output import make_console, print_table
+from m3net_tf.device.live import Event
 from m3net_tf.pretrained import CARD, CARD_TEXT, FOLDER, pretrained_names
 from m3net_tf.processes import ENDED
 from m3net_tf.terminal import MEANINGS, Status
@@ -345,6 +346,19 @@ def test_standard_output_is_one_json_value(run, monkeypatch, tmp_path, words, fu
     assert status == 0
     value = json.loads(output)
     assert value == expected if expected is not None else value
+
+
+def test_a_monitor_prints_a_line_of_json_for_each_event(run, monkeypatch):
+    def watch(*_, log, on_event, **__):
+        log("building")
+        on_event(Event(1.5, "siren", 0.75, 2.0))
+        on_event(Event(2.5, "dog", 0.5, 1.0))
+
+    monkeypatch.setattr("m3net_tf.device.monitor.run_monitor", watch)
+    status, output, error = run("monitor", "/dev/port", "--json")
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert (status, error, [line["label"] for line in lines]) == (0, "building\n", ["siren", "dog"])
+    assert lines[0] == {"time_s": 1.5, "label": "siren", "score": 0.75, "latency_ms": 2.0}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -170,6 +171,20 @@ def test_firmware_names_each_file_and_the_share_of_each_memory(monkeypatch, buil
         "flash: 186,848 of 2,097,152 bytes (8.9 %)",
         "RAM: 95,296 of 360,448 bytes (26.4 %)",
     ]
+
+
+@pytest.mark.parametrize("command", ["firmware", "flash"])
+def test_an_image_in_json(monkeypatch, built_with, capsys, command: str):
+    monkeypatch.setattr(flash, "flash_image", lambda image, report: report("written"))
+    monkeypatch.setattr(flash, "flash_way", lambda board: ["tool"])
+    assert m3net(monkeypatch, command, "a_run", "--board", "nucleo_h753zi", "--json") == 0
+    caught = capsys.readouterr()
+    facts = json.loads(caught.out)
+    stem = "a_run/firmware/nucleo_h753zi/m3net_firmware"
+    assert facts["files"] == {form: f"{stem}.{form}" for form in ("elf", "hex", "bin")}
+    assert (facts["board"], facts["flash_bytes"]) == ("nucleo_h753zi", 186_848)
+    assert facts["memories"]["FLASH"] == 2_097_152
+    assert caught.err.splitlines() == ["compiling", *["written"] * (command == "flash")]
 
 
 @pytest.mark.parametrize("behind", [False, True])

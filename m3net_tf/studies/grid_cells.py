@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cells and steps of a grid from their merged values."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from m3net_tf.datasets import dataset_info
+from m3net_tf.errors import ConfigError
+from m3net_tf.many.plan import LINKS
+from m3net_tf.many.resources import Resources
+from m3net_tf.studies.grid import Cell, Patch, Repeat, Step
+from m3net_tf.training.recipe import Recipe
+
+SECTIONS = tuple(field.name for field in dataclasses.fields(Recipe))
+"""Keys of a patch that are sections of the recipe."""
+
+
+def make_cell(
+    labels: Mapping[str, str], values: Patch, steps: Mapping[str, Step], expected: Any
+) -> Cell:
+    """A cell from its merged values.
+
+    Args:
+        labels: axis -> label.
+        values: sections of the recipe and keys of the cell.
+        steps: section of the recipe -> the training that it needs.
+        expected: the paper's value, or its mean and standard deviation; None if it has none.
+
+    Raises:
+        ConfigError: a key of the cell is wrong.
+    """
+    seeds, folds = whole_numbers(values, "seeds"), whole_numbers(values, "folds")
+    drawn: list[int | None] = [*folds] if folds else [None]
+    mean, deviation = _mean_and_deviation(expected)
+    cell = Cell(
+        labels=labels,
+        metric=str(values.get("metric", "accuracy")),
+        expected=mean,
+        expected_std=deviation,
+        quoted=bool(values.get("quoted", False)),
+        other_split=_other_split(values),
+        values={key: value for key, value in values.items() if key in SECTIONS},
+        repeats=tuple(Repeat(seed, fold) for fold in drawn for seed in seeds or [0]),
+        steps=steps,
+        clip=None if values.get("clip") is None else str(values["clip"]),
+        resources=_resources(values),
+    )
+    return cell if cell.trained else dataclasses.replace(cell, repeats=(), steps={})
+
+
+def average_cell(labels: Mapping[str, str], axis: str, expected: Any) -> Cell:
+    """A cell with the mean of the others along an axis."""
+    mean, deviation = _mean_and_deviation(expected)
+    return Cell(labels, "mean", mean, deviation, False, False, {}, (), {}, average_of=axis)
+
+
+def _mean_and_deviation(expected: Any) -> tuple[float | None, float | None]:
+    mean, deviation = expected if isinstance(expected, list) else (expected, None)
+    return None if mean is None else float(mean), None if deviation is None else float(deviation)
+
+
+def _other_split(values: Patch) -> bool:
+    """Whether the paper's value was measured with another split than the cell's."""
+    paper, dataset = values.get("paper_protocol"), values.get("dataset") or {}
+    if paper is None or values.get("quoted") or "." in values.get("metric", ""):
+        return False
+    return bool((dataset.get("protocol") or dataset_info(dataset["name"]).protocol) != paper)
+
+
+def make_step(name: str, values: Patch, seeds: Sequence[int] | None) -> Step:
+    """A training that cells need beforehand, from its merged values; see :func:`make_cell`."""
+    folds = whole_numbers(values, "folds")
+    kept = {key: value for key, value in values.items() if key in SECTIONS and key not in LINKS}
+    return Step(
+        name, kept, folds[0] if folds else None, seeds[0] if seeds else None, _resources(values)
+    )
+
+
+def _resources(values: Patch) -> Resources:
+    return Resources.parse(values.get("resources") or {}, "in resources")
+
+
+def whole_numbers(values: Patch, key: str) -> list[int] | None:
+    """Seeds or folds; None if there are none.
+
+    Raises:
+        ConfigError: they are not different whole numbers.
+    """
+    drawn = values.get(key)
+    if drawn is None:
+        return None
+    whole = isinstance(drawn, list) and all(type(number) is int for number in drawn)
+    if not whole or not drawn or len(set(drawn)) != len(drawn):
+        raise ConfigError(f"{key} is {drawn!r}: give a list of different whole numbers")
+    return drawn
