@@ -13,6 +13,7 @@ from m3net_tf.artifacts import read_json
 from m3net_tf.cli.app import model_app
 from m3net_tf.cli.options import AsJson, RunFolder
 from m3net_tf.cli.output import console, print_table, say, say_json
+from m3net_tf.extras import is_installed
 from m3net_tf.pretrained import CARD, CARD_TEXT, FOLDER, pretrained_names
 
 if TYPE_CHECKING:
@@ -59,16 +60,18 @@ class NetworkFacts(PresetFacts):
 
 @model_app.command("list")
 def model_list(as_json: AsJson = False) -> None:
-    """Networks and their presets, and trained networks; model info has the details."""
-    from m3net_tf.datasets.report import Table as Columns
-    from m3net_tf.models import model_names, presets_of
+    """Networks and their presets, and trained networks; model info has the details.
 
-    presets = [(name, key, of) for name in model_names() for key, of in presets_of(name).items()]
+    Without TensorFlow there are only the trained networks, which m3net classify runs.
+    """
+    from m3net_tf.datasets.report import Table as Columns
+
+    presets = _presets() if is_installed("tensorflow") else []
     if as_json:
         rows = [{"network": name, "preset": key, **_facts(of)} for name, key, of in presets]
         say_json([*rows, *map(_trained, pretrained_names())])
         return
-    lines = [
+    lines = tuple(
         (
             name,
             key,
@@ -77,10 +80,11 @@ def model_list(as_json: AsJson = False) -> None:
             f"{of.macs / 1e6:,.1f}",
         )
         for name, key, of in presets
-    ]
-    print_table(Columns(("network", "preset", "input", "parameters", "MACs, M"), tuple(lines)))
-    say("")
-    trained = [
+    )
+    if lines:
+        print_table(Columns(("network", "preset", "input", "parameters", "MACs, M"), lines))
+        say("")
+    trained = tuple(
         (
             facts["trained"],
             f"{facts['network']} {facts['preset']}",
@@ -90,9 +94,16 @@ def model_list(as_json: AsJson = False) -> None:
             facts["licence"],
         )
         for facts in map(_trained, pretrained_names())
-    ]
+    )
     head = ("trained", "network", "data set", "classes", "int8", "licence")
-    print_table(Columns(head, tuple(trained)))
+    print_table(Columns(head, trained))
+
+
+def _presets() -> list[tuple[str, str, Preset]]:
+    """Each preset with its network's name and its own."""
+    from m3net_tf.models import model_names, presets_of
+
+    return [(name, key, of) for name in model_names() for key, of in presets_of(name).items()]
 
 
 def _facts(preset: Preset) -> PresetFacts:

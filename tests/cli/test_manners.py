@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from m3net_tf import __version__, cli
+from m3net_tf.cli import models as models_module
 from m3net_tf.cli import output as output_module
 from m3net_tf.cli.app import app
 from m3net_tf.cli.output import make_console, print_table
@@ -216,6 +217,15 @@ def test_model_list_fits_80_columns(run, monkeypatch):
     )
     assert mcu["input_shape"] == [40, 49, 1] and mcu["parameters"] == 31_599
     assert mcu["summary"] in run("model", "info", "m3net")[1]
+
+
+def test_model_list_without_tensorflow(run, monkeypatch):
+    monkeypatch.setattr(models_module, "is_installed", lambda _: False)
+    status, output, _ = run("model", "list")
+    lines = output.splitlines()
+    assert status == 0 and [line.split()[0] for line in lines[2:]] == list(pretrained_names())
+    trained = json.loads(run("model", "list", "--json")[1])
+    assert [row["trained"] for row in trained] == list(pretrained_names())
 
 
 def test_the_card_of_a_trained_network(run):
