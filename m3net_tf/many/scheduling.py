@@ -14,6 +14,7 @@ from m3net_tf.many.catalogue import rebuild
 from m3net_tf.many.data import DataFolders, one_line, source_of
 from m3net_tf.many.plan import Outcome, Plan, Training, resolved, run_folder, why_blocked
 from m3net_tf.many.pools import IN_PROCESS, Lost, Pool, PoolOptions, open_pool
+from m3net_tf.many.resources import Resources
 from m3net_tf.many.standing import Standing, validation_score
 from m3net_tf.many.store import RunStore, event_of, facts_of
 from m3net_tf.many.worker import Order, Report
@@ -72,6 +73,8 @@ def run_trainings(
         root.mkdir(parents=True, exist_ok=True)
         rebuild(root, log)
     store.create()
+    if len(waiting) == 1 and not options.address:  # no need for Ray
+        options = dataclasses.replace(options, jobs=1)
     start, standing = time.perf_counter(), Standing(waiting)
     with open_pool(options) as pool, watch(standing):
         call = _Call(pool, options, root, data_folders, store, standing, outcomes, log)
@@ -148,6 +151,7 @@ class _Call:
 
     def _start_ready(self) -> Iterator[tuple[Training, Report]]:
         """Start runs while there is room; yields those that cannot start."""
+        slots: dict[Resources, int] = {}  # asked once in each pass: a cluster answers slowly
         for job in list(self._jobs):
             training = job.training
             if any(need.key not in self.outcomes for need in training.needs.values()):
@@ -156,15 +160,15 @@ class _Call:
             if reason := why_blocked(training, self.outcomes):
                 self._jobs.remove(job)
                 yield training, self._end(training, folder, Report(reason, 0.0))
-            elif job.not_before_s <= time.monotonic() and self._has_room(training):
-                self._jobs.remove(job)
-                self._start(job, folder)
+            elif job.not_before_s <= time.monotonic():
+                resources = self.options.resources.over(training.resources)
+                if resources not in slots:
+                    slots[resources] = self.pool.slots(resources)
+                if len(self._running) < slots[resources]:
+                    self._jobs.remove(job)
+                    self._start(job, folder, resources)
 
-    def _has_room(self, training: Training) -> bool:
-        resources = self.options.resources.over(training.resources)
-        return len(self._running) < self.pool.slots(resources)
-
-    def _start(self, job: _Job, folder: Path) -> None:
+    def _start(self, job: _Job, folder: Path, resources: Resources) -> None:
         training, options = job.training, self.options
         source, own_process = source_of(training.recipe, self.data_folders), not options.in_process
         order = Order(
@@ -176,7 +180,7 @@ class _Call:
         )
         self.standing.start(training, folder)
         self._note(training, folder, "started", attempt=1 + job.losses)
-        handle = self.pool.start(order, options.resources.over(training.resources))
+        handle = self.pool.start(order, resources)
         self._running[handle] = job, folder
 
     def _take(self, job: _Job, folder: Path, report: Report | Lost) -> Report | None:

@@ -45,9 +45,9 @@ def two_nodes(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
-def test_a_cluster_survives_the_loss_of_a_computer(two_nodes, trainings, finish, tmp_path):
+def test_a_cluster_survives_lost_computers_and_processes(two_nodes, trainings, finish, tmp_path):
     cluster, second = two_nodes
-    begun = tmp_path / "begun"
+    begun, killed = tmp_path / "begun", tmp_path / "killed"
     begun.mkdir()
 
     def work(order):
@@ -55,6 +55,9 @@ def test_a_cluster_survives_the_loss_of_a_computer(two_nodes, trainings, finish,
 
         node = ray.get_runtime_context().get_node_id()
         (begun / f"{order.folder.name}-{node}").touch()
+        if order.recipe.training.seed == 5 and not killed.exists():
+            killed.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(1.0)
         return finish(order)
 
@@ -78,8 +81,8 @@ def test_a_cluster_survives_the_loss_of_a_computer(two_nodes, trainings, finish,
     states = [
         event.state for run in runs for event in RunStore(tmp_path / "runs").events(run.place)
     ]
-    assert states.count("finished") == 6 and states.count("lost") == 1
-    assert states.count("started") == 7  # the loss has cost one run
+    assert states.count("finished") == 6 and states.count("lost") == 2
+    assert states.count("started") == 8  # each loss has cost one run
 
 
 DRIVER = """
