@@ -93,12 +93,13 @@ def bench_grid(
     jobs: Annotated[int, typer.Option(help="Runs at once.")] = 2,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of each run.")] = 20,
     address: Address = "",
+    as_json: AlwaysJson = True,
 ) -> None:
     """Small trainings one by one and several at once: overhead of each run, throughput."""
     from m3net_tf.bench.grid import run_bench_grid
 
-    result = run_bench_grid(runs=runs, jobs=jobs, epochs=epochs, address=address, log=say_progress)
-    say_json(result)
+    log = progress_beside(True)
+    say_json(run_bench_grid(runs=runs, jobs=jobs, epochs=epochs, address=address, log=log))
 
 
 @bench_app.command("conversion")

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from m3net_tf.cli.app import runs_app
 from m3net_tf.cli.options import DEFAULT_TABLE_RUNS, AsJson
-from m3net_tf.cli.output import console, say, say_json
+from m3net_tf.cli.output import console, progress_beside, say, say_json
 
 if TYPE_CHECKING:  # a light command does not need the room
     from m3net_tf.many.store import Event
@@ -111,7 +111,6 @@ def runs_prune(
     as_json: AsJson = False,
 ) -> None:
     """Remove run folders that failed or stopped; finished ones only with --state finished."""
-    from m3net_tf.cli.output import progress_beside
     from m3net_tf.many.catalogue import Filters, prune
     from m3net_tf.many.catalogue import as_json as values_of
 
@@ -128,11 +127,15 @@ def runs_prune(
 
 
 @runs_app.command("rebuild")
-def runs_rebuild(runs: Root = DEFAULT_TABLE_RUNS) -> None:
+def runs_rebuild(runs: Root = DEFAULT_TABLE_RUNS, as_json: AsJson = False) -> None:
     """Complete the index from the run folders."""
     from m3net_tf.many.catalogue import rebuild
 
-    say(f"{rebuild(runs, say)} events added to the index of {runs}")
+    added = rebuild(runs, progress_beside(as_json))
+    if as_json:
+        say_json({"runs": str(runs), "events_added": added})
+    else:
+        say(f"{added} events added to the index of {runs}")
 
 
 def _listing(events: list[Event]) -> Table:

@@ -109,6 +109,7 @@ def test_a_missing_module_of_ours_keeps_its_traceback(monkeypatch):
 TRAIN = "pip install 'm3net_tf[train]'"
 #: Command -> part of its error, or '' if it works.
 LIGHT = {
+    "init no_sounds": "no_sounds",
     "train recipe.yaml": TRAIN,
     "evaluate run": TRAIN,
     "quantize run": TRAIN,
@@ -126,13 +127,19 @@ LIGHT = {
     "table --list": TRAIN,
     "deployment mcu/keywords": TRAIN,
     "figure": TRAIN,
+    "runs list --runs no_runs": "no_runs",
+    "runs show no_run --runs no_runs": "no_runs",
+    "runs compare no_run no_run --runs no_runs": "no_runs",
+    "runs prune --runs no_runs": "no_runs",
+    "runs rebuild --runs no_runs": "no_runs",
     "doctor": "",
     "version": "",
     "device info /dev/no_port": "/dev/no_port",
     "device evaluate /dev/no_port --run run": TRAIN,
     "device profile /dev/no_port --run run": "/dev/no_port",
     "device capture /dev/no_port --label a --folder f": "/dev/no_port",
-    "model list": TRAIN,
+    "model list": "",
+    "model pack run new": "about.yaml is missing",
     "model info m3net": TRAIN,
     "data list": TRAIN,
     "data info synth": TRAIN,
@@ -149,6 +156,7 @@ LIGHT = {
     "bench classify no_model": "no_model",
     "bench package --wheel no.whl": "no.whl: no such file",
     "bench quantize run": TRAIN,
+    "bench grid": TRAIN,
 }
 ALONE = """
 import contextlib, io, json, sys
