@@ -10,6 +10,7 @@ import yaml
 from m3net_tf.datasets import dataset_info
 from m3net_tf.errors import ConfigError
 from m3net_tf.frontend import FrontendConfig
+from m3net_tf.many.resources import Resources
 from m3net_tf.models import design_defaults, presets_of
 from m3net_tf.studies.grid import SCALES, Repeat, merge, slug
 from m3net_tf.studies.grid_file import find_grid, grid_names, load_grid
@@ -104,6 +105,30 @@ def test_merge_goes_key_by_key():
 )
 def test_another_name_resets_its_section(low, high, merged):
     assert merge(low, high) == merged
+
+
+def test_resources_are_those_of_a_cell_and_no_part_of_its_recipe(write):
+    plain = load_grid(write(), "paper")
+    path = write(
+        ("{training: {epochs: 7}}", "{training: {epochs: 7}, resources: {cpus: 2, gpus: 1}}"),
+        (
+            "less: {model: {arguments: {dfp",
+            "less: {resources: {gpus: 0.5}, model: {arguments: {dfp",
+        ),
+        ("training: {epochs: 3}}", "training: {epochs: 3}, resources: {memory: 4GB}}"),
+    )
+    grid = load_grid(path, "paper")
+    for cell, same in zip(grid.cells, plain.cells, strict=True):
+        for repeat in cell.repeats:
+            training = grid.training(cell, repeat)
+            assert training.key == plain.training(same, repeat).key
+            gpus = 0.5 if cell.labels["Network"] == "less" else 1.0
+            assert training.resources == Resources(2, gpus)
+            for need in training.needs.values():
+                assert need.resources == Resources(2, 1.0, 4 * 10**9)
+    path.write_text(path.read_text().replace("gpus: 0.5", "gpus: many"))
+    with pytest.raises(ConfigError, match=r"table9.yaml: gpus is 'many' in resources"):
+        load_grid(path, "paper")
 
 
 def test_cells_come_in_order_with_what_the_paper_says(write):

@@ -577,6 +577,11 @@ def test_data_folders_go_by_name(trainer, run_table, tmp_path, monkeypatch):
     assert parse_data_folders([]) == {}
     folders = parse_data_folders(["us8k=/u", "/all"])
     assert folders == {"us8k": Path("/u"), "": Path("/all")}
+    remote = parse_data_folders(["us8k=s3://bucket/u", "file:///all?a=b"])
+    assert {name: str(at) for name, at in remote.items()} == {
+        "us8k": "s3://bucket/u",
+        "": "file:///all?a=b",
+    }
     run_table("tiny", data_folders=folders)
     assert {data for _, _, data in trainer.trained} == {Path("/all")}
     monkeypatch.setenv("DATA_DIR", "/elsewhere")
