@@ -130,7 +130,7 @@ LIGHT = {
     "runs list --runs no_runs": "no_runs",
     "runs show no_run --runs no_runs": "no_runs",
     "runs compare no_run no_run --runs no_runs": "no_runs",
-    "runs prune --runs no_runs": "no_runs",
+    "runs prune --state failed --runs no_runs": "no_runs",
     "runs rebuild --runs no_runs": "no_runs",
     "doctor": "",
     "version": "",
