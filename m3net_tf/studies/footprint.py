@@ -57,11 +57,12 @@ def measure(model: Mapping[str, Any], figure: str) -> dict[str, float]:
 
 
 def _measured(network: Any) -> dict[str, float]:
-    from m3net_tf.keras import tf
     from m3net_tf.native import native_stderr
+    from m3net_tf.quantization.ptq import converter_of
 
     with native_stderr():
-        content = tf.lite.TFLiteConverter.from_keras_model(network).convert()
+        # One clip per batch: recurrent layers need a known size.
+        content = converter_of(network, (1, *network.input_shape[1:])).convert()
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model.tflite"
         path.write_bytes(content)
