@@ -172,6 +172,8 @@ class _Loop:
 def _run_epochs(loop: _Loop, run: Run) -> None:
     """Train to the last epoch, saving state and history after each."""
     state, settings = loop.state, loop.recipe.training
+    if state.history:  # the process may have been killed after it had saved the state alone
+        write_history(state.history, run.folder / "history.csv")
     with tensorboard(run.folder / "tensorboard", enabled=settings.tensorboard) as write:
         while not state.ended:
             row = _run_epoch(loop)
