@@ -187,6 +187,8 @@ def _saved_state(
 def _run_epochs(loop: _Loop, run: Run) -> None:
     """Train to the last epoch, saving state and history after each."""
     state, settings = loop.state, loop.recipe.training
+    if state.history:  # the process may have been killed after it had saved the state alone
+        write_history(state.history, run.folder / "history.csv")
     steps, done = (count * state.steps_per_epoch for count in (settings.epochs, state.epoch))
     with (
         tensorboard(run.folder / "tensorboard", enabled=settings.tensorboard) as write,

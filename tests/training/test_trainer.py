@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -319,3 +320,13 @@ def test_fresh_waveforms_are_varied_in_every_epoch_and_repeatable(tiny_recipe, t
 def test_fresh_refuses_what_needs_stored_copies(tiny_recipe, key):
     with pytest.raises(ConfigError, match=f"augmentation.{key} .* fresh"):
         tiny_recipe(augmentation={"copies": 0, "fresh": True, key: 1})
+
+
+def test_history_is_complete_if_only_the_last_state_was_saved(tmp_path):
+    """As after a kill between the two files of the last epoch."""
+    settings = SimpleNamespace(tensorboard=False, epochs=1, early_stopping=None)
+    recipe = SimpleNamespace(training=settings)
+    state = SimpleNamespace(ended=True, history=[{"epoch": 1, "loss": 0.5}], epoch=1)
+    loop = trainer._Loop(state, None, None, None, None, recipe, print)
+    trainer._run_epochs(loop, Run(tmp_path))
+    assert (tmp_path / "history.csv").read_text() == "epoch,loss\n1,0.5\n"
