@@ -19,7 +19,9 @@ class BuildWithSources(build_py):
         target = Path(self.build_lib) / "m3net_tf" / "sources"
         shutil.rmtree(target, ignore_errors=True)
         for name in ("examples", "experiments", "firmware"):
-            shutil.copytree(name, target / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+            shutil.copytree(
+                name, target / name, ignore=shutil.ignore_patterns("__pycache__", ".*", "*.png")
+            )
         shutil.copy("LICENSE", target)  # exported libraries contain it
 
 

@@ -112,7 +112,8 @@ class CapturedClips:
                 "cannot be added: give finite mono samples"
             )
         sound = wav_bytes(to_pcm16(samples), sample_rate_hz)
-        stamp = row["time_utc"].partition(".")[0].partition("+")[0]
+        # With milliseconds, so that names sort by time.
+        stamp = row["time_utc"].partition("+")[0].replace(".", "_")
         stem = f"{stamp.replace('-', '').replace(':', '')}_{sha256_of(sound)[:8]}"
         with self._locked():
             path = _unused(self.folder / (label or UNLABELLED) / f"{stem}.wav", self._names())

@@ -216,9 +216,12 @@ def _require_format(path: Path, values: Any) -> None:
         if number > FORMAT
         else "export again"
     )
+    formats = (
+        f"formats {OLDEST_FORMAT} to {FORMAT}" if OLDEST_FORMAT < FORMAT else f"format {FORMAT}"
+    )
     raise ModelError(
-        f"{path}: the export has format {number}, and m3net_tf {__version__} reads formats "
-        f"{OLDEST_FORMAT} to {FORMAT}: {advice}"
+        f"{path}: the export has format {number}, and m3net_tf {__version__} reads {formats}: "
+        f"{advice}"
     )
 
 

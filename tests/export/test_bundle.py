@@ -330,7 +330,7 @@ def lose(name: str):
         (
             empty_manifest,
             ModelError,
-            r"manifest\.json is not the manifest of an export \(key 'arena'",
+            r"manifest\.json: the export has format 1, and m3net_tf .* reads format 2: export",
         ),
         (
             write_text_for_bytes,

@@ -69,7 +69,8 @@ def test_another_format_is_refused_by_name(kept, number, advice):
     path.write_text(json.dumps(values))
     with pytest.raises(ModelError) as refused:
         Bundle.load(kept)
+    assert OLDEST_FORMAT == FORMAT
     assert str(refused.value) == (
-        f"{path}: the export has format {number or 1}, and m3net_tf {__version__} reads formats "
-        f"{OLDEST_FORMAT} to {FORMAT}: {advice}"
+        f"{path}: the export has format {number or 1}, and m3net_tf {__version__} reads format "
+        f"{FORMAT}: {advice}"
     )

@@ -102,10 +102,11 @@ def test_feature_maps_of_a_grid(tmp_path):
     noted = json.loads(facts.read_text())
     assert noted["scale"] == "tiny" and noted["title"] == grid.title
     assert {cell["recipe_sha256"] for cell in noted["cells"]} == set(noted["recipes"])
-    (line,) = paper_list._figure_states("spectromasknet/fig8", tmp_path)
-    assert line.split()[:2] == ["tiny", "current"]
+    (result,) = paper_list._figure_results("spectromasknet/fig8", tmp_path)
+    assert (result["scale"], result["state"]) == ("tiny", "current")
     write_json(facts, {**noted, "cells": [{**noted["cells"][0], "recipe_sha256": "older"}]})
-    assert "older recipe" in paper_list._figure_states("spectromasknet/fig8", tmp_path)[0]
+    (result,) = paper_list._figure_results("spectromasknet/fig8", tmp_path)
+    assert result["state"] == "older recipe"
 
 
 def test_clips_are_named_by_name_label_or_number():
@@ -235,8 +236,8 @@ def test_figure_trains_its_runs(tmp_path):
     assert parts == {"mel spectrogram", "DiffRes", "ConvAvgPool"}
     noted = json.loads(facts.read_text())
     assert len(noted["cells"]) == 2 and all("run_git_commit" in cell for cell in noted["cells"])
-    (line,) = paper_list._figure_states("diffres/fig9", tmp_path)
-    assert line.split()[:4] == ["tiny", "2", "runs", "current"]
+    (result,) = paper_list._figure_results("diffres/fig9", tmp_path)
+    assert (result["scale"], result["runs"], result["state"]) == ("tiny", 2, "current")
 
 
 @pytest.mark.slow
