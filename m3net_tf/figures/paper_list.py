@@ -76,13 +76,16 @@ def list_items(out: Path) -> list[PaperItem]:
 
 
 def list_lines(out: Path) -> list[str]:
-    """Each item for the terminal: a line per scale with results, or one without; see list_items."""
+    """Each item with its command, and below it a line for each result; see list_items."""
     lines = []
     for item in list_items(out):
-        states = ["in the code"] if item["results"] is None else ["no results"]
-        if item["results"]:
-            states = [_line(result) for result in item["results"]]
-        lines += [f"{item['item']:<34}  {state:<62}  {item['command']}" for state in states]
+        lines.append(f"{item['item']}: {item['command']}")
+        if item["results"] is None:
+            lines.append("    in the code")
+        elif item["results"]:
+            lines += [f"    {_line(result)}" for result in item["results"]]
+        else:
+            lines.append("    no results")
     return lines
 
 
