@@ -112,7 +112,10 @@ RECIPE = {
 }
 
 
-@pytest.mark.parametrize(("clips", "taken"), [(0, 6), (2, 2), (9, 6)])
+@pytest.mark.parametrize(
+    ("clips", "taken"),
+    [(2, 2), *(pytest.param(clips, 6, marks=pytest.mark.slow) for clips in (0, 9))],
+)
 def test_a_step_of_the_recipe_is_timed(monkeypatch, clips, taken):
     seen = []
     make_step = pace.make_step
@@ -133,6 +136,7 @@ def test_a_step_of_the_recipe_is_timed(monkeypatch, clips, taken):
     assert seen == [(taken, True)] * 3
 
 
+@pytest.mark.slow
 def test_several_labels_and_lengths():
     labels = dict(RECIPE, training={"batch_size": 2})
     info = dataclasses.replace(dataset_info("esc10"), multi_label=True)

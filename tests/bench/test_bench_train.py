@@ -14,6 +14,7 @@ TINY = (Case("m3net", "mcu", 2), Case("spectromasknet", "mcu", 1, (12, 12, 1)))
 LAYER = LayerSize(clips=1, bins=4, frames=12)
 
 
+@pytest.mark.slow
 def test_networks_and_layer_are_measured():
     lines: list[str] = []
     result = run_bench_train(

@@ -238,7 +238,9 @@ def test_training_with_lengths(tmp_path):
     np.testing.assert_array_equal(loaded(feeds), model(feeds))
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)]
+)
 def test_mixed_precision(policy):
     exact = tiny()
     keras.mixed_precision.set_global_policy(policy)

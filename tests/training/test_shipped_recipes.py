@@ -14,7 +14,7 @@ from m3net_tf.training.sections import DatasetSection
 ROOT = Path(__file__).parents[2] / "experiments/mcu"  # tables, here and of papers: tests/studies
 TABLES = {Path(name).name for name in grid_names()}
 RECIPES = [path for path in sorted(ROOT.glob("*.yaml")) if path.stem not in TABLES]
-LONG = {"bilateral_speech_commands"}
+LONG = {f"{name}_speech_commands" for name in ("bilateral", "diffres", "spectromasknet")}
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
