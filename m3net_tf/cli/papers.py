@@ -107,7 +107,8 @@ def table(
 def _require_success(failed: int, name: str) -> None:
     if failed:
         raise M3NetError(
-            f"{failed} runs of {name} failed: the table says why; the same command tries them again"
+            f"{failed} of the runs of {name} failed: the table says why; the same command tries "
+            "them again"
         )
 
 

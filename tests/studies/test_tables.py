@@ -606,7 +606,7 @@ def test_the_command_writes_the_table_and_reports_failures(
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 2
-    assert "2 runs of" in capsys.readouterr().err
+    assert "2 of the runs of" in capsys.readouterr().err
     assert "failed (90 ± 0.5)" in (tmp_path / "out2/paper/table9.tiny.md").read_text()
 
 

@@ -121,7 +121,7 @@ def test_processes_work_side_by_side(folder):
     command = [sys.executable, "-m", "m3net_tf", "table", path, "--scale", "tiny"]
     command += ["--jobs", "2", "--runs", runs, "--out", out]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and done.stderr.startswith("error: 1 of 2 runs")
+    assert done.returncode == 2 and done.stderr.startswith("error: 1 of the runs")
     assert "3 runs: 0 finished, 3 to train" in done.stdout
     (json_path,) = out.rglob("*.json")
     report = json.loads(json_path.read_text())
