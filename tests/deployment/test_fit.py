@@ -87,6 +87,7 @@ def boards(run, monkeypatch, tmp_path):
 
     monkeypatch.setattr(fit, "why_no_emulation", lambda board, engine: "")
     monkeypatch.setattr(fit, "why_sources_unavailable", lambda sources: None)
+    monkeypatch.setattr(fit, "why_not_compiled", lambda board: "")
     monkeypatch.setattr(starting, "library_path", lambda core: tmp_path / core / "lib.a")
 
     def compiled(bundle, board, folder, log, *, settings=()):

@@ -359,7 +359,7 @@ def test_a_run_that_fails_is_reported_and_the_others_continue(
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 2
-    assert "2 runs of" in capsys.readouterr().err
+    assert "2 of the runs of" in capsys.readouterr().err
     assert f"`m3net deployment {grid} --scale tiny --board {BOARD}`" in read(tmp_path, "md")
 
 
