@@ -150,10 +150,13 @@ def _mono_chunks(
     for start in range(0, samples, chunk_samples):
         count = min(chunk_samples, samples - start)
         # NumPy converts 16-bit samples five times as fast as libsndfile, to the same floats.
-        if file.subtype == "PCM_16":
-            audio = from_pcm16(file.read(count, dtype="int16", always_2d=True))
-        else:
-            audio = file.read(count, dtype="float32", always_2d=True)
+        try:
+            if file.subtype == "PCM_16":
+                audio = from_pcm16(file.read(count, dtype="int16", always_2d=True))
+            else:
+                audio = file.read(count, dtype="float32", always_2d=True)
+        except (ValueError, MemoryError):  # the header has an impossible length
+            raise _truncated(name, f"{samples} samples do not fit into memory") from None
         if len(audio) < count:
             raise _truncated(name, f"{start + len(audio)} of {samples} samples can be read")
         if not np.isfinite(audio).all():

@@ -33,6 +33,7 @@ _BLOCK = 1 << 20
 _DEEPEST = 64  # nested folders; the deepest known data set has 5
 _UNPORTABLE = re.compile(r"[\x00-\x1f\\]|^[A-Za-z]:")
 _BROKEN = (
+    UnicodeDecodeError,  # a name in a header
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,

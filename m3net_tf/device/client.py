@@ -228,9 +228,9 @@ class Device:
             reply = self.request("info")
             by_word = {line.word: line for line in reply.lines}
             labels = [line.rest.partition(" ")[2] for line in reply.lines if line.word == "label"]
-            if {"model", "frontend"} - by_word.keys():
+            line = by_word.get("frontend")
+            if line is None or "model" not in by_word or "rate_hz" not in line.fields:
                 raise FirmwareError(f"{self.port.name}: incomplete answer to info; try again")
-            line = by_word["frontend"]
             frontend = {key: line.number(key) for key in line.fields}
             self._info = DeviceInfo(
                 board=version.get("board", ""),

@@ -53,7 +53,7 @@ def _respelt(
 ) -> Mapping[str, Any]:
     """The values with the fields' names for keys."""
     names = {f.metadata[SPELLING]: name for name, f in fields.items() if SPELLING in f.metadata}
-    if both := [(key, names[key]) for key in values if names.get(key) in values]:
+    if both := [(key, name) for key, name in names.items() if {key, name} <= {*values}]:
         raise ConfigError(f"section {section!r} has {' and '.join(map(repr, both[0]))}: remove one")
     return {names.get(key, key): value for key, value in values.items()}
 
