@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.errors import ConfigError
-from m3net_tf.figures.plotting import COLOURS, Drawing, new_figure
+from m3net_tf.figures.plotting import Drawing, draw_map, new_figure
 from m3net_tf.figures.samples import spread_over_classes
 from m3net_tf.figures.shown import Shown
 from m3net_tf.frontend import dequantize_features
@@ -115,11 +115,4 @@ def gradient_maps(
 
 def _show(axes: Any, values: npt.NDArray[np.float32], end_s: float, title: str) -> Any:
     axes.set_title(title, fontsize="medium", parse_math=False)
-    return axes.imshow(
-        values,
-        cmap=COLOURS,
-        origin="lower",
-        aspect="auto",
-        interpolation="nearest",
-        extent=(0, end_s, 0, len(values)),
-    )
+    return draw_map(axes, values, end_s)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from m3net_tf.datasets import Clip
 from m3net_tf.errors import ConfigError
-from m3net_tf.figures.plotting import COLOURS, Drawing, new_figure
+from m3net_tf.figures.plotting import Drawing, draw_map, new_figure
 from m3net_tf.figures.shown import Shown
 from m3net_tf.figures.signal_values import signal_values
 from m3net_tf.frontend import FrontendConfig, features
@@ -167,16 +167,7 @@ def _draw(axes: Axes, panel: _Panel, span: tuple[float, float]) -> Any:
         axes.set(xlim=(0, panel.end_s), ylim=span, ylabel="amplitude")
         return None
     height = config.sample_rate_hz / 2000 if config.kind == "spectrogram" else len(values)
-    image = axes.imshow(
-        values,
-        vmin=span[0],
-        vmax=span[1],
-        cmap=COLOURS,
-        origin="lower",
-        aspect="auto",
-        interpolation="nearest",
-        extent=(0, panel.end_s, 0, height),
-    )
+    image = draw_map(axes, values, panel.end_s, height, vmin=span[0], vmax=span[1])
     bins = "coefficient" if config.mfcc_coefficients else "mel bin"
     axes.set_ylabel("frequency (kHz)" if config.kind == "spectrogram" else bins)
     return image

@@ -10,7 +10,7 @@ import numpy as np
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.figures.curves import history_column
-from m3net_tf.figures.plotting import COLOURS, Drawing, new_figure
+from m3net_tf.figures.plotting import Drawing, draw_map, new_figure
 from m3net_tf.figures.shown import Shown
 from m3net_tf.frontend import features
 from m3net_tf.keras import tf
@@ -48,13 +48,10 @@ def draw_masks(shown: Sequence[Shown]) -> Drawing:
             layer.build(maps.shape)
             hidden = layer.mask(maps)[0, ..., 0].numpy() > 0
         end_s = values.shape[1] * config.hop_samples / config.sample_rate_hz
-        image = axes.imshow(
+        image = draw_map(
+            axes,
             np.ma.array(values, mask=hidden),
-            cmap=COLOURS,
-            origin="lower",
-            aspect="auto",
-            interpolation="nearest",
-            extent=(0, end_s, 0, len(values)),
+            end_s,
             vmin=values.min(),
             vmax=values.max(),
         )

@@ -10,10 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from m3net_tf.artifacts import provenance, write_bytes, write_json, write_text
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 _DPI = 120
 COLOURS = "viridis"
@@ -58,6 +63,33 @@ class Drawing:
 def _cell(value: Any) -> Any:
     """A value with six digits, which is more than a figure shows."""
     return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def draw_map(
+    axes: Axes,
+    values: npt.NDArray[np.generic],
+    width: float,
+    height: float | None = None,
+    **limits: float,
+) -> AxesImage:
+    """Draw a map with its first row at the bottom; returns the image.
+
+    Args:
+        axes: where.
+        values: shape (rows, columns).
+        width: right end of the horizontal axis, such as the clip's end in seconds.
+        height: upper end of the vertical axis; None is the number of rows.
+        limits: ``vmin`` and ``vmax`` of the colours; default: those of the values.
+    """
+    return axes.imshow(
+        values,
+        cmap=COLOURS,
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        extent=(0, width, 0, len(values) if height is None else height),
+        **limits,  # type: ignore[arg-type]
+    )
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -11,7 +11,7 @@ import numpy as np
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.figures.curves import history_column, read_history
-from m3net_tf.figures.plotting import COLOURS, Drawing, new_figure
+from m3net_tf.figures.plotting import COLOURS, Drawing, draw_map, new_figure
 from m3net_tf.figures.samples import spread_over_classes
 from m3net_tf.figures.shown import Shown
 from m3net_tf.frontend import dequantize_features
@@ -93,14 +93,7 @@ def draw_learnt_features(shown: Sequence[Shown], clips: int = CLIPS) -> Drawing:
         clip = test.clips[index]
         for axes, (part, values) in zip(panels[i], parts.items(), strict=True):
             plain = part == "mel spectrogram"
-            axes.imshow(
-                values[i],
-                cmap=COLOURS,
-                origin="lower",
-                aspect="auto",
-                interpolation="nearest",
-                extent=(0, end_s if plain else values.shape[2], 0, values.shape[1]),
-            )
+            draw_map(axes, values[i], end_s if plain else values.shape[2])
             axes.set(xlabel="time (s)" if plain else "frame out", ylabel="bin")
             axes.set_title(f"{part}: {clip.label}", fontsize="medium", parse_math=False)
             rows += [

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from m3net_tf.figures.plotting import COLOURS, Drawing, new_figure
+from m3net_tf.figures.plotting import Drawing, draw_map, new_figure
 from m3net_tf.figures.samples import spread_over_classes
 from m3net_tf.frontend import dequantize_features
 from m3net_tf.models.diffres import probe
@@ -104,12 +104,5 @@ def _draw_column(
 
 
 def _show(axes: Any, values: np.ndarray, width: float, label: str) -> None:
-    axes.imshow(
-        values,
-        cmap=COLOURS,
-        origin="lower",
-        aspect="auto",
-        interpolation="nearest",
-        extent=(0, width, 0, len(values)),
-    )
+    draw_map(axes, values, width)
     axes.set_ylabel(label)
