@@ -100,7 +100,8 @@ class FineTuner:
         )
         if takes_lengths(self.model):
             features = with_lengths(features, dataset, recipe.frontend, recipe.augmentation)
-        return TrainingClips(features, teacher.predictions), teacher.model
+        sampling = recipe.training.sampling
+        return TrainingClips(features, teacher.predictions, sampling), teacher.model
 
     def fine_tune(self, method: Method, first_layer: str | None = None) -> FineTuned:
         """Apply a method's pruning, fake quantisation and clustering, in this order.
