@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import ParamSpec, TypedDict, TypeVar
 
 from m3net_tf.errors import InUseError
+from m3net_tf.processes import is_running
 from m3net_tf.progress import Log
 from m3net_tf.unfinished import UNFINISHED
 
@@ -252,13 +253,7 @@ def _may_live(holder: _Holder | None) -> bool:
         return False
     if holder["host"] != socket.gethostname():
         return True
-    try:
-        os.kill(holder["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return is_running(holder["pid"])
 
 
 def _remove_unfinished(folder: Path) -> None:

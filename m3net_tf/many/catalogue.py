@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from m3net_tf.artifacts import read_json
 from m3net_tf.errors import ConfigError, DataError, InUseError, M3NetError
 from m3net_tf.locks import in_use
 from m3net_tf.many.plan import fingerprint, linked_key
@@ -71,7 +70,7 @@ def list_runs(root: Path, filters: Filters) -> list[Event]:
     Raises:
         DataError: there is no such folder, or the index is damaged.
     """
-    events = [event for event in _store(root).newest() if filters.match(event)]
+    events = [event for event in open_store(root).newest() if filters.match(event)]
     return [event for event in events if event.state != "removed" or filters.state == "removed"]
 
 
@@ -85,7 +84,7 @@ def run_details(root: Path, name: str) -> dict[str, Any]:
     Raises:
         M3NetError: there is no such run, several have the name, or its files are damaged.
     """
-    store = _store(root)
+    store = open_store(root)
     event = _named(store.newest(), root, name)
     run = Run(root / event.place)
     details = {**as_json(event), "events": [as_json(past) for past in store.events(event.place)]}
@@ -210,10 +209,11 @@ def score(event: Event, split: str) -> float | None:
     return next(iter(event.facts.get(split, {}).values()), None)
 
 
-def _store(root: Path) -> RunStore:
+def open_store(root: Path, log: Log = silent) -> RunStore:
+    """The index of a folder of runs; a missing one is rebuilt from the folders."""
     store = RunStore(root)
     if not store.path.exists():
-        rebuild(root)
+        rebuild(root, log)
     return store
 
 
@@ -247,8 +247,9 @@ def _event_of_folder(folder: Path, place: str) -> Event:
     if not run.finished:
         recipe = load_recipe(run.recipe_path)
         return event_of(recipe, _key(recipe), place, "stopped")
-    recipe = Recipe.from_dict(read_json(run.metrics_path)["recipe"])
-    event = event_of(recipe, _key(recipe), place, "finished", **facts_of(folder))
+    metrics = run.metrics()
+    recipe = Recipe.from_dict(metrics.values["recipe"])
+    event = event_of(recipe, _key(recipe), place, "finished", **facts_of(metrics))
     return dataclasses.replace(event, time_s=run.metrics_path.stat().st_mtime)
 
 
@@ -260,8 +261,8 @@ def _is_news(event: Event, known: Event) -> bool:
 
 def _key(recipe: Recipe) -> str:
     """The key of :class:`~m3net_tf.many.plan.Training`, if the runs that it needs are there."""
-    key = linked_key(lambda: recipe)
-    return fingerprint(recipe) if key in ("unreadable", "outdated") else key
+    key = linked_key(recipe)
+    return fingerprint(recipe) if key == "outdated" else key
 
 
 def _removed(event: Event) -> Event:

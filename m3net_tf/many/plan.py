@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
-from m3net_tf.artifacts import read_json
-from m3net_tf.errors import ConfigError, DataError
+from m3net_tf.artifacts import read_json, sha256_of
+from m3net_tf.errors import ConfigError, DataError, ModelError
 from m3net_tf.many.resources import UNSET, Resources
 from m3net_tf.training.recipe import Recipe, load_recipe
-from m3net_tf.training.run import Run, built_otherwise, design_of
+from m3net_tf.training.run import Run, built_otherwise, design_of, linked_run
 
 LINKS = ("fine_tuning", "distillation")
 """Sections of a recipe that may name a run which must be finished first."""
@@ -41,7 +40,7 @@ class Training:
 
 def fingerprint(recipe: Recipe) -> str:
     """Hash of a recipe, in hex."""
-    return hashlib.sha256(json.dumps(recipe.hashed_values(), sort_keys=True).encode()).hexdigest()
+    return sha256_of(json.dumps(recipe.hashed_values(), sort_keys=True).encode())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +97,7 @@ def finished_runs(root: Path) -> dict[str, Path]:
     finished: dict[str, Path] = {}
     for path in sorted(root.rglob("metrics.json")):
         if Run(path.parent).finished:
-            finished.setdefault(linked_key(functools.partial(_recorded, path)), path.parent)
+            finished.setdefault(_read_key(functools.partial(_recorded, path)), path.parent)
     return finished
 
 
@@ -127,26 +126,29 @@ class Outcome:
 def _held_key(folder: Path) -> str:
     """Key of the :class:`Training` of the run in a folder; '' if there is none."""
     path = Run(folder).recipe_path
-    return linked_key(lambda: load_recipe(path)) if path.exists() else ""
+    return _read_key(lambda: load_recipe(path)) if path.exists() else ""
 
 
-def linked_key(read: Callable[[], Recipe]) -> str:
-    """Key of the :class:`Training` of a recipe that names the runs it needs by their folders.
-
-    Args:
-        read: returns the recipe; an error of an older version gives ``unreadable``.
-    """
+def _read_key(read: Callable[[], Recipe]) -> str:
     try:
         recipe = read()
     except (ConfigError, DataError, KeyError):  # written by an older version
         return "unreadable"
+    return linked_key(recipe)
+
+
+def linked_key(recipe: Recipe) -> str:
+    """Key of the :class:`Training` of a recipe that names the runs it needs; or ``outdated``."""
     for section in LINKS:
         link = getattr(recipe, section)
         if link.run:
-            if Run(Path(link.run)).outdated:  # it was trained with another network
+            try:
+                run = linked_run(link.run)
+            except ModelError:  # the folder has been deleted
+                run = Run(Path(link.run))
+            if run.outdated:  # it was trained with another network
                 return "outdated"
-            named = dataclasses.replace(link, run=f"recipe {_held_key(Path(link.run))}")
-            recipe = dataclasses.replace(recipe, **{section: named})
+            recipe = with_run(recipe, section, f"recipe {_held_key(run.folder)}")
     return fingerprint(recipe)
 
 
@@ -168,11 +170,15 @@ def why_blocked(training: Training, outcomes: Mapping[str, Outcome]) -> str:
     return ""
 
 
+def with_run(recipe: Recipe, section: str, run: str) -> Recipe:
+    """The recipe with another run in ``fine_tuning`` or ``distillation``."""
+    link = dataclasses.replace(getattr(recipe, section), run=run)
+    return dataclasses.replace(recipe, **{section: link})
+
+
 def resolved(training: Training, outcomes: Mapping[str, Outcome]) -> Recipe:
     """The recipe with the folders of the runs that it needs."""
     recipe = training.recipe
     for section, need in training.needs.items():
-        folder = str(outcomes[need.key].folder.resolve())
-        named = dataclasses.replace(getattr(recipe, section), run=folder)
-        recipe = dataclasses.replace(recipe, **{section: named})
+        recipe = with_run(recipe, section, str(outcomes[need.key].folder.resolve()))
     return recipe

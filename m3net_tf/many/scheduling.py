@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from m3net_tf.errors import DataError, M3NetError
-from m3net_tf.many.catalogue import rebuild
+from m3net_tf.many.catalogue import open_store
 from m3net_tf.many.data import DataFolders, one_line, source_of
 from m3net_tf.many.plan import Outcome, Plan, Training, resolved, run_folder, why_blocked
 from m3net_tf.many.pools import IN_PROCESS, Lost, Pool, PoolOptions, open_pool
 from m3net_tf.many.resources import Resources
-from m3net_tf.many.standing import Standing, validation_score
+from m3net_tf.many.standing import Standing
 from m3net_tf.many.store import RunStore, event_of, facts_of
 from m3net_tf.many.worker import Order, Report
 from m3net_tf.progress import Log, silent
@@ -68,10 +69,8 @@ def run_trainings(
     log(f"{len(plan.runs)} runs: {len(outcomes)} finished, {len(waiting)} to train")
     if not waiting:
         return outcomes
-    store = RunStore(root)
-    if not store.path.exists():
-        root.mkdir(parents=True, exist_ok=True)
-        rebuild(root, log)
+    root.mkdir(parents=True, exist_ok=True)
+    store = open_store(root, log)
     store.create()
     if len(waiting) == 1 and not options.address:  # no need for Ray
         options = dataclasses.replace(options, jobs=1)
@@ -221,7 +220,8 @@ class _Call:
         error, score = report.error, None
         if not error:
             try:
-                score, facts = validation_score(folder), facts_of(folder)
+                facts = facts_of(Run(folder).metrics())
+                score = float(next(iter(facts["validation"].values()), math.nan))
             except M3NetError as problem:  # its files are incomplete or damaged
                 error = one_line(problem)
         self.outcomes[training.key] = Outcome(folder, error)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from m3net_tf.many.plan import Training
-from m3net_tf.training.run import Run
 
 SCORES = ("accuracy", "mean_average_precision")
 """Figures by which a run is judged, in ``metrics.json``."""
@@ -117,12 +116,6 @@ class Standing:
         if (left := self.left_s) is not None:
             parts.append(f"{duration(left)} left")
         return ", ".join(parts)
-
-
-def validation_score(folder: Path) -> float:
-    """Validation score of a finished run as a share; NaN if it has none."""
-    figures = Run(folder).metrics().validation
-    return float(next((figures[key] for key in SCORES if key in figures), math.nan))
 
 
 def last_epoch(folder: Path) -> tuple[int, float | None]:

@@ -25,8 +25,9 @@ from typing import Any
 from m3net_tf.errors import DataError
 from m3net_tf.many.plan import fingerprint
 from m3net_tf.many.standing import SCORES
+from m3net_tf.processes import is_running
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.run import Run
+from m3net_tf.training.run_metrics import RunMetrics
 
 STORE_NAME = "runs.sqlite"
 STATES = ("started", "finished", "failed", "lost", "stopped", "removed")
@@ -101,13 +102,7 @@ class Event:
         host, _, pid = self.driver.rpartition(":")
         if self.state not in ("started", "lost") or host != socket.gethostname():
             return self.state
-        try:
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            return "stopped"
-        except PermissionError:
-            pass
-        return self.state
+        return self.state if is_running(int(pid)) else "stopped"
 
 
 def event_of(recipe: Recipe, key: str, place: str, state: str, **facts: Any) -> Event:
@@ -133,15 +128,10 @@ def event_of(recipe: Recipe, key: str, place: str, state: str, **facts: Any) -> 
     )
 
 
-def facts_of(folder: Path) -> dict[str, object]:
-    """Facts of a finished run for its event, from ``metrics.json``.
-
-    Raises:
-        M3NetError: the file is damaged.
-    """
-    metrics = Run(folder).metrics()
+def facts_of(metrics: RunMetrics) -> dict[str, Any]:
+    """Facts of a finished run for its event."""
     values = metrics.values
-    facts: dict[str, object] = {"parameters": metrics.parameters, "macs": metrics.macs}
+    facts: dict[str, Any] = {"parameters": metrics.parameters, "macs": metrics.macs}
     for key in ("training_s", "git_commit", "design_sha256", "epochs", "best_epoch", "versions"):
         if key in values:
             facts[key] = values[key]

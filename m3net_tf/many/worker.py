@@ -26,7 +26,7 @@ class Order:
 
     Attributes:
         recipe: the recipe, with the folders of the runs that it needs.
-        folder: its run folder, absolute.
+        folder: its run folder; absolute for another process.
         data: folder of the data set.
         features: URL of a folder of computed feature maps, copied once to each computer.
         witness: a file beside the runs, which the worker must see too; None in this process.

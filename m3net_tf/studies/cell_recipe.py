@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import yaml
 
 from m3net_tf.errors import ConfigError
+from m3net_tf.many.plan import with_run
 from m3net_tf.studies.grid import Cell, Grid, slug
 
 
@@ -54,8 +54,6 @@ def cell_recipe_text(grid: Grid, cell: Cell, runs_folder: Path) -> str:
         f"# recipe {training.key}",
     ]
     for section, need in training.needs.items():
-        folder = runs_folder / need.place
-        linked = dataclasses.replace(getattr(recipe, section), run=str(folder))
-        recipe = dataclasses.replace(recipe, **{section: linked})
+        recipe = with_run(recipe, section, str(runs_folder / need.place))
         lines.append(f"# {section}.run: recipe {need.key}; m3net table trains it")
     return "\n".join([*lines, yaml.safe_dump(recipe.to_dict(), sort_keys=False).rstrip()])

@@ -26,7 +26,6 @@ from m3net_tf.frontend.store import content_hashes
 from m3net_tf.locks import scratch_folder
 from m3net_tf.progress import Log
 from m3net_tf.runtime.detector_config import OTHER_LABELS, SILENCE_LABELS, label_word
-from m3net_tf.training.sections import FineTuningSection
 
 HELD_OUT_SHARE = 0.25
 _FOLDER, _TABLE = "added", "clips.csv"
@@ -97,12 +96,13 @@ def list_sha256(clips: Iterable[AddedClip]) -> str:
 
 
 def find_added(
-    settings: FineTuningSection, labels: Sequence[str], group_pattern: str, log: Log
+    folders: Sequence[str], former: Path, labels: Sequence[str], group_pattern: str, log: Log
 ) -> list[AddedClip]:
     """List the clips that a fine-tuning adds, those of the run that it starts from included.
 
     Args:
-        settings: the run to start from, and the folders.
+        folders: folders of labelled clips.
+        former: folder of the run to start from.
         labels: the run's classes.
         group_pattern: option of the run's data set, which names the groups of files without
             provenance; '' for none.
@@ -117,9 +117,7 @@ def find_added(
     """
     present: dict[str, AddedClip] = {}
     listed = [
-        clip
-        for folder in settings.add
-        for clip in _labelled(Path(folder), labels, group_pattern, log)
+        clip for folder in folders for clip in _labelled(Path(folder), labels, group_pattern, log)
     ]
     for clip in listed:
         twin = present.setdefault(clip.sha256, clip)
@@ -130,10 +128,10 @@ def find_added(
             )
     if len(present) < len(listed):
         log(f"{len(listed) - len(present)} added clips repeat the sound of others: left out")
-    former = {clip.sha256: clip for clip in read_added(Path(settings.run or ""))}
-    absent = [clip for sha256, clip in former.items() if sha256 not in present]
+    known = {clip.sha256: clip for clip in read_added(former)}
+    absent = [clip for sha256, clip in known.items() if sha256 not in present]
     return absent + [
-        dataclasses.replace(clip, split=former[sha256].split if sha256 in former else "")
+        dataclasses.replace(clip, split=known[sha256].split if sha256 in known else "")
         for sha256, clip in present.items()
     ]
 

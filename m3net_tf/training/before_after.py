@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from m3net_tf.datasets import AudioDataset
@@ -14,7 +13,7 @@ from m3net_tf.training.added import held_out_added, list_sha256, read_added
 from m3net_tf.training.evaluation import evaluate
 from m3net_tf.training.features import FeatureSet
 from m3net_tf.training.metrics import LabelFigures, MultiLabelFigures
-from m3net_tf.training.run import Run
+from m3net_tf.training.run import Run, linked_run
 from m3net_tf.training.sections import FineTuningSection
 
 _Figures = LabelFigures | MultiLabelFigures
@@ -64,7 +63,7 @@ def before_and_after(
         model: its network.
         test_features: computes the features of a data set's test clips.
     """
-    former = Run(Path(str(settings.run))).load_model()
+    former = linked_run(settings.run).load_model()
     clips, labels = read_added(run.folder), dataset.info.labels
     figures: AddedFigures = {
         "run": str(settings.run),

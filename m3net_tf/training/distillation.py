@@ -12,12 +12,11 @@ import numpy.typing as npt
 from m3net_tf.datasets import AudioDataset
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras
-from m3net_tf.pretrained import find_pretrained
 from m3net_tf.progress import Log
 from m3net_tf.training.evaluation import predict_originals, takes_lengths
 from m3net_tf.training.features import original_features, with_lengths
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.run import Run, load_recipe_dataset, require_same_held_out
+from m3net_tf.training.run import linked_run, load_recipe_dataset, require_same_held_out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +57,7 @@ def load_teacher(
     """
     if recipe.distillation.run is None:
         return Teacher()
-    run = Run(find_pretrained(Path(recipe.distillation.run)))
+    run = linked_run(recipe.distillation.run)
     trained_on, labels = run.metrics().dataset, dataset.info.labels
     if trained_on.labels != labels:
         raise ConfigError(

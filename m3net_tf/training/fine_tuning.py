@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypedDict
 
 from m3net_tf.datasets import AudioDataset
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras
-from m3net_tf.pretrained import find_pretrained
 from m3net_tf.progress import Log
-from m3net_tf.training.run import Run, require_same_held_out
+from m3net_tf.training.run import Run, linked_run, require_same_held_out
 from m3net_tf.training.sections import FineTuningSection
 
 
@@ -65,7 +63,7 @@ def start_from(
     """
     if settings.run is None:
         return None
-    run = Run(find_pretrained(Path(settings.run)))
+    run = linked_run(settings.run)
     require_same_held_out(run, dataset, "fine_tuning.run")
     trained = run.load_model()
     trained.trainable = True  # frozen layers would return their weights in another order

@@ -12,6 +12,7 @@ from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.datasets import AudioDataset, dataset_info, load_dataset, protocol_statement
 from m3net_tf.errors import DAMAGED, ConfigError, DataError, ModelError
 from m3net_tf.models import design_sha256, model_names, presets_of
+from m3net_tf.pretrained import find_pretrained
 from m3net_tf.training.added import with_added
 from m3net_tf.training.archive import check_archive
 from m3net_tf.training.recipe import Recipe, load_recipe
@@ -242,3 +243,15 @@ def require_same_held_out(run: Run, dataset: AudioDataset, key: str) -> None:
             f"{key} {run.folder} has another split of {trained_on.name}, so it may have been "
             "trained on held-out clips: name a run with the same protocol, fold, seed and options"
         )
+
+
+def linked_run(name: str | None) -> Run:
+    """The run that ``fine_tuning.run`` or ``distillation.run`` of a recipe names.
+
+    Args:
+        name: folder of a run, or name of a trained network of the package.
+
+    Raises:
+        ModelError: it is a single word, but neither a name nor an existing folder.
+    """
+    return Run(find_pretrained(Path(name or "")))

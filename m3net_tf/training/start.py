@@ -18,7 +18,7 @@ from m3net_tf.training.added import (
 )
 from m3net_tf.training.checks import check_training
 from m3net_tf.training.recipe import Recipe, load_recipe
-from m3net_tf.training.run import Run, load_recipe_dataset
+from m3net_tf.training.run import Run, linked_run, load_recipe_dataset
 from m3net_tf.training.run_metrics import RunMetrics
 
 
@@ -71,7 +71,7 @@ def train(
     dataset = load_recipe_dataset(recipe, data_dir)
     check_training(recipe, dataset)
     if added:
-        copy_added(added, dataset, folder, Path(str(recipe.fine_tuning.run)), log)
+        copy_added(added, dataset, folder, linked_run(recipe.fine_tuning.run).folder, log)
         dataset = with_added(dataset, folder)
     log(f"{dataset.info.name}: {protocol_statement(dataset)}")
     if cut := cut_statement(dataset):
@@ -88,8 +88,9 @@ def _added_clips(recipe: Recipe, run: Run, log: Log) -> list[AddedClip]:
     settings = recipe.fine_tuning
     if not settings.add:
         return []
-    labels = Run(Path(str(settings.run))).metrics().dataset.labels
+    former = linked_run(settings.run)
+    labels = former.metrics().dataset.labels
     group_pattern = str(recipe.dataset.options.get("group_pattern", ""))
-    clips = find_added(settings, labels, group_pattern, log)
+    clips = find_added(settings.add, former.folder, labels, group_pattern, log)
     require_unchanged(clips, run.folder)
     return clips

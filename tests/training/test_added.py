@@ -62,7 +62,7 @@ def test_whole_recordings_are_held_out_and_stay_so(tmp_path: Path):
     capture(folder, range(4), "clap", "snap")
     lines: list[str] = []
     capture(folder, range(1), None)
-    clips = find_added(settings(run, folder), LABELS, "", lines.append)
+    clips = find_added([str(folder)], run, LABELS, "", lines.append)
     assert lines == [f"{folder}: 2 clips without a label are left out"]
     dataset = load_dataset("synth", clips_per_class=6)
     info = dataclasses.replace(dataset.info, labels=(*dataset.info.labels, *LABELS))
@@ -83,7 +83,7 @@ def test_whole_recordings_are_held_out_and_stay_so(tmp_path: Path):
     captured.relabel(held, "silence")
     captured.remove(next(Path(clip.source) for clip in clips if clip.split == "train"))
     capture(folder, range(8), "_unknown_")
-    found = find_added(settings(run, folder), LABELS, "", silent)
+    found = find_added([str(folder)], run, LABELS, "", silent)
     with pytest.raises(ConfigError, match="started with other added clips: choose another name"):
         require_unchanged(found, run)
     second = tmp_path / "second"
@@ -113,27 +113,27 @@ def test_whole_recordings_are_held_out_and_stay_so(tmp_path: Path):
 )
 def test_sounds_that_are_no_event_go_to_the_class_for_them(tmp_path, label, labels, to):
     capture(tmp_path, range(1), label)
-    assert {c.label for c in find_added(settings(tmp_path, tmp_path), labels, "", silent)} == {to}
+    assert {c.label for c in find_added([str(tmp_path)], tmp_path, labels, "", silent)} == {to}
 
 
 def test_clips_that_cannot_be_added_are_named(tmp_path: Path):
     folder, run = tmp_path / "captured", tmp_path / "run"
     with pytest.raises(DataError, match=r"captured: is not a folder; name one"):
-        find_added(settings(run, folder), LABELS, "", silent)
+        find_added([str(folder)], run, LABELS, "", silent)
     clips = capture(folder, range(1), None)
     with pytest.raises(DataError, match="captured: has no labelled clip; put sounds into"):
-        find_added(settings(run, folder), LABELS, "", silent)
+        find_added([str(folder)], run, LABELS, "", silent)
     path = clips.relabel(clips.unlabelled()[0].path, "dog")
     with pytest.raises(ConfigError, match=r"label 'dog' is not a class .*: choose one of clap, sn"):
-        find_added(settings(run, folder), LABELS, "", silent)
+        find_added([str(folder)], run, LABELS, "", silent)
     with pytest.raises(ConfigError, match="label 'false_alarm' is not a class of the run"):
-        find_added(settings(run, capture(tmp_path / "2", range(1), "false_alarm").folder), ("a",),
-                   "", silent)  # fmt: skip
+        added = capture(tmp_path / "2", range(1), "false_alarm").folder
+        find_added([str(added)], run, ("a",), "", silent)
     path = clips.relabel(path, "clap")
     (folder / "snap").mkdir()
     shutil.copy(path, folder / "snap" / "copy.wav")
     with pytest.raises(DataError, match="is the same sound as .* with another label: delete one"):
-        find_added(settings(run, folder), LABELS, "", silent)
+        find_added([str(folder)], run, LABELS, "", silent)
 
 
 def test_clips_by_which_the_run_is_measured_are_not_trained_on(tmp_path: Path):
@@ -144,13 +144,13 @@ def test_clips_by_which_the_run_is_measured_are_not_trained_on(tmp_path: Path):
     dataset = load_dataset("folder", root, clip_s=0.1)
     (tmp_path / "more" / "clap").mkdir(parents=True)
     shutil.copy(dataset.split("test")[0].path, tmp_path / "more" / "clap" / "x.wav")
-    found = find_added(settings(tmp_path, tmp_path / "more"), dataset.info.labels, "", silent)
+    found = find_added([str(tmp_path / "more")], tmp_path, dataset.info.labels, "", silent)
     with pytest.raises(DataError, match=r"x.wav: is the test clip \w+/\d.wav, by which the run is"):
         copy_added(found, dataset, tmp_path / "run", tmp_path, silent)
     (tmp_path / "run").mkdir(exist_ok=True)
     lines: list[str] = []
     write_tone(tmp_path / "more" / "clap" / "x.wav", 350, rate_hz=8000)
-    found = find_added(settings(tmp_path, tmp_path / "more"), dataset.info.labels, "", silent)
+    found = find_added([str(tmp_path / "more")], tmp_path, dataset.info.labels, "", silent)
     copy_added(found, dataset, tmp_path / "run", tmp_path, lines.append)
     assert lines == [
         "1 of 1 added clips are longer than the window of 0.1 s, so only a part of them is used"
@@ -160,16 +160,16 @@ def test_clips_by_which_the_run_is_measured_are_not_trained_on(tmp_path: Path):
     assert held_out_added(dataset, tmp_path / "run") is None
     write_tone(tmp_path / "more" / "clap" / "by_0" / "y.wav", 360)
     write_tone(tmp_path / "more" / "snap" / "by_0" / "z.wav", 960)
-    found = find_added(settings(tmp_path, tmp_path / "more"), dataset.info.labels, "(by_.)", silent)
+    found = find_added([str(tmp_path / "more")], tmp_path, dataset.info.labels, "(by_.)", silent)
     assert [clip.group for clip in found][::2] == ["by_0", "by_0"]
     by_0 = dataclasses.replace(dataset.split("test")[0], clip_id="old", group="by_0")
     with_speaker = dataclasses.replace(dataset, clips=(*dataset.clips, by_0))
     copy_added(found, with_speaker, tmp_path / "held", tmp_path, silent)
     assert [clip.split for clip in read_added(tmp_path / "held")] == ["test", "train", "test"]
-    found = find_added(settings(tmp_path, tmp_path / "more"), dataset.info.labels, "", silent)
+    found = find_added([str(tmp_path / "more")], tmp_path, dataset.info.labels, "", silent)
     assert [clip.group for clip in found][::2] == ["added: by_0", "added: by_0"]
     shutil.copy(tmp_path / "more" / "clap" / "x.wav", tmp_path / "more" / "clap" / "again.wav")
-    found = find_added(settings(tmp_path, tmp_path / "more"), dataset.info.labels, "", lines.append)
+    found = find_added([str(tmp_path / "more")], tmp_path, dataset.info.labels, "", lines.append)
     assert len(found) == 3 and lines[-1] == "1 added clips repeat the sound of others: left out"
     several = dataclasses.replace(dataset, info=dataclasses.replace(dataset.info, multi_label=True))
     with pytest.raises(ConfigError, match="have several labels, added ones have one"):
@@ -197,7 +197,7 @@ def test_the_former_and_the_new_network_are_measured_on_old_and_new_clips(
     dataset = load_recipe_dataset(tiny_recipe(), None)
     capture(captured, range(4), *dataset.info.labels[:2])
     section = settings(tiny_run, captured)
-    clips = find_added(section, dataset.info.labels, "", silent)
+    clips = find_added(section.add, tiny_run, dataset.info.labels, "", silent)
     copy_added(clips, dataset, run, tiny_run, silent)
     config, former = tiny_recipe().frontend, Run(tiny_run)
 
@@ -221,7 +221,7 @@ def test_a_finished_run_is_trained_again_only_with_its_own_clips(tiny_recipe, ti
     dataset = load_recipe_dataset(tiny_recipe(), None)
     clips = capture(captured, range(2), *dataset.info.labels[:2])
     recipe = recipe_with_added(tiny_recipe(), tiny_run, [captured])
-    found = find_added(recipe.fine_tuning, dataset.info.labels, "", silent)
+    found = find_added(recipe.fine_tuning.add, tiny_run, dataset.info.labels, "", silent)
     copy_added(found, dataset, run, tiny_run, silent)
     save_recipe(recipe, run / "recipe.yaml")
     lines: list[str] = []
