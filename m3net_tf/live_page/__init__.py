@@ -2,7 +2,7 @@
 """The page of a board that listens, served on this computer: ``m3net monitor --web``.
 
 - ``board.py``: the board's stream as messages for pages, and the requests of pages to the board;
-- ``audio.py``: the newest sound of the stream, from which near misses are cut;
+- ``clips.py``: the newest sound of the stream, and the sounds that pages label;
 - ``server.py``: the page and its WebSocket, on 127.0.0.1 only;
 - ``command.py``: the command, from the port to the end of the stream;
 - ``templates/``: the page; its look and its drawing are those of ``pages``.

@@ -20,7 +20,7 @@ from m3net_tf.device.live import Event, Recorder, watch
 from m3net_tf.device.messages import BoardError, Message, NoAnswerError
 from m3net_tf.device.mirror import Mirror, set_threshold
 from m3net_tf.device.monitor import OpenStream
-from m3net_tf.errors import ConfigError, FirmwareError, M3NetError
+from m3net_tf.errors import ConfigError, FirmwareError, M3NetError, os_error_line
 from m3net_tf.frontend import feature_hz
 from m3net_tf.live_page.clips import Captures
 from m3net_tf.runtime import NearMiss, explain
@@ -146,6 +146,9 @@ class LiveBoard:
             kinds[kind](request, reply)
         except M3NetError as error:
             reply({"type": "notice", "error": True, "text": str(error)})
+        except OSError as error:  # such as a full disk; the stream continues
+            text = os_error_line(error) or str(error)
+            reply({"type": "notice", "error": True, "text": text})
 
     def feed(self, message: Message) -> None:
         """Take a line of the stream; the view has it already."""

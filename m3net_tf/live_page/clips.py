@@ -192,7 +192,8 @@ class Captures:
 
         Raises:
             ConfigError: there is no such sound, or no such class.
-            M3NetError: the file cannot be written.
+            DataError: the table of the clips is damaged.
+            OSError: the file cannot be written.
         """
         sound = self._sound(number)
         if label not in self._labels:
@@ -202,6 +203,7 @@ class Captures:
             reason = ""
         if sound.path is not None:
             self._clips.remove(sound.path)
+            sound.path = sound.label = None  # if it cannot be written again
         sound.path = self._clips.add(
             from_pcm16(sound.samples), self._rate_hz, label, {**sound.provenance, "reason": reason}
         )
@@ -216,7 +218,8 @@ class Captures:
 
         Raises:
             ConfigError: there is no such sound.
-            M3NetError: the file cannot be deleted.
+            DataError: the table of the clips is damaged.
+            OSError: the file cannot be deleted.
         """
         sound = self._sound(number)
         if sound.path is not None:

@@ -12,6 +12,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _SCRIPTS = ("live.js", "labels.js")
 _WAITING = 1000  # messages for a page that does not read; then it is dropped
 _REQUEST_BYTES = 1 << 21  # a recording is the longest
+_DELIVERED_S = 0.2  # for the last message
 _POLICY = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "img-src data:; media-src blob:; "
@@ -81,7 +83,7 @@ def page_html(title: str) -> tuple[str, str]:
 
 
 class Pages:
-    """The pages that are open; all methods but :meth:`publish` run in the server's loop."""
+    """The pages that are open; any thread may call publish, join and send."""
 
     def __init__(self) -> None:
         self._open: set[asyncio.Queue[str | None]] = set()
@@ -220,18 +222,18 @@ async def _reading(
     board: LiveBoard, pages: Pages, server: uvicorn.Server, seconds: float | None
 ) -> AsyncIterator[None]:
     """Read the board in a thread; its end ends the server, and the server's end the reading."""
-    failures: list[FirmwareError] = []
-    delivered_s = 0.2  # for the last message
+    failures: list[Exception] = []
 
     def read() -> None:
         text = "The stream has ended."
         try:
             board.run(seconds)
-        except FirmwareError as error:
+        # Any other error, such as a full disk, must end the server too; the command prints it.
+        except Exception as error:
             failures.append(error)
             text = str(error)
         pages.publish({"type": "ended", "text": text})
-        threading.Event().wait(delivered_s)
+        time.sleep(_DELIVERED_S)
         server.should_exit = True
 
     thread = threading.Thread(target=read, name="board")

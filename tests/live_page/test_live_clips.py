@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import errno
 import io
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import soundfile
 from live_rig import Rig, column, scores
 
+from m3net_tf.datasets import captured
 from m3net_tf.datasets.captured import CapturedClips
 from m3net_tf.device.messages import Message
 from m3net_tf.live_page.clips import Captures, RecentSound
@@ -109,6 +111,22 @@ def test_labels_are_saved_with_provenance_and_may_change(rig: CapturingRig):
     assert saved(rig) == [("<b>no", "near_miss")] and rig.published[-1]["clips"] == 1
     rig.ask(type="discard", clip=miss)
     assert saved(rig) == []
+
+
+def test_a_full_disk_is_a_notice_and_the_label_can_be_given_again(rig: CapturingRig, monkeypatch):
+    event, _ = (sound["clip"] for sound in rig.of("sound"))
+    rig.ask(type="label", clip=event, label="yes")
+    with monkeypatch.context() as patch:
+        patch.setattr(captured, "write_bytes", refuse)
+        rig.board.handle({"type": "label", "clip": event, "label": "<b>no"}, rig.replies.append)
+    assert rig.replies[-1]["error"] and "No space left on device" in rig.replies[-1]["text"]
+    assert saved(rig) == []
+    rig.ask(type="label", clip=event, label="<b>no")
+    assert [label for label, _ in saved(rig)] == ["<b>no"]
+
+
+def refuse(path: Path, content: bytes) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
 
 def test_a_recording_of_the_browser(rig: CapturingRig):
