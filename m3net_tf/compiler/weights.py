@@ -22,7 +22,7 @@ BYTE_BLOCK = "m3net_byte_block"
 BLOCKS = ("m3net_block", BYTE_BLOCK)
 """Types of items of arrays of a convolution's weights."""
 _CHANNEL_BYTES = 16
-_WEIGHT_BYTES = {"m3net_block": 2, BYTE_BLOCK: 1, "m3net_tap": 2}  # on cores with SMLAD
+_WEIGHT_BYTES = 2  # on cores with SMLAD
 
 Weights = npt.NDArray[np.int64]
 
@@ -116,7 +116,7 @@ def _grouped(ctype: str, weights: Weights, multiple: int) -> Array:
     padded = np.zeros((_up(channels, GROUP), _up(items, multiple)), np.int64)
     padded[:channels, :items] = weights
     groups = padded.reshape(-1, GROUP, padded.shape[1])
-    return Array("weights", ctype, groups, GROUP * padded.shape[1] * _WEIGHT_BYTES[ctype])
+    return Array("weights", ctype, groups, GROUP * padded.shape[1] * _WEIGHT_BYTES)
 
 
 def convolution_bytes(weights: Weights) -> Array:

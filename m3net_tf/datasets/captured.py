@@ -116,10 +116,12 @@ class CapturedClips:
         stamp = row["time_utc"].partition("+")[0].replace(".", "_")
         stem = f"{stamp.replace('-', '').replace(':', '')}_{sha256_of(sound)[:8]}"
         with self._locked():
-            path = _unused(self.folder / (label or UNLABELLED) / f"{stem}.wav", self._names())
+            files = self._files()
+            names = (other.name for other, _ in files)
+            path = _unused(self.folder / (label or UNLABELLED) / f"{stem}.wav", names)
             rows = self._rows()
             rows[path.name] = {**row, "sample_rate_hz": str(sample_rate_hz)}
-            self._write_rows(rows, (*self._files(), (path, label)))
+            self._write_rows(rows, (*files, (path, label)))
             write_bytes(path, sound)
         return path
 
@@ -181,9 +183,6 @@ class CapturedClips:
             elif folders and not any(part.startswith(".") for part in (*folders, name)):
                 files.append((path, folders[0]))
         return files
-
-    def _names(self) -> set[str]:
-        return {path.name for path, _ in self._files()}
 
     def _clip_at(self, path: Path) -> Path:
         for clip, _ in self._files():

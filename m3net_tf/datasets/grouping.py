@@ -66,16 +66,15 @@ def suggest_groups(clips: Sequence[Clip]) -> list[Suggestion]:
         clips: clips of the data set ``folder``; only their names and labels are used.
     """
     listed = [clip for clip in clips if not clip.synthetic]
-    best: dict[tuple[str, ...], tuple[float, Suggestion]] = {}
+    best: dict[tuple[str, ...], Suggestion] = {}
     for order, pattern in enumerate(_candidates(listed)):
         groups = _groups(pattern, listed)
         if not groups or not _can_be_split(groups, listed):
             continue
         score = _score(pattern, groups, listed) - 1e-3 * order
-        if groups not in best or score > best[groups][0]:
-            best[groups] = (score, _suggestion(pattern, groups, listed, score))
-    ranked = sorted(best.values(), key=lambda scored: -scored[0])
-    return [suggestion for _, suggestion in ranked[:SHOWN]]
+        if groups not in best or score > best[groups].score:
+            best[groups] = _suggestion(pattern, groups, listed, score)
+    return sorted(best.values(), key=lambda suggestion: -suggestion.score)[:SHOWN]
 
 
 def _candidates(clips: Sequence[Clip]) -> list[str]:

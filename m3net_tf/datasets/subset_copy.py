@@ -12,7 +12,7 @@ from m3net_tf.datasets.files import find_root
 from m3net_tf.datasets.registry import data_folder
 from m3net_tf.datasets.subset_lists import MARKER, Subset, find_subset, marker_text, read_subset
 from m3net_tf.errors import DataError
-from m3net_tf.locks import locked
+from m3net_tf.locks import LOCK_NAME, locked
 from m3net_tf.progress import Log, silent, track
 
 
@@ -41,7 +41,7 @@ def make_subset(
     _check_source(subset, source)
     finished = _check_target(subset, target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with locked(target.parent / f".{target.name}.m3net-lock", str(target)):
+    with locked(target.parent / f".{target.name}{LOCK_NAME}", str(target)):
         unfinished = target.parent / f".{target.name}.{subset.name}.partial"
         folder = target if finished else unfinished
         _fill(subset, source, folder, log)

@@ -12,10 +12,10 @@ that results carry the subset's name and hash.
 """
 
 import dataclasses
-import hashlib
 import re
 from pathlib import Path
 
+from m3net_tf.artifacts import sha256_of
 from m3net_tf.checkout import require_sources
 from m3net_tf.datasets.clips import SPLITS
 from m3net_tf.datasets.dataset import AudioDataset
@@ -106,7 +106,7 @@ def read_subset(path: Path, name: str = "") -> Subset:
             raise DataError(f"{path}: has no comment {key!r}; {remedy}")
     rows = [line.split(" ", 1) for line in lines if line and not line.startswith("#")]
     body = "".join(f"{' '.join(row)}\n" for row in rows)
-    sha256 = hashlib.sha256(body.encode()).hexdigest()
+    sha256 = sha256_of(body.encode())
     if (str(len(rows)), sha256) != (header["Files"], header[_HASH_KEY]):
         raise DataError(
             f"{path}: its {len(rows)} lines do not match the number or SHA-256 in its header; "

@@ -11,9 +11,8 @@ import numpy.typing as npt
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.figures.plotting import Drawing, draw_map, new_figure
-from m3net_tf.figures.samples import spread_over_classes
+from m3net_tf.figures.samples import maps_of, spread_over_classes
 from m3net_tf.figures.shown import Shown
-from m3net_tf.frontend import dequantize_features
 from m3net_tf.keras import keras, tf
 from m3net_tf.training.features import original_features
 
@@ -42,7 +41,7 @@ def draw_activation_maps(shown: Sequence[Shown], clips: int = CLIPS) -> Drawing:
         raise ConfigError(f"{cell.trained.folder}: name a run of spectromasknet")
     test = original_features(cell.dataset, "test", cell.recipe)
     chosen = spread_over_classes(test.labels, clips)
-    maps = dequantize_features(test.features[np.zeros_like(chosen), chosen])[..., None]
+    maps = maps_of(test, chosen)
     cams = gradient_maps(model, layers, tf.constant(maps), test.labels[chosen])
     stages = max(len([name for name in layers if name.startswith(b)]) for b in _BRANCHES)
     config = cell.recipe.frontend

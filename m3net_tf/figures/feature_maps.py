@@ -113,7 +113,7 @@ def draw_signals(shown: Sequence[Shown]) -> Drawing:
         name = _place(cell)[0]
         if name not in facts:
             facts[name] = signal_values(cell.dataset)
-    return Drawing(drawing.figure, drawing.columns, drawing.rows, {"signals": facts})
+    return dataclasses.replace(drawing, facts={"signals": facts})
 
 
 def fbsp_spectrogram(config: FrontendConfig, wave: npt.ArrayLike) -> npt.NDArray[np.float64]:

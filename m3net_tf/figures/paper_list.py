@@ -61,8 +61,8 @@ def list_items(out: Path) -> list[PaperItem]:
     """
     tables = _table_results(out)
     items = paper_items()
-    named = " ".join(items.values())
-    items |= {name: f"m3net table {name}" for name in grid_names() if f" {name}" not in named}
+    named = {word for command in items.values() for word in command.split()}
+    items |= {name: f"m3net table {name}" for name in grid_names() if name not in named}
     listed: list[PaperItem] = []
     for item, command in items.items():
         kind, name = _kind(command), command.split()[2]

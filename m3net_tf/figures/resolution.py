@@ -12,9 +12,8 @@ import numpy as np
 from m3net_tf.errors import ConfigError
 from m3net_tf.figures.curves import history_column, read_history
 from m3net_tf.figures.plotting import COLOURS, Drawing, draw_map, new_figure
-from m3net_tf.figures.samples import spread_over_classes
+from m3net_tf.figures.samples import maps_of, spread_over_classes
 from m3net_tf.figures.shown import Shown
-from m3net_tf.frontend import dequantize_features
 from m3net_tf.keras import keras, tf
 from m3net_tf.models.diffres import WARP
 from m3net_tf.models.diffres.warp import warp_matrix
@@ -74,7 +73,7 @@ def draw_learnt_features(shown: Sequence[Shown], clips: int = CLIPS) -> Drawing:
     first = shown[0]
     test = original_features(first.dataset, "test", first.recipe)
     chosen = spread_over_classes(test.labels, clips)
-    maps = dequantize_features(test.features[np.zeros_like(chosen), chosen])[..., None]
+    maps = maps_of(test, chosen)
     parts = {"mel spectrogram": maps[..., 0]}
     for cell in shown:
         model = cell.trained.load_model()

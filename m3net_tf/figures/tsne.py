@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.figures.plotting import Drawing, new_figure
-from m3net_tf.figures.samples import spread_over_classes
-from m3net_tf.frontend import dequantize_features
+from m3net_tf.figures.samples import maps_of, spread_over_classes
 from m3net_tf.keras import keras, tf
 from m3net_tf.training.features import original_features
 from m3net_tf.training.run import Run
@@ -70,7 +69,7 @@ def draw_tsne(run: Run, data_dir: Path | None = None, clips: int = CLIPS, seed: 
     features = keras.Model(model.input, {name: model.get_layer(name).output for name in titles})
     for first in range(0, len(chosen), _BATCH):
         part = chosen[first : first + _BATCH]
-        maps = dequantize_features(test.features[np.zeros_like(part), part])[..., None]
+        maps = maps_of(test, part)
         sounds.append(maps.reshape(len(part), -1))
         for name, values in features(maps, training=False).items():
             branches[name].append(tf.reduce_mean(values, axis=(1, 2)).numpy())

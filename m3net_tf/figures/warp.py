@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from m3net_tf.figures.plotting import Drawing, draw_map, new_figure
-from m3net_tf.figures.samples import spread_over_classes
-from m3net_tf.frontend import dequantize_features
+from m3net_tf.figures.samples import maps_of, spread_over_classes
 from m3net_tf.models.diffres import probe
 from m3net_tf.models.diffres.warp import warp_matrix
 from m3net_tf.training.features import original_features
@@ -38,12 +37,12 @@ def draw_warp(run: Run, data_dir: Path | None = None, clips: int = CLIPS) -> Dra
     config = run.recipe().frontend
     test = original_features(run.dataset(data_dir), "test", run.recipe())
     chosen = spread_over_classes(test.labels, clips)
-    maps = dequantize_features(test.features[np.zeros_like(chosen), chosen])[..., None]
+    maps = maps_of(test, chosen)
     outputs = probe_model(maps, training=False)
     matrices = warp_matrix(outputs["scores"], layer.frames_out, layer.fill_rows).numpy()
     channels = ["mean", *["maximum"] * layer.maximum, *["encoding"] * layer.encoding]
 
-    hop_s = config.hop_samples / config.sample_rate_hz
+    hop_s = config.hop_s
     heights = [2, 1, 2, *[2] * len(channels)]
     figure = new_figure(3 * len(chosen) + 1, 0.8 * sum(heights))
     axes = figure.subplots(len(heights), len(chosen), squeeze=False, height_ratios=heights)

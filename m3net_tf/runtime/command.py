@@ -11,12 +11,11 @@ from typing import Any
 
 from m3net_tf.errors import DataError
 from m3net_tf.runtime.classifier import Classifier, Pcm
+from m3net_tf.runtime.detector_config import FULL_SCALE
 from m3net_tf.runtime.engines import ENGINES
 from m3net_tf.runtime.recognizer import event_time_s
 from m3net_tf.runtime.sound import microphone_chunks, pcm_chunks, sound_files
 from m3net_tf.terminal import Status, print_error, run_command
-
-_FULL_SCALE = 65_536
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -139,7 +138,7 @@ def _stream(classifier: Classifier, name: str, chunks: Iterable[Pcm], as_json: b
     for chunk in chunks:
         for event in recognizer.push(chunk):
             time_s = event_time_s(classifier.metadata.frontend, event.column)
-            label, score = classifier.labels[event.label], event.score / _FULL_SCALE
+            label, score = classifier.labels[event.label], event.score / FULL_SCALE
             if as_json:
                 values = {"source": name, "time_s": time_s, "label": label, "score": score}
                 _print(json.dumps(values))

@@ -26,8 +26,8 @@ from m3net_tf.runtime.interpreter import (
 Engine = Callable[[Int8], Int8]
 """Runs one network: int8 inputs, (clips, ...), to int8 scores, (clips, classes)."""
 
-#: TFLite's interpreter, TFLite Micro, or the network compiled to C (docs/engine.md).
 LITERT = "litert"
+#: TFLite's interpreter, TFLite Micro, or the network compiled to C (docs/engine.md).
 ENGINES = (LITERT, TFLM, COMPILED)
 
 _NAME = "network"

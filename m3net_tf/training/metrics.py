@@ -259,11 +259,12 @@ class MultiLabelEvaluation:
         precision = hits / np.maximum(predicted.sum(0), 1)
         f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
         values = average_precision(truth, self.probabilities)
+        auc = self.mean_auc
         return {
             "clips": len(truth),
             "mean_average_precision": self.mean_average_precision,
-            "mean_auc": self.mean_auc,
-            "d_prime": d_prime(self.mean_auc),
+            "mean_auc": auc,
+            "d_prime": d_prime(auc),
             "macro_precision": float(precision[present].mean()) if present.any() else 0.0,
             "macro_recall": float(recall[present].mean()) if present.any() else 0.0,
             "macro_f1": float(f1[present].mean()) if present.any() else 0.0,
