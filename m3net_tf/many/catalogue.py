@@ -179,7 +179,8 @@ def prune(root: Path, filters: Filters, *, really: bool, log: Log = silent) -> l
     """
     if filters == Filters():
         raise ConfigError("prune needs a filter, such as --state failed or --recipe HASH")
-    kept = {"started", "removed"} | ({"finished"} if filters.state != "finished" else set())
+    # The command of a lost run is about to try it again; that of a stopped one has ended.
+    kept = {"started", "lost", "removed"} | ({"finished"} if filters.state != "finished" else set())
     events = [event for event in list_runs(root, filters) if event.state_now not in kept]
     if not really:
         return events

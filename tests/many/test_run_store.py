@@ -17,7 +17,7 @@ from m3net_tf.many import catalogue
 from m3net_tf.many.catalogue import Filters, list_runs, prune, rebuild
 from m3net_tf.many.store import STORE_NAME, RunStore, event_of
 from m3net_tf.many.worker import Order
-from m3net_tf.training.recipe import save_recipe
+from m3net_tf.training.recipe import load_recipe, save_recipe
 
 
 @pytest.fixture
@@ -206,6 +206,14 @@ def test_a_run_that_another_process_holds_is_kept(root, monkeypatch):
     lines = []
     assert prune(root, Filters(state="failed"), really=True, log=lines.append) == []
     assert lines == ["seed2 is in use by process 7"] and (root / "paper/seed2").exists()
+
+
+def test_a_lost_run_that_its_command_tries_again_is_kept(root):
+    (event,) = list_runs(root, Filters(state="failed"))
+    folder = root / event.place
+    recipe = load_recipe(folder / "recipe.yaml")
+    RunStore(root).add(event_of(recipe, event.recipe, event.place, "lost"))
+    assert prune(root, Filters(state="lost"), really=True) == [] and folder.exists()
 
 
 def test_an_unknown_state_is_refused():
