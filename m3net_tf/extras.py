@@ -3,14 +3,37 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 import sys
 from importlib.metadata import PackageNotFoundError, requires
 
+from m3net_tf.errors import ConfigError
+
 # Modules that have another name than their package.
 _PACKAGES = {"serial": "pyserial", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 _MODULES = {package: module for module, package in _PACKAGES.items()}
+
+
+def require_modules(subject: str, extra: str, *modules: str) -> None:
+    """Import the modules of an extra.
+
+    Args:
+        subject: what needs them, for the error's message.
+        extra: installation that brings them.
+        modules: their names.
+
+    Raises:
+        ConfigError: one is not installed.
+    """
+    try:
+        for module in modules:
+            importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"{subject} needs the package {error.name}: pip install 'm3net_tf[{extra}]'"
+        ) from None
 
 
 def packages_by_extra() -> dict[str, list[str]]:

@@ -23,6 +23,7 @@ from m3net_tf.frontend import FrontendConfig, frontend_preset, graph
 from m3net_tf.frontend.store import FeatureRows
 from m3net_tf.keras import tf
 from m3net_tf.progress import Log, silent
+from m3net_tf.studies.machine import load_average
 from m3net_tf.training import train
 from m3net_tf.training.features import compute_features
 from m3net_tf.training.recipe import Recipe
@@ -112,7 +113,7 @@ def run_bench_data(
         "clip_s": dataset.info.clip_s,
         "sample_rate_hz": config.sample_rate_hz,
         "cores": os.cpu_count(),
-        "load_average_before": _load_average(),
+        "load_average_before": load_average(),
         "clips_per_s": {},
         "missing": {},
         "ratio_to_librosa": {},
@@ -135,12 +136,8 @@ def run_bench_data(
         log("an epoch of M3Net mcu")
         with _temporary_cache():
             result["epoch"] = _epoch(name, data_dir, config)
-    result["load_average_after"] = _load_average()
+    result["load_average_after"] = load_average()
     return result
-
-
-def _load_average() -> list[float]:
-    return [round(value, 2) for value in os.getloadavg()]
 
 
 def _import_librosa() -> Any:

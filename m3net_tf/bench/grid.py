@@ -17,6 +17,7 @@ from m3net_tf.many.pools import PoolOptions
 from m3net_tf.many.scheduling import run_trainings
 from m3net_tf.many.worker import Order, Report, train_run
 from m3net_tf.progress import Log, silent
+from m3net_tf.studies.machine import load_average
 from m3net_tf.training.recipe import Recipe
 
 _TIMES = "bench-times.json"
@@ -101,7 +102,7 @@ def run_bench_grid(
         raise ConfigError(f"{runs} runs, {jobs} jobs: give two jobs or more, and as many runs")
     with scratch_folder("m3net-bench-grid-") as folder:
         _paced(folder / "warm", _trainings(1, 1), PoolOptions(work=_timed), log)
-        before = _load_average()
+        before = load_average()
         trainings = _trainings(runs, epochs)
         serial = _paced(folder / "serial", trainings, PoolOptions(work=_timed), log)
         options = PoolOptions(jobs=jobs, address=address, work=_timed)
@@ -114,7 +115,7 @@ def run_bench_grid(
         "clips": trainings[0].recipe.dataset.options["clips_per_class"] * 10,
         "cores": os.cpu_count(),
         "load_average_before": before,
-        "load_average_after": _load_average(),
+        "load_average_after": load_average(),
         "serial": serial,
         "pool": pool,
         "overhead_per_run_s": round(idle_s / runs, 3),
@@ -203,7 +204,3 @@ def _gaps(times: Iterable[Mapping[str, Any]]) -> Iterable[float]:
 def _mean(values: Iterable[float]) -> float:
     listed = list(values)
     return round(sum(listed) / len(listed), 3)
-
-
-def _load_average() -> list[float]:
-    return [round(value, 2) for value in os.getloadavg()]

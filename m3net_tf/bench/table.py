@@ -17,6 +17,7 @@ from m3net_tf.keras import tf
 from m3net_tf.many.plan import LINKS, Training, in_order
 from m3net_tf.progress import Log, silent
 from m3net_tf.studies.grid_file import find_grid, load_grid
+from m3net_tf.studies.machine import load_average
 from m3net_tf.training.pace import operations_per_clip, seconds_per_clip
 from m3net_tf.training.recipe import Recipe
 
@@ -132,7 +133,7 @@ def run_bench_table(
         result["steps"] = steps
         result["cores"] = os.cpu_count()
         result["gpus"] = gpus
-        result["load_average_after"] = [round(value, 2) for value in os.getloadavg()]
+        result["load_average_after"] = load_average()
     return result
 
 

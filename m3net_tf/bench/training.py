@@ -19,6 +19,7 @@ from m3net_tf.keras import keras, tf
 from m3net_tf.models import build_model, presets_of
 from m3net_tf.models.diffres.warp import FrameScores, FrameWarp, frames_after
 from m3net_tf.progress import Log, silent
+from m3net_tf.studies.machine import load_average
 
 Step = Callable[[], tf.Tensor]
 
@@ -176,7 +177,7 @@ def run_bench_train(
         "steps": steps,
         "cores": os.cpu_count(),
         "gpus": len(tf.config.list_physical_devices("GPU")),
-        "load_average_before": _load_average(),
+        "load_average_before": load_average(),
         "networks": {},
         "load_average_after": [],
         **provenance(),
@@ -196,12 +197,8 @@ def run_bench_train(
             f"{times['times_faster_than_loop']} times faster than the loop, "
             f"{times['times_faster_than_matrix']} than the matrix form"
         )
-    result["load_average_after"] = _load_average()
+    result["load_average_after"] = load_average()
     return result
-
-
-def _load_average() -> list[float]:
-    return [round(value, 2) for value in os.getloadavg()]
 
 
 def build_pair(case: Case) -> tuple[keras.Model, keras.Model]:

@@ -25,7 +25,7 @@ from m3net_tf.errors import DataError
 
 _SHOWN = 3
 _EVIDENCE = 0.8  # score of a suggestion that names speakers or recordings rather than takes
-_UNEVEN = 3.0
+UNEVEN = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +177,7 @@ def sounds_lines(sounds: FolderSounds) -> list[str]:
         f"the longest has {sounds.longest_s:.2f} s",
         f"sample rates: {rates}",
     ]
-    if sounds.imbalance > _UNEVEN:
+    if sounds.imbalance > UNEVEN:
         lines.append(
             f"uneven: the largest class has {sounds.imbalance:.1f} times the clips of the smallest"
         )

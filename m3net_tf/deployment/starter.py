@@ -12,7 +12,7 @@ import yaml
 
 from m3net_tf.artifacts import write_json, write_text
 from m3net_tf.datasets import load_dataset, protocol_statement
-from m3net_tf.datasets.inspection import FolderSounds
+from m3net_tf.datasets.inspection import UNEVEN, FolderSounds
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.firmware.boards import load_board
 from m3net_tf.runtime.detector_config import SILENCE_LABELS, label_word
@@ -23,7 +23,6 @@ RECIPE, README = "recipe.yaml", "README.md"
 _SHORTEST_S, _LONGEST_S = 1.0, 2.0
 _RATE_HZ, _LOW_RATE_HZ = 16_000, 8_000
 _FEW, _MANY = 200, 5000  # clips
-_UNEVEN = 3.0
 
 
 def starter_recipe(sounds: FolderSounds) -> dict[str, Any]:
@@ -61,7 +60,7 @@ def starter_recipe(sounds: FolderSounds) -> dict[str, Any]:
         "epochs": 30 if sounds.clips > _MANY else 60,
         "batch_size": 16 if sounds.clips < _FEW else 32,
         "weight_average": 0.99,
-        "class_weights": "balanced" if sounds.imbalance > _UNEVEN else "none",
+        "class_weights": "balanced" if sounds.imbalance > UNEVEN else "none",
     }
     Recipe.from_dict(recipe)
     return recipe

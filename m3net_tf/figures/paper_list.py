@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from m3net_tf.artifacts import read_json
 from m3net_tf.checkout import require_sources
-from m3net_tf.figures.catalogue import FIGURES
 from m3net_tf.studies.grid import SCALES, fingerprint
 from m3net_tf.studies.grid_file import find_grid, grid_names, load_grid
 from m3net_tf.studies.table_list import written_tables
@@ -128,7 +128,7 @@ def _figure_results(name: str, out: Path) -> list[ItemResult]:
             {
                 "scale": scale,
                 "runs": sum("run_git_commit" in cell for cell in cells),
-                "state": _state(name, scale, cells),
+                "state": _state(scale, facts),
                 "date": str(facts.get("date", "")),
                 "commit": str(facts.get("git_commit") or "")[:9],
             }
@@ -136,9 +136,9 @@ def _figure_results(name: str, out: Path) -> list[ItemResult]:
     return results
 
 
-def _state(name: str, scale: str, cells: list[dict]) -> str:
+def _state(scale: str, facts: Mapping[str, Any]) -> str:
     """Whether a figure shows what today's grid would show."""
-    grid_name = FIGURES[name].grid
+    grid_name, cells = facts.get("grid"), facts.get("cells")
     if not cells or not grid_name or not scale:
         return "drawn"
     grid = load_grid(find_grid(grid_name), scale)

@@ -20,6 +20,7 @@ from m3net_tf.models.diffres.warp import frames_after
 from m3net_tf.models.learnable_frontend import FRONTENDS
 from m3net_tf.models.stacking import put_in_front
 from m3net_tf.progress import Log, silent
+from m3net_tf.studies.machine import load_average
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,7 +79,7 @@ def draw_throughput(
         "classifier": classifier["name"],
         "cores": os.cpu_count(),
         "gpus": len(tf.config.list_physical_devices("GPU")),
-        "load_average_after": [round(value, 2) for value in os.getloadavg()],
+        "load_average_after": load_average(),
     }
     return Drawing(_plot(rows), _COLUMNS, rows, facts)
 

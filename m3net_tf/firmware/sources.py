@@ -4,7 +4,7 @@
 The cache is outside the tree (:func:`m3net_tf.artifacts.cache_folder`). A checkout is made in a
 temporary folder beside its final name and renamed when it is complete. An interrupted fetch
 therefore leaves no incomplete checkout, and two processes may fetch at the same time. The lock file
-pins commit, tree and files; the files are checked at every use, in a tenth of a second for all.
+pins commit, tree and files; the files are checked at every use.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from m3net_tf.device.live import Recorder
 from m3net_tf.device.monitor import opened_stream
-from m3net_tf.errors import ConfigError
+from m3net_tf.extras import require_modules
 from m3net_tf.progress import Log
 
 
@@ -43,7 +43,7 @@ def run_live_page(
         FirmwareError: as for connecting and streaming, or the TCP port is in use.
         DataError: the sound cannot be read.
     """
-    _require_packages()
+    require_modules("the live page", "web", "jinja2", "starlette", "uvicorn", "websockets")
     from m3net_tf.live_page.board import LiveBoard
     from m3net_tf.live_page.clips import Captures
     from m3net_tf.live_page.server import Pages, listening_socket, serve
@@ -66,15 +66,3 @@ def run_live_page(
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(serve(board, pages, view.info.board, listener, seconds))
     log(f"{view.audio_s:.1f} s heard, {view.event_count} events, {view.lost_hops} hops lost")
-
-
-def _require_packages() -> None:
-    try:
-        import jinja2  # noqa: F401
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-        import websockets  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f"the live page needs the package {error.name}: pip install 'm3net_tf[web]'"
-        ) from None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from m3net_tf.artifacts import write_text
-from m3net_tf.errors import ConfigError
+from m3net_tf.extras import require_modules
 from m3net_tf.locks import in_use
 from m3net_tf.pages import DRAWING_AND_SOUND, environment, shared_file, source_hash
 from m3net_tf.progress import Log, silent
@@ -52,7 +52,7 @@ def write_report(
         ConfigError: no run, a run twice, or the packages of the page are not installed.
         M3NetError: a run is unfinished, or one of its files is damaged.
     """
-    _require_packages()
+    require_modules("a report", "report", "altair", "jinja2", "vl_convert")
     runs = gather(folders, data_dir, log)
     path, into_run = out or default_path(folders), out is None
     sections = [_made(make, runs, log) for make in _makers()]
@@ -144,14 +144,3 @@ def _vega() -> str:
     major, minor = altair.SCHEMA_VERSION.lstrip("v").split(".")[:2]
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", f"{major}.{minor}")
     return script.replace("</script", "<\\/script")
-
-
-def _require_packages() -> None:
-    try:
-        import altair  # noqa: F401
-        import jinja2  # noqa: F401
-        import vl_convert  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f"a report needs the package {error.name}: pip install 'm3net_tf[report]'"
-        ) from None

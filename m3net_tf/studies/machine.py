@@ -17,6 +17,11 @@ class Machine(TypedDict):
     accelerators: list[str]
 
 
+def load_average() -> list[float]:
+    """Mean number of processes in work over the last 1, 5 and 15 minutes."""
+    return [round(value, 2) for value in os.getloadavg()]
+
+
 def machine() -> Machine:
     """This computer."""
     from m3net_tf.keras import tf

@@ -124,7 +124,7 @@ LIGHT = {
     "flash run": "mps2_an386 is not flashed",
     "monitor /dev/no_port": "/dev/no_port",
     "matrix": TRAIN,
-    "table --list": TRAIN,
+    "table --list": "",
     "deployment mcu/keywords": TRAIN,
     "figure": TRAIN,
     "runs list --runs no_runs": "no_runs",

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import collections
 import gc
-import hashlib
 import json
 import os
 import random
@@ -35,7 +34,7 @@ from fault_places import Child, Disk, own_mounts
 import m3net_tf.export.bundle
 import m3net_tf.studies.tables
 import m3net_tf.training.trainer  # noqa: F401
-from m3net_tf.artifacts import write_json
+from m3net_tf.artifacts import sha256_of, write_json
 
 LOG = Path("build/faults.json")
 #: Kills are the most frequent fault; the operations that take seconds are less frequent.
@@ -68,7 +67,7 @@ class Templates:
         self._act(OPERATIONS["train"], place)  # computes the features, so it is not measured
         shutil.rmtree(place / "run")
         self._measure("train", disk, place)
-        self._act(Operation("old", fault_operations.export, lambda _: ""), place)
+        self._act(OPERATIONS["export"], place)
         self._act(Operation("old", fault_operations.quantize_before, lambda _: ""), place)
         self._measure("quantize", disk, place)
         self._measure("export", disk, place)
@@ -103,10 +102,7 @@ def digest_of(operation: Operation, place: Path) -> str:
 def hashes(place: Path, operation: Operation) -> dict[str, str]:
     """Hash of each file that an operation must not change."""
     paths = sorted(path for name in operation.kept for path in place.glob(name) if path.is_file())
-    return {
-        str(path.relative_to(place)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in paths
-    }
+    return {str(path.relative_to(place)): sha256_of(path.read_bytes()) for path in paths}
 
 
 def leftovers(place: Path) -> list[str]:
