@@ -88,6 +88,25 @@ def ends_groups() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def keeps_signal_handlers() -> Iterator[None]:
+    """Set the handlers of SIGINT, SIGTERM and SIGHUP again at the end, for libraries that set them.
+
+    ``ray.init`` replaces the handler of SIGTERM; ``ray.shutdown`` resets the system's, and Python
+    still names the old one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *_ENDING)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            if handler is not None:
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
 def ends_cleanly() -> Iterator[None]:
     """Make SIGTERM and SIGHUP raise SystemExit, so that every ``finally`` runs.
 

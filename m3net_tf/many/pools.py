@@ -17,6 +17,7 @@ from m3net_tf.many.data import one_line
 from m3net_tf.many.fetching import RemoteFolder
 from m3net_tf.many.resources import UNSET, Resources
 from m3net_tf.many.worker import Order, Report, Work, train_run
+from m3net_tf.processes import keeps_signal_handlers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,11 +229,13 @@ def open_pool(options: PoolOptions) -> Iterator[Pool]:
     if options.in_process:
         yield InProcess(options)
         return
-    ray = _start_ray(options)
+    with keeps_signal_handlers():
+        ray = _start_ray(options)
     try:
         yield RayPool(ray, options)
     finally:
-        ray.shutdown()
+        with keeps_signal_handlers():
+            ray.shutdown()
 
 
 def _start_ray(options: PoolOptions) -> Any:

@@ -15,6 +15,7 @@ from m3net_tf.many.plan import plan_trainings
 from m3net_tf.many.pools import PoolOptions
 from m3net_tf.many.scheduling import run_trainings
 from m3net_tf.many.store import RunStore
+from m3net_tf.processes import keeps_signal_handlers
 
 pytest.importorskip("ray", reason="several processes need pip install 'm3net_tf[many]'")
 pytestmark = pytest.mark.slow
@@ -37,11 +38,12 @@ def two_nodes(monkeypatch):
 
     quick = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
     node = {"num_cpus": 1, "object_store_memory": 10**8}
-    cluster = Cluster(True, head_node_args={**node, "_system_config": quick})
-    try:
-        yield cluster, cluster.add_node(**node)
-    finally:
-        cluster.shutdown()
+    with keeps_signal_handlers():
+        cluster = Cluster(True, head_node_args={**node, "_system_config": quick})
+        try:
+            yield cluster, cluster.add_node(**node)
+        finally:
+            cluster.shutdown()
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
@@ -124,3 +126,17 @@ def test_a_killed_driver_leaves_no_worker(tmp_path):
     workers = [int(path.stem) for path in tmp_path.glob("*.pid")]
     wait_for(lambda: not any(map(is_alive, workers)))
     assert [event.state_now for event in RunStore(tmp_path).newest()] == ["stopped"] * 2
+
+
+def test_sigterm_tidies_up_after_ray_has_been_closed():
+    code = (
+        "import os, signal, time\n"
+        "from m3net_tf.many.pools import PoolOptions, open_pool\n"
+        "from m3net_tf.processes import ends_cleanly\n"
+        "with ends_cleanly():\n"
+        "    with open_pool(PoolOptions(jobs=2)): pass\n"
+        "    try: os.kill(os.getpid(), signal.SIGTERM), time.sleep(5)\n"
+        "    finally: print('tidied')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()[-1]) == (128 + signal.SIGTERM, "tidied")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pools: what a run reserves, and what a loss of Ray becomes; test_cluster.py has a real one."""
 
+import signal
 import sys
 from types import SimpleNamespace
 
@@ -129,14 +130,20 @@ def test_missing_ray_and_a_missing_cluster_are_one_line(monkeypatch):
         open_pool(PoolOptions(jobs=2)).__enter__()
 
 
-def test_a_local_ray_is_closed_at_the_end(monkeypatch):
+def test_a_local_ray_is_closed_and_does_not_change_how_signals_end_a_command(monkeypatch):
     calls = []
-    fake = SimpleNamespace(init=lambda **options: calls.append(options["num_cpus"]))
-    fake.shutdown = lambda: calls.append("closed")
+
+    def change(call):
+        calls.append(call)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    fake = SimpleNamespace(init=lambda **options: change(options["num_cpus"]))
+    fake.shutdown = lambda: change("closed")
     monkeypatch.setitem(sys.modules, "ray", fake)
+    before = signal.getsignal(signal.SIGTERM)
     with open_pool(PoolOptions(jobs=512)) as pool:
-        assert isinstance(pool, RayPool)
-    assert calls == [512, "closed"]
+        assert isinstance(pool, RayPool) and signal.getsignal(signal.SIGTERM) == before
+    assert calls == [512, "closed"] and signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_worker_checks_its_computer(tiny_recipe, tmp_path):
