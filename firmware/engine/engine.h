@@ -177,8 +177,11 @@ typedef struct {
 typedef struct {
   const int8_t* input_weights;  ///< (cells, inputs).
   const int8_t* state_weights;  ///< (cells, cells).
-  const int32_t* input_bias;
-  const int32_t* state_bias;
+  union {
+    const int32_t* input_bias;
+    const int64_t* long_bias;  ///< Of m3net_lstm_16.
+  };
+  const int32_t* state_bias;  ///< Unused by m3net_lstm_16.
   m3net_factor input_factor, state_factor;
 } m3net_gate;
 
@@ -272,9 +275,12 @@ void m3net_reduce_mean_16(const m3net_reduction* layer, const int8_t* input, int
 
 void m3net_softmax_16(const m3net_softmax_layer_16* layer, const int8_t* input, int8_t* output);
 
-/// `scratch` holds the cells and as many bytes.
+/// `scratch` holds the cells and as many items of the output.
 void m3net_lstm(const m3net_lstm_layer* layer, const int8_t* input, int8_t* output,
                 int16_t* scratch);
+/// As m3net_lstm, for 16-bit inputs and outputs.
+void m3net_lstm_16(const m3net_lstm_layer* layer, const int8_t* input, int8_t* output,
+                   int16_t* scratch);
 
 void m3net_copy(const m3net_loop* loop, const int8_t* input, int8_t* output);
 void m3net_fill(int8_t value, int32_t bytes, int8_t* output);

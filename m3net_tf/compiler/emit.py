@@ -40,7 +40,12 @@ _LAYER_BYTES = {  # on a device with pointers of 32 bits
     "m3net_softmax_layer": 16,
     "m3net_softmax_layer_16": 24,
 }
-_INT16_SCRATCH = ("convolve", "convolve_16", "lstm")  # kernels whose scratch memory is not of int32
+_INT16_SCRATCH = (
+    "convolve",
+    "convolve_16",
+    "lstm",
+    "lstm_16",
+)  # kernels whose scratch memory is not of int32
 _ENGINE_HEADER = "engine.h"
 _BLOCK_ITEMS = 16  # most items of a macro of weights
 _TAPS_END = "\n    M3NET_TAPS_END"
