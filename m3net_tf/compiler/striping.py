@@ -53,7 +53,7 @@ class Striping:
         self._whole = list(calls)
         self._rule = rule
         self._ends = (inputs, outputs)
-        self._private = _private_blocks(calls, inputs, outputs)
+        self._private = private_blocks(calls, inputs, outputs)
 
     def run(self) -> None:
         """Make the stripes that pay."""
@@ -117,7 +117,7 @@ class Striping:
                 self.calls = kept
 
 
-def _private_blocks(
+def private_blocks(
     calls: Sequence[Call], inputs: Sequence[View], outputs: Sequence[View]
 ) -> set[Block]:
     """Memory that one call writes and one call reads."""
