@@ -75,22 +75,12 @@ class StripeWriter:
         """Comment and statements of a stage."""
         call, layer = stage.call, line_layer(stage, self._stripe.axis)
         constant = self._writer.constant_layer(f"{self._index}_{number}", layer)
-        pointer, advance = f"&{constant}", ""
-        window = stage.windows[0]
-        if window.moves:
-            variable = f"layer_{number}"
-            self._layers.append(f"    {layer.ctype} {variable} = {constant};")
-            pointer = f"&{variable}"
-            size, before, _, _ = LINE_MEMBERS[self._stripe.axis]
-            advance = (
-                f"m3net_next_line(&{variable}.window.{before}, &{variable}.input.{size}, "
-                f"{window.stride})"
-            )
-        after: list[str] = []
-        sources = [
-            self._source(f"{number}_{place}", stage, place, advance, after)
-            for place in range(len(stage.sources))
-        ]
+        pointer, after = f"&{constant}", list[str]()
+        if stage.windows[0].moves:
+            pointer = f"&layer_{number}"
+            self._layers.append(f"    {layer.ctype} layer_{number} = {constant};")
+            after.append(self._next_line(number, stage))
+        sources = [self._source(number, place, stage, after) for place in range(len(stage.sources))]
         if stage.sums is not None:
             sums = self._writer.scratch("add_line", stage.sums)
             run = self._writer.statement(10, "add_line", [pointer, *sources, sums])
@@ -119,23 +109,35 @@ class StripeWriter:
         arguments.append(self._writer.place(stage.target.view))
         return ["averages", self._writer.statement(10, "average_lines", arguments)]
 
-    def _source(self, name: str, stage: Stage, place: int, advance: str, after: list[str]) -> str:
+    def _next_line(self, number: int, stage: Stage) -> str:
+        """Statement that moves a window on and counts the lines that it has left behind."""
+        size, before, _, _ = LINE_MEMBERS[self._stripe.axis]
+        window, layer, result = stage.windows[0], f"layer_{number}", ""
+        if stage.sources[0].producer is None or window.kept > 1:
+            self._counters.append(f"left_{number}")
+            result = f"left_{number} = "
+        return (
+            f"          {result}m3net_next_line(&{layer}.window.{before}, "
+            f"&{layer}.input.{size}, {window.stride});"
+        )
+
+    def _source(self, number: int, place: int, stage: Stage, after: list[str]) -> str:
         """Address of an input's first line that the window sees; ``after`` gets what moves it."""
         source, window = stage.sources[place], stage.windows[place]
         address = self._writer.place(source.view)
         step = source.view.strides[self._stripe.axis]
+        moved = f"{step} * left_{number}" if window.moves else str(step)
         if source.producer is not None:
             if window.kept > 1:
                 held = f"held_{source.producer}"
-                dropped = f"{step} * {advance}" if advance else str(step)
-                after.append(f"          {held} = m3net_drop_lines({address}, {held}, {dropped});")
+                after.append(f"          {held} = m3net_drop_lines({address}, {held}, {moved});")
             return address
         if step == 0:
             return address
-        self._counters.append(f"from_{name}")
-        moved = f"{step} * {advance}" if advance else str(step)
-        after.append(f"          from_{name} += {moved};")
-        return f"{address} + from_{name}"
+        counter = f"from_{number}_{place}"
+        self._counters.append(counter)
+        after.append(f"          {counter} += {moved};")
+        return f"{address} + {counter}"
 
     def _target(self, number: int, stage: Stage, after: list[str]) -> str:
         """Address of the next line of the output."""

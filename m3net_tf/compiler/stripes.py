@@ -44,12 +44,14 @@ class Window:
         stride: lines from a window to the next.
         before: lines of the first window that lie before the image.
         lines: of the input.
+        outputs: lines of the output; more than those of the input if it is padded behind.
     """
 
-    reach: int = 1
-    stride: int = 1
-    before: int = 0
-    lines: int = 1
+    reach: int
+    stride: int
+    before: int
+    lines: int
+    outputs: int
 
     def span(self, line: int) -> tuple[int, int]:
         """First line inside the image, and the one behind the last, for a line of the output."""
@@ -64,7 +66,7 @@ class Window:
     @property
     def moves(self) -> bool:
         """Whether a kernel has to know which line it computes."""
-        return (self.reach, self.stride, self.before) != (1, 1, 0)
+        return (self.reach, self.stride, self.before) != (1, 1, 0) or self.outputs > self.lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,11 +196,12 @@ def _members(call: Call) -> dict[str, dict[str, int]]:
 
 def _window(call: Call, view: View, axis: int) -> Window:
     if call.kernel not in _WINDOWS or averages_all(call, axis):
-        return Window(lines=view.shape[axis])
+        return Window(1, 1, 0, view.shape[axis], view.shape[axis])
     size, before, stride, dilation = LINE_MEMBERS[axis]
     window = _members(call)["window"]
     reach = (window[size] - 1) * window[dilation] + 1
-    return Window(reach, window[stride], window[before], view.shape[axis])
+    lines, outputs = view.shape[axis], call.output.shape[axis]
+    return Window(reach, window[stride], window[before], lines, outputs)
 
 
 def _stages(calls: Sequence[Call], axis: int, writers: dict[Block, int]) -> list[Stage] | None:
