@@ -19,6 +19,7 @@ ROWS, COLUMNS = 1, 2  # dimensions of images
 KIND = "STRIPE"
 """Kind of the operator of calls that run together."""
 _MOST_STAGES = 200  # numbers of stages are bytes, and sums have a second one
+_MOST_STEPS = 4096
 _DIMENSIONS = 4
 _SUM_BYTES = 4
 _FAR = 1 << 62
@@ -145,6 +146,8 @@ def make_stripe(calls: Sequence[Call], axis: int, private: Collection[Block]) ->
     if not 2 <= len(calls) <= _MOST_STAGES or not all(_has_lines(call, axis) for call in calls):
         return None
     if any(averages_all(call, axis) for call in calls[:-1]):
+        return None
+    if sum(call.output.shape[axis] for call in calls) > _MOST_STEPS:
         return None
     writers = {call.output.block: index for index, call in enumerate(calls[:-1])}
     reads = [view for call in calls for view in call.inputs if view.block in writers]

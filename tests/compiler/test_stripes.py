@@ -285,6 +285,15 @@ def test_a_stripe_that_does_not_pay_is_left_out_and_the_report_says_so():
     network = compile_network(write_network(net.steps))
     assert stripes_of({"network": network}) == []
     assert network_facts(network, emit(network, "network"))["saved"][TOGETHER] == 0
+    tflite = write_network(residual().steps)
+    assert compile_network(tflite, stripes=StripeRule(least_saved=0.9)).saved[TOGETHER] == 0
+
+
+def test_a_stripe_of_too_many_steps_is_left_out():
+    net = Chain((1, 1, 4000, 1))
+    net.convolution(4, 1)
+    net.convolution(4, 1)
+    assert compile_network(write_network(net.steps), stripes=ANY).saved[TOGETHER] == 0
 
 
 def test_a_profile_has_one_step_for_a_stripe():
