@@ -177,8 +177,11 @@ typedef struct {
 typedef struct {
   const int8_t* input_weights;  ///< (cells, inputs).
   const int8_t* state_weights;  ///< (cells, cells).
-  const int32_t* input_bias;
-  const int32_t* state_bias;
+  union {
+    const int32_t* input_bias;
+    const int64_t* long_bias;  ///< Of m3net_lstm_16.
+  };
+  const int32_t* state_bias;  ///< Unused by m3net_lstm_16.
   m3net_factor input_factor, state_factor;
 } m3net_gate;
 
@@ -272,9 +275,27 @@ void m3net_reduce_mean_16(const m3net_reduction* layer, const int8_t* input, int
 
 void m3net_softmax_16(const m3net_softmax_layer_16* layer, const int8_t* input, int8_t* output);
 
-/// `scratch` holds the cells and as many bytes.
+/// `scratch` holds the cells and as many items of the output.
 void m3net_lstm(const m3net_lstm_layer* layer, const int8_t* input, int8_t* output,
                 int16_t* scratch);
+/// As m3net_lstm, for 16-bit inputs and outputs.
+void m3net_lstm_16(const m3net_lstm_layer* layer, const int8_t* input, int8_t* output,
+                   int16_t* scratch);
+
+// Calls that run together, a line of an image at a time: a row, or a column.
+
+/// Moves a window on by one line of its output. Returns how many lines of the input it has left
+/// behind: `before` are the lines that it begins before the image, `lines` those that are left.
+int32_t m3net_next_line(int16_t* before, int16_t* lines, int32_t stride);
+
+/// Drops the first bytes of those that `lines`, which is aligned to four bytes, holds. Returns how
+/// many it still holds.
+int32_t m3net_drop_lines(int8_t* lines, int32_t held, int32_t dropped);
+
+/// Adds a line to the sums of its channels.
+void m3net_add_line(const m3net_pooling* layer, const int8_t* line, int32_t* sums);
+/// The averages when all lines have been added.
+void m3net_average_lines(const m3net_pooling* layer, const int32_t* sums, int8_t* output);
 
 void m3net_copy(const m3net_loop* loop, const int8_t* input, int8_t* output);
 void m3net_fill(int8_t value, int32_t bytes, int8_t* output);

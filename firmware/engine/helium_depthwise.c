@@ -25,14 +25,21 @@ static void place_window(const m3net_convolution* layer, const window_places* pa
                          int32_t column) {
   const m3net_window* window = &layer->window;
   const m3net_image* image = &layer->input;
+  const int32_t step = window->column_dilation, bytes = step * image->column_step;
   int32_t* place = parts->places;
   for (int32_t i = 0; i < window->rows; ++i) {
     const int32_t y = row + i * window->row_dilation;
     const int32_t columns = y >= 0 && y < image->rows ? image->columns : 0;
-    for (int32_t j = 0; j < window->columns; ++j) {
-      const int32_t x = column + j * window->column_dilation;
-      *place++ =
-          x >= 0 && x < columns ? y * image->row_step + x * image->column_step : parts->outside;
+    const int32_t last = column + (window->columns - 1) * step;
+    int32_t at = y * image->row_step + column * image->column_step;
+    if (column >= 0 && last < columns) {
+      for (int32_t j = 0; j < window->columns; ++j, at += bytes) {
+        *place++ = at;
+      }
+      continue;
+    }
+    for (int32_t x = column; x <= last; x += step, at += bytes) {
+      *place++ = x >= 0 && x < columns ? at : parts->outside;
     }
   }
   while ((place - parts->places) % WORDS_AT_ONCE != 0) {
@@ -156,7 +163,9 @@ void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* inpu
   M3NET_MEMSET(outside, layer->padding, (uint32_t)((layer->input.channels + 3) & ~3));
   const int32_t last_inside =
       layer->input.columns - 1 - (window->columns - 1) * window->column_dilation;
+  const int32_t last_row = layer->input.rows - 1 - (window->rows - 1) * window->row_dilation;
   const int32_t step = layer->input.column_step * window->column_stride;
+  const int32_t row_step = layer->input.row_step * window->row_stride;
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
     const int8_t* source = input + batch * layer->input.batch_step;
     const window_places parts = {
@@ -176,6 +185,8 @@ void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* inpu
       for (int32_t x = 0; x < image->columns; ++x, pixel += image->column_step) {
         if (column >= window->column_stride && column <= last_inside) {
           move_places(&parts, step);
+        } else if (image->columns == 1 && row >= window->row_stride && row <= last_row) {
+          move_places(&parts, row_step);  // the window before was that of the row above
         } else {
           place_window(layer, &parts, row, column);
         }

@@ -5,6 +5,9 @@
 #include "loops.h"
 #include "memory.h"
 
+/// Bytes that are copied by loads and stores of words, without a call.
+#define COPY_BYTES 16
+
 #if M3NET_ENGINE_HELIUM
 
 /// Looks up 16 items that lie side by side at a time; with a step of -1, from the last one on.
@@ -65,6 +68,28 @@ void m3net_copy(const m3net_loop* loop, const int8_t* input, int8_t* output) {
     }
     m3net_next_row(loop, i, &places);
   }
+}
+
+int32_t m3net_next_line(int16_t* before, int16_t* lines, int32_t stride) {
+  const int32_t outside = *before < stride ? *before : stride;
+  const int32_t left = stride - outside;
+  *before = (int16_t)(*before - outside);
+  *lines = (int16_t)(*lines - left);
+  return left;
+}
+
+int32_t m3net_drop_lines(int8_t* lines, int32_t held, int32_t dropped) {
+  const int32_t kept = held > dropped ? held - dropped : 0;
+  int32_t done = 0;
+  if (dropped >= COPY_BYTES && dropped % 4 == 0) {  // source and target do not overlap
+    for (; done <= kept - COPY_BYTES; done += COPY_BYTES) {
+      M3NET_MEMCPY(M3NET_WORDS(lines + done), M3NET_WORDS(lines + done + dropped), COPY_BYTES);
+    }
+  }
+  for (; done < kept && dropped > 0; ++done) {
+    lines[done] = lines[done + dropped];
+  }
+  return kept;
 }
 
 void m3net_fill(int8_t value, int32_t bytes, int8_t* output) {

@@ -24,9 +24,8 @@ static visible_window see(const m3net_pooling* layer, const int8_t* input, int32
   return window;
 }
 
-/// A sum of all items of a window as their average, rounded to the nearest.
-static inline int32_t divide(int32_t sum, const visible_window* window) {
-  const int32_t count = window->rows * window->columns;
+/// A sum of so many items as their average, rounded to the nearest.
+static inline int32_t divide(int32_t sum, int32_t count) {
   return (sum > 0 ? sum + count / 2 : sum - count / 2) / count;
 }
 
@@ -40,7 +39,7 @@ static inline int32_t average(const m3net_image* image, const visible_window* wi
       sum += m3net_load(item, bytes);
     }
   }
-  return divide(sum, window);
+  return divide(sum, window->rows * window->columns);
 }
 
 static inline int32_t maximum(const m3net_image* image, const visible_window* window, int32_t place,
@@ -85,8 +84,9 @@ static int32x4_t vector_average(const m3net_image* image, const visible_window* 
   }
   int32_t each[4];
   vstrwq_s32(each, sums);
-  return m3net_vector_of(divide(each[0], window), divide(each[1], window), divide(each[2], window),
-                         divide(each[3], window));
+  const int32_t count = window->rows * window->columns;
+  return m3net_vector_of(divide(each[0], count), divide(each[1], count), divide(each[2], count),
+                         divide(each[3], count));
 }
 
 static int32x4_t vector_maximum(const m3net_image* image, const visible_window* window,
@@ -169,6 +169,33 @@ static inline void pool(const m3net_pooling* layer, const int8_t* input, int8_t*
 
 void m3net_pool_average(const m3net_pooling* layer, const int8_t* input, int8_t* output) {
   pool(layer, input, output, average_pixel);
+}
+
+void m3net_add_line(const m3net_pooling* layer, const int8_t* line, int32_t* sums) {
+  const m3net_image* image = &layer->input;
+  for (int32_t y = 0; y < image->rows; ++y) {
+    const int8_t* pixel = line + y * image->row_step;
+    for (int32_t x = 0; x < image->columns; ++x, pixel += image->column_step) {
+      int32_t channel = 0;
+#if M3NET_ENGINE_HELIUM
+      for (; channel <= image->channels - 4; channel += 4) {
+        const int32x4_t sum = vldrwq_s32(sums + channel);
+        vstrwq_s32(sums + channel, vaddq_s32(sum, vldrbq_s32(pixel + channel)));
+      }
+#endif
+      for (; channel < image->channels; ++channel) {
+        sums[channel] += pixel[channel];
+      }
+    }
+  }
+}
+
+void m3net_average_lines(const m3net_pooling* layer, const int32_t* sums, int8_t* output) {
+  const int32_t count = layer->window.rows * layer->window.columns;
+  for (int32_t channel = 0; channel < layer->output.channels; ++channel) {
+    const int32_t value = divide(sums[channel], count);
+    output[channel] = (int8_t)m3net_clamp(value, layer->minimum, layer->maximum);
+  }
 }
 
 void m3net_pool_max(const m3net_pooling* layer, const int8_t* input, int8_t* output) {

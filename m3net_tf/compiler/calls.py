@@ -167,6 +167,11 @@ class Call:
     backward_slack: int = 0
 
     @property
+    def members(self) -> Sequence[Call]:
+        """Calls that run together under its name."""
+        return [self]
+
+    @property
     def operation(self) -> str:
         """Kind of the operator that it is, or is a part of."""
         return self.comment.split()[0]

@@ -15,8 +15,10 @@ import numpy.typing as npt
 from m3net_tf.artifacts import write_text
 from m3net_tf.compiler.calls import Array, Block, Call, Layer, View
 from m3net_tf.compiler.checksum import intact_declaration, intact_definition
+from m3net_tf.compiler.emit_stripes import StripeWriter
 from m3net_tf.compiler.graph import Tensor
 from m3net_tf.compiler.network import CompiledNetwork
+from m3net_tf.compiler.stripes import Stripe
 from m3net_tf.compiler.weights import BLOCKS
 from m3net_tf.csource import blocks, c_linkage, defines, float_literal, guarded, notice
 from m3net_tf.csource import string_literal as text_literal
@@ -40,7 +42,12 @@ _LAYER_BYTES = {  # on a device with pointers of 32 bits
     "m3net_softmax_layer": 16,
     "m3net_softmax_layer_16": 24,
 }
-_INT16_SCRATCH = ("convolve", "convolve_16", "lstm")  # kernels whose scratch memory is not of int32
+_INT16_SCRATCH = (
+    "convolve",
+    "convolve_16",
+    "lstm",
+    "lstm_16",
+)  # kernels whose scratch memory is not of int32
 _ENGINE_HEADER = "engine.h"
 _BLOCK_ITEMS = 16  # most items of a macro of weights
 _TAPS_END = "\n    M3NET_TAPS_END"
@@ -84,7 +91,7 @@ def emit(network: CompiledNetwork, name: str, hook: str = "") -> CSource:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ConfigError(f"{name!r} is no name in C: use letters, digits and underscores")
     writer = _Writer(network, name, hook)
-    statements = [writer.statement(index, call) for index, call in enumerate(network.calls)]
+    statements = [writer.call(index, call) for index, call in enumerate(network.calls)]
     function = "\n".join(
         [f"void {name}_run(int8_t *arena) {{", *statements, "}"]
         if statements
@@ -110,37 +117,55 @@ class _Writer:
         self.constants: list[str] = []
         self.constant_bytes = 0
 
-    def statement(self, index: int, call: Call) -> str:
+    def call(self, index: int, call: Call) -> str:
         """A comment, a call, and the call of the hook if there is one."""
-        arguments = [self._argument(index, call, item) for item in call.arguments]
-        prefix = f"  m3net_{call.kernel}("
+        if isinstance(call, Stripe):
+            text = StripeWriter(self, index, call).statement()
+        else:
+            arguments = [self._argument(index, call, item) for item in call.arguments]
+            line = self.statement(2, call.kernel, arguments)
+            text = f"  // {index}: {self.comment(call.comment)}\n{line}"
+        if self._hook:
+            text += f"\n  {self._hook}({text_literal(call.operation)});"
+        return text
+
+    def statement(self, indent: int, kernel: str, arguments: list[str]) -> str:
+        """The call of a kernel."""
+        prefix = f"{' ' * indent}m3net_{kernel}("
         line = prefix + ", ".join(arguments) + ");"
         if len(line) > _LINE:
             line = prefix + (",\n" + " " * len(prefix)).join(arguments) + ");"
-        if self._hook:
-            line += f"\n  {self._hook}({text_literal(call.operation)});"
-        return f"  // {index}: {_comment(call.comment)}\n{line}"
+        return line
+
+    def comment(self, text: str) -> str:
+        """Text that cannot end a comment or the line."""
+        return _comment(text)
 
     def _argument(self, index: int, call: Call, item: Any) -> str:
         if isinstance(item, int):
             return str(item)
         if isinstance(item, Layer):
-            return "&" + self._layer(index, item)
+            return "&" + self.constant_layer(str(index), item)
         if isinstance(item, Array):
-            return self._array(item)
+            return self.array(item)
         if isinstance(item, Block):
-            ctype = "int16_t" if call.kernel in _INT16_SCRATCH else "int32_t"
-            return f"({ctype} *)(void *)({_sum('arena', self._network.plan.places[item])})"
+            return self.scratch(call.kernel, item)
         assert isinstance(item, View)
-        return self._place(item)
+        return self.place(item)
 
-    def _place(self, view: View) -> str:
+    def scratch(self, kernel: str, block: Block) -> str:
+        """Scratch memory in the type that a kernel takes."""
+        ctype = "int16_t" if kernel in _INT16_SCRATCH else "int32_t"
+        return f"({ctype} *)(void *)({_sum('arena', self._network.plan.places[block])})"
+
+    def place(self, view: View) -> str:
+        """Where a view begins."""
         if view.block.data is not None:
             values = np.frombuffer(view.block.data + b"\0\0\0", np.int8).astype(np.int64)
-            return _sum(self._array(Array("constant", "int8_t", values, 1)), view.offset)
+            return _sum(self.array(Array("constant", "int8_t", values, 1)), view.offset)
         return _sum("arena", self._network.plan.places[view.block] + view.offset)
 
-    def _array(self, array: Array) -> str:
+    def array(self, array: Array) -> str:
         """Name of an array; equal arrays are one."""
         key = (array.ctype, array.values.tobytes() + str(array.values.shape).encode())
         if key not in self._known:
@@ -157,7 +182,7 @@ class _Writer:
             self.constant_bytes += array.size
         return self._known[key]
 
-    def _layer(self, index: int, layer: Layer) -> str:
+    def constant_layer(self, tag: str, layer: Layer) -> str:
         """Name of a structure; equal structures are one."""
         members = "\n".join(
             _wrapped(f"    .{member} = {self._member(value)},")
@@ -165,7 +190,7 @@ class _Writer:
         )
         key = (layer.ctype, members)
         if key not in self._layers:
-            name = f"{self._name}_layer_{index}"
+            name = f"{self._name}_layer_{tag}"
             self._layers[key] = name
             self.constants.append(f"static const {layer.ctype} {name} = {{\n{members}\n}};")
             self.constant_bytes += _LAYER_BYTES[layer.ctype]
@@ -173,7 +198,7 @@ class _Writer:
 
     def _member(self, value: Any) -> str:
         if isinstance(value, Array):
-            return self._array(value)
+            return self.array(value)
         if isinstance(value, dict):
             parts = ", ".join(f".{member} = {self._member(v)}" for member, v in value.items())
             return f"{{{parts}}}"

@@ -13,6 +13,7 @@ from m3net_tf.compiler.host import engine_folder
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.compiler.picture import draw_arena
 from m3net_tf.compiler.plan import Improve
+from m3net_tf.compiler.striping import TOGETHER
 
 ENGINE = "engine"  # folder of the kernels beside the network
 PICTURE = "arena.svg"  # what lies where in the arena, from call to call
@@ -78,7 +79,9 @@ def network_facts(network: CompiledNetwork, source: CSource) -> NetworkFacts:
         "constant_bytes": source.constant_bytes,
         "calls": len(network.calls),
         "sha256": network.graph.sha256,
-        "saved": {what: number for what, number in network.saved.items() if number},
+        "saved": {
+            what: number for what, number in network.saved.items() if number or what == TOGETHER
+        },
     }
 
 

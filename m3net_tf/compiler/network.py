@@ -15,11 +15,12 @@ from m3net_tf.compiler.operators.movement import concatenation_places
 from m3net_tf.compiler.passes import PASSES
 from m3net_tf.compiler.plan import Improve, Plan, plan_memory
 from m3net_tf.compiler.read import read_network, require_order
+from m3net_tf.compiler.striping import StripeRule, Striping
 from m3net_tf.compiler.weights import WeightRule, shrink_weights
 from m3net_tf.errors import ModelError
 
 _FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-_RULE = WeightRule()
+_RULE, _STRIPES = WeightRule(), StripeRule()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,10 @@ class CompiledNetwork:
 
 
 def compile_network(
-    tflite: bytes, rule: WeightRule = _RULE, improve: Improve | None = None
+    tflite: bytes,
+    rule: WeightRule = _RULE,
+    improve: Improve | None = None,
+    stripes: StripeRule = _STRIPES,
 ) -> CompiledNetwork:
     """Read, rewrite, lower and plan a network.
 
@@ -52,6 +56,7 @@ def compile_network(
         tflite: content of a ``.tflite`` file of int8, or of int16 with int8 weights.
         rule: which weights are stored as bytes.
         improve: improves the plan of the memory, such as :func:`.solver.solve`.
+        stripes: which calls run together, line by line.
 
     Raises:
         ModelError: the file is damaged, or has an operator or a number that the compiler does not
@@ -70,8 +75,11 @@ def compile_network(
             _lower(lowering, op)
     outputs = [_output(lowering, graph, index) for index in range(len(graph.outputs))]
     saved.update(lowering.saved)
-    plan = plan_memory(lowering.calls, inputs, outputs, improve)
-    shrink_weights(plan.calls, rule)
+    striping = Striping(lowering.calls, inputs, outputs, stripes)
+    striping.run()
+    saved |= striping.saved
+    plan = plan_memory(striping.calls, inputs, outputs, improve)
+    shrink_weights([member for call in plan.calls for member in call.members], rule)
     return CompiledNetwork(graph, plan.calls, inputs, outputs, plan, saved)
 
 

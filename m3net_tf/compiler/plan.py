@@ -241,27 +241,38 @@ def _up(size: int) -> int:
 
 
 def _lower_bound(lives: Sequence[Life], distances: Distances, calls: int) -> int:
-    """Bytes that no placing can do without: the most that is needed at once.
+    """Bytes that no placing can do without: the most that is needed at once."""
+    return max(_need(lives, distances, moment) for moment in range(-1, calls + 1))
+
+
+def _need(lives: Sequence[Life], distances: Distances, moment: int) -> int:
+    """Bytes that are needed while a call runs.
 
     An output and the inputs that it may run into need at least as much as the output, as these
     inputs together, and as the distance and the input of each.
     """
-    bound = 0
-    for moment in range(-1, calls + 1):
-        alive = {life.block: life.size for life in lives if life.first <= moment <= life.last}
-        shared = {pair: way for pair, way in distances.items() if set(pair) <= set(alive)}
-        blocks = {block for pair in shared for block in pair}
-        outputs = {output for output, _ in shared}
-        together = [sum(alive[block] for block in outputs)]
-        together.append(sum(alive[block] for block in blocks - outputs))
-        together += [
-            min(way.before, alive[output]) + alive[source]
-            for (output, source), way in shared.items()
-            if way.behind is None
-        ]
-        apart = sum(size for block, size in alive.items() if block not in blocks)
-        bound = max(bound, _up(apart + max(together)))
-    return bound
+    alive = {life.block: life.size for life in lives if life.first <= moment <= life.last}
+    shared = {pair: way for pair, way in distances.items() if set(pair) <= set(alive)}
+    blocks = {block for pair in shared for block in pair}
+    outputs = {output for output, _ in shared}
+    together = [sum(alive[block] for block in outputs)]
+    together.append(sum(alive[block] for block in blocks - outputs))
+    together += [
+        min(way.before, alive[output]) + alive[source]
+        for (output, source), way in shared.items()
+        if way.behind is None
+    ]
+    apart = sum(size for block, size in alive.items() if block not in blocks)
+    return _up(apart + max(together))
+
+
+def needs(
+    calls: Sequence[Call], inputs: Sequence[View], outputs: Sequence[View], moments: Sequence[int]
+) -> list[int]:
+    """Bytes that no plan can do without at the moments of some calls, for :func:`plan_memory`."""
+    lives = _lives(calls, inputs, outputs)
+    distances = _distances(calls, lives)
+    return [_need(list(lives.values()), distances, moment) for moment in moments]
 
 
 def _search(problem: Problem) -> Placing:

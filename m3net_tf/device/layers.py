@@ -16,6 +16,7 @@ from rich import box
 from rich.table import Table
 
 from m3net_tf.artifacts import write_json
+from m3net_tf.compiler.calls import Call
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.device.client import Device
 from m3net_tf.engines import COMPILED, ENGINES
@@ -68,7 +69,8 @@ def operators_in_order(tflite: bytes) -> list[Operator]:
 def calls_in_order(tflite: bytes) -> list[Operator]:
     """The calls of a compiled network in the order in which they run, with their MACs.
 
-    The MACs of an operator that became several calls are shared among them by their outputs.
+    The MACs of an operator that became several calls are shared among them by their outputs. Calls
+    that run together, line by line, are one step with the sum of their MACs.
 
     Raises:
         ModelError: the compiler does not support the network.
@@ -77,16 +79,15 @@ def calls_in_order(tflite: bytes) -> list[Operator]:
     macs = {(step.name, step.layer): step.macs for step in operators_in_order(tflite)}
     sizes = collections.Counter[tuple[str, str]]()
     for call in calls:
-        sizes[call.operation, call.layer] += math.prod(call.output.shape)
+        for member in call.members:
+            sizes[member.operation, member.layer] += math.prod(member.output.shape)
+
+    def macs_of(member: Call) -> int:
+        key = (member.operation, member.layer)
+        return macs.get(key, 0) * math.prod(member.output.shape) // sizes[key]
+
     return [
-        Operator(
-            call.operation,
-            call.output.shape,
-            macs.get((call.operation, call.layer), 0)
-            * math.prod(call.output.shape)
-            // sizes[call.operation, call.layer],
-            call.layer,
-        )
+        Operator(call.operation, call.output.shape, sum(map(macs_of, call.members)), call.layer)
         for call in calls
     ]
 

@@ -6,15 +6,19 @@ import dataclasses
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from reference import run_micro
 from single_operators import MAKERS, Item, write_model, write_network
 from wide_operators import widen
 
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.compiler.read import read_network
 from m3net_tf.errors import ModelError
+from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 
 SOURCE = Item((1, 4), 0.1, 3)
 ZERO = Item((1, 4), 0.1, 0)
+AXIS = Item((1,), values=np.array([1], np.int32))
+LARGEST = Item((1,), 0.1, 3)
 INT16 = schema.TensorType.INT16
 
 
@@ -110,6 +114,19 @@ def test_an_operator_without_a_kernel_of_16_bits():
         ModelError, match=r"operator REDUCE_MAX 'tensor2' is not supported for int16"
     ):
         compile_network(widen(tflite))
+
+
+@pytest.mark.skipif(bool(tflm_unavailable_reason()), reason="TFLite Micro is not there")
+def test_tflite_micro_has_no_maximum_of_16_bits_either():
+    tflite = widen(write_model("REDUCE_MAX", [SOURCE, AXIS], [LARGEST], schema.ReducerOptionsT()))
+    with pytest.raises(RuntimeError, match="invocation failed"):
+        run_micro(tflite, [np.zeros(SOURCE.shape, np.int16)], 1)
+
+
+def test_an_lstm_of_16_bits_takes_biases_of_64():
+    tflite = MAKERS["UNIDIRECTIONAL_SEQUENCE_LSTM"](np.random.default_rng(0))
+    with pytest.raises(ModelError, match="has a bias 'tensor9' that is not int64"):
+        compile_network(widen(tflite, long_bias=False))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,10 @@ from m3net_tf.compiler.operators import WEIGHTED, WIDE
 STEPS = 256  # 16-bit steps of an 8-bit step
 BUILTINS = {number: name for name, number in vars(schema.BuiltinOperator).items()}
 INT8, INT16 = schema.TensorType.INT8, schema.TensorType.INT16
+#: Index of the first bias, and that behind the last one; weights stand before them.
+CONSTANTS = {"UNIDIRECTIONAL_SEQUENCE_LSTM": (12, 16)}
+#: TensorFlow Lite Micro takes biases of 64 bits only.
+LONG_BIAS = ("DEPTHWISE_CONV_2D", "UNIDIRECTIONAL_SEQUENCE_LSTM")
 NO_MAKER = {"EXPAND_DIMS", "QUANTIZE", "SQUEEZE", "PADV2"}
 
 
@@ -25,9 +29,11 @@ def widen(tflite: bytes, long_bias: bool = True) -> bytes:
     graph = model.subgraphs[0]
     weights, biases = set(), set()
     for op in graph.operators:
-        if BUILTINS[model.operatorCodes[op.opcodeIndex].builtinCode] in WEIGHTED:
-            weights.add(op.inputs[1])
-            biases |= {index for index in op.inputs[2:] if index >= 0}
+        kind = BUILTINS[model.operatorCodes[op.opcodeIndex].builtinCode]
+        if kind in WEIGHTED:
+            first_bias, end = CONSTANTS.get(kind, (2, 3))
+            weights |= set(op.inputs[1:first_bias])
+            biases |= {index for index in op.inputs[first_bias:end] if index >= 0}
     for index, tensor in enumerate(graph.tensors):
         buffer = model.buffers[tensor.buffer]
         if index in biases:
@@ -64,7 +70,7 @@ def widened(kind: str) -> Callable[[Random], bytes]:
 
     def make(rng: Random) -> bytes:
         tflite = MAKERS[kind](rng)
-        long_bias = kind == "DEPTHWISE_CONV_2D" or rng.random() < 0.7
+        long_bias = kind in LONG_BIAS or rng.random() < 0.7
         return widen(tflite, long_bias)
 
     return make

@@ -88,6 +88,7 @@ WIDE = (
     }
     | {"MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM", "MUL", "PAD", "PADV2", "QUANTIZE", "RELU"}
     | {"RELU6", "SOFTMAX", "SQUARED_DIFFERENCE", "SUB", "SUM", "TANH"}
+    | {"UNIDIRECTIONAL_SEQUENCE_LSTM"}
 )
 
 #: Operators whose kernels write side by side only.

@@ -13,6 +13,7 @@ _SAME = 0  # schema.Padding
 _INT16_MAX = (1 << 15) - 1
 _RELU, _RELU_N1_TO_1, _RELU6 = 1, 2, 3  # schema.ActivationFunctionType
 INT8_MIN, INT8_MAX = -128, 127
+LARGEST_LONG_BIAS, LARGEST_LONG_SHIFT = 1 << 46, 7  # of 64-bit sums
 _LIMITS = {"int8": (INT8_MIN, INT8_MAX), "int16": (-1 - _INT16_MAX, _INT16_MAX)}
 
 

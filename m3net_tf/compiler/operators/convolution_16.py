@@ -9,11 +9,14 @@ from m3net_tf.compiler.arithmetic import wrap
 from m3net_tf.compiler.calls import Array, Layer, View
 from m3net_tf.compiler.graph import Operation
 from m3net_tf.compiler.operators.channels import layer_bias, layer_factors
-from m3net_tf.compiler.operators.common import activation_range, image_pair, require
+from m3net_tf.compiler.operators.common import (
+    LARGEST_LONG_BIAS,
+    LARGEST_LONG_SHIFT,
+    activation_range,
+    image_pair,
+    require,
+)
 from m3net_tf.compiler.weights import long_channel_rows
-
-_LARGEST_BIAS = 1 << 46
-_LARGEST_SHIFT = 7  # of 64-bit sums
 
 
 def layer_16(
@@ -53,10 +56,10 @@ def _channels(op: Operation, part: slice, long_sums: bool) -> Array:
     types = ("int64",) if op.kind == "DEPTHWISE_CONV_2D" else ("int64", "int32")
     bias = layer_bias(op, part.stop - part.start, part, types)
     factors = layer_factors(op, part)
-    require(op, bool((np.abs(bias) < _LARGEST_BIAS).all()), "has a bias above 2^46")
+    require(op, bool((np.abs(bias) < LARGEST_LONG_BIAS).all()), "has a bias above 2^46")
     require(
         op,
-        not long_sums or all(factor.shift <= _LARGEST_SHIFT for factor in factors),
+        not long_sums or all(factor.shift <= LARGEST_LONG_SHIFT for factor in factors),
         "has an output scale too small for its input: quantise the network again",
     )
     return long_channel_rows(bias if long_sums else wrap(bias), factors)

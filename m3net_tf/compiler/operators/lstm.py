@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""UNIDIRECTIONAL_SEQUENCE_LSTM: int8 inputs, outputs and weights, int16 cells.
+"""UNIDIRECTIONAL_SEQUENCE_LSTM: int8 or int16 inputs and outputs, int8 weights, int16 cells.
 
 Every run begins with empty cells, as after TensorFlow Lite Micro has reset its variables.
 """
@@ -15,7 +15,12 @@ from m3net_tf.compiler.arithmetic import INT32_MAX, Factor, quantize_factor
 from m3net_tf.compiler.calls import Array, Block, Call, Layer
 from m3net_tf.compiler.graph import Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering, shapes_comment
-from m3net_tf.compiler.operators.common import require
+from m3net_tf.compiler.operators.common import (
+    LARGEST_LONG_BIAS,
+    LARGEST_LONG_SHIFT,
+    is_wide,
+    require,
+)
 from m3net_tf.compiler.operators.elementwise import factor_members
 from m3net_tf.compiler.operators.functions import logistic_table
 
@@ -65,11 +70,11 @@ def lstm(lowering: Lowering, op: Operation) -> None:
     }
     lowering.call(
         Call(
-            kernel="lstm",
+            kernel="lstm_16" if is_wide(op) else "lstm",
             comment=shapes_comment(op, [view], target),
             arguments=[
                 Layer("m3net_lstm_layer", members),
-                *(view, target, Block("cells", count * (_CELL_BYTES + 1))),
+                *(view, target, Block("cells", count * (_CELL_BYTES + target.item))),
             ],
             inputs=[view],
             output=target,
@@ -87,7 +92,7 @@ def _require_form(lowering: Lowering, op: Operation) -> None:
     )
     require(op, op.options["fusedActivationFunction"] == _TANH, "has a function other than tanh")
     source, state, cells = op.input(0), op.input(_STATE), op.input(_CELLS)
-    for tensor, dtype in ((state, "int8"), (cells, "int16")):
+    for tensor, dtype in ((state, op.output.dtype), (cells, "int16")):
         require(op, tensor.is_state, f"has no state in {tensor.name!r}")
         require(op, tensor.dtype == dtype, f"has a state {tensor.name!r} that is not {dtype}")
         is_shared = len(lowering.graph.readers(tensor)) > 1
@@ -106,8 +111,8 @@ def _require_form(lowering: Lowering, op: Operation) -> None:
 def _gate(op: Operation, index: int) -> dict[str, Any]:
     """Members of ``m3net_gate``."""
     source, state = op.input(0), op.input(_STATE)
-    bias = op.input(_FIRST_BIAS + index)
-    require(op, bias.dtype == "int32", f"has a bias {bias.name!r} that is not int32")
+    bias, bias_type = op.input(_FIRST_BIAS + index), "int64" if is_wide(op) else "int32"
+    require(op, bias.dtype == bias_type, f"has a bias {bias.name!r} that is not {bias_type}")
     start = np.asarray(op.constant(_FIRST_BIAS + index), np.int64)
     parts = {
         "input": (source, op.input(_FIRST_WEIGHTS + index), start),
@@ -118,13 +123,27 @@ def _gate(op: Operation, index: int) -> dict[str, Any]:
         values = _weights(op, weights, (state.shape[1], vector.shape[-1]))
         require(op, initial.shape == (len(values),), f"has a bias of shape {initial.shape}")
         sums = initial - vector.zero_point * values.sum(axis=1)
-        reach = np.abs(sums) + _LARGEST_ITEM * np.abs(values).sum(axis=1)
-        require(op, bool((reach <= INT32_MAX).all()), "has sums above 32 bits")
         members[f"{name}_weights"] = Array("weights", "int8_t", values.reshape(-1), 1)
-        members[f"{name}_bias"] = Array("biases", "int32_t", sums, 4)
-        members[f"{name}_factor"] = factor_members(_gate_factor(vector, weights))
-    order = ("input_weights", "state_weights", "input_bias", "state_bias")
-    return {key: members[key] for key in (*order, "input_factor", "state_factor")}
+        members[f"{name}_bias"] = _sums(op, sums, values)
+        factor = _gate_factor(vector, weights)
+        require(op, not is_wide(op) or factor.shift <= LARGEST_LONG_SHIFT, "has weights too large")
+        members[f"{name}_factor"] = factor_members(factor)
+    if is_wide(op):
+        members["long_bias"] = members.pop("input_bias")
+        del members["state_bias"]
+    order = ("input_weights", "state_weights", "input_bias", "long_bias", "state_bias")
+    chosen = (*order, "input_factor", "state_factor")
+    return {key: members[key] for key in chosen if key in members}
+
+
+def _sums(op: Operation, sums: np.ndarray, weights: np.ndarray) -> Array:
+    """What the sums of cells start with; those of int16 inputs have 64 bits."""
+    if is_wide(op):
+        require(op, bool((np.abs(sums) < LARGEST_LONG_BIAS).all()), "has a bias above 2^46")
+        return Array("biases", "int64_t", sums, 8)
+    reach = np.abs(sums) + _LARGEST_ITEM * np.abs(weights).sum(axis=1)
+    require(op, bool((reach <= INT32_MAX).all()), "has sums above 32 bits")
+    return Array("biases", "int32_t", sums, 4)
 
 
 def _weights(op: Operation, tensor: Tensor, shape: tuple[int, int]) -> np.ndarray:

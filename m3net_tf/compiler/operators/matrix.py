@@ -13,13 +13,12 @@ from m3net_tf.compiler.arithmetic import Factor, quantize_factor, scale, wrap
 from m3net_tf.compiler.calls import DIMENSIONS, Array, Call, Layer, View, loops, packed_strides
 from m3net_tf.compiler.graph import Operation
 from m3net_tf.compiler.lowering import Lowering, shapes_comment
-from m3net_tf.compiler.operators.common import INT8_MIN, is_wide, require
+from m3net_tf.compiler.operators.common import INT8_MIN, LARGEST_LONG_SHIFT, is_wide, require
 from m3net_tf.compiler.operators.elementwise import factor_members
 from m3net_tf.compiler.operators.softmax_16 import softmax_layer_16
 
 _SOFTMAX_BITS = 5  # in front of the binary point of its inputs
 _INT32_BYTES = 4
-_LARGEST_SHIFT = 7  # of 64-bit sums
 
 
 def batch_matmul(lowering: Lowering, op: Operation) -> None:
@@ -29,7 +28,9 @@ def batch_matmul(lowering: Lowering, op: Operation) -> None:
     leading = op.output.shape[:-2]
     scales = op.input(0).scale, op.input(1).scale
     factor = quantize_factor(float(np.float32(scales[0] * scales[1])) / float(op.output.scale))
-    require(op, not is_wide(op) or factor.shift <= _LARGEST_SHIFT, "has an output scale too small")
+    require(
+        op, not is_wide(op) or factor.shift <= LARGEST_LONG_SHIFT, "has an output scale too small"
+    )
     members: dict[str, object] = {
         "rows": op.output.shape[-2],
         "columns": op.output.shape[-1],

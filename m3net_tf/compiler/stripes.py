@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls that run together, a line of an image at a time, so that no tensor between them is whole.
+
+A line is a row or a column. Each call computes one line of its output when the lines that it reads
+are there. Of a tensor between two calls only the lines stay that the reader's window still needs:
+one for elementwise operators and windows of one pixel, three for a window of 3 x 3. Each line is
+computed once. The last output, and what the first calls read, are whole tensors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Collection, Sequence
+
+from m3net_tf.compiler.calls import Argument, Block, Call, Layer, View, loop_members, packed_strides
+
+ROWS, COLUMNS = 1, 2  # dimensions of images
+KIND = "STRIPE"
+"""Kind of the operator of calls that run together."""
+_MOST_STAGES = 200  # numbers of stages are bytes, and sums have a second one
+_MOST_STEPS = 4096
+_DIMENSIONS = 4
+_SUM_BYTES = 4
+_FAR = 1 << 62
+_CALL_INSTRUCTIONS, _ITEM_INSTRUCTIONS, _BYTE_INSTRUCTIONS = 70.0, 15.0, 0.5
+_WINDOWS = {
+    f"{kernel}{width}"
+    for kernel in ("convolve", "convolve_depthwise", "pool_average", "pool_max")
+    for width in ("", "_16")
+}
+#: Members of a layer: size of image or window, first line and stride of a window, dilation.
+LINE_MEMBERS = {
+    ROWS: ("rows", "top", "row_stride", "row_dilation"),
+    COLUMNS: ("columns", "left", "column_stride", "column_dilation"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """Lines that a call reads for a line of its output.
+
+    Attributes:
+        reach: number of lines from the first one to the last one.
+        stride: lines from a window to the next.
+        before: lines of the first window that lie before the image.
+        lines: of the input.
+        outputs: lines of the output; more than those of the input if it is padded behind.
+    """
+
+    reach: int
+    stride: int
+    before: int
+    lines: int
+    outputs: int
+
+    def span(self, line: int) -> tuple[int, int]:
+        """First line inside the image, and the one behind the last, for a line of the output."""
+        start = line * self.stride - self.before
+        return max(start, 0), min(start + self.reach, self.lines)
+
+    @property
+    def kept(self) -> int:
+        """Lines that have to be there at once."""
+        return min(self.reach, self.lines)
+
+    @property
+    def moves(self) -> bool:
+        """Whether a kernel has to know which line it computes."""
+        return (self.reach, self.stride, self.before) != (1, 1, 0) or self.outputs > self.lines
+
+
+@dataclasses.dataclass(frozen=True)
+class Lines:
+    """Where a call finds or leaves lines.
+
+    Attributes:
+        view: a whole tensor, or the lines that are kept.
+        producer: index of the stage that computes them; None for a whole tensor.
+    """
+
+    view: View
+    producer: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A call of a stripe.
+
+    Attributes:
+        call: the call on whole tensors.
+        windows: of each input.
+        sources: each input.
+        target: the output.
+        sums: memory of the sums of a call that averages all lines; else None.
+    """
+
+    call: Call
+    windows: tuple[Window, ...]
+    sources: tuple[Lines, ...]
+    target: Lines
+    sums: Block | None = None
+
+
+@dataclasses.dataclass(eq=False)
+class Stripe(Call):
+    """Calls that run together, line by line.
+
+    Attributes:
+        axis: dimension along which the lines follow each other.
+        stages: in the order of the calls.
+        order: index of the stage that runs at each step. Behind the indices, the averages of the
+            last stage's sums.
+        shared: scratch memory of the kernels, which run one after the other.
+    """
+
+    axis: int = ROWS
+    stages: list[Stage] = dataclasses.field(default_factory=list)
+    order: list[int] = dataclasses.field(default_factory=list)
+    shared: Block = dataclasses.field(default_factory=lambda: Block("scratch", 0))
+
+    @property
+    def operation(self) -> str:
+        """Kind of all stripes."""
+        return KIND
+
+    @property
+    def layer(self) -> str:
+        """Name of the last layer."""
+        return self.stages[-1].call.layer
+
+    @property
+    def members(self) -> Sequence[Call]:
+        """The calls on whole tensors."""
+        return [stage.call for stage in self.stages]
+
+
+def make_stripe(calls: Sequence[Call], axis: int, private: Collection[Block]) -> Stripe | None:
+    """A stripe of calls, if they can run together.
+
+    Args:
+        calls: in order.
+        axis: :data:`ROWS` or :data:`COLUMNS`.
+        private: memory that one call of the network writes and one call reads.
+    """
+    if not 2 <= len(calls) <= _MOST_STAGES or not all(_has_lines(call, axis) for call in calls):
+        return None
+    if any(averages_all(call, axis) for call in calls[:-1]):
+        return None
+    if sum(call.output.shape[axis] for call in calls) > _MOST_STEPS:
+        return None
+    writers = {call.output.block: index for index, call in enumerate(calls[:-1])}
+    reads = [view for call in calls for view in call.inputs if view.block in writers]
+    if not all(block in private for block in writers) or len(reads) != len(writers):
+        return None
+    if any(view != calls[writers[view.block]].output for view in reads):
+        return None
+    stages = _stages(calls, axis, writers)
+    return None if stages is None else _stripe(stages, axis)
+
+
+def _has_lines(call: Call, axis: int) -> bool:
+    """Whether a call can be made line by line."""
+    views = [*call.inputs, call.output]
+    if isinstance(call, Stripe) or any(len(view.shape) != _DIMENSIONS for view in views):
+        return False
+    layer = call.arguments[0]
+    if not isinstance(layer, Layer) or any(view.shape[0] != 1 for view in views):
+        return False
+    if averages_all(call, axis):
+        return True
+    if call.output.shape[axis] < 2:
+        return False
+    if call.kernel in _WINDOWS:
+        return True
+    is_loop = layer.ctype == "m3net_loop" or "loop" in layer.members
+    return is_loop and all(view.shape == call.output.shape for view in views)
+
+
+def averages_all(call: Call, axis: int) -> bool:
+    """Whether a call averages all pixels of int8, so that sums can grow line by line."""
+    if call.kernel != "pool_average":
+        return False
+    (source,) = call.inputs
+    window = _members(call)["window"]
+    return (
+        call.output.shape[1:3] == (1, 1)
+        and (window["rows"], window["columns"]) == source.shape[1:3]
+        and (window["top"], window["left"]) == (0, 0)
+        and source.shape[axis] > 1
+    )
+
+
+def _members(call: Call) -> dict[str, dict[str, int]]:
+    layer = call.arguments[0]
+    assert isinstance(layer, Layer)
+    return layer.members
+
+
+def _window(call: Call, view: View, axis: int) -> Window:
+    if call.kernel not in _WINDOWS or averages_all(call, axis):
+        return Window(1, 1, 0, view.shape[axis], view.shape[axis])
+    size, before, stride, dilation = LINE_MEMBERS[axis]
+    window = _members(call)["window"]
+    reach = (window[size] - 1) * window[dilation] + 1
+    lines, outputs = view.shape[axis], call.output.shape[axis]
+    return Window(reach, window[stride], window[before], lines, outputs)
+
+
+def _stages(calls: Sequence[Call], axis: int, writers: dict[Block, int]) -> list[Stage] | None:
+    """Stages with memory for the lines between them; None if that cannot be."""
+    targets = [Lines(call.output) for call in calls]
+    stages = []
+    for index, call in enumerate(calls):
+        windows = tuple(_window(call, view, axis) for view in call.inputs)
+        sources = []
+        for view, window in zip(call.inputs, windows, strict=True):
+            producer = writers.get(view.block)
+            if producer is not None:
+                if window.reach < window.stride:
+                    return None  # it would skip lines
+                targets[producer] = Lines(_kept_lines(view, window, axis), producer)
+            sources.append(Lines(view) if producer is None else targets[producer])
+        sums = None
+        if averages_all(call, axis):
+            sums = Block(f"{call.layer} (sums)", _SUM_BYTES * call.output.shape[3])
+        stages.append(Stage(call, windows, tuple(sources), targets[index], sums))
+    return [
+        dataclasses.replace(stage, target=target)
+        for stage, target in zip(stages, targets, strict=True)
+    ]
+
+
+def _kept_lines(view: View, window: Window, axis: int) -> View:
+    """Memory for some lines of a tensor, which follow each other."""
+    shape = list(view.shape)
+    shape[axis] = window.kept
+    line = math.prod(view.shape) // view.shape[axis] * view.item
+    strides = [line * window.kept, line, line, view.item]
+    strides[ROWS + COLUMNS - axis] = view.shape[3] * view.item
+    if window.kept == 1:
+        strides = list(packed_strides(shape, view.item))
+    block = Block(f"{view.block.label} ({window.kept} lines)", line * window.kept)
+    return View(block, 0, tuple(shape), tuple(strides), view.item)
+
+
+class _Schedule:
+    """The order of stages: each runs when a later one needs its next line.
+
+    Attributes:
+        order: see :class:`Stripe`.
+        slack: for each whole input of the stripe, how far it must begin behind the last output if
+            they share memory.
+    """
+
+    def __init__(self, stages: list[Stage], axis: int) -> None:
+        self._stages, self._axis = stages, axis
+        self._done = [0] * len(stages)
+        self._end = -_FAR  # of what is written of the last output
+        self.order: list[int] = []
+        self.slack = {index: -view.block.size for index, view in enumerate(whole_inputs(stages))}
+        last = stages[-1]
+        lines = last.windows[0].lines if last.sums else last.target.view.shape[axis]
+        for _ in range(lines):
+            self._run(len(stages) - 1)
+        if last.sums:
+            self.order.append(len(stages))
+
+    def _run(self, index: int) -> None:
+        """Compute the next line of a stage, after those that it reads."""
+        stage, line = self._stages[index], self._done[index]
+        spans = [window.span(line) for window in stage.windows]
+        for source, (_, end) in zip(stage.sources, spans, strict=True):
+            while source.producer is not None and self._done[source.producer] < end:
+                self._run(source.producer)
+        is_output = stage is self._stages[-1] and not stage.sums
+        target = stage.target.view
+        written = _extent(target, self._axis, line, line + 1)[1] if is_output else -_FAR
+        number = len(whole_inputs(self._stages[:index]))
+        for source, span in zip(stage.sources, spans, strict=True):
+            if source.producer is not None:
+                continue
+            place = _extent(source.view, self._axis, *span)[0]
+            # An item that is read before the one in its place is written may be in place.
+            by_item = stage.call.kernel not in _WINDOWS and source.view.strides == target.strides
+            end = place if by_item and is_output else written
+            self.slack[number] = max(self.slack[number], max(self._end, end) - place)
+            number += 1
+        self._end = max(self._end, written)
+        self.order.append(index)
+        self._done[index] += 1
+
+
+def whole_inputs(stages: Sequence[Stage]) -> list[View]:
+    """Inputs of stages that are whole tensors."""
+    return [source.view for stage in stages for source in stage.sources if source.producer is None]
+
+
+def _extent(view: View, axis: int, first: int, end: int) -> tuple[int, int]:
+    """Lowest place of some lines, and the one behind the highest, relative to the view's start."""
+    ranges = [
+        (0, (size - 1) * stride) for size, stride in zip(view.shape, view.strides, strict=True)
+    ]
+    ranges[axis] = (first * view.strides[axis], max(end - 1, first) * view.strides[axis])
+    return sum(map(min, ranges)), sum(map(max, ranges)) + view.item
+
+
+def _stripe(stages: list[Stage], axis: int) -> Stripe:
+    schedule = _Schedule(stages, axis)
+    last = stages[-1]
+    scratch: list[Argument] = [stage.target.view.block for stage in stages[:-1]]
+    scratch += [last.sums] if last.sums else []
+    sizes = [block.size for stage in stages for block in stage.call.scratch]
+    shared = Block("scratch", max(sizes, default=0))
+    scratch += [shared] if sizes else []
+    return Stripe(
+        kernel="stripe",
+        comment=last.call.comment,
+        arguments=scratch,
+        inputs=whole_inputs(stages),
+        output=last.call.output,
+        slack=schedule.slack,
+        axis=axis,
+        stages=stages,
+        order=schedule.order,
+        shared=shared,
+    )
+
+
+def line_layer(stage: Stage, axis: int) -> Layer:
+    """The constants of a stage's call on a line."""
+    layer = stage.call.arguments[0]
+    assert isinstance(layer, Layer)
+    members = dict(layer.members)
+    if stage.call.kernel in _WINDOWS:
+        size = LINE_MEMBERS[axis][0]
+        source, target = stage.sources[0].view, stage.target.view
+        members["input"] = {**members["input"], **_steps(source)}
+        if stage.sums is not None:
+            members["input"][size] = 1
+        members["output"] = {**members["output"], **_steps(target), size: 1}
+        return Layer(layer.ctype, members)
+    views = [source.view.part(axis, 0, 1) for source in stage.sources]
+    loop = loop_members(stage.target.view.part(axis, 0, 1), views)
+    assert loop is not None  # at most four dimensions
+    if "loop" not in members:
+        return Layer(layer.ctype, loop[0])
+    return Layer(layer.ctype, {**members, "loop": loop[0]})
+
+
+def _steps(view: View) -> dict[str, int]:
+    return {"row_step": view.strides[ROWS], "column_step": view.strides[COLUMNS]}
+
+
+def work(stripe: Stripe) -> tuple[float, float]:
+    """Instructions of a stripe's calls on whole tensors, and those that the stripe adds, roughly.
+
+    It adds the calls for each line and the moving of lines that the next window needs again.
+    """
+    whole, added = 0.0, _CALL_INSTRUCTIONS * len(stripe.order)
+    for stage in stripe.stages:
+        output = math.prod(stage.call.output.shape)
+        whole += output * (_ITEM_INSTRUCTIONS + _products(stage.call))
+        for source, window in zip(stage.sources, stage.windows, strict=True):
+            if source.producer is not None and window.kept > window.stride:
+                line = source.view.block.size // window.kept
+                moved = (window.kept - window.stride) * line
+                added += moved * _BYTE_INSTRUCTIONS * stripe.order.count(stripe.stages.index(stage))
+    return whole, added
+
+
+def _products(call: Call) -> int:
+    """Products of a kernel for one item of its output."""
+    if call.kernel not in _WINDOWS:
+        return 0
+    window = _members(call)["window"]
+    channels = call.inputs[0].shape[3] if call.kernel in ("convolve", "convolve_16") else 1
+    return window["rows"] * window["columns"] * channels

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which calls run together, line by line: those without which the arena would be larger.
+
+At the moment that needs the most memory, the stripe is taken that needs the least, and so on until
+no stripe helps. Then the stripes that the arena does not need are taken back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from m3net_tf.compiler.calls import Block, Call, View
+from m3net_tf.compiler.plan import needs, plan_memory
+from m3net_tf.compiler.stripes import COLUMNS, ROWS, Stripe, make_stripe, work
+
+#: What is reported in any case.
+TOGETHER = "calls that run together, line by line"
+_MOST_CALLS = 16  # of a stripe
+
+
+@dataclasses.dataclass(frozen=True)
+class StripeRule:
+    """Which stripes pay.
+
+    Attributes:
+        least_saved: part of the arena that the stripes of a network must save.
+        most_added: instructions that a stripe may add, for those of its calls on whole tensors.
+    """
+
+    least_saved: float = 0.05
+    most_added: float = 0.03
+
+
+class Striping:
+    """Calls of a network, some of which become stripes.
+
+    Attributes:
+        calls: so far; a stripe stands for its members.
+        saved: what it saved, by name.
+    """
+
+    def __init__(
+        self,
+        calls: Sequence[Call],
+        inputs: Sequence[View],
+        outputs: Sequence[View],
+        rule: StripeRule,
+    ) -> None:
+        self.calls = list(calls)
+        self.saved = {TOGETHER: 0}
+        self._whole = list(calls)
+        self._rule = rule
+        self._ends = (inputs, outputs)
+        self._private = private_blocks(calls, inputs, outputs)
+
+    def run(self) -> None:
+        """Make the stripes that pay."""
+        if not self._relieve():
+            return
+        before = plan_memory(self._whole, *self._ends).arena_bytes
+        while self._relieve():
+            pass
+        if self._arena() > (1 - self._rule.least_saved) * before:
+            self.calls = self._whole
+            return
+        self._take_back()
+        stripes = [call for call in self.calls if isinstance(call, Stripe)]
+        self.saved = {
+            TOGETHER: sum(len(call.stages) for call in stripes),
+            "bytes of the arena saved by lines instead of whole tensors": before - self._arena(),
+        }
+
+    def _arena(self) -> int:
+        return plan_memory(self.calls, *self._ends).arena_bytes
+
+    def _relieve(self) -> bool:
+        """Make a stripe of the call that needs the most memory and its neighbours, if it helps."""
+        demands = needs(self.calls, *self._ends, range(len(self.calls)))
+        most = max(demands, default=0)
+        moment = demands.index(most) if demands else 0
+        best: tuple[int, float, list[Call]] | None = None
+        for first, last, stripe in self._candidates(moment):
+            calls = [*self.calls[:first], stripe, *self.calls[last + 1 :]]
+            whole, added = work(stripe)
+            if added > self._rule.most_added * whole:
+                continue
+            (need,) = needs(calls, *self._ends, [first])
+            if need < most and (best is None or (need, added) < best[:2]):
+                best = (need, added, calls)
+        if best is None:
+            return False
+        self.calls = best[2]
+        return True
+
+    def _candidates(self, moment: int) -> Iterator[tuple[int, int, Stripe]]:
+        """Stripes that include a call, with their first and their last call."""
+        for first in range(moment, max(moment - _MOST_CALLS, -1), -1):
+            for last in range(moment, min(moment + _MOST_CALLS, len(self.calls))):
+                if first == last:
+                    continue
+                parts = self.calls[first : last + 1]
+                members = [member for call in parts for member in call.members]
+                for axis in (ROWS, COLUMNS):
+                    stripe = make_stripe(members, axis, self._private)
+                    if stripe is not None:
+                        yield first, last, stripe
+
+    def _take_back(self) -> None:
+        """Leave out stripes without which the arena is no larger."""
+        for stripe in [call for call in self.calls if isinstance(call, Stripe)]:
+            arena, kept = self._arena(), self.calls
+            place = kept.index(stripe)
+            self.calls = [*kept[:place], *stripe.members, *kept[place + 1 :]]
+            if self._arena() > arena:
+                self.calls = kept
+
+
+def private_blocks(
+    calls: Sequence[Call], inputs: Sequence[View], outputs: Sequence[View]
+) -> set[Block]:
+    """Memory that one call writes and one call reads."""
+    writes = Counter(call.output.block for call in calls)
+    reads = Counter(view.block for call in calls for view in call.inputs)
+    ends = {view.block for view in [*inputs, *outputs]}
+    return {
+        block
+        for block, count in writes.items()
+        if count == reads[block] == 1 and block not in ends and block.data is None
+    }
