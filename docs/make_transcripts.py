@@ -2,7 +2,7 @@
 """Types the commands of docs/transcripts and writes what they print into the pages.
 
 ``python docs/make_transcripts.py FOLDER [PAGE …]`` types the lines that begin with ``$`` into a shell in
-FOLDER, and replaces the lines below each by its output, and its comment by the seconds that it took.
+FOLDER, which must exist, and replaces the lines below each by its output, and its comment by the seconds that it took.
 A page that makes a checkout starts in a folder of its own; the other pages continue in the checkout of
 the page before them. ADDRESS in a page stands for this checkout.
 """
@@ -131,11 +131,12 @@ def main(folder: Path, pages: tuple[str, ...]) -> None:
         folder: where the commands are typed.
         pages: some of :data:`PAGES`.
     """
+    shell = Shell(folder)
     for page in pages:
         text = path_of(page).read_text()
         if "$ git clone " in text:
             place = folder / page
-            place.mkdir(parents=True)
+            place.mkdir()
             shell = Shell(place)
 
         path_of(page).write_text(transcribe(text, functools.partial(_type, shell)))
