@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Types the commands of docs/transcripts and writes what they print into the pages.
 
-``python docs/make_transcripts.py FOLDER [PAGE …]`` types the lines that begin with ``$`` into a shell in
-FOLDER, which must exist, and replaces the lines below each by its output, and its comment by the seconds that it took.
-A page that makes a checkout starts in a folder of its own; the other pages continue in the checkout of
-the page before them. ADDRESS in a page stands for this checkout.
+``python docs/make_transcripts.py FOLDER [PAGE …]`` types the lines that begin with ``$`` into a
+shell in FOLDER, which must exist. It replaces the lines below each by its output, and its comment
+by the seconds that it took. A page that makes a checkout starts in a folder of its own; the other
+pages continue in the checkout of the page before them. ADDRESS in a page stands for this checkout.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 DOCS = Path(__file__).parent
 #: Names of the pages, in the order in which they are typed.
 PAGES = ("classify", "own_folder", "another_board", "paper_table", "fine_tune")
-#: Of a longer output, so many lines from its beginning and its end are shown.
-FIRST_LINES, LAST_LINES = 4, 18
 _BLOCK = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"^\$ (.*?)(?: +# .*)?$", re.MULTILINE)
 _END = "end-of-the-output"
@@ -42,7 +40,7 @@ def commands_of(text: str) -> list[str]:
 def printed_lines(text: str) -> list[str]:
     """Lines that a page's commands printed."""
     lines = "".join(_BLOCK.findall(text)).splitlines()
-    return [line for line in lines if line.strip() and not line.startswith(("$ ", "…"))]
+    return [line for line in lines if not line.startswith(("$ ", "…"))]
 
 
 class Shell:
@@ -50,14 +48,13 @@ class Shell:
 
     Args:
         folder: where it starts.
-        environment: its variables; None: those of this process.
     """
 
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
         self._process = subprocess.Popen(
             ["bash"],
             cwd=folder,
-            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -68,13 +65,13 @@ class Shell:
         """Run a command.
 
         Returns:
-            Its output.
+            Its output, with paths relative to the folder.
 
         Raises:
             RuntimeError: it failed; the message has the output.
         """
         assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(f"{{ {command}\n}} </dev/null\necho; echo {_END} $?\n")
+        self._process.stdin.write(f"{{ {command}\n}} </dev/null\nprintf '\\n{_END} %s\\n' $?\n")
         self._process.stdin.flush()
         lines: list[str] = []
         for line in self._process.stdout:
@@ -83,17 +80,14 @@ class Shell:
             lines.append(line.rstrip())
         else:
             line = f"{_END} 1"
-        output = "\n".join(lines).strip("\n")
+        output = "\n".join(lines).strip("\n").replace(f"{self._folder}/", "")
         if line.split()[1] != "0":
             raise RuntimeError(f"{command}\n{output}")
         return output
 
     def close(self) -> None:
         """End the shell."""
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait()
+        self._process.communicate()
 
 
 def transcribe(text: str, run: Callable[[str], str]) -> str:
@@ -119,9 +113,11 @@ def transcribe(text: str, run: Callable[[str], str]) -> str:
 
 
 def _shortened(lines: list[str]) -> list[str]:
-    if len(lines) <= FIRST_LINES + LAST_LINES:
+    """Without the epochs of a training between the first and the last one."""
+    epochs = [i for i, line in enumerate(lines) if line.startswith("epoch ")]
+    if len(epochs) < 4:
         return lines
-    return [*lines[:FIRST_LINES], "…", *lines[-LAST_LINES:]]
+    return [*lines[: epochs[1]], "…", *lines[epochs[-1] :]]
 
 
 def main(folder: Path, pages: tuple[str, ...]) -> None:
@@ -135,11 +131,12 @@ def main(folder: Path, pages: tuple[str, ...]) -> None:
     for page in pages:
         text = path_of(page).read_text()
         if "$ git clone " in text:
+            shell.close()
             place = folder / page
             place.mkdir()
             shell = Shell(place)
-
         path_of(page).write_text(transcribe(text, functools.partial(_type, shell)))
+    shell.close()
 
 
 def _type(shell: Shell, command: str) -> str:
