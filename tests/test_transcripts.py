@@ -103,7 +103,8 @@ def m3net(words: list[str]) -> str:
 
 
 def masked(line: str) -> str:
-    """A line without its figures, and with the folder that it ran in left out."""
+    """A line without its figures, without the folder of the package, and with single spaces."""
+    line = re.sub(r"\S*/pretrained/", "", line)
     return re.sub(r"\s+", " ", re.sub(r"[\d.,─┌┬┐└┴┘]+", "#", line)).strip()
 
 
