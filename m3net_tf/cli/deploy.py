@@ -34,8 +34,8 @@ from m3net_tf.cli.output import (
 from m3net_tf.engines import DEFAULT_ENGINE, ENGINES, Engine
 from m3net_tf.errors import ConfigError, M3NetError
 from m3net_tf.locks import in_use, writes_into
+from m3net_tf.pretrained import FOLDER
 from m3net_tf.progress import Log
-from m3net_tf.runtime.classifier import find_model
 
 if TYPE_CHECKING:
     from m3net_tf.deployment.chain import ChainSummary
@@ -130,7 +130,7 @@ def _export_facts(bundle: Bundle, certificate: Certificate, layouts: list[str]) 
 def _export_source(model: Path, out: Path | None, data_dir: Path | None) -> tuple[Path, Path]:
     """The ``.tflite`` or the run to export, and the folder that gets ``export/``."""
     if is_trained_network(model) and data_dir is None:
-        return find_model(model), run_folder(model, out)
+        return FOLDER / model / "model.tflite", run_folder(model, out)
     if _is_file(model):
         if out is None:
             raise ConfigError(f"{model} is a file: name a folder for its export by --out")
