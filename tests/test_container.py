@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import configparser
+import fnmatch
 import json
 import re
 from pathlib import Path
@@ -79,6 +81,27 @@ def test_the_development_container_uses_that_file(instructions):
 def test_no_large_folder_goes_into_the_container():
     ignored = (ROOT / ".dockerignore").read_text().split()
     assert {".git", ".venv", "build", "dist", "runs"} <= {*ignored}
+
+
+def test_what_the_instructions_name_exists_and_gets_into_the_image(instructions):
+    makefile = (ROOT / "Makefile").read_text()
+    (read,) = re.findall(r"^\$\(VENV\)/\.ready: ([^|]*)\|", makefile, re.MULTILINE)
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    metadata = config["metadata"]
+    named = [*read.split(), "setup.py", "m3net_tf", metadata["license_files"].strip()]
+    named.append(metadata["long_description"].removeprefix("file: "))
+    named += re.search(r"for name in \((.*)\)", (ROOT / "setup.py").read_text())[1].split(", ")
+    copied = [text.split()[-2] for text in arguments(instructions, "COPY")]
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    for name in (name.strip('"') for name in [*named, *copied]):
+        assert (ROOT / name).exists(), name
+        assert not [pattern for pattern in ignored if fnmatch.fnmatch(name, pattern)], name
+    commands = " && ".join(["", *arguments(instructions, "RUN")])
+    targets = re.findall(r"&& (?:\w+=\S+ )*make ([a-z-]+)", commands)
+    assert targets == ["system", "setup"] and {*targets} <= {
+        *re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)
+    }
 
 
 def test_ci_has_each_version_of_python_and_builds_the_container():

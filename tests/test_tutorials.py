@@ -6,7 +6,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -15,16 +14,13 @@ from types import ModuleType
 
 import pytest
 
-from m3net_tf import Classifier
 from m3net_tf.datasets import SPLITS, registry
 from m3net_tf.models.complexity import count_macs
-from m3net_tf.pretrained import find_pretrained
 from m3net_tf.training.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
-    name: (ROOT / "docs" / name).read_text()
-    for name in ("add_a_network.md", "add_a_dataset.md", "fine_tune.md")
+    name: (ROOT / "docs" / name).read_text() for name in ("add_a_network.md", "add_a_dataset.md")
 }
 
 
@@ -118,46 +114,3 @@ def test_a_data_set_trains(tree):
     printed = follow(PAGES["add_a_dataset.md"], tree)
     assert re.search(r"clips +12 +4 +4 +20\n", printed)
     assert (tree / "runs" / "pumps" / "metrics.json").is_file()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="no espeak-ng here")
-def test_the_transcript_of_classifying_a_file(tmp_path):
-    page = (ROOT / "docs" / "transcripts" / "classify.md").read_text()
-    lines = re.findall(
-        r"^(?:\$ (espeak-ng|m3net) (.*?)(?: +#.*)?|(\w+\.wav): (\w+) .*)$", page, re.M
-    )
-    assert len(lines) == 12
-    printed = ""
-    for program, words, name, label in lines:
-        if name:  # not the figures, which another release of the synthesiser changes
-            assert (
-                printed.startswith(f"{name}: ") and label in Classifier("m3net-s-keywords").labels
-            )
-            continue
-        start = [program] if program == "espeak-ng" else [sys.executable, "-m", "m3net_tf"]
-        printed = subprocess.run(
-            [*start, *shlex.split(words)],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-
-
-def test_the_recipe_of_fine_tuning_has_the_front_end_of_the_network(tmp_path):
-    _, path = save_files(PAGES["fine_tune.md"], tmp_path)
-    recipe = load_recipe(path)
-    trained = load_recipe(find_pretrained(Path(recipe.fine_tuning.run)) / "recipe.yaml")
-    assert recipe.frontend == trained.frontend
-    assert recipe.model.name == trained.model.name and recipe.model.preset == trained.model.preset
-
-
-@pytest.mark.slow
-def test_a_trained_network_is_fine_tuned(tree):
-    printed = follow(PAGES["fine_tune.md"], tree)
-    assert "(person[0-9]+)" in printed
-    assert re.search(r"\d+ layers with \d+ parameters from \S*m3net-s-keywords; new: d", printed)
-    before, after = re.findall(r"^whistles/up/person00_0.wav: (\S+)", printed, re.MULTILINE)
-    assert before in Classifier("m3net-s-keywords").labels and after == "up"

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 import m3net_tf
+from m3net_tf.artifacts import write_text
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -73,20 +74,20 @@ def stage(source: Path) -> None:
         text = _LINK.sub(lambda link, page=page: _to_source_page(page, link), text)
         if page == FRONT:
             text += _toctrees(sections)
-        _write(source / page, text if page in listed else "---\norphan: true\n---\n" + text)
+        write_text(source / page, text if page in listed else "---\norphan: true\n---\n" + text)
     for file in files:
         (source / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / file, source / file)
         if language := _SOURCES.get(file.suffix):
-            _write(source / f"{file}.md", _source_page(file, language))
-    _write(source / PYTHON_PAGE, python_page())
+            write_text(source / f"{file}.md", _source_page(file, language))
+    write_text(source / PYTHON_PAGE, python_page())
     c_page = runpy.run_path(str(HERE / "c_pages.py"))["page"]
     for page, folder, title, intro in (
         (CORE_PAGE, "core", "C API: firmware core", "From sound to events, without a heap."),
         (ENGINE_PAGE, "engine", "C API: compiled engine", "Kernels and what they are made of."),
     ):
         headers = sorted((ROOT / "firmware" / folder).glob("*.h"))
-        _write(source / page, c_page(title, intro, headers, ROOT / "firmware"))
+        write_text(source / page, c_page(title, intro, headers, ROOT / "firmware"))
 
 
 def linked() -> tuple[list[Path], list[Path]]:
@@ -156,11 +157,6 @@ def _toctrees(sections: dict[str, list[Path]]) -> str:
         lines += ["```{toctree}", ":hidden:", f":caption: {title}", ""]
         lines += [*(str(page.with_suffix("")) for page in pages), "```", ""]
     return "\n".join(lines)
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,8 @@ class PackageCost(Provenance):
     Attributes:
         starts: processes of each command.
         commands: start-up by command.
-        wheel_bytes: size of the wheel; None if there is neither a wheel nor a source checkout.
+        wheel_bytes: size of the wheel; None without a wheel, and without a source checkout to build
+            one from.
         wheel_limit_bytes: :data:`WHEEL_LIMIT_BYTES`.
         within_limits: whether all figures are below their limits.
     """

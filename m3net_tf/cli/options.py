@@ -14,16 +14,25 @@ from m3net_tf.locks import scratch_folder
 from m3net_tf.pretrained import FOLDER, RUN_FILES, pretrained_names
 
 
-def _run_folder(path: Path) -> Path:
-    """The folder; for the name of a trained network its copy below ``runs``, made if missing.
+def is_trained_network(path: Path) -> bool:
+    """Whether an argument is the name of a trained network, and not an existing path."""
+    return not path.exists() and str(path) in pretrained_names()
+
+
+def run_folder(path: Path, copy: Path | None = None) -> Path:
+    """The folder; for the name of a trained network its copy, made if missing.
 
     Commands write into a run, which the package's own folder is not for.
+
+    Args:
+        path: the argument.
+        copy: folder of the copy; default: the name below ``runs``.
     """
-    if path.exists() or str(path) not in pretrained_names():
+    if not is_trained_network(path):
         return path
-    copy = Path("runs") / path
+    copy = copy or Path("runs") / path
     if not copy.exists():
-        copy.parent.mkdir(exist_ok=True)
+        copy.parent.mkdir(parents=True, exist_ok=True)
         with scratch_folder(f".{copy.name}.", copy.parent) as scratch:
             for name in RUN_FILES:
                 shutil.copyfile(FOLDER / path / name, scratch / name)
@@ -38,7 +47,7 @@ DataDir = Annotated[
 RunFolder = Annotated[
     Path,
     typer.Argument(
-        callback=_run_folder,
+        callback=lambda path: run_folder(path),  # Typer reads the number of its arguments
         help="Run folder, such as runs/demo, or a trained network, which is copied into runs/.",
     ),
 ]

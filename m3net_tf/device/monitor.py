@@ -130,8 +130,8 @@ def opened_stream(
         baud: speed of a serial device.
         audio: whether to stream audio if the line is fast enough.
         log: takes lines of progress.
-        repeat: whether a sound file is repeated, for ten minutes or as long as an emulated board's
-            memory has room.
+        repeat: whether a sound file is repeated: over the line for ten minutes, on an emulated
+            board as long as its memory has room.
 
     Raises:
         FirmwareError: as for connecting and streaming.
@@ -141,8 +141,7 @@ def opened_stream(
     sound = emulated_sound(port, run, play)
     if sound is not None and repeat:
         room_bytes = find_machine(port.partition(":")[2]).job_bytes - HEADER.size
-        rate_hz = Bundle.load(run / "export").frontend.sample_rate_hz
-        sound = _repeated(sound, min(room_bytes // 2, _REPEATED_S * rate_hz))
+        sound = _repeated(sound, room_bytes // 2)
     with connect(port, run, baud=baud, sound=sound, live=emulated, log=log) as device:
         info = device.info()
         rate_hz = info.frontend["rate_hz"]

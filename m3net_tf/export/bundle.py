@@ -3,21 +3,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from m3net_tf.artifacts import provenance, sha256_of, write_bytes, write_json, write_text
-from m3net_tf.compiler.network import CompiledNetwork
+from m3net_tf.artifacts import provenance, sha256_of
 from m3net_tf.datasets import AudioDataset
 from m3net_tf.engines import DEFAULT_ENGINE
-from m3net_tf.errors import ConfigError, M3NetError, ModelError
-from m3net_tf.export.arena import engine_arena
-from m3net_tf.export.compiled import write_compiled
 from m3net_tf.export.manifest import (
     FORMAT,
     Arena,
@@ -28,27 +21,29 @@ from m3net_tf.export.manifest import (
     NetworkFacts,
     Quantization,
 )
-from m3net_tf.export.operators import operators_of
-from m3net_tf.export.reading import Bundle, c_model, pcm_and_features, write_tflite
-from m3net_tf.export.warp_tables import write_warp_tables
-from m3net_tf.frontend import FrontendConfig, column_count, write_c_tables
+from m3net_tf.export.operators import operators_of_parts
+from m3net_tf.export.reading import Bundle
+from m3net_tf.export.writing import (
+    existing_export,
+    saved_detector,
+    update_export,
+    vectors_of,
+    write_export,
+)
+from m3net_tf.frontend import column_count
 from m3net_tf.keras import keras
-from m3net_tf.locks import scratch_folder, writes_into
+from m3net_tf.locks import writes_into
 from m3net_tf.progress import Log, silent
 from m3net_tf.quantization.diffres import quantize_network
 from m3net_tf.quantization.pipeline import Choice, chosen_network, deployable_dataset
 from m3net_tf.quantization.ptq import choose_calibration
-from m3net_tf.runtime.detector_config import DetectorConfig, load_detector, write_c_header
+from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.interpreter import (
-    run_reference,
     tensor_quantization,
 )
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.training.features import compute_features
 from m3net_tf.training.run import Run
-from m3net_tf.unfinished import replace_folder, unfinished_prefix
-
-VECTOR_CLIPS = 16
 
 
 @writes_into("run")
@@ -90,7 +85,8 @@ def export_run(
     trained_sha256, choice = sha256_of(run.model_path.read_bytes()), chosen_network(run)
     if bundle := _current_export(folder, trained_sha256, choice, log):
         log(f"{folder} is already exported")
-        return _updated(bundle, run, engine, log)
+        detector = detector_of_run(run, bundle.manifest.frames, bundle.labels)
+        return update_export(bundle, detector, engine, log)
     dataset = deployable_dataset(run, model, data_dir)
     detector = detector_of_run(run, model.input_shape[2], dataset.info.labels)
     method = choice.report["method"] if choice else "ptq"
@@ -109,37 +105,15 @@ def export_run(
         **_description(run, model, dataset, network),
         **provenance(),
     )
-    arena, compiled = engine_arena(c_model(network, unplanned), network, engine, log)
-    _write(folder, dataclasses.replace(unplanned, arena=arena), network, compiled, dataset)
-    return Bundle.load(folder)
-
-
-def _updated(bundle: Bundle, run: Run, engine: str, log: Log) -> Bundle:
-    """An existing export, with the engine and the present settings of live detection."""
-    bundle.set_engine(engine, log)
-    bundle.set_detector(detector_of_run(run, bundle.manifest.frames, bundle.labels))
-    bundle.describe()  # exports of earlier releases have no metadata
-    return bundle
+    return write_export(folder, unplanned, network, vectors_of(dataset, unplanned.frontend), log)
 
 
 def _current_export(
     folder: Path, trained_sha256: str, choice: Choice | None, log: Log
 ) -> Bundle | None:
-    """The export in a folder, if it is of this network; None if there is none or it is stale.
-
-    Raises:
-        ModelError: the folder holds other files.
-    """
-    if (folder / "manifest.json").exists():
-        try:
-            bundle = Bundle.load(folder)
-        except M3NetError as error:
-            log(f"{error}; exporting now")
-            return None
-        return bundle if _is_current(bundle, trained_sha256, choice) else None
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ModelError(f"{folder} is not an export, and not empty: name another folder")
-    return None
+    """The export in a folder, if it is of this network; None if there is none or it is stale."""
+    bundle = existing_export(folder, log)
+    return bundle if bundle and _is_current(bundle, trained_sha256, choice) else None
 
 
 def _quantized(
@@ -188,38 +162,10 @@ def _description(
             input_quantization=tensor_quantization(tflite, "input"),
             output_quantization=tensor_quantization(tflite, "output"),
         ),
-        "operators": tuple(sorted({name for part in network.parts for name in operators_of(part)})),
+        "operators": operators_of_parts(network.parts),
         "importance": importance,
         "warp": network.warp,
     }
-
-
-def _write(
-    folder: Path,
-    manifest: Manifest,
-    network: Int8Network,
-    compiled: dict[str, CompiledNetwork],
-    dataset: AudioDataset,
-) -> None:
-    """Write the export atomically; it replaces an earlier one."""
-    frontend = manifest.frontend
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with scratch_folder(unfinished_prefix(folder.name), folder.parent) as scratch:
-        scratch.chmod(0o755)
-        write_tflite(network, manifest, scratch)
-        model = c_model(network, manifest)
-        model.write(scratch)
-        if compiled:
-            write_compiled(model, compiled, scratch)
-        if network.warp:
-            write_bytes(scratch / "importance.tflite", network.importance)
-            write_warp_tables(network.warp, scratch)
-        write_c_tables(frontend, scratch, frames=manifest.frames)
-        write_c_header(manifest.detector, scratch)
-        write_text(scratch / "labels.txt", "".join(f"{label}\n" for label in manifest.labels))
-        _write_vectors(dataset, frontend, network, scratch / "vectors")
-        write_json(scratch / "manifest.json", manifest.to_dict())
-        replace_folder(scratch, folder)
 
 
 def _is_current(bundle: Bundle, trained_sha256: str, choice: Choice | None) -> bool:
@@ -240,37 +186,6 @@ def detector_of_run(run: Run, frames: int, labels: Sequence[str]) -> DetectorCon
             its input of this many frames into columns.
     """
     frontend = run.recipe().frontend
-    window_columns = column_count(frontend, frames)
-    if not run.detector_path.exists():
-        return DetectorConfig.default(frontend, window_columns, labels)
-    config = load_detector(run.detector_path)
-    try:
-        config.check_fits(frontend, window_columns, labels)
-    except ConfigError as error:
-        raise ConfigError(f"{run.detector_path}: {error}") from None
-    return config
-
-
-def _write_vectors(
-    dataset: AudioDataset, config: FrontendConfig, network: Int8Network, folder: Path
-) -> None:
-    """Write test vectors: held-out clips with the expected result of each stage."""
-    held_out = dataset.split("test")
-    spread = np.linspace(0, len(held_out) - 1, min(VECTOR_CLIPS, len(held_out))).astype(int)
-    clips = tuple(held_out[i] for i in spread)
-    pcm, features = pcm_and_features(dataset, clips, config)
-    outputs = network.run(run_reference, features)
-    write_bytes(folder / "pcm_int16.bin", pcm.astype("<i2").tobytes())
-    write_bytes(folder / "features_int8.bin", features.tobytes())
-    write_bytes(folder / "outputs_int8.bin", outputs.tobytes())
-    write_json(
-        folder / "vectors.json",
-        {
-            "clips": [clip.clip_id for clip in clips],
-            "true_labels": [clip.label for clip in clips],
-            "predicted_labels": [dataset.info.labels[i] for i in outputs.argmax(1)],
-            "pcm_int16.bin": {"dtype": "<i2", "shape": list(pcm.shape)},
-            "features_int8.bin": {"dtype": "int8", "shape": list(features.shape)},
-            "outputs_int8.bin": {"dtype": "int8", "shape": list(outputs.shape)},
-        },
+    return saved_detector(run.detector_path, frontend, frames, labels) or DetectorConfig.default(
+        frontend, column_count(frontend, frames), labels
     )

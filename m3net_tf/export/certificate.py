@@ -93,9 +93,9 @@ def read_vectors(bundle: Bundle) -> Expected:
         data = np.frombuffer((folder / name).read_bytes(), index[name]["dtype"])
         return data.reshape(index[name]["shape"])
 
-    dataset = bundle.manifest.dataset.name
+    sounds = index.get("source", f"held-out clips of {bundle.manifest.dataset.name}")
     return Expected(
-        source=f"the export's test vectors, held-out clips of {dataset}",
+        source=f"the export's test vectors, {sounds}",
         pcm=load("pcm_int16.bin").astype(np.int16),
         features=load("features_int8.bin"),
         scores=load("outputs_int8.bin"),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 
 from ai_edge_litert import schema_py_generated as schema
 
@@ -76,3 +77,8 @@ def operators_of(tflite: bytes) -> list[str]:
                 )
             operators.add(name)
     return sorted(operators)
+
+
+def operators_of_parts(parts: Iterable[bytes]) -> tuple[str, ...]:
+    """:func:`operators_of` for all networks of a device."""
+    return tuple(sorted({name for part in parts for name in operators_of(part)}))

@@ -35,8 +35,8 @@ _PUBLISH_EVERY_S = 0.05
 _STATISTICS_EVERY_S = 1.0
 _LEAST_THRESHOLD = 0.01
 _STATISTICS = (
-    *("awake_ppm", "runs", "skipped_runs", "events", "lost_hops", "audio_overruns"),
-    *("uart_overruns", "max_run_us", "latency_us", "max_latency_us", "max_queue_hops"),
+    *("awake_ppm", "runs", "events", "lost_hops", "audio_overruns", "uart_overruns"),
+    *("max_run_us", "latency_us"),
 )
 
 
@@ -69,12 +69,14 @@ class LiveBoard:
         frontend = stream.view.info.frontend
         self._column_s = frontend["hop_samples"] / frontend["rate_hz"]
         self._shown_columns = round(SHOWN_S / self._column_s)
-        self._columns: deque[tuple[int, str]] = deque(maxlen=self._shown_columns)
-        self._runs: deque[dict[str, Any]] = deque(maxlen=self._shown_columns)
-        self._events: deque[dict[str, Any]] = deque(maxlen=_KEPT)
-        self._near_misses: deque[dict[str, Any]] = deque(maxlen=_KEPT)
+        self._past: dict[str, deque[Any]] = {
+            "columns": deque(maxlen=self._shown_columns),
+            "runs": deque(maxlen=self._shown_columns),
+            "events": deque(maxlen=_KEPT),
+            "near_misses": deque(maxlen=_KEPT),
+        }
+        self._news: dict[str, list[Any]] = {key: [] for key in self._past}
         self._statistics: dict[str, Any] = {}
-        self._news = self._no_news()
 
     # --- for other threads ----------------------------------------------------------------------
 
@@ -114,10 +116,7 @@ class LiveBoard:
                 "shown_columns": self._shown_columns,
                 "classes": [self._class(label) for label in range(len(view.info.labels))],
                 "statistics": self._statistics,
-                "columns": list(self._columns),
-                "runs": list(self._runs),
-                "events": list(self._events),
-                "near_misses": list(self._near_misses),
+                **{key: list(values) for key, values in self._past.items()},
                 "captures": self._captures and self._captures.facts(),
             }
         )
@@ -164,27 +163,20 @@ class LiveBoard:
         self._mirror.feed(message)
         while self._mirror.runs:
             run = self._mirror.runs.popleft()
-            scores = {"scores": run.scores.round(4).tolist(), "means": run.means.round(4).tolist()}
-            self._news["runs"].append({"at": run.column, **scores})
+            self._news["runs"].append({"at": run.column, "means": run.means.round(4).tolist()})
         while self._mirror.near_misses:
             self._add_near_miss(self._mirror.near_misses.popleft())
 
     def flush(self) -> None:
         """Publish what has come since the last call."""
         view, news = self._stream.view, self._news
-        self._columns += news["columns"]
-        self._runs += news["runs"]
-        self._events += news["events"]
-        self._near_misses += news["near_misses"]
-        self._news = self._no_news()
+        self._news = {key: [] for key in news}
+        for key, values in news.items():
+            self._past[key] += values
         if any(news.values()):
             state = "filling" if view.filling else "quiet" if view.quiet else "listening"
-            lost = {"lost_hops": view.lost_hops, "damaged_lines": view.damaged_lines}
-            self._publish({"type": "news", "state": state, **lost, **news})
-
-    @staticmethod
-    def _no_news() -> dict[str, list[Any]]:
-        return {"columns": [], "runs": [], "events": [], "near_misses": []}
+            damaged = {"damaged_lines": view.damaged_lines}
+            self._publish({"type": "news", "state": state, **damaged, **news})
 
     def _served(self, messages: Iterable[Message | None]) -> Iterator[Message | None]:
         """The stream with requests of pages between its lines."""
@@ -231,7 +223,6 @@ class LiveBoard:
                 "label": miss.label,
                 "time_s": self._stream.view.time_of(miss.column),
                 "score": score,
-                "threshold": threshold,
                 "reason": miss.reason.value,
                 "words": words,
             }
@@ -255,8 +246,6 @@ class LiveBoard:
             "label": label,
             "event": settings.event,
             "threshold": settings.threshold,
-            "release": settings.release,
-            "initial": self._initial[label].threshold,
         }
 
     def _set_threshold(self, request: dict[str, Any], reply: Send) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from m3net_tf.report.content import Block, Note, Table
 from m3net_tf.report.gather import RunData
-from m3net_tf.report.words import difference, number, percent
+from m3net_tf.report.words import difference, number, percent, with_interval
 from m3net_tf.training.added import read_added
 
 _SELECTED = (
@@ -67,8 +67,8 @@ def _row(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> tupl
 
 
 def _accuracy(figures: Mapping[str, Any]) -> str:
-    low, high = 100 * figures["accuracy_95_low"], 100 * figures["accuracy_95_high"]
-    return f"{percent(figures['accuracy'], 2)} ({low:.1f} to {high:.1f})"
+    bounds = figures["accuracy_95_low"], figures["accuracy_95_high"]
+    return with_interval(figures["accuracy"], bounds, 2, 1)
 
 
 def _classes(added: Mapping[str, Any], run: RunData) -> Table:

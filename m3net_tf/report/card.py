@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import zipfile
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from m3net_tf.artifacts import read_json, sha256_of, write_bytes, write_json, wr
 from m3net_tf.datasets import dataset_info, protocol_statement
 from m3net_tf.errors import ConfigError, ModelError, require_known_keys
 from m3net_tf.export import Bundle
+from m3net_tf.figures.curves import read_confusion
 from m3net_tf.pretrained import CARD, CARD_TEXT, RUN_FILES
 from m3net_tf.report.card_facts import About, BoardCosts, Card, ClassFigures, DataFacts
 from m3net_tf.report.card_text import card_markdown
@@ -123,7 +123,7 @@ def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> C
             "int8": summary["accuracy"]["int8_desktop"],
             "int8_95": tuple(summary["int8_accuracy_95"]),
         },
-        "classes": _classes(run.folder / "confusion_matrix.csv"),
+        "classes": _classes(run),
         "boards": [_board(row) for row in measured["fit.json"]["boards"] if row["cost"]],
         "files": {name: sha256_of(data) for name, data in contents.items()},
         "versions": values["versions"],
@@ -146,15 +146,13 @@ def _data(facts: Mapping[str, Any]) -> DataFacts:
     }
 
 
-def _classes(path: Path) -> list[ClassFigures]:
-    """Figures of each class from a confusion matrix: a row is a true class, a column an answer."""
-    with path.open(encoding="utf-8", newline="") as file:
-        head, *rows = csv.reader(file)
-    counts = [[int(count) for count in row[1:]] for row in rows]
+def _classes(run: Run) -> list[ClassFigures]:
+    """Figures of each class."""
+    labels, counts = read_confusion(run)
     figures: list[ClassFigures] = []
-    for index, label in enumerate(head[1:]):
-        hits = counts[index][index]
-        clips, answers = sum(counts[index]), sum(row[index] for row in counts)
+    for index, label in enumerate(labels):
+        hits = int(counts[index, index])
+        clips, answers = int(counts[index].sum()), int(counts[:, index].sum())
         figures.append(
             {
                 "label": label,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from m3net_tf.markdown import markdown_table, markdown_text
 from m3net_tf.report.card_facts import Card, DataFacts
-from m3net_tf.report.words import number, percent
+from m3net_tf.report.words import interval, number, percent, with_interval
 
 
 def card_markdown(card: Card) -> str:
@@ -60,7 +60,7 @@ def _accuracy_lines(card: Card) -> list[str]:
         ("float", accuracy["float"], accuracy["float_95"]),
         ("int8, as shipped", accuracy["int8"], accuracy["int8_95"]),
     )
-    rows = [(stage, percent(share), _interval(bounds)) for stage, share, bounds in stages]
+    rows = [(stage, percent(share), f"{interval(bounds)} %") for stage, share, bounds in stages]
     return [
         "## Accuracy",
         "",
@@ -75,23 +75,13 @@ def _accuracy_lines(card: Card) -> list[str]:
                 (
                     row["label"],
                     row["clips"],
-                    _with_interval(row["recall"], row["recall_95"]),
-                    _with_interval(row["precision"], row["precision_95"]),
+                    with_interval(row["recall"], row["recall_95"]) or "-",
+                    with_interval(row["precision"], row["precision_95"]) or "-",
                 )
                 for row in card["classes"]
             ],
         ),
     ]
-
-
-def _interval(bounds: tuple[float, float]) -> str:
-    return f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %"
-
-
-def _with_interval(share: float | None, bounds: tuple[float, float]) -> str:
-    if share is None:
-        return "-"
-    return f"{percent(share)} ({100 * bounds[0]:.0f} to {100 * bounds[1]:.0f})"
 
 
 def _cost_lines(card: Card) -> list[str]:

@@ -25,7 +25,7 @@ from m3net_tf.report.content import (
     side_by_side,
 )
 from m3net_tf.report.gather import RunData
-from m3net_tf.report.words import difference, percent
+from m3net_tf.report.words import difference, percent, with_interval
 from m3net_tf.training.metrics import confusion_matrix, wilson_interval
 
 Counts = npt.NDArray[np.int64]
@@ -245,18 +245,15 @@ def _class_table(run: RunData) -> list[Block]:
             (
                 label,
                 str(of_class),
-                _with_interval(int(counts[i, i]), of_class),
-                _with_interval(int(counts[i, i]), of_answer),
+                _share(int(counts[i, i]), of_class),
+                _share(int(counts[i, i]), of_answer),
             )
         )
     return [Table(("class", "test clips", "recall (95 %)", "precision (95 %)"), rows)]
 
 
-def _with_interval(hits: int, trials: int) -> str:
-    if not trials:
-        return ""
-    low, high = wilson_interval(hits, trials)
-    return f"{100 * hits / trials:.1f} % ({100 * low:.0f} to {100 * high:.0f})"
+def _share(hits: int, trials: int) -> str:
+    return with_interval(hits / trials, wilson_interval(hits, trials)) if trials else ""
 
 
 def _average_precisions(run: RunData) -> list[Block]:

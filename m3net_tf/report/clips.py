@@ -248,13 +248,16 @@ def _map_chart(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> dict[st
             tooltip=tooltip,
         )
     )
-    rings = (
-        alt.Chart()
-        .mark_point(size=220, shape="circle", strokeWidth=1.5, opacity=1, cursor="pointer")
-        .transform_filter("datum.right === 'wrong'")
-        .encode(*position, tooltip=tooltip, stroke=alt.value("#d55e00"))
-    )
-    chart = alt.layer(rings, points, data=alt.Data(values=rows))
+    layers = [points]
+    if any(row["right"] == "wrong" for row in rows):  # Vega warns of layers without points
+        rings = (
+            alt.Chart()
+            .mark_point(size=220, shape="circle", strokeWidth=1.5, opacity=1, cursor="pointer")
+            .transform_filter("datum.right === 'wrong'")
+            .encode(*position, tooltip=tooltip, stroke=alt.value("#d55e00"))
+        )
+        layers.insert(0, rings)
+    chart = alt.layer(*layers, data=alt.Data(values=rows))
     return chart.properties(width="container", height=420).to_dict()
 
 

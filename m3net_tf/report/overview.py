@@ -14,7 +14,7 @@ from m3net_tf.figures.curves import read_history
 from m3net_tf.report.added import before_and_after
 from m3net_tf.report.content import Block, Chart, Note, Part, Section, Table, Tiles
 from m3net_tf.report.gather import RunData
-from m3net_tf.report.words import difference, number, percent
+from m3net_tf.report.words import difference, interval, number, percent
 
 _LONGEST_VALUE = 60
 
@@ -54,8 +54,8 @@ def figures_of(run: RunData) -> list[Figure]:
     if run.multi_label:
         first = Figure("test mAP", test["mean_average_precision"], True)
     else:
-        low, high = 100 * test["accuracy_95_low"], 100 * test["accuracy_95_high"]
-        first = Figure("test accuracy", test["accuracy"], True, f"({low:.1f} to {high:.1f})")
+        bounds = interval((test["accuracy_95_low"], test["accuracy_95_high"]))
+        first = Figure("test accuracy", test["accuracy"], True, f"({bounds})")
     board: Mapping[str, Any] = run.file("summary.json") or {}
     stages: Mapping[str, Any] = board.get("accuracy", {})
     return [

@@ -71,13 +71,7 @@ class Classifier:
     @property
     def window_samples(self) -> int:
         """Samples in one window of the network."""
-        frontend = self.metadata.frontend
-        if frontend.kind == "waveform":
-            return self.metadata.frames
-        length = (self.metadata.frames - 1) * frontend.hop_samples
-        if frontend.centred:
-            return length
-        return length + frontend.frame_samples
+        return self.metadata.window_samples
 
     def run(self, features: Int8) -> Int8:
         """int8 scores of int8 features: (clips, bins, frames, 1) to (clips, classes)."""

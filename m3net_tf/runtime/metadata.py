@@ -42,6 +42,7 @@ class Metadata:
         detector: settings of live detection.
         warp: DiffRes's warp between ``importance`` and the network.
         importance: DiffRes's frame-importance network; empty without DiffRes.
+        manifest: the entries of the export's manifest that the file has.
     """
 
     name: str
@@ -52,6 +53,15 @@ class Metadata:
     detector: DetectorConfig
     warp: WarpConfig | None = None
     importance: bytes = b""
+    manifest: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+    @property
+    def window_samples(self) -> int:
+        """Samples in one window of the network."""
+        if self.frontend.kind == "waveform":
+            return self.frames
+        length = (self.frames - 1) * self.frontend.hop_samples
+        return length if self.frontend.centred else length + self.frontend.frame_samples
 
 
 def stored_archive(files: Mapping[str, bytes], before: bytes = b"") -> bytes:
@@ -157,6 +167,7 @@ def read_metadata(path: Path) -> tuple[bytes, Metadata]:
             detector=DetectorConfig.from_dict(values["detector"]),
             warp=WarpConfig.from_dict(values["warp"]) if "warp" in values else None,
             importance=archive.read(_IMPORTANCE) if "warp" in values else b"",
+            manifest={key: values[key] for key in (*_FROM_MANIFEST, "warp") if key in values},
         )
     except DAMAGED:
         raise ModelError(f"{path} has damaged metadata: export again") from None

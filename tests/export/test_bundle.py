@@ -15,7 +15,7 @@ import pytest
 from m3net_tf import artifacts
 from m3net_tf.engines import DEFAULT_ENGINE
 from m3net_tf.errors import ConfigError, DataError, ModelError
-from m3net_tf.export import Bundle, arena, bundle, compiled, export_run
+from m3net_tf.export import Bundle, arena, bundle, compiled, export_run, writing
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.manifest import Arena
 from m3net_tf.export.operators import operators_of
@@ -376,7 +376,7 @@ def test_a_failure_leaves_nothing_and_keeps_the_old_export(
 
     swap_model(copy)
     before = contents(copy)
-    monkeypatch.setattr(bundle, "_write_vectors", fail)
+    monkeypatch.setattr(writing, "_write_vectors", fail)
     with pytest.raises(OSError, match="No space left"):
         export_run(Run(tiny_run), None, copy)
     assert contents(copy) == before

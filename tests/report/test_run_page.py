@@ -307,6 +307,9 @@ def test_the_map_shows_clips_whose_sounds_it_has(gathered):
     np.testing.assert_array_equal(
         logits.argmax(1), gathered[1].clips.probabilities.argmax(1)
     )  # the values before the classifier decide its answers
+    right = [{**row, "right": "right"} for row in rows]
+    layers = [clips._map_chart(some, ["a"])["layer"] for some in (right, [{"right": "wrong"}])]
+    assert [*map(len, layers)] == [1, 2]  # rings only around wrong answers
 
 
 def test_sections_of_network_and_boards(gathered):
@@ -356,6 +359,7 @@ def test_a_page_without_sounds(tiny_run, monkeypatch, capsys, tmp_path):
     html = out.read_text()
     assert "the folder is gone: give the new one" in html and "Most frequent confusions" in html
     assert "wasm-unsafe-eval" not in html
+    assert re.search(r'<td class="figure">[\d.]+\u00a0% \(\d+\u00a0to\u00a0\d+\)</td>', html)
 
 
 def test_leaks_are_said_at_the_top(gathered):

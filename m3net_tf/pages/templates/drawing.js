@@ -30,12 +30,13 @@ const drawing = (() => {
 
   function picture({ columns, rows, colours, samples }) {
     const map = new ImageData(columns.length, rows);
+    map.data.fill(255); // opaque
     columns.forEach((column, x) => {
       const [low, high] = samples ? [Math.min(...column), Math.max(...column)] : [];
       for (let row = 0; row < rows; row += 1) {
         const level = 2 * row - 128; // of samples: a bar from the lowest to the highest
         const value = !samples ? column[row] : level >= low - 1 && level <= high ? 127 : -128;
-        map.data.set([...colours[value + 128], 255], 4 * ((rows - 1 - row) * columns.length + x));
+        map.data.set(colours[value + 128], 4 * ((rows - 1 - row) * columns.length + x));
       }
     });
     const canvas = new OffscreenCanvas(columns.length, rows);

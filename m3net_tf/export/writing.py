@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes an export folder; needs no TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.artifacts import write_bytes, write_json, write_text
+from m3net_tf.datasets import AudioDataset
+from m3net_tf.datasets.selection import spread_clips
+from m3net_tf.errors import ConfigError, M3NetError, ModelError
+from m3net_tf.export.arena import engine_arena
+from m3net_tf.export.compiled import write_compiled
+from m3net_tf.export.manifest import Manifest
+from m3net_tf.export.reading import Bundle, c_model, pcm_and_features, write_tflite
+from m3net_tf.export.warp_tables import write_warp_tables
+from m3net_tf.frontend import FrontendConfig, column_count, write_c_tables
+from m3net_tf.locks import scratch_folder
+from m3net_tf.progress import Log
+from m3net_tf.runtime.detector_config import DetectorConfig, load_detector, write_c_header
+from m3net_tf.runtime.interpreter import run_reference
+from m3net_tf.runtime.network import Int8Network
+from m3net_tf.unfinished import replace_folder, unfinished_prefix
+
+_VECTOR_CLIPS = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Vectors:
+    """Sounds for test vectors.
+
+    Attributes:
+        pcm: int16 samples, shape (clips, samples).
+        features: Python's int8 features of these, shape (clips, bins, frames, 1).
+        origin: entries of ``vectors.json`` about the sounds: ``clips``, their names, and the
+            ``true_labels`` of held-out clips, or the ``source`` of other sounds.
+    """
+
+    pcm: npt.NDArray[np.int16]
+    features: npt.NDArray[np.int8]
+    origin: Mapping[str, str | Sequence[str]]
+
+
+def vectors_of(dataset: AudioDataset, config: FrontendConfig, source: str = "") -> Vectors:
+    """Test clips of a data set as test vectors.
+
+    Args:
+        dataset: the data set.
+        config: front-end settings.
+        source: what the sounds are, if they are not of the network's classes.
+    """
+    clips = spread_clips(dataset, _VECTOR_CLIPS)
+    pcm, features = pcm_and_features(dataset, clips, config)
+    truth = {"source": source} if source else {"true_labels": [clip.label for clip in clips]}
+    return Vectors(pcm, features, {"clips": [clip.clip_id for clip in clips], **truth})
+
+
+def existing_export(folder: Path, log: Log) -> Bundle | None:
+    """The export in a folder; None if there is none, or one that this release cannot read.
+
+    Raises:
+        ModelError: the folder holds other files.
+    """
+    if (folder / "manifest.json").exists():
+        try:
+            return Bundle.load(folder)
+        except M3NetError as error:
+            log(f"{error}; exporting now")
+            return None
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ModelError(f"{folder} is not an export, and not empty: name another folder")
+    return None
+
+
+def update_export(bundle: Bundle, detector: DetectorConfig, engine: str, log: Log) -> Bundle:
+    """An existing export with another engine and other settings of live detection."""
+    bundle.set_engine(engine, log)
+    bundle.set_detector(detector)
+    bundle.describe()  # exports of earlier releases have no metadata
+    return bundle
+
+
+def saved_detector(
+    path: Path, frontend: FrontendConfig, frames: int, labels: Sequence[str]
+) -> DetectorConfig | None:
+    """Settings of live detection in a run's ``detector.yaml``; None without this file.
+
+    Raises:
+        ConfigError: the file is damaged or was made for another network, or a device cannot cut
+            its input of this many frames into columns.
+    """
+    if not path.exists():
+        return None
+    config = load_detector(path)
+    try:
+        config.check_fits(frontend, column_count(frontend, frames), labels)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return config
+
+
+def write_export(
+    folder: Path,
+    unplanned: Manifest,
+    network: Int8Network,
+    vectors: Vectors,
+    log: Log,
+) -> Bundle:
+    """Write the export atomically; it replaces an earlier one.
+
+    Args:
+        folder: its folder.
+        unplanned: the manifest, whose arena is not known yet.
+        network: the networks of the device.
+        vectors: sounds for the test vectors.
+        log: receives lines of progress.
+
+    Raises:
+        ModelError: the engine does not support an operator of the network.
+        ConfigError: the front end has a form that the device code lacks.
+    """
+    arena, compiled = engine_arena(c_model(network, unplanned), network, unplanned.engine, log)
+    manifest = dataclasses.replace(unplanned, arena=arena)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with scratch_folder(unfinished_prefix(folder.name), folder.parent) as scratch:
+        scratch.chmod(0o755)
+        write_tflite(network, manifest, scratch)
+        model = c_model(network, manifest)
+        model.write(scratch)
+        if compiled:
+            write_compiled(model, compiled, scratch)
+        if network.warp:
+            write_bytes(scratch / "importance.tflite", network.importance)
+            write_warp_tables(network.warp, scratch)
+        write_c_tables(manifest.frontend, scratch, frames=manifest.frames)
+        write_c_header(manifest.detector, scratch)
+        write_text(scratch / "labels.txt", "".join(f"{label}\n" for label in manifest.labels))
+        _write_vectors(vectors, manifest, network, scratch / "vectors")
+        write_json(scratch / "manifest.json", manifest.to_dict())
+        replace_folder(scratch, folder)
+    return Bundle.load(folder)
+
+
+def _write_vectors(
+    vectors: Vectors, manifest: Manifest, network: Int8Network, folder: Path
+) -> None:
+    """Write test vectors: sounds with the expected result of each stage."""
+    outputs = network.run(run_reference, vectors.features)
+    arrays = {
+        "pcm_int16.bin": vectors.pcm.astype("<i2"),
+        "features_int8.bin": vectors.features,
+        "outputs_int8.bin": outputs,
+    }
+    for name, values in arrays.items():
+        write_bytes(folder / name, values.tobytes())
+    facts = {
+        name: {"dtype": "<i2" if values.itemsize == 2 else "int8", "shape": list(values.shape)}
+        for name, values in arrays.items()
+    }
+    predicted = [manifest.labels[i] for i in outputs.argmax(1)]
+    index = {**vectors.origin, "predicted_labels": predicted, **facts}
+    write_json(folder / "vectors.json", index)
