@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.errors import ConfigError, M3NetError
 from m3net_tf.keras import tf
 from m3net_tf.shards.files import local_shard
-from m3net_tf.shards.index import Shards
+from m3net_tf.shards.index import Shard, Shards
 
 _READ_AT_ONCE = 4  # shards
 _SHUFFLED_BYTES = 256 * 2**20
@@ -52,26 +54,9 @@ def clip_stream(
             f"{workers} workers cannot share {len(files)} training shards of {shards.url}: write "
             "more by a smaller --clips-per-shard"
         )
-    first = np.cumsum([0, *(shard.clips for shard in files)])[:-1]
     own = np.arange(worker, len(files), workers)
     rng = np.random.default_rng([*seed, worker])
     rng_seed = int(rng.integers(2**31))
-
-    def path_of(number: npt.NDArray[np.int64]) -> bytes:
-        try:
-            return str(local_shard(shards.url, shards.sha256, files[number])).encode()
-        except M3NetError as error:
-            raise ValueError(str(error)) from None
-
-    def clips_of(number: tf.Tensor) -> tf.data.Dataset:
-        path = tf.ensure_shape(tf.numpy_function(path_of, [number], tf.string), [])
-        start = tf.gather(tf.constant(first), number)
-        return tf.data.TFRecordDataset(path).enumerate(start).flat_map(repeated)
-
-    occurrences = tf.constant(counts)
-
-    def repeated(index: tf.Tensor, record: tf.Tensor) -> tf.data.Dataset:
-        return tf.data.Dataset.from_tensors((record, index)).repeat(occurrences[index])
 
     def decoded(record: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         kind = {"audio": tf.io.FixedLenFeature([], tf.string)}
@@ -83,7 +68,7 @@ def clip_stream(
         tf.data.Dataset.from_tensor_slices(own)
         .shuffle(len(own), seed=rng_seed)
         .interleave(
-            clips_of,
+            _reader(shards, files, tf.constant(counts)),
             cycle_length=_READ_AT_ONCE,
             block_length=1,
             num_parallel_calls=tf.data.AUTOTUNE,
@@ -93,3 +78,25 @@ def clip_stream(
         .repeat()
         .map(decoded, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     )
+
+
+def _reader(
+    shards: Shards, files: Sequence[Shard], counts: tf.Tensor
+) -> Callable[[tf.Tensor], tf.data.Dataset]:
+    """Function of a shard's number that gives its records and their indices in the split."""
+    first = tf.constant(np.cumsum([0, *(shard.clips for shard in files)])[:-1])
+
+    def path_of(number: npt.NDArray[np.int64]) -> bytes:
+        try:
+            return str(local_shard(shards.url, shards.sha256, files[int(number)])).encode()
+        except M3NetError as error:
+            raise ValueError(str(error)) from None
+
+    def repeated(index: tf.Tensor, record: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensors((record, index)).repeat(counts[index])
+
+    def records(number: tf.Tensor) -> tf.data.Dataset:
+        path = tf.ensure_shape(tf.numpy_function(path_of, [number], tf.string), [])
+        return tf.data.TFRecordDataset(path).enumerate(first[number]).flat_map(repeated)
+
+    return records

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import hashlib
 import json
 import math
 import os
@@ -61,24 +63,35 @@ def write_shards(
     """
     if clips_per_shard < 1:
         raise ConfigError(f"clips per shard are {clips_per_shard}: give 1 or more")
-    folder, lock = _Folder(url), contextlib.nullcontext()
-    with in_use(folder.local) if folder.local else lock:
+    folder = _Folder(url)
+    with in_use(folder.local) if folder.local else contextlib.nullcontext():
         plan = list(_plan(dataset, clips_per_shard))
         digest = dataset.clip_list_digest()
         facts = index_of(section, dataset.info, digest, ())
         key = sha256_of(json.dumps([facts, clips_per_shard], sort_keys=True).encode())
-        shards = []
         with track(log, "shards", sum(len(clips) for _, _, clips in plan), "clips") as task:
-            for name, split, clips in plan:
-                shard = folder.finished(name, split, key)
-                if shard is None:
-                    shard = _write(folder, dataset, name, split, clips, key, task)
-                else:
-                    task.advance(len(clips))
-                shards.append(shard)
+            write = functools.partial(_finished_or_written, folder, dataset, key, task)
+            shards = [write(*part) for part in plan]
         index = index_of(section, dataset.info, digest, shards)
         folder.put(INDEX, _json(index))
     return open_shards(url)
+
+
+def _finished_or_written(
+    folder: _Folder,
+    dataset: AudioDataset,
+    key: str,
+    task: Task,
+    name: str,
+    split: str,
+    clips: Sequence[Clip],
+) -> Shard:
+    """A shard that an earlier call has written, or a new one."""
+    shard = folder.finished(name, split, key)
+    if shard is None:
+        return _write(folder, dataset, name, split, clips, key, task)
+    task.advance(len(clips))
+    return shard
 
 
 def _plan(dataset: AudioDataset, size: int) -> Iterator[tuple[str, str, Sequence[Clip]]]:
@@ -226,8 +239,6 @@ class _Folder:
 
     def _sha256(self, name: str) -> str:
         """Checksum of a file; '' if it is missing."""
-        import hashlib
-
         with self._reaching("read"):
             try:
                 with self.system.open(f"{self.root}/{name}", "rb") as file:

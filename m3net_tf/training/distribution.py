@@ -18,19 +18,7 @@ from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
 from m3net_tf.training.evaluation import predict, predict_originals
 from m3net_tf.training.features import FeatureSet
-
-
-@dataclasses.dataclass(frozen=True)
-class Member:
-    """This process among the workers of a training.
-
-    Attributes:
-        addresses: ``HOST:PORT`` of each worker, the same in all of them.
-        number: index of this process's address; worker 0 writes the files.
-    """
-
-    addresses: tuple[str, ...]
-    number: int
+from m3net_tf.training.start import Member
 
 
 @dataclasses.dataclass(frozen=True)

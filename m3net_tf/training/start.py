@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from m3net_tf.datasets import AudioDataset, cut_statement, protocol_statement
 from m3net_tf.errors import ConfigError
@@ -23,8 +23,18 @@ from m3net_tf.training.recipe import Recipe, load_recipe
 from m3net_tf.training.run import DataSource, Run, linked_run, load_recipe_dataset
 from m3net_tf.training.run_metrics import RunMetrics
 
-if TYPE_CHECKING:  # TensorFlow takes seconds to import
-    from m3net_tf.training.distribution import Member
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """This process among the workers of a training.
+
+    Attributes:
+        addresses: ``HOST:PORT`` of each worker, the same in all of them.
+        number: index of this process's address; worker 0 writes the files.
+    """
+
+    addresses: tuple[str, ...]
+    number: int
 
 
 @writes_into("folder", makes=True)

@@ -52,14 +52,8 @@ def make_step(
     parts = share.replicas // share.workers if own_batches else share.replicas
     gradients_of = _gradients_of(state, recipe, label_loss)
 
-    def learn(
-        maps: tf.Tensor,
-        targets: tf.Tensor,
-        predictions: tf.Tensor | None,
-        lengths: tf.Tensor | None,
-        sigmoids: bool,
-    ) -> tf.Tensor:
-        own = [_part(tensor, parts) for tensor in (maps, targets, predictions, lengths)]
+    def learn(sigmoids: bool, *batch: tf.Tensor | None) -> tf.Tensor:
+        own = [_part(tensor, parts) for tensor in batch]
         loss, gradients = gradients_of(own, sigmoids)
         gradients = _mean_of_replicas(gradients, settings.gradient_norm)
         optimizer.apply_gradients(
@@ -81,16 +75,21 @@ def make_step(
         rate = learning_rate(settings, done, state.steps_per_epoch) * factor
         optimizer.learning_rate.assign(tf.maximum(rate, settings.learning_rate_floor))
         sigmoids = has_sigmoids(settings, multi_label=multi_label)
-        losses = strategy.run(learn, (maps, targets, predictions, lengths, sigmoids))
+        losses = strategy.run(learn, (sigmoids, maps, targets, predictions, lengths))
         loss = strategy.reduce(tf.distribute.ReduceOp.MEAN, losses, axis=None)
-        if state.average:
-            # A smaller decay at first, so that the mean does not retain the random initial weights.
-            decay = tf.minimum(settings.weight_average, (1.0 + done) / (10.0 + done))
-            for mean, weight in zip(state.average, state.model.weights, strict=True):
-                mean.assign(decay * mean + (1.0 - decay) * weight)
+        _average_weights(state, done)
         return loss
 
     return step
+
+
+def _average_weights(state: TrainingState, done: tf.Tensor) -> None:
+    """Update the moving average of the weights, if there is one, after ``done + 1`` steps."""
+    if state.average:
+        # A smaller decay at first, so that the mean does not retain the random initial weights.
+        decay = tf.minimum(state.settings.weight_average, (1.0 + done) / (10.0 + done))
+        for mean, weight in zip(state.average, state.model.weights, strict=True):
+            mean.assign(decay * mean + (1.0 - decay) * weight)
 
 
 def _network_input(features: tf.Tensor) -> tf.Tensor:
