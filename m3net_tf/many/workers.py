@@ -159,7 +159,7 @@ class _Workers:
             for handle, report in ended:
                 number = running.pop(handle)
                 if isinstance(report, Lost):
-                    return f"worker {number} was lost ({report.reason})"
+                    return f"worker {number} was lost ({report.reason.partition(':')[0]})"
                 if report.error and not report.peer_lost:
                     raise M3NetError(f"worker {number} on {report.host}: {report.error}")
                 if report.error and not reason:  # soon Ray says which process has ended

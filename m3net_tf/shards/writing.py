@@ -66,6 +66,7 @@ def write_shards(
     folder = _Folder(url)
     with in_use(folder.local) if folder.local else contextlib.nullcontext():
         plan = list(_plan(dataset, clips_per_shard))
+        folder.require_only({f"{name}.json" for name, _, _ in plan})
         digest = dataset.clip_list_digest()
         facts = index_of(section, dataset.info, digest, ())
         key = sha256_of(json.dumps([facts, clips_per_shard], sort_keys=True).encode())
@@ -189,6 +190,24 @@ class _Folder:
         self.system, self.root = open_url(self.url)
         self.local = Path(self.root) if is_local(self.system) else None
 
+    def require_only(self, lists: set[str]) -> None:
+        """Require that there are no lists but these."""
+        with self._reaching("read"):
+            try:
+                names = {
+                    path.rpartition("/")[2] for path in self.system.ls(self.root, detail=False)
+                }
+            except FileNotFoundError:
+                return
+        if any(name.endswith(".tfrecord.json") for name in names - lists):
+            raise self._of_others()
+
+    def _of_others(self) -> ConfigError:
+        return ConfigError(
+            f"{self.url} has shards of another data set, protocol or size: choose another --out, "
+            "or delete them"
+        )
+
     def finished(self, name: str, split: str, key: str) -> Shard | None:
         """A shard that is there and undamaged; None if it is to be written."""
         content = self._content(f"{name}.json")
@@ -201,10 +220,7 @@ class _Folder:
         except (ValueError, KeyError, TypeError):
             return None  # damaged
         if not same:
-            raise ConfigError(
-                f"{self.url} has shards of another data set, protocol or size: choose another "
-                "--out, or delete them"
-            )
+            raise self._of_others()
         if self._sha256(name) != shard.sha256:
             return None
         return dataclasses.replace(shard, list_sha256=sha256_of(content))

@@ -23,6 +23,8 @@ from m3net_tf.training.sampling import epoch_order, occurrences
 from m3net_tf.training.steps import Batch
 from m3net_tf.training.waves import epoch_stream, feature_stream
 
+_RAISED = "ValueError: "  # in front of this package's message in TensorFlow's
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingClips:
@@ -148,4 +150,6 @@ def _streamed(clips: TrainingClips, stream: tf.data.Dataset, *, augmented: bool)
             indices = chosen.numpy()
             yield clips.batch(features, indices, np.full(len(indices), augmented))
     except tf.errors.OpError as error:  # tf.data wraps the error of a broken file
-        raise DataError(str(error.message).strip().splitlines()[-1]) from None
+        lines = str(error.message).strip().splitlines()
+        ours = [line.partition(_RAISED)[2] for line in lines if line.startswith(_RAISED)]
+        raise DataError((ours or lines)[-1]) from None

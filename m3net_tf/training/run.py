@@ -18,6 +18,7 @@ from m3net_tf.training.added import with_added
 from m3net_tf.training.archive import check_archive
 from m3net_tf.training.recipe import Recipe, load_recipe
 from m3net_tf.training.run_metrics import RunMetrics
+from m3net_tf.training.sections import DatasetSection
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import, and most readers do not need it
     from m3net_tf.keras import keras
@@ -28,7 +29,11 @@ DATA_RECORD = "data.json"
 
 def load_recipe_dataset(recipe: Recipe, data_dir: Path | None) -> AudioDataset:
     """The data set that a recipe names, split by its protocol."""
-    section = recipe.dataset
+    return load_section(recipe.dataset, data_dir)
+
+
+def load_section(section: DatasetSection, data_dir: Path | None) -> AudioDataset:
+    """The data set of a recipe's section."""
     return load_dataset(
         section.name,
         data_dir,

@@ -145,6 +145,7 @@ LIGHT = {
     "data info synth": TRAIN,
     "data fetch synth": TRAIN,
     "data subset no_subset --to new": "'no_subset' is unknown",
+    "data shard synth --out shards": TRAIN,
     "data check synth": TRAIN,
     "data stats synth": TRAIN,
     "bench run run": TRAIN,
