@@ -242,7 +242,9 @@ class _Folder:
                 self.system.put_file(str(path), f"{self.root}/{name}")
 
     def put(self, name: str, content: bytes) -> None:
-        """Write a small file."""
+        """Write a small file unless it has this content."""
+        if self._content(name) == content:
+            return
         with self.writing(name) as path:
             path.write_bytes(content)
 

@@ -150,6 +150,7 @@ LIGHT = {
     "data stats synth": TRAIN,
     "bench run run": TRAIN,
     "bench data": TRAIN,
+    "bench shards": TRAIN,
     "bench train": TRAIN,
     "bench table m3net/table4": TRAIN,
     "bench conversion": TRAIN,

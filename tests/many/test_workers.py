@@ -4,12 +4,12 @@
 import contextlib
 import os
 import signal
-import subprocess
 import threading
 import time
 import types
 
 import pytest
+from worker_processes import worker_processes
 
 from m3net_tf import cli
 from m3net_tf.errors import M3NetError
@@ -136,8 +136,7 @@ def _kill_one(log, killed):
     """Kill a worker in the second epoch."""
     while not (log.exists() and "epoch 1/" in log.read_text()):
         time.sleep(0.05)
-    found = subprocess.run(["pgrep", "-f", "^ray::WorkerProcess"], capture_output=True, text=True)
-    killed.append(int(found.stdout.split()[-1]))
+    killed.append(worker_processes(os.getpid())[-1])
     os.kill(killed[-1], signal.SIGKILL)
 
 

@@ -74,7 +74,15 @@ def _stepped(recipe, steps=2):
 _SAME = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("values", [{}, {"mixed_precision": True, "half_precision": "float16"}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        pytest.param(
+            {"mixed_precision": True, "half_precision": "float16"}, marks=pytest.mark.slow
+        ),
+    ],
+)
 def test_accumulated_batches_are_one_large_batch(tiny_recipe, values):
     values = {"gradient_norm": 0.1, **values}  # clips the mean, not each batch
     large = _stepped(tiny_recipe(training={"batch_size": 16, **values}))
@@ -84,6 +92,7 @@ def test_accumulated_batches_are_one_large_batch(tiny_recipe, values):
         _SAME(a, b, rtol=tolerance, atol=tolerance / 10)
 
 
+@pytest.mark.slow
 def test_xla_computes_the_same(tiny_recipe):
     plain = tiny_recipe(training={"batch_size": 8, "accumulate": 2})
     compiled = dataclasses.replace(plain, training=dataclasses.replace(plain.training, xla=True))
