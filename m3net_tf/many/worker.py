@@ -101,7 +101,7 @@ def _check_computer(order: Order) -> None:
     if order.witness is not None and not order.witness.exists():
         raise DataError(
             f"{order.witness.parent} is not visible on {host}: name a folder on a file system that "
-            "all computers share, by --runs"
+            "all computers share, by --runs, or --run for one training"
         )
 
 

@@ -158,7 +158,8 @@ def _run_epochs(loop: _Loop, run: Run) -> None:
         track(loop.log, "training", steps, "steps", done=done) as task,
     ):
         while not state.ended:
-            row = _run_epoch(loop, task)
+            with _xla_errors(loop.recipe):
+                row = _run_epoch(loop, task)
             state.save(run.state_path)
             if writes:
                 write_history(state.history, run.folder / "history.csv")
@@ -238,6 +239,21 @@ def _features(
     if not with_own_lengths:
         return features
     return with_lengths(features, dataset, recipe.frontend, augmentation)
+
+
+@contextmanager
+def _xla_errors(recipe: Recipe) -> Iterator[None]:
+    """Name ``training.xla`` in errors of operations that XLA cannot compile."""
+    try:
+        yield
+    except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+        if not recipe.training.xla:
+            raise
+        reason = str(error.message).strip().splitlines()[0][:200]
+        raise ModelError(
+            f"training.xla is true, but {recipe.model.name} cannot be compiled ({reason}): set it "
+            "to false"
+        ) from None
 
 
 def _batches(loop: _Loop, rng: np.random.Generator) -> Iterator[Batch]:

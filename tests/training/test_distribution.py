@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 import yaml
 
-from m3net_tf.errors import ConfigError
+from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.keras import keras, tf
 from m3net_tf.training import train
 from m3net_tf.training.distribution import current_share, strategy_for
 from m3net_tf.training.start import Member
 from m3net_tf.training.state import TrainingState
 from m3net_tf.training.steps import make_step
-from m3net_tf.training.trainer import half_precision
+from m3net_tf.training.trainer import _xla_errors, half_precision
 
 # Devices are fixed once TensorFlow has started, so the trainings run in a separate process.
 _TRAIN = """
@@ -98,6 +98,15 @@ def test_xla_computes_the_same(tiny_recipe):
     compiled = dataclasses.replace(plain, training=dataclasses.replace(plain.training, xla=True))
     for a, b in zip(_stepped(plain, 1), _stepped(compiled, 1), strict=True):
         _SAME(a, b)
+
+
+def test_what_xla_cannot_compile_names_the_key(tiny_recipe):
+    refused = tf.errors.InvalidArgumentError(None, None, "no kernel for Where\nstack")
+    message = r"training\.xla is true, but m3net cannot be compiled \(no kernel for Where\): set"
+    with pytest.raises(ModelError, match=message), _xla_errors(tiny_recipe(training={"xla": True})):
+        raise refused
+    with pytest.raises(tf.errors.InvalidArgumentError), _xla_errors(tiny_recipe()):
+        raise refused
 
 
 def test_a_step_needs_all_its_clips(tiny_recipe, tmp_path, private_cache):
