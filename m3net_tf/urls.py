@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from m3net_tf.errors import DataError
@@ -14,6 +15,11 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*(::|://)", re.IGNORECASE)
 def is_url(text: str) -> bool:
     """Whether a text is a URL, not a path."""
     return _SCHEME.match(text) is not None
+
+
+def absolute_url(text: str) -> str:
+    """A URL, or the absolute path that a path names here, without a slash at the end."""
+    return (text if is_url(text) else str(Path(text).expanduser().absolute())).rstrip("/")
 
 
 def open_url(url: str) -> tuple[Any, str]:

@@ -26,6 +26,7 @@ from m3net_tf.progress import Log, silent
 from m3net_tf.training import Recipe, Run, train
 from m3net_tf.training.run_metrics import RunMetrics
 from m3net_tf.training.start import prepare
+from m3net_tf.urls import absolute_url
 
 _POLL_S = 1.0
 _GRACE_S = 15.0
@@ -76,7 +77,7 @@ def train_on_workers(
     Raises:
         M3NetError: as :func:`m3net_tf.training.train`; or a worker failed, or too many were lost.
     """
-    run = Run(folder)
+    run, shards = Run(folder), absolute_url(shards) if shards else ""
     if prepare(recipe, run, data_dir, shards, silent) is not None:
         witness = folder / _WITNESS
         write_text(witness, "")

@@ -17,7 +17,7 @@ from m3net_tf.datasets.clips import DatasetInfo
 from m3net_tf.datasets.registry import checked_protocol
 from m3net_tf.errors import DAMAGED, ConfigError, DataError
 from m3net_tf.shards.files import read_pcm
-from m3net_tf.urls import open_url, unreachable
+from m3net_tf.urls import absolute_url, open_url, unreachable
 
 FORMAT = 1
 INDEX = "index.json"
@@ -109,7 +109,7 @@ def open_shards(url: str) -> Shards:
     Raises:
         DataError: there is none, it cannot be reached, is damaged or of another format.
     """
-    url = url.rstrip("/")
+    url = absolute_url(url)
     content = _read(url, INDEX)
     if content is None:
         raise DataError(f"{url} has no {INDEX}: write the shards by m3net data shard, or check it")

@@ -30,7 +30,7 @@ from m3net_tf.shards.files import file_sha256, is_local
 from m3net_tf.shards.index import INDEX, NOISE, Shard, Shards, index_of, open_shards
 from m3net_tf.threads import WORKERS, map_ahead
 from m3net_tf.unfinished import unfinished_prefix
-from m3net_tf.urls import open_url, unreachable
+from m3net_tf.urls import absolute_url, open_url, unreachable
 
 CLIPS_PER_SHARD = 1024
 _PCM = npt.NDArray[np.int16]
@@ -186,7 +186,7 @@ class _Folder:
     url: str
 
     def __post_init__(self) -> None:
-        self.url = self.url.rstrip("/")
+        self.url = absolute_url(self.url)
         self.system, self.root = open_url(self.url)
         self.local = Path(self.root) if is_local(self.system) else None
 

@@ -70,9 +70,11 @@ def test_keys_that_need_files_are_refused(written, tiny_recipe, tmp_path, sectio
     assert not (tmp_path / "run/recipe.yaml").exists()
 
 
-def test_a_stopped_run_continues_with_its_shards(written, recipe_path, tmp_path):
+def test_a_stopped_run_continues_with_its_shards(written, recipe_path, tmp_path, monkeypatch):
+    monkeypatch.chdir(written.parent)
     run, recipe = Run(tmp_path / "run"), load_recipe(recipe_path)
-    _, source = start._data_of(recipe, run, None, str(written))
+    _, source = start._data_of(recipe, run, None, written.name)
+    monkeypatch.chdir(tmp_path)
     run.remember_data(source)
     assert run.data_folder(None) is None
     dataset, again = start._data_of(recipe, run, None, "")
