@@ -53,6 +53,20 @@ def bench_data(
     say_json(run_bench_data(name, data_dir, clips=clips, epoch=epoch))
 
 
+@bench_app.command("shards")
+def bench_shards(
+    name: Annotated[str, typer.Argument(help="Data set.")] = "synth",
+    data_dir: DataDir = None,
+    clips_per_shard: Annotated[int, typer.Option(min=1, help="Clips in each file.")] = 256,
+    as_json: AlwaysJson = True,
+) -> None:
+    """Clips a second from sound files to shards, and from shards to sound and to features."""
+    from m3net_tf.bench.shards import run_bench_shards
+
+    log = progress_beside(True)
+    say_json(run_bench_shards(name, data_dir, clips_per_shard=clips_per_shard, log=log))
+
+
 @bench_app.command("train")
 def bench_train(
     model: Annotated[

@@ -15,6 +15,9 @@ from m3net_tf.cli.output import print_table, progress_beside, say, say_json
 DataOptions = Annotated[
     list[str] | None, typer.Option("--option", help="The data set's own option, NAME=VALUE.")
 ]
+Protocol = Annotated[str | None, typer.Option(help="Protocol; default: the data set's own.")]
+Fold = Annotated[int | None, typer.Option(help="Test fold.")]
+Seed = Annotated[int, typer.Option(help="Seed of random splits.")]
 SkipBroken = Annotated[bool, typer.Option(help="Leave out files that cannot be decoded.")]
 
 
@@ -91,12 +94,55 @@ def data_subset(
         say(f"now run m3net data check {subset.dataset} --data-dir {to}")
 
 
+@data_app.command("shard")
+def data_shard(
+    name: Annotated[str, typer.Argument(help="Data set, or a recipe, for that of the recipe.")],
+    out: Annotated[str, typer.Option(help="Folder or URL of the shards.")],
+    clips_per_shard: Annotated[int, typer.Option(min=1, help="Clips in each file.")] = 1024,
+    data_dir: DataDir = None,
+    protocol: Protocol = None,
+    fold: Fold = None,
+    seed: Seed = 0,
+    option: DataOptions = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a data set as TFRecord files for m3net train --shards; a stopped call is resumed."""
+    import dataclasses
+
+    from m3net_tf.datasets.report import parse_options
+    from m3net_tf.training.recipe import load_recipe
+    from m3net_tf.training.run import load_section, recorded_data_folder
+    from m3net_tf.training.sections import DatasetSection
+
+    section = DatasetSection(name, protocol, fold, seed, parse_options(option or []))
+    if name.endswith((".yaml", ".yml")):
+        if protocol or fold or seed or option:
+            raise typer.BadParameter("the recipe has protocol, fold, seed and options: omit them")
+        section = load_recipe(Path(name)).dataset
+        data_dir = data_dir or recorded_data_folder(Path(name).parent)
+    dataset = load_section(section, data_dir)
+    from m3net_tf.shards.writing import write_shards  # loads TensorFlow
+
+    values = dataclasses.asdict(section)
+    shards = write_shards(dataset, values, out, clips_per_shard, progress_beside(as_json))
+    clips = sum(shard.clips for shard in shards.files)
+    if as_json:
+        facts = {"shards": len(shards.files), "clips": clips, "bytes": shards.bytes}
+        say_json({"url": shards.url, **facts, "sha256": shards.sha256})
+    else:
+        say(
+            f"{shards.url}: {clips} clips in {len(shards.files)} shards, "
+            f"{shards.bytes / 1e6:.0f} MB, index SHA-256 {shards.sha256}"
+        )
+        say(f"now run m3net train RECIPE --shards {shards.url}")
+
+
 @data_app.command("check")
 def data_check(
     name: str,
     data_dir: DataDir = None,
     decode: Annotated[bool, typer.Option(help="Decode every file, not only its header.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of random splits.")] = 0,
+    seed: Seed = 0,
     option: DataOptions = None,
     skip_broken: SkipBroken = False,
     suggest: Annotated[
@@ -132,11 +178,9 @@ def data_check(
 def data_stats(
     name: str,
     data_dir: DataDir = None,
-    protocol: Annotated[
-        str | None, typer.Option(help="Protocol; default: the data set's own.")
-    ] = None,
-    fold: Annotated[int | None, typer.Option(help="Test fold.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of random splits.")] = 0,
+    protocol: Protocol = None,
+    fold: Fold = None,
+    seed: Seed = 0,
     option: DataOptions = None,
     skip_broken: SkipBroken = False,
     as_json: AsJson = False,

@@ -12,9 +12,11 @@ import typer
 from m3net_tf.cli.app import app
 from m3net_tf.cli.options import AsJson, DataDir, RunFolder
 from m3net_tf.cli.output import console, print_result, progress_beside, say, say_json
+from m3net_tf.cli.pool_options import Address
 from m3net_tf.errors import M3NetError
 
 if TYPE_CHECKING:
+    from m3net_tf.progress import Log
     from m3net_tf.training import Recipe
     from m3net_tf.training.run_metrics import RunMetrics
 
@@ -46,35 +48,83 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed instead of the recipe's.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs instead of the recipe's.")] = None,
-    devices: Annotated[int, typer.Option(min=1, help="GPUs that share each batch.")] = 1,
+    devices: Annotated[
+        int, typer.Option(min=1, help="GPUs that share each batch, of each worker.")
+    ] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Worker processes that share each batch, by Ray.")
+    ] = 1,
+    address: Address = "",
+    cpus: Annotated[int | None, typer.Option(min=1, help="Cores of each worker.")] = None,
+    retries: Annotated[
+        int, typer.Option(min=0, help="Restarts from the last epoch after a lost worker.")
+    ] = 3,
+    shards: Annotated[
+        str, typer.Option(help="Folder or URL of m3net data shard, instead of --data-dir.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Train a network by a recipe, or a run again with added clips; a stopped one is resumed."""
-    import dataclasses
-
-    from m3net_tf import training
-    from m3net_tf.datasets.report import parse_options
-
     if (recipe is None) == (former is None) or (former is None) != (not add):
         raise typer.BadParameter("give a recipe, or --from RUN with --add FOLDER")
+    if shards and former:
+        raise typer.BadParameter("shards have no clips of --add: omit --shards")
     if dataset and former:
         raise typer.BadParameter("--from continues a run with its data set: omit --dataset")
     plan, folder, data_dir = _planned(recipe, run, former, add or [], data_dir, dataset)
-    given = {"seed": seed, "epochs": epochs}
-    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    plan = dataclasses.replace(plan, training=dataclasses.replace(plan.training, **changes))
-    if dataset and dataset != plan.dataset.name:
-        plan = dataclasses.replace(plan, dataset=training.recipe.DatasetSection(dataset))
-    if option:
-        options = {**plan.dataset.options, **parse_options(option)}
-        section = dataclasses.replace(plan.dataset, options=options)
-        plan = dataclasses.replace(plan, dataset=section)
-    metrics = training.train(plan, folder, data_dir, progress_beside(as_json), devices)
+    plan = _with_options(plan, dataset, option or [], seed=seed, epochs=epochs)
+    pool = workers, address, cpus, retries
+    metrics = _trained(plan, folder, data_dir, devices, shards, pool, progress_beside(as_json))
     if as_json:
         say_json({"folder": str(folder), **metrics.values})
         return
     for line in _reached(folder, metrics):
         say(line)
+
+
+def _with_options(
+    plan: Recipe, dataset: str | None, option: list[str], **values: int | None
+) -> Recipe:
+    """A recipe with the typed data set, its options and values of the training."""
+    import dataclasses
+
+    from m3net_tf.datasets.report import parse_options
+    from m3net_tf.training.sections import DatasetSection
+
+    changes: dict[str, Any] = {key: value for key, value in values.items() if value is not None}
+    plan = dataclasses.replace(plan, training=dataclasses.replace(plan.training, **changes))
+    if dataset and dataset != plan.dataset.name:
+        plan = dataclasses.replace(plan, dataset=DatasetSection(dataset))
+    if option:
+        options = {**plan.dataset.options, **parse_options(option)}
+        section = dataclasses.replace(plan.dataset, options=options)
+        plan = dataclasses.replace(plan, dataset=section)
+    return plan
+
+
+def _trained(
+    plan: Recipe,
+    folder: Path,
+    data_dir: Path | None,
+    devices: int,
+    shards: str,
+    pool: tuple[int, str, int | None, int],
+    log: Log,
+) -> RunMetrics:
+    """Train in this process, or in worker processes."""
+    from m3net_tf import training
+
+    workers, address, cpus, retries = pool
+    if workers == 1 and not address:
+        return training.train(plan, folder, data_dir, log, devices, shards)
+    from m3net_tf.many.pools import PoolOptions
+    from m3net_tf.many.resources import Resources
+    from m3net_tf.many.workers import train_on_workers
+
+    options = PoolOptions(workers, address, Resources(cpus), retries=retries)
+    return train_on_workers(
+        plan, folder, data_dir, options, devices=devices, shards=shards, log=log
+    )
 
 
 def _reached(folder: Path, metrics: RunMetrics) -> Iterator[str]:

@@ -145,7 +145,7 @@ def load_dataset(
                 f"data set {name} has no option {option!r}; "
                 f"its options are {', '.join(entry.options) or '(none)'}"
             )
-    protocol, fold = _checked_protocol(info, protocol, fold)
+    protocol, fold = checked_protocol(info, protocol, fold)
     root = _existing_folder(info, data_dir) if info.needs_folder else None
     delivery = {name: options.pop(name) for name in entry.adjustable if name in options}
     info = dataclasses.replace(delivered(info, **delivery), protocol=protocol, fold=fold)
@@ -162,7 +162,7 @@ def load_dataset(
     return dataset
 
 
-def _checked_protocol(
+def checked_protocol(
     info: DatasetInfo, protocol: str | None, fold: int | None
 ) -> tuple[str, int | None]:
     """Protocol and fold with defaults applied, after checking that they exist."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,11 +18,11 @@ from m3net_tf.artifacts import cache_folder, sha256_of, write_json
 from m3net_tf.errors import DataError
 from m3net_tf.locks import locked
 from m3net_tf.progress import Log, silent
+from m3net_tf.urls import is_url, open_url, unreachable
 
 _BATCH = 64  # files that are requested at once
 _PART = ".m3net-part"
 _COMPLETE = ".m3net-complete.json"
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*(::|://)", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +45,6 @@ class RemoteFolder:
         return self.url
 
 
-def is_url(text: str) -> bool:
-    """Whether a text is a URL, not a path."""
-    return _SCHEME.match(text) is not None
-
-
 def folder_or_url(text: str) -> Path | RemoteFolder:
     """A folder on this computer, or the one at a URL."""
     return RemoteFolder(text.rstrip("/")) if is_url(text) else Path(text)
@@ -62,11 +56,11 @@ def require_reachable(remote: RemoteFolder) -> None:
     Raises:
         DataError: it does not, or the package for this kind of URL is missing.
     """
-    system, root = _opened(remote.url)
+    system, root = open_url(remote.url)
     try:
         exists = system.exists(root)
     except Exception as error:  # each kind of server has errors of its own
-        raise _unreachable(remote.url, error) from None
+        raise unreachable(remote.url, error) from None
     if not exists:
         raise DataError(f"{remote.url} does not exist: check the URL")
 
@@ -101,13 +95,13 @@ def fetch_folder(remote: RemoteFolder, folder: Path | None = None, log: Log = si
 
 def _copy(url: str, folder: Path, log: Log) -> int:
     """Copy the missing files; returns the number of all files."""
-    system, root = _opened(url)
+    system, root = open_url(url)
     try:
         sizes = _listed(url, root, system.find(root, detail=True))
     except DataError:
         raise
     except Exception as error:  # each kind of server has errors of its own
-        raise _unreachable(url, error) from None
+        raise unreachable(url, error) from None
     if not sizes:
         raise DataError(f"{url} has no files: check the URL")
     missing = [name for name, (_, size) in sizes.items() if not _is_copied(folder / name, size)]
@@ -140,9 +134,9 @@ def _copy_files(url: str, system: Any, files: Mapping[Path, tuple[str, int]]) ->
     except OSError as error:
         if error.filename and os.fspath(error.filename).endswith(_PART):  # of this disk
             raise
-        raise _unreachable(url, error) from None
+        raise unreachable(url, error) from None
     except Exception as error:  # each kind of server has errors of its own
-        raise _unreachable(url, error) from None
+        raise unreachable(url, error) from None
     for target, (path, size) in files.items():
         if not _is_copied(parts[target], size):
             raise DataError(f"{url}: {path} was cut off or has changed: run the command again")
@@ -151,24 +145,3 @@ def _copy_files(url: str, system: Any, files: Mapping[Path, tuple[str, int]]) ->
 
 def _is_copied(path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size
-
-
-def _opened(url: str) -> tuple[Any, str]:
-    """The file system of a URL, and the path in it."""
-    try:
-        import fsspec
-    except ImportError:
-        raise DataError(f"{url} needs fsspec: pip install 'm3net_tf[many]'") from None
-    try:
-        system, root = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:  # the message names the package
-        raise DataError(f"{url} cannot be opened: {' '.join(str(error).split())}") from None
-    return system, str(root)
-
-
-def _unreachable(url: str, error: Exception) -> DataError:
-    reason = " ".join(str(error).split())[:200]
-    return DataError(
-        f"{url} cannot be read ({type(error).__name__}: {reason}): check the URL, the network and "
-        "your credentials"
-    )

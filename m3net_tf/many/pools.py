@@ -111,7 +111,7 @@ class RayPool:
     """Trains runs as tasks of Ray; :func:`open_pool` starts or joins it."""
 
     def __init__(self, ray: Any, options: PoolOptions) -> None:
-        self._ray = ray
+        self.ray = ray
         self._options = options
         self._running: dict[Any, object] = {}
 
@@ -121,7 +121,7 @@ class RayPool:
             return self._options.jobs
         needs = _ray_needs(self._with_defaults(resources))
         fits = 0
-        for node in self._ray.nodes():
+        for node in self.ray.nodes():
             if node["Alive"]:
                 has = node["Resources"]
                 fits += min(int(has.get(key, 0.0) / value) for key, value in needs.items() if value)
@@ -136,13 +136,7 @@ class RayPool:
         reserved = self._with_defaults(resources)
         if not self._options.address:
             self._require_fitting(order, _ray_needs(reserved))
-        task = self._ray.remote(
-            num_cpus=reserved.cpus,
-            num_gpus=reserved.gpus,
-            memory=reserved.memory,
-            max_retries=0,
-            runtime_env={"env_vars": self._environment(reserved)},
-        )(self._options.work)
+        task = self.ray.remote(max_retries=0, **self.reserved(reserved))(self._options.work)
         handle = task.remote(order)
         self._running[handle] = handle
         return handle
@@ -153,13 +147,32 @@ class RayPool:
         Raises:
             DataError: the connection to the cluster is lost, or a computer cannot run the code.
         """
-        ray, ended = self._ray, []
+        ended = self.ended(list(self._running), timeout_s)
+        for handle, _ in ended:
+            del self._running[handle]
+        return ended
+
+    def reserved(self, resources: Resources) -> dict[str, Any]:
+        """Options of Ray for a process with these resources."""
+        return {
+            "num_cpus": resources.cpus,
+            "num_gpus": resources.gpus,
+            "memory": resources.memory,
+            "runtime_env": {"env_vars": self._environment(resources)},
+        }
+
+    def ended(self, handles: list[Any], timeout_s: float) -> list[tuple[object, Report | Lost]]:
+        """Those of the tasks that have ended; waits for one, at most ``timeout_s`` seconds.
+
+        Raises:
+            DataError: as :meth:`wait`.
+        """
+        ray, ended = self.ray, list[tuple[object, Report | Lost]]()
         try:
-            done, _ = ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
+            done, _ = ray.wait(handles, num_returns=1, timeout=timeout_s)
         except (ConnectionError, ray.exceptions.RaySystemError) as error:
             raise self._gone(error) from None
         for handle in done:
-            del self._running[handle]
             report: Report | Lost
             try:
                 report = ray.get(handle)
@@ -182,7 +195,7 @@ class RayPool:
     def _with_defaults(self, resources: Resources) -> Resources:
         gpus = 0.0
         if not self._options.address:  # the runs share the GPUs of this computer
-            devices = self._ray.cluster_resources().get("GPU", 0.0)
+            devices = self.ray.cluster_resources().get("GPU", 0.0)
             gpus = min(1.0, devices / max(1, self._options.jobs)) if devices else 0.0
         return resources.over(Resources(cpus=1, gpus=gpus))
 
@@ -202,7 +215,7 @@ class RayPool:
         return values
 
     def _require_fitting(self, order: Order, needs: dict[str, float]) -> None:
-        has = self._ray.cluster_resources()
+        has = self.ray.cluster_resources()
         for key, value in needs.items():
             if value > has.get(key, 0.0):
                 raise ConfigError(

@@ -18,6 +18,7 @@ from m3net_tf.many.data import local_folder, one_line
 from m3net_tf.many.fetching import RemoteFolder, fetch_folder
 from m3net_tf.progress import Log
 from m3net_tf.training.recipe import Recipe
+from m3net_tf.training.start import Member
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,9 @@ class Order:
         features: URL of a folder of computed feature maps, copied once to each computer.
         witness: a file beside the runs, which the worker must see too; None in this process.
         version: version of this package in the process that orders.
+        devices: number of devices that share each batch.
+        shards: URL of the data set's shards, which replace ``data``; '' for none.
+        member: this worker of a training that has several; None for the only one.
     """
 
     recipe: Recipe
@@ -39,6 +43,9 @@ class Order:
     features: RemoteFolder | None = None
     witness: Path | None = None
     version: str = __version__
+    devices: int = 1
+    shards: str = ""
+    member: Member | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,12 +57,14 @@ class Report:
         seconds: time that it took.
         host: the computer.
         in_use: whether it was not started, because another process holds its folder.
+        peer_lost: whether the connection to another worker of the training was lost.
     """
 
     error: str
     seconds: float
     host: str = dataclasses.field(default_factory=socket.gethostname)
     in_use: bool = False
+    peer_lost: bool = False
 
 
 Work = Callable[[Order], Report]
@@ -63,17 +72,23 @@ Work = Callable[[Order], Report]
 
 def train_run(order: Order) -> Report:
     """Train one run, or resume it; its lines go to ``train.log`` in its folder."""
-    start = time.perf_counter()
+    start, lost = time.perf_counter(), False
+    name = log_name(order.member.number if order.member else 0)
     try:
         _check_computer(order)
         order.folder.mkdir(parents=True, exist_ok=True)
-        with (order.folder / "train.log").open("a", buffering=1) as file:
-            error = _train(order, lambda line: print(line, file=file))
+        with (order.folder / name).open("a", buffering=1) as file:
+            error, lost = _train(order, lambda line: print(line, file=file))
     except InUseError as problem:
         return Report(one_line(problem), time.perf_counter() - start, in_use=True)
     except (M3NetError, OSError) as problem:
         error = one_line(problem)
-    return Report(error, time.perf_counter() - start)
+    return Report(error, time.perf_counter() - start, peer_lost=lost)
+
+
+def log_name(number: int) -> str:
+    """Name of the log of a worker, in the folder of its run."""
+    return f"worker{number}.log" if number else "train.log"
 
 
 def _check_computer(order: Order) -> None:
@@ -86,36 +101,58 @@ def _check_computer(order: Order) -> None:
     if order.witness is not None and not order.witness.exists():
         raise DataError(
             f"{order.witness.parent} is not visible on {host}: name a folder on a file system that "
-            "all computers share, by --runs"
+            "all computers share, by --runs, or --run for one training"
         )
 
 
-def _train(order: Order, log: Log) -> str:
-    """Train; return why it failed, or ''."""
+def _train(order: Order, log: Log) -> tuple[str, bool]:
+    """Train; return why it failed, or '', and whether the reason is a lost connection."""
     from m3net_tf.keras import keras, tf
     from m3net_tf.training import train
+    from m3net_tf.training.start import train_member
 
     tf.get_logger().setLevel("ERROR")  # it warns that each run traces its own step
     try:
         if order.features:
             fetch_folder(order.features, cache_folder() / "features", log)
-        train(order.recipe, order.folder, local_folder(order.data, log), log)
+        data = local_folder(order.data, log)
+        if order.member:
+            settings = order.devices, order.shards, order.member
+            train_member(order.recipe, order.folder, data, log, *settings)
+        else:
+            train(order.recipe, order.folder, data, log, order.devices, order.shards)
     except InUseError:
         raise
     except M3NetError as problem:
         log(f"error: {problem}")
-        return one_line(problem)
+        return one_line(problem), False
     except OSError as problem:
         log(traceback.format_exc())
-        return os_error_line(problem) or _bug_line(problem)
+        return os_error_line(problem) or _bug_line(problem), False
     # The other runs continue after any error; the log has the traceback.
     except Exception as problem:
         log(traceback.format_exc())
-        return _bug_line(problem)
+        lost = order.member is not None and isinstance(problem, _connection_errors())
+        return _bug_line(problem), lost
     finally:
         keras.backend.clear_session()
         gc.collect()
-    return ""
+    return "", False
+
+
+def _connection_errors() -> tuple[type[Exception], ...]:
+    """Errors of TensorFlow when another worker is lost, or a port has just been taken."""
+    from m3net_tf.keras import tf
+
+    errors = tf.errors
+    return (
+        errors.AbortedError,
+        errors.CancelledError,
+        errors.DeadlineExceededError,
+        errors.InternalError,
+        errors.UnavailableError,
+        errors.UnknownError,
+    )
 
 
 def _bug_line(problem: Exception) -> str:

@@ -128,7 +128,7 @@ class FineTuner:
         zeros = method.prune is not None
         if method.prune is not None:
             clips, settings = len(self._teaching[0].features.clips), self._recipe.training
-            steps = settings.epochs * max(1, clips // settings.batch_size)
+            steps = settings.epochs * max(1, clips // settings.step_clips)
             yield (
                 {"kind": "prune", "percent": method.prune},
                 functools.partial(prune, sparsity=method.prune / 100, steps=steps),
@@ -189,7 +189,7 @@ class FineTuner:
         if self._recipe.augmentation.fresh:
             batches = fresh_batches(clips, self._dataset, self._recipe, epoch)
         else:
-            batches = stored_batches(clips, settings.batch_size, rng)
+            batches = stored_batches(clips, settings.step_clips, rng)
         losses = []
         for batch in batches:
             seed = tf.constant(rng.integers(2**31, size=2), tf.int32)
@@ -219,6 +219,8 @@ def _recipe(recipe: Recipe, settings: FineTuning) -> Recipe:
         weight_average=0.0,
         early_stopping=0,
         mixed_precision=False,
+        half_precision="auto",
+        xla=False,
     )
     distillation = recipe.distillation
     if settings.teacher:

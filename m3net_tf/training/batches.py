@@ -13,12 +13,17 @@ import numpy.typing as npt
 from m3net_tf.datasets import AudioDataset
 from m3net_tf.errors import DataError
 from m3net_tf.keras import tf
+from m3net_tf.shards import Shards
+from m3net_tf.shards.stream import clip_stream
+from m3net_tf.training.distribution import current_share
 from m3net_tf.training.features import FeatureSet
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.rooms import read_rooms
-from m3net_tf.training.sampling import epoch_order
+from m3net_tf.training.sampling import epoch_order, occurrences
 from m3net_tf.training.steps import Batch
-from m3net_tf.training.waves import epoch_stream
+from m3net_tf.training.waves import epoch_stream, feature_stream
+
+_RAISED = "ValueError: "  # in front of this package's message in TensorFlow's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +84,7 @@ def fresh_batches(
     clips: TrainingClips, dataset: AudioDataset, recipe: Recipe, epoch: int
 ) -> Iterator[Batch]:
     """Like :func:`stored_batches`, but with newly augmented waveforms and without the cache."""
-    rooms = []
-    if recipe.augmentation.room_folder:
-        rooms = read_rooms(Path(recipe.augmentation.room_folder), dataset.info.sample_rate_hz)
-    batch_size = min(recipe.training.batch_size, len(clips.features.clips))
+    batch_size = min(recipe.training.step_clips, len(clips.features.clips))
     rng = np.random.default_rng([recipe.training.seed, epoch])
     stream = epoch_stream(
         dataset,
@@ -93,11 +95,61 @@ def fresh_batches(
         epoch=epoch,
         batch_size=batch_size,
         order=epoch_order(clips.features, clips.sampling, rng),
-        rooms=rooms,
+        rooms=_rooms(recipe, dataset),
         dtype=recipe.training.features,
     )
+    yield from _streamed(clips, stream, augmented=True)
+
+
+def sharded_batches(
+    clips: TrainingClips,
+    dataset: AudioDataset,
+    shards: Shards,
+    recipe: Recipe,
+    epoch: int,
+    steps: int,
+) -> Iterator[Batch]:
+    """An epoch's batches of this worker, whose features are computed from the sound of shards.
+
+    A worker whose clips do not suffice for all steps starts again with its first ones.
+    """
+    settings, share, fresh = recipe.training, current_share(), recipe.augmentation.fresh
+    rng = np.random.default_rng([settings.seed, epoch])
+    size = settings.step_clips // share.workers
+    waves = clip_stream(
+        shards,
+        dataset.info.clip_samples,
+        occurrences(clips.features, clips.sampling, rng),
+        seed=[settings.seed, epoch],
+        worker=share.worker,
+        workers=share.workers,
+    )
+    stream = feature_stream(
+        waves,
+        dataset,
+        recipe.frontend,
+        recipe.augmentation if fresh else None,
+        tf.constant(rng.integers(2**31, size=2) ^ [0, share.worker], tf.int32),
+        size,
+        _rooms(recipe, dataset),
+        settings.features,
+    )
+    yield from _streamed(clips, stream.take(steps), augmented=fresh)
+
+
+def _rooms(recipe: Recipe, dataset: AudioDataset) -> list[npt.NDArray[np.float32]]:
+    """The recorded room responses that a recipe names."""
+    folder = recipe.augmentation.room_folder
+    return read_rooms(Path(folder), dataset.info.sample_rate_hz) if folder else []
+
+
+def _streamed(clips: TrainingClips, stream: tf.data.Dataset, *, augmented: bool) -> Iterator[Batch]:
+    """Batches of a stream of features and indices of clips."""
     try:
         for features, chosen in stream:
-            yield clips.batch(features, chosen.numpy(), np.ones(batch_size, bool))
+            indices = chosen.numpy()
+            yield clips.batch(features, indices, np.full(len(indices), augmented))
     except tf.errors.OpError as error:  # tf.data wraps the error of a broken file
-        raise DataError(str(error.message).strip().splitlines()[-1]) from None
+        lines = str(error.message).strip().splitlines()
+        ours = [line.partition(_RAISED)[2] for line in lines if line.startswith(_RAISED)]
+        raise DataError((ours or lines)[-1]) from None

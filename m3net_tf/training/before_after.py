@@ -14,7 +14,7 @@ from m3net_tf.training.evaluation import evaluate
 from m3net_tf.training.features import FeatureSet
 from m3net_tf.training.metrics import LabelFigures, MultiLabelFigures
 from m3net_tf.training.run import Run, linked_run
-from m3net_tf.training.sections import FineTuningSection
+from m3net_tf.training.run_sections import FineTuningSection
 
 _Figures = LabelFigures | MultiLabelFigures
 

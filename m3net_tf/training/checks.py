@@ -38,6 +38,25 @@ def check_training(recipe: Recipe, dataset: AudioDataset) -> None:
     dataset.check_trainable()
 
 
+def require_streamable(recipe: Recipe) -> None:
+    """Check that the training clips of a recipe can be read from shards.
+
+    Raises:
+        ConfigError: a key needs the feature cache or the files of the data set.
+    """
+    augmentation = recipe.augmentation
+    for key, value in (
+        ("augmentation.copies", augmentation.copies),
+        ("augmentation.random_crop", augmentation.random_crop),
+        ("fine_tuning.add", recipe.fine_tuning.add),
+    ):
+        if value:
+            raise ConfigError(
+                f"{key} is {value} with shards, which have each clip once, with its delivered "
+                "length: omit --shards, or remove the key (fresh augments clips of shards)"
+            )
+
+
 def input_shape(info: DatasetInfo, config: FrontendConfig) -> tuple[int, int, int]:
     """Shape (bins, frames, 1) of a clip's features.
 

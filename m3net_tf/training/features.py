@@ -13,12 +13,10 @@ import functools
 import hashlib
 import inspect
 import json
-import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,15 +34,13 @@ from m3net_tf.frontend.store import (
     content_hashes,
 )
 from m3net_tf.progress import Log, silent, track
+from m3net_tf.threads import WORKERS, map_ahead
 from m3net_tf.training.augmentation import augment_waveform, cut_at_random
 from m3net_tf.training.checks import input_shape
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.rooms import read_rooms, room_paths
 from m3net_tf.training.sections import AugmentationSection
 
-_T = TypeVar("_T")
-_R = TypeVar("_R")
-WORKERS = os.cpu_count() or 1
 _IN_GRAPH = ("time_", "frequency_", "mixup_", "cutmix_", "between_class_", "one_mixture")
 _IN_STREAM = ("fresh", "noise_kinds")
 _LAYOUT = 1  # incremented when the same settings give other features
@@ -127,11 +123,17 @@ def compute_features(
         rows = store.rows(keys)
     if rows is None:
         raise DataError(f"{store.folder} lost files just written: check its disk")
+    return dataclasses.replace(labelled_clips(dataset, split), features=rows)
+
+
+def labelled_clips(dataset: AudioDataset, split: str) -> FeatureSet:
+    """The clips of a split with their labels, without features."""
+    clips = dataset.split(split)
     index = {label: i for i, label in enumerate(dataset.info.labels)}
     labels = np.array([index[clip.label] for clip in clips], np.int32)
     multi_label = dataset.info.multi_label
     matrix = dataset.label_matrix(clips).astype(np.uint8) if multi_label else None
-    return FeatureSet(clips, labels, rows, matrix)
+    return FeatureSet(clips, labels, np.empty((0, len(clips)), np.int8), matrix)
 
 
 def original_features(
@@ -178,10 +180,11 @@ def with_lengths(
 def _samples(dataset: AudioDataset, clip: Clip) -> float:
     """Samples of a clip at the delivered rate, before padding or truncation."""
     info = dataset.info
-    if clip.path is None:
-        return info.clip_samples
     duration_s = clip.duration_s
+    if clip.path is None and duration_s is None:
+        return info.clip_samples
     if duration_s is None:
+        assert clip.path is not None
         try:
             duration_s = header_of(clip.path).duration - clip.start_s
         except (soundfile.LibsndfileError, RuntimeError):
@@ -240,7 +243,7 @@ def _fill(
     # Short clips are mostly Python code: more threads would only wait for its global lock.
     readers = WORKERS if samples > _SHORT_SAMPLES else max(1, WORKERS - 1)
     with track(log, "features", len(missing), "maps") as progress:
-        for names, waves in _map_ahead(decode, tasks, readers):
+        for names, waves in map_ahead(decode, tasks, readers):
             writer.add(names, graph.batch_features(config, waves, dtype))
             progress.advance(len(names))
 
@@ -261,21 +264,6 @@ def _tasks(
             task, size = [], 0
     if task:
         yield task
-
-
-def _map_ahead(function: Callable[[_T], _R], tasks: Iterator[_T], threads: int) -> Iterator[_R]:
-    """``map`` in threads that work a few tasks ahead; keeps the order."""
-    pool = ThreadPoolExecutor(threads)
-    try:
-        ahead: deque[Future[_R]] = deque()
-        for task in tasks:
-            ahead.append(pool.submit(function, task))
-            if len(ahead) > 2 * WORKERS:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def row_keys(

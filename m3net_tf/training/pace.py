@@ -52,13 +52,14 @@ def seconds_per_clip(
     batch_size = min(clips or recipe.training.batch_size, recipe.training.batch_size)
     shape, classes = input_shape(info, recipe.frontend), info.classes
     keras.backend.clear_session()
-    with half_precision(mixed=recipe.training.mixed_precision):
+    with half_precision(recipe.training):
         model = build_network(recipe, shape, info.multi_label, classes)
     teacher_model = (
         None if teacher is None else build_network(teacher, shape, info.multi_label, classes)
     )
     noise = _noise(batch_size, shape, classes, info, with_lengths=takes_lengths(model))
-    settings = dataclasses.replace(recipe.training, batch_size=batch_size)
+    settings = dataclasses.replace(recipe.training, batch_size=batch_size, accumulate=1)
+    recipe = dataclasses.replace(recipe, training=settings)
     state = TrainingState(model, settings, batch_size)
     step = make_step(state, recipe, label_loss(settings, noise.features, classes), teacher_model)
     indices = np.arange(batch_size)

@@ -13,12 +13,11 @@ import yaml
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.frontend import FrontendConfig
+from m3net_tf.training.run_sections import DistillationSection, FineTuningSection
 from m3net_tf.training.sections import (
     HASHED_IF_CHANGED,
     AugmentationSection,
     DatasetSection,
-    DistillationSection,
-    FineTuningSection,
     ModelSection,
     QuantizationSection,
     TrainingSection,

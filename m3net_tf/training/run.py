@@ -13,10 +13,12 @@ from m3net_tf.datasets import AudioDataset, dataset_info, load_dataset, protocol
 from m3net_tf.errors import DAMAGED, ConfigError, DataError, ModelError
 from m3net_tf.models import design_sha256, model_names, presets_of
 from m3net_tf.pretrained import find_pretrained
+from m3net_tf.shards import Shards, load_sharded_dataset, open_shards
 from m3net_tf.training.added import with_added
 from m3net_tf.training.archive import check_archive
 from m3net_tf.training.recipe import Recipe, load_recipe
 from m3net_tf.training.run_metrics import RunMetrics
+from m3net_tf.training.sections import DatasetSection
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import, and most readers do not need it
     from m3net_tf.keras import keras
@@ -27,7 +29,11 @@ DATA_RECORD = "data.json"
 
 def load_recipe_dataset(recipe: Recipe, data_dir: Path | None) -> AudioDataset:
     """The data set that a recipe names, split by its protocol."""
-    section = recipe.dataset
+    return load_section(recipe.dataset, data_dir)
+
+
+def load_section(section: DatasetSection, data_dir: Path | None) -> AudioDataset:
+    """The data set of a recipe's section."""
     return load_dataset(
         section.name,
         data_dir,
@@ -36,6 +42,19 @@ def load_recipe_dataset(recipe: Recipe, data_dir: Path | None) -> AudioDataset:
         seed=section.seed,
         **section.options,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSource:
+    """Where the clips of a training are.
+
+    Attributes:
+        folder: folder of the data set; None for the cache, and if it needs none.
+        shards: the data set's shards instead.
+    """
+
+    folder: Path | None = None
+    shards: Shards | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,9 +149,21 @@ class Run:
         """
         return recorded_data_folder(self.folder) if data_dir is None else data_dir
 
-    def remember_data_folder(self, data_dir: Path | None) -> None:
-        """Record the folder of the data set, for later commands without ``--data-dir``."""
-        if data_dir is not None and dataset_info(self.recipe().dataset.name).needs_folder:
+    def shards(self) -> Shards | None:
+        """The shards of the training, which later commands read too; None without.
+
+        Raises:
+            DataError: they can no longer be read.
+        """
+        url = read_json(self.data_path).get("shards") if self.data_path.exists() else None
+        return open_shards(url) if url else None
+
+    def remember_data(self, source: DataSource) -> None:
+        """Record where the data set is, for later commands without ``--data-dir``."""
+        data_dir = source.folder
+        if source.shards:
+            write_json(self.data_path, {"shards": source.shards.url})
+        elif data_dir is not None and dataset_info(self.recipe().dataset.name).needs_folder:
             write_json(self.data_path, {"folder": str(data_dir.expanduser().resolve())})
 
     def dataset(self, data_dir: Path | None) -> AudioDataset:
@@ -143,7 +174,11 @@ class Run:
                 :meth:`data_folder`.
         """
         if data_dir not in self._loaded:
-            dataset = load_recipe_dataset(self.recipe(), self.data_folder(data_dir))
+            shards = self.shards() if data_dir is None else None
+            if shards:
+                dataset = load_sharded_dataset(shards)
+            else:
+                dataset = load_recipe_dataset(self.recipe(), self.data_folder(data_dir))
             self._loaded[data_dir] = with_added(dataset, self.folder)
         return self._loaded[data_dir]
 
@@ -206,7 +241,10 @@ def recorded_data_folder(folder: Path) -> Path | None:
     record = folder / DATA_RECORD
     if not record.exists():
         return None
-    data = Path(str(read_json(record)["folder"]))
+    values = read_json(record)
+    if "folder" not in values:  # the data set was read from shards
+        return None
+    data = Path(str(values["folder"]))
     if not data.is_dir():
         raise DataError(
             f"{data}: {record} names this folder, which no longer exists: give the new one by "

@@ -25,6 +25,16 @@ def epoch_order(
     return rng.choice(count, count, p=balanced_shares(features.labels, features.matrix))
 
 
+def occurrences(
+    features: FeatureSet, sampling: str, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """How often each training clip occurs in an epoch of :func:`epoch_order`, shape (clips,)."""
+    count = len(features.labels)
+    if sampling == "uniform":
+        return np.ones(count, np.int64)
+    return rng.multinomial(count, balanced_shares(features.labels, features.matrix))
+
+
 def balanced_shares(
     labels: npt.NDArray[np.int32], matrix: npt.NDArray[np.uint8] | None = None
 ) -> npt.NDArray[np.float64]:

@@ -8,7 +8,6 @@ from typing import Any
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.training.limits import require_choice, require_positive, require_range
-from m3net_tf.training.values import SPELLING
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("cosine", "one_cycle", "plateau", "step", "constant")
@@ -17,13 +16,14 @@ SAMPLING = ("uniform", "balanced")
 KEPT_EPOCHS = ("best", "last")
 LOSSES = ("cross_entropy", "binary_cross_entropy")
 FEATURES = ("int8", "float32")
+HALF_PRECISIONS = ("auto", "float16", "bfloat16")
 NOISE_KINDS = ("white", "pink", "brown", "blue", "violet")
 HASHED_IF_CHANGED = "hashed_if_changed"
 """Metadata of keys that are newer than published results: see :meth:`.Recipe.hashed_values`."""
 _LARGEST_SEED = 2**32 - 1  # of NumPy's global generator, which Keras seeds too
 
 
-def _newer(default: Any) -> Any:
+def newer(default: Any) -> Any:
     """A key that leaves the hashes of recipes unchanged where it has its default."""
     return dataclasses.field(default=default, metadata={HASHED_IF_CHANGED: True})
 
@@ -148,10 +148,10 @@ class AugmentationSection:
     between_class_probability: float = 0.0
     cutmix_probability: float = 0.0
     cutmix_min: float = 0.5
-    noise_kinds: tuple[str, ...] = _newer(())
-    one_mixture: bool = _newer(False)
-    time_mask_share: float = _newer(0.0)
-    frequency_mask_share: float = _newer(0.0)
+    noise_kinds: tuple[str, ...] = newer(())
+    one_mixture: bool = newer(False)
+    time_mask_share: float = newer(0.0)
+    frequency_mask_share: float = newer(0.0)
 
     def __post_init__(self) -> None:
         counts = ("copies", "time_masks", "time_mask_frames", "frequency_masks")
@@ -202,7 +202,8 @@ class TrainingSection:
 
     Attributes:
         epochs: passes over the training clips.
-        batch_size: clips per step.
+        batch_size: clips that are computed at once, over all devices and computers; without
+            ``accumulate`` also the clips of a step.
         optimizer: ``adam``, ``adamw`` or ``sgd``.
         momentum: momentum of ``sgd``.
         weight_decay: share of each kernel, times the learning rate, that is subtracted in a step
@@ -239,6 +240,13 @@ class TrainingSection:
         mixed_precision: compute in half precision (float16 on a GPU, bfloat16 on a CPU, where it
             is slow), with weights and probabilities in single precision. The resulting network
             computes in single precision.
+        half_precision: its format under ``mixed_precision``: ``auto``, ``float16`` or ``bfloat16``.
+        accumulate: batches whose gradients are averaged before each step, so that a step has
+            ``accumulate * batch_size`` clips in the memory of ``batch_size``. It equals a step of
+            one batch of that size, except that batch normalisation uses the statistics of each
+            batch.
+        xla: compile the gradients with XLA, which is faster on GPUs for most networks and rounds
+            differently. The first step takes longer.
         tensorboard: also write each epoch's figures for TensorBoard.
         seed: seed of initial weights, order and augmentation.
         loss: ``cross_entropy`` over the classes, or ``binary_cross_entropy``: the mean of one per
@@ -272,9 +280,17 @@ class TrainingSection:
     mixed_precision: bool = False
     tensorboard: bool = False
     seed: int = 0
-    loss: str = _newer("cross_entropy")
-    features: str = _newer("int8")
-    sampling: str = _newer("uniform")
+    loss: str = newer("cross_entropy")
+    features: str = newer("int8")
+    sampling: str = newer("uniform")
+    half_precision: str = newer("auto")
+    accumulate: int = newer(1)
+    xla: bool = newer(False)
+
+    @property
+    def step_clips(self) -> int:
+        """Clips of an optimiser step."""
+        return self.batch_size * self.accumulate
 
     def __post_init__(self) -> None:
         require_choice("training", "optimizer", self.optimizer, OPTIMIZERS)
@@ -284,6 +300,12 @@ class TrainingSection:
         require_choice("training", "loss", self.loss, LOSSES)
         require_choice("training", "features", self.features, FEATURES)
         require_choice("training", "sampling", self.sampling, SAMPLING)
+        require_choice("training", "half_precision", self.half_precision, HALF_PRECISIONS)
+        if self.half_precision != "auto" and not self.mixed_precision:
+            raise ConfigError(
+                f"training.half_precision is {self.half_precision} without mixed_precision: set "
+                "mixed_precision to true, or remove half_precision"
+            )
         if self.keep == "last" and self.early_stopping:
             raise ConfigError(
                 f"training.early_stopping is {self.early_stopping} with keep last, which needs the "
@@ -294,6 +316,7 @@ class TrainingSection:
             require_positive("training", name, getattr(self, name))
         for name in ("epochs", "batch_size", "plateau_patience", "step_start", "step_every"):
             require_range("training", name, getattr(self, name), 1)
+        require_range("training", "accumulate", self.accumulate, 1)
         for name in ("weight_decay", "gradient_norm", "early_stopping"):
             require_range("training", name, getattr(self, name), 0)
         if self.weight_decay and self.optimizer == "adam":
@@ -321,48 +344,6 @@ class TrainingSection:
                     f"training.{name} is {getattr(self, name)}: give at least 0, below 1"
                 )
         require_range("training", "seed", self.seed, 0, _LARGEST_SEED)
-
-
-@dataclasses.dataclass(frozen=True)
-class DistillationSection:
-    """A trained network as teacher in addition to the labels (Hinton et al., 2015).
-
-    Attributes:
-        run: folder of the teacher's finished run, or name of a trained network of the package;
-            default: no teacher.
-        weight: weight of the teacher; the labels have the remaining weight.
-        temperature: temperature that softens both networks' outputs.
-    """
-
-    run: str | None = None
-    weight: float = 0.5
-    temperature: float = 3.0
-
-    def __post_init__(self) -> None:
-        require_range("distillation", "weight", self.weight, 0, 1)
-        require_positive("distillation", "temperature", self.temperature)
-
-
-@dataclasses.dataclass(frozen=True)
-class FineTuningSection:
-    """A trained network to start from, except for its head, which depends on the classes.
-
-    Attributes:
-        run: folder of that network's finished run, or name of a trained network of the package
-            (``m3net model list``); default: random weights. ``from`` is another spelling.
-        freeze: name prefixes of layers that are not trained.
-        add: folders of labelled clips, one folder for each class, that are added to the run's
-            clips. The classes are the run's, so the head is kept. See ``m3net train --add``.
-    """
-
-    run: str | None = dataclasses.field(default=None, metadata={SPELLING: "from"})
-    freeze: tuple[str, ...] = ()
-    add: tuple[str, ...] = _newer(())
-
-    def __post_init__(self) -> None:
-        for key in ("freeze", "add"):
-            if getattr(self, key) and not self.run:
-                raise ConfigError(f"fine_tuning.{key} needs trained layers: name fine_tuning.run")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
-from m3net_tf.datasets import cut_statement, protocol_statement
+from m3net_tf.datasets import AudioDataset, cut_statement, protocol_statement
 from m3net_tf.errors import ConfigError
 from m3net_tf.locks import writes_into
 from m3net_tf.progress import Log, silent
+from m3net_tf.shards import load_sharded_dataset, open_shards, require_section
 from m3net_tf.training.added import (
     AddedClip,
     copy_added,
@@ -16,10 +18,23 @@ from m3net_tf.training.added import (
     require_unchanged,
     with_added,
 )
-from m3net_tf.training.checks import check_training
+from m3net_tf.training.checks import check_training, require_streamable
 from m3net_tf.training.recipe import Recipe, load_recipe
-from m3net_tf.training.run import Run, linked_run, load_recipe_dataset
+from m3net_tf.training.run import DataSource, Run, linked_run, load_recipe_dataset
 from m3net_tf.training.run_metrics import RunMetrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """This process among the workers of a training.
+
+    Attributes:
+        addresses: ``HOST:PORT`` of each worker, the same in all of them.
+        number: index of this process's address; worker 0 writes the files.
+    """
+
+    addresses: tuple[str, ...]
+    number: int
 
 
 @writes_into("folder", makes=True)
@@ -29,16 +44,21 @@ def train(
     data_dir: Path | None = None,
     log: Log = silent,
     devices: int = 1,
+    shards: str = "",
 ) -> RunMetrics:
     """Train by a recipe, or resume an interrupted training.
 
+    A new run with the same recipe and environment gives the same weights.
+
     Args:
-        recipe: recipe of the training.
-        folder: run folder, created if needed. A finished run of the same recipe is not changed.
-        data_dir: folder of the data set, if it consists of files; recorded in the run.
+        recipe: settings of the training.
+        folder: run folder that receives the results.
+        data_dir: folder of the data set; None for the cache.
         log: receives progress lines.
-        devices: number of devices that share each batch; see :mod:`m3net_tf.training.devices`.
-            Batch normalisation uses the statistics of each device's part.
+        devices: number of devices that share each batch; see
+            :mod:`m3net_tf.training.distribution`. Batch normalisation uses the statistics of each
+            device's part.
+        shards: URL or folder of the data set's shards, which replace ``data_dir``; '' for none.
 
     Returns:
         The metrics, as in ``metrics.json``.
@@ -54,6 +74,69 @@ def train(
             damaged or unfinished.
     """
     run = Run(folder)
+    prepared = prepare(recipe, run, data_dir, shards, log)
+    if prepared is None:
+        return run.metrics()
+    from m3net_tf.training.distribution import strategy_for
+    from m3net_tf.training.trainer import run_training
+
+    with strategy_for(devices, recipe.training.batch_size).scope():
+        return run_training(recipe, run, *prepared, log)
+
+
+def train_member(
+    recipe: Recipe,
+    folder: Path,
+    data_dir: Path | None,
+    log: Log,
+    devices: int,
+    shards: str,
+    member: Member,
+) -> None:
+    """Train to the last epoch as one of several workers; :func:`train` then writes the results.
+
+    The process that started the workers holds the lock of the folder, and has called
+    :func:`prepare`.
+
+    Args:
+        recipe: settings of the training.
+        folder: run folder, on a file system that all workers share.
+        data_dir: folder of the data set.
+        log: receives progress lines.
+        devices: number of devices of each worker.
+        shards: URL of shards.
+        member: this worker.
+    """
+    run = Run(folder)
+    dataset, source = _data_of(recipe, run, data_dir, shards)
+    if recipe.fine_tuning.add:
+        dataset = with_added(dataset, folder)
+    from m3net_tf.training.distribution import strategy_for
+    from m3net_tf.training.trainer import run_epochs
+
+    with strategy_for(devices, recipe.training.batch_size, member).scope():
+        run_epochs(recipe, run, dataset, source, log)
+
+
+def prepare(
+    recipe: Recipe, run: Run, data_dir: Path | None, shards: str, log: Log
+) -> tuple[AudioDataset, DataSource] | None:
+    """Check everything that is possible without TensorFlow; copy added clips into the run.
+
+    Args:
+        recipe: settings of the training.
+        run: its run.
+        data_dir: folder of the data set.
+        shards: URL of shards.
+        log: receives progress lines.
+
+    Returns:
+        The data set and where its clips are; None if the run is finished.
+
+    Raises:
+        M3NetError: as :func:`train`.
+    """
+    folder = run.folder
     if run.recipe_path.exists() and load_recipe(run.recipe_path) != recipe:
         raise ConfigError(
             f"{folder} contains a run of another recipe: choose another name, or delete it"
@@ -66,9 +149,8 @@ def train(
                 f"{recipe.model.preset}: choose another name, or delete it"
             )
         log(f"{folder} is already trained")
-        return run.metrics()
-    data_dir = run.data_folder(data_dir)
-    dataset = load_recipe_dataset(recipe, data_dir)
+        return None
+    dataset, source = _data_of(recipe, run, data_dir, shards)
     check_training(recipe, dataset)
     if added:
         copy_added(added, dataset, folder, linked_run(recipe.fine_tuning.run).folder, log)
@@ -76,11 +158,22 @@ def train(
     log(f"{dataset.info.name}: {protocol_statement(dataset)}")
     if cut := cut_statement(dataset):
         log(cut)
-    from m3net_tf.training.devices import strategy_for
-    from m3net_tf.training.trainer import run_training
+    return dataset, source
 
-    with strategy_for(devices, recipe.training.batch_size).scope():
-        return run_training(recipe, run, dataset, data_dir, log)
+
+def _data_of(
+    recipe: Recipe, run: Run, data_dir: Path | None, shards: str
+) -> tuple[AudioDataset, DataSource]:
+    """The data set, from shards or from its folder."""
+    opened = open_shards(shards) if shards else None
+    if not shards and data_dir is None:
+        opened = run.shards()  # a stopped training continues with them
+    if opened:
+        require_section(opened, recipe.to_dict()["dataset"])
+        require_streamable(recipe)
+        return load_sharded_dataset(opened), DataSource(shards=opened)
+    data_dir = run.data_folder(data_dir)
+    return load_recipe_dataset(recipe, data_dir), DataSource(data_dir)
 
 
 def _added_clips(recipe: Recipe, run: Run, log: Log) -> list[AddedClip]:

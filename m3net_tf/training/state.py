@@ -17,6 +17,7 @@ from m3net_tf.artifacts import write_bytes
 from m3net_tf.errors import DAMAGED, ModelError
 from m3net_tf.keras import keras, tf
 from m3net_tf.keras_internals import loss_scale_variables
+from m3net_tf.training.distribution import current_share
 from m3net_tf.training.schedules import make_optimizer
 from m3net_tf.training.sections import TrainingSection
 
@@ -47,13 +48,14 @@ class TrainingState:
         history: figures of each completed epoch.
         kept: weights of the kept epoch, averaged if averaging is on.
         plateau_factor: factor on the learning rate under ``plateau``.
+        devices: number of devices that shared the batches of the last epoch.
     """
 
     def __init__(self, model: keras.Model, settings: TrainingSection, clips: int) -> None:
         self.model = model
         self.inference_model = without_early_exits(model)
         self.settings = settings
-        self.steps_per_epoch = max(1, clips // settings.batch_size)
+        self.steps_per_epoch = max(1, clips // settings.step_clips)
         self.optimizer = make_optimizer(model, settings)
         self.average = (
             [tf.Variable(weight, trainable=False) for weight in model.weights]
@@ -65,6 +67,7 @@ class TrainingState:
         self.plateau_factor = 1.0
         self.plateau_best = math.inf
         self.plateau_epochs = 0
+        self.devices = 1
 
     _FIGURES = ("history", "plateau_factor", "plateau_best", "plateau_epochs")
 
@@ -106,6 +109,7 @@ class TrainingState:
     def close_epoch(self, row: dict[str, float]) -> None:
         """Record an epoch's figures; keep its weights if they are the best so far, or the last."""
         self.history.append(row)
+        self.devices = current_share().replicas
         if self.kept_epoch == self.epoch:
             self.kept = self.model.get_weights()
         if self.settings.schedule == "plateau":
@@ -128,14 +132,17 @@ class TrainingState:
         }
 
     def save(self, path: Path) -> None:
-        """Write the state atomically."""
+        """Write the state atomically; of several workers all must call it, and the first writes."""
         arrays = {
             f"{kind}_{index}": variable.numpy()
             for kind, variables in self._arrays().items()
             for index, variable in enumerate(variables)
         }
         arrays |= {f"best_{index}": value for index, value in enumerate(self.kept)}
-        arrays["figures"] = np.array(json.dumps({key: getattr(self, key) for key in self._FIGURES}))
+        if not current_share().writes:
+            return
+        figures = {key: getattr(self, key) for key in (*self._FIGURES, "devices")}
+        arrays["figures"] = np.array(json.dumps(figures))
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         write_bytes(path, buffer.getvalue())
@@ -151,6 +158,7 @@ class TrainingState:
                 figures = json.loads(str(arrays["figures"]))
                 for key in self._FIGURES:
                     setattr(self, key, figures[key])
+                self.devices = figures.get("devices", 1)
                 for kind, variables in self._arrays().items():
                     for index, variable in enumerate(variables):
                         variable.assign(arrays[f"{kind}_{index}"])

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from m3net_tf.frontend.config import FEATURE_SCALE
 from m3net_tf.keras import keras, tf
 from m3net_tf.training.augmentation import mixup, spec_augment
+from m3net_tf.training.distribution import current_share
 from m3net_tf.training.evaluation import feed
 from m3net_tf.training.losses import LabelLoss, has_sigmoids, teacher_loss
 from m3net_tf.training.mixing import between_class, cutmix
@@ -18,10 +19,16 @@ from m3net_tf.training.state import TrainingState
 
 Batch = dict[str, tf.Tensor]
 Step = Callable[[Batch, tf.Tensor, tf.Tensor], tf.Tensor]
+_GradientsOf = Callable[[Sequence[tf.Tensor | None], bool], tuple[tf.Tensor, list[tf.Tensor]]]
 
 
 def make_step(
-    state: TrainingState, recipe: Recipe, label_loss: LabelLoss, teacher: keras.Model | None = None
+    state: TrainingState,
+    recipe: Recipe,
+    label_loss: LabelLoss,
+    teacher: keras.Model | None = None,
+    *,
+    own_batches: bool = False,
 ) -> Step:
     """The compiled training step.
 
@@ -30,6 +37,8 @@ def make_step(
         recipe: its recipe.
         label_loss: loss of targets and outputs.
         teacher: network whose output for the same augmented batch is a target.
+        own_batches: whether each worker process gets batches of its own instead of the same ones,
+            of which it computes a part.
 
     Returns:
         Function of a batch, a seed (2,) and a factor on the learning rate that returns the loss. A
@@ -39,18 +48,14 @@ def make_step(
     """
     settings, optimizer = recipe.training, state.optimizer
     classes = state.inference_model.output_shape[-1]
-    strategy = tf.distribute.get_strategy()
+    strategy, share = tf.distribute.get_strategy(), current_share()
+    parts = share.replicas // share.workers if own_batches else share.replicas
+    gradients_of = _gradients_of(state, recipe, label_loss)
 
-    def learn(
-        maps: tf.Tensor,
-        targets: tf.Tensor,
-        predictions: tf.Tensor | None,
-        lengths: tf.Tensor | None,
-        sigmoids: bool,
-    ) -> tf.Tensor:
-        loss, gradients = _loss_and_gradients(
-            state, recipe, label_loss, maps, targets, predictions, lengths, sigmoids
-        )
+    def learn(sigmoids: bool, *batch: tf.Tensor | None) -> tf.Tensor:
+        own = [_part(tensor, parts) for tensor in batch]
+        loss, gradients = gradients_of(own, sigmoids)
+        gradients = _mean_of_replicas(gradients, settings.gradient_norm)
         optimizer.apply_gradients(
             zip(gradients, state.model.trainable_variables, strict=True),
             skip_gradients_aggregation=True,
@@ -70,16 +75,21 @@ def make_step(
         rate = learning_rate(settings, done, state.steps_per_epoch) * factor
         optimizer.learning_rate.assign(tf.maximum(rate, settings.learning_rate_floor))
         sigmoids = has_sigmoids(settings, multi_label=multi_label)
-        losses = strategy.run(learn, (maps, targets, predictions, lengths, sigmoids))
+        losses = strategy.run(learn, (sigmoids, maps, targets, predictions, lengths))
         loss = strategy.reduce(tf.distribute.ReduceOp.MEAN, losses, axis=None)
-        if state.average:
-            # A smaller decay at first, so that the mean does not retain the random initial weights.
-            decay = tf.minimum(settings.weight_average, (1.0 + done) / (10.0 + done))
-            for mean, weight in zip(state.average, state.model.weights, strict=True):
-                mean.assign(decay * mean + (1.0 - decay) * weight)
+        _average_weights(state, done)
         return loss
 
     return step
+
+
+def _average_weights(state: TrainingState, done: tf.Tensor) -> None:
+    """Update the moving average of the weights, if there is one, after ``done + 1`` steps."""
+    if state.average:
+        # A smaller decay at first, so that the mean does not retain the random initial weights.
+        decay = tf.minimum(state.settings.weight_average, (1.0 + done) / (10.0 + done))
+        for mean, weight in zip(state.average, state.model.weights, strict=True):
+            mean.assign(decay * mean + (1.0 - decay) * weight)
 
 
 def _network_input(features: tf.Tensor) -> tf.Tensor:
@@ -88,21 +98,29 @@ def _network_input(features: tf.Tensor) -> tf.Tensor:
     return tf.cast(features, tf.float32)[..., None] * scale
 
 
+def _gradients_of(state: TrainingState, recipe: Recipe, label_loss: LabelLoss) -> _GradientsOf:
+    """Function of a replica's part of a batch that returns its loss and gradients."""
+    single: _GradientsOf = functools.partial(_loss_and_gradients, state, recipe, label_loss)
+    if recipe.training.xla:
+        single = tf.function(single, jit_compile=True, autograph=False, reduce_retracing=True)
+    count = recipe.training.accumulate
+    if count == 1:
+        return single
+    return functools.partial(_accumulated, single, state.model.trainable_variables, count)
+
+
 def _loss_and_gradients(
     state: TrainingState,
     recipe: Recipe,
     label_loss: LabelLoss,
-    maps: tf.Tensor,
-    targets: tf.Tensor,
-    predictions: tf.Tensor | None,
-    lengths: tf.Tensor | None,
+    tensors: Sequence[tf.Tensor | None],
     sigmoids: bool,
 ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    """Loss of this replica's part of a batch, and the clipped mean gradients of all replicas."""
+    """Loss of maps, targets, predictions and lengths, and the gradients of the weights."""
     settings, model, optimizer = recipe.training, state.model, state.optimizer
-    maps, targets, predictions = _part(maps), _part(targets), _part(predictions)
+    maps, targets, predictions, lengths = tensors
     with tf.GradientTape() as tape:
-        outputs = model(feed(model, maps, _part(lengths)), training=True)
+        outputs = model(feed(model, maps, lengths), training=True)
         loss = label_loss(targets, outputs)
         if predictions is not None:
             last = outputs[0] if isinstance(outputs, list) else outputs
@@ -113,25 +131,57 @@ def _loss_and_gradients(
     gradients = tape.gradient(scaled, model.trainable_variables)
     if settings.mixed_precision:
         gradients = optimizer.get_unscaled_gradients(gradients)
-    if _replicas() > 1:  # before clipping, which applies to the mean
-        context = tf.distribute.get_replica_context()
-        gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
-    if settings.gradient_norm:
-        gradients, _ = tf.clip_by_global_norm(gradients, settings.gradient_norm)
     return loss, gradients
 
 
-def _replicas() -> int:
-    return int(tf.distribute.get_strategy().num_replicas_in_sync)
+def _accumulated(
+    single: _GradientsOf,
+    weights: Sequence[tf.Variable],
+    count: int,
+    tensors: Sequence[tf.Tensor | None],
+    sigmoids: bool,
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """Mean loss and gradients of ``count`` equal parts, computed one after the other.
+
+    A loop, because TensorFlow would compute repeated operations at once, in the memory of all.
+    """
+
+    def add(number: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        part = [_slice(tensor, number, count) for tensor in tensors]
+        loss, gradients = single(part, sigmoids)
+        added = zip(sums, (loss, *gradients), strict=True)
+        return number + 1, *(old if new is None else old + new for old, new in added)
+
+    start = [tf.constant(0), tf.zeros([]), *map(tf.zeros_like, weights)]
+    _, loss, *gradients = tf.while_loop(
+        lambda number, *_: number < count, add, start, parallel_iterations=1
+    )
+    return loss / count, [gradient / count for gradient in gradients]
 
 
-def _part(tensor: tf.Tensor | None) -> tf.Tensor | None:
+def _mean_of_replicas(gradients: list[tf.Tensor], largest_norm: float) -> list[tf.Tensor]:
+    """The mean gradients of all replicas, clipped afterwards."""
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        context = tf.distribute.get_replica_context()
+        gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
+    if largest_norm:
+        gradients, _ = tf.clip_by_global_norm(gradients, largest_norm)
+    return gradients
+
+
+def _part(tensor: tf.Tensor | None, parts: int) -> tf.Tensor | None:
     """This replica's part of a batch."""
-    replicas = _replicas()
-    if replicas == 1 or tensor is None:
+    if parts == 1 or tensor is None:
         return tensor
     number = tf.distribute.get_replica_context().replica_id_in_sync_group
-    size = tf.shape(tensor)[0] // replicas
+    return _slice(tensor, number % parts, parts)
+
+
+def _slice(tensor: tf.Tensor | None, number: int | tf.Tensor, parts: int) -> tf.Tensor | None:
+    """One of equal parts of a batch."""
+    if tensor is None:
+        return None
+    size = tf.shape(tensor)[0] // parts
     return tensor[number * size : (number + 1) * size]
 
 

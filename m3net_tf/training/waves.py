@@ -183,9 +183,6 @@ def epoch_stream(
         unreadable clip ends the stream with a TensorFlow error that ends in this package's.
     """
     clips, samples = dataset.split(split), dataset.info.clip_samples
-    noises = [noise for noise in map(dataset.read, dataset.noise_clips()) if noise.size >= samples]
-    noise = tf.constant(_stack(noises, "loop")) if noises else None
-    room = tf.constant(_stack(rooms, "pad")) if rooms else None
     start = tf.constant([seed & 0x7FFFFFFF, epoch], tf.int32)
     read = functools.partial(_read_clip, dataset, clips, settings.random_crop)
 
@@ -194,19 +191,55 @@ def epoch_stream(
         crop_seed = tf.random.experimental.stateless_fold_in(start, 2 * number)
         return crop_waves(sound, samples, crop_seed), index
 
+    waves = tf.data.Dataset.from_tensor_slices((np.arange(len(order), dtype=np.int64), order)).map(
+        wave, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    return feature_stream(waves, dataset, config, settings, start, batch_size, rooms, dtype)
+
+
+def feature_stream(
+    waves: tf.data.Dataset,
+    dataset: AudioDataset,
+    config: FrontendConfig,
+    settings: AugmentationSection | None,
+    start: tf.Tensor,
+    batch_size: int,
+    rooms: Sequence[npt.NDArray[np.float32]] = (),
+    dtype: str = "int8",
+) -> tf.data.Dataset:
+    """Batches of features of a stream of waveforms, augmented first.
+
+    Args:
+        waves: waveforms, shape (samples,), and the clips' indices in their split.
+        dataset: data set of the clips.
+        config: front end.
+        settings: augmentation of waveforms; None for none.
+        start: seed of the augmentation, int32 of shape (2,).
+        batch_size: clips per batch; a smaller last batch is dropped.
+        rooms: recorded room responses.
+        dtype: type of the features, ``int8`` or ``float32``.
+
+    Returns:
+        As :func:`epoch_stream`.
+    """
+    samples, noises = dataset.info.clip_samples, []
+    if settings:
+        noises = list(map(dataset.read, dataset.noise_clips()))
+    noises = [sound for sound in noises if sound.size >= samples]
+    noise = tf.constant(_stack(noises, "loop")) if noises else None
+    room = tf.constant(_stack(rooms, "pad")) if rooms else None
+
     def features(
         number: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        augmentation_seed = tf.random.experimental.stateless_fold_in(start, 2 * number + 1)
-        augmented = augment_waves(
-            batch[0], settings, config.sample_rate_hz, augmentation_seed, noise, room
-        )
+        augmented = batch[0]
+        if settings:
+            seed = tf.random.experimental.stateless_fold_in(start, 2 * number + 1)
+            augmented = augment_waves(augmented, settings, config.sample_rate_hz, seed, noise, room)
         return graph.features_of(dtype)(config, augmented), batch[1]
 
     return (
-        tf.data.Dataset.from_tensor_slices((np.arange(len(order), dtype=np.int64), order))
-        .map(wave, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(batch_size, drop_remainder=True)
+        waves.batch(batch_size, drop_remainder=True)
         .enumerate()
         .map(features, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .prefetch(2)

@@ -17,6 +17,7 @@ import yaml
 from m3net_tf import cli
 from m3net_tf.quantization.report import summary_table
 from m3net_tf.training import Run, load_recipe, save_recipe
+from m3net_tf.training.run import DataSource
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -145,7 +146,7 @@ def test_a_given_folder_comes_before_the_remembered_one(trained, sounds, tmp_pat
 
 def test_a_folder_that_vanished_is_named(trained, sounds, tmp_path):
     folder = shutil.copytree(trained[0], tmp_path / "own")
-    Run(folder).remember_data_folder(tmp_path / "gone")
+    Run(folder).remember_data(DataSource(tmp_path / "gone"))
     for words in (("evaluate", folder), ("export", folder), ("emulate", folder)):
         status, output = command(*words)
         assert status == 2 and output.count("\n") == 1

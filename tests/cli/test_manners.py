@@ -119,7 +119,7 @@ def test_the_shell_completes(run, monkeypatch):
     monkeypatch.setenv("COMP_CWORD", "2")
     status, output, _ = run()
     assert status == 0
-    assert output.split() == ["list", "info", "fetch", "subset", "check", "stats"]
+    assert output.split() == ["list", "info", "fetch", "subset", "shard", "check", "stats"]
     monkeypatch.setenv("_M3NET_COMPLETE", "source_bash")
     assert "complete -o default -F _m3net_completion m3net" in run()[1]
 

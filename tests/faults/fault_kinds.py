@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fault_operations import Operation
 from fault_places import PLENTY, Child, Disk, End
+from worker_processes import worker_processes
 
 _DAY_S = 86_400
 _PAGE = 4096
@@ -223,6 +224,25 @@ def _lose_reply(number: int) -> None:
     os.replace = lossy
 
 
+def worker_kill(scene: Scene) -> str:
+    """One of the worker processes of a training is killed; all start again."""
+    child, killed = scene.start(), 0
+    after = scene.chance.uniform(0.3, 0.9) * scene.seconds
+    child.ends_within(after)
+    while not killed and not child.ends_within(0.05):
+        workers = worker_processes(child.number)
+        if len(workers) > 1:
+            killed = scene.chance.choice(workers)
+            os.kill(killed, signal.SIGKILL)
+    state = child.wait()
+    scene.notes.append(f"a worker was killed after {after:.2f} s" if killed else "had ended")
+    if state.status:
+        raise FaultError(f"status {state.status}: {state.error[-1500:]}")
+    if killed and "all workers start again from the last epoch, restart 1" not in state.output:
+        scene.notes.append("the training had ended")
+    return state.output
+
+
 KINDS: dict[str, Callable[[Scene], str]] = {
     "kill": kill,
     "full-disk": full_disk,
@@ -231,4 +251,5 @@ KINDS: dict[str, Callable[[Scene], str]] = {
     "clock": clock_set_back,
     "two-processes": two_processes,
     "rename": slow_rename,
+    "worker-kill": worker_kill,
 }

@@ -7,6 +7,7 @@ change, and gives a digest of its results that is the same for equal results.
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import hashlib
 import io
@@ -63,6 +64,26 @@ GRID: dict[str, Any] = {
     },
     "scales": {"tiny": {}},
 }
+#: Its network has no statistics of a batch, of which two workers have two halves.
+SHARED: dict[str, Any] = RECIPE | {
+    "model": {
+        "name": "spectromasknet",
+        "preset": "mcu",
+        "arguments": {"channels": [4], "modules": [1], "strides": [4], "mask": "none"},
+    },
+    "augmentation": {"time_masks": 1},
+    "training": {"epochs": 2, "batch_size": 20},
+}
+SECTION = {"name": "synth", "protocol": None, "fold": None, "seed": 0, "options": {}}
+GENERAL_FAULTS = (
+    "kill",
+    "full-disk",
+    "read-only",
+    "truncated",
+    "clock",
+    "two-processes",
+    "rename",
+)
 Log = Callable[[str], None]
 
 
@@ -77,6 +98,7 @@ class Operation:
         kept: patterns of files that exist before it and that it must not change.
         lost: says which finished work a disturbed place lacks, given its lines of progress; ''.
         locks: whether it locks ``run/``, so that a second process is refused.
+        faults: the faults that disturb it.
     """
 
     name: str
@@ -85,6 +107,7 @@ class Operation:
     kept: tuple[str, ...] = ()
     lost: Callable[[Path, str], str] = lambda place, output: ""
     locks: bool = True
+    faults: tuple[str, ...] = GENERAL_FAULTS
 
 
 def command(operation: Operation, place: Path) -> int:
@@ -112,6 +135,22 @@ def _train(place: Path, log: Log) -> None:
     from m3net_tf.training import train
 
     train(Recipe.from_dict(RECIPE), place / "run", log=log)
+
+
+def _shards(place: Path, log: Log) -> None:
+    from m3net_tf.shards.writing import write_shards
+
+    dataset = load_dataset("synth", clips_per_class=6)
+    write_shards(dataset, SECTION, str(place / "shards"), 8, log)
+
+
+def _workers(place: Path, log: Log) -> None:
+    from m3net_tf.many.pools import PoolOptions
+    from m3net_tf.many.workers import train_on_workers
+
+    recipe = Recipe.from_dict(SHARED)
+    options = PoolOptions(jobs=2, pause_s=0.1)
+    train_on_workers(recipe, place / "workers", None, options, log=log)
 
 
 def quantize(place: Path, log: Log, method: str = "ptq") -> None:
@@ -187,8 +226,8 @@ def _json(path: Path) -> str:
 
 
 def _run_digest(folder: Path) -> str:
-    rows = (folder / "history.csv").read_text().splitlines()
-    history = [row.rpartition(",")[0] for row in rows]
+    rows = list(csv.DictReader((folder / "history.csv").open()))
+    history = [{key: row[key] for key in row if key != "seconds"} for row in rows]
     names = [path.name for path in folder.iterdir() if path.name != "train.log"]
     return _hash(
         weights(folder / "model.keras"), _json(folder / "metrics.json"), history, sorted(names)
@@ -228,6 +267,12 @@ def _table_digest(place: Path) -> str:
     return _hash(*map(weights, networks), re.sub(r"\d+(\.\d+)? s\b", "", _json(report)))
 
 
+def _shards_digest(place: Path) -> str:
+    files = sorted((place / "shards").glob("[!.]*"))
+    index = json.loads((place / "shards/index.json").read_text())
+    return _hash(index["clip_list_sha256"], *(path.read_bytes() for path in files))
+
+
 def _lost_epochs(place: Path, output: str) -> str:
     """Each epoch is reported just before it is saved."""
     reported = max(map(int, re.findall(r"^epoch (\d+)/", output, re.MULTILINE)), default=0)
@@ -253,5 +298,13 @@ OPERATIONS = {
         Operation("quantize", quantize, _quantized_digest, (*_OF_TRAINING, "run/export/**/*")),
         Operation("export", export, _export_digest, (*_OF_TRAINING, "run/quantized/*")),
         Operation("table", _table, _table_digest, ("grid.yaml",), _lost_runs, locks=False),
+        Operation("shards", _shards, _shards_digest, locks=False),
+        Operation(
+            "workers",
+            _workers,
+            lambda place: _run_digest(place / "workers"),
+            locks=False,
+            faults=("worker-kill",),
+        ),
     )
 }

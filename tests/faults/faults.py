@@ -24,6 +24,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1]))  # of worker_processes
+
 import fault_kinds
 import fault_operations
 import matplotlib.backends.backend_agg  # noqa: F401  # once, for all children
@@ -57,8 +59,8 @@ class Templates:
         """The template of an operation."""
         return self.scratch / "templates" / name
 
-    def make(self, disk: Disk, place: Path) -> None:
-        """Carry out all operations without faults."""
+    def make(self, disk: Disk, place: Path, *, workers: bool) -> None:
+        """Carry out all operations without faults; ``workers``, which takes longest, if needed."""
         for name in ("cache", "tables"):
             (place / name).mkdir()
         (place / "grid.yaml").write_text(json.dumps(fault_operations.GRID))
@@ -72,6 +74,9 @@ class Templates:
         self._measure("quantize", disk, place)
         self._measure("export", disk, place)
         self._measure("table", disk, place)
+        self._measure("shards", disk, place)
+        if workers:
+            self._measure("workers", disk, place)
 
     def _measure(self, name: str, disk: Disk, place: Path) -> None:
         operation = OPERATIONS[name]
@@ -135,19 +140,24 @@ def check(scene: fault_kinds.Scene, kind: str, facts: dict[str, Any], template: 
         raise fault_kinds.FaultError(f"left behind: {', '.join(left)[:300]}")
 
 
+def drawn(number: int) -> tuple[str, str]:
+    """Operation and fault of a case."""
+    pairs = [
+        (name, kind)
+        for name, operation in OPERATIONS.items()
+        for kind in operation.faults
+        for _ in range(_SHARES.get(kind, 1) * _SHARES.get(name, 1))
+    ]
+    random.Random(len(pairs)).shuffle(pairs)  # an interrupted series has some of each
+    return pairs[number % len(pairs)]
+
+
 class Case:
     """One case, in a process of its own with a disk of its own."""
 
     def __init__(self, number: int, seed: int, templates: Templates, point: Path) -> None:
-        pairs = [
-            (name, kind)
-            for name in OPERATIONS
-            for kind in fault_kinds.KINDS
-            for _ in range(_SHARES.get(kind, 1) * _SHARES.get(name, 1))
-        ]
-        random.Random(len(pairs)).shuffle(pairs)  # an interrupted series has some of each
         self.number = number
-        self.operation, self.kind = pairs[number % len(pairs)]
+        self.operation, self.kind = drawn(number)
         self._chance = random.Random(f"{seed}/{number}")
         self._start = time.monotonic()
         self._reading, writing = os.pipe()
@@ -252,7 +262,8 @@ def main() -> int:
         templates = Templates(scratch)
         disk = Disk(point)
         (point / "place").mkdir()
-        templates.make(disk, point / "place")
+        workers = any("workers" in drawn(number) for number in numbers)
+        templates.make(disk, point / "place", workers=workers)
         shutil.rmtree(point / "place")
         gc.collect()
         gc.freeze()  # so that children need not copy what a collection would touch

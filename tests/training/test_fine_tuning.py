@@ -10,7 +10,7 @@ from m3net_tf.models import build_model
 from m3net_tf.training import Run, train
 from m3net_tf.training.fine_tuning import start_from
 from m3net_tf.training.run import load_recipe_dataset
-from m3net_tf.training.sections import FineTuningSection
+from m3net_tf.training.run_sections import FineTuningSection
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 

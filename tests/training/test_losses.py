@@ -8,7 +8,8 @@ from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
 from m3net_tf.training.features import FeatureSet
 from m3net_tf.training.losses import balanced_weights, label_loss, teacher_loss
-from m3net_tf.training.sections import DistillationSection, TrainingSection
+from m3net_tf.training.run_sections import DistillationSection
+from m3net_tf.training.sections import TrainingSection
 
 LABELS = np.array([0, 0, 0, 1, 1, 3], np.int32)
 RNG = np.random.default_rng(0)

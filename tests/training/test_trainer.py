@@ -13,7 +13,7 @@ import pytest
 from m3net_tf.artifacts import write_json
 from m3net_tf.errors import ConfigError, DataError, ModelError
 from m3net_tf.keras import keras, tf
-from m3net_tf.training import Run, load_recipe, train, trainer
+from m3net_tf.training import Run, load_recipe, results, train, trainer
 from m3net_tf.training.features import compute_features
 
 pytestmark = pytest.mark.usefixtures("private_cache")
@@ -165,7 +165,7 @@ def test_a_stopped_run_resumed_equals_one_in_one_go(
         raise StopError
 
     with monkeypatch.context() as patch:  # killed again before it is finished
-        patch.setattr(trainer, "_save_model", stop)
+        patch.setattr(results, "_save_model", stop)
         with pytest.raises(StopError):
             train(tiny_recipe(), folder, log=lines.append)
     assert any("resuming after epoch 1" in line for line in lines)
@@ -220,7 +220,7 @@ def test_a_recipe_that_cannot_be_trained_leaves_no_folder(
 
 
 def test_a_loss_that_explodes(tiny_recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "make_step", lambda *_: lambda *_: tf.constant(float("nan")))
+    monkeypatch.setattr(trainer, "make_step", lambda *_, **__: lambda *_: tf.constant(float("nan")))
     with pytest.raises(ModelError, match=r"the loss is nan in epoch 1: lower training\.learn"):
         train(tiny_recipe(), tmp_path / "run")
 

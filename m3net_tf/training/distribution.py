@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One training on several devices of this computer, or in worker processes on several computers.
+
+Each device is a replica: it has a copy of the network and computes a part of every batch. The mean
+of the gradients changes all copies alike. The recipe has the size of the whole batch, so it gives
+the same training on any number of devices, except that batch normalisation uses the statistics of
+each device's part, and that sums are rounded in another order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.keras import keras, tf
+from m3net_tf.training.evaluation import predict, predict_originals
+from m3net_tf.training.features import FeatureSet
+from m3net_tf.training.start import Member
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """This process's share of a training.
+
+    Attributes:
+        replicas: devices of all workers.
+        workers: number of worker processes.
+        worker: number of this process among them.
+    """
+
+    replicas: int
+    workers: int
+    worker: int
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes the files."""
+        return self.worker == 0
+
+
+def strategy_for(
+    count: int, batch_size: int, member: Member | None = None
+) -> tf.distribute.Strategy:
+    """Strategy for synchronous copies of the network whose gradients are averaged.
+
+    Args:
+        count: number of devices of this process: the first GPUs, or without GPUs the first
+            (logical) CPUs.
+        batch_size: clips per batch over all devices of all workers.
+        member: this process among several workers; None for the only process.
+
+    Returns:
+        A strategy of ``tf.distribute``; the default one for a single device of one process.
+
+    Raises:
+        ConfigError: there are fewer devices, or the batch does not divide among them.
+    """
+    workers = len(member.addresses) if member else 1
+    kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    if workers == 1 and count == 1:
+        return tf.distribute.get_strategy()
+    if workers > 1 and count > 1 and kind == "CPU":
+        raise ConfigError(f"{count} devices for each worker need GPUs: omit --devices")
+    names = [device.name for device in tf.config.list_logical_devices(kind)] if workers == 1 else []
+    if workers == 1 and count > len(names):
+        raise ConfigError(
+            f"{count} devices were asked for and {len(names)} {kind} found: give --devices "
+            f"{len(names)} or fewer"
+        )
+    if batch_size % (count * workers):
+        raise ConfigError(
+            f"training.batch_size is {batch_size}, which does not divide among {count * workers} "
+            "devices: give a multiple"
+        )
+    if member and workers > 1:
+        return _over_computers(member, count if kind == "GPU" else 0)
+    # TensorFlow's collective sums on CPUs fail if one process runs two trainings.
+    sums = tf.distribute.ReductionToOneDevice() if kind == "CPU" else None
+    return tf.distribute.MirroredStrategy(names[:count], cross_device_ops=sums)
+
+
+def _over_computers(member: Member, gpus: int) -> tf.distribute.Strategy:
+    """The strategy of several workers: NCCL on GPUs, rings over gRPC on CPUs."""
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": list(member.addresses)}),
+        task_type="worker",
+        task_id=member.number,
+        num_accelerators={"GPU": gpus} if gpus else {},
+        rpc_layer="grpc",
+    )
+    return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+
+
+def current_share() -> Share:
+    """The share of this process under the strategy in scope."""
+    strategy = tf.distribute.get_strategy()
+    resolver = strategy.cluster_resolver
+    if resolver is None:
+        return Share(int(strategy.num_replicas_in_sync), 1, 0)
+    workers = resolver.cluster_spec().num_tasks("worker")
+    return Share(int(strategy.num_replicas_in_sync), workers, int(resolver.task_id))
+
+
+def shared_predictions(model: keras.Model, features: FeatureSet) -> npt.NDArray[np.float32]:
+    """:func:`.predict_originals`, of which each worker computes a part; all get the same result.
+
+    Equal results are necessary: they decide which epoch is the best and when training ends.
+    """
+    share = current_share()
+    if share.workers == 1:
+        return predict_originals(model, features)
+    _average_statistics(model)
+    maps = features.features[0]
+    parts = np.array_split(np.arange(len(maps)), share.replicas)
+    lengths = features.lengths[0] if features.lengths is not None else None
+
+    def part() -> tf.Tensor:
+        context = tf.distribute.get_replica_context()
+        rows = parts[int(context.replica_id_in_sync_group)]
+        outputs = np.zeros((len(maps), model.output_shape[-1]), np.float32)
+        if rows.size:
+            own = None if lengths is None else lengths[rows]
+            outputs[rows] = predict(model, maps[rows][..., None], own)
+        # The rows of all other parts are 0, so the sum has the outputs without rounding.
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.constant(outputs))
+
+    strategy = tf.distribute.get_strategy()
+    return strategy.experimental_local_results(strategy.run(part))[0].numpy()
+
+
+def _average_statistics(model: keras.Model) -> None:
+    """Give all replicas the mean of their statistics (of batch normalisation)."""
+    for weight in model.non_trainable_weights:
+        weight.assign(weight.read_value())

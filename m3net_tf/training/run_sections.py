@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sections of a recipe that name other runs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.training.limits import require_positive, require_range
+from m3net_tf.training.sections import newer
+from m3net_tf.training.values import SPELLING
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillationSection:
+    """A trained network as teacher in addition to the labels (Hinton et al., 2015).
+
+    Attributes:
+        run: folder of the teacher's finished run, or name of a trained network of the package;
+            default: no teacher.
+        weight: weight of the teacher; the labels have the remaining weight.
+        temperature: temperature that softens both networks' outputs.
+    """
+
+    run: str | None = None
+    weight: float = 0.5
+    temperature: float = 3.0
+
+    def __post_init__(self) -> None:
+        require_range("distillation", "weight", self.weight, 0, 1)
+        require_positive("distillation", "temperature", self.temperature)
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuningSection:
+    """A trained network to start from, except for its head, which depends on the classes.
+
+    Attributes:
+        run: folder of that network's finished run, or name of a trained network of the package
+            (``m3net model list``); default: random weights. ``from`` is another spelling.
+        freeze: name prefixes of layers that are not trained.
+        add: folders of labelled clips, one folder for each class, that are added to the run's
+            clips. The classes are the run's, so the head is kept. See ``m3net train --add``.
+    """
+
+    run: str | None = dataclasses.field(default=None, metadata={SPELLING: "from"})
+    freeze: tuple[str, ...] = ()
+    add: tuple[str, ...] = newer(())
+
+    def __post_init__(self) -> None:
+        for key in ("freeze", "add"):
+            if getattr(self, key) and not self.run:
+                raise ConfigError(f"fine_tuning.{key} needs trained layers: name fine_tuning.run")

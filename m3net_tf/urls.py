@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files and folders at a URL of any kind that fsspec can read (``file://``, ``s3://``, ``gs://``)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from m3net_tf.errors import DataError
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*(::|://)", re.IGNORECASE)
+
+
+def is_url(text: str) -> bool:
+    """Whether a text is a URL, not a path."""
+    return _SCHEME.match(text) is not None
+
+
+def absolute_url(text: str) -> str:
+    """A URL, or the absolute path that a path names here, without a slash at the end."""
+    return (text if is_url(text) else str(Path(text).expanduser().absolute())).rstrip("/")
+
+
+def open_url(url: str) -> tuple[Any, str]:
+    """The file system of a URL or path, and the path in it.
+
+    Raises:
+        DataError: fsspec, or its package for this kind of URL, is missing.
+    """
+    try:
+        import fsspec
+    except ImportError:
+        raise DataError(f"{url} needs fsspec: pip install 'm3net_tf[many]'") from None
+    try:
+        system, root = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:  # the message names the package
+        raise DataError(f"{url} cannot be opened: {' '.join(str(error).split())}") from None
+    return system, str(root)
+
+
+def unreachable(url: str, error: Exception, verb: str = "read") -> DataError:
+    """The error of a URL that cannot be read or written, in one line."""
+    reason = " ".join(str(error).split())[:200]
+    return DataError(
+        f"{url} cannot be {verb} ({type(error).__name__}: {reason}): check the URL, the network "
+        "and your credentials"
+    )
