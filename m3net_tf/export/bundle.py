@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from m3net_tf.artifacts import provenance, sha256_of, write_bytes, write_json, write_text
-from m3net_tf.compiler.network import CompiledNetwork
-from m3net_tf.datasets import AudioDataset
+from m3net_tf.datasets import AudioDataset, DatasetInfo
 from m3net_tf.engines import DEFAULT_ENGINE
 from m3net_tf.errors import ConfigError, M3NetError, ModelError
 from m3net_tf.export.arena import engine_arena
@@ -39,12 +39,10 @@ from m3net_tf.quantization.diffres import quantize_network
 from m3net_tf.quantization.pipeline import Choice, chosen_network, deployable_dataset
 from m3net_tf.quantization.ptq import choose_calibration
 from m3net_tf.runtime.detector_config import DetectorConfig, load_detector, write_c_header
-from m3net_tf.runtime.interpreter import (
-    run_reference,
-    tensor_quantization,
-)
+from m3net_tf.runtime.interpreter import Int8, run_reference, tensor_quantization
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.training.features import compute_features
+from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run
 from m3net_tf.unfinished import replace_folder, unfinished_prefix
 
@@ -106,12 +104,11 @@ def export_run(
         detector=detector,
         quantization=Quantization(method, chosen=choice is not None),
         trained_model_sha256=trained_sha256,
-        **_description(run, model, dataset, network),
+        **describe(run.recipe(), model, dataset.info, network),
         **provenance(),
     )
-    arena, compiled = engine_arena(c_model(network, unplanned), network, engine, log)
-    _write(folder, dataclasses.replace(unplanned, arena=arena), network, compiled, dataset)
-    return Bundle.load(folder)
+    clips = _held_out_clips(dataset, run.recipe().frontend)
+    return write_export(folder, unplanned, network, clips, log)
 
 
 def _updated(bundle: Bundle, run: Run, engine: str, log: Log) -> Bundle:
@@ -165,12 +162,10 @@ def _calibration(choice: Choice) -> Calibration:
     return Calibration(tuple(values["clips"]), values["features_sha256"])
 
 
-def _description(
-    run: Run, model: keras.Model, dataset: AudioDataset, network: Int8Network
+def describe(
+    recipe: Recipe, model: keras.Model, info: DatasetInfo, network: Int8Network
 ) -> dict[str, Any]:
     """Entries of the manifest about network, front end and data."""
-    recipe = run.recipe()
-    info = dataset.info
     tflite = network.tflite
     importance = None
     if network.warp:
@@ -194,15 +189,41 @@ def _description(
     }
 
 
-def _write(
-    folder: Path,
-    manifest: Manifest,
-    network: Int8Network,
-    compiled: dict[str, CompiledNetwork],
-    dataset: AudioDataset,
-) -> None:
-    """Write the export atomically; it replaces an earlier one."""
-    frontend = manifest.frontend
+@dataclasses.dataclass(frozen=True)
+class VectorClips:
+    """Clips of the test vectors.
+
+    Attributes:
+        names: their ids.
+        labels: their true labels.
+        pcm: int16 samples, shape (clips, samples).
+        features: int8 features of these samples, shape (clips, bins, frames, 1).
+    """
+
+    names: Sequence[str]
+    labels: Sequence[str]
+    pcm: npt.NDArray[np.int16]
+    features: Int8
+
+
+def write_export(
+    folder: Path, manifest: Manifest, network: Int8Network, clips: VectorClips, log: Log = silent
+) -> Bundle:
+    """Write an export atomically; it replaces an earlier one.
+
+    Args:
+        folder: the export's folder.
+        manifest: the manifest, whose arena is replaced by that of its engine.
+        network: the network.
+        clips: clips of the test vectors.
+        log: receives lines of progress.
+
+    Raises:
+        ModelError: the engine does not support the network.
+    """
+    model, engine = c_model(network, manifest), manifest.engine
+    arena, compiled = engine_arena(model, network, engine, log)
+    manifest = dataclasses.replace(manifest, arena=arena)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(unfinished_prefix(folder.name), folder.parent) as scratch:
         scratch.chmod(0o755)
@@ -214,12 +235,13 @@ def _write(
         if network.warp:
             write_bytes(scratch / "importance.tflite", network.importance)
             write_warp_tables(network.warp, scratch)
-        write_c_tables(frontend, scratch, frames=manifest.frames)
+        write_c_tables(manifest.frontend, scratch, frames=manifest.frames)
         write_c_header(manifest.detector, scratch)
         write_text(scratch / "labels.txt", "".join(f"{label}\n" for label in manifest.labels))
-        _write_vectors(dataset, frontend, network, scratch / "vectors")
+        _write_vectors(clips, manifest.labels, network, scratch / "vectors")
         write_json(scratch / "manifest.json", manifest.to_dict())
         replace_folder(scratch, folder)
+    return Bundle.load(folder)
 
 
 def _is_current(bundle: Bundle, trained_sha256: str, choice: Choice | None) -> bool:
@@ -251,26 +273,31 @@ def detector_of_run(run: Run, frames: int, labels: Sequence[str]) -> DetectorCon
     return config
 
 
-def _write_vectors(
-    dataset: AudioDataset, config: FrontendConfig, network: Int8Network, folder: Path
-) -> None:
-    """Write test vectors: held-out clips with the expected result of each stage."""
+def _held_out_clips(dataset: AudioDataset, config: FrontendConfig) -> VectorClips:
     held_out = dataset.split("test")
     spread = np.linspace(0, len(held_out) - 1, min(VECTOR_CLIPS, len(held_out))).astype(int)
     clips = tuple(held_out[i] for i in spread)
     pcm, features = pcm_and_features(dataset, clips, config)
-    outputs = network.run(run_reference, features)
-    write_bytes(folder / "pcm_int16.bin", pcm.astype("<i2").tobytes())
-    write_bytes(folder / "features_int8.bin", features.tobytes())
+    names, labels = [clip.clip_id for clip in clips], [clip.label for clip in clips]
+    return VectorClips(names, labels, pcm, features)
+
+
+def _write_vectors(
+    clips: VectorClips, labels: Sequence[str], network: Int8Network, folder: Path
+) -> None:
+    """Write test vectors: clips with the expected result of each stage."""
+    outputs = network.run(run_reference, clips.features)
+    write_bytes(folder / "pcm_int16.bin", clips.pcm.astype("<i2").tobytes())
+    write_bytes(folder / "features_int8.bin", clips.features.tobytes())
     write_bytes(folder / "outputs_int8.bin", outputs.tobytes())
     write_json(
         folder / "vectors.json",
         {
-            "clips": [clip.clip_id for clip in clips],
-            "true_labels": [clip.label for clip in clips],
-            "predicted_labels": [dataset.info.labels[i] for i in outputs.argmax(1)],
-            "pcm_int16.bin": {"dtype": "<i2", "shape": list(pcm.shape)},
-            "features_int8.bin": {"dtype": "int8", "shape": list(features.shape)},
+            "clips": list(clips.names),
+            "true_labels": list(clips.labels),
+            "predicted_labels": [labels[i] for i in outputs.argmax(1)],
+            "pcm_int16.bin": {"dtype": "<i2", "shape": list(clips.pcm.shape)},
+            "features_int8.bin": {"dtype": "int8", "shape": list(clips.features.shape)},
             "outputs_int8.bin": {"dtype": "int8", "shape": list(outputs.shape)},
         },
     )

@@ -120,14 +120,18 @@ class Standing:
 
 def last_epoch(folder: Path) -> tuple[int, float | None]:
     """Epochs that a run has trained and its newest validation score, from ``history.csv``."""
+    scores = epoch_scores(folder)
+    return len(scores), next(reversed(scores), None)
+
+
+def epoch_scores(folder: Path) -> list[float]:
+    """Validation score of each epoch that a run has trained, from ``history.csv``; [] without."""
     try:
         with (folder / "history.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
-        row = rows[-1]
-        score = next((row[key] for key in _HISTORY_SCORES if row.get(key)), None)
-        return int(float(row["epoch"])), None if score is None else float(score)
-    except (OSError, IndexError, KeyError, ValueError):
-        return 0, None
+        return [float(next(row[key] for key in _HISTORY_SCORES if row.get(key))) for row in rows]
+    except (OSError, StopIteration, ValueError):
+        return []
 
 
 def duration(seconds: float) -> str:

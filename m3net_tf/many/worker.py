@@ -18,6 +18,7 @@ from m3net_tf.many.data import local_folder, one_line
 from m3net_tf.many.fetching import RemoteFolder, fetch_folder
 from m3net_tf.progress import Log
 from m3net_tf.training.recipe import Recipe
+from m3net_tf.training.stopping import AfterEpoch, TrainingStoppedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Order:
         data: folder of the data set.
         features: URL of a folder of computed feature maps, copied once to each computer.
         witness: a file beside the runs, which the worker must see too; None in this process.
+        after_epoch: is called after each saved epoch, and may stop the training; such a run has
+            no error, and is not finished.
         version: version of this package in the process that orders.
     """
 
@@ -38,6 +41,7 @@ class Order:
     data: Path | RemoteFolder | None
     features: RemoteFolder | None = None
     witness: Path | None = None
+    after_epoch: AfterEpoch | None = None
     version: str = __version__
 
 
@@ -99,9 +103,12 @@ def _train(order: Order, log: Log) -> str:
     try:
         if order.features:
             fetch_folder(order.features, cache_folder() / "features", log)
-        train(order.recipe, order.folder, local_folder(order.data, log), log)
+        data = local_folder(order.data, log)
+        train(order.recipe, order.folder, data, log, after_epoch=order.after_epoch)
     except InUseError:
         raise
+    except TrainingStoppedError as stop:
+        log(str(stop))
     except M3NetError as problem:
         log(f"error: {problem}")
         return one_line(problem)

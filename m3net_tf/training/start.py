@@ -20,6 +20,7 @@ from m3net_tf.training.checks import check_training
 from m3net_tf.training.recipe import Recipe, load_recipe
 from m3net_tf.training.run import Run, linked_run, load_recipe_dataset
 from m3net_tf.training.run_metrics import RunMetrics
+from m3net_tf.training.stopping import AfterEpoch
 
 
 @writes_into("folder", makes=True)
@@ -29,6 +30,7 @@ def train(
     data_dir: Path | None = None,
     log: Log = silent,
     devices: int = 1,
+    after_epoch: AfterEpoch | None = None,
 ) -> RunMetrics:
     """Train by a recipe, or resume an interrupted training.
 
@@ -39,6 +41,7 @@ def train(
         log: receives progress lines.
         devices: number of devices that share each batch; see :mod:`m3net_tf.training.devices`.
             Batch normalisation uses the statistics of each device's part.
+        after_epoch: is called after each saved epoch, and may stop the training.
 
     Returns:
         The metrics, as in ``metrics.json``.
@@ -52,6 +55,7 @@ def train(
             cannot be used.
         ModelError: the saved state of an interrupted run, or a run that the recipe names, is
             damaged or unfinished.
+        TrainingStoppedError: ``after_epoch`` has stopped it.
     """
     run = Run(folder)
     if run.recipe_path.exists() and load_recipe(run.recipe_path) != recipe:
@@ -80,7 +84,7 @@ def train(
     from m3net_tf.training.trainer import run_training
 
     with strategy_for(devices, recipe.training.batch_size).scope():
-        return run_training(recipe, run, dataset, data_dir, log)
+        return run_training(recipe, run, dataset, data_dir, log, after_epoch)
 
 
 def _added_clips(recipe: Recipe, run: Run, log: Log) -> list[AddedClip]:

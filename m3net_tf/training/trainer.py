@@ -47,6 +47,7 @@ from m3net_tf.training.run_metrics import RunMetrics
 from m3net_tf.training.sections import TrainingSection
 from m3net_tf.training.state import TrainingState, without_early_exits
 from m3net_tf.training.steps import Step, make_step
+from m3net_tf.training.stopping import AfterEpoch
 from m3net_tf.unfinished import unfinished_prefix
 
 __all__ = ["predict", "run_training"]
@@ -55,7 +56,12 @@ _LEARNT_CLIPS = 32
 
 
 def run_training(
-    recipe: Recipe, run: Run, dataset: AudioDataset, data_dir: Path | None, log: Log
+    recipe: Recipe,
+    run: Run,
+    dataset: AudioDataset,
+    data_dir: Path | None,
+    log: Log,
+    after_epoch: AfterEpoch | None = None,
 ) -> RunMetrics:
     """Train from the start or the saved state, and write all of the run; see :func:`.start.train`.
 
@@ -65,6 +71,7 @@ def run_training(
         dataset: the recipe's data set, already checked.
         data_dir: folder of the data set.
         log: receives progress lines.
+        after_epoch: is called after each saved epoch.
 
     Returns:
         The metrics, as in ``metrics.json``.
@@ -94,7 +101,7 @@ def run_training(
     run.remember_data_folder(data_dir)
     step = make_step(state, recipe, loss, teacher.model)
     stored = TrainingClips(clips, teacher.predictions, settings.sampling)
-    _run_epochs(_Loop(state, step, stored, validation, dataset, recipe, log), run)
+    _run_epochs(_Loop(state, step, stored, validation, dataset, recipe, log), run, after_epoch)
 
     final = _kept_network(state, functools.partial(build, len(dataset.info.labels)), settings)
     metrics = _training_facts(final, state, recipe, dataset)
@@ -184,11 +191,17 @@ def _saved_state(
     return state
 
 
-def _run_epochs(loop: _Loop, run: Run) -> None:
+def _run_epochs(loop: _Loop, run: Run, after_epoch: AfterEpoch | None = None) -> None:
     """Train to the last epoch, saving state and history after each."""
     state, settings = loop.state, loop.recipe.training
-    if state.history:  # the process may have been killed after it had saved the state alone
+
+    def saved() -> None:
         write_history(state.history, run.folder / "history.csv")
+        if after_epoch:
+            after_epoch(state.history, state.ended)
+
+    if state.history:  # the process may have been killed after it had saved the state alone
+        saved()
     steps, done = (count * state.steps_per_epoch for count in (settings.epochs, state.epoch))
     with (
         tensorboard(run.folder / "tensorboard", enabled=settings.tensorboard) as write,
@@ -197,8 +210,8 @@ def _run_epochs(loop: _Loop, run: Run) -> None:
         while not state.ended:
             row = _run_epoch(loop, task)
             state.save(run.state_path)
-            write_history(state.history, run.folder / "history.csv")
             write(row)
+            saved()
     if state.epoch < settings.epochs:
         loop.log(
             f"no better epoch than {state.best_epoch} for {settings.early_stopping}: ended early"

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command that searches networks for a board: ``m3net search``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from m3net_tf.checkout import require_sources
+from m3net_tf.cli.app import app
+from m3net_tf.cli.options import DEFAULT_BOARD, AsJson, Board, DataDir
+from m3net_tf.cli.output import print_table, progress_beside, say, say_json
+from m3net_tf.cli.pool_options import (
+    Address,
+    Cache,
+    Cpus,
+    Gpus,
+    Jobs,
+    Memory,
+    Retries,
+    pool_options,
+)
+from m3net_tf.errors import ConfigError
+
+if TYPE_CHECKING:  # a light command does not need the room
+    from m3net_tf.search.costs import Limits
+
+
+@app.command()
+def search(
+    recipe: Annotated[Path, typer.Argument(help="Recipe to start from, a YAML file.")],
+    board: Board = DEFAULT_BOARD,
+    max_instructions: Annotated[
+        float | None, typer.Option(help="Most instructions of one run of the network, such as 3e6.")
+    ] = None,
+    max_arena: Annotated[
+        str | None, typer.Option(metavar="BYTES", help="Largest tensor arena, such as 24kB.")
+    ] = None,
+    max_flash: Annotated[
+        str | None, typer.Option(metavar="BYTES", help="Largest firmware in flash, such as 200kB.")
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Candidates that are trained.")] = 40,
+    hours: Annotated[
+        float | None, typer.Option(min=0, help="Start no trial after this time.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of a trial instead of the recipe's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the proposals.")] = 0,
+    space: Annotated[
+        Path | None, typer.Option(help="Search space; default: experiments/search/<network>.yaml.")
+    ] = None,
+    teacher: Annotated[
+        str, typer.Option(help="Run that may teach the candidates.  [default: none]")
+    ] = "",
+    data_dir: DataDir = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the search; default: runs/search_<recipe>.")
+    ] = None,
+    pick: Annotated[
+        int | None,
+        typer.Option(metavar="TRIAL", min=0, help="Only write the recipe of this finished trial."),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="File for --pick; default: pick_TRIAL.yaml in --out.")
+    ] = None,
+    jobs: Jobs = 0,
+    address: Address = "",
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    memory: Memory = None,
+    retries: Retries = 3,
+    cache: Cache = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search the most accurate networks at each cost on a board; a stopped search continues."""
+    folder = out or Path("runs") / f"search_{recipe.stem}"
+    if pick is not None:
+        _pick(folder, pick, to, as_json)
+        return
+    require_sources("firmware")
+    from m3net_tf.search.driver import Budget, Settings, run_search
+    from m3net_tf.search.proposals import require_optuna
+    from m3net_tf.search.result import front_table, write_result
+    from m3net_tf.search.space import find_space, load_space
+    from m3net_tf.training.recipe import load_recipe
+
+    base = load_recipe(recipe)
+    if epochs is not None:
+        training = dataclasses.replace(base.training, epochs=epochs)
+        base = dataclasses.replace(base, training=training)
+    require_optuna()
+    candidates = load_space(find_space(space, base.model.name), base, _absolute(teacher))
+    limits = _limits(max_instructions, max_arena, max_flash)
+    finished = run_search(
+        Settings(base, candidates, board, limits, seed),
+        folder,
+        Budget(trials, hours),
+        data_dir,
+        pool_options(jobs, address, cpus, gpus, memory, retries, cache),
+        progress_beside(as_json),
+    )
+    result = write_result(folder, finished)
+    if as_json:
+        say_json(result)
+        return
+    print_table(front_table(result))
+    say(f"{folder}/front.png, front.csv and front.json have all trials")
+
+
+def _absolute(run: str) -> str:
+    """The folder of a run for workers elsewhere; the name of a trained network stays."""
+    return str(Path(run).resolve()) if run and Path(run).exists() else run
+
+
+def _limits(instructions: float | None, arena: str | None, flash: str | None) -> Limits:
+    from m3net_tf.many.resources import memory_bytes
+    from m3net_tf.search.costs import Limits
+
+    if instructions is not None and not 1 <= instructions < float("inf"):
+        raise ConfigError(f"--max-instructions is {instructions}: give 1 or more")
+    return Limits(
+        None if instructions is None else int(instructions),
+        None if arena is None else memory_bytes(arena, "in --max-arena"),
+        None if flash is None else memory_bytes(flash, "in --max-flash"),
+    )
+
+
+def _pick(folder: Path, number: int, to: Path | None, as_json: bool) -> None:
+    from m3net_tf.search.result import pick
+
+    path = pick(folder, number, to)
+    if as_json:
+        say_json({"trial": number, "recipe": str(path)})
+    else:
+        say(f"{path}: m3net train {path}")
