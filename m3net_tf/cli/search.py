@@ -23,7 +23,7 @@ from m3net_tf.cli.pool_options import (
     Retries,
     pool_options,
 )
-from m3net_tf.errors import ConfigError
+from m3net_tf.errors import ConfigError, M3NetError
 
 if TYPE_CHECKING:  # a light command does not need the room
     from m3net_tf.search.costs import Limits
@@ -106,9 +106,13 @@ def search(
     result = write_result(folder, finished)
     if as_json:
         say_json(result)
-        return
-    print_table(front_table(result))
-    say(f"{folder}/front.png, front.csv and front.json have all trials")
+    else:
+        print_table(front_table(result))
+        say(f"{folder}/front.png, front.csv and front.json have all trials")
+    if errors := [trial.error for trial in finished if trial.state == "failed"]:
+        raise M3NetError(
+            f"{len(errors)} trials failed ({errors[0]}): the same command tries them again"
+        )
 
 
 def _absolute(run: str) -> str:

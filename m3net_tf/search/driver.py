@@ -7,12 +7,13 @@ Each step writes the trial's file, so a search that was killed continues with th
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from m3net_tf.artifacts import read_json, write_json
+from m3net_tf.artifacts import provenance, read_json, write_json
 from m3net_tf.datasets import DatasetInfo
 from m3net_tf.errors import ConfigError, M3NetError, ModelError
 from m3net_tf.locks import writes_into
@@ -25,7 +26,7 @@ from m3net_tf.search.front import rungs_of
 from m3net_tf.search.halving import Halving
 from m3net_tf.search.proposals import propose, require_optuna
 from m3net_tf.search.space import Space, choices_text
-from m3net_tf.search.trials import TRAINED, Trial, TrialFolder
+from m3net_tf.search.trials import ENDED, TRAINED, Trial, TrialFolder
 from m3net_tf.training.checks import check_training
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import load_recipe_dataset
@@ -166,12 +167,18 @@ class _Search:
         self._data_dir = data_dir.expanduser().absolute() if data_dir else None
         self._options, self._pool = options, pool
         self._running: dict[object, Trial] = {}
+        self._made_with = provenance()
         self._losses: dict[int, int] = {}
+        self._failed: set[int] = set()
         self._end_s = None if budget.hours is None else time.monotonic() + budget.hours * _HOUR_S
 
     def run(self) -> None:
         """Train until the budget is used up or there are no more candidates."""
-        waiting = [t for t in self.trials.values() if t.state in ("training", "failed")]
+        waiting = [
+            trial
+            for _, trial in sorted(self.trials.items())
+            if trial.state in ("training", "failed")
+        ]
         while True:
             while self._may_start():
                 trial = waiting.pop(0) if waiting else self._next()
@@ -186,19 +193,15 @@ class _Search:
     def _may_start(self) -> bool:
         if self._end_s is not None and time.monotonic() >= self._end_s:
             return False
-        in_work = {trial.number for trial in self._running.values()}
-        ended = sum(
-            trial.state in ("finished", "stopped") or trial.number in in_work
-            for trial in self.trials.values()
-        )
-        return ended < self.budget.trials and len(in_work) < self._pool.slots(
-            self._options.resources
-        )
+        counted = {trial.number for trial in self._running.values()} | self._failed
+        counted |= {trial.number for trial in self.trials.values() if trial.state in ENDED}
+        slots = self._pool.slots(self._options.resources)
+        return len(counted) < self.budget.trials and len(self._running) < slots
 
     def _next(self) -> Trial | None:
         """The next candidate that is to be trained; None if none was found."""
         for _ in range(_MOST_REJECTED):
-            number = len(self.trials)
+            number = next(n for n in itertools.count() if n not in self.trials)
             choices = self._choices(number)
             if choices is None:
                 self.log("no more candidates: the search space is tried out")
@@ -221,8 +224,9 @@ class _Search:
         for choices in space.start:
             if dict(choices) not in tried:
                 return dict(choices)
+        former = [trial for trial in trials if trial.number < number]
         settings = self.settings
-        return propose(space.options, list(trials), settings.limits, settings.seed, number)
+        return propose(space.options, former, tried, settings.limits, settings.seed, number)
 
     def _is_base(self, recipe: Recipe) -> bool:
         """Whether a recipe gives the same network by the same training as the first recipe."""
@@ -239,7 +243,7 @@ class _Search:
 
         base, space, limits = self.settings.recipe, self.settings.space, self.settings.limits
         recipe = base if number == 0 else space.recipe(base, choices)
-        trial, title = self.folder.new(number, choices, recipe), f"trial {number}"
+        trial, title = Trial.new(number, choices, recipe, self._made_with), f"trial {number}"
         try:
             key = network_key(recipe, self.info)
             trial = dataclasses.replace(trial, network_sha256=key)
@@ -299,6 +303,8 @@ class _Search:
             report = Report(f"lost {losses} times, at last by {report.reason}", 0.0)
         trial = self._ended(trial, report)
         self.trials[trial.number] = self.folder.write(trial)
+        if trial.state == "failed":
+            self._failed.add(trial.number)
         ended = sum(known.state in TRAINED for known in self.trials.values())
         self.log(f"[{ended}/{self.budget.trials}] {_line(trial)}")
 
@@ -314,7 +320,7 @@ class _Search:
             trial,
             state="stopped" if early else "finished",
             accuracy=scores[-1] if training.keep == "last" else max(scores),
-            epochs=len(scores),
+            scores=scores,
             seconds=seconds,
             error="",
         )
@@ -325,7 +331,7 @@ def _line(trial: Trial) -> str:
     title = f"trial {trial.number}"
     if trial.state == "failed" or trial.cost is None or trial.accuracy is None:
         return f"{title}: failed: {trial.error}"
-    after = f" after epoch {trial.epochs}" if trial.state == "stopped" else ""
+    after = f" after epoch {len(trial.scores)}" if trial.state == "stopped" else ""
     return (
         f"{title}: {trial.state}{after}, validation {100 * trial.accuracy:.2f} %, "
         f"{trial.cost['instructions']:,} instructions, arena {trial.cost['arena_bytes']:,}, flash "

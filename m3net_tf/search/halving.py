@@ -50,7 +50,7 @@ class Halving:
         """The trials that have reached an epoch, with their accuracies up to it."""
         folder, points = TrialFolder(self.root), {}
         for trial in folder.read():
-            scores = folder.scores(trial.number)[:epoch]
+            scores = list(trial.scores or folder.scores(trial.number))[:epoch]
             if len(scores) == epoch:
                 point = dataclasses.replace(trial, accuracy=max(scores)).point
                 if point is not None:

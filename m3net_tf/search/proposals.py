@@ -33,6 +33,7 @@ def require_optuna() -> None:
 def propose(
     options: Mapping[str, Sequence[str]],
     trials: Sequence[Trial],
+    tried: Sequence[Mapping[str, str]],
     limits: Limits,
     seed: int,
     number: int,
@@ -41,13 +42,14 @@ def propose(
 
     Args:
         options: option -> names of its values.
-        trials: all trials so far.
+        trials: the trials before it.
+        tried: choices that must not be proposed again.
         limits: largest costs.
         seed: seed of the search.
         number: number of the next trial.
 
     Returns:
-        Option -> name of its value, of no trial so far; None if none was found.
+        Option -> name of its value; None if none was found that has not been tried.
     """
     import optuna
 
@@ -61,11 +63,10 @@ def propose(
         for name, names in options.items()
     }
     study.add_trials(list(_former(optuna, trials, limits, values)))
-    tried = {tuple(sorted(trial.choices.items())) for trial in trials}
     for _ in range(_ATTEMPTS):
         parameters = study.ask(values).params
         choices = {name: str(parameters[name]) for name in options}
-        if tuple(sorted(choices.items())) not in tried:
+        if choices not in tried:
             return choices
     return None
 

@@ -153,7 +153,7 @@ def _facts(trial: Trial, on_front: bool) -> dict[str, Any]:
         "accuracy": trial.accuracy,
         **{name: cost.get(name) for name in COSTS},
         "predicted": trial.predicted,
-        "epochs": trial.epochs,
+        "epochs": len(trial.scores),
         "seconds": trial.seconds,
         "choices": choices_text(trial.choices),
         "recipe": trial.recipe,

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from m3net_tf.artifacts import provenance, read_json, write_json
+from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.errors import DataError
 from m3net_tf.many.plan import fingerprint
 from m3net_tf.many.standing import epoch_scores
@@ -16,8 +16,9 @@ from m3net_tf.search.costs import COSTS
 from m3net_tf.search.front import Point
 from m3net_tf.training.recipe import Recipe
 
-TRAINED = ("finished", "stopped", "failed")
-"""States of trials that were trained."""
+ENDED = ("finished", "stopped")
+TRAINED = (*ENDED, "failed")
+"""States of trials that were trained; failed ones are tried again by the next call."""
 STATES = (*TRAINED, "training", "predicted", "over", "invalid")
 """``training``: its training has not ended; ``predicted`` and ``over``: by the linear model and as
 measured it exceeds a limit, so it is not trained; ``invalid``: it cannot be built for the board."""
@@ -38,7 +39,7 @@ class Trial:
         predicted: costs by the linear model; None before that is used.
         cost: measured costs, with the keys of a :class:`~m3net_tf.deployment.cost.BoardCost`.
         accuracy: of the kept epoch on the validation clips, as a share.
-        epochs: epochs trained.
+        scores: the accuracy of each epoch.
         seconds: duration of the training.
         error: why it is invalid or failed, in one line.
         made_with: versions and commit.
@@ -54,10 +55,22 @@ class Trial:
     predicted: Mapping[str, float] | None = None
     cost: Mapping[str, Any] | None = None
     accuracy: float | None = None
-    epochs: int = 0
+    scores: Sequence[float] = ()
     seconds: float = 0.0
     error: str = ""
-    made_with: Mapping[str, Any] = dataclasses.field(default_factory=provenance)
+    made_with: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def new(
+        cls,
+        number: int,
+        choices: Mapping[str, str],
+        recipe: Recipe,
+        made_with: Mapping[str, Any],
+    ) -> Trial:
+        """A trial of a recipe, about to be measured."""
+        values, key = recipe.to_dict(), fingerprint(recipe)
+        return cls(number, choices, "training", values, key, made_with=made_with)
 
     @property
     def point(self) -> Point | None:
@@ -80,10 +93,6 @@ class TrialFolder:
     """
 
     root: Path
-
-    def new(self, number: int, choices: Mapping[str, str], recipe: Recipe) -> Trial:
-        """A trial that is not written yet."""
-        return Trial(number, choices, "training", recipe.to_dict(), fingerprint(recipe))
 
     def write(self, trial: Trial) -> Trial:
         """Write a trial; returns it."""
