@@ -10,70 +10,72 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from m3net_tf.checkout import require_sources
+from m3net_tf.cli import pool_options as pool
 from m3net_tf.cli.app import app
 from m3net_tf.cli.options import DEFAULT_BOARD, AsJson, Board, DataDir
 from m3net_tf.cli.output import print_table, progress_beside, say, say_json
-from m3net_tf.cli.pool_options import (
-    Address,
-    Cache,
-    Cpus,
-    Gpus,
-    Jobs,
-    Memory,
-    Retries,
-    pool_options,
-)
 from m3net_tf.errors import ConfigError, M3NetError
 
 if TYPE_CHECKING:  # a light command does not need the room
     from m3net_tf.search.costs import Limits
 
 
+Instructions = Annotated[
+    float | None, typer.Option(help="Most instructions of one run of the network, such as 3e6.")
+]
+Arena = Annotated[
+    str | None, typer.Option(metavar="BYTES", help="Largest tensor arena, such as 24kB.")
+]
+Flash = Annotated[
+    str | None, typer.Option(metavar="BYTES", help="Largest firmware in flash, such as 200kB.")
+]
+Trials = Annotated[int, typer.Option(min=1, help="Candidates that are trained.")]
+Hours = Annotated[float | None, typer.Option(min=0, help="Start no trial after this time.")]
+Epochs = Annotated[
+    int | None, typer.Option(min=1, help="Epochs of a trial instead of the recipe's.")
+]
+SpaceFile = Annotated[
+    Path | None, typer.Option(help="Search space; default: experiments/search/<network>.yaml.")
+]
+TeacherRun = Annotated[
+    str, typer.Option(help="Run that may teach the candidates.  [default: none]")
+]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder of the search; default: runs/search_<recipe>.")
+]
+Pick = Annotated[
+    int | None,
+    typer.Option(metavar="TRIAL", min=0, help="Only write the recipe of this finished trial."),
+]
+PickFile = Annotated[
+    Path | None, typer.Option(help="File for --pick; default: pick_TRIAL.yaml in --out.")
+]
+
+
 @app.command()
 def search(
     recipe: Annotated[Path, typer.Argument(help="Recipe to start from, a YAML file.")],
     board: Board = DEFAULT_BOARD,
-    max_instructions: Annotated[
-        float | None, typer.Option(help="Most instructions of one run of the network, such as 3e6.")
-    ] = None,
-    max_arena: Annotated[
-        str | None, typer.Option(metavar="BYTES", help="Largest tensor arena, such as 24kB.")
-    ] = None,
-    max_flash: Annotated[
-        str | None, typer.Option(metavar="BYTES", help="Largest firmware in flash, such as 200kB.")
-    ] = None,
-    trials: Annotated[int, typer.Option(min=1, help="Candidates that are trained.")] = 40,
-    hours: Annotated[
-        float | None, typer.Option(min=0, help="Start no trial after this time.")
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs of a trial instead of the recipe's.")
-    ] = None,
+    max_instructions: Instructions = None,
+    max_arena: Arena = None,
+    max_flash: Flash = None,
+    trials: Trials = 40,
+    hours: Hours = None,
+    epochs: Epochs = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the proposals.")] = 0,
-    space: Annotated[
-        Path | None, typer.Option(help="Search space; default: experiments/search/<network>.yaml.")
-    ] = None,
-    teacher: Annotated[
-        str, typer.Option(help="Run that may teach the candidates.  [default: none]")
-    ] = "",
+    space: SpaceFile = None,
+    teacher: TeacherRun = "",
     data_dir: DataDir = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the search; default: runs/search_<recipe>.")
-    ] = None,
-    pick: Annotated[
-        int | None,
-        typer.Option(metavar="TRIAL", min=0, help="Only write the recipe of this finished trial."),
-    ] = None,
-    to: Annotated[
-        Path | None, typer.Option(help="File for --pick; default: pick_TRIAL.yaml in --out.")
-    ] = None,
-    jobs: Jobs = 0,
-    address: Address = "",
-    cpus: Cpus = None,
-    gpus: Gpus = None,
-    memory: Memory = None,
-    retries: Retries = 3,
-    cache: Cache = None,
+    out: Out = None,
+    pick: Pick = None,
+    to: PickFile = None,
+    jobs: pool.Jobs = 0,
+    address: pool.Address = "",
+    cpus: pool.Cpus = None,
+    gpus: pool.Gpus = None,
+    memory: pool.Memory = None,
+    retries: pool.Retries = 3,
+    cache: pool.Cache = None,
     as_json: AsJson = False,
 ) -> None:
     """Search the most accurate networks at each cost on a board; a stopped search continues."""
@@ -100,7 +102,7 @@ def search(
         folder,
         Budget(trials, hours),
         data_dir,
-        pool_options(jobs, address, cpus, gpus, memory, retries, cache),
+        pool.pool_options(jobs, address, cpus, gpus, memory, retries, cache),
         progress_beside(as_json),
     )
     result = write_result(folder, finished)
@@ -109,7 +111,11 @@ def search(
     else:
         print_table(front_table(result))
         say(f"{folder}/front.png, front.csv and front.json have all trials")
-    if errors := [trial.error for trial in finished if trial.state == "failed"]:
+    _require_success([trial.error for trial in finished if trial.state == "failed"])
+
+
+def _require_success(errors: list[str]) -> None:
+    if errors:
         raise M3NetError(
             f"{len(errors)} trials failed ({errors[0]}): the same command tries them again"
         )

@@ -55,6 +55,8 @@ def work_of(model: keras.Model) -> dict[str, int]:
     work = dict.fromkeys(("elements", "widest"), 0)
     work |= {"layers": len(model.layers), "parameters": model.count_params()}
     for layer in model.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
         sizes = [math.prod(tensor.shape[1:]) for tensor in (*_tensors(layer.input), layer.output)]
         work["widest"] = max(work["widest"], sum(sizes))
         macs = _macs_of(layer)

@@ -53,8 +53,7 @@ def train(
             names.
         DataError: the data set is missing, broken or too small to be split, or an added clip
             cannot be used.
-        ModelError: the saved state of an interrupted run, or a run that the recipe names, is
-            damaged or unfinished.
+        ModelError: a saved state, or a run that the recipe names, is damaged or unfinished.
         TrainingStoppedError: ``after_epoch`` has stopped it.
     """
     run = Run(folder)

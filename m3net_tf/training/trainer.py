@@ -82,7 +82,6 @@ def run_training(
     settings = recipe.training
     shape = input_shape(dataset.info, recipe.frontend)
     build = functools.partial(build_network, recipe, shape, dataset.info.multi_label)
-
     keras.utils.set_random_seed(settings.seed)
     with half_precision(mixed=settings.mixed_precision):
         model = build(len(dataset.info.labels))
@@ -102,7 +101,6 @@ def run_training(
     step = make_step(state, recipe, loss, teacher.model)
     stored = TrainingClips(clips, teacher.predictions, settings.sampling)
     _run_epochs(_Loop(state, step, stored, validation, dataset, recipe, log), run, after_epoch)
-
     final = _kept_network(state, functools.partial(build, len(dataset.info.labels)), settings)
     metrics = _training_facts(final, state, recipe, dataset)
     if fine_tuning:
@@ -116,6 +114,11 @@ def run_training(
         metrics["added"] = before_and_after(recipe.fine_tuning, run, dataset, final, test_of)
     if isinstance(evaluation, Evaluation):
         write_text(run.folder / "confusion_matrix.csv", evaluation.to_csv())
+    return _finished(run, final, state, metrics)
+
+
+def _finished(run: Run, final: keras.Model, state: TrainingState, metrics: _Metrics) -> RunMetrics:
+    """Write network, curves and metrics; the saved state is no longer needed."""
     _save_model(final, run.model_path)
     plot_curves(state.history, run.folder / "curves.png")
     write_json(run.metrics_path, metrics)  # last, because it marks the run as finished
