@@ -7,6 +7,7 @@ and the trial's number. So a search that was killed proposes what it would have 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -51,6 +52,8 @@ def propose(
     Returns:
         Option -> name of its value; None if none was found that has not been tried.
     """
+    if sum(map(bool, tried)) >= math.prod(map(len, options.values())):
+        return None
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
