@@ -27,13 +27,13 @@ from m3net_tf.emulation.starting import why_no_emulation
 from m3net_tf.engines import COMPILED, ENGINES, TFLM, Engine
 from m3net_tf.errors import ConfigError
 from m3net_tf.export.carray import CModel
+from m3net_tf.export.untrained import quantize_untrained
 from m3net_tf.firmware.build import build_firmware
 from m3net_tf.firmware.compiled import build_compiled
 from m3net_tf.firmware.image import FirmwareImage
 from m3net_tf.keras import keras
 from m3net_tf.models import build_model, presets_of
 from m3net_tf.progress import Log, silent
-from m3net_tf.quantization.diffres import quantize_network
 from m3net_tf.runtime.interpreter import Int8, run_tflm, tflm_unavailable_reason
 from m3net_tf.runtime.network import Int8Network
 
@@ -172,11 +172,7 @@ def _untrained(subject: Subject) -> tuple[Int8Network, Int8, int]:
     shape = presets_of(subject.name)[subject.preset].input_shape
     noise = rng.normal(0, 40, (_CALIBRATION_CLIPS, *shape))
     maps = np.clip(np.round(noise), -128, 127).astype(np.int8)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0
-    model(maps / np.float32(128), training=True)
-    return quantize_network(model, maps), maps, int(model.output_shape[1])
+    return quantize_untrained(model, maps), maps, int(model.output_shape[1])
 
 
 def varied_inputs(first: Int8, count: int) -> Int8:

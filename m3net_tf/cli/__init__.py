@@ -16,7 +16,7 @@ __all__ = ["app", "main"]
 
 # Importing a group registers its commands, in the order of the help.
 for _group in (
-    *("starter", "training", "report", "deploy", "compiler", "papers", "runs", "device"),
+    *("starter", "training", "search", "report", "deploy", "compiler", "papers", "runs", "device"),
     *("runtime", "data", "bench", "models", "doctor"),
 ):
     importlib.import_module(f"m3net_tf.cli.{_group}")

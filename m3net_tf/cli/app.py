@@ -12,7 +12,7 @@ from m3net_tf import __version__
 from m3net_tf.cli.output import say
 
 _SECTIONS = {
-    "Train": ("init", "train", "evaluate", "quantize", "report", "model"),
+    "Train": ("init", "train", "evaluate", "quantize", "search", "report", "model"),
     "Deploy": ("demo", "export", "compile", "firmware", "emulate", "fit", "classify"),
     "Boards": ("flash", "monitor", "device", "matrix"),
     "Papers": ("table", "runs", "figure", "deployment"),

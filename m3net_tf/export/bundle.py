@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from m3net_tf.artifacts import provenance, sha256_of
-from m3net_tf.datasets import AudioDataset
+from m3net_tf.datasets import AudioDataset, DatasetInfo
 from m3net_tf.engines import DEFAULT_ENGINE
 from m3net_tf.export.manifest import (
     FORMAT,
@@ -38,11 +38,10 @@ from m3net_tf.quantization.diffres import quantize_network
 from m3net_tf.quantization.pipeline import Choice, chosen_network, deployable_dataset
 from m3net_tf.quantization.ptq import choose_calibration
 from m3net_tf.runtime.detector_config import DetectorConfig
-from m3net_tf.runtime.interpreter import (
-    tensor_quantization,
-)
+from m3net_tf.runtime.interpreter import tensor_quantization
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.training.features import compute_features
+from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run
 
 
@@ -102,7 +101,7 @@ def export_run(
         detector=detector,
         quantization=Quantization(method, chosen=choice is not None),
         trained_model_sha256=trained_sha256,
-        **_description(run, model, dataset, network),
+        **describe(run.recipe(), model, dataset.info, network),
         **provenance(),
     )
     return write_export(folder, unplanned, network, vectors_of(dataset, unplanned.frontend), log)
@@ -139,12 +138,10 @@ def _calibration(choice: Choice) -> Calibration:
     return Calibration(tuple(values["clips"]), values["features_sha256"])
 
 
-def _description(
-    run: Run, model: keras.Model, dataset: AudioDataset, network: Int8Network
+def describe(
+    recipe: Recipe, model: keras.Model, info: DatasetInfo, network: Int8Network
 ) -> dict[str, Any]:
     """Entries of the manifest about network, front end and data."""
-    recipe = run.recipe()
-    info = dataset.info
     tflite = network.tflite
     importance = None
     if network.warp:

@@ -121,13 +121,29 @@ class Standing:
 def last_epoch(folder: Path) -> tuple[int, float | None]:
     """Epochs that a run has trained and its newest validation score, from ``history.csv``."""
     try:
-        with (folder / "history.csv").open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        row = rows[-1]
-        score = next((row[key] for key in _HISTORY_SCORES if row.get(key)), None)
-        return int(float(row["epoch"])), None if score is None else float(score)
+        row = _history(folder)[-1]
+        return int(float(row["epoch"])), _score(row)
     except (OSError, IndexError, KeyError, ValueError):
         return 0, None
+
+
+def epoch_scores(folder: Path) -> list[float]:
+    """Validation score of each epoch that a run has trained, from ``history.csv``; [] without."""
+    try:
+        scores = [_score(row) for row in _history(folder)]
+    except (OSError, ValueError):
+        return []
+    known = [score for score in scores if score is not None]
+    return known if len(known) == len(scores) else []
+
+
+def _history(folder: Path) -> list[dict[str, str]]:
+    with (folder / "history.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _score(row: dict[str, str]) -> float | None:
+    return next((float(row[key]) for key in _HISTORY_SCORES if row.get(key)), None)
 
 
 def duration(seconds: float) -> str:

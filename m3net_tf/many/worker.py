@@ -19,6 +19,7 @@ from m3net_tf.many.fetching import RemoteFolder, fetch_folder
 from m3net_tf.progress import Log
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.start import Member
+from m3net_tf.training.stopping import AfterEpoch, TrainingStoppedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Order:
         data: folder of the data set.
         features: URL of a folder of computed feature maps, copied once to each computer.
         witness: a file beside the runs, which the worker must see too; None in this process.
+        after_epoch: is called after each saved epoch, and may stop the training; such a run has
+            no error, and is not finished.
         version: version of this package in the process that orders.
         devices: number of devices that share each batch.
         shards: URL of the data set's shards, which replace ``data``; '' for none.
@@ -42,6 +45,7 @@ class Order:
     data: Path | RemoteFolder | None
     features: RemoteFolder | None = None
     witness: Path | None = None
+    after_epoch: AfterEpoch | None = None
     version: str = __version__
     devices: int = 1
     shards: str = ""
@@ -120,9 +124,19 @@ def _train(order: Order, log: Log) -> tuple[str, bool]:
             settings = order.devices, order.shards, order.member
             train_member(order.recipe, order.folder, data, log, *settings)
         else:
-            train(order.recipe, order.folder, data, log, order.devices, order.shards)
+            train(
+                order.recipe,
+                order.folder,
+                data,
+                log,
+                order.devices,
+                order.shards,
+                after_epoch=order.after_epoch,
+            )
     except InUseError:
         raise
+    except TrainingStoppedError as stop:
+        log(str(stop))
     except M3NetError as problem:
         log(f"error: {problem}")
         return one_line(problem), False

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from m3net_tf.errors import ModelError
 from m3net_tf.keras import keras
@@ -39,6 +40,39 @@ def count_macs(model: keras.Model) -> int:
         ModelError: a layer has weights whose cost is unknown.
     """
     return sum(_macs_of(layer) for layer in model.layers)
+
+
+def work_of(model: keras.Model) -> dict[str, int]:
+    """Quantities on which the cost of one inference depends about linearly.
+
+    Returns:
+        Multiply-accumulates by kind of layer, ``elements`` (values that all other layers give),
+        ``widest`` (most values that enter and leave one layer), ``layers`` and ``parameters``.
+
+    Raises:
+        ModelError: a layer has weights whose cost is unknown.
+    """
+    work = dict.fromkeys(("elements", "widest"), 0)
+    work |= {"layers": len(model.layers), "parameters": model.count_params()}
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        sizes = [math.prod(tensor.shape[1:]) for tensor in (*_tensors(layer.input), layer.output)]
+        work["widest"] = max(work["widest"], sum(sizes))
+        macs = _macs_of(layer)
+        kind = _kind_of(layer) if macs else "elements"
+        work[kind] = work.get(kind, 0) + (macs or sizes[-1])
+    return work
+
+
+def _tensors(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _kind_of(layer: keras.layers.Layer) -> str:
+    """Its class, and ``1x1`` for a convolution without neighbours."""
+    pointwise = isinstance(layer, keras.layers.Conv2D) and set(layer.kernel_size) == {1}
+    return f"{type(layer).__name__}{' 1x1' if pointwise else ''}"
 
 
 def _macs_of(layer: keras.layers.Layer) -> int:

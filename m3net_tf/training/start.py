@@ -22,6 +22,7 @@ from m3net_tf.training.checks import check_training, require_streamable
 from m3net_tf.training.recipe import Recipe, load_recipe
 from m3net_tf.training.run import DataSource, Run, linked_run, load_recipe_dataset
 from m3net_tf.training.run_metrics import RunMetrics
+from m3net_tf.training.stopping import AfterEpoch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,7 @@ def train(
     log: Log = silent,
     devices: int = 1,
     shards: str = "",
+    after_epoch: AfterEpoch | None = None,
 ) -> RunMetrics:
     """Train by a recipe, or resume an interrupted training.
 
@@ -59,6 +61,7 @@ def train(
             :mod:`m3net_tf.training.distribution`. Batch normalisation uses the statistics of each
             device's part.
         shards: URL or folder of the data set's shards, which replace ``data_dir``; '' for none.
+        after_epoch: is called after each saved epoch, and may stop the training.
 
     Returns:
         The metrics, as in ``metrics.json``.
@@ -70,8 +73,8 @@ def train(
             names.
         DataError: the data set is missing, broken or too small to be split, or an added clip
             cannot be used.
-        ModelError: the saved state of an interrupted run, or a run that the recipe names, is
-            damaged or unfinished.
+        ModelError: a saved state, or a run that the recipe names, is damaged or unfinished.
+        TrainingStoppedError: ``after_epoch`` has stopped it.
     """
     run = Run(folder)
     prepared = prepare(recipe, run, data_dir, shards, log)
@@ -81,7 +84,7 @@ def train(
     from m3net_tf.training.trainer import run_training
 
     with strategy_for(devices, recipe.training.batch_size).scope():
-        return run_training(recipe, run, *prepared, log)
+        return run_training(recipe, run, *prepared, log, after_epoch)
 
 
 def train_member(

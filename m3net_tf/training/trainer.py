@@ -46,6 +46,7 @@ from m3net_tf.training.run_metrics import RunMetrics
 from m3net_tf.training.sections import TrainingSection
 from m3net_tf.training.state import TrainingState
 from m3net_tf.training.steps import Batch, Step, make_step
+from m3net_tf.training.stopping import AfterEpoch
 
 __all__ = ["predict", "run_training"]
 
@@ -56,6 +57,7 @@ def run_training(
     dataset: AudioDataset,
     source: DataSource,
     log: Log,
+    after_epoch: AfterEpoch | None = None,
 ) -> RunMetrics:
     """Train from the start or the saved state, and write all of the run; see :func:`.start.train`.
 
@@ -65,6 +67,7 @@ def run_training(
         dataset: the recipe's data set, already checked.
         source: where its clips are.
         log: receives progress lines.
+        after_epoch: is called after each saved epoch.
 
     Returns:
         The metrics, as in ``metrics.json``.
@@ -72,11 +75,16 @@ def run_training(
     Raises:
         M3NetError: as :func:`.start.train`.
     """
-    return write_results(run_epochs(recipe, run, dataset, source, log), run)
+    return write_results(run_epochs(recipe, run, dataset, source, log, after_epoch), run)
 
 
 def run_epochs(
-    recipe: Recipe, run: Run, dataset: AudioDataset, source: DataSource, log: Log
+    recipe: Recipe,
+    run: Run,
+    dataset: AudioDataset,
+    source: DataSource,
+    log: Log,
+    after_epoch: AfterEpoch | None = None,
 ) -> Trained:
     """Train to the last epoch; the state and the history are saved after each.
 
@@ -85,7 +93,6 @@ def run_epochs(
     settings, share = recipe.training, current_share()
     shape = input_shape(dataset.info, recipe.frontend)
     build = functools.partial(build_network, recipe, shape, dataset.info.multi_label)
-
     keras.utils.set_random_seed(settings.seed)
     with half_precision(settings):
         model = build(len(dataset.info.labels))
@@ -107,7 +114,7 @@ def run_epochs(
     step = make_step(state, recipe, loss, teacher.model, own_batches=source.shards is not None)
     stored = TrainingClips(clips, teacher.predictions, settings.sampling)
     loop = _Loop(state, step, stored, validation, dataset, recipe, log, source.shards)
-    _run_epochs(loop, run)
+    _run_epochs(loop, run, after_epoch)
     final = functools.partial(build, len(dataset.info.labels))
     return Trained(state, recipe, dataset, fine_tuning, final, split, validation)
 
@@ -146,12 +153,18 @@ def _saved_state(
     return state
 
 
-def _run_epochs(loop: _Loop, run: Run) -> None:
+def _run_epochs(loop: _Loop, run: Run, after_epoch: AfterEpoch | None = None) -> None:
     """Train to the last epoch, saving state and history after each."""
     state, settings, writes = loop.state, loop.recipe.training, current_share().writes
-    # The process may have been killed after it had saved the state alone.
-    if state.history and writes:
-        write_history(state.history, run.folder / "history.csv")
+
+    def saved() -> None:
+        if writes:
+            write_history(state.history, run.folder / "history.csv")
+        if after_epoch:
+            after_epoch(state.history, state.ended)
+
+    if state.history:  # the process may have been killed after it had saved the state alone
+        saved()
     steps, done = (count * state.steps_per_epoch for count in (settings.epochs, state.epoch))
     with (
         tensorboard(run.folder / "tensorboard", enabled=settings.tensorboard and writes) as write,
@@ -161,9 +174,8 @@ def _run_epochs(loop: _Loop, run: Run) -> None:
             with _xla_errors(loop.recipe):
                 row = _run_epoch(loop, task)
             state.save(run.state_path)
-            if writes:
-                write_history(state.history, run.folder / "history.csv")
             write(row)
+            saved()
     if state.epoch < settings.epochs:
         loop.log(
             f"no better epoch than {state.best_epoch} for {settings.early_stopping}: ended early"

@@ -113,6 +113,7 @@ LIGHT = {
     "train recipe.yaml": TRAIN,
     "evaluate run": TRAIN,
     "quantize run": TRAIN,
+    "search recipe.yaml": TRAIN,
     "report run": "pip install 'm3net_tf[",  # the first of two extras that is missing
     "demo --run new": TRAIN,
     "export run": TRAIN,

@@ -114,7 +114,8 @@ def truncated(scene: Scene) -> str:
         path for path in sorted(scene.place.rglob("*")) if path.is_file() and path.stat().st_size
     ]
     # Results of earlier steps are damaged, too, but a recipe is the user's own.
-    files = [path for path in files if path != scene.place / "grid.yaml"]
+    own = [scene.place / name for name in ("grid.yaml", "space.yaml")]
+    files = [path for path in files if path not in own]
     state_file = scene.place / "run/state.npz"
     if state_file in files and scene.chance.random() < 0.6:
         files = [state_file]

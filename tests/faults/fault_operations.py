@@ -84,6 +84,14 @@ GENERAL_FAULTS = (
     "two-processes",
     "rename",
 )
+SPACE: dict[str, Any] = {
+    "network": "m3net",
+    "options": {"filters": [4, 8], "dropout": [0.0, 0.2]},
+    "recipe": {
+        "model": {"arguments": {"tail": [{"filters": "$filters"}], "dropout": "$dropout"}},
+    },
+    "start": [{"filters": 8, "dropout": 0.2}],
+}
 Log = Callable[[str], None]
 
 
@@ -192,6 +200,28 @@ def _table(place: Path, log: Log) -> None:
         raise M3NetError(f"{report['failed']} runs failed: {reasons[0]}")
 
 
+def _search(place: Path, log: Log) -> None:
+    """Search with calculated costs: building and emulating firmware would take most of the time."""
+    from m3net_tf.errors import M3NetError
+    from m3net_tf.search import candidates
+    from m3net_tf.search.costs import COSTS, Limits
+    from m3net_tf.search.driver import Budget, Settings, run_search
+    from m3net_tf.search.result import write_result
+    from m3net_tf.search.space import load_space
+
+    candidates.Candidate.measure = lambda network, board, log=None: {
+        **dict.fromkeys(COSTS, network.work["parameters"]),
+        "board": board,
+    }
+    recipe = Recipe.from_dict({**RECIPE, "training": {**RECIPE["training"], "epochs": 2}})
+    space, folder = load_space(place / "space.yaml", recipe), place / "tables/search"
+    settings = Settings(recipe, space, "mps2_an386", Limits())
+    trials = run_search(settings, folder, Budget(3), log=log)
+    write_result(folder, trials)
+    if errors := [trial.error for trial in trials if trial.state == "failed"]:
+        raise M3NetError(f"{len(errors)} trials failed: {errors[0]}")
+
+
 def _hash(*parts: object) -> str:
     digest = hashlib.sha256()
     for part in parts:
@@ -273,6 +303,18 @@ def _shards_digest(place: Path) -> str:
     return _hash(index["clip_list_sha256"], *(path.read_bytes() for path in files))
 
 
+def _search_digest(place: Path) -> str:
+    folder = place / "tables/search"
+    trials = sorted((folder / "trials").glob("[!.]*.json"))
+    return _hash(_json(folder / "front.json"), *map(_json, trials))
+
+
+def _lost_trials(place: Path, output: str) -> str:
+    reported = len(re.findall(r"^\[\d+/\d+\] trial", output, re.MULTILINE))
+    written = len(list((place / "tables/search/trials").glob("[!.]*.json")))
+    return "" if written >= reported else f"{reported} trials were reported, {written} are there"
+
+
 def _lost_epochs(place: Path, output: str) -> str:
     """Each epoch is reported just before it is saved."""
     reported = max(map(int, re.findall(r"^epoch (\d+)/", output, re.MULTILINE)), default=0)
@@ -306,5 +348,6 @@ OPERATIONS = {
             locks=False,
             faults=("worker-kill",),
         ),
+        Operation("search", _search, _search_digest, ("space.yaml",), _lost_trials, locks=False),
     )
 }

@@ -29,11 +29,13 @@ sys.path.append(str(Path(__file__).parents[1]))  # of worker_processes
 import fault_kinds
 import fault_operations
 import matplotlib.backends.backend_agg  # noqa: F401  # once, for all children
+import optuna  # noqa: F401
 import sklearn.metrics  # noqa: F401
 from fault_operations import OPERATIONS, Operation
 from fault_places import Child, Disk, own_mounts
 
 import m3net_tf.export.bundle
+import m3net_tf.search.candidates
 import m3net_tf.studies.tables
 import m3net_tf.training.trainer  # noqa: F401
 from m3net_tf.artifacts import sha256_of, write_json
@@ -64,6 +66,7 @@ class Templates:
         for name in ("cache", "tables"):
             (place / name).mkdir()
         (place / "grid.yaml").write_text(json.dumps(fault_operations.GRID))
+        (place / "space.yaml").write_text(json.dumps(fault_operations.SPACE))
         self._measure("features", disk, place)
         shutil.rmtree(place / "cache")
         self._act(OPERATIONS["train"], place)  # computes the features, so it is not measured
@@ -77,6 +80,7 @@ class Templates:
         self._measure("shards", disk, place)
         if workers:
             self._measure("workers", disk, place)
+        self._measure("search", disk, place)
 
     def _measure(self, name: str, disk: Disk, place: Path) -> None:
         operation = OPERATIONS[name]

@@ -14,6 +14,7 @@ from m3net_tf.many.fetching import RemoteFolder
 from m3net_tf.many.pools import Lost, PoolOptions, RayPool, open_pool
 from m3net_tf.many.resources import UNSET, Resources, memory_bytes
 from m3net_tf.many.worker import Order, Report, train_run
+from m3net_tf.training.stopping import TrainingStoppedError
 
 
 def order_of(recipe, folder, **options):
@@ -153,8 +154,20 @@ def test_a_worker_checks_its_computer(tiny_recipe, tmp_path):
     assert "is not visible on" in report.error and not (tmp_path / "run").exists()
 
 
+def test_a_stopped_training_is_no_failure(tiny_recipe, tmp_path, monkeypatch):
+    def train(*_, after_epoch):
+        after_epoch([], False)
+
+    def stop(history, ended):
+        raise TrainingStoppedError("others are better")
+
+    monkeypatch.setattr("m3net_tf.training.train", train)
+    assert train_run(order_of(tiny_recipe(), tmp_path / "run", after_epoch=stop)).error == ""
+    assert (tmp_path / "run/train.log").read_text() == "others are better\n"
+
+
 def test_a_worker_says_that_another_process_holds_the_run(tiny_recipe, tmp_path, monkeypatch):
-    def train(*_):
+    def train(*_, **__):
         raise worker.InUseError("run is in use by process 7")
 
     monkeypatch.setattr("m3net_tf.training.train", train)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from m3net_tf.cli.live_standing import live_standing, standing_view
 from m3net_tf.many import standing as standings
-from m3net_tf.many.standing import Standing, duration, last_epoch
+from m3net_tf.many.standing import Standing, duration, epoch_scores, last_epoch
 
 
 def history(folder, text):
@@ -46,7 +46,9 @@ def test_a_history_that_is_missing_or_cut_off_counts_as_none(tmp_path):
     assert last_epoch(tmp_path) == (0, None)
     assert last_epoch(history(tmp_path, "epoch,validation_accuracy\n")) == (0, None)
     assert last_epoch(history(tmp_path, "epoch,loss\n3,x\n")) == (3, None)
+    assert epoch_scores(tmp_path) == []
     assert last_epoch(history(tmp_path, "epoch,validation_map\n3,0.5\n")) == (3, 0.5)
+    assert epoch_scores(tmp_path) == [0.5]
 
 
 def test_durations_are_words():

@@ -15,7 +15,7 @@ from m3net_tf.models import (
     presets_of,
     require_preset,
 )
-from m3net_tf.models.complexity import count_macs
+from m3net_tf.models.complexity import count_macs, work_of
 from m3net_tf.models.m3net.channel_attention import EfficientChannelAttention
 
 
@@ -145,7 +145,14 @@ def test_macs_of_each_kind_of_layer():
         + 4 * 3  # attention
         + 2 * 8 * 4 * 5  # dense
     )
-    assert count_macs(keras.Model(inputs, x)) == by_hand
+    model = keras.Model(inputs, x)
+    assert count_macs(model) == by_hand
+    work = work_of(model)
+    kinds = ("Conv2D", "DepthwiseConv2D", "Conv2D 1x1", "EfficientChannelAttention", "Dense")
+    assert sum(work[kind] for kind in kinds) == by_hand
+    assert work["elements"] == 2 * 8 * 4  # flattening
+    assert work["widest"] == 8 * 10 * 4 + 4 * 10 * 6  # of the convolution
+    assert work["parameters"] == model.count_params()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from m3net_tf.errors import ConfigError, DataError, ModelError
 from m3net_tf.keras import keras, tf
 from m3net_tf.training import Run, load_recipe, results, train, trainer
 from m3net_tf.training.features import compute_features
+from m3net_tf.training.stopping import TrainingStoppedError
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -331,3 +332,17 @@ def test_history_is_complete_if_only_the_last_state_was_saved(tmp_path):
     loop = trainer._Loop(state, None, None, None, None, recipe, print)
     trainer._run_epochs(loop, Run(tmp_path))
     assert (tmp_path / "history.csv").read_text() == "epoch,loss\n1,0.5\n"
+
+
+def test_the_caller_may_stop_a_training_when_it_resumes(tmp_path):
+    """It learns of the saved epochs, and whether they were the last."""
+    settings = SimpleNamespace(tensorboard=False, epochs=2, early_stopping=None)
+    state = SimpleNamespace(ended=False, history=[{"epoch": 1}], epoch=1, steps_per_epoch=2)
+    loop = trainer._Loop(state, None, None, None, None, SimpleNamespace(training=settings), print)
+
+    def stop(history, ended):
+        raise TrainingStoppedError(f"{history} {ended}")
+
+    with pytest.raises(TrainingStoppedError, match=r"\[\{'epoch': 1\}\] False"):
+        trainer._run_epochs(loop, Run(tmp_path), stop)
+    assert (tmp_path / "history.csv").read_text() == "epoch\n1\n"
