@@ -2,11 +2,11 @@
 """The whole chain: the same bytes on the desktop, in TFLite Micro and on the emulated board."""
 
 import json
-import os
 import shutil
 
 import numpy as np
 import pytest
+from firmware_helpers import skip_or_fail
 from rich.console import Console
 
 from m3net_tf.bench.run import run_bench
@@ -29,9 +29,7 @@ PARITY_CLIPS = 100
 def emulation():
     """Skip where the board cannot be emulated; fail there if M3NET_REQUIRE_TFLM=1."""
     if reason := chain.why_no_emulation(BOARD):
-        if os.environ.get("M3NET_REQUIRE_TFLM") == "1":
-            pytest.fail(f"M3NET_REQUIRE_TFLM=1, but: {reason}")
-        pytest.skip(reason)
+        skip_or_fail(reason)
 
 
 @pytest.fixture(scope="module")
