@@ -25,6 +25,8 @@ FUZZ_SECONDS ?= 60
 export BOARD DATA_DIR ENGINE FUZZ_SECONDS
 
 M3NET := $(VENV)/bin/m3net
+# After the bin/ of an environment.
+PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-deps
 # Each tool that the chain calls, with the Debian package that brings it.
 TOOLS := git:git gcc:gcc cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm-none-eabi \
   arm-none-eabi-g++:libstdc++-arm-none-eabi-newlib qemu-system-arm:qemu-system-arm
@@ -58,8 +60,8 @@ system: # say which system packages are missing, and install them where that is 
 
 $(VENV)/.ready: constraints.txt setup.cfg pyproject.toml | system
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r constraints.txt
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(VENV)/bin/$(PIP_INSTALL) --require-hashes -r constraints.txt
+	$(VENV)/bin/$(PIP_INSTALL) --no-build-isolation -e .
 	@touch $@
 
 demo: setup ## train, quantise, export and emulate on the built-in sounds, in minutes
@@ -140,14 +142,14 @@ pins: # write the hashes of the pinned versions; needs uv
 
 sbom: setup # write the parts of a release in dist/: packages of this environment, pinned C sources
 	$(PYTHON) -m venv build/sbom
-	build/sbom/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r .ci/sbom.txt
+	build/sbom/bin/$(PIP_INSTALL) --require-hashes -r .ci/sbom.txt
 	mkdir -p dist
 	build/sbom/bin/cyclonedx-py environment --output-reproducible --output-file build/sbom/python.json $(VENV)
 	build/sbom/bin/python .ci/sbom.py build/sbom/python.json dist/m3net_tf.cdx.json
 
 light-runtime: # scores of the kept exports with tflite-runtime, in an environment of its own
 	$(PYTHON) -m venv build/light-runtime
-	build/light-runtime/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r .ci/light_runtime.txt
+	build/light-runtime/bin/$(PIP_INSTALL) --require-hashes -r .ci/light_runtime.txt
 	PYTHONPATH=. build/light-runtime/bin/python .ci/light_runtime.py
 
 bench: setup ## cost of RUN on the emulated BOARD and on this machine, as JSON

@@ -35,6 +35,7 @@ DAMAGED: tuple[type[Exception], ...] = (
 """Exceptions of readers of zip archives, NumPy arrays and FlatBuffers for damaged bytes."""
 
 _LONGEST_PATH = 120
+_LONGEST_MESSAGE = 300
 
 _OTHER_FOLDER = "or choose another folder"
 _ADVICE = {
@@ -82,6 +83,11 @@ class FirmwareError(M3NetError):
 
 class InUseError(M3NetError):
     """Another process is writing into a folder."""
+
+
+def one_line(error: BaseException) -> str:
+    """The start of an error's message, as one line."""
+    return " ".join(str(error).split())[:_LONGEST_MESSAGE]
 
 
 def os_error_line(error: OSError) -> str:

@@ -26,6 +26,7 @@ from m3net_tf.locks import locked
 from m3net_tf.progress import silent
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.training.recipe import Recipe
+from m3net_tf.yaml_files import read_yaml
 
 for _option in ("BOARD", "DATA_DIR", "ENGINE"):  # make exports them; m3net reads them as options
     os.environ.pop(_option, None)
@@ -110,32 +111,10 @@ def make_manifest() -> Callable[..., Manifest]:
 
 @pytest.fixture(scope="session")
 def tiny_recipe() -> Callable[..., Recipe]:
-    """Make a recipe of 60 clips and a small network that trains in seconds.
-
-    Keyword arguments change keys of the sections of the same names.
-    """
+    """Make the recipe of ``tiny.yaml``; keyword arguments change keys of its sections."""
 
     def make(**sections: dict) -> Recipe:
-        values: dict[str, dict] = {
-            "dataset": {"name": "synth", "options": {"clips_per_class": 6}},
-            "model": {
-                "name": "m3net",
-                "preset": "mcu",
-                "arguments": {
-                    "sfp": [{"filters": 8, "kernel": [5, 5], "strides": [4, 4]}],
-                    "tail": [{"filters": 8}],
-                    "dropout": 0.2,
-                },
-            },
-            "augmentation": {
-                "copies": 1,
-                "time_masks": 1,
-                "frequency_masks": 1,
-                "mixup_probability": 0.5,
-            },
-            "training": {"epochs": 2, "batch_size": 16, "weight_average": 0.9},
-            "quantization": {"calibration_clips": 20},
-        }
+        values = read_yaml(Path(__file__).with_name("tiny.yaml"))
         for name, changes in sections.items():
             values[name] = {**values.get(name, {}), **changes}
         return Recipe.from_dict(values)

@@ -25,7 +25,7 @@ from m3net_tf.device.layers import operators_in_order
 from m3net_tf.emulation import find_machine, run_job
 from m3net_tf.emulation.starting import why_no_emulation
 from m3net_tf.engines import TFLM
-from m3net_tf.errors import ConfigError, M3NetError, ModelError
+from m3net_tf.errors import ConfigError, M3NetError, ModelError, one_line
 from m3net_tf.export.operators import TFLM_OPERATORS
 from m3net_tf.firmware.build import build_firmware
 from m3net_tf.frontend import dequantize_features
@@ -183,7 +183,7 @@ def _convert(model: keras.Model, calibration: Int8, *, whole: bool) -> bytes:
         with native_stderr():
             return bytes(converter.convert())
     except Exception as error:  # the converter raises bare Exceptions of several kinds
-        text = " ".join(str(error).split())[:200] or type(error).__name__
+        text = one_line(error) or type(error).__name__
         raise ModelError(f"{model.name} has no int8 form by the plain converter ({text})") from None
 
 

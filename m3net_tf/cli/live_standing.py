@@ -61,4 +61,4 @@ def standing_view(standing: Standing, width: int) -> RenderableType:
         table.add_row(place, f"{row.epoch}/{row.epochs}", score, duration(row.seconds))
     more = [Text(f"and {len(rows) - _MOST_ROWS} more")] if len(rows) > _MOST_ROWS else []
     best = [Text(f"best: {standing.best[1]}", no_wrap=True)] if standing.best else []
-    return Group(table, *more, Text(standing.line(), no_wrap=True), *best)
+    return Group(table, *more, Text(standing.line(rows), no_wrap=True), *best)

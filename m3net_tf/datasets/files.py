@@ -35,21 +35,28 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
     return sorted(files)
 
 
-def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+def read_table(
+    path: Path, columns: Sequence[str], remedy: str = "fetch the data again"
+) -> list[dict[str, str]]:
     """Rows of a CSV table with a header; missing cells are empty.
+
+    Args:
+        path: the table.
+        columns: columns that it must have.
+        remedy: how to fix a damaged table, for the message.
 
     Raises:
         DataError: the table is missing, unreadable or lacks one of ``columns``.
     """
     if not path.is_file():
-        raise DataError(f"{path}: metadata is missing; fetch the data again")
+        raise DataError(f"{path}: metadata is missing; {remedy}")
     try:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             table = csv.DictReader(file, restval="")
             header, rows = table.fieldnames or (), list(table)
     except csv.Error as error:
-        raise DataError(f"{path}: is not a CSV table; fetch the data again") from error
+        raise DataError(f"{path}: is not a CSV table; {remedy}") from error
     for column in columns:
         if column not in header:
-            raise DataError(f"{path}: has no column {column!r}; fetch the data again")
+            raise DataError(f"{path}: has no column {column!r}; {remedy}")
     return rows

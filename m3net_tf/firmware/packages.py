@@ -7,7 +7,6 @@ the same cache as the checkouts of :mod:`m3net_tf.firmware.sources`.
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from m3net_tf.firmware.sources import (
     check_arrived,
     check_content,
     content_digest,
+    require_pinned,
 )
 from m3net_tf.locks import scratch_folder
 from m3net_tf.progress import Log
@@ -70,11 +70,7 @@ def read_package(name: str, path: Path = LOCK_FILE) -> Package:
     if len(entries) != 1:
         raise FirmwareError(f"{path}: needs the package {name!r} once")
     entry = entries[0]
-    if missing := [key for key in _KEYS if not entry.get(key)]:
-        raise FirmwareError(f"{path}: package {name!r} lacks {', '.join(missing)}; add it")
-    for key in ("sha256", "content"):
-        if not re.fullmatch(r"[0-9a-f]{64}", entry[key]):
-            raise FirmwareError(f"{path}: package {name!r}: {key} is not 64 hexadecimal digits")
+    require_pinned(path, "package", entry, _KEYS)
     return Package(
         **{key: entry[key] for key in _KEYS},
         licence=entry.get("licence", ""),

@@ -15,9 +15,10 @@ import re
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from m3net_tf.artifacts import cache_folder, sha256_of
 from m3net_tf.checkout import find_sources, require_sources
@@ -34,6 +35,7 @@ _FETCH_TIMEOUT_S = 600.0
 _PROBE_TIMEOUT_S = 20.0
 _MARKER = ".m3net-complete"
 _KEYS = ("name", "url", "commit", "tree", "content")
+_HASH_DIGITS = {"commit": 40, "tree": 40, "content": 64, "sha256": 64}
 
 
 class UnreachableError(FirmwareError):
@@ -94,15 +96,7 @@ def read_lock(path: Path = LOCK_FILE) -> tuple[Source, ...]:
         raise FirmwareError(f"{path}: not valid TOML ({error}); restore the lock file") from None
     sources: list[Source] = []
     for entry in document.get("source", []):
-        name = entry.get("name", "?")
-        if missing := [key for key in _KEYS if not entry.get(key)]:
-            raise FirmwareError(f"{path}: source {name!r} lacks {', '.join(missing)}; add it")
-        for key, digits in (("commit", 40), ("tree", 40), ("content", 64)):
-            if not re.fullmatch(f"[0-9a-f]{{{digits}}}", entry[key]):
-                raise FirmwareError(
-                    f"{path}: source {name!r}: {key} {entry[key]!r} is not a full {digits}-digit "
-                    "hash; write all digits"
-                )
+        require_pinned(path, "source", entry, _KEYS)
         sources.append(
             Source(
                 **{key: entry[key] for key in _KEYS},
@@ -115,6 +109,30 @@ def read_lock(path: Path = LOCK_FILE) -> tuple[Source, ...]:
     if not sources or len(set(names)) != len(names):
         raise FirmwareError(f"{path}: needs at least one [[source]], each name once")
     return tuple(sources)
+
+
+def require_pinned(path: Path, kind: str, entry: Mapping[str, Any], keys: Sequence[str]) -> None:
+    """Refuse an entry of the lock file without all its keys or with a shortened hash.
+
+    Args:
+        path: the lock file.
+        kind: the kind of entry, ``source`` or ``package``.
+        entry: the entry.
+        keys: keys that it must have.
+
+    Raises:
+        FirmwareError: a key is missing or empty, or a hash lacks digits.
+    """
+    name = entry.get("name", "?")
+    if missing := [key for key in keys if not entry.get(key)]:
+        raise FirmwareError(f"{path}: {kind} {name!r} lacks {', '.join(missing)}; add it")
+    for key in (key for key in keys if key in _HASH_DIGITS):
+        digits = _HASH_DIGITS[key]
+        if not re.fullmatch(f"[0-9a-f]{{{digits}}}", entry[key]):
+            raise FirmwareError(
+                f"{path}: {kind} {name!r}: {key} {entry[key]!r} is not a full {digits}-digit "
+                "hash; write all digits"
+            )
 
 
 def library_sources() -> tuple[Source, ...]:

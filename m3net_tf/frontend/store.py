@@ -17,6 +17,7 @@ import io
 import json
 import mmap
 import os
+import resource
 import struct
 import threading
 import time
@@ -40,6 +41,7 @@ FILE_BYTES = 16 * 2**20
 FILE_S = 5.0
 """... or after this many seconds, which limits the work that a kill can lose."""
 
+_OPEN_BESIDES = 256  # files and sockets that the process may have open in addition
 _HASH_FILES = 32  # files per task of a thread
 _FOOTER = struct.Struct("<8sQI4x")  # magic, rows, CRC-32 of everything before the footer
 _MAGIC = b"m3netrow"
@@ -141,7 +143,9 @@ class RowStore:
     def _find(self, requested: set[bytes]) -> tuple[list[Rows], dict[bytes, tuple[int, int]]]:
         files: list[Rows] = []
         where: dict[bytes, tuple[int, int]] = {}
-        for path in sorted(self.folder.glob(f"{self.name}-*.npy")):
+        paths = sorted(self.folder.glob(f"{self.name}-*.npy"))
+        _allow_open_files(len(paths))
+        for path in paths:
             try:
                 rows, keys = _read(path, self.row_shape, self.dtype, requested - where.keys())
             except FileNotFoundError:
@@ -230,6 +234,15 @@ def _read(
                 raise _DamagedError
     rows = np.frombuffer(content, row_type, int(np.prod(shape)), start).reshape(shape)
     return rows, rows_of_keys
+
+
+def _allow_open_files(count: int) -> None:
+    """Raise the soft limit of open files if mapping ``count`` files could reach it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = count + _OPEN_BESIDES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _lock(handle: int, log: Log) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from m3net_tf.datasets import data_folder, dataset_info
-from m3net_tf.errors import DataError, M3NetError
+from m3net_tf.errors import DataError, M3NetError, one_line
 from m3net_tf.many.fetching import RemoteFolder, fetch_folder, require_reachable
 from m3net_tf.progress import Log, silent
 from m3net_tf.training.recipe import Recipe
@@ -77,8 +77,3 @@ def local_folder(source: Path | RemoteFolder | None, log: Log = silent) -> Path 
         DataError: the URL cannot be read.
     """
     return fetch_folder(source, log=log) if isinstance(source, RemoteFolder) else source
-
-
-def one_line(error: BaseException) -> str:
-    """The start of an error's message as one line."""
-    return " ".join(str(error).split())[:300]

@@ -7,7 +7,7 @@ import csv
 import dataclasses
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ class Progress(NamedTuple):
     Attributes:
         place: its folder, relative to that of all runs.
         epoch: epochs trained.
+        resumed_at: epochs trained before this call.
         epochs: epochs in total.
         score: the newest validation score, as a share; None before the first epoch.
         seconds: time since its start.
@@ -31,6 +32,7 @@ class Progress(NamedTuple):
 
     place: str
     epoch: int
+    resumed_at: int
     epochs: int
     score: float | None
     seconds: float
@@ -89,31 +91,36 @@ class Standing:
             epoch, score = last_epoch(run.folder)
             seconds = time.monotonic() - run.since_s
             epochs = run.training.recipe.training.epochs
-            rows.append(Progress(run.training.place, epoch, epochs, score, seconds))
+            place, first = run.training.place, run.first_epoch
+            rows.append(Progress(place, epoch, first, epochs, score, seconds))
         return sorted(rows, key=lambda row: -row.seconds)
 
-    @property
-    def left_s(self) -> float | None:
-        """Estimated seconds until the end, at the epochs per second so far; None at the start."""
-        trained = sum(last_epoch(run.folder)[0] - run.first_epoch for run in self._running())
+    def left_s(self, in_work: Iterable[Progress]) -> float | None:
+        """Estimated seconds until the end, at the epochs per second so far; None at the start.
+
+        Args:
+            in_work: the runs in work, from :meth:`in_work`, which reads their files.
+        """
+        trained = sum(run.epoch - run.resumed_at for run in in_work)
         done = self._epochs_done + max(0, trained)
         if not done:
             return None
         left = sum(list(self.epochs_left.values())) - max(0, trained)
         return max(0, left) * (time.monotonic() - self._start_s) / done
 
-    def _running(self) -> list[_InWork]:
-        return list(self._in_work.values())
+    def line(self, in_work: Sequence[Progress]) -> str:
+        """The standing in one line.
 
-    def line(self) -> str:
-        """The standing in one line."""
+        Args:
+            in_work: the runs in work, from :meth:`in_work`.
+        """
         parts = [f"{self.finished + self.failed} of {self.total} runs done"]
         if self.failed:
             parts.append(f"{self.failed} failed")
-        parts.append(f"{len(self._in_work)} in work")
+        parts.append(f"{len(in_work)} in work")
         if self.best:
             parts.append(f"best validation {100 * self.best[0]:.2f} %")
-        if (left := self.left_s) is not None:
+        if (left := self.left_s(in_work)) is not None:
             parts.append(f"{duration(left)} left")
         return ", ".join(parts)
 

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from m3net_tf.errors import ConfigError
+from m3net_tf.errors import ConfigError, one_line
 from m3net_tf.keras import keras, tf
 from m3net_tf.layers import classifier
 from m3net_tf.models.efficientnet_attention import reset_image_statistics
@@ -131,7 +131,7 @@ def _body(body: Body, x: tf.Tensor, imagenet: bool) -> keras.Model:
     try:
         network = function(weights="imagenet", **common)
     except Exception as error:  # Keras raises a bare Exception if a download fails
-        text = " ".join(str(error).split())[:150]
+        text = one_line(error)
         raise ConfigError(
             f"model.imagenet: the weights of {body.title} cannot be loaded ({text}): connect to "
             "the network once, or set it to false"

@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from m3net_tf.artifacts import sha256_of
-from m3net_tf.errors import ConfigError
+from m3net_tf.errors import ConfigError, one_line
 
 if TYPE_CHECKING:  # names are available without TensorFlow, which the networks' modules import
     from m3net_tf.keras import keras, tf
@@ -216,7 +216,7 @@ def build_model(
     try:
         model = module.build(shape, classes or chosen.classes, module.Design(**arguments))
     except (TypeError, ValueError) as error:  # Keras raises these if a layer does not fit
-        text = " ".join(str(error).split())[:200]
+        text = one_line(error)
         raise ConfigError(
             f"model {name} {preset} cannot be built for features of shape {shape} ({text}): change "
             "its arguments or the front end"

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from m3net_tf.errors import ModelError
+from m3net_tf.errors import ModelError, one_line
 from m3net_tf.native import native_stderr
 from m3net_tf.quantization.graph import Graph
 from m3net_tf.runtime.interpreter import Int8, as_input
@@ -39,7 +39,7 @@ def open_fast(tflite: bytes, *, keep_tensors: bool = False) -> Interpreter:
             )
             interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
-        text = " ".join(str(error).split())[:200]
+        text = one_line(error)
         raise ModelError(f"the network cannot be run ({text}): quantise the run again") from None
     return interpreter
 

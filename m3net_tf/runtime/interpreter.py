@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.errors import ModelError
+from m3net_tf.errors import ModelError, one_line
 from m3net_tf.frontend import dequantize_features
 from m3net_tf.native import native_stderr
 
@@ -49,7 +49,7 @@ def load_interpreter(tflite: bytes, kernels: OpResolverType) -> Interpreter:
         )
         interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
-        text = " ".join(str(error).split())[:200]
+        text = one_line(error)
         if "find op" in text:
             raise ModelError(
                 f"the TFLite interpreter lacks an operator of the network ({text}): install a "
@@ -246,5 +246,5 @@ def _load_tflm(tflite: bytes, arena_bytes: int) -> Any:
     except (RuntimeError, ValueError) as error:
         raise ModelError(
             f"TFLite Micro cannot load the network with an arena of {arena_bytes} bytes "
-            f"({' '.join(str(error).split())[:160]}): enlarge the arena, or check its operators"
+            f"({one_line(error)}): enlarge the arena, or check its operators"
         ) from None

@@ -14,7 +14,7 @@ from m3net_tf.deployment.certification import certify_export
 from m3net_tf.deployment.cost import BoardCost
 from m3net_tf.emulation.starting import firmware_folder
 from m3net_tf.engines import TFLM
-from m3net_tf.errors import DataError, M3NetError, ModelError
+from m3net_tf.errors import DataError, M3NetError, ModelError, one_line
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.export.certificate_file import Certificate
 from m3net_tf.keras import keras
@@ -159,7 +159,7 @@ def measure_cell(cell: Cell, setup: Setup) -> MeasuredCell:
                 firmware = firmware_folder(run.folder, setup.board, TFLM)
                 board = _board_figures(certify_export(bundle, setup.board, firmware, setup.log))
         except M3NetError as error:
-            row["error"] = _one_line(error)
+            row["error"] = one_line(error)
             setup.log(f"{place}: {row['error']}")
         finally:
             keras.backend.clear_session()
@@ -221,7 +221,7 @@ def _method_accuracies(
             try:
                 kept["methods"] |= method_figures(run, data_dir, [method], log)
             except ModelError as error:  # such as 16 bits on a layer that has no such form
-                accuracies[name] = {"error": _one_line(error)}
+                accuracies[name] = {"error": one_line(error)}
                 continue
             write_json(run.folder / KEPT, kept)
         accuracies[name] = kept["methods"][name]
@@ -240,7 +240,3 @@ def _board_figures(certificate: Certificate) -> BoardFigures | BoardMissing:
         "clips": certificate["clips"]["count"],
         **BoardCost.from_dict(board["cost"]).to_dict(),
     }
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -195,7 +195,7 @@ def _expand(path: Path, values: Patch, scale: str) -> Grid:
     _labels(reference, axes, "reference")
     _labels({axis: list(labels) for axis, labels in scaled.items()}, axes, f"scales.{scale}.axes")
     averages = _averages(values, axes, only)
-    patches = _read_patches(path, values, plan, axes)
+    patches = _read_patches(path, values, plan, axes, scaled)
     shown = {axis: [*labels, *averages.get(axis, ())] for axis, labels in axes.items()}
     cells = []
     for combination in itertools.product(*shown.values()):
@@ -239,7 +239,11 @@ def _axes(path: Path, axes: Mapping[Any, Mapping[Any, Any]]) -> dict[str, dict[s
 
 
 def _read_patches(
-    path: Path, values: Patch, plan: Patch, axes: Mapping[str, Mapping[str, Patch]]
+    path: Path,
+    values: Patch,
+    plan: Patch,
+    axes: Mapping[str, Mapping[str, Patch]],
+    scaled: Mapping[str, Mapping[str, Patch]],
 ) -> _Patches:
     steps = {
         str(step): (_patch(path, patch), _patch(path, (plan.get("steps") or {}).get(step)))
@@ -255,7 +259,7 @@ def _read_patches(
         ],
         steps=steps,
         last=_patch(path, plan.get("patch")),
-        scaled=_axes(path, plan.get("axes") or {}),
+        scaled=scaled,
     )
 
 

@@ -68,9 +68,8 @@ def read_added(run: Path) -> tuple[AddedClip, ...]:
     if not table.is_file():
         return ()
     names = [field.name for field in dataclasses.fields(AddedClip)]
-    return tuple(
-        AddedClip(**{name: row[name] for name in names}) for row in read_table(table, names)
-    )
+    rows = read_table(table, names, "restore it, or train the run again")
+    return tuple(AddedClip(**{name: row[name] for name in names}) for row in rows)
 
 
 def with_added(dataset: AudioDataset, run: Path) -> AudioDataset:

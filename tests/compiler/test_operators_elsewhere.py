@@ -53,7 +53,7 @@ def test_operators_are_clean_under_sanitizers(tmp_path):
 @pytest.fixture(scope="module")
 def cases_and_outputs(tmp_path_factory):
     """Cases for the emulated cores, and their outputs on this machine."""
-    cases = make_cases(12)
+    cases = make_cases(6)
     return cases, host_outputs(cases, tmp_path_factory.mktemp("host"))
 
 

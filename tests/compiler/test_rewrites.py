@@ -79,7 +79,7 @@ def check(operators, folder):
     """Compile, compare with TFLite Micro and return the compiled network."""
     tflite = write_network(operators)
     network = compile_network(tflite)
-    host = build_host({"network": network}, folder)["network"]
+    host = build_host({"network": network}, folder, ["-O0"])["network"]
     rng = np.random.default_rng(0)
     for _ in range(5):
         inputs = random_inputs(rng, network)

@@ -13,8 +13,8 @@ def test_a_bug_is_found(tmp_path, capsys):
     clean, bug = tmp_path / "clean.c", tmp_path / "bug.c"
     clean.write_text("int next(int a) { return a + 1; }\n")
     bug.write_text("int next(int a) { int b; return a + b; }\n")
-    assert check(find_tool(), [clean], DSP, tmp_path)
-    assert not check(find_tool(), [clean, bug], DSP, tmp_path)
+    assert check(find_tool(), clean, DSP, tmp_path)
+    assert not check(find_tool(), bug, DSP, tmp_path)
     assert "bug.c:1" in capsys.readouterr().err
 
 

@@ -7,10 +7,12 @@ DSP extension, without it and with Helium, and needs no headers but the compiler
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -62,12 +64,12 @@ def write_generated(folder: Path) -> list[Path]:
     return [folder / f"{name}.c" for name in names]
 
 
-def check(tool: str, sources: list[Path], target: tuple[str, str], generated: Path) -> bool:
-    """Run the checks over some files; prints what they find, returns whether it is nothing."""
+def check(tool: str, source: Path, target: tuple[str, str], generated: Path) -> bool:
+    """Run the checks over a file; prints what they find, returns whether it is nothing."""
     folders = [FIRMWARE_DIR / name for name in ("engine", "core", "wasm")]  # wasm has string.h
     options = [f"--target={target[0]}", f"-mcpu={target[1]}", "-std=c11", "-ffreestanding"]
     options += ["-DM3NET_ENGINE_COMPILED", *(f"-I{folder}" for folder in [*folders, generated])]
-    command = [tool, "--quiet", f"--config-file={ROOT / '.clang-tidy'}", *map(str, sources)]
+    command = [tool, "--quiet", f"--config-file={ROOT / '.clang-tidy'}", str(source)]
     done = subprocess.run([*command, "--", *options], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
@@ -86,10 +88,12 @@ def main() -> int:
         engine = sorted((FIRMWARE_DIR / "engine").glob("*.c"))
         compiled = sorted((FIRMWARE_DIR / "compiled").glob("*.c"))
         both = [path for path in engine if path.stem in ("convolution", "depthwise")]
-        clean = check(tool, [*engine, *compiled, *written], DSP, folder)
-        clean &= check(tool, both, PORTABLE, folder)
         vectors = [path for path in engine if "M3NET_ENGINE_HELIUM" in path.read_text()]
-        return 0 if check(tool, vectors, HELIUM, folder) and clean else 1
+        files = [(path, DSP) for path in (*engine, *compiled, *written)]
+        files += [(path, PORTABLE) for path in both] + [(path, HELIUM) for path in vectors]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a process
+            clean = list(pool.map(lambda file: check(tool, *file, folder), files))
+        return 0 if all(clean) else 1
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from firmware_helpers import skip_or_fail
 
 from m3net_tf.deployment import certification, cost
 from m3net_tf.errors import FirmwareError, ModelError
@@ -279,9 +279,7 @@ def refuse(_):
 @pytest.mark.slow
 def test_an_export_is_certified_on_the_emulated_board(exported, monkeypatch, tmp_path):
     if reason := certification.why_no_emulation(BOARD):
-        if os.environ.get("M3NET_REQUIRE_TFLM") == "1":
-            pytest.fail(f"M3NET_REQUIRE_TFLM=1, but: {reason}")
-        pytest.skip(reason)
+        skip_or_fail(reason)
     certificate = certification.certify_export(exported, BOARD, tmp_path)
     assert certificate["scope"] == "emulated board" and certificate["holds"]
     assert certificate["features"]["values"] == 10 * 40 * 49

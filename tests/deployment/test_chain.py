@@ -2,11 +2,11 @@
 """The whole chain: the same bytes on the desktop, in TFLite Micro and on the emulated board."""
 
 import json
-import os
 import shutil
 
 import numpy as np
 import pytest
+from firmware_helpers import skip_or_fail
 from rich.console import Console
 
 from m3net_tf.bench.run import run_bench
@@ -29,9 +29,7 @@ PARITY_CLIPS = 100
 def emulation():
     """Skip where the board cannot be emulated; fail there if M3NET_REQUIRE_TFLM=1."""
     if reason := chain.why_no_emulation(BOARD):
-        if os.environ.get("M3NET_REQUIRE_TFLM") == "1":
-            pytest.fail(f"M3NET_REQUIRE_TFLM=1, but: {reason}")
-        pytest.skip(reason)
+        skip_or_fail(reason)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +103,7 @@ def tflm_summary(run, summary):
     return interpreted
 
 
+@pytest.mark.slow
 def test_the_compiled_engine_gives_the_same_bytes_at_less_cost(run, summary, tflm_summary):
     assert summary["engine"] == "compiled" and tflm_summary["engine"] == "tflm"
     assert tflm_summary["bytes_equal"] is True and tflm_summary["drift"] == []
@@ -122,15 +121,17 @@ def test_the_compiled_engine_gives_the_same_bytes_at_less_cost(run, summary, tfl
     assert "Front end in whole numbers: no package index" in text
 
 
+@pytest.mark.slow
 def test_arena_of_tflm_is_proven_and_one_step_less_is_refused(run, tflm_summary, tmp_path):
     copy = Run(shutil.copytree(run.folder, tmp_path / "run"))
     bundle = export_run(copy, None, engine="tflm")
     assert chain.saved_summary(copy, BOARD) is None  # that of the export's engine until now
-    chain.prove_arena(bundle, BOARD, run.folder / "firmware" / f"{BOARD}-tflm", lambda _: None)
+    firmware = run.folder / "firmware" / f"{BOARD}-tflm"
+    chain.prove_arena(bundle, BOARD, firmware, lambda _: None)
     assert bundle.manifest.arena.source == f"TFLite Micro on {BOARD}"
     proven = bundle.manifest.arena.bytes
     assert f"#define M3NET_MODEL_ARENA_BYTES {proven}\n" in (bundle.folder / "model.h").read_text()
-    image = build_firmware(bundle.folder, BOARD, tmp_path / "build", proven - 256)
+    image = build_firmware(bundle.folder, BOARD, firmware, proven - 256)
     clip = np.zeros((1, 40 * 49), np.int8)
     with pytest.raises(FirmwareError, match="arena") as error:
         run_job(image.elf, find_machine(BOARD), clip)

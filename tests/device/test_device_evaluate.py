@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from firmware_helpers import skip_or_fail
 from rich.console import Console
 
 from m3net_tf import progress
@@ -170,9 +170,7 @@ def emulated_run(copied_run: Path, monkeypatch) -> Path:
     """The copied run, with the user's cache, which contains compiled libraries."""
     monkeypatch.delenv("M3NET_CACHE")
     if reason := why_no_emulation(BOARD):
-        if os.environ.get("M3NET_REQUIRE_TFLM") == "1":
-            pytest.fail(f"M3NET_REQUIRE_TFLM=1, but: {reason}")
-        pytest.skip(reason)
+        skip_or_fail(reason)
     return copied_run
 
 

@@ -31,25 +31,13 @@ from m3net_tf.training.features import compute_features
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run
 from m3net_tf.training.sections import AugmentationSection
+from m3net_tf.yaml_files import read_yaml
 
 #: Measured durations, and the commit with changed files: they differ between equal results.
 _VOLATILE = ("seconds", "training_s", "wall_s", "git_commit")
 _COPIES = 2
-RECIPE: dict[str, Any] = {
-    "dataset": {"name": "synth", "options": {"clips_per_class": 6}},
-    "model": {
-        "name": "m3net",
-        "preset": "mcu",
-        "arguments": {
-            "sfp": [{"filters": 8, "kernel": [5, 5], "strides": [4, 4]}],
-            "tail": [{"filters": 8}],
-            "dropout": 0.2,
-        },
-    },
-    "augmentation": {"copies": 1, "time_masks": 1, "mixup_probability": 0.5},
-    "training": {"epochs": 3, "batch_size": 80, "weight_average": 0.9},
-    "quantization": {"calibration_clips": 20},
-}
+_TINY = read_yaml(Path(__file__).parents[1] / "tiny.yaml")
+RECIPE: dict[str, Any] = _TINY | {"training": {**_TINY["training"], "epochs": 3, "batch_size": 80}}
 GRID: dict[str, Any] = {
     "title": "Two runs",
     "paper": "Somebody, 2025",

@@ -33,7 +33,7 @@ def skip_or_fail(reason: str) -> None:
     """Skip with a reason, or fail with it where M3NET_REQUIRE_TFLM=1."""
     if os.environ.get("M3NET_REQUIRE_TFLM") == "1":
         pytest.fail(f"M3NET_REQUIRE_TFLM=1, but: {reason}")
-    pytest.skip(f"firmware tests need more: {reason}")
+    pytest.skip(reason)
 
 
 def cmsis_dsp() -> Path:

@@ -360,7 +360,7 @@ def test_a_package_that_cannot_be_had(
         ('[[package]]\nname = "dsp"\nversion = "1"\n', "lacks sha256, content"),
         (
             '[[package]]\nname = "dsp"\nversion = "1"\nsha256 = "12"\ncontent = "12"\n',
-            "64 hexadecimal digits",
+            "not a full 64-digit hash",
         ),
     ],
 )

@@ -4,10 +4,12 @@
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,6 +63,20 @@ def test_what_is_put_in_comes_out_in_any_order(monkeypatch):
         rows[0, 0, 0]
     assert store.missing([key(3), key(10)]) == {key(10)}
     assert RowStore("b", SHAPE).rows([[key(1)]]) is None  # another front end
+
+
+def test_more_files_than_the_limit_of_open_files(monkeypatch):
+    monkeypatch.setattr(store_module, "FILE_BYTES", 20)  # one map a file
+    store = RowStore("a", SHAPE)
+    put(store, list(range(60)))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    open_files = len(list(Path("/dev/fd").iterdir()))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_files + 40, limits[1]))
+    try:
+        rows = store.rows([[key(n) for n in range(60)]])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    np.testing.assert_array_equal(rows[0], [row(n) for n in range(60)])
 
 
 def test_each_file_is_a_plain_npy_array():

@@ -445,7 +445,7 @@ def _uarts() -> list[bytes]:
 
 
 class _Tags(HTMLParser):
-    """The elements and attribute names of a page, and the texts in scripts."""
+    """The elements of a page with the names of their attributes."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

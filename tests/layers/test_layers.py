@@ -4,8 +4,10 @@
 A new layer is one line in ``BLOCKS``.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -160,9 +162,40 @@ def build(name: str) -> keras.Model:
     return keras.Model(inputs, classifier(block(x), CLASSES), name=name)
 
 
-@pytest.fixture(params=BLOCKS)
-def model(request: pytest.FixtureRequest) -> keras.Model:
-    return build(request.param)
+class Trained(NamedTuple):
+    """A network of a few steps, the loss before each, and its weights before the first."""
+
+    network: keras.Model
+    losses: list[float]
+    before: list[np.ndarray]
+
+
+@functools.cache
+def trained_once(name: str) -> Trained:
+    network = build(name)
+    before = [weight.numpy() for weight in network.trainable_variables]
+    return Trained(network, train_steps(network, 4), before)
+
+
+# Other arguments of a block above.
+VARIANTS = {"mirror_frequency", "mirror_both", "eca_5", "conv_block_strided", "ds_conv_strided"}
+VARIANTS |= {"ds_conv_norm", "image_replicate", "mask_grid", "mean_over_time"}
+VARIANTS |= {"global_attention_se", "local_attention_none", "gabor_free_taps", "hann_pooling"}
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=pytest.mark.slow if name in VARIANTS else ()) for name in BLOCKS
+    ]
+)
+def trained(request: pytest.FixtureRequest) -> Trained:
+    """Training of a network; all tests share it, so they must not change it."""
+    return trained_once(request.param)
+
+
+@pytest.fixture
+def model(trained: Trained) -> keras.Model:
+    return trained.network
 
 
 @pytest.fixture
@@ -210,17 +243,14 @@ class TestEveryLayer:
         assert eager.shape == (5, CLASSES)
         np.testing.assert_allclose(tf.reduce_sum(eager, 1), 1, rtol=1e-6)
 
-    def test_training_lowers_the_loss(self, model):
-        before = [weight.numpy() for weight in model.trainable_variables]
-        losses = train_steps(model, 4)
-        assert losses[-1] < losses[0]
-        for old, weight in zip(before, model.trainable_variables, strict=True):
+    def test_training_lowers_the_loss(self, trained):
+        assert trained.losses[-1] < trained.losses[0]
+        for old, weight in zip(trained.before, trained.network.trainable_variables, strict=True):
             assert np.isfinite(weight.numpy()).all()
             if "kernel" in weight.name:
                 assert np.abs(weight.numpy() - old).max() > 1e-4, weight.name
 
     def test_saved_and_loaded(self, model, tmp_path):
-        train_steps(model, 1)
         model.save(tmp_path / "model.keras")
         loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
         assert loaded.get_config() == model.get_config()
@@ -243,7 +273,6 @@ class TestEveryLayer:
         assert np.abs(kernels[0] - kernels[1]).max() > 1e-3
 
     def test_int8_is_the_same_on_reference_kernels_and_tflm(self, model):
-        train_steps(model, 2)
         if model.name in NO_INT8:
             with pytest.raises(ModelError, match=f"{model.name} has a layer without int8 form"):
                 quantize_int8(model, features(4))

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 from browser import Page
+from firmware_helpers import skip_or_fail
 
 from m3net_tf.datasets.captured import CapturedClips
 from m3net_tf.emulation.starting import why_no_emulation
@@ -46,9 +47,7 @@ def address(tiny_run: Path, private_cache: Path, folder: Path) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("M3NET_CACHE")
         if reason := why_no_emulation(BOARD):
-            if os.environ.get("M3NET_REQUIRE_TFLM") == "1":
-                pytest.fail(f"M3NET_REQUIRE_TFLM=1, but: {reason}")
-            pytest.skip(reason)
+            skip_or_fail(reason)
     noise = 0.3 * np.random.default_rng(0).standard_normal(24_000) * (np.arange(24_000) < 12_000)
     soundfile.write(folder / "sound.wav", noise, 16_000)
     words = ["monitor", f"qemu:{BOARD}", "--run", run, "--play", folder / "sound.wav"]

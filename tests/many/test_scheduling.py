@@ -158,7 +158,7 @@ def test_without_ray_runs_are_trained_in_this_process(trainings, finish, tmp_pat
     @contextlib.contextmanager
     def watch(standing):
         yield
-        shown.append(standing.line())
+        shown.append(standing.line(standing.in_work()))
 
     plan = plan_trainings(trainings(2), tmp_path)
     folders = {"": tmp_path / "data"}

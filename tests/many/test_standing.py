@@ -27,16 +27,16 @@ def test_the_time_left_follows_the_epochs(trainings, tmp_path, monkeypatch):
     resumed = history(tmp_path / "1", "epoch,validation_accuracy\n1,0.25\n")
     standing.start(runs[1], resumed)
     clock[0] = 10.0
-    assert standing.left_s is None
-    assert standing.line() == "0 of 4 runs done, 2 in work"
+    assert standing.left_s(standing.in_work()) is None
+    assert standing.line(standing.in_work()) == "0 of 4 runs done, 2 in work"
     history(tmp_path / "0", "epoch,loss,validation_accuracy\n1,0.1,0.75\n")
-    assert standing.left_s == 70.0  # one epoch in 10 s; 7 of 8 are left
+    assert standing.left_s(standing.in_work()) == 70.0  # one epoch in 10 s; 7 of 8 are left
     standing.end(runs[0], 0.8)
     standing.end(runs[1], math.nan)  # its second epoch
     standing.start(runs[2], tmp_path / "2")
     standing.pause(runs[2])
     standing.end(runs[3], None)
-    assert standing.line() == (
+    assert standing.line(standing.in_work()) == (
         "3 of 4 runs done, 1 failed, 0 in work, best validation 80.00 %, 7 s left"
     )
     assert standing.best == (0.8, "paper/seed0")
@@ -61,13 +61,16 @@ def screen(**options):
     return Console(file=io.StringIO(), width=60, **options)
 
 
-def test_the_live_table_fits_the_terminal(trainings, tmp_path):
+def test_the_live_table_fits_the_terminal(trainings, tmp_path, monkeypatch):
     runs = trainings(14)
     standing = Standing(runs)
     for run in runs:
         standing.start(run, history(tmp_path / run.place, "epoch,validation_map\n1,0.5\n"))
     console = screen()
+    reads, read = [], standings.last_epoch
+    monkeypatch.setattr(standings, "last_epoch", lambda run: reads.append(run) or read(run))
     console.print(standing_view(standing, 40))
+    assert len(reads) == len(runs)  # each history is read once for a picture
     lines = console.file.getvalue().splitlines()
     assert lines[0].split() == ["in", "work", "epoch", "validation", "since"]
     assert lines[1].split() == ["paper/seed0", "1/2", "50.00", "%", "0", "s"]

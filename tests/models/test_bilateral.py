@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from shared_networks import built_once
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.export.operators import operators_of
@@ -24,6 +25,7 @@ NARROW = {
 SHORT = {"fd_modules": "AB", "semantic_filters": [4, 8], "detail_filters": [4, 8]}
 
 
+@built_once
 def tiny(**overrides: object) -> keras.Model:
     keras.utils.set_random_seed(5)
     return build_model(
@@ -62,7 +64,9 @@ def test_shapes_of_the_papers_branches():
     assert shapes["pool"] == (None, 1, 1, 128)
 
 
-@pytest.mark.parametrize("classes", [50, 10, 8, 6])  # ESC-50, US8K, RAVDESS, CREMA-D
+@pytest.mark.parametrize(  # ESC-50, US8K, RAVDESS, CREMA-D
+    "classes", [50, *(pytest.param(classes, marks=pytest.mark.slow) for classes in (10, 8, 6))]
+)
 def test_only_the_head_depends_on_the_classes(classes):
     rest = 10_114_994 - 50 * 129
     assert build_model("bilateral", "paper", classes=classes).count_params() == rest + classes * 129
@@ -74,6 +78,7 @@ def kinds(model: keras.Model) -> list[str]:
     return ["".join(n[-3] for n in quantities if f"fd{i}_" in n) for i in range(1, 6)]
 
 
+@pytest.mark.slow
 def test_fd_modules():
     assert kinds(tiny()) == ["ab", "ab", "bb", "bb", "a"]
     assert kinds(tiny(fd_modules="RBABA")) == ["a", "bb", "ab", "bb", "ab"]
@@ -130,6 +135,7 @@ def test_fusions_of_table_7():
     assert sizes["concat"] - sizes["sum"] == 8 * CLASSES
 
 
+@pytest.mark.slow
 def test_early_exits_are_further_outputs_that_can_be_dropped():
     plain, model = tiny(), tiny(early_exits=True)
     assert [out.name.split("/")[0] for out in model.outputs] == [
@@ -158,6 +164,7 @@ def test_trains_with_self_distillation_and_reaches_every_weight():
     waves, labels = tf.constant(sounds(12) / np.float32(128)), np.arange(12) % CLASSES
     targets = tf.one_hot(labels, CLASSES)
     optimizer = keras.optimizers.Adam(3e-3)
+    optimizer.build(model.trainable_variables)  # a step that makes variables is traced twice
 
     @tf.function
     def step() -> tuple[tf.Tensor, list[tf.Tensor]]:

@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from shared_networks import built_once
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
@@ -21,6 +22,7 @@ SMALL = {
 }
 
 
+@built_once
 def tiny(**overrides: object) -> keras.Model:
     keras.utils.set_random_seed(3)
     settings = {"classifier": SMALL, **overrides}
@@ -75,6 +77,7 @@ class TestSizes:
         model = build_model("diffres", "paper", overrides=overrides)
         assert trainable(model, "encoder") == 493_824
 
+    @pytest.mark.slow
     def test_efficientnet_with_four_heads(self):
         model = build_model("efficientnet_attention", "paper", input_shape=(128, 100, 3))
         assert trainable(model) == pytest.approx(13.6e6, rel=0.02)
@@ -193,6 +196,7 @@ class TestGuide:
         np.testing.assert_allclose(inside["guide_loss"], silent, rtol=1e-4)
         train(model, 2)
 
+    @pytest.mark.slow
     def test_lowers_the_scores_of_silence(self):
         model = tiny(reduction=0.25)
         inside = probe(model)  # as in training: the statistics of so few steps are inaccurate
@@ -283,6 +287,7 @@ class TestWeights:
             overrides=overrides,
         )
 
+    @pytest.mark.slow
     def test_are_loaded_but_for_the_scale_of_photographs(self, tmp_path):
         keras.utils.set_random_seed(5)
         backbone = keras.applications.EfficientNetB0(include_top=False, weights=None)
@@ -301,6 +306,7 @@ class TestWeights:
         x = np.random.default_rng(0).uniform(-1, 1, (2, *self.SHAPE)).astype(np.float32)
         np.testing.assert_allclose(scaled(x), x, atol=1e-5)
 
+    @pytest.mark.slow
     def test_of_another_network(self, tmp_path):
         path = tmp_path / "weights.h5"
         keras.Sequential([keras.layers.Dense(3, input_shape=(4,))]).save_weights(path)

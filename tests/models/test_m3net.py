@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from shared_networks import built_once
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
@@ -11,6 +12,7 @@ from m3net_tf.models import build_model
 SHAPE, CLASSES = (24, 26, 1), 4
 
 
+@built_once
 def tiny(**overrides: object) -> keras.Model:
     keras.utils.set_random_seed(3)
     return build_model("m3net", "mcu", input_shape=SHAPE, classes=CLASSES, overrides=overrides)

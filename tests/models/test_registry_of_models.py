@@ -19,15 +19,14 @@ from m3net_tf.models.complexity import count_macs, work_of
 from m3net_tf.models.m3net.channel_attention import EfficientChannelAttention
 
 
-def marks_of(card):
-    """Large networks take seconds to build and to call."""
-    return pytest.mark.slow if card.parameters > 4_000_000 or card.macs > 300_000_000 else ()
+def smallest_preset(name):
+    return min(presets_of(name), key=lambda preset: presets_of(name)[preset].parameters)
 
 
 EVERY_PRESET = [
-    pytest.param(name, preset, marks=marks_of(card))
+    pytest.param(name, preset, marks=() if preset == smallest_preset(name) else pytest.mark.slow)
     for name in model_names()
-    for preset, card in presets_of(name).items()
+    for preset in presets_of(name)
 ]
 
 
@@ -50,8 +49,7 @@ def test_a_preset_costs_what_it_says_and_sums_to_one(name, preset):
 
 @pytest.mark.parametrize("name", model_names())
 def test_shape_and_classes_can_be_chosen(name):
-    # The smallest one: the previous test builds each preset.
-    preset = min(presets_of(name), key=lambda preset: presets_of(name)[preset].parameters)
+    preset = smallest_preset(name)  # the previous test builds each one
     raw = presets_of(name)[preset].input_shape[0] == 1  # a waveform, not a map
     shape = (1, 6400, 1) if raw else (64, 98, 1)
     model = build_model(name, preset, input_shape=shape, classes=7)

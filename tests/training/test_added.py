@@ -216,6 +216,13 @@ def test_the_former_and_the_new_network_are_measured_on_old_and_new_clips(
     )
 
 
+def test_a_damaged_list_of_added_clips_is_named_with_its_remedy(tmp_path):
+    (tmp_path / "added").mkdir()
+    (tmp_path / "added" / "clips.csv").write_text("source,label\n")
+    with pytest.raises(DataError, match=r"clips.csv: has no column 'split'; restore it, or train"):
+        read_added(tmp_path)
+
+
 def test_a_finished_run_is_trained_again_only_with_its_own_clips(tiny_recipe, tiny_run, tmp_path):
     captured, run = tmp_path / "captured", shutil.copytree(tiny_run, tmp_path / "run")
     dataset = load_recipe_dataset(tiny_recipe(), None)

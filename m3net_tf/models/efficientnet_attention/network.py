@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from m3net_tf.errors import ConfigError
+from m3net_tf.errors import ConfigError, one_line
 from m3net_tf.keras import keras
 from m3net_tf.models.efficientnet_attention.attention_pooling import attention_classifier
 from m3net_tf.models.registry import Preset
@@ -84,7 +84,7 @@ def _load_backbone(network: keras.Model, backbone: str, path: Path) -> None:
     try:
         network.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
-        text = " ".join(str(error).split())[:150]
+        text = one_line(error)
         raise ConfigError(
             f"model.weights: {path} does not fit EfficientNet-{backbone.upper()} without head "
             f"({text}): give Keras's efficientnet{backbone}_notop.h5"
