@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from m3net_tf.errors import ConfigError, DataError
-from m3net_tf.many.data import one_line
+from m3net_tf.errors import ConfigError, DataError, one_line
 from m3net_tf.many.fetching import RemoteFolder
 from m3net_tf.many.resources import UNSET, Resources
 from m3net_tf.many.worker import Order, Report, Work, train_run

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from m3net_tf.errors import DataError, M3NetError
+from m3net_tf.errors import DataError, M3NetError, one_line
 from m3net_tf.many.catalogue import open_store
-from m3net_tf.many.data import DataFolders, one_line, source_of
+from m3net_tf.many.data import DataFolders, source_of
 from m3net_tf.many.plan import Outcome, Plan, Training, resolved, run_folder, why_blocked
 from m3net_tf.many.pools import IN_PROCESS, Lost, Pool, PoolOptions, open_pool
 from m3net_tf.many.resources import Resources

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from m3net_tf import __version__
 from m3net_tf.artifacts import cache_folder
-from m3net_tf.errors import DataError, InUseError, M3NetError, os_error_line
-from m3net_tf.many.data import local_folder, one_line
+from m3net_tf.errors import DataError, InUseError, M3NetError, one_line, os_error_line
+from m3net_tf.many.data import local_folder
 from m3net_tf.many.fetching import RemoteFolder, fetch_folder
 from m3net_tf.progress import Log
 from m3net_tf.training.recipe import Recipe

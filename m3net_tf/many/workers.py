@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from m3net_tf.artifacts import write_text
-from m3net_tf.errors import M3NetError
+from m3net_tf.errors import M3NetError, one_line
 from m3net_tf.locks import writes_into
-from m3net_tf.many.data import one_line
 from m3net_tf.many.pools import Lost, PoolOptions, RayPool, open_pool
 from m3net_tf.many.resources import Resources
 from m3net_tf.many.worker import Member, Order, Report, log_name, train_run

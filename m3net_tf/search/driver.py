@@ -15,9 +15,8 @@ from typing import Any
 
 from m3net_tf.artifacts import provenance, read_json, write_json
 from m3net_tf.datasets import DatasetInfo
-from m3net_tf.errors import ConfigError, M3NetError, ModelError
+from m3net_tf.errors import ConfigError, M3NetError, ModelError, one_line
 from m3net_tf.locks import writes_into
-from m3net_tf.many.data import one_line
 from m3net_tf.many.pools import IN_PROCESS, Lost, Pool, PoolOptions, open_pool
 from m3net_tf.many.worker import Order, Report
 from m3net_tf.progress import Log, silent
