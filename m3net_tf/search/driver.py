@@ -58,7 +58,7 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         return {
-            "recipe": self.recipe.to_dict(),
+            "recipe": self.recipe.hashed_values(),
             "space": self.space.facts(),
             "board": self.board,
             "limits": dataclasses.asdict(self.limits),
