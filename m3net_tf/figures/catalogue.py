@@ -14,6 +14,7 @@ from m3net_tf.figures.activation_maps import draw_activation_maps
 from m3net_tf.figures.curves import draw_by_frame_rate, draw_confusion, draw_curves, draw_fusion
 from m3net_tf.figures.durations import draw_durations
 from m3net_tf.figures.feature_maps import draw_feature_maps, draw_signals
+from m3net_tf.figures.leakage import draw_leakage
 from m3net_tf.figures.masks import draw_learnt_masks, draw_masks
 from m3net_tf.figures.plotting import Drawing
 from m3net_tf.figures.resolution import (
@@ -193,6 +194,12 @@ FIGURES: dict[str, FigureKind] = {
     ),
     "diffres/fig13": FigureKind(
         "figure 4 for sounds of AudioSet", "one", _warp, "diffres/fig13", clips=True
+    ),
+    "leakage/by_split": FigureKind(
+        "accuracy by split, random, by recording and official",
+        "many",
+        _cells(draw_leakage),
+        "leakage/splits",
     ),
     "curves": FigureKind(
         "loss and validation figures of several runs over the epochs",

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from m3net_tf.artifacts import write_json, write_text
-from m3net_tf.datasets import AudioDataset, load_dataset
+from m3net_tf.datasets import AudioDataset, Clip, dataset_info, load_dataset
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.figures import catalogue as figures
 from m3net_tf.figures import paper_list
 from m3net_tf.figures.activation_maps import gradient_maps, stage_layers
 from m3net_tf.figures.durations import draw_durations
 from m3net_tf.figures.feature_maps import draw_feature_maps, fbsp_spectrogram
+from m3net_tf.figures.leakage import draw_leakage
 from m3net_tf.figures.shown import Shown
 from m3net_tf.figures.signal_values import entropy_bits, signal_values, zero_crossings_hz
 from m3net_tf.frontend import features, frontend_preset
@@ -201,6 +202,33 @@ def test_accuracy_and_cost_by_hop(make_run, tmp_path):
     rows = {row[1]: row[2:] for row in figures.draw_hops(shown).rows}
     assert rows[10.0] == (2, pytest.approx(60), pytest.approx(14.142, rel=1e-3), 200, 1.0)
     assert rows[5.0] == (1, pytest.approx(80), 0.0, 400, 2.0)
+
+
+def test_accuracy_by_split_says_what_share_of_the_test_was_trained_on(make_run):
+    def clip(n, split, group):
+        return Clip(f"{n}", "a", split, group, Path("a.wav"))
+
+    info = dataclasses.replace(dataset_info("us8k"), labels=("a",))
+    clips = [clip(n, "train", f"fsID {n}") for n in range(4)]
+    leaking = AudioDataset(
+        info, (*clips, *(clip(n, "test", f"fsID {n - 2}") for n in (4, 5, 6, 7)))
+    )
+    clean = AudioDataset(info, (*clips, clip(4, "test", "fsID 9")))
+    shown = []
+    for split, dataset, accuracy in (("random", leaking, 0.9), ("official", clean, 0.4)):
+        run = Run(make_run(split, accuracy=accuracy))
+        labels = {"Data set": "US8K", "Network": "M3Net", "Split": split, "run": "seed0"}
+        cell = Shown(labels, run.recipe(), None, run)
+        vars(cell)["dataset"] = dataset
+        shown.append(cell)
+    drawing = draw_leakage(shown)
+    shares = [(row[2], row[7], row[8]) for row in drawing.rows]
+    assert shares == [("random", 50.0, 90.0), ("official", 0.0, 40.0)]
+    assert drawing.columns[7:] == ("trained_share", "accuracy")
+    texts = [text.get_text() for text in drawing.figure.axes[0].get_legend().get_texts()]
+    assert texts[0].startswith("random: 50 % of the test clips")
+    with pytest.raises(ConfigError, match="remove --run"):
+        draw_leakage([Shown({"run": "seed0"}, run.recipe(), None, run)])
 
 
 def test_rows_of_the_warp_sum_to_one_after_algorithm_1():
