@@ -22,7 +22,7 @@ def draw_leakage(shown: Sequence[Shown]) -> Drawing:
     """Test accuracy of each network by split, a panel per data set; a dot is a run.
 
     The numbers have, for each run, the share of test clips whose recording or speaker is in
-    training (``trained_share``).
+    training (``trained_share``). A legend calls both their source.
 
     Raises:
         ConfigError: the runs are not those of a grid with data set, network and split.
@@ -70,4 +70,4 @@ def _row(cell: Shown) -> tuple[Any, ...]:
 
 def _label(split: str, rows: Sequence[tuple[Any, ...]]) -> str:
     share = statistics.fmean(row[7] for row in rows if row[2] == split)
-    return f"{split}: {share:.0f} % of the test clips' sources are trained on"
+    return f"{split}: {share:.0f} % of the test clips have their source in training"
