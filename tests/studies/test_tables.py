@@ -65,7 +65,7 @@ class Trainer:
         self.failing = {}
         self.subset = {}  # facts of the data set's folder
 
-    def __call__(self, recipe, folder, data_dir=None, log=print, after_epoch=None):
+    def __call__(self, recipe, folder, data_dir, log, devices, shards, after_epoch):
         log("training")
         self.trained.append((recipe, Path(folder), data_dir))
         less, seed = "dfp" in recipe.model.arguments, recipe.training.seed
