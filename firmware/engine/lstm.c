@@ -24,7 +24,8 @@ static int32_t multiply(const int8_t* weights, const int8_t* vector, int32_t cou
 static int32_t multiply_16(const int8_t* weights, const int8_t* vector, int32_t count, int64_t sum,
                            m3net_factor factor) {
   for (int32_t i = 0; i < count; ++i, vector += 2) {
-    sum += weights[i] * m3net_load_16(vector);
+    const int32_t product = weights[i] * m3net_load_16(vector);
+    sum += product;
   }
   return saturate_16(m3net_scale_long(sum, factor));
 }
