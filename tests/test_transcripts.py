@@ -22,6 +22,7 @@ import pytest
 import yaml
 
 from m3net_tf import Classifier, cli
+from m3net_tf.cli.output import console
 from m3net_tf.emulation.starting import why_no_emulation
 from m3net_tf.pretrained import find_pretrained
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
@@ -94,6 +95,8 @@ def m3net(words: list[str]) -> str:
     output = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["m3net", *words])
+        # As in a pipe, even if this process has imported it with a narrow terminal.
+        patch.setattr(console, "width", 200)
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             try:
                 cli.main()

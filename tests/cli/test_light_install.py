@@ -113,8 +113,8 @@ LIGHT = {
     "train recipe.yaml": TRAIN,
     "evaluate run": TRAIN,
     "quantize run": TRAIN,
-    "search recipe.yaml": TRAIN,
-    "report run": "pip install 'm3net_tf[",  # the first of two extras that is missing
+    "search recipe.yaml": "pip install 'm3net_tf[",  # the first of two extras that is missing
+    "report run": "pip install 'm3net_tf[",  # likewise
     "demo --run new": TRAIN,
     "export run": TRAIN,
     "compile run/export/model.tflite --out c": "",
