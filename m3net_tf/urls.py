@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from m3net_tf.errors import DataError
+from m3net_tf.errors import DataError, one_line
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*(::|://)", re.IGNORECASE)
 
@@ -35,14 +35,13 @@ def open_url(url: str) -> tuple[Any, str]:
     try:
         system, root = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:  # the message names the package
-        raise DataError(f"{url} cannot be opened: {' '.join(str(error).split())}") from None
+        raise DataError(f"{url} cannot be opened: {one_line(error)}") from None
     return system, str(root)
 
 
 def unreachable(url: str, error: Exception, verb: str = "read") -> DataError:
     """The error of a URL that cannot be read or written, in one line."""
-    reason = " ".join(str(error).split())[:200]
     return DataError(
-        f"{url} cannot be {verb} ({type(error).__name__}: {reason}): check the URL, the network "
-        "and your credentials"
+        f"{url} cannot be {verb} ({type(error).__name__}: {one_line(error)}): check the URL, the "
+        "network and your credentials"
     )

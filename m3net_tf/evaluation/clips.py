@@ -12,10 +12,10 @@ from m3net_tf.artifacts import Provenance, provenance
 from m3net_tf.export import Bundle
 from m3net_tf.progress import Log, silent
 from m3net_tf.training.checks import require_held_out
+from m3net_tf.training.evaluation import predict
 from m3net_tf.training.features import compute_features, original_features
 from m3net_tf.training.metrics import wilson_interval
 from m3net_tf.training.run import Run
-from m3net_tf.training.trainer import predict
 
 
 class StageAccuracy(TypedDict):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,12 +26,11 @@ from m3net_tf.search.front import rungs_of
 from m3net_tf.search.halving import Halving
 from m3net_tf.search.proposals import propose, require_optuna
 from m3net_tf.search.space import Space, choices_text
-from m3net_tf.search.trials import ENDED, TRAINED, Trial, TrialFolder
+from m3net_tf.search.trials import ENDED, SETTINGS, TRAINED, Trial, TrialFolder
 from m3net_tf.training.checks import check_training
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import load_recipe_dataset
 
-SETTINGS = "search.json"
 _MOST_REJECTED = 100
 """Candidates in a row that are not trained, after which a search ends."""
 _POLL_S = 2.0
@@ -128,22 +128,13 @@ def _keep_settings(settings: Settings, folder: Path) -> None:
     if not path.exists():
         write_json(path, values)
         return
-    former = read_json(path)
-    differing = [key for key in values if not _same(values[key], former.get(key))]
+    former, values = read_json(path), json.loads(json.dumps(values))  # JSON has no tuples
+    differing = [key for key in values if values[key] != former.get(key)]
     if differing:
         raise ConfigError(
             f"{folder} has a search with another {' and '.join(differing)}: name another folder by "
             "--out, or delete it"
         )
-
-
-def _same(value: Any, former: Any) -> bool:
-    """Whether values are equal as JSON, which has no tuples."""
-    if isinstance(value, Mapping) and isinstance(former, Mapping):
-        return value.keys() == former.keys() and all(_same(value[k], former[k]) for k in value)
-    if isinstance(value, list | tuple) and isinstance(former, list):
-        return len(value) == len(former) and all(map(_same, value, former))
-    return bool(value == former)
 
 
 class _Search:

@@ -15,7 +15,7 @@ from m3net_tf.figures.plotting import Drawing, new_figure
 from m3net_tf.search.costs import COSTS, Limits
 from m3net_tf.search.front import front_of
 from m3net_tf.search.space import choices_text
-from m3net_tf.search.trials import STATES, Trial, TrialFolder
+from m3net_tf.search.trials import SETTINGS, STATES, Trial, TrialFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,21 +59,21 @@ def write_result(folder: Path, trials: Sequence[Trial]) -> dict[str, Any]:
     Raises:
         DataError: the settings of the search are missing.
     """
-    settings = read_json(folder / "search.json")
+    settings = read_json(folder / SETTINGS)
     limits = Limits(**settings["limits"])
     front = front_trials(trials, limits)
     numbers = [trial.number for trial in front]
+    listed = [_facts(trial, trial.number in numbers) for trial in trials]
     facts = {
         "settings": settings,
         "front": numbers,
         "states": {state: sum(trial.state == state for trial in trials) for state in STATES},
         "seconds": round(sum(trial.seconds for trial in trials), 1),
-        "trials": [_facts(trial, trial.number in numbers) for trial in trials],
+        "trials": listed,
     }
     measured = [trial for trial in trials if trial.point is not None]
-    rows = [
-        [_facts(trial, trial.number in numbers)[name] for name in _COLUMNS] for trial in measured
-    ]
+    shown = {trial.number for trial in measured}
+    rows = [[row[name] for name in _COLUMNS] for row in listed if row["trial"] in shown]
     figure = _draw(measured, front, limits, settings["board"])
     Drawing(figure, _COLUMNS, rows, facts).save(folder / "front")
     result: dict[str, Any] = read_json(folder / "front.json")

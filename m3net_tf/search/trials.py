@@ -16,6 +16,8 @@ from m3net_tf.search.costs import COSTS
 from m3net_tf.search.front import Point
 from m3net_tf.training.recipe import Recipe
 
+SETTINGS = "search.json"
+"""File of the settings, in the folder of a search."""
 ENDED = ("finished", "stopped")
 TRAINED = (*ENDED, "failed")
 """States of trials that were trained; failed ones are tried again by the next call."""

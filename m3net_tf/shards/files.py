@@ -58,8 +58,9 @@ def _verified_shard(url: str, index: str, shard: Shard) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / shard.file
         with locked(folder / f"{shard.file}.lock", shard.file, silent):
-            if not path.is_file() or file_sha256(path) != shard.sha256:
-                _copy(system, f"{root}/{shard.file}", path, url)
+            if path.is_file() and file_sha256(path) == shard.sha256:
+                return path
+            _copy(system, f"{root}/{shard.file}", path, url)
     if not path.is_file():
         raise DataError(f"{url}/{shard.file} is missing: run m3net data shard again")
     if file_sha256(path) != shard.sha256:
@@ -91,13 +92,12 @@ def _copy(system: Any, source: str, target: Path, url: str) -> None:
     part.replace(target)
 
 
-def read_pcm(url: str, index: str, file: str, shard: Shard, row: int) -> npt.NDArray[np.int16]:
+def read_pcm(url: str, index: str, shard: Shard, row: int) -> npt.NDArray[np.int16]:
     """The samples of one clip of a shard, int16 of shape (samples,).
 
     Args:
         url: URL or path of the folder.
         index: checksum of its index.
-        file: name of the shard.
         shard: the shard.
         row: number of the clip in it.
     """

@@ -167,7 +167,7 @@ def _read_clip(places: _Places, clip: Clip) -> Any:
     """The sound of a clip."""
     number, row = places.of_clips[clip.clip_id]
     shard = places.shards.files[number]
-    return from_pcm16(read_pcm(places.shards.url, places.shards.sha256, shard.file, shard, row))
+    return from_pcm16(read_pcm(places.shards.url, places.shards.sha256, shard, row))
 
 
 def _clips(shards: Shards, shard: Shard, info: DatasetInfo) -> list[Clip]:

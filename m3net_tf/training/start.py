@@ -81,10 +81,11 @@ def train(
     if prepared is None:
         return run.metrics()
     from m3net_tf.training.distribution import strategy_for
-    from m3net_tf.training.trainer import run_training
+    from m3net_tf.training.results import write_results
+    from m3net_tf.training.trainer import run_epochs
 
     with strategy_for(devices, recipe.training.batch_size).scope():
-        return run_training(recipe, run, *prepared, log, after_epoch)
+        return write_results(run_epochs(recipe, run, *prepared, log, after_epoch), run)
 
 
 def train_member(

@@ -29,7 +29,7 @@ from m3net_tf.training.batches import (
 from m3net_tf.training.checks import input_shape
 from m3net_tf.training.distillation import load_teacher
 from m3net_tf.training.distribution import current_share, shared_predictions
-from m3net_tf.training.evaluation import predict, score, takes_lengths
+from m3net_tf.training.evaluation import score, takes_lengths
 from m3net_tf.training.features import (
     FeatureSet,
     compute_features,
@@ -40,42 +40,12 @@ from m3net_tf.training.fine_tuning import start_from
 from m3net_tf.training.logbook import tensorboard, write_history
 from m3net_tf.training.losses import has_sigmoids, label_loss
 from m3net_tf.training.recipe import Recipe, save_recipe
-from m3net_tf.training.results import Trained, learnt, write_results
+from m3net_tf.training.results import Trained, learnt
 from m3net_tf.training.run import DataSource, Run
-from m3net_tf.training.run_metrics import RunMetrics
 from m3net_tf.training.sections import TrainingSection
 from m3net_tf.training.state import TrainingState
 from m3net_tf.training.steps import Batch, Step, make_step
 from m3net_tf.training.stopping import AfterEpoch
-
-__all__ = ["predict", "run_training"]
-
-
-def run_training(
-    recipe: Recipe,
-    run: Run,
-    dataset: AudioDataset,
-    source: DataSource,
-    log: Log,
-    after_epoch: AfterEpoch | None = None,
-) -> RunMetrics:
-    """Train from the start or the saved state, and write all of the run; see :func:`.start.train`.
-
-    Args:
-        recipe: settings of the training.
-        run: folder that receives the results.
-        dataset: the recipe's data set, already checked.
-        source: where its clips are.
-        log: receives progress lines.
-        after_epoch: is called after each saved epoch.
-
-    Returns:
-        The metrics, as in ``metrics.json``.
-
-    Raises:
-        M3NetError: as :func:`.start.train`.
-    """
-    return write_results(run_epochs(recipe, run, dataset, source, log, after_epoch), run)
 
 
 def run_epochs(
@@ -86,9 +56,20 @@ def run_epochs(
     log: Log,
     after_epoch: AfterEpoch | None = None,
 ) -> Trained:
-    """Train to the last epoch; the state and the history are saved after each.
+    """Train to the last epoch from the start or the saved state, which is saved after each epoch.
 
     Each worker of a training calls this function; only the first one writes files.
+
+    Args:
+        recipe: settings of the training.
+        run: folder of the state and the history.
+        dataset: the recipe's data set, already checked.
+        source: where its clips are.
+        log: receives progress lines.
+        after_epoch: is called after each saved epoch.
+
+    Raises:
+        M3NetError: as :func:`.start.train`.
     """
     settings, share = recipe.training, current_share()
     shape = input_shape(dataset.info, recipe.frontend)

@@ -10,9 +10,9 @@ import soundfile
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.training import Recipe, Run, train
+from m3net_tf.training.evaluation import predict
 from m3net_tf.training.features import compute_features
 from m3net_tf.training.metrics import average_precision
-from m3net_tf.training.trainer import predict
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 

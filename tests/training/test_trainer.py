@@ -14,6 +14,7 @@ from m3net_tf.artifacts import write_json
 from m3net_tf.errors import ConfigError, DataError, ModelError
 from m3net_tf.keras import keras, tf
 from m3net_tf.training import Run, load_recipe, results, train, trainer
+from m3net_tf.training.evaluation import predict
 from m3net_tf.training.features import compute_features
 from m3net_tf.training.stopping import TrainingStoppedError
 
@@ -96,7 +97,7 @@ def test_the_kept_network_is_the_best_epochs(tiny_run):
     model, dataset = run.load_model(), run.dataset(None)
     for split in ("validation", "test"):
         features = compute_features(dataset, split, run.recipe().frontend)
-        accuracy = (trainer.predict(model, features.clean).argmax(1) == features.labels).mean()
+        accuracy = (predict(model, features.clean).argmax(1) == features.labels).mean()
         assert run.metrics().values[split]["accuracy"] == pytest.approx(accuracy)
     assert run.metrics().validation["accuracy"] == pytest.approx(float(best["validation_accuracy"]))
     matrix = list(csv.reader((tiny_run / "confusion_matrix.csv").read_text().splitlines()))
