@@ -96,7 +96,7 @@ typedef struct {
   uint32_t bad_blocks;
 } m3net_monitor;
 
-/// Sets up a monitor.
+/// Sets up a monitor, and gives the detector the thresholds that the board saved.
 ///
 /// @param buffer  at least M3NET_MODEL_INPUT_BYTES bytes; if a window of samples fits, the board
 ///                can also record and take the benchmark's audio.

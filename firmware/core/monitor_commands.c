@@ -4,6 +4,7 @@
 #include "console.h"
 #include "monitor_parts.h"
 #include "platform.h"
+#include "saved_thresholds.h"
 #include "text.h"
 
 #define LEAST_BAUD 1200u
@@ -201,7 +202,7 @@ static const command commands[] = {
     {"profile", 1, 1, m3net_monitor_profile, "profile"},
     {"stream", 2, 5, m3net_monitor_stream, "stream mic|host|off [columns] [scores] [audio]"},
     {"threshold", 1, 4, m3net_monitor_threshold, "threshold [LABEL VALUE [RELEASE]]"},
-    {"save", 1, 1, m3net_monitor_save, "save"},
+    {"save", 1, 2, m3net_monitor_save, M3NET_CAN_SAVE_THRESHOLDS ? "save [clear]" : "save"},
     {"record", 2, 2, m3net_monitor_record, "record SAMPLES"},
     {"read", 3, 3, command_read, "read OFFSET BYTES"},
     {"baud", 2, 2, command_baud, "baud SPEED"},

@@ -103,7 +103,7 @@ void m3net_monitor_stream(m3net_monitor* monitor, const m3net_monitor_words* wor
 /// The command `threshold`.
 void m3net_monitor_threshold(m3net_monitor* monitor, const m3net_monitor_words* words);
 
-/// The command `save`.
+/// The commands `save` and `save clear`.
 void m3net_monitor_save(m3net_monitor* monitor, const m3net_monitor_words* words);
 
 /// The command `record`.

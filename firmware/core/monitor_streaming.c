@@ -6,6 +6,7 @@
 #include "console.h"
 #include "monitor_parts.h"
 #include "platform.h"
+#include "saved_thresholds.h"
 
 #define HOP M3NET_FRONTEND_HOP_SAMPLES
 #define HOP_BYTES M3NET_MONITOR_HOP_BYTES
@@ -165,6 +166,9 @@ void m3net_monitor_threshold(m3net_monitor* monitor, const m3net_monitor_words* 
     }
     m3net_monitor_ok("threshold");
     m3net_console_field("run_columns", monitor->live->detector.config.run_columns);
+    if (M3NET_CAN_SAVE_THRESHOLDS) {
+      m3net_console_field("saved", m3net_saved_thresholds_exist() ? 1u : 0u);
+    }
     m3net_console_end();
     return;
   }
@@ -196,11 +200,29 @@ void m3net_monitor_threshold(m3net_monitor* monitor, const m3net_monitor_words* 
   print_class(monitor, label);
 }
 
-// No board has a driver that writes to its flash.
 void m3net_monitor_save(m3net_monitor* monitor, const m3net_monitor_words* words) {
-  (void)words;
-  m3net_monitor_error(monitor, "no_flash",
-                      "there is no flash to keep thresholds in: export them with the model");
+  if (!M3NET_CAN_SAVE_THRESHOLDS) {
+    m3net_monitor_error(monitor, "no_flash",
+                        "there is no flash to keep thresholds in: export them with the model");
+    return;
+  }
+  const bool clear = words->count == 2u;
+  if (clear && !m3net_monitor_is(words->word[1], "clear")) {
+    m3net_monitor_error(monitor, "usage", "say save, or save clear");
+    return;
+  }
+  m3net_board_watchdog_feed();  // the storage may hold the core for some seconds
+  m3net_detector* detector = &monitor->live->detector;
+  const m3net_status status =
+      clear ? m3net_saved_thresholds_forget(detector) : m3net_saved_thresholds_save(detector);
+  if (status != M3NET_OK) {
+    m3net_monitor_error(monitor, "flash",
+                        "the flash does not take the thresholds: what was saved before stays");
+    return;
+  }
+  m3net_monitor_ok("save");
+  m3net_console_field("saved", clear ? 0u : 1u);
+  m3net_console_end();
 }
 
 // --- recordings ------------------------------------------------------------------------------

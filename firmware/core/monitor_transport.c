@@ -7,6 +7,7 @@
 #include "console.h"
 #include "monitor_parts.h"
 #include "platform.h"
+#include "saved_thresholds.h"
 
 static void drain(m3net_monitor* monitor, const char* code, const char* text) {
   monitor->state = M3NET_MONITOR_DRAIN;
@@ -81,11 +82,15 @@ void m3net_monitor_init(m3net_monitor* monitor, m3net_recognizer* recognizer, m3
   monitor->baud = m3net_eembc_start_console();
   m3net_duty_start(&monitor->duty);
   m3net_eembc_init(&monitor->eembc, recognizer, buffer, buffer_bytes);
+  if (M3NET_CAN_SAVE_THRESHOLDS) (void)m3net_saved_thresholds_load(&live->detector);
 }
 
 void m3net_monitor_greet(m3net_monitor* monitor) {
   m3net_console_begin("ready");
   m3net_console_field("protocol", M3NET_MONITOR_PROTOCOL);
+  if (M3NET_CAN_SAVE_THRESHOLDS && m3net_saved_thresholds_exist()) {
+    m3net_monitor_text_field("thresholds", "saved");
+  }
   m3net_console_end();
   m3net_eembc_boot(&monitor->eembc);
 }

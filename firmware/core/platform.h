@@ -117,6 +117,38 @@ void m3net_board_watchdog_feed(void);
 /// @return M3NET_OK, or M3NET_ERROR_UNSUPPORTED if the board has no such pin, as by default.
 m3net_status m3net_board_timestamp_pin(void);
 
+/// Most bytes of a word of any storage.
+#define M3NET_STORAGE_MAX_WORD_BYTES 32u
+
+/// The storage of a board: sectors of its flash that no image occupies, with one address after the
+/// other from 0. Erased bytes read as 0xFF.
+typedef struct {
+  uint32_t sector_bytes;  ///< What one erase clears.
+  uint32_t sector_count;  ///< At least 2.
+  uint32_t word_bytes;    ///< What one programming writes, aligned to itself: a multiple of 4.
+} m3net_storage;
+
+/// The storage. Boards without one define neither this nor the functions below, and leave out
+/// M3NET_HAS_STORAGE, which the table `storage` of a board.toml defines.
+extern const m3net_storage m3net_board_storage;
+
+/// Reads bytes of the storage.
+///
+/// @return M3NET_OK, or M3NET_ERROR_HARDWARE (a word that a power cut left unreadable).
+m3net_status m3net_board_storage_read(uint32_t offset, void* bytes, size_t count);
+
+/// Erases a sector. The core may stand still meanwhile, for seconds on some chips: sound and bytes
+/// of the console are lost then, and the caller must have fed the watchdog.
+///
+/// @return M3NET_OK, or M3NET_ERROR_HARDWARE.
+m3net_status m3net_board_storage_erase(uint32_t sector);
+
+/// Programs an erased word.
+///
+/// @param word  word_bytes bytes, aligned to 4.
+/// @return M3NET_OK, or M3NET_ERROR_HARDWARE.
+m3net_status m3net_board_storage_program(uint32_t offset, const void* word);
+
 /// Holds interrupts back; returns the state for m3net_platform_unlock(). Calls may be nested.
 uint32_t m3net_platform_lock(void);
 

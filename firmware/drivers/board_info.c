@@ -15,3 +15,11 @@ const m3net_board m3net_board_info = {
     .uart_baud = BOARD_UART_BAUD,
     .has_audio = BOARD_HAS_AUDIO,
 };
+
+#ifdef M3NET_HAS_STORAGE
+const m3net_storage m3net_board_storage = {
+    .sector_bytes = BOARD_STORAGE_SECTOR_BYTES,
+    .sector_count = BOARD_STORAGE_SECTORS,
+    .word_bytes = BOARD_STORAGE_WORD_BYTES,
+};
+#endif

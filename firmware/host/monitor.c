@@ -12,6 +12,7 @@
 
 #include "board.h"
 #include "crc32.h"
+#include "storage.h"
 
 #define LINES_BETWEEN_CHECKS 1000u
 #define LINES_BETWEEN_EXCHANGES 200u
@@ -140,6 +141,7 @@ static const char* const seeds[] = {
     "threshold 1 2",
     "threshold",
     "save",
+    "save clear",
     "record 100",
     "read 0 256",
     "baud 9600",
@@ -323,6 +325,7 @@ static int batter(uint32_t count, uint64_t seed) {
 
 int main(int count, char** words) {
   const char* command = count > 1 ? words[1] : "";
+  host_storage_blank();
   if (strcmp(command, "serve") == 0 && count <= 3) return serve(count == 3 ? words[2] : NULL);
   if (strcmp(command, "batter") == 0 && count == 4) {
     return batter((uint32_t)strtoul(words[2], NULL, 10), strtoull(words[3], NULL, 10));

@@ -51,6 +51,13 @@ def header_text(board: Board) -> str:
         "job_address": board.job.start,
         "job_capacity_bytes": board.job.bytes,
     }
+    if storage := board.storage:
+        values |= {
+            "storage_base": storage.start,
+            "storage_sector_bytes": storage.sector_bytes,
+            "storage_sectors": storage.sectors,
+            "storage_word_bytes": storage.word_bytes,
+        }
     for name, memory in _further_memories(board):
         values |= {f"{name}_base": memory.start, f"{name}_bytes": memory.bytes}
     if repeated := sorted(values.keys() & board.constants):
@@ -73,6 +80,7 @@ def settings_text(board: Board) -> str:
         for name, folders in board.third_party.items()
         for folder in folders
     ]
+    definitions = [*board.definitions, *(["M3NET_HAS_STORAGE"] if board.storage else [])]
     lines = [
         _set("M3NET_BOARD", [board.name]),
         _set("M3NET_BOARD_CORE", [board.core]),
@@ -80,7 +88,7 @@ def settings_text(board: Board) -> str:
         _set("M3NET_BOARD_SOURCES", board.sources),
         _set("M3NET_BOARD_DRIVERS", board.drivers),
         _set("M3NET_BOARD_PDM", ["ON" if board.pdm else "OFF"]),
-        _set("M3NET_BOARD_DEFINITIONS", board.definitions),
+        _set("M3NET_BOARD_DEFINITIONS", definitions),
         _set("M3NET_BOARD_THIRD_PARTY", board.third_party),
         _set("M3NET_BOARD_SYSTEM_INCLUDES", includes),
         _set("M3NET_BOARD_CHOICES", board.choices),
@@ -115,9 +123,10 @@ def linker_text(board: Board) -> str:
 
 def _region_line(board: Board, name: str) -> str:
     memory = board.memory[name]
-    start, size = f"{memory.start:#010x}", f"{memory.bytes:#x}"
+    count = board.flash_bytes if name == "flash" else memory.bytes  # without the storage
+    start, size = f"{memory.start:#010x}", f"{count:#x}"
     if name == "flash" and board.uf2:  # CMakeLists.txt defines the symbol
-        start, size = "m3net_flash_start", f"{memory.start + memory.bytes:#x} - m3net_flash_start"
+        start, size = "m3net_flash_start", f"{memory.start + count:#x} - m3net_flash_start"
     permissions = _PERMISSIONS.get(name, "rw")
     return f"  {name.upper()} ({permissions}) : ORIGIN = {start}, LENGTH = {size}"
 

@@ -36,6 +36,7 @@ _OPTIONAL: Mapping[str, type] = {
     "flash_commands": list,
     "third_party": dict,
     "choices": dict,
+    "storage": dict,
     "uf2": dict,
     "qemu": dict,
     "constants": dict,
@@ -52,6 +53,23 @@ class Memory:
 
     start: int
     bytes: int
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Sectors of a board's flash that no image occupies, where it keeps thresholds.
+
+    Attributes:
+        start: address of the first byte; the image ends before it.
+        sector_bytes: what one erase clears.
+        sectors: number of them, at least 2.
+        word_bytes: what one programming writes.
+    """
+
+    start: int
+    sector_bytes: int
+    sectors: int
+    word_bytes: int
 
 
 @dataclass(frozen=True)
@@ -106,6 +124,7 @@ class Board:
         third_party: folders with headers of each third-party source that it needs.
         choices: for each setting of a build, its values with the further ``sources`` of each; the
             first value is the default.
+        storage: the sectors of its flash that keep thresholds.
         uf2: its UF2 boot loaders; with one, the setting ``M3NET_FLASH_START`` moves the image.
         qemu: QEMU's model of it.
         constants: numbers, strings and truth values for the C code.
@@ -127,14 +146,16 @@ class Board:
     flash_commands: tuple[str, ...] = ()
     third_party: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     choices: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    storage: Storage | None = None
     uf2: Uf2 | None = None
     qemu: Qemu | None = None
     constants: Mapping[str, int | float | str] = field(default_factory=dict)
 
     @property
     def flash_bytes(self) -> int:
-        """Size of the flash, that of a boot loader included."""
-        return self.memory["flash"].bytes
+        """Size of the flash for the image, that of a boot loader included."""
+        flash = self.memory["flash"]
+        return self.storage.start - flash.start if self.storage else flash.bytes
 
     @property
     def ram_bytes(self) -> int:
@@ -144,6 +165,7 @@ class Board:
 
 _RECORDS: Mapping[type, tuple[Mapping[str, type], Mapping[str, type]]] = {
     Memory: ({"start": int, "bytes": int}, {}),
+    Storage: (dict.fromkeys(("start", "sector_bytes", "sectors", "word_bytes"), int), {}),
     Uf2: ({"family": int, "first_address": int}, {}),
     Qemu: ({"machine": str}, {"uart": int, "partial": bool}),
 }
@@ -187,10 +209,14 @@ def load_board(name: str) -> Board:
             setting: _lists(values, f"choices.{setting}", place)
             for setting, values in facts.get("choices", {}).items()
         },
-        "uf2": _record(Uf2, facts["uf2"], "uf2", place) if "uf2" in facts else None,
-        "qemu": _record(Qemu, facts["qemu"], "qemu", place) if "qemu" in facts else None,
+        **{
+            name: _record(kind, facts[name], name, place) if name in facts else None
+            for name, kind in (("storage", Storage), ("uf2", Uf2), ("qemu", Qemu))
+        },
         "constants": _constants(facts.get("constants", {}), place),
     }
+    if storage := tables["storage"]:
+        _check_storage(storage, tables["memory"]["flash"], place)
     return Board(name=name, file=file, **{**facts, **lists, **tables})
 
 
@@ -233,6 +259,19 @@ def _record(kind: type, table: object, name: str, place: str) -> Any:
     values = _table(table, name, place)
     check_table(values, required, optional, f"in table {name!r} of {place}")
     return kind(**values)
+
+
+def _check_storage(storage: Storage, flash: Memory, place: str) -> None:
+    """Refuse sectors that the driver or the linker script cannot use."""
+    where = f"table 'storage' of {place}"
+    word, sector = storage.word_bytes, storage.sector_bytes
+    if word not in (4, 8, 16, 32) or sector < word or sector % word:
+        raise ConfigError(
+            f"{where}: give words of 4, 8, 16 or 32 bytes, and sectors of whole words"
+        )
+    first, end = storage.start - flash.start, storage.start - flash.start + storage.sectors * sector
+    if first <= 0 or first % sector or end > flash.bytes or storage.sectors < 2:
+        raise ConfigError(f"{where}: give at least 2 whole sectors behind an image, in the flash")
 
 
 def _lists(table: object, name: str, place: str) -> dict[str, tuple[str, ...]]:

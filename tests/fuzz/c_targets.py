@@ -21,13 +21,17 @@ _FFT = (
     f"{_TRANSFORM}cfft_radix8_f32",
     *(f"{_TABLES}{name}" for name in ("common_tables", "const_structs")),
 )
-_PARTS = "console crc32 detector duty eembc frontend live platform_defaults recognizer ring status"
+_PARTS = (
+    "console crc32 detector duty eembc frontend live platform_defaults recognizer record_log ring "
+    "saved_thresholds status"
+)
 _SOURCES = {
     "monitor": [
         *sorted(_CORE.glob("monitor_*.c")),
         *(_CORE / f"{name}.c" for name in _PARTS.split()),
         _HOST / "board.c",
         _HOST / "model.c",
+        _HOST / "storage.c",
     ],
     "job": [FIRMWARE_DIR / "app/job.c", _CORE / "crc32.c"],
     "rings": [_CORE / "ring.c", _CORE / "crc32.c"],
@@ -41,6 +45,7 @@ _MONITOR_SEEDS = (
     b"threshold 1 2\nstream host columns scores\n" + 8 * _BLOCK + b"stream off\n",
     b"stream mic audio columns scores\n" + 4 * _PASS + b"stream off\nrecord 100\nread 0 200\n",
     b"baud 9600\nmode energy\nreset\nversion\n",
+    b"threshold 1 9 9\nsave\nreset\nthreshold\nsave clear\n",
     b"block 0 4 0x12345678\nabcd" + _PASS + b"block 1 999 x\n" + _PASS,
     b"name%timestamp%profile%help%results%db load 1960%db 00ff7f80%db print%db%infer 2 1%",
     b"db load 32000%db 0102030405060708%infer -1 -1%%\n",
@@ -74,6 +79,7 @@ def build_target(name: str, folder: Path) -> Path:
         sources.append(bundle / "frontend_tables.c")
         flags += [f"-isystem{source / part}" for part in ("Include", "PrivateInclude")]
         flags.append("-D__GNUC_PYTHON__")  # CMSIS-DSP's own name for "GCC, but not for Arm"
+        flags.append("-DM3NET_HAS_STORAGE")
     program = folder / name
     sanitizers = "-fsanitize=fuzzer,address,undefined"
     command = ["clang", "-O1", "-g", "-w", sanitizers, "-fno-sanitize-recover=all"]

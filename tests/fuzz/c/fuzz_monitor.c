@@ -10,6 +10,7 @@
 #include "board.h"
 #include "crc32.h"
 #include "monitor.h"
+#include "storage.h"
 
 #define BUFFER_BYTES (2 * M3NET_FRONTEND_SAMPLE_RATE_HZ)
 #define PASS_TIME 0xFEu
@@ -63,6 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static size_t left;
   at = data;
   left = size;
+  host_storage_blank();
   (void)setjmp(host_restart);
   start();
   while (left > 0u) {
