@@ -114,7 +114,8 @@ m3net_status m3net_record_log_append(uint32_t owner, const void* content, uint32
   head.crc = m3net_crc32(crc_of(&head), content, bytes);
   uint32_t next = 0;
   if (any) {
-    const uint32_t sector = newest.offset / sector_bytes;
+    // Where the record starts: one without content may end with its sector.
+    const uint32_t sector = (newest.offset - sizeof(header)) / sector_bytes;
     const uint32_t at = walk(sector, &newest);
     const uint32_t room = (sector + 1u) * sector_bytes - at;
     if (size <= room && is_erased(at, size) && write_record(at, &head, content) == M3NET_OK) {

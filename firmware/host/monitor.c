@@ -310,6 +310,7 @@ static int batter(uint32_t count, uint64_t seed) {
   while (done < count) {
     ++done;
     if (done % LINES_BETWEEN_EXCHANGES == 0u) exchange();
+    host_storage_worn = random_below(8) == 0u;
     batter_once();
     if (done % LINES_BETWEEN_CHECKS == 0u && !alive()) {
       fprintf(stderr, "after %u lines: %s\n", done, answer);

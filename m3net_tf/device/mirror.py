@@ -17,6 +17,7 @@ from m3net_tf.runtime import ClassSettings, Detector, DetectorConfig, NearMiss, 
 from m3net_tf.runtime.detector_config import FULL_SCALE
 
 _OPEN, _CLOSED = 0, -1  # levels of a gate whose sum is 0
+_SAVE_TIMEOUT_S = 15.0  # longer than a board's flash takes to erase a sector
 _MOST_LOST_COLUMNS = 10_000  # a larger step is a damaged number
 
 
@@ -56,13 +57,39 @@ def read_detector(device: Device) -> DetectorConfig:
     )
 
 
+def read_saved(device: Device) -> bool | None:
+    """Whether a board starts with saved thresholds; None: it has no flash for them."""
+    saved = device.request("threshold").last.fields.get("saved")
+    return None if saved is None else saved == "1"
+
+
+def save_thresholds(device: Device) -> None:
+    """Have a board start with its present thresholds from now on; it may be streaming.
+
+    Raises:
+        BoardError: it has no flash for them, or the flash does not take them.
+    """
+    device.request("save", _SAVE_TIMEOUT_S)
+
+
+def forget_thresholds(device: Device) -> None:
+    """Have a board forget saved thresholds and return to the exported ones; it may be streaming.
+
+    Raises:
+        BoardError: as :func:`save_thresholds`; nothing has changed.
+    """
+    device.request("save clear", _SAVE_TIMEOUT_S)
+
+
 def event_thresholds(config: DetectorConfig) -> list[float]:
     """Score from which each class is detected, 0 to 1; NaN for a class that never is."""
     return [settings.threshold if settings.event else np.nan for settings in config.classes]
 
 
 def set_threshold(device: Device, label: int, threshold: float, release: float) -> ClassSettings:
-    """Change how a class is detected until the board's next reset; the board may be streaming.
+    """Change how a class is detected; the board may be streaming.
+
+    Without :func:`save_thresholds` it stays so until the board's next reset.
 
     Args:
         device: the board.

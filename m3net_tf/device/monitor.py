@@ -18,7 +18,7 @@ from m3net_tf.device import live as streams
 from m3net_tf.device.client import Device
 from m3net_tf.device.live import LiveView, Recorder
 from m3net_tf.device.messages import DeviceInfo, Message
-from m3net_tf.device.mirror import event_thresholds, read_detector
+from m3net_tf.device.mirror import event_thresholds, read_detector, read_saved
 from m3net_tf.device.ports import is_emulated
 from m3net_tf.device.screen import Screen
 from m3net_tf.device.session import connect, emulated_sound, read_sound
@@ -94,6 +94,7 @@ class OpenStream:
         view: state of the stream.
         messages: its lines; None while no line comes.
         detector: settings of the board's detector.
+        saved: whether the board started with saved thresholds; None: it has no flash for them.
         audio: whether the stream has audio.
         played: sound that is sent over the line, int16, shape (samples,); None for a microphone.
         sound_s: length of an emulated microphone's sound in seconds; None for other sources.
@@ -104,6 +105,7 @@ class OpenStream:
     view: LiveView
     messages: Iterable[Message | None]
     detector: DetectorConfig
+    saved: bool | None
     audio: bool
     played: npt.NDArray[np.int16] | None
     sound_s: float | None
@@ -145,7 +147,7 @@ def opened_stream(
     with connect(port, run, baud=baud, sound=sound, live=emulated, log=log) as device:
         info = device.info()
         rate_hz = info.frontend["rate_hz"]
-        config = read_detector(device)
+        config, saved = read_detector(device), read_saved(device)
         view = LiveView(info, event_thresholds(config))
         over_line = play is not None and (not emulated or info.version.get("audio") == "0")
         streams_audio = streams.start_stream(
@@ -162,7 +164,9 @@ def opened_stream(
             messages = streams.play(device, played)
         sound_s = None if sound is None or over_line else len(sound) / rate_hz
         frontend = _frontend_of(run, info)
-        yield OpenStream(device, view, messages, config, streams_audio, played, sound_s, frontend)
+        yield OpenStream(
+            device, view, messages, config, saved, streams_audio, played, sound_s, frontend
+        )
 
 
 def _repeated(sound: npt.NDArray[np.int16], most_samples: int) -> npt.NDArray[np.int16]:

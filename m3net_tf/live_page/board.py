@@ -18,12 +18,18 @@ import numpy as np
 
 from m3net_tf.device.live import Event, Recorder, watch
 from m3net_tf.device.messages import BoardError, Message, NoAnswerError
-from m3net_tf.device.mirror import Mirror, set_threshold
+from m3net_tf.device.mirror import (
+    Mirror,
+    forget_thresholds,
+    read_detector,
+    save_thresholds,
+    set_threshold,
+)
 from m3net_tf.device.monitor import OpenStream
 from m3net_tf.errors import ConfigError, FirmwareError, M3NetError, os_error_line
 from m3net_tf.frontend import feature_hz
 from m3net_tf.live_page.clips import Captures
-from m3net_tf.runtime import NearMiss, explain
+from m3net_tf.runtime import ClassSettings, NearMiss, explain
 from m3net_tf.runtime.detector_config import FULL_SCALE
 
 Send = Callable[[dict[str, Any]], None]
@@ -63,6 +69,7 @@ class LiveBoard:
         self._recorder = recorder
         self._mirror = Mirror(stream.detector)
         self._initial = stream.detector.classes
+        self._saved = stream.saved
         self._requests: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._statistics_s = 0.0
@@ -115,6 +122,7 @@ class LiveBoard:
                 "samples": frontend is not None and frontend.kind == "waveform",
                 "shown_columns": self._shown_columns,
                 "classes": [self._class(label) for label in range(len(view.info.labels))],
+                "saved": self._saved,
                 "statistics": self._statistics,
                 **{key: list(values) for key, values in self._past.items()},
                 "captures": self._captures and self._captures.facts(),
@@ -127,6 +135,7 @@ class LiveBoard:
             "threshold": self._set_threshold,
             "reset": self._reset,
             "save": self._save,
+            "forget": self._forget,
         }
         if captures := self._captures:
             publish = self._publish
@@ -265,20 +274,44 @@ class LiveBoard:
 
     def _change(self, label: int, threshold: float) -> None:
         """Change a threshold on the board and in the mirror, at the same place of the stream."""
-        stream, view = self._stream, self._stream.view
-        settings = set_threshold(stream.device, label, threshold, self._initial[label].release)
-        while stream.device.streamed:  # lines before the board's answer
-            message = stream.device.streamed.popleft()
+        device, release = self._stream.device, self._initial[label].release
+        settings = set_threshold(device, label, threshold, release)
+        self._feed_before_answer()
+        self._take_class(label, settings)
+
+    def _feed_before_answer(self) -> None:
+        """Take the lines that came before an answer, under the settings until then."""
+        view, streamed = self._stream.view, self._stream.device.streamed
+        while streamed:
+            message = streamed.popleft()
             try:
                 view.feed(message)
                 self.feed(message)
             except FirmwareError:
                 view.damaged_lines += 1
+
+    def _take_class(self, label: int, settings: ClassSettings) -> None:
+        """Give the mirror and all pages the settings that the board has."""
         self._mirror.detector.set_class(label, settings)
         if settings.event:
-            view.thresholds[label] = settings.threshold
+            self._stream.view.thresholds[label] = settings.threshold
         self._publish({"type": "threshold", **self._class(label)})
 
     def _save(self, request: dict[str, Any], reply: Send) -> None:
-        self._stream.device.request("save")
+        save_thresholds(self._stream.device)
+        self._set_saved(True)
         reply({"type": "notice", "error": False, "text": "The board keeps these thresholds."})
+
+    def _forget(self, request: dict[str, Any], reply: Send) -> None:
+        forget_thresholds(self._stream.device)
+        self._feed_before_answer()
+        self._initial = read_detector(self._stream.device).classes
+        for label, settings in enumerate(self._initial):
+            self._take_class(label, settings)
+        self._set_saved(False)
+        text = "The board has forgotten its thresholds and has the exported ones again."
+        reply({"type": "notice", "error": False, "text": text})
+
+    def _set_saved(self, saved: bool) -> None:
+        self._saved = saved
+        self._publish({"type": "saved", "saved": saved})

@@ -28,6 +28,7 @@ TESTS = (
     "protocol/test_monitor_eembc.py",
     "host/test_detector.py",
     "host/test_pdm.py",
+    "host/test_saved_thresholds.py",
     "host/test_warp.py",
     "host/test_faults_host.py",
     "test_compiled_engine.py::test_the_interface_on_the_host",

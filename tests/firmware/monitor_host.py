@@ -20,11 +20,12 @@ WINDOW_SAMPLES = (FRAMES - 1) * 320 + 512
 __all__ = ["CLASSES", "WINDOW_SAMPLES", "build_monitor", "expected_output", "host_features"]
 
 
-def build_monitor(folder: Path, *choices: str) -> Path:
+def build_monitor(folder: Path, *choices: str, target: str = "m3net_monitor_host") -> Path:
     """Compile the monitor for the host under sanitisers; skips where that is not possible.
 
-    ``choices`` are CMake settings, ``NAME=VALUE``. Another call for a folder compiles only what
-    they change, and leaves the program of the call before as it is.
+    ``choices`` are CMake settings, ``NAME=VALUE``; those of earlier calls for the folder stay.
+    Another call compiles only what they change, and leaves the program of the call before as it
+    is. ``target`` may be another program of ``firmware/host``.
     """
     # Never run, because firmware/host/model.c replaces it: any bytes and operators will do.
     bundle = write_bundle(folder / "bundle", b"no model", operators=("SOFTMAX",))
@@ -33,12 +34,12 @@ def build_monitor(folder: Path, *choices: str) -> Path:
     build = str(folder / "build")
     for command in (
         ["cmake", "-G", "Ninja", "-S", str(FIRMWARE_DIR / "host"), "-B", build, *settings],
-        ["ninja", "-C", build, "m3net_monitor_host"],
+        ["ninja", "-C", build, target],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-    program = folder / "-".join(["m3net_monitor_host", *choices])
-    shutil.copy(folder / "build" / "m3net_monitor_host", program)
+    program = folder / "-".join([target, *choices])
+    shutil.copy(folder / "build" / target, program)
     return program
 
 

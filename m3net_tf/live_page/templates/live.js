@@ -74,6 +74,15 @@ const livePage = (() => {
     row.value.textContent = percent(settings.threshold);
   }
 
+  // Whether the board starts with thresholds that it kept; null: it has no flash for them.
+  function showSaved(saved) {
+    at("save").hidden = saved === null;
+    at("forget").hidden = !saved;
+    at("saved-thresholds").textContent = saved === null
+      ? "This board has no flash to keep thresholds in: write them to detector.yaml of the run, and export again."
+      : `The board ${saved ? "starts with the thresholds that it kept" : "can keep thresholds, and keeps none"}.`;
+  }
+
   function showScores(order, series) {
     const means = board.runs.at(-1)?.means;
     rows.forEach((row, label) => {
@@ -212,6 +221,7 @@ const livePage = (() => {
     rows = board.classes.map(classRow);
     at("classes").replaceChildren(...rows.map((row) => row.line));
     board.classes.forEach(setThreshold);
+    showSaved(message.saved);
     for (const id of ["events", "near-misses"]) at(id).replaceChildren();
     listEvents(message.events);
     listNearMisses(message.near_misses);
@@ -249,6 +259,7 @@ const livePage = (() => {
   const handlers = {
     hello, news, statistics,
     threshold: setThreshold,
+    saved: ({ saved }) => showSaved(saved),
     notice: ({ text, error }) => notice(text, error),
     ended: ({ text }) => {
       ended = true;
@@ -272,7 +283,7 @@ const livePage = (() => {
   }
 
   at("reset").addEventListener("click", () => send({ type: "reset" }));
-  at("save").addEventListener("click", () => send({ type: "save" }));
+  for (const type of ["save", "forget"]) at(type).addEventListener("click", () => send({ type }));
   new ResizeObserver(redraw).observe(live);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   document.addEventListener("DOMContentLoaded", connect);

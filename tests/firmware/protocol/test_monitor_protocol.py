@@ -14,7 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from monitor_host import CLASSES, WINDOW_SAMPLES, expected_output, host_features
+from monitor_host import (
+    CLASSES,
+    WINDOW_SAMPLES,
+    build_monitor,
+    expected_output,
+    host_features,
+)
 
 BLOCK = 256
 #: More of them: M3NET_BATTER_LINES=1000000 pytest tests/firmware/protocol/test_monitor_protocol.py
@@ -192,8 +198,8 @@ def test_a_line_that_is_too_long_is_dropped_whole(wire: Wire):
         ("threshold 0 100 200", "range"),
         ("threshold 0 0", "range"),
         ("threshold 0", "usage"),
-        ("save", "no_flash"),
         ("save 1", "usage"),
+        ("save clear 1", "usage"),
         ("record 0", "number"),
         ("record 16001", "number"),
         ("record 100", "no_audio"),
@@ -225,7 +231,7 @@ def test_thresholds_change_and_are_reported(wire: Wire):
 def test_a_refused_threshold_changes_nothing(wire: Wire):
     def thresholds() -> str:
         wire.send(b"threshold\n")
-        return wire.until(b"m3net ok threshold run_columns=5\r\n")
+        return wire.until(b"m3net ok threshold run_columns=5 saved=0\r\n")
 
     before = thresholds()
     for words in ("6 100", "0 65536", "0 100 200", "0 0", "yes 100", "0 0.5", "0 1 1 1", "0"):
@@ -272,6 +278,41 @@ def test_reset_restarts_and_says_why(wire: Wire):
     assert wire.until(b"m-ready\r\n").startswith("m3net ok reset\r\nm3net ready protocol=1\r\n")
     assert wire.ask("version").endswith(" reset=software")
     assert wire.ask("infer").startswith("m3net error no_input ")
+
+
+def thresholds_of(wire: Wire) -> list[str]:
+    wire.send(b"threshold\n")
+    lines = wire.until(b"m3net ok threshold ").splitlines()[:-1]
+    return [*lines, wire.until(b"\r\n").rstrip()]
+
+
+def test_saved_thresholds_outlast_a_reset_until_they_are_forgotten(wire: Wire):
+    exported = thresholds_of(wire)
+    assert exported[-1] == "run_columns=5 saved=0"
+    wire.ask("threshold 2 5000 4000")
+    assert wire.ask("save") == "m3net ok save saved=1"
+    wire.ask("threshold 3 6000 6000")
+    wire.send(b"reset\n")
+    assert "m3net ready protocol=1 thresholds=saved\r\n" in wire.until(b"m-ready\r\n")
+    kept = thresholds_of(wire)
+    changed = [line for line, former in zip(kept, exported, strict=True) if line != former]
+    assert changed[0].startswith("m3net class label=2 threshold=5000 release=4000 ")
+    assert changed[1:] == ["run_columns=5 saved=1"]
+    assert wire.ask("save clear") == "m3net ok save saved=0"
+    assert thresholds_of(wire) == exported
+    wire.send(b"reset\n")
+    assert "m3net ready protocol=1\r\n" in wire.until(b"m-ready\r\n")
+    assert thresholds_of(wire) == exported
+
+
+def test_a_board_without_flash_says_so(monitor_host: Path):
+    choices = ("M3NET_HOST_STORAGE_WORD_BYTES=0", "M3NET_EEMBC_MODE=performance")
+    wire = Wire(build_monitor(monitor_host.parent, *choices))
+    for command in ("save", "save clear"):
+        assert wire.ask(command).startswith("m3net error no_flash there is no flash ")
+    assert thresholds_of(wire)[-1] == "run_columns=5"
+    wire.process.kill()
+    wire.process.communicate()
 
 
 def test_profile_help_and_memory(wire: Wire):

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Saves thresholds on the host's storage while the power fails.
+// Saves thresholds in the host's storage.
 //
-//   m3net_cuts_host COUNT SEED   at each step of some saves, then COUNT times at any step, each
-//   time
-//                                on what the last cut left
+//   cut COUNT SEED   while the power fails: at each step of some saves, then COUNT times at any
+//                    step, each time on what the last cut left
+//   refuse           what must not be saved, or not be taken; prints statuses
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +11,8 @@
 
 #include "board.h"
 #include "model.h"
+#include "platform.h"
+#include "record_log.h"
 #include "saved_thresholds.h"
 #include "storage.h"
 
@@ -52,16 +54,15 @@ static uint32_t start(void) {
   return value_of_detector();
 }
 
-static void save(uint32_t value) {
+static m3net_status save(uint32_t value) {
   for (uint32_t label = 0; value != EXPORTED && label < CLASSES; ++label) {
     m3net_detector_class settings = detector.config.classes[label];
     settings.threshold = (uint16_t)(value + label);
     settings.release = (uint16_t)(value / 2u + label);
     (void)m3net_detector_set_class(&detector, label, &settings);
   }
-  const m3net_status status = value == EXPORTED ? m3net_saved_thresholds_forget(&detector)
-                                                : m3net_saved_thresholds_save(&detector);
-  if (status != M3NET_OK) abort();
+  return value == EXPORTED ? m3net_saved_thresholds_forget(&detector)
+                           : m3net_saved_thresholds_save(&detector);
 }
 
 // Saves a value while the power fails at a step, and starts again; returns the value then.
@@ -70,7 +71,7 @@ static uint32_t value_after_cut(uint32_t value, uint32_t step, host_cut kind) {
   host_storage_steps = 0;
   host_storage_cut_step = step;
   host_storage_cut = kind;
-  if (setjmp(host_restart) == 0) save(value);
+  if (setjmp(host_restart) == 0 && save(value) != M3NET_OK) return DAMAGED;
   host_storage_cut_step = HOST_NO_CUT;
   return start();
 }
@@ -97,13 +98,8 @@ static uint32_t cut_each_step(uint32_t former, uint32_t value) {
   return value_after(value) == value ? steps : 0;
 }
 
-int main(int count, char** words) {
-  if (count != 3) {
-    fprintf(stderr, "say m3net_cuts_host COUNT SEED\n");
-    return 2;
-  }
-  const uint32_t cuts = (uint32_t)strtoul(words[1], NULL, 10);
-  random_state = strtoull(words[2], NULL, 10) * 2u + 1u;
+static int cut(uint32_t count, uint64_t seed) {
+  random_state = seed * 2u + 1u;
   uint32_t former = start(), steps = 0, most_steps = 0, taken = 0;
   for (uint32_t index = 1; index <= SAVES; ++index) {
     const uint32_t value = index % 5u == 0u ? EXPORTED : 1000u * index;
@@ -116,7 +112,7 @@ int main(int count, char** words) {
     most_steps = of_save > most_steps ? of_save : most_steps;
     former = value;
   }
-  for (uint32_t left = cuts; left > 0u; --left) {
+  for (uint32_t left = count; left > 0u; --left) {
     const uint32_t value = random_below(5) == 0u ? EXPORTED : 1000u + random_below(60000);
     const host_cut kind = (host_cut)random_below(HOST_CUT_KINDS);
     const uint32_t after = value_after_cut(value, random_below(most_steps), kind);
@@ -129,4 +125,42 @@ int main(int count, char** words) {
   }
   printf("steps=%u taken=%u\n", steps, taken);
   return 0;
+}
+
+static void print(const char* what, m3net_status status) {
+  printf("%s: %s, then %u\n", what, m3net_status_name(status), start());
+}
+
+static int refuse(void) {
+  static uint8_t content[1024];
+  (void)start();
+  print("thresholds", save(2000));
+  host_storage_steps = 0;
+  print("the same thresholds", save(2000));
+  printf("%u steps\n", host_storage_steps);
+  const uint32_t room = m3net_board_storage.sector_bytes;
+  print("more than a sector", m3net_record_log_append(0, content, room));
+  host_storage_worn = true;
+  print("a worn storage", save(3000));
+  print("a worn storage forgets", save(EXPORTED));
+  host_storage_worn = false;
+  print("another model's", m3net_record_log_append(1, content, 4u * CLASSES));
+  print("nothing to forget", save(EXPORTED));
+  // A record as long as a sector but for the next one, which has no content, and ends with it.
+  const uint32_t header = 20u, word = m3net_board_storage.word_bytes;
+  const uint32_t last = (header + word - 1u) / word * word;
+  m3net_status status = m3net_record_log_append(1, content, room - last - header);
+  if (status == M3NET_OK) status = m3net_record_log_append(1, content, 0);
+  print("a full sector", status);
+  print("the next sector", save(4000));
+  return 0;
+}
+
+int main(int count, char** words) {
+  if (count == 4 && strcmp(words[1], "cut") == 0) {
+    return cut((uint32_t)strtoul(words[2], NULL, 10), strtoull(words[3], NULL, 10));
+  }
+  if (count == 2 && strcmp(words[1], "refuse") == 0) return refuse();
+  fprintf(stderr, "say cut COUNT SEED, or refuse\n");
+  return 2;
 }

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Thresholds in the storage of the host's board, which has the rules of flash and power cuts."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from monitor_host import CLASSES, build_monitor
+
+#: Words of the STM32F407 and the nRF52840; words of the STM32H753, which have check bits.
+WORD_BYTES = [4, 32]
+HEADER_BYTES = 20
+SAVES, FORGETS = 13, 3
+
+
+def run(monitor_host: Path, word_bytes: int, *words: str) -> str:
+    choice = f"M3NET_HOST_STORAGE_WORD_BYTES={word_bytes}"
+    program = build_monitor(monitor_host.parent, choice, target="m3net_saving_host")
+    done = subprocess.run([program, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("word_bytes", WORD_BYTES)
+def test_a_power_cut_at_any_step_leaves_the_former_or_the_new_thresholds(
+    monitor_host: Path, word_bytes: int
+):
+    """At every word that is programmed and every erase, with each remainder of it."""
+    numbers = re.findall(r"\d+", run(monitor_host, word_bytes, "cut", "3000", "1"))
+    steps, taken = map(int, numbers)
+    words_of_save = -(-(HEADER_BYTES + 4 * CLASSES) // word_bytes)
+    words_of_forget = -(-HEADER_BYTES // word_bytes)
+    erases = steps - SAVES * words_of_save - FORGETS * words_of_forget
+    assert erases >= 3  # of the first sector, of the second, and of the first again
+    assert 100 < taken < 2900
+
+
+@pytest.mark.parametrize("word_bytes", WORD_BYTES)
+def test_what_must_not_be_saved_or_taken(monitor_host: Path, word_bytes: int):
+    """1 stands for the exported thresholds."""
+    assert run(monitor_host, word_bytes, "refuse").splitlines() == [
+        "thresholds: ok, then 2000",
+        "the same thresholds: ok, then 2000",
+        "0 steps",
+        "more than a sector: full, then 2000",
+        "a worn storage: hardware, then 2000",
+        "a worn storage forgets: hardware, then 2000",
+        "another model's: ok, then 1",
+        "nothing to forget: ok, then 1",
+        "a full sector: ok, then 1",
+        "the next sector: ok, then 4000",
+    ]
