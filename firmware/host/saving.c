@@ -115,7 +115,7 @@ static int cut(uint32_t count, uint64_t seed) {
   for (uint32_t left = count; left > 0u; --left) {
     const uint32_t value = random_below(5) == 0u ? EXPORTED : 1000u + random_below(60000);
     const host_cut kind = (host_cut)random_below(HOST_CUT_KINDS);
-    const uint32_t after = value_after_cut(value, random_below(most_steps), kind);
+    const uint32_t after = value_after_cut(value, random_below(2u * most_steps), kind);
     if (after != former && after != value) {
       fprintf(stderr, "cut %u from the end: neither value\n", left);
       return 1;

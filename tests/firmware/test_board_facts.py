@@ -107,6 +107,42 @@ def test_a_wrong_key_is_named_with_its_file(odd: Path, text: str, replacement: s
     assert "\n" not in str(caught.value)
 
 
+STORAGE = "{ start = 0x800_E000, sector_bytes = 0x1000, sectors = 2, word_bytes = 4 }"
+
+
+@pytest.mark.parametrize(
+    ("text", "replacement"),
+    [
+        ("word_bytes = 4", "word_bytes = 0"),
+        ("word_bytes = 4", "word_bytes = 12"),
+        ("word_bytes = 4", "word_bytes = 64"),
+        ("= 0x1000", "= 0"),
+        ("= 0x1000", "= 0x1002"),
+        ("= 0x1000", "= -4"),
+        ("sectors = 2", "sectors = 1"),
+        ("sectors = 2", "sectors = 3"),
+        ("800_E000", "800_E800"),
+        ("800_E000", "800_0000"),
+        ("800_E000", "2000_0000"),
+        ("800_E000", "7FF_F000"),
+    ],
+)
+def test_a_storage_is_whole_sectors_of_the_flash_behind_an_image(
+    odd: Path, text: str, replacement: str
+):
+    odd.write_text(f"{ODD}storage = {STORAGE}\n")
+    board = boards.load_board("odd")
+    assert board.flash_bytes == 0xE000 and board.memory["flash"].bytes == 0x1_0000
+    assert "FLASH (rx) : ORIGIN = 0x08000000, LENGTH = 0xe000\n" in linker_text(board)
+    assert 'set(M3NET_BOARD_DEFINITIONS "M3NET_HAS_STORAGE")\n' in settings_text(board)
+    for macro in ("BASE 0x0800e000u", "SECTOR_BYTES 4096u", "SECTORS 2u", "WORD_BYTES 4u"):
+        assert f"#define BOARD_STORAGE_{macro}\n" in header_text(board)
+    assert text in STORAGE
+    odd.write_text(f"{ODD}storage = {STORAGE.replace(text, replacement)}\n")
+    with pytest.raises(ConfigError, match=f"table 'storage' of {re.escape(str(odd))}: give"):
+        boards.load_board("odd")
+
+
 def test_a_family_gives_what_its_boards_leave_out(odd: Path):
     odd.write_text(f'family = "kin"\n{ODD}constants.here = 1\nconstants.both = 2\n')
     kin = odd.parents[1] / "kin.toml"
@@ -191,7 +227,7 @@ def test_each_further_memory_has_a_section():
 def test_an_image_moves_only_behind_a_boot_loader():
     moved = boards.load_board("nrf52840dk")
     assert 'set(M3NET_BOARD_FLASH_START "0x0")' in settings_text(moved)
-    line = "FLASH (rx) : ORIGIN = m3net_flash_start, LENGTH = 0x100000 - m3net_flash_start\n"
+    line = "FLASH (rx) : ORIGIN = m3net_flash_start, LENGTH = 0xf2000 - m3net_flash_start\n"
     assert line in linker_text(moved)
     fixed = boards.load_board("mps2_an500")
     assert "FLASH_START" not in settings_text(fixed)

@@ -25,23 +25,36 @@ CLASS = ClassSettings("0", threshold=0.5, release=0.4, suppression_columns=0, wi
 
 
 class Board:
-    """Answers requests; ``streamed`` are lines that came before an answer."""
+    """Answers requests; ``streamed`` are lines that came before an answer.
 
-    def __init__(self) -> None:
+    Without ``flash`` it refuses to save.
+    """
+
+    def __init__(self, info: DeviceInfo, flash: bool) -> None:
+        self.info = lambda: info
+        self.flash = flash
         self.port = SimpleNamespace(name="board")
         self.requests: list[str] = []
         self.streamed: deque[Message] = deque()
         self.before_answer: list[Message] = []
         self.silent = False
 
-    def request(self, command: str) -> Reply:
+    def request(self, command: str, timeout_s: float = 5.0) -> Reply:
         self.requests.append(command)
         self.streamed.extend(self.before_answer)
         self.before_answer = []
         if self.silent:
             raise NoAnswerError("no answer")
-        if command == "save":
-            raise BoardError("board", "no_flash", "there is no flash")
+        if command.startswith("save"):
+            if not self.flash:
+                raise BoardError("board", "no_flash", "there is no flash")
+            return Reply(Message("ok", "save"))
+        if command == "threshold":
+            units = "threshold=32768 release=26214 suppression_columns=0 window_runs=1"
+            lines = [f"label={label} {units} hits={label != 2:d}" for label in range(len(LABELS))]
+            return Reply(
+                Message("ok", "threshold run_columns=1"), [Message("class", line) for line in lines]
+            )
         if command == "stat":
             return Reply(Message("ok", "stat awake_ppm=125000 runs=3 lost_hops=0"))
         _, label, threshold, release = command.split()
@@ -67,15 +80,16 @@ class Rig:
         lines: Iterable[Message | None],
         frontend: FrontendConfig | None = None,
         publish: Callable[[dict[str, Any]], None] | None = None,
+        saved: bool | None = None,
     ) -> None:
         classes = (CLASS, dataclasses.replace(CLASS, label="1"), ClassSettings("2", event=False))
         config = DetectorConfig(4, 1, classes, run_columns=1, gate_level=0, gate_hold_columns=0)
         info = DeviceInfo("some_board", {}, {"name": "small"}, SHAPE, LABELS, 256, 0)
-        self.device = Board()
+        self.device = Board(flash=saved is not None, info=info)
         self.lines = iter(lines)
         view = LiveView(info, event_thresholds(config))
         stream = OpenStream(
-            self.device, view, self._messages(), config, False, None, None, frontend
+            self.device, view, self._messages(), config, saved, False, None, None, frontend
         )  # type: ignore[arg-type]
         self.view = view
         self.published: list[dict[str, Any]] = []

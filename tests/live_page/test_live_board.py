@@ -81,10 +81,39 @@ def test_lines_before_the_answer_meet_the_old_threshold():
     assert [run["at"] for run in rig.news("runs")] == [3, 4]
 
 
+def first_message(rig: Rig) -> dict[str, Any]:
+    rig.board.join(rig.replies.append)
+    return rig.replies.pop()
+
+
+def test_thresholds_are_kept_and_forgotten():
+    rig = Rig([], saved=False)
+    assert first_message(rig)["saved"] is False
+    rig.ask(type="threshold", label=1, value=0.25)
+    assert rig.ask(type="save") == "The board keeps these thresholds."
+    assert rig.device.requests[-1] == "save" and first_message(rig)["saved"] is True
+    # A detection at 0.25, which would be a near miss at 0.5.
+    rig.device.before_answer = [*map(column, range(4)), scores(3, -128, -51, -128), column(4)]
+    assert "has the exported ones again" in rig.ask(type="forget")
+    assert rig.device.requests[-2:] == ["save clear", "threshold"]
+    assert [message["saved"] for message in rig.of("saved")] == [True, False]
+    assert first_message(rig)["saved"] is False
+    assert [message["threshold"] for message in rig.of("threshold")[-3:]] == [0.5, 0.5, 0.5]
+    assert rig.view.thresholds[1] == 0.5
+    rig.board.flush()
+    assert len(rig.news("columns")) == 5 and rig.news("near_misses") == []
+
+
+def test_a_board_without_flash_says_so_from_the_start():
+    rig = Rig([])
+    assert first_message(rig)["saved"] is None
+    assert "no_flash" in rig.ask(type="forget") and rig.published == []
+
+
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        ("threshold", "a request has the type threshold, reset, save"),
+        ("threshold", "a request has the type threshold, reset, save, forget"),
         ({"type": "erase"}, "a request has the type"),
         ({"type": "threshold", "label": 3, "value": 0.5}, "class 3: give a number from 0 to 2"),
         ({"type": "threshold", "label": True, "value": 0.5}, "class True"),

@@ -143,9 +143,10 @@ def test_sounds_are_labelled_by_keyboard(live: Page, folder: Path):
     assert len(labels_of(folder)) == 1
 
 
-def test_saving_is_refused_in_words(live: Page):
-    live.evaluate("document.querySelector('#save').click()")
-    live.wait("document.querySelector('#notice').textContent.includes('there is no flash')")
+def test_a_board_without_flash_offers_no_saving(live: Page):
+    live.wait("document.querySelector('#saved-thresholds').textContent.includes('no flash')")
+    for button in ("save", "forget"):
+        assert live.evaluate(f"document.querySelector('#{button}').offsetWidth") == 0
     live.evaluate("document.querySelector('#reset').click()")
     live.wait(f"{THRESHOLDS}.every((output) => output.dataset.board === '60.0')")
 

@@ -30,7 +30,15 @@ from m3net_tf.device.live import (
     watch,
 )
 from m3net_tf.device.messages import BoardError, Message
-from m3net_tf.device.mirror import Mirror, event_thresholds, read_detector, set_threshold
+from m3net_tf.device.mirror import (
+    Mirror,
+    event_thresholds,
+    forget_thresholds,
+    read_detector,
+    read_saved,
+    save_thresholds,
+    set_threshold,
+)
 from m3net_tf.device.monitor import run_monitor
 from m3net_tf.errors import ConfigError, FirmwareError
 
@@ -360,6 +368,19 @@ def test_thresholds_are_read_from_the_board_and_set(pty):
         with pytest.raises(BoardError, match="range"):
             set_threshold(device, 1, 0.0, 0.0)
         assert read_detector(device) == config
+
+
+def test_saved_thresholds_are_read_and_forgotten_while_the_board_streams(pty, tmp_path: Path):
+    (tmp_path / "pcm").write_bytes(bytes(32_000))
+    with Device(open_port(pty(tmp_path / "pcm"))) as device:
+        exported = read_detector(device)
+        assert read_saved(device) is False
+        start_stream(device, "mic", audio=False, log=print)
+        set_threshold(device, 1, 0.5, 0.5)
+        save_thresholds(device)
+        assert read_saved(device) is True and device.streamed
+        forget_thresholds(device)
+        assert read_saved(device) is False and read_detector(device) == exported
 
 
 def test_a_mirror_has_the_events_of_the_board_and_names_near_misses(pty, tmp_path: Path):
