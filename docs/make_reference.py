@@ -251,6 +251,8 @@ def boards_page() -> str:
         board = load_board(name)
         qemu = board.qemu
         emulator = f"QEMU `{qemu.machine}`{' (in part)' if qemu.partial else ''}" if qemu else ""
+        storage = board.storage
+        kept = _kib(storage.sectors * storage.sector_bytes) if storage else ""
         tools = [command.split()[0] for command in board.flash_commands]
         rows.append(
             (
@@ -259,6 +261,7 @@ def boards_page() -> str:
                 f"`{board.core}`",
                 f"{board.clock_hz / 1e6:g} MHz",
                 _kib(board.flash_bytes),
+                kept,
                 _kib(board.ram_bytes),
                 _kib(board.stack_bytes),
                 "integer" if load_core(board.core).fixed_frontend else "float",
@@ -266,14 +269,15 @@ def boards_page() -> str:
                 ", ".join([*tools, *(["UF2"] if board.uf2 else [])]),
             )
         )
-    memories = ("flash", "RAM", "stack")
+    memories = ("flash", "storage", "RAM", "stack")
     head = ("board", "name", "core", "clock", *memories, "front end", "emulator", "written by")
     lines = [
         "# Boards",
         "",
         _NOTE.format(source="`board.toml` of each board"),
         "[Adding a board](../porting.md) says how to add one, and how boards are wired. RAM counts",
-        "all memories but flash, and flash includes that of a boot loader.",
+        "all memories but flash. Flash includes that of a boot loader, but not the storage, which",
+        "[keeps thresholds](../monitor.md#keep-thresholds-on-the-board).",
         "",
         *_rows(head, rows),
     ]

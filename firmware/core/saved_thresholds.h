@@ -13,8 +13,8 @@
 extern "C" {
 #endif
 
-/// Whether the board has a storage; without one the functions below do not link.
 #ifdef M3NET_HAS_STORAGE
+/// 1 if the board has a storage, else 0; the functions below do not link then.
 #define M3NET_CAN_SAVE_THRESHOLDS 1
 #else
 #define M3NET_CAN_SAVE_THRESHOLDS 0

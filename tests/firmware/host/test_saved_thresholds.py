@@ -5,32 +5,39 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from monitor_host import CLASSES, build_monitor
 
-#: Words of the STM32F407 and the nRF52840; words of the STM32H753, which have check bits.
-WORD_BYTES = [4, 32]
 HEADER_BYTES = 20
 SAVES, FORGETS = 13, 3
 
 
-def run(monitor_host: Path, word_bytes: int, *words: str) -> str:
+@pytest.fixture(scope="module", params=[4, 32])
+def word_bytes(request: pytest.FixtureRequest) -> int:
+    """Words of the STM32F407 and the nRF52840, and those of the STM32H753, with check bits."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def run(monitor_host: Path, word_bytes: int) -> Callable[..., str]:
+    """Runs the program that saves; returns what it prints."""
     choice = f"M3NET_HOST_STORAGE_WORD_BYTES={word_bytes}"
     program = build_monitor(monitor_host.parent, choice, target="m3net_saving_host")
-    done = subprocess.run([program, *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+
+    def output(*words: str) -> str:
+        done = subprocess.run([program, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return output
 
 
-@pytest.mark.parametrize("word_bytes", WORD_BYTES)
-def test_a_power_cut_at_any_step_leaves_the_former_or_the_new_thresholds(
-    monitor_host: Path, word_bytes: int
-):
+def test_a_power_cut_at_any_step_leaves_the_former_or_the_new_thresholds(run, word_bytes: int):
     """At every word that is programmed and every erase, with each remainder of it."""
-    numbers = re.findall(r"\d+", run(monitor_host, word_bytes, "cut", "3000", "1"))
-    steps, taken = map(int, numbers)
+    steps, taken = map(int, re.findall(r"\d+", run("cut", "3000", "1")))
     words_of_save = -(-(HEADER_BYTES + 4 * CLASSES) // word_bytes)
     words_of_forget = -(-HEADER_BYTES // word_bytes)
     erases = steps - SAVES * words_of_save - FORGETS * words_of_forget
@@ -38,10 +45,9 @@ def test_a_power_cut_at_any_step_leaves_the_former_or_the_new_thresholds(
     assert 1000 < taken < 2900
 
 
-@pytest.mark.parametrize("word_bytes", WORD_BYTES)
-def test_what_must_not_be_saved_or_taken(monitor_host: Path, word_bytes: int):
+def test_what_must_not_be_saved_or_taken(run):
     """1 stands for the exported thresholds."""
-    assert run(monitor_host, word_bytes, "refuse").splitlines() == [
+    assert run("refuse").splitlines() == [
         "thresholds: ok, then 2000",
         "the same thresholds: ok, then 2000",
         "0 steps",
