@@ -1,22 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A live board on a list of lines, and the messages that it publishes."""
+"""A live board on a list of lines, the messages that it publishes, and its page's server."""
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import http.client
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from websockets.sync.client import ClientConnection, connect
 
 from m3net_tf.device.live import LiveView
 from m3net_tf.device.messages import BoardError, DeviceInfo, Message, NoAnswerError, Reply
 from m3net_tf.device.mirror import event_thresholds
 from m3net_tf.device.monitor import OpenStream
+from m3net_tf.errors import FirmwareError
 from m3net_tf.frontend import FrontendConfig
 from m3net_tf.live_page.board import LiveBoard
+from m3net_tf.live_page.server import Pages, listening_socket, serve
 from m3net_tf.runtime import ClassSettings, DetectorConfig
 
 SHAPE = {"rate_hz": 16_000, "frame_samples": 512, "hop_samples": 320, "bins": 40, "frames": 4}
@@ -109,3 +116,42 @@ class Rig:
     def ask(self, **request: Any) -> str:
         self.board.handle(request, self.replies.append)
         return self.replies.pop()["text"] if self.replies else ""
+
+
+class Served:
+    """A page on a board that sends a column now and then."""
+
+    def __init__(self, saved: bool | None = None) -> None:
+        self.failure: Exception | None = None
+        self.failures: list[Exception] = []
+        self.pages = Pages()
+        self.rig = Rig(self._lines(), publish=self.pages.publish, saved=saved)
+        self._listener = listening_socket(0)
+        self.port = self._listener.getsockname()[1]
+        self.thread = threading.Thread(target=self._serve)
+        self.thread.start()
+
+    def _lines(self) -> Iterator[Message | None]:
+        for index in range(10_000):
+            time.sleep(0.005)
+            yield column(index)
+            if self.failure:
+                raise self.failure
+
+    def _serve(self) -> None:
+        try:
+            asyncio.run(serve(self.rig.board, self.pages, "<i>board</i>", self._listener, None))
+        except FirmwareError as error:
+            self.failures.append(error)
+
+    def get(self, path: str = "/", **headers: str) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        response.body = response.read().decode()  # type: ignore[attr-defined]
+        connection.close()
+        return response
+
+    def connect(self, origin: str | None = None) -> ClientConnection:
+        origin = origin or f"http://127.0.0.1:{self.port}"
+        return connect(f"ws://127.0.0.1:{self.port}/live", origin=origin)  # type: ignore[arg-type]

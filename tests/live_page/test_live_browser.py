@@ -18,6 +18,7 @@ import pytest
 import soundfile
 from browser import Page
 from firmware_helpers import skip_or_fail
+from live_rig import Served
 
 from m3net_tf.datasets.captured import CapturedClips
 from m3net_tf.emulation.starting import why_no_emulation
@@ -160,3 +161,24 @@ def test_it_fits_narrow_pages_and_asks_for_nothing(live: Page, address: str):
     assert requests == [address + "/"]
     # It is deprecated, but its successor needs a policy that is less strict.
     assert [text for text in live.problems() if "ScriptProcessorNode" not in text] == []
+
+
+def test_a_board_with_flash_keeps_and_forgets(tab: Page):
+    served = Served(saved=False)
+    try:
+        tab.load(f"http://127.0.0.1:{served.port}/", 1280)
+        says = "document.querySelector('#saved-thresholds').textContent.includes('{}')"
+        forget = "document.querySelector('#forget')"
+        tab.wait(says.format("keeps none"))
+        assert tab.evaluate(f"{forget}.offsetWidth") == 0
+        tab.evaluate("document.querySelector('#save').click()")
+        tab.wait(says.format("that it kept"))
+        tab.wait("document.querySelector('#notice').textContent.includes('keeps these')")
+        assert tab.evaluate(f"{forget}.offsetWidth") > 0
+        tab.evaluate(f"{forget}.click()")
+        tab.wait(says.format("keeps none"))
+        asked = [request for request in served.rig.device.requests if request != "stat"]
+        assert asked == ["save", "save clear", "threshold"]
+    finally:
+        served.rig.board.stop()
+        served.thread.join(10)

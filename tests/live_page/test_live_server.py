@@ -5,68 +5,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http.client
 import json
 import re
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-from live_rig import Rig, column
+from live_rig import Rig, Served, column
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from m3net_tf import cli
-from m3net_tf.device.messages import Message
 from m3net_tf.device.monitor import OpenStream
 from m3net_tf.errors import ConfigError, FirmwareError
 from m3net_tf.live_page import command, server
 from m3net_tf.live_page.command import run_live_page
-from m3net_tf.live_page.server import Pages, listening_socket, page_html, serve
-
-
-class Served:
-    """A page on a board that sends a column now and then."""
-
-    def __init__(self) -> None:
-        self.failure: Exception | None = None
-        self.failures: list[Exception] = []
-        self.pages = Pages()
-        self.rig = Rig(self._lines(), publish=self.pages.publish)
-        self._listener = listening_socket(0)
-        self.port = self._listener.getsockname()[1]
-        self.thread = threading.Thread(target=self._serve)
-        self.thread.start()
-
-    def _lines(self) -> Iterator[Message | None]:
-        for index in range(10_000):
-            time.sleep(0.005)
-            yield column(index)
-            if self.failure:
-                raise self.failure
-
-    def _serve(self) -> None:
-        try:
-            asyncio.run(serve(self.rig.board, self.pages, "<i>board</i>", self._listener, None))
-        except FirmwareError as error:
-            self.failures.append(error)
-
-    def get(self, path: str = "/", **headers: str) -> http.client.HTTPResponse:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        connection.request("GET", path, headers=headers)
-        response = connection.getresponse()
-        response.body = response.read().decode()  # type: ignore[attr-defined]
-        connection.close()
-        return response
-
-    def connect(self, origin: str | None = None) -> ClientConnection:
-        origin = origin or f"http://127.0.0.1:{self.port}"
-        return connect(f"ws://127.0.0.1:{self.port}/live", origin=origin)  # type: ignore[arg-type]
+from m3net_tf.live_page.server import Pages, listening_socket, page_html
 
 
 def until(connection: ClientConnection, kind: str) -> dict[str, Any]:
