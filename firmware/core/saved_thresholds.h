@@ -14,7 +14,7 @@ extern "C" {
 #endif
 
 #ifdef M3NET_HAS_STORAGE
-/// 1 if the board has a storage, else 0; the functions below do not link then.
+/// 1 if the board has a storage. Without one it is 0, and the functions below do not link.
 #define M3NET_CAN_SAVE_THRESHOLDS 1
 #else
 #define M3NET_CAN_SAVE_THRESHOLDS 0

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The nRF52840's storage on QEMU's flash controller of an nRF51, which has the same registers."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from pathlib import Path
+
+import pytest
+from firmware_helpers import APPS, skip_or_fail
+
+from m3net_tf.firmware import boards
+from m3net_tf.firmware.board_files import HEADER, LINKER_SCRIPT, header_text, linker_text
+from m3net_tf.firmware.sources import (
+    FIRMWARE_DIR,
+    fetch_source,
+    read_lock,
+    why_sources_unavailable,
+)
+
+#: Two of the nRF51's pages, at the end of its 256 KB.
+STORAGE = boards.Storage(start=0x3_F800, sector_bytes=0x400, sectors=2, word_bytes=4)
+MEMORY = {"flash": boards.Memory(0, 0x4_0000), "ram": boards.Memory(0x2000_0000, 0x4000)}
+CORE = ("core/record_log.c", "core/crc32.c")
+CODE = ("boards/nrf52840dk/storage.c", "arch/cortex_m/timing.c", *CORE)
+
+
+@pytest.fixture()
+def includes(arm_emulation: None) -> list[str]:
+    """Compiler options for the folders with headers of the chip and of the firmware."""
+    sources = [source for source in read_lock() if source.name in ("cmsis-6", "nrfx")]
+    if reason := why_sources_unavailable(sources):
+        skip_or_fail(reason)
+    folders = {source.name: fetch_source(source) for source in sources}
+    chip = [folders["nrfx"] / "bsp/stable/mdk", folders["cmsis-6"] / "CMSIS/Core/Include"]
+    own = [FIRMWARE_DIR / path for path in ("core", "arch/cortex_m", "boards/nrf52840dk")]
+    return [*(f"-isystem{path}" for path in chip), *(f"-I{path}" for path in own)]
+
+
+def test_records_go_around_both_pages_and_outlast_a_reset(includes: list[str], tmp_path: Path):
+    board = dataclasses.replace(
+        boards.load_board("nrf52840dk"), storage=STORAGE, memory=MEMORY, stack_bytes=4096, uf2=None
+    )
+    (tmp_path / HEADER).write_text(header_text(board))
+    (tmp_path / LINKER_SCRIPT).write_text(linker_text(board))
+    elf = tmp_path / "nvmc.elf"
+    flags = ["-mcpu=cortex-m0", "-mthumb", "-O2", "-Wall", "-Werror", "-ffunction-sections"]
+    flags += ["-DNRF52840_XXAA", "-DM3NET_HAS_STORAGE", f"-I{tmp_path}", *includes]
+    flags += ["-nostartfiles", "-Wl,--gc-sections", f"-L{FIRMWARE_DIR / 'arch/cortex_m'}"]
+    code = [APPS / "nvmc" / "main.c", *(FIRMWARE_DIR / name for name in CODE)]
+    link = [f"-T{tmp_path / LINKER_SCRIPT}", "-o", elf]
+    done = subprocess.run(
+        ["arm-none-eabi-gcc", *flags, *code, *link], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    machine = ["qemu-system-arm", "-M", "microbit", "-kernel", elf, "-semihosting"]
+    quiet = ["-nographic", "-monitor", "none", "-serial", "none"]
+    run = subprocess.run([*machine, *quiet], capture_output=True, text=True, timeout=60)
+    assert run.stderr + run.stdout == "kept\n"
