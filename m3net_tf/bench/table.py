@@ -186,14 +186,13 @@ def total_line(result: TableTime) -> str:
 
 
 def _seconds_per_clip(training: Training, clips: int, steps: int, tflops: float) -> float:
-    recipe, teacher = training.recipe, training.needs.get("distillation")
-    # A teacher with another front end is evaluated before the training.
-    in_step = teacher is not None and teacher.recipe.frontend == recipe.frontend
-    step_teacher = teacher.recipe if teacher is not None and in_step else None
-    info = delivered(recipe)
+    recipe, info = training.recipe, delivered(training.recipe)
+    teachers = [need.recipe for need in training.needs.get("distillation", ())]
+    if any(teacher.frontend != recipe.frontend for teacher in teachers):
+        teachers = []  # they are evaluated before the training
     if tflops:
-        return operations_per_clip(recipe, info, teacher=step_teacher) / (tflops * 1e12)
-    return seconds_per_clip(recipe, info, teacher=step_teacher, clips=clips, steps=steps)
+        return operations_per_clip(recipe, info, teachers=teachers) / (tflops * 1e12)
+    return seconds_per_clip(recipe, info, teachers=teachers, clips=clips, steps=steps)
 
 
 def _row(runs: list[Training], clip_s: float) -> NetworkTime:
@@ -234,8 +233,9 @@ def _alike(training: Training, *ignored: tuple[str, str]) -> str:
     """Key of trainings that are equal except in the given (section, key) pairs."""
     values = training.recipe.to_dict()
     for section in LINKS:
-        need = training.needs.get(section)
-        values[section]["run"] = need and need.recipe.to_dict()["model"]
+        needs = training.needs.get(section, ())
+        values[section]["run"] = [need.recipe.to_dict()["model"] for need in needs]
+        values[section].pop("ensemble", None)
     for section, key in ignored:
         values[section].pop(key)
     return json.dumps(values, sort_keys=True)

@@ -51,8 +51,8 @@ def grid(tmp_path):
 def test_hours_are_those_of_all_runs(grid, monkeypatch):
     timed = []
 
-    def half_a_second(recipe, info, *, teacher, clips, steps):
-        timed.append((teacher and teacher.training.epochs, info.name))
+    def half_a_second(recipe, info, *, teachers, clips, steps):
+        timed.append(([teacher.training.epochs for teacher in teachers], info.name))
         return 0.5
 
     monkeypatch.setattr(bench_table, "seconds_per_clip", half_a_second)
@@ -61,7 +61,7 @@ def test_hours_are_those_of_all_runs(grid, monkeypatch):
     # Two seeds by two folds without a teacher; two distilled seeds, and their teachers.
     assert [row["runs"] for row in result["networks"]] == [4, 2, 2]
     # The teacher's step is that of the network alone.
-    assert timed == [(None, "esc10"), (5, "esc10")]
+    assert timed == [([], "esc10"), ([5], "esc10")]
     expected = [runs * epochs * 400 * 0.5 / 3600 for runs, epochs in ((4, 3), (2, 5), (2, 3))]
     assert [row["hours"] for row in result["networks"]] == pytest.approx(expected, abs=1e-3)
     assert result["hours"] == pytest.approx(sum(expected), abs=0.01)
@@ -132,7 +132,7 @@ def test_a_step_of_the_recipe_is_timed(monkeypatch, clips, taken):
     monkeypatch.setattr(pace, "make_step", spy)
     recipe = Recipe.from_dict(RECIPE)
     info = dataset_info("esc10")
-    assert pace.seconds_per_clip(recipe, info, teacher=recipe, clips=clips, steps=2) > 0
+    assert pace.seconds_per_clip(recipe, info, teachers=[recipe], clips=clips, steps=2) > 0
     assert seen == [(taken, True)] * 3
 
 
