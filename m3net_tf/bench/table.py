@@ -7,7 +7,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NotRequired, TypedDict
 
 from m3net_tf.artifacts import Provenance, provenance
@@ -83,6 +83,7 @@ def run_bench_table(
     *,
     steps: int = 2,
     tflops: float = 0.0,
+    clips: Mapping[str, int] | None = None,
     log: Log = silent,
 ) -> TableTime:
     """Time a step of each network that a table trains, and estimate the total from that.
@@ -90,9 +91,9 @@ def run_bench_table(
     With ``tflops`` nothing is timed: the hours are those of a machine that sustains this rate,
     which small networks come nowhere near.
 
-    Each epoch is counted with all clips of the complete data set, including validation and test
-    clips, because their share depends on the protocol. The hours are an upper bound, except that
-    the features computed before the first epoch are not counted.
+    Each epoch is counted with all clips of the data set, including validation and test clips,
+    because their share depends on the protocol. The hours are an upper bound, except that the
+    features computed before the first epoch are not counted.
 
     Args:
         name: ``<paper>/<table>``, or the path of its YAML file.
@@ -100,11 +101,13 @@ def run_bench_table(
         steps: timed steps of each network, after one to warm up.
         tflops: rate of another machine, in 10^12 floating-point operations per second; 0 times
             this one.
+        clips: clips of smaller copies, by name of the data set; default: the complete ones.
         log: receives lines of progress.
 
     Raises:
-        ConfigError: ``tflops`` is negative, there is no such table or scale, the grid or one of
-            its recipes is wrong, or a data set has no fixed number of clips.
+        ConfigError: ``tflops`` is negative, ``clips`` names a data set that the table does not use
+            or more clips than it has, there is no such table or scale, the grid or one of its
+            recipes is wrong, or a data set has no fixed number of clips.
     """
     if not 0 <= tflops < math.inf:
         raise ConfigError(f"tflops is {tflops}: give a rate, or 0 to time this machine")
@@ -115,10 +118,13 @@ def run_bench_table(
         for repeat in cell.repeats
         if cell.trained
     )
+    counts = _clip_counts(trainings, clips or {})
     tf.get_logger().setLevel("ERROR")  # it warns that each network traces its own step
     gpus = len(tf.config.list_physical_devices("GPU"))
-    clips = 0 if gpus else CLIPS_PER_STEP
-    rows = _network_rows(trainings, lambda run: _seconds_per_clip(run, clips, steps, tflops), log)
+    timed = 0 if gpus else CLIPS_PER_STEP
+    rows = _network_rows(
+        trainings, counts, lambda run: _seconds_per_clip(run, timed, steps, tflops), log
+    )
     result: TableTime = {
         "table": grid.name,
         "scale": scale,
@@ -137,13 +143,28 @@ def run_bench_table(
     return result
 
 
+def _clip_counts(trainings: Iterable[Training], given: Mapping[str, int]) -> dict[str, int]:
+    """Clips of each data set of the trainings."""
+    infos = {training.recipe.dataset.name: delivered(training.recipe) for training in trainings}
+    if unknown := [name for name in given if name not in infos]:
+        raise ConfigError(f"clips of {unknown[0]} are given, but the table has {', '.join(infos)}")
+    for name, count in given.items():
+        if type(count) is not int or not 1 <= count <= infos[name].clips:
+            raise ConfigError(f"clips of {name} is {count}: give 1 to {infos[name].clips}")
+    return {name: given.get(name, info.clips) for name, info in infos.items()}
+
+
 def _network_rows(
-    trainings: Iterable[Training], measure: Callable[[Training], float], log: Log
+    trainings: Iterable[Training],
+    counts: Mapping[str, int],
+    measure: Callable[[Training], float],
+    log: Log,
 ) -> list[NetworkTime]:
     """A row per network: trainings that differ in seed and fold only share one.
 
     Args:
         trainings: all trainings.
+        counts: clips of each data set.
         measure: returns the seconds per clip of a training; called once for equal steps.
         log: receives a line per row.
     """
@@ -156,7 +177,7 @@ def _network_rows(
         step = _alike(runs[0], *_RANDOM, *_OUTSIDE_STEP)
         if step not in clip_s:
             clip_s[step] = measure(runs[0])
-        row = _row(runs, clip_s[step])
+        row = _row(runs, counts, clip_s[step])
         rows.append(row)
         log(
             f"[{len(rows)}/{len(networks)}] {row['place']}: {1000 * row['clip_s']:.3g} ms per "
@@ -195,15 +216,16 @@ def _seconds_per_clip(training: Training, clips: int, steps: int, tflops: float)
     return seconds_per_clip(recipe, info, teachers=teachers, clips=clips, steps=steps)
 
 
-def _row(runs: list[Training], clip_s: float) -> NetworkTime:
-    recipe, info = runs[0].recipe, delivered(runs[0].recipe)
-    hours = len(runs) * recipe.training.epochs * info.clips * clip_s / 3600
+def _row(runs: list[Training], counts: Mapping[str, int], clip_s: float) -> NetworkTime:
+    recipe = runs[0].recipe
+    name, epochs = recipe.dataset.name, recipe.training.epochs
+    hours = len(runs) * epochs * counts[name] * clip_s / 3600
     return {
         "place": runs[0].place.rpartition("/")[0],
-        "dataset": info.name,
-        "clips": info.clips,
+        "dataset": name,
+        "clips": counts[name],
         "runs": len(runs),
-        "epochs": recipe.training.epochs,
+        "epochs": epochs,
         "clip_s": round(clip_s, 9),
         "hours": round(hours, 3),
     }

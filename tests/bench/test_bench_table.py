@@ -86,6 +86,26 @@ def test_hours_at_a_rate_are_those_of_the_operations(grid, monkeypatch):
         run_bench_table(grid, "paper", tflops=-1)
 
 
+def test_hours_of_a_smaller_copy(grid):
+    whole = run_bench_table(grid, "paper", tflops=0.001)
+    part = run_bench_table(grid, "paper", tflops=0.001, clips={"esc10": 100})
+    assert [row["clips"] for row in part["networks"]] == [100] * 3
+    assert part["hours"] == pytest.approx(whole["hours"] / 4, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("clips", "message"),
+    [
+        ({"us8k": 9}, "clips of us8k are given, but the table has esc10"),
+        ({"esc10": 401}, "clips of esc10 is 401: give 1 to 400"),
+        ({"esc10": "all"}, "clips of esc10 is all: give 1 to 400"),
+    ],
+)
+def test_wrong_numbers_of_clips(clips, message, grid):
+    with pytest.raises(ConfigError, match=message):
+        run_bench_table(grid, "paper", tflops=0.001, clips=clips)
+
+
 def test_a_data_set_without_a_number_of_clips(grid):
     with pytest.raises(ConfigError, match="synth has no fixed number of clips"):
         run_bench_table(grid, "small")
@@ -149,19 +169,20 @@ def test_several_labels_and_lengths():
 
 
 def test_command(monkeypatch, capsys):
-    def fake(name, scale, *, steps, tflops, log):
+    def fake(name, scale, *, steps, tflops, clips, log):
         log("timing")
-        result = {"table": name, "scale": scale, "steps": steps, "tflops": tflops}
+        result = {"table": name, "scale": scale, "steps": steps, "tflops": tflops, "clips": clips}
         return {**result, "hours": 72.0, "runs": 42}
 
     monkeypatch.setattr("m3net_tf.bench.table.run_bench_table", fake)
-    line = "m3net bench table m3net/table4 --steps 1 --tflops 5"
+    line = "m3net bench table m3net/table4 --steps 1 --tflops 5 --clips us8k=2148"
     monkeypatch.setattr(sys, "argv", line.split())
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert not stop.value.code
     caught = capsys.readouterr()
     expected = {"table": "m3net/table4", "scale": "paper", "steps": 1, "tflops": 5}
+    expected["clips"] = {"us8k": 2148}
     assert json.loads(caught.out) == {**expected, "hours": 72.0, "runs": 42}
     assert caught.err.splitlines() == [
         "timing",
