@@ -63,23 +63,15 @@ def load_teacher(
         return Teacher()
     for run in runs:
         _require_fitting(run, dataset)
-    models = [run.load_model() for run in runs]
-    for model in models:
+    teachers = [(run, run.load_model()) for run in runs]
+    for _, model in teachers:
         model.trainable = False
-    if all(
-        _hears_the_same(model, run, recipe, shape) for model, run in zip(models, runs, strict=True)
-    ):
-        return Teacher(model=ensemble(models, shape))
-    return Teacher(
-        predictions=np.mean(
-            [
-                _predictions(model, run, recipe, dataset, data_dir, log)
-                for model, run in zip(models, runs, strict=True)
-            ],
-            axis=0,
-            dtype=np.float32,
-        )
-    )
+    if all(_hears_the_same(model, run, recipe, shape) for run, model in teachers):
+        return Teacher(model=ensemble([model for _, model in teachers], shape))
+    predictions = [
+        _predictions(model, run, recipe, dataset, data_dir, log) for run, model in teachers
+    ]
+    return Teacher(predictions=np.mean(predictions, axis=0, dtype=np.float32))
 
 
 def _require_fitting(run: Run, dataset: AudioDataset) -> None:
