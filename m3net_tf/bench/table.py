@@ -8,9 +8,10 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import NotRequired, TypedDict
 
-from m3net_tf.artifacts import Provenance, provenance
+from m3net_tf.artifacts import Provenance, provenance, write_json
 from m3net_tf.datasets import DatasetInfo, dataset_info
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import tf
@@ -18,6 +19,7 @@ from m3net_tf.many.plan import LINKS, Training, in_order
 from m3net_tf.progress import Log, silent
 from m3net_tf.studies.grid_file import find_grid, load_grid
 from m3net_tf.studies.machine import load_average
+from m3net_tf.studies.table_list import hours_path
 from m3net_tf.training.pace import operations_per_clip, seconds_per_clip
 from m3net_tf.training.recipe import Recipe
 
@@ -141,6 +143,18 @@ def run_bench_table(
         result["gpus"] = gpus
         result["load_average_after"] = load_average()
     return result
+
+
+def keep_hours(result: TableTime, out: Path) -> Path:
+    """Write the hours beside a table's results, for ``m3net table --list``; returns the file.
+
+    Args:
+        result: result of :func:`run_bench_table`.
+        out: folder of the results.
+    """
+    path = hours_path(out, result["table"], result["scale"])
+    write_json(path, result)
+    return path
 
 
 def _clip_counts(trainings: Iterable[Training], given: Mapping[str, int]) -> dict[str, int]:

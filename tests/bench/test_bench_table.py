@@ -15,6 +15,7 @@ from m3net_tf.datasets import dataset_info
 from m3net_tf.errors import ConfigError
 from m3net_tf.models.complexity import count_macs
 from m3net_tf.studies.grid_file import find_grid, grid_names, load_grid
+from m3net_tf.studies.table_list import estimated_tables
 from m3net_tf.training import pace
 from m3net_tf.training.features import input_shape
 from m3net_tf.training.recipe import Recipe
@@ -91,6 +92,16 @@ def test_hours_of_a_smaller_copy(grid):
     part = run_bench_table(grid, "paper", tflops=0.001, clips={"esc10": 100})
     assert [row["clips"] for row in part["networks"]] == [100] * 3
     assert part["hours"] == pytest.approx(whole["hours"] / 4, abs=0.01)
+
+
+def test_kept_hours_stand_in_the_list_until_the_table_is_trained(tmp_path):
+    result = run_bench_table("spectromasknet/table6", "small", tflops=0.02)
+    bench_table.keep_hours(result, tmp_path)
+    (estimate,) = estimated_tables(tmp_path)
+    assert (estimate.name, estimate.scale, estimate.runs) == ("spectromasknet/table6", "small", 6)
+    assert estimate.hours == result["hours"] > 0 and estimate.machine == "0.02 TFLOP/s"
+    (tmp_path / "spectromasknet/table6.small.json").write_text("{}")
+    assert estimated_tables(tmp_path) == []
 
 
 @pytest.mark.parametrize(
