@@ -7,10 +7,11 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import NotRequired, TypedDict
 
-from m3net_tf.artifacts import Provenance, provenance
+from m3net_tf.artifacts import Provenance, provenance, write_json
 from m3net_tf.datasets import DatasetInfo, dataset_info
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import tf
@@ -18,6 +19,7 @@ from m3net_tf.many.plan import LINKS, Training, in_order
 from m3net_tf.progress import Log, silent
 from m3net_tf.studies.grid_file import find_grid, load_grid
 from m3net_tf.studies.machine import load_average
+from m3net_tf.studies.table_list import hours_path
 from m3net_tf.training.pace import operations_per_clip, seconds_per_clip
 from m3net_tf.training.recipe import Recipe
 
@@ -83,6 +85,7 @@ def run_bench_table(
     *,
     steps: int = 2,
     tflops: float = 0.0,
+    clips: Mapping[str, int] | None = None,
     log: Log = silent,
 ) -> TableTime:
     """Time a step of each network that a table trains, and estimate the total from that.
@@ -90,9 +93,9 @@ def run_bench_table(
     With ``tflops`` nothing is timed: the hours are those of a machine that sustains this rate,
     which small networks come nowhere near.
 
-    Each epoch is counted with all clips of the complete data set, including validation and test
-    clips, because their share depends on the protocol. The hours are an upper bound, except that
-    the features computed before the first epoch are not counted.
+    Each epoch is counted with all clips of the data set, including validation and test clips,
+    because their share depends on the protocol. The hours are an upper bound, except that the
+    features computed before the first epoch are not counted.
 
     Args:
         name: ``<paper>/<table>``, or the path of its YAML file.
@@ -100,11 +103,13 @@ def run_bench_table(
         steps: timed steps of each network, after one to warm up.
         tflops: rate of another machine, in 10^12 floating-point operations per second; 0 times
             this one.
+        clips: clips of smaller copies, by name of the data set; default: the complete ones.
         log: receives lines of progress.
 
     Raises:
-        ConfigError: ``tflops`` is negative, there is no such table or scale, the grid or one of
-            its recipes is wrong, or a data set has no fixed number of clips.
+        ConfigError: ``tflops`` is negative, ``clips`` names a data set that the table does not use
+            or more clips than it has, there is no such table or scale, the grid or one of its
+            recipes is wrong, or a data set has no fixed number of clips.
     """
     if not 0 <= tflops < math.inf:
         raise ConfigError(f"tflops is {tflops}: give a rate, or 0 to time this machine")
@@ -115,10 +120,13 @@ def run_bench_table(
         for repeat in cell.repeats
         if cell.trained
     )
+    counts = _clip_counts(trainings, clips or {})
     tf.get_logger().setLevel("ERROR")  # it warns that each network traces its own step
     gpus = len(tf.config.list_physical_devices("GPU"))
-    clips = 0 if gpus else CLIPS_PER_STEP
-    rows = _network_rows(trainings, lambda run: _seconds_per_clip(run, clips, steps, tflops), log)
+    timed = 0 if gpus else CLIPS_PER_STEP
+    rows = _network_rows(
+        trainings, counts, lambda run: _seconds_per_clip(run, timed, steps, tflops), log
+    )
     result: TableTime = {
         "table": grid.name,
         "scale": scale,
@@ -137,13 +145,40 @@ def run_bench_table(
     return result
 
 
+def keep_hours(result: TableTime, out: Path) -> Path:
+    """Write the hours beside a table's results, for ``m3net table --list``; returns the file.
+
+    Args:
+        result: result of :func:`run_bench_table`.
+        out: folder of the results.
+    """
+    path = hours_path(out, result["table"], result["scale"])
+    write_json(path, result)
+    return path
+
+
+def _clip_counts(trainings: Iterable[Training], given: Mapping[str, int]) -> dict[str, int]:
+    """Clips of each data set of the trainings."""
+    infos = {training.recipe.dataset.name: delivered(training.recipe) for training in trainings}
+    if unknown := [name for name in given if name not in infos]:
+        raise ConfigError(f"clips of {unknown[0]} are given, but the table has {', '.join(infos)}")
+    for name, count in given.items():
+        if type(count) is not int or not 1 <= count <= infos[name].clips:
+            raise ConfigError(f"clips of {name} is {count}: give 1 to {infos[name].clips}")
+    return {name: given.get(name, info.clips) for name, info in infos.items()}
+
+
 def _network_rows(
-    trainings: Iterable[Training], measure: Callable[[Training], float], log: Log
+    trainings: Iterable[Training],
+    counts: Mapping[str, int],
+    measure: Callable[[Training], float],
+    log: Log,
 ) -> list[NetworkTime]:
     """A row per network: trainings that differ in seed and fold only share one.
 
     Args:
         trainings: all trainings.
+        counts: clips of each data set.
         measure: returns the seconds per clip of a training; called once for equal steps.
         log: receives a line per row.
     """
@@ -156,7 +191,7 @@ def _network_rows(
         step = _alike(runs[0], *_RANDOM, *_OUTSIDE_STEP)
         if step not in clip_s:
             clip_s[step] = measure(runs[0])
-        row = _row(runs, clip_s[step])
+        row = _row(runs, counts, clip_s[step])
         rows.append(row)
         log(
             f"[{len(rows)}/{len(networks)}] {row['place']}: {1000 * row['clip_s']:.3g} ms per "
@@ -186,25 +221,25 @@ def total_line(result: TableTime) -> str:
 
 
 def _seconds_per_clip(training: Training, clips: int, steps: int, tflops: float) -> float:
-    recipe, teacher = training.recipe, training.needs.get("distillation")
-    # A teacher with another front end is evaluated before the training.
-    in_step = teacher is not None and teacher.recipe.frontend == recipe.frontend
-    step_teacher = teacher.recipe if teacher is not None and in_step else None
-    info = delivered(recipe)
+    recipe, info = training.recipe, delivered(training.recipe)
+    teachers = [need.recipe for need in training.needs.get("distillation", ())]
+    if any(teacher.frontend != recipe.frontend for teacher in teachers):
+        teachers = []  # they are evaluated before the training
     if tflops:
-        return operations_per_clip(recipe, info, teacher=step_teacher) / (tflops * 1e12)
-    return seconds_per_clip(recipe, info, teacher=step_teacher, clips=clips, steps=steps)
+        return operations_per_clip(recipe, info, teachers=teachers) / (tflops * 1e12)
+    return seconds_per_clip(recipe, info, teachers=teachers, clips=clips, steps=steps)
 
 
-def _row(runs: list[Training], clip_s: float) -> NetworkTime:
-    recipe, info = runs[0].recipe, delivered(runs[0].recipe)
-    hours = len(runs) * recipe.training.epochs * info.clips * clip_s / 3600
+def _row(runs: list[Training], counts: Mapping[str, int], clip_s: float) -> NetworkTime:
+    recipe = runs[0].recipe
+    name, epochs = recipe.dataset.name, recipe.training.epochs
+    hours = len(runs) * epochs * counts[name] * clip_s / 3600
     return {
         "place": runs[0].place.rpartition("/")[0],
-        "dataset": info.name,
-        "clips": info.clips,
+        "dataset": name,
+        "clips": counts[name],
         "runs": len(runs),
-        "epochs": recipe.training.epochs,
+        "epochs": epochs,
         "clip_s": round(clip_s, 9),
         "hours": round(hours, 3),
     }
@@ -234,8 +269,9 @@ def _alike(training: Training, *ignored: tuple[str, str]) -> str:
     """Key of trainings that are equal except in the given (section, key) pairs."""
     values = training.recipe.to_dict()
     for section in LINKS:
-        need = training.needs.get(section)
-        values[section]["run"] = need and need.recipe.to_dict()["model"]
+        needs = training.needs.get(section, ())
+        values[section]["run"] = [need.recipe.to_dict()["model"] for need in needs]
+        values[section].pop("ensemble", None)
     for section, key in ignored:
         values[section].pop(key)
     return json.dumps(values, sort_keys=True)

@@ -91,14 +91,32 @@ def bench_table(
         float,
         typer.Option(help="Estimate for this many sustained TFLOP/s instead of timing."),
     ] = 0.0,
+    clips: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=CLIPS of a smaller copy of a data set; several times."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Keep the hours among these results, for m3net table --list."),
+    ] = None,
     as_json: AlwaysJson = True,
 ) -> None:
     """Training hours of a table, on this machine or at a rate; needs no data."""
-    from m3net_tf.bench.table import run_bench_table, total_line
+    from m3net_tf.bench.table import keep_hours, run_bench_table, total_line
+    from m3net_tf.datasets.report import parse_options
 
-    result = run_bench_table(name, scale, steps=steps, tflops=tflops, log=progress_beside(True))
+    result = run_bench_table(
+        name,
+        scale,
+        steps=steps,
+        tflops=tflops,
+        clips=parse_options(clips or ()),
+        log=progress_beside(True),
+    )
     say_json(result)
     say_progress(total_line(result))
+    if out is not None:
+        say_progress(f"written: {keep_hours(result, out)}")
 
 
 @bench_app.command("grid")

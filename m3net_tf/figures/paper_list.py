@@ -11,7 +11,7 @@ from m3net_tf.artifacts import read_json
 from m3net_tf.checkout import require_sources
 from m3net_tf.studies.grid import SCALES, fingerprint
 from m3net_tf.studies.grid_file import find_grid, grid_names, load_grid
-from m3net_tf.studies.table_list import written_tables
+from m3net_tf.studies.table_list import estimated_tables, written_tables
 from m3net_tf.yaml_files import read_yaml
 
 _COMMANDS = {"m3net table": "table", "m3net figure": "figure"}
@@ -107,12 +107,22 @@ def _table_results(out: Path) -> dict[str, list[ItemResult]]:
                 "commit": table.commit,
             }
         )
+    for estimate in estimated_tables(out):
+        results.setdefault(estimate.name, []).append(
+            {
+                "scale": estimate.scale,
+                "runs": estimate.runs,
+                "state": f"not run: {estimate.hours:.3g} h, {estimate.machine}",
+                "date": "",
+                "commit": estimate.commit,
+            }
+        )
     return results
 
 
 def _line(result: ItemResult) -> str:
     runs = f"{result['runs']} run{'s' * (result['runs'] != 1)}" if result["runs"] else ""
-    facts = f"{result['scale']:<5}  {runs:<8}  {result['state']:<22}  {result['date']:<10}"
+    facts = f"{result['scale']:<5}  {runs:<8}  {result['state']:<25}  {result['date']:<10}"
     return f"{facts}  {result['commit']}".rstrip()
 
 

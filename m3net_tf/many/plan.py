@@ -6,8 +6,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from m3net_tf.artifacts import read_json, sha256_of
 from m3net_tf.errors import ConfigError, DataError, ModelError
@@ -27,15 +28,20 @@ class Training:
         key: hash of all that determines the result; trainings of one key run once.
         recipe: what to do; ``run`` of the sections in ``needs`` is filled in before the training.
         place: its folder, relative to the folder of all tables' runs.
-        needs: section of the recipe -> training that must be finished first.
+        needs: section of the recipe -> trainings that must be finished first.
         resources: its share of a computer; no part of the result.
     """
 
     key: str
     recipe: Recipe
     place: str
-    needs: Mapping[str, Training]
+    needs: Mapping[str, tuple[Training, ...]]
     resources: Resources = UNSET
+
+    @property
+    def needed(self) -> list[Training]:
+        """The trainings of all sections in ``needs``."""
+        return [need for needs in self.needs.values() for need in needs]
 
 
 def fingerprint(recipe: Recipe) -> str:
@@ -83,7 +89,7 @@ def in_order(trainings: Iterable[Training]) -> list[Training]:
     ordered: dict[str, Training] = {}
 
     def add(training: Training) -> None:
-        for need in training.needs.values():
+        for need in training.needed:
             add(need)
         ordered.setdefault(training.key, training)
 
@@ -140,15 +146,17 @@ def _read_key(read: Callable[[], Recipe]) -> str:
 def linked_key(recipe: Recipe) -> str:
     """Key of the :class:`Training` of a recipe that names the runs it needs; or ``outdated``."""
     for section in LINKS:
-        link = getattr(recipe, section)
-        if link.run:
+        keys = []
+        for name in getattr(recipe, section).runs:
             try:
-                run = linked_run(link.run)
+                run = linked_run(name)
             except ModelError:  # the folder has been deleted
-                run = Run(Path(link.run))
+                run = Run(Path(name))
             if run.outdated:  # it was trained with another network
                 return "outdated"
-            recipe = with_run(recipe, section, f"recipe {_held_key(run.folder)}")
+            keys.append(f"recipe {_held_key(run.folder)}")
+        if keys:
+            recipe = with_runs(recipe, section, keys)
     return fingerprint(recipe)
 
 
@@ -164,21 +172,29 @@ def run_folder(training: Training, root: Path) -> Path:
 
 def why_blocked(training: Training, outcomes: Mapping[str, Outcome]) -> str:
     """Why a run cannot start, because one that it needs has failed; '' if all have finished."""
-    for section, need in training.needs.items():
-        if error := outcomes[need.key].error:
-            return f"the run for {section} failed: {error}"
+    for section, needs in training.needs.items():
+        for need in needs:
+            if error := outcomes[need.key].error:
+                return f"the run for {section} failed: {error}"
     return ""
 
 
-def with_run(recipe: Recipe, section: str, run: str) -> Recipe:
-    """The recipe with another run in ``fine_tuning`` or ``distillation``."""
-    link = dataclasses.replace(getattr(recipe, section), run=run)
+def with_runs(recipe: Recipe, section: str, runs: Sequence[str]) -> Recipe:
+    """The recipe with other runs in ``fine_tuning``, which has one, or ``distillation``."""
+    link = dataclasses.replace(getattr(recipe, section), **named_runs(runs))
     return dataclasses.replace(recipe, **{section: link})
+
+
+def named_runs(runs: Sequence[str]) -> dict[str, Any]:
+    """The keys of a section that name runs."""
+    first, *others = runs
+    return {"run": first, "ensemble": tuple(others)} if others else {"run": first}
 
 
 def resolved(training: Training, outcomes: Mapping[str, Outcome]) -> Recipe:
     """The recipe with the folders of the runs that it needs."""
     recipe = training.recipe
-    for section, need in training.needs.items():
-        recipe = with_run(recipe, section, str(outcomes[need.key].folder.resolve()))
+    for section, needs in training.needs.items():
+        folders = [str(outcomes[need.key].folder.resolve()) for need in needs]
+        recipe = with_runs(recipe, section, folders)
     return recipe

@@ -153,7 +153,7 @@ class _Call:
         slots: dict[Resources, int] = {}  # asked once in each pass: a cluster answers slowly
         for job in list(self._jobs):
             training = job.training
-            if any(need.key not in self.outcomes for need in training.needs.values()):
+            if any(need.key not in self.outcomes for need in training.needed):
                 continue
             folder = run_folder(training, self.root)
             if reason := why_blocked(training, self.outcomes):

@@ -176,7 +176,7 @@ class FineTuner:
         figures: TuningFigures = {
             "epochs": settings.epochs,
             "learning_rate": settings.learning_rate,
-            "teacher": recipe.distillation.run,
+            "teacher": ", ".join(recipe.distillation.runs) or None,
             "loss": loss,
         }
         return wrapped.strip(), figures
@@ -224,5 +224,5 @@ def _recipe(recipe: Recipe, settings: FineTuning) -> Recipe:
     )
     distillation = recipe.distillation
     if settings.teacher:
-        distillation = dataclasses.replace(distillation, run=settings.teacher)
+        distillation = dataclasses.replace(distillation, run=settings.teacher, ensemble=())
     return dataclasses.replace(recipe, training=training, distillation=distillation)

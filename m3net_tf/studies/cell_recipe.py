@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from m3net_tf.errors import ConfigError
-from m3net_tf.many.plan import with_run
+from m3net_tf.many.plan import with_runs
 from m3net_tf.studies.grid import Cell, Grid, slug
 
 
@@ -53,7 +53,7 @@ def cell_recipe_text(grid: Grid, cell: Cell, runs_folder: Path) -> str:
         f"# {grid.name} at {grid.scale} scale, cell {cell.slug}, {repeat.name}",
         f"# recipe {training.key}",
     ]
-    for section, need in training.needs.items():
-        recipe = with_run(recipe, section, str(runs_folder / need.place))
-        lines.append(f"# {section}.run: recipe {need.key}; m3net table trains it")
+    for section, needs in training.needs.items():
+        recipe = with_runs(recipe, section, [str(runs_folder / need.place) for need in needs])
+        lines += [f"# {section}.run: recipe {need.key}; m3net table trains it" for need in needs]
     return "\n".join([*lines, yaml.safe_dump(recipe.to_dict(), sort_keys=False).rstrip()])

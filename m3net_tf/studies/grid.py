@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from m3net_tf.errors import ConfigError
-from m3net_tf.many.plan import Training, fingerprint
+from m3net_tf.many.plan import Training, fingerprint, named_runs
 from m3net_tf.many.resources import UNSET, Resources
 from m3net_tf.training.recipe import Recipe
 
@@ -36,20 +36,20 @@ class Repeat:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """A training that a cell needs beforehand.
+    """A training that a cell needs beforehand, or several with different seeds.
 
     Attributes:
         name: its name in the grid.
         values: the recipe as plain values, without seed and fold.
         fold: test fold, where its data set is not that of the cell.
-        seed: its seed, where that is not that of the run that needs it.
+        seeds: its seeds; none means that of the run that needs it.
         resources: the share of a computer that it reserves.
     """
 
     name: str
     values: Patch
     fold: int | None
-    seed: int | None
+    seeds: tuple[int, ...]
     resources: Resources = UNSET
 
 
@@ -69,7 +69,7 @@ class Cell:
             about ours.
         values: the recipe as plain values, without seed and fold.
         repeats: its runs.
-        steps: section of the recipe -> the training that it needs.
+        steps: section of the recipe -> the step that it needs.
         clip: the clip that a figure shows, or its label.
         average_of: axis along which the cell has the mean of the others; '' for other cells.
         resources: the share of a computer that each of its runs reserves.
@@ -161,18 +161,23 @@ class Grid:
         needs, links = {}, {}
         for section, step in cell.steps.items():
             same_data = step.values["dataset"]["name"] == cell.values["dataset"]["name"]
-            seed = repeat.seed if step.seed is None else step.seed
-            drawn = Repeat(seed, repeat.fold if same_data else step.fold)
-            where = f"{self.name} ({self.scale}), step {step.name} of cell {cell.slug}"
-            recipe = _recipe(step.values, drawn, where)
-            key = fingerprint(recipe)
-            place = f"{self.name}/{self.scale}/{slug(['step', step.name])}-{key[:8]}/{drawn.name}"
-            needs[section] = Training(key, recipe, place, {}, step.resources)
-            links[section] = {"run": f"recipe {key}"}
+            fold = repeat.fold if same_data else step.fold
+            seeds = step.seeds or (repeat.seed,)
+            needs[section] = tuple(
+                self._step_training(cell, step, Repeat(seed, fold)) for seed in seeds
+            )
+            links[section] = named_runs([f"recipe {need.key}" for need in needs[section]])
         where = f"{self.name} ({self.scale}), cell {cell.slug}"
         recipe = _recipe(merge(cell.values, links), repeat, where)
         place = f"{self.name}/{self.scale}/{cell.slug}/{repeat.name}"
         return Training(fingerprint(recipe), recipe, place, needs, cell.resources)
+
+    def _step_training(self, cell: Cell, step: Step, drawn: Repeat) -> Training:
+        where = f"{self.name} ({self.scale}), step {step.name} of cell {cell.slug}"
+        recipe = _recipe(step.values, drawn, where)
+        key = fingerprint(recipe)
+        place = f"{self.name}/{self.scale}/{slug(['step', step.name])}-{key[:8]}/{drawn.name}"
+        return Training(key, recipe, place, {}, step.resources)
 
 
 def _recipe(values: Patch, repeat: Repeat, where: str) -> Recipe:

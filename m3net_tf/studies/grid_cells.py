@@ -26,7 +26,7 @@ def make_cell(
     Args:
         labels: axis -> label.
         values: sections of the recipe and keys of the cell.
-        steps: section of the recipe -> the training that it needs.
+        steps: section of the recipe -> the step that it needs.
         expected: the paper's value, or its mean and standard deviation; None if it has none.
 
     Raises:
@@ -71,12 +71,10 @@ def _other_split(values: Patch) -> bool:
 
 
 def make_step(name: str, values: Patch, seeds: Sequence[int] | None) -> Step:
-    """A training that cells need beforehand, from its merged values; see :func:`make_cell`."""
+    """A step from its merged values; see :func:`make_cell`."""
     folds = whole_numbers(values, "folds")
     kept = {key: value for key, value in values.items() if key in SECTIONS and key not in LINKS}
-    return Step(
-        name, kept, folds[0] if folds else None, seeds[0] if seeds else None, _resources(values)
-    )
+    return Step(name, kept, folds[0] if folds else None, tuple(seeds or ()), _resources(values))
 
 
 def _resources(values: Patch) -> Resources:

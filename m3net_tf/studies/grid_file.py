@@ -39,9 +39,9 @@ or front end replaces the former section as a whole.
 
 ``seeds`` become ``training.seed`` and ``folds`` ``dataset.fold``; a cell has one run for each pair.
 A split that is drawn at random stays the same: ``dataset.seed`` is not touched. A step has the seed
-of the run that needs it, or the first of its own ``seeds``, so that one run serves all; on the same
-data set it has that run's fold, so that no test clip is trained on, on another the first of its own
-``folds``.
+of the run that needs it, or its own ``seeds``, so that its runs serve all; several are an ensemble
+of teachers. On the same data set a step has that run's fold, so that no test clip is trained on, on
+another the first of its own ``folds``.
 """
 
 from __future__ import annotations
@@ -146,10 +146,11 @@ class _Patches:
         return merge(*self._before(labels), *self._of_scale(labels))
 
     def needed_steps(self, cell: Patch, labels: Mapping[str, str]) -> dict[str, Step]:
-        """Section of a cell's recipe -> the training that it needs.
+        """Section of a cell's recipe -> the step that it needs.
 
         Raises:
-            ConfigError: a section asks for a step that the table does not have.
+            ConfigError: a section asks for a step that the table does not have, or one to start
+                from has several seeds.
         """
         needed = {}
         for section in LINKS:
@@ -160,7 +161,13 @@ class _Patches:
                     raise ConfigError(
                         f"{section}.run is {run}: known steps are {', '.join(self.steps)}"
                     )
-                needed[section] = self._step(name, labels)
+                step = self._step(name, labels)
+                if section != "distillation" and len(step.seeds) > 1:
+                    raise ConfigError(
+                        f"{section} starts from one run, but step {name} has {len(step.seeds)} "
+                        "seeds: give it one"
+                    )
+                needed[section] = step
         return needed
 
     def _step(self, name: str, labels: Mapping[str, str]) -> Step:

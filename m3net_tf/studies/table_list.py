@@ -59,6 +59,57 @@ def written_tables(out: Path) -> list[WrittenTable]:
     return [_written(name, scale, path) for name, scale, path in paths if path.exists()]
 
 
+def hours_path(out: Path, name: str, scale: str) -> Path:
+    """File of the estimated hours of a table, which ``m3net bench table --out`` writes."""
+    return out / f"{name}.{scale}.hours.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class EstimatedTable:
+    """A table without results at one scale, and the hours that it would take.
+
+    Attributes:
+        name: ``<paper>/<table>``.
+        scale: one of :data:`m3net_tf.studies.grid.SCALES`.
+        runs: number of its runs.
+        hours: hours of all runs one after the other, at most.
+        machine: machine that was timed.
+        commit: commit that made it; '' if unknown.
+    """
+
+    name: str
+    scale: str
+    runs: int
+    hours: float
+    machine: str
+    commit: str
+
+
+def estimated_tables(out: Path) -> list[EstimatedTable]:
+    """The shipped tables that have an estimate in place of results, by name and scale.
+
+    Args:
+        out: folder of the results.
+
+    Raises:
+        DataError: an estimate is damaged.
+    """
+    estimates = []
+    for name in grid_names():
+        for scale in SCALES:
+            path = hours_path(out, name, scale)
+            if not path.exists() or (out / f"{name}.{scale}.json").exists():
+                continue
+            facts = read_json(path)
+            machine = (
+                f"{facts['cores']} cores" if "cores" in facts else f"{facts['tflops']} TFLOP/s"
+            )
+            commit = str(facts.get("git_commit") or "")[:9]
+            runs, hours = int(facts["runs"]), float(facts["hours"])
+            estimates.append(EstimatedTable(name, scale, runs, hours, machine, commit))
+    return estimates
+
+
 def _written(name: str, scale: str, path: Path) -> WrittenTable:
     report = read_json(path)
     grid = load_grid(find_grid(name), scale)

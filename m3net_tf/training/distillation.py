@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Uses a finished run as the teacher of a new one."""
+"""Uses finished runs as the teachers of a new one."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +17,19 @@ from m3net_tf.progress import Log
 from m3net_tf.training.evaluation import predict_originals, takes_lengths
 from m3net_tf.training.features import original_features, with_lengths
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.run import linked_run, load_recipe_dataset, require_same_held_out
+from m3net_tf.training.run import Run, linked_run, load_recipe_dataset, require_same_held_out
 
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
     """A teacher's model or its predictions; both are None without a teacher.
 
+    An ensemble's output is the mean of its networks' probabilities.
+
     Attributes:
         model: a network with the student's input, which gets the same augmented, mixed maps.
-        predictions: probabilities of any other network for the original training clips, shape
-            (clips, classes).
+        predictions: probabilities of networks of which one at least has another input, for the
+            original training clips, shape (clips, classes).
     """
 
     model: keras.Model | None = None
@@ -40,7 +43,7 @@ def load_teacher(
     data_dir: Path | None,
     log: Log,
 ) -> Teacher:
-    """Load the teacher that a recipe names.
+    """Load the teacher that a recipe names, or the ensemble of them.
 
     Args:
         recipe: recipe of the distilled network.
@@ -55,9 +58,24 @@ def load_teacher(
         ModelError: its run is unfinished or damaged.
         DataError: a clip cannot be read.
     """
-    if recipe.distillation.run is None:
+    runs = [linked_run(name) for name in recipe.distillation.runs]
+    if not runs:
         return Teacher()
-    run = linked_run(recipe.distillation.run)
+    for run in runs:
+        _require_fitting(run, dataset)
+    teachers = [(run, run.load_model()) for run in runs]
+    for _, model in teachers:
+        model.trainable = False
+    if all(_hears_the_same(model, run, recipe, shape) for run, model in teachers):
+        return Teacher(model=ensemble([model for _, model in teachers], shape))
+    predictions = [
+        _predictions(model, run, recipe, dataset, data_dir, log) for run, model in teachers
+    ]
+    return Teacher(predictions=np.mean(predictions, axis=0, dtype=np.float32))
+
+
+def _require_fitting(run: Run, dataset: AudioDataset) -> None:
+    """Refuse a teacher with other classes, or that may know clips that are held out."""
     trained_on, labels = run.metrics().dataset, dataset.info.labels
     if trained_on.labels != labels:
         raise ConfigError(
@@ -65,13 +83,43 @@ def load_teacher(
             f"from the {len(labels)} of {dataset.info.name}: name a run with the same classes"
         )
     require_same_held_out(run, dataset, "distillation.run")
-    model, teacher_recipe = run.load_model(), run.recipe()
-    model.trainable = False
-    plain = not takes_lengths(model)
-    if plain and teacher_recipe.frontend == recipe.frontend and model.input_shape[1:] == shape:
-        return Teacher(model=model)
 
-    # The same clips with the teacher's rate and length.
+
+def _hears_the_same(
+    model: keras.Model, run: Run, recipe: Recipe, shape: tuple[int, int, int]
+) -> bool:
+    """Whether a network takes the student's maps."""
+    same = run.recipe().frontend == recipe.frontend
+    return same and not takes_lengths(model) and model.input_shape[1:] == shape
+
+
+def ensemble(models: Sequence[keras.Model], shape: tuple[int, int, int]) -> keras.Model | None:
+    """One network with the mean of the networks' probabilities; None without networks.
+
+    Args:
+        models: networks of the same classes.
+        shape: their input shape, (bins, frames, channels).
+    """
+    if len(models) < 2:
+        return models[0] if models else None
+    named = [  # layers of one network need different names
+        keras.Model(model.inputs, model.outputs, name=f"teacher_{number}")
+        for number, model in enumerate(models)
+    ]
+    maps = keras.Input(shape)
+    return keras.Model(maps, keras.layers.Average()([model(maps) for model in named]))
+
+
+def _predictions(
+    model: keras.Model,
+    run: Run,
+    recipe: Recipe,
+    dataset: AudioDataset,
+    data_dir: Path | None,
+    log: Log,
+) -> npt.NDArray[np.float32]:
+    """Probabilities for the original training clips, at the network's own rate and length."""
+    trained_on, teacher_recipe = run.metrics().dataset, run.recipe()
     if trained_on.name != dataset.info.name:
         raise ConfigError(
             f"distillation.run {run.folder} was trained on {trained_on.name} with another front "
@@ -89,6 +137,6 @@ def load_teacher(
         )
     log(f"predictions of {run.folder} for the original training clips")
     features = original_features(teacher_dataset, "train", teacher_recipe, log)
-    if not plain:
+    if takes_lengths(model):
         features = with_lengths(features, teacher_dataset, teacher_recipe.frontend)
-    return Teacher(predictions=predict_originals(model, features))
+    return predict_originals(model, features)

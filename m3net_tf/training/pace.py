@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from m3net_tf.keras import keras, tf
 from m3net_tf.models.complexity import count_macs
 from m3net_tf.training.batches import TrainingClips
 from m3net_tf.training.checks import input_shape
+from m3net_tf.training.distillation import ensemble
 from m3net_tf.training.evaluation import takes_lengths
 from m3net_tf.training.features import FeatureSet
 from m3net_tf.training.losses import label_loss
@@ -28,7 +30,7 @@ def seconds_per_clip(
     recipe: Recipe,
     info: DatasetInfo,
     *,
-    teacher: Recipe | None = None,
+    teachers: Sequence[Recipe] = (),
     clips: int = 0,
     steps: int = 2,
 ) -> float:
@@ -40,7 +42,7 @@ def seconds_per_clip(
     Args:
         recipe: recipe of the training.
         info: its data set with the recipe's rate, length and classes.
-        teacher: recipe of the teacher, which runs in each step.
+        teachers: recipes of the teachers, which run in each step.
         clips: clips per step, at most the recipe's; 0 means the recipe's.
         steps: number of timed steps, after one that traces the graph.
 
@@ -54,9 +56,8 @@ def seconds_per_clip(
     keras.backend.clear_session()
     with half_precision(recipe.training):
         model = build_network(recipe, shape, info.multi_label, classes)
-    teacher_model = (
-        None if teacher is None else build_network(teacher, shape, info.multi_label, classes)
-    )
+    models = [build_network(teacher, shape, info.multi_label, classes) for teacher in teachers]
+    teacher_model = ensemble(models, shape)
     noise = _noise(batch_size, shape, classes, info, with_lengths=takes_lengths(model))
     settings = dataclasses.replace(recipe.training, batch_size=batch_size, accumulate=1)
     recipe = dataclasses.replace(recipe, training=settings)
@@ -73,23 +74,23 @@ def seconds_per_clip(
 
 
 def operations_per_clip(
-    recipe: Recipe, info: DatasetInfo, *, teacher: Recipe | None = None
+    recipe: Recipe, info: DatasetInfo, *, teachers: Sequence[Recipe] = ()
 ) -> float:
     """Floating-point operations of a training step per clip.
 
     A multiply-accumulate counts as two operations. A step costs three inferences: the forward pass,
-    the gradients of the weights and the gradients of the inputs. A teacher adds one inference.
+    the gradients of the weights and the gradients of the inputs. Each teacher adds one inference.
     Normalisation, activations and the optimiser are not counted.
 
     Args:
         recipe: recipe of the training.
         info: its data set with the recipe's rate, length and classes.
-        teacher: recipe of the teacher.
+        teachers: recipes of the teachers.
     """
     shape, classes = input_shape(info, recipe.frontend), info.classes
     keras.backend.clear_session()
     operations = 6 * count_macs(build_network(recipe, shape, info.multi_label, classes))
-    if teacher is not None:
+    for teacher in teachers:
         operations += 2 * count_macs(build_network(teacher, shape, info.multi_label, classes))
     return float(operations)
 

@@ -18,6 +18,7 @@ class DistillationSection:
     Attributes:
         run: folder of the teacher's finished run, or name of a trained network of the package;
             default: no teacher.
+        ensemble: more teachers, named likewise; the mean of all probabilities teaches.
         weight: weight of the teacher; the labels have the remaining weight.
         temperature: temperature that softens both networks' outputs.
     """
@@ -25,10 +26,18 @@ class DistillationSection:
     run: str | None = None
     weight: float = 0.5
     temperature: float = 3.0
+    ensemble: tuple[str, ...] = newer(())
 
     def __post_init__(self) -> None:
+        if self.ensemble and not self.run:
+            raise ConfigError("distillation.ensemble adds teachers: name distillation.run too")
         require_range("distillation", "weight", self.weight, 0, 1)
         require_positive("distillation", "temperature", self.temperature)
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """All teachers."""
+        return (self.run, *self.ensemble) if self.run else ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,3 +60,8 @@ class FineTuningSection:
         for key in ("freeze", "add"):
             if getattr(self, key) and not self.run:
                 raise ConfigError(f"fine_tuning.{key} needs trained layers: name fine_tuning.run")
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The trained network, if there is one."""
+        return (self.run,) if self.run else ()

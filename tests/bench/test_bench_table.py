@@ -15,6 +15,7 @@ from m3net_tf.datasets import dataset_info
 from m3net_tf.errors import ConfigError
 from m3net_tf.models.complexity import count_macs
 from m3net_tf.studies.grid_file import find_grid, grid_names, load_grid
+from m3net_tf.studies.table_list import estimated_tables
 from m3net_tf.training import pace
 from m3net_tf.training.features import input_shape
 from m3net_tf.training.recipe import Recipe
@@ -51,8 +52,8 @@ def grid(tmp_path):
 def test_hours_are_those_of_all_runs(grid, monkeypatch):
     timed = []
 
-    def half_a_second(recipe, info, *, teacher, clips, steps):
-        timed.append((teacher and teacher.training.epochs, info.name))
+    def half_a_second(recipe, info, *, teachers, clips, steps):
+        timed.append(([teacher.training.epochs for teacher in teachers], info.name))
         return 0.5
 
     monkeypatch.setattr(bench_table, "seconds_per_clip", half_a_second)
@@ -61,7 +62,7 @@ def test_hours_are_those_of_all_runs(grid, monkeypatch):
     # Two seeds by two folds without a teacher; two distilled seeds, and their teachers.
     assert [row["runs"] for row in result["networks"]] == [4, 2, 2]
     # The teacher's step is that of the network alone.
-    assert timed == [(None, "esc10"), (5, "esc10")]
+    assert timed == [([], "esc10"), ([5], "esc10")]
     expected = [runs * epochs * 400 * 0.5 / 3600 for runs, epochs in ((4, 3), (2, 5), (2, 3))]
     assert [row["hours"] for row in result["networks"]] == pytest.approx(expected, abs=1e-3)
     assert result["hours"] == pytest.approx(sum(expected), abs=0.01)
@@ -84,6 +85,36 @@ def test_hours_at_a_rate_are_those_of_the_operations(grid, monkeypatch):
     assert result["tflops"] == 0.001 and "cores" not in result
     with pytest.raises(ConfigError, match="tflops is -1"):
         run_bench_table(grid, "paper", tflops=-1)
+
+
+def test_hours_of_a_smaller_copy(grid):
+    whole = run_bench_table(grid, "paper", tflops=0.001)
+    part = run_bench_table(grid, "paper", tflops=0.001, clips={"esc10": 100})
+    assert [row["clips"] for row in part["networks"]] == [100] * 3
+    assert part["hours"] == pytest.approx(whole["hours"] / 4, abs=0.01)
+
+
+def test_kept_hours_stand_in_the_list_until_the_table_is_trained(tmp_path):
+    result = run_bench_table("spectromasknet/table6", "small", tflops=0.02)
+    bench_table.keep_hours(result, tmp_path)
+    (estimate,) = estimated_tables(tmp_path)
+    assert (estimate.name, estimate.scale, estimate.runs) == ("spectromasknet/table6", "small", 6)
+    assert estimate.hours == result["hours"] > 0 and estimate.machine == "0.02 TFLOP/s"
+    (tmp_path / "spectromasknet/table6.small.json").write_text("{}")
+    assert estimated_tables(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("clips", "message"),
+    [
+        ({"us8k": 9}, "clips of us8k are given, but the table has esc10"),
+        ({"esc10": 401}, "clips of esc10 is 401: give 1 to 400"),
+        ({"esc10": "all"}, "clips of esc10 is all: give 1 to 400"),
+    ],
+)
+def test_wrong_numbers_of_clips(clips, message, grid):
+    with pytest.raises(ConfigError, match=message):
+        run_bench_table(grid, "paper", tflops=0.001, clips=clips)
 
 
 def test_a_data_set_without_a_number_of_clips(grid):
@@ -132,7 +163,7 @@ def test_a_step_of_the_recipe_is_timed(monkeypatch, clips, taken):
     monkeypatch.setattr(pace, "make_step", spy)
     recipe = Recipe.from_dict(RECIPE)
     info = dataset_info("esc10")
-    assert pace.seconds_per_clip(recipe, info, teacher=recipe, clips=clips, steps=2) > 0
+    assert pace.seconds_per_clip(recipe, info, teachers=[recipe], clips=clips, steps=2) > 0
     assert seen == [(taken, True)] * 3
 
 
@@ -149,19 +180,20 @@ def test_several_labels_and_lengths():
 
 
 def test_command(monkeypatch, capsys):
-    def fake(name, scale, *, steps, tflops, log):
+    def fake(name, scale, *, steps, tflops, clips, log):
         log("timing")
-        result = {"table": name, "scale": scale, "steps": steps, "tflops": tflops}
+        result = {"table": name, "scale": scale, "steps": steps, "tflops": tflops, "clips": clips}
         return {**result, "hours": 72.0, "runs": 42}
 
     monkeypatch.setattr("m3net_tf.bench.table.run_bench_table", fake)
-    line = "m3net bench table m3net/table4 --steps 1 --tflops 5"
+    line = "m3net bench table m3net/table4 --steps 1 --tflops 5 --clips us8k=2148"
     monkeypatch.setattr(sys, "argv", line.split())
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert not stop.value.code
     caught = capsys.readouterr()
     expected = {"table": "m3net/table4", "scale": "paper", "steps": 1, "tflops": 5}
+    expected["clips"] = {"us8k": 2148}
     assert json.loads(caught.out) == {**expected, "hours": 72.0, "runs": 42}
     assert caught.err.splitlines() == [
         "timing",

@@ -9,7 +9,7 @@ import yaml
 from m3net_tf import cli
 from m3net_tf.artifacts import write_json
 from m3net_tf.errors import ConfigError
-from m3net_tf.many.plan import fingerprint, finished_runs
+from m3net_tf.many.plan import fingerprint, finished_runs, with_runs
 from m3net_tf.studies.cell_recipe import cell_recipe_text, find_cell
 from m3net_tf.studies.grid_file import find_grid, grid_names, load_grid
 from m3net_tf.training.recipe import Recipe, load_recipe, save_recipe
@@ -31,10 +31,10 @@ def test_it_loads_to_the_recipe_of_the_cell(name, tmp_path):
         path = tmp_path / "recipe.yaml"
         path.write_text(cell_recipe_text(grid, cell, tmp_path))
         recipe = load_recipe(path)
-        for section, need in training.needs.items():
-            assert getattr(recipe, section).run == str(tmp_path / need.place)
-            link = dataclasses.replace(getattr(recipe, section), run=f"recipe {need.key}")
-            recipe = dataclasses.replace(recipe, **{section: link})
+        for section, needs in training.needs.items():
+            folders = tuple(str(tmp_path / need.place) for need in needs)
+            assert getattr(recipe, section).runs == folders
+            recipe = with_runs(recipe, section, [f"recipe {need.key}" for need in needs])
         assert fingerprint(recipe) == training.key, cell.slug
 
 
@@ -46,12 +46,16 @@ def test_every_key_is_written_out(keywords, tmp_path):
         assert list(values[field.name]) == [item.name for item in dataclasses.fields(section)]
 
 
-def test_a_run_of_it_counts_as_the_run_of_the_table(keywords, tmp_path):
-    cell = find_cell(keywords, "M3Net s, taught")
+@pytest.mark.parametrize(
+    ("network", "teachers"), [("M3Net s, taught", 1), ("M3Net s, taught by five", 5)]
+)
+def test_a_run_of_it_counts_as_the_run_of_the_table(network, teachers, keywords, tmp_path):
+    cell = find_cell(keywords, network)
     training = keywords.training(cell, cell.repeats[0])
-    (teacher,) = training.needs.values()
-    (tmp_path / teacher.place).mkdir(parents=True)
-    save_recipe(teacher.recipe, Run(tmp_path / teacher.place).recipe_path)
+    assert len(training.needed) == teachers
+    for teacher in training.needed:
+        (tmp_path / teacher.place).mkdir(parents=True)
+        save_recipe(teacher.recipe, Run(tmp_path / teacher.place).recipe_path)
     run = Run(tmp_path / "mine")
     run.folder.mkdir()
     run.recipe_path.write_text(cell_recipe_text(keywords, cell, tmp_path))

@@ -124,7 +124,7 @@ def test_resources_are_those_of_a_cell_and_no_part_of_its_recipe(write):
             assert training.key == plain.training(same, repeat).key
             gpus = 0.5 if cell.labels["Network"] == "less" else 1.0
             assert training.resources == Resources(2, gpus)
-            for need in training.needs.values():
+            for need in training.needed:
                 assert need.resources == Resources(2, 1.0, 4 * 10**9)
     path.write_text(path.read_text().replace("gpus: 0.5", "gpus: many"))
     with pytest.raises(ConfigError, match=r"table9.yaml: gpus is 'many' in resources"):
@@ -216,7 +216,7 @@ def test_values_of_another_split_are_known(write):
 def test_one_step_with_a_seed_of_its_own_serves_all(write):
     own = ("before: {dataset: {name: us8k}, folds: [2]", "before: {seeds: [3]")
     cell = (grid := load_grid(write(own), "small")).cell({"Data": "second", "Network": "taught"})
-    needed = [grid.training(cell, repeat).needs["fine_tuning"] for repeat in cell.repeats]
+    needed = [grid.training(cell, repeat).needs["fine_tuning"][0] for repeat in cell.repeats]
     assert len(needed) == 3
     assert {(step.recipe.training.seed, step.place) for step in needed} == {(3, needed[0].place)}
 
@@ -235,18 +235,19 @@ def test_a_scale_has_the_last_word(write):
 def test_a_step_keeps_the_fold_of_its_own_data_set_only(write):
     grid = load_grid(write(), "paper")
     same = grid.training(grid.cells[2], Repeat(5, 4))
-    assert same.needs["fine_tuning"].recipe.dataset.fold == 4
+    assert same.needs["fine_tuning"][0].recipe.dataset.fold == 4
     other_training = grid.training(grid.cells[6], Repeat(1, None))
-    step = other_training.needs["fine_tuning"].recipe
+    step = other_training.needs["fine_tuning"][0].recipe
     assert (step.dataset.name, step.dataset.fold) == ("us8k", 2)
     assert (step.training.epochs, step.training.seed) == (3, 1)
     assert step.fine_tuning.run is None
     assert (
-        other_training.recipe.fine_tuning.run == f"recipe {other_training.needs['fine_tuning'].key}"
+        other_training.recipe.fine_tuning.run
+        == f"recipe {other_training.needs['fine_tuning'][0].key}"
     )
     small = load_grid(write(), "small")
     cell = small.cell({"Data": "second", "Network": "taught"})
-    assert small.training(cell, cell.repeats[0]).needs["fine_tuning"].recipe.training.epochs == 1
+    assert small.training(cell, cell.repeats[0]).needs["fine_tuning"][0].recipe.training.epochs == 1
 
 
 def test_keys_are_equal_where_recipes_are(write):
@@ -275,6 +276,7 @@ def test_keys_are_equal_where_recipes_are(write):
         (("less: {model: {arguments: {dfp: false}}}", "less: {colour: red}"), "'colour'"),
         (("quoted: true", "quotes: true"), "unknown key 'quotes'"),
         (("step: before", "step: after"), "known steps are before"),
+        (("epochs: 3}}", "epochs: 3}, seeds: [1, 2]}"), "step before has 2 seeds: give it one"),
         (("{Network: whole}", "{Net: whole}"), "reference names the axis 'Net'"),
         (("{Network: whole}", "{Network: full}"), "reference names 'full'"),
         (("Network: [rival]", "Network: [foe]"), "skip names 'foe'"),
@@ -350,7 +352,7 @@ def test_shipped_tables_expand_to_valid_recipes(name, scale):
     for cell in grid.cells:
         for repeat in cell.repeats[:1]:
             training = grid.training(cell, repeat)
-            for step in (training, *training.needs.values()):
+            for step in (training, *training.needed):
                 _require_known_arguments(step.recipe.model)
                 if scale == "tiny":
                     assert step.recipe.dataset.name == "synth"

@@ -101,6 +101,7 @@ def test_an_unknown_section():
         (with_("distillation", temperature=0), r"distillation\.temperature is 0\.0: give more th"),
         (with_("fine_tuning", run="a", freeze="b"), r"fine_tuning\.freeze is 'b': give a list"),
         (with_("fine_tuning", run="a", freeze=[1]), r"fine_tuning\.freeze is 1: .* type str"),
+        (with_("distillation", ensemble=["b"]), r"ensemble adds teachers: name distillation.run"),
         (with_("fine_tuning", freeze=["b"]), r"fine_tuning\.freeze needs trained layers: name"),
         (with_("quantization", calibration_clips=0), r"quantization\.calibration_clips is 0"),
         (with_("quantization", seed=-1), r"quantization\.seed is -1"),

@@ -75,6 +75,24 @@ def test_another_front_end_has_the_answers_to_the_clips_as_recorded(
     assert distilled.values["recipe"]["distillation"]["run"] == str(tiny_run)
 
 
+@pytest.mark.parametrize("mel_bins", [40, 24])
+def test_an_ensemble_teaches_the_mean_of_its_probabilities(mel_bins, tiny_recipe, tiny_run, copied):
+    other = Run(copied())
+    changed = other.load_model()
+    changed.set_weights([weight * 0.5 for weight in changed.get_weights()])
+    changed.save(other.model_path)
+    recipe = tiny_recipe(
+        distillation={"run": str(tiny_run), "ensemble": [str(other.folder)]},
+        frontend={"mel_bins": mel_bins},
+    )
+    own = compute_features(other.dataset(None), "train", other.recipe().frontend).clean
+    expected = np.mean([predict(model, own) for model in (Run(tiny_run).load_model(), changed)], 0)
+    teacher = teacher_of(recipe)
+    same_maps = mel_bins == 40
+    predictions = predict(teacher.model, own) if same_maps else teacher.predictions
+    np.testing.assert_allclose(predictions, expected, atol=1e-6)
+
+
 def test_mixing_mixes_a_teachers_answers_as_it_mixes_targets(tiny_recipe):
     recipe = tiny_recipe(
         augmentation={
