@@ -37,6 +37,15 @@ def make_parser() -> argparse.ArgumentParser:
         required=True,
         help="exported .tflite, folder of export or run, or name of a trained network (model list)",
     )
+    parser.add_argument(
+        "--recipe",
+        help="front end of a .tflite from elsewhere: a recipe, or a name like mcu",
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        help="class names of a .tflite from elsewhere: a text file, one a line",
+    )
     parser.add_argument("--stream", action="store_true", help="live detection: print events")
     parser.add_argument(
         "--microphone", action="store_true", help="live detection of the microphone, until Ctrl-C"
@@ -76,7 +85,13 @@ def run(arguments: Sequence[str]) -> int:
         parser.error("name sound files, or --microphone")
     if options.top < 1:
         parser.error("--top is the number of classes to print: 1 or more")
-    classifier = Classifier(options.model, engine=options.engine, fast=options.fast)
+    classifier = Classifier(
+        options.model,
+        recipe=options.recipe,
+        labels=options.labels,
+        engine=options.engine,
+        fast=options.fast,
+    )
     rate_hz = classifier.metadata.frontend.sample_rate_hz
     if options.microphone:
         _stream(classifier, "microphone", microphone_chunks(rate_hz), options.json)

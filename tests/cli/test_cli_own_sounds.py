@@ -154,7 +154,7 @@ def test_a_folder_that_vanished_is_named(trained, sounds, tmp_path):
         assert "--data-dir or DATA_DIR" in output
     (folder / "data.json").unlink()
     status, output = command("evaluate", folder)
-    assert status == 2 and "give DATA_DIR=<folder>" in output
+    assert status == 2 and "needs its folder: give --data-dir or DATA_DIR" in output
 
 
 def test_errors_come_before_tensorflow_is_loaded(trained, sounds, plan, tmp_path):

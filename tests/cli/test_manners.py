@@ -284,7 +284,7 @@ def test_export_in_json(run, monkeypatch, tmp_path, make_manifest):
     )
     finished = SimpleNamespace(check=lambda *_: None)
     monkeypatch.setattr("m3net_tf.training.Run", lambda _folder: finished)
-    status, output, error = run("export", tmp_path, "--json")
+    status, output, error = run("export", tmp_path, "--data-dir", tmp_path, "--json")
     assert (status, error) == (0, "quantising for compiled\n")
     facts = json.loads(output)
     assert facts.pop("folder") == str(tmp_path / "export")
