@@ -47,7 +47,7 @@ MlperfModelId = Annotated[
 ]
 Define = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME=VALUE", help="A choice of the board's board.toml; several times."),
+    typer.Option(metavar="NAME=VALUE", help="Setting of the board's board.toml; repeatable."),
 ]
 
 
@@ -84,7 +84,7 @@ def emulate(
     engine: EngineOfExport = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run held-out clips through every stage, the emulated board included, and compare."""
+    """Run held-out clips through every stage, including the emulated board, and compare."""
     require_sources("firmware")
     from m3net_tf.training import Run
 
@@ -110,7 +110,7 @@ def demo(
     engine: EngineName = DEFAULT_ENGINE,
     as_json: AsJson = False,
 ) -> None:
-    """Train, quantise, export and emulate; skips finished steps."""
+    """Train, quantise, export and emulate, without repeating finished steps."""
     require_sources("firmware")
     from m3net_tf import training
     from m3net_tf.deployment.chain import chain_table, run_chain, saved_summary
@@ -129,7 +129,8 @@ def demo(
 @app.command()
 def matrix(
     boards: Annotated[
-        list[str] | None, typer.Option("--board", help="Emulated board; default: all.")
+        list[str] | None,
+        typer.Option("--board", metavar="NAME", help="Emulated board; repeatable; default: all."),
     ] = None,
     recipes: Annotated[
         Path | None,
@@ -137,19 +138,20 @@ def matrix(
     ] = None,
     folder: Annotated[Path, typer.Option(help="Folder of runs and builds.")] = Path("runs/matrix"),
     engines: Annotated[
-        list[str] | None, typer.Option("--engine", help="Engine, several times; default: all.")
+        list[str] | None,
+        typer.Option("--engine", metavar="NAME", help="Engine; repeatable; default: all."),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Boards at once.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, help="Boards to emulate at once.")] = 2,
     data_dir: DataDir = None,
     update_baselines: Annotated[
-        bool, typer.Option("--update-baselines", help="Accept the figures as the boards' costs.")
+        bool, typer.Option("--update-baselines", help="Accept the figures as the new baselines.")
     ] = False,
     if_possible: Annotated[
         bool, typer.Option("--if-possible", help="Leave out engines that cannot be built here.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Emulate every network on every board; compare bytes, and costs with the accepted ones."""
+    """Emulate every network on every board; compare output bytes, and costs with the baselines."""
     require_sources("firmware")
     from m3net_tf.deployment.matrix import matrix_table, possible_engines, run_matrix
 
@@ -210,12 +212,12 @@ def fit(
     run: RunFolder,
     boards: Annotated[
         list[str] | None,
-        typer.Option("--board", help="Board, several times; default: all."),
+        typer.Option("--board", metavar="NAME", help="Board; repeatable; default: all."),
     ] = None,
     engine: EngineOfExport = None,
     as_json: AsJson = False,
 ) -> None:
-    """Memory and processor time that an exported run needs on each board, and if they suffice."""
+    """Show the memory and processor time that a run needs on each board, and whether it fits."""
     require_sources("firmware")
     from m3net_tf.deployment.fit import run_fit
     from m3net_tf.deployment.fit_text import fit_report

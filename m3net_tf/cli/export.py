@@ -58,14 +58,17 @@ def export_command(
     ] = None,
     layout: Annotated[
         list[str] | None,
-        typer.Option(help="Also cmsis-pack, arduino, platformio or zephyr; several times."),
+        typer.Option(
+            metavar="NAME",
+            help="Also a library: cmsis-pack, arduino, platformio or zephyr; repeatable.",
+        ),
     ] = None,
     engine: EngineName = DEFAULT_ENGINE,
     recipe: Frontend = None,
     labels: ClassNames = None,
     as_json: AsJson = False,
 ) -> None:
-    """Quantise a trained run to int8, write what the firmware needs, and certify it.
+    """Quantise a trained run to int8, write everything that firmware needs, and certify it.
 
     A trained network or a .tflite file keeps its bytes, and needs no data set and no TensorFlow.
     A run needs its data set unless it has an int8 network, from m3net quantize or an export.

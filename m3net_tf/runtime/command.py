@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from m3net_tf.errors import DataError
 from m3net_tf.runtime.classifier import Classifier, Pcm
@@ -18,9 +19,17 @@ from m3net_tf.runtime.sound import microphone_chunks, pcm_chunks, sound_files
 from m3net_tf.terminal import Status, print_error, run_command
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as those of all commands."""
+
+    def error(self, message: str) -> NoReturn:
+        print_error(f"{message} (see {self.prog} --help)")
+        sys.exit(Status.USER_ERROR)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The command's arguments and options."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="m3net classify",
         description="Classify sounds with an exported network; needs no TensorFlow.",
     )
