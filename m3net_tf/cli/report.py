@@ -32,5 +32,5 @@ def report(
         say_json(facts)
         return
     for section, commands in facts["missing"].items():
-        say(f"{section}: not all there; {'; '.join(commands)}")
+        say(f"{section}: incomplete; run {'; '.join(commands)}")
     say(f"{facts['path']}: {facts['bytes'] / 1e6:.1f} MB")
