@@ -44,10 +44,10 @@ def export_file(
 ) -> Bundle:
     """Write everything that a device needs from a ``.tflite`` alone.
 
-    The network's bytes stay as they are. Front end, labels and settings of live detection are
-    those of the file's metadata; a file of the latter comes before them. The test vectors are
-    built-in sounds of the package. An existing export of the same network is kept, as in
-    :func:`.bundle.export_run`.
+    The network's bytes stay as they are. Front end and labels are those of the file's metadata, or
+    else the given ones. Settings of live detection are read from ``detector_path`` if it exists,
+    and otherwise from the metadata. The test vectors are built-in sounds of the package. An
+    existing export of the same network is kept, as in :func:`.bundle.export_run`.
 
     Args:
         path: the file.
@@ -56,8 +56,7 @@ def export_file(
         engine: one of :data:`m3net_tf.engines.ENGINES`, which the firmware uses by default.
         recipe: front end of a file without metadata, as for :func:`.foreign.read_network`.
         labels: class names of a file without metadata, likewise.
-        detector_path: settings of live detection, if it exists; default: ``detector.yaml`` in the
-            folder.
+        detector_path: settings of live detection; default: ``detector.yaml`` in the folder.
 
     Raises:
         InUseError: another process writes into the folder.

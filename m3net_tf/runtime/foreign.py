@@ -20,7 +20,7 @@ from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.interpreter import OpResolverType, load_interpreter, tensor_quantization
 from m3net_tf.runtime.metadata import Metadata, has_metadata, network_of, read_file, read_metadata
 
-UNKNOWN = "unknown"
+_UNKNOWN = "unknown"
 _FEATURES = (1 / 128, 0)  # scale and zero point of the input of a network that we quantise
 _PROBABILITIES = (1 / 256, -128)  # of TFLite's softmax and logistic function
 _RANGE_STEPS = 0.5  # by which the ends of two ranges may differ: a converter rounds the zero point
@@ -132,14 +132,14 @@ def _described(
         "output_quantization": list(tensor_quantization(network, "output")),
     }
     manifest = {
-        "dataset": {"name": f"{UNKNOWN} sounds", "protocol": UNKNOWN, "fold": None},
+        "dataset": {"name": f"{_UNKNOWN} sounds", "protocol": _UNKNOWN, "fold": None},
         "detector": detector.to_dict(),
         "frontend": frontend.to_dict(),
         "labels": list(labels),
-        "licence": UNKNOWN,
+        "licence": _UNKNOWN,
         "model": model,
     }
-    return Metadata(path.stem, UNKNOWN, labels, frontend, shape[2], detector, manifest=manifest)
+    return Metadata(path.stem, _UNKNOWN, labels, frontend, shape[2], detector, manifest=manifest)
 
 
 def _check_types(inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]) -> None:
@@ -179,7 +179,9 @@ def _check_input(
         raise ModelError(
             f"the network's int8 input stands for {low:.6g} to {high:.6g}, but the front end's for "
             f"{frontend.feature_min:g} to {frontend.feature_max:g}: in the recipe set "
-            f"frontend.feature_min to {low:.6g} and feature_max to {high:.6g}"
+            f"frontend.feature_min to {low:.6g} and feature_max to {high:.6g}; or, if it was "
+            "trained on features scaled to -1 to 1, convert it with calibration data that reach "
+            "from -1 to 127/128"
         )
 
 

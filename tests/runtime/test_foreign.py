@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import warnings
@@ -244,8 +245,8 @@ def test_features_in_their_own_units(tmp_path):
     path = converted(tmp_path / "other.tflite", high=3.0)
     with pytest.raises(ModelError) as refused:
         Classifier(path, recipe="mcu", labels=list("abc"))
-    low, high = str(refused.value).partition("feature_min to ")[2].split(" and feature_max to ")
-    values = {"preset": "mcu", "feature_min": float(low), "feature_max": float(high)}
+    ends = re.search(r"feature_min to (\S+) and feature_max to (\S+);", str(refused.value))
+    values = {"preset": "mcu", "feature_min": float(ends[1]), "feature_max": float(ends[2])}
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump({"frontend": values}))
     classifier = Classifier(path, recipe=recipe, labels=list("abc"))
@@ -257,3 +258,10 @@ def test_features_in_their_own_units(tmp_path):
     int8 = np.clip(np.round(real / scale) + zero_point, -128, 127).astype(np.int8)
     scores = run_raw(interpreter, int8[None, ..., None])[0]
     np.testing.assert_allclose(classifier.classify(pcm).scores, (scores + 128.0) / 256, atol=0.02)
+
+
+def test_features_scaled_to_one(tmp_path):
+    """Calibration data from -1 to 127/128 give the scale of this package."""
+    path = converted(tmp_path / "other.tflite", low=-1.0, high=127 / 128)
+    classifier = Classifier(path, recipe="mcu", labels=list("abc"))
+    assert classifier.metadata.manifest["model"]["input_quantization"] == [1 / 128, 0]
