@@ -30,7 +30,7 @@ from m3net_tf.training import Run
 from m3net_tf.training.recipe import Recipe
 
 RECIPE = {"dataset": {"name": "synth"}, "model": {"name": "m3net", "preset": "mcu"}}
-GROUPS = ("data", "bench", "device", "model")
+GROUPS = ("data", "bench", "device", "model", "runs")
 
 
 @pytest.fixture
@@ -88,6 +88,7 @@ def test_without_a_command_there_is_the_help(run, words):
     assert output.startswith(" ".join(("Usage: m3net", *words)))
     assert ("Commands:" if words else "Deploy:") in output
     assert run(*words, "--help")[1] == output
+    assert "..." not in output.partition("Options:")[2]  # no sentence is cut
 
 
 def commands() -> list[tuple[str, ...]]:
