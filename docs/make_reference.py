@@ -277,7 +277,7 @@ def boards_page() -> str:
         _NOTE.format(source="`board.toml` of each board"),
         "[Adding a board](../porting.md) says how to add one, and how boards are wired. RAM counts",
         "all memories but flash. Flash includes that of a boot loader, but not the storage, which",
-        "[keeps thresholds](../monitor.md#keep-thresholds-on-the-board).",
+        "[keeps thresholds](../monitor.md#save-thresholds-on-the-board).",
         "",
         *_rows(head, rows),
     ]

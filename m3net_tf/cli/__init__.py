@@ -16,8 +16,8 @@ __all__ = ["app", "main"]
 
 # Importing a group registers its commands, in the order of the help.
 for _group in (
-    *("starter", "training", "search", "report", "deploy", "compiler", "papers", "runs", "device"),
-    *("runtime", "data", "bench", "models", "doctor"),
+    *("starter", "training", "search", "report", "export", "deploy", "compiler", "papers", "runs"),
+    *("device", "runtime", "data", "bench", "models", "doctor"),
 ):
     importlib.import_module(f"m3net_tf.cli.{_group}")
 

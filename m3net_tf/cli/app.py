@@ -39,21 +39,33 @@ def show_version_or_help(
     show_help(context)
 
 
-class _Sections(TyperGroup):
-    """A group whose help lists the commands by subject."""
+class _Sentences(TyperGroup):
+    """A group whose help has whole sentences, which Typer cuts."""
+
+    def sections(self) -> dict[str, tuple[str, ...]]:
+        """Names of the commands by heading."""
+        return {"Commands": tuple(self.commands)}
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write one block per section, and the commands of no section last."""
-        rest = [name for name in self.commands if name not in sum(_SECTIONS.values(), ())]
-        for section, names in {**_SECTIONS, _REST: rest}.items():
-            with formatter.section(section):
+        """Write one block per heading."""
+        for heading, names in self.sections().items():
+            with formatter.section(heading):
                 formatter.write_dl(
                     [(name, self.commands[name].get_short_help_str(_HELP_LIMIT)) for name in names]
                 )
 
 
+class _Sections(_Sentences):
+    """A group whose help lists the commands by subject."""
+
+    def sections(self) -> dict[str, tuple[str, ...]]:
+        """The subjects; the commands of none come last."""
+        rest = tuple(name for name in self.commands if name not in sum(_SECTIONS.values(), ()))
+        return {**_SECTIONS, _REST: rest}
+
+
 def _group(words: str) -> typer.Typer:
-    return typer.Typer(help=words, callback=show_help, invoke_without_command=True)
+    return typer.Typer(cls=_Sentences, help=words, callback=show_help, invoke_without_command=True)
 
 
 app = typer.Typer(
@@ -66,11 +78,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data_app = _group("Data sets.")
-model_app = _group("Networks.")
-bench_app = _group("Measurements, as JSON.")
-runs_app = _group("The index of many runs.")
-device_app = _group("A board that runs the firmware.")
+data_app = _group("List, describe, download and check data sets.")
+model_app = _group("List, describe and pack networks.")
+bench_app = _group("Measure speed, size and cost; print JSON.")
+runs_app = _group("Query and prune the index of many runs.")
+device_app = _group("Query, measure and record on a board that runs the firmware.")
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 app.add_typer(device_app, name="device")

@@ -32,7 +32,7 @@ def bench_run(
     data_dir: DataDir = None,
     as_json: AlwaysJson = True,
 ) -> None:
-    """Cost of a run: instructions and memory on the emulated board, speed on this machine."""
+    """Measure a run: instructions and memory on the emulated board, speed on this machine."""
     from m3net_tf.bench.run import run_bench
     from m3net_tf.training import Run
 
@@ -47,7 +47,7 @@ def bench_data(
     epoch: Annotated[bool, typer.Option(help="Also time an epoch of M3Net mcu.")] = True,
     as_json: AlwaysJson = True,
 ) -> None:
-    """Clips a second of the input pipeline, cold and warm, compared with librosa and tf.io."""
+    """Time the input pipeline in clips per second, cold and warm, against librosa and tf.io."""
     from m3net_tf.bench.data import run_bench_data
 
     say_json(run_bench_data(name, data_dir, clips=clips, epoch=epoch))
@@ -60,7 +60,7 @@ def bench_shards(
     clips_per_shard: Annotated[int, typer.Option(min=1, help="Clips in each file.")] = 256,
     as_json: AlwaysJson = True,
 ) -> None:
-    """Clips a second from sound files to shards, and from shards to sound and to features."""
+    """Time sound files to shards, and shards to sound and to features, in clips per second."""
     from m3net_tf.bench.shards import run_bench_shards
 
     log = progress_beside(True)
@@ -71,12 +71,14 @@ def bench_shards(
 def bench_train(
     model: Annotated[
         list[str] | None,
-        typer.Option(help="NETWORK/PRESET or diffres_layer, several times; default: all."),
+        typer.Option(
+            metavar="NAME", help="NETWORK/PRESET or diffres_layer; repeatable; default: all."
+        ),
     ] = None,
     steps: Annotated[int, typer.Option(help="Timed steps of each.")] = 10,
     as_json: AlwaysJson = True,
 ) -> None:
-    """Training step of each network, compared with the same network in stock Keras layers."""
+    """Time a training step of each network, and of the same network in stock Keras layers."""
     from m3net_tf.bench.training import run_bench_train
 
     say_json(run_bench_train(model or (), steps=steps, log=progress_beside(True)))
@@ -101,7 +103,7 @@ def bench_table(
     ] = None,
     as_json: AlwaysJson = True,
 ) -> None:
-    """Training hours of a table, on this machine or at a rate; needs no data."""
+    """Estimate the training hours of a table, on this machine or at a rate; needs no data."""
     from m3net_tf.bench.table import keep_hours, run_bench_table, total_line
     from m3net_tf.datasets.report import parse_options
 
@@ -127,7 +129,7 @@ def bench_grid(
     address: Address = "",
     as_json: AlwaysJson = True,
 ) -> None:
-    """Small trainings one by one and several at once: overhead of each run, throughput."""
+    """Time small trainings one by one and several at once: overhead per run, throughput."""
     from m3net_tf.bench.grid import run_bench_grid
 
     log = progress_beside(True)
@@ -137,14 +139,14 @@ def bench_grid(
 @bench_app.command("conversion")
 def bench_conversion(
     network: Annotated[
-        list[str] | None, typer.Argument(help="NETWORK/PRESET, several; default: all.")
+        list[str] | None, typer.Argument(help="NETWORK/PRESET, one or several; default: all.")
     ] = None,
     board: Annotated[
         str | None, typer.Option(help="Also count instructions on this emulated board.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Operators and cost of networks in stock Keras layers by the plain converter, and of ours."""
+    """Compare our networks with stock Keras layers in the plain converter: operators, cost."""
     from m3net_tf.bench.conversion import conversion_table, run_bench_conversion
 
     result = run_bench_conversion(network or (), board, progress_beside(True))
@@ -158,17 +160,18 @@ def bench_conversion(
 @bench_app.command("engine")
 def bench_engine(
     network: Annotated[
-        list[str] | None, typer.Argument(help="NETWORK/PRESET, several; default: all.")
+        list[str] | None, typer.Argument(help="NETWORK/PRESET, one or several; default: all.")
     ] = None,
     board: Annotated[
-        list[str] | None, typer.Option(help="Emulated board, several times.  [default: mps2_an386]")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Emulated board; repeatable.  [default: mps2_an386]"),
     ] = None,
     inputs: Annotated[
         int, typer.Option(min=2, help="Inputs whose output bytes are compared.")
     ] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """Instructions, arena and flash with the compiled engine and with TensorFlow Lite Micro."""
+    """Compare the compiled engine with TensorFlow Lite Micro: instructions, arena, flash."""
     from m3net_tf.bench.engine import engine_table, run_bench_engine
 
     result = run_bench_engine(
@@ -189,7 +192,7 @@ def bench_classify(
     starts: Annotated[int, typer.Option(min=1, help="Timed starts; the median counts.")] = 7,
     as_json: AlwaysJson = True,
 ) -> None:
-    """Start-up time of m3net classify in new processes, and the packages that it imports."""
+    """Time the start of m3net classify in new processes, and list the packages it imports."""
     from m3net_tf.bench.classify import run_bench_classify
 
     say_json(run_bench_classify(model, starts))
@@ -206,7 +209,7 @@ def bench_package(
     starts: Annotated[int, typer.Option(min=1, help="Timed starts; the median counts.")] = 7,
     as_json: AlwaysJson = True,
 ) -> None:
-    """Size of the wheel; processor time until the light commands have started."""
+    """Measure the size of the wheel, and the processor time until light commands have started."""
     from m3net_tf.bench.package import run_bench_package
 
     say_json(run_bench_package(wheel, model, starts))
@@ -218,7 +221,8 @@ def bench_quantize(
     board: Board = DEFAULT_BOARD,
     data_dir: DataDir = None,
     method: Annotated[
-        list[str] | None, typer.Option(help="Additional method, such as int16x8; several times.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Additional method, such as int16x8; repeatable."),
     ] = None,
     against: Annotated[
         Path | None, typer.Option(help="File of accepted costs to compare with.")
@@ -229,7 +233,7 @@ def bench_quantize(
     engine: EngineName = DEFAULT_ENGINE,
     as_json: AlwaysJson = True,
 ) -> None:
-    """Accuracy, bytes and instructions of quantised runs, compared with earlier figures."""
+    """Measure quantised runs: accuracy, bytes, instructions; compare with earlier figures."""
     from m3net_tf.bench import quantize as report
     from m3net_tf.deployment import cost_baselines
     from m3net_tf.training import Run

@@ -18,8 +18,8 @@ from m3net_tf.errors import ModelError
 @app.command("compile")
 def compile_command(
     model: Annotated[Path, typer.Argument(help="A full-int8 .tflite file, of any origin.")],
-    out: Annotated[Path, typer.Option(help="Folder for the C, and for the engine beside it.")],
-    name: Annotated[str, typer.Option(help="Start of all names of C, and the files' name.")] = (
+    out: Annotated[Path, typer.Option(help="Folder for the C files and those of the engine.")],
+    name: Annotated[str, typer.Option(help="Prefix of all names in C, and name of the files.")] = (
         "model"
     ),
     solver: Annotated[
@@ -28,7 +28,7 @@ def compile_command(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compile a network into C with the output bytes of TFLite Micro."""
+    """Compile a .tflite file to C that gives the same output bytes as TFLite Micro."""
     require_sources("firmware")
     from m3net_tf.compiler.folder import report_lines, write_network
     from m3net_tf.compiler.solver import solve

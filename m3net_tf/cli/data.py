@@ -13,7 +13,12 @@ from m3net_tf.cli.options import AsJson, DataDir
 from m3net_tf.cli.output import print_table, progress_beside, say, say_json
 
 DataOptions = Annotated[
-    list[str] | None, typer.Option("--option", help="The data set's own option, NAME=VALUE.")
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="NAME=VALUE",
+        help="Option of the data set, such as clip_s=2; repeatable.",
+    ),
 ]
 Protocol = Annotated[str | None, typer.Option(help="Protocol; default: the data set's own.")]
 Fold = Annotated[int | None, typer.Option(help="Test fold.")]
@@ -23,7 +28,7 @@ SkipBroken = Annotated[bool, typer.Option(help="Leave out files that cannot be d
 
 @data_app.command("list")
 def data_list(as_json: AsJson = False) -> None:
-    """Names of the data sets."""
+    """List the data sets."""
     from m3net_tf.datasets import report
 
     if as_json:
@@ -54,7 +59,7 @@ def data_fetch(
     keep_archives: Annotated[bool, typer.Option(help="Keep the archives.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Download, check and unpack a data set; a stopped download is resumed."""
+    """Download, check and unpack a data set; resumes after a stop."""
     from m3net_tf.datasets.fetch import fetch
 
     log = progress_beside(as_json)
@@ -75,7 +80,7 @@ def data_subset(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make the folder of a subset that results were measured on; a stopped call is resumed."""
+    """Make the folder of a subset that results were measured on; resumes after a stop."""
     from m3net_tf.datasets.subset_copy import make_subset
 
     subset = make_subset(name, to, data_dir, log=progress_beside(as_json))
@@ -106,7 +111,7 @@ def data_shard(
     option: DataOptions = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a data set as TFRecord files for m3net train --shards; a stopped call is resumed."""
+    """Write a data set as TFRecord files for m3net train --shards; resumes after a stop."""
     import dataclasses
 
     from m3net_tf.datasets.report import parse_options
@@ -150,7 +155,7 @@ def data_check(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check that no group is in two splits, print those that are, and find broken files."""
+    """Check that no group is in two splits, list those that are, and find broken files."""
     from m3net_tf.datasets import checking, report
     from m3net_tf.errors import DataError
 
@@ -185,7 +190,7 @@ def data_stats(
     skip_broken: SkipBroken = False,
     as_json: AsJson = False,
 ) -> None:
-    """Clips of each class and split; lengths, rates, channels and formats of the files."""
+    """Count the clips of each class and split; show lengths, rates, channels and formats."""
     from m3net_tf.datasets import report, statistics
 
     options = report.parse_options(option or [])

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands that bring a run to a board: export, build, emulate, fit, flash."""
+"""Commands that bring an exported run to a board: build, emulate, fit, flash."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -20,8 +20,6 @@ from m3net_tf.cli.options import (
     EngineName,
     EngineOfExport,
     RunFolder,
-    is_trained_network,
-    run_folder,
 )
 from m3net_tf.cli.output import (
     console,
@@ -31,17 +29,14 @@ from m3net_tf.cli.output import (
     say,
     say_json,
 )
-from m3net_tf.engines import DEFAULT_ENGINE, ENGINES, Engine
-from m3net_tf.errors import ConfigError, M3NetError
-from m3net_tf.locks import in_use, writes_into
-from m3net_tf.pretrained import FOLDER
+from m3net_tf.engines import DEFAULT_ENGINE, ENGINES
+from m3net_tf.errors import M3NetError
+from m3net_tf.locks import writes_into
 from m3net_tf.progress import Log
 
 if TYPE_CHECKING:
     from m3net_tf.deployment.chain import ChainSummary
     from m3net_tf.deployment.matrix import MatrixCell
-    from m3net_tf.export import Bundle
-    from m3net_tf.export.certificate_file import Certificate
     from m3net_tf.firmware.image import FirmwareImage
 
 MlperfMode = Annotated[
@@ -52,110 +47,8 @@ MlperfModelId = Annotated[
 ]
 Define = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME=VALUE", help="A choice of the board's board.toml; several times."),
+    typer.Option(metavar="NAME=VALUE", help="Setting of the board's board.toml; repeatable."),
 ]
-
-
-@app.command("export")
-def export_command(
-    model: Annotated[
-        Path,
-        typer.Argument(help="Run folder, trained network, or .tflite file of an export."),
-    ],
-    board: Board = DEFAULT_BOARD,
-    data_dir: DataDir = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder that gets export/; default: the run, or runs/NAME for a trained network."
-        ),
-    ] = None,
-    layout: Annotated[
-        list[str] | None,
-        typer.Option(help="Also cmsis-pack, arduino, platformio or zephyr; several times."),
-    ] = None,
-    engine: EngineName = DEFAULT_ENGINE,
-    as_json: AsJson = False,
-) -> None:
-    """Quantise a trained run to int8, write what the firmware needs, and certify it.
-
-    A trained network or a .tflite file keeps its bytes, and needs no data set and no TensorFlow.
-    """
-    require_sources("firmware")
-    from m3net_tf.compiler.folder import report_lines
-    from m3net_tf.firmware.layouts import LAYOUTS, write_layout
-
-    for name in layout or ():
-        if name not in LAYOUTS:
-            raise typer.BadParameter(
-                f"layout {name!r} is unknown: choose from {', '.join(LAYOUTS)}"
-            )
-    log = progress_beside(as_json)
-    source, folder = _export_source(model, out, data_dir)
-    with in_use(folder):
-        bundle = _export(source, folder, data_dir, engine, log)
-        from m3net_tf.deployment.certification import certify_export
-        from m3net_tf.emulation.starting import firmware_folder
-
-        certificate = certify_export(bundle, board, firmware_folder(folder, board, engine), log)
-        layouts = [str(write_layout(bundle, name, folder / "layouts")) for name in layout or ()]
-    if as_json:
-        say_json(_export_facts(bundle, certificate, layouts))
-        return
-    for name, network in bundle.compiled.items():
-        for line in report_lines(f"{bundle.folder}/compiled/{name}.c", network):
-            say(line)
-    for path in layouts:
-        say(path)
-    manifest = bundle.manifest
-    say(
-        f"{bundle.folder}: network {manifest.model.bytes} bytes, arena "
-        f"{manifest.arena.bytes} bytes ({manifest.arena.source}), operators "
-        f"{', '.join(manifest.operators)}; certificate: {certificate['scope']}"
-    )
-
-
-def _export_facts(bundle: Bundle, certificate: Certificate, layouts: list[str]) -> dict[str, Any]:
-    """What ``m3net export --json`` prints."""
-    values = bundle.manifest.to_dict()
-    return {
-        **{key: values[key] for key in ("arena", "engine", "labels", "model", "operators")},
-        "folder": str(bundle.folder),
-        "compiled": bundle.compiled,
-        "certificate": certificate,
-        "layouts": layouts,
-    }
-
-
-def _export_source(model: Path, out: Path | None, data_dir: Path | None) -> tuple[Path, Path]:
-    """The ``.tflite`` or the run to export, and the folder that gets ``export/``."""
-    if is_trained_network(model) and data_dir is None:
-        return FOLDER / model / "model.tflite", run_folder(model, out)
-    if _is_file(model):
-        if out is None:
-            raise ConfigError(f"{model} is a file: name a folder for its export by --out")
-        return model, out
-    run = run_folder(model, out)
-    return run, out or run
-
-
-def _is_file(path: Path) -> bool:
-    """Whether an argument is a file, or should be one."""
-    return path.is_file() or path.suffix == ".tflite"
-
-
-def _export(source: Path, folder: Path, data_dir: Path | None, engine: Engine, log: Log) -> Bundle:
-    if _is_file(source):
-        from m3net_tf.export.from_file import export_file
-
-        return export_file(source, folder, log, engine)
-    from m3net_tf.training import Run
-
-    run = Run(source)
-    run.check(data_dir)
-    from m3net_tf.export import export_run  # loads TensorFlow
-
-    return export_run(run, data_dir, folder / "export", log, engine)
 
 
 @app.command()
@@ -191,7 +84,7 @@ def emulate(
     engine: EngineOfExport = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run held-out clips through every stage, the emulated board included, and compare."""
+    """Run held-out clips through every stage, including the emulated board, and compare."""
     require_sources("firmware")
     from m3net_tf.training import Run
 
@@ -217,7 +110,7 @@ def demo(
     engine: EngineName = DEFAULT_ENGINE,
     as_json: AsJson = False,
 ) -> None:
-    """Train, quantise, export and emulate; skips finished steps."""
+    """Train, quantise, export and emulate, without repeating finished steps."""
     require_sources("firmware")
     from m3net_tf import training
     from m3net_tf.deployment.chain import chain_table, run_chain, saved_summary
@@ -236,7 +129,8 @@ def demo(
 @app.command()
 def matrix(
     boards: Annotated[
-        list[str] | None, typer.Option("--board", help="Emulated board; default: all.")
+        list[str] | None,
+        typer.Option("--board", metavar="NAME", help="Emulated board; repeatable; default: all."),
     ] = None,
     recipes: Annotated[
         Path | None,
@@ -244,19 +138,20 @@ def matrix(
     ] = None,
     folder: Annotated[Path, typer.Option(help="Folder of runs and builds.")] = Path("runs/matrix"),
     engines: Annotated[
-        list[str] | None, typer.Option("--engine", help="Engine, several times; default: all.")
+        list[str] | None,
+        typer.Option("--engine", metavar="NAME", help="Engine; repeatable; default: all."),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Boards at once.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, help="Boards to emulate at once.")] = 2,
     data_dir: DataDir = None,
     update_baselines: Annotated[
-        bool, typer.Option("--update-baselines", help="Accept the figures as the boards' costs.")
+        bool, typer.Option("--update-baselines", help="Accept the figures as the new baselines.")
     ] = False,
     if_possible: Annotated[
         bool, typer.Option("--if-possible", help="Leave out engines that cannot be built here.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Emulate every network on every board; compare bytes, and costs with the accepted ones."""
+    """Emulate every network on every board; compare output bytes, and costs with the baselines."""
     require_sources("firmware")
     from m3net_tf.deployment.matrix import matrix_table, possible_engines, run_matrix
 
@@ -317,12 +212,12 @@ def fit(
     run: RunFolder,
     boards: Annotated[
         list[str] | None,
-        typer.Option("--board", help="Board, several times; default: all."),
+        typer.Option("--board", metavar="NAME", help="Board; repeatable; default: all."),
     ] = None,
     engine: EngineOfExport = None,
     as_json: AsJson = False,
 ) -> None:
-    """Memory and processor time that an exported run needs on each board, and if they suffice."""
+    """Show the memory and processor time that a run needs on each board, and whether it fits."""
     require_sources("firmware")
     from m3net_tf.deployment.fit import run_fit
     from m3net_tf.deployment.fit_text import fit_report

@@ -31,7 +31,7 @@ def monitor(
     port: PortName,
     run: DeviceRun = DEFAULT_RUN,
     play: Annotated[
-        Path | None, typer.Option(help="Sound file as input instead of a microphone.")
+        Path | None, typer.Option(help="Sound file to hear instead of the microphone.")
     ] = None,
     record: Annotated[
         Path | None, typer.Option(help="Write <RECORD>.csv and, from a microphone, <RECORD>.wav.")
@@ -39,7 +39,7 @@ def monitor(
     seconds: Annotated[float | None, typer.Option(help="Stop after this much audio.")] = None,
     baud: Baud = DEFAULT_BAUD,
     web: Annotated[
-        bool, typer.Option("--web", help="Serve a page with all this and sliders on 127.0.0.1.")
+        bool, typer.Option("--web", help="Serve all this as a page with sliders on 127.0.0.1.")
     ] = False,
     web_port: Annotated[
         int, typer.Option(min=0, max=65535, help="TCP port of the page; 0: any free one.")
@@ -48,7 +48,8 @@ def monitor(
         Path | None, typer.Option(help="With --web: folder of the sounds labelled on the page.")
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print a line of JSON for each event, no picture.")
+        bool,
+        typer.Option("--json", help="Print each event as a line of JSON, without the picture."),
     ] = False,
 ) -> None:
     """Show live detection on a board: scores, spectrogram, events. Ctrl-C ends it."""
@@ -89,7 +90,7 @@ def device_info(
     baud: Baud = DEFAULT_BAUD,
     as_json: AsJson = False,
 ) -> None:
-    """Board, model, memory and statistics."""
+    """Show board, model, memory and statistics."""
     from m3net_tf.device.facts import device_facts, facts_table
     from m3net_tf.device.session import connect
 
@@ -110,7 +111,7 @@ def device_evaluate(
     baud: Baud = DEFAULT_BAUD,
     as_json: AsJson = False,
 ) -> None:
-    """Accuracy of the test set on the board; skips finished clips."""
+    """Measure the accuracy of the test set on the board; skips finished clips."""
     from m3net_tf.device.evaluate import evaluate_port, evaluation_table
 
     summary = evaluate_port(
@@ -133,7 +134,7 @@ def device_profile(
     engine: EngineOfExport = None,
     as_json: AsJson = False,
 ) -> None:
-    """Cost of each operator or compiled call on the board, with its multiply-accumulates."""
+    """Show the cost of each operator or compiled call on the board, with its MACs."""
     from m3net_tf.device.layers import profile, profile_facts, profile_table, save_profile
     from m3net_tf.device.session import connect
     from m3net_tf.export import Bundle
@@ -154,7 +155,7 @@ def device_profile(
 def device_capture(
     port: PortName,
     label: Annotated[str, typer.Option(help="Class of the clips.")],
-    folder: Annotated[Path, typer.Option(help="Data set of the kind folder.")],
+    folder: Annotated[Path, typer.Option(help="Folder data set that gets the clips.")],
     count: Annotated[int, typer.Option(min=1, help="Number of clips.")] = 10,
     seconds: Annotated[float, typer.Option(help="Length of a clip.")] = 1.0,
     play: Annotated[

@@ -15,7 +15,7 @@ from m3net_tf.terminal import Status
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Check what commands need here; say how to get what is missing."""
+    """Check what is installed here, and say how to get what is missing."""
     from m3net_tf.doctor import run_checks
 
     checks = run_checks()

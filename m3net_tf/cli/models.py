@@ -60,9 +60,9 @@ class NetworkFacts(PresetFacts):
 
 @model_app.command("list")
 def model_list(as_json: AsJson = False) -> None:
-    """Networks and their presets, and trained networks; model info has the details.
+    """List networks with their presets, and trained networks; model info has the details.
 
-    Without TensorFlow there are only the trained networks, which m3net classify runs.
+    Without TensorFlow only the trained networks are listed, which m3net classify runs.
     """
     from m3net_tf.datasets.report import Table as Columns
 
@@ -150,7 +150,7 @@ def model_info(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Layers and costs of a network; the model card of a trained one."""
+    """Show the layers and costs of a network, or the model card of a trained one."""
     if name in pretrained_names():
         if preset or classes:
             raise typer.BadParameter(f"{name} is trained: omit --preset and --classes")

@@ -51,7 +51,9 @@ RunFolder = Annotated[
         help="Run folder, such as runs/demo, or a trained network, which is copied into runs/.",
     ),
 ]
-Board = Annotated[str, typer.Option(envvar="BOARD", help="Board, a folder of firmware/boards.")]
+Board = Annotated[
+    str, typer.Option(envvar="BOARD", help="Board: name of a folder in firmware/boards.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AlwaysJson = Annotated[bool, typer.Option("--json", help="Print JSON, as it does without.")]
 DEFAULT_BOARD = "mps2_an386"
@@ -79,14 +81,16 @@ OptionalTableName = Annotated[
 TableScale = Annotated[str, typer.Option(help="tiny, small or paper.")]
 TableData = Annotated[
     list[str] | None,
-    typer.Option(help="NAME=FOLDER of a data set; FOLDER alone for all others (DATA_DIR)."),
+    typer.Option(
+        metavar="NAME=FOLDER", help="Folder of a data set; FOLDER alone for all others (DATA_DIR)."
+    ),
 ]
-TableOut = Annotated[Path, typer.Option(help="Where the table is written.")]
-TableRuns = Annotated[Path, typer.Option(help="Where the runs of all tables are kept.")]
+TableOut = Annotated[Path, typer.Option(help="Folder for the table.")]
+TableRuns = Annotated[Path, typer.Option(help="Folder of the runs of all tables.")]
 KeepResults = Annotated[
     bool,
     typer.Option(
-        "--keep-results", help="Keep the written table's results of runs that --runs lacks."
+        "--keep-results", help="Keep results in the existing table whose runs --runs lacks."
     ),
 ]
 DEFAULT_RESULTS = Path("experiments/results")

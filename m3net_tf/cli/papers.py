@@ -70,7 +70,7 @@ def table(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train the missing runs of a paper's table; write it with the paper's values."""
+    """Train the missing runs of a paper's table, and write it beside the paper's values."""
     if list_tables:
         _list_results(out, as_json)
         return
@@ -152,7 +152,8 @@ def deployment(
     scale: TableScale = "small",
     board: Board = DEFAULT_BOARD,
     method: Annotated[
-        list[str] | None, typer.Option(help="Additional quantisation, such as qat; several times.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Additional quantisation, such as qat; repeatable."),
     ] = None,
     data_dir: TableData = None,
     out: TableOut = DEFAULT_RESULTS,
@@ -160,7 +161,7 @@ def deployment(
     keep_results: KeepResults = False,
     as_json: AsJson = False,
 ) -> None:
-    """Table of the accuracy and cost on a board of a grid's runs; m3net table trains them."""
+    """Measure the int8 accuracy and board costs of a grid's runs, which m3net table trains."""
     from m3net_tf.studies.deployment import make_deployment
     from m3net_tf.studies.tables import parse_data_folders
 
@@ -189,7 +190,9 @@ def figure(
     ] = None,
     run: Annotated[
         list[Path] | None,
-        typer.Option(help="Finished run to draw instead of the figure's own; several times."),
+        typer.Option(
+            metavar="RUN", help="Finished run to draw instead of the figure's own; repeatable."
+        ),
     ] = None,
     scale: TableScale = "small",
     data_dir: TableData = None,
@@ -202,7 +205,7 @@ def figure(
     ] = DEFAULT_RESULTS,
     as_json: AsJson = False,
 ) -> None:
-    """Draw a paper's figure: a PNG, a CSV of its numbers, a JSON. Missing runs are trained."""
+    """Draw a paper's figure as PNG, with its numbers as CSV and JSON; trains missing runs."""
     from m3net_tf.figures import catalogue as figures
     from m3net_tf.studies.tables import parse_data_folders
 

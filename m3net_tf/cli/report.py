@@ -24,7 +24,7 @@ def report(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show finished runs as one HTML page that opens offline; several runs side by side."""
+    """Write finished runs, one or several side by side, as one HTML page that opens offline."""
     from m3net_tf.report.page import write_report
 
     facts = write_report(runs, out, data_dir, progress_beside(as_json))
@@ -32,5 +32,5 @@ def report(
         say_json(facts)
         return
     for section, commands in facts["missing"].items():
-        say(f"{section}: not all there; {'; '.join(commands)}")
+        say(f"{section}: incomplete; run {'; '.join(commands)}")
     say(f"{facts['path']}: {facts['bytes'] / 1e6:.1f} MB")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # a light command does not need the room
 Root = Annotated[Path, typer.Option("--runs", help="Folder of the runs.")]
 Network = Annotated[str | None, typer.Option(help="Only this network, as NAME or NAME/PRESET.")]
 Dataset = Annotated[str | None, typer.Option("--data-set", help="Only this data set.")]
-RecipeHash = Annotated[str | None, typer.Option(help="Only recipes whose hash starts so.")]
+RecipeHash = Annotated[str | None, typer.Option(help="Only recipes whose hash starts with this.")]
 State = Annotated[
     str | None,
     typer.Option(help="Only this state: started, finished, failed, lost, stopped or removed."),
@@ -39,7 +39,7 @@ def runs_list(
     state: State = None,
     as_json: AsJson = False,
 ) -> None:
-    """Runs with their state and accuracy."""
+    """List runs with their state and accuracy."""
     from m3net_tf.many.catalogue import Filters, list_runs
     from m3net_tf.many.catalogue import as_json as values_of
 
@@ -52,7 +52,7 @@ def runs_list(
 
 @runs_app.command("show")
 def runs_show(run: RunName, runs: Root = DEFAULT_TABLE_RUNS, as_json: AsJson = False) -> None:
-    """One run: its figures, and what happened to it."""
+    """Show one run: its figures, and what happened to it."""
     from m3net_tf.many.catalogue import run_details
 
     details = run_details(runs, run)
@@ -77,7 +77,7 @@ def runs_show(run: RunName, runs: Root = DEFAULT_TABLE_RUNS, as_json: AsJson = F
 
 @runs_app.command("compare")
 def runs_compare(names: RunNames, runs: Root = DEFAULT_TABLE_RUNS, as_json: AsJson = False) -> None:
-    """Figures of several runs, and the settings in which they differ."""
+    """Compare the figures of several runs, and the settings in which they differ."""
     from m3net_tf.many.catalogue import compare_runs
 
     result = compare_runs(runs, names)
@@ -105,7 +105,7 @@ def runs_prune(
     recipe: RecipeHash = None,
     state: State = None,
     older_than: Annotated[
-        float | None, typer.Option(metavar="DAYS", help="Only runs without events since then.")
+        float | None, typer.Option(metavar="DAYS", help="Only runs without events for this long.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove them; otherwise only list.")] = False,
     as_json: AsJson = False,

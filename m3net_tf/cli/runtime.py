@@ -27,7 +27,7 @@ def classify(context: typer.Context) -> None:
 
 @app.command()
 def version(as_json: AsJson = False) -> None:
-    """Version of the package."""
+    """Print the version of the package."""
     if as_json:
         say_json({"version": __version__})
     else:

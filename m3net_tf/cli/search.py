@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # a light command does not need the room
 
 
 Instructions = Annotated[
-    float | None, typer.Option(help="Most instructions of one run of the network, such as 3e6.")
+    float | None, typer.Option(help="Most instructions per inference, such as 3e6.")
 ]
 Arena = Annotated[
     str | None, typer.Option(metavar="BYTES", help="Largest tensor arena, such as 24kB.")
@@ -29,7 +29,7 @@ Arena = Annotated[
 Flash = Annotated[
     str | None, typer.Option(metavar="BYTES", help="Largest firmware in flash, such as 200kB.")
 ]
-Trials = Annotated[int, typer.Option(min=1, help="Candidates that are trained.")]
+Trials = Annotated[int, typer.Option(min=1, help="Candidates to train.")]
 Hours = Annotated[float | None, typer.Option(min=0, help="Start no trial after this time.")]
 Epochs = Annotated[
     int | None, typer.Option(min=1, help="Epochs of a trial instead of the recipe's.")
@@ -78,7 +78,7 @@ def search(
     cache: pool.Cache = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search the most accurate networks at each cost on a board; a stopped search continues."""
+    """Search for the most accurate networks at each cost on a board; resumes after a stop."""
     folder = out or Path("runs") / f"search_{recipe.stem}"
     if pick is not None:
         _pick(folder, pick, to, as_json)

@@ -16,14 +16,14 @@ from m3net_tf.cli.output import print_table, say, say_json
 
 @app.command()
 def init(
-    sounds: Annotated[Path, typer.Argument(help="Folder that has a folder for each class.")],
+    sounds: Annotated[Path, typer.Argument(help="Folder with one folder of sounds per class.")],
     out: Annotated[
         Path | None, typer.Option(help="Folder of the project; default: <SOUNDS>_project.")
     ] = None,
     board: Board = DEFAULT_BOARD,
     as_json: AsJson = False,
 ) -> None:
-    """Inspect a folder of your own sounds, and write a recipe and the commands to train on it."""
+    """Set up a project for a folder of your own sounds: a recipe, and the commands to train it."""
     from m3net_tf.datasets.inspection import inspect_folder, sounds_lines, sounds_table
     from m3net_tf.deployment.starter import recipe_lines, starter_recipe, write_starter
 
@@ -40,5 +40,5 @@ def init(
         return
     for line in recipe_lines(recipe, facts):
         say(line)
-    say(f"{', '.join(map(str, paths))}: now run")
+    say(f"wrote {', '.join(map(str, paths))}; to train, run")
     say(f"cd {shlex.quote(str(project))} && m3net train {paths[0].name}")

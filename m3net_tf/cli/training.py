@@ -34,25 +34,30 @@ def train(
     ] = None,
     add: Annotated[
         list[Path] | None,
-        typer.Option(help="Folder of labelled clips to add to that run's; several times."),
+        typer.Option(
+            metavar="FOLDER", help="Folder of labelled clips to add to that run's; repeatable."
+        ),
     ] = None,
     data_dir: DataDir = None,
     dataset: Annotated[
-        str | None, typer.Option(help="Data set instead of the recipe's, by its official protocol.")
+        str | None,
+        typer.Option(help="Data set instead of the recipe's, with its official protocol."),
     ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option(
-            "--option", help="NAME=VALUE of the data set, such as clip_s=2; several times."
+            "--option",
+            metavar="NAME=VALUE",
+            help="Option of the data set, such as clip_s=2; repeatable.",
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed instead of the recipe's.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs instead of the recipe's.")] = None,
     devices: Annotated[
-        int, typer.Option(min=1, help="GPUs that share each batch, of each worker.")
+        int, typer.Option(min=1, help="GPUs of each worker; all share each batch.")
     ] = 1,
     workers: Annotated[
-        int, typer.Option(min=1, help="Worker processes that share each batch, by Ray.")
+        int, typer.Option(min=1, help="Worker processes, run by Ray, that share each batch.")
     ] = 1,
     address: Address = "",
     cpus: Annotated[int | None, typer.Option(min=1, help="Cores of each worker.")] = None,
@@ -64,7 +69,7 @@ def train(
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Train a network by a recipe, or a run again with added clips; a stopped one is resumed."""
+    """Train a network from a recipe, or continue a run with added clips; resumes after a stop."""
     if (recipe is None) == (former is None) or (former is None) != (not add):
         raise typer.BadParameter("give a recipe, or --from RUN with --add FOLDER")
     if shards and former:
@@ -213,7 +218,7 @@ def quantize(
         typer.Option(min=1, help="Epochs of each training for int8 instead of the recipe's."),
     ] = None,
     teacher: Annotated[
-        Path | None, typer.Option(help="Run that is the teacher in it; may be the same run.")
+        Path | None, typer.Option(help="Run that teaches in these trainings; may be the same run.")
     ] = None,
     first_layer: Annotated[
         str | None, typer.Option(help="First layer that qat changes; default: all.")
@@ -221,7 +226,7 @@ def quantize(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Quantise a run; report the loss of each tensor, layer and class; export uses the result."""
+    """Quantise a run and report what each tensor, layer and class loses; export uses the result."""
     from m3net_tf.training import Run
 
     if repair and (method or first_layer):
@@ -270,7 +275,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Seed of the recordings.", min=0)] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Accuracy on held-out clips; with --streaming false accepts an hour, misses and latency."""
+    """Measure accuracy on held-out clips, or with --streaming live detection in long recordings."""
     from m3net_tf.evaluation.scenes import SceneSettings
     from m3net_tf.training import Run
     from m3net_tf.training.checks import require_held_out

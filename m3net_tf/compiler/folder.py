@@ -91,5 +91,5 @@ def report_lines(path: str, facts: NetworkFacts) -> list[str]:
         f"{path}: {facts['calls']} calls, arena {facts['arena_bytes']} bytes (lower bound "
         f"{facts['lower_bound_bytes']}, ratio {facts['ratio']:.3f}, {facts['planner']}), constants "
         f"{facts['constant_bytes']} bytes of flash",
-        *(f"  {number} {what}" for what, number in facts["saved"].items()),
+        *(f"  {what}: {number}" for what, number in facts["saved"].items()),
     ]

@@ -72,7 +72,7 @@ def fetch(
     if not archives:
         raise DataError(
             f"data set {name} cannot be fetched by the program: {info.fetch_hint}; "
-            "then give DATA_DIR=<folder>"
+            "then give its folder by --data-dir or DATA_DIR"
         )
     fetch_archives(archives, folder, url=url, keep_archives=keep_archives, log=log)
     return folder
@@ -236,7 +236,7 @@ def _retrieve(
             remedy = f"if its publisher has changed it, remove {name} from that file"
         raise DataError(
             f"{source}: its checksum is not {expected}, so it was deleted; {remedy}, choose "
-            "another mirror with --url, or unpack your own copy and give DATA_DIR=<folder>"
+            "another mirror with --url, or unpack your own copy and give its folder by --data-dir"
         ) from error
     except OSError as error:
         raise DataError(

@@ -173,8 +173,8 @@ def sounds_lines(sounds: FolderSounds) -> list[str]:
     """Sentences below :func:`sounds_table`: lengths, rates, balance, repetitions and leaks."""
     rates = ", ".join(f"{rate} Hz ({count})" for rate, count in sounds.rates_hz.items())
     lines = [
-        f"{sounds.clips} clips, lengths in seconds: 95 % have up to {sounds.length_95_s:.2f} s, "
-        f"the longest has {sounds.longest_s:.2f} s",
+        f"{sounds.clips} clips: 95 % last at most {sounds.length_95_s:.2f} s, the longest lasts "
+        f"{sounds.longest_s:.2f} s",
         f"sample rates: {rates}",
     ]
     if sounds.imbalance > UNEVEN:
@@ -187,16 +187,16 @@ def sounds_lines(sounds: FolderSounds) -> list[str]:
         lines.append(f"{len(sounds.repeated) - _SHOWN} more files are repeated")
     lines += [f"unreadable: {reason}" for reason in sounds.unreadable[:_SHOWN]]
     if sounds.split:
-        lines.append("split: by your folders train, validation and test")
+        lines.append("split: as in your folders train, validation and test")
     elif sounds.groups is None:
         lines.append(
-            "leaks: the file names do not tell speakers or recordings. If several files come from "
-            "one of them, the measured accuracy will be too high; see group_pattern"
+            "leaks: the file names do not identify speakers or recordings. If several files come "
+            "from the same one, the measured accuracy will be too high; see group_pattern"
         )
     else:
         clip, group = sounds.groups.example
         lines.append(
-            f"leaks: the file names seem to tell {sounds.groups.groups} speakers or recordings, as "
-            f"in {clip} -> {group}: check this guess"
+            f"leaks: the file names seem to identify {sounds.groups.groups} speakers or "
+            f"recordings, as in {clip} -> {group}: check this guess"
         )
     return lines

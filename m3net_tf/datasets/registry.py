@@ -188,8 +188,10 @@ def _existing_folder(info: DatasetInfo, data_dir: str | Path | None) -> Path:
     if root.is_dir():
         return root
     if data_dir is None:
-        source = f" or run m3net data fetch {info.name}" if info.archives else ""
-        raise DataError(f"data set {info.name} needs its folder; give DATA_DIR=<folder>{source}")
+        source = f", or run m3net data fetch {info.name}" if info.archives else ""
+        raise DataError(
+            f"data set {info.name} needs its folder: give --data-dir or DATA_DIR{source}"
+        )
     source = f" or get the data from {info.url}" if info.url.startswith("http") else ""
     raise DataError(
         f"{root}: folder of data set {info.name} does not exist; correct DATA_DIR{source}"

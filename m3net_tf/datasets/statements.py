@@ -85,7 +85,7 @@ def _statement(facts: Mapping[str, Any]) -> str:
         protocol = f"{protocol}, fold {facts['fold']} tests"
     if not facts.get("groups_known", UNKNOWN_GROUPS not in protocol):
         name = protocol.replace(f" {UNKNOWN_GROUPS}", "")
-        return f"{name}, speakers unknown: this figure may be too high; set group_pattern"
+        return f"{name}, speakers unknown: the accuracy may be too high; set group_pattern"
     group, leak = facts.get("group", "group"), facts.get("test_leak")
     if leak:
         return (

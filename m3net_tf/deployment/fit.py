@@ -120,7 +120,7 @@ def run_fit(
         FirmwareError: an unknown board, or the firmware does not build or run.
     """
     if not (folder / "export" / "manifest.json").is_file():
-        raise ModelError(f"{folder} has no export: m3net export {folder}")
+        raise ModelError(f"{folder} has no export: run m3net export {folder}")
     facts = [read_board(board) for board in boards or list_boards()]
     bundle = Bundle.load(folder / "export")
     subject = _subject(bundle, folder, engine or bundle.manifest.engine)

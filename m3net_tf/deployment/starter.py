@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -140,28 +141,39 @@ def _readme(name: str, folder: str, recipe: dict[str, Any], board: str) -> str:
         f"--option {shlex.quote(f'{key}={value}')}"
         for key, value in recipe["dataset"]["options"].items()
     )
-    if load_board(board).qemu:
-        on_board = f"m3net emulate runs/recipe --board {board}   # accuracy on the emulated board"
-    else:
-        on_board = f"m3net flash runs/recipe --board {board}     # build the firmware and write it"
+    emulated = load_board(board).qemu is not None
+    commands = {
+        f"m3net train {RECIPE}": "writes runs/recipe",
+        "m3net report runs/recipe": "one page: runs/recipe/report.html",
+        f"m3net export runs/recipe --board {board}": "what the firmware needs",
+        f"m3net {'emulate' if emulated else 'flash'} runs/recipe --board {board}": (
+            "accuracy on the emulated board" if emulated else "build the firmware and write it"
+        ),
+        "m3net fit runs/recipe": "the boards that it fits",
+    }
+    improvement = {
+        "m3net train --from runs/recipe --add captured": "writes runs/recipe_added",
+        "m3net report runs/recipe runs/recipe_added": "before and after",
+    }
     return f"""# {name}
 
-The sounds are in `{folder}`; `{DATA_RECORD}` names this folder, `{RECIPE}` has all settings.
+The sounds are in `{folder}`, as `{DATA_RECORD}` records. `{RECIPE}` has all settings.
 Run the commands in this folder:
 
 ```sh
 m3net data check folder --data-dir {shlex.quote(folder)} {options}
-m3net train {RECIPE}                       # writes runs/recipe
-m3net report runs/recipe                        # one page: runs/recipe/report.html
-m3net export runs/recipe --board {board}
-{on_board}
-m3net fit runs/recipe                           # the boards that it fits
+{_commented(commands)}
 ```
 
-Improve it with clips that it gets wrong, in one folder for each class:
+To improve the network, sort clips that it gets wrong into one folder per class, and train on:
 
 ```sh
-m3net train --from runs/recipe --add captured   # writes runs/recipe_added
-m3net report runs/recipe runs/recipe_added      # before and after
+{_commented(improvement)}
 ```
 """
+
+
+def _commented(commands: Mapping[str, str]) -> str:
+    """Lines of a shell, with the comments one below the other."""
+    width = max(map(len, commands))
+    return "\n".join(f"{command:{width}}  # {text}" for command, text in commands.items())

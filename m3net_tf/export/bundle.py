@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from m3net_tf.artifacts import provenance, sha256_of
-from m3net_tf.datasets import AudioDataset, DatasetInfo
+from m3net_tf.datasets import DatasetInfo, dataset_info
 from m3net_tf.engines import DEFAULT_ENGINE
+from m3net_tf.errors import DataError
 from m3net_tf.export.manifest import (
     FORMAT,
     Arena,
@@ -24,6 +26,8 @@ from m3net_tf.export.manifest import (
 from m3net_tf.export.operators import operators_of_parts
 from m3net_tf.export.reading import Bundle
 from m3net_tf.export.writing import (
+    Vectors,
+    built_in_vectors,
     existing_export,
     saved_detector,
     update_export,
@@ -45,6 +49,25 @@ from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run
 
 
+@dataclasses.dataclass(frozen=True)
+class _Content:
+    """What an export takes from a run.
+
+    Attributes:
+        network: the int8 network.
+        calibration: clips that it was calibrated with.
+        method: how it was quantised.
+        info: description of the run's data set.
+        vectors: sounds for the test vectors.
+    """
+
+    network: Int8Network
+    calibration: Calibration
+    method: str
+    info: DatasetInfo
+    vectors: Vectors
+
+
 @writes_into("run")
 def export_run(
     run: Run,
@@ -55,7 +78,8 @@ def export_run(
 ) -> Bundle:
     """Quantise a trained run and write everything that a device needs.
 
-    If the run's folder has a network of ``m3net quantize``, it is exported unchanged.
+    If the run's folder has a network of ``m3net quantize``, it is exported unchanged; then the test
+    vectors are built-in sounds if the data set is not available.
 
     The folder holds ``model.tflite``, ``model.h`` and ``model.cc``, ``frontend_config.h`` and
     ``frontend_tables.c``, ``detector_config.h``, ``labels.txt``, ``vectors/`` and
@@ -77,7 +101,7 @@ def export_run(
         ModelError: the run is unfinished, the network has no int8 form for the device, or the
             engine does not support it.
         ConfigError: the front end has a form that the device code lacks.
-        DataError: the data set is missing or broken.
+        DataError: the data set is missing or broken, and the export needs it.
     """
     folder = folder or run.folder / "export"
     model = run.load_model()
@@ -86,25 +110,21 @@ def export_run(
         log(f"{folder} is already exported")
         detector = detector_of_run(run, bundle.manifest.frames, bundle.labels)
         return update_export(bundle, detector, engine, log)
-    dataset = deployable_dataset(run, model, data_dir)
-    detector = detector_of_run(run, model.input_shape[2], dataset.info.labels)
-    method = choice.report["method"] if choice else "ptq"
     if choice:
-        log(f"using the network in {run.folder / 'quantized'}: {method}")
-        network, calibration = choice.network, _calibration(choice)
+        content = _chosen(run, model, data_dir, choice, log)
     else:
-        network, calibration = _quantized(run, model, dataset, log)
+        content = _quantized(run, model, data_dir, log)
     unplanned = Manifest(
         arena=Arena(0, "nobody"),
         engine=engine,
-        calibration=calibration,
-        detector=detector,
-        quantization=Quantization(method, chosen=choice is not None),
+        calibration=content.calibration,
+        detector=detector_of_run(run, model.input_shape[2], content.info.labels),
+        quantization=Quantization(content.method, chosen=choice is not None),
         trained_model_sha256=trained_sha256,
-        **describe(run.recipe(), model, dataset.info, network),
+        **describe(run.recipe(), model, content.info, content.network),
         **provenance(),
     )
-    return write_export(folder, unplanned, network, vectors_of(dataset, unplanned.frontend), log)
+    return write_export(folder, unplanned, content.network, content.vectors, log)
 
 
 def _current_export(
@@ -115,11 +135,42 @@ def _current_export(
     return bundle if bundle and _is_current(bundle, trained_sha256, choice) else None
 
 
-def _quantized(
-    run: Run, model: keras.Model, dataset: AudioDataset, log: Log
-) -> tuple[Int8Network, Calibration]:
-    """The network after post-training quantisation, and the manifest's entry of its calibration."""
-    recipe = run.recipe()
+def _chosen(
+    run: Run, model: keras.Model, data_dir: Path | None, choice: Choice, log: Log
+) -> _Content:
+    """The network of ``m3net quantize``, with built-in sounds if its data set is not available.
+
+    Raises:
+        DataError: the data set is missing or broken, and ``data_dir`` names it.
+    """
+    report, frontend = choice.report, run.recipe().frontend
+    log(f"using the network in {run.quantized_path.parent}: {report['method']}")
+    try:
+        dataset = deployable_dataset(run, model, data_dir)
+        info, vectors = dataset.info, vectors_of(dataset, frontend)
+    except DataError as error:
+        if data_dir is not None:
+            raise
+        log(f"the test vectors are built-in sounds: {error}")
+        info = dataclasses.replace(
+            dataset_info(report["dataset"]["name"]),
+            protocol=report["dataset"]["protocol"],
+            fold=report["dataset"]["fold"],
+            labels=tuple(report["labels"]),
+        )
+        vectors = built_in_vectors(frontend, model.input_shape[2])
+    clips = report["calibration"]
+    calibration = Calibration(tuple(clips["clips"]), clips["features_sha256"])
+    return _Content(choice.network, calibration, report["method"], info, vectors)
+
+
+def _quantized(run: Run, model: keras.Model, data_dir: Path | None, log: Log) -> _Content:
+    """The network after post-training quantisation.
+
+    Raises:
+        DataError: the data set, which calibrates it, is missing or broken.
+    """
+    recipe, dataset = run.recipe(), deployable_dataset(run, model, data_dir)
     train_set = compute_features(dataset, "train", recipe.frontend, log=log)
     chosen = choose_calibration(
         train_set.labels, recipe.quantization.calibration_clips, recipe.quantization.seed
@@ -130,12 +181,9 @@ def _quantized(
         tuple(train_set.clips[i].clip_id for i in chosen),
         hashlib.sha256(features.tobytes()).hexdigest(),
     )
-    return quantize_network(model, features), calibration
-
-
-def _calibration(choice: Choice) -> Calibration:
-    values = choice.report["calibration"]
-    return Calibration(tuple(values["clips"]), values["features_sha256"])
+    network = quantize_network(model, features)
+    vectors = vectors_of(dataset, recipe.frontend)
+    return _Content(network, calibration, "ptq", dataset.info, vectors)
 
 
 def describe(

@@ -1,28 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exports a ``.tflite`` that has its metadata, without the run or the data set; no TensorFlow."""
+"""Exports a ``.tflite`` alone, without a run or a data set; needs no TensorFlow."""
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from m3net_tf.artifacts import provenance, sha256_of
-from m3net_tf.datasets import AudioDataset, load_dataset
 from m3net_tf.engines import DEFAULT_ENGINE
 from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.export.manifest import FORMAT, Manifest
 from m3net_tf.export.operators import operators_of_parts
 from m3net_tf.export.reading import Bundle
 from m3net_tf.export.writing import (
+    built_in_vectors,
     existing_export,
     saved_detector,
     update_export,
-    vectors_of,
     write_export,
 )
+from m3net_tf.frontend import FrontendConfig
 from m3net_tf.locks import writes_into
 from m3net_tf.progress import Log, silent
-from m3net_tf.runtime.metadata import Metadata, read_metadata
+from m3net_tf.runtime.detector_config import DetectorConfig
+from m3net_tf.runtime.foreign import read_network
+from m3net_tf.runtime.metadata import Metadata
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.training.run import Run
 
@@ -31,41 +33,70 @@ _UNKNOWN = "not in the file"
 
 @writes_into("folder", makes=True)
 def export_file(
-    path: Path, folder: Path, log: Log = silent, engine: str = DEFAULT_ENGINE
+    path: Path,
+    folder: Path,
+    log: Log = silent,
+    engine: str = DEFAULT_ENGINE,
+    *,
+    recipe: str | Path | FrontendConfig | None = None,
+    labels: str | Path | Sequence[str] | None = None,
+    detector_path: Path | None = None,
 ) -> Bundle:
-    """Write everything that a device needs from an exported ``.tflite`` alone.
+    """Write everything that a device needs from a ``.tflite`` alone.
 
-    The network's bytes stay as they are. Front end, labels and settings of live detection are
-    those of the file's metadata; a ``detector.yaml`` in the folder comes before the latter. The
-    test vectors are built-in sounds of the package. An existing export of the same network is kept,
-    as in :func:`.bundle.export_run`.
+    The network's bytes stay as they are. Front end and labels are those of the file's metadata, or
+    else the given ones. Settings of live detection are read from ``detector_path`` if it exists,
+    and otherwise from the metadata. The test vectors are built-in sounds of the package. An
+    existing export of the same network is kept, as in :func:`.bundle.export_run`.
 
     Args:
         path: the file.
         folder: folder in which ``export`` is written.
         log: receives lines of progress.
         engine: one of :data:`m3net_tf.engines.ENGINES`, which the firmware uses by default.
+        recipe: front end of a file without metadata, as for :func:`.foreign.read_network`.
+        labels: class names of a file without metadata, likewise.
+        detector_path: settings of live detection; default: ``detector.yaml`` in the folder.
 
     Raises:
         InUseError: another process writes into the folder.
-        ModelError: the file is missing, damaged or without metadata, or the engine does not support
-            the network.
+        ModelError: the file is missing or damaged, lacks metadata, or does not fit ``recipe`` and
+            ``labels``; or the engine does not support the network.
         ConfigError: the front end has a form that the device code lacks.
     """
-    tflite, metadata = read_metadata(path)
+    tflite, metadata = read_network(path, recipe, labels)
     network = Int8Network(tflite, metadata.importance, metadata.warp)
-    path_of_detector = Run(folder).detector_path
+    detector_path = detector_path or Run(folder).detector_path
     detector = (
-        saved_detector(path_of_detector, metadata.frontend, metadata.frames, metadata.labels)
+        saved_detector(detector_path, metadata.frontend, metadata.frames, metadata.labels)
         or metadata.detector
     )
     target = folder / "export"
     bundle = existing_export(target, log)
-    if bundle and bundle.manifest.format == FORMAT and bundle.network == network:
+    if bundle and _is_current(bundle, network, metadata):
         log(f"{target} is already exported")
         return update_export(bundle, detector, engine, log)
+    unplanned = _manifest(path, network, metadata, detector, engine)
+    vectors = built_in_vectors(metadata.frontend, metadata.frames)
+    return write_export(target, unplanned, network, vectors, log)
+
+
+def _is_current(bundle: Bundle, network: Int8Network, metadata: Metadata) -> bool:
+    """Whether an export has this network, front end and class names."""
+    same = (bundle.network, bundle.frontend, bundle.labels) == (
+        network,
+        metadata.frontend,
+        metadata.labels,
+    )
+    return same and bundle.manifest.format == FORMAT
+
+
+def _manifest(
+    path: Path, network: Int8Network, metadata: Metadata, detector: DetectorConfig, engine: str
+) -> Manifest:
+    """The manifest, whose arena is not known yet."""
     try:
-        unplanned = Manifest.from_dict(
+        return Manifest.from_dict(
             {
                 **metadata.manifest,
                 **provenance(),
@@ -81,10 +112,6 @@ def export_file(
         )
     except (ConfigError, ModelError) as error:
         raise ModelError(f"{path} cannot be exported ({error}): export its run again") from None
-    vectors = vectors_of(
-        _built_in_sounds(metadata), metadata.frontend, "built-in sounds of the package"
-    )
-    return write_export(target, unplanned, network, vectors, log)
 
 
 def _importance(network: Int8Network) -> dict[str, object]:
@@ -92,12 +119,3 @@ def _importance(network: Int8Network) -> dict[str, object]:
         return {}
     facts = {"sha256": sha256_of(network.importance), "bytes": len(network.importance)}
     return {"importance": facts}
-
-
-def _built_in_sounds(metadata: Metadata) -> AudioDataset:
-    """Sounds of ``synth``, repeated or cut to the length of the network's window."""
-    rate_hz = metadata.frontend.sample_rate_hz
-    sounds = load_dataset("synth", None, sample_rate_hz=rate_hz, clips_per_class=12)
-    clip_s = metadata.window_samples / rate_hz
-    info = dataclasses.replace(sounds.info, clip_s=clip_s, fit="loop")
-    return dataclasses.replace(sounds, info=info)

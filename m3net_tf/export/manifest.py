@@ -13,9 +13,9 @@ from m3net_tf.artifacts import read_json
 from m3net_tf.engines import ENGINES, TFLM
 from m3net_tf.errors import M3NetError, ModelError
 from m3net_tf.frontend import FrontendConfig
+from m3net_tf.plain_values import build_section, to_plain
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.warp import WarpConfig
-from m3net_tf.training.values import build_section, to_plain
 
 FORMAT = 2
 """Format of new exports, raised when the firmware needs something that older exports lack."""

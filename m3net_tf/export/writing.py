@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.artifacts import write_bytes, write_json, write_text
-from m3net_tf.datasets import AudioDataset
+from m3net_tf.datasets import AudioDataset, load_dataset
 from m3net_tf.datasets.selection import spread_clips
 from m3net_tf.errors import ConfigError, M3NetError, ModelError
 from m3net_tf.export.arena import engine_arena
@@ -58,6 +58,20 @@ def vectors_of(dataset: AudioDataset, config: FrontendConfig, source: str = "") 
     pcm, features = pcm_and_features(dataset, clips, config)
     truth = {"source": source} if source else {"true_labels": [clip.label for clip in clips]}
     return Vectors(pcm, features, {"clips": [clip.clip_id for clip in clips], **truth})
+
+
+def built_in_vectors(config: FrontendConfig, frames: int) -> Vectors:
+    """Sounds of ``synth`` as test vectors, repeated or cut to the network's window.
+
+    Args:
+        config: front-end settings.
+        frames: frames of the network's input.
+    """
+    sounds = load_dataset("synth", None, sample_rate_hz=config.sample_rate_hz, clips_per_class=12)
+    clip_s = config.sample_count(frames) / config.sample_rate_hz
+    info = dataclasses.replace(sounds.info, clip_s=clip_s, fit="loop")
+    sounds = dataclasses.replace(sounds, info=info)
+    return vectors_of(sounds, config, "built-in sounds of the package")
 
 
 def existing_export(folder: Path, log: Log) -> Bundle | None:

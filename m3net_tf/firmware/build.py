@@ -187,5 +187,5 @@ def _refuse_unused(settings: Sequence[str], log: Path, board: Board) -> None:
     for setting in settings:
         if (name := setting.partition("=")[0]) in unused:
             raise FirmwareError(
-                f"{board.name} has no setting {name}: {board.file} lists those that it has"
+                f"{board.name} has no setting {name}: {board.file} lists the existing ones"
             )

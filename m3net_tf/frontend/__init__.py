@@ -11,7 +11,7 @@ results bit for bit. :mod:`.waveform` describes how a device uses raw samples as
 from m3net_tf.frontend.config import FrontendConfig
 from m3net_tf.frontend.ctables import write_c_tables
 from m3net_tf.frontend.fixed import fixed_features_int8
-from m3net_tf.frontend.presets import PRESETS, frontend_preset
+from m3net_tf.frontend.presets import PRESETS, frontend_preset, named_frontend
 from m3net_tf.frontend.reference import (
     dequantize_features,
     feature_hz,
@@ -39,6 +39,7 @@ __all__ = [
     "log_mel",
     "mel_filterbank",
     "mel_spectrogram",
+    "named_frontend",
     "quantize_features",
     "spectrogram",
     "write_c_tables",

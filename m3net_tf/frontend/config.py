@@ -219,6 +219,13 @@ class FrontendConfig:
         length = self.fft_samples if self.centred else self.frame_samples
         return 0 if samples < length else 1 + (samples - length) // self.hop_samples
 
+    def sample_count(self, frames: int) -> int:
+        """Lowest number of samples that give this many frames, at least one."""
+        if self.kind == "waveform":
+            return frames
+        length = (frames - 1) * self.hop_samples
+        return length if self.centred else length + self.frame_samples
+
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain values, for recipes, manifests and :meth:`from_dict`."""
         return dataclasses.asdict(self)

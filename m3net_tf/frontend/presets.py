@@ -9,10 +9,12 @@ samples in [-1, 1). :func:`frontend_preset` takes a hop in milliseconds.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.frontend.config import FrontendConfig
+from m3net_tf.plain_values import convert
 
 _KALDI = {
     # Kaldi's feature-window.h and mel-computations.h with its defaults, but without dither.
@@ -88,6 +90,25 @@ PRESETS: dict[str, dict[str, Any]] = {
         "feature_max": 6.0,
     },
 }
+
+
+def named_frontend(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The keys of a recipe's section ``frontend``, whose ``preset`` names the others.
+
+    Args:
+        values: the section: keys of :class:`FrontendConfig`, or ``preset`` with any of
+            ``hop_ms``, ``sample_rate_hz`` and keys that replace those of the preset.
+
+    Raises:
+        ConfigError: unknown name, or a value that the preset refuses.
+    """
+    if "preset" not in values:
+        return values
+    changes = dict(values)
+    name = convert(str, changes.pop("preset"), "frontend.preset")
+    rate_hz = convert(int | None, changes.get("sample_rate_hz"), "frontend.sample_rate_hz")
+    hop_ms = convert(float | None, changes.pop("hop_ms", None), "frontend.hop_ms")
+    return {**frontend_preset(name, sample_rate_hz=rate_hz, hop_ms=hop_ms).to_dict(), **changes}
 
 
 def frontend_preset(

@@ -167,7 +167,7 @@ class Captures:
             "kind": "microphone",
             "detected": None,
             "time_s": self._stream.view.audio_s,
-            "words": "recorded by the browser's microphone",
+            "words": "recorded with the browser's microphone",
         }
         samples = np.frombuffer(data, "<i2").astype(np.int16)
         return self._add(_Sound(samples, facts, self._provenance("browser")))

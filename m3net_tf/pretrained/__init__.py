@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from m3net_tf.artifacts import read_json
 from m3net_tf.errors import ModelError
 
 FOLDER = Path(__file__).parent
@@ -22,6 +23,23 @@ RUN_FILES = ("recipe.yaml", "metrics.json", "model.keras")
 def pretrained_names() -> tuple[str, ...]:
     """Names of the networks, sorted."""
     return tuple(sorted(card.parent.name for card in FOLDER.glob(f"*/{CARD}")))
+
+
+def packed_tflite(folder: Path, trained_sha256: str) -> Path | None:
+    """The ``.tflite`` that was packed with a trained network: in its folder or in the package.
+
+    Args:
+        folder: folder of the trained network.
+        trained_sha256: SHA-256 of its ``model.keras``.
+
+    Raises:
+        DataError: the folder's card is damaged.
+    """
+    for place in (folder, *(FOLDER / name for name in pretrained_names())):
+        card = place / CARD
+        if card.is_file() and read_json(card)["files"]["model.keras"] == trained_sha256:
+            return place / "model.tflite"
+    return None
 
 
 def find_pretrained(path: Path) -> Path:

@@ -71,8 +71,8 @@ def chosen_network(run: Run) -> Choice | None:
     Raises:
         ModelError: it belongs to an earlier network of the run, or is damaged.
     """
-    folder = run.folder / "quantized"
-    if not (folder / "model.tflite").exists():
+    folder = run.quantized_path.parent
+    if not run.quantized_path.exists():
         return None
     report = read_json(folder / "report.json")
     remedy = f"quantise {run.folder} again, or delete {folder}"
@@ -180,7 +180,7 @@ def quantize_run(
     }
     if bound_points is not None:
         report["within_bound"] = report["validation"]["drop_points"] <= bound_points
-    _write(run.folder / "quantized", quantized.network, report)
+    _write(run.quantized_path.parent, quantized.network, report)
     return report
 
 

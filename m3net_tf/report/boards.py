@@ -69,7 +69,7 @@ def _profile_blocks(profile: Mapping[str, Any]) -> list[Block]:
         f"expensive is {largest['layer']} with {percent(largest['share'], 0)}."
     )
     caption = (
-        f"{profile['board']}: {number(profile['total'])} {unit} a run, "
+        f"{profile['board']}: {number(profile['total'])} {unit} per inference, "
         f"{number(profile['macs'])} multiply-accumulates."
     )
     return [Chart(_cost_chart(rows, unit), text, caption)]

@@ -98,14 +98,14 @@ def _cost_lines(card: Card) -> list[str]:
         )
         for row in card["boards"]
     ]
-    head = ("board", "instructions a run", "arena, bytes", "flash, bytes", "RAM, bytes")
+    head = ("board", "instructions per inference", "arena, bytes", "flash, bytes", "RAM, bytes")
     return [
         "## Costs",
         "",
         f"{network['name']} {network['preset']} has {number(card['parameters'])} parameters and "
-        f"takes {number(card['macs'])} multiply-accumulates a run. On boards, with the engine "
-        f"`{card['engine']}` (`m3net fit`): instructions of the emulated core, flash and RAM of "
-        "the whole firmware, and the share of the board's clock that live detection takes.",
+        f"takes {number(card['macs'])} multiply-accumulates per inference. On boards, with the "
+        f"engine `{card['engine']}` (`m3net fit`): instructions of the emulated core, flash and "
+        "RAM of the whole firmware, and the share of the board's clock that live detection takes.",
         "",
         *markdown_table((*head, "share of the clock", "measured on"), rows),
     ]

@@ -64,12 +64,12 @@ def figures_of(run: RunData) -> list[Figure]:
         Figure("int8 accuracy, desktop", stages.get("int8_desktop"), True),
         Figure("int8 accuracy, emulated board", stages.get("emulated"), True),
         Figure("parameters", run.metrics.parameters),
-        Figure("multiply-accumulates a run", run.metrics.macs),
+        Figure("multiply-accumulates per inference", run.metrics.macs),
         Figure("network, bytes", board.get("model_bytes")),
         Figure("arena, bytes", board.get("arena_bytes")),
         Figure("flash of the firmware, bytes", board.get("flash_bytes")),
         Figure("RAM of the firmware, bytes", board.get("ram_bytes")),
-        Figure("instructions a run", _instructions(board)),
+        Figure("instructions per inference", _instructions(board)),
     ]
 
 

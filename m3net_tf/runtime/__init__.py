@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs an exported network with NumPy and a TFLite interpreter: scores and live detection.
 
-:mod:`.metadata` writes labels and settings into a ``.tflite`` and reads them, :mod:`.classifier`
+:mod:`.metadata` writes labels and settings into a ``.tflite`` and reads them, :mod:`.foreign` takes
+them for a ``.tflite`` without metadata from a recipe and a text file, :mod:`.classifier`
 computes scores of a sound, :mod:`.sound` reads files and the microphone, and :mod:`.command` is
 ``m3net classify``. No module here may import TensorFlow, Keras or librosa.
 """

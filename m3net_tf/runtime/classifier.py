@@ -4,18 +4,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.errors import ModelError
-from m3net_tf.frontend import features_int8
+from m3net_tf.frontend import FrontendConfig, features_int8
 from m3net_tf.pretrained import find_pretrained
 from m3net_tf.runtime.engines import ENGINES, load_engine
+from m3net_tf.runtime.foreign import read_network
 from m3net_tf.runtime.interpreter import Int8
-from m3net_tf.runtime.metadata import read_metadata
 from m3net_tf.runtime.recognizer import StreamingRecognizer
 from m3net_tf.runtime.sound import pcm_chunks
 from m3net_tf.runtime.warp import warp_int8
@@ -46,6 +46,10 @@ class Classifier:
     Args:
         path: the ``.tflite``, the folder of an export or an exported run that contains it, or the
             name of a trained network of the package.
+        recipe: for a ``.tflite`` from elsewhere: a recipe with its front end, the name of a front
+            end, or its settings.
+        labels: for a ``.tflite`` from elsewhere: its class names in the order of the outputs, or a
+            text file that has one on each line.
         engine: one of :data:`.engines.ENGINES`; all give the same bytes.
         fast: use XNNPACK's kernels instead of TFLite's reference kernels, which give the device's
             bytes.
@@ -54,12 +58,20 @@ class Classifier:
         metadata: metadata of the file.
 
     Raises:
-        ModelError: the file does not exist or lacks metadata, or its network cannot be run.
-        ConfigError, FirmwareError: as :func:`.engines.load_engine`.
+        ModelError, ConfigError: as :func:`.foreign.read_network` and :func:`.engines.load_engine`.
+        FirmwareError: as the latter.
     """
 
-    def __init__(self, path: str | Path, *, engine: str = ENGINES[0], fast: bool = False) -> None:
-        network, self.metadata = read_metadata(find_model(Path(path)))
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        recipe: str | Path | FrontendConfig | None = None,
+        labels: str | Path | Sequence[str] | None = None,
+        engine: str = ENGINES[0],
+        fast: bool = False,
+    ) -> None:
+        network, self.metadata = read_network(find_model(Path(path)), recipe, labels)
         parts = [self.metadata.importance, network] if self.metadata.warp else [network]
         self._parts = [load_engine(part, engine, fast=fast) for part in parts]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from m3net_tf.errors import DataError
 from m3net_tf.runtime.classifier import Classifier, Pcm
@@ -18,9 +19,17 @@ from m3net_tf.runtime.sound import microphone_chunks, pcm_chunks, sound_files
 from m3net_tf.terminal import Status, print_error, run_command
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as those of all commands."""
+
+    def error(self, message: str) -> NoReturn:
+        print_error(f"{message} (see {self.prog} --help)")
+        sys.exit(Status.USER_ERROR)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The command's arguments and options."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="m3net classify",
         description="Classify sounds with an exported network; needs no TensorFlow.",
     )
@@ -36,6 +45,15 @@ def make_parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         help="exported .tflite, folder of export or run, or name of a trained network (model list)",
+    )
+    parser.add_argument(
+        "--recipe",
+        help="front end of a .tflite from elsewhere: a recipe, or a name like mcu",
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        help="class names of a .tflite from elsewhere: a text file, one a line",
     )
     parser.add_argument("--stream", action="store_true", help="live detection: print events")
     parser.add_argument(
@@ -76,7 +94,13 @@ def run(arguments: Sequence[str]) -> int:
         parser.error("name sound files, or --microphone")
     if options.top < 1:
         parser.error("--top is the number of classes to print: 1 or more")
-    classifier = Classifier(options.model, engine=options.engine, fast=options.fast)
+    classifier = Classifier(
+        options.model,
+        recipe=options.recipe,
+        labels=options.labels,
+        engine=options.engine,
+        fast=options.fast,
+    )
     rate_hz = classifier.metadata.frontend.sample_rate_hz
     if options.microphone:
         _stream(classifier, "microphone", microphone_chunks(rate_hz), options.json)

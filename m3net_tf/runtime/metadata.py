@@ -58,10 +58,7 @@ class Metadata:
     @property
     def window_samples(self) -> int:
         """Samples in one window of the network."""
-        if self.frontend.kind == "waveform":
-            return self.frames
-        length = (self.frames - 1) * self.frontend.hop_samples
-        return length if self.frontend.centred else length + self.frontend.frame_samples
+        return self.frontend.sample_count(self.frames)
 
 
 def stored_archive(files: Mapping[str, bytes], before: bytes = b"") -> bytes:
@@ -111,18 +108,39 @@ def attach_metadata(network: bytes, manifest: Mapping[str, Any], importance: byt
 
 def _archive(data: bytes) -> zipfile.ZipFile | None:
     try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
+        return zipfile.ZipFile(io.BytesIO(data))
     except DAMAGED:
         return None
-    return archive if _NAME in archive.namelist() else None
+
+
+def _our_archive(data: bytes) -> zipfile.ZipFile | None:
+    archive = _archive(data)
+    return archive if archive and _NAME in archive.namelist() else None
+
+
+def has_metadata(data: bytes) -> bool:
+    """Whether a file has the metadata of :func:`attach_metadata`."""
+    return _our_archive(data) is not None
 
 
 def network_of(data: bytes) -> bytes:
-    """The network without metadata, the inverse of :func:`attach_metadata`."""
+    """The network without an archive after it, the inverse of :func:`attach_metadata`."""
     archive = _archive(data)
-    if archive is None:
-        return data
-    return data[: min(entry.header_offset for entry in archive.infolist())]
+    offsets = [entry.header_offset for entry in archive.infolist()] if archive else []
+    return data[: min(offsets, default=len(data))]
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a ``.tflite``.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ModelError(f"{path} cannot be read ({reason}): name an exported .tflite") from None
 
 
 def read_metadata(path: Path) -> tuple[bytes, Metadata]:
@@ -134,16 +152,13 @@ def read_metadata(path: Path) -> tuple[bytes, Metadata]:
         ModelError: the file is missing, damaged or has no metadata.
         ConfigError: it has settings that this release does not support.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ModelError(f"{path} cannot be read ({reason}): name an exported .tflite") from None
-    archive = _archive(data)
+    data = read_file(path)
+    archive = _our_archive(data)
     if archive is None:
         raise ModelError(
             f"{path} has no metadata of inputs and outputs (no {_NAME} in it): name the "
-            "model.tflite of an export, and export again if it is an old one"
+            "model.tflite of an export, and export again if it is an old one; for a network from "
+            "elsewhere give recipe and labels"
         )
     network = network_of(data)
     try:

@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from m3net_tf.errors import ConfigError
-from m3net_tf.frontend import FrontendConfig
+from m3net_tf.frontend import FrontendConfig, named_frontend
+from m3net_tf.plain_values import EXPANDED, build_section, to_plain
 from m3net_tf.training.run_sections import DistillationSection, FineTuningSection
 from m3net_tf.training.sections import (
     HASHED_IF_CHANGED,
@@ -22,7 +23,6 @@ from m3net_tf.training.sections import (
     QuantizationSection,
     TrainingSection,
 )
-from m3net_tf.training.values import build_section, to_plain
 from m3net_tf.yaml_files import read_yaml
 
 ADDED_EPOCHS, ADDED_RATE = 1 / 3, 1 / 4
@@ -40,7 +40,9 @@ class Recipe:
 
     dataset: DatasetSection
     model: ModelSection
-    frontend: FrontendConfig = dataclasses.field(default_factory=FrontendConfig)
+    frontend: FrontendConfig = dataclasses.field(
+        default_factory=FrontendConfig, metadata={EXPANDED: named_frontend}
+    )
     augmentation: AugmentationSection = dataclasses.field(default_factory=AugmentationSection)
     training: TrainingSection = dataclasses.field(default_factory=TrainingSection)
     distillation: DistillationSection = dataclasses.field(default_factory=DistillationSection)

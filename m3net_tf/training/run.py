@@ -99,6 +99,11 @@ class Run:
         return self.folder / "detector.yaml"
 
     @property
+    def quantized_path(self) -> Path:
+        """The int8 network of ``m3net quantize``."""
+        return self.folder / "quantized" / "model.tflite"
+
+    @property
     def data_path(self) -> Path:
         """Path of the data set on this machine, and therefore not part of the result."""
         return self.folder / DATA_RECORD

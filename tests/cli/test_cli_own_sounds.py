@@ -98,7 +98,7 @@ def trained(private_cache, sounds, plan, tmp_path_factory) -> tuple[Path, str]:
 
 def test_training_says_what_its_figure_is_worth(trained):
     _, output = trained
-    warning = "stratified-random, speakers unknown: this figure may be too high; set group_pattern"
+    warning = "stratified-random, speakers unknown: the accuracy may be too high; set group_pattern"
     first, second, *_, last = output.splitlines()
     assert first == f"folder: {warning}"
     assert second.startswith("folder: 10 of 20 clips are longer than the window of 1 s")
@@ -122,14 +122,14 @@ def test_a_run_remembers_where_its_data_were(trained, sounds):
     assert status == 0, output
     said = " ".join(output.split())
     assert "4 test clips of folder" in said
-    assert "stratified-random, speakers unknown: this figure may be too high;" in said
+    assert "stratified-random, speakers unknown: the accuracy may be too high;" in said
     assert "CHANGED" not in said
 
 
 def test_quantising_says_what_its_figures_are_worth():
     dataset = {"protocol": "stratified-random (groups unknown)"}
     report = {"run": "own", "method": "ptq", "ranking": [], "dataset": dataset}
-    assert "speakers unknown: this figure may be too high" in str(summary_table(report).caption)
+    assert "speakers unknown: the accuracy may be too high" in str(summary_table(report).caption)
 
 
 def test_a_given_folder_comes_before_the_remembered_one(trained, sounds, tmp_path):
@@ -154,7 +154,7 @@ def test_a_folder_that_vanished_is_named(trained, sounds, tmp_path):
         assert "--data-dir or DATA_DIR" in output
     (folder / "data.json").unlink()
     status, output = command("evaluate", folder)
-    assert status == 2 and "give DATA_DIR=<folder>" in output
+    assert status == 2 and "needs its folder: give --data-dir or DATA_DIR" in output
 
 
 def test_errors_come_before_tensorflow_is_loaded(trained, sounds, plan, tmp_path):

@@ -30,7 +30,7 @@ from m3net_tf.training import Run
 from m3net_tf.training.recipe import Recipe
 
 RECIPE = {"dataset": {"name": "synth"}, "model": {"name": "m3net", "preset": "mcu"}}
-GROUPS = ("data", "bench", "device", "model")
+GROUPS = ("data", "bench", "device", "model", "runs")
 
 
 @pytest.fixture
@@ -88,6 +88,7 @@ def test_without_a_command_there_is_the_help(run, words):
     assert output.startswith(" ".join(("Usage: m3net", *words)))
     assert ("Commands:" if words else "Deploy:") in output
     assert run(*words, "--help")[1] == output
+    assert "..." not in output.partition("Options:")[2]  # no sentence is cut
 
 
 def commands() -> list[tuple[str, ...]]:
@@ -284,7 +285,7 @@ def test_export_in_json(run, monkeypatch, tmp_path, make_manifest):
     )
     finished = SimpleNamespace(check=lambda *_: None)
     monkeypatch.setattr("m3net_tf.training.Run", lambda _folder: finished)
-    status, output, error = run("export", tmp_path, "--json")
+    status, output, error = run("export", tmp_path, "--data-dir", tmp_path, "--json")
     assert (status, error) == (0, "quantising for compiled\n")
     facts = json.loads(output)
     assert facts.pop("folder") == str(tmp_path / "export")

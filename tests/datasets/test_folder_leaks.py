@@ -27,7 +27,7 @@ GROUPS = {"group_pattern": "(speaker[0-9])"}
 def test_unknown_speakers_are_named_beside_the_figure(make_layout):
     dataset = load_dataset("folder", make_layout("folder"))
     assert protocol_statement(dataset) == (
-        "stratified-random, speakers unknown: this figure may be too high; set group_pattern"
+        "stratified-random, speakers unknown: the accuracy may be too high; set group_pattern"
     )
     assert split_facts(dataset)["test_leak"] is None
 
@@ -46,7 +46,7 @@ def test_a_random_split_says_how_much_leaks(make_layout):
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
-        ({"protocol": "stratified-random (groups unknown)"}, "speakers unknown: this figure may"),
+        ({"protocol": "stratified-random (groups unknown)"}, "speakers unknown: the accuracy may"),
         ({"protocol": "paper-random", "leaking": True}, "paper-random, LEAKS"),
         ({"protocol": "official-5fold", "leaking": False, "fold": 2}, "official-5fold, fold 2"),
         ({"protocol": "grouped", "statement": "as it was"}, "as it was"),

@@ -82,7 +82,7 @@ def test_wrong_settings(arguments, message):
 
 @pytest.mark.parametrize("name", ["speech_commands", "us8k"])
 def test_missing_folder(name, tmp_path):
-    with pytest.raises(DataError, match="needs its folder; give DATA_DIR="):
+    with pytest.raises(DataError, match="needs its folder: give --data-dir or DATA_DIR"):
         load_dataset(name)
     with pytest.raises(DataError, match=r"nowhere: folder of .* does not exist; correct DATA_DIR"):
         load_dataset(name, tmp_path / "nowhere")

@@ -364,7 +364,7 @@ def test_the_largest_preset(arena_bytes, network_bytes, expected):
 
 
 def test_no_export_names_the_command(tmp_path):
-    with pytest.raises(ModelError, match=rf"has no export: m3net export {tmp_path}"):
+    with pytest.raises(ModelError, match=rf"has no export: run m3net export {tmp_path}"):
         fit.run_fit(tmp_path)
 
 

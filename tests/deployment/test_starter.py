@@ -58,7 +58,9 @@ def test_a_project_is_made_from_a_folder(tmp_path: Path, monkeypatch):
         *("clap", "12", "50", "%", "0.0", "0.10", "0.10", "0.10", "0"),
     ]
     said = " ".join(done.output.split())
-    assert "the file names seem to tell 6 speakers or recordings, as in clap/spk00_1.wav" in said
+    assert (
+        "the file names seem to identify 6 speakers or recordings, as in clap/spk00_1.wav" in said
+    )
     assert "split: grouped: no group is in both training and test; 1" in said
     assert "cd 'my sounds_project' && m3net train recipe.yaml" in said
     project = tmp_path / "my sounds_project"
@@ -93,8 +95,8 @@ def test_what_is_wrong_with_the_sounds_is_said(tmp_path: Path):
     lines = "\n".join(sounds_lines(facts))
     assert "uneven: the largest class has 4.5 times the clips of the smallest" in lines
     assert "same content: rain/1.wav, rain/again.wav: keep one of them" in lines
-    assert "sample rates: 8000 Hz (22)" in lines and "the longest has 3.00 s" in lines
-    assert "the file names do not tell speakers or recordings" in lines
+    assert "sample rates: 8000 Hz (22)" in lines and "the longest lasts 3.00 s" in lines
+    assert "the file names do not identify speakers or recordings" in lines
     recipe = starter_recipe(facts)
     assert recipe["dataset"]["options"]["clip_s"] == 2.0 and recipe["augmentation"]["random_crop"]
     assert recipe["frontend"] == {"preset": "mcu", "sample_rate_hz": 8000}
@@ -124,7 +126,7 @@ def test_folders_without_sounds_are_refused(tmp_path: Path):
 def test_the_users_own_split_and_noise_are_kept(tmp_path: Path):
     names = [f"{s}/{c}/{s}{i}.wav" for s in ("train", "val", "test") for c in "ab" for i in (0, 1)]
     facts = inspect_folder(sounds(tmp_path / "split", *names))
-    assert "split: by your folders train, validation and test" in sounds_lines(facts)
+    assert "split: as in your folders train, validation and test" in sounds_lines(facts)
     assert starter_recipe(facts)["dataset"]["options"].keys() == {
         *("sample_rate_hz", "clip_s", "silence_percentage"),
     }

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,15 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from m3net_tf import cli
 from m3net_tf.emulation.starting import why_no_emulation
-from m3net_tf.errors import ConfigError, ModelError
+from m3net_tf.errors import ConfigError, DataError, ModelError
 from m3net_tf.export import Bundle
 from m3net_tf.export.certificate import read_vectors
 from m3net_tf.export.from_file import export_file
-from m3net_tf.pretrained import FOLDER
+from m3net_tf.export.ready import has_int8_network, packed_network, require_clips
+from m3net_tf.pretrained import FOLDER, RUN_FILES
 from m3net_tf.runtime.classifier import Classifier
 from m3net_tf.runtime.detector_config import save_detector
 from m3net_tf.runtime.metadata import network_of, read_metadata
+from m3net_tf.training import Run
 
 BOARD = "mps2_an386"
 SHIPPED = FOLDER / "m3net-s-keywords" / "model.tflite"
@@ -91,6 +95,52 @@ def test_files_that_cannot_be_exported(exported, tmp_path):
     )
     with pytest.raises(ConfigError, match=r"detector\.yaml: "):
         export_file(SHIPPED, tmp_path)
+
+
+# --- runs whose int8 network exists --------------------------------------------------------------
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch, private_cache) -> Path:
+    """A copy of a trained network of the package, without its int8 network and its data set."""
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for name in RUN_FILES:
+        shutil.copy(SHIPPED.parent / name, folder)
+    return folder
+
+
+@pytest.mark.parametrize("place", ["package", "own folder"])
+def test_a_run_by_its_path_has_the_network_that_was_packed_with_it(
+    place, trained, monkeypatch, capsys
+):
+    if place == "own folder":
+        card = (SHIPPED.parent / "card.json").read_text()
+        (trained / "card.json").write_text(card)
+        shutil.copy(SHIPPED, trained)
+        monkeypatch.setattr("m3net_tf.pretrained.pretrained_names", tuple)
+    monkeypatch.setattr(
+        "m3net_tf.deployment.certification.certify_export", lambda *_: {"scope": "host only"}
+    )
+    monkeypatch.setattr(sys, "argv", ["m3net", "export", str(trained)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code, capsys.readouterr().err
+    assert (trained / "export" / "model.tflite").read_bytes() == SHIPPED.read_bytes()
+    assert has_int8_network(Run(trained), trained / "export") is False  # that of the package
+
+
+def test_a_run_without_int8_network_says_what_its_clips_are_for(trained):
+    with (trained / "model.keras").open("ab") as file:
+        file.write(b"trained on")
+    run = Run(trained)
+    assert packed_network(run) is None and not has_int8_network(run, trained / "export")
+    with pytest.raises(
+        DataError,
+        match="copy has no int8 network yet, and its calibration needs clips: data set "
+        "speech_commands needs its folder: give --data-dir or DATA_DIR, or run m3net data fetch",
+    ):
+        require_clips(run)
 
 
 @pytest.mark.slow

@@ -8,9 +8,10 @@ from quantization_helpers import clips, outputs, separable, unbalance
 
 from m3net_tf.artifacts import read_json, sha256_of
 from m3net_tf.cli import training
-from m3net_tf.errors import ConfigError, M3NetError, ModelError
+from m3net_tf.errors import ConfigError, DataError, M3NetError, ModelError
 from m3net_tf.export import export_run
 from m3net_tf.export.manifest import Quantization
+from m3net_tf.export.ready import has_int8_network
 from m3net_tf.markdown import markdown_table
 from m3net_tf.models import build_model
 from m3net_tf.quantization import comparison, pipeline, repair
@@ -72,11 +73,30 @@ def test_export_takes_it_and_notices_another(copy):
     lines = []
     export_run(copy, None, log=lines.append)
     assert lines == [f"{bundle.folder} is already exported"]
+    assert has_int8_network(copy, copy.folder / "none")
     shutil.rmtree(copy.folder / "quantized")
     assert chosen_network(copy) is None
+    assert not has_int8_network(copy, bundle.folder)
     plain = export_run(copy, None)
     assert plain.manifest.quantization == Quantization("ptq", chosen=False)
     assert plain.tflite != chosen.network.tflite
+    assert has_int8_network(copy, plain.folder)
+
+
+def test_its_export_does_without_the_clips(copy, tmp_path, monkeypatch):
+    with_clips = export_run(copy, None, tmp_path / "with").manifest
+
+    def gone(*_: object) -> None:
+        raise DataError("the data set is gone")
+
+    monkeypatch.setattr(Run, "dataset", gone)
+    lines: list[str] = []
+    bundle = export_run(copy, None, tmp_path / "without", lines.append)
+    assert bundle.manifest == with_clips
+    assert "the test vectors are built-in sounds: the data set is gone" in lines
+    assert len(read_json(bundle.folder / "vectors" / "vectors.json")["clips"]) == 16
+    with pytest.raises(DataError, match="is gone"):
+        export_run(copy, tmp_path, tmp_path / "other")
 
 
 @pytest.mark.parametrize(

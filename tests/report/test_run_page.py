@@ -132,7 +132,7 @@ def test_the_overview_has_the_runs_own_figures(gathered):
     accuracy = f"{100 * test['accuracy']:.2f} % ({low:.1f} to {high:.1f})"
     assert figures["test accuracy"].text == accuracy
     assert figures["parameters"].text == f"{gathered[1].metrics.parameters:,}"
-    assert figures["instructions a run"].text == "-"
+    assert figures["instructions per inference"].text == "-"
     section = overview.overview(gathered)
     (alone,) = blocks(overview.overview(gathered[1:]), Tiles)
     assert " ".join(alone.figures[0]) == f"test accuracy {accuracy}"
@@ -400,6 +400,13 @@ def test_names_are_escaped(written, complete):
     assert written == complete / "report-tiny.html"
 
 
+#: Headings of the tables that are wider than the page.
+CUT = (
+    "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth)"
+    ".map((one) => one.closest('section').querySelector('h2').textContent)"
+)
+
+
 def test_in_a_browser_nothing_fails_and_nothing_is_loaded(tab, written):
     tab.open(written, 1280)
     specs = tab.evaluate("document.querySelectorAll('.spec').length")
@@ -410,6 +417,7 @@ def test_in_a_browser_nothing_fails_and_nothing_is_loaded(tab, written):
         drawn = "document.querySelectorAll('.chart svg [role=graphics-symbol], .chart svg').length"
         assert tab.evaluate(drawn) >= specs
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        assert tab.evaluate(CUT) == []
     assert tab.evaluate("[...document.images].every((one) => one.naturalWidth > 0 && one.alt)")
     assert tab.problems() == []
     assert {url for url in tab.requests() if not url.startswith("data:")} == {written.as_uri()}

@@ -308,7 +308,8 @@ def test_what_it_prints(exported, vectors, tmp_path, capsys, write_wav, classify
 )
 def test_wrong_words(words, message, capsys, classify):
     assert classify(*words) == 2
-    assert message in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("error: ") and error.count("\n") == 1
 
 
 def test_the_command_line_has_it_too(

@@ -161,6 +161,6 @@
       notice(`The microphone is not available (${error.message}): allow it in the browser.`);
     }
     record.disabled = false;
-    record.textContent = "Record by the browser's microphone";
+    record.textContent = "Record with the browser's microphone";
   });
 })();

@@ -74,13 +74,13 @@ const livePage = (() => {
     row.value.textContent = percent(settings.threshold);
   }
 
-  // Whether the board starts with thresholds that it kept; null: it has no flash for them.
+  // Whether the board has saved thresholds; null: it has no flash for them.
   function showSaved(saved) {
     at("save").hidden = saved === null;
     at("forget").hidden = !saved;
     at("saved-thresholds").textContent = saved === null
-      ? "This board has no flash to keep thresholds in: write them to detector.yaml of the run, and export again."
-      : `The board ${saved ? "starts with the thresholds that it kept" : "can keep thresholds, and keeps none"}.`;
+      ? "This board has no flash for thresholds: write them to detector.yaml of the run, and export again."
+      : saved ? "The board starts with saved thresholds." : "No thresholds are saved on the board.";
   }
 
   function showScores(order, series) {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Converts plain values of YAML and JSON to the frozen dataclasses of a recipe, and back."""
+"""Converts plain values of YAML and JSON to frozen dataclasses, section by section, and back."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from m3net_tf.errors import ConfigError, require_known_keys
-from m3net_tf.frontend import FrontendConfig, frontend_preset
 
 SPELLING = "spelling"
 """Metadata of a key that YAML may spell otherwise, by a word that is a keyword in Python."""
+EXPANDED = "expanded"
+"""Metadata of a section with short forms: the function that replaces them by keys."""
 
 
 def to_plain(value: Any) -> Any:
@@ -32,8 +33,6 @@ def build_section(kind: type, values: Any, section: str) -> Any:
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"section {section!r} is {values!r}: give keys and values")
-    if kind is FrontendConfig and "preset" in values:
-        values = _named_frontend(values)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     values = _respelt(values, fields, section)
     hints = typing.get_type_hints(kind)
@@ -42,7 +41,10 @@ def build_section(kind: type, values: Any, section: str) -> Any:
     for name, field in fields.items():
         if name in values:
             key = name if section == "recipe" else f"{section}.{name}"
-            arguments[name] = _convert(hints[name], values[name], key)
+            value = values[name]
+            if EXPANDED in field.metadata and isinstance(value, Mapping):
+                value = field.metadata[EXPANDED](value)
+            arguments[name] = convert(hints[name], value, key)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"key {name!r} is missing in section {section!r}: add it")
     return kind(**arguments)
@@ -58,17 +60,17 @@ def _respelt(
     return {names.get(key, key): value for key, value in values.items()}
 
 
-def _named_frontend(values: Mapping[str, Any]) -> dict[str, Any]:
-    """All keys of the front end named by ``preset``, overridden by other overrides keys."""
-    overrides = dict(values)
-    name = _convert(str, overrides.pop("preset"), "frontend.preset")
-    rate_hz = _convert(int | None, overrides.get("sample_rate_hz"), "frontend.sample_rate_hz")
-    hop_ms = _convert(float | None, overrides.pop("hop_ms", None), "frontend.hop_ms")
-    return {**frontend_preset(name, sample_rate_hz=rate_hz, hop_ms=hop_ms).to_dict(), **overrides}
+def convert(kind: Any, value: Any, key: str) -> Any:
+    """Check a value against its annotation; a whole number is valid as a float.
 
+    Args:
+        kind: the annotation: a plain type, ``T | None``, a tuple, or a dataclass.
+        value: the value.
+        key: its key, for messages.
 
-def _convert(kind: Any, value: Any, key: str) -> Any:
-    """Check a value against its annotation; a whole number is valid as a float."""
+    Raises:
+        ConfigError: the value has another type; the message names the key.
+    """
     if dataclasses.is_dataclass(kind):
         return build_section(typing.cast(type, kind), value, key)
     origin = typing.get_origin(kind)
@@ -76,7 +78,7 @@ def _convert(kind: Any, value: Any, key: str) -> Any:
         if value is None:
             return None
         (kind,) = (option for option in typing.get_args(kind) if option is not types.NoneType)
-        return _convert(kind, value, key)
+        return convert(kind, value, key)
     if origin is tuple:
         kinds = typing.get_args(kind)
         if kinds[-1] is Ellipsis:
@@ -85,7 +87,7 @@ def _convert(kind: Any, value: Any, key: str) -> Any:
             kinds = kinds[:1] * len(value)
         if not isinstance(value, list | tuple) or len(value) != len(kinds):
             raise ConfigError(f"{key} is {value!r}: give a list of {len(kinds)} values")
-        return tuple(_convert(k, v, key) for k, v in zip(kinds, value, strict=True))
+        return tuple(convert(k, v, key) for k, v in zip(kinds, value, strict=True))
     if origin is dict:
         if not isinstance(value, dict):
             raise ConfigError(f"{key} is {value!r}: give keys and values")

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``m3net export``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from m3net_tf.checkout import require_sources
+from m3net_tf.cli.app import app
+from m3net_tf.cli.options import (
+    DEFAULT_BOARD,
+    AsJson,
+    Board,
+    DataDir,
+    EngineName,
+    is_trained_network,
+    run_folder,
+)
+from m3net_tf.cli.output import progress_beside, say, say_json
+from m3net_tf.engines import DEFAULT_ENGINE, Engine
+from m3net_tf.errors import ConfigError
+from m3net_tf.locks import in_use
+from m3net_tf.pretrained import FOLDER
+from m3net_tf.progress import Log
+
+if TYPE_CHECKING:
+    from m3net_tf.export import Bundle
+    from m3net_tf.export.certificate_file import Certificate
+
+
+Frontend = Annotated[
+    str | None,
+    typer.Option(help="Front end of a .tflite from elsewhere: a recipe, or a name like mcu."),
+]
+ClassNames = Annotated[
+    Path | None,
+    typer.Option(help="Class names of a .tflite from elsewhere: a text file, one a line."),
+]
+
+
+@app.command("export")
+def export_command(
+    model: Annotated[
+        Path,
+        typer.Argument(help="Run folder, trained network, or .tflite file."),
+    ],
+    board: Board = DEFAULT_BOARD,
+    data_dir: DataDir = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that gets export/; default: the run, or runs/NAME for a trained network."
+        ),
+    ] = None,
+    layout: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Also a library: cmsis-pack, arduino, platformio or zephyr; repeatable.",
+        ),
+    ] = None,
+    engine: EngineName = DEFAULT_ENGINE,
+    recipe: Frontend = None,
+    labels: ClassNames = None,
+    as_json: AsJson = False,
+) -> None:
+    """Quantise a trained run to int8, write everything that firmware needs, and certify it.
+
+    A trained network or a .tflite file keeps its bytes, and needs no data set and no TensorFlow.
+    A run needs its data set unless it has an int8 network, from m3net quantize or an export.
+    """
+    require_sources("firmware")
+    from m3net_tf.firmware.layouts import write_layout
+
+    _check_layouts(layout or ())
+    log = progress_beside(as_json)
+    source, folder = _export_source(model, out, data_dir)
+    if (recipe or labels) and not _is_file(source):
+        raise ConfigError(f"{source} is a run: --recipe and --labels are for a .tflite file")
+    with in_use(folder):
+        if _is_file(source):
+            from m3net_tf.export.from_file import export_file
+
+            bundle = export_file(source, folder, log, engine, recipe=recipe, labels=labels)
+        else:
+            bundle = _export_run(source, folder, data_dir, engine, log)
+        from m3net_tf.deployment.certification import certify_export
+        from m3net_tf.emulation.starting import firmware_folder
+
+        certificate = certify_export(bundle, board, firmware_folder(folder, board, engine), log)
+        layouts = [str(write_layout(bundle, name, folder / "layouts")) for name in layout or ()]
+    if as_json:
+        say_json(_export_facts(bundle, certificate, layouts))
+        return
+    _say_export(bundle, certificate, layouts)
+
+
+def _check_layouts(names: Sequence[str]) -> None:
+    from m3net_tf.firmware.layouts import LAYOUTS
+
+    for name in names:
+        if name not in LAYOUTS:
+            raise typer.BadParameter(
+                f"layout {name!r} is unknown: choose from {', '.join(LAYOUTS)}"
+            )
+
+
+def _say_export(bundle: Bundle, certificate: Certificate, layouts: list[str]) -> None:
+    from m3net_tf.compiler.folder import report_lines
+
+    for name, network in bundle.compiled.items():
+        for line in report_lines(f"{bundle.folder}/compiled/{name}.c", network):
+            say(line)
+    for path in layouts:
+        say(path)
+    manifest = bundle.manifest
+    say(
+        f"{bundle.folder}: network {manifest.model.bytes} bytes, arena "
+        f"{manifest.arena.bytes} bytes ({manifest.arena.source}), operators "
+        f"{', '.join(manifest.operators)}; certificate: {certificate['scope']}"
+    )
+
+
+def _export_facts(bundle: Bundle, certificate: Certificate, layouts: list[str]) -> dict[str, Any]:
+    """What ``m3net export --json`` prints."""
+    values = bundle.manifest.to_dict()
+    return {
+        **{key: values[key] for key in ("arena", "engine", "labels", "model", "operators")},
+        "folder": str(bundle.folder),
+        "compiled": bundle.compiled,
+        "certificate": certificate,
+        "layouts": layouts,
+    }
+
+
+def _export_source(model: Path, out: Path | None, data_dir: Path | None) -> tuple[Path, Path]:
+    """The ``.tflite`` or the run to export, and the folder that gets ``export/``."""
+    if is_trained_network(model) and data_dir is None:
+        return FOLDER / model / "model.tflite", run_folder(model, out)
+    if _is_file(model):
+        if out is None:
+            raise ConfigError(f"{model} is a file: name a folder for its export by --out")
+        return model, out
+    run = run_folder(model, out)
+    return run, out or run
+
+
+def _is_file(path: Path) -> bool:
+    """Whether an argument is a file, or should be one."""
+    return path.is_file() or path.suffix == ".tflite"
+
+
+def _export_run(
+    source: Path, folder: Path, data_dir: Path | None, engine: Engine, log: Log
+) -> Bundle:
+    from m3net_tf.export.ready import has_int8_network, packed_network, require_clips
+    from m3net_tf.training import Run
+
+    run, target = Run(source), folder / "export"
+    if data_dir is not None:
+        run.check(data_dir)
+    elif not has_int8_network(run, target):
+        if tflite := packed_network(run):
+            from m3net_tf.export.from_file import export_file
+
+            return export_file(tflite, folder, log, engine, detector_path=run.detector_path)
+        require_clips(run)
+    from m3net_tf.export import export_run  # loads TensorFlow
+
+    return export_run(run, data_dir, target, log, engine)
