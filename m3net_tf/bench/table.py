@@ -114,12 +114,8 @@ def run_bench_table(
     if not 0 <= tflops < math.inf:
         raise ConfigError(f"tflops is {tflops}: give a rate, or 0 to time this machine")
     grid = load_grid(find_grid(name), scale)
-    trainings = in_order(
-        grid.training(cell, repeat)
-        for cell in grid.cells
-        for repeat in cell.repeats
-        if cell.trained
-    )
+    cells = [cell for cell in grid.cells if cell.trained]
+    trainings = in_order(grid.training(cell, repeat) for cell in cells for repeat in cell.repeats)
     counts = _clip_counts(trainings, clips or {})
     tf.get_logger().setLevel("ERROR")  # it warns that each network traces its own step
     gpus = len(tf.config.list_physical_devices("GPU"))
@@ -136,13 +132,15 @@ def run_bench_table(
         **provenance(),
     }
     if tflops:
-        result["tflops"] = tflops
-    else:
-        result["steps"] = steps
-        result["cores"] = os.cpu_count()
-        result["gpus"] = gpus
-        result["load_average_after"] = load_average()
-    return result
+        return {**result, "tflops": tflops}
+    load = load_average()
+    return {
+        **result,
+        "steps": steps,
+        "cores": os.cpu_count(),
+        "gpus": gpus,
+        "load_average_after": load,
+    }
 
 
 def keep_hours(result: TableTime, out: Path) -> Path:

@@ -45,11 +45,7 @@ def train(
     ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option(
-            "--option",
-            metavar="NAME=VALUE",
-            help="Option of the data set, such as clip_s=2; repeatable.",
-        ),
+        typer.Option(metavar="NAME=VALUE", help="Data set option, such as clip_s=2; repeatable."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed instead of the recipe's.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs instead of the recipe's.")] = None,

@@ -48,11 +48,15 @@ DETECTOR = DetectorConfig(
 HOST = ("host/main.c", "app/job.c", *(f"core/{name}.c" for name in (
     "frontend", "ring", "crc32", "console", "platform_defaults", "status",
 )))  # fmt: skip
-MONITOR = ("host/monitor.c", "host/board.c", "host/model.c", *(f"core/{name}.c" for name in (
-    "console", "crc32", "detector", "duty", "eembc", "frontend", "live", "monitor_commands",
-    "monitor_inference", "monitor_input", "monitor_streaming", "monitor_text",
-    "monitor_transport", "platform_defaults", "recognizer", "ring", "status",
-)))  # fmt: skip
+MONITOR = (
+    *(f"host/{name}.c" for name in ("monitor", "board", "model", "storage")),
+    *(f"core/{name}.c" for name in (
+        "console", "crc32", "detector", "duty", "eembc", "frontend", "live", "monitor_commands",
+        "monitor_inference", "monitor_input", "monitor_streaming", "monitor_text",
+        "monitor_transport", "platform_defaults", "recognizer", "record_log", "ring",
+        "saved_thresholds", "status",
+    )),
+)  # fmt: skip
 #: They need no FPU for this; the second one takes another build.
 BOARDS = (
     "mps2_an386",
