@@ -219,6 +219,23 @@ class FrontendConfig:
         length = self.fft_samples if self.centred else self.frame_samples
         return 0 if samples < length else 1 + (samples - length) // self.hop_samples
 
+    def require(self, needed: Mapping[str, Any], user: str, reason: str) -> None:
+        """Require values of some settings.
+
+        Args:
+            needed: value by setting.
+            user: what needs them, for the message.
+            reason: end of the message: why, or what to do.
+
+        Raises:
+            ConfigError: a setting has another value.
+        """
+        for name, value in needed.items():
+            if getattr(self, name) != value:
+                raise ConfigError(
+                    f"frontend.{name} is {getattr(self, name)!r}: {user} needs {value!r}{reason}"
+                )
+
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain values, for recipes, manifests and :meth:`from_dict`."""
         return dataclasses.asdict(self)

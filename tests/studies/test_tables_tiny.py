@@ -9,11 +9,11 @@ import sys
 import pytest
 
 from m3net_tf.keras import keras, tf
-from m3net_tf.models import build_model
 from m3net_tf.studies import tables
 from m3net_tf.studies.grid_file import find_grid, grid_names, load_grid
 from m3net_tf.training.features import input_shape
 from m3net_tf.training.run import load_recipe_dataset
+from m3net_tf.training.trainer import build_network
 
 pytestmark = [pytest.mark.usefixtures("private_cache"), pytest.mark.slow]
 
@@ -88,13 +88,9 @@ def test_table_runs(name, folder, built, monkeypatch):
                 continue
             built |= parts
             dataset = load_recipe_dataset(recipe, None)
-            network = build_model(
-                recipe.model.name,
-                recipe.model.preset,
-                input_shape=input_shape(dataset.info, recipe.frontend),
-                classes=len(dataset.info.labels),
-                overrides=recipe.model.arguments,
-            )
+            info = dataset.info
+            shape = input_shape(info, recipe.frontend)
+            network = build_network(recipe, shape, info.multi_label, len(info.labels))
             assert network.count_params() > 0
 
 
