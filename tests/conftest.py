@@ -32,6 +32,11 @@ for _option in ("BOARD", "DATA_DIR", "ENGINE"):  # make exports them; m3net read
     os.environ.pop(_option, None)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start long tests first, so that no worker of pytest-xdist ends alone with one."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def pytest_collection_finish() -> None:
     """Exclude TensorFlow's hundreds of thousands of objects from garbage collection.
 

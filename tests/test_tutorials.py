@@ -87,6 +87,7 @@ def test_a_network_costs_what_its_preset_says(tmp_path):
     assert load_recipe(recipe).model.arguments == {"filters": 16}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_network_trains(tree):
     printed = follow(PAGES["add_a_network.md"], tree)
@@ -109,6 +110,7 @@ def test_a_data_set_is_split_by_machine(tmp_path, monkeypatch):
     assert pumps.load(pumps.clips[0]).shape == (16_000,)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_data_set_trains(tree):
     printed = follow(PAGES["add_a_dataset.md"], tree)

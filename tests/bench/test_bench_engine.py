@@ -98,6 +98,7 @@ def test_unknown_names_and_a_board_without_an_emulator(monkeypatch):
         bench.run_bench_engine([BOARD])
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_each_network_meets_its_targets(monkeypatch, capsys):
     if reason := "; ".join(filter(None, (why_no_emulation(BOARD, name) for name in ENGINES))):
