@@ -149,6 +149,17 @@ def tiny_run(
     return Path(shutil.copytree(trained, tmp_path_factory.mktemp("runs") / "tiny"))
 
 
+@pytest.fixture
+def eager() -> Iterator[None]:
+    """Functions run eagerly, for a few steps: tracing takes longer; other tests cover the graph."""
+    from m3net_tf.keras import keras, tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+    keras.backend.clear_session()
+
+
 @pytest.fixture(scope="session")
 def sounds() -> np.ndarray:
     """Eight seconds of 16 kHz sound, one a row: tones, noise, clicks, silence, full scale."""
