@@ -111,6 +111,7 @@ scales: {tiny: {}}
 """
 
 
+@pytest.mark.long
 def test_processes_work_side_by_side(folder):
     pytest.importorskip("ray", reason="several processes need pip install 'm3net_tf[many]'")
     path = folder / "many.yaml"
