@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +41,39 @@ def open_url(url: str) -> tuple[Any, str]:
     return system, str(root)
 
 
-def unreachable(url: str, error: Exception, verb: str = "read") -> DataError:
-    """The error of a URL that cannot be read or written, in one line."""
-    return DataError(
-        f"{url} cannot be {verb} ({type(error).__name__}: {one_line(error)}): check the URL, the "
-        "network and your credentials"
-    )
+@contextlib.contextmanager
+def reaching(url: str, verb: str = "read", own: str | None = None) -> Iterator[None]:
+    """Report errors of a server in one line.
+
+    Args:
+        url: the URL in use.
+        verb: what is done to it: read, written.
+        own: end of the names of files of this computer, whose errors stay as they are.
+
+    Raises:
+        DataError: the server raised an error.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:  # each kind of server has errors of its own
+        if own and str(getattr(error, "filename", "")).endswith(own):
+            raise
+        raise DataError(
+            f"{url} cannot be {verb} ({type(error).__name__}: {one_line(error)}): check the URL, "
+            "the network and your credentials"
+        ) from None
+
+
+def small_file(system: Any, path: str) -> bytes | None:
+    """Content of a small file; None if it is missing.
+
+    Args:
+        system: the file system of :func:`open_url`.
+        path: its path there.
+    """
+    try:
+        return bytes(system.cat_file(path))
+    except FileNotFoundError:
+        return None

@@ -32,6 +32,11 @@ for _option in ("BOARD", "DATA_DIR", "ENGINE"):  # make exports them; m3net read
     os.environ.pop(_option, None)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start long tests first, so that no worker of pytest-xdist ends alone with one."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def pytest_collection_finish() -> None:
     """Exclude TensorFlow's hundreds of thousands of objects from garbage collection.
 
@@ -142,6 +147,17 @@ def tiny_run(
                 patch.setenv("M3NET_CACHE", str(session_cache))
                 train(tiny_recipe(), trained)
     return Path(shutil.copytree(trained, tmp_path_factory.mktemp("runs") / "tiny"))
+
+
+@pytest.fixture
+def eager() -> Iterator[None]:
+    """Functions run eagerly, for a few steps: tracing takes longer; other tests cover the graph."""
+    from m3net_tf.keras import keras, tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+    keras.backend.clear_session()
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks that many tests of a module need: building one takes longer than most of the tests."""
+"""Networks that many tests need: built once, because that takes longer than most tests; trained."""
 
 import functools
 import json
 from collections.abc import Callable
 
-from m3net_tf.keras import keras
+import numpy as np
+
+from m3net_tf.keras import keras, tf
 
 
 def built_once(build: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
@@ -28,3 +30,44 @@ def built_once(build: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
         return network
 
     return get
+
+
+def train_on(
+    model: keras.Model,
+    loss_of: Callable[[], tf.Tensor],
+    steps: int,
+    rate: float,
+    *,
+    traced: bool = False,
+) -> tuple[list[float], list[tf.Tensor | None]]:
+    """Train a network for a few steps, each of which must have finite gradients.
+
+    Args:
+        model: the network.
+        loss_of: computes its loss, of the same clips in each step.
+        steps: number of steps.
+        rate: learning rate.
+        traced: trace the step as a graph, which pays for many steps.
+
+    Returns:
+        The loss before each step, and the gradients of the last one.
+    """
+    optimizer = keras.optimizers.Adam(rate)
+    optimizer.build(model.trainable_variables)  # a step that makes variables is traced twice
+
+    def step() -> tuple[tf.Tensor, list[tf.Tensor | None]]:
+        weights = model.trainable_variables
+        with tf.GradientTape() as tape:
+            loss = loss_of()
+        gradients = tape.gradient(loss, weights)
+        pairs = zip(gradients, weights, strict=True)
+        optimizer.apply_gradients((gradient, w) for gradient, w in pairs if gradient is not None)
+        return loss, gradients
+
+    run = tf.function(step) if traced else step
+    losses = []
+    for _ in range(steps):
+        loss, gradients = run()
+        losses.append(float(loss))
+        assert all(np.isfinite(gradient).all() for gradient in gradients if gradient is not None)
+    return losses, gradients

@@ -36,6 +36,7 @@ def test_the_page_has_every_script_and_its_picture():
         assert "# %%\n" in script.read_text()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_scripts_run(tmp_path, session_cache):
     done = subprocess.run(

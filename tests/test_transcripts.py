@@ -161,6 +161,7 @@ def test_a_file_is_classified(checkout):
     assert {*printed, *answers(PAGES["classify"])} <= {*Classifier("m3net-s-keywords").labels}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_own_sounds_are_trained_emulated_and_reported_and_run_on_another_board(checkout):
     if reason := why_no_emulation("mps2_an500") or tflm_unavailable_reason():

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Code of all MPS2 boards with a CMSDK image: timers, a microphone that plays the job memory,
-// resets. UART and watchdog are in cmsdk_uart.c and cmsdk_watchdog.c.
+// Code of all MPS2 boards with a CMSDK image: timers, and a microphone that plays the job
+// memory. UART and watchdog are in cmsdk_uart.c and cmsdk_watchdog.c.
 
 #include <string.h>
 
@@ -33,8 +33,6 @@ const m3net_vector m3net_board_interrupts[] = {
 const uint32_t m3net_board_interrupt_count =
     sizeof(m3net_board_interrupts) / sizeof(m3net_board_interrupts[0]);
 
-static m3net_reset_reason reset_reason;
-
 static struct {
   const uint8_t* next;  // samples of the job memory that were not played yet
   uint32_t left;        // number of them
@@ -58,7 +56,7 @@ void m3net_board_init(void) {
   m3net_systick_start(BOARD_CLOCK_HZ);
   LEDS |= 1u;
   const m3net_reset_reason noted = m3net_reset_take_note();
-  reset_reason = noted == M3NET_RESET_UNKNOWN ? M3NET_RESET_POWER : noted;
+  m3net_reset_keep(noted == M3NET_RESET_UNKNOWN ? M3NET_RESET_POWER : noted);
   m3net_reset_note(M3NET_RESET_PIN);
   m3net_interrupt_enable(BOARD_AUDIO_TIMER_INTERRUPT, 2);
 }
@@ -141,15 +139,6 @@ static void audio_due(void) {
     }
   }
 }
-
-void m3net_board_idle(void) { m3net_core_sleep(); }
-
-void m3net_board_reset(void) {
-  m3net_reset_note(M3NET_RESET_SOFTWARE);
-  m3net_core_restart();
-}
-
-m3net_reset_reason m3net_board_reset_reason(void) { return reset_reason; }
 
 m3net_status m3net_board_timestamp_pin(void) {
   const uint64_t until_us = m3net_board_time_us() + BOARD_PIN_LOW_US;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Time, sleep, and resets with their causes, for STM32 boards with a microphone.
+// Time, and the causes of resets, for STM32 boards with a microphone.
 
 #include "stm32.h"
 
@@ -22,8 +22,6 @@
 #define BY_PIN RCC_CSR_PINRSTF
 #endif
 
-static m3net_reset_reason reset_reason;
-
 // Every reset sets the pin's flag too, so that flag is tested last.
 static m3net_reset_reason reason_of(uint32_t flags, m3net_reset_reason noted) {
   if (flags & BY_POWER) return M3NET_RESET_POWER;
@@ -37,18 +35,9 @@ void m3net_stm32_reset_read(void) {
   const uint32_t flags = RESET_FLAGS;
   const m3net_reset_reason noted = m3net_reset_take_note();
   RESET_FLAGS |= CLEAR_FLAGS;
-  reset_reason = reason_of(flags, noted);
+  m3net_reset_keep(reason_of(flags, noted));
 }
-
-void m3net_board_reset(void) {
-  m3net_reset_note(M3NET_RESET_SOFTWARE);
-  m3net_core_restart();
-}
-
-m3net_reset_reason m3net_board_reset_reason(void) { return reset_reason; }
 
 uint32_t m3net_board_counter(void) { return m3net_cycles(); }
 
 uint64_t m3net_board_time_us(void) { return m3net_systick_time_us(); }
-
-void m3net_board_idle(void) { m3net_core_sleep(); }

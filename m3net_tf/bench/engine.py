@@ -11,6 +11,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -148,18 +149,19 @@ def run_bench_engine(
         if COMPILED in reasons:
             raise ConfigError(f"{board} cannot be emulated ({reasons[COMPILED]}): name another")
     results: dict[str, dict[str, Comparison]] = {board: {} for board in boards}
-    for subject in SUBJECTS:
-        if labels and subject.label not in labels:
-            continue
-        log(f"{subject.label}: building and quantising")
-        network, noise, classes = _untrained(subject)
-        clips = varied_inputs(noise[:_CLIPS], inputs)
-        expected = None if tflm_unavailable_reason() else network.run(run_tflm, clips)
-        for board in boards:
-            engines = [engine for engine in ENGINES if engine not in missing[board]]
-            with tempfile.TemporaryDirectory() as scratch:
-                answers = _measure(network, clips, classes, board, engines, Path(scratch), log)
-            results[board][subject.label] = _compare(subject, board, answers, expected)
+    with tempfile.TemporaryDirectory() as scratch:
+        for subject in SUBJECTS:
+            if labels and subject.label not in labels:
+                continue
+            log(f"{subject.label}: building and quantising")
+            network, noise, classes = _untrained(subject)
+            clips = varied_inputs(noise[:_CLIPS], inputs)
+            expected = None if tflm_unavailable_reason() else network.run(run_tflm, clips)
+            for board in boards:
+                engines = [engine for engine in ENGINES if engine not in missing[board]]
+                folder = Path(scratch) / board
+                answers = _measure(network, clips, classes, board, engines, folder, log)
+                results[board][subject.label] = _compare(subject, board, answers, expected)
     return {"boards": results, "missing": missing, **provenance()}
 
 
@@ -210,9 +212,13 @@ def _measure(
     folder: Path,
     log: Log,
 ) -> dict[str, _Answer]:
-    """Build the firmware with each engine and run the clips, with TFLM the first ones."""
+    """Build the firmware with each engine and run the clips, with TFLM the first ones.
+
+    In the folder of another network only what depends on the network is compiled again.
+    """
     bundle = folder / "bundle"
-    bundle.mkdir()
+    shutil.rmtree(bundle, ignore_errors=True)
+    bundle.mkdir(parents=True)
     model, columns = write_untrained(network, clips, classes, bundle)
     results: dict[Engine, EmulationResult] = {}
     linked: dict[Engine, Mapping[str, int]] = {}

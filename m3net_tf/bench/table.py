@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -120,9 +121,8 @@ def run_bench_table(
     tf.get_logger().setLevel("ERROR")  # it warns that each network traces its own step
     gpus = len(tf.config.list_physical_devices("GPU"))
     timed = 0 if gpus else CLIPS_PER_STEP
-    rows = _network_rows(
-        trainings, counts, lambda run: _seconds_per_clip(run, timed, steps, tflops), log
-    )
+    measure = functools.partial(_seconds_per_clip, clips=timed, steps=steps, tflops=tflops)
+    rows = _network_rows(trainings, counts, measure, log)
     result: TableTime = {
         "table": grid.name,
         "scale": scale,

@@ -29,7 +29,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from m3net_tf.datasets.clips import Clip, DatasetInfo, partial_copy
+from m3net_tf.datasets.clips import Clip, DatasetInfo, counted_copy
 from m3net_tf.datasets.dataset import AudioDataset
 from m3net_tf.datasets.files import files_below, find_root, read_table
 from m3net_tf.datasets.protocols import rank
@@ -113,8 +113,7 @@ def build(info: DatasetInfo, root: Path, seed: int, *, subset: str = "balanced")
         labels=tuple(name_of.values()),
         notes=("validation: a tenth of the training videos",),
     )
-    if len(clips) != listed:
-        info = partial_copy(info, f"{len(clips)} of {listed} clips", len(clips), listed)
+    info = counted_copy(info, len(clips), listed)
     return AudioDataset(info, tuple(clips))
 
 

@@ -215,6 +215,13 @@ def partial_copy(info: DatasetInfo, part: str, clips: int, total: int) -> Datase
     )
 
 
+def counted_copy(info: DatasetInfo, clips: int, total: int) -> DatasetInfo:
+    """The description of a copy with some or all of the listed clips."""
+    if clips == total:
+        return info
+    return partial_copy(info, f"{clips} of {total} clips", clips, total)
+
+
 def is_label(text: str) -> bool:
     """Whether a text can be a class name: one line of printable characters."""
     return bool(text) and not any(

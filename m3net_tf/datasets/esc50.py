@@ -29,7 +29,7 @@ from pathlib import Path
 from m3net_tf.datasets import protocols
 from m3net_tf.datasets.clips import Archive, Clip, DatasetInfo, partial_copy
 from m3net_tf.datasets.dataset import AudioDataset
-from m3net_tf.datasets.files import find_root, read_table
+from m3net_tf.datasets.files import find_root, read_table, unknown_entry
 from m3net_tf.datasets.registry import register
 from m3net_tf.errors import DataError
 
@@ -105,10 +105,7 @@ def _read_metadata(root: Path, info: DatasetInfo) -> tuple[list[Clip], dict[str,
     for line, row in enumerate(rows, start=2):
         name, fold, label = row["filename"], row["fold"], row["category"]
         if label not in INFO.labels or fold not in {str(n) for n in range(1, FOLDS + 1)}:
-            raise DataError(
-                f"{path}: line {line} has the unknown class or fold {label!r}/{fold!r}; "
-                "fetch the data again"
-            )
+            raise unknown_entry(path, line, f"class or fold {label!r}/{fold!r}")
         if label not in info.labels or fold not in folds:
             continue
         file_path = root / "audio" / name

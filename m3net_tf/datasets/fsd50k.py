@@ -24,9 +24,9 @@ import csv
 import dataclasses
 from pathlib import Path
 
-from m3net_tf.datasets.clips import Archive, Clip, DatasetInfo, partial_copy
+from m3net_tf.datasets.clips import Archive, Clip, DatasetInfo, counted_copy
 from m3net_tf.datasets.dataset import AudioDataset
-from m3net_tf.datasets.files import find_root, read_table
+from m3net_tf.datasets.files import find_root, read_table, unknown_entry
 from m3net_tf.datasets.registry import register
 from m3net_tf.errors import DataError
 
@@ -81,10 +81,7 @@ def build(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
         for line, row in enumerate(read_table(table, columns), start=2):
             split = SPLIT_OF.get(row["split"]) if part == "dev" else "test"
             if split is None:
-                raise DataError(
-                    f"{table}: line {line} has the unknown split {row['split']!r}; "
-                    "fetch the data again"
-                )
+                raise unknown_entry(table, line, f"split {row['split']!r}")
             name, labels = row["fname"], tuple(row["labels"].split(","))
             if name in present:
                 path = folder / f"{name}.wav"
@@ -96,8 +93,7 @@ def build(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
             f"{root}: has none of the listed clips in {', '.join(FOLDERS.values())}; "
             "point DATA_DIR at the folder that contains them or fetch them again"
         )
-    if len(clips) != CLIPS:
-        info = partial_copy(info, f"{len(clips)} of {CLIPS} clips", len(clips), CLIPS)
+    info = counted_copy(info, len(clips), CLIPS)
     return AudioDataset(info, tuple(clips))
 
 

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from m3net_tf.artifacts import read_json
-from m3net_tf.datasets.clips import Archive, Clip, DatasetInfo, partial_copy
+from m3net_tf.datasets.clips import Archive, Clip, DatasetInfo, counted_copy
 from m3net_tf.datasets.dataset import AudioDataset
 from m3net_tf.datasets.files import find_root
 from m3net_tf.datasets.protocols import random_split
@@ -74,8 +74,7 @@ def build(info: DatasetInfo, root: Path, seed: int, *, task: str = "instrument")
             f"{root}: has none of the folders {', '.join(FOLDERS.values())} with notes; "
             "point DATA_DIR at the folder that contains them or fetch them again"
         )
-    if len(clips) != CLIPS:
-        info = partial_copy(info, f"{len(clips)} of {CLIPS} clips", len(clips), CLIPS)
+    info = counted_copy(info, len(clips), CLIPS)
     notes = [*info.notes]
     if info.leaking:
         clips = random_split(clips, seed)

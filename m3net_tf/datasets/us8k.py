@@ -36,7 +36,7 @@ from pathlib import Path
 from m3net_tf.datasets import protocols
 from m3net_tf.datasets.clips import Archive, Clip, DatasetInfo, partial_copy
 from m3net_tf.datasets.dataset import AudioDataset
-from m3net_tf.datasets.files import read_table
+from m3net_tf.datasets.files import read_table, unknown_entry
 from m3net_tf.datasets.registry import register
 from m3net_tf.errors import DataError
 
@@ -115,10 +115,7 @@ def _read_metadata(root: Path, folds: list[int]) -> list[Clip]:
     for line, row in enumerate(rows, start=2):
         name, fold, label = row["slice_file_name"], row["fold"], row["class"]
         if label not in INFO.labels or fold not in {str(n) for n in range(1, FOLDS + 1)}:
-            raise DataError(
-                f"{path}: line {line} has the unknown class or fold {label!r}/{fold!r}; "
-                "fetch the data again"
-            )
+            raise unknown_entry(path, line, f"class or fold {label!r}/{fold!r}")
         if int(fold) not in folds:
             continue
         file_path = root / f"audio/fold{fold}" / str(name)

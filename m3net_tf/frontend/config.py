@@ -226,6 +226,23 @@ class FrontendConfig:
         length = (frames - 1) * self.hop_samples
         return length if self.centred else length + self.frame_samples
 
+    def require(self, needed: Mapping[str, Any], user: str, reason: str) -> None:
+        """Require values of some settings.
+
+        Args:
+            needed: value by setting.
+            user: what needs them, for the message.
+            reason: end of the message: why, or what to do.
+
+        Raises:
+            ConfigError: a setting has another value.
+        """
+        for name, value in needed.items():
+            if getattr(self, name) != value:
+                raise ConfigError(
+                    f"frontend.{name} is {getattr(self, name)!r}: {user} needs {value!r}{reason}"
+                )
+
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain values, for recipes, manifests and :meth:`from_dict`."""
         return dataclasses.asdict(self)

@@ -52,16 +52,11 @@ def _require_device_form(config: FrontendConfig) -> None:
     Raises:
         ConfigError: the config has a form that the device code lacks.
     """
-    for name, needed in _DEVICE_FORM.items():
-        if getattr(config, name) != needed:
-            raise ConfigError(
-                f"frontend.{name} is {getattr(config, name)!r}: the firmware needs {needed!r}; "
-                "train with a front end made for the device"
-            )
+    remedy = "train with a front end made for the device"
+    config.require(_DEVICE_FORM, "the firmware", f"; {remedy}")
     if not 32 <= config.fft_samples <= 4096:
         raise ConfigError(
-            f"frontend.fft_samples is {config.fft_samples}: the firmware needs 32 to 4096; "
-            "train with a front end made for the device"
+            f"frontend.fft_samples is {config.fft_samples}: the firmware needs 32 to 4096; {remedy}"
         )
 
 

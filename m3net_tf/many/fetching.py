@@ -9,7 +9,6 @@ server again, so changed data need a new URL.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,7 +17,7 @@ from m3net_tf.artifacts import cache_folder, sha256_of, write_json
 from m3net_tf.errors import DataError
 from m3net_tf.locks import locked
 from m3net_tf.progress import Log, silent
-from m3net_tf.urls import is_url, open_url, unreachable
+from m3net_tf.urls import is_url, open_url, reaching
 
 _BATCH = 64  # files that are requested at once
 _PART = ".m3net-part"
@@ -57,10 +56,8 @@ def require_reachable(remote: RemoteFolder) -> None:
         DataError: it does not, or the package for this kind of URL is missing.
     """
     system, root = open_url(remote.url)
-    try:
+    with reaching(remote.url):
         exists = system.exists(root)
-    except Exception as error:  # each kind of server has errors of its own
-        raise unreachable(remote.url, error) from None
     if not exists:
         raise DataError(f"{remote.url} does not exist: check the URL")
 
@@ -96,12 +93,8 @@ def fetch_folder(remote: RemoteFolder, folder: Path | None = None, log: Log = si
 def _copy(url: str, folder: Path, log: Log) -> int:
     """Copy the missing files; returns the number of all files."""
     system, root = open_url(url)
-    try:
+    with reaching(url):
         sizes = _listed(url, root, system.find(root, detail=True))
-    except DataError:
-        raise
-    except Exception as error:  # each kind of server has errors of its own
-        raise unreachable(url, error) from None
     if not sizes:
         raise DataError(f"{url} has no files: check the URL")
     missing = [name for name, (_, size) in sizes.items() if not _is_copied(folder / name, size)]
@@ -129,14 +122,8 @@ def _copy_files(url: str, system: Any, files: Mapping[Path, tuple[str, int]]) ->
     parts = {target: target.with_name(target.name + _PART) for target in files}
     for part in parts.values():
         part.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with reaching(url, own=_PART):
         system.get([path for path, _ in files.values()], [str(part) for part in parts.values()])
-    except OSError as error:
-        if error.filename and os.fspath(error.filename).endswith(_PART):  # of this disk
-            raise
-        raise unreachable(url, error) from None
-    except Exception as error:  # each kind of server has errors of its own
-        raise unreachable(url, error) from None
     for target, (path, size) in files.items():
         if not _is_copied(parts[target], size):
             raise DataError(f"{url}: {path} was cut off or has changed: run the command again")

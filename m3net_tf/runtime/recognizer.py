@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.errors import ConfigError
 from m3net_tf.frontend import FrontendConfig, column_bins, features_int8
 from m3net_tf.runtime.detector import Detector, Event, Tape, due_columns, gate_open
 from m3net_tf.runtime.detector_config import DetectorConfig
@@ -27,12 +26,7 @@ class ColumnStream:
     """The reference front end on samples in chunks of any length."""
 
     def __init__(self, frontend: FrontendConfig) -> None:
-        for name, needed in _STREAMED.items():
-            if getattr(frontend, name) != needed:
-                raise ConfigError(
-                    f"frontend.{name} is {getattr(frontend, name)!r}: live detection needs "
-                    f"{needed!r} because it never has a whole clip"
-                )
+        frontend.require(_STREAMED, "live detection", " because it never has a whole clip")
         self.frontend = frontend
         self._remaining = np.zeros(0, np.int16)
 

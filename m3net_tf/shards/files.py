@@ -18,7 +18,7 @@ from m3net_tf.errors import DataError
 from m3net_tf.locks import locked
 from m3net_tf.progress import silent
 from m3net_tf.unfinished import unfinished_prefix
-from m3net_tf.urls import open_url, unreachable
+from m3net_tf.urls import open_url, reaching
 
 if TYPE_CHECKING:
     from m3net_tf.shards.index import Shard
@@ -81,14 +81,8 @@ def file_sha256(path: Path) -> str:
 
 def _copy(system: Any, source: str, target: Path, url: str) -> None:
     part = target.with_name(unfinished_prefix(target.name))
-    try:
+    with reaching(url, own=part.name):
         system.get_file(source, str(part))
-    except OSError as error:
-        if error.filename and str(error.filename) == str(part):  # of this disk
-            raise
-        raise unreachable(url, error) from None
-    except Exception as error:  # each kind of server has errors of its own
-        raise unreachable(url, error) from None
     part.replace(target)
 
 

@@ -17,7 +17,7 @@ from m3net_tf.datasets.clips import DatasetInfo
 from m3net_tf.datasets.registry import checked_protocol
 from m3net_tf.errors import DAMAGED, ConfigError, DataError
 from m3net_tf.shards.files import read_pcm
-from m3net_tf.urls import absolute_url, open_url, unreachable
+from m3net_tf.urls import absolute_url, open_url, reaching, small_file
 
 FORMAT = 1
 INDEX = "index.json"
@@ -223,9 +223,5 @@ def _resolved(section: Mapping[str, Any]) -> dict[str, Any]:
 def _read(url: str, name: str) -> bytes | None:
     """Content of a small file of the folder; None if it is missing."""
     system, root = open_url(url)
-    try:
-        return bytes(system.cat_file(f"{root}/{name}"))
-    except FileNotFoundError:
-        return None
-    except Exception as error:  # each kind of server has errors of its own
-        raise unreachable(url, error) from None
+    with reaching(url):
+        return small_file(system, f"{root}/{name}")

@@ -30,7 +30,7 @@ from m3net_tf.shards.files import file_sha256, is_local
 from m3net_tf.shards.index import INDEX, NOISE, Shard, Shards, index_of, open_shards
 from m3net_tf.threads import WORKERS, map_ahead
 from m3net_tf.unfinished import unfinished_prefix
-from m3net_tf.urls import absolute_url, open_url, unreachable
+from m3net_tf.urls import absolute_url, open_url, reaching, small_file
 
 CLIPS_PER_SHARD = 1024
 _PCM = npt.NDArray[np.int16]
@@ -250,10 +250,7 @@ class _Folder:
 
     def _content(self, name: str) -> bytes | None:
         with self._reaching("read"):
-            try:
-                return bytes(self.system.cat_file(f"{self.root}/{name}"))
-            except FileNotFoundError:
-                return None
+            return small_file(self.system, f"{self.root}/{name}")
 
     def _sha256(self, name: str) -> str:
         """Checksum of a file; '' if it is missing."""
@@ -264,12 +261,6 @@ class _Folder:
             except FileNotFoundError:
                 return ""
 
-    @contextlib.contextmanager
-    def _reaching(self, verb: str) -> Iterator[None]:
+    def _reaching(self, verb: str) -> contextlib.AbstractContextManager[None]:
         """Errors of a server in one line; those of this computer's disk stay."""
-        try:
-            yield
-        except Exception as error:  # each kind of server has errors of its own
-            if self.local:
-                raise
-            raise unreachable(self.url, error, verb) from None
+        return contextlib.nullcontext() if self.local else reaching(self.url, verb)

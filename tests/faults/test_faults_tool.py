@@ -11,6 +11,7 @@ import pytest
 TOOL = Path(__file__).with_name("faults.py")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_case_of_a_seed(tmp_path):
     log = tmp_path / "log.json"

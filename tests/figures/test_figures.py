@@ -17,13 +17,13 @@ from m3net_tf.figures import catalogue as figures
 from m3net_tf.figures import throughput
 from m3net_tf.figures.samples import spread_over_classes
 from m3net_tf.keras import keras
-from m3net_tf.models import build_model
 from m3net_tf.models.diffres import probe
 from m3net_tf.models.diffres.warp import warp_matrix
 from m3net_tf.training.features import compute_features, input_shape
 from m3net_tf.training.metrics import Evaluation
 from m3net_tf.training.recipe import Recipe, save_recipe
 from m3net_tf.training.run import Run
+from m3net_tf.training.trainer import build_network
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -65,15 +65,11 @@ def finish(folder: Path, values: dict, *, network: bool = False) -> Path:
     save_recipe(recipe, folder / "recipe.yaml")
     run = Run(folder)
     if network:
-        dataset = run.dataset(None)
         keras.utils.set_random_seed(0)
-        build_model(
-            recipe.model.name,
-            recipe.model.preset,
-            input_shape=input_shape(dataset.info, recipe.frontend),
-            classes=len(dataset.info.labels),
-            overrides=recipe.model.arguments,
-        ).save(run.model_path)
+        info = run.dataset(None).info
+        shape = input_shape(info, recipe.frontend)
+        network = build_network(recipe, shape, info.multi_label, len(info.labels))
+        network.save(run.model_path)
     else:
         run.model_path.write_bytes(b"")
     write_text(

@@ -257,6 +257,7 @@ def test_class_activation_maps():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eager")
 def test_figure_trains_its_runs(tmp_path):
     places = {"runs_folder": tmp_path / "runs", "scale": "tiny"}
     _, table, facts = figures.draw_figure("diffres/fig9", [], tmp_path, **places)
@@ -269,6 +270,7 @@ def test_figure_trains_its_runs(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eager")
 def test_activation_maps_and_tsne_of_spectromasknet(tmp_path):
     grid = load_grid(find_grid("spectromasknet/fig6"), "tiny")
     arguments = grid.recipe(grid.cells[0]).model.arguments

@@ -14,6 +14,7 @@ LEAST_PERCENT = 90.0
 LEAST_PERCENT_OF_A_FILE = 40.0
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_line_coverage_of_the_portable_firmware(tmp_path: Path):
     if shutil.which("gcov") is None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from shared_networks import train_on
 
 from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.keras import keras, tf
@@ -218,19 +219,13 @@ def real(clips: int, seed: int = 0) -> tf.Tensor:
 def train_steps(model: keras.Model, steps: int) -> list[float]:
     """Loss before each of a few steps on one batch."""
     maps, targets = real(8), tf.one_hot(np.arange(8) % CLASSES, CLASSES)
-    optimizer = keras.optimizers.Adam(0.01)
-    losses = []
-    for _ in range(steps):
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(
-                keras.losses.categorical_crossentropy(
-                    targets, tf.cast(model(maps, training=True), tf.float32)
-                )
-            )
-        gradients = tape.gradient(loss, model.trainable_variables)
-        assert all(gradient is not None for gradient in gradients)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        losses.append(float(loss))
+
+    def loss() -> tf.Tensor:
+        answers = tf.cast(model(maps, training=True), tf.float32)
+        return tf.reduce_mean(keras.losses.categorical_crossentropy(targets, answers))
+
+    losses, gradients = train_on(model, loss, steps, 0.01)
+    assert all(gradient is not None for gradient in gradients)
     return losses
 
 

@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from shared_networks import built_once
+from shared_networks import built_once, train_on
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.export.operators import operators_of
@@ -163,22 +163,11 @@ def test_trains_with_self_distillation_and_reaches_every_weight():
     model = tiny(early_exits=True, encoder_dropout=0.0, **SHORT)
     waves, labels = tf.constant(sounds(12) / np.float32(128)), np.arange(12) % CLASSES
     targets = tf.one_hot(labels, CLASSES)
-    optimizer = keras.optimizers.Adam(3e-3)
-    optimizer.build(model.trainable_variables)  # a step that makes variables is traced twice
 
-    @tf.function
-    def step() -> tuple[tf.Tensor, list[tf.Tensor]]:
-        with tf.GradientTape() as tape:
-            loss = self_distillation_loss(targets, model(waves, training=True))
-        gradients = tape.gradient(loss, model.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        return loss, gradients
+    def loss() -> tf.Tensor:
+        return self_distillation_loss(targets, model(waves, training=True))
 
-    losses = []
-    for _ in range(12):
-        loss, gradients = step()
-        losses.append(float(loss))
-        assert all(np.isfinite(gradient.numpy()).all() for gradient in gradients)
+    losses, gradients = train_on(model, loss, 12, 3e-3, traced=True)
     assert losses[-1] < 0.7 * losses[0]
     still = [
         variable.name

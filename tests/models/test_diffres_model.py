@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from shared_networks import built_once
+from shared_networks import built_once, train_on
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
@@ -47,21 +47,17 @@ def trainable(model: keras.Model, prefix: str = "") -> int:
 
 def train(model: keras.Model, steps: int, classify: bool = True) -> list[float]:
     """Loss before each of a few steps on one batch, including the network's own losses."""
-    targets, optimizer, losses = tf.one_hot(np.arange(8) % CLASSES, CLASSES), None, []
-    optimizer = keras.optimizers.Adam(0.01)
-    for _ in range(steps):
-        with tf.GradientTape() as tape:
-            out = model(real(), training=True)
-            loss = tf.add_n(model.losses) if model.losses else tf.constant(0.0)
-            if classify:
-                loss += tf.reduce_mean(keras.losses.categorical_crossentropy(targets, out))
-        weights = model.trainable_variables
-        gradients = tape.gradient(loss, weights)
-        assert all(np.isfinite(g).all() for g in gradients if g is not None)
-        assert not classify or all(g is not None for g in gradients)
-        pairs = [(g, w) for g, w in zip(gradients, weights, strict=True) if g is not None]
-        optimizer.apply_gradients(pairs)
-        losses.append(float(loss))
+    targets = tf.one_hot(np.arange(8) % CLASSES, CLASSES)
+
+    def loss() -> tf.Tensor:
+        out = model(real(), training=True)
+        loss = tf.add_n(model.losses) if model.losses else tf.constant(0.0)
+        if classify:
+            loss += tf.reduce_mean(keras.losses.categorical_crossentropy(targets, out))
+        return loss
+
+    losses, gradients = train_on(model, loss, steps, 0.01)
+    assert not classify or all(gradient is not None for gradient in gradients)
     return losses
 
 

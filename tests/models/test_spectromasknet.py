@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from shared_networks import train_on
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.export.operators import operators_of
@@ -63,15 +64,13 @@ def train(model: keras.Model, steps: int, feeds: object = None) -> list[tf.Tenso
     """Gradients of the last of a few steps on eight clips."""
     feeds = maps() if feeds is None else feeds
     targets = tf.one_hot(np.arange(8) % CLASSES, CLASSES)
-    optimizer = keras.optimizers.Adam(0.003)
-    for _ in range(steps):
-        with tf.GradientTape() as tape:
-            output = model(feeds, training=True)
-            loss = tf.reduce_mean(keras.losses.categorical_crossentropy(targets, output))
-            loss += tf.add_n(model.losses) if model.losses else 0.0
-        gradients = tape.gradient(loss, model.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-    return gradients
+
+    def loss() -> tf.Tensor:
+        output = model(feeds, training=True)
+        loss = tf.reduce_mean(keras.losses.categorical_crossentropy(targets, output))
+        return loss + (tf.add_n(model.losses) if model.losses else 0.0)
+
+    return train_on(model, loss, steps, 0.003)[1]
 
 
 def assert_trains(model: keras.Model, feeds: object = None) -> None:

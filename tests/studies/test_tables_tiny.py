@@ -8,14 +8,13 @@ import sys
 
 import pytest
 
-from m3net_tf.keras import keras, tf
-from m3net_tf.models import build_model
 from m3net_tf.studies import tables
 from m3net_tf.studies.grid_file import find_grid, grid_names, load_grid
 from m3net_tf.training.features import input_shape
 from m3net_tf.training.run import load_recipe_dataset
+from m3net_tf.training.trainer import build_network
 
-pytestmark = [pytest.mark.usefixtures("private_cache"), pytest.mark.slow]
+pytestmark = [pytest.mark.usefixtures("private_cache", "eager"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -30,33 +29,30 @@ def built():
     return set()
 
 
-@pytest.fixture(autouse=True)
-def eager():
-    """Two steps a run: tracing takes longer than running them. Other tests cover the graph."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-    keras.backend.clear_session()
+@pytest.fixture(scope="module")
+def trained():
+    """Networks that a table has trained."""
+    return set()
 
 
-def of_each_kind(grid):
-    """The first cell of each kind of network, metric and preparation."""
-    chosen = {}
+def chosen_cells(grid, trained):
+    """The first cell of each metric and preparation, and of each network that no table trained."""
+    chosen, kinds = [], set()
     for cell in grid.cells:
-        kind = (
-            cell.quoted,
-            cell.values.get("model", {}).get("name"),
-            cell.metric,
-            tuple(cell.steps),
-        )
-        chosen.setdefault(kind, cell)
-    return dataclasses.replace(grid, cells=tuple(chosen.values()))
+        kind = (cell.quoted, cell.metric, tuple(cell.steps))
+        network = cell.values.get("model", {}).get("name")
+        if kind not in kinds or not (cell.quoted or network in trained):
+            chosen.append(cell)
+        kinds.add(kind)
+        if not cell.quoted:
+            trained.add(network)
+    return dataclasses.replace(grid, cells=tuple(chosen))
 
 
 @pytest.mark.parametrize("name", grid_names())
-def test_table_runs(name, folder, built, monkeypatch):
+def test_table_runs(name, folder, built, trained, monkeypatch):
     whole = load_grid(find_grid(name), "tiny")
-    grid = of_each_kind(whole)
+    grid = chosen_cells(whole, trained)
     monkeypatch.setattr(tables, "load_grid", lambda path, scale: grid)
     report = tables.make_table(
         name, "tiny", data_folders={}, runs_folder=folder / "runs", out=folder / "out"
@@ -88,13 +84,9 @@ def test_table_runs(name, folder, built, monkeypatch):
                 continue
             built |= parts
             dataset = load_recipe_dataset(recipe, None)
-            network = build_model(
-                recipe.model.name,
-                recipe.model.preset,
-                input_shape=input_shape(dataset.info, recipe.frontend),
-                classes=len(dataset.info.labels),
-                overrides=recipe.model.arguments,
-            )
+            info = dataset.info
+            shape = input_shape(info, recipe.frontend)
+            network = build_network(recipe, shape, info.multi_label, len(info.labels))
             assert network.count_params() > 0
 
 
@@ -119,6 +111,7 @@ scales: {tiny: {}}
 """
 
 
+@pytest.mark.long
 def test_processes_work_side_by_side(folder):
     pytest.importorskip("ray", reason="several processes need pip install 'm3net_tf[many]'")
     path = folder / "many.yaml"

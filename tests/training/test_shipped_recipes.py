@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from m3net_tf.keras import tf
 from m3net_tf.studies.grid_file import grid_names
 from m3net_tf.training import load_recipe, train
 from m3net_tf.training.sections import DatasetSection
@@ -16,15 +15,7 @@ TABLES = {Path(name).name for name in grid_names()}
 RECIPES = [path for path in sorted(ROOT.glob("*.yaml")) if path.stem not in TABLES]
 LONG = {f"{name}_speech_commands" for name in ("bilateral", "diffres", "spectromasknet")}
 
-pytestmark = pytest.mark.usefixtures("private_cache")
-
-
-@pytest.fixture(autouse=True)
-def eager():
-    """A few steps a run: tracing takes longer than running them. Other tests cover the graph."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+pytestmark = pytest.mark.usefixtures("private_cache", "eager")
 
 
 def test_recipes_are_found():

@@ -28,6 +28,9 @@ void m3net_reset_note(m3net_reset_reason reason);
 /// Returns and clears the note of the last start; M3NET_RESET_UNKNOWN if there is none.
 m3net_reset_reason m3net_reset_take_note(void);
 
+/// Keeps the reason of the last reset, which m3net_board_reset_reason() returns.
+void m3net_reset_keep(m3net_reset_reason reason);
+
 /// Restarts core and peripherals.
 __attribute__((noreturn)) void m3net_core_restart(void);
 
@@ -40,7 +43,7 @@ void m3net_interrupt_disable(uint32_t interrupt);
 /// Waits for bits of a register; false if they do not appear within a million reads.
 bool m3net_wait_for(const volatile uint32_t* address, uint32_t mask, uint32_t value);
 
-/// Sleeps until an interrupt is pending: m3net_board_idle() of most boards.
+/// Sleeps until an interrupt is pending.
 static inline void m3net_core_sleep(void) { __asm volatile("dsb\n\twfi" ::: "memory"); }
 
 /// Starts the cycle counter of the DWT; it stops while the core sleeps.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Restart, and the note of its reason for the next start.
+// Sleep, restart, and the note of its reason for the next start.
 
 #include "cortex_m.h"
 
@@ -36,9 +36,23 @@ m3net_reset_reason m3net_reset_take_note(void) {
   return valid ? (m3net_reset_reason)(found & 0xFFu) : M3NET_RESET_UNKNOWN;
 }
 
+// Of the last reset.
+static m3net_reset_reason kept_reason;
+
+void m3net_reset_keep(m3net_reset_reason reason) { kept_reason = reason; }
+
 void m3net_core_restart(void) {
   __asm volatile("dsb" ::: "memory");
   AIRCR = AIRCR_KEY | AIRCR_RESET;
   for (;;) {
   }
 }
+
+__attribute__((weak)) void m3net_board_idle(void) { m3net_core_sleep(); }
+
+__attribute__((weak)) void m3net_board_reset(void) {
+  m3net_reset_note(M3NET_RESET_SOFTWARE);
+  m3net_core_restart();
+}
+
+__attribute__((weak)) m3net_reset_reason m3net_board_reset_reason(void) { return kept_reason; }

@@ -20,8 +20,6 @@ const m3net_vector m3net_board_interrupts[] = {
 const uint32_t m3net_board_interrupt_count =
     sizeof(m3net_board_interrupts) / sizeof(m3net_board_interrupts[0]);
 
-static m3net_reset_reason reset_reason;
-
 static uint64_t ticks(void) {
   uint32_t high, low;
   do {
@@ -37,7 +35,7 @@ void m3net_board_init(void) {
   COUNTER_CONTROL |= 1u;
   m3net_systick_start(BOARD_CLOCK_HZ);  // wakes the core in time to feed the watchdog
   const m3net_reset_reason noted = m3net_reset_take_note();
-  reset_reason = noted == M3NET_RESET_UNKNOWN ? M3NET_RESET_POWER : noted;
+  m3net_reset_keep(noted == M3NET_RESET_UNKNOWN ? M3NET_RESET_POWER : noted);
   m3net_reset_note(M3NET_RESET_PIN);
 }
 
@@ -46,12 +44,3 @@ uint32_t m3net_board_counter(void) {
 }
 
 uint64_t m3net_board_time_us(void) { return ticks() / TICKS_A_US; }
-
-void m3net_board_idle(void) { m3net_core_sleep(); }
-
-void m3net_board_reset(void) {
-  m3net_reset_note(M3NET_RESET_SOFTWARE);
-  m3net_core_restart();
-}
-
-m3net_reset_reason m3net_board_reset_reason(void) { return reset_reason; }

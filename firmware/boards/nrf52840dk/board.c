@@ -36,7 +36,6 @@ static const struct {
     {1000000u, UARTE_BAUDRATE_BAUDRATE_Baud1M},
 };
 
-static m3net_reset_reason reset_reason;
 static m3net_byte_ring received;
 static volatile uint8_t receiving;            // EasyDMA writes here,
 static uint8_t transmitting[TRANSMIT_BYTES];  // and reads from RAM only
@@ -95,7 +94,7 @@ static m3net_reset_reason read_reset_reason(void) {
 void m3net_board_init(void) {
   // Later revisions of the chip lock the debugger out unless the firmware enables it.
   NRF_APPROTECT->DISABLE = APPROTECT_DISABLE_DISABLE_SwDisable;
-  reset_reason = read_reset_reason();
+  m3net_reset_keep(read_reset_reason());
   const char* failed = start_clock();
   start_uart();
   if (failed) m3net_platform_panic("clock", failed, NRF_CLOCK->HFCLKSTAT);
@@ -169,15 +168,6 @@ static void timer_event(void) {
   NRF_TIMER1->CC[0] += TIMER_LOOK_US;
   (void)m3net_board_time_us();
 }
-
-void m3net_board_idle(void) { m3net_core_sleep(); }
-
-void m3net_board_reset(void) {
-  m3net_reset_note(M3NET_RESET_SOFTWARE);
-  m3net_core_restart();
-}
-
-m3net_reset_reason m3net_board_reset_reason(void) { return reset_reason; }
 
 // It also runs in sleep, but not while a debugger halts the core.
 void m3net_board_watchdog_start(uint32_t timeout_ms) {

@@ -8,19 +8,12 @@
 
 #define FUNCTION_USART3 7u
 
-#define DMA_FLAGS \
-  (DMA_LIFCR_CTCIF0 | DMA_LIFCR_CHTIF0 | DMA_LIFCR_CTEIF0 | DMA_LIFCR_CDMEIF0 | DMA_LIFCR_CFEIF0)
-
-static void dma_half(void);
-
 const m3net_vector m3net_board_interrupts[] = {
-    [DMA1_Stream0_IRQn] = dma_half,
+    [DMA1_Stream0_IRQn] = m3net_stm32_dma_half,
     [USART3_IRQn] = m3net_stm32_uart_received,
 };
 const uint32_t m3net_board_interrupt_count =
     sizeof(m3net_board_interrupts) / sizeof(m3net_board_interrupts[0]);
-
-static volatile uint32_t audio_overruns;
 
 // 400 MHz: 8 MHz / 4 * 400 / 2; AXI and AHB at 200 MHz, APB at 100 MHz. PLL 2 makes 49.152 MHz for
 // the microphone: 2 MHz * (196 + 4981 / 8192) / 8. Returns what failed, with the chip still on its
@@ -97,44 +90,3 @@ void m3net_board_init(void) {
   m3net_systick_start(BOARD_CLOCK_HZ);
   m3net_cycles_start();
 }
-
-void board_dma_start(uint32_t request, const volatile void* from, volatile void* buffer,
-                     uint32_t count, board_dma_width width) {
-  RCC->AHB1ENR |= RCC_AHB1ENR_DMA1EN;
-  (void)RCC->AHB1ENR;
-  DMA1->LIFCR = DMA_FLAGS;
-  DMAMUX1_Channel0->CCR = request;
-  DMA1_Stream0->PAR = (uint32_t)(uintptr_t)from;
-  DMA1_Stream0->M0AR = (uint32_t)(uintptr_t)buffer;
-  DMA1_Stream0->NDTR = count;
-  DMA1_Stream0->CR = DMA_SxCR_PL_1 | ((uint32_t)width << DMA_SxCR_MSIZE_Pos) |
-                     ((uint32_t)width << DMA_SxCR_PSIZE_Pos) | DMA_SxCR_MINC | DMA_SxCR_CIRC |
-                     DMA_SxCR_TCIE | DMA_SxCR_HTIE | DMA_SxCR_TEIE;
-  DMA1_Stream0->CR |= DMA_SxCR_EN;
-  m3net_interrupt_enable(DMA1_Stream0_IRQn, 2);
-}
-
-void board_dma_stop(void) {
-  RCC->AHB1ENR |= RCC_AHB1ENR_DMA1EN;
-  (void)RCC->AHB1ENR;
-  m3net_interrupt_disable(DMA1_Stream0_IRQn);
-  DMA1_Stream0->CR &= ~DMA_SxCR_EN;
-  (void)m3net_wait_for(&DMA1_Stream0->CR, DMA_SxCR_EN, 0u);
-  DMA1->LIFCR = DMA_FLAGS;
-}
-
-static void dma_half(void) {
-  const uint32_t flags = DMA1->LISR & (DMA_LISR_HTIF0 | DMA_LISR_TCIF0 | DMA_LISR_TEIF0);
-  DMA1->LIFCR = DMA_FLAGS;
-  const bool first = (flags & DMA_LISR_HTIF0) != 0u;
-  const bool second = (flags & DMA_LISR_TCIF0) != 0u;
-  if ((first && second) || (flags & DMA_LISR_TEIF0)) audio_overruns = audio_overruns + 1u;
-  // After an overrun the first half is being written again; the second one is complete.
-  if (second) {
-    board_microphone_half(1);
-  } else if (first) {
-    board_microphone_half(0);
-  }
-}
-
-uint32_t m3net_board_audio_overruns(void) { return audio_overruns; }

@@ -6,6 +6,7 @@
 #include "cortex_m.h"
 #include "ping_pong.h"
 #include "platform.h"
+#include "stm32.h"
 
 #define SAMPLES 64u  // in a half of the DMA's buffer
 #define TIMER_CLOCK_HZ (2u * BOARD_BUS_HZ)
@@ -59,7 +60,8 @@ m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong
   dc_input = 0.0f;
   dc_output = 0.0f;
   m3net_ping_pong_start(&output, ping_pong, half_samples, half_ready, context);
-  board_dma_start(BOARD_DMA_REQUEST_ADC1, &ADC1->DR, raw, 2u * SAMPLES, BOARD_DMA_16_BITS);
+  m3net_stm32_dma_start(BOARD_DMA_REQUEST_ADC1, &ADC1->DR, raw, 2u * SAMPLES,
+                        M3NET_STM32_DMA_16_BITS);
   ADC1->CR |= ADC_CR_ADSTART;
   TIM6->ARR = TIMER_CLOCK_HZ / sample_rate_hz - 1u;
   TIM6->CR2 = TIM_CR2_MMS_1;  // each overflow is a trigger
@@ -76,7 +78,7 @@ void m3net_board_audio_stop(void) {
     ADC1->CR |= ADC_CR_ADSTP;
     (void)m3net_wait_for(&ADC1->CR, ADC_CR_ADSTP, 0u);
   }
-  board_dma_stop();
+  m3net_stm32_dma_stop();
   if (ADC1->CR & ADC_CR_ADEN) {
     ADC1->CR |= ADC_CR_ADDIS;
     (void)m3net_wait_for(&ADC1->CR, ADC_CR_ADEN, 0u);
@@ -85,7 +87,7 @@ void m3net_board_audio_stop(void) {
   RCC->AHB1ENR &= ~RCC_AHB1ENR_ADC12EN;
 }
 
-void board_microphone_half(uint32_t half) {
+void m3net_stm32_microphone_half(uint32_t half) {
   int16_t samples[SAMPLES];
   for (uint32_t i = 0; i < SAMPLES; ++i) {
     const float input = ((float)raw[half * SAMPLES + i] - MIDDLE) * BOARD_ANALOG_GAIN;

@@ -36,8 +36,8 @@ m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong
   (void)RCC->APB2ENR;
   m3net_stm32_pin_function(GPIOE, BOARD_PDM_CLOCK_PIN, FUNCTION_DFSDM1);
   m3net_stm32_pin_function(GPIOE, BOARD_PDM_DATA_PIN, FUNCTION_DFSDM1);
-  board_dma_start(BOARD_DMA_REQUEST_DFSDM1, &DFSDM1_Filter0->FLTRDATAR, raw, 2u * HALF_VALUES,
-                  BOARD_DMA_32_BITS);
+  m3net_stm32_dma_start(BOARD_DMA_REQUEST_DFSDM1, &DFSDM1_Filter0->FLTRDATAR, raw, 2u * HALF_VALUES,
+                        M3NET_STM32_DMA_32_BITS);
 
   // Bits on the rising edge of the chip's own clock, no offset, no shift.
   DFSDM1_Channel3->CHCFGR1 = DFSDM_CHCFGR1_SPICKSEL_0;
@@ -62,11 +62,11 @@ void m3net_board_audio_stop(void) {
   DFSDM1_Filter0->FLTCR1 &= ~DFSDM_FLTCR1_DFEN;
   DFSDM1_Channel0->CHCFGR1 &= ~DFSDM_CHCFGR1_DFSDMEN;
   DFSDM1_Channel3->CHCFGR1 = 0;
-  board_dma_stop();
+  m3net_stm32_dma_stop();
   RCC->APB2ENR &= ~RCC_APB2ENR_DFSDM1EN;
 }
 
-void board_microphone_half(uint32_t half) {
+void m3net_stm32_microphone_half(uint32_t half) {
   const volatile int32_t* from = &raw[half * HALF_VALUES];
   for (uint32_t block = 0; block < BLOCKS; ++block) {
     int32_t values[M3NET_PDM_BLOCK_VALUES];

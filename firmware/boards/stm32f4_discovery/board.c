@@ -9,7 +9,7 @@
 #define FUNCTION_USART2 7u
 
 const m3net_vector m3net_board_interrupts[] = {
-    [DMA1_Stream3_IRQn] = board_microphone_interrupt,
+    [DMA1_Stream3_IRQn] = m3net_stm32_dma_half,
     [USART2_IRQn] = m3net_stm32_uart_received,
 };
 const uint32_t m3net_board_interrupt_count =

@@ -10,10 +10,10 @@
 
 #define BOARD_UART USART2
 #define BOARD_UART_INTERRUPT USART2_IRQn
+#define BOARD_DMA_STREAM DMA1_Stream3
+#define BOARD_DMA_INTERRUPT DMA1_Stream3_IRQn
+#define BOARD_DMA_FLAGS_POSITION DMA_LISR_FEIF3_Pos
 #define BOARD_TIMESTAMP_PORT GPIOB
 #define BOARD_WATCHDOG_BASE IWDG_BASE
-
-/// Defined in microphone.c.
-void board_microphone_interrupt(void);
 
 #endif  // M3NET_BOARD_H_

@@ -10,6 +10,7 @@
 #include "stm32.h"
 
 #define FUNCTION_SPI2 5u
+#define DMA_CHANNEL_SPI2_RX 0u
 #define BLOCKS 4u  // of m3net_pdm_run() in a half of the DMA's buffer: 4 ms
 #define HALF_WORDS (BLOCKS * M3NET_PDM_BLOCK_WORDS)
 #define SAMPLE_RATE_HZ 16000u
@@ -19,13 +20,9 @@
 #define PLL_DIVIDER 2u
 #define I2S_DIVIDER 62u
 
-#define DMA_FLAGS \
-  (DMA_LIFCR_CTCIF3 | DMA_LIFCR_CHTIF3 | DMA_LIFCR_CTEIF3 | DMA_LIFCR_CDMEIF3 | DMA_LIFCR_CFEIF3)
-
 static uint16_t bits[2u * HALF_WORDS];
 static m3net_pdm pdm;
 static m3net_ping_pong output;
-static volatile uint32_t overruns;
 
 static bool start_i2s_clock(void) {
   RCC->CR &= ~RCC_CR_PLLI2SON;
@@ -46,19 +43,12 @@ m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong
   if (!start_i2s_clock()) return M3NET_ERROR_HARDWARE;
   m3net_ping_pong_start(&output, ping_pong, half_samples, half_ready, context);
 
-  RCC->AHB1ENR |= RCC_AHB1ENR_GPIOBEN | RCC_AHB1ENR_GPIOCEN | RCC_AHB1ENR_DMA1EN;
+  RCC->AHB1ENR |= RCC_AHB1ENR_GPIOBEN | RCC_AHB1ENR_GPIOCEN;
   RCC->APB1ENR |= RCC_APB1ENR_SPI2EN;
   m3net_stm32_pin_function(GPIOB, BOARD_MICROPHONE_CLOCK_PIN, FUNCTION_SPI2);
   m3net_stm32_pin_function(GPIOC, BOARD_MICROPHONE_DATA_PIN, FUNCTION_SPI2);
-
-  DMA1->LIFCR = DMA_FLAGS;
-  DMA1_Stream3->PAR = (uint32_t)(uintptr_t)&SPI2->DR;
-  DMA1_Stream3->M0AR = (uint32_t)(uintptr_t)bits;
-  DMA1_Stream3->NDTR = 2u * HALF_WORDS;
-  DMA1_Stream3->CR = DMA_SxCR_PL_1 | DMA_SxCR_MSIZE_0 | DMA_SxCR_PSIZE_0 | DMA_SxCR_MINC |
-                     DMA_SxCR_CIRC | DMA_SxCR_TCIE | DMA_SxCR_HTIE | DMA_SxCR_TEIE;
-  DMA1_Stream3->CR |= DMA_SxCR_EN;
-  m3net_interrupt_enable(DMA1_Stream3_IRQn, 2);
+  m3net_stm32_dma_start(DMA_CHANNEL_SPI2_RX, &SPI2->DR, bits, 2u * HALF_WORDS,
+                        M3NET_STM32_DMA_16_BITS);
 
   // Master, receiving 16 of 16 bits; the microphone's bit is read where its clock rises.
   SPI2->I2SPR = SPI_I2SPR_ODD | I2S_DIVIDER;
@@ -71,29 +61,16 @@ m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong
 
 // Without a clock the microphone sleeps.
 void m3net_board_audio_stop(void) {
-  RCC->AHB1ENR |= RCC_AHB1ENR_DMA1EN;
   RCC->APB1ENR |= RCC_APB1ENR_SPI2EN;
-  m3net_interrupt_disable(DMA1_Stream3_IRQn);
   SPI2->I2SCFGR = 0;
   SPI2->CR2 = 0;
-  DMA1_Stream3->CR &= ~DMA_SxCR_EN;
-  (void)m3net_wait_for(&DMA1_Stream3->CR, DMA_SxCR_EN, 0u);
-  DMA1->LIFCR = DMA_FLAGS;
+  m3net_stm32_dma_stop();
   RCC->APB1ENR &= ~RCC_APB1ENR_SPI2EN;
   RCC->CR &= ~RCC_CR_PLLI2SON;
 }
 
-uint32_t m3net_board_audio_overruns(void) { return overruns; }
-
-void board_microphone_interrupt(void) {
-  const uint32_t flags = DMA1->LISR & (DMA_LISR_HTIF3 | DMA_LISR_TCIF3 | DMA_LISR_TEIF3);
-  DMA1->LIFCR = DMA_FLAGS;
-  const bool first = (flags & DMA_LISR_HTIF3) != 0u;
-  const bool second = (flags & DMA_LISR_TCIF3) != 0u;
-  if ((first && second) || (flags & DMA_LISR_TEIF3)) overruns = overruns + 1u;
-  if (!first && !second) return;
-  // After an overrun the first half is being written again; the second one is complete.
-  const uint16_t* words = &bits[second ? HALF_WORDS : 0u];
+void m3net_stm32_microphone_half(uint32_t half) {
+  const uint16_t* words = &bits[half * HALF_WORDS];
   for (uint32_t block = 0; block < BLOCKS; ++block, words += M3NET_PDM_BLOCK_WORDS) {
     int16_t samples[M3NET_PDM_BLOCK_SAMPLES];
     m3net_pdm_run(&pdm, words, samples);
