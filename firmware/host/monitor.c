@@ -12,6 +12,7 @@
 
 #include "board.h"
 #include "crc32.h"
+#include "random.h"
 #include "storage.h"
 
 #define LINES_BETWEEN_CHECKS 1000u
@@ -56,12 +57,7 @@ static int serve(const char* microphone) {
 
 static uint64_t random_state;
 
-static uint32_t random_below(uint32_t limit) {  // xorshift64*
-  random_state ^= random_state >> 12;
-  random_state ^= random_state << 25;
-  random_state ^= random_state >> 27;
-  return (uint32_t)((random_state * 0x2545F4914F6CDD1Du) >> 33) % limit;
-}
+static uint32_t random_below(uint32_t limit) { return host_random_below(&random_state, limit); }
 
 static char answer[4096];
 static size_t answer_length;

@@ -12,6 +12,7 @@
 #include "board.h"
 #include "model.h"
 #include "platform.h"
+#include "random.h"
 #include "record_log.h"
 #include "saved_thresholds.h"
 #include "storage.h"
@@ -26,12 +27,7 @@ const char* const m3net_model_labels[M3NET_MODEL_CLASS_COUNT];
 static m3net_detector detector;
 static uint64_t random_state;
 
-static uint32_t random_below(uint32_t limit) {  // xorshift64*
-  random_state ^= random_state >> 12;
-  random_state ^= random_state << 25;
-  random_state ^= random_state >> 27;
-  return (uint32_t)((random_state * 0x2545F4914F6CDD1Du) >> 33) % limit;
-}
+static uint32_t random_below(uint32_t limit) { return host_random_below(&random_state, limit); }
 
 static uint32_t value_of_detector(void) {
   const m3net_detector_class* classes = detector.config.classes;

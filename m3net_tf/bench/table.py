@@ -91,8 +91,7 @@ def run_bench_table(
 ) -> TableTime:
     """Time a step of each network that a table trains, and estimate the total from that.
 
-    With ``tflops`` nothing is timed: the hours are those of a machine that sustains this rate,
-    which small networks come nowhere near.
+    With ``tflops`` nothing is timed. Small networks do not come near a machine's highest rate.
 
     Each epoch is counted with all clips of the data set, including validation and test clips,
     because their share depends on the protocol. The hours are an upper bound, except that the
