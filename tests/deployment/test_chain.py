@@ -153,7 +153,7 @@ def test_without_sources_the_rest_still_works(run, monkeypatch):
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
-        ({"protocol": "stratified-random (groups unknown)"}, "speakers unknown: this figure may"),
+        ({"protocol": "stratified-random (groups unknown)"}, "speakers unknown: the accuracy may"),
         ({"protocol": "grouped", "statement": "grouped: no group is in both"}, "no group is in"),
     ],
     ids=["older", "today"],

@@ -169,14 +169,14 @@ def test_a_board_with_flash_keeps_and_forgets(tab: Page):
         tab.load(f"http://127.0.0.1:{served.port}/", 1280)
         says = "document.querySelector('#saved-thresholds').textContent.includes('{}')"
         forget = "document.querySelector('#forget')"
-        tab.wait(says.format("keeps none"))
+        tab.wait(says.format("No thresholds are saved"))
         assert tab.evaluate(f"{forget}.offsetWidth") == 0
         tab.evaluate("document.querySelector('#save').click()")
-        tab.wait(says.format("that it kept"))
+        tab.wait(says.format("starts with saved thresholds"))
         tab.wait("document.querySelector('#notice').textContent.includes('keeps these')")
         assert tab.evaluate(f"{forget}.offsetWidth") > 0
         tab.evaluate(f"{forget}.click()")
-        tab.wait(says.format("keeps none"))
+        tab.wait(says.format("No thresholds are saved"))
         asked = [request for request in served.rig.device.requests if request != "stat"]
         assert asked == ["save", "save clear", "threshold"]
     finally:
