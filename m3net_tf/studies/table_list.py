@@ -54,9 +54,17 @@ def written_tables(out: Path) -> list[WrittenTable]:
         ConfigError: a grid is wrong, or there is no source checkout.
         DataError: a result is damaged.
     """
-    named = [(name, scale) for name in grid_names() for scale in SCALES]
-    paths = ((*pair, out / "{}.{}.json".format(*pair)) for pair in named)
-    return [_written(name, scale, path) for name, scale, path in paths if path.exists()]
+    paths = {(name, scale): _results_path(out, name, scale) for name, scale in _shipped()}
+    return [_written(name, scale, path) for (name, scale), path in paths.items() if path.exists()]
+
+
+def _shipped() -> list[tuple[str, str]]:
+    """Each shipped table at each scale."""
+    return [(name, scale) for name in grid_names() for scale in SCALES]
+
+
+def _results_path(out: Path, name: str, scale: str) -> Path:
+    return out / f"{name}.{scale}.json"
 
 
 def hours_path(out: Path, name: str, scale: str) -> Path:
@@ -95,18 +103,15 @@ def estimated_tables(out: Path) -> list[EstimatedTable]:
         DataError: an estimate is damaged.
     """
     estimates = []
-    for name in grid_names():
-        for scale in SCALES:
-            path = hours_path(out, name, scale)
-            if not path.exists() or (out / f"{name}.{scale}.json").exists():
-                continue
-            facts = read_json(path)
-            machine = (
-                f"{facts['cores']} cores" if "cores" in facts else f"{facts['tflops']} TFLOP/s"
-            )
-            commit = str(facts.get("git_commit") or "")[:9]
-            runs, hours = int(facts["runs"]), float(facts["hours"])
-            estimates.append(EstimatedTable(name, scale, runs, hours, machine, commit))
+    for name, scale in _shipped():
+        path = hours_path(out, name, scale)
+        if not path.exists() or _results_path(out, name, scale).exists():
+            continue
+        facts = read_json(path)
+        machine = f"{facts['cores']} cores" if "cores" in facts else f"{facts['tflops']} TFLOP/s"
+        commit = str(facts.get("git_commit") or "")[:9]
+        runs, hours = int(facts["runs"]), float(facts["hours"])
+        estimates.append(EstimatedTable(name, scale, runs, hours, machine, commit))
     return estimates
 
 
