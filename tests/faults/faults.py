@@ -61,26 +61,26 @@ class Templates:
         """The template of an operation."""
         return self.scratch / "templates" / name
 
-    def make(self, disk: Disk, place: Path, *, workers: bool) -> None:
-        """Carry out all operations without faults; ``workers``, which takes longest, if needed."""
+    def make(self, disk: Disk, place: Path, needed: set[str]) -> None:
+        """Carry out operations without faults, up to the last of the needed ones."""
         for name in ("cache", "tables"):
             (place / name).mkdir()
         (place / "grid.yaml").write_text(json.dumps(fault_operations.GRID))
         (place / "space.yaml").write_text(json.dumps(fault_operations.SPACE))
-        self._measure("features", disk, place)
-        shutil.rmtree(place / "cache")
-        self._act(OPERATIONS["train"], place)  # computes the features, so it is not measured
-        shutil.rmtree(place / "run")
-        self._measure("train", disk, place)
-        self._act(OPERATIONS["export"], place)
-        self._act(Operation("old", fault_operations.quantize_before, lambda _: ""), place)
-        self._measure("quantize", disk, place)
-        self._measure("export", disk, place)
-        self._measure("table", disk, place)
-        self._measure("shards", disk, place)
-        if workers:
-            self._measure("workers", disk, place)
-        self._measure("search", disk, place)
+        for name in ("features", "train", "quantize", "export", "table", "shards"):
+            if not needed - self.facts.keys():
+                return
+            if name == "train":
+                shutil.rmtree(place / "cache")
+                self._act(OPERATIONS["train"], place)  # computes the features: not measured
+                shutil.rmtree(place / "run")
+            elif name == "quantize":
+                self._act(OPERATIONS["export"], place)
+                self._act(Operation("old", fault_operations.quantize_before, lambda _: ""), place)
+            self._measure(name, disk, place)
+        for name in ("workers", "search"):
+            if name in needed:
+                self._measure(name, disk, place)
 
     def _measure(self, name: str, disk: Disk, place: Path) -> None:
         operation = OPERATIONS[name]
@@ -266,8 +266,7 @@ def main() -> int:
         templates = Templates(scratch)
         disk = Disk(point)
         (point / "place").mkdir()
-        workers = any("workers" in drawn(number) for number in numbers)
-        templates.make(disk, point / "place", workers=workers)
+        templates.make(disk, point / "place", {drawn(number)[0] for number in numbers})
         shutil.rmtree(point / "place")
         gc.collect()
         gc.freeze()  # so that children need not copy what a collection would touch
