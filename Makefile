@@ -30,8 +30,15 @@ PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-deps
 # Each tool that the chain calls, with the Debian package that brings it.
 TOOLS := git:git gcc:gcc cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm-none-eabi \
   arm-none-eabi-g++:libstdc++-arm-none-eabi-newlib qemu-system-arm:qemu-system-arm
-# Those of the test of the WebAssembly module, which is skipped without them.
-TOOLS += $(if $(CI),clang:clang wasm-ld:lld node:nodejs)
+# Those of the test of the WebAssembly module, which is skipped without them, and a compiler cache.
+TOOLS += $(if $(CI),clang:clang wasm-ld:lld node:nodejs ccache:ccache)
+
+# Tests build the same sources in many folders: with ccache each is compiled once, with any path.
+BUILDING := test test-all engine-proof emulate-all
+$(BUILDING): export CMAKE_C_COMPILER_LAUNCHER = $(shell command -v ccache)
+$(BUILDING): export CMAKE_CXX_COMPILER_LAUNCHER = $(shell command -v ccache)
+$(BUILDING): export CCACHE_BASEDIR = /
+$(BUILDING): export CCACHE_NOHASHDIR = 1
 
 .PHONY: help setup system demo train export-mcu firmware emulate emulate-all renode dist flash test test-all engine-proof docs coverage mutations faults fuzz lint format pins sbom light-runtime bench clean
 

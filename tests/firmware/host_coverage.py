@@ -68,7 +68,12 @@ def measure(folder: Path) -> list[FileCoverage]:
     tools, counts = folder / "bin", folder / "counts"
     tools.mkdir(parents=True)
     counts.mkdir()
-    environment = {**os.environ, "M3NET_BATTER_LINES": str(_BATTER_LINES)}
+    # A compiler cache would keep the objects without the files that gcov reads beside them.
+    environment = {
+        **os.environ,
+        "M3NET_BATTER_LINES": str(_BATTER_LINES),
+        "CCACHE_DISABLE": "1",
+    }
     for name, variable in (("gcc", "CC"), ("g++", "CXX")):
         # Each run has its own counters: programs built later must not mix with them.
         compiler = tools / name
