@@ -17,6 +17,7 @@ from m3net_tf.compiler.network import CompiledNetwork
 
 HERE = Path(__file__).parent
 COMPILER, EMULATOR = "arm-none-eabi-gcc", "qemu-system-arm"
+_ENGINES: dict[tuple[str, ...], list[Path]] = {}
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,9 @@ def run_checked(cases: Sequence[Case], folder: Path) -> list[np.ndarray]:
     """
     _write_sources(cases, folder)
     program = folder / "checked"
-    command = ["gcc", "-std=c11", "-g", "-O1", "-fsanitize=address,undefined"]
-    command += ["-fno-sanitize-recover=all", *WARNINGS, f"-I{engine_folder()}", f"-I{folder}"]
-    command += [str(HERE / "checked.c"), *map(str, engine_sources()), "-o", str(program)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
+    command = ("gcc", "-std=c11", "-g", "-O1", "-fsanitize=address,undefined")
+    command += ("-fno-sanitize-recover=all", *WARNINGS, f"-I{engine_folder()}")
+    _compile(*command, f"-I{folder}", HERE / "checked.c", *_engine(command, folder), "-o", program)
     done = subprocess.run([program], capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     return [np.frombuffer(bytes.fromhex(line), np.int8) for line in done.stdout.splitlines()]
@@ -137,21 +136,35 @@ def build_program(source: Path, folder: Path, core: str) -> Path:
     """ELF of a program with the engine."""
     folder.mkdir(parents=True, exist_ok=True)
     elf = folder / "image.elf"
-    command = [COMPILER, f"-mcpu={core}", "-mthumb", "-std=c11", "-O2"]
-    command += ["-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections", *WARNINGS]
-    command += [f"-I{engine_folder()}", f"-I{folder}", "-nostartfiles", "--specs=nosys.specs"]
     machine = MACHINES[core]
-    command += machine.options
+    command = (COMPILER, f"-mcpu={core}", "-mthumb", "-std=c11", "-O2", *machine.options)
+    command += ("-ffunction-sections", "-fdata-sections", *WARNINGS, f"-I{engine_folder()}")
     script = (HERE / "board.ld").read_text()
     for name, value in (("FLASH", machine.flash), ("RAM", machine.ram), ("SIZE", machine.size)):
         script = script.replace(f"@{name}@", hex(value))
     (folder / "board.ld").write_text(script)
-    command += [f"-T{folder / 'board.ld'}", f"-DBOARD_UART={machine.uart:#x}u"]
-    command += [str(source), f"-I{HERE}"]
-    command += [*map(str, engine_sources()), "-o", str(elf)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
+    board = [f"-T{folder / 'board.ld'}", f"-DBOARD_UART={machine.uart:#x}u"]
+    board += ["-nostartfiles", "--specs=nosys.specs", "-Wl,--gc-sections"]
+    sources = [f"-I{folder}", f"-I{HERE}", source, *_engine(command, folder)]
+    _compile(*command, *board, *sources, "-o", elf)
     return elf
+
+
+def _engine(command: tuple[str, ...], folder: Path) -> list[Path]:
+    """The engine's objects; the first test of a compiler and its options makes them for all."""
+    if command not in _ENGINES:
+        objects = folder / "engine"
+        objects.mkdir()
+        _compile(*command, "-c", *engine_sources(), folder=objects)
+        _ENGINES[command] = sorted(objects.iterdir())
+    return _ENGINES[command]
+
+
+def _compile(*command: str | Path, folder: Path | None = None) -> None:
+    done = subprocess.run(
+        [*map(str, command)], cwd=folder, capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def _cases_header(cases: Sequence[Case]) -> str:
