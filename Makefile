@@ -33,11 +33,11 @@ TOOLS := git:git gcc:gcc cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm
 # Those of the test of the WebAssembly module, which is skipped without them, and a compiler cache.
 TOOLS += $(if $(CI),clang:clang wasm-ld:lld node:nodejs ccache:ccache)
 
-# Tests build the same sources in many folders: with ccache each is compiled once, with any path.
+# Tests build the same sources in many temporary folders: with ccache each is compiled once.
 BUILDING := test test-all engine-proof emulate-all
 $(BUILDING): export CMAKE_C_COMPILER_LAUNCHER = $(shell command -v ccache)
 $(BUILDING): export CMAKE_CXX_COMPILER_LAUNCHER = $(shell command -v ccache)
-$(BUILDING): export CCACHE_BASEDIR = /
+$(BUILDING): export CCACHE_BASEDIR = $(or $(TMPDIR),/tmp)
 $(BUILDING): export CCACHE_NOHASHDIR = 1
 
 .PHONY: help setup system demo train export-mcu firmware emulate emulate-all renode dist flash test test-all engine-proof docs coverage mutations faults fuzz lint format pins sbom light-runtime bench clean
