@@ -200,6 +200,8 @@ def build_model(
     Raises:
         ConfigError: an unknown network, preset or argument, or a shape that does not fit.
     """
+    from m3net_tf.keras import unconverted
+
     if head not in HEADS:
         raise ConfigError(f"head is {head!r}: choose one of {', '.join(HEADS)}")
     module, chosen = _module(name), _preset(name, preset)
@@ -214,7 +216,8 @@ def build_model(
     if head == "sigmoid" and "multi_label" in accepted:
         arguments["multi_label"] = True
     try:
-        model = module.build(shape, classes or chosen.classes, module.Design(**arguments))
+        design = module.Design(**arguments)
+        model = unconverted(module.build)(shape, classes or chosen.classes, design)
     except (TypeError, ValueError) as error:  # Keras raises these if a layer does not fit
         text = one_line(error)
         raise ConfigError(

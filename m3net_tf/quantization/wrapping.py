@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from m3net_tf.keras import keras, tf
+from m3net_tf.keras import keras, tf, unconverted
 
 
 def _nothing() -> None:
@@ -53,12 +53,13 @@ def copy_wrapped(
             weights[layer.name] = list(twin.weights)
         return wrap(twin)
 
-    return keras.models.clone_model(model, clone_function=copied), weights
+    copy = unconverted(keras.models.clone_model)(model, clone_function=copied)
+    return copy, weights
 
 
 def plain_copy(model: keras.Model, weights: dict[str, list[tf.Variable]]) -> keras.Model:
     """A network with the same layers and other weights, by the layers' names."""
-    plain = keras.models.clone_model(model)
+    plain = unconverted(keras.models.clone_model)(model)
     for name, values in weights.items():
         plain.get_layer(name).set_weights([value.numpy() for value in values])
     return plain
