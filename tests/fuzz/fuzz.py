@@ -4,11 +4,13 @@
 Each target runs for FUZZ_SECONDS under libFuzzer, in Python through Atheris. An input is a defect
 if it raises anything but an error of the user, takes more than a second of computing time, or makes
 the process grow beyond its limit of memory. Inputs that found defects are in ``tests/data/fuzz``.
+The corpus and the totals of the log go on from run to run.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -55,11 +57,16 @@ def corpus_of(name: str) -> tuple[Path, int]:
     return folder, longest
 
 
-def run_target(name: str, seconds: int, seed: int) -> dict[str, Any]:
-    """Fuzz a target; returns its entry of the log."""
+def run_target(name: str, seconds: int, inputs: int, seed: int) -> dict[str, Any]:
+    """Fuzz a target for some seconds, or fewer if that many inputs suffice.
+
+    Returns:
+        Its entry of the log.
+    """
     corpus, longest = corpus_of(name)
     options = {
         "max_total_time": seconds,
+        "runs": inputs or -1,
         "seed": seed,
         "max_len": longest,
         "timeout": _HANG_S,
@@ -100,9 +107,24 @@ def run_target(name: str, seconds: int, seed: int) -> dict[str, Any]:
     }
 
 
+def add_to_log(path: Path, entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """Replace a target's entry, adding to its totals; returns the entries of all targets."""
+    former = json.loads(path.read_text())["targets"] if path.exists() else []
+    entries = {target["target"]: target for target in former}
+    before = entries.get(entry["target"], {})
+    for key in ("inputs", "seconds"):
+        entry[f"total_{key}"] = round(before.get(f"total_{key}", 0) + entry[key], 1)
+    entry["peak_rss_mb"] = max(before.get("peak_rss_mb", 0), entry["peak_rss_mb"])
+    entries[entry["target"]] = entry
+    total = sum(target["total_inputs"] for target in entries.values())
+    write_json(path, {"total_inputs": total, "targets": list(entries.values())})
+    return list(entries.values())
+
+
 def table(entries: Sequence[dict[str, Any]]) -> list[str]:
     """The log as lines."""
-    keys = ("inputs", "seconds", "coverage", "corpus", "first_rss_mb", "peak_rss_mb")
+    keys = ("inputs", "seconds", "total_inputs", "total_seconds", "coverage", "corpus")
+    keys += ("first_rss_mb", "peak_rss_mb")
     lines = [f"{'target':14}" + "".join(f"{key:>14}" for key in keys)]
     for entry in entries:
         cells = "".join(f"{entry[key]:>14}" for key in keys)
@@ -117,19 +139,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     seconds = int(os.environ.get("FUZZ_SECONDS") or 60)
     parser.add_argument("--seconds", type=int, default=seconds, help="for each target")
+    parser.add_argument("--inputs", type=int, default=0, help="end a target after as many")
     parser.add_argument("--seed", type=int, default=1, help="of libFuzzer")
     parser.add_argument("--target", action="append", choices=names, help="one of them; repeatable")
     parser.add_argument("--log", type=Path, default=WORK / "log.json")
     options = parser.parse_args()
-    entries = []
+    failed = False
     for name in options.target or names:
-        entries.append(run_target(name, options.seconds, options.seed))
-        print(table(entries)[-1], flush=True)
-        total = sum(entry["inputs"] for entry in entries)
-        write_json(options.log, {"seed": options.seed, "inputs": total, "targets": entries})
+        entry = run_target(name, options.seconds, options.inputs, options.seed)
+        entries = add_to_log(options.log, entry)
+        print(table([entry])[-1], flush=True)
+        failed |= bool(entry["status"])
     print("\n".join(table(entries)))
-    print(f"{total} inputs: {options.log}")
-    return int(any(entry["status"] for entry in entries))
+    print(f"{sum(entry['total_inputs'] for entry in entries)} inputs in all runs: {options.log}")
+    return int(failed)
 
 
 if __name__ == "__main__":

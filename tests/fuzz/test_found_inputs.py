@@ -44,4 +44,4 @@ def test_the_fuzzer_runs(tmp_path):
     command += ["--target", "rows", "--log", log]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads(log.read_text())["inputs"] > 10
+    assert json.loads(log.read_text())["total_inputs"] > 10
