@@ -58,7 +58,7 @@ def corpus_of(name: str) -> tuple[Path, int]:
 
 
 def run_target(name: str, seconds: int, inputs: int, seed: int) -> dict[str, Any]:
-    """Fuzz a target for some seconds, or fewer if that many inputs suffice.
+    """Fuzz a target for some seconds, or until it had that many inputs (-1: without end).
 
     Returns:
         Its entry of the log.
@@ -66,7 +66,7 @@ def run_target(name: str, seconds: int, inputs: int, seed: int) -> dict[str, Any
     corpus, longest = corpus_of(name)
     options = {
         "max_total_time": seconds,
-        "runs": inputs or -1,
+        "runs": inputs,
         "seed": seed,
         "max_len": longest,
         "timeout": _HANG_S,
@@ -107,10 +107,15 @@ def run_target(name: str, seconds: int, inputs: int, seed: int) -> dict[str, Any
     }
 
 
-def add_to_log(path: Path, entry: dict[str, Any]) -> list[dict[str, Any]]:
-    """Replace a target's entry, adding to its totals; returns the entries of all targets."""
+def read_log(path: Path) -> dict[str, dict[str, Any]]:
+    """Entries of former runs by target."""
     former = json.loads(path.read_text())["targets"] if path.exists() else []
-    entries = {target["target"]: target for target in former}
+    return {target["target"]: target for target in former}
+
+
+def add_to_log(path: Path, entry: dict[str, Any]) -> None:
+    """Replace a target's entry, adding to its totals."""
+    entries = read_log(path)
     before = entries.get(entry["target"], {})
     for key in ("inputs", "seconds"):
         entry[f"total_{key}"] = round(before.get(f"total_{key}", 0) + entry[key], 1)
@@ -118,7 +123,6 @@ def add_to_log(path: Path, entry: dict[str, Any]) -> list[dict[str, Any]]:
     entries[entry["target"]] = entry
     total = sum(target["total_inputs"] for target in entries.values())
     write_json(path, {"total_inputs": total, "targets": list(entries.values())})
-    return list(entries.values())
 
 
 def table(entries: Sequence[dict[str, Any]]) -> list[str]:
@@ -139,17 +143,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     seconds = int(os.environ.get("FUZZ_SECONDS") or 60)
     parser.add_argument("--seconds", type=int, default=seconds, help="for each target")
-    parser.add_argument("--inputs", type=int, default=0, help="end a target after as many")
+    parser.add_argument("--inputs", type=int, default=0, help="enough of a target in all runs")
     parser.add_argument("--seed", type=int, default=1, help="of libFuzzer")
     parser.add_argument("--target", action="append", choices=names, help="one of them; repeatable")
     parser.add_argument("--log", type=Path, default=WORK / "log.json")
     options = parser.parse_args()
     failed = False
     for name in options.target or names:
-        entry = run_target(name, options.seconds, options.inputs, options.seed)
-        entries = add_to_log(options.log, entry)
+        left = options.inputs - read_log(options.log).get(name, {}).get("total_inputs", 0)
+        if options.inputs and left <= 0:
+            continue
+        entry = run_target(name, options.seconds, left if options.inputs else -1, options.seed)
+        add_to_log(options.log, entry)
         print(table([entry])[-1], flush=True)
         failed |= bool(entry["status"])
+    entries = [*read_log(options.log).values()]
     print("\n".join(table(entries)))
     print(f"{sum(entry['total_inputs'] for entry in entries)} inputs in all runs: {options.log}")
     return int(failed)
