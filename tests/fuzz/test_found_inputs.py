@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fuzz import add_to_log, read_log
 from python_targets import TARGETS, Replay
 
 from m3net_tf.device.client import Device
@@ -34,6 +35,17 @@ def test_a_line_that_announces_too_much_is_refused():
     device = Device(Replay(b"m3net data bytes=99999999999 crc=0x0\n"))
     with pytest.raises(FirmwareError, match="announces 99999999999 bytes"):
         device.next_message(1.0)
+
+
+def test_the_log_adds_up_inputs_and_keeps_other_targets(tmp_path):
+    log = tmp_path / "log.json"
+    for name, inputs, peak in (("rows", 10, 70), ("yaml", 5, 80), ("rows", 3, 60)):
+        entry = {"target": name, "inputs": inputs, "seconds": 1.5, "peak_rss_mb": peak}
+        add_to_log(log, entry)
+    assert json.loads(log.read_text())["total_inputs"] == 18
+    rows = read_log(log)["rows"]
+    assert (rows["inputs"], rows["total_inputs"], rows["total_seconds"]) == (3, 13, 3.0)
+    assert rows["peak_rss_mb"] == 70
 
 
 @pytest.mark.slow
