@@ -15,6 +15,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,13 +82,14 @@ def run_target(name: str, seconds: int, inputs: int, seed: int) -> dict[str, Any
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
     start = time.monotonic()
-    done = subprocess.run(
-        [*command, str(corpus)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=environment,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory(prefix="m3net-fuzz-", dir=python_targets.IN_MEMORY) as room:
+        done = subprocess.run(
+            [*command, str(corpus)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**environment, "TMPDIR": room},
+            check=False,
+        )
     output = done.stdout.decode(errors="replace")
     (WORK / f"{name}.log").write_text(output)
     statistics = {key: int(value) for key, value in _STAT.findall(output)}

@@ -6,6 +6,7 @@ A target turns the errors that a user can fix into success, after checking that 
 
 from __future__ import annotations
 
+import atexit
 import collections
 import contextlib
 import dataclasses
@@ -30,7 +31,7 @@ from m3net_tf.errors import DAMAGED, M3NetError
 
 Take = Callable[[bytes], None]
 TESTS = Path(__file__).parents[1]
-_ROOM = "/dev/shm" if Path("/dev/shm").is_dir() else None
+IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,9 @@ def refusing() -> Iterator[None]:
 
 
 def _folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="m3net-fuzz-", dir=_ROOM))
+    folder = Path(tempfile.mkdtemp(prefix="m3net-fuzz-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _sound() -> Take:
