@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -58,6 +59,11 @@ def corpus_of(name: str) -> tuple[Path, int]:
     return folder, longest
 
 
+def _children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def run_target(name: str, seconds: int, inputs: int, seed: int) -> dict[str, Any]:
     """Fuzz a target for some seconds, or until it had that many inputs (-1: without end).
 
@@ -81,7 +87,7 @@ def run_target(name: str, seconds: int, inputs: int, seed: int) -> dict[str, Any
         "ASAN_OPTIONS": "quarantine_size_mb=16",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
-    start = time.monotonic()
+    start, computed = time.monotonic(), _children_s()
     with tempfile.TemporaryDirectory(prefix="m3net-fuzz-", dir=python_targets.IN_MEMORY) as room:
         done = subprocess.run(
             [*command, str(corpus)],
@@ -99,6 +105,7 @@ def run_target(name: str, seconds: int, inputs: int, seed: int) -> dict[str, Any
         "language": "C" if name in c_targets.SEEDS else "Python",
         "inputs": statistics.get("number_of_executed_units", 0),
         "seconds": round(time.monotonic() - start, 1),
+        "cpu_seconds": round(_children_s() - computed, 1),
         "coverage": pulses[-1][0] if pulses else 0,
         "features": pulses[-1][1] if pulses else 0,
         "corpus": pulses[-1][2] if pulses else 0,
@@ -129,11 +136,11 @@ def add_to_log(path: Path, entry: dict[str, Any]) -> None:
 
 def table(entries: Sequence[dict[str, Any]]) -> list[str]:
     """The log as lines."""
-    keys = ("inputs", "seconds", "total_inputs", "total_seconds", "coverage", "corpus")
-    keys += ("first_rss_mb", "peak_rss_mb")
+    keys = ("inputs", "seconds", "cpu_seconds", "total_inputs", "total_seconds", "coverage")
+    keys += ("corpus", "first_rss_mb", "peak_rss_mb")
     lines = [f"{'target':14}" + "".join(f"{key:>14}" for key in keys)]
     for entry in entries:
-        cells = "".join(f"{entry[key]:>14}" for key in keys)
+        cells = "".join(f"{entry.get(key, ''):>14}" for key in keys)
         failed = f"  FOUND: {', '.join(entry['found']) or 'see its log'}" if entry["status"] else ""
         lines.append(f"{entry['target']:14}{cells}{failed}")
     return lines
