@@ -66,8 +66,8 @@ _KEYS = (
 )
 _NEEDED = ("title", "paper", "base", "axes", "scales")
 _SCALE_KEYS = ("patch", "axes", "steps", "only")
-_FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _CELL_KEYS = ("metric", "seeds", "folds", "quoted", "paper_protocol", "clip", "resources")
+_FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def find_grid(name: str) -> Path:
