@@ -126,8 +126,8 @@ mutations: setup ## break the tree in ten ways, each of which its test must catc
 faults: setup ## kill, fill disks, truncate files ..., then resume: the same results, or one line
 	$(VENV)/bin/python tests/faults/faults.py --cases $(FAULT_CASES) --jobs $(FAULT_JOBS) $(if $(FAULT_SEED),--seed $(FAULT_SEED))
 
-fuzz: setup ## hostile input for all that reads files or lines, FUZZ_SECONDS for each target
-	$(VENV)/bin/python tests/fuzz/fuzz.py
+fuzz: setup ## hostile input for all that reads files or lines, FUZZ_SECONDS for each target, or until it had FUZZ_INPUTS
+	$(VENV)/bin/python tests/fuzz/fuzz.py $(if $(FUZZ_INPUTS),--inputs $(FUZZ_INPUTS))
 
 lint: setup ## check style and types, and the compiled engine for bugs
 	$(VENV)/bin/ruff check .

@@ -122,6 +122,8 @@ def _operation(source: Any, model: Any, tensors: list[Tensor | None]) -> Operati
     kind = operator_name(_at(model.operatorCodes, source.opcodeIndex))
     options = dict(vars(source.builtinOptions)) if source.builtinOptions is not None else {}
     inputs = source.inputs if source.inputs is not None else ()
+    if not len(source.outputs):
+        raise ModelError(f"an operator {kind} has no output: the file is damaged")
     return Operation(
         kind=kind,
         inputs=[None if index == -1 else _at(tensors, index) for index in inputs],

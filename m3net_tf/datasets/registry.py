@@ -10,6 +10,7 @@ defaults.
 """
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -58,11 +59,16 @@ def register(
     return decorate
 
 
-def _entries() -> dict[str, _Entry]:
-    """Import every module of the package once, so that each registers itself."""
+@functools.cache
+def _import_all() -> None:
+    """Import every module of the package, so that each registers itself."""
     package = importlib.import_module("m3net_tf.datasets")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"m3net_tf.datasets.{module.name}")
+
+
+def _entries() -> dict[str, _Entry]:
+    _import_all()
     return dict(sorted(_REGISTRY.items()))
 
 

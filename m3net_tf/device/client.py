@@ -232,13 +232,19 @@ class Device:
             if line is None or "model" not in by_word or "rate_hz" not in line.fields:
                 raise FirmwareError(f"{self.port.name}: incomplete answer to info; try again")
             frontend = {key: line.number(key) for key in line.fields}
+            block_bytes = reply.number("block_bytes")
+            if frontend["rate_hz"] < 1 or block_bytes < 1:
+                raise FirmwareError(
+                    f"{self.port.name}: the board announces {frontend['rate_hz']} samples a second "
+                    f"and blocks of {block_bytes} bytes; check port and speed"
+                )
             self._info = DeviceInfo(
                 board=version.get("board", ""),
                 version=version,
                 model=by_word["model"].fields,
                 frontend=frontend,
                 labels=tuple(labels),
-                block_bytes=reply.number("block_bytes"),
+                block_bytes=block_bytes,
                 buffer_bytes=reply.number("buffer_bytes"),
             )
         return self._info

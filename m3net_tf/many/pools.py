@@ -236,7 +236,7 @@ def open_pool(options: PoolOptions) -> Iterator[Pool]:
     """The pool of these options, closed at the end.
 
     Raises:
-        DataError: Ray is not installed, or there is no cluster at the address.
+        DataError: Ray is not installed or does not start, or there is no cluster at the address.
     """
     if options.in_process:
         yield InProcess(options)
@@ -263,7 +263,13 @@ def _start_ray(options: PoolOptions) -> Any:
         # Not fewer than there are: the slots limit the runs, and one may reserve several cores.
         cores = max(options.jobs * (options.resources.cpus or 1), os.cpu_count() or 1)
         # Otherwise it would join any cluster that runs on this computer.
-        ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
+        try:
+            ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
+        except Exception as error:  # Ray raises Exception itself, such as after its time-out
+            raise DataError(
+                f"Ray does not start on this computer ({one_line(error)}): wait until the computer "
+                "is less busy and run the command again"
+            ) from error
         return ray
     try:
         with warnings.catch_warnings():

@@ -211,10 +211,10 @@ class RunStore:
             with contextlib.closing(sqlite3.connect(self.path, timeout=_BUSY_S)) as database:
                 yield database
         except sqlite3.OperationalError as error:
-            raise DataError(
-                f"{self.path} cannot be used ({error}): check its permissions, its disk, and that "
-                "its file system has locks"
-            ) from None
+            advice = "check its permissions, its disk, and that its file system has locks"
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                advice = "free some space on its disk"
+            raise DataError(f"{self.path} cannot be used ({error}): {advice}") from None
         except (sqlite3.DatabaseError, ValueError) as error:
             raise DataError(
                 f"{self.path} is damaged ({error}): delete it; m3net runs rebuild makes it again"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ DRAWING_AND_SOUND = ("drawing.js", "sound.js")
 _SHARED = Path(__file__).parent / "templates"
 
 
+@functools.cache  # it compiles each template once
 def environment(templates: Path) -> jinja2.Environment:
     """Jinja2 for the templates of a folder: all text is escaped, an unknown name is an error."""
     import jinja2

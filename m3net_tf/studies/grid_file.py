@@ -67,6 +67,7 @@ _KEYS = (
 _NEEDED = ("title", "paper", "base", "axes", "scales")
 _SCALE_KEYS = ("patch", "axes", "steps", "only")
 _CELL_KEYS = ("metric", "seeds", "folds", "quoted", "paper_protocol", "clip", "resources")
+_FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def find_grid(name: str) -> Path:
@@ -110,6 +111,12 @@ def load_grid(path: Path, scale: str) -> Grid:
     except ConfigError as error:
         text = str(error)
         raise ConfigError(text if text.startswith(str(path)) else f"{path}: {text}") from None
+    except _FAULTS as error:
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ConfigError(
+            f"{path}: a key has a value of another form than a table takes ({text}): compare the "
+            "file with those in experiments/"
+        ) from error
 
 
 def _read(path: Path) -> Patch:
@@ -191,7 +198,7 @@ class _Patches:
 def _expand(path: Path, values: Patch, scale: str) -> Grid:
     require_known_keys(values, (*_KEYS, *_CELL_KEYS), "of a table")
     for key in (*_NEEDED, "figure" if "figure" in values else "table"):
-        if key not in values:
+        if values.get(key) in (None, ""):
             raise ConfigError(f"key {key!r} is missing: a table has table, {', '.join(_NEEDED)}")
     axes = _axes(path, _mapping(values["axes"], "axes"))
     plan = _plan(values, scale)

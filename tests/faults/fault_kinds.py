@@ -108,6 +108,7 @@ def read_only(scene: Scene) -> str:
 
 def truncated(scene: Scene) -> str:
     """A file of a killed operation loses its end, or becomes zeros there, as after a power cut."""
+    earlier = set(scene.place.rglob("*"))
     scene.kill_midway()
     kept = {path for name in scene.operation.kept for path in scene.place.glob(name)}
     files = [
@@ -116,9 +117,10 @@ def truncated(scene: Scene) -> str:
     # Results of earlier steps are damaged, too, but a recipe is the user's own.
     own = [scene.place / name for name in ("grid.yaml", "space.yaml")]
     files = [path for path in files if path not in own]
-    state_file = scene.place / "run/state.npz"
-    if state_file in files and scene.chance.random() < 0.6:
-        files = [state_file]
+    new = [path for path in files if path not in earlier]
+    states = [path for path in new if path.name == "state.npz"]
+    if new and scene.chance.random() < 0.8:
+        files = states if states and scene.chance.random() < 0.5 else new
     if not files:
         scene.notes.append("no file yet")
         return ""

@@ -291,8 +291,12 @@ def main() -> int:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     failed = sum(bool(case["failure"]) for case in cases)
+    refused = sum(any(note.startswith("error: ") for note in case["notes"]) for case in cases)
     print("\n".join(table(cases)))
-    print(f"{len(cases)} cases, {failed} failed, {time.monotonic() - start:.0f} s: {options.log}")
+    print(
+        f"{len(cases)} cases, {refused} refused by one line before they were resumed, "
+        f"{failed} failed, {time.monotonic() - start:.0f} s: {options.log}"
+    )
     return int(failed > 0)
 
 

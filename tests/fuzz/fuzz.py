@@ -4,15 +4,19 @@
 Each target runs for FUZZ_SECONDS under libFuzzer, in Python through Atheris. An input is a defect
 if it raises anything but an error of the user, takes more than a second of computing time, or makes
 the process grow beyond its limit of memory. Inputs that found defects are in ``tests/data/fuzz``.
+The corpus and the totals of the log go on from run to run.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
+import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,11 +59,21 @@ def corpus_of(name: str) -> tuple[Path, int]:
     return folder, longest
 
 
-def run_target(name: str, seconds: int, seed: int) -> dict[str, Any]:
-    """Fuzz a target; returns its entry of the log."""
+def _children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def run_target(name: str, seconds: int, inputs: int, seed: int) -> dict[str, Any]:
+    """Fuzz a target for some seconds, or until it had that many inputs (-1: without end).
+
+    Returns:
+        Its entry of the log.
+    """
     corpus, longest = corpus_of(name)
     options = {
         "max_total_time": seconds,
+        "runs": inputs,
         "seed": seed,
         "max_len": longest,
         "timeout": _HANG_S,
@@ -73,14 +87,15 @@ def run_target(name: str, seconds: int, seed: int) -> dict[str, Any]:
         "ASAN_OPTIONS": "quarantine_size_mb=16",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
-    start = time.monotonic()
-    done = subprocess.run(
-        [*command, str(corpus)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=environment,
-        check=False,
-    )
+    start, computed = time.monotonic(), _children_s()
+    with tempfile.TemporaryDirectory(prefix="m3net-fuzz-", dir=python_targets.IN_MEMORY) as room:
+        done = subprocess.run(
+            [*command, str(corpus)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**environment, "TMPDIR": room},
+            check=False,
+        )
     output = done.stdout.decode(errors="replace")
     (WORK / f"{name}.log").write_text(output)
     statistics = {key: int(value) for key, value in _STAT.findall(output)}
@@ -90,6 +105,7 @@ def run_target(name: str, seconds: int, seed: int) -> dict[str, Any]:
         "language": "C" if name in c_targets.SEEDS else "Python",
         "inputs": statistics.get("number_of_executed_units", 0),
         "seconds": round(time.monotonic() - start, 1),
+        "cpu_seconds": round(_children_s() - computed, 1),
         "coverage": pulses[-1][0] if pulses else 0,
         "features": pulses[-1][1] if pulses else 0,
         "corpus": pulses[-1][2] if pulses else 0,
@@ -100,12 +116,31 @@ def run_target(name: str, seconds: int, seed: int) -> dict[str, Any]:
     }
 
 
+def read_log(path: Path) -> dict[str, dict[str, Any]]:
+    """Entries of former runs by target."""
+    former = json.loads(path.read_text())["targets"] if path.exists() else []
+    return {target["target"]: target for target in former}
+
+
+def add_to_log(path: Path, entry: dict[str, Any]) -> None:
+    """Replace a target's entry, adding to its totals."""
+    entries = read_log(path)
+    before = entries.get(entry["target"], {})
+    for key in ("inputs", "seconds"):
+        entry[f"total_{key}"] = round(before.get(f"total_{key}", 0) + entry[key], 1)
+    entry["peak_rss_mb"] = max(before.get("peak_rss_mb", 0), entry["peak_rss_mb"])
+    entries[entry["target"]] = entry
+    total = sum(target["total_inputs"] for target in entries.values())
+    write_json(path, {"total_inputs": total, "targets": list(entries.values())})
+
+
 def table(entries: Sequence[dict[str, Any]]) -> list[str]:
     """The log as lines."""
-    keys = ("inputs", "seconds", "coverage", "corpus", "first_rss_mb", "peak_rss_mb")
+    keys = ("inputs", "seconds", "cpu_seconds", "total_inputs", "total_seconds", "coverage")
+    keys += ("corpus", "first_rss_mb", "peak_rss_mb")
     lines = [f"{'target':14}" + "".join(f"{key:>14}" for key in keys)]
     for entry in entries:
-        cells = "".join(f"{entry[key]:>14}" for key in keys)
+        cells = "".join(f"{entry.get(key, ''):>14}" for key in keys)
         failed = f"  FOUND: {', '.join(entry['found']) or 'see its log'}" if entry["status"] else ""
         lines.append(f"{entry['target']:14}{cells}{failed}")
     return lines
@@ -117,19 +152,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     seconds = int(os.environ.get("FUZZ_SECONDS") or 60)
     parser.add_argument("--seconds", type=int, default=seconds, help="for each target")
+    parser.add_argument("--inputs", type=int, default=0, help="enough of a target in all runs")
     parser.add_argument("--seed", type=int, default=1, help="of libFuzzer")
     parser.add_argument("--target", action="append", choices=names, help="one of them; repeatable")
     parser.add_argument("--log", type=Path, default=WORK / "log.json")
     options = parser.parse_args()
-    entries = []
+    failed = False
     for name in options.target or names:
-        entries.append(run_target(name, options.seconds, options.seed))
-        print(table(entries)[-1], flush=True)
-        total = sum(entry["inputs"] for entry in entries)
-        write_json(options.log, {"seed": options.seed, "inputs": total, "targets": entries})
+        left = options.inputs - read_log(options.log).get(name, {}).get("total_inputs", 0)
+        if options.inputs and left <= 0:
+            continue
+        entry = run_target(name, options.seconds, left if options.inputs else -1, options.seed)
+        add_to_log(options.log, entry)
+        print(table([entry])[-1], flush=True)
+        failed |= bool(entry["status"])
+    entries = [*read_log(options.log).values()]
     print("\n".join(table(entries)))
-    print(f"{total} inputs: {options.log}")
-    return int(any(entry["status"] for entry in entries))
+    print(f"{sum(entry['total_inputs'] for entry in entries)} inputs in all runs: {options.log}")
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,13 @@ A target turns the errors that a user can fix into success, after checking that 
 
 from __future__ import annotations
 
+import atexit
+import collections
 import contextlib
 import dataclasses
 import io
 import json
+import re
 import shutil
 import struct
 import sys
@@ -17,6 +20,7 @@ import tarfile
 import tempfile
 import types
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -29,7 +33,7 @@ from m3net_tf.errors import DAMAGED, M3NetError
 
 Take = Callable[[bytes], None]
 TESTS = Path(__file__).parents[1]
-_ROOM = "/dev/shm" if Path("/dev/shm").is_dir() else None
+IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +61,9 @@ def refusing() -> Iterator[None]:
 
 
 def _folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="m3net-fuzz-", dir=_ROOM))
+    folder = Path(tempfile.mkdtemp(prefix="m3net-fuzz-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _sound() -> Take:
@@ -97,33 +103,58 @@ def _sounds() -> list[bytes]:
 
 
 def _yaml() -> Take:
+    """A file as a recipe, as settings of detection and as a grid; it is parsed once."""
     from m3net_tf.runtime.detector_config import DetectorConfig
-    from m3net_tf.studies.grid_file import load_grid
+    from m3net_tf.studies import grid_file
     from m3net_tf.training.recipe import Recipe
-    from m3net_tf.yaml_files import parse_yaml
+    from m3net_tf.yaml_files import read_yaml
 
     path = _folder() / "grid.yaml"
 
     def take(data: bytes) -> None:
-        text = data.decode(errors="replace")
+        path.write_bytes(data)
         values = None
         with refusing():
-            values = parse_yaml(text, "recipe.yaml")
-        if isinstance(values, dict):
-            for make in (Recipe.from_dict, DetectorConfig.from_dict):
-                with refusing():
-                    make(values)
-        path.write_bytes(data)
-        with refusing():
-            load_grid(path, "tiny")
+            values = read_yaml(path)
+        if not isinstance(values, dict):
+            return
+        for make in (Recipe.from_dict, DetectorConfig.from_dict):
+            with refusing():
+                make(values)
+
+        def read(name: Path) -> Any:
+            return values if name == path else read_yaml(name)
+
+        with refusing(), mock.patch.object(grid_file, "read_yaml", read):
+            grid_file.load_grid(path, "tiny")
 
     return take
+
+
+_GRID = b"""\
+title: T
+paper: P
+table: 1
+base: {dataset: {name: synth}, model: {name: m3net}, seeds: [0, 1], resources: {cpus: 1}}
+axes:
+  A: {x: {training: {epochs: 1}}, y: {distillation: {run: {step: s}}}}
+  B: {z: [{folds: [1]}, {metric: map}], w: {quoted: true, paper_protocol: p}}
+exceptions: [{where: {A: x, B: [z]}, patch: {model: {preset: mcu}}}]
+averages: {A: mean}
+expected: {x: {z: 0.5, w: [0.5, 0.1]}, mean: {z: 1}}
+reference: {A: x}
+skip: [{A: y, B: w}]
+steps: {s: {training: {epochs: 2}}}
+scales: {tiny: {patch: {training: {epochs: 1}}, axes: {B: {z: {}}}, steps: {s: {}}, only: {B: z}}}
+"""
 
 
 def _yamls() -> list[bytes]:
     grids = [path for path in (TESTS.parent / "experiments").rglob("*.yaml")]
     texts = [path.read_bytes() for path in sorted(grids)]
-    return [text for text in texts if len(text) < 2000] + [
+    return [text for text in texts if len(text) < 500] + [
+        _GRID,
+        b"threshold: 0.5\nsmoothing_s: 0.3\n",
         b"a: &a [1, 2]\nb: [*a, *a]\n",
         b"x: {<<: {a: 1}, a: 2}\n",
         b"- !!python/object/apply:os.system ['true']\n",
@@ -361,15 +392,22 @@ def _tables() -> list[bytes]:
 
 
 class Replay:
-    """A port whose board has already said all that it says; 0xFF separates what arrives at once."""
+    """A port whose board has already said all that it says; 0xFF separates what arrives at once.
+
+    An empty piece is silence, and so is the time after the last one: reading waits in vain.
+    """
 
     name, physical = "/dev/fuzz", False
 
     def __init__(self, data: bytes) -> None:
-        self._pieces = data.split(b"\xff")
+        self._pieces = collections.deque(data.split(b"\xff"))
+        self.waited_s = 0.0
 
     def read(self, timeout_s: float) -> bytes:
-        return self._pieces.pop(0) if self._pieces else b""
+        if piece := self._pieces.popleft() if self._pieces else b"":
+            return piece
+        self.waited_s += timeout_s
+        return b""
 
     def write(self, data: bytes) -> None: ...
 
@@ -379,14 +417,15 @@ class Replay:
 
 
 class _Clock:
-    """Time that passes by itself whenever somebody looks."""
+    """Time that passes when somebody looks at it, and at once when a port has nothing to read."""
 
     def __init__(self) -> None:
-        self.now_s = 0.0
+        self.port = Replay(b"")
+        self._looks = 0
 
     def monotonic(self) -> float:
-        self.now_s += 0.4
-        return self.now_s
+        self._looks += 1
+        return self.port.waited_s + 0.001 * self._looks
 
 
 def _uart() -> Take:
@@ -413,10 +452,12 @@ def _uart() -> Take:
         log.tail()
         if not data:
             return
-        device = client.Device(Replay(data[1:]))  # type: ignore[arg-type]
-        for number in range(len(orders)):  # the first byte says where the conversation starts
-            with refusing(), mock.patch.object(client, "time", clock):
-                orders[(data[0] + number) % len(orders)](device)
+        clock.port = Replay(data[1:])
+        device = client.Device(clock.port)  # type: ignore[arg-type]
+        with mock.patch.object(client, "time", clock):
+            for number in range(len(orders)):  # the first byte says where the conversation starts
+                with refusing():
+                    orders[(data[0] + number) % len(orders)](device)
         assert len(device._bytes) <= len(data)
 
     return take
@@ -441,11 +482,14 @@ def _uarts() -> list[bytes]:
         b"m3net clip 0 label=1 out=0011 frames=49 feat=00 frontend_instr=5 model_instr=6\r\n"
         b"m3net error job_crc damaged\r\nm3net done clips=1 crc=0x0\r\n"
     )
-    return [log, *(bytes([number]) + text for number, text in enumerate(made))]
+    whole = b"\1" + b"\xff".join([made[1], *made[2:4], made[4], made[6], made[2]]) + made[7]
+    synced = b"\0\xff" + made[0].replace(b"\n", b"\n\xff\xff", 1) + whole[1:]
+    starts = [bytes([number]) + text for number, text in enumerate(made)]
+    return [log, *starts, whole, synced]
 
 
 class _Tags(HTMLParser):
-    """The elements of a page with the names of their attributes."""
+    """The elements of a page with the names of their attributes, without places for a break."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -454,21 +498,38 @@ class _Tags(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, tuple(name for name, _ in attrs)))
+        if tag != "wbr":
+            self.tags.append((tag, tuple(name for name, _ in attrs)))
+
+
+def _markup(html: str) -> tuple[int, ...]:
+    """How many signs of markup a page has; those that quote only outside of its scripts.
+
+    Text that adds none of them leaves the page's elements and attributes as they are.
+    """
+    html = html.replace("<wbr>", "")
+    outside = re.sub("(<script[^>]*>).*?</script>", r"\1", html, flags=re.DOTALL)
+    return tuple(map(html.count, "<>")) + tuple(map(outside.count, "\"'"))
 
 
 def _labels() -> Take:
-    """A label on the page, in a table of Markdown and in C: it must not change the structure."""
+    """A label on the page, in a table of Markdown and in C: it must not change the structure.
+
+    Parsing takes longest, so one page in 16 is parsed; of all, the signs of markup are counted.
+    """
     from m3net_tf.csource import string_literal
     from m3net_tf.markdown import markdown_table
     from m3net_tf.report import content, origin, page
 
-    def shown(label: str) -> list[tuple[str, tuple[str, ...]]]:
+    def shown(label: str) -> str:
         blocks = [
             content.Table([label, "n"], [[label, "1"]], label),
             content.Tiles([(label, "1", label)]),
             content.Note(label, label),
             content.Source(label, label),
+            content.Gallery([content.ClipCard(*7 * [label])], (label, label, label)),
+            content.Playlist(label, [(label, label, label)]),
+            content.Trial(label, label, [label], (label, label), False, [label], [(label, label)]),
             content.Chart({"data": {"values": [{"label": label}]}}, label, label),
         ]
         part = content.Part(label, blocks)
@@ -478,16 +539,21 @@ def _labels() -> Take:
         run = types.SimpleNamespace(name=label, network=label, labels=[label], metrics=metrics)
         with (
             mock.patch.object(page, "_vega", str),  # 1 MB that no label reaches
+            mock.patch.object(page, "shared_file", str),  # nor these styles and scripts
             mock.patch.object(origin, "leak_warnings", lambda run: [content.Caution(run.name)]),
         ):
-            return _Tags(page.render([run], [section])).tags  # type: ignore[list-item]
+            return page.render([run], [section])  # type: ignore[list-item]
 
-    expected = shown("dog")
+    harmless = shown("dog")
+    expected, markup = _Tags(harmless).tags, _markup(harmless)
+    assert len(expected) > 50
 
     def take(data: bytes) -> None:
         label = data.decode(errors="replace")
         if label:
-            assert shown(label) == expected, label
+            html = shown(label)
+            assert _markup(html) == markup, label
+            assert zlib.crc32(data) % 16 or _Tags(html).tags == expected, label
         literal = string_literal(label)
         assert literal.isascii() and literal.isprintable()
         body = literal[1:-1].replace("\\\\", "").replace('\\"', "")
@@ -549,8 +615,6 @@ def _rows() -> Take:
 
 
 def _rows_seeds() -> list[bytes]:
-    import zlib
-
     from m3net_tf.frontend import store
 
     stream = io.BytesIO()
@@ -561,7 +625,7 @@ def _rows_seeds() -> list[bytes]:
 
 TARGETS = {
     "sound": Target(_sound, _sounds, 8192),
-    "yaml": Target(_yaml, _yamls),
+    "yaml": Target(_yaml, _yamls, 1024),
     "tflite": Target(_tflite, _tflites),
     "metadata": Target(_metadata, _metadatas),
     "manifest": Target(_manifest, _manifests),

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fuzz import add_to_log, read_log
 from python_targets import TARGETS, Replay
 
 from m3net_tf.device.client import Device
@@ -36,6 +37,17 @@ def test_a_line_that_announces_too_much_is_refused():
         device.next_message(1.0)
 
 
+def test_the_log_adds_up_inputs_and_keeps_other_targets(tmp_path):
+    log = tmp_path / "log.json"
+    for name, inputs, peak in (("rows", 10, 70), ("yaml", 5, 80), ("rows", 3, 60)):
+        entry = {"target": name, "inputs": inputs, "seconds": 1.5, "peak_rss_mb": peak}
+        add_to_log(log, entry)
+    assert json.loads(log.read_text())["total_inputs"] == 18
+    rows = read_log(log)["rows"]
+    assert (rows["inputs"], rows["total_inputs"], rows["total_seconds"]) == (3, 13, 3.0)
+    assert rows["peak_rss_mb"] == 70
+
+
 @pytest.mark.slow
 def test_the_fuzzer_runs(tmp_path):
     pytest.importorskip("atheris", reason="make fuzz needs pip install 'm3net_tf[fuzz]'")
@@ -44,4 +56,4 @@ def test_the_fuzzer_runs(tmp_path):
     command += ["--target", "rows", "--log", log]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads(log.read_text())["inputs"] > 10
+    assert json.loads(log.read_text())["total_inputs"] > 10

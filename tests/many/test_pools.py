@@ -131,6 +131,16 @@ def test_missing_ray_and_a_missing_cluster_are_one_line(monkeypatch):
         open_pool(PoolOptions(jobs=2)).__enter__()
 
 
+def test_a_local_ray_that_does_not_start_is_named_in_one_line(monkeypatch):
+    def init(**_):
+        raise Exception("The current node timed out\nduring startup.")  # as Ray does
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    reason = r"does not start .*timed out during startup\.\): wait until .* less busy"
+    with pytest.raises(DataError, match=reason):
+        open_pool(PoolOptions(jobs=2)).__enter__()
+
+
 def test_a_local_ray_is_closed_and_does_not_change_how_signals_end_a_command(monkeypatch):
     calls = []
 

@@ -15,7 +15,7 @@ from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.locks import in_use
 from m3net_tf.many import catalogue
 from m3net_tf.many.catalogue import Filters, list_runs, prune, rebuild
-from m3net_tf.many.store import STORE_NAME, RunStore, event_of
+from m3net_tf.many.store import STORE_NAME, Event, RunStore, event_of
 from m3net_tf.many.worker import Order
 from m3net_tf.training.recipe import load_recipe, save_recipe
 
@@ -76,6 +76,22 @@ def test_two_drivers_write_at_once(tmp_path):
     writers = [subprocess.Popen([*command, name]) for name in ("one", "two")]
     assert [writer.wait() for writer in writers] == [0, 0]
     assert len(RunStore(tmp_path).newest()) == 80
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    store, connect = RunStore(tmp_path), sqlite3.connect
+    store.create()
+
+    def connect_to_full(*arguments, **options):
+        database = connect(*arguments, **options)
+        database.execute("PRAGMA max_page_count = 1")  # no more than it has
+        return database
+
+    monkeypatch.setattr(sqlite3, "connect", connect_to_full)
+    facts = {"error": 99_999 * "x"}
+    event = Event("paper/seed0", "failed", "ab", "m3net", "mcu", "synth", 0, None, facts)
+    with pytest.raises(DataError, match=r"runs\.sqlite .*full.*: free some space on its disk"):
+        store.add(event)
 
 
 def test_a_damaged_or_later_file_is_refused(tmp_path):
