@@ -8,7 +8,6 @@ transcript must be printed with other figures.
 from __future__ import annotations
 
 import contextlib
-import io
 import re
 import runpy
 import shlex
@@ -20,9 +19,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typed_commands import m3net
 
-from m3net_tf import Classifier, cli
-from m3net_tf.cli.output import console
+from m3net_tf import Classifier
 from m3net_tf.emulation.starting import why_no_emulation
 from m3net_tf.pretrained import find_pretrained
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
@@ -53,6 +52,15 @@ def test_its_commands_are_those_of_the_readme_or_its_tutorial(page):
     commands = [line for line in commands_of(PAGES[page]) if line.startswith("m3net ")]
     assert commands and not [line for line in commands if as_typed(line) not in typed]
     assert f"docs/transcripts/{page}.md" in (ROOT / "README.md").read_text()
+
+
+def test_every_command_of_the_readmes_tasks_is_in_a_transcript():
+    (tasks,) = re.findall(
+        r"^## Five tasks\n.*?```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.M | re.S
+    )
+    shown = {as_typed(line) for page in PAGES.values() for line in commands_of(page)}
+    typed = [as_typed(line) for line in tasks.splitlines()]
+    assert len(typed) > 10 and not [line for line in typed if line and line not in shown]
 
 
 def test_the_recipe_of_fine_tuning_has_the_front_end_of_the_network():
@@ -88,21 +96,6 @@ def test_the_shell_keeps_its_folder_and_says_what_failed(tmp_path):
         assert shell.type("ls -d $PWD/.") == "a/."
         with pytest.raises(RuntimeError, match=r"cat absent\n.*No such file"):
             shell.type("cat absent")
-
-
-def m3net(words: list[str]) -> str:
-    """All output of ``m3net WORDS``."""
-    output = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["m3net", *words])
-        # As in a pipe, even if this process has imported it with a narrow terminal.
-        patch.setattr(console, "width", 200)
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-            try:
-                cli.main()
-            except SystemExit as stop:
-                assert not stop.code, output.getvalue()
-    return output.getvalue()
 
 
 def masked(line: str) -> str:

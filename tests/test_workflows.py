@@ -101,6 +101,9 @@ def test_a_workflow_has_no_secrets_and_few_rights(path: Path):
     # Text written by others (titles, branches) must not become part of a command.
     for step in steps(path):
         assert "${{" not in step.get("run", "")
+        # The token of the checkout must not stay in the folder that later steps run in.
+        if step.get("uses", "").startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False
 
 
 def test_a_release_contains_its_bill_of_materials():

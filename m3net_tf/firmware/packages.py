@@ -10,12 +10,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import tarfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 from m3net_tf.artifacts import cache_folder, sha256_of
+from m3net_tf.datasets.unpack import unpack
 from m3net_tf.errors import FirmwareError
 from m3net_tf.firmware.sources import (
     LOCK_FILE,
@@ -144,9 +144,9 @@ def _download(package: Package, folder: Path) -> Path:
 
 def _unpack(package: Package, archive: Path, folder: Path) -> Path:
     """Unpack the needed folders and the licence; returns the package's folder."""
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
-    (root,) = folder.iterdir()
+    # Not tarfile's own extraction filter: Debian 12's Python 3.11.2 has none.
+    folder.mkdir()
+    root = unpack(archive, folder)
     if absent := [part for part in package.folders if not (root / part).is_dir()]:
         raise FirmwareError(
             f"{package.name} {package.version} has no {absent[0]}; correct {LOCK_FILE.name}"

@@ -312,6 +312,15 @@ def test_a_package_is_fetched_once_and_checked(pip: SimpleNamespace, tmp_path: P
     assert [path.name for path in (tmp_path / "sources").iterdir()] == [folder.name]
 
 
+def test_a_package_is_unpacked_without_the_filter_that_pythons_first_releases_lack(
+    pip: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr(tarfile.TarFile, "extractall", lambda self, path=".": None)  # 3.11.2
+    package = Package("dsp", "1", sha256_of(pip.archive), folders=("Source",))
+    folder = packages.fetch_package(package, tmp_path)
+    assert (folder / "Source" / "a.c").is_file()
+
+
 def test_a_package_is_checked_at_every_use(pip: SimpleNamespace, tmp_path: Path):
     sha256 = sha256_of(pip.archive)
     folder = packages.fetch_package(Package("dsp", "1", sha256, folders=("Source",)), tmp_path)

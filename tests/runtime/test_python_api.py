@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The names of docs/python.md: its examples run, and importing the package loads nothing large."""
+"""The names of docs/python.md and the README: their examples run, and the import is light."""
 
 import ast
 import re
@@ -7,6 +7,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 import m3net_tf
 
@@ -14,14 +17,35 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "python.md").read_text()
 
 
-def test_the_examples_run(tiny_run, exported, vectors, write_wav, tmp_path, monkeypatch):
+@pytest.fixture
+def demo(tiny_run, exported, vectors, write_wav, tmp_path, monkeypatch) -> None:
+    """The working folder has a sound and a run of the demonstration."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(tiny_run, "runs/demo")
     shutil.copytree(exported.folder, "runs/demo/export", dirs_exist_ok=True)
     write_wav(tmp_path / "clip.wav", vectors[0][0])
-    values: dict[str, object] = {}
-    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
-        exec(compile(block, "docs/python.md", "exec"), values)
+
+
+def run_blocks(page: Path) -> dict[str, Any]:
+    """Run a page's Python in order; returns the variables."""
+    values: dict[str, Any] = {}
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, page.name, "exec"), values)
+    return values
+
+
+@pytest.mark.usefixtures("demo")
+def test_the_readmes_example_runs(exported):
+    values = run_blocks(ROOT / "README.md")
+    assert set(values["scores"]) == set(exported.labels)
+    assert values["network"].output_shape == (None, 4)
+
+
+@pytest.mark.usefixtures("demo")
+def test_the_examples_run(exported):
+    values = run_blocks(ROOT / "docs" / "python.md")
     scores = values["scores"]
     assert list(scores.values()) == sorted(scores.values(), reverse=True)
     assert set(scores) == set(exported.labels)
