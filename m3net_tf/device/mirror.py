@@ -36,8 +36,12 @@ class ScoredRun:
     means: npt.NDArray[np.float64]
 
 
-def read_detector(device: Device) -> DetectorConfig:
-    """Settings of a board's detector; classes are named by their index, and there is no gate.
+def read_detector(device: Device) -> tuple[DetectorConfig, bool | None]:
+    """Settings of a board's detector, and whether the board starts with saved thresholds.
+
+    Returns:
+        The settings, with classes named by their index and no gate; and whether thresholds are
+        saved, None on a board without flash for them.
 
     Raises:
         FirmwareError: the board does not answer, or a line was damaged.
@@ -47,7 +51,7 @@ def read_detector(device: Device) -> DetectorConfig:
     classes = [_settings(line) for line in reply.lines if line.word == "class"]
     if [settings.label for settings in classes] != [str(i) for i in range(len(info.labels))]:
         raise FirmwareError(f"{device.port.name}: incomplete answer to threshold; try again")
-    return DetectorConfig(
+    config = DetectorConfig(
         window_columns=info.frontend["frames"],
         run_columns=reply.number("run_columns"),
         gate_bins=1,
@@ -55,12 +59,8 @@ def read_detector(device: Device) -> DetectorConfig:
         gate_hold_columns=0,
         classes=tuple(classes),
     )
-
-
-def read_saved(device: Device) -> bool | None:
-    """Whether a board starts with saved thresholds; None: it has no flash for them."""
-    saved = device.request("threshold").last.fields.get("saved")
-    return None if saved is None else saved == "1"
+    saved = reply.last.fields.get("saved")
+    return config, None if saved is None else saved == "1"
 
 
 def save_thresholds(device: Device) -> None:

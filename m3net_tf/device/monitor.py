@@ -18,7 +18,7 @@ from m3net_tf.device import live as streams
 from m3net_tf.device.client import Device
 from m3net_tf.device.live import LiveView, Recorder
 from m3net_tf.device.messages import DeviceInfo, Message
-from m3net_tf.device.mirror import event_thresholds, read_detector, read_saved
+from m3net_tf.device.mirror import event_thresholds, read_detector
 from m3net_tf.device.ports import is_emulated
 from m3net_tf.device.screen import Screen
 from m3net_tf.device.session import connect, emulated_sound, read_sound
@@ -147,7 +147,7 @@ def opened_stream(
     with connect(port, run, baud=baud, sound=sound, live=emulated, log=log) as device:
         info = device.info()
         rate_hz = info.frontend["rate_hz"]
-        config, saved = read_detector(device), read_saved(device)
+        config, saved = read_detector(device)
         view = LiveView(info, event_thresholds(config))
         over_line = play is not None and (not emulated or info.version.get("audio") == "0")
         streams_audio = streams.start_stream(

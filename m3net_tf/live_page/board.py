@@ -305,13 +305,14 @@ class LiveBoard:
     def _forget(self, request: dict[str, Any], reply: Send) -> None:
         forget_thresholds(self._stream.device)
         self._feed_before_answer()
-        self._initial = read_detector(self._stream.device).classes
+        config, saved = read_detector(self._stream.device)
+        self._initial = config.classes
         for label, settings in enumerate(self._initial):
             self._take_class(label, settings)
-        self._set_saved(False)
+        self._set_saved(saved)
         text = "The board has forgotten its thresholds and has the exported ones again."
         reply({"type": "notice", "error": False, "text": text})
 
-    def _set_saved(self, saved: bool) -> None:
+    def _set_saved(self, saved: bool | None) -> None:
         self._saved = saved
         self._publish({"type": "saved", "saved": saved})

@@ -35,7 +35,6 @@ from m3net_tf.device.mirror import (
     event_thresholds,
     forget_thresholds,
     read_detector,
-    read_saved,
     save_thresholds,
     set_threshold,
 )
@@ -359,7 +358,7 @@ def test_thresholds_are_read_from_the_board_and_set(pty):
     with Device(open_port(pty())) as device:
         settings = set_threshold(device, 1, 0.5, 0.7)
         assert settings.threshold == settings.release == 0.5
-        config = read_detector(device)
+        config, _ = read_detector(device)
         assert config.classes[1] == settings and config.run_columns == 5
         thresholds = event_thresholds(config)
         assert len(thresholds) == CLASSES and thresholds[1] == 0.5
@@ -367,20 +366,20 @@ def test_thresholds_are_read_from_the_board_and_set(pty):
             set_threshold(device, CLASSES, 0.5, 0.5)
         with pytest.raises(BoardError, match="range"):
             set_threshold(device, 1, 0.0, 0.0)
-        assert read_detector(device) == config
+        assert read_detector(device)[0] == config
 
 
 def test_saved_thresholds_are_read_and_forgotten_while_the_board_streams(pty, tmp_path: Path):
     (tmp_path / "pcm").write_bytes(bytes(32_000))
     with Device(open_port(pty(tmp_path / "pcm"))) as device:
-        exported = read_detector(device)
-        assert read_saved(device) is False
+        exported, saved = read_detector(device)
+        assert saved is False
         start_stream(device, "mic", audio=False, log=print)
         set_threshold(device, 1, 0.5, 0.5)
         save_thresholds(device)
-        assert read_saved(device) is True and device.streamed
+        assert read_detector(device)[1] is True and device.streamed
         forget_thresholds(device)
-        assert read_saved(device) is False and read_detector(device) == exported
+        assert read_detector(device) == (exported, False)
 
 
 def test_a_mirror_has_the_events_of_the_board_and_names_near_misses(pty, tmp_path: Path):
@@ -390,7 +389,7 @@ def test_a_mirror_has_the_events_of_the_board_and_names_near_misses(pty, tmp_pat
     pcm = rng.integers(-20_000, 20_000, 64_000) * np.where(loud, 1.0, 0.03)
     (tmp_path / "pcm").write_bytes(pcm.astype("<i2").tobytes())
     with Device(open_port(pty(tmp_path / "pcm"))) as device:
-        mirror = Mirror(read_detector(device))
+        mirror = Mirror(read_detector(device)[0])
         events: list[int] = []
 
         def take(message: Message) -> None:
