@@ -9,8 +9,6 @@ times as fast with them.
 """
 
 import os
-from collections.abc import Callable
-from typing import Any, TypeVar
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -25,16 +23,4 @@ with native_stderr():
 # Dropout uses a generator whose state can be restored, so interrupted training can resume.
 keras.backend.experimental.enable_tf_random_generator()
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def unconverted(function: _Function) -> _Function:
-    """A function that builds networks; AutoGraph converts none of their layers meanwhile.
-
-    The conversion takes a quarter of the time in which a process first builds networks. It is for
-    Python's branches and loops over tensors, which layers cannot have: training runs without it.
-    """
-    return tf.autograph.experimental.do_not_convert(function)
-
-
-__all__ = ["keras", "tf", "unconverted"]
+__all__ = ["keras", "tf"]

@@ -200,8 +200,6 @@ def build_model(
     Raises:
         ConfigError: an unknown network, preset or argument, or a shape that does not fit.
     """
-    from m3net_tf.keras import unconverted
-
     if head not in HEADS:
         raise ConfigError(f"head is {head!r}: choose one of {', '.join(HEADS)}")
     module, chosen = _module(name), _preset(name, preset)
@@ -216,8 +214,7 @@ def build_model(
     if head == "sigmoid" and "multi_label" in accepted:
         arguments["multi_label"] = True
     try:
-        design = module.Design(**arguments)
-        model = unconverted(module.build)(shape, classes or chosen.classes, design)
+        model = module.build(shape, classes or chosen.classes, module.Design(**arguments))
     except (TypeError, ValueError) as error:  # Keras raises these if a layer does not fit
         text = one_line(error)
         raise ConfigError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from m3net_tf.keras import keras, unconverted
+from m3net_tf.keras import keras
 from m3net_tf.quantization.tfmot import tfmot
 from m3net_tf.quantization.wrapping import Wrapped, copy_wrapped, plain_copy
 
@@ -89,7 +89,7 @@ def scale_channels(model: keras.Model) -> keras.Model:
 
     Only convolutions followed by a normalisation change; its factor and mean compensate.
     """
-    scaled = unconverted(keras.models.clone_model)(model)
+    scaled = keras.models.clone_model(model)
     scaled.set_weights(model.get_weights())
     for layer in scaled.layers:
         readers = [node.layer for node in layer.outbound_nodes]

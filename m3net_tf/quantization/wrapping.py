@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from m3net_tf.keras import keras, tf, unconverted
+from m3net_tf.keras import keras, tf
 
 
 def _nothing() -> None:
@@ -53,13 +53,12 @@ def copy_wrapped(
             weights[layer.name] = list(twin.weights)
         return wrap(twin)
 
-    copy = unconverted(keras.models.clone_model)(model, clone_function=copied)
-    return copy, weights
+    return keras.models.clone_model(model, clone_function=copied), weights
 
 
 def plain_copy(model: keras.Model, weights: dict[str, list[tf.Variable]]) -> keras.Model:
     """A network with the same layers and other weights, by the layers' names."""
-    plain = unconverted(keras.models.clone_model)(model)
+    plain = keras.models.clone_model(model)
     for name, values in weights.items():
         plain.get_layer(name).set_weights([value.numpy() for value in values])
     return plain

@@ -216,13 +216,13 @@ class Run:
             ModelError: training has not finished, or the file is damaged or could run code.
         """
         self._require_finished()
-        from m3net_tf.keras import keras, unconverted
+        from m3net_tf.keras import keras
 
         for name in model_names():
             presets_of(name)  # imports its module, which registers the layers
         try:
             check_archive(self.model_path)
-            return unconverted(keras.models.load_model)(self.model_path, compile=False)
+            return keras.models.load_model(self.model_path, compile=False)
         except DAMAGED as error:
             raise ModelError(
                 f"{self.model_path} cannot be read ({type(error).__name__}): delete "

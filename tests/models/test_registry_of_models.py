@@ -57,24 +57,6 @@ def test_shape_and_classes_can_be_chosen(name):
     assert model.output_shape == (None, 7)
 
 
-def test_layers_are_built_without_autograph(monkeypatch):
-    seen = []
-
-    class Noted(keras.layers.Layer):
-        def call(self, inputs):
-            seen.append(tf.__internal__.autograph.control_status_ctx().status.name)
-            return inputs
-
-    def build(shape, classes, design):
-        inputs = keras.Input(shape)
-        x = keras.layers.Dense(classes)(keras.layers.Flatten()(Noted()(inputs)))
-        return keras.Model(inputs, keras.layers.Softmax()(x))
-
-    monkeypatch.setattr(m3net, "build", build)
-    build_model("m3net", "mcu")
-    assert seen == ["DISABLED"]
-
-
 def test_names():
     assert "m3net" in model_names()
     assert {"paper", "mcu"} <= set(presets_of("m3net"))
