@@ -76,18 +76,21 @@ def test_a_missing_space_is_named(tmp_path, base):
         load_space(find_space(tmp_path / "no.yaml", "m3net"), base)
 
 
-def test_the_shipped_space_contains_the_shipped_recipe():
-    folder = ROOT / "experiments/search"
-    recipe = load_recipe(folder / "recipes/m3net_keywords.yaml")
-    space = load_space(find_space(None, "m3net"), recipe)
-    assert space.size > 10_000
-    first = space.recipe(recipe, space.start[0])
-    assert first.frontend == recipe.frontend and first.distillation == recipe.distillation
-
-
-def test_the_shipped_space_starts_with_preset_s():
+@pytest.mark.parametrize(
+    ("name", "recipe", "least"),
+    [("m3net", "m3net_keywords", 10_000), ("m3net_wide", "m3net_wide", 300)],
+)
+def test_a_shipped_space_starts_with_its_recipe(name: str, recipe: str, least: int):
     from m3net_tf.training.run import design_of  # loads TensorFlow
 
-    recipe = load_recipe(ROOT / "experiments/search/recipes/m3net_keywords.yaml")
-    space = load_space(find_space(None, "m3net"), recipe)
-    assert design_of(space.recipe(recipe, space.start[0])) == design_of(recipe)
+    folder = ROOT / "experiments/search"
+    base = load_recipe(folder / "recipes" / f"{recipe}.yaml")
+    space = load_space(folder / f"{name}.yaml", base)
+    assert space.size > least
+    first = space.recipe(base, space.start[0])
+    assert first.frontend == base.frontend and first.distillation == base.distillation
+    assert design_of(first) == design_of(base)
+
+
+def test_the_space_of_a_network_is_the_default():
+    assert find_space(None, "m3net") == ROOT / "experiments/search/m3net.yaml"
