@@ -77,15 +77,15 @@ def test_a_missing_space_is_named(tmp_path, base):
 
 
 @pytest.mark.parametrize(
-    ("name", "recipe", "least"),
-    [("m3net", "m3net_keywords", 10_000), ("m3net_wide", "m3net_wide", 300)],
+    ("path", "recipe", "least"),
+    [("m3net.yaml", "m3net_keywords", 10_000), ("spaces/m3net_wide.yaml", "m3net_wide", 300)],
 )
-def test_a_shipped_space_starts_with_its_recipe(name: str, recipe: str, least: int):
+def test_a_shipped_space_starts_with_its_recipe(path: str, recipe: str, least: int):
     from m3net_tf.training.run import design_of  # loads TensorFlow
 
     folder = ROOT / "experiments/search"
     base = load_recipe(folder / "recipes" / f"{recipe}.yaml")
-    space = load_space(folder / f"{name}.yaml", base)
+    space = load_space(folder / path, base)
     assert space.size > least
     first = space.recipe(base, space.start[0])
     assert first.frontend == base.frontend and first.distillation == base.distillation
