@@ -98,8 +98,8 @@ def test_without_typer_the_install_is_named(monkeypatch, capsys, arguments):
 
 
 def test_a_missing_module_of_ours_keeps_its_traceback(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["m3net", "data", "list"])
-    monkeypatch.setitem(sys.modules, "m3net_tf.datasets.report", None)
+    monkeypatch.setattr(sys, "argv", ["m3net", "doctor"])
+    monkeypatch.setitem(sys.modules, "m3net_tf.doctor", None)
     with pytest.raises(ModuleNotFoundError):
         entry.main()
 

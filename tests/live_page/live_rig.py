@@ -34,12 +34,12 @@ CLASS = ClassSettings("0", threshold=0.5, release=0.4, suppression_columns=0, wi
 class Board:
     """Answers requests; ``streamed`` are lines that came before an answer.
 
-    Without ``flash`` it refuses to save.
+    ``saved`` is whether thresholds are saved; None refuses to save.
     """
 
-    def __init__(self, info: DeviceInfo, flash: bool) -> None:
+    def __init__(self, info: DeviceInfo, saved: bool | None) -> None:
         self.info = lambda: info
-        self.flash = flash
+        self.saved = saved
         self.port = SimpleNamespace(name="board")
         self.requests: list[str] = []
         self.streamed: deque[Message] = deque()
@@ -53,14 +53,17 @@ class Board:
         if self.silent:
             raise NoAnswerError("no answer")
         if command.startswith("save"):
-            if not self.flash:
+            if self.saved is None:
                 raise BoardError("board", "no_flash", "there is no flash")
+            self.saved = command == "save"
             return Reply(Message("ok", "save"))
         if command == "threshold":
             units = "threshold=32768 release=26214 suppression_columns=0 window_runs=1"
             lines = [f"label={label} {units} hits={label != 2:d}" for label in range(len(LABELS))]
+            saved = "" if self.saved is None else f" saved={self.saved:d}"
             return Reply(
-                Message("ok", "threshold run_columns=1"), [Message("class", line) for line in lines]
+                Message("ok", f"threshold run_columns=1{saved}"),
+                [Message("class", line) for line in lines],
             )
         if command == "stat":
             return Reply(Message("ok", "stat awake_ppm=125000 runs=3 lost_hops=0"))
@@ -92,7 +95,7 @@ class Rig:
         classes = (CLASS, dataclasses.replace(CLASS, label="1"), ClassSettings("2", event=False))
         config = DetectorConfig(4, 1, classes, run_columns=1, gate_level=0, gate_hold_columns=0)
         info = DeviceInfo("some_board", {}, {"name": "small"}, SHAPE, LABELS, 256, 0)
-        self.device = Board(flash=saved is not None, info=info)
+        self.device = Board(info, saved)
         self.lines = iter(lines)
         view = LiveView(info, event_thresholds(config))
         stream = OpenStream(
