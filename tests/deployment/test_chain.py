@@ -173,6 +173,25 @@ def test_the_table_says_how_its_clips_were_held_out(facts, said):
     assert "Not emulated: no emulator" in text
 
 
+def test_the_table_compares_only_what_ran():
+    figures = ("flash_bytes", "arena_bytes", "frontend_instructions", "instructions", "parameters")
+    shares = ("accuracy", "same_label_as_desktop", "features_within_1_lsb")
+    summary = {
+        **{"run": "own", "board": BOARD, "dataset": "synth", "protocol": "generated-split"},
+        **{"clips": 4, "bytes_equal": True, **dict.fromkeys(figures, 1)},
+        "accuracy": {"float": 1.0, "int8_desktop": 1.0, "tflm_host": None, "emulated": 1.0},
+        "end_to_end": dict.fromkeys(shares, 1.0),
+    }
+    for host, said in (
+        (None, "same output bytes in both"),
+        (1.0, "same output bytes in all three"),
+    ):
+        summary["accuracy"]["tflm_host"] = host
+        terminal = Console(record=True, width=100)
+        terminal.print(chain.chain_table(summary))
+        assert said in terminal.export_text()
+
+
 def test_a_missing_emulator_is_a_reason_not_an_error(monkeypatch):
     installed = shutil.which
     monkeypatch.setattr(
