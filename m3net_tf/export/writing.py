@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.artifacts import write_bytes, write_json, write_text
+from m3net_tf.artifacts import read_json, sha256_of, write_bytes, write_json, write_text
 from m3net_tf.datasets import AudioDataset, load_dataset
 from m3net_tf.datasets.selection import spread_clips
 from m3net_tf.errors import ConfigError, M3NetError, ModelError
@@ -28,6 +28,7 @@ from m3net_tf.runtime.network import Int8Network
 from m3net_tf.unfinished import replace_folder, unfinished_prefix
 
 _VECTOR_CLIPS = 16
+_VECTOR_FILES = ("pcm_int16.bin", "features_int8.bin", "outputs_int8.bin")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +83,9 @@ def existing_export(folder: Path, log: Log) -> Bundle | None:
     """
     if (folder / "manifest.json").exists():
         try:
-            return Bundle.load(folder)
+            bundle = Bundle.load(folder)
+            _check_vectors(folder / "vectors")
+            return bundle
         except M3NetError as error:
             log(f"{error}; exporting now")
             return None
@@ -165,17 +168,32 @@ def _write_vectors(
 ) -> None:
     """Write test vectors: sounds with the expected result of each stage."""
     outputs = network.run(run_reference, vectors.features)
-    arrays = {
-        "pcm_int16.bin": vectors.pcm.astype("<i2"),
-        "features_int8.bin": vectors.features,
-        "outputs_int8.bin": outputs,
-    }
+    arrays = dict(
+        zip(_VECTOR_FILES, (vectors.pcm.astype("<i2"), vectors.features, outputs), strict=True)
+    )
+    facts = {}
     for name, values in arrays.items():
-        write_bytes(folder / name, values.tobytes())
-    facts = {
-        name: {"dtype": "<i2" if values.itemsize == 2 else "int8", "shape": list(values.shape)}
-        for name, values in arrays.items()
-    }
+        content = values.tobytes()
+        write_bytes(folder / name, content)
+        facts[name] = {
+            "dtype": "<i2" if values.itemsize == 2 else "int8",
+            "shape": list(values.shape),
+            "sha256": sha256_of(content),
+        }
     predicted = [manifest.labels[i] for i in outputs.argmax(1)]
     index = {**vectors.origin, "predicted_labels": predicted, **facts}
     write_json(folder / "vectors.json", index)
+
+
+def _check_vectors(folder: Path) -> None:
+    """Compare the test vectors with their hashes, which exports of release 0.1.0 lack.
+
+    Raises:
+        ModelError: one is damaged.
+        DataError: their index is damaged.
+    """
+    index = read_json(folder / "vectors.json")
+    for name in _VECTOR_FILES:
+        sha256 = index[name].get("sha256")
+        if sha256 and sha256_of((folder / name).read_bytes()) != sha256:
+            raise ModelError(f"{folder / name} is damaged")

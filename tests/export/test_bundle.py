@@ -226,6 +226,15 @@ def test_an_export_is_not_repeated(exported, tiny_run, monkeypatch):
     assert "already exported" in lines[-1]
 
 
+def test_an_export_with_a_damaged_vector_is_repeated(copy, exported, tiny_run, quantized):
+    path = copy / "vectors" / "outputs_int8.bin"
+    path.write_bytes(bytes(path.stat().st_size))
+    lines: list[str] = []
+    export_run(Run(tiny_run), None, copy, lines.append)
+    assert f"{path} is damaged; exporting now" in lines
+    assert path.read_bytes() == (exported.folder / "vectors" / path.name).read_bytes()
+
+
 def test_the_arena_is_the_planners_and_the_report_has_what_each_rewrite_saved(exported):
     manifest, facts = exported.manifest, exported.compiled["m3net_network"]
     assert manifest.engine == DEFAULT_ENGINE == "compiled"
