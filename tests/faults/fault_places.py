@@ -24,6 +24,7 @@ import fault_operations
 PLENTY = 64 << 20
 _NEW_MOUNTS, _NEW_USER = 0x20000, 0x10000000
 _READ_ONLY, _REMOUNT, _PRIVATE = 1, 32, 0x44000
+_OUTPUTS = ("out", "err")
 _LIMIT_S = 1200.0  # only against hangs: the longest operation takes minutes on a busy computer
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -105,6 +106,8 @@ class Child:
         self, operation: fault_operations.Operation, place: Path, before: Callable[[], None]
     ) -> None:
         self._scratch = Path(tempfile.mkdtemp(prefix="output-", dir=place.parents[1]))
+        for name in _OUTPUTS:  # before the child, which may be killed at once
+            (self._scratch / name).touch()
         self.number = os.fork()
         if not self.number:
             self._run(operation, place, before)
@@ -115,8 +118,8 @@ class Child:
         status = 70
         try:
             os.setpgid(0, 0)
-            for handle, name in ((1, "out"), (2, "err")):
-                os.dup2(os.open(self._scratch / name, os.O_CREAT | os.O_WRONLY), handle)
+            for handle, name in enumerate(_OUTPUTS, start=1):
+                os.dup2(os.open(self._scratch / name, os.O_WRONLY), handle)
             sys.stdout = os.fdopen(1, "w", buffering=1)
             sys.stderr = os.fdopen(2, "w", buffering=1)
             before()
@@ -144,6 +147,6 @@ class Child:
         if not self.ends_within(limit_s):
             self.kill()
         status = os.waitstatus_to_exitcode(os.waitpid(self.number, 0)[1])
-        texts = [(self._scratch / name).read_text(errors="replace") for name in ("out", "err")]
+        texts = [(self._scratch / name).read_text(errors="replace") for name in _OUTPUTS]
         shutil.rmtree(self._scratch)
         return End(status, *texts)
