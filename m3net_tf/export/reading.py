@@ -27,6 +27,8 @@ from m3net_tf.runtime.interpreter import Int8, activation_bits, run_reference, r
 from m3net_tf.runtime.metadata import attach_metadata, network_of
 from m3net_tf.runtime.network import Int8Network
 
+VECTOR_FILES = ("pcm_int16.bin", "features_int8.bin", "outputs_int8.bin")
+"""Sounds with the expected features and scores, in the folder ``vectors``."""
 _FILES = (
     "model.tflite",
     "model.h",
@@ -36,9 +38,7 @@ _FILES = (
     "detector_config.h",
     "labels.txt",
     "vectors/vectors.json",
-    "vectors/pcm_int16.bin",
-    "vectors/features_int8.bin",
-    "vectors/outputs_int8.bin",
+    *(f"vectors/{name}" for name in VECTOR_FILES),
 )
 _WARP_FILES = ("importance.tflite", "warp_config.h", "warp_tables.c")  # where there is DiffRes
 

@@ -17,7 +17,13 @@ from m3net_tf.errors import ConfigError, M3NetError, ModelError
 from m3net_tf.export.arena import engine_arena
 from m3net_tf.export.compiled import write_compiled
 from m3net_tf.export.manifest import Manifest
-from m3net_tf.export.reading import Bundle, c_model, pcm_and_features, write_tflite
+from m3net_tf.export.reading import (
+    VECTOR_FILES,
+    Bundle,
+    c_model,
+    pcm_and_features,
+    write_tflite,
+)
 from m3net_tf.export.warp_tables import write_warp_tables
 from m3net_tf.frontend import FrontendConfig, column_count, write_c_tables
 from m3net_tf.locks import scratch_folder
@@ -28,7 +34,6 @@ from m3net_tf.runtime.network import Int8Network
 from m3net_tf.unfinished import replace_folder, unfinished_prefix
 
 _VECTOR_CLIPS = 16
-_VECTOR_FILES = ("pcm_int16.bin", "features_int8.bin", "outputs_int8.bin")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +174,7 @@ def _write_vectors(
     """Write test vectors: sounds with the expected result of each stage."""
     outputs = network.run(run_reference, vectors.features)
     arrays = dict(
-        zip(_VECTOR_FILES, (vectors.pcm.astype("<i2"), vectors.features, outputs), strict=True)
+        zip(VECTOR_FILES, (vectors.pcm.astype("<i2"), vectors.features, outputs), strict=True)
     )
     facts = {}
     for name, values in arrays.items():
@@ -193,7 +198,7 @@ def _check_vectors(folder: Path) -> None:
         DataError: their index is damaged.
     """
     index = read_json(folder / "vectors.json")
-    for name in _VECTOR_FILES:
+    for name in VECTOR_FILES:
         sha256 = index[name].get("sha256")
         if sha256 and sha256_of((folder / name).read_bytes()) != sha256:
             raise ModelError(f"{folder / name} is damaged")
