@@ -21,6 +21,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ParamSpec, TypedDict, TypeVar
@@ -32,6 +33,7 @@ from m3net_tf.unfinished import UNFINISHED
 
 LOCK_NAME = ".m3net-lock"
 _LONGEST_COMMAND = 80
+_NAMING_S = 1.0  # a process writes its name within this time after it takes a lock
 _BUSY = (BlockingIOError, PermissionError)  # the latter from NFS, which emulates flock
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -67,7 +69,8 @@ def in_use(folder: Path) -> Iterator[None]:
 
     A missing folder is created, and removed at the end if it is still empty. A read-only folder is
     not locked, because no process can write to it. Unfinished files of killed processes are removed
-    from the folder and the folders in it.
+    from the folder and the folders in it, at the start and at the end: the end has those of worker
+    processes that were killed meanwhile.
 
     Raises:
         InUseError: another process holds the lock; the message names that process.
@@ -79,6 +82,7 @@ def in_use(folder: Path) -> Iterator[None]:
                 stack.enter_context(_created(resolved))
                 stack.enter_context(locked(resolved / LOCK_NAME, str(folder)))
                 _remove_unfinished(resolved)
+                stack.callback(_remove_unfinished, resolved)
                 _held.releases[resolved] = stack.pop_all()
         _held.depths[resolved] = _held.depths.get(resolved, 0) + 1
     try:
@@ -173,8 +177,8 @@ def _acquire(path: Path, name: str, waiting: Log | None) -> int | None:
 
 def _flock(handle: int, path: Path, name: str, waiting: Log | None) -> None:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except _BUSY:
+        if _try_flock(handle):
+            return
         message = f"{name} is in use by {_describe(_read_holder(handle))}"
         if waiting is None:
             raise InUseError(f"{message}; wait for it or stop it") from None
@@ -182,11 +186,25 @@ def _flock(handle: int, path: Path, name: str, waiting: Log | None) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX)
     except OSError:  # a file system without locks: rely on the file's content
         holder = _read_holder(handle)
-        if _may_live(holder):
+        if _may_live(holder) and not _is_own(holder):
             raise InUseError(
                 f"{name} is in use by {_describe(holder)}; wait for it or stop it, or delete "
                 f"{path} if it has ended"
             ) from None
+
+
+def _try_flock(handle: int) -> bool:
+    """Lock a file; false if another process holds it, after that has written its name."""
+    end = time.monotonic() + _NAMING_S
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except _BUSY:
+            # The name of a process that has ended is about to be replaced by the new holder's.
+            if _may_live(_read_holder(handle)) or time.monotonic() > end:
+                return False
+        time.sleep(0.01)
 
 
 def _is_at(handle: int, path: Path) -> bool:
@@ -249,11 +267,17 @@ def _describe(holder: _Holder | None) -> str:
 
 def _may_live(holder: _Holder | None) -> bool:
     """Whether a holder may still run; on another host it may."""
-    if holder is None or holder["pid"] == os.getpid():
+    if holder is None:
         return False
-    if holder["host"] != socket.gethostname():
-        return True
-    return is_running(holder["pid"])
+    return holder["host"] != socket.gethostname() or is_running(holder["pid"])
+
+
+def _is_own(holder: _Holder | None) -> bool:
+    """Whether a holder has the id of this process: in a new container an old one often has."""
+    return holder is not None and (holder["pid"], holder["host"]) == (
+        os.getpid(),
+        socket.gethostname(),
+    )
 
 
 def _remove_unfinished(folder: Path) -> None:

@@ -94,6 +94,26 @@ def test_a_forked_child_holds_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("leftover", ["", "of a killed process"])
+def test_a_holder_is_named_that_has_only_just_taken_the_lock(tmp_path, leftover):
+    """It writes its name after it took the lock, over that of a killed process."""
+    path = tmp_path / LOCK_NAME
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "command": "m3net", "since": "1"}
+    ended = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    ended.wait()
+    path.write_text(json.dumps({**holder, "pid": ended.pid}) if leftover else "")
+    with path.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        naming = threading.Timer(0.1, path.write_text, [json.dumps(holder)])
+        naming.start()
+        with (
+            pytest.raises(InUseError, match=rf"by process {os.getpid()} \(m3net, "),
+            in_use(tmp_path),
+        ):
+            pass
+        naming.join()
+
+
 def test_a_waiting_process_says_for_whom(tmp_path):
     lines: list[str] = []
     released = threading.Event()
@@ -154,7 +174,8 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b'{"pid": 3}', b"[" * 100_000])
-def test_a_damaged_lock_file_does_not_block(tmp_path, content):
+def test_a_damaged_lock_file_does_not_block(tmp_path, content, monkeypatch):
+    monkeypatch.setattr(locks, "_NAMING_S", 0.02)
     (tmp_path / LOCK_NAME).write_bytes(content)
     with in_use(tmp_path):
         pass
@@ -230,3 +251,9 @@ def test_the_next_writer_removes_what_killed_ones_left(tmp_path):
             *(".hidden", "kept", "quantized", LOCK_NAME, own.name)
         }
     assert not list(inner.iterdir())
+
+
+def test_what_killed_workers_left_is_removed_at_the_end(tmp_path):
+    with in_use(tmp_path):
+        (tmp_path / f"{UNFINISHED}history.csv.abc").touch()
+    assert not list(tmp_path.iterdir())
