@@ -7,26 +7,25 @@ __version__ = "0.1.0"
 
 # Imported when first used: most of them need TensorFlow, which takes seconds. The stub has the same
 # names for type checkers.
-_ROOMS = {
+_MODULES = ("frontend", "layers", "models")
+_HOMES = {
     "Classification": "runtime.classifier",
     "Classifier": "runtime.classifier",
-    "FrontendConfig": "frontend",
     "M3NetError": "errors",
     "Run": "training.run",
-    "build_model": "models",
-    "diffres": "models.diffres.network",
-    "frontend_preset": "frontend",
-    "log_mel": "frontend",
+    "load": "training.run",
 }
 
-__all__ = ["__version__", *_ROOMS]
+__all__ = ["__version__", *_MODULES, *_HOMES]
 
 
 def __getattr__(name: str) -> object:
-    if name not in _ROOMS:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_ROOMS})
+    return sorted({*globals(), *__all__})

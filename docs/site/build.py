@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import m3net_tf
 from m3net_tf.artifacts import write_text
@@ -115,18 +116,25 @@ def navigation() -> dict[str, list[Path]]:
 
 
 def python_page() -> str:
-    """The stable names of the package, then the other names of three of its rooms."""
-    stable = [name for name in m3net_tf.__all__ if not name.startswith("_")]
-    lines = ["Python API", "==========", "", "Stable names", "------------", ""]
-    lines += [":doc:`../python` shows them in use.", "", ".. currentmodule:: m3net_tf", ""]
-    for name in stable:
+    """The names of the package, then those of its public rooms."""
+    public = [name for name in m3net_tf.__all__ if not name.startswith("_")]
+    rooms = [name for name in public if isinstance(getattr(m3net_tf, name), ModuleType)]
+    lines = ["Python API", "==========", "", "``m3net_tf``", "------------", ""]
+    lines += [":doc:`../python` lists the stable ones and shows them in use.", ""]
+    lines += [".. currentmodule:: m3net_tf", ""]
+    for name in [name for name in public if name not in rooms]:
         kind = "class" if isinstance(getattr(m3net_tf, name), type) else "function"
         lines += [f".. auto{kind}:: {name}", *(["   :members:"] if kind == "class" else []), ""]
-    for room in ("m3net_tf.frontend", "m3net_tf.layers", "m3net_tf.models"):
-        title = f"``{room}``"
-        rest = [name for name in importlib.import_module(room).__all__ if name not in stable]
-        lines += [title, "-" * len(title), "", f".. automodule:: {room}"]
-        lines += [f"   :members: {', '.join(rest)}", ""]
+    for room in [f"m3net_tf.{name}" for name in rooms]:
+        title, names = f"``{room}``", ", ".join(importlib.import_module(room).__all__)
+        lines += [
+            title,
+            "-" * len(title),
+            "",
+            f".. automodule:: {room}",
+            f"   :members: {names}",
+            "",
+        ]
     return "\n".join(lines)
 
 

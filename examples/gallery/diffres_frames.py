@@ -15,8 +15,8 @@ from m3net_tf import Run
 from m3net_tf.datasets import load_dataset
 from m3net_tf.figures.plotting import COLOURS, new_figure
 from m3net_tf.frontend import dequantize_features, features_int8
+from m3net_tf.layers.diffres.warp import warp_matrix
 from m3net_tf.models.diffres import probe
-from m3net_tf.models.diffres.warp import warp_matrix
 from m3net_tf.pretrained import find_pretrained
 
 FOLDER = Path("build/gallery")

@@ -16,8 +16,8 @@ from m3net_tf.artifacts import Provenance, provenance
 from m3net_tf.bench import naive
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
+from m3net_tf.layers.diffres.warp import FrameScores, FrameWarp, frames_after
 from m3net_tf.models import build_model, presets_of
-from m3net_tf.models.diffres.warp import FrameScores, FrameWarp, frames_after
 from m3net_tf.progress import Log, silent
 from m3net_tf.studies.machine import load_average
 

@@ -15,8 +15,8 @@ from m3net_tf.figures.plotting import COLOURS, Drawing, draw_map, new_figure
 from m3net_tf.figures.samples import maps_of, spread_over_classes
 from m3net_tf.figures.shown import Shown
 from m3net_tf.keras import keras, tf
-from m3net_tf.models.diffres import WARP
-from m3net_tf.models.diffres.warp import warp_matrix
+from m3net_tf.layers.diffres import WARP
+from m3net_tf.layers.diffres.warp import warp_matrix
 from m3net_tf.training.features import original_features
 
 CLIPS = 2

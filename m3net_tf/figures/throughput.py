@@ -14,9 +14,9 @@ import numpy as np
 from m3net_tf.figures.plotting import Drawing, new_figure
 from m3net_tf.frontend import FrontendConfig, frontend_preset, graph
 from m3net_tf.keras import keras, tf
+from m3net_tf.layers.diffres.time_pooling import AdaptiveAveragePooling
+from m3net_tf.layers.diffres.warp import frames_after
 from m3net_tf.models import build_model
-from m3net_tf.models.diffres.time_pooling import AdaptiveAveragePooling
-from m3net_tf.models.diffres.warp import frames_after
 from m3net_tf.models.learnable_frontend import FRONTENDS
 from m3net_tf.models.stacking import put_in_front
 from m3net_tf.progress import Log, silent

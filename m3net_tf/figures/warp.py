@@ -11,8 +11,8 @@ import numpy as np
 
 from m3net_tf.figures.plotting import Drawing, draw_map, new_figure
 from m3net_tf.figures.samples import maps_of, spread_over_classes
+from m3net_tf.layers.diffres.warp import warp_matrix
 from m3net_tf.models.diffres import probe
-from m3net_tf.models.diffres.warp import warp_matrix
 from m3net_tf.training.features import original_features
 from m3net_tf.training.run import Run
 

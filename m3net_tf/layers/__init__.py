@@ -2,9 +2,11 @@
 """Layers that several networks share. Maps are (batch, frequency, time, channel)."""
 
 from m3net_tf.layers.convolution import classifier, conv_block, ds_conv
+from m3net_tf.layers.diffres import DiffRes
 from m3net_tf.layers.mirror import Mirror
 
 __all__ = [
+    "DiffRes",
     "Mirror",
     "classifier",
     "conv_block",

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks by name, each in a file or folder."""
 
+from m3net_tf.models.papers import BilateralNetwork, M3Net, SpectroMaskNet
 from m3net_tf.models.registry import (
     Preset,
     build_model,
@@ -14,7 +15,10 @@ from m3net_tf.models.registry import (
 )
 
 __all__ = [
+    "BilateralNetwork",
+    "M3Net",
     "Preset",
+    "SpectroMaskNet",
     "build_model",
     "design_defaults",
     "design_sha256",

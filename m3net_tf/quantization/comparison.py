@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.frontend import dequantize_features
-from m3net_tf.models.diffres import WARP
+from m3net_tf.layers.diffres import WARP
 from m3net_tf.progress import Log, silent, track
 from m3net_tf.quantization.graph import Graph, Operator
 from m3net_tf.quantization.methods import Quantized

@@ -14,14 +14,9 @@ import numpy as np
 from m3net_tf.errors import ModelError
 from m3net_tf.frontend import dequantize_features
 from m3net_tf.keras import keras, tf
-from m3net_tf.models.diffres import (
-    SCORES,
-    WARP,
-    classifier_network,
-    has_diffres,
-    importance_network,
-)
-from m3net_tf.models.diffres.warp import LOGARITHMS
+from m3net_tf.layers.diffres import SCORES, WARP
+from m3net_tf.layers.diffres.warp import LOGARITHMS
+from m3net_tf.models.diffres import classifier_network, has_diffres, importance_network
 from m3net_tf.quantization.observation import Float, Single, open_fast
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.runtime.interpreter import Int8, run_raw, run_reference, tensor_quantization

@@ -25,11 +25,11 @@ import numpy.typing as npt
 from m3net_tf.errors import ConfigError
 from m3net_tf.frontend import dequantize_features
 from m3net_tf.keras import keras, tf
+from m3net_tf.layers.diffres.warp import FrameScores, FrameWarp
 from m3net_tf.layers.masked import FrameMask, GroupNorm, MapMean, PointNorm
 from m3net_tf.layers.mirror import Mirror
 from m3net_tf.models.bilateral.sequence import LeakySum, UnrolledBiLSTM
 from m3net_tf.models.bilateral.transformer import DotProductAttention, SinusoidalPositions
-from m3net_tf.models.diffres.warp import FrameScores, FrameWarp
 from m3net_tf.models.efficientnet_attention.attention_pooling import AttentionHeads
 from m3net_tf.models.m3net.channel_attention import EfficientChannelAttention
 from m3net_tf.models.m3net.image import SpectrogramImage

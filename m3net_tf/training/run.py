@@ -216,18 +216,7 @@ class Run:
             ModelError: training has not finished, or the file is damaged or could run code.
         """
         self._require_finished()
-        from m3net_tf.keras import keras
-
-        for name in model_names():
-            presets_of(name)  # imports its module, which registers the layers
-        try:
-            check_archive(self.model_path)
-            return keras.models.load_model(self.model_path, compile=False)
-        except DAMAGED as error:
-            raise ModelError(
-                f"{self.model_path} cannot be read ({type(error).__name__}): delete "
-                f"{self.folder} and train again"
-            ) from None
+        return _read_network(self.model_path, f"delete {self.folder} and train again")
 
     def _require_finished(self) -> None:
         self.recipe()
@@ -235,6 +224,40 @@ class Run:
             raise ModelError(
                 f"{self.folder} has not finished training: run the same training again to resume"
             )
+
+
+def load(run_or_file: str | Path) -> keras.Model:
+    """Load a trained network.
+
+    Args:
+        run_or_file: a run folder, or a ``model.keras`` of this package.
+
+    Returns:
+        Uncompiled Keras model from (batch, bins, frames, channels) to (batch, classes)
+        probabilities.
+
+    Raises:
+        ModelError: there is no such file, training has not finished, or the file is damaged or
+            could run code.
+    """
+    path = Path(run_or_file)
+    if path.is_dir():
+        return Run(path).load_model()
+    if not path.exists():
+        raise ModelError(f"{path} does not exist: give a run folder or its model.keras")
+    return _read_network(path, "give a run folder or its model.keras")
+
+
+def _read_network(path: Path, remedy: str) -> keras.Model:
+    from m3net_tf.keras import keras
+
+    for name in model_names():
+        presets_of(name)  # imports its module, which registers the layers
+    try:
+        check_archive(path)
+        return keras.models.load_model(path, compile=False)
+    except DAMAGED as error:
+        raise ModelError(f"{path} cannot be read ({type(error).__name__}): {remedy}") from None
 
 
 def recorded_data_folder(folder: Path) -> Path | None:

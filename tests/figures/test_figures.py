@@ -17,8 +17,8 @@ from m3net_tf.figures import catalogue as figures
 from m3net_tf.figures import throughput
 from m3net_tf.figures.samples import spread_over_classes
 from m3net_tf.keras import keras
+from m3net_tf.layers.diffres.warp import warp_matrix
 from m3net_tf.models.diffres import probe
-from m3net_tf.models.diffres.warp import warp_matrix
 from m3net_tf.training.features import compute_features, input_shape
 from m3net_tf.training.metrics import Evaluation
 from m3net_tf.training.recipe import Recipe, save_recipe

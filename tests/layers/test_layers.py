@@ -22,6 +22,9 @@ from m3net_tf.layers import (
     conv_block,
     ds_conv,
 )
+from m3net_tf.layers.diffres import DiffRes, diffres
+from m3net_tf.layers.diffres.frame_importance import conv_encoder, res_conv_1d
+from m3net_tf.layers.diffres.time_pooling import AdaptiveAveragePooling, FrameSampling
 from m3net_tf.layers.masked import FrameMask, GroupNorm, MapMean, PointNorm
 from m3net_tf.layers.precision import Float32Layer, average_pooling, mean_pool
 from m3net_tf.models.bc_resnet.broadcasted import SubSpectralNorm, broadcasted_residual
@@ -40,9 +43,6 @@ from m3net_tf.models.bilateral.transformer import (
     self_attention,
     transformer_encoder,
 )
-from m3net_tf.models.diffres import diffres
-from m3net_tf.models.diffres.frame_importance import conv_encoder, res_conv_1d
-from m3net_tf.models.diffres.time_pooling import AdaptiveAveragePooling, FrameSampling
 from m3net_tf.models.efficientnet_attention.attention_pooling import AttentionHeads
 from m3net_tf.models.learnable_frontend.compression import PCEN, LogEnergy
 from m3net_tf.models.learnable_frontend.filterbank import GaborEnergy, SincMagnitude
@@ -117,6 +117,7 @@ BLOCKS: dict[str, Block] = {
     "adaptive_average_pooling": AdaptiveAveragePooling(7),
     "frame_sampling": FrameSampling(7),
     "diffres": lambda x: diffres(conv_block(x, 1), 0.5),
+    "diffres_layer": lambda x: DiffRes(0.5)(conv_block(x, 1)),
     "attention_heads": lambda x: AttentionHeads(2)(
         [keras.layers.Activation("sigmoid")(one_row(x)), conv1d(one_row(x), 4, name="scores")]
     ),
@@ -136,7 +137,15 @@ BLOCKS: dict[str, Block] = {
     "log_energy": lambda x: LogEnergy(0.01)(SincMagnitude(6, 21)(one_wave(x))),
 }
 # Fourier transforms and DiffRes's sums over segments run only on a computer.
-NO_INT8 = {"diffres", "gabor", "gabor_free_taps", "sinc", "gaussian_pooling", "hann_pooling"}
+NO_INT8 = {
+    "diffres",
+    "diffres_layer",
+    "gabor",
+    "gabor_free_taps",
+    "sinc",
+    "gaussian_pooling",
+    "hann_pooling",
+}
 NO_INT8 |= {"pcen", "log_energy"}
 LAYERS = {name: block for name, block in BLOCKS.items() if isinstance(block, keras.layers.Layer)}
 LAYERS["attention"] = DotProductAttention(2)

@@ -10,9 +10,9 @@ from m3net_tf.bench import naive
 from m3net_tf.bench.training import CASES, Case, build_pair
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
+from m3net_tf.layers.diffres.frame_importance import frame_importance
+from m3net_tf.layers.diffres.warp import FrameScores, FrameWarp, frames_after
 from m3net_tf.models import presets_of
-from m3net_tf.models.diffres.frame_importance import frame_importance
-from m3net_tf.models.diffres.warp import FrameScores, FrameWarp, frames_after
 from m3net_tf.models.efficientnet_attention.attention_pooling import attention_classifier
 
 # Smaller maps than the timed ones; the weights do not depend on them. The paper's sizes have

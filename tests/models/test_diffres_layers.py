@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from m3net_tf.errors import ConfigError
 from m3net_tf.export.operators import operators_of
 from m3net_tf.keras import keras, tf
-from m3net_tf.models.diffres.frame_importance import conv_encoder, frame_importance, res_conv_1d
-from m3net_tf.models.diffres.released import fill_scores, released_guide_loss
-from m3net_tf.models.diffres.time_pooling import AdaptiveAveragePooling, FrameSampling
-from m3net_tf.models.diffres.warp import (
+from m3net_tf.layers.diffres.frame_importance import conv_encoder, frame_importance, res_conv_1d
+from m3net_tf.layers.diffres.released import fill_scores, released_guide_loss
+from m3net_tf.layers.diffres.time_pooling import AdaptiveAveragePooling, FrameSampling
+from m3net_tf.layers.diffres.warp import (
     FrameScores,
     FrameWarp,
     activeness,

@@ -7,10 +7,12 @@ from shared_networks import built_once, train_on
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
+from m3net_tf.layers import DiffRes
+from m3net_tf.layers.diffres import diffres
+from m3net_tf.layers.diffres.warp import frames_after
 from m3net_tf.models import build_model
 from m3net_tf.models.complexity import count_macs
 from m3net_tf.models.diffres import METHODS, classifier_network, importance_network, probe
-from m3net_tf.models.diffres.warp import frames_after
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.runtime.interpreter import run_reference, run_tflm, tflm_unavailable_reason
 
@@ -319,3 +321,18 @@ class TestWeights:
     def test_bad_backbone(self):
         with pytest.raises(ConfigError, match="backbone is 'b9': choose one of b0, b2"):
             self.build(backbone="b9")
+
+
+def test_the_layer_computes_what_its_parts_compute():
+    inputs = keras.Input(SHAPE)
+    parts = keras.Model(inputs, diffres(inputs, 0.3, reading="released"))
+    layer = keras.Model(inputs, DiffRes(0.3, reading="released")(inputs))
+    weights = {weight.name.rpartition("importance")[2]: weight for weight in parts.weights}
+    for weight in layer.weights:
+        weight.assign(weights[weight.name.rpartition("importance")[2]])
+    np.testing.assert_array_equal(layer(real()), parts(real()))
+    assert layer.losses == parts.losses and len(layer.losses) == 1
+    with pytest.raises(TypeError, match="unexpected keyword argument 'readings'"):
+        DiffRes(0.3, readings="released")
+    with pytest.raises(ConfigError, match="map with 1 channel, not 2"):
+        DiffRes(0.3)(keras.Input((40, 50, 2)))

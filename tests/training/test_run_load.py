@@ -4,14 +4,17 @@
 import subprocess
 import sys
 
+import pytest
+
+import m3net_tf
 from m3net_tf.artifacts import write_json
+from m3net_tf.errors import ModelError
 from m3net_tf.keras import keras
 from m3net_tf.models.bilateral.sequence import LeakySum
 from m3net_tf.training.recipe import Recipe, save_recipe
 from m3net_tf.training.run import Run
 
-LOAD = "import sys, pathlib; from m3net_tf.training.run import Run; "
-LOAD += "print(Run(pathlib.Path(sys.argv[1])).load_model().name)"
+LOAD = "import sys, m3net_tf; print(*(m3net_tf.load(path).name for path in sys.argv[1:]))"
 
 
 def test_layers_of_our_own_are_known_in_a_fresh_process(tmp_path):
@@ -23,6 +26,16 @@ def test_layers_of_our_own_are_known_in_a_fresh_process(tmp_path):
     write_json(run.metrics_path, {})
     assert run.finished
     done = subprocess.run(
-        [sys.executable, "-c", LOAD, tmp_path], capture_output=True, text=True, check=False
+        [sys.executable, "-c", LOAD, tmp_path, run.model_path],
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert done.stdout.strip() == "sum_of_two", done.stderr
+    assert done.stdout.strip() == "sum_of_two sum_of_two", done.stderr
+
+
+def test_what_is_no_network_is_refused(tmp_path):
+    (tmp_path / "clip.wav").write_bytes(b"RIFF")
+    for name, problem in (("clip.wav", "cannot be read"), ("none", "does not exist")):
+        with pytest.raises(ModelError, match=rf"{name} {problem}.*: give a run folder or its"):
+            m3net_tf.load(tmp_path / name)

@@ -11,8 +11,8 @@ from m3net_tf.bench.naive.m3net import m3net
 from m3net_tf.bench.naive.warp import Warp, warp_by_matrix
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
+from m3net_tf.layers.diffres.warp import frames_after
 from m3net_tf.models import presets_of
-from m3net_tf.models.diffres.warp import frames_after
 from m3net_tf.positions import positional_encoding
 
 _LEAK = 0.01

@@ -14,67 +14,13 @@ from typing import Any
 
 from m3net_tf.errors import ConfigError, require_known_keys
 from m3net_tf.keras import keras, tf
-from m3net_tf.models.diffres.frame_importance import conv_encoder, frame_importance
-from m3net_tf.models.diffres.released import require_reading
-from m3net_tf.models.diffres.time_pooling import AdaptiveAveragePooling, FrameSampling
-from m3net_tf.models.diffres.warp import (
-    FrameScores,
-    FrameWarp,
-    activeness,
-    frames_after,
-)
+from m3net_tf.layers.diffres import SCORES, WARP, diffres
+from m3net_tf.layers.diffres.frame_importance import conv_encoder
+from m3net_tf.layers.diffres.released import require_reading
+from m3net_tf.layers.diffres.time_pooling import AdaptiveAveragePooling, FrameSampling
+from m3net_tf.layers.diffres.warp import FrameScores, activeness, frames_after, require_one_channel
 from m3net_tf.models.registry import Preset
 from m3net_tf.models.stacking import put_in_front
-
-SCORES = "diffres_scores"
-WARP = "diffres_warp"
-
-
-def diffres(
-    x: tf.Tensor,
-    reduction: float,
-    *,
-    guide_weight: float = 1.0,
-    guide_threshold: float = 0.5,
-    energy_floor: float = 1e-4,
-    fill_rows: bool = True,
-    maximum: bool = True,
-    encoding: bool = True,
-    reading: str = "paper",
-    feature_range: Mapping[str, Any] | None = None,
-) -> tf.Tensor:
-    """Score frames, rescale, warp (algorithm 3).
-
-    Args:
-        x: feature map of shape (batch, F, T, 1).
-        reduction: share of the frames that is removed, delta.
-        guide_weight: weight of the guide loss in the network's losses; 0 = none.
-        guide_threshold: lambda of the guide loss.
-        energy_floor: frames with less energy are empty.
-        fill_rows: apply Algorithm 1.
-        maximum: add the maximum as a channel.
-        encoding: add the resolution encoding as a channel.
-        reading: ``paper`` or ``released``.
-        feature_range: ``feature_min``, ``feature_max`` and ``log`` of the front end.
-
-    Returns:
-        Map of shape (batch, F, floor((1 - reduction) T), 3): mean, maximum, encoding.
-    """
-    span = dict(feature_range or {})
-    scores = frame_importance(x, reading=reading)  # (T,)
-    scores = FrameScores(
-        reduction, guide_weight, guide_threshold, energy_floor, reading, **span, name=SCORES
-    )([x, scores])
-    warp = FrameWarp(
-        frames_after(x.shape[2], reduction),
-        fill_rows,
-        maximum,
-        encoding,
-        1.0 / (1.0 - reduction) if reading == "released" else 1.0,
-        **span,
-        name=WARP,
-    )
-    return warp([x, scores])  # (F, t, 3)
 
 
 def _avgpool(x: tf.Tensor, reduction: float, **_: Any) -> tf.Tensor:
@@ -161,8 +107,7 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
         ("feature_min", "feature_max", "log"),
         "in section 'model.feature_range'",
     )
-    if input_shape[2] != 1:
-        raise ConfigError(f"DiffRes needs a map with 1 channel, not {input_shape[2]}")
+    require_one_channel(input_shape[2])
     inputs = keras.Input(input_shape, name="features")  # (F, T, 1)
     x = METHODS[design.method](
         inputs,

@@ -20,14 +20,14 @@ import numpy as np
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
-from m3net_tf.layers.precision import Float32Layer
-from m3net_tf.models.diffres.released import (
+from m3net_tf.layers.diffres.released import (
     fill_scores,
     quietest_frames,
     released_guide_loss,
     require_reading,
 )
-from m3net_tf.models.diffres.time_pooling import check_frames_in, check_frames_out
+from m3net_tf.layers.diffres.time_pooling import check_frames_in, check_frames_out
+from m3net_tf.layers.precision import Float32Layer
 from m3net_tf.positions import positional_encoding
 
 LOGARITHMS = {"ln": 1.0, "db": 10.0 / math.log(10.0)}
@@ -44,6 +44,16 @@ def frames_after(frames: int, reduction: float) -> int:
         raise ConfigError(f"reduction is {reduction}: give a share of the frames between 0 and 1")
     # Avoids 99.999... instead of 100 for a tenth of 1000.
     return max(1, math.floor((1 - reduction) * frames + 1e-6))
+
+
+def require_one_channel(channels: int) -> None:
+    """Check the number of a map's channels.
+
+    Raises:
+        ConfigError: there are several.
+    """
+    if channels != 1:
+        raise ConfigError(f"DiffRes needs a map with 1 channel, not {channels}")
 
 
 def rescale_scores(scores: tf.Tensor, frames_out: int) -> tf.Tensor:
@@ -353,8 +363,7 @@ class FrameWarp(_LogFeatures):
     def build(self, input_shape: list[tf.TensorShape]) -> None:
         """Check the input's shape and precompute the positional encoding."""
         _, bins, frames, channels = input_shape[0]
-        if channels != 1:
-            raise ConfigError(f"DiffRes needs a map with 1 channel, not {channels}")
+        require_one_channel(channels)
         check_frames_in(self.frames_out, frames)
         self._positions = positional_encoding(frames, bins)
         super().build(input_shape)
