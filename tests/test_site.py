@@ -62,7 +62,7 @@ def test_links_to_sources_lead_to_pages_of_them(tmp_path):
         assert "literalinclude" in page.read_text()
         assert page.with_suffix("").is_file()
     assert ":caption: Tutorials" in (tmp_path / "README.md").read_text()
-    assert ".. autofunction:: log_mel" in (tmp_path / SITE["PYTHON_PAGE"]).read_text()
+    assert ".. autofunction:: load" in (tmp_path / SITE["PYTHON_PAGE"]).read_text()
     assert (tmp_path / "docs" / "rooms.svg").is_file()
 
 

@@ -10,6 +10,8 @@ shifted left by 8 bits, and a score, which is never negative, is reduced to its 
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 from typing import Any
 
@@ -241,7 +243,8 @@ def _load_tflm(tflite: bytes, arena_bytes: int) -> Any:
     if reason:
         raise ModelError(reason)
     try:
-        with native_stderr():
+        # Some versions of the wheel print to the standard output, where JSON may follow.
+        with native_stderr(), contextlib.redirect_stdout(io.StringIO()):
             return _tflm().Interpreter.from_bytes(tflite, arena_size=arena_bytes)
     except (RuntimeError, ValueError) as error:
         raise ModelError(

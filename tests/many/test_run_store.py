@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The index of runs: append-only, for several processes, completed from the run folders."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -51,7 +52,7 @@ def m3net(monkeypatch, capsys, *words):
 
 
 def test_rows_are_only_appended(root):
-    with sqlite3.connect(root / STORE_NAME) as database:
+    with contextlib.closing(sqlite3.connect(root / STORE_NAME)) as database:
         for statement in ("UPDATE events SET state = 'failed'", "DELETE FROM events"):
             with pytest.raises(sqlite3.IntegrityError, match="only appended"):
                 database.execute(statement)
@@ -101,7 +102,7 @@ def test_a_damaged_or_later_file_is_refused(tmp_path):
         list_runs(tmp_path, Filters())
     path.unlink()
     RunStore(tmp_path).create()
-    with sqlite3.connect(path) as database:
+    with contextlib.closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version = 9")
     with pytest.raises(DataError, match="later version of m3net_tf"):
         RunStore(tmp_path).create()

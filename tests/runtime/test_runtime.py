@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import types
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,16 @@ def test_what_is_no_network(damage, tflite):
     assert "\n" not in str(caught.value)
     with pytest.raises(ModelError, match="cannot be run"):
         tensor_quantization(broken, "input")
+
+
+def test_what_the_wheel_prints_does_not_mix_with_json(monkeypatch, tflite, capsys):
+    def from_bytes(*_: object, **__: object) -> None:
+        print("Number of resource variables the model uses = 0")
+
+    interpreter = types.SimpleNamespace(from_bytes=from_bytes)
+    monkeypatch.setattr(runtime, "_tflm", lambda: types.SimpleNamespace(Interpreter=interpreter))
+    runtime._load_tflm(tflite, 1 << 20)
+    assert not capsys.readouterr().out
 
 
 def test_without_the_wheel(monkeypatch, tflite):
