@@ -100,7 +100,8 @@ def fit(runs: Sequence[RunData]) -> Section:
         "fit",
         "Boards that it fits",
         "Memory of the whole firmware with its share of the board's, and whether the board keeps "
-        "up with the sound.",
+        "up with the sound. That requires half of the clock to be left: an instruction may take "
+        "several cycles.",
         side_by_side(runs, _fit_of),
     )
 
