@@ -250,6 +250,14 @@ _MCU_PLAIN = {
     "tail": (Stage(128),),
     "mirror_attention": False,
 }
+_MCU_PLAIN_M = {
+    **_MCU_PLAIN,
+    "sfp": (
+        Stage(192, kernel=(20, 5), strides=(20, 2), separable=False),
+        Stage(192),
+    ),
+    "tail": (Stage(192),),
+}
 _MCU_PLAIN_XS = {
     **_MCU_PLAIN,
     "sfp": (
@@ -309,6 +317,14 @@ PRESETS = {
         macs=1_198_336,
         summary="no mirror attention, 128 channels: 20 mel bins in one row, a column each 20 ms",
         arguments=_MCU_PLAIN,
+    ),
+    "plain_m": Preset(
+        input_shape=(20, 49, 1),
+        classes=12,
+        parameters=103_500,
+        macs=2_411_904,
+        summary="no mirror attention, 192 channels: 20 mel bins in one row, a column each 20 ms",
+        arguments=_MCU_PLAIN_M,
     ),
     "plain_xs": Preset(
         input_shape=(20, 33, 1),
