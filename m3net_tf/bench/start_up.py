@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 from m3net_tf.errors import ConfigError
 
+# Python 3.12 tries to import _wmi, which only Windows has, and does not list it.
+_STANDARD = sys.stdlib_module_names | {"_wmi"}
 _IMPORT = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)$")
 
 
@@ -64,7 +66,7 @@ def imported_packages(arguments: Sequence[str]) -> dict[str, float]:
     for line in _run(["-X", "importtime", *arguments]).stderr.splitlines():
         if match := _IMPORT.match(line):
             package = match[2].partition(".")[0]
-            if package not in sys.stdlib_module_names:
+            if package not in _STANDARD:
                 spent[package] = spent.get(package, 0) + int(match[1])
     return {package: round(spent[package] / 1e6, 4) for package in sorted(spent)}
 
