@@ -127,14 +127,8 @@ def python_page() -> str:
         lines += [f".. auto{kind}:: {name}", *(["   :members:"] if kind == "class" else []), ""]
     for room in [f"m3net_tf.{name}" for name in rooms]:
         title, names = f"``{room}``", ", ".join(importlib.import_module(room).__all__)
-        lines += [
-            title,
-            "-" * len(title),
-            "",
-            f".. automodule:: {room}",
-            f"   :members: {names}",
-            "",
-        ]
+        lines += [title, "-" * len(title), ""]
+        lines += [f".. automodule:: {room}", f"   :members: {names}", ""]
     return "\n".join(lines)
 
 
