@@ -11,6 +11,7 @@ import numpy as np
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.keras import tf
+from m3net_tf.layers.diffres.time_pooling import mean_over_frames
 
 READINGS = ("paper", "released")
 _LOWEST, _HIGHEST = 1e-4, 1.0 - 1e-4  # of a score that is raised
@@ -73,7 +74,5 @@ def released_guide_loss(scores: tf.Tensor, empty: tf.Tensor, reduction: float) -
     Returns:
         Loss of each clip, shape (batch,); 0 for clips without empty frames.
     """
-    is_empty = tf.cast(empty, scores.dtype)
-    count = tf.reduce_sum(is_empty, axis=1)
-    mean = tf.math.divide_no_nan(tf.reduce_sum(scores * is_empty, axis=1), count)
+    mean = mean_over_frames(scores, empty)
     return tf.where(mean > np.float32(0.5 * (1.0 - reduction)), mean, 0.0)

@@ -11,6 +11,21 @@ from m3net_tf.errors import ConfigError
 from m3net_tf.keras import keras, tf
 
 
+def mean_over_frames(values: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
+    """Mean of each clip's chosen frames.
+
+    Args:
+        values: shape (batch, T).
+        chosen: which frames count, bool, of the same shape.
+
+    Returns:
+        Shape (batch,); 0 for clips without a chosen frame.
+    """
+    weights = tf.cast(chosen, values.dtype)
+    count = tf.reduce_sum(weights, axis=1)
+    return tf.math.divide_no_nan(tf.reduce_sum(values * weights, axis=1), count)
+
+
 def check_frames_out(frames_out: int) -> int:
     """Check a layer's number of output frames.
 

@@ -26,7 +26,11 @@ from m3net_tf.layers.diffres.released import (
     released_guide_loss,
     require_reading,
 )
-from m3net_tf.layers.diffres.time_pooling import check_frames_in, check_frames_out
+from m3net_tf.layers.diffres.time_pooling import (
+    check_frames_in,
+    check_frames_out,
+    mean_over_frames,
+)
 from m3net_tf.layers.precision import Float32Layer
 from m3net_tf.positions import positional_encoding
 
@@ -178,11 +182,9 @@ def activeness(scores: tf.Tensor, empty: tf.Tensor, reduction: float) -> tf.Tens
         rho of each clip, shape (batch,): the scores' standard deviation divided by delta; 0 if all
         frames are empty.
     """
-    active = tf.cast(~empty, scores.dtype)
-    count = tf.reduce_sum(active, axis=1)
-    mean = tf.math.divide_no_nan(tf.reduce_sum(scores * active, axis=1), count)
-    spread = tf.reduce_sum(tf.square(scores - mean[:, None]) * active, axis=1)
-    return tf.sqrt(tf.math.divide_no_nan(spread, count)) / reduction
+    mean = mean_over_frames(scores, ~empty)
+    variance = mean_over_frames(tf.square(scores - mean[:, None]), ~empty)
+    return tf.sqrt(variance) / reduction
 
 
 def guide_loss(
@@ -202,10 +204,7 @@ def guide_loss(
     Returns:
         Loss of each clip, shape (batch,), 0 or above; 0 for clips without empty frames.
     """
-    is_empty = tf.cast(empty, scores.dtype)
-    excess = tf.nn.relu(scores / reduction - threshold)
-    count = tf.reduce_sum(is_empty, axis=1)
-    return tf.math.divide_no_nan(tf.reduce_sum(excess * is_empty, axis=1), count)
+    return mean_over_frames(tf.nn.relu(scores / reduction - threshold), empty)
 
 
 class _LogFeatures(Float32Layer):
