@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fewer frames at a fixed resolution: the baselines of DiffRes (section 3.1)."""
+"""Pooling over time: means over chosen frames, and the baselines of DiffRes (section 3.1)."""
 
 from __future__ import annotations
 
