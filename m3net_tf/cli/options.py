@@ -89,9 +89,7 @@ TableOut = Annotated[Path, typer.Option(help="Folder for the table.")]
 TableRuns = Annotated[Path, typer.Option(help="Folder of the runs of all tables.")]
 KeepResults = Annotated[
     bool,
-    typer.Option(
-        "--keep-results", help="Keep results in the existing table whose runs --runs lacks."
-    ),
+    typer.Option("--keep-results", help="Keep results in written tables whose runs --runs lacks."),
 ]
 DEFAULT_RESULTS = Path("experiments/results")
 DEFAULT_TABLE_RUNS = Path("runs/tables")

@@ -203,6 +203,7 @@ def figure(
     out: Annotated[
         Path, typer.Option(help="Folder of the picture and its numbers.")
     ] = DEFAULT_RESULTS,
+    keep_results: KeepResults = False,
     as_json: AsJson = False,
 ) -> None:
     """Draw a paper's figure as PNG, with its numbers as CSV and JSON; trains missing runs."""
@@ -230,6 +231,7 @@ def figure(
         runs_folder=runs,
         data_folders=parse_data_folders(data_dir or []),
         clips=clips,
+        keep_results=keep_results,
         command=f"m3net figure {name}" + ("" if run else f" --scale {scale}"),
         log=progress_beside(as_json),
     )

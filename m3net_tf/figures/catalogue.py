@@ -11,6 +11,7 @@ from typing import Any
 
 from m3net_tf.errors import ConfigError
 from m3net_tf.figures.activation_maps import draw_activation_maps
+from m3net_tf.figures.clips_to_accuracy import draw_clips_to_accuracy
 from m3net_tf.figures.curves import draw_by_frame_rate, draw_confusion, draw_curves, draw_fusion
 from m3net_tf.figures.durations import draw_durations
 from m3net_tf.figures.feature_maps import draw_feature_maps, draw_signals
@@ -45,6 +46,7 @@ class FigureKind:
         draw: draws it from what it shows and the values of options.
         grid: name of the grid whose cells it shows if no runs are named; '' for none.
         clips: whether the user may choose the number of clips.
+        kept: whether the results that written tables keep are enough, without the runs' folders.
     """
 
     summary: str
@@ -52,6 +54,7 @@ class FigureKind:
     draw: Draw
     grid: str = ""
     clips: bool = False
+    kept: bool = False
 
 
 def _runs(shown: Sequence[Shown]) -> list[Run]:
@@ -200,6 +203,14 @@ FIGURES: dict[str, FigureKind] = {
         "many",
         _cells(draw_leakage),
         "leakage/splits",
+        kept=True,
+    ),
+    "mcu/clips_to_accuracy": FigureKind(
+        "accuracy by number of training clips, alone and with a teacher",
+        "many",
+        _cells(draw_clips_to_accuracy),
+        "mcu/clips",
+        kept=True,
     ),
     "curves": FigureKind(
         "loss and validation figures of several runs over the epochs",
@@ -226,6 +237,7 @@ def draw_figure(
     runs_folder: Path = Path("runs/tables"),
     data_folders: DataFolders | None = None,
     clips: int | None = None,
+    keep_results: bool = False,
     command: str = "",
     log: Log = silent,
 ) -> list[Path]:
@@ -241,6 +253,7 @@ def draw_figure(
         runs_folder: folder of the runs of all tables.
         data_folders: folders of the data sets, by name.
         clips: number of clips; default: the figure's own.
+        keep_results: take results of runs that ``runs_folder`` lacks from the tables in ``out``.
         command: the command line, for the JSON.
         log: receives progress lines.
 
@@ -257,13 +270,16 @@ def draw_figure(
         raise ConfigError(f"figure {name!r} is unknown: choose one of {', '.join(FIGURES)}")
     kind, folders, options = FIGURES[name], data_folders or {}, {}
     _check_runs(name, kind, len(runs))
+    if keep_results and (runs or not kind.kept):
+        raise ConfigError(f"figure {name} shows whole runs here: remove --keep-results")
     if clips is not None:
         _check_clips(name, kind, clips)
         options["clips"] = clips
     stem, shown = out / name, shown_runs(runs, folders)
     facts: dict[str, Any] = {"figure": name}
     if kind.grid and not runs:
-        grid, shown = shown_cells(kind.grid, scale, runs_folder, folders, log)
+        kept_in = out if keep_results else None
+        grid, shown = shown_cells(kind.grid, scale, runs_folder, folders, log, kept_in)
         stem = out / f"{name}.{scale}"
         facts |= {"scale": scale, "grid": kind.grid, "title": grid.title}
     drawing = kind.draw(shown, options, log)

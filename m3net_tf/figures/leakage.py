@@ -56,7 +56,7 @@ def draw_leakage(shown: Sequence[Shown]) -> Drawing:
 
 
 def _row(cell: Shown) -> tuple[Any, ...]:
-    dataset, metrics = cell.dataset, cell.trained.metrics()
+    dataset = cell.dataset
     return (
         *(cell.labels[axis] for axis in _AXES),
         cell.labels["run"],
@@ -64,7 +64,7 @@ def _row(cell: Shown) -> tuple[Any, ...]:
         len(dataset.split("train")),
         len(dataset.split("test")),
         100 * dataset.leak(),
-        100 * float(metrics.test["accuracy"]),
+        100 * float(cell.metrics["test"]["accuracy"]),
     )
 
 

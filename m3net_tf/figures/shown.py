@@ -13,11 +13,11 @@ from m3net_tf.datasets import AudioDataset, Clip, split_facts
 from m3net_tf.errors import ConfigError, DataError, ModelError
 from m3net_tf.figures.samples import recorded
 from m3net_tf.many.data import DataFolders, local_folder, require_data, source_of
-from m3net_tf.many.plan import fingerprint, plan_trainings
+from m3net_tf.many.plan import fingerprint
 from m3net_tf.many.scheduling import run_trainings
 from m3net_tf.progress import Log
 from m3net_tf.studies.grid import Grid
-from m3net_tf.studies.grid_file import find_grid, load_grid
+from m3net_tf.studies.tables import RESULTS_DIR, plan_table
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run, load_recipe_dataset
 
@@ -32,6 +32,7 @@ class Shown:
         data_dir: folder of the data set, if given.
         run: the finished run; None where nothing is trained.
         clip: the clip to show, see :meth:`find_clip`.
+        kept: the part of ``metrics.json`` that a written table keeps, for a run without a folder.
     """
 
     labels: Mapping[str, str]
@@ -39,6 +40,7 @@ class Shown:
     data_dir: Path | None = None
     run: Run | None = None
     clip: str | None = None
+    kept: Mapping[str, Any] | None = None
 
     @property
     def title(self) -> str:
@@ -68,6 +70,15 @@ class Shown:
         if self.run is None:
             raise ConfigError(f"{self.title} has no run: remove metric data from its grid")
         return self.run
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """``metrics.json`` of the run, or what a written table keeps of it.
+
+        Raises:
+            ConfigError: the figure's grid trains no run.
+        """
+        return self.trained.metrics().values if self.kept is None else self.kept
 
     @functools.cached_property
     def dataset(self) -> AudioDataset:
@@ -116,8 +127,8 @@ def facts_of(shown: Sequence[Shown]) -> dict[str, Any]:
     cells = []
     for cell in shown:
         facts = {"labels": dict(cell.labels), "recipe_sha256": cell.key}
-        if cell.run is not None:
-            facts["run_git_commit"] = str(cell.run.metrics().values.get("git_commit", ""))
+        if cell.run is not None or cell.kept is not None:
+            facts["run_git_commit"] = str(cell.metrics.get("git_commit", ""))
         cells.append(facts)
     recipes = {cell.key: cell for cell in shown}
     return {
@@ -145,7 +156,12 @@ def shown_runs(folders: Sequence[Path], data_folders: DataFolders) -> list[Shown
 
 
 def shown_cells(
-    name: str, scale: str, runs_folder: Path, data_folders: DataFolders, log: Log
+    name: str,
+    scale: str,
+    runs_folder: Path,
+    data_folders: DataFolders,
+    log: Log,
+    kept_in: Path | None = None,
 ) -> tuple[Grid, list[Shown]]:
     """Cells of a figure's grid; runs that are missing are trained first.
 
@@ -155,36 +171,40 @@ def shown_cells(
         runs_folder: folder of the runs of all tables.
         data_folders: folders of the data sets, by name.
         log: receives progress lines.
+        kept_in: folder of written tables, whose results replace runs that ``runs_folder`` lacks;
+            None trains these.
 
     Returns:
         The grid, and each cell with each of its runs; a run that several metrics share counts once.
 
     Raises:
         ConfigError: the grid or one of its recipes is wrong.
-        DataError: data are missing; nothing was trained.
+        DataError: data or written tables are missing; nothing was trained.
         ModelError: a training failed.
     """
-    grid = load_grid(find_grid(name), scale)
-    pairs = [(cell, repeat) for cell in grid.cells for repeat in cell.repeats]
-    trainings = [grid.training(*pair) for pair in pairs]
-    plan = plan_trainings(trainings, runs_folder)
+    out = kept_in or RESULTS_DIR
+    table = plan_table(name, scale, runs_folder=runs_folder, out=out, keep_results=bool(kept_in))
+    grid, runs = table.grid, table.runs
     untrained = [cell for cell in grid.cells if cell.metric == "data"]
-    recipes = [training.recipe for training in plan.waiting]
+    recipes = [training.recipe for training in runs.waiting]
     recipes += [grid.recipe(cell) for cell in untrained]
     require_data(recipes, data_folders, f"{name} at {scale} scale")
-    outcomes = run_trainings(plan, runs_folder, data_folders, log=log) if trainings else {}
+    outcomes = run_trainings(runs, runs_folder, data_folders, log=log) if runs.runs else {}
 
     def folder(recipe: Recipe) -> Path | None:
         return local_folder(source_of(recipe, data_folders), log)
 
     shown: dict[Any, Shown] = {}
-    for (cell, repeat), training in zip(pairs, trainings, strict=True):
-        outcome = outcomes[training.key]
-        if outcome.error:
-            raise ModelError(f"{training.place}: {outcome.error}: repeat the command")
-        labels = {**cell.labels, "run": repeat.name}
-        recipe, run = training.recipe, Run(outcome.folder)
-        entry = Shown(labels, recipe, folder(recipe), run, cell.clip)
+    for (index, repeat), training in table.trainings.items():
+        cell, recipe = grid.cells[index], training.recipe
+        entry = Shown({**cell.labels, "run": repeat.name}, recipe, folder(recipe), clip=cell.clip)
+        if outcome := outcomes.get(training.key):
+            if outcome.error:
+                raise ModelError(f"{training.place}: {outcome.error}: repeat the command")
+            entry = dataclasses.replace(entry, run=Run(outcome.folder))
+        else:
+            kept = table.earlier[training.key][cell.metric]["metrics"]
+            entry = dataclasses.replace(entry, kept=kept)
         shown.setdefault(training.key if not cell.clip else (training.key, cell.clip), entry)
     for cell in untrained:
         recipe = grid.recipe(cell)

@@ -59,7 +59,7 @@ class Shards:
     Attributes:
         sha256: checksum of the index, which stands for all of the content.
         url: the folder's URL or path.
-        section: name, protocol, fold, seed and options of the data set.
+        section: the recipe's section ``dataset``.
         info: facts of the data set that are not in the registry.
         files: the shards.
     """
@@ -86,7 +86,7 @@ def index_of(
     """Content of ``index.json``.
 
     Args:
-        section: name, protocol, fold, seed and options of the data set.
+        section: the recipe's section ``dataset``.
         info: its description.
         digest: hash of its lists of clips.
         shards: its shards.
@@ -199,7 +199,7 @@ def require_section(shards: Shards, section: Mapping[str, Any]) -> None:
 
     Args:
         shards: the shards.
-        section: name, protocol, fold, seed and options of the recipe's data set.
+        section: the recipe's section ``dataset``.
 
     Raises:
         ConfigError: they have another one; the message names the key.
@@ -214,10 +214,13 @@ def require_section(shards: Shards, section: Mapping[str, Any]) -> None:
 
 
 def _resolved(section: Mapping[str, Any]) -> dict[str, Any]:
-    """A data set's section with the protocol and the fold that are in use."""
+    """A data set's section with the protocol and the fold that are in use.
+
+    Shards of older versions have no ``training_share``: they have all clips.
+    """
     info = dataset_info(section["name"])
     protocol, fold = checked_protocol(info, section["protocol"], section["fold"])
-    return {**section, "protocol": protocol, "fold": fold}
+    return {"training_share": 1.0, **section, "protocol": protocol, "fold": fold}
 
 
 def _read(url: str, name: str) -> bytes | None:

@@ -49,7 +49,7 @@ def write_shards(
 
     Args:
         dataset: the data set.
-        section: its name, protocol, fold, seed and options.
+        section: its section in a recipe.
         url: URL or path of the folder.
         clips_per_shard: clips in each shard; the last one of a split may have fewer.
         log: receives progress.

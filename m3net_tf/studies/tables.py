@@ -39,8 +39,8 @@ class TablePlan:
         grid: the table.
         stem: path of the written table, without its ending.
         trainings: one for each cell's number and repeat.
-        earlier: runs in the written table whose recipes and networks are unchanged: key ->
-            metric -> run.
+        earlier: runs in the written table, with ``keep_results`` in all written tables, whose
+            recipes and networks are unchanged: key -> metric -> run.
         known: keys of the trainings that are skipped, as their results are kept.
         runs: which runs are finished, and which must be trained.
     """
@@ -72,12 +72,16 @@ def plan_table(
         for index, cell in enumerate(grid.cells)
         for repeat in cell.repeats
     }
-    written = Path(f"{stem}.json")
-    if keep_results and not written.exists():
-        raise DataError(
-            f"{written} is missing, so there are no results to keep: run it without --keep-results"
-        )
-    earlier = _earlier_rows(written, grid, trainings) if written.exists() else {}
+    written = [path for path in (Path(f"{stem}.json"),) if path.exists()]
+    if keep_results:  # the table's own results go before those of others
+        written += [path for path in sorted(out.rglob(f"*.{scale}.json")) if path not in written]
+        if not written:
+            raise DataError(
+                f"{out} has no results of {scale} scale to keep: run it without --keep-results"
+            )
+    earlier: dict[str, Mapping[str, Mapping[str, Any]]] = {}
+    for path in written:
+        earlier = {**_earlier_rows(path, grid, trainings), **earlier}
     known = frozenset(earlier if keep_results else ())
     runs = plan_trainings(trainings.values(), runs_folder, known)
     return TablePlan(grid, stem, trainings, earlier, known, runs)
@@ -109,8 +113,8 @@ def make_table(
         options: where the runs are trained, and how many at once.
         runs_folder: folder of the runs of all tables.
         out: folder for ``<paper>/<table>.<scale>.md``, ``.csv`` and ``.json``.
-        keep_results: do not train a run that ``runs_folder`` lacks if the table in ``out`` has
-            its result and its recipe and network are unchanged.
+        keep_results: do not train a run that ``runs_folder`` lacks if a table in ``out`` has its
+            result and its recipe and network are unchanged.
         command: the command line, quoted in the table.
         watch: shows the standing while runs are trained.
         log: receives lines of progress.
@@ -121,7 +125,7 @@ def make_table(
     Raises:
         ConfigError: there is no such table or scale, or the grid or one of its recipes is wrong.
         DataError: a data set of a run that must be trained is missing, Ray is needed and not
-            installed or reached, or ``keep_results`` is set and there is no written table.
+            installed or reached, or ``keep_results`` is set and no table is written.
     """
     start = time.perf_counter()
     plan = plan_table(name, scale, runs_folder=runs_folder, out=out, keep_results=keep_results)
@@ -176,8 +180,8 @@ def _earlier_rows(
     """Runs in a written table whose recipes and networks are unchanged: key -> metric -> run."""
     noted = {
         (run["recipe_sha256"], cell["metric"]): run
-        for cell in read_json(path)["cells"]
-        for run in cell["runs"]
+        for cell in read_json(path).get("cells", ())  # a figure's have no runs
+        for run in cell.get("runs", ())
         if "metrics" in run and run["value"] is not None
     }
     rows: dict[str, dict[str, Mapping[str, Any]]] = {}

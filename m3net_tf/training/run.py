@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from m3net_tf.artifacts import read_json, write_json
 from m3net_tf.datasets import AudioDataset, dataset_info, load_dataset, protocol_statement
+from m3net_tf.datasets.selection import with_training_share
 from m3net_tf.errors import DAMAGED, ConfigError, DataError, ModelError
 from m3net_tf.models import design_sha256, model_names, presets_of
 from m3net_tf.pretrained import find_pretrained
@@ -34,7 +35,7 @@ def load_recipe_dataset(recipe: Recipe, data_dir: Path | None) -> AudioDataset:
 
 def load_section(section: DatasetSection, data_dir: Path | None) -> AudioDataset:
     """The data set of a recipe's section."""
-    return load_dataset(
+    dataset = load_dataset(
         section.name,
         data_dir,
         protocol=section.protocol,
@@ -42,6 +43,7 @@ def load_section(section: DatasetSection, data_dir: Path | None) -> AudioDataset
         seed=section.seed,
         **section.options,
     )
+    return with_training_share(dataset, section.training_share, section.seed)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,8 +36,11 @@ class DatasetSection:
         name: data set, as printed by ``m3net data list``.
         protocol: split of the clips; default: the data set's official one.
         fold: held-out fold, for protocols with folds.
-        seed: seed of random splits and of synthetic sounds.
+        seed: seed of random splits, of synthetic sounds and of ``training_share``.
         options: other options of the data set.
+        training_share: share of the training clips of each class that is used, drawn at random; a
+            smaller share is a part of a larger one. It shows how accuracy depends on the number of
+            clips.
     """
 
     name: str
@@ -45,10 +48,15 @@ class DatasetSection:
     fold: int | None = None
     seed: int = 0
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    training_share: float = newer(1.0)
 
     def __post_init__(self) -> None:
+        if not 0 < self.training_share <= 1:
+            raise ConfigError(
+                f"dataset.training_share is {self.training_share}: give more than 0, at most 1"
+            )
         for key in self.options:
-            if key in ("name", "data_dir", "protocol", "fold", "seed"):
+            if key in ("name", "data_dir", "protocol", "fold", "seed", "training_share"):
                 raise ConfigError(
                     f"dataset.options.{key} is not a data set option: give dataset.{key}"
                 )

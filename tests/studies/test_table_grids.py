@@ -324,7 +324,7 @@ def test_all_papers_tables_are_shipped():
     names |= {f"spectromasknet/table{n}" for n in range(1, 8)}
     names |= {f"bilateral/table{n}" for n in range(1, 8)}
     names |= {f"diffres/table{n}" for n in range(1, 4)} | {"diffres/figure8"}
-    names |= {"mcu/keywords", "mcu/presets", "mcu/search_picks"}
+    names |= {"mcu/clips", "mcu/keywords", "mcu/presets", "mcu/search_picks"}
     names |= {"bilateral/efficiency", "leakage/splits"}
     assert set(SHIPPED) == names
 

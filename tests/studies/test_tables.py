@@ -247,8 +247,23 @@ def test_results_of_another_network_or_recipe_are_not_kept(trainer, run_table, t
     assert report["kept"] == 0 and len(trainer.trained) == 2
 
 
+def test_results_of_another_table_are_kept(trainer, run_table, tmp_path):
+    run_table("tiny")
+    (tmp_path / "paper/table9.yaml").rename(tmp_path / "paper/table8.yaml")
+    trainer.trained.clear()
+    report = make_table(
+        str(tmp_path / "paper/table8.yaml"),
+        "tiny",
+        data_folders={},
+        runs_folder=tmp_path / "elsewhere",
+        out=tmp_path / "out",
+        keep_results=True,
+    )
+    assert report["kept"] == report["runs"] == 2 and not trainer.trained
+
+
 def test_results_to_keep_must_be_there(trainer, run_table):
-    with pytest.raises(DataError, match="table9.tiny.json is missing, so there are no results"):
+    with pytest.raises(DataError, match="out has no results of tiny scale to keep"):
         run_table("tiny", keep_results=True)
     assert not trainer.trained
 

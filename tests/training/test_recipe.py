@@ -53,6 +53,7 @@ def test_an_unknown_section():
         (with_("dataset", name=3), r"dataset\.name is 3: give a value of type str"),
         (with_("dataset", fold="one"), r"dataset\.fold is 'one': give a value of type int"),
         (with_("dataset", options={"seed": 1}), r"dataset\.options\.seed is not a data set option"),
+        (with_("dataset", training_share=0), r"dataset\.training_share is 0\.0: give more than 0"),
         (with_("dataset", options=[1]), r"dataset\.options is \[1\]: give keys and values"),
         (with_("training", epochs="many"), r"training\.epochs is 'many': .* type int"),
         (with_("training", epochs=2.0), r"training\.epochs is 2\.0: .* type int"),
