@@ -245,8 +245,7 @@ def draw_figure(
 
     Args:
         name: one of :data:`FIGURES`.
-        runs: folders of finished runs; without any, the runs of the figure's grid are trained
-            where they are missing.
+        runs: folders of finished runs; without any, those of its grid, trained if missing.
         out: folder; ``diffres/fig4`` becomes ``<out>/diffres/fig4.<scale>.png`` and so on, and
             without ``.<scale>`` if it shows no grid.
         scale: scale of the grid.
@@ -269,17 +268,15 @@ def draw_figure(
     if name not in FIGURES:
         raise ConfigError(f"figure {name!r} is unknown: choose one of {', '.join(FIGURES)}")
     kind, folders, options = FIGURES[name], data_folders or {}, {}
-    _check_runs(name, kind, len(runs))
-    if keep_results and (runs or not kind.kept):
-        raise ConfigError(f"figure {name} shows whole runs here: remove --keep-results")
+    _check_runs(name, kind, len(runs), keep_results)
     if clips is not None:
         _check_clips(name, kind, clips)
         options["clips"] = clips
     stem, shown = out / name, shown_runs(runs, folders)
     facts: dict[str, Any] = {"figure": name}
     if kind.grid and not runs:
-        kept_in = out if keep_results else None
-        grid, shown = shown_cells(kind.grid, scale, runs_folder, folders, log, kept_in)
+        kept = out if keep_results else None
+        grid, shown = shown_cells(kind.grid, scale, runs_folder, folders, log, kept)
         stem = out / f"{name}.{scale}"
         facts |= {"scale": scale, "grid": kind.grid, "title": grid.title}
     drawing = kind.draw(shown, options, log)
@@ -300,7 +297,9 @@ def _check_clips(name: str, kind: FigureKind, clips: int) -> None:
         raise ConfigError(f"clips is {clips}: give at least 1")
 
 
-def _check_runs(name: str, kind: FigureKind, count: int) -> None:
+def _check_runs(name: str, kind: FigureKind, count: int, keep_results: bool) -> None:
+    if keep_results and (count or not kind.kept):
+        raise ConfigError(f"figure {name} shows whole runs here: remove --keep-results")
     accepted, expected = {
         "none": (not count, "no run"),
         "one": (count == 1, "one finished run"),
