@@ -49,7 +49,7 @@ def converted(name, preset):
     model = build_model(name, preset)
     maps = noise(presets_of(name)[preset].input_shape, 8, seed=1)
     for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
+        if hasattr(layer, "momentum"):
             layer.momentum = 0.0
     model(maps / np.float32(128), training=True)
     return quantize_int8(model, maps)

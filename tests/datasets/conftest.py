@@ -215,7 +215,6 @@ class Server:
         cut_after: bytes after which the next replies break off, one number a reply.
         pause_s: wait after each 4 KiB.
         answers: status codes of the next replies instead of files.
-        asked: (path, Range header, bytes sent) of each request that is done.
         started: requests so far.
     """
 
@@ -224,14 +223,19 @@ class Server:
         self.started = 0
         self.cut_after: list[int] = []
         self.answers: list[int] = []
-        self.asked: list[tuple[str, str | None, int]] = []
+        self._under_way: set[object] = set()
+        self._done: list[tuple[str, str | None, int]] = []
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                server.reply(self)
+                server._under_way.add(self)
+                try:
+                    server.reply(self)
+                finally:
+                    server._under_way.discard(self)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -241,6 +245,22 @@ class Server:
         self.url = f"http://127.0.0.1:{self._http.server_port}/"
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,))
         self._thread.start()
+
+    @property
+    def asked(self) -> list[tuple[str, str | None, int]]:
+        """(path, Range header, bytes sent) of each request since the last `forget`.
+
+        A client can have the whole reply before its request is noted here, so this waits for
+        requests under way, at most ten seconds.
+        """
+        deadline = time.monotonic() + 10
+        while self._under_way and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return list(self._done)
+
+    def forget(self) -> None:
+        """Empties `asked`."""
+        del self._done[: len(self.asked)]
 
     def close(self) -> None:
         self._http.shutdown()
@@ -253,7 +273,7 @@ class Server:
         path = self.folder / handler.path.lstrip("/")
         status = self.answers.pop(0) if self.answers else 200 if path.is_file() else 404
         if status != 200:
-            self.asked.append((handler.path, asked, 0))
+            self._done.append((handler.path, asked, 0))
             handler.send_response(status)
             handler.send_header("Content-Length", "0")
             handler.end_headers()
@@ -281,7 +301,7 @@ class Server:
                 time.sleep(self.pause_s)
         except OSError:  # the client was killed
             pass
-        self.asked.append((handler.path, asked, sent))
+        self._done.append((handler.path, asked, sent))
         handler.close_connection = True
 
     def checksum(self, name: str) -> str:

@@ -80,7 +80,7 @@ def test_a_later_run_goes_on(noise_archive, server, tmp_path):
     with pytest.raises(DataError, match=r"set.tar.gz: cannot be downloaded .*5 times in a row"):
         fetch_archives((archive,), tmp_path / "data", pause_s=0.001)
     assert (tmp_path / "data" / DOWNLOADS / "set.tar.gz.part").stat().st_size == 40_000
-    server.asked.clear()
+    server.forget()
     fetch_archives((archive,), tmp_path / "data")
     assert [header for _, header, _ in server.asked] == ["bytes=40000-"]
     assert contents(tmp_path / "data/top") == contents(server.folder / "top")
@@ -229,7 +229,7 @@ def test_another_url_is_taken_at_its_word(noise_archive, server, tmp_path):
     shutil.rmtree(tmp_path / "data/top")
     (server.folder / "mirror").mkdir()
     noise_archive(files=30, name="mirror/set.tar.gz")
-    server.asked.clear()
+    server.forget()
     lines: list[str] = []
     fetch_archives((archive,), tmp_path / "data", url=server.url + "mirror/", log=lines.append)
     assert [path for path, _, _ in server.asked] == ["/mirror/set.tar.gz"]
@@ -243,7 +243,7 @@ def test_a_kept_archive_with_a_published_checksum_stands_for_any_url(
     archive = noise_archive()
     fetch_archives((archive,), tmp_path / "data", keep_archives=True)
     shutil.rmtree(tmp_path / "data/top")
-    server.asked.clear()
+    server.forget()
     fetch_archives((archive,), tmp_path / "data", url=server.url + "mirror/")
     assert server.asked == [] and (tmp_path / "data/top").is_dir()
 
