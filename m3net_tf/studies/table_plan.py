@@ -103,6 +103,8 @@ def _state(training: Training, plan: TablePlan, runs_folder: Path) -> str:
         return "finished" + ("" if place == training.place else f" in {place}")
     if training.key in plan.known:
         return "kept from the written table"
+    if training.key not in {run.key for run in plan.runs.runs}:
+        return "not needed (results kept)"
     started = Run(runs_folder / training.place).state_path.exists()
     return "started" if started else "to train"
 

@@ -23,8 +23,9 @@ from m3net_tf.studies import footprint, report_files, tables
 from m3net_tf.studies.grid import Cell, Grid
 from m3net_tf.studies.grid_file import find_grid, grid_names, load_grid
 from m3net_tf.studies.table_list import written_tables
+from m3net_tf.studies.table_plan import plan_facts
 from m3net_tf.studies.table_results import CellResult, _averaged
-from m3net_tf.studies.tables import make_table, parse_data_folders
+from m3net_tf.studies.tables import make_table, parse_data_folders, plan_table
 from m3net_tf.training import recipe as recipes
 from m3net_tf.training.run import Run
 
@@ -230,6 +231,12 @@ def test_results_are_kept_without_their_runs(trainer, run_table, tmp_path):
     assert whole["runs"][0].pop("kept") and less["runs"][0].pop("kept")
     assert [whole, less] == [before["cells"][index] for index in (0, 2)]
     assert set(text.splitlines()) <= set(read(tmp_path, "csv", "tiny").splitlines())
+    none = tmp_path / "none"
+    plan = plan_table(str(path), "tiny", runs_folder=none, out=tmp_path / "out", keep_results=True)
+    states = {run["run"]: run["state"] for run in plan_facts(plan, {}, none)["runs"]}
+    assert not plan.runs.waiting and len(states) == 4
+    (step,) = (state for run, state in states.items() if "step--before" in run)
+    assert step.startswith("not needed")
 
 
 def test_results_of_another_network_or_recipe_are_not_kept(trainer, run_table, tmp_path):
