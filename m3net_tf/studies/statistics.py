@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from m3net_tf.training.metrics import summarise_folds
+
 FEWEST_PAIRS = 6  # with fewer, Wilcoxon's test can never fall below 0.05
 _EXACT_PAIRS = 20
 
@@ -20,12 +22,16 @@ class Comparison:
     Attributes:
         pairs: runs of the same seed and fold in both.
         difference: mean of the differences.
+        low: lower end of its 95 % interval by Student's t; None for a single pair.
+        high: its upper end; None for a single pair.
         p: two-sided p-value; exact up to 20 pairs that differ.
         smallest_p: smallest possible p-value for this number of pairs.
     """
 
     pairs: int
     difference: float
+    low: float | None
+    high: float | None
     p: float
     smallest_p: float
 
@@ -39,14 +45,15 @@ def compare(values: Sequence[float], reference: Sequence[float]) -> Comparison |
     differences = np.subtract(values, reference)
     if not len(differences):
         return None
-    pairs, mean = len(differences), float(differences.mean())
-    smallest = 2.0 ** (1 - pairs)
+    spread = summarise_folds([{"difference": value} for value in differences])["difference"]
+    pairs = spread["runs"]
     # Rounding errors would make differences of the same number of clips unequal.
     differences = np.round(differences, 9)
     differences = differences[differences != 0]
-    if not len(differences):
-        return Comparison(pairs, mean, 1.0, smallest)
-    return Comparison(pairs, mean, _signed_rank_p(differences), smallest)
+    p = _signed_rank_p(differences) if len(differences) else 1.0
+    return Comparison(
+        pairs, spread["mean"], spread["low"], spread["high"], p, smallest_p=2.0 ** (1 - pairs)
+    )
 
 
 def _signed_rank_p(differences: np.ndarray) -> float:

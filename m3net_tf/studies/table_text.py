@@ -108,9 +108,10 @@ def table_markdown(
     if grid.reference:
         labels = ", ".join(f"{axis}: {label}" for axis, label in grid.reference.items())
         lines += [
-            f"Compared with {labels} by Wilcoxon's signed-rank test (two-sided, exact, paired by "
-            f"seed and fold). With fewer than {FEWEST_PAIRS} pairs p cannot fall below 0.05; the "
-            "smallest possible value is then given in brackets.",
+            f"Compared with {labels}, paired by seed and fold: mean difference with its 95 % "
+            "interval by Student's t, and p by Wilcoxon's signed-rank test (two-sided, exact). "
+            f"With fewer than {FEWEST_PAIRS} pairs p cannot fall below 0.05; the smallest possible "
+            "value is then given in brackets.",
             "",
         ]
     lines += [
@@ -233,8 +234,9 @@ def _test(grid: Grid, result: CellResult) -> list[str]:
     test = result.comparison
     if test is None:
         return ["", ""]
+    interval = "" if test.low is None else f" ({test.low:+.2f} to {test.high:+.2f})"
     least = f" (≥ {test.smallest_p:.3g})" if test.pairs < FEWEST_PAIRS else ""
-    return [f"{test.difference:+.2f}", f"{test.p:.3g}{least}"]
+    return [f"{test.difference:+.2f}{interval}", f"{test.p:.3g}{least}"]
 
 
 def _failures(grid: Grid, results: Sequence[CellResult]) -> list[str]:

@@ -18,6 +18,11 @@ def test_without_ties_as_scipy(pairs):
         comparison = compare(a, b)
         assert comparison.p == pytest.approx(stats.wilcoxon(a, b, method="exact").pvalue)
         assert comparison.difference == pytest.approx((a - b).mean())
+        if pairs > 1:
+            interval = stats.ttest_rel(a, b).confidence_interval()
+            assert (comparison.low, comparison.high) == pytest.approx(tuple(interval))
+        else:
+            assert comparison.low is None and comparison.high is None
         assert comparison.pairs == pairs
 
 
