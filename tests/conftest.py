@@ -4,6 +4,7 @@
 import gc
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -161,6 +162,14 @@ def eager() -> Iterator[None]:
     yield
     tf.config.run_functions_eagerly(False)
     keras.backend.clear_session()
+
+
+@pytest.fixture
+def hangup() -> Iterator[None]:
+    """SIGHUP has its default action; nohup would have it ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="session")

@@ -97,6 +97,7 @@ def test_status_and_output_of_a_program(tmp_path):
     assert (tmp_path / "log").read_text() == "out\nerr\n"
 
 
+@pytest.mark.usefixtures("hangup")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_runs_what_must_run_at_the_end(number):
     tidied = []

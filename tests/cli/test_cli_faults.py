@@ -88,6 +88,7 @@ def test_a_run_that_cannot_be_made_is_reported_before_training(monkeypatch, caps
     assert time.monotonic() - started < 60
 
 
+@pytest.mark.usefixtures("hangup")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_ends_a_command_in_order(monkeypatch, capsys, number, status):
     tidied = []
