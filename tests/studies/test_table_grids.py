@@ -345,6 +345,18 @@ def test_shipped_headers_say_what_a_reader_needs(name):
     assert number.lower() in header.lower()
 
 
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_command_of_a_header_has_the_tables_data(name):
+    header = "".join(re.findall(r"^#(.*)\n", find_grid(name).read_text(), re.MULTILINE))
+    command = re.search(r"Command: m3net table.*?(?=m3net figure|$)", header)[0]
+    scale = re.search(r"--scale (\w+)|$", command)[1] or "paper"
+    grid, needed = load_grid(find_grid(name), scale), set()
+    for cell in (cell for cell in grid.cells if cell.trained):
+        training = grid.training(cell, cell.repeats[0])
+        needed |= {step.recipe.dataset.name for step in (training, *training.needed)}
+    assert set(re.findall(r"--data-dir\s+(\w+)=", command)) == needed
+
+
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_tables_expand_to_valid_recipes(name, scale):
