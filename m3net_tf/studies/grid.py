@@ -67,6 +67,8 @@ class Cell:
         quoted: the paper's value alone is printed.
         other_split: the paper's value was measured with another split, so that it says nothing
             about ours.
+        other_data: the paper's value was measured on other data, other classes or by another
+            metric; it says nothing about ours either.
         values: the recipe as plain values, without seed and fold.
         repeats: its runs.
         steps: section of the recipe -> the step that it needs.
@@ -81,6 +83,7 @@ class Cell:
     expected_std: float | None
     quoted: bool
     other_split: bool
+    other_data: bool
     values: Patch
     repeats: tuple[Repeat, ...]
     steps: Mapping[str, Step]

@@ -19,13 +19,18 @@ SECTIONS = tuple(field.name for field in dataclasses.fields(Recipe))
 
 
 def make_cell(
-    labels: Mapping[str, str], values: Patch, steps: Mapping[str, Step], expected: Any
+    labels: Mapping[str, str],
+    values: Patch,
+    papers: Patch,
+    steps: Mapping[str, Step],
+    expected: Any,
 ) -> Cell:
     """A cell from its merged values.
 
     Args:
         labels: axis -> label.
         values: sections of the recipe and keys of the cell.
+        papers: the same without the changes of the scale, as the paper has them.
         steps: section of the recipe -> the step that it needs.
         expected: the paper's value, or its mean and standard deviation; None if it has none.
 
@@ -42,6 +47,7 @@ def make_cell(
         expected_std=deviation,
         quoted=bool(values.get("quoted", False)),
         other_split=_other_split(values),
+        other_data=_other_data(values, papers),
         values={key: value for key, value in values.items() if key in SECTIONS},
         repeats=tuple(Repeat(seed, fold) for fold in drawn for seed in seeds or [0]),
         steps=steps,
@@ -54,7 +60,7 @@ def make_cell(
 def average_cell(labels: Mapping[str, str], axis: str, expected: Any) -> Cell:
     """A cell with the mean of the others along an axis."""
     mean, deviation = _mean_and_deviation(expected)
-    return Cell(labels, "mean", mean, deviation, False, False, {}, (), {}, average_of=axis)
+    return Cell(labels, "mean", mean, deviation, False, False, False, {}, (), {}, average_of=axis)
 
 
 def _mean_and_deviation(expected: Any) -> tuple[float | None, float | None]:
@@ -68,6 +74,19 @@ def _other_split(values: Patch) -> bool:
     if paper is None or values.get("quoted") or "." in values.get("metric", ""):
         return False
     return bool((dataset.get("protocol") or dataset_info(dataset["name"]).protocol) != paper)
+
+
+def _other_data(values: Patch, papers: Patch) -> bool:
+    """Whether the scale has other data, classes or another metric than the paper's value."""
+    if values.get("quoted") or "." in values.get("metric", ""):
+        return False
+    return _task(values) != _task(papers)
+
+
+def _task(values: Patch) -> tuple[Any, Any, Any]:
+    dataset = values.get("dataset") or {}
+    classes = (dataset.get("options") or {}).get("classes")
+    return dataset.get("name"), classes, values.get("metric")
 
 
 def make_step(name: str, values: Patch, seeds: Sequence[int] | None) -> Step:

@@ -152,6 +152,10 @@ class _Patches:
         """A cell's recipe and other keys."""
         return merge(*self._before(labels), *self._of_scale(labels))
 
+    def papers_cell(self, labels: Mapping[str, str]) -> Patch:
+        """The same without the changes of the scale."""
+        return merge(*self._before(labels))
+
     def needed_steps(self, cell: Patch, labels: Mapping[str, str]) -> dict[str, Step]:
         """Section of a cell's recipe -> the step that it needs.
 
@@ -223,8 +227,9 @@ def _expand(path: Path, values: Patch, scale: str) -> Grid:
         if averaged:
             cells.append(average_cell(labels, averaged[0], expected))
         else:
-            cell = patches.cell(labels)
-            cells.append(make_cell(labels, cell, patches.needed_steps(cell, labels), expected))
+            cell, papers = patches.cell(labels), patches.papers_cell(labels)
+            steps = patches.needed_steps(cell, labels)
+            cells.append(make_cell(labels, cell, papers, steps, expected))
     return Grid(
         path=path,
         name=f"{path.resolve().parent.name}/{path.stem}",

@@ -54,6 +54,7 @@ class CellValues(TypedDict):
         paper_std: the paper's standard deviation.
         quoted: whether the value is quoted, and nothing is trained.
         other_split: whether the paper's value was measured with another split than ours.
+        other_data: whether it was measured on other data or classes, or by another metric.
         ours: our value over the finished runs.
         against_reference: fields of :class:`.statistics.Comparison`.
         facts: as in :class:`.CellResult`.
@@ -67,6 +68,7 @@ class CellValues(TypedDict):
     paper_std: float | None
     quoted: bool
     other_split: bool
+    other_data: NotRequired[bool]
     ours: Spread | None
     against_reference: Mapping[str, Any] | None
     facts: NotRequired[Mapping[str, Any]]
@@ -181,6 +183,7 @@ def _cell_values(result: CellResult) -> CellValues:
         "paper_std": cell.expected_std,
         "quoted": cell.quoted,
         "other_split": cell.other_split,
+        "other_data": cell.other_data,
         "ours": result.summary or None,
         "against_reference": dataclasses.asdict(result.comparison) if result.comparison else None,
         "runs": [_run_values(run, cell.metric) for run in result.runs],

@@ -22,7 +22,7 @@ _ABOUT = {
 }
 
 
-_OTHER_SPLITS = " Values of another split say nothing about ours."
+_NOT_COMPARABLE = " Values of another split or of other data say nothing about ours."
 _QUOTED = " Rivals are quoted from the paper, each with the split of its own paper."
 
 
@@ -32,7 +32,7 @@ def table_csv(grid: Grid, results: Sequence[CellResult]) -> str:
     fixed = (
         "metric",
         "paper",
-        "paper_split",
+        "paper_differs",
         "seed",
         "fold",
         "value",
@@ -47,8 +47,7 @@ def table_csv(grid: Grid, results: Sequence[CellResult]) -> str:
     for result in results:
         cell = result.cell
         expected = csv_value(cell.expected)
-        split = "other" if cell.other_split and cell.expected is not None else ""
-        head = [*(cell.labels[axis] for axis in axes), cell.metric, expected, split]
+        head = [*(cell.labels[axis] for axis in axes), cell.metric, expected, _difference(cell)]
         if not result.runs:
             value = result.summary["mean"] if result.summary else None
             facts = [csv_value(result.facts.get(key)) for key in ("parameters", "macs")]
@@ -97,7 +96,7 @@ def table_markdown(
         f"{grid.paper}. Scale `{grid.scale}`. {_ABOUT.get(grid.scale, '')}",
         "",
         "Mean ± standard deviation over the runs; in brackets the paper's value."
-        + (_OTHER_SPLITS if any(cell.other_split for cell in grid.cells) else "")
+        + (_NOT_COMPARABLE if any(_difference(cell) for cell in grid.cells) else "")
         + (_QUOTED if any(cell.quoted for cell in grid.cells) else ""),
         "",
         *_reader_table(grid, results),
@@ -171,10 +170,19 @@ def _paper(cell: Cell) -> str:
     """The paper's value; marked where it cannot be compared with ours."""
     if cell.expected is None:
         return ""
-    other = "other split: " if cell.other_split else ""
+    other = f"{difference}: " if (difference := _difference(cell)) else ""
     spread = "" if cell.expected_std is None else f" ± {cell.expected_std:g}"
     whole = cell.expected == round(cell.expected) and cell.expected >= 1000
     return other + (f"{cell.expected:,.0f}" if whole else f"{cell.expected:g}") + spread
+
+
+def _difference(cell: Cell) -> str:
+    """Why the paper's value says nothing about ours; '' if it does or there is none."""
+    if cell.expected is None:
+        return ""
+    if cell.other_data:
+        return "other data"
+    return "other split" if cell.other_split else ""
 
 
 def _number(value: float, metric: str) -> str:

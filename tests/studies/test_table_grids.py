@@ -213,6 +213,20 @@ def test_values_of_another_split_are_known(write):
     assert marked == {("first", "whole"), ("first", "less"), ("first", "taught")}  # not the rival
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "dataset: {name: synth}",
+        "dataset: {options: {classes: '12'}}",
+        "metric: mean_average_precision",
+    ],
+)
+def test_values_of_other_data_than_the_papers_are_known(write, change):
+    path = write(("patch: {training: {epochs: 2},", f"patch: {{{change},"))
+    assert all(cell.other_data for cell in load_grid(path, "small").cells)
+    assert not any(cell.other_data for cell in load_grid(path, "paper").cells)
+
+
 def test_one_step_with_a_seed_of_its_own_serves_all(write):
     own = ("before: {dataset: {name: us8k}, folds: [2]", "before: {seeds: [3]")
     cell = (grid := load_grid(write(own), "small")).cell({"Data": "second", "Network": "taught"})

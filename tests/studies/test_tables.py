@@ -483,10 +483,22 @@ def test_a_value_of_another_split_is_not_printed_as_comparable(trainer, run_tabl
     report = run_table("tiny")
     text = read(tmp_path, "md", "tiny")
     assert "| whole | 80.00 † (other split: 90 ± 0.5) | 31,469 (31,599) |" in text
-    assert "Values of another split say nothing about ours." in text
+    assert "Values of another split or of other data say nothing about ours." in text
     assert [cell["other_split"] for cell in report["cells"]] == [True, False, True, False]
     rows = list(csv.DictReader(read(tmp_path, "csv", "tiny").splitlines()))
-    assert [row["paper_split"] for row in rows] == ["other", "", "other", ""]
+    assert [row["paper_differs"] for row in rows] == ["other split", "", "other split", ""]
+
+
+def test_a_value_of_other_data_is_not_printed_as_comparable(trainer, run_table, tmp_path):
+    path = tmp_path / "paper/table9.yaml"
+    text = GRID.replace("base: {dataset: {name: synth}", "base: {dataset: {name: us8k}")
+    path.write_text(
+        text.replace("seeds: [0]}}\n  small", "seeds: [0], dataset: {name: synth}}}\n  small")
+    )
+    report = run_table("tiny")
+    text = read(tmp_path, "md", "tiny")
+    assert "| whole | 80.00 † (other data: 90 ± 0.5) | 31,469 (31,599) |" in text
+    assert [cell["other_data"] for cell in report["cells"]] == [True, False, True, False]
 
 
 def test_the_list_says_which_results_are_of_an_older_recipe(tmp_path, monkeypatch, capsys):
@@ -528,7 +540,7 @@ def test_committed_results_of_older_recipes_are_named():
 
 def test_an_average_needs_all_of_its_cells():
     labels = [{"Task": task, "Hop": "1"} for task in ("a", "b", "Average")]
-    cells = [Cell(row, "accuracy", None, None, False, False, {}, (), {}) for row in labels]
+    cells = [Cell(row, "accuracy", None, None, False, False, False, {}, (), {}) for row in labels]
     cells[2] = dataclasses.replace(cells[2], metric="mean", average_of="Task")
     axes = {"Task": ("a", "b", "Average"), "Hop": ("1",)}
     grid = Grid(Path(), "p/t", "tiny", "", "", "", axes, tuple(cells), {})
