@@ -71,16 +71,19 @@ def _mean_and_deviation(expected: Any) -> tuple[float | None, float | None]:
 def _other_split(values: Patch) -> bool:
     """Whether the paper's value was measured with another split than the cell's."""
     paper, dataset = values.get("paper_protocol"), values.get("dataset") or {}
-    if paper is None or values.get("quoted") or "." in values.get("metric", ""):
+    if paper is None or not _scored(values):
         return False
     return bool((dataset.get("protocol") or dataset_info(dataset["name"]).protocol) != paper)
 
 
 def _other_data(values: Patch, papers: Patch) -> bool:
     """Whether the scale has other data, classes or another metric than the paper's value."""
-    if values.get("quoted") or "." in values.get("metric", ""):
-        return False
-    return _task(values) != _task(papers)
+    return _scored(values) and _task(values) != _task(papers)
+
+
+def _scored(values: Patch) -> bool:
+    """Whether we measure the cell's accuracy or another score."""
+    return not values.get("quoted") and "." not in values.get("metric", "")
 
 
 def _task(values: Patch) -> tuple[Any, Any, Any]:
