@@ -57,10 +57,15 @@ def make_cell(
     return cell if cell.trained else dataclasses.replace(cell, repeats=(), steps={})
 
 
-def average_cell(labels: Mapping[str, str], axis: str, expected: Any) -> Cell:
-    """A cell with the mean of the others along an axis."""
+def average_cell(
+    labels: Mapping[str, str], axis: str, expected: Any, cells: Sequence[Cell]
+) -> Cell:
+    """A cell with the mean of the others along an axis, which are among the cells."""
     mean, deviation = _mean_and_deviation(expected)
-    return Cell(labels, "mean", mean, deviation, False, False, False, {}, (), {}, average_of=axis)
+    others = {name: label for name, label in labels.items() if name != axis}
+    averaged = [cell for cell in cells if others.items() <= cell.labels.items()]
+    data = any(cell.other_data for cell in averaged)
+    return Cell(labels, "mean", mean, deviation, False, False, data, {}, (), {}, average_of=axis)
 
 
 def _mean_and_deviation(expected: Any) -> tuple[float | None, float | None]:

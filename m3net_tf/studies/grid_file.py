@@ -56,7 +56,7 @@ from typing import Any
 from m3net_tf.checkout import find_sources, require_sources
 from m3net_tf.errors import ConfigError, require_known_keys
 from m3net_tf.many.plan import LINKS
-from m3net_tf.studies.grid import Grid, Patch, Step, merge
+from m3net_tf.studies.grid import Cell, Grid, Patch, Step, merge
 from m3net_tf.studies.grid_cells import SECTIONS, average_cell, make_cell, make_step, whole_numbers
 from m3net_tf.yaml_files import read_yaml
 
@@ -215,7 +215,7 @@ def _expand(path: Path, values: Patch, scale: str) -> Grid:
     averages = _averages(values, axes, only)
     patches = _read_patches(path, values, plan, axes, scaled)
     shown = {axis: [*labels, *averages.get(axis, ())] for axis, labels in axes.items()}
-    cells = []
+    cells: list[Cell] = []
     for combination in itertools.product(*shown.values()):
         labels = dict(zip(axes, combination, strict=True))
         averaged = [axis for axis in averages if labels[axis] in averages[axis]]
@@ -225,7 +225,7 @@ def _expand(path: Path, values: Patch, scale: str) -> Grid:
             continue
         expected = _expected(values.get("expected"), combination)
         if averaged:
-            cells.append(average_cell(labels, averaged[0], expected))
+            cells.append(average_cell(labels, averaged[0], expected, cells))
         else:
             cell, papers = patches.cell(labels), patches.papers_cell(labels)
             steps = patches.needed_steps(cell, labels)

@@ -227,6 +227,12 @@ def test_values_of_other_data_than_the_papers_are_known(write, change):
     assert not any(cell.other_data for cell in load_grid(path, "paper").cells)
 
 
+def test_an_average_over_other_data_is_known():
+    for scale, other in (("tiny", True), ("paper", False)):
+        averages = [c for c in load_grid(find_grid("diffres/table3"), scale).cells if c.average_of]
+        assert averages and all(cell.other_data == other for cell in averages)
+
+
 def test_one_step_with_a_seed_of_its_own_serves_all(write):
     own = ("before: {dataset: {name: us8k}, folds: [2]", "before: {seeds: [3]")
     cell = (grid := load_grid(write(own), "small")).cell({"Data": "second", "Network": "taught"})
