@@ -20,7 +20,7 @@ _ABOUT = {
     "small": "Small real subsets, short trainings: compare within the table, not with the paper.",
     "paper": "Data, protocol and training as in the paper, as far as it describes them.",
 }
-
+_UNTRAINED = "Nothing is trained. Compare networks, not machines."
 
 _NOT_COMPARABLE = " Values of another split or of other data say nothing about ours."
 _QUOTED = " Rivals are quoted from the paper, each with the split of its own paper."
@@ -90,12 +90,15 @@ def table_markdown(
         report: content of the JSON.
         stem: the file's path without its ending; links are relative to it.
     """
+    trained = any(result.runs for result in results)
+    about = _ABOUT.get(grid.scale, "") if trained else _UNTRAINED
     lines = [
         f"# {grid.table}: {grid.title}",
         "",
-        f"{grid.paper}. Scale `{grid.scale}`. {_ABOUT.get(grid.scale, '')}",
+        f"{grid.paper}. Scale `{grid.scale}`. {about}",
         "",
-        "Mean ± standard deviation over the runs; in brackets the paper's value."
+        ("Mean ± standard deviation over the runs; in" if trained else "In")
+        + " brackets the paper's value."
         + (_NOT_COMPARABLE if any(_difference(cell) for cell in grid.cells) else "")
         + (_QUOTED if any(cell.quoted for cell in grid.cells) else ""),
         "",
@@ -113,10 +116,13 @@ def table_markdown(
             "value is then given in brackets.",
             "",
         ]
+    if trained:
+        lines += [
+            "95 %: confidence interval, by Student's t over the runs, or by Wilson over the clips "
+            "of a single run.",
+            "",
+        ]
     lines += [
-        "95 %: confidence interval, by Student's t over the runs, or by Wilson over the clips of a "
-        "single run.",
-        "",
         *_failures(grid, results),
         "## How",
         "",

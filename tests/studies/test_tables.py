@@ -675,6 +675,8 @@ scales: {paper: {}}
     # Memory of the measuring process, not of this one, which has imported TensorFlow.
     assert 10 < cells["M3Net", "latency (ms)"]["facts"]["memory_mb"] < 300
     assert "unknown argument 'colour'" in cells["wrong", "parameters"]["error"]
+    page = next((tmp_path / "out").rglob("sizes.paper.md")).read_text()
+    assert "Nothing is trained." in page and "Mean ±" not in page and "95 %: " not in page
 
 
 def test_unknown_measures_are_reported():
