@@ -46,14 +46,17 @@ def make_cell(
         expected=mean,
         expected_std=deviation,
         quoted=bool(values.get("quoted", False)),
-        other_split=_other_split(values),
-        other_data=_other_data(values, papers),
+        other_split=False,
+        other_data=False,
         values={key: value for key, value in values.items() if key in SECTIONS},
         repeats=tuple(Repeat(seed, fold) for fold in drawn for seed in seeds or [0]),
         steps=steps,
         clip=None if values.get("clip") is None else str(values["clip"]),
         resources=_resources(values),
     )
+    if cell.scored and not cell.quoted:
+        other_data = _task(values) != _task(papers)
+        cell = dataclasses.replace(cell, other_split=_other_split(values), other_data=other_data)
     return cell if cell.trained else dataclasses.replace(cell, repeats=(), steps={})
 
 
@@ -76,19 +79,9 @@ def _mean_and_deviation(expected: Any) -> tuple[float | None, float | None]:
 def _other_split(values: Patch) -> bool:
     """Whether the paper's value was measured with another split than the cell's."""
     paper, dataset = values.get("paper_protocol"), values.get("dataset") or {}
-    if paper is None or not _scored(values):
+    if paper is None:
         return False
     return bool((dataset.get("protocol") or dataset_info(dataset["name"]).protocol) != paper)
-
-
-def _other_data(values: Patch, papers: Patch) -> bool:
-    """Whether the scale has other data, classes or another metric than the paper's value."""
-    return _scored(values) and _task(values) != _task(papers)
-
-
-def _scored(values: Patch) -> bool:
-    """Whether we measure the cell's accuracy or another score."""
-    return not values.get("quoted") and "." not in values.get("metric", "")
 
 
 def _task(values: Patch) -> tuple[Any, Any, Any]:

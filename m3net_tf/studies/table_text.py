@@ -90,7 +90,7 @@ def table_markdown(
         report: content of the JSON.
         stem: the file's path without its ending; links are relative to it.
     """
-    trained = any(result.runs for result in results)
+    trained = any(cell.trained for cell in grid.cells)
     about = _ABOUT.get(grid.scale, "") if trained else _UNTRAINED
     lines = [
         f"# {grid.table}: {grid.title}",
