@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables as YAML: nested patches, cells, runs and their prerequisites; the shipped tables."""
 
+import dataclasses
 import itertools
 import re
 
@@ -11,7 +12,7 @@ from m3net_tf.datasets import dataset_info
 from m3net_tf.errors import ConfigError
 from m3net_tf.frontend import FrontendConfig
 from m3net_tf.many.resources import Resources
-from m3net_tf.models import design_defaults, presets_of
+from m3net_tf.models import design_defaults, model_names, presets_of
 from m3net_tf.studies.grid import SCALES, Repeat, merge, slug
 from m3net_tf.studies.grid_file import find_grid, grid_names, load_grid
 
@@ -407,6 +408,62 @@ def test_the_small_scale_leaves_cells_apart(name):
     )
     for first, second in itertools.combinations(small, 2):
         assert small[first] != small[second] or full[first] == full[second], (first, second)
+
+
+# Settings that differ between a table's cells at small scale alone, each named in its grid.
+DIFFERENT_AT_SMALL_SCALE = {
+    "mcu/presets": {"training.epochs"},
+    "spectromasknet/table1": {
+        "frontend.frame_samples",
+        "frontend.fft_samples",
+        "augmentation.between_class_probability",
+        "augmentation.mixup_probability",
+    },
+}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_small_scale_compares_nothing_but_what_the_table_compares(name):
+    full, small = (
+        {
+            tuple(cell.labels.items()): _settings(
+                dataclasses.asdict(grid.training(cell, cell.repeats[0]).recipe)
+            )
+            for cell in grid.cells
+            if cell.repeats
+        }
+        for grid in (load_grid(find_grid(name), scale) for scale in ("paper", "small"))
+    )
+    for first, second in itertools.combinations(small.keys() & full.keys(), 2):
+        # Data sets and networks have settings of their own.
+        if all(small[first][key] == small[second][key] for key in ("dataset.name", "model.name")):
+            different = _differences(small[first], small[second])
+            compared = _differences(full[first], full[second])
+            allowed = DIFFERENT_AT_SMALL_SCALE.get(name, set())
+            assert different - compared <= allowed, (first, second)
+
+
+def _settings(recipe, section=""):
+    """A recipe's settings by dotted name, with the arguments of presets and defaults."""
+    if {"name", "preset"} <= set(recipe) and recipe["name"] in model_names():
+        preset = presets_of(recipe["name"])[recipe["preset"]].arguments
+        defaults = design_defaults(recipe["name"])
+        arguments = {**defaults, **preset, **(recipe.get("arguments") or {})}
+        recipe = {**recipe, "arguments": arguments}
+    settings = {}
+    for name, value in recipe.items():
+        nested = isinstance(value, dict)
+        settings |= _settings(value, f"{section}{name}.") if nested else {section + name: value}
+    return settings
+
+
+def _differences(first, second):
+    missing = object()
+    return {
+        name
+        for name in first.keys() | second.keys()
+        if first.get(name, missing) != second.get(name, missing)
+    }
 
 
 @pytest.mark.parametrize("name", SHIPPED)
