@@ -112,13 +112,24 @@ def copy_of(protocol: str) -> str:
     return protocol.partition(" (")[2]
 
 
-def test_every_result_is_of_a_listed_subset():
+def test_every_result_is_of_a_listed_subset_and_carries_its_hash():
     assert set(DEFINED) == {*subset_names()}
-    listed = {(find_subset(name).dataset, copy_of(facts[0])) for name, facts in DEFINED.items()}
+    listed = {
+        (find_subset(name).dataset, copy_of(facts[0])): find_subset(name).sha256
+        for name, facts in DEFINED.items()
+    }
     for path in RESULTS.glob("*/*.csv"):
         for row in csv.DictReader(path.read_text().splitlines()):
             if row.get("dataset") not in ("", "synth", None):  # built-in sounds are no subset
-                assert (row["dataset"], copy_of(row["protocol"])) in listed, path
+                sha256 = listed[row["dataset"], copy_of(row["protocol"])]
+                assert row.get("subset_sha256", sha256) == sha256, path
+    for path in RESULTS.glob("*/*.json"):
+        drawn = json.loads(path.read_text())
+        for recipe in drawn.get("recipes", {}).values() if "figure" in drawn else ():
+            data = recipe["dataset"]
+            if data["name"] != "synth":
+                sha256 = listed[data["name"], copy_of(data["protocol"])]
+                assert data["subset_sha256"] == sha256, path
     page = (RESULTS / "README.md").read_text()
     assert not [name for name in DEFINED if find_subset(name).sha256 not in page]
 
