@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from m3net_tf.artifacts import write_json, write_text
 from m3net_tf.datasets import AudioDataset, Clip, dataset_info, load_dataset
@@ -70,9 +71,12 @@ def test_every_table_and_figure_has_a_command():
 
 @pytest.mark.parametrize("name", grid_names("figure"))
 def test_grids_of_figures_are_recipes_at_each_scale(name):
-    for scale in ("tiny", "paper"):
+    for scale in yaml.safe_load(find_grid(name).read_text())["scales"]:
         grid = load_grid(find_grid(name), scale)
-        assert all(isinstance(grid.recipe(cell), Recipe) for cell in grid.cells)
+        for recipe in (grid.recipe(cell) for cell in grid.cells):
+            rate_hz = dataset_info(recipe.dataset.name).sample_rate_hz
+            rate_hz = recipe.dataset.options.get("sample_rate_hz", rate_hz)
+            assert recipe.frontend.sample_rate_hz == rate_hz
 
 
 def test_values_of_signals():

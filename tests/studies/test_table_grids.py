@@ -389,6 +389,10 @@ def test_shipped_tables_expand_to_valid_recipes(name, scale):
             training = grid.training(cell, repeat)
             for step in (training, *training.needed):
                 _require_known_arguments(step.recipe.model)
+                data = step.recipe.dataset
+                rate_hz = dataset_info(data.name).sample_rate_hz
+                rate_hz = data.options.get("sample_rate_hz", rate_hz)
+                assert step.recipe.frontend.sample_rate_hz == rate_hz
                 if scale == "tiny":
                     assert step.recipe.dataset.name == "synth"
                     assert step.recipe.training.epochs == 1
