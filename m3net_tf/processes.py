@@ -10,6 +10,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import IO
 
@@ -53,12 +54,13 @@ def run_group(command: Sequence[str], output: IO[bytes]) -> int:
         Its exit status.
     """
     # SIGTERM, because ninja forwards it to the compilers, which have their own process groups.
+    # The session holds them all, so a program that does not answer leaves none behind either.
     process = subprocess.Popen(
         with_parent(command, "TERM"),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
-        process_group=0,
+        start_new_session=True,
     )
     _groups.add(process)
     try:
@@ -69,10 +71,25 @@ def run_group(command: Sequence[str], output: IO[bytes]) -> int:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_GRACE_S)
             os.killpg(process.pid, signal.SIGKILL)
+        for pid in _pids_of_session(process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.wait()
         raise
     finally:
         _groups.discard(process)
+
+
+def _pids_of_session(session: int) -> list[int]:
+    """Processes of a session, from Linux's ``/proc``; empty on other systems."""
+    pids = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            # The name, in brackets, can hold spaces; state, parent, group and session follow it.
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session:
+                pids.append(int(folder.name))
+    return pids
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from m3net_tf.processes import ends_cleanly, ends_groups, run_group
 #: Like ninja: on a signal it stops its children, which have a process group of their own.
 NINJA = """
 import os, pathlib, signal, subprocess, sys
-compiler = subprocess.Popen(["sleep", "60"], process_group=0)
+compiler = subprocess.Popen(["sleep", "600"], process_group=0)
 signal.signal(signal.SIGTERM, lambda *_: os.killpg(compiler.pid, signal.SIGTERM))
 pathlib.Path(sys.argv[1]).write_text(f"{os.getpid()} {compiler.pid} ")
 compiler.wait()
@@ -29,7 +29,7 @@ compiler.wait()
 def alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"
 
@@ -41,12 +41,23 @@ def wait_for_pids(path: Path) -> list[int]:
 
 
 def all_end(pids: list[int]) -> bool:
-    deadline_s = time.monotonic() + 5
+    deadline_s = time.monotonic() + 60
     while any(map(alive, pids)) and time.monotonic() < deadline_s:
         time.sleep(0.005)
     return not any(map(alive, pids))
 
 
+@pytest.fixture(params=[signal.SIG_DFL, signal.SIG_IGN])
+def compiler_action(request, monkeypatch):
+    """What a SIGTERM does to the compiler: ignored signals are inherited."""
+    if request.param == signal.SIG_IGN:
+        monkeypatch.setattr("m3net_tf.processes._GRACE_S", 0.1)
+    before = signal.signal(signal.SIGTERM, request.param)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("compiler_action")
 def test_an_interrupted_build_stops_its_compilers(tmp_path, monkeypatch):
     pids = tmp_path / "pids"
     wait = subprocess.Popen.wait
