@@ -5,6 +5,8 @@
 
 /// Bits in front of the binary point of the sum of exponentials.
 #define SUM_INTEGER_BITS 12
+/// Sums from here on, 512, leave each item less than half a step of the output.
+#define SUM_LIMIT (512 << (31 - SUM_INTEGER_BITS))
 /// 48/17 and -32/17 with two bits in front of the binary point: the first guess of a reciprocal.
 #define GUESS_CONSTANT 1515870810
 #define GUESS_SLOPE (-1010580540)
@@ -50,13 +52,17 @@ static void softmax_row(const m3net_softmax_layer* layer, const int8_t* input, i
     largest = input[i] > largest ? input[i] : largest;
   }
   int32_t sum = 0;
-  for (int32_t i = 0; i < layer->depth; ++i) {
-    sum = m3net_sum(sum, m3net_divide(exponential(layer, largest - input[i]), SUM_INTEGER_BITS));
+  for (int32_t i = 0; i < layer->depth && sum < SUM_LIMIT; ++i) {
+    sum += m3net_divide(exponential(layer, largest - input[i]), SUM_INTEGER_BITS);
+  }
+  if (sum >= SUM_LIMIT) {
+    m3net_fill(INT8_MIN, layer->depth, output);
+    return;
   }
   const int32_t zeros = leading_zeros((uint32_t)sum);
   const int32_t fraction = (int32_t)(((uint32_t)sum << zeros) - (1u << 31));
   const int32_t scale = reciprocal(fraction);
-  const int32_t shift = m3net_clamp(SUM_INTEGER_BITS - zeros + 31 - 8, 0, 31);
+  const int32_t shift = SUM_INTEGER_BITS - zeros + 31 - 8;
   for (int32_t i = 0; i < layer->depth; ++i) {
     const int32_t product = m3net_product(scale, exponential(layer, largest - input[i]));
     output[i] = (int8_t)m3net_clamp(m3net_divide(product, shift) + INT8_MIN, INT8_MIN, INT8_MAX);
