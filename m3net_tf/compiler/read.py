@@ -11,7 +11,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from m3net_tf.artifacts import sha256_of
 from m3net_tf.compiler.graph import Graph, Operation, Tensor
-from m3net_tf.errors import DAMAGED, ModelError
+from m3net_tf.compiler.unpack import refusing_damage, unpack
+from m3net_tf.errors import ModelError
 from m3net_tf.tflite_names import names_of, operator_name
 
 STATEFUL = ("UNIDIRECTIONAL_SEQUENCE_LSTM",)  # operators whose kernels begin with empty states
@@ -30,18 +31,9 @@ def read_network(tflite: bytes) -> Graph:
     Raises:
         ModelError: the file is no TFLite model, or is damaged.
     """
-    if tflite[4:8] != b"TFL3":
-        raise ModelError("the file is no TFLite model (its identifier is missing)")
-    try:
-        model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
+    model = unpack(tflite)
+    with refusing_damage():
         return _graph(model, sha256_of(tflite))
-    except ModelError:
-        raise
-    except DAMAGED as error:  # flatbuffers checks nothing
-        text = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-        raise ModelError(
-            f"the .tflite file is damaged, cut off or has wrong offsets ({text})"
-        ) from None
 
 
 def _graph(model: Any, sha256: str) -> Graph:
@@ -92,7 +84,7 @@ def _tensor(source: Any, index: int, buffers: list[Any]) -> Tensor:
         _require_quantization(tensor)
     raw = _at(buffers, source.buffer).data
     if raw is not None and len(raw) > 0:
-        tensor.data = _values(tensor, np.asarray(raw, np.uint8).tobytes())
+        tensor.data = _values(tensor, np.asarray(raw, np.uint8))
     return tensor
 
 
@@ -106,7 +98,8 @@ def _require_quantization(tensor: Tensor) -> None:
         raise ModelError(f"tensor {tensor.name!r} has a zero point outside int8")
 
 
-def _values(tensor: Tensor, raw: bytes) -> np.ndarray:
+def _values(tensor: Tensor, raw: np.ndarray) -> np.ndarray:
+    """A view of the file's bytes: many tensors may share them."""
     if tensor.dtype not in ("int8", "int16", "int32", "int64", "float32", "bool", "uint8"):
         raise ModelError(f"tensor {tensor.name!r} has type {tensor.dtype}, which is not supported")
     dtype = np.dtype(tensor.dtype)
@@ -115,7 +108,7 @@ def _values(tensor: Tensor, raw: bytes) -> np.ndarray:
             f"tensor {tensor.name!r} of shape {tensor.shape} has {len(raw)} bytes of values: the "
             "file is damaged"
         )
-    return np.frombuffer(raw, dtype.newbyteorder("<")).reshape(tensor.shape)
+    return raw.view(dtype.newbyteorder("<")).reshape(tensor.shape)
 
 
 def _operation(source: Any, model: Any, tensors: list[Tensor | None]) -> Operation:

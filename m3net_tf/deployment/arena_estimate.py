@@ -16,6 +16,7 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
+from m3net_tf.compiler.unpack import unpack
 from m3net_tf.runtime.interpreter import host_allocations
 
 # Differences in bytes between 64 and 32 bits, from the sizes of TFLM's structures.
@@ -124,7 +125,7 @@ class Graph:
     """One network's operators and tensors, as the planner sees them."""
 
     def __init__(self, tflite: bytes) -> None:
-        model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
+        model = unpack(tflite)
         graph = model.subgraphs[0]
         self._tensors = graph.tensors
         self._operators = graph.operators

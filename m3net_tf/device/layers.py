@@ -8,16 +8,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 from rich import box
 from rich.table import Table
 
 from m3net_tf.artifacts import write_json
 from m3net_tf.compiler.calls import Call
 from m3net_tf.compiler.network import compile_network
+from m3net_tf.compiler.unpack import refusing_damage, unpack
 from m3net_tf.device.client import Device
 from m3net_tf.engines import COMPILED, ENGINES
 from m3net_tf.errors import FirmwareError, ModelError
@@ -106,12 +106,10 @@ def steps_of(networks: Sequence[bytes], engine: str) -> list[Operator]:
     return steps
 
 
-def _read(tflite: bytes) -> schema.ModelT:
-    try:
-        model = schema.ModelT.InitFromPackedBuf(tflite, 0)
-        model.subgraphs[0]  # the reader does not validate the bytes: the first access may fail
-    except Exception as error:  # damaged bytes lead to many types of errors
-        raise ModelError(f"the .tflite file cannot be read ({error}): export it again") from None
+def _read(tflite: bytes) -> Any:
+    model = unpack(tflite)
+    with refusing_damage():
+        model.subgraphs[0]
     return model
 
 

@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable
 
-from ai_edge_litert import schema_py_generated as schema
-
+from m3net_tf.compiler.unpack import unpack
 from m3net_tf.errors import ModelError
 from m3net_tf.tflite_names import operator_name
 
@@ -55,16 +53,7 @@ def operators_of(tflite: bytes) -> list[str]:
         ModelError: the file is not a TFLite model, or has an operator that the firmware lacks;
             the message names the layer.
     """
-    if tflite[4:8] != b"TFL3":
-        raise ModelError(
-            "the file is not a TFLite model (its identifier is missing): export it again"
-        )
-    try:
-        model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
-    except (struct.error, IndexError, TypeError, ValueError):  # flatbuffers does not validate
-        raise ModelError(
-            "the file is not a TFLite model (it is cut off): export it again"
-        ) from None
+    model = unpack(tflite)
     operators = set()
     for graph in model.subgraphs:
         for operation in graph.operators:

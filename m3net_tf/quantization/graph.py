@@ -8,7 +8,6 @@ into operators. So code for this graph works for all networks.
 from __future__ import annotations
 
 import dataclasses
-import struct
 from typing import Any
 
 import flatbuffers
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
-from m3net_tf.errors import ModelError
+from m3net_tf.compiler.unpack import refusing_damage, unpack
 from m3net_tf.tflite_names import builtin_name, names_of
 
 Array = npt.NDArray[Any]
@@ -59,12 +58,9 @@ class Graph:
     """
 
     def __init__(self, tflite: bytes) -> None:
-        try:
-            root = schema.Model.GetRootAsModel(tflite, 0)
-            self._model = schema.ModelT.InitFromObj(root)
+        self._model = unpack(tflite)
+        with refusing_damage():
             graph = self._model.subgraphs[0]
-        except (struct.error, IndexError, TypeError, ValueError):  # flatbuffers does not validate
-            raise ModelError("the file is not a TFLite model: quantise the run again") from None
         self._tensors = graph.tensors
         self.inputs = tuple(int(i) for i in graph.inputs)
         self.outputs = tuple(int(i) for i in graph.outputs)

@@ -60,7 +60,7 @@ def test_macs_follow_from_the_shapes(tflite: bytes):
 
 
 def test_no_tflite():
-    with pytest.raises(ModelError, match="cannot be read .*export it again") as caught:
+    with pytest.raises(ModelError, match="no TFLite model.*: export or convert it again") as caught:
         operators_in_order(b"nothing of the kind")
     assert "\n" not in str(caught.value)
 

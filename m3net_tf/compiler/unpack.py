@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The objects of a ``.tflite`` file of unknown origin.
+
+FlatBuffers lets many places refer to one table, and the schema's reader makes an object for each
+place: vectors of vectors of tables turn kilobytes into gigabytes. So the tables are counted where
+they lie before any object is made of them.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+from ai_edge_litert import schema_py_generated as schema
+
+from m3net_tf.errors import DAMAGED, ModelError
+
+_SHARING = 4  # how often a file may refer to its parts on average; converters do so once
+_TABLE_BYTES = 8  # at least, of a table and the reference to it
+_MOST_TABLES = 1 << 17  # far above what a microcontroller holds
+_UNIONS = ("BuiltinOptions", "BuiltinOptions2")  # that hold strings
+_SUFFIXES = ("IsNone", "Length", "AsNumpy", "HasIdentifier")  # of methods that read no content
+
+
+def unpack(tflite: bytes) -> Any:
+    """The model as the schema's object API has it: a ``ModelT``.
+
+    Args:
+        tflite: content of a ``.tflite`` file.
+
+    Raises:
+        ModelError: the file is no TFLite model, is damaged, or refers to its parts so often that
+            they would fill the memory.
+    """
+    if tflite[4:8] != b"TFL3":
+        raise ModelError(
+            "the file is no TFLite model (its identifier is missing): export or convert it again"
+        )
+    with refusing_damage():
+        root = schema.Model.GetRootAsModel(tflite, 0)
+        _require_few_parts(root, _Count(len(tflite)))
+        return schema.ModelT.InitFromObj(root)
+
+
+@contextlib.contextmanager
+def refusing_damage() -> Iterator[None]:
+    """Turn what damaged content leads to into one error; flatbuffers checks nothing.
+
+    Raises:
+        ModelError: as the code inside raises it, or instead of its errors of damaged bytes.
+    """
+    try:
+        yield
+    except ModelError:
+        raise
+    except DAMAGED as error:
+        text = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        raise ModelError(
+            f"the .tflite file is damaged, cut off or has wrong offsets ({text}): export or "
+            "convert it again"
+        ) from None
+
+
+class _Count:
+    """Tables and bytes that a file may still unpack to."""
+
+    def __init__(self, size: int) -> None:
+        self._tables = min(_SHARING * size // _TABLE_BYTES, _MOST_TABLES)
+        self._bytes = _SHARING * size
+
+    def spend(self, tables: int, content: int) -> None:
+        """Count tables, and bytes of strings and vectors.
+
+        Raises:
+            ModelError: there are too many.
+        """
+        self._tables -= tables
+        self._bytes -= content
+        if self._tables < 0 or self._bytes < 0:
+            raise ModelError(
+                "the .tflite file refers to the same parts again and again, or has more than "
+                f"{_MOST_TABLES} tensors and operators: convert it again"
+            )
+
+
+def _require_few_parts(root: Any, count: _Count) -> None:
+    """Count all tables, level by level, so that long vectors are counted before they are read."""
+    waiting = collections.deque([root])
+    while waiting:
+        table = waiting.popleft()
+        plain, vectors = _fields(type(table))
+        for name in plain:
+            content = getattr(table, name)()
+            if name in _UNIONS and content is not None:
+                kind = getattr(table, f"{name}Type")()
+                _require_small(getattr(schema, f"{name}Creator")(kind, content), count)
+            elif hasattr(content, "_tab"):
+                count.spend(1, 0)
+                waiting.append(content)
+            elif isinstance(content, bytes):
+                count.spend(0, len(content))
+        for name in vectors:
+            length, item = getattr(table, f"{name}Length")(), getattr(table, name)
+            is_of_tables = length > 0 and hasattr(item(0), "_tab")
+            count.spend(length if is_of_tables else 0, length)
+            waiting.extend(map(item, range(length if is_of_tables else 0)))
+
+
+def _require_small(options: Any, count: _Count) -> None:
+    """Count the options of an operator."""
+    count.spend(1, 0)
+    for content in vars(options).values() if options is not None else ():
+        count.spend(0, len(content) if hasattr(content, "__len__") else 0)
+
+
+@functools.cache
+def _fields(kind: type) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Methods of a table of the schema that read a field, and those that read a vector's item."""
+    methods = [name for name in vars(kind) if name[0].isupper() and name != "Init"]
+    vectors = tuple(name for name in methods if f"{name}IsNone" in methods)
+    plain = tuple(
+        name
+        for name in methods
+        if name not in vectors and not name.endswith(_SUFFIXES) and not name.startswith("GetRoot")
+    )
+    return plain, vectors
