@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
 from m3net_tf.compiler.calls import Call, View
 from m3net_tf.compiler.graph import Graph, Operation
 from m3net_tf.compiler.lowering import Lowering
-from m3net_tf.compiler.operators import OPERATORS, PACKED_WRITERS, VIEWS, WEIGHTED, WIDE
+from m3net_tf.compiler.operators import OPERATORS, PACKED_WRITERS, VIEWS, WIDE
+from m3net_tf.compiler.operators.forms import require_form
 from m3net_tf.compiler.operators.movement import concatenation_places
 from m3net_tf.compiler.passes import PASSES
 from m3net_tf.compiler.plan import Improve, Plan, plan_memory
@@ -65,6 +68,9 @@ def compile_network(
     graph = read_network(tflite)
     _require_supported(graph)
     require_order(graph)
+    for op in graph.operations:
+        with _fitting(op):
+            require_form(op)
     lowering = Lowering(graph)
     # Scales of a damaged file may leave the range of float32; the error names the operator.
     with np.errstate(over="raise", divide="raise", invalid="raise"):
@@ -111,23 +117,23 @@ def _rewrite(graph: Graph, name: str) -> int:
 
 def _lower(lowering: Lowering, op: Operation) -> None:
     _require_symmetry(op)
-    _require_types(op)
-    try:
+    if op.output.dtype == "int16" and op.kind not in WIDE:
+        raise op.error("is not supported for int16 tensors")
+    with _fitting(op):
         OPERATORS[op.kind](lowering, op)
+
+
+@contextlib.contextmanager
+def _fitting(op: Operation) -> Iterator[None]:
+    """Name the operator where its tensors or options do not fit together.
+
+    Raises:
+        ModelError: they do not.
+    """
+    try:
+        yield
     except _FAULTS as error:
         raise op.error(f"has tensors or options that do not fit ({error})") from None
-
-
-def _require_types(op: Operation) -> None:
-    """Refuse operators that mix int8 and int16, or whose int16 tensors have no kernel."""
-    inputs = op.inputs[:1] if op.kind in WEIGHTED else op.inputs
-    types = {tensor.dtype for tensor in [*inputs, *op.outputs] if tensor is not None}
-    if "int16" not in types or op.kind == "QUANTIZE":
-        return
-    if op.kind not in WIDE:
-        raise op.error("is not supported for int16 tensors")
-    if "int8" in types:
-        raise op.error("has tensors of int8 and of int16")
 
 
 def _require_symmetry(op: Operation) -> None:
@@ -146,11 +152,7 @@ def _place_concatenations(lowering: Lowering) -> None:
     for op in reversed(graph.operations):
         if op.kind != "CONCATENATION" or op.output.data is not None:
             continue
-        try:
-            places = concatenation_places(lowering, op)
-        except _FAULTS as error:
-            raise op.error(f"has tensors or options that do not fit ({error})") from None
-        for tensor, place in places:
+        for tensor, place in concatenation_places(lowering, op):
             producer = producers.get(tensor)
             if producer is None or tensor in lowering.views:
                 continue

@@ -132,6 +132,8 @@ def require_order(graph: Graph) -> None:
         ModelError: the message names operator and tensor.
     """
     ready = set(graph.inputs)
+    if len(ready) < len(graph.inputs) or any(tensor.data is not None for tensor in ready):
+        raise ModelError("the network has an input twice, or one that is a constant")
     for op in graph.operations:
         states = {tensor for tensor in op.inputs if tensor is not None and tensor.is_state}
         known = ready | states if op.kind in STATEFUL else ready

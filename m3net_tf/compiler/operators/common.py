@@ -9,7 +9,7 @@ from m3net_tf.compiler.arithmetic import round_half_away
 from m3net_tf.compiler.calls import View
 from m3net_tf.compiler.graph import Operation, Tensor
 
-_SAME = 0  # schema.Padding
+_SAME, _VALID = 0, 1  # schema.Padding
 _INT16_MAX = (1 << 15) - 1
 _RELU, _RELU_N1_TO_1, _RELU6 = 1, 2, 3  # schema.ActivationFunctionType
 INT8_MIN, INT8_MAX = -128, 127
@@ -63,8 +63,6 @@ def image_members(op: Operation, view: View) -> dict[str, int]:
     Raises:
         ModelError: the image is too large.
     """
-    if len(view.shape) != 4:
-        raise op.error(f"has a tensor of {len(view.shape)} dimensions; it takes four")
     if max(view.shape) > _INT16_MAX:
         raise op.error(f"has a dimension of {max(view.shape)}; at most {_INT16_MAX} is supported")
     _, rows, columns, channels = view.shape
@@ -82,9 +80,8 @@ def image_pair(op: Operation, view: View, target: View) -> dict[str, dict[str, i
     """Members of a layer for its input and its output.
 
     Raises:
-        ModelError: they have different numbers of batches, or are too large.
+        ModelError: they are too large.
     """
-    require(op, view.shape[0] == target.shape[0], "has another batch size at its output")
     return {"input": image_members(op, view), "output": image_members(op, target)}
 
 
@@ -93,23 +90,13 @@ def has_pixels(view: View) -> bool:
     return len(view.shape) == 4 and (view.shape[3] == 1 or view.strides[3] == view.item)
 
 
-def window_members(
-    op: Operation, rows: int, columns: int, input_shape: tuple[int, ...]
-) -> dict[str, int]:
-    """Members of ``m3net_window`` of an operator with strides and padding.
-
-    Args:
-        op: the operator.
-        rows: of the window.
-        columns: of the window.
-        input_shape: (batches, rows, columns, channels).
+def _window_steps(op: Operation, rows: int, columns: int) -> dict[str, int]:
+    """Members of ``m3net_window`` but the padding.
 
     Raises:
-        ModelError: a stride is not positive, a number is too large, or the output has another
-            shape than the windows give.
+        ModelError: one is not positive, or too large.
     """
     options = op.options
-    require(op, len(input_shape) == len(op.output.shape) == 4, "has not four dimensions")
     window = {
         "rows": rows,
         "columns": columns,
@@ -120,19 +107,52 @@ def window_members(
     }
     if min(window.values()) < 1 or max(window.values()) > _INT16_MAX:
         raise op.error("has a window, stride or dilation outside 1 to 32767")
-    if "explicit_padding" in options:
-        window["top"], window["left"] = options["explicit_padding"]
-        return window
-    is_same = options["padding"] == _SAME
+    require(op, options["padding"] in (_SAME, _VALID), "has an unknown padding")
+    return window
+
+
+def window_counts(op: Operation, rows: int, columns: int) -> tuple[int, int]:
+    """Rows and columns of the output of an operator with windows, from its four-dimensional input.
+
+    Raises:
+        ModelError: a window, stride or dilation is not positive, or too large.
+    """
+    window, shape = _window_steps(op, rows, columns), op.input(0).shape
+    counts = []
+    for size, length in (("row", shape[1]), ("column", shape[2])):
+        stride = window[f"{size}_stride"]
+        inside = (length - _reach(window, size)) // stride + 1
+        counts.append(-(-length // stride) if op.options["padding"] == _SAME else inside)
+    return counts[0], counts[1]
+
+
+def _reach(window: dict[str, int], size: str) -> int:
+    """Rows or columns from the first to the last of a window."""
+    return (window[f"{size}s"] - 1) * window[f"{size}_dilation"] + 1
+
+
+def window_members(
+    op: Operation, rows: int, columns: int, input_shape: tuple[int, ...]
+) -> dict[str, int]:
+    """Members of ``m3net_window`` of an operator with strides and padding.
+
+    Args:
+        op: the operator, whose output has the shape that the windows give.
+        rows: of the window.
+        columns: of the window.
+        input_shape: (batches, rows, columns, channels).
+
+    Raises:
+        ModelError: a stride is not positive, or a number is too large.
+    """
+    window = _window_steps(op, rows, columns)
     for name, size, axis in (("top", "row", 1), ("left", "column", 2)):
-        reach = (window[f"{size}s"] - 1) * window[f"{size}_dilation"] + 1
-        stride, length = window[f"{size}_stride"], input_shape[axis]
-        count = -(-length // stride) if is_same else (length - reach) // stride + 1
-        if op.output.shape[axis] != count:
-            raise op.error(f"has the output shape {op.output.shape}, not what its input gives")
-        window[name] = max((count - 1) * stride + reach - length, 0) // 2 if is_same else 0
-    if max(window.values()) > _INT16_MAX:
-        raise op.error("has a padding above 32767")
+        span = (op.output.shape[axis] - 1) * window[f"{size}_stride"] + _reach(window, size)
+        is_same = op.options["padding"] == _SAME
+        window[name] = max(span - input_shape[axis], 0) // 2 if is_same else 0
+    if "explicit_padding" in op.options:
+        window["top"], window["left"] = op.options["explicit_padding"]
+    require(op, max(window.values()) <= _INT16_MAX, "has a padding above 32767")
     return window
 
 

@@ -46,16 +46,8 @@ def convolution(lowering: Lowering, op: Operation) -> None:
     """CONV_2D; one call for each group of channels."""
     source, filters = op.input(0), op.input(1)
     weights = _weights(op, filters)
-    require(op, weights.ndim == 4, "has weights that are not of four dimensions")
     channels, rows, columns, depth = weights.shape
     groups = source.shape[-1] // depth
-    require(
-        op,
-        source.shape[-1] % depth == 0
-        and channels % groups == 0
-        and op.output.shape[-1] == channels,
-        f"has weights of shape {weights.shape}, which do not fit its input and output",
-    )
     window = window_members(op, rows, columns, source.shape)
     view, target = _pixels(lowering, op, lowering.read(source)), lowering.write(op.output)
     per_group = channels // groups
@@ -130,14 +122,6 @@ def depthwise(lowering: Lowering, op: Operation) -> None:
     """DEPTHWISE_CONV_2D; with several outputs for a channel it becomes a convolution."""
     source, filters = op.input(0), op.input(1)
     weights = _weights(op, filters)
-    require(
-        op,
-        weights.ndim == 4
-        and weights.shape[0] == 1
-        and weights.shape[3] % source.shape[-1] == 0
-        and weights.shape[3] == op.output.shape[-1],
-        f"has weights of shape {weights.shape}, which do not fit its input and output",
-    )
     _, rows, columns, channels = weights.shape
     window = window_members(op, rows, columns, source.shape)
     view, target = _pixels(lowering, op, lowering.read(source)), lowering.write(op.output)
@@ -175,14 +159,6 @@ def fully_connected(lowering: Lowering, op: Operation) -> None:
     """FULLY_CONNECTED: a convolution with a window of one pixel."""
     source, filters = op.input(0), op.input(1)
     weights = _weights(op, filters)
-    require(op, weights.ndim == 2, "has weights that are not of two dimensions")
-    require(
-        op,
-        op.options.get("weightsFormat", 0) == 0
-        and source.size % weights.shape[1] == 0
-        and op.output.size == source.size // weights.shape[1] * weights.shape[0],
-        f"has weights of shape {weights.shape}, which do not fit its input and output",
-    )
     channels, depth = weights.shape
     pixels = source.size // depth
     view = lowering.packed_input(op, lowering.read(source)).reshaped((1, pixels, 1, depth))
@@ -201,8 +177,6 @@ def fully_connected(lowering: Lowering, op: Operation) -> None:
 
 
 def _weights(op: Operation, filters: Tensor) -> Weights:
-    if filters.dtype != "int8" or filters.data is None:
-        raise op.error(f"has weights {filters.name!r} that are not int8 constants")
     require(op, not any(filters.zero_points), "has weights whose zero point is not zero")
     return np.asarray(filters.data, np.int64)
 
@@ -214,7 +188,7 @@ def _pixels(lowering: Lowering, op: Operation, view: View) -> View:
 def _channels(op: Operation, weights: Weights, part: slice) -> tuple[Array, bool]:
     """Rows of ``m3net_channel`` of some output channels; weights (channels, items)."""
     source = op.input(0)
-    bias = layer_bias(op, len(weights), part, ("int32",))
+    bias = layer_bias(op, part)
     # The sum of weights times (input - zero point) is that of weights times inputs, less this.
     start = wrap(bias - source.zero_point * weights.sum(axis=1))
     reach = np.abs(start) + _LARGEST_INPUT * np.abs(weights).sum(axis=1)

@@ -52,10 +52,7 @@ _NO_LONG_SUMS = 2  # schema.TensorType.INT32
 
 
 def _channels(op: Operation, part: slice, long_sums: bool) -> Array:
-    # TensorFlow Lite Micro's depthwise convolution takes biases of 64 bits only.
-    types = ("int64",) if op.kind == "DEPTHWISE_CONV_2D" else ("int64", "int32")
-    bias = layer_bias(op, part.stop - part.start, part, types)
-    factors = layer_factors(op, part)
+    bias, factors = layer_bias(op, part), layer_factors(op, part)
     require(op, bool((np.abs(bias) < LARGEST_LONG_BIAS).all()), "has a bias above 2^46")
     require(
         op,

@@ -11,7 +11,7 @@ from m3net_tf.compiler.arithmetic import Factor, quantize_factor
 from m3net_tf.compiler.calls import Call, Layer, loops
 from m3net_tf.compiler.graph import Operation
 from m3net_tf.compiler.lowering import Lowering, shapes_comment
-from m3net_tf.compiler.operators.common import activation_range, is_wide, item_range, require
+from m3net_tf.compiler.operators.common import activation_range, is_wide, item_range
 
 #: Bits by which the kernels enlarge inputs of sums and of squared differences.
 SUM_BITS = {"int8": 20, "int16": 15}
@@ -28,15 +28,9 @@ _KERNELS = {
 
 def binary(lowering: Lowering, op: Operation) -> None:
     """ADD, SUB, MUL, SQUARED_DIFFERENCE, MINIMUM and MAXIMUM, with broadcasting."""
-    first, second = op.input(0), op.input(1)
-    try:
-        shape = np.broadcast_shapes(first.shape, second.shape)
-    except ValueError:
-        raise op.error(f"has inputs of shapes {first.shape} and {second.shape}") from None
-    require(op, shape == op.output.shape, f"has the output shape {op.output.shape}, not {shape}")
     target = lowering.write(op.output)
-    sources = [lowering.read(tensor) for tensor in (first, second)]
-    for loop in loops(target, [view.broadcast(shape) for view in sources]):
+    sources = [lowering.read(op.input(index)) for index in (0, 1)]
+    for loop in loops(target, [view.broadcast(target.shape) for view in sources]):
         strides = loop.strides
         lowering.call(
             Call(

@@ -15,6 +15,7 @@ from m3net_tf.compiler.graph import Operation
 from m3net_tf.compiler.lowering import Lowering, shapes_comment
 from m3net_tf.compiler.operators.common import INT8_MIN, LARGEST_LONG_SHIFT, is_wide, require
 from m3net_tf.compiler.operators.elementwise import factor_members
+from m3net_tf.compiler.operators.forms import numbers
 from m3net_tf.compiler.operators.softmax_16 import softmax_layer_16
 
 _SOFTMAX_BITS = 5  # in front of the binary point of its inputs
@@ -64,25 +65,12 @@ def batch_matmul(lowering: Lowering, op: Operation) -> None:
 
 def _factors(lowering: Lowering, op: Operation) -> tuple[View, View]:
     """Views of the matrices that are multiplied, transposed where the options say so."""
-    shapes = []
     views = []
     for index, option in enumerate(("adjX", "adjY")):
         view = lowering.read(op.input(index))
-        require(op, len(view.shape) >= 2, "multiplies a tensor of fewer than two dimensions")
         if op.options.get(option):
             view = view.transposed([*range(len(view.shape) - 2), -1, -2])
-        shapes.append(view.shape)
         views.append(view)
-    first, second = shapes
-    try:
-        leading = np.broadcast_shapes(first[:-2], second[:-2])
-    except ValueError:
-        raise op.error(f"multiplies matrices of shapes {first} and {second}") from None
-    require(
-        op,
-        first[-1] == second[-2] and op.output.shape == (*leading, first[-2], second[-1]),
-        f"multiplies matrices of shapes {first} and {second} to {op.output.shape}",
-    )
     return views[0], views[1]
 
 
@@ -90,14 +78,10 @@ def reduction(lowering: Lowering, op: Operation) -> None:
     """MEAN, SUM and REDUCE_MAX over up to four dimensions."""
     view, target = lowering.read(op.input(0)), lowering.write(op.output)
     dimensions = len(view.shape)
-    axes = {int(axis) % dimensions for axis in op.constant(1).reshape(-1)}
+    axes = {axis % dimensions for axis in numbers(op, 1)}
     kept = [axis for axis in range(dimensions) if axis not in axes]
     require(op, dimensions <= DIMENSIONS, "has more than four dimensions")
-    require(
-        op,
-        math.prod(view.shape[axis] for axis in kept) == op.output.size and target.contiguous,
-        f"has the output shape {op.output.shape}",
-    )
+    require(op, target.contiguous, "writes into a concatenation, which is not supported")
     count = math.prod(view.shape[axis] for axis in axes)
     out_strides = packed_strides([view.shape[axis] for axis in kept], target.item)
     source = op.input(0)

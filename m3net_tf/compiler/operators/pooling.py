@@ -23,11 +23,6 @@ _KERNELS = {"AVERAGE_POOL_2D": "pool_average", "MAX_POOL_2D": "pool_max"}
 def pooling(lowering: Lowering, op: Operation) -> None:
     """AVERAGE_POOL_2D and MAX_POOL_2D."""
     source = op.input(0)
-    require(
-        op,
-        source.shape[:1] == op.output.shape[:1] and source.shape[-1:] == op.output.shape[-1:],
-        "has another number of channels or batches at its output",
-    )
     window = window_members(op, op.options["filterHeight"], op.options["filterWidth"], source.shape)
     require(op, window["rows"] * window["columns"] < _MOST_ITEMS, "has a window that is too large")
     view = lowering.read(source)

@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tensors each operator takes: their number, their types, and the shapes of its outputs.
+
+Each operator of a file is held against its form once, before anything else looks at it: passes,
+lowering and kernels rely on it. No memory is written that a shape does not account for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from m3net_tf.compiler.graph import Operation, Tensor
+from m3net_tf.compiler.operators.common import require, window_counts
+
+Shape = tuple[int, ...]
+
+
+class Role(enum.Enum):
+    """What an operator uses an input for."""
+
+    ITEMS = "items of the output's type"
+    WEIGHTS = "int8 constants"
+    BIAS = "one constant for each channel of the output; may be missing"
+    VALUE = "one constant of the output's type"
+    NUMBERS = "whole constants, such as axes and sizes"
+    OTHER = "what the lowering checks, or nothing reads; may be missing"
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """The tensors of an operator.
+
+    Attributes:
+        roles: of its inputs.
+        shapes: computes the shapes of its outputs; raises ModelError where inputs do not fit.
+        repeats: whether any number of inputs has the one role.
+        converts: whether its inputs and outputs may have different types.
+    """
+
+    roles: Sequence[Role]
+    shapes: Callable[[Operation], list[Shape]]
+    repeats: bool = False
+    converts: bool = False
+
+
+def require_form(op: Operation) -> None:
+    """Refuse an operator whose tensors are not those of its form.
+
+    Raises:
+        ModelError: the message names operator, and tensor or shape.
+    """
+    form = FORMS[op.kind]
+    roles = [form.roles[0]] * len(op.inputs) if form.repeats else form.roles
+    if not 0 < len(op.inputs) <= len(roles):
+        raise op.error(f"has {len(op.inputs)} inputs; it takes {len(roles)}")
+    for index, role in enumerate(roles):
+        tensor = op.inputs[index] if index < len(op.inputs) else None
+        if tensor is not None or role not in (Role.BIAS, Role.OTHER):
+            _require_role(op, op.input(index), role, form)
+    for tensor in () if form.converts else op.outputs:
+        _require_type(op, tensor)
+    expected, actual = form.shapes(op), [tensor.shape for tensor in op.outputs]
+    if len(actual) != len(expected):
+        raise op.error(f"has {len(actual)} outputs, not {len(expected)}")
+    for shape, wanted in zip(actual, expected, strict=True):
+        require(op, shape == wanted, f"has the output shape {shape}, not {wanted}")
+
+
+def _require_role(op: Operation, tensor: Tensor, role: Role, form: Form) -> None:
+    is_constant, name = tensor.data is not None, tensor.name
+    if role is Role.ITEMS:
+        if not form.converts:
+            _require_type(op, tensor)
+    elif role is Role.WEIGHTS:
+        if not is_constant or tensor.dtype != "int8":
+            raise op.error(f"has weights {name!r} that are not int8 constants")
+    elif role is Role.BIAS:
+        types, channels = _bias_types(op), op.output.shape[-1]
+        if not is_constant or tensor.dtype not in types or tensor.size != channels:
+            raise op.error(
+                f"has a bias {name!r} that is not {channels} constants of {' or '.join(types)}"
+            )
+    elif role is Role.VALUE:
+        _require_type(op, tensor)
+        require(op, is_constant and tensor.size == 1, f"takes {name!r} as one constant")
+    elif role is Role.NUMBERS:
+        require(op, is_constant, f"computes its input {name!r}, which must be a constant")
+        require(op, tensor.dtype in ("int32", "int64"), f"has {name!r} of {tensor.dtype}")
+
+
+def _require_type(op: Operation, tensor: Tensor) -> None:
+    if tensor.dtype != op.output.dtype:
+        types = " and of ".join(sorted((op.output.dtype, tensor.dtype), reverse=True))
+        raise op.error(f"has tensors of {types}")
+
+
+def _bias_types(op: Operation) -> tuple[str, ...]:
+    if op.output.dtype != "int16":
+        return ("int32",)
+    # TensorFlow Lite Micro's depthwise convolution takes biases of 64 bits only.
+    return ("int64",) if op.kind == "DEPTHWISE_CONV_2D" else ("int64", "int32")
+
+
+def numbers(op: Operation, index: int) -> list[int]:
+    """The whole numbers of a constant input."""
+    return [int(number) for number in op.constant(index).reshape(-1)]
+
+
+def axis_of(op: Operation, axis: int, dimensions: int) -> int:
+    """An axis counted from the first one.
+
+    Raises:
+        ModelError: there is no such axis.
+    """
+    require(op, -dimensions <= axis < dimensions, f"has the axis {axis}")
+    return axis % dimensions
+
+
+def _same(op: Operation) -> list[Shape]:
+    return [op.input(0).shape]
+
+
+def _broadcast(op: Operation) -> list[Shape]:
+    first, second = op.input(0).shape, op.input(1).shape
+    try:
+        return [np.broadcast_shapes(first, second)]
+    except ValueError:
+        raise op.error(f"has inputs of shapes {first} and {second}") from None
+
+
+def _convolution(op: Operation) -> list[Shape]:
+    source, weights = op.input(0).shape, op.input(1).shape
+    require(op, len(source) == len(weights) == 4, "has tensors that are not of four dimensions")
+    channels, rows, columns, depth = weights
+    if source[3] % depth or channels % (source[3] // depth):
+        raise op.error(f"has weights of shape {weights}, which do not fit its input {source}")
+    return [(source[0], *window_counts(op, rows, columns), channels)]
+
+
+def _depthwise(op: Operation) -> list[Shape]:
+    source, weights = op.input(0).shape, op.input(1).shape
+    require(op, len(source) == len(weights) == 4, "has tensors that are not of four dimensions")
+    one, rows, columns, channels = weights
+    if one != 1 or channels % source[3]:
+        raise op.error(f"has weights of shape {weights}, which do not fit its input {source}")
+    return [(source[0], *window_counts(op, rows, columns), channels)]
+
+
+def _pooling(op: Operation) -> list[Shape]:
+    source, options = op.input(0).shape, op.options
+    require(op, len(source) == 4, "has tensors that are not of four dimensions")
+    counts = window_counts(op, options["filterHeight"], options["filterWidth"])
+    return [(source[0], *counts, source[3])]
+
+
+def _fully_connected(op: Operation) -> list[Shape]:
+    source, weights, output = op.input(0), op.input(1).shape, op.output
+    require(op, len(weights) == 2, "has weights that are not of two dimensions")
+    require(op, op.options.get("weightsFormat", 0) == 0, "has shuffled weights")
+    channels, depth = weights
+    if source.size % depth:
+        raise op.error(f"has weights of shape {weights}, which do not fit its input {source.shape}")
+    pixels = source.size // depth
+    fits = output.shape[-1:] == (channels,) and output.size == pixels * channels
+    return [output.shape if fits else (pixels, channels)]
+
+
+def _matrices(op: Operation) -> list[Shape]:
+    sides = []
+    for index, option in enumerate(("adjX", "adjY")):
+        shape = op.input(index).shape
+        require(op, len(shape) >= 2, "multiplies a tensor of fewer than two dimensions")
+        flipped = (*shape[:-2], shape[-1], shape[-2])
+        sides.append(flipped if op.options.get(option) else shape)
+    first, second = sides
+    try:
+        leading = np.broadcast_shapes(first[:-2], second[:-2])
+    except ValueError:
+        leading = None
+    if leading is None or first[-1] != second[-2]:
+        raise op.error(f"multiplies matrices of shapes {first} and {second}")
+    return [(*leading, first[-2], second[-1])]
+
+
+def _reduction(op: Operation) -> list[Shape]:
+    shape = op.input(0).shape
+    axes = {axis_of(op, axis, len(shape)) for axis in numbers(op, 1)}
+    if op.options.get("keepDims"):
+        return [tuple(1 if axis in axes else size for axis, size in enumerate(shape))]
+    return [tuple(size for axis, size in enumerate(shape) if axis not in axes)]
+
+
+def _reshape(op: Operation) -> list[Shape]:
+    source, output = op.input(0), op.output
+    require(op, source.size == output.size, f"changes {source.size} items to {output.size}")
+    return [output.shape]
+
+
+def _ones(op: Operation) -> list[Shape]:
+    """EXPAND_DIMS and SQUEEZE: dimensions of one item come and go."""
+    sizes = [
+        tuple(size for size in tensor.shape if size != 1) for tensor in (op.input(0), op.output)
+    ]
+    return [op.output.shape if sizes[0] == sizes[1] else sizes[0]]
+
+
+def _transpose(op: Operation) -> list[Shape]:
+    shape, order = op.input(0).shape, numbers(op, 1)
+    require(op, sorted(order) == list(range(len(shape))), f"has the permutation {order}")
+    return [tuple(shape[axis] for axis in order)]
+
+
+def _reverse(op: Operation) -> list[Shape]:
+    for axis in numbers(op, 1):
+        axis_of(op, axis, len(op.input(0).shape))
+    return _same(op)
+
+
+def _slice(op: Operation) -> list[Shape]:
+    shape, starts, sizes = op.input(0).shape, numbers(op, 1), numbers(op, 2)
+    require(op, len(starts) == len(sizes) == len(shape), "has not a start and a size for each axis")
+    sizes = [
+        whole - start if size == -1 else size
+        for whole, start, size in zip(shape, starts, sizes, strict=True)
+    ]
+    for whole, start, size in zip(shape, starts, sizes, strict=True):
+        require(op, start >= 0 < size and start + size <= whole, "reads outside its input")
+    return [tuple(sizes)]
+
+
+def strides_of(op: Operation) -> list[range]:
+    """What a STRIDED_SLICE takes along each dimension that it names."""
+    shape, options = op.input(0).shape, op.options
+    unsupported = ("ellipsisMask", "newAxisMask", "offset")
+    require(
+        op,
+        not any(options.get(name) for name in unsupported),
+        "has an ellipsis, a new dimension or an offset, which is not supported",
+    )
+    starts, stops, steps = (numbers(op, index) for index in (1, 2, 3))
+    require(op, len(starts) == len(stops) == len(steps) <= len(shape), "has not three equal lists")
+    chosen = []
+    for axis, (start, stop, step) in enumerate(zip(starts, stops, steps, strict=True)):
+        require(op, step != 0, "has a step of zero")
+        first = None if options["beginMask"] >> axis & 1 else start
+        last = None if options["endMask"] >> axis & 1 else stop
+        if options["shrinkAxisMask"] >> axis & 1:
+            at = axis_of(op, 0 if first is None else first, shape[axis])
+            chosen.append(range(at, at + 1))
+        else:
+            chosen.append(range(shape[axis])[slice(first, last, step)])
+    require(op, all(len(taken) > 0 for taken in chosen), "has an empty output")
+    return chosen
+
+
+def _strided_slice(op: Operation) -> list[Shape]:
+    chosen = strides_of(op)
+    sizes = [*map(len, chosen), *op.input(0).shape[len(chosen) :]]
+    mask = op.options["shrinkAxisMask"]
+    return [tuple(size for axis, size in enumerate(sizes) if not mask >> axis & 1)]
+
+
+def _split(op: Operation) -> list[Shape]:
+    source, axis_index = (0, 2) if op.kind == "SPLIT_V" else (1, 0)
+    shape = op.input(source).shape
+    (number,) = numbers(op, axis_index)
+    axis, count = axis_of(op, number, len(shape)), len(op.outputs)
+    sizes = numbers(op, 1) if op.kind == "SPLIT_V" else [shape[axis] // count] * count
+    sizes = [shape[axis] - sum(sizes) - 1 if size == -1 else size for size in sizes]
+    require(op, sum(sizes) == shape[axis], f"has not the parts of {shape[axis]} items")
+    return [(*shape[:axis], size, *shape[axis + 1 :]) for size in sizes]
+
+
+def _concatenation(op: Operation) -> list[Shape]:
+    shapes = [op.input(index).shape for index in range(len(op.inputs))]
+    axis = axis_of(op, int(op.options["axis"]), len(shapes[0]))
+    for shape in shapes:
+        fits = len(shape) == len(shapes[0]) and all(
+            size == first or place == axis
+            for place, (size, first) in enumerate(zip(shape, shapes[0], strict=True))
+        )
+        require(op, fits, f"has an input of shape {shape}")
+    return [(*shapes[0][:axis], sum(shape[axis] for shape in shapes), *shapes[0][axis + 1 :])]
+
+
+def _pad(op: Operation) -> list[Shape]:
+    shape, amounts = op.input(0).shape, op.constant(1)
+    require(op, amounts.shape == (len(shape), 2), "has a padding of another shape")
+    require(op, bool((amounts >= 0).all()), "has a negative padding")
+    pairs = zip(shape, amounts, strict=True)
+    return [tuple(size + int(before) + int(after) for size, (before, after) in pairs)]
+
+
+def _lstm(op: Operation) -> list[Shape]:
+    return [(*op.input(0).shape[:2], op.input(18).shape[-1])]
+
+
+_ITEMS, _NUMBERS = Role.ITEMS, Role.NUMBERS
+_LAYER = (_ITEMS, Role.WEIGHTS, Role.BIAS)
+_BINARY = Form((_ITEMS, _ITEMS), _broadcast)
+_FUNCTION = Form((_ITEMS,), _same)
+_REDUCTION = Form((_ITEMS, _NUMBERS), _reduction)
+
+#: The form of each operator that a file may have.
+FORMS: dict[str, Form] = {
+    **dict.fromkeys(("ADD", "MAXIMUM", "MINIMUM", "MUL", "SQUARED_DIFFERENCE", "SUB"), _BINARY),
+    **dict.fromkeys(("ABS", "LEAKY_RELU", "LOGISTIC", "RELU", "RELU6", "RSQRT"), _FUNCTION),
+    **dict.fromkeys(("SOFTMAX", "TANH"), _FUNCTION),
+    **dict.fromkeys(("MEAN", "REDUCE_MAX", "SUM"), _REDUCTION),
+    **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D"), Form((_ITEMS,), _pooling)),
+    "BATCH_MATMUL": Form((_ITEMS, _ITEMS), _matrices),
+    "CONCATENATION": Form((_ITEMS,), _concatenation, repeats=True),
+    "CONV_2D": Form(_LAYER, _convolution),
+    "DEPTHWISE_CONV_2D": Form(_LAYER, _depthwise),
+    "EXPAND_DIMS": Form((_ITEMS, _NUMBERS), _ones),
+    "FULLY_CONNECTED": Form(_LAYER, _fully_connected),
+    "PAD": Form((_ITEMS, _NUMBERS), _pad),
+    "PADV2": Form((_ITEMS, _NUMBERS, Role.VALUE), _pad),
+    "QUANTIZE": Form((_ITEMS,), _same, converts=True),
+    "RESHAPE": Form((_ITEMS, Role.OTHER), _reshape),
+    "REVERSE_V2": Form((_ITEMS, _NUMBERS), _reverse),
+    "SLICE": Form((_ITEMS, _NUMBERS, _NUMBERS), _slice),
+    "SPLIT": Form((_NUMBERS, _ITEMS), _split),
+    "SPLIT_V": Form((_ITEMS, _NUMBERS, _NUMBERS), _split),
+    "SQUEEZE": Form((_ITEMS,), _ones),
+    "STRIDED_SLICE": Form((_ITEMS, _NUMBERS, _NUMBERS, _NUMBERS), _strided_slice),
+    "TRANSPOSE": Form((_ITEMS, _NUMBERS), _transpose),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": Form((_ITEMS, *[Role.OTHER] * 23), _lstm),
+}
