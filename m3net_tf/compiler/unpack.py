@@ -91,12 +91,13 @@ def _require_few_parts(root: Any, count: _Count) -> None:
     waiting = collections.deque([root])
     while waiting:
         table = waiting.popleft()
-        plain, vectors = _fields(type(table))
+        kind: Any = type(table)
+        plain, vectors = _fields(kind)
         for name in plain:
             content = getattr(table, name)()
             if name in _UNIONS and content is not None:
-                kind = getattr(table, f"{name}Type")()
-                _require_small(getattr(schema, f"{name}Creator")(kind, content), count)
+                number = getattr(table, f"{name}Type")()
+                _require_small(getattr(schema, f"{name}Creator")(number, content), count)
             elif hasattr(content, "_tab"):
                 count.spend(1, 0)
                 waiting.append(content)
@@ -117,7 +118,7 @@ def _require_small(options: Any, count: _Count) -> None:
 
 
 @functools.cache
-def _fields(kind: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _fields(kind: type) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Methods of a table of the schema that read a field, and those that read a vector's item."""
     methods = [name for name in vars(kind) if name[0].isupper() and name != "Init"]
     vectors = tuple(name for name in methods if f"{name}IsNone" in methods)

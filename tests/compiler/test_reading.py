@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from reference import run_micro
-from single_operators import MAKERS, Item, write_model, write_network
+from single_operators import MAKERS, Item, changed, pack, write_model, write_network
 from wide_operators import widen
 
 from m3net_tf.compiler.network import compile_network
@@ -72,13 +72,6 @@ def test_a_cycle():
     model.subgraphs[0].inputs = [0]
     with pytest.raises(ModelError, match=r"ADD 'tensor2' reads tensor 'tensor1' before"):
         compile_network(pack(model))
-
-
-def changed(tflite, change):
-    """A file whose model is changed, packed again."""
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
-    change(model.subgraphs[0])
-    return pack(model)
 
 
 def set_input(graph, place, tensor):
@@ -188,9 +181,16 @@ def test_a_tensor_that_makes_no_sense(change, message):
         compile_network(pack(model))
 
 
-def pack(model):
-    import flatbuffers
-
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda g: setattr(g, "inputs", [0, 0]),
+        lambda g: setattr(g, "inputs", [0, 1]),
+    ],
+    ids=["twice", "constant"],
+)
+def test_an_input_that_is_a_constant_or_stands_twice(change):
+    constant = dataclasses.replace(SOURCE, values=np.zeros((1, 4), np.int8))
+    tflite = write_model("ADD", [SOURCE, constant], [ZERO], schema.AddOptionsT())
+    with pytest.raises(ModelError, match="an input twice, or one that is a constant"):
+        compile_network(changed(tflite, change))

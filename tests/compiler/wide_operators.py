@@ -6,10 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from single_operators import MAKERS, Item, Random, unary, write_model
+from single_operators import MAKERS, Item, Random, pack, unary, write_model
 
 from m3net_tf.compiler.operators import WEIGHTED, WIDE
 
@@ -48,9 +47,7 @@ def widen(tflite: bytes, long_bias: bool = True) -> bytes:
             if tensor.buffer:
                 values = np.asarray(buffer.data, np.uint8).view(np.int8).astype(np.int16)
                 _store(buffer, values * STEPS + values)
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return pack(model)
 
 
 def _widen_bias(tensor: Any, buffer: Any, is_long: bool) -> None:
@@ -86,9 +83,7 @@ def quantize(rng: Random) -> bytes:
         tensors[index].type = INT16
         tensors[index].quantization.zeroPoint = [0]
         tensors[index].quantization.scale = [tensors[index].quantization.scale[0] / STEPS]
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return pack(model)
 
 
 def sigmoid(kind: str) -> Callable[[Random], bytes]:
