@@ -4,6 +4,7 @@
 Each target runs for FUZZ_SECONDS under libFuzzer, in Python through Atheris. An input is a defect
 if it raises anything but an error of the user, takes more than a second of computing time, or makes
 the process grow beyond its limit of memory. Inputs that found defects are in ``tests/data/fuzz``.
+The target ``compiled`` has a loop of its own, see ``compiled_networks.py``.
 The corpus and the totals of the log go on from run to run.
 """
 
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import c_targets
+import compiled_networks
 import python_targets
 
 from m3net_tf.artifacts import write_json
@@ -148,21 +150,26 @@ def table(entries: Sequence[dict[str, Any]]) -> list[str]:
 
 def main() -> int:
     """Fuzz the targets; returns 1 if one found a defect."""
-    names = [*python_targets.TARGETS, *c_targets.SEEDS]
+    names = [*python_targets.TARGETS, *c_targets.SEEDS, compiled_networks.NAME]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     seconds = int(os.environ.get("FUZZ_SECONDS") or 60)
     parser.add_argument("--seconds", type=int, default=seconds, help="for each target")
     parser.add_argument("--inputs", type=int, default=0, help="enough of a target in all runs")
-    parser.add_argument("--seed", type=int, default=1, help="of libFuzzer")
+    parser.add_argument("--seed", type=int, default=1, help="of the random numbers")
     parser.add_argument("--target", action="append", choices=names, help="one of them; repeatable")
     parser.add_argument("--log", type=Path, default=WORK / "log.json")
     options = parser.parse_args()
     failed = False
     for name in options.target or names:
-        left = options.inputs - read_log(options.log).get(name, {}).get("total_inputs", 0)
+        former = read_log(options.log).get(name, {})
+        left = options.inputs - former.get("total_inputs", 0) if options.inputs else -1
         if options.inputs and left <= 0:
             continue
-        entry = run_target(name, options.seconds, left if options.inputs else -1, options.seed)
+        if name == compiled_networks.NAME:
+            first = former.get("next", 0)
+            entry = compiled_networks.run(options.seconds, left, options.seed, first, WORK)
+        else:
+            entry = run_target(name, options.seconds, left, options.seed)
         add_to_log(options.log, entry)
         print(table([entry])[-1], flush=True)
         failed |= bool(entry["status"])

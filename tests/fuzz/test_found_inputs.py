@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inputs that once found a defect, and a valid one for each light target."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
+import compiled_networks
 import pytest
 from fuzz import add_to_log, read_log
 from python_targets import TARGETS, Replay
 
+from m3net_tf.compiler.network import compile_network
 from m3net_tf.device.client import Device
 from m3net_tf.errors import FirmwareError
 
@@ -46,6 +50,39 @@ def test_the_log_adds_up_inputs_and_keeps_other_targets(tmp_path):
     rows = read_log(log)["rows"]
     assert (rows["inputs"], rows["total_inputs"], rows["total_seconds"]) == (3, 13, 3.0)
     assert rows["peak_rss_mb"] == 70
+
+
+def test_changed_networks_run_under_the_sanitizers(tmp_path):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    with mock.patch.object(compiled_networks, "BATCH", 20):
+        entry = compiled_networks.run(600, 20, 2, 0, folder)
+    assert entry["found"] == []
+    assert entry["inputs"] == 20 < entry["next"]
+
+
+def test_a_changed_network_depends_on_its_numbers_alone():
+    first, again, other = (compiled_networks.changed_network(1, n) for n in (7, 7, 8))
+    assert first == again != other
+
+
+def test_what_the_sanitizers_find_is_written_down(tmp_path):
+    """An arena that is a byte too small is read behind its end."""
+
+    def shrink(tflite):
+        network = compile_network(tflite)
+        plan = dataclasses.replace(network.plan, arena_bytes=network.plan.arena_bytes - 8)
+        return dataclasses.replace(network, plan=plan)
+
+    with (
+        mock.patch.object(compiled_networks, "BATCH", 2),
+        mock.patch.object(compiled_networks, "compile_network", shrink),
+    ):
+        entry = compiled_networks.run(600, 2, 2, 0, tmp_path)
+    assert entry["status"] == 1
+    (path, *_) = map(Path, entry["found"])
+    assert path.read_bytes()[4:8] == b"TFL3"
+    assert "AddressSanitizer" in path.with_suffix(".log").read_text()
 
 
 @pytest.mark.slow

@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The target ``compiled``: changed networks that the compiler accepts run under the sanitizers.
+
+Each network is a valid one with up to three changes of its shapes, types, buffers, numbers,
+options or operators. The C of a batch of those that are accepted is built for this machine with the
+address and undefined-behaviour sanitizers, and runs in arenas of exactly the planned size.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import itertools
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from m3net_tf.compiler.network import compile_network
+from m3net_tf.errors import ModelError
+
+sys.path.append(str(Path(__file__).parents[1] / "compiler"))
+
+from emulated import Case, run_checked
+from reference import random_inputs
+from single_operators import MAKERS, pack
+from test_random_networks import random_network
+from wide_operators import WIDE_MAKERS
+
+NAME = "compiled"
+BATCH = 200  # networks in one program
+_MOST_CHANGES = 3
+_INPUTS = 4  # at most, of the program that runs the cases
+_BYTES = 50_000  # of an arena, and of the inputs: larger networks only take longer
+_SIZES = (1, 2, 3, 4, 5, 7, 8, 16, 17, 33, 64, 127, 128, 256, 513, 4097)
+_TYPES = ("INT8", "INT16", "INT32", "INT64", "UINT8", "FLOAT32", "BOOL")
+_KINDS = tuple(sorted(kind for kind in MAKERS))
+
+Random = np.random.Generator
+
+
+def changed_network(seed: int, number: int) -> bytes:
+    """A network that depends on two numbers alone."""
+    rng = np.random.default_rng([seed, number])
+    makers = [*(MAKERS | WIDE_MAKERS).values()]
+    place = int(rng.integers(0, len(makers) + len(makers) // 4))
+    if place < len(makers):
+        tflite = makers[place](rng)
+    else:
+        tflite = random_network(int(rng.integers(0, 1 << 31)))
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
+    for _ in range(int(rng.integers(0, _MOST_CHANGES + 1))):
+        _CHANGES[int(rng.integers(0, len(_CHANGES)))](rng, model)
+    return pack(model)
+
+
+def _one(rng: Random, items: Sequence[Any]) -> Any:
+    return items[int(rng.integers(0, len(items)))]
+
+
+def _tensor(rng: Random, model: Any) -> Any:
+    return _one(rng, model.subgraphs[0].tensors)
+
+
+def _content(model: Any, tensor: Any) -> bytes:
+    data = model.buffers[tensor.buffer].data
+    return b"" if data is None else bytes(bytearray(data))
+
+
+def _store(model: Any, tensor: Any, content: bytes) -> None:
+    model.buffers.append(schema.BufferT())
+    model.buffers[-1].data = np.frombuffer(content, np.uint8)
+    tensor.buffer = len(model.buffers) - 1
+
+
+def _reshape(model: Any, tensor: Any, shape: Sequence[int]) -> None:
+    """Give a tensor a shape, and a constant as many items."""
+    items, content = int(np.prod(tensor.shape)), _content(model, tensor)
+    tensor.shape = [int(size) for size in shape]
+    wanted = int(np.prod(tensor.shape)) * (len(content) // max(items, 1))
+    if content and 0 < wanted < _BYTES:
+        _store(model, tensor, (content * (wanted // len(content) + 1))[:wanted])
+
+
+def _change_shape(rng: Random, model: Any) -> None:
+    tensor = _tensor(rng, model)
+    shape = list(tensor.shape)
+    place = int(rng.integers(0, len(shape))) if shape else 0
+    kind = int(rng.integers(0, 5))
+    if kind == 0 or not shape:
+        shape.insert(place, int(_one(rng, _SIZES[:4])))
+    elif kind == 1:
+        del shape[place]
+    elif kind == 2:
+        shape.reverse()
+    else:
+        shape[place] = _one(rng, (*_SIZES, shape[place] + 1, shape[place] - 1))
+    _reshape(model, tensor, shape)
+
+
+def _change_dimension(rng: Random, model: Any) -> None:
+    """All dimensions of one size become another one: more networks stay valid."""
+    shape = _tensor(rng, model).shape
+    if not len(shape):
+        return
+    before, after = _one(rng, shape), _one(rng, _SIZES)
+    for tensor in model.subgraphs[0].tensors:
+        if before in tensor.shape:
+            _reshape(model, tensor, [after if n == before else n for n in tensor.shape])
+
+
+def _change_type(rng: Random, model: Any) -> None:
+    _tensor(rng, model).type = getattr(schema.TensorType, _one(rng, _TYPES))
+
+
+def _change_buffer(rng: Random, model: Any) -> None:
+    tensor = _tensor(rng, model)
+    content = _content(model, tensor)
+    kind = int(rng.integers(0, 4))
+    if kind == 0:
+        tensor.buffer = 0
+    elif kind == 1 or not content:
+        size = min(int(np.prod(tensor.shape)), _BYTES) * (1 + (tensor.type == 7))
+        _store(model, tensor, rng.bytes(size))
+    elif kind == 2:
+        _store(model, tensor, rng.bytes(len(content)))
+    else:
+        other = bytearray(content)
+        other[int(rng.integers(0, len(other)))] = int(_one(rng, (0, 1, 2, 3, 127, 128, 255)))
+        _store(model, tensor, bytes(other))
+
+
+def _change_quantization(rng: Random, model: Any) -> None:
+    quantization = _tensor(rng, model).quantization
+    if quantization is None or quantization.scale is None:
+        return
+    kind = int(rng.integers(0, 5))
+    scales, points = list(quantization.scale), list(quantization.zeroPoint)
+    if kind <= 1:
+        power = 2.0 ** float(rng.uniform(-12, 12) if kind == 0 else rng.uniform(-120, 120))
+        scales = [float(np.float32(min(scale * power, 3e38))) for scale in scales]
+    elif kind == 2:
+        points = [int(_one(rng, (-128, -127, -1, 0, 1, 127)))] * len(points)
+    elif kind == 3:
+        scales, points = scales[:1], points[:1]
+    else:
+        quantization.quantizedDimension = int(rng.integers(0, 5))
+    quantization.scale, quantization.zeroPoint = scales, points
+
+
+def _change_option(rng: Random, model: Any) -> None:
+    options = _one(rng, model.subgraphs[0].operators).builtinOptions
+    if options is None or not vars(options):
+        return
+    name = _one(rng, sorted(vars(options)))
+    value = getattr(options, name)
+    if isinstance(value, bool):
+        setattr(options, name, not value)
+    elif isinstance(value, int):
+        setattr(options, name, int(_one(rng, (-1, 0, 1, 2, 3, 4, 5, 100, 127))) % 128)
+    elif isinstance(value, float):
+        setattr(options, name, float(_one(rng, (0.0, -1.0, 1e-30, 1e30, 7.5, float("nan")))))
+
+
+def _change_operator(rng: Random, model: Any) -> None:
+    operator = _one(rng, model.subgraphs[0].operators)
+    tensors = len(model.subgraphs[0].tensors)
+    inputs = [int(index) for index in operator.inputs]
+    kind = int(rng.integers(0, 5))
+    if kind == 0:
+        inputs[int(rng.integers(0, len(inputs)))] = int(rng.integers(-1, tensors))
+    elif kind == 1:
+        inputs.append(int(rng.integers(-1, tensors)))
+    elif kind == 2:
+        inputs.reverse()
+    elif kind == 3:
+        outputs = [int(index) for index in operator.outputs]
+        operator.outputs = [*outputs, int(rng.integers(0, tensors))]
+    else:
+        code = model.operatorCodes[operator.opcodeIndex]
+        number = getattr(schema.BuiltinOperator, _one(rng, _KINDS))
+        code.builtinCode, code.deprecatedBuiltinCode = number, min(number, 127)
+    operator.inputs = inputs
+
+
+_CHANGES: tuple[Callable[[Random, Any], None], ...] = (
+    *(_change_shape, _change_dimension, _change_dimension, _change_type, _change_buffer),
+    *(_change_quantization, _change_option, _change_operator),
+)
+
+
+def accepted_case(seed: int, number: int, name: str) -> Case | None:
+    """A network with inputs, if the compiler takes it and it is not too large to run often.
+
+    Raises:
+        AssertionError: the compiler's error is not one line.
+    """
+    try:
+        network = compile_network(changed_network(seed, number))
+    except ModelError as error:
+        assert "\n" not in str(error), error
+        return None
+    size = sum(tensor.size * tensor.item_bytes for tensor in network.graph.inputs)
+    if max(size, network.plan.arena_bytes) > _BYTES or len(network.inputs) > _INPUTS:
+        return None
+    return Case(name, network, random_inputs(np.random.default_rng([seed, number]), network))
+
+
+@functools.cache
+def _folder() -> Path:
+    """Sources, programs and the engine's objects, which are kept from batch to batch."""
+    folder = Path(tempfile.mkdtemp(prefix="m3net-compiled-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _failing(cases: dict[int, Case], folder: Path) -> dict[int, str]:
+    """Numbers and errors of the networks whose C is refused or stopped, found by halving."""
+    try:
+        run_checked([*cases.values()], folder)
+    except (AssertionError, ModelError) as error:
+        if len(cases) == 1:
+            return {number: str(error) for number in cases}
+        numbers = [*cases]
+        halves = numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]
+        parts = [_failing({number: cases[number] for number in half}, folder) for half in halves]
+        return parts[0] | parts[1] or {numbers[0]: f"{numbers}: {error}"}
+    return {}
+
+
+def _batch(seed: int, numbers: itertools.count[int], found: dict[int, str]) -> dict[int, Case]:
+    """The next networks that the compiler accepts, by their numbers."""
+    cases: dict[int, Case] = {}
+    while len(cases) < BATCH:
+        number = next(numbers)
+        try:
+            case = accepted_case(seed, number, f"network_{len(cases)}")
+        except Exception as error:  # anything but a ModelError is a defect
+            found[number] = f"{type(error).__name__}: {error}"
+            continue
+        if case is not None:
+            cases[number] = case
+    return cases
+
+
+def run(seconds: float, inputs: int, seed: int, first: int, work: Path) -> dict[str, Any]:
+    """Run accepted networks for some seconds, or until there were that many (-1: without end).
+
+    Args:
+        seconds: of real time; a batch that has begun ends.
+        inputs: accepted networks.
+        seed: with its number it says what a network is.
+        first: number of the first network.
+        work: for the files of networks that failed.
+
+    Returns:
+        The entry of the log.
+    """
+    start, computed = time.monotonic(), _computed_s()
+    numbers, paths, ran = itertools.count(first), [], 0
+    while time.monotonic() - start < seconds and (inputs < 0 or ran < inputs):
+        found: dict[int, str] = {}
+        cases = _batch(seed, numbers, found)
+        ran += len(cases)
+        for number, error in (found | _failing(cases, _folder())).items():
+            paths.append(work / f"found-{NAME}-{seed}-{number}.tflite")
+            paths[-1].write_bytes(changed_network(seed, number))
+            paths[-1].with_suffix(".log").write_text(error)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "target": NAME,
+        "language": "Python and C",
+        "inputs": ran,
+        "seconds": round(time.monotonic() - start, 1),
+        "cpu_seconds": round(_computed_s() - computed, 1),
+        "next": next(numbers),
+        "peak_rss_mb": usage.ru_maxrss >> 10,
+        "status": int(bool(paths)),
+        "found": [str(path) for path in paths],
+    }
+
+
+def _computed_s() -> float:
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
