@@ -265,6 +265,7 @@ def run(seconds: float, inputs: int, seed: int, first: int, work: Path) -> dict[
     """
     start, computed = time.monotonic(), _computed_s()
     numbers, paths, ran = itertools.count(first), [], 0
+    work.mkdir(parents=True, exist_ok=True)
     while time.monotonic() - start < seconds and (inputs < 0 or ran < inputs):
         found: dict[int, str] = {}
         cases = _batch(seed, numbers, found)

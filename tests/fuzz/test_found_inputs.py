@@ -53,10 +53,8 @@ def test_the_log_adds_up_inputs_and_keeps_other_targets(tmp_path):
 
 
 def test_changed_networks_run_under_the_sanitizers(tmp_path):
-    folder = tmp_path / "work"
-    folder.mkdir()
     with mock.patch.object(compiled_networks, "BATCH", 20):
-        entry = compiled_networks.run(600, 20, 2, 0, folder)
+        entry = compiled_networks.run(600, 20, 2, 0, tmp_path / "work")
     assert entry["found"] == []
     assert entry["inputs"] == 20 < entry["next"]
 

@@ -96,5 +96,5 @@ def test_a_changed_constant_leaves_its_twins_alone(calibrated):
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense" * 20])
 def test_what_is_no_network(damage):
-    with pytest.raises(ModelError, match="the file is no TFLite model.*: export or convert it again"):
+    with pytest.raises(ModelError, match="no TFLite model.*: export or convert it again"):
         Graph(damage)
