@@ -17,6 +17,7 @@ from m3net_tf.cli.options import (
     Board,
     DataDir,
     EngineName,
+    WeightsFlash,
     is_trained_network,
     run_folder,
 )
@@ -66,6 +67,7 @@ def export_command(
     engine: EngineName = DEFAULT_ENGINE,
     recipe: Frontend = None,
     labels: ClassNames = None,
+    weights_flash: WeightsFlash = None,
     as_json: AsJson = False,
 ) -> None:
     """Quantise a trained run to int8, write everything that firmware needs, and certify it.
@@ -74,8 +76,11 @@ def export_command(
     A run needs its data set unless it has an int8 network, from m3net quantize or an export.
     """
     require_sources("firmware")
+    from m3net_tf.firmware.boards import load_board
     from m3net_tf.firmware.layouts import write_layout
 
+    if weights_flash is None:
+        weights_flash = load_board(board).weights_flash_bytes
     _check_layouts(layout or ())
     log = progress_beside(as_json)
     source, folder = _export_source(model, out, data_dir)
@@ -85,9 +90,17 @@ def export_command(
         if _is_file(source):
             from m3net_tf.export.from_file import export_file
 
-            bundle = export_file(source, folder, log, engine, recipe=recipe, labels=labels)
+            bundle = export_file(
+                source,
+                folder,
+                log,
+                engine,
+                recipe=recipe,
+                labels=labels,
+                weights_flash_bytes=weights_flash,
+            )
         else:
-            bundle = _export_run(source, folder, data_dir, engine, log)
+            bundle = _export_run(source, folder, data_dir, engine, log, weights_flash)
         from m3net_tf.deployment.certification import certify_export
         from m3net_tf.emulation.starting import firmware_folder
 
@@ -155,7 +168,12 @@ def _is_file(path: Path) -> bool:
 
 
 def _export_run(
-    source: Path, folder: Path, data_dir: Path | None, engine: Engine, log: Log
+    source: Path,
+    folder: Path,
+    data_dir: Path | None,
+    engine: Engine,
+    log: Log,
+    weights_flash: int,
 ) -> Bundle:
     from m3net_tf.export.ready import has_int8_network, packed_network, require_clips
     from m3net_tf.training import Run
@@ -167,8 +185,15 @@ def _export_run(
         if tflite := packed_network(run):
             from m3net_tf.export.from_file import export_file
 
-            return export_file(tflite, folder, log, engine, detector_path=run.detector_path)
+            return export_file(
+                tflite,
+                folder,
+                log,
+                engine,
+                detector_path=run.detector_path,
+                weights_flash_bytes=weights_flash,
+            )
         require_clips(run)
     from m3net_tf.export import export_run  # loads TensorFlow
 
-    return export_run(run, data_dir, target, log, engine)
+    return export_run(run, data_dir, target, log, engine, weights_flash)

@@ -54,6 +54,15 @@ RunFolder = Annotated[
 Board = Annotated[
     str, typer.Option(envvar="BOARD", help="Board: name of a folder in firmware/boards.")
 ]
+WeightsFlash = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="BYTES",
+        help="Flash for weights in compiled C; on Cortex-M4 and M7 more is faster.  [default: a "
+        "quarter of the board's]",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AlwaysJson = Annotated[bool, typer.Option("--json", help="Print JSON, as it does without.")]
 DEFAULT_BOARD = "mps2_an386"
