@@ -160,7 +160,10 @@ def bench_conversion(
 @bench_app.command("engine")
 def bench_engine(
     network: Annotated[
-        list[str] | None, typer.Argument(help="NETWORK/PRESET, one or several; default: all.")
+        list[str] | None,
+        typer.Argument(
+            help="NETWORK/PRESET or .tflite file, one or several; default: all presets."
+        ),
     ] = None,
     board: Annotated[
         list[str] | None,
@@ -169,13 +172,20 @@ def bench_engine(
     inputs: Annotated[
         int, typer.Option(min=2, help="Inputs whose output bytes are compared.")
     ] = 10,
+    weights_flash: Annotated[
+        int, typer.Option(min=0, metavar="BYTES", help="Flash for weights in compiled C.")
+    ] = 64 << 10,
     as_json: AsJson = False,
 ) -> None:
     """Compare the compiled engine with TensorFlow Lite Micro: instructions, arena, flash."""
     from m3net_tf.bench.engine import engine_table, run_bench_engine
 
     result = run_bench_engine(
-        board or (DEFAULT_BOARD,), network or (), inputs, progress_beside(True)
+        board or (DEFAULT_BOARD,),
+        network or (),
+        inputs,
+        progress_beside(True),
+        weights_flash_bytes=weights_flash,
     )
     if as_json:
         say_json(result)
