@@ -25,13 +25,13 @@ from rich.text import Text
 from m3net_tf.artifacts import Provenance, provenance
 from m3net_tf.bench.untrained import write_untrained
 from m3net_tf.compiler.network import compile_network
-from m3net_tf.compiler.weights import WeightRule
 from m3net_tf.emulation import EmulationResult, find_machine, run_job
 from m3net_tf.emulation.starting import why_no_emulation
 from m3net_tf.engines import COMPILED, ENGINES, TFLM, Engine
 from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.untrained import quantize_untrained
+from m3net_tf.firmware.boards import load_board
 from m3net_tf.firmware.build import build_firmware
 from m3net_tf.firmware.compiled import build_compiled
 from m3net_tf.firmware.image import FirmwareImage
@@ -129,7 +129,7 @@ def run_bench_engine(
     inputs: int = INPUTS,
     log: Log = silent,
     *,
-    weights_flash_bytes: int = WeightRule.most_bytes,
+    weights_flash_bytes: int | None = None,
 ) -> EngineResult:
     """Measure both engines.
 
@@ -138,7 +138,8 @@ def run_bench_engine(
         labels: labels of :data:`SUBJECTS`, or paths of ``.tflite`` files; default: all subjects.
         inputs: number of inputs whose output bytes are compared; at least two.
         log: receives lines of progress.
-        weights_flash_bytes: flash that weights of convolutions may take in compiled C.
+        weights_flash_bytes: flash that weights of convolutions may take in compiled C; by default
+            that of each board.
 
     Raises:
         ConfigError: an unknown label, or the compiled engine cannot be emulated.
@@ -172,7 +173,10 @@ def run_bench_engine(
             for board in boards:
                 engines = [engine for engine in ENGINES if engine not in missing[board]]
                 folder = Path(scratch) / board
-                job = _Job(network, clips, classes, weights_flash_bytes)
+                flash = weights_flash_bytes
+                if flash is None:
+                    flash = load_board(board).weights_flash_bytes
+                job = _Job(network, clips, classes, flash)
                 answers = _measure(job, board, engines, folder, log)
                 results[board][label] = _compare(subject, board, answers, expected)
     return {"boards": results, "missing": missing, **provenance()}
@@ -304,11 +308,7 @@ _SECTION = re.compile(r"^ \.(?:text|rodata|data)\S*\s+0x[0-9a-f]+\s+0x([0-9a-f]+
 
 
 def flash_by_object(linker_map: str) -> dict[str, int]:
-    """Bytes in flash of each object file.
-
-    Args:
-        linker_map: map that GNU ld wrote.
-    """
+    """Bytes in flash of each object file, by the map that GNU ld wrote."""
     sizes = collections.Counter[str]()
     for size, path in _SECTION.findall(linker_map.partition("Linker script and memory map")[2]):
         sizes[path] += int(size, 16)

@@ -18,6 +18,7 @@ from m3net_tf.cli.options import (
     EngineName,
     RunFolder,
     TableName,
+    WeightsFlash,
 )
 from m3net_tf.cli.output import console, progress_beside, say, say_json, say_progress
 from m3net_tf.cli.pool_options import Address
@@ -172,9 +173,7 @@ def bench_engine(
     inputs: Annotated[
         int, typer.Option(min=2, help="Inputs whose output bytes are compared.")
     ] = 10,
-    weights_flash: Annotated[
-        int, typer.Option(min=0, metavar="BYTES", help="Flash for weights in compiled C.")
-    ] = 64 << 10,
+    weights_flash: WeightsFlash = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare the compiled engine with TensorFlow Lite Micro: instructions, arena, flash."""

@@ -21,6 +21,7 @@ from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 
 BOARD = "mps2_an386"
+FLASH = ("--weights-flash", str(64 << 10))  # the targets are for weights in the least flash
 MAP = """
 Discarded input sections
  .text.unused   0x00000000       0x50 CMakeFiles/m3net_firmware.dir/engine/pooling.c.obj
@@ -140,7 +141,7 @@ def test_unknown_names_and_a_board_without_an_emulator(monkeypatch):
 def test_each_network_meets_its_targets(monkeypatch, capsys):
     if reason := "; ".join(filter(None, (why_no_emulation(BOARD, name) for name in ENGINES))):
         pytest.skip(reason)
-    monkeypatch.setattr(sys, "argv", ["m3net", "bench", "engine", "--json"])
+    monkeypatch.setattr(sys, "argv", ["m3net", "bench", "engine", "--json", *FLASH])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert not stop.value.code

@@ -176,8 +176,9 @@ def combinations(
 ) -> Iterator[Row]:
     """Rows of a layer of two inputs, which it enlarges by some bits and scales before it joins."""
     for number in range(200):
-        pairs = [(rng.choice(FACTORS), -rng.randrange(1, 6)) for _ in range(2)]
         output = (rng.choice(FACTORS), rng.choice(shifts))
+        least_shift = 9 if output[1] > 0 else 1  # else all results were limited
+        pairs = [(rng.choice(FACTORS), -least_shift - rng.randrange(5)) for _ in range(2)]
         offsets = [rng.randrange(-127, 129) for _ in range(3)]
         least, most = rng.choice(((-128, 127), (-128, 127), (-60, 50)))
         inputs = [[rng.randrange(-128, 128) for _ in range(4)] for _ in range(2)]
