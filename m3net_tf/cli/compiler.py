@@ -10,7 +10,7 @@ import typer
 
 from m3net_tf.checkout import require_sources
 from m3net_tf.cli.app import app
-from m3net_tf.cli.options import DEFAULT_BOARD, AsJson, Board, WeightsFlash
+from m3net_tf.cli.options import DEFAULT_BOARD, AsJson, Board, WeightsFlash, flash_for_weights
 from m3net_tf.cli.output import say, say_json
 from m3net_tf.errors import ModelError
 
@@ -35,11 +35,8 @@ def compile_command(
     from m3net_tf.compiler.folder import report_lines, write_network
     from m3net_tf.compiler.solver import solve
     from m3net_tf.compiler.weights import WeightRule
-    from m3net_tf.firmware.boards import load_board
 
-    if weights_flash is None:
-        weights_flash = load_board(board).weights_flash_bytes
-    rule = WeightRule(most_bytes=weights_flash)
+    rule = WeightRule(most_bytes=flash_for_weights(weights_flash, board))
     try:
         facts = write_network(model.read_bytes(), out, name, solve if solver else None, rule)
     except ModelError as error:

@@ -18,6 +18,7 @@ from m3net_tf.cli.options import (
     DataDir,
     EngineName,
     WeightsFlash,
+    flash_for_weights,
     is_trained_network,
     run_folder,
 )
@@ -43,6 +44,15 @@ ClassNames = Annotated[
 ]
 
 
+Layouts = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Also a library: cmsis-pack, arduino, platformio or zephyr; repeatable.",
+    ),
+]
+
+
 @app.command("export")
 def export_command(
     model: Annotated[
@@ -57,13 +67,7 @@ def export_command(
             help="Folder that gets export/; default: the run, or runs/NAME for a trained network."
         ),
     ] = None,
-    layout: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Also a library: cmsis-pack, arduino, platformio or zephyr; repeatable.",
-        ),
-    ] = None,
+    layout: Layouts = None,
     engine: EngineName = DEFAULT_ENGINE,
     recipe: Frontend = None,
     labels: ClassNames = None,
@@ -76,11 +80,9 @@ def export_command(
     A run needs its data set unless it has an int8 network, from m3net quantize or an export.
     """
     require_sources("firmware")
-    from m3net_tf.firmware.boards import load_board
     from m3net_tf.firmware.layouts import write_layout
 
-    if weights_flash is None:
-        weights_flash = load_board(board).weights_flash_bytes
+    flash = flash_for_weights(weights_flash, board)
     _check_layouts(layout or ())
     log = progress_beside(as_json)
     source, folder = _export_source(model, out, data_dir)
@@ -97,10 +99,10 @@ def export_command(
                 engine,
                 recipe=recipe,
                 labels=labels,
-                weights_flash_bytes=weights_flash,
+                weights_flash_bytes=flash,
             )
         else:
-            bundle = _export_run(source, folder, data_dir, engine, log, weights_flash)
+            bundle = _export_run(source, folder, data_dir, engine, log, flash)
         from m3net_tf.deployment.certification import certify_export
         from m3net_tf.emulation.starting import firmware_folder
 

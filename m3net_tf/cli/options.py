@@ -63,6 +63,19 @@ WeightsFlash = Annotated[
         "quarter of the board's]",
     ),
 ]
+
+
+def flash_for_weights(given: int | None, board: str) -> int:
+    """The given bytes; without them what a board has for weights.
+
+    Raises:
+        FirmwareError: there is no such board.
+    """
+    from m3net_tf.firmware.boards import load_board
+
+    return load_board(board).weights_flash_bytes if given is None else given
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AlwaysJson = Annotated[bool, typer.Option("--json", help="Print JSON, as it does without.")]
 DEFAULT_BOARD = "mps2_an386"

@@ -96,8 +96,7 @@ def export_run(
         folder: destination; default: ``export`` in the run's folder.
         log: takes lines of progress.
         engine: one of :data:`m3net_tf.engines.ENGINES`, which the firmware uses by default.
-        weights_flash_bytes: flash that weights of convolutions may take in compiled C; by default
-            that of an existing export, and else of :class:`m3net_tf.compiler.weights.WeightRule`.
+        weights_flash_bytes: flash for weights in compiled C; None: the old export's, or 64 KiB.
 
     Raises:
         InUseError: another process writes into the run.
