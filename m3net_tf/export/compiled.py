@@ -78,12 +78,14 @@ def exported_files(model: CModel, code: GeneratedCode, folder: Path) -> dict[str
         ModelError: a file has changed since the export.
     """
     texts = {}
-    for name, sha256 in code.files.items():
-        path = folder / C_FOLDER / name
+    for name in compiled_files(warp=bool(model.importance)):
+        path = folder / name
+        if path.parent.name != C_FOLDER:
+            continue
         data = path.read_bytes() if path.is_file() else b""
-        if sha256_of(data) != sha256:
+        if sha256_of(data) != code.files.get(path.name):
             raise ModelError(f"{path} has changed since the export: export again")
-        texts[name] = data.decode()
+        texts[path.name] = data.decode()
     return {**texts, "model.h": model.header(compiled=True)}
 
 

@@ -123,6 +123,43 @@ static int32_t combine(const int32_t* row,
   return packed(items) ^ (right ? 0 : 1);
 }
 
+/// Tables from the first item on and from the last one on, with the output in the input's memory.
+static void check_tables(void) {
+  uint32_t wrong = 0, compared = 0;
+  static int8_t table[256], memory[80];
+  for (int i = 0; i < 256; ++i) {
+    table[i] = (int8_t)(uint8_t)(i * 77 + 5);
+  }
+  for (int32_t count = 1; count <= 64; ++count) {
+    for (int32_t step = -1; step <= 1; step += 2) {
+      const int32_t first = step > 0 ? 8 : 8 + count - 1, away = -3 * step;
+      const m3net_loop loop = {
+          .size = {1, 1, 1, count}, .output = {0, 0, 0, step}, .first = {0, 0, 0, step}};
+      for (int32_t i = 0; i < count; ++i) {
+        memory[8 + i] = (int8_t)(uint8_t)(i * 91 + count);
+      }
+      m3net_look_up(&loop, table, memory + first, memory + first + away);
+      for (int32_t i = 0; i < count; ++i) {
+        const int8_t item = (int8_t)(uint8_t)(i * 91 + count);
+        wrong += memory[8 + away + i] != table[item - INT8_MIN];
+        ++compared;
+      }
+    }
+  }
+  report("look_up", wrong, compared);
+}
+
+/// Row: a sum and the number of its items.
+static int32_t average(const int32_t* row) {
+  const m3net_pooling layer = {.output = {.channels = 1},
+                               .window = {.rows = 1, .columns = (int16_t)row[1]},
+                               .minimum = INT8_MIN,
+                               .maximum = INT8_MAX};
+  int8_t output;
+  m3net_average_lines(&layer, row, &output);
+  return output;
+}
+
 static void check_portable(void) {
   CHECK(sum, m3net_sum(row[0], row[1]));
   CHECK(shift_left, m3net_shift_left(row[0], row[1]));
@@ -146,6 +183,8 @@ static void check_portable(void) {
   CHECK(subtract, combine(row, m3net_subtract));
   CHECK(squared_difference, combine(row, m3net_squared_difference));
   CHECK(multiply, combine(row, m3net_multiply));
+  CHECK(average, average(row));
+  check_tables();
 }
 
 #if M3NET_ENGINE_DSP

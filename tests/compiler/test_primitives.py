@@ -31,6 +31,8 @@ DSP = ("cortex-m4", "cortex-m33", "cortex-m55")
 HELIUM = ("cortex-m55",)
 SCALAR = (HOST, "cortex-m3", "cortex-m4", "cortex-m33")
 ALL = (HOST, *CORES)
+A, D, W, S = "arithmetic.h", "dsp.h", "wide.h", "sigmoid.h"
+H, R, E = "helium.h", "helium_rows.h", "elementwise.c"
 MIN, MAX = -(1 << 31), (1 << 31) - 1
 EDGES = (
     0,
@@ -251,6 +253,15 @@ def rows() -> dict[str, list[Row]]:
             combinations(rng, 7, (*range(-20, -10), 1, 2), lambda a, b: wrap((a - b) * (a - b)))
         ),
         "multiply": list(combinations(rng, 0, range(-9, 3), lambda a, b: a * b)),
+        "average": [
+            (
+                total,
+                count,
+                clamp((abs(total) + count // 2) // count * (-1 if total < 0 else 1), -128, 127),
+            )
+            for count in (1, 2, 3, 4, 7, 49)
+            for total in range(-130 * count, 130 * count, max(count // 3, 1))
+        ],
         "load_word": [(w, place, w) for w in words for place in range(4)],
     }
     tables["scale_long"] = [
@@ -303,7 +314,8 @@ def compare(
 ) -> dict[str, tuple[int, int]]:
     """Of each primitive on a path: how many results differ, and how many were compared."""
     engine = changed or engine_folder()
-    source, parts = HERE / "primitives.c", [engine / "elementwise.c", table]
+    source = HERE / "primitives.c"
+    parts = [*(engine / name for name in (E, "movement.c", "pooling.c")), table]
     if path in CORES:
         text = run_image(build_program(source, folder, path, changed, parts), path)
     else:
@@ -334,7 +346,7 @@ def test_results_are_exact(path, tmp_path):
     skip_without(path)
     found = compare(path, tmp_path / "build", compile_rows(path, tmp_path / "rows"))
     assert {name: wrong for name, (wrong, _) in found.items() if wrong} == {}
-    expected = set(rows()) - (set() if path in DSP else PAIRS)
+    expected = {"look_up", *rows()} - (set() if path in DSP else PAIRS)
     expected |= VECTORS if path in HELIUM else set()
     assert {name for name, (_, compared) in found.items() if compared > 10} == expected
 
@@ -358,8 +370,6 @@ class Change:
     paths: tuple[str, ...] = ALL
 
 
-A, D, W, S = "arithmetic.h", "dsp.h", "wide.h", "sigmoid.h"
-H, R, E = "helium.h", "helium_rows.h", "elementwise.c"
 _SATURATED = "(int8_t)m3net_saturate(m3net_requantize_narrow(sums.{}, channel"
 _NARROW = "(product + (product >> 31) + channel->offset) >> channel->right"
 _REDUCED = "(product + ((product >> 31) & factor.sign) + factor.half) >> factor.shift"
@@ -467,6 +477,10 @@ CHANGES = (
         E, "(*row.first + first_offset) * (*row.second",
         "(*row.first - first_offset) * (*row.second", "multiply", SCALAR,
     ),
+    Change("movement.c", "table - INT8_MIN", "table", "look_up", SCALAR),
+    Change("movement.c", "vdupq_n_u8(128)", "vdupq_n_u8(0)", "look_up", HELIUM),
+    Change("pooling.c", "? sum + count / 2", "? sum", "average"),
+    Change("pooling.c", ": sum - count / 2", ": sum", "average"),
     Change(H, "%q0[2], %q0[0], %1, %3", "%q0[2], %q0[0], %3, %1", "vector_divide", HELIUM),
     Change(H, "%q0[3], %q0[1], %2, %4", "%q0[3], %q0[1], %4, %2", "vector_divide", HELIUM),
     Change(H, "vandq_s32(value, shift)", "value", "vector_divide", HELIUM),
