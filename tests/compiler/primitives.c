@@ -12,6 +12,12 @@
 #include "sigmoid.h"
 #include "wide.h"
 
+// For the functions that only these files call.
+#include "functions_16.c"
+#include "softmax.c"
+#define softmax_row softmax_row_16
+#include "softmax_16.c"
+
 #ifdef BOARD_UART
 #include "board.h"
 #else
@@ -160,6 +166,17 @@ static int32_t average(const int32_t* row) {
   return output;
 }
 
+/// A root's multiplier, and its shift in the lowest bits.
+static int32_t root_of(int32_t value) {
+  const m3net_factor root = inverse_root(value);
+  return root.multiplier ^ (root.shift & 31);
+}
+
+static int32_t table_place(const int32_t* row) {
+  const m3net_sigmoid layer = {.multiplier = row[1], .shift = row[2]};
+  return to_table(&layer, row[0]);
+}
+
 static void check_portable(void) {
   CHECK(sum, m3net_sum(row[0], row[1]));
   CHECK(shift_left, m3net_shift_left(row[0], row[1]));
@@ -184,6 +201,10 @@ static void check_portable(void) {
   CHECK(squared_difference, combine(row, m3net_squared_difference));
   CHECK(multiply, combine(row, m3net_multiply));
   CHECK(average, average(row));
+  CHECK(reciprocal, reciprocal(row[0]));
+  CHECK(root, root_of(row[0]));
+  CHECK(table_place, table_place(row));
+  CHECK(interpolated, look_up(step_table, row[0]));
   check_tables();
 }
 

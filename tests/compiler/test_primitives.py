@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import random
 import shutil
 import subprocess
@@ -55,6 +56,7 @@ EDGES = (
 )
 SHIFTS = (-31, -30, -29, -24, -20, -16, -15, -11, -9, -8, -7, -4, -3, -2, -1, 0, 1, 2, 3)
 FACTORS = (1 << 30, (1 << 30) + 1, 3 << 29, 1518500250, MAX)
+STEPS = [round(32767 * math.exp(10 * step / 512 - 10)) for step in range(513)]
 TABLE = [int(value) for value in logistic_table().values]
 
 
@@ -104,6 +106,44 @@ def logistic(place: int) -> int:
 def tanh(place: int) -> int:
     value = interpolate(place, 8, ((1 << 16) - 1) << 8) - (1 << 23)
     return halves_up(value, 8) if place >= 0 else (-value + 127) >> 8
+
+
+def saturated(value: int) -> int:
+    return clamp(value, MIN, MAX)
+
+
+def product(a: int, b: int) -> int:
+    return wrap(halves_up(a * b, 31))
+
+
+def reciprocal(x: int) -> int:
+    """1 / (1 + x) of numbers in units of 2^-31, as gemmlowp's one_over_one_plus_x_for_x_in_0_1."""
+    half = (x + (1 << 31)) // 2
+    guess = wrap(1515870810 + product(half, -1010580540))
+    for _ in range(3):
+        rest = wrap((1 << 29) - product(half, guess))
+        guess = wrap(guess + saturated(4 * product(guess, rest)))
+    return saturated(2 * guess)
+
+
+def inverse_root(value: int) -> int:
+    """TensorFlow Lite's GetInvSqrtQuantizedMultiplierExp; the shift is in the lowest bits."""
+    shift = 11
+    while value < 1 << 27:
+        value, shift = 4 * value, shift - 1
+    half, x = halves_away(value >> 1, 1), 1 << 28
+    for _ in range(5):
+        cube = saturated(product(product(x, x), x) << 6)
+        x = saturated(wrap(product(3 << 27, x) - product(half, cube)) << 3)
+    multiplier, shift = product(x, 1518500250), -shift
+    if shift > 0:
+        multiplier, shift = wrap(multiplier << shift), 0
+    return wrap(multiplier ^ (shift & 31))
+
+
+def interpolated(value: int) -> int:
+    place, rest = divmod(clamp(value, -(1 << 15), (1 << 15) - 1) + (1 << 15), 1 << 7)
+    return STEPS[place] + halves_up((STEPS[place + 1] - STEPS[place]) * rest, 7)
 
 
 def packed(items: Sequence[int]) -> int:
@@ -223,7 +263,18 @@ def rows() -> dict[str, list[Row]]:
         "shift_left": [(a, n, wrap(a << n)) for a in EDGES for n in range(32)],
         "clamp": [(a, -9, 8, clamp(a, -9, 8)) for a in (*EDGES, *range(-12, 12))],
         "saturate": [(a, clamp(a, -128, 127)) for a in (*EDGES, *range(-140, 140))],
-        "product": [(a, b, wrap(halves_up(a * b, 31))) for a, b in products],
+        "product": [(a, b, product(a, b)) for a, b in products],
+        "reciprocal": [(x, reciprocal(x)) for x in (*range(0, MAX, 4_999_999), 1, 3, MAX - 1, MAX)],
+        "root": [
+            (value, inverse_root(value)) for value in (*range(2, 400), *range(400, 32768, 61))
+        ],
+        "table_place": [
+            (value, multiplier, shift, halves_up(value * multiplier, shift))
+            for value in (-32768, -777, -1, 0, 1, 3, 500, 32767)
+            for multiplier in (1, 3, 12345, 32767)
+            for shift in (0, 1, 2, 7, 15, 20)
+        ],
+        "interpolated": [(v, interpolated(v)) for v in (*range(-33_000, 33_000, 31), *EDGES)],
         "high_product": [(a, b, halves_up(a * b, 32)) for a, b in pairs],
         "divide": [
             (value, bits, halves_away(value, bits))
@@ -293,7 +344,8 @@ def compile_rows(path: str, folder: Path) -> Path:
 
     folder.mkdir(parents=True)
     declarations = [f"const uint16_t sigmoid_table[{len(TABLE)}]"]
-    contents = [", ".join(map(str, TABLE))]
+    declarations.append(f"const int16_t step_table[{len(STEPS)}]")
+    contents = [", ".join(map(str, table)) for table in (TABLE, STEPS)]
     for name, table in rows().items():
         declarations.append(f"const int32_t {name}_rows[{len(table)}][{len(table[0])}]")
         contents.append(",\n".join("{" + ", ".join(map(literal, row)) + "}" for row in table))
@@ -481,6 +533,21 @@ CHANGES = (
     Change("movement.c", "vdupq_n_u8(128)", "vdupq_n_u8(0)", "look_up", HELIUM),
     Change("pooling.c", "? sum + count / 2", "? sum", "average"),
     Change("pooling.c", ": sum - count / 2", ": sum", "average"),
+    Change("softmax.c", "(int64_t)x + INT32_MAX + 1)", "(int64_t)x + INT32_MAX)", "reciprocal"),
+    Change("softmax.c", "i < 3; ++i", "i < 2; ++i", "reciprocal"),
+    Change("softmax.c", "? INT32_MAX : guess * 2", "? guess : guess * 2", "reciprocal"),
+    Change("softmax.c", "m3net_sum(guess, enlarge", "m3net_sum(0 * guess, enlarge", "reciprocal"),
+    Change("functions_16.c", "m3net_divide(value >> 1, 1)", "value >> 2", "root"),
+    Change("functions_16.c", "i < 5; ++i", "i < 4; ++i", "root"),
+    Change("functions_16.c", "m3net_product(x, root_of_half)", "x", "root"),
+    Change("functions_16.c", "int32_t shift = 11;", "int32_t shift = 10;", "root"),
+    Change("functions_16.c", "(int32_t)(1u << (layer->shift - 1)) : 0", "0 : 0", "table_place"),
+    Change("functions_16.c", "half) >> layer->shift", "half) >> 1", "table_place"),
+    Change("softmax_16.c", "step * rest + (1 << (STEP_BITS - 1))", "step * rest", "interpolated"),
+    Change(
+        "softmax_16.c", "m3net_clamp(value, INT",
+        "m3net_clamp(value & 0x7fff, INT", "interpolated",
+    ),
     Change(H, "%q0[2], %q0[0], %1, %3", "%q0[2], %q0[0], %3, %1", "vector_divide", HELIUM),
     Change(H, "%q0[3], %q0[1], %2, %4", "%q0[3], %q0[1], %4, %2", "vector_divide", HELIUM),
     Change(H, "vandq_s32(value, shift)", "value", "vector_divide", HELIUM),
