@@ -13,6 +13,9 @@
 #include "wide.h"
 
 // For the functions that only these files call.
+#if !M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
+#include "convolution.c"
+#endif
 #include "functions_16.c"
 #include "softmax.c"
 #define softmax_row softmax_row_16
@@ -208,6 +211,20 @@ static void check_portable(void) {
   check_tables();
 }
 
+#if !M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
+
+/// A long sum of two channels.
+static int64_t two_lanes(const int32_t* row) {
+  return (int64_t)row[1] * (1 << M3NET_LANE_BITS) + row[0];
+}
+
+static void check_lanes(void) {
+  CHECK(low_lane, low_lane(two_lanes(row)));
+  CHECK(high_lane, high_lane(two_lanes(row)));
+}
+
+#endif
+
 #if M3NET_ENGINE_DSP
 
 /// The four bytes at one of four addresses.
@@ -299,6 +316,9 @@ int main(void)
 #endif
 {
   check_portable();
+#if !M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
+  check_lanes();
+#endif
 #if M3NET_ENGINE_DSP
   check_dsp();
 #endif
