@@ -101,8 +101,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "arena", "the application gives away the last 16 bytes of its arena",
         "firmware/app/main.c",
-        "m3net_recognizer_init(&recognizer, arena, sizeof(arena))",
-        "m3net_recognizer_init(&recognizer, arena, sizeof(arena) - 16)",
+        "m3net_recognizer_init(&recognizer, arena.bytes, sizeof(arena.bytes))",
+        "m3net_recognizer_init(&recognizer, arena.bytes, sizeof(arena.bytes) - 16)",
         f"{_APP}test_an_arena_16_bytes_too_small_is_refused",
     ),
     Mutation(

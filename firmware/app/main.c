@@ -30,7 +30,7 @@
 #define LEAST_BYTES (PCM_BYTES <= MAX_PCM_BYTES ? PCM_BYTES : 2)
 #define BUFFER_BYTES (M3NET_MODEL_INPUT_BYTES > LEAST_BYTES ? M3NET_MODEL_INPUT_BYTES : LEAST_BYTES)
 
-_Alignas(M3NET_MODEL_ALIGNMENT) static uint8_t arena[M3NET_ARENA_BYTES];
+_Alignas(M3NET_MODEL_ALIGNMENT) static M3NET_MODEL_ARENA(M3NET_ARENA_BYTES) arena;
 static m3net_recognizer recognizer;
 static m3net_live live;
 static m3net_monitor monitor;
@@ -65,7 +65,7 @@ static void print_boot(void) {
 static void print_memory(void) {
   m3net_console_begin("memory");
   m3net_console_field("arena_used", (uint32_t)m3net_model_arena_used(recognizer.model));
-  m3net_console_field("arena_size", sizeof(arena));
+  m3net_console_field("arena_size", sizeof(arena.bytes));
   m3net_console_field("stack_used", (uint32_t)m3net_platform_stack_used());
   m3net_console_field("stack_size", (uint32_t)m3net_platform_stack_size());
   m3net_console_field("frontend_bytes", (uint32_t)m3net_recognizer_frontend_bytes());
@@ -84,12 +84,13 @@ static void fail_init(m3net_status status) {
   if (status == M3NET_ERROR_ARENA) {
     // If the build asked for less than the exporter's figure: that figure. Otherwise half as much
     // again, or more if the runtime was short of more.
-    const bool below_export = sizeof(arena) < M3NET_MODEL_ARENA_BYTES;
+    const bool below_export = sizeof(arena.bytes) < M3NET_MODEL_ARENA_BYTES;
     const size_t missing = m3net_model_arena_missing();
-    const size_t more = missing > sizeof(arena) / 2u ? missing : sizeof(arena) / 2u;
-    const size_t needed = below_export ? (size_t)M3NET_MODEL_ARENA_BYTES : sizeof(arena) + more;
+    const size_t more = missing > sizeof(arena.bytes) / 2u ? missing : sizeof(arena.bytes) / 2u;
+    const size_t needed =
+        below_export ? (size_t)M3NET_MODEL_ARENA_BYTES : sizeof(arena.bytes) + more;
     m3net_console_text("the tensor arena of ");
-    m3net_console_u32(sizeof(arena));
+    m3net_console_u32(sizeof(arena.bytes));
     m3net_console_text(" bytes is too small: build with -DM3NET_ARENA_BYTES=");
     m3net_console_u32((uint32_t)((needed + 15u) & ~(size_t)15u));
     m3net_console_text(below_export ? "" : " and read arena_used");
@@ -211,14 +212,14 @@ int main(void) {
   m3net_board_init();
   (void)m3net_eembc_start_console();
   print_boot();
-  m3net_status status = m3net_recognizer_init(&recognizer, arena, sizeof(arena));
+  m3net_status status = m3net_recognizer_init(&recognizer, arena.bytes, sizeof(arena.bytes));
   if (status != M3NET_OK) fail_init(status);
 
   run_job_image();
 
   status = m3net_live_init(&live, &recognizer);
   if (status != M3NET_OK) fail_init(status);
-  m3net_monitor_init(&monitor, &recognizer, &live, buffer, sizeof(buffer), sizeof(arena));
+  m3net_monitor_init(&monitor, &recognizer, &live, buffer, sizeof(buffer), sizeof(arena.bytes));
   m3net_monitor_greet(&monitor);
   m3net_board_watchdog_start(WATCHDOG_MS);
   for (;;) {

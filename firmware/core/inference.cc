@@ -110,17 +110,24 @@ bool IsAligned(const void* pointer) {
   return reinterpret_cast<uintptr_t>(pointer) % M3NET_MODEL_ALIGNMENT == 0;
 }
 
-// Whether every operator of the model is in the resolver.
+// Whether the resolver has what a code of the model names.
+bool IsKnown(const tflite::OperatorCode* code, const Resolver& resolver) {
+  const auto builtin = tflite::GetBuiltinCode(code);
+  if (builtin != tflite::BuiltinOperator_CUSTOM) return resolver.FindOp(builtin) != nullptr;
+  return code->custom_code() != nullptr && resolver.FindOp(code->custom_code()->c_str()) != nullptr;
+}
+
+// Whether every operator that the model runs is in the resolver. Converters may leave codes behind
+// that no operator has.
 bool OperatorsKnown(const tflite::Model* model, const Resolver& resolver) {
   const auto* codes = model->operator_codes();
-  if (codes == nullptr) return false;
-  for (const auto* code : *codes) {
-    const auto builtin = tflite::GetBuiltinCode(code);
-    const bool custom = builtin == tflite::BuiltinOperator_CUSTOM;
-    if (custom && code->custom_code() == nullptr) return false;
-    if ((custom ? resolver.FindOp(code->custom_code()->c_str()) : resolver.FindOp(builtin)) ==
-        nullptr) {
-      return false;
+  const auto* graphs = model->subgraphs();
+  if (codes == nullptr || graphs == nullptr) return false;
+  for (const auto* graph : *graphs) {
+    if (graph->operators() == nullptr) continue;
+    for (const auto* operation : *graph->operators()) {
+      const uint32_t index = operation->opcode_index();
+      if (index >= codes->size() || !IsKnown(codes->Get(index), resolver)) return false;
     }
   }
   return true;

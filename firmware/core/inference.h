@@ -39,6 +39,14 @@ extern "C" {
 /// Alignment of object and arena.
 #define M3NET_MODEL_ALIGNMENT 16
 
+/// Type of an arena whose `bytes` are so many: engines also use them as numbers of 16 and 32 bits.
+#define M3NET_MODEL_ARENA(size)       \
+  union {                             \
+    uint8_t bytes[size];              \
+    int16_t halves[((size) + 1) / 2]; \
+    int32_t words[((size) + 3) / 4];  \
+  }
+
 typedef struct m3net_model m3net_model;
 
 /// Bytes that m3net_model_init() needs for the object itself.

@@ -41,7 +41,7 @@ typedef struct {
 
 /// A convolution, depthwise convolution or fully connected layer.
 typedef struct {
-  union {
+  M3NET_UNNAMED union {
     const m3net_block* blocks;            ///< Of a convolution; see m3net_tf/compiler/weights.py.
     const m3net_byte_block* byte_blocks;  ///< The same if `in_bytes`.
     const m3net_tap* taps;                ///< Of a depthwise convolution.
@@ -177,7 +177,7 @@ typedef struct {
 typedef struct {
   const int8_t* input_weights;  ///< (cells, inputs).
   const int8_t* state_weights;  ///< (cells, cells).
-  union {
+  M3NET_UNNAMED union {
     const int32_t* input_bias;
     const int64_t* long_bias;  ///< Of m3net_lstm_16.
   };
@@ -198,22 +198,55 @@ typedef struct {
   int8_t output_offset;
 } m3net_lstm_layer;
 
-/// Convolution. `patch` holds a window's items in 16 bits, rounded up to a multiple of four. A
-/// pixel is written when its window has been read.
+// What all kernels expect:
+//
+// - Layers, weights and tables are as `m3net compile` writes them; nothing is checked. Layers,
+// inputs
+//   and outputs may lie anywhere, inputs also in flash.
+// - The item (batch, y, x, channel) of an image is `batch * batch_step + y * row_step + x *
+//   column_step + channel * item bytes` behind its pointer: channels lie side by side. Loops have
+//   their steps for each operand and dimension. Steps may be negative, of inputs also zero.
+// - Inputs and outputs are int8_t, or int16_t in the byte order of the target where a name ends in
+//   `_16`. Neither needs an alignment: cores that can trap unaligned words must not.
+// - Scratch memory and sums are aligned to four bytes. An arena in which they lie has a declared
+// type
+//   with members of int16_t and int32_t, as the union of the generated header, or none (malloc).
+// - Inputs and outputs lie apart from scratch memory, and from each other except where a kernel
+// says
+//   how they may overlap.
+// - A kernel reads and writes nothing else, but may read up to M3NET_READ_BEYOND bytes behind the
+// last
+//   channel of a pixel, and so behind the input, where it says so. What they hold does not matter.
+
+/// Bytes behind an input that must be readable.
+#define M3NET_READ_BEYOND 3
+
+/// Convolution, also a fully connected layer (1 x 1 pixels, a window of one): input (batches, rows,
+/// columns, channels), output (batches, rows, columns, output channels). Groups are one call each.
+/// `patch` holds a window's items in 16 bits, rounded up to a multiple of four. A pixel is written
+/// when its window has been read: the output may overwrite what no later window reads.
 void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t* output,
                     int16_t* patch);
 
-/// Depthwise convolution. `scratch` holds a word for each tap, rounded up to an even number, two
-/// more words, and one pixel, rounded up to a multiple of four.
+/// Depthwise convolution: input and output have as many channels. `scratch` holds a word for each
+/// tap, rounded up to an even number, two more words, and one pixel, rounded up to a multiple of
+/// four. Channels are read and written four at a time: an output pixel may begin where the first
+/// pixel begins that its own or a later window reads, or before. Reads beyond the input.
 void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* input, int8_t* output,
                               int32_t* scratch);
 
+/// Average and maximum of windows, without what lies outside the image: input and output have as
+/// many channels. Overlaps as m3net_convolve_depthwise. Reads beyond the input (with Helium).
 void m3net_pool_average(const m3net_pooling* layer, const int8_t* input, int8_t* output);
 void m3net_pool_max(const m3net_pooling* layer, const int8_t* input, int8_t* output);
 
-/// Outputs that depend on one input number alone: `table` has those of -128 to 127.
+/// Outputs that depend on one input number alone: `table` has those of -128 to 127. The output may
+/// be the input, or begin before it, if all steps are equal and not negative; with negative ones
+/// behind.
 void m3net_look_up(const m3net_loop* loop, const int8_t* table, const int8_t* input,
                    int8_t* output);
+
+// Operators of two inputs, an item each. The output may be an input whose steps are its own.
 
 void m3net_add(const m3net_binary* layer, const int8_t* first, const int8_t* second,
                int8_t* output);
@@ -228,23 +261,30 @@ void m3net_minimum(const m3net_loop* loop, const int8_t* first, const int8_t* se
 void m3net_maximum(const m3net_loop* loop, const int8_t* first, const int8_t* second,
                    int8_t* output);
 
+/// Products of matrices (rows, depth) and (depth, columns), for each item of a loop over them.
 void m3net_multiply_matrices(const m3net_matmul* layer, const int8_t* first, const int8_t* second,
                              int8_t* output);
 
+/// Sum or mean, and maximum, of the items of the reduced dimensions, for each item of the others.
 void m3net_reduce_mean(const m3net_reduction* layer, const int8_t* input, int8_t* output);
 void m3net_reduce_max(const m3net_reduction* layer, const int8_t* input, int8_t* output);
 
+/// Softmax of (rows, depth) items, packed. The output may be the input.
 void m3net_softmax(const m3net_softmax_layer* layer, const int8_t* input, int8_t* output);
 
 /// As m3net_convolve, for 16-bit inputs and outputs. `patch` holds a window's items, rounded up to
 /// an even number.
 void m3net_convolve_16(const m3net_convolution_16* layer, const int8_t* input, int8_t* output,
                        int16_t* patch);
+/// As m3net_convolve_depthwise without scratch memory; nothing is read beyond the input.
 void m3net_convolve_depthwise_16(const m3net_convolution_16* layer, const int8_t* input,
                                  int8_t* output);
 
+/// As m3net_pool_average and m3net_pool_max; nothing is read beyond the input.
 void m3net_pool_average_16(const m3net_pooling* layer, const int8_t* input, int8_t* output);
 void m3net_pool_max_16(const m3net_pooling* layer, const int8_t* input, int8_t* output);
+
+// As those of int8. The output may be an input whose steps are its own.
 
 void m3net_add_16(const m3net_binary_16* layer, const int8_t* first, const int8_t* second,
                   int8_t* output);
@@ -259,6 +299,8 @@ void m3net_minimum_16(const m3net_binary_16* layer, const int8_t* first, const i
 void m3net_maximum_16(const m3net_binary_16* layer, const int8_t* first, const int8_t* second,
                       int8_t* output);
 
+// Functions of one item. The output may be the input if all steps are equal.
+
 /// Inputs and outputs of 8 or 16 bits.
 void m3net_rescale(const m3net_rescaling* layer, const int8_t* input, int8_t* output);
 
@@ -268,14 +310,18 @@ void m3net_inverse_root_16(const m3net_root* layer, const int8_t* input, int8_t*
 void m3net_logistic_16(const m3net_sigmoid* layer, const int8_t* input, int8_t* output);
 void m3net_tanh_16(const m3net_sigmoid* layer, const int8_t* input, int8_t* output);
 
+/// As m3net_multiply_matrices.
 void m3net_multiply_matrices_16(const m3net_matmul* layer, const int8_t* first,
                                 const int8_t* second, int8_t* output);
 
+/// As m3net_reduce_mean.
 void m3net_reduce_mean_16(const m3net_reduction* layer, const int8_t* input, int8_t* output);
 
+/// As m3net_softmax; the output keeps numbers in between, and may not be the input.
 void m3net_softmax_16(const m3net_softmax_layer_16* layer, const int8_t* input, int8_t* output);
 
-/// `scratch` holds the cells and as many items of the output.
+/// Input (batches, steps, inputs), output (batches, steps, cells); items of a step lie side by
+/// side. `scratch` holds the cells and as many items of the output.
 void m3net_lstm(const m3net_lstm_layer* layer, const int8_t* input, int8_t* output,
                 int16_t* scratch);
 /// As m3net_lstm, for 16-bit inputs and outputs.
@@ -292,12 +338,14 @@ int32_t m3net_next_line(int16_t* before, int16_t* lines, int32_t stride);
 /// many it still holds.
 int32_t m3net_drop_lines(int8_t* lines, int32_t held, int32_t dropped);
 
-/// Adds a line to the sums of its channels.
+/// Adds a line to the sums of its channels, which lie apart from it.
 void m3net_add_line(const m3net_pooling* layer, const int8_t* line, int32_t* sums);
 /// The averages when all lines have been added.
 void m3net_average_lines(const m3net_pooling* layer, const int32_t* sums, int8_t* output);
 
+/// Copies bytes, one item of the loop each.
 void m3net_copy(const m3net_loop* loop, const int8_t* input, int8_t* output);
+/// Fills bytes that lie side by side.
 void m3net_fill(int8_t value, int32_t bytes, int8_t* output);
 
 #ifdef __cplusplus

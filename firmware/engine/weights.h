@@ -6,6 +6,19 @@
 
 #include <stdint.h>
 
+// Both are of C11; compilers with the extensions of GNU have them in C99, too.
+#if defined(__GNUC__)
+#define M3NET_UNNAMED __extension__
+#else
+#define M3NET_UNNAMED
+#endif
+/// Kernels load weights by the word.
+#if defined(__STDC_VERSION__) && __STDC_VERSION__ < 201112L
+#define M3NET_WORD_ALIGNED __attribute__((aligned(4)))
+#else
+#define M3NET_WORD_ALIGNED _Alignas(4)
+#endif
+
 // Armv7E-M multiplies two pairs of 16-bit numbers at once (SMLAD).
 #if !defined(M3NET_ENGINE_DSP)
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__)

@@ -34,7 +34,7 @@ enum {
                     : M3NET_NETWORK_ARENA_BYTES
 };
 
-static _Alignas(M3NET_MODEL_ALIGNMENT) uint8_t arena[ARENA_BYTES];
+static _Alignas(M3NET_MODEL_ALIGNMENT) M3NET_MODEL_ARENA(ARENA_BYTES) arena;
 static m3net_recognizer recognizer;
 static m3net_detector detector;
 static m3net_event last_event;
@@ -58,7 +58,7 @@ const int8_t* EXPORT(scores)(void) { return m3net_model_output(recognizer.model)
 const m3net_event* EXPORT(event)(void) { return &last_event; }
 
 m3net_status EXPORT(init)(void) {
-  const m3net_status status = m3net_recognizer_init(&recognizer, arena, sizeof(arena));
+  const m3net_status status = m3net_recognizer_init(&recognizer, arena.bytes, sizeof(arena.bytes));
   if (status != M3NET_OK) return status;
   return m3net_detector_init(&detector, &m3net_detector_defaults);
 }

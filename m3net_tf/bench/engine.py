@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The compiled engine compared with TensorFlow Lite Micro on emulated boards.
 
-Both run the same ``.tflite`` in the real firmware. The networks are presets with random weights:
-cost depends only on their structure. The compiled engine runs additional inputs, random and
-extreme ones, whose output bytes are compared with those of TensorFlow Lite Micro on this machine.
+Both run the same ``.tflite`` in the real firmware. The networks are presets with random weights,
+as cost depends only on their structure, or those of files. The compiled engine runs additional
+inputs, random and extreme ones, whose output bytes are compared with those of TensorFlow Lite Micro
+on this machine.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from rich.text import Text
 
 from m3net_tf.artifacts import Provenance, provenance
 from m3net_tf.bench.untrained import write_untrained
+from m3net_tf.compiler.network import compile_network
 from m3net_tf.emulation import EmulationResult, find_machine, run_job
 from m3net_tf.emulation.starting import why_no_emulation
 from m3net_tf.engines import COMPILED, ENGINES, TFLM, Engine
-from m3net_tf.errors import ConfigError
+from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.untrained import quantize_untrained
+from m3net_tf.firmware.boards import load_board
 from m3net_tf.firmware.build import build_firmware
 from m3net_tf.firmware.compiled import build_compiled
 from m3net_tf.firmware.image import FirmwareImage
@@ -100,7 +103,7 @@ class Comparison(TypedDict):
     Attributes:
         engines: cost by engine; without those that cannot be built here.
         ratios: compiled engine to TensorFlow Lite Micro, by figure; empty without both.
-        targets: largest ratio of each.
+        targets: largest ratio of each; empty for a file.
         bytes_equal: whether the compiled engine gives the output bytes of TensorFlow Lite Micro;
             None if that runs neither on the board nor on this machine.
         inputs: number of inputs whose output bytes were compared.
@@ -121,25 +124,34 @@ class EngineResult(Provenance):
 
 
 def run_bench_engine(
-    boards: Sequence[str], labels: Sequence[str] = (), inputs: int = INPUTS, log: Log = silent
+    boards: Sequence[str],
+    labels: Sequence[str] = (),
+    inputs: int = INPUTS,
+    log: Log = silent,
+    *,
+    weights_flash_bytes: int | None = None,
 ) -> EngineResult:
     """Measure both engines.
 
     Args:
         boards: emulated boards.
-        labels: some of the labels of :data:`SUBJECTS`; all by default.
+        labels: labels of :data:`SUBJECTS`, or paths of ``.tflite`` files; default: all subjects.
         inputs: number of inputs whose output bytes are compared; at least two.
         log: receives lines of progress.
+        weights_flash_bytes: flash that weights of convolutions may take in compiled C; by default
+            that of each board.
 
     Raises:
         ConfigError: an unknown label, or the compiled engine cannot be emulated.
+        ModelError: a file is missing, or a network that the firmware cannot run.
         FirmwareError: there is no such emulated board.
     """
-    known = [subject.label for subject in SUBJECTS]
+    known = {subject.label: subject for subject in SUBJECTS}
     for label in labels:
-        if label not in known:
+        if label not in known and not label.endswith(".tflite"):
             raise ConfigError(
-                f"there is no network {label!r} to measure: choose from {', '.join(known)}"
+                f"there is no network {label!r} to measure: name a .tflite file, or choose from "
+                f"{', '.join(known)}"
             )
     missing: dict[str, dict[str, str]] = {
         board: {engine: reason for engine in ENGINES if (reason := why_no_emulation(board, engine))}
@@ -149,19 +161,24 @@ def run_bench_engine(
         if COMPILED in reasons:
             raise ConfigError(f"{board} cannot be emulated ({reasons[COMPILED]}): name another")
     results: dict[str, dict[str, Comparison]] = {board: {} for board in boards}
+    tflm = not tflm_unavailable_reason()
     with tempfile.TemporaryDirectory() as scratch:
-        for subject in SUBJECTS:
-            if labels and subject.label not in labels:
-                continue
-            log(f"{subject.label}: building and quantising")
-            network, noise, classes = _untrained(subject)
+        for label in labels or known:
+            subject = known.get(label)
+            if subject:
+                log(f"{label}: building and quantising")
+            network, noise, classes = _untrained(subject) if subject else _of_file(Path(label))
             clips = varied_inputs(noise[:_CLIPS], inputs)
-            expected = None if tflm_unavailable_reason() else network.run(run_tflm, clips)
+            expected = network.run(run_tflm, clips).reshape(len(clips), -1) if tflm else None
             for board in boards:
                 engines = [engine for engine in ENGINES if engine not in missing[board]]
                 folder = Path(scratch) / board
-                answers = _measure(network, clips, classes, board, engines, folder, log)
-                results[board][subject.label] = _compare(subject, board, answers, expected)
+                flash = weights_flash_bytes
+                if flash is None:
+                    flash = load_board(board).weights_flash_bytes
+                job = _Job(network, clips, classes, flash)
+                answers = _measure(job, board, engines, folder, log)
+                results[board][label] = _compare(subject, board, answers, expected)
     return {"boards": results, "missing": missing, **provenance()}
 
 
@@ -175,6 +192,27 @@ def _untrained(subject: Subject) -> tuple[Int8Network, Int8, int]:
     noise = rng.normal(0, 40, (_CALIBRATION_CLIPS, *shape))
     maps = np.clip(np.round(noise), -128, 127).astype(np.int8)
     return quantize_untrained(model, maps), maps, int(model.output_shape[1])
+
+
+def _of_file(path: Path) -> tuple[Int8Network, Int8, int]:
+    """The network of a file, noise for it, and the number of its outputs.
+
+    Raises:
+        ModelError: the file is missing, or has no single int8 input and output of batch 1.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path} does not exist: name a .tflite file")
+    tflite = path.read_bytes()
+    try:
+        graph = compile_network(tflite).graph
+        ends = [*graph.inputs, *graph.outputs]
+        if len(ends) != 2 or any(end.dtype != "int8" or end.shape[:1] != (1,) for end in ends):
+            raise ModelError("the firmware takes one int8 input and one int8 output, of batch 1")
+    except ModelError as error:
+        raise ModelError(f"{path} cannot be measured: {error}") from None
+    shape = (_CLIPS, *ends[0].shape[1:])
+    noise = np.random.default_rng(0).integers(-128, 128, shape).astype(np.int8)
+    return Int8Network(tflite), noise, ends[1].size
 
 
 def varied_inputs(first: Int8, count: int) -> Int8:
@@ -198,15 +236,23 @@ def varied_inputs(first: Int8, count: int) -> Int8:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Job:
+    """What each engine runs: a network, its inputs, and the number of its outputs."""
+
+    network: Int8Network
+    clips: Int8
+    classes: int
+    weights_flash_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
 class _Answer:
     cost: EngineCost
     outputs: Int8
 
 
 def _measure(
-    network: Int8Network,
-    clips: Int8,
-    classes: int,
+    job: _Job,
     board: str,
     engines: Sequence[Engine],
     folder: Path,
@@ -219,7 +265,8 @@ def _measure(
     bundle = folder / "bundle"
     shutil.rmtree(bundle, ignore_errors=True)
     bundle.mkdir(parents=True)
-    model, columns = write_untrained(network, clips, classes, bundle)
+    model, columns = write_untrained(job.network, job.clips, job.classes, bundle)
+    model = dataclasses.replace(model, weights_flash_bytes=job.weights_flash_bytes)
     results: dict[Engine, EmulationResult] = {}
     linked: dict[Engine, Mapping[str, int]] = {}
     for engine in engines:
@@ -261,11 +308,7 @@ _SECTION = re.compile(r"^ \.(?:text|rodata|data)\S*\s+0x[0-9a-f]+\s+0x([0-9a-f]+
 
 
 def flash_by_object(linker_map: str) -> dict[str, int]:
-    """Bytes in flash of each object file.
-
-    Args:
-        linker_map: map that GNU ld wrote.
-    """
+    """Bytes in flash of each object file, by the map that GNU ld wrote."""
     sizes = collections.Counter[str]()
     for size, path in _SECTION.findall(linker_map.partition("Linker script and memory map")[2]):
         sizes[path] += int(size, 16)
@@ -293,17 +336,16 @@ def flash_of_engine(linked: Mapping[Engine, Mapping[str, int]], engine: Engine) 
 
 
 def _compare(
-    subject: Subject, board: str, answers: dict[str, _Answer], expected: Int8 | None = None
+    subject: Subject | None,
+    board: str,
+    answers: dict[str, _Answer],
+    expected: Int8 | None = None,
 ) -> Comparison:
     costs = {engine: answer.cost for engine, answer in answers.items()}
     comparison: Comparison = {
         "engines": costs,
         "ratios": {},
-        "targets": {
-            "instructions": CORE_TARGETS.get(board, subject.instructions),
-            "arena_bytes": subject.arena_bytes,
-            "flash_bytes": FLASH_TARGET,
-        },
+        "targets": _targets(subject, board) if subject else {},
         "bytes_equal": None,
         "inputs": 0,
     }
@@ -322,6 +364,14 @@ def _compare(
     return comparison
 
 
+def _targets(subject: Subject, board: str) -> dict[str, float]:
+    return {
+        "instructions": CORE_TARGETS.get(board, subject.instructions),
+        "arena_bytes": subject.arena_bytes,
+        "flash_bytes": FLASH_TARGET,
+    }
+
+
 def engine_table(board: str, networks: dict[str, Comparison]) -> Table:
     """The networks of a board for the terminal; a ratio above its target is red."""
     table = Table("network", title=f"{board}: compiled engine and TensorFlow Lite Micro")
@@ -333,10 +383,13 @@ def engine_table(board: str, networks: dict[str, Comparison]) -> Table:
         cells: list[str | Text] = []
         for key in _NAMES:
             cells += [_figure(network["engines"].get(engine), key) for engine in ENGINES]
-            ratio, target = network["ratios"].get(key), network["targets"][key]
-            above = ratio is not None and ratio > target
+            ratio, target = network["ratios"].get(key), network["targets"].get(key)
+            above = ratio is not None and target is not None and ratio > target
             shown = "" if ratio is None else f"{ratio:.2f}"
-            cells += [Text(shown, style="red" if above else ""), f"{target:.2f}"]
+            cells += [
+                Text(shown, style="red" if above else ""),
+                "" if target is None else f"{target:.2f}",
+            ]
         equal = network["bytes_equal"]
         same = f"{'yes' if equal else 'NO'}, of {network['inputs']:,} inputs"
         table.add_row(label, *cells, "" if equal is None else same)

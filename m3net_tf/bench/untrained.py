@@ -15,6 +15,8 @@ from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
 from m3net_tf.runtime.interpreter import Int8, host_arena_bytes
 from m3net_tf.runtime.network import Int8Network
 
+_MOST_BINS = 64
+
 
 def write_untrained(
     network: Int8Network, clips: Int8, classes: int, folder: Path
@@ -23,7 +25,8 @@ def write_untrained(
 
     Args:
         network: int8 network.
-        clips: its inputs, int8 of shape (clips, bins, frames, channels); a waveform has one bin.
+        clips: its inputs, int8 of shape (clips, bins, frames, channels), where a waveform has one
+            bin, or of any other shape.
         classes: number of its outputs.
         folder: an empty folder.
 
@@ -32,9 +35,14 @@ def write_untrained(
         bins, columns).
     """
     config = FrontendConfig()
-    if (rows := clips.shape[1]) > 1:
+    size = clips[0].size
+    rows = clips.shape[1] if clips.ndim == 4 else 1
+    if rows > 1:
         config = dataclasses.replace(config, mel_bins=rows)
-    # A waveform is also sent as int8 features, in as many columns as its bytes fill.
+    elif size % config.mel_bins:
+        divisors = (bins for bins in range(_MOST_BINS, 1, -1) if size % bins == 0)
+        config = dataclasses.replace(config, mel_bins=next(divisors, size))
+    # Other inputs are also sent as int8 features, in as many columns as their bytes fill.
     columns = clips.reshape(len(clips), config.feature_bins, -1)
     frames = columns.shape[2]
     labels = tuple(f"class{index}" for index in range(classes))
@@ -44,7 +52,7 @@ def write_untrained(
         tflite=network.tflite,
         labels=labels,
         operators=tuple(sorted(operators)),
-        input_bytes=clips[0].size,
+        input_bytes=size,
         input_quantization=(1 / 128, 0),
         output_quantization=(1 / 256, -128),
         arena_bytes=sum(map(host_arena_bytes, network.parts)) + ARENA_SLACK_BYTES,

@@ -18,6 +18,7 @@ from m3net_tf.cli.options import (
     EngineName,
     RunFolder,
     TableName,
+    WeightsFlash,
 )
 from m3net_tf.cli.output import console, progress_beside, say, say_json, say_progress
 from m3net_tf.cli.pool_options import Address
@@ -160,7 +161,10 @@ def bench_conversion(
 @bench_app.command("engine")
 def bench_engine(
     network: Annotated[
-        list[str] | None, typer.Argument(help="NETWORK/PRESET, one or several; default: all.")
+        list[str] | None,
+        typer.Argument(
+            help="NETWORK/PRESET or .tflite file, one or several; default: all presets."
+        ),
     ] = None,
     board: Annotated[
         list[str] | None,
@@ -169,13 +173,18 @@ def bench_engine(
     inputs: Annotated[
         int, typer.Option(min=2, help="Inputs whose output bytes are compared.")
     ] = 10,
+    weights_flash: WeightsFlash = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare the compiled engine with TensorFlow Lite Micro: instructions, arena, flash."""
     from m3net_tf.bench.engine import engine_table, run_bench_engine
 
     result = run_bench_engine(
-        board or (DEFAULT_BOARD,), network or (), inputs, progress_beside(True)
+        board or (DEFAULT_BOARD,),
+        network or (),
+        inputs,
+        progress_beside(True),
+        weights_flash_bytes=weights_flash,
     )
     if as_json:
         say_json(result)

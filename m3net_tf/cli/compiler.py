@@ -10,7 +10,7 @@ import typer
 
 from m3net_tf.checkout import require_sources
 from m3net_tf.cli.app import app
-from m3net_tf.cli.options import AsJson
+from m3net_tf.cli.options import DEFAULT_BOARD, AsJson, Board, WeightsFlash, flash_for_weights
 from m3net_tf.cli.output import say, say_json
 from m3net_tf.errors import ModelError
 
@@ -26,15 +26,19 @@ def compile_command(
         bool,
         typer.Option("--solver", help="Plan the memory with OR-Tools, which proves the optimum."),
     ] = False,
+    board: Board = DEFAULT_BOARD,
+    weights_flash: WeightsFlash = None,
     as_json: AsJson = False,
 ) -> None:
     """Compile a .tflite file to C that gives the same output bytes as TFLite Micro."""
     require_sources("firmware")
     from m3net_tf.compiler.folder import report_lines, write_network
     from m3net_tf.compiler.solver import solve
+    from m3net_tf.compiler.weights import WeightRule
 
+    rule = WeightRule(most_bytes=flash_for_weights(weights_flash, board))
     try:
-        facts = write_network(model.read_bytes(), out, name, solve if solver else None)
+        facts = write_network(model.read_bytes(), out, name, solve if solver else None, rule)
     except ModelError as error:
         raise ModelError(f"{model}: {error}") from None
     if as_json:

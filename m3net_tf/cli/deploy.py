@@ -115,12 +115,14 @@ def demo(
     from m3net_tf import training
     from m3net_tf.deployment.chain import chain_table, run_chain, saved_summary
     from m3net_tf.export import export_run
+    from m3net_tf.firmware.boards import load_board
 
     recipe = recipe or require_sources("experiments") / "mcu" / "m3net_synth.yaml"
     log = progress_beside(as_json)
     training.train(training.load_recipe(recipe), run, data_dir, log)
     finished = training.Run(run)
-    export_run(finished, data_dir, log=log, engine=engine)
+    flash = load_board(board).weights_flash_bytes
+    export_run(finished, data_dir, log=log, engine=engine, weights_flash_bytes=flash)
     summary = saved_summary(finished, board) or run_chain(finished, board, data_dir, log=log)
     print_result(summary, as_json, chain_table)
     _refuse_drift(run, summary)

@@ -17,6 +17,8 @@ from m3net_tf.cli.options import (
     Board,
     DataDir,
     EngineName,
+    WeightsFlash,
+    flash_for_weights,
     is_trained_network,
     run_folder,
 )
@@ -42,6 +44,15 @@ ClassNames = Annotated[
 ]
 
 
+Layouts = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Also a library: cmsis-pack, arduino, platformio or zephyr; repeatable.",
+    ),
+]
+
+
 @app.command("export")
 def export_command(
     model: Annotated[
@@ -56,16 +67,11 @@ def export_command(
             help="Folder that gets export/; default: the run, or runs/NAME for a trained network."
         ),
     ] = None,
-    layout: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Also a library: cmsis-pack, arduino, platformio or zephyr; repeatable.",
-        ),
-    ] = None,
+    layout: Layouts = None,
     engine: EngineName = DEFAULT_ENGINE,
     recipe: Frontend = None,
     labels: ClassNames = None,
+    weights_flash: WeightsFlash = None,
     as_json: AsJson = False,
 ) -> None:
     """Quantise a trained run to int8, write everything that firmware needs, and certify it.
@@ -76,6 +82,7 @@ def export_command(
     require_sources("firmware")
     from m3net_tf.firmware.layouts import write_layout
 
+    flash = flash_for_weights(weights_flash, board)
     _check_layouts(layout or ())
     log = progress_beside(as_json)
     source, folder = _export_source(model, out, data_dir)
@@ -85,9 +92,17 @@ def export_command(
         if _is_file(source):
             from m3net_tf.export.from_file import export_file
 
-            bundle = export_file(source, folder, log, engine, recipe=recipe, labels=labels)
+            bundle = export_file(
+                source,
+                folder,
+                log,
+                engine,
+                recipe=recipe,
+                labels=labels,
+                weights_flash_bytes=flash,
+            )
         else:
-            bundle = _export_run(source, folder, data_dir, engine, log)
+            bundle = _export_run(source, folder, data_dir, engine, log, flash)
         from m3net_tf.deployment.certification import certify_export
         from m3net_tf.emulation.starting import firmware_folder
 
@@ -155,7 +170,12 @@ def _is_file(path: Path) -> bool:
 
 
 def _export_run(
-    source: Path, folder: Path, data_dir: Path | None, engine: Engine, log: Log
+    source: Path,
+    folder: Path,
+    data_dir: Path | None,
+    engine: Engine,
+    log: Log,
+    weights_flash: int,
 ) -> Bundle:
     from m3net_tf.export.ready import has_int8_network, packed_network, require_clips
     from m3net_tf.training import Run
@@ -167,8 +187,15 @@ def _export_run(
         if tflite := packed_network(run):
             from m3net_tf.export.from_file import export_file
 
-            return export_file(tflite, folder, log, engine, detector_path=run.detector_path)
+            return export_file(
+                tflite,
+                folder,
+                log,
+                engine,
+                detector_path=run.detector_path,
+                weights_flash_bytes=weights_flash,
+            )
         require_clips(run)
     from m3net_tf.export import export_run  # loads TensorFlow
 
-    return export_run(run, data_dir, target, log, engine)
+    return export_run(run, data_dir, target, log, engine, weights_flash)

@@ -172,8 +172,7 @@ class _Writer:
             name = f"{self._name}_{array.label}_{len(self._known)}"
             self._known[key] = name
             self.arrays[name] = array
-            # Kernels load weights by the word.
-            align = "_Alignas(4) " if array.ctype in (*BLOCKS, "m3net_tap") else ""
+            align = "M3NET_WORD_ALIGNED " if array.ctype in (*BLOCKS, "m3net_tap") else ""
             # The number of items of a layer's weights depends on the target.
             size = "" if align else len(array.values)
             self.constants.append(
@@ -285,8 +284,15 @@ def _header(network: CompiledNetwork, name: str, hook: str) -> str:
         for index, (view, tensor) in enumerate(zip(views, tensors, strict=True)):
             settings.update(_end(f"{which}_{index}_", view, tensor, plan.places[view.block]))
     declaration = [
-        "/// Computes the outputs from the inputs in an arena that is aligned to four bytes. The",
-        "/// inputs are overwritten.",
+        "/// Memory that kernels also use as numbers of 16 and 32 bits.",
+        "typedef union {",
+        f"  int8_t bytes[{prefix}ARENA_BYTES];",
+        f"  int16_t halves[{prefix}ARENA_BYTES / 2];",
+        f"  int32_t words[{prefix}ARENA_BYTES / 4];",
+        f"}} {name}_arena;",
+        "",
+        "/// Computes the outputs from the inputs in the bytes of an arena, or in allocated memory",
+        "/// that is aligned to four bytes. The inputs are overwritten.",
         f"void {name}_run(int8_t *arena);",
         "",
         intact_declaration(name),

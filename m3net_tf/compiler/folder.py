@@ -14,6 +14,7 @@ from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.compiler.picture import draw_arena
 from m3net_tf.compiler.plan import Improve
 from m3net_tf.compiler.striping import TOGETHER
+from m3net_tf.compiler.weights import WeightRule
 
 ENGINE = "engine"  # folder of the kernels beside the network
 PICTURE = "arena.svg"  # what lies where in the arena, from call to call
@@ -44,7 +45,11 @@ class NetworkFacts(TypedDict):
 
 
 def write_network(
-    tflite: bytes, folder: Path, name: str, improve: Improve | None = None
+    tflite: bytes,
+    folder: Path,
+    name: str,
+    improve: Improve | None = None,
+    rule: WeightRule | None = None,
 ) -> NetworkFacts:
     """Compile a network and write its C, a picture of its memory, and a copy of the engine.
 
@@ -53,12 +58,13 @@ def write_network(
         folder: is made if it is not there.
         name: start of all names of C, and the files' name.
         improve: improves the plan of the memory, such as :func:`.solver.solve`.
+        rule: which weights are stored as bytes.
 
     Raises:
         ModelError: the compiler cannot take the network.
         ConfigError: the name is no name of C, or there is no source checkout.
     """
-    network = compile_network(tflite, improve=improve)
+    network = compile_network(tflite, rule or WeightRule(), improve=improve)
     source = emit(network, name)
     engine = engine_folder()
     (folder / ENGINE).mkdir(parents=True, exist_ok=True)

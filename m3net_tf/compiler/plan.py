@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from m3net_tf.compiler.calls import Block, Call, View
 
 ALIGNMENT = 4  # bytes; kernels read words
-SLACK_BYTES = 4  # behind the last block: kernels read whole words
+SLACK_BYTES = 4  # behind the last block: kernels read M3NET_READ_BEYOND bytes beyond an input
 _PROMOTIONS = 100  # orders that are tried after each of the first ones
 _MOVES = 400  # orders that are tried near the best one
 

@@ -31,13 +31,13 @@ Weights = npt.NDArray[np.int64]
 class WeightRule:
     """Which weights of convolutions are stored as bytes; the others as pairs of 16 bits.
 
-    On cores with SMLAD a weight takes two bytes, ready for use, or one byte and half an
-    instruction more for each use. The other code paths have one form.
+    On Armv7E-M a weight takes two bytes, ready for use, or one byte and half an instruction more
+    for each use. The other code paths have one form.
 
     Attributes:
         few_uses: weights with no more uses in one inference are bytes.
-        most_bytes: flash that the weights of all convolutions may take. Above it, those with the
-            fewest uses become bytes first.
+        most_bytes: flash that the weights of all convolutions may take, as far as weights of bytes
+            can reach it. Above it, those with the fewest uses become bytes first. More is faster.
     """
 
     few_uses: int = 32

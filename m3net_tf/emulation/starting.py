@@ -207,9 +207,16 @@ def export_firmware(
 def compiled_firmware(
     bundle: Bundle, board: str, folder: Path, log: Log = silent, *, settings: Sequence[str] = ()
 ) -> FirmwareImage:
-    """As :func:`export_firmware` with the compiled engine, whose arena is exact."""
+    """As :func:`export_firmware` with the compiled engine, whose arena is exact.
+
+    An export for this engine is built from its own C, any other from C for this board.
+    """
     model = bundle.c_model
-    return build_compiled(bundle.folder, model, board, folder, settings=settings, report=log)
+    code = bundle.code(log) if bundle.manifest.engine == COMPILED else None
+    if code is None:
+        flash = load_board(board).weights_flash_bytes
+        model = dataclasses.replace(model, weights_flash_bytes=flash)
+    return build_compiled(bundle.folder, model, board, folder, code, settings=settings, report=log)
 
 
 def firmware_folder(run: Path, board: str, engine: str, *, custom: bool = False) -> Path:

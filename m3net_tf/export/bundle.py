@@ -75,6 +75,7 @@ def export_run(
     folder: Path | None = None,
     log: Log = silent,
     engine: str = DEFAULT_ENGINE,
+    weights_flash_bytes: int | None = None,
 ) -> Bundle:
     """Quantise a trained run and write everything that a device needs.
 
@@ -95,6 +96,7 @@ def export_run(
         folder: destination; default: ``export`` in the run's folder.
         log: takes lines of progress.
         engine: one of :data:`m3net_tf.engines.ENGINES`, which the firmware uses by default.
+        weights_flash_bytes: flash for weights in compiled C; None: the old export's, or 64 KiB.
 
     Raises:
         InUseError: another process writes into the run.
@@ -109,7 +111,7 @@ def export_run(
     if bundle := _current_export(folder, trained_sha256, choice, log):
         log(f"{folder} is already exported")
         detector = detector_of_run(run, bundle.manifest.frames, bundle.labels)
-        return update_export(bundle, detector, engine, log)
+        return update_export(bundle, detector, engine, log, weights_flash_bytes)
     if choice:
         content = _chosen(run, model, data_dir, choice, log)
     else:
@@ -124,7 +126,9 @@ def export_run(
         **describe(run.recipe(), model, content.info, content.network),
         **provenance(),
     )
-    return write_export(folder, unplanned, content.network, content.vectors, log)
+    return write_export(
+        folder, unplanned, content.network, content.vectors, log, weights_flash_bytes
+    )
 
 
 def _current_export(

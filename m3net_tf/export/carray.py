@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 
 from m3net_tf.artifacts import sha256_of, write_text
+from m3net_tf.compiler.weights import WeightRule
 from m3net_tf.csource import (
     array,
     blocks,
@@ -42,6 +43,7 @@ class CModel:
         licence: licence of network and training data.
         importance: DiffRes's network that scores frames, which runs before ``tflite``; or empty.
         activation_bits: width of the network's activations, 8 or 16.
+        weights_flash_bytes: ``most_bytes`` of :class:`m3net_tf.compiler.weights.WeightRule`.
     """
 
     name: str
@@ -56,6 +58,7 @@ class CModel:
     licence: str
     importance: bytes = b""
     activation_bits: int = 8
+    weights_flash_bytes: int = WeightRule.most_bytes
 
     def write(self, folder: Path) -> None:
         """Write ``model.h`` and ``model.cc``."""

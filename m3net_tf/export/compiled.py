@@ -4,15 +4,20 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
-from m3net_tf.artifacts import update_text, write_json, write_text
+from m3net_tf.artifacts import sha256_of, update_text, write_json, write_text
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.folder import NetworkFacts, network_facts
+from m3net_tf.compiler.host import engine_folder
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.compiler.picture import draw_arena
+from m3net_tf.compiler.weights import WeightRule
 from m3net_tf.errors import ModelError
 from m3net_tf.export.carray import CModel
+from m3net_tf.export.manifest import GeneratedCode
 from m3net_tf.markdown import markdown_table
 
 #: Who measured the arena of a compiled network.
@@ -26,6 +31,7 @@ _LABELS = "model_labels.c"
 _HOOK = "m3net_operation_done"
 _NETWORK, _IMPORTANCE = "m3net_network", "m3net_importance"
 """Start of the C names of the network that classifies, and of DiffRes's that scores frames."""
+_INTERFACE = ("engine.h", "weights.h")  # headers of the kernels that generated C includes
 _PICTURES = {_NETWORK: "arena.svg", _IMPORTANCE: "arena_importance.svg"}
 
 
@@ -42,8 +48,9 @@ def compile_model(model: CModel, remedy: str = _TFLM) -> dict[str, CompiledNetwo
     files = {_NETWORK: model.tflite}
     if model.importance:
         files[_IMPORTANCE] = model.importance
+    rule = WeightRule(most_bytes=model.weights_flash_bytes)
     try:
-        return {name: compile_network(tflite) for name, tflite in files.items()}
+        return {name: compile_network(tflite, rule) for name, tflite in files.items()}
     except ModelError as error:
         raise ModelError(f"{model.name} cannot be compiled ({error}): {remedy}") from None
 
@@ -59,12 +66,41 @@ def network_files(model: CModel, networks: dict[str, CompiledNetwork]) -> dict[s
     return {**_c_files(facts, networks), "model.h": facts.header(compiled=True)}
 
 
-def write_network(model: CModel, networks: dict[str, CompiledNetwork], folder: Path) -> None:
-    """Write the files of :func:`network_files`.
+def exported_files(model: CModel, code: GeneratedCode, folder: Path) -> dict[str, str]:
+    """As :func:`network_files`, with the C of an export as it is.
+
+    Args:
+        model: the networks and their facts.
+        code: the C that the export was made with.
+        folder: the export's.
+
+    Raises:
+        ModelError: a file has changed since the export.
+    """
+    texts = {}
+    for name in compiled_files(warp=bool(model.importance)):
+        path = folder / name
+        if path.parent.name != C_FOLDER:
+            continue
+        data = path.read_bytes() if path.is_file() else b""
+        if sha256_of(data) != code.files.get(path.name):
+            raise ModelError(f"{path} has changed since the export: export again")
+        texts[path.name] = data.decode()
+    return {**texts, "model.h": model.header(compiled=True)}
+
+
+def kernels_sha256() -> str:
+    """SHA-256 of the interface of the checkout's kernels, without its comments."""
+    text = "".join((engine_folder() / name).read_text(encoding="utf-8") for name in _INTERFACE)
+    return sha256_of(re.sub(r"\s*//.*", "", text).encode())
+
+
+def write_network(files: Mapping[str, str], folder: Path) -> None:
+    """Write the files of :func:`network_files` or :func:`exported_files`.
 
     A file that has its text already stays untouched, so that nothing is compiled again.
     """
-    for name, text in network_files(model, networks).items():
+    for name, text in files.items():
         update_text(folder / name, text)
 
 
@@ -89,19 +125,27 @@ def compiled_files(*, warp: bool) -> tuple[str, ...]:
     return (*(f"{C_FOLDER}/{name}" for name in code), *pictures, REPORT, "compiled.md")
 
 
-def write_compiled(model: CModel, networks: dict[str, CompiledNetwork], folder: Path) -> None:
+def write_compiled(
+    model: CModel, networks: dict[str, CompiledNetwork], folder: Path
+) -> GeneratedCode:
     """Write the networks' C, a picture of the arena of each, and the report into an export.
 
     The report, ``compiled.json`` and ``compiled.md``, has the sizes, and what each rewrite saved.
+
+    Returns:
+        What the manifest says of the C.
     """
     (folder / C_FOLDER).mkdir(exist_ok=True)
-    for name, text in _c_files(model, networks).items():
+    texts = _c_files(model, networks)
+    for name, text in texts.items():
         write_text(folder / C_FOLDER / name, text)
     for name, network in networks.items():
         write_text(folder / _PICTURES[name], draw_arena(network.plan, name))
     facts = compiled_facts(networks)
     write_json(folder / REPORT, facts)
     write_text(folder / "compiled.md", _markdown(facts))
+    files = {name: sha256_of(text.encode()) for name, text in texts.items()}
+    return GeneratedCode(files, kernels_sha256())
 
 
 def remove_compiled(folder: Path, *, warp: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from m3net_tf import __version__
 from m3net_tf.artifacts import read_json
+from m3net_tf.compiler.weights import WeightRule
 from m3net_tf.engines import ENGINES, TFLM
 from m3net_tf.errors import M3NetError, ModelError
 from m3net_tf.frontend import FrontendConfig
@@ -111,6 +112,19 @@ class Quantization:
     chosen: bool
 
 
+@dataclasses.dataclass(frozen=True)
+class GeneratedCode:
+    """The generated C of an export with the compiled engine.
+
+    Attributes:
+        files: SHA-256 of each file, by its name in the folder ``compiled``.
+        kernels_sha256: of the interface of the kernels that it calls.
+    """
+
+    files: dict[str, str]
+    kernels_sha256: str
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Facts:
     """Entries of a manifest that are plain values."""
@@ -126,7 +140,9 @@ class _Facts:
     trained_model_sha256: str
     versions: dict[str, str]
     git_commit: str
+    code: GeneratedCode | None = None
     importance: ImportanceFacts | None = None
+    weights_flash_bytes: int = WeightRule.most_bytes
     engine: str = TFLM  # of exports that do not say: then there was no choice
     format: int = FORMAT
 
@@ -147,7 +163,9 @@ class Manifest(_Facts):
         trained_model_sha256: of the trained ``model.keras``.
         versions: of the packages that made the export.
         git_commit: of the source tree; '' outside git.
+        code: the generated C, with the compiled engine; None elsewhere and in old exports.
         importance: DiffRes's network that scores frames, if there is one.
+        weights_flash_bytes: flash that the weights of convolutions may take in compiled C.
         engine: one of :data:`m3net_tf.engines.ENGINES`, which runs the network by default.
         format: :data:`FORMAT` of the release that exported it.
         frontend: front-end settings.

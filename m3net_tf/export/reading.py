@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,16 @@ from m3net_tf.engines import COMPILED
 from m3net_tf.errors import ModelError
 from m3net_tf.export.arena import engine_arena
 from m3net_tf.export.carray import CModel
-from m3net_tf.export.compiled import REPORT, compiled_files, remove_compiled, write_compiled
+from m3net_tf.export.compiled import (
+    REPORT,
+    compile_model,
+    compiled_files,
+    exported_files,
+    kernels_sha256,
+    network_files,
+    remove_compiled,
+    write_compiled,
+)
 from m3net_tf.export.manifest import Arena, Manifest, read_manifest
 from m3net_tf.frontend import FrontendConfig, column_count, features_int8
 from m3net_tf.progress import Log, silent
@@ -157,33 +167,68 @@ class Bundle:
         """The facts of the network for its C files."""
         return c_model(self.network, self.manifest)
 
+    def code(self, log: Log = silent) -> dict[str, str]:
+        """The files of a build with the export's compiled engine: its C as it is, and ``model.h``.
+
+        If the kernels have another interface than at the export, the C is written anew, and a line
+        says so.
+
+        Raises:
+            ModelError: a file has changed since the export.
+        """
+        code = self.manifest.code
+        if code is not None:
+            files = exported_files(self.c_model, code, self.folder)
+            if code.kernels_sha256 == kernels_sha256():
+                return files
+        log(f"{self.folder} is of another release: its C is written anew; export again to keep it")
+        return network_files(self.c_model, compile_model(self.c_model))
+
+    def _has_current_code(self) -> bool:
+        lines: list[str] = []
+        try:
+            self.code(lines.append)
+        except ModelError:
+            return False
+        return not lines
+
     def set_arena(self, arena_bytes: int, source: str) -> None:
         """Record an arena that was measured on a target, in the manifest and in ``model.h``."""
-        self._set(self.manifest.engine, Arena(arena_bytes, source))
+        self._set(arena=Arena(arena_bytes, source))
 
-    def set_engine(self, engine: str, log: Log = silent) -> None:
+    def set_engine(
+        self, engine: str, log: Log = silent, weights_flash_bytes: int | None = None
+    ) -> None:
         """Change the engine: its arena, ``model.h``, and the files that the engine needs.
+
+        Generated C that has changed since the export, or is of another release, is written again.
 
         Args:
             engine: one of :data:`m3net_tf.engines.ENGINES`.
             log: receives lines of progress.
+            weights_flash_bytes: flash that weights may take in compiled C; None: as it is.
 
         Raises:
             ModelError: the compiler does not support an operator of the network.
         """
-        if engine == self.manifest.engine:
+        before = self.manifest
+        flash = before.weights_flash_bytes if weights_flash_bytes is None else weights_flash_bytes
+        if engine == before.engine and (
+            engine != COMPILED or (flash == before.weights_flash_bytes and self._has_current_code())
+        ):
             return
-        arena, networks = engine_arena(self.c_model, self.network, engine, log)
-        if networks:
-            write_compiled(self.c_model, networks, self.folder)
-        self._set(engine, arena)
+        model = dataclasses.replace(self.c_model, weights_flash_bytes=flash)
+        arena, networks = engine_arena(model, self.network, engine, log)
+        code = write_compiled(model, networks, self.folder) if networks else None
+        self._set(engine=engine, arena=arena, weights_flash_bytes=flash, code=code)
         if not networks:
             remove_compiled(self.folder, warp=self.manifest.warp is not None)
 
-    def _set(self, engine: str, arena: Arena) -> None:
-        if (self.manifest.engine, self.manifest.arena) == (engine, arena):
+    def _set(self, **facts: Any) -> None:
+        changed = dataclasses.replace(self.manifest, **facts)
+        if changed == self.manifest:
             return
-        self.manifest = dataclasses.replace(self.manifest, engine=engine, arena=arena)
+        self.manifest = changed
         self.c_model.write(self.folder)
         write_json(self.folder / "manifest.json", self.manifest.to_dict())
 
@@ -224,6 +269,7 @@ def c_model(network: Int8Network, manifest: Manifest) -> CModel:
         activation_bits=activation_bits(network.tflite),
         licence=manifest.licence,
         importance=network.importance,
+        weights_flash_bytes=manifest.weights_flash_bytes,
     )
 
 

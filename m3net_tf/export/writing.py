@@ -99,9 +99,15 @@ def existing_export(folder: Path, log: Log) -> Bundle | None:
     return None
 
 
-def update_export(bundle: Bundle, detector: DetectorConfig, engine: str, log: Log) -> Bundle:
+def update_export(
+    bundle: Bundle,
+    detector: DetectorConfig,
+    engine: str,
+    log: Log,
+    weights_flash_bytes: int | None = None,
+) -> Bundle:
     """An existing export with another engine and other settings of live detection."""
-    bundle.set_engine(engine, log)
+    bundle.set_engine(engine, log, weights_flash_bytes)
     bundle.set_detector(detector)
     bundle.describe()  # exports of earlier releases have no metadata
     return bundle
@@ -132,6 +138,7 @@ def write_export(
     network: Int8Network,
     vectors: Vectors,
     log: Log,
+    weights_flash_bytes: int | None = None,
 ) -> Bundle:
     """Write the export atomically; it replaces an earlier one.
 
@@ -141,11 +148,14 @@ def write_export(
         network: the networks of the device.
         vectors: sounds for the test vectors.
         log: receives lines of progress.
+        weights_flash_bytes: flash that weights may take in compiled C; None: the manifest's.
 
     Raises:
         ModelError: the engine does not support an operator of the network.
         ConfigError: the front end has a form that the device code lacks.
     """
+    if weights_flash_bytes is not None:
+        unplanned = dataclasses.replace(unplanned, weights_flash_bytes=weights_flash_bytes)
     arena, compiled = engine_arena(c_model(network, unplanned), network, unplanned.engine, log)
     manifest = dataclasses.replace(unplanned, arena=arena)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -155,7 +165,8 @@ def write_export(
         model = c_model(network, manifest)
         model.write(scratch)
         if compiled:
-            write_compiled(model, compiled, scratch)
+            code = write_compiled(model, compiled, scratch)
+            manifest = dataclasses.replace(manifest, code=code)
         if network.warp:
             write_bytes(scratch / "importance.tflite", network.importance)
             write_warp_tables(network.warp, scratch)

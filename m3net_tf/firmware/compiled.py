@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build a firmware whose network is compiled C: no interpreter, no C++, few foreign sources.
 
-The network's C is made from the export's ``.tflite`` files at each build, in the build's folder.
+The network's C is that of the export, copied into the build's folder; of an export for another
+engine it is made there.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Unpack
 
 from m3net_tf.engines import COMPILED
 from m3net_tf.export.carray import CModel
-from m3net_tf.export.compiled import compile_model, write_network
+from m3net_tf.export.compiled import compile_model, network_files, write_network
 from m3net_tf.firmware.boards import Board, board_sources, load_board
 from m3net_tf.firmware.build import BuildOptions, check_settings, run_build, write_generated
 from m3net_tf.firmware.cores import load_core
@@ -38,6 +40,7 @@ def build_compiled(
     model: CModel,
     board: str,
     build_dir: Path,
+    code: Mapping[str, str] | None = None,
     **options: Unpack[BuildOptions],
 ) -> FirmwareImage:
     """Build the firmware of one exported model for one board with the compiled engine.
@@ -47,6 +50,7 @@ def build_compiled(
         model: its networks and their facts.
         board: a name of :func:`.boards.list_boards`.
         build_dir: folder for CMake's files and the network's C.
+        code: the network's C, as of :meth:`m3net_tf.export.Bundle.code`; None: compile the model.
         options: see :class:`.build.BuildOptions`.
 
     Raises:
@@ -56,14 +60,14 @@ def build_compiled(
     facts = load_board(board)
     check_settings(options)
     check_toolchain(needed_tools(facts))
-    networks = compile_model(model)
+    files = code or network_files(model, compile_model(model))
     cache, report = options.get("cache"), options.get("report")
     dsp, dsp_missing = _fetch_dsp(facts, cache, report)
     engine = [f"-DM3NET_ENGINE={COMPILED}", f"-DM3NET_SRC_CMSISDSP={dsp or ''}"]
     engine.append(f"-DM3NET_FIXED_FRONTEND={'ON' if dsp_missing else 'OFF'}")
     sources = _sources(facts)
     folders = fetch_sources(sources, cache=cache, report=report) if sources else {}
-    write_network(model, networks, write_generated(facts, build_dir))
+    write_network(files, write_generated(facts, build_dir))
     image = run_build(facts, bundle_dir, build_dir, engine, folders, options)
     return dataclasses.replace(image, dsp_missing=dsp_missing)
 

@@ -21,6 +21,7 @@ from xml.sax.saxutils import escape, quoteattr
 from m3net_tf import __version__
 from m3net_tf.artifacts import write_bytes
 from m3net_tf.compiler.host import engine_folder
+from m3net_tf.engines import COMPILED
 from m3net_tf.errors import ConfigError
 from m3net_tf.export import Bundle
 from m3net_tf.export.compiled import arena_bytes, compile_model, network_files
@@ -67,11 +68,15 @@ def write_layout(bundle: Bundle, layout: str, folder: Path) -> Path:
         raise ConfigError(f"layout {layout!r} is unknown: choose from {', '.join(LAYOUTS)}")
     name = library_name(bundle)
     model = c_model(bundle.network, bundle.manifest)
-    networks = compile_model(model, "docs/engine.md lists the operators of a library")
-    files = _code(bundle, network_files(model, networks))
+    if bundle.manifest.engine == COMPILED:
+        network, arena = bundle.code(), model.arena_bytes
+    else:
+        networks = compile_model(model, "docs/engine.md lists the operators of a library")
+        network, arena = network_files(model, networks), arena_bytes(networks)
+    files = _code(bundle, network)
     files |= LAYOUTS[layout](bundle, name, files)
     files["LICENSE"] = (FIRMWARE_DIR.parent / "LICENSE").read_bytes()
-    files["README.md"] = _readme(bundle, name, arena_bytes(networks)).encode()
+    files["README.md"] = _readme(bundle, name, arena).encode()
     files = dict(sorted(files.items()))
     folder.mkdir(parents=True, exist_ok=True)
     with scratch_folder(f".{layout}.", folder) as scratch:

@@ -5,18 +5,23 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from rich.console import Console
+from single_operators import Item, write_network
 
 from m3net_tf import cli
 from m3net_tf.bench import engine as bench
 from m3net_tf.emulation.starting import why_no_emulation
 from m3net_tf.engines import ENGINES
-from m3net_tf.errors import ConfigError
+from m3net_tf.errors import ConfigError, ModelError
+from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 
 BOARD = "mps2_an386"
+FLASH = ("--weights-flash", str(64 << 10))  # the targets are for weights in the least flash
 MAP = """
 Discarded input sections
  .text.unused   0x00000000       0x50 CMakeFiles/m3net_firmware.dir/engine/pooling.c.obj
@@ -90,6 +95,39 @@ def test_inputs_begin_with_the_given_ones_and_the_extremes():
     assert len(bench.varied_inputs(first, 2)) == 2
 
 
+def test_a_file_is_measured_without_targets(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        bench, "why_no_emulation", lambda _, engine: "" if engine == "compiled" else "no"
+    )
+    if reason := why_no_emulation(BOARD, "compiled"):
+        pytest.skip(reason)
+    monkeypatch.chdir(tmp_path)
+    path = Path("two_layers.tflite")
+    source, middle, output = Item((1, 42), 0.1), Item((1, 42), 0.1, 3), Item((1, 7), 0.02, -128)
+    weights = np.random.default_rng(0).integers(-127, 128, (7, 42)).astype(np.int8)
+    dense = [middle, Item((7, 42), 0.01, values=weights), None]
+    options = schema.FullyConnectedOptionsT()
+    steps = [("ABS", [source], [middle], None), ("FULLY_CONNECTED", dense, [output], options)]
+    path.write_bytes(write_network(steps))
+    result = bench.run_bench_engine([BOARD], [str(path)], 12)
+    measured = result["boards"][BOARD][str(path)]
+    assert measured["bytes_equal"] is (None if tflm_unavailable_reason() else True)
+    assert measured["targets"] == {} and measured["engines"]["compiled"]["instructions"] > 0
+    console = Console(record=True, width=200)
+    console.print(bench.engine_table(BOARD, result["boards"][BOARD]))
+    assert str(path) in console.export_text()
+
+
+def test_a_file_that_the_firmware_cannot_take_is_named(tmp_path):
+    path = tmp_path / "two.tflite"
+    if reason := why_no_emulation(BOARD, "compiled"):
+        pytest.skip(reason)
+    path.write_bytes(write_network([("ADD", [Item((1, 4)), Item((1, 4))], [Item((1, 4))], None)]))
+    for file, message in ((path, "one int8 input"), (tmp_path / "no.tflite", "does not exist")):
+        with pytest.raises(ModelError, match=rf"{file.name}.*{message}"):
+            bench.run_bench_engine([BOARD], [str(file)])
+
+
 def test_unknown_names_and_a_board_without_an_emulator(monkeypatch):
     with pytest.raises(ConfigError, match=r"no network 'steam'.*choose from ds_cnn/mcu"):
         bench.run_bench_engine([BOARD], ["steam"])
@@ -103,7 +141,7 @@ def test_unknown_names_and_a_board_without_an_emulator(monkeypatch):
 def test_each_network_meets_its_targets(monkeypatch, capsys):
     if reason := "; ".join(filter(None, (why_no_emulation(BOARD, name) for name in ENGINES))):
         pytest.skip(reason)
-    monkeypatch.setattr(sys, "argv", ["m3net", "bench", "engine", "--json"])
+    monkeypatch.setattr(sys, "argv", ["m3net", "bench", "engine", "--json", *FLASH])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert not stop.value.code

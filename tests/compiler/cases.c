@@ -13,14 +13,19 @@
 #define SYSTICK_VALUE (*(volatile uint32_t*)0xE000E018u)
 #define FULL 0xFFFFFFu
 
-static int8_t arena[CASES_ARENA_BYTES] __attribute__((aligned(8)));
+static union {
+  int8_t bytes[CASES_ARENA_BYTES];
+  int16_t halves[CASES_ARENA_BYTES / 2];
+  int32_t words[CASES_ARENA_BYTES / 4];
+} memory __attribute__((aligned(8)));
+static int8_t* const arena = memory.bytes;
 
 void run_program(void) {
   SYSTICK_RELOAD = FULL;
   SYSTICK_CONTROL = 5;
   for (int i = 0; i < CASES_COUNT; ++i) {
     const test_case* one = &cases[i];
-    memset(arena, 0x55, sizeof(arena));
+    memset(arena, 0x55, sizeof(memory));
     for (int j = 0; j < one->inputs; ++j) {
       memcpy(arena + one->input[j].offset, one->input[j].values, one->input[j].bytes);
     }

@@ -132,20 +132,29 @@ def build_image(cases: Sequence[Case], folder: Path, core: str) -> Path:
     return build_program(HERE / "cases.c", folder, core)
 
 
-def build_program(source: Path, folder: Path, core: str) -> Path:
-    """ELF of a program with the engine."""
+def build_program(
+    source: Path,
+    folder: Path,
+    core: str,
+    engine: Path | None = None,
+    kernels: Sequence[Path] | None = None,
+) -> Path:
+    """ELF of a program with the engine, or with some kernels of a changed one."""
     folder.mkdir(parents=True, exist_ok=True)
     elf = folder / "image.elf"
     machine = MACHINES[core]
     command = (COMPILER, f"-mcpu={core}", "-mthumb", "-std=c11", "-O2", *machine.options)
-    command += ("-ffunction-sections", "-fdata-sections", *WARNINGS, f"-I{engine_folder()}")
+    command += ("-ffunction-sections", "-fdata-sections", *WARNINGS)
+    command += (f"-I{engine}", "-Wno-error") if engine else (f"-I{engine_folder()}",)
     script = (HERE / "board.ld").read_text()
     for name, value in (("FLASH", machine.flash), ("RAM", machine.ram), ("SIZE", machine.size)):
         script = script.replace(f"@{name}@", hex(value))
     (folder / "board.ld").write_text(script)
     board = [f"-T{folder / 'board.ld'}", f"-DBOARD_UART={machine.uart:#x}u"]
     board += ["-nostartfiles", "--specs=nosys.specs", "-Wl,--gc-sections"]
-    sources = [f"-I{folder}", f"-I{HERE}", source, *_engine(command, folder)]
+    built = _engine(command, folder) if kernels is None else kernels
+    sources = [f"-I{folder}", *(f"-I{path.parent}" for path in kernels or ()), f"-I{HERE}"]
+    sources += [source, *built]
     _compile(*command, *board, *sources, "-o", elf)
     return elf
 

@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
-from emulated import HERE, Case, build_program, run_cases, run_checked, run_image, why_not
+from emulated import Case, run_cases, run_checked, why_not
 from reference import random_inputs
 from single_operators import MAKERS
 from wide_operators import WIDE_MAKERS
@@ -63,12 +63,3 @@ def test_operators_on_an_emulated_core(core, cases_and_outputs, tmp_path):
     cases, expected = cases_and_outputs
     outputs = [outcome.output for outcome in run_cases(cases, tmp_path, core)]
     require_equal(cases, outputs, expected)
-
-
-@pytest.mark.skipif(bool(why_not()), reason=why_not() or "an emulator is there")
-def test_vectors_round_as_scalars_do(tmp_path):
-    core = "cortex-m55"
-    elf = build_program(HERE / "helium.c", tmp_path, core)
-    different, compared = (int(number, 16) for number in run_image(elf, core).split())
-    assert different == 0
-    assert compared > 10_000

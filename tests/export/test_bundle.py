@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from m3net_tf import artifacts
+from m3net_tf.emulation import starting
 from m3net_tf.engines import DEFAULT_ENGINE
 from m3net_tf.errors import ConfigError, DataError, ModelError
 from m3net_tf.export import Bundle, arena, bundle, compiled, export_run, writing
@@ -258,6 +259,53 @@ def test_another_engine_changes_its_files_alone(copy, exported, tiny_run, monkey
     assert contents(copy) == before
 
 
+def built_code(bundle, monkeypatch, lines=None):
+    """The C that a firmware build of an export gets."""
+    taken = []
+    monkeypatch.setattr(starting, "build_compiled", lambda *values, **_: taken.append(values[4]))
+    log = [].append if lines is None else lines.append
+    starting.export_firmware(bundle, "nrf52840dk", bundle.folder / "build", "compiled", log)
+    return taken[0]
+
+
+def test_a_build_takes_the_exported_c_itself_and_refuses_a_changed_one(copy, tiny_run, monkeypatch):
+    before, lines = contents(copy), []
+    files = built_code(Bundle.load(copy), monkeypatch, lines)
+    for name in ("m3net_network.c", "m3net_network.h", "model_labels.c"):
+        assert files[name] == (copy / "compiled" / name).read_text()
+    assert "M3NET_ENGINE_COMPILED 1" in files["model.h"] and lines == []
+    with (copy / "compiled" / "m3net_network.c").open("a") as file:
+        file.write("// changed\n")
+    with pytest.raises(ModelError, match=r"m3net_network\.c has changed.*: export again"):
+        built_code(Bundle.load(copy), monkeypatch)
+    export_run(Run(tiny_run), None, copy)
+    assert contents(copy) == before
+
+
+def test_c_of_another_release_is_written_anew_and_said_so(copy, tiny_run, monkeypatch):
+    before, lines = contents(copy), []
+    files = built_code(Bundle.load(copy), monkeypatch)
+    manifest = json.loads(before["manifest.json"])
+    code = manifest.pop("code")
+    for values in (manifest, {**manifest, "code": {**code, "kernels_sha256": "others"}}):
+        (copy / "manifest.json").write_text(json.dumps(values))
+        assert built_code(Bundle.load(copy), monkeypatch, lines) == files
+        assert "of another release" in lines.pop() and not lines
+        export_run(Run(tiny_run), None, copy)
+        assert contents(copy) == before
+
+
+def test_flash_for_weights_changes_the_c_and_is_kept(copy, tiny_run):
+    before = contents(copy)
+    export_run(Run(tiny_run), None, copy, weights_flash_bytes=0)
+    changed = contents(copy)
+    assert b"M3NET_BLOCKS_" not in changed["compiled/m3net_network.c"]
+    assert Bundle.load(copy).c_model.weights_flash_bytes == 0
+    export_run(Run(tiny_run), None, copy)
+    assert contents(copy) == changed
+    assert changed != before
+
+
 def test_a_manifest_without_an_engine_is_tflms(copy):
     path = copy / "manifest.json"
     values = json.loads(path.read_text())
@@ -272,7 +320,7 @@ def test_a_manifest_without_an_engine_is_tflms(copy):
 def test_a_network_that_the_compiler_lacks_names_the_other_engine(
     tiny_run, tmp_path, quantized, monkeypatch
 ):
-    def refuse(tflite):
+    def refuse(*_):
         raise ModelError("operator SVDF of 'cell'")
 
     monkeypatch.setattr(compiled, "compile_network", refuse)

@@ -37,7 +37,7 @@ from m3net_tf.emulation.starting import firmware_folder, why_no_emulation
 from m3net_tf.engines import DEFAULT_ENGINE, ENGINES
 from m3net_tf.errors import FirmwareError, ModelError
 from m3net_tf.export.carray import CModel
-from m3net_tf.export.compiled import ARENA_SOURCE, compile_model, write_network
+from m3net_tf.export.compiled import ARENA_SOURCE, compile_model, network_files, write_network
 from m3net_tf.firmware import compiled, packages
 from m3net_tf.firmware.boards import list_boards, load_board
 from m3net_tf.firmware.compiled import build_compiled, needs_dsp, why_not_compiled
@@ -139,7 +139,7 @@ def test_the_kernels_compile_at_all_settings(core: str, optimisation: str, tmp_p
 def test_the_interface_on_the_host(model: CModel, tmp_path: Path):
     """Errors of init, a run, and the profile with a line for each kernel."""
     networks = compile_model(model)
-    write_network(model, networks, tmp_path)
+    write_network(network_files(model, networks), tmp_path)
     program = tmp_path / "program"
     core = FIRMWARE_DIR / "core"
     includes = [f"-I{folder}" for folder in (tmp_path, core, engine_folder())]
@@ -204,7 +204,7 @@ def test_a_flipped_bit_of_the_weights_is_reported(
 
 def test_generated_model_header_has_the_arena_of_the_plan(model: CModel, tmp_path: Path):
     networks = compile_model(model)
-    write_network(model, networks, tmp_path)
+    write_network(network_files(model, networks), tmp_path)
     text = (tmp_path / "model.h").read_text()
     assert f"// Measured by: {ARENA_SOURCE}." in text
     arena = networks["m3net_network"].plan.arena_bytes

@@ -262,7 +262,7 @@ def test_wrong_names_and_exports(library_bundle, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="old: its front end has no integer tables; export again"):
         write_layout(Bundle(old, library_bundle.manifest), "zephyr", tmp_path)
 
-    def refuse(tflite):
+    def refuse(*_):
         raise ModelError("operator SVDF of 'cell'")
 
     monkeypatch.setattr(compiled, "compile_network", refuse)

@@ -8,7 +8,8 @@
 
 static m3net_recognizer recognizer;
 static m3net_live live;
-static uint8_t arena[M3NET_MODEL_ARENA_BYTES] __attribute__((aligned(M3NET_MODEL_ALIGNMENT)));
+static M3NET_MODEL_ARENA(M3NET_MODEL_ARENA_BYTES) arena
+    __attribute__((aligned(M3NET_MODEL_ALIGNMENT)));
 static int16_t hop[M3NET_FRONTEND_HOP_SAMPLES];
 static size_t hop_bytes;  // received so far
 
@@ -40,7 +41,7 @@ static void stop(const char* reason) {
 
 void setup() {
   Serial.begin(115200);
-  m3net_status status = m3net_recognizer_init(&recognizer, arena, sizeof(arena));
+  m3net_status status = m3net_recognizer_init(&recognizer, arena.bytes, sizeof(arena.bytes));
   if (status == M3NET_OK) status = m3net_live_init(&live, &recognizer);
   if (status == M3NET_OK) status = m3net_live_start(&live, false);
   if (status != M3NET_OK) stop(m3net_status_name(status));

@@ -5,7 +5,8 @@
 #include <m3net.h>
 
 static m3net_recognizer recognizer;
-static uint8_t arena[M3NET_MODEL_ARENA_BYTES] __attribute__((aligned(M3NET_MODEL_ALIGNMENT)));
+static M3NET_MODEL_ARENA(M3NET_MODEL_ARENA_BYTES) arena
+    __attribute__((aligned(M3NET_MODEL_ALIGNMENT)));
 
 uint32_t m3net_board_counter(void) { return micros(); }
 
@@ -40,7 +41,7 @@ static uint32_t hear_noise() {
 void setup() { Serial.begin(115200); }
 
 void loop() {
-  const m3net_status status = m3net_recognizer_init(&recognizer, arena, sizeof(arena));
+  const m3net_status status = m3net_recognizer_init(&recognizer, arena.bytes, sizeof(arena.bytes));
   if (status == M3NET_OK) {
     print_time("front end, each column", hear_noise() / (M3NET_FRONTEND_FRAMES - 1));
     m3net_recognizer_load_window(&recognizer);

@@ -12,8 +12,10 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import flatbuffers
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from app_host import build_app, run_app
 from firmware_helpers import CLASSES, random_features, write_bundle
 
@@ -22,6 +24,7 @@ from m3net_tf.emulation.uart import UartLog
 from m3net_tf.export.operators import operators_of
 from m3net_tf.frontend import FrontendConfig, features_int8
 
+CUSTOM = schema.BuiltinOperator.CUSTOM
 pytestmark = pytest.mark.slow  # TFLite Micro is compiled for the host first, once
 
 
@@ -133,6 +136,23 @@ def test_an_arena_16_bytes_too_small_is_refused(app: App, build_variant_app):
 def test_a_model_that_does_not_fit_is_named(build_variant_app, small_tflite, change, message: str):
     operators = tuple(name for name in operators_of(small_tflite) if name != "SOFTMAX")
     assert error_of(build_variant_app(change(small_tflite), operators)).startswith(message)
+
+
+def test_operator_codes_that_nothing_has_are_no_fault(app: App, build_variant_app):
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(app.tflite, 0))
+    for code in (schema.BuiltinOperator.LSTM, CUSTOM):
+        model.operatorCodes.append(schema.OperatorCodeT())
+        model.operatorCodes[-1].builtinCode = code
+        model.operatorCodes[-1].deprecatedBuiltinCode = min(code, 127)
+        model.operatorCodes[-1].customCode = "unused" if code == CUSTOM else None
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    clips = random_features(2, seed=6)
+    logs = [
+        app.job(clips, program) for program in (None, build_variant_app(bytes(builder.Output())))
+    ]
+    assert logs[1].error is None
+    assert [clip.output for clip in logs[1].clips] == [clip.output for clip in logs[0].clips]
 
 
 def test_a_million_malformed_lines(monitor_host: Path):

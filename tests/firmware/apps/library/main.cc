@@ -7,7 +7,8 @@
 #include "vectors.h"
 
 static m3net_recognizer recognizer;
-static uint8_t arena[M3NET_MODEL_ARENA_BYTES] __attribute__((aligned(M3NET_MODEL_ALIGNMENT)));
+static M3NET_MODEL_ARENA(M3NET_MODEL_ARENA_BYTES) arena
+    __attribute__((aligned(M3NET_MODEL_ALIGNMENT)));
 
 static void print_scores() {
   if (m3net_recognizer_run(&recognizer) != M3NET_OK) puts("run failed");
@@ -17,7 +18,7 @@ static void print_scores() {
 }
 
 int main() {
-  if (m3net_recognizer_init(&recognizer, arena, sizeof(arena)) != M3NET_OK) return 1;
+  if (m3net_recognizer_init(&recognizer, arena.bytes, sizeof(arena.bytes)) != M3NET_OK) return 1;
   for (size_t at = 0; at < sizeof(features); at += M3NET_MODEL_INPUT_BYTES) {
     m3net_recognizer_load_features(&recognizer, features + at);
     print_scores();

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Engine and generated C are clean C99 and C11, and the planner knows how far kernels read."""
+
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from emulated import COMPILER
+from single_operators import MAKERS
+from wide_operators import WIDE_MAKERS
+
+from m3net_tf.compiler.emit import emit
+from m3net_tf.compiler.host import WARNINGS, engine_folder, engine_sources
+from m3net_tf.compiler.network import compile_network
+from m3net_tf.compiler.plan import SLACK_BYTES
+from m3net_tf.compiler.weights import WeightRule
+
+COMPILERS = {
+    "gcc": ["gcc"],
+    "clang": ["clang"],
+    "m3": [COMPILER, "-mcpu=cortex-m3", "-mthumb"],
+    "m4": [COMPILER, "-mcpu=cortex-m4", "-mthumb"],
+    "m55": [COMPILER, "-mcpu=cortex-m55", "-mthumb", "-mfloat-abi=hard"],
+}
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory):
+    """A network of each operator, in one source; it declares an arena for each."""
+    folder = tmp_path_factory.mktemp("generated")
+    lines = []
+    for number, make in enumerate([*MAKERS.values(), *WIDE_MAKERS.values()]):
+        name, rule = (
+            f"network_{number}",
+            WeightRule(number % 2 and 32, 0 if number % 2 else 1 << 20),
+        )
+        emit(compile_network(make(np.random.default_rng(0)), rule), name).write(folder, name)
+        lines += [f'#include "{name}.c"', f"{name}_arena memory_{number};"]
+    (folder / "all.c").write_text("\n".join([*lines, ""]))
+    return folder
+
+
+@pytest.mark.parametrize("standard", ["c99", "c11"])
+@pytest.mark.parametrize("target", COMPILERS)
+def test_pedantic_compilers_find_nothing(target, standard, generated):
+    tool, *options = COMPILERS[target]
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed")
+    command = [tool, *options, f"-std={standard}", "-Wpedantic", *WARNINGS, "-fsyntax-only"]
+    command += [f"-I{engine_folder()}", f"-I{generated}", str(generated / "all.c")]
+    command += map(str, engine_sources())
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_the_arena_reaches_as_far_as_kernels_read():
+    header = (engine_folder() / "engine.h").read_text()
+    (beyond,) = re.findall(r"#define M3NET_READ_BEYOND (\d+)\n", header)
+    assert int(beyond) <= SLACK_BYTES
