@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from m3net_tf.compiler.calls import Block, Call, Layer, View, loops, packed
+from m3net_tf.compiler.calls import Block, Call, Layer, State, View, loops, packed
 from m3net_tf.compiler.graph import Graph, Operation, Tensor
 from m3net_tf.errors import ModelError
 
@@ -23,6 +23,7 @@ class Lowering:
     Attributes:
         calls: so far.
         views: of the tensors that have a place.
+        states: what outlasts a run.
         saved: what each rewrite saved, by its name.
     """
 
@@ -30,6 +31,7 @@ class Lowering:
         self.graph = graph
         self.calls: list[Call] = []
         self.views: dict[Tensor, View] = {}
+        self.states: list[State] = []
         self.saved: dict[str, int] = {}
 
     def count(self, rewrite: str, number: int = 1) -> None:
@@ -92,6 +94,12 @@ class Lowering:
         target = packed(block, view.shape, view.item)
         self.copy(op, view, target)
         return target
+
+    def keep(self, label: str, start: tuple[tuple[int, int], ...]) -> Block:
+        """Memory that outlasts a run; ``start`` as that of :class:`.State`."""
+        block = Block(label, sum(count for _, count in start))
+        self.states.append(State(block, start))
+        return block
 
     def call(self, call: Call) -> None:
         """Add a call."""

@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from m3net_tf.compiler.calls import Call, View
+from m3net_tf.compiler.calls import Call, State, View, packed
 from m3net_tf.compiler.graph import Graph, Operation
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators import OPERATORS, PACKED_WRITERS, VIEWS, WEIGHTED, WIDE
@@ -32,6 +32,7 @@ class CompiledNetwork:
         calls: in the order in which they run.
         inputs: where the caller writes.
         outputs: where the caller reads.
+        states: what outlasts a run.
         plan: places in the arena.
         saved: what each rewrite saved, by its name.
     """
@@ -40,6 +41,7 @@ class CompiledNetwork:
     calls: list[Call]
     inputs: list[View]
     outputs: list[View]
+    states: list[State]
     plan: Plan
     saved: dict[str, int]
 
@@ -75,12 +77,14 @@ def compile_network(
             _lower(lowering, op)
     outputs = [_output(lowering, graph, index) for index in range(len(graph.outputs))]
     saved.update(lowering.saved)
-    striping = Striping(lowering.calls, inputs, outputs, stripes)
+    kept = [packed(state.block, (state.block.size,)) for state in lowering.states]
+    ends = [*inputs, *kept], [*outputs, *kept]
+    striping = Striping(lowering.calls, *ends, stripes)
     striping.run()
     saved |= striping.saved
-    plan = plan_memory(striping.calls, inputs, outputs, improve)
+    plan = plan_memory(striping.calls, *ends, improve)
     shrink_weights([member for call in plan.calls for member in call.members], rule)
-    return CompiledNetwork(graph, plan.calls, inputs, outputs, plan, saved)
+    return CompiledNetwork(graph, plan.calls, inputs, outputs, lowering.states, plan, saved)
 
 
 def _require_supported(graph: Graph) -> None:

@@ -28,6 +28,10 @@ class Item:
     is_state: bool = False
 
 
+#: An operator: its kind, inputs, outputs and options.
+Step = tuple[str, list[Item | None], list[Item], Any]
+
+
 def write_model(
     kind: str, inputs: Sequence[Item | None], outputs: Sequence[Item], options: Any = None
 ) -> bytes:
@@ -36,7 +40,7 @@ def write_model(
 
 
 def write_network(
-    operators: Sequence[tuple[str, list[Item | None], list[Item], Any]],
+    operators: Sequence[Step],
     ends: Sequence[Item] = (),
 ) -> bytes:
     """The file of a network; its outputs are ``ends``, or those of the last operator."""
@@ -464,15 +468,20 @@ def pad(rng: Random) -> bytes:
 
 
 def lstm(rng: Random) -> bytes:
+    is_time_major = bool(rng.integers(0, 2))
+    batches, steps, depth, cells = (int(n) for n in rng.integers(1, [3, 6, 10, 10]))
+    source = _computed(rng, (steps, batches, depth) if is_time_major else (batches, steps, depth))
+    source.scale = float(np.float32(2.0 ** rng.uniform(-8, -4)))
+    return write_network([lstm_layer(rng, source, cells, is_time_major)])
+
+
+def lstm_layer(rng: Random, source: Item, cells: int, is_time_major: bool = False) -> Step:
+    """An LSTM with random weights on a tensor."""
     options = schema.UnidirectionalSequenceLSTMOptionsT()
     options.fusedActivationFunction = schema.ActivationFunctionType.TANH
-    options.timeMajor = bool(rng.integers(0, 2))
+    options.timeMajor = is_time_major
     options.cellClip = float(rng.choice([0.0, 10.0, 0.5]))
-    batches, steps, depth, cells = (int(n) for n in rng.integers(1, [3, 6, 10, 10]))
-    source = _computed(
-        rng, (steps, batches, depth) if options.timeMajor else (batches, steps, depth)
-    )
-    source.scale = float(np.float32(2.0 ** rng.uniform(-8, -4)))
+    batches, depth = source.shape[1 if is_time_major else 0], source.shape[2]
     state = Item((batches, cells), float(np.float32(rng.uniform(0.5, 1) / 128)), _zero(rng))
     memory = Item((batches, cells), 2.0 ** int(rng.integers(-15, -8)), dtype="int16")
     state.is_state = memory.is_state = True
@@ -486,7 +495,7 @@ def lstm(rng: Random) -> bytes:
         inputs[12 + gate] = Item((cells,), values=bias)
     inputs[18], inputs[19] = state, memory
     output = dataclasses.replace(state, shape=(*source.shape[:2], cells), is_state=False)
-    return write_model("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, [output], options)
+    return "UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, [output], options
 
 
 #: What makes a random model of each operator.
