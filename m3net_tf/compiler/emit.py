@@ -16,6 +16,7 @@ from m3net_tf.artifacts import write_text
 from m3net_tf.compiler.calls import Array, Block, Call, Layer, View
 from m3net_tf.compiler.checksum import intact_declaration, intact_definition
 from m3net_tf.compiler.emit_stripes import StripeWriter
+from m3net_tf.compiler.ends import end_notes
 from m3net_tf.compiler.graph import Tensor
 from m3net_tf.compiler.network import CompiledNetwork
 from m3net_tf.compiler.stripes import Stripe
@@ -50,8 +51,8 @@ _INT16_SCRATCH = (
 )  # kernels whose scratch memory is not of int32
 _ENGINE_HEADER = "engine.h"
 _STATES = (
-    "/// Empties the states in the arena, which outlast a run: the next run continues the sequence of",
-    "/// the one before. Call it before the first run and where a new sequence begins. Until then,",
+    "/// Empties the states in the arena, which outlast a run: the next run continues the sequence",
+    "/// of the one before. Call it before the first run and where a new sequence begins. In between,",
     "/// write nothing but the inputs into the arena.",
 )
 _NO_STATES = ("/// Does nothing: no run of this network depends on the one before.",)
@@ -289,7 +290,7 @@ def _comment(text: str) -> str:
 
 def _header(network: CompiledNetwork, name: str, hook: str) -> str:
     prefix = f"{name.upper()}_"
-    plan = network.plan
+    plan, notes = network.plan, end_notes(network.graph)
     settings: dict[str, int | str] = {
         "SHA256": text_literal(network.graph.sha256),
         "ARENA_BYTES": plan.arena_bytes,
@@ -322,7 +323,7 @@ def _header(network: CompiledNetwork, name: str, hook: str) -> str:
     return guarded(
         f"{prefix}H_",
         "#include <stddef.h>\n#include <stdint.h>",
-        defines(prefix, settings),
+        "\n".join([*(f"// {_comment(line)}." for line in notes), defines(prefix, settings)]),
         c_linkage(["\n".join(declaration)]),
         name_guard_at_end=True,
     )

@@ -26,6 +26,7 @@ class Tensor:
         channel_axis: dimension that several scales belong to.
         data: values of a constant, of ``shape``; None for a computed tensor.
         is_state: whether an operator keeps its state in it.
+        file_dtype: of an end of the network, its type in the file where that is another one.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Tensor:
     channel_axis: int = 0
     data: npt.NDArray[Any] | None = None
     is_state: bool = False
+    file_dtype: str = ""
 
     @property
     def size(self) -> int:

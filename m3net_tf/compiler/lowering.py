@@ -47,7 +47,7 @@ class Lowering:
         item = _item_bytes(tensor)
         if tensor not in self.views:
             assert tensor.data is not None, tensor.name
-            values = np.asarray(tensor.data, f"<i{item}").tobytes()
+            values = np.asarray(tensor.data).astype(f"<i{item}").tobytes()
             self.views[tensor] = packed(Block(tensor.name, len(values), values), tensor.shape, item)
         return self.views[tensor]
 
@@ -122,7 +122,7 @@ def shapes_comment(op: Operation, inputs: Sequence[View], output: View) -> str:
 
 
 def _item_bytes(tensor: Tensor) -> int:
-    if tensor.dtype not in ("int8", "int16"):
+    if tensor.dtype not in ("int8", "int16", "uint8"):
         raise ModelError(
             f"tensor {tensor.name!r} is {tensor.dtype}; the compiler takes networks of int8, or "
             "of int16 with int8 weights"

@@ -98,7 +98,8 @@ def _require_supported(graph: Graph) -> None:
     for tensor in [*graph.inputs, *graph.outputs]:
         if len(tensor.scales) != 1:
             raise ModelError(
-                f"the network's end {tensor.name!r} has no scale: quantise the network"
+                f"the network's end {tensor.name!r} is {tensor.dtype} without a scale: convert the "
+                "network to int8, with representative data"
             )
 
 
@@ -123,9 +124,11 @@ def _lower(lowering: Lowering, op: Operation) -> None:
 
 
 def _require_types(op: Operation) -> None:
-    """Refuse operators that mix int8 and int16, or whose int16 tensors have no kernel."""
+    """Refuse operators that mix int8 and int16, or have tensors that they have no kernel for."""
     inputs = op.inputs[:1] if op.kind in WEIGHTED else op.inputs
     types = {tensor.dtype for tensor in [*inputs, *op.outputs] if tensor is not None}
+    if "uint8" in types and op.kind not in VIEWS | {"TABLE"}:
+        raise op.error("computes with uint8, which is not supported: convert the network to int8")
     if "int16" not in types or op.kind == "QUANTIZE":
         return
     if op.kind not in WIDE:

@@ -10,6 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from m3net_tf.artifacts import sha256_of
+from m3net_tf.compiler.ends import strip_ends
 from m3net_tf.compiler.graph import Graph, Operation, Tensor
 from m3net_tf.errors import DAMAGED, ModelError
 from m3net_tf.tflite_names import names_of, operator_name
@@ -50,6 +51,7 @@ def _graph(model: Any, sha256: str) -> Graph:
             f"the network has {len(model.subgraphs or ())} subgraphs; the compiler takes one: "
             "replace loops, conditions and variables"
         )
+    file_dtypes = strip_ends(model)
     subgraph = model.subgraphs[0]
     used = {int(index) for index in [*subgraph.inputs, *subgraph.outputs]}
     for operator in subgraph.operators:
@@ -61,6 +63,8 @@ def _graph(model: Any, sha256: str) -> Graph:
         _tensor(item, i, model.buffers) if i in used else None
         for i, item in enumerate(subgraph.tensors)
     ]
+    for index, dtype in file_dtypes.items():
+        _at(tensors, index).file_dtype = dtype
     operations = [_operation(item, model, tensors) for item in subgraph.operators]
     return Graph(
         operations=operations,
@@ -102,8 +106,10 @@ def _require_quantization(tensor: Tensor) -> None:
         raise ModelError(f"tensor {tensor.name!r} has not one zero point for each scale")
     if not np.all(np.isfinite(tensor.scales) & (tensor.scales > 0)):
         raise ModelError(f"tensor {tensor.name!r} has a scale that is not positive")
-    if tensor.dtype == "int8" and not all(-128 <= point <= 127 for point in tensor.zero_points):
-        raise ModelError(f"tensor {tensor.name!r} has a zero point outside int8")
+    if tensor.dtype in ("int8", "uint8"):
+        ends = np.iinfo(tensor.dtype)
+        if not all(ends.min <= point <= ends.max for point in tensor.zero_points):
+            raise ModelError(f"tensor {tensor.name!r} has a zero point outside {tensor.dtype}")
 
 
 def _values(tensor: Tensor, raw: bytes) -> np.ndarray:

@@ -102,7 +102,7 @@ def _tensor(item: Item, number: int, buffers: list[Any]) -> Any:
         buffer.data = np.frombuffer(np.ascontiguousarray(item.values).tobytes(), np.uint8)
         buffers.append(buffer)
         tensor.buffer = len(buffers) - 1
-    if dtype in ("int8", "int16") or item.scale != 1.0:
+    if dtype in ("int8", "int16", "uint8") or item.scale != 1.0:
         quantization = schema.QuantizationParametersT()
         scales = np.atleast_1d(np.asarray(item.scale, np.float32))
         quantization.scale = scales.tolist()
