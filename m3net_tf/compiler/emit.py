@@ -52,8 +52,8 @@ _INT16_SCRATCH = (
 _ENGINE_HEADER = "engine.h"
 _STATES = (
     "/// Empties the states in the arena, which outlast a run: the next run continues the sequence",
-    "/// of the one before. Call it before the first run and where a new sequence begins. In between,",
-    "/// write nothing but the inputs into the arena.",
+    "/// of the one before. Call it before the first run and where a new sequence begins. In",
+    "/// between, write nothing but the inputs into the arena.",
 )
 _NO_STATES = ("/// Does nothing: no run of this network depends on the one before.",)
 _BLOCK_ITEMS = 16  # most items of a macro of weights

@@ -26,6 +26,8 @@ class Tensor:
         channel_axis: dimension that several scales belong to.
         data: values of a constant, of ``shape``; None for a computed tensor.
         is_state: whether an operator keeps its state in it.
+        unknown: dimensions whose sizes the file leaves open; ``shape`` has 1 there, or what the
+            compiler found.
         file_dtype: of an end of the network, its type in the file where that is another one.
     """
 
@@ -39,6 +41,7 @@ class Tensor:
     channel_axis: int = 0
     data: npt.NDArray[Any] | None = None
     is_state: bool = False
+    unknown: tuple[int, ...] = ()
     file_dtype: str = ""
 
     @property

@@ -12,7 +12,7 @@ from m3net_tf.compiler.graph import Graph, Operation
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators import OPERATORS, PACKED_WRITERS, VIEWS, WEIGHTED, WIDE
 from m3net_tf.compiler.operators.movement import concatenation_places
-from m3net_tf.compiler.passes import PASSES
+from m3net_tf.compiler.passes import FOLDS, PASSES, Pass
 from m3net_tf.compiler.plan import Improve, Plan, plan_memory
 from m3net_tf.compiler.read import read_network, require_order
 from m3net_tf.compiler.striping import StripeRule, Striping
@@ -65,12 +65,13 @@ def compile_network(
             take; the message names operator and tensor.
     """
     graph = read_network(tflite)
-    _require_supported(graph)
     require_order(graph)
-    lowering = Lowering(graph)
     # Scales of a damaged file may leave the range of float32; the error names the operator.
     with np.errstate(over="raise", divide="raise", invalid="raise"):
-        saved = {name: _rewrite(graph, name) for name in PASSES}
+        saved = {name: _rewrite(graph, step) for name, step in FOLDS.items()}
+        _require_supported(graph)
+        saved |= {name: _rewrite(graph, step) for name, step in PASSES.items()}
+        lowering = Lowering(graph)
         inputs = [lowering.write(tensor) for tensor in graph.inputs]
         _place_concatenations(lowering)
         for op in graph.operations:
@@ -103,10 +104,10 @@ def _require_supported(graph: Graph) -> None:
             )
 
 
-def _rewrite(graph: Graph, name: str) -> int:
+def _rewrite(graph: Graph, step: Pass) -> int:
     """Run a pass; what it trips over is a network whose parts do not fit together."""
     try:
-        return PASSES[name](graph)
+        return step(graph)
     except _FAULTS as error:
         raise ModelError(
             f"the network has an operator whose tensors or options do not fit ({error}): "

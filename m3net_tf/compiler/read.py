@@ -87,6 +87,8 @@ def _tensor(source: Any, index: int, buffers: list[Any]) -> Tensor:
     if any(size < 1 for size in shape) or math.prod(shape) > _LARGEST_TENSOR:
         raise ModelError(f"tensor {name!r} has the shape {shape}; all sizes must be fixed")
     tensor = Tensor(name, shape, _TYPES[source.type], is_state=bool(source.isVariable))
+    signature = source.shapeSignature if source.shapeSignature is not None else ()
+    tensor.unknown = tuple(axis for axis, size in enumerate(signature) if size < 0)
     quantization = source.quantization
     if quantization is not None and quantization.scale is not None:
         tensor.scales = np.asarray(quantization.scale, np.float32)

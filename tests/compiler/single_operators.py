@@ -437,6 +437,49 @@ def split_v(rng: Random) -> bytes:
     return write_model("SPLIT_V", [source, _axes(sizes), where], outputs, options)
 
 
+def pack(rng: Random) -> bytes:
+    options = schema.PackOptionsT()
+    first = _computed(rng, _any_shape(rng, 3))
+    axis = int(rng.integers(0, len(first.shape) + 1))
+    options.valuesCount, options.axis = int(rng.integers(1, 4)), axis
+    items = [dataclasses.replace(first) for _ in range(options.valuesCount)]
+    shape = [*first.shape[:axis], options.valuesCount, *first.shape[axis:]]
+    return write_model("PACK", items, [dataclasses.replace(first, shape=shape)], options)
+
+
+def unpack(rng: Random) -> bytes:
+    options = schema.UnpackOptionsT()
+    source = _computed(rng, _any_shape(rng))
+    options.axis = axis = int(rng.integers(0, len(source.shape)))
+    options.num = source.shape[axis]
+    part = [*source.shape[:axis], *source.shape[axis + 1 :]]
+    outputs = [dataclasses.replace(source, shape=part) for _ in range(options.num)]
+    return write_model("UNPACK", [source], outputs, options)
+
+
+def blocks(is_spread: bool) -> Callable[[Random], bytes]:
+    """SPACE_TO_BATCH_ND, or the way back; TFLite Micro pads with memory that it never sets."""
+
+    def make(rng: Random) -> bytes:
+        count = int(rng.integers(1, 3))
+        block = rng.integers(1, 4, count).astype(np.int32)
+        ends = rng.integers(0, 1 if is_spread else 4, (count, 2)).astype(np.int32)
+        batch, depth = (int(n) for n in rng.integers(1, 4, 2))
+        least = -(-(ends.sum(axis=1) + 1) // block)
+        inner = [int(n) for n in least + rng.integers(0, 3, count)]
+        sizes = [int(n) for n in inner * block - ends.sum(axis=1)]
+        image = _computed(rng, (batch, *sizes, depth))
+        batches = dataclasses.replace(image, shape=(batch * int(block.prod()), *inner, depth))
+        places = [Item(block.shape, values=block), Item(ends.shape, values=ends)]
+        if is_spread:
+            options = schema.SpaceToBatchNDOptionsT()
+            return write_model("SPACE_TO_BATCH_ND", [image, *places], [batches], options)
+        options = schema.BatchToSpaceNDOptionsT()
+        return write_model("BATCH_TO_SPACE_ND", [batches, *places], [image], options)
+
+    return make
+
+
 def concatenation(rng: Random) -> bytes:
     options = schema.ConcatenationOptionsT()
     options.fusedActivationFunction = 0
@@ -504,6 +547,7 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     "ADD": binary("ADD", schema.AddOptionsT),
     "AVERAGE_POOL_2D": pooling("AVERAGE_POOL_2D"),
     "BATCH_MATMUL": batch_matmul,
+    "BATCH_TO_SPACE_ND": blocks(is_spread=False),
     "CONCATENATION": concatenation,
     "CONV_2D": convolution,
     "DEPTHWISE_CONV_2D": depthwise,
@@ -515,6 +559,7 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     "MEAN": reduction("MEAN"),
     "MINIMUM": binary("MINIMUM", schema.MaximumMinimumOptionsT),
     "MUL": binary("MUL", schema.MulOptionsT),
+    "PACK": pack,
     "PAD": pad,
     "QUANTIZE": unary("QUANTIZE"),
     "REDUCE_MAX": reduction("REDUCE_MAX"),
@@ -525,6 +570,7 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     "RSQRT": unary("RSQRT"),
     "SLICE": take_slice,
     "SOFTMAX": softmax,
+    "SPACE_TO_BATCH_ND": blocks(is_spread=True),
     "SPLIT": split,
     "SPLIT_V": split_v,
     "SQUARED_DIFFERENCE": binary("SQUARED_DIFFERENCE", schema.SquaredDifferenceOptionsT),
@@ -534,4 +580,5 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     "TANH": unary("TANH"),
     "TRANSPOSE": transpose,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm,
+    "UNPACK": unpack,
 }

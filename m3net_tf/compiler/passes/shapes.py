@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shapes that a converter with an unknown batch size left open.
+
+A file has the size 1 wherever a size is unknown. That is right for the batch itself, and wrong for
+sizes that are computed from it, as in a dense layer on a sequence or a dilated convolution.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from m3net_tf.compiler.graph import Operation
+
+Shape = tuple[int, ...]
+
+
+def resolve_shapes(op: Operation) -> None:
+    """Give the outputs with unknown sizes the shapes that the inputs tell."""
+    if not any(tensor.unknown for tensor in op.outputs) or not op.inputs:
+        return
+    for tensor in op.outputs:
+        if tensor.unknown:
+            tensor.shape = _SHAPES.get(op.kind, _batch)(op)
+
+
+def _batch(op: Operation) -> Shape:
+    """The batch size of the first input, if it is the only unknown size; else that of the file."""
+    source, output = op.inputs[0], op.outputs[0]
+    if source is None or len(source.shape) != len(output.shape) or output.unknown != (0,):
+        return output.shape
+    return (source.shape[0], *output.shape[1:])
+
+
+def _reshape(op: Operation) -> Shape:
+    if len(op.inputs) < 2 or op.input(1).data is None:
+        return op.output.shape
+    sizes = [int(size) for size in op.constant(1).reshape(-1)]
+    known = math.prod(size for size in sizes if size != -1)
+    return tuple(op.input(0).size // max(known, 1) if size == -1 else size for size in sizes)
+
+
+def _dense(op: Operation) -> Shape:
+    source, (channels, depth) = op.input(0), op.input(1).shape
+    if op.options.get("keepNumDims"):
+        return (*source.shape[:-1], channels)
+    return (source.size // depth, channels)
+
+
+def _broadcast(op: Operation) -> Shape:
+    return np.broadcast_shapes(op.input(0).shape, op.input(1).shape)
+
+
+def _expand(op: Operation) -> Shape:
+    source = op.input(0).shape
+    axis = int(op.constant(1).reshape(-1)[0]) % (len(source) + 1)
+    return (*source[:axis], 1, *source[axis:])
+
+
+def _matmul(op: Operation) -> Shape:
+    first, second = op.input(0).shape, op.input(1).shape
+    rows = first[-1 if op.options.get("adjX") else -2]
+    columns = second[-2 if op.options.get("adjY") else -1]
+    return (*np.broadcast_shapes(first[:-2], second[:-2]), rows, columns)
+
+
+def _transpose(op: Operation) -> Shape:
+    return tuple(op.input(0).shape[int(axis)] for axis in op.constant(1))
+
+
+def _space_to_batch(op: Operation) -> Shape:
+    batch, *sizes = op.input(0).shape
+    block, pads = op.constant(1).reshape(-1), op.constant(2).reshape(-1, 2)
+    parts = zip(sizes, block, pads, strict=False)
+    moved = [(size + int(pad.sum())) // int(step) for size, step, pad in parts]
+    return (batch * int(block.prod()), *moved, *sizes[len(block) :])
+
+
+def _batch_to_space(op: Operation) -> Shape:
+    batch, *sizes = op.input(0).shape
+    block, crops = op.constant(1).reshape(-1), op.constant(2).reshape(-1, 2)
+    parts = zip(sizes, block, crops, strict=False)
+    moved = [size * int(step) - int(crop.sum()) for size, step, crop in parts]
+    return (batch // int(block.prod()), *moved, *sizes[len(block) :])
+
+
+_SHAPES: dict[str, Callable[[Operation], Shape]] = {
+    **dict.fromkeys(
+        ("ABS", "LEAKY_RELU", "LOGISTIC", "QUANTIZE", "RELU", "RELU6", "RSQRT", "SOFTMAX", "TANH"),
+        lambda op: op.input(0).shape,
+    ),
+    **dict.fromkeys(
+        ("ADD", "MAXIMUM", "MINIMUM", "MUL", "SQUARED_DIFFERENCE", "SUB"),
+        _broadcast,
+    ),
+    "BATCH_MATMUL": _matmul,
+    "BATCH_TO_SPACE_ND": _batch_to_space,
+    "EXPAND_DIMS": _expand,
+    "FULLY_CONNECTED": _dense,
+    "RESHAPE": _reshape,
+    "SPACE_TO_BATCH_ND": _space_to_batch,
+    "TRANSPOSE": _transpose,
+}
