@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Container
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators import OPERATORS, PACKED_WRITERS, VIEWS, WEIGHTED, WIDE
 from m3net_tf.compiler.operators.movement import concatenation_places
 from m3net_tf.compiler.passes import FOLDS, PASSES, Pass
+from m3net_tf.compiler.passes.constants import FOLDED
 from m3net_tf.compiler.plan import Improve, Plan, plan_memory
 from m3net_tf.compiler.read import read_network, require_order
 from m3net_tf.compiler.striping import StripeRule, Striping
@@ -65,6 +67,7 @@ def compile_network(
             take; the message names operator and tensor.
     """
     graph = read_network(tflite)
+    _require_kinds(graph, OPERATORS.keys() | FOLDED)
     require_order(graph)
     # Scales of a damaged file may leave the range of float32; the error names the operator.
     with np.errstate(over="raise", divide="raise", invalid="raise"):
@@ -88,12 +91,16 @@ def compile_network(
     return CompiledNetwork(graph, plan.calls, inputs, outputs, lowering.states, plan, saved)
 
 
-def _require_supported(graph: Graph) -> None:
+def _require_kinds(graph: Graph, kinds: Container[str]) -> None:
     for op in graph.operations:
-        if op.kind not in OPERATORS:
+        if op.kind not in kinds:
             raise ModelError(
                 f"operator {op.name} is not supported: replace its layer, or use TFLite Micro"
             )
+
+
+def _require_supported(graph: Graph) -> None:
+    _require_kinds(graph, OPERATORS)
     if not graph.inputs or not graph.outputs:
         raise ModelError("the network has no input or no output")
     for tensor in [*graph.inputs, *graph.outputs]:

@@ -109,3 +109,6 @@ _WHOLE: dict[str, Callable[[Values, Values], Values]] = {
     "MUL": np.multiply,
     "SUB": np.subtract,
 }
+
+#: Operators that may vanish, whether they have a kernel or not.
+FOLDED = frozenset(_MOVEMENTS) | frozenset(_WHOLE)

@@ -53,6 +53,11 @@ def _broadcast(op: Operation) -> Shape:
     return np.broadcast_shapes(op.input(0).shape, op.input(1).shape)
 
 
+def _fill(op: Operation) -> Shape:
+    sizes = op.input(0).data
+    return op.output.shape if sizes is None else tuple(int(size) for size in sizes)
+
+
 def _expand(op: Operation) -> Shape:
     source = op.input(0).shape
     axis = int(op.constant(1).reshape(-1)[0]) % (len(source) + 1)
@@ -64,6 +69,15 @@ def _matmul(op: Operation) -> Shape:
     rows = first[-1 if op.options.get("adjX") else -2]
     columns = second[-2 if op.options.get("adjY") else -1]
     return (*np.broadcast_shapes(first[:-2], second[:-2]), rows, columns)
+
+
+def _reduce(op: Operation) -> Shape:
+    source = op.input(0).shape
+    axes = {int(axis) % max(len(source), 1) for axis in op.constant(1).reshape(-1)}
+    kept = [1 if axis in axes else size for axis, size in enumerate(source)]
+    if op.options["keepDims"]:
+        return tuple(kept)
+    return tuple(size for axis, size in enumerate(kept) if axis not in axes)
 
 
 def _transpose(op: Operation) -> Shape:
@@ -95,9 +109,11 @@ _SHAPES: dict[str, Callable[[Operation], Shape]] = {
         ("ADD", "MAXIMUM", "MINIMUM", "MUL", "SQUARED_DIFFERENCE", "SUB"),
         _broadcast,
     ),
+    **dict.fromkeys(("MEAN", "REDUCE_MAX", "SUM"), _reduce),
     "BATCH_MATMUL": _matmul,
     "BATCH_TO_SPACE_ND": _batch_to_space,
     "EXPAND_DIMS": _expand,
+    "FILL": _fill,
     "FULLY_CONNECTED": _dense,
     "RESHAPE": _reshape,
     "SPACE_TO_BATCH_ND": _space_to_batch,
