@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from m3net_tf.errors import ModelError
 
+LARGEST_TENSOR = 1 << 28  # items; far above what a microcontroller holds
+
 
 @dataclasses.dataclass(eq=False)
 class Tensor:

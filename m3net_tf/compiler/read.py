@@ -11,12 +11,11 @@ from ai_edge_litert import schema_py_generated as schema
 
 from m3net_tf.artifacts import sha256_of
 from m3net_tf.compiler.ends import strip_ends
-from m3net_tf.compiler.graph import Graph, Operation, Tensor
+from m3net_tf.compiler.graph import LARGEST_TENSOR, Graph, Operation, Tensor
 from m3net_tf.errors import DAMAGED, ModelError
 from m3net_tf.tflite_names import names_of, operator_name
 
 STATEFUL = ("UNIDIRECTIONAL_SEQUENCE_LSTM",)  # operators whose kernels begin with empty states
-_LARGEST_TENSOR = 1 << 28  # items; far above what a microcontroller holds
 
 
 _TYPES = {number: name.lower() for number, name in names_of(schema.TensorType).items()}
@@ -84,7 +83,7 @@ def _at(items: list[Any], index: int) -> Any:
 def _tensor(source: Any, index: int, buffers: list[Any]) -> Tensor:
     name = source.name.decode() if source.name is not None else f"#{index}"
     shape = tuple(int(size) for size in (source.shape if source.shape is not None else ()))
-    if any(size < 1 for size in shape) or math.prod(shape) > _LARGEST_TENSOR:
+    if any(size < 1 for size in shape) or math.prod(shape) > LARGEST_TENSOR:
         raise ModelError(f"tensor {name!r} has the shape {shape}; all sizes must be fixed")
     tensor = Tensor(name, shape, _TYPES[source.type], is_state=bool(source.isVariable))
     signature = source.shapeSignature if source.shapeSignature is not None else ()

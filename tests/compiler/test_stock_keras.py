@@ -45,8 +45,17 @@ def convolutions():
     sequence = layers.Reshape((8, 24))(layers.Multiply()([image, gate]))
     sequence = layers.Conv1D(5, 3, dilation_rate=2, padding="causal")(sequence)
     sequence = layers.Conv1D(5, 2, dilation_rate=3, padding="same")(sequence)
-    sequence = layers.LayerNormalization()(layers.Dense(3, activation="sigmoid")(sequence))
+    sequence = layers.Dense(3, activation="sigmoid")(sequence)
     return keras.Model(source, layers.Dense(3, activation="softmax")(layers.Flatten()(sequence)))
+
+
+def attention():
+    """Products of matrices, reductions and fills whose sizes the file leaves open."""
+    source = keras.Input((5, 8))
+    sequence = layers.MultiHeadAttention(2, 3)(source, source)
+    sequence = layers.LayerNormalization()(layers.Add()([source, sequence]))
+    pooled = layers.GlobalAveragePooling1D()(sequence)
+    return keras.Model(source, layers.Dense(3, activation="softmax")(pooled))
 
 
 def recurrent():
@@ -142,7 +151,7 @@ def _pad_before(model, op):
 
 
 @with_micro
-@pytest.mark.parametrize("make", [convolutions, recurrent])
+@pytest.mark.parametrize("make", [convolutions, attention, recurrent])
 def test_a_model_of_unknown_batch_size_gives_the_bytes_of_tflite_micro(make, tmp_path):
     keras.utils.set_random_seed(1)
     tflite = convert(make())

@@ -15,6 +15,8 @@ from m3net_tf.compiler.graph import Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import require
 
+_MOST_BLOCKS = 1 << 10  # places in a block, each a copy
+
 
 def reshape(lowering: Lowering, op: Operation) -> None:
     """RESHAPE, SQUEEZE and EXPAND_DIMS."""
@@ -234,6 +236,8 @@ def _interleave(
     require(
         op,
         op.input(0).same_quantization(op.output)
+        and min(block) > 0
+        and math.prod(block) <= _MOST_BLOCKS
         and image.shape[0] * math.prod(block) == batches.shape[0]
         and len(block) == len(ends) < len(image.shape) == len(batches.shape)
         and bool((ends >= 0).all())

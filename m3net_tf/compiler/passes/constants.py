@@ -17,6 +17,10 @@ from m3net_tf.compiler.operators.movement import sliced
 from m3net_tf.compiler.operators.tables import combine, table_of
 from m3net_tf.compiler.passes.shapes import resolve_shapes
 
+_WHOLE_TYPES = ("int32", "int64")
+_MOST_ITEMS = 1 << 12  # of the inputs of an operator on shapes
+_LARGEST_FILL = 1 << 20
+
 Values = npt.NDArray[Any]
 
 
@@ -42,8 +46,10 @@ def _value(op: Operation) -> Values | None:
     """Output of an operator of constants; None if it is not one of those below."""
     if op.kind in _MOVEMENTS:
         return _MOVEMENTS[op.kind](op)
-    if op.kind in _WHOLE and op.output.dtype in ("int32", "int64"):
-        return np.asarray(_WHOLE[op.kind](op.constant(0), op.constant(1)))
+    if op.kind in _ARITHMETIC:
+        return _of_shapes(op)
+    if op.kind in _WHOLE and op.output.dtype in _WHOLE_TYPES:
+        return _of_shapes(op)
     if any(tensor is None or tensor.dtype != "int8" for tensor in [*op.inputs, op.output]):
         return None
     if op.kind in ("ADD", "SUB", "MUL", "SQUARED_DIFFERENCE", "MINIMUM", "MAXIMUM"):
@@ -65,14 +71,26 @@ def _concatenate(op: Operation) -> Values:
     return np.concatenate(parts, axis=op.options["axis"])
 
 
+def _of_shapes(op: Operation) -> Values | None:
+    """Output of an operator on shapes; None if it works on more than shapes."""
+    inputs = [tensor for tensor in op.inputs if tensor is not None]
+    if op.kind != "SHAPE" and sum(tensor.size for tensor in inputs) > _MOST_ITEMS:
+        return None
+    if op.kind in _WHOLE:
+        return np.asarray(_WHOLE[op.kind](op.constant(0), op.constant(1)))
+    return _ARITHMETIC[op.kind](op)
+
+
 def _fill(op: Operation) -> Values | None:
     value, output = op.input(1), op.output
-    if len(value.scales) and not value.same_quantization(output):
+    if output.size > _LARGEST_FILL or (len(value.scales) and not value.same_quantization(output)):
         return None
     return np.full(output.shape, op.constant(1))
 
 
-def _gather(op: Operation) -> Values:
+def _gather(op: Operation) -> Values | None:
+    if op.options.get("batchDims"):
+        return None
     return np.take(op.constant(0), op.constant(1), op.options["axis"])
 
 
@@ -80,24 +98,30 @@ def _pack(op: Operation) -> Values:
     return np.stack([op.constant(at) for at in range(len(op.inputs))], op.options["axis"])
 
 
-def _product(op: Operation) -> Values:
+def _product(op: Operation) -> Values | None:
+    if op.output.dtype not in _WHOLE_TYPES:
+        return None
     return np.prod(op.constant(0), axis=tuple(op.constant(1).reshape(-1)))
 
 
-_MOVEMENTS: dict[str, Callable[[Operation], Values | None]] = {
+_MOVEMENTS: dict[str, Callable[[Operation], Values]] = {
     "CONCATENATION": _concatenate,
-    "CAST": lambda op: op.constant(0),
     "EXPAND_DIMS": lambda op: op.constant(0),
+    "RESHAPE": lambda op: op.constant(0),
+    "REVERSE_V2": _reverse,
+    "SQUEEZE": lambda op: op.constant(0),
+    "TRANSPOSE": lambda op: np.transpose(op.constant(0), op.constant(1)),
+}
+
+#: What converters compute shapes with, and what they fill with them.
+_ARITHMETIC: dict[str, Callable[[Operation], Values | None]] = {
+    "CAST": lambda op: op.constant(0),
     "FILL": _fill,
     "GATHER": _gather,
     "PACK": _pack,
     "REDUCE_PROD": _product,
-    "RESHAPE": lambda op: op.constant(0),
-    "REVERSE_V2": _reverse,
     "SHAPE": lambda op: np.array(op.input(0).shape),
-    "SQUEEZE": lambda op: op.constant(0),
     "STRIDED_SLICE": lambda op: op.constant(0)[sliced(op)],
-    "TRANSPOSE": lambda op: np.transpose(op.constant(0), op.constant(1)),
 }
 
 #: Of whole numbers, as in shapes; others have scales.
@@ -111,4 +135,4 @@ _WHOLE: dict[str, Callable[[Values, Values], Values]] = {
 }
 
 #: Operators that may vanish, whether they have a kernel or not.
-FOLDED = frozenset(_MOVEMENTS) | frozenset(_WHOLE)
+FOLDED = frozenset(_MOVEMENTS | _ARITHMETIC | _WHOLE)

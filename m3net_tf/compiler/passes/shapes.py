@@ -12,18 +12,25 @@ from collections.abc import Callable
 
 import numpy as np
 
-from m3net_tf.compiler.graph import Operation
+from m3net_tf.compiler.graph import LARGEST_TENSOR, Operation
 
 Shape = tuple[int, ...]
 
 
 def resolve_shapes(op: Operation) -> None:
-    """Give the outputs with unknown sizes the shapes that the inputs tell."""
+    """Give the outputs with unknown sizes the shapes that the inputs tell.
+
+    Raises:
+        ModelError: a shape is empty or too large.
+    """
     if not any(tensor.unknown for tensor in op.outputs) or not op.inputs:
         return
     for tensor in op.outputs:
         if tensor.unknown:
-            tensor.shape = _SHAPES.get(op.kind, _batch)(op)
+            shape = _SHAPES.get(op.kind, _batch)(op)
+            if min(shape, default=1) < 1 or math.prod(shape) > LARGEST_TENSOR:
+                raise op.error(f"has an output whose inputs give it the shape {shape}")
+            tensor.shape = shape
 
 
 def _batch(op: Operation) -> Shape:
