@@ -150,50 +150,65 @@ def _pad_before(model, op):
     op.inputs = [start, int(op.inputs[1]), start + 2]
 
 
-@with_micro
-@pytest.mark.parametrize("make", [convolutions, attention, recurrent])
-def test_a_model_of_unknown_batch_size_gives_the_bytes_of_tflite_micro(make, tmp_path):
-    keras.utils.set_random_seed(1)
-    tflite = convert(make())
-    network = compile_network(tflite)
-    assert network.saved["operators of constants computed"] > 0
-    host = build_host({"network": network}, tmp_path)["network"]
-    rng = np.random.default_rng(0)
-    answers = set()
-    for _ in range(INPUTS):
-        (values,) = random_inputs(rng, network)
-        (output,) = host.run(values)
-        np.testing.assert_array_equal(output, run_micro(frozen(tflite, values), [values], 1)[0])
-        answers.add(output.tobytes())
-    assert len(answers) > 1
-
-
-def test_blocks_that_no_convolution_joins_are_padded_with_the_zero_point(tmp_path):
+def blocks():
+    """SPACE_TO_BATCH_ND without a convolution behind it."""
     source = Item((2, 5, 4, 3), 0.1, -9)
     block, pads = (np.array(values, np.int32) for values in ([2, 3], [[1, 2], [0, 2]]))
     places = [Item(block.shape, values=block), Item(pads.shape, values=pads)]
     batches = dataclasses.replace(source, shape=(12, 4, 2, 3))
     options = schema.SpaceToBatchNDOptionsT()
-    tflite = write_model("SPACE_TO_BATCH_ND", [source, *places], [batches], options)
-    network = compile_network(tflite)
-    (values,) = random_inputs(np.random.default_rng(0), network)
-    output = build_host({"network": network}, tmp_path)["network"].run(values)[0]
-    interpreter = interpreter_of(tflite, values)
-    expected = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-    np.testing.assert_array_equal(output, expected)
+    return write_model("SPACE_TO_BATCH_ND", [source, *places], [batches], options)
 
 
-@pytest.mark.parametrize("ends", [tf.int8, tf.int16, tf.uint8])
-def test_dilated_convolutions_are_put_together(ends, tmp_path):
-    """TFLite Micro has no SPACE_TO_BATCH_ND of int16; LiteRT has all."""
+@pytest.fixture(scope="module")
+def models():
+    """The files by name; conversion takes a second each."""
+    files = {"blocks": blocks()}
+    for make in (convolutions, attention, recurrent):
+        keras.utils.set_random_seed(1)
+        files[make.__name__] = convert(make())
     keras.utils.set_random_seed(1)
-    tflite = convert(convolutions(), ends)
-    network = compile_network(tflite)
-    assert network.saved["dilated convolutions put together"] == 4
-    host = build_host({"network": network}, tmp_path)["network"]
+    return files | {"wide": convert(convolutions(), tf.int16)}
+
+
+@pytest.fixture(scope="module")
+def networks(models):
+    return {name: compile_network(tflite) for name, tflite in models.items()}
+
+
+@pytest.fixture(scope="module")
+def hosts(networks, tmp_path_factory):
+    return build_host(networks, tmp_path_factory.mktemp("stock"))
+
+
+@with_micro
+@pytest.mark.parametrize("name", ["convolutions", "attention", "recurrent"])
+def test_a_model_of_unknown_batch_size_gives_the_bytes_of_tflite_micro(
+    name, models, networks, hosts
+):
+    assert networks[name].saved["operators of constants computed"] > 0
+    rng = np.random.default_rng(0)
+    answers = set()
+    for _ in range(INPUTS):
+        (values,) = random_inputs(rng, networks[name])
+        (output,) = hosts[name].run(values)
+        expected = run_micro(frozen(models[name], values), [values], 1)[0]
+        np.testing.assert_array_equal(output, expected)
+        answers.add(output.tobytes())
+    assert len(answers) > 1
+
+
+@pytest.mark.parametrize("name", ["blocks", "convolutions", "wide"])
+def test_blocks_and_dilation_give_the_bytes_of_litert(name, models, networks, hosts):
+    """TFLite Micro has no SPACE_TO_BATCH_ND of int16, and none that pads with the zero point."""
     rng = np.random.default_rng(0)
     for _ in range(INPUTS):
-        (values,) = random_inputs(rng, network)
-        interpreter = interpreter_of(tflite, values)
+        (values,) = random_inputs(rng, networks[name])
+        interpreter = interpreter_of(models[name], values)
         expected = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-        np.testing.assert_array_equal(host.run(values)[0], expected)
+        np.testing.assert_array_equal(hosts[name].run(values)[0], expected)
+
+
+@pytest.mark.parametrize("name", ["convolutions", "wide"])
+def test_dilated_convolutions_are_put_together(name, networks):
+    assert networks[name].saved["dilated convolutions put together"] == 4
