@@ -135,6 +135,7 @@ m3net_status m3net_model_run(m3net_model* model) {
 #ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
   memcpy(model->arena + M3NET_IMPORTANCE_INPUT_0_OFFSET, model->features, sizeof(model->features));
   widen(model->arena + M3NET_IMPORTANCE_INPUT_0_OFFSET, sizeof(model->features));
+  m3net_importance_reset(model->arena);
   m3net_importance_run(model->arena);
   narrow(model->arena + M3NET_IMPORTANCE_OUTPUT_0_OFFSET, sizeof(model->scores));
   memcpy(model->scores, model->arena + M3NET_IMPORTANCE_OUTPUT_0_OFFSET, sizeof(model->scores));
@@ -143,6 +144,7 @@ m3net_status m3net_model_run(m3net_model* model) {
   m3net_operation_done("WARP");
 #endif
   widen(model->arena + M3NET_NETWORK_INPUT_0_OFFSET, M3NET_NETWORK_INPUT_0_BYTES / ITEM_BYTES);
+  m3net_network_reset(model->arena);  // an LSTM must not keep its state from one clip to the next
   m3net_network_run(model->arena);
   narrow(model->arena + M3NET_NETWORK_OUTPUT_0_OFFSET, M3NET_MODEL_CLASS_COUNT);
   return M3NET_OK;

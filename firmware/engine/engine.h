@@ -185,7 +185,7 @@ typedef struct {
   m3net_factor input_factor, state_factor;
 } m3net_gate;
 
-/// Long short-term memory. Every run begins with cells of 0 and a state of the zero point.
+/// Long short-term memory.
 typedef struct {
   m3net_gate forget, accept, value, emit;
   const uint16_t* table;              ///< As that of m3net_sigmoid.
@@ -321,12 +321,12 @@ void m3net_reduce_mean_16(const m3net_reduction* layer, const int8_t* input, int
 void m3net_softmax_16(const m3net_softmax_layer_16* layer, const int8_t* input, int8_t* output);
 
 /// Input (batches, steps, inputs), output (batches, steps, cells); items of a step lie side by
-/// side. `scratch` holds the cells and as many items of the output.
-void m3net_lstm(const m3net_lstm_layer* layer, const int8_t* input, int8_t* output,
-                int16_t* scratch);
+/// side. Continues the sequence of the run before: `cells` holds the cells of each batch, and
+/// behind them its last output; a sequence begins with cells of 0 and an output of the zero point.
+void m3net_lstm(const m3net_lstm_layer* layer, const int8_t* input, int8_t* output, int16_t* cells);
 /// As m3net_lstm, for 16-bit inputs and outputs.
 void m3net_lstm_16(const m3net_lstm_layer* layer, const int8_t* input, int8_t* output,
-                   int16_t* scratch);
+                   int16_t* cells);
 
 // Calls that run together, a line of an image at a time: a row, or a column.
 

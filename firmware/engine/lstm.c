@@ -71,31 +71,33 @@ static inline int32_t step_cell(const m3net_lstm_layer* layer, int32_t index, co
 }
 
 static inline void run(const m3net_lstm_layer* layer, const int8_t* input, int8_t* output,
-                       int16_t* scratch, int32_t bytes) {
-  int8_t* start = (int8_t*)(scratch + layer->cells);
-  M3NET_MEMSET(start, layer->output_offset, (uint32_t)(bytes * layer->cells));
+                       int16_t* cells, int32_t bytes) {
+  const int32_t count = layer->cells;
+  int8_t* last = (int8_t*)(cells + layer->batches * count);
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
-    M3NET_MEMSET(scratch, 0, 2u * (uint32_t)layer->cells);
-    const int8_t* state = start;
+    const int8_t* state = last;
     const int8_t* from = input + batch * layer->input_batch_step;
     int8_t* to = output + batch * layer->output_batch_step;
     for (int32_t step = 0; step < layer->steps; ++step) {
-      for (int32_t cell = 0; cell < layer->cells; ++cell) {
-        m3net_store(to + cell * bytes, step_cell(layer, cell, from, state, scratch, bytes), bytes);
+      for (int32_t cell = 0; cell < count; ++cell) {
+        m3net_store(to + cell * bytes, step_cell(layer, cell, from, state, cells, bytes), bytes);
       }
       state = to;
       from += layer->input_step;
       to += layer->output_step;
     }
+    M3NET_MEMCPY(last, state, (uint32_t)(bytes * count));
+    last += bytes * count;
+    cells += count;
   }
 }
 
 void m3net_lstm(const m3net_lstm_layer* layer, const int8_t* input, int8_t* output,
-                int16_t* scratch) {
-  run(layer, input, output, scratch, 1);
+                int16_t* cells) {
+  run(layer, input, output, cells, 1);
 }
 
 void m3net_lstm_16(const m3net_lstm_layer* layer, const int8_t* input, int8_t* output,
-                   int16_t* scratch) {
-  run(layer, input, output, scratch, 2);
+                   int16_t* cells) {
+  run(layer, input, output, cells, 2);
 }

@@ -29,6 +29,19 @@ class Block:
     data: bytes | None = None
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class State:
+    """Memory that keeps its content from one run to the next, so that nothing else may use it.
+
+    Attributes:
+        block: its place.
+        start: what a reset fills it with: pairs of a byte and how often it is repeated.
+    """
+
+    block: Block
+    start: tuple[tuple[int, int], ...]
+
+
 @dataclasses.dataclass(frozen=True)
 class View:
     """Items of a block.

@@ -16,6 +16,7 @@ from m3net_tf.artifacts import write_text
 from m3net_tf.compiler.calls import Array, Block, Call, Layer, View
 from m3net_tf.compiler.checksum import intact_declaration, intact_definition
 from m3net_tf.compiler.emit_stripes import StripeWriter
+from m3net_tf.compiler.ends import end_notes
 from m3net_tf.compiler.graph import Tensor
 from m3net_tf.compiler.network import CompiledNetwork
 from m3net_tf.compiler.stripes import Stripe
@@ -49,6 +50,12 @@ _INT16_SCRATCH = (
     "lstm_16",
 )  # kernels whose scratch memory is not of int32
 _ENGINE_HEADER = "engine.h"
+_STATES = (
+    "/// Empties the states in the arena, which outlast a run: the next run continues the sequence",
+    "/// of the one before. Call it before the first run and where a new sequence begins. In",
+    "/// between, write nothing but the inputs into the arena.",
+)
+_NO_STATES = ("/// Does nothing: no run of this network depends on the one before.",)
 _BLOCK_ITEMS = 16  # most items of a macro of weights
 _TAPS_END = "\n    M3NET_TAPS_END"
 
@@ -100,7 +107,7 @@ def emit(network: CompiledNetwork, name: str, hook: str = "") -> CSource:
     top = notice(_ORIGIN, line_comments=True) + "\n"
     includes = f'#include "{name}.h"\n\n#include "{_ENGINE_HEADER}"'
     intact = intact_definition(name, writer.arrays)
-    source = top + blocks(includes, *writer.constants, function, intact)
+    source = top + blocks(includes, *writer.constants, writer.reset(), function, intact)
     return CSource(top + _header(network, name, hook), source, writer.constant_bytes)
 
 
@@ -128,6 +135,18 @@ class _Writer:
         if self._hook:
             text += f"\n  {self._hook}({text_literal(call.operation)});"
         return text
+
+    def reset(self) -> str:
+        """The function that empties the states."""
+        lines = []
+        for state in self._network.states:
+            place = self._network.plan.places[state.block]
+            for value, count in state.start:
+                lines.append(f"  m3net_fill({value}, {count}, {_sum('arena', place)});")
+                place += count
+        return "\n".join(
+            [f"void {self._name}_reset(int8_t *arena) {{", *(lines or ["  (void)arena;"]), "}"]
+        )
 
     def statement(self, indent: int, kernel: str, arguments: list[str]) -> str:
         """The call of a kernel."""
@@ -270,11 +289,12 @@ def _comment(text: str) -> str:
 
 def _header(network: CompiledNetwork, name: str, hook: str) -> str:
     prefix = f"{name.upper()}_"
-    plan = network.plan
+    plan, notes = network.plan, end_notes(network.graph)
     settings: dict[str, int | str] = {
         "SHA256": text_literal(network.graph.sha256),
         "ARENA_BYTES": plan.arena_bytes,
         "ARENA_LOWER_BOUND_BYTES": plan.lower_bound,
+        "STATE_BYTES": sum(state.block.size for state in network.states),
     }
     for which, views, tensors in (
         ("INPUT", network.inputs, network.graph.inputs),
@@ -291,6 +311,9 @@ def _header(network: CompiledNetwork, name: str, hook: str) -> str:
         f"  int32_t words[{prefix}ARENA_BYTES / 4];",
         f"}} {name}_arena;",
         "",
+        *(_STATES if network.states else _NO_STATES),
+        f"void {name}_reset(int8_t *arena);",
+        "",
         "/// Computes the outputs from the inputs in the bytes of an arena, or in allocated memory",
         "/// that is aligned to four bytes. The inputs are overwritten.",
         f"void {name}_run(int8_t *arena);",
@@ -306,7 +329,7 @@ def _header(network: CompiledNetwork, name: str, hook: str) -> str:
     return guarded(
         f"{prefix}H_",
         "#include <stddef.h>\n#include <stdint.h>",
-        defines(prefix, settings),
+        "\n".join([*(f"// {_comment(line)}." for line in notes), defines(prefix, settings)]),
         c_linkage(["\n".join(declaration)]),
         name_guard_at_end=True,
     )

@@ -9,6 +9,7 @@ from typing import TypedDict
 
 from m3net_tf.artifacts import write_text
 from m3net_tf.compiler.emit import CSource, emit
+from m3net_tf.compiler.ends import end_notes
 from m3net_tf.compiler.host import engine_folder
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.compiler.picture import draw_arena
@@ -32,6 +33,7 @@ class NetworkFacts(TypedDict):
         calls: number of calls of kernels.
         sha256: hash of the ``.tflite`` file.
         saved: what each rewrite saved, where it saved anything.
+        ends: a line for each input and output that is not int8 or int16 in the file.
     """
 
     arena_bytes: int
@@ -42,6 +44,7 @@ class NetworkFacts(TypedDict):
     calls: int
     sha256: str
     saved: dict[str, int]
+    ends: list[str]
 
 
 def write_network(
@@ -88,6 +91,7 @@ def network_facts(network: CompiledNetwork, source: CSource) -> NetworkFacts:
         "saved": {
             what: number for what, number in network.saved.items() if number or what == TOGETHER
         },
+        "ends": end_notes(network.graph),
     }
 
 
@@ -97,5 +101,6 @@ def report_lines(path: str, facts: NetworkFacts) -> list[str]:
         f"{path}: {facts['calls']} calls, arena {facts['arena_bytes']} bytes (lower bound "
         f"{facts['lower_bound_bytes']}, ratio {facts['ratio']:.3f}, {facts['planner']}), constants "
         f"{facts['constant_bytes']} bytes of flash",
+        *(f"  {line}" for line in facts["ends"]),
         *(f"  {what}: {number}" for what, number in facts["saved"].items()),
     ]

@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from m3net_tf.errors import ModelError
 
+LARGEST_TENSOR = 1 << 28  # items; far above what a microcontroller holds
+
 
 @dataclasses.dataclass(eq=False)
 class Tensor:
@@ -26,6 +28,9 @@ class Tensor:
         channel_axis: dimension that several scales belong to.
         data: values of a constant, of ``shape``; None for a computed tensor.
         is_state: whether an operator keeps its state in it.
+        unknown: dimensions whose sizes the file leaves open; ``shape`` has 1 there, or what the
+            compiler found.
+        file_dtype: of an end of the network, its type in the file where that is another one.
     """
 
     name: str
@@ -38,6 +43,8 @@ class Tensor:
     channel_axis: int = 0
     data: npt.NDArray[Any] | None = None
     is_state: bool = False
+    unknown: tuple[int, ...] = ()
+    file_dtype: str = ""
 
     @property
     def size(self) -> int:

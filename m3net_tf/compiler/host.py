@@ -31,10 +31,16 @@ class HostNetwork:
 
     def __init__(self, library: ctypes.CDLL, name: str, network: CompiledNetwork) -> None:
         self._run = getattr(library, f"{name}_run")
-        self._run.argtypes = [ctypes.c_void_p]
-        self._run.restype = None
+        self._reset = getattr(library, f"{name}_reset")
+        for function in (self._run, self._reset):
+            function.argtypes, function.restype = [ctypes.c_void_p], None
         self._network = network
         self._arena = np.zeros(network.plan.arena_bytes, np.int8)
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a new sequence: empty the states, which outlast a run."""
+        self._reset(self._arena.ctypes.data)
 
     def run(self, *inputs: Items) -> list[Items]:
         """Outputs for inputs of the network's shapes and types."""

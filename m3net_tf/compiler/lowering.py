@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from m3net_tf.compiler.calls import Block, Call, Layer, View, loops, packed
+from m3net_tf.compiler.calls import Block, Call, Layer, State, View, loops, packed
 from m3net_tf.compiler.graph import Graph, Operation, Tensor
 from m3net_tf.errors import ModelError
 
@@ -23,6 +23,7 @@ class Lowering:
     Attributes:
         calls: so far.
         views: of the tensors that have a place.
+        states: what outlasts a run.
         saved: what each rewrite saved, by its name.
     """
 
@@ -30,6 +31,7 @@ class Lowering:
         self.graph = graph
         self.calls: list[Call] = []
         self.views: dict[Tensor, View] = {}
+        self.states: list[State] = []
         self.saved: dict[str, int] = {}
 
     def count(self, rewrite: str, number: int = 1) -> None:
@@ -45,7 +47,7 @@ class Lowering:
         item = _item_bytes(tensor)
         if tensor not in self.views:
             assert tensor.data is not None, tensor.name
-            values = np.asarray(tensor.data, f"<i{item}").tobytes()
+            values = np.asarray(tensor.data).astype(f"<i{item}").tobytes()
             self.views[tensor] = packed(Block(tensor.name, len(values), values), tensor.shape, item)
         return self.views[tensor]
 
@@ -93,6 +95,12 @@ class Lowering:
         self.copy(op, view, target)
         return target
 
+    def keep(self, label: str, start: tuple[tuple[int, int], ...]) -> Block:
+        """Memory that outlasts a run; ``start`` as that of :class:`.State`."""
+        block = Block(label, sum(count for _, count in start))
+        self.states.append(State(block, start))
+        return block
+
     def call(self, call: Call) -> None:
         """Add a call."""
         self.calls.append(call)
@@ -114,7 +122,7 @@ def shapes_comment(op: Operation, inputs: Sequence[View], output: View) -> str:
 
 
 def _item_bytes(tensor: Tensor) -> int:
-    if tensor.dtype not in ("int8", "int16"):
+    if tensor.dtype not in ("int8", "int16", "uint8"):
         raise ModelError(
             f"tensor {tensor.name!r} is {tensor.dtype}; the compiler takes networks of int8, or "
             "of int16 with int8 weights"

@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import numpy as np
 
-from m3net_tf.compiler.calls import Call, View
+from m3net_tf.compiler.calls import Call, State, View, packed
 from m3net_tf.compiler.graph import Graph, Operation
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators import OPERATORS, PACKED_WRITERS, VIEWS, WIDE
 from m3net_tf.compiler.operators.forms import require_form
 from m3net_tf.compiler.operators.movement import concatenation_places
-from m3net_tf.compiler.passes import PASSES
+from m3net_tf.compiler.passes import FOLDS, PASSES, Pass
+from m3net_tf.compiler.passes.constants import FOLDED
 from m3net_tf.compiler.plan import Improve, Plan, plan_memory
 from m3net_tf.compiler.read import read_network, require_order
 from m3net_tf.compiler.striping import StripeRule, Striping
@@ -35,6 +36,7 @@ class CompiledNetwork:
         calls: in the order in which they run.
         inputs: where the caller writes.
         outputs: where the caller reads.
+        states: what outlasts a run.
         plan: places in the arena.
         saved: what each rewrite saved, by its name.
     """
@@ -43,6 +45,7 @@ class CompiledNetwork:
     calls: list[Call]
     inputs: list[View]
     outputs: list[View]
+    states: list[State]
     plan: Plan
     saved: dict[str, int]
 
@@ -66,48 +69,57 @@ def compile_network(
             take; the message names operator and tensor.
     """
     graph = read_network(tflite)
-    _require_supported(graph)
+    _require_kinds(graph, OPERATORS.keys() | FOLDED)
     require_order(graph)
-    for op in graph.operations:
-        with _fitting(op):
-            require_form(op)
-    lowering = Lowering(graph)
     # Scales of a damaged file may leave the range of float32; the error names the operator.
     with np.errstate(over="raise", divide="raise", invalid="raise"):
-        saved = {name: _rewrite(graph, name) for name in PASSES}
+        saved = {name: _rewrite(graph, step) for name, step in FOLDS.items()}
+        _require_supported(graph)
+        for op in graph.operations:
+            with _fitting(op):
+                require_form(op)
+        saved |= {name: _rewrite(graph, step) for name, step in PASSES.items()}
+        lowering = Lowering(graph)
         inputs = [lowering.write(tensor) for tensor in graph.inputs]
         _place_concatenations(lowering)
         for op in graph.operations:
             _lower(lowering, op)
     outputs = [_output(lowering, graph, index) for index in range(len(graph.outputs))]
     saved.update(lowering.saved)
-    striping = Striping(lowering.calls, inputs, outputs, stripes)
+    kept = [packed(state.block, (state.block.size,)) for state in lowering.states]
+    ends = [*inputs, *kept], [*outputs, *kept]
+    striping = Striping(lowering.calls, *ends, stripes)
     striping.run()
     saved |= striping.saved
-    plan = plan_memory(striping.calls, inputs, outputs, improve)
+    plan = plan_memory(striping.calls, *ends, improve)
     shrink_weights([member for call in plan.calls for member in call.members], rule)
-    return CompiledNetwork(graph, plan.calls, inputs, outputs, plan, saved)
+    return CompiledNetwork(graph, plan.calls, inputs, outputs, lowering.states, plan, saved)
 
 
-def _require_supported(graph: Graph) -> None:
+def _require_kinds(graph: Graph, kinds: Container[str]) -> None:
     for op in graph.operations:
-        if op.kind not in OPERATORS:
+        if op.kind not in kinds:
             raise ModelError(
                 f"operator {op.name} is not supported: replace its layer, or use TFLite Micro"
             )
+
+
+def _require_supported(graph: Graph) -> None:
+    _require_kinds(graph, OPERATORS)
     if not graph.inputs or not graph.outputs:
         raise ModelError("the network has no input or no output")
     for tensor in [*graph.inputs, *graph.outputs]:
         if len(tensor.scales) != 1:
             raise ModelError(
-                f"the network's end {tensor.name!r} has no scale: quantise the network"
+                f"the network's end {tensor.name!r} is {tensor.dtype} without a scale: convert the "
+                "network to int8, with representative data"
             )
 
 
-def _rewrite(graph: Graph, name: str) -> int:
+def _rewrite(graph: Graph, step: Pass) -> int:
     """Run a pass; what it trips over is a network whose parts do not fit together."""
     try:
-        return PASSES[name](graph)
+        return step(graph)
     except _FAULTS as error:
         raise ModelError(
             f"the network has an operator whose tensors or options do not fit ({error}): "
@@ -117,6 +129,9 @@ def _rewrite(graph: Graph, name: str) -> int:
 
 def _lower(lowering: Lowering, op: Operation) -> None:
     _require_symmetry(op)
+    types = {tensor.dtype for tensor in [*op.inputs, *op.outputs] if tensor is not None}
+    if "uint8" in types and op.kind not in VIEWS | {"TABLE"}:
+        raise op.error("computes with uint8, which is not supported: convert the network to int8")
     if op.output.dtype == "int16" and op.kind not in WIDE:
         raise op.error("is not supported for int16 tensors")
     with _fitting(op):

@@ -10,13 +10,13 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from m3net_tf.artifacts import sha256_of
-from m3net_tf.compiler.graph import Graph, Operation, Tensor
+from m3net_tf.compiler.ends import strip_ends
+from m3net_tf.compiler.graph import LARGEST_TENSOR, Graph, Operation, Tensor
 from m3net_tf.compiler.unpack import refusing_damage, unpack
 from m3net_tf.errors import ModelError
 from m3net_tf.tflite_names import names_of, operator_name
 
 STATEFUL = ("UNIDIRECTIONAL_SEQUENCE_LSTM",)  # operators whose kernels begin with empty states
-_LARGEST_TENSOR = 1 << 28  # items; far above what a microcontroller holds
 
 
 _TYPES = {number: name.lower() for number, name in names_of(schema.TensorType).items()}
@@ -42,6 +42,7 @@ def _graph(model: Any, sha256: str) -> Graph:
             f"the network has {len(model.subgraphs or ())} subgraphs; the compiler takes one: "
             "replace loops, conditions and variables"
         )
+    file_dtypes = strip_ends(model)
     subgraph = model.subgraphs[0]
     used = {int(index) for index in [*subgraph.inputs, *subgraph.outputs]}
     for operator in subgraph.operators:
@@ -53,6 +54,8 @@ def _graph(model: Any, sha256: str) -> Graph:
         _tensor(item, i, model.buffers) if i in used else None
         for i, item in enumerate(subgraph.tensors)
     ]
+    for index, dtype in file_dtypes.items():
+        _at(tensors, index).file_dtype = dtype
     operations = [_operation(item, model, tensors) for item in subgraph.operators]
     return Graph(
         operations=operations,
@@ -72,9 +75,11 @@ def _at(items: list[Any], index: int) -> Any:
 def _tensor(source: Any, index: int, buffers: list[Any]) -> Tensor:
     name = source.name.decode() if source.name is not None else f"#{index}"
     shape = tuple(int(size) for size in (source.shape if source.shape is not None else ()))
-    if any(size < 1 for size in shape) or math.prod(shape) > _LARGEST_TENSOR:
+    if any(size < 1 for size in shape) or math.prod(shape) > LARGEST_TENSOR:
         raise ModelError(f"tensor {name!r} has the shape {shape}; all sizes must be fixed")
     tensor = Tensor(name, shape, _TYPES[source.type], is_state=bool(source.isVariable))
+    signature = source.shapeSignature if source.shapeSignature is not None else ()
+    tensor.unknown = tuple(axis for axis, size in enumerate(signature) if size < 0)
     quantization = source.quantization
     if quantization is not None and quantization.scale is not None:
         tensor.scales = np.asarray(quantization.scale, np.float32)
@@ -94,8 +99,10 @@ def _require_quantization(tensor: Tensor) -> None:
         raise ModelError(f"tensor {tensor.name!r} has not one zero point for each scale")
     if not np.all(np.isfinite(tensor.scales) & (tensor.scales > 0)):
         raise ModelError(f"tensor {tensor.name!r} has a scale that is not positive")
-    if tensor.dtype == "int8" and not all(-128 <= point <= 127 for point in tensor.zero_points):
-        raise ModelError(f"tensor {tensor.name!r} has a zero point outside int8")
+    if tensor.dtype in ("int8", "uint8"):
+        ends = np.iinfo(tensor.dtype)
+        if not all(ends.min <= point <= ends.max for point in tensor.zero_points):
+            raise ModelError(f"tensor {tensor.name!r} has a zero point outside {tensor.dtype}")
 
 
 def _values(tensor: Tensor, raw: np.ndarray) -> np.ndarray:

@@ -45,7 +45,8 @@ def export_file(
 ) -> Bundle:
     """Write everything that a device needs from a ``.tflite`` alone.
 
-    The network's bytes stay as they are. Front end and labels are those of the file's metadata, or
+    The network's bytes stay as they are, except that float and uint8 inputs and outputs of an int8
+    network become int8. Front end and labels are those of the file's metadata, or
     else the given ones. Settings of live detection are read from ``detector_path`` if it exists,
     and otherwise from the metadata. The test vectors are built-in sounds of the package. An
     existing export of the same network is kept, as in :func:`.bundle.export_run`.
@@ -66,7 +67,7 @@ def export_file(
             ``labels``; or the engine does not support the network.
         ConfigError: the front end has a form that the device code lacks.
     """
-    tflite, metadata = read_network(path, recipe, labels)
+    tflite, metadata = read_network(path, recipe, labels, log)
     network = Int8Network(tflite, metadata.importance, metadata.warp)
     detector_path = detector_path or Run(folder).detector_path
     detector = (

@@ -89,7 +89,10 @@ def load_compiled(tflite: bytes) -> Engine:
     dtype = np.dtype(network.graph.inputs[0].dtype).type
 
     def run(features: Int8) -> Int8:
-        outputs = [host.run(as_input(clip, dtype))[0].reshape(-1) for clip in features]
+        outputs = []
+        for clip in features:
+            host.reset()  # an LSTM's state must not affect the next clip
+            outputs.append(host.run(as_input(clip, dtype))[0].reshape(-1))
         return int8_scores(np.stack(outputs))
 
     return run

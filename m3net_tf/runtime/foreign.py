@@ -16,6 +16,7 @@ from m3net_tf.artifacts import sha256_of
 from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.frontend import PRESETS, FrontendConfig, column_count, frontend_preset, named_frontend
 from m3net_tf.plain_values import build_section
+from m3net_tf.progress import Log, silent
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.interpreter import OpResolverType, load_interpreter, tensor_quantization
 from m3net_tf.runtime.metadata import Metadata, has_metadata, network_of, read_file, read_metadata
@@ -30,6 +31,7 @@ def read_network(
     path: Path,
     recipe: str | Path | FrontendConfig | None = None,
     labels: str | Path | Sequence[str] | None = None,
+    log: Log = silent,
 ) -> tuple[bytes, Metadata]:
     """The network of a ``.tflite`` with its metadata, or with what is given instead.
 
@@ -39,6 +41,8 @@ def read_network(
             of a front end, or its settings.
         labels: for a file without metadata: a text file with a class name on each line, in the
             order of the outputs, or the names.
+        log: receives a line for each input and output that is float or uint8 in the file. The
+            network that is returned has int8 there.
 
     Raises:
         ModelError: the file is missing or damaged, has no metadata and no ``recipe`` and
@@ -56,8 +60,19 @@ def read_network(
     if recipe is None or labels is None:
         missing = "recipe" if recipe is None else "labels"
         raise ConfigError(f"{path} has no metadata: give {missing}, too")
-    network = network_of(data)
+    network, lines = _with_int8_ends(network_of(data))
+    for line in lines:
+        log(f"{path}: {line}")
     return network, _described(path, network, _read_frontend(recipe), _read_labels(labels))
+
+
+def _with_int8_ends(network: bytes) -> tuple[bytes, list[str]]:
+    """The network without float and uint8 ends, and a line for each that it had."""
+    try:  # tflite-runtime has no FlatBuffer schema
+        from m3net_tf.compiler.ends import int8_network
+    except ImportError:
+        return network, []
+    return int8_network(network)
 
 
 def _read_frontend(recipe: str | Path | FrontendConfig) -> FrontendConfig:
@@ -151,8 +166,8 @@ def _check_types(inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[
     types = [tensors[0]["dtype"].__name__ for tensors in (inputs, outputs)]
     if types[0] != types[1] or types[0] not in ("int8", "int16"):
         raise ModelError(
-            f"the network takes {types[0]} and gives {types[1]}: convert it to full int8, with "
-            "tf.int8 as inference_input_type and inference_output_type of the converter"
+            f"the network takes {types[0]} and gives {types[1]}, and is not int8 inside: convert "
+            "it to full int8, with optimizations and a representative_dataset"
         )
 
 

@@ -26,6 +26,7 @@ void run_program(void) {
   for (int i = 0; i < CASES_COUNT; ++i) {
     const test_case* one = &cases[i];
     memset(arena, 0x55, sizeof(memory));
+    one->reset(arena);
     for (int j = 0; j < one->inputs; ++j) {
       memcpy(arena + one->input[j].offset, one->input[j].values, one->input[j].bytes);
     }

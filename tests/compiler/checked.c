@@ -15,6 +15,7 @@ int main(void) {
       return 1;
     }
     memset(arena, 0x55, one->arena_bytes);
+    one->reset(arena);
     for (int j = 0; j < one->inputs; ++j) {
       memcpy(arena + one->input[j].offset, one->input[j].values, one->input[j].bytes);
     }

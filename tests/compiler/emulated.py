@@ -182,7 +182,8 @@ def _cases_header(cases: Sequence[Case]) -> str:
     lines += [f'#include "{name}.c"' for name in dict.fromkeys(case.name for case in cases)]
     lines += [
         "typedef struct { uint32_t offset, bytes; const int8_t* values; } test_input;",
-        "typedef struct { void (*run)(int8_t*); int inputs; test_input input[4];",
+        "typedef struct { void (*reset)(int8_t*); void (*run)(int8_t*);",
+        "  int inputs; test_input input[4];",
         "  uint32_t output_offset, output_bytes, arena_bytes; } test_case;",
     ]
     rows = []
@@ -199,8 +200,8 @@ def _cases_header(cases: Sequence[Case]) -> str:
         place = plan.places[view.block] + view.offset
         size = case.network.graph.outputs[0].size * view.item
         rows.append(
-            f"{{{case.name}_run, {len(inputs)}, {{{', '.join(inputs)}}}, {place}, {size}, "
-            f"{plan.arena_bytes}}},"
+            f"{{{case.name}_reset, {case.name}_run, {len(inputs)}, {{{', '.join(inputs)}}}, "
+            f"{place}, {size}, {plan.arena_bytes}}},"
         )
     arena = max(case.network.plan.arena_bytes for case in cases)
     lines += [f"#define CASES_COUNT {len(cases)}", f"#define CASES_ARENA_BYTES {arena}"]

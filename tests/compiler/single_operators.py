@@ -28,6 +28,10 @@ class Item:
     is_state: bool = False
 
 
+#: An operator: its kind, inputs, outputs and options.
+Step = tuple[str, list[Item | None], list[Item], Any]
+
+
 def write_model(
     kind: str, inputs: Sequence[Item | None], outputs: Sequence[Item], options: Any = None
 ) -> bytes:
@@ -36,7 +40,7 @@ def write_model(
 
 
 def write_network(
-    operators: Sequence[tuple[str, list[Item | None], list[Item], Any]],
+    operators: Sequence[Step],
     ends: Sequence[Item] = (),
 ) -> bytes:
     """The file of a network; its outputs are ``ends``, or those of the last operator."""
@@ -110,7 +114,7 @@ def _tensor(item: Item, number: int, buffers: list[Any]) -> Any:
         buffer.data = np.frombuffer(np.ascontiguousarray(item.values).tobytes(), np.uint8)
         buffers.append(buffer)
         tensor.buffer = len(buffers) - 1
-    if dtype in ("int8", "int16") or item.scale != 1.0:
+    if dtype in ("int8", "int16", "uint8") or item.scale != 1.0:
         quantization = schema.QuantizationParametersT()
         scales = np.atleast_1d(np.asarray(item.scale, np.float32))
         quantization.scale = scales.tolist()
@@ -445,6 +449,49 @@ def split_v(rng: Random) -> bytes:
     return write_model("SPLIT_V", [source, _axes(sizes), where], outputs, options)
 
 
+def pack(rng: Random) -> bytes:
+    options = schema.PackOptionsT()
+    first = _computed(rng, _any_shape(rng, 3))
+    axis = int(rng.integers(0, len(first.shape) + 1))
+    options.valuesCount, options.axis = int(rng.integers(1, 4)), axis
+    items = [dataclasses.replace(first) for _ in range(options.valuesCount)]
+    shape = [*first.shape[:axis], options.valuesCount, *first.shape[axis:]]
+    return write_model("PACK", items, [dataclasses.replace(first, shape=shape)], options)
+
+
+def unpack(rng: Random) -> bytes:
+    options = schema.UnpackOptionsT()
+    source = _computed(rng, _any_shape(rng))
+    options.axis = axis = int(rng.integers(0, len(source.shape)))
+    options.num = source.shape[axis]
+    part = [*source.shape[:axis], *source.shape[axis + 1 :]]
+    outputs = [dataclasses.replace(source, shape=part) for _ in range(options.num)]
+    return write_model("UNPACK", [source], outputs, options)
+
+
+def blocks(is_spread: bool) -> Callable[[Random], bytes]:
+    """SPACE_TO_BATCH_ND, or the way back; TFLite Micro pads with memory that it never sets."""
+
+    def make(rng: Random) -> bytes:
+        count = int(rng.integers(1, 3))
+        block = rng.integers(1, 4, count).astype(np.int32)
+        ends = rng.integers(0, 1 if is_spread else 4, (count, 2)).astype(np.int32)
+        batch, depth = (int(n) for n in rng.integers(1, 4, 2))
+        least = -(-(ends.sum(axis=1) + 1) // block)
+        inner = [int(n) for n in least + rng.integers(0, 3, count)]
+        sizes = [int(n) for n in inner * block - ends.sum(axis=1)]
+        image = _computed(rng, (batch, *sizes, depth))
+        batches = dataclasses.replace(image, shape=(batch * int(block.prod()), *inner, depth))
+        places = [Item(block.shape, values=block), Item(ends.shape, values=ends)]
+        if is_spread:
+            options = schema.SpaceToBatchNDOptionsT()
+            return write_model("SPACE_TO_BATCH_ND", [image, *places], [batches], options)
+        options = schema.BatchToSpaceNDOptionsT()
+        return write_model("BATCH_TO_SPACE_ND", [batches, *places], [image], options)
+
+    return make
+
+
 def concatenation(rng: Random) -> bytes:
     options = schema.ConcatenationOptionsT()
     options.fusedActivationFunction = 0
@@ -476,15 +523,20 @@ def pad(rng: Random) -> bytes:
 
 
 def lstm(rng: Random) -> bytes:
+    is_time_major = bool(rng.integers(0, 2))
+    batches, steps, depth, cells = (int(n) for n in rng.integers(1, [3, 6, 10, 10]))
+    source = _computed(rng, (steps, batches, depth) if is_time_major else (batches, steps, depth))
+    source.scale = float(np.float32(2.0 ** rng.uniform(-8, -4)))
+    return write_network([lstm_layer(rng, source, cells, is_time_major)])
+
+
+def lstm_layer(rng: Random, source: Item, cells: int, is_time_major: bool = False) -> Step:
+    """An LSTM with random weights on a tensor."""
     options = schema.UnidirectionalSequenceLSTMOptionsT()
     options.fusedActivationFunction = schema.ActivationFunctionType.TANH
-    options.timeMajor = bool(rng.integers(0, 2))
+    options.timeMajor = is_time_major
     options.cellClip = float(rng.choice([0.0, 10.0, 0.5]))
-    batches, steps, depth, cells = (int(n) for n in rng.integers(1, [3, 6, 10, 10]))
-    source = _computed(
-        rng, (steps, batches, depth) if options.timeMajor else (batches, steps, depth)
-    )
-    source.scale = float(np.float32(2.0 ** rng.uniform(-8, -4)))
+    batches, depth = source.shape[1 if is_time_major else 0], source.shape[2]
     state = Item((batches, cells), float(np.float32(rng.uniform(0.5, 1) / 128)), _zero(rng))
     memory = Item((batches, cells), 2.0 ** int(rng.integers(-15, -8)), dtype="int16")
     state.is_state = memory.is_state = True
@@ -498,7 +550,7 @@ def lstm(rng: Random) -> bytes:
         inputs[12 + gate] = Item((cells,), values=bias)
     inputs[18], inputs[19] = state, memory
     output = dataclasses.replace(state, shape=(*source.shape[:2], cells), is_state=False)
-    return write_model("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, [output], options)
+    return "UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, [output], options
 
 
 #: What makes a random model of each operator.
@@ -507,6 +559,7 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     "ADD": binary("ADD", schema.AddOptionsT),
     "AVERAGE_POOL_2D": pooling("AVERAGE_POOL_2D"),
     "BATCH_MATMUL": batch_matmul,
+    "BATCH_TO_SPACE_ND": blocks(is_spread=False),
     "CONCATENATION": concatenation,
     "CONV_2D": convolution,
     "DEPTHWISE_CONV_2D": depthwise,
@@ -518,6 +571,7 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     "MEAN": reduction("MEAN"),
     "MINIMUM": binary("MINIMUM", schema.MaximumMinimumOptionsT),
     "MUL": binary("MUL", schema.MulOptionsT),
+    "PACK": pack,
     "PAD": pad,
     "QUANTIZE": unary("QUANTIZE"),
     "REDUCE_MAX": reduction("REDUCE_MAX"),
@@ -528,6 +582,7 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     "RSQRT": unary("RSQRT"),
     "SLICE": take_slice,
     "SOFTMAX": softmax,
+    "SPACE_TO_BATCH_ND": blocks(is_spread=True),
     "SPLIT": split,
     "SPLIT_V": split_v,
     "SQUARED_DIFFERENCE": binary("SQUARED_DIFFERENCE", schema.SquaredDifferenceOptionsT),
@@ -537,4 +592,5 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     "TANH": unary("TANH"),
     "TRANSPOSE": transpose,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm,
+    "UNPACK": unpack,
 }

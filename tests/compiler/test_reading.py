@@ -146,6 +146,25 @@ def test_tensors_that_nothing_uses_may_be_empty():
     assert compile_network(changed(tflite, add_empty)).calls
 
 
+@pytest.mark.parametrize("sizes", [[1 << 30], [1 << 14, 1 << 14], [-3]])
+def test_shapes_that_are_computed_may_not_be_absurd(sizes):
+    """They are not held in memory."""
+    where = Item((len(sizes),), values=np.array(sizes, np.int32))
+    value = Item((), 0.1, values=np.array(3, np.int8))
+    filled = Item((1,) * len(sizes), 0.1)
+    options = schema.AddOptionsT()
+    steps = [
+        ("FILL", [where, value], [filled], None),
+        ("ADD", [SOURCE, filled], [dataclasses.replace(ZERO)], options),
+    ]
+
+    def leave_open(graph):
+        graph.tensors[graph.operators[0].outputs[0]].shapeSignature = [-1] * len(sizes)
+
+    with pytest.raises(ModelError, match="FILL 'tensor2' (has an output whose|is not supported)"):
+        compile_network(changed(write_network(steps), leave_open))
+
+
 def test_a_streaming_network():
     """Its variables are set by a second subgraph."""
     tflite = write_model("RELU", [SOURCE], [dataclasses.replace(SOURCE)])

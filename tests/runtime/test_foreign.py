@@ -202,8 +202,10 @@ def converted(
     high: float = 5.0,
     softmax: bool = True,
     quantized: bool = True,
+    ends: tf.DType = tf.int8,
 ) -> Path:
     """A network of three classes, by TFLite's converter with the settings of its manual."""
+    keras.utils.set_random_seed(0)
     inputs = keras.Input(shape)
     hidden = keras.layers.Flatten()(inputs)
     activation = "softmax" if softmax else None
@@ -211,10 +213,10 @@ def converted(
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     if quantized:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        ends = np.linspace(low, high, int(np.prod(shape)), dtype=np.float32)
-        converter.representative_dataset = lambda: [[ends.reshape(1, *shape)]]
+        values = np.linspace(low, high, int(np.prod(shape)), dtype=np.float32)
+        converter.representative_dataset = lambda: [[values.reshape(1, *shape)]]
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.int8
+        converter.inference_input_type = converter.inference_output_type = ends
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the converter's own
         path.write_bytes(converter.convert())
@@ -224,7 +226,7 @@ def converted(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"quantized": False}, "takes float32 and gives float32: convert it to full int8"),
+        ({"quantized": False}, "takes float32 .* is not int8 inside: convert it"),
         ({"softmax": False}, "so it gives no probabilities: put a softmax at its end"),
         ({"shape": (49, 40, 1)}, r"is 1 x 49 x 40 x 1, .* 1 x 40 x FRAMES x 1 .*Permute\(\(2, 1"),
         ({"shape": (1960,)}, "input is 1 x 1960, .*: give the recipe of its training, or put a"),
@@ -258,6 +260,23 @@ def test_features_in_their_own_units(tmp_path):
     int8 = np.clip(np.round(real / scale) + zero_point, -128, 127).astype(np.int8)
     scores = run_raw(interpreter, int8[None, ..., None])[0]
     np.testing.assert_allclose(classifier.classify(pcm).scores, (scores + 128.0) / 256, atol=0.02)
+
+
+@pytest.mark.parametrize("ends", [tf.float32, tf.uint8])
+def test_float_and_uint8_ends_become_int8(ends, vectors, tmp_path):
+    scores = {}
+    for kind in (tf.int8, ends):
+        path = converted(tmp_path / f"{kind.name}.tflite", low=-1.0, high=127 / 128, ends=kind)
+        classifier = Classifier(path, recipe="mcu", labels=list("abc"))
+        scores[kind] = classifier.classify(vectors[0][0]).scores
+    np.testing.assert_array_equal(scores[ends], scores[tf.int8])
+    lines: list[str] = []
+    bundle = export_file(path, tmp_path / "run", lines.append, recipe="mcu", labels=list("abc"))
+    assert f"input 0 is int8, in the file {ends.name}" in lines[0]
+    features = np.random.default_rng(0).integers(-128, 128, (2, 40, 49, 1)).astype(np.int8)
+    expected = bundle.run_reference(features)
+    np.testing.assert_array_equal(bundle.run_tflm(features), expected)
+    np.testing.assert_array_equal(bundle.run_compiled(features), expected)
 
 
 def test_features_scaled_to_one(tmp_path):

@@ -25,6 +25,7 @@ OPERATORS: dict[str, Lower] = {
     "ADD": elementwise.binary,
     "AVERAGE_POOL_2D": pooling.pooling,
     "BATCH_MATMUL": matrix.batch_matmul,
+    "BATCH_TO_SPACE_ND": movement.batch_to_space,
     "CONCATENATION": movement.concatenation,
     "CONV_2D": convolution.convolution,
     "DEPTHWISE_CONV_2D": convolution.depthwise,
@@ -37,6 +38,7 @@ OPERATORS: dict[str, Lower] = {
     "MEAN": matrix.reduction,
     "MINIMUM": elementwise.binary,
     "MUL": elementwise.binary,
+    "PACK": movement.pack,
     "PAD": movement.pad,
     "PADV2": movement.pad,
     "QUANTIZE": tables.lookup,
@@ -48,6 +50,7 @@ OPERATORS: dict[str, Lower] = {
     "RSQRT": tables.lookup,
     "SLICE": movement.take_slice,
     "SOFTMAX": matrix.softmax,
+    "SPACE_TO_BATCH_ND": movement.space_to_batch,
     "SPLIT": movement.split,
     "SPLIT_V": movement.split,
     "SQUARED_DIFFERENCE": elementwise.binary,
@@ -59,12 +62,13 @@ OPERATORS: dict[str, Lower] = {
     "TANH": tables.lookup,
     "TRANSPOSE": movement.transpose,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm.lstm,
+    "UNPACK": movement.unpack,
 }
 
 #: Operators that only move items and become views.
 VIEWS = frozenset(
     {"EXPAND_DIMS", "RESHAPE", "REVERSE_V2", "SLICE", "SPLIT", "SPLIT_V", "SQUEEZE"}
-    | {"STRIDED_SLICE", "TRANSPOSE"}
+    | {"STRIDED_SLICE", "TRANSPOSE", "UNPACK"}
 )
 
 #: Operators that read constant weights beside their input.
@@ -94,5 +98,5 @@ WIDE = (
 #: Operators whose kernels write side by side only.
 PACKED_WRITERS = frozenset(
     {"MEAN", "PAD", "PADV2", "REDUCE_MAX", "SOFTMAX", "SUM", "FULLY_CONNECTED"}
-    | {"UNIDIRECTIONAL_SEQUENCE_LSTM"}
+    | {"SPACE_TO_BATCH_ND", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -287,6 +288,51 @@ def _concatenation(op: Operation) -> list[Shape]:
     return [(*shapes[0][:axis], sum(shape[axis] for shape in shapes), *shapes[0][axis + 1 :])]
 
 
+def _pack(op: Operation) -> list[Shape]:
+    shape = op.input(0).shape
+    for index in range(len(op.inputs)):
+        require(op, op.input(index).shape == shape, "has inputs of several shapes")
+    axis = axis_of(op, int(op.options["axis"]), len(shape) + 1)
+    return [(*shape[:axis], len(op.inputs), *shape[axis:])]
+
+
+def _unpack(op: Operation) -> list[Shape]:
+    shape = op.input(0).shape
+    axis = axis_of(op, int(op.options["axis"]), len(shape))
+    return [(*shape[:axis], *shape[axis + 1 :])] * shape[axis]
+
+
+def _blocks(op: Operation) -> tuple[list[int], list[tuple[int, int]]]:
+    """Size of a block, and the items before and after the image, for each dimension in blocks."""
+    block, ends = numbers(op, 1), numbers(op, 2)
+    require(
+        op,
+        0 < len(block) < len(op.input(0).shape) and len(ends) == 2 * len(block),
+        "has not a block's size and two ends for each dimension",
+    )
+    require(op, min(block) > 0 and min(ends) >= 0, f"has the block {block} or the ends {ends}")
+    return block, list(zip(ends[::2], ends[1::2], strict=True))
+
+
+def _space_to_batch(op: Operation) -> list[Shape]:
+    batch, *sizes = op.input(0).shape
+    block, pads = _blocks(op)
+    for axis, (step, pad) in enumerate(zip(block, pads, strict=True)):
+        sizes[axis] += sum(pad)
+        require(op, sizes[axis] % step == 0, "has an image that is not of whole blocks")
+        sizes[axis] //= step
+    return [(batch * math.prod(block), *sizes)]
+
+
+def _batch_to_space(op: Operation) -> list[Shape]:
+    batch, *sizes = op.input(0).shape
+    block, crops = _blocks(op)
+    require(op, batch % math.prod(block) == 0, "has batches that are not of whole blocks")
+    for axis, (step, crop) in enumerate(zip(block, crops, strict=True)):
+        sizes[axis] = sizes[axis] * step - sum(crop)
+    return [(batch // math.prod(block), *sizes)]
+
+
 def _pad(op: Operation) -> list[Shape]:
     shape, amounts = op.input(0).shape, op.constant(1)
     require(op, amounts.shape == (len(shape), 2), "has a padding of another shape")
@@ -313,21 +359,25 @@ FORMS: dict[str, Form] = {
     **dict.fromkeys(("MEAN", "REDUCE_MAX", "SUM"), _REDUCTION),
     **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D"), Form((_ITEMS,), _pooling)),
     "BATCH_MATMUL": Form((_ITEMS, _ITEMS), _matrices),
+    "BATCH_TO_SPACE_ND": Form((_ITEMS, _NUMBERS, _NUMBERS), _batch_to_space),
     "CONCATENATION": Form((_ITEMS,), _concatenation, repeats=True),
     "CONV_2D": Form(_LAYER, _convolution),
     "DEPTHWISE_CONV_2D": Form(_LAYER, _depthwise),
     "EXPAND_DIMS": Form((_ITEMS, _NUMBERS), _ones),
     "FULLY_CONNECTED": Form(_LAYER, _fully_connected),
+    "PACK": Form((_ITEMS,), _pack, repeats=True),
     "PAD": Form((_ITEMS, _NUMBERS), _pad),
     "PADV2": Form((_ITEMS, _NUMBERS, Role.VALUE), _pad),
     "QUANTIZE": Form((_ITEMS,), _same, converts=True),
     "RESHAPE": Form((_ITEMS, Role.OTHER), _reshape),
     "REVERSE_V2": Form((_ITEMS, _NUMBERS), _reverse),
     "SLICE": Form((_ITEMS, _NUMBERS, _NUMBERS), _slice),
+    "SPACE_TO_BATCH_ND": Form((_ITEMS, _NUMBERS, _NUMBERS), _space_to_batch),
     "SPLIT": Form((_NUMBERS, _ITEMS), _split),
     "SPLIT_V": Form((_ITEMS, _NUMBERS, _NUMBERS), _split),
     "SQUEEZE": Form((_ITEMS,), _ones),
     "STRIDED_SLICE": Form((_ITEMS, _NUMBERS, _NUMBERS, _NUMBERS), _strided_slice),
     "TRANSPOSE": Form((_ITEMS, _NUMBERS), _transpose),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": Form((_ITEMS, *[Role.OTHER] * 23), _lstm),
+    "UNPACK": Form((_ITEMS,), _unpack),
 }

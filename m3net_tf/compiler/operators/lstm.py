@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """UNIDIRECTIONAL_SEQUENCE_LSTM: int8 or int16 inputs and outputs, int8 weights, int16 cells.
 
-Every run begins with empty cells, as after TensorFlow Lite Micro has reset its variables.
+Cells and the latest output outlast a run, as TensorFlow Lite Micro's variables do.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from m3net_tf.compiler.arithmetic import INT32_MAX, Factor, quantize_factor
-from m3net_tf.compiler.calls import Array, Block, Call, Layer
+from m3net_tf.compiler.calls import Array, Call, Layer
 from m3net_tf.compiler.graph import Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering, shapes_comment
 from m3net_tf.compiler.operators.common import (
@@ -68,13 +68,14 @@ def lstm(lowering: Lowering, op: Operation) -> None:
         "unclipped": int(clip is None),
         "output_offset": state.zero_point,
     }
+    start = (0, cells.size * _CELL_BYTES), (state.zero_point, state.size * target.item)
     lowering.call(
         Call(
             kernel="lstm_16" if is_wide(op) else "lstm",
             comment=shapes_comment(op, [view], target),
             arguments=[
                 Layer("m3net_lstm_layer", members),
-                *(view, target, Block("cells", count * (_CELL_BYTES + target.item))),
+                *(view, target, lowering.keep(f"{op.output.name} (state)", start)),
             ],
             inputs=[view],
             output=target,

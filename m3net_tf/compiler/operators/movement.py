@@ -3,13 +3,20 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import struct
+from typing import Any
 
-from m3net_tf.compiler.calls import Block, Call, View, packed
+import numpy.typing as npt
+
+from m3net_tf.compiler.calls import Argument, Block, Call, View, packed
 from m3net_tf.compiler.graph import Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import require
 from m3net_tf.compiler.operators.forms import axis_of, numbers, strides_of
+
+_MOST_BLOCKS = 1 << 10  # places in a block, each a copy
 
 
 def reshape(lowering: Lowering, op: Operation) -> None:
@@ -113,3 +120,92 @@ def pad(lowering: Lowering, op: Operation) -> None:
             )
         )
     lowering.copy(op, view, place)
+
+
+def unpack(lowering: Lowering, op: Operation) -> None:
+    """UNPACK: a view for each item along a dimension."""
+    view = lowering.read(op.input(0))
+    axis = axis_of(op, int(op.options["axis"]), len(view.shape))
+    kept = [at for at in range(len(view.shape)) if at != axis]
+    for index, tensor in enumerate(op.outputs):
+        lowering.move(op, view.part(axis, index, 1).transposed(kept), tensor)
+
+
+def pack(lowering: Lowering, op: Operation) -> None:
+    """PACK: a copy of each input."""
+    target = lowering.write(op.output)
+    axis = axis_of(op, int(op.options["axis"]), len(target.shape))
+    kept = [at for at in range(len(target.shape)) if at != axis]
+    for index in range(len(op.inputs)):
+        tensor, place = op.input(index), target.part(axis, index, 1).transposed(kept)
+        require(op, tensor.same_quantization(op.output), "has inputs with other scales")
+        lowering.copy(op, lowering.read(tensor), place)
+
+
+def space_to_batch(lowering: Lowering, op: Operation) -> None:
+    """SPACE_TO_BATCH_ND: the output is filled with zeros, and gets the items of each place."""
+    target = lowering.write(op.output)
+    pads = op.constant(2).reshape(-1, 2)
+    if pads.any():
+        require(op, target.contiguous, "pads into a concatenation, which is not supported")
+        arguments: list[Argument] = [op.output.zero_point, op.output.size, target]
+        lowering.call(Call("fill", f"{op.name}: padding", arguments, [], target))
+    _interleave(lowering, op, lowering.read(op.input(0)), target, pads[:, 0], is_spread=True)
+
+
+def batch_to_space(lowering: Lowering, op: Operation) -> None:
+    """BATCH_TO_SPACE_ND: copies of the items of each batch."""
+    view, target = lowering.read(op.input(0)), lowering.write(op.output)
+    crops = op.constant(2).reshape(-1, 2)[:, 0]
+    _interleave(lowering, op, target, view, crops, is_spread=False)
+
+
+def _interleave(
+    lowering: Lowering,
+    op: Operation,
+    image: View,
+    batches: View,
+    start: npt.NDArray[Any],
+    *,
+    is_spread: bool,
+) -> None:
+    """Copy between the places of an image's blocks and the batches that hold them.
+
+    Args:
+        lowering: gets the calls.
+        op: the operator.
+        image: what is in blocks.
+        batches: a group for each place of a block.
+        start: for each blocked dimension, how many items lie before the image.
+        is_spread: copy from the image to the batches, or else back.
+    """
+    block = [int(size) for size in op.constant(1).reshape(-1)]
+    ends = op.constant(2).reshape(-1, 2)
+    require(
+        op,
+        op.input(0).same_quantization(op.output)
+        and min(block) > 0
+        and math.prod(block) <= _MOST_BLOCKS
+        and image.shape[0] * math.prod(block) == batches.shape[0]
+        and len(block) == len(ends) < len(image.shape) == len(batches.shape)
+        and bool((ends >= 0).all())
+        and all(
+            size + sum(map(int, pair)) == step * count
+            for size, pair, step, count in zip(
+                image.shape[1:], ends, block, batches.shape[1:], strict=False
+            )
+        )
+        and image.shape[1 + len(block) :] == batches.shape[1 + len(block) :],
+        "has tensors whose shapes or scales do not fit",
+    )
+    for number, places in enumerate(itertools.product(*map(range, block))):
+        here = image
+        there = batches.part(0, number * image.shape[0], image.shape[0])
+        for axis, (place, step, before) in enumerate(zip(places, block, start, strict=True), 1):
+            first = -(-max(int(before) - place, 0) // step)  # in the batch
+            at = place + first * step - int(before)
+            count = max(0, -(-(image.shape[axis] - at) // step))
+            here = here.part(axis, at, count, step)
+            there = there.part(axis, first, count)
+        if 0 not in here.shape:
+            lowering.copy(op, *((here, there) if is_spread else (there, here)))

@@ -28,6 +28,7 @@ Table = npt.NDArray[np.int8]
 _INPUTS = np.arange(INT8_MIN, INT8_MAX + 1, dtype=np.int64)
 _INTEGER_BITS = 4  # of the inputs of logistic and tanh
 _RSQRT_BITS = 20
+_BYTE = 255
 
 
 def table_of(op: Operation) -> Table | None:
@@ -122,7 +123,14 @@ def _tanh(op: Operation) -> Integers:
 
 
 def _requantized(op: Operation) -> Integers:
-    return scale(_centred(op), double_factor(op)) + op.output.zero_point
+    """Of uint8, a table has the bytes as int8 on both sides."""
+    source, output = op.input(0), op.output
+    values = _INPUTS & _BYTE if source.dtype == "uint8" else _INPUTS
+    values = scale(values - source.zero_point, double_factor(op)) + output.zero_point
+    if output.dtype != "uint8":
+        return values
+    unsigned = np.clip(values, 0, _BYTE)
+    return np.where(unsigned > INT8_MAX, unsigned - (_BYTE + 1), unsigned)
 
 
 def _relu(op: Operation) -> Integers:

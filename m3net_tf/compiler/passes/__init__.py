@@ -10,14 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from m3net_tf.compiler.graph import Graph
-from m3net_tf.compiler.passes import constants, depthwise, padding, tables, unused
+from m3net_tf.compiler.passes import constants, depthwise, dilation, padding, tables, unused
 
 Pass = Callable[[Graph], int]
 
-#: Each pass by what it saves.
-PASSES: dict[str, Pass] = {
-    "operators that nothing reads": unused.drop_unused,
+#: Passes that take away operators that have no kernel, each by what it saves.
+FOLDS: dict[str, Pass] = {
     "operators of constants computed": constants.fold_constants,
+    "operators that nothing reads": unused.drop_unused,
+}
+
+#: Passes on operators that all have kernels.
+PASSES: dict[str, Pass] = {
+    "dilated convolutions put together": dilation.fuse_dilation,
     "operators that became tables": tables.make_tables,
     "tables joined with tables": tables.join_tables,
     "paddings folded into their readers": padding.fold_padding,

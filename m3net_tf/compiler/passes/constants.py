@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operators that read constants alone are computed when the network is compiled."""
+"""Operators that read constants alone are computed when the network is compiled.
+
+So are the operators on shapes that a converter writes where it does not know the batch size.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.compiler.graph import Graph, Operation
+from m3net_tf.compiler.operators.forms import strides_of
 from m3net_tf.compiler.operators.tables import combine, table_of
+from m3net_tf.compiler.passes.shapes import resolve_shapes
+
+_WHOLE_TYPES = ("int32", "int64")
+_MOST_ITEMS = 1 << 12  # of the inputs of an operator on shapes
+_LARGEST_FILL = 1 << 20
 
 Values = npt.NDArray[Any]
 
@@ -19,12 +28,15 @@ def fold_constants(graph: Graph) -> int:
     """Compute what depends on no input of the network."""
     count = 0
     for op in list(graph.operations):
-        if any(tensor is not None and tensor.data is None for tensor in op.inputs):
+        resolve_shapes(op)
+        if op.kind != "SHAPE" and any(
+            tensor is not None and tensor.data is None for tensor in op.inputs
+        ):
             continue
         values = _value(op)
         if values is None or values.size != op.output.size or len(op.outputs) != 1:
             continue
-        op.output.data = np.ascontiguousarray(values).reshape(op.output.shape)
+        op.output.data = values.astype(op.output.dtype).reshape(op.output.shape)
         graph.operations.remove(op)
         count += 1
     return count
@@ -34,6 +46,10 @@ def _value(op: Operation) -> Values | None:
     """Output of an operator of constants; None if it is not one of those below."""
     if op.kind in _MOVEMENTS:
         return _MOVEMENTS[op.kind](op)
+    if op.kind in _ARITHMETIC:
+        return _of_shapes(op)
+    if op.kind in _WHOLE and op.output.dtype in _WHOLE_TYPES:
+        return _of_shapes(op)
     if any(tensor is None or tensor.dtype != "int8" for tensor in [*op.inputs, op.output]):
         return None
     if op.kind in ("ADD", "SUB", "MUL", "SQUARED_DIFFERENCE", "MINIMUM", "MAXIMUM"):
@@ -55,6 +71,39 @@ def _concatenate(op: Operation) -> Values:
     return np.concatenate(parts, axis=op.options["axis"])
 
 
+def _of_shapes(op: Operation) -> Values | None:
+    """Output of an operator on shapes; None if it works on more than shapes."""
+    inputs = [tensor for tensor in op.inputs if tensor is not None]
+    if op.kind != "SHAPE" and sum(tensor.size for tensor in inputs) > _MOST_ITEMS:
+        return None
+    if op.kind in _WHOLE:
+        return np.asarray(_WHOLE[op.kind](op.constant(0), op.constant(1)))
+    return _ARITHMETIC[op.kind](op)
+
+
+def _fill(op: Operation) -> Values | None:
+    value, output = op.input(1), op.output
+    if output.size > _LARGEST_FILL or (len(value.scales) and not value.same_quantization(output)):
+        return None
+    return np.full(output.shape, op.constant(1))
+
+
+def _gather(op: Operation) -> Values | None:
+    if op.options.get("batchDims"):
+        return None
+    return np.take(op.constant(0), op.constant(1), op.options["axis"])
+
+
+def _pack(op: Operation) -> Values:
+    return np.stack([op.constant(at) for at in range(len(op.inputs))], op.options["axis"])
+
+
+def _product(op: Operation) -> Values | None:
+    if op.output.dtype not in _WHOLE_TYPES:
+        return None
+    return np.prod(op.constant(0), axis=tuple(op.constant(1).reshape(-1)))
+
+
 _MOVEMENTS: dict[str, Callable[[Operation], Values]] = {
     "CONCATENATION": _concatenate,
     "EXPAND_DIMS": lambda op: op.constant(0),
@@ -63,3 +112,27 @@ _MOVEMENTS: dict[str, Callable[[Operation], Values]] = {
     "SQUEEZE": lambda op: op.constant(0),
     "TRANSPOSE": lambda op: np.transpose(op.constant(0), op.constant(1)),
 }
+
+#: What converters compute shapes with, and what they fill with them.
+_ARITHMETIC: dict[str, Callable[[Operation], Values | None]] = {
+    "CAST": lambda op: op.constant(0),
+    "FILL": _fill,
+    "GATHER": _gather,
+    "PACK": _pack,
+    "REDUCE_PROD": _product,
+    "SHAPE": lambda op: np.array(op.input(0).shape),
+    "STRIDED_SLICE": lambda op: op.constant(0)[np.ix_(*map(list, strides_of(op)))],
+}
+
+#: Of whole numbers, as in shapes; others have scales.
+_WHOLE: dict[str, Callable[[Values, Values], Values]] = {
+    "ADD": np.add,
+    "FLOOR_DIV": np.floor_divide,
+    "MAXIMUM": np.maximum,
+    "MINIMUM": np.minimum,
+    "MUL": np.multiply,
+    "SUB": np.subtract,
+}
+
+#: Operators that may vanish, whether they have a kernel or not.
+FOLDED = frozenset(_MOVEMENTS | _ARITHMETIC | _WHOLE)

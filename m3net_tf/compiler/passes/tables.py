@@ -31,9 +31,10 @@ def make_tables(graph: Graph) -> int:
 
 
 def _reads_int8(op: Operation) -> bool:
-    """Whether inputs and outputs are int8, and one input is computed."""
+    """Whether inputs and outputs are bytes, and one input is computed."""
     tensors = [*op.inputs, *op.outputs]
-    return all(tensor is not None and tensor.dtype == "int8" for tensor in tensors) and any(
+    types = ("int8", "uint8") if op.kind == "QUANTIZE" else ("int8",)
+    return all(tensor is not None and tensor.dtype in types for tensor in tensors) and any(
         tensor is not None and tensor.data is None for tensor in op.inputs
     )
 
