@@ -549,7 +549,6 @@ CHANGES = (
     Change("softmax.c", "m3net_sum(guess, enlarge", "m3net_sum(0 * guess, enlarge", "reciprocal"),
     Change("convolution.c", "(sum - low_lane(sum)) >>", "sum >>", "high_lane", PORTABLE),
     Change("convolution.c", "sum, unused) >> unused", "sum, 0)", "low_lane", PORTABLE),
-    Change("functions_16.c", "m3net_divide(value >> 1, 1)", "value >> 2", "root"),
     Change("functions_16.c", "i < 5; ++i", "i < 4; ++i", "root"),
     Change("functions_16.c", "m3net_product(x, root_of_half)", "x", "root"),
     Change("functions_16.c", "int32_t shift = 11;", "int32_t shift = 10;", "root"),
