@@ -85,10 +85,10 @@ def write_network(
     model = schema.ModelT()
     model.version, model.subgraphs, model.operatorCodes, model.buffers = 3, [graph], codes, buffers
     model.description = "test"
-    return pack(model)
+    return pack_model(model)
 
 
-def pack(model: Any) -> bytes:
+def pack_model(model: Any) -> bytes:
     """The file of a model of the object API."""
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
@@ -99,7 +99,7 @@ def changed(tflite: bytes, change: Callable[[Any], object]) -> bytes:
     """A file whose graph is changed."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
     change(model.subgraphs[0])
-    return pack(model)
+    return pack_model(model)
 
 
 def _tensor(item: Item, number: int, buffers: list[Any]) -> Any:

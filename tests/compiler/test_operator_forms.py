@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from single_operators import MAKERS, Item, pack, write_model
+from single_operators import MAKERS, Item, pack_model, write_model
 from wide_operators import WIDE_MAKERS, widen
 
 from m3net_tf.compiler.network import compile_network
@@ -73,7 +73,7 @@ class Changed:
 
     def pack(self):
         self.operator.inputs, self.operator.outputs = self.inputs, self.outputs
-        return pack(self.model)
+        return pack_model(self.model)
 
 
 def shaped(tensor, shape):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from reference import run_micro
-from single_operators import MAKERS, Item, changed, pack, write_model, write_network
+from single_operators import MAKERS, Item, changed, pack_model, write_model, write_network
 from wide_operators import widen
 
 from m3net_tf.compiler.network import compile_network
@@ -71,7 +71,7 @@ def test_a_cycle():
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
     model.subgraphs[0].inputs = [0]
     with pytest.raises(ModelError, match=r"ADD 'tensor2' reads tensor 'tensor1' before"):
-        compile_network(pack(model))
+        compile_network(pack_model(model))
 
 
 def set_input(graph, place, tensor):
@@ -171,7 +171,7 @@ def test_a_streaming_network():
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
     model.subgraphs.append(model.subgraphs[0])
     with pytest.raises(ModelError, match="2 subgraphs.*variables"):
-        compile_network(pack(model))
+        compile_network(pack_model(model))
 
 
 def test_a_float_network():
@@ -180,7 +180,7 @@ def test_a_float_network():
     for tensor in model.subgraphs[0].tensors:
         tensor.type = schema.TensorType.FLOAT32
     with pytest.raises(ModelError, match=r"'tensor0' is float32"):
-        compile_network(pack(model))
+        compile_network(pack_model(model))
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_a_tensor_that_makes_no_sense(change, message):
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
     change(model.subgraphs[0].tensors[0])
     with pytest.raises(ModelError, match=message):
-        compile_network(pack(model))
+        compile_network(pack_model(model))
 
 
 @pytest.mark.parametrize(

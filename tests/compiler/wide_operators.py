@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from single_operators import MAKERS, Item, Random, pack, unary, write_model
+from single_operators import MAKERS, Item, Random, pack_model, unary, write_model
 
 from m3net_tf.compiler.operators import WEIGHTED, WIDE
 
@@ -47,7 +47,7 @@ def widen(tflite: bytes, long_bias: bool = True) -> bytes:
             if tensor.buffer:
                 values = np.asarray(buffer.data, np.uint8).view(np.int8).astype(np.int16)
                 _store(buffer, values * STEPS + values)
-    return pack(model)
+    return pack_model(model)
 
 
 def _widen_bias(tensor: Any, buffer: Any, is_long: bool) -> None:
@@ -83,7 +83,7 @@ def quantize(rng: Random) -> bytes:
         tensors[index].type = INT16
         tensors[index].quantization.zeroPoint = [0]
         tensors[index].quantization.scale = [tensors[index].quantization.scale[0] / STEPS]
-    return pack(model)
+    return pack_model(model)
 
 
 def sigmoid(kind: str) -> Callable[[Random], bytes]:

@@ -71,11 +71,6 @@ VIEWS = frozenset(
     | {"STRIDED_SLICE", "TRANSPOSE", "UNPACK"}
 )
 
-#: Operators that read constant weights beside their input.
-WEIGHTED = frozenset(
-    {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
-)
-
 #: Operators that have kernels for int16 tensors.
 WIDE = (
     VIEWS
