@@ -10,11 +10,12 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from single_operators import MAKERS, Item, Random, pack_model, unary, write_model
 
-from m3net_tf.compiler.operators import WEIGHTED, WIDE
+from m3net_tf.compiler.operators import WIDE
 
 STEPS = 256  # 16-bit steps of an 8-bit step
 BUILTINS = {number: name for name, number in vars(schema.BuiltinOperator).items()}
 INT8, INT16 = schema.TensorType.INT8, schema.TensorType.INT16
+WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "UNIDIRECTIONAL_SEQUENCE_LSTM")
 #: Index of the first bias, and that behind the last one; weights stand before them.
 CONSTANTS = {"UNIDIRECTIONAL_SEQUENCE_LSTM": (12, 16)}
 #: TensorFlow Lite Micro takes biases of 64 bits only.
