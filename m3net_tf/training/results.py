@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NotRequired
 
-from m3net_tf.artifacts import Provenance, naming, provenance, write_json, write_text
+from m3net_tf.artifacts import Provenance, provenance, write_json, write_text
 from m3net_tf.datasets import AudioDataset, split_facts
 from m3net_tf.datasets.statements import SplitFacts
 from m3net_tf.frontend import dequantize_features
 from m3net_tf.keras import keras, tf
-from m3net_tf.locks import scratch_folder
 from m3net_tf.models import learnt_figures
 from m3net_tf.models.complexity import count_macs
+from m3net_tf.training.archive import write_archive
 from m3net_tf.training.before_after import AddedFigures, before_and_after
 from m3net_tf.training.evaluation import evaluate
 from m3net_tf.training.features import FeatureSet
@@ -27,7 +27,6 @@ from m3net_tf.training.run import Run, design_of
 from m3net_tf.training.run_metrics import RunMetrics
 from m3net_tf.training.sections import TrainingSection
 from m3net_tf.training.state import TrainingState, without_early_exits
-from m3net_tf.unfinished import unfinished_prefix
 
 _LEARNT_CLIPS = 32
 
@@ -77,10 +76,11 @@ def write_results(trained: Trained, run: Run) -> RunMetrics:
         )
     if isinstance(evaluation, Evaluation):
         write_text(run.folder / "confusion_matrix.csv", evaluation.to_csv())
-    _save_model(final, run.model_path)
+    write_archive(final, run.model_path)
     plot_curves(state.history, run.folder / "curves.png")
     write_json(run.metrics_path, metrics)  # last, because it marks the run as finished
-    run.state_path.unlink(missing_ok=True)
+    for state_file in (run.state_path, run.previous_state_path):
+        state_file.unlink(missing_ok=True)
     return run.metrics()
 
 
@@ -168,9 +168,3 @@ def _facts(
         "training_s": round(sum(row["seconds"] for row in state.history), 1),
         **provenance(),
     }
-
-
-def _save_model(model: keras.Model, path: Path) -> None:
-    with naming(path), scratch_folder(unfinished_prefix(path.name), path.parent) as scratch:
-        model.save(scratch / path.name)
-        (scratch / path.name).replace(path)
