@@ -2,8 +2,9 @@
 """Keras archives: written without a date, and checked before they are loaded.
 
 Keras's own writer takes the time of each part from the clock, and fails if that is before 1980.
-Its reader imports any module that an archive names. Keras refuses lambdas in zip archives only; an HDF5 file under the same name may contain code. For
-each object of a zip archive Keras imports the module, and takes any class or function from there.
+Its reader imports any module that an archive names. Keras refuses lambdas in zip archives only; an
+HDF5 file under the same name may contain code. For each object of a zip archive Keras imports the
+module, and takes any class or function from there.
 """
 
 from __future__ import annotations

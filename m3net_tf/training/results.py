@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NotRequired
 
 from m3net_tf.artifacts import Provenance, provenance, write_json, write_text

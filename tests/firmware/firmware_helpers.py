@@ -58,17 +58,19 @@ def small_model(
     config: FrontendConfig | None = None,
     arena_bytes: int = ARENA_BYTES,
     operators: tuple[str, ...] | None = None,
+    classes: int = CLASSES,
+    output_scale: float = 1 / 256,
 ) -> CModel:
     """An export's network and its facts."""
     config = config or FrontendConfig()
     return CModel(
         name="small",
         tflite=tflite,
-        labels=tuple(f"label{index}" for index in range(CLASSES)),
+        labels=tuple(f"label{index}" for index in range(classes)),
         operators=operators or tuple(operators_of(tflite)),
         input_bytes=config.feature_bins * FRAMES,
         input_quantization=(1 / 128, 0),
-        output_quantization=(1 / 256, -128),
+        output_quantization=(output_scale, -128),
         arena_bytes=arena_bytes,
         arena_source="the tests",
         licence="Apache-2.0",
@@ -83,13 +85,16 @@ def write_bundle(
     config: FrontendConfig | None = None,
     arena_bytes: int = ARENA_BYTES,
     operators: tuple[str, ...] | None = None,
+    classes: int = CLASSES,
+    output_scale: float = 1 / 256,
 ) -> Path:
     """The files of an export that a firmware build reads."""
     config = config or FrontendConfig()
     folder.mkdir(parents=True, exist_ok=True)
-    small_model(tflite, config, arena_bytes, operators).write(folder)
+    model = small_model(tflite, config, arena_bytes, operators, classes, output_scale)
+    model.write(folder)
     write_c_tables(config, folder, frames=FRAMES)
-    labels = [f"label{index}" for index in range(CLASSES)]
+    labels = [f"label{index}" for index in range(classes)]
     write_c_header(DetectorConfig.default(config, FRAMES, labels), folder)
     return folder
 

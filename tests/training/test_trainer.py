@@ -216,7 +216,9 @@ def test_two_damaged_states_name_both_files(stopped, tiny_recipe, tmp_path):
     run = Run(tmp_path / "run")
     for path in (run.state_path, run.previous_state_path):
         path.write_bytes(b"")
-    with pytest.raises(ModelError, match=r"state\.npz and state\.previous\.npz are damaged: delete"):
+    with pytest.raises(
+        ModelError, match=r"state\.npz and state\.previous\.npz are damaged: delete"
+    ):
         train(tiny_recipe(), run.folder)
 
 
