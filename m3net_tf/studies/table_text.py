@@ -40,7 +40,7 @@ def table_csv(grid: Grid, results: Sequence[CellResult]) -> str:
         "dataset",
         "protocol",
     )
-    more = ("leaking", "parameters", "macs", "best_epoch", "training_s", "git_commit")
+    more = ("leaking", "parameters", "macs", "best_epoch", "threads", "training_s", "git_commit")
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([*axes, *fixed, *more, "recipe_sha256", "subset_sha256", "run", "error"])
@@ -51,7 +51,7 @@ def table_csv(grid: Grid, results: Sequence[CellResult]) -> str:
         if not result.runs:
             value = result.summary["mean"] if result.summary else None
             facts = [csv_value(result.facts.get(key)) for key in ("parameters", "macs")]
-            row = ["", "", csv_value(value), "", "", "", "", *facts, "", "", "", "", "", ""]
+            row = ["", "", csv_value(value), "", "", "", "", *facts, *[""] * 7]
             writer.writerow([*head, *row, result.error or ("quoted" if cell.quoted else "")])
         for run in result.runs:
             metrics = run.metrics or {}

@@ -109,6 +109,7 @@ class _Metrics(Provenance):
         epochs: number of epochs.
         best_epoch: the epoch whose weights are kept.
         devices: number of devices that shared each batch.
+        threads: threads of each operation.
         training_s: seconds of all epochs.
         fine_tuning: the weights at the start; absent if they were random.
         added: the added clips; absent if there are none.
@@ -125,6 +126,7 @@ class _Metrics(Provenance):
     epochs: int
     best_epoch: int
     devices: int
+    threads: int
     training_s: float
     fine_tuning: NotRequired[StartedFrom]
     added: NotRequired[AddedFigures]
@@ -164,6 +166,7 @@ def _facts(
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
         "devices": state.devices,
+        "threads": recipe.training.threads,
         "training_s": round(sum(row["seconds"] for row in state.history), 1),
         **provenance(),
     }
