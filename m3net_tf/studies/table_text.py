@@ -275,6 +275,13 @@ def _kept_value(run: RunRow) -> str:
     return f" (kept: {run.value:.6g}{f', of commit {commit}' if commit else ''})"
 
 
+def _threads_lines(report: Mapping[str, Any]) -> list[str]:
+    """The threads of an operation in the runs that recorded them."""
+    runs = [run for cell in report["cells"] for run in cell["runs"]]
+    counts = {run["metrics"]["threads"] for run in runs if "threads" in run.get("metrics", {})}
+    return [f"- threads of an operation: {', '.join(map(str, sorted(counts)))}"] if counts else []
+
+
 def _provenance_lines(report: Mapping[str, Any], recipes: str) -> list[str]:
     machine = report["machine"]
     devices = ", ".join(machine["accelerators"]) or "no accelerator"
@@ -284,6 +291,7 @@ def _provenance_lines(report: Mapping[str, Any], recipes: str) -> list[str]:
         f"- {report['runs']} runs, {report['training_s']:.0f} s of training; this call took "
         f"{report['wall_s']:.0f} s (finished runs are used again)",
         *kept_lines(report["kept"]),
+        *_threads_lines(report),
         f"- written on {report['date']}, {machine['processor']}, {machine['cores']} cores, "
         f"{devices}",
         f"- recipes come from the grid {recipes}",
