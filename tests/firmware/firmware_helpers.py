@@ -7,6 +7,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,16 +84,14 @@ def write_bundle(
     folder: Path,
     tflite: bytes,
     config: FrontendConfig | None = None,
-    arena_bytes: int = ARENA_BYTES,
-    operators: tuple[str, ...] | None = None,
+    *,
     classes: int = CLASSES,
-    output_scale: float = 1 / 256,
+    **facts: Any,
 ) -> Path:
-    """The files of an export that a firmware build reads."""
+    """The files of an export that a firmware build reads; ``facts`` as of :func:`small_model`."""
     config = config or FrontendConfig()
     folder.mkdir(parents=True, exist_ok=True)
-    model = small_model(tflite, config, arena_bytes, operators, classes, output_scale)
-    model.write(folder)
+    small_model(tflite, config, classes=classes, **facts).write(folder)
     write_c_tables(config, folder, frames=FRAMES)
     labels = [f"label{index}" for index in range(classes)]
     write_c_header(DetectorConfig.default(config, FRAMES, labels), folder)
