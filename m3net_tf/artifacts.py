@@ -45,8 +45,13 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, earlier: Path | None = None) -> None:
     """Write a file atomically: a reader sees the old bytes or all of the new ones.
+
+    Args:
+        path: the file.
+        data: its content.
+        earlier: path that the replaced file gets, which then has the old bytes.
 
     Raises:
         OSError: the file cannot be written; the error names ``path``.
@@ -60,6 +65,8 @@ def write_bytes(path: Path, data: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).chmod(0o644)
+            if earlier and path.exists():
+                path.replace(earlier)
             Path(name).replace(path)
         except BaseException:
             Path(name).unlink(missing_ok=True)

@@ -6,14 +6,19 @@ This module sets two environment variables of TensorFlow unless the user has set
 ``TF_CPP_MIN_LOG_LEVEL`` silences its start-up messages. ``TF_ENABLE_ONEDNN_OPTS`` enables oneDNN's
 kernels, which TensorFlow does not use on CPUs without AVX-512, although training is up to three
 times as fast with them.
+
+An operation uses one thread, whatever the number of cores, unless :func:`use_threads` says
+otherwise.
 """
 
+import contextlib
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
+from m3net_tf.errors import ConfigError
 from m3net_tf.native import native_stderr
 
 with native_stderr():
@@ -23,4 +28,26 @@ with native_stderr():
 # Dropout uses a generator whose state can be restored, so interrupted training can resume.
 keras.backend.experimental.enable_tf_random_generator()
 
-__all__ = ["keras", "tf"]
+
+def use_threads(count: int) -> None:
+    """Set the number of threads of each operation, before TensorFlow computes anything.
+
+    TensorFlow cuts a sum into parts by the number of threads, not of cores, and the parts determine
+    how it is rounded. So this number, but not the number of cores, changes trained weights.
+
+    Raises:
+        ConfigError: TensorFlow computes with another number in this process.
+    """
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(count)
+    except RuntimeError:
+        raise ConfigError(
+            f"training.threads is {count}, but TensorFlow already computes with another number of "
+            "threads in this process: start a new one (m3net table: --jobs 2)"
+        ) from None
+
+
+with contextlib.suppress(ConfigError):  # a program that has used TensorFlow before this package
+    use_threads(1)
+
+__all__ = ["keras", "tf", "use_threads"]

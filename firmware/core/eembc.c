@@ -19,6 +19,7 @@
 #define FIRMWARE_VERSION "ULPMark for tinyML Firmware V0.0.1"
 #define DEFAULT_RUNS 1
 #define DEFAULT_WARMUP 10
+#define MAX_SCORE 2000000.0f
 #define WINDOW_SAMPLES \
   ((M3NET_FRONTEND_FRAMES - 1) * M3NET_FRONTEND_HOP_SAMPLES + M3NET_FRONTEND_FRAME_SAMPLES)
 
@@ -98,11 +99,12 @@ static m3net_status add_digit(char letter, uint8_t* value) {
   return M3NET_OK;
 }
 
-// 0 to 1 with three decimals, truncated.
+// Three decimals, truncated; 0 to 1 for probabilities. Larger scores are limited to what fits.
 static void score(int8_t value) {
   const float real =
       ((float)value - (float)M3NET_MODEL_OUTPUT_ZERO_POINT) * M3NET_MODEL_OUTPUT_SCALE;
-  const int32_t thousandths = (int32_t)((real < 0.0f ? -real : real) * 1000.0f);
+  const float size = real < 0.0f ? -real : real;
+  const int32_t thousandths = (int32_t)((size < MAX_SCORE ? size : MAX_SCORE) * 1000.0f);
   char decimals[5] = {'.'};
   decimals[1] = (char)('0' + thousandths / 100 % 10);
   decimals[2] = (char)('0' + thousandths / 10 % 10);

@@ -50,7 +50,7 @@ static void command_info(m3net_monitor* monitor, const m3net_monitor_words* word
   m3net_console_field("frames", M3NET_FRONTEND_FRAMES);
   m3net_console_end();
   for (uint32_t label = 0; label < M3NET_MODEL_CLASS_COUNT; ++label) {
-    m3net_console_begin("label ");
+    m3net_monitor_begin_item("label ");
     m3net_console_u32(label);
     m3net_console_text(" ");
     m3net_console_text(m3net_model_labels[label]);

@@ -84,7 +84,7 @@ void m3net_monitor_results(m3net_monitor* monitor, const m3net_monitor_words* wo
 
 static void print_layer(void* context, uint32_t index, const char* name, uint32_t steps) {
   (void)context;
-  m3net_console_begin("layer ");
+  m3net_monitor_begin_item("layer ");
   m3net_console_u32(index);
   m3net_monitor_text_field("op", name == NULL ? "?" : name);
   m3net_console_field("cost", cost(steps));

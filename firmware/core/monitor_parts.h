@@ -37,6 +37,10 @@ bool m3net_monitor_is(const char* word, const char* text);
 /// @return M3NET_OK, or M3NET_ERROR_ARGUMENT if it is not a number of 32 bits.
 m3net_status m3net_monitor_number(const char* text, uint32_t* value);
 
+/// Starts one of an answer's lines, of which there is one per class or layer: "m3net <word>". Feeds
+/// the watchdog, because at 1200 baud all of them may take longer than its time-out.
+void m3net_monitor_begin_item(const char* word);
+
 /// Starts the last line of an answer: "m3net ok <name>".
 void m3net_monitor_ok(const char* name);
 

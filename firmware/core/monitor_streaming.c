@@ -161,7 +161,7 @@ void m3net_monitor_threshold(m3net_monitor* monitor, const m3net_monitor_words* 
   uint32_t label = 0, threshold = 0, release = 0;
   if (words->count == 1u) {
     for (; label < M3NET_MODEL_CLASS_COUNT; ++label) {
-      m3net_console_begin("class");
+      m3net_monitor_begin_item("class");
       print_class(monitor, label);
     }
     m3net_monitor_ok("threshold");

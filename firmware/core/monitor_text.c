@@ -4,6 +4,7 @@
 #include "console.h"
 #include "crc32.h"
 #include "monitor_parts.h"
+#include "platform.h"
 #include "text.h"
 
 m3net_monitor_words m3net_monitor_split(char* line) {
@@ -41,6 +42,11 @@ m3net_status m3net_monitor_number(const char* text, uint32_t* value) {
   }
   *value = (uint32_t)sum;
   return M3NET_OK;
+}
+
+void m3net_monitor_begin_item(const char* word) {
+  m3net_board_watchdog_feed();
+  m3net_console_begin(word);
 }
 
 void m3net_monitor_ok(const char* name) {

@@ -107,9 +107,10 @@ const char* m3net_reset_reason_name(m3net_reset_reason reason);
 void m3net_board_watchdog_start(uint32_t timeout_ms);
 
 /// Feeds the watchdog. The application's loops do this, never the code that they call to compute:
-/// the main loop in each turn, and a loop within one command or job before each run of the model.
-/// So one turn of any loop must end within half the timeout, which is 15 s in the product: it may
-/// sleep (m3net_board_idle() ends within 10 s), take one block or command, and run the model once.
+/// the main loop in each turn, and a loop within one command or job before each run of the model
+/// and before each line of an answer that has one line per class or layer. So one turn of any loop
+/// must end within half the timeout, which is 15 s in the product: it may sleep (m3net_board_idle()
+/// ends within 10 s), take one block or command, and run the model once.
 void m3net_board_watchdog_feed(void);
 
 /// Marks a point in time for an energy meter: a pin goes low for a moment, then high again.

@@ -18,13 +18,13 @@
 
 static volatile uint32_t overruns;
 
-static void clear_flags(void) { DMA1->LIFCR = (uint32_t)FLAGS << BOARD_DMA_FLAGS_POSITION; }
+static void clear_flags(uint32_t flags) { DMA1->LIFCR = flags << BOARD_DMA_FLAGS_POSITION; }
 
 void m3net_stm32_dma_start(uint32_t request, const volatile void* from, volatile void* buffer,
                            uint32_t count, m3net_stm32_dma_width width) {
   RCC->AHB1ENR |= RCC_AHB1ENR_DMA1EN;
   (void)RCC->AHB1ENR;
-  clear_flags();
+  clear_flags(FLAGS);
 #ifdef BOARD_DMA_REQUESTS
   BOARD_DMA_REQUESTS->CCR = request;
 #endif
@@ -44,12 +44,12 @@ void m3net_stm32_dma_stop(void) {
   m3net_interrupt_disable(BOARD_DMA_INTERRUPT);
   STREAM->CR &= ~DMA_SxCR_EN;
   (void)m3net_wait_for(&STREAM->CR, DMA_SxCR_EN, 0u);
-  clear_flags();
+  clear_flags(FLAGS);
 }
 
 void m3net_stm32_dma_half(void) {
-  const uint32_t flags = DMA1->LISR >> BOARD_DMA_FLAGS_POSITION;
-  clear_flags();
+  const uint32_t flags = (DMA1->LISR >> BOARD_DMA_FLAGS_POSITION) & FLAGS;
+  clear_flags(flags);  // not one that rose since: its half would be lost, and no overrun counted
   const bool first = (flags & DMA_LISR_HTIF0) != 0u;
   const bool second = (flags & DMA_LISR_TCIF0) != 0u;
   if ((first && second) || (flags & DMA_LISR_TEIF0)) overruns = overruns + 1u;

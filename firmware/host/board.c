@@ -13,6 +13,8 @@
 #include "platform.h"
 
 #define SLEEP_MS 20
+#define BITS_A_BYTE 10u            // of the UART: start, eight, stop
+#define LONGEST_TURN_US 15000000u  // without feeding the watchdog: platform.h
 
 const m3net_board m3net_board_info = {
     .name = "host",
@@ -32,6 +34,8 @@ void (*host_sink)(const char* bytes, size_t count);
 FILE* host_microphone;
 
 static uint64_t now_us;
+static uint64_t writing_us;  // since the watchdog was fed
+static uint32_t baud = 115200;
 static uint32_t counter;
 static m3net_reset_reason reason = M3NET_RESET_POWER;
 
@@ -52,6 +56,11 @@ void m3net_board_write(const char* bytes, size_t count) {
     host_sink(bytes, count);
   } else {
     fwrite(bytes, 1, count, stdout);
+    writing_us += (uint64_t)count * BITS_A_BYTE * 1000000u / baud;
+    if (writing_us > LONGEST_TURN_US) {
+      fputs("m3net_host: the watchdog was not fed while the console wrote\n", stderr);
+      abort();
+    }
   }
 }
 
@@ -65,8 +74,10 @@ size_t m3net_board_read(uint8_t* bytes, size_t capacity) {
 
 uint32_t m3net_board_read_overruns(void) { return 0; }
 
-m3net_status m3net_board_set_baud(uint32_t baud) {
-  return baud > 1000000u ? M3NET_ERROR_UNSUPPORTED : M3NET_OK;
+m3net_status m3net_board_set_baud(uint32_t speed) {
+  if (speed > 1000000u) return M3NET_ERROR_UNSUPPORTED;
+  baud = speed;
+  return M3NET_OK;
 }
 
 m3net_status m3net_board_timestamp_pin(void) { return M3NET_OK; }
@@ -138,7 +149,7 @@ m3net_reset_reason m3net_board_reset_reason(void) { return reason; }
 // The test that waits for the program ends it if it hangs.
 void m3net_board_watchdog_start(uint32_t timeout_ms) { (void)timeout_ms; }
 
-void m3net_board_watchdog_feed(void) {}
+void m3net_board_watchdog_feed(void) { writing_us = 0; }
 
 uint32_t m3net_platform_lock(void) { return 0; }
 

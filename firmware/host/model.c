@@ -51,7 +51,9 @@ m3net_status m3net_model_run(m3net_model* model) {
 m3net_status m3net_model_profile(m3net_model* model, m3net_layer_report report, void* context) {
   const m3net_status status = m3net_model_run(model);
   report(context, 0, "CONV_2D", 4000);
-  report(context, 1, "SOFTMAX", 100);
+  for (uint32_t label = 0; label < M3NET_MODEL_CLASS_COUNT; ++label) {
+    report(context, 1u + label, "SOFTMAX", 100);
+  }
   return status;
 }
 

@@ -12,6 +12,7 @@
 
 #include "board.h"
 #include "crc32.h"
+#include "platform.h"
 #include "random.h"
 #include "storage.h"
 
@@ -50,7 +51,10 @@ static int serve(const char* microphone) {
   setvbuf(stdout, NULL, _IOFBF, 1 << 16);
   (void)setjmp(host_restart);
   if (!start()) return fail("front end or detector refuse their settings");
-  for (;;) m3net_monitor_work(&monitor);
+  for (;;) {
+    m3net_board_watchdog_feed();
+    m3net_monitor_work(&monitor);
+  }
 }
 
 // --- battering -------------------------------------------------------------------------------

@@ -135,7 +135,9 @@ class RayPool:
         reserved = self._with_defaults(resources)
         if not self._options.address:
             self._require_fitting(order, _ray_needs(reserved))
-        task = self.ray.remote(max_retries=0, **self.reserved(reserved))(self._options.work)
+        task = self.ray.remote(
+            max_retries=0, **self.reserved(reserved, order.recipe.training.threads)
+        )(self._options.work)
         handle = task.remote(order)
         self._running[handle] = handle
         return handle
@@ -151,13 +153,13 @@ class RayPool:
             del self._running[handle]
         return ended
 
-    def reserved(self, resources: Resources) -> dict[str, Any]:
-        """Options of Ray for a process with these resources."""
+    def reserved(self, resources: Resources, threads: int) -> dict[str, Any]:
+        """Options of Ray for a process with these resources and threads of an operation."""
         return {
             "num_cpus": resources.cpus,
             "num_gpus": resources.gpus,
             "memory": resources.memory,
-            "runtime_env": {"env_vars": self._environment(resources)},
+            "runtime_env": {"env_vars": self._environment(threads)},
         }
 
     def ended(self, handles: list[Any], timeout_s: float) -> list[tuple[object, Report | Lost]]:
@@ -198,11 +200,8 @@ class RayPool:
             gpus = min(1.0, devices / max(1, self._options.jobs)) if devices else 0.0
         return resources.over(Resources(cpus=1, gpus=gpus))
 
-    def _environment(self, reserved: Resources) -> dict[str, str]:
+    def _environment(self, threads: int) -> dict[str, str]:
         """Environment of the workers; workers with the same one are used again."""
-        threads = reserved.cpus or 1
-        if not self._options.address:
-            threads = max(threads, (os.cpu_count() or 1) // self._options.jobs)
         values = {
             "OMP_NUM_THREADS": str(threads),
             "TF_NUM_INTRAOP_THREADS": str(threads),

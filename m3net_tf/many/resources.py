@@ -20,7 +20,7 @@ class Resources:
     """Resources of a run; None leaves the choice to the pool.
 
     Attributes:
-        cpus: processor cores, which are also the threads of TensorFlow.
+        cpus: processor cores; ``training.threads`` of the recipe says how many an operation uses.
         gpus: GPUs; a share below 1 lets several runs use one.
         memory: bytes of main memory.
     """

@@ -173,7 +173,7 @@ class _Workers:
         ray, count = self._ray, self.options.jobs
         gpus = self.order.devices if ray.cluster_resources().get("GPU") else 0
         resources = self.options.resources.over(Resources(cpus=1, gpus=float(gpus)))
-        reserved = self.pool.reserved(resources)
+        reserved = self.pool.reserved(resources, self.order.recipe.training.threads)
         group = ray.util.placement_group([_bundle(reserved)] * count, strategy="SPREAD")
         workers: list[Any] = []
         try:

@@ -26,7 +26,7 @@ from m3net_tf.artifacts import (
 )
 from m3net_tf.datasets import AudioDataset
 from m3net_tf.errors import ConfigError, ModelError
-from m3net_tf.keras import keras
+from m3net_tf.keras import keras, use_threads
 from m3net_tf.locks import scratch_folder, writes_into
 from m3net_tf.progress import Log, silent
 from m3net_tf.quantization.comparison import compare_split, compare_tensors, rank_layers
@@ -209,7 +209,9 @@ def _material(
     run: Run, data_dir: Path | None, calibration_clips: int | None, log: Log
 ) -> _Material:
     """Load the inputs of a quantisation; refuse networks that the device cannot run."""
-    recipe, model = run.recipe(), run.load_model()
+    recipe = run.recipe()
+    use_threads(recipe.training.threads)
+    model = run.load_model()
     dataset = deployable_dataset(run, model, data_dir)
     splits = {
         name: compute_features(dataset, name, recipe.frontend, log=log)

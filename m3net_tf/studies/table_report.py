@@ -17,7 +17,9 @@ from m3net_tf.studies.machine import Machine, machine
 from m3net_tf.studies.table_results import NOTED_DATA, NOTED_SUBSET, CellResult, RunRow
 from m3net_tf.training.metrics import Spread
 
-_NOTED = ("parameters", "macs", "best_epoch", "training_s", "git_commit", "design_sha256")
+_NOTED = (
+    "parameters", "macs", "best_epoch", "threads", "training_s", "git_commit", "design_sha256",
+)  # fmt: skip
 
 
 class RunValues(TypedDict):

@@ -40,7 +40,7 @@ def table_csv(grid: Grid, results: Sequence[CellResult]) -> str:
         "dataset",
         "protocol",
     )
-    more = ("leaking", "parameters", "macs", "best_epoch", "training_s", "git_commit")
+    more = ("leaking", "parameters", "macs", "best_epoch", "threads", "training_s", "git_commit")
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([*axes, *fixed, *more, "recipe_sha256", "subset_sha256", "run", "error"])
@@ -51,7 +51,7 @@ def table_csv(grid: Grid, results: Sequence[CellResult]) -> str:
         if not result.runs:
             value = result.summary["mean"] if result.summary else None
             facts = [csv_value(result.facts.get(key)) for key in ("parameters", "macs")]
-            row = ["", "", csv_value(value), "", "", "", "", *facts, "", "", "", "", "", ""]
+            row = ["", "", csv_value(value), "", "", "", "", *facts, *[""] * 7]
             writer.writerow([*head, *row, result.error or ("quoted" if cell.quoted else "")])
         for run in result.runs:
             metrics = run.metrics or {}
@@ -275,6 +275,13 @@ def _kept_value(run: RunRow) -> str:
     return f" (kept: {run.value:.6g}{f', of commit {commit}' if commit else ''})"
 
 
+def _threads_lines(report: Mapping[str, Any]) -> list[str]:
+    """The threads of an operation in the runs that recorded them."""
+    runs = [run for cell in report["cells"] for run in cell["runs"]]
+    counts = {run["metrics"]["threads"] for run in runs if "threads" in run.get("metrics", {})}
+    return [f"- threads of an operation: {', '.join(map(str, sorted(counts)))}"] if counts else []
+
+
 def _provenance_lines(report: Mapping[str, Any], recipes: str) -> list[str]:
     machine = report["machine"]
     devices = ", ".join(machine["accelerators"]) or "no accelerator"
@@ -284,6 +291,7 @@ def _provenance_lines(report: Mapping[str, Any], recipes: str) -> list[str]:
         f"- {report['runs']} runs, {report['training_s']:.0f} s of training; this call took "
         f"{report['wall_s']:.0f} s (finished runs are used again)",
         *kept_lines(report["kept"]),
+        *_threads_lines(report),
         f"- written on {report['date']}, {machine['processor']}, {machine['cores']} cores, "
         f"{devices}",
         f"- recipes come from the grid {recipes}",

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks a Keras archive before it is loaded: Keras imports any module that an archive names.
+"""Keras archives: written without a date, and checked before they are loaded.
 
-Keras refuses lambdas in zip archives only; an HDF5 file under the same name may contain code. For
-each object of a zip archive Keras imports the module, and takes any class or function from there.
+Keras's own writer takes the time of each part from the clock, and fails if that is before 1980.
+Its reader imports any module that an archive names. Keras refuses lambdas in zip archives only; an
+HDF5 file under the same name may contain code. For each object of a zip archive Keras imports the
+module, and takes any class or function from there.
 """
 
 from __future__ import annotations
@@ -11,9 +13,16 @@ import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from m3net_tf.artifacts import naming, write_bytes
 from m3net_tf.errors import ModelError
+from m3net_tf.locks import scratch_folder
+from m3net_tf.runtime.metadata import stored_archive
+from m3net_tf.unfinished import unfinished_prefix
+
+if TYPE_CHECKING:  # TensorFlow takes seconds to import, and checking an archive does not need it
+    from m3net_tf.keras import keras
 
 #: Where the objects of this package's networks come from, except its own layers.
 KERAS_MODULES = {
@@ -24,7 +33,32 @@ KERAS_MODULES = {
     "tf_keras.src.engine.functional",
 }
 _CONFIG = "config.json"
+_WEIGHTS = "model.weights.h5"
 _MOST_BYTES = 16 << 20  # the largest network's has 0.2 MB
+
+
+def write_archive(model: keras.Model, path: Path) -> None:
+    """Write a network as Keras does, but without a date: equal networks give equal bytes.
+
+    Args:
+        model: the network.
+        path: a ``.keras`` file, replaced atomically.
+
+    Raises:
+        OSError: the file cannot be written; the error names ``path``.
+    """
+    from m3net_tf.keras import keras
+
+    with naming(path), scratch_folder(unfinished_prefix(path.name), path.parent) as scratch:
+        model.save_weights(scratch / _WEIGHTS)
+        weights = (scratch / _WEIGHTS).read_bytes()
+    description = keras.saving.serialize_keras_object(model)
+    files = {
+        "metadata.json": json.dumps({"keras_version": keras.__version__}).encode(),
+        _CONFIG: json.dumps(description).encode(),
+        _WEIGHTS: weights,
+    }
+    write_bytes(path, stored_archive(files))
 
 
 def check_archive(path: Path) -> None:

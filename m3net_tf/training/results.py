@@ -5,17 +5,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NotRequired
 
-from m3net_tf.artifacts import Provenance, naming, provenance, write_json, write_text
+from m3net_tf.artifacts import Provenance, provenance, write_json, write_text
 from m3net_tf.datasets import AudioDataset, split_facts
 from m3net_tf.datasets.statements import SplitFacts
 from m3net_tf.frontend import dequantize_features
 from m3net_tf.keras import keras, tf
-from m3net_tf.locks import scratch_folder
 from m3net_tf.models import learnt_figures
 from m3net_tf.models.complexity import count_macs
+from m3net_tf.training.archive import write_archive
 from m3net_tf.training.before_after import AddedFigures, before_and_after
 from m3net_tf.training.evaluation import evaluate
 from m3net_tf.training.features import FeatureSet
@@ -27,7 +26,6 @@ from m3net_tf.training.run import Run, design_of
 from m3net_tf.training.run_metrics import RunMetrics
 from m3net_tf.training.sections import TrainingSection
 from m3net_tf.training.state import TrainingState, without_early_exits
-from m3net_tf.unfinished import unfinished_prefix
 
 _LEARNT_CLIPS = 32
 
@@ -77,10 +75,11 @@ def write_results(trained: Trained, run: Run) -> RunMetrics:
         )
     if isinstance(evaluation, Evaluation):
         write_text(run.folder / "confusion_matrix.csv", evaluation.to_csv())
-    _save_model(final, run.model_path)
+    write_archive(final, run.model_path)
     plot_curves(state.history, run.folder / "curves.png")
     write_json(run.metrics_path, metrics)  # last, because it marks the run as finished
-    run.state_path.unlink(missing_ok=True)
+    for state_file in (run.state_path, run.previous_state_path):
+        state_file.unlink(missing_ok=True)
     return run.metrics()
 
 
@@ -110,6 +109,7 @@ class _Metrics(Provenance):
         epochs: number of epochs.
         best_epoch: the epoch whose weights are kept.
         devices: number of devices that shared each batch.
+        threads: threads of each operation.
         training_s: seconds of all epochs.
         fine_tuning: the weights at the start; absent if they were random.
         added: the added clips; absent if there are none.
@@ -126,6 +126,7 @@ class _Metrics(Provenance):
     epochs: int
     best_epoch: int
     devices: int
+    threads: int
     training_s: float
     fine_tuning: NotRequired[StartedFrom]
     added: NotRequired[AddedFigures]
@@ -165,12 +166,7 @@ def _facts(
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
         "devices": state.devices,
+        "threads": recipe.training.threads,
         "training_s": round(sum(row["seconds"] for row in state.history), 1),
         **provenance(),
     }
-
-
-def _save_model(model: keras.Model, path: Path) -> None:
-    with naming(path), scratch_folder(unfinished_prefix(path.name), path.parent) as scratch:
-        model.save(scratch / path.name)
-        (scratch / path.name).replace(path)

@@ -66,8 +66,9 @@ class Run:
     Attributes:
         folder: ``runs/<name>`` with ``recipe.yaml``, ``model.keras`` (best epoch by validation),
             ``metrics.json``, ``history.csv``, ``curves.png``, ``confusion_matrix.csv``; during
-            training ``state.npz``; ``added`` if clips were added to another run's; after tuning of
-            live detection ``detector.yaml``; for a data set in a folder ``data.json``.
+            training ``state.npz`` and ``state.previous.npz``; ``added`` if clips were added to
+            another run's; after tuning of live detection ``detector.yaml``; for a data set in a
+            folder ``data.json``.
     """
 
     folder: Path
@@ -94,6 +95,11 @@ class Run:
     def state_path(self) -> Path:
         """State of an unfinished training."""
         return self.folder / "state.npz"
+
+    @property
+    def previous_state_path(self) -> Path:
+        """Its state one epoch earlier, for the case that the newest is damaged."""
+        return self.folder / "state.previous.npz"
 
     @property
     def detector_path(self) -> Path:

@@ -20,6 +20,7 @@ HALF_PRECISIONS = ("auto", "float16", "bfloat16")
 NOISE_KINDS = ("white", "pink", "brown", "blue", "violet")
 HASHED_IF_CHANGED = "hashed_if_changed"
 """Metadata of keys that are newer than published results: see :meth:`.Recipe.hashed_values`."""
+_MOST_THREADS = 1024
 _LARGEST_SEED = 2**32 - 1  # of NumPy's global generator, which Keras seeds too
 
 
@@ -255,6 +256,8 @@ class TrainingSection:
             batch.
         xla: compile the gradients with XLA, which is faster on GPUs for most networks and rounds
             differently. The first step takes longer.
+        threads: threads of each operation on the CPU. They determine how sums are rounded, and so
+            the weights; the number of cores does not.
         tensorboard: also write each epoch's figures for TensorBoard.
         seed: seed of initial weights, order and augmentation.
         loss: ``cross_entropy`` over the classes, or ``binary_cross_entropy``: the mean of one per
@@ -294,6 +297,7 @@ class TrainingSection:
     half_precision: str = newer("auto")
     accumulate: int = newer(1)
     xla: bool = newer(False)
+    threads: int = newer(1)
 
     @property
     def step_clips(self) -> int:
@@ -325,6 +329,7 @@ class TrainingSection:
         for name in ("epochs", "batch_size", "plateau_patience", "step_start", "step_every"):
             require_range("training", name, getattr(self, name), 1)
         require_range("training", "accumulate", self.accumulate, 1)
+        require_range("training", "threads", self.threads, 1, _MOST_THREADS)
         for name in ("weight_decay", "gradient_norm", "early_stopping"):
             require_range("training", name, getattr(self, name), 0)
         if self.weight_decay and self.optimizer == "adam":

@@ -50,7 +50,7 @@ def train(
 ) -> RunMetrics:
     """Train by a recipe, or resume an interrupted training.
 
-    A new run with the same recipe and environment gives the same weights.
+    A new run with the same recipe and environment gives the same weights, with any number of cores.
 
     Args:
         recipe: settings of the training.
@@ -69,8 +69,8 @@ def train(
     Raises:
         InUseError: another process writes into the folder.
         ConfigError: the folder contains a run of another recipe, of other added clips or of a
-            preset that has changed, or the recipe does not match the data or the runs that it
-            names.
+            preset that has changed, the recipe does not match the data or the runs that it
+            names, or TensorFlow already computes with another number of threads.
         DataError: the data set is missing, broken or too small to be split, or an added clip
             cannot be used.
         ModelError: a saved state, or a run that the recipe names, is damaged or unfinished.
@@ -80,10 +80,12 @@ def train(
     prepared = prepare(recipe, run, data_dir, shards, log)
     if prepared is None:
         return run.metrics()
+    from m3net_tf.keras import use_threads
     from m3net_tf.training.distribution import strategy_for
     from m3net_tf.training.results import write_results
     from m3net_tf.training.trainer import run_epochs
 
+    use_threads(recipe.training.threads)
     with strategy_for(devices, recipe.training.batch_size).scope():
         return write_results(run_epochs(recipe, run, *prepared, log, after_epoch), run)
 
@@ -115,9 +117,11 @@ def train_member(
     dataset, source = _data_of(recipe, run, data_dir, shards)
     if recipe.fine_tuning.add:
         dataset = with_added(dataset, folder)
+    from m3net_tf.keras import use_threads
     from m3net_tf.training.distribution import strategy_for
     from m3net_tf.training.trainer import run_epochs
 
+    use_threads(recipe.training.threads)
     with strategy_for(devices, recipe.training.batch_size, member).scope():
         run_epochs(recipe, run, dataset, source, log)
 

@@ -17,6 +17,8 @@ from m3net_tf.artifacts import write_bytes
 from m3net_tf.errors import DAMAGED, ModelError
 from m3net_tf.keras import keras, tf
 from m3net_tf.keras_internals import loss_scale_variables
+from m3net_tf.progress import Log
+from m3net_tf.runtime.metadata import stored_archive
 from m3net_tf.training.distribution import current_share
 from m3net_tf.training.schedules import make_optimizer
 from m3net_tf.training.sections import TrainingSection
@@ -68,6 +70,7 @@ class TrainingState:
         self.plateau_best = math.inf
         self.plateau_epochs = 0
         self.devices = 1
+        self._fell_back = False  # a damaged newest state must not replace the one before it
 
     _FIGURES = ("history", "plateau_factor", "plateau_best", "plateau_epochs")
 
@@ -131,8 +134,13 @@ class TrainingState:
             "scale": loss_scale_variables(self.optimizer),
         }
 
-    def save(self, path: Path) -> None:
-        """Write the state atomically; of several workers all must call it, and the first writes."""
+    def save(self, path: Path, previous: Path | None = None) -> None:
+        """Write the state atomically; of several workers all must call it, and the first writes.
+
+        Args:
+            path: the file.
+            previous: path that the file's earlier content gets.
+        """
         arrays = {
             f"{kind}_{index}": variable.numpy()
             for kind, variables in self._arrays().items()
@@ -143,9 +151,39 @@ class TrainingState:
             return
         figures = {key: getattr(self, key) for key in (*self._FIGURES, "devices")}
         arrays["figures"] = np.array(json.dumps(figures))
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)
-        write_bytes(path, buffer.getvalue())
+        # np.savez takes dates from the clock, and fails if that is before 1980.
+        files = {f"{name}.npy": _npy_bytes(array) for name, array in arrays.items()}
+        write_bytes(path, stored_archive(files), None if self._fell_back else previous)
+        self._fell_back = False
+
+    def resume(self, path: Path, previous: Path, log: Log) -> None:
+        """Load the newest state that is not damaged, if there is any.
+
+        Args:
+            path: the newest state.
+            previous: the state one epoch earlier.
+            log: receives a line if a state is damaged, and the epoch.
+
+        Raises:
+            ModelError: none can be loaded.
+        """
+        saved = [file for file in (path, previous) if file.exists()]
+        for file in saved:
+            try:
+                self.load(file)
+            except ModelError:
+                if len(saved) == 1:
+                    raise
+                self._fell_back = True
+            else:
+                if file != saved[0]:
+                    log(f"{path} is damaged: using {previous.name}, which is one epoch older")
+                log(f"resuming after epoch {self.epoch}")
+                return
+        if saved:
+            raise ModelError(
+                f"{path} and {previous.name} are damaged: delete both to train from the start"
+            )
 
     def load(self, path: Path) -> None:
         """Load a saved state.
@@ -167,6 +205,12 @@ class TrainingState:
             raise ModelError(
                 f"{path} is damaged ({type(error).__name__}): delete it to train from the start"
             ) from None
+
+
+def _npy_bytes(array: npt.NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
 
 
 @dataclasses.dataclass

@@ -128,9 +128,7 @@ def _saved_state(
 ) -> TrainingState:
     """The state of an interrupted training, or of a new one."""
     state = TrainingState(model, settings, clips)
-    if run.state_path.exists():
-        state.load(run.state_path)
-        log(f"resuming after epoch {state.epoch}")
+    state.resume(run.state_path, run.previous_state_path, log)
     return state
 
 
@@ -154,7 +152,7 @@ def _run_epochs(loop: _Loop, run: Run, after_epoch: AfterEpoch | None = None) ->
         while not state.ended:
             with _xla_errors(loop.recipe):
                 row = _run_epoch(loop, task)
-            state.save(run.state_path)
+            state.save(run.state_path, run.previous_state_path)
             write(row)
             saved()
     if state.epoch < settings.epochs:

@@ -308,7 +308,8 @@ def _lost_epochs(place: Path, output: str) -> str:
     reported = max(map(int, re.findall(r"^epoch (\d+)/", output, re.MULTILINE)), default=0)
     if reported < 2 or (place / "run/metrics.json").exists():
         return ""
-    with np.load(place / "run/state.npz") as arrays:
+    states = (place / "run/state.npz", place / "run/state.previous.npz")
+    with np.load(next(path for path in states if path.exists())) as arrays:
         saved = len(json.loads(str(arrays["figures"]))["history"])
     return "" if saved >= reported - 1 else f"epoch {reported} was reported, {saved} are saved"
 

@@ -136,7 +136,11 @@ def build_variant(
         settings: tuple[str, ...] = (),
     ) -> Path:
         bundle = write_bundle(
-            folder / "bundle", built.tflite, config, exported_arena_bytes, operators
+            folder / "bundle",
+            built.tflite,
+            config,
+            arena_bytes=exported_arena_bytes,
+            operators=operators,
         )
         if change:
             change(bundle)

@@ -7,6 +7,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,17 +59,19 @@ def small_model(
     config: FrontendConfig | None = None,
     arena_bytes: int = ARENA_BYTES,
     operators: tuple[str, ...] | None = None,
+    classes: int = CLASSES,
+    output_scale: float = 1 / 256,
 ) -> CModel:
     """An export's network and its facts."""
     config = config or FrontendConfig()
     return CModel(
         name="small",
         tflite=tflite,
-        labels=tuple(f"label{index}" for index in range(CLASSES)),
+        labels=tuple(f"label{index}" for index in range(classes)),
         operators=operators or tuple(operators_of(tflite)),
         input_bytes=config.feature_bins * FRAMES,
         input_quantization=(1 / 128, 0),
-        output_quantization=(1 / 256, -128),
+        output_quantization=(output_scale, -128),
         arena_bytes=arena_bytes,
         arena_source="the tests",
         licence="Apache-2.0",
@@ -81,15 +84,16 @@ def write_bundle(
     folder: Path,
     tflite: bytes,
     config: FrontendConfig | None = None,
-    arena_bytes: int = ARENA_BYTES,
-    operators: tuple[str, ...] | None = None,
+    *,
+    classes: int = CLASSES,
+    **facts: Any,
 ) -> Path:
-    """The files of an export that a firmware build reads."""
+    """The files of an export that a firmware build reads; ``facts`` as of :func:`small_model`."""
     config = config or FrontendConfig()
     folder.mkdir(parents=True, exist_ok=True)
-    small_model(tflite, config, arena_bytes, operators).write(folder)
+    small_model(tflite, config, classes=classes, **facts).write(folder)
     write_c_tables(config, folder, frames=FRAMES)
-    labels = [f"label{index}" for index in range(CLASSES)]
+    labels = [f"label{index}" for index in range(classes)]
     write_c_header(DetectorConfig.default(config, FRAMES, labels), folder)
     return folder
 

@@ -20,7 +20,13 @@ WINDOW_SAMPLES = (FRAMES - 1) * 320 + 512
 __all__ = ["CLASSES", "WINDOW_SAMPLES", "build_monitor", "expected_output", "host_features"]
 
 
-def build_monitor(folder: Path, *choices: str, target: str = "m3net_monitor_host") -> Path:
+def build_monitor(
+    folder: Path,
+    *choices: str,
+    target: str = "m3net_monitor_host",
+    classes: int = CLASSES,
+    output_scale: float = 1 / 256,
+) -> Path:
     """Compile the monitor for the host under sanitisers; skips where that is not possible.
 
     ``choices`` are CMake settings, ``NAME=VALUE``; those of earlier calls for the folder stay.
@@ -28,7 +34,13 @@ def build_monitor(folder: Path, *choices: str, target: str = "m3net_monitor_host
     is. ``target`` may be another program of ``firmware/host``.
     """
     # Never run, because firmware/host/model.c replaces it: any bytes and operators will do.
-    bundle = write_bundle(folder / "bundle", b"no model", operators=("SOFTMAX",))
+    bundle = write_bundle(
+        folder / "bundle",
+        b"no model",
+        operators=("SOFTMAX",),
+        classes=classes,
+        output_scale=output_scale,
+    )
     settings = [f"-DM3NET_BUNDLE_DIR={bundle}", f"-DM3NET_SRC_CMSIS_DSP={cmsis_dsp()}"]
     settings += [f"-D{choice}" for choice in choices]
     build = str(folder / "build")

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import shutil
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -167,7 +168,7 @@ def test_a_stopped_run_resumed_equals_one_in_one_go(
         raise StopError
 
     with monkeypatch.context() as patch:  # killed again before it is finished
-        patch.setattr(results, "_save_model", stop)
+        patch.setattr(results, "write_archive", stop)
         with pytest.raises(StopError):
             train(tiny_recipe(), folder, log=lines.append)
     assert any("resuming after epoch 1" in line for line in lines)
@@ -183,6 +184,52 @@ def test_a_stopped_run_resumed_equals_one_in_one_go(
 def test_the_same_seed_twice_gives_the_same_run(tiny_run, tiny_recipe, tmp_path):
     train(tiny_recipe(), tmp_path / "run")
     assert same(tmp_path / "run", tiny_run)
+
+
+def test_a_damaged_state_falls_back_to_the_one_before_it(tiny_run, tiny_recipe, tmp_path):
+    recipe = tiny_recipe(training={"epochs": 3})
+    with pytest.raises(StopError):
+        train(recipe, tmp_path / "run", log=stop_in_epoch(3))
+    run, lines = Run(tmp_path / "run"), list[str]()
+    before = run.previous_state_path.read_bytes()
+    run.state_path.write_bytes(run.state_path.read_bytes()[:-10])
+    with pytest.raises(StopError):  # killed again before an epoch: the good state is still there
+        train(recipe, run.folder, log=stop_in_epoch(2))
+    assert run.previous_state_path.read_bytes() == before
+    with pytest.raises(StopError):
+        train(recipe, run.folder, log=stop_in_epoch(3))
+    # The damaged state has been replaced, not kept as the one before.
+    assert run.previous_state_path.read_bytes() == before
+    run.state_path.write_bytes(b"")
+    train(recipe, run.folder, log=lines.append)
+    assert [line for line in lines if "damaged" in line] == [
+        f"{run.state_path} is damaged: using state.previous.npz, which is one epoch older"
+    ]
+    assert any("resuming after epoch 1" in line for line in lines)
+    assert not list(run.folder.glob("state*"))
+    train(recipe, tmp_path / "whole")
+    assert same(run.folder, tmp_path / "whole")
+
+
+def test_two_damaged_states_name_both_files(stopped, tiny_recipe, tmp_path):
+    shutil.copytree(stopped, tmp_path / "run")
+    run = Run(tmp_path / "run")
+    for path in (run.state_path, run.previous_state_path):
+        path.write_bytes(b"")
+    with pytest.raises(
+        ModelError, match=r"state\.npz and state\.previous\.npz are damaged: delete"
+    ):
+        train(tiny_recipe(), run.folder)
+
+
+def test_a_clock_before_1980_and_another_day_give_the_same_files(
+    tiny_run, tiny_recipe, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    monkeypatch.setattr(time, "localtime", lambda *_: time.gmtime(0))
+    train(tiny_recipe(), tmp_path / "run")
+    assert same(tmp_path / "run", tiny_run)
+    assert Run(tmp_path / "run").model_path.read_bytes() == Run(tiny_run).model_path.read_bytes()
 
 
 def test_a_damaged_state_names_the_file(stopped, tiny_recipe, tmp_path):

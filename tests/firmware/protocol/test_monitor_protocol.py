@@ -85,6 +85,37 @@ def wire(monitor_host: Path) -> Iterator[Wire]:
     made.process.stdout.close()
 
 
+@pytest.fixture(scope="module")
+def large_monitor_host(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The host's monitor over a model of a hundred classes, whose scores are beyond 32 bits."""
+    folder = tmp_path_factory.mktemp("large")
+    return build_monitor(folder, classes=100, output_scale=1e9)
+
+
+@pytest.fixture()
+def large_wire(large_monitor_host: Path) -> Iterator[Wire]:
+    made = Wire(large_monitor_host)
+    yield made
+    made.process.kill()
+    made.process.communicate()
+
+
+@pytest.mark.parametrize("command", ["info", "threshold", "profile"])
+def test_long_answers_at_the_lowest_speed_feed_the_watchdog(large_wire: Wire, command: str):
+    """The host's board aborts if the console writes for 15 s without feeding."""
+    assert large_wire.ask("baud 1200").startswith("m3net ok baud")
+    assert large_wire.ask(command).startswith(f"m3net ok {command}")
+
+
+def test_scores_beyond_the_printed_range_are_limited(large_wire: Wire):
+    """The scores of zeros are 0 and the zero point -128: 128e9."""
+    large_wire.send(b"db load 1960%" + b"".join(b"db " + b"00" * 28 + b"%" for _ in range(70)))
+    large_wire.until(b"m-load-done")
+    large_wire.send(b"infer 1 0%")
+    large_wire.until(b"m-results-[")
+    assert set(large_wire.until(b"]\r\n")[:-3].split(",")) == {"2000000.000"}
+
+
 def test_who_it_is(wire: Wire):
     assert wire.ask("version").startswith("m3net ok version protocol=1 board=host core=host ")
     wire.send(b"info\r\n")

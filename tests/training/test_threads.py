@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights depend on the recipe's number of threads, not on the number of cores."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from m3net_tf.errors import ConfigError
+from m3net_tf.training import Run, train
+from m3net_tf.training.recipe import save_recipe
+
+pytestmark = pytest.mark.usefixtures("private_cache")
+
+#: Trains by a recipe with the cores that it may use.
+TRAIN = """
+import os, sys
+from pathlib import Path
+os.sched_setaffinity(0, map(int, sys.argv[3:]))
+from m3net_tf.training import load_recipe, train
+train(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]))
+"""
+
+
+def trained(recipe, folder: Path, cores: set[int]) -> Run:
+    """A run that was trained in its own process on some of the cores."""
+    path = folder.with_suffix(".yaml")
+    save_recipe(recipe, path)
+    words = [sys.executable, "-c", TRAIN, path, folder, *map(str, sorted(cores))]
+    subprocess.run(words, check=True)
+    return Run(folder)
+
+
+def test_the_number_of_cores_does_not_change_the_weights(tiny_run, tiny_recipe, tmp_path):
+    cores = os.sched_getaffinity(0)
+    if len(cores) < 2:
+        pytest.skip("one core")
+    one = trained(tiny_recipe(), tmp_path / "one", {min(cores)})
+    assert one.model_path.read_bytes() == Run(tiny_run).model_path.read_bytes()
+    assert one.metrics().values["threads"] == 1
+
+    recipe = tiny_recipe(training={"threads": 2})
+    on_one, on_all = (
+        trained(recipe, tmp_path / f"two_{len(some)}", some) for some in ({min(cores)}, cores)
+    )
+    assert on_one.metrics().values["threads"] == 2
+    assert on_one.model_path.read_bytes() == on_all.model_path.read_bytes()
+    assert on_one.model_path.read_bytes() != one.model_path.read_bytes()
+
+
+def test_another_number_in_a_process_that_has_computed_is_refused(tiny_recipe, tmp_path):
+    train(tiny_recipe(training={"epochs": 1}), tmp_path / "first")
+    with pytest.raises(ConfigError, match=r"training\.threads is 3, but TensorFlow already"):
+        train(tiny_recipe(training={"threads": 3}), tmp_path / "second")
+    assert not (tmp_path / "second/recipe.yaml").exists()
