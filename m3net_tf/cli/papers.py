@@ -24,7 +24,7 @@ from m3net_tf.cli.options import (
     TableRuns,
     TableScale,
 )
-from m3net_tf.cli.output import console, progress_beside, say, say_json
+from m3net_tf.cli.output import console, progress_beside, say, say_exactly, say_json
 from m3net_tf.cli.pool_options import (
     Address,
     Cache,
@@ -143,7 +143,7 @@ def _say_recipe(name: str, scale: str, cell: str, runs: Path, as_json: bool) -> 
     if as_json:
         say_json(yaml.safe_load(text))
     else:
-        say(text)
+        say_exactly(text)
 
 
 @app.command()
