@@ -27,8 +27,9 @@ export BOARD DATA_DIR ENGINE FUZZ_SECONDS
 M3NET := $(VENV)/bin/m3net
 # After the bin/ of an environment.
 PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-deps
-# Each tool that the chain calls, with the Debian package that brings it.
-TOOLS := git:git gcc:gcc cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm-none-eabi \
+# Each tool that the chain calls, with the Debian package that brings it; g++ brings gcc, too, and
+# the headers of the C library, which gcc alone only recommends.
+TOOLS := git:git g++:g++ cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm-none-eabi \
   arm-none-eabi-g++:libstdc++-arm-none-eabi-newlib qemu-system-arm:qemu-system-arm
 # Those of the test of the WebAssembly module, which is skipped without them, and a compiler cache.
 TOOLS += $(if $(CI),clang:clang wasm-ld:lld node:nodejs ccache:ccache)

@@ -45,7 +45,7 @@ def system_packages() -> set[str]:
 
 def test_the_makefile_names_what_the_doctor_looks_for():
     needed = {*TOOLS.values(), *LIBRARIES.values(), *(machine.package for machine in machines())}
-    assert {IMPLIED.get(package, package) for package in needed} | {"gcc"} == system_packages()
+    assert {IMPLIED.get(package, package) for package in needed} | {"g++"} == system_packages()
 
 
 def test_the_container_gets_its_tools_from_make_system(instructions):

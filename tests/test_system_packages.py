@@ -91,7 +91,7 @@ def test_without_a_terminal_one_line_has_the_command(machine):
     status, text, calls = machine()
     assert status == 0 and calls == []
     (line,) = text.splitlines()
-    assert "sudo apt-get install git gcc " in line
+    assert "sudo apt-get install git g++ " in line
 
 
 def test_the_user_decides(machine):
