@@ -16,7 +16,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import IO, TYPE_CHECKING, Protocol, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -112,7 +112,7 @@ def with_lines_to(lines: Log, log: Log) -> Log:
     return TerminalLog(log.bars, lines) if isinstance(log, TerminalLog) else lines
 
 
-def fitted(line: str, stream: TextIO | None) -> str:
+def fitted(line: str, stream: IO[str] | None) -> str:
     """A line of prose as a terminal shows it: broken between words, the rest indented.
 
     A line that is a command stays whole, so that it can be copied; so does every line elsewhere.

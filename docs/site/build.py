@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build the documentation site: ``python docs/site/build.py build/site``.
 
-The first page is ``landing.myst``; the others are those that README.md leads to. ``docs/README.md`` orders them: each of its sections
-is one of the navigation. Pages of the Python and C interfaces come from docstrings and headers.
+The first page is ``landing.myst``; the others are those that README.md leads to. ``docs/README.md``
+orders them: each of its sections is one of the navigation. Pages of the Python and C interfaces
+come from docstrings and headers.
 """
 
 from __future__ import annotations
