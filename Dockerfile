@@ -10,7 +10,7 @@ COPY Makefile ./
 # the WebAssembly module.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates make python3 python3-venv \
-    && CI=1 make system INSTALL_SYSTEM=1 \
+    && CI=1 make system \
     && apt-get clean \
     && rm -rf /var/lib/apt/lists/*
 # The cache is a folder of the user, so that a volume for it belongs to the user, too.

@@ -27,11 +27,15 @@ export BOARD DATA_DIR ENGINE FUZZ_SECONDS
 M3NET := $(VENV)/bin/m3net
 # After the bin/ of an environment.
 PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-deps
-# Each tool that the chain calls, with the Debian package that brings it.
-TOOLS := git:git gcc:gcc cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm-none-eabi \
+# Each tool that the chain calls, with the Debian package that brings it; g++ brings gcc, too, and
+# the headers of the C library, which gcc alone only recommends.
+TOOLS := git:git g++:g++ cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm-none-eabi \
   arm-none-eabi-g++:libstdc++-arm-none-eabi-newlib qemu-system-arm:qemu-system-arm
 # Those of the test of the WebAssembly module, which is skipped without them, and a compiler cache.
 TOOLS += $(if $(CI),clang:clang wasm-ld:lld node:nodejs ccache:ccache)
+
+# Says that the system's packages were declined on a terminal; make clean forgets it.
+DECLINED := build/system-packages-declined
 
 # Tests build the same sources in many temporary folders: with ccache each is compiled once.
 BUILDING := test test-all engine-proof emulate-all
@@ -44,30 +48,44 @@ $(BUILDING): export CCACHE_NOHASHDIR = 1
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "variables: DATASET=$(DATASET) MODEL=$(MODEL) BOARD=$(BOARD) ENGINE=$(ENGINE) DATA_DIR= RUN=$(RUN) INSTALL_SYSTEM=1"
+	@echo "variables: DATASET=$(DATASET) MODEL=$(MODEL) BOARD=$(BOARD) ENGINE=$(ENGINE) DATA_DIR= RUN=$(RUN) INSTALL_SYSTEM="
 
 setup: $(VENV)/.ready ## make the virtual environment with pinned packages
 
-system: # say which system packages are missing, and install them where that is wanted
+# As root, or with a sudo that needs no password, they are installed. Others are asked on a terminal,
+# until they decline. INSTALL_SYSTEM=1 installs without asking, INSTALL_SYSTEM=0 never.
+system: # install the missing system packages of Debian and Ubuntu, or say how
 	@missing=""; for pair in $(TOOLS); do \
 	  command -v $${pair%%:*} >/dev/null 2>&1 || missing="$$missing $${pair#*:}"; done; \
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is older than 3.11: make PYTHON=python3.11"; exit 2; }; \
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
-	if [ -n "$$missing" ]; then \
-	  if [ "$(INSTALL_SYSTEM)" = 1 ] || { [ -n "$$CI" ] && [ "$$(id -u)" = 0 ]; }; then \
-	    sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-	    $$sudo apt-get update -qq && \
-	    $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
-	  else \
-	    echo "missing system packages: sudo apt-get install$$missing (or: make $(MAKECMDGOALS) INSTALL_SYSTEM=1)"; \
+	[ -n "$$missing" ] || exit 0; \
+	install="$(INSTALL_SYSTEM)"; sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	echo "missing system packages: $${sudo:+$$sudo }apt-get install$$missing"; \
+	if [ -z "$$install" ] && command -v apt-get >/dev/null; then \
+	  if [ -z "$$sudo" ] || sudo -n true 2>/dev/null; then install=1; \
+	  elif [ -t 0 ] && [ -t 1 ] && [ ! -e $(DECLINED) ]; then \
+	    read -r -p "install them now, with sudo? [y/N] " answer; \
+	    case "$$answer" in [yY]*) install=1;; *) mkdir -p $(dir $(DECLINED)) && touch $(DECLINED);; esac; \
 	  fi; \
+	fi; \
+	if [ "$$install" = 1 ]; then \
+	  $$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y -q --no-install-recommends $$missing || \
+	    { echo "error: apt-get failed; INSTALL_SYSTEM=0 goes on without it"; exit 2; }; \
 	fi; \
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "error: no virtual environment without python3-venv"; exit 2; }
 
+# pip alone says nothing while it downloads and unpacks for minutes.
 $(VENV)/.ready: constraints.txt setup.cfg pyproject.toml | system
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/$(PIP_INSTALL) --require-hashes -r constraints.txt
+	@mkdir -p $(VENV)/tmp; all=$$(grep -c == constraints.txt); \
+	while sleep 4 >/dev/null; do \
+	  echo "packages: $$(du -sm $(VENV)/tmp | cut -f1) MB fetched, $$(ls -d $(VENV)/lib/*/*/*.dist-info | wc -l) of $$all installed"; \
+	done & trap "kill $$!" EXIT; \
+	TMPDIR=$(abspath $(VENV)/tmp) $(VENV)/bin/$(PIP_INSTALL) --require-hashes -r constraints.txt
+	@rm -rf $(VENV)/tmp
 	$(VENV)/bin/$(PIP_INSTALL) --no-build-isolation -e .
 	@touch $@
 

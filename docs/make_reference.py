@@ -212,7 +212,7 @@ def datasets_page() -> str:
     ]
     head = ("data set", "classes", "clips", "delivered as", "group", "protocols", "download")
     lines = [
-        "# Data sets",
+        "# Data sets and their options",
         "",
         _NOTE.format(source="`m3net_tf/datasets/`"),
         "`m3net data info NAME` prints layout, citation and options of one data set.",

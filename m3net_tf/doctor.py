@@ -88,7 +88,7 @@ def _tools() -> Iterator[Check]:
     if compiler:
         yield Check("C compiler of this computer", "ok", compiler)
     else:
-        yield Check("C compiler of this computer", "missing", "cc", "apt-get install gcc")
+        yield Check("C compiler of this computer", "missing", "cc", "apt-get install gcc libc6-dev")
 
 
 def _emulators() -> Iterator[Check]:

@@ -11,19 +11,22 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shutil
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import IO, TYPE_CHECKING, Protocol, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-LINE_EVERY_S = 10.0
+LINE_EVERY_S = 5.0
 """Shortest time between two lines on the same work."""
 BYTES = "bytes"
 """Unit that is shown as MB, with a rate."""
+_COMMANDS = ("cd ", "m3net ", "make ")
 _MINUTE_S, _HOUR_S = 60, 3600
 _SUBJECT_COLUMNS = 24  # at 80 columns the bar has 12 or more
 
@@ -107,6 +110,25 @@ def with_lines_to(lines: Log, log: Log) -> Log:
     Lines on counted work are dropped if bars are drawn.
     """
     return TerminalLog(log.bars, lines) if isinstance(log, TerminalLog) else lines
+
+
+def fitted(line: str, stream: IO[str] | None) -> str:
+    """A line of prose as a terminal shows it: broken between words, the rest indented.
+
+    A line that is a command stays whole, so that it can be copied; so does every line elsewhere.
+
+    Args:
+        line: the line.
+        stream: where it will be printed.
+    """
+    if stream is None or not stream.isatty() or line.startswith(_COMMANDS):
+        return line
+    columns = shutil.get_terminal_size().columns
+    if len(line) <= columns:
+        return line
+    return textwrap.fill(
+        line, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def draws_bars(stream: TextIO) -> bool:
@@ -210,7 +232,8 @@ class TerminalLog:
         if self._lines is not None:
             self._lines(line)
         else:
-            self.bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            shown = fitted(line, self.bars.console.file)
+            self.bars.console.print(shown, markup=False, highlight=False, soft_wrap=True)
 
 
 def _new_progress(console: Console) -> Progress:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import re
 import runpy
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -61,9 +63,38 @@ def test_links_to_sources_lead_to_pages_of_them(tmp_path):
         page = tmp_path / "docs" / link
         assert "literalinclude" in page.read_text()
         assert page.with_suffix("").is_file()
-    assert ":caption: Tutorials" in (tmp_path / "README.md").read_text()
+    landing = (tmp_path / SITE["LANDING"]).read_text()
+    assert ":caption: Tutorials" in landing and "README.md" in landing
+    for link in re.findall(r"\]\(([^)]+)\)", landing):
+        assert (tmp_path / link).is_file(), link
     assert ".. autofunction:: load" in (tmp_path / SITE["PYTHON_PAGE"]).read_text()
     assert (tmp_path / "docs" / "rooms.svg").is_file()
+
+
+def test_options_keep_their_dashes_and_every_page_has_a_title_of_its_own(tmp_path):
+    settings = runpy.run_path(str(ROOT / "docs" / "site" / "conf.py"))
+    assert settings["smartquotes"] is False
+    SITE["stage"](tmp_path)
+    titles = [
+        next(line for line in path.read_text().splitlines() if line.startswith("# "))
+        for path in (tmp_path / "docs").rglob("*.md")
+    ]
+    assert len(titles) == len(set(titles))
+    endings = [title.partition(": ")[2] for title in titles]
+    assert not [ending for ending in endings if ending and endings.count(ending) > 1]
+
+
+def test_the_changelog_is_the_last_that_a_search_finds():
+    settings = runpy.run_path(str(ROOT / "docs" / "site" / "conf.py"))
+    scorer = Path(settings["html_search_scorer"])
+    if shutil.which("node") is None:
+        pytest.skip("missing: node")
+    program = """
+    const [page, other] = ["CHANGELOG", "docs/engine"].map(
+      (name) => Scorer.score([name, "", "", null, 100, "", "title"]));
+    if (!(page < 0 && other === 100)) process.exit(1);
+    """
+    subprocess.run(["node", "-e", scorer.read_text() + program], check=True)
 
 
 def test_a_header_becomes_a_page(tmp_path):

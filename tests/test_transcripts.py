@@ -178,7 +178,7 @@ def test_own_sounds_are_trained_emulated_and_reported_and_run_on_another_board(c
 @pytest.mark.slow
 def test_a_papers_table_at_its_tiny_scale(checkout):
     type_page("paper_table")
-    assert (checkout / "experiments/results/m3net/table4.tiny.csv").is_file()
+    assert (checkout / "runs/tables/m3net/table4.tiny.csv").is_file()
 
 
 @pytest.mark.slow

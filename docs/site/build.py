@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build the documentation site: ``python docs/site/build.py build/site``.
 
-The pages are those that README.md leads to. ``docs/README.md`` orders them: each of its sections
-is one of the navigation. Pages of the Python and C interfaces come from docstrings and headers.
+The first page is ``landing.myst``; the others are those that README.md leads to. ``docs/README.md``
+orders them: each of its sections is one of the navigation. Pages of the Python and C interfaces
+come from docstrings and headers.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from m3net_tf.artifacts import write_text
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 FRONT = Path("README.md")
+LANDING = Path("index.md")
 INDEX = Path("docs/README.md")
 #: Generated pages, in the section of the navigation that they end.
 SECTION = "Reference"
@@ -58,7 +60,6 @@ def build(site: Path, work: Path) -> None:
         command, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     ).returncode:
         raise SystemExit(status)
-    shutil.copyfile(built / "README.html", built / "index.html")
     if loads := external_loads(built):
         raise SystemExit("the site loads from other hosts:\n" + "\n".join(loads))
     shutil.rmtree(site, ignore_errors=True)
@@ -73,9 +74,9 @@ def stage(source: Path) -> None:
     for page in pages:
         text = (ROOT / page).read_text()
         text = _LINK.sub(lambda link, page=page: _to_source_page(page, link), text)
-        if page == FRONT:
-            text += _toctrees(sections)
         write_text(source / page, text if page in listed else "---\norphan: true\n---\n" + text)
+    landing = (HERE / "landing.myst").read_text() + _toctrees(sections)
+    write_text(source / LANDING, landing)
     for file in files:
         (source / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / file, source / file)
@@ -154,7 +155,7 @@ def _source_page(file: Path, language: str) -> str:
 
 
 def _toctrees(sections: dict[str, list[Path]]) -> str:
-    lines = ["", "```{toctree}", ":hidden:", "", str(INDEX), "```", ""]
+    lines = ["", "```{toctree}", ":hidden:", "", f"Overview <{FRONT}>", str(INDEX), "```", ""]
     for title, pages in sections.items():
         lines += ["```{toctree}", ":hidden:", f":caption: {title}", ""]
         lines += [*(str(page.with_suffix("")) for page in pages), "```", ""]

@@ -8,6 +8,7 @@ for MkDocs only receives security fixes, until November 2026.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import m3net_tf
@@ -19,7 +20,7 @@ _ARRAY = re.compile(
 
 project = "m3net_tf"
 version = release = m3net_tf.__version__
-root_doc = "README"
+root_doc = "index"
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
@@ -29,7 +30,7 @@ extensions = [
 # Plain Markdown as file browsers show it, with their anchors of headings.
 myst_enable_extensions = ["html_image"]
 myst_heading_anchors = 6
-smartquotes_action = "D"  # dashes only: quotes are often those of code
+smartquotes = False  # quotes and dashes are often those of code, as in --streaming
 # Code blocks without a language are output of commands.
 highlight_language = "none"
 
@@ -47,6 +48,7 @@ html_show_sphinx = False
 html_show_copyright = False
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_search_scorer = str(Path(__file__).with_name("scorer.js"))
 pygments_style = "default"
 pygments_dark_style = "monokai"
 

@@ -15,6 +15,7 @@ from m3net_tf.cli.output import (
     print_result,
     progress_beside,
     say,
+    say_exactly,
     say_json,
 )
 
@@ -79,7 +80,9 @@ def monitor(
         seconds=seconds,
         baud=baud,
         log=progress_beside(as_json),
-        on_event=(lambda event: say(json.dumps(dataclasses.asdict(event)))) if as_json else None,
+        on_event=(
+            (lambda event: say_exactly(json.dumps(dataclasses.asdict(event)))) if as_json else None
+        ),
     )
 
 

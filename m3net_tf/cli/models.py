@@ -12,7 +12,7 @@ from rich.table import Table
 from m3net_tf.artifacts import read_json
 from m3net_tf.cli.app import model_app
 from m3net_tf.cli.options import AsJson, RunFolder
-from m3net_tf.cli.output import console, print_table, say, say_json
+from m3net_tf.cli.output import console, print_table, say, say_exactly, say_json
 from m3net_tf.extras import is_installed
 from m3net_tf.pretrained import CARD, CARD_TEXT, FOLDER, pretrained_names
 
@@ -157,7 +157,7 @@ def model_info(
         if as_json:
             say_json(read_json(FOLDER / name / CARD))
         else:
-            say((FOLDER / name / CARD_TEXT).read_text(encoding="utf-8").rstrip())
+            say_exactly((FOLDER / name / CARD_TEXT).read_text(encoding="utf-8").rstrip())
         return
     from m3net_tf.models import build_model, presets_of
     from m3net_tf.models.complexity import count_macs

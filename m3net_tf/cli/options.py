@@ -107,7 +107,10 @@ TableData = Annotated[
         metavar="NAME=FOLDER", help="Folder of a data set; FOLDER alone for all others (DATA_DIR)."
     ),
 ]
-TableOut = Annotated[Path, typer.Option(help="Folder for the table.")]
+TableOut = Annotated[
+    Path | None,
+    typer.Option(help="Folder for the table; default: experiments/results; tiny: --runs."),
+]
 TableRuns = Annotated[Path, typer.Option(help="Folder of the runs of all tables.")]
 KeepResults = Annotated[
     bool,
@@ -115,3 +118,8 @@ KeepResults = Annotated[
 ]
 DEFAULT_RESULTS = Path("experiments/results")
 DEFAULT_TABLE_RUNS = Path("runs/tables")
+
+
+def results_folder(out: Path | None, scale: str, runs: Path) -> Path:
+    """The given folder, else that of kept results; a tiny result is not kept: beside its runs."""
+    return out or (runs if scale == "tiny" else DEFAULT_RESULTS)

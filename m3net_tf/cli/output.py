@@ -14,7 +14,7 @@ from rich import box
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from m3net_tf.progress import Bars, Log, TerminalLog, draws_bars
+from m3net_tf.progress import Bars, Log, TerminalLog, draws_bars, fitted
 
 _PIPE_WIDTH = 10_000  # columns; no table is as wide, so none is cut or wrapped
 _NUMBER = re.compile(r"[\d.,]*( %)?")
@@ -44,12 +44,17 @@ console = make_console()
 
 def say(line: str) -> None:
     """Print a line of the result or of progress."""
-    print(line, flush=True)
+    print(fitted(line, sys.stdout), flush=True)
+
+
+def say_exactly(text: str) -> None:
+    """Print text of a format that line breaks would damage."""
+    print(text, flush=True)
 
 
 def say_progress(line: str) -> None:
     """Print progress of a command whose result is JSON."""
-    print(line, file=sys.stderr, flush=True)
+    print(fitted(line, sys.stderr), file=sys.stderr, flush=True)
 
 
 def progress_beside(as_json: bool) -> Log:
@@ -64,7 +69,7 @@ def progress_beside(as_json: bool) -> Log:
 
 def say_json(value: Any) -> None:
     """Print a result as JSON; equal values give equal text."""
-    say(json.dumps(value, indent=2, sort_keys=True))
+    say_exactly(json.dumps(value, indent=2, sort_keys=True))
 
 
 def print_result(value: Any, as_json: bool, draw: Callable[[Any], RenderableType]) -> None:

@@ -23,8 +23,9 @@ from m3net_tf.cli.options import (
     TableOut,
     TableRuns,
     TableScale,
+    results_folder,
 )
-from m3net_tf.cli.output import console, progress_beside, say, say_json
+from m3net_tf.cli.output import console, progress_beside, say, say_exactly, say_json
 from m3net_tf.cli.pool_options import (
     Address,
     Cache,
@@ -54,7 +55,7 @@ def table(
     retries: Retries = 3,
     cache: Cache = None,
     data_dir: TableData = None,
-    out: TableOut = DEFAULT_RESULTS,
+    out: TableOut = None,
     runs: TableRuns = DEFAULT_TABLE_RUNS,
     keep_results: KeepResults = False,
     dry_run: Annotated[
@@ -72,7 +73,7 @@ def table(
 ) -> None:
     """Train the missing runs of a paper's table, and write it beside the paper's values."""
     if list_tables:
-        _list_results(out, as_json)
+        _list_results(out or DEFAULT_RESULTS, as_json)
         return
     if name is None:
         raise M3NetError("no table is named: give <paper>/<table>, or --list for all")
@@ -82,6 +83,7 @@ def table(
     from m3net_tf.many.scheduling import no_watch
     from m3net_tf.studies.tables import make_table, parse_data_folders, plan_table
 
+    out = results_folder(out, scale, runs)
     folders = parse_data_folders(data_dir or [])
     if dry_run:
         plan = plan_table(name, scale, runs_folder=runs, out=out, keep_results=keep_results)
@@ -143,7 +145,7 @@ def _say_recipe(name: str, scale: str, cell: str, runs: Path, as_json: bool) -> 
     if as_json:
         say_json(yaml.safe_load(text))
     else:
-        say(text)
+        say_exactly(text)
 
 
 @app.command()
@@ -156,7 +158,7 @@ def deployment(
         typer.Option(metavar="NAME", help="Additional quantisation, such as qat; repeatable."),
     ] = None,
     data_dir: TableData = None,
-    out: TableOut = DEFAULT_RESULTS,
+    out: TableOut = None,
     runs: TableRuns = DEFAULT_TABLE_RUNS,
     keep_results: KeepResults = False,
     as_json: AsJson = False,
@@ -173,7 +175,7 @@ def deployment(
         data_folders=parse_data_folders(data_dir or []),
         methods=method or (),
         runs_folder=runs,
-        out=out,
+        out=results_folder(out, scale, runs),
         keep_results=keep_results,
         command=f"m3net deployment {name} {' '.join(options)}",
         log=progress_beside(as_json),
@@ -201,8 +203,9 @@ def figure(
         int | None, typer.Option(help="Number of clips shown; default: the figure's own.")
     ] = None,
     out: Annotated[
-        Path, typer.Option(help="Folder of the picture and its numbers.")
-    ] = DEFAULT_RESULTS,
+        Path | None,
+        typer.Option(help="Folder of the picture and its numbers; default: as m3net table's."),
+    ] = None,
     keep_results: KeepResults = False,
     as_json: AsJson = False,
 ) -> None:
@@ -226,7 +229,7 @@ def figure(
     paths = figures.draw_figure(
         name,
         run or (),
-        out,
+        results_folder(out, scale, runs),
         scale=scale,
         runs_folder=runs,
         data_folders=parse_data_folders(data_dir or []),

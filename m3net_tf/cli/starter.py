@@ -25,15 +25,21 @@ def init(
 ) -> None:
     """Set up a project for a folder of your own sounds: a recipe, and the commands to train it."""
     from m3net_tf.datasets.inspection import inspect_folder, sounds_lines, sounds_table
-    from m3net_tf.deployment.starter import recipe_lines, starter_recipe, write_starter
+    from m3net_tf.deployment.starter import (
+        new_project,
+        recipe_lines,
+        starter_recipe,
+        write_starter,
+    )
 
+    project = out or Path(f"{sounds.resolve().name}_project")
+    new_project(project, board)  # before the sounds are read
     facts = inspect_folder(sounds)
     if not as_json:
         print_table(sounds_table(facts))
         for line in sounds_lines(facts):
             say(line)
     recipe = starter_recipe(facts)
-    project = out or Path(f"{sounds.resolve().name}_project")
     paths = write_starter(recipe, facts, project, board)
     if as_json:
         say_json({"sounds": facts.to_dict(), "recipe": recipe, "files": list(map(str, paths))})

@@ -70,6 +70,7 @@ def certify_export(bundle: Bundle, board: str, folder: Path, log: Log = silent) 
 
 def with_host(bundle: Bundle, expected: Expected, log: Log) -> Expected:
     """Add the scores of TFLite Micro and of the compiled engine on the host, where they run."""
+    log("TFLite Micro and the compiled engine on this computer")
     if not tflm_unavailable_reason():
         expected = dataclasses.replace(expected, host_scores=bundle.run_tflm(expected.features))
     if reason := compiled_unavailable_reason():

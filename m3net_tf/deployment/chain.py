@@ -178,10 +178,9 @@ def run_chain(
         engine: one of :data:`m3net_tf.engines.ENGINES`; None: the export's.
 
     Returns:
-        The summary, also written to ``summary.json`` of the run, with the keys of
-        :class:`.cost.BoardCost`. With another engine than the export's, it is
-        ``summary_<engine>.json``, and the export stays unchanged. If the board cannot be emulated,
-        its figures are None, and ``emulation_missing`` says why. Else the certificate is renewed.
+        The summary, also written to ``summary.json`` of the run. With another engine than the
+        export's, it is ``summary_<engine>.json``, and the export stays unchanged. Without an
+        emulator the board's figures are None; else the certificate is renewed.
 
     Raises:
         M3NetError: a stage failed.
@@ -191,6 +190,7 @@ def run_chain(
     engine = engine or bundle.manifest.engine
     chosen = spread_clips(dataset, count)
     log(f"{len(chosen)} held-out clips of {dataset.info.name}")
+    log("int8 and float on this computer")
     pcm, features = pcm_and_features(dataset, chosen, bundle.frontend)
     scores = bundle.run_reference(features)
     clips, equal = _Clips(pcm, features, dataset.label_ids(chosen), scores), []
@@ -226,6 +226,7 @@ def _measure(
 ) -> Measurement:
     """Build the firmware and run the clips on the emulated board."""
     folder = firmware_folder(run.folder, board, engine)
+    log(f"building the firmware for {board}")
     if engine == bundle.manifest.engine:
         image = prove_arena(bundle, board, folder, log)
     else:

@@ -103,6 +103,25 @@ def recipe_lines(recipe: dict[str, Any], sounds: FolderSounds) -> list[str]:
     return lines
 
 
+def new_project(out: Path, board: str) -> tuple[Path, ...]:
+    """The files of a project that does not exist yet.
+
+    Args:
+        out: folder of the project.
+        board: a board.
+
+    Raises:
+        ConfigError: one of the files exists.
+        FirmwareError: there is no such board.
+    """
+    load_board(board)
+    paths = tuple(out / name for name in (RECIPE, DATA_RECORD, README))
+    for path in paths:
+        if path.exists():
+            raise ConfigError(f"{path} exists: choose another folder by --out, or delete it")
+    return paths
+
+
 def write_starter(
     recipe: dict[str, Any], sounds: FolderSounds, out: Path, board: str
 ) -> tuple[Path, ...]:
@@ -118,14 +137,9 @@ def write_starter(
         The files.
 
     Raises:
-        ConfigError: one of the files exists.
-        FirmwareError: there is no such board.
+        ConfigError, FirmwareError: as :func:`new_project`.
     """
-    load_board(board)
-    paths = tuple(out / name for name in (RECIPE, DATA_RECORD, README))
-    for path in paths:
-        if path.exists():
-            raise ConfigError(f"{path} exists: choose another folder by --out, or delete it")
+    paths = new_project(out, board)
     folder = str(sounds.folder.resolve())
     head = f"# Made by m3net init from {folder!r}. All keys: docs/reference/recipes.md\n"
     guess = "# group_pattern is a guess from the file names: check it.\n"

@@ -170,9 +170,18 @@ def prepare(export: Path, work: Path, boards: Sequence[str], report: Log) -> Non
 
 
 def find_renode_test() -> str | None:
-    """``renode-test`` of ``RENODE_ROOT``, else of the path."""
-    root = os.environ.get("RENODE_ROOT")
-    return shutil.which("renode-test", path=root) if root else shutil.which("renode-test")
+    """``renode-test`` of ``RENODE_ROOT``, else of the path.
+
+    Raises:
+        FirmwareError: ``RENODE_ROOT`` names a folder without it.
+    """
+    root = os.environ.get("RENODE_ROOT") or None
+    program = shutil.which("renode-test", path=root)
+    if root and program is None:
+        raise FirmwareError(
+            f"RENODE_ROOT={root} has no renode-test: set it to Renode's folder, or unset it"
+        )
+    return program
 
 
 def suite_command(program: str, work: Path, boards: Sequence[str]) -> list[str]:
@@ -226,7 +235,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     work = options.work or options.export.resolve().parent / "renode"
     boards = options.board or list_boards()
-    program = find_renode_test()
+    try:
+        program = None if options.prepare else find_renode_test()
+    except FirmwareError as error:
+        parser.exit(2, f"error: {error}\n")
     if program is None and not options.prepare:
         reason = f"renode-test not found; install Renode {RENODE_VERSION} (https://renode.io)"
         if os.environ.get("M3NET_REQUIRE_RENODE") == "1":
@@ -237,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prepare(options.export, work, boards, print)
     except M3NetError as error:
         parser.exit(2, f"error: {error}\n")
-    if options.prepare or program is None:
+    if program is None:
         print(f"{work} is ready")
         return 0
     return subprocess.run(suite_command(program, work, boards), check=False).returncode

@@ -29,7 +29,8 @@ class Classification:
 
     Attributes:
         label: index of the class with the highest mean score; the first if several are equal.
-        scores: mean score of each class over the windows, 0 to 1, shape (classes,).
+        scores: mean score of each class over the windows, 0 to 1, shape (classes,). A window
+            counts by its distance from the one before, since the last may overlap it by more.
         starts_s: start of each window in seconds, shape (windows,).
         window_scores: scores of each window, 0 to 1, shape (windows, classes).
     """
@@ -126,7 +127,8 @@ class Classifier:
             features = features_int8(frontend, window / 32768.0)
             scores.append(self.run(features[None, ..., None]))
         window_scores = (np.concatenate(scores).astype(np.float64) + 128.0) / 256.0
-        mean = window_scores.mean(axis=0)
+        weights = np.diff(starts, prepend=-_step(self.window_samples))
+        mean = np.average(window_scores, axis=0, weights=weights)
         starts_s = np.array(starts) / frontend.sample_rate_hz
         return Classification(int(mean.argmax()), mean, starts_s, window_scores)
 
@@ -145,7 +147,7 @@ def _windows(chunks: Iterable[Pcm], length: int, hop: int) -> Iterator[tuple[int
     Each begins half a window after the previous one. If at least ``hop`` samples follow the last
     one, an additional window ends with the sound.
     """
-    step = max(length // 2, 1)
+    step = _step(length)
     first = 0  # index of the first buffered sample
     buffer = np.zeros(0, np.int16)
     start = 0  # start of the next window
@@ -161,6 +163,11 @@ def _windows(chunks: Iterable[Pcm], length: int, hop: int) -> Iterator[tuple[int
         yield 0, np.pad(buffer, (0, length - len(buffer)))
     elif (last := first + len(buffer) - length) - (start - step) >= hop:
         yield last, buffer[last - first :]
+
+
+def _step(length: int) -> int:
+    """Samples between the starts of two windows of this length."""
+    return max(length // 2, 1)
 
 
 def find_model(path: Path) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from m3net_tf.errors import DataError
+from m3net_tf.progress import fitted
 from m3net_tf.runtime.classifier import Classifier, Pcm
 from m3net_tf.runtime.detector_config import FULL_SCALE
 from m3net_tf.runtime.engines import ENGINES
@@ -125,7 +126,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _print(line: str) -> None:
-    print(line, flush=True)
+    print(fitted(line, sys.stdout), flush=True)
 
 
 def _classify(
@@ -144,7 +145,7 @@ def _classify(
             values["windows"] = [
                 {"start_s": start_s, "scores": scores.tolist()} for start_s, scores in windows
             ]
-        _print(json.dumps(values))
+        print(json.dumps(values), flush=True)
         return
     _print(f"{name}: {_best(labels, result.scores, options.top)}")
     if options.windows:
@@ -165,7 +166,7 @@ def _stream(classifier: Classifier, name: str, chunks: Iterable[Pcm], as_json: b
             label, score = classifier.labels[event.label], event.score / FULL_SCALE
             if as_json:
                 values = {"source": name, "time_s": time_s, "label": label, "score": score}
-                _print(json.dumps(values))
+                print(json.dumps(values), flush=True)
             else:
                 _print(f"{name}: {time_s:8.2f} s: {label} {100 * score:.1f} %")
 

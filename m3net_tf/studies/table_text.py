@@ -26,6 +26,15 @@ _NOT_COMPARABLE = " Values of another split or of other data say nothing about o
 _QUOTED = " Rivals are quoted from the paper, each with the split of its own paper."
 
 
+def cells_in_words(grid: Grid) -> str:
+    """What the cells of a table are, in one line."""
+    trained = [cell for cell in grid.cells if cell.trained]
+    if not trained:
+        return f"in brackets the paper's value. {_UNTRAINED}"
+    metrics = " or ".join(sorted({_title(cell.metric) for cell in trained}))
+    return f"{metrics}, the mean of our runs; in brackets the paper's value. {_ABOUT[grid.scale]}"
+
+
 def table_csv(grid: Grid, results: Sequence[CellResult]) -> str:
     """One line per run, and one per cell without runs."""
     axes = list(grid.axes)

@@ -24,7 +24,7 @@ from m3net_tf.studies.grid_file import find_grid, load_grid
 from m3net_tf.studies.report_files import stem_to_write, write_report
 from m3net_tf.studies.table_report import TableReport, table_report
 from m3net_tf.studies.table_results import cell_results
-from m3net_tf.studies.table_text import table_csv, table_markdown
+from m3net_tf.studies.table_text import cells_in_words, table_csv, table_markdown
 from m3net_tf.training.run import built_otherwise
 
 RESULTS_DIR = Path("experiments/results")
@@ -144,6 +144,7 @@ def make_table(
         log(f"{plan.stem}.md stays as it is: it has results of runs that have failed now")
     markdown = table_markdown(grid, results, report, stem)
     log(str(write_report(stem, report, table_csv(grid, results), markdown)))
+    log(f"cells: {cells_in_words(grid)}")
     return report
 
 

@@ -196,6 +196,13 @@ def test_errors_come_before_tensorflow_is_loaded(trained, sounds, plan, tmp_path
     assert not (tmp_path / "run").exists()
 
 
+def test_init_refuses_a_project_that_exists_before_it_reads_the_sounds(tmp_path):
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "recipe.yaml").touch()
+    status, output = command("init", tmp_path / "no_sounds", "--out", tmp_path / "project")
+    assert status == 2 and "recipe.yaml exists" in output
+
+
 def test_check_suggests_groups(sounds):
     status, output = command("data", "check", "folder", "--data-dir", sounds, "--suggest")
     assert status == 0

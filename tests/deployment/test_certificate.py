@@ -256,7 +256,7 @@ def test_an_export_without_an_emulator(exported, monkeypatch, tmp_path):
     assert (
         certificate["scope"] == "host only" and certificate["missing"] == "the emulator is missing"
     )
-    assert "the emulator is missing" in lines[0]
+    assert any("the emulator is missing" in line for line in lines)
     assert certificate["clips"]["count"] == 10 and certificate["outputs"]["bytes"] == 100
     assert certificate["outputs"]["different_in_compiled_on_the_host"] == 0
 
@@ -266,7 +266,9 @@ def test_a_network_that_cannot_be_compiled_is_not_compared(bundle, expected):
     unknown = SimpleNamespace(run_tflm=lambda _: expected.scores, run_compiled=refuse)
     lines: list[str] = []
     scores = certification.with_host(unknown, expected, lines.append).compiled_scores
-    assert scores is None and lines == ["the compiled engine is not compared on the host: no FFT"]
+    assert scores is None and lines[-1] == (
+        "the compiled engine is not compared on the host: no FFT"
+    )
     certificate = write_certificate(bundle, expected, None, "there is no emulator")
     assert certificate["holds"]
     assert certificate["outputs"]["different_in_compiled_on_the_host"] is None

@@ -16,6 +16,7 @@ import pytest
 
 from m3net_tf import cli, training
 from m3net_tf.artifacts import read_json, write_json
+from m3net_tf.cli.options import results_folder
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.figures.catalogue import FIGURES
 from m3net_tf.many import worker
@@ -25,6 +26,7 @@ from m3net_tf.studies.grid_file import find_grid, grid_names, load_grid
 from m3net_tf.studies.table_list import written_tables
 from m3net_tf.studies.table_plan import plan_facts
 from m3net_tf.studies.table_results import CellResult, _averaged
+from m3net_tf.studies.table_text import cells_in_words
 from m3net_tf.studies.tables import make_table, parse_data_folders, plan_table
 from m3net_tf.training import recipe as recipes
 from m3net_tf.training.run import Run
@@ -685,3 +687,16 @@ def test_unknown_measures_are_reported():
 
 def test_tables_have_the_results_folder_of_the_repository():
     assert tables.RESULTS_DIR.as_posix() == "experiments/results"
+
+
+def test_a_tiny_table_stays_with_its_runs():
+    kept, runs = Path("experiments/results"), Path("runs/tables")
+    assert results_folder(None, "tiny", runs) == runs
+    assert results_folder(None, "small", runs) == kept
+    assert results_folder(Path("here"), "tiny", runs) == Path("here")
+
+
+def test_the_cells_of_a_table_are_told_in_words():
+    words = cells_in_words(load_grid(find_grid("m3net/table4"), "tiny"))
+    assert words.startswith("accuracy (%)") and "paper's value" in words
+    assert "only shows that everything runs" in words

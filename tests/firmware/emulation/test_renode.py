@@ -418,6 +418,18 @@ def test_without_renode_it_says_why_and_succeeds(
     assert "M3NET_REQUIRE_RENODE=1, but: renode-test not found" in capsys.readouterr().err
 
 
+def test_a_wrong_folder_of_renode_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    monkeypatch.setenv("RENODE_ROOT", str(tmp_path / "renod"))
+    monkeypatch.delenv("M3NET_REQUIRE_RENODE", raising=False)
+    with pytest.raises(SystemExit) as caught:
+        renode.main([str(tmp_path / "export")])
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: RENODE_ROOT={tmp_path / 'renod'} ")
+
+
 def test_with_renode_it_prepares_and_returns_what_the_suites_return(
     tiny_export: Callable[[Path], Path],
     monkeypatch: pytest.MonkeyPatch,

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The figures of ``make demo`` are the same wherever the tree quotes them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+RESULTS = (ROOT / "experiments" / "results" / "README.md").read_text()
+#: Row of README's table -> row of the results page.
+ROWS = {
+    "accuracy, float": "accuracy on 400 held-out clips, float",
+    "accuracy, int8 on the desktop": "int8 on the desktop, in TFLite Micro on the host, on the "
+    "emulated Cortex-M4",
+    "accuracy, TFLite Micro on the host": "int8 on the desktop, in TFLite Micro on the host, on "
+    "the emulated Cortex-M4",
+    "accuracy, emulated mps2_an386": "int8 on the desktop, in TFLite Micro on the host, on the "
+    "emulated Cortex-M4",
+    "accuracy from sound to label on the board": "accuracy from sound to label on the board",
+    "same output bytes in all three": "same output bytes in all three",
+    "int8 features within 1 LSB of Python's": "int8 features within one step of Python's",
+    "flash, bytes": "flash",
+    "tensor arena, bytes": "tensor arena",
+    "instructions per frame, front end": "instructions per frame, front end",
+    "instructions per run, network": "instructions per inference, network",
+    "parameters": "parameters",
+}
+FLASH, ARENA = "flash, bytes", "tensor arena, bytes"
+NETWORK, FRAME = "instructions per run, network", "instructions per frame, front end"
+
+
+def rows(text: str, border: str) -> dict[str, list[str]]:
+    """First cell of each row of a table -> its other cells."""
+    lines = [line for line in text.splitlines() if line.startswith(border)]
+    cells = [[cell.strip() for cell in line.strip(border).split(border)] for line in lines]
+    return {first: rest for first, *rest in cells}
+
+
+def section(page: str, title: str) -> str:
+    return page.partition(f"\n{title}\n")[2].partition("\n## ")[0]
+
+
+def figure(cell: str) -> float:
+    return float(re.sub(r"[^\d.]", "", cell))
+
+
+@pytest.fixture(scope="module")
+def demo() -> dict[str, str]:
+    """README's table."""
+    return {name: cells[0] for name, cells in rows(README, "│").items()}
+
+
+def test_the_results_page_has_readmes_figures(demo):
+    results = rows(section(RESULTS, "## Demonstration"), "|")
+    assert {*ROWS} | {"same label there as on the desktop"} == {*demo}
+    for name, other in ROWS.items():
+        value = results[other][0].removesuffix(" each").removesuffix(" B")
+        assert value == demo[name], name
+
+
+def test_the_picture_has_readmes_figures(demo):
+    texts = re.findall(r"<text [^>]*>([^<]*)</text>", (ROOT / "docs/chain.svg").read_text())
+    assert {
+        demo["accuracy, emulated mps2_an386"],
+        f"{figure(demo[NETWORK]) / 1e6:.2f} M instructions",
+        f"{figure(demo[ARENA]) / 1e3:.1f} kB arena",
+        f"{figure(demo[FLASH]) / 1e3:.0f} kB flash",
+    } <= {*texts}
+
+
+def test_the_page_on_boards_has_readmes_figures(demo):
+    memory, time = re.findall(r"^ +mps2_an386 .*", (ROOT / "docs/fit.md").read_text(), re.MULTILINE)
+    assert demo[ARENA] in memory.split() and demo[FLASH] in memory.split()
+    # A front end of 20 ms per frame, and ten inferences per second.
+    per_second = 50 * figure(demo[FRAME]) + 10 * figure(demo[NETWORK])
+    assert figure(time.split()[1]) == per_second
+
+
+def test_renodes_instructions_are_those_of_the_same_network(demo):
+    """Up to the steps of 40 in which the firmware counts in QEMU; another core, other code."""
+    text = section(RESULTS, "## Emulators")
+    assert demo[NETWORK] in text and demo[FRAME] in text
+    boards = {name: cells for name, cells in rows(text, "|").items() if name.startswith("`")}
+    assert len(boards) == 3
+    for name, (network, frame) in boards.items():
+        tolerance = 0.02 if name == "`nucleo_h753zi`" else 5e-5
+        for cell in network.split(" to "):
+            assert figure(cell) == pytest.approx(figure(demo[NETWORK]), rel=tolerance), name
+        assert figure(frame) == pytest.approx(figure(demo[FRAME]), rel=tolerance), name
