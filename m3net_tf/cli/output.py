@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -45,6 +46,11 @@ console = make_console()
 def say(line: str) -> None:
     """Print a line of the result or of progress."""
     print(line, flush=True)
+
+
+def say_next(*words: object) -> None:
+    """Print the command that comes next, as README's "Five tasks" have it."""
+    say(f"next: {shlex.join(map(str, words))}")
 
 
 def say_progress(line: str) -> None:
