@@ -28,6 +28,7 @@ from m3net_tf.cli.output import (
     progress_beside,
     say,
     say_json,
+    say_next,
 )
 from m3net_tf.engines import DEFAULT_ENGINE, ENGINES
 from m3net_tf.errors import M3NetError
@@ -90,12 +91,11 @@ def emulate(
 
     finished = Run(run)
     finished.check(data_dir)
-    from m3net_tf.deployment.chain import chain_table, run_chain  # load TensorFlow
+    from m3net_tf.deployment.chain import run_chain  # loads TensorFlow
 
     log = progress_beside(as_json)
     summary = run_chain(finished, board, data_dir, clips, log=log, engine=engine)
-    print_result(summary, as_json, chain_table)
-    _refuse_drift(run, summary)
+    _say_summary(run, summary, as_json)
 
 
 @app.command()
@@ -113,7 +113,7 @@ def demo(
     """Train, quantise, export and emulate, without repeating finished steps."""
     require_sources("firmware")
     from m3net_tf import training
-    from m3net_tf.deployment.chain import chain_table, run_chain, saved_summary
+    from m3net_tf.deployment.chain import run_chain, saved_summary
     from m3net_tf.export import export_run
     from m3net_tf.firmware.boards import load_board
 
@@ -124,8 +124,7 @@ def demo(
     flash = load_board(board).weights_flash_bytes
     export_run(finished, data_dir, log=log, engine=engine, weights_flash_bytes=flash)
     summary = saved_summary(finished, board) or run_chain(finished, board, data_dir, log=log)
-    print_result(summary, as_json, chain_table)
-    _refuse_drift(run, summary)
+    _say_summary(run, summary, as_json)
 
 
 @app.command()
@@ -255,11 +254,25 @@ def flash(
         say_json(image_facts(image))
 
 
-def _refuse_drift(run: Path, summary: ChainSummary) -> None:
-    from m3net_tf.deployment.chain import drift_file
+def _say_summary(run: Path, summary: ChainSummary, as_json: bool) -> None:
+    """Print the comparison of the stages, the speed and the next command.
 
+    Raises:
+        M3NetError: the board drifts from the desktop.
+    """
+    from m3net_tf.deployment.chain import chain_table, drift_file
+    from m3net_tf.deployment.real_time import Pace, pace_lines
+
+    print_result(summary, as_json, chain_table)
     if drift := summary["drift"]:
         raise M3NetError(f"{run}: {'; '.join(drift)}; see {drift_file(run, summary)}")
+    if as_json:
+        return
+    for line in pace_lines(
+        summary["board"], Pace(**summary["pace"]) if "pace" in summary else None
+    ):
+        say(line)
+    say_next("m3net", "report", run)
 
 
 def _build(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +23,7 @@ from m3net_tf.cli.options import (
     is_trained_network,
     run_folder,
 )
-from m3net_tf.cli.output import progress_beside, say, say_json
+from m3net_tf.cli.output import progress_beside, say, say_json, say_next
 from m3net_tf.engines import DEFAULT_ENGINE, Engine
 from m3net_tf.errors import ConfigError
 from m3net_tf.locks import in_use
@@ -103,15 +104,32 @@ def export_command(
             )
         else:
             bundle = _export_run(source, folder, data_dir, engine, log, flash)
-        from m3net_tf.deployment.certification import certify_export
-        from m3net_tf.emulation.starting import firmware_folder
-
-        certificate = certify_export(bundle, board, firmware_folder(folder, board, engine), log)
+        certificate = _certified(bundle, board, folder, engine, log)
         layouts = [str(write_layout(bundle, name, folder / "layouts")) for name in layout or ()]
     if as_json:
-        say_json(_export_facts(bundle, certificate, layouts))
+        say_json(_export_facts(bundle, certificate, layouts, folder, board))
         return
-    _say_export(bundle, certificate, layouts)
+    _say_export(bundle, certificate, layouts, folder, board)
+    say_next("m3net", *_next_words(source, folder, board))
+
+
+def _certified(bundle: Bundle, board: str, folder: Path, engine: Engine, log: Log) -> Certificate:
+    """The certificate of an export on a board or, if nothing emulates it, on one with its core."""
+    from m3net_tf.deployment.certification import certify_export
+    from m3net_tf.emulation import emulated_board
+    from m3net_tf.emulation.starting import firmware_folder
+
+    emulated = emulated_board(board) or board
+    return certify_export(bundle, emulated, firmware_folder(folder, emulated, engine), log)
+
+
+def _next_words(source: Path, folder: Path, board: str) -> tuple[str | Path, ...]:
+    """The command after an export; one of a file has no clips to emulate."""
+    from m3net_tf.emulation import emulated_board
+
+    if _is_file(source):
+        return "fit", folder
+    return "emulate" if emulated_board(board) == board else "flash", folder, "--board", board
 
 
 def _check_layouts(names: Sequence[str]) -> None:
@@ -124,8 +142,11 @@ def _check_layouts(names: Sequence[str]) -> None:
             )
 
 
-def _say_export(bundle: Bundle, certificate: Certificate, layouts: list[str]) -> None:
+def _say_export(
+    bundle: Bundle, certificate: Certificate, layouts: list[str], folder: Path, board: str
+) -> None:
     from m3net_tf.compiler.folder import report_lines
+    from m3net_tf.deployment.real_time import measured_pace, pace_lines
 
     for name, network in bundle.compiled.items():
         for line in report_lines(f"{bundle.folder}/compiled/{name}.c", network):
@@ -138,10 +159,17 @@ def _say_export(bundle: Bundle, certificate: Certificate, layouts: list[str]) ->
         f"{manifest.arena.bytes} bytes ({manifest.arena.source}), operators "
         f"{', '.join(manifest.operators)}; certificate: {certificate['scope']}"
     )
+    for line in pace_lines(board, measured_pace(folder, board)):
+        say(line)
 
 
-def _export_facts(bundle: Bundle, certificate: Certificate, layouts: list[str]) -> dict[str, Any]:
+def _export_facts(
+    bundle: Bundle, certificate: Certificate, layouts: list[str], folder: Path, board: str
+) -> dict[str, Any]:
     """What ``m3net export --json`` prints."""
+    from m3net_tf.deployment.real_time import measured_pace
+
+    pace = measured_pace(folder, board)
     values = bundle.manifest.to_dict()
     return {
         **{key: values[key] for key in ("arena", "engine", "labels", "model", "operators")},
@@ -149,6 +177,7 @@ def _export_facts(bundle: Bundle, certificate: Certificate, layouts: list[str]) 
         "compiled": bundle.compiled,
         "certificate": certificate,
         "layouts": layouts,
+        "pace": pace and asdict(pace),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from m3net_tf.engines import DEFAULT_BOARD as DEFAULT_BOARD
 from m3net_tf.engines import Engine
 from m3net_tf.locks import scratch_folder
 from m3net_tf.pretrained import FOLDER, RUN_FILES, pretrained_names
@@ -78,7 +79,6 @@ def flash_for_weights(given: int | None, board: str) -> int:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AlwaysJson = Annotated[bool, typer.Option("--json", help="Print JSON, as it does without.")]
-DEFAULT_BOARD = "mps2_an386"
 EngineName = Annotated[
     Engine,
     typer.Option(

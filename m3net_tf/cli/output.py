@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -50,6 +51,11 @@ def say(line: str) -> None:
 def say_exactly(text: str) -> None:
     """Print text of a format that line breaks would damage."""
     print(text, flush=True)
+
+
+def say_next(*words: object) -> None:
+    """Print the command that comes next, as README's "Five tasks" have it."""
+    say(f"next: {shlex.join(map(str, words))}")
 
 
 def say_progress(line: str) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Annotated
 
@@ -22,15 +23,20 @@ def report(
         Path | None, typer.Option(help="The HTML file; default: report.html in the first run.")
     ] = None,
     data_dir: DataDir = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Measure first what the page lacks: minutes.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write finished runs, one or several side by side, as one HTML page that opens offline."""
     from m3net_tf.report.page import write_report
 
-    facts = write_report(runs, out, data_dir, progress_beside(as_json))
+    facts = write_report(runs, out, data_dir, progress_beside(as_json), measure=measure)
     if as_json:
         say_json(facts)
         return
-    for section, commands in facts["missing"].items():
-        say(f"{section}: incomplete; run {'; '.join(commands)}")
+    if missing := facts["missing"]:
+        say(f"without figures: {', '.join(missing)}; --measure makes what it can, or run")
+        for command in dict.fromkeys(itertools.chain.from_iterable(missing.values())):
+            say(f"  {command}")
     say(f"{facts['path']}: {facts['bytes'] / 1e6:.1f} MB")

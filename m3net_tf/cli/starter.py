@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import shlex
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +28,9 @@ def init(
     from m3net_tf.deployment.starter import (
         new_project,
         recipe_lines,
+        speed_lines,
+        starter_commands,
+        starter_pace,
         starter_recipe,
         write_starter,
     )
@@ -39,12 +42,14 @@ def init(
         print_table(sounds_table(facts))
         for line in sounds_lines(facts):
             say(line)
-    recipe = starter_recipe(facts)
+    recipe = starter_recipe(facts, board)
     paths = write_starter(recipe, facts, project, board)
     if as_json:
-        say_json({"sounds": facts.to_dict(), "recipe": recipe, "files": list(map(str, paths))})
+        pace = dataclasses.asdict(starter_pace(recipe, board))
+        files = list(map(str, paths))
+        say_json({"sounds": facts.to_dict(), "recipe": recipe, "files": files, "pace": pace})
         return
-    for line in recipe_lines(recipe, facts):
+    for line in (*recipe_lines(recipe, facts), *speed_lines(recipe, board)):
         say(line)
-    say(f"wrote {', '.join(map(str, paths))}; to train, run")
-    say(f"cd {shlex.quote(str(project))} && m3net train {paths[0].name}")
+    say(f"wrote {', '.join(map(str, paths))}")
+    say(f"next: {next(iter(starter_commands(paths[0], board)))}")

@@ -11,9 +11,16 @@ import typer
 
 from m3net_tf.cli.app import app
 from m3net_tf.cli.options import AsJson, DataDir, RunFolder
-from m3net_tf.cli.output import console, print_result, progress_beside, say, say_json
+from m3net_tf.cli.output import (
+    console,
+    print_result,
+    progress_beside,
+    say,
+    say_json,
+    say_next,
+)
 from m3net_tf.cli.pool_options import Address
-from m3net_tf.errors import M3NetError
+from m3net_tf.errors import ConfigError, M3NetError
 
 if TYPE_CHECKING:
     from m3net_tf.progress import Log
@@ -81,6 +88,7 @@ def train(
         return
     for line in _reached(folder, metrics):
         say(line)
+    say_next("m3net", "export" if _exportable(plan) else "report", folder)
 
 
 def _with_options(
@@ -126,6 +134,18 @@ def _trained(
     return train_on_workers(
         plan, folder, data_dir, options, devices=devices, shards=shards, log=log
     )
+
+
+def _exportable(plan: Recipe) -> bool:
+    """Whether devices have the front end of a recipe; those of papers often are for computers."""
+    from m3net_tf.frontend.fixed import require_device_form
+
+    try:
+        if plan.frontend.kind != "waveform":
+            require_device_form(plan.frontend)
+    except ConfigError:
+        return False
+    return True
 
 
 def _reached(folder: Path, metrics: RunMetrics) -> Iterator[str]:

@@ -23,6 +23,7 @@ from m3net_tf.deployment.cost import (
     feature_parity,
     measure,
 )
+from m3net_tf.deployment.real_time import pace_on
 from m3net_tf.emulation import EmulationResult, find_machine
 from m3net_tf.emulation.starting import (
     firmware_folder,
@@ -40,6 +41,7 @@ from m3net_tf.export.certificate import (
 from m3net_tf.export.compiled import ARENA_SOURCE
 from m3net_tf.export.manifest import Manifest
 from m3net_tf.export.reading import pcm_and_features
+from m3net_tf.firmware.boards import load_board
 from m3net_tf.locks import writes_into
 from m3net_tf.progress import Log, silent
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
@@ -89,6 +91,7 @@ class ChainSummary(Provenance):
             FPU; absent where it does not.
         emulation_missing: why the board was not emulated.
         end_to_end: results from samples; absent if the board was not emulated.
+        pace: the :class:`.real_time.Pace` on the board; absent as ``end_to_end``.
         drift: as in the certificate.
     """
 
@@ -119,6 +122,7 @@ class ChainSummary(Provenance):
     dsp_missing: NotRequired[str]
     emulation_missing: NotRequired[str]
     end_to_end: NotRequired[EndToEnd]
+    pace: NotRequired[dict[str, Any]]
     drift: NotRequired[list[str]]
 
 
@@ -133,7 +137,7 @@ def saved_summary(run: Run, board: str, engine: str | None = None) -> ChainSumma
     if summary["board"] != board or summary["model_sha256"] != manifest.model.sha256:
         return None
     certified = "drift" in summary and (run.folder / "export" / "certificate.json").exists()
-    measured = "emulation_missing" not in summary and all(key in summary for key in COST_KEYS)
+    measured = all(key in summary for key in (*COST_KEYS, "pace"))
     same_engine = summary.get("engine", TFLM) == engine
     return summary if certified and measured and same_engine else None
 
@@ -210,7 +214,7 @@ def run_chain(
     else:
         measured = _measure(run, bundle, board, engine, clips, log)
         equal.append(np.array_equal(measured.from_features.outputs, scores))
-        summary = _with_board(summary, measured, clips)
+        summary = _with_board(summary, bundle, measured, clips)
         expected = with_fixed_features(bundle.frontend, measured.image, expected)
         answer = board_answer(measured)
     summary["bytes_equal"] = all(equal) if equal else None
@@ -235,13 +239,17 @@ def _measure(
     return measure(bundle, image, Clips(clips.pcm, clips.features), log)
 
 
-def _with_board(summary: ChainSummary, measured: Measurement, clips: _Clips) -> ChainSummary:
+def _with_board(
+    summary: ChainSummary, bundle: Bundle, measured: Measurement, clips: _Clips
+) -> ChainSummary:
     """The summary with the board's figures."""
     compiled = summary["engine"] == COMPILED
     arena_source = ARENA_SOURCE if compiled else f"TFLite Micro on {summary['board']}"
     summary["accuracy"]["emulated"] = clips.accuracy(measured.from_features.labels)
     summary = {**summary, "arena_source": arena_source, **measured.cost.to_dict()}
     summary["end_to_end"] = _end_to_end(measured.from_sound, clips)
+    pace = pace_on(bundle, load_board(summary["board"]).clock_hz, measured.cost.to_dict())
+    summary["pace"] = dataclasses.asdict(pace)
     if measured.image.dsp_missing:
         summary["dsp_missing"] = measured.image.dsp_missing
     return summary

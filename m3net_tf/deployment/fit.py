@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,9 +16,10 @@ from pathlib import Path
 from m3net_tf.artifacts import provenance, write_json
 from m3net_tf.deployment.arena_estimate import estimate_arena
 from m3net_tf.deployment.cost import BoardCost, Clips, measure
-from m3net_tf.deployment.fit_result import Figures, FitResult, FitRow, Pace, Room
+from m3net_tf.deployment.fit_result import Figures, FitResult, FitRow, Room
+from m3net_tf.deployment.real_time import pace_on
 from m3net_tf.deployment.size_limits import SIZE_LIMITS, largest_preset
-from m3net_tf.emulation import find_machine, machines
+from m3net_tf.emulation import emulated_board, find_machine
 from m3net_tf.emulation.starting import (
     compiled_firmware,
     firmware_folder,
@@ -43,15 +43,9 @@ from m3net_tf.progress import Log, silent
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 
 CLIPS = 2
-BUSY_SHARE = 0.5
-"""A board counts as real-time up to this share of its clock: an instruction may take several
-cycles, depending on the chip's memories."""
 
 FLASH_OF_A_BYTE: Mapping[str, int] = {COMPILED: 2, TFLM: 1}
 """Bytes of flash for a weight, by engine: the compiled engine's kernels read weights of 16 bits."""
-
-LIVE_QUEUE_HOPS = 16
-"""``M3NET_LIVE_QUEUE_HOPS`` of ``firmware/core/live.h``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +126,7 @@ def run_fit(
         report = functools.partial(_log_for, log, f"[{count}/{len(facts)}] {board.board}")
         report("building its firmware")
         estimate = _estimate(subject, board.core)
-        emulated = _emulated_board(board)
+        emulated = emulated_board(board.board)
         if emulated not in cores:
             cores[emulated] = _measure_core(subject, emulated, board.core, why_not, report)
         measured = cores[emulated]
@@ -210,14 +204,6 @@ def _log_for(log: Log, owner: str, line: str) -> None:
     log(f"{owner}: {line}")
 
 
-def _emulated_board(facts: BoardFacts) -> str:
-    """The board itself if it is emulated, else one with its core; '' if there is none."""
-    names = [
-        machine.board for machine in machines() if load_board(machine.board).core == facts.core
-    ]
-    return facts.board if facts.board in names else next(iter(names), "")
-
-
 def _estimate(subject: _Subject, core: str) -> int | None:
     """Arena without a board: exact for a compiled network."""
     if subject.engine == COMPILED:
@@ -293,7 +279,7 @@ def _figures(subject: _Subject, facts: BoardFacts, measured: BoardCost, log: Log
     return Figures(
         measured_on=measured.board,
         cost=cost,
-        pace=_pace(bundle, facts, cost),
+        pace=pace_on(bundle, facts.clock_hz, cost.to_dict()),
         fits=not overflow,
         room=room,
         preset=_preset(bundle, room, fits=not overflow),
@@ -308,22 +294,6 @@ def _overflowing(cost: BoardCost, facts: BoardFacts, overflow: Mapping[str, int]
     if "RAM" in overflow:
         ram_bytes = facts.ram_bytes + overflow["RAM"]
     return dataclasses.replace(cost, flash_bytes=flash_bytes, ram_bytes=ram_bytes, sections={})
-
-
-def _pace(bundle: Bundle, facts: BoardFacts, cost: BoardCost) -> Pace:
-    """Instructions for a second of sound, and whether the board runs in real time."""
-    frames_per_s, runs_per_s = _rates(bundle)
-    model, frame = cost.instructions, cost.frontend_instructions
-    per_second = math.ceil(model * runs_per_s + frame * frames_per_s)
-    share = per_second / facts.clock_hz
-    free_per_s = BUSY_SHARE * facts.clock_hz - frame * frames_per_s
-    keeps_up = _keeps_up(bundle, model / facts.clock_hz)
-    return Pace(
-        instructions_per_second=per_second,
-        cpu_share=share,
-        real_time=share <= BUSY_SHARE and keeps_up,
-        least_run_columns=_least_run_columns(bundle, model, free_per_s) if keeps_up else None,
-    )
 
 
 def _preset(bundle: Bundle, room: Room, *, fits: bool) -> str | None:
@@ -346,16 +316,3 @@ def _rates(bundle: Bundle) -> tuple[float, float]:
     frontend = bundle.frontend
     frames = frontend.sample_rate_hz / frontend.hop_samples
     return frames, frames / bundle.detector.run_columns
-
-
-def _keeps_up(bundle: Bundle, run_s: float) -> bool:
-    """Whether the queue from microphone to main loop holds the sound that arrives during a run."""
-    return run_s <= BUSY_SHARE * (LIVE_QUEUE_HOPS - 1) * bundle.frontend.hop_s
-
-
-def _least_run_columns(bundle: Bundle, model: int, free_per_s: float) -> int | None:
-    """Fewest columns between runs with which the network keeps to the time the front end leaves."""
-    frames_per_s, _ = _rates(bundle)
-    if free_per_s <= 0:
-        return None
-    return math.ceil(model * frames_per_s / free_per_s)

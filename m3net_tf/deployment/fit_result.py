@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from m3net_tf.deployment.cost import BoardCost
+from m3net_tf.deployment.real_time import Pace
 from m3net_tf.export.manifest import Arena
 
 if TYPE_CHECKING:
@@ -25,23 +26,6 @@ class Room:
 
     arena_bytes: int
     network_bytes: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Pace:
-    """Time that the sound of a second takes, with the gate open.
-
-    Attributes:
-        instructions_per_second: for front end and network.
-        cpu_share: share of the clock that these are.
-        real_time: whether the board keeps up.
-        least_run_columns: fewest columns between runs with which it does; None if none is enough.
-    """
-
-    instructions_per_second: int
-    cpu_share: float
-    real_time: bool
-    least_run_columns: int | None
 
 
 @dataclasses.dataclass(frozen=True)

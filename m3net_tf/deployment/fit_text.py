@@ -10,8 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from m3net_tf.deployment.fit import BUSY_SHARE
 from m3net_tf.deployment.fit_result import Figures, FitResult, FitRow
+from m3net_tf.deployment.real_time import BUSY_SHARE
 from m3net_tf.deployment.size_limits import SIZE_LIMITS
 from m3net_tf.engines import TFLM
 
@@ -21,7 +21,7 @@ _WORDS = ("board", "real time")  # columns without figures
 def fit_report(result: FitResult) -> Group:
     """The figures for the terminal, within 80 columns: memory, time, and their origin."""
     title = (
-        f"{result.run}: {result.network}, engine {result.engine}, {result.runs_per_s:g} runs per "
+        f"{result.run}: {result.network}, engine {result.engine}, {result.runs_per_s:.3g} runs per "
         "second"
     )
     parts: list[RenderableType] = [title, "", _memory_table(result)]
@@ -62,14 +62,15 @@ def _memory_table(result: FitResult) -> Table:
 
 
 def _time_table(rows: Sequence[FitRow]) -> Table:
-    table = _table("board", "instructions/s", "of the clock", "real time")
+    table = _table("board", "inference", "a second", "of the clock", "real time")
     for row in rows:
         if row.figures is None:
             continue
         pace = row.figures.pace
         table.add_row(
             row.facts.board,
-            f"{pace.instructions_per_second:,}",
+            f"{pace.run_ms:.1f} ms",
+            f"{pace.runs_per_second:.3g}",
             f"{100 * pace.cpu_share:.1f} % of {row.facts.clock_hz / 1e6:g} MHz",
             _verdict(row.figures),
             style=None if row.figures.fits and pace.real_time else "red",
@@ -127,8 +128,9 @@ def _remarks(result: FitResult) -> list[str]:
         remarks += [
             "Memory is in bytes, with the share of the board's. The preset is the largest whose "
             f"limits of arena and network ({limits}) the board has memory for, at any speed.",
-            "Instructions are not cycles: a board counts as real-time up to "
-            f"{100 * BUSY_SHARE:g} % of its clock in instructions, with the gate open.",
+            "Times are instructions that an emulator counted, one a clock cycle, and not a chip's: "
+            f"a board counts as real-time up to {100 * BUSY_SHARE:g} % of its clock, with the gate "
+            "open.",
         ]
     return remarks
 

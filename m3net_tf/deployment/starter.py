@@ -14,6 +14,10 @@ import yaml
 from m3net_tf.artifacts import write_json, write_text
 from m3net_tf.datasets import load_dataset, protocol_statement
 from m3net_tf.datasets.inspection import UNEVEN, FolderSounds
+from m3net_tf.deployment.proposals import propose
+from m3net_tf.deployment.real_time import Pace, pace_lines
+from m3net_tf.emulation import emulated_board
+from m3net_tf.engines import DEFAULT_BOARD
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.firmware.boards import load_board
 from m3net_tf.runtime.detector_config import SILENCE_LABELS, label_word
@@ -26,10 +30,11 @@ _RATE_HZ, _LOW_RATE_HZ = 16_000, 8_000
 _FEW, _MANY = 200, 5000  # clips
 
 
-def starter_recipe(sounds: FolderSounds) -> dict[str, Any]:
-    """The sections of a recipe that suits a folder of sounds.
+def starter_recipe(sounds: FolderSounds, board: str = DEFAULT_BOARD) -> dict[str, Any]:
+    """The sections of a recipe that suits a folder of sounds, in real time on a board.
 
     Raises:
+        FirmwareError: there is no such board.
         DataError: files are unreadable, or there are too few classes or clips to train.
     """
     if sounds.unreadable:
@@ -47,15 +52,15 @@ def starter_recipe(sounds: FolderSounds) -> dict[str, Any]:
         dataset = load_dataset("folder", sounds.folder, **options)
     dataset.check_trainable()
     recipe: dict[str, Any] = {"dataset": {"name": "folder", "options": options}}
-    if options["sample_rate_hz"] != _RATE_HZ:
-        recipe["frontend"] = {"preset": "mcu", "sample_rate_hz": options["sample_rate_hz"]}
-    recipe["model"] = {"name": "m3net", "preset": "mcu"}
+    proposal, _ = propose(options["clip_s"], options["sample_rate_hz"], board)
+    recipe |= proposal.sections(options["sample_rate_hz"])
     recipe["augmentation"] = {
         "copies": 3 if sounds.clips > _MANY else 10,
         "random_crop": sounds.longest_s > options["clip_s"],
         "speed_probability": 0.5,
         "time_masks": 1,
         "frequency_masks": 1,
+        **proposal.masks,
     }
     recipe["training"] = {
         "epochs": 30 if sounds.clips > _MANY else 60,
@@ -87,8 +92,11 @@ def recipe_lines(recipe: dict[str, Any], sounds: FolderSounds) -> list[str]:
     options = recipe["dataset"]["options"]
     dataset = load_dataset("folder", sounds.folder, **options)
     parts = ", ".join(f"{len(dataset.split(name))} {name}" for name in ("train", "validation"))
+    made = len(dataset.clips) - sounds.clips
+    besides = f"; {made} of these are silence beside your {sounds.clips} clips" * (made > 0)
+    parts += f", {len(dataset.split('test'))} test{besides}"
     lines = [
-        f"split: {protocol_statement(dataset)}; {parts}, {len(dataset.split('test'))} test",
+        f"split: {protocol_statement(dataset)}; {parts}",
         f"window: {options['clip_s']:g} s at {options['sample_rate_hz']} Hz",
     ]
     if sounds.longest_s > options["clip_s"]:
@@ -122,6 +130,45 @@ def new_project(out: Path, board: str) -> tuple[Path, ...]:
     return paths
 
 
+def starter_pace(recipe: dict[str, Any], board: str) -> Pace:
+    """The pace of the network of :func:`starter_recipe` on a board.
+
+    Raises:
+        FirmwareError: there is no such board.
+    """
+    options = recipe["dataset"]["options"]
+    return propose(options["clip_s"], options["sample_rate_hz"], board)[1]
+
+
+def speed_lines(recipe: dict[str, Any], board: str) -> list[str]:
+    """Lines on the proposed network and its pace on a board."""
+    return [
+        f"network: m3net {recipe['model']['preset']}, proposed for this board",
+        *pace_lines(board, starter_pace(recipe, board), "estimated"),
+    ]
+
+
+def starter_commands(recipe: Path, board: str) -> dict[str, str]:
+    """The commands from a starter project's recipe to a board, with a remark on each.
+
+    Args:
+        recipe: the recipe, relative to the folder in which the commands are typed.
+        board: name of the board.
+    """
+    run = "runs/own"  # as in the documentation
+    emulated = emulated_board(board) == board
+    on_board = f" --board {board}" * (board != DEFAULT_BOARD)
+    return {
+        f"m3net train {shlex.quote(str(recipe))} --run {run}": "trains; resumes after a stop",
+        f"m3net export {run}{on_board}": "what the firmware needs",
+        f"m3net {'emulate' if emulated else 'flash'} {run} --board {board}": (
+            "accuracy on the emulated board" if emulated else "build the firmware and write it"
+        ),
+        f"m3net report {run}": "one page: report.html",
+        f"m3net fit {run}": "memory and speed on every board",
+    }
+
+
 def write_starter(
     recipe: dict[str, Any], sounds: FolderSounds, out: Path, board: str
 ) -> tuple[Path, ...]:
@@ -146,33 +193,26 @@ def write_starter(
     head += guess * ("group_pattern" in recipe["dataset"]["options"])
     write_text(paths[0], head + yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
     write_json(paths[1], {"folder": folder})
-    write_text(paths[2], _readme(out.resolve().name, folder, recipe, board))
+    write_text(paths[2], _readme(paths[0], folder, recipe, board))
     return paths
 
 
-def _readme(name: str, folder: str, recipe: dict[str, Any], board: str) -> str:
+def _readme(path: Path, folder: str, recipe: dict[str, Any], board: str) -> str:
+    """The project's README; ``path`` is that of the recipe, as its commands name it."""
     options = " ".join(
         f"--option {shlex.quote(f'{key}={value}')}"
         for key, value in recipe["dataset"]["options"].items()
     )
-    emulated = load_board(board).qemu is not None
-    commands = {
-        f"m3net train {RECIPE}": "writes runs/recipe",
-        "m3net report runs/recipe": "one page: runs/recipe/report.html",
-        f"m3net export runs/recipe --board {board}": "what the firmware needs",
-        f"m3net {'emulate' if emulated else 'flash'} runs/recipe --board {board}": (
-            "accuracy on the emulated board" if emulated else "build the firmware and write it"
-        ),
-        "m3net fit runs/recipe": "the boards that it fits",
-    }
+    commands = starter_commands(path, board)
+    run = next(iter(commands)).rpartition(" ")[2]
     improvement = {
-        "m3net train --from runs/recipe --add captured": "writes runs/recipe_added",
-        "m3net report runs/recipe runs/recipe_added": "before and after",
+        f"m3net train --from {run} --add captured": "trains on",
+        f"m3net report {run} {run}_added": "before and after",
     }
-    return f"""# {name}
+    return f"""# {path.resolve().parent.name}
 
 The sounds are in `{folder}`, as `{DATA_RECORD}` records. `{RECIPE}` has all settings.
-Run the commands in this folder:
+Run the commands where `m3net init` was run:
 
 ```sh
 m3net data check folder --data-dir {shlex.quote(folder)} {options}

@@ -75,6 +75,18 @@ def find_machine(board: str) -> Machine:
     )
 
 
+def emulated_board(board: str) -> str:
+    """The board itself if it is emulated, else one with the same core; '' if there is none.
+
+    Raises:
+        FirmwareError: there is no such board.
+        ConfigError: as :func:`machines`.
+    """
+    core = load_board(board).core
+    names = [machine.board for machine in machines() if load_board(machine.board).core == core]
+    return board if board in names else next(iter(names), "")
+
+
 def _machines(*, partial: bool) -> tuple[Machine, ...]:
     boards = [load_board(name) for name in list_boards()]
     return tuple(

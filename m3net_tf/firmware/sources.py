@@ -42,6 +42,10 @@ class UnreachableError(FirmwareError):
     """A source cannot be fetched."""
 
 
+class _GitError(FirmwareError):
+    """Git failed; the message is its own last line."""
+
+
 @dataclass(frozen=True)
 class Source:
     """One pinned repository.
@@ -232,7 +236,7 @@ def _git(arguments: Sequence[str], cwd: Path | None, timeout_s: float) -> str:
         raise FirmwareError(f"git {arguments[0]} did not finish within {timeout_s:.0f} s") from None
     if done.returncode != 0:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        raise FirmwareError(lines[-1] if lines else f"git {arguments[0]} failed")
+        raise _GitError(lines[-1] if lines else f"git {arguments[0]} failed")
     return done.stdout
 
 
@@ -354,5 +358,7 @@ def why_sources_unavailable(
         try:
             _git(["ls-remote", "--quiet", source.url, "HEAD"], None, _PROBE_TIMEOUT_S)
         except FirmwareError as error:
-            return f"{source.name} is not in the cache and {source.url} is unreachable: {error}"
+            remedy = "check the network, or set M3NET_CACHE to a cache that has it"
+            why = remedy if isinstance(error, _GitError) else str(error)
+            return f"{source.name} is not in the cache and {source.url} is unreachable: {why}"
     return None

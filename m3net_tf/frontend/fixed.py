@@ -46,7 +46,7 @@ _DEVICE_FORM = {
 """Settings that ``firmware/core`` requires; windows and mel banks are tables, so any will do."""
 
 
-def _require_device_form(config: FrontendConfig) -> None:
+def require_device_form(config: FrontendConfig) -> None:
     """Check that the firmware supports this front end.
 
     Raises:
@@ -123,7 +123,7 @@ def fixed_tables(config: FrontendConfig) -> FixedTables:
     Raises:
         ConfigError: the config has a form that the device code lacks.
     """
-    _require_device_form(config)
+    require_device_form(config)
     points = config.fft_samples // 2  # complex
     digits = points.bit_length() - 1
     order = np.array([int(f"{n:0{digits}b}"[::-1], 2) for n in range(points)])

@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,8 @@ class LiveBoard:
         publish: takes messages for all pages.
         recorder: takes the stream, too.
         captures: keeps sounds that pages label; None: pages cannot.
+        speed: lines on the network's speed on the board, as measured before.
+        emulated: whether the board's clock is an emulator's, whose times are no chip's.
     """
 
     def __init__(
@@ -62,7 +64,11 @@ class LiveBoard:
         publish: Send,
         recorder: Recorder | None = None,
         captures: Captures | None = None,
+        *,
+        speed: Sequence[str] = (),
+        emulated: bool = False,
     ) -> None:
+        self._speed, self._emulated = speed, emulated
         self._stream = stream
         self._captures = captures
         self._publish = publish
@@ -116,6 +122,8 @@ class LiveBoard:
                 "type": "hello",
                 "board": view.info.board,
                 "model": view.info.model.get("name", "?"),
+                "speed": " ".join(map(str.strip, self._speed)),
+                "emulated": self._emulated,
                 "labels": view.info.labels,
                 "frontend": view.info.frontend,
                 "hz": None if hz is None else np.round(hz, 1).tolist(),

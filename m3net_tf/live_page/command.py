@@ -7,8 +7,11 @@ import asyncio
 import contextlib
 from pathlib import Path
 
+from m3net_tf.deployment.real_time import measured_pace, pace_lines
 from m3net_tf.device.live import Recorder
 from m3net_tf.device.monitor import opened_stream
+from m3net_tf.device.ports import is_emulated
+from m3net_tf.errors import M3NetError
 from m3net_tf.extras import require_modules
 from m3net_tf.progress import Log
 
@@ -60,9 +63,22 @@ def run_live_page(
             recorder = stack.enter_context(Recorder(record, view, stream.audio))
         pages = Pages()
         captures = None if capture is None else Captures(capture, stream)
-        board = LiveBoard(stream, pages.publish, recorder, captures)
+        speed = _speed(run, view.info.board)
+        board = LiveBoard(
+            stream, pages.publish, recorder, captures, speed=speed, emulated=is_emulated(port)
+        )
         address, tcp_port = listener.getsockname()
         log(f"http://{address}:{tcp_port} shows {view.info.board}; Ctrl-C ends")
+        for line in speed:
+            log(line)
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(serve(board, pages, view.info.board, listener, seconds))
     log(f"{view.audio_s:.1f} s heard, {view.event_count} events, {view.lost_hops} hops lost")
+
+
+def _speed(run: Path, board: str) -> list[str]:
+    """Lines on the speed of the run's network on a board; none for one without a ``board.toml``."""
+    try:
+        return pace_lines(board, measured_pace(run, board))
+    except M3NetError:
+        return []

@@ -9,11 +9,11 @@ from typing import Any
 import altair as alt
 
 from m3net_tf.device.layers import PROFILE_SUFFIX
+from m3net_tf.engines import DEFAULT_BOARD
 from m3net_tf.report.content import Block, Chart, Note, Section, Table, side_by_side
 from m3net_tf.report.gather import RunData
 from m3net_tf.report.words import number, percent
 
-_DEFAULT_BOARD = "mps2_an386"
 _ROW = 20  # pixels
 
 
@@ -37,7 +37,7 @@ def _costs_of(run: RunData) -> list[Block]:
             boards.append(profile["board"])
     for board in _emulated(run):
         if board not in boards:
-            command = f"m3net device profile qemu:{board} --run {run.run.folder}"
+            command = f"m3net device profile qemu:{board} --run {run.path}"
             blocks.append(Note(f"The layers were not measured on {board}.", command))
     return blocks
 
@@ -46,7 +46,7 @@ def _emulated(run: RunData) -> list[str]:
     """The boards on which the run was emulated; the default board if there is none."""
     named = [(run.file(f"summary{engine}.json") or {}) for engine in ("", "_compiled")]
     boards = [str(summary["board"]) for summary in named if summary.get("instructions")]
-    return list(dict.fromkeys(boards)) or [_DEFAULT_BOARD]
+    return list(dict.fromkeys(boards)) or [DEFAULT_BOARD]
 
 
 def _profile_blocks(profile: Mapping[str, Any]) -> list[Block]:
@@ -108,7 +108,7 @@ def fit(runs: Sequence[RunData]) -> Section:
 
 def _fit_of(run: RunData) -> list[Block]:
     result = run.file("fit.json")
-    command = f"m3net fit {run.run.folder}"
+    command = f"m3net fit {run.path}"
     if result is None:
         return [Note("The boards were not measured.", command)]
     columns = ("board", "arena", "RAM", "flash", "of the clock", "fits", "real time")
@@ -116,7 +116,8 @@ def _fit_of(run: RunData) -> list[Block]:
     if result["model_sha256"] != run.exported_sha256:
         blocks.append(Note("These figures are of an earlier export.", command))
     for reason in dict.fromkeys(filter(None, (row.get("missing") for row in result["boards"]))):
-        blocks.append(Note(f"Boards without figures: {reason}"))
+        names = ", ".join(row["board"] for row in result["boards"] if row.get("missing") == reason)
+        blocks.append(Note(f"Not measured: {names}: {reason}. Then: {command}"))
     return blocks
 
 

@@ -40,7 +40,7 @@ def no_clips(run: RunData) -> Note:
     """The line that stands for sounds that are not at hand."""
     return Note(
         f"The test clips are not at hand: {run.clips_missing}.",
-        f"m3net report {run.run.folder} --data-dir FOLDER",
+        f"m3net report {run.path} --data-dir FOLDER",
     )
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,11 @@ class RunData:
     metrics: RunMetrics
     clips: HeldOutClips | None
     clips_missing: str
+
+    @property
+    def path(self) -> str:
+        """Its folder as a word of a command line."""
+        return shlex.quote(str(self.run.folder))
 
     @property
     def exported_sha256(self) -> str | None:

@@ -33,9 +33,7 @@ def int8_loss(runs: Sequence[RunData]) -> Section:
 def _int8_of(run: RunData) -> list[Block]:
     report = run.file("quantized/report.json")
     if report is None:
-        return [
-            Note("The loss of each layer was not measured.", f"m3net quantize {run.run.folder}")
-        ]
+        return [Note("The loss of each layer was not measured.", f"m3net quantize {run.path}")]
     blocks: list[Block] = [_accuracy_table(report)]
     ranking = sorted(report["ranking"], key=lambda cost: -cost["divergence"])[:MOST_LAYERS]
     if ranking:
@@ -46,7 +44,7 @@ def _int8_of(run: RunData) -> list[Block]:
         )
         blocks.append(Chart(_ranking_chart(ranking), text))
     else:
-        blocks.append(Note("The layers were not ranked.", f"m3net quantize {run.run.folder}"))
+        blocks.append(Note("The layers were not ranked.", f"m3net quantize {run.path}"))
     tensors = [tensor for tensor in report["tensors"] if tensor["sqnr_db"] is not None]
     if tensors:
         lowest = min(tensors, key=lambda tensor: tensor["sqnr_db"])
@@ -145,7 +143,7 @@ def _arena_of(run: RunData) -> list[Block]:
     try:
         bundle = run.bundle()
         if bundle is None:
-            return [Note("There is no export.", f"m3net export {run.run.folder}")]
+            return [Note("There is no export.", f"m3net export {run.path}")]
         network = bundle.network
         blocks: list[Block] = []
         for number, part in enumerate(network.parts, start=1):

@@ -115,7 +115,7 @@ def _change(first: Figure, later: Figure) -> str:
 
 def _missing(runs: Sequence[RunData]) -> list[Block]:
     return [
-        Note(f"{run.name} was not run on an emulated board.", f"m3net emulate {run.run.folder}")
+        Note(f"{run.name} was not run on an emulated board.", f"m3net emulate {run.path}")
         for run in runs
         if run.file("summary.json") is None
     ]

@@ -16,6 +16,8 @@ from m3net_tf.pages import DRAWING_AND_SOUND, environment, shared_file, source_h
 from m3net_tf.progress import Log, silent
 from m3net_tf.report.content import Section, Trial
 from m3net_tf.report.gather import RunData, gather
+from m3net_tf.report.heading import title_of, verdict
+from m3net_tf.report.measuring import measuring_commands, run_command
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -39,6 +41,8 @@ def write_report(
     out: Path | None = None,
     data_dir: Path | None = None,
     log: Log = silent,
+    *,
+    measure: bool = False,
 ) -> ReportFacts:
     """Write a page on finished runs, side by side if there are several.
 
@@ -47,6 +51,7 @@ def write_report(
         out: the file; default: :func:`default_path`.
         data_dir: folder of their data set, for the sections with sounds.
         log: receives progress lines.
+        measure: whether to run the commands that make what the page lacks first.
 
     Raises:
         ConfigError: no run, a run twice, or the packages of the page are not installed.
@@ -56,12 +61,22 @@ def write_report(
     runs = gather(folders, data_dir, log)
     path, into_run = out or default_path(folders), out is None
     sections = [_made(make, runs, log) for make in _makers()]
+    tried: set[str] = set()
+    while measure and (commands := [c for c in _commands(sections) if c not in tried]):
+        for command in commands:
+            run_command(command, data_dir, log)
+        tried.update(commands)
+        sections = [make(runs) for make in _makers()]  # which may name others, after an export
     log("page")
     html = render(runs, sections)
     with in_use(folders[0]) if into_run else contextlib.nullcontext():
         write_text(path, html)
     missing = {section.key: section.missing for section in sections if section.missing}
     return {"path": str(path), "bytes": len(html.encode()), "missing": missing}
+
+
+def _commands(sections: Sequence[Section]) -> list[str]:
+    return measuring_commands(command for section in sections for command in section.missing)
 
 
 def default_path(folders: Sequence[Path]) -> Path:
@@ -124,7 +139,8 @@ def render(runs: Sequence[RunData], sections: Sequence[Section]) -> str:
         environment(_TEMPLATES)
         .get_template("page.html.j2")
         .render(
-            title=" and ".join(run.name for run in runs),
+            title=title_of(runs),
+            verdicts=[(run.name if len(runs) > 1 else "", verdict(run)) for run in runs],
             runs=runs,
             sections=sections,
             cautions=[caution for run in runs for caution in leak_warnings(run)],

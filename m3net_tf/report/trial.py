@@ -40,7 +40,7 @@ def _trial_of(run: RunData) -> list[Block]:
     try:
         bundle = run.bundle()
         if bundle is None:
-            return [Note("There is no export to try.", f"m3net export {run.run.folder}")]
+            return [Note("There is no export to try.", f"m3net export {run.path}")]
         if missing := missing_tools():
             text = f"The module for browsers cannot be built: {' and '.join(missing)} not found."
             return [Note(text, f"apt-get install {' '.join(missing.values())}")]

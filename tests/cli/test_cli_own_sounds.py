@@ -97,12 +97,13 @@ def trained(private_cache, sounds, plan, tmp_path_factory) -> tuple[Path, str]:
 
 
 def test_training_says_what_its_figure_is_worth(trained):
-    _, output = trained
+    folder, output = trained
     warning = "stratified-random, speakers unknown: the accuracy may be too high; set group_pattern"
-    first, second, *_, last = output.splitlines()
+    first, second, *_, last, following = output.splitlines()
     assert first == f"folder: {warning}"
     assert second.startswith("folder: 10 of 20 clips are longer than the window of 1 s")
     assert "test accuracy" in last and last.endswith(warning)
+    assert following == f"next: m3net export {folder}"
 
 
 def test_option_becomes_part_of_the_recipe(trained, plan):

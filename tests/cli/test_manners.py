@@ -293,6 +293,7 @@ def test_export_in_json(run, monkeypatch, tmp_path, make_manifest):
     named = {key: values[key] for key in ("model", "arena", "engine", "operators", "labels")}
     assert facts == {
         **named,
+        "pace": None,  # it was not measured
         "compiled": compiled,
         "certificate": {"scope": "host only"},
         "layouts": [],

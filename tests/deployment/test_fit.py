@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from m3net_tf import cli
-from m3net_tf.deployment import cost, fit
+from m3net_tf.deployment import cost, fit, real_time
 from m3net_tf.deployment.fit_result import Room
 from m3net_tf.deployment.fit_text import fit_report
 from m3net_tf.deployment.size_limits import largest_preset
@@ -146,7 +146,7 @@ def test_the_facts_of_a_board_are_those_of_its_files():
 
 def test_the_queue_of_live_detection_is_the_firmwares():
     header = (FIRMWARE_DIR / "core" / "live.h").read_text()
-    assert f"#define M3NET_LIVE_QUEUE_HOPS {fit.LIVE_QUEUE_HOPS}u\n" in header
+    assert f"#define M3NET_LIVE_QUEUE_HOPS {real_time.LIVE_QUEUE_HOPS}u\n" in header
 
 
 def test_a_board_is_reported_with_the_costs_of_its_core(run, boards):
@@ -224,7 +224,7 @@ def test_a_reason_for_all_boards_is_computed_and_printed_once(run, boards, monke
     assert [row["missing"] for row in rows(result)] == [reason] * len(list_boards())
     text = text_of(result)
     assert text.count(reason) == 1 and f"no board is measured: {reason}" in text
-    assert "~12,345" in text and "instructions/s" not in text
+    assert "~12,345" in text and "of the clock" not in text
 
 
 def test_sources_of_a_chip_that_are_missing_stop_no_other_board(run, boards, monkeypatch):

@@ -10,6 +10,7 @@ from live_rig import CLASS, LABELS, Rig, column, scores
 
 from m3net_tf.device.messages import Message
 from m3net_tf.frontend import FrontendConfig
+from m3net_tf.live_page.board import LiveBoard
 
 
 def test_news_have_columns_scores_events_and_near_misses():
@@ -47,6 +48,16 @@ def test_news_have_columns_scores_events_and_near_misses():
     assert hello["labels"] == LABELS and len(hello["columns"]) == 6 and len(hello["hz"]) == 40
     assert hello["events"] == [event] and hello["near_misses"] == [miss]
     assert [settings["event"] for settings in hello["classes"]] == [True, True, False]
+
+
+def test_pages_are_told_the_speed_and_whose_clock_it_is():
+    rig = Rig([])
+    board = LiveBoard(rig.stream, print, speed=["speed on x: real time", "  1 ms"], emulated=True)
+    board.join(rig.replies.append)
+    rig.board.join(rig.replies.append)
+    emulated, real = rig.replies
+    assert emulated["speed"] == "speed on x: real time 1 ms" and emulated["emulated"]
+    assert real["speed"] == "" and not real["emulated"]
 
 
 def test_a_threshold_is_set_on_the_board_and_said_to_all_pages():

@@ -104,6 +104,10 @@ def test_the_spectrogram_moves(live: Page):
     first = live.evaluate(picture)
     live.wait(f"{picture} !== {first!r}")
     live.wait("document.querySelector('#cpu').textContent.endsWith('%')")
+    clock = "document.querySelector('#cpu').previousElementSibling"
+    said = live.evaluate(f"getComputedStyle({clock}, '::after').content")
+    assert "emulator's clock" in said  # its times are no chip's
+    assert BOARD in live.evaluate("document.querySelector('#speed').textContent")
     live.wait("document.querySelector('#state').textContent === 'listening'")
 
 

@@ -139,7 +139,7 @@ def test_the_overview_has_the_runs_own_figures(gathered):
     table = blocks(section, Table)[0]
     assert table.rows[0] == ("test accuracy", accuracy, accuracy, "0 points")
     assert [note.command for note in blocks(section, Note) if note.command] == [
-        f"m3net emulate {run.run.folder}" for run in gathered
+        f"m3net emulate {run.path}" for run in gathered
     ]
     old = {"instructions": {"model": 12}, "accuracy": {}}  # a summary of an early release
     run = SimpleNamespace(metrics=gathered[1].metrics, multi_label=False, file=lambda _: old)
@@ -325,9 +325,10 @@ def test_sections_of_network_and_boards(gathered):
     assert table.rows == [row, ("other", "~9", "", "", "", "", "")]
     write_json(run[0].run.folder / "fit.json", fit_result("another"))
     notes = [note.text for note in blocks(boards.fit(run), Note)]
+    command = f"m3net fit {run[0].path}"
     assert notes == [
         "These figures are of an earlier export.",
-        "Boards without figures: no compiler",
+        f"Not measured: other: no compiler. Then: {command}",
     ]
 
 

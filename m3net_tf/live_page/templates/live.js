@@ -217,6 +217,10 @@ const livePage = (() => {
   function hello(message) {
     notice("");
     board = { ...message, columns: [], dropped: 0, count: 0 };
+    at("speed").textContent = board.speed;
+    for (const id of ["cpu", "longest", "delay"]) {
+      at(id).previousElementSibling.dataset.clock = board.emulated ? "emulator" : "board";
+    }
     at("model").textContent = `${board.model}, ${board.labels.length} classes, ${board.frontend.rate_hz} Hz.`;
     rows = board.classes.map(classRow);
     at("classes").replaceChildren(...rows.map((row) => row.line));

@@ -266,6 +266,15 @@ _MCU_PLAIN_XS = {
     ),
     "tail": (Stage(96), Stage(96), Stage(96)),
 }
+# The same with fewer channels and layers: two seconds of sound in real time at 25 MHz.
+_MCU_PLAIN_XXS = {
+    **_MCU_PLAIN,
+    "sfp": (
+        Stage(64, kernel=(20, 5), strides=(20, 2), separable=False),
+        Stage(64),
+    ),
+    "tail": (Stage(64), Stage(64)),
+}
 
 # Wider maps before and in the mirror attention, for microcontrollers with more memory.
 _MCU_M = {
@@ -333,6 +342,14 @@ PRESETS = {
         macs=849_792,
         summary="no mirror attention, 96 channels: 20 mel bins in one row, a column each 30 ms",
         arguments=_MCU_PLAIN_XS,
+    ),
+    "plain_xxs": Preset(
+        input_shape=(20, 33, 1),
+        classes=12,
+        parameters=23_436,
+        macs=347_840,
+        summary="no mirror attention, 64 channels: 20 mel bins in one row, a column each 30 ms",
+        arguments=_MCU_PLAIN_XXS,
     ),
     "m": Preset(
         input_shape=(40, 49, 1),
