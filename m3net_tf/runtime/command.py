@@ -132,7 +132,7 @@ def _classify(
     classifier: Classifier, name: str, chunks: Iterable[Pcm], options: argparse.Namespace
 ) -> None:
     labels = classifier.labels
-    result = classifier.classify_chunks(chunks)
+    result = classifier.classify_chunks(chunks, name)
     windows = list(zip(result.starts_s.tolist(), result.window_scores, strict=True))
     if options.json:
         values: dict[str, Any] = {
