@@ -16,7 +16,7 @@ from m3net_tf.runtime.detector_config import FULL_SCALE
 from m3net_tf.runtime.engines import ENGINES
 from m3net_tf.runtime.recognizer import event_time_s
 from m3net_tf.runtime.sound import microphone_chunks, pcm_chunks, sound_files
-from m3net_tf.terminal import Status, print_error, run_command
+from m3net_tf.terminal import Status, print_error, printable, run_command
 
 
 class _Parser(argparse.ArgumentParser):
@@ -125,7 +125,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _print(line: str) -> None:
-    print(line, flush=True)
+    print(printable(line), flush=True)
 
 
 def _classify(

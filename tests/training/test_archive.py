@@ -123,6 +123,7 @@ def test_a_lambda_of_a_named_function(tmp_path: Path):
     refused(run, "contains 'Lambda' of module 'keras.layers'")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Keras 3 and NumPy
 def test_a_network_of_keras_3_is_named_as_such(tmp_path: Path):
     run = finished_run(tmp_path)
     other = pytest.importorskip("keras")
