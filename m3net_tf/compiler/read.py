@@ -17,7 +17,8 @@ from m3net_tf.tflite_names import names_of, operator_name
 STATEFUL = ("UNIDIRECTIONAL_SEQUENCE_LSTM",)  # operators whose kernels begin with empty states
 _LARGEST_TENSOR = 1 << 28  # items; far above what a microcontroller holds
 
-
+# flatbuffers and the schema's classes check nothing: a missing part is None, a type any number.
+_UNCHECKED = (*DAMAGED, AttributeError, MemoryError, TypeError)
 _TYPES = {number: name.lower() for number, name in names_of(schema.TensorType).items()}
 
 
@@ -37,7 +38,7 @@ def read_network(tflite: bytes) -> Graph:
         return _graph(model, sha256_of(tflite))
     except ModelError:
         raise
-    except DAMAGED as error:  # flatbuffers checks nothing
+    except _UNCHECKED as error:
         text = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
         raise ModelError(
             f"the .tflite file is damaged, cut off or has wrong offsets ({text})"

@@ -254,6 +254,10 @@ def load(run_or_file: str | Path) -> keras.Model:
     return _read_network(path, "give a run folder or its model.keras")
 
 
+# Keras checks no value of a configuration before it uses it.
+_UNLOADABLE = (*DAMAGED, AttributeError, RuntimeError, TypeError)
+
+
 def _read_network(path: Path, remedy: str) -> keras.Model:
     from m3net_tf.keras import keras
     from m3net_tf.keras_internals import refuse_layers_of_keras_3
@@ -264,7 +268,7 @@ def _read_network(path: Path, remedy: str) -> keras.Model:
     try:
         check_archive(path)
         return keras.models.load_model(path, compile=False)
-    except DAMAGED as error:
+    except _UNLOADABLE as error:
         raise ModelError(f"{path} cannot be read ({type(error).__name__}): {remedy}") from None
 
 
