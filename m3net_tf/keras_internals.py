@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import types
 from typing import Any
 
 from tf_keras.src.layers.core.tf_op_layer import KerasOpDispatcher
@@ -30,8 +31,9 @@ def refuse_layers_of_keras_3() -> None:
     def checked(dispatcher: KerasOpDispatcher, operation: Any, args: Any, kwargs: Any) -> Any:
         tensors = [x for x in tf.nest.flatten([args, kwargs]) if isinstance(x, _SYMBOLIC)]
         if tensors and _keras_3_calls():
+            # Keras 3 would wrap the line in others without the attribute.
             error = keras_3_error("a layer of Keras 3 was called on a tensor of Keras 2")
-            error._keras_call_info_injected = True  # else Keras 3 wraps the line in others
+            error._keras_call_info_injected = True  # type: ignore[attr-defined]
             raise error
         return handle(dispatcher, operation, args, kwargs)
 
@@ -39,7 +41,7 @@ def refuse_layers_of_keras_3() -> None:
 
 
 def _keras_3_calls() -> bool:
-    frame = sys._getframe(1)
+    frame: types.FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_globals.get("__name__", "").startswith("keras."):
             return True

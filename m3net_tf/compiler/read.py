@@ -18,7 +18,7 @@ STATEFUL = ("UNIDIRECTIONAL_SEQUENCE_LSTM",)  # operators whose kernels begin wi
 _LARGEST_TENSOR = 1 << 28  # items; far above what a microcontroller holds
 
 # flatbuffers and the schema's classes check nothing: a missing part is None, a type any number.
-_UNCHECKED = (*DAMAGED, AttributeError, MemoryError, TypeError)
+_UNCHECKED: tuple[type[Exception], ...] = (*DAMAGED, AttributeError, MemoryError, TypeError)
 _TYPES = {number: name.lower() for number, name in names_of(schema.TensorType).items()}
 
 

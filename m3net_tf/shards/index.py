@@ -30,6 +30,7 @@ _INFO = (
     "labels sample_rate_hz clip_s protocol fold fit notes group groups_known multi_label "
     "held_out_may_share subset subset_sha256"
 ).split()
+_OTHER_FORM: tuple[type[Exception], ...] = (*DAMAGED, ConfigError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +131,7 @@ def open_shards(url: str) -> Shards:
         return Shards(sha256_of(content), url, values["dataset"], values["info"], files)
     except DataError:
         raise
-    except (*DAMAGED, ConfigError) as error:
+    except _OTHER_FORM as error:
         raise DataError(
             f"{url}/{INDEX} is damaged ({type(error).__name__}): delete it and run m3net data "
             "shard again, which keeps the finished shards"

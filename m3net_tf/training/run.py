@@ -255,7 +255,7 @@ def load(run_or_file: str | Path) -> keras.Model:
 
 
 # Keras checks no value of a configuration before it uses it.
-_UNLOADABLE = (*DAMAGED, AttributeError, RuntimeError, TypeError)
+_UNLOADABLE: tuple[type[Exception], ...] = (*DAMAGED, AttributeError, RuntimeError, TypeError)
 
 
 def _read_network(path: Path, remedy: str) -> keras.Model:
