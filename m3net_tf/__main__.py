@@ -28,17 +28,12 @@ def main() -> None:
 
 
 def _name_install(module: str) -> None:
-    """Print one line that says how to install the package of a module that is missing."""
-    from m3net_tf.extras import installation_with, package_of
-    from m3net_tf.terminal import Status
+    """Print one line that names the missing packages of a module's extra, and how to install it."""
+    from m3net_tf.extras import how_to_install, missing_with, named, package_of
+    from m3net_tf.terminal import Status, print_error
 
-    package = package_of(module)
-    name = installation_with(package)
-    print(
-        f"error: this command needs the Python package {package}: run pip install '{name}', or "
-        f"pip install -e '.{name.removeprefix('m3net_tf')}' in a source checkout",
-        file=sys.stderr,
-    )
+    extra, packages = missing_with(package_of(module))
+    print_error(f"this command needs {named(packages)}: {how_to_install(extra)}")
     sys.exit(Status.USER_ERROR)
 
 

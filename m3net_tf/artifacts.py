@@ -6,11 +6,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
+import io
 import json
 import os
 import platform
 import subprocess
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypedDict
@@ -18,6 +20,7 @@ from typing import Any, TypedDict
 from m3net_tf.errors import DataError
 from m3net_tf.unfinished import unfinished_prefix
 
+_ENCRYPTED = 1  # flag of a part of a zip archive
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "tf_keras", "numpy", "ai-edge-litert", "tflite-micro")
 
 
@@ -140,3 +143,16 @@ def _git_commit() -> str:
     except FileNotFoundError:
         return ""
     return result.stdout.strip()
+
+
+def opened_archive(data: bytes) -> zipfile.ZipFile:
+    """A zip archive without encrypted parts, whose reading would raise a RuntimeError.
+
+    Raises:
+        zipfile.BadZipFile: it is damaged, is none, or a part is marked as encrypted.
+        ValueError, OSError, NotImplementedError: it is damaged in another way.
+    """
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    if any(entry.flag_bits & _ENCRYPTED for entry in archive.infolist()):
+        raise zipfile.BadZipFile("a part is encrypted")
+    return archive

@@ -44,6 +44,12 @@ def require_sources(name: str) -> Path:
     )
 
 
+def own_checkout() -> Path | None:
+    """The checkout that contains the package, or is the current folder; None if there is none."""
+    folders = (_PACKAGE_PARENT, Path.cwd())
+    return next((folder for folder in folders if (folder / _MARKER).is_file()), None)
+
+
 def _checkout() -> Path:
     if configured := os.environ.get(VARIABLE):
         return Path(configured).expanduser().resolve()

@@ -15,7 +15,7 @@ from m3net_tf.artifacts import cache_folder
 from m3net_tf.checkout import require_sources
 from m3net_tf.emulation.machines import machines
 from m3net_tf.errors import M3NetError
-from m3net_tf.extras import installation_with, is_installed, packages_by_extra
+from m3net_tf.extras import how_to_install, is_installed, packages_by_extra
 from m3net_tf.firmware.packages import package_dir, read_package, why_package_unavailable
 from m3net_tf.firmware.sources import library_sources, why_sources_unavailable
 from m3net_tf.firmware.toolchain import compiler_version, missing_packages
@@ -60,7 +60,7 @@ def _packages() -> Iterator[Check]:
     yield Check("Python", "ok", f"{python}, {sys.executable}")
     packages = packages_by_extra()
     if not packages:
-        yield Check("m3net_tf", "missing", "not installed", "pip install -e '.[train]'")
+        yield Check("m3net_tf", "missing", "not installed", how_to_install("train"))
     for extra in ("", *_EXTRAS) if packages else ():
         names = packages.get(extra, [])
         absent = [name for name in names if not is_installed(name)]
@@ -73,7 +73,7 @@ def _packages() -> Iterator[Check]:
             subject,
             "missing" if not extra or extra in _REQUIRED_EXTRAS else "optional",
             f"{', '.join(absent)}{use}",
-            f"pip install '{installation_with(absent[0])}'",
+            how_to_install(extra),
         )
 
 
@@ -134,7 +134,7 @@ def _ports() -> Check:
     try:
         from serial.tools import list_ports
     except ModuleNotFoundError:
-        return Check("serial ports", "optional", "pyserial is missing", "pip install m3net_tf")
+        return Check("serial ports", "optional", "pyserial is missing", "pip install pyserial")
     names = [port.device for port in list_ports.comports() if port.vid is not None]
     if not names:
         return Check(

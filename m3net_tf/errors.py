@@ -21,18 +21,19 @@ DAMAGED: tuple[type[Exception], ...] = (
     tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
-    AttributeError,
     EOFError,
     LookupError,
-    MemoryError,
+    NotImplementedError,
     OSError,
     OverflowError,
-    RuntimeError,
     SyntaxError,
-    TypeError,
     ValueError,
 )
-"""Exceptions of readers of zip archives, NumPy arrays and FlatBuffers for damaged bytes."""
+"""Exceptions of readers of zip archives, NumPy arrays and FlatBuffers for damaged bytes.
+
+Not those of a programming error: AttributeError, TypeError, RuntimeError except of an unknown zip
+method (NotImplementedError), MemoryError. A reader checks what would raise them before it uses it.
+"""
 
 _LONGEST_PATH = 120
 _LONGEST_MESSAGE = 300

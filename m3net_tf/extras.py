@@ -7,8 +7,11 @@ import importlib
 import importlib.util
 import re
 import sys
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
 
+from m3net_tf.checkout import own_checkout
 from m3net_tf.errors import ConfigError
 
 # Modules that have another name than their package.
@@ -25,15 +28,44 @@ def require_modules(subject: str, extra: str, *modules: str) -> None:
         modules: their names.
 
     Raises:
-        ConfigError: one is not installed.
+        ConfigError: some are not installed; the message names all of them.
     """
-    try:
-        for module in modules:
+    missing: list[str] = []
+    for module in modules:
+        try:
             importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(
-            f"{subject} needs the package {error.name}: pip install 'm3net_tf[{extra}]'"
-        ) from None
+        except ImportError as error:
+            missing.append(package_of((error.name or module).partition(".")[0]))
+    if missing:
+        raise ConfigError(f"{subject} needs {named(missing)}: {how_to_install(extra)}")
+
+
+def how_to_install(extra: str) -> str:
+    """The command that installs an extra where the user stands; '' is the package alone.
+
+    It never asks an index for the project's own name, which anyone could register there.
+    """
+    suffix = f"[{extra}]" if extra else ""
+    root = own_checkout()
+    if root is None:
+        return (
+            f"pip install 'FILE{suffix}', with the wheel that m3net_tf was installed from as FILE"
+        )
+    return f"pip install -e '{'.' if root == Path.cwd() else root}{suffix}'"
+
+
+def named(packages: Iterable[str]) -> str:
+    """``the package a`` or ``the packages a, b``, without repetition."""
+    names = list(dict.fromkeys(packages))
+    return f"the package{'s' if len(names) > 1 else ''} {', '.join(names)}"
+
+
+def missing_with(package: str) -> tuple[str, list[str]]:
+    """The extra that brings a package ('' for every installation), and its missing packages."""
+    for extra, packages in packages_by_extra().items():
+        if package in packages:
+            return extra, [name for name in packages if name == package or not is_installed(name)]
+    return "", [package]
 
 
 def packages_by_extra() -> dict[str, list[str]]:
@@ -68,14 +100,6 @@ def module_of(package: str) -> str:
 def is_installed(package: str) -> bool:
     """Whether a package's module can be imported; its variants count, such as tensorflow-cpu."""
     return importlib.util.find_spec(module_of(package)) is not None
-
-
-def installation_with(package: str) -> str:
-    """The installation that brings a package, such as ``m3net_tf[train]``."""
-    for extra, packages in packages_by_extra().items():
-        if extra and package in packages:
-            return f"m3net_tf[{extra}]"
-    return "m3net_tf"
 
 
 def _for_this_python(line: str) -> bool:

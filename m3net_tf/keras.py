@@ -13,6 +13,9 @@ otherwise.
 
 import contextlib
 import os
+from typing import Any
+
+from m3net_tf.errors import ConfigError
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -50,4 +53,27 @@ def use_threads(count: int) -> None:
 with contextlib.suppress(ConfigError):  # a program that has used TensorFlow before this package
     use_threads(1)
 
-__all__ = ["keras", "tf", "use_threads"]
+__all__ = ["keras", "keras_3_error", "require_keras_2", "tf", "use_threads"]
+
+
+def require_keras_2(where: str, *values: Any) -> None:
+    """Refuse objects of Keras 3, the package ``keras``, which do not work with those of Keras 2.
+
+    Args:
+        where: what was given the values, for the message.
+        values: any objects; those in lists and dictionaries are found, too.
+
+    Raises:
+        ConfigError: one is a tensor, layer, model or another object of Keras 3.
+    """
+    for value in tf.nest.flatten(values):
+        if any(kind.__module__.partition(".")[0] == "keras" for kind in type(value).__mro__):
+            raise keras_3_error(f"{where} was given a {type(value).__name__} of Keras 3")
+
+
+def keras_3_error(fact: str) -> ConfigError:
+    """The error for a mixture of Keras 2 and 3; it says what to do."""
+    return ConfigError(
+        f"{fact}, but this project uses Keras 2 (tf_keras): take all layers and tensors from it, "
+        "`from m3net_tf.keras import keras`"
+    )

@@ -7,7 +7,46 @@ quantisation cover each of them.
 
 from __future__ import annotations
 
-from m3net_tf.keras import keras, tf
+import functools
+import sys
+import types
+from typing import Any
+
+from tf_keras.src.layers.core.tf_op_layer import KerasOpDispatcher
+
+from m3net_tf.keras import keras, keras_3_error, tf
+
+_SYMBOLIC = keras.__internal__.KerasTensor
+
+
+@functools.cache
+def refuse_layers_of_keras_3() -> None:
+    """Let a layer of Keras 3 fail on a symbolic tensor of Keras 2.
+
+    Keras 2 would record each operation of such a layer, but not its weights: the network would look
+    complete, and neither train nor save them.
+    """
+    handle = KerasOpDispatcher.handle
+
+    def checked(dispatcher: KerasOpDispatcher, operation: Any, args: Any, kwargs: Any) -> Any:
+        tensors = [x for x in tf.nest.flatten([args, kwargs]) if isinstance(x, _SYMBOLIC)]
+        if tensors and _keras_3_calls():
+            # Keras 3 would wrap the line in others without the attribute.
+            error = keras_3_error("a layer of Keras 3 was called on a tensor of Keras 2")
+            error._keras_call_info_injected = True  # type: ignore[attr-defined]
+            raise error
+        return handle(dispatcher, operation, args, kwargs)
+
+    KerasOpDispatcher.handle = checked
+
+
+def _keras_3_calls() -> bool:
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith("keras."):
+            return True
+        frame = frame.f_back
+    return False
 
 
 class RandomLayer(keras.__internal__.layers.BaseRandomLayer):

@@ -93,7 +93,10 @@ def convert(kind: Any, value: Any, key: str) -> Any:
             raise ConfigError(f"{key} is {value!r}: give keys and values")
         return value
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ConfigError(f"{key} has too many digits for a number: shorten it") from None
     if kind is float and isinstance(value, str):  # YAML 1.1 reads 2e-3 as text
         try:
             return float(value)

@@ -7,6 +7,7 @@ import codecs
 import enum
 import io
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -36,6 +37,10 @@ MEANINGS = {
     Status.PIPE_CLOSED: "the reader of the output closed it, as `head` does; nothing is printed",
     Status.TERMINATED: "stopped by `kill` or the system's shutdown (SIGTERM)",
 }
+# Control characters except tab and line feed; and those that reorder what stands beside them.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
 _STOPPED = (Status.INTERRUPTED, Status.HUNG_UP, Status.TERMINATED)
 
 
@@ -75,16 +80,24 @@ def run_command(command: Callable[[], int | None]) -> int:
         return end.code
 
 
+def printable(text: str) -> str:
+    """Text of a board, a file or a name without what a terminal would obey.
+
+    Control characters become ``\\x1b`` and the like. All lines and tables are printed through this.
+    """
+    return _UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], text)
+
+
 def print_error(text: str) -> None:
     """Print an error that the user can fix, as one line."""
-    print(f"error: {' '.join(text.split())}", file=sys.stderr, flush=True)
+    print(f"error: {printable(' '.join(text.split()))}", file=sys.stderr, flush=True)
 
 
 def print_how_to_continue(status: int) -> None:
     """Print the command that continues, if ``status`` is that of a stopped command."""
     if status in _STOPPED:
         command = shlex.join(["m3net", *sys.argv[1:]])
-        print(f"stopped; to continue: {command}", file=sys.stderr, flush=True)
+        print(f"stopped; to continue: {printable(command)}", file=sys.stderr, flush=True)
 
 
 def _print_all_names() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from m3net_tf.errors import DataError, one_line
+from m3net_tf.extras import how_to_install
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*(::|://)", re.IGNORECASE)
 
@@ -33,7 +34,7 @@ def open_url(url: str) -> tuple[Any, str]:
     try:
         import fsspec
     except ImportError:
-        raise DataError(f"{url} needs fsspec: pip install 'm3net_tf[many]'") from None
+        raise DataError(f"{url} needs fsspec: {how_to_install('many')}") from None
     try:
         system, root = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:  # the message names the package

@@ -14,6 +14,7 @@ DEEPEST = 50
 """Most levels of nested lists and mappings; the project's own files need 13."""
 MOST_VALUES = 50_000
 """Most values in a file; an alias counts as often as it is used."""
+_LONGEST_NUMBER = 64
 
 
 def read_yaml(path: Path) -> Any:
@@ -37,8 +38,8 @@ def parse_yaml(text: str, name: str) -> Any:
         name: name of the text, for messages.
 
     Raises:
-        ConfigError: it is not valid YAML, has a duplicate key, is nested too deeply, or expands
-            to too many values.
+        ConfigError: it is not valid YAML, has a duplicate key or a number of too many digits, is
+            nested too deeply, or expands to too many values.
     """
     try:
         return yaml.load(text, _StrictLoader)
@@ -78,6 +79,12 @@ class _StrictLoader(yaml.SafeLoader):
             return node
         if isinstance(node, yaml.MappingNode):
             self._require_keys_once(node)
+        # Python neither prints integers of thousands of digits nor converts them to floats.
+        is_number = node.tag.endswith((":int", ":float")) and isinstance(node, yaml.ScalarNode)
+        if is_number and len(node.value) > _LONGEST_NUMBER:
+            raise _RefusedError(
+                f"the number in line {line} has more than {_LONGEST_NUMBER} characters: shorten it"
+            )
         self._sizes[node] = 1 + self._size_below(node)
         if self._sizes[node] > MOST_VALUES:
             raise _RefusedError(

@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 from m3net_tf.errors import ConfigError
+from m3net_tf.plain_values import convert
 from m3net_tf.yaml_files import DEEPEST, parse_yaml, read_yaml
 
 
@@ -33,6 +34,11 @@ def bomb(line: str) -> str:
         (bomb("[{}]"), "expands to more than 50000 values with its aliases"),
         (bomb("{{<<: [{}]}}"), "more than 50000 values"),
         ("day: 2001-02-31", "is not valid YAML: day is out of range"),
+        ("lr: " + "9" * 401, "the number in line 1 has more than 64 characters"),
+        ("a:\n  lr: 0x1" + "0" * 5000, "the number in line 2 has more than 64 characters"),
+        ("lr: 1" + ":59" * 400 + ".5", "the number in line 1 has more than 64 characters"),
+        ("lr: !!int '" + "9" * 5000 + "'", "the number in line 1 has more than 64 characters"),
+        ("0x" + "f" * 5000 + ": b", "the number in line 1 has more than 64 characters"),
         ("number: 0b_", "is not valid YAML: invalid literal"),
     ],
 )
@@ -42,6 +48,14 @@ def test_refused(text, message, tmp_path):
     with pytest.raises(ConfigError, match=rf"mine\.yaml.*{message}") as caught:
         read_yaml(path)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+def test_long_texts_are_no_numbers_and_long_numbers_of_json_are_refused():
+    assert parse_yaml("a: " + "x" * 9000, "text")["a"] == "x" * 9000
+    assert parse_yaml("'" + "9" * 9000 + "'", "text") == "9" * 9000
+    assert parse_yaml("a: 1:59:59.5", "text")["a"] == 7199.5
+    with pytest.raises(ConfigError, match="training.lr has too many digits"):
+        convert(float, 10**400, "training.lr")
 
 
 def test_merge_keys_may_be_replaced():

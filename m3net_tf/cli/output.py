@@ -8,17 +8,30 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 
 from m3net_tf.progress import Bars, Log, TerminalLog, draws_bars, fitted
+from m3net_tf.terminal import printable
 
 _PIPE_WIDTH = 10_000  # columns; no table is as wide, so none is cut or wrapped
 _NUMBER = re.compile(r"[\d.,]*( %)?")
+
+
+class _Console(Console):
+    """A console whose only control characters are its own."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            text = segment.text if segment.control else printable(segment.text)
+            yield Segment(text, segment.style, segment.control)
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -29,7 +42,7 @@ def make_console(*, stderr: bool = False) -> Console:
     """
     stream = sys.stderr if stderr else sys.stdout
     fits_itself = not (stream and stream.isatty()) and "COLUMNS" not in os.environ
-    return Console(
+    return _Console(
         stderr=stderr,
         markup=False,
         emoji=False,
@@ -45,7 +58,7 @@ console = make_console()
 
 def say(line: str) -> None:
     """Print a line of the result or of progress."""
-    print(fitted(line, sys.stdout), flush=True)
+    print(fitted(printable(line), sys.stdout), flush=True)
 
 
 def say_exactly(text: str) -> None:
@@ -60,7 +73,7 @@ def say_next(*words: object) -> None:
 
 def say_progress(line: str) -> None:
     """Print progress of a command whose result is JSON."""
-    print(fitted(line, sys.stderr), file=sys.stderr, flush=True)
+    print(fitted(printable(line), sys.stderr), file=sys.stderr, flush=True)
 
 
 def progress_beside(as_json: bool) -> Log:

@@ -23,7 +23,7 @@ from m3net_tf.compiler.striping import StripeRule, Striping
 from m3net_tf.compiler.weights import WeightRule, shrink_weights
 from m3net_tf.errors import ModelError
 
-_FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_FAULTS = (ArithmeticError, LookupError, ValueError)
 _RULE, _STRIPES = WeightRule(), StripeRule()
 
 

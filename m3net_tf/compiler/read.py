@@ -18,7 +18,6 @@ from m3net_tf.tflite_names import names_of, operator_name
 
 STATEFUL = ("UNIDIRECTIONAL_SEQUENCE_LSTM",)  # operators whose kernels begin with empty states
 
-
 _TYPES = {number: name.lower() for number, name in names_of(schema.TensorType).items()}
 
 

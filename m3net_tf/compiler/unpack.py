@@ -22,6 +22,8 @@ _SHARING = 4  # how often a file may refer to its parts on average; converters d
 _TABLE_BYTES = 8  # at least, of a table and the reference to it
 _MOST_TABLES = 1 << 17  # far above what a microcontroller holds
 _UNIONS = ("BuiltinOptions", "BuiltinOptions2")  # that hold strings
+# The schema's classes check nothing: a missing part is None, a type any number.
+_UNCHECKED: tuple[type[Exception], ...] = (*DAMAGED, AttributeError, MemoryError, TypeError)
 _SUFFIXES = ("IsNone", "Length", "AsNumpy", "HasIdentifier")  # of methods that read no content
 
 
@@ -56,7 +58,7 @@ def refusing_damage() -> Iterator[None]:
         yield
     except ModelError:
         raise
-    except DAMAGED as error:
+    except _UNCHECKED as error:
         text = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
         raise ModelError(
             f"the .tflite file is damaged, cut off or has wrong offsets ({text}): export or "

@@ -169,16 +169,16 @@ def mixed(audio: Audio) -> Audio:
     return audio[:, 0] if audio.shape[1] == 1 else audio.mean(axis=1, dtype=np.float32)
 
 
-def check_rate(rate_hz: int, name: str) -> None:
+def check_rate(rate_hz: float, name: str) -> None:
     """Refuse an implausible rate, whose conversion could take unlimited time and memory.
 
     Raises:
-        DataError: the rate is out of range; the message names the file.
+        DataError: the rate is out of range; the message has ``name``.
     """
     if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
         raise DataError(
-            f"{name}: its header gives {rate_hz} Hz; {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz can "
-            "be converted: correct the header"
+            f"{name}: the rate is given as {rate_hz} Hz; {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz "
+            "can be converted: correct it"
         )
 
 
@@ -208,7 +208,7 @@ def _too_short(name: str, rate_hz: int, new_rate_hz: int) -> DataError:
     )
 
 
-def resampled(audio: Audio, rate_hz: int, new_rate_hz: int) -> Audio:
+def resampled(audio: Audio, rate_hz: float, new_rate_hz: int) -> Audio:
     """Samples at another rate (soxr, high quality), float32 of shape (samples,)."""
     return np.asarray(soxr.resample(audio, rate_hz, new_rate_hz), np.float32)
 

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from m3net_tf.device.live import LiveView
 from m3net_tf.frontend import FrontendConfig, feature_hz
+from m3net_tf.terminal import printable
 
 HINT = "Ctrl-C ends"
 _SHADES = " .:-=+*#%@"
@@ -67,7 +68,7 @@ class Screen:
         view = self.view
         model = view.info.model.get("name", "?")
         counts = f"{view.audio_s:.1f} s heard, {view.event_count} events"
-        return Text(f"{view.info.board}, {model}: {counts}", "bold")
+        return Text(printable(f"{view.info.board}, {model}: {counts}"), "bold")
 
     def _state(self, width: int) -> Text:
         """The board's state, lost and damaged data, and how to end."""
@@ -182,6 +183,7 @@ def allot(height: int, classes: int) -> tuple[int, int, int]:
 
 def _fitted(name: str, width: int) -> str:
     """A name padded or cut to a width in terminal cells, with an ellipsis if it is cut."""
+    name = printable(name)
     if cell_len(name) > width:
         name = set_cell_size(name, width - 1) + "…"
     return set_cell_size(name, width)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from pathlib import Path
 
 from m3net_tf.deployment.real_time import measured_pace, pace_lines
@@ -68,11 +69,12 @@ def run_live_page(
             stream, pages.publish, recorder, captures, speed=speed, emulated=is_emulated(port)
         )
         address, tcp_port = listener.getsockname()
-        log(f"http://{address}:{tcp_port} shows {view.info.board}; Ctrl-C ends")
+        token = secrets.token_urlsafe(16)  # other users of this computer cannot guess it
+        log(f"http://{address}:{tcp_port}/{token}/ shows {view.info.board}; Ctrl-C ends")
         for line in speed:
             log(line)
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(serve(board, pages, view.info.board, listener, seconds))
+            asyncio.run(serve(board, pages, view.info.board, listener, seconds, token))
     log(f"{view.audio_s:.1f} s heard, {view.event_count} events, {view.lost_hops} hops lost")
 
 

@@ -2,7 +2,8 @@
 """The page and its WebSocket on 127.0.0.1.
 
 A page of another site must neither read the board nor change it: requests need the server's own
-name, and a WebSocket needs the server's own page as its origin.
+name, and a WebSocket needs the server's own page as its origin. Other users of this computer do not
+know the token in the page's address.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import secrets
 import socket
 import threading
 import time
@@ -21,8 +23,8 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -130,8 +132,8 @@ class Pages:
             page.put_nowait(None)
 
 
-def application(board: LiveBoard, pages: Pages, title: str, port: int) -> Starlette:
-    """The server's routes: the page at ``/``, its WebSocket at ``/live``."""
+def application(board: LiveBoard, pages: Pages, title: str, port: int, token: str) -> Starlette:
+    """The server's routes: the page at ``/TOKEN/``, its WebSocket at ``/TOKEN/live``."""
     html, policy = page_html(title)
     sources = " ".join(f"ws://{name}:{port}" for name in _NAMES)
     headers = {
@@ -143,20 +145,28 @@ def application(board: LiveBoard, pages: Pages, title: str, port: int) -> Starle
     }
     origins = {f"http://{name}:{port}" for name in _NAMES}
 
-    async def page(_: Request) -> HTMLResponse:
+    def knows_token(request: HTTPConnection) -> bool:
+        given = str(request.path_params["token"])
+        return secrets.compare_digest(given.encode(), token.encode())
+
+    async def page(request: Request) -> Response:
+        if not knows_token(request):
+            return PlainTextResponse("use the address that m3net monitor printed", 404, headers)
         return HTMLResponse(html, headers=headers)
 
     async def live(connection: WebSocket) -> None:
-        if connection.headers.get("origin") not in origins:
+        if connection.headers.get("origin") not in origins or not knows_token(connection):
             await connection.close(1008)
             return
         await connection.accept()
         await _serve(connection, board, pages)
 
-    return Starlette(
-        routes=[Route("/", page), WebSocketRoute("/live", live)],
+    app = Starlette(
+        routes=[Route("/{token}/", page), WebSocketRoute("/{token}/live", live)],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(_NAMES))],
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 async def _serve(connection: WebSocket, board: LiveBoard, pages: Pages) -> None:
@@ -195,7 +205,12 @@ def _parsed(text: str) -> Any:
 
 
 async def serve(
-    board: LiveBoard, pages: Pages, title: str, listener: socket.socket, seconds: float | None
+    board: LiveBoard,
+    pages: Pages,
+    title: str,
+    listener: socket.socket,
+    seconds: float | None,
+    token: str,
 ) -> None:
     """Serve the page while the board is read in a thread of its own.
 
@@ -203,7 +218,7 @@ async def serve(
         FirmwareError: the board stops the stream, or does not answer.
     """
     pages.start()
-    app = application(board, pages, title, listener.getsockname()[1])
+    app = application(board, pages, title, listener.getsockname()[1], token)
     config = uvicorn.Config(
         app,
         ws="websockets-sansio",

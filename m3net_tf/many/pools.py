@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from m3net_tf.errors import ConfigError, DataError, one_line
+from m3net_tf.extras import how_to_install
 from m3net_tf.many.fetching import RemoteFolder
 from m3net_tf.many.resources import UNSET, Resources
 from m3net_tf.many.worker import Order, Report, Work, train_run
@@ -256,7 +257,7 @@ def _start_ray(options: PoolOptions) -> Any:
     try:
         import ray
     except ImportError:
-        raise DataError("several processes need Ray: pip install 'm3net_tf[many]'") from None
+        raise DataError(f"several processes need Ray: {how_to_install('many')}") from None
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not options.address:
         # Not fewer than there are: the slots limit the runs, and one may reserve several cores.

@@ -198,8 +198,14 @@ def build_model(
         A Keras model from (batch, bins, frames, channels) to (batch, classes) probabilities.
 
     Raises:
-        ConfigError: an unknown network, preset or argument, or a shape that does not fit.
+        ConfigError: an unknown network, preset or argument, a shape that does not fit, or an object
+            of Keras 3.
     """
+    from m3net_tf.keras import require_keras_2
+    from m3net_tf.keras_internals import refuse_layers_of_keras_3
+
+    require_keras_2(f"model {name}", preset, input_shape, classes, overrides, feature_range, head)
+    refuse_layers_of_keras_3()
     if head not in HEADS:
         raise ConfigError(f"head is {head!r}: choose one of {', '.join(HEADS)}")
     module, chosen = _module(name), _preset(name, preset)

@@ -4,20 +4,21 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.errors import ModelError
+from m3net_tf.errors import ConfigError, DataError, ModelError
 from m3net_tf.frontend import FrontendConfig, features_int8
 from m3net_tf.pretrained import find_pretrained
 from m3net_tf.runtime.engines import ENGINES, load_engine
 from m3net_tf.runtime.foreign import read_network
 from m3net_tf.runtime.interpreter import Int8
 from m3net_tf.runtime.recognizer import StreamingRecognizer
-from m3net_tf.runtime.sound import pcm_chunks
+from m3net_tf.runtime.sound import pcm_chunks, pcm_of_array, require_pcm
 from m3net_tf.runtime.warp import warp_int8
 
 Pcm = npt.NDArray[np.int16]
@@ -92,37 +93,65 @@ class Classifier:
             features = warp_int8(self.metadata.warp, features, self._parts[0](features))
         return self._parts[-1](features)
 
-    def predict(self, path: str | Path) -> dict[str, float]:
-        """Mean score, 0 to 1, of each class for a sound file of any rate, the highest first.
+    def predict(
+        self, sound: str | os.PathLike[str] | npt.ArrayLike, *, sample_rate_hz: float | None = None
+    ) -> dict[str, float]:
+        """Mean score, 0 to 1, of each class for a sound of any rate, the highest first.
+
+        Args:
+            sound: a file, or samples as for :meth:`classify`.
+            sample_rate_hz: rate of the samples; a file has its own.
 
         Raises:
-            DataError: the file is missing or broken.
+            ConfigError: samples without their rate, or a file with one.
+            DataError: the file is missing or broken, or as :meth:`classify`.
         """
-        chunks = pcm_chunks(Path(path), self.metadata.frontend.sample_rate_hz)
-        scores = self.classify_chunks(chunks).scores
+        if not isinstance(sound, str | os.PathLike):
+            if sample_rate_hz is None:
+                raise ConfigError("samples do not tell their rate: give sample_rate_hz")
+            scores = self.classify(sound, sample_rate_hz=sample_rate_hz).scores
+        elif sample_rate_hz is not None:
+            raise ConfigError("sample_rate_hz is for samples, a file has its own: leave it out")
+        else:
+            chunks = pcm_chunks(Path(sound), self.metadata.frontend.sample_rate_hz)
+            scores = self.classify_chunks(chunks, str(sound)).scores
         order = (-scores).argsort(kind="stable")
         return {self.labels[label]: float(scores[label]) for label in order}
 
-    def classify(self, pcm: Pcm) -> Classification:
+    def classify(
+        self, samples: npt.ArrayLike, *, sample_rate_hz: float | None = None
+    ) -> Classification:
         """Classify a sound in half-overlapping windows; a short sound is padded with silence.
 
         Args:
-            pcm: int16 samples at the front end's rate, shape (samples,).
-        """
-        return self.classify_chunks([pcm])
+            samples: int16, or floats from -1 to 1, of shape (samples,) or (samples, channels);
+                channels are averaged.
+            sample_rate_hz: their rate; None is the front end's.
 
-    def classify_chunks(self, chunks: Iterable[Pcm]) -> Classification:
+        Raises:
+            DataError: as :func:`.sound.pcm_of_array`, or less than one frame of sound.
+        """
+        own_rate_hz = self.metadata.frontend.sample_rate_hz
+        rate_hz = own_rate_hz if sample_rate_hz is None else sample_rate_hz
+        return self.classify_chunks([pcm_of_array(samples, rate_hz, own_rate_hz)])
+
+    def classify_chunks(self, chunks: Iterable[Pcm], name: str = "the sound") -> Classification:
         """:meth:`classify` for a sound in chunks, with the same result.
 
         Apart from the scores, at most a window and a chunk are in memory.
 
         Args:
             chunks: int16 samples at the front end's rate, each of shape (samples,).
+            name: name of the sound in errors.
+
+        Raises:
+            DataError: chunks of another type, or less than one frame of sound.
         """
         frontend = self.metadata.frontend
         starts: list[int] = []
         scores: list[Int8] = []
-        for start, window in _windows(chunks, self.window_samples, frontend.hop_samples):
+        long_enough = _long_enough(chunks, frontend.frame_samples, name)
+        for start, window in _windows(long_enough, self.window_samples, frontend.hop_samples):
             starts.append(start)
             features = features_int8(frontend, window / 32768.0)
             scores.append(self.run(features[None, ..., None]))
@@ -139,6 +168,20 @@ class Classifier:
             ConfigError: the front end needs the whole clip.
         """
         return StreamingRecognizer(self.metadata.frontend, self.run, self.metadata.detector)
+
+
+def _long_enough(chunks: Iterable[Pcm], least_samples: int, name: str) -> Iterator[Pcm]:
+    """The same chunks; at their end a sound without one whole frame is refused."""
+    samples = 0
+    for chunk in chunks:
+        require_pcm(chunk)
+        samples += len(chunk)
+        yield chunk
+    if samples < least_samples:
+        raise DataError(
+            f"{name}: has {samples} samples at the network's rate, less than a frame of "
+            f"{least_samples}: give a longer recording"
+        )
 
 
 def _windows(chunks: Iterable[Pcm], length: int, hop: int) -> Iterator[tuple[int, Pcm]]:

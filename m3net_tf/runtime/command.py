@@ -17,7 +17,7 @@ from m3net_tf.runtime.detector_config import FULL_SCALE
 from m3net_tf.runtime.engines import ENGINES
 from m3net_tf.runtime.recognizer import event_time_s
 from m3net_tf.runtime.sound import microphone_chunks, pcm_chunks, sound_files
-from m3net_tf.terminal import Status, print_error, run_command
+from m3net_tf.terminal import Status, print_error, printable, run_command
 
 
 class _Parser(argparse.ArgumentParser):
@@ -126,14 +126,14 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _print(line: str) -> None:
-    print(fitted(line, sys.stdout), flush=True)
+    print(fitted(printable(line), sys.stdout), flush=True)
 
 
 def _classify(
     classifier: Classifier, name: str, chunks: Iterable[Pcm], options: argparse.Namespace
 ) -> None:
     labels = classifier.labels
-    result = classifier.classify_chunks(chunks)
+    result = classifier.classify_chunks(chunks, name)
     windows = list(zip(result.starts_s.tolist(), result.window_scores, strict=True))
     if options.json:
         values: dict[str, Any] = {

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.errors import ModelError, one_line
+from m3net_tf.extras import how_to_install
 from m3net_tf.frontend import dequantize_features
 from m3net_tf.native import native_stderr
 
@@ -158,7 +159,7 @@ def tflm_unavailable_reason() -> str:
     try:
         _tflm()
     except ImportError as error:
-        return f"the tflite-micro package does not load ({error}): pip install 'm3net_tf[firmware]'"
+        return f"the tflite-micro package does not load ({error}): {how_to_install('firmware')}"
     return ""
 
 

@@ -16,9 +16,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from m3net_tf.artifacts import sha256_of
+from m3net_tf.artifacts import opened_archive, sha256_of
 from m3net_tf.errors import DAMAGED, ModelError
 from m3net_tf.frontend import FrontendConfig
+from m3net_tf.plain_values import build_section
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.warp import WarpConfig
 
@@ -108,7 +109,7 @@ def attach_metadata(network: bytes, manifest: Mapping[str, Any], importance: byt
 
 def _archive(data: bytes) -> zipfile.ZipFile | None:
     try:
-        return zipfile.ZipFile(io.BytesIO(data))
+        return opened_archive(data)
     except DAMAGED:
         return None
 
@@ -143,6 +144,20 @@ def read_file(path: Path) -> bytes:
         raise ModelError(f"{path} cannot be read ({reason}): name an exported .tflite") from None
 
 
+def _require_types(values: Any) -> None:
+    """Refuse metadata of another form than :func:`attach_metadata` writes.
+
+    Raises:
+        ValueError: a value has another type, or is missing.
+    """
+    kinds = {"labels": list, "model": dict, "frontend": dict, "licence": str, "format": int}
+    fits = isinstance(values, dict)
+    fits = fits and all(isinstance(values.get(key), kind) for key, kind in kinds.items())
+    fits = fits and isinstance(values["model"].get("input_shape"), list)
+    if not fits or not all(isinstance(label, str) for label in values["labels"]):
+        raise ValueError("another form")
+
+
 def read_metadata(path: Path) -> tuple[bytes, Metadata]:
     """Read a file's network and metadata.
 
@@ -163,6 +178,7 @@ def read_metadata(path: Path) -> tuple[bytes, Metadata]:
     network = network_of(data)
     try:
         values = json.loads(archive.read(_NAME))
+        _require_types(values)
         if values["format"] != FORMAT:
             raise ModelError(
                 f"{path} has metadata of format {values['format']!r}, this release reads "
@@ -177,10 +193,10 @@ def read_metadata(path: Path) -> tuple[bytes, Metadata]:
             name=values["model"]["name"],
             licence=values["licence"],
             labels=tuple(values["labels"]),
-            frontend=FrontendConfig.from_dict(values["frontend"]),
+            frontend=build_section(FrontendConfig, values["frontend"], "frontend"),
             frames=values["model"]["input_shape"][1],
             detector=DetectorConfig.from_dict(values["detector"]),
-            warp=WarpConfig.from_dict(values["warp"]) if "warp" in values else None,
+            warp=build_section(WarpConfig, values["warp"], "warp") if "warp" in values else None,
             importance=archive.read(_IMPORTANCE) if "warp" in values else b"",
             manifest={key: values[key] for key in (*_FROM_MANIFEST, "warp") if key in values},
         )

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from m3net_tf.frontend import FrontendConfig, column_bins, features_int8
 from m3net_tf.runtime.detector import Detector, Event, Tape, due_columns, gate_open
 from m3net_tf.runtime.detector_config import DetectorConfig
+from m3net_tf.runtime.sound import require_pcm
 
 Int8 = npt.NDArray[np.int8]
 Int32 = npt.NDArray[np.int32]
@@ -32,6 +33,7 @@ class ColumnStream:
 
     def push(self, pcm: Pcm) -> Int8:
         """Add samples; returns the columns that they complete, shape (bins, columns)."""
+        require_pcm(pcm)
         samples = np.concatenate([self._remaining, pcm])
         bins, hop = column_bins(self.frontend), self.frontend.hop_samples
         raw = self.frontend.kind == "waveform"
@@ -79,7 +81,11 @@ class StreamingRecognizer:
         self._window = np.full((column_bins(frontend), config.window_columns), -128, np.int8)
 
     def push(self, pcm: Pcm) -> list[Event]:
-        """Add any number of int16 samples; returns the events that they complete."""
+        """Add any number of int16 samples; returns the events that they complete.
+
+        Raises:
+            DataError: the samples have another type or shape.
+        """
         events = []
         frontend, columns = self._columns.frontend, self._columns.push(pcm)
         levels = column_levels(frontend, self.detector.config, columns)

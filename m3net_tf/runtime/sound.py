@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads sound files, pipes and the microphone as chunks of 16-bit samples.
+"""Reads sound files, pipes, arrays and the microphone as 16-bit samples.
 
 Packages other than NumPy are optional.
 """
@@ -27,6 +27,8 @@ _PACKAGES = "pip install soundfile soxr"
 _CHUNKS_PER_S = 10
 _CHUNK_BYTES = 1 << 20
 _ENDLESS_BYTES = 0x7FFFF000  # least length in the header of a pipe of unknown length
+# Decoded and resampled sound exceeds 1 by little; 16-bit numbers stored as floats by far.
+_HIGHEST_PEAK = 4.0
 
 
 def sound_files(path: Path, on_error: Callable[[DataError], None]) -> list[Path]:
@@ -57,6 +59,74 @@ def sound_files(path: Path, on_error: Callable[[DataError], None]) -> list[Path]
     if not paths:
         on_error(DataError(f"{path}: has no sound file ({', '.join(suffixes)}) in it"))
     return sorted(paths)
+
+
+def require_pcm(samples: Pcm) -> None:
+    """Check the type and shape of samples; floats would be taken for a nearly silent sound.
+
+    Raises:
+        DataError: they are not int16 of shape (samples,).
+    """
+    if samples.dtype != np.int16 or samples.ndim != 1:
+        raise DataError(
+            f"the samples are {samples.dtype} of shape {samples.shape}: give int16 of shape "
+            "(samples,)"
+        )
+
+
+def pcm_of_array(samples: npt.ArrayLike, rate_hz: float, new_rate_hz: int) -> Pcm:
+    """Convert an array to the samples that :func:`pcm_chunks` reads from a file of this content.
+
+    Args:
+        samples: int16, or floats from -1 to 1, of shape (samples,) or (samples, channels).
+        rate_hz: their rate; another one than ``new_rate_hz`` needs the packages soundfile and soxr.
+        new_rate_hz: rate of the result.
+
+    Returns:
+        Samples of shape (samples,).
+
+    Raises:
+        DataError: another type, shape or range, no samples, NaN or infinity, a rate that no
+            recording has, or a missing package.
+    """
+    array = np.asarray(samples)
+    if array.dtype != np.int16 and array.dtype.kind != "f":
+        raise DataError(f"the samples are {array.dtype}: give int16, or floats from -1 to 1")
+    if not array.size:
+        raise DataError("the array has no samples: check where it comes from")
+    if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] > array.shape[0]):
+        raise DataError(
+            f"the samples have shape {array.shape}: give (samples,) or (samples, channels)"
+        )
+    audio = array.astype(np.float32)
+    if not np.isfinite(audio).all():
+        raise DataError("the samples contain NaN or infinity: repair or leave out the recording")
+    if array.dtype == np.int16:
+        audio /= 32768.0
+    elif (peak := float(np.abs(audio).max())) > _HIGHEST_PEAK:
+        raise DataError(
+            f"the samples reach {peak:g}, but floats go from -1 to 1: divide them by their full "
+            "scale, such as 32768, or give int16"
+        )
+    if audio.ndim == 2:
+        audio = audio.mean(axis=1)
+    if rate_hz != new_rate_hz:
+        audio = _resampled(audio, rate_hz, new_rate_hz)
+    return np.clip(np.floor(audio * 32768.0 + 0.5), -32768, 32767).astype(np.int16)
+
+
+def _resampled(
+    audio: npt.NDArray[np.float32], rate_hz: float, new_rate_hz: int
+) -> npt.NDArray[np.float32]:
+    if not _can_decode():
+        raise DataError(
+            f"the samples have {rate_hz} Hz, {new_rate_hz} Hz is needed; resample them, or "
+            f"{_PACKAGES}"
+        )
+    from m3net_tf.datasets import audio as conversion
+
+    conversion.check_rate(rate_hz, "the samples")
+    return conversion.resampled(audio, rate_hz, new_rate_hz)
 
 
 def pcm_chunks(path: Path, sample_rate_hz: int) -> Iterator[Pcm]:

@@ -16,6 +16,7 @@ from m3net_tf.datasets.audio import from_pcm16
 from m3net_tf.datasets.clips import DatasetInfo
 from m3net_tf.datasets.registry import checked_protocol
 from m3net_tf.errors import DAMAGED, ConfigError, DataError
+from m3net_tf.plain_values import build_section
 from m3net_tf.shards.files import read_pcm
 from m3net_tf.urls import absolute_url, open_url, reaching, small_file
 
@@ -29,6 +30,7 @@ _INFO = (
     "labels sample_rate_hz clip_s protocol fold fit notes group groups_known multi_label "
     "held_out_may_share subset subset_sha256"
 ).split()
+_OTHER_FORM: tuple[type[Exception], ...] = (*DAMAGED, ConfigError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,19 +117,21 @@ def open_shards(url: str) -> Shards:
         raise DataError(f"{url} has no {INDEX}: write the shards by m3net data shard, or check it")
     try:
         values = json.loads(content)
+        if not isinstance(values, dict) or not isinstance(values.get("shards"), list):
+            raise ValueError
         if values["format"] != FORMAT:
             raise DataError(
                 f"{url}/{INDEX} has format {values['format']}, this m3net_tf reads {FORMAT}: write "
                 "the shards again, or install the version that wrote them"
             )
-        files = tuple(Shard(**row) for row in values["shards"])
+        files = tuple(build_section(Shard, row, "shards") for row in values["shards"])
         names = [PurePosixPath(shard.file).name == shard.file for shard in files]
         if not files or not all(names):
             raise ValueError
         return Shards(sha256_of(content), url, values["dataset"], values["info"], files)
     except DataError:
         raise
-    except DAMAGED as error:
+    except _OTHER_FORM as error:
         raise DataError(
             f"{url}/{INDEX} is damaged ({type(error).__name__}): delete it and run m3net data "
             "shard again, which keeps the finished shards"

@@ -81,7 +81,7 @@ def _other_split(values: Patch) -> bool:
     paper, dataset = values.get("paper_protocol"), values.get("dataset") or {}
     if paper is None:
         return False
-    return bool((dataset.get("protocol") or dataset_info(dataset["name"]).protocol) != paper)
+    return bool((dataset.get("protocol") or dataset_info(str(dataset["name"])).protocol) != paper)
 
 
 def _task(values: Patch) -> tuple[Any, Any, Any]:
@@ -98,7 +98,10 @@ def make_step(name: str, values: Patch, seeds: Sequence[int] | None) -> Step:
 
 
 def _resources(values: Patch) -> Resources:
-    return Resources.parse(values.get("resources") or {}, "in resources")
+    named = values.get("resources") or {}
+    if not isinstance(named, Mapping):
+        raise ConfigError(f"resources is {named!r}: give keys and values")
+    return Resources.parse(named, "in resources")
 
 
 def whole_numbers(values: Patch, key: str) -> list[int] | None:

@@ -67,7 +67,7 @@ _KEYS = (
 _NEEDED = ("title", "paper", "base", "axes", "scales")
 _SCALE_KEYS = ("patch", "axes", "steps", "only")
 _CELL_KEYS = ("metric", "seeds", "folds", "quoted", "paper_protocol", "clip", "resources")
-_FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_FAULTS = (ArithmeticError, LookupError, ValueError)
 
 
 def find_grid(name: str) -> Path:
@@ -206,10 +206,11 @@ def _expand(path: Path, values: Patch, scale: str) -> Grid:
             raise ConfigError(f"key {key!r} is missing: a table has table, {', '.join(_NEEDED)}")
     axes = _axes(path, _mapping(values["axes"], "axes"))
     plan = _plan(values, scale)
-    scaled = _axes(path, plan.get("axes") or {})
+    scaled = _axes(path, _mapping(plan.get("axes") or {}, f"scales.{scale}.axes"))
     only = _labels(plan.get("only") or {}, axes, f"scales.{scale}.only")
-    skip = [_labels(row, axes, "skip") for row in values.get("skip") or []]
-    reference = {str(axis): str(label) for axis, label in (values.get("reference") or {}).items()}
+    skip = [_labels(row, axes, "skip") for row in _rows(values, "skip")]
+    named = _mapping(values.get("reference") or {}, "reference")
+    reference = {str(axis): str(label) for axis, label in named.items()}
     _labels(reference, axes, "reference")
     _labels({axis: list(labels) for axis, labels in scaled.items()}, axes, f"scales.{scale}.axes")
     averages = _averages(values, axes, only)
@@ -252,7 +253,10 @@ def _expand(path: Path, values: Patch, scale: str) -> Grid:
 
 def _axes(path: Path, axes: Mapping[Any, Mapping[Any, Any]]) -> dict[str, dict[str, Patch]]:
     return {
-        str(axis): {str(label): _patch(path, patch) for label, patch in labels.items()}
+        str(axis): {
+            str(label): _patch(path, patch)
+            for label, patch in _mapping(labels, f"axis {axis!r}").items()
+        }
         for axis, labels in axes.items()
     }
 
@@ -264,8 +268,9 @@ def _read_patches(
     axes: Mapping[str, Mapping[str, Patch]],
     scaled: Mapping[str, Mapping[str, Patch]],
 ) -> _Patches:
+    scaled_steps = _mapping(plan.get("steps") or {}, "steps of the scale")
     steps = {
-        str(step): (_patch(path, patch), _patch(path, (plan.get("steps") or {}).get(step)))
+        str(step): (_patch(path, patch), _patch(path, scaled_steps.get(step)))
         for step, patch in _mapping(values.get("steps") or {}, "steps").items()
     }
     return _Patches(
@@ -274,7 +279,7 @@ def _read_patches(
         axes=axes,
         exceptions=[
             (_labels(row["where"], axes, "exceptions"), _patch(path, row["patch"]))
-            for row in values.get("exceptions") or []
+            for row in _rows(values, "exceptions")
         ],
         steps=steps,
         last=_patch(path, plan.get("patch")),
@@ -341,6 +346,9 @@ def _patch(path: Path, value: Any) -> Patch:
     if isinstance(value, str):
         value = _read(path.parent / value)
     require_known_keys(_mapping(value, "patch"), (*SECTIONS, *_CELL_KEYS), "of a patch")
+    for section in ("dataset", *LINKS):
+        _mapping(value.get(section) or {}, section)
+    _mapping((value.get("dataset") or {}).get("options") or {}, "dataset.options")
     return merge(value)
 
 
@@ -350,12 +358,20 @@ def _mapping(value: Any, where: str) -> Patch:
     return value
 
 
+def _rows(values: Patch, key: str) -> list[Patch]:
+    """A list of mappings; [] if it is left out."""
+    rows = values.get(key) or []
+    if not isinstance(rows, list):
+        raise ConfigError(f"{key} is {rows!r}: give a list")
+    return [_mapping(row, f"a row of {key}") for row in rows]
+
+
 def _labels(
     named: Mapping[Any, Any], axes: Mapping[str, Mapping[str, Patch]], where: str
 ) -> dict[str, set[str]]:
     """Axis -> labels, checked against those that exist."""
     checked: dict[str, set[str]] = {}
-    for axis, labels in named.items():
+    for axis, labels in _mapping(named, where).items():
         if str(axis) not in axes:
             raise ConfigError(f"{where} names the axis {axis!r}: known are {', '.join(axes)}")
         listed = labels if isinstance(labels, list) else [labels]

@@ -2,9 +2,11 @@
 """Keras archives: written without a date, and checked before they are loaded.
 
 Keras's own writer takes the time of each part from the clock, and fails if that is before 1980.
-Its reader imports any module that an archive names. Keras refuses lambdas in zip archives only; an
-HDF5 file under the same name may contain code. For each object of a zip archive Keras imports the
-module, and takes any class or function from there.
+Its reader refuses lambdas in zip archives only; an HDF5 file under the same name may contain code.
+For each object of a zip archive Keras takes a class that any package has registered under the
+entry's ``registered_name``; without one it imports the module, and takes any class or function from
+there. A Lambda layer calls any function of any imported module, so it is refused whatever it
+contains.
 """
 
 from __future__ import annotations
@@ -24,16 +26,16 @@ from m3net_tf.unfinished import unfinished_prefix
 if TYPE_CHECKING:  # TensorFlow takes seconds to import, and checking an archive does not need it
     from m3net_tf.keras import keras
 
-#: Where the objects of this package's networks come from, except its own layers.
-KERAS_MODULES = {
-    "keras.constraints",
-    "keras.initializers",
-    "keras.layers",
-    "keras.regularizers",
-    "tf_keras.src.engine.functional",
+_FUNCTIONAL = "tf_keras.src.engine.functional"
+_BASES = {
+    "keras.constraints": "Constraint",
+    "keras.initializers": "Initializer",
+    "keras.layers": "Layer",
+    "keras.regularizers": "Regularizer",
 }
-_CONFIG = "config.json"
-_WEIGHTS = "model.weights.h5"
+#: Where the objects of this package's networks come from, except its own layers.
+KERAS_MODULES = {*_BASES, _FUNCTIONAL}
+_CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _MOST_BYTES = 16 << 20  # the largest network's has 0.2 MB
 
 
@@ -54,7 +56,7 @@ def write_archive(model: keras.Model, path: Path) -> None:
         weights = (scratch / _WEIGHTS).read_bytes()
     description = keras.saving.serialize_keras_object(model)
     files = {
-        "metadata.json": json.dumps({"keras_version": keras.__version__}).encode(),
+        _METADATA: json.dumps({"keras_version": keras.__version__}).encode(),
         _CONFIG: json.dumps(description).encode(),
         _WEIGHTS: weights,
     }
@@ -70,17 +72,50 @@ def check_archive(path: Path) -> None:
         zipfile.BadZipFile: it is damaged, or not a zip file.
     """
     with zipfile.ZipFile(path) as archive:
-        if archive.getinfo(_CONFIG).file_size > _MOST_BYTES:
-            raise _refusal(path, f"has more than {_MOST_BYTES} bytes of {_CONFIG}")
-        try:
-            config = json.loads(archive.read(_CONFIG))
-        except RecursionError:
-            raise _refusal(path, f"has a {_CONFIG} that is nested too deeply") from None
+        config = _json_of(archive, path, _CONFIG)
+        metadata = _json_of(archive, path, _METADATA) if _METADATA in archive.namelist() else None
+    version = metadata.get("keras_version") if isinstance(metadata, dict) else None
+    if str(version).startswith("3."):
+        raise ModelError(
+            f"{path} was saved by Keras 3, this project uses Keras 2 (tf_keras): train the network "
+            "again"
+        )
     for entry in _objects(config):
         name, module = str(entry["class_name"]), str(entry.get("module"))
-        registered = name != "function" and entry.get("registered_name") == f"m3net_tf>{name}"
-        if module not in KERAS_MODULES and not (registered and module.startswith("m3net_tf.")):
+        if not _is_known(name, module, entry.get("registered_name")):
             raise _refusal(path, f"contains {name[:60]!r} of module {module[:60]!r}")
+
+
+def _json_of(archive: zipfile.ZipFile, path: Path, name: str) -> Any:
+    if archive.getinfo(name).file_size > _MOST_BYTES:
+        raise _refusal(path, f"has more than {_MOST_BYTES} bytes of {name}")
+    try:
+        return json.loads(archive.read(name))
+    except RecursionError:
+        raise _refusal(path, f"has a {name} that is nested too deeply") from None
+
+
+def _is_known(name: str, module: str, registered_name: Any) -> bool:
+    """Whether Keras makes a stock object, or one of this package's registered layers, of an entry.
+
+    The class itself decides, not its name: another package may register any name.
+    """
+    from m3net_tf.keras import keras
+
+    registered = keras.saving.get_registered_object
+    if module == _FUNCTIONAL:
+        return name == "Functional" and registered_name in (None, name) and not registered(name)
+    if module in _BASES:
+        stock = getattr(keras, module.partition(".")[2])
+        base, kind = getattr(stock, _BASES[module]), vars(stock).get(name)
+        if registered_name not in (None, name) or registered(name):
+            return False
+    elif module.startswith("m3net_tf.") and registered_name == f"m3net_tf>{name}":
+        base, kind = keras.layers.Layer, registered(registered_name)
+    else:
+        return False
+    is_lambda = isinstance(kind, type) and issubclass(kind, keras.layers.Lambda)
+    return isinstance(kind, type) and issubclass(kind, base) and not is_lambda
 
 
 def _objects(config: Any) -> Iterator[dict[str, Any]]:

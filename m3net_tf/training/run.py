@@ -245,9 +245,13 @@ def load(run_or_file: str | Path) -> keras.Model:
         probabilities.
 
     Raises:
-        ModelError: there is no such file, training has not finished, or the file is damaged or
-            could run code.
+        ConfigError: the argument is a network of Keras 3.
+        ModelError: there is no such file, training has not finished, or the file is damaged, could
+            run code or is one of Keras 3.
     """
+    from m3net_tf.keras import require_keras_2
+
+    require_keras_2("load", run_or_file)
     path = Path(run_or_file)
     if path.is_dir():
         return Run(path).load_model()
@@ -256,15 +260,21 @@ def load(run_or_file: str | Path) -> keras.Model:
     return _read_network(path, "give a run folder or its model.keras")
 
 
+# Keras checks no value of a configuration before it uses it.
+_UNLOADABLE: tuple[type[Exception], ...] = (*DAMAGED, AttributeError, RuntimeError, TypeError)
+
+
 def _read_network(path: Path, remedy: str) -> keras.Model:
     from m3net_tf.keras import keras
+    from m3net_tf.keras_internals import refuse_layers_of_keras_3
 
+    refuse_layers_of_keras_3()
     for name in model_names():
         presets_of(name)  # imports its module, which registers the layers
     try:
         check_archive(path)
         return keras.models.load_model(path, compile=False)
-    except DAMAGED as error:
+    except _UNLOADABLE as error:
         raise ModelError(f"{path} cannot be read ({type(error).__name__}): {remedy}") from None
 
 

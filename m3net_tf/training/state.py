@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.artifacts import write_bytes
+from m3net_tf.artifacts import opened_archive, write_bytes
 from m3net_tf.errors import DAMAGED, ModelError
 from m3net_tf.keras import keras, tf
 from m3net_tf.keras_internals import loss_scale_variables
@@ -192,8 +192,12 @@ class TrainingState:
             ModelError: the file is damaged.
         """
         try:
-            with np.load(io.BytesIO(path.read_bytes())) as arrays:
+            content = path.read_bytes()
+            _require_arrays(content)
+            with np.load(io.BytesIO(content)) as arrays:
                 figures = json.loads(str(arrays["figures"]))
+                if not isinstance(figures, dict):
+                    raise ValueError("the figures have no names")
                 for key in self._FIGURES:
                     setattr(self, key, figures[key])
                 self.devices = figures.get("devices", 1)
@@ -211,6 +215,25 @@ def _npy_bytes(array: npt.NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array)
     return buffer.getvalue()
+
+
+def _require_arrays(content: bytes) -> None:
+    """Check the headers of all arrays before NumPy allocates what they promise.
+
+    Raises:
+        Exceptions of DAMAGED: the archive or an array is damaged, or is none of numbers or text.
+    """
+    if content[:2] != b"PK":
+        raise ValueError("no archive")
+    with opened_archive(content) as archive:
+        for entry in archive.infolist():
+            with archive.open(entry) as file:
+                if np.lib.format.read_magic(file) != (1, 0):
+                    raise ValueError("another version of the format")
+                shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            wrong_kind = dtype.kind not in ("U" if entry.filename == "figures.npy" else "biuf")
+            if wrong_kind or math.prod(shape) * dtype.itemsize > entry.file_size:
+                raise ValueError("another size or type than its header promises")
 
 
 @dataclasses.dataclass

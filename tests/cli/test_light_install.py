@@ -12,10 +12,16 @@ import pytest
 import typer
 
 from m3net_tf import __main__ as entry
-from m3net_tf import checkout
+from m3net_tf import checkout, extras
 from m3net_tf.cli.app import app
 from m3net_tf.errors import ConfigError
-from m3net_tf.extras import module_of, packages_by_extra
+from m3net_tf.extras import (
+    how_to_install,
+    missing_with,
+    module_of,
+    packages_by_extra,
+    require_modules,
+)
 from m3net_tf.firmware import sources  # noqa: F401  (finds the checkout when imported)
 from m3net_tf.studies.grid_file import find_grid
 
@@ -92,9 +98,29 @@ def test_without_typer_the_install_is_named(monkeypatch, capsys, arguments):
     monkeypatch.delattr("m3net_tf.cli")
     status, error = run(monkeypatch, capsys, *arguments)
     assert status == 2 and error.count("\n") == 1
-    assert (
-        "needs the Python package typer: run pip install 'm3net_tf', or pip install -e '.'" in error
-    )
+    assert "needs the package typer: pip install -e '" in error
+
+
+def test_the_install_is_advised_from_where_the_user_stands(outside, monkeypatch):
+    """The project's name is on no index, and anyone may register it there."""
+    assert "m3net_tf'" not in how_to_install("train")
+    assert how_to_install("train").startswith("pip install 'FILE[train]', with the wheel")
+    assert how_to_install("").startswith("pip install 'FILE'")
+    root = outside / "site-packages"
+    (root / "firmware").mkdir(parents=True)
+    (root / "firmware/third_party.lock").touch()
+    assert how_to_install("train") == f"pip install -e '{root}[train]'"
+    monkeypatch.chdir(root)
+    assert how_to_install("train") == "pip install -e '.[train]'"
+    assert how_to_install("") == "pip install -e '.'"
+
+
+def test_all_missing_packages_are_named_at_once(monkeypatch):
+    with pytest.raises(ConfigError, match="a page needs the packages no-such-a, no-such-b: pip"):
+        require_modules("a page", "web", "json", "no_such_a", "no_such_b", "no_such_a.part")
+    monkeypatch.setattr(extras, "is_installed", lambda name: name not in ("librosa", "tf-keras"))
+    extra, packages = missing_with("tensorflow")
+    assert extra == "train" and {"librosa", "tf-keras", "tensorflow"} == {*packages}
 
 
 def test_a_missing_module_of_ours_keeps_its_traceback(monkeypatch):
@@ -106,15 +132,15 @@ def test_a_missing_module_of_ours_keeps_its_traceback(monkeypatch):
 
 # --- every command with the light packages alone --------------------------------------------------
 
-TRAIN = "pip install 'm3net_tf[train]'"
+TRAIN = "[train]'"
 #: Command -> part of its error, or '' if it works.
 LIGHT = {
     "init no_sounds": "no_sounds",
     "train recipe.yaml": TRAIN,
     "evaluate run": TRAIN,
     "quantize run": TRAIN,
-    "search recipe.yaml": "pip install 'm3net_tf[",  # the first of two extras that is missing
-    "report run": "pip install 'm3net_tf[",  # likewise
+    "search recipe.yaml": "pip install",  # the first of two extras that is missing
+    "report run": "pip install",  # likewise
     "demo --run new": TRAIN,
     "export run": TRAIN,
     "compile run/export/model.tflite --out c": "",

@@ -27,6 +27,7 @@ from m3net_tf.live_page.server import Pages, listening_socket, serve
 from m3net_tf.runtime import ClassSettings, DetectorConfig
 
 SHAPE = {"rate_hz": 16_000, "frame_samples": 512, "hop_samples": 320, "bins": 40, "frames": 4}
+TOKEN = "token-of-the-page"
 LABELS = ("yes", "<b>no", "silence")
 CLASS = ClassSettings("0", threshold=0.5, release=0.4, suppression_columns=0, window_runs=1, hits=1)
 
@@ -143,11 +144,13 @@ class Served:
 
     def _serve(self) -> None:
         try:
-            asyncio.run(serve(self.rig.board, self.pages, "<i>board</i>", self._listener, None))
+            asyncio.run(
+                serve(self.rig.board, self.pages, "<i>board</i>", self._listener, None, TOKEN)
+            )
         except FirmwareError as error:
             self.failures.append(error)
 
-    def get(self, path: str = "/", **headers: str) -> http.client.HTTPResponse:
+    def get(self, path: str = f"/{TOKEN}/", **headers: str) -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         connection.request("GET", path, headers=headers)
         response = connection.getresponse()
@@ -155,6 +158,6 @@ class Served:
         connection.close()
         return response
 
-    def connect(self, origin: str | None = None) -> ClientConnection:
+    def connect(self, origin: str | None = None, path: str = f"/{TOKEN}/live") -> ClientConnection:
         origin = origin or f"http://127.0.0.1:{self.port}"
-        return connect(f"ws://127.0.0.1:{self.port}/live", origin=origin)  # type: ignore[arg-type]
+        return connect(f"ws://127.0.0.1:{self.port}{path}", origin=origin)  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ import pytest
 import soundfile
 from browser import Page
 from firmware_helpers import skip_or_fail
-from live_rig import Served
+from live_rig import TOKEN, Served
 
 from m3net_tf.datasets.captured import CapturedClips
 from m3net_tf.emulation.starting import why_no_emulation
@@ -170,7 +170,7 @@ def test_it_fits_narrow_pages_and_asks_for_nothing(live: Page, address: str):
 def test_a_board_with_flash_keeps_and_forgets(tab: Page):
     served = Served(saved=False)
     try:
-        tab.load(f"http://127.0.0.1:{served.port}/", 1280)
+        tab.load(f"http://127.0.0.1:{served.port}/{TOKEN}/", 1280)
         says = "document.querySelector('#saved-thresholds').textContent.includes('{}')"
         forget = "document.querySelector('#forget')"
         tab.wait(says.format("No thresholds are saved"))

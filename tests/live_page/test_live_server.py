@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import typer
-from live_rig import Rig, Served, column
+from live_rig import TOKEN, Rig, Served, column
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
@@ -61,6 +61,18 @@ def test_other_names_and_other_pages_are_refused(served: Served):
     for origin in ("http://board.example", f"http://127.0.0.1:{served.port + 1}", "null"):
         with pytest.raises(InvalidStatus, match="403"):
             served.connect(origin)
+
+
+def test_who_does_not_know_the_token_gets_nothing(served: Served):
+    for path in ("/", "/live", "//", f"/{TOKEN}", f"/{TOKEN}x/", "/x/", "/%C3%A4/"):
+        response = served.get(path)
+        assert response.status == 404 and "board" not in response.body  # type: ignore[attr-defined]
+        assert TOKEN not in response.body  # type: ignore[attr-defined]
+    for path in ("/live", "//live", f"/{TOKEN[:-1]}/live", "/%C3%A4/live"):
+        with pytest.raises(InvalidStatus, match="403"):
+            served.connect(path=path)
+    with served.connect() as page:
+        until(page, "hello")
 
 
 def test_pages_get_all_messages_and_their_own_answers(served: Served):
@@ -125,7 +137,7 @@ def test_the_command_says_where_the_page_is_and_records(monkeypatch, tmp_path: P
     lines: list[str] = []
     take = tmp_path / "take"
     command.run_live_page("some port", tmp_path, record=take, baud=1, web_port=0, log=lines.append)
-    assert re.fullmatch(r"http://127.0.0.1:\d+ shows some_board; Ctrl-C ends", lines[0])
+    assert re.fullmatch(r"http://127.0.0.1:\d+/[\w-]{22}/ shows some_board; Ctrl-C ends", lines[0])
     assert lines[1:] == ["0.1 s heard, 0 events, 0 hops lost"]
     assert (tmp_path / "take.csv").read_text().startswith("time_s,yes,")
 
@@ -136,7 +148,7 @@ def test_a_port_in_use_and_missing_packages_are_one_line(monkeypatch):
         with pytest.raises(FirmwareError, match=f"port {port} of 127.0.0.1 .* --web-port"):
             run_live_page("none", Path("none"), baud=1, web_port=port, log=print)
     monkeypatch.setitem(sys.modules, "starlette", None)
-    with pytest.raises(ConfigError, match=r"needs the package starlette: pip .*m3net_tf\[web\]"):
+    with pytest.raises(ConfigError, match=r"needs the package starlette: pip .*\[web\]"):
         run_live_page("none", Path("none"), baud=1, web_port=0, log=print)
 
 

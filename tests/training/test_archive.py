@@ -83,10 +83,28 @@ def test_a_function_of_any_module(tmp_path: Path):
         {"class_name": "function", "module": "m3net_tf.a", "registered_name": "m3net_tf>function"},
         {"class_name": "Mirror", "module": "os", "registered_name": "m3net_tf>Mirror"},
         {"class_name": "Path", "module": "m3net_tf.artifacts", "registered_name": "Path"},
+        {"class_name": "Path", "module": "m3net_tf.artifacts", "registered_name": "m3net_tf>Path"},
+        {"class_name": "Lambda", "module": "keras.layers"},
+        {"class_name": "Lambda", "module": "keras.layers", "registered_name": "Lambda"},
+        {"class_name": "ReLU", "module": "keras.layers", "registered_name": "other>Disguised"},
+        {
+            "class_name": "Disguised",
+            "module": "m3net_tf.a",
+            "registered_name": "m3net_tf>Disguised",
+        },
+        {"class_name": "deserialize", "module": "keras.layers"},
+        {"class_name": "InputSpec", "module": "keras.layers"},
+        {"class_name": "get", "module": "keras.initializers"},
+        {"class_name": "inspect", "module": "tf_keras.src.engine.functional"},
         {"class_name": ["x"] * 10_000, "module": {"keras.layers": 1}},
     ],
 )
-def test_objects_that_no_network_has(tmp_path: Path, entry: dict[str, Any]):
+def test_objects_that_no_network_has(
+    tmp_path: Path, entry: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    for package in ("m3net_tf", "other"):
+        name = f"{package}>Disguised"
+        monkeypatch.setitem(keras.saving.get_custom_objects(), name, keras.layers.Lambda)
     path = tmp_path / "model.keras"
     allowed = {"class_name": "Add", "module": "keras.layers", "config": {}}
     with zipfile.ZipFile(path, "w") as archive:
@@ -94,6 +112,24 @@ def test_objects_that_no_network_has(tmp_path: Path, entry: dict[str, Any]):
     with pytest.raises(ModelError, match="could run code") as caught:
         check_archive(path)
     assert len(str(caught.value)) < 300 + len(str(path))
+
+
+def test_a_lambda_of_a_named_function(tmp_path: Path):
+    """Keras's safe mode refuses bytecode only: this one would call any function of any module."""
+    run = finished_run(tmp_path)
+    save(run.model_path, keras.layers.ReLU())
+    layer = '"module": "keras.layers", "class_name": '
+    replace_config(run.model_path, f'{layer}"ReLU"', f'{layer}"Lambda"')
+    refused(run, "contains 'Lambda' of module 'keras.layers'")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Keras 3 and NumPy
+def test_a_network_of_keras_3_is_named_as_such(tmp_path: Path):
+    run = finished_run(tmp_path)
+    other = pytest.importorskip("keras")
+    inputs = other.Input((4,))
+    other.Model(inputs, other.layers.Dense(2)(inputs)).save(run.model_path)
+    refused(run, r"saved by Keras 3, this project uses Keras 2 \(tf_keras\)")
 
 
 @pytest.mark.parametrize(

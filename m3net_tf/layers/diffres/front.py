@@ -8,11 +8,11 @@ parameters (docs/decisions.md).
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from m3net_tf.keras import keras, tf
+from m3net_tf.keras import keras, require_keras_2, tf
+from m3net_tf.keras_internals import refuse_layers_of_keras_3
 from m3net_tf.layers.diffres.frame_importance import frame_importance
 from m3net_tf.layers.diffres.warp import FrameScores, FrameWarp, frames_after, require_one_channel
 
@@ -100,7 +100,8 @@ class DiffRes(keras.layers.Layer):
 
     Raises:
         TypeError: an unknown option.
-        ConfigError: a value is out of range, or the map has more than one channel.
+        ConfigError: a value is out of range, the map has more than one channel, or something is an
+            object of Keras 3.
     """
 
     def __init__(
@@ -113,9 +114,16 @@ class DiffRes(keras.layers.Layer):
         dtype: Any = None,
         **options: Any,
     ) -> None:
+        require_keras_2("DiffRes", reduction, dtype, options)
+        refuse_layers_of_keras_3()
         super().__init__(name=name, trainable=trainable, dtype=dtype)
-        inspect.signature(rescale_and_warp).bind(0, reduction, **options)
         self._arguments = {"reduction": reduction, "reading": reading, **options}
+        rescale_and_warp(1, **self._arguments)  # refuses wrong arguments here, not in build
+
+    def __call__(self, inputs: tf.Tensor, *args: Any, **kwargs: Any) -> tf.Tensor:
+        """Apply the layer to a map of features of Keras 2, or to an array."""
+        require_keras_2("DiffRes", inputs)
+        return super().__call__(inputs, *args, **kwargs)
 
     def build(self, input_shape: tf.TensorShape) -> None:
         """Build the score network and the warp for a map of this shape."""

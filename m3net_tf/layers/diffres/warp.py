@@ -14,6 +14,7 @@ warping takes O(T) time and memory.
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,8 @@ def frames_after(frames: int, reduction: float) -> int:
     Raises:
         ConfigError: ``reduction`` is not between 0 and 1.
     """
-    if not 0 < reduction < 1:
-        raise ConfigError(f"reduction is {reduction}: give a share of the frames between 0 and 1")
+    if not isinstance(reduction, numbers.Real) or not 0 < reduction < 1:
+        raise ConfigError(f"reduction is {reduction!r}: give a share of the frames between 0 and 1")
     # Avoids 99.999... instead of 100 for a tenth of 1000.
     return max(1, math.floor((1 - reduction) * frames + 1e-6))
 
@@ -277,8 +278,7 @@ class FrameScores(_LogFeatures):
     ) -> None:
         super().__init__(**kwargs)
         self.reading = require_reading(reading)
-        if not 0 < reduction < 1:
-            raise ConfigError(f"reduction is {reduction}: give a share between 0 and 1")
+        frames_after(1, reduction)  # checks it
         for name, value in (("guide_weight", guide_weight), ("energy_floor", energy_floor)):
             if value < 0:
                 raise ConfigError(f"{name} is {value}: give 0 or above")

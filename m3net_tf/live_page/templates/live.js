@@ -273,7 +273,7 @@ const livePage = (() => {
   };
 
   function connect() {
-    socket = new WebSocket(`ws://${location.host}/live`);
+    socket = new WebSocket(`ws://${location.host}${location.pathname}live`);
     socket.addEventListener("message", ({ data }) => {
       const { type, ...message } = JSON.parse(data);
       handlers[type](message);

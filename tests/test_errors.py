@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Damaged files end in one line; programming errors keep their traceback."""
+
+from __future__ import annotations
+
+import io
+import json
+import types
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from m3net_tf.compiler import network
+from m3net_tf.errors import DAMAGED, ConfigError, DataError, ModelError
+from m3net_tf.runtime.metadata import has_metadata
+from m3net_tf.shards import index
+from m3net_tf.studies import grid_file
+from m3net_tf.studies.grid_file import find_grid, load_grid
+from m3net_tf.training.state import TrainingState
+
+BUGS = (AttributeError, MemoryError, NameError, RuntimeError, TypeError)
+
+
+@pytest.mark.parametrize("bug", BUGS)
+@pytest.mark.parametrize("swallowed", [DAMAGED, network._FAULTS, grid_file._FAULTS])
+def test_programming_errors_are_not_among_the_faults_of_files(bug, swallowed):
+    assert not issubclass(bug, swallowed)
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_in_an_operator_or_a_table_keeps_its_traceback(bug, monkeypatch):
+    def broken(*arguments: Any) -> None:
+        raise bug("a bug")
+
+    monkeypatch.setattr(network, "PASSES", {"mine": broken})
+    with pytest.raises(bug, match="a bug"):
+        network._rewrite(None, "mine")
+    monkeypatch.setattr(grid_file, "make_cell", broken)
+    with pytest.raises(bug, match="a bug"):
+        load_grid(find_grid("m3net/table4"), "tiny")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"axes": {"a": 3}},
+        {"axes": {"a": ["x"]}},
+        {"axes": {"a": {"x": 3}}},
+        {"axes": [1]},
+        {"skip": 3},
+        {"skip": ["x"]},
+        {"exceptions": {"where": 1}},
+        {"exceptions": [3]},
+        {"exceptions": [{"where": 3, "patch": {}}]},
+        {"reference": ["a"]},
+        {"base": {"dataset": 3}},
+        {"base": {"dataset": {"name": "esc50", "options": 3}}},
+        {"base": {"fine_tuning": "x"}},
+        {"resources": 3},
+        {"steps": {"first": 3}},
+        {"scales": {"tiny": {"axes": 3}}},
+        {"scales": {"tiny": {"only": 3}}},
+        {"scales": {"tiny": {"steps": 3}}},
+        {"paper_protocol": "x", "base": {"dataset": {"name": ["x"]}}},
+    ],
+    ids=str,
+)
+def test_a_table_of_another_form_is_one_line(changes: dict[str, Any], tmp_path: Path):
+    grid = {
+        **{"title": "t", "paper": "p", "table": 1, "scales": {"tiny": {}}},
+        "base": {"dataset": {"name": "synth"}, "model": {"name": "m3net", "preset": "s"}},
+        "axes": {"a": {"x": {}}},
+    }
+    path = tmp_path / "grid.yaml"
+    path.write_text(yaml.safe_dump({**grid, **changes}))
+    with pytest.raises(ConfigError, match=str(path)) as caught:
+        load_grid(path, "tiny")
+    assert "\n" not in str(caught.value)
+
+
+def saved(**arrays: Any) -> bytes:
+    stream = io.BytesIO()
+    figures = {"history": [], "plateau_factor": 1.0, "plateau_best": 1.0, "plateau_epochs": 0}
+    np.savez(stream, **{"figures": json.dumps(figures), "best_0": np.ones(3), **arrays})
+    return stream.getvalue()
+
+
+def huge_array() -> bytes:
+    """An archive whose array promises 8 exabytes."""
+    stream, head = io.BytesIO(), io.BytesIO()
+    values = {"descr": "<f8", "fortran_order": False, "shape": (1 << 60,)}
+    np.lib.format.write_array_header_1_0(head, values)
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("weights_0.npy", head.getvalue())
+    return stream.getvalue()
+
+
+def encrypted(data: bytes) -> bytes:
+    """The archive with all parts marked as encrypted."""
+    changed = bytearray(data)
+    for magic, offset in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        at = -1
+        while (at := data.find(magic, at + 1)) >= 0:
+            changed[at + offset] |= 1
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        huge_array(),
+        encrypted(saved(weights_0=np.zeros(3))),
+        saved(figures="3", weights_0=np.zeros(3)),
+        saved(weights_0=np.array("text")),
+        saved(weights_0=np.array({}, object)),
+        saved(),
+    ],
+)
+def test_a_damaged_training_state_is_one_line(content: bytes, tmp_path: Path):
+    state: Any = types.SimpleNamespace(
+        _FIGURES=(),
+        _arrays=lambda: {"weights": [types.SimpleNamespace(assign=np.zeros(3).__add__)]},
+        model=types.SimpleNamespace(weights=[0]),
+    )
+    path = tmp_path / "state.npz"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=f"{path} is damaged .*: delete it"):
+        TrainingState.load(state, path)
+    path.write_bytes(saved(weights_0=np.zeros(3)))
+    TrainingState.load(state, path)
+
+
+@pytest.mark.parametrize("content", ["3", "[]", '{"format": 1, "shards": 3}', "{"])
+def test_a_damaged_index_of_shards_is_one_line(content: str, tmp_path: Path):
+    (tmp_path / index.INDEX).write_text(content)
+    with pytest.raises(DataError, match="damaged"):
+        index.open_shards(str(tmp_path))
+
+
+def test_an_encrypted_archive_after_a_network_is_no_metadata():
+    data = bytes(8) + saved()
+    assert not has_metadata(encrypted(data))
