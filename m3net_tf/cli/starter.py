@@ -21,13 +21,25 @@ def init(
         Path | None, typer.Option(help="Folder of the project; default: <SOUNDS>_project.")
     ] = None,
     board: Board = DEFAULT_BOARD,
+    group_pattern: Annotated[
+        str,
+        typer.Option(
+            metavar="REGEX",
+            help="Speaker or recording of a file: what the first parentheses match in its path.",
+        ),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Set up a project for a folder of your own sounds: a recipe, and the commands to train it."""
     from m3net_tf.datasets.inspection import inspect_folder, sounds_lines, sounds_table
-    from m3net_tf.deployment.starter import recipe_lines, starter_recipe, write_starter
+    from m3net_tf.deployment.starter import (
+        recipe_lines,
+        split_preview,
+        starter_recipe,
+        write_starter,
+    )
 
-    facts = inspect_folder(sounds)
+    facts = inspect_folder(sounds, group_pattern)
     if not as_json:
         print_table(sounds_table(facts))
         for line in sounds_lines(facts):
@@ -38,6 +50,7 @@ def init(
     if as_json:
         say_json({"sounds": facts.to_dict(), "recipe": recipe, "files": list(map(str, paths))})
         return
+    print_table(split_preview(recipe, facts))
     for line in recipe_lines(recipe, facts):
         say(line)
     say(f"wrote {', '.join(map(str, paths))}; to train, run")
