@@ -19,7 +19,7 @@ from pathlib import Path
 
 DOCS = Path(__file__).parent
 #: Names of the pages, in the order in which they are typed.
-PAGES = ("classify", "own_folder", "another_board", "paper_table", "fine_tune")
+PAGES = ("classify", "own_folder", "another_board", "long_clips", "paper_table", "fine_tune")
 _BLOCK = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"^\$ (.*?)(?: +# .*)?$", re.MULTILINE)
 _END = "end-of-the-output"
@@ -113,7 +113,8 @@ def transcribe(text: str, run: Callable[[str], str]) -> str:
 
 
 def _shortened(lines: list[str]) -> list[str]:
-    """Without the epochs of a training between the first and the last one."""
+    """Without progress, and without a training's epochs between the first and the last one."""
+    lines = [line for line in lines if not line.endswith(" left")]
     epochs = [i for i, line in enumerate(lines) if line.startswith("epoch ")]
     if len(epochs) < 4:
         return lines

@@ -15,8 +15,6 @@ import contextlib
 import os
 from typing import Any
 
-from m3net_tf.errors import ConfigError
-
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

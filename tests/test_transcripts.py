@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The five transcripts: their commands are those of the README, and print what they show.
+"""The transcripts: their commands are those of the README, and print what they show.
 
 The figures of a training depend on the computer, and the tests train for moments. So each line of a
 transcript must be printed with other figures.
@@ -8,6 +8,7 @@ transcript must be printed with other figures.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import runpy
 import shlex
@@ -17,7 +18,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import yaml
 from typed_commands import m3net
 
@@ -81,7 +84,9 @@ def test_another_board_needs_one_other_word():
 
 def test_a_transcript_is_written_again():
     page = "# A\n\n```text\n$ train x   # 9 s\nold\n$ pip install .\n```\n\n```sh\n$ no\n```\n"
-    lines = "\n".join(["start", *(f"epoch {i}/5" for i in range(1, 6)), "end"])
+    lines = "\n".join(
+        ["start", "training: 1/9 steps, 3 s left", *(f"epoch {i}/5" for i in range(1, 6)), "end"]
+    )
     shell = {"train x": lines, "pip install .": "WARNING"}
     assert commands_of(page) == [*shell]
     new = transcribe(page, shell.__getitem__)
@@ -173,6 +178,40 @@ def test_own_sounds_are_trained_emulated_and_reported_and_run_on_another_board(c
     type_page("own_folder", shorten)
     type_page("another_board")
     assert (checkout / "runs" / "own" / "report.html").stat().st_size > 100_000
+
+
+def test_a_muted_microphone_is_silence_and_the_accuracy_has_its_interval():
+    page = PAGES["long_clips"]
+    assert answers(page) == ["_silence_", "sneezing"]
+    (line,) = re.findall(r"^cross-validation: accuracy .*", page, re.MULTILINE)
+    assert re.search(r"\(95 %: [\d.]+ to [\d.]+\) on all 160 clips", line)
+    assert "no group is in both training and test" in line
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_long_clips_are_cross_validated(checkout):
+    if reason := why_no_emulation("mps2_an386") or tflm_unavailable_reason():
+        pytest.skip(reason)
+    for label, number in itertools.product(
+        ("crying_baby", "dog", "rooster", "sneezing"), range(12)
+    ):
+        name = f"{number % 5 + 1}-{100_000 + number // 2}-{'AB'[number % 2]}-{len(label)}.wav"
+        path = checkout / "sounds" / label / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sound = np.zeros(5 * 44_100, np.float32)
+        sound[44_100:88_200] = np.random.default_rng(number).uniform(-0.2, 0.2, 44_100)
+        soundfile.write(path, sound, 44_100)
+    (checkout / "sounds" / "sneezing" / "1-26143-A-21.wav").symlink_to(path)
+
+    def shorten(command: str) -> None:
+        if command.startswith("m3net init"):
+            recipe = checkout / "sounds_project" / "recipe.yaml"
+            values = yaml.safe_load(recipe.read_text())
+            values["training"]["epochs"] = values["augmentation"]["copies"] = 1
+            recipe.write_text(yaml.safe_dump(values))
+
+    type_page("long_clips", shorten)
 
 
 @pytest.mark.slow

@@ -21,6 +21,13 @@ def init(
         Path | None, typer.Option(help="Folder of the project; default: <SOUNDS>_project.")
     ] = None,
     board: Board = DEFAULT_BOARD,
+    group_pattern: Annotated[
+        str,
+        typer.Option(
+            metavar="REGEX",
+            help="Speaker or recording of a file: what the first parentheses match in its path.",
+        ),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Set up a project for a folder of your own sounds: a recipe, and the commands to train it."""
@@ -29,6 +36,7 @@ def init(
         new_project,
         recipe_lines,
         speed_lines,
+        split_preview,
         starter_commands,
         starter_pace,
         starter_recipe,
@@ -37,7 +45,7 @@ def init(
 
     project = out or Path(f"{sounds.resolve().name}_project")
     new_project(project, board)  # before the sounds are read
-    facts = inspect_folder(sounds)
+    facts = inspect_folder(sounds, group_pattern)
     if not as_json:
         print_table(sounds_table(facts))
         for line in sounds_lines(facts):
@@ -49,6 +57,7 @@ def init(
         files = list(map(str, paths))
         say_json({"sounds": facts.to_dict(), "recipe": recipe, "files": files, "pace": pace})
         return
+    print_table(split_preview(recipe, facts))
     for line in (*recipe_lines(recipe, facts), *speed_lines(recipe, board)):
         say(line)
     say(f"wrote {', '.join(map(str, paths))}")

@@ -25,6 +25,7 @@ from m3net_tf.errors import ConfigError, M3NetError
 if TYPE_CHECKING:
     from m3net_tf.progress import Log
     from m3net_tf.training import Recipe
+    from m3net_tf.training.cross_validation import CrossValidation
     from m3net_tf.training.run_metrics import RunMetrics
 
 
@@ -81,12 +82,13 @@ def train(
         raise typer.BadParameter("--from continues a run with its data set: omit --dataset")
     plan, folder, data_dir = _planned(recipe, run, former, add or [], data_dir, dataset)
     plan = _with_options(plan, dataset, option or [], seed=seed, epochs=epochs)
-    pool = workers, address, cpus, retries
-    metrics = _trained(plan, folder, data_dir, devices, shards, pool, progress_beside(as_json))
+    pool, log = (workers, address, cpus, retries), progress_beside(as_json)
+    metrics = _trained(plan, folder, data_dir, devices, shards, pool, log)
+    validated = _cross_validated(plan, folder, data_dir, log)
     if as_json:
-        say_json({"folder": str(folder), **metrics.values})
+        say_json({"folder": str(folder), **metrics.values, **validated})
         return
-    for line in _reached(folder, metrics):
+    for line in _reached(folder, metrics, validated):
         say(line)
     say_next("m3net", "export" if _exportable(plan) else "report", folder)
 
@@ -148,7 +150,22 @@ def _exportable(plan: Recipe) -> bool:
     return True
 
 
-def _reached(folder: Path, metrics: RunMetrics) -> Iterator[str]:
+def _cross_validated(
+    plan: Recipe, folder: Path, data_dir: Path | None, log: Log
+) -> dict[str, CrossValidation]:
+    """The figures of the recipe's cross-validation; empty without one."""
+    if not plan.training.cross_validation:
+        return {}
+    from m3net_tf.training import Run
+    from m3net_tf.training.cross_validation import cross_validate
+
+    run = Run(folder)
+    return {"cross_validation": cross_validate(plan, run, run.data_folder(data_dir), log)}
+
+
+def _reached(
+    folder: Path, metrics: RunMetrics, validated: Mapping[str, CrossValidation]
+) -> Iterator[str]:
     """Lines on the accuracy of a run, and on its changes if clips were added."""
     from m3net_tf.datasets import protocol_statement
 
@@ -156,6 +173,7 @@ def _reached(folder: Path, metrics: RunMetrics) -> Iterator[str]:
         f"{folder}: test {_score(metrics.test)} on {metrics.test['clips']} clips of "
         f"{metrics.dataset.name}, {protocol_statement(metrics.dataset.facts)}"
     )
+    yield from map(_validated, validated.values())
     added = metrics.values.get("added")
     if not added:
         return
@@ -168,6 +186,14 @@ def _reached(folder: Path, metrics: RunMetrics) -> Iterator[str]:
         )
     else:
         yield "none is held out: in no class do they come from several recordings"
+
+
+def _validated(figures: CrossValidation) -> str:
+    folds = ", ".join(f"{100 * share:.0f}" for share in figures["fold_accuracy"])
+    return (
+        f"cross-validation: {_score(figures)} on all {figures['clips']} clips of "
+        f"{figures['groups']} groups, {figures['statement']}; folds {folds} %"
+    )
 
 
 def _score(figures: Mapping[str, Any]) -> str:

@@ -53,6 +53,7 @@ class Clip:
         synthetic: created by this package (such as silence cut from noise), not listed by the
             publisher.
         labels: all class names of a multi-label clip; empty if ``label`` is the only one.
+        whole: name of the longer clip of which this one is a window; empty if it is whole.
     """
 
     clip_id: str
@@ -65,6 +66,7 @@ class Clip:
     gain: float = 1.0
     synthetic: bool = False
     labels: tuple[str, ...] = ()
+    whole: str = ""
 
     def __post_init__(self) -> None:
         """Escape bytes of the name that are not UTF-8: it is printed, hashed and stored."""

@@ -18,6 +18,8 @@ Protocols:
     ``group_pattern="(speaker[0-9]+)_"``; ``m3net data check folder --suggest`` suggests patterns.
     ``stratified-random``: 6:2:2 at random, class by class, ignoring groups: it LEAKS if several
     files come from one recording or speaker. In that case give the groups and use ``grouped``.
+    ``grouped-5fold``: five folds of whole groups (of files if no groups are known); ``fold`` tests,
+    the next one validates.
 
 Layout: ``<class>/**/*.wav`` or ``<split>/<class>/**/*.wav`` in ``DATA_DIR``; or a table there
 (``table="clips.csv"``) with the columns path, label and, optionally, split and group; paths are
@@ -39,25 +41,24 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from m3net_tf.datasets import protocols
-from m3net_tf.datasets.clips import SPLITS, Clip, DatasetInfo, check_number
+from m3net_tf.datasets.clips import SPLITS, Clip, DatasetInfo
 from m3net_tf.datasets.dataset import AudioDataset
 from m3net_tf.datasets.files import files_below, read_table
 from m3net_tf.datasets.noise import (
     NOISE_FOLDER,
-    SILENCE,
-    cut_silence,
     noise_parts,
+    silence_clips,
     synthesise_silence,
-    synthetic_silence,
 )
 from m3net_tf.datasets.protocols import UnsuitedProtocolError
 from m3net_tf.datasets.registry import register
 from m3net_tf.datasets.statements import UNKNOWN_GROUPS
+from m3net_tf.datasets.windows import in_windows
 from m3net_tf.errors import ConfigError, DataError
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 SPLIT_NAMES = {name: name for name in SPLITS} | {"val": "validation", "valid": "validation"}
-SILENCE_PERCENTAGE = 10.0
+FOLDED = "grouped-5fold"
 _SEARCH_DEPTH = 3
 
 INFO = DatasetInfo(
@@ -65,7 +66,8 @@ INFO = DatasetInfo(
     labels=(),
     sample_rate_hz=16_000,
     clip_s=1.0,
-    protocols=("auto", "listed-split", "grouped", "stratified-random"),
+    protocols=("auto", "listed-split", "grouped", "stratified-random", FOLDED),
+    folds={FOLDED: 5},
     licence="yours",
     citation="none: your own sounds",
     url="your own folder",
@@ -85,6 +87,7 @@ def build(
     classes: Sequence[str] = (),
     group_pattern: str = "",
     silence_percentage: float | None = None,
+    long_clips: str = "cut",
 ) -> AudioDataset:
     """List the clips.
 
@@ -94,7 +97,11 @@ def build(
         group_pattern: regular expression with one pair of parentheses, searched in each path.
         silence_percentage: silence clips, in percent of the others; default: 10 with a folder
             ``_background_noise_``, else none.
+        long_clips: ``cut`` fits clips longer than ``clip_s`` to it by ``fit``; ``windows`` replaces
+            them by half-overlapping windows, without the silent ones in training.
     """
+    if long_clips not in ("cut", "windows"):
+        raise ConfigError(f"folder: long_clips is {long_clips!r}; choose cut or windows")
     clips = list(_table(root / table) if table else list_folders(root, _class_names(classes)))
     if not clips:
         raise DataError(
@@ -102,16 +109,18 @@ def build(
             f"folder for each class{_hint(root)}"
         )
     if group_pattern:
-        clips = _grouped(clips, group_pattern)
+        clips = grouped(clips, group_pattern)
     protocol, groups_known = _chosen_protocol(clips, info.protocol, root / table)
     clips = [c if c.group else dataclasses.replace(c, group=c.clip_id) for c in clips]
-    clips, notes = _split(clips, protocol, seed, groups_known=groups_known)
-    if protocol != "listed-split":
+    clips, notes = _split(clips, protocol, seed, info.fold, groups_known=groups_known)
+    if protocol not in ("listed-split", FOLDED):
         _require_every_class(clips, root, protocol, seed)
     if not groups_known:
         protocol += f" {UNKNOWN_GROUPS}"
+    if long_clips == "windows":
+        clips = in_windows(clips, info.clip_s)
     noise = noise_parts(root / NOISE_FOLDER, info.sample_rate_hz, info.clip_samples)
-    silence = _silence(clips, noise, silence_percentage, seed, info)
+    silence = silence_clips(clips, noise, silence_percentage, seed, info)
     labels = tuple(sorted({clip.label for clip in (*clips, *silence)}))
     info = dataclasses.replace(
         info, protocol=protocol, labels=labels, notes=notes, groups_known=groups_known
@@ -147,7 +156,7 @@ def _chosen_protocol(clips: list[Clip], protocol: str, source: Path) -> tuple[st
 
 
 def _split(
-    clips: list[Clip], protocol: str, seed: int, *, groups_known: bool
+    clips: list[Clip], protocol: str, seed: int, fold: int | None, *, groups_known: bool
 ) -> tuple[list[Clip], tuple[str, ...]]:
     """The clips with the splits of a suitable protocol, and notes on the split."""
     unknown = (
@@ -157,6 +166,8 @@ def _split(
     notes = () if groups_known else unknown
     if protocol == "grouped":
         return protocols.grouped_split(clips, seed), notes
+    if protocol == FOLDED:
+        return protocols.grouped_fold_split(clips, fold or 1, INFO.folds[FOLDED], seed), notes
     if protocol == "stratified-random":
         if groups_known:
             notes = ("stratified-random leaks: clips of one group are on both sides",)
@@ -188,29 +199,6 @@ def _require_every_class(clips: list[Clip], root: Path, protocol: str, seed: int
             f"{root}: class {label!r} has {size}, which gives {numbers} under protocol "
             f"{protocol}, seed {seed}: {remedy}"
         )
-
-
-def _silence(
-    clips: list[Clip], noise: list[Clip], percentage: float | None, seed: int, info: DatasetInfo
-) -> list[Clip]:
-    """The class ``_silence_``: cut from the noise files, or synthesised if there are none."""
-    if percentage is None:
-        percentage = SILENCE_PERCENTAGE if noise else 0.0
-    check_number("folder", "silence_percentage", percentage, 0, 1000, whole=False)
-    if percentage and any(clip.label == SILENCE for clip in clips):
-        raise ConfigError(
-            f"folder: there is already a class {SILENCE}; set silence_percentage to 0, or rename "
-            "that class"
-        )
-    silence: list[Clip] = []
-    for split in SPLITS:
-        count = round(sum(clip.split == split for clip in clips) * percentage / 100)
-        salt = seed if split == "train" else 0  # held-out clips are the same for every seed
-        if noise:
-            silence += cut_silence(noise, split, count, salt, info.sample_rate_hz, info.clip_s)
-        else:
-            silence += synthetic_silence(split, count, salt)
-    return silence
 
 
 def _column_is_full(clips: list[Clip], column: str, source: Path) -> bool:
@@ -352,8 +340,12 @@ def _table(path: Path) -> Iterator[Clip]:
         yield Clip(row["path"], row["label"], split, row.get("group", ""), file_path)
 
 
-def _grouped(clips: list[Clip], pattern: str) -> list[Clip]:
-    """The clips with groups that a regular expression extracts from their names."""
+def grouped(clips: list[Clip], pattern: str) -> list[Clip]:
+    """The clips with groups that a regular expression extracts from their names.
+
+    Raises:
+        ConfigError, DataError: it is none, or finds no group in a name.
+    """
     try:
         expression = re.compile(pattern)
     except re.error as error:

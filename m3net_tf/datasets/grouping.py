@@ -14,6 +14,8 @@ from m3net_tf.datasets.clips import Clip
 
 SHOWN = 3
 _FIELDS = 5
+_SHARED = 0.1  # of the clips that have a group in common with another one
+_LIKELY, _GIVEN = 0.3, 10.0
 _FIELD, _BREAK, _END = "[^/_.-]+", "[_-]", r"\.[^./]+$"
 _SPEAKER_WORDS = (
     *("actor", "author", "child", "id", "p", "person", "rec", "recording", "s", "sess", "session"),
@@ -43,6 +45,16 @@ class Suggestion:
     score: float
 
     @property
+    def likely(self) -> bool:
+        """Whether the groups are probably speakers or recordings, rather than takes or folds."""
+        return self.score >= _LIKELY
+
+    @property
+    def given(self) -> bool:
+        """Whether the user gave the pattern."""
+        return self.score >= _GIVEN
+
+    @property
     def option(self) -> str:
         """The option for the command line."""
         return f"--option {shlex.quote(f'group_pattern={self.pattern}')}"
@@ -57,10 +69,10 @@ class Suggestion:
 def suggest_groups(clips: Sequence[Clip]) -> list[Suggestion]:
     """Patterns that divide the clips into groups such as speakers or recordings, best first.
 
-    A pattern is valid if it matches every clip and gives each class at least three groups, so that
-    whole groups can train, validate and test. Its score rises if groups span several classes, have
-    names such as ``spk03`` or are at the beginning of a name; it falls for short numbers, which may
-    number the takes.
+    A pattern is valid if it matches every clip, gives each class at least three groups, so that
+    whole groups can train, validate and test, and if a tenth of the clips share their group. Its
+    score rises if groups span several classes, have names such as ``spk03`` or are at the beginning
+    of a name; it falls for short numbers and letters, which may name the takes.
 
     Args:
         clips: clips of the data set ``folder``; only their names and labels are used.
@@ -75,6 +87,11 @@ def suggest_groups(clips: Sequence[Clip]) -> list[Suggestion]:
         if groups not in best or score > best[groups].score:
             best[groups] = _suggestion(pattern, groups, listed, score)
     return sorted(best.values(), key=lambda suggestion: -suggestion.score)[:SHOWN]
+
+
+def given_groups(clips: Sequence[Clip], pattern: str) -> Suggestion:
+    """The groups of clips that have one, by a pattern that is no guess."""
+    return _suggestion(pattern, [clip.group for clip in clips], clips, _GIVEN)
 
 
 def _candidates(clips: Sequence[Clip]) -> list[str]:
@@ -103,7 +120,7 @@ def _groups(pattern: str, clips: Sequence[Clip]) -> tuple[str, ...]:
 
 
 def _can_be_split(groups: Sequence[str], clips: Sequence[Clip]) -> bool:
-    """Whether each class has at least three groups, and groups have more than one clip.
+    """Whether each class has at least three groups, and enough clips share theirs.
 
     Numbers that occur only once in each class merely number its clips.
     """
@@ -112,7 +129,8 @@ def _can_be_split(groups: Sequence[str], clips: Sequence[Clip]) -> bool:
         of_class.setdefault(clip.label, set()).add(group)
     enough = min(map(len, of_class.values())) >= 3
     numbering = all(map(str.isdigit, groups)) and sum(map(len, of_class.values())) == len(groups)
-    return enough and not numbering and len(clips) >= 1.5 * len(set(groups))
+    shared = sum(count for count in Counter(groups).values() if count > 1)
+    return enough and not numbering and shared >= _SHARED * len(clips)
 
 
 def _score(pattern: str, groups: Sequence[str], clips: Sequence[Clip]) -> float:
@@ -125,7 +143,7 @@ def _score(pattern: str, groups: Sequence[str], clips: Sequence[Clip]) -> float:
         + 1.0 * bool(word and word[1].lower() in _SPEAKER_WORDS)
         + 0.5 * (pattern in _KNOWN)
         + 0.5 * all(re.fullmatch("[0-9]{4,}", group) for group in groups)  # such as Freesound's
-        - 1.0 * all(re.fullmatch("[0-9]{1,2}", group) for group in groups)  # probably takes
+        - 1.0 * all(re.fullmatch("[0-9]{1,2}|[A-Za-z]", group) for group in groups)  # or takes
         - 0.1 * float(sizes.std() / sizes.mean())
     )
 

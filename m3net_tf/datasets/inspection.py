@@ -17,14 +17,13 @@ from m3net_tf.datasets.audio import header_of
 from m3net_tf.datasets.checking import bad_headers
 from m3net_tf.datasets.clips import Clip
 from m3net_tf.datasets.dataset import READERS
-from m3net_tf.datasets.folder import SUFFIXES, list_folders
-from m3net_tf.datasets.grouping import Suggestion, suggest_groups
+from m3net_tf.datasets.folder import SUFFIXES, grouped, list_folders
+from m3net_tf.datasets.grouping import Suggestion, given_groups, suggest_groups
 from m3net_tf.datasets.noise import NOISE_FOLDER
 from m3net_tf.datasets.report import Table
 from m3net_tf.errors import DataError
 
 _SHOWN = 3
-_EVIDENCE = 0.8  # score of a suggestion that names speakers or recordings rather than takes
 UNEVEN = 3.0
 
 
@@ -57,7 +56,7 @@ class FolderSounds:
         rates_hz: number of files by sample rate.
         unreadable: reasons why files cannot be read, each of which names its file.
         repeated: names of files with the same content, together.
-        groups: guess of the speakers or recordings; None if the names give no evidence of any.
+        groups: speakers or recordings as given, or as guessed from the names; None without a guess.
         noise: whether there are background recordings.
         split: whether folders train, validation and test divide the clips.
     """
@@ -89,11 +88,17 @@ class FolderSounds:
         return {**dataclasses.asdict(self), "folder": str(self.folder), "clips": self.clips}
 
 
-def inspect_folder(folder: Path) -> FolderSounds:
+def inspect_folder(folder: Path, group_pattern: str = "") -> FolderSounds:
     """Read the names and headers of all sounds below a folder of class folders.
 
+    Args:
+        folder: the folder.
+        group_pattern: pattern of the groups; default: it is guessed.
+
     Raises:
-        DataError: the folder is missing or has no class folders with sounds.
+        DataError: the folder is missing or has no class folders with sounds, or the pattern finds
+            no group in a name.
+        ConfigError: the pattern is no regular expression with a group.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: is not a folder; name one that has a folder for each class")
@@ -114,7 +119,9 @@ def inspect_folder(folder: Path) -> FolderSounds:
         label: _class_sounds([clip for clip in clips if clip.label == label], lengths_s)
         for label in dict.fromkeys(clip.label for clip in clips)
     }
-    guess = next(iter(suggest_groups(clips)), None)
+    groups = next(iter(suggest_groups(clips)), None)
+    if group_pattern:
+        groups = given_groups(grouped(clips, group_pattern), group_pattern)
     return FolderSounds(
         folder=folder,
         classes=classes,
@@ -123,7 +130,7 @@ def inspect_folder(folder: Path) -> FolderSounds:
         rates_hz=dict(Counter(int(header.samplerate) for header in headers).most_common()),
         unreadable=tuple(unreadable.values()),
         repeated=_repeated(readable),
-        groups=guess if guess and guess.score >= _EVIDENCE else None,
+        groups=groups,
         noise=any((folder / NOISE_FOLDER).glob("*.wav")),
         split=all(clip.split for clip in clips),
     )
@@ -188,15 +195,25 @@ def sounds_lines(sounds: FolderSounds) -> list[str]:
     lines += [f"unreadable: {reason}" for reason in sounds.unreadable[:_SHOWN]]
     if sounds.split:
         lines.append("split: as in your folders train, validation and test")
-    elif sounds.groups is None:
-        lines.append(
-            "leaks: the file names do not identify speakers or recordings. If several files come "
-            "from the same one, the measured accuracy will be too high; see group_pattern"
-        )
     else:
-        clip, group = sounds.groups.example
-        lines.append(
-            f"leaks: the file names seem to identify {sounds.groups.groups} speakers or "
-            f"recordings, as in {clip} -> {group}: check this guess"
-        )
+        lines.append(_leaks_line(sounds.groups))
     return lines
+
+
+def _leaks_line(groups: Suggestion | None) -> str:
+    """What the file names say about speakers or recordings."""
+    unknown = (
+        "leaks: the file names do not identify speakers or recordings. If several files come from "
+        "the same one, the measured accuracy will be too high; give --group-pattern"
+    )
+    if groups is None:
+        return unknown
+    example = " -> ".join(groups.example)
+    if groups.given:
+        return f"groups: {groups.groups} by --group-pattern, as in {example}"
+    if not groups.likely:
+        return f"{unknown} {groups.pattern!r} if it is right that {example}"
+    return (
+        f"leaks: the file names seem to identify {groups.groups} speakers or recordings, as in "
+        f"{example}: check this guess, or give --group-pattern"
+    )

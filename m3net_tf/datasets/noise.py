@@ -6,21 +6,23 @@ moment to another class.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from m3net_tf.datasets.audio import Audio
-from m3net_tf.datasets.clips import Clip
+from m3net_tf.datasets.clips import SPLITS, Clip, DatasetInfo, check_number
 from m3net_tf.datasets.protocols import rank
-from m3net_tf.errors import DataError
+from m3net_tf.errors import ConfigError, DataError
 
 SILENCE, NOISE_FOLDER = "_silence_", "_background_noise_"
+SILENCE_PERCENTAGE = 10.0
 NOISE_PARTS = {"train": (0.0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1.0)}
 _SLOPES = (0.0, 1.5)  # synthetic noise: power falls as frequency to this power
 _SYNTHETIC_DB = (-90.0, -30.0)  # level of synthetic silence, from a quiet microphone to a loud room
+_ZERO_EVERY = 8  # of synthetic silence: a muted microphone, and pauses of edited recordings
 
 
 def noise_parts(
@@ -98,6 +100,62 @@ def cut_silence(
         )
 
 
+def silence_clips(
+    clips: Sequence[Clip],
+    noise: Sequence[Clip],
+    percentage: float | None,
+    seed: int,
+    info: DatasetInfo,
+) -> list[Clip]:
+    """The class ``_silence_``: cut from noise files, or synthesised if there are none.
+
+    Args:
+        clips: the other clips. Held-out windows of a longer clip count as one clip.
+        noise: result of :func:`noise_parts`.
+        percentage: silence clips in each split, in percent of the others; default: 10 with noise,
+            else none.
+        seed: seed of the data set.
+        info: its description.
+
+    Raises:
+        ConfigError: the percentage is out of range, or there is a class of this name.
+    """
+    if percentage is None:
+        percentage = SILENCE_PERCENTAGE if noise else 0.0
+    check_number(info.name, "silence_percentage", percentage, 0, 1000, whole=False)
+    if percentage and any(clip.label == SILENCE for clip in clips):
+        raise ConfigError(
+            f"{info.name}: there is already a class {SILENCE}; set silence_percentage to 0, or "
+            "rename that class"
+        )
+    silence: list[Clip] = []
+    for split in SPLITS:
+        own = [clip for clip in clips if clip.split == split]
+        whole = {clip.clip_id if split == "train" else clip.whole or clip.clip_id for clip in own}
+        count = round(len(whole) * percentage / 100)
+        salt = seed if split == "train" else 0  # held-out clips are the same for every seed
+        if noise:
+            cut = cut_silence(noise, split, count, salt, info.sample_rate_hz, info.clip_s)
+            silence += with_zeros(cut)
+        else:
+            silence += synthetic_silence(split, count, salt)
+    return silence
+
+
+def with_zeros(clips: Iterable[Clip]) -> Iterator[Clip]:
+    """Excerpts of :func:`cut_silence`, every eighth one as digital zero."""
+    for i, clip in enumerate(clips):
+        yield dataclasses.replace(clip, gain=0.0) if _is_zero(clip, i) else clip
+
+
+def _is_zero(clip: Clip, index: int) -> bool:
+    """Whether silence is digital zero: the first of eight in training, so that few clips suffice.
+
+    Of held-out clips it is the last of eight, so that few clips are not all zero.
+    """
+    return index % _ZERO_EVERY == (0 if clip.split == "train" else _ZERO_EVERY - 1)
+
+
 def synthetic_silence(split: str, count: int, salt: int) -> Iterator[Clip]:
     """Clips without a file, for :func:`synthesise_silence`; each is its own group."""
     for i in range(count):
@@ -108,8 +166,11 @@ def synthetic_silence(split: str, count: int, salt: int) -> Iterator[Clip]:
 def synthesise_silence(samples: int, clip: Clip) -> Audio:
     """The sound of a clip of :func:`synthetic_silence`, float32 of shape (samples,).
 
-    Its name determines level and spectrum, so equal NumPy versions give equal sounds.
+    Its name determines level and spectrum, so equal NumPy versions give equal sounds. Every eighth
+    one is digital zero.
     """
+    if _is_zero(clip, int(clip.clip_id.rpartition("-")[2])):
+        return np.zeros(samples, np.float32)
     rng = np.random.default_rng(int(rank(clip.clip_id)[:16], 16))
     noise = coloured_noise(rng, samples)
     level_db = rng.uniform(*_SYNTHETIC_DB)

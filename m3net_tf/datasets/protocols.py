@@ -135,6 +135,40 @@ def fold_split(
     return hold_out_validation(split, seed, HELD_OUT_SHARE), (note,)
 
 
+def grouped_fold_split(clips: Sequence[Clip], fold: int, folds: int, seed: int) -> list[Clip]:
+    """:func:`fold_split` with folds of whole groups, among which each class is spread evenly.
+
+    Raises:
+        UnsuitedProtocolError: there are too few groups for this fold.
+    """
+    fold_of = _dealt(clips, folds, seed)
+    if fold not in fold_of.values():
+        raise UnsuitedProtocolError(f"too few groups for fold {fold} of {folds}")
+    split, _ = fold_split(clips, fold_of, fold, seed, Path())
+    trained = {clip.label for clip in split if clip.split == "train"}
+    if absent := sorted({clip.label for clip in clips} - trained):
+        raise UnsuitedProtocolError(
+            f"class {absent[0]!r} has too few groups for {folds} folds: fold {fold} trains none"
+        )
+    return split
+
+
+def _dealt(clips: Sequence[Clip], folds: int, seed: int) -> dict[str, int]:
+    """Fold of each clip: the largest groups first, each to the fold with the least of its class."""
+    members: dict[str, list[Clip]] = {}
+    for clip in clips:
+        members.setdefault(clip.group, []).append(clip)
+    held: list[Counter[str]] = [Counter() for _ in range(folds)]
+    fold_of: dict[str, int] = {}
+    for group in sorted(members, key=lambda name: (-len(members[name]), rank((seed, name)))):
+        sizes = Counter(clip.label for clip in members[group])
+        label = min(sizes, key=lambda name: (-sizes[name], name))
+        chosen = min(range(folds), key=lambda i: (held[i][label], held[i].total(), i))
+        held[chosen] += sizes
+        fold_of |= {clip.clip_id: chosen + 1 for clip in members[group]}
+    return fold_of
+
+
 def held_out_groups(
     groups: Sequence[str], labels: Sequence[str], share: float, seed: int
 ) -> set[str]:

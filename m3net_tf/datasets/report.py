@@ -9,6 +9,7 @@ from typing import Any, TypedDict, final
 
 from m3net_tf.datasets.checking import DatasetCheck
 from m3net_tf.datasets.clips import SPLITS, Archive
+from m3net_tf.datasets.dataset import AudioDataset
 from m3net_tf.datasets.grouping import suggest_groups
 from m3net_tf.datasets.registry import (
     data_folder,
@@ -225,6 +226,22 @@ def info_lines(name: str, data_dir: str | Path | None = None) -> list[str]:
     return [*lines, *(f"  {note}" for note in here["notes"])]
 
 
+def split_table(dataset: AudioDataset) -> Table:
+    """Clips of each class in each split, and the groups; windows of a clip count as one."""
+    whole = {clip.whole or clip.clip_id: clip for clip in dataset.clips}.values()
+    counts = Counter((clip.label, clip.split) for clip in whole)
+    rows = [
+        (label, *(str(counts[label, name]) for name in SPLITS)) for label in dataset.info.labels
+    ]
+    rows.append(("clips", *(str(sum(c.split == name for c in whole)) for name in SPLITS)))
+    if dataset.info.groups_known:
+        groups = [
+            {c.group for c in whole if c.split == name and not c.synthetic} for name in SPLITS
+        ]
+        rows.append((f"groups ({dataset.info.group})", *(str(len(of)) for of in groups)))
+    return Table(("class", *SPLITS), tuple(rows))
+
+
 def check_table(checked: DatasetCheck) -> Table:
     """The protocols of a check, one per row."""
     rows = []
@@ -285,8 +302,9 @@ def suggestions(
             "no part of the file names identifies groups: give them in a table (table=clips.csv)"
         ]
     best = guesses[0]
+    kind = "a guess" if best.likely else "a weak guess, which m3net init does not use"
     return Table(columns, tuple(rows)), [
-        "a guess: check the example, then give " + best.option,
+        f"{kind}: check the example, then give {best.option}",
         "or, in a recipe:",
         *best.recipe.splitlines(),
     ]

@@ -7,14 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
-import soundfile
 
-from m3net_tf.datasets.clips import Clip
 from m3net_tf.datasets.dataset import READERS, AudioDataset
 from m3net_tf.datasets.registry import dataset_options
+from m3net_tf.datasets.windows import ROUNDING_S, length_s
 
 UNKNOWN_GROUPS = "(groups unknown)"
-_ROUNDING_S = 0.005
 
 
 class _Protocol(TypedDict):
@@ -100,16 +98,24 @@ def _statement(facts: Mapping[str, Any]) -> str:
 
 
 def cut_statement(dataset: AudioDataset) -> str | None:
-    """A sentence on how many clips are longer than the window and truncated; None if none is.
+    """A sentence on what becomes of clips that are longer than the window; None if none is.
 
     Reads the headers of all files. Data sets without the option ``clip_s`` give None.
     """
     info = dataset.info
+    if wholes := {clip.whole for clip in dataset.clips if clip.whole}:
+        listed = {clip.whole or clip.clip_id for clip in dataset.clips if not clip.synthetic}
+        return (
+            f"{info.name}: {len(wholes)} of {len(listed)} clips are longer than the window of "
+            f"{info.clip_s:g} s: "
+            "training uses their half-overlapping windows that have sound; validation and test "
+            "take the mean over all of their windows, in which silent ones count little"
+        )
     if "clip_s" not in dataset_options(info.name):
         return None
     with ThreadPoolExecutor(READERS) as pool:
-        lengths_s = np.array([s for s in pool.map(_length_s, dataset.clips) if s], float)
-    cut = int((lengths_s > info.clip_s + _ROUNDING_S).sum())
+        lengths_s = np.array([s for s in pool.map(length_s, dataset.clips) if s], float)
+    cut = int((lengths_s > info.clip_s + ROUNDING_S).sum())
     if not cut:
         return None
     percentiles_s = np.percentile(lengths_s, [95, 100], method="higher").tolist()
@@ -122,15 +128,3 @@ def cut_statement(dataset: AudioDataset) -> str | None:
         f"{info.name}: {cut} of {len(lengths_s)} clips are longer than the window of "
         f"{info.clip_s:g} s, so only {part} is used; {advice}"
     )
-
-
-def _length_s(clip: Clip) -> float:
-    """Length of a clip's sound; 0 without a file or with a broken one, which reading reports."""
-    if clip.path is None or clip.synthetic:
-        return 0.0
-    if clip.duration_s is not None:
-        return clip.duration_s
-    try:
-        return float(soundfile.info(clip.path).duration) - clip.start_s
-    except (soundfile.LibsndfileError, RuntimeError):
-        return 0.0

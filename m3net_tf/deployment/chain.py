@@ -12,7 +12,7 @@ import numpy.typing as npt
 from rich.table import Table
 
 from m3net_tf.artifacts import Provenance, provenance, read_json, write_json
-from m3net_tf.datasets import AudioDataset, protocol_statement
+from m3net_tf.datasets import AudioDataset, Clip, protocol_statement
 from m3net_tf.datasets.selection import spread_clips
 from m3net_tf.deployment.certification import board_answer, with_fixed_features, with_host
 from m3net_tf.deployment.cost import (
@@ -45,7 +45,7 @@ from m3net_tf.firmware.boards import load_board
 from m3net_tf.locks import writes_into
 from m3net_tf.progress import Log, silent
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
-from m3net_tf.training.metrics import wilson_interval
+from m3net_tf.training.metrics import whole_scores, wilson_interval
 from m3net_tf.training.run import Run
 
 
@@ -150,16 +150,41 @@ class _Clips:
         pcm: int16 samples, shape (clips, samples).
         features: int8 features, shape (clips, bins, frames, 1).
         truth: labels, shape (clips,).
+        listed: the clips.
+        labels: names of the classes.
         scores: int8 scores on the desktop, shape (clips, classes).
     """
 
     pcm: npt.NDArray[np.int16]
     features: npt.NDArray[np.int8]
     truth: npt.NDArray[np.int32]
+    listed: tuple[Clip, ...]
+    labels: tuple[str, ...]
     scores: npt.NDArray[np.int8]
 
-    def accuracy(self, labels: npt.NDArray[Any]) -> float:
-        return float((labels == self.truth).mean())
+    def accuracy(self, scores: npt.NDArray[Any], labels: npt.NDArray[Any] | None = None) -> float:
+        """Share of the clips that are recognised; of windows, by their scores together.
+
+        Args:
+            scores: int8, or 0 to 1, shape (clips, classes).
+            labels: answers where a clip is no window, shape (clips,); default: the best scores.
+        """
+        if scores.dtype == np.int8:
+            scores = (scores + 128.0) / 256.0
+        wholes, first = whole_scores(scores, self.listed, self.labels)
+        if labels is None or len(first) < len(self.listed):
+            labels = wholes.argmax(1)
+        return float((labels == self.truth[first]).mean())
+
+    @property
+    def wholes(self) -> int:
+        """Number of clips, of which windows count together."""
+        return len({clip.whole or clip.clip_id for clip in self.listed})
+
+    @property
+    def in_windows(self) -> str:
+        """Words on the number of windows; empty where each clip is one."""
+        return f" in {len(self.listed)} windows" if self.wholes < len(self.listed) else ""
 
 
 @writes_into("run")
@@ -193,18 +218,18 @@ def run_chain(
     bundle, dataset = Bundle.load(run.folder / "export"), run.dataset(data_dir)
     engine = engine or bundle.manifest.engine
     chosen = spread_clips(dataset, count)
-    log(f"{len(chosen)} held-out clips of {dataset.info.name}")
-    log("int8 and float on this computer")
     pcm, features = pcm_and_features(dataset, chosen, bundle.frontend)
-    scores = bundle.run_reference(features)
-    clips, equal = _Clips(pcm, features, dataset.label_ids(chosen), scores), []
+    scores, names = bundle.run_reference(features), dataset.info.labels
+    clips, equal = _Clips(pcm, features, dataset.label_ids(chosen), chosen, names, scores), []
+    log(f"{clips.wholes} held-out clips of {dataset.info.name}{clips.in_windows}")
+    log("int8 and float on this computer")
     summary = _desktop_summary(run, bundle, board, engine, dataset, clips)
     expected = Expected(_source(dataset), pcm, features, scores)
     expected, answer = with_host(bundle, expected, log), None
     if expected.host_scores is None:
         summary["tflm_host_missing"] = tflm_unavailable_reason()
     else:
-        summary["accuracy"]["tflm_host"] = clips.accuracy(expected.host_scores.argmax(1))
+        summary["accuracy"]["tflm_host"] = clips.accuracy(expected.host_scores)
         equal.append(np.array_equal(expected.host_scores, scores))
     if expected.compiled_scores is not None:
         equal.append(np.array_equal(expected.compiled_scores, scores))
@@ -245,7 +270,9 @@ def _with_board(
     """The summary with the board's figures."""
     compiled = summary["engine"] == COMPILED
     arena_source = ARENA_SOURCE if compiled else f"TFLite Micro on {summary['board']}"
-    summary["accuracy"]["emulated"] = clips.accuracy(measured.from_features.labels)
+    summary["accuracy"]["emulated"] = clips.accuracy(
+        measured.from_features.outputs, measured.from_features.labels
+    )
     summary = {**summary, "arena_source": arena_source, **measured.cost.to_dict()}
     summary["end_to_end"] = _end_to_end(measured.from_sound, clips)
     pace = pace_on(bundle, load_board(summary["board"]).clock_hz, measured.cost.to_dict())
@@ -279,17 +306,17 @@ def _desktop_summary(
     """The summary with the figures of the desktop; those of TFLM and the board are None."""
     from m3net_tf.training.evaluation import predict  # TensorFlow takes seconds to import
 
-    labels = clips.scores.argmax(1)
-    hits = int((labels == clips.truth).sum())
+    accuracy = clips.accuracy(clips.scores)
+    hits = round(accuracy * clips.wholes)
     return {
         "run": run.folder.name,
         "dataset": dataset.info.name,
         "protocol": dataset.info.protocol,
         "statement": run.protocol_statement(dataset),
-        "clips": len(labels),
+        "clips": clips.wholes,
         "accuracy": {
-            "float": clips.accuracy(predict(run.load_model(), clips.features).argmax(1)),
-            "int8_desktop": clips.accuracy(labels),
+            "float": clips.accuracy(predict(run.load_model(), clips.features)),
+            "int8_desktop": accuracy,
             "tflm_host": None,
             "emulated": None,
         },
@@ -309,7 +336,7 @@ def _desktop_summary(
         "ram_bytes": None,
         "model_bytes": bundle.network.size_bytes,
         "sections": None,
-        "int8_accuracy_95": list(wilson_interval(hits, len(labels))),
+        "int8_accuracy_95": list(wilson_interval(hits, clips.wholes)),
         **provenance(),
     }
 
@@ -317,7 +344,7 @@ def _desktop_summary(
 def _end_to_end(board: EmulationResult, clips: _Clips) -> EndToEnd:
     """From samples to label on the board, compared with Python's features and the desktop."""
     return {
-        "accuracy": clips.accuracy(board.labels),
+        "accuracy": clips.accuracy(board.outputs, board.labels),
         "same_label_as_desktop": float((board.labels == clips.scores.argmax(1)).mean()),
         **feature_parity(board, clips.features[..., 0]),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,17 @@ from typing import Any
 import yaml
 
 from m3net_tf.artifacts import write_json, write_text
-from m3net_tf.datasets import load_dataset, protocol_statement
+from m3net_tf.datasets import (
+    AudioDataset,
+    cut_statement,
+    dataset_info,
+    load_dataset,
+    protocol_statement,
+)
+from m3net_tf.datasets.folder import FOLDED
 from m3net_tf.datasets.inspection import UNEVEN, FolderSounds
+from m3net_tf.datasets.protocols import UnsuitedProtocolError
+from m3net_tf.datasets.report import Table, split_table
 from m3net_tf.deployment.proposals import propose
 from m3net_tf.deployment.real_time import Pace, pace_lines
 from m3net_tf.emulation import emulated_board
@@ -28,6 +38,7 @@ RECIPE, README = "recipe.yaml", "README.md"
 _SHORTEST_S, _LONGEST_S = 1.0, 2.0
 _RATE_HZ, _LOW_RATE_HZ = 16_000, 8_000
 _FEW, _MANY = 200, 5000  # clips
+_FEW_TESTED = 20  # of a class: one clip is then more than five points of its recall
 
 
 def starter_recipe(sounds: FolderSounds, board: str = DEFAULT_BOARD) -> dict[str, Any]:
@@ -46,30 +57,50 @@ def starter_recipe(sounds: FolderSounds, board: str = DEFAULT_BOARD) -> dict[str
     try:
         dataset = load_dataset("folder", sounds.folder, **options)
     except DataError:
-        if "group_pattern" not in options:
+        if "group_pattern" not in options or (sounds.groups and sounds.groups.given):
             raise
         del options["group_pattern"]  # too few of these groups for three splits
         dataset = load_dataset("folder", sounds.folder, **options)
     dataset.check_trainable()
+    training = len(dataset.split("train"))
+    longer = training / len({clip.whole or clip.clip_id for clip in dataset.split("train")})
     recipe: dict[str, Any] = {"dataset": {"name": "folder", "options": options}}
     proposal, _ = propose(options["clip_s"], options["sample_rate_hz"], board)
     recipe |= proposal.sections(options["sample_rate_hz"])
     recipe["augmentation"] = {
-        "copies": 3 if sounds.clips > _MANY else 10,
-        "random_crop": sounds.longest_s > options["clip_s"],
+        "copies": 3 if training > _MANY else max(3, round(10 / longer)),
         "speed_probability": 0.5,
         "time_masks": 1,
         "frequency_masks": 1,
         **proposal.masks,
     }
     recipe["training"] = {
-        "epochs": 30 if sounds.clips > _MANY else 60,
-        "batch_size": 16 if sounds.clips < _FEW else 32,
+        "epochs": 30 if training > _MANY else 60,
+        "batch_size": 16 if training < _FEW else 32,
         "weight_average": 0.99,
         "class_weights": "balanced" if sounds.imbalance > UNEVEN else "none",
     }
+    if not sounds.split and _tested(dataset) < _FEW_TESTED and _has_folds(sounds, options):
+        recipe["training"]["cross_validation"] = FOLDED
     Recipe.from_dict(recipe)
     return recipe
+
+
+def _tested(dataset: AudioDataset) -> int:
+    """Test clips of the class with the fewest, without artificial silence."""
+    whole = {clip.whole or clip.clip_id: clip for clip in dataset.split("test")}.values()
+    return min(Counter(clip.label for clip in whole if not clip.synthetic).values(), default=0)
+
+
+def _has_folds(sounds: FolderSounds, options: dict[str, Any]) -> bool:
+    """Whether there are groups enough for cross-validation."""
+    options = {key: value for key, value in options.items() if key != "long_clips"}
+    try:
+        for fold in range(1, dataset_info("folder").folds[FOLDED] + 1):
+            load_dataset("folder", sounds.folder, protocol=FOLDED, fold=fold, **options)
+    except UnsuitedProtocolError:
+        return False
+    return True
 
 
 def _options(sounds: FolderSounds) -> dict[str, Any]:
@@ -80,8 +111,11 @@ def _options(sounds: FolderSounds) -> dict[str, Any]:
         "sample_rate_hz": _LOW_RATE_HZ if low else _RATE_HZ,
         "clip_s": min(max(clip_s, _SHORTEST_S), _LONGEST_S),
     }
-    if sounds.groups and not sounds.split:
-        options["group_pattern"] = sounds.groups.pattern
+    if sounds.longest_s > options["clip_s"]:
+        options["long_clips"] = "windows"
+    groups = sounds.groups
+    if groups and (groups.given or (groups.likely and not sounds.split)):
+        options["group_pattern"] = groups.pattern
     if not sounds.noise and not any(label_word(name) in SILENCE_LABELS for name in sounds.classes):
         options["silence_percentage"] = 10
     return options
@@ -91,22 +125,24 @@ def recipe_lines(recipe: dict[str, Any], sounds: FolderSounds) -> list[str]:
     """Sentences on the choices of :func:`starter_recipe`."""
     options = recipe["dataset"]["options"]
     dataset = load_dataset("folder", sounds.folder, **options)
-    parts = ", ".join(f"{len(dataset.split(name))} {name}" for name in ("train", "validation"))
-    made = len(dataset.clips) - sounds.clips
-    besides = f"; {made} of these are silence beside your {sounds.clips} clips" * (made > 0)
-    parts += f", {len(dataset.split('test'))} test{besides}"
     lines = [
-        f"split: {protocol_statement(dataset)}; {parts}",
+        f"split: {protocol_statement(dataset)}",
         f"window: {options['clip_s']:g} s at {options['sample_rate_hz']} Hz",
     ]
-    if sounds.longest_s > options["clip_s"]:
-        lines[1] += "; of longer clips, training uses random parts and the test the beginning"
-    if sounds.groups and not sounds.split and "group_pattern" not in options:
+    if cut := cut_statement(dataset):
+        lines.append(cut)
+    guessed = sounds.groups and sounds.groups.likely and not sounds.split
+    if guessed and "group_pattern" not in options:
         lines.append("a class has too few of the guessed speakers: the split ignores them")
     if "silence_percentage" in options:
         lines.append(
             "silence: made from artificial noise; recordings of your room in _background_noise_ "
             "are better"
+        )
+    if "cross_validation" in recipe["training"]:
+        lines.append(
+            f"a class has only {_tested(dataset)} test clips, so five more trainings follow, each "
+            "with another fifth as the test: cross-validation tests all clips"
         )
     return lines
 
@@ -169,6 +205,11 @@ def starter_commands(recipe: Path, board: str) -> dict[str, str]:
     }
 
 
+def split_preview(recipe: dict[str, Any], sounds: FolderSounds) -> Table:
+    """Clips of each class in each split, for the choices of :func:`starter_recipe`."""
+    return split_table(load_dataset("folder", sounds.folder, **recipe["dataset"]["options"]))
+
+
 def write_starter(
     recipe: dict[str, Any], sounds: FolderSounds, out: Path, board: str
 ) -> tuple[Path, ...]:
@@ -190,7 +231,10 @@ def write_starter(
     folder = str(sounds.folder.resolve())
     head = f"# Made by m3net init from {folder!r}. All keys: docs/reference/recipes.md\n"
     guess = "# group_pattern is a guess from the file names: check it.\n"
-    head += guess * ("group_pattern" in recipe["dataset"]["options"])
+    given = sounds.groups is not None and sounds.groups.given
+    head += guess * ("group_pattern" in recipe["dataset"]["options"] and not given)
+    more = "# cross_validation trains five more times, for the accuracy on all clips.\n"
+    head += more * ("cross_validation" in recipe["training"])
     write_text(paths[0], head + yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
     write_json(paths[1], {"folder": folder})
     write_text(paths[2], _readme(paths[0], folder, recipe, board))

@@ -3,18 +3,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 import numpy.typing as npt
 
-from m3net_tf.artifacts import Provenance, provenance
+from m3net_tf.artifacts import Provenance, provenance, read_json
 from m3net_tf.export import Bundle
 from m3net_tf.progress import Log, silent
 from m3net_tf.training.checks import require_held_out
+from m3net_tf.training.cross_validation import RESULT
 from m3net_tf.training.evaluation import predict
-from m3net_tf.training.features import compute_features, original_features
-from m3net_tf.training.metrics import wilson_interval
+from m3net_tf.training.features import FeatureSet, compute_features, original_features
+from m3net_tf.training.metrics import whole_scores, wilson_interval
 from m3net_tf.training.run import Run
 
 
@@ -37,6 +39,7 @@ class ClipsResult(Provenance):
         clips: its number of clips.
         int8_desktop: accuracy of the exported network; absent without one.
         float: accuracy of the trained network.
+        cross_validation: that of the run's cross-validation, on all clips; absent without one.
     """
 
     run: str
@@ -47,6 +50,7 @@ class ClipsResult(Provenance):
     clips: int
     int8_desktop: NotRequired[StageAccuracy]
     float: StageAccuracy
+    cross_validation: NotRequired[StageAccuracy]
 
 
 def evaluate_clips(
@@ -74,22 +78,29 @@ def evaluate_clips(
         "protocol": dataset.info.protocol,
         "statement": run.protocol_statement(dataset),
         "split": split,
-        "clips": len(held_out.labels),
-        "float": _accuracy(scores, held_out.labels),
+        "clips": len({clip.whole or clip.clip_id for clip in held_out.clips}),
+        "float": _accuracy(scores, held_out, dataset.info.labels),
         **provenance(),
     }
+    if split == "test" and (run.folder / RESULT).exists():
+        folds = read_json(run.folder / RESULT)
+        interval = [folds["accuracy_95_low"], folds["accuracy_95_high"]]
+        result["cross_validation"] = {"accuracy": folds["accuracy"], "accuracy_95": interval}
     if (run.folder / "export" / "manifest.json").exists():
         bundle = Bundle.load(run.folder / "export")
         if recipe.training.features != "int8":
             held_out = compute_features(dataset, split, recipe.frontend, log=log)
-        int8_scores = bundle.run_reference(held_out.clean)
-        result["int8_desktop"] = _accuracy(int8_scores, held_out.labels)
+        int8_scores = (bundle.run_reference(held_out.clean) + 128.0) / 256.0
+        result["int8_desktop"] = _accuracy(int8_scores, held_out, dataset.info.labels)
     return result
 
 
-def _accuracy(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> StageAccuracy:
-    hits = int((scores.argmax(1) == labels).sum())
+def _accuracy(
+    scores: npt.NDArray[Any], held_out: FeatureSet, labels: Sequence[str]
+) -> StageAccuracy:
+    scores, first = whole_scores(scores, held_out.clips, labels)
+    hits = int((scores.argmax(1) == held_out.labels[first]).sum())
     return {
-        "accuracy": hits / len(labels),
-        "accuracy_95": list(wilson_interval(hits, len(labels))),
+        "accuracy": hits / len(first),
+        "accuracy_95": list(wilson_interval(hits, len(first))),
     }

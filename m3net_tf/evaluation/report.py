@@ -27,7 +27,11 @@ def clips_table(result: ClipsResult) -> Table:
     """Clip accuracy for the terminal."""
     title = f"{result['run']}: {result['clips']} {result['split']} clips of {result['dataset']}"
     table = Table("network", "accuracy", "95 % interval", title=title)
-    stages = {"float": result["float"], "int8 on the desktop": result.get("int8_desktop")}
+    stages = {
+        "float": result["float"],
+        "int8 on the desktop": result.get("int8_desktop"),
+        "float, cross-validation": result.get("cross_validation"),
+    }
     for name, figures in stages.items():
         if figures:
             low, high = (100 * share for share in figures["accuracy_95"])

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from m3net_tf.datasets import AudioDataset, Clip, to_pcm16
 from m3net_tf.datasets.noise import coloured_noise
+from m3net_tf.datasets.windows import loudest_windows
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.runtime.detector_config import SILENCE_LABELS, label_word
 
@@ -135,7 +136,7 @@ def make_scenes(
         raise ConfigError(
             f"data set {dataset.info.name} has several labels per clip: scenes need one per clip"
         )
-    clips = dataset.split(split)
+    clips = loudest_windows(dataset.split(split), dataset.load)
     quiet = [clip for clip in clips if label_word(clip.label) in SILENCE_LABELS]
     event_clips = [clip for clip in clips if clip.label in events]
     others = [clip for clip in clips if clip.label not in events and clip not in quiet]

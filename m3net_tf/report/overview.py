@@ -15,6 +15,7 @@ from m3net_tf.report.added import before_and_after
 from m3net_tf.report.content import Block, Chart, Note, Part, Section, Table, Tiles
 from m3net_tf.report.gather import RunData
 from m3net_tf.report.words import difference, interval, number, percent
+from m3net_tf.training.cross_validation import RESULT
 
 _LONGEST_VALUE = 60
 
@@ -59,6 +60,7 @@ def figures_of(run: RunData) -> list[Figure]:
     board: Mapping[str, Any] = run.file("summary.json") or {}
     stages: Mapping[str, Any] = board.get("accuracy", {})
     return [
+        _validated(run),
         first,
         Figure("test F1, mean over classes", test.get("macro_f1"), True),
         Figure("int8 accuracy, desktop", stages.get("int8_desktop"), True),
@@ -71,6 +73,16 @@ def figures_of(run: RunData) -> list[Figure]:
         Figure("RAM of the firmware, bytes", board.get("ram_bytes")),
         Figure("instructions per inference", _instructions(board)),
     ]
+
+
+def _validated(run: RunData) -> Figure:
+    """The accuracy of the cross-validation, if there was one."""
+    name, result = "accuracy, cross-validation", run.file(RESULT)
+    if result is None:
+        return Figure(name, None, True)
+    bounds = interval((result["accuracy_95_low"], result["accuracy_95_high"]))
+    remark = f"({bounds}), all {result['clips']} clips"
+    return Figure(name, result["accuracy"], True, remark)
 
 
 def _instructions(board: Mapping[str, Any]) -> float | None:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from m3net_tf.errors import ConfigError, DataError, ModelError
 from m3net_tf.frontend import FrontendConfig, features_int8
 from m3net_tf.pretrained import find_pretrained
+from m3net_tf.runtime.detector_config import SILENCE_LABELS, label_word
 from m3net_tf.runtime.engines import ENGINES, load_engine
 from m3net_tf.runtime.foreign import read_network
 from m3net_tf.runtime.interpreter import Int8
@@ -22,6 +23,7 @@ from m3net_tf.runtime.sound import pcm_chunks, pcm_of_array, require_pcm
 from m3net_tf.runtime.warp import warp_int8
 
 Pcm = npt.NDArray[np.int16]
+_LEAST_SOUNDING = 1e-3  # of a window that is certainly silence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +32,8 @@ class Classification:
 
     Attributes:
         label: index of the class with the highest mean score; the first if several are equal.
-        scores: mean score of each class over the windows, 0 to 1, shape (classes,). A window
-            counts by its distance from the one before, since the last may overlap it by more.
+        scores: mean score of each class over the windows, 0 to 1, shape (classes,); see
+            :func:`mean_of_windows`.
         starts_s: start of each window in seconds, shape (windows,).
         window_scores: scores of each window, 0 to 1, shape (windows, classes).
     """
@@ -40,6 +42,30 @@ class Classification:
     scores: npt.NDArray[np.float64]
     starts_s: npt.NDArray[np.float64]
     window_scores: npt.NDArray[np.float64]
+
+
+def mean_of_windows(
+    scores: npt.NDArray[np.floating],
+    labels: Sequence[str],
+    distances: npt.NDArray[np.int64] | None = None,
+) -> npt.NDArray[np.float64]:
+    """Scores of a sound, shape (classes,), from those of its windows.
+
+    Windows are weighted by the square of one minus their score for silence, so that the pauses
+    around a short sound do not outvote it.
+
+    Args:
+        scores: 0 to 1, shape (windows, classes).
+        labels: names of the classes.
+        distances: of each window from the one before, in samples; None for equal ones. A window
+            counts by its distance, since the last one may overlap the one before by more.
+    """
+    silence = [label_word(label) in SILENCE_LABELS for label in labels]
+    sounding = 1.0 - scores[:, silence].sum(axis=1, dtype=np.float64)
+    weights = np.square(np.maximum(sounding, _LEAST_SOUNDING))
+    if distances is not None:
+        weights *= distances
+    return np.asarray(np.average(scores, axis=0, weights=weights), np.float64)
 
 
 class Classifier:
@@ -156,8 +182,8 @@ class Classifier:
             features = features_int8(frontend, window / 32768.0)
             scores.append(self.run(features[None, ..., None]))
         window_scores = (np.concatenate(scores).astype(np.float64) + 128.0) / 256.0
-        weights = np.diff(starts, prepend=-_step(self.window_samples))
-        mean = np.average(window_scores, axis=0, weights=weights)
+        distances = np.diff(starts, prepend=-_step(self.window_samples))
+        mean = mean_of_windows(window_scores, self.labels, distances)
         starts_s = np.array(starts) / frontend.sample_rate_hz
         return Classification(int(mean.argmax()), mean, starts_s, window_scores)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import soxr
 
+from m3net_tf.datasets.windows import DRAWS, start_with_sound
 from m3net_tf.keras import tf
 from m3net_tf.training.rooms import Wave, make_room, reverberate
 from m3net_tf.training.sections import AugmentationSection
@@ -66,9 +67,14 @@ def augment_waveform(
 
 
 def cut_at_random(audio: Wave, samples: int, rng: np.random.Generator) -> Wave:
-    """A random excerpt of ``samples`` samples; a shorter sound is returned whole."""
+    """A random excerpt of ``samples`` samples; a shorter sound is returned whole.
+
+    A silent excerpt is drawn again; see :func:`.windows.start_with_sound`.
+    """
     spare = audio.size - samples
-    return audio if spare <= 0 else audio[int(rng.integers(spare + 1)) :][:samples]
+    if spare <= 0:
+        return audio
+    return audio[start_with_sound(audio, rng.integers(spare + 1, size=DRAWS), samples) :][:samples]
 
 
 def change_tempo(audio: Wave, tempo: float, rng: np.random.Generator) -> Wave:

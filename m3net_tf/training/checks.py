@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from m3net_tf.datasets import AudioDataset, DatasetInfo
+from m3net_tf.datasets import AudioDataset, DatasetInfo, dataset_info
 from m3net_tf.errors import ConfigError
 from m3net_tf.frontend import FrontendConfig
 from m3net_tf.models import require_preset
@@ -34,6 +34,13 @@ def check_training(recipe: Recipe, dataset: AudioDataset) -> None:
         DataError: fewer than two classes, or a split without clips.
     """
     require_preset(recipe.model.name, recipe.model.preset)
+    folded, protocol = dataset_info(recipe.dataset.name).folds, recipe.training.cross_validation
+    if protocol and (protocol not in folded or dataset.info.multi_label):
+        raise ConfigError(
+            f"training.cross_validation is {protocol!r}: {recipe.dataset.name} has "
+            f"{', '.join(folded) or 'no protocol'} with folds"
+            + (", but several labels per clip" if dataset.info.multi_label else "")
+        )
     input_shape(dataset.info, recipe.frontend)
     dataset.check_trainable()
 

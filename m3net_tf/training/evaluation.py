@@ -17,6 +17,7 @@ from m3net_tf.training.metrics import (
     LabelFigures,
     MultiLabelEvaluation,
     MultiLabelFigures,
+    whole_scores,
 )
 from m3net_tf.training.self_distillation import SMALLEST_PROBABILITY
 
@@ -80,22 +81,27 @@ def score(
 ) -> tuple[float, float]:
     """Score by which epochs are compared (accuracy or mAP), and mean cross-entropy.
 
+    Windows of a longer clip count as one clip; see :func:`.metrics.whole_scores`.
+
     Args:
         probabilities: shape (clips, classes).
         clips: the clips.
         labels: names of the classes.
         sigmoids: whether the probabilities are independent per class.
     """
+    truths = clips.labels
     if clips.matrix is not None:
         truth = clips.matrix
         value = MultiLabelEvaluation(truth, probabilities, labels).mean_average_precision
     else:
-        truth = np.eye(len(labels), dtype=np.uint8)[clips.labels]
-        value = float((probabilities.argmax(1) == clips.labels).mean())
+        probabilities, first = whole_scores(probabilities, clips.clips, labels)
+        truths = truths[first]
+        truth = np.eye(len(labels), dtype=np.uint8)[truths]
+        value = float((probabilities.argmax(1) == truths).mean())
     if sigmoids:
         of_truth = np.where(truth, probabilities, 1.0 - probabilities)
     else:
-        of_truth = probabilities[np.arange(len(probabilities)), clips.labels]
+        of_truth = probabilities[np.arange(len(probabilities)), truths]
     return value, float(-np.log(np.maximum(of_truth, SMALLEST_PROBABILITY)).mean())
 
 
@@ -107,12 +113,13 @@ def evaluate(
     if features.matrix is not None:
         multi_label = MultiLabelEvaluation(features.matrix, probabilities, labels)
         return multi_label, multi_label.to_dict()
-    predicted = probabilities.argmax(1)
-    evaluation = Evaluation.of(features.labels, predicted, labels)
+    probabilities, first = whole_scores(probabilities, features.clips, labels)
+    predicted, truth = probabilities.argmax(1), features.labels[first]
+    evaluation = Evaluation.of(truth, predicted, labels)
     summary = evaluation.to_dict()
-    listed = np.array([not clip.synthetic for clip in features.clips])
+    listed = np.array([not features.clips[i].synthetic for i in first])
     # Some clips, such as excerpts of silence, are not listed by the publisher.
     if listed.any() and not listed.all():
-        subset = Evaluation.of(features.labels[listed], predicted[listed], labels)
+        subset = Evaluation.of(truth[listed], predicted[listed], labels)
         summary["listed_clips"] = subset.to_dict()
     return evaluation, summary

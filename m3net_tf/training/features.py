@@ -297,6 +297,8 @@ def row_keys(
         for k, v in values.items()
         if k != "copies" and not k.startswith((*_IN_GRAPH, *_IN_STREAM))
     }
+    if settings.get("random_crop"):
+        settings["random_crop"] = "with sound"  # older maps have silent excerpts, too
     parts = [json.dumps(settings, sort_keys=True), str(seed), *map(bytes.hex, sounds[len(clips) :])]
     if augmentation and augmentation.room_probability and augmentation.room_folder:
         parts += content_hashes(room_paths(Path(augmentation.room_folder)), WORKERS).values()

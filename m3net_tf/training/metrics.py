@@ -14,11 +14,17 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from m3net_tf.datasets import Clip
+from m3net_tf.runtime.classifier import mean_of_windows
+
 _Z_95 = 1.959963984540054
 
 
-def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson, 1927): valid for small sets and near 0 and 1."""
+def wilson_interval(hits: float, trials: float) -> tuple[float, float]:
+    """95 % interval of a proportion (Wilson, 1927): valid for small sets and near 0 and 1.
+
+    Numbers of clips that are not independent may be effective ones, which are not whole.
+    """
     if trials == 0:
         return 0.0, 1.0
     share, z2 = hits / trials, _Z_95**2
@@ -27,6 +33,30 @@ def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
         _Z_95 / (1 + z2 / trials) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
     )
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def whole_scores(
+    scores: npt.NDArray[np.floating], clips: Sequence[Clip], labels: Sequence[str]
+) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]:
+    """Scores of the clips of which some are windows: each longer clip counts once.
+
+    Args:
+        scores: scores of ``clips``, 0 to 1, shape (clips, classes).
+        clips: clips, some of which may be windows of longer ones.
+        labels: names of the classes.
+
+    Returns:
+        Scores of the whole clips, shape (whole clips, classes): of windows, those of
+        :func:`.classifier.mean_of_windows`; and the index of the first row of each.
+    """
+    rows: dict[str, list[int]] = {}
+    for i, clip in enumerate(clips):
+        rows.setdefault(clip.whole or clip.clip_id, []).append(i)
+    first = np.array([members[0] for members in rows.values()], np.int64)
+    if len(rows) == len(clips):
+        return scores, first
+    means = [mean_of_windows(scores[members], labels) for members in rows.values()]
+    return np.array(means), first
 
 
 def confusion_matrix(

@@ -105,6 +105,7 @@ def recipe_with_added(recipe: Recipe, run: Path, folders: Sequence[Path]) -> Rec
             warm_up_epochs=None,
             keep="last",
             early_stopping=0,
+            cross_validation="",
         )
     return dataclasses.replace(
         recipe,

@@ -91,7 +91,8 @@ class AugmentationSection:
         fresh: augment the waveforms again in every epoch instead: slower, without the feature
             cache, and without stretch, pitch and speed, which need stored copies.
         random_crop: cut copies of clips that are longer than the delivered length at a random
-            position, instead of by the data set's length rule.
+            position, instead of by the data set's length rule. A position without sound is drawn
+            again.
         stretch_probability: share of copies with another tempo at the same pitch.
         stretch: lowest and highest tempo.
         pitch_probability: share of copies with another pitch at the same tempo.
@@ -263,6 +264,8 @@ class TrainingSection:
         loss: ``cross_entropy`` over the classes, or ``binary_cross_entropy``: the mean of one per
             class, with independent probabilities per class (sigmoids). With several labels per
             clip both are the latter.
+        cross_validation: protocol with folds, such as ``grouped-5fold``: ``m3net train`` then also
+            trains with each fold as the test, which gives the accuracy on all clips.
         features: precision of the network's input in training and evaluation: ``int8``, as a
             device computes it, or ``float32``. Quantisation and export always use int8.
     """
@@ -298,6 +301,7 @@ class TrainingSection:
     accumulate: int = newer(1)
     xla: bool = newer(False)
     threads: int = newer(1)
+    cross_validation: str = newer("")
 
     @property
     def step_clips(self) -> int:

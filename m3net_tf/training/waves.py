@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from m3net_tf.datasets import AudioDataset, Clip
 from m3net_tf.datasets.audio import FitRule, fit_length
+from m3net_tf.datasets.windows import DRAWS, start_with_sound
 from m3net_tf.errors import M3NetError
 from m3net_tf.frontend import FrontendConfig, graph
 from m3net_tf.keras import tf
@@ -186,10 +187,20 @@ def epoch_stream(
     start = tf.constant([seed & 0x7FFFFFFF, epoch], tf.int32)
     read = functools.partial(_read_clip, dataset, clips, settings.random_crop)
 
+    def choose(
+        sound: npt.NDArray[np.float32], drawn: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.int32]:
+        return np.array(start_with_sound(sound, drawn, samples), np.int32)
+
     def wave(number: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         sound = tf.ensure_shape(tf.numpy_function(read, [index], tf.float32), [None])
         crop_seed = tf.random.experimental.stateless_fold_in(start, 2 * number)
-        return crop_waves(sound, samples, crop_seed), index
+        if not settings.random_crop:
+            return crop_waves(sound, samples, crop_seed), index
+        spare = tf.shape(sound)[0] - samples
+        drawn = tf.random.stateless_uniform([DRAWS], crop_seed, 0, spare + 1, tf.int32)
+        first = tf.numpy_function(choose, [sound, drawn], tf.int32)
+        return tf.ensure_shape(tf.slice(sound, [first], [samples]), [samples]), index
 
     waves = tf.data.Dataset.from_tensor_slices((np.arange(len(order), dtype=np.int64), order)).map(
         wave, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True

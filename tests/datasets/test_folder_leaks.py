@@ -76,7 +76,11 @@ def test_check_skips_what_the_clips_do_not_allow(make_layout):
     root = make_layout("folder")
     checked = checking.check("folder", root)
     assert checked.passed
-    assert [line.protocol for line in checked.protocols] == ["stratified-random (groups unknown)"]
+    names = dict.fromkeys(
+        line.protocol.removesuffix(" (groups unknown)") for line in checked.protocols
+    )
+    assert [*names] == ["stratified-random", "grouped-5fold"]
+    assert all(line.leak is None for line in checked.protocols)
     assert report.check_table(checked).rows[0][5:7] == ("unknown", "unknown")
     lines = "\n".join(report.check_lines(checked))
     assert "listed-split skipped:" in lines and "grouped skipped:" in lines
@@ -91,6 +95,7 @@ def test_check_with_groups_and_without_a_listed_split(make_layout):
     assert [(line.protocol, line.leak) for line in checked.protocols] == [
         ("grouped", 0.0),
         ("stratified-random", 1.0),
+        *[("grouped-5fold", 0.0)] * 5,
     ]
 
 
@@ -198,7 +203,8 @@ def test_silence_is_cut_out_of_noise_recordings(make_layout, write_wav):
     counts = {s: sum(clip.split == s for clip in silence) for s in ("train", "validation", "test")}
     assert counts == {"train": 2, "validation": 1, "test": 1}
     assert all(dataset.load(clip).shape == (16_000,) for clip in (*silence, *dataset.noise))
-    assert dataset.shared_groups() == {} and len(dataset.noise_clips()) == 1
+    zero = [clip.split for clip in silence if not dataset.load(clip).any()]
+    assert zero == ["train"] and dataset.shared_groups() == {} and len(dataset.noise_clips()) == 1
     assert load_dataset("folder", root, silence_percentage=0).info.labels == ("clap", "snap")
     write_wav(root / "_background_noise_" / "short.wav", 16_000)
     with pytest.raises(DataError, match=r"short.wav: is shorter than 10 s, too short for silence"):
@@ -212,8 +218,14 @@ def test_silence_is_made_where_there_are_no_recordings(make_layout):
     silence = [clip for clip in dataset.clips if clip.label == "_silence_"]
     assert len(silence) == 20 and all(clip.synthetic for clip in silence)
     sounds = [dataset.load(clip) for clip in silence]
-    levels_db = [20 * np.log10(np.sqrt(np.mean(sound**2))) for sound in sounds]
-    assert min(levels_db) >= -90.1 and max(levels_db) <= -29.9 and np.ptp(levels_db) > 30
+    assert not sounds[0].any() and silence[0].split == "train"
+    levels_db = [20 * np.log10(np.sqrt(np.mean(sound**2))) for sound in sounds if sound.any()]
+    assert (
+        len(levels_db) == 18
+        and min(levels_db) >= -90.1
+        and max(levels_db) <= -29.9
+        and np.ptp(levels_db) > 30
+    )
     assert np.array_equal(dataset.load(silence[0]), sounds[0])
     assert dataset.info.groups_known and dataset.leak() == 0
     (root / "clap").rename(root / "_silence_")

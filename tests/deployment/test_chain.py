@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole chain: the same bytes on the desktop, in TFLite Micro and on the emulated board."""
 
+import dataclasses
 import json
 import shutil
 
@@ -10,7 +11,7 @@ from firmware_helpers import skip_or_fail
 from rich.console import Console
 
 from m3net_tf.bench.run import run_bench
-from m3net_tf.datasets import load_dataset
+from m3net_tf.datasets import Clip, load_dataset
 from m3net_tf.deployment import chain
 from m3net_tf.deployment.cost import COST_KEYS
 from m3net_tf.emulation import find_machine, run_job, starting
@@ -190,6 +191,22 @@ def test_the_table_compares_only_what_ran():
         terminal = Console(record=True, width=100)
         terminal.print(chain.chain_table(summary))
         assert said in terminal.export_text()
+
+
+def test_windows_of_a_clip_are_recognised_together():
+    listed = (
+        Clip("s@0", "sneeze", "test", "s", whole="s"),
+        Clip("s@1", "sneeze", "test", "s", whole="s"),
+        Clip("b", "bark", "test", "b"),
+    )
+    scores = np.array([[-128, -120, 120], [100, -120, -108], [-120, -100, 90]], np.int8)
+    none = np.zeros((3, 1), np.int16)
+    labels = ("_silence_", "bark", "sneeze")
+    clips = chain._Clips(none, none, np.array([2, 2, 1]), listed, labels, scores)
+    assert clips.wholes == 2 and clips.accuracy(scores) == 0.5
+    # Without windows the board's own labels count, which decide between equal scores.
+    alone = dataclasses.replace(clips, listed=listed[::2], truth=clips.truth[::2])
+    assert alone.accuracy(scores[::2], np.array([2, 1])) == 1.0
 
 
 def test_a_missing_emulator_is_a_reason_not_an_error(monkeypatch):

@@ -17,9 +17,10 @@ import yaml
 from typer.testing import CliRunner
 
 from m3net_tf.cli import app, output
-from m3net_tf.datasets import load_dataset
+from m3net_tf.datasets import cut_statement, load_dataset
 from m3net_tf.datasets.captured import CapturedClips, recordings
 from m3net_tf.datasets.inspection import inspect_folder, sounds_lines
+from m3net_tf.datasets.report import suggestions
 from m3net_tf.deployment.starter import README, recipe_lines, starter_recipe, write_starter
 from m3net_tf.errors import ConfigError, DataError
 from m3net_tf.training import Run, load_recipe
@@ -61,8 +62,9 @@ def test_a_project_is_made_from_a_folder(tmp_path: Path, monkeypatch):
     assert (
         "the file names seem to identify 6 speakers or recordings, as in clap/spk00_1.wav" in said
     )
-    assert "split: grouped: no group is in both training and test; 1" in said
-    assert "of these are silence beside your 24 clips" in said
+    assert "split: grouped: no group is in both training and test window" in said
+    assert "clap 8 2 2 snap 8 2 2 clips 18 4 4 groups (group) 4 1 1" in said
+    assert "a class has only 2 test clips, so five more trainings follow" in said
     assert "speed on mps2_an386: real time" in said and "decisions a second" in said
     assert printed[-1] == "next: m3net train 'my sounds_project/recipe.yaml' --run runs/own"
     project = tmp_path / "my sounds_project"
@@ -74,6 +76,7 @@ def test_a_project_is_made_from_a_folder(tmp_path: Path, monkeypatch):
         "silence_percentage": 10,
     }
     assert recipe.training.batch_size == 16 and not recipe.augmentation.random_crop
+    assert recipe.training.cross_validation == "grouped-5fold"
     dataset = load_dataset("folder", folder, **recipe.dataset.options)
     assert dataset.leak() == 0 and "_silence_" in dataset.info.labels
     assert json.loads((project / "data.json").read_text()) == {"folder": str(folder)}
@@ -103,7 +106,9 @@ def test_what_is_wrong_with_the_sounds_is_said(tmp_path: Path):
     assert "sample rates: 8000 Hz (22)" in lines and "the longest lasts 3.00 s" in lines
     assert "the file names do not identify speakers or recordings" in lines
     recipe = starter_recipe(facts)
-    assert recipe["dataset"]["options"]["clip_s"] == 2.0 and recipe["augmentation"]["random_crop"]
+    options = recipe["dataset"]["options"]
+    assert options["clip_s"] == 2.0 and options["long_clips"] == "windows"
+    assert cut_statement(load_dataset("folder", folder, **options)) in recipe_lines(recipe, facts)
     assert recipe["frontend"] == {
         **{"preset": "mcu", "sample_rate_hz": 8000, "hop_ms": 30.0, "mel_bins": 20},
     }
@@ -155,6 +160,58 @@ def test_a_guess_that_cannot_be_split_is_not_used(tmp_path: Path):
         load_dataset("folder", tmp_path, **options, group_pattern=facts.groups.pattern)
 
 
+#: Names like those of ESC-50: the fold, the recording at Freesound, the take, the class.
+FREESOUND = [
+    f"{c}/{n % 5 + 1}-{20_000 + n // 2}-{'AB'[n % 2]}-0.wav" for c in "ab" for n in range(6)
+]
+FREESOUND += [f"{c}/{n % 5 + 1}-{30_000 + n}-A-0.wav" for c in "ab" for n in range(20)]
+
+
+def test_init_and_suggest_find_the_same_groups(tmp_path: Path):
+    """Only a few of the recordings have several clips."""
+    folder = sounds(tmp_path / "sounds", *FREESOUND)
+    facts = inspect_folder(folder)
+    options = starter_recipe(facts)["dataset"]["options"]
+    table, lines = suggestions("folder", folder)
+    assert table.rows[0][0] == options["group_pattern"] == facts.groups.pattern
+    assert "a guess: check" in lines[0]
+
+
+def test_a_weak_guess_is_shown_but_not_used(tmp_path: Path):
+    """Numbers of folds, or of takes."""
+    folder = sounds(tmp_path / "s", *(f"{c}/{n % 4}-{c}{n}.wav" for c in "ab" for n in range(12)))
+    facts = inspect_folder(folder)
+    line = sounds_lines(facts)[-1]
+    assert "do not identify" in line and f"--group-pattern {facts.groups.pattern!r} if" in line
+    assert "group_pattern" not in starter_recipe(facts)["dataset"]["options"]
+    assert "a weak guess, which m3net init does not use" in suggestions("folder", folder)[1][0]
+
+
+def test_the_groups_can_be_given(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = sounds(tmp_path / "s", *(f"{c}/{n % 4}-{c}{n}.wav" for c in "ab" for n in range(12)))
+    words = ["init", "s", "--group-pattern", "/([0-9])-"]
+    said = CliRunner().invoke(app, words, catch_exceptions=False).output
+    assert "groups: 4 by --group-pattern, as in a/0-a0.wav -> 0" in said
+    assert "group_pattern is a guess" not in Path("s_project", "recipe.yaml").read_text()
+    recipe = load_recipe(Path("s_project", "recipe.yaml"))
+    assert recipe.dataset.options["group_pattern"] == "/([0-9])-"
+    assert not recipe.training.cross_validation  # four groups are too few for five folds
+    for pattern, message in (
+        ("([0-9]", "is not a regular expression"),
+        ("/(x)", "finds no"),
+    ):
+        with pytest.raises((ConfigError, DataError), match=message):
+            inspect_folder(folder, pattern)
+    with pytest.raises(DataError, match="under protocol grouped"):
+        starter_recipe(inspect_folder(folder, "/[0-9]-([ab])"))
+
+
+def test_many_test_clips_need_no_cross_validation(tmp_path: Path):
+    folder = sounds(tmp_path, *numbered("a", 110), *numbered("b", 100), length_s=0.02)
+    assert "cross_validation" not in starter_recipe(inspect_folder(folder))["training"]
+
+
 @pytest.mark.slow
 def test_the_project_trains(tmp_path: Path, monkeypatch):
     made = load_dataset("synth", clips_per_class=8)
@@ -169,6 +226,7 @@ def test_the_project_trains(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path / "project")
     recipe = yaml.safe_load(Path("recipe.yaml").read_text())
     recipe["augmentation"]["copies"] = 1  # to save time
+    del recipe["training"]["cross_validation"]
     Path("recipe.yaml").write_text(yaml.safe_dump(recipe))
     words = ["train", "recipe.yaml", "--epochs", "2"]
     CliRunner().invoke(app, words, catch_exceptions=False)

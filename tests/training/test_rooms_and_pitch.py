@@ -139,10 +139,20 @@ def test_recorded_rooms(tmp_path, sounds):
 
 
 def test_random_crop_takes_every_place():
-    audio = np.arange(10, dtype=np.float32)
+    audio = np.arange(1, 11, dtype=np.float32)
     crops = {tuple(cut_at_random(audio, 7, np.random.default_rng(seed))) for seed in range(60)}
     assert crops == {tuple(audio[i : i + 7]) for i in range(4)}
     np.testing.assert_array_equal(cut_at_random(audio, 11, np.random.default_rng(0)), audio)
+
+
+def test_a_random_crop_has_sound(tone):
+    """A sneeze of a fifth of a second in five seconds of digital zero."""
+    audio = np.pad(tone[:3200], (3 * RATE_HZ, 2 * RATE_HZ - 3200))
+    for seed in range(20):
+        crop = cut_at_random(audio, 2 * RATE_HZ, np.random.default_rng(seed))
+        assert crop.size == 2 * RATE_HZ and crop.any()
+    nothing = np.zeros(5, np.float32)
+    assert cut_at_random(nothing, 3, np.random.default_rng(0)).size == 3
 
 
 @pytest.mark.parametrize(

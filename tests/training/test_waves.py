@@ -2,9 +2,11 @@
 """Variation of waveforms in the graph: eager, traced and inside tf.data alike, epoch by epoch."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
+import soundfile
 
 from m3net_tf.datasets import load_dataset
 from m3net_tf.frontend import FrontendConfig, graph
@@ -156,3 +158,25 @@ def test_an_epoch_is_reproducible_and_leaves_no_cache(tmp_path, monkeypatch):
     sounds = np.stack([dataset.load(dataset.split("train")[i]) for i in plain[1]])
     np.testing.assert_array_equal(plain[0], graph.features_int8(FrontendConfig(), sounds))
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_random_crop_of_a_fresh_epoch_has_sound(tmp_path):
+    for label, number in itertools.product("ab", range(5)):
+        path = tmp_path / label / f"{number}.wav"
+        path.parent.mkdir(exist_ok=True)
+        sound = np.zeros(5 * 16_000, np.float32)
+        sound[16_000 * number : 16_000 * number + 3200] = 0.3
+        soundfile.write(path, sound, 16_000)
+    dataset = load_dataset("folder", tmp_path)
+    stream = epoch_stream(
+        dataset,
+        "train",
+        FrontendConfig(),
+        AugmentationSection(random_crop=True, **OFF),
+        seed=1,
+        epoch=0,
+        batch_size=2,
+        order=np.tile(np.arange(len(dataset.split("train"))), 4),
+    )
+    maps = np.concatenate([features for features, _ in stream.as_numpy_iterator()])
+    assert len(maps) == 24 and (maps.max((1, 2)) > -128).all()

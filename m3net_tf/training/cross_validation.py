@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accuracy of a recipe on all clips, each tested by a network that was trained without its fold."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.artifacts import Provenance, provenance, read_json, write_json
+from m3net_tf.datasets import Clip, dataset_info, protocol_statement
+from m3net_tf.locks import writes_into
+from m3net_tf.progress import Log, silent
+from m3net_tf.training.metrics import whole_scores, wilson_interval
+from m3net_tf.training.recipe import Recipe
+from m3net_tf.training.run import Run, load_recipe_dataset
+from m3net_tf.training.start import train
+
+RESULT = "cross_validation.json"
+
+
+class _Figures(TypedDict):
+    """Figures over the clips of all folds; shares of clips.
+
+    Attributes:
+        clips: number of clips, without cut or artificial silence.
+        groups: number of their groups.
+        accuracy: share of correctly classified clips.
+        accuracy_95_low: lower end of its 95 % interval; see :func:`clustered_interval`.
+        accuracy_95_high: upper end.
+        recall: recall by class.
+        fold_accuracy: accuracy of each fold.
+    """
+
+    clips: int
+    groups: int
+    accuracy: float
+    accuracy_95_low: float
+    accuracy_95_high: float
+    recall: dict[str, float]
+    fold_accuracy: list[float]
+
+
+class CrossValidation(Provenance, _Figures):
+    """Content of ``cross_validation.json``.
+
+    Attributes:
+        protocol: protocol of the folds.
+        statement: how clips were held out, in words.
+    """
+
+    protocol: str
+    statement: str
+
+
+@writes_into("run", makes=True)
+def cross_validate(
+    recipe: Recipe, run: Run, data_dir: Path | None = None, log: Log = silent
+) -> CrossValidation:
+    """Train once for each fold of ``training.cross_validation``; resumes after a stop.
+
+    Args:
+        recipe: settings of the trainings.
+        run: folder that receives the result, and the runs of the folds in ``folds``.
+        data_dir: folder of the data set.
+        log: receives progress lines.
+
+    Returns:
+        The figures, also written to ``cross_validation.json``.
+
+    Raises:
+        M3NetError: as :func:`.start.train`.
+    """
+    path = run.folder / RESULT
+    if path.exists():
+        done: CrossValidation = read_json(path)
+        return done
+    protocol = recipe.training.cross_validation
+    folds = dataset_info(recipe.dataset.name).folds[protocol]
+    tested: list[_Tested] = []
+    statements = set()
+    for fold in range(1, folds + 1):
+        log(f"cross-validation: fold {fold} of {folds}")
+        plan = fold_recipe(recipe, fold)
+        train(plan, run.folder / "folds" / str(fold), data_dir, log)
+        tested.append(_test(plan, run.folder / "folds" / str(fold), data_dir, log))
+        log(f"fold {fold}: {tested[-1].right.sum()} of {tested[-1].right.size} clips recognised")
+        dataset = load_recipe_dataset(plan, data_dir)
+        statements.add(protocol_statement(dataset).replace(f", fold {fold} tests", ""))
+    result: CrossValidation = {
+        "protocol": protocol,
+        "statement": "; ".join(sorted(statements)),
+        **_figures(tested),
+        **provenance(),
+    }
+    write_json(path, result)
+    return result
+
+
+def fold_recipe(recipe: Recipe, fold: int) -> Recipe:
+    """The recipe that tests on one fold of ``training.cross_validation``."""
+    protocol = recipe.training.cross_validation
+    return dataclasses.replace(
+        recipe,
+        dataset=dataclasses.replace(recipe.dataset, protocol=protocol, fold=fold),
+        training=dataclasses.replace(recipe.training, cross_validation=""),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tested:
+    """The test clips of a fold, without silence, and whether each was recognised."""
+
+    clips: Sequence[Clip]
+    right: npt.NDArray[np.bool_]
+
+
+def _test(recipe: Recipe, folder: Path, data_dir: Path | None, log: Log) -> _Tested:
+    """Test a fold's network on its clips."""
+    from m3net_tf.keras import keras
+    from m3net_tf.training.evaluation import predict_originals, takes_lengths
+    from m3net_tf.training.features import original_features, with_lengths
+
+    run = Run(folder)
+    dataset, model = run.dataset(data_dir), run.load_model()
+    features = original_features(dataset, "test", recipe, log)
+    if takes_lengths(model):
+        features = with_lengths(features, dataset, recipe.frontend)
+    scores = predict_originals(model, features)
+    keras.backend.clear_session()
+    scores, first = whole_scores(scores, features.clips, dataset.info.labels)
+    listed = [i for i, row in enumerate(first) if not features.clips[row].synthetic]
+    right = scores.argmax(1) == features.labels[first]
+    return _Tested([features.clips[row] for row in first[listed]], right[listed])
+
+
+def _figures(tested: Sequence[_Tested]) -> _Figures:
+    clips = [clip for fold in tested for clip in fold.clips]
+    right = np.concatenate([fold.right for fold in tested])
+    groups = [clip.group for clip in clips]
+    low, high = clustered_interval(right, groups)
+    sizes = Counter(clip.label for clip in clips)
+    hits = Counter(clip.label for clip, hit in zip(clips, right, strict=True) if hit)
+    return {
+        "clips": len(clips),
+        "groups": len(set(groups)),
+        "accuracy": float(right.mean()),
+        "accuracy_95_low": low,
+        "accuracy_95_high": high,
+        "recall": {label: hits[label] / sizes[label] for label in sorted(sizes)},
+        "fold_accuracy": [float(fold.right.mean()) for fold in tested],
+    }
+
+
+def clustered_interval(right: npt.NDArray[np.bool_], groups: Sequence[str]) -> tuple[float, float]:
+    """95 % interval of an accuracy on clips of which those of a group resemble each other.
+
+    Wilson's interval for the effective number of clips: theirs, divided by the ratio of the
+    variance between groups to that of independent clips (Kish, Survey Sampling, 1965, section
+    8.2), where the ratio is above 1.
+
+    Args:
+        right: whether each clip was recognised, shape (clips,).
+        groups: the group of each clip.
+    """
+    count, share = len(right), float(right.mean())
+    sizes, hits = Counter(groups), Counter(g for g, hit in zip(groups, right, strict=True) if hit)
+    independent = share * (1 - share) / count
+    effect = 1.0
+    if independent and len(sizes) > 1:
+        deviations = [hits[group] - share * size for group, size in sizes.items()]
+        between = math.fsum(value**2 for value in deviations) / count**2
+        effect = max(1.0, between * len(sizes) / (len(sizes) - 1) / independent)
+    return wilson_interval(share * count / effect, count / effect)
