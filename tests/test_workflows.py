@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The workflows call existing Makefile targets, pin actions by commit, and use no secrets."""
+"""The workflows call existing Makefile targets, pin actions by commit, and use no secrets.
+
+The hooks of pre-commit are the project's own tools, and GitHub can read the issue forms.
+"""
 
 from __future__ import annotations
 
@@ -139,3 +142,25 @@ def test_compiled_libraries_are_kept_by_what_they_are_made_of():
     assert runs.index("make emulate-all") < uses.index("actions/cache/save")
     (save,) = (step for step in job["steps"] if "actions/cache/save@" in step.get("uses", ""))
     assert save["with"]["path"] == restore["with"]["path"]
+
+
+def test_hooks_of_a_commit_do_what_make_format_does():
+    (repository,) = read(ROOT / ".pre-commit-config.yaml")["repos"]
+    assert repository["repo"] == "local"  # nothing is fetched
+    makefile = (ROOT / "Makefile").read_text()
+    (recipe,) = re.findall(r"^format:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    made = {
+        "".join(call)
+        for call in re.findall(r"\$\(VENV\)/bin/(\S+)( .*?)(?: \.| \$\$.*)$", recipe, re.MULTILINE)
+    }
+    hooks = repository["hooks"]
+    assert made == {
+        hook["entry"].removeprefix(".venv/bin/").removesuffix(" --force-exclude") for hook in hooks
+    }
+    assert all(
+        hook["language"] == "system" and hook["entry"].startswith(".venv/bin/") for hook in hooks
+    )
+    (pattern,) = (hook["files"] for hook in hooks if "files" in hook)
+    endings = re.findall(r"'\*\.(\w+)'", recipe)
+    assert all(re.search(pattern, f"firmware/a.{ending}") for ending in endings)
+    assert not re.search(pattern, "a.cmake")
