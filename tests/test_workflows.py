@@ -18,6 +18,7 @@ from m3net_tf.emulation.renode import RENODE_COMMIT
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 ACTIONS = sorted((ROOT / ".github" / "actions").glob("*/action.yml"))
+FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
 #: What GitHub asks of the job that publishes a site.
 PAGES_RIGHTS = {"pages": "write", "id-token": "write"}
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}")
@@ -164,3 +165,16 @@ def test_hooks_of_a_commit_do_what_make_format_does():
     endings = re.findall(r"'\*\.(\w+)'", recipe)
     assert all(re.search(pattern, f"firmware/a.{ending}") for ending in endings)
     assert not re.search(pattern, "a.cmake")
+
+
+@pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
+def test_an_issue_form_is_one_that_github_reads(path: Path):
+    form = read(path)
+    assert set(form) == {"name", "description", "labels", "body"}
+    fields = [part for part in form["body"] if part["type"] != "markdown"]
+    assert {part["type"] for part in fields} <= {"input", "textarea", "dropdown"}
+    for key in ("id", "label"):
+        values = [part["attributes"]["label"] if key == "label" else part["id"] for part in fields]
+        assert len(values) == len(set(values))
+    required = {part["id"] for part in fields if part.get("validations", {}).get("required")}
+    assert {"version", "doctor"} <= required
