@@ -111,9 +111,10 @@ emulate-all: setup ## every network on every emulated board: same bytes, and cos
 renode: setup ## run RUN's firmware for the STM32 and nRF boards in Renode, if that is installed
 	$(VENV)/bin/python -m m3net_tf.emulation.renode $(RUN)/export
 
-dist: setup ## wheel and RUN's firmware for every board, with their sizes, in dist/
-	rm -rf dist build/lib && mkdir dist
-	$(VENV)/bin/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .
+dist: setup ## sdist, its wheel, and RUN's firmware for every board with their sizes, in dist/
+	rm -rf dist && mkdir dist
+	$(VENV)/bin/python setup.py -q sdist -d dist
+	$(VENV)/bin/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist dist/*.tar.gz
 	for board in $(notdir $(patsubst %/,%,$(wildcard firmware/boards/*/))); do \
 	  $(M3NET) firmware $(RUN) --board $$board && \
 	  cp $(RUN)/firmware/$$board$(ENGINE_SUFFIX)/m3net_firmware.elf dist/m3net_$(notdir $(RUN))_$$board.elf || exit; done

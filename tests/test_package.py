@@ -22,9 +22,14 @@ HEAVY = ("tensorflow", "librosa", "scikit-learn", "matplotlib", "scipy", "ray")
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The wheel of this checkout."""
-    path = build_wheel(ROOT, tmp_path_factory.mktemp("wheel"))
-    return zipfile.ZipFile(path)
+    """The wheel of this checkout's source distribution, as in a release."""
+    folder = tmp_path_factory.mktemp("sdist")
+    command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(folder)]
+    subprocess.run([*command, "sdist", "--formats=zip", "-d", str(folder)], cwd=ROOT, check=True)
+    (archive,) = folder.glob("*.zip")
+    zipfile.ZipFile(archive).extractall(folder)
+    source = archive.with_suffix("")
+    return zipfile.ZipFile(build_wheel(source, tmp_path_factory.mktemp("wheel")))
 
 
 def test_its_size_and_the_starts_are_measured(wheel, tmp_path, monkeypatch):
