@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
+import m3net_tf
 from m3net_tf.cli import app
 from m3net_tf.runtime.command import make_parser
 
@@ -18,7 +19,8 @@ ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 RESULTS = ROOT / "experiments" / "results" / "README.md"
 READMES = [ROOT / folder / "README.md" for folder in (".", "firmware", "examples")]
-PAGES = [*READMES, RESULTS, *DOCS]
+FOR_CONTRIBUTORS = [ROOT / "CONTRIBUTING.md", *sorted((ROOT / ".github").glob("*.md"))]
+PAGES = [*READMES, RESULTS, *DOCS, *FOR_CONTRIBUTORS]
 #: Files that the README's commands make.
 MADE = ("runs/", "build/", "dist/")
 #: First words of the firmware's console lines, which start with ``m3net`` too.
@@ -139,6 +141,12 @@ def test_the_reference_is_what_the_code_says():
     for name, text in generator["pages"]().items():
         page = generator["FOLDER"] / name
         assert page.read_text() == text, f"{ids(page)}: run python docs/make_reference.py"
+
+
+def test_the_version_is_the_same_wherever_a_release_takes_it_from():
+    cited = re.findall(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    sections = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert [sections[0]] == cited == [m3net_tf.__version__]
 
 
 def test_the_index_lists_every_page():
