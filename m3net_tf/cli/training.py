@@ -82,7 +82,8 @@ def train(
         raise typer.BadParameter("--from continues a run with its data set: omit --dataset")
     plan, folder, data_dir = _planned(recipe, run, former, add or [], data_dir, dataset)
     plan = _with_options(plan, dataset, option or [], seed=seed, epochs=epochs)
-    pool, log = (workers, address, cpus, retries), progress_beside(as_json)
+    pool = workers, address, cpus, retries
+    log = progress_beside(as_json)
     metrics = _trained(plan, folder, data_dir, devices, shards, pool, log)
     validated = _cross_validated(plan, folder, data_dir, log)
     if as_json:
