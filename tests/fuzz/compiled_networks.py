@@ -30,7 +30,7 @@ sys.path.append(str(Path(__file__).parents[1] / "compiler"))
 
 from emulated import Case, run_checked
 from reference import random_inputs
-from single_operators import MAKERS, pack
+from single_operators import MAKERS, pack_model
 from test_random_networks import random_network
 from wide_operators import WIDE_MAKERS
 
@@ -58,7 +58,7 @@ def changed_network(seed: int, number: int) -> bytes:
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
     for _ in range(int(rng.integers(0, _MOST_CHANGES + 1))):
         _CHANGES[int(rng.integers(0, len(_CHANGES)))](rng, model)
-    return pack(model)
+    return pack_model(model)
 
 
 def _one(rng: Random, items: Sequence[Any]) -> Any:
@@ -223,6 +223,8 @@ def _folder() -> Path:
 
 def _failing(cases: dict[int, Case], folder: Path) -> dict[int, str]:
     """Numbers and errors of the networks whose C is refused or stopped, found by halving."""
+    if not cases:
+        return {}
     try:
         run_checked([*cases.values()], folder)
     except (AssertionError, ModelError) as error:
@@ -238,7 +240,7 @@ def _failing(cases: dict[int, Case], folder: Path) -> dict[int, str]:
 def _batch(seed: int, numbers: itertools.count[int], found: dict[int, str]) -> dict[int, Case]:
     """The next networks that the compiler accepts, by their numbers."""
     cases: dict[int, Case] = {}
-    while len(cases) < BATCH:
+    while len(cases) + len(found) < BATCH:
         number = next(numbers)
         try:
             case = accepted_case(seed, number, f"network_{len(cases)}")
