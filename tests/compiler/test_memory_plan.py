@@ -56,7 +56,7 @@ def test_blocks_that_end_too_high_get_an_earlier_turn():
 @pytest.mark.parametrize("seed", range(8))
 def test_the_solver_finds_the_optimum(seed):
     """Its distances between blocks are the planner's."""
-    pytest.importorskip("ortools", reason="the solver needs pip install 'm3net_tf[solver]'")
+    pytest.importorskip("ortools", reason="the solver needs pip install -e '.[solver]'")
     calls, inputs, outputs = random_calls(np.random.default_rng(seed))
     for call in calls:
         call.slack[0] = int(np.random.default_rng(seed).integers(-40, 200))
@@ -68,7 +68,7 @@ def test_the_solver_finds_the_optimum(seed):
 
 def test_the_solver_keeps_blocks_apart():
     """It has to place all blocks itself, as it gets a plan that wastes memory."""
-    pytest.importorskip("ortools", reason="the solver needs pip install 'm3net_tf[solver]'")
+    pytest.importorskip("ortools", reason="the solver needs pip install -e '.[solver]'")
 
     def from_a_pile(problem, _):
         places, size = {}, 0

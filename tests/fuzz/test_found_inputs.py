@@ -85,7 +85,7 @@ def test_what_the_sanitizers_find_is_written_down(tmp_path):
 
 @pytest.mark.slow
 def test_the_fuzzer_runs(tmp_path):
-    pytest.importorskip("atheris", reason="make fuzz needs pip install 'm3net_tf[fuzz]'")
+    pytest.importorskip("atheris", reason="make fuzz needs pip install -e '.[fuzz]'")
     log = tmp_path / "log.json"
     command = [sys.executable, FOUND.parents[1] / "fuzz/fuzz.py", "--seconds", "2"]
     command += ["--target", "rows", "--log", log]

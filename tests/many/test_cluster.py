@@ -17,7 +17,7 @@ from m3net_tf.many.scheduling import run_trainings
 from m3net_tf.many.store import RunStore
 from m3net_tf.processes import keeps_signal_handlers
 
-pytest.importorskip("ray", reason="several processes need pip install 'm3net_tf[many]'")
+pytest.importorskip("ray", reason="several processes need pip install -e '.[many]'")
 pytestmark = pytest.mark.slow
 _PATIENCE_S = 120
 

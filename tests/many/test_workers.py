@@ -145,7 +145,7 @@ def _kill_one(log, killed):
 def test_two_workers_learn_what_one_does_although_one_is_killed(
     tiny_recipe, tmp_path, private_cache
 ):
-    pytest.importorskip("ray", reason="several processes need pip install 'm3net_tf[many]'")
+    pytest.importorskip("ray", reason="several processes need pip install -e '.[many]'")
     masks = {"copies": 0, "time_masks": 1, "mixup_probability": 0.5}
     training = {"epochs": 3, "batch_size": 20, "gradient_norm": 1.0}
     recipe = tiny_recipe(model=NETWORK, augmentation=masks, training=training)

@@ -256,7 +256,7 @@ class TestErrors:
             ({"classifier": {**SMALL, "name": "m4net"}}, "unknown model 'm4net'"),
             ({"classifier": {**SMALL, "preset": "xxl"}}, "unknown preset 'xxl'"),
             ({"reading": "code"}, "reading is 'code': choose one of paper, released"),
-            ({"reduction": 1.0}, "reduction is 1.0: give a share between 0 and 1"),
+            ({"reduction": 1.0}, "reduction is 1.0: give a share of the frames"),
             ({"feature_range": {"min": 3}}, "unknown key 'min' in section 'model.feature_range'"),
             ({"feature_range": {"log": "log2"}}, "'log2': choose one of ln, db"),
         ],

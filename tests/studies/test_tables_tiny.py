@@ -113,7 +113,7 @@ scales: {tiny: {}}
 
 @pytest.mark.long
 def test_processes_work_side_by_side(folder):
-    pytest.importorskip("ray", reason="several processes need pip install 'm3net_tf[many]'")
+    pytest.importorskip("ray", reason="several processes need pip install -e '.[many]'")
     path = folder / "many.yaml"
     path.write_text(GRID)
     runs, out = folder / "many_runs", folder / "many_out"
