@@ -22,6 +22,7 @@ DOCS = Path(__file__).parent
 PAGES = ("classify", "own_folder", "another_board", "long_clips", "paper_table", "fine_tune")
 _BLOCK = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"^\$ (.*?)(?: +# .*)?$", re.MULTILINE)
+_LAST_EPOCH = re.compile(r"epoch (\d+)/\1\b")
 _END = "end-of-the-output"
 #: Commands whose output is not shown: it is long, and depends on the computer.
 _QUIET = ("git ", "make setup", "pip ", "python3 -m venv")
@@ -113,12 +114,19 @@ def transcribe(text: str, run: Callable[[str], str]) -> str:
 
 
 def _shortened(lines: list[str]) -> list[str]:
-    """Without progress, and without a training's epochs between the first and the last one."""
+    """Without progress; of trainings only the first one's first and last epoch, and the folds."""
     lines = [line for line in lines if not line.endswith(" left")]
     epochs = [i for i, line in enumerate(lines) if line.startswith("epoch ")]
     if len(epochs) < 4:
         return lines
-    return [*lines[: epochs[1]], "…", *lines[epochs[-1] :]]
+    last = next((i for i in epochs if _LAST_EPOCH.match(lines[i])), epochs[-1])
+    shown: list[str] = []
+    for i, line in enumerate(lines):
+        if i <= epochs[0] or i == last or i > epochs[-1] or line.startswith("fold "):
+            shown.append(line)
+        elif shown[-1] != "…":
+            shown.append("…")
+    return shown
 
 
 def main(folder: Path, pages: tuple[str, ...]) -> None:

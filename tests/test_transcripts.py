@@ -95,6 +95,20 @@ def test_a_transcript_is_written_again():
     assert new.endswith("\n\n```sh\n$ no\n```\n")
 
 
+def test_the_epochs_of_a_cross_validation_are_not_shown_as_those_of_the_run():
+    folds = [
+        line
+        for fold in (1, 2)
+        for line in ("features of", "epoch 1/2  b", "epoch 2/2  b", f"fold {fold}: 3 of 4")
+    ]
+    lines = ["start", "epoch 1/2  a", "epoch 2/2  a", *folds, "accuracy"]
+    new = transcribe("```text\n$ train x\n```\n", {"train x": "\n".join(lines)}.__getitem__)
+    assert printed_lines(new) == [
+        *("start", "epoch 1/2  a", "epoch 2/2  a"),
+        *("fold 1: 3 of 4", "fold 2: 3 of 4", "accuracy"),
+    ]
+
+
 def test_the_shell_keeps_its_folder_and_says_what_failed(tmp_path):
     with contextlib.closing(TOOL["Shell"](tmp_path)) as shell:
         assert shell.type("mkdir a && cd a") == ""
