@@ -35,6 +35,7 @@ def trained(recipe, folder: Path, cores: set[int]) -> Run:
     return Run(folder)
 
 
+@pytest.mark.slow
 def test_the_number_of_cores_does_not_change_the_weights(tiny_run, tiny_recipe, tmp_path):
     cores = os.sched_getaffinity(0)
     if len(cores) < 2:
