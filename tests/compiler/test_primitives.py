@@ -625,8 +625,7 @@ CHANGES = (
 )  # fmt: skip
 
 
-@pytest.mark.slow
-@pytest.mark.long
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("path", ALL)
 def test_no_term_can_be_left_out(path, tmp_path):
     skip_without(path)
