@@ -71,7 +71,7 @@ def address(tiny_run: Path, private_cache: Path, folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def live(tab: Page, address: str) -> Page:
-    tab.load(address + "/", 1280)
+    tab.load(address, 1280)
     tab.wait("document.querySelectorAll('#classes tr').length === 10")
     return tab
 
@@ -162,7 +162,7 @@ def test_it_fits_narrow_pages_and_asks_for_nothing(live: Page, address: str):
         live.resize(width, dark=dark)
         assert live.evaluate("document.documentElement.scrollWidth") <= width
     requests = [url for url in live.requests() if not url.startswith("blob:")]
-    assert requests == [address + "/"]
+    assert requests == [address]
     # It is deprecated, but its successor needs a policy that is less strict.
     assert [text for text in live.problems() if "ScriptProcessorNode" not in text] == []
 
