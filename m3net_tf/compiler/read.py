@@ -16,7 +16,7 @@ from m3net_tf.compiler.unpack import refusing_damage, unpack
 from m3net_tf.errors import ModelError
 from m3net_tf.tflite_names import names_of, operator_name
 
-STATEFUL = ("UNIDIRECTIONAL_SEQUENCE_LSTM",)  # operators whose kernels begin with empty states
+STATEFUL = ("UNIDIRECTIONAL_SEQUENCE_LSTM",)  # operators that keep states
 
 _TYPES = {number: name.lower() for number, name in names_of(schema.TensorType).items()}
 
