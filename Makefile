@@ -109,7 +109,7 @@ emulate-all: setup ## every network on every emulated board: same bytes, and cos
 	$(M3NET) matrix $(if $(filter 1,$(M3NET_REQUIRE_TFLM)),,--if-possible)
 
 renode: setup ## run RUN's firmware for the STM32 and nRF boards in Renode, if that is installed
-	$(VENV)/bin/python -m m3net_tf.emulation.renode $(RUN)/export
+	$(VENV)/bin/python -m m3net_tf.boards.emulation.renode $(RUN)/export
 
 dist: setup ## sdist, its wheel, and RUN's firmware for every board with their sizes, in dist/
 	rm -rf dist && mkdir dist

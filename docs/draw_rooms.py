@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw ``docs/rooms.svg`` from the rooms in ``setup.cfg``: ``python docs/draw_rooms.py``."""
+"""Draw ``docs/rooms.svg`` from the wings in ``setup.cfg``: ``python docs/draw_rooms.py``."""
 
 from __future__ import annotations
 
@@ -10,57 +10,59 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "rooms.svg"
-_WIDTH, _ROW, _GAP, _MARGIN = 900, 46, 12, 12
+_WIDTH, _ROW, _GAP, _MARGIN = 900, 58, 10, 12
 
 
-def layers() -> list[list[str]]:
-    """Rooms from the top down, those of one height in one list."""
+def layers(contract: str) -> list[list[str]]:
+    """Packages of a contract from the top down, those of one height in one list."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
-    lines = config["importlinter:contract:rooms"]["layers"].split("\n")
-    return [[room.strip() for room in line.split("|")] for line in lines if line.strip()]
+    section = f"importlinter:contract:{contract}"
+    lines = config[section]["layers"].split("\n") if section in config else []
+    return [[name.strip() for name in line.split("|")] for line in lines if line.strip()]
 
 
-def subject(room: str) -> str:
-    """First sentence of a room's docstring, without markup; '' for a single module."""
-    path = ROOT / "m3net_tf" / room / "__init__.py"
-    if not path.exists():
-        return ""
-    text = ast.get_docstring(ast.parse(path.read_text())) or ""
-    return text.partition("\n")[0].replace("``", "").rstrip(".")
+def subject(wing: str) -> str:
+    """First line of a wing's docstring, without markup."""
+    text = ast.get_docstring(ast.parse((ROOT / "m3net_tf" / wing / "__init__.py").read_text()))
+    return (text or "").partition("\n")[0].replace("``", "").rstrip(".")
+
+
+def rooms(wing: str) -> str:
+    """Rooms of a wing, from the top down; '' for a wing without rooms."""
+    return " → ".join(" · ".join(row) for row in layers(wing) if wing != "training")
 
 
 def draw() -> str:
-    """The picture: each room may import those below it."""
-    rows = [row for row in layers() if row != ["__main__"]]
+    """The picture: each wing may import the wings below it."""
+    rows = [row for row in layers("wings") if row != ["__main__"]]
     height = 2 * _MARGIN + len(rows) * (_ROW + _GAP) - _GAP
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
         'font-family="sans-serif" font-size="13" role="img">',
-        "<title>Rooms of m3net_tf: each imports only rooms below it</title>",
+        "<title>Wings of m3net_tf: each imports only wings below it</title>",
         '<rect width="100%" height="100%" fill="#ffffff"/>',
     ]
     for index, row in enumerate(rows):
         y = _MARGIN + index * (_ROW + _GAP)
         width = (_WIDTH - 2 * _MARGIN - _GAP * (len(row) - 1)) / len(row)
-        for place, room in enumerate(row):
+        for place, wing in enumerate(row):
             x = _MARGIN + place * (width + _GAP)
-            text = subject(room)
             parts.append(
                 f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{_ROW}" rx="6" '
-                f'fill="{"#e8f0fb" if text else "#f2f2f2"}" stroke="#5b7aa8"/>'
+                'fill="#e8f0fb" stroke="#5b7aa8"/>'
             )
-            name_y = y + (19 if text else 28)
-            parts.append(
-                f'<text x="{x + width / 2:.1f}" y="{name_y}" text-anchor="middle" fill="#12294a" '
-                f'font-weight="bold">{escape(room)}</text>'
+            lines = (
+                (19, 'fill="#12294a" font-weight="bold"', f"{wing}/"),
+                (35, f'fill="#333333" font-size="{12 if len(row) == 1 else 9}"', subject(wing)),
+                (51, 'fill="#5b7aa8" font-size="11"', rooms(wing)),
             )
-            if text:
-                parts.append(
-                    f'<text x="{x + width / 2:.1f}" y="{y + 37}" text-anchor="middle" '
-                    f'fill="#333333" font-size="{12 if len(row) == 1 else 9.5}">{escape(text)}'
-                    "</text>"
-                )
+            parts.extend(
+                f'<text x="{x + width / 2:.1f}" y="{y + below}" text-anchor="middle" {style}>'
+                f"{escape(text)}</text>"
+                for below, style, text in lines
+                if text
+            )
     return "\n".join([*parts, "</svg>", ""])
 
 

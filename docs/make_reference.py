@@ -18,14 +18,14 @@ from typing import Any
 import typer.main
 import yaml
 
-from m3net_tf.artifacts import write_text
+from m3net_tf.audio.datasets import DatasetInfo, dataset_info, dataset_names, dataset_options
+from m3net_tf.audio.frontend.presets import PRESETS
+from m3net_tf.boards.builds.boards import list_boards, load_board
+from m3net_tf.boards.builds.cores import load_core
 from m3net_tf.cli import app
-from m3net_tf.datasets import DatasetInfo, dataset_info, dataset_names, dataset_options
-from m3net_tf.firmware.boards import list_boards, load_board
-from m3net_tf.firmware.cores import load_core
-from m3net_tf.frontend.presets import PRESETS
-from m3net_tf.markdown import markdown_text
 from m3net_tf.runtime.command import make_parser
+from m3net_tf.system.artifacts import write_text
+from m3net_tf.system.markdown import markdown_text
 from m3net_tf.training.recipe import Recipe
 
 FOLDER = Path(__file__).parent / "reference"
@@ -214,7 +214,7 @@ def datasets_page() -> str:
     lines = [
         "# Data sets and their options",
         "",
-        _NOTE.format(source="`m3net_tf/datasets/`"),
+        _NOTE.format(source="`m3net_tf/audio/datasets/`"),
         "`m3net data info NAME` prints layout, citation and options of one data set.",
         "[Data sets](../datasets.md) explains groups, protocols and downloads.",
         "",

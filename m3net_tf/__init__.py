@@ -7,11 +7,15 @@ __version__ = "0.1.0"
 
 # Imported when first used: most of them need TensorFlow, which takes seconds. The stub has the same
 # names for type checkers.
-_MODULES = ("frontend", "layers", "models")
+_MODULES = {
+    "frontend": "audio.frontend",
+    "layers": "networks.layers",
+    "models": "networks.models",
+}
 _HOMES = {
     "Classification": "runtime.classifier",
     "Classifier": "runtime.classifier",
-    "M3NetError": "errors",
+    "M3NetError": "system.errors",
     "Run": "training.run",
     "load": "training.run",
 }
@@ -21,7 +25,7 @@ __all__ = ["__version__", *_MODULES, *_HOMES]
 
 def __getattr__(name: str) -> object:
     if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
+        return importlib.import_module(f"{__name__}.{_MODULES[name]}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

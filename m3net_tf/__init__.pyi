@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-from m3net_tf import frontend as frontend
-from m3net_tf import layers as layers
-from m3net_tf import models as models
-from m3net_tf.errors import M3NetError as M3NetError
+from m3net_tf.audio import frontend as frontend
+from m3net_tf.networks import layers as layers
+from m3net_tf.networks import models as models
 from m3net_tf.runtime.classifier import Classification as Classification
 from m3net_tf.runtime.classifier import Classifier as Classifier
+from m3net_tf.system.errors import M3NetError as M3NetError
 from m3net_tf.training.run import Run as Run
 from m3net_tf.training.run import load as load
 

@@ -21,7 +21,7 @@ def main() -> None:
             raise
         _name_install(error.name.partition(".")[0])
     except KeyboardInterrupt:  # while the packages are loaded
-        from m3net_tf.terminal import Status, print_how_to_continue
+        from m3net_tf.system.terminal import Status, print_how_to_continue
 
         print_how_to_continue(Status.INTERRUPTED)
         sys.exit(Status.INTERRUPTED)
@@ -29,8 +29,8 @@ def main() -> None:
 
 def _name_install(module: str) -> None:
     """Print one line that names the missing packages of a module's extra, and how to install it."""
-    from m3net_tf.extras import how_to_install, missing_with, named, package_of
-    from m3net_tf.terminal import Status, print_error
+    from m3net_tf.system.extras import how_to_install, missing_with, named, package_of
+    from m3net_tf.system.terminal import Status, print_error
 
     extra, packages = missing_with(package_of(module))
     print_error(f"this command needs {named(packages)}: {how_to_install(extra)}")

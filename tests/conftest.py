@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from browser import Page, find_chromium, opened_browser
 
+from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.export.manifest import (
     Arena,
     Calibration,
@@ -22,12 +23,11 @@ from m3net_tf.export.manifest import (
     NetworkFacts,
     Quantization,
 )
-from m3net_tf.frontend import FrontendConfig
-from m3net_tf.locks import locked
-from m3net_tf.progress import silent
 from m3net_tf.runtime.detector_config import DetectorConfig
+from m3net_tf.system.locks import locked
+from m3net_tf.system.progress import silent
+from m3net_tf.system.yaml_files import read_yaml
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.yaml_files import read_yaml
 
 gc.disable()  # until all tests are collected
 
@@ -156,7 +156,7 @@ def tiny_run(
 @pytest.fixture
 def eager() -> Iterator[None]:
     """Functions run eagerly, for a few steps: tracing takes longer; other tests cover the graph."""
-    from m3net_tf.keras import keras, tf
+    from m3net_tf.system.keras import keras, tf
 
     tf.config.run_functions_eagerly(True)
     yield

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from m3net_tf.keras import keras, tf
+from m3net_tf.system.keras import keras, tf
 
 
 def built_once(build: Callable[..., keras.Model]) -> Callable[..., keras.Model]:

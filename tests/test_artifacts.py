@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from m3net_tf import artifacts, unfinished
-from m3net_tf.errors import DataError
-from m3net_tf.markdown import markdown_text
+from m3net_tf.system import artifacts, unfinished
+from m3net_tf.system.errors import DataError
+from m3net_tf.system.markdown import markdown_text
 
 
 def test_write_makes_folders_and_replaces(tmp_path):

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from m3net_tf import csource
+from m3net_tf.system import csource
 
 
 @pytest.mark.parametrize(

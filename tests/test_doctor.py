@@ -8,7 +8,7 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from m3net_tf import doctor
+from m3net_tf.boards import doctor
 from m3net_tf.cli import app
 
 

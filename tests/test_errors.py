@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import yaml
 
+from m3net_tf.audio.shards import index
 from m3net_tf.compiler import network
-from m3net_tf.errors import DAMAGED, ConfigError, DataError, ModelError
+from m3net_tf.lab.studies import grid_file
+from m3net_tf.lab.studies.grid_file import find_grid, load_grid
 from m3net_tf.runtime.metadata import has_metadata
-from m3net_tf.shards import index
-from m3net_tf.studies import grid_file
-from m3net_tf.studies.grid_file import find_grid, load_grid
+from m3net_tf.system.errors import DAMAGED, ConfigError, DataError, ModelError
 from m3net_tf.training.state import TrainingState
 
 BUGS = (AttributeError, MemoryError, NameError, RuntimeError, TypeError)

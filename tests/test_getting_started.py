@@ -15,8 +15,8 @@ import soundfile
 import yaml
 from typed_commands import m3net
 
-from m3net_tf.datasets.speech_commands import WORDS_35
-from m3net_tf.emulation.starting import why_no_emulation
+from m3net_tf.audio.datasets.speech_commands import WORDS_35
+from m3net_tf.boards.emulation.starting import why_no_emulation
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "getting_started.md").read_text()

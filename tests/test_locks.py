@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from m3net_tf import locks
-from m3net_tf.errors import InUseError, M3NetError
-from m3net_tf.locks import LOCK_NAME, in_use, locked, scratch_folder, writes_into
-from m3net_tf.unfinished import UNFINISHED
+from m3net_tf.system import locks
+from m3net_tf.system.errors import InUseError, M3NetError
+from m3net_tf.system.locks import LOCK_NAME, in_use, locked, scratch_folder, writes_into
+from m3net_tf.system.unfinished import UNFINISHED
 
 HOLD = "with locks.in_use(pathlib.Path({folder!r})): print('held', flush=True); time.sleep(60)"
 SCRATCH = (
@@ -33,7 +33,9 @@ SCRATCH = (
 @contextlib.contextmanager
 def another(code: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A process that runs code on a folder, and the first line that it prints."""
-    text = "import pathlib, time\nfrom m3net_tf import locks\n" + code.format(folder=str(folder))
+    text = "import pathlib, time\nfrom m3net_tf.system import locks\n" + code.format(
+        folder=str(folder)
+    )
     command = [sys.executable, "-c", text, "train", "a recipe.yaml"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

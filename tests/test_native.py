@@ -7,7 +7,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from m3net_tf.native import native_stderr
+from m3net_tf.system.native import native_stderr
 
 
 def test_threads_capture_only_their_own_output(capfd):

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from m3net_tf.bench import package
-from m3net_tf.bench.package import COMMANDS, build_wheel, run_bench_package
-from m3net_tf.bench.start_up import imported_packages
-from m3net_tf.errors import ConfigError
+from m3net_tf.lab.bench import package
+from m3net_tf.lab.bench.package import COMMANDS, build_wheel, run_bench_package
+from m3net_tf.lab.bench.start_up import imported_packages
+from m3net_tf.system.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("tensorflow", "librosa", "scikit-learn", "matplotlib", "scipy", "ray")
@@ -76,7 +76,7 @@ def test_it_contains_all_files_that_commands_read(wheel):
             if "__pycache__" not in path.parts and path.suffix != ".png"  # pictures of results
         }
         assert wanted <= names
-    trained = (ROOT / "m3net_tf" / "pretrained").glob("*-*/*")
+    trained = (ROOT / "m3net_tf" / "networks" / "pretrained").glob("*-*/*")
     files = {path.relative_to(ROOT).as_posix() for path in trained}
     assert len(files) == 21 and files <= names
     assert not [name for name in names if name.startswith(("tests/", "docs/"))]

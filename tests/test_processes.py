@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from m3net_tf.processes import ends_cleanly, ends_groups, run_group
+from m3net_tf.system.processes import ends_cleanly, ends_groups, run_group
 
 #: Like ninja: on a signal it stops its children, which have a process group of their own.
 NINJA = """
@@ -51,7 +51,7 @@ def all_end(pids: list[int]) -> bool:
 def compiler_action(request, monkeypatch):
     """What a SIGTERM does to the compiler: ignored signals are inherited."""
     if request.param == signal.SIG_IGN:
-        monkeypatch.setattr("m3net_tf.processes._GRACE_S", 0.1)
+        monkeypatch.setattr("m3net_tf.system.processes._GRACE_S", 0.1)
     before = signal.signal(signal.SIGTERM, request.param)
     yield
     signal.signal(signal.SIGTERM, before)
@@ -92,7 +92,7 @@ def test_an_interrupted_pool_stops_the_builds_of_its_threads(tmp_path):
 def test_a_killed_build_stops_its_compilers(tmp_path):
     pids = tmp_path / "pids"
     code = (
-        "import sys; from m3net_tf.processes import run_group\n"
+        "import sys; from m3net_tf.system.processes import run_group\n"
         "run_group([sys.executable, '-S', '-c', *sys.argv[1:]], open('/dev/null', 'wb'))"
     )
     process = subprocess.Popen([sys.executable, "-c", code, NINJA, str(pids)])

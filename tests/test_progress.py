@@ -17,9 +17,17 @@ import time
 import pytest
 from rich.console import Console
 
-from m3net_tf import progress
 from m3net_tf.cli import output
-from m3net_tf.progress import BYTES, Bars, TerminalLog, draws_bars, duration, track, with_lines_to
+from m3net_tf.system import progress
+from m3net_tf.system.progress import (
+    BYTES,
+    Bars,
+    TerminalLog,
+    draws_bars,
+    duration,
+    track,
+    with_lines_to,
+)
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -155,7 +163,7 @@ def test_bars_need_a_terminal(monkeypatch, isatty, variables, draws):
 WORK = """
 import signal, sys, time
 from m3net_tf import cli
-from m3net_tf.progress import track
+from m3net_tf.system.progress import track
 
 def app(**_):
     log = cli.output.progress_beside(False)

@@ -11,8 +11,8 @@ from types import ModuleType
 
 import pytest
 
-from m3net_tf.datasets import dataset_names
-from m3net_tf.datasets.registry import dataset_info
+from m3net_tf.audio.datasets import dataset_names
+from m3net_tf.audio.datasets.registry import dataset_info
 
 ROOT = Path(__file__).parents[1]
 PINNED_FILES = ("constraints.txt", ".ci/sbom.txt", ".ci/light_runtime.txt")

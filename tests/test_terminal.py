@@ -9,13 +9,13 @@ import json
 import pytest
 from rich.table import Table
 
+from m3net_tf.boards.device.live import LiveView
+from m3net_tf.boards.device.messages import DeviceInfo
+from m3net_tf.boards.device.screen import Screen
 from m3net_tf.cli import output
-from m3net_tf.device.live import LiveView
-from m3net_tf.device.messages import DeviceInfo
-from m3net_tf.device.screen import Screen
-from m3net_tf.errors import ModelError
 from m3net_tf.runtime import command
-from m3net_tf.terminal import printable, run_command
+from m3net_tf.system.errors import ModelError
+from m3net_tf.system.terminal import printable, run_command
 
 HOSTILE = "a\x1b]0;title\x07\x1b[2J\x9b31m\r\x08\x7f\u202eb"
 ESCAPED = r"a\x1b]0;title\x07\x1b[2J\x9b31m\r\x08\x7f\u202eb"

@@ -25,8 +25,8 @@ import yaml
 from typed_commands import m3net
 
 from m3net_tf import Classifier
-from m3net_tf.emulation.starting import why_no_emulation
-from m3net_tf.pretrained import find_pretrained
+from m3net_tf.boards.emulation.starting import why_no_emulation
+from m3net_tf.networks.pretrained import find_pretrained
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.training import load_recipe
 

@@ -14,8 +14,8 @@ from types import ModuleType
 
 import pytest
 
-from m3net_tf.datasets import SPLITS, registry
-from m3net_tf.models.complexity import count_macs
+from m3net_tf.audio.datasets import SPLITS, registry
+from m3net_tf.networks.models.complexity import count_macs
 from m3net_tf.training.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -77,7 +77,7 @@ def module_of(source: Path) -> ModuleType:
 
 
 def test_a_network_costs_what_its_preset_says(tmp_path):
-    (tmp_path / "m3net_tf" / "models").mkdir(parents=True)
+    (tmp_path / "m3net_tf" / "networks" / "models").mkdir(parents=True)
     source, recipe = save_files(PAGES["add_a_network.md"], tmp_path)
     network = module_of(source)
     chosen = network.PRESETS["mcu"]
@@ -100,7 +100,7 @@ def test_a_network_trains(tree):
 
 
 def test_a_data_set_is_split_by_machine(tmp_path, monkeypatch):
-    (tmp_path / "m3net_tf" / "datasets").mkdir(parents=True)
+    (tmp_path / "m3net_tf" / "audio" / "datasets").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     registry.dataset_names()  # registers those of the package
     monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from m3net_tf.emulation.renode import RENODE_COMMIT
+from m3net_tf.boards.emulation.renode import RENODE_COMMIT
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

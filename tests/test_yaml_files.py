@@ -4,9 +4,9 @@
 import pytest
 import yaml
 
-from m3net_tf.errors import ConfigError
-from m3net_tf.plain_values import convert
-from m3net_tf.yaml_files import DEEPEST, parse_yaml, read_yaml
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.plain_values import convert
+from m3net_tf.system.yaml_files import DEEPEST, parse_yaml, read_yaml
 
 
 def bomb(line: str) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 
 import m3net_tf
-from m3net_tf.artifacts import write_text
+from m3net_tf.system.artifacts import write_text
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The arithmetic of the front end in integers, for cores without FPU; part of frontend.c.
-// m3net_tf/frontend/fixed.py computes the same bits and shows that no value overflows.
+// m3net_tf/audio/frontend/fixed.py computes the same bits and shows that no value overflows.
 #ifndef M3NET_CORE_FRONTEND_FIXED_H_
 #define M3NET_CORE_FRONTEND_FIXED_H_
 

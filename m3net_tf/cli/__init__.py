@@ -4,22 +4,25 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 
 import typer
 
 from m3net_tf.cli.app import app
-from m3net_tf.errors import ConfigError
-from m3net_tf.terminal import print_how_to_continue, run_command
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.terminal import print_how_to_continue, run_command
 
 __all__ = ["app", "main"]
 
 # Importing a group registers its commands, in the order of the help.
 for _group in (
-    *("starter", "training", "search", "report", "export", "deploy", "compiler", "papers", "runs"),
-    *("device", "runtime", "data", "bench", "models", "doctor"),
+    *("starter", "training", "report", "export", "deploy", "compiler", "device"),
+    *("runtime", "data", "models", "doctor"),
 ):
     importlib.import_module(f"m3net_tf.cli.{_group}")
+if importlib.util.find_spec("m3net_tf.lab"):
+    importlib.import_module("m3net_tf.lab.commands")
 
 
 def main() -> None:

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from m3net_tf.checkout import require_sources
 from m3net_tf.cli.app import app
 from m3net_tf.cli.options import DEFAULT_BOARD, AsJson, Board, WeightsFlash, flash_for_weights
 from m3net_tf.cli.output import say, say_json
-from m3net_tf.errors import ModelError
+from m3net_tf.system.checkout import require_sources
+from m3net_tf.system.errors import ModelError
 
 
 @app.command("compile")

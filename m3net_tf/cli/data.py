@@ -29,7 +29,7 @@ SkipBroken = Annotated[bool, typer.Option(help="Leave out files that cannot be d
 @data_app.command("list")
 def data_list(as_json: AsJson = False) -> None:
     """List the data sets."""
-    from m3net_tf.datasets import report
+    from m3net_tf.audio.datasets import report
 
     if as_json:
         say_json(report.list_facts())
@@ -40,7 +40,7 @@ def data_list(as_json: AsJson = False) -> None:
 @data_app.command("info")
 def data_info(name: str, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Describe a data set and how to fetch it; with its folder, also the clips in it."""
-    from m3net_tf.datasets import report
+    from m3net_tf.audio.datasets import report
 
     if as_json:
         say_json(report.info_facts(name, data_dir))
@@ -60,7 +60,7 @@ def data_fetch(
     as_json: AsJson = False,
 ) -> None:
     """Download, check and unpack a data set; resumes after a stop."""
-    from m3net_tf.datasets.fetch import fetch
+    from m3net_tf.audio.datasets.fetch import fetch
 
     log = progress_beside(as_json)
     folder = fetch(name, data_dir, url=url, keep_archives=keep_archives, log=log)
@@ -81,7 +81,7 @@ def data_subset(
     as_json: AsJson = False,
 ) -> None:
     """Make the folder of a subset that results were measured on; resumes after a stop."""
-    from m3net_tf.datasets.subset_copy import make_subset
+    from m3net_tf.audio.datasets.subset_copy import make_subset
 
     subset = make_subset(name, to, data_dir, log=progress_beside(as_json))
     if as_json:
@@ -114,7 +114,7 @@ def data_shard(
     """Write a data set as TFRecord files for m3net train --shards; resumes after a stop."""
     import dataclasses
 
-    from m3net_tf.datasets.report import parse_options
+    from m3net_tf.audio.datasets.report import parse_options
     from m3net_tf.training.recipe import load_recipe
     from m3net_tf.training.run import load_section, recorded_data_folder
     from m3net_tf.training.sections import DatasetSection
@@ -126,7 +126,7 @@ def data_shard(
         section = load_recipe(Path(name)).dataset
         data_dir = data_dir or recorded_data_folder(Path(name).parent)
     dataset = load_section(section, data_dir)
-    from m3net_tf.shards.writing import write_shards  # loads TensorFlow
+    from m3net_tf.audio.shards.writing import write_shards  # loads TensorFlow
 
     values = dataclasses.asdict(section)
     shards = write_shards(dataset, values, out, clips_per_shard, progress_beside(as_json))
@@ -156,8 +156,8 @@ def data_check(
     as_json: AsJson = False,
 ) -> None:
     """Check that no group is in two splits, list those that are, and find broken files."""
-    from m3net_tf.datasets import checking, report
-    from m3net_tf.errors import DataError
+    from m3net_tf.audio.datasets import checking, report
+    from m3net_tf.system.errors import DataError
 
     options = report.parse_options(option or [])
     checked = checking.check(
@@ -191,7 +191,7 @@ def data_stats(
     as_json: AsJson = False,
 ) -> None:
     """Count the clips of each class and split; show lengths, rates, channels and formats."""
-    from m3net_tf.datasets import report, statistics
+    from m3net_tf.audio.datasets import report, statistics
 
     options = report.parse_options(option or [])
     facts = statistics.stats(

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from m3net_tf.checkout import require_sources
 from m3net_tf.cli.app import app
 from m3net_tf.cli.options import (
     DEFAULT_BOARD,
@@ -30,15 +29,16 @@ from m3net_tf.cli.output import (
     say_json,
     say_next,
 )
-from m3net_tf.engines import DEFAULT_ENGINE, ENGINES
-from m3net_tf.errors import M3NetError
-from m3net_tf.locks import writes_into
-from m3net_tf.progress import Log
+from m3net_tf.compiler.engines import DEFAULT_ENGINE, ENGINES
+from m3net_tf.system.checkout import require_sources
+from m3net_tf.system.errors import M3NetError
+from m3net_tf.system.locks import writes_into
+from m3net_tf.system.progress import Log
 
 if TYPE_CHECKING:
-    from m3net_tf.deployment.chain import ChainSummary
-    from m3net_tf.deployment.matrix import MatrixCell
-    from m3net_tf.firmware.image import FirmwareImage
+    from m3net_tf.boards.builds.image import FirmwareImage
+    from m3net_tf.boards.deployment.chain import ChainSummary
+    from m3net_tf.boards.deployment.matrix import MatrixCell
 
 MlperfMode = Annotated[
     str, typer.Option(help="Mode of MLPerf Tiny after a reset: performance or energy.")
@@ -65,7 +65,7 @@ def firmware(
 ) -> None:
     """Build the firmware of an exported run for a board."""
     require_sources("firmware")
-    from m3net_tf.firmware.summary import image_facts, summary_lines
+    from m3net_tf.boards.builds.summary import image_facts, summary_lines
 
     log = progress_beside(as_json)
     image = _build(run, board, mlperf_mode, mlperf_model_id, define, engine, log)
@@ -91,7 +91,7 @@ def emulate(
 
     finished = Run(run)
     finished.check(data_dir)
-    from m3net_tf.deployment.chain import run_chain  # loads TensorFlow
+    from m3net_tf.boards.deployment.chain import run_chain  # loads TensorFlow
 
     log = progress_beside(as_json)
     summary = run_chain(finished, board, data_dir, clips, log=log, engine=engine)
@@ -113,9 +113,9 @@ def demo(
     """Train, quantise, export and emulate, without repeating finished steps."""
     require_sources("firmware")
     from m3net_tf import training
-    from m3net_tf.deployment.chain import run_chain, saved_summary
+    from m3net_tf.boards.builds.boards import load_board
+    from m3net_tf.boards.deployment.chain import run_chain, saved_summary
     from m3net_tf.export import export_run
-    from m3net_tf.firmware.boards import load_board
 
     recipe = recipe or require_sources("experiments") / "mcu" / "m3net_synth.yaml"
     log = progress_beside(as_json)
@@ -154,7 +154,7 @@ def matrix(
 ) -> None:
     """Emulate every network on every board; compare output bytes, and costs with the baselines."""
     require_sources("firmware")
-    from m3net_tf.deployment.matrix import matrix_table, possible_engines, run_matrix
+    from m3net_tf.boards.deployment.matrix import matrix_table, possible_engines, run_matrix
 
     chosen: Sequence[str] = engines or ENGINES
     if unknown := [name for name in chosen if name not in ENGINES]:
@@ -190,7 +190,7 @@ def _refuse_other_bytes(cells: Sequence[MatrixCell], folder: Path) -> None:
 
 def _check_costs(cells: Sequence[MatrixCell], out: Console, *, update: bool) -> None:
     """Compare the costs with the accepted ones, or accept them."""
-    from m3net_tf.deployment import cost_baselines
+    from m3net_tf.boards.deployment import cost_baselines
 
     path = cost_baselines.PATH
     measured = {cell.place: cell.cost for cell in cells}
@@ -220,8 +220,8 @@ def fit(
 ) -> None:
     """Show the memory and processor time that a run needs on each board, and whether it fits."""
     require_sources("firmware")
-    from m3net_tf.deployment.fit import run_fit
-    from m3net_tf.deployment.fit_text import fit_report
+    from m3net_tf.boards.deployment.fit import run_fit
+    from m3net_tf.boards.deployment.fit_text import fit_report
 
     result = run_fit(run, boards or (), progress_beside(True), engine)
     if as_json:
@@ -243,8 +243,8 @@ def flash(
 ) -> None:
     """Build the firmware of an exported run and write it to a board."""
     require_sources("firmware")
-    from m3net_tf.firmware.flash import flash_image, flash_way
-    from m3net_tf.firmware.summary import image_facts
+    from m3net_tf.boards.builds.flash import flash_image, flash_way
+    from m3net_tf.boards.builds.summary import image_facts
 
     flash_way(board)  # a missing tool is reported before the build
     log = progress_beside(as_json)
@@ -260,8 +260,8 @@ def _say_summary(run: Path, summary: ChainSummary, as_json: bool) -> None:
     Raises:
         M3NetError: the board drifts from the desktop.
     """
-    from m3net_tf.deployment.chain import chain_table, drift_file
-    from m3net_tf.deployment.real_time import Pace, pace_lines
+    from m3net_tf.boards.deployment.chain import chain_table, drift_file
+    from m3net_tf.boards.deployment.real_time import Pace, pace_lines
 
     print_result(summary, as_json, chain_table)
     if drift := summary["drift"]:
@@ -285,8 +285,8 @@ def _build(
     log: Log,
 ) -> FirmwareImage:
     """Build the firmware of an exported run with the options of the command line."""
-    from m3net_tf.emulation.starting import build_run
-    from m3net_tf.firmware.mlperf import mlperf_settings
+    from m3net_tf.boards.builds.mlperf import mlperf_settings
+    from m3net_tf.boards.emulation.starting import build_run
 
     settings = [*mlperf_settings(mlperf_mode, mlperf_model_id), *(define or ())]
     return build_run(run, board, settings, log, engine)

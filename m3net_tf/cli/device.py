@@ -57,7 +57,7 @@ def monitor(
     if web and as_json:
         raise typer.BadParameter("give either --web or --json")
     if web:
-        from m3net_tf.live_page.command import run_live_page
+        from m3net_tf.pages.live_page.command import run_live_page
 
         run_live_page(
             port, run, play=play, record=record, capture=capture, seconds=seconds, baud=baud,
@@ -69,7 +69,7 @@ def monitor(
     import dataclasses
     import json
 
-    from m3net_tf.device.monitor import run_monitor
+    from m3net_tf.boards.device.monitor import run_monitor
 
     run_monitor(
         port,
@@ -94,8 +94,8 @@ def device_info(
     as_json: AsJson = False,
 ) -> None:
     """Show board, model, memory and statistics."""
-    from m3net_tf.device.facts import device_facts, facts_table
-    from m3net_tf.device.session import connect
+    from m3net_tf.boards.device.facts import device_facts, facts_table
+    from m3net_tf.boards.device.session import connect
 
     with connect(port, run, baud=baud, log=progress_beside(as_json)) as device:
         facts = device_facts(device)
@@ -115,7 +115,7 @@ def device_evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure the accuracy of the test set on the board; skips finished clips."""
-    from m3net_tf.device.evaluate import evaluate_port, evaluation_table
+    from m3net_tf.boards.device.evaluate import evaluate_port, evaluation_table
 
     summary = evaluate_port(
         port,
@@ -138,8 +138,8 @@ def device_profile(
     as_json: AsJson = False,
 ) -> None:
     """Show the cost of each operator or compiled call on the board, with its MACs."""
-    from m3net_tf.device.layers import profile, profile_facts, profile_table, save_profile
-    from m3net_tf.device.session import connect
+    from m3net_tf.boards.device.layers import profile, profile_facts, profile_table, save_profile
+    from m3net_tf.boards.device.session import connect
     from m3net_tf.export import Bundle
 
     bundle = Bundle.load(run / "export")
@@ -173,7 +173,7 @@ def device_capture(
     as_json: AsJson = False,
 ) -> None:
     """Record labelled clips with the board's microphone, for training with the folder data set."""
-    from m3net_tf.device.capture import capture_port
+    from m3net_tf.boards.device.capture import capture_port
 
     def wait(index: int) -> None:
         if ask:

@@ -10,13 +10,13 @@ import typer
 from m3net_tf.cli.app import app
 from m3net_tf.cli.options import AsJson
 from m3net_tf.cli.output import say, say_json
-from m3net_tf.terminal import Status
+from m3net_tf.system.terminal import Status
 
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Check what is installed here, and say how to get what is missing."""
-    from m3net_tf.doctor import run_checks
+    from m3net_tf.boards.doctor import run_checks
 
     checks = run_checks()
     if as_json:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from m3net_tf.checkout import require_sources
 from m3net_tf.cli.app import app
 from m3net_tf.cli.options import (
     DEFAULT_BOARD,
@@ -24,11 +23,12 @@ from m3net_tf.cli.options import (
     run_folder,
 )
 from m3net_tf.cli.output import progress_beside, say, say_json, say_next
-from m3net_tf.engines import DEFAULT_ENGINE, Engine
-from m3net_tf.errors import ConfigError
-from m3net_tf.locks import in_use
-from m3net_tf.pretrained import FOLDER
-from m3net_tf.progress import Log
+from m3net_tf.compiler.engines import DEFAULT_ENGINE, Engine
+from m3net_tf.networks.pretrained import FOLDER
+from m3net_tf.system.checkout import require_sources
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.locks import in_use
+from m3net_tf.system.progress import Log
 
 if TYPE_CHECKING:
     from m3net_tf.export import Bundle
@@ -81,7 +81,7 @@ def export_command(
     A run needs its data set unless it has an int8 network, from m3net quantize or an export.
     """
     require_sources("firmware")
-    from m3net_tf.firmware.layouts import write_layout
+    from m3net_tf.boards.builds.layouts import write_layout
 
     flash = flash_for_weights(weights_flash, board)
     _check_layouts(layout or ())
@@ -115,9 +115,9 @@ def export_command(
 
 def _certified(bundle: Bundle, board: str, folder: Path, engine: Engine, log: Log) -> Certificate:
     """The certificate of an export on a board or, if nothing emulates it, on one with its core."""
-    from m3net_tf.deployment.certification import certify_export
-    from m3net_tf.emulation import emulated_board
-    from m3net_tf.emulation.starting import firmware_folder
+    from m3net_tf.boards.deployment.certification import certify_export
+    from m3net_tf.boards.emulation import emulated_board
+    from m3net_tf.boards.emulation.starting import firmware_folder
 
     emulated = emulated_board(board) or board
     return certify_export(bundle, emulated, firmware_folder(folder, emulated, engine), log)
@@ -125,7 +125,7 @@ def _certified(bundle: Bundle, board: str, folder: Path, engine: Engine, log: Lo
 
 def _next_words(source: Path, folder: Path, board: str) -> tuple[str | Path, ...]:
     """The command after an export; one of a file has no clips to emulate."""
-    from m3net_tf.emulation import emulated_board
+    from m3net_tf.boards.emulation import emulated_board
 
     if _is_file(source):
         return "fit", folder
@@ -133,7 +133,7 @@ def _next_words(source: Path, folder: Path, board: str) -> tuple[str | Path, ...
 
 
 def _check_layouts(names: Sequence[str]) -> None:
-    from m3net_tf.firmware.layouts import LAYOUTS
+    from m3net_tf.boards.builds.layouts import LAYOUTS
 
     for name in names:
         if name not in LAYOUTS:
@@ -145,8 +145,8 @@ def _check_layouts(names: Sequence[str]) -> None:
 def _say_export(
     bundle: Bundle, certificate: Certificate, layouts: list[str], folder: Path, board: str
 ) -> None:
+    from m3net_tf.boards.deployment.real_time import measured_pace, pace_lines
     from m3net_tf.compiler.folder import report_lines
-    from m3net_tf.deployment.real_time import measured_pace, pace_lines
 
     for name, network in bundle.compiled.items():
         for line in report_lines(f"{bundle.folder}/compiled/{name}.c", network):
@@ -167,7 +167,7 @@ def _export_facts(
     bundle: Bundle, certificate: Certificate, layouts: list[str], folder: Path, board: str
 ) -> dict[str, Any]:
     """What ``m3net export --json`` prints."""
-    from m3net_tf.deployment.real_time import measured_pace
+    from m3net_tf.boards.deployment.real_time import measured_pace
 
     pace = measured_pace(folder, board)
     values = bundle.manifest.to_dict()

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 import typer
 from rich.table import Table
 
-from m3net_tf.artifacts import read_json
 from m3net_tf.cli.app import model_app
 from m3net_tf.cli.options import AsJson, RunFolder
 from m3net_tf.cli.output import console, print_table, say, say_exactly, say_json
-from m3net_tf.extras import is_installed
-from m3net_tf.pretrained import CARD, CARD_TEXT, FOLDER, pretrained_names
+from m3net_tf.networks.pretrained import CARD, CARD_TEXT, FOLDER, pretrained_names
+from m3net_tf.system.artifacts import read_json
+from m3net_tf.system.extras import is_installed
 
 if TYPE_CHECKING:
-    from m3net_tf.models import Preset
+    from m3net_tf.networks.models import Preset
 
 
 class PresetFacts(TypedDict):
@@ -64,7 +64,7 @@ def model_list(as_json: AsJson = False) -> None:
 
     Without TensorFlow only the trained networks are listed, which m3net classify runs.
     """
-    from m3net_tf.datasets.report import Table as Columns
+    from m3net_tf.audio.datasets.report import Table as Columns
 
     presets = _presets() if is_installed("tensorflow") else []
     if as_json:
@@ -101,7 +101,7 @@ def model_list(as_json: AsJson = False) -> None:
 
 def _presets() -> list[tuple[str, str, Preset]]:
     """Each preset with its network's name and its own."""
-    from m3net_tf.models import model_names, presets_of
+    from m3net_tf.networks.models import model_names, presets_of
 
     return [(name, key, of) for name in model_names() for key, of in presets_of(name).items()]
 
@@ -159,8 +159,8 @@ def model_info(
         else:
             say_exactly((FOLDER / name / CARD_TEXT).read_text(encoding="utf-8").rstrip())
         return
-    from m3net_tf.models import build_model, presets_of
-    from m3net_tf.models.complexity import count_macs
+    from m3net_tf.networks.models import build_model, presets_of
+    from m3net_tf.networks.models.complexity import count_macs
 
     presets = presets_of(name)
     preset = preset or ("mcu" if "mcu" in presets else next(iter(presets)))
@@ -204,7 +204,7 @@ def model_pack(
     as_json: AsJson = False,
 ) -> None:
     """Copy an exported, emulated and fitted run into a folder, and write its model card."""
-    from m3net_tf.report.card import pack
+    from m3net_tf.pages.report.card import pack
     from m3net_tf.training import Run
 
     card = pack(Run(run), folder)

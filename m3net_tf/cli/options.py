@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from m3net_tf.engines import DEFAULT_BOARD as DEFAULT_BOARD
-from m3net_tf.engines import Engine
-from m3net_tf.locks import scratch_folder
-from m3net_tf.pretrained import FOLDER, RUN_FILES, pretrained_names
+from m3net_tf.compiler.engines import DEFAULT_BOARD as DEFAULT_BOARD
+from m3net_tf.compiler.engines import Engine
+from m3net_tf.networks.pretrained import FOLDER, RUN_FILES, pretrained_names
+from m3net_tf.system.locks import scratch_folder
 
 
 def is_trained_network(path: Path) -> bool:
@@ -72,7 +72,7 @@ def flash_for_weights(given: int | None, board: str) -> int:
     Raises:
         FirmwareError: there is no such board.
     """
-    from m3net_tf.firmware.boards import load_board
+    from m3net_tf.boards.builds.boards import load_board
 
     return load_board(board).weights_flash_bytes if given is None else given
 

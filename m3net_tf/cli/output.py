@@ -16,8 +16,8 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table
 
-from m3net_tf.progress import Bars, Log, TerminalLog, draws_bars, fitted
-from m3net_tf.terminal import printable
+from m3net_tf.system.progress import Bars, Log, TerminalLog, draws_bars, fitted
+from m3net_tf.system.terminal import printable
 
 _PIPE_WIDTH = 10_000  # columns; no table is as wide, so none is cut or wrapped
 _NUMBER = re.compile(r"[\d.,]*( %)?")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:  # a light command does not need the room
-    from m3net_tf.many.pools import PoolOptions
+    from m3net_tf.training.cluster.pools import PoolOptions
 
 Jobs = Annotated[
     int,
@@ -47,9 +47,9 @@ def pool_options(
     Raises:
         ConfigError: the resources are not possible.
     """
-    from m3net_tf.many.fetching import folder_or_url
-    from m3net_tf.many.pools import PoolOptions
-    from m3net_tf.many.resources import Resources
+    from m3net_tf.training.cluster.fetching import folder_or_url
+    from m3net_tf.training.cluster.pools import PoolOptions
+    from m3net_tf.training.cluster.resources import Resources
 
     values = {"cpus": cpus, "gpus": gpus, "memory": memory}
     return PoolOptions(

@@ -29,7 +29,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write finished runs, one or several side by side, as one HTML page that opens offline."""
-    from m3net_tf.report.page import write_report
+    from m3net_tf.pages.report.page import write_report
 
     facts = write_report(runs, out, data_dir, progress_beside(as_json), measure=measure)
     if as_json:

@@ -31,8 +31,8 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Set up a project for a folder of your own sounds: a recipe, and the commands to train it."""
-    from m3net_tf.datasets.inspection import inspect_folder, sounds_lines, sounds_table
-    from m3net_tf.deployment.starter import (
+    from m3net_tf.audio.datasets.inspection import inspect_folder, sounds_lines, sounds_table
+    from m3net_tf.boards.deployment.starter import (
         new_project,
         recipe_lines,
         speed_lines,

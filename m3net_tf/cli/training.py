@@ -20,10 +20,10 @@ from m3net_tf.cli.output import (
     say_next,
 )
 from m3net_tf.cli.pool_options import Address
-from m3net_tf.errors import ConfigError, M3NetError
+from m3net_tf.system.errors import ConfigError, M3NetError
 
 if TYPE_CHECKING:
-    from m3net_tf.progress import Log
+    from m3net_tf.system.progress import Log
     from m3net_tf.training import Recipe
     from m3net_tf.training.cross_validation import CrossValidation
     from m3net_tf.training.run_metrics import RunMetrics
@@ -100,7 +100,7 @@ def _with_options(
     """A recipe with the typed data set, its options and values of the training."""
     import dataclasses
 
-    from m3net_tf.datasets.report import parse_options
+    from m3net_tf.audio.datasets.report import parse_options
     from m3net_tf.training.sections import DatasetSection
 
     changes: dict[str, Any] = {key: value for key, value in values.items() if value is not None}
@@ -129,9 +129,9 @@ def _trained(
     workers, address, cpus, retries = pool
     if workers == 1 and not address:
         return training.train(plan, folder, data_dir, log, devices, shards)
-    from m3net_tf.many.pools import PoolOptions
-    from m3net_tf.many.resources import Resources
-    from m3net_tf.many.workers import train_on_workers
+    from m3net_tf.training.cluster.members import train_on_workers
+    from m3net_tf.training.cluster.pools import PoolOptions
+    from m3net_tf.training.cluster.resources import Resources
 
     options = PoolOptions(workers, address, Resources(cpus), retries=retries)
     return train_on_workers(
@@ -141,7 +141,7 @@ def _trained(
 
 def _exportable(plan: Recipe) -> bool:
     """Whether devices have the front end of a recipe; those of papers often are for computers."""
-    from m3net_tf.frontend.fixed import require_device_form
+    from m3net_tf.audio.frontend.fixed import require_device_form
 
     try:
         if plan.frontend.kind != "waveform":
@@ -168,7 +168,7 @@ def _reached(
     folder: Path, metrics: RunMetrics, validated: Mapping[str, CrossValidation]
 ) -> Iterator[str]:
     """Lines on the accuracy of a run, and on its changes if clips were added."""
-    from m3net_tf.datasets import protocol_statement
+    from m3net_tf.audio.datasets import protocol_statement
 
     yield (
         f"{folder}: test {_score(metrics.test)} on {metrics.test['clips']} clips of "

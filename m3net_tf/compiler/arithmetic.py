@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.errors import ModelError
+from m3net_tf.system.errors import ModelError
 
 Integers = npt.NDArray[np.int64]
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.artifacts import write_text
 from m3net_tf.compiler.calls import Array, Block, Call, Layer, View
 from m3net_tf.compiler.checksum import intact_declaration, intact_definition
 from m3net_tf.compiler.emit_stripes import StripeWriter
@@ -21,9 +20,10 @@ from m3net_tf.compiler.graph import Tensor
 from m3net_tf.compiler.network import CompiledNetwork
 from m3net_tf.compiler.stripes import Stripe
 from m3net_tf.compiler.weights import BLOCKS
-from m3net_tf.csource import blocks, c_linkage, defines, float_literal, guarded, notice
-from m3net_tf.csource import string_literal as text_literal
-from m3net_tf.errors import ConfigError
+from m3net_tf.system.artifacts import write_text
+from m3net_tf.system.csource import blocks, c_linkage, defines, float_literal, guarded, notice
+from m3net_tf.system.csource import string_literal as text_literal
+from m3net_tf.system.errors import ConfigError
 
 _LINE = 100
 _ORIGIN = "by m3net compile; do not edit"

@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 from typing import TypedDict
 
-from m3net_tf.artifacts import write_text
 from m3net_tf.compiler.emit import CSource, emit
 from m3net_tf.compiler.ends import end_notes
 from m3net_tf.compiler.host import engine_folder
@@ -16,6 +15,7 @@ from m3net_tf.compiler.picture import draw_arena
 from m3net_tf.compiler.plan import Improve
 from m3net_tf.compiler.striping import TOGETHER
 from m3net_tf.compiler.weights import WeightRule
+from m3net_tf.system.artifacts import write_text
 
 ENGINE = "engine"  # folder of the kernels beside the network
 PICTURE = "arena.svg"  # what lies where in the arena, from call to call

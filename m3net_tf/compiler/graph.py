@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.errors import ModelError
+from m3net_tf.system.errors import ModelError
 
 LARGEST_TENSOR = 1 << 28  # items; far above what a microcontroller holds
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.artifacts import write_text
-from m3net_tf.checkout import require_sources
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.network import CompiledNetwork
-from m3net_tf.errors import FirmwareError
+from m3net_tf.system.artifacts import write_text
+from m3net_tf.system.checkout import require_sources
+from m3net_tf.system.errors import FirmwareError
 
 Items = npt.NDArray[np.int8] | npt.NDArray[np.int16]
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from m3net_tf.compiler.calls import Block, Call, Layer, State, View, loops, packed
 from m3net_tf.compiler.graph import Graph, Operation, Tensor
-from m3net_tf.errors import ModelError
+from m3net_tf.system.errors import ModelError
 
 
 class Lowering:

@@ -21,7 +21,7 @@ from m3net_tf.compiler.plan import Improve, Plan, plan_memory
 from m3net_tf.compiler.read import read_network, require_order
 from m3net_tf.compiler.striping import StripeRule, Striping
 from m3net_tf.compiler.weights import WeightRule, shrink_weights
-from m3net_tf.errors import ModelError
+from m3net_tf.system.errors import ModelError
 
 _FAULTS = (ArithmeticError, LookupError, ValueError)
 _RULE, _STRIPES = WeightRule(), StripeRule()

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from m3net_tf.artifacts import sha256_of
 from m3net_tf.compiler.ends import strip_ends
 from m3net_tf.compiler.graph import LARGEST_TENSOR, Graph, Operation, Tensor
+from m3net_tf.compiler.tflite_names import names_of, operator_name
 from m3net_tf.compiler.unpack import refusing_damage, unpack
-from m3net_tf.errors import ModelError
-from m3net_tf.tflite_names import names_of, operator_name
+from m3net_tf.system.artifacts import sha256_of
+from m3net_tf.system.errors import ModelError
 
 STATEFUL = ("UNIDIRECTIONAL_SEQUENCE_LSTM",)  # operators that keep states
 

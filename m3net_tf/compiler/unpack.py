@@ -16,7 +16,7 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-from m3net_tf.errors import DAMAGED, ModelError
+from m3net_tf.system.errors import DAMAGED, ModelError
 
 _SHARING = 4  # how often a file may refer to its parts on average; converters do so once
 _TABLE_BYTES = 8  # at least, of a table and the reference to it

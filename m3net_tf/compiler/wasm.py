@@ -13,12 +13,12 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from m3net_tf.artifacts import write_bytes
-from m3net_tf.checkout import require_sources
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.host import engine_sources
 from m3net_tf.compiler.network import CompiledNetwork
-from m3net_tf.errors import FirmwareError
+from m3net_tf.system.artifacts import write_bytes
+from m3net_tf.system.checkout import require_sources
+from m3net_tf.system.errors import FirmwareError
 
 _TOOLS = {"clang": "clang", "wasm-ld": "lld"}  # with the Debian packages that have them
 _CORE = ("crc32", "detector", "frontend", "recognizer", "ring", "warp")

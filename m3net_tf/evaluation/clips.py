@@ -9,9 +9,9 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy.typing as npt
 
-from m3net_tf.artifacts import Provenance, provenance, read_json
 from m3net_tf.export import Bundle
-from m3net_tf.progress import Log, silent
+from m3net_tf.system.artifacts import Provenance, provenance, read_json
+from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.checks import require_held_out
 from m3net_tf.training.cross_validation import RESULT
 from m3net_tf.training.evaluation import predict

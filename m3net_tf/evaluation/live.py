@@ -8,19 +8,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-from m3net_tf.artifacts import Provenance, provenance, write_json, write_text
-from m3net_tf.datasets import AudioDataset
-from m3net_tf.errors import ConfigError
+from m3net_tf.audio.datasets import AudioDataset
 from m3net_tf.evaluation.report import curve_csv, plot_curve
 from m3net_tf.evaluation.scenes import SceneSettings, TrueEvent, make_scenes
 from m3net_tf.evaluation.scoring import TallyFigures
 from m3net_tf.evaluation.tuning import Recording, operating_points, total, tune
 from m3net_tf.export import Bundle
 from m3net_tf.export.bundle import detector_of_run
-from m3net_tf.locks import writes_into
-from m3net_tf.progress import Log, silent
 from m3net_tf.runtime.detector_config import DetectorConfig, save_detector
 from m3net_tf.runtime.recognizer import Pcm, listen
+from m3net_tf.system.artifacts import Provenance, provenance, write_json, write_text
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.locks import writes_into
+from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.checks import HELD_OUT, require_held_out
 from m3net_tf.training.run import Run
 

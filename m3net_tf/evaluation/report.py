@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.table import Column, Table
 
-from m3net_tf.artifacts import write_bytes
-from m3net_tf.datasets import protocol_statement
+from m3net_tf.audio.datasets import protocol_statement
 from m3net_tf.evaluation.scoring import Tally
 from m3net_tf.evaluation.tuning import total
+from m3net_tf.system.artifacts import write_bytes
 
 if TYPE_CHECKING:  # they import this module, or TensorFlow
     from m3net_tf.evaluation.clips import ClipsResult

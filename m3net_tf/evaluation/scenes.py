@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.datasets import AudioDataset, Clip, to_pcm16
-from m3net_tf.datasets.noise import coloured_noise
-from m3net_tf.datasets.windows import loudest_windows
-from m3net_tf.errors import ConfigError, DataError
+from m3net_tf.audio.datasets import AudioDataset, Clip, to_pcm16
+from m3net_tf.audio.datasets.noise import coloured_noise
+from m3net_tf.audio.datasets.windows import loudest_windows
 from m3net_tf.runtime.detector_config import SILENCE_LABELS, label_word
+from m3net_tf.system.errors import ConfigError, DataError
 
 Audio = npt.NDArray[np.float32]
 Rng = np.random.Generator

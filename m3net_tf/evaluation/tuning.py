@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.evaluation.scenes import TrueEvent
 from m3net_tf.evaluation.scoring import ClassTruth, Tally
-from m3net_tf.frontend import FrontendConfig
 from m3net_tf.runtime.detector import (
     Tape,
     detect,

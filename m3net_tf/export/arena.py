@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
+from m3net_tf.compiler.engines import COMPILED
 from m3net_tf.compiler.network import CompiledNetwork
-from m3net_tf.engines import COMPILED
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.compiled import ARENA_SOURCE, arena_bytes, compile_model
 from m3net_tf.export.manifest import Arena
-from m3net_tf.progress import Log, silent
 from m3net_tf.runtime.interpreter import host_arena_bytes, tflm_unavailable_reason
 from m3net_tf.runtime.network import Int8Network
+from m3net_tf.system.progress import Log, silent
 
 _UNPROVEN_ARENA_FACTOR = 10  # bytes of arena per byte of network, if not measurable
 

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from m3net_tf.artifacts import provenance, sha256_of
-from m3net_tf.datasets import DatasetInfo, dataset_info
-from m3net_tf.engines import DEFAULT_ENGINE
-from m3net_tf.errors import DataError
+from m3net_tf.audio.datasets import DatasetInfo, dataset_info
+from m3net_tf.audio.frontend import column_count
+from m3net_tf.compiler.engines import DEFAULT_ENGINE
 from m3net_tf.export.manifest import (
     FORMAT,
     Arena,
@@ -34,16 +33,17 @@ from m3net_tf.export.writing import (
     vectors_of,
     write_export,
 )
-from m3net_tf.frontend import column_count
-from m3net_tf.keras import keras
-from m3net_tf.locks import writes_into
-from m3net_tf.progress import Log, silent
 from m3net_tf.quantization.diffres import quantize_network
 from m3net_tf.quantization.pipeline import Choice, chosen_network, deployable_dataset
 from m3net_tf.quantization.ptq import choose_calibration
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.interpreter import tensor_quantization
 from m3net_tf.runtime.network import Int8Network
+from m3net_tf.system.artifacts import provenance, sha256_of
+from m3net_tf.system.errors import DataError
+from m3net_tf.system.keras import keras
+from m3net_tf.system.locks import writes_into
+from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.features import compute_features
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run
@@ -95,7 +95,8 @@ def export_run(
         data_dir: folder of its data set, which gives calibration clips and test vectors.
         folder: destination; default: ``export`` in the run's folder.
         log: takes lines of progress.
-        engine: one of :data:`m3net_tf.engines.ENGINES`, which the firmware uses by default.
+        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which the firmware uses by
+            default.
         weights_flash_bytes: flash for weights in compiled C; None: the old export's, or 64 KiB.
 
     Raises:

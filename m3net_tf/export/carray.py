@@ -7,9 +7,10 @@ import dataclasses
 import zlib
 from pathlib import Path
 
-from m3net_tf.artifacts import sha256_of, write_text
 from m3net_tf.compiler.weights import WeightRule
-from m3net_tf.csource import (
+from m3net_tf.export.operators import resolver_method
+from m3net_tf.system.artifacts import sha256_of, write_text
+from m3net_tf.system.csource import (
     array,
     blocks,
     c_linkage,
@@ -18,7 +19,6 @@ from m3net_tf.csource import (
     notice,
     string_literal,
 )
-from m3net_tf.export.operators import resolver_method
 
 NOTICE = notice("by the export; do not edit", line_comments=True) + "\n"
 """First lines of the C files that an export generates from the network."""

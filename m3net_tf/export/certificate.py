@@ -14,14 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.artifacts import (
-    provenance,
-    read_json,
-    sha256_of,
-    write_json,
-    write_text,
-)
-from m3net_tf.errors import FirmwareError, M3NetError
 from m3net_tf.export.certificate_file import (
     Certificate,
     Comparison,
@@ -29,6 +21,14 @@ from m3net_tf.export.certificate_file import (
     OutputFigures,
 )
 from m3net_tf.export.reading import Bundle
+from m3net_tf.system.artifacts import (
+    provenance,
+    read_json,
+    sha256_of,
+    write_json,
+    write_text,
+)
+from m3net_tf.system.errors import FirmwareError, M3NetError
 
 Int8 = npt.NDArray[np.int8]
 FORMAT = 3  # raised when a key of the JSON changes

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
-from m3net_tf.artifacts import Provenance
+from m3net_tf.system.artifacts import Provenance
 
 
 class NetworkId(TypedDict):
@@ -115,7 +115,8 @@ class Certificate(Comparison):
         frontend: settings of the front end.
         frontend_sha256: their fingerprint.
         clips: the compared clips.
-        engine: one of :data:`m3net_tf.engines.ENGINES`, which runs the network on the board.
+        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which runs the network on the
+            board.
         arena: the tensor arena.
         outputs: comparison of the network's outputs.
         features: comparison of the features; None if the board computed none.

@@ -8,17 +8,17 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from m3net_tf.artifacts import sha256_of, update_text, write_json, write_text
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.folder import NetworkFacts, network_facts
 from m3net_tf.compiler.host import engine_folder
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.compiler.picture import draw_arena
 from m3net_tf.compiler.weights import WeightRule
-from m3net_tf.errors import ModelError
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.manifest import GeneratedCode
-from m3net_tf.markdown import markdown_table
+from m3net_tf.system.artifacts import sha256_of, update_text, write_json, write_text
+from m3net_tf.system.errors import ModelError
+from m3net_tf.system.markdown import markdown_table
 
 #: Who measured the arena of a compiled network.
 ARENA_SOURCE = "m3net compile"

@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from m3net_tf.artifacts import provenance, sha256_of
-from m3net_tf.engines import DEFAULT_ENGINE
-from m3net_tf.errors import ConfigError, ModelError
+from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.compiler.engines import DEFAULT_ENGINE
 from m3net_tf.export.manifest import FORMAT, Manifest
 from m3net_tf.export.operators import operators_of_parts
 from m3net_tf.export.reading import Bundle
@@ -19,13 +18,14 @@ from m3net_tf.export.writing import (
     update_export,
     write_export,
 )
-from m3net_tf.frontend import FrontendConfig
-from m3net_tf.locks import writes_into
-from m3net_tf.progress import Log, silent
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.foreign import read_network
 from m3net_tf.runtime.metadata import Metadata
 from m3net_tf.runtime.network import Int8Network
+from m3net_tf.system.artifacts import provenance, sha256_of
+from m3net_tf.system.errors import ConfigError, ModelError
+from m3net_tf.system.locks import writes_into
+from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.run import Run
 
 _UNKNOWN = "not in the file"
@@ -55,7 +55,8 @@ def export_file(
         path: the file.
         folder: folder in which ``export`` is written.
         log: receives lines of progress.
-        engine: one of :data:`m3net_tf.engines.ENGINES`, which the firmware uses by default.
+        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which the firmware uses by
+            default.
         recipe: front end of a file without metadata, as for :func:`.foreign.read_network`.
         labels: class names of a file without metadata, likewise.
         detector_path: settings of live detection; default: ``detector.yaml`` in the folder.

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from m3net_tf import __version__
-from m3net_tf.artifacts import read_json
+from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.compiler.engines import ENGINES, TFLM
 from m3net_tf.compiler.weights import WeightRule
-from m3net_tf.engines import ENGINES, TFLM
-from m3net_tf.errors import M3NetError, ModelError
-from m3net_tf.frontend import FrontendConfig
-from m3net_tf.plain_values import build_section, to_plain
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.warp import WarpConfig
+from m3net_tf.system.artifacts import read_json
+from m3net_tf.system.errors import M3NetError, ModelError
+from m3net_tf.system.plain_values import build_section, to_plain
 
 FORMAT = 2
 """Format of new exports, raised when the firmware needs something that older exports lack."""
@@ -166,7 +166,7 @@ class Manifest(_Facts):
         code: the generated C, with the compiled engine; None elsewhere and in old exports.
         importance: DiffRes's network that scores frames, if there is one.
         weights_flash_bytes: flash that the weights of convolutions may take in compiled C.
-        engine: one of :data:`m3net_tf.engines.ENGINES`, which runs the network by default.
+        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which runs the network by default.
         format: :data:`FORMAT` of the release that exported it.
         frontend: front-end settings.
         detector: settings of live detection.

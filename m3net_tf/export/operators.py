@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from m3net_tf.compiler.tflite_names import operator_name
 from m3net_tf.compiler.unpack import unpack
-from m3net_tf.errors import ModelError
-from m3net_tf.tflite_names import operator_name
+from m3net_tf.system.errors import ModelError
 
 # Operators that MicroMutableOpResolver of the pinned TFLite Micro (firmware/third_party.lock) has;
 # tests/firmware compares this list with its header.

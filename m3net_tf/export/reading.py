@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.artifacts import read_json, sha256_of, write_bytes, write_json
+from m3net_tf.audio.datasets import AudioDataset, Clip
+from m3net_tf.audio.datasets.audio import to_pcm16
+from m3net_tf.audio.frontend import FrontendConfig, column_count, features_int8
+from m3net_tf.compiler.engines import COMPILED
 from m3net_tf.compiler.folder import NetworkFacts
-from m3net_tf.datasets import AudioDataset, Clip
-from m3net_tf.datasets.audio import to_pcm16
-from m3net_tf.engines import COMPILED
-from m3net_tf.errors import ModelError
 from m3net_tf.export.arena import engine_arena
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.compiled import (
@@ -29,13 +28,14 @@ from m3net_tf.export.compiled import (
     write_compiled,
 )
 from m3net_tf.export.manifest import Arena, Manifest, read_manifest
-from m3net_tf.frontend import FrontendConfig, column_count, features_int8
-from m3net_tf.progress import Log, silent
 from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
 from m3net_tf.runtime.engines import run_compiled
 from m3net_tf.runtime.interpreter import Int8, activation_bits, run_reference, run_tflm
 from m3net_tf.runtime.metadata import attach_metadata, network_of
 from m3net_tf.runtime.network import Int8Network
+from m3net_tf.system.artifacts import read_json, sha256_of, write_bytes, write_json
+from m3net_tf.system.errors import ModelError
+from m3net_tf.system.progress import Log, silent
 
 VECTOR_FILES = ("pcm_int16.bin", "features_int8.bin", "outputs_int8.bin")
 """Sounds with the expected features and scores, in the folder ``vectors``."""
@@ -204,7 +204,7 @@ class Bundle:
         Generated C that has changed since the export, or is of another release, is written again.
 
         Args:
-            engine: one of :data:`m3net_tf.engines.ENGINES`.
+            engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
             log: receives lines of progress.
             weights_flash_bytes: flash that weights may take in compiled C; None: as it is.
 

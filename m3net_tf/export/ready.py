@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from m3net_tf.artifacts import sha256_of
-from m3net_tf.errors import DataError
 from m3net_tf.export.writing import existing_export
-from m3net_tf.pretrained import packed_tflite
-from m3net_tf.progress import silent
+from m3net_tf.networks.pretrained import packed_tflite
+from m3net_tf.system.artifacts import sha256_of
+from m3net_tf.system.errors import DataError
+from m3net_tf.system.progress import silent
 from m3net_tf.training.run import Run
 
 

@@ -12,21 +12,21 @@ from pathlib import Path
 
 import numpy as np
 
-from m3net_tf.artifacts import provenance
-from m3net_tf.datasets import DatasetInfo
-from m3net_tf.datasets.audio import to_pcm16
-from m3net_tf.engines import DEFAULT_ENGINE
+from m3net_tf.audio.datasets import DatasetInfo
+from m3net_tf.audio.datasets.audio import to_pcm16
+from m3net_tf.audio.frontend import column_count, dequantize_features, features_int8
+from m3net_tf.compiler.engines import DEFAULT_ENGINE
 from m3net_tf.export.bundle import describe
 from m3net_tf.export.manifest import Arena, Calibration, Manifest, Quantization
 from m3net_tf.export.reading import Bundle
 from m3net_tf.export.writing import Vectors, write_export
-from m3net_tf.frontend import column_count, dequantize_features, features_int8
-from m3net_tf.keras import keras
-from m3net_tf.progress import Log, silent
 from m3net_tf.quantization.diffres import quantize_network
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.interpreter import Int8
 from m3net_tf.runtime.network import Int8Network
+from m3net_tf.system.artifacts import provenance
+from m3net_tf.system.keras import keras
+from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.recipe import Recipe
 
 _CLIPS = 4

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from m3net_tf.artifacts import write_text
-from m3net_tf.csource import array, blocks, c_linkage, defines, guarded, struct
 from m3net_tf.export.carray import NOTICE
 from m3net_tf.runtime.warp import WarpConfig, log2_table
+from m3net_tf.system.artifacts import write_text
+from m3net_tf.system.csource import array, blocks, c_linkage, defines, guarded, struct
 
 
 def write_warp_tables(config: WarpConfig, folder: Path) -> None:

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.artifacts import read_json, sha256_of, write_bytes, write_json, write_text
-from m3net_tf.datasets import AudioDataset, load_dataset
-from m3net_tf.datasets.selection import spread_clips
-from m3net_tf.errors import ConfigError, M3NetError, ModelError
+from m3net_tf.audio.datasets import AudioDataset, load_dataset
+from m3net_tf.audio.datasets.selection import spread_clips
+from m3net_tf.audio.frontend import FrontendConfig, column_count, write_c_tables
 from m3net_tf.export.arena import engine_arena
 from m3net_tf.export.compiled import write_compiled
 from m3net_tf.export.manifest import Manifest
@@ -25,13 +24,14 @@ from m3net_tf.export.reading import (
     write_tflite,
 )
 from m3net_tf.export.warp_tables import write_warp_tables
-from m3net_tf.frontend import FrontendConfig, column_count, write_c_tables
-from m3net_tf.locks import scratch_folder
-from m3net_tf.progress import Log
 from m3net_tf.runtime.detector_config import DetectorConfig, load_detector, write_c_header
 from m3net_tf.runtime.interpreter import run_reference
 from m3net_tf.runtime.network import Int8Network
-from m3net_tf.unfinished import replace_folder, unfinished_prefix
+from m3net_tf.system.artifacts import read_json, sha256_of, write_bytes, write_json, write_text
+from m3net_tf.system.errors import ConfigError, M3NetError, ModelError
+from m3net_tf.system.locks import scratch_folder
+from m3net_tf.system.progress import Log
+from m3net_tf.system.unfinished import replace_folder, unfinished_prefix
 
 _VECTOR_CLIPS = 16
 

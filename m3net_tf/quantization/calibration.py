@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from m3net_tf.frontend.config import FEATURE_SCALE
+from m3net_tf.audio.frontend.config import FEATURE_SCALE
 from m3net_tf.quantization.graph import Graph
 from m3net_tf.quantization.observation import Float, histograms, observe
 from m3net_tf.runtime.interpreter import Int8

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.frontend import dequantize_features
-from m3net_tf.layers.diffres import WARP
-from m3net_tf.progress import Log, silent, track
+from m3net_tf.audio.frontend import dequantize_features
+from m3net_tf.networks.layers.diffres import WARP
 from m3net_tf.quantization.graph import Graph, Operator
 from m3net_tf.quantization.methods import Quantized
 from m3net_tf.quantization.observation import Float, Single, watch
@@ -19,6 +18,7 @@ from m3net_tf.quantization.ptq import quantize_except
 from m3net_tf.quantization.record import SplitFigures
 from m3net_tf.runtime.interpreter import Int8, activation_bits, run_reference
 from m3net_tf.runtime.warp import warp_int8
+from m3net_tf.system.progress import Log, silent, track
 from m3net_tf.training.metrics import Evaluation
 
 _SMALLEST = 1 / 512  # half a step of int8 probabilities, their resolution

@@ -11,17 +11,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from m3net_tf.errors import ModelError
-from m3net_tf.frontend import dequantize_features
-from m3net_tf.keras import keras, tf
-from m3net_tf.layers.diffres import SCORES, WARP
-from m3net_tf.layers.diffres.warp import LOGARITHMS
-from m3net_tf.models.diffres import classifier_network, has_diffres, importance_network
+from m3net_tf.audio.frontend import dequantize_features
+from m3net_tf.networks.layers.diffres import SCORES, WARP
+from m3net_tf.networks.layers.diffres.warp import LOGARITHMS
+from m3net_tf.networks.models.diffres import classifier_network, has_diffres, importance_network
 from m3net_tf.quantization.observation import Float, Single, open_fast
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.runtime.interpreter import Int8, run_raw, run_reference, tensor_quantization
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.runtime.warp import WarpConfig, warp_int8
+from m3net_tf.system.errors import ModelError
+from m3net_tf.system.keras import keras, tf
 
 FloatWarp = Callable[[Single, Single], Single]
 _SCORE_QUANTIZATION = (1 / 256, -128)  # of a sigmoid in TFLite, as the warp expects

@@ -16,16 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-from m3net_tf.datasets import AudioDataset
-from m3net_tf.errors import ConfigError, ModelError
-from m3net_tf.keras import keras, tf
-from m3net_tf.progress import Log, Task, silent, track
+from m3net_tf.audio.datasets import AudioDataset
 from m3net_tf.quantization.methods import FineTuning, Method
 from m3net_tf.quantization.qat import simulate_int8
 from m3net_tf.quantization.record import Tuning, TuningFigures, TuningKind
 from m3net_tf.quantization.sparsity import cluster, prune
 from m3net_tf.quantization.wrapping import Wrapped
 from m3net_tf.runtime.interpreter import Int8
+from m3net_tf.system.errors import ConfigError, ModelError
+from m3net_tf.system.keras import keras, tf
+from m3net_tf.system.progress import Log, Task, silent, track
 from m3net_tf.training.batches import TrainingClips, fresh_batches, stored_batches
 from m3net_tf.training.checks import input_shape
 from m3net_tf.training.distillation import load_teacher

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from m3net_tf.progress import Log, silent
 from m3net_tf.quantization.methods import Method, Quantizer
 from m3net_tf.quantization.ptq import choose_calibration
 from m3net_tf.runtime.interpreter import run_reference
 from m3net_tf.runtime.network import Int8Network
+from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.features import FeatureSet, compute_features
 from m3net_tf.training.run import Run
 

@@ -7,9 +7,6 @@ import dataclasses
 import re
 from typing import Any
 
-from m3net_tf.artifacts import sha256_of
-from m3net_tf.errors import ConfigError
-from m3net_tf.keras import keras
 from m3net_tf.quantization.bias_correction import correct_biases
 from m3net_tf.quantization.calibration import clip_at_least_error, clip_at_percentile
 from m3net_tf.quantization.diffres import (
@@ -21,6 +18,9 @@ from m3net_tf.quantization.diffres import (
 from m3net_tf.quantization.equalization import equalize
 from m3net_tf.quantization.ptq import calibrate, quantize_calibrated, quantize_int16x8
 from m3net_tf.runtime.interpreter import Int8
+from m3net_tf.system.artifacts import sha256_of
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import keras
 
 INT16X8 = "int16x8"
 _FORM = (

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from m3net_tf.errors import ModelError, one_line
-from m3net_tf.native import native_stderr
 from m3net_tf.quantization.graph import Graph
 from m3net_tf.runtime.interpreter import Int8, as_input
+from m3net_tf.system.errors import ModelError, one_line
+from m3net_tf.system.native import native_stderr
 
 Float = npt.NDArray[np.float64]
 Single = npt.NDArray[np.float32]

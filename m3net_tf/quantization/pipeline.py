@@ -16,19 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.artifacts import (
-    provenance,
-    read_json,
-    sha256_of,
-    write_bytes,
-    write_json,
-    write_text,
-)
-from m3net_tf.datasets import AudioDataset
-from m3net_tf.errors import ConfigError, ModelError
-from m3net_tf.keras import keras, use_threads
-from m3net_tf.locks import scratch_folder, writes_into
-from m3net_tf.progress import Log, silent
+from m3net_tf.audio.datasets import AudioDataset
 from m3net_tf.quantization.comparison import compare_split, compare_tensors, rank_layers
 from m3net_tf.quantization.compression import compression
 from m3net_tf.quantization.methods import FineTuning, Method, Quantized, Quantizer
@@ -39,10 +27,22 @@ from m3net_tf.quantization.report import markdown
 from m3net_tf.runtime.interpreter import Int8, run_reference, tflm_unavailable_reason
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.runtime.warp import WarpConfig
+from m3net_tf.system.artifacts import (
+    provenance,
+    read_json,
+    sha256_of,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from m3net_tf.system.errors import ConfigError, ModelError
+from m3net_tf.system.keras import keras, use_threads
+from m3net_tf.system.locks import scratch_folder, writes_into
+from m3net_tf.system.progress import Log, silent
+from m3net_tf.system.unfinished import replace_folder, unfinished_prefix
 from m3net_tf.training.evaluation import predict, takes_lengths
 from m3net_tf.training.features import FeatureSet, compute_features
 from m3net_tf.training.run import Run
-from m3net_tf.unfinished import replace_folder, unfinished_prefix
 
 if TYPE_CHECKING:  # tfmot takes seconds to import
     from m3net_tf.quantization.fine_tuning import FineTuned, FineTuner

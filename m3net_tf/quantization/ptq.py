@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.errors import ModelError
-from m3net_tf.frontend import dequantize_features
-from m3net_tf.frontend.config import FEATURE_SCALE
-from m3net_tf.keras import keras, tf
-from m3net_tf.keras_internals import only_calibrate
-from m3net_tf.native import native_stderr
+from m3net_tf.audio.frontend import dequantize_features
+from m3net_tf.audio.frontend.config import FEATURE_SCALE
 from m3net_tf.quantization.products import align_products
 from m3net_tf.runtime.interpreter import tensor_quantization
+from m3net_tf.system.errors import ModelError
+from m3net_tf.system.keras import keras, tf
+from m3net_tf.system.keras_internals import only_calibrate
+from m3net_tf.system.native import native_stderr
 
 
 def choose_calibration(

@@ -22,22 +22,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.errors import ConfigError
-from m3net_tf.frontend import dequantize_features
-from m3net_tf.keras import keras, tf
-from m3net_tf.layers.diffres.warp import FrameScores, FrameWarp
-from m3net_tf.layers.masked import FrameMask, GroupNorm, MapMean, PointNorm
-from m3net_tf.layers.mirror import Mirror
-from m3net_tf.models.bilateral.sequence import LeakySum, UnrolledBiLSTM
-from m3net_tf.models.bilateral.transformer import DotProductAttention, SinusoidalPositions
-from m3net_tf.models.efficientnet_attention.attention_pooling import AttentionHeads
-from m3net_tf.models.m3net.channel_attention import EfficientChannelAttention
-from m3net_tf.models.m3net.image import SpectrogramImage
-from m3net_tf.models.spectromasknet.block_mask import BlockMask
-from m3net_tf.models.spectromasknet.fusion import WeightedFusion
+from m3net_tf.audio.frontend import dequantize_features
+from m3net_tf.networks.layers.diffres.warp import FrameScores, FrameWarp
+from m3net_tf.networks.layers.masked import FrameMask, GroupNorm, MapMean, PointNorm
+from m3net_tf.networks.layers.mirror import Mirror
+from m3net_tf.networks.models.bilateral.sequence import LeakySum, UnrolledBiLSTM
+from m3net_tf.networks.models.bilateral.transformer import DotProductAttention, SinusoidalPositions
+from m3net_tf.networks.models.efficientnet_attention.attention_pooling import AttentionHeads
+from m3net_tf.networks.models.m3net.channel_attention import EfficientChannelAttention
+from m3net_tf.networks.models.m3net.image import SpectrogramImage
+from m3net_tf.networks.models.spectromasknet.block_mask import BlockMask
+from m3net_tf.networks.models.spectromasknet.fusion import WeightedFusion
 from m3net_tf.quantization.tfmot import tfmot
 from m3net_tf.quantization.wrapping import Wrapped, copy_wrapped, plain_copy
 from m3net_tf.runtime.interpreter import Int8
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import keras, tf
 
 _OBSERVED_CLIPS = 16  # per batch, because the outputs of all layers are kept
 _FIXED = {"sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}  # TFLite's fixed ranges

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
-from m3net_tf.artifacts import Provenance
+from m3net_tf.system.artifacts import Provenance
 
 
 class Attempt(TypedDict):

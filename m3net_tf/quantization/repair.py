@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.errors import ModelError
-from m3net_tf.keras import keras
-from m3net_tf.progress import Log
 from m3net_tf.quantization.comparison import divergence, points, probabilities, rank_layers
 from m3net_tf.quantization.methods import Method, Quantizer
 from m3net_tf.quantization.ptq import evenly_spaced
 from m3net_tf.quantization.record import Attempt
 from m3net_tf.runtime.interpreter import Int8, run_reference, run_tflm, tflm_unavailable_reason
 from m3net_tf.runtime.network import Int8Network
+from m3net_tf.system.errors import ModelError
+from m3net_tf.system.keras import keras
+from m3net_tf.system.progress import Log
 from m3net_tf.training.features import FeatureSet
 
 if TYPE_CHECKING:  # tfmot takes seconds to import

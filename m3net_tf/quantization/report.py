@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from m3net_tf.datasets import protocol_statement
-from m3net_tf.markdown import markdown_table
+from m3net_tf.audio.datasets import protocol_statement
 from m3net_tf.quantization.record import Confusion, Report, SplitFigures, Tuning
+from m3net_tf.system.markdown import markdown_table
 
 
 def markdown(report: Report) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from m3net_tf.keras import keras
 from m3net_tf.quantization.tfmot import tfmot
 from m3net_tf.quantization.wrapping import Wrapped, copy_wrapped, plain_copy
+from m3net_tf.system.keras import keras
 
 # Depthwise kernels have few, important weights; tfmot excludes them, too.
 _KERNELS = (keras.layers.Conv2D, keras.layers.Dense)

@@ -6,7 +6,7 @@ The import takes some seconds, so modules that may not need it import this modul
 
 import warnings
 
-from m3net_tf.keras import keras  # first, because it determines which Keras tfmot uses
+from m3net_tf.system.keras import keras  # first, because it determines which Keras tfmot uses
 
 # isort: split
 with warnings.catch_warnings():

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from m3net_tf.keras import keras, tf
+from m3net_tf.system.keras import keras, tf
 
 
 def _nothing() -> None:

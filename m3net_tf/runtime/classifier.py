@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.errors import ConfigError, DataError, ModelError
-from m3net_tf.frontend import FrontendConfig, features_int8
-from m3net_tf.pretrained import find_pretrained
+from m3net_tf.audio.frontend import FrontendConfig, features_int8
+from m3net_tf.networks.pretrained import find_pretrained
 from m3net_tf.runtime.detector_config import SILENCE_LABELS, label_word
 from m3net_tf.runtime.engines import ENGINES, load_engine
 from m3net_tf.runtime.foreign import read_network
@@ -21,6 +20,7 @@ from m3net_tf.runtime.interpreter import Int8
 from m3net_tf.runtime.recognizer import StreamingRecognizer
 from m3net_tf.runtime.sound import pcm_chunks, pcm_of_array, require_pcm
 from m3net_tf.runtime.warp import warp_int8
+from m3net_tf.system.errors import ConfigError, DataError, ModelError
 
 Pcm = npt.NDArray[np.int16]
 _LEAST_SOUNDING = 1e-3  # of a window that is certainly silence

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from m3net_tf.errors import DataError
-from m3net_tf.progress import fitted
 from m3net_tf.runtime.classifier import Classifier, Pcm
 from m3net_tf.runtime.detector_config import FULL_SCALE
 from m3net_tf.runtime.engines import ENGINES
 from m3net_tf.runtime.recognizer import event_time_s
 from m3net_tf.runtime.sound import microphone_chunks, pcm_chunks, sound_files
-from m3net_tf.terminal import Status, print_error, printable, run_command
+from m3net_tf.system.errors import DataError
+from m3net_tf.system.progress import fitted
+from m3net_tf.system.terminal import Status, print_error, printable, run_command
 
 
 class _Parser(argparse.ArgumentParser):

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.errors import ConfigError
 from m3net_tf.runtime.detector_config import ClassSettings, DetectorConfig
+from m3net_tf.system.errors import ConfigError
 
 _WRAP = 2**32
 _NEVER = np.iinfo(np.int64).max

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from m3net_tf.artifacts import write_text
-from m3net_tf.csource import defines, guarded, notice
-from m3net_tf.errors import ConfigError, require_known_keys
-from m3net_tf.frontend import FrontendConfig, column_bins
+from m3net_tf.audio.frontend import FrontendConfig, column_bins
+from m3net_tf.system.artifacts import write_text
+from m3net_tf.system.csource import defines, guarded, notice
+from m3net_tf.system.errors import ConfigError, require_known_keys
 
 FULL_SCALE = 65_536
 """Full scale of scores in the detector: an int8 score q is 256 * (q + 128)."""
@@ -226,7 +226,7 @@ def load_detector(path: Path) -> DetectorConfig:
     Raises:
         ConfigError: the file is missing, not YAML, or not valid settings.
     """
-    from m3net_tf.yaml_files import (
+    from m3net_tf.system.yaml_files import (
         read_yaml,
     )  # not installed on small machines, which only classify
 

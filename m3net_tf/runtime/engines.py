@@ -10,9 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from m3net_tf.engines import COMPILED, TFLM
-from m3net_tf.errors import ConfigError, ModelError
-from m3net_tf.native import native_stderr
+from m3net_tf.compiler.engines import COMPILED, TFLM
 from m3net_tf.runtime.interpreter import (
     Int8,
     OpResolverType,
@@ -22,6 +20,8 @@ from m3net_tf.runtime.interpreter import (
     run_raw,
     run_tflm,
 )
+from m3net_tf.system.errors import ConfigError, ModelError
+from m3net_tf.system.native import native_stderr
 
 Engine = Callable[[Int8], Int8]
 """Runs one network: int8 inputs, (clips, ...), to int8 scores, (clips, classes)."""

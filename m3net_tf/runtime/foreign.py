@@ -12,14 +12,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from m3net_tf.artifacts import sha256_of
-from m3net_tf.errors import ConfigError, ModelError
-from m3net_tf.frontend import PRESETS, FrontendConfig, column_count, frontend_preset, named_frontend
-from m3net_tf.plain_values import build_section
-from m3net_tf.progress import Log, silent
+from m3net_tf.audio.frontend import (
+    PRESETS,
+    FrontendConfig,
+    column_count,
+    frontend_preset,
+    named_frontend,
+)
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.interpreter import OpResolverType, load_interpreter, tensor_quantization
 from m3net_tf.runtime.metadata import Metadata, has_metadata, network_of, read_file, read_metadata
+from m3net_tf.system.artifacts import sha256_of
+from m3net_tf.system.errors import ConfigError, ModelError
+from m3net_tf.system.plain_values import build_section
+from m3net_tf.system.progress import Log, silent
 
 _UNKNOWN = "unknown"
 _FEATURES = (1 / 128, 0)  # scale and zero point of the input of a network that we quantise
@@ -87,7 +93,7 @@ def _read_frontend(recipe: str | Path | FrontendConfig) -> FrontendConfig:
             f"{recipe} is neither a recipe nor a front end: name a YAML file with a section "
             f"frontend, or one of {', '.join(PRESETS)}"
         )
-    from m3net_tf.yaml_files import read_yaml  # PyYAML is not on every small computer
+    from m3net_tf.system.yaml_files import read_yaml  # PyYAML is not on every small computer
 
     values = read_yaml(path)
     if not isinstance(values, Mapping) or not {"frontend", "model"} & {*values}:

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.errors import ModelError, one_line
-from m3net_tf.extras import how_to_install
-from m3net_tf.frontend import dequantize_features
-from m3net_tf.native import native_stderr
+from m3net_tf.audio.frontend import dequantize_features
+from m3net_tf.system.errors import ModelError, one_line
+from m3net_tf.system.extras import how_to_install
+from m3net_tf.system.native import native_stderr
 
 try:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType

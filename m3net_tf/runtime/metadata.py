@@ -16,12 +16,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from m3net_tf.artifacts import opened_archive, sha256_of
-from m3net_tf.errors import DAMAGED, ModelError
-from m3net_tf.frontend import FrontendConfig
-from m3net_tf.plain_values import build_section
+from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.warp import WarpConfig
+from m3net_tf.system.artifacts import opened_archive, sha256_of
+from m3net_tf.system.errors import DAMAGED, ModelError
+from m3net_tf.system.plain_values import build_section
 
 FORMAT = 1
 _NAME = "m3net.json"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.frontend import FrontendConfig, column_bins, features_int8
+from m3net_tf.audio.frontend import FrontendConfig, column_bins, features_int8
 from m3net_tf.runtime.detector import Detector, Event, Tape, due_columns, gate_open
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.sound import require_pcm

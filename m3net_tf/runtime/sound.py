@@ -19,7 +19,7 @@ from typing import IO, cast
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.errors import DataError
+from m3net_tf.system.errors import DataError
 
 Pcm = npt.NDArray[np.int16]
 STANDARD_INPUT = Path("-")
@@ -44,7 +44,7 @@ def sound_files(path: Path, on_error: Callable[[DataError], None]) -> list[Path]
         return [path]
     suffixes: tuple[str, ...] = (".wav",)  # the only format of the standard library
     with contextlib.suppress(ImportError):
-        from m3net_tf.datasets import folder as own_sounds
+        from m3net_tf.audio.datasets import folder as own_sounds
 
         suffixes = own_sounds.SUFFIXES
 
@@ -123,7 +123,7 @@ def _resampled(
             f"the samples have {rate_hz} Hz, {new_rate_hz} Hz is needed; resample them, or "
             f"{_PACKAGES}"
         )
-    from m3net_tf.datasets import audio as conversion
+    from m3net_tf.audio.datasets import audio as conversion
 
     conversion.check_rate(rate_hz, "the samples")
     return conversion.resampled(audio, rate_hz, new_rate_hz)
@@ -173,14 +173,14 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 def _can_decode() -> bool:
     try:
-        import m3net_tf.datasets.audio  # noqa: F401
+        import m3net_tf.audio.datasets.audio  # noqa: F401
     except ImportError:
         return False
     return True
 
 
 def _decoded(path: Path, name: str, sample_rate_hz: int) -> Iterator[Pcm]:
-    from m3net_tf.datasets.audio import audio_chunks, to_pcm16
+    from m3net_tf.audio.datasets.audio import audio_chunks, to_pcm16
 
     return map(to_pcm16, audio_chunks(path, sample_rate_hz=sample_rate_hz, name=name))
 
@@ -254,7 +254,7 @@ def _chunks_of_wave(opened: wave.Wave_read, name: str, sample_rate_hz: int) -> I
             f"{name}: sample rate is {rate_hz} Hz, {sample_rate_hz} Hz is needed; convert the "
             f"file, or {_PACKAGES}"
         )
-    from m3net_tf.datasets import audio
+    from m3net_tf.audio.datasets import audio
 
     audio.check_rate(rate_hz, name)
     mono = (audio.mixed(audio.from_pcm16(chunk)) for chunk in frames)

@@ -3,7 +3,7 @@
 
 It is bit-exact with ``firmware/core/warp.c``. Inputs are int8 features and int8 scores of frames;
 the output is the classifier's int8 map of mean, maximum and resolution encoding. The float layer
-(:class:`m3net_tf.layers.diffres.warp.FrameWarp`) differs only in the final rounding.
+(:class:`m3net_tf.networks.layers.diffres.warp.FrameWarp`) differs only in the final rounding.
 
 Scores p of T frames, 0 to 255, become pieces of t p units, and each of the t output rows has
 ``whole = max(sum(p), t max(p))`` units: the rescaling of section 2.2.1 without a division. So a
@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.errors import ModelError
-from m3net_tf.positions import positional_encoding
+from m3net_tf.networks.positions import positional_encoding
+from m3net_tf.system.errors import ModelError
 
 Int8 = npt.NDArray[np.int8]
 

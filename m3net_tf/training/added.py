@@ -14,18 +14,18 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from m3net_tf.artifacts import sha256_of, write_bytes, write_text
-from m3net_tf.datasets import AudioDataset, Clip, read_audio, to_pcm16
-from m3net_tf.datasets.audio import wav_bytes
-from m3net_tf.datasets.captured import CapturedClip, CapturedClips, recordings
-from m3net_tf.datasets.dataset import READERS
-from m3net_tf.datasets.files import read_table
-from m3net_tf.datasets.protocols import held_out_groups
-from m3net_tf.errors import ConfigError, DataError
-from m3net_tf.frontend.store import content_hashes
-from m3net_tf.locks import scratch_folder
-from m3net_tf.progress import Log
+from m3net_tf.audio.datasets import AudioDataset, Clip, read_audio, to_pcm16
+from m3net_tf.audio.datasets.audio import wav_bytes
+from m3net_tf.audio.datasets.captured import CapturedClip, CapturedClips, recordings
+from m3net_tf.audio.datasets.dataset import READERS
+from m3net_tf.audio.datasets.files import read_table
+from m3net_tf.audio.datasets.protocols import held_out_groups
+from m3net_tf.audio.frontend.store import content_hashes
 from m3net_tf.runtime.detector_config import OTHER_LABELS, SILENCE_LABELS, label_word
+from m3net_tf.system.artifacts import sha256_of, write_bytes, write_text
+from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.locks import scratch_folder
+from m3net_tf.system.progress import Log
 
 HELD_OUT_SHARE = 0.25
 _FOLDER, _TABLE = "added", "clips.csv"

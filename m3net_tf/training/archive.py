@@ -17,14 +17,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m3net_tf.artifacts import naming, write_bytes
-from m3net_tf.errors import ModelError
-from m3net_tf.locks import scratch_folder
 from m3net_tf.runtime.metadata import stored_archive
-from m3net_tf.unfinished import unfinished_prefix
+from m3net_tf.system.artifacts import naming, write_bytes
+from m3net_tf.system.errors import ModelError
+from m3net_tf.system.locks import scratch_folder
+from m3net_tf.system.unfinished import unfinished_prefix
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import, and checking an archive does not need it
-    from m3net_tf.keras import keras
+    from m3net_tf.system.keras import keras
 
 _FUNCTIONAL = "tf_keras.src.engine.functional"
 _BASES = {
@@ -49,7 +49,7 @@ def write_archive(model: keras.Model, path: Path) -> None:
     Raises:
         OSError: the file cannot be written; the error names ``path``.
     """
-    from m3net_tf.keras import keras
+    from m3net_tf.system.keras import keras
 
     with naming(path), scratch_folder(unfinished_prefix(path.name), path.parent) as scratch:
         model.save_weights(scratch / _WEIGHTS)
@@ -100,7 +100,7 @@ def _is_known(name: str, module: str, registered_name: Any) -> bool:
 
     The class itself decides, not its name: another package may register any name.
     """
-    from m3net_tf.keras import keras
+    from m3net_tf.system.keras import keras
 
     registered = keras.saving.get_registered_object
     if module == _FUNCTIONAL:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import soxr
 
-from m3net_tf.datasets.windows import DRAWS, start_with_sound
-from m3net_tf.keras import tf
+from m3net_tf.audio.datasets.windows import DRAWS, start_with_sound
+from m3net_tf.system.keras import tf
 from m3net_tf.training.rooms import Wave, make_room, reverberate
 from m3net_tf.training.sections import AugmentationSection
 

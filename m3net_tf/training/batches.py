@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.datasets import AudioDataset
-from m3net_tf.errors import DataError
-from m3net_tf.keras import tf
-from m3net_tf.shards import Shards
-from m3net_tf.shards.stream import clip_stream
+from m3net_tf.audio.datasets import AudioDataset
+from m3net_tf.audio.shards import Shards
+from m3net_tf.audio.shards.stream import clip_stream
+from m3net_tf.system.errors import DataError
+from m3net_tf.system.keras import tf
 from m3net_tf.training.distribution import current_share
 from m3net_tf.training.features import FeatureSet
 from m3net_tf.training.recipe import Recipe

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NotRequired, TypedDict
 
-from m3net_tf.datasets import AudioDataset
-from m3net_tf.keras import keras
+from m3net_tf.audio.datasets import AudioDataset
+from m3net_tf.system.keras import keras
 from m3net_tf.training.added import held_out_added, list_sha256, read_added
 from m3net_tf.training.evaluation import evaluate
 from m3net_tf.training.features import FeatureSet

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from m3net_tf.datasets import AudioDataset, DatasetInfo, dataset_info
-from m3net_tf.errors import ConfigError
-from m3net_tf.frontend import FrontendConfig
-from m3net_tf.models import require_preset
+from m3net_tf.audio.datasets import AudioDataset, DatasetInfo, dataset_info
+from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.networks.models import require_preset
+from m3net_tf.system.errors import ConfigError
 from m3net_tf.training.recipe import Recipe
 
 HELD_OUT = ("validation", "test")

@@ -13,10 +13,10 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.artifacts import Provenance, provenance, read_json, write_json
-from m3net_tf.datasets import Clip, dataset_info, protocol_statement
-from m3net_tf.locks import writes_into
-from m3net_tf.progress import Log, silent
+from m3net_tf.audio.datasets import Clip, dataset_info, protocol_statement
+from m3net_tf.system.artifacts import Provenance, provenance, read_json, write_json
+from m3net_tf.system.locks import writes_into
+from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.metrics import whole_scores, wilson_interval
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run, load_recipe_dataset
@@ -123,7 +123,7 @@ class _Tested:
 
 def _test(recipe: Recipe, folder: Path, data_dir: Path | None, log: Log) -> _Tested:
     """Test a fold's network on its clips."""
-    from m3net_tf.keras import keras
+    from m3net_tf.system.keras import keras
     from m3net_tf.training.evaluation import predict_originals, takes_lengths
     from m3net_tf.training.features import original_features, with_lengths
 

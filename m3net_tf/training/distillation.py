@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.datasets import AudioDataset
-from m3net_tf.errors import ConfigError
-from m3net_tf.keras import keras
-from m3net_tf.progress import Log
+from m3net_tf.audio.datasets import AudioDataset
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import keras
+from m3net_tf.system.progress import Log
 from m3net_tf.training.evaluation import predict_originals, takes_lengths
 from m3net_tf.training.features import original_features, with_lengths
 from m3net_tf.training.recipe import Recipe

@@ -14,8 +14,8 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.errors import ConfigError
-from m3net_tf.keras import keras, tf
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.evaluation import predict, predict_originals
 from m3net_tf.training.features import FeatureSet
 from m3net_tf.training.start import Member

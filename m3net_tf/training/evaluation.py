@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.frontend import dequantize_features
-from m3net_tf.keras import keras, tf
+from m3net_tf.audio.frontend import dequantize_features
+from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.features import FeatureSet
 from m3net_tf.training.metrics import (
     Evaluation,

@@ -22,19 +22,19 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from m3net_tf.datasets import AudioDataset, Clip
-from m3net_tf.datasets.audio import fit_length, header_of
-from m3net_tf.errors import DataError
-from m3net_tf.frontend import FrontendConfig, graph
-from m3net_tf.frontend.store import (
+from m3net_tf.audio.datasets import AudioDataset, Clip
+from m3net_tf.audio.datasets.audio import fit_length, header_of
+from m3net_tf.audio.frontend import FrontendConfig, graph
+from m3net_tf.audio.frontend.store import (
     KEY_BYTES,
     FeatureRows,
     RowStore,
     RowWriter,
     content_hashes,
 )
-from m3net_tf.progress import Log, silent, track
-from m3net_tf.threads import WORKERS, map_ahead
+from m3net_tf.system.errors import DataError
+from m3net_tf.system.progress import Log, silent, track
+from m3net_tf.system.threads import WORKERS, map_ahead
 from m3net_tf.training.augmentation import augment_waveform, cut_at_random
 from m3net_tf.training.checks import input_shape
 from m3net_tf.training.recipe import Recipe

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypedDict
 
-from m3net_tf.datasets import AudioDataset
-from m3net_tf.errors import ConfigError
-from m3net_tf.keras import keras
-from m3net_tf.progress import Log
+from m3net_tf.audio.datasets import AudioDataset
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import keras
+from m3net_tf.system.progress import Log
 from m3net_tf.training.run import Run, linked_run, require_same_held_out
 from m3net_tf.training.run_sections import FineTuningSection
 

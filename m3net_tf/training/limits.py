@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 
-from m3net_tf.errors import ConfigError
+from m3net_tf.system.errors import ConfigError
 
 
 def require_choice(section: str, name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from m3net_tf.artifacts import write_bytes, write_text
-from m3net_tf.keras import tf
+from m3net_tf.system.artifacts import write_bytes, write_text
+from m3net_tf.system.keras import tf
 from m3net_tf.training.state import score_of
 
 Row = dict[str, float]

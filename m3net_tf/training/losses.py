@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.errors import ConfigError
-from m3net_tf.keras import keras, tf
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.features import FeatureSet
 from m3net_tf.training.run_sections import DistillationSection
 from m3net_tf.training.sections import TrainingSection

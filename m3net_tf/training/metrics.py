@@ -14,7 +14,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.datasets import Clip
+from m3net_tf.audio.datasets import Clip
 from m3net_tf.runtime.classifier import mean_of_windows
 
 _Z_95 = 1.959963984540054

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import math
 
-from m3net_tf.frontend import FrontendConfig
-from m3net_tf.keras import tf
+from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.system.keras import tf
 from m3net_tf.training.sections import AugmentationSection
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 
-from m3net_tf.errors import ConfigError
-from m3net_tf.keras import tf
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import tf
 
 
 def one_cycle(

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from m3net_tf.datasets import DatasetInfo
-from m3net_tf.errors import ConfigError
-from m3net_tf.keras import keras, tf
-from m3net_tf.models.complexity import count_macs
+from m3net_tf.audio.datasets import DatasetInfo
+from m3net_tf.networks.models.complexity import count_macs
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.batches import TrainingClips
 from m3net_tf.training.checks import input_shape
 from m3net_tf.training.distillation import ensemble

@@ -11,9 +11,10 @@ from typing import Any
 
 import yaml
 
-from m3net_tf.errors import ConfigError
-from m3net_tf.frontend import FrontendConfig, named_frontend
-from m3net_tf.plain_values import EXPANDED, build_section, to_plain
+from m3net_tf.audio.frontend import FrontendConfig, named_frontend
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.plain_values import EXPANDED, build_section, to_plain
+from m3net_tf.system.yaml_files import read_yaml
 from m3net_tf.training.run_sections import DistillationSection, FineTuningSection
 from m3net_tf.training.sections import (
     HASHED_IF_CHANGED,
@@ -23,7 +24,6 @@ from m3net_tf.training.sections import (
     QuantizationSection,
     TrainingSection,
 )
-from m3net_tf.yaml_files import read_yaml
 
 ADDED_EPOCHS, ADDED_RATE = 1 / 3, 1 / 4
 """Epochs and learning rate of a run with added clips, as shares of those of its former run."""
@@ -134,6 +134,6 @@ def load_recipe(path: Path) -> Recipe:
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
     """Write a recipe as YAML; :func:`load_recipe` reads an equal one."""
-    from m3net_tf.artifacts import write_text
+    from m3net_tf.system.artifacts import write_text
 
     write_text(path, yaml.safe_dump(recipe.to_dict(), sort_keys=False))

@@ -7,13 +7,13 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NotRequired
 
-from m3net_tf.artifacts import Provenance, provenance, write_json, write_text
-from m3net_tf.datasets import AudioDataset, split_facts
-from m3net_tf.datasets.statements import SplitFacts
-from m3net_tf.frontend import dequantize_features
-from m3net_tf.keras import keras, tf
-from m3net_tf.models import learnt_figures
-from m3net_tf.models.complexity import count_macs
+from m3net_tf.audio.datasets import AudioDataset, split_facts
+from m3net_tf.audio.datasets.statements import SplitFacts
+from m3net_tf.audio.frontend import dequantize_features
+from m3net_tf.networks.models import learnt_figures
+from m3net_tf.networks.models.complexity import count_macs
+from m3net_tf.system.artifacts import Provenance, provenance, write_json, write_text
+from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.archive import write_archive
 from m3net_tf.training.before_after import AddedFigures, before_and_after
 from m3net_tf.training.evaluation import evaluate

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.datasets.audio import read_audio
-from m3net_tf.datasets.files import files_below
-from m3net_tf.errors import DataError
+from m3net_tf.audio.datasets.audio import read_audio
+from m3net_tf.audio.datasets.files import files_below
+from m3net_tf.system.errors import DataError
 
 Wave = npt.NDArray[np.float32]
 _LONGEST_S = 4.0

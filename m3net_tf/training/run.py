@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m3net_tf.artifacts import read_json, write_json
-from m3net_tf.datasets import AudioDataset, dataset_info, load_dataset, protocol_statement
-from m3net_tf.datasets.selection import with_training_share
-from m3net_tf.errors import DAMAGED, ConfigError, DataError, ModelError
-from m3net_tf.models import design_sha256, model_names, presets_of
-from m3net_tf.pretrained import find_pretrained
-from m3net_tf.shards import Shards, load_sharded_dataset, open_shards
+from m3net_tf.audio.datasets import AudioDataset, dataset_info, load_dataset, protocol_statement
+from m3net_tf.audio.datasets.selection import with_training_share
+from m3net_tf.audio.shards import Shards, load_sharded_dataset, open_shards
+from m3net_tf.networks.models import design_sha256, model_names, presets_of
+from m3net_tf.networks.pretrained import find_pretrained
+from m3net_tf.system.artifacts import read_json, write_json
+from m3net_tf.system.errors import DAMAGED, ConfigError, DataError, ModelError
 from m3net_tf.training.added import with_added
 from m3net_tf.training.archive import check_archive
 from m3net_tf.training.recipe import Recipe, load_recipe
@@ -22,7 +22,7 @@ from m3net_tf.training.run_metrics import RunMetrics
 from m3net_tf.training.sections import DatasetSection
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import, and most readers do not need it
-    from m3net_tf.keras import keras
+    from m3net_tf.system.keras import keras
 
 
 DATA_RECORD = "data.json"
@@ -183,7 +183,7 @@ class Run:
         """The data set that the recipe names, from :meth:`data_folder`.
 
         Raises:
-            DataError, ConfigError: as :func:`m3net_tf.datasets.load_dataset` and
+            DataError, ConfigError: as :func:`m3net_tf.audio.datasets.load_dataset` and
                 :meth:`data_folder`.
         """
         if data_dir not in self._loaded:
@@ -249,7 +249,7 @@ def load(run_or_file: str | Path) -> keras.Model:
         ModelError: there is no such file, training has not finished, or the file is damaged, could
             run code or is one of Keras 3.
     """
-    from m3net_tf.keras import require_keras_2
+    from m3net_tf.system.keras import require_keras_2
 
     require_keras_2("load", run_or_file)
     path = Path(run_or_file)
@@ -265,8 +265,8 @@ _UNLOADABLE: tuple[type[Exception], ...] = (*DAMAGED, AttributeError, RuntimeErr
 
 
 def _read_network(path: Path, remedy: str) -> keras.Model:
-    from m3net_tf.keras import keras
-    from m3net_tf.keras_internals import refuse_layers_of_keras_3
+    from m3net_tf.system.keras import keras
+    from m3net_tf.system.keras_internals import refuse_layers_of_keras_3
 
     refuse_layers_of_keras_3()
     for name in model_names():
@@ -300,7 +300,10 @@ def recorded_data_folder(folder: Path) -> Path | None:
 
 
 def design_of(recipe: Recipe) -> str:
-    """Hash of the network that a recipe builds now; see :func:`m3net_tf.models.design_sha256`."""
+    """Hash of the network that a recipe builds now.
+
+    See :func:`m3net_tf.networks.models.design_sha256`.
+    """
 
     model = recipe.model
     return design_sha256(model.name, model.preset, model.arguments)

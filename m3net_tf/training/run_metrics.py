@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from m3net_tf.artifacts import read_json
-from m3net_tf.errors import ModelError
+from m3net_tf.system.artifacts import read_json
+from m3net_tf.system.errors import ModelError
 
 Figures = Mapping[str, Any]
 """How well a split is recognised: what ``Evaluation.to_dict`` gives."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from m3net_tf.errors import ConfigError
-from m3net_tf.plain_values import SPELLING
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.plain_values import SPELLING
 from m3net_tf.training.limits import require_positive, require_range
 from m3net_tf.training.sections import newer
 

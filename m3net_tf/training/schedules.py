@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 
-from m3net_tf.keras import keras, tf
+from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.one_cycle import one_cycle
 from m3net_tf.training.sections import TrainingSection
 

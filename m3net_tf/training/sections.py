@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from m3net_tf.errors import ConfigError
+from m3net_tf.system.errors import ConfigError
 from m3net_tf.training.limits import require_choice, require_positive, require_range
 
 OPTIMIZERS = ("adam", "adamw", "sgd")

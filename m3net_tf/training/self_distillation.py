@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from m3net_tf.errors import ConfigError
-from m3net_tf.keras import keras, tf
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import keras, tf
 
 SMALLEST_PROBABILITY = 1e-7  # as Keras clips probabilities in its cross-entropy
 

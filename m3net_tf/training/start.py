@@ -6,11 +6,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from m3net_tf.datasets import AudioDataset, cut_statement, protocol_statement
-from m3net_tf.errors import ConfigError
-from m3net_tf.locks import writes_into
-from m3net_tf.progress import Log, silent
-from m3net_tf.shards import load_sharded_dataset, open_shards, require_section
+from m3net_tf.audio.datasets import AudioDataset, cut_statement, protocol_statement
+from m3net_tf.audio.shards import load_sharded_dataset, open_shards, require_section
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.locks import writes_into
+from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.added import (
     AddedClip,
     copy_added,
@@ -80,7 +80,7 @@ def train(
     prepared = prepare(recipe, run, data_dir, shards, log)
     if prepared is None:
         return run.metrics()
-    from m3net_tf.keras import use_threads
+    from m3net_tf.system.keras import use_threads
     from m3net_tf.training.distribution import strategy_for
     from m3net_tf.training.results import write_results
     from m3net_tf.training.trainer import run_epochs
@@ -117,7 +117,7 @@ def train_member(
     dataset, source = _data_of(recipe, run, data_dir, shards)
     if recipe.fine_tuning.add:
         dataset = with_added(dataset, folder)
-    from m3net_tf.keras import use_threads
+    from m3net_tf.system.keras import use_threads
     from m3net_tf.training.distribution import strategy_for
     from m3net_tf.training.trainer import run_epochs
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.artifacts import opened_archive, write_bytes
-from m3net_tf.errors import DAMAGED, ModelError
-from m3net_tf.keras import keras, tf
-from m3net_tf.keras_internals import loss_scale_variables
-from m3net_tf.progress import Log
 from m3net_tf.runtime.metadata import stored_archive
+from m3net_tf.system.artifacts import opened_archive, write_bytes
+from m3net_tf.system.errors import DAMAGED, ModelError
+from m3net_tf.system.keras import keras, tf
+from m3net_tf.system.keras_internals import loss_scale_variables
+from m3net_tf.system.progress import Log
 from m3net_tf.training.distribution import current_share
 from m3net_tf.training.schedules import make_optimizer
 from m3net_tf.training.sections import TrainingSection

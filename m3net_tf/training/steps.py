@@ -6,8 +6,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 
-from m3net_tf.frontend.config import FEATURE_SCALE
-from m3net_tf.keras import keras, tf
+from m3net_tf.audio.frontend.config import FEATURE_SCALE
+from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.augmentation import mixup, spec_augment
 from m3net_tf.training.distribution import current_share
 from m3net_tf.training.evaluation import feed

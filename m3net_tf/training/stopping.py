@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from m3net_tf.errors import M3NetError
+from m3net_tf.system.errors import M3NetError
 
 AfterEpoch = Callable[[Sequence[dict[str, float]], bool], None]
 """Is called with the figures of all epochs, and whether they were the last, after each saved epoch

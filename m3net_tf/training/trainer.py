@@ -12,14 +12,14 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from m3net_tf.datasets import AudioDataset
-from m3net_tf.errors import ConfigError, ModelError
-from m3net_tf.keras import keras, tf
-from m3net_tf.keras_internals import random_layers, reseed
-from m3net_tf.models import build_model
-from m3net_tf.models.complexity import count_macs
-from m3net_tf.progress import Log, Task, track
-from m3net_tf.shards import Shards
+from m3net_tf.audio.datasets import AudioDataset
+from m3net_tf.audio.shards import Shards
+from m3net_tf.networks.models import build_model
+from m3net_tf.networks.models.complexity import count_macs
+from m3net_tf.system.errors import ConfigError, ModelError
+from m3net_tf.system.keras import keras, tf
+from m3net_tf.system.keras_internals import random_layers, reseed
+from m3net_tf.system.progress import Log, Task, track
 from m3net_tf.training.batches import (
     TrainingClips,
     fresh_batches,

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.datasets import AudioDataset, Clip
-from m3net_tf.datasets.audio import FitRule, fit_length
-from m3net_tf.datasets.windows import DRAWS, start_with_sound
-from m3net_tf.errors import M3NetError
-from m3net_tf.frontend import FrontendConfig, graph
-from m3net_tf.keras import tf
+from m3net_tf.audio.datasets import AudioDataset, Clip
+from m3net_tf.audio.datasets.audio import FitRule, fit_length
+from m3net_tf.audio.datasets.windows import DRAWS, start_with_sound
+from m3net_tf.audio.frontend import FrontendConfig, graph
+from m3net_tf.system.errors import M3NetError
+from m3net_tf.system.keras import tf
 from m3net_tf.training.sections import AugmentationSection
 
 _AMPLITUDE_EXPONENTS = {"white": 0.0, "pink": -0.5, "brown": -1.0, "blue": 0.5, "violet": 1.0}

@@ -114,7 +114,7 @@ def test_a_status_of_its_own_is_kept(monkeypatch, capsys):
 
 @pytest.mark.parametrize("command", ["export", "firmware", "flash", "demo"])
 def test_a_command_holds_its_run_throughout(monkeypatch, capsys, tmp_path, command):
-    from m3net_tf.locks import LOCK_NAME, locked
+    from m3net_tf.system.locks import LOCK_NAME, locked
 
     recipe = [tmp_path / "absent.yaml", "--run"] if command == "demo" else []
     with locked(tmp_path / LOCK_NAME, "it"):

@@ -31,14 +31,14 @@ COMMANDS = (
 )
 # Imports of the commands once they get past their first error.
 ROOMS = (
-    "m3net_tf.device.capture",
-    "m3net_tf.device.evaluate",
-    "m3net_tf.device.layers",
-    "m3net_tf.device.monitor",
-    "m3net_tf.live_page.command",
-    "m3net_tf.firmware.flash",
-    "m3net_tf.deployment.fit",
-    "m3net_tf.deployment.starter",
+    "m3net_tf.boards.device.capture",
+    "m3net_tf.boards.device.evaluate",
+    "m3net_tf.boards.device.layers",
+    "m3net_tf.boards.device.monitor",
+    "m3net_tf.pages.live_page.command",
+    "m3net_tf.boards.builds.flash",
+    "m3net_tf.boards.deployment.fit",
+    "m3net_tf.boards.deployment.starter",
     "m3net_tf.training.added",
 )
 SCRIPT = """

@@ -12,18 +12,18 @@ import pytest
 import typer
 
 from m3net_tf import __main__ as entry
-from m3net_tf import checkout, extras
+from m3net_tf.boards.builds import sources  # noqa: F401  (finds the checkout when imported)
 from m3net_tf.cli.app import app
-from m3net_tf.errors import ConfigError
-from m3net_tf.extras import (
+from m3net_tf.lab.studies.grid_file import find_grid
+from m3net_tf.system import checkout, extras
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.extras import (
     how_to_install,
     missing_with,
     module_of,
     packages_by_extra,
     require_modules,
 )
-from m3net_tf.firmware import sources  # noqa: F401  (finds the checkout when imported)
-from m3net_tf.studies.grid_file import find_grid
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_all_missing_packages_are_named_at_once(monkeypatch):
 
 def test_a_missing_module_of_ours_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["m3net", "doctor"])
-    monkeypatch.setitem(sys.modules, "m3net_tf.doctor", None)
+    monkeypatch.setitem(sys.modules, "m3net_tf.boards.doctor", None)
     with pytest.raises(ModuleNotFoundError):
         entry.main()
 

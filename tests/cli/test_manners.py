@@ -18,14 +18,14 @@ from rich.console import Console
 from rich.table import Table
 
 from m3net_tf import __version__, cli
+from m3net_tf.boards.device.live import Event
 from m3net_tf.cli import models as models_module
 from m3net_tf.cli import output as output_module
 from m3net_tf.cli.app import app
 from m3net_tf.cli.output import make_console, print_table
-from m3net_tf.device.live import Event
-from m3net_tf.pretrained import CARD, CARD_TEXT, FOLDER, pretrained_names
-from m3net_tf.processes import ENDED
-from m3net_tf.terminal import MEANINGS, Status
+from m3net_tf.networks.pretrained import CARD, CARD_TEXT, FOLDER, pretrained_names
+from m3net_tf.system.processes import ENDED
+from m3net_tf.system.terminal import MEANINGS, Status
 from m3net_tf.training import Run
 from m3net_tf.training.recipe import Recipe
 
@@ -166,7 +166,9 @@ def test_a_closed_pipe_is_quiet(run, monkeypatch):
 
     duplicated = []
     monkeypatch.setattr("m3net_tf.cli.runtime.say", closed)
-    monkeypatch.setattr("m3net_tf.terminal.os.dup2", lambda *handles: duplicated.append(handles))
+    monkeypatch.setattr(
+        "m3net_tf.system.terminal.os.dup2", lambda *handles: duplicated.append(handles)
+    )
     monkeypatch.setattr(sys.stdout, "fileno", lambda: 1)
     assert run("version") == (Status.PIPE_CLOSED, "", "")
     assert len(duplicated) == 1
@@ -281,7 +283,7 @@ def test_export_in_json(run, monkeypatch, tmp_path, make_manifest):
 
     monkeypatch.setattr("m3net_tf.export.export_run", export_run)
     monkeypatch.setattr(
-        "m3net_tf.deployment.certification.certify_export", lambda *_: {"scope": "host only"}
+        "m3net_tf.boards.deployment.certification.certify_export", lambda *_: {"scope": "host only"}
     )
     finished = SimpleNamespace(check=lambda *_: None)
     monkeypatch.setattr("m3net_tf.training.Run", lambda _folder: finished)
@@ -344,12 +346,14 @@ def test_standard_output_is_one_json_value(run, monkeypatch, tmp_path, words, fu
         return results.get(name, {"failed": 0, "runs": 2})
 
     if name == "find_cell":
-        monkeypatch.setattr("m3net_tf.studies.cell_recipe.find_cell", lambda grid, _: grid.cells[0])
+        monkeypatch.setattr(
+            "m3net_tf.lab.studies.cell_recipe.find_cell", lambda grid, _: grid.cells[0]
+        )
     elif function:
         monkeypatch.setattr(f"m3net_tf.{function}", work)
     monkeypatch.setattr("m3net_tf.training.load_recipe", lambda _: Recipe.from_dict(RECIPE))
-    monkeypatch.setattr("m3net_tf.deployment.chain.saved_summary", lambda *_: None)
-    monkeypatch.setattr("m3net_tf.deployment.cost_baselines.compare", lambda _: [])
+    monkeypatch.setattr("m3net_tf.boards.deployment.chain.saved_summary", lambda *_: None)
+    monkeypatch.setattr("m3net_tf.boards.deployment.cost_baselines.compare", lambda _: [])
     if words.startswith("demo"):
         monkeypatch.setattr("m3net_tf.training.train", lambda *_: None)
         monkeypatch.setattr("m3net_tf.export.export_run", lambda *_, **__: None)
@@ -366,7 +370,7 @@ def test_a_monitor_prints_a_line_of_json_for_each_event(run, monkeypatch):
         on_event(Event(1.5, "siren", 0.75, 2.0))
         on_event(Event(2.5, "dog", 0.5, 1.0))
 
-    monkeypatch.setattr("m3net_tf.device.monitor.run_monitor", watch)
+    monkeypatch.setattr("m3net_tf.boards.device.monitor.run_monitor", watch)
     status, output, error = run("monitor", "/dev/port", "--json")
     lines = [json.loads(line) for line in output.splitlines()]
     assert (status, error, [line["label"] for line in lines]) == (0, "building\n", ["siren", "dog"])

@@ -8,12 +8,12 @@ import re
 from pathlib import Path
 
 from m3net_tf import cli, export, training
+from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.boards.deployment import chain
+from m3net_tf.boards.deployment.real_time import pace_of
+from m3net_tf.boards.deployment.starter import starter_commands
 from m3net_tf.cli.output import say_next
-from m3net_tf.deployment import chain
-from m3net_tf.deployment.real_time import pace_of
-from m3net_tf.deployment.starter import starter_commands
-from m3net_tf.engines import DEFAULT_BOARD
-from m3net_tf.frontend import FrontendConfig
+from m3net_tf.compiler.engines import DEFAULT_BOARD
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from m3net_tf.compiler.network import CompiledNetwork
-from m3net_tf.native import native_stderr
 from m3net_tf.runtime.interpreter import ARENA_LIMIT_BYTES
+from m3net_tf.system.native import native_stderr
 
 
 def run_micro(tflite: bytes, inputs: Sequence[np.ndarray], outputs: int) -> list[np.ndarray]:

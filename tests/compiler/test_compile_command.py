@@ -16,7 +16,7 @@ from m3net_tf.cli import app
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.host import WARNINGS, engine_folder
 from m3net_tf.compiler.network import compile_network
-from m3net_tf.errors import ConfigError, ModelError
+from m3net_tf.system.errors import ConfigError, ModelError
 
 
 def compile_model(folder, *options):

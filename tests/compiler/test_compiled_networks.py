@@ -11,10 +11,10 @@ from reference import run_micro
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.host import build_host
 from m3net_tf.compiler.network import compile_network
-from m3net_tf.keras import keras
-from m3net_tf.models import build_model, presets_of
+from m3net_tf.networks.models import build_model, presets_of
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.runtime.interpreter import host_allocations, tflm_unavailable_reason
+from m3net_tf.system.keras import keras
 
 FEW, MANY = 10, 1000
 MOST_CONSTANTS = {"spectromasknet": 0.85, "bilateral": 0.75}  # bytes of flash for one of the file

@@ -10,7 +10,7 @@ from wide_operators import WIDE_MAKERS
 
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.compiler.read import read_network
-from m3net_tf.errors import ModelError
+from m3net_tf.system.errors import ModelError
 
 FEW, MANY = 3, 60
 _INPUTS = 4  # at most, of the program that runs the cases

@@ -10,7 +10,7 @@ from wide_operators import WIDE_MAKERS, widen
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.compiler.operators import OPERATORS
 from m3net_tf.compiler.operators.forms import FORMS
-from m3net_tf.errors import ModelError
+from m3net_tf.system.errors import ModelError
 
 TYPES = schema.TensorType
 FLAT = "input: one dimension less"

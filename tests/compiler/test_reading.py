@@ -12,8 +12,8 @@ from wide_operators import widen
 
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.compiler.read import read_network
-from m3net_tf.errors import ModelError
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
+from m3net_tf.system.errors import ModelError
 
 SOURCE = Item((1, 4), 0.1, 3)
 ZERO = Item((1, 4), 0.1, 0)

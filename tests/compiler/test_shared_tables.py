@@ -11,11 +11,11 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from single_operators import MAKERS
 
+from m3net_tf.boards.device.layers import operators_in_order
 from m3net_tf.compiler.read import read_network
 from m3net_tf.compiler.unpack import unpack
-from m3net_tf.device.layers import operators_in_order
-from m3net_tf.errors import ModelError
 from m3net_tf.export.operators import operators_of
+from m3net_tf.system.errors import ModelError
 
 MANY = 1000
 

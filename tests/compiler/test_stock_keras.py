@@ -21,9 +21,9 @@ from single_operators import Item, write_model
 
 from m3net_tf.compiler.host import build_host
 from m3net_tf.compiler.network import compile_network
-from m3net_tf.keras import keras, tf
+from m3net_tf.compiler.tflite_names import operator_name
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
-from m3net_tf.tflite_names import operator_name
+from m3net_tf.system.keras import keras, tf
 
 CALIBRATION, INPUTS = 4, 4
 INTEGER = (schema.TensorType.INT32, schema.TensorType.INT64)

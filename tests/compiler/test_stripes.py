@@ -11,13 +11,13 @@ from test_published_forms import RELU, Builder
 from test_random_networks import pad
 from wide_operators import widen
 
+from m3net_tf.boards.device.layers import calls_in_order, operators_in_order
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.folder import network_facts
 from m3net_tf.compiler.host import build_host
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.compiler.stripes import COLUMNS, KIND, ROWS, Stripe, make_stripe
 from m3net_tf.compiler.striping import TOGETHER, StripeRule, Striping, private_blocks
-from m3net_tf.device.layers import calls_in_order, operators_in_order
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 
 FEW, MANY = 14, 400

@@ -11,12 +11,12 @@ from reference import random_inputs
 from single_operators import SAME, Item, write_model, write_network
 from typer.testing import CliRunner
 
+from m3net_tf.boards.builds.boards import load_board
 from m3net_tf.cli import app
 from m3net_tf.compiler.calls import Block, Call, Layer, packed
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.compiler.weights import WeightRule, convolution_blocks, shrink_weights
-from m3net_tf.firmware.boards import load_board
 
 PIXELS = (3, 1, 2, 40)
 PAIR_BYTES = 4 * 8 * 2  # of one layer below

@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
-from m3net_tf.datasets import AudioDataset, Clip, load_dataset
-from m3net_tf.errors import ConfigError, DataError
+from m3net_tf.audio.datasets import AudioDataset, Clip, load_dataset
 from m3net_tf.evaluation.scenes import Scene, SceneSettings, active_part_s, make_scenes
+from m3net_tf.system.errors import ConfigError, DataError
 
 RATE_HZ = 16_000
 SETTINGS = SceneSettings(hours=4 * 20 / 3600, scene_s=20.0, seed=5)

@@ -14,12 +14,12 @@ import pytest
 from rich.console import Console
 
 from m3net_tf import cli
-from m3net_tf.errors import ConfigError
 from m3net_tf.evaluation import clips, live, report
 from m3net_tf.evaluation.scenes import SceneSettings, make_scenes
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.runtime import StreamingRecognizer, detect, load_detector, save_detector
 from m3net_tf.runtime.interpreter import run_reference
+from m3net_tf.system.errors import ConfigError
 from m3net_tf.training import Run
 
 pytestmark = pytest.mark.usefixtures("private_cache")

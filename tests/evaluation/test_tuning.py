@@ -7,11 +7,11 @@ import itertools
 import numpy as np
 import pytest
 
+from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.evaluation import tuning
 from m3net_tf.evaluation.scenes import TrueEvent
 from m3net_tf.evaluation.scoring import ClassTruth, Tally, poisson_interval
 from m3net_tf.evaluation.tuning import Recording, find_gate_level, operating_points, total, tune
-from m3net_tf.frontend import FrontendConfig
 from m3net_tf.runtime import ClassSettings, DetectorConfig, Tape
 from m3net_tf.runtime.detector import due_columns
 

@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from m3net_tf import artifacts
-from m3net_tf.emulation import starting
-from m3net_tf.engines import DEFAULT_ENGINE
-from m3net_tf.errors import ConfigError, DataError, ModelError
+from m3net_tf.audio.frontend import features_int8
+from m3net_tf.boards.emulation import starting
+from m3net_tf.compiler.engines import DEFAULT_ENGINE
 from m3net_tf.export import Bundle, arena, bundle, compiled, export_run, writing
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.manifest import Arena
 from m3net_tf.export.operators import operators_of
-from m3net_tf.frontend import features_int8
 from m3net_tf.quantization.ptq import choose_calibration
 from m3net_tf.runtime.interpreter import run_reference, run_tflm, tflm_unavailable_reason
+from m3net_tf.system import artifacts
+from m3net_tf.system.errors import ConfigError, DataError, ModelError
 from m3net_tf.training import Run, load_recipe, save_recipe
 from m3net_tf.training.features import compute_features
 

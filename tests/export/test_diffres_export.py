@@ -13,18 +13,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from m3net_tf.device.layers import Operator, operators_in_order, profile
-from m3net_tf.device.messages import Message, Reply
-from m3net_tf.errors import ModelError
+from m3net_tf.boards.builds.sources import FIRMWARE_DIR
+from m3net_tf.boards.device.layers import Operator, operators_in_order, profile
+from m3net_tf.boards.device.messages import Message, Reply
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.export.arena import tflm_arena
 from m3net_tf.export.compiled import arena_bytes, compile_model
 from m3net_tf.export.operators import operators_of
-from m3net_tf.firmware.sources import FIRMWARE_DIR
-from m3net_tf.models import build_model
+from m3net_tf.networks.models import build_model
 from m3net_tf.quantization.diffres import warp_of
 from m3net_tf.runtime.interpreter import host_arena_bytes, tflm_unavailable_reason
 from m3net_tf.runtime.warp import WarpConfig, warp_int8
+from m3net_tf.system.errors import ModelError
 from m3net_tf.training import Run, train
 from m3net_tf.training.evaluation import predict
 

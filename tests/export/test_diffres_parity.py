@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m3net_tf.datasets import load_dataset, to_pcm16
-from m3net_tf.frontend import FrontendConfig, features_int8
-from m3net_tf.keras import tf
-from m3net_tf.layers.diffres.warp import FrameWarp, frames_after, rescale_scores
+from m3net_tf.audio.datasets import load_dataset, to_pcm16
+from m3net_tf.audio.frontend import FrontendConfig, features_int8
+from m3net_tf.networks.layers.diffres.warp import FrameWarp, frames_after, rescale_scores
 from m3net_tf.runtime.warp import WarpConfig, warp_int8
+from m3net_tf.system.keras import tf
 
 LN_MIN, LN_MAX = -14.0, 5.0
 STEP = (LN_MAX - LN_MIN) / 255

@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 
 from m3net_tf import cli
-from m3net_tf.emulation.starting import why_no_emulation
-from m3net_tf.errors import ConfigError, DataError, ModelError
+from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.export import Bundle
 from m3net_tf.export.certificate import read_vectors
 from m3net_tf.export.from_file import export_file
 from m3net_tf.export.ready import has_int8_network, packed_network, require_clips
-from m3net_tf.pretrained import FOLDER, RUN_FILES
+from m3net_tf.networks.pretrained import FOLDER, RUN_FILES
 from m3net_tf.runtime.classifier import Classifier
 from m3net_tf.runtime.detector_config import save_detector
 from m3net_tf.runtime.metadata import network_of, read_metadata
+from m3net_tf.system.errors import ConfigError, DataError, ModelError
 from m3net_tf.training import Run
 
 BOARD = "mps2_an386"
@@ -118,9 +118,9 @@ def test_a_run_by_its_path_has_the_network_that_was_packed_with_it(
         card = (SHIPPED.parent / "card.json").read_text()
         (trained / "card.json").write_text(card)
         shutil.copy(SHIPPED, trained)
-        monkeypatch.setattr("m3net_tf.pretrained.pretrained_names", tuple)
+        monkeypatch.setattr("m3net_tf.networks.pretrained.pretrained_names", tuple)
     monkeypatch.setattr(
-        "m3net_tf.deployment.certification.certify_export", lambda *_: {"scope": "host only"}
+        "m3net_tf.boards.deployment.certification.certify_export", lambda *_: {"scope": "host only"}
     )
     monkeypatch.setattr(sys, "argv", ["m3net", "export", str(trained)])
     with pytest.raises(SystemExit) as stop:

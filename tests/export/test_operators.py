@@ -2,12 +2,12 @@
 import numpy as np
 import pytest
 
-from m3net_tf.errors import ModelError
 from m3net_tf.export.operators import TFLM_OPERATORS, operators_of, resolver_method
-from m3net_tf.keras import keras, tf
-from m3net_tf.layers import Mirror, classifier, conv_block, ds_conv
-from m3net_tf.models.m3net.channel_attention import EfficientChannelAttention
+from m3net_tf.networks.layers import Mirror, classifier, conv_block, ds_conv
+from m3net_tf.networks.models.m3net.channel_attention import EfficientChannelAttention
 from m3net_tf.quantization.ptq import converter_of, quantize_int8
+from m3net_tf.system.errors import ModelError
+from m3net_tf.system.keras import keras, tf
 
 
 def convert(function, *, flex: bool = False) -> bytes:

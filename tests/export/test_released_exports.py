@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from m3net_tf import __version__
-from m3net_tf.errors import ModelError
+from m3net_tf.audio.frontend import features_int8
 from m3net_tf.export import Bundle
 from m3net_tf.export.certificate import read_vectors
 from m3net_tf.export.manifest import FORMAT, OLDEST_FORMAT
-from m3net_tf.frontend import features_int8
 from m3net_tf.runtime import Classifier
+from m3net_tf.system.errors import ModelError
 
 ROOT = Path(__file__).parents[2]
 EXPORTS = ROOT / "tests/data/exports"

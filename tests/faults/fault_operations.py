@@ -23,15 +23,15 @@ from typing import Any
 import h5py
 import numpy as np
 
-from m3net_tf.datasets import load_dataset
-from m3net_tf.frontend import FrontendConfig, store
-from m3net_tf.keras import tf
-from m3net_tf.terminal import run_command
+from m3net_tf.audio.datasets import load_dataset
+from m3net_tf.audio.frontend import FrontendConfig, store
+from m3net_tf.system.keras import tf
+from m3net_tf.system.terminal import run_command
+from m3net_tf.system.yaml_files import read_yaml
 from m3net_tf.training.features import compute_features
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run
 from m3net_tf.training.sections import AugmentationSection
-from m3net_tf.yaml_files import read_yaml
 
 #: Measured durations, and the commit with changed files: they differ between equal results.
 _VOLATILE = ("seconds", "training_s", "wall_s", "git_commit")
@@ -134,15 +134,15 @@ def _train(place: Path, log: Log) -> None:
 
 
 def _shards(place: Path, log: Log) -> None:
-    from m3net_tf.shards.writing import write_shards
+    from m3net_tf.audio.shards.writing import write_shards
 
     dataset = load_dataset("synth", clips_per_class=6)
     write_shards(dataset, SECTION, str(place / "shards"), 8, log)
 
 
 def _workers(place: Path, log: Log) -> None:
-    from m3net_tf.many.pools import PoolOptions
-    from m3net_tf.many.workers import train_on_workers
+    from m3net_tf.training.cluster.members import train_on_workers
+    from m3net_tf.training.cluster.pools import PoolOptions
 
     recipe = Recipe.from_dict(SHARED)
     options = PoolOptions(jobs=2, pause_s=0.1)
@@ -170,8 +170,8 @@ def export(place: Path, log: Log) -> None:
 
 
 def _table(place: Path, log: Log) -> None:
-    from m3net_tf.errors import M3NetError
-    from m3net_tf.studies.tables import make_table
+    from m3net_tf.lab.studies.tables import make_table
+    from m3net_tf.system.errors import M3NetError
 
     report = make_table(
         str(place / "grid.yaml"),
@@ -190,12 +190,12 @@ def _table(place: Path, log: Log) -> None:
 
 def _search(place: Path, log: Log) -> None:
     """Search with calculated costs: building and emulating firmware would take most of the time."""
-    from m3net_tf.errors import M3NetError
-    from m3net_tf.search import candidates
-    from m3net_tf.search.costs import COSTS, Limits
-    from m3net_tf.search.driver import Budget, Settings, run_search
-    from m3net_tf.search.result import write_result
-    from m3net_tf.search.space import load_space
+    from m3net_tf.lab.search import candidates
+    from m3net_tf.lab.search.costs import COSTS, Limits
+    from m3net_tf.lab.search.driver import Budget, Settings, run_search
+    from m3net_tf.lab.search.result import write_result
+    from m3net_tf.lab.search.space import load_space
+    from m3net_tf.system.errors import M3NetError
 
     candidates.Candidate.measure = lambda network, board, log=None: {
         **dict.fromkeys(COSTS, network.work["parameters"]),

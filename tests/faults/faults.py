@@ -35,10 +35,10 @@ from fault_operations import OPERATIONS, Operation
 from fault_places import Child, Disk, own_mounts
 
 import m3net_tf.export.bundle
-import m3net_tf.search.candidates
-import m3net_tf.studies.tables
+import m3net_tf.lab.search.candidates
+import m3net_tf.lab.studies.tables
 import m3net_tf.training.trainer  # noqa: F401
-from m3net_tf.artifacts import sha256_of, write_json
+from m3net_tf.system.artifacts import sha256_of, write_json
 
 LOG = Path("build/faults.json")
 #: Kills are the most frequent fault; the operations that take seconds are less frequent.

@@ -13,10 +13,8 @@ from pathlib import Path
 
 from firmware_helpers import skip_or_fail
 
-from m3net_tf.artifacts import cache_folder
-from m3net_tf.emulation.uart import UartLog
-from m3net_tf.firmware.schema import schema_flags
-from m3net_tf.firmware.sources import (
+from m3net_tf.boards.builds.schema import schema_flags
+from m3net_tf.boards.builds.sources import (
     FIRMWARE_DIR,
     Source,
     fetch_source,
@@ -24,6 +22,8 @@ from m3net_tf.firmware.sources import (
     read_lock,
     why_sources_unavailable,
 )
+from m3net_tf.boards.emulation.uart import UartLog
+from m3net_tf.system.artifacts import cache_folder
 
 _SOURCES = ("tflite-micro", "flatbuffers", "gemmlowp", "ruy", "cmsis-dsp")
 _LIBRARY = "libm3net_host_tflm.a"

@@ -22,14 +22,14 @@ from firmware_helpers import (
 )
 from monitor_host import build_monitor
 
-from m3net_tf import progress
-from m3net_tf.emulation import find_machine
-from m3net_tf.emulation.starting import why_no_emulation
+from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.boards.builds.build import build_firmware
+from m3net_tf.boards.emulation import find_machine
+from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.export import Bundle
 from m3net_tf.export.manifest import Manifest
-from m3net_tf.firmware.build import build_firmware
-from m3net_tf.frontend import FrontendConfig
 from m3net_tf.runtime.network import Int8Network
+from m3net_tf.system import progress
 
 
 @pytest.fixture(scope="session")
@@ -42,8 +42,8 @@ def firmware_possible() -> None:
 @pytest.fixture(scope="session")
 def small_tflite() -> bytes:
     """An int8 network of a few thousand parameters with the operators of the real ones."""
-    from m3net_tf.keras import keras
     from m3net_tf.quantization.ptq import quantize_int8
+    from m3net_tf.system.keras import keras
 
     keras.utils.set_random_seed(7)
     layers = keras.layers
@@ -83,8 +83,8 @@ def warped_bundle(
     tmp_path_factory: pytest.TempPathFactory, make_manifest: Callable[..., Manifest]
 ) -> Bundle:
     """The same with two networks of a few parameters and the warp between them."""
-    from m3net_tf.keras import keras
     from m3net_tf.quantization.ptq import quantize_int8
+    from m3net_tf.system.keras import keras
 
     keras.utils.set_random_seed(3)
     layers = keras.layers

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from firmware_helpers import APPS, FRAMES
 
+from m3net_tf.audio.frontend import FrontendConfig, write_c_tables
+from m3net_tf.boards.builds.layouts import library_name, write_layout
+from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.export import Bundle
 from m3net_tf.export.manifest import DatasetFacts, ImportanceFacts, Manifest
 from m3net_tf.export.warp_tables import write_warp_tables
-from m3net_tf.firmware.layouts import library_name, write_layout
-from m3net_tf.firmware.sources import FIRMWARE_DIR
-from m3net_tf.frontend import FrontendConfig, write_c_tables
 from m3net_tf.runtime import ClassSettings, DetectorConfig, write_c_header
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.runtime.warp import WarpConfig

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from app_host import host_library
 
-from m3net_tf.firmware.sources import FIRMWARE_DIR
+from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 
 TESTS = (
     "host/test_firmware_host.py",

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from firmware_helpers import CLASSES, FRAMES, cmsis_dsp, write_bundle
 
-from m3net_tf.firmware.sources import (
+from m3net_tf.audio.frontend import FrontendConfig, features_int8
+from m3net_tf.boards.builds.sources import (
     FIRMWARE_DIR,
 )
-from m3net_tf.frontend import FrontendConfig, features_int8
 
 WINDOW_SAMPLES = (FRAMES - 1) * 320 + 512
 

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from m3net_tf.emulation import machines
-from m3net_tf.emulation.machines import partial_machines
-from m3net_tf.errors import ConfigError, FirmwareError
-from m3net_tf.firmware import boards
-from m3net_tf.firmware.board_files import (
+from m3net_tf.boards.builds import boards
+from m3net_tf.boards.builds.board_files import (
     header_text,
     linker_text,
     settings_text,
     write_board_files,
 )
-from m3net_tf.firmware.cores import list_cores, load_core
-from m3net_tf.firmware.sources import FIRMWARE_DIR
+from m3net_tf.boards.builds.cores import list_cores, load_core
+from m3net_tf.boards.builds.sources import FIRMWARE_DIR
+from m3net_tf.boards.emulation import machines
+from m3net_tf.boards.emulation.machines import partial_machines
+from m3net_tf.system.errors import ConfigError, FirmwareError
 
 ODD = """\
 title = "an odd board"

@@ -17,17 +17,17 @@ import numpy as np
 import pytest
 from firmware_helpers import APPS, BOARD, FRAMES, BuiltFirmware, random_features
 
-from m3net_tf.emulation import find_machine, machines, run_job
-from m3net_tf.emulation.machines import partial_machines
-from m3net_tf.emulation.qemu import emulator_command, run_image
-from m3net_tf.errors import FirmwareError
-from m3net_tf.firmware import boards
-from m3net_tf.firmware.build import build_firmware
-from m3net_tf.firmware.cores import load_core
-from m3net_tf.firmware.image import FirmwareImage
-from m3net_tf.firmware.sources import library_sources, read_lock
-from m3net_tf.firmware.uf2 import read_hex
-from m3net_tf.frontend import FrontendConfig
+from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.boards.builds import boards
+from m3net_tf.boards.builds.build import build_firmware
+from m3net_tf.boards.builds.cores import load_core
+from m3net_tf.boards.builds.image import FirmwareImage
+from m3net_tf.boards.builds.sources import library_sources, read_lock
+from m3net_tf.boards.builds.uf2 import read_hex
+from m3net_tf.boards.emulation import find_machine, machines, run_job
+from m3net_tf.boards.emulation.machines import partial_machines
+from m3net_tf.boards.emulation.qemu import emulator_command, run_image
+from m3net_tf.system.errors import FirmwareError
 
 EMULATED = [machine.board for machine in machines()]
 #: Boards whose folder offers a choice, with each other choice.

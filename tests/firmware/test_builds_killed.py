@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from m3net_tf.emulation import find_machine
-from m3net_tf.emulation.qemu import run_image
-from m3net_tf.errors import FirmwareError, InUseError
-from m3net_tf.firmware import build, library
-from m3net_tf.locks import LOCK_NAME, locked
-from m3net_tf.processes import ends_cleanly
+from m3net_tf.boards.builds import build, library
+from m3net_tf.boards.emulation import find_machine
+from m3net_tf.boards.emulation.qemu import run_image
+from m3net_tf.system.errors import FirmwareError, InUseError
+from m3net_tf.system.locks import LOCK_NAME, locked
+from m3net_tf.system.processes import ends_cleanly
 
 CORE = "cortex-m4f"
 

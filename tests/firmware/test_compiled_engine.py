@@ -26,26 +26,26 @@ from firmware_helpers import (
     write_bundle,
 )
 
-from m3net_tf.artifacts import sha256_of
+from m3net_tf.audio.frontend import FrontendConfig, features_int8, fixed_features_int8
+from m3net_tf.boards.builds import compiled, packages
+from m3net_tf.boards.builds.boards import list_boards, load_board
+from m3net_tf.boards.builds.compiled import build_compiled, needs_dsp, why_not_compiled
+from m3net_tf.boards.builds.image import FirmwareImage
+from m3net_tf.boards.builds.packages import Package
+from m3net_tf.boards.builds.sources import FIRMWARE_DIR, UnreachableError, content_digest
+from m3net_tf.boards.emulation import find_machine, run_job
+from m3net_tf.boards.emulation.qemu import run_image
+from m3net_tf.boards.emulation.starting import firmware_folder, why_no_emulation
 from m3net_tf.compiler.calls import Array, Layer
 from m3net_tf.compiler.checksum import array_bytes
+from m3net_tf.compiler.engines import DEFAULT_ENGINE, ENGINES
 from m3net_tf.compiler.host import WARNINGS, engine_folder, engine_sources
 from m3net_tf.compiler.network import CompiledNetwork
-from m3net_tf.emulation import find_machine, run_job
-from m3net_tf.emulation.qemu import run_image
-from m3net_tf.emulation.starting import firmware_folder, why_no_emulation
-from m3net_tf.engines import DEFAULT_ENGINE, ENGINES
-from m3net_tf.errors import FirmwareError, ModelError
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.compiled import ARENA_SOURCE, compile_model, network_files, write_network
-from m3net_tf.firmware import compiled, packages
-from m3net_tf.firmware.boards import list_boards, load_board
-from m3net_tf.firmware.compiled import build_compiled, needs_dsp, why_not_compiled
-from m3net_tf.firmware.image import FirmwareImage
-from m3net_tf.firmware.packages import Package
-from m3net_tf.firmware.sources import FIRMWARE_DIR, UnreachableError, content_digest
-from m3net_tf.frontend import FrontendConfig, features_int8, fixed_features_int8
 from m3net_tf.runtime.interpreter import run_reference
+from m3net_tf.system.artifacts import sha256_of
+from m3net_tf.system.errors import FirmwareError, ModelError
 
 HOST_MAIN = Path(__file__).parent / "apps" / "compiled_host" / "main.c"
 

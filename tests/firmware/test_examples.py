@@ -10,7 +10,7 @@ import numpy as np
 from exported_library import ARDUINO, EXAMPLES, c_array, compile_layout, emulate, link, sound
 from firmware_helpers import FRAMES
 
-from m3net_tf.frontend.fixed import fixed_features_int8
+from m3net_tf.audio.frontend.fixed import fixed_features_int8
 from m3net_tf.runtime import Detector
 
 

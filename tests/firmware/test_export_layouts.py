@@ -31,17 +31,17 @@ from exported_library import (
 from firmware_helpers import APPS, FRAMES, random_features
 
 from m3net_tf import __version__, cli
+from m3net_tf.audio.frontend import frontend_preset, write_c_tables
+from m3net_tf.audio.frontend.fixed import fixed_features_int8
+from m3net_tf.boards.builds.layouts import LAYOUTS, library_name, write_layout
+from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.compiler.host import engine_sources
-from m3net_tf.errors import ConfigError, ModelError
 from m3net_tf.export import Bundle, compiled, export_run
 from m3net_tf.export.compiled import arena_bytes, compile_model
 from m3net_tf.export.manifest import DatasetFacts
 from m3net_tf.export.reading import c_model
-from m3net_tf.firmware.layouts import LAYOUTS, library_name, write_layout
-from m3net_tf.firmware.sources import FIRMWARE_DIR
-from m3net_tf.frontend import frontend_preset, write_c_tables
-from m3net_tf.frontend.fixed import fixed_features_int8
 from m3net_tf.runtime import DetectorConfig, write_c_header
+from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.training import Run
 
 

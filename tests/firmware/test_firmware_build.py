@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from firmware_helpers import BOARD, BuiltFirmware, write_bundle
 
-from m3net_tf.emulation import machines
-from m3net_tf.emulation.machines import partial_machines
-from m3net_tf.errors import FirmwareError
+from m3net_tf.boards.builds import boards, build, image, library, toolchain
+from m3net_tf.boards.builds.sources import FIRMWARE_DIR, UnreachableError, fetch_sources
+from m3net_tf.boards.emulation import machines
+from m3net_tf.boards.emulation.machines import partial_machines
 from m3net_tf.export.operators import TFLM_OPERATORS, resolver_method
-from m3net_tf.firmware import boards, build, image, library, toolchain
-from m3net_tf.firmware.sources import FIRMWARE_DIR, UnreachableError, fetch_sources
+from m3net_tf.system.errors import FirmwareError
 
 
 def symbols(elf: Path) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from m3net_tf.firmware import layouts
-from m3net_tf.firmware.sources import FIRMWARE_DIR
+from m3net_tf.boards.builds import layouts
+from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 
 #: Parts of ``frontend.c``, which no other file includes.
 PARTS = {"frontend_f32.h", "frontend_fixed.h", "frontend_helium.h", "frontend_waveform.h"}

@@ -14,13 +14,13 @@ import pytest
 from firmware_helpers import BuiltFirmware
 
 from m3net_tf import cli
-from m3net_tf.emulation import starting
-from m3net_tf.errors import FirmwareError
+from m3net_tf.boards.builds import flash
+from m3net_tf.boards.builds.image import FirmwareImage
+from m3net_tf.boards.builds.summary import image_files, memory_bytes, summary_lines
+from m3net_tf.boards.emulation import starting
 from m3net_tf.export import Bundle
 from m3net_tf.export.manifest import Arena
-from m3net_tf.firmware import flash
-from m3net_tf.firmware.image import FirmwareImage
-from m3net_tf.firmware.summary import image_files, memory_bytes, summary_lines
+from m3net_tf.system.errors import FirmwareError
 
 MAP = """
 Archive member included to satisfy reference by file (symbol)

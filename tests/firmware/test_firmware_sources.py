@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from m3net_tf.errors import FirmwareError
-from m3net_tf.firmware import sources
-from m3net_tf.firmware.sources import Source
+from m3net_tf.boards.builds import sources
+from m3net_tf.boards.builds.sources import Source
+from m3net_tf.system.errors import FirmwareError
 
 ENTRY = '[[source]]\nname = "a"\nurl = "u"\ncommit = "{}"\ntree = "{}"\ncontent = "{}"\n'
 
@@ -146,7 +146,7 @@ def test_fetch_killed_half_way_is_made_good(tmp_path, upstream):
     source = Source("lib", str(folder), commits[0], folders=("code",))
     script = (
         "import os, pathlib, sys\n"
-        "from m3net_tf.firmware import sources\n"
+        "from m3net_tf.boards.builds import sources\n"
         "original = sources._checkout\n"
         "def dying(source, scratch):\n"
         "    original(source, scratch)\n"

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from firmware_helpers import BOARD, skip_or_fail, write_bundle
 
+from m3net_tf.boards.builds.build import build_firmware
 from m3net_tf.export.carray import CModel
-from m3net_tf.firmware.build import build_firmware
 
 LABELS = ("yes", "no", "up", "silence")
 

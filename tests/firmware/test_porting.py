@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from m3net_tf.firmware import boards
-from m3net_tf.firmware.sources import FIRMWARE_DIR
+from m3net_tf.boards.builds import boards
+from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 
 ROOT = FIRMWARE_DIR.parent
 PAGE = (ROOT / "docs" / "porting.md").read_text()

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from firmware_helpers import APPS, CLASSES, FRAMES, skip_or_fail, write_bundle
 
+from m3net_tf.audio.frontend import FrontendConfig, fixed_features_int8
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.compiler.wasm import build_module, wasm_unavailable_reason
-from m3net_tf.errors import FirmwareError
-from m3net_tf.frontend import FrontendConfig, fixed_features_int8
 from m3net_tf.runtime import Detector, DetectorConfig, write_c_header
 from m3net_tf.runtime.interpreter import run_reference
+from m3net_tf.system.errors import FirmwareError
 
 CONFIG = FrontendConfig()
 

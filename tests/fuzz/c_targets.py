@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from m3net_tf.firmware.sources import FIRMWARE_DIR
+from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 
 HERE = Path(__file__).parent
 

@@ -24,7 +24,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from m3net_tf.compiler.network import compile_network
-from m3net_tf.errors import ModelError
+from m3net_tf.system.errors import ModelError
 
 sys.path.append(str(Path(__file__).parents[1] / "compiler"))
 

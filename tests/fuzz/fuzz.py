@@ -27,7 +27,7 @@ import c_targets
 import compiled_networks
 import python_targets
 
-from m3net_tf.artifacts import write_json
+from m3net_tf.system.artifacts import write_json
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -29,7 +29,7 @@ from unittest import mock
 
 import numpy as np
 
-from m3net_tf.errors import DAMAGED, M3NetError
+from m3net_tf.system.errors import DAMAGED, M3NetError
 
 Take = Callable[[bytes], None]
 TESTS = Path(__file__).parents[1]
@@ -67,7 +67,7 @@ def _folder() -> Path:
 
 
 def _sound() -> Take:
-    from m3net_tf.datasets.audio import read_audio
+    from m3net_tf.audio.datasets.audio import read_audio
     from m3net_tf.runtime import sound
 
     path = _folder() / "sound"
@@ -104,10 +104,10 @@ def _sounds() -> list[bytes]:
 
 def _yaml() -> Take:
     """A file as a recipe, as settings of detection and as a grid; it is parsed once."""
+    from m3net_tf.lab.studies import grid_file
     from m3net_tf.runtime.detector_config import DetectorConfig
-    from m3net_tf.studies import grid_file
+    from m3net_tf.system.yaml_files import read_yaml
     from m3net_tf.training.recipe import Recipe
-    from m3net_tf.yaml_files import read_yaml
 
     path = _folder() / "grid.yaml"
 
@@ -181,7 +181,7 @@ def _tflites() -> list[bytes]:
 
 
 def _metadata_values() -> dict[str, Any]:
-    from m3net_tf.frontend import FrontendConfig
+    from m3net_tf.audio.frontend import FrontendConfig
     from m3net_tf.runtime.detector_config import DetectorConfig
 
     labels = ("a", "b")
@@ -203,8 +203,8 @@ def _metadata_values() -> dict[str, Any]:
 
 def _metadata() -> Take:
     """The file, or (first byte 0) the text of its metadata with the network's hash corrected."""
-    from m3net_tf.artifacts import sha256_of
     from m3net_tf.runtime.metadata import read_metadata, stored_archive
+    from m3net_tf.system.artifacts import sha256_of
 
     path, network = _folder() / "model.tflite", b"network"
 
@@ -296,7 +296,7 @@ def _kerases() -> list[bytes]:
     layer = {"class_name": "Dense", "module": "keras.layers", "config": {"units": 2}}
     own = {
         "class_name": "Mirror",
-        "module": "m3net_tf.layers",
+        "module": "m3net_tf.networks.layers",
         "registered_name": "m3net_tf>Mirror",
     }
     lambdas = {
@@ -317,7 +317,7 @@ def _kerases() -> list[bytes]:
 
 
 def _archive() -> Take:
-    from m3net_tf.datasets.unpack import Limits, unpack
+    from m3net_tf.audio.datasets.unpack import Limits, unpack
 
     place = _folder()
     kinds = ("zip", "tar", "tar.gz", "tar.xz")
@@ -367,8 +367,8 @@ def _archives() -> list[bytes]:
 
 
 def _table() -> Take:
-    from m3net_tf.datasets import load_dataset
-    from m3net_tf.datasets.files import read_table
+    from m3net_tf.audio.datasets import load_dataset
+    from m3net_tf.audio.datasets.files import read_table
 
     place = _folder()
     (place / "meta").mkdir()
@@ -429,8 +429,8 @@ class _Clock:
 
 
 def _uart() -> Take:
-    from m3net_tf.device import client
-    from m3net_tf.emulation.uart import UartLog
+    from m3net_tf.boards.device import client
+    from m3net_tf.boards.emulation.uart import UartLog
 
     clock = _Clock()
     orders: tuple[Callable[[client.Device], object], ...] = (
@@ -517,9 +517,9 @@ def _labels() -> Take:
 
     Parsing takes longest, so one page in 16 is parsed; of all, the signs of markup are counted.
     """
-    from m3net_tf.csource import string_literal
-    from m3net_tf.markdown import markdown_table
-    from m3net_tf.report import content, origin, page
+    from m3net_tf.pages.report import content, origin, page
+    from m3net_tf.system.csource import string_literal
+    from m3net_tf.system.markdown import markdown_table
 
     def shown(label: str) -> str:
         blocks = [
@@ -602,7 +602,7 @@ def _states() -> list[bytes]:
 
 def _rows() -> Take:
     """A file of the feature cache."""
-    from m3net_tf.frontend import store
+    from m3net_tf.audio.frontend import store
 
     path = _folder() / "rows.npy"
 
@@ -615,7 +615,7 @@ def _rows() -> Take:
 
 
 def _rows_seeds() -> list[bytes]:
-    from m3net_tf.frontend import store
+    from m3net_tf.audio.frontend import store
 
     stream = io.BytesIO()
     np.save(stream, np.zeros((2, 2, 3), np.int8))

@@ -13,9 +13,9 @@ import pytest
 from fuzz import add_to_log, read_log
 from python_targets import TARGETS, Replay
 
+from m3net_tf.boards.device.client import Device
 from m3net_tf.compiler.network import compile_network
-from m3net_tf.device.client import Device
-from m3net_tf.errors import FirmwareError
+from m3net_tf.system.errors import FirmwareError
 
 FOUND = Path(__file__).parents[1] / "data/fuzz"
 LIGHT = ("keras", "manifest", "metadata", "rows", "uart")

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from m3net_tf.keras import keras
-from m3net_tf.layers import classifier, conv_block, ds_conv
+from m3net_tf.networks.layers import classifier, conv_block, ds_conv
 from m3net_tf.quantization.observation import open_fast
 from m3net_tf.runtime.interpreter import run_raw
+from m3net_tf.system.keras import keras
 
 SHAPE = (12, 16, 1)
 CLASSES = 4

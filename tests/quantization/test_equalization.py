@@ -3,9 +3,8 @@ import numpy as np
 import pytest
 from quantization_helpers import CLASSES, SHAPE, clips, outputs, separable, settle, unbalance
 
-from m3net_tf.keras import keras
-from m3net_tf.layers import classifier, conv_block
-from m3net_tf.models import build_model
+from m3net_tf.networks.layers import classifier, conv_block
+from m3net_tf.networks.models import build_model
 from m3net_tf.quantization.bias_correction import correct_biases
 from m3net_tf.quantization.comparison import compare_tensors
 from m3net_tf.quantization.diffres import FloatNetwork
@@ -15,6 +14,7 @@ from m3net_tf.quantization.methods import Quantized
 from m3net_tf.quantization.observation import observe, watch
 from m3net_tf.quantization.ptq import calibrate, quantize_calibrated
 from m3net_tf.runtime.network import Int8Network
+from m3net_tf.system.keras import keras
 
 CALIBRATION, HELD_OUT = clips(32), clips(64, seed=9)
 

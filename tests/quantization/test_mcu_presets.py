@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from m3net_tf.deployment.arena_estimate import estimate_arena
-from m3net_tf.emulation import find_machine, run_job
-from m3net_tf.emulation.starting import why_no_emulation
+from m3net_tf.audio.frontend import FrontendConfig, write_c_tables
+from m3net_tf.boards.builds.build import build_firmware
+from m3net_tf.boards.deployment.arena_estimate import estimate_arena
+from m3net_tf.boards.emulation import find_machine, run_job
+from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.operators import operators_of
-from m3net_tf.firmware.build import build_firmware
-from m3net_tf.frontend import FrontendConfig, write_c_tables
-from m3net_tf.keras import keras
-from m3net_tf.models import build_model, presets_of
+from m3net_tf.networks.models import build_model, presets_of
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
 from m3net_tf.runtime.interpreter import (
@@ -26,6 +25,7 @@ from m3net_tf.runtime.interpreter import (
     run_tflm,
     tflm_unavailable_reason,
 )
+from m3net_tf.system.keras import keras
 
 BOARD = "mps2_an386"
 NETWORKS = ("m3net", "spectromasknet", "bilateral")

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quantization_helpers import clips, outputs, separable
 
-from m3net_tf.errors import ConfigError
 from m3net_tf.quantization.calibration import (
     clip_at_least_error,
     clip_at_percentile,
@@ -23,6 +22,7 @@ from m3net_tf.runtime.interpreter import (
     tflm_unavailable_reason,
     widen,
 )
+from m3net_tf.system.errors import ConfigError
 
 CALIBRATION, HELD_OUT = clips(32), clips(24, seed=9)
 

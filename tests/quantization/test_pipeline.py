@@ -6,14 +6,11 @@ import numpy as np
 import pytest
 from quantization_helpers import clips, outputs, separable, unbalance
 
-from m3net_tf.artifacts import read_json, sha256_of
 from m3net_tf.cli import training
-from m3net_tf.errors import ConfigError, DataError, M3NetError, ModelError
 from m3net_tf.export import export_run
 from m3net_tf.export.manifest import Quantization
 from m3net_tf.export.ready import has_int8_network
-from m3net_tf.markdown import markdown_table
-from m3net_tf.models import build_model
+from m3net_tf.networks.models import build_model
 from m3net_tf.quantization import comparison, pipeline, repair
 from m3net_tf.quantization.comparison import compare_tensors, rank_layers
 from m3net_tf.quantization.diffres import FloatNetwork
@@ -23,6 +20,9 @@ from m3net_tf.quantization.pipeline import chosen_network, quantize_run
 from m3net_tf.quantization.ptq import quantize_except
 from m3net_tf.quantization.repair import Repair
 from m3net_tf.runtime.network import Int8Network
+from m3net_tf.system.artifacts import read_json, sha256_of
+from m3net_tf.system.errors import ConfigError, DataError, M3NetError, ModelError
+from m3net_tf.system.markdown import markdown_table
 from m3net_tf.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("private_cache")

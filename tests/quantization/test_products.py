@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from m3net_tf.keras import keras
 from m3net_tf.quantization import ptq
 from m3net_tf.quantization.products import align_products
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.runtime.interpreter import run_reference, run_tflm, tflm_unavailable_reason
+from m3net_tf.system.keras import keras
 
 SHAPE = (8, 10, 4)
 

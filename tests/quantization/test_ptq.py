@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m3net_tf.errors import ModelError
-from m3net_tf.keras import keras, tf
-from m3net_tf.layers import classifier, conv_block
+from m3net_tf.networks.layers import classifier, conv_block
 from m3net_tf.quantization import ptq
 from m3net_tf.quantization.ptq import choose_calibration, quantize_int8
 from m3net_tf.runtime.interpreter import run_reference, tensor_quantization
+from m3net_tf.system.errors import ModelError
+from m3net_tf.system.keras import keras, tf
 
 SHAPE = (8, 10, 1)
 

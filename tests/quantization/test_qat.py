@@ -5,13 +5,10 @@ import numpy as np
 import pytest
 from quantization_helpers import clips, outputs, separable
 
-from m3net_tf.artifacts import read_json
+from m3net_tf.audio.frontend import dequantize_features
 from m3net_tf.cli import training
-from m3net_tf.errors import ConfigError
-from m3net_tf.frontend import dequantize_features
-from m3net_tf.keras import keras, tf
-from m3net_tf.models import build_model, presets_of
-from m3net_tf.models.bilateral.sequence import UnrolledBiLSTM
+from m3net_tf.networks.models import build_model, presets_of
+from m3net_tf.networks.models.bilateral.sequence import UnrolledBiLSTM
 from m3net_tf.quantization import pipeline, repair
 from m3net_tf.quantization.graph import Graph
 from m3net_tf.quantization.methods import FineTuning, Method, Quantized, Quantizer
@@ -20,6 +17,9 @@ from m3net_tf.quantization.pipeline import quantize_run
 from m3net_tf.quantization.qat import LEFT_OUT, SIMULATED, ChannelQuantizer, simulate_int8
 from m3net_tf.quantization.repair import Repair, first_expensive_layer
 from m3net_tf.quantization.wrapping import copy_wrapped, plain_copy
+from m3net_tf.system.artifacts import read_json
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.evaluation import predict
 from m3net_tf.training.run import Run
 

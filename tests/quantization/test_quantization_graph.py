@@ -3,9 +3,7 @@ import numpy as np
 import pytest
 from quantization_helpers import clips, outputs, separable
 
-from m3net_tf.errors import ModelError
-from m3net_tf.frontend import dequantize_features
-from m3net_tf.keras import keras
+from m3net_tf.audio.frontend import dequantize_features
 from m3net_tf.quantization.graph import Graph
 from m3net_tf.quantization.ptq import (
     calibrate,
@@ -14,6 +12,8 @@ from m3net_tf.quantization.ptq import (
     quantize_int8,
 )
 from m3net_tf.runtime.interpreter import run_reference
+from m3net_tf.system.errors import ModelError
+from m3net_tf.system.keras import keras
 
 
 @pytest.fixture(scope="module")

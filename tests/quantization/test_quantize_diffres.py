@@ -6,12 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from m3net_tf.artifacts import read_json, write_json
-from m3net_tf.errors import ModelError
 from m3net_tf.export import export_run
 from m3net_tf.export.manifest import Quantization
-from m3net_tf.keras import keras
-from m3net_tf.models import build_model
+from m3net_tf.networks.models import build_model
 from m3net_tf.quantization import diffres
 from m3net_tf.quantization.comparison import rank_layers
 from m3net_tf.quantization.diffres import quantize_parts
@@ -27,6 +24,9 @@ from m3net_tf.runtime.interpreter import (
     tflm_unavailable_reason,
 )
 from m3net_tf.runtime.warp import warp_int8
+from m3net_tf.system.artifacts import read_json, write_json
+from m3net_tf.system.errors import ModelError
+from m3net_tf.system.keras import keras
 from m3net_tf.training.evaluation import predict
 from m3net_tf.training.run import Run
 

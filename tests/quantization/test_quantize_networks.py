@@ -4,12 +4,12 @@
 import numpy as np
 import pytest
 
-from m3net_tf.keras import keras
-from m3net_tf.models import build_model
-from m3net_tf.models.bilateral.transformer import DotProductAttention
+from m3net_tf.networks.models import build_model
+from m3net_tf.networks.models.bilateral.transformer import DotProductAttention
 from m3net_tf.quantization.comparison import compare_tensors, rank_layers
 from m3net_tf.quantization.methods import Method, Quantizer
 from m3net_tf.runtime.interpreter import run_reference, run_tflm, tflm_unavailable_reason
+from m3net_tf.system.keras import keras
 from m3net_tf.training.evaluation import predict
 
 pytestmark = pytest.mark.slow  # a minute and a half

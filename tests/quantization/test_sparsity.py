@@ -3,12 +3,12 @@ import numpy as np
 import pytest
 from quantization_helpers import CLASSES, clips, separable
 
-from m3net_tf.frontend import dequantize_features
-from m3net_tf.keras import keras, tf
+from m3net_tf.audio.frontend import dequantize_features
 from m3net_tf.quantization.compression import compression
 from m3net_tf.quantization.methods import Method, Quantizer
 from m3net_tf.quantization.sparsity import cluster, prune, scale_channels
 from m3net_tf.quantization.wrapping import Wrapped
+from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.evaluation import predict
 
 CALIBRATION = clips(16)

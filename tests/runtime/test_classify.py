@@ -16,12 +16,9 @@ import numpy as np
 import pytest
 
 from m3net_tf import cli
-from m3net_tf.artifacts import sha256_of
-from m3net_tf.bench.classify import run_bench_classify
-from m3net_tf.errors import ConfigError, ModelError
+from m3net_tf.audio.frontend import FrontendConfig, features_int8, quantize_features
 from m3net_tf.export import export_run
-from m3net_tf.frontend import FrontendConfig, features_int8, quantize_features
-from m3net_tf.keras import keras
+from m3net_tf.lab.bench.classify import run_bench_classify
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.runtime import (
     Classifier,
@@ -43,6 +40,9 @@ from m3net_tf.runtime.interpreter import (
 )
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.runtime.warp import WarpConfig
+from m3net_tf.system.artifacts import sha256_of
+from m3net_tf.system.errors import ConfigError, ModelError
+from m3net_tf.system.keras import keras
 from m3net_tf.training import Run
 
 pytestmark = pytest.mark.usefixtures("private_cache")

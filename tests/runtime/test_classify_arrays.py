@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 from m3net_tf import Classifier
-from m3net_tf.errors import ConfigError, DataError, M3NetError
 from m3net_tf.runtime import sound
+from m3net_tf.system.errors import ConfigError, DataError, M3NetError
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from m3net_tf.datasets.audio import read_audio, to_pcm16
-from m3net_tf.errors import DataError, ModelError
+from m3net_tf.audio.datasets.audio import read_audio, to_pcm16
 from m3net_tf.runtime import Classifier, read_metadata, sound
 from m3net_tf.runtime.sound import pcm_chunks
+from m3net_tf.system.errors import DataError, ModelError
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -70,7 +70,7 @@ def joined(path: Path, rate_hz: int = 16_000) -> np.ndarray:
 
 def test_a_long_file_takes_little_memory(exported, tmp_path, write_wav, monkeypatch):
     """Memory holds one piece of the file and one window; the scores are those of the whole file."""
-    monkeypatch.setattr("m3net_tf.datasets.audio._CHUNK_VALUES", 1 << 14)
+    monkeypatch.setattr("m3net_tf.audio.datasets.audio._CHUNK_VALUES", 1 << 14)
     pcm = noise(1_000_000)  # a minute, 2 MB
     path = write_wav(tmp_path / "long.wav", pcm)
     classifier = Classifier(exported.folder)
@@ -104,7 +104,7 @@ def test_windows_do_not_depend_on_the_pieces(exported, samples, piece):
 @pytest.mark.parametrize("channels", [1, 2])
 def test_chunks_are_the_whole_file(tmp_path, write_wav, monkeypatch, rate_hz, channels):
     """Also with a resampler that runs across pieces."""
-    monkeypatch.setattr("m3net_tf.datasets.audio._CHUNK_VALUES", 3001)
+    monkeypatch.setattr("m3net_tf.audio.datasets.audio._CHUNK_VALUES", 3001)
     path = write_wav(tmp_path / "a.wav", noise(30_000, channels), rate_hz)
     expected = to_pcm16(read_audio(path, sample_rate_hz=16_000))
     np.testing.assert_array_equal(joined(path), expected)
@@ -259,7 +259,7 @@ import os, sys
 read_end, write_end = os.pipe()
 os.close(read_end)
 os.dup2(write_end, 1)
-from m3net_tf.terminal import run_command
+from m3net_tf.system.terminal import run_command
 sys.exit(run_command(lambda: print("a line")))
 """
 

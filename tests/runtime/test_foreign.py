@@ -17,14 +17,14 @@ import pytest
 import yaml
 
 from m3net_tf import Classifier, cli
-from m3net_tf.emulation.starting import why_no_emulation
-from m3net_tf.errors import ConfigError, ModelError
+from m3net_tf.audio.frontend import features, frontend_preset
+from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.export import Bundle
 from m3net_tf.export.from_file import export_file
-from m3net_tf.frontend import features, frontend_preset
-from m3net_tf.keras import keras, tf
 from m3net_tf.runtime.interpreter import OpResolverType, load_interpreter, run_raw
 from m3net_tf.runtime.metadata import network_of
+from m3net_tf.system.errors import ConfigError, ModelError
+from m3net_tf.system.keras import keras, tf
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 

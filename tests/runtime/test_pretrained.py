@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 
 from m3net_tf import Classifier
-from m3net_tf.artifacts import sha256_of
-from m3net_tf.datasets import dataset_info, load_dataset
-from m3net_tf.errors import ConfigError, M3NetError, ModelError
-from m3net_tf.many.plan import linked_key
-from m3net_tf.models import build_model
-from m3net_tf.pretrained import CARD, CARD_TEXT, FOLDER, find_pretrained, pretrained_names
-from m3net_tf.report.card import ABOUT, FILES, pack
-from m3net_tf.report.card_text import card_markdown
+from m3net_tf.audio.datasets import dataset_info, load_dataset
+from m3net_tf.lab.many.plan import linked_key
+from m3net_tf.networks.models import build_model
+from m3net_tf.networks.pretrained import CARD, CARD_TEXT, FOLDER, find_pretrained, pretrained_names
+from m3net_tf.pages.report.card import ABOUT, FILES, pack
+from m3net_tf.pages.report.card_text import card_markdown
+from m3net_tf.system.artifacts import sha256_of
+from m3net_tf.system.errors import ConfigError, M3NetError, ModelError
+from m3net_tf.system.yaml_files import read_yaml
 from m3net_tf.training import Run, load_recipe
 from m3net_tf.training.fine_tuning import start_from
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.yaml_files import read_yaml
 
 NAMES = ("diffres-s-keywords", "m3net-mcu-sounds", "m3net-s-keywords")
 LARGEST_BYTES = 1_000_000

@@ -4,9 +4,7 @@ import types
 import numpy as np
 import pytest
 
-from m3net_tf.errors import ModelError
-from m3net_tf.keras import keras
-from m3net_tf.layers import classifier, conv_block
+from m3net_tf.networks.layers import classifier, conv_block
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.runtime import interpreter as runtime
 from m3net_tf.runtime.interpreter import (
@@ -16,6 +14,8 @@ from m3net_tf.runtime.interpreter import (
     tensor_quantization,
     tflm_unavailable_reason,
 )
+from m3net_tf.system.errors import ModelError
+from m3net_tf.system.keras import keras
 
 needs_tflm = pytest.mark.skipif(
     bool(tflm_unavailable_reason()), reason=tflm_unavailable_reason() or "TFLite Micro is there"

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from m3net_tf.datasets.audio import read_audio, to_pcm16
-from m3net_tf.errors import DataError
+from m3net_tf.audio.datasets.audio import read_audio, to_pcm16
 from m3net_tf.runtime import (
     sound,
 )
+from m3net_tf.system.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 

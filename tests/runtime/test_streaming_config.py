@@ -7,8 +7,7 @@ import re
 import pytest
 import yaml
 
-from m3net_tf.errors import ConfigError
-from m3net_tf.frontend import FrontendConfig
+from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.runtime import (
     ClassSettings,
     DetectorConfig,
@@ -16,6 +15,7 @@ from m3net_tf.runtime import (
     save_detector,
     write_c_header,
 )
+from m3net_tf.system.errors import ConfigError
 
 LABELS = ("_silence_", "_unknown_", "yes", "Noise", "noisy", "ünïcode")
 CONFIG = DetectorConfig.default(FrontendConfig(), 49, LABELS)

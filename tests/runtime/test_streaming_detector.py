@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m3net_tf.errors import ConfigError
 from m3net_tf.runtime import ClassSettings, Detector, DetectorConfig, Event, Tape, detect
 from m3net_tf.runtime.detector import due_columns, gate_open
+from m3net_tf.system.errors import ConfigError
 
 PLAIN = ClassSettings("a", True, 0.5, 0.5, suppression_columns=0, window_runs=1, hits=1)
 HIGH, LOW = 127, -128

@@ -6,8 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from m3net_tf.errors import ConfigError
-from m3net_tf.frontend import FrontendConfig, features_int8, frontend_preset
+from m3net_tf.audio.frontend import FrontendConfig, features_int8, frontend_preset
 from m3net_tf.runtime import (
     ClassSettings,
     DetectorConfig,
@@ -17,6 +16,7 @@ from m3net_tf.runtime import (
     listen,
 )
 from m3net_tf.runtime.recognizer import ColumnStream
+from m3net_tf.system.errors import ConfigError
 
 FRONTEND = FrontendConfig()
 CONFIG = DetectorConfig(

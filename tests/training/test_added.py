@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from m3net_tf.datasets import load_dataset
-from m3net_tf.datasets.captured import CapturedClips
-from m3net_tf.errors import ConfigError, DataError
-from m3net_tf.progress import silent
+from m3net_tf.audio.datasets import load_dataset
+from m3net_tf.audio.datasets.captured import CapturedClips
+from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.progress import silent
 from m3net_tf.training import Run, save_recipe, train
 from m3net_tf.training.added import (
     copy_added,
@@ -243,8 +243,8 @@ def test_a_finished_run_is_trained_again_only_with_its_own_clips(tiny_recipe, ti
 
 def assert_report_shows(figures: dict, folder: Path, former: Path) -> None:
     """The report's table has the accuracies before and after, and their differences."""
-    from m3net_tf.report import added
-    from m3net_tf.report.gather import RunData
+    from m3net_tf.pages.report import added
+    from m3net_tf.pages.report.gather import RunData
 
     before, metrics = Run(former), Run(former).metrics()
     held_out = figures["held_out_before"]

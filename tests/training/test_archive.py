@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from m3net_tf.artifacts import write_json
-from m3net_tf.errors import ModelError
-from m3net_tf.keras import keras
+from m3net_tf.system.artifacts import write_json
+from m3net_tf.system.errors import ModelError
+from m3net_tf.system.keras import keras
 from m3net_tf.training.archive import check_archive
 from m3net_tf.training.recipe import Recipe, save_recipe
 from m3net_tf.training.run import Run
@@ -82,8 +82,12 @@ def test_a_function_of_any_module(tmp_path: Path):
         {"class_name": "function", "module": "builtins", "registered_name": "function"},
         {"class_name": "function", "module": "m3net_tf.a", "registered_name": "m3net_tf>function"},
         {"class_name": "Mirror", "module": "os", "registered_name": "m3net_tf>Mirror"},
-        {"class_name": "Path", "module": "m3net_tf.artifacts", "registered_name": "Path"},
-        {"class_name": "Path", "module": "m3net_tf.artifacts", "registered_name": "m3net_tf>Path"},
+        {"class_name": "Path", "module": "m3net_tf.system.artifacts", "registered_name": "Path"},
+        {
+            "class_name": "Path",
+            "module": "m3net_tf.system.artifacts",
+            "registered_name": "m3net_tf>Path",
+        },
         {"class_name": "Lambda", "module": "keras.layers"},
         {"class_name": "Lambda", "module": "keras.layers", "registered_name": "Lambda"},
         {"class_name": "ReLU", "module": "keras.layers", "registered_name": "other>Disguised"},

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from m3net_tf.keras import tf
+from m3net_tf.system.keras import tf
 from m3net_tf.training.augmentation import augment_waveform, mixup, spec_augment
 from m3net_tf.training.sections import AugmentationSection
 

@@ -12,12 +12,12 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
+from m3net_tf.audio.datasets import load_dataset
+from m3net_tf.audio.datasets.clips import Clip
+from m3net_tf.audio.frontend import features_int8
 from m3net_tf.cli import app
-from m3net_tf.datasets import load_dataset
-from m3net_tf.datasets.clips import Clip
-from m3net_tf.errors import ConfigError
-from m3net_tf.frontend import features_int8
 from m3net_tf.runtime.classifier import mean_of_windows
+from m3net_tf.system.errors import ConfigError
 from m3net_tf.training import Recipe, Run
 from m3net_tf.training.checks import check_training
 from m3net_tf.training.cross_validation import clustered_interval, fold_recipe

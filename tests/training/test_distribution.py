@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import yaml
 
-from m3net_tf.errors import ConfigError, ModelError
-from m3net_tf.keras import keras, tf
+from m3net_tf.system.errors import ConfigError, ModelError
+from m3net_tf.system.keras import keras, tf
 from m3net_tf.training import train
 from m3net_tf.training.distribution import current_share, strategy_for
 from m3net_tf.training.start import Member
@@ -27,12 +27,12 @@ from m3net_tf.training.trainer import _xla_errors, half_precision
 # Devices are fixed once TensorFlow has started, so the trainings run in a separate process.
 _TRAIN = """
 import json, sys
-from m3net_tf.keras import tf
+from m3net_tf.system.keras import tf
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 from pathlib import Path
-from m3net_tf.errors import ConfigError
+from m3net_tf.system.errors import ConfigError
 from m3net_tf.training import load_recipe, train
 folder = Path(sys.argv[1])
 found = {}

@@ -6,9 +6,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from m3net_tf.datasets import AudioDataset, load_dataset
-from m3net_tf.errors import ConfigError, DataError
-from m3net_tf.frontend import FrontendConfig, dequantize_features, features_int8, frontend_preset
+from m3net_tf.audio.datasets import AudioDataset, load_dataset
+from m3net_tf.audio.frontend import (
+    FrontendConfig,
+    dequantize_features,
+    features_int8,
+    frontend_preset,
+)
+from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.training import features as features_module
 from m3net_tf.training.features import compute_features, input_shape
 from m3net_tf.training.sections import AugmentationSection

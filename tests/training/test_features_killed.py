@@ -11,9 +11,9 @@ import pytest
 SCRIPT = """
 import json, os, random, signal, sys, time
 import numpy as np
-from m3net_tf import progress
-from m3net_tf.datasets import load_dataset
-from m3net_tf.frontend import FrontendConfig, store
+from m3net_tf.system import progress
+from m3net_tf.audio.datasets import load_dataset
+from m3net_tf.audio.frontend import FrontendConfig, store
 from m3net_tf.training.features import compute_features, row_keys
 from m3net_tf.training.sections import AugmentationSection
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from m3net_tf.datasets import AudioDataset, load_dataset
-from m3net_tf.datasets.clips import Clip
-from m3net_tf.frontend import FrontendConfig, features_int8, frontend_preset
-from m3net_tf.frontend.store import RowWriter
+from m3net_tf.audio.datasets import AudioDataset, load_dataset
+from m3net_tf.audio.datasets.clips import Clip
+from m3net_tf.audio.frontend import FrontendConfig, features_int8, frontend_preset
+from m3net_tf.audio.frontend.store import RowWriter
 from m3net_tf.training.features import compute_features, row_keys
 from m3net_tf.training.sections import AugmentationSection
 

@@ -4,9 +4,9 @@
 import numpy as np
 import pytest
 
-from m3net_tf.errors import ConfigError
-from m3net_tf.keras import keras
-from m3net_tf.models import build_model
+from m3net_tf.networks.models import build_model
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import keras
 from m3net_tf.training import Run, train
 from m3net_tf.training.fine_tuning import start_from
 from m3net_tf.training.run import load_recipe_dataset

@@ -4,8 +4,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from m3net_tf.errors import ConfigError
-from m3net_tf.keras import keras, tf
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.features import FeatureSet
 from m3net_tf.training.losses import balanced_weights, label_loss, teacher_loss
 from m3net_tf.training.run_sections import DistillationSection

@@ -6,9 +6,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from m3net_tf.errors import ConfigError
-from m3net_tf.frontend import FrontendConfig, features, graph, quantize_features
-from m3net_tf.keras import tf
+from m3net_tf.audio.frontend import FrontendConfig, features, graph, quantize_features
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import tf
 from m3net_tf.training.mixing import between_class, cutmix
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.sections import AugmentationSection

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from m3net_tf.errors import ConfigError
+from m3net_tf.system.errors import ConfigError
 from m3net_tf.training import Recipe, Run, train
 from m3net_tf.training.evaluation import predict
 from m3net_tf.training.features import compute_features

@@ -4,8 +4,8 @@ import math
 import numpy as np
 import pytest
 
-from m3net_tf.errors import ConfigError
-from m3net_tf.keras import tf
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import tf
 from m3net_tf.training.one_cycle import one_cycle
 
 PEAK = 3e-4

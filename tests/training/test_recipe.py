@@ -4,7 +4,7 @@ import dataclasses
 import pytest
 import yaml
 
-from m3net_tf.errors import ConfigError
+from m3net_tf.system.errors import ConfigError
 from m3net_tf.training import Recipe, load_recipe, save_recipe
 
 LEAST = {"dataset": {"name": "synth"}, "model": {"name": "m3net"}}

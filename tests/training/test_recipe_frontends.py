@@ -3,8 +3,8 @@
 
 import pytest
 
-from m3net_tf.errors import ConfigError
-from m3net_tf.frontend import frontend_preset
+from m3net_tf.audio.frontend import frontend_preset
+from m3net_tf.system.errors import ConfigError
 from m3net_tf.training import Recipe, load_recipe, save_recipe
 
 LEAST = {"dataset": {"name": "synth"}, "model": {"name": "m3net"}}

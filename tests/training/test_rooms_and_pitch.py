@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from m3net_tf.errors import ConfigError, DataError
+from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.training.augmentation import (
     augment_waveform,
     change_pitch,

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from m3net_tf.errors import InUseError
-from m3net_tf.locks import LOCK_NAME, in_use, locked
+from m3net_tf.system.errors import InUseError
+from m3net_tf.system.locks import LOCK_NAME, in_use, locked
 from m3net_tf.training import Run, train
 
 
@@ -24,13 +24,13 @@ def export(folder, _):
 
 
 def emulate(folder, _):
-    from m3net_tf.deployment.chain import run_chain
+    from m3net_tf.boards.deployment.chain import run_chain
 
     run_chain(Run(folder), "mps2_an386")
 
 
 def fit(folder, _):
-    from m3net_tf.deployment.fit import run_fit
+    from m3net_tf.boards.deployment.fit import run_fit
 
     run_fit(folder)
 
@@ -42,25 +42,25 @@ def detect(folder, _):
 
 
 def build(folder, _):
-    from m3net_tf.firmware.build import build_firmware
+    from m3net_tf.boards.builds.build import build_firmware
 
     build_firmware(folder / "export", "mps2_an386", folder)
 
 
 def certify(folder, _):
-    from m3net_tf.deployment.certification import certify_export
+    from m3net_tf.boards.deployment.certification import certify_export
 
     certify_export(None, "mps2_an386", folder)
 
 
 def listen(folder, _):
-    from m3net_tf.device.session import firmware_of
+    from m3net_tf.boards.device.session import firmware_of
 
     firmware_of(folder, print)("mps2_an386")
 
 
 def bench(folder, _):
-    from m3net_tf.bench.run import run_bench
+    from m3net_tf.lab.bench.run import run_bench
 
     run_bench(Run(folder), "mps2_an386")
 

@@ -7,10 +7,10 @@ import sys
 import pytest
 
 import m3net_tf
-from m3net_tf.artifacts import write_json
-from m3net_tf.errors import ModelError
-from m3net_tf.keras import keras
-from m3net_tf.models.bilateral.sequence import LeakySum
+from m3net_tf.networks.models.bilateral.sequence import LeakySum
+from m3net_tf.system.artifacts import write_json
+from m3net_tf.system.errors import ModelError
+from m3net_tf.system.keras import keras
 from m3net_tf.training.recipe import Recipe, save_recipe
 from m3net_tf.training.run import Run
 

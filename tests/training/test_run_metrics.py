@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from m3net_tf.errors import ModelError
+from m3net_tf.system.errors import ModelError
 from m3net_tf.training.run_metrics import RunMetrics
 
 PATH = Path("runs/mine/metrics.json")

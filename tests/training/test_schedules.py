@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
-from m3net_tf.keras import keras, tf
-from m3net_tf.models import build_model
+from m3net_tf.networks.models import build_model
+from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.schedules import learning_rate, make_optimizer
 from m3net_tf.training.sections import TrainingSection
 

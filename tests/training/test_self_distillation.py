@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
-from m3net_tf.errors import ConfigError
-from m3net_tf.keras import tf
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import tf
 from m3net_tf.training.self_distillation import self_distillation_loss
 
 BATCH, CLASSES = 5, 4

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from m3net_tf.studies.grid_file import grid_names
+from m3net_tf.lab.studies.grid_file import grid_names
 from m3net_tf.training import load_recipe, train
 from m3net_tf.training.sections import DatasetSection
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from m3net_tf.errors import ConfigError
+from m3net_tf.system.errors import ConfigError
 from m3net_tf.training import Run, train
 from m3net_tf.training.recipe import save_recipe
 

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from m3net_tf.artifacts import write_json
-from m3net_tf.errors import ConfigError, DataError, ModelError
-from m3net_tf.keras import keras, tf
+from m3net_tf.system.artifacts import write_json
+from m3net_tf.system.errors import ConfigError, DataError, ModelError
+from m3net_tf.system.keras import keras, tf
 from m3net_tf.training import Run, load_recipe, results, train, trainer
 from m3net_tf.training.evaluation import predict
 from m3net_tf.training.features import compute_features

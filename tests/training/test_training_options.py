@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from m3net_tf.errors import ConfigError, DataError, ModelError
-from m3net_tf.frontend import FrontendConfig
-from m3net_tf.keras import keras, tf
-from m3net_tf.keras_internals import loss_scale_variables
-from m3net_tf.models import build_model, learnt_figures
+from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.networks.models import build_model, learnt_figures
+from m3net_tf.system.errors import ConfigError, DataError, ModelError
+from m3net_tf.system.keras import keras, tf
+from m3net_tf.system.keras_internals import loss_scale_variables
 from m3net_tf.training import Recipe, Run, save_recipe, train
 from m3net_tf.training.augmentation import mixup
 from m3net_tf.training.distillation import load_teacher

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from m3net_tf.datasets import load_dataset
-from m3net_tf.frontend import FrontendConfig, graph
-from m3net_tf.keras import tf
+from m3net_tf.audio.datasets import load_dataset
+from m3net_tf.audio.frontend import FrontendConfig, graph
+from m3net_tf.system.keras import tf
 from m3net_tf.training.rooms import reverberate
 from m3net_tf.training.sections import NOISE_KINDS, AugmentationSection
 from m3net_tf.training.waves import (

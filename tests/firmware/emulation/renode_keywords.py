@@ -21,8 +21,8 @@ from pathlib import Path
 
 from robot.utils import DotDict
 
-from m3net_tf.emulation import find_machine, job
-from m3net_tf.emulation.qemu import console_command
+from m3net_tf.boards.emulation import find_machine, job
+from m3net_tf.boards.emulation.qemu import console_command
 
 BOARD = "mps2_an386"
 #: Added for each line to the reported cost of front end and network; about Renode's.

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3net_tf.emulation import find_machine, job
-from m3net_tf.emulation.uart import UartLog
-from m3net_tf.errors import FirmwareError
+from m3net_tf.boards.emulation import find_machine, job
+from m3net_tf.boards.emulation.uart import UartLog
+from m3net_tf.system.errors import FirmwareError
 
 OUTPUTS = (b"\x01\x80", b"\x7f\xff")
 CRC = zlib.crc32(b"".join(OUTPUTS))

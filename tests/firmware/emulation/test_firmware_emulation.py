@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from firmware_helpers import APPS, BOARD, CLASSES, FRAMES, BuiltFirmware, random_features
 
-from m3net_tf.emulation import find_machine, job, run_job
-from m3net_tf.emulation.qemu import run_image
-from m3net_tf.errors import FirmwareError
-from m3net_tf.frontend import FrontendConfig, features_int8
+from m3net_tf.audio.frontend import FrontendConfig, features_int8
+from m3net_tf.boards.emulation import find_machine, job, run_job
+from m3net_tf.boards.emulation.qemu import run_image
+from m3net_tf.system.errors import FirmwareError
 
 #: Executed instructions a frame at 40 mel bins; the requirement is 45 000.
 FRONTEND_LIMIT = 28_000
@@ -87,7 +87,7 @@ def test_features_and_bytes_from_audio(built: BuiltFirmware):
 
 def test_real_speech(built: BuiltFirmware, real_data):
     """All test clips of the Speech Commands subset: features and scores."""
-    from m3net_tf.datasets import load_dataset, to_pcm16
+    from m3net_tf.audio.datasets import load_dataset, to_pcm16
     from m3net_tf.runtime.interpreter import run_reference
 
     dataset = load_dataset("speech_commands", real_data("speech_commands_v2_mini"))

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from firmware_helpers import APPS, skip_or_fail
 
-from m3net_tf.firmware import boards
-from m3net_tf.firmware.board_files import HEADER, LINKER_SCRIPT, header_text, linker_text
-from m3net_tf.firmware.sources import (
+from m3net_tf.boards.builds import boards
+from m3net_tf.boards.builds.board_files import HEADER, LINKER_SCRIPT, header_text, linker_text
+from m3net_tf.boards.builds.sources import (
     FIRMWARE_DIR,
     fetch_source,
     read_lock,

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from firmware_helpers import BOARD, FRAMES, random_features
 
-from m3net_tf.emulation import find_machine, run_job
+from m3net_tf.audio.frontend import FrontendConfig, write_c_tables
+from m3net_tf.boards.builds.build import build_firmware
+from m3net_tf.boards.builds.compiled import build_compiled
+from m3net_tf.boards.builds.image import FirmwareImage
+from m3net_tf.boards.emulation import find_machine, run_job
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.operators import operators_of
 from m3net_tf.export.warp_tables import write_warp_tables
-from m3net_tf.firmware.build import build_firmware
-from m3net_tf.firmware.compiled import build_compiled
-from m3net_tf.firmware.image import FirmwareImage
-from m3net_tf.frontend import FrontendConfig, write_c_tables
 from m3net_tf.quantization.methods import Method, Quantizer
 from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
 from m3net_tf.runtime.interpreter import activation_bits, host_arena_bytes, run_reference
@@ -38,8 +38,8 @@ def clips(count: int, seed: int) -> np.ndarray:
 @pytest.fixture(scope="module", params=["ptq+least-error+equalize+bias", "int16x8"])
 def network(firmware_possible: None, request: pytest.FixtureRequest) -> Int8Network:
     """Preset ``s`` with weights as they start, its normalisations fitted to the clips."""
-    from m3net_tf.keras import keras
-    from m3net_tf.models import build_model
+    from m3net_tf.networks.models import build_model
+    from m3net_tf.system.keras import keras
 
     keras.utils.set_random_seed(5)
     model = build_model("diffres", "s")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from firmware_helpers import BOARD, CLASSES, FRAMES, random_features, small_model, write_bundle
 
-from m3net_tf.emulation import find_machine, run_job
-from m3net_tf.firmware.build import build_firmware
-from m3net_tf.firmware.compiled import build_compiled
-from m3net_tf.frontend import FrontendConfig
+from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.boards.builds.build import build_firmware
+from m3net_tf.boards.builds.compiled import build_compiled
+from m3net_tf.boards.emulation import find_machine, run_job
 from m3net_tf.runtime.interpreter import activation_bits, run_reference
 
 # Mirrors, gate, product and sums; normalisations and their reciprocal roots.
@@ -40,9 +40,9 @@ NETWORKS: dict[str, dict[str, object]] = {
 )
 def wide_tflite(request: pytest.FixtureRequest) -> bytes:
     """A network of some 2 000 parameters."""
-    from m3net_tf.keras import keras
-    from m3net_tf.models import build_model
+    from m3net_tf.networks.models import build_model
     from m3net_tf.quantization.ptq import quantize_int16x8
+    from m3net_tf.system.keras import keras
 
     keras.utils.set_random_seed(11)
     shape = (FrontendConfig().mel_bins, FRAMES, 1)

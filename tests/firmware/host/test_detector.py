@@ -16,9 +16,9 @@ from firmware_helpers import APPS, FRAMES, skip_or_fail
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from m3net_tf.datasets import load_dataset, to_pcm16
-from m3net_tf.firmware.sources import FIRMWARE_DIR
-from m3net_tf.frontend import FrontendConfig, features_int8, write_c_tables
+from m3net_tf.audio.datasets import load_dataset, to_pcm16
+from m3net_tf.audio.frontend import FrontendConfig, features_int8, write_c_tables
+from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.runtime import (
     ClassSettings,
     Detector,
@@ -393,8 +393,8 @@ def test_no_memory_is_allocated(folder):
 
 def lively_network(columns: np.ndarray) -> bytes:
     """An untrained int8 network whose scores move, for windows of these columns."""
-    from m3net_tf.keras import keras
     from m3net_tf.quantization.ptq import quantize_int8
+    from m3net_tf.system.keras import keras
 
     keras.utils.set_random_seed(3)
     layers = keras.layers

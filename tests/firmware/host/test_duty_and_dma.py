@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from firmware_helpers import APPS
 
-from m3net_tf.firmware.sources import FIRMWARE_DIR
+from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 
 _DAY_US = 24 * 3600 * 10**6
 

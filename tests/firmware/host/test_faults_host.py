@@ -19,10 +19,10 @@ from ai_edge_litert import schema_py_generated as schema
 from app_host import build_app, run_app
 from firmware_helpers import CLASSES, random_features, write_bundle
 
-from m3net_tf.emulation.job import job_image, stream_image
-from m3net_tf.emulation.uart import UartLog
+from m3net_tf.audio.frontend import FrontendConfig, features_int8
+from m3net_tf.boards.emulation.job import job_image, stream_image
+from m3net_tf.boards.emulation.uart import UartLog
 from m3net_tf.export.operators import operators_of
-from m3net_tf.frontend import FrontendConfig, features_int8
 
 CUSTOM = schema.BuiltinOperator.CUSTOM
 pytestmark = pytest.mark.slow  # TFLite Micro is compiled for the host first, once

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from firmware_helpers import FRAMES, cmsis_dsp
 
-from m3net_tf.emulation import job
-from m3net_tf.firmware.sources import (
+from m3net_tf.audio.frontend import FrontendConfig, features_int8, write_c_tables
+from m3net_tf.boards.builds.sources import (
     FIRMWARE_DIR,
 )
-from m3net_tf.frontend import FrontendConfig, features_int8, write_c_tables
+from m3net_tf.boards.emulation import job
 
 CONFIGS = {
     "default": FrontendConfig(),

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from firmware_helpers import FRAMES, BuiltFirmware, random_features, skip_or_fail
 
-from m3net_tf.emulation import find_machine, run_job
-from m3net_tf.firmware.build import build_firmware
-from m3net_tf.firmware.image import FirmwareImage
-from m3net_tf.firmware.sources import FIRMWARE_DIR
-from m3net_tf.frontend import FrontendConfig, fixed_features_int8, write_c_tables
+from m3net_tf.audio.frontend import FrontendConfig, fixed_features_int8, write_c_tables
+from m3net_tf.boards.builds.build import build_firmware
+from m3net_tf.boards.builds.image import FirmwareImage
+from m3net_tf.boards.builds.sources import FIRMWARE_DIR
+from m3net_tf.boards.emulation import find_machine, run_job
 
 #: They run the same code; the second one takes another build.
 BOARDS = ("mps2_an385", pytest.param("mps2_an505", marks=pytest.mark.slow))
@@ -149,7 +149,7 @@ def test_the_desktop_s_bytes_from_features(
 def test_real_speech_on_a_core_without_fpu(
     images: Callable[[str], FirmwareImage], real_data, board: str
 ):
-    from m3net_tf.datasets import load_dataset, to_pcm16
+    from m3net_tf.audio.datasets import load_dataset, to_pcm16
 
     dataset = load_dataset("speech_commands", real_data("speech_commands_v2_mini"))
     clips = np.stack([to_pcm16(dataset.load(clip)) for clip in dataset.split("test")[::10]])

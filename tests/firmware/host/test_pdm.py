@@ -11,14 +11,14 @@ import pytest
 from firmware_helpers import APPS, cmsis_dsp
 from scipy import signal
 
-from m3net_tf.firmware.pdm import (
+from m3net_tf.boards.builds.pdm import (
     CIC_FACTOR,
     CIC_ORDER,
     FIR_FACTOR,
     PdmFilter,
     write_pdm_filter,
 )
-from m3net_tf.firmware.sources import (
+from m3net_tf.boards.builds.sources import (
     FIRMWARE_DIR,
 )
 

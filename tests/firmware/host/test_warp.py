@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from firmware_helpers import APPS
 
-from m3net_tf.errors import ModelError
+from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.export.warp_tables import write_warp_tables
-from m3net_tf.firmware.sources import FIRMWARE_DIR
 from m3net_tf.runtime.warp import WarpConfig, warp_int8
+from m3net_tf.system.errors import ModelError
 
 CONFIGS = {
     "device": WarpConfig(bins=40, frames_in=49, frames_out=24, ln_min=-14.0, ln_max=5.0),

@@ -13,12 +13,12 @@ import pytest
 from firmware_helpers import ARENA_BYTES, CLASSES, skip_or_fail
 from monitor_host import expected_output
 
-from m3net_tf.emulation import find_machine, run_job
+from m3net_tf.audio.frontend import FrontendConfig, features_int8, frontend_preset, write_c_tables
+from m3net_tf.boards.builds.build import build_firmware
+from m3net_tf.boards.builds.sources import FIRMWARE_DIR
+from m3net_tf.boards.emulation import find_machine, run_job
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.operators import operators_of
-from m3net_tf.firmware.build import build_firmware
-from m3net_tf.firmware.sources import FIRMWARE_DIR
-from m3net_tf.frontend import FrontendConfig, features_int8, frontend_preset, write_c_tables
 from m3net_tf.runtime import ClassSettings, DetectorConfig, StreamingRecognizer
 from m3net_tf.runtime.detector_config import write_c_header
 from m3net_tf.runtime.recognizer import ColumnStream
@@ -194,8 +194,8 @@ def test_live_detection_is_python_s_step_by_step(tmp_path: Path):
 @pytest.fixture(scope="module")
 def bundle(firmware_possible: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network that takes samples, quantised on random ones."""
-    from m3net_tf.keras import keras
     from m3net_tf.quantization.ptq import quantize_int8
+    from m3net_tf.system.keras import keras
 
     keras.utils.set_random_seed(3)
     layers = keras.layers

@@ -19,9 +19,9 @@ import soundfile
 from monitor_host import CLASSES, expected_output
 from rich.console import Console
 
-from m3net_tf.device import Device, Port, client, monitor, open_port
-from m3net_tf.device.capture import capture
-from m3net_tf.device.live import (
+from m3net_tf.boards.device import Device, Port, client, monitor, open_port
+from m3net_tf.boards.device.capture import capture
+from m3net_tf.boards.device.live import (
     LiveView,
     Recorder,
     listen,
@@ -29,8 +29,8 @@ from m3net_tf.device.live import (
     start_stream,
     watch,
 )
-from m3net_tf.device.messages import BoardError, Message
-from m3net_tf.device.mirror import (
+from m3net_tf.boards.device.messages import BoardError, Message
+from m3net_tf.boards.device.mirror import (
     Mirror,
     event_thresholds,
     forget_thresholds,
@@ -38,8 +38,8 @@ from m3net_tf.device.mirror import (
     save_thresholds,
     set_threshold,
 )
-from m3net_tf.device.monitor import run_monitor
-from m3net_tf.errors import ConfigError, FirmwareError
+from m3net_tf.boards.device.monitor import run_monitor
+from m3net_tf.system.errors import ConfigError, FirmwareError
 
 
 @pytest.fixture()
@@ -194,8 +194,8 @@ def test_errors_of_the_board_have_its_code(pty):
 
 
 def test_clips_are_captured_into_a_data_set(pty, tmp_path: Path):
-    from m3net_tf.datasets import load_dataset
-    from m3net_tf.datasets.captured import CapturedClips
+    from m3net_tf.audio.datasets import load_dataset
+    from m3net_tf.audio.datasets.captured import CapturedClips
 
     pcm = np.random.default_rng(6).integers(-9000, 9000, 16_000).astype("<i2")
     (tmp_path / "pcm").write_bytes(pcm.tobytes())

@@ -199,7 +199,7 @@ def test_sessions_with_the_host(runner: Runner):
 
 def test_sessions_with_the_emulated_board(built: BuiltFirmware):
     """Accuracy and performance mode; the scores are those of the desktop."""
-    from m3net_tf.device import open_port
+    from m3net_tf.boards.device import open_port
     from m3net_tf.runtime.interpreter import run_reference
 
     with open_port("qemu:mps2_an386", firmware=lambda _: built.image.elf) as port:
@@ -223,7 +223,7 @@ def test_sessions_with_the_emulated_board(built: BuiltFirmware):
 def test_a_build_for_a_board_starts_in_energy_mode(
     built: BuiltFirmware, build_variant: Callable[..., Path]
 ):
-    from m3net_tf.device import open_port
+    from m3net_tf.boards.device import open_port
 
     elf = build_variant(settings=("M3NET_EEMBC_MODE=energy", "M3NET_EEMBC_MODEL_ID=ic01"))
     with open_port("qemu:mps2_an386", firmware=lambda _: elf) as port:

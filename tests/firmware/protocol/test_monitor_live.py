@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from firmware_helpers import CLASSES, FRAMES, BuiltFirmware
 
-from m3net_tf.device import Device, open_port
-from m3net_tf.emulation.qemu import console_command
-from m3net_tf.frontend import FrontendConfig
+from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.boards.device import Device, open_port
+from m3net_tf.boards.emulation.qemu import console_command
 from m3net_tf.runtime.detector import Detector
 from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
 from m3net_tf.runtime.recognizer import listen
@@ -106,7 +106,7 @@ def live_session(built: BuiltFirmware, build_variant):
 
 def test_events_are_those_of_the_python_detector(live_session):
     """Exactly, from the board's columns, which are within a step of the reference."""
-    from m3net_tf.frontend import features_int8
+    from m3net_tf.audio.frontend import features_int8
 
     config, model, features, scores, events, _, _, _, pcm = live_session
     apart = np.abs(features.astype(int) - features_int8(FrontendConfig(), pcm / 32768.0))

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clips and descriptions of data sets: metadata without sound."""
+
+import dataclasses
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+
+from m3net_tf.audio.datasets.audio import FIT_RULES, FitRule
+from m3net_tf.system.errors import ConfigError
+
+SPLITS = ("train", "validation", "test")
+_NO_LABEL = frozenset({"Cc", "Cs", "Zl", "Zp"})  # controls, surrogates, line breaks
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Archive:
+    """One file of a data set's download.
+
+    Attributes:
+        url: the publisher's address.
+        checksum: ``md5:...`` or ``sha256:...`` as published; empty if none is published: then the
+            first download is trusted and its SHA-256 recorded.
+        size_bytes: published size; 0 if unknown.
+        unpack: False for the volumes ``.z01`` ... of a split zip, which are read together with
+            their ``.zip``.
+    """
+
+    url: str
+    checksum: str = ""
+    size_bytes: int = 0
+    unpack: bool = True
+
+    @property
+    def file_name(self) -> str:
+        """Name of the file on disk: the last part of the URL without its query."""
+        return self.url.split("?")[0].rstrip("/").rsplit("/", 1)[-1]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Clip:
+    """One labelled sound.
+
+    Attributes:
+        clip_id: name, unique in the data set and equal on every machine.
+        label: class name, one of ``DatasetInfo.labels``; the first if there are several.
+        split: ``train``, ``validation`` or ``test``.
+        group: speaker, recording or the like, which must not be in several splits.
+        path: sound file; None if the data set synthesises the clip.
+        start_s: start of the clip in the file.
+        duration_s: length of the clip; None means to the end of the file.
+        gain: factor on the samples.
+        synthetic: created by this package (such as silence cut from noise), not listed by the
+            publisher.
+        labels: all class names of a multi-label clip; empty if ``label`` is the only one.
+        whole: name of the longer clip of which this one is a window; empty if it is whole.
+    """
+
+    clip_id: str
+    label: str
+    split: str
+    group: str
+    path: Path | None = None
+    start_s: float = 0.0
+    duration_s: float | None = None
+    gain: float = 1.0
+    synthetic: bool = False
+    labels: tuple[str, ...] = ()
+    whole: str = ""
+
+    def __post_init__(self) -> None:
+        """Escape bytes of the name that are not UTF-8: it is printed, hashed and stored."""
+        if not self.clip_id.isascii():
+            name = self.clip_id.encode("utf-8", "surrogateescape")
+            object.__setattr__(self, "clip_id", name.decode("utf-8", "backslashreplace"))
+
+    @property
+    def all_labels(self) -> tuple[str, ...]:
+        """The clip's class names, one or more."""
+        return self.labels or (self.label,)
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+    """Description of a data set, printed with its results.
+
+    Attributes:
+        name: registry name.
+        labels: class names in the order of the network's outputs. Empty in the registry if the
+            data define them.
+        sample_rate_hz: rate at which clips are delivered.
+        clip_s: length at which clips are delivered.
+        protocols: names that ``load_dataset(protocol=...)`` accepts; the first is the default.
+        licence, citation, url: licence, citation and address, as given by the publisher.
+        clips: number of clips of the complete set; 0 if not defined.
+        protocol: the protocol in use; it names the missing part of a partial copy.
+        fold: the test fold, if the protocol has folds.
+        folds: number of folds of each protocol that has folds.
+        leaking_protocols: protocols that put a group into several splits by construction.
+        fit: how a clip is fitted to ``clip_s``; see
+            :func:`m3net_tf.audio.datasets.audio.fit_length`.
+        resample: whether files with another rate or several channels are converted; if not, they
+            are errors.
+        needs_folder: whether ``data_dir`` is required.
+        notes: remarks to print with every figure.
+        group: meaning of ``Clip.group``, in words.
+        groups_known: whether ``Clip.group`` identifies related clips; if not, each clip is its own
+            group, and leaks cannot be measured.
+        multi_label: whether a clip may have several labels (scored by mean average precision).
+        held_out_may_share: whether validation and test may share groups, as published; training
+            never shares groups with them.
+        class_count: number of classes of the complete set if the data define ``labels``.
+        archives: files that ``m3net data fetch`` downloads; empty for a download by hand.
+        fetch_hint: how to get the data by hand.
+        folder: folder that ``fetch`` creates; empty for the name.
+        subset: name of the subset that the folder is; empty for none. See :mod:`.subset_lists`.
+        subset_sha256: hash of the subset's list.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    sample_rate_hz: int
+    clip_s: float
+    protocols: tuple[str, ...]
+    licence: str
+    citation: str
+    url: str
+    clips: int = 0
+    protocol: str = ""
+    fold: int | None = None
+    folds: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    leaking_protocols: tuple[str, ...] = ()
+    fit: FitRule = "pad"
+    resample: bool = True
+    needs_folder: bool = True
+    notes: tuple[str, ...] = ()
+    group: str = "clip"
+    groups_known: bool = True
+    multi_label: bool = False
+    held_out_may_share: bool = False
+    class_count: int = 0
+    archives: tuple[Archive, ...] = ()
+    fetch_hint: str = ""
+    folder: str = ""
+    subset: str = ""
+    subset_sha256: str = ""
+
+    @property
+    def classes(self) -> int:
+        """Number of classes; 0 if only the data define it."""
+        return len(self.labels) or self.class_count
+
+    @property
+    def clip_samples(self) -> int:
+        """Samples of a delivered clip."""
+        return round(self.clip_s * self.sample_rate_hz)
+
+    @property
+    def leaking(self) -> bool:
+        """Whether the protocol in use puts a group into several splits by construction."""
+        return self.protocol.split(" (")[0] in self.leaking_protocols
+
+
+def check_number(
+    owner: str, name: str, value: object, low: float, high: float, *, whole: bool = True
+) -> None:
+    """Refuse an option that is not a (whole) number from ``low`` to ``high``.
+
+    Raises:
+        ConfigError: the message names the data set, the option and the range.
+    """
+    kind = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+        raise ConfigError(
+            f"data set {owner}: {name} is {value!r}; "
+            f"give a {'whole ' if whole else ''}number from {low:g} to {high:g}"
+        )
+
+
+def delivered(
+    info: DatasetInfo,
+    *,
+    fit: FitRule | None = None,
+    sample_rate_hz: int | None = None,
+    clip_s: float | None = None,
+) -> DatasetInfo:
+    """The description with another length rule, rate or clip length, after checking them.
+
+    Args:
+        info: the description.
+        fit: ``pad``, ``loop`` or ``crop`` to the clip length.
+        sample_rate_hz: rate of delivery, in Hz.
+        clip_s: length of delivery, in seconds.
+
+    Raises:
+        ConfigError: unknown rule, or a number outside its range.
+    """
+    if fit is not None:
+        if fit not in FIT_RULES:
+            raise ConfigError(
+                f"{info.name}: fit {fit!r} is unknown; choose from {', '.join(FIT_RULES)}"
+            )
+        info = dataclasses.replace(info, fit=fit)
+    if sample_rate_hz is not None:
+        check_number(info.name, "sample_rate_hz", sample_rate_hz, 4_000, 192_000)
+        info = dataclasses.replace(info, sample_rate_hz=sample_rate_hz)
+    if clip_s is not None:
+        check_number(info.name, "clip_s", clip_s, 0.01, 3600, whole=False)
+        info = dataclasses.replace(info, clip_s=clip_s)
+    return info
+
+
+def partial_copy(info: DatasetInfo, part: str, clips: int, total: int) -> DatasetInfo:
+    """The description of an incomplete copy; its protocol's name states that."""
+    note = f"partial copy: {part}, {clips} of {total} clips"
+    return dataclasses.replace(
+        info, protocol=f"{info.protocol} ({part})", notes=(*info.notes, note)
+    )
+
+
+def counted_copy(info: DatasetInfo, clips: int, total: int) -> DatasetInfo:
+    """The description of a copy with some or all of the listed clips."""
+    if clips == total:
+        return info
+    return partial_copy(info, f"{clips} of {total} clips", clips, total)
+
+
+def is_label(text: str) -> bool:
+    """Whether a text can be a class name: one line of printable characters."""
+    return bool(text) and not any(
+        unicodedata.category(character) in _NO_LABEL for character in text
+    )

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds files and reads tables in the folder of a data set."""
+
+import csv
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from m3net_tf.system.errors import DataError
+
+
+def find_root(folder: Path, marker: str) -> Path:
+    """The folder if the glob ``marker`` matches in it, else its only subfolder with a match."""
+    if any(folder.glob(marker)):
+        return folder
+    folders = [p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".")]
+    matching = [path for path in folders if any(path.glob(marker))]
+    return matching[0] if len(matching) == 1 else folder
+
+
+def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """Files with one of these suffixes (lower case) anywhere below a folder, sorted.
+
+    Nesting may be arbitrarily deep; links to folders are not followed.
+    """
+    files: list[Path] = []
+    folders = [str(folder)] if folder.is_dir() else []
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif Path(entry.name).suffix.lower() in suffixes:
+                    files.append(Path(entry.path))
+    return sorted(files)
+
+
+def unknown_entry(table: Path, line: int, entry: str) -> DataError:
+    """The error of a line of a table with an entry that is not in the published data.
+
+    Args:
+        table: the table.
+        line: number of the line.
+        entry: what it is, and its value.
+    """
+    return DataError(f"{table}: line {line} has the unknown {entry}; fetch the data again")
+
+
+def read_table(
+    path: Path, columns: Sequence[str], remedy: str = "fetch the data again"
+) -> list[dict[str, str]]:
+    """Rows of a CSV table with a header; missing cells are empty.
+
+    Args:
+        path: the table.
+        columns: columns that it must have.
+        remedy: how to fix a damaged table, for the message.
+
+    Raises:
+        DataError: the table is missing, unreadable or lacks one of ``columns``.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: metadata is missing; {remedy}")
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            table = csv.DictReader(file, restval="")
+            header, rows = table.fieldnames or (), list(table)
+    except csv.Error as error:
+        raise DataError(f"{path}: is not a CSV table; {remedy}") from error
+    for column in columns:
+        if column not in header:
+            raise DataError(f"{path}: has no column {column!r}; {remedy}")
+    return rows

@@ -1,0 +1,373 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folder: your own sounds, as class folders or as a CSV table.
+
+Classes: the names of the folders, or of the table's column ``label``, in alphabetical order; with
+    silence (below) also ``_silence_``.
+Clips: every .wav, .flac, .ogg, .mp3 or .aiff file below a class folder, or every row of the table;
+    hidden files and folders (``.venv``) are skipped.
+Rate: any; delivered mono at ``sample_rate_hz`` (16 kHz, soxr) in ``clip_s`` (1 s).
+Licence: yours.
+Citation: none.
+Size: yours.
+Protocols:
+    ``auto`` (default): the first of the following that the data allow.
+    ``listed-split``: the table's column ``split`` (train, validation, test), or folders of these
+    names above the class folders.
+    ``grouped``: 6:2:2 at random, whole groups. A group is the table's column ``group``, or the
+    match of the first parentheses of the regular expression ``group_pattern`` in the path, such as
+    ``group_pattern="(speaker[0-9]+)_"``; ``m3net data check folder --suggest`` suggests patterns.
+    ``stratified-random``: 6:2:2 at random, class by class, ignoring groups: it LEAKS if several
+    files come from one recording or speaker. In that case give the groups and use ``grouped``.
+    ``grouped-5fold``: five folds of whole groups (of files if no groups are known); ``fold`` tests,
+    the next one validates.
+
+Layout: ``<class>/**/*.wav`` or ``<split>/<class>/**/*.wav`` in ``DATA_DIR``; or a table there
+(``table="clips.csv"``) with the columns path, label and, optionally, split and group; paths are
+relative to the table.
+
+Silence: live detection gets silence most of the time, so it needs a class for it. Put background
+recordings, each of ten windows or more, into ``_background_noise_/*.wav`` next to the class
+folders. Excerpts become the class ``_silence_``, a tenth of the other clips in each split
+(``silence_percentage``), and training mixes them into other sounds. Without such recordings
+``silence_percentage=10`` creates the class from artificial noise. Classes named silence,
+background, noise, unknown or other (also as ``_unknown_``) trigger no events in live detection.
+"""
+
+import dataclasses
+import functools
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from m3net_tf.audio.datasets import protocols
+from m3net_tf.audio.datasets.clips import SPLITS, Clip, DatasetInfo
+from m3net_tf.audio.datasets.dataset import AudioDataset
+from m3net_tf.audio.datasets.files import files_below, read_table
+from m3net_tf.audio.datasets.noise import (
+    NOISE_FOLDER,
+    noise_parts,
+    silence_clips,
+    synthesise_silence,
+)
+from m3net_tf.audio.datasets.protocols import UnsuitedProtocolError
+from m3net_tf.audio.datasets.registry import register
+from m3net_tf.audio.datasets.statements import UNKNOWN_GROUPS
+from m3net_tf.audio.datasets.windows import in_windows
+from m3net_tf.system.errors import ConfigError, DataError
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
+SPLIT_NAMES = {name: name for name in SPLITS} | {"val": "validation", "valid": "validation"}
+FOLDED = "grouped-5fold"
+_SEARCH_DEPTH = 3
+
+INFO = DatasetInfo(
+    name="folder",
+    labels=(),
+    sample_rate_hz=16_000,
+    clip_s=1.0,
+    protocols=("auto", "listed-split", "grouped", "stratified-random", FOLDED),
+    folds={FOLDED: 5},
+    licence="yours",
+    citation="none: your own sounds",
+    url="your own folder",
+    leaking_protocols=("stratified-random",),
+    group="group",
+    fetch_hint="put your sounds into one folder for each class",
+)
+
+
+@register(INFO, adjustable=("fit", "sample_rate_hz", "clip_s"))
+def build(
+    info: DatasetInfo,
+    root: Path,
+    seed: int,
+    *,
+    table: str = "",
+    classes: Sequence[str] = (),
+    group_pattern: str = "",
+    silence_percentage: float | None = None,
+    long_clips: str = "cut",
+) -> AudioDataset:
+    """List the clips.
+
+    Options:
+        table: CSV file in the folder; empty lists the class folders.
+        classes: names of the class folders, such as ``[yes, no]``; empty means all folders.
+        group_pattern: regular expression with one pair of parentheses, searched in each path.
+        silence_percentage: silence clips, in percent of the others; default: 10 with a folder
+            ``_background_noise_``, else none.
+        long_clips: ``cut`` fits clips longer than ``clip_s`` to it by ``fit``; ``windows`` replaces
+            them by half-overlapping windows, without the silent ones in training.
+    """
+    if long_clips not in ("cut", "windows"):
+        raise ConfigError(f"folder: long_clips is {long_clips!r}; choose cut or windows")
+    clips = list(_table(root / table) if table else list_folders(root, _class_names(classes)))
+    if not clips:
+        raise DataError(
+            f"{root / table}: has no clips; put sound files ({', '.join(SUFFIXES)}) into one "
+            f"folder for each class{_hint(root)}"
+        )
+    if group_pattern:
+        clips = grouped(clips, group_pattern)
+    protocol, groups_known = _chosen_protocol(clips, info.protocol, root / table)
+    clips = [c if c.group else dataclasses.replace(c, group=c.clip_id) for c in clips]
+    clips, notes = _split(clips, protocol, seed, info.fold, groups_known=groups_known)
+    if protocol not in ("listed-split", FOLDED):
+        _require_every_class(clips, root, protocol, seed)
+    if not groups_known:
+        protocol += f" {UNKNOWN_GROUPS}"
+    if long_clips == "windows":
+        clips = in_windows(clips, info.clip_s)
+    noise = noise_parts(root / NOISE_FOLDER, info.sample_rate_hz, info.clip_samples)
+    silence = silence_clips(clips, noise, silence_percentage, seed, info)
+    labels = tuple(sorted({clip.label for clip in (*clips, *silence)}))
+    info = dataclasses.replace(
+        info, protocol=protocol, labels=labels, notes=notes, groups_known=groups_known
+    )
+    return AudioDataset(
+        info,
+        (*clips, *silence),
+        synthesise=functools.partial(synthesise_silence, info.clip_samples),
+        noise=tuple(clip for clip in noise if clip.split == "train"),
+    )
+
+
+def _chosen_protocol(clips: list[Clip], protocol: str, source: Path) -> tuple[str, bool]:
+    """The protocol, with ``auto`` resolved, and whether groups are known."""
+    listed = _column_is_full(clips, "split", source) if protocol == "auto" else None
+    if listed is None:
+        listed = all(clip.split for clip in clips)
+    groups_known = _column_is_full(clips, "group", source)
+    if protocol == "auto":
+        protocol = "listed-split" if listed else "grouped" if groups_known else "stratified-random"
+    if protocol == "listed-split" and not listed:
+        unlisted = next(clip.clip_id for clip in clips if not clip.split)
+        raise UnsuitedProtocolError(
+            f"{source}: clip {unlisted} has no split; give a column split or folders train, "
+            "validation and test"
+        )
+    if protocol == "grouped" and not groups_known:
+        raise UnsuitedProtocolError(
+            f"folder: protocol grouped needs groups, but {source} gives none; "
+            "add a column group or set group_pattern"
+        )
+    return protocol, groups_known
+
+
+def _split(
+    clips: list[Clip], protocol: str, seed: int, fold: int | None, *, groups_known: bool
+) -> tuple[list[Clip], tuple[str, ...]]:
+    """The clips with the splits of a suitable protocol, and notes on the split."""
+    unknown = (
+        "groups unknown: clips of one speaker or recording may be on both sides; set group_pattern "
+        "to rule it out (m3net data check folder --suggest guesses it)",
+    )
+    notes = () if groups_known else unknown
+    if protocol == "grouped":
+        return protocols.grouped_split(clips, seed), notes
+    if protocol == FOLDED:
+        return protocols.grouped_fold_split(clips, fold or 1, INFO.folds[FOLDED], seed), notes
+    if protocol == "stratified-random":
+        if groups_known:
+            notes = ("stratified-random leaks: clips of one group are on both sides",)
+        return protocols.stratified_split(clips, seed), notes
+    if not any(clip.split == "validation" for clip in clips):
+        clips = protocols.hold_out_validation(clips, seed, protocols.HELD_OUT_SHARE)
+        notes = ("validation: about a fifth of the training groups", *notes)
+    return clips, notes
+
+
+def _require_every_class(clips: list[Clip], root: Path, protocol: str, seed: int) -> None:
+    """Refuse a random split in which a class lacks training, validation or test clips."""
+    for label in sorted({clip.label for clip in clips}):
+        members = [clip for clip in clips if clip.label == label]
+        counts = {split: sum(clip.split == split for clip in members) for split in SPLITS}
+        if all(counts.values()):
+            continue
+        groups = len({clip.group for clip in members})
+        by_group = protocol == "grouped"
+        size = f"{len(members)} clips" + (f" of {groups} groups" if by_group else "")
+        enough = groups > 3 if by_group else len(members) > 3
+        remedy = (
+            "try another dataset.seed"
+            if enough
+            else f"add more{' groups' if by_group else ''} (at least 4), or remove it"
+        )
+        numbers = ", ".join(f"{count} {split}" for split, count in counts.items())
+        raise DataError(
+            f"{root}: class {label!r} has {size}, which gives {numbers} under protocol "
+            f"{protocol}, seed {seed}: {remedy}"
+        )
+
+
+def _column_is_full(clips: list[Clip], column: str, source: Path) -> bool:
+    """Whether all clips have a split or group; refuse a partly filled column."""
+    lacking = [clip for clip in clips if not getattr(clip, column)]
+    if lacking and len(lacking) < len(clips):
+        raise DataError(
+            f"{source}: {len(lacking)} of {len(clips)} clips have no {column}, such as "
+            f"{lacking[0].clip_id}; fill the column {column}, or leave it out"
+        )
+    return not lacking
+
+
+def _class_names(classes: Sequence[str]) -> tuple[str, ...]:
+    names = [classes] if isinstance(classes, str) else classes
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"folder: classes is {classes!r}; give folder names, as [yes, 'no']")
+    return tuple(name for name in names if name)
+
+
+def list_folders(root: Path, classes: tuple[str, ...] = ()) -> Iterator[Clip]:
+    """Clips of class folders; the split is empty unless the class folders are in split folders.
+
+    Raises:
+        DataError: a class has no sound file, or the folder contains data sets.
+    """
+    folders = _subfolders(root)
+    if folders and all(folder.name in SPLIT_NAMES for folder in folders):
+        for folder in folders:
+            for clip in _class_folders(folder, _subfolders(folder), classes):
+                clip_id = f"{folder.name}/{clip.clip_id}"
+                yield dataclasses.replace(clip, clip_id=clip_id, split=SPLIT_NAMES[folder.name])
+        return
+    if not classes:
+        _require_class_folders(root, folders)
+    yield from _class_folders(root, folders, classes)
+
+
+def _class_folders(root: Path, folders: list[Path], classes: tuple[str, ...]) -> Iterator[Clip]:
+    missing = set(classes) - {folder.name for folder in folders}
+    if missing:
+        raise DataError(f"{root}: has no class folder {min(missing)!r}; correct option classes")
+    for folder in folders:
+        if classes and folder.name not in classes:
+            continue
+        files = _sounds(folder)
+        if not files:
+            raise DataError(
+                f"{folder}: class has no sound file; add some ({', '.join(SUFFIXES)}), remove the "
+                f"folder, or name the class folders by option classes{_hint(root)}"
+            )
+        for path in files:
+            yield Clip(path.relative_to(root).as_posix(), folder.name, "", "", path)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    """Subfolders that may be classes, sorted."""
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if _visible(path) and path.is_dir() and path.name != NOISE_FOLDER
+    ]
+
+
+def _sounds(folder: Path, *, deep: bool = True) -> list[Path]:
+    """Sound files in a folder and its subfolders, without hidden ones, sorted."""
+    if not deep:
+        return [p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES and _visible(p)]
+    return [
+        path
+        for path in files_below(folder, SUFFIXES)
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+
+
+def _require_class_folders(root: Path, folders: list[Path]) -> None:
+    """Refuse a folder that contains data sets, each of which would become one class.
+
+    Class folders without sound files contain folders of speakers or recordings, whose names occur
+    in several classes. If they do not, the folder is probably one level too high.
+    """
+    if any(_sounds(folder, deep=False) for folder in folders):
+        return
+    names_inside = [
+        {path.name for path in _subfolders(folder) if _sounds(path, deep=False)}
+        for folder in folders
+    ]
+    counts = Counter(name for names in names_inside for name in names)
+    shared = sum(count for count in counts.values() if count > 1)
+    if all(names_inside) and shared >= counts.total() / 2:
+        return
+    candidates = _data_sets_below(root)
+    if candidates:
+        raise DataError(
+            f"{root}: is not a folder of class folders: none of them contains sounds directly. "
+            f"{_named(candidates)} to be the data set: give DATA_DIR={candidates[0]}; or, if these "
+            "folders are the classes, name them by option classes"
+        )
+
+
+def _data_sets_below(root: Path) -> list[Path]:
+    """Folders below a folder that look like data sets: with two or more folders of sounds."""
+    level, candidates = [root], []
+    for _ in range(_SEARCH_DEPTH):
+        level = [path for folder in level for path in _subfolders(folder)]
+        candidates += [
+            folder
+            for folder in level
+            if sum(bool(_sounds(path, deep=False)) for path in _subfolders(folder)) > 1
+        ]
+    return candidates
+
+
+def _hint(root: Path) -> str:
+    candidates = _data_sets_below(root)
+    if not candidates:
+        return ""
+    return f"; {_named(candidates)} to be a data set: DATA_DIR={candidates[0]}"
+
+
+def _named(folders: list[Path]) -> str:
+    shown = " and ".join(map(str, folders[:3])) + (" and others" if len(folders) > 3 else "")
+    return f"{shown} {'seems' if len(folders) == 1 else 'seem'}"
+
+
+def _table(path: Path) -> Iterator[Clip]:
+    """Clips of a table; split and group are empty if it has no such column."""
+    for line, row in enumerate(read_table(path, ("path", "label")), start=2):
+        split = row.get("split", "")
+        if not row["path"] or not row["label"] or (split and split not in SPLIT_NAMES):
+            raise DataError(
+                f"{path}: line {line} has no path, no label or an unknown split {split!r}; "
+                f"splits are {', '.join(SPLITS)}"
+            )
+        file_path = path.parent / row["path"]
+        if not file_path.is_file():
+            raise DataError(f"{file_path}: is in {path.name} but missing; correct the table")
+        split = SPLIT_NAMES.get(split, "")
+        yield Clip(row["path"], row["label"], split, row.get("group", ""), file_path)
+
+
+def grouped(clips: list[Clip], pattern: str) -> list[Clip]:
+    """The clips with groups that a regular expression extracts from their names.
+
+    Raises:
+        ConfigError, DataError: it is none, or finds no group in a name.
+    """
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(
+            f"folder: group_pattern {pattern!r} is not a regular expression ({error}); correct it"
+        ) from None
+    if expression.groups < 1:
+        raise ConfigError(
+            f"folder: group_pattern {pattern!r} has no parentheses; put them around the group's "
+            "name"
+        )
+    grouped = []
+    for clip in clips:
+        match = expression.search(clip.clip_id)
+        if match is None or not match[1]:
+            raise DataError(
+                f"{clip.path}: group_pattern {pattern!r} finds no group in {clip.clip_id!r}; "
+                "correct the pattern or the name"
+            )
+        grouped.append(dataclasses.replace(clip, group=match[1]))
+    return grouped
+
+
+def _visible(path: Path) -> bool:
+    return not path.name.startswith(".")

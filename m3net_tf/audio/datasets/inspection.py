@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is in a folder of the user's own sounds, before anything is trained on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m3net_tf.audio.datasets.audio import header_of
+from m3net_tf.audio.datasets.checking import bad_headers
+from m3net_tf.audio.datasets.clips import Clip
+from m3net_tf.audio.datasets.dataset import READERS
+from m3net_tf.audio.datasets.folder import SUFFIXES, grouped, list_folders
+from m3net_tf.audio.datasets.grouping import Suggestion, given_groups, suggest_groups
+from m3net_tf.audio.datasets.noise import NOISE_FOLDER
+from m3net_tf.audio.datasets.report import Table
+from m3net_tf.system.errors import DataError
+
+_SHOWN = 3
+UNEVEN = 3.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassSounds:
+    """Sounds of one class.
+
+    Attributes:
+        clips: number of files, the unreadable ones included.
+        unreadable: number of unreadable files.
+        lengths_s: shortest, median and longest length of the readable files.
+        total_s: their total length.
+    """
+
+    clips: int
+    unreadable: int
+    lengths_s: tuple[float, float, float]
+    total_s: float
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderSounds:
+    """A folder of class folders.
+
+    Attributes:
+        folder: the folder.
+        classes: its classes.
+        length_95_s: length that 95 % of the readable files do not exceed.
+        longest_s: length of the longest one.
+        rates_hz: number of files by sample rate.
+        unreadable: reasons why files cannot be read, each of which names its file.
+        repeated: names of files with the same content, together.
+        groups: speakers or recordings as given, or as guessed from the names; None without a guess.
+        noise: whether there are background recordings.
+        split: whether folders train, validation and test divide the clips.
+    """
+
+    folder: Path
+    classes: dict[str, ClassSounds]
+    length_95_s: float
+    longest_s: float
+    rates_hz: dict[int, int]
+    unreadable: tuple[str, ...]
+    repeated: tuple[tuple[str, ...], ...]
+    groups: Suggestion | None
+    noise: bool
+    split: bool
+
+    @property
+    def clips(self) -> int:
+        """Number of files."""
+        return sum(sounds.clips for sounds in self.classes.values())
+
+    @property
+    def imbalance(self) -> float:
+        """Clips of the largest class per clip of the smallest one."""
+        counts = [sounds.clips for sounds in self.classes.values()]
+        return max(counts) / min(counts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {**dataclasses.asdict(self), "folder": str(self.folder), "clips": self.clips}
+
+
+def inspect_folder(folder: Path, group_pattern: str = "") -> FolderSounds:
+    """Read the names and headers of all sounds below a folder of class folders.
+
+    Args:
+        folder: the folder.
+        group_pattern: pattern of the groups; default: it is guessed.
+
+    Raises:
+        DataError: the folder is missing or has no class folders with sounds, or the pattern finds
+            no group in a name.
+        ConfigError: the pattern is no regular expression with a group.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: is not a folder; name one that has a folder for each class")
+    clips = list(list_folders(folder))
+    if not clips:
+        raise DataError(
+            f"{folder}: has no sounds; put sound files ({', '.join(SUFFIXES)}) into one folder for "
+            "each class"
+        )
+    unreadable = bad_headers(clips)
+    readable = [clip for clip in clips if clip.clip_id not in unreadable]
+    if not readable:
+        raise DataError(f"{next(iter(unreadable.values()))}; none of the {len(clips)} can be read")
+    with ThreadPoolExecutor(READERS) as pool:
+        headers = list(pool.map(header_of, (Path(str(clip.path)) for clip in readable)))
+    lengths_s = {c.clip_id: header.duration for c, header in zip(readable, headers, strict=True)}
+    classes = {
+        label: _class_sounds([clip for clip in clips if clip.label == label], lengths_s)
+        for label in dict.fromkeys(clip.label for clip in clips)
+    }
+    groups = next(iter(suggest_groups(clips)), None)
+    if group_pattern:
+        groups = given_groups(grouped(clips, group_pattern), group_pattern)
+    return FolderSounds(
+        folder=folder,
+        classes=classes,
+        length_95_s=float(np.percentile([*lengths_s.values()], 95, method="higher")),
+        longest_s=max(lengths_s.values()),
+        rates_hz=dict(Counter(int(header.samplerate) for header in headers).most_common()),
+        unreadable=tuple(unreadable.values()),
+        repeated=_repeated(readable),
+        groups=groups,
+        noise=any((folder / NOISE_FOLDER).glob("*.wav")),
+        split=all(clip.split for clip in clips),
+    )
+
+
+def _class_sounds(clips: Sequence[Clip], lengths_s: dict[str, float]) -> ClassSounds:
+    lengths = np.array([lengths_s[c.clip_id] for c in clips if c.clip_id in lengths_s] or [0.0])
+    return ClassSounds(
+        clips=len(clips),
+        unreadable=sum(clip.clip_id not in lengths_s for clip in clips),
+        lengths_s=(float(lengths.min()), float(np.median(lengths)), float(lengths.max())),
+        total_s=float(lengths.sum()),
+    )
+
+
+def _repeated(clips: Sequence[Clip]) -> tuple[tuple[str, ...], ...]:
+    """Names of clips whose files have the same bytes; only files of equal size are read."""
+    of_size: defaultdict[int, list[Clip]] = defaultdict(list)
+    for clip in clips:
+        of_size[Path(str(clip.path)).stat().st_size].append(clip)
+    of_content: defaultdict[bytes, list[str]] = defaultdict(list)
+    for twins in of_size.values():
+        for clip in twins if len(twins) > 1 else ():
+            with Path(str(clip.path)).open("rb") as file:
+                of_content[hashlib.file_digest(file, "sha256").digest()].append(clip.clip_id)
+    return tuple(tuple(names) for names in of_content.values() if len(names) > 1)
+
+
+def sounds_table(sounds: FolderSounds) -> Table:
+    """One row for each class."""
+    rows = [
+        (
+            label,
+            str(of.clips),
+            f"{100 * of.clips / sounds.clips:.0f} %",
+            f"{of.total_s / 60:.1f}",
+            *(f"{length:.2f}" for length in of.lengths_s),
+            str(of.unreadable),
+        )
+        for label, of in sounds.classes.items()
+    ]
+    columns = ("class", "clips", "share", "minutes", "shortest", "median", "longest", "unreadable")
+    return Table(columns, tuple(rows))
+
+
+def sounds_lines(sounds: FolderSounds) -> list[str]:
+    """Sentences below :func:`sounds_table`: lengths, rates, balance, repetitions and leaks."""
+    rates = ", ".join(f"{rate} Hz ({count})" for rate, count in sounds.rates_hz.items())
+    lines = [
+        f"{sounds.clips} clips: 95 % last at most {sounds.length_95_s:.2f} s, the longest lasts "
+        f"{sounds.longest_s:.2f} s",
+        f"sample rates: {rates}",
+    ]
+    if sounds.imbalance > UNEVEN:
+        lines.append(
+            f"uneven: the largest class has {sounds.imbalance:.1f} times the clips of the smallest"
+        )
+    for names in sounds.repeated[:_SHOWN]:
+        lines.append(f"same content: {', '.join(names[:_SHOWN])}: keep one of them")
+    if len(sounds.repeated) > _SHOWN:
+        lines.append(f"{len(sounds.repeated) - _SHOWN} more files are repeated")
+    lines += [f"unreadable: {reason}" for reason in sounds.unreadable[:_SHOWN]]
+    if sounds.split:
+        lines.append("split: as in your folders train, validation and test")
+    else:
+        lines.append(_leaks_line(sounds.groups))
+    return lines
+
+
+def _leaks_line(groups: Suggestion | None) -> str:
+    """What the file names say about speakers or recordings."""
+    unknown = (
+        "leaks: the file names do not identify speakers or recordings. If several files come from "
+        "the same one, the measured accuracy will be too high; give --group-pattern"
+    )
+    if groups is None:
+        return unknown
+    example = " -> ".join(groups.example)
+    if groups.given:
+        return f"groups: {groups.groups} by --group-pattern, as in {example}"
+    if not groups.likely:
+        return f"{unknown} {groups.pattern!r} if it is right that {example}"
+    return (
+        f"leaks: the file names seem to identify {groups.groups} speakers or recordings, as in "
+        f"{example}: check this guess, or give --group-pattern"
+    )

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Splits of clips that several data sets use.
+
+Each function returns the clips with their splits. Random draws depend only on the seed and the
+clips' names, not on their order.
+"""
+
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from m3net_tf.audio.datasets.clips import SPLITS, Clip
+from m3net_tf.system.errors import ConfigError, DataError
+
+RANDOM_SHARES = (0.6, 0.8)  # end of training, end of validation
+TEST_FIFTH_SHARES = (0.7, 0.8)  # an 80:20 split, of whose 80 an eighth validates
+LEAKING_SHARES = {"paper-random": RANDOM_SHARES, "random-80-20": TEST_FIFTH_SHARES}
+HELD_OUT_SHARE = 0.2
+
+
+class MissingFoldError(DataError):
+    """A partial copy lacks the requested fold."""
+
+
+class UnsuitedProtocolError(ConfigError):
+    """The clips lack the groups or the listed split that a protocol needs."""
+
+
+def rank(key: Hashable) -> str:
+    """Hash of a name (and a seed): sorting by it gives a reproducible random order."""
+    return hashlib.sha256(str(key).encode()).hexdigest()
+
+
+def assign(clips: Iterable[Clip], split_of: Mapping[str, str]) -> list[Clip]:
+    """The clips with their splits from a map of names."""
+    return [dataclasses.replace(clip, split=split_of[clip.clip_id]) for clip in clips]
+
+
+def random_split(
+    clips: Sequence[Clip], seed: int, shares: tuple[float, float] = RANDOM_SHARES
+) -> list[Clip]:
+    """Split clips at random, ignoring groups: leaks if groups have several clips.
+
+    Args:
+        clips: all clips.
+        seed: seed of the random order.
+        shares: ends of training and validation, as shares of all clips.
+    """
+    order = sorted(clips, key=lambda clip: rank((seed, clip.clip_id)))
+    ends = [round(share * len(clips)) for share in shares]
+    return assign(
+        clips, {clip.clip_id: SPLITS[sum(i >= e for e in ends)] for i, clip in enumerate(order)}
+    )
+
+
+def stratified_split(
+    clips: Sequence[Clip], seed: int, shares: tuple[float, float] = RANDOM_SHARES
+) -> list[Clip]:
+    """:func:`random_split` class by class (by the first label)."""
+    split_of: dict[str, str] = {}
+    for label in {clip.label for clip in clips}:
+        part = [clip for clip in clips if clip.label == label]
+        split_of |= {clip.clip_id: clip.split for clip in random_split(part, seed, shares)}
+    return assign(clips, split_of)
+
+
+def grouped_split(
+    clips: Sequence[Clip],
+    seed: int,
+    test_share: float = HELD_OUT_SHARE,
+    validation_share: float = HELD_OUT_SHARE,
+) -> list[Clip]:
+    """Split whole groups at random, with about ``test_share`` of each class in test."""
+    split_of: dict[str, str] = {}
+    remaining = list(clips)
+    shares = {"test": test_share, "validation": validation_share / (1 - test_share)}
+    for split, share in shares.items():
+        held = held_out_groups(
+            [c.group for c in remaining], [c.label for c in remaining], share, seed
+        )
+        split_of |= {clip.clip_id: split for clip in remaining if clip.group in held}
+        remaining = [clip for clip in remaining if clip.group not in held]
+    return assign(clips, {clip.clip_id: "train" for clip in remaining} | split_of)
+
+
+def hold_out_validation(clips: Sequence[Clip], seed: int, share: float) -> list[Clip]:
+    """Move whole groups with about ``share`` of the training clips to validation."""
+    trained = [clip for clip in clips if clip.split == "train"]
+    held = held_out_groups([c.group for c in trained], [c.label for c in trained], share, seed)
+    return [
+        dataclasses.replace(c, split="validation") if c.split == "train" and c.group in held else c
+        for c in clips
+    ]
+
+
+def fold_split(
+    clips: Sequence[Clip], fold_of: Mapping[str, int], fold: int, seed: int, test_files: Path
+) -> tuple[list[Clip], tuple[str, ...]]:
+    """Test on one fold and validate on the next available one; the first follows the last.
+
+    With only two folds none is left for validation. Then whole groups with about a fifth of the
+    training clips of each class validate instead.
+
+    Args:
+        clips: all available clips.
+        fold_of: map of clip name to fold, counted from 1.
+        fold: the test fold.
+        seed: seed of the draw of validation groups if there are two folds.
+        test_files: folder or pattern of the test fold, for errors.
+
+    Returns:
+        The clips with their splits, and notes on the split.
+
+    Raises:
+        DataError: the test fold is missing (:class:`MissingFoldError`) or the only one.
+    """
+    folds = sorted({fold_of[clip.clip_id] for clip in clips})
+    if fold not in folds:
+        raise MissingFoldError(
+            f"{test_files}: folder of the test fold is missing; "
+            f"fetch it or choose from the folds {', '.join(map(str, folds))}"
+        )
+    if len(folds) == 1:
+        raise DataError(
+            f"{test_files.parent}: only fold {fold} is available; fetch another one for training"
+        )
+    following = folds[(folds.index(fold) + 1) % len(folds)] if len(folds) > 2 else None
+    name = {fold: "test", following: "validation"}
+    split = assign(clips, {c.clip_id: name.get(fold_of[c.clip_id], "train") for c in clips})
+    if following is not None:
+        return split, ()
+    note = "validation: about a fifth of the training fold's groups"
+    return hold_out_validation(split, seed, HELD_OUT_SHARE), (note,)
+
+
+def grouped_fold_split(clips: Sequence[Clip], fold: int, folds: int, seed: int) -> list[Clip]:
+    """:func:`fold_split` with folds of whole groups, among which each class is spread evenly.
+
+    Raises:
+        UnsuitedProtocolError: there are too few groups for this fold.
+    """
+    fold_of = _dealt(clips, folds, seed)
+    if fold not in fold_of.values():
+        raise UnsuitedProtocolError(f"too few groups for fold {fold} of {folds}")
+    split, _ = fold_split(clips, fold_of, fold, seed, Path())
+    trained = {clip.label for clip in split if clip.split == "train"}
+    if absent := sorted({clip.label for clip in clips} - trained):
+        raise UnsuitedProtocolError(
+            f"class {absent[0]!r} has too few groups for {folds} folds: fold {fold} trains none"
+        )
+    return split
+
+
+def _dealt(clips: Sequence[Clip], folds: int, seed: int) -> dict[str, int]:
+    """Fold of each clip: the largest groups first, each to the fold with the least of its class."""
+    members: dict[str, list[Clip]] = {}
+    for clip in clips:
+        members.setdefault(clip.group, []).append(clip)
+    held: list[Counter[str]] = [Counter() for _ in range(folds)]
+    fold_of: dict[str, int] = {}
+    for group in sorted(members, key=lambda name: (-len(members[name]), rank((seed, name)))):
+        sizes = Counter(clip.label for clip in members[group])
+        label = min(sizes, key=lambda name: (-sizes[name], name))
+        chosen = min(range(folds), key=lambda i: (held[i][label], held[i].total(), i))
+        held[chosen] += sizes
+        fold_of |= {clip.clip_id: chosen + 1 for clip in members[group]}
+    return fold_of
+
+
+def held_out_groups(
+    groups: Sequence[str], labels: Sequence[str], share: float, seed: int
+) -> set[str]:
+    """Choose whole groups that together contain about ``share`` of each class's clips.
+
+    Groups are chosen in a seeded random order, class by class, while they fit into the share. The
+    first is always chosen unless it is the class's only group, so each class with two or more
+    groups is both held out and not.
+    """
+    sizes: dict[str, Counter[str]] = {}
+    for group, label in zip(groups, labels, strict=True):
+        sizes.setdefault(group, Counter())[label] += 1
+    by_label: dict[str, list[str]] = {}
+    for group, count in sizes.items():
+        by_label.setdefault(min(count, key=lambda n: (-count[n], n)), []).append(group)
+    chosen: set[str] = set()
+    for members in by_label.values():
+        total = sum(sizes[group].total() for group in members)
+        chosen_clips = 0
+        for group in sorted(members, key=lambda g: rank((seed, g)))[: len(members) - 1]:
+            size = sizes[group].total()
+            if chosen_clips == 0 or chosen_clips + size <= share * total:
+                chosen.add(group)
+                chosen_clips += size
+    return chosen

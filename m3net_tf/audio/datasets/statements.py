@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Statements for every figure: how clips were held out, and how many are truncated."""
+
+import math
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NotRequired, TypedDict
+
+import numpy as np
+
+from m3net_tf.audio.datasets.dataset import READERS, AudioDataset
+from m3net_tf.audio.datasets.registry import dataset_options
+from m3net_tf.audio.datasets.windows import ROUNDING_S, length_s
+
+UNKNOWN_GROUPS = "(groups unknown)"
+
+
+class _Protocol(TypedDict):
+    """The keys of :class:`SplitFacts` without the statement."""
+
+    name: str
+    protocol: str
+    leaking: bool
+    fold: int | None
+    group: str
+    groups_known: bool
+    test_leak: float | None
+
+
+class SplitFacts(_Protocol):
+    """Facts about a data set's split, for ``metrics.json``.
+
+    Attributes:
+        name: name of the data set.
+        protocol: its protocol.
+        leaking: whether the protocol leaks by construction.
+        fold: the test fold; None if the protocol has none.
+        group: meaning of a group, such as ``actor``.
+        groups_known: whether the clips' groups are known.
+        test_leak: share of the test clips whose group is in training; None if groups are unknown.
+        statement: all of it in words.
+        subset: name of the subset that the folder is; absent if it is none.
+        subset_sha256: hash of the subset's list of files; absent with ``subset``.
+    """
+
+    statement: str
+    subset: NotRequired[str]
+    subset_sha256: NotRequired[str]
+
+
+def split_facts(dataset: AudioDataset) -> SplitFacts:
+    """Facts about a data set's split, as plain values."""
+    info = dataset.info
+    facts: _Protocol = {
+        "name": info.name,
+        "protocol": info.protocol,
+        "leaking": info.leaking,
+        "fold": info.fold,
+        "group": info.group,
+        "groups_known": info.groups_known,
+        "test_leak": dataset.leak() if info.groups_known else None,
+    }
+    split: SplitFacts = {**facts, "statement": _statement(facts)}
+    if info.subset:
+        split["subset"], split["subset_sha256"] = info.subset, info.subset_sha256
+    return split
+
+
+def protocol_statement(source: AudioDataset | Mapping[str, Any]) -> str:
+    """A protocol in words that state whether its figures are reliable.
+
+    Args:
+        source: a data set; or the facts stored in a result: those of :func:`split_facts`, or only
+            ``protocol`` in older results.
+    """
+    facts = split_facts(source) if isinstance(source, AudioDataset) else source
+    return str(facts.get("statement") or _statement(facts))
+
+
+def _statement(facts: Mapping[str, Any]) -> str:
+    protocol = str(facts["protocol"])
+    if facts.get("fold") is not None:
+        protocol = f"{protocol}, fold {facts['fold']} tests"
+    if not facts.get("groups_known", UNKNOWN_GROUPS not in protocol):
+        name = protocol.replace(f" {UNKNOWN_GROUPS}", "")
+        return f"{name}, speakers unknown: the accuracy may be too high; set group_pattern"
+    group, leak = facts.get("group", "group"), facts.get("test_leak")
+    if leak:
+        return (
+            f"{protocol}, LEAKS: {100 * leak:.3g} % of the test clips share a {group} with "
+            "training, so this figure is too high; choose another protocol"
+        )
+    if leak is None and facts.get("leaking"):
+        return f"{protocol}, LEAKS: test clips share groups with training; the figure is too high"
+    if leak is None or group == "clip":
+        return protocol
+    return f"{protocol}: no {group} is in both training and test"
+
+
+def cut_statement(dataset: AudioDataset) -> str | None:
+    """A sentence on what becomes of clips that are longer than the window; None if none is.
+
+    Reads the headers of all files. Data sets without the option ``clip_s`` give None.
+    """
+    info = dataset.info
+    if wholes := {clip.whole for clip in dataset.clips if clip.whole}:
+        listed = {clip.whole or clip.clip_id for clip in dataset.clips if not clip.synthetic}
+        return (
+            f"{info.name}: {len(wholes)} of {len(listed)} clips are longer than the window of "
+            f"{info.clip_s:g} s: "
+            "training uses their half-overlapping windows that have sound; validation and test "
+            "take the mean over all of their windows, in which silent ones count little"
+        )
+    if "clip_s" not in dataset_options(info.name):
+        return None
+    with ThreadPoolExecutor(READERS) as pool:
+        lengths_s = np.array([s for s in pool.map(length_s, dataset.clips) if s], float)
+    cut = int((lengths_s > info.clip_s + ROUNDING_S).sum())
+    if not cut:
+        return None
+    percentiles_s = np.percentile(lengths_s, [95, 100], method="higher").tolist()
+    length_95_s, longest_s = (math.ceil(round(10 * length_s, 3)) / 10 for length_s in percentiles_s)
+    part = "their middle" if info.fit == "crop" else "their beginning"
+    advice = f"clip_s={longest_s:g} keeps all clips whole"
+    if info.clip_s < length_95_s < longest_s:
+        advice += f", clip_s={length_95_s:g} keeps 95 % of the clips whole"
+    return (
+        f"{info.name}: {cut} of {len(lengths_s)} clips are longer than the window of "
+        f"{info.clip_s:g} s, so only {part} is used; {advice}"
+    )

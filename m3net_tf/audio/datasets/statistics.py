@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Statistics of a data set: clips per class and split, lengths and formats of the files."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+
+from m3net_tf.audio.datasets.audio import header_of
+from m3net_tf.audio.datasets.checking import bad_headers
+from m3net_tf.audio.datasets.clips import SPLITS
+from m3net_tf.audio.datasets.dataset import READERS, AudioDataset
+from m3net_tf.audio.datasets.registry import load_dataset
+
+
+class Lengths(TypedDict):
+    """Lengths of files in seconds."""
+
+    min: float
+    median: float
+    max: float
+
+
+class FileFacts(TypedDict):
+    """The clips' files.
+
+    Attributes:
+        count: their number.
+        bytes: their total size.
+        hours: their total length.
+        length_s: their lengths.
+        rates_hz: number of files by sample rate.
+        channels: number of files by number of channels.
+        formats: number of files by format.
+        broken: reasons why files are broken.
+    """
+
+    count: int
+    bytes: int
+    hours: float
+    length_s: Lengths
+    rates_hz: Counter[int]
+    channels: Counter[int]
+    formats: Counter[str]
+    broken: list[str]
+
+
+class Delivered(TypedDict):
+    """A clip as it is delivered: its length, the rule that fits it to that, and its rate."""
+
+    clip_s: float
+    fit: str
+    sample_rate_hz: int
+
+
+class Statistics(TypedDict):
+    """Statistics of a data set under a protocol.
+
+    Attributes:
+        name: its name.
+        protocol: the protocol.
+        fold: the test fold; None if the protocol has none.
+        notes: notes on this copy.
+        classes: clips per split, by class.
+        clips: clips per split, and ``all``.
+        group: meaning of a group.
+        groups: groups per split, and ``all``.
+        delivered: a clip as it is delivered.
+        files: the files; None if the program generates the clips.
+    """
+
+    name: str
+    protocol: str
+    fold: int | None
+    notes: tuple[str, ...]
+    classes: dict[str, dict[str, int]]
+    clips: dict[str, int]
+    group: str
+    groups: dict[str, int]
+    delivered: Delivered
+    files: FileFacts | None
+
+
+def stats(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    protocol: str | None = None,
+    fold: int | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Statistics:
+    """Clips per class and split, and the files' lengths, rates, channels and formats."""
+    dataset = load_dataset(name, data_dir, protocol=protocol, fold=fold, seed=seed, **options)
+    info, counts = dataset.info, dataset.counts()
+    splits = {split: dataset.split(split) for split in SPLITS} | {"all": dataset.clips}
+    return {
+        "name": name,
+        "protocol": info.protocol,
+        "fold": info.fold,
+        "notes": info.notes,
+        "classes": {label: {s: counts[s][label] for s in SPLITS} for label in info.labels},
+        "clips": {split: len(clips) for split, clips in splits.items()},
+        "group": info.group,
+        "groups": {split: len({clip.group for clip in clips}) for split, clips in splits.items()},
+        "delivered": {
+            "clip_s": info.clip_s,
+            "fit": info.fit,
+            "sample_rate_hz": info.sample_rate_hz,
+        },
+        "files": _file_facts(dataset),
+    }
+
+
+def _file_facts(dataset: AudioDataset) -> FileFacts | None:
+    """Lengths, rates, channels and formats of the clips' files, from their headers."""
+    paths = sorted({clip.path for clip in dataset.clips if clip.path})
+    if not paths:
+        return None
+    bad = bad_headers(dataset.clips)
+    with ThreadPoolExecutor(READERS) as pool:
+        good = [path for path in paths if not any(str(path) in reason for reason in bad.values())]
+        headers = list(pool.map(header_of, good))
+    lengths_s = np.array([header.duration for header in headers] or [0.0])
+    return {
+        "count": len(paths),
+        "bytes": sum(path.stat().st_size for path in paths),
+        "hours": float(lengths_s.sum() / 3600),
+        "length_s": {
+            "min": float(lengths_s.min()),
+            "median": float(np.median(lengths_s)),
+            "max": float(lengths_s.max()),
+        },
+        "rates_hz": Counter(header.samplerate for header in headers),
+        "channels": Counter(header.channels for header in headers),
+        "formats": Counter(f"{header.format} {header.subtype}" for header in headers),
+        "broken": list(bad.values()),
+    }

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Windows of clips that are longer than the delivered length.
+
+Windows overlap by half. Training omits those without sound, because a pause between two barks is no
+example of a bark. Validation and test keep all of them, as a recogniser hears them.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from m3net_tf.audio.datasets.audio import Audio, header_of, read_audio
+from m3net_tf.audio.datasets.clips import Clip
+from m3net_tf.audio.datasets.dataset import READERS
+from m3net_tf.system.errors import DataError
+
+ROUNDING_S = 0.005
+DRAWS = 8
+"""Positions that are drawn for a part with sound."""
+SILENCE_BELOW_DB = -40.0
+"""Level below which a part of a sound is silence, relative to the sound's loudest window."""
+_SILENCE_RMS = 1 / 32768  # the smallest step of 16 bits: nothing but digital silence is below it
+_TAIL_S = 0.01
+
+
+def length_s(clip: Clip) -> float:
+    """Length of a clip's sound; 0 without a file or with a broken one, which reading reports."""
+    if clip.path is None or clip.synthetic:
+        return 0.0
+    if clip.duration_s is not None:
+        return clip.duration_s
+    try:
+        return float(header_of(clip.path).duration) - clip.start_s
+    except (soundfile.LibsndfileError, RuntimeError):
+        return 0.0
+
+
+def window_starts(samples: int, window: int, tail: int) -> list[int]:
+    """First samples of half-overlapping windows of a sound that is at least one window long.
+
+    A further window ends with the sound if at least ``tail`` samples follow the last one.
+    """
+    starts = list(range(0, samples - window + 1, max(1, window // 2)))
+    last = samples - window
+    return [*starts, last] if last - starts[-1] >= tail else starts
+
+
+def is_silent(levels: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Which windows of a sound have no sound in them.
+
+    Args:
+        levels: root mean square of each window, full scale 1, shape (windows,).
+    """
+    floor = levels.max() * 10 ** (SILENCE_BELOW_DB / 20)
+    return levels < max(floor, _SILENCE_RMS)
+
+
+def levels_of(audio: Audio, starts: Sequence[int], window: int) -> npt.NDArray[np.float64]:
+    """Root mean square of windows of a sound, shape (windows,)."""
+    energy = np.concatenate([[0.0], np.cumsum(np.square(audio, dtype=np.float64))])
+    ends = np.minimum(np.asarray(starts) + window, len(audio))
+    power = (energy[ends] - energy[np.asarray(starts)]) / window
+    return np.sqrt(np.maximum(power, 0.0))
+
+
+def loudest_windows(clips: Sequence[Clip], load: Callable[[Clip], Audio]) -> tuple[Clip, ...]:
+    """The clips with only the loudest of each longer clip's windows, which has its event.
+
+    Args:
+        clips: clips, some of which may be windows.
+        load: reads the samples of a clip.
+    """
+    best: dict[str, tuple[float, Clip]] = {}
+    for clip in clips:
+        level = float(np.square(load(clip), dtype=np.float64).mean()) if clip.whole else 0.0
+        whole = clip.whole or clip.clip_id
+        if whole not in best or level > best[whole][0]:
+            best[whole] = level, clip
+    return tuple(clip for _, clip in best.values())
+
+
+def start_with_sound(audio: Audio, drawn: npt.NDArray[np.integer], window: int) -> int:
+    """The first of some drawn starts whose window has sound; else that of the loudest window.
+
+    Args:
+        audio: samples, shape (samples,), at least one window.
+        drawn: first samples of windows, shape (draws,).
+        window: samples of a window.
+    """
+    regular = window_starts(len(audio), window, 1)
+    starts = [*drawn.tolist(), *regular]
+    levels = levels_of(audio, starts, window)
+    sounding = np.flatnonzero(~is_silent(levels)[: len(drawn)])
+    return int(starts[sounding[0] if len(sounding) else levels.argmax()])
+
+
+def in_windows(clips: Sequence[Clip], window_s: float) -> list[Clip]:
+    """The clips with windows in place of those that are longer than ``window_s``.
+
+    Args:
+        clips: clips with their splits. Those of files that cannot be read stay as they are.
+        window_s: length of a window.
+    """
+    with ThreadPoolExecutor(READERS) as pool:
+        parts = pool.map(lambda clip: _windows(clip, window_s), clips)
+        return [window for windows in parts for window in windows]
+
+
+def _windows(clip: Clip, window_s: float) -> list[Clip]:
+    if clip.path is None or length_s(clip) <= window_s + ROUNDING_S:
+        return [clip]
+    rate_hz = header_of(clip.path).samplerate
+    window = round(window_s * rate_hz)
+    samples = int(length_s(clip) * rate_hz)
+    starts = window_starts(samples, window, round(_TAIL_S * rate_hz))
+    kept = [True] * len(starts)
+    if clip.split == "train":
+        with contextlib.suppress(DataError):  # reading the windows reports a broken file
+            kept = list(~is_silent(levels_of(_read(clip, clip.path, rate_hz), starts, window)))
+    return [
+        dataclasses.replace(
+            clip,
+            clip_id=f"{clip.clip_id}@{start / rate_hz:.3f}s",
+            whole=clip.clip_id,
+            start_s=clip.start_s + start / rate_hz,
+            duration_s=window_s,
+        )
+        for start, keep in zip(starts, kept, strict=True)
+        if keep
+    ]
+
+
+def _read(clip: Clip, path: Path, rate_hz: int) -> Audio:
+    return read_audio(
+        path, sample_rate_hz=rate_hz, start_s=clip.start_s, duration_s=clip.duration_s
+    )

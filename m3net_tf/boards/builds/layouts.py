@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An export as a library for other build tools: ``m3net export --layout``.
+
+A library needs nothing else: it holds the network as generated C, the kernels of
+``firmware/engine``, the portable code of ``firmware/core`` with its whole-number front end, and the
+tool's own description, whose text is in ``firmware/layouts``. All layouts have the same folder
+``src``: ``m3net.h``, which applications include, and a folder with the rest, so that file names of
+the library and those of a project never meet. The same export gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from string import Template
+from xml.sax.saxutils import escape, quoteattr
+
+from m3net_tf import __version__
+from m3net_tf.boards.builds.sources import FIRMWARE_DIR
+from m3net_tf.compiler.engines import COMPILED
+from m3net_tf.compiler.host import engine_folder
+from m3net_tf.export import Bundle
+from m3net_tf.export.compiled import arena_bytes, compile_model, network_files
+from m3net_tf.export.reading import c_model
+from m3net_tf.runtime.metadata import stored_archive
+from m3net_tf.system.artifacts import write_bytes
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.locks import scratch_folder
+from m3net_tf.system.markdown import markdown_text
+
+Files = dict[str, bytes]
+
+_TEMPLATES = FIRMWARE_DIR / "layouts"
+_CORE = (
+    "crc32.c", "crc32.h", "detector.c", "detector.h", "frontend.c", "frontend.h",
+    "frontend_fixed.h",
+    "frontend_waveform.h", "inference.h", "live.c", "live.h", "platform.h",
+    "platform_defaults.c", "recognizer.c", "recognizer.h", "ring.c", "ring.h", "status.c",
+    "status.h",
+)  # fmt: skip
+_WARP = ("warp.c", "warp.h")
+_EXPORTED = ("detector_config.h", "frontend_config.h", "frontend_tables.c")
+_WARP_EXPORTED = ("warp_config.h", "warp_tables.c")
+_GUARD = "#define M3NET_FRONTEND_CONFIG_H_\n"
+_FIXED = f"{_GUARD}\n#define M3NET_FRONTEND_FIXED 1\n"
+_INNER = "src/m3net"  # folder of all files that applications do not include
+
+
+def write_layout(bundle: Bundle, layout: str, folder: Path) -> Path:
+    """Write an export as a library.
+
+    Args:
+        bundle: the export.
+        layout: one of :data:`LAYOUTS`.
+        folder: destination; each layout gets a sub-folder of its name.
+
+    Returns:
+        The archive that the tool installs, or a folder if the tool takes one.
+
+    Raises:
+        ConfigError: there is no such layout, or an earlier release wrote the export.
+        ModelError: the compiler does not support an operator of the network.
+    """
+    if layout not in LAYOUTS:
+        raise ConfigError(f"layout {layout!r} is unknown: choose from {', '.join(LAYOUTS)}")
+    name = library_name(bundle)
+    model = c_model(bundle.network, bundle.manifest)
+    if bundle.manifest.engine == COMPILED:
+        network, arena = bundle.code(), model.arena_bytes
+    else:
+        networks = compile_model(model, "docs/engine.md lists the operators of a library")
+        network, arena = network_files(model, networks), arena_bytes(networks)
+    files = _code(bundle, network)
+    files |= LAYOUTS[layout](bundle, name, files)
+    files["LICENSE"] = (FIRMWARE_DIR.parent / "LICENSE").read_bytes()
+    files["README.md"] = _readme(bundle, name, arena).encode()
+    files = dict(sorted(files.items()))
+    folder.mkdir(parents=True, exist_ok=True)
+    with scratch_folder(f".{layout}.", folder) as scratch:
+        scratch.chmod(0o755)
+        for path, data in files.items():
+            write_bytes(scratch / name / path, data)
+        archive = scratch / name
+        if layout == "arduino":
+            archive = scratch / f"{name}.zip"
+            write_bytes(archive, stored_archive({f"{name}/{path}": files[path] for path in files}))
+        elif layout == "cmsis-pack":
+            archive = scratch / f"m3net.{name}.{__version__}.pack"
+            write_bytes(archive, stored_archive(files))
+        shutil.rmtree(folder / layout, ignore_errors=True)
+        scratch.replace(folder / layout)
+    return folder / layout / archive.name
+
+
+def library_name(bundle: Bundle) -> str:
+    """Name of the library: letters, digits and underscores, at most 50 (PlatformIO's limit)."""
+    manifest = bundle.manifest
+    text = f"{manifest.model.name}_{manifest.dataset.name}"
+    return re.sub(r"\W+", "_", text, flags=re.ASCII)[:50]
+
+
+def _text(path: str, /, **values: str | int) -> str:
+    """Text of a file of ``firmware/layouts``; with values, each ``$key`` in it is replaced."""
+    text = (_TEMPLATES / path).read_text(encoding="utf-8")
+    return Template(text).substitute(values) if values else text
+
+
+def _code(bundle: Bundle, network: Mapping[str, str]) -> Files:
+    """The folder ``src``, the same in all layouts."""
+    warp = bundle.manifest.warp is not None
+    engine = engine_folder()
+    paths = [
+        *(FIRMWARE_DIR / "core" / name for name in _CORE + (_WARP if warp else ())),
+        FIRMWARE_DIR / "compiled" / "inference.c",
+        *(path for path in engine.iterdir() if path.suffix in (".c", ".h")),
+        *(bundle.folder / name for name in _EXPORTED + (_WARP_EXPORTED if warp else ())),
+        _TEMPLATES / "port.c",
+    ]
+    code = {f"{_INNER}/{path.name}": path.read_bytes() for path in paths}
+    code |= {f"{_INNER}/{name}": text.encode() for name, text in network.items()}
+    if bundle.frontend.kind != "waveform":
+        config = code[f"{_INNER}/frontend_config.h"].decode()
+        if "M3NET_FRONTEND_FIXED_SAMPLE_SHIFT" not in config or _GUARD not in config:
+            raise ConfigError(f"{bundle.folder}: its front end has no integer tables; export again")
+        code[f"{_INNER}/frontend_config.h"] = config.replace(_GUARD, _FIXED).encode()
+    return {"src/m3net.h": _text("m3net.h").encode(), **dict(sorted(code.items()))}
+
+
+def _sources(files: Files) -> list[str]:
+    return [path for path in files if path.endswith(".c")]
+
+
+def _sentence(bundle: Bundle) -> str:
+    manifest = bundle.manifest
+    return (
+        f"Recognises {len(bundle.labels)} classes of sound ({manifest.model.name} trained "
+        f"on {manifest.dataset.name})."
+    )
+
+
+def _readme(bundle: Bundle, name: str, arena: int) -> str:
+    return _text(
+        "README.md.in",
+        name=name,
+        sentence=_sentence(bundle),
+        classes=markdown_text(", ".join(bundle.labels)),
+        licence=bundle.manifest.licence,
+        rate_hz=bundle.frontend.sample_rate_hz,
+        hop_samples=bundle.frontend.hop_samples,
+        arena_bytes=arena,
+    )
+
+
+def _arduino(bundle: Bundle, name: str, files: Files) -> Files:
+    properties = _text(
+        "arduino/library.properties.in",
+        name=name,
+        version=__version__,
+        sentence=_sentence(bundle),
+    )
+    sketch = FIRMWARE_DIR.parent / "examples" / "arduino" / "listen" / "listen.ino"
+    return {
+        "library.properties": properties.encode(),
+        "examples/listen/listen.ino": sketch.read_bytes(),
+    }
+
+
+def _platformio(bundle: Bundle, name: str, files: Files) -> Files:
+    manifest = {
+        "name": name,
+        "version": __version__,
+        "description": _sentence(bundle),
+        "keywords": ["sound", "recognition", "neural network"],
+        "license": "Apache-2.0",
+        "frameworks": "*",
+        "platforms": "*",
+        "headers": "m3net.h",
+        "build": {"includeDir": "src", "srcDir": "src"},
+    }
+    return {"library.json": (json.dumps(manifest, indent=2) + "\n").encode()}
+
+
+def _zephyr(bundle: Bundle, name: str, files: Files) -> Files:
+    texts = {
+        "zephyr/module.yml": _text("zephyr/module.yml.in", name=name),
+        "zephyr/CMakeLists.txt": _text(
+            "zephyr/CMakeLists.txt.in",
+            sources="\n".join(f"    ../{path}" for path in _sources(files)),
+        ),
+        "zephyr/Kconfig": _text("zephyr/Kconfig.in", name=name, sentence=_sentence(bundle)),
+    }
+    return {path: text.encode() for path, text in texts.items()}
+
+
+def _cmsis_pack(bundle: Bundle, name: str, files: Files) -> Files:
+    entries = [
+        f'        <file category="sourceC" name={quoteattr(path)}/>' for path in _sources(files)
+    ]
+    description = _text(
+        "cmsis-pack/m3net.pdsc.in",
+        name=name,
+        component=name[:32],
+        version=__version__,
+        sentence=escape(_sentence(bundle)),
+        files="\n".join(entries),
+    )
+    return {f"m3net.{name}.pdsc": description.encode()}
+
+
+LAYOUTS: Mapping[str, Callable[[Bundle, str, Files], Files]] = {
+    "cmsis-pack": _cmsis_pack,
+    "arduino": _arduino,
+    "platformio": _platformio,
+    "zephyr": _zephyr,
+}
+"""Each layout's name and the function that makes what it adds to ``src``, from the export, the
+library's name and the files of ``src``."""

@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pinned third-party C and C++ sources: read the lock file, fetch by commit into the cache.
+
+The cache is outside the tree (:func:`m3net_tf.system.artifacts.cache_folder`). A checkout is made
+in a temporary folder beside its final name and renamed when it is complete. An interrupted fetch
+therefore leaves no incomplete checkout, and two processes may fetch at the same time. The lock file
+pins commit, tree and files; the files are checked at every use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from m3net_tf.system.artifacts import cache_folder, sha256_of
+from m3net_tf.system.checkout import find_sources, require_sources
+from m3net_tf.system.errors import FirmwareError
+from m3net_tf.system.locks import scratch_folder
+from m3net_tf.system.progress import Log
+
+#: Folder of the firmware's C and CMake sources in this repository.
+FIRMWARE_DIR = find_sources("firmware")
+#: The one lock file of third-party sources.
+LOCK_FILE = FIRMWARE_DIR / "third_party.lock"
+
+_FETCH_TIMEOUT_S = 600.0
+_PROBE_TIMEOUT_S = 20.0
+_MARKER = ".m3net-complete"
+_KEYS = ("name", "url", "commit", "tree", "content")
+_HASH_DIGITS = {"commit": 40, "tree": 40, "content": 64, "sha256": 64}
+
+
+class UnreachableError(FirmwareError):
+    """A source cannot be fetched."""
+
+
+class _GitError(FirmwareError):
+    """Git failed; the message is its own last line."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One pinned repository.
+
+    Attributes:
+        name: short name, used in the cache and in CMake.
+        url: address that git fetches from.
+        commit: full hash of the pinned commit.
+        tree: hash of that commit's Git tree; empty if it is not checked.
+        content: :func:`content_digest` of the checkout; empty if it is not checked.
+        licence: SPDX identifier of its licence.
+        folders: folders that the build needs; empty for the whole tree.
+        boards: whether only the boards that name it need it.
+    """
+
+    name: str
+    url: str
+    commit: str
+    tree: str = ""
+    content: str = ""
+    licence: str = ""
+    folders: tuple[str, ...] = ()
+    boards: bool = False
+
+    @property
+    def folder_name(self) -> str:
+        """Name of the checkout in the cache; it holds the commit, so versions never mix."""
+        return f"{self.name}-{self.commit[:12]}"
+
+    @property
+    def cmake_variable(self) -> str:
+        """Name of the CMake variable that carries the path of this checkout."""
+        return "M3NET_SRC_" + self.name.upper().replace("-", "_")
+
+
+def read_lock(path: Path = LOCK_FILE) -> tuple[Source, ...]:
+    """Read the lock file.
+
+    Raises:
+        ConfigError: there is no source checkout.
+        FirmwareError: the file is missing, is not TOML, or an entry lacks a key, repeats a name
+            or does not pin full hashes.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        require_sources("firmware")
+        raise FirmwareError(
+            f"{path}: lock file not found; restore it from the repository"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise FirmwareError(f"{path}: not valid TOML ({error}); restore the lock file") from None
+    sources: list[Source] = []
+    for entry in document.get("source", []):
+        require_pinned(path, "source", entry, _KEYS)
+        sources.append(
+            Source(
+                **{key: entry[key] for key in _KEYS},
+                licence=entry.get("licence", ""),
+                folders=tuple(entry.get("folders", ())),
+                boards=bool(entry.get("boards", False)),
+            )
+        )
+    names = [source.name for source in sources]
+    if not sources or len(set(names)) != len(names):
+        raise FirmwareError(f"{path}: needs at least one [[source]], each name once")
+    return tuple(sources)
+
+
+def require_pinned(path: Path, kind: str, entry: Mapping[str, Any], keys: Sequence[str]) -> None:
+    """Refuse an entry of the lock file without all its keys or with a shortened hash.
+
+    Args:
+        path: the lock file.
+        kind: the kind of entry, ``source`` or ``package``.
+        entry: the entry.
+        keys: keys that it must have.
+
+    Raises:
+        FirmwareError: a key is missing or empty, or a hash lacks digits.
+    """
+    name = entry.get("name", "?")
+    if missing := [key for key in keys if not entry.get(key)]:
+        raise FirmwareError(f"{path}: {kind} {name!r} lacks {', '.join(missing)}; add it")
+    for key in (key for key in keys if key in _HASH_DIGITS):
+        digits = _HASH_DIGITS[key]
+        if not re.fullmatch(f"[0-9a-f]{{{digits}}}", entry[key]):
+            raise FirmwareError(
+                f"{path}: {kind} {name!r}: {key} {entry[key]!r} is not a full {digits}-digit "
+                "hash; write all digits"
+            )
+
+
+def library_sources() -> tuple[Source, ...]:
+    """The sources that every firmware needs: those of the library."""
+    return tuple(source for source in read_lock() if not source.boards)
+
+
+def lock_digest(sources: Sequence[Source] | None = None) -> str:
+    """SHA-256 of the names and commits of sources, by default of those of the library."""
+    digest = hashlib.sha256()
+    for source in sorted(sources or library_sources(), key=lambda source: source.name):
+        digest.update(f"{source.name} {source.commit}\n".encode())
+    return digest.hexdigest()
+
+
+def source_dir(source: Source, cache: Path | None = None) -> Path:
+    """Folder of the checkout of ``source`` in the cache, whether or not it exists."""
+    return (cache or cache_folder()) / "sources" / source.folder_name
+
+
+def is_fetched(source: Source, cache: Path | None = None) -> bool:
+    """Whether a complete checkout of ``source`` is in the cache."""
+    folder = source_dir(source, cache)
+    marker = folder / _MARKER
+    try:
+        marked = marker.read_text(encoding="ascii").strip()
+    except OSError:
+        return False
+    return marked == source.commit and all((folder / part).exists() for part in source.folders)
+
+
+def content_digest(folder: Path) -> str:
+    """SHA-256 of the relative paths and the contents of all files in a folder of sources."""
+    digest = hashlib.sha256()
+    files = {
+        path.relative_to(folder).as_posix(): path
+        for path in folder.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
+    files.pop(_MARKER, None)
+    for name, path in sorted(files.items()):
+        data = os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
+        digest.update(f"{name} {sha256_of(data)}\n".encode())
+    return digest.hexdigest()
+
+
+def check_content(folder: Path, content: str) -> Path:
+    """The folder of a source in the cache, if its files are those that the lock file pins.
+
+    Raises:
+        FirmwareError: a file was changed, added or removed.
+    """
+    if content and content_digest(folder) != content:
+        raise FirmwareError(
+            f"{folder}: its files are not those that {LOCK_FILE.name} pins; "
+            "delete this folder, and the same command fetches them again"
+        )
+    return folder
+
+
+def check_arrived(what: str, kind: str, actual: str, pinned: str) -> None:
+    """Refuse a fetched source whose ``kind`` of hash is not the pinned one.
+
+    Raises:
+        FirmwareError: the hashes differ, and ``pinned`` is not empty.
+    """
+    if pinned and actual != pinned:
+        raise FirmwareError(
+            f"{what}: fetched {kind} {actual} instead of {pinned[:12]}; it is not used: "
+            f"check where it comes from, or correct {LOCK_FILE.name}"
+        )
+
+
+def _git(arguments: Sequence[str], cwd: Path | None, timeout_s: float) -> str:
+    """Run git without prompts and return its standard output.
+
+    Raises:
+        FirmwareError: git is missing, fails or takes too long.
+    """
+    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    # A git hook sets these; they would redirect the fetch into its own repository.
+    for key in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        environment.pop(key, None)
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=cwd,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise FirmwareError("git not found; install it: apt-get install git") from None
+    except subprocess.TimeoutExpired:
+        raise FirmwareError(f"git {arguments[0]} did not finish within {timeout_s:.0f} s") from None
+    if done.returncode != 0:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        raise _GitError(lines[-1] if lines else f"git {arguments[0]} failed")
+    return done.stdout
+
+
+def _checkout(source: Source, scratch: Path) -> None:
+    """Check out the needed folders of the pinned commit in the empty folder ``scratch``.
+
+    The fetch omits file contents, and the checkout requests those of the needed folders only. A
+    server without partial clones sends everything; git accepts that, too.
+    """
+    _git(["init", "--quiet"], scratch, _PROBE_TIMEOUT_S)
+    # The user's setting could convert line ends.
+    _git(["config", "core.autocrlf", "false"], scratch, _PROBE_TIMEOUT_S)
+    _git(["remote", "add", "origin", source.url], scratch, _PROBE_TIMEOUT_S)
+    if Path(_git(["ls-remote", "--get-url", "origin"], scratch, _PROBE_TIMEOUT_S).strip()).is_dir():
+        # The local git serves a folder (git's url.insteadOf), by default without partial clones.
+        server = "git -c uploadpack.allowFilter=true upload-pack"
+        _git(["config", "remote.origin.uploadpack", server], scratch, _PROBE_TIMEOUT_S)
+    if source.folders:
+        _git(["config", "core.sparseCheckout", "true"], scratch, _PROBE_TIMEOUT_S)
+        patterns = [f"/{folder}" for folder in source.folders] + ["/LICENSE*", "/NOTICE*"]
+        (scratch / ".git" / "info").mkdir(exist_ok=True)
+        (scratch / ".git" / "info" / "sparse-checkout").write_text("\n".join(patterns) + "\n")
+    _git(
+        [
+            "fetch",
+            "--quiet",
+            "--depth=1",
+            "--no-tags",
+            "--filter=blob:none",
+            "origin",
+            source.commit,
+        ],
+        scratch,
+        _FETCH_TIMEOUT_S,
+    )
+    _git(
+        ["-c", "advice.detachedHead=false", "checkout", "--quiet", source.commit],
+        scratch,
+        _FETCH_TIMEOUT_S,
+    )
+
+
+def fetch_source(source: Source, cache: Path | None = None) -> Path:
+    """Fetch one source by its commit unless it is in the cache; return the checkout's path.
+
+    Raises:
+        UnreachableError: git is missing, or the URL or the commit is unreachable.
+        FirmwareError: other files arrived or are in the cache than those that are pinned, or the
+            commit lacks a folder that the build needs.
+    """
+    final = source_dir(source, cache)
+    if is_fetched(source, cache):
+        return check_content(final, source.content)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with scratch_folder(f".{source.name}-", final.parent) as scratch:
+        try:
+            _checkout(source, scratch)
+            head, tree = _git(
+                ["rev-parse", "HEAD", "HEAD^{tree}"], scratch, _PROBE_TIMEOUT_S
+            ).split()
+        except FirmwareError as error:
+            raise UnreachableError(
+                f"cannot fetch {source.name} {source.commit[:12]} from {source.url}: {error}; "
+                "check the network, or set M3NET_CACHE to a cache that has it"
+            ) from None
+        check_arrived(source.url, "commit", head, source.commit)
+        check_arrived(source.url, "tree", tree, source.tree)
+        absent = [part for part in source.folders if not (scratch / part).exists()]
+        if absent:
+            raise FirmwareError(
+                f"{source.name} {source.commit[:12]} has no {absent[0]}; correct {LOCK_FILE.name}"
+            )
+        shutil.rmtree(scratch / ".git")
+        check_arrived(source.url, "content", content_digest(scratch), source.content)
+        (scratch / _MARKER).write_text(source.commit + "\n", encoding="ascii")
+        if final.exists() and not is_fetched(source, cache):
+            shutil.rmtree(final)
+        try:
+            scratch.rename(final)
+        except OSError:
+            if not is_fetched(source, cache):  # otherwise another process fetched it first
+                raise
+    return final
+
+
+def fetch_sources(
+    sources: Sequence[Source] | None = None,
+    cache: Path | None = None,
+    report: Log | None = None,
+) -> dict[str, Path]:
+    """Fetch all pinned sources; return the path of each checkout by name.
+
+    Args:
+        sources: sources to fetch; :func:`library_sources` by default.
+        cache: cache folder; :func:`~m3net_tf.system.artifacts.cache_folder` by default.
+        report: called with one line for each source that the cache lacks.
+
+    Raises:
+        FirmwareError: as :func:`fetch_source`.
+    """
+    folders: dict[str, Path] = {}
+    for source in sources or library_sources():
+        if report and not is_fetched(source, cache):
+            report(f"fetching {source.name} {source.commit[:12]} from {source.url}")
+        folders[source.name] = fetch_source(source, cache)
+    return folders
+
+
+def why_sources_unavailable(
+    sources: Sequence[Source] | None = None, cache: Path | None = None
+) -> str | None:
+    """The reason why a source cannot be had, or None.
+
+    A source can be had if it is in the cache or its repository answers.
+    """
+    for source in sources or library_sources():
+        if is_fetched(source, cache):
+            continue
+        try:
+            _git(["ls-remote", "--quiet", source.url, "HEAD"], None, _PROBE_TIMEOUT_S)
+        except FirmwareError as error:
+            remedy = "check the network, or set M3NET_CACHE to a cache that has it"
+            why = remedy if isinstance(error, _GitError) else str(error)
+            return f"{source.name} is not in the cache and {source.url} is unreachable: {why}"
+    return None

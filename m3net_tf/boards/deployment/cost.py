@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cost of an export on an emulated board: one measurement, one type, one set of keys."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypedDict, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.boards.builds.image import FirmwareImage
+from m3net_tf.boards.emulation import EmulationResult, find_machine, run_job
+from m3net_tf.export import Bundle
+from m3net_tf.system.errors import FirmwareError
+from m3net_tf.system.progress import Log, silent
+
+
+class CostFigures(TypedDict):
+    """A :class:`BoardCost` in JSON: the same keys, sorted."""
+
+    arena_bytes: int
+    arena_used_bytes: int
+    board: str
+    flash_bytes: int
+    frontend_bytes: int
+    frontend_instructions: int
+    instructions: int
+    model_bytes: int
+    ram_bytes: int
+    sections: dict[str, int]
+    stack_bytes: int
+
+
+class FeatureParity(TypedDict):
+    """The int8 features of a board compared with Python's.
+
+    Attributes:
+        features_equal: share of the values that are equal.
+        features_within_1_lsb: share of the values that differ by at most 1 LSB.
+        features_largest_lsb: largest difference in LSB.
+    """
+
+    features_equal: float
+    features_within_1_lsb: float
+    features_largest_lsb: int
+
+
+@dataclasses.dataclass(frozen=True)
+class BoardCost:
+    """Cost of an export on a board. Each command that measures it prints these keys.
+
+    Attributes:
+        board: name of the board.
+        instructions: executed in one run of the network, for the most expensive clip.
+        frontend_instructions: executed in the front end, per frame; the mean, rounded up.
+        arena_bytes: tensor arena of the firmware.
+        arena_used_bytes: part of it that is in use.
+        stack_bytes: high-water mark of the stack.
+        frontend_bytes: RAM of front end and feature ring.
+        flash_bytes: code, constants and initial values of variables of the whole firmware.
+        ram_bytes: RAM of the whole firmware, the stack included.
+        model_bytes: all ``.tflite`` files of the network.
+        sections: bytes of each section of the firmware, by name; empty if it was not linked.
+    """
+
+    board: str
+    instructions: int
+    frontend_instructions: int
+    arena_bytes: int
+    arena_used_bytes: int
+    stack_bytes: int
+    frontend_bytes: int
+    flash_bytes: int
+    ram_bytes: int
+    model_bytes: int
+    sections: Mapping[str, int]
+
+    def to_dict(self) -> CostFigures:
+        """Plain values, as JSON has them."""
+        return cast(CostFigures, dataclasses.asdict(self))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> BoardCost:
+        """The cost among the values of a JSON file, which may have other keys.
+
+        Raises:
+            FirmwareError: a figure is missing; the message names it.
+        """
+        if missing := [name for name in COST_KEYS if name not in values]:
+            raise FirmwareError(f"no {', '.join(missing)} of a board: measure it again")
+        return cls(**{name: values[name] for name in COST_KEYS})
+
+
+COST_KEYS = tuple(field.name for field in dataclasses.fields(BoardCost))
+"""Keys of a cost in JSON."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Clips:
+    """Clips to measure with.
+
+    Attributes:
+        pcm: int16 samples, shape (clips, samples).
+        features: int8 features of these samples, shape (clips, bins, frames, 1).
+    """
+
+    pcm: npt.NDArray[np.int16]
+    features: npt.NDArray[np.int8]
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """Answers of an emulated board, and their cost.
+
+    Attributes:
+        image: the firmware.
+        from_features: results for the clips as features.
+        from_sound: results for the clips as samples, with the features that the board computed.
+        cost: what the firmware and these runs cost.
+    """
+
+    image: FirmwareImage
+    from_features: EmulationResult
+    from_sound: EmulationResult
+    cost: BoardCost
+
+
+def measure(bundle: Bundle, image: FirmwareImage, clips: Clips, log: Log = silent) -> Measurement:
+    """Run clips on the emulated board that a firmware is for, as features and as sound.
+
+    Args:
+        bundle: the export.
+        image: its firmware.
+        clips: at least one clip.
+        log: receives the progress.
+
+    Raises:
+        FirmwareError: no emulator runs the board, or the firmware stops or reports an error.
+    """
+    machine = find_machine(image.board)
+    from_features = run_job(image.elf, machine, clips.features[..., 0], log=log)
+    from_sound = run_job(image.elf, machine, clips.pcm, report_features=True, log=log)
+    cost = BoardCost(
+        board=image.board,
+        instructions=from_features.model_instructions,
+        frontend_instructions=from_sound.frontend_instructions_per_frame,
+        arena_bytes=from_features.arena_size_bytes,
+        arena_used_bytes=from_features.arena_used_bytes,
+        stack_bytes=max(from_features.stack_used_bytes, from_sound.stack_used_bytes),
+        frontend_bytes=from_sound.frontend_bytes,
+        flash_bytes=image.flash_bytes,
+        ram_bytes=image.ram_bytes,
+        model_bytes=bundle.network.size_bytes,
+        sections=image.sections,
+    )
+    return Measurement(image, from_features, from_sound, cost)
+
+
+def feature_parity(board: EmulationResult, features: npt.NDArray[np.int8]) -> FeatureParity:
+    """Compare the features that a board computed from sound with Python's.
+
+    Args:
+        board: its result for samples, with the features.
+        features: Python's, int8 of shape (clips, bins, frames).
+
+    Raises:
+        FirmwareError: the board reported no features.
+    """
+    if board.features is None:
+        raise FirmwareError("the firmware reported no features: build it from this release")
+    difference = np.abs(board.features.astype(int) - features)
+    return {
+        "features_equal": float((difference == 0).mean()),
+        "features_within_1_lsb": float((difference <= 1).mean()),
+        "features_largest_lsb": int(difference.max()),
+    }

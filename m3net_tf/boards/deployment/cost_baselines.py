@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accepted costs of each network on each board, in a file that is only changed on request."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.table import Table
+
+from m3net_tf.boards.deployment.cost import BoardCost
+from m3net_tf.system.artifacts import read_json, write_json
+from m3net_tf.system.checkout import find_sources
+from m3net_tf.system.errors import ConfigError
+
+PATH = find_sources("firmware") / "cost_baselines.json"
+ALLOWANCE = 0.01
+"""Share by which a figure may exceed its accepted cost: compilers differ by a few bytes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CostBaseline:
+    """Accepted cost of a network on a board: figures that are the same on every computer.
+
+    Attributes:
+        instructions: of one run of the network.
+        frontend_instructions: of the front end, per frame.
+        arena_used_bytes: tensor arena in use.
+        stack_bytes: high-water mark of the stack.
+        flash_bytes: the whole firmware in flash.
+        model_bytes: all ``.tflite`` files of the network.
+    """
+
+    instructions: int
+    frontend_instructions: int
+    arena_used_bytes: int
+    stack_bytes: int
+    flash_bytes: int
+    model_bytes: int
+
+    @classmethod
+    def of(cls, cost: BoardCost) -> CostBaseline:
+        """The figures of a measured cost."""
+        return cls(**{name: getattr(cost, name) for name in COSTS})
+
+
+COSTS = tuple(field.name for field in dataclasses.fields(CostBaseline))
+"""Figures of a cost that are compared with accepted ones."""
+
+Baselines = dict[str, dict[str, dict[str, CostBaseline]]]
+"""Board -> engine -> network -> accepted cost."""
+
+
+class Place(NamedTuple):
+    """Where a cost is measured.
+
+    Attributes:
+        board: name of the board.
+        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
+        network: name of the network.
+    """
+
+    board: str
+    engine: str
+    network: str
+
+
+Measured = Mapping[Place, BoardCost]
+"""Measured costs."""
+
+
+class Change(NamedTuple):
+    """A figure that differs from the accepted one.
+
+    Attributes:
+        place: board, engine and network.
+        cost: one of :data:`COSTS`.
+        accepted: accepted figure; None if the file lacks the network.
+        now: present figure; None if the network was not measured on a board and with an engine
+            that were run.
+    """
+
+    place: Place
+    cost: str
+    accepted: int | None
+    now: int | None
+
+    @property
+    def exceeds(self) -> bool:
+        """Whether it fails: above the allowance, without an accepted figure, or not measured."""
+        if self.accepted is None or self.now is None:
+            return True
+        return self.now > self.accepted * (1 + ALLOWANCE)
+
+
+def compare(measured: Measured, path: Path = PATH) -> list[Change]:
+    """Figures that differ from the accepted costs.
+
+    Args:
+        measured: the present costs.
+        path: file of the accepted costs.
+
+    Raises:
+        ConfigError: the file is missing or invalid.
+    """
+    measured_with = {place[:2] for place in measured}
+    accepted = {
+        place: cost
+        for place, cost in _flat(read_baselines(path)).items()
+        if place[:2] in measured_with
+    }
+    changes = [
+        Change(
+            place, cost, *(getattr(side.get(place), cost, None) for side in (accepted, measured))
+        )
+        for place in sorted({*accepted, *measured})
+        for cost in COSTS
+    ]
+    return [change for change in changes if change.accepted != change.now]
+
+
+def exceeded(changes: list[Change]) -> list[Change]:
+    """Changes that fail; see :attr:`Change.exceeds`."""
+    return [change for change in changes if change.exceeds]
+
+
+def update(measured: Measured, path: Path = PATH, *, keep: bool = False) -> None:
+    """Accept measured costs as those of their boards and engines; others are unchanged.
+
+    Args:
+        measured: the present costs.
+        path: file of the accepted costs.
+        keep: keep the figures of networks that were not measured on these boards.
+
+    Raises:
+        ConfigError: the file exists and is invalid.
+    """
+    accepted = _flat(read_baselines(path)) if path.exists() else {}
+    measured_with = {place[:2] for place in measured}
+    kept = {
+        place: cost for place, cost in accepted.items() if keep or place[:2] not in measured_with
+    }
+    values: dict[str, dict[str, dict[str, dict[str, int]]]] = {}
+    for place, cost in {**kept, **{p: CostBaseline.of(c) for p, c in measured.items()}}.items():
+        networks = values.setdefault(place.board, {}).setdefault(place.engine, {})
+        networks[place.network] = dataclasses.asdict(cost)
+    write_json(path, values)
+
+
+def _flat(baselines: Baselines) -> dict[Place, CostBaseline]:
+    return {
+        Place(board, engine, network): cost
+        for board, engines in baselines.items()
+        for engine, networks in engines.items()
+        for network, cost in networks.items()
+    }
+
+
+def changes_table(changes: list[Change]) -> Table:
+    """Changes for the terminal, with the failing ones marked."""
+    table = Table("board", "engine", "network", "cost", "accepted", "now", "change")
+    for change in changes:
+        share = ""
+        if change.accepted and change.now is not None:
+            share = f"{100 * (change.now - change.accepted) / change.accepted:+.2f} %"
+        figures = [
+            "none" if figure is None else f"{figure:,}" for figure in (change.accepted, change.now)
+        ]
+        table.add_row(
+            *change.place, change.cost, *figures, share, style="red" if change.exceeds else None
+        )
+    return table
+
+
+def read_baselines(path: Path = PATH) -> Baselines:
+    """Read a file of accepted costs.
+
+    Raises:
+        ConfigError: the file is missing or invalid.
+    """
+    if not path.exists():
+        raise ConfigError(f"{path} is missing: make it with m3net matrix --update-baselines")
+    boards = read_json(path)
+    try:
+        return {
+            board: {
+                engine: {network: CostBaseline(**costs) for network, costs in networks.items()}
+                for engine, networks in engines.items()
+            }
+            for board, engines in boards.items()
+        }
+    except (AttributeError, TypeError):
+        raise ConfigError(
+            f"{path} is no file of accepted costs: restore it, or delete it and make it with "
+            "m3net matrix --update-baselines"
+        ) from None

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every emulated board with every network and engine: equality of the output bytes, and costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.table import Table
+
+from m3net_tf.audio.datasets.selection import spread_clips
+from m3net_tf.boards.builds.build import ARENA_SLACK_BYTES, build_firmware
+from m3net_tf.boards.deployment.cost import BoardCost, Clips, feature_parity, measure
+from m3net_tf.boards.deployment.cost_baselines import Place
+from m3net_tf.boards.emulation import machines
+from m3net_tf.boards.emulation.starting import compiled_firmware, firmware_folder, why_no_emulation
+from m3net_tf.compiler.engines import COMPILED, DEFAULT_ENGINE, ENGINES
+from m3net_tf.export import Bundle, export_run
+from m3net_tf.export.arena import tflm_arena
+from m3net_tf.export.reading import pcm_and_features
+from m3net_tf.system.artifacts import provenance, write_json
+from m3net_tf.system.checkout import require_sources
+from m3net_tf.system.errors import ConfigError, FirmwareError
+from m3net_tf.system.processes import ends_groups
+from m3net_tf.system.progress import Log, silent, track, with_lines_to
+from m3net_tf.training import load_recipe, train
+from m3net_tf.training.run import Run
+
+CLIPS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """The clips that are run on all boards, and the expected outputs.
+
+    Attributes:
+        bundle: the network.
+        clips: samples and Python's features.
+        scores: int8 scores on the desktop, shape (clips, classes).
+    """
+
+    bundle: Bundle
+    clips: Clips
+    scores: npt.NDArray[np.int8]
+
+
+@dataclasses.dataclass(frozen=True)
+class MatrixCell:
+    """One board with one network and one engine.
+
+    Attributes:
+        network: its name.
+        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
+        cost: what it costs on the board; TensorFlow Lite Micro's arena has room to spare.
+        bytes_equal: whether the board's output bytes are the desktop's.
+        label: class of the first clip on the board.
+        label_of_desktop: its class on the desktop.
+        frontend_largest_lsb: largest difference of a feature from Python's.
+        frontend_equal: share of features that are Python's.
+    """
+
+    network: str
+    engine: str
+    cost: BoardCost
+    bytes_equal: bool
+    label: str
+    label_of_desktop: str
+    frontend_largest_lsb: int
+    frontend_equal: float
+
+    @property
+    def place(self) -> Place:
+        """Key of the cell's accepted cost."""
+        return Place(self.cost.board, self.engine, self.network)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: the keys of the cost beside the cell's own."""
+        values = dataclasses.asdict(self)
+        return {**values.pop("cost"), **values}
+
+
+def run_matrix(
+    folder: Path,
+    *,
+    recipes: Path | None = None,
+    boards: Sequence[str] = (),
+    engines: Sequence[str] = ENGINES,
+    data_dir: Path | None = None,
+    jobs: int = 2,
+    log: Log = silent,
+) -> list[MatrixCell]:
+    """Train, export, build and emulate; finished steps are skipped.
+
+    Args:
+        folder: folder for runs, builds and ``matrix.json``.
+        recipes: folder of the networks' recipes, ``experiments/matrix`` by default; a recipe's
+            file name is the network's name.
+        boards: some of the emulated boards; all by default.
+        engines: some of :data:`m3net_tf.compiler.engines.ENGINES`; all by default.
+        data_dir: folder of the recipes' data set, if it needs one.
+        jobs: number of boards that are built and emulated in parallel.
+        log: receives lines of progress.
+
+    Returns:
+        The cells, by board, network and engine; ``matrix.json`` has them and the provenance.
+
+    Raises:
+        ConfigError: there is no recipe.
+        FirmwareError: an unknown board, or a board cannot be built or emulated here.
+        M3NetError: a stage failed.
+    """
+    boards = boards or emulated_boards()
+    for engine in engines:
+        if reason := why_no_matrix(boards, engine):
+            raise FirmwareError(reason)
+    recipes = recipes or require_sources("experiments") / "matrix"
+    plans = sorted(recipes.glob("*.yaml"))
+    if not plans:
+        raise ConfigError(f"{recipes} has no recipe: name a folder of recipes")
+    references = {plan.stem: _prepare(plan, folder / plan.stem, data_dir, log) for plan in plans}
+
+    def cell(board: str, network: str, engine: str) -> MatrixCell:
+        build = firmware_folder(folder / network, board, engine)
+        done = _cell(board, network, engine, references[network], build)
+        same = "same bytes" if done.bytes_equal else "OTHER BYTES"
+        log(f"{board}, {network}, {engine}: {same}")
+        task.advance()
+        return done
+
+    places = list(itertools.product(boards, references, engines))
+    with (
+        track(log, "emulation", len(places), "builds") as task,
+        ThreadPoolExecutor(jobs) as pool,
+        ends_groups(),  # the pool waits for its threads, and they for the builds
+    ):
+        cells = list(pool.map(lambda place: cell(*place), places))
+    values = [cell.to_dict() for cell in cells]
+    write_json(folder / "matrix.json", {"cells": values, **provenance()})
+    return cells
+
+
+def emulated_boards() -> tuple[str, ...]:
+    """Names of the boards that an emulator runs."""
+    return tuple(machine.board for machine in machines())
+
+
+def why_no_matrix(boards: Sequence[str] = (), engine: str = DEFAULT_ENGINE) -> str:
+    """Why the first of these boards that cannot run an engine here cannot; '' if all can.
+
+    Raises:
+        FirmwareError: there is no such emulated board.
+    """
+    for board in boards or emulated_boards():
+        if reason := why_no_emulation(board, engine):
+            return f"{board} cannot be emulated with --engine {engine}: {reason}"
+    return ""
+
+
+def possible_engines(engines: Sequence[str], boards: Sequence[str], log: Log) -> list[str]:
+    """Those engines that all boards can run here; logs why the others cannot be run.
+
+    Raises:
+        FirmwareError: there is no such emulated board.
+    """
+    possible = []
+    for engine in engines:
+        if reason := why_no_matrix(boards, engine):
+            log(f"not emulated here: {reason}")
+        else:
+            possible.append(engine)
+    return possible
+
+
+def _prepare(plan: Path, folder: Path, data_dir: Path | None, log: Log) -> Reference:
+    log(f"{plan.stem}: training and export")
+    train(load_recipe(plan), folder, data_dir, with_lines_to(silent, log))
+    run = Run(folder)
+    bundle = export_run(run, data_dir)
+    dataset = run.dataset(data_dir)
+    clips = spread_clips(dataset, CLIPS)
+    pcm, features = pcm_and_features(dataset, clips, bundle.frontend)
+    return Reference(bundle, Clips(pcm, features), bundle.run_reference(features))
+
+
+def _cell(board: str, network: str, engine: str, reference: Reference, folder: Path) -> MatrixCell:
+    bundle, clips = reference.bundle, reference.clips
+    if engine == COMPILED:
+        image = compiled_firmware(bundle, board, folder)
+    else:
+        arena = tflm_arena(bundle.network).bytes + ARENA_SLACK_BYTES
+        image = build_firmware(bundle.folder, board, folder, arena)
+    measured = measure(bundle, image, clips)
+    on_board = measured.from_features
+    parity = feature_parity(measured.from_sound, clips.features[..., 0])
+    return MatrixCell(
+        network=network,
+        engine=engine,
+        cost=measured.cost,
+        bytes_equal=bool(np.array_equal(on_board.outputs, reference.scores)),
+        label=bundle.labels[int(on_board.labels[0])],
+        label_of_desktop=bundle.labels[int(reference.scores[0].argmax())],
+        frontend_largest_lsb=int(parity["features_largest_lsb"]),
+        frontend_equal=parity["features_equal"],
+    )
+
+
+def matrix_table(cells: Sequence[MatrixCell]) -> Table:
+    """The matrix for the terminal."""
+    names = ("board", "network", "engine", "same bytes", "instructions", "arena", "stack", "flash")
+    table = Table(*names, "front end, per frame", "equal features", "label")
+    for cell in cells:
+        cost = cell.cost
+        sizes = (cost.arena_used_bytes, cost.stack_bytes, cost.flash_bytes)
+        table.add_row(
+            cost.board,
+            cell.network,
+            cell.engine,
+            "yes" if cell.bytes_equal else "NO",
+            *(f"{figure:,}" for figure in (cost.instructions, *sizes)),
+            f"{cost.frontend_instructions:,}",
+            f"{100 * cell.frontend_equal:.2f} %",
+            cell.label,
+        )
+    return table

@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accuracy of a run's test set, measured on the board itself."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+from rich.table import Table
+
+from m3net_tf.audio.datasets import AudioDataset, Clip, protocol_statement
+from m3net_tf.audio.datasets.selection import spread_clips
+from m3net_tf.boards.device.client import Device
+from m3net_tf.boards.device.messages import Result
+from m3net_tf.boards.device.session import connect
+from m3net_tf.export import Bundle
+from m3net_tf.export.reading import pcm_and_features
+from m3net_tf.system.artifacts import Provenance, provenance, read_json, write_json
+from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.progress import Log, silent, track
+from m3net_tf.training.metrics import wilson_interval
+from m3net_tf.training.run import Run
+
+INPUTS = ("features", "pcm")
+_SAVE_EVERY_S = 2.0
+_CLIPS_AT_ONCE = 32
+
+
+class Identity(TypedDict):
+    """Facts that all results of one file share.
+
+    Attributes:
+        board: name of the board.
+        model_sha256: hash of the network.
+        input: what is sent to the board, one of :data:`INPUTS`.
+        dataset: name of the data set.
+        protocol: its protocol.
+    """
+
+    board: str
+    model_sha256: str
+    input: str
+    dataset: str
+    protocol: str
+
+
+class ClipResult(TypedDict):
+    """The result of a clip.
+
+    Attributes:
+        clip: the clip's id.
+        truth: its class.
+        label: class by the board.
+        output: the board's int8 scores, in hex.
+        desktop_label: class by the desktop.
+        desktop_output: the desktop's int8 scores, in hex.
+        run_us: duration of a run in microseconds, by the board's clock.
+        model_cost: cost of the network, in the unit of the board's counter.
+        frontend_cost: cost of the front end, in the same unit.
+        frames: frames that the front end computed.
+    """
+
+    clip: str
+    truth: int
+    label: int
+    output: str
+    desktop_label: int
+    desktop_output: str
+    run_us: float
+    model_cost: int
+    frontend_cost: int
+    frames: int
+
+
+class Durations(TypedDict):
+    """Duration of a run in microseconds: the median and the largest of all clips."""
+
+    median: float
+    largest: float
+
+
+class RunCost(TypedDict):
+    """Cost of a run.
+
+    Attributes:
+        unit: unit of the board's counter, such as ``cycles``.
+        model: cost of the network, for the most expensive clip.
+        frontend_per_frame: mean cost of the front end; None if it computed no frame.
+    """
+
+    unit: str
+    model: int
+    frontend_per_frame: float | None
+
+
+class _Facts(Identity):
+    """Facts for the summary; ``statement`` is the protocol in words."""
+
+    statement: str
+
+
+class Summary(_Facts, Provenance):
+    """The summary of an evaluation.
+
+    Attributes:
+        clips: number of clips.
+        clips_sha256: hash of their ids.
+        accuracy: share of the clips that the board recognises.
+        accuracy_95: its 95 % interval, low and high.
+        accuracy_int8_desktop: share of the clips that the desktop recognises.
+        same_label_as_desktop: share of the clips with equal labels.
+        same_bytes_as_desktop: share of the clips with equal scores.
+        run_us: duration of a run.
+        cost: cost of a run.
+        clock_hz: the board's clock.
+    """
+
+    clips: int
+    clips_sha256: str
+    accuracy: float
+    accuracy_95: list[float]
+    accuracy_int8_desktop: float
+    same_label_as_desktop: float
+    same_bytes_as_desktop: float
+    run_us: Durations
+    cost: RunCost
+    clock_hz: int
+
+
+def results_path(run: Path, board: str, source: str) -> Path:
+    """Path of a board's results, ``device/<board>-<input>.json`` in the run's folder."""
+    return run / "device" / f"{board}-{source}.json"
+
+
+def evaluate(
+    device: Device,
+    bundle: Bundle,
+    dataset: AudioDataset,
+    clips: tuple[Clip, ...],
+    path: Path,
+    source: str = "features",
+    log: Log = silent,
+) -> Summary:
+    """Run clips on the board and compare with the desktop.
+
+    Results are saved in ``path`` every few seconds, atomically. Clips that the file already has for
+    the same model, board, data and input are skipped; those that ``clips`` lacks are kept.
+
+    Args:
+        device: board that runs the firmware of ``bundle``.
+        bundle: the export.
+        dataset: data set of the clips.
+        clips: clips to evaluate.
+        path: results file.
+        source: ``features`` sends Python's int8 features, so that the board runs only the
+            network; ``pcm`` sends samples, so that it also runs its front end.
+        log: takes lines of progress.
+
+    Returns:
+        The summary, which is also in the results file.
+
+    Raises:
+        ConfigError, DataError: there is no such input, or there are no clips.
+        FirmwareError: the board runs another model, stops answering or fails.
+    """
+    if source not in INPUTS:
+        raise ConfigError(f"input {source!r}: choose one of {', '.join(INPUTS)}")
+    if not clips:
+        raise DataError(f"{dataset.info.name} has no such clips: choose another protocol or fold")
+    device.require_model(bundle.manifest.model.sha256, str(bundle.folder))
+    identity = _identity(device, bundle, dataset, source)
+    rows = _finished(path, identity, log)
+    missing = tuple(clip for clip in clips if clip.clip_id not in rows)
+    done = len(clips) - len(missing)
+    if done:
+        log(f"{path}: has {done} of {len(clips)} clips")
+    saved_s = time.monotonic()
+    try:
+        with track(log, f"{source} on {identity['board']}", len(clips), "clips", done=done) as task:
+            for row in _measured(device, bundle, dataset, missing, source):
+                rows[row["clip"]] = row
+                if time.monotonic() - saved_s > _SAVE_EVERY_S:
+                    write_json(path, {"identity": identity, "results": list(rows.values())})
+                    saved_s = time.monotonic()
+                task.advance()
+    finally:
+        write_json(path, {"identity": identity, "results": list(rows.values())})
+    facts: _Facts = {**identity, "statement": protocol_statement(dataset)}
+    summary = _summary([rows[clip.clip_id] for clip in clips], facts, device)
+    write_json(path, {"identity": identity, "results": list(rows.values()), "summary": summary})
+    return summary
+
+
+def _identity(device: Device, bundle: Bundle, dataset: AudioDataset, source: str) -> Identity:
+    """The identity of the results of an evaluation."""
+    return {
+        "board": device.info().board,
+        "model_sha256": bundle.manifest.model.sha256,
+        "input": source,
+        "dataset": dataset.info.name,
+        "protocol": dataset.info.protocol,
+    }
+
+
+def _measured(
+    device: Device, bundle: Bundle, dataset: AudioDataset, clips: tuple[Clip, ...], source: str
+) -> Iterator[ClipResult]:
+    """Run clips on the board and on the desktop; yield the result of each."""
+    truth = dataset.label_ids(clips)
+    for start in range(0, len(clips), _CLIPS_AT_ONCE):
+        part = clips[start : start + _CLIPS_AT_ONCE]
+        pcm, features = pcm_and_features(dataset, part, bundle.frontend)
+        desktop = bundle.run_reference(features)
+        inputs = pcm if source == "pcm" else features[..., 0]
+        for index, clip in enumerate(part):
+            device.load(inputs[index])
+            yield _row(clip, int(truth[start + index]), device.infer(), desktop[index])
+
+
+def nested_clips(dataset: AudioDataset, count: int | None) -> tuple[Clip, ...]:
+    """The first ``count`` held-out clips of an order whose every prefix is spread evenly.
+
+    The clips of a smaller count are therefore among those of a larger one, and an evaluation of
+    one reuses the results of the other. None takes all clips.
+
+    Raises:
+        DataError: the data set has no test clips.
+    """
+    clips = spread_clips(dataset, None)
+    bits = (len(clips) - 1).bit_length()
+    reversed_bits = (int(f"{index:0{bits}b}"[::-1], 2) for index in range(2**bits))
+    return tuple(clips[index] for index in reversed_bits if index < len(clips))[:count]
+
+
+def evaluate_port(
+    port: str,
+    run_folder: Path,
+    data_dir: Path | None,
+    count: int | None,
+    source: str,
+    *,
+    baud: int,
+    log: Log,
+) -> Summary:
+    """Connect to a board and :func:`evaluate` the run's test split, or ``count`` clips of it.
+
+    Args:
+        port: port of the board.
+        run_folder: exported run.
+        data_dir: folder of its data set.
+        count: number of clips, spread over the split (:func:`nested_clips`); None takes all.
+        source: as in :func:`evaluate`.
+        baud: speed of a serial device.
+        log: receives the progress.
+    """
+    run = Run(run_folder)
+    bundle = Bundle.load(run.folder / "export")
+    dataset = run.dataset(data_dir)
+    clips = nested_clips(dataset, count)
+    with connect(port, run.folder, baud=baud, log=log) as device:
+        path = results_path(run.folder, device.info().board, source)
+        summary = evaluate(device, bundle, dataset, clips, path, source, log)
+    log(f"{path}: results of each clip")
+    return summary
+
+
+def _finished(path: Path, identity: Identity, log: Log) -> dict[str, ClipResult]:
+    """Results by clip of earlier evaluations of the same model, board, data and input."""
+    if not path.exists():
+        return {}
+    earlier = read_json(path)
+    earlier_identity = earlier.get("identity", {})
+    if any(earlier_identity.get(key) != value for key, value in identity.items()):
+        log(f"{path} is of another model, board or data set: starting again")
+        return {}
+    return {row["clip"]: row for row in earlier["results"]}
+
+
+def _row(clip: Clip, truth: int, result: Result, desktop: np.ndarray) -> ClipResult:
+    return {
+        "clip": clip.clip_id,
+        "truth": truth,
+        "label": result.label,
+        "output": result.output.tobytes().hex(),
+        "desktop_label": int(desktop.argmax()),
+        "desktop_output": desktop.tobytes().hex(),
+        "run_us": result.run_us,
+        "model_cost": result.model_cost,
+        "frontend_cost": result.frontend_cost,
+        "frames": result.frames,
+    }
+
+
+def _summary(rows: list[ClipResult], facts: _Facts, device: Device) -> Summary:
+    info = device.info()
+    count = len(rows)
+    clip_ids = "\n".join(row["clip"] for row in rows)
+    hits = sum(row["label"] == row["truth"] for row in rows)
+    frames = sum(row["frames"] for row in rows)
+    frontend = sum(row["frontend_cost"] for row in rows)
+    return {
+        **facts,
+        "clips": count,
+        "clips_sha256": hashlib.sha256(clip_ids.encode()).hexdigest(),
+        "accuracy": hits / count,
+        "accuracy_95": list(wilson_interval(hits, count)),
+        "accuracy_int8_desktop": sum(row["desktop_label"] == row["truth"] for row in rows) / count,
+        "same_label_as_desktop": sum(row["label"] == row["desktop_label"] for row in rows) / count,
+        "same_bytes_as_desktop": sum(row["output"] == row["desktop_output"] for row in rows)
+        / count,
+        "run_us": {
+            "median": float(np.median([row["run_us"] for row in rows])),
+            "largest": max(row["run_us"] for row in rows),
+        },
+        "cost": {
+            "unit": info.version["counter"],
+            "model": max(row["model_cost"] for row in rows),
+            "frontend_per_frame": frontend / frames if frames else None,
+        },
+        "clock_hz": int(info.version["clock_hz"]),
+        **provenance(),
+    }
+
+
+def evaluation_table(summary: Summary) -> Table:
+    """The summary as a table for the terminal."""
+    title = f"{summary['clips']} {summary['dataset']} clips on {summary['board']}"
+    table = Table("", "", title=title, show_header=False)
+    table.caption = f"Protocol: {protocol_statement(summary)}."
+    low, high = summary["accuracy_95"]
+    unit = summary["cost"]["unit"]
+    table.add_row(
+        "accuracy on the board",
+        f"{100 * summary['accuracy']:.2f} % (95 %: {100 * low:.1f} to {100 * high:.1f})",
+    )
+    table.add_row(
+        "accuracy, int8 on the desktop", f"{100 * summary['accuracy_int8_desktop']:.2f} %"
+    )
+    table.add_row("same label", f"{100 * summary['same_label_as_desktop']:.2f} %")
+    table.add_row("same output bytes", f"{100 * summary['same_bytes_as_desktop']:.2f} %")
+    table.add_row(
+        "a run by the board's clock",
+        f"{summary['run_us']['median'] / 1000:.2f} ms median, "
+        f"{summary['run_us']['largest'] / 1000:.2f} ms at most",
+    )
+    table.add_row(f"{unit} a run, network", f"{summary['cost']['model']:,}")
+    if summary["cost"]["frontend_per_frame"] is not None:
+        table.add_row(f"{unit} a frame, front end", f"{summary['cost']['frontend_per_frame']:,.0f}")
+    return table

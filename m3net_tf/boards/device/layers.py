@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cost of each operator, or call of a compiled network, on the board, with its MACs."""
+
+from __future__ import annotations
+
+import collections
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from m3net_tf.boards.device.client import Device
+from m3net_tf.compiler.calls import Call
+from m3net_tf.compiler.engines import COMPILED, ENGINES
+from m3net_tf.compiler.network import compile_network
+from m3net_tf.compiler.tflite_names import builtin_name
+from m3net_tf.compiler.unpack import refusing_damage, unpack
+from m3net_tf.system.artifacts import write_json
+from m3net_tf.system.errors import FirmwareError, ModelError
+
+PROFILE_SUFFIX = "-profile.json"
+"""End of the names of saved profiles; a board's name comes before it."""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator of a network, or a call of a compiled one.
+
+    Attributes:
+        name: as TFLite calls it.
+        output: shape of its first output.
+        macs: multiply-accumulates; 0 for operators that have none.
+        layer: name of its first output.
+    """
+
+    name: str
+    output: tuple[int, ...]
+    macs: int
+    layer: str = ""
+
+
+def operators_in_order(tflite: bytes) -> list[Operator]:
+    """The operators of a network in the order in which they run, with their MACs.
+
+    Raises:
+        ModelError: the file is not a TFLite model.
+    """
+    model = _read(tflite)
+    graph = model.subgraphs[0]
+    operators = []
+    for operator in graph.operators:
+        name = builtin_name(model.operatorCodes[operator.opcodeIndex])
+        shapes = [
+            tuple(int(size) for size in graph.tensors[index].shape) if index >= 0 else ()
+            for index in operator.inputs
+        ]
+        tensor = graph.tensors[operator.outputs[0]]
+        output = tuple(int(size) for size in tensor.shape)
+        layer = tensor.name.decode().partition(";")[0]  # the names of fused layers follow
+        operators.append(Operator(name, output, _macs(name, shapes, output), layer))
+    return operators
+
+
+def calls_in_order(tflite: bytes) -> list[Operator]:
+    """The calls of a compiled network in the order in which they run, with their MACs.
+
+    The MACs of an operator that became several calls are shared among them by their outputs. Calls
+    that run together, line by line, are one step with the sum of their MACs.
+
+    Raises:
+        ModelError: the compiler does not support the network.
+    """
+    calls = compile_network(tflite).calls
+    macs = {(step.name, step.layer): step.macs for step in operators_in_order(tflite)}
+    sizes = collections.Counter[tuple[str, str]]()
+    for call in calls:
+        for member in call.members:
+            sizes[member.operation, member.layer] += math.prod(member.output.shape)
+
+    def macs_of(member: Call) -> int:
+        key = (member.operation, member.layer)
+        return macs.get(key, 0) * math.prod(member.output.shape) // sizes[key]
+
+    return [
+        Operator(call.operation, call.output.shape, sum(map(macs_of, call.members)), call.layer)
+        for call in calls
+    ]
+
+
+def steps_of(networks: Sequence[bytes], engine: str) -> list[Operator]:
+    """Operators or calls of networks that run in this order; DiffRes's warp is between them.
+
+    Raises:
+        ModelError: the engine does not support a network.
+    """
+    steps: list[Operator] = []
+    for tflite in networks:
+        if steps:
+            steps.append(Operator("WARP", _input_shape(tflite), 0))
+        steps += calls_in_order(tflite) if engine == COMPILED else operators_in_order(tflite)
+    return steps
+
+
+def _read(tflite: bytes) -> Any:
+    model = unpack(tflite)
+    with refusing_damage():
+        model.subgraphs[0]
+    return model
+
+
+def _input_shape(tflite: bytes) -> tuple[int, ...]:
+    graph = _read(tflite).subgraphs[0]
+    return tuple(int(size) for size in graph.tensors[graph.inputs[0]].shape)
+
+
+def _macs(name: str, inputs: list[tuple[int, ...]], output: tuple[int, ...]) -> int:
+    """MACs of one operator from the shapes of its inputs and of its output."""
+    size = int(np.prod(output))
+    if name == "CONV_2D":  # weights: (out, height, width, in)
+        return size * int(np.prod(inputs[1][1:]))
+    if name == "DEPTHWISE_CONV_2D":  # weights: (1, height, width, out)
+        return size * int(np.prod(inputs[1][1:3]))
+    if name == "TRANSPOSE_CONV":  # shape, weights (out, height, width, in), input
+        return int(np.prod(inputs[2])) * int(np.prod(inputs[1][:3]))
+    if name == "FULLY_CONNECTED":  # weights: (out, in)
+        return size * inputs[1][-1]
+    if name == "BATCH_MATMUL":
+        return size * inputs[0][-1]
+    if name == "UNIDIRECTIONAL_SEQUENCE_LSTM":  # weights: eight matrices (units, in or units)
+        steps = int(np.prod(inputs[0][:-1]))
+        return steps * sum(int(np.prod(shape)) for shape in inputs[1:9] if len(shape) == 2)
+    return 0
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """An operator and its cost on the board, in the counter's unit."""
+
+    operator: Operator
+    cost: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Cost of one run of the network, by operator.
+
+    Attributes:
+        board: name of the board.
+        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which the board runs.
+        unit: ``instructions`` or ``cycles``.
+        layers: operators in order.
+        total: cost of a run without profiling, in ``unit``.
+    """
+
+    board: str
+    engine: str
+    unit: str
+    layers: tuple[LayerCost, ...]
+    total: int
+
+
+def profile(device: Device, *networks: bytes) -> Profile:
+    """Measure each operator on the board, or each call if the board runs a compiled network.
+
+    Args:
+        device: the board.
+        networks: the ``.tflite`` files in the order in which they run; DiffRes's warp counts as
+            an operator between its two networks.
+
+    Raises:
+        FirmwareError: the board does not answer, or its operators are not those of ``networks``.
+    """
+    reply = device.request("profile", timeout_s=60.0)
+    lines = [line for line in reply.lines if line.word == "layer"]
+    names = [line.fields.get("op", "") for line in lines]
+    for engine in ENGINES:
+        try:
+            steps = steps_of(networks, engine)
+        except ModelError:  # only TensorFlow Lite Micro can run it
+            continue
+        if names == [step.name for step in steps]:
+            break
+    else:
+        raise FirmwareError(
+            f"{device.port.name}: the board runs {len(names)} operators that are not those of the "
+            "run's network: flash that run's firmware"
+        )
+    return Profile(
+        board=device.info().board,
+        engine=engine,
+        unit=reply.last.fields["unit"],
+        layers=tuple(
+            LayerCost(step, line.number("cost")) for step, line in zip(steps, lines, strict=True)
+        ),
+        total=reply.number("total"),
+    )
+
+
+class LayerFacts(TypedDict):
+    """An operator of a profile; ``output`` is the shape of its output, ``layer`` its name."""
+
+    operator: str
+    layer: str
+    output: list[int]
+    macs: int
+    cost: int
+
+
+class ProfileFacts(TypedDict):
+    """A profile in JSON.
+
+    Attributes:
+        board: name of the board.
+        engine: engine of the board's firmware.
+        unit: unit of all costs.
+        total: cost of the whole run.
+        macs: multiplications of the whole run.
+        layers: the operators in order.
+    """
+
+    board: str
+    engine: str
+    unit: str
+    total: int
+    macs: int
+    layers: list[LayerFacts]
+
+
+def profile_facts(measured: Profile) -> ProfileFacts:
+    """The profile as plain values, for JSON."""
+    return {
+        "board": measured.board,
+        "engine": measured.engine,
+        "unit": measured.unit,
+        "total": measured.total,
+        "macs": sum(layer.operator.macs for layer in measured.layers),
+        "layers": [
+            {
+                "operator": layer.operator.name,
+                "layer": layer.operator.layer,
+                "output": list(layer.operator.output),
+                "macs": layer.operator.macs,
+                "cost": layer.cost,
+            }
+            for layer in measured.layers
+        ],
+    }
+
+
+def save_profile(measured: Profile, model_sha256: str, run: Path) -> Path:
+    """Write a profile and its network's hash to ``device/<board>-profile.json`` of a run.
+
+    Returns:
+        The file.
+    """
+    path = run / "device" / f"{measured.board}{PROFILE_SUFFIX}"
+    write_json(path, {**profile_facts(measured), "model_sha256": model_sha256})
+    return path
+
+
+def profile_table(costs: Profile) -> Table:
+    """The profile as a table for the terminal; at 80 columns long names wrap."""
+    table = Table(
+        title=f"one run on {costs.board}, engine {costs.engine}",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("operator", overflow="fold")
+    table.add_column("output", no_wrap=True)
+    for column in ("MACs", costs.unit, "share", "per MAC"):
+        table.add_column(column, justify="right", no_wrap=True)
+    measured = sum(layer.cost for layer in costs.layers)
+    for index, layer in enumerate(costs.layers):
+        operator = layer.operator
+        table.add_row(
+            str(index),
+            f"{operator.name} {operator.layer}".strip(),
+            " x ".join(map(str, operator.output[1:])) or "1",
+            f"{operator.macs:,}" if operator.macs else "",
+            f"{layer.cost:,}",
+            f"{100 * layer.cost / max(measured, 1):.1f} %",
+            f"{layer.cost / operator.macs:.2f}" if operator.macs else "",
+        )
+    macs = sum(layer.operator.macs for layer in costs.layers)
+    table.add_section()
+    table.add_row("", "whole run", "", f"{macs:,}", f"{costs.total:,}", "", "")
+    return table

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Firmware that starts on an emulated board, with the arena that it needs there."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from m3net_tf.boards.builds.boards import load_board
+from m3net_tf.boards.builds.build import ARENA_SLACK_BYTES, build_firmware, other_engine_hint
+from m3net_tf.boards.builds.compiled import build_compiled, needed_tools, why_not_compiled
+from m3net_tf.boards.builds.image import FirmwareImage
+from m3net_tf.boards.builds.library import library_path
+from m3net_tf.boards.builds.sources import why_sources_unavailable
+from m3net_tf.boards.builds.toolchain import TOOLS, check_toolchain
+from m3net_tf.boards.emulation.machines import find_machine, machines
+from m3net_tf.boards.emulation.qemu import EmulationResult, run_job
+from m3net_tf.compiler.engines import COMPILED, DEFAULT_ENGINE, TFLM
+from m3net_tf.export import Bundle
+from m3net_tf.export.arena import tflm_arena
+from m3net_tf.system.artifacts import read_json, write_json
+from m3net_tf.system.errors import FirmwareError
+from m3net_tf.system.progress import Log, silent
+
+ARENA_STEP_BYTES = 256
+
+
+def why_no_emulation(board: str, engine: str = DEFAULT_ENGINE) -> str:
+    """The reason why firmware for a board cannot be built and emulated here; '' if it can.
+
+    Args:
+        board: name of the board.
+        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
+
+    Raises:
+        FirmwareError: there is no such emulated board.
+    """
+    machine = find_machine(board)
+    tools = needed_tools(load_board(board)) if engine == COMPILED else TOOLS
+    try:
+        check_toolchain({**tools, machine.emulator: machine.package})
+    except FirmwareError as error:
+        return str(error)
+    if engine == COMPILED:
+        return why_not_compiled(board)
+    reason = why_sources_unavailable()
+    return f"{reason}{other_engine_hint(load_board(board))}" if reason else ""
+
+
+def prove_arena(bundle: Bundle, board: str, folder: Path, log: Log) -> FirmwareImage:
+    """Build the firmware with the export's engine and the smallest arena.
+
+    That of the compiled engine is known. With TensorFlow Lite Micro, the first build has a larger
+    arena and reports how much it used; the second has that much, or the smallest larger size with
+    which the network starts. The size goes into the export's manifest and ``model.h``.
+
+    Args:
+        bundle: export to build.
+        board: board to build for.
+        folder: folder of the build files.
+        log: takes lines of progress.
+
+    Returns:
+        The firmware with that arena.
+
+    Raises:
+        FirmwareError: the firmware does not build or does not run.
+    """
+    if bundle.manifest.engine == COMPILED:
+        return compiled_firmware(bundle, board, folder, log)
+    source = f"TFLite Micro on {board}"
+    if bundle.manifest.arena.source == source:
+        return build_firmware(bundle.folder, board, folder, report=log)
+    size, _ = least_arena(bundle, board, folder, log)
+    bundle.set_arena(size, source)
+    return build_firmware(bundle.folder, board, folder, report=log)
+
+
+def least_arena(
+    bundle: Bundle, board: str, folder: Path, log: Log = silent, *, settings: Sequence[str] = ()
+) -> tuple[int, FirmwareImage]:
+    """Find the smallest arena with which TensorFlow Lite Micro starts on an emulated board.
+
+    Returns:
+        Its bytes, and the firmware that has it; the bundle is not changed.
+
+    Raises:
+        FirmwareError: the firmware does not build or does not run.
+    """
+    spare = _tflm_arena_bytes(bundle) + ARENA_SLACK_BYTES
+    image = build_firmware(bundle.folder, board, folder, spare, settings=settings, report=log)
+    used = _run_silence(bundle, image).arena_used_bytes
+    # Memory planning may temporarily need more than the network uses afterwards.
+    for size in range(-(-used // 16) * 16, used + ARENA_SLACK_BYTES, ARENA_STEP_BYTES):
+        image = build_firmware(bundle.folder, board, folder, size, settings=settings, report=log)
+        if _starts(bundle, image):
+            return size, image
+    raise FirmwareError(
+        f"{bundle.folder}: the network does not start on {board} with an arena of up to "
+        f"{used + ARENA_SLACK_BYTES} bytes: export it again"
+    )
+
+
+def starting_firmware(
+    bundle: Bundle,
+    board: str,
+    folder: Path,
+    log: Log = silent,
+    *,
+    settings: Sequence[str] = (),
+    engine: str | None = None,
+) -> FirmwareImage:
+    """Build the firmware for an emulated board, with an arena that the network starts with.
+
+    With TensorFlow Lite Micro that is the export's arena, unless the kernels of this board's core
+    need more. Then it is the smallest one that they start with, which is saved in the folder for
+    the next build.
+
+    Args:
+        bundle: export to build.
+        board: emulated board to build for.
+        folder: folder of the build files.
+        log: takes lines of progress.
+        settings: as in :func:`m3net_tf.boards.builds.build.build_firmware`.
+        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`; None: the export's.
+
+    Raises:
+        ModelError: the compiler does not support an operator of the network.
+        FirmwareError: the firmware does not build or does not run.
+    """
+    if (engine or bundle.manifest.engine) == COMPILED:
+        return compiled_firmware(bundle, board, folder, log, settings=settings)
+
+    def build(arena_bytes: int | None = None) -> FirmwareImage:
+        return build_firmware(
+            bundle.folder, board, folder, arena_bytes, settings=settings, report=log
+        )
+
+    arena = bundle.manifest.arena
+    if arena.source == f"TFLite Micro on {board}":
+        return build()
+    path = folder / "arena.json"
+    conditions = {
+        "model_sha256": bundle.manifest.model.sha256,
+        "arena": dataclasses.asdict(arena),
+        "library": library_path(load_board(board).core).parent.name,
+    }
+    saved = read_json(path) if path.exists() else {}
+    if saved.get("tried") == conditions:
+        return build(saved["arena_bytes"])
+    size = _override_arena_bytes(bundle)
+    image = build(size)
+    if not _starts(bundle, image):
+        size, image = least_arena(bundle, board, folder, log, settings=settings)
+    write_json(path, {"tried": conditions, "arena_bytes": size})
+    return image
+
+
+def build_run(
+    run: Path, board: str, settings: Sequence[str], report: Log, engine: str | None = None
+) -> FirmwareImage:
+    """Build the firmware of an exported run, below ``RUN/firmware``.
+
+    For an emulated board the arena is one that the network starts with. A build with settings goes
+    into ``<board>-custom``, because other commands rebuild the firmware in ``<board>`` without
+    settings.
+
+    Args:
+        run: folder of the run.
+        board: name of the board.
+        settings: as in :func:`m3net_tf.boards.builds.build.build_firmware`.
+        report: receives lines of progress.
+        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`; None: the export's.
+
+    Raises:
+        ModelError, DataError: the run has no complete export, or its network cannot be compiled.
+        FirmwareError: the firmware does not build, or does not run in the emulator.
+    """
+    bundle = Bundle.load(run / "export")
+    engine = engine or bundle.manifest.engine
+    folder = firmware_folder(run, board, engine, custom=bool(settings))
+    machine = next((machine for machine in machines() if machine.board == board), None)
+    if machine and shutil.which(machine.emulator):
+        return starting_firmware(bundle, board, folder, report, settings=settings, engine=engine)
+    return export_firmware(bundle, board, folder, engine, report, settings)
+
+
+def export_firmware(
+    bundle: Bundle, board: str, folder: Path, engine: str, log: Log, settings: Sequence[str] = ()
+) -> FirmwareImage:
+    """Build the firmware of an export without running it; arguments as :func:`starting_firmware`.
+
+    Raises:
+        ModelError: the compiler does not support an operator of the network.
+        FirmwareError: the firmware does not build.
+    """
+    if engine == COMPILED:
+        return compiled_firmware(bundle, board, folder, log, settings=settings)
+    arena_bytes = _override_arena_bytes(bundle)
+    return build_firmware(bundle.folder, board, folder, arena_bytes, settings=settings, report=log)
+
+
+def compiled_firmware(
+    bundle: Bundle, board: str, folder: Path, log: Log = silent, *, settings: Sequence[str] = ()
+) -> FirmwareImage:
+    """As :func:`export_firmware` with the compiled engine, whose arena is exact.
+
+    An export for this engine is built from its own C, any other from C for this board.
+    """
+    model = bundle.c_model
+    code = bundle.code(log) if bundle.manifest.engine == COMPILED else None
+    if code is None:
+        flash = load_board(board).weights_flash_bytes
+        model = dataclasses.replace(model, weights_flash_bytes=flash)
+    return build_compiled(bundle.folder, model, board, folder, code, settings=settings, report=log)
+
+
+def firmware_folder(run: Path, board: str, engine: str, *, custom: bool = False) -> Path:
+    """Folder of a run's build for a board; the default engine's has the plain name."""
+    name = board if engine == DEFAULT_ENGINE else f"{board}-{engine}"
+    return run / "firmware" / (f"{name}-custom" if custom else name)
+
+
+def _override_arena_bytes(bundle: Bundle) -> int | None:
+    """TensorFlow Lite Micro's arena for an export of another engine; None: the export's."""
+    return None if bundle.manifest.engine == TFLM else tflm_arena(bundle.network).bytes
+
+
+def _tflm_arena_bytes(bundle: Bundle) -> int:
+    return _override_arena_bytes(bundle) or bundle.manifest.arena.bytes
+
+
+def _run_silence(bundle: Bundle, image: FirmwareImage) -> EmulationResult:
+    """Run the network once on the emulated board, with all features 0."""
+    silence = np.zeros((1, int(np.prod(bundle.manifest.model.input_shape))), np.int8)
+    return run_job(image.elf, find_machine(image.board), silence)
+
+
+def _starts(bundle: Bundle, image: FirmwareImage) -> bool:
+    """Whether the network starts on the emulated board with the firmware's arena."""
+    try:
+        _run_silence(bundle, image)
+    except FirmwareError as error:
+        if "arena" not in str(error):
+            raise
+        return False
+    return True

@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Speed of feature extraction: this pipeline, plain librosa, and tf.io without a cache."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
+
+import numpy as np
+
+from m3net_tf.audio.datasets import AudioDataset, Clip, load_dataset
+from m3net_tf.audio.datasets.audio import fit_length
+from m3net_tf.audio.frontend import FrontendConfig, frontend_preset, graph
+from m3net_tf.audio.frontend.store import FeatureRows
+from m3net_tf.lab.studies.machine import load_average
+from m3net_tf.system.artifacts import Provenance, provenance
+from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.keras import tf
+from m3net_tf.system.progress import Log, silent
+from m3net_tf.training import train
+from m3net_tf.training.features import compute_features
+from m3net_tf.training.recipe import Recipe
+from m3net_tf.training.sections import DatasetSection, ModelSection, TrainingSection
+
+_ROUNDS = 5
+
+
+class EpochTimes(TypedDict):
+    """The second epoch of a training.
+
+    Attributes:
+        epoch_s: its seconds.
+        batch_reads: number of batches.
+        input_s: seconds spent on reading them.
+        input_share: the same as a share of the epoch.
+    """
+
+    epoch_s: float
+    batch_reads: int
+    input_s: float
+    input_share: float
+
+
+class DataSpeed(Provenance):
+    """Speed from sound files to features.
+
+    Attributes:
+        dataset: name of the data set.
+        clips: number of clips.
+        clip_s: length of a clip in seconds.
+        sample_rate_hz: rate of the features' samples.
+        cores: processor cores.
+        load_average_before: load average over 1, 5 and 15 minutes before the timing.
+        load_average_after: the same after it.
+        clips_per_s: clips per second by route; None if a route failed.
+        missing: why a route failed.
+        ratio_to_librosa: speed of the pipeline, without and with its cache, compared with librosa.
+        epoch: times of an epoch; absent if none was trained.
+    """
+
+    dataset: str
+    clips: int
+    clip_s: float
+    sample_rate_hz: int
+    cores: int | None
+    load_average_before: list[float]
+    load_average_after: list[float]
+    clips_per_s: dict[str, float | None]
+    missing: dict[str, str]
+    ratio_to_librosa: dict[str, float]
+    epoch: NotRequired[EpochTimes]
+
+
+def run_bench_data(
+    name: str,
+    data_dir: Path | None = None,
+    *,
+    clips: int = 1000,
+    epoch: bool = True,
+    log: Log = silent,
+) -> DataSpeed:
+    """Measure the speed from sound files to features, on the same clips by each route.
+
+    All routes compute log-mel maps like the microcontroller's front end at the data set's rate.
+    Before the timing, all files are read once and TensorFlow is started. The pipeline's cache is in
+    a temporary folder.
+
+    Args:
+        name: data set.
+        data_dir: its folder.
+        clips: number of clips, spread over the data set; all if it has fewer.
+        epoch: also train M3Net ``mcu`` on the data set's training clips for two epochs, and
+            measure the share of the second one that is spent on reading batches.
+        log: receives lines of progress.
+
+    Raises:
+        ConfigError: the data set has no files.
+        DataError: librosa is not installed, or the data are missing or broken.
+    """
+    librosa, dataset = _import_librosa(), _files_only(load_dataset(name, data_dir), clips)
+    config = frontend_preset("mcu", sample_rate_hz=dataset.info.sample_rate_hz)
+    _warm_up(dataset, config)
+    result: DataSpeed = {
+        "dataset": name,
+        "clips": len(dataset.clips),
+        "clip_s": dataset.info.clip_s,
+        "sample_rate_hz": config.sample_rate_hz,
+        "cores": os.cpu_count(),
+        "load_average_before": load_average(),
+        "clips_per_s": {},
+        "missing": {},
+        "ratio_to_librosa": {},
+        "load_average_after": [],
+        **provenance(),
+    }
+    rates = result["clips_per_s"]
+    log("librosa, one process")
+    rates["librosa"] = librosa_rate = _librosa_rate(librosa, dataset, config)
+    log("tf.io and tf.signal, no cache")
+    try:
+        rates["tf_io"] = _rate(lambda: _tf_io(dataset, config), dataset.clips)
+    except tf.errors.OpError as error:
+        rates["tf_io"] = None
+        result["missing"]["tf_io"] = str(error.message).splitlines()[0][:200]
+    for route, rate in _pipeline_rates(dataset, config, log).items():
+        rates[route] = rate
+        result["ratio_to_librosa"][route] = round(rate / librosa_rate, 2)
+    if epoch:
+        log("an epoch of M3Net mcu")
+        with _temporary_cache():
+            result["epoch"] = _epoch(name, data_dir, config)
+    result["load_average_after"] = load_average()
+    return result
+
+
+def _import_librosa() -> Any:
+    try:
+        import librosa
+    except ImportError:
+        raise DataError(
+            "librosa, the baseline of this benchmark, is missing: pip install librosa"
+        ) from None
+    return librosa
+
+
+def _warm_up(dataset: AudioDataset, config: FrontendConfig) -> None:
+    """Read all files once, and start TensorFlow."""
+    for clip in dataset.clips:
+        assert clip.path
+        clip.path.read_bytes()
+    graph.batch_features(config, np.zeros((1, dataset.info.clip_samples), np.float32))
+
+
+def _files_only(dataset: AudioDataset, count: int) -> AudioDataset:
+    """The data set with at most ``count`` clips, all of them files and all for training."""
+    with_files = [clip for clip in dataset.clips if clip.path]
+    if not with_files:
+        raise ConfigError(f"data set {dataset.info.name} has no files to read: choose one that has")
+    spread = np.linspace(0, len(with_files) - 1, min(count, len(with_files))).astype(int)
+    chosen = tuple(dataclasses.replace(with_files[i], split="train") for i in spread)
+    return dataclasses.replace(dataset, clips=chosen, noise=())
+
+
+def _pipeline_rates(dataset: AudioDataset, config: FrontendConfig, log: Log) -> dict[str, float]:
+    """Clips per second of this pipeline, with an empty cache and from the cache."""
+
+    def cold() -> None:
+        with _temporary_cache():
+            compute_features(dataset, "train", config)
+
+    def warm() -> None:
+        np.asarray(compute_features(dataset, "train", config).features)
+
+    log("this pipeline, cold")
+    rates = {"cold": _median_rate(cold, dataset.clips)}
+    with _temporary_cache():
+        log("this pipeline, warm")
+        warm()
+        rates["warm"] = _median_rate(warm, dataset.clips)
+    return rates
+
+
+def _rate(work: Callable[[], object], clips: tuple[Clip, ...]) -> float:
+    start = time.perf_counter()
+    work()
+    return round(len(clips) / (time.perf_counter() - start), 1)
+
+
+def _median_rate(work: Callable[[], object], clips: tuple[Clip, ...]) -> float:
+    return statistics.median(_rate(work, clips) for _ in range(_ROUNDS))
+
+
+def _librosa_rate(librosa: Any, dataset: AudioDataset, config: FrontendConfig) -> float:
+    def all_clips() -> None:
+        for clip in dataset.clips:
+            _librosa_clip(librosa, dataset, config, clip)
+
+    _librosa_clip(librosa, dataset, config, dataset.clips[0])  # the first call compiles
+    return _median_rate(all_clips, dataset.clips)
+
+
+def _librosa_clip(librosa: Any, dataset: AudioDataset, config: FrontendConfig, clip: Clip) -> Any:
+    """Features of one clip as a script without this package computes them."""
+    audio, _ = librosa.load(
+        clip.path, sr=config.sample_rate_hz, offset=clip.start_s, duration=clip.duration_s
+    )
+    mel = librosa.feature.melspectrogram(
+        y=fit_length(audio, dataset.info.clip_samples),
+        sr=config.sample_rate_hz,
+        n_fft=config.fft_samples,
+        win_length=config.frame_samples,
+        hop_length=config.hop_samples,
+        n_mels=config.mel_bins,
+        fmin=config.mel_min_hz,
+        fmax=config.mel_max_hz,
+        center=False,
+    )
+    return np.log(np.maximum(mel, config.log_floor))
+
+
+def _tf_io(dataset: AudioDataset, config: FrontendConfig) -> None:
+    """Features of whole files by tf.io and tf.audio, which cannot resample."""
+    samples = dataset.info.clip_samples
+
+    def wave(path: tf.Tensor) -> tf.Tensor:
+        sound, _ = tf.audio.decode_wav(tf.io.read_file(path))
+        sound = tf.reduce_mean(sound, axis=1)[:samples]
+        return tf.ensure_shape(tf.pad(sound, [[0, samples - tf.shape(sound)[0]]]), (samples,))
+
+    stream = (
+        tf.data.Dataset.from_tensor_slices([str(clip.path) for clip in dataset.clips])
+        .map(wave, num_parallel_calls=tf.data.AUTOTUNE)
+        .batch(64)
+        .map(lambda waves: graph.features_int8(config, waves), num_parallel_calls=tf.data.AUTOTUNE)
+        .prefetch(2)
+    )
+    for _ in stream:
+        pass
+
+
+def _epoch(name: str, data_dir: Path | None, config: FrontendConfig) -> EpochTimes:
+    """Share of the second epoch's time that the training loop spends on reading batches."""
+    recipe = Recipe(
+        dataset=DatasetSection(name),
+        model=ModelSection("m3net", "mcu"),
+        frontend=config,
+        training=TrainingSection(epochs=2),
+    )
+    spans: list[float] = []
+    with tempfile.TemporaryDirectory() as scratch, _timed_batches(spans):
+        folder = Path(scratch) / "run"
+        train(recipe, folder, data_dir)
+        rows = (folder / "history.csv").read_text().splitlines()
+    columns = dict(zip(rows[0].split(","), rows[2].split(","), strict=True))
+    seconds = float(columns["seconds"])
+    # Both epochs read the same number of batches; the test clips are read after them.
+    batches = len(spans)
+    reading = sum(spans[batches // 2 :])
+    return {
+        "epoch_s": seconds,
+        "batch_reads": batches - batches // 2,
+        "input_s": round(reading, 4),
+        "input_share": round(reading / seconds, 4),
+    }
+
+
+@contextlib.contextmanager
+def _timed_batches(spans: list[float]) -> Iterator[None]:
+    """Record the duration of each read of feature maps."""
+    plain = FeatureRows.__getitem__
+
+    def timed(self: FeatureRows, index: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return plain(self, index)
+        finally:
+            spans.append(time.perf_counter() - start)
+
+    FeatureRows.__getitem__ = timed  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        FeatureRows.__getitem__ = plain  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def _temporary_cache() -> Iterator[None]:
+    before = os.environ.get("M3NET_CACHE")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["M3NET_CACHE"] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["M3NET_CACHE"]
+            else:
+                os.environ["M3NET_CACHE"] = before

@@ -1,0 +1,400 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compiled engine compared with TensorFlow Lite Micro on emulated boards.
+
+Both run the same ``.tflite`` in the real firmware. The networks are presets with random weights,
+as cost depends only on their structure, or those of files. The compiled engine runs additional
+inputs, random and extreme ones, whose output bytes are compared with those of TensorFlow Lite Micro
+on this machine.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+from rich.table import Table
+from rich.text import Text
+
+from m3net_tf.boards.builds.boards import load_board
+from m3net_tf.boards.builds.build import build_firmware
+from m3net_tf.boards.builds.compiled import build_compiled
+from m3net_tf.boards.builds.image import FirmwareImage
+from m3net_tf.boards.emulation import EmulationResult, find_machine, run_job
+from m3net_tf.boards.emulation.starting import why_no_emulation
+from m3net_tf.compiler.engines import COMPILED, ENGINES, TFLM, Engine
+from m3net_tf.compiler.network import compile_network
+from m3net_tf.export.carray import CModel
+from m3net_tf.export.untrained import quantize_untrained
+from m3net_tf.lab.bench.untrained import write_untrained
+from m3net_tf.networks.models import build_model, presets_of
+from m3net_tf.runtime.interpreter import Int8, run_tflm, tflm_unavailable_reason
+from m3net_tf.runtime.network import Int8Network
+from m3net_tf.system.artifacts import Provenance, provenance
+from m3net_tf.system.errors import ConfigError, ModelError
+from m3net_tf.system.keras import keras
+from m3net_tf.system.progress import Log, silent
+
+INPUTS = 10
+"""Inputs whose output bytes are compared by default."""
+_CLIPS, _CALIBRATION_CLIPS = 2, 8
+_NAMES = {"instructions": "instructions", "arena_bytes": "arena", "flash_bytes": "flash"}
+"""Figure -> its name in the table."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A preset, and the largest ratios of compiled engine to TensorFlow Lite Micro on a Cortex-M4.
+
+    Attributes:
+        name: name of the network.
+        preset: name of the preset.
+        instructions: largest ratio of instructions.
+        arena_bytes: largest ratio of the arenas.
+    """
+
+    name: str
+    preset: str
+    instructions: float
+    arena_bytes: float
+
+    @property
+    def label(self) -> str:
+        """Network and preset."""
+        return f"{self.name}/{self.preset}"
+
+
+SUBJECTS = (
+    Subject("ds_cnn", "mcu", 0.6, 0.5),
+    Subject("m3net", "s", 0.6, 0.5),
+    Subject("spectromasknet", "s", 0.7, 0.6),
+    Subject("bilateral", "s", 0.7, 0.6),
+    Subject("diffres", "s", 0.7, 0.6),
+)
+FLASH_TARGET = 0.6
+CORE_TARGETS = {"mps2_an385": 0.6, "mps2_an505": 0.6, "mps3_an547": 1.0}
+"""Largest ratio of instructions on boards whose core is no Cortex-M4 or M7."""
+
+
+class EngineCost(TypedDict):
+    """Cost of one run of a network with an engine.
+
+    Attributes:
+        instructions: of one run, for the most expensive clip.
+        arena_bytes: memory of the network.
+        flash_bytes: network and runtime in flash, without front end and application; with the
+            objects of the compiler's libraries that only this engine needs.
+    """
+
+    instructions: int
+    arena_bytes: int
+    flash_bytes: int
+
+
+class Comparison(TypedDict):
+    """A network on a board.
+
+    Attributes:
+        engines: cost by engine; without those that cannot be built here.
+        ratios: compiled engine to TensorFlow Lite Micro, by figure; empty without both.
+        targets: largest ratio of each; empty for a file.
+        bytes_equal: whether the compiled engine gives the output bytes of TensorFlow Lite Micro;
+            None if that runs neither on the board nor on this machine.
+        inputs: number of inputs whose output bytes were compared.
+    """
+
+    engines: dict[str, EngineCost]
+    ratios: dict[str, float]
+    targets: dict[str, float]
+    bytes_equal: bool | None
+    inputs: int
+
+
+class EngineResult(Provenance):
+    """Networks by board; ``missing`` says by board and engine what cannot be built here."""
+
+    boards: dict[str, dict[str, Comparison]]
+    missing: dict[str, dict[str, str]]
+
+
+def run_bench_engine(
+    boards: Sequence[str],
+    labels: Sequence[str] = (),
+    inputs: int = INPUTS,
+    log: Log = silent,
+    *,
+    weights_flash_bytes: int | None = None,
+) -> EngineResult:
+    """Measure both engines.
+
+    Args:
+        boards: emulated boards.
+        labels: labels of :data:`SUBJECTS`, or paths of ``.tflite`` files; default: all subjects.
+        inputs: number of inputs whose output bytes are compared; at least two.
+        log: receives lines of progress.
+        weights_flash_bytes: flash that weights of convolutions may take in compiled C; by default
+            that of each board.
+
+    Raises:
+        ConfigError: an unknown label, or the compiled engine cannot be emulated.
+        ModelError: a file is missing, or a network that the firmware cannot run.
+        FirmwareError: there is no such emulated board.
+    """
+    known = {subject.label: subject for subject in SUBJECTS}
+    for label in labels:
+        if label not in known and not label.endswith(".tflite"):
+            raise ConfigError(
+                f"there is no network {label!r} to measure: name a .tflite file, or choose from "
+                f"{', '.join(known)}"
+            )
+    missing: dict[str, dict[str, str]] = {
+        board: {engine: reason for engine in ENGINES if (reason := why_no_emulation(board, engine))}
+        for board in boards
+    }
+    for board, reasons in missing.items():
+        if COMPILED in reasons:
+            raise ConfigError(f"{board} cannot be emulated ({reasons[COMPILED]}): name another")
+    results: dict[str, dict[str, Comparison]] = {board: {} for board in boards}
+    tflm = not tflm_unavailable_reason()
+    with tempfile.TemporaryDirectory() as scratch:
+        for label in labels or known:
+            subject = known.get(label)
+            if subject:
+                log(f"{label}: building and quantising")
+            network, noise, classes = _untrained(subject) if subject else _of_file(Path(label))
+            clips = varied_inputs(noise[:_CLIPS], inputs)
+            expected = network.run(run_tflm, clips).reshape(len(clips), -1) if tflm else None
+            for board in boards:
+                engines = [engine for engine in ENGINES if engine not in missing[board]]
+                folder = Path(scratch) / board
+                flash = weights_flash_bytes
+                if flash is None:
+                    flash = load_board(board).weights_flash_bytes
+                job = _Job(network, clips, classes, flash)
+                answers = _measure(job, board, engines, folder, log)
+                results[board][label] = _compare(subject, board, answers, expected)
+    return {"boards": results, "missing": missing, **provenance()}
+
+
+def _untrained(subject: Subject) -> tuple[Int8Network, Int8, int]:
+    """A preset in int8, its normalisations settled on noise; the noise; number of classes."""
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(0)
+    model = build_model(subject.name, subject.preset)
+    rng = np.random.default_rng(0)
+    shape = presets_of(subject.name)[subject.preset].input_shape
+    noise = rng.normal(0, 40, (_CALIBRATION_CLIPS, *shape))
+    maps = np.clip(np.round(noise), -128, 127).astype(np.int8)
+    return quantize_untrained(model, maps), maps, int(model.output_shape[1])
+
+
+def _of_file(path: Path) -> tuple[Int8Network, Int8, int]:
+    """The network of a file, noise for it, and the number of its outputs.
+
+    Raises:
+        ModelError: the file is missing, or has no single int8 input and output of batch 1.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path} does not exist: name a .tflite file")
+    tflite = path.read_bytes()
+    try:
+        graph = compile_network(tflite).graph
+        ends = [*graph.inputs, *graph.outputs]
+        if len(ends) != 2 or any(end.dtype != "int8" or end.shape[:1] != (1,) for end in ends):
+            raise ModelError("the firmware takes one int8 input and one int8 output, of batch 1")
+    except ModelError as error:
+        raise ModelError(f"{path} cannot be measured: {error}") from None
+    shape = (_CLIPS, *ends[0].shape[1:])
+    noise = np.random.default_rng(0).integers(-128, 128, shape).astype(np.int8)
+    return Int8Network(tflite), noise, ends[1].size
+
+
+def varied_inputs(first: Int8, count: int) -> Int8:
+    """Inputs of a network: given ones, then extreme values, then noise of any loudness.
+
+    Args:
+        first: int8, shape (clips, bins, frames, channels).
+        count: number of inputs, at least that of ``first``.
+
+    Returns:
+        int8, shape (count, bins, frames, channels).
+    """
+    shape = first.shape[1:]
+    rng = np.random.default_rng(1)
+    extremes = rng.choice(np.array([-128, 127], np.int8), (2, *shape))
+    extremes[0] = np.where(np.arange(extremes[0].size).reshape(shape) % 2, 127, -128)
+    constant = [np.full((1, *shape), value, np.int8) for value in (-128, 127, 0)]
+    loudness = np.random.default_rng(2).uniform(1, 130, (max(count, 1), *[1] * len(shape)))
+    noise = np.clip(np.round(rng.normal(0, 1, (len(loudness), *shape)) * loudness), -128, 127)
+    return np.concatenate([first, *constant, extremes, noise.astype(np.int8)])[:count]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """What each engine runs: a network, its inputs, and the number of its outputs."""
+
+    network: Int8Network
+    clips: Int8
+    classes: int
+    weights_flash_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Answer:
+    cost: EngineCost
+    outputs: Int8
+
+
+def _measure(
+    job: _Job,
+    board: str,
+    engines: Sequence[Engine],
+    folder: Path,
+    log: Log,
+) -> dict[str, _Answer]:
+    """Build the firmware with each engine and run the clips, with TFLM the first ones.
+
+    In the folder of another network only what depends on the network is compiled again.
+    """
+    bundle = folder / "bundle"
+    shutil.rmtree(bundle, ignore_errors=True)
+    bundle.mkdir(parents=True)
+    model, columns = write_untrained(job.network, job.clips, job.classes, bundle)
+    model = dataclasses.replace(model, weights_flash_bytes=job.weights_flash_bytes)
+    results: dict[Engine, EmulationResult] = {}
+    linked: dict[Engine, Mapping[str, int]] = {}
+    for engine in engines:
+        log(f"{board}, {engine}: building and running")
+        image = _build(engine)(bundle, model, board, folder / engine)
+        linker_map = image.elf.with_suffix(".map").read_text(encoding="utf-8", errors="replace")
+        linked[engine] = flash_by_object(linker_map)
+        part = columns if engine == COMPILED else columns[:_CLIPS]
+        results[engine] = run_job(image.elf, find_machine(board), part)
+    return {
+        engine: _Answer(
+            {
+                "instructions": int(result.clip_model_instructions[:_CLIPS].max()),
+                "arena_bytes": result.arena_used_bytes,
+                "flash_bytes": flash_of_engine(linked, engine),
+            },
+            result.outputs,
+        )
+        for engine, result in results.items()
+    }
+
+
+def _build(engine: Engine) -> Callable[[Path, CModel, str, Path], FirmwareImage]:
+    if engine == COMPILED:
+        return build_compiled
+    return lambda bundle, _, board, folder: build_firmware(bundle, board, folder)
+
+
+_OBJECTS = {
+    COMPILED: r"/engine/\w+\.c\.obj|compiled/inference\.c\.obj|/m3net_(network|importance)\.c\.obj"
+    r"|/model_labels\.c\.obj",
+    TFLM: r"/model\.cc\.obj|core/(inference|runtime_log)\.cc\.obj|libm3net_thirdparty\.a\(",
+}
+"""Object files of network and runtime."""
+_OF_BOTH = r"core/warp\.c\.obj|/warp_tables\.c\.obj"
+_FRONTEND = r"arm_(bitreversal|cfft|rfft|common_tables|const_structs|mve_tables|fir)"
+_LIBRARIES = re.compile(r"/lib(c|m|gcc|nosys|stdc\+\+|supc\+\+)(_nano)?\.a\(")
+_SECTION = re.compile(r"^ \.(?:text|rodata|data)\S*\s+0x[0-9a-f]+\s+0x([0-9a-f]+) (\S.*)$", re.M)
+
+
+def flash_by_object(linker_map: str) -> dict[str, int]:
+    """Bytes in flash of each object file, by the map that GNU ld wrote."""
+    sizes = collections.Counter[str]()
+    for size, path in _SECTION.findall(linker_map.partition("Linker script and memory map")[2]):
+        sizes[path] += int(size, 16)
+    return dict(sizes)
+
+
+def flash_of_engine(linked: Mapping[Engine, Mapping[str, int]], engine: Engine) -> int:
+    """Bytes of network and runtime in flash.
+
+    Objects of the compiler's libraries belong to the runtime if only its firmware links them, as
+    application and front end are the same.
+
+    Args:
+        linked: :func:`flash_by_object` of both firmwares.
+        engine: one of them.
+    """
+    parts = re.compile(f"{_OBJECTS[engine]}|{_OF_BOTH}")
+    others = {path for other, sizes in linked.items() if other != engine for path in sizes}
+    return sum(
+        size
+        for path, size in linked[engine].items()
+        if (parts.search(path) and not re.search(_FRONTEND, path))
+        or (_LIBRARIES.search(path) and others and path not in others)
+    )
+
+
+def _compare(
+    subject: Subject | None,
+    board: str,
+    answers: dict[str, _Answer],
+    expected: Int8 | None = None,
+) -> Comparison:
+    costs = {engine: answer.cost for engine, answer in answers.items()}
+    comparison: Comparison = {
+        "engines": costs,
+        "ratios": {},
+        "targets": _targets(subject, board) if subject else {},
+        "bytes_equal": None,
+        "inputs": 0,
+    }
+    compiled = answers[COMPILED]
+    references = [] if expected is None else [expected]
+    if TFLM in answers:
+        interpreted = answers[TFLM]
+        references.append(interpreted.outputs)
+        ours, theirs = dict[str, Any](compiled.cost), dict[str, Any](interpreted.cost)
+        comparison["ratios"] = {name: round(ours[name] / theirs[name], 3) for name in _NAMES}
+    if references:
+        comparison["inputs"] = max(map(len, references))
+        comparison["bytes_equal"] = all(
+            np.array_equal(compiled.outputs[: len(outputs)], outputs) for outputs in references
+        )
+    return comparison
+
+
+def _targets(subject: Subject, board: str) -> dict[str, float]:
+    return {
+        "instructions": CORE_TARGETS.get(board, subject.instructions),
+        "arena_bytes": subject.arena_bytes,
+        "flash_bytes": FLASH_TARGET,
+    }
+
+
+def engine_table(board: str, networks: dict[str, Comparison]) -> Table:
+    """The networks of a board for the terminal; a ratio above its target is red."""
+    table = Table("network", title=f"{board}: compiled engine and TensorFlow Lite Micro")
+    for name in _NAMES.values():
+        for column in (name, "tflm", "ratio", "target"):
+            table.add_column(column, justify="right")
+    table.add_column("same bytes")
+    for label, network in networks.items():
+        cells: list[str | Text] = []
+        for key in _NAMES:
+            cells += [_figure(network["engines"].get(engine), key) for engine in ENGINES]
+            ratio, target = network["ratios"].get(key), network["targets"].get(key)
+            above = ratio is not None and target is not None and ratio > target
+            shown = "" if ratio is None else f"{ratio:.2f}"
+            cells += [
+                Text(shown, style="red" if above else ""),
+                "" if target is None else f"{target:.2f}",
+            ]
+        equal = network["bytes_equal"]
+        same = f"{'yes' if equal else 'NO'}, of {network['inputs']:,} inputs"
+        table.add_row(label, *cells, "" if equal is None else same)
+    return table
+
+
+def _figure(cost: Mapping[str, Any] | None, key: str) -> str:
+    return f"{cost[key]:,}" if cost else ""

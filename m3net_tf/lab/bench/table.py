@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Estimated time of a table's trainings, on this machine or at a given rate on another."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import NotRequired, TypedDict
+
+from m3net_tf.audio.datasets import DatasetInfo, dataset_info
+from m3net_tf.lab.many.plan import LINKS, Training, in_order
+from m3net_tf.lab.studies.grid_file import find_grid, load_grid
+from m3net_tf.lab.studies.machine import load_average
+from m3net_tf.lab.studies.table_list import hours_path
+from m3net_tf.system.artifacts import Provenance, provenance, write_json
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import tf
+from m3net_tf.system.progress import Log, silent
+from m3net_tf.training.pace import operations_per_clip, seconds_per_clip
+from m3net_tf.training.recipe import Recipe
+
+CLIPS_PER_STEP = 4
+"""Clips of a timed step without an accelerator: there the batch size does not change the pace."""
+_RANDOM = (("training", "seed"), ("dataset", "fold"), ("dataset", "seed"))
+_OUTSIDE_STEP = (("training", "epochs"), ("dataset", "protocol"))
+
+
+class NetworkTime(TypedDict):
+    """Estimated time of the trainings of a network.
+
+    Attributes:
+        place: folder of its runs, relative to that of all runs.
+        dataset: name of the data set.
+        clips: its number of clips.
+        runs: number of trainings.
+        epochs: epochs of each.
+        clip_s: seconds per clip.
+        hours: hours of all trainings.
+    """
+
+    place: str
+    dataset: str
+    clips: int
+    runs: int
+    epochs: int
+    clip_s: float
+    hours: float
+
+
+class TableTime(Provenance):
+    """Estimated time of a table's trainings: at a given rate, or on this machine.
+
+    Attributes:
+        table: name of the table.
+        scale: its scale.
+        runs: number of trainings.
+        hours: hours of all trainings one after the other.
+        networks: the same by network.
+        tflops: the given rate; the keys below are absent with it.
+        steps: timed steps of each network.
+        cores: processor cores.
+        gpus: number of GPUs.
+        load_average_after: load average over 1, 5 and 15 minutes after the last step.
+    """
+
+    table: str
+    scale: str
+    runs: int
+    hours: float
+    networks: list[NetworkTime]
+    tflops: NotRequired[float]
+    steps: NotRequired[int]
+    cores: NotRequired[int | None]
+    gpus: NotRequired[int]
+    load_average_after: NotRequired[list[float]]
+
+
+def run_bench_table(
+    name: str,
+    scale: str,
+    *,
+    steps: int = 2,
+    tflops: float = 0.0,
+    clips: Mapping[str, int] | None = None,
+    log: Log = silent,
+) -> TableTime:
+    """Time a step of each network that a table trains, and estimate the total from that.
+
+    With ``tflops`` nothing is timed. Small networks do not come near a machine's highest rate.
+
+    Each epoch is counted with all clips of the data set, including validation and test clips,
+    because their share depends on the protocol. The hours are an upper bound, except that the
+    features computed before the first epoch are not counted.
+
+    Args:
+        name: ``<paper>/<table>``, or the path of its YAML file.
+        scale: ``small`` or ``paper``.
+        steps: timed steps of each network, after one to warm up.
+        tflops: rate of another machine, in 10^12 floating-point operations per second; 0 times
+            this one.
+        clips: clips of smaller copies, by name of the data set; default: the complete ones.
+        log: receives lines of progress.
+
+    Raises:
+        ConfigError: ``tflops`` is negative, ``clips`` names a data set that the table does not use
+            or more clips than it has, there is no such table or scale, the grid or one of its
+            recipes is wrong, or a data set has no fixed number of clips.
+    """
+    if not 0 <= tflops < math.inf:
+        raise ConfigError(f"tflops is {tflops}: give a rate, or 0 to time this machine")
+    grid = load_grid(find_grid(name), scale)
+    cells = [cell for cell in grid.cells if cell.trained]
+    trainings = in_order(grid.training(cell, repeat) for cell in cells for repeat in cell.repeats)
+    counts = _clip_counts(trainings, clips or {})
+    tf.get_logger().setLevel("ERROR")  # it warns that each network traces its own step
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    timed = 0 if gpus else CLIPS_PER_STEP
+    measure = functools.partial(_seconds_per_clip, clips=timed, steps=steps, tflops=tflops)
+    rows = _network_rows(trainings, counts, measure, log)
+    result: TableTime = {
+        "table": grid.name,
+        "scale": scale,
+        "runs": len(trainings),
+        "hours": round(sum(row["hours"] for row in rows), 2),
+        "networks": rows,
+        **provenance(),
+    }
+    if tflops:
+        return {**result, "tflops": tflops}
+    load = load_average()
+    return {
+        **result,
+        "steps": steps,
+        "cores": os.cpu_count(),
+        "gpus": gpus,
+        "load_average_after": load,
+    }
+
+
+def keep_hours(result: TableTime, out: Path) -> Path:
+    """Write the hours beside a table's results, for ``m3net table --list``; returns the file.
+
+    Args:
+        result: result of :func:`run_bench_table`.
+        out: folder of the results.
+    """
+    path = hours_path(out, result["table"], result["scale"])
+    write_json(path, result)
+    return path
+
+
+def _clip_counts(trainings: Iterable[Training], given: Mapping[str, int]) -> dict[str, int]:
+    """Clips of each data set of the trainings."""
+    infos = {training.recipe.dataset.name: delivered(training.recipe) for training in trainings}
+    if unknown := [name for name in given if name not in infos]:
+        raise ConfigError(f"clips of {unknown[0]} are given, but the table has {', '.join(infos)}")
+    for name, count in given.items():
+        if type(count) is not int or not 1 <= count <= infos[name].clips:
+            raise ConfigError(f"clips of {name} is {count}: give 1 to {infos[name].clips}")
+    return {name: given.get(name, info.clips) for name, info in infos.items()}
+
+
+def _network_rows(
+    trainings: Iterable[Training],
+    counts: Mapping[str, int],
+    measure: Callable[[Training], float],
+    log: Log,
+) -> list[NetworkTime]:
+    """A row per network: trainings that differ in seed and fold only share one.
+
+    Args:
+        trainings: all trainings.
+        counts: clips of each data set.
+        measure: returns the seconds per clip of a training; called once for equal steps.
+        log: receives a line per row.
+    """
+    networks: dict[str, list[Training]] = {}
+    for training in trainings:
+        networks.setdefault(_alike(training, *_RANDOM), []).append(training)
+    clip_s: dict[str, float] = {}
+    rows = []
+    for runs in networks.values():
+        step = _alike(runs[0], *_RANDOM, *_OUTSIDE_STEP)
+        if step not in clip_s:
+            clip_s[step] = measure(runs[0])
+        row = _row(runs, counts, clip_s[step])
+        rows.append(row)
+        log(
+            f"[{len(rows)}/{len(networks)}] {row['place']}: {1000 * row['clip_s']:.3g} ms per "
+            f"clip, {row['runs']} runs of {row['epochs']} epochs: {row['hours']:.1f} h"
+        )
+    return rows
+
+
+def total_line(result: TableTime) -> str:
+    """Total hours of a table and the machine they are for, in one line.
+
+    Args:
+        result: result of :func:`run_bench_table`.
+    """
+    hours = result["hours"]
+    if "tflops" in result:
+        place = f"at {result['tflops']:g} TFLOP/s"
+    elif result["gpus"]:
+        place = "on this machine, GPU" + (f"s: {result['gpus']}" if result["gpus"] > 1 else "")
+    else:
+        place = f"on this machine, {result['cores']} cores"
+    days = f" ({hours / 24:.1f} days)" if hours >= 48 else ""
+    return (
+        f"{result['table']} at {result['scale']} scale, in all: {result['runs']} runs, at most "
+        f"{hours:.1f} h{days} one after the other {place}"
+    )
+
+
+def _seconds_per_clip(training: Training, clips: int, steps: int, tflops: float) -> float:
+    recipe, info = training.recipe, delivered(training.recipe)
+    teachers = [need.recipe for need in training.needs.get("distillation", ())]
+    if any(teacher.frontend != recipe.frontend for teacher in teachers):
+        teachers = []  # they are evaluated before the training
+    if tflops:
+        return operations_per_clip(recipe, info, teachers=teachers) / (tflops * 1e12)
+    return seconds_per_clip(recipe, info, teachers=teachers, clips=clips, steps=steps)
+
+
+def _row(runs: list[Training], counts: Mapping[str, int], clip_s: float) -> NetworkTime:
+    recipe = runs[0].recipe
+    name, epochs = recipe.dataset.name, recipe.training.epochs
+    hours = len(runs) * epochs * counts[name] * clip_s / 3600
+    return {
+        "place": runs[0].place.rpartition("/")[0],
+        "dataset": name,
+        "clips": counts[name],
+        "runs": len(runs),
+        "epochs": epochs,
+        "clip_s": round(clip_s, 9),
+        "hours": round(hours, 3),
+    }
+
+
+def delivered(recipe: Recipe) -> DatasetInfo:
+    """Facts of a data set as a recipe's options change them, without its files.
+
+    Raises:
+        ConfigError: the data set has no fixed number of clips.
+    """
+    options = recipe.dataset.options
+    info = dataset_info(recipe.dataset.name)
+    if not info.clips:
+        raise ConfigError(f"data set {info.name} has no fixed number of clips: time a training")
+    classes = options.get("classes")
+    return dataclasses.replace(
+        info,
+        sample_rate_hz=options.get("sample_rate_hz", info.sample_rate_hz),
+        clip_s=options.get("clip_s", info.clip_s),
+        labels=() if classes else info.labels,
+        class_count=int(classes) if classes else info.class_count,
+    )
+
+
+def _alike(training: Training, *ignored: tuple[str, str]) -> str:
+    """Key of trainings that are equal except in the given (section, key) pairs."""
+    values = training.recipe.to_dict()
+    for section in LINKS:
+        needs = training.needs.get(section, ())
+        values[section]["run"] = [need.recipe.to_dict()["model"] for need in needs]
+        values[section].pop("ensemble", None)
+    for section, key in ignored:
+        values[section].pop(key)
+    return json.dumps(values, sort_keys=True)

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An export of an untrained network, for measurements that its weights do not change."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from m3net_tf.audio.frontend import FrontendConfig, write_c_tables
+from m3net_tf.boards.builds.build import ARENA_SLACK_BYTES
+from m3net_tf.export.carray import CModel
+from m3net_tf.export.operators import operators_of
+from m3net_tf.export.warp_tables import write_warp_tables
+from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
+from m3net_tf.runtime.interpreter import Int8, host_arena_bytes
+from m3net_tf.runtime.network import Int8Network
+
+_MOST_BINS = 64
+
+
+def write_untrained(
+    network: Int8Network, clips: Int8, classes: int, folder: Path
+) -> tuple[CModel, Int8]:
+    """Write what a firmware is built with.
+
+    Args:
+        network: int8 network.
+        clips: its inputs, int8 of shape (clips, bins, frames, channels), where a waveform has one
+            bin, or of any other shape.
+        classes: number of its outputs.
+        folder: an empty folder.
+
+    Returns:
+        The facts of the network, and the clips as the firmware takes them: int8 of shape (clips,
+        bins, columns).
+    """
+    config = FrontendConfig()
+    size = clips[0].size
+    rows = clips.shape[1] if clips.ndim == 4 else 1
+    if rows > 1:
+        config = dataclasses.replace(config, mel_bins=rows)
+    elif size % config.mel_bins:
+        divisors = (bins for bins in range(_MOST_BINS, 1, -1) if size % bins == 0)
+        config = dataclasses.replace(config, mel_bins=next(divisors, size))
+    # Other inputs are also sent as int8 features, in as many columns as their bytes fill.
+    columns = clips.reshape(len(clips), config.feature_bins, -1)
+    frames = columns.shape[2]
+    labels = tuple(f"class{index}" for index in range(classes))
+    operators = {kind for part in network.parts for kind in operators_of(part)}
+    model = CModel(
+        name="untrained",
+        tflite=network.tflite,
+        labels=labels,
+        operators=tuple(sorted(operators)),
+        input_bytes=size,
+        input_quantization=(1 / 128, 0),
+        output_quantization=(1 / 256, -128),
+        arena_bytes=sum(map(host_arena_bytes, network.parts)) + ARENA_SLACK_BYTES,
+        arena_source="TFLite Micro on a 64-bit host, with room to spare",
+        licence="Apache-2.0",
+        importance=network.importance,
+    )
+    model.write(folder)
+    if network.warp:
+        write_warp_tables(network.warp, folder)
+    write_c_tables(config, folder, frames=frames)
+    write_c_header(DetectorConfig.default(config, frames, labels), folder)
+    return model, columns

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands ``m3net bench …``: measurements, as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from m3net_tf.cli.app import bench_app
+from m3net_tf.cli.options import (
+    DEFAULT_BOARD,
+    AlwaysJson,
+    AsJson,
+    Board,
+    DataDir,
+    EngineName,
+    RunFolder,
+    TableName,
+    WeightsFlash,
+)
+from m3net_tf.cli.output import console, progress_beside, say, say_json, say_progress
+from m3net_tf.cli.pool_options import Address
+from m3net_tf.compiler.engines import DEFAULT_ENGINE
+from m3net_tf.system.errors import M3NetError
+
+
+@bench_app.command("run")
+def bench_run(
+    run: RunFolder,
+    board: Board = DEFAULT_BOARD,
+    data_dir: DataDir = None,
+    as_json: AlwaysJson = True,
+) -> None:
+    """Measure a run: instructions and memory on the emulated board, speed on this machine."""
+    from m3net_tf.lab.bench.run import run_bench
+    from m3net_tf.training import Run
+
+    say_json(run_bench(Run(run), board, data_dir))
+
+
+@bench_app.command("data")
+def bench_data(
+    name: Annotated[str, typer.Argument(help="Data set.")] = "synth",
+    data_dir: DataDir = None,
+    clips: Annotated[int, typer.Option(help="Clips to time.")] = 1000,
+    epoch: Annotated[bool, typer.Option(help="Also time an epoch of M3Net mcu.")] = True,
+    as_json: AlwaysJson = True,
+) -> None:
+    """Time the input pipeline in clips per second, cold and warm, against librosa and tf.io."""
+    from m3net_tf.lab.bench.data import run_bench_data
+
+    say_json(run_bench_data(name, data_dir, clips=clips, epoch=epoch))
+
+
+@bench_app.command("shards")
+def bench_shards(
+    name: Annotated[str, typer.Argument(help="Data set.")] = "synth",
+    data_dir: DataDir = None,
+    clips_per_shard: Annotated[int, typer.Option(min=1, help="Clips in each file.")] = 256,
+    as_json: AlwaysJson = True,
+) -> None:
+    """Time sound files to shards, and shards to sound and to features, in clips per second."""
+    from m3net_tf.lab.bench.shards import run_bench_shards
+
+    log = progress_beside(True)
+    say_json(run_bench_shards(name, data_dir, clips_per_shard=clips_per_shard, log=log))
+
+
+@bench_app.command("train")
+def bench_train(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="NETWORK/PRESET or diffres_layer; repeatable; default: all."
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Timed steps of each.")] = 10,
+    as_json: AlwaysJson = True,
+) -> None:
+    """Time a training step of each network, and of the same network in stock Keras layers."""
+    from m3net_tf.lab.bench.training import run_bench_train
+
+    say_json(run_bench_train(model or (), steps=steps, log=progress_beside(True)))
+
+
+@bench_app.command("table")
+def bench_table(
+    name: TableName,
+    scale: Annotated[str, typer.Option(help="small or paper.")] = "paper",
+    steps: Annotated[int, typer.Option(help="Timed steps of each network.")] = 2,
+    tflops: Annotated[
+        float,
+        typer.Option(help="Estimate for this many sustained TFLOP/s instead of timing."),
+    ] = 0.0,
+    clips: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=CLIPS of a smaller copy of a data set; several times."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Keep the hours among these results, for m3net table --list."),
+    ] = None,
+    as_json: AlwaysJson = True,
+) -> None:
+    """Estimate the training hours of a table, on this machine or at a rate; needs no data."""
+    from m3net_tf.audio.datasets.report import parse_options
+    from m3net_tf.lab.bench.table import keep_hours, run_bench_table, total_line
+
+    result = run_bench_table(
+        name,
+        scale,
+        steps=steps,
+        tflops=tflops,
+        clips=parse_options(clips or ()),
+        log=progress_beside(True),
+    )
+    say_json(result)
+    say_progress(total_line(result))
+    if out is not None:
+        say_progress(f"written: {keep_hours(result, out)}")
+
+
+@bench_app.command("grid")
+def bench_grid(
+    runs: Annotated[int, typer.Option(help="Runs of each kind.")] = 8,
+    jobs: Annotated[int, typer.Option(help="Runs at once.")] = 2,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of each run.")] = 20,
+    address: Address = "",
+    as_json: AlwaysJson = True,
+) -> None:
+    """Time small trainings one by one and several at once: overhead per run, throughput."""
+    from m3net_tf.lab.bench.grid import run_bench_grid
+
+    log = progress_beside(True)
+    say_json(run_bench_grid(runs=runs, jobs=jobs, epochs=epochs, address=address, log=log))
+
+
+@bench_app.command("conversion")
+def bench_conversion(
+    network: Annotated[
+        list[str] | None, typer.Argument(help="NETWORK/PRESET, one or several; default: all.")
+    ] = None,
+    board: Annotated[
+        str | None, typer.Option(help="Also count instructions on this emulated board.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare our networks with stock Keras layers in the plain converter: operators, cost."""
+    from m3net_tf.lab.bench.conversion import conversion_table, run_bench_conversion
+
+    result = run_bench_conversion(network or (), board, progress_beside(True))
+    if as_json:
+        say_json(result)
+    else:
+        for label, conversion in result["networks"].items():
+            console.print(conversion_table(label, conversion))
+
+
+@bench_app.command("engine")
+def bench_engine(
+    network: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="NETWORK/PRESET or .tflite file, one or several; default: all presets."
+        ),
+    ] = None,
+    board: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Emulated board; repeatable.  [default: mps2_an386]"),
+    ] = None,
+    inputs: Annotated[
+        int, typer.Option(min=2, help="Inputs whose output bytes are compared.")
+    ] = 10,
+    weights_flash: WeightsFlash = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the compiled engine with TensorFlow Lite Micro: instructions, arena, flash."""
+    from m3net_tf.lab.bench.engine import engine_table, run_bench_engine
+
+    result = run_bench_engine(
+        board or (DEFAULT_BOARD,),
+        network or (),
+        inputs,
+        progress_beside(True),
+        weights_flash_bytes=weights_flash,
+    )
+    if as_json:
+        say_json(result)
+        return
+    for name, networks in result["boards"].items():
+        console.print(engine_table(name, networks))
+        for engine, reason in result["missing"][name].items():
+            say(f"{engine} is not measured: {reason}")
+
+
+@bench_app.command("classify")
+def bench_classify(
+    model: Annotated[Path, typer.Argument(help="Exported .tflite, or folder of export or run.")],
+    starts: Annotated[int, typer.Option(min=1, help="Timed starts; the median counts.")] = 7,
+    as_json: AlwaysJson = True,
+) -> None:
+    """Time the start of m3net classify in new processes, and list the packages it imports."""
+    from m3net_tf.lab.bench.classify import run_bench_classify
+
+    say_json(run_bench_classify(model, starts))
+
+
+@bench_app.command("package")
+def bench_package(
+    wheel: Annotated[
+        Path | None, typer.Option(help="The wheel; default: built from the source checkout.")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Export or run that m3net classify starts with.")
+    ] = None,
+    starts: Annotated[int, typer.Option(min=1, help="Timed starts; the median counts.")] = 7,
+    as_json: AlwaysJson = True,
+) -> None:
+    """Measure the size of the wheel, and the processor time until light commands have started."""
+    from m3net_tf.lab.bench.package import run_bench_package
+
+    say_json(run_bench_package(wheel, model, starts))
+
+
+@bench_app.command("quantize")
+def bench_quantize(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    board: Board = DEFAULT_BOARD,
+    data_dir: DataDir = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Additional method, such as int16x8; repeatable."),
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="File of accepted costs to compare with.")
+    ] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Accept the figures as that file's costs.")
+    ] = False,
+    engine: EngineName = DEFAULT_ENGINE,
+    as_json: AlwaysJson = True,
+) -> None:
+    """Measure quantised runs: accuracy, bytes, instructions; compare with earlier figures."""
+    from m3net_tf.boards.deployment import cost_baselines
+    from m3net_tf.lab.bench import quantize as report
+    from m3net_tf.training import Run
+
+    if update and against is None:
+        raise typer.BadParameter("--update needs --against")
+    result = report.run_bench_quantize(
+        [Run(run) for run in runs], board, data_dir, method or (), progress_beside(True), engine
+    )
+    say_json(result)
+    if against is None:
+        return
+    if update:
+        cost_baselines.update(report.costs_of(result), against, keep=True)
+    elif failing := report.costlier(result, against):
+        named = ", ".join(f"{change.cost} of {change.place.network}" for change in failing)
+        raise M3NetError(
+            f"above {against} by more than {100 * cost_baselines.ALLOWANCE:g} %: {named}; make "
+            "them cheaper, or accept them by --update"
+        )

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands of the papers' tables and figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from m3net_tf.cli.app import app
+from m3net_tf.cli.options import (
+    DEFAULT_BOARD,
+    DEFAULT_RESULTS,
+    DEFAULT_TABLE_RUNS,
+    AsJson,
+    Board,
+    KeepResults,
+    OptionalTableName,
+    TableData,
+    TableOut,
+    TableRuns,
+    TableScale,
+    results_folder,
+)
+from m3net_tf.cli.output import console, progress_beside, say, say_exactly, say_json
+from m3net_tf.cli.pool_options import (
+    Address,
+    Cache,
+    Cpus,
+    Gpus,
+    Jobs,
+    Memory,
+    Retries,
+    pool_options,
+)
+from m3net_tf.lab.commands.live_standing import live_standing
+from m3net_tf.system.errors import M3NetError
+
+if TYPE_CHECKING:
+    from m3net_tf.lab.studies.tables import TablePlan
+    from m3net_tf.training.cluster.data import DataFolders
+
+
+@app.command()
+def table(
+    name: OptionalTableName = None,
+    scale: TableScale = "small",
+    jobs: Jobs = 0,
+    address: Address = "",
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    memory: Memory = None,
+    retries: Retries = 3,
+    cache: Cache = None,
+    data_dir: TableData = None,
+    out: TableOut = None,
+    runs: TableRuns = DEFAULT_TABLE_RUNS,
+    keep_results: KeepResults = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print runs, recipes and missing data; write nothing.")
+    ] = False,
+    print_recipe: Annotated[
+        str | None,
+        typer.Option(metavar="CELL", help="Print the recipe of a cell as YAML; train nothing."),
+    ] = None,
+    list_tables: Annotated[
+        bool,
+        typer.Option("--list", help="List the papers' tables and figures: state and command."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train the missing runs of a paper's table, and write it beside the paper's values."""
+    if list_tables:
+        _list_results(out or DEFAULT_RESULTS, as_json)
+        return
+    if name is None:
+        raise M3NetError("no table is named: give <paper>/<table>, or --list for all")
+    if print_recipe is not None:
+        _say_recipe(name, scale, print_recipe, runs, as_json)
+        return
+    from m3net_tf.lab.many.scheduling import no_watch
+    from m3net_tf.lab.studies.tables import make_table, parse_data_folders, plan_table
+
+    out = results_folder(out, scale, runs)
+    folders = parse_data_folders(data_dir or [])
+    if dry_run:
+        plan = plan_table(name, scale, runs_folder=runs, out=out, keep_results=keep_results)
+        _say_plan(plan, folders, runs, as_json)
+        return
+    report = make_table(
+        name,
+        scale,
+        data_folders=folders,
+        options=pool_options(jobs, address, cpus, gpus, memory, retries, cache),
+        runs_folder=runs,
+        out=out,
+        keep_results=keep_results,
+        command=f"m3net table {name} --scale {scale}",
+        watch=no_watch if as_json else live_standing,
+        log=progress_beside(as_json),
+    )
+    if as_json:
+        say_json(report)
+    _require_success(report["failed"], name)
+
+
+def _require_success(failed: int, name: str) -> None:
+    if failed:
+        raise M3NetError(
+            f"{failed} of the runs of {name} failed: the table says why; the same command tries "
+            "them again"
+        )
+
+
+def _say_plan(plan: TablePlan, folders: DataFolders, runs: Path, as_json: bool) -> None:
+    from m3net_tf.lab.studies.table_plan import plan_facts, plan_lines
+
+    if as_json:
+        say_json(plan_facts(plan, folders, runs))
+        return
+    for line in plan_lines(plan, folders, runs):
+        say(line)
+
+
+def _list_results(out: Path, as_json: bool) -> None:
+    from m3net_tf.lab.figures.paper_list import list_items, list_lines
+
+    if as_json:
+        say_json(list_items(out))
+        return
+    for line in list_lines(out):
+        say(line)
+
+
+def _say_recipe(name: str, scale: str, cell: str, runs: Path, as_json: bool) -> None:
+    import yaml
+
+    from m3net_tf.lab.studies.cell_recipe import cell_recipe_text, find_cell
+    from m3net_tf.lab.studies.grid_file import find_grid, load_grid
+
+    grid = load_grid(find_grid(name), scale)
+    text = cell_recipe_text(grid, find_cell(grid, cell), runs)
+    if as_json:
+        say_json(yaml.safe_load(text))
+    else:
+        say_exactly(text)
+
+
+@app.command()
+def deployment(
+    name: Annotated[str, typer.Argument(help="Finished grid, such as mcu/keywords.")],
+    scale: TableScale = "small",
+    board: Board = DEFAULT_BOARD,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Additional quantisation, such as qat; repeatable."),
+    ] = None,
+    data_dir: TableData = None,
+    out: TableOut = None,
+    runs: TableRuns = DEFAULT_TABLE_RUNS,
+    keep_results: KeepResults = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the int8 accuracy and board costs of a grid's runs, which m3net table trains."""
+    from m3net_tf.lab.studies.deployment import make_deployment
+    from m3net_tf.lab.studies.tables import parse_data_folders
+
+    options = [f"--scale {scale} --board {board}", *(f"--method {key}" for key in method or ())]
+    report = make_deployment(
+        name,
+        scale,
+        board,
+        data_folders=parse_data_folders(data_dir or []),
+        methods=method or (),
+        runs_folder=runs,
+        out=results_folder(out, scale, runs),
+        keep_results=keep_results,
+        command=f"m3net deployment {name} {' '.join(options)}",
+        log=progress_beside(as_json),
+    )
+    if as_json:
+        say_json(report)
+    _require_success(report["failed"], name)
+
+
+@app.command()
+def figure(
+    name: Annotated[
+        str | None, typer.Argument(help="Figure, such as diffres/fig4; without it, list all.")
+    ] = None,
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="RUN", help="Finished run to draw instead of the figure's own; repeatable."
+        ),
+    ] = None,
+    scale: TableScale = "small",
+    data_dir: TableData = None,
+    runs: TableRuns = DEFAULT_TABLE_RUNS,
+    clips: Annotated[
+        int | None, typer.Option(help="Number of clips shown; default: the figure's own.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the picture and its numbers; default: as m3net table's."),
+    ] = None,
+    keep_results: KeepResults = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a paper's figure as PNG, with its numbers as CSV and JSON; trains missing runs."""
+    from m3net_tf.lab.figures import catalogue as figures
+    from m3net_tf.lab.studies.tables import parse_data_folders
+
+    if name is None:
+        rows = [
+            {"name": key, "runs": kind.runs, "summary": kind.summary}
+            for key, kind in figures.FIGURES.items()
+        ]
+        if as_json:
+            say_json(rows)
+            return
+        table = Table("figure", "--run", "shows")
+        for row in rows:
+            table.add_row(*row.values())
+        console.print(table)
+        return
+    paths = figures.draw_figure(
+        name,
+        run or (),
+        results_folder(out, scale, runs),
+        scale=scale,
+        runs_folder=runs,
+        data_folders=parse_data_folders(data_dir or []),
+        clips=clips,
+        keep_results=keep_results,
+        command=f"m3net figure {name}" + ("" if run else f" --scale {scale}"),
+        log=progress_beside(as_json),
+    )
+    if as_json:
+        say_json({"figure": name, "files": [str(path) for path in paths]})
+        return
+    for path in paths:
+        say(str(path))

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command that searches networks for a board: ``m3net search``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from m3net_tf.cli import pool_options as pool
+from m3net_tf.cli.app import app
+from m3net_tf.cli.options import DEFAULT_BOARD, AsJson, Board, DataDir
+from m3net_tf.cli.output import print_table, progress_beside, say, say_json
+from m3net_tf.system.checkout import require_sources
+from m3net_tf.system.errors import ConfigError, M3NetError
+
+if TYPE_CHECKING:  # a light command does not need the room
+    from m3net_tf.lab.search.costs import Limits
+
+
+Instructions = Annotated[
+    float | None, typer.Option(help="Most instructions per inference, such as 3e6.")
+]
+Arena = Annotated[
+    str | None, typer.Option(metavar="BYTES", help="Largest tensor arena, such as 24kB.")
+]
+Flash = Annotated[
+    str | None, typer.Option(metavar="BYTES", help="Largest firmware in flash, such as 200kB.")
+]
+Trials = Annotated[int, typer.Option(min=1, help="Candidates to train.")]
+Hours = Annotated[float | None, typer.Option(min=0, help="Start no trial after this time.")]
+Epochs = Annotated[
+    int | None, typer.Option(min=1, help="Epochs of a trial instead of the recipe's.")
+]
+SpaceFile = Annotated[
+    Path | None, typer.Option(help="Search space; default: experiments/search/<network>.yaml.")
+]
+TeacherRun = Annotated[
+    str, typer.Option(help="Run that may teach the candidates.  [default: none]")
+]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder of the search; default: runs/search_<recipe>.")
+]
+Pick = Annotated[
+    int | None,
+    typer.Option(metavar="TRIAL", min=0, help="Only write the recipe of this finished trial."),
+]
+PickFile = Annotated[
+    Path | None, typer.Option(help="File for --pick; default: pick_TRIAL.yaml in --out.")
+]
+
+
+@app.command()
+def search(
+    recipe: Annotated[Path, typer.Argument(help="Recipe to start from, a YAML file.")],
+    board: Board = DEFAULT_BOARD,
+    max_instructions: Instructions = None,
+    max_arena: Arena = None,
+    max_flash: Flash = None,
+    trials: Trials = 40,
+    hours: Hours = None,
+    epochs: Epochs = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the proposals.")] = 0,
+    space: SpaceFile = None,
+    teacher: TeacherRun = "",
+    data_dir: DataDir = None,
+    out: Out = None,
+    pick: Pick = None,
+    to: PickFile = None,
+    jobs: pool.Jobs = 0,
+    address: pool.Address = "",
+    cpus: pool.Cpus = None,
+    gpus: pool.Gpus = None,
+    memory: pool.Memory = None,
+    retries: pool.Retries = 3,
+    cache: pool.Cache = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search for the most accurate networks at each cost on a board; resumes after a stop."""
+    folder = out or Path("runs") / f"search_{recipe.stem}"
+    if pick is not None:
+        _pick(folder, pick, to, as_json)
+        return
+    require_sources("firmware")
+    from m3net_tf.lab.search.driver import Budget, Settings, run_search
+    from m3net_tf.lab.search.proposals import require_optuna
+    from m3net_tf.lab.search.result import front_table, write_result
+    from m3net_tf.lab.search.space import find_space, load_space
+    from m3net_tf.training.recipe import load_recipe
+
+    base = load_recipe(recipe)
+    if epochs is not None:
+        training = dataclasses.replace(base.training, epochs=epochs)
+        base = dataclasses.replace(base, training=training)
+    require_optuna()
+    candidates = load_space(find_space(space, base.model.name), base, _absolute(teacher))
+    limits = _limits(max_instructions, max_arena, max_flash)
+    finished = run_search(
+        Settings(base, candidates, board, limits, seed),
+        folder,
+        Budget(trials, hours),
+        data_dir,
+        pool.pool_options(jobs, address, cpus, gpus, memory, retries, cache),
+        progress_beside(as_json),
+    )
+    result = write_result(folder, finished)
+    if as_json:
+        say_json(result)
+    else:
+        print_table(front_table(result))
+        say(f"{folder}/front.png, front.csv and front.json have all trials")
+    _require_success([trial.error for trial in finished if trial.state == "failed"])
+
+
+def _require_success(errors: list[str]) -> None:
+    if errors:
+        raise M3NetError(
+            f"{len(errors)} trials failed ({errors[0]}): the same command tries them again"
+        )
+
+
+def _absolute(run: str) -> str:
+    """The folder of a run for workers elsewhere; the name of a trained network stays."""
+    return str(Path(run).resolve()) if run and Path(run).exists() else run
+
+
+def _limits(instructions: float | None, arena: str | None, flash: str | None) -> Limits:
+    from m3net_tf.lab.search.costs import Limits
+    from m3net_tf.training.cluster.resources import memory_bytes
+
+    if instructions is not None and not 1 <= instructions < float("inf"):
+        raise ConfigError(f"--max-instructions is {instructions}: give 1 or more")
+    return Limits(
+        None if instructions is None else int(instructions),
+        None if arena is None else memory_bytes(arena, "in --max-arena"),
+        None if flash is None else memory_bytes(flash, "in --max-flash"),
+    )
+
+
+def _pick(folder: Path, number: int, to: Path | None, as_json: bool) -> None:
+    from m3net_tf.lab.search.result import pick
+
+    path = pick(folder, number, to)
+    if as_json:
+        say_json({"trial": number, "recipe": str(path)})
+    else:
+        say(f"{path}: m3net train {path}")

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trainings: their hashes, their order, and which of them are finished."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from m3net_tf.system.artifacts import read_json, sha256_of
+from m3net_tf.system.errors import ConfigError, DataError, ModelError
+from m3net_tf.training.cluster.resources import UNSET, Resources
+from m3net_tf.training.recipe import Recipe, load_recipe
+from m3net_tf.training.run import Run, built_otherwise, design_of, linked_run
+
+LINKS = ("fine_tuning", "distillation")
+"""Sections of a recipe that may name a run which must be finished first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One run that a table needs.
+
+    Attributes:
+        key: hash of all that determines the result; trainings of one key run once.
+        recipe: what to do; ``run`` of the sections in ``needs`` is filled in before the training.
+        place: its folder, relative to the folder of all tables' runs.
+        needs: section of the recipe -> trainings that must be finished first.
+        resources: its share of a computer; no part of the result.
+    """
+
+    key: str
+    recipe: Recipe
+    place: str
+    needs: Mapping[str, tuple[Training, ...]]
+    resources: Resources = UNSET
+
+    @property
+    def needed(self) -> list[Training]:
+        """The trainings of all sections in ``needs``."""
+        return [need for needs in self.needs.values() for need in needs]
+
+
+def fingerprint(recipe: Recipe) -> str:
+    """Hash of a recipe, in hex."""
+    return sha256_of(json.dumps(recipe.hashed_values(), sort_keys=True).encode())
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All runs, and those that are finished.
+
+    Attributes:
+        runs: each training once, after all that it needs.
+        finished: folders of the finished ones, by the trainings' keys.
+    """
+
+    runs: tuple[Training, ...]
+    finished: Mapping[str, Path]
+
+    @property
+    def waiting(self) -> list[Training]:
+        """The trainings that must be run, in order."""
+        return [training for training in self.runs if training.key not in self.finished]
+
+
+def plan_trainings(trainings: Iterable[Training], root: Path, known: Collection[str] = ()) -> Plan:
+    """Find the finished trainings.
+
+    Args:
+        trainings: the trainings of the cells, without those that they need.
+        root: folder of all tables' runs. A finished run of an equal recipe anywhere in it is used,
+            unless a preset of its model has changed.
+        known: keys of trainings with kept results; they are only run if another one needs them.
+    """
+    finished = finished_runs(root)
+    runs = in_order(
+        training for training in trainings if training.key in finished or training.key not in known
+    )
+    keys = {training.key for training in runs}
+    return Plan(tuple(runs), {key: finished[key] for key in finished if key in keys})
+
+
+def in_order(trainings: Iterable[Training]) -> list[Training]:
+    """Each training once, after all that it needs."""
+    ordered: dict[str, Training] = {}
+
+    def add(training: Training) -> None:
+        for need in training.needed:
+            add(need)
+        ordered.setdefault(training.key, training)
+
+    for training in trainings:
+        add(training)
+    return list(ordered.values())
+
+
+def finished_runs(root: Path) -> dict[str, Path]:
+    """Key of its :class:`Training` -> folder, of all finished runs in a folder of runs."""
+    finished: dict[str, Path] = {}
+    for path in sorted(root.rglob("metrics.json")):
+        if Run(path.parent).finished:
+            finished.setdefault(_read_key(functools.partial(_recorded, path)), path.parent)
+    return finished
+
+
+def _recorded(metrics_path: Path) -> Recipe:
+    """The recipe from the JSON: reading thousands of YAML files would take minutes."""
+    metrics = read_json(metrics_path)
+    recipe = Recipe.from_dict(metrics["recipe"])
+    if built_otherwise(metrics, recipe):
+        raise ConfigError("a preset of its model has changed")
+    return recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """Result of a training.
+
+    Attributes:
+        folder: its run folder, which is finished unless there is an error.
+        error: why it failed, in one line; '' if it did not.
+    """
+
+    folder: Path
+    error: str = ""
+
+
+def _held_key(folder: Path) -> str:
+    """Key of the :class:`Training` of the run in a folder; '' if there is none."""
+    path = Run(folder).recipe_path
+    return _read_key(lambda: load_recipe(path)) if path.exists() else ""
+
+
+def _read_key(read: Callable[[], Recipe]) -> str:
+    try:
+        recipe = read()
+    except (ConfigError, DataError, KeyError):  # written by an older version
+        return "unreadable"
+    return linked_key(recipe)
+
+
+def linked_key(recipe: Recipe) -> str:
+    """Key of the :class:`Training` of a recipe that names the runs it needs; or ``outdated``."""
+    for section in LINKS:
+        keys = []
+        for name in getattr(recipe, section).runs:
+            try:
+                run = linked_run(name)
+            except ModelError:  # the folder has been deleted
+                run = Run(Path(name))
+            if run.outdated:  # it was trained with another network
+                return "outdated"
+            keys.append(f"recipe {_held_key(run.folder)}")
+        if keys:
+            recipe = with_runs(recipe, section, keys)
+    return fingerprint(recipe)
+
+
+def run_folder(training: Training, root: Path) -> Path:
+    """Folder in which a run continues or starts; a run of another recipe there is kept."""
+    place = root / training.place
+    for suffix in ("", f"-{training.key[:8]}"):
+        folder = Path(f"{place}{suffix}")
+        if _held_key(folder) in ("", training.key) and not Run(folder).outdated:
+            return folder
+    return Path(f"{place}-{training.key[:8]}-{design_of(training.recipe)[:8]}")
+
+
+def why_blocked(training: Training, outcomes: Mapping[str, Outcome]) -> str:
+    """Why a run cannot start, because one that it needs has failed; '' if all have finished."""
+    for section, needs in training.needs.items():
+        for need in needs:
+            if error := outcomes[need.key].error:
+                return f"the run for {section} failed: {error}"
+    return ""
+
+
+def with_runs(recipe: Recipe, section: str, runs: Sequence[str]) -> Recipe:
+    """The recipe with other runs in ``fine_tuning``, which has one, or ``distillation``."""
+    link = dataclasses.replace(getattr(recipe, section), **named_runs(runs))
+    return dataclasses.replace(recipe, **{section: link})
+
+
+def named_runs(runs: Sequence[str]) -> dict[str, Any]:
+    """The keys of a section that name runs."""
+    first, *others = runs
+    return {"run": first, "ensemble": tuple(others)} if others else {"run": first}
+
+
+def resolved(training: Training, outcomes: Mapping[str, Outcome]) -> Recipe:
+    """The recipe with the folders of the runs that it needs."""
+    recipe = training.recipe
+    for section, needs in training.needs.items():
+        folders = [str(outcomes[need.key].folder.resolve()) for need in needs]
+        recipe = with_runs(recipe, section, folders)
+    return recipe

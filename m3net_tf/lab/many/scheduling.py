@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs trained in the order of their needs; lost ones are tried again, events are stored."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from m3net_tf.lab.many.catalogue import open_store
+from m3net_tf.lab.many.plan import Outcome, Plan, Training, resolved, run_folder, why_blocked
+from m3net_tf.lab.many.standing import Standing
+from m3net_tf.lab.many.store import RunStore, event_of, facts_of
+from m3net_tf.system.errors import DataError, M3NetError, one_line
+from m3net_tf.system.progress import Log, silent
+from m3net_tf.training.cluster.data import DataFolders, source_of
+from m3net_tf.training.cluster.pools import IN_PROCESS, Lost, Pool, PoolOptions, open_pool
+from m3net_tf.training.cluster.resources import Resources
+from m3net_tf.training.cluster.worker import Order, Report
+from m3net_tf.training.run import Run
+
+_POLL_S = 2.0
+_LONGEST_PAUSE_S = 60.0
+
+Watch = Callable[[Standing], contextlib.AbstractContextManager[object]]
+"""Shows the standing while the context is entered."""
+
+
+def no_watch(standing: Standing) -> contextlib.AbstractContextManager[object]:
+    """Show nothing."""
+    return contextlib.nullcontext()
+
+
+def run_trainings(
+    plan: Plan,
+    root: Path,
+    data_folders: DataFolders,
+    *,
+    options: PoolOptions = IN_PROCESS,
+    watch: Watch = no_watch,
+    log: Log = silent,
+) -> dict[str, Outcome]:
+    """Train the runs that are not finished; a failure does not stop the others.
+
+    A run whose process or computer was lost is tried again, and continues after its last epoch. A
+    run that another process trains is awaited. Each event goes to the :class:`RunStore` of
+    ``root``.
+
+    Args:
+        plan: the runs, and which are finished.
+        root: folder of all tables' runs; on a cluster, a folder that all computers share.
+        data_folders: folders of the data sets, by name.
+        options: where the runs are trained, and how many at once.
+        watch: shows the standing while runs are trained.
+        log: receives lines of progress. The lines of a training go to ``train.log`` in its
+            folder.
+
+    Returns:
+        Outcomes by the trainings' keys.
+
+    Raises:
+        DataError: Ray is not installed, its cluster cannot be reached, or the store is damaged.
+    """
+    outcomes = {key: Outcome(folder) for key, folder in plan.finished.items()}
+    waiting = plan.waiting
+    log(f"{len(plan.runs)} runs: {len(outcomes)} finished, {len(waiting)} to train")
+    if not waiting:
+        return outcomes
+    root.mkdir(parents=True, exist_ok=True)
+    store = open_store(root, log)
+    store.create()
+    if len(waiting) == 1 and not options.address:  # no need for Ray
+        options = dataclasses.replace(options, jobs=1)
+    start, standing = time.perf_counter(), Standing(waiting)
+    with open_pool(options) as pool, watch(standing):
+        call = _Call(pool, options, root, data_folders, store, standing, outcomes, log)
+        for count, (training, report) in enumerate(call.results(waiting), start=1):
+            outcome = outcomes[training.key]
+            result = f"failed: {outcome.error}" if outcome.error else _result(outcome.folder)
+            log(
+                f"[{count}/{len(waiting)}] {training.place}: {result} ({report.seconds:.0f} s; "
+                f"{time.perf_counter() - start:.0f} s in total)"
+            )
+    return outcomes
+
+
+@dataclasses.dataclass
+class _Job:
+    """A training and its attempts.
+
+    Attributes:
+        training: the training.
+        losses: attempts whose process or computer was lost.
+        refusals: times that another process held its folder.
+        not_before_s: earliest start, on the monotonic clock.
+    """
+
+    training: Training
+    losses: int = 0
+    refusals: int = 0
+    not_before_s: float = 0.0
+
+
+@dataclasses.dataclass
+class _Call:
+    """The trainings of one call.
+
+    Attributes:
+        pool: trains them.
+        options: options of the pool.
+        root: folder of all runs.
+        data_folders: folders of the data sets.
+        store: receives the events.
+        standing: is kept up to date.
+        outcomes: receives the outcomes.
+        log: receives lines about attempts.
+    """
+
+    pool: Pool
+    options: PoolOptions
+    root: Path
+    data_folders: DataFolders
+    store: RunStore
+    standing: Standing
+    outcomes: dict[str, Outcome]
+    log: Log
+    _jobs: list[_Job] = dataclasses.field(default_factory=list)
+    _running: dict[object, tuple[_Job, Path]] = dataclasses.field(default_factory=dict)
+
+    def results(self, waiting: list[Training]) -> Iterator[tuple[Training, Report]]:
+        """Train all; yields each when it has ended, after adding its outcome."""
+        self._jobs = [_Job(training) for training in waiting]
+        try:
+            while self._jobs or self._running:
+                yield from self._start_ready()
+                if not self._running:
+                    if self._jobs:
+                        time.sleep(self._pause_s())
+                    continue
+                for handle, report in self.pool.wait(_POLL_S):
+                    job, folder = self._running.pop(handle)
+                    if ended := self._take(job, folder, report):
+                        yield job.training, ended
+        finally:
+            for job, folder in self._running.values():
+                self._note(job.training, folder, "stopped")
+
+    def _start_ready(self) -> Iterator[tuple[Training, Report]]:
+        """Start runs while there is room; yields those that cannot start."""
+        slots: dict[Resources, int] = {}  # asked once in each pass: a cluster answers slowly
+        for job in list(self._jobs):
+            training = job.training
+            if any(need.key not in self.outcomes for need in training.needed):
+                continue
+            folder = run_folder(training, self.root)
+            if reason := why_blocked(training, self.outcomes):
+                self._jobs.remove(job)
+                yield training, self._end(training, folder, Report(reason, 0.0))
+            elif job.not_before_s <= time.monotonic():
+                resources = self.options.resources.over(training.resources)
+                if resources not in slots:
+                    slots[resources] = self.pool.slots(resources)
+                if len(self._running) < slots[resources]:
+                    self._jobs.remove(job)
+                    self._start(job, folder, resources)
+
+    def _start(self, job: _Job, folder: Path, resources: Resources) -> None:
+        training, options = job.training, self.options
+        source, own_process = source_of(training.recipe, self.data_folders), not options.in_process
+        order = Order(
+            recipe=resolved(training, self.outcomes),
+            folder=folder.resolve() if own_process else folder,
+            data=source.absolute() if own_process and isinstance(source, Path) else source,
+            features=options.features,
+            witness=self.store.path.resolve() if own_process else None,
+        )
+        self.standing.start(training, folder)
+        self._note(training, folder, "started", attempt=1 + job.losses)
+        handle = self.pool.start(order, resources)
+        self._running[handle] = job, folder
+
+    def _take(self, job: _Job, folder: Path, report: Report | Lost) -> Report | None:
+        """Take the result of an attempt; None if the run is tried again."""
+        training = job.training
+        if isinstance(report, Lost):
+            job.losses += 1
+            if job.losses <= self.options.retries:
+                pause = self._wait(job, self.options.pause_s * 2 ** (job.losses - 1))
+                self.log(
+                    f"{training.place}: lost ({report.reason}); attempt {job.losses + 1} of "
+                    f"{self.options.retries + 1} in {pause:.0f} s"
+                )
+                self._note(training, folder, "lost", error=report.reason, attempt=job.losses)
+                return None
+            report = Report(f"lost {job.losses} times, at last by {report.reason}", 0.0)
+        elif report.in_use:
+            if not job.refusals:
+                self.log(f"{training.place}: {report.error.partition(';')[0]}: waiting for it")
+            job.refusals += 1
+            self._wait(job, self.options.pause_s * 2 ** min(job.refusals - 1, 10))
+            return None
+        return self._end(training, folder, report)
+
+    def _wait(self, job: _Job, pause_s: float) -> float:
+        pause_s = min(pause_s, _LONGEST_PAUSE_S)
+        job.not_before_s = time.monotonic() + pause_s
+        self._jobs.append(job)
+        self.standing.pause(job.training)
+        return pause_s
+
+    def _pause_s(self) -> float:
+        """Seconds until the next run may start."""
+        left = min(job.not_before_s for job in self._jobs) - time.monotonic()
+        return min(_POLL_S, max(0.01, left))
+
+    def _end(self, training: Training, folder: Path, report: Report) -> Report:
+        error, score = report.error, None
+        if not error:
+            try:
+                facts = facts_of(Run(folder).metrics())
+                score = float(next(iter(facts["validation"].values()), math.nan))
+            except M3NetError as problem:  # its files are incomplete or damaged
+                error = one_line(problem)
+        self.outcomes[training.key] = Outcome(folder, error)
+        self.standing.end(training, None if error else score)
+        if error:
+            self._note(training, folder, "failed", error=error, host=report.host)
+        else:
+            self._note(training, folder, "finished", host=report.host, **facts)
+        return report
+
+    def _note(self, training: Training, folder: Path, state: str, **facts: object) -> None:
+        """Store an event; the runs continue without the index if that fails."""
+        place = folder.relative_to(self.root).as_posix()
+        try:
+            self.store.add(event_of(training.recipe, training.key, place, state, **facts))
+        except DataError as error:
+            self.log(f"{one_line(error)}; m3net runs rebuild adds what is missing")
+
+
+def _result(folder: Path) -> str:
+    test = Run(folder).metrics().test
+    return f"test accuracy {100 * test['accuracy']:.2f} %" if "accuracy" in test else "done"

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The candidates of a search, in a YAML file.
+
+``network``
+    Name of the network that it is for.
+``options``
+    Option -> its values: a list, or a mapping of names to values.
+``recipe``
+    A patch of the recipe, or a list of patches. ``$OPTION`` stands for the chosen value, and
+    ``$OPTION.KEY`` for a key of it; values may refer to other options.
+``start``
+    Choices of the first trials: a list of mappings of options to names of values.
+
+``$teacher`` is the run of ``--teacher``; without it, values that refer to it are left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from m3net_tf.lab.studies.grid import merge
+from m3net_tf.system.checkout import require_sources
+from m3net_tf.system.errors import ConfigError, require_known_keys
+from m3net_tf.system.yaml_files import read_yaml
+from m3net_tf.training.recipe import Recipe
+
+TEACHER = "teacher"
+_KEYS = ("network", "options", "recipe", "start")
+_DEEPEST = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Space:
+    """The candidates.
+
+    Attributes:
+        path: its file.
+        network: name of the network.
+        values: option -> name -> value.
+        patches: patches of the recipe with ``$OPTION``.
+        start: choices of the first trials.
+        teacher: run that teaches; '' without one.
+    """
+
+    path: Path
+    network: str
+    values: Mapping[str, Mapping[str, Any]]
+    patches: tuple[Mapping[str, Any], ...]
+    start: tuple[Mapping[str, str], ...]
+    teacher: str = ""
+
+    @property
+    def options(self) -> dict[str, list[str]]:
+        """Option -> names of its values, of options with several values."""
+        return {option: list(values) for option, values in self.values.items() if len(values) > 1}
+
+    @property
+    def size(self) -> int:
+        """Number of candidates."""
+        return math.prod(len(values) for values in self.values.values())
+
+    def recipe(self, base: Recipe, choices: Mapping[str, str]) -> Recipe:
+        """The recipe of a candidate.
+
+        Args:
+            base: the recipe that the search starts from.
+            choices: option -> name of its value; options with one value may be left out.
+
+        Raises:
+            ConfigError: a key or value is not possible; the message names the file and choices.
+        """
+        named = {
+            option: values[choices.get(option, next(iter(values)))]
+            for option, values in self.values.items()
+        }
+        if self.teacher:
+            named[TEACHER] = self.teacher
+        try:
+            patches = [_filled(patch, named) for patch in self.patches]
+            return Recipe.from_dict(merge(base.to_dict(), *patches))
+        except ConfigError as error:
+            raise ConfigError(f"{self.path}, {choices_text(choices)}: {error}") from None
+
+    def facts(self) -> dict[str, Any]:
+        """Plain values that identify the space."""
+        values = dataclasses.asdict(self)
+        return {**values, "path": self.path.name}
+
+
+def choices_text(choices: Mapping[str, str]) -> str:
+    """Choices in a line."""
+    return ", ".join(f"{option} {name}" for option, name in choices.items())
+
+
+def find_space(path: Path | None, network: str) -> Path:
+    """A given file, or that of a network in ``experiments/search``.
+
+    Raises:
+        ConfigError: the network has none.
+    """
+    if path is not None:
+        return path
+    folder = require_sources("experiments") / "search"
+    if not (folder / f"{network}.yaml").is_file():
+        names = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+        raise ConfigError(
+            f"there is no search space of {network}, only of {names}: write one for --space "
+            "(docs/search.md)"
+        )
+    return folder / f"{network}.yaml"
+
+
+def load_space(path: Path, base: Recipe, teacher: str = "") -> Space:
+    """Read a space and check it with the recipe that the search starts from.
+
+    Args:
+        path: its file.
+        base: the recipe.
+        teacher: run that teaches; '' without one.
+
+    Raises:
+        ConfigError: the file is missing or wrong; the message names it and the key.
+    """
+    try:
+        space = _read(path, teacher)
+    except ConfigError as error:
+        text = str(error)
+        raise ConfigError(text if str(path) in text else f"{path}: {text}") from None
+    if space.network != base.model.name:
+        raise ConfigError(
+            f"{path} is for {space.network}, the recipe has {base.model.name}: name another --space"
+        )
+    first = (
+        space.start[0]
+        if space.start
+        else {option: next(iter(values)) for option, values in space.values.items()}
+    )
+    for choices in space.start:
+        space.recipe(base, choices)
+    for option, values in space.values.items():
+        for name in values:
+            space.recipe(base, {**first, option: name})
+    return space
+
+
+def _read(path: Path, teacher: str) -> Space:
+    if not path.exists():
+        raise ConfigError(f"{path} is missing: name an existing file")
+    content = read_yaml(path)
+    require_known_keys(_mapping(content, "the file"), _KEYS, "of a search space")
+    for key in ("network", "options", "recipe"):
+        if key not in content:
+            raise ConfigError(f"key {key!r} is missing")
+    values = {
+        str(option): _values(option, listed, teacher)
+        for option, listed in _mapping(content["options"], "options").items()
+    }
+    recipe = content["recipe"]
+    patches = recipe if isinstance(recipe, list) else [recipe]
+    start = tuple(_start(row, values) for row in content.get("start") or [])
+    return Space(
+        path=path,
+        network=str(content["network"]),
+        values=values,
+        patches=tuple(_mapping(patch, "recipe") for patch in patches),
+        start=start,
+        teacher=teacher,
+    )
+
+
+def _values(option: Any, listed: Any, teacher: str) -> dict[str, Any]:
+    if option == TEACHER:
+        raise ConfigError(f"options.{TEACHER} stands for --teacher: choose another name")
+    if isinstance(listed, list):
+        listed = {str(value): value for value in listed}
+    named = {str(name): value for name, value in _mapping(listed, f"options.{option}").items()}
+    if not teacher:
+        named = {name: value for name, value in named.items() if not _refers(value, TEACHER)}
+    if not named:
+        raise ConfigError(f"options.{option} has no values: give at least one")
+    return named
+
+
+def _start(row: Any, values: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    choices = {str(option): str(name) for option, name in _mapping(row, "start").items()}
+    require_known_keys(choices, values, "in start")
+    for option, names in values.items():
+        if choices.get(option) not in names:
+            raise ConfigError(
+                f"start has {option} {choices.get(option)}: choose one of {', '.join(names)}"
+            )
+    return {option: name for option, name in choices.items() if len(values[option]) > 1}
+
+
+def _filled(value: Any, named: Mapping[str, Any], depth: int = 0) -> Any:
+    """A patch with the chosen values in place of ``$OPTION``."""
+    if depth > _DEEPEST:
+        raise ConfigError("its options refer to each other in a circle")
+    if isinstance(value, Mapping):
+        return {key: _filled(item, named, depth) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item, named, depth) for item in value]
+    if not isinstance(value, str) or not value.startswith("$"):
+        return value
+    option, *keys = value[1:].split(".")
+    if option not in named:
+        raise ConfigError(f"{value} is no option: known are {', '.join(named)}")
+    chosen = named[option]
+    for key in keys:
+        if not isinstance(chosen, Mapping) or key not in chosen:
+            raise ConfigError(f"{value} is not among the keys of its value {chosen!r}")
+        chosen = chosen[key]
+    return _filled(chosen, named, depth + 1)
+
+
+def _refers(value: Any, option: str) -> bool:
+    if isinstance(value, Mapping):
+        return any(_refers(item, option) for item in value.values())
+    if isinstance(value, list):
+        return any(_refers(item, option) for item in value)
+    return value == f"${option}"
+
+
+def _mapping(value: Any, where: str) -> dict[Any, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where} is {value!r}: give keys and values")
+    return value

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The JSON of a grid's networks on a board, with types."""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict
+
+from m3net_tf.boards.deployment.cost import CostFigures
+from m3net_tf.lab.studies.machine import Machine
+from m3net_tf.quantization.method_accuracy import MethodFigures
+from m3net_tf.system.artifacts import Provenance
+from m3net_tf.training.metrics import Spread
+
+
+class DesktopAccuracy(TypedDict):
+    """Accuracies of a run on the desktop, kept in its folder.
+
+    Attributes:
+        format: version of these keys.
+        networks: SHA-256 of the exported network's ``.tflite`` files.
+        clips: number of test clips.
+        int8: accuracy of the exported network on them, in percent.
+        methods: figures by method.
+    """
+
+    format: int
+    networks: list[str]
+    clips: int
+    int8: float
+    methods: dict[str, MethodFigures]
+
+
+class MethodFailure(TypedDict):
+    """Why a network cannot be converted by a method."""
+
+    error: str
+
+
+Methods = dict[str, MethodFigures | MethodFailure]
+
+
+class RunFigures(TypedDict):
+    """Size and accuracies of a run.
+
+    ``clips`` counts the test clips. ``float``, ``float_validation`` and ``int8`` are accuracies in
+    percent, those of ``methods`` are shares. ``exported_by`` is the method of the exported network.
+    """
+
+    parameters: int
+    macs: int
+    model_bytes: int
+    exported_by: str
+    clips: int
+    float_validation: float
+    int8: float
+    methods: Methods
+    float: float
+
+
+class RunRow(TypedDict):
+    """A run of a cell: its place and hashes, its :class:`RunFigures`, or the reason in ``error``.
+
+    ``run`` is its folder, relative to that of all runs. ``kept`` is True if the results come from
+    the written table.
+    """
+
+    seed: int | None
+    fold: int | None
+    run: str
+    recipe_sha256: str
+    design_sha256: str
+    parameters: NotRequired[int]
+    macs: NotRequired[int]
+    model_bytes: NotRequired[int]
+    exported_by: NotRequired[str]
+    clips: NotRequired[int]
+    float_validation: NotRequired[float]
+    int8: NotRequired[float]
+    methods: NotRequired[Methods]
+    error: NotRequired[str]
+    kept: NotRequired[bool]
+    float: NotRequired[float]
+
+
+class BoardMissing(TypedDict):
+    """Why the board cannot be emulated."""
+
+    missing: str
+
+
+class BoardFigures(CostFigures):
+    """Figures of a network on the board.
+
+    Attributes:
+        bytes_equal: whether the outputs are those of the desktop.
+        clips: number of compared clips.
+    """
+
+    bytes_equal: bool
+    clips: int
+
+
+class ModelName(TypedDict):
+    """A network's name and preset."""
+
+    name: str
+    preset: str
+
+
+class MeasuredCell(TypedDict):
+    """A cell after the measurement of its runs.
+
+    Attributes:
+        labels: its label on each axis.
+        model: its network.
+        runs: its runs.
+        board: figures of the first successful run on the board; None if all runs failed.
+    """
+
+    labels: dict[str, str]
+    model: ModelName
+    runs: list[RunRow]
+    board: BoardFigures | BoardMissing | None
+
+
+class Means(TypedDict):
+    """Means over the finished runs of a cell.
+
+    Accuracies and lost points are in percent. ``methods`` has the keys of :class:`.MethodFigures`
+    by method. ``model_bytes`` is the largest.
+    """
+
+    int8: Spread
+    lost_points: Spread
+    float_validation: Spread
+    model_bytes: int
+    methods: dict[str, dict[str, Spread]]
+    float: Spread
+
+
+class SizeLimitFigures(TypedDict):
+    """Limits of a preset in bytes; ``holds`` is None without figures of the board."""
+
+    arena_bytes: int
+    model_bytes: int
+    holds: bool | None
+
+
+class CellSummary(TypedDict):
+    """Summary of a cell.
+
+    Attributes:
+        summary: means over its runs; None if all failed.
+        chosen_method: the method with the best validation accuracy; absent if all runs failed.
+        chosen_lost_points: percentage points that it loses on the test split.
+        size_limit: limits of the preset; None if it has none.
+    """
+
+    summary: Means | None
+    chosen_method: NotRequired[str | None]
+    chosen_lost_points: NotRequired[float | None]
+    size_limit: SizeLimitFigures | None
+
+
+class AgainstReference(TypedDict):
+    """A cell compared with the grid's reference: percentage points of int8, and ratios of costs."""
+
+    int8_points: float
+    instructions: float
+    arena_bytes: float
+    flash_bytes: float
+    model_bytes: float
+
+
+class DeployedCell(MeasuredCell, CellSummary):
+    """A cell of the report.
+
+    Attributes:
+        against_reference: comparison with the reference; None if one of them was not measured.
+        dominated_by: labels of the rivals that are better.
+    """
+
+    against_reference: NotRequired[AgainstReference | None]
+    dominated_by: NotRequired[list[str]]
+
+
+class LostPoints(TypedDict):
+    """Percentage points that a network loses: the mean over its cells.
+
+    Attributes:
+        cells: number of cells.
+        answers: number of test clips of all their runs.
+        points: mean of the lost points.
+    """
+
+    cells: int
+    answers: int
+    points: float
+
+
+class DeploymentReport(Provenance):
+    """Content of the JSON.
+
+    Attributes:
+        table: name of the grid.
+        title: its title.
+        scale: its scale.
+        board: the emulated board.
+        reference: labels of the reference.
+        methods: additional methods of quantisation.
+        command: the command line.
+        kept: number of runs whose results come from the written table.
+        failed: number of failed runs.
+        machine: the computer.
+        cells: the cells in the grid's order.
+        chosen_lost_points: losses of the chosen methods, by network.
+    """
+
+    table: str
+    title: str
+    scale: str
+    board: str
+    reference: dict[str, str]
+    methods: list[str]
+    command: str
+    kept: int
+    failed: int
+    machine: Machine
+    cells: list[DeployedCell]
+    chosen_lost_points: dict[str, LostPoints]

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A paper's table and what it consists of: cells, their repeated runs, the trainings needed.
+
+:mod:`m3net_tf.lab.studies.grid_file` reads one from YAML.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from m3net_tf.lab.many.plan import Training, fingerprint, named_runs
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.training.cluster.resources import UNSET, Resources
+from m3net_tf.training.recipe import Recipe
+
+SCALES = ("tiny", "small", "paper")
+Patch = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Repeat:
+    """Seed and fold of one run of a cell; runs of other cells with the same ones are its pairs."""
+
+    seed: int
+    fold: int | None
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return f"seed{self.seed}" + ("" if self.fold is None else f"-fold{self.fold}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A training that a cell needs beforehand, or several with different seeds.
+
+    Attributes:
+        name: its name in the grid.
+        values: the recipe as plain values, without seed and fold.
+        fold: test fold, where its data set is not that of the cell.
+        seeds: its seeds; none means that of the run that needs it.
+        resources: the share of a computer that it reserves.
+    """
+
+    name: str
+    values: Patch
+    fold: int | None
+    seeds: tuple[int, ...]
+    resources: Resources = UNSET
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One cell of a table.
+
+    Attributes:
+        labels: axis -> label.
+        metric: the printed figure: one of the test clips such as ``accuracy``, ``run.`` and a
+            dotted path in ``metrics.json``, or ``model.`` and a measure of the untrained network;
+            ``data`` where a figure shows clips without a network.
+        expected: the paper's mean, if it has the cell.
+        expected_std: the paper's standard deviation, if it gives one.
+        quoted: the paper's value alone is printed.
+        other_split: the paper's value was measured with another split, so that it says nothing
+            about ours.
+        other_data: the paper's value was measured on other data, other classes or by another
+            metric; it says nothing about ours either.
+        values: the recipe as plain values, without seed and fold.
+        repeats: its runs.
+        steps: section of the recipe -> the step that it needs.
+        clip: the clip that a figure shows, or its label.
+        average_of: axis along which the cell has the mean of the others; '' for other cells.
+        resources: the share of a computer that each of its runs reserves.
+    """
+
+    labels: Mapping[str, str]
+    metric: str
+    expected: float | None
+    expected_std: float | None
+    quoted: bool
+    other_split: bool
+    other_data: bool
+    values: Patch
+    repeats: tuple[Repeat, ...]
+    steps: Mapping[str, Step]
+    clip: str | None = None
+    average_of: str = ""
+    resources: Resources = UNSET
+
+    @property
+    def slug(self) -> str:
+        """The labels as a folder's name."""
+        return slug(self.labels.values())
+
+    @property
+    def trained(self) -> bool:
+        """Whether the cell needs trained networks."""
+        untrained = self.metric == "data" or self.metric.startswith("model.")
+        return not (self.quoted or untrained or self.average_of)
+
+    @property
+    def scored(self) -> bool:
+        """Whether the metric says how well the test clips are recognised, in percent."""
+        return "." not in self.metric
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """A table at one scale.
+
+    Attributes:
+        path: its file.
+        name: ``<paper>/<table>``, from the file's place.
+        scale: one of :data:`SCALES`.
+        title: what the table shows.
+        paper: authors, venue and year.
+        table: number of the table there.
+        axes: axis -> labels, in order.
+        cells: all cells, rows first.
+        reference: axis -> label of the cells that others are compared with.
+    """
+
+    path: Path
+    name: str
+    scale: str
+    title: str
+    paper: str
+    table: str
+    axes: Mapping[str, tuple[str, ...]]
+    cells: tuple[Cell, ...]
+    reference: Mapping[str, str]
+
+    def cell(self, labels: Mapping[str, str]) -> Cell | None:
+        """The cell of these labels, if the table has it."""
+        return next((cell for cell in self.cells if cell.labels == dict(labels)), None)
+
+    def reference_of(self, cell: Cell) -> Cell | None:
+        """The cell that another one is compared with; None for the reference itself."""
+        labels = {**cell.labels, **self.reference}
+        return None if not self.reference or labels == cell.labels else self.cell(labels)
+
+    def recipe(self, cell: Cell) -> Recipe:
+        """The recipe of a cell, with the first seed and fold of its runs.
+
+        Raises:
+            ConfigError: the recipe is wrong.
+        """
+        if cell.repeats:
+            return self.training(cell, cell.repeats[0]).recipe
+        return _recipe(
+            cell.values, Repeat(0, None), f"{self.name} ({self.scale}), cell {cell.slug}"
+        )
+
+    def training(self, cell: Cell, repeat: Repeat) -> Training:
+        """One run of a cell, with the runs that it needs.
+
+        Raises:
+            ConfigError: the recipe is wrong.
+        """
+        needs, links = {}, {}
+        for section, step in cell.steps.items():
+            same_data = step.values["dataset"]["name"] == cell.values["dataset"]["name"]
+            fold = repeat.fold if same_data else step.fold
+            seeds = step.seeds or (repeat.seed,)
+            needs[section] = tuple(
+                self._step_training(cell, step, Repeat(seed, fold)) for seed in seeds
+            )
+            links[section] = named_runs([f"recipe {need.key}" for need in needs[section]])
+        where = f"{self.name} ({self.scale}), cell {cell.slug}"
+        recipe = _recipe(merge(cell.values, links), repeat, where)
+        place = f"{self.name}/{self.scale}/{cell.slug}/{repeat.name}"
+        return Training(fingerprint(recipe), recipe, place, needs, cell.resources)
+
+    def _step_training(self, cell: Cell, step: Step, drawn: Repeat) -> Training:
+        where = f"{self.name} ({self.scale}), step {step.name} of cell {cell.slug}"
+        recipe = _recipe(step.values, drawn, where)
+        key = fingerprint(recipe)
+        place = f"{self.name}/{self.scale}/{slug(['step', step.name])}-{key[:8]}/{drawn.name}"
+        return Training(key, recipe, place, {}, step.resources)
+
+
+def _recipe(values: Patch, repeat: Repeat, where: str) -> Recipe:
+    drawn: Patch = {"training": {"seed": repeat.seed}}
+    if repeat.fold is not None:
+        drawn["dataset"] = {"fold": repeat.fold}
+    try:
+        return Recipe.from_dict(merge(values, drawn))
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def slug(labels: Iterable[str]) -> str:
+    """Labels as one name of a folder."""
+    parts = (re.sub(r"[^a-z0-9.]+", "-", label.lower()).strip("-.") for label in labels)
+    return "--".join(part or "x" for part in parts)
+
+
+def merge(*patches: Mapping[str, Any]) -> Patch:
+    """Merge patches key by key; later lists and plain values replace earlier ones.
+
+    A mapping with another ``name`` replaces the former one as a whole, because the former keys
+    belong to the former name; so does a ``frontend`` with another ``preset``.
+    """
+    merged: Patch = {}
+    for patch in patches:
+        for key, value in patch.items():
+            old = merged.get(key)
+            if isinstance(old, Mapping) and isinstance(value, Mapping):
+                title = "preset" if key == "frontend" else "name"
+                replaced = title in value and value[title] != old.get(title)
+                merged[key] = merge({} if replaced else old, value)
+            else:
+                merged[key] = merge(value) if isinstance(value, Mapping) else value
+    return merged

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A paper's table, run and written beside the paper's values: Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from m3net_tf.audio.datasets import dataset_names
+from m3net_tf.lab.many.plan import Plan, Training, plan_trainings
+from m3net_tf.lab.many.scheduling import Watch, no_watch, run_trainings
+from m3net_tf.lab.studies.grid import Grid, Repeat
+from m3net_tf.lab.studies.grid_file import find_grid, load_grid
+from m3net_tf.lab.studies.report_files import stem_to_write, write_report
+from m3net_tf.lab.studies.table_report import TableReport, table_report
+from m3net_tf.lab.studies.table_results import cell_results
+from m3net_tf.lab.studies.table_text import cells_in_words, table_csv, table_markdown
+from m3net_tf.system.artifacts import read_json
+from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.progress import Log, silent
+from m3net_tf.training.cluster.data import ANY_DATA, DataFolders, require_data
+from m3net_tf.training.cluster.fetching import RemoteFolder, folder_or_url, is_url
+from m3net_tf.training.cluster.pools import IN_PROCESS, PoolOptions
+from m3net_tf.training.run import built_otherwise
+
+RESULTS_DIR = Path("experiments/results")
+RUNS_DIR = Path("runs/tables")
+
+
+@dataclasses.dataclass(frozen=True)
+class TablePlan:
+    """The runs of a table, before any is started.
+
+    Attributes:
+        grid: the table.
+        stem: path of the written table, without its ending.
+        trainings: one for each cell's number and repeat.
+        earlier: runs in the written table, with ``keep_results`` in all written tables, whose
+            recipes and networks are unchanged: key -> metric -> run.
+        known: keys of the trainings that are skipped, as their results are kept.
+        runs: which runs are finished, and which must be trained.
+    """
+
+    grid: Grid
+    stem: Path
+    trainings: Mapping[tuple[int, Repeat], Training]
+    earlier: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    known: frozenset[str]
+    runs: Plan
+
+
+def plan_table(
+    name: str,
+    scale: str,
+    *,
+    runs_folder: Path = RUNS_DIR,
+    out: Path = RESULTS_DIR,
+    keep_results: bool = False,
+) -> TablePlan:
+    """Find out which runs of a table are missing; writes nothing.
+
+    Args and errors are those of :func:`make_table`.
+    """
+    grid = load_grid(find_grid(name), scale)
+    stem = out / f"{grid.name}.{scale}"
+    trainings = {
+        (index, repeat): grid.training(cell, repeat)
+        for index, cell in enumerate(grid.cells)
+        for repeat in cell.repeats
+    }
+    written = [path for path in (Path(f"{stem}.json"),) if path.exists()]
+    if keep_results:  # the table's own results go before those of others
+        written += [path for path in sorted(out.rglob(f"*.{scale}.json")) if path not in written]
+        if not written:
+            raise DataError(
+                f"{out} has no results of {scale} scale to keep: run it without --keep-results"
+            )
+    earlier: dict[str, Mapping[str, Mapping[str, Any]]] = {}
+    for path in written:
+        earlier = {**_earlier_rows(path, grid, trainings), **earlier}
+    known = frozenset(earlier if keep_results else ())
+    runs = plan_trainings(trainings.values(), runs_folder, known)
+    return TablePlan(grid, stem, trainings, earlier, known, runs)
+
+
+def make_table(
+    name: str,
+    scale: str,
+    *,
+    data_folders: DataFolders,
+    options: PoolOptions = IN_PROCESS,
+    runs_folder: Path = RUNS_DIR,
+    out: Path = RESULTS_DIR,
+    keep_results: bool = False,
+    command: str = "",
+    watch: Watch = no_watch,
+    log: Log = silent,
+) -> TableReport:
+    """Train the missing runs of a table and write the table.
+
+    If a run fails, its result in the written table is kept. If that result cannot be kept because
+    it belongs to another recipe or network, the written table is left unchanged and the new one is
+    written to ``<paper>/<table>.<scale>.incomplete.*`` in the same folder.
+
+    Args:
+        name: ``<paper>/<table>``, or the path of its YAML file.
+        scale: ``tiny``, ``small`` or ``paper``.
+        data_folders: folders of the data sets, by name.
+        options: where the runs are trained, and how many at once.
+        runs_folder: folder of the runs of all tables.
+        out: folder for ``<paper>/<table>.<scale>.md``, ``.csv`` and ``.json``.
+        keep_results: do not train a run that ``runs_folder`` lacks if a table in ``out`` has its
+            result and its recipe and network are unchanged.
+        command: the command line, quoted in the table.
+        watch: shows the standing while runs are trained.
+        log: receives lines of progress.
+
+    Returns:
+        Content of the JSON; ``failed`` counts the runs and measurements that failed.
+
+    Raises:
+        ConfigError: there is no such table or scale, or the grid or one of its recipes is wrong.
+        DataError: a data set of a run that must be trained is missing, Ray is needed and not
+            installed or reached, or ``keep_results`` is set and no table is written.
+    """
+    start = time.perf_counter()
+    plan = plan_table(name, scale, runs_folder=runs_folder, out=out, keep_results=keep_results)
+    grid, trainings = plan.grid, plan.trainings
+    log(f"{grid.name} at {scale} scale: {len(grid.cells)} cells, {len(trainings)} runs in them")
+    waiting = [training.recipe for training in plan.runs.waiting]
+    require_data(waiting, data_folders, f"{grid.name} at {scale} scale")
+    outcomes = run_trainings(
+        plan.runs, runs_folder, data_folders, options=options, watch=watch, log=log
+    )
+    results = cell_results(grid, trainings, outcomes, plan.earlier, runs_folder, log)
+    report = table_report(grid, results, trainings.values(), command)
+    report["wall_s"] = round(time.perf_counter() - start, 1)
+    stem = stem_to_write(plan.stem, report["cells"], _finished)
+    if stem != plan.stem:
+        log(f"{plan.stem}.md stays as it is: it has results of runs that have failed now")
+    markdown = table_markdown(grid, results, report, stem)
+    log(str(write_report(stem, report, table_csv(grid, results), markdown)))
+    log(f"cells: {cells_in_words(grid)}")
+    return report
+
+
+def _finished(cell: Mapping[str, Any]) -> int:
+    """Number of values in a written cell."""
+    return sum(run["value"] is not None for run in cell["runs"]) or int(cell["ours"] is not None)
+
+
+def parse_data_folders(texts: Sequence[str]) -> dict[str, Path | RemoteFolder]:
+    """Folders of data sets from ``NAME=FOLDER``, and the default from ``FOLDER`` or ``DATA_DIR``.
+
+    A folder may be a URL.
+
+    Raises:
+        ConfigError: there is no data set of a given name.
+    """
+    folders: dict[str, Path | RemoteFolder] = {}
+    if default := os.environ.get("DATA_DIR"):
+        folders[ANY_DATA] = folder_or_url(default)
+    for text in texts:
+        name, equals, folder = ("", "", "") if is_url(text) else text.partition("=")
+        if equals and name not in dataset_names():
+            raise ConfigError(
+                f"--data-dir {text}: there is no data set {name!r}: choose from "
+                f"{', '.join(dataset_names())}"
+            )
+        folders[name if equals else ANY_DATA] = folder_or_url(folder if equals else text)
+    return folders
+
+
+def _earlier_rows(
+    path: Path, grid: Grid, trainings: Mapping[tuple[int, Repeat], Training]
+) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Runs in a written table whose recipes and networks are unchanged: key -> metric -> run."""
+    noted = {
+        (run["recipe_sha256"], cell["metric"]): run
+        for cell in read_json(path).get("cells", ())  # a figure's have no runs
+        for run in cell.get("runs", ())
+        if "metrics" in run and run["value"] is not None
+    }
+    rows: dict[str, dict[str, Mapping[str, Any]]] = {}
+    changed = set()
+    for (index, _), training in trainings.items():
+        metric = grid.cells[index].metric
+        run = noted.get((training.key, metric))
+        if run is None or built_otherwise(run["metrics"], training.recipe):
+            changed.add(training.key)
+        else:
+            rows.setdefault(training.key, {})[metric] = run
+    return {key: metrics for key, metrics in rows.items() if key not in changed}

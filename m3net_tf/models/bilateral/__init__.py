@@ -1,7 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""The bilateral raw-audio network."""
-
-from m3net_tf.models.bilateral.network import Design, build
-from m3net_tf.models.bilateral.presets import PRESETS
-
-__all__ = ["PRESETS", "Design", "build"]

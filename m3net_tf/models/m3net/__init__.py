@@ -1,6 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""M3Net."""
-
-from m3net_tf.models.m3net.network import PRESETS, Design, Stage, build
-
-__all__ = ["PRESETS", "Design", "Stage", "build"]

@@ -1,6 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""SparkNet."""
-
-from m3net_tf.models.sparknet.network import PRESETS, Design, build
-
-__all__ = ["PRESETS", "Design", "build"]

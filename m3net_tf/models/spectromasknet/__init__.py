@@ -1,6 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""SpectroMaskNet."""
-
-from m3net_tf.models.spectromasknet.network import PRESETS, Design, build, learnt, learnt_values
-
-__all__ = ["PRESETS", "Design", "build", "learnt", "learnt_values"]

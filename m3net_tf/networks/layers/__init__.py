@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers that several networks share. Maps are (batch, frequency, time, channel)."""
+
+from m3net_tf.networks.layers.convolution import classifier, conv_block, ds_conv
+from m3net_tf.networks.layers.diffres import DiffRes
+from m3net_tf.networks.layers.mirror import Mirror
+
+__all__ = [
+    "DiffRes",
+    "Mirror",
+    "classifier",
+    "conv_block",
+    "ds_conv",
+]

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convolution blocks made of stock Keras layers, which quantisation tools support."""
+
+from __future__ import annotations
+
+from m3net_tf.networks.layers.precision import average_pooling
+from m3net_tf.system.keras import keras, tf
+
+Pair = tuple[int, int]
+NORM_MOMENTUM = 0.9
+"""Keras's 0.99 needs hundreds of steps to settle: longer than an epoch of a small data set."""
+
+
+def conv_block(
+    x: tf.Tensor, filters: int, kernel: Pair = (3, 3), strides: Pair = (1, 1), name: str = "conv"
+) -> tf.Tensor:
+    """Standard convolution, batch normalisation, ReLU.
+
+    Args:
+        x: map of shape (batch, F, T, channels).
+        filters: output channels.
+        kernel: kernel size in (frequency, time).
+        strides: strides in (frequency, time).
+        name: prefix of the layers' names.
+
+    Returns:
+        Map of shape (batch, ceil(F / strides[0]), ceil(T / strides[1]), filters).
+    """
+    x = keras.layers.Conv2D(filters, kernel, strides, padding="same", name=f"{name}_conv")(x)
+    x = keras.layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"{name}_bn")(x)
+    return keras.layers.ReLU(name=f"{name}_relu")(x)
+
+
+def classifier(x: tf.Tensor, classes: int, dropout: float = 0.0) -> tf.Tensor:
+    """Global average pooling, dense layer, softmax: (batch, F, T, C) to (batch, classes).
+
+    It uses the operators that suit a Cortex-M best: a pooling layer is about thirty times as fast
+    as a mean, and a 1 x 1 convolution, unlike a dense layer, gives the same bytes in TFLite and in
+    TFLite Micro.
+
+    Args:
+        x: map of shape (batch, F, T, C).
+        classes: number of classes.
+        dropout: share of the pooled channels dropped in training.
+    """
+    x = average_pooling(x, x.shape[1:3], "pool")  # (batch, 1, 1, C)
+    if dropout:
+        x = keras.layers.Dropout(dropout, name="dropout")(x)
+    x = keras.layers.Conv2D(classes, 1, name="dense")(x)  # (batch, 1, 1, classes)
+    x = keras.layers.Flatten(name="logits")(x)
+    return keras.layers.Softmax(name="probabilities")(x)
+
+
+def ds_conv(
+    x: tf.Tensor,
+    filters: int,
+    kernel: Pair = (3, 3),
+    strides: Pair = (1, 1),
+    name: str = "ds",
+    *,
+    depthwise_norm: bool = False,
+) -> tf.Tensor:
+    """Depthwise separable convolution: depthwise, pointwise, batch normalisation, ReLU.
+
+    This is M3Net's DSConv (section 2.2, figure 2). With ``depthwise_norm`` it is DS-CNN's block,
+    which also has normalisation and ReLU after the depthwise part ("Hello Edge", section 4.3).
+
+    Args:
+        x: map of shape (batch, F, T, channels).
+        filters: output channels.
+        kernel: kernel size of the depthwise part in (frequency, time).
+        strides: strides of the depthwise part in (frequency, time).
+        name: prefix of the layers' names.
+        depthwise_norm: add normalisation and ReLU between the two parts.
+
+    Returns:
+        Map of shape (batch, ceil(F / strides[0]), ceil(T / strides[1]), filters).
+    """
+    # Keras requires equal strides in both directions. It would silently ignore unequal ones.
+    if strides[0] != strides[1]:
+        raise ValueError(f"{name}: a depthwise convolution needs equal strides, not {strides}")
+    x = keras.layers.DepthwiseConv2D(kernel, strides, padding="same", name=f"{name}_dw")(x)
+    if depthwise_norm:
+        x = keras.layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"{name}_dw_bn")(x)
+        x = keras.layers.ReLU(name=f"{name}_dw_relu")(x)
+    x = keras.layers.Conv2D(filters, 1, name=f"{name}_pw")(x)
+    x = keras.layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"{name}_bn")(x)
+    return keras.layers.ReLU(name=f"{name}_relu")(x)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the DiffRes authors' released code differs from the paper's text.
+
+The code is https://github.com/haoheliu/diffres-python (MIT). ``reading: released`` of
+:class:`~m3net_tf.networks.models.diffres.Design` selects these formulas; docs/decisions.md compares
+both.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from m3net_tf.networks.layers.diffres.time_pooling import mean_over_frames
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import tf
+
+READINGS = ("paper", "released")
+_LOWEST, _HIGHEST = 1e-4, 1.0 - 1e-4  # of a score that is raised
+_NEAR_MINIMUM = 1e-6  # mean mel power above that of the quietest frame
+
+
+def require_reading(reading: str) -> str:
+    """Check the name of a reading.
+
+    Raises:
+        ConfigError: it is unknown.
+    """
+    if reading not in READINGS:
+        raise ConfigError(f"reading is {reading!r}: choose one of {', '.join(READINGS)}")
+    return reading
+
+
+def fill_scores(scores: tf.Tensor, frames_out: int) -> tf.Tensor:
+    """Raise rescaled scores until they sum to t, so that no output row stays empty.
+
+    Scores strictly between 0 and 1 are moved towards 1 by the same share of their distance to it.
+    Clips that lack less than one frame stay as they are.
+
+    Args:
+        scores: result of :func:`.warp.rescale_scores`, shape (batch, T).
+        frames_out: t.
+
+    Returns:
+        Scores in [0, 1] of the same shape, each clip's sum <= t.
+    """
+    inside = (scores > _LOWEST) & (scores < _HIGHEST)
+    room = tf.where(inside, 1.0 - scores, 0.0)
+    missing = float(frames_out) - tf.reduce_sum(scores, axis=1, keepdims=True)
+    total = tf.reduce_sum(room, axis=1, keepdims=True)
+    share = tf.minimum(tf.math.divide_no_nan(missing, total), 1.0)
+    return scores + tf.where(missing >= 1.0, room * share, 0.0)
+
+
+def quietest_frames(power: tf.Tensor) -> tf.Tensor:
+    """Frames whose mean mel power is that of the batch's quietest frame.
+
+    Args:
+        power: mel powers, shape (batch, F, T).
+
+    Returns:
+        bool, shape (batch, T).
+    """
+    energy = tf.reduce_mean(power, axis=1)
+    return energy < tf.reduce_min(energy) + _NEAR_MINIMUM
+
+
+def released_guide_loss(scores: tf.Tensor, empty: tf.Tensor, reduction: float) -> tf.Tensor:
+    """Mean score of a clip's empty frames where it exceeds half the share of kept frames.
+
+    Args:
+        scores: rescaled scores of shape (batch, T).
+        empty: which frames are empty, bool, of the same shape.
+        reduction: delta.
+
+    Returns:
+        Loss of each clip, shape (batch,); 0 for clips without empty frames.
+    """
+    mean = mean_over_frames(scores, empty)
+    return tf.where(mean > np.float32(0.5 * (1.0 - reduction)), mean, 0.0)

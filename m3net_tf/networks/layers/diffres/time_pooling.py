@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pooling over time: means over chosen frames, and the baselines of DiffRes (section 3.1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import keras, tf
+
+
+def mean_over_frames(values: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
+    """Mean of each clip's chosen frames.
+
+    Args:
+        values: shape (batch, T).
+        chosen: which frames count, bool, of the same shape.
+
+    Returns:
+        Shape (batch,); 0 for clips without a chosen frame.
+    """
+    weights = tf.cast(chosen, values.dtype)
+    count = tf.reduce_sum(weights, axis=1)
+    return tf.math.divide_no_nan(tf.reduce_sum(values * weights, axis=1), count)
+
+
+def check_frames_out(frames_out: int) -> int:
+    """Check a layer's number of output frames.
+
+    Raises:
+        ConfigError: the number is below 1.
+    """
+    if frames_out < 1:
+        raise ConfigError(f"frames_out is {frames_out}: give at least 1 frame")
+    return frames_out
+
+
+def check_frames_in(frames_out: int, frames: int | None) -> None:
+    """Check a layer's number of output frames against its input frames.
+
+    Raises:
+        ConfigError: the input has fewer frames, or an unknown number.
+    """
+    if frames is None or frames_out > frames:
+        raise ConfigError(f"{frames} frames cannot give {frames_out}: give at most as many")
+
+
+class _FewerFrames(keras.layers.Layer):
+    """A layer that reduces the number of frames.
+
+    Args:
+        frames_out: number t of output frames.
+
+    Shapes:
+        (batch, frequency, T, channels) to (batch, frequency, t, channels).
+
+    Raises:
+        ConfigError: the input has fewer frames than the output.
+    """
+
+    def __init__(self, frames_out: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.frames_out = check_frames_out(frames_out)
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Check that there are enough frames."""
+        check_frames_in(self.frames_out, input_shape[2])
+        super().build(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {**super().get_config(), "frames_out": self.frames_out}
+
+
+@keras.utils.register_keras_serializable("m3net_tf")
+class AdaptiveAveragePooling(_FewerFrames):
+    """Average over time to a given number of frames (AvgPool).
+
+    Frame i is the mean of the frames from floor(i T / t) to, excluding, ceil((i + 1) T / t).
+    Neighbours share a frame if T / t is not a whole number.
+    """
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Precompute each frame's weights."""
+        super().build(input_shape)
+        frames = input_shape[2]
+        self._table = np.zeros((frames, self.frames_out), np.float32)
+        for i in range(self.frames_out):
+            first, end = i * frames // self.frames_out, -(-(i + 1) * frames // self.frames_out)
+            self._table[first:end, i] = 1.0 / (end - first)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Pool."""
+        # A 1 x 1 convolution over frames as channels: one fast kernel in float and in int8.
+        rows = tf.transpose(inputs, (0, 1, 3, 2))  # (batch, F, C, T)
+        kernel = tf.constant(self._table[None, None], rows.dtype)
+        return tf.transpose(tf.nn.conv2d(rows, kernel, 1, "VALID"), (0, 1, 3, 2))
+
+
+@keras.utils.register_keras_serializable("m3net_tf")
+class FrameSampling(_FewerFrames):
+    """Keep frames at regular steps (change hop): frame i is frame floor(i T / t) of the input.
+
+    If T / t is a whole number, the result equals that of a front end with T / t times the hop.
+    """
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Choose the frames."""
+        super().build(input_shape)
+        frames = input_shape[2]
+        self._kept = [i * frames // self.frames_out for i in range(self.frames_out)]
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Select the frames."""
+        return tf.gather(inputs, self._kept, axis=2)

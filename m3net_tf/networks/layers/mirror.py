@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reversal of a time-frequency map."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import keras, tf
+
+FREQUENCY_AXIS, TIME_AXIS = 1, 2
+
+
+@keras.utils.register_keras_serializable("m3net_tf")
+class Mirror(keras.layers.Layer):
+    """Reverse a map along time, frequency or both; the layer is its own inverse.
+
+    HMF (time), VMF (frequency) and CSF (both) of M3Net, section 2.2, equations 2, 3 and 5.
+
+    Args:
+        time: reverse the frames (HMF).
+        frequency: reverse the bins (VMF).
+
+    Shapes:
+        (batch, frequency, time, channels) in and out.
+
+    Raises:
+        ConfigError: neither axis is chosen.
+    """
+
+    def __init__(self, *, time: bool = False, frequency: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not (time or frequency):
+            raise ConfigError("Mirror reverses nothing: set time, frequency or both")
+        self.time = time
+        self.frequency = frequency
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Reverse the chosen axes."""
+        # One operator for both axes: with two, the converter reuses VMF's map for the first one,
+        # which keeps a whole map in the arena until DFP.
+        chosen = {FREQUENCY_AXIS: self.frequency, TIME_AXIS: self.time}
+        return tf.reverse(inputs, [axis for axis, reverses in chosen.items() if reverses])
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {**super().get_config(), "time": self.time, "frequency": self.frequency}

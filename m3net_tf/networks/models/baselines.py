@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image networks that are common baselines for sounds, on feature maps of any size.
+
+The backbones come from ``keras.applications``. They get this package's head, so that they can be
+exported like any other network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from m3net_tf.networks.layers import classifier
+from m3net_tf.networks.models.efficientnet_attention import reset_image_statistics
+from m3net_tf.networks.models.registry import Preset
+from m3net_tf.system.errors import ConfigError, one_line
+from m3net_tf.system.keras import keras, tf
+
+IMAGE_CHANNELS = 3
+CHANNELS = ("replicate", "convolution")
+
+
+@dataclasses.dataclass(frozen=True)
+class Body:
+    """A backbone from ``keras.applications``.
+
+    Attributes:
+        title: its name in papers.
+        application: its function in ``keras.applications``.
+        paper: its source.
+        arguments: additional arguments of that function.
+        unscale: factor on the map that undoes the network's own scaling of pixels.
+    """
+
+    title: str
+    application: str
+    paper: str
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    unscale: float = 1.0
+
+
+BODIES = {
+    "efficientnet_b0": Body(
+        "EfficientNet-B0", "EfficientNetB0", "Tan and Le, ICML 2019", unscale=255.0
+    ),
+    "mobilenet_v2": Body("MobileNetV2", "MobileNetV2", "Sandler et al., CVPR 2018"),
+    "mobilenet_v3_small": Body(
+        "MobileNetV3-Small",
+        "MobileNetV3Small",
+        "Howard et al., ICCV 2019",
+        {"include_preprocessing": False},
+    ),
+    "mobilenet_v3_large": Body(
+        "MobileNetV3-Large",
+        "MobileNetV3Large",
+        "Howard et al., ICCV 2019",
+        {"include_preprocessing": False},
+    ),
+    "resnet50": Body("ResNet-50", "ResNet50", "He et al., CVPR 2016"),
+    "densenet121": Body("DenseNet-121", "DenseNet121", "Huang et al., CVPR 2017"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """Design of an image network.
+
+    Attributes:
+        body: one of :data:`BODIES`.
+        channels: how to get three channels: ``replicate`` (repeat a single channel) or
+            ``convolution`` (a learnt 1 x 1 convolution from any number).
+        imagenet: start from Keras's ImageNet weights, which Keras downloads once into its own
+            folder (environment variable ``KERAS_HOME``).
+        dropout: share of the pooled features dropped in training.
+    """
+
+    body: str = "efficientnet_b0"
+    channels: str = "replicate"
+    imagenet: bool = False
+    dropout: float = 0.0
+
+
+def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
+    """Build one of :data:`BODIES` with global pooling and a classifier.
+
+    Args:
+        input_shape: (bins, frames, channels); a map with three channels is used directly.
+        classes: number of classes.
+        design: design of the network.
+
+    Returns:
+        Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.
+
+    Raises:
+        ConfigError: an unknown body, channels that do not fit, or weights that cannot be loaded.
+    """
+    if design.body not in BODIES:
+        raise ConfigError(f"model.body is {design.body!r}: choose one of {', '.join(BODIES)}")
+    inputs = keras.Input(input_shape, name="features")  # (F, T, channels)
+    x = _three_channels(inputs, design.channels)
+    if BODIES[design.body].unscale != 1.0:
+        x = keras.layers.Rescaling(BODIES[design.body].unscale, name="unscaled")(x)
+    x = _body(
+        BODIES[design.body], x, design.imagenet
+    ).output  # (ceil(F / 32), ceil(T / 32), features)
+    return keras.Model(inputs, classifier(x, classes, design.dropout), name=design.body)
+
+
+def _three_channels(x: tf.Tensor, channels: str) -> tf.Tensor:
+    if channels not in CHANNELS:
+        raise ConfigError(f"model.channels is {channels!r}: choose one of {', '.join(CHANNELS)}")
+    count = x.shape[-1]
+    if count == IMAGE_CHANNELS:
+        return x
+    if channels == "convolution":
+        return keras.layers.Conv2D(IMAGE_CHANNELS, 1, name="three_channels")(x)
+    if count != 1:
+        raise ConfigError(
+            f"a map of {count} channels cannot be repeated to three: set model.channels: "
+            "convolution"
+        )
+    return keras.layers.Concatenate(name="three_channels")([x] * IMAGE_CHANNELS)
+
+
+def _body(body: Body, x: tf.Tensor, imagenet: bool) -> keras.Model:
+    function = getattr(keras.applications, body.application)
+    common = {"include_top": False, "input_tensor": x, **body.arguments}
+    if not imagenet:
+        return function(weights=None, **common)
+    try:
+        network = function(weights="imagenet", **common)
+    except Exception as error:  # Keras raises a bare Exception if a download fails
+        text = one_line(error)
+        raise ConfigError(
+            f"model.imagenet: the weights of {body.title} cannot be loaded ({text}): connect to "
+            "the network once, or set it to false"
+        ) from None
+    reset_image_statistics(network)
+    return network
+
+
+def _preset(body: str, parameters: int, macs: int) -> Preset:
+    return Preset(
+        input_shape=(128, 128, 1),
+        classes=50,
+        parameters=parameters,
+        macs=macs,
+        summary=f"{BODIES[body].title} ({BODIES[body].paper}) on a map of 128 bins by 128 frames",
+        arguments={"body": body},
+    )
+
+
+PRESETS = {
+    "efficientnet_b0": _preset("efficientnet_b0", 4_113_621, 126_048_768),
+    "mobilenet_v2": _preset("mobilenet_v2", 2_322_034, 97_858_048),
+    "mobilenet_v3_small": _preset("mobilenet_v3_small", 967_970, 18_263_168),
+    "mobilenet_v3_large": _preset("mobilenet_v3_large", 3_044_402, 70_967_040),
+    "resnet50": _preset("resnet50", 23_690_162, 1_259_180_032),
+    "densenet121": _preset("densenet121", 7_088_754, 925_157_376),
+}

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Guided aggregation module (GAM) of the bilateral raw-audio network, and its alternatives.
+
+Sun et al., "End-to-End Audio Pattern Recognition Network for Overcoming Feature Limitations in
+Human-Machine Interaction", 2025, section 3.3, equations 10 and 11, and table 7. Sequences are maps
+of one row, (batch, 1, time, channel).
+"""
+
+from __future__ import annotations
+
+from m3net_tf.networks.layers.precision import average_pooling
+from m3net_tf.networks.models.bilateral.sequence import conv1d, leaky_relu
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import keras, tf
+
+FUSIONS = ("gam", "sum", "concat")
+
+
+def guided_aggregation(semantic: tf.Tensor, detail: tf.Tensor, name: str = "gam") -> tf.Tensor:
+    """Weight the channels of the semantic branch by the detail branch: O = S D' + S.
+
+    The equations give D' one value per channel but do not define the reduction over time. Here D is
+    averaged first, as in the other modules.
+
+    Args:
+        semantic: S, shape (batch, 1, T, C).
+        detail: D, shape (batch, 1, any length, C).
+        name: prefix of the layers' names.
+
+    Returns:
+        O of S's shape.
+    """
+    channels = semantic.shape[-1]
+    d = average_pooling(detail, detail.shape[1:3], f"{name}_avg")
+    for index in (1, 2):
+        d = leaky_relu(conv1d(d, channels, name=f"{name}_conv{index}"), f"{name}_lrelu{index}")
+    scores = keras.layers.Activation("sigmoid", name=f"{name}_scores")(d)  # (batch, 1, 1, C)
+    guided = keras.layers.Multiply(name=f"{name}_guided")([semantic, scores])
+    return keras.layers.Add(name=f"{name}_out")([guided, semantic])
+
+
+def fuse(semantic: tf.Tensor, detail: tf.Tensor, kind: str, name: str = "fusion") -> tf.Tensor:
+    """Join both branches (table 7).
+
+    Args:
+        semantic: S, shape (batch, 1, T, C).
+        detail: D of the same shape.
+        kind: ``gam`` (:func:`guided_aggregation`), ``sum``, or ``concat`` on the channels.
+        name: prefix of the layers' names.
+
+    Returns:
+        Sequence of shape (batch, 1, T, C), or 2C channels for ``concat``.
+
+    Raises:
+        ConfigError: an unknown kind.
+    """
+    if kind not in FUSIONS:
+        raise ConfigError(f"fusion is {kind!r}: choose one of {', '.join(FUSIONS)}")
+    if kind == "gam":
+        return guided_aggregation(semantic, detail, name)
+    join = keras.layers.Add if kind == "sum" else keras.layers.Concatenate
+    return join(name=f"{name}_{kind}")([semantic, detail])

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counts the multiply-accumulates of one inference layer by layer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from m3net_tf.networks.layers.masked import GroupNorm, PointNorm
+from m3net_tf.networks.models.bc_resnet.broadcasted import SubSpectralNorm
+from m3net_tf.networks.models.efficientnet_attention.attention_pooling import AttentionHeads
+from m3net_tf.networks.models.learnable_frontend.compression import PCEN
+from m3net_tf.networks.models.m3net.channel_attention import EfficientChannelAttention
+from m3net_tf.networks.models.spectromasknet.block_mask import BlockMask
+from m3net_tf.networks.models.spectromasknet.fusion import WeightedFusion
+from m3net_tf.system.errors import ModelError
+from m3net_tf.system.keras import keras
+
+_SCALE_ONLY = (
+    keras.layers.BatchNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.Normalization,
+    AttentionHeads,
+    BlockMask,
+    GroupNorm,
+    PCEN,
+    PointNorm,
+    SubSpectralNorm,
+    WeightedFusion,
+)
+"""Layers whose weights only scale, shift or select: not counted."""
+
+
+def count_macs(model: keras.Model) -> int:
+    """Multiply-accumulates of one inference in convolutions, dense layers, LSTMs and attention.
+
+    A custom layer that multiplies has a method ``macs(input_shape, output_shape)``.
+
+    Raises:
+        ModelError: a layer has weights whose cost is unknown.
+    """
+    return sum(_macs_of(layer) for layer in model.layers)
+
+
+def work_of(model: keras.Model) -> dict[str, int]:
+    """Quantities on which the cost of one inference depends about linearly.
+
+    Returns:
+        Multiply-accumulates by kind of layer, ``elements`` (values that all other layers give),
+        ``widest`` (most values that enter and leave one layer), ``layers`` and ``parameters``.
+
+    Raises:
+        ModelError: a layer has weights whose cost is unknown.
+    """
+    work = dict.fromkeys(("elements", "widest"), 0)
+    work |= {"layers": len(model.layers), "parameters": model.count_params()}
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        sizes = [math.prod(tensor.shape[1:]) for tensor in (*_tensors(layer.input), layer.output)]
+        work["widest"] = max(work["widest"], sum(sizes))
+        macs = _macs_of(layer)
+        kind = _kind_of(layer) if macs else "elements"
+        work[kind] = work.get(kind, 0) + (macs or sizes[-1])
+    return work
+
+
+def _tensors(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _kind_of(layer: keras.layers.Layer) -> str:
+    """Its class, and ``1x1`` for a convolution without neighbours."""
+    pointwise = isinstance(layer, keras.layers.Conv2D) and set(layer.kernel_size) == {1}
+    return f"{type(layer).__name__}{' 1x1' if pointwise else ''}"
+
+
+def _macs_of(layer: keras.layers.Layer) -> int:
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        return math.prod(layer.output_shape[1:]) * math.prod(layer.kernel_size)
+    if isinstance(layer, keras.layers.Conv2D) and not isinstance(
+        layer, keras.layers.Conv2DTranspose
+    ):
+        fan_in = math.prod(layer.kernel_size) * layer.input_shape[-1] // layer.groups
+        return math.prod(layer.output_shape[1:]) * fan_in
+    if isinstance(layer, keras.layers.Dense):
+        return math.prod(layer.output_shape[1:]) * layer.input_shape[-1]
+    if isinstance(layer, keras.layers.LSTM):
+        steps, channels = layer.input_shape[1:]
+        return steps * 4 * layer.units * (channels + layer.units)
+    if hasattr(layer, "macs"):
+        return layer.macs(layer.input_shape, layer.output_shape)
+    if isinstance(layer, EfficientChannelAttention):
+        return layer.input_shape[-1] * layer.kernel.shape[1]
+    if layer.weights and not isinstance(layer, _SCALE_ONLY):
+        raise ModelError(
+            f"layer {layer.name!r} ({type(layer).__name__}) has weights of unknown cost: give it a "
+            "method macs(input_shape, output_shape)"
+        )
+    return 0

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DiffRes and the baselines of its paper."""
+
+from m3net_tf.networks.models.diffres.network import (
+    METHODS,
+    PRESETS,
+    Design,
+    build,
+    classifier_network,
+    has_diffres,
+    importance_network,
+    learnt,
+    probe,
+)
+
+__all__ = [
+    "METHODS",
+    "PRESETS",
+    "Design",
+    "build",
+    "classifier_network",
+    "has_diffres",
+    "importance_network",
+    "learnt",
+    "probe",
+]

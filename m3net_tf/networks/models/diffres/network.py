@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DiffRes, or a baseline of its paper, before any network.
+
+Liu et al., "Learning the Spectrogram Temporal Resolution for Audio Classification", AAAI 2024: a
+first part that reduces the number of frames for a classifier. Where the paper gives no details,
+the choices reproduce the published number of parameters (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from m3net_tf.networks.layers.diffres import SCORES, WARP, diffres
+from m3net_tf.networks.layers.diffres.frame_importance import conv_encoder
+from m3net_tf.networks.layers.diffres.released import require_reading
+from m3net_tf.networks.layers.diffres.time_pooling import AdaptiveAveragePooling, FrameSampling
+from m3net_tf.networks.layers.diffres.warp import (
+    FrameScores,
+    activeness,
+    frames_after,
+    require_one_channel,
+)
+from m3net_tf.networks.models.registry import Preset
+from m3net_tf.networks.models.stacking import put_in_front
+from m3net_tf.system.errors import ConfigError, require_known_keys
+from m3net_tf.system.keras import keras, tf
+
+
+def _avgpool(x: tf.Tensor, reduction: float, **_: Any) -> tf.Tensor:
+    return AdaptiveAveragePooling(frames_after(x.shape[2], reduction), name="avgpool")(x)
+
+
+def _change_hop(x: tf.Tensor, reduction: float, **_: Any) -> tf.Tensor:
+    return FrameSampling(frames_after(x.shape[2], reduction), name="change_hop")(x)
+
+
+def _conv_avgpool(x: tf.Tensor, reduction: float, *, reading: str = "paper", **_: Any) -> tf.Tensor:
+    return _avgpool(conv_encoder(x, reading=reading), reduction)
+
+
+METHODS: dict[str, Callable[..., tf.Tensor]] = {
+    "diffres": diffres,
+    "avgpool": _avgpool,
+    "change_hop": _change_hop,
+    "conv_avgpool": _conv_avgpool,
+    "none": lambda x, *_, **__: x,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """Design of DiffRes or a baseline with a classifier.
+
+    Attributes:
+        classifier: the network that follows: ``name``, ``preset`` and optionally ``arguments``.
+        method: ``diffres``, ``avgpool``, ``change_hop``, ``conv_avgpool`` or ``none`` (the
+            classifier alone).
+        reduction: share of the frames that is removed, delta.
+        guide_weight: weight of the guide loss in ``model.losses``. 0 = "w/o guide loss"
+            (figure 8).
+        guide_threshold: lambda of the guide loss.
+        energy_floor: epsilon: frames whose mel powers have a lower root mean square are empty.
+        fill_rows: False gives "w/o Algorithm 1" (figure 8).
+        maximum: False gives "w/o max" (figure 8).
+        encoding: False gives "w/o resolution encoding" (figure 8).
+        reading: ``paper``, the text, or ``released``, the authors' code where it differs from the
+            text (docs/decisions.md): scores that always fill the output, another guide loss, a
+            scaled maximum, the order of the score network's layers, and ConvAvgPool's skip. It has
+            no counterpart on a device.
+        one_channel: reduce DiffRes's channels to one by a 1 x 1 convolution, for classifiers that
+            accept only one.
+        feature_range: the front end's ``feature_min``, ``feature_max`` and ``log`` if they differ
+            from the preset ``mcu``.
+    """
+
+    classifier: Mapping[str, Any]
+    method: str = "diffres"
+    reduction: float = 0.5
+    guide_weight: float = 1.0
+    guide_threshold: float = 0.5
+    energy_floor: float = 1e-4
+    fill_rows: bool = True
+    maximum: bool = True
+    encoding: bool = True
+    reading: str = "paper"
+    one_channel: bool = False
+    feature_range: Mapping[str, Any] | None = None
+
+
+def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
+    """Build DiffRes or a baseline, followed by a classifier (table 1).
+
+    Args:
+        input_shape: (bins, frames, 1).
+        classes: number of classes.
+        design: design of the network.
+
+    Returns:
+        Keras model, (batch, bins, frames, 1) to (batch, classes) probabilities.
+
+    Raises:
+        ConfigError: an unknown method, classifier or key, a share of frames out of range, or
+            features with more than one channel.
+    """
+    if design.method not in METHODS:
+        raise ConfigError(f"model.method is {design.method!r}: choose one of {', '.join(METHODS)}")
+    require_reading(design.reading)
+    require_known_keys(
+        design.feature_range or {},
+        ("feature_min", "feature_max", "log"),
+        "in section 'model.feature_range'",
+    )
+    require_one_channel(input_shape[2])
+    inputs = keras.Input(input_shape, name="features")  # (F, T, 1)
+    x = METHODS[design.method](
+        inputs,
+        design.reduction,
+        guide_weight=design.guide_weight,
+        guide_threshold=design.guide_threshold,
+        energy_floor=design.energy_floor,
+        fill_rows=design.fill_rows,
+        maximum=design.maximum,
+        encoding=design.encoding,
+        reading=design.reading,
+        feature_range=design.feature_range,
+    )
+    if design.one_channel and x.shape[-1] > 1:
+        x = keras.layers.Conv2D(1, 1, name="one_channel")(x)
+    return put_in_front(inputs, x, design.classifier, classes, name="diffres")
+
+
+def probe(model: keras.Model) -> keras.Model:
+    """A network of DiffRes's internal values, for logs and figures 4, 6 and 7.
+
+    Args:
+        model: network with ``method="diffres"``.
+
+    Returns:
+        Network with the same input and a dict as output: ``scores`` (batch, T) after rescaling,
+        ``features`` (batch, F, t, channels), the classifier's input, and per clip ``activeness``
+        and ``guide_loss`` (both (batch,); the loss without its weight).
+
+    Raises:
+        ConfigError: the network has no DiffRes.
+    """
+    layer = _scores_layer(model)
+    inputs, scores = model.input, layer.output
+    empty = layer.empty(inputs)
+    return keras.Model(
+        inputs,
+        {
+            "scores": scores,
+            "features": model.get_layer(WARP).output,
+            "activeness": activeness(scores, empty, layer.reduction),
+            "guide_loss": layer.guide_loss(scores, empty),
+        },
+    )
+
+
+def learnt(model: keras.Model, features: tf.Tensor) -> dict[str, float]:
+    """Mean activeness and guide loss of clips, for the training log; see :func:`probe`.
+
+    Empty for a baseline without DiffRes.
+    """
+    if not has_diffres(model):
+        return {}
+    values = probe(model)(features, training=False)
+    return {key: float(tf.reduce_mean(values[key])) for key in ("activeness", "guide_loss")}
+
+
+def has_diffres(model: keras.Model) -> bool:
+    """Whether a network has DiffRes, which a device runs as two networks and a warp."""
+    return any(layer.name == SCORES for layer in model.layers)
+
+
+def importance_network(model: keras.Model) -> keras.Model:
+    """The frame-importance network, which becomes a separate int8 network.
+
+    Args:
+        model: network with ``method="diffres"``.
+
+    Returns:
+        Network from features (batch, F, T, 1) to scores (batch, T) before rescaling, with the
+        given network's weights.
+
+    Raises:
+        ConfigError: the network has no DiffRes.
+    """
+    _scores_layer(model)
+    return keras.Model(model.input, model.get_layer("importance_scores").output, name="importance")
+
+
+def classifier_network(model: keras.Model) -> keras.Model:
+    """The classifier, which becomes a separate int8 network after a warp in C.
+
+    Args:
+        model: network with ``method="diffres"``.
+
+    Returns:
+        Network from warped features (batch, F, t, channels) to (batch, classes) probabilities,
+        with the given network's weights.
+
+    Raises:
+        ConfigError: the network has no DiffRes.
+    """
+    _scores_layer(model)
+    warped = model.get_layer(WARP).output
+    return keras.Model(warped, model.output, name="classifier")
+
+
+def _scores_layer(model: keras.Model) -> FrameScores:
+    if not has_diffres(model):
+        raise ConfigError(f"model {model.name} has no DiffRes: build it with method diffres")
+    return model.get_layer(SCORES)
+
+
+def _before_m3net(preset: str, *, frames: int, parameters: int, macs: int, summary: str) -> Preset:
+    """DiffRes before a preset of M3Net, on 40 bins."""
+    return Preset(
+        input_shape=(40, frames, 1),
+        classes=12,
+        parameters=parameters,
+        macs=macs,
+        summary=f"{summary}, then M3Net {preset}",
+        arguments={"classifier": {"name": "m3net", "preset": preset}},
+    )
+
+
+PRESETS = {
+    "paper": Preset(
+        input_shape=(128, 98, 1),
+        classes=35,
+        parameters=8_245_948,
+        macs=111_915_770,
+        summary="DiffRes at 50 frames/s, then EfficientNet-B2 (Speech Commands)",
+        arguments={
+            "classifier": {"name": "efficientnet_attention", "preset": "paper"},
+            "feature_range": {"feature_min": -23.0, "feature_max": 6.0},  # front end "diffres"
+        },
+    ),
+    "mcu": _before_m3net(
+        "mcu", frames=49, parameters=43_139, macs=1_468_504, summary="DiffRes at half the frames"
+    ),
+    "s": _before_m3net(
+        "s",
+        frames=49,
+        parameters=60_195,
+        macs=1_524_568,
+        summary="64 kB of arena, 200 kB of weights: half the frames of 20 ms",
+    ),
+    "m": _before_m3net(
+        "m",
+        frames=98,
+        parameters=141_797,
+        macs=10_591_216,
+        summary="192 kB of arena, 500 kB of weights: half the frames of 10 ms",
+    ),
+    "l": _before_m3net(
+        "l",
+        frames=197,
+        parameters=417_221,
+        macs=106_043_928,
+        summary="512 kB of arena, 1.5 MB of weights: half the frames of 5 ms",
+    ),
+}

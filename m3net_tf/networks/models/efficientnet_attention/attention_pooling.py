@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attention pooling over time with several heads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from m3net_tf.networks.layers.precision import average_pooling, mean_pool
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import keras, tf
+
+
+@keras.utils.register_keras_serializable("m3net_tf")
+class AttentionHeads(keras.layers.Layer):
+    """Average class scores over time, weighted by each head's attention, then over the heads.
+
+    Gong et al., "PSLA: Improving Audio Tagging With Pretraining, Sampling, Labeling, and
+    Aggregation", TASLP 2021, section IV.E: attention between 0 and 1 is normalised over time; the
+    heads are summed with learnt weights, which are equal at first.
+
+    Args:
+        heads: number of heads.
+
+    Shapes:
+        [attention, class scores], both (batch, 1, T, heads x classes), to (batch, 1, 1, classes).
+
+    Raises:
+        ConfigError: the channels cannot be divided among the heads.
+    """
+
+    def __init__(self, heads: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if heads < 1:
+            raise ConfigError(f"heads is {heads}: give at least 1")
+        self.heads = heads
+
+    def build(self, input_shape: list[tf.TensorShape]) -> None:
+        """Create the heads' weights."""
+        channels = input_shape[1][-1]
+        if channels % self.heads:
+            raise ConfigError(f"{channels} channels cannot be divided among {self.heads} heads")
+        self.head_weights = self.add_weight(
+            "head_weights",
+            (self.heads,),
+            initializer=keras.initializers.Constant(1.0 / self.heads),
+            trainable=True,
+        )
+        super().build(input_shape)
+
+    def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
+        """Pool over time, then over the heads."""
+        attention, scores = inputs
+        whole = (1, scores.shape[2])
+        mean = mean_pool(attention, whole)
+        # Divide by the mean as a squared inverse root, because int8 has no division. The floor
+        # keeps half precision finite if all attention is zero.
+        root = tf.math.rsqrt(tf.maximum(mean, 1e-4))
+        pooled = mean_pool(attention * scores, whole) * (root * root)
+        parts = tf.split(pooled, self.heads, axis=-1)  # each (batch, 1, 1, classes)
+        weights = tf.cast(self.head_weights, pooled.dtype)
+        # Summed in pairs: ADD has an int8 kernel, ADD_N has none.
+        return sum(part * weights[i] for i, part in enumerate(parts))
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {**super().get_config(), "heads": self.heads}
+
+
+def attention_classifier(
+    x: tf.Tensor, classes: int, heads: int = 4, *, multi_label: bool = False
+) -> tf.Tensor:
+    """PSLA's head: mean over frequency, attention over time, probabilities.
+
+    Args:
+        x: map of shape (batch, F, T, C).
+        classes: number of classes.
+        heads: number of attention heads.
+        multi_label: apply a sigmoid to each class before pooling, as in PSLA; otherwise a softmax
+            over the classes after it.
+
+    Returns:
+        Probabilities of shape (batch, classes); 2 heads (C + 1) classes + heads parameters.
+    """
+    x = average_pooling(x, (x.shape[1], 1), "frequency_pool")  # (1, T, C)
+    attention = keras.layers.Conv2D(heads * classes, 1, name="attention")(x)
+    attention = keras.layers.Activation("sigmoid", name="attention_gate")(attention)
+    scores = keras.layers.Conv2D(heads * classes, 1, name="class_scores")(x)
+    if multi_label:
+        scores = keras.layers.Activation("sigmoid", name="class_gate")(scores)
+    x = AttentionHeads(heads, name="heads")([attention, scores])  # (1, 1, classes)
+    x = keras.layers.Flatten(name="logits")(x)
+    return x if multi_label else keras.layers.Softmax(name="probabilities")(x)

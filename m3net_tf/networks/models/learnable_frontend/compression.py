@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compression of energies: PCEN or a logarithm."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from m3net_tf.networks.layers.precision import Float32Layer
+from m3net_tf.networks.models.learnable_frontend.bounds import Between
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import keras, tf
+
+ENERGY_FLOOR = 1e-7
+"""Floor of mean energies in a window; LEAF's code uses 1e-5 for sums over windows of sum ~200."""
+
+
+@keras.utils.register_keras_serializable("m3net_tf")
+class PCEN(Float32Layer):
+    """Per-channel energy normalisation with four learnt parameters per row.
+
+    Wang et al., "Trainable Frontend for Robust and Far-Field Keyword Spotting", ICASSP 2017, learnt
+    as in LEAF (section 3.3): (E / M^alpha + delta)^(1/root) - delta^(1/root), where
+    M[t] = (1 - s) M[t - 1] + s E[t] starts at the first frame. Constraints: alpha and s in [0, 1],
+    root >= 1, delta > 0.
+
+    Args:
+        alpha: initial value of alpha.
+        smoothing: initial value of s.
+        delta: initial value of delta.
+        root: initial value of root.
+        floor: lower limit of the energy.
+
+    Shapes:
+        energies (batch, bins, frames, 1) to a map of the same shape.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    why_float32 = "energies of quiet sounds underflow in half precision"
+
+    def __init__(
+        self,
+        alpha: float = 0.96,
+        smoothing: float = 0.04,
+        delta: float = 2.0,
+        root: float = 2.0,
+        floor: float = ENERGY_FLOOR,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not (0 <= alpha <= 1 and 0 <= smoothing <= 1):
+            raise ConfigError(f"PCEN alpha {alpha} and smoothing {smoothing}: give both in [0, 1]")
+        if not (delta > 0 and root >= 1 and floor > 0):
+            raise ConfigError(
+                f"PCEN delta {delta}, root {root} and floor {floor}: give delta and floor above 0 "
+                "and root of at least 1"
+            )
+        self.alpha = alpha
+        self.smoothing = smoothing
+        self.delta = delta
+        self.root = root
+        self.floor = floor
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Create the parameters with their bounds."""
+        bounds = {
+            "alpha": (0.0, 1.0),
+            "smoothing": (0.0, 1.0),
+            "delta": (1e-3, math.inf),
+            "root": (1.0, math.inf),
+        }
+        self._parameters = {
+            name: self.add_weight(
+                name,
+                (input_shape[1], 1, 1),
+                initializer=keras.initializers.Constant(getattr(self, name)),
+                constraint=Between(*span),
+            )
+            for name, span in bounds.items()
+        }
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Divide by the smoothed energy, then compress."""
+        parameters = self._parameters
+        energy = tf.maximum(inputs, self.floor)
+        smooth = exponential_average(energy, parameters["smoothing"])
+        gain = tf.pow(smooth, -parameters["alpha"])
+        delta, exponent = parameters["delta"], 1.0 / parameters["root"]
+        return tf.pow(energy * gain + delta, exponent) - tf.pow(delta, exponent)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        names = ("alpha", "smoothing", "delta", "root", "floor")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def exponential_average(x: tf.Tensor, smoothing: tf.Tensor) -> tf.Tensor:
+    """M[t] = (1 - s) M[t - 1] + s x[t] with M[0] = x[0], in log2 T steps over all frames at once.
+
+    Args:
+        x: shape (batch, bins, T, 1).
+        smoothing: s, shape (bins, 1, 1).
+
+    Returns:
+        M, shape (batch, bins, T, 1).
+    """
+    average = tf.concat([x[:, :, :1], smoothing * x[:, :, 1:]], axis=2)
+    keep, reach, frames = 1.0 - smoothing, 1, x.shape[2]
+    while reach < frames:  # an average covers the last ``reach`` frames; double that
+        earlier = tf.pad(average[:, :, :-reach], [[0, 0], [0, 0], [reach, 0], [0, 0]])
+        average += keep * earlier
+        keep, reach = keep * keep, 2 * reach
+    return average
+
+
+@keras.utils.register_keras_serializable("m3net_tf")
+class LogEnergy(Float32Layer):
+    """ln(E + offset) of energies.
+
+    Args:
+        offset: added to the energy, above 0.
+
+    Shapes:
+        (batch, bins, frames, 1) in and out.
+
+    Raises:
+        ConfigError: the offset is not above 0.
+    """
+
+    why_float32 = "energies of quiet sounds underflow in half precision"
+
+    def __init__(self, offset: float = ENERGY_FLOOR, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if offset <= 0:
+            raise ConfigError(f"LogEnergy offset is {offset}: give a number above 0")
+        self.offset = offset
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Compute the logarithm."""
+        return tf.math.log(inputs + self.offset)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {**super().get_config(), "offset": self.offset}

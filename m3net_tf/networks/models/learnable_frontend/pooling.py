@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Low-pass filtering and downsampling of a filter bank's rows to frames."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from m3net_tf.networks.layers.precision import Float32Layer
+from m3net_tf.networks.models.learnable_frontend.bounds import Between
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import keras, tf
+
+POOLINGS = ("gaussian", "hann_squared")
+
+
+@keras.utils.register_keras_serializable("m3net_tf")
+class LowpassPooling(Float32Layer):
+    """Weighted mean over windows at a hop: low-pass filter and downsampling of each row in one.
+
+    - ``gaussian``: a Gaussian per row with learnt deviation, from one sample to a quarter of the
+      window, initially a fifth of the window (LEAF, section 3.2, and its code).
+    - ``hann_squared``: one fixed squared Hann window for all rows (TD-filterbanks).
+
+    Args:
+        window_samples: length of a window.
+        hop_samples: samples from one window to the next.
+        shape: ``gaussian`` or ``hann_squared``.
+
+    Shapes:
+        (batch, bins, samples, 1) to (batch, bins, frames, 1), with one frame per complete window.
+
+    Raises:
+        ConfigError: an unknown shape, or a clip shorter than a window.
+    """
+
+    why_float32 = "energies of quiet sounds underflow in half precision"
+
+    def __init__(
+        self,
+        window_samples: int = 400,
+        hop_samples: int = 160,
+        shape: str = "gaussian",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if shape not in POOLINGS:
+            raise ConfigError(f"pooling is {shape!r}: choose one of {', '.join(POOLINGS)}")
+        if window_samples < 4 or hop_samples < 1:
+            raise ConfigError(
+                f"pooling has windows of {window_samples} samples at a hop of {hop_samples}: give "
+                "at least 4 and 1"
+            )
+        self.window_samples = window_samples
+        self.hop_samples = hop_samples
+        self.shape = shape
+        self._time = np.arange(window_samples, dtype=np.float32) - (window_samples - 1) / 2
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Count the frames; create the deviations as shares of half a window."""
+        _, bins, samples, _ = input_shape
+        if samples < self.window_samples:
+            raise ConfigError(
+                f"clips of {samples} samples are shorter than a window of {self.window_samples}: "
+                "give longer clips"
+            )
+        self._frames = 1 + (samples - self.window_samples) // self.hop_samples
+        if self.shape == "gaussian":
+            low = 2.0 / self.window_samples  # a sample
+            self.deviations = self.add_weight(
+                "deviations",
+                (bins,),
+                initializer=keras.initializers.Constant(0.4),
+                constraint=Between(low, 0.5),
+            )
+        super().build(input_shape)
+
+    def taps(self) -> tf.Tensor:
+        """The windows, shape (bins or 1, window_samples)."""
+        if self.shape == "gaussian":
+            deviation = self.deviations[:, None] * (self.window_samples / 2)
+            height = 1.0 / (math.sqrt(2.0 * math.pi) * deviation)
+            return height * tf.exp(-0.5 * tf.square(self._time / deviation))
+        window = np.cos(math.pi * self._time / self.window_samples) ** 4
+        return tf.constant((window / window.sum())[None], tf.float32)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Pool: sum over each hop's samples for each position of the hop in a window."""
+        x = inputs[..., 0]  # (batch, bins, samples)
+        bins, samples = x.shape[1:]
+        positions = -(-self.window_samples // self.hop_samples)  # hops in a window
+        hops = self._frames + positions - 1
+        taps = tf.pad(
+            self.taps(), [[0, 0], [0, positions * self.hop_samples - self.window_samples]]
+        )
+        taps = tf.reshape(taps, (-1, positions, self.hop_samples))
+        taps = tf.broadcast_to(taps, (bins, positions, self.hop_samples))
+        covered = hops * self.hop_samples
+        x = tf.pad(x[..., :covered], [[0, 0], [0, 0], [0, max(0, covered - samples)]])
+        x = tf.reshape(x, (-1, bins, hops, self.hop_samples))
+        # Not matmul: TensorFlow 2.21's writes out of bounds when it broadcasts a single matrix.
+        sums = tf.einsum("bnhs,nps->bnhp", x, taps)  # (batch, bins, hops, positions)
+        return tf.add_n(
+            [
+                sums[:, :, position : position + self._frames, position, None]
+                for position in range(positions)
+            ]
+        )
+
+    def macs(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
+        """Multiply-accumulates of one inference."""
+        del input_shape
+        return math.prod(output_shape[1:]) * self.window_samples
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        names = ("window_samples", "hop_samples", "shape")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

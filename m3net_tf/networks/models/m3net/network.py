@@ -1,0 +1,370 @@
+# SPDX-License-Identifier: Apache-2.0
+"""M3Net: a few convolutions around a mirror attention.
+
+Jiang et al., "M3Net: Efficient Time-Frequency Integration Network with Mirror Attention for Audio
+Classification on Edge", AAAI 2025. The authors publish no code. Where the paper gives no details,
+the choices reproduce the published number of parameters (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from m3net_tf.networks.layers import (
+    Mirror,
+    classifier,
+    conv_block,
+    ds_conv,
+)
+from m3net_tf.networks.models.m3net.channel_attention import EfficientChannelAttention
+from m3net_tf.networks.models.m3net.image import SpectrogramImage
+from m3net_tf.networks.models.registry import Preset
+from m3net_tf.system.errors import ConfigError, require_known_keys
+from m3net_tf.system.keras import keras, tf
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A convolution before (SFP) or after the mirror attention.
+
+    Attributes:
+        filters: output channels.
+        kernel: kernel size in (frequency, time).
+        strides: strides in (frequency, time).
+        pool: size of a max pooling after it; 1 = none.
+        separable: True for a depthwise separable (DSConv), False for a standard convolution.
+    """
+
+    filters: int
+    kernel: tuple[int, int] = (3, 3)
+    strides: tuple[int, int] = (1, 1)
+    pool: int = 1
+    separable: bool = True
+
+    def __call__(self, x: tf.Tensor, name: str, *, depthwise_norm: bool = False) -> tf.Tensor:
+        """Apply the stage; ``name`` is the prefix of its layers' names."""
+        shape = (self.filters, self.kernel, self.strides, name)
+        if self.separable:
+            x = ds_conv(x, *shape, depthwise_norm=depthwise_norm)
+        else:
+            x = conv_block(x, *shape)
+        if self.pool > 1:
+            x = keras.layers.MaxPooling2D(self.pool, name=f"{name}_pool")(x)
+        return x
+
+
+def mirror_feature_processing(
+    x: tf.Tensor,
+    *,
+    horizontal: bool = True,
+    vertical: bool = True,
+    depthwise_norm: bool = False,
+) -> tf.Tensor:
+    """MFP (equation 4): concatenate both single mirrors, reduce to C channels, add X, convolve.
+
+    Args:
+        x: map of shape (batch, F, T, C).
+        horizontal: mirror time (HMF); if False, that view is X itself.
+        vertical: mirror frequency (VMF); if False, that view is X itself.
+        depthwise_norm: also normalise inside the DSConvs.
+
+    Returns:
+        X_MFP of the same shape.
+    """
+    channels = x.shape[-1]
+    hmf = Mirror(time=True, name="mfp_hmf")(x) if horizontal else x
+    vmf = Mirror(frequency=True, name="mfp_vmf")(x) if vertical else x
+    views = keras.layers.Concatenate(name="mfp_views")([hmf, vmf])  # (F, T, 2C)
+    narrowed = ds_conv(
+        views, channels, name="mfp_align", depthwise_norm=depthwise_norm
+    )  # (F, T, C)
+    summed = keras.layers.Add(name="mfp_skip")([narrowed, x])
+    return ds_conv(summed, channels, name="mfp_out", depthwise_norm=depthwise_norm)  # (F, T, C)
+
+
+def diagonal_feature_processing(
+    x: tf.Tensor, *, centre: bool = True, eca: bool = True, depthwise_norm: bool = False
+) -> tf.Tensor:
+    """DFP (equation 6): rotate the map by 180 degrees, convolve (CB), weight the channels (ECA).
+
+    Args:
+        x: map of shape (batch, F, T, C).
+        centre: mirror both axes (CSF); if False, the branch gets X itself.
+        eca: weight the channels.
+        depthwise_norm: also normalise inside the DSConv.
+
+    Returns:
+        X_DFP of the same shape.
+    """
+    # The converter orders branches by name. "turn" sorts after "mfp", so this small branch runs
+    # when MFP's wide maps have been freed, and the arena is a tenth smaller.
+    x_csf = Mirror(time=True, frequency=True, name="turn_csf")(x) if centre else x
+    features = ds_conv(x_csf, x.shape[-1], name="dfp_cb", depthwise_norm=depthwise_norm)
+    return EfficientChannelAttention(name="dfp_eca")(features) if eca else features
+
+
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """Design of M3Net: its convolutions and its ablations.
+
+    Attributes:
+        sfp: shallow feature processing, the convolutions before the mirror attention; the
+            ablation "w/o SFP" omits one.
+        tail: the "standard" convolutions after it.
+        image: (height, width) to which one-channel features are resized, with three channels;
+            features that already have this shape are used directly.
+        image_channels: kind of the three channels; see ``SpectrogramImage``.
+        dropout: share of the pooled features dropped in training.
+        depthwise_norm: add normalisation and ReLU between the two parts of every DSConv, so that
+            small networks train better; the paper's DSConv has them only at the end.
+        mirror_attention: False gives "w/o MA" (table 3).
+        mfp: False gives "w/o MFP" (table 4).
+        dfp: False gives "w/o DFP" (table 4).
+        eca: channel attention in DFP (table 5).
+        csf: centre-symmetric mirror in DFP (table 5).
+        vmf: frequency mirror in MFP (table 5).
+        hmf: time mirror in MFP (table 5).
+
+    Raises:
+        ConfigError: the mirror attention is on but both its branches are off.
+    """
+
+    sfp: Sequence[Stage | Mapping[str, Any]]
+    tail: Sequence[Stage | Mapping[str, Any]]
+    image: tuple[int, int] | None = None
+    image_channels: str = "delta"
+    dropout: float = 0.0
+    depthwise_norm: bool = False
+    mirror_attention: bool = True
+    mfp: bool = True
+    dfp: bool = True
+    eca: bool = True
+    csf: bool = True
+    vmf: bool = True
+    hmf: bool = True
+
+    def __post_init__(self) -> None:
+        if self.mirror_attention and not (self.mfp or self.dfp):
+            raise ConfigError(
+                "model.mfp and model.dfp are both off: set model.mirror_attention: false"
+            )
+
+
+def mirror_attention(x: tf.Tensor, design: Design) -> tf.Tensor:
+    """MA: MFP times DFP (equation 7), plus X; (batch, F, T, C) throughout."""
+    norm = design.depthwise_norm
+    branches = []
+    if design.mfp:
+        branches.append(
+            mirror_feature_processing(
+                x, horizontal=design.hmf, vertical=design.vmf, depthwise_norm=norm
+            )
+        )
+    if design.dfp:
+        branches.append(
+            diagonal_feature_processing(x, centre=design.csf, eca=design.eca, depthwise_norm=norm)
+        )
+    if len(branches) == 2:
+        branches = [keras.layers.Multiply(name="ma_product")(branches)]  # equation 7
+    return keras.layers.Add(name="ma_skip")([*branches, x])  # second stage of the skip
+
+
+def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
+    """Build M3Net from top to bottom as in the paper's figure 2.
+
+    Args:
+        input_shape: (bins, frames, channels).
+        classes: number of classes.
+        design: design of the network.
+
+    Returns:
+        Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.
+    """
+    inputs = x = keras.Input(input_shape, name="features")  # (F, T, channels)
+    if design.image and input_shape != (*design.image, 3):
+        x = SpectrogramImage(*design.image, design.image_channels, name="image")(x)
+    for index, stage in enumerate(_stages(design.sfp, "sfp"), start=1):
+        x = stage(x, f"sfp{index}", depthwise_norm=design.depthwise_norm)
+    if design.mirror_attention:
+        x = mirror_attention(x, design)
+    for index, stage in enumerate(_stages(design.tail, "tail"), start=1):
+        x = stage(x, f"tail{index}", depthwise_norm=design.depthwise_norm)
+    outputs = classifier(x, classes, design.dropout)
+    return keras.Model(inputs, outputs, name="m3net")
+
+
+def _stages(rows: Sequence[Stage | Mapping[str, Any]], section: str) -> list[Stage]:
+    """Convert the rows of a recipe, which are plain mappings, to stages."""
+    names = [field.name for field in dataclasses.fields(Stage)]
+    stages = []
+    for row in rows:
+        if not isinstance(row, Stage):
+            require_known_keys(row, names, f"in section 'model.{section}'")
+            plain: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in row.items()
+            }
+            row = Stage(**plain)
+        stages.append(row)
+    return stages
+
+
+_PAPER = {
+    "image": (256, 256),
+    "sfp": (Stage(40, strides=(2, 2), pool=2), Stage(64, strides=(2, 2), pool=2)),
+    "tail": (Stage(64),),
+}
+
+# A strided convolution instead of the first DSConv, a large frequency stride, and the mirrors on a
+# map of 4 x 13: chosen on the validation split of Speech Commands within a Cortex-M4's limits.
+_MCU = {
+    "sfp": (
+        Stage(32, kernel=(10, 5), strides=(5, 2), separable=False),
+        Stage(64, strides=(2, 2)),
+    ),
+    "tail": (Stage(64),),
+    "depthwise_norm": True,
+    "dropout": 0.2,
+}
+
+# Two halves of the spectrum and every second frame: the mirrors get a map of 2 x 25. Keywords
+# differ mainly in the timing of their sounds; chosen as above, against maps of 4 x 13 and 4 x 25.
+_MCU_S = {
+    **_MCU,
+    "sfp": (
+        Stage(64, kernel=(20, 5), strides=(20, 2), separable=False),
+        Stage(64),
+    ),
+}
+
+# Without mirrors: the whole spectrum of 20 mel bins in one row, so that a wide map costs little.
+# Chosen on the validation split of Speech Commands by m3net search.
+_MCU_PLAIN = {
+    **_MCU,
+    "sfp": (
+        Stage(128, kernel=(20, 5), strides=(20, 2), separable=False),
+        Stage(128),
+    ),
+    "tail": (Stage(128),),
+    "mirror_attention": False,
+}
+_MCU_PLAIN_M = {
+    **_MCU_PLAIN,
+    "sfp": (
+        Stage(192, kernel=(20, 5), strides=(20, 2), separable=False),
+        Stage(192),
+    ),
+    "tail": (Stage(192),),
+}
+_MCU_PLAIN_XS = {
+    **_MCU_PLAIN,
+    "sfp": (
+        Stage(96, kernel=(20, 5), strides=(20, 2), separable=False),
+        Stage(96),
+    ),
+    "tail": (Stage(96), Stage(96), Stage(96)),
+}
+# The same with fewer channels and layers: two seconds of sound in real time at 25 MHz.
+_MCU_PLAIN_XXS = {
+    **_MCU_PLAIN,
+    "sfp": (
+        Stage(64, kernel=(20, 5), strides=(20, 2), separable=False),
+        Stage(64),
+    ),
+    "tail": (Stage(64), Stage(64)),
+}
+
+# Wider maps before and in the mirror attention, for microcontrollers with more memory.
+_MCU_M = {
+    **_MCU,
+    "sfp": (
+        Stage(64, kernel=(10, 5), strides=(4, 2), separable=False),
+        Stage(128, strides=(2, 2)),
+    ),
+    "tail": (Stage(128), Stage(128)),
+}
+_MCU_L = {
+    **_MCU,
+    "sfp": (
+        Stage(64, kernel=(10, 5), strides=(2, 2), separable=False),
+        Stage(224, strides=(2, 2)),
+    ),
+    "tail": (Stage(224), Stage(224), Stage(224)),
+}
+
+PRESETS = {
+    "paper": Preset(
+        input_shape=(256, 256, 3),
+        classes=10,
+        parameters=29_243,
+        macs=11_379_520,
+        summary="the paper's network, on a 256 x 256 x 3 image of the mel spectrogram",
+        arguments=_PAPER,
+    ),
+    "mcu": Preset(
+        input_shape=(40, 49, 1),
+        classes=12,
+        parameters=31_599,
+        macs=1_657_152,
+        summary="for a Cortex-M4, on the int8 log-mel columns of the device's front end",
+        arguments=_MCU,
+    ),
+    "s": Preset(
+        input_shape=(40, 49, 1),
+        classes=12,
+        parameters=39_055,
+        macs=1_722_560,
+        summary="64 kB of arena, 200 kB of weights, for keywords: whole time steps, two rows",
+        arguments=_MCU_S,
+    ),
+    "plain": Preset(
+        input_shape=(20, 49, 1),
+        classes=12,
+        parameters=52_620,
+        macs=1_198_336,
+        summary="no mirror attention, 128 channels: 20 mel bins in one row, a column each 20 ms",
+        arguments=_MCU_PLAIN,
+    ),
+    "plain_m": Preset(
+        input_shape=(20, 49, 1),
+        classes=12,
+        parameters=103_500,
+        macs=2_411_904,
+        summary="no mirror attention, 192 channels: 20 mel bins in one row, a column each 20 ms",
+        arguments=_MCU_PLAIN_M,
+    ),
+    "plain_xs": Preset(
+        input_shape=(20, 33, 1),
+        classes=12,
+        parameters=55_404,
+        macs=849_792,
+        summary="no mirror attention, 96 channels: 20 mel bins in one row, a column each 30 ms",
+        arguments=_MCU_PLAIN_XS,
+    ),
+    "plain_xxs": Preset(
+        input_shape=(20, 33, 1),
+        classes=12,
+        parameters=23_436,
+        macs=347_840,
+        summary="no mirror attention, 64 channels: 20 mel bins in one row, a column each 30 ms",
+        arguments=_MCU_PLAIN_XXS,
+    ),
+    "m": Preset(
+        input_shape=(40, 49, 1),
+        classes=12,
+        parameters=127_057,
+        macs=8_211_136,
+        summary="192 kB of arena, 500 kB of weights: 128 channels in the mirror attention",
+        arguments=_MCU_M,
+    ),
+    "l": Preset(
+        input_shape=(40, 49, 1),
+        classes=12,
+        parameters=402_481,
+        macs=51_037_088,
+        summary="512 kB of arena, 1.5 MB of weights: 224 channels and maps of twice the height",
+        arguments=_MCU_L,
+    ),
+}

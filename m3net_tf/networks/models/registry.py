@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks by name and preset.
+
+A new network is one new module in this folder: a file, or a folder if the network has its own
+layers. The module has a frozen dataclass ``Design`` of its arguments, a dict ``PRESETS`` of
+:class:`Preset` and a function ``build(input_shape, classes, design)`` that returns an uncompiled
+Keras model with the softmax of logits as output. An optional function ``learnt(model, features)``
+returns learnt quantities by name for the training log.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import importlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from m3net_tf.system.artifacts import sha256_of
+from m3net_tf.system.errors import ConfigError, one_line
+
+if TYPE_CHECKING:  # names are available without TensorFlow, which the networks' modules import
+    from m3net_tf.system.keras import keras, tf
+
+HEADS = ("softmax", "sigmoid")
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A named configuration of a network with its cost.
+
+    Attributes:
+        input_shape: (bins, frames, channels) for which ``parameters`` and ``macs`` are given.
+        classes: number of classes for which they are given.
+        parameters: all parameters, including normalisation statistics, as counted by Keras.
+        macs: multiply-accumulates of one inference in convolutions and dense layers.
+        arguments: arguments of the network's ``Design``.
+        summary: one line for ``m3net model list``.
+    """
+
+    input_shape: tuple[int, int, int]
+    classes: int
+    parameters: int
+    macs: int
+    summary: str
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def model_names() -> list[str]:
+    """Names of all networks, sorted: the modules of this folder that have ``PRESETS``."""
+    return sorted(_preset_tables())
+
+
+@functools.cache
+def _preset_tables() -> dict[str, ast.expr]:
+    """The value of each network's ``PRESETS`` in its source, as importing it would take seconds."""
+    tables = {}
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        source = path.read_text()
+        if "\nPRESETS = " not in source:
+            continue
+        for statement in ast.parse(source).body:
+            if isinstance(statement, ast.Assign) and any(
+                isinstance(target, ast.Name) and target.id == "PRESETS"
+                for target in statement.targets
+            ):
+                name = path.relative_to(Path(__file__).parent).parts[0].removesuffix(".py")
+                tables[name] = statement.value
+    return tables
+
+
+def _module(name: str) -> ModuleType:
+    _require_model(name)
+    return importlib.import_module(f"m3net_tf.networks.models.{name}")
+
+
+def _require_model(name: str) -> None:
+    names = model_names()
+    if name not in names:
+        raise ConfigError(f"unknown model {name!r}: choose one of {', '.join(names)}")
+
+
+def preset_names(name: str) -> list[str]:
+    """Presets of one network, read from its source without TensorFlow.
+
+    Raises:
+        ConfigError: there is no such network.
+    """
+    _require_model(name)
+    table = _preset_tables()[name]
+    keys = table.keys if isinstance(table, ast.Dict) else []
+    if keys and all(isinstance(key, ast.Constant) for key in keys):
+        return [str(key.value) for key in keys if isinstance(key, ast.Constant)]
+    return list(presets_of(name))
+
+
+def require_preset(name: str, preset: str) -> None:
+    """Check, without TensorFlow, that a network and preset exist.
+
+    Raises:
+        ConfigError: one does not exist; the message lists the existing ones.
+    """
+    _require_among(preset_names(name), name, preset)
+
+
+def _require_among(presets: Iterable[str], name: str, preset: str) -> None:
+    if preset not in presets:
+        raise ConfigError(
+            f"unknown preset {preset!r} of model {name}: choose one of {', '.join(presets)}"
+        )
+
+
+def presets_of(name: str) -> dict[str, Preset]:
+    """Presets of one network by name.
+
+    Raises:
+        ConfigError: there is no such network.
+    """
+    return dict(_module(name).PRESETS)
+
+
+def design_defaults(name: str) -> dict[str, Any]:
+    """Arguments of a network with their defaults (``dataclasses.MISSING``: required).
+
+    Raises:
+        ConfigError: there is no such network.
+    """
+    return {field.name: field.default for field in dataclasses.fields(_module(name).Design)}
+
+
+def design_sha256(name: str, preset: str, overrides: Mapping[str, Any] | None = None) -> str:
+    """Hash of a network's arguments, with presets expanded.
+
+    It distinguishes runs of a preset from runs of its older version, which have the same recipe.
+
+    Args:
+        name: network, one of :func:`model_names`.
+        preset: one of its presets.
+        overrides: arguments that differ from the preset's.
+
+    Raises:
+        ConfigError: there is no such network or preset.
+    """
+    design = _expanded({"name": name, "preset": preset, "arguments": overrides or {}})
+    return sha256_of(json.dumps(design, sort_keys=True).encode())
+
+
+def _expanded(value: Any) -> Any:
+    """A preset's value as plain values, with nested networks' presets replaced by arguments."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _expanded(dataclasses.asdict(value))
+    if isinstance(value, Mapping):
+        if {"name", "preset"} <= set(value):
+            chosen = _preset(value["name"], value["preset"]).arguments
+            arguments = {**chosen, **(value.get("arguments") or {})}
+            value = {"name": value["name"], "arguments": arguments}
+        return {str(key): _expanded(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_expanded(item) for item in value]
+    return value
+
+
+def _preset(name: str, preset: str) -> Preset:
+    presets = presets_of(name)
+    _require_among(presets, name, preset)
+    return presets[preset]
+
+
+def build_model(
+    name: str,
+    preset: str,
+    *,
+    input_shape: tuple[int, int, int] | None = None,
+    classes: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    feature_range: Mapping[str, Any] | None = None,
+    head: str = "softmax",
+) -> keras.Model:
+    """Build a network.
+
+    Args:
+        name: network, one of :func:`model_names`.
+        preset: one of its presets.
+        input_shape: (bins, frames, channels); default: the preset's.
+        classes: number of classes; default: the preset's.
+        overrides: arguments of the network that differ from the preset's (ablations).
+        feature_range: ``feature_min``, ``feature_max`` and ``log`` of the front end, for networks
+            that convert features to powers (DiffRes).
+        head: ``softmax``, or ``sigmoid`` for clips with several labels, with an independent
+            probability per class. A network whose ``Design`` has ``multi_label`` changes its head
+            itself; in other networks the final softmax is replaced.
+
+    Returns:
+        A Keras model from (batch, bins, frames, channels) to (batch, classes) probabilities.
+
+    Raises:
+        ConfigError: an unknown network, preset or argument, a shape that does not fit, or an object
+            of Keras 3.
+    """
+    from m3net_tf.system.keras import require_keras_2
+    from m3net_tf.system.keras_internals import refuse_layers_of_keras_3
+
+    require_keras_2(f"model {name}", preset, input_shape, classes, overrides, feature_range, head)
+    refuse_layers_of_keras_3()
+    if head not in HEADS:
+        raise ConfigError(f"head is {head!r}: choose one of {', '.join(HEADS)}")
+    module, chosen = _module(name), _preset(name, preset)
+    accepted = _require_arguments(name, overrides or {})
+    shape = tuple(input_shape or chosen.input_shape)
+    range_argument = {"feature_range": feature_range} if feature_range else {}
+    arguments = {
+        **chosen.arguments,
+        **{key: value for key, value in range_argument.items() if key in accepted},
+        **(overrides or {}),
+    }
+    if head == "sigmoid" and "multi_label" in accepted:
+        arguments["multi_label"] = True
+    try:
+        model = module.build(shape, classes or chosen.classes, module.Design(**arguments))
+    except (TypeError, ValueError) as error:  # Keras raises these if a layer does not fit
+        text = one_line(error)
+        raise ConfigError(
+            f"model {name} {preset} cannot be built for features of shape {shape} ({text}): change "
+            "its arguments or the front end"
+        ) from None
+    return _with_head(model, head)
+
+
+def _require_arguments(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a network; refuses unknown arguments and values of the wrong type."""
+    accepted = design_defaults(name)
+    for key, value in arguments.items():
+        if key not in accepted:
+            raise ConfigError(
+                f"unknown argument {key!r} of model {name}: its arguments are {', '.join(accepted)}"
+            )
+        if not _fits(value, accepted[key]):
+            kind = type(accepted[key]).__name__
+            raise ConfigError(
+                f"argument {key!r} of model {name} is {value!r}: give a value of type {kind}"
+            )
+    return accepted
+
+
+def _with_head(model: keras.Model, head: str) -> keras.Model:
+    """The network with the requested last layer, in single precision regardless of the policy."""
+    from m3net_tf.system.keras import keras
+
+    if head == "sigmoid" and len(model.outputs) > 1:
+        raise ConfigError(
+            f"model {model.name} has early exits, which need one label per clip and loss "
+            "cross_entropy: set early_exits to false"
+        )
+    outputs = []
+    for output in model.outputs:
+        layer = output.node.layer
+        if isinstance(layer, keras.layers.Softmax) and head == "sigmoid":
+            kind = keras.layers.Activation("sigmoid", dtype="float32", name=layer.name)
+            output = kind(layer.input)
+        elif isinstance(layer, keras.layers.Softmax) and layer.compute_dtype != "float32":
+            output = keras.layers.Softmax(dtype="float32", name=layer.name)(layer.input)
+        elif layer.compute_dtype != "float32":
+            output = keras.layers.Activation("linear", dtype="float32", name="answers")(output)
+        outputs.append(output)
+    if all(new is old for new, old in zip(outputs, model.outputs, strict=True)):
+        return model
+    return keras.Model(model.input, outputs if len(outputs) > 1 else outputs[0], name=model.name)
+
+
+def learnt_figures(name: str, model: keras.Model, features: tf.Tensor) -> dict[str, float]:
+    """Learnt quantities of a network: the result of its module's ``learnt``, if it has one.
+
+    Args:
+        name: network, one of :func:`model_names`.
+        model: the network from :func:`build_model`, trained or not.
+        features: features of some clips, float32, shape (clips, bins, frames, channels).
+    """
+    report = getattr(_module(name), "learnt", None)
+    return report(model, features) if report else {}
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Whether a value has its default's type; Keras would treat ``"off"`` as true."""
+    if isinstance(default, bool) or not isinstance(default, int | float):
+        return isinstance(value, bool) or not isinstance(default, bool)
+    kind = int if isinstance(default, int) else (int, float)
+    return isinstance(value, kind) and not isinstance(value, bool)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Learnt weighted sum of two branches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import keras, tf
+
+
+@keras.utils.register_keras_serializable("m3net_tf")
+class WeightedFusion(keras.layers.Layer):
+    """F = lambda F_G + (1 - lambda) F_L with a learnt scalar.
+
+    SpectroMaskNet, "Feature fusion strategy". The L2 penalty is one of the model's losses.
+
+    Args:
+        start: initial value of lambda.
+        l2: factor of the penalty lambda^2; 0 for none.
+
+    Shapes:
+        Two tensors of one shape to one of the same shape.
+
+    Raises:
+        ConfigError: ``start`` is outside [0, 1], ``l2`` is negative, or the inputs are not two
+            tensors of one shape.
+    """
+
+    def __init__(self, start: float = 0.5, l2: float = 1e-4, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not 0 <= start <= 1:
+            raise ConfigError(f"fusion start is {start}: give a weight from 0 to 1")
+        if l2 < 0:
+            raise ConfigError(f"fusion l2 is {l2}: give 0 or more")
+        self.start = start
+        self.l2 = l2
+
+    def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
+        """Create lambda."""
+        if len(input_shape) != 2 or tuple(input_shape[0]) != tuple(input_shape[1]):
+            raise ConfigError(f"fusion needs two branches of one shape, not {list(input_shape)}")
+        self.weight = self.add_weight(
+            "lambda",
+            (),
+            initializer=keras.initializers.Constant(self.start),
+            regularizer=keras.regularizers.L2(self.l2) if self.l2 else None,
+        )
+        super().build(input_shape)
+
+    def learnt(self) -> dict[str, float]:
+        """Learnt values for the training log."""
+        return {"lambda": float(self.weight.numpy())}
+
+    def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Compute the weighted sum."""
+        first, second = inputs
+        weight = tf.cast(self.weight, first.dtype)
+        return weight * first + (1.0 - weight) * second
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return {**super().get_config(), "start": self.start, "l2": self.l2}

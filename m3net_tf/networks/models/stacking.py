@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Joins a first part and a classifier to one network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from m3net_tf.networks.models.registry import build_model
+from m3net_tf.system.errors import ConfigError, require_known_keys
+from m3net_tf.system.keras import keras, tf
+
+_CLASSIFIER_KEYS = ("name", "preset", "arguments")
+
+
+def put_in_front(
+    inputs: tf.Tensor,
+    x: tf.Tensor,
+    classifier: Mapping[str, Any],
+    classes: int,
+    *,
+    name: str,
+    refused: Sequence[str] = (),
+) -> keras.Model:
+    """Join a first part and the classifier of its output.
+
+    Args:
+        inputs: input of the first part.
+        x: its output, a map of shape (batch, F, T, channels).
+        classifier: the network that follows: ``name``, ``preset`` and optionally ``arguments``.
+        classes: number of classes.
+        name: name of the joined network, which cannot be its own classifier.
+        refused: other networks that cannot be the classifier.
+
+    Returns:
+        Keras model with the layers of the first part and of the classifier.
+
+    Raises:
+        ConfigError: the classifier is unknown, refused, or lacks a key.
+    """
+    require_known_keys(classifier, _CLASSIFIER_KEYS, "in section 'model.classifier'")
+    for key in ("name", "preset"):
+        if key not in classifier:
+            raise ConfigError(f"section 'model.classifier' lacks {key!r}: name a network")
+    if classifier["name"] == name:
+        raise ConfigError(f"model.classifier is {name} itself: name another network")
+    if classifier["name"] in refused:
+        raise ConfigError(
+            f"model.classifier is {classifier['name']}, which cannot follow {name}: name "
+            "another network"
+        )
+    network = build_model(
+        classifier["name"],
+        classifier["preset"],
+        input_shape=tuple(x.shape[1:]),
+        classes=classes,
+        overrides=classifier.get("arguments"),
+    )
+    # Called layer by layer, so that the classifier's layers belong to this network and are counted,
+    # quantised and trained like any others.
+    joined = keras.Model(inputs, network.call(x), name=name)
+    weights = joined.get_weights()
+    model = keras.Model.from_config(joined.get_config())  # drops the classifier's own input
+    model.set_weights(weights)
+    return model

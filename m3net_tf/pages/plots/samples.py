@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Choice of the clips of a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.audio.datasets import AudioDataset, Clip
+from m3net_tf.audio.frontend import dequantize_features
+from m3net_tf.training.features import FeatureSet
+
+
+def recorded(dataset: AudioDataset) -> Iterator[Clip]:
+    """The clips, without those that were cut from other recordings, such as silence."""
+    return (clip for clip in dataset.clips if not (clip.synthetic and clip.path))
+
+
+def spread_over_classes(labels: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.int64]:
+    """Indices of at most ``count`` clips, spread evenly over the sorted classes."""
+    order = np.argsort(labels, kind="stable")
+    return order[np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)]
+
+
+def maps_of(test: FeatureSet, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Feature maps of some clips as a network's input, float32, shape (clips, bins, frames, 1)."""
+    return dequantize_features(test.features[np.zeros_like(chosen), chosen])[..., None]

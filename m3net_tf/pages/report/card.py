@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packs what users of a trained network need from a run into a folder, with its model card."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from m3net_tf.audio.datasets import dataset_info, protocol_statement
+from m3net_tf.export import Bundle
+from m3net_tf.networks.pretrained import CARD, CARD_TEXT, RUN_FILES
+from m3net_tf.pages.plots.curves import read_confusion
+from m3net_tf.pages.report.card_facts import About, BoardCosts, Card, ClassFigures, DataFacts
+from m3net_tf.pages.report.card_text import card_markdown
+from m3net_tf.system.artifacts import read_json, sha256_of, write_bytes, write_json, write_text
+from m3net_tf.system.errors import ConfigError, ModelError, require_known_keys
+from m3net_tf.system.yaml_files import read_yaml
+from m3net_tf.training.metrics import wilson_interval
+from m3net_tf.training.run import Run
+
+ABOUT = "about.yaml"
+_ARCHIVE = "model.keras"
+#: Files that the folder has of the run, by their place there.
+FILES = {
+    "model.tflite": "export/model.tflite",
+    **{name: name for name in RUN_FILES},
+}
+FORMAT = 1
+
+
+def pack(run: Run, folder: Path) -> Card:
+    """Write a network's folder with its card, from a run that was exported and measured.
+
+    Args:
+        run: a run after ``m3net export``, ``m3net emulate`` and ``m3net fit``.
+        folder: folder that has ``about.yaml`` (:class:`About`); its name becomes the network's.
+
+    Raises:
+        ModelError: the run is unfinished, has no export, or was measured before that.
+        ConfigError: ``about.yaml`` is missing, or lacks a key.
+        DataError: a step is missing.
+    """
+    about = _about(folder / ABOUT)
+    contents = _contents(run)
+    card = _card(run, folder.resolve().name, about, contents)
+    for name, data in contents.items():
+        write_bytes(folder / name, data)
+    write_json(folder / CARD, card)
+    write_text(folder / CARD_TEXT, card_markdown(card))
+    return card
+
+
+def _contents(run: Run) -> dict[str, bytes]:
+    """Content of each of :data:`FILES`; the Keras network's parts are compressed."""
+    contents = {name: (run.folder / source).read_bytes() for name, source in FILES.items()}
+    target = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(contents[_ARCHIVE])) as trained,
+        zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed,
+    ):
+        for name in trained.namelist():
+            entry = zipfile.ZipInfo(name)  # with ZIP's earliest date, as there is no other
+            packed.writestr(entry, trained.read(name), zipfile.ZIP_DEFLATED)
+    return {**contents, _ARCHIVE: target.getvalue()}
+
+
+def _about(path: Path) -> About:
+    if not path.is_file():
+        raise ConfigError(f"{path} is missing: write {', '.join(About.__annotations__)} into it")
+    values = read_yaml(path)
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{path}: give the keys {', '.join(About.__annotations__)}")
+    require_known_keys(values, About.__annotations__, f"in {path}")
+    for key in About.__annotations__:
+        kind = str if key == "summary" else list
+        if not isinstance(values.get(key), kind):
+            raise ConfigError(f"{path}: {key} is {values.get(key)!r}: give a {kind.__name__}")
+    return About(
+        summary=values["summary"],
+        intended_use=values["intended_use"],
+        limits=values["limits"],
+        licence=values["licence"],
+    )
+
+
+def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> Card:
+    metrics = run.metrics()
+    bundle = Bundle.load(run.folder / "export")
+    measured = {file: read_json(run.folder / file) for file in ("summary.json", "fit.json")}
+    for file, values in measured.items():
+        if values.get("model_sha256") != bundle.manifest.model.sha256:
+            raise ModelError(
+                f"{run.folder / file} is of another network than the export: run "
+                f"m3net {'fit' if file == 'fit.json' else 'emulate'} {run.folder} again"
+            )
+    summary, values, recipe = measured["summary.json"], metrics.values, run.recipe()
+    return {
+        "format": FORMAT,
+        "name": name,
+        "network": {
+            "name": recipe.model.name,
+            "preset": recipe.model.preset,
+            "input_shape": bundle.manifest.model.input_shape,
+        },
+        "parameters": metrics.parameters,
+        "macs": metrics.macs,
+        "engine": measured["fit.json"]["engine"],
+        "about": about,
+        "data": _data(metrics.dataset.facts),
+        "training": {
+            "seed": recipe.training.seed,
+            "epochs": values["epochs"],
+            "best_epoch": values["best_epoch"],
+            "seconds": round(values["training_s"], 1),
+        },
+        "accuracy": {
+            "clips": summary["clips"],
+            "float": metrics.test["accuracy"],
+            "float_95": (metrics.test["accuracy_95_low"], metrics.test["accuracy_95_high"]),
+            "int8": summary["accuracy"]["int8_desktop"],
+            "int8_95": tuple(summary["int8_accuracy_95"]),
+        },
+        "classes": _classes(run),
+        "boards": [_board(row) for row in measured["fit.json"]["boards"] if row["cost"]],
+        "files": {name: sha256_of(data) for name, data in contents.items()},
+        "versions": values["versions"],
+        "git_commit": values["git_commit"],
+    }
+
+
+def _data(facts: Mapping[str, Any]) -> DataFacts:
+    info = dataset_info(facts["name"])
+    return {
+        "name": info.name,
+        "licence": info.licence,
+        "citation": info.citation,
+        "url": info.url,
+        "protocol": facts["protocol"],
+        "statement": protocol_statement(facts),
+        "notes": list(facts.get("notes", ())),
+        "subset": facts.get("subset"),
+        "subset_sha256": facts.get("subset_sha256"),
+    }
+
+
+def _classes(run: Run) -> list[ClassFigures]:
+    """Figures of each class."""
+    labels, counts = read_confusion(run)
+    figures: list[ClassFigures] = []
+    for index, label in enumerate(labels):
+        hits = int(counts[index, index])
+        clips, answers = int(counts[index].sum()), int(counts[:, index].sum())
+        figures.append(
+            {
+                "label": label,
+                "clips": clips,
+                "recall": hits / clips if clips else None,
+                "recall_95": wilson_interval(hits, clips),
+                "precision": hits / answers if answers else None,
+                "precision_95": wilson_interval(hits, answers),
+            }
+        )
+    return figures
+
+
+def _board(row: Mapping[str, Any]) -> BoardCosts:
+    cost = row["cost"]
+    return {
+        "board": row["board"],
+        "measured_on": row["measured_on"],
+        "instructions": cost["instructions"],
+        "arena_bytes": cost["arena_bytes"],
+        "flash_bytes": cost["flash_bytes"],
+        "ram_bytes": cost["ram_bytes"],
+        "cpu_share": row["cpu_share"],
+        "fits": row["fits"],
+    }

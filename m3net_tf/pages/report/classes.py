@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sections on classes: confusion, precision and recall."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.pages.plots.curves import read_confusion
+from m3net_tf.pages.report.clips import no_clips
+from m3net_tf.pages.report.content import (
+    Block,
+    Chart,
+    Note,
+    Part,
+    Section,
+    Table,
+    run_legend,
+    side_by_side,
+)
+from m3net_tf.pages.report.gather import RunData
+from m3net_tf.pages.report.words import difference, percent, with_interval
+from m3net_tf.system.errors import DataError
+from m3net_tf.training.metrics import confusion_matrix, wilson_interval
+
+Counts = npt.NDArray[np.int64]
+MOST_CONFUSED = 10
+_NUMBERED = 20  # classes up to which cells of the confusion matrix have numbers
+_CELL, _SMALL_CELL = 26, 18  # pixels of a row with and without numbers
+
+
+def confusion(runs: Sequence[RunData]) -> Section:
+    """Confusion matrices of the test clips."""
+    parts = list(side_by_side(runs, _confusion_of))
+    if len(runs) == 2 and runs[0].labels == runs[1].labels:
+        matrices = [_matrix(run) for run in runs]
+        if matrices[0] is not None and matrices[1] is not None:
+            change = matrices[1] - matrices[0]
+            text = (
+                f"Change of the confusion matrix from {runs[0].name} to {runs[1].name}: "
+                f"{np.abs(change).sum()} clips in other cells."
+            )
+            chart = Chart(_matrix_chart(change, runs[0].labels, changed=True), text)
+            parts.append(Part(f"{runs[1].name} minus {runs[0].name}", [chart]))
+    return Section(
+        "confusion",
+        "Confusion matrix",
+        "Each row is a true class and each column an answer; a stronger colour is a larger share "
+        "of its row, numbers are test clips. Right answers are on the diagonal.",
+        parts,
+    )
+
+
+def _matrix(run: RunData) -> Counts | None:
+    """Counts of test clips, rows are true classes; None if clips have several labels.
+
+    They are counted again if the run's file is missing or damaged.
+    """
+    if run.multi_label:
+        return None
+    with contextlib.suppress(DataError):
+        labels, counts = read_confusion(run.run)
+        if tuple(labels) == run.labels:
+            return counts
+    if run.clips is None:
+        return None
+    answers = run.clips.probabilities.argmax(1)
+    return confusion_matrix(run.clips.features.labels, answers, len(run.labels))
+
+
+def _confusion_of(run: RunData) -> list[Block]:
+    counts = _matrix(run)
+    if run.multi_label:
+        return [Note("A clip may have several classes here, so there is no confusion matrix.")]
+    if counts is None:
+        return [Note("confusion_matrix.csv is missing or damaged."), no_clips(run)]
+    wrong = counts - np.diag(np.diag(counts))
+    order = [int(cell) for cell in np.argsort(-wrong, axis=None, kind="stable")[:MOST_CONFUSED]]
+    pairs = [np.unravel_index(cell, wrong.shape) for cell in order]
+    rows = [
+        (run.labels[i], run.labels[j], str(wrong[i, j]), percent(wrong[i, j] / counts[i].sum()))
+        for i, j in pairs
+        if wrong[i, j]
+    ]
+    most = f", most often {rows[0][0]} as {rows[0][1]} ({rows[0][2]} clips)" if rows else ""
+    text = (
+        f"Confusion matrix of {run.name}: {np.trace(counts)} of {counts.sum()} test clips are on "
+        f"the diagonal; {wrong.sum()} are confused{most}."
+    )
+    columns = ("true class", "answer", "clips", "of the class")
+    return [
+        Chart(_matrix_chart(counts, run.labels), text, wide=len(run.labels) > _NUMBERED),
+        Table(columns, rows, "Most frequent confusions")
+        if rows
+        else Note("No test clip is confused."),
+    ]
+
+
+def _matrix_chart(
+    counts: Counts, labels: Sequence[str], *, changed: bool = False
+) -> dict[str, Any]:
+    """Cells whose opacity is the share of the row, or of the largest change."""
+    totals = np.maximum(counts.sum(1), 1)
+    largest = max(1, int(np.abs(counts).max()))
+    rows = [
+        {
+            "true": true,
+            "answer": answer,
+            "clips": int(counts[i, j]),
+            "share": float(abs(counts[i, j]) / (largest if changed else totals[i])),
+            "sign": "fewer" if counts[i, j] < 0 else "more",
+        }
+        for i, true in enumerate(labels)
+        for j, answer in enumerate(labels)
+    ]
+    few = len(labels) <= _NUMBERED
+    axis: dict[str, Any] = {
+        "labelLimit": 110,
+        "ticks": False,
+        "domain": False,
+    }
+    band = alt.Scale(paddingInner=0.06)
+    order = list(labels)
+    base = alt.Chart(alt.Data(values=rows)).encode(
+        x=alt.X(
+            "answer:N",
+            sort=order,
+            title="answer",
+            scale=band,
+            axis=alt.Axis(labelAngle=-60 if few else -90, labelOverlap=not few, **axis),
+        ),
+        y=alt.Y("true:N", sort=order, title="true class", scale=band, axis=alt.Axis(**axis)),
+        tooltip=[alt.Tooltip("true:N", title="true class"), "answer:N", "clips:Q"],
+    )
+    cells = base.mark_rect(cornerRadius=2).encode(
+        opacity=alt.Opacity(
+            "share:Q", scale=alt.Scale(domain=[0, 1], range=[0.06, 1]), legend=None
+        ),
+    )
+    if changed:
+        signs = alt.Scale(domain=["more", "fewer"])
+        legend = alt.Legend(title="clips", orient="top")
+        cells = cells.encode(color=alt.Color("sign:N", scale=signs, legend=legend))
+    layers: list[Any] = [cells]
+    if few:
+        for style, test in (("faint", "datum.share <= 0.55"), ("strong", "datum.share > 0.55")):
+            numbers = base.transform_filter(f"datum.clips !== 0 && {test}")
+            layers.append(numbers.mark_text(fontSize=11, style=style).encode(text="clips:Q"))
+    height = max(160, min(1200, (_CELL if few else _SMALL_CELL) * len(labels)))
+    return alt.layer(*layers).properties(width="container", height=height).to_dict()
+
+
+def per_class(runs: Sequence[RunData]) -> Section:
+    """Precision, recall and number of test clips of each class, with intervals."""
+    explanation = (
+        "Recall is the share of a class's clips that are recognised, precision the share of its "
+        "answers that are right. Lines are 95 % intervals (Wilson): with few clips they are long, "
+        "and two runs whose lines overlap widely may not differ."
+    )
+    parts = []
+    if rows := [row for run in runs for row in _class_rows(run)]:
+        text = f"Recall and precision of {len({row['label'] for row in rows})} classes."
+        charts = [
+            Chart(_class_chart(rows, figure, len(runs)), f"{figure} by class. {text}", "")
+            for figure in dict.fromkeys(row["figure"] for row in rows)
+        ]
+        parts.append(Part("", charts))
+    parts += side_by_side(runs, _class_table)
+    if len(runs) == 2:
+        parts += _recall_differences(runs)
+    return Section("classes", "Classes", explanation, parts)
+
+
+def _class_rows(run: RunData) -> list[dict[str, Any]]:
+    """A row for each class and figure, with its interval."""
+    counts = _matrix(run)
+    if counts is None:
+        return [
+            _class_row(run, label, "average precision", value, (value, value))
+            for label, value in run.metrics.test.get("average_precision", {}).items()
+        ]
+    rows = []
+    for i, label in enumerate(run.labels):
+        hits = int(counts[i, i])
+        for figure, trials in (("recall", counts[i].sum()), ("precision", counts[:, i].sum())):
+            if trials:
+                interval = wilson_interval(hits, int(trials))
+                rows.append(_class_row(run, label, figure, hits / trials, interval))
+    return rows
+
+
+def _class_row(
+    run: RunData, label: str, figure: str, value: float, interval: tuple[float, float]
+) -> dict[str, Any]:
+    return {
+        "run": run.name,
+        "label": label,
+        "figure": figure,
+        "value": float(value),
+        "low": interval[0],
+        "high": interval[1],
+    }
+
+
+def _class_chart(rows: Sequence[dict[str, Any]], figure: str, runs: int) -> dict[str, Any]:
+    shown = [row for row in rows if row["figure"] == figure]
+    labels = list(dict.fromkeys(row["label"] for row in shown))
+    names = list(dict.fromkeys(row["run"] for row in shown))
+    legend = run_legend(runs)
+    base = alt.Chart(alt.Data(values=shown)).encode(
+        y=alt.Y("label:N", sort=labels, title=None, axis=alt.Axis(labelLimit=130)),
+        yOffset=alt.YOffset("run:N", sort=names),
+        color=alt.Color("run:N", scale=alt.Scale(domain=names), legend=legend),
+        tooltip=[
+            alt.Tooltip("run:N"),
+            alt.Tooltip("label:N", title="class"),
+            *(alt.Tooltip(f"{key}:Q", format=".1%") for key in ("value", "low", "high")),
+        ],
+    )
+    axis = alt.Axis(format="%", tickCount=5, labelFlush=False)
+    lines = base.mark_rule(strokeWidth=2, opacity=0.6).encode(
+        x=alt.X("low:Q", title=figure, axis=axis, scale=alt.Scale(domain=[0, 1])), x2="high:Q"
+    )
+    points = base.mark_point(filled=True, size=60, opacity=1).encode(
+        x=alt.X("value:Q", title=figure),
+        shape=alt.Shape("run:N", scale=alt.Scale(domain=names), legend=legend),
+    )
+    height = max(120, min(1500, (14 + 10 * runs) * len(labels)))
+    return alt.layer(lines, points).properties(width="container", height=height).to_dict()
+
+
+def _class_table(run: RunData) -> list[Block]:
+    counts = _matrix(run)
+    if counts is None:
+        return _average_precisions(run)
+    rows = []
+    for i, label in enumerate(run.labels):
+        of_class, of_answer = int(counts[i].sum()), int(counts[:, i].sum())
+        rows.append(
+            (
+                label,
+                str(of_class),
+                _share(int(counts[i, i]), of_class),
+                _share(int(counts[i, i]), of_answer),
+            )
+        )
+    return [Table(("class", "test clips", "recall (95 %)", "precision (95 %)"), rows)]
+
+
+def _share(hits: int, trials: int) -> str:
+    return with_interval(hits / trials, wilson_interval(hits, trials)) if trials else ""
+
+
+def _average_precisions(run: RunData) -> list[Block]:
+    rows = []
+    support = run.clips.truth.sum(0) if run.clips else None
+    for label, value in run.metrics.test.get("average_precision", {}).items():
+        clips = "" if support is None else str(support[run.labels.index(label)])
+        rows.append((label, clips, percent(value)))
+    return [Table(("class", "test clips", "average precision"), rows)]
+
+
+def _recall_differences(runs: Sequence[RunData]) -> list[Part]:
+    key = "average_precision" if runs[0].multi_label else "recall"
+    first, second = (run.metrics.test.get(key, {}) for run in runs)
+    shared = [label for label in first if label in second]
+    rows = [
+        (label, percent(first[label]), percent(second[label]), second[label] - first[label])
+        for label in sorted(shared, key=lambda label: first[label] - second[label])
+    ]
+    if not rows:
+        return []
+    cells = [(*row[:3], difference(100 * row[3], digits=1)) for row in rows]
+    columns = ("class", runs[0].name, runs[1].name, "points")
+    title = key.replace("_", " ")
+    return [Part("Differences", [Table(columns, cells, f"Change of {title}, gains first")])]

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All that the page shows of a run: its files, and its test clips where they are at hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.audio.datasets import AudioDataset
+from m3net_tf.export import Bundle
+from m3net_tf.system.artifacts import read_json
+from m3net_tf.system.errors import ConfigError, M3NetError
+from m3net_tf.system.progress import Log, silent
+from m3net_tf.training.run import Run
+from m3net_tf.training.run_metrics import RunMetrics
+
+if TYPE_CHECKING:
+    from m3net_tf.system.keras import keras
+    from m3net_tf.training.features import FeatureSet
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOutClips:
+    """Test clips and what the trained network makes of them.
+
+    Attributes:
+        dataset: their data set.
+        features: their int8 features.
+        model: the trained network.
+        probabilities: shape (clips, classes).
+    """
+
+    dataset: AudioDataset
+    features: FeatureSet
+    model: keras.Model
+    probabilities: Floats
+
+    @property
+    def truth(self) -> npt.NDArray[np.bool_]:
+        """Whether a clip has a class, shape (clips, classes)."""
+        if self.features.matrix is not None:
+            return self.features.matrix != 0
+        return np.eye(len(self.dataset.info.labels), dtype=bool)[self.features.labels]
+
+    @property
+    def right(self) -> npt.NDArray[np.bool_]:
+        """Whether the likeliest class is one of the clip's, shape (clips,)."""
+        answers = self.probabilities.argmax(1)
+        return self.truth[np.arange(len(answers)), answers]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunData:
+    """A finished run.
+
+    Attributes:
+        run: its folder.
+        name: its name on the page.
+        metrics: content of ``metrics.json``.
+        clips: its test clips; None if they are not at hand.
+        clips_missing: then, why; else ''.
+    """
+
+    run: Run
+    name: str
+    metrics: RunMetrics
+    clips: HeldOutClips | None
+    clips_missing: str
+
+    @property
+    def path(self) -> str:
+        """Its folder as a word of a command line."""
+        return shlex.quote(str(self.run.folder))
+
+    @property
+    def exported_sha256(self) -> str | None:
+        """SHA-256 of the exported network; None without an export."""
+        return (self.file("export/manifest.json") or {}).get("model", {}).get("sha256")
+
+    def bundle(self) -> Bundle | None:
+        """The export; None without one.
+
+        Raises:
+            ModelError, DataError: it is incomplete or damaged.
+        """
+        folder = self.run.folder / "export"
+        return Bundle.load(folder) if (folder / "manifest.json").is_file() else None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.metrics.dataset.labels
+
+    @property
+    def network(self) -> str:
+        """Name and preset of the network."""
+        model = self.run.recipe().model
+        return f"{model.name} {model.preset}"
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether clips may have several classes."""
+        return "mean_average_precision" in self.metrics.test
+
+    def file(self, name: str) -> Mapping[str, Any] | None:
+        """Content of a JSON file of the run; None if there is none.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        path = self.run.folder / name
+        return read_json(path) if path.is_file() else None
+
+
+def gather(
+    folders: Sequence[Path], data_dir: Path | None = None, log: Log = silent
+) -> list[RunData]:
+    """Read runs, and classify their test clips where the data sets are at hand.
+
+    Args:
+        folders: folders of finished runs.
+        data_dir: folder of their data set.
+        log: receives progress lines.
+
+    Raises:
+        ConfigError: no run, or a run twice.
+        ModelError: a folder is not a finished run.
+    """
+    if not folders:
+        raise ConfigError("a report needs a run: name its folder")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise ConfigError("a run is named twice: name each run once")
+    runs = [Run(folder) for folder in folders]
+    metrics = [run.metrics() for run in runs]
+    short = [run.folder.resolve().name for run in runs]
+    names = short if len(set(short)) == len(short) else [str(run.folder) for run in runs]
+    gathered = []
+    for run, name, figures in zip(runs, names, metrics, strict=True):
+        log(f"{name}: test clips")
+        clips, reason = _test_clips(run, data_dir, log)
+        gathered.append(RunData(run, name, figures, clips, reason))
+    return gathered
+
+
+def _test_clips(run: Run, data_dir: Path | None, log: Log) -> tuple[HeldOutClips | None, str]:
+    """A run's classified test clips, or the reason why there are none."""
+    try:
+        dataset = run.dataset(data_dir)
+        from m3net_tf.training.evaluation import predict_originals, takes_lengths
+        from m3net_tf.training.features import compute_features, with_lengths  # TensorFlow
+
+        config = run.recipe().frontend
+        features = compute_features(dataset, "test", config, log=log)
+        model = run.load_model()
+        if takes_lengths(model):
+            features = with_lengths(features, dataset, config)
+        return HeldOutClips(dataset, features, model, predict_originals(model, features)), ""
+    except M3NetError as error:
+        log(f"without sounds: {error}")
+        return None, str(error)

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sections on the int8 network: what quantisation loses, and the arena over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from m3net_tf.pages.report.content import Block, Chart, Drawing, Note, Section, Table, side_by_side
+from m3net_tf.pages.report.gather import RunData
+from m3net_tf.pages.report.words import difference, percent
+from m3net_tf.system.errors import M3NetError
+
+MOST_LAYERS = 20
+_ROW = 20  # pixels
+
+
+def int8_loss(runs: Sequence[RunData]) -> Section:
+    """What int8 loses, by layer."""
+    return Section(
+        "int8",
+        "Loss by int8",
+        "Divergence is the mean Kullback-Leibler divergence of the answers from the float "
+        "network's, in nats, if only this layer is int8. The signal-to-noise ratio (SQNR) is that "
+        "of each layer's output with all layers before it in int8; low bars are where detail is "
+        "lost.",
+        side_by_side(runs, _int8_of),
+    )
+
+
+def _int8_of(run: RunData) -> list[Block]:
+    report = run.file("quantized/report.json")
+    if report is None:
+        return [Note("The loss of each layer was not measured.", f"m3net quantize {run.path}")]
+    blocks: list[Block] = [_accuracy_table(report)]
+    ranking = sorted(report["ranking"], key=lambda cost: -cost["divergence"])[:MOST_LAYERS]
+    if ranking:
+        first = ranking[0]
+        text = (
+            f"Bar chart of the divergence that each of {len(ranking)} layers causes alone; the "
+            f"most expensive is {first['layer']} with {first['divergence']:.2g} nats."
+        )
+        blocks.append(Chart(_ranking_chart(ranking), text))
+    else:
+        blocks.append(Note("The layers were not ranked.", f"m3net quantize {run.path}"))
+    tensors = [tensor for tensor in report["tensors"] if tensor["sqnr_db"] is not None]
+    if tensors:
+        lowest = min(tensors, key=lambda tensor: tensor["sqnr_db"])
+        text = (
+            f"Signal to quantisation noise of {len(tensors)} tensors in the order of execution; "
+            f"the lowest is {lowest['sqnr_db']:.1f} dB at {lowest['layer']}."
+        )
+        blocks.append(Chart(_tensor_chart(tensors), text))
+    return blocks
+
+
+def _accuracy_table(report: Mapping[str, Any]) -> Table:
+    rows = [
+        (
+            split,
+            str(report[split]["clips"]),
+            percent(report[split]["accuracy"]["float"], 2),
+            percent(report[split]["accuracy"]["quantized"], 2),
+            difference(-report[split]["drop_points"], digits=2),
+            percent(report[split]["same_answer"]),
+        )
+        for split in ("validation", "test")
+    ]
+    columns = ("split", "clips", "float", "int8", "points", "same answer")
+    return Table(columns, rows, f"Method {report['method']}")
+
+
+def _ranking_chart(ranking: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    rows = [
+        {
+            "layer": f"{cost['layer']}: {cost['operator']}",
+            "divergence": cost["divergence"],
+            "points": cost["accuracy_points"],
+        }
+        for cost in ranking
+    ]
+    chart = (
+        alt.Chart(alt.Data(values=rows))
+        .mark_bar()
+        .encode(
+            x=alt.X("divergence:Q", title="divergence alone, nats", axis=alt.Axis(tickCount=4)),
+            y=alt.Y("layer:N", sort=None, title=None, axis=alt.Axis(labelLimit=200)),
+            tooltip=[
+                "layer:N",
+                alt.Tooltip("divergence:Q", format=".3g"),
+                alt.Tooltip("points:Q", title="accuracy, points", format=".2f"),
+            ],
+        )
+    )
+    return chart.properties(width="container", height=_ROW * len(rows)).to_dict()
+
+
+def _tensor_chart(tensors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    rows = [
+        {
+            "layer": f"{index}: {tensor['layer']}",
+            "operator": tensor["operator"],
+            "sqnr": tensor["sqnr_db"],
+            "clipped": tensor["clipped_share"],
+        }
+        for index, tensor in enumerate(tensors)
+    ]
+    chart = (
+        alt.Chart(alt.Data(values=rows))
+        .mark_bar()
+        .encode(
+            x=alt.X("sqnr:Q", title="signal to quantisation noise, dB"),
+            y=alt.Y("layer:N", sort=None, title=None, axis=alt.Axis(labelLimit=200)),
+            tooltip=[
+                "layer:N",
+                "operator:N",
+                alt.Tooltip("sqnr:Q", title="dB", format=".1f"),
+                alt.Tooltip("clipped:Q", format=".3%"),
+            ],
+        )
+    )
+    return chart.properties(width="container", height=min(1500, _ROW * len(rows))).to_dict()
+
+
+def arena(runs: Sequence[RunData]) -> Section:
+    """The tensor arena of the compiled network, from call to call."""
+    return Section(
+        "arena",
+        "Memory over time",
+        "The arena of the network as compiled C (m3net compile): calls of kernels from left to "
+        "right, bytes from the bottom up. A block is a tensor from its first to its last use; the "
+        "peak decides the RAM.",
+        side_by_side(runs, _arena_of),
+    )
+
+
+def _arena_of(run: RunData) -> list[Block]:
+    from m3net_tf.compiler.network import compile_network
+    from m3net_tf.compiler.picture import draw_arena
+
+    try:
+        bundle = run.bundle()
+        if bundle is None:
+            return [Note("There is no export.", f"m3net export {run.path}")]
+        network = bundle.network
+        blocks: list[Block] = []
+        for number, part in enumerate(network.parts, start=1):
+            plan = compile_network(part).plan
+            name = run.name if len(network.parts) == 1 else f"{run.name}, part {number}"
+            text = (
+                f"Arena of {name}: {plan.arena_bytes:,} bytes for {len(plan.calls)} calls, lower "
+                f"bound {plan.lower_bound:,} bytes."
+            )
+            blocks.append(Drawing(draw_arena(plan, name), text))
+    except M3NetError as error:
+        return [Note(f"The network cannot be compiled: {error}")]
+    return blocks

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Section on probabilities: whether they are the share of answers that are right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.pages.report.clips import no_clips
+from m3net_tf.pages.report.content import Chart, Part, Section, run_legend
+from m3net_tf.pages.report.gather import RunData
+from m3net_tf.pages.report.words import percent
+from m3net_tf.training.metrics import wilson_interval
+
+_BINS = 10
+
+
+def reliability(runs: Sequence[RunData]) -> Section:
+    """Whether probabilities are shares: of answers with 80 %, are 80 % right?"""
+    parts: list[Part] = []
+    rows: list[dict[str, Any]] = []
+    for run in runs:
+        if run.clips is None:
+            parts.append(Part(run.name if len(runs) > 1 else "", [no_clips(run)]))
+            continue
+        if run.multi_label:
+            sure, right = run.clips.probabilities.ravel(), run.clips.truth.ravel()
+        else:
+            sure, right = run.clips.probabilities.max(1), run.clips.right
+        rows += [{"run": run.name, **row} for row in reliability_bins(sure, right)]
+    if rows:
+        errors = {run.name: _calibration_error(rows, run.name) for run in runs if run.clips}
+        words = "; ".join(f"{name}: {percent(error)}" for name, error in errors.items())
+        text = (
+            f"Reliability diagram. Mean gap between probability and share that is right: {words}."
+        )
+        caption = f"Expected calibration error: {words}."
+        charts = [
+            Chart(_reliability_chart(rows, len(runs)), text, caption),
+            Chart(_confidence_chart(rows, len(runs)), "Number of answers by their probability."),
+        ]
+        parts.insert(0, Part("", charts))
+    return Section(
+        "reliability",
+        "Reliability",
+        "On the dashed line, answers given with 80 % are right in 80 % of the cases. Points below "
+        "it mean that the network is too sure, above it that it is too careful; it matters when "
+        "you set a threshold. Lines are 95 % intervals.",
+        parts,
+    )
+
+
+def reliability_bins(
+    sure: npt.NDArray[np.floating], right: npt.NDArray[np.bool_]
+) -> list[dict[str, Any]]:
+    """Answers by their probability, in ten bins; empty bins are left out.
+
+    Args:
+        sure: probabilities, shape (answers,).
+        right: whether they are right, same shape.
+    """
+    numbers = np.minimum((sure * _BINS).astype(int), _BINS - 1)
+    rows = []
+    for index in range(_BINS):
+        inside = numbers == index
+        if count := int(inside.sum()):
+            hits = int(right[inside].sum())
+            low, high = wilson_interval(hits, count)
+            mean = float(sure[inside].mean())
+            rows.append(
+                {"sure": mean, "right": hits / count, "low": low, "high": high, "clips": count}
+            )
+    return rows
+
+
+def _calibration_error(rows: Sequence[dict[str, Any]], name: str) -> float:
+    own = [row for row in rows if row["run"] == name]
+    total = sum(row["clips"] for row in own)
+    return sum(row["clips"] * abs(row["sure"] - row["right"]) for row in own) / total
+
+
+def _reliability_chart(rows: Sequence[dict[str, Any]], runs: int) -> dict[str, Any]:
+    legend = run_legend(runs)
+    share = alt.Scale(domain=[0, 1])
+    axis = alt.Axis(format="%", tickCount=5, labelFlush=False)
+    ends = [{"sure": 0, "right": 0}, {"sure": 1, "right": 1}]
+    ideal = (
+        alt.Chart(alt.Data(values=ends))
+        .mark_line(strokeDash=[5, 4], color="#888888")
+        .encode(x=alt.X("sure:Q", scale=share), y=alt.Y("right:Q", scale=share))
+    )
+    base = alt.Chart(alt.Data(values=list(rows))).encode(
+        x=alt.X("sure:Q", title="probability of the answer", axis=axis, scale=share),
+        color=alt.Color("run:N", legend=legend),
+        tooltip=[
+            "run:N",
+            *(alt.Tooltip(f"{key}:Q", format=".1%") for key in ("sure", "right", "low", "high")),
+            "clips:Q",
+        ],
+    )
+    lines = base.mark_rule(strokeWidth=2, opacity=0.5).encode(y="low:Q", y2="high:Q")
+    points = base.mark_line(point=alt.OverlayMarkDef(size=60, filled=True)).encode(
+        y=alt.Y("right:Q", title="share that is right", axis=axis, scale=share)
+    )
+    return alt.layer(ideal, lines, points).properties(width="container", height=300).to_dict()
+
+
+def _confidence_chart(rows: Sequence[dict[str, Any]], runs: int) -> dict[str, Any]:
+    binned = [{**row, "bin": min(int(row["sure"] * _BINS), _BINS - 1) / _BINS} for row in rows]
+    legend = run_legend(runs)
+    chart = (
+        alt.Chart(alt.Data(values=binned))
+        .mark_bar()
+        .encode(
+            x=alt.X(
+                "bin:O",
+                title="probability of the answer, from",
+                axis=alt.Axis(format=".0%", labelAngle=0),
+            ),
+            xOffset="run:N",
+            y=alt.Y("clips:Q", title="answers"),
+            color=alt.Color("run:N", legend=legend),
+            tooltip=["run:N", "clips:Q"],
+        )
+    )
+    return chart.properties(width="container", height=300).to_dict()

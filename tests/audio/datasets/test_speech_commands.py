@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from m3net_tf.audio.datasets import load_dataset
+from m3net_tf.audio.datasets.noise import NOISE_PARTS, SILENCE
+from m3net_tf.audio.datasets.speech_commands import UNKNOWN, WORDS_10, WORDS_35
+from m3net_tf.system.errors import ConfigError, DataError
+
+NAME = "speech_commands"
+SPEAKERS = {"train": range(10), "validation": range(10, 12), "test": range(12, 14)}
+
+
+@pytest.fixture
+def folder(tmp_path, write_wav) -> Path:
+    """The official layout: 14 speakers say each of the 35 words once; two noise files."""
+    root = tmp_path / "speech_commands_v0.02"
+    sound = write_wav(tmp_path / "sound.wav", 100).read_bytes()
+    lists: dict[str, list[str]] = {split: [] for split in SPEAKERS}
+    for word in WORDS_35:
+        (root / word).mkdir(parents=True)
+        for split, speakers in SPEAKERS.items():
+            for speaker in speakers:
+                name = f"{word}/{speaker:08x}_nohash_0.wav"
+                (root / name).write_bytes(sound)
+                lists[split].append(name)
+    (root / "validation_list.txt").write_text("\n".join(lists["validation"]) + "\n")
+    (root / "testing_list.txt").write_text("\n".join(lists["test"]) + "\n")
+    for i in (0, 1):
+        write_wav(root / f"_background_noise_/noise_{i}.wav", 16_000 * (20 + i))
+    return root
+
+
+def test_12_classes(folder):
+    dataset = load_dataset(NAME, folder)
+    assert dataset.info.labels == (SILENCE, UNKNOWN, *WORDS_10)
+    assert "(490 of 105829 clips)" in dataset.info.protocol
+    expected = {"train": 10, "validation": 2, "test": 2}
+    for split, counts in dataset.counts().items():
+        assert counts == dict.fromkeys(dataset.info.labels, expected[split])
+    for split, speakers in SPEAKERS.items():
+        listed = [clip for clip in dataset.split(split) if not clip.synthetic]
+        assert {int(clip.group, 16) for clip in listed} <= set(speakers)
+    assert {c.label for c in dataset.clips if c.synthetic} == {SILENCE}
+    assert dataset.shared_groups() == {}
+
+
+def test_35_classes_and_parent_folder(folder):
+    dataset = load_dataset(NAME, folder.parent, classes=35)
+    assert dataset.info.labels == WORDS_35
+    assert len(WORDS_35) == 35
+    assert len(dataset.clips) == 35 * 14
+    assert not any(clip.synthetic for clip in dataset.clips)
+
+
+def test_a_short_clip_is_padded(folder):
+    dataset = load_dataset(NAME, folder)
+    clip = next(clip for clip in dataset.clips if not clip.synthetic)
+    assert dataset.read(clip).shape == (100,)
+    audio = dataset.load(clip)
+    assert audio.shape == (16_000,)
+    assert not audio[100:].any()
+
+
+def test_another_rate_of_delivery(folder):
+    dataset = load_dataset(NAME, folder, classes=35, sample_rate_hz=44_100)
+    assert dataset.load(dataset.clips[0]).shape == (44_100,)
+    assert len(dataset.noise_clips()) == 2
+    noise = dataset.read(dataset.noise_clips()[0])
+    assert noise.shape == (16 * 44_100,)
+
+
+def test_seed_changes_only_what_trains(folder):
+    first, again, reseeded = (
+        load_dataset(NAME, folder, seed=s).clip_list_hash() for s in (0, 0, 1)
+    )
+    assert first == again
+    assert first["train"] != reseeded["train"]
+    assert (first["validation"], first["test"]) == (reseeded["validation"], reseeded["test"])
+
+
+def test_silence_pieces_of_different_splits_never_overlap(folder):
+    dataset = load_dataset(NAME, folder, silence_percentage=200)
+    silence = [clip for clip in dataset.clips if clip.label == SILENCE]
+    assert len(silence) == 2 * 140
+    for clip in silence:
+        length_s = 20 + int(clip.path.stem[-1])
+        start, stop = NOISE_PARTS[clip.split]
+        assert start * length_s <= clip.start_s
+        assert clip.start_s + clip.duration_s <= stop * length_s + 1e-9
+        assert 0 <= clip.gain < 1
+        assert dataset.load(clip).shape == (16_000,)
+    assert len({(c.path, c.start_s) for c in silence}) > 250
+
+
+def test_silence_options(folder):
+    without = load_dataset(NAME, folder, silence_percentage=0)
+    assert without.info.labels == (UNKNOWN, *WORDS_10)
+    listed = load_dataset(NAME, folder, silence_test=False)
+    assert listed.counts()["test"][SILENCE] == 0
+    assert listed.counts()["validation"][SILENCE] == 2
+
+
+def test_unknown_words_already_drawn_are_kept_whole(folder):
+    drawn = load_dataset(NAME, folder, unknown_percentage=170)  # 250 others <= 1.5 x 170
+    assert drawn.counts()["train"][UNKNOWN] == 250
+    assert load_dataset(NAME, folder, unknown_percentage=50).counts()["train"][UNKNOWN] == 50
+
+
+def test_noise_for_augmentation_is_the_training_part(folder):
+    dataset = load_dataset(NAME, folder)
+    noise = dataset.noise_clips()
+    assert [clip.path.name for clip in noise] == ["noise_0.wav", "noise_1.wav"]
+    assert [dataset.read(clip).shape for clip in noise] == [(256_000,), (268_800,)]
+
+
+def test_missing_list(folder):
+    (folder / "testing_list.txt").unlink()
+    with pytest.raises(DataError, match=r"testing_list.txt: list of the official split is missing"):
+        load_dataset(NAME, folder)
+
+
+def test_listed_clip_that_is_missing(folder):
+    gone = folder / "yes" / f"{12:08x}_nohash_0.wav"
+    gone.unlink()
+    with pytest.raises(DataError, match=f"{gone}: is listed in testing_list.txt but missing"):
+        load_dataset(NAME, folder)
+
+
+def test_clip_on_both_lists(folder):
+    with (folder / "testing_list.txt").open("a") as file:
+        file.write(f"yes/{10:08x}_nohash_0.wav\n")
+    with pytest.raises(DataError, match=r"is also in validation_list.txt"):
+        load_dataset(NAME, folder)
+
+
+def test_speaker_on_both_sides(folder, write_wav):
+    write_wav(folder / "yes" / f"{12:08x}_nohash_9.wav", 100)  # unlisted, so it would train
+    with pytest.raises(DataError, match="group 0000000c is in train and test"):
+        load_dataset(NAME, folder)
+
+
+@pytest.mark.parametrize("remove_folder", [False, True])
+def test_empty_class(folder, remove_folder):
+    for path in (folder / "stop").iterdir():
+        path.unlink()
+    if remove_folder:
+        (folder / "stop").rmdir()
+    with pytest.raises(DataError, match="stop: class has no WAV file; fetch the data again"):
+        load_dataset(NAME, folder)
+
+
+def test_missing_noise(folder):
+    for path in (folder / "_background_noise_").iterdir():
+        path.unlink()
+    with pytest.raises(
+        DataError, match=r"_background_noise_: class has no WAV file; .* set silence"
+    ):
+        load_dataset(NAME, folder)
+    assert load_dataset(NAME, folder, silence_percentage=0).noise_clips() == ()
+
+
+def test_broken_or_short_noise(folder, write_wav):
+    write_wav(folder / "_background_noise_" / "noise_1.wav", 16_000 * 5)
+    with pytest.raises(DataError, match=r"noise_1.wav: is shorter than 10 s"):
+        load_dataset(NAME, folder)
+    (folder / "_background_noise_" / "noise_1.wav").write_bytes(b"nothing")
+    with pytest.raises(DataError, match=r"noise_1.wav: is not a readable sound file") as caught:
+        load_dataset(NAME, folder)
+    assert str(caught.value).endswith(f"; delete {folder} and run m3net data fetch {NAME}")
+
+
+def test_wrong_rate_is_an_error_unless_allowed(folder, write_wav):
+    path = write_wav(folder / "yes" / f"{0:08x}_nohash_0.wav", 4000, rate_hz=8000)
+    dataset = load_dataset(NAME, folder)
+    clip = next(clip for clip in dataset.clips if clip.path == path)
+    with pytest.raises(DataError, match="8000 Hz, 16000 Hz is needed"):
+        dataset.load(clip)
+    assert load_dataset(NAME, folder, resample=True).read(clip).shape == (8000,)
+
+
+def test_wrong_options(folder):
+    with pytest.raises(ConfigError, match="classes '10' is unknown; choose from 12, 35"):
+        load_dataset(NAME, folder, classes="10")
+    with pytest.raises(ConfigError, match="unknown_percentage is 'all'"):
+        load_dataset(NAME, folder, unknown_percentage="all")
+
+
+def test_real_subset(real_data):
+    dataset = load_dataset(NAME, real_data("speech_commands_v2_mini"))
+    listed = {s: [c for c in dataset.split(s) if not c.synthetic] for s in SPEAKERS}
+    assert {s: len(clips) for s, clips in listed.items()} == {
+        "train": 2748,
+        "validation": 757,
+        "test": 347,
+    }
+    assert {s: c[SILENCE] for s, c in dataset.counts().items()} == {
+        "train": 249,
+        "validation": 70,
+        "test": 31,
+    }
+    for split, name in (("validation", "validation_list.txt"), ("test", "testing_list.txt")):
+        lines = (real_data("speech_commands_v2_mini") / name).read_text().split()
+        words = Counter(line.split("/")[0] for line in lines)
+        counts = dataset.counts()[split]
+        assert {word: counts[word] for word in WORDS_10} == {w: words[w] for w in WORDS_10}
+        assert counts[UNKNOWN] == sum(words.values()) - sum(words[w] for w in WORDS_10)
+    speakers = [{clip.group for clip in clips} for clips in listed.values()]
+    assert not (speakers[0] & speakers[1] or speakers[0] & speakers[2] or speakers[1] & speakers[2])
+    for clip in dataset.split("test"):
+        audio = dataset.load(clip)
+        assert audio.shape == (16_000,)
+        assert np.abs(audio).max() <= 1

@@ -1,0 +1,396 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Memory and time of an export on boards: from the emulated core and the board's own link."""
+
+import dataclasses
+import io
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from m3net_tf import cli
+from m3net_tf.boards.builds.boards import list_boards
+from m3net_tf.boards.builds.cores import load_core
+from m3net_tf.boards.builds.image import FirmwareImage
+from m3net_tf.boards.builds.sources import FIRMWARE_DIR
+from m3net_tf.boards.deployment import cost, fit, real_time
+from m3net_tf.boards.deployment.fit_result import Room
+from m3net_tf.boards.deployment.fit_text import fit_report
+from m3net_tf.boards.deployment.size_limits import largest_preset
+from m3net_tf.boards.device.session import firmware_of
+from m3net_tf.boards.emulation import EmulationResult, starting
+from m3net_tf.boards.emulation.starting import why_no_emulation
+from m3net_tf.export import Bundle, export_run
+from m3net_tf.export.compiled import compile_model
+from m3net_tf.runtime.interpreter import tflm_unavailable_reason
+from m3net_tf.system.errors import FirmwareError, ModelError
+from m3net_tf.training import Run
+
+EMULATED, OTHER = "mps2_an386", "nrf52840dk"  # both Cortex-M4F
+SECTIONS = {".text": 180_000, ".data": 1_000, ".stack": 8_192, ".bss": 80_000, ".dma": 4_096}
+RAM_BYTES = sum(SECTIONS.values()) - SECTIONS[".text"]
+MODEL, FRAME = 2_000_000, 40_000
+
+
+@pytest.fixture(scope="module")
+def run(tiny_run, session_cache, tmp_path_factory):
+    """A folder with an export of its own for TensorFlow Lite Micro."""
+    folder = tmp_path_factory.mktemp("fit") / "tiny"
+    shutil.copytree(tiny_run, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("M3NET_CACHE", str(session_cache))
+        export_run(Run(folder), None, engine="tflm")
+    return folder
+
+
+def answer(model=MODEL, frame=FRAME, arena=20_000):
+    return EmulationResult(
+        labels=np.zeros(1, np.int64),
+        outputs=np.zeros((1, 2), np.int8),
+        features=None,
+        frontend_instructions=np.zeros(1, np.int64),
+        clip_model_instructions=np.array([model]),
+        frontend_instructions_per_frame=frame,
+        model_instructions=model,
+        arena_used_bytes=19_990,
+        arena_size_bytes=arena,
+        stack_used_bytes=1_300,
+        frontend_bytes=7_900,
+        boot={},
+    )
+
+
+@pytest.fixture
+def boards(run, monkeypatch, tmp_path):
+    """Stand-ins for compiler and emulator, with figures that tests change."""
+    figures = {"model": MODEL, "frame": FRAME, "overflow": "", "starts": True, "built": []}
+
+    def build(bundle, board, folder, arena_bytes=None, *, settings=(), report=None):
+        figures["built"].append((board, folder, arena_bytes))
+        if figures["overflow"] and board == OTHER:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "build.log").write_text(figures["overflow"])
+            raise FirmwareError(f"building the firmware for {board} failed: {figures['overflow']}")
+        if report:
+            report(f"compiling for {board}")
+        return FirmwareImage(tmp_path / f"{board}.elf", board, SECTIONS, 181_000, RAM_BYTES)
+
+    def run_job(elf, machine, clips, *, report_features=False, log=None):
+        _, _, arena_bytes = figures["built"][-1]
+        if not figures["starts"] and arena_bytes is None:
+            raise FirmwareError("the arena is too small")
+        size = figures["exported"] if arena_bytes is None else arena_bytes
+        return answer(model=figures["model"], frame=figures["frame"], arena=size)
+
+    monkeypatch.setattr(fit, "why_no_emulation", lambda board, engine: "")
+    monkeypatch.setattr(fit, "why_sources_unavailable", lambda sources: None)
+    monkeypatch.setattr(fit, "why_not_compiled", lambda board: "")
+    monkeypatch.setattr(starting, "library_path", lambda core: tmp_path / core / "lib.a")
+
+    def compiled(bundle, board, folder, log, *, settings=()):
+        return build(bundle, board, folder, figures["planned"], settings=settings, report=log)
+
+    for builder, runner in ((fit, cost), (starting, starting)):
+        monkeypatch.setattr(builder, "build_firmware", build)
+        monkeypatch.setattr(builder, "compiled_firmware", compiled)
+        monkeypatch.setattr(runner, "run_job", run_job)
+    figures["exported"] = Bundle.load(run / "export").manifest.arena.bytes
+    yield figures
+    shutil.rmtree(run / "firmware", ignore_errors=True)
+
+
+def text_of(result):
+    return " ".join(shown(result).split())
+
+
+def shown(result, width=80):
+    console = Console(width=width, file=io.StringIO())
+    console.print(fit_report(result))
+    return console.file.getvalue()
+
+
+def rows(result):
+    """The boards of the JSON output."""
+    return result.to_dict()["boards"]
+
+
+def changed(result, **changes):
+    """A result with other figures; each change is a function of a board's figures."""
+    boards = [
+        dataclasses.replace(
+            row,
+            figures=dataclasses.replace(
+                row.figures, **{key: change(row.figures) for key, change in changes.items()}
+            ),
+        )
+        for row in result.boards
+    ]
+    return dataclasses.replace(result, boards=tuple(boards))
+
+
+def test_the_facts_of_a_board_are_those_of_its_files():
+    assert fit.read_board(OTHER) == fit.BoardFacts(
+        OTHER, "cortex-m4f", 64_000_000, 0xF_2000, 192 << 10, 0, 8 << 10
+    )
+    h7 = fit.read_board("nucleo_h753zi")
+    assert (h7.clock_hz, h7.ram_bytes, h7.dma_bytes) == (400_000_000, 352 << 10, 32 << 10)
+    for board in list_boards():
+        facts = fit.read_board(board)
+        assert facts.stack_bytes < facts.ram_bytes and facts.flash_bytes >= 512 << 10
+    names = [f"cortex-{core}" for core in ("m3", "m4f", "m7", "m33", "m55")]
+    assert [load_core(name).kernels for name in names] == ["plain", "dsp", "dsp", "dsp", "helium"]
+
+
+def test_the_queue_of_live_detection_is_the_firmwares():
+    header = (FIRMWARE_DIR / "core" / "live.h").read_text()
+    assert f"#define M3NET_LIVE_QUEUE_HOPS {real_time.LIVE_QUEUE_HOPS}u\n" in header
+
+
+def test_a_board_is_reported_with_the_costs_of_its_core(run, boards):
+    result = fit.run_fit(run, [OTHER])
+    assert json.loads((run / "fit.json").read_text()) == result.to_dict()
+    assert result.to_dict()["sound"] == {"frames_per_s": 50.0, "runs_per_s": 10.0}
+    (row,) = rows(result)
+    assert row["measured_on"] == EMULATED
+    needed = row["cost"]
+    assert (needed["arena_bytes"], needed["flash_bytes"]) == (boards["exported"], 181_000)
+    assert needed["ram_bytes"] == RAM_BYTES  # as m3net firmware reports
+    assert row["instructions_per_second"] == 10 * MODEL + 50 * FRAME
+    assert row["cpu_share"] == pytest.approx(22e6 / 64e6)
+    assert row["real_time"] and row["fits"]
+    assert row["least_run_columns"] == 4  # 2 M * 50 / (32 M - 50 * 40 k) = 3.3
+    assert row["preset"] == "s"
+    text = text_of(result)
+    assert "34.4 % of 64 MHz" in text
+    assert "nrf52840dk: instructions, arena and stack are those of the emulated mps2_an386" in text
+
+
+def test_ram_is_all_that_the_linked_firmware_takes(run, boards):
+    """With the DMA's buffers, which are in a separate memory on this board."""
+    (row,) = rows(fit.run_fit(run, ["nucleo_h753zi"]))
+    assert (row["cost"]["ram_bytes"], row["ram_bytes"]) == (RAM_BYTES, 352 << 10)
+    free_bytes = (320 << 10) - (RAM_BYTES - SECTIONS[".dma"])
+    assert row["room"]["arena_bytes"] == free_bytes + boards["exported"]
+
+
+def test_it_is_the_build_of_the_other_commands(run, boards):
+    """One folder and one arena, so that no command builds again what another has built."""
+    fit.run_fit(run, [EMULATED, OTHER])
+    assert boards["built"] == [
+        (board, run / "firmware" / f"{board}-tflm", None) for board in (EMULATED, OTHER)
+    ]
+    assert firmware_of(run, print)(EMULATED).name == f"{EMULATED}.elf"
+    assert boards["built"][2] == boards["built"][0]
+    assert not (run / "fit").exists()
+
+
+def test_a_core_that_wants_more_arena_gets_the_least_that_it_starts_with(run, boards):
+    boards["starts"] = False
+    result = fit.run_fit(run, [EMULATED, OTHER])
+    tried = [size for board, _, size in boards["built"]]
+    least = 20_000  # the used bytes, up to the next multiple of 16
+    assert tried == [None, boards["exported"] + starting.ARENA_SLACK_BYTES, least, least]
+    assert [row["cost"]["arena_bytes"] for row in rows(result)] == [least, least]
+    boards["built"].clear()
+    firmware_of(run, print)(EMULATED)  # it was recorded
+    assert boards["built"] == [(EMULATED, run / "firmware" / f"{EMULATED}-tflm", least)]
+    if least > boards["exported"]:
+        assert "is too small for this core; m3net export RUN --board mps2_an386" in text_of(result)
+
+
+def test_progress_is_printed_with_the_board_and_its_number(run, boards):
+    lines = []
+    fit.run_fit(run, [EMULATED, OTHER], lines.append)
+    assert lines == [
+        "[1/2] mps2_an386: building its firmware",
+        "[1/2] mps2_an386: compiling for mps2_an386",
+        "[1/2] mps2_an386: measuring on the emulated mps2_an386",
+        "[2/2] nrf52840dk: building its firmware",
+        "[2/2] nrf52840dk: compiling for nrf52840dk",
+    ]
+
+
+def test_a_reason_for_all_boards_is_computed_and_printed_once(run, boards, monkeypatch):
+    asked = []
+    reason = "sources are unreachable"
+    monkeypatch.setattr(fit, "why_no_emulation", lambda board, _: asked.append(board) or reason)
+    monkeypatch.setattr(fit, "tflm_unavailable_reason", lambda: "")
+    monkeypatch.setattr(fit, "_estimate", lambda *_: 12_345)
+    result = fit.run_fit(run)
+    assert len(asked) == 2  # with and without the package of the front end
+    assert [row["missing"] for row in rows(result)] == [reason] * len(list_boards())
+    text = text_of(result)
+    assert text.count(reason) == 1 and f"no board is measured: {reason}" in text
+    assert "~12,345" in text and "of the clock" not in text
+
+
+def test_sources_of_a_chip_that_are_missing_stop_no_other_board(run, boards, monkeypatch):
+    unreachable = "nrfx is unreachable"
+    monkeypatch.setattr(
+        fit,
+        "why_sources_unavailable",
+        lambda sources: unreachable if sources[-1].name == "nrfx" else None,
+    )
+    first, second = rows(fit.run_fit(run, [OTHER, EMULATED]))
+    assert first["missing"] == unreachable and second["fits"]
+
+
+def test_the_compiled_engine_has_its_own_builds_and_the_planned_arena(run, boards, monkeypatch):
+    bundle = Bundle.load(run / "export")
+    boards["planned"] = compile_model(bundle.c_model)["m3net_network"].plan.arena_bytes
+    result = fit.run_fit(run, [EMULATED, OTHER], engine="compiled")
+    assert boards["built"] == [
+        (board, run / "firmware" / board, boards["planned"]) for board in (EMULATED, OTHER)
+    ]
+    values = result.to_dict()
+    assert values["engine"] == "compiled"
+    assert values["arena"] == {"bytes": boards["planned"], "source": "m3net compile"}
+    assert Bundle.load(run / "export").manifest == bundle.manifest
+    # Weights take more flash than in the .tflite, so that less of it has room.
+    interpreted = fit.run_fit(run, [OTHER])
+    ours, theirs = (
+        row.figures.room.network_bytes for row in (result.boards[1], *interpreted.boards)
+    )
+    assert ours < theirs
+    # Without tools the arena is still exact.
+    monkeypatch.setattr(fit, "why_no_emulation", lambda board, engine: "install the tools")
+    text = text_of(fit.run_fit(run, [OTHER], engine="compiled"))
+    assert f"{boards['planned']:,}" in text and "~" not in text and "estimated" not in text
+
+
+def test_the_report_keeps_to_80_columns(run, boards):
+    """All boards with long figures: nothing is cut, in a terminal and in a pipe."""
+    boards["model"] = 60_000_000
+    result = fit.run_fit(run)
+    sizes = {"arena_bytes": 226_544, "ram_bytes": 226_544, "flash_bytes": 1_565_016}
+    result = changed(result, cost=lambda figures: dataclasses.replace(figures.cost, **sizes))
+    lines = shown(result).splitlines()
+    assert max(map(len, lines)) <= 80
+    line = next(line for line in lines if line.startswith("stm32f4_discovery"))
+    assert line.split() == [
+        *("stm32f4_discovery", "226,544", "226,544", "173", "%", "1,565,016", "199", "%"),
+        *("1,300", "7,900", "<", "s"),
+    ]
+    assert "…" not in shown(result)
+
+
+def test_a_preset_that_fits_is_not_denied(run, boards):
+    """The limits cover four networks: a smaller board may still hold this one."""
+    boards["overflow"] = ""
+    room = Room(arena_bytes=63_984, network_bytes=800_000)
+    bundle = Bundle.load(run / "export")
+    assert bundle.manifest.model.name == "m3net-mcu"
+    assert fit._preset(bundle, room, fits=True) is None
+    model = dataclasses.replace(bundle.manifest.model, name="m3net-s")
+    bundle.manifest = dataclasses.replace(bundle.manifest, model=model)
+    assert fit._preset(bundle, room, fits=True) == "s"
+    assert fit._preset(bundle, room, fits=False) is None
+    result = changed(
+        fit.run_fit(run, [OTHER]),
+        preset=lambda figures: None,
+        pace=lambda figures: dataclasses.replace(figures.pace, real_time=True),
+    )
+    text = text_of(result)
+    assert "none" not in text and "< s" in text
+    assert "limits of arena and network (s 65,536 + 200,000" in text
+
+
+def test_real_time_is_half_of_the_clock(run, boards):
+    boards["model"] = 3_000_000
+    assert rows(fit.run_fit(run, [OTHER]))[0]["real_time"]
+    boards["model"] += 1
+    result = fit.run_fit(run, [OTHER])
+    assert not rows(result)[0]["real_time"]
+    assert "no; with run_columns 6" in text_of(result)
+
+
+def test_a_run_longer_than_the_queue_is_never_real_time(run, boards):
+    boards["model"] = 64_000_000 * 3 // 20  # half of 15 hops of 20 ms
+    assert rows(fit.run_fit(run, [OTHER]))[0]["least_run_columns"] == 16
+    boards["model"] += 1
+    assert rows(fit.run_fit(run, [OTHER]))[0]["least_run_columns"] is None
+
+
+def test_a_front_end_that_takes_all_leaves_nothing(run, boards):
+    boards["frame"] = 640_000
+    row = rows(fit.run_fit(run, [OTHER]))[0]
+    assert not row["real_time"] and row["least_run_columns"] is None
+
+
+def test_a_board_without_room_reports_how_much_is_missing(run, boards):
+    boards["overflow"] = "ld: region `RAM' overflowed by 1234 bytes"
+    result = fit.run_fit(run, [OTHER])
+    (row,) = rows(result)
+    assert not row["fits"] and row["cost"]["sections"] == {}
+    assert row["cost"]["ram_bytes"] == (192 << 10) + 1234 and row["preset"] is None
+    assert row["cost"]["flash_bytes"] == 181_000
+    assert "does not fit" in text_of(result)
+
+
+def test_other_failures_of_a_build_end_it(run, boards):
+    boards["overflow"] = "main.c:3: error: no such thing"
+    with pytest.raises(FirmwareError, match="no such thing"):
+        fit.run_fit(run, [OTHER])
+
+
+@pytest.mark.skipif(bool(tflm_unavailable_reason()), reason=tflm_unavailable_reason() or "there")
+def test_without_tools_the_arena_is_estimated(run, monkeypatch):
+    monkeypatch.setattr(fit, "why_no_emulation", lambda board, engine: "install the tools")
+    result = fit.run_fit(run, [OTHER, "mps3_an547"])
+    first, second = rows(result)
+    assert first["missing"] == "install the tools"
+    assert first["cost"] is first["preset"] is first["real_time"] is None
+    assert 0 < first["arena_estimate_bytes"] < second["arena_estimate_bytes"]
+    text = text_of(result)
+    assert f"~{first['arena_estimate_bytes']:,}" in text
+    assert "no board is measured: install the tools" in text
+
+
+@pytest.mark.parametrize(
+    ("arena_bytes", "network_bytes", "expected"),
+    [
+        (65_536, 200_000, "s"),
+        (65_535, 9_999_999, None),
+        (9_999_999, 499_999, "s"),
+        (196_608, 500_000, "m"),
+        (524_288, 1_500_000, "l"),
+    ],
+)
+def test_the_largest_preset(arena_bytes, network_bytes, expected):
+    assert largest_preset(arena_bytes, network_bytes) == expected
+
+
+def test_no_export_names_the_command(tmp_path):
+    with pytest.raises(ModelError, match=rf"has no export: run m3net export {tmp_path}"):
+        fit.run_fit(tmp_path)
+
+
+def test_an_unknown_board_lists_those_that_exist(run):
+    with pytest.raises(FirmwareError, match="boards that exist: .*nrf52840dk"):
+        fit.run_fit(run, ["esp32"])
+
+
+def test_the_command_prints_json(run, boards, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["m3net", "fit", str(run), "--board", OTHER, "--json"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code
+    assert json.loads(capsys.readouterr().out)["boards"][0]["board"] == OTHER
+
+
+def test_the_estimate_is_right_within_2_percent(run):
+    if reason := why_no_emulation(EMULATED, "tflm"):
+        pytest.skip(reason)
+    before = Bundle.load(run / "export").manifest.arena
+    (row,) = rows(fit.run_fit(run, [EMULATED]))
+    assert Bundle.load(run / "export").manifest.arena == before
+    measured = row["cost"]
+    assert measured["arena_used_bytes"] == pytest.approx(row["arena_estimate_bytes"], rel=0.02)
+    assert measured["arena_used_bytes"] <= measured["arena_bytes"]
+    assert row["instructions_per_second"] == (
+        10 * measured["instructions"] + 50 * measured["frontend_instructions"]
+    )
+    assert measured["flash_bytes"] == measured["sections"][".text"] + measured["sections"][".data"]

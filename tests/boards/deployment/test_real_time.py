@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From instructions to milliseconds, decisions a second, share of the clock and a verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+
+from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.boards.builds.boards import list_boards, load_board
+from m3net_tf.boards.builds.sources import FIRMWARE_DIR
+from m3net_tf.boards.deployment.proposals import PROPOSALS, propose
+from m3net_tf.boards.deployment.real_time import Pace, measured_pace, pace_lines, pace_of, pace_on
+from m3net_tf.boards.emulation import emulated_board
+from m3net_tf.export import Bundle, export_run
+from m3net_tf.system.artifacts import write_json
+from m3net_tf.training import Run
+
+BOARD, SAME_CORE, OTHER_CORE = "mps2_an386", "nrf52840dk", "mps2_an385"
+COST = {"instructions": 3_000_000, "frontend_instructions": 20_000, "board": BOARD}
+
+
+def pace(run: int, frame: int = 20_000, clock_hz: int = 25_000_000) -> Pace:
+    return pace_of(FrontendConfig(), 5, clock_hz, run, frame)
+
+
+def test_a_second_of_sound_has_ten_runs_and_fifty_frames():
+    slow = pace(6_275_360, 27_516)  # M3Net mcu with a window of two seconds
+    assert slow.run_ms == pytest.approx(251.0, abs=0.1) and slow.runs_per_second == 10
+    assert slow.cpu_share == pytest.approx(2.565, abs=0.001) and not slow.real_time
+    assert slow.least_run_columns is None  # a run takes longer than the queue holds
+    assert slow.most_instructions == int(12.5e6 / 10 - 5 * 27_516)
+
+
+def test_what_would_be_real_time_is():
+    slow = pace(3_000_000)
+    assert not slow.real_time and slow.least_run_columns == 14
+    assert pace_of(FrontendConfig(), 14, 25_000_000, 3_000_000, 20_000).real_time
+    assert not pace_of(FrontendConfig(), 13, 25_000_000, 3_000_000, 20_000).real_time
+    assert pace(slow.most_instructions).real_time and not pace(slow.most_instructions + 1).real_time
+    assert pace(1, 250_001).most_instructions == 0  # the front end alone takes half of the clock
+
+
+@pytest.mark.parametrize("shown", [pace(1000), pace(3_000_000), pace(9_000_000), pace(1, 1 << 20)])
+def test_the_lines_have_all_figures_their_origin_and_80_columns(shown: Pace):
+    lines = pace_lines("stm32f4_discovery", shown)
+    text = " ".join(lines)
+    assert max(map(len, lines)) <= 80
+    assert "ms an inference" in text and "decisions a second" in text and "% of 168 MHz" in text
+    assert "emulator" in text and ("not real time; would be" in text) != shown.real_time
+    assert "not measured" in pace_lines(BOARD, None)[0]
+
+
+@pytest.fixture(scope="module")
+def run(tiny_run: Path, private_cache: Path, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    shutil.copytree(tiny_run, folder)
+    export_run(Run(folder), None)
+    return folder
+
+
+def test_the_pace_of_a_run_is_that_of_its_newest_export(run: Path, tmp_path: Path):
+    bundle = Bundle.load(run / "export")
+    subject = {"model_sha256": bundle.manifest.model.sha256, "engine": bundle.manifest.engine}
+    assert measured_pace(run, BOARD) is None and measured_pace(tmp_path, BOARD) is None
+    write_json(run / "summary.json", {**subject, **COST})
+    expected = pace_on(bundle, 25_000_000, COST)
+    assert measured_pace(run, BOARD) == expected
+    faster = measured_pace(run, SAME_CORE)
+    assert faster == pace_on(bundle, 64_000_000, COST)
+    assert measured_pace(run, OTHER_CORE) is None
+    rows = [{"cost": None}, {"cost": {**COST, "board": OTHER_CORE}}]
+    write_json(run / "fit.json", {**subject, "boards": rows})
+    assert measured_pace(run, OTHER_CORE) == expected
+    assert Pace(**dataclasses.asdict(expected)) == expected
+    write_json(run / "summary.json", {**subject, "model_sha256": "another", **COST})
+    assert measured_pace(run, BOARD) is None
+
+
+@pytest.mark.parametrize("board", list_boards())
+@pytest.mark.parametrize("clip_s", [1.0, 1.5, 2.0])
+def test_every_board_is_proposed_a_network_in_real_time(board: str, clip_s: float):
+    for rate_hz in (8_000, 16_000):
+        proposal, proposed = propose(clip_s, rate_hz, board)
+        assert proposed.real_time
+        better = PROPOSALS[: PROPOSALS.index(proposal)]
+        assert not any(other.pace(clip_s, rate_hz, board).real_time for other in better)
+
+
+def test_each_core_was_measured_and_stands_for_the_boards_that_have_it():
+    cores = {path.stem for path in (FIRMWARE_DIR / "cmake" / "cores").iterdir()}
+    assert all(set(proposal.costs) == cores for proposal in PROPOSALS)
+    assert [emulated_board(board) for board in (BOARD, SAME_CORE)] == [BOARD, BOARD]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("proposal", PROPOSALS, ids=lambda proposal: proposal.preset)
+def test_a_proposal_costs_what_its_table_says(proposal, private_cache):
+    from m3net_tf.audio.datasets import load_dataset
+    from m3net_tf.boards.emulation.starting import why_no_emulation
+    from m3net_tf.lab.search.candidates import candidate
+    from m3net_tf.training.recipe import Recipe
+
+    if reason := why_no_emulation(BOARD):
+        pytest.skip(reason)
+    info = load_dataset("synth").info
+    info = dataclasses.replace(info, clip_s=1.0, labels=info.labels[:4])
+    recipe = Recipe.from_dict({"dataset": {"name": "synth"}, **proposal.sections(16_000)})
+    with candidate(recipe, info) as untrained:
+        cost = untrained.measure(BOARD)
+    run, _, frame = proposal.costs[load_board(BOARD).core]
+    assert cost["instructions"] == pytest.approx(run, rel=0.05)
+    assert cost["frontend_instructions"] == pytest.approx(frame, rel=0.05)

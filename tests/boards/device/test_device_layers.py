@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MACs of each TFLite operator, and the table of a profile."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from m3net_tf.boards.device.layers import (
+    LayerCost,
+    Operator,
+    Profile,
+    calls_in_order,
+    operators_in_order,
+    profile,
+    profile_facts,
+    profile_table,
+    save_profile,
+)
+from m3net_tf.boards.device.messages import Message, Reply
+from m3net_tf.quantization.ptq import quantize_int8
+from m3net_tf.system.artifacts import read_json
+from m3net_tf.system.errors import FirmwareError, ModelError
+
+
+@pytest.fixture(scope="module")
+def network():
+    from m3net_tf.system.keras import keras
+
+    keras.utils.set_random_seed(3)
+    layers = keras.layers
+    inputs = layers.Input((12, 10, 1))
+    x = layers.Conv2D(6, (5, 3), strides=2, padding="same", activation="relu")(inputs)
+    x = layers.DepthwiseConv2D(3, padding="same", activation="relu")(x)
+    x = layers.Conv2DTranspose(4, 3, strides=2, padding="same")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    outputs = layers.Softmax()(layers.Dense(5)(x))
+    return keras.Model(inputs, outputs)
+
+
+@pytest.fixture(scope="module")
+def tflite(network) -> bytes:
+    rng = np.random.default_rng(0)
+    return quantize_int8(network, rng.integers(-128, 128, (8, 12, 10, 1)).astype(np.int8))
+
+
+def test_macs_follow_from_the_shapes(tflite: bytes):
+    operators = operators_in_order(tflite)
+    macs = {operator.name: operator.macs for operator in operators if operator.macs}
+    assert macs == {
+        "CONV_2D": 6 * 5 * 6 * (5 * 3),
+        "DEPTHWISE_CONV_2D": 6 * 5 * 6 * (3 * 3),
+        "TRANSPOSE_CONV": 6 * 5 * 6 * (3 * 3 * 4),
+        "FULLY_CONNECTED": 4 * 5,
+    }
+    assert operators[-1].name == "SOFTMAX" and operators[-1].output == (1, 5)
+
+
+def test_no_tflite():
+    with pytest.raises(ModelError, match="no TFLite model.*: export or convert it again") as caught:
+        operators_in_order(b"nothing of the kind")
+    assert "\n" not in str(caught.value)
+
+
+class Board:
+    """Answers ``profile`` from a list of operators."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+        self.port = type("Port", (), {"name": "here"})
+
+    def request(self, command: str, timeout_s: float) -> Reply:
+        assert command == "profile"
+        lines = [
+            Message("layer", f"{index} op={name} cost={1000 * (index + 1)}")
+            for index, name in enumerate(self.names)
+        ]
+        return Reply(Message("ok", "profile total=123456 unit=cycles"), lines)
+
+    def info(self):
+        return type("Info", (), {"board": "fast_one"})
+
+
+def test_profile_has_cost_beside_macs(tflite: bytes):
+    names = [operator.name for operator in operators_in_order(tflite)]
+    measured = profile(Board(names), tflite)  # type: ignore[arg-type]
+    assert measured.engine == "tflm" and measured.unit == "cycles" and measured.total == 123_456
+    assert [layer.cost for layer in measured.layers] == [1000 * (i + 1) for i in range(len(names))]
+    console = Console(record=True, width=120)
+    console.print(profile_table(measured))
+    text = console.export_text()
+    assert "one run on fast_one" in text and "123,456" in text and "CONV_2D" in text
+
+
+def test_a_saved_profile_names_its_network(tflite: bytes, tmp_path):
+    names = [operator.name for operator in operators_in_order(tflite)]
+    measured = profile(Board(names), tflite)  # type: ignore[arg-type]
+    path = save_profile(measured, "ab" * 32, tmp_path)
+    assert path.parent == tmp_path / "device" and path.name.endswith("-profile.json")
+    saved = read_json(path)
+    assert saved == {**profile_facts(measured), "model_sha256": "ab" * 32}
+
+
+def test_profile_as_plain_values(tflite: bytes):
+    names = [operator.name for operator in operators_in_order(tflite)]
+    facts = profile_facts(profile(Board(names), tflite))  # type: ignore[arg-type]
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["board"] == "fast_one" and facts["unit"] == "cycles"
+    assert facts["total"] == 123_456 and [row["operator"] for row in facts["layers"]] == names
+    assert facts["layers"][0]["output"] == [1, 6, 5, 6] and facts["layers"][0]["cost"] == 1000
+    assert facts["macs"] == sum(row["macs"] for row in facts["layers"]) > 0
+
+
+def test_a_compiled_network_is_listed_by_its_calls():
+    from m3net_tf.system.keras import keras
+
+    layers = keras.layers
+    inputs = layers.Input((12, 10, 1))
+    x = layers.Conv2D(4, 3, activation="relu", name="first")(inputs)
+    x = layers.Cropping2D((2, 1))(x)  # not a call of a kernel
+    x = layers.Conv2D(5, 1, name="last")(x)
+    network = keras.Model(inputs, layers.Flatten()(layers.GlobalAveragePooling2D()(x)))
+    rng = np.random.default_rng(0)
+    tflite = quantize_int8(network, rng.integers(-128, 128, (8, 12, 10, 1)).astype(np.int8))
+    calls, operators = calls_in_order(tflite), operators_in_order(tflite)
+    assert [call.name for call in calls] != [operator.name for operator in operators]
+    assert sum(call.macs for call in calls) == sum(operator.macs for operator in operators) > 0
+    measured = profile(Board([call.name for call in calls]), tflite)  # type: ignore[arg-type]
+    assert measured.engine == "compiled"
+    rows = profile_facts(measured)["layers"]
+    assert "first" in rows[0]["layer"] and rows[0]["output"] == [1, 10, 8, 4]
+    console = Console(record=True, width=120)
+    console.print(profile_table(measured))
+    text = console.export_text()
+    assert "engine compiled" in text and rows[0]["layer"] in text
+
+
+def test_names_and_figures_are_whole_at_80_columns():
+    name = "UNIDIRECTIONAL_SEQUENCE_LSTM"
+    layer = LayerCost(Operator(name, (1, 125, 40, 172), 12_345_678), 123_456_789)
+    console = Console(record=True, width=80)
+    console.print(
+        profile_table(Profile("some_board", "compiled", "instructions", (layer,) * 11, 1))
+    )
+    text = console.export_text()
+    assert "…" not in text and max(map(len, text.splitlines())) <= 80
+    rows = [line.split() for line in text.splitlines() if "12,345,678" in line]
+    assert all(row[0] == str(index) for index, row in enumerate(rows[:11]))
+    for figure in ("125 x 40 x 172", "123,456,789", "9.1 %", "10.00"):
+        assert text.count(figure) == 11
+    # Fields that do not fit are printed below.
+    folded = [line.split() for line in text.splitlines()]
+    assert "".join(rows[0][1] + folded[folded.index(rows[0]) + 1][0]) == name
+
+
+def test_profile_of_another_network(tflite: bytes):
+    with pytest.raises(FirmwareError, match="not those of the run's network"):
+        profile(Board(["CONV_2D", "SOFTMAX"]), tflite)  # type: ignore[arg-type]

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Invalid ports, and the errors about them."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from m3net_tf.boards.deployment.chain import run_chain
+from m3net_tf.boards.device import open_port
+from m3net_tf.boards.device.session import emulated_sound, firmware_of
+from m3net_tf.boards.emulation import job
+from m3net_tf.system.errors import FirmwareError, ModelError
+from m3net_tf.training import Run
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("/dev/ttyNONE7", "no such port .*tcp:HOST:PORT or qemu:BOARD"),
+        ("tcp:localhost", "not an address; give tcp:HOST:PORT"),
+        ("tcp:localhost:http", "not an address"),
+        ("tcp::3456", "not an address"),
+        ("tcp:localhost:70000", "not an address"),
+        ("qemu:mps2_an386", "no firmware to emulate; name its run by --run RUN"),
+    ],
+)
+def test_names_that_are_no_port(name: str, words: str):
+    with pytest.raises(FirmwareError, match=words) as caught:
+        open_port(name)
+    assert str(caught.value).startswith(f"{name}: ") and "\n" not in str(caught.value)
+
+
+def test_a_file_is_no_serial_port(tmp_path: Path):
+    path = tmp_path / "file"
+    path.touch()
+    with pytest.raises(FirmwareError, match="cannot be opened as a serial port"):
+        open_port(str(path))
+
+
+def test_nobody_listens():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(FirmwareError, match="no listener there .*start the emulator"):
+        open_port(f"tcp:127.0.0.1:{port}")
+
+
+def test_unknown_emulated_board(tmp_path: Path):
+    with pytest.raises(FirmwareError, match="toaster: no emulator runs this board"):
+        open_port("qemu:toaster", firmware=lambda board: tmp_path / board)
+
+
+def test_nothing_is_built_for_a_board_that_nothing_emulates():
+    """Not even for one that exists, which would fail in the linker instead."""
+
+    def build(board: str) -> Path:
+        raise AssertionError("built")
+
+    words = "stm32f4_discovery: no emulator runs this board; emulated boards: mps2_an385, "
+    with pytest.raises(FirmwareError, match=words):
+        open_port("qemu:stm32f4_discovery", firmware=build)
+    with pytest.raises(FirmwareError, match=words):
+        emulated_sound("qemu:stm32f4_discovery", Path("no_run"), None)
+
+
+def test_the_chain_refuses_such_a_board_before_its_slow_stages(tmp_path: Path):
+    with pytest.raises(FirmwareError, match="no emulator runs this board"):
+        run_chain(Run(tmp_path / "no_run"), "stm32f4_discovery")
+
+
+def test_an_emulated_board_hears_a_file_and_a_real_one_the_world():
+    with pytest.raises(FirmwareError, match="needs a sound: give --play FILE"):
+        emulated_sound("qemu:mps2_an386", Path("no_run"), None)
+    assert emulated_sound("/dev/ttyACM0", Path("no_run"), Path("no.wav")) is None
+
+
+def test_what_is_built_is_said_first(tmp_path: Path):
+    lines: list[str] = []
+    with pytest.raises(ModelError):
+        firmware_of(tmp_path / "no_run", lines.append)("mps2_an386")
+    assert lines == [f"building the firmware of {tmp_path / 'no_run'} for mps2_an386"]
+
+
+def test_missing_firmware(tmp_path: Path):
+    with pytest.raises(FirmwareError, match="no such firmware; build it first"):
+        open_port("qemu:mps2_an386", firmware=lambda board: tmp_path / board)
+
+
+def test_only_emulated_boards_are_given_a_sound():
+    with pytest.raises(FirmwareError, match="only an emulated board"):
+        open_port("tcp:localhost:1", sound=bytes(2))
+
+
+def test_image_of_a_sound():
+    image = job.stream_image(b"\x01\x00\xff\x7f", 64)
+    assert image[:4] == job.MAGIC and image[32:] == b"\x01\x00\xff\x7f"
+    assert job.HEADER.unpack(image[:32])[1:5] == (1, job.KIND_STREAM, 1, 4)
+    for samples in (b"", b"\x01", bytes(40)):
+        with pytest.raises(FirmwareError, match="16-bit samples|exceeds the board's job memory"):
+            job.stream_image(samples, 64)

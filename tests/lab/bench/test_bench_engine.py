@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Both engines on an emulated board: cost, ratios and the flash of network and runtime."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from rich.console import Console
+from single_operators import Item, write_network
+
+from m3net_tf import cli
+from m3net_tf.boards.emulation.starting import why_no_emulation
+from m3net_tf.compiler.engines import ENGINES
+from m3net_tf.lab.bench import engine as bench
+from m3net_tf.runtime.interpreter import tflm_unavailable_reason
+from m3net_tf.system.errors import ConfigError, ModelError
+
+BOARD = "mps2_an386"
+FLASH = ("--weights-flash", str(64 << 10))  # the targets are for weights in the least flash
+MAP = """
+Discarded input sections
+ .text.unused   0x00000000       0x50 CMakeFiles/m3net_firmware.dir/engine/pooling.c.obj
+
+Linker script and memory map
+
+ .text.m3net_convolve
+                0x00000100       0x20 CMakeFiles/m3net_firmware.dir/engine/convolution.c.obj
+ .rodata.weights 0x00000200      0x100 CMakeFiles/m3net_firmware.dir/build/m3net_network.c.obj
+ .text.main     0x00000300       0x40 CMakeFiles/m3net_firmware.dir/app/main.c.obj
+ .bss.arena     0x20000000     0x1000 CMakeFiles/m3net_firmware.dir/engine/convolution.c.obj
+ .text.run      0x00000400        0x4 libm3net_thirdparty.a(micro_interpreter.cc.obj)
+ .text.fft      0x00000500        0x8 libm3net_thirdparty.a(arm_cfft_f32.c.obj)
+ .text.exp      0x00000600        0x2 /usr/lib/libm.a(lib_a-ef_exp.o)
+"""
+
+
+def test_flash_counts_network_and_runtime_alone():
+    sizes = bench.flash_by_object(MAP)
+    without = {path: size for path, size in sizes.items() if "libm.a" not in path}
+    assert bench.flash_of_engine({"compiled": sizes, "tflm": sizes}, "compiled") == 0x120
+    assert bench.flash_of_engine({"compiled": sizes, "tflm": sizes}, "tflm") == 0x4
+    assert bench.flash_of_engine({"compiled": without, "tflm": sizes}, "tflm") == 0x6
+    assert bench.flash_of_engine({"compiled": sizes}, "compiled") == 0x120
+
+
+def test_ratios_and_the_table():
+    costs = [
+        {"instructions": 60, "arena_bytes": 30, "flash_bytes": 7_000},
+        {"instructions": 100, "arena_bytes": 100, "flash_bytes": 10_000},
+    ]
+    answers = {
+        engine: bench._Answer(cost, [engine]) for engine, cost in zip(ENGINES, costs, strict=True)
+    }
+    comparison = bench._compare(bench.SUBJECTS[0], BOARD, answers)
+    assert comparison["ratios"] == {"instructions": 0.6, "arena_bytes": 0.3, "flash_bytes": 0.7}
+    assert comparison["targets"] == {"instructions": 0.6, "arena_bytes": 0.5, "flash_bytes": 0.6}
+    assert comparison["bytes_equal"] is False
+    helium = bench._compare(bench.SUBJECTS[0], "mps3_an547", {"compiled": answers["compiled"]})
+    assert helium["targets"]["instructions"] == 1.0
+    assert helium["ratios"] == {} and helium["bytes_equal"] is None
+    console = Console(record=True, width=200)
+    console.print(bench.engine_table(BOARD, {"a": comparison, "b": helium}))
+    text = console.export_text()
+    assert "10,000" in text and "0.70" in text and "NO" in text
+
+
+def test_all_inputs_are_compared_with_this_machine_and_the_first_ones_with_the_board():
+    cost = {"instructions": 1, "arena_bytes": 1, "flash_bytes": 1}
+    outputs = np.arange(12, dtype=np.int8).reshape(4, 3)
+    answers = {
+        "compiled": bench._Answer(cost, outputs),
+        "tflm": bench._Answer(cost, outputs[: bench._CLIPS]),
+    }
+    comparison = bench._compare(bench.SUBJECTS[0], BOARD, answers, outputs)
+    assert comparison["bytes_equal"] is True and comparison["inputs"] == 4
+    alone = {"compiled": answers["compiled"]}
+    damaged = outputs.copy()
+    damaged[3, 2] += 1
+    assert bench._compare(bench.SUBJECTS[0], BOARD, alone, damaged)["bytes_equal"] is False
+
+
+def test_inputs_begin_with_the_given_ones_and_the_extremes():
+    first = np.zeros((2, 3, 5, 1), np.int8)
+    inputs = bench.varied_inputs(first, 40)
+    assert inputs.shape == (40, 3, 5, 1) and inputs.dtype == np.int8
+    np.testing.assert_array_equal(inputs[:2], first)
+    assert (inputs[2] == -128).all() and (inputs[3] == 127).all()
+    assert len(np.unique(inputs[7:], axis=0)) == 33
+    np.testing.assert_array_equal(bench.varied_inputs(first, 9), inputs[:9])
+    assert len(bench.varied_inputs(first, 2)) == 2
+
+
+def test_a_file_is_measured_without_targets(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        bench, "why_no_emulation", lambda _, engine: "" if engine == "compiled" else "no"
+    )
+    if reason := why_no_emulation(BOARD, "compiled"):
+        pytest.skip(reason)
+    monkeypatch.chdir(tmp_path)
+    path = Path("two_layers.tflite")
+    source, middle, output = Item((1, 42), 0.1), Item((1, 42), 0.1, 3), Item((1, 7), 0.02, -128)
+    weights = np.random.default_rng(0).integers(-127, 128, (7, 42)).astype(np.int8)
+    dense = [middle, Item((7, 42), 0.01, values=weights), None]
+    options = schema.FullyConnectedOptionsT()
+    steps = [("ABS", [source], [middle], None), ("FULLY_CONNECTED", dense, [output], options)]
+    path.write_bytes(write_network(steps))
+    result = bench.run_bench_engine([BOARD], [str(path)], 12)
+    measured = result["boards"][BOARD][str(path)]
+    assert measured["bytes_equal"] is (None if tflm_unavailable_reason() else True)
+    assert measured["targets"] == {} and measured["engines"]["compiled"]["instructions"] > 0
+    console = Console(record=True, width=200)
+    console.print(bench.engine_table(BOARD, result["boards"][BOARD]))
+    assert str(path) in console.export_text()
+
+
+def test_a_file_that_the_firmware_cannot_take_is_named(tmp_path):
+    path = tmp_path / "two.tflite"
+    if reason := why_no_emulation(BOARD, "compiled"):
+        pytest.skip(reason)
+    path.write_bytes(write_network([("ADD", [Item((1, 4)), Item((1, 4))], [Item((1, 4))], None)]))
+    for file, message in ((path, "one int8 input"), (tmp_path / "no.tflite", "does not exist")):
+        with pytest.raises(ModelError, match=rf"{file.name}.*{message}"):
+            bench.run_bench_engine([BOARD], [str(file)])
+
+
+def test_unknown_names_and_a_board_without_an_emulator(monkeypatch):
+    with pytest.raises(ConfigError, match=r"no network 'steam'.*choose from ds_cnn/mcu"):
+        bench.run_bench_engine([BOARD], ["steam"])
+    monkeypatch.setattr(bench, "why_no_emulation", lambda *_: "install the tools")
+    with pytest.raises(ConfigError, match=r"cannot be emulated \(install the tools\)"):
+        bench.run_bench_engine([BOARD])
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_each_network_meets_its_targets(monkeypatch, capsys):
+    if reason := "; ".join(filter(None, (why_no_emulation(BOARD, name) for name in ENGINES))):
+        pytest.skip(reason)
+    monkeypatch.setattr(sys, "argv", ["m3net", "bench", "engine", "--json", *FLASH])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code
+    result = json.loads(capsys.readouterr().out)
+    networks = result["boards"][BOARD]
+    assert set(networks) == {subject.label for subject in bench.SUBJECTS}
+    for label, network in networks.items():
+        assert network["bytes_equal"] is True, label
+        for key, target in network["targets"].items():
+            assert network["ratios"][key] <= target, (label, key)

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hours of a table's trainings: the counted runs and the timed step."""
+
+import dataclasses
+import json
+import sys
+
+import pytest
+import yaml
+
+from m3net_tf import cli
+from m3net_tf.audio.datasets import dataset_info
+from m3net_tf.lab.bench import table as bench_table
+from m3net_tf.lab.bench.table import run_bench_table
+from m3net_tf.lab.studies.grid_file import find_grid, grid_names, load_grid
+from m3net_tf.lab.studies.table_list import estimated_tables
+from m3net_tf.networks.models.complexity import count_macs
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.training import pace
+from m3net_tf.training.features import input_shape
+from m3net_tf.training.recipe import Recipe
+from m3net_tf.training.trainer import build_network
+
+GRID = """
+title: Taught and untaught
+paper: Somebody, 2025
+table: Table 9
+base: {dataset: {name: esc10}, model: {name: m3net, preset: mcu}, training: {epochs: 3}}
+seeds: [0, 1]
+axes:
+  Network:
+    alone: {folds: [1, 2]}
+    taught: {folds: [1], distillation: {run: {step: teacher}}}
+    rival: {quoted: true}
+steps:
+  teacher: {dataset: {name: esc10}, training: {epochs: 5}}
+expected: {rival: 80}
+scales:
+  paper: {}
+  small: {patch: {dataset: {name: synth}}}
+  tiny: {}
+"""
+
+
+@pytest.fixture
+def grid(tmp_path):
+    path = tmp_path / "table9.yaml"
+    path.write_text(GRID)
+    return str(path)
+
+
+def test_hours_are_those_of_all_runs(grid, monkeypatch):
+    timed = []
+
+    def half_a_second(recipe, info, *, teachers, clips, steps):
+        timed.append(([teacher.training.epochs for teacher in teachers], info.name))
+        return 0.5
+
+    monkeypatch.setattr(bench_table, "seconds_per_clip", half_a_second)
+    lines: list[str] = []
+    result = run_bench_table(grid, "paper", log=lines.append)
+    # Two seeds by two folds without a teacher; two distilled seeds, and their teachers.
+    assert [row["runs"] for row in result["networks"]] == [4, 2, 2]
+    # The teacher's step is that of the network alone.
+    assert timed == [([], "esc10"), ([5], "esc10")]
+    expected = [runs * epochs * 400 * 0.5 / 3600 for runs, epochs in ((4, 3), (2, 5), (2, 3))]
+    assert [row["hours"] for row in result["networks"]] == pytest.approx(expected, abs=1e-3)
+    assert result["hours"] == pytest.approx(sum(expected), abs=0.01)
+    assert result["runs"] == 8 and len(lines) == 3
+    json.dumps(result, allow_nan=False)
+
+
+def test_hours_at_a_rate_are_those_of_the_operations(grid, monkeypatch):
+    monkeypatch.setattr(bench_table, "seconds_per_clip", None)  # nothing may be timed
+    result = run_bench_table(grid, "paper", tflops=0.001)
+    recipe, info = Recipe.from_dict(yaml.safe_load(GRID)["base"]), dataset_info("esc10")
+    shape = input_shape(info, recipe.frontend)
+    macs = count_macs(build_network(recipe, shape, multi_label=False, classes=info.classes))
+    clips = [runs * epochs * 400 for runs, epochs in ((4, 3), (2, 5), (2, 3))]
+    # Three inferences a step, and one of the teacher in the last; two operations to a MAC.
+    operations = [macs * n * count for n, count in zip((6, 6, 8), clips, strict=True)]
+    assert [row["hours"] for row in result["networks"]] == pytest.approx(
+        [count / 1e9 / 3600 for count in operations], abs=1e-3
+    )
+    assert result["tflops"] == 0.001 and "cores" not in result
+    with pytest.raises(ConfigError, match="tflops is -1"):
+        run_bench_table(grid, "paper", tflops=-1)
+
+
+def test_hours_of_a_smaller_copy(grid):
+    whole = run_bench_table(grid, "paper", tflops=0.001)
+    part = run_bench_table(grid, "paper", tflops=0.001, clips={"esc10": 100})
+    assert [row["clips"] for row in part["networks"]] == [100] * 3
+    assert part["hours"] == pytest.approx(whole["hours"] / 4, abs=0.01)
+
+
+def test_kept_hours_stand_in_the_list_until_the_table_is_trained(tmp_path):
+    result = run_bench_table("spectromasknet/table6", "small", tflops=0.02)
+    bench_table.keep_hours(result, tmp_path)
+    (estimate,) = estimated_tables(tmp_path)
+    assert (estimate.name, estimate.scale, estimate.runs) == ("spectromasknet/table6", "small", 6)
+    assert estimate.hours == result["hours"] > 0 and estimate.machine == "0.02 TFLOP/s"
+    (tmp_path / "spectromasknet/table6.small.json").write_text("{}")
+    assert estimated_tables(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("clips", "message"),
+    [
+        ({"us8k": 9}, "clips of us8k are given, but the table has esc10"),
+        ({"esc10": 401}, "clips of esc10 is 401: give 1 to 400"),
+        ({"esc10": "all"}, "clips of esc10 is all: give 1 to 400"),
+    ],
+)
+def test_wrong_numbers_of_clips(clips, message, grid):
+    with pytest.raises(ConfigError, match=message):
+        run_bench_table(grid, "paper", tflops=0.001, clips=clips)
+
+
+def test_a_data_set_without_a_number_of_clips(grid):
+    with pytest.raises(ConfigError, match="synth has no fixed number of clips"):
+        run_bench_table(grid, "small")
+
+
+@pytest.mark.parametrize("name", grid_names())
+def test_data_sets_are_known_without_their_files(name):
+    """Each recipe of the shipped tables has a data set with a number of clips, at its own rate."""
+    for scale in ("small", "paper"):
+        loaded = load_grid(find_grid(name), scale)
+        for cell in loaded.cells:
+            if cell.trained:
+                training = loaded.training(cell, cell.repeats[0])
+                info = bench_table.delivered(training.recipe)
+                assert info.clips > 0 and info.classes > 1
+                assert info.sample_rate_hz == training.recipe.frontend.sample_rate_hz
+
+
+RECIPE = {
+    "dataset": {"name": "esc10"},
+    "model": {"name": "m3net", "arguments": {"sfp": [{"filters": 8, "strides": [4, 4]}]}},
+    "augmentation": {"time_masks": 1, "between_class_probability": 0.5},
+    "training": {"batch_size": 6, "weight_average": 0.9, "class_weights": "balanced"},
+}
+
+
+@pytest.mark.parametrize(
+    ("clips", "taken"),
+    [(2, 2), *(pytest.param(clips, 6, marks=pytest.mark.slow) for clips in (0, 9))],
+)
+def test_a_step_of_the_recipe_is_timed(monkeypatch, clips, taken):
+    seen = []
+    make_step = pace.make_step
+
+    def spy(state, recipe, loss, teacher):
+        step = make_step(state, recipe, loss, teacher)
+
+        def noted(batch, *rest):
+            seen.append((batch["features"].shape[0], teacher is not None))
+            return step(batch, *rest)
+
+        return noted
+
+    monkeypatch.setattr(pace, "make_step", spy)
+    recipe = Recipe.from_dict(RECIPE)
+    info = dataset_info("esc10")
+    assert pace.seconds_per_clip(recipe, info, teachers=[recipe], clips=clips, steps=2) > 0
+    assert seen == [(taken, True)] * 3
+
+
+@pytest.mark.slow
+def test_several_labels_and_lengths():
+    labels = dict(RECIPE, training={"batch_size": 2})
+    info = dataclasses.replace(dataset_info("esc10"), multi_label=True)
+    assert pace.seconds_per_clip(Recipe.from_dict(labels), info, steps=1) > 0
+    arguments = {"channels": [8], "modules": [1], "strides": [8], "expansion": 1, "lengths": True}
+    padded = dict(labels, model={"name": "spectromasknet", "arguments": arguments})
+    assert pace.seconds_per_clip(Recipe.from_dict(padded), dataset_info("esc10"), steps=1) > 0
+    with pytest.raises(ConfigError, match="steps is 0"):
+        pace.seconds_per_clip(Recipe.from_dict(labels), info, steps=0)
+
+
+def test_command(monkeypatch, capsys):
+    def fake(name, scale, *, steps, tflops, clips, log):
+        log("timing")
+        result = {"table": name, "scale": scale, "steps": steps, "tflops": tflops, "clips": clips}
+        return {**result, "hours": 72.0, "runs": 42}
+
+    monkeypatch.setattr("m3net_tf.lab.bench.table.run_bench_table", fake)
+    line = "m3net bench table m3net/table4 --steps 1 --tflops 5 --clips us8k=2148"
+    monkeypatch.setattr(sys, "argv", line.split())
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code
+    caught = capsys.readouterr()
+    expected = {"table": "m3net/table4", "scale": "paper", "steps": 1, "tflops": 5}
+    expected["clips"] = {"us8k": 2148}
+    assert json.loads(caught.out) == {**expected, "hours": 72.0, "runs": 42}
+    assert caught.err.splitlines() == [
+        "timing",
+        "m3net/table4 at paper scale, in all: 42 runs, at most 72.0 h (3.0 days) one after the "
+        "other at 5 TFLOP/s",
+    ]
+
+
+def test_the_total_names_the_machine():
+    here = {"table": "a/b", "scale": "small", "runs": 6, "hours": 1.25, "cores": 2, "gpus": 0}
+    start = "a/b at small scale, in all: 6 runs, at most 1.2 h one after the other on this machine"
+    assert bench_table.total_line(here) == f"{start}, 2 cores"
+    assert bench_table.total_line({**here, "gpus": 1}) == f"{start}, GPU"
+    assert bench_table.total_line({**here, "gpus": 2}) == f"{start}, GPUs: 2"

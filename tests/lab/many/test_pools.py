@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pools: what a run reserves, and what a loss of Ray becomes; test_cluster.py has a real one."""
+
+import signal
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from m3net_tf.cli.pool_options import pool_options
+from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.training.cluster import worker
+from m3net_tf.training.cluster.fetching import RemoteFolder
+from m3net_tf.training.cluster.pools import Lost, PoolOptions, RayPool, open_pool
+from m3net_tf.training.cluster.resources import UNSET, Resources, memory_bytes
+from m3net_tf.training.cluster.worker import Order, Report, train_run
+from m3net_tf.training.stopping import TrainingStoppedError
+
+
+def order_of(recipe, folder, **options):
+    return Order(recipe, folder, None, **options)
+
+
+def test_resources_are_whole_cores_shares_and_bytes():
+    parse = Resources.parse
+    assert parse({"cpus": 2, "gpus": 0.5, "memory": "4GB"}, "") == Resources(2, 0.5, 4 * 10**9)
+    assert parse({}, "") == UNSET
+    assert [memory_bytes(text, "") for text in ("500 MB", 12, "1.5G")] == [5e8, 12, 1.5e9]
+    assert parse({"gpus": 2}, "").over(Resources(3, None, 7)) == Resources(3, 2.0, 7)
+    for values, reason in (
+        ({"cpus": 0}, "cpus is 0 here: give a whole number from 1"),
+        ({"gpus": 1.5}, "gpus is 1.5 here"),
+        ({"gpus": True}, "gpus is True here"),
+        ({"memory": "much"}, "memory is 'much' here: give bytes, or such as"),
+        ({"disk": 1}, "unknown key 'disk' here"),
+    ):
+        with pytest.raises(ConfigError, match=reason):
+            parse(values, "here")
+
+
+def test_options_become_a_pool():
+    options = pool_options(2, "", 1, None, "1GB", 3, "s3://bucket/features")
+    assert options.features == RemoteFolder("s3://bucket/features") and not options.in_process
+    assert options.resources == Resources(1, None, 10**9)
+    assert pool_options(0, "", None, None, None, 3, None).in_process
+    assert pool_options(1, "auto", None, None, None, 3, "cache").features is None
+
+
+class Fault(Exception):  # noqa: N818
+    """A base of Ray's errors."""
+
+
+class FakeRay:
+    """Two computers, one of which is dead; tasks end as ``results`` says."""
+
+    exceptions = SimpleNamespace(
+        RayError=Fault,
+        RayTaskError=type("RayTaskError", (Fault,), {}),
+        RuntimeEnvSetupError=type("RuntimeEnvSetupError", (Fault,), {}),
+        RaySystemError=type("RaySystemError", (Fault,), {}),
+    )
+
+    def __init__(self, *results):
+        self.results, self.options = list(results), []
+
+    def nodes(self):
+        has = {"CPU": 8.0, "GPU": 2.0, "memory": 10.0**10}
+        return [{"Alive": alive, "Resources": has} for alive in (True, False)]
+
+    def cluster_resources(self):
+        return self.nodes()[0]["Resources"]
+
+    def remote(self, **options):
+        self.options.append(options)
+        return lambda work: SimpleNamespace(remote=lambda order: object())
+
+    def wait(self, handles, num_returns, timeout):
+        return handles[:1], handles[1:]
+
+    def get(self, handle):
+        result = self.results.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+def test_a_cluster_holds_what_fits(tiny_recipe, tmp_path):
+    pool = RayPool(FakeRay(), PoolOptions(address="auto"))
+    assert pool.slots(UNSET) == 8 and pool.slots(Resources(memory=5 * 10**9)) == 2
+    assert pool.slots(Resources(cpus=16)) == 1  # the cluster may grow
+    assert RayPool(FakeRay(), PoolOptions(jobs=3, address="auto")).slots(UNSET) == 3
+    ray = FakeRay()
+    pool = RayPool(ray, PoolOptions(jobs=4, cache=tmp_path))
+    recipe = tiny_recipe(training={"threads": 3})
+    pool.start(order_of(recipe, tmp_path), Resources(cpus=2))
+    (options,) = ray.options
+    assert (options["num_cpus"], options["num_gpus"], options["max_retries"]) == (2, 0.5, 0)
+    variables = options["runtime_env"]["env_vars"]
+    assert variables["M3NET_CACHE"] == str(tmp_path)
+    # The recipe decides, not the cores: another count in the same process would be refused.
+    assert variables["TF_NUM_INTRAOP_THREADS"] == variables["OMP_NUM_THREADS"] == "3"
+    with pytest.raises(ConfigError, match="reserves 99 CPU of 8: reserve less, or use a cluster"):
+        pool.start(order_of(tiny_recipe(), tmp_path), Resources(cpus=99))
+
+
+def test_a_lost_process_is_no_failure_but_broken_code_is(tiny_recipe, tmp_path):
+    kinds, report = FakeRay.exceptions, Report("", 1.0)
+    task_error = kinds.RayTaskError("traceback\nModuleNotFoundError: no m3net_tf\n")
+    ray = FakeRay(report, Fault("killed\n by the system"), task_error, ConnectionError("gone"))
+    pool = RayPool(ray, PoolOptions(address="auto"))
+    for _ in range(4):
+        pool.start(order_of(tiny_recipe(), tmp_path), UNSET)
+    assert [pool.wait(0.0)[0][1] for _ in range(2)] == [report, Lost("Fault: killed by the system")]
+    broken = pool.wait(0.0)[0][1]
+    assert broken.error == (
+        "the worker cannot run it (ModuleNotFoundError: no m3net_tf): check its installation"
+    )
+    with pytest.raises(DataError, match=r"cluster at auto is lost \(gone\): start it again"):
+        pool.wait(0.0)
+    ray.wait = lambda *_, **__: (_ for _ in ()).throw(ConnectionError("gone"))
+    with pytest.raises(DataError, match="the same command continues"):
+        pool.wait(0.0)
+
+
+def test_missing_ray_and_a_missing_cluster_are_one_line(monkeypatch):
+    def init(**_):
+        raise ConnectionError("Could not find any running Ray instance.")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    with pytest.raises(DataError, match="no Ray cluster at auto .*: start one by ray start"):
+        open_pool(PoolOptions(address="auto")).__enter__()
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(DataError, match=r"need Ray: pip install .*\[many\]"):
+        open_pool(PoolOptions(jobs=2)).__enter__()
+
+
+def test_a_local_ray_that_does_not_start_is_named_in_one_line(monkeypatch):
+    def init(**_):
+        raise Exception("The current node timed out\nduring startup.")  # as Ray does
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    reason = r"does not start .*timed out during startup\.\): wait until .* less busy"
+    with pytest.raises(DataError, match=reason):
+        open_pool(PoolOptions(jobs=2)).__enter__()
+
+
+def test_a_local_ray_is_closed_and_does_not_change_how_signals_end_a_command(monkeypatch):
+    calls = []
+
+    def change(call):
+        calls.append(call)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    fake = SimpleNamespace(init=lambda **options: change(options["num_cpus"]))
+    fake.shutdown = lambda: change("closed")
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    before = signal.getsignal(signal.SIGTERM)
+    with open_pool(PoolOptions(jobs=512)) as pool:
+        assert isinstance(pool, RayPool) and signal.getsignal(signal.SIGTERM) == before
+    assert calls == [512, "closed"] and signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_worker_checks_its_computer(tiny_recipe, tmp_path):
+    report = train_run(order_of(tiny_recipe(), tmp_path / "run", version="0.0"))
+    assert "this computer 0.0: install the same version on all" in report.error
+    report = train_run(order_of(tiny_recipe(), tmp_path / "run", witness=tmp_path / "no"))
+    assert "is not visible on" in report.error and not (tmp_path / "run").exists()
+
+
+def test_a_stopped_training_is_no_failure(tiny_recipe, tmp_path, monkeypatch):
+    def train(*_, after_epoch):
+        after_epoch([], False)
+
+    def stop(history, ended):
+        raise TrainingStoppedError("others are better")
+
+    monkeypatch.setattr("m3net_tf.training.train", train)
+    assert train_run(order_of(tiny_recipe(), tmp_path / "run", after_epoch=stop)).error == ""
+    assert (tmp_path / "run/train.log").read_text() == "others are better\n"
+
+
+def test_a_worker_says_that_another_process_holds_the_run(tiny_recipe, tmp_path, monkeypatch):
+    def train(*_, **__):
+        raise worker.InUseError("run is in use by process 7")
+
+    monkeypatch.setattr("m3net_tf.training.train", train)
+    fetched = []
+    monkeypatch.setattr(worker, "fetch_folder", lambda *arguments: fetched.append(arguments[0]))
+    monkeypatch.setattr(worker.gc, "collect", lambda: 0)
+    features = RemoteFolder("s3://bucket/features")
+    report = train_run(order_of(tiny_recipe(), tmp_path / "run", features=features))
+    assert report.in_use and report.error == "run is in use by process 7" and fetched == [features]

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many runs: lost ones are tried again, failed ones are not, and a stopped call loses none."""
+
+import contextlib
+import dataclasses
+import itertools
+from types import SimpleNamespace
+
+import pytest
+
+from m3net_tf.lab.many import scheduling
+from m3net_tf.lab.many.plan import Training, fingerprint, plan_trainings
+from m3net_tf.lab.many.scheduling import run_trainings
+from m3net_tf.lab.many.store import STORE_NAME, RunStore
+from m3net_tf.system.errors import DataError
+from m3net_tf.training.cluster.pools import Lost, PoolOptions
+from m3net_tf.training.cluster.worker import Report
+
+LOST = Lost("NodeDiedError: its computer went away")
+IN_USE = Report("seed0 is in use by process 7; wait for it or stop it", 0.0, in_use=True)
+
+
+class ScriptedPool:
+    """Two runs at once; ``script`` maps seeds to the results of their first attempts."""
+
+    def __init__(self, finish, script):
+        self.finish, self.script = finish, script
+        self.attempts, self.most, self._orders = [], 0, {}
+
+    def slots(self, resources):
+        return 2
+
+    def start(self, order, resources):
+        handle = len(self.attempts)
+        self.attempts.append(order.recipe.training.seed)
+        self._orders[handle] = order
+        self.most = max(self.most, len(self._orders))
+        return handle
+
+    def wait(self, timeout_s):
+        handle, order = self._orders.popitem()
+        results = self.script.get(order.recipe.training.seed)
+        report = results.pop(0) if results else self.finish(order)
+        if isinstance(report, BaseException):
+            raise report
+        return [(handle, report)]
+
+
+@pytest.fixture
+def run_all(trainings, finish, tmp_path, monkeypatch):
+    """Train four runs; returns the outcomes by seed, the pool and the lines."""
+
+    def run(script, count=4, runs=None, **options):
+        pool, lines = ScriptedPool(finish, script), []
+        monkeypatch.setattr(scheduling, "open_pool", lambda _: contextlib.nullcontext(pool))
+        runs = runs or trainings(count)
+        plan = plan_trainings(runs, tmp_path)
+        options = PoolOptions(**{"jobs": 2, "pause_s": 0.001, **options})
+        outcomes = run_trainings(plan, tmp_path, {}, options=options, log=lines.append)
+        return [outcomes[training.key] for training in runs], pool, lines
+
+    return run
+
+
+def states(tmp_path, seed):
+    return [event.state for event in RunStore(tmp_path).events(f"paper/seed{seed}")]
+
+
+def test_a_lost_run_is_tried_again_and_a_failed_one_is_not(run_all, tmp_path):
+    script = {0: [LOST, LOST], 1: [Report("clip.wav is broken: fetch it", 1.0)], 2: [LOST] * 9}
+    outcomes, pool, lines = run_all(script, retries=3)
+    assert [outcome.error for outcome in outcomes] == [
+        "",
+        "clip.wav is broken: fetch it",
+        "lost 4 times, at last by NodeDiedError: its computer went away",
+        "",
+    ]
+    assert sorted(pool.attempts) == [0] * 3 + [1] + [2] * 4 + [3] and pool.most == 2
+    assert "paper/seed0: lost (NodeDiedError: its computer went away); attempt 2 of 4 in 0 s" in (
+        lines
+    )
+    assert states(tmp_path, 0) == ["started", "lost"] * 2 + ["started", "finished"]
+    assert states(tmp_path, 1) == ["started", "failed"]
+    assert states(tmp_path, 2) == ["started", "lost"] * 3 + ["started", "failed"]
+    (failed,) = (event for event in RunStore(tmp_path).newest() if event.seed == 1)
+    assert failed.facts["error"] == "clip.wav is broken: fetch it"
+
+
+def test_the_pause_doubles_up_to_a_minute(run_all, monkeypatch):
+    clock = itertools.count(0, 7)
+    fake = SimpleNamespace(
+        sleep=lambda _: None, monotonic=lambda: float(next(clock)), perf_counter=lambda: 0.0
+    )
+    monkeypatch.setattr(scheduling, "time", fake)
+    outcomes, _, lines = run_all({0: [LOST] * 6}, count=1, retries=6, pause_s=4.0)
+    assert outcomes[0].error == ""
+    waits = [line.rpartition(" in ")[2] for line in lines if "attempt" in line]
+    assert waits == ["4 s", "8 s", "16 s", "32 s", "60 s", "60 s"]
+
+
+def test_a_run_of_another_process_is_awaited(run_all, tmp_path):
+    outcomes, pool, lines = run_all({0: [IN_USE] * 5}, retries=1)
+    assert all(outcome.error == "" for outcome in outcomes) and pool.attempts.count(0) == 6
+    assert lines.count("paper/seed0: seed0 is in use by process 7: waiting for it") == 1
+
+
+def test_a_stopped_call_continues_with_what_is_missing(run_all, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run_all({2: [KeyboardInterrupt()]})
+    ended = {event.place: event.state for event in RunStore(tmp_path).newest()}
+    assert "stopped" in ended.values()
+    done = [place for place, state in ended.items() if state == "finished"]
+    outcomes, pool, lines = run_all({})
+    assert all(outcome.error == "" for outcome in outcomes)
+    assert len(pool.attempts) == 4 - len(done)
+    assert lines[0] == f"4 runs: {len(done)} finished, {4 - len(done)} to train"
+    assert run_all({})[1].attempts == []
+    (tmp_path / STORE_NAME).unlink()  # it is made again from the folders
+    run_all({}, count=5)
+    assert [event.state for event in RunStore(tmp_path).newest()] == ["finished"] * 5
+
+
+def test_a_run_waits_for_those_it_needs_and_fails_with_them(run_all, trainings, tiny_recipe):
+    (first,) = trainings(1)
+    recipe = tiny_recipe(training={"seed": 9}, fine_tuning={"run": f"recipe {first.key}"})
+    second = Training(fingerprint(recipe), recipe, "paper/tuned", {"fine_tuning": (first,)})
+    outcomes, pool, _ = run_all({0: [Report("no data", 0.0)]}, runs=[second])
+    assert outcomes[0].error == "the run for fine_tuning failed: no data"
+    assert pool.attempts == [0]
+    outcomes, pool, _ = run_all({}, runs=[second])
+    assert outcomes[0].error == "" and pool.attempts == [0, 9]
+
+
+def test_a_run_that_left_no_result_has_failed(run_all):
+    outcomes, _, _ = run_all({0: [Report("", 1.0)]}, count=1)
+    assert "is not a run folder" in outcomes[0].error
+
+
+def test_the_index_never_stops_the_runs(run_all, monkeypatch):
+    def add(*_):
+        raise DataError("runs.sqlite cannot be used (disk I/O error)")
+
+    monkeypatch.setattr(RunStore, "add", add)
+    outcomes, _, lines = run_all({}, count=1)
+    assert outcomes[0].error == ""
+    assert any("m3net runs rebuild adds what is missing" in line for line in lines)
+
+
+def test_without_ray_runs_are_trained_in_this_process(trainings, finish, tmp_path):
+    orders = []
+
+    def work(order):
+        orders.append(order)
+        return finish(order)
+
+    shown = []
+
+    @contextlib.contextmanager
+    def watch(standing):
+        yield
+        shown.append(standing.line(standing.in_work()))
+
+    plan = plan_trainings(trainings(2), tmp_path)
+    folders = {"": tmp_path / "data"}
+    options = PoolOptions(work=work)
+    run_trainings(plan, tmp_path, folders, options=options, watch=watch)
+    assert [order.data for order in orders] == [tmp_path / "data"] * 2
+    assert shown[0].startswith("2 of 2 runs done, 0 in work, best validation 90.00 %, 0 s left")
+    assert dataclasses.replace(options, address="auto").in_process is False

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command: its limits, its front as a table or JSON, its pick."""
+
+import json
+import sys
+
+import pytest
+
+from m3net_tf import __main__ as entry
+from m3net_tf.lab.many.plan import fingerprint
+from m3net_tf.lab.search import driver
+from m3net_tf.lab.search.trials import TrialFolder
+from m3net_tf.training.cluster.worker import Report
+from m3net_tf.training.recipe import load_recipe, save_recipe
+
+pytestmark = pytest.mark.usefixtures("fake_networks")
+
+
+@pytest.fixture
+def m3net(monkeypatch, capsys, tmp_path, base, space_file, train_at_once):
+    """Run ``m3net search`` on the small space; returns status, output and errors."""
+    save_recipe(base, tmp_path / "recipe.yaml")
+    real = driver.open_pool
+    works = [train_at_once[0]]
+
+    def open_pool(options):
+        return real(type(options)(work=works[0]))
+
+    monkeypatch.setattr(driver, "open_pool", open_pool)
+    monkeypatch.setattr(driver, "provenance", lambda: {"versions": {}, "git_commit": "c"})
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, work=None):
+        works[0] = work or train_at_once[0]
+        line = ["m3net", "search", "recipe.yaml", *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", line)
+        with pytest.raises(SystemExit) as stop:
+            entry.main()
+        return stop.value.code, *capsys.readouterr()
+
+    return run
+
+
+def test_a_search_prints_its_front_and_writes_a_pick(m3net, tmp_path):
+    arguments = ("--space", "space.yaml", "--trials", 3, "--max-arena", "4kB", "--epochs", 9)
+    status, output, _ = m3net(*arguments, "--max-instructions", "3.5e5", "--json")
+    result = json.loads(output)
+    assert status == 0
+    assert result["settings"]["limits"] == {
+        "arena_bytes": 4000,
+        "flash_bytes": None,
+        "instructions": 350_000,
+    }
+    assert result["front"] == [3, 2] and result["git_commit"]
+    status, output, _ = m3net(*arguments, "--max-instructions", "3.5e5")
+    assert status == 0 and "first recipe" in output
+    assert "front.png, front.csv and front.json" in output
+    assert m3net("--pick", 0, "--to", "best.yaml")[:2] == (0, "best.yaml: m3net train best.yaml\n")
+    picked = load_recipe(tmp_path / "best.yaml")
+    (first, *_) = TrialFolder(tmp_path / "runs/search_recipe").read()
+    assert fingerprint(picked) == first.recipe_sha256
+    assert json.loads(m3net("--pick", 0, "--json")[1])["trial"] == 0
+
+
+def test_failed_trials_are_an_error(m3net):
+    failed = lambda order: Report("the disk is full", 0.0)  # noqa: E731
+    status, _, error = m3net("--space", "space.yaml", "--trials", 1, work=failed)
+    assert (status, error) == (
+        2,
+        "error: 1 trials failed (the disk is full): the same command tries them again\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["--max-instructions", "0"], "--max-instructions is 0.0: give 1 or more"),
+        (["--max-arena", "much"], "memory is 'much' in --max-arena"),
+        (["--pick", "7"], "no finished trial 7"),
+    ],
+)
+def test_wrong_options_are_one_line(m3net, arguments, error):
+    status, _, text = m3net("--space", "space.yaml", *arguments)
+    assert status == 2 and error in text and text.count("\n") == 1

@@ -1,0 +1,450 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A grid's runs on a board: measured once, averaged, compared with each other and with limits.
+
+Exports, boards and trainings are stand-ins, except for one export of the tiny run.
+"""
+
+import csv
+import json
+import shutil
+import sys
+import types
+
+import numpy as np
+import pytest
+import yaml
+
+from m3net_tf import cli
+from m3net_tf.boards.deployment.cost import BoardCost
+from m3net_tf.export.manifest import Quantization
+from m3net_tf.lab.studies import deployment_cells
+from m3net_tf.lab.studies.deployment import make_deployment
+from m3net_tf.lab.studies.grid_file import load_grid
+from m3net_tf.runtime.network import Int8Network
+from m3net_tf.system.artifacts import read_json, write_json
+from m3net_tf.system.errors import ConfigError, DataError, FirmwareError, ModelError
+from m3net_tf.training import recipe as recipes
+from m3net_tf.training.cluster import data as data_folders
+from m3net_tf.training.run import Run
+
+BOARD = "mps2_an386"
+GRID = """
+title: Keyword networks
+paper: Somebody
+table: Keywords
+base: {dataset: {name: synth, options: {clips_per_class: 6}}, model: {name: m3net, preset: s}}
+axes:
+  Network:
+    Ours: {seeds: [0, 1]}
+    Known: {model: {name: ds_cnn, preset: mcu}}
+    Rival: {model: {name: sparknet, preset: mcu}}
+reference: {Network: Known}
+scales: {tiny: {}}
+"""
+CLIPS = 10
+DATASET = {"name": "synth", "labels": ["a", "b"]}
+
+
+class World:
+    """Stand-ins for export, test clips and board, with figures that tests change."""
+
+    def __init__(self):
+        self.hits = {"m3net": [9, 8], "ds_cnn": [8], "sparknet": [8]}
+        self.costs = {  # instructions, arena, network
+            "m3net": (5_000_000, 30_000, 61_000),
+            "ds_cnn": (8_000_000, 20_000, 50_000),
+            "sparknet": (2_000_000, 15_000, 30_000),
+        }
+        self.failing = {}  # network and seed -> error
+        self.missing = ""  # the reason why no board is emulated
+        self.runs_of_network = 0
+        self.tried = []
+        self.on_board = []
+
+    def export_run(self, run, data_dir, log, engine):
+        assert engine == "tflm"  # the figures of the tables
+        recipe = run.recipe()
+        name, seed = recipe.model.name, recipe.training.seed
+        if (name, seed) in self.failing:
+            raise self.failing[name, seed]
+
+        def run_reference(features):
+            self.runs_of_network += 1
+            scores = np.zeros((CLIPS, 2), np.int8)
+            scores[: self.hits[name][seed], 1] = 1
+            return scores
+
+        return types.SimpleNamespace(
+            name=name,
+            network=Int8Network(name.encode().ljust(self.costs[name][2])),
+            manifest=types.SimpleNamespace(quantization=Quantization("ptq", chosen=False)),
+            frontend=recipe.frontend,
+            run_reference=run_reference,
+        )
+
+    def compute_features(self, dataset, split, frontend, log):
+        assert split == "test"
+        return types.SimpleNamespace(clean=None, labels=np.ones(CLIPS, np.int32))
+
+    def certify_export(self, bundle, board, folder, log):
+        assert board == BOARD and folder.parts[-2:] == ("firmware", f"{BOARD}-tflm")
+        self.on_board.append(bundle.name)
+        instructions, arena, _ = self.costs[bundle.name]
+        certificate = {
+            "arena": {"bytes": arena},
+            "clips": {"count": 16},
+            "outputs": {"different_in_tflm_on_the_host": 0, "different_on_the_board": 0},
+        }
+        if self.missing:
+            return {**certificate, "missing": self.missing}
+        cost = BoardCost(
+            board=board,
+            instructions=instructions,
+            frontend_instructions=35_000,
+            arena_bytes=arena,
+            arena_used_bytes=arena - 10,
+            stack_bytes=1_500,
+            frontend_bytes=8_000,
+            flash_bytes=190_000,
+            ram_bytes=60_000,
+            model_bytes=bundle.network.size_bytes,
+            sections={},
+        )
+        return {**certificate, "board": {"cost": cost.to_dict()}}
+
+    def method_figures(self, run, data_dir, methods, log):
+        self.tried += [str(method) for method in methods]
+        if "int16x8" in map(str, methods):
+            raise ModelError("no such\nform")
+        accuracies = {"ptq": (0.7, 0.9), "ptq+bias": (0.8, 0.6)}  # validation, test
+        return {
+            str(method): {
+                "validation_accuracy": accuracies[str(method)][0],
+                "accuracy": accuracies[str(method)][1],
+                "model_bytes": 5,
+            }
+            for method in methods
+        }
+
+
+@pytest.fixture
+def world(monkeypatch):
+    stand_in = World()
+    for name in ("export_run", "compute_features", "certify_export", "method_figures"):
+        monkeypatch.setattr(deployment_cells, name, getattr(stand_in, name))
+    monkeypatch.setattr(deployment_cells.gc, "collect", lambda: 0)  # the slowest part here
+    return stand_in
+
+
+@pytest.fixture
+def grid(tmp_path):
+    """Path of the grid, whose runs are finished."""
+    path = tmp_path / "mcu" / "keywords.yaml"
+    path.parent.mkdir()
+    path.write_text(GRID)
+    plan = load_grid(path, "tiny")
+    for cell in plan.cells:
+        for repeat in cell.repeats:
+            training = plan.training(cell, repeat)
+            run = Run(tmp_path / "runs" / training.place)
+            recipes.save_recipe(training.recipe, run.recipe_path)
+            run.model_path.write_bytes(b"")
+            shares = {"validation": {"accuracy": 0.95}, "test": {"accuracy": 0.9}}
+            metrics = {"parameters": 100, "macs": 1000, "dataset": DATASET, **shares}
+            write_json(run.metrics_path, {"recipe": training.recipe.to_dict(), **metrics})
+    return path
+
+
+@pytest.fixture
+def make(grid, tmp_path):
+    """Make the table; returns its report. Keyword arguments go to ``make_deployment``."""
+
+    def call(**arguments):
+        return make_deployment(
+            str(grid),
+            "tiny",
+            BOARD,
+            data_folders={},
+            runs_folder=tmp_path / "runs",
+            out=tmp_path / "out",
+            command="m3net x",
+            **arguments,
+        )
+
+    return call
+
+
+def read(tmp_path, ending):
+    return (tmp_path / f"out/mcu/keywords.tiny.deployment.{ending}").read_text()
+
+
+def row(text, name):
+    """Cells of the first line of a Markdown table that begins with a name."""
+    (line, *_) = (line for line in text.splitlines() if line.startswith(f"| {name} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_means_and_costs_of_each_network(world, make, tmp_path):
+    report = make()
+    assert json.loads(read(tmp_path, "json")) == report
+    ours, baseline, rival = report["cells"]
+    assert ours["summary"]["int8"]["mean"] == pytest.approx(85)
+    assert ours["summary"]["int8"]["std"] == pytest.approx(np.std([90, 80], ddof=1))
+    assert ours["summary"]["lost_points"]["mean"] == pytest.approx(5)
+    assert ours["board"]["instructions"] == 5_000_000 and ours["board"]["bytes_equal"]
+    assert world.on_board == ["m3net", "ds_cnn", "sparknet"]  # one seed of each
+    assert ours["size_limit"] == {"arena_bytes": 65_536, "model_bytes": 200_000, "holds": True}
+    assert baseline["size_limit"] is None and rival["size_limit"] is None
+    text = read(tmp_path, "md")
+    assert row(text, "Ours") == [
+        *("Ours", "90.00 ± 0.00", "85.00 ± 7.07", "5.00 ± 7.07", "5,000,000", "35,000", "30,000"),
+        *("1,500", "190,000", "61,000", "yes", "holds (65,536 + 200,000)"),
+    ]
+    assert row(text, "Known")[1:4] == ["90.00", "80.00", "10.00"]
+    lines = list(csv.DictReader(read(tmp_path, "csv").splitlines()))
+    assert [(line["Network"], line["seed"], line["int8"]) for line in lines] == [
+        ("Ours", "0", "90"),
+        ("Ours", "1", "80"),
+        ("Known", "0", "80"),
+        ("Rival", "0", "80"),
+    ]
+    assert [line["instructions"] for line in lines] == ["5000000", "", "8000000", "2000000"]
+
+
+def test_results_are_kept_without_their_runs(world, make, grid, tmp_path):
+    before = make(methods=["ptq"])
+    shutil.rmtree(tmp_path / "runs/mcu/keywords/tiny/known")
+    shutil.rmtree(tmp_path / "runs/mcu/keywords/tiny/ours/seed1")
+    world.on_board.clear()
+    report = make(methods=["ptq"], keep_results=True)
+    assert world.on_board == ["m3net", "sparknet"]
+    assert report["kept"] == 2
+    assert "2 of the runs: results kept from an earlier call" in read(tmp_path, "md")
+    assert [bool(run.pop("kept", False)) for cell in report["cells"] for run in cell["runs"]] == [
+        *(False, True, True, False)
+    ]
+    assert report["cells"] == before["cells"]
+
+
+@pytest.mark.parametrize("change", ["network", "method", "board"])
+def test_results_of_something_else_are_not_kept(world, make, tmp_path, change):
+    make()
+    path = tmp_path / "out/mcu/keywords.tiny.deployment.json"
+    report = read_json(path)
+    if change == "network":
+        report["cells"][1]["runs"][0]["design_sha256"] = "0" * 64
+    report["board"] = "another" if change == "board" else BOARD
+    write_json(path, report)
+    shutil.rmtree(tmp_path / "runs/mcu/keywords/tiny/known")
+    with pytest.raises(ConfigError, match="1 of 4 runs of mcu/keywords are not finished"):
+        make(keep_results=True, methods=["ptq"] if change == "method" else [])
+
+
+def test_results_to_keep_must_be_there(world, make):
+    with pytest.raises(DataError, match="deployment.json is missing, so there are no results"):
+        make(keep_results=True)
+
+
+def test_beside_the_reference(world, make, tmp_path):
+    report = make()
+    against = report["cells"][0]["against_reference"]
+    assert against["int8_points"] == pytest.approx(5)
+    assert against["instructions"] == pytest.approx(5 / 8)
+    assert against["arena_bytes"] == pytest.approx(1.5)
+    assert against["model_bytes"] == pytest.approx(61 / 50)
+    assert report["cells"][1]["against_reference"] is None
+    beside = read(tmp_path, "md").split("## Compared with Known")[1]
+    assert row(beside, "Ours") == ["Ours", "+5.00", "0.62 x", "1.50 x", "1.00 x", "1.22 x"]
+    assert "Ours: no rival is at least as accurate in int8" in beside
+
+
+@pytest.mark.parametrize(
+    ("hits", "instructions", "dominates"),
+    [
+        ([9], 2_000_000, True),
+        ([9], 5_000_000, True),
+        ([9], 5_000_001, False),
+        ([8], 2_000_000, False),
+    ],
+)
+def test_a_rival_that_is_better_in_both_ways_is_named(
+    world, make, tmp_path, hits, instructions, dominates
+):
+    world.hits["sparknet"] = hits
+    world.costs["sparknet"] = (instructions, 15_000, 30_000)
+    report = make()
+    assert report["cells"][0]["dominated_by"] == (["Rival"] if dominates else [])
+    assert ("Ours: Rival is at least as accurate" in read(tmp_path, "md")) == dominates
+
+
+def test_an_equal_rival_is_not_better(world, make):
+    world.hits["m3net"] = [8, 8]
+    world.costs["sparknet"] = world.costs["m3net"]
+    assert make()["cells"][0]["dominated_by"] == []
+
+
+@pytest.mark.parametrize("costs", [(5_000_000, 65_537, 61_000), (5_000_000, 30_000, 200_001)])
+def test_a_size_limit_that_is_exceeded(world, make, tmp_path, costs):
+    world.costs["m3net"] = costs
+    assert make()["cells"][0]["size_limit"]["holds"] is False
+    assert row(read(tmp_path, "md"), "Ours")[-1].startswith("EXCEEDED (65,536")
+
+
+def test_what_is_there_is_not_made_again(world, make):
+    first = make(methods=["ptq"])
+    assert world.runs_of_network == 4 and world.tried == ["ptq"] * 4
+    assert make(methods=["ptq"])["cells"] == first["cells"]
+    assert world.runs_of_network == 4 and world.tried == ["ptq"] * 4
+    make(methods=["ptq", "ptq+bias"])
+    assert world.runs_of_network == 4 and world.tried == ["ptq"] * 4 + ["ptq+bias"] * 4
+    world.costs["sparknet"] = (2_000_000, 15_000, 30_001)  # another network
+    make(methods=["ptq"])
+    assert world.runs_of_network == 5 and world.tried[8:] == ["ptq"]
+
+
+def test_validation_chooses_the_method(world, make, tmp_path):
+    report = make(methods=["ptq", "ptq+bias"])
+    assert report["cells"][0]["chosen_method"] == "ptq+bias"
+    methods = read(tmp_path, "md").split("## Methods of quantisation")[1]
+    assert row(methods, "Ours")[1:] == [
+        *("95.00 ± 0.00", "90.00 ± 0.00"),  # float
+        *("70.00 ± 0.00", "90.00 ± 0.00", "80.00 ± 0.00", "60.00 ± 0.00"),
+        *("ptq+bias", "30.00"),
+    ]
+    assert report["chosen_lost_points"]["m3net"] == {
+        "cells": 1,
+        "answers": 2 * CLIPS,
+        "points": pytest.approx(30),
+    }
+    assert "- m3net: 30.00 (cells: 1, answers: 20)" in methods
+    line = next(csv.DictReader(read(tmp_path, "csv").splitlines()))
+    assert (line["ptq validation"], line["ptq test"]) == ("70", "90")
+    assert "## Methods" not in (make() and read(tmp_path, "md"))
+
+
+def test_a_method_without_a_form_is_reported(world, make, tmp_path):
+    report = make(methods=["int16x8", "ptq"])
+    ours = report["cells"][0]
+    assert report["failed"] == 0 and ours["summary"]["int8"]["runs"] == 2
+    assert ours["chosen_method"] == "ptq"
+    text = read(tmp_path, "md")
+    assert "- Ours, seed 1, int16x8: no such form" in text
+    methods = text.split("## Methods of quantisation")[1]
+    assert row(methods, "Ours")[3:5] == ["failed", "failed"]
+    line = next(csv.DictReader(read(tmp_path, "csv").splitlines()))
+    assert (line["int16x8 test"], line["ptq test"]) == ("", "90")
+    make(methods=["int16x8"])
+    assert world.tried[-4:] == ["int16x8"] * 4  # tried again, as runs that failed are
+
+
+def test_a_run_that_fails_is_reported_and_the_others_continue(
+    world, make, grid, tmp_path, monkeypatch, capsys
+):
+    world.failing = {
+        ("m3net", 0): ModelError("no int8\nform"),
+        ("ds_cnn", 0): FirmwareError("no room"),
+    }
+    report = make()
+    ours, baseline, _ = report["cells"]
+    assert report["failed"] == 2 and ours["runs"][0]["error"] == "no int8 form"
+    assert ours["summary"]["int8"]["mean"] == pytest.approx(80)  # the other seed
+    assert ours["board"]["instructions"] == 5_000_000
+    assert baseline["summary"] is None and baseline["board"] is None
+    text = read(tmp_path, "md")
+    assert "- Ours, seed 0: no int8 form" in text and row(text, "Known")[1] == "failed"
+    assert ours["against_reference"] is None
+
+    words = ["deployment", grid, "--scale", "tiny", "--runs", tmp_path / "runs"]
+    monkeypatch.setattr(sys, "argv", ["m3net", *map(str, words), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert "2 of the runs of" in capsys.readouterr().err
+    assert f"`m3net deployment {grid} --scale tiny --board {BOARD}`" in read(tmp_path, "md")
+
+
+def test_without_an_emulator_the_table_says_why(world, make, tmp_path):
+    world.missing = "install qemu-system-arm"
+    report = make()
+    ours = report["cells"][0]
+    assert ours["board"] == {"missing": "install qemu-system-arm"}
+    assert ours["size_limit"]["holds"] is None and ours["dominated_by"] == []
+    text = read(tmp_path, "md")
+    assert "No board: install qemu-system-arm." in text
+    assert row(text, "Ours")[-1].startswith("not measured")
+
+
+def test_missing_data_are_reported_before_anything_is_exported(world, make, tmp_path, monkeypatch):
+    make()
+
+    def missing(*_args, **_options):
+        raise DataError("no folder")
+
+    monkeypatch.setattr(data_folders, "load_recipe_dataset", missing)
+    world.on_board.clear()
+    shutil.rmtree(tmp_path / "out")
+    with pytest.raises(DataError, match=r"mcu/keywords at tiny scale needs data .* synth: no fol"):
+        make()
+    assert not world.on_board and not (tmp_path / "out").exists()
+
+
+def test_a_failing_run_leaves_the_written_table(world, make, tmp_path):
+    make()
+    before = {ending: read(tmp_path, ending) for ending in ("json", "csv", "md")}
+    world.failing = {("sparknet", 0): FirmwareError("no room")}
+    lines = []
+    assert make(log=lines.append)["failed"] == 1
+    assert before == {ending: read(tmp_path, ending) for ending in before}
+    assert any("deployment.md stays as it is" in line for line in lines)
+    assert "seed 0: no room" in read(tmp_path, "incomplete.md")
+    world.failing = {}
+    assert make()["failed"] == 0
+    assert not list((tmp_path / "out").rglob("*incomplete*"))
+
+
+def test_unfinished_runs_are_listed_with_the_command(world, make, tmp_path):
+    shutil.rmtree(tmp_path / "runs/mcu/keywords/tiny/rival")
+    with pytest.raises(ConfigError, match=r"^1 of 4 runs .* m3net table mcu/keywords --scale ti"):
+        make()
+    assert world.on_board == []
+
+
+@pytest.mark.slow
+def test_a_real_export(tiny_run, tiny_recipe, private_cache, tmp_path, monkeypatch):
+    """Accuracy of the exported network over the test clips; the board is a stand-in."""
+    stand_in = World()
+    monkeypatch.setattr(
+        deployment_cells,
+        "certify_export",
+        lambda bundle, *_: stand_in.certify_export(
+            types.SimpleNamespace(
+                name=bundle.manifest.model.name.partition("-")[0], network=bundle.network
+            ),
+            BOARD,
+            tmp_path / "firmware" / f"{BOARD}-tflm",
+            print,
+        ),
+    )
+    shutil.copytree(tiny_run, tmp_path / "runs" / "anywhere")
+    path = tmp_path / "tiny.yaml"
+    values = {"title": "A", "paper": "B", "table": "C", "axes": {"Network": {"tiny": None}}}
+    path.write_text(
+        yaml.safe_dump({**values, "base": tiny_recipe().to_dict(), "scales": {"tiny": {}}})
+    )
+    report = make_deployment(
+        str(path),
+        "tiny",
+        BOARD,
+        data_folders={},
+        methods=["ptq"],
+        runs_folder=tmp_path / "runs",
+        out=tmp_path / "out",
+    )
+    (cell,) = report["cells"]
+    (run,) = cell["runs"]
+    assert run["run"] == "anywhere" and run["exported_by"] == "ptq"
+    assert run["float"] == pytest.approx(100 * Run(tiny_run).metrics().test["accuracy"])
+    assert run["int8"] == pytest.approx(100 * run["methods"]["ptq"]["accuracy"])
+    assert run["clips"] == len(Run(tiny_run).dataset(None).split("test"))
+    kept = json.loads((tmp_path / "runs/anywhere" / deployment_cells.KEPT).read_text())
+    assert kept["int8"] == run["int8"]

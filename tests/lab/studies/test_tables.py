@@ -1,0 +1,702 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running a table and writing it: runs trained, reused and failed; comparisons and output.
+
+A function that writes the files of a finished run replaces training here;
+test_tables_tiny.py has real ones.
+"""
+
+import csv
+import dataclasses
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from m3net_tf import cli, training
+from m3net_tf.cli.options import results_folder
+from m3net_tf.lab.figures.catalogue import FIGURES
+from m3net_tf.lab.studies import footprint, report_files, tables
+from m3net_tf.lab.studies.grid import Cell, Grid
+from m3net_tf.lab.studies.grid_file import find_grid, grid_names, load_grid
+from m3net_tf.lab.studies.table_list import written_tables
+from m3net_tf.lab.studies.table_plan import plan_facts
+from m3net_tf.lab.studies.table_results import CellResult, _averaged
+from m3net_tf.lab.studies.table_text import cells_in_words
+from m3net_tf.lab.studies.tables import make_table, parse_data_folders, plan_table
+from m3net_tf.system.artifacts import read_json, write_json
+from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.training import recipe as recipes
+from m3net_tf.training.cluster import worker
+from m3net_tf.training.run import Run
+
+GRID = """
+title: Something left out
+paper: Somebody, 2025
+table: Table 9
+seeds: [0, 1, 2, 3, 4, 5]
+base: {dataset: {name: synth}, model: {name: m3net, preset: mcu}}
+axes:
+  Network:
+    whole:
+    less: {model: {arguments: {dfp: false}}}
+    same:
+    taught: {fine_tuning: {run: {step: before}}}
+    rival: {quoted: true}
+  Figure:
+    accuracy: {metric: accuracy}
+    parameters: {metric: run.parameters, seeds: [0]}
+steps:
+  before: {training: {epochs: 3}}
+expected:
+  whole: {accuracy: [90, 0.5], parameters: 31599}
+  less: {accuracy: 80.25}
+  rival: {accuracy: 70}
+reference: {Network: whole}
+scales:
+  tiny: {only: {Network: [whole, less]}, patch: {seeds: [0]}}
+  small: {}
+"""
+
+
+class Trainer:
+    """Replaces ``m3net_tf.training.train``; ``failing`` maps seeds to errors."""
+
+    def __init__(self):
+        self.trained = []
+        self.failing = {}
+        self.subset = {}  # facts of the data set's folder
+
+    def __call__(self, recipe, folder, data_dir, log, devices, shards, after_epoch):
+        log("training")
+        self.trained.append((recipe, Path(folder), data_dir))
+        less, seed = "dfp" in recipe.model.arguments, recipe.training.seed
+        recipes.save_recipe(recipe, Run(folder).recipe_path)
+        if seed in self.failing:
+            raise self.failing[seed]
+        accuracy = 0.8 + 0.01 * seed - (0.05 + 0.001 * seed if less else 0.0)
+        test = {"accuracy": accuracy, "accuracy_95_low": 0.7, "accuracy_95_high": 0.95}
+        Run(folder).model_path.write_bytes(b"")
+        write_json(
+            Run(folder).metrics_path,
+            {
+                "recipe": recipe.to_dict(),
+                "parameters": 31_469,
+                "macs": 1_657_152,
+                "best_epoch": 1,
+                "training_s": 2.0,
+                "git_commit": "abc",
+                "dataset": {
+                    "name": "synth",
+                    "labels": ["a", "b"],
+                    "protocol": "generated-split",
+                    "leaking": True,
+                    **self.subset,
+                },
+                "test": test,
+                "validation": {"accuracy": accuracy + 0.01},
+            },
+        )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Folder of a finished table, its report and its trainer; only to be read."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "paper").mkdir()
+    (folder / "paper/table9.yaml").write_text(GRID)
+    with pytest.MonkeyPatch.context() as patch:
+        stand_in = Trainer()
+        patch.setattr(training, "train", stand_in)
+        patch.setattr(worker.gc, "collect", lambda: 0)  # most of the time of a run here
+        report = make_table(
+            str(folder / "paper/table9.yaml"),
+            "small",
+            data_folders={},
+            runs_folder=folder / "runs",
+            out=folder / "out",
+            command="m3net x",
+        )
+    return folder, report, stand_in
+
+
+@pytest.fixture
+def trainer(monkeypatch):
+    stand_in = Trainer()
+    monkeypatch.setattr(training, "train", stand_in)
+    monkeypatch.setattr(worker.gc, "collect", lambda: 0)
+    return stand_in
+
+
+@pytest.fixture
+def run_table(tmp_path):
+    """Make the table; returns its report. Keyword arguments go to ``make_table``."""
+    (tmp_path / "paper").mkdir()
+    path = tmp_path / "paper/table9.yaml"
+    path.write_text(GRID)
+
+    def run(scale="small", **arguments):
+        arguments = {"data_folders": {}, "runs_folder": tmp_path / "runs", **arguments}
+        return make_table(str(path), scale, out=tmp_path / "out", command="m3net x", **arguments)
+
+    return run
+
+
+def read(tmp_path, ending, scale="small"):
+    return (tmp_path / f"out/paper/table9.{scale}.{ending}").read_text()
+
+
+def test_equal_recipes_are_trained_once_and_steps_first(finished):
+    _, report, trainer = finished
+    # whole (= same), less, taught and its starting run: six seeds of each.
+    assert report["runs"] == 18 and len(trainer.trained) == 24
+    assert report["failed"] == 0 and report["training_s"] == 36.0
+    folders = [folder for _, folder, _ in trainer.trained]
+    for recipe, folder, _ in trainer.trained:
+        if recipe.fine_tuning.run:
+            step = Path(recipe.fine_tuning.run)
+            assert folders.index(step) < folders.index(folder)
+            assert recipe.training.seed == Run(step).recipe().training.seed
+
+
+def test_finished_runs_are_used_again_also_of_another_table(trainer, run_table, tmp_path):
+    run_table("tiny")
+    trainer.trained.clear()
+    run_table("tiny")
+    assert not trainer.trained
+    other_grid = tmp_path / "paper/table10.yaml"
+    other_grid.write_text(GRID)
+    report = make_table(
+        str(other_grid),
+        "tiny",
+        data_folders={},
+        runs_folder=tmp_path / "runs",
+        out=tmp_path / "out",
+    )
+    assert not trainer.trained
+    assert report["cells"][0]["runs"][0]["run"] == "paper/table9/tiny/whole--accuracy/seed0"
+
+
+def test_a_run_of_another_recipe_is_left_alone(trainer, run_table, tmp_path):
+    run_table("tiny")
+    path = tmp_path / "paper/table9.yaml"
+    path.write_text(GRID.replace("dfp: false", "dfp: false, dropout: 0.5"))
+    trainer.trained.clear()
+    run_table("tiny")
+    ((recipe, folder, _),) = trainer.trained
+    assert recipe.model.arguments == {"dfp": False, "dropout": 0.5}
+    assert folder.name.startswith("seed0-") and (folder.parent / "seed0/metrics.json").exists()
+
+
+def test_a_run_whose_preset_has_changed_is_left_alone(trainer, run_table, tmp_path):
+    run_table("tiny")
+    path = tmp_path / "runs/paper/table9/tiny/less--accuracy/seed0/metrics.json"
+    write_json(path, {**read_json(path), "design_sha256": "0" * 64})
+    trainer.trained.clear()
+    run_table("tiny")
+    ((recipe, folder, _),) = trainer.trained
+    assert recipe.model.arguments == {"dfp": False}
+    assert folder.parent == path.parent.parent and folder.name.count("-") == 1
+    assert path.exists()
+
+
+def test_a_run_whose_teacher_has_changed_is_left_alone(trainer, run_table, tmp_path):
+    path = tmp_path / "paper/table9.yaml"
+    path.write_text(GRID.replace("[whole, less]", "[taught]"))
+    run_table("tiny")
+    ((_, before, _), (_, taught, _)) = trainer.trained
+    metrics = read_json(Run(before).metrics_path)
+    write_json(Run(before).metrics_path, {**metrics, "design_sha256": "0" * 64})
+    trainer.trained.clear()
+    run_table("tiny")
+    ((_, again, _), (recipe, folder, _)) = trainer.trained
+    assert again != before and recipe.fine_tuning.run == str(again.resolve())
+    assert folder != taught and Run(taught).finished
+    trainer.trained.clear()
+    run_table("tiny")
+    assert not trainer.trained
+
+
+def test_results_are_kept_without_their_runs(trainer, run_table, tmp_path):
+    before = run_table("tiny")
+    text = read(tmp_path, "csv", "tiny")
+    path = tmp_path / "paper/table9.yaml"
+    path.write_text(GRID.replace("[whole, less]", "[whole, less, taught]"))
+    trainer.trained.clear()
+    report = run_table("tiny", runs_folder=tmp_path / "elsewhere", keep_results=True)
+    # Only the new cell, and its starting run.
+    assert [bool(recipe.fine_tuning.run) for recipe, _, _ in trainer.trained] == [False, True]
+    assert report["kept"] == 2 and report["runs"] == 3 and report["training_s"] == 6.0
+    assert "2 of the runs: results kept from an earlier call" in read(tmp_path, "md", "tiny")
+    whole, less = (report["cells"][index] for index in (0, 2))
+    assert whole["runs"][0].pop("kept") and less["runs"][0].pop("kept")
+    assert [whole, less] == [before["cells"][index] for index in (0, 2)]
+    assert set(text.splitlines()) <= set(read(tmp_path, "csv", "tiny").splitlines())
+    none = tmp_path / "none"
+    plan = plan_table(str(path), "tiny", runs_folder=none, out=tmp_path / "out", keep_results=True)
+    states = {run["run"]: run["state"] for run in plan_facts(plan, {}, none)["runs"]}
+    assert not plan.runs.waiting and len(states) == 4
+    (step,) = (state for run, state in states.items() if "step--before" in run)
+    assert step.startswith("not needed")
+
+
+def test_results_of_another_network_or_recipe_are_not_kept(trainer, run_table, tmp_path):
+    run_table("tiny")
+    path = tmp_path / "out/paper/table9.tiny.json"
+    report = read_json(path)
+    for cell in report["cells"]:
+        if cell["labels"]["Network"] == "whole":
+            cell["runs"][0]["metrics"]["design_sha256"] = "0" * 64
+    write_json(path, report)
+    grid = tmp_path / "paper/table9.yaml"
+    grid.write_text(GRID.replace("dfp: false", "dfp: false, dropout: 0.5"))
+    trainer.trained.clear()
+    report = run_table("tiny", runs_folder=tmp_path / "elsewhere", keep_results=True)
+    assert report["kept"] == 0 and len(trainer.trained) == 2
+
+
+def test_results_of_another_table_are_kept(trainer, run_table, tmp_path):
+    run_table("tiny")
+    (tmp_path / "paper/table9.yaml").rename(tmp_path / "paper/table8.yaml")
+    trainer.trained.clear()
+    report = make_table(
+        str(tmp_path / "paper/table8.yaml"),
+        "tiny",
+        data_folders={},
+        runs_folder=tmp_path / "elsewhere",
+        out=tmp_path / "out",
+        keep_results=True,
+    )
+    assert report["kept"] == report["runs"] == 2 and not trainer.trained
+
+
+def test_results_to_keep_must_be_there(trainer, run_table):
+    with pytest.raises(DataError, match="out has no results of tiny scale to keep"):
+        run_table("tiny", keep_results=True)
+    assert not trainer.trained
+
+
+@pytest.mark.slow
+def test_a_failing_run_stops_no_other(trainer, run_table, tmp_path):
+    trainer.failing = {1: DataError("clip.wav is broken: fetch it"), 2: ValueError("two\nlines")}
+    report = run_table()
+    assert report["failed"] == 2 * 3  # whole, less and taught; taught lacks its first step
+    cell = report["cells"][0]
+    assert cell["ours"]["runs"] == 4
+    errors = {run["seed"]: run["error"] for run in cell["runs"] if "error" in run}
+    assert errors[1] == "clip.wav is broken: fetch it"
+    assert errors[2].startswith("ValueError: two lines (see train.log")
+    taught = next(cell for cell in report["cells"] if cell["labels"]["Network"] == "taught")
+    run_errors = [run["error"] for run in taught["runs"] if "error" in run]
+    assert run_errors[0] == "the run for fine_tuning failed: clip.wav is broken: fetch it"
+    text = read(tmp_path, "md")
+    assert "2 of 6 runs failed" in text and "## Failed" in text
+    log = tmp_path / "runs/paper/table9/small/whole--accuracy/seed2/train.log"
+    assert "training" in log.read_text() and "Traceback" in log.read_text()
+    # The same command tries only the failed ones again.
+    trainer.failing = {}
+    trainer.trained.clear()
+    assert run_table()["failed"] == 0
+    assert {recipe.training.seed for recipe, _, _ in trainer.trained} == {1, 2}
+
+
+WITHOUT_DATA = "base: {dataset: {name: us8k}, "
+
+
+def without_data(tmp_path):
+    """Give the grid an unavailable data set, with another one for one network."""
+    path = tmp_path / "paper/table9.yaml"
+    unavailable = "less: {dataset: {name: speech_commands}, model:"
+    text = GRID.replace("base: {dataset: {name: synth}, ", WITHOUT_DATA)
+    path.write_text(text.replace("less: {model:", unavailable))
+    return path
+
+
+def test_missing_data_are_reported_before_anything_is_run(
+    trainer, run_table, tmp_path, monkeypatch, private_cache
+):
+    monkeypatch.delenv("DATA_DIR", raising=False)
+    run_table("tiny")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    grid = without_data(tmp_path)
+    before[grid] = grid.read_bytes()
+    trainer.trained.clear()
+    with pytest.raises(DataError) as error:
+        run_table("tiny")
+    assert str(error.value) == (
+        "paper/table9 at tiny scale needs data that are missing: us8k: give --data-dir "
+        "us8k=FOLDER or run m3net data fetch us8k; speech_commands: give --data-dir "
+        "speech_commands=FOLDER or run m3net data fetch speech_commands"
+    )
+    with pytest.raises(DataError) as error:
+        run_table("tiny", data_folders={"us8k": tmp_path, "": tmp_path / "no"})
+    assert "UrbanSound8K" in str(error.value) and "(give --data-dir us8k=" in str(error.value)
+    assert f"speech_commands: {tmp_path / 'no'} does not exist; give" in str(error.value)
+    assert not trainer.trained
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_finished_runs_need_no_data(trainer, run_table, tmp_path, monkeypatch, private_cache):
+    monkeypatch.delenv("DATA_DIR", raising=False)
+    without_data(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "require_data", lambda *_: None)
+        run_table("tiny")
+    assert run_table("tiny")["failed"] == 0
+
+
+def test_a_failing_run_keeps_the_written_result(trainer, run_table, tmp_path):
+    before = run_table("tiny")
+    trainer.failing = {0: DataError("clip.wav is broken: fetch it")}
+    report = run_table("tiny", runs_folder=tmp_path / "elsewhere")
+    assert report["failed"] == 2 and report["kept"] == 2
+    for now, then in zip(report["cells"], before["cells"], strict=True):
+        assert now["ours"] == then["ours"]
+    (run,) = report["cells"][0]["runs"]
+    assert (run["value"], run["kept"]) == (80, True)
+    assert run["error"] == "clip.wav is broken: fetch it"
+    text = read(tmp_path, "md", "tiny")
+    assert "| whole | 80.00 † ‡ (90 ± 0.5) |" in text
+    assert (
+        "- whole / accuracy, seed0: clip.wav is broken: fetch it (kept: 80, of commit abc)" in text
+    )
+    # Kept again, but no longer after it succeeds.
+    assert run_table("tiny", runs_folder=tmp_path / "elsewhere")["kept"] == 2
+    trainer.failing = {}
+    report = run_table("tiny", runs_folder=tmp_path / "elsewhere")
+    assert (report["failed"], report["kept"]) == (0, 0)
+    assert "‡" not in read(tmp_path, "md", "tiny")
+
+
+def test_a_failing_run_of_another_recipe_leaves_the_written_table(trainer, run_table, tmp_path):
+    run_table("tiny")
+    endings = ("json", "csv", "md")
+    before = [read(tmp_path, ending, "tiny") for ending in endings]
+    path = tmp_path / "paper/table9.yaml"
+    path.write_text(GRID.replace("dfp: false", "dfp: false, dropout: 0.5"))
+    trainer.failing = {0: DataError("gone: fetch it")}
+    lines = []
+    report = run_table("tiny", log=lines.append)
+    assert report["failed"] == 1
+    assert [read(tmp_path, ending, "tiny") for ending in endings] == before
+    assert any("table9.tiny.md stays as it is" in line for line in lines)
+    assert "failed (80.25)" in read(tmp_path, "incomplete.md", "tiny")
+    # A complete one replaces it and removes it.
+    trainer.failing = {}
+    run_table("tiny")
+    assert read(tmp_path, "md", "tiny") != before[2]
+    assert not list((tmp_path / "out").rglob("*incomplete*"))
+
+
+def test_a_table_stopped_while_it_is_written_stays_whole(trainer, run_table, tmp_path, monkeypatch):
+    run_table("tiny")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
+
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(tables, "table_csv", lambda *_: "new")
+    monkeypatch.setattr(tables, "table_markdown", full)
+    with pytest.raises(OSError, match="no space"):
+        run_table("tiny")
+    monkeypatch.setattr(tables, "table_markdown", lambda *_: "new")
+    whole = report_files.write_text
+    monkeypatch.setattr(
+        report_files,
+        "write_text",
+        lambda path, text: full() if "md" in path.name else whole(path, text),
+    )
+    with pytest.raises(OSError, match="no space"):
+        run_table("tiny")
+    assert before == {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
+
+
+def test_a_dry_run_tells_runs_recipes_and_data_and_writes_nothing(
+    trainer, run_table, tmp_path, monkeypatch, capsys, private_cache
+):
+    monkeypatch.delenv("DATA_DIR", raising=False)
+    run_table("tiny")
+    path = tmp_path / "paper/table9.yaml"
+    path.write_text(GRID.replace("less: {model:", "less: {dataset: {name: us8k}, model:"))
+    before = sorted(tmp_path.rglob("*"))
+    places = ["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs"), "--dry-run"]
+    monkeypatch.setattr("sys.argv", ["m3net", "table", str(path), "--scale", "tiny", *places])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "paper/table9 at tiny scale: 4 cells, 2 runs, 1 to train"
+    start = lines.index("paper/table9/tiny/whole--accuracy")
+    assert lines[start + 1].startswith("  synth, generated-split; m3net mcu;")
+    assert lines[start + 2].split()[:2] == ["seed0", "recipe"]
+    assert lines[start + 2].endswith("finished")
+    start = lines.index("paper/table9/tiny/less--accuracy")
+    assert lines[start + 1].startswith("  us8k, official-10fold; m3net mcu (dfp: False);")
+    assert lines[start + 2].endswith("to train")
+    assert lines[-2:] == [
+        "missing data:",
+        "  us8k: give --data-dir us8k=FOLDER or run m3net data fetch us8k",
+    ]
+    assert sorted(tmp_path.rglob("*")) == before and len(trainer.trained) == 2
+
+
+def test_the_markdown_links_its_recipes(finished):
+    folder = finished[0]
+    links = re.findall(r"recipes come from the grid \[(.*)\]\((.*)\)", read(folder, "md"))
+    ((name, target),) = links
+    assert name == "paper/table9.yaml"
+    assert (folder / "out/paper" / target).resolve() == folder / "paper/table9.yaml"
+
+
+@pytest.mark.parametrize("path", sorted(Path("experiments/results").glob("*/*.md")), ids=str)
+def test_committed_tables_link_their_recipes(path):
+    ((_, target),) = re.findall(r"come from the grid \[(.*)\]\((.*)\)", path.read_text())
+    assert (path.parent / target).is_file()
+
+
+def test_the_readers_table_has_ours_and_the_papers(finished):
+    lines = read(finished[0], "md").splitlines()
+    assert lines[0] == "# Table 9: Something left out"
+    assert "| Network | accuracy | parameters |" in lines
+    assert "| whole | 82.50 ± 1.87 † (90 ± 0.5) | 31,469 (31,599) |" in lines
+    assert "| rival | (70) |  |" in lines
+    (less,) = [line for line in lines if line.startswith("| less | accuracy |")]
+    # Six pairs, all lower: p = 2 / 2^6.
+    assert "| 80.25 | 77.25 ± 1.68 | 75.48 to 79.02 | 6 | -5.25 (-5.45 to -5.05) | 0.0312 |" in less
+    assert less.endswith("| synth generated-split † | 31,469 | 1,657,152 |")
+    (parameters,) = [line for line in lines if line.startswith("| less | parameters |")]
+    assert "| 31,469 |  | 1 |  |  |" in parameters
+    assert "- command: `m3net x`" in lines
+    assert any(line.startswith("† This split leaks") for line in lines)
+    assert not any("Failed" in line for line in lines)
+
+
+def test_few_pairs_say_that_they_are_few(trainer, run_table, tmp_path):
+    run_table("tiny")
+    text = read(tmp_path, "md", "tiny")
+    assert "| 1 | -5.00 | 1 (≥ 1) |" in text
+    assert "70.00 to 95.00" in text  # one run: the interval is over its clips
+
+
+def test_a_value_of_another_split_is_not_printed_as_comparable(trainer, run_table, tmp_path):
+    path = tmp_path / "paper/table9.yaml"
+    path.write_text(GRID.replace("seeds: [0, 1,", "paper_protocol: paper-random\nseeds: [0, 1,"))
+    report = run_table("tiny")
+    text = read(tmp_path, "md", "tiny")
+    assert "| whole | 80.00 † (other split: 90 ± 0.5) | 31,469 (31,599) |" in text
+    assert "Values of another split or of other data say nothing about ours." in text
+    assert [cell["other_split"] for cell in report["cells"]] == [True, False, True, False]
+    rows = list(csv.DictReader(read(tmp_path, "csv", "tiny").splitlines()))
+    assert [row["paper_differs"] for row in rows] == ["other split", "", "other split", ""]
+
+
+def test_a_value_of_other_data_is_not_printed_as_comparable(trainer, run_table, tmp_path):
+    path = tmp_path / "paper/table9.yaml"
+    text = GRID.replace("base: {dataset: {name: synth}", "base: {dataset: {name: us8k}")
+    path.write_text(
+        text.replace("seeds: [0]}}\n  small", "seeds: [0], dataset: {name: synth}}}\n  small")
+    )
+    report = run_table("tiny")
+    text = read(tmp_path, "md", "tiny")
+    assert "| whole | 80.00 † (other data: 90 ± 0.5) | 31,469 (31,599) |" in text
+    assert [cell["other_data"] for cell in report["cells"]] == [True, False, True, False]
+
+
+def test_the_list_says_which_results_are_of_an_older_recipe(tmp_path, monkeypatch, capsys):
+    name, scale = "m3net/table4", "tiny"
+    grid = load_grid(find_grid(name), scale)
+    keys = sorted({grid.training(cell, cell.repeats[0]).key for cell in grid.cells})
+    runs = [{"recipe_sha256": key, "value": 80.0} for key in keys]
+    report = {"cells": [{"runs": runs}], "date": "2026-01-02", "git_commit": "0123456789ab"}
+
+    def listed(**changes):
+        write_json(tmp_path / f"{name}.{scale}.json", {**report, **changes})
+        monkeypatch.setattr("sys.argv", ["m3net", "table", "--list", "--out", str(tmp_path)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert not stop.value.code
+        lines = capsys.readouterr().out.splitlines()
+        commands = " ".join(lines)
+        assert all(f" m3net table {grid}" in commands for grid in grid_names())
+        assert all(f" m3net figure {key}" in commands for key in FIGURES if "/" in key)
+        above = next(i for i, line in enumerate(lines) if line.endswith(f": m3net table {name}"))
+        return " ".join(lines[above + 1].split())
+
+    count = len(keys)
+    assert listed() == f"tiny {count} runs current 2026-01-02 012345678"
+    runs[0]["recipe_sha256"] = "older"
+    assert listed(date="") == f"tiny {count} runs {count - 1} of {count} runs current 012345678"
+    for run in runs:
+        run["recipe_sha256"] += "older"
+    assert f"{count} runs older recipe" in listed()
+
+
+def test_committed_results_of_older_recipes_are_named():
+    page = Path("docs/reproduction.md").read_text()
+    section = page.split("## Results of older recipes")[1].split("\n## ")[0]
+    tables = written_tables(Path("experiments/results"))
+    older = {f"`{t.name}` at {t.scale} scale" for t in tables if t.state != "current"}
+    assert set(re.findall(r"`[^`]*` at \w+ scale", section)) == older
+
+
+def test_an_average_needs_all_of_its_cells():
+    labels = [{"Task": task, "Hop": "1"} for task in ("a", "b", "Average")]
+    cells = [Cell(row, "accuracy", None, None, False, False, False, {}, (), {}) for row in labels]
+    cells[2] = dataclasses.replace(cells[2], metric="mean", average_of="Task")
+    axes = {"Task": ("a", "b", "Average"), "Hop": ("1",)}
+    grid = Grid(Path(), "p/t", "tiny", "", "", "", axes, tuple(cells), {})
+    spreads = [
+        {"runs": 3, "mean": mean, "std": std, "low": 0.0, "high": 1.0}
+        for mean, std in ((80.0, 1.0), (90.0, 3.0))
+    ]
+    results = [CellResult(c, (), s, None, {}) for c, s in zip(cells[:2], spreads, strict=True)]
+    average = _averaged(grid, results, CellResult(cells[2], (), None, None, {}))
+    assert (average.summary["mean"], average.summary["std"]) == (85, 2)
+    assert average.summary["low"] is None
+    results[0] = dataclasses.replace(results[0], summary=None)
+    missing = _averaged(grid, results, CellResult(cells[2], (), None, None, {}))
+    assert missing.summary is None and "no result" in missing.error
+    assert _averaged(grid, results, results[1]) is results[1]
+
+
+def test_csv_has_a_line_for_each_run(finished):
+    rows = list(csv.DictReader(read(finished[0], "csv").splitlines()))
+    runs = [row for row in rows if row["run"]]
+    assert len(runs) == 4 * 7 and len(rows) == len(runs) + 2  # the rival's two cells
+    first = runs[0]
+    assert (first["Network"], first["Figure"], first["seed"], first["fold"]) == (
+        "whole",
+        "accuracy",
+        "0",
+        "",
+    )
+    assert float(first["value"]) == 80 and float(first["validation"]) == 81
+    assert first["run"] == "paper/table9/small/whole--accuracy/seed0"
+    assert {row["error"] for row in rows if not row["run"]} == {"quoted"}
+
+
+def test_the_subset_is_beside_the_recipe(trainer, run_table, tmp_path):
+    trainer.subset = {"subset": "some", "subset_sha256": "ab" * 32}
+    for keep in (False, True):  # trained, then kept from the written table
+        report = run_table("tiny", keep_results=keep)
+        assert report["subsets"] == {"some": "ab" * 32}
+        assert report["cells"][0]["facts"]["subset_sha256"] == "ab" * 32
+        assert report["cells"][0]["runs"][0]["metrics"]["dataset"]["subset"] == "some"
+        rows = list(csv.DictReader(read(tmp_path, "csv", "tiny").splitlines()))
+        assert {row["subset_sha256"] for row in rows if row["run"]} == {"ab" * 32}
+        assert f"- subset `some`: SHA-256 {'ab' * 32}" in read(tmp_path, "md", "tiny")
+        shutil.rmtree(tmp_path / "runs", ignore_errors=True)
+    assert report["kept"] == 2
+
+
+def test_json_has_all_of_it(finished):
+    folder, report, _ = finished
+    assert json.loads(read(folder, "json")) == report
+    less = next(
+        cell
+        for cell in report["cells"]
+        if cell["labels"] == {"Network": "less", "Figure": "accuracy"}
+    )
+    assert less["paper"] == 80.25 and less["ours"]["mean"] == pytest.approx(77.25)
+    assert less["against_reference"]["pairs"] == 6
+    assert less["against_reference"]["p"] == pytest.approx(2 / 64)
+    assert less["facts"]["protocol"] == "generated-split"
+    assert {"processor", "cores", "accelerators"} == set(report["machine"])
+    assert len(report["recipes_sha256"]) == 64 and report["versions"]["numpy"]
+    assert str(folder) not in read(folder, "json")
+
+
+def test_data_folders_go_by_name(trainer, run_table, tmp_path, monkeypatch):
+    monkeypatch.delenv("DATA_DIR", raising=False)
+    assert parse_data_folders([]) == {}
+    folders = parse_data_folders(["us8k=/u", "/all"])
+    assert folders == {"us8k": Path("/u"), "": Path("/all")}
+    remote = parse_data_folders(["us8k=s3://bucket/u", "file:///all?a=b"])
+    assert {name: str(at) for name, at in remote.items()} == {
+        "us8k": "s3://bucket/u",
+        "": "file:///all?a=b",
+    }
+    run_table("tiny", data_folders=folders)
+    assert {data for _, _, data in trainer.trained} == {Path("/all")}
+    monkeypatch.setenv("DATA_DIR", "/elsewhere")
+    assert parse_data_folders(["synth=/s"]) == {"synth": Path("/s"), "": Path("/elsewhere")}
+    with pytest.raises(ConfigError, match=r"no data set 'cats'"):
+        parse_data_folders(["cats=/c"])
+
+
+def test_the_command_writes_the_table_and_reports_failures(
+    trainer, run_table, tmp_path, monkeypatch, capsys
+):
+    path = tmp_path / "paper/table9.yaml"
+    places = ["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
+    monkeypatch.setattr("sys.argv", ["m3net", "table", str(path), "--scale", "tiny", *places])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code
+    out = capsys.readouterr().out
+    assert "2 runs: 0 finished, 2 to train" in out and "[2/2]" in out
+    trainer.failing = {0: DataError("gone: fetch it")}
+    folders = ["--out", str(tmp_path / "out2"), "--runs", str(tmp_path / "runs2")]
+    monkeypatch.setattr("sys.argv", ["m3net", "table", str(path), "--scale", "tiny", *folders])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert "2 of the runs of" in capsys.readouterr().err
+    assert "failed (90 ± 0.5)" in (tmp_path / "out2/paper/table9.tiny.md").read_text()
+
+
+def test_untrained_networks_are_measured(tmp_path, trainer):
+    path = tmp_path / "sizes.yaml"
+    path.write_text(
+        """
+title: Sizes
+paper: Somebody, 2025
+table: Table 2
+base: {dataset: {name: us8k}, model: {name: m3net, preset: mcu}}
+axes:
+  Network:
+    M3Net:
+    other: {model: {name: ds_cnn}}
+    wrong: {model: {arguments: {colour: red}}}
+  Figure:
+    parameters: {metric: model.parameters}
+    latency (ms): {metric: model.latency_ms}
+scales: {paper: {}}
+"""
+    )
+    report = make_table(
+        str(path), "paper", data_folders={}, runs_folder=tmp_path / "runs", out=tmp_path / "out"
+    )
+    assert not trainer.trained and report["runs"] == 0 and report["failed"] == 2
+    cells = {tuple(cell["labels"].values()): cell for cell in report["cells"]}
+    assert cells["M3Net", "parameters"]["ours"]["mean"] == 31_599
+    assert cells["other", "parameters"]["ours"]["mean"] == 24_908
+    assert 0 < cells["M3Net", "latency (ms)"]["ours"]["mean"] < 10_000
+    # Memory of the measuring process, not of this one, which has imported TensorFlow.
+    assert 10 < cells["M3Net", "latency (ms)"]["facts"]["memory_mb"] < 300
+    assert "unknown argument 'colour'" in cells["wrong", "parameters"]["error"]
+    page = next((tmp_path / "out").rglob("sizes.paper.md")).read_text()
+    assert "Nothing is trained." in page and "Mean ±" not in page and "95 %: " not in page
+
+
+def test_unknown_measures_are_reported():
+    with pytest.raises(ConfigError, match=r"model.colour is unknown.*latency_ms"):
+        footprint.measure({"name": "m3net"}, "colour")
+
+
+def test_tables_have_the_results_folder_of_the_repository():
+    assert tables.RESULTS_DIR.as_posix() == "experiments/results"
+
+
+def test_a_tiny_table_stays_with_its_runs():
+    kept, runs = Path("experiments/results"), Path("runs/tables")
+    assert results_folder(None, "tiny", runs) == runs
+    assert results_folder(None, "small", runs) == kept
+    assert results_folder(Path("here"), "tiny", runs) == Path("here")
+
+
+def test_the_cells_of_a_table_are_told_in_words():
+    words = cells_in_words(load_grid(find_grid("m3net/table4"), "tiny"))
+    assert words.startswith("accuracy (%)") and "paper's value" in words
+    assert "only shows that everything runs" in words

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Properties of every preset of every network, present and future."""
+
+import numpy as np
+import pytest
+
+from m3net_tf.networks.models import (
+    build_model,
+    design_sha256,
+    m3net,
+    model_names,
+    preset_names,
+    presets_of,
+    require_preset,
+)
+from m3net_tf.networks.models.complexity import count_macs, work_of
+from m3net_tf.networks.models.m3net.channel_attention import EfficientChannelAttention
+from m3net_tf.system.errors import ConfigError, ModelError
+from m3net_tf.system.keras import keras, tf
+
+
+def smallest_preset(name):
+    return min(presets_of(name), key=lambda preset: presets_of(name)[preset].parameters)
+
+
+EVERY_PRESET = [
+    pytest.param(name, preset, marks=() if preset == smallest_preset(name) else pytest.mark.slow)
+    for name in model_names()
+    for preset in presets_of(name)
+]
+
+
+@pytest.mark.parametrize(("name", "preset"), EVERY_PRESET)
+def test_a_preset_costs_what_it_says_and_sums_to_one(name, preset):
+    keras.backend.clear_session()
+    card = presets_of(name)[preset]
+    model = build_model(name, preset)
+    assert model.count_params() == card.parameters
+    assert count_macs(model) == card.macs
+    assert model.input_shape == (None, *card.input_shape)
+    assert model.output_shape == (None, card.classes)
+    assert card.summary
+    assert "\n" not in card.summary
+    maps = np.random.default_rng(0).uniform(-1, 1, (2, *card.input_shape)).astype(np.float32)
+    probabilities = model(maps).numpy()
+    assert (probabilities >= 0).all()
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_shape_and_classes_can_be_chosen(name):
+    preset = smallest_preset(name)  # the previous test builds each one
+    raw = presets_of(name)[preset].input_shape[0] == 1  # a waveform, not a map
+    shape = (1, 6400, 1) if raw else (64, 98, 1)
+    model = build_model(name, preset, input_shape=shape, classes=7)
+    assert model.input_shape == (None, *shape)
+    assert model.output_shape == (None, 7)
+
+
+def test_names():
+    assert "m3net" in model_names()
+    assert {"paper", "mcu"} <= set(presets_of("m3net"))
+    assert model_names() == sorted(model_names())
+
+
+@pytest.mark.parametrize("function", [presets_of, lambda name: build_model(name, "mcu")])
+def test_unknown_model(function):
+    choices = ", ".join(model_names())
+    with pytest.raises(ConfigError, match=f"unknown model 'm4net': choose one of {choices}$"):
+        function("m4net")
+    for helper in ("registry", "complexity", "stacking"):
+        with pytest.raises(ConfigError, match=f"unknown model '{helper}'"):
+            function(helper)
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_presets_are_known_without_their_modules(name):
+    assert preset_names(name) == list(presets_of(name))
+    require_preset(name, preset_names(name)[0])
+
+
+def test_a_design_is_its_arguments_whatever_the_preset_is_called(monkeypatch):
+    before = {name: design_sha256(name, "s") for name in ("m3net", "diffres")}
+    written_out = design_sha256("m3net", "mcu", dict(presets_of("m3net")["s"].arguments))
+    assert written_out == before["m3net"] != design_sha256("m3net", "mcu")
+    assert design_sha256("m3net", "s", {"dropout": 0.5}) != before["m3net"]
+    # DiffRes s contains M3Net s, so a change to one also changes the other.
+    changed = {**presets_of("m3net"), "s": presets_of("m3net")["mcu"]}
+    monkeypatch.setattr(m3net, "PRESETS", changed)
+    assert design_sha256("m3net", "s") == design_sha256("m3net", "mcu")
+    assert design_sha256("diffres", "s") != before["diffres"]
+    with pytest.raises(ConfigError, match="unknown preset 'xl' of model m3net: choose one of"):
+        design_sha256("m3net", "xl")
+
+
+def test_unknown_preset():
+    choices = ", ".join(presets_of("m3net"))
+    message = f"unknown preset 'huge' of model m3net: choose one of {choices}$"
+    with pytest.raises(ConfigError, match=message):
+        build_model("m3net", "huge")
+
+
+def test_unknown_argument():
+    message = "unknown argument 'mirrors' of model m3net: its arguments are sfp, tail, .*dropout, "
+    with pytest.raises(ConfigError, match=message):
+        build_model("m3net", "mcu", overrides={"mirrors": 3})
+    with pytest.raises(ConfigError, match="unknown argument 'classes' of model m3net"):
+        build_model("m3net", "mcu", overrides={"classes": 3})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"overrides": {"sfp": [{"filters": 8, "pool": 64}]}},
+        {"overrides": {"sfp": 3}},
+        {"overrides": {"sfp": [3]}},
+        {"overrides": {"sfp": [{"kernel": [3, 3]}]}},
+        {"overrides": {"sfp": [{"filters": "many"}]}},
+        {"overrides": {"sfp": [{"filters": 8, "strides": [2, 1]}]}},
+        {"overrides": {"dropout": 1.5}},
+        {"overrides": {"dropout": "half"}},
+        {"overrides": {"dropout": True}},
+        {"overrides": {"mirror_attention": "off"}},
+    ],
+)
+def test_arguments_that_fit_no_network(changes):
+    with pytest.raises(ConfigError, match="model m3net") as caught:
+        build_model("m3net", **{"preset": "mcu", **changes})
+    assert "\n" not in str(caught.value)
+
+
+def test_macs_of_each_kind_of_layer():
+    inputs = keras.Input((8, 10, 4))
+    x = keras.layers.Conv2D(6, (3, 5), (2, 1), padding="same")(inputs)  # (4, 10, 6)
+    x = keras.layers.DepthwiseConv2D((3, 3), padding="valid")(x)  # (2, 8, 6)
+    x = keras.layers.Conv2D(4, 1, groups=2)(x)  # (2, 8, 4)
+    x = EfficientChannelAttention(3)(x)
+    x = keras.layers.Dense(5)(keras.layers.Flatten()(x))
+    by_hand = (
+        4 * 10 * 6 * 3 * 5 * 4  # convolution
+        + 2 * 8 * 6 * 3 * 3  # depthwise convolution
+        + 2 * 8 * 4 * 6 // 2  # two groups
+        + 4 * 3  # attention
+        + 2 * 8 * 4 * 5  # dense
+    )
+    model = keras.Model(inputs, x)
+    assert count_macs(model) == by_hand
+    work = work_of(model)
+    kinds = ("Conv2D", "DepthwiseConv2D", "Conv2D 1x1", "EfficientChannelAttention", "Dense")
+    assert sum(work[kind] for kind in kinds) == by_hand
+    assert work["elements"] == 2 * 8 * 4  # flattening
+    assert work["widest"] == 8 * 10 * 4 + 4 * 10 * 6  # of the convolution
+    assert work["parameters"] == model.count_params()
+
+
+@pytest.mark.parametrize(
+    "layer", [keras.layers.GRU(3), keras.layers.Conv1D(3, 2), keras.layers.PReLU()]
+)
+def test_macs_of_an_unknown_layer_are_not_taken_for_none(layer):
+    inputs = keras.Input((8, 4))
+    model = keras.Model(inputs, layer(inputs))
+    with pytest.raises(ModelError, match=rf"layer '{layer.name}' .* of unknown cost: give it"):
+        count_macs(model)
+
+
+def test_macs_of_a_transposed_convolution_are_not_those_of_a_convolution():
+    inputs = keras.Input((8, 4, 2))
+    model = keras.Model(inputs, keras.layers.Conv2DTranspose(3, 2, 2)(inputs))
+    with pytest.raises(ModelError, match="Conv2DTranspose.* of unknown cost"):
+        count_macs(model)
+
+
+def test_the_same_seed_gives_the_same_network():
+    shape = (16, 16, 1)
+    maps = tf.random.stateless_uniform((2, *shape), (1, 2))
+    outputs = []
+    for seed in (1, 1, 2):
+        keras.utils.set_random_seed(seed)
+        outputs.append(build_model("m3net", "mcu", input_shape=shape)(maps).numpy())
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+    assert not np.array_equal(outputs[0], outputs[2])
