@@ -159,7 +159,9 @@ class Call:
 
     Attributes:
         kernel: its name without the prefix ``m3net_``.
-        comment: layer and shapes.
+        operator: kind of the operator that it is, or is a part of.
+        layer: name of the operator's first output.
+        note: shapes, for a comment.
         arguments: in the order of the kernel's parameters. A :class:`Block` is scratch memory.
         inputs: views that it reads.
         output: view that it writes.
@@ -171,7 +173,9 @@ class Call:
     """
 
     kernel: str
-    comment: str
+    operator: str
+    layer: str
+    note: str
     arguments: list[Argument]
     inputs: list[View]
     output: View
@@ -185,18 +189,16 @@ class Call:
         return [self]
 
     @property
-    def operation(self) -> str:
-        """Kind of the operator that it is, or is a part of."""
-        return self.comment.split()[0]
+    def comment(self) -> str:
+        """What the generated C says about it."""
+        return f"{self.operator} {self.layer!r}: {self.note}"
 
-    @property
-    def layer(self) -> str:
-        """Name of the layer."""
-        return self.comment.partition("'")[2].rpartition("'")[0]
-
-    def marked_backward(self) -> Call:
-        """This call, with a comment that says which way it goes."""
-        return dataclasses.replace(self, comment=f"{self.comment}, from the last item on")
+    def reversed(self, arguments: list[Argument], source: View, output: View) -> Call:
+        """The same call with views that go from the last item to the first."""
+        note = f"{self.note}, from the last item on"
+        return dataclasses.replace(
+            self, note=note, arguments=arguments, inputs=[source], output=output
+        )
 
     @property
     def scratch(self) -> list[Block]:

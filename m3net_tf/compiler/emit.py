@@ -133,7 +133,7 @@ class _Writer:
             line = self.statement(2, call.kernel, arguments)
             text = f"  // {index}: {self.comment(call.comment)}\n{line}"
         if self._hook:
-            text += f"\n  {self._hook}({text_literal(call.operation)});"
+            text += f"\n  {self._hook}({text_literal(call.operator)});"
         return text
 
     def reset(self) -> str:

@@ -120,16 +120,6 @@ class Stripe(Call):
     shared: Block = dataclasses.field(default_factory=lambda: Block("scratch", 0))
 
     @property
-    def operation(self) -> str:
-        """Kind of all stripes."""
-        return KIND
-
-    @property
-    def layer(self) -> str:
-        """Name of the last layer."""
-        return self.stages[-1].call.layer
-
-    @property
     def members(self) -> Sequence[Call]:
         """The calls on whole tensors."""
         return [stage.call for stage in self.stages]
@@ -315,7 +305,9 @@ def _stripe(stages: list[Stage], axis: int) -> Stripe:
     scratch += [shared] if sizes else []
     return Stripe(
         kernel="stripe",
-        comment=last.call.comment,
+        operator=KIND,
+        layer=last.call.layer,
+        note=last.call.note,
         arguments=scratch,
         inputs=whole_inputs(stages),
         output=last.call.output,

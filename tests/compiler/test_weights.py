@@ -27,7 +27,7 @@ def convolution(pixels: int, value: int) -> Call:
     blocks = convolution_blocks(np.full((4, 8), value))
     view = packed(Block("pixels", 4 * pixels), (1, pixels, 1, 4))
     layer = Layer("m3net_convolution", {"blocks": blocks, "in_bytes": 0})
-    return Call("convolve", "CONV_2D", [layer], [view], view)
+    return Call("convolve", "CONV_2D", "", "", [layer], [view], view)
 
 
 def in_bytes(calls: list[Call]) -> list[int]:

@@ -157,7 +157,7 @@ def test_the_interface_on_the_host(model: CModel, tmp_path: Path):
     # Argument 5 times, memory, arena, ok: the order of HOST_MAIN.
     assert lines[0] == f"init 1 1 1 1 1 2 6 0 used {arena}"
     calls = networks["m3net_network"].calls
-    names = [call.comment.split()[0] for call in calls]
+    names = [call.operator for call in calls]
     assert lines[1:-1] == [f"{index} {name} 1" for index, name in enumerate(names)]
     scores = np.array(lines[-1].split(), int)
     np.testing.assert_array_equal(scores, run_reference(model.tflite, features[..., None])[0])

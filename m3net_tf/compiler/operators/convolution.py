@@ -11,9 +11,9 @@ from functools import partial
 import numpy as np
 
 from m3net_tf.compiler.arithmetic import wrap
-from m3net_tf.compiler.calls import Argument, Array, Block, Call, Layer, View
+from m3net_tf.compiler.calls import Argument, Array, Block, Layer, View
 from m3net_tf.compiler.graph import Operation, Tensor
-from m3net_tf.compiler.lowering import Lowering, shapes_comment
+from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.channels import layer_bias, layer_factors
 from m3net_tf.compiler.operators.common import (
     INT8_MAX,
@@ -82,22 +82,19 @@ def _call_convolution(
         packed, channels = convolution_blocks(weights), _channels(op, weights, part)
         layer_of = partial(_layer, op, packed, channels, window)
 
-    def make(source: View, goal: View) -> Call:
-        return Call(
-            kernel="convolve_16" if is_wide(op) else "convolve",
-            comment=shapes_comment(op, [source], goal),
-            arguments=[layer_of(source, goal), source, goal, patch],
-            inputs=[source],
-            output=goal,
-            slack={0: window_slack(view, target, window, channels_at_once=True)},
-        )
-
-    call = make(view, target)
+    call = lowering.call(
+        op,
+        "convolve_16" if is_wide(op) else "convolve",
+        [layer_of(view, target), view, target, patch],
+        [view],
+        target,
+        slack={0: window_slack(view, target, window, channels_at_once=True)},
+    )
     is_pointwise = view.shape[:3] == target.shape[:3] and weights.shape[1] == view.shape[3]
     if is_pointwise and view.contiguous and target.contiguous:
-        call.backward = make(_from_last_pixel(view), _from_last_pixel(target)).marked_backward()
+        source, goal = _from_last_pixel(view), _from_last_pixel(target)
+        call.backward = call.reversed([layer_of(source, goal), source, goal, patch], source, goal)
         call.backward_slack = _pointwise_backward_slack(view, target)
-    lowering.call(call)
 
 
 def _from_last_pixel(view: View) -> View:
@@ -143,16 +140,9 @@ def depthwise(lowering: Lowering, op: Operation) -> None:
         layer = _layer(op, depthwise_taps(taps), rows_of_channels, window, view, target)
         places = ((rows * columns + 1) // 2 * 2 + 2) * _PLACE_BYTES
         scratch.append(Block("places and padding", places + -(-channels // 4) * 4))
-    lowering.call(
-        Call(
-            kernel="convolve_depthwise_16" if is_wide(op) else "convolve_depthwise",
-            comment=shapes_comment(op, [view], target),
-            arguments=[layer, view, target, *scratch],
-            inputs=[view],
-            output=target,
-            slack={0: window_slack(view, target, window, channels_at_once=False)},
-        )
-    )
+    kernel = "convolve_depthwise_16" if is_wide(op) else "convolve_depthwise"
+    slack = window_slack(view, target, window, channels_at_once=False)
+    lowering.call(op, kernel, [layer, view, target, *scratch], [view], target, slack={0: slack})
 
 
 def fully_connected(lowering: Lowering, op: Operation) -> None:

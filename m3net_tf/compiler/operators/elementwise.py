@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from m3net_tf.compiler.arithmetic import Factor, quantize_factor
-from m3net_tf.compiler.calls import Call, Layer, loops
+from m3net_tf.compiler.calls import Layer, loops
 from m3net_tf.compiler.graph import Operation
-from m3net_tf.compiler.lowering import Lowering, shapes_comment
+from m3net_tf.compiler.lowering import Lowering, shapes_note
 from m3net_tf.compiler.operators.common import activation_range, is_wide, item_range
 
 #: Bits by which the kernels enlarge inputs of sums and of squared differences.
@@ -33,14 +33,13 @@ def binary(lowering: Lowering, op: Operation) -> None:
     for loop in loops(target, [view.broadcast(target.shape) for view in sources]):
         strides = loop.strides
         lowering.call(
-            Call(
-                kernel=_KERNELS[op.kind] + ("_16" if is_wide(op) else ""),
-                comment=shapes_comment(op, sources, target),
-                arguments=[_layer(op, loop.members), *loop.inputs, loop.output],
-                inputs=loop.inputs,
-                output=loop.output,
-                slack={index: 0 for index in (0, 1) if strides[1 + index] == strides[0]},
-            )
+            op,
+            _KERNELS[op.kind] + ("_16" if is_wide(op) else ""),
+            [_layer(op, loop.members), *loop.inputs, loop.output],
+            loop.inputs,
+            loop.output,
+            slack={index: 0 for index in (0, 1) if strides[1 + index] == strides[0]},
+            note=shapes_note(sources, target),
         )
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from m3net_tf.compiler.arithmetic import Factor, quantize_factor
-from m3net_tf.compiler.calls import Array, Call, Layer, loops
+from m3net_tf.compiler.calls import Array, Layer, loops
 from m3net_tf.compiler.graph import Operation
-from m3net_tf.compiler.lowering import Lowering, shapes_comment
+from m3net_tf.compiler.lowering import Lowering, shapes_note
 from m3net_tf.compiler.operators.common import item_range, quantized, require
 from m3net_tf.compiler.operators.elementwise import factor_members
 
@@ -30,14 +30,13 @@ def function(lowering: Lowering, op: Operation) -> None:
     make = {"RSQRT": _root, "LOGISTIC": _sigmoid, "TANH": _sigmoid}.get(op.kind, _rescaling)
     for loop in loops(target, [view]):
         lowering.call(
-            Call(
-                kernel=_KERNELS.get(op.kind, "rescale"),
-                comment=shapes_comment(op, [view], target),
-                arguments=[make(op, loop.members), *loop.inputs, loop.output],
-                inputs=loop.inputs,
-                output=loop.output,
-                slack={0: 0} if loop.strides[0] == loop.strides[1] else {},
-            )
+            op,
+            _KERNELS.get(op.kind, "rescale"),
+            [make(op, loop.members), *loop.inputs, loop.output],
+            loop.inputs,
+            loop.output,
+            slack={0: 0} if loop.strides[0] == loop.strides[1] else {},
+            note=shapes_note([view], target),
         )
 
 

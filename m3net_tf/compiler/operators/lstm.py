@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from m3net_tf.compiler.arithmetic import INT32_MAX, Factor, quantize_factor
-from m3net_tf.compiler.calls import Array, Call, Layer
+from m3net_tf.compiler.calls import Array, Layer
 from m3net_tf.compiler.graph import Operation, Tensor
-from m3net_tf.compiler.lowering import Lowering, shapes_comment
+from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import (
     LARGEST_LONG_BIAS,
     LARGEST_LONG_SHIFT,
@@ -69,18 +69,10 @@ def lstm(lowering: Lowering, op: Operation) -> None:
         "output_offset": state.zero_point,
     }
     start = (0, cells.size * _CELL_BYTES), (state.zero_point, state.size * target.item)
-    lowering.call(
-        Call(
-            kernel="lstm_16" if is_wide(op) else "lstm",
-            comment=shapes_comment(op, [view], target),
-            arguments=[
-                Layer("m3net_lstm_layer", members),
-                *(view, target, lowering.keep(f"{op.output.name} (state)", start)),
-            ],
-            inputs=[view],
-            output=target,
-        )
-    )
+    layer = Layer("m3net_lstm_layer", members)
+    kept = lowering.keep(f"{op.output.name} (state)", start)
+    kernel = "lstm_16" if is_wide(op) else "lstm"
+    lowering.call(op, kernel, [layer, view, target, kept], [view], target)
 
 
 def _require_form(lowering: Lowering, op: Operation) -> None:

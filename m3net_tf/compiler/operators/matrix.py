@@ -10,9 +10,9 @@ import numpy as np
 
 from m3net_tf.compiler import arithmetic
 from m3net_tf.compiler.arithmetic import Factor, quantize_factor, scale, wrap
-from m3net_tf.compiler.calls import DIMENSIONS, Array, Call, Layer, View, loops, packed_strides
+from m3net_tf.compiler.calls import DIMENSIONS, Argument, Array, Layer, View, loops, packed_strides
 from m3net_tf.compiler.graph import Operation
-from m3net_tf.compiler.lowering import Lowering, shapes_comment
+from m3net_tf.compiler.lowering import Lowering, shapes_note
 from m3net_tf.compiler.operators.common import INT8_MIN, LARGEST_LONG_SHIFT, is_wide, require
 from m3net_tf.compiler.operators.elementwise import factor_members
 from m3net_tf.compiler.operators.forms import numbers
@@ -49,18 +49,11 @@ def batch_matmul(lowering: Lowering, op: Operation) -> None:
     # The loop is over the matrices, by their first items.
     starts = [dataclasses.replace(view, shape=(*leading, 1, 1)) for view in (target, *views)]
     for loop in loops(starts[0], starts[1:]):
-        lowering.call(
-            Call(
-                kernel="multiply_matrices_16" if is_wide(op) else "multiply_matrices",
-                comment=shapes_comment(op, [first, second], target),
-                arguments=[
-                    Layer("m3net_matmul", {"matrices": loop.members, **members}),
-                    *(*loop.inputs, loop.output),
-                ],
-                inputs=views,
-                output=target,
-            )
-        )
+        layer = Layer("m3net_matmul", {"matrices": loop.members, **members})
+        kernel = "multiply_matrices_16" if is_wide(op) else "multiply_matrices"
+        arguments: list[Argument] = [layer, *loop.inputs, loop.output]
+        note = shapes_note([first, second], target)
+        lowering.call(op, kernel, arguments, views, target, note=note)
 
 
 def _factors(lowering: Lowering, op: Operation) -> tuple[View, View]:
@@ -102,15 +95,7 @@ def reduction(lowering: Lowering, op: Operation) -> None:
             "output_offset": op.output.zero_point,
         },
     )
-    lowering.call(
-        Call(
-            kernel=kernel,
-            comment=shapes_comment(op, [view], target),
-            arguments=[layer, view, target],
-            inputs=[view],
-            output=target,
-        )
-    )
+    lowering.call(op, kernel, [layer, view, target], [view], target)
 
 
 def _four(values: list[int], filler: int) -> list[int]:
@@ -135,16 +120,8 @@ def softmax(lowering: Lowering, op: Operation) -> None:
     depth = source.shape[-1] if source.shape else 1
     sizes = {"rows": source.size // depth, "depth": depth}
     layer = softmax_layer_16(op, sizes) if is_wide(op) else _softmax_layer(op, sizes)
-    lowering.call(
-        Call(
-            kernel="softmax_16" if is_wide(op) else "softmax",
-            comment=shapes_comment(op, [view], target),
-            arguments=[layer, view, target],
-            inputs=[view],
-            output=target,
-            slack={0: 0},
-        )
-    )
+    kernel = "softmax_16" if is_wide(op) else "softmax"
+    lowering.call(op, kernel, [layer, view, target], [view], target, slack={0: 0})
 
 
 def _softmax_layer(op: Operation, sizes: dict[str, int]) -> Layer:

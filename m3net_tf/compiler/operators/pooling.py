@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from m3net_tf.compiler.calls import Call, Layer
+from m3net_tf.compiler.calls import Layer
 from m3net_tf.compiler.graph import Operation
-from m3net_tf.compiler.lowering import Lowering, shapes_comment
+from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import (
     activation_range,
     has_pixels,
@@ -41,13 +41,6 @@ def pooling(lowering: Lowering, op: Operation) -> None:
             "maximum": maximum,
         },
     )
-    lowering.call(
-        Call(
-            kernel=_KERNELS[op.kind] + ("_16" if is_wide(op) else ""),
-            comment=shapes_comment(op, [view], target),
-            arguments=[layer, view, target],
-            inputs=[view],
-            output=target,
-            slack={0: window_slack(view, target, window, channels_at_once=False)},
-        )
-    )
+    kernel = _KERNELS[op.kind] + ("_16" if is_wide(op) else "")
+    slack = window_slack(view, target, window, channels_at_once=False)
+    lowering.call(op, kernel, [layer, view, target], [view], target, slack={0: slack})

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from m3net_tf.compiler import arithmetic
 from m3net_tf.compiler.arithmetic import Factor, Integers, quantize_factor, scale
-from m3net_tf.compiler.calls import Array, Call, Layer, Loop, View, loops
+from m3net_tf.compiler.calls import Argument, Array, Layer, Loop, loops
 from m3net_tf.compiler.graph import Operation
-from m3net_tf.compiler.lowering import Lowering, shapes_comment
+from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators import functions
 from m3net_tf.compiler.operators.common import INT8_MAX, INT8_MIN, activation_range, require
 from m3net_tf.compiler.operators.elementwise import DIFFERENCE_BITS, SUM_BITS, binary_factors
@@ -61,31 +61,21 @@ def lookup(lowering: Lowering, op: Operation) -> None:
     view, target = lowering.read(source), lowering.write(op.output)
     array = Array("table", "int8_t", np.asarray(table, np.int64), 1)
     for loop in loops(target, [view]):
-        lowering.call(_look_up(op, loop, array))
+        _look_up(lowering, op, loop, array)
 
 
-def _look_up(op: Operation, loop: Loop, table: Array) -> Call:
+def _look_up(lowering: Lowering, op: Operation, loop: Loop, table: Array) -> None:
     """A call that can work backward if input and output lie in the same way."""
-    is_alike = loop.strides[0] == loop.strides[1]
-
-    def make(source: View, goal: View, members: dict[str, list[int]]) -> Call:
-        return Call(
-            kernel="look_up",
-            comment=shapes_comment(op, [source], goal),
-            arguments=[Layer("m3net_loop", members), table, source, goal],
-            inputs=[source],
-            output=goal,
-            slack={0: 0} if is_alike else {},
-        )
-
-    source, members = loop.inputs[0], loop.members
-    call = make(source, loop.output, members)
-    if is_alike:
-        backward = {name: [-step for step in steps] for name, steps in members.items()}
-        backward["size"] = members["size"]
-        mirrored = make(source.mirrored(), loop.output.mirrored(), backward)
-        call.backward = mirrored.marked_backward()
-    return call
+    (source,), members = loop.inputs, loop.members
+    arguments: list[Argument] = [Layer("m3net_loop", members), table, source, loop.output]
+    call = lowering.call(op, "look_up", arguments, [source], loop.output)
+    if loop.strides[0] != loop.strides[1]:
+        return
+    call.slack = {0: 0}
+    backward = {name: [-step for step in steps] for name, steps in members.items()}
+    backward["size"] = members["size"]
+    last, goal = source.mirrored(), loop.output.mirrored()
+    call.backward = call.reversed([Layer("m3net_loop", backward), table, last, goal], last, goal)
 
 
 def _clamped(values: Integers, minimum: int = INT8_MIN, maximum: int = INT8_MAX) -> Table:
