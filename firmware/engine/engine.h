@@ -13,6 +13,11 @@
 extern "C" {
 #endif
 
+/// What generated C requires of the engine: sizes of structures, and constants that both use.
+#define M3NET_REQUIRE(condition)            \
+  M3NET_EXTENSION _Static_assert(condition, \
+                                 "network and engine are from different versions of m3net")
+
 /// Dimensions of strided loops; smaller tensors have leading ones.
 #define M3NET_DIMENSIONS 4
 
@@ -41,7 +46,7 @@ typedef struct {
 
 /// A convolution, depthwise convolution or fully connected layer.
 typedef struct {
-  M3NET_UNNAMED union {
+  M3NET_EXTENSION union {
     const m3net_block* blocks;            ///< Of a convolution; see m3net_tf/compiler/weights.py.
     const m3net_byte_block* byte_blocks;  ///< The same if `in_bytes`.
     const m3net_tap* taps;                ///< Of a depthwise convolution.
@@ -78,6 +83,11 @@ typedef struct {
   int32_t multiplier;
   int32_t shift;
 } m3net_factor;
+
+/// Bits by which sums and squared differences enlarge their inputs.
+#define M3NET_SUM_BITS 20
+#define M3NET_SUM_BITS_16 15
+#define M3NET_DIFFERENCE_BITS 7
 
 /// A layer of two inputs.
 typedef struct {
@@ -177,7 +187,7 @@ typedef struct {
 typedef struct {
   const int8_t* input_weights;  ///< (cells, inputs).
   const int8_t* state_weights;  ///< (cells, cells).
-  M3NET_UNNAMED union {
+  M3NET_EXTENSION union {
     const int32_t* input_bias;
     const int64_t* long_bias;  ///< Of m3net_lstm_16.
   };
@@ -187,9 +197,10 @@ typedef struct {
 
 /// Long short-term memory.
 typedef struct {
-  m3net_gate forget, accept, value, emit;
-  const uint16_t* table;              ///< As that of m3net_sigmoid.
-  m3net_factor kept, added, emitted;  ///< Of the products of gates.
+  m3net_gate input, forget, cell, output;
+  const uint16_t* table;  ///< As m3net_sigmoid's.
+  /// Of the products of a gate: with the cell gate, the cell, and the cell's hyperbolic tangent.
+  m3net_factor input_factor, forget_factor, output_factor;
   int32_t batches, steps, inputs, cells;
   int32_t input_batch_step, input_step, output_batch_step, output_step;  ///< Bytes.
   int32_t cell_multiplier, cell_shift;  ///< From cells to steps of the table.

@@ -41,9 +41,4 @@ static inline void m3net_next_row(const m3net_loop* loop, int32_t row, m3net_pla
   }
 }
 
-/// Bits by which add and subtract enlarge their inputs.
-#define M3NET_SUM_BITS 20
-/// Bits by which the squared difference enlarges its inputs.
-#define M3NET_DIFFERENCE_BITS 7
-
 #endif  // M3NET_ENGINE_LOOPS_H_

@@ -6,11 +6,12 @@
 
 #include <stdint.h>
 
-// Both are of C11; compilers with the extensions of GNU have them in C99, too.
+// Unnamed unions, assertions and alignment are of C11; compilers with the extensions of GNU have
+// them in C99, too.
 #if defined(__GNUC__)
-#define M3NET_UNNAMED __extension__
+#define M3NET_EXTENSION __extension__
 #else
-#define M3NET_UNNAMED
+#define M3NET_EXTENSION
 #endif
 /// Kernels load weights by the word.
 #if defined(__STDC_VERSION__) && __STDC_VERSION__ < 201112L

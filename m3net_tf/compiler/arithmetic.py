@@ -7,23 +7,15 @@ All functions work on arrays as well as on numbers, in int64, where nothing over
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from m3net_tf.compiler.structures import Factor
 from m3net_tf.system.errors import ModelError
 
 Integers = npt.NDArray[np.int64]
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
-
-
-@dataclass(frozen=True)
-class Factor:
-    """A real factor: multiplier * 2^(shift - 31)."""
-
-    multiplier: int
-    shift: int
 
 
 def quantize_factor(real: float) -> Factor:

@@ -6,12 +6,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-DIMENSIONS = 4  # of the kernels' loops: M3NET_DIMENSIONS in firmware/engine/engine.h
+from m3net_tf.compiler.structures import DIMENSIONS, Array, Loop, Structure
 
 
 @dataclasses.dataclass(eq=False)
@@ -117,40 +113,7 @@ def packed(block: Block, shape: tuple[int, ...], item: int = 1) -> View:
     return View(block, 0, shape, packed_strides(shape, item), item)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Array:
-    """A constant array of the C source.
-
-    Attributes:
-        label: start of its name.
-        ctype: type of an item.
-        values: whole numbers, one row for each structure if items are structures.
-        item_bytes: size of an item on the device.
-    """
-
-    label: str
-    ctype: str
-    values: npt.NDArray[Any]
-    item_bytes: int
-
-    @property
-    def size(self) -> int:
-        """Bytes in flash."""
-        return len(self.values) * self.item_bytes
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Layer:
-    """A constant structure of the C source: type and members, in order.
-
-    A member is a number, an :class:`Array`, a list of numbers, or a dictionary for a structure.
-    """
-
-    ctype: str
-    members: dict[str, Any]
-
-
-Argument = Layer | Array | View | Block | int
+Argument = Structure | Array | View | Block | int
 
 
 @dataclasses.dataclass(eq=False)
@@ -207,27 +170,25 @@ class Call:
 
 
 @dataclasses.dataclass(frozen=True)
-class Loop:
+class LoopOverViews:
     """A loop over views of one shape.
 
     Attributes:
-        members: of ``m3net_loop``.
-        strides: of output and inputs along the remaining dimensions.
+        layer: sizes and steps.
         output: what it writes.
         inputs: what it reads.
     """
 
-    members: dict[str, list[int]]
-    strides: list[tuple[int, ...]]
+    layer: Loop
     output: View
     inputs: list[View]
 
 
-def loops(output: View, inputs: Sequence[View]) -> list[Loop]:
+def loops(output: View, inputs: Sequence[View]) -> list[LoopOverViews]:
     """The loop over views of one shape, or several where it would have too many dimensions."""
-    found = loop_members(output, inputs)
-    if found is not None:
-        return [Loop(*found, output, list(inputs))]
+    layer = loop_layer(output, inputs)
+    if layer is not None:
+        return [LoopOverViews(layer, output, list(inputs))]
     axis = min(
         (axis for axis, size in enumerate(output.shape) if size > 1), key=output.shape.__getitem__
     )
@@ -237,20 +198,20 @@ def loops(output: View, inputs: Sequence[View]) -> list[Loop]:
     return [loop for first, *others in parts for loop in loops(first, others)]
 
 
-def loop_members(
-    output: View, inputs: Sequence[View]
-) -> tuple[dict[str, list[int]], list[tuple[int, ...]]] | None:
-    """Members of ``m3net_loop`` for views of one shape, with as few dimensions as possible.
+def loop_layer(output: View, inputs: Sequence[View]) -> Loop | None:
+    """The loop over views of one shape, with as few dimensions as possible.
+
+    Args:
+        output: what it writes.
+        inputs: one or two.
 
     Returns:
-        The members, and the strides of output and inputs along the remaining dimensions; None if
-        more than four dimensions remain.
+        None if more than four dimensions remain.
     """
     views = [output, *inputs]
     sizes: list[int] = []
-    strides: list[list[int]] = []
-    for axis in range(len(output.shape)):
-        size = output.shape[axis]
+    strides: list[list[int]] = []  # of each view along each remaining dimension
+    for axis, size in enumerate(output.shape):
         steps = [view.strides[axis] for view in views]
         if size == 1:
             continue
@@ -262,13 +223,8 @@ def loop_members(
         else:
             sizes.append(size)
             strides.append(steps)
-    if len(sizes) > DIMENSIONS:
-        return None
     missing = DIMENSIONS - len(sizes)
-    sizes = [1] * missing + sizes
-    columns = np.array([[0] * len(views)] * missing + strides, dtype=np.int64).T
-    names = ["output", "first", "second"]
-    members = {"size": sizes}
-    for name, column in zip(names, columns.reshape(len(views), -1), strict=False):
-        members[name] = [int(step) for step in column]
-    return members, [tuple(int(step) for step in column) for column in columns]
+    if missing < 0:
+        return None
+    padded = [[0] * len(views)] * missing + strides
+    return Loop((*[1] * missing, *sizes), *zip(*padded, strict=True))

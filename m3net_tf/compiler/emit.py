@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.compiler.calls import Array, Block, Call, Layer, View
+from m3net_tf.compiler.calls import Block, Call, View
 from m3net_tf.compiler.checksum import intact_declaration, intact_definition
 from m3net_tf.compiler.emit_stripes import StripeWriter
 from m3net_tf.compiler.ends import end_notes
 from m3net_tf.compiler.graph import Tensor
 from m3net_tf.compiler.network import CompiledNetwork
 from m3net_tf.compiler.stripes import Stripe
+from m3net_tf.compiler.structures import ROWS, Array, Structure, number_text
 from m3net_tf.compiler.weights import BLOCKS
 from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.csource import blocks, c_linkage, defines, float_literal, guarded, notice
@@ -27,22 +28,6 @@ from m3net_tf.system.errors import ConfigError
 
 _LINE = 100
 _ORIGIN = "by m3net compile; do not edit"
-_LAYER_BYTES = {  # on a device with pointers of 32 bits
-    "m3net_binary": 96,
-    "m3net_binary_16": 92,
-    "m3net_convolution": 72,
-    "m3net_convolution_16": 72,
-    "m3net_loop": 64,
-    "m3net_lstm_layer": 200,
-    "m3net_matmul": 116,
-    "m3net_pooling": 64,
-    "m3net_reduction": 96,
-    "m3net_rescaling": 92,
-    "m3net_root": 72,
-    "m3net_sigmoid": 76,
-    "m3net_softmax_layer": 16,
-    "m3net_softmax_layer_16": 24,
-}
 _INT16_SCRATCH = (
     "convolve",
     "convolve_16",
@@ -107,7 +92,9 @@ def emit(network: CompiledNetwork, name: str, hook: str = "") -> CSource:
     top = notice(_ORIGIN, line_comments=True) + "\n"
     includes = f'#include "{name}.h"\n\n#include "{_ENGINE_HEADER}"'
     intact = intact_definition(name, writer.arrays)
-    source = top + blocks(includes, *writer.constants, writer.reset(), function, intact)
+    source = top + blocks(
+        includes, *writer.requirements(), *writer.constants, writer.reset(), function, intact
+    )
     return CSource(top + _header(network, name, hook), source, writer.constant_bytes)
 
 
@@ -120,6 +107,7 @@ class _Writer:
         self._hook = hook
         self._known: dict[tuple[str, bytes], str] = {}
         self._layers: dict[tuple[str, str], str] = {}
+        self._kinds: dict[str, type[Structure]] = {}
         self.arrays: dict[str, Array] = {}
         self.constants: list[str] = []
         self.constant_bytes = 0
@@ -135,6 +123,12 @@ class _Writer:
         if self._hook:
             text += f"\n  {self._hook}({text_literal(call.operator)});"
         return text
+
+    def requirements(self) -> list[str]:
+        """What the engine must have in common with this compiler, if there is anything."""
+        conditions = [each for kind in self._kinds.values() for each in kind.requirements()]
+        lines = "\n".join(f"M3NET_REQUIRE({condition});" for condition in conditions)
+        return [lines] if lines else []
 
     def reset(self) -> str:
         """The function that empties the states."""
@@ -163,7 +157,7 @@ class _Writer:
     def _argument(self, index: int, call: Call, item: Any) -> str:
         if isinstance(item, int):
             return str(item)
-        if isinstance(item, Layer):
+        if isinstance(item, Structure):
             return "&" + self.constant_layer(str(index), item)
         if isinstance(item, Array):
             return self.array(item)
@@ -181,7 +175,7 @@ class _Writer:
         """Where a view begins."""
         if view.block.data is not None:
             values = np.frombuffer(view.block.data + b"\0\0\0", np.int8).astype(np.int64)
-            return _sum(self.array(Array("constant", "int8_t", values, 1)), view.offset)
+            return _sum(self.array(Array("constant", "int8_t", values)), view.offset)
         return _sum("arena", self._network.plan.places[view.block] + view.offset)
 
     def array(self, array: Array) -> str:
@@ -191,6 +185,8 @@ class _Writer:
             name = f"{self._name}_{array.label}_{len(self._known)}"
             self._known[key] = name
             self.arrays[name] = array
+            if array.ctype in ROWS:
+                self._kinds[array.ctype] = ROWS[array.ctype]
             align = "M3NET_WORD_ALIGNED " if array.ctype in (*BLOCKS, "m3net_tap") else ""
             # The number of items of a layer's weights depends on the target.
             size = "" if align else len(array.values)
@@ -200,29 +196,19 @@ class _Writer:
             self.constant_bytes += array.size
         return self._known[key]
 
-    def constant_layer(self, tag: str, layer: Layer) -> str:
+    def constant_layer(self, tag: str, layer: Structure) -> str:
         """Name of a structure; equal structures are one."""
         members = "\n".join(
-            _wrapped(f"    .{member} = {self._member(value)},")
-            for member, value in layer.members.items()
+            _wrapped(f"    .{name} = {value},") for name, value in layer.members(self.array).items()
         )
         key = (layer.ctype, members)
         if key not in self._layers:
             name = f"{self._name}_layer_{tag}"
             self._layers[key] = name
             self.constants.append(f"static const {layer.ctype} {name} = {{\n{members}\n}};")
-            self.constant_bytes += _LAYER_BYTES[layer.ctype]
+            self._kinds[layer.ctype] = type(layer)
+            self.constant_bytes += layer.device_bytes()
         return self._layers[key]
-
-    def _member(self, value: Any) -> str:
-        if isinstance(value, Array):
-            return self.array(value)
-        if isinstance(value, dict):
-            parts = ", ".join(f".{member} = {self._member(v)}" for member, v in value.items())
-            return f"{{{parts}}}"
-        if isinstance(value, list):
-            return "{" + ", ".join(_number(item) for item in value) + "}"
-        return _number(value)
 
 
 def _wrapped(line: str) -> str:
@@ -238,11 +224,6 @@ def _sum(base: str, offset: int) -> str:
     return f"{base} + {offset}" if offset > 0 else f"{base} - {-offset}"
 
 
-def _number(value: int) -> str:
-    """A literal; the smallest int32 has none of its own."""
-    return "INT32_MIN" if int(value) == -(1 << 31) else str(int(value))
-
-
 def _items(array: Array) -> str:
     """Items of an array, wrapped."""
     values = array.values
@@ -252,10 +233,10 @@ def _items(array: Array) -> str:
     if array.ctype == "m3net_tap":
         return "\n".join(line for group in values for line in _tap_lines(group)) + _TAPS_END
     if values.ndim == 2:
-        return "\n".join("    {" + ", ".join(_number(v) for v in row) + "}," for row in values)
+        return "\n".join("    {" + ", ".join(number_text(v) for v in row) + "}," for row in values)
     lines, line = [], "   "
     for value in values:
-        text = f" {_number(value)},"
+        text = f" {number_text(value)},"
         if len(line) + len(text) > _LINE:
             lines.append(line)
             line = "   "

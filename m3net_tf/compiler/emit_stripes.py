@@ -8,14 +8,15 @@ from typing import Protocol
 
 import numpy as np
 
-from m3net_tf.compiler.calls import Array, Block, Call, Layer, View
+from m3net_tf.compiler.calls import Block, Call, View
 from m3net_tf.compiler.stripes import LINE_MEMBERS, ROWS, Lines, Stage, Stripe, line_layer
+from m3net_tf.compiler.structures import Array, Structure
 
 
 class Writer(Protocol):
     """What the writer of a source file offers."""
 
-    def constant_layer(self, tag: str, layer: Layer) -> str:
+    def constant_layer(self, tag: str, layer: Structure) -> str:
         """Name of a constant structure."""
 
     def array(self, array: Array) -> str:
@@ -45,7 +46,7 @@ class StripeWriter:
     def statement(self) -> str:
         """A block with the loop."""
         stripe = self._stripe
-        order = Array("order", "uint8_t", np.array(stripe.order, np.int64), 1)
+        order = Array("order", "uint8_t", np.array(stripe.order, np.int64))
         name = self._writer.array(order)
         cases = [self._case(number, stage) for number, stage in enumerate(stripe.stages)]
         last = stripe.stages[-1]
@@ -111,7 +112,7 @@ class StripeWriter:
 
     def _next_line(self, number: int, stage: Stage) -> str:
         """Statement that moves a window on and counts the lines that it has left behind."""
-        size, before, _, _ = LINE_MEMBERS[self._stripe.axis]
+        size, before = LINE_MEMBERS[self._stripe.axis]
         window, layer, result = stage.windows[0], f"layer_{number}", ""
         if stage.sources[0].producer is None or window.kept > 1:
             self._counters.append(f"left_{number}")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from m3net_tf.compiler.calls import Argument, Block, Call, Layer, State, View, loops, packed
+from m3net_tf.compiler.calls import Argument, Block, Call, State, View, loops, packed
 from m3net_tf.compiler.graph import Graph, Operation, Tensor
 from m3net_tf.system.errors import ModelError
 
@@ -76,8 +76,7 @@ class Lowering:
     def copy(self, op: Operation, source: View, target: View) -> None:
         """Call the kernel that copies."""
         for loop in loops(target.as_bytes(), [source.as_bytes()]):
-            layer = Layer("m3net_loop", loop.members)
-            arguments: list[Argument] = [layer, *loop.inputs, loop.output]
+            arguments: list[Argument] = [loop.layer, *loop.inputs, loop.output]
             self.call(op, "copy", arguments, loop.inputs, loop.output, note=shape_text(target))
 
     def packed_input(self, op: Operation, view: View) -> View:

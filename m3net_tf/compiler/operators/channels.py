@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from m3net_tf.compiler.arithmetic import Factor, quantize_factor
+from m3net_tf.compiler.arithmetic import quantize_factor
 from m3net_tf.compiler.graph import Operation
 from m3net_tf.compiler.operators.common import require
+from m3net_tf.compiler.structures import Factor
 from m3net_tf.compiler.weights import Weights
 
 

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from m3net_tf.compiler.arithmetic import wrap
-from m3net_tf.compiler.calls import Argument, Array, Block, Layer, View
+from m3net_tf.compiler.calls import Argument, Block, View
 from m3net_tf.compiler.graph import Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.channels import layer_bias, layer_factors
@@ -20,13 +20,14 @@ from m3net_tf.compiler.operators.common import (
     INT8_MIN,
     activation_range,
     has_pixels,
-    image_pair,
+    image_of,
     is_wide,
     require,
-    window_members,
+    window_of,
 )
 from m3net_tf.compiler.operators.convolution_16 import layer_16
 from m3net_tf.compiler.overlap import window_slack
+from m3net_tf.compiler.structures import Array, Convolution, Structure, Window
 from m3net_tf.compiler.weights import (
     Weights,
     channel_rows,
@@ -39,7 +40,6 @@ from m3net_tf.compiler.weights import (
 _PATCH_BYTES = 2
 _PLACE_BYTES = 4
 _LARGEST_INPUT = 128
-_MEMBERS = {"m3net_block": "blocks", "m3net_tap": "taps"}
 
 
 def convolution(lowering: Lowering, op: Operation) -> None:
@@ -48,7 +48,7 @@ def convolution(lowering: Lowering, op: Operation) -> None:
     weights = _weights(op, filters)
     channels, rows, columns, depth = weights.shape
     groups = source.shape[-1] // depth
-    window = window_members(op, rows, columns, source.shape)
+    window = window_of(op, rows, columns, source.shape)
     view, target = _pixels(lowering, op, lowering.read(source)), lowering.write(op.output)
     per_group = channels // groups
     for group in range(groups):
@@ -71,11 +71,11 @@ def _call_convolution(
     part: slice,
     view: View,
     target: View,
-    window: dict[str, int],
+    window: Window,
 ) -> None:
     """One call of the kernel for some of the output channels; weights (channels, items)."""
     patch = Block("patch", -(-weights.shape[1] // 4) * 4 * _PATCH_BYTES)
-    layer_of: Callable[[View, View], Layer]
+    layer_of: Callable[[View, View], Structure]
     if is_wide(op):
         layer_of = partial(layer_16, op, convolution_bytes(weights), part, window)
     else:
@@ -120,7 +120,7 @@ def depthwise(lowering: Lowering, op: Operation) -> None:
     source, filters = op.input(0), op.input(1)
     weights = _weights(op, filters)
     _, rows, columns, channels = weights.shape
-    window = window_members(op, rows, columns, source.shape)
+    window = window_of(op, rows, columns, source.shape)
     view, target = _pixels(lowering, op, lowering.read(source)), lowering.write(op.output)
     taps = weights.reshape(rows * columns, channels)
     multiplier = channels // source.shape[-1]
@@ -134,7 +134,7 @@ def depthwise(lowering: Lowering, op: Operation) -> None:
     part = slice(0, channels)
     scratch: list[Argument] = []
     if is_wide(op):
-        layer = layer_16(op, plain_bytes(taps), part, window, view, target)
+        layer: Structure = layer_16(op, plain_bytes(taps), part, window, view, target)
     else:
         rows_of_channels = _channels(op, taps.T, part)
         layer = _layer(op, depthwise_taps(taps), rows_of_channels, window, view, target)
@@ -153,17 +153,8 @@ def fully_connected(lowering: Lowering, op: Operation) -> None:
     pixels = source.size // depth
     view = lowering.packed_input(op, lowering.read(source)).reshaped((1, pixels, 1, depth))
     target = lowering.write(op.output).reshaped((1, pixels, 1, channels))
-    window = {
-        "rows": 1,
-        "columns": 1,
-        "row_stride": 1,
-        "column_stride": 1,
-        "row_dilation": 1,
-        "column_dilation": 1,
-        "top": 0,
-        "left": 0,
-    }
-    _call_convolution(lowering, op, weights, slice(0, channels), view, target, window)
+    part = slice(0, channels)
+    _call_convolution(lowering, op, weights, part, view, target, Window(rows=1, columns=1))
 
 
 def _weights(op: Operation, filters: Tensor) -> Weights:
@@ -190,24 +181,22 @@ def _layer(
     op: Operation,
     weights: Array,
     channels: tuple[Array, bool],
-    window: dict[str, int],
+    window: Window,
     view: View,
     target: View,
-) -> Layer:
+) -> Convolution:
     minimum, maximum = activation_range(op, op.output)
-    return Layer(
-        "m3net_convolution",
-        {
-            _MEMBERS[weights.ctype]: weights,
-            "channels": channels[0],
-            **image_pair(op, view, target),
-            "window": window,
-            "batches": view.shape[0],
-            "padding": op.input(0).zero_point,
-            "in_bytes": 0,
-            "narrow": int(channels[1]),
-            "full": int((minimum, maximum) == (INT8_MIN, INT8_MAX)),
-            "minimum": minimum,
-            "maximum": maximum,
-        },
+    return Convolution(
+        weights=weights,
+        channels=channels[0],
+        input=image_of(op, view),
+        output=image_of(op, target),
+        window=window,
+        batches=view.shape[0],
+        padding=op.input(0).zero_point,
+        in_bytes=False,
+        narrow=channels[1],
+        full=(minimum, maximum) == (INT8_MIN, INT8_MAX),
+        minimum=minimum,
+        maximum=maximum,
     )

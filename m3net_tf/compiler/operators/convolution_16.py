@@ -6,37 +6,36 @@ from __future__ import annotations
 import numpy as np
 
 from m3net_tf.compiler.arithmetic import wrap
-from m3net_tf.compiler.calls import Array, Layer, View
+from m3net_tf.compiler.calls import View
 from m3net_tf.compiler.graph import Operation
 from m3net_tf.compiler.operators.channels import layer_bias, layer_factors
 from m3net_tf.compiler.operators.common import (
     LARGEST_LONG_BIAS,
     LARGEST_LONG_SHIFT,
     activation_range,
-    image_pair,
+    image_of,
     require,
 )
+from m3net_tf.compiler.structures import Array, Convolution16, Window
 from m3net_tf.compiler.weights import long_channel_rows
 
 
 def layer_16(
-    op: Operation, weights: Array, part: slice, window: dict[str, int], view: View, target: View
-) -> Layer:
+    op: Operation, weights: Array, part: slice, window: Window, view: View, target: View
+) -> Convolution16:
     """Constants of one call, for some of the output channels."""
     minimum, maximum = activation_range(op, op.output)
     long_sums = _has_long_sums(op)
-    return Layer(
-        "m3net_convolution_16",
-        {
-            "weights": weights,
-            "channels": _channels(op, part, long_sums),
-            **image_pair(op, view, target),
-            "window": window,
-            "batches": view.shape[0],
-            "minimum": minimum,
-            "maximum": maximum,
-            "long_sums": int(long_sums),
-        },
+    return Convolution16(
+        weights=weights,
+        channels=_channels(op, part, long_sums),
+        input=image_of(op, view),
+        output=image_of(op, target),
+        window=window,
+        batches=view.shape[0],
+        minimum=minimum,
+        maximum=maximum,
+        long_sums=long_sums,
     )
 
 

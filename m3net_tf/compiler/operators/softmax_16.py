@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.compiler.arithmetic import quantize_factor
-from m3net_tf.compiler.calls import Array, Layer
 from m3net_tf.compiler.graph import Operation
 from m3net_tf.compiler.operators.common import require
-from m3net_tf.compiler.operators.elementwise import factor_members
+from m3net_tf.compiler.structures import Array, Softmax16, Structure
 
 _STEPS = 512
 _LARGEST_DEPTH = 1 << 16  # items of a row, so that their exponentials' sum fits 32 bits
@@ -23,19 +22,22 @@ _SCALE, _NEAR = 2.0**-15, 1e-3  # of outputs, and how near it must be
 Single = npt.NDArray[np.float32]
 
 
-def softmax_layer_16(op: Operation, sizes: dict[str, int]) -> Layer:
-    """Constants of a softmax; ``sizes`` are rows and depth."""
+def softmax_layer_16(op: Operation, rows: int, depth: int) -> Structure:
+    """Constants of a softmax over ``rows`` of ``depth`` items."""
     error = abs(float(op.output.scale) / _SCALE - 1)
     require(op, error <= _NEAR, "has an output scale other than 2^-15")
-    require(op, sizes["depth"] < _LARGEST_DEPTH, "has rows of too many items")
+    require(op, depth < _LARGEST_DEPTH, "has rows of too many items")
     beta = float(np.float32(op.options["beta"]))
     factor = quantize_factor(float(op.input(0).scale) * beta / (_REACH / 65535))
-    tables = {
-        "exponentials": _table(np.exp, np.float32(_REACH) / _RANGE, 32767),
-        "reciprocals": _table(lambda x: 1 / (1 + x), np.float32(1) / _RANGE, -32768),
-    }
-    arrays = {name: Array(name, "int16_t", values, 2) for name, values in tables.items()}
-    return Layer("m3net_softmax_layer_16", {**arrays, **sizes, "factor": factor_members(factor)})
+    exponentials = _table(np.exp, np.float32(_REACH) / _RANGE, 32767)
+    reciprocals = _table(lambda x: 1 / (1 + x), np.float32(1) / _RANGE, -32768)
+    return Softmax16(
+        exponentials=Array("exponentials", "int16_t", exponentials),
+        reciprocals=Array("reciprocals", "int16_t", reciprocals),
+        rows=rows,
+        depth=depth,
+        factor=factor,
+    )
 
 
 def _table(
