@@ -4,75 +4,38 @@
 #include "arithmetic.h"
 #include "engine.h"
 #include "memory.h"
+#include "pixels.h"
 
 #if !M3NET_ENGINE_HELIUM
 
-/// Widens bytes to 16 bits.
-static void widen(const int8_t* bytes, int32_t count, int16_t* wide) {
-  for (; count >= 4; count -= 4, bytes += 4, wide += 4) {
+/// Widens items to 16 bits.
+static int8_t* widen(int8_t* patch, const int8_t* items, int32_t count) {
+  int16_t* wide = (int16_t*)(void*)patch;
+  for (; count >= 4; count -= 4, items += 4, wide += 4) {
 #if M3NET_ENGINE_DSP
-    const uint32_t word = m3net_load_word(bytes);
+    const uint32_t word = m3net_load_word(items);
     const uint32_t even = m3net_even_bytes(word), odd = m3net_odd_bytes(word);
     const uint32_t pairs[2] = {m3net_pack_low(even, odd), m3net_pack_high(even, odd)};
     M3NET_MEMCPY(wide, pairs, sizeof(pairs));
 #else
-    wide[0] = bytes[0];
-    wide[1] = bytes[1];
-    wide[2] = bytes[2];
-    wide[3] = bytes[3];
+    wide[0] = items[0];
+    wide[1] = items[1];
+    wide[2] = items[2];
+    wide[3] = items[3];
 #endif
   }
   for (int32_t i = 0; i < count; ++i) {
-    wide[i] = bytes[i];
+    wide[i] = items[i];
   }
+  return (int8_t*)(wide + count);
 }
 
-static int16_t* pad(int16_t* patch, int32_t count, int16_t value) {
+static int8_t* fill(int8_t* patch, int32_t value, int32_t count) {
+  int16_t* wide = (int16_t*)(void*)patch;
   for (int32_t i = 0; i < count; ++i) {
-    patch[i] = value;
+    wide[i] = (int16_t)value;
   }
-  return patch + count;
-}
-
-/// Gathers one row of a window whose first column is `column`; returns the end of the patch.
-static int16_t* gather_row(const m3net_convolution* layer, const int8_t* row, int32_t column,
-                           int16_t* patch) {
-  const m3net_image* image = &layer->input;
-  const int32_t channels = image->channels, step = layer->window.column_dilation;
-  const int32_t taps = layer->window.columns;
-  if (step == 1 && image->column_step == channels && column >= 0 &&
-      column + taps <= image->columns) {
-    widen(row + column * channels, taps * channels, patch);
-    return patch + taps * channels;
-  }
-  for (int32_t tap = 0; tap < taps; ++tap, column += step) {
-    if (column < 0 || column >= image->columns) {
-      patch = pad(patch, channels, layer->padding);
-      continue;
-    }
-    widen(row + column * image->column_step, channels, patch);
-    patch += channels;
-  }
-  return patch;
-}
-
-/// Gathers a window whose first pixel is (row, column), and zeros up to a multiple of four.
-static int32_t gather(const m3net_convolution* layer, const int8_t* input, int32_t row,
-                      int32_t column, int16_t* patch) {
-  const m3net_image* image = &layer->input;
-  const int32_t row_items = layer->window.columns * image->channels;
-  int16_t* end = patch;
-  for (int32_t tap = 0; tap < layer->window.rows; ++tap, row += layer->window.row_dilation) {
-    if (row < 0 || row >= image->rows) {
-      end = pad(end, row_items, layer->padding);
-    } else {
-      end = gather_row(layer, input + row * image->row_step, column, end);
-    }
-  }
-  const int32_t items = layer->window.rows * row_items;
-  const int32_t padded = (items + 3) & ~3;
-  pad(end, padded - items, 0);
-  return padded;
+  return (int8_t*)(wide + count);
 }
 
 #if M3NET_ENGINE_DSP
@@ -274,25 +237,36 @@ M3NET_INLINE void convolve_pixel(const m3net_convolution* layer, const int16_t* 
   }
 }
 
+typedef struct {
+  const m3net_convolution* layer;
+  const int8_t* input;
+  int16_t* patch;
+} convolution_state;
+
+/// Gathers a window, with zeros up to a multiple of four items, and computes its pixel.
+M3NET_INLINE void convolve_window(const void* any_state, int32_t row, int32_t column,
+                                  int8_t* output) {
+  const convolution_state* state = (const convolution_state*)any_state;
+  const m3net_convolution* layer = state->layer;
+  const m3net_gatherer gatherer = {widen, fill, 1, layer->padding};
+  int8_t* end = m3net_gather(&layer->input, &layer->window, state->input, row, column, gatherer,
+                             (int8_t*)state->patch);
+  const int32_t items = (int32_t)((int16_t*)(void*)end - state->patch);
+  const int32_t padded = (items + 3) & ~3;
+  fill(end, 0, padded - items);
+  if (M3NET_ENGINE_BYTES && layer->in_bytes) {
+    convolve_pixel(layer, state->patch, padded, output, 1);
+  } else {
+    convolve_pixel(layer, state->patch, padded, output, 0);
+  }
+}
+
 void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t* output,
                     int16_t* patch) {
-  const m3net_image* image = &layer->output;
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
-    int32_t row = -layer->window.top;
-    for (int32_t y = 0; y < image->rows; ++y, row += layer->window.row_stride) {
-      int8_t* pixel = output + batch * image->batch_step + y * image->row_step;
-      int32_t column = -layer->window.left;
-      for (int32_t x = 0; x < image->columns; ++x, column += layer->window.column_stride) {
-        const int32_t items =
-            gather(layer, input + batch * layer->input.batch_step, row, column, patch);
-        if (M3NET_ENGINE_BYTES && layer->in_bytes) {
-          convolve_pixel(layer, patch, items, pixel, 1);
-        } else {
-          convolve_pixel(layer, patch, items, pixel, 0);
-        }
-        pixel += image->column_step;
-      }
-    }
+    const convolution_state state = {layer, input + batch * layer->input.batch_step, patch};
+    m3net_for_each_pixel(&layer->output, &layer->window, output + batch * layer->output.batch_step,
+                         convolve_window, &state);
   }
 }
 

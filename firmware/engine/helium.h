@@ -76,9 +76,9 @@ static inline int8_t* m3net_copy_bytes(int8_t* target, const int8_t* source, int
 }
 
 /// Fills bytes; returns the end of the target.
-static inline int8_t* m3net_fill_bytes(int8_t* target, int8_t value, int32_t count) {
+static inline int8_t* m3net_fill_bytes(int8_t* target, int32_t value, int32_t count) {
   int8_t* end = target + count;
-  const int8x16_t values = vdupq_n_s8(value);
+  const int8x16_t values = vdupq_n_s8((int8_t)value);
   __asm__ volatile(
       "wlstp.8 lr, %[count], 2f\n\t"
       "1:\n\t"

@@ -3,6 +3,7 @@
 #include "arithmetic.h"
 #include "engine.h"
 #include "helium.h"
+#include "pixels.h"
 #include "wide.h"
 
 /// The part of a window that lies inside the image.
@@ -150,20 +151,24 @@ static inline void maximum_pixel_16(const m3net_pooling* layer, const visible_wi
 typedef void (*pixel_writer)(const m3net_pooling* layer, const visible_window* window,
                              int8_t* pixel);
 
+typedef struct {
+  const m3net_pooling* layer;
+  const int8_t* input;
+  pixel_writer write_pixel;
+} pooling_state;
+
+static inline void pool_window(const void* any_state, int32_t row, int32_t column, int8_t* output) {
+  const pooling_state* state = (const pooling_state*)any_state;
+  const visible_window window = see(state->layer, state->input, row, column);
+  state->write_pixel(state->layer, &window, output);
+}
+
 static inline void pool(const m3net_pooling* layer, const int8_t* input, int8_t* output,
                         pixel_writer write_pixel) {
-  const m3net_image* image = &layer->output;
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
-    const int8_t* source = input + batch * layer->input.batch_step;
-    for (int32_t y = 0; y < image->rows; ++y) {
-      int8_t* pixel = output + batch * image->batch_step + y * image->row_step;
-      for (int32_t x = 0; x < image->columns; ++x, pixel += image->column_step) {
-        const visible_window window =
-            see(layer, source, y * layer->window.row_stride - layer->window.top,
-                x * layer->window.column_stride - layer->window.left);
-        write_pixel(layer, &window, pixel);
-      }
-    }
+    const pooling_state state = {layer, input + batch * layer->input.batch_step, write_pixel};
+    m3net_for_each_pixel(&layer->output, &layer->window, output + batch * layer->output.batch_step,
+                         pool_window, &state);
   }
 }
 
