@@ -55,10 +55,11 @@ static int8_t* fill(int8_t* patch, int32_t value, int32_t count) {
   "smlad %[d], r9, r10, %[d]\n\t"
 
 /// Adds the products of a patch with the weights of four channels. Each pair of items has four
-/// pairs of weights, one for each channel. Eight items a round, and four before if they are left.
+/// pairs of weights, one for each channel. An iteration takes eight items; four that are left over
+/// come first.
 static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
                                        const m3net_block* blocks, m3net_four_sums sums) {
-  // Fixed registers: with an FPU, GCC finds no allocation for so many operands itself.
+  // Fixed registers: with an FPU, GCC cannot allocate so many operands itself.
   register int32_t a __asm__("r0") = sums.a;
   register int32_t b __asm__("r1") = sums.b;
   register int32_t c __asm__("r2") = sums.c;
@@ -106,8 +107,8 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
   "]\n\t"                                   \
   "smlad %[" #sum "], r9, " #word ", %[" #sum "]\n\t"
 
-/// As multiply, with weights of bytes. Four items a round, whose word of weights SXTB16 widens to
-/// the pairs of the first two and of the last two.
+/// As multiply, with weights of bytes. An iteration takes four items; SXTB16 widens a channel's
+/// word of weights to two pairs.
 static inline m3net_four_sums multiply_bytes(const int16_t* patch, int32_t items,
                                              const m3net_byte_block* blocks, m3net_four_sums sums) {
   register int32_t a __asm__("r0") = sums.a;
@@ -137,7 +138,7 @@ static inline m3net_four_sums multiply_bytes(const int16_t* patch, int32_t items
 
 #else
 
-/// The lower of two sums that stand in one long sum.
+/// The lower of the two sums that one number of 64 bits holds.
 static inline int32_t low_lane(int64_t sum) {
   const int32_t unused = 32 - M3NET_LANE_BITS;
   return m3net_shift_left((int32_t)(uint32_t)(uint64_t)sum, unused) >> unused;
@@ -149,7 +150,7 @@ static inline int32_t high_lane(int64_t sum) {
 
 #if defined(__ARM_ARCH_7M__) && defined(__thumb2__)
 
-/// Adds products of four items a round to the sums of channels a and b, and of c and d.
+/// Sums of channels a and b in one number, and of c and d in another; four items an iteration.
 static inline const m3net_block* multiply_lanes(const int16_t* patch, const int16_t* end,
                                                 const m3net_block* blocks, int64_t sums[2]) {
   int64_t ab = 0, cd = 0;
@@ -181,7 +182,7 @@ static inline const m3net_block* multiply_lanes(const int16_t* patch, const int1
 
 #else
 
-/// Adds products of two items a round to the sums of channels a and b, and of c and d.
+/// As above; two items an iteration.
 static inline const m3net_block* multiply_lanes(const int16_t* patch, const int16_t* end,
                                                 const m3net_block* blocks, int64_t sums[2]) {
   int64_t ab = 0, cd = 0;
@@ -219,7 +220,8 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
 #define multiply_bytes multiply  // one form of weights
 #endif
 
-/// All output channels of one pixel. `in_bytes` is a constant: each form has a loop of its own.
+/// All output channels of one pixel. `in_bytes` is a constant, so that each form of weights gets a
+/// loop of its own.
 M3NET_INLINE void convolve_pixel(const m3net_convolution* layer, const int16_t* patch,
                                  int32_t items, int8_t* output, int32_t in_bytes) {
   const m3net_block* blocks = layer->blocks;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Convolutions of 16-bit inputs with 8-bit weights. Products of a part of a window fit 32 bits;
-// parts are added in 64 bits.
+// Convolutions of 16-bit inputs with 8-bit weights. The sum over a part of a window fits 32 bits;
+// the sum over all parts has 64 bits.
 #include "dsp.h"
 #include "engine.h"
 #include "memory.h"
@@ -9,7 +9,7 @@
 
 /// Output channels that are computed at once.
 #define GROUP 4
-/// Items whose products of 23 bits fit a sum of 32 bits; an even number.
+/// So many products of 23 bits fit a sum of 32 bits; an even number.
 #define PART_ITEMS 510
 
 static int32_t requantize(const m3net_convolution_16* layer, int64_t sum,
@@ -32,7 +32,7 @@ static int8_t* fill(int8_t* patch, int32_t value, int32_t count) {
 }
 
 /// Adds the products of a patch with the weights of four channels. Each pair of items has eight
-/// weights: the first item's of channels a and b, the second item's of both, and those of c and d.
+/// weights in the order a0 b0 a1 b1 c0 d0 c1 d1: a letter for the channel, a digit for the item.
 static void multiply(const int16_t* patch, int32_t items, const int8_t* weights, int64_t* sums) {
   while (items > 0) {
     const int32_t count = items < PART_ITEMS ? items : PART_ITEMS;
@@ -93,7 +93,7 @@ typedef struct {
   int16_t* patch;
 } convolution_state;
 
-/// Gathers a window, with a zero behind an odd number of items, and computes its pixel.
+/// Gathers a window, with a zero after an odd number of items, and computes its pixel.
 static void convolve_window(const void* any_state, int32_t row, int32_t column, int8_t* output) {
   const convolution_state* state = (const convolution_state*)any_state;
   const m3net_convolution_16* layer = state->layer;
@@ -105,7 +105,7 @@ static void convolve_window(const void* any_state, int32_t row, int32_t column, 
   convolve_pixel(layer, state->patch, (items + 1) & ~1, output);
 }
 
-/// A pixel of a depthwise convolution.
+/// Computes a pixel of a depthwise convolution.
 static void convolve_channels(const void* any_state, int32_t row, int32_t column, int8_t* output) {
   const convolution_state* state = (const convolution_state*)any_state;
   const m3net_convolution_16* layer = state->layer;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Depthwise convolution: for each output pixel, the places of its window's pixels, then four
-// channels at a time through all of them. Outside the image stands a pixel of zero points.
+// Depthwise convolution: each output pixel lists the places of its window's pixels, then sums four
+// channels at a time over all of them. A pixel of zero points stands for those outside the image.
 #include "arithmetic.h"
 #include "engine.h"
 #include "memory.h"
@@ -8,19 +8,19 @@
 
 #if !M3NET_ENGINE_HELIUM
 
-/// Stands behind the places of a window, in the first of two words.
+/// Marks the end of a window's places, in the first of two words.
 #define LAST_PLACE INT32_MIN
 
 /// Where the pixels of a window are.
 typedef struct {
   const m3net_convolution* layer;
   int32_t* places;  ///< Relative to the input.
-  int32_t taps;     ///< Number of places, rounded up to an even one.
+  int32_t taps;     ///< Number of places, rounded up to an even number.
   int8_t* outside;  ///< A pixel of zero points.
   const int8_t* input;
 } window_places;
 
-/// Fills in the places of a window, an even number, and what stands behind them.
+/// Lists the places of a window, an even number, with LAST_PLACE after them.
 static void place_window(const m3net_convolution* layer, const window_places* parts, int32_t row,
                          int32_t column) {
   const int32_t outside = (int32_t)(parts->outside - parts->input);
@@ -33,11 +33,10 @@ static void place_window(const m3net_convolution* layer, const window_places* pa
 #if M3NET_ENGINE_DSP
 
 /// Adds the products of four channels with all taps. Each pair of taps has four pairs of weights,
-/// of channels 0, 2, 1 and 3: SXTB16 widens every other byte. The last place is followed by
-/// LAST_PLACE.
+/// in the order of channels 0, 2, 1 and 3, because SXTB16 widens every other byte.
 static inline m3net_four_sums multiply(const window_places* parts, const int8_t* input,
                                        const m3net_tap* weights, m3net_four_sums sums) {
-  // Fixed registers: with an FPU, GCC finds no allocation for so many operands itself.
+  // Fixed registers: with an FPU, GCC cannot allocate so many operands itself.
   register int32_t a __asm__("r0") = sums.a;
   register int32_t b __asm__("r1") = sums.b;
   register int32_t c __asm__("r2") = sums.c;
@@ -136,7 +135,7 @@ static inline m3net_four_sums multiply(const window_places* parts, const int8_t*
 
 #endif
 
-/// All channels of one pixel.
+/// Computes all channels of one pixel.
 static void convolve_pixel(const void* any_parts, int32_t row, int32_t column, int8_t* output) {
   const window_places* parts = (const window_places*)any_parts;
   const m3net_convolution* layer = parts->layer;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Operators that compute each 16-bit output from one item of each of two inputs.
+// Elementwise operators of two 16-bit inputs.
 #include "engine.h"
 #include "loops.h"
 #include "wide.h"
@@ -23,7 +23,7 @@ static inline void for_each_item(const m3net_binary_16* layer, const int8_t* fir
   }
 }
 
-/// An input of a sum in common units.
+/// An input in the scale that both inputs share.
 static inline int32_t enlarge(int32_t value, m3net_factor factor) {
   return m3net_scale(value * (1 << M3NET_SUM_BITS_16), factor);
 }

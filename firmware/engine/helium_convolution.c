@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// Convolution for Helium: four output channels at a time multiply 16 bytes of a window with their
-// weights. A window whose bytes lie side by side, apart from the outputs, is read where it is;
+// Convolution for Helium: multiplies 16 bytes of a window with the weights of four output channels
+// at a time. A window that is contiguous and does not overlap the outputs is read where it is;
 // others are gathered first.
 #include "helium.h"
 #include "pixels.h"
 
 #if M3NET_ENGINE_HELIUM
 
-/// Whether the outputs of a pixel lie among the items that they are computed from.
+/// Whether the outputs of a pixel overlap the items that they are computed from.
 static inline int32_t overlaps(const int8_t* items, int32_t count, const int8_t* pixel,
                                int32_t channels) {
   return (uintptr_t)pixel < (uintptr_t)(items + count) &&
          (uintptr_t)items < (uintptr_t)(pixel + channels);
 }
 
-/// Sums of the products of a window with the weights of four channels; moves on behind these.
+/// Sums of the products of a window with the weights of four channels; advances `blocks` past them.
 static inline int32x4_t multiply(const int8_t* items, int32_t count, const m3net_block** blocks) {
   int32_t a = 0, b = 0, c = 0, d = 0;
   const int8_t* weights = (*blocks)->items;
@@ -39,7 +39,7 @@ static inline int32x4_t multiply(const int8_t* items, int32_t count, const m3net
   return m3net_vector_of(a, b, c, d);
 }
 
-/// All output channels of one pixel.
+/// Computes all output channels of one pixel.
 static inline void convolve_channels(const m3net_convolution* layer, const int8_t* items,
                                      int32_t count, int8_t* output, int32_t narrow) {
   const m3net_limits limits = m3net_limits_of(layer);
@@ -69,7 +69,7 @@ M3NET_SEPARATE static void convolve_wide(const m3net_convolution* layer, const i
   convolve_channels(layer, items, count, output, 0);
 }
 
-/// Where a layer's windows can be read without gathering: first pixels within rows and columns.
+/// Windows that begin in these first rows and columns of the image are contiguous.
 typedef struct {
   int32_t rows, columns;
 } packed_windows;
@@ -95,7 +95,7 @@ typedef struct {
   int32_t count;  ///< Items of a window.
 } convolution_state;
 
-/// Computes a pixel from its window where it is, or from a patch.
+/// Computes a pixel from its window, or from a patch into which the window is gathered.
 static inline void convolve_window(const void* any_state, int32_t row, int32_t column,
                                    int8_t* output) {
   const convolution_state* state = (const convolution_state*)any_state;

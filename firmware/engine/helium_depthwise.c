@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Depthwise convolution for Helium. The taps of four channels are gathered a word each and taken
-// apart, so that one instruction multiplies 16 taps of a channel with their weights.
+// Depthwise convolution for Helium. Words of four channels are gathered from 16 taps and
+// deinterleaved, so that one instruction multiplies 16 taps of a channel with their weights.
 #include "helium.h"
 #include "memory.h"
 #include "pixels.h"
@@ -15,17 +15,17 @@
 typedef struct {
   const m3net_convolution* layer;
   const int8_t* input;
-  int32_t* places;        ///< Relative to the input; filled up with places outside.
+  int32_t* places;        ///< Relative to the input; places outside fill a group.
   int32_t taps;           ///< Of the window.
   int32_t outside;        ///< Place of a pixel of zero points.
   int32_t last_row;       ///< Of the first pixel of a window inside the image.
   int32_t last_column;    ///< As `last_row`.
-  int32_t aligned;        ///< Whether every place is that of a word.
+  int32_t aligned;        ///< Whether every place is aligned to a word.
   int32_t group_weights;  ///< Weights of four channels.
-  int32_t* last_words;    ///< For up to 16 taps of four channels; those of missing taps are zero.
+  int32_t* last_words;    ///< For up to 16 taps of four channels; missing taps are zero.
 } window_places;
 
-/// Fills in the places of a window, filled up with places outside.
+/// Lists the places of a window; places outside fill the last group.
 static void place_window(const m3net_convolution* layer, const window_places* parts, int32_t row,
                          int32_t column) {
   int32_t* end =
@@ -35,7 +35,7 @@ static void place_window(const m3net_convolution* layer, const window_places* pa
   }
 }
 
-/// Moves the places inside the image on by some bytes.
+/// Advances the places inside the image by some bytes.
 static void move_places(const window_places* parts, int32_t bytes) {
   int32_t* place = parts->places;
   for (int32_t tap = 0; tap < parts->taps; tap += WORDS_AT_ONCE, place += WORDS_AT_ONCE) {
@@ -45,8 +45,8 @@ static void move_places(const window_places* parts, int32_t bytes) {
   }
 }
 
-/// Sums of the products of four channels with up to 16 taps, whose places are those of words. Each
-/// tap's channels are gathered as a word; words of missing taps are zero.
+/// Sums of the products of four channels with up to 16 taps at aligned places. Each tap's channels
+/// are gathered as a word; words of missing taps are zero.
 static inline int32x4_t multiply_words(const int8_t* input, const int32_t* places, int32_t count,
                                        int32_t* words, const m3net_tap* weights) {
   int32_t a, b, c, d;
@@ -77,7 +77,7 @@ static inline int32x4_t multiply_words(const int8_t* input, const int32_t* place
   return m3net_vector_of(a, b, c, d);
 }
 
-/// As multiply_words, with places of any bytes.
+/// As multiply_words, with places of any alignment.
 static inline int32x4_t multiply_bytes(const int8_t* input, const int32_t* places, int32_t count,
                                        int32_t* words, const m3net_tap* weights) {
   for (int32_t tap = 0; tap < count; ++tap) {
@@ -103,7 +103,7 @@ static inline void write(const m3net_convolution* layer, int32x4_t sums, int32_t
   }
 }
 
-/// All channels of one pixel of a layer of up to 16 taps, whose places are those of words.
+/// Computes all channels of one pixel of a layer of up to 16 taps at aligned places.
 M3NET_SEPARATE static void convolve_small(const m3net_convolution* layer,
                                           const window_places* parts, const int8_t* input,
                                           int8_t* output) {
@@ -117,7 +117,7 @@ M3NET_SEPARATE static void convolve_small(const m3net_convolution* layer,
   }
 }
 
-/// All channels of one pixel of any layer.
+/// Computes all channels of one pixel of any layer.
 M3NET_SEPARATE static void convolve_large(const m3net_convolution* layer,
                                           const window_places* parts, const int8_t* input,
                                           int8_t* output) {
@@ -141,7 +141,7 @@ M3NET_SEPARATE static void convolve_large(const m3net_convolution* layer,
   }
 }
 
-/// Computes a pixel. Within an image its places are those of the pixel before, moved on.
+/// Computes a pixel. Inside the image it advances the places of the pixel before.
 static inline void convolve_window(const void* any_parts, int32_t row, int32_t column,
                                    int8_t* output) {
   const window_places* parts = (const window_places*)any_parts;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Long short-term memory over a sequence: weights of 8 bits, inputs and outputs of 8 or
-// 16 bits, cells of 16 bits.
+// Long short-term memory over a sequence: 8-bit weights, 8-bit or 16-bit inputs and outputs, 16-bit
+// cells.
 #include "engine.h"
 #include "memory.h"
 #include "sigmoid.h"
 #include "wide.h"
 
-/// Steps of the table in a step of a gate.
+/// Steps of the table for each step of a gate.
 #define GATE_STEPS 3
 
 static int32_t saturate_16(int32_t value) { return m3net_clamp(value, INT16_MIN, INT16_MAX); }
@@ -31,7 +31,7 @@ static int32_t multiply_16(const int8_t* weights, const int8_t* vector, int32_t 
 }
 
 /// A gate of one cell before its activation function, in steps of the function's table. `bytes` is
-/// the size of an item of inputs and outputs, a constant.
+/// the constant size of an input's or output's item.
 static inline int32_t gate_sum(const m3net_lstm_layer* layer, const m3net_gate* gate, int32_t cell,
                                const int8_t* input, const int8_t* state, int32_t bytes) {
   const int8_t* weights = gate->input_weights + cell * layer->inputs;
@@ -47,7 +47,7 @@ static inline int32_t gate_sum(const m3net_lstm_layer* layer, const m3net_gate* 
   return GATE_STEPS * saturate_16(sum);
 }
 
-/// One step of one cell; returns the output.
+/// Computes one time step of one cell; returns the output.
 static inline int32_t step_cell(const m3net_lstm_layer* layer, int32_t index, const int8_t* input,
                                 const int8_t* state, int16_t* cell, int32_t bytes) {
   const uint16_t* table = layer->table;

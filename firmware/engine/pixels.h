@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layers with windows: the loop over output pixels, a window's items, and where its pixels are.
-// Functions that are parameters are constants: compilers build them in.
+// Layers with windows: the loop over output pixels, gathering the items of a window, and listing
+// the places of its pixels. Compilers inline the functions that are passed as arguments.
 #ifndef M3NET_ENGINE_PIXELS_H_
 #define M3NET_ENGINE_PIXELS_H_
 
@@ -9,7 +9,7 @@
 #include "arithmetic.h"
 #include "engine.h"
 
-/// Computes an output pixel whose window begins at (row, column), perhaps outside the image.
+/// Computes an output pixel. Its window begins at (row, column), which may lie outside the image.
 typedef void (*m3net_pixel_function)(const void* state, int32_t row, int32_t column,
                                      int8_t* output);
 
@@ -28,7 +28,7 @@ M3NET_INLINE void m3net_for_each_pixel(const m3net_image* image, const m3net_win
   }
 }
 
-/// How items get into a patch. Both functions return the end of what they have written.
+/// How a patch is filled with `count` items. Both functions return the end of what they wrote.
 typedef struct {
   int8_t* (*copy)(int8_t* patch, const int8_t* items, int32_t count);
   int8_t* (*fill)(int8_t* patch, int32_t value, int32_t count);
@@ -67,8 +67,8 @@ M3NET_INLINE int8_t* m3net_gather(const m3net_image* image, const m3net_window* 
   return patch;
 }
 
-/// Fills in where the pixels of a window are whose first one is (row, column); `outside` stands for
-/// those outside the image. Returns the end of the places.
+/// Lists the offsets of a window's pixels, the first of which is (row, column); pixels outside the
+/// image have the offset `outside`. Returns the end of the list.
 M3NET_INLINE int32_t* m3net_place_window(const m3net_image* image, const m3net_window* window,
                                          int32_t row, int32_t column, int32_t outside,
                                          int32_t* place) {

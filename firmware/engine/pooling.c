@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Average and maximum over windows. What lies outside the image does not count.
+// Average and maximum over windows. Pixels outside the image do not count.
 #include "arithmetic.h"
 #include "engine.h"
 #include "helium.h"
@@ -25,12 +25,12 @@ static visible_window see(const m3net_pooling* layer, const int8_t* input, int32
   return window;
 }
 
-/// A sum of so many items as their average, rounded to the nearest.
+/// The average of `count` items from their sum, rounded to the nearest.
 static inline int32_t divide(int32_t sum, int32_t count) {
   return (sum > 0 ? sum + count / 2 : sum - count / 2) / count;
 }
 
-/// `place` is that of the channel, `bytes` the size of an item.
+/// The average of a channel, whose offset is `place`; an item has `bytes`.
 static inline int32_t average(const m3net_image* image, const visible_window* window, int32_t place,
                               int32_t bytes) {
   int32_t sum = 0;
@@ -59,7 +59,7 @@ static inline int32_t maximum(const m3net_image* image, const visible_window* wi
 typedef int32_t (*summary)(const m3net_image* image, const visible_window* window, int32_t place,
                            int32_t bytes);
 
-/// All channels of one output pixel.
+/// Computes all channels of one output pixel.
 static inline void pool_pixel(const m3net_pooling* layer, const visible_window* window,
                               summary summarise, int8_t* pixel, int32_t bytes) {
   for (int32_t place = 0; place < bytes * layer->output.channels; place += bytes) {
@@ -70,7 +70,7 @@ static inline void pool_pixel(const m3net_pooling* layer, const visible_window* 
 
 #if M3NET_ENGINE_HELIUM
 
-/// Of four channels.
+/// As summary, of four channels.
 typedef int32x4_t (*vector_summary)(const m3net_image* image, const visible_window* window,
                                     int32_t channel);
 
@@ -102,7 +102,7 @@ static int32x4_t vector_maximum(const m3net_image* image, const visible_window* 
   return largest;
 }
 
-/// All channels of one output pixel.
+/// Computes all channels of one output pixel.
 static inline void pool_vectors(const m3net_pooling* layer, const visible_window* window,
                                 vector_summary summarise, int8_t* pixel) {
   const int32x4_t smallest = vdupq_n_s32(layer->minimum), largest = vdupq_n_s32(layer->maximum);
