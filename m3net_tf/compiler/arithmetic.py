@@ -52,7 +52,8 @@ def wrap(value: npt.ArrayLike) -> Integers:
 def product(a: npt.ArrayLike, b: npt.ArrayLike) -> Integers:
     """``a * b / 2^31`` rounded to the nearest, halves up; int32 arguments."""
     result = (np.asarray(a, np.int64) * np.asarray(b, np.int64) + (1 << 30)) >> 31
-    return np.minimum(result, INT32_MAX)  # the smallest number times itself
+    saturated: Integers = np.minimum(result, INT32_MAX)  # the smallest number times itself
+    return saturated
 
 
 def divide(value: npt.ArrayLike, bits: int) -> Integers:

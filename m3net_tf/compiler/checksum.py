@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.compiler.structures import ROWS, Array
+from m3net_tf.compiler.structures import ITEM_STRUCTURES, Array
 from m3net_tf.compiler.weights import BLOCKS, BYTE_BLOCK, PAIR
 
 #: Layouts of weights: for Helium, for the DSP extension with and without weights in bytes, and for
@@ -36,9 +36,9 @@ def array_bytes(array: Array, layout: str) -> bytes:
         array: constant of the C source.
         layout: one of :data:`LAYOUTS`.
     """
-    if array.ctype in ROWS:
+    if array.ctype in ITEM_STRUCTURES:
         rows = [tuple(row) for row in array.values.tolist()]
-        return np.array(rows, ROWS[array.ctype].row_type()).tobytes()
+        return np.array(rows, ITEM_STRUCTURES[array.ctype].row_type()).tobytes()
     if array.ctype in BLOCKS:
         return _block_bytes(array.values, layout, in_bytes=array.ctype == BYTE_BLOCK)
     if array.ctype == "m3net_tap":

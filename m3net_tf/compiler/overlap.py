@@ -82,4 +82,6 @@ def _lowest(
     positions = np.arange(count)[:, None] * stride - before + np.arange(taps)[None] * dilation
     places = positions * step
     far = np.iinfo(np.int64).max // 4
-    return np.where((positions >= 0) & (positions < size), places, far).min(axis=1)
+    visible = np.where((positions >= 0) & (positions < size), places, far)
+    lowest: Places = visible.min(axis=1)
+    return lowest

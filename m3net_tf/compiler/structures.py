@@ -74,8 +74,8 @@ class Array:
     @property
     def size(self) -> int:
         """Bytes in flash."""
-        if self.ctype in ROWS:
-            return len(self.values) * ROWS[self.ctype].device_bytes()
+        if self.ctype in ITEM_STRUCTURES:
+            return len(self.values) * ITEM_STRUCTURES[self.ctype].device_bytes()
         return self.values.size * _ITEM_BYTES[self.ctype]
 
 
@@ -203,7 +203,7 @@ class Channel16(Structure):
 
 
 #: Structures that are items of arrays.
-ROWS: dict[str, type[Structure]] = {kind.ctype: kind for kind in (Channel, Channel16)}
+ITEM_STRUCTURES: dict[str, type[Structure]] = {kind.ctype: kind for kind in (Channel, Channel16)}
 
 
 @dataclasses.dataclass(frozen=True)

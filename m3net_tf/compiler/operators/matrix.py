@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Products of computed matrices, sums over dimensions, and softmax."""
+"""Products of computed matrices, and reductions over dimensions."""
 
 from __future__ import annotations
 
@@ -9,25 +9,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from m3net_tf.compiler import arithmetic
-from m3net_tf.compiler.arithmetic import quantize_factor, scale, wrap
+from m3net_tf.compiler.arithmetic import quantize_factor, wrap
 from m3net_tf.compiler.calls import Argument, View, loops, packed_strides
 from m3net_tf.compiler.graph import Operation
 from m3net_tf.compiler.lowering import Lowering, shapes_note
-from m3net_tf.compiler.operators.common import INT8_MIN, LARGEST_LONG_SHIFT, is_wide, require
+from m3net_tf.compiler.operators.common import LARGEST_LONG_SHIFT, is_wide, require
 from m3net_tf.compiler.operators.forms import numbers
-from m3net_tf.compiler.operators.softmax_16 import softmax_layer_16
 from m3net_tf.compiler.structures import (
     DIMENSIONS,
-    Array,
     Factor,
     Matmul,
     Reduction,
-    Softmax,
-    Structure,
 )
-
-_SOFTMAX_BITS = 5  # in front of the binary point of its inputs
 
 
 def batch_matmul(lowering: Lowering, op: Operation) -> None:
@@ -114,38 +107,3 @@ def _reduction_factor(op: Operation, count: int) -> Factor:
         return factor
     shift = min(count.bit_length() - 1, 32, 31 + factor.shift)
     return Factor((factor.multiplier << shift) // count, factor.shift - shift)
-
-
-def softmax(lowering: Lowering, op: Operation) -> None:
-    """SOFTMAX over the last dimension."""
-    source = op.input(0)
-    view = lowering.packed_input(op, lowering.read(source))
-    target = lowering.write(op.output)
-    require(op, target.contiguous, "writes into a concatenation, which is not supported")
-    depth = source.shape[-1] if source.shape else 1
-    make = softmax_layer_16 if is_wide(op) else _softmax_layer
-    layer = make(op, source.size // depth, depth)
-    kernel = "softmax_16" if is_wide(op) else "softmax"
-    lowering.call(op, kernel, [layer, view, target], [view], target, slack={0: 0})
-
-
-def _softmax_layer(op: Operation, rows: int, depth: int) -> Structure:
-    require(
-        op,
-        op.output.zero_point == INT8_MIN and op.output.scale == np.float32(1 / 256),
-        "has an output scale other than 1/256 and -128",
-    )
-    table = _exponentials(op)
-    return Softmax(Array("exponentials", "int32_t", table), rows, depth, len(table))
-
-
-def _exponentials(op: Operation) -> arithmetic.Integers:
-    """Exponentials of 0, -1, ... steps of the input, as far as they count."""
-    beta = float(np.float32(op.options["beta"]))
-    largest = float((1 << 31) - 1)
-    real = min(beta * float(op.input(0).scale) * (1 << (31 - _SOFTMAX_BITS)), largest)
-    require(op, real > 1, "has an input scale too small: quantise the network again")
-    factor = quantize_factor(real)
-    reach = 31 * (1 << (31 - _SOFTMAX_BITS)) // 2**factor.shift
-    steps = -np.arange(min(reach, 255) + 1)
-    return arithmetic.exponential(scale(steps, factor), _SOFTMAX_BITS)
